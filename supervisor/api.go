@@ -1,0 +1,147 @@
+package supervisor
+
+import (
+	"fmt"
+	"time"
+)
+
+// Exit is how an operation ended, as the exit code of the command that asked
+// for it. The numbers are fixed: deploy hooks depend on them.
+type Exit int
+
+const (
+	ExitOK         Exit = 0  // what was asked for is now true
+	ExitError      Exit = 1  // unexpected
+	ExitUsage      Exit = 2  // wrong flags or arguments
+	ExitNotRunning Exit = 3  // no daemon on the socket, or the app is not running
+	ExitDenied     Exit = 4  // no permission
+	ExitConfig     Exit = 5  // configuration invalid; nothing was changed
+	ExitNoSuchApp  Exit = 6  // unknown or ambiguous
+	ExitKeptOld    Exit = 7  // the reload failed; the previous generation serves
+	ExitDown       Exit = 8  // the reload failed and nothing serves
+	ExitBusy       Exit = 9  // another operation runs and the caller would not queue
+	ExitTimeout    Exit = 10 // the client stopped waiting; the daemon goes on
+)
+
+// Error is every error of this package's API: what happened, and what to do.
+type Error struct {
+	Exit    Exit   `json:"exit"`
+	Message string `json:"error"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func (e *Error) Error() string {
+	if e.Hint == "" {
+		return e.Message
+	}
+	return e.Message + "; " + e.Hint
+}
+
+func errorf(exit Exit, format string, args ...any) *Error {
+	return &Error{Exit: exit, Message: fmt.Sprintf(format, args...)}
+}
+
+// Verb names an operation on one app.
+type Verb string
+
+const (
+	Reload  Verb = "reload"  // new generation first, swap when it answers, then drain and stop the old
+	Restart Verb = "restart" // stop the old, hold meanwhile, start the new, release when it answers
+	Start   Verb = "start"   // by the operator's wish; already running is fine
+	Stop    Verb = "stop"    // drain, stop; the socket stays open and answers 503
+)
+
+// Request asks for one operation on one app.
+type Request struct {
+	Verb    Verb   `json:"verb"`
+	App     string `json:"app"` // may be empty when there is one app
+	NoQueue bool   `json:"no_queue,omitempty"`
+	DryRun  bool   `json:"dry_run,omitempty"` // reload only: say what would happen
+	By      string `json:"by,omitempty"`      // who asked, for the log: "cli uid 0", "signal HUP"
+}
+
+// Fact is one key=value of a phase, in the order it is to be printed.
+type Fact struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// Phase is one step of an operation, reported when it begins (Result empty)
+// and again when it ends.
+type Phase struct {
+	App      string        `json:"app"`
+	Verb     Verb          `json:"verb"`
+	From     int           `json:"from"` // generation that served before, 0: none
+	To       int           `json:"to"`   // generation being started, 0: none yet
+	Name     string        `json:"name"` // start, ready, swap, drain, stop, hold, release, done
+	Result   string        `json:"result,omitempty"`
+	Duration time.Duration `json:"duration_ns"`
+	Facts    []Fact        `json:"facts,omitempty"`
+}
+
+// PhaseResult is a finished phase as Result lists it.
+type PhaseResult struct {
+	Name     string  `json:"name"`
+	Result   string  `json:"result"` // ok, failed
+	Duration float64 `json:"duration_s"`
+}
+
+// GenerationPair names the generation before and after an operation; 0 is none.
+type GenerationPair struct {
+	From int `json:"from"`
+	To   int `json:"to"`
+}
+
+// RequestCounts is what an operation meant for clients.
+type RequestCounts struct {
+	Held    int     `json:"held"`       // requests that waited at the gate
+	HeldMax float64 `json:"held_max_s"` // the longest of those waits
+	Lost    int     `json:"lost"`       // ended by tideover's own 502, 503 or 504, or cut
+}
+
+// Result is how an operation ended. Its JSON is fixed by the interface; keys
+// may be added, never changed.
+type Result struct {
+	App         string         `json:"app"`
+	Verb        Verb           `json:"verb"`
+	Result      string         `json:"result"` // ok, kept old, down, failed, dry run
+	Exit        Exit           `json:"exit"`
+	Generation  GenerationPair `json:"generation"`
+	Phases      []PhaseResult  `json:"phases"`
+	Requests    RequestCounts  `json:"requests"`
+	Error       string         `json:"error,omitempty"` // what went wrong, in a sentence
+	Hint        string         `json:"hint,omitempty"`  // what to do, what endangers what still serves
+	Probe       string         `json:"probe,omitempty"` // the readiness probe's last answer
+	ChildOutput []string       `json:"child_output"`    // last lines of the new generation, when it failed
+	Warnings    []string       `json:"warnings,omitempty"`
+	Duration    float64        `json:"duration_s"`
+	Plan        []string       `json:"plan,omitempty"` // dry run: what would happen, a sentence each
+}
+
+// HoldRequest asks to hold one app's requests.
+type HoldRequest struct {
+	For time.Duration `json:"for_ns"` // the lease; 0: the app's hold.timeout
+	By  string        `json:"by,omitempty"`
+	// Attached holds end with the control connection that asked for them.
+	Attached bool `json:"attached,omitempty"`
+}
+
+// HoldReport tells what a hold meant for clients; complete once it ended.
+type HoldReport struct {
+	App      string        `json:"app"`
+	Drained  bool          `json:"drained"`    // every request in flight had ended when hold returned
+	InFlight int           `json:"in_flight"`  // how many had not
+	Waited   float64       `json:"drain_s"`    // how long they took
+	For      float64       `json:"for_s"`      // the lease
+	Held     float64       `json:"held_for_s"` // how long it really was
+	Requests RequestCounts `json:"requests"`
+	Expired  bool          `json:"expired"` // the lease ended by itself
+}
+
+// LogQuery selects lines of the children's output.
+type LogQuery struct {
+	Apps   []string `json:"apps,omitempty"` // empty: all
+	Lines  int      `json:"lines"`
+	Follow bool     `json:"follow,omitempty"`
+	Daemon bool     `json:"daemon,omitempty"` // tideover's own log instead
+}

@@ -1,0 +1,76 @@
+package supervisor
+
+import "time"
+
+// State is what the operator sees of an app: derived from its generations and
+// its gate at the moment of the question, never stored.
+type State string
+
+const (
+	Stopped   State = "stopped"   // by the operator's wish
+	Starting  State = "starting"  // no generation has answered yet
+	Running   State = "running"   // a generation serves
+	Reloading State = "reloading" // one serves (or requests are held) while the next starts
+	Holding   State = "holding"   // a generation is there; the operator holds the requests
+	Backoff   State = "backoff"   // no process; the next try has a time
+	Failed    State = "failed"    // given up holding; a slow retry goes on
+	Stopping  State = "stopping"
+)
+
+// Status is the answer to `tideover status --json`: keys may be added, never
+// changed.
+type Status struct {
+	Version string      `json:"version"`
+	Pid     int         `json:"pid"`
+	Uptime  float64     `json:"uptime_s"`
+	Apps    []AppStatus `json:"apps"`
+}
+
+// AppStatus is one app at one instant.
+type AppStatus struct {
+	Name       string   `json:"name"`
+	State      State    `json:"state"`
+	Generation int      `json:"generation"` // the one that serves, 0: none
+	Pid        int      `json:"pid"`        // its main process, 0: none
+	Uptime     float64  `json:"uptime_s"`   // since it was ready
+	Listen     []string `json:"listen"`
+	InFlight   int      `json:"in_flight"`
+	Tunnels    int      `json:"tunnels"`
+	Held       int      `json:"held"`
+	HeldOldest float64  `json:"held_oldest_s"`
+	Counters   Counters `json:"counters"`
+	LastReload *Result  `json:"last_reload"` // nil: none yet
+
+	Command   []string `json:"command"`
+	Directory string   `json:"directory"` // symlinks resolved, as the generation got it
+	User      string   `json:"user,omitempty"`
+	Ready     string   `json:"ready"` // how readiness is asked
+	Processes int      `json:"processes"`
+	Memory    uint64   `json:"memory_bytes"`
+	Restarts  int      `json:"restarts"`           // crashes since the daemon started
+	Next      float64  `json:"next_try_s"`         // backoff, failed: until the next try
+	Holds     []string `json:"holds,omitempty"`    // who holds
+	Reason    string   `json:"reason,omitempty"`   // why it is in this state, in words
+	Warnings  []string `json:"warnings,omitempty"` // what endangers what serves
+	HoldLimit int      `json:"hold_limit"`
+	HoldFor   float64  `json:"hold_timeout_s"`
+}
+
+// Counters count the endings of requests since the daemon started; every
+// request ends in exactly one.
+type Counters struct {
+	Requests   uint64 `json:"requests"`
+	Answered   uint64 `json:"answered"`
+	Held       uint64 `json:"held"` // of all: waited at the gate; not an ending
+	Expired    uint64 `json:"expired"`
+	Overflowed uint64 `json:"overflowed"`
+	ClientLeft uint64 `json:"client_left"`
+	Resent     uint64 `json:"resent"` // of all: sent again; not an ending
+	Cut        uint64 `json:"cut"`
+	BadRequest uint64 `json:"bad_request"`
+	BadGateway uint64 `json:"bad_gateway"`
+	TimedOut   uint64 `json:"timed_out"`
+	Refused    uint64 `json:"refused"`
+}
+
+func seconds(d time.Duration) float64 { return d.Round(time.Microsecond).Seconds() }
