@@ -1,0 +1,54 @@
+package logs
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Stream tells where a line comes from.
+type Stream int
+
+const (
+	Stdout Stream = iota
+	Stderr
+	Note // tideover's own words among the child's
+)
+
+func (s Stream) String() string {
+	switch s {
+	case Stdout:
+		return "stdout"
+	case Stderr:
+		return "stderr"
+	}
+	return "tideover"
+}
+
+// MarshalJSON writes the stream's name.
+func (s Stream) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (s *Stream) UnmarshalJSON(b []byte) error {
+	var name string
+	if err := json.Unmarshal(b, &name); err != nil {
+		return err
+	}
+	for _, known := range []Stream{Stdout, Stderr, Note} {
+		if known.String() == name {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is not a stream", name)
+}
+
+// Line is one line of output, without its line feed. Text is what the child
+// wrote, byte for byte, at most 64 KiB of it: a longer line becomes several.
+type Line struct {
+	Time       time.Time `json:"time"`
+	App        string    `json:"app"`
+	Generation int       `json:"generation"`
+	Stream     Stream    `json:"stream"`
+	Text       string    `json:"text"`
+}
