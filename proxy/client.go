@@ -1,0 +1,4 @@
+package proxy
+
+// client is one connection of a client.
+type client struct{}
