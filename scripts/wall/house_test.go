@@ -1,0 +1,114 @@
+package wall
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// file is one Go source file of the repository, parsed.
+type file struct {
+	path string // from the repository's root, with slashes
+	set  *token.FileSet
+	tree *ast.File
+	text string
+}
+
+func (f file) folder() string { return filepath.ToSlash(filepath.Dir(f.path)) }
+
+func (f file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
+
+// at says where a node is, as an editor understands it.
+func (f file) at(n ast.Node) string {
+	return f.path + ":" + strconv.Itoa(f.set.Position(n.Pos()).Line)
+}
+
+func (f file) lines(n ast.Node) int {
+	return f.set.Position(n.End()).Line - f.set.Position(n.Pos()).Line + 1
+}
+
+// imports yields the paths that f imports.
+func (f file) imports(yield func(*ast.ImportSpec, string) bool) {
+	for _, spec := range f.tree.Imports {
+		path, err := strconv.Unquote(spec.Path.Value)
+		if err == nil && !yield(spec, path) {
+			return
+		}
+	}
+}
+
+func (f file) knows(wanted string) bool {
+	for _, path := range f.imports {
+		if path == wanted {
+			return true
+		}
+	}
+	return false
+}
+
+// house reads all Go files of the repository; the nested modules have rules
+// of their own.
+func house(t *testing.T) []file {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []file
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return skipFolder(root, path, entry.Name())
+		}
+		if strings.HasSuffix(path, ".go") {
+			files = append(files, parse(t, root, path))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatalf("no Go file under %s: this test looks at the wrong place", root)
+	}
+	return files
+}
+
+func skipFolder(root, path, name string) error {
+	if path == root {
+		return nil
+	}
+	if strings.HasPrefix(name, ".") || name == "testdata" {
+		return filepath.SkipDir
+	}
+	if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
+		return filepath.SkipDir
+	}
+	return nil
+}
+
+func parse(t *testing.T, root, path string) file {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := token.NewFileSet()
+	tree, err := parser.ParseFile(set, path, text, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, err := filepath.Rel(root, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file{path: filepath.ToSlash(short), set: set, tree: tree, text: string(text)}
+}
