@@ -157,7 +157,7 @@ func (g *Gate) requeue(w *waiter, t *Target, busy bool) {
 		case busy:
 			g.pause = min(max(firstPause, 2*g.pause), longestPause)
 			g.resume = now.Add(g.pause)
-			g.window, g.progress = max(1, t.InFlight()), now
+			g.window, g.progress = max(1, t.InFlight()), g.resume
 		case g.held.length == 1:
 			g.widen(now)
 		}

@@ -1,0 +1,250 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// gateModel is what everybody outside must be able to say about a gate: who waits, in which order, and who is out on which
+// target. It knows nothing of windows and pauses but their limits.
+type gateModel struct {
+	mu      sync.Mutex // orders verdicts that different goroutines bring
+	t       *testing.T
+	gate    *Gate
+	limit   int
+	timeout time.Duration
+
+	waiting []*asker // in order of arrival
+	out     map[*asker]*Target
+	counts  map[*Target]int
+	arrived map[*asker]time.Time
+	ended   int
+	target  *Target
+	holds   map[string]bool
+	refusal *Refusal
+}
+
+func (m *gateModel) open() bool { return m.target != nil && len(m.holds) == 0 && m.refusal == nil }
+
+// told checks a verdict at the moment at which it is given.
+func (m *gateModel) told(a *asker) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := a.told[len(a.told)-1]
+	i := slices.Index(m.waiting, a)
+	if i < 0 {
+		m.t.Fatalf("%s is told %+v and does not wait", a.name, v)
+	}
+	switch v.outcome {
+	case passed:
+		if i != 0 {
+			m.t.Fatalf("%s overtakes %d others", a.name, i)
+		}
+		m.passes(a, v)
+	case expired:
+		if age := time.Since(m.arrived[a]); age < m.timeout || i != 0 {
+			m.t.Fatalf("%s expires after %v of %v as number %d", a.name, age, m.timeout, i)
+		}
+	case refused:
+		if m.refusal == nil || v.refusal != m.refusal {
+			m.t.Fatalf("%s is refused by an open gate", a.name)
+		}
+	default:
+		m.t.Fatalf("%s is told %+v", a.name, v)
+	}
+	if v.outcome != passed {
+		m.ended++
+	}
+	m.waiting = slices.Delete(m.waiting, i, i+1)
+}
+
+func (m *gateModel) passes(a *asker, v verdict) {
+	if !m.open() || v.target != m.target {
+		m.t.Fatalf("%s passes a shut gate, or to another target", a.name)
+	}
+	m.out[a] = v.target
+	m.counts[v.target]++
+}
+
+func (m *gateModel) enter(name string) {
+	a := &asker{name: name, onTold: m.told}
+	a.owner = a
+	m.arrived[a] = time.Now()
+	v := m.gate.enter(&a.waiter)
+	want := held
+	switch {
+	case m.refusal != nil:
+		want = refused
+	case m.open() && len(m.waiting) == 0:
+		want = passed
+	case len(m.waiting) >= m.limit:
+		want = overflowed
+	}
+	if v.outcome != want {
+		m.t.Fatalf("%s enters: outcome %d, want %d", name, v.outcome, want)
+	}
+	switch want {
+	case held:
+		m.waiting = append(m.waiting, a)
+	case passed:
+		m.passes(a, v)
+	default:
+		m.ended++
+	}
+}
+
+// requeue puts the request back in the model first: the verdict may come before the gate's method returns.
+func (m *gateModel) requeue(a *asker, busy bool) {
+	target := m.out[a]
+	delete(m.out, a)
+	m.counts[target]--
+	i, _ := slices.BinarySearchFunc(m.waiting, a.arrival, func(w *asker, arrival uint64) int { return int(w.arrival) - int(arrival) })
+	m.waiting = slices.Insert(m.waiting, i, a)
+	m.gate.requeue(&a.waiter, target, busy)
+}
+
+func (m *gateModel) leave(a *asker) {
+	if !m.gate.leave(&a.waiter) {
+		m.t.Fatalf("%s waits and cannot leave", a.name)
+	}
+	if m.gate.leave(&a.waiter) {
+		m.t.Fatalf("%s leaves twice", a.name)
+	}
+	m.waiting = slices.Delete(m.waiting, slices.Index(m.waiting, a), slices.Index(m.waiting, a)+1)
+	m.ended++
+}
+
+// anyOut picks one of those out in an order that does not depend on the map's.
+func (m *gateModel) anyOut(n int) *asker {
+	var all []*asker
+	for a := range m.out {
+		all = append(all, a)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b *asker) int { return int(a.arrival) - int(b.arrival) })
+	return all[n%len(all)]
+}
+
+// check compares all that can be seen.
+func (m *gateModel) check() {
+	synctest.Wait()
+	s := m.gate.Snapshot()
+	if s.Held != len(m.waiting) || s.Open != m.open() || len(s.Holds) != len(m.holds) {
+		m.t.Fatalf("snapshot %+v, want %d held, open %v, holds %v", s, len(m.waiting), m.open(), m.holds)
+	}
+	if len(m.waiting) > 0 && s.Oldest != time.Since(m.arrived[m.waiting[0]]) {
+		m.t.Fatalf("oldest %v, want %v", s.Oldest, time.Since(m.arrived[m.waiting[0]]))
+	}
+	for target, n := range m.counts {
+		if got := target.InFlight(); got != n {
+			m.t.Fatalf("%s: %d in flight, want %d", target.Name(), got, n)
+		}
+	}
+	for _, a := range m.waiting {
+		if time.Since(m.arrived[a]) >= m.timeout {
+			m.t.Fatalf("%s is held beyond its deadline", a.name)
+		}
+	}
+}
+
+// playGate reads a script of operations, one a byte and its argument in the high bits, and plays it to a gate and its model. In
+// the end everything that waits must come out of an open gate.
+func playGate(t *testing.T, script []byte) {
+	m := &gateModel{t: t, limit: 8, timeout: 5 * time.Second, out: map[*asker]*Target{}, counts: map[*Target]int{},
+		arrived: map[*asker]time.Time{}, holds: map[string]bool{}}
+	m.gate = NewGate(GateSettings{Limit: m.limit, Timeout: m.timeout})
+	entered := 0
+	for _, b := range script {
+		m.step(int(b%12), int(b/12), &entered)
+		m.check()
+	}
+	for _, name := range []string{"0", "1", "2"} {
+		delete(m.holds, name)
+		m.gate.Release(name)
+	}
+	m.refusal = nil
+	m.gate.Refuse(nil)
+	m.swap(NewTarget(TargetOptions{Name: "last"}))
+	for len(m.out) > 0 || len(m.waiting) > 0 {
+		if a := m.anyOut(0); a != nil {
+			m.done(a)
+		} else {
+			m.sleep(longestPause)
+		}
+		m.check()
+	}
+	if m.ended != entered {
+		t.Fatalf("%d entered, %d ended", entered, m.ended)
+	}
+}
+
+func (m *gateModel) step(op, argument int, entered *int) {
+	switch op {
+	case 0, 1, 2, 3:
+		*entered++
+		m.enter(fmt.Sprint("request ", *entered))
+	case 4, 5:
+		if a := m.anyOut(argument); a != nil {
+			m.done(a)
+		}
+	case 6:
+		if a := m.anyOut(argument); a != nil {
+			m.requeue(a, argument%2 == 0)
+		}
+	case 7:
+		if len(m.waiting) > 0 {
+			m.leave(m.waiting[argument%len(m.waiting)])
+		}
+	case 8:
+		if argument%3 == 0 {
+			m.swap(nil)
+		} else {
+			m.swap(NewTarget(TargetOptions{Name: fmt.Sprint("generation ", argument), Concurrency: argument % 4}))
+		}
+	case 9:
+		name := fmt.Sprint(argument % 3)
+		if m.holds[name] {
+			delete(m.holds, name)
+			m.gate.Release(name)
+		} else {
+			m.holds[name] = true
+			m.gate.Hold(name)
+		}
+	case 10:
+		m.refusal = nil
+		if argument%2 == 0 {
+			m.refusal = &Refusal{Cause: "tried"}
+		}
+		m.gate.Refuse(m.refusal)
+	case 11:
+		m.sleep(time.Duration(argument) * 30 * time.Millisecond)
+	}
+}
+
+// sleep lets time pass. Taking the gate's lock first orders what the model did before with the verdicts the gate's timer gives.
+func (m *gateModel) sleep(d time.Duration) {
+	m.gate.Snapshot()
+	time.Sleep(d)
+}
+
+func (m *gateModel) swap(t *Target) {
+	was := m.target
+	m.target = t
+	if got := m.gate.Swap(t); got != was {
+		m.t.Fatalf("swap returned %p, want %p", got, was)
+	}
+}
+
+func (m *gateModel) done(a *asker) {
+	target := m.out[a]
+	delete(m.out, a)
+	m.counts[target]--
+	m.ended++
+	m.gate.done(target, true)
+}

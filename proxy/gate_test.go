@@ -1,0 +1,277 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// asker is a request as the gate sees it.
+type asker struct {
+	waiter
+	name   string
+	told   []verdict
+	when   time.Time
+	onTold func(*asker)
+}
+
+func (a *asker) deliver(v verdict) {
+	a.told, a.when = append(a.told, v), time.Now()
+	if a.onTold != nil {
+		a.onTold(a)
+	}
+}
+
+func ask(g *Gate, name string) (*asker, verdict) {
+	a := &asker{name: name}
+	a.owner = a
+	v := g.enter(&a.waiter)
+	return a, v
+}
+
+func (a *asker) verdict(t *testing.T) verdict {
+	t.Helper()
+	if len(a.told) != 1 {
+		t.Fatalf("%s was told %d verdicts, want 1", a.name, len(a.told))
+	}
+	return a.told[0]
+}
+
+func settings(limit int, timeout time.Duration) GateSettings {
+	return GateSettings{Limit: limit, Timeout: timeout}
+}
+
+func TestShutGateHoldsAndReleasesOldestFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(settings(1000, 30*time.Second))
+		var order []string
+		var all []*asker
+		for i := range 1000 {
+			a, v := ask(g, fmt.Sprint(i))
+			if v.outcome != held {
+				t.Fatalf("request %d: outcome %d, want held", i, v.outcome)
+			}
+			a.onTold = func(a *asker) { order = append(order, a.name) }
+			all = append(all, a)
+		}
+		if _, v := ask(g, "one too many"); v.outcome != overflowed {
+			t.Fatalf("beyond the limit: outcome %d, want overflowed", v.outcome)
+		}
+		target := NewTarget(TargetOptions{Name: "shop.1", Concurrency: 2})
+		g.Swap(target)
+		if len(order) != 2 {
+			t.Fatalf("%d released at once, want the target's concurrency, 2", len(order))
+		}
+		if _, v := ask(g, "newcomer"); v.outcome != held {
+			t.Fatalf("a newcomer overtakes: outcome %d", v.outcome)
+		}
+		for answered := 0; answered < len(order); answered++ {
+			g.done(target, true)
+		}
+		if len(order) != 1000 {
+			t.Fatalf("%d released, want 1000", len(order))
+		}
+		for i, name := range order {
+			if name != fmt.Sprint(i) {
+				t.Fatalf("number %d released was %s", i, name)
+			}
+		}
+		for _, a := range all {
+			if v := a.verdict(t); v.outcome != passed || v.target != target {
+				t.Fatalf("%s: %+v", a.name, v)
+			}
+		}
+		if n := target.InFlight(); n != 1 {
+			t.Fatalf("%d in flight at the end, want the newcomer", n)
+		}
+	})
+}
+
+func TestExpiryIsExactAndInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(settings(100, 3*time.Second))
+		start := time.Now()
+		var all []*asker
+		for i := range 20 {
+			a, _ := ask(g, fmt.Sprint(i))
+			all = append(all, a)
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		for i, a := range all {
+			want := start.Add(time.Duration(i)*100*time.Millisecond + 3*time.Second)
+			if v := a.verdict(t); v.outcome != expired || v.waited != 3*time.Second || !a.when.Equal(want) {
+				t.Fatalf("%d: %+v at %v, want expired at %v", i, v, a.when.Sub(start), want.Sub(start))
+			}
+		}
+		if s := g.Snapshot(); s.Held != 0 || s.Oldest != 0 {
+			t.Fatalf("snapshot %+v", s)
+		}
+	})
+}
+
+func TestRequeueKeepsPlaceAndDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(settings(1, 3*time.Second))
+		old := NewTarget(TargetOptions{Name: "shop.1"})
+		g.Swap(old)
+		first, v := ask(g, "first")
+		if v.outcome != passed {
+			t.Fatal(v)
+		}
+		time.Sleep(time.Second)
+		g.Swap(nil)
+		second, _ := ask(g, "second")
+		g.requeue(&first.waiter, old, false)
+		if old.InFlight() != 0 {
+			t.Fatal("the pass was not given back")
+		}
+		if s := g.Snapshot(); s.Held != 2 || s.Oldest != time.Second {
+			t.Fatalf("%+v: the one that comes back has a place beyond the limit, and its age", s)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if v := first.verdict(t); v.outcome != expired {
+			t.Fatal(v)
+		}
+		next := NewTarget(TargetOptions{Name: "shop.2"})
+		g.Swap(next)
+		if v := second.verdict(t); v.outcome != passed || v.target != next || v.waited != 2*time.Second {
+			t.Fatal(v)
+		}
+	})
+}
+
+func TestNotNowPausesInsteadOfSpinning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(settings(10, 10*time.Second))
+		target := NewTarget(TargetOptions{Name: "shop.1"})
+		g.Swap(target)
+		tries := 0
+		a, _ := ask(g, "a")
+		a.onTold = func(a *asker) {
+			if a.told[len(a.told)-1].outcome == passed {
+				tries++
+				g.requeue(&a.waiter, target, true)
+			}
+		}
+		g.requeue(&a.waiter, target, true)
+		b, v := ask(g, "b")
+		if v.outcome != held {
+			t.Fatal("a newcomer overtakes one that was told not now")
+		}
+		g.Snapshot() // orders what came before with the timer's verdicts
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if tries < 80 || tries > 100 {
+			t.Fatalf("%d tries in 9 s, want about ten a second", tries)
+		}
+		g.Snapshot()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if last := a.told[len(a.told)-1]; last.outcome != expired || b.verdict(t).outcome != expired {
+			t.Fatalf("%+v", last)
+		}
+		if target.InFlight() != 0 {
+			t.Fatal("passes are left")
+		}
+	})
+}
+
+func TestStallGuardWidensTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(settings(10, 10*time.Second))
+		for i := range 5 {
+			ask(g, fmt.Sprint(i))
+		}
+		target := NewTarget(TargetOptions{})
+		g.Swap(target)
+		for want := 1; want <= 5; want++ {
+			synctest.Wait()
+			if n := target.InFlight(); n != want {
+				t.Fatalf("%d out, want %d", n, want)
+			}
+			time.Sleep(stallGuard)
+		}
+	})
+}
+
+func TestRefuseAnswersThoseWhoComeAndThoseHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(settings(10, 10*time.Second))
+		a, _ := ask(g, "a")
+		r := &Refusal{Cause: "stopped"}
+		g.Refuse(r)
+		if v := a.verdict(t); v.outcome != refused || v.refusal != r {
+			t.Fatal(v)
+		}
+		if _, v := ask(g, "b"); v.outcome != refused {
+			t.Fatal(v)
+		}
+		g.Refuse(nil)
+		if _, v := ask(g, "c"); v.outcome != held {
+			t.Fatal(v)
+		}
+	})
+}
+
+func TestHoldsAreNamedAndDrainable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(settings(10, 10*time.Second))
+		target := NewTarget(TargetOptions{})
+		g.Swap(target)
+		ask(g, "out")
+		g.Hold("deploy")
+		g.Hold("migration")
+		g.Hold("deploy")
+		o := g.Observe()
+		a, _ := ask(g, "a")
+		g.Release("deploy")
+		g.Release("nobody's")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := target.Wait(ctx); err == nil {
+			t.Fatal("a request is out")
+		}
+		g.done(target, true)
+		if err := target.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(a.told) != 0 {
+			t.Fatal("released while held under another name")
+		}
+		g.Release("migration")
+		if a.verdict(t).outcome != passed {
+			t.Fatal("not released")
+		}
+		if s := o.End(); s.Held != 1 || s.Longest != time.Second || o.End() != s {
+			t.Fatalf("observed %+v", s)
+		}
+	})
+}
+
+// TestRandomOperations drives a gate and a naive model of it through the same random operations.
+func TestRandomOperations(t *testing.T) {
+	for seed := range uint64(400) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		script := make([]byte, 300)
+		for i := range script {
+			script[i] = byte(random.Uint32())
+		}
+		synctest.Test(t, func(t *testing.T) { playGate(t, script) })
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func FuzzGate(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 5, 0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 0, 0, 0, 5})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		synctest.Test(t, func(t *testing.T) { playGate(t, script) })
+	})
+}
