@@ -1,0 +1,104 @@
+//go:build linux
+
+package listener
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// holder names a process that listens where a wants to: "pid 4711 (gunicorn: master)". It is empty when /proc does not tell,
+// as it does not tell other users' processes to anybody but root.
+func holder(a Address) string {
+	inodes := listeningInodes(a)
+	if len(inodes) == 0 {
+		return ""
+	}
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range links {
+		target, err := os.Readlink(link)
+		if err != nil || !inodes[target] {
+			continue
+		}
+		pid := strings.Split(link, "/")[2]
+		return fmt.Sprintf("pid %s (%s)", pid, commandOf(pid))
+	}
+	return ""
+}
+
+// listeningInodes are the sockets that conflict with a, spelt as /proc/PID/fd spells them: "socket:[12345]".
+func listeningInodes(a Address) map[string]bool {
+	found := map[string]bool{}
+	if a.Network == "unix" {
+		eachLine("/proc/net/unix", func(f []string) {
+			if len(f) == 8 && f[7] == a.Address {
+				found["socket:["+f[6]+"]"] = true
+			}
+		})
+		return found
+	}
+	host, port, _ := net.SplitHostPort(a.Address)
+	want := net.ParseIP(host) // nil for names and for every interface: then the port alone decides
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		eachLine(table, func(f []string) {
+			if len(f) < 10 || f[3] != "0A" {
+				return
+			}
+			ip, p, ok := decodeAddress(f[1])
+			clash := want == nil || want.IsUnspecified() || ip.IsUnspecified() || ip.Equal(want)
+			if ok && clash && strconv.Itoa(p) == port {
+				found["socket:["+f[9]+"]"] = true
+			}
+		})
+	}
+	return found
+}
+
+// decodeAddress reads /proc/net/tcp's "0100007F:1F90": words of the machine's own byte order.
+func decodeAddress(s string) (net.IP, int, bool) {
+	host, port, _ := strings.Cut(s, ":")
+	raw, err := hex.DecodeString(host)
+	p, perr := strconv.ParseUint(port, 16, 16)
+	if err != nil || perr != nil || len(raw)%4 != 0 {
+		return nil, 0, false
+	}
+	ip := make(net.IP, 0, len(raw))
+	for ; len(raw) > 0; raw = raw[4:] {
+		ip = binary.NativeEndian.AppendUint32(ip, binary.BigEndian.Uint32(raw))
+	}
+	return ip, int(p), true
+}
+
+// eachLine calls f with the fields of every line of a table in /proc.
+func eachLine(path string, f func(fields []string)) {
+	file, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	for s := bufio.NewScanner(file); s.Scan(); {
+		f(strings.Fields(s.Text()))
+	}
+}
+
+// commandOf is the command line, shortened, or the name the kernel has for the process.
+func commandOf(pid string) string {
+	line, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+	words := strings.Join(strings.Fields(string(bytes.ReplaceAll(line, []byte{0}, []byte{' '}))), " ")
+	if words == "" {
+		comm, _ := os.ReadFile("/proc/" + pid + "/comm")
+		words = strings.TrimSpace(string(comm))
+	}
+	if r := []rune(words); len(r) > 60 {
+		words = string(r[:57]) + "..."
+	}
+	return words
+}
