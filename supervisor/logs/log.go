@@ -1,0 +1,259 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// defaultRing is the size of the ring where Options leave it open.
+const defaultRing = 4 << 20
+
+// closePatience is how long Close waits for a writer that does not move.
+const closePatience = time.Second
+
+// Options of a Log.
+type Options struct {
+	App       string
+	RingBytes int // bound of what waits in memory, text and overhead; 0: 4 MiB
+
+	// Writer gets every line with its prefix, whole lines in each call; nil:
+	// nobody. It may be shared by Logs if it is safe for concurrent use. It may
+	// block or fail without harm: lines are dropped then.
+	Writer  io.Writer
+	Color   bool // colour the prefixes
+	Unicode bool // │ and ┆ instead of | and !
+
+	File FileOptions // Path empty: no file
+}
+
+// Log is the output of one app over all its generations. It lives as long as
+// the app. All methods may be called from any goroutine; none but Settle,
+// Follow and Close waits for anything.
+type Log struct {
+	app     string
+	file    *file
+	sinks   []*sink
+	dropped atomic.Uint64
+
+	pumps   sync.WaitGroup // one for every open pipe
+	writers sync.WaitGroup // one for every sink
+	ended   chan struct{}  // closed when no line will come any more
+
+	mu      sync.Mutex // guards what follows
+	ring    ring
+	tails   tails
+	readers map[*reader]struct{}
+	pipes   map[int]*pipes // open ones by generation
+	closed  bool           // no pipe may be opened any more
+}
+
+// reader is one place in the ring. Its fields but wake belong to whoever reads.
+type reader struct {
+	next uint64
+	wake chan struct{} // capacity 1: something was pushed since the last look
+}
+
+// New starts a Log. The error is that of opening the file.
+func New(o Options) (*Log, error) {
+	if o.RingBytes <= 0 {
+		o.RingBytes = defaultRing
+	}
+	l := &Log{
+		app:     o.App,
+		ended:   make(chan struct{}),
+		ring:    ring{limit: o.RingBytes},
+		tails:   tails{},
+		readers: map[*reader]struct{}{},
+		pipes:   map[int]*pipes{},
+	}
+	if o.File.Path != "" {
+		f, err := openFile(o.File)
+		if err != nil {
+			return nil, err
+		}
+		l.file = f
+		l.start(&sink{out: f, format: appendDated, file: f, reopen: f.requests})
+	}
+	if o.Writer != nil {
+		style := Style{Color: o.Color, Unicode: o.Unicode}
+		l.start(&sink{out: o.Writer, format: style.append})
+	}
+	return l, nil
+}
+
+func (l *Log) start(s *sink) {
+	s.log = l
+	s.reader = l.subscribe(0)
+	l.sinks = append(l.sinks, s)
+	l.writers.Go(s.run)
+}
+
+// Note adds a line of tideover's own among those of a generation (0: of none
+// in particular).
+func (l *Log) Note(generation int, format string, args ...any) {
+	text := strings.TrimRight(fmt.Sprintf(format, args...), "\n")
+	l.push(Line{Time: time.Now(), App: l.app, Generation: generation, Stream: Note, Text: text})
+}
+
+func (l *Log) push(lines ...Line) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range lines {
+		l.ring.push(line)
+		l.tails.push(line)
+	}
+	for r := range l.readers {
+		r.rouse()
+	}
+}
+
+// rouse tells a reader that there is something to read; it never waits.
+func (r *reader) rouse() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// subscribe adds a reader that begins with the last n lines.
+func (l *Log) subscribe(n int) *reader {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := &reader{wake: make(chan struct{}, 1)}
+	r.next = l.ring.next() - uint64(min(max(n, 0), l.ring.count))
+	r.rouse()
+	l.readers[r] = struct{}{}
+	return r
+}
+
+func (l *Log) unsubscribe(r *reader) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.readers, r)
+}
+
+// take returns the next lines for r, about 64 KiB of them, and how many it
+// missed before these.
+func (l *Log) take(r *reader, lines []Line) (_ []Line, missed uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines, missed, r.next = l.ring.from(r.next, 64<<10, lines)
+	return lines, missed
+}
+
+// Tail returns the last n lines, oldest first, of one generation, or with
+// generation 0 of all. Of each of the last generations at least 200 lines are
+// kept, within 256 KiB.
+func (l *Log) Tail(generation, n int) []Line {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := &l.ring
+	if generation != 0 {
+		if from = l.tails[generation]; from == nil {
+			return nil
+		}
+	}
+	n = max(0, min(n, from.count))
+	lines := make([]Line, n)
+	for i := range lines {
+		lines[i] = from.at(from.next() - uint64(n-i))
+	}
+	return lines
+}
+
+// Follow yields the last n lines and then every new one, until yield returns
+// false, ctx ends or the Log is closed. A yield that is too slow loses lines:
+// it gets a line of stream Note that says how many.
+func (l *Log) Follow(ctx context.Context, n int, yield func(Line) bool) {
+	r := l.subscribe(n)
+	defer l.unsubscribe(r)
+	for ctx.Err() == nil {
+		lines, missed := l.take(r, nil)
+		if missed > 0 && !yield(l.missing(missed, "this reader was too slow")) {
+			return
+		}
+		for _, line := range lines {
+			if ctx.Err() != nil || !yield(line) {
+				return
+			}
+		}
+		if len(lines) > 0 {
+			continue
+		}
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+		case <-l.ended:
+			if l.drained(r) {
+				return
+			}
+		}
+	}
+}
+
+func (l *Log) drained(r *reader) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return r.next == l.ring.next()
+}
+
+func (l *Log) missing(n uint64, why string) Line {
+	return Line{Time: time.Now(), App: l.app, Stream: Note, Text: fmt.Sprintf("%d lines dropped: %s", n, why)}
+}
+
+// Dropped counts the lines that the Writer or the file never got.
+func (l *Log) Dropped() uint64 { return l.dropped.Load() }
+
+// Reopen opens the file anew by its name, after something moved it away.
+func (l *Log) Reopen() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.reopenSoon(l.ended)
+}
+
+// Close ends all pipes, writes what is left, and ends every Follow. A writer
+// that does not move is given up after a second; that is an error.
+func (l *Log) Close() error {
+	if !l.hangUp() {
+		return nil // closed already
+	}
+	l.pumps.Wait()
+	close(l.ended)
+	return l.finish()
+}
+
+// finish waits for the sinks as long as they get on with it.
+func (l *Log) finish() error {
+	done := make(chan struct{})
+	go func() { // ends with the sinks; a stuck one is the system's to end
+		l.writers.Wait()
+		close(done)
+	}()
+	for before := l.progress(); ; before = l.progress() {
+		select {
+		case <-done:
+			if l.file != nil {
+				return l.file.close()
+			}
+			return nil
+		case <-time.After(closePatience):
+			if l.progress() == before {
+				return errors.New("the output of " + l.app + " could not be written: its writer is stuck")
+			}
+		}
+	}
+}
+
+func (l *Log) progress() (written uint64) {
+	for _, s := range l.sinks {
+		written += s.written.Load()
+	}
+	return written
+}
