@@ -1,0 +1,159 @@
+package control
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/supervisor"
+)
+
+// fakeDaemon keeps one app named shop and does nothing but record what it is
+// asked and wait where a real one would.
+type fakeDaemon struct {
+	app string
+
+	mu    sync.Mutex // guards asked
+	asked []string
+
+	phases   []supervisor.Phase
+	result   supervisor.Result
+	waiting  chan struct{} // closed by Do when it begins to wait
+	finish   chan struct{} // Do returns when it is closed
+	left     chan struct{} // closed when a caller left a Do
+	lease    *fakeLease
+	lines    chan Line
+	shutdown func()
+}
+
+func newFake(app string) *fakeDaemon {
+	return &fakeDaemon{
+		app: app, waiting: make(chan struct{}), finish: make(chan struct{}), left: make(chan struct{}),
+		lines: make(chan Line, 16), lease: &fakeLease{ended: make(chan struct{})},
+		result: supervisor.Result{App: app, Verb: supervisor.Reload, Result: "ok"},
+	}
+}
+
+func (d *fakeDaemon) note(what string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = append(d.asked, what)
+}
+
+func (d *fakeDaemon) notes() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]string(nil), d.asked...)
+}
+
+func (d *fakeDaemon) Status(names ...string) (supervisor.Status, error) {
+	for _, name := range names {
+		if name != d.app {
+			return supervisor.Status{}, NoSuchApp(name, []string{d.app})
+		}
+	}
+	return supervisor.Status{Apps: []supervisor.AppStatus{{Name: d.app, State: supervisor.Running, Generation: 7}}}, nil
+}
+
+func (d *fakeDaemon) Do(ctx context.Context, r supervisor.Request, progress func(supervisor.Phase)) supervisor.Result {
+	d.note(string(r.Verb) + " " + r.App + " by " + r.By)
+	for _, p := range d.phases {
+		progress(p)
+	}
+	close(d.waiting)
+	select {
+	case <-d.finish:
+		return d.result
+	case <-ctx.Done():
+		close(d.left)
+		return supervisor.Result{App: r.App, Exit: supervisor.ExitTimeout}
+	}
+}
+
+func (d *fakeDaemon) Hold(_ context.Context, app string, r supervisor.HoldRequest) (Lease, error) {
+	d.note("hold " + app + " by " + r.By)
+	return d.lease, nil
+}
+
+func (d *fakeDaemon) Release(app string) error {
+	d.note("release " + app)
+	return nil
+}
+
+func (d *fakeDaemon) Signal(app string, sig syscall.Signal) error {
+	d.note("signal " + app + " " + sig.String())
+	return nil
+}
+
+func (d *fakeDaemon) Logs(ctx context.Context, q supervisor.LogQuery, yield func(Line) bool) error {
+	for {
+		select {
+		case l, more := <-d.lines:
+			if !more {
+				return nil
+			}
+			if !yield(l) {
+				return nil
+			}
+		case <-ctx.Done():
+			d.note("reader left")
+			return nil
+		}
+	}
+}
+
+func (d *fakeDaemon) Shutdown(fast bool) {
+	d.note("shutdown")
+	d.shutdown()
+}
+
+type fakeLease struct {
+	once  sync.Once
+	ended chan struct{}
+}
+
+func (l *fakeLease) Report() supervisor.HoldReport {
+	return supervisor.HoldReport{App: "shop", Drained: true, InFlight: 9}
+}
+func (l *fakeLease) Ended() <-chan struct{} { return l.ended }
+func (l *fakeLease) End() supervisor.HoldReport {
+	l.once.Do(func() { close(l.ended) })
+	return supervisor.HoldReport{App: "shop", Requests: supervisor.RequestCounts{Held: 88}}
+}
+
+// serve runs a server for d until the test ends, and returns its socket.
+func serve(t *testing.T, d *fakeDaemon, o SocketOptions) *Socket {
+	t.Helper()
+	if o.Path == "" {
+		o.Path = filepath.Join(t.TempDir(), "run", "control.sock")
+	}
+	socket, err := Listen(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	d.shutdown = stop
+	served := make(chan error, 1)
+	go func() { served <- NewServer(socket, d, hclog.NewNullLogger()).Serve(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		if err := socket.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return socket
+}
+
+func exitOf(err error) supervisor.Exit {
+	if err == nil {
+		return supervisor.ExitOK
+	}
+	return asError(err).Exit
+}

@@ -1,0 +1,112 @@
+package control
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tideover/supervisor"
+)
+
+func TestFindTheDaemonThatKnowsTheApp(t *testing.T) {
+	t.Parallel()
+	dir := privateDir(t)
+	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "")})
+	serve(t, newFake("blog"), SocketOptions{Path: SocketPath(dir, "blog")})
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: SocketPath(dir, "admin")})
+	must(t, err)
+	dead.SetUnlinkOnClose(false)
+	must(t, dead.Close())
+	must(t, os.WriteFile(SocketPath(dir, "file"), nil, 0o600))
+
+	places := Places{Dirs: []string{filepath.Join(dir, "nothing-here"), dir}}
+	for _, c := range []struct {
+		app, socket string
+		exit        supervisor.Exit
+		message     string
+	}{
+		{"shop", "control.sock", 0, ""},
+		{"blog", "blog.sock", 0, ""},
+		{"shpo", "", supervisor.ExitNoSuchApp, "did you mean shop?"},
+		{"admin", "", supervisor.ExitNoSuchApp, "known: shop, blog"},
+		{"", "", supervisor.ExitNoSuchApp, "name one of shop, blog"},
+	} {
+		client, app, err := places.Find(t.Context(), c.app)
+		if exitOf(err) != c.exit {
+			t.Errorf("%q: exit %d (%v), want %d", c.app, exitOf(err), err, c.exit)
+			continue
+		}
+		if err != nil {
+			if !strings.Contains(err.Error(), c.message) {
+				t.Errorf("%q: %q, want %q in it", c.app, err, c.message)
+			}
+			continue
+		}
+		if filepath.Base(client.Socket()) != c.socket || app != c.app {
+			t.Errorf("%q: found %q on %s", c.app, app, client.Socket())
+		}
+	}
+}
+
+func TestFindTheOnlyApp(t *testing.T) {
+	t.Parallel()
+	dir := privateDir(t)
+	serve(t, newFake("blog"), SocketOptions{Path: SocketPath(dir, "blog")})
+	_, app, err := Places{Dirs: []string{dir}}.Find(t.Context(), "")
+	if err != nil || app != "blog" {
+		t.Errorf("%q, %v", app, err)
+	}
+}
+
+func TestFindWithTwoDaemonsOfOneName(t *testing.T) {
+	t.Parallel()
+	dir := privateDir(t)
+	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "")})
+	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "shop")})
+	_, _, err := Places{Dirs: []string{dir}}.Find(t.Context(), "shop")
+	if exitOf(err) != supervisor.ExitNoSuchApp || !strings.Contains(err.Error(), "--socket") {
+		t.Errorf("%v", err)
+	}
+	_, _, err = Places{Socket: SocketPath(dir, "shop")}.Find(t.Context(), "shop")
+	if err != nil {
+		t.Errorf("with --socket: %v", err)
+	}
+}
+
+func TestNoDaemon(t *testing.T) {
+	t.Parallel()
+	dir := privateDir(t)
+	for _, places := range []Places{{Dirs: []string{dir}}, {Socket: filepath.Join(dir, "control.sock")}} {
+		_, _, err := places.Find(t.Context(), "shop")
+		if exitOf(err) != supervisor.ExitNotRunning {
+			t.Errorf("%+v: exit %d (%v)", places, exitOf(err), err)
+		}
+	}
+}
+
+func TestRuntimeDirOfAUser(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() == 0 {
+		if got := RuntimeDir(func(string) string { return "/run/user/0" }); got != "/run/tideover" {
+			t.Errorf("root: %s", got)
+		}
+		return
+	}
+	if got := RuntimeDir(func(string) string { return "/run/user/1000" }); got != "/run/user/1000/tideover" {
+		t.Errorf("with XDG_RUNTIME_DIR: %s", got)
+	}
+}
+
+func TestDistance(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"shop", "shop", 0}, {"shop", "", 4}, {"", "shop", 4}, {"shpo", "shop", 2}, {"shops", "shop", 1}, {"kitten", "sitting", 3}} {
+		if got := distance(c.a, c.b); got != c.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}

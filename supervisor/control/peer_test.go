@@ -1,0 +1,167 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"tideover/supervisor"
+)
+
+// TestMain makes this test binary the client of another user: it asks the
+// socket for each thing in turn and prints the exit code of each.
+func TestMain(m *testing.M) {
+	if socket := os.Getenv("TIDEOVER_TEST_ASK"); socket != "" {
+		askAll(socket)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func askAll(socket string) {
+	ctx := context.Background()
+	client := NewClient(socket)
+	do := func(verb supervisor.Verb) error {
+		result, err := client.Do(ctx, supervisor.Request{Verb: verb, App: "shop"}, nil)
+		if err == nil && result.Exit != supervisor.ExitOK {
+			err = fault(result.Exit, "", "%s", result.Error)
+		}
+		return err
+	}
+	_, status := client.Status(ctx)
+	_, hold := client.Hold(ctx, "shop", supervisor.HoldRequest{})
+	for _, asked := range []struct {
+		what string
+		err  error
+	}{
+		{"status", status},
+		{"logs", client.Logs(ctx, supervisor.LogQuery{}, func(Line) bool { return true })},
+		{"hold", hold},
+		{"release", client.Release(ctx, "shop")},
+		{"reload", do(supervisor.Reload)},
+		{"restart", do(supervisor.Restart)},
+		{"start", do(supervisor.Start)},
+		{"stop", do(supervisor.Stop)},
+		{"signal", client.Signal(ctx, "shop", syscall.SIGTTIN)},
+		{"shutdown", client.Shutdown(ctx, false)},
+	} {
+		fmt.Printf("%s %d\n", asked.what, exitOf(asked.err))
+	}
+}
+
+// askAs runs askAll as another user and returns its answers.
+func askAs(t *testing.T, socket string, uid, gid uint32, groups ...uint32) map[string]string {
+	t.Helper()
+	self, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	// The build's directory is root's alone; the other user needs a copy.
+	public, err := os.MkdirTemp("", "tc")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(public) })
+	must(t, os.Chmod(public, 0o755))
+	binary := filepath.Join(public, "ask")
+	must(t, os.WriteFile(binary, self, 0o755))
+	must(t, os.Chmod(binary, 0o755))
+	command := exec.Command(binary)
+	command.Dir = "/"
+	command.Env = []string{"TIDEOVER_TEST_ASK=" + socket}
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid, Groups: groups}}
+	command.Stderr = os.Stderr
+	output, err := command.Output()
+	must(t, err)
+	answers := map[string]string{}
+	for line := range strings.Lines(string(output)) {
+		what, exit, _ := strings.Cut(strings.TrimSpace(line), " ")
+		answers[what] = exit
+	}
+	return answers
+}
+
+func TestWhoMayAskWhat(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become other users")
+	}
+	t.Parallel()
+	const deploy, other, user = 4711, 4712, 65534
+	for _, c := range []struct {
+		name         string
+		gid          uint32
+		groups       []uint32
+		open         bool // the socket's mode lets everybody connect, which must not help
+		look, act    string
+		restartAndCo string
+	}{
+		{name: "first group is socket_group", gid: deploy, look: "0", act: "0", restartAndCo: "4"},
+		{name: "supplementary group is socket_group", gid: other, groups: []uint32{1, 2, deploy}, look: "0", act: "0", restartAndCo: "4"},
+		{name: "another group", gid: other, look: "4", act: "4", restartAndCo: "4"},
+		{name: "another group past the file mode", gid: other, open: true, look: "4", act: "4", restartAndCo: "4"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := newFake("shop")
+			close(d.finish)
+			close(d.lines)
+			socket := serve(t, d, SocketOptions{Path: privateDir(t) + "/control.sock", Group: strconv.Itoa(deploy)})
+			if c.open {
+				must(t, os.Chmod(filepath.Dir(socket.Path()), 0o755))
+				must(t, os.Chmod(socket.Path(), 0o666))
+			}
+			answers := askAs(t, socket.Path(), user, c.gid, c.groups...)
+			for what, want := range map[string]string{
+				"status": c.look, "logs": c.look, "hold": c.act, "release": c.act, "reload": c.act,
+				"restart": c.restartAndCo, "start": c.restartAndCo, "stop": c.restartAndCo,
+				"signal": c.restartAndCo, "shutdown": c.restartAndCo,
+			} {
+				if answers[what] != want {
+					t.Errorf("%s: exit %s, want %s", what, answers[what], want)
+				}
+			}
+		})
+	}
+}
+
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	self := uint32(os.Geteuid())
+	for _, c := range []struct {
+		p     peer
+		group int
+		want  role
+	}{
+		{peer{uid: 0}, noGroup, owner},
+		{peer{uid: self}, noGroup, owner},
+		{peer{uid: 4242, gid: 7}, noGroup, stranger},
+		{peer{uid: 4242, gid: 7}, 7, member},
+		{peer{uid: 4242, gid: 8, groups: []uint32{9, 7}}, 7, member},
+		{peer{uid: 4242, gid: 8, groups: []uint32{9}}, 7, stranger},
+		{peer{uid: 4242, gid: 0}, noGroup, stranger},
+	} {
+		if got := c.p.roleOf(c.group); got != c.want {
+			t.Errorf("%+v with group %d: %d, want %d", c.p, c.group, got, c.want)
+		}
+	}
+}
+
+// A route that is added must say who may use it, here as well as in the table.
+func TestRolesOfRoutes(t *testing.T) {
+	t.Parallel()
+	members := map[string]bool{"/v1/status": true, "/v1/logs": true, "/v1/reload": true, "/v1/hold": true, "/v1/release": true}
+	for _, r := range routes() {
+		want := owner
+		if members[r.path] {
+			want = member
+		}
+		if r.least != want {
+			t.Errorf("%s is for role %d, want %d", r.path, r.least, want)
+		}
+		if r.acts != (r.path != "/v1/status" && r.path != "/v1/logs") {
+			t.Errorf("%s: acts is %v", r.path, r.acts)
+		}
+	}
+}

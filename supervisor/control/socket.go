@@ -1,0 +1,242 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/supervisor"
+)
+
+// longestPath is what sockaddr_un takes, less its closing NUL.
+const longestPath = 107
+
+// noGroup says that nobody but root and the daemon's own user may connect.
+const noGroup = -1
+
+// SocketOptions says where a daemon listens for commands.
+type SocketOptions struct {
+	Path  string // absolute; its directory is made 0700 when it is not there
+	Group string // name or number; its members may connect; empty: none
+	Name  string // whose daemon this is, for the message when one already runs
+}
+
+// Socket is a control socket that listens. It is the only one at its path: a
+// lock is held beside it until Close.
+type Socket struct {
+	path     string
+	group    int
+	listener *net.UnixListener
+	lock     *os.File
+}
+
+// Listen makes the control socket. It refuses a directory that others could
+// write in, a path that is something else than a socket, and one that another
+// daemon answers on, naming its pid; a socket file nobody listens on is
+// replaced. Errors are *supervisor.Error with a remedy.
+func Listen(o SocketOptions) (*Socket, error) {
+	if len(o.Path) > longestPath {
+		return nil, fault(supervisor.ExitConfig, "give a shorter one with --socket",
+			"the control socket's path has %d bytes, the kernel takes %d: %s", len(o.Path), longestPath, o.Path)
+	}
+	group, err := lookUpGroup(o.Group)
+	if err != nil {
+		return nil, err
+	}
+	directory := filepath.Dir(o.Path)
+	if err := ownDirectory(directory, group); err != nil {
+		return nil, err
+	}
+	lock, err := takeLock(o)
+	if err != nil {
+		return nil, err
+	}
+	if err = mayReplace(o); err == nil {
+		var listener *net.UnixListener
+		if listener, err = bind(o.Path, group); err == nil {
+			return &Socket{path: o.Path, group: group, listener: listener, lock: lock}, nil
+		}
+	}
+	dropLock(lock)
+	return nil, err
+}
+
+// Path is where clients connect.
+func (s *Socket) Path() string { return s.path }
+
+// Close stops listening and removes the socket.
+func (s *Socket) Close() error {
+	err := s.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // the server that listened on it was closed first
+	}
+	removed := os.Remove(s.path)
+	dropLock(s.lock)
+	return errors.Join(err, removed)
+}
+
+func lookUpGroup(name string) (int, error) {
+	if name == "" {
+		return noGroup, nil
+	}
+	if gid, err := strconv.ParseUint(name, 10, 31); err == nil {
+		return int(gid), nil
+	}
+	group, err := user.LookupGroup(name)
+	if err != nil {
+		return noGroup, fault(supervisor.ExitConfig, "create it (groupadd "+name+") or leave socket_group out",
+			"socket_group: there is no group %q", name)
+	}
+	return strconv.Atoi(group.Gid)
+}
+
+// ownDirectory makes the directory or checks that it is ours alone to write
+// in. All is asked of and done to an open descriptor, so that nobody can put
+// another directory under the name in between.
+func ownDirectory(path string, group int) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return fault(supervisor.ExitError, "choose another with --socket", "cannot make the directory of the control socket: %v", err)
+	}
+	directory, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return fault(supervisor.ExitError, "choose another with --socket", "cannot use the directory of the control socket: %v", err)
+	}
+	defer directory.Close()
+	info, err := directory.Stat()
+	if err != nil {
+		return err
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
+		return fault(supervisor.ExitDenied, "give a directory of your own with --socket",
+			"the control socket's directory %s belongs to uid %d", path, owner)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return fault(supervisor.ExitDenied, "chmod go-w "+path+", or give another directory with --socket",
+			"others may write in the control socket's directory %s (mode %04o)", path, info.Mode().Perm())
+	}
+	if group == noGroup {
+		return nil
+	}
+	if err := directory.Chown(-1, group); err != nil {
+		return fmt.Errorf("cannot give %s to socket_group: %w", path, err)
+	}
+	return directory.Chmod(info.Mode().Perm() | 0o050)
+}
+
+// takeLock makes sure that two daemons starting at the same moment do not both
+// believe the path to be free.
+func takeLock(o SocketOptions) (*os.File, error) {
+	path := o.Path + ".lock"
+	for {
+		lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("cannot lock the control socket: %w", err)
+		}
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			lock.Close()
+			pid, _ := listenerPid(o.Path)
+			return nil, alreadyRuns(o, pid)
+		}
+		if err != nil {
+			lock.Close()
+			return nil, fmt.Errorf("cannot lock the control socket: %w", err)
+		}
+		if stillNamed(lock, path) {
+			return lock, nil
+		}
+		lock.Close() // its owner removed it between our open and our flock
+	}
+}
+
+// dropLock removes the lock file while the lock is still held, so that who
+// opened the old file notices.
+func dropLock(lock *os.File) {
+	os.Remove(lock.Name())
+	lock.Close()
+}
+
+func stillNamed(file *os.File, path string) bool {
+	held, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(path)
+	return err == nil && os.SameFile(held, named)
+}
+
+func mayReplace(o SocketOptions) error {
+	info, err := os.Lstat(o.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fault(supervisor.ExitConfig, "remove it, or give another path with --socket", "%s is there and is not a socket", o.Path)
+	}
+	pid, err := listenerPid(o.Path)
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return nil // nobody listens any more
+	}
+	if err != nil {
+		return fault(supervisor.ExitError, "give another path with --socket", "cannot tell who listens on %s: %v", o.Path, err)
+	}
+	return alreadyRuns(o, pid)
+}
+
+func alreadyRuns(o SocketOptions, pid int) error {
+	of := ""
+	if o.Name != "" {
+		of = " for " + o.Name
+	}
+	who := ""
+	if pid > 0 {
+		who = fmt.Sprintf(", pid %d", pid)
+	}
+	return fault(supervisor.ExitBusy, "tideover -S "+o.Path+" shutdown ends it; --socket gives another place",
+		"a daemon%s already runs%s", of, who)
+}
+
+// bind listens without a moment in which others could connect: the socket is
+// made in a fresh 0700 directory, gets its mode and group there, and then its
+// name. (Setting the umask would do as well, but that belongs to the whole
+// process.)
+func bind(path string, group int) (*net.UnixListener, error) {
+	nursery, err := os.MkdirTemp(filepath.Dir(path), ".")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the control socket: %w", err)
+	}
+	defer os.RemoveAll(nursery)
+	born := filepath.Join(nursery, "s")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: born})
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the control socket: %w", err)
+	}
+	listener.SetUnlinkOnClose(false)
+	mode := fs.FileMode(0o600)
+	if group != noGroup {
+		mode = 0o660
+		err = os.Lchown(born, -1, group)
+	}
+	if err == nil {
+		err = os.Chmod(born, mode)
+	}
+	if err == nil {
+		err = os.Rename(born, path)
+	}
+	if err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("cannot make the control socket: %w", err)
+	}
+	return listener, nil
+}
