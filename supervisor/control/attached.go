@@ -26,7 +26,7 @@ type ending struct {
 }
 
 // HoldAttached holds app's requests until End, or until this process or the
-// lease ends. It returns when the requests in flight have finished. The caller
+// lease ends; what ended it first shows in the report. It returns when the requests in flight have finished. The caller
 // must call End.
 func (c *Client) HoldAttached(ctx context.Context, app string, r supervisor.HoldRequest) (*Attachment, error) {
 	r.Attached = true
@@ -51,8 +51,8 @@ func (c *Client) HoldAttached(ctx context.Context, app string, r supervisor.Hold
 	return a, nil
 }
 
-// await takes the last word of the daemon, which may come before End: when the
-// lease ran out.
+// await takes the last word of the daemon, which comes before End when the
+// daemon ends first.
 func (a *Attachment) await() {
 	e, err := a.answer.next()
 	if err == nil && e.Ended == nil {

@@ -77,9 +77,12 @@ func (c *Client) Hold(ctx context.Context, app string, r supervisor.HoldRequest)
 	return answer.held()
 }
 
-// Release ends an operator's hold of app.
-func (c *Client) Release(ctx context.Context, app string) error {
-	return c.brief(ctx, http.MethodPost, "/v1/release", appRequest{app}, &struct{}{})
+// Release ends an operator's hold of app and tells what it meant for clients;
+// no hold is no error.
+func (c *Client) Release(ctx context.Context, app string) (supervisor.HoldReport, error) {
+	var report supervisor.HoldReport
+	err := c.brief(ctx, http.MethodPost, "/v1/release", appRequest{app}, &report)
+	return report, err
 }
 
 // Signal sends sig to the main process of app.

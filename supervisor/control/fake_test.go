@@ -79,9 +79,9 @@ func (d *fakeDaemon) Hold(_ context.Context, app string, r supervisor.HoldReques
 	return d.lease, nil
 }
 
-func (d *fakeDaemon) Release(app string) error {
+func (d *fakeDaemon) Release(app string) (supervisor.HoldReport, error) {
 	d.note("release " + app)
-	return nil
+	return supervisor.HoldReport{App: app, Held: 3.1}, nil
 }
 
 func (d *fakeDaemon) Signal(app string, sig syscall.Signal) error {
@@ -119,7 +119,6 @@ type fakeLease struct {
 func (l *fakeLease) Report() supervisor.HoldReport {
 	return supervisor.HoldReport{App: "shop", Drained: true, InFlight: 9}
 }
-func (l *fakeLease) Ended() <-chan struct{} { return l.ended }
 func (l *fakeLease) End() supervisor.HoldReport {
 	l.once.Do(func() { close(l.ended) })
 	return supervisor.HoldReport{App: "shop", Requests: supervisor.RequestCounts{Held: 88}}

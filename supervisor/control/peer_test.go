@@ -36,6 +36,7 @@ func askAll(socket string) {
 	}
 	_, status := client.Status(ctx)
 	_, hold := client.Hold(ctx, "shop", supervisor.HoldRequest{})
+	_, release := client.Release(ctx, "shop")
 	for _, asked := range []struct {
 		what string
 		err  error
@@ -43,7 +44,7 @@ func askAll(socket string) {
 		{"status", status},
 		{"logs", client.Logs(ctx, supervisor.LogQuery{}, func(Line) bool { return true })},
 		{"hold", hold},
-		{"release", client.Release(ctx, "shop")},
+		{"release", release},
 		{"reload", do(supervisor.Reload)},
 		{"restart", do(supervisor.Restart)},
 		{"start", do(supervisor.Start)},

@@ -90,10 +90,7 @@ func keepHold(c *call) error {
 	if !r.Attached {
 		return nil
 	}
-	select {
-	case <-ctx.Done():
-	case <-lease.Ended():
-	}
+	<-ctx.Done()
 	report = lease.End()
 	return c.send(event{Ended: &report})
 }
@@ -119,10 +116,11 @@ func endHold(c *call) error {
 		return err
 	}
 	c.app = r.App
-	if err := c.server.daemon.Release(r.App); err != nil {
+	report, err := c.server.daemon.Release(r.App)
+	if err != nil {
 		return err
 	}
-	return c.reply(struct{}{})
+	return c.reply(report)
 }
 
 func sendSignal(c *call) error {

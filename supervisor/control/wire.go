@@ -11,15 +11,19 @@ import (
 	"tideover/supervisor/logs"
 )
 
-// Line is one line of an app's output, or of the daemon's own log.
-type Line = logs.Line
+// Line is one line of an app's output, or of the daemon's own log; LineStyle
+// is how its prefix looks.
+type (
+	Line      = logs.Line
+	LineStyle = logs.Style
+)
 
 // Daemon is what the control socket needs of a supervisor.
 type Daemon interface {
 	Status(names ...string) (supervisor.Status, error)
 	Do(ctx context.Context, r supervisor.Request, progress func(supervisor.Phase)) supervisor.Result
 	Hold(ctx context.Context, app string, r supervisor.HoldRequest) (Lease, error)
-	Release(app string) error
+	Release(app string) (supervisor.HoldReport, error)
 	Signal(app string, sig syscall.Signal) error
 	Logs(ctx context.Context, q supervisor.LogQuery, yield func(Line) bool) error
 	Shutdown(fast bool)
@@ -29,10 +33,7 @@ type Daemon interface {
 type Lease interface {
 	// Report is what is known so far: how the requests in flight ended.
 	Report() supervisor.HoldReport
-	// Ended is closed when the hold is over, by End, by its time or by an
-	// operator's release.
-	Ended() <-chan struct{}
-	// End releases, if that has not happened, and tells what the hold meant.
+	// End releases, if its time has not done so, and tells what the hold meant.
 	End() supervisor.HoldReport
 }
 
