@@ -1,0 +1,105 @@
+"""shop: the app that the rows keep running. WSGI: shop:app, ASGI: shop_asgi:app.
+
+The file `release` in the working directory says what this release is like. It
+is read once, at import, as the code of a real deploy is:
+
+    release=7      its number, which every answer carries
+    import=3       how many seconds the import takes
+    fault=none     raise: the import fails; mute: it starts and never answers;
+                   deaf: it ignores SIGTERM; orphan: it leaves a grandchild in
+                   a session of its own
+
+Every request that begins or ends is one line in the file `journal`.
+"""
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from urllib.parse import parse_qs
+
+
+def read_release():
+    with open("release") as file:
+        return dict(line.strip().split("=", 1) for line in file if "=" in line)
+
+
+def note(*words):
+    """One write, so that lines of several processes never mix."""
+    os.write(JOURNAL, (" ".join(str(word) for word in words) + "\n").encode())
+
+
+def leave_orphan():
+    """A grandchild in a session of its own, with a parent that is gone."""
+    inner = "import time, os; open('orphan', 'w').write(str(os.getpid())); time.sleep(600)"
+    outer = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', %r], start_new_session=True)" % inner
+    subprocess.run([sys.executable, "-c", outer], start_new_session=True, check=True)
+
+
+RELEASE = read_release()
+FAULT = RELEASE.get("fault", "none")
+GENERATION = os.environ.get("TIDEOVER_GENERATION", "-")
+JOURNAL = os.open("journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+note("import", RELEASE["release"], os.getpid(), GENERATION)
+time.sleep(float(RELEASE.get("import", "0")))
+if FAULT == "raise":
+    raise RuntimeError("release %s is broken: no module named shop_settings" % RELEASE["release"])
+if FAULT == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if FAULT == "orphan":
+    leave_orphan()
+
+
+def echo(nonce, length, digest):
+    return "nonce=%s length=%d sha256=%s release=%s pid=%d generation=%s\n" % (
+        nonce, length, digest, RELEASE["release"], os.getpid(), GENERATION)
+
+
+def facts(environ):
+    return {key: value for key, value in sorted(environ.items()) if isinstance(value, str)}
+
+
+def read_body(environ):
+    """Reads to the end; gunicorn ends the input also of a chunked body."""
+    digest, length, source = hashlib.sha256(), 0, environ["wsgi.input"]
+    while True:
+        part = source.read(64 << 10)
+        if not part:
+            return length, digest.hexdigest()
+        digest.update(part)
+        length += len(part)
+
+
+def stream(nonce, seconds, line):
+    until, number = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        yield (line % number).encode()
+        number += 1
+        time.sleep(0.1)
+    yield echo(nonce, 0, hashlib.sha256().hexdigest()).encode()
+    note("end", nonce, os.getpid())
+
+
+def app(environ, start_response):
+    query = {key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+    nonce, seconds = query.get("nonce", "-"), float(query.get("s", "0"))
+    path = environ["PATH_INFO"]
+    if FAULT == "mute":
+        time.sleep(600)
+    if nonce != "-":
+        note("begin", nonce, os.getpid(), GENERATION, environ["REQUEST_METHOD"])
+    if path in ("/stream", "/sse"):
+        kind = "text/event-stream" if path == "/sse" else "text/plain"
+        start_response("200 OK", [("Content-Type", kind), ("X-Accel-Buffering", "no")])
+        return stream(nonce, seconds, "data: %d\n\n" if path == "/sse" else "line %d\n")
+    length, digest = read_body(environ)
+    time.sleep(seconds)
+    text = json.dumps(facts(environ)) if path == "/environ" else echo(nonce, length, digest)
+    status = "500 Internal Server Error" if path == "/fail" else "200 OK"
+    start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+    if nonce != "-":
+        note("end", nonce, os.getpid())
+    return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text.encode()]
