@@ -1,0 +1,298 @@
+package supervisor
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/supervisor/config"
+)
+
+// rig is a supervisor over one app that is an animal of the zoo.
+type rig struct {
+	t       *testing.T
+	s       *Supervisor
+	address string
+	state   string // where the records are
+	marker  string // in the environment of every process of the app
+	stopped chan struct{}
+	http    *http.Client
+}
+
+type with func(*config.App)
+
+func env(name, value string) with { return func(a *config.App) { a.Env[name] = value } }
+
+// open starts a supervisor; it is shut down, and looked after, at the end of
+// the test.
+func open(t *testing.T, animal string, options ...with) *rig {
+	t.Helper()
+	r := prepare(t)
+	r.open(animal, options...)
+	return r
+}
+
+func prepare(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, state: t.TempDir(), address: freeAddress(t), marker: "ZOO_MARKER=" + t.Name() + strconv.Itoa(int(runs.Add(1)))}
+	r.http = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	return r
+}
+
+var runs atomic.Int64
+
+func (r *rig) settings(animal string, options ...with) *config.App {
+	used.Store(animal, true)
+	exe, err := os.Executable()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cfg, err := config.FromCommand(config.CommandOptions{
+		Command: []string{exe}, Directory: r.t.TempDir(), Environ: os.Environ(),
+		Name: "shop", Listen: []string{r.address},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	name, value, _ := strings.Cut(r.marker, "=")
+	cfg.Env = map[string]string{"ZOO": animal, name: value}
+	for _, o := range options {
+		o(cfg)
+	}
+	return cfg
+}
+
+func (r *rig) open(animal string, options ...with) {
+	r.t.Helper()
+	cfg := r.settings(animal, options...)
+	var log syncBuffer
+	s, err := New(&config.File{Apps: []*config.App{cfg}}, Options{
+		Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug}), Version: "test", Output: &log,
+		Name: "shop", RuntimeDir: shortDir(r.t), StateDir: r.state,
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.s, r.stopped = s, make(chan struct{})
+	go func() {
+		defer close(r.stopped)
+		if err := s.Run(context.Background()); err != nil {
+			r.t.Errorf("Run: %v", err)
+		}
+	}()
+	r.t.Cleanup(func() {
+		r.close()
+		if r.t.Failed() {
+			r.t.Logf("log:\n%s", log.String())
+		}
+	})
+}
+
+// close shuts down and demands that no process of the app is left.
+func (r *rig) close() {
+	r.s.Shutdown(false)
+	select {
+	case <-r.stopped:
+	case <-time.After(20 * time.Second):
+		r.s.Shutdown(true)
+		<-r.stopped
+		r.t.Error("the shutdown took longer than 20 s")
+	}
+	if pids := r.processes(); len(pids) > 0 {
+		r.t.Errorf("after shutdown processes live on: %v", pids)
+	}
+}
+
+// processes are all that have the app's marker in their environment.
+func (r *rig) processes() []int {
+	dirs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	var pids []int
+	for _, path := range dirs {
+		text, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(text, []byte(r.marker+"\x00")) {
+			pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// get asks the app for a page and returns status and body.
+func (r *rig) get(path string) (int, string) {
+	r.t.Helper()
+	resp, err := r.http.Get("http://" + r.address + path)
+	if err != nil {
+		r.t.Errorf("GET %s: %v", path, err)
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Errorf("GET %s: body: %v", path, err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// page is the answer to GET /, which must be 200.
+func (r *rig) page() string {
+	r.t.Helper()
+	status, body := r.get("/")
+	if status != http.StatusOK {
+		r.t.Fatalf("GET /: %d %s", status, body)
+	}
+	return body
+}
+
+func (r *rig) do(v Verb) Result {
+	return r.s.Do(context.Background(), Request{Verb: v, By: "test"}, func(Phase) {})
+}
+
+func (r *rig) want(res Result, exit Exit) Result {
+	r.t.Helper()
+	if res.Exit != exit {
+		r.t.Fatalf("%s: exit %d (%s: %s), want %d", res.Verb, res.Exit, res.Result, res.Error, exit)
+	}
+	return res
+}
+
+func (r *rig) status() AppStatus {
+	r.t.Helper()
+	st, err := r.s.Status()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return st.Apps[0]
+}
+
+// until waits for the status to be as wanted.
+func (r *rig) until(what string, ok func(AppStatus) bool) AppStatus {
+	r.t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		st := r.status()
+		if ok(st) {
+			return st
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			r.t.Fatalf("never %s: %+v", what, st)
+		}
+	}
+}
+
+// load asks in a loop from several clients until it is ended, and counts.
+type load struct {
+	sent, lost atomic.Int64
+	stop       chan struct{}
+	clients    sync.WaitGroup
+	mu         sync.Mutex
+	complaints []string
+}
+
+func (r *rig) load(clients int) *load {
+	l := &load{stop: make(chan struct{})}
+	for range clients {
+		l.clients.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-l.stop:
+					return
+				default:
+				}
+				nonce := fmt.Sprintf("%p-%d", l, l.sent.Add(1))
+				if status, body := r.get("/?nonce=" + nonce); status != 200 || !strings.Contains(body, "nonce="+nonce) {
+					l.lost.Add(1)
+					l.mu.Lock()
+					l.complaints = append(l.complaints, fmt.Sprint(status, " ", body))
+					l.mu.Unlock()
+				}
+			}
+		})
+	}
+	return l
+}
+
+func (r *rig) noneLost(l *load) {
+	r.t.Helper()
+	close(l.stop)
+	l.clients.Wait()
+	r.t.Logf("%d requests, %d lost", l.sent.Load(), l.lost.Load())
+	if l.lost.Load() > 0 {
+		r.t.Errorf("lost %d of %d requests: %q", l.lost.Load(), l.sent.Load(), l.complaints[:min(5, len(l.complaints))])
+	}
+}
+
+var pidPattern = regexp.MustCompile(`pid=(\d+)`)
+
+func pidOf(t *testing.T, body string) int {
+	t.Helper()
+	m := pidPattern.FindStringSubmatch(body)
+	if m == nil {
+		t.Fatalf("no pid in %q", body)
+	}
+	pid, _ := strconv.Atoi(m[1])
+	return pid
+}
+
+func kill(t *testing.T, pid int, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.Fatalf("kill %d: %v", pid, err)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// shortDir is a directory whose sockets' paths fit.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tide")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}

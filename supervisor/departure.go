@@ -1,0 +1,140 @@
+package supervisor
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"tideover/supervisor/process"
+)
+
+// departure is a generation on its way out, from the moment it gets nothing
+// new until no process of it exists. A goroutine of its own carries it out;
+// the app's goroutine waits for done.
+type departure struct {
+	generation *Generation
+	why        why
+	drained    chan struct{} // nothing is in flight any more, or it waited long enough
+	done       chan struct{} // no process of it exists
+
+	// Set before done is closed.
+	inFlight  int // requests it had when it was told to go
+	cut       int // of those, the ones that were still there when it was stopped
+	stop      process.StopReport
+	reclaimed int // connections that no worker had accepted
+}
+
+// why a generation goes decides how.
+type why int
+
+const (
+	replaced  why = iota // a newer one serves, or the operator wants it down: drain, then stop
+	crashed              // its main process is gone; what is left may finish, within a bound
+	neverRose            // it did not answer: nothing to drain
+)
+
+// patience bounds a departure. Its values are those of the app's settings
+// unless requests are waiting for it to be over.
+type patience struct {
+	drain, tunnels, stop time.Duration
+}
+
+// stillImporting is the grace of a generation that never answered. INT, because
+// gunicorn notes a TERM and goes on importing.
+const stillImporting = 2 * time.Second
+
+// depart begins the departure of g. The gate must not point to it any more.
+// When hurry ends, whatever is left of it is killed.
+func (h *house) depart(hurry context.Context, g *Generation, w why, p patience) *departure {
+	d := &departure{generation: g, why: w, drained: make(chan struct{}), done: make(chan struct{})}
+	if g.target != nil {
+		d.inFlight = g.target.InFlight()
+	}
+	go func() {
+		defer close(d.done)
+		d.run(hurry, p)
+		if err := h.records.gone(g.settings.Name, g.number); err != nil {
+			h.logger.Warn("cannot record that a generation is gone", "app", g.settings.Name, "generation", g.number, "error", err)
+		}
+	}()
+	return d
+}
+
+func (d *departure) run(hurry context.Context, p patience) {
+	g := d.generation
+	if g.target != nil {
+		g.target.Retire() // at once: an idle connection would keep newer gunicorns from stopping
+	}
+	d.drain(hurry, p)
+	close(d.drained)
+	d.end(hurry, p)
+	d.reclaim()
+	if g.target != nil {
+		g.target.Abandon()
+	}
+	if g.private != nil {
+		g.private.Close()
+	}
+}
+
+// drain lets the generation finish what it has.
+func (d *departure) drain(hurry context.Context, p patience) {
+	g := d.generation
+	if g.target == nil || d.why == neverRose {
+		return
+	}
+	ctx, cancel := context.WithTimeout(hurry, p.drain)
+	defer cancel()
+	if d.why == crashed {
+		// Its workers may all be gone; then nobody will finish anything.
+		var stop context.CancelFunc
+		ctx, stop = context.WithCancel(ctx)
+		defer stop()
+		emptied := make(chan struct{})
+		go func() {
+			defer close(emptied)
+			if g.process.WaitEmpty(ctx) == nil {
+				stop()
+			}
+		}()
+		_ = g.target.Wait(ctx)
+		stop()
+		<-emptied
+		return
+	}
+	_ = g.target.Wait(ctx)
+	if g.target.Tunnels() > 0 {
+		tunnels, cancel := context.WithTimeout(hurry, p.tunnels)
+		defer cancel()
+		_ = g.target.WaitTunnels(tunnels)
+	}
+	g.target.CloseTunnels()
+}
+
+// end stops the processes and makes sure that none is left.
+func (d *departure) end(hurry context.Context, p patience) {
+	g := d.generation
+	if g.target != nil {
+		d.cut = g.target.InFlight()
+	}
+	switch d.why {
+	case replaced:
+		d.stop = g.process.Stop(hurry, g.settings.Stop.Signal, p.stop)
+	case neverRose:
+		d.stop = g.process.Stop(hurry, syscall.SIGINT, min(stillImporting, p.stop))
+	case crashed:
+		d.stop = g.process.Kill(context.WithoutCancel(hurry))
+	}
+}
+
+// reclaim takes back what no worker had accepted: the marker tells the relay
+// that the app never saw those requests, so they go to the next generation,
+// whatever their method.
+func (d *departure) reclaim() {
+	if d.generation.private == nil || d.generation.target == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	d.reclaimed, _ = d.generation.private.Reclaim(ctx, d.generation.marker) // what it could not take back, Abandon cuts
+}

@@ -1,0 +1,289 @@
+package supervisor
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"tideover/listener"
+	"tideover/proxy"
+	"tideover/supervisor/config"
+	"tideover/supervisor/logs"
+	"tideover/supervisor/process"
+)
+
+// Generation is one incarnation of an app: a private socket, a process tree
+// and, for a web app, a target. Nothing in it changes once it has been
+// started but ready and lenient, which the app's goroutine sets when it goes
+// into service; what its process does is learnt from its channels.
+type Generation struct {
+	number   int
+	settings *config.App
+	dir      string // where its processes began, symlinks resolved
+	started  time.Time
+
+	private *listener.Private // nil when the child binds for itself
+	process *process.Process
+	target  *proxy.Target // nil: a plain process
+	probe   probe
+	marker  []byte // what Reclaim writes to connections the app never saw
+
+	ready   time.Time // when it went into service; zero: never
+	lenient bool      // its first answer was an error
+}
+
+// place is where a generation is reached: the socket we pass to it, or the one
+// it is told to open.
+type place struct {
+	private          *listener.Private
+	network, address string
+	port             int // of the placeholder {port}
+}
+
+// start brings up the app's next generation: private socket, child, target.
+// It does not wait for an answer. When it fails nothing is left of it.
+func (h *house) start(a *App, cfg *config.App, number int) (*Generation, error) {
+	g := &Generation{number: number, settings: cfg, started: time.Now()}
+	var err error
+	if g.dir, err = filepath.EvalSymlinks(cfg.Directory); err != nil {
+		return nil, errorf(ExitError, "cannot use directory %s: %v", cfg.Directory, plainPath(err))
+	}
+	user, err := h.user(cfg)
+	if err != nil {
+		return nil, err
+	}
+	at, err := h.place(cfg, number, user)
+	if err != nil {
+		return nil, err
+	}
+	g.private = at.private
+	if err := g.spawn(h, a, at, user); err != nil {
+		if at.private != nil {
+			at.private.Close()
+		}
+		return nil, err
+	}
+	if cfg.Web() {
+		g.aim(at)
+	}
+	if err := h.records.started(cfg.Name, number, g.process.Record()); err != nil {
+		h.logger.Warn("cannot record the process; after a crash of tideover it would not be found", "app", cfg.Name, "error", err)
+	}
+	return g, nil
+}
+
+// spawn starts the child with the private socket as fd 3.
+func (g *Generation) spawn(h *house, a *App, at place, user *process.User) error {
+	env, err := h.environment(g.settings, g.number, user)
+	if err != nil {
+		return err
+	}
+	stdout, err := a.log.Pipe(g.number, logs.Stdout)
+	if err != nil {
+		return err
+	}
+	defer stdout.Close()
+	stderr, err := a.log.Pipe(g.number, logs.Stderr)
+	if err != nil {
+		return err
+	}
+	defer stderr.Close()
+	spec := process.Spec{
+		Argv: config.Substitute(g.settings.Command, config.Places{FD: 3, Socket: at.address, Port: at.port}),
+		Dir:  g.dir, Env: env, Stdout: stdout, Stderr: stderr, User: user,
+		Umask: g.settings.Umask, Nofile: g.settings.Limits.Nofile, Nice: g.settings.Nice,
+		OOMScoreAdj: g.settings.OOMScoreAdj, NoNewPrivs: g.settings.NoNewPrivs,
+		Name: fmt.Sprintf("%s.%d", g.settings.Name, g.number), Token: rand.Text(),
+	}
+	if at.private != nil {
+		spec.Listen = at.private.File()
+	}
+	g.process, err = process.Start(spec)
+	if err != nil {
+		return startFailed(g.settings.Name, err)
+	}
+	if at.private != nil {
+		// Handing the socket over made it blocking, for us too: one description.
+		if err := at.private.SetNonblock(); err != nil {
+			h.logger.Warn("cannot make the private socket non-blocking again", "app", g.settings.Name, "error", err)
+		}
+	}
+	return nil
+}
+
+// aim makes the target requests go to and the probe that asks it.
+func (g *Generation) aim(at place) {
+	cfg := g.settings
+	host := hostOf(cfg.Listen[0])
+	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
+	g.target = proxy.NewTarget(proxy.TargetOptions{
+		Name: fmt.Sprintf("%s#%d", cfg.Name, g.number), Network: at.network, Address: at.address,
+		Concurrency: concurrency(cfg), Marker: g.marker, HostDefault: host,
+	})
+	g.probe = probe{
+		network: at.network, address: at.address, host: cfg.Ready.Host, path: cfg.Ready.Path,
+		accept: cfg.Ready.Status.Counts, warm: cfg.Ready.Warm,
+	}
+	if g.probe.host == "" {
+		g.probe.host = host
+	}
+	if g.probe.path == "" {
+		g.probe.path = "/"
+	}
+}
+
+// place opens the private socket, or picks what the command's placeholder asks
+// for.
+func (h *house) place(cfg *config.App, number int, user *process.User) (place, error) {
+	if !cfg.Web() {
+		return place{}, nil
+	}
+	switch need := config.Placeholders(cfg.Command); {
+	case need.Socket:
+		dir, err := h.childDir(cfg.Name, user)
+		if err != nil {
+			return place{}, err
+		}
+		path := filepath.Join(dir, strconv.Itoa(number)+".sock")
+		return place{network: "unix", address: path}, nil
+	case need.Port:
+		port, err := freePort()
+		return place{network: "tcp", address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), port: port}, err
+	}
+	o := listener.PrivateOptions{Family: "unix", Dir: h.runtimeDir, Name: cfg.Name, Generation: number}
+	if public, err := listener.Parse(cfg.Listen[0]); err == nil && cfg.Upstream != "unix" && (cfg.Upstream == "tcp" || public.Network == "tcp") {
+		o.Family, o.PortHint = "tcp", 0
+		if ip, port, ok := loopback(public); ok && ip == "127.0.0.1" {
+			o.PortHint = port
+		} else if ok && ip == "::1" {
+			o.Family = "tcp6"
+		}
+	}
+	private, err := listener.OpenPrivate(o)
+	if err != nil {
+		return place{}, errorf(ExitError, "cannot open a private socket: %v", err)
+	}
+	return place{private: private, network: private.Network(), address: private.Address()}, nil
+}
+
+// freePort asks the kernel for a port nobody listens on. Somebody may take it
+// before the child does; the start fails then and is tried again.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// childDir is a directory in which the child may create its socket.
+func (h *house) childDir(app string, user *process.User) (string, error) {
+	dir := filepath.Join(h.runtimeDir, app+".d")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", errorf(ExitError, "cannot make the directory for {socket}: %v", err)
+	}
+	if user != nil {
+		if err := os.Chown(dir, int(user.UID), int(user.GID)); err != nil {
+			return "", errorf(ExitError, "cannot give %s to user %s: %v", dir, user.Name, err)
+		}
+	}
+	return dir, nil
+}
+
+// answered waits until the generation may serve. It ends early when the
+// process does, and always at the app's ready.timeout.
+func (g *Generation) answered(ctx context.Context) (answer, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, g.settings.Ready.Timeout, errReadyTimeout)
+	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		g.watch(ctx, stop)
+	}()
+	heard, err := g.wait(ctx)
+	if err != nil {
+		err = context.Cause(ctx)
+	}
+	stop(nil)
+	<-watched
+	return heard, err
+}
+
+func (g *Generation) wait(ctx context.Context) (answer, error) {
+	if g.target != nil {
+		return g.probe.wait(ctx)
+	}
+	select { // a plain process is ready when it is still there after a while
+	case <-time.After(g.settings.Ready.After):
+		return answer{text: "alive"}, nil
+	case <-ctx.Done():
+		return answer{text: "ended"}, ctx.Err()
+	}
+}
+
+// watch ends the wait as soon as it has become pointless: the process is gone,
+// or it listens somewhere else.
+func (g *Generation) watch(ctx context.Context, stop context.CancelCauseFunc) {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.process.Exited():
+			stop(errExited)
+			return
+		case <-look.C:
+			if at, elsewhere := g.elsewhere(); elsewhere {
+				stop(&elsewhereError{address: at})
+				return
+			}
+		}
+	}
+}
+
+var (
+	errReadyTimeout = errors.New("no answer in time")
+	errExited       = errors.New("the process ended")
+	errOvertaken    = errors.New("a later request overtook it")
+)
+
+// elsewhereError says that the command opened its own address instead of the
+// socket it was given.
+type elsewhereError struct{ address string }
+
+func (e *elsewhereError) Error() string { return "it listens on " + e.address + " by itself" }
+
+// elsewhere reports whether gunicorn ignored its socket and bound what its
+// command line says: a wrapper that forks (uv run, a shell) makes it do so
+// without a word, because LISTEN_PID no longer names it.
+func (g *Generation) elsewhere() (string, bool) {
+	gu := g.settings.Gunicorn
+	if gu == nil || g.private == nil {
+		return "", false
+	}
+	open, err := g.process.Listening()
+	if err != nil {
+		return "", false
+	}
+	for _, l := range open {
+		if l.Inode == g.private.Inode() {
+			continue
+		}
+		for _, bind := range gu.Bind.Addresses {
+			if sameListener(bind, l.Network, l.Address) {
+				return bind, true
+			}
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,205 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tideover/proxy"
+)
+
+// operator is the name of a hold that belongs to nobody in particular: asked
+// for by one command, ended by another.
+const operator = "operator"
+
+// leases are the holds on an app and when each ends by itself. The app's
+// goroutine owns them.
+type leases struct {
+	byName map[string]*lease
+	timer  *time.Timer
+	last   int
+}
+
+type lease struct {
+	name    string
+	by      string
+	length  time.Duration
+	began   time.Time
+	ends    time.Time
+	expired bool
+
+	before   proxy.Counters
+	observed *proxy.Observation
+	ended    *HoldReport
+	over     chan struct{} // closed when it has ended
+}
+
+// due is ready when the next lease may have ended.
+func (l *leases) due() <-chan time.Time {
+	if l.timer == nil {
+		return nil
+	}
+	return l.timer.C
+}
+
+func (l *leases) arm() {
+	if l.timer != nil {
+		l.timer.Stop()
+		l.timer = nil
+	}
+	var next time.Time
+	for _, held := range l.byName {
+		if next.IsZero() || held.ends.Before(next) {
+			next = held.ends
+		}
+	}
+	if !next.IsZero() {
+		l.timer = time.NewTimer(time.Until(next))
+	}
+}
+
+// Lease is a hold that somebody asked for.
+type Lease struct {
+	app    *App
+	lease  *lease
+	report HoldReport
+}
+
+// Report tells how the hold began.
+func (l *Lease) Report() HoldReport { return l.report }
+
+// Ended is closed when the hold is over: by End, by its time or by an
+// operator's release.
+func (l *Lease) Ended() <-chan struct{} { return l.lease.over }
+
+// Hold holds the requests of an app and returns when those in flight have
+// ended, or ctx has: the hold is on in both cases, and Report says which. It
+// ends with End, Release, or by itself when the lease is over.
+func (s *Supervisor) Hold(ctx context.Context, name string, r HoldRequest) (*Lease, error) {
+	a, err := s.app(name)
+	if err != nil {
+		return nil, err
+	}
+	if a.server == nil {
+		return nil, errorf(ExitUsage, "%s is a plain process: it has no requests to hold", a.name)
+	}
+	var held *lease
+	var targets []*proxy.Target
+	var refused *Error
+	if !a.do(ctx, func() { held, targets, refused = a.hold(r) }) {
+		return nil, errorf(ExitNotRunning, "tideover is shutting down")
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	began := time.Now()
+	l := &Lease{app: a, lease: held, report: HoldReport{App: a.name, Drained: true, For: seconds(held.length)}}
+	for _, t := range targets {
+		if t.Wait(ctx) != nil {
+			l.report.Drained = false
+			l.report.InFlight += t.InFlight()
+		}
+	}
+	l.report.Waited = seconds(time.Since(began))
+	return l, nil
+}
+
+// End releases what this hold held and tells what it meant for clients. The
+// gate opens when it was the last reason to be shut.
+func (l *Lease) End() HoldReport {
+	report := l.report
+	l.app.do(context.Background(), func() {
+		l.app.endLease(l.lease, false)
+		ended := l.lease.ended
+		report.Held, report.Requests, report.Expired = ended.Held, ended.Requests, ended.Expired
+	})
+	return report
+}
+
+// Release ends the operator's hold on an app. Holds of commands that still run
+// end with those. No hold is no error.
+func (s *Supervisor) Release(name string) error {
+	a, err := s.app(name)
+	if err != nil {
+		return err
+	}
+	done := a.do(context.Background(), func() {
+		if l, ok := a.leases.byName[operator]; ok {
+			a.endLease(l, false)
+		}
+	})
+	if !done {
+		return errorf(ExitNotRunning, "tideover is shutting down")
+	}
+	return nil
+}
+
+// hold shuts the gate under a name of its own, and returns whatever requests
+// may still be out on.
+func (a *App) hold(r HoldRequest) (*lease, []*proxy.Target, *Error) {
+	if a.stopped {
+		return nil, nil, &Error{Exit: ExitNotRunning, Message: a.name + " is stopped", Hint: "tideover start " + a.name}
+	}
+	l := a.lease(r)
+	a.gate.Hold(l.name)
+	a.leases.arm()
+	a.house.logger.Info("holding", "app", a.name, "by", r.By, "for", l.length)
+	var targets []*proxy.Target
+	if a.current != nil {
+		targets = append(targets, a.current.target)
+	}
+	for _, d := range a.departures {
+		targets = append(targets, d.generation.target)
+	}
+	return l, targets, nil
+}
+
+// lease finds the operator's lease and prolongs it, or makes a new one.
+func (a *App) lease(r HoldRequest) *lease {
+	if r.For <= 0 {
+		r.For = a.settings.Hold.Timeout
+	}
+	name := operator
+	if r.Attached {
+		a.leases.last++
+		name = fmt.Sprintf("command %d", a.leases.last)
+	}
+	l := a.leases.byName[name]
+	if l == nil {
+		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), before: a.server.Counters(), observed: a.gate.Observe()}
+		if a.leases.byName == nil {
+			a.leases.byName = map[string]*lease{}
+		}
+		a.leases.byName[name] = l
+	}
+	l.by, l.length, l.ends = r.By, r.For, time.Now().Add(r.For)
+	return l
+}
+
+// expireLeases ends those whose time is over.
+func (a *App) expireLeases() {
+	now := time.Now()
+	for _, l := range a.leases.byName {
+		if !l.ends.After(now) {
+			a.house.logger.Warn("the hold ended by itself: its time is over", "app", a.name, "by", l.by, "after", l.length)
+			a.endLease(l, true)
+		}
+	}
+	a.leases.arm()
+}
+
+// endLease opens the gate as far as this lease is concerned. Ending it again
+// does nothing.
+func (a *App) endLease(l *lease, expired bool) {
+	if l.ended != nil {
+		return
+	}
+	delete(a.leases.byName, l.name)
+	a.leases.arm()
+	a.gate.Release(l.name)
+	held := l.observed.End()
+	l.ended = &HoldReport{App: a.name, Drained: true, For: seconds(l.length), Held: seconds(time.Since(l.began)), Expired: expired,
+		Requests: RequestCounts{Held: held.Held, HeldMax: seconds(held.Longest), Lost: lost(l.before, a.server.Counters())}}
+	close(l.over)
+	a.house.logger.Info("released", "app", a.name, "by", l.by, "after", time.Since(l.began).Round(time.Millisecond), "held", held.Held)
+}

@@ -1,0 +1,87 @@
+package supervisor
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestHoldLetsInFlightFinishAndHoldsTheRest(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web")
+	r.page()
+	slow := make(chan string, 1)
+	go func() { _, body := r.get("/slow?for=300ms"); slow <- body }()
+	r.until("busy", func(s AppStatus) bool { return s.InFlight == 1 })
+	lease, err := r.s.Hold(t.Context(), "", HoldRequest{For: 10 * time.Second, Attached: true, By: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep := lease.Report(); !rep.Drained || rep.Waited < 0.05 {
+		t.Errorf("report %+v: want a drain of about 0.3 s", rep)
+	}
+	if body := <-slow; !strings.HasPrefix(body, "slow") {
+		t.Errorf("the request in flight got %q", body)
+	}
+	held := make(chan string, 1)
+	go func() { held <- r.page() }()
+	r.until("one held", func(s AppStatus) bool { return s.Held == 1 && s.State == Holding })
+	rep := lease.End()
+	<-held
+	if rep.Requests.Held != 1 || rep.Requests.Lost != 0 || rep.Expired {
+		t.Errorf("report %+v", rep)
+	}
+	if again := lease.End(); again != rep {
+		t.Errorf("ended twice: %+v, then %+v", rep, again)
+	}
+}
+
+func TestLeaseEndsByItself(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web")
+	r.page()
+	lease, err := r.s.Hold(t.Context(), "shop", HoldRequest{For: 200 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.page() // is held, and answered when the lease is over
+	select {
+	case <-lease.Ended():
+	default:
+		t.Error("answered before the lease was over")
+	}
+	if rep := lease.End(); !rep.Expired || rep.Requests.Held != 1 {
+		t.Errorf("report %+v", rep)
+	}
+}
+
+func TestHoldOutlivesAReload(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web")
+	r.page()
+	if _, err := r.s.Hold(t.Context(), "", HoldRequest{For: 20 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	r.want(r.do(Reload), ExitOK)
+	held := make(chan string, 1)
+	go func() { held <- r.page() }()
+	r.until("one held", func(s AppStatus) bool { return s.Held == 1 })
+	if err := r.s.Release("shop"); err != nil {
+		t.Fatal(err)
+	}
+	if body := <-held; !strings.Contains(body, "generation=2") {
+		t.Errorf("answered by %q, want the new generation", body)
+	}
+}
+
+func TestHoldOfAStoppedAppIsRefused(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web")
+	r.page()
+	r.want(r.do(Stop), ExitOK)
+	_, err := r.s.Hold(context.Background(), "", HoldRequest{})
+	if e, ok := err.(*Error); !ok || e.Exit != ExitNotRunning {
+		t.Errorf("error %v, want exit %d", err, ExitNotRunning)
+	}
+}

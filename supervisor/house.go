@@ -1,0 +1,156 @@
+package supervisor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/supervisor/config"
+	"tideover/supervisor/process"
+)
+
+// house is what all apps share. It is fixed before the first of them runs.
+type house struct {
+	logger     hclog.Logger
+	runtimeDir string
+	records    *records
+	load       func() (*config.File, error)
+	hurry      context.Context // ended: stop being patient
+	over       chan struct{}   // closed when the last app has ended
+}
+
+// user looks up whom an app's processes run as; nil: as the daemon.
+func (h *house) user(cfg *config.App) (*process.User, error) {
+	if cfg.User == "" && cfg.Group == "" {
+		return nil, nil
+	}
+	u, err := process.ResolveUser(cfg.User, cfg.Group)
+	if err != nil {
+		return nil, errorf(ExitError, "app %s: %v", cfg.Name, err)
+	}
+	return u, nil
+}
+
+// environment is what a generation's processes get: the app's settings, read
+// anew, and what we add. Nothing by which we were started ourselves passes.
+func (h *house) environment(cfg *config.App, generation int, user *process.User) ([]string, error) {
+	env, err := cfg.Environment(os.Environ())
+	if err != nil {
+		return nil, &Error{Exit: ExitConfig, Message: err.Error()}
+	}
+	env = slices.DeleteFunc(env, func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return notInherited[name] || strings.HasPrefix(name, "TIDEOVER_")
+	})
+	given := func(name string) bool {
+		return slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
+	}
+	if user != nil {
+		for _, kv := range user.Env() {
+			name, _, _ := strings.Cut(kv, "=")
+			if _, set := cfg.Env[name]; !set {
+				env = append(slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, name+"=") }), kv)
+			}
+		}
+	}
+	if !given("PYTHONUNBUFFERED") {
+		env = append(env, "PYTHONUNBUFFERED=1") // or its last words stay in a buffer when it is killed
+	}
+	env = append(env, "TIDEOVER_APP="+cfg.Name, "TIDEOVER_GENERATION="+strconv.Itoa(generation))
+	return env, nil
+}
+
+// notInherited are variables that speak to the daemon, or would make the child
+// believe it was started by somebody else.
+var notInherited = map[string]bool{
+	"NOTIFY_SOCKET": true, "WATCHDOG_USEC": true, "WATCHDOG_PID": true, "MAINPID": true,
+	"LISTEN_FDS": true, "LISTEN_PID": true, "LISTEN_FDNAMES": true,
+	"FDSTORE": true, "INVOCATION_ID": true, "JOURNAL_STREAM": true, "SYSTEMD_EXEC_PID": true,
+	"GUNICORN_FD": true, "GUNICORN_PID": true,
+}
+
+// reload reads the configuration again and returns the app's part of it; nil
+// when there is no file to read.
+func (h *house) reload(app string) (*config.App, error) {
+	if h.load == nil {
+		return nil, nil
+	}
+	file, err := h.load()
+	if err != nil {
+		return nil, err
+	}
+	cfg, ok := file.App(app)
+	if !ok {
+		return nil, fmt.Errorf("app %s is no longer in %s; `tideover apply` removes it", app, file.Path)
+	}
+	return h.complete(cfg)
+}
+
+// complete fills in what only gunicorn itself can tell: it has a configuration
+// file, which is a program.
+func (h *house) complete(cfg *config.App) (*config.App, error) {
+	if gu := cfg.Gunicorn; gu != nil {
+		if err := gu.Refuse(cfg.Reload); err != nil {
+			return nil, errorf(ExitUsage, "app %s: %v", cfg.Name, err)
+		}
+	}
+	return cfg, nil
+}
+
+// plan says what a reload would do, and does nothing.
+func (a *App) plan(r Request) Result {
+	seen := a.seen.Load()
+	out := Result{App: a.name, Verb: r.Verb, Result: "dry run", Exit: ExitOK, Phases: []PhaseResult{}, ChildOutput: []string{}}
+	say := func(format string, args ...any) { out.Plan = append(out.Plan, fmt.Sprintf(format, args...)) }
+	cfg, err := a.house.reload(a.name)
+	if err != nil {
+		out.Result, out.Exit, out.Error, out.Hint = "failed", ExitConfig, err.Error(), "nothing was changed"
+		return out
+	}
+	if cfg == nil {
+		cfg = seen.settings
+	}
+	say("command    %s", strings.Join(cfg.Command, " "))
+	dir, err := filepath.EvalSymlinks(cfg.Directory)
+	if err != nil {
+		out.Result, out.Exit, out.Error = "failed", ExitError, "cannot use directory "+cfg.Directory+": "+plainPath(err).Error()
+		return out
+	}
+	mode := cmp.Or(cfg.Reload, config.Overlap)
+	if g := seen.current; g != nil {
+		out.Generation = GenerationPair{From: g.number, To: g.number}
+		if g.dir == dir {
+			say("directory  %s (unchanged)", dir)
+		} else {
+			say("directory  %s -> %s", g.dir, dir)
+		}
+		need, _ := g.process.Memory()
+		if free := process.MemoryAvailable(); mode == config.Overlap && free > 0 && free < need {
+			say("memory     generation %d uses %s, %s are free: too little for two; use `tideover restart %s`", g.number, mebibytes(need), mebibytes(free), a.name)
+		}
+	} else {
+		say("directory  %s", dir)
+	}
+	say("mode       %s", mode)
+	return out
+}
+
+// report tells the log how an operation ended.
+func (a *App) report(r Result) {
+	say := a.house.logger.Info
+	if r.Exit != ExitOK {
+		say = a.house.logger.Error
+	}
+	say("ended", "app", a.name, "verb", r.Verb, "result", r.Result, "from", r.Generation.From, "to", r.Generation.To,
+		"took", fmt.Sprintf("%.3fs", r.Duration), "held", r.Requests.Held, "lost", r.Requests.Lost, "error", r.Error)
+	for _, w := range r.Warnings {
+		a.house.logger.Warn(w, "app", a.name)
+	}
+}

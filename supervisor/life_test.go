@@ -1,0 +1,326 @@
+package supervisor
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/supervisor/config"
+)
+
+func TestFirstRequestWaitsForTheFirstAnswer(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web", env("ZOO_IMPORT", "300ms"))
+	if body := r.page(); !strings.Contains(body, "generation=1") {
+		t.Errorf("answered by %q, want generation 1", body)
+	}
+	if st := r.status(); st.State != Running || st.Counters.Held != 1 || st.Counters.Answered != 1 {
+		t.Errorf("status %+v, want running with one held and answered", st)
+	}
+}
+
+func TestReloadPutsNewCodeIntoServiceAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	current := filepath.Join(root, "current")
+	release(t, current, filepath.Join(root, "1"))
+	r := open(t, "web", func(a *config.App) { a.Directory = current }, env("ZOO_IMPORT", "100ms"))
+	old := pidOf(t, r.page())
+	load := r.load(4)
+	for i := range 5 {
+		dir := filepath.Join(root, string(rune('2'+i)))
+		release(t, current, dir)
+		res := r.want(r.do(Reload), ExitOK)
+		if body := r.page(); !strings.Contains(body, "dir="+dir) {
+			t.Fatalf("after exit 0 the answer is %q, want release %s", body, dir)
+		}
+		if res.Requests.Lost > 0 || res.Generation.To != i+2 {
+			t.Errorf("result %+v", res)
+		}
+	}
+	r.noneLost(load)
+	if syscall.Kill(old, 0) == nil {
+		t.Errorf("the first generation (pid %d) lives on", old)
+	}
+}
+
+func TestBrokenReloadKeepsTheOldAndSaysWhy(t *testing.T) {
+	t.Parallel()
+	r, swap := switchable(t, "web")
+	old := pidOf(t, r.page())
+	load := r.load(2)
+	swap("broken")
+	for range 3 {
+		res := r.want(r.do(Reload), ExitKeptOld)
+		if !strings.Contains(strings.Join(res.ChildOutput, "\n"), "no module named shop") {
+			t.Errorf("the child's output is missing: %q", res.ChildOutput)
+		}
+		if !strings.Contains(res.Error, "exit status 3") || !strings.Contains(res.Hint, "changed in place") {
+			t.Errorf("error %q, hint %q", res.Error, res.Hint)
+		}
+	}
+	r.noneLost(load)
+	if pid := pidOf(t, r.page()); pid != old {
+		t.Errorf("pid %d answers, want the old one, %d", pid, old)
+	}
+	if st := r.status(); st.State != Running || len(st.Warnings) == 0 {
+		t.Errorf("status %v, warnings %q", st.State, st.Warnings)
+	}
+	if pids := r.processes(); len(pids) != 1 {
+		t.Errorf("processes %v, want the old one only", pids)
+	}
+}
+
+func TestReloadThatNeverAnswersEndsAtItsDeadline(t *testing.T) {
+	t.Parallel()
+	r, swap := switchable(t, "web", func(a *config.App) { a.Ready.Timeout = 500 * time.Millisecond })
+	r.page()
+	load := r.load(2)
+	swap("silent")
+	res := r.want(r.do(Reload), ExitKeptOld)
+	if !strings.Contains(res.Error, "no answer") {
+		t.Errorf("error %q", res.Error)
+	}
+	r.noneLost(load)
+	if pids := r.processes(); len(pids) != 1 {
+		t.Errorf("processes %v, want the old one only", pids)
+	}
+}
+
+func TestReloadIsStrictAboutTheAnswer(t *testing.T) {
+	t.Parallel()
+	r, swap := switchable(t, "unwell", func(a *config.App) { a.Ready.Timeout = 700 * time.Millisecond })
+	if status, _ := r.get("/"); status != http.StatusInternalServerError {
+		t.Fatalf("status %d: at a first start any valid answer serves", status)
+	}
+	if st := r.status(); len(st.Warnings) == 0 {
+		t.Error("it serves an error and warns nobody")
+	}
+	res := r.want(r.do(Reload), ExitKeptOld)
+	if !strings.Contains(res.Probe, "500") {
+		t.Errorf("the probe's last answer is missing: %q", res.Probe)
+	}
+	swap("web")
+	r.want(r.do(Reload), ExitOK)
+}
+
+func TestRestartHoldsWhileNothingCanAnswer(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web", env("ZOO_IMPORT", "200ms"))
+	r.page()
+	load := r.load(4)
+	for range 3 {
+		before := pidOf(t, r.page())
+		res := r.want(r.do(Restart), ExitOK)
+		if res.Requests.Held == 0 {
+			t.Error("nothing was held, so the load proves nothing")
+		}
+		if pid := pidOf(t, r.page()); pid == before {
+			t.Error("the same process answers")
+		}
+	}
+	r.noneLost(load)
+}
+
+func TestCrashIsHeldOver(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web", env("ZOO_IMPORT", "50ms"))
+	r.page()
+	for range 3 {
+		st := r.until("running", func(s AppStatus) bool { return s.State == Running })
+		kill(t, st.Pid, syscall.SIGKILL)
+		r.until("another generation", func(s AppStatus) bool { return s.Generation > st.Generation })
+		if pid := pidOf(t, r.page()); pid == st.Pid {
+			t.Fatal("the dead one answers")
+		}
+	}
+	if st := r.status(); st.Restarts != 3 || st.Counters.Answered != st.Counters.Requests {
+		t.Errorf("status %+v", st)
+	}
+}
+
+func TestFailedAnswersAtOnceAndReloadRepairs(t *testing.T) {
+	t.Parallel()
+	r, swap := switchable(t, "broken", func(a *config.App) { a.Ready.Timeout = 2 * time.Second })
+	r.until("failed", func(s AppStatus) bool { return s.State == Failed })
+	began := time.Now()
+	if status, body := r.get("/"); status != http.StatusServiceUnavailable || time.Since(began) > time.Second {
+		t.Errorf("a failed app answers %d after %v: %s", status, time.Since(began), body)
+	}
+	swap("web")
+	res := r.want(r.do(Reload), ExitOK)
+	if res.Duration > 1 {
+		t.Errorf("whole again after %.1f s, want within one", res.Duration)
+	}
+	r.page()
+}
+
+func TestStopKeepsTheDoorOpen(t *testing.T) {
+	t.Parallel()
+	r := open(t, "grumpy", func(a *config.App) { a.Stop.Timeout = 200 * time.Millisecond })
+	r.page()
+	r.want(r.do(Stop), ExitOK)
+	if pids := r.processes(); len(pids) != 0 {
+		t.Errorf("processes %v after stop", pids)
+	}
+	resp, err := r.http.Get("http://" + r.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("a stopped app answers %s, Retry-After %q", resp.Status, resp.Header.Get("Retry-After"))
+	}
+	r.want(r.do(Reload), ExitNotRunning)
+	r.want(r.do(Start), ExitOK)
+	r.page()
+	r.want(r.do(Start), ExitOK)
+}
+
+func TestStopOvertakesAReload(t *testing.T) {
+	t.Parallel()
+	r, swap := switchable(t, "web")
+	r.page()
+	swap("silent")
+	reloaded := make(chan Result, 1)
+	started := make(chan struct{})
+	go func() {
+		var once sync.Once
+		reloaded <- r.s.Do(context.Background(), Request{Verb: Reload}, func(p Phase) {
+			if p.Name == "ready" {
+				once.Do(func() { close(started) })
+			}
+		})
+	}()
+	<-started
+	r.want(r.do(Stop), ExitOK)
+	if res := <-reloaded; res.Exit == ExitOK {
+		t.Errorf("the overtaken reload claims success: %+v", res)
+	}
+	if pids := r.processes(); len(pids) != 0 {
+		t.Errorf("processes %v", pids)
+	}
+}
+
+func TestReloadsAreCoalesced(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web", env("ZOO_IMPORT", "50ms"))
+	r.page()
+	var callers sync.WaitGroup
+	results := make(chan Result, 30)
+	for range cap(results) {
+		callers.Go(func() { results <- r.do(Reload) })
+	}
+	callers.Wait()
+	close(results)
+	highest := 0
+	for res := range results {
+		r.want(res, ExitOK)
+		highest = max(highest, res.Generation.To)
+	}
+	if st := r.status(); st.Generation > 5 || highest != st.Generation {
+		t.Errorf("30 calls made %d generations (highest told %d)", st.Generation, highest)
+	}
+}
+
+func TestCallerThatWillNotQueueIsTold(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web", env("ZOO_IMPORT", "300ms"))
+	r.page()
+	begun, done := make(chan struct{}), make(chan Result, 1)
+	go func() {
+		var once sync.Once
+		done <- r.s.Do(context.Background(), Request{Verb: Reload}, func(Phase) { once.Do(func() { close(begun) }) })
+	}()
+	<-begun
+	r.want(r.s.Do(context.Background(), Request{Verb: Reload, NoQueue: true}, func(Phase) {}), ExitBusy)
+	r.want(<-done, ExitOK)
+}
+
+func TestNoProcessIsLeft(t *testing.T) {
+	t.Parallel()
+	r := open(t, "daddy")
+	r.page()
+	if pids := r.processes(); len(pids) != 2 {
+		t.Fatalf("processes %v, want the app and its daemon", pids)
+	}
+	r.want(r.do(Reload), ExitOK)
+	if pids := r.processes(); len(pids) != 2 {
+		t.Errorf("processes %v after a reload, want those of one generation", pids)
+	}
+}
+
+func TestPlainProcess(t *testing.T) {
+	t.Parallel()
+	r := open(t, "worker", func(a *config.App) { a.Listen, a.Ready.After = nil, 50*time.Millisecond })
+	r.until("running", func(s AppStatus) bool { return s.State == Running })
+	r.want(r.do(Restart), ExitOK)
+	if st := r.status(); st.Generation != 2 {
+		t.Errorf("generation %d, want 2", st.Generation)
+	}
+}
+
+func TestOperatorsStopSurvivesTheDaemon(t *testing.T) {
+	t.Parallel()
+	r := prepare(t)
+	r.open("web")
+	r.page()
+	r.want(r.do(Stop), ExitOK)
+	r.close()
+	r.open("web")
+	if st := r.status(); st.State != Stopped {
+		t.Errorf("state %s, want stopped", st.State)
+	}
+	r.want(r.do(Start), ExitOK)
+	if st := r.status(); st.Generation != 2 {
+		t.Errorf("generation %d: a number was used twice", st.Generation)
+	}
+}
+
+func TestSecondDaemonOnTheSameRecordsIsRefused(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web")
+	r.page()
+	other := *r
+	other.address = freeAddress(t)
+	_, err := New(&config.File{Apps: []*config.App{other.settings("web")}}, r.s.options)
+	if err == nil || !strings.Contains(err.Error(), "runs as") {
+		t.Errorf("error %v", err)
+	}
+	r.page()
+}
+
+// release makes dir and lets the symlink current point to it, as deploys do.
+func release(t *testing.T, current, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	next := current + ".next"
+	if err := os.Symlink(dir, next); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, current); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// switchable is an app whose code is changed in place.
+func switchable(t *testing.T, first string, options ...with) (*rig, func(animal string)) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "switch")
+	swap := func(animal string) {
+		used.Store(animal, true)
+		if err := os.WriteFile(file, []byte(animal), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	swap(first)
+	return open(t, "follower", append([]with{env("ZOO_SWITCH", file)}, options...)...), swap
+}

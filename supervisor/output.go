@@ -1,0 +1,113 @@
+package supervisor
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"tideover/supervisor/logs"
+)
+
+// Line is one line of an app's output, or of the daemon's own log.
+type Line = logs.Line
+
+// OwnLog keeps the last lines of the daemon's own log, so that `tideover logs
+// --daemon` answers why somebody got a 503. It is a writer for the logger and
+// may be used by several goroutines.
+type OwnLog struct {
+	mu   sync.Mutex // guards rest
+	rest []byte     // a line that has not ended yet
+	log  *logs.Log
+}
+
+// NewOwnLog returns an empty one.
+func NewOwnLog() (*OwnLog, error) {
+	log, err := logs.New(logs.Options{App: "tideover", RingBytes: 1 << 20})
+	return &OwnLog{log: log}, err
+}
+
+// Write takes what the logger says; it never fails.
+func (l *OwnLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, whole := bytes.Cut(l.rest, []byte("\n"))
+		if !whole {
+			return len(p), nil
+		}
+		l.log.Note(0, "%s", line)
+		l.rest = append(l.rest[:0:0], rest...)
+	}
+}
+
+// Logs yields lines of the children's output, oldest first; with Follow also
+// those to come, until yield returns false or ctx ends. Calls of yield do not
+// overlap.
+func (s *Supervisor) Logs(ctx context.Context, q LogQuery, yield func(Line) bool) error {
+	sources, err := s.sources(q)
+	if err != nil {
+		return err
+	}
+	if q.Follow {
+		follow(ctx, sources, q.Lines, yield)
+		return nil
+	}
+	var lines []Line
+	for _, l := range sources {
+		lines = append(lines, l.Tail(0, q.Lines)...)
+	}
+	slices.SortStableFunc(lines, func(a, b Line) int { return a.Time.Compare(b.Time) })
+	for _, line := range lines[max(0, len(lines)-cmp.Or(q.Lines, len(lines))):] {
+		if ctx.Err() != nil || !yield(line) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (s *Supervisor) sources(q LogQuery) ([]*logs.Log, error) {
+	if q.Daemon {
+		if s.options.OwnLog == nil {
+			return nil, errorf(ExitError, "this daemon does not keep its own log in memory")
+		}
+		return []*logs.Log{s.options.OwnLog.log}, nil
+	}
+	var sources []*logs.Log
+	for _, name := range q.Apps {
+		a, err := s.app(name)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, a.log)
+	}
+	if len(q.Apps) == 0 {
+		for _, a := range s.apps {
+			sources = append(sources, a.log)
+		}
+	}
+	return sources, nil
+}
+
+func follow(ctx context.Context, sources []*logs.Log, lines int, yield func(Line) bool) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var one sync.Mutex // of the followers speaks at a time
+	var followers sync.WaitGroup
+	for _, l := range sources {
+		followers.Go(func() {
+			l.Follow(ctx, lines, func(line Line) bool {
+				one.Lock()
+				defer one.Unlock()
+				if ctx.Err() != nil || !yield(line) {
+					stop()
+					return false
+				}
+				return true
+			})
+		})
+	}
+	followers.Wait()
+}

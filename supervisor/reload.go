@@ -1,0 +1,269 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"tideover/supervisor/config"
+	"tideover/supervisor/process"
+)
+
+// perform carries one operation out, for everybody who asked for it before it
+// began.
+func (a *App) perform(leaving context.Context, tickets []*ticket) {
+	o := beginOperation(leaving, a, tickets)
+	a.desk.running = o
+	switch o.verb {
+	case Reload, Restart:
+		a.renew(o)
+	case Start:
+		a.start(o)
+	case Stop:
+		a.stop(o)
+	}
+	a.desk.running = nil
+	result := o.finish(a)
+	if o.verb == Reload || o.verb == Restart {
+		a.last = &result
+	}
+	a.report(result)
+	a.settle()
+}
+
+// renew puts new code into service: beside the old generation, or in its place.
+func (a *App) renew(o *operation) {
+	if a.stopped && a.current == nil {
+		o.fail(ExitNotRunning, a.name+" is stopped", "tideover start "+a.name)
+		return
+	}
+	if err := a.reread(); err != nil {
+		o.fail(ExitConfig, err.Error(), "nothing was changed")
+		return
+	}
+	a.clearWay()
+	if o.verb == Restart || a.settings.Reload == config.Replace {
+		a.replace(o)
+		return
+	}
+	a.overlap(o)
+}
+
+// overlap is the reload without a pause: the new generation comes up beside
+// the old one, which is not touched before the new one answers.
+func (a *App) overlap(o *operation) {
+	a.warnOfMemory(o)
+	b := a.raise(o, false)
+	if b == nil {
+		return
+	}
+	o.step("swap")
+	old := a.current // not earlier: it may have crashed meanwhile
+	a.serve(b)
+	o.ok()
+	if old != nil && !a.outlast(o, a.send(old, replaced)) {
+		return
+	}
+	o.succeed()
+}
+
+// replace is the reload for apps of which there may be only one: requests are
+// held while the old generation goes and the new one comes.
+func (a *App) replace(o *operation) {
+	o.step("hold")
+	old := a.current
+	a.current = nil
+	a.gate.Swap(nil)
+	o.ok()
+	strict := old != nil && !old.lenient
+	if old != nil {
+		a.sendWith(old, replaced, a.hasty(old))
+	}
+	for len(a.departures) > 0 {
+		if !a.outlast(o, a.departures[0]) {
+			return
+		}
+	}
+	b := a.raise(o, !strict)
+	if b == nil {
+		return
+	}
+	o.step("release")
+	a.serve(b)
+	o.ok()
+	o.succeed()
+}
+
+// start brings the app up by the operator's wish.
+func (a *App) start(o *operation) {
+	if a.current != nil {
+		o.result.Result, o.result.Exit = "ok", ExitOK
+		return
+	}
+	if err := a.reread(); err != nil {
+		o.fail(ExitConfig, err.Error(), "nothing was changed")
+		return
+	}
+	a.remember(false)
+	a.stopped = false
+	a.clearWay()
+	b := a.raise(o, true)
+	if b == nil {
+		return
+	}
+	o.step("release")
+	a.serve(b)
+	o.ok()
+	o.succeed()
+}
+
+// stop takes the app down by the operator's wish; its socket stays open.
+func (a *App) stop(o *operation) {
+	a.remember(true)
+	a.stopped = true
+	a.comeback.whole()
+	a.gate.Refuse(refusal(a.settings, "the app is stopped"))
+	a.retireAll()
+	for len(a.departures) > 0 {
+		if !a.outlast(o, a.departures[0]) {
+			return
+		}
+	}
+	o.result.Generation.To = 0
+	o.succeed()
+}
+
+// clearWay gives up what is on its way without anybody having asked for it:
+// who asks now wants code as it is now. What happened before counts no more,
+// and clients may wait again.
+func (a *App) clearWay() {
+	if a.boot != nil {
+		a.dropBoot()
+	}
+	a.comeback.forget()
+	a.comeback.whole()
+	a.gate.Refuse(nil)
+}
+
+// raise starts a generation and waits until it may serve. When it may not,
+// nothing of it is left, the operation has failed, and raise returns nil.
+func (a *App) raise(o *operation, lenient bool) *boot {
+	o.step("start")
+	b, err := a.bring(true, lenient)
+	if err != nil {
+		o.failed()
+		a.fell(o, nil, err.Error(), hintOf(err))
+		return nil
+	}
+	g := b.generation
+	o.result.Generation.To = g.number
+	o.ok(Fact{"pid", strconv.Itoa(g.process.Pid())})
+	o.step("ready")
+	if !a.await(o, b.done) {
+		o.failed()
+		a.dropBoot()
+		o.overtaken()
+		return nil
+	}
+	facts := []Fact{{"tries", strconv.Itoa(b.heard.tries)}}
+	if b.heard.status != 0 {
+		facts = append(facts, Fact{"status", strconv.Itoa(b.heard.status)})
+	}
+	if b.err == nil {
+		o.ok(facts...)
+		return b
+	}
+	o.failed(facts...)
+	a.boot = nil
+	d := a.send(g, neverRose)
+	a.await(o, d.done)
+	why, hint := a.explain(b)
+	a.fell(o, b, why, hint)
+	return nil
+}
+
+// outlast waits until a departure is over, as the phase "drain".
+func (a *App) outlast(o *operation, d *departure) bool {
+	o.step("drain")
+	if !a.await(o, d.done) {
+		o.failed()
+		o.overtaken()
+		return false
+	}
+	facts := []Fact{{"in_flight", strconv.Itoa(d.inFlight)}, {"cut", strconv.Itoa(d.cut)}}
+	if d.stop.Killed > 0 {
+		facts = append(facts, Fact{"killed", strconv.Itoa(d.stop.Killed)})
+	}
+	o.ok(facts...)
+	a.forgetGone()
+	return true
+}
+
+// await pumps until done is ready, or reports false when the operation is
+// overtaken by a stop or a shutdown.
+func (a *App) await(o *operation, done <-chan struct{}) bool {
+	a.pump(done, o.ctx.Done())
+	return isDone(done)
+}
+
+// settle makes sure that an app that should be up is on its way, whatever the
+// operation came to.
+func (a *App) settle() {
+	if a.stopped || a.current != nil || a.boot != nil || a.comeback.pending() {
+		return
+	}
+	a.tryLater(a.comeback.unansweredStart(), "the new generation did not come up")
+}
+
+// hasty is the patience with the old generation while clients wait for the new
+// one: what the hold leaves after the time the app needs to come up.
+func (a *App) hasty(old *Generation) patience {
+	boot := old.ready.Sub(old.started)
+	left := max(a.settings.Hold.Timeout-boot-5*time.Second, time.Second)
+	return patience{drain: min(a.settings.Drain.Timeout, left), stop: a.settings.Stop.Timeout}
+}
+
+// warnOfMemory says so when two generations will not fit.
+func (a *App) warnOfMemory(o *operation) {
+	if a.current == nil {
+		return
+	}
+	need, err := a.current.process.Memory()
+	free := process.MemoryAvailable()
+	if err != nil || free == 0 || free >= need {
+		return
+	}
+	o.result.Warnings = append(o.result.Warnings, fmt.Sprintf(
+		"generation %d uses %s and only %s are free: two of them may not fit; `tideover restart %s` needs memory for one only",
+		a.current.number, mebibytes(need), mebibytes(free), a.name))
+}
+
+func mebibytes(n uint64) string { return fmt.Sprintf("%d MiB", n>>20) }
+
+// reread takes the app's settings from the file as it is now. A faulty file
+// changes nothing.
+func (a *App) reread() error {
+	cfg, err := a.house.reload(a.name)
+	if err != nil || cfg == nil {
+		return err
+	}
+	if same := equalStrings(cfg.Listen, a.settings.Listen); !same && cfg.ListenFrom == "listen" {
+		a.house.logger.Warn("the listen address changed; it is used when tideover starts again", "app", a.name)
+	}
+	fixed := *cfg
+	fixed.Listen = a.settings.Listen
+	a.settings = &fixed
+	a.gate.Configure(gateSettings(&fixed))
+	if a.server != nil {
+		a.server.Configure(relaySettings(&fixed))
+	}
+	return nil
+}
+
+// remember keeps the operator's wish over a restart of the daemon.
+func (a *App) remember(stopped bool) {
+	if err := a.house.records.setStopped(a.name, stopped); err != nil {
+		a.house.logger.Warn("cannot record the wish; it holds until tideover ends", "app", a.name, "error", err)
+	}
+}

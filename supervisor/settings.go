@@ -1,0 +1,118 @@
+package supervisor
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"tideover/listener"
+	"tideover/proxy"
+	"tideover/supervisor/config"
+	"tideover/supervisor/process"
+)
+
+func gateSettings(cfg *config.App) proxy.GateSettings {
+	return proxy.GateSettings{Limit: cfg.Hold.Limit, Timeout: cfg.Hold.Timeout}
+}
+
+// relaySettings are an app's settings in the relay's own terms.
+func relaySettings(cfg *config.App) proxy.Settings {
+	return proxy.Settings{
+		Timeout: cfg.Timeout, Buffer: cfg.Hold.Buffer, BufferTotal: cfg.Hold.BufferTotal, Alive: cfg.Hold.Alive,
+		ServeHalfClosed: cfg.HalfClose == "serve",
+		IdempotencyKey:  slices.Contains(cfg.Resend, "key"),
+		NoResend:        len(cfg.Resend) == 0,
+		Trusted:         trusted(cfg.Trusted),
+		Limits: proxy.Limits{Head: int(cfg.Limits.Head), Target: int(cfg.Limits.Target),
+			Fields: cfg.Limits.Fields, Body: cfg.Limits.Body},
+		HeadTimeout: cfg.Limits.HeadTime, BodyTimeout: cfg.Limits.BodyTime,
+		WriteTimeout: cfg.Limits.SendTime, IdleTimeout: cfg.Limits.Idle,
+	}
+}
+
+// trusted is nil, the relay's default, when nothing was configured.
+func trusted(words []string) []netip.Prefix {
+	var prefixes []netip.Prefix
+	for _, w := range words {
+		if p, err := netip.ParsePrefix(w); err == nil {
+			prefixes = append(prefixes, p)
+		} else if ip, err := netip.ParseAddr(w); err == nil {
+			prefixes = append(prefixes, netip.PrefixFrom(ip, ip.BitLen()))
+		}
+	}
+	return prefixes
+}
+
+// refusal is what everybody is told while the app may not answer.
+func refusal(cfg *config.App, cause string) *proxy.Refusal {
+	return &proxy.Refusal{RetryAfter: cfg.Hold.RetryAfter, Cause: cause}
+}
+
+// concurrency is how many requests gunicorn works on at once, where its
+// command line tells; 0: unknown.
+func concurrency(cfg *config.App) int {
+	gu := cfg.Gunicorn
+	if gu == nil || gu.Workers == 0 {
+		return 0
+	}
+	return gu.Workers * max(gu.Threads, 1)
+}
+
+// done reports whether an app that ended like this is to stay down.
+func done(cfg *config.App, o process.Outcome) bool {
+	switch cfg.Restart {
+	case config.RestartNever:
+		return true
+	case config.RestartOnFailure:
+		return o.Signal == 0 && (o.Code == 0 || slices.Contains(cfg.ExitCodes, o.Code))
+	}
+	return false
+}
+
+// hostOf is the Host a client of the public address would send.
+func hostOf(listen string) string {
+	at, err := listener.Parse(listen)
+	if err != nil || at.Network != "tcp" {
+		return "localhost"
+	}
+	host, port, err := net.SplitHostPort(at.Address)
+	if err != nil {
+		return "localhost"
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// loopback splits an address that only this machine reaches.
+func loopback(at listener.Address) (ip string, port int, ok bool) {
+	host, p, err := net.SplitHostPort(at.Address)
+	if err != nil {
+		return "", 0, false
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil || !addr.IsLoopback() {
+		return "", 0, false
+	}
+	port, err = strconv.Atoi(p)
+	return addr.String(), port, err == nil
+}
+
+// sameListener reports whether a socket found open is the one a bind asks for.
+func sameListener(bind, network, address string) bool {
+	want, err := listener.Parse(bind)
+	if err != nil || want.Network != network && !(want.Network == "tcp" && network == "tcp6") {
+		return false
+	}
+	if want.Network == "unix" {
+		return want.Address == address
+	}
+	_, wantPort, err1 := net.SplitHostPort(want.Address)
+	_, port, err2 := net.SplitHostPort(address)
+	return err1 == nil && err2 == nil && wantPort == port
+}

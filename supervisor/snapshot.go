@@ -1,0 +1,161 @@
+package supervisor
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"tideover/supervisor/config"
+)
+
+// snapshot is what an app's goroutine has published of itself. It is never
+// changed; the numbers that move by themselves are read when somebody asks.
+type snapshot struct {
+	settings *config.App
+	current  *Generation
+	booting  *Generation
+	leaving  int  // generations on their way out
+	verb     Verb // of the operation under way
+	stopped  bool
+	failed   bool
+	next     time.Time
+	reason   string
+	crashes  int
+	holds    []string
+	last     *Result
+}
+
+// publish lets everybody see how the app stands now.
+func (a *App) publish() {
+	seen := &snapshot{
+		settings: a.settings, current: a.current, leaving: len(a.departures), stopped: a.stopped,
+		failed: a.comeback.failed, reason: a.comeback.reason, crashes: a.comeback.crashes, last: a.last,
+	}
+	if a.boot != nil {
+		seen.booting = a.boot.generation
+	}
+	if a.desk.running != nil {
+		seen.verb = a.desk.running.verb
+	}
+	if a.comeback.pending() {
+		seen.next = a.comeback.at
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.leases.byName)) {
+		l := a.leases.byName[name]
+		seen.holds = append(seen.holds, l.name+" ("+l.by+")")
+	}
+	a.seen.Store(seen)
+}
+
+// state is what the operator is told.
+func (s *snapshot) state() State {
+	switch {
+	case s.stopped && s.leaving > 0:
+		return Stopping
+	case s.stopped:
+		return Stopped
+	case s.verb == Reload || s.verb == Restart:
+		if s.current == nil || s.booting != nil {
+			return Reloading
+		}
+	}
+	switch {
+	case s.current != nil && len(s.holds) > 0:
+		return Holding
+	case s.current != nil:
+		return Running
+	case s.failed:
+		return Failed
+	case s.booting != nil:
+		return Starting
+	case !s.next.IsZero():
+		return Backoff
+	}
+	return Starting
+}
+
+// Status tells how the named apps stand, or all of them.
+func (s *Supervisor) Status(names ...string) (Status, error) {
+	st := Status{Version: s.options.Version, Pid: os.Getpid(), Uptime: seconds(time.Since(s.began)), Apps: []AppStatus{}}
+	apps := s.apps
+	if len(names) > 0 {
+		apps = nil
+		for _, name := range names {
+			a, err := s.app(name)
+			if err != nil {
+				return Status{}, err
+			}
+			apps = append(apps, a)
+		}
+	}
+	for _, a := range apps {
+		st.Apps = append(st.Apps, a.status())
+	}
+	return st, nil
+}
+
+func (a *App) status() AppStatus {
+	seen := a.seen.Load()
+	cfg := seen.settings
+	st := AppStatus{
+		Name: a.name, State: seen.state(), Listen: append([]string{}, cfg.Listen...), LastReload: seen.last,
+		Command: cfg.Command, Directory: cfg.Directory, User: cfg.User, Ready: readyText(cfg),
+		Restarts: seen.crashes, Holds: seen.holds, HoldLimit: cfg.Hold.Limit, HoldFor: seconds(cfg.Hold.Timeout),
+	}
+	if seen.current == nil {
+		st.Reason = seen.reason
+	}
+	if !seen.next.IsZero() {
+		st.Next = max(0, seconds(time.Until(seen.next)))
+	}
+	if g := seen.current; g != nil {
+		st.Generation, st.Pid, st.Uptime, st.Directory = g.number, g.process.Pid(), seconds(time.Since(g.ready)), g.dir
+		st.Processes = len(g.process.Members())
+		st.Memory, _ = g.process.Memory() // 0 when it is going this very moment
+		if g.target != nil {
+			st.InFlight, st.Tunnels = g.target.InFlight(), g.target.Tunnels()
+		}
+	} else if g := seen.booting; g != nil {
+		st.Pid, st.Directory = g.process.Pid(), g.dir
+	}
+	if a.server != nil {
+		held := a.gate.Snapshot()
+		st.Held, st.HeldOldest = held.Held, seconds(held.Oldest)
+		c := a.server.Counters()
+		st.Counters = Counters{Requests: c.Requests, Answered: c.Answered, Held: c.Held, Expired: c.Expired, Overflowed: c.Overflowed,
+			ClientLeft: c.ClientLeft, Resent: c.Resent, Cut: c.Cut, BadRequest: c.BadRequest, BadGateway: c.BadGateway,
+			TimedOut: c.TimedOut, Refused: c.Refused}
+	}
+	st.Warnings = seen.warnings()
+	return st
+}
+
+// warnings are what endangers an app that serves.
+func (s *snapshot) warnings() []string {
+	if s.current == nil {
+		return nil
+	}
+	var w []string
+	if s.last != nil && s.last.Exit == ExitKeptOld {
+		w = append(w, "the last reload failed: "+s.last.Error)
+		if s.last.Hint != "" {
+			w = append(w, s.last.Hint)
+		}
+	}
+	if s.current.lenient {
+		w = append(w, "its first answer was an error; set ready.path to say what counts")
+	}
+	return w
+}
+
+func readyText(cfg *config.App) string {
+	if !cfg.Web() {
+		return "alive for " + cfg.Ready.After.String()
+	}
+	path := cfg.Ready.Path
+	if path == "" {
+		path = "/"
+	}
+	return "GET " + path + " -> " + cfg.Ready.Status.String()
+}
