@@ -1,0 +1,165 @@
+package config
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// wrapper is a command known to run another one.
+type wrapper struct {
+	name   string // its own name, and the words that must follow: "uv run"
+	forks  bool   // or may: then gunicorn does not get the pid of the process we start
+	valued string // its options that take the next word as their value
+	skip   int    // words of its own before the command
+}
+
+// wrappers decide by what they do on Linux: those that end in an exec keep the
+// pid, and LISTEN_PID with it.
+var wrappers = []wrapper{
+	{name: "env", valued: "-u --unset -C --chdir"},
+	{name: "nice", valued: "-n --adjustment"},
+	{name: "ionice", valued: "-c --class -n --classdata"},
+	{name: "nohup"},
+	{name: "stdbuf", valued: "-i --input -o --output -e --error"},
+	{name: "taskset", skip: 1},
+	{name: "chrt", skip: 1},
+	{name: "setpriv", valued: "--reuid --regid --groups --inh-caps --ambient-caps --bounding-set --securebits --pdeathsig"},
+	{name: "chpst", valued: "-u -U -b -e -d -n -/ -l -L -m -o -p -f -c -t -r"},
+	{name: "softlimit", valued: "-a -c -d -f -l -m -o -p -r -s -t"},
+	{name: "setuidgid", skip: 1},
+	{name: "envdir", skip: 1},
+	{name: "gosu", skip: 1},
+	{name: "su-exec", skip: 1},
+	{name: "direnv exec", skip: 1},
+	{name: "chamber exec", skip: 1},
+	{name: "poetry run", valued: "-C --directory -P --project"},
+	{name: "pipenv run"},
+	{name: "ddtrace-run"},
+	{name: "newrelic-admin run-program"},
+	{name: "opentelemetry-instrument", valued: "--traces_exporter --metrics_exporter --logs_exporter --service_name --exporter_otlp_endpoint"},
+
+	{name: "uv run", forks: true, valued: "--with --with-editable --with-requirements -p --python --extra --group --no-group --only-group --project --directory --package --env-file --index --index-url -i --extra-index-url --find-links -f --config-file --cache-dir --color --refresh-package -P --upgrade-package -w"},
+	{name: "uv tool run", forks: true, valued: "--with --from -p --python --env-file"},
+	{name: "uvx", forks: true, valued: "--with --from -p --python --env-file"},
+	{name: "pdm run", forks: true, valued: "-p --project"},
+	{name: "hatch run", forks: true},
+	{name: "rye run", forks: true},
+	{name: "pixi run", forks: true, valued: "-e --environment --manifest-path"},
+	{name: "conda run", forks: true, valued: "-n --name -p --prefix --cwd"},
+	{name: "mamba run", forks: true, valued: "-n --name -p --prefix --cwd"},
+	{name: "micromamba run", forks: true, valued: "-n --name -p --prefix --cwd"},
+	{name: "honcho run", forks: true, valued: "-e --env -f --procfile"},
+	{name: "foreman run", forks: true, valued: "-e --env -f --procfile"},
+	{name: "dotenv run", forks: true, valued: "-f --file"},
+	{name: "doppler run", forks: true, valued: "-p --project -c --config -t --token"},
+	{name: "op run", forks: true, valued: "--env-file --account"},
+	{name: "setsid", forks: true}, // what we start leads its session already
+	{name: "timeout", forks: true, valued: "-k --kill-after -s --signal", skip: 1},
+	{name: "time", forks: true, valued: "-f --format -o --output"},
+	{name: "sudo", forks: true, valued: "-u --user -g --group -D --chdir -C -h -p -R -r -t -T"},
+	{name: "runuser", forks: true, valued: "-u --user -g --group -G --supp-group"},
+	{name: "tini", forks: true, valued: "-p -e"},
+	{name: "dumb-init", forks: true, valued: "-r --rewrite"},
+	{name: "catatonit", forks: true},
+	{name: "strace", forks: true, valued: "-e -o -p -s -u -P"},
+	{name: "watchmedo auto-restart", forks: true, valued: "-d --directory -p --pattern --patterns -i --ignore-patterns --signal --kill-after"},
+}
+
+var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
+
+// unwrapped is a command without the commands around it.
+type unwrapped struct {
+	prefix   []string // the wrappers' words
+	wrappers []Wrapper
+	command  []string
+	env      func(string) string
+	module   bool // the command is a module for python -m (uv run -m gunicorn)
+}
+
+// unwrap takes known wrappers off argv, as many as there are.
+func unwrap(argv []string, env func(string) string) unwrapped {
+	u := unwrapped{command: argv, env: env}
+	for len(u.command) > 0 && !u.module && (u.shell() || u.one()) {
+	}
+	return u
+}
+
+// one takes the outermost wrapper off, if there is one.
+func (u *unwrapped) one() bool {
+	for _, w := range wrappers {
+		n := w.own(u.command)
+		if n == 0 {
+			continue
+		}
+		u.wrappers = append(u.wrappers, Wrapper{Name: w.name, Forks: w.forks})
+		if w.name == "env" {
+			u.overlay(u.command[1:n])
+		}
+		last := u.command[n-1]
+		u.module = w.name == "uv run" && (last == "-m" || last == "--module")
+		u.prefix = append(u.prefix, u.command[:n]...)
+		u.command = u.command[n:]
+		return true
+	}
+	return false
+}
+
+// own counts the words of argv that belong to the wrapper, 0 if argv is not it.
+func (w wrapper) own(argv []string) int {
+	words := strings.Fields(w.name)
+	if path.Base(argv[0]) != words[0] {
+		return 0
+	}
+	valued := strings.Fields(w.valued)
+	pending, skip, i := words[1:], w.skip, 1
+	for ; i < len(argv); i++ {
+		word := argv[i]
+		switch {
+		case word == "--":
+			return i + 1
+		case w.name == "uv run" && len(pending) == 0 && (word == "-m" || word == "--module"):
+			return i + 1
+		case strings.HasPrefix(word, "-") && len(word) > 1:
+			if slices.Contains(valued, word) {
+				i++
+			}
+		case len(pending) > 0:
+			if word != pending[0] {
+				return 0
+			}
+			pending = pending[1:]
+		case w.name == "env" && assignment.MatchString(word):
+		case skip > 0:
+			skip--
+		default:
+			return i
+		}
+	}
+	return min(i, len(argv))
+}
+
+// overlay lets env's own words change the environment.
+func (u *unwrapped) overlay(words []string) {
+	below := u.env
+	if slices.Contains(words, "-i") || slices.Contains(words, "-") || slices.Contains(words, "--ignore-environment") {
+		below = func(string) string { return "" }
+	}
+	set := map[string]string{}
+	for i, word := range words {
+		switch {
+		case assignment.MatchString(word):
+			name, value, _ := strings.Cut(word, "=")
+			set[name] = value
+		case i > 0 && (words[i-1] == "-u" || words[i-1] == "--unset"):
+			set[word] = ""
+		}
+	}
+	u.env = func(name string) string {
+		if value, ok := set[name]; ok {
+			return value
+		}
+		return below(name)
+	}
+}
