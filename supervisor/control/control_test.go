@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -69,6 +70,7 @@ func TestDaemonThatDiesIsAnError(t *testing.T) {
 	go func() {
 		conn, err := listener.Accept()
 		if err == nil {
+			http.ReadRequest(bufio.NewReader(conn))
 			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n"+`{"phase":{"name":"start"}}`+"\n")
 			conn.Close()
 		}
