@@ -68,7 +68,7 @@ func (d *departure) run(hurry context.Context, p patience) {
 	d.drain(hurry, p)
 	close(d.drained)
 	d.end(hurry, p)
-	d.reclaim()
+	d.reclaim(context.WithoutCancel(hurry))
 	if g.target != nil {
 		g.target.Abandon()
 	}
@@ -86,6 +86,7 @@ func (d *departure) drain(hurry context.Context, p patience) {
 	ctx, cancel := context.WithTimeout(hurry, p.drain)
 	defer cancel()
 	if d.why == crashed {
+		d.reclaim(hurry) // who waits in its backlog need not wait for it
 		// Its workers may all be gone; then nobody will finish anything.
 		var stop context.CancelFunc
 		ctx, stop = context.WithCancel(ctx)
@@ -127,14 +128,15 @@ func (d *departure) end(hurry context.Context, p patience) {
 	}
 }
 
-// reclaim takes back what no worker had accepted: the marker tells the relay
+// reclaim takes back what no worker has accepted: the marker tells the relay
 // that the app never saw those requests, so they go to the next generation,
 // whatever their method.
-func (d *departure) reclaim() {
+func (d *departure) reclaim(ctx context.Context) {
 	if d.generation.private == nil || d.generation.target == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	d.reclaimed, _ = d.generation.private.Reclaim(ctx, d.generation.marker) // what it could not take back, Abandon cuts
+	n, _ := d.generation.private.Reclaim(ctx, d.generation.marker) // what it cannot take back, Abandon cuts
+	d.reclaimed += n
 }

@@ -116,22 +116,25 @@ func (l *Lease) End() HoldReport {
 	return report
 }
 
-// Release ends the operator's hold on an app. Holds of commands that still run
-// end with those. No hold is no error.
-func (s *Supervisor) Release(name string) error {
+// Release ends the operator's hold on an app and tells what it meant for
+// clients. Holds of commands that still run end with those. No hold is no
+// error.
+func (s *Supervisor) Release(name string) (HoldReport, error) {
 	a, err := s.app(name)
 	if err != nil {
-		return err
+		return HoldReport{}, err
 	}
+	report := HoldReport{App: a.name}
 	done := a.do(context.Background(), func() {
 		if l, ok := a.leases.byName[operator]; ok {
 			a.endLease(l, false)
+			report = *l.ended
 		}
 	})
 	if !done {
-		return errorf(ExitNotRunning, "tideover is shutting down")
+		return report, errorf(ExitNotRunning, "tideover is shutting down")
 	}
-	return nil
+	return report, nil
 }
 
 // hold shuts the gate under a name of its own, and returns whatever requests

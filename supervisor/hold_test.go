@@ -67,7 +67,7 @@ func TestHoldOutlivesAReload(t *testing.T) {
 	held := make(chan string, 1)
 	go func() { held <- r.page() }()
 	r.until("one held", func(s AppStatus) bool { return s.Held == 1 })
-	if err := r.s.Release("shop"); err != nil {
+	if _, err := r.s.Release("shop"); err != nil {
 		t.Fatal(err)
 	}
 	if body := <-held; !strings.Contains(body, "generation=2") {
