@@ -21,7 +21,7 @@ const appMarker = "RIG_APP"
 // Run names this run of the program; scripts/test ends what carries it when
 // the program itself was killed.
 func Run() string {
-	if run := os.Getenv(marker); run != "" {
+	if run := os.Getenv(marker + "_NAME"); run != "" {
 		return run
 	}
 	return fmt.Sprintf("run-%d", os.Getpid())
@@ -44,7 +44,7 @@ type Room struct {
 // NewRoom makes an empty room. The name is part of the names of its apps and
 // files; it should be short.
 func NewRoom(name string) (*Room, error) {
-	root, err := repository()
+	root, err := Repository()
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +59,8 @@ func NewRoom(name string) (*Room, error) {
 	return &Room{Name: name, Dir: dir, Root: root, token: token}, nil
 }
 
-// repository is the folder with our go.mod, from the working directory up.
-func repository() (string, error) {
+// Repository is tideover's, found from the working directory upwards.
+func Repository() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -86,6 +86,10 @@ func (r *Room) Write(name, text string) (string, error) {
 	}
 	return path, os.WriteFile(path, []byte(text), 0o644)
 }
+
+// EndRun kills every process that any room of this run started. It is for a
+// run that is about to end without closing its rooms.
+func EndRun() { killMarked(marker + "=" + Run()) }
 
 // Close ends every process of the room, the newest first, and those that got
 // away from their parent. The folder stays when keep is set.

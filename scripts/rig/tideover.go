@@ -23,7 +23,7 @@ type Tideover struct {
 	env    []string
 }
 
-// Run says how to start it.
+// RunOptions says how to start it.
 type RunOptions struct {
 	Flags   []string // of run, such as --listen ADDRESS
 	Command []string // the app's; empty: Flags say -c FILE

@@ -1,0 +1,78 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"sort"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"tideover/scripts/rig"
+)
+
+var full = flag.Bool("full", false, "run every row at its full size")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	root, err := rig.Repository()
+	if err == nil {
+		err = rig.Build(context.Background(), root)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		fmt.Println("--- FAIL: the program under test could not be built")
+		os.Exit(1)
+	}
+	go leaveCleanly()
+	code := m.Run()
+	table.print(os.Stdout)
+	os.Exit(code)
+}
+
+// leaveCleanly takes every room's processes away when a person presses Ctrl-C:
+// the tests' own cleanups do not run then.
+func leaveCleanly() {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	<-asked
+	rig.EndRun()
+	os.Exit(130)
+}
+
+// results is the table at the end of a run.
+type results struct {
+	mu    sync.Mutex
+	lines []result
+}
+
+type result struct{ name, verdict, numbers string }
+
+var table results
+
+func (r *results) add(name, verdict, numbers string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, result{name, verdict, numbers})
+	fmt.Printf("%s row=%s %s\n", verdict, name, numbers)
+}
+
+func (r *results) print(w *os.File) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sort.Slice(r.lines, func(i, j int) bool { return r.lines[i].name < r.lines[j].name })
+	width := 0
+	for _, line := range r.lines {
+		width = max(width, len(line.name))
+	}
+	fmt.Fprintf(w, "\n%s\n", strings.Repeat("-", 78))
+	for _, line := range r.lines {
+		fmt.Fprintf(w, "%-4s  %-*s  %s\n", line.verdict, width, line.name, line.numbers)
+	}
+}

@@ -1,0 +1,178 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// variant is one way in which Apache reaches the app.
+type variant struct {
+	name   string
+	apache rig.Apache
+	unix   bool
+}
+
+func variants() []variant {
+	return []variant{
+		{name: "event", apache: rig.Apache{}},
+		{name: "prefork", apache: rig.Apache{MPM: "prefork"}},
+		{name: "status-I", apache: rig.Apache{Params: "status=-I"}},
+		{name: "status-I-prefork", apache: rig.Apache{MPM: "prefork", Params: "status=-I"}},
+		{name: "balancer", apache: rig.Apache{Balancer: "forcerecovery=Off failonstatus=503"}},
+		{name: "unix", apache: rig.Apache{}, unix: true},
+		{name: "unix-status-I", apache: rig.Apache{Params: "status=-I"}, unix: true},
+	}
+}
+
+// counts is how often each event happens in a row.
+type counts struct{ reloads, restarts, kills, broken, mute int }
+
+// countsFor is the seed's own Apache at a tenth of the full size; its variants
+// see each event once.
+func countsFor(v variant) counts {
+	if v.name == "event" {
+		return counts{times(30), times(10), times(10), times(2), times(2)}
+	}
+	return counts{times(1), times(1), times(1), times(1), times(1)}
+}
+
+// The story that tideover was written for: the seed's Apache, an app that takes
+// three seconds to import, a hundred requests a second, and everything that
+// happens to an app in its life. Beside it the same Apache with supervisord.
+func TestSeed(t *testing.T) {
+	for _, v := range variants() {
+		t.Run(v.name, func(t *testing.T) {
+			r := begin(t)
+			s := newStand(r, setup{
+				front: apache(v.apache), unix: v.unix,
+				flags: flags("--ready-timeout", "6s"),
+			})
+			s.under(100)
+			n := countsFor(v)
+			for range n.reloads {
+				s.reload()
+			}
+			for range n.broken {
+				s.failed("raise")
+			}
+			for range n.mute {
+				s.failed("mute")
+			}
+			for range n.restarts {
+				s.restart()
+			}
+			s.quickImport()
+			for range n.kills {
+				s.killMaster()
+			}
+			s.finish()
+			s.shutdown()
+			supervisordBehind(r, v)
+		})
+	}
+}
+
+// quickImport makes the app's import short from here on.
+func (s *stand) quickImport() {
+	s.Helper()
+	release := s.shop.Release()
+	release.Import = 0.2
+	s.must(s.shop.Deploy(release))
+	s.reload()
+}
+
+// supervisordBehind is the control group: one restart by supervisorctl behind
+// the same Apache. A rig that sees no loss here sees nothing.
+func supervisordBehind(r *row, v variant) {
+	r.Helper()
+	tally, away := restartBySupervisord(r, v, rig.Gunicorn{More: []string{"--preload"}}, 100, 4*time.Second)
+	r.say("| supervisord: requests=%d lost=%d away=%.1fs", tally.Ended, tally.Lost(), away.Seconds())
+	if tally.Lost() == 0 {
+		r.Error("the control group lost nothing: this rig would not see a loss")
+	}
+}
+
+// restartBySupervisord restarts gunicorn under a real supervisord, keeps the
+// load up for a while after the app itself answers again, and tells how long
+// it was away.
+func restartBySupervisord(r *row, v variant, g rig.Gunicorn, rate int, after time.Duration) (load.Tally, time.Duration) {
+	r.Helper()
+	shop, err := r.room.Shop("control", rig.Release{Number: 1, Import: 3})
+	r.must(err)
+	address, err := rig.Address()
+	r.must(err)
+	back, bind := rig.Back(address), address
+	if v.unix {
+		back = rig.Back(r.room.Path("control.s"))
+		bind = "unix:" + string(back)
+	}
+	g.Bind = bind
+	supervisord, err := r.room.Supervisord(shop, g.Argv(r.room))
+	r.must(err)
+	direct := &load.Client{Address: string(back), Host: "front.test", Prefix: "d"}
+	if v.unix {
+		direct.Network = "unix"
+	}
+	r.must(answering(r, direct))
+	front, err := r.room.Apache(back, v.apache)
+	r.must(err)
+	client := &load.Client{Address: front.Address, Host: "front.test", Prefix: "c"}
+	r.must(answering(r, client))
+	l := load.Start(load.Plan{Client: client, Rate: rate})
+	r.must(rig.Poll(r.within(20*time.Second), 20*time.Millisecond, func() error {
+		if l.Tally().Right < 2*rate {
+			return fmt.Errorf("waiting for two seconds of load: %v", l.Tally())
+		}
+		return nil
+	}))
+	begun := time.Now()
+	if _, err := supervisord.Ctl("restart", "shop"); err != nil {
+		r.Fatal(err)
+	}
+	r.must(answering(r, direct))
+	away := time.Since(begun)
+	pause(r, after)
+	tally := l.Stop()
+	r.must(supervisord.Stop(syscall.SIGTERM, 40*time.Second))
+	return tally, away
+}
+
+// answering waits for any right answer.
+func answering(r *row, c *load.Client) error {
+	return rig.Poll(r.within(30*time.Second), 50*time.Millisecond, func() error {
+		a := c.Do(r.Context(), load.Kind{})
+		if a.Loss != "" {
+			return fmt.Errorf("%s: %s", a.Loss, a.Cause)
+		}
+		return nil
+	})
+}
+
+// pause lets the load run on for a while: how long is part of what is
+// measured.
+func pause(r *row, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-r.Context().Done():
+	}
+}
+
+// A1c: the rig sees the story itself. Where Apache honours its error state,
+// requests fail long after the app is back.
+func TestControlStaysDownForAMinute(t *testing.T) {
+	r := begin(t)
+	v := variant{apache: rig.Apache{Params: "status=-I"}}
+	tally, away := restartBySupervisord(r, v, rig.Gunicorn{More: []string{"--preload"}}, 20, 32*time.Second)
+	since := tally.Last.Sub(tally.First) - away
+	r.say("%v away=%.1fs last_error_after_return=%.1fs", tally, away.Seconds(), since.Seconds())
+	if since < 30*time.Second {
+		r.Errorf("no error 30 s after the app was back: the rig does not reproduce the story")
+	}
+}

@@ -1,0 +1,265 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// stand is the usual set of a row: the shop, gunicorn under tideover, and a
+// front-end before it.
+type stand struct {
+	*row
+	shop   *rig.Shop
+	daemon *rig.Tideover
+	back   rig.Back
+	front  *rig.FrontEnd // nil: clients talk to tideover itself
+	client *load.Client
+	load   *load.Load // after under
+	events int
+	lossy  int // events around which a request was lost
+}
+
+// setup says in what a stand differs from the usual one.
+type setup struct {
+	gunicorn rig.Gunicorn
+	command  []string // instead of gunicorn
+	flags    []string // of tideover run
+	release  rig.Release
+	unix     bool                                             // the public socket
+	front    func(*rig.Room, rig.Back) (*rig.FrontEnd, error) // nil: none
+}
+
+// newStand starts all of it and waits for the first answer.
+func newStand(r *row, o setup) *stand {
+	r.Helper()
+	s := &stand{row: r}
+	if o.release.Number == 0 {
+		o.release = rig.Release{Number: 1, Import: 3}
+	}
+	var err error
+	s.shop, err = r.room.Shop("shop", o.release)
+	r.must(err)
+	s.back = s.backAddress(o.unix)
+	listen := string(s.back)
+	if o.unix {
+		listen = "unix:" + listen
+	}
+	command := o.command
+	if len(command) == 0 {
+		o.gunicorn.Bind = listen
+		command = o.gunicorn.Argv(r.room)
+	} else {
+		o.flags = append(o.flags, "--listen", listen)
+	}
+	s.daemon, err = r.room.Tideover(s.shop, rig.RunOptions{Flags: o.flags, Command: command})
+	r.must(err)
+	s.client = &load.Client{Address: string(s.back), Prefix: "n"}
+	if o.unix {
+		s.client.Network, s.client.Host = "unix", "front.test"
+	}
+	if o.front != nil {
+		s.front, err = o.front(r.room, s.back)
+		r.must(err)
+		s.client = &load.Client{Address: s.front.Address, Host: "front.test", Prefix: "n"}
+	}
+	s.answers(30*time.Second, o.release.Number)
+	return s
+}
+
+func (s *stand) backAddress(unix bool) rig.Back {
+	if unix {
+		return rig.Back(s.room.Path("shop.sock"))
+	}
+	address, err := rig.Address()
+	s.must(err)
+	return rig.Back(address)
+}
+
+// answers waits until a request is answered by this release.
+func (s *stand) answers(patience time.Duration, release int) {
+	s.Helper()
+	s.must(rig.Poll(s.within(patience), 50*time.Millisecond, func() error {
+		select {
+		case <-s.daemon.Exited():
+			return fmt.Errorf("tideover ended with %d: %s", s.daemon.Code(), s.daemon.Tail(20))
+		default:
+		}
+		return s.isRelease(release)
+	}))
+}
+
+// isRelease asks the app itself for its release.
+func (s *stand) isRelease(number int) error {
+	a := s.client.Do(context.Background(), load.Kind{Name: "which release"})
+	if a.Loss != "" {
+		return fmt.Errorf("%s: %s", a.Loss, a.Cause)
+	}
+	if a.Echo["release"] != fmt.Sprint(number) {
+		return fmt.Errorf("release %s answers, not %d", a.Echo["release"], number)
+	}
+	return nil
+}
+
+// under puts the stand under load; rate is in requests per second.
+func (s *stand) under(rate int, mix ...load.Kind) {
+	s.load = load.Start(load.Plan{Client: s.client, Rate: rate, Mix: mix})
+}
+
+// running sends a GET and a POST that take a second, and returns when the app
+// has begun both: they are in flight, provably.
+func (s *stand) running() {
+	s.Helper()
+	for _, k := range []load.Kind{{Name: "get in flight", Query: "s=1"}, {Name: "post in flight", Query: "s=1", Body: 2000}} {
+		nonce := s.load.Send(k)
+		s.must(s.shop.Journal.Wait(s.within(30*time.Second), "begin", nonce))
+	}
+}
+
+// event does one thing to the app, with requests in flight, and tells whether
+// any request that ended meanwhile was lost.
+func (s *stand) event(name string, do func()) {
+	s.Helper()
+	s.running()
+	window := s.load.Open()
+	do()
+	s.events++
+	if tally := window.Close(); tally.Lost() > 0 {
+		s.lossy++
+		s.Errorf("%s lost %d requests: %s", name, tally.Lost(), tally.Ways())
+	}
+}
+
+// reload deploys the next release and reloads; afterwards the new code
+// answers, at once.
+func (s *stand) reload() { s.Helper(); s.change("reload") }
+
+// restart does the same by a restart.
+func (s *stand) restart() { s.Helper(); s.change("restart") }
+
+func (s *stand) change(verb string) {
+	s.Helper()
+	s.event(verb, func() {
+		next, err := s.shop.Next()
+		s.must(err)
+		result, outcome, err := s.daemon.Do(s.within(90*time.Second), verb)
+		s.must(err)
+		if outcome.Exit != 0 || result.Exit != 0 {
+			s.Errorf("%s: %v", verb, outcome)
+		}
+		if err := s.isRelease(next.Number); err != nil {
+			s.Errorf("%s said ok, and then: %v", verb, err)
+		}
+	})
+}
+
+// failed deploys a release with a fault: the reload says 7 and the old code
+// goes on.
+func (s *stand) failed(fault string) {
+	s.Helper()
+	before := s.shop.Release()
+	s.event("reload of a release that does "+fault, func() {
+		s.must(s.shop.Spoil(fault))
+		result, outcome, err := s.daemon.Do(s.within(90*time.Second), "reload")
+		s.must(err)
+		if outcome.Exit != 7 || result.Exit != 7 {
+			s.Errorf("want exit 7: %v", outcome)
+		}
+		if err := s.isRelease(before.Number); err != nil {
+			s.Errorf("after a failed reload: %v", err)
+		}
+	})
+	s.must(s.shop.Deploy(before))
+}
+
+// killMaster kills the app's main process and waits until the next generation
+// runs.
+func (s *stand) killMaster() {
+	s.Helper()
+	s.event("kill -9 of the master", func() {
+		before, err := s.daemon.Status(s.within(10 * time.Second))
+		s.must(err)
+		s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
+		s.runs(before.Generation + 1)
+	})
+}
+
+// runs waits until this generation, or a later one, runs.
+func (s *stand) runs(generation int) {
+	s.Helper()
+	s.must(rig.Poll(s.within(60*time.Second), 50*time.Millisecond, func() error {
+		now, err := s.daemon.Status(s.within(10 * time.Second))
+		if err == nil && (now.State != "running" || now.Generation < generation) {
+			err = fmt.Errorf("%s in generation %d, waiting for %d", now.State, now.Generation, generation)
+		}
+		return err
+	}))
+}
+
+// finish ends the load and judges it: nothing lost, nothing done twice.
+func (s *stand) finish() load.Tally {
+	s.Helper()
+	tally := s.load.Stop()
+	s.report(tally)
+	s.nothingLost(tally)
+	s.nothingTwice(s.shop)
+	return tally
+}
+
+func (s *stand) report(tally load.Tally) {
+	s.say("events=%d lossy=%d %v", s.events, s.lossy, tally)
+}
+
+// shutdown ends the daemon by its verb; nothing of the app is left.
+func (s *stand) shutdown() {
+	s.Helper()
+	outcome, err := s.daemon.Call(s.within(90*time.Second), "shutdown")
+	s.must(err)
+	if outcome.Exit != 0 {
+		s.Errorf("shutdown: %v", outcome)
+	}
+	select {
+	case <-s.daemon.Exited():
+	case <-s.within(60 * time.Second).Done():
+		s.Fatal("the daemon is still there after shutdown")
+	}
+	s.noneLeft()
+}
+
+// counter reads one of the daemon's counters.
+func (s *stand) counter(name string) int {
+	s.Helper()
+	status, err := s.daemon.Status(s.within(10 * time.Second))
+	s.must(err)
+	value, known := status.Counters[name]
+	if !known {
+		s.Errorf("status has no counter %q: %v", name, status.Counters)
+	}
+	return value
+}
+
+// seen waits until the daemon's output contains the words.
+func (s *stand) seen(words string) {
+	s.Helper()
+	s.must(rig.Poll(s.within(20*time.Second), 50*time.Millisecond, func() error {
+		if tail := s.daemon.Tail(400); !strings.Contains(tail, words) {
+			return fmt.Errorf("the daemon did not say %q", words)
+		}
+		return nil
+	}))
+}
+
+// apache is the front of most rows.
+func apache(a rig.Apache) func(*rig.Room, rig.Back) (*rig.FrontEnd, error) {
+	return func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) { return r.Apache(back, a) }
+}
+
+func flags(more ...string) []string { return slices.Clone(more) }
