@@ -1,6 +1,9 @@
 package http1
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Continue is the interim answer to Expect: 100-continue (R52).
 const Continue = "HTTP/1.1 100 Continue\r\n\r\n"
@@ -13,15 +16,113 @@ type Answer struct {
 	Head       bool          // the request was HEAD: same head, no body
 	Minor      uint8         // of the request; matters only where KeepAlive is set
 	KeepAlive  bool          // false: Connection: close
-	Held       bool          // add Server-Timing: hold;dur=...
-	Hold       time.Duration
-	Date       time.Time // zero: no Date field
-	Page       []byte    // the app's own page instead of Cause
-	PageType   string    // its media type; "": text/html
+	Held       bool          // add Server-Timing: hold;dur=MS
+	Hold       time.Duration // how long the request was held
+	Date       time.Time     // zero: no Date field
+	Page       []byte        // the app's own page instead of Cause
+	PageType   string        // its media type; "": text/html
 }
 
-// AppendAnswer appends head and body of the answer.
-func AppendAnswer(dst []byte, a *Answer) []byte { return dst }
+// allowed is what 405 must say (RFC 9110 section 15.5.6).
+const allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
-// AppendError appends the answer to a refused request: plain text, Connection: close, no body to HEAD. r may have been read in part.
-func AppendError(dst []byte, e *Error, r *Request) []byte { return dst }
+// AppendAnswer appends head and body of the answer.
+func AppendAnswer(dst []byte, a *Answer) []byte {
+	reason := reasonOf(a.Status)
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = appendInt(dst, int64(a.Status))
+	dst = append(dst, ' ')
+	dst = append(dst, reason...)
+	dst = append(dst, "\r\n"...)
+	if !a.Date.IsZero() {
+		dst = append(dst, "Date: "...)
+		dst = a.Date.UTC().AppendFormat(dst, "Mon, 02 Jan 2006 15:04:05 GMT")
+		dst = append(dst, "\r\n"...)
+	}
+	if a.RetryAfter > 0 {
+		dst = append(dst, "Retry-After: "...)
+		dst = appendInt(dst, int64((a.RetryAfter+time.Second-1)/time.Second))
+		dst = append(dst, "\r\n"...)
+	}
+	if a.Status == 405 {
+		dst = appendField(dst, "Allow", allowed)
+	}
+	dst = append(dst, "Cache-Control: no-store\r\n"...)
+	if a.Held {
+		dst = appendHold(dst, a.Hold)
+	}
+	return a.appendBody(dst, reason)
+}
+
+// appendBody appends the rest of the head and the body.
+func (a *Answer) appendBody(dst []byte, reason string) []byte {
+	mediaType := "text/plain; charset=utf-8"
+	length := len("000 ") + len(reason) + len("\n") + len(a.Cause)
+	if a.Cause != "" {
+		length += len("\n")
+	}
+	if a.Page != nil {
+		length, mediaType = len(a.Page), a.PageType
+		if mediaType == "" {
+			mediaType = "text/html"
+		}
+	}
+	dst = appendField(dst, "Content-Type", mediaType)
+	dst = appendBody(dst, Body{Framing: Fixed, Length: int64(length)})
+	dst = appendConnection(dst, a.Minor, a.KeepAlive)
+	dst = append(dst, "\r\n"...)
+	if a.Head {
+		return dst
+	}
+	if a.Page != nil {
+		return append(dst, a.Page...)
+	}
+	dst = strconv.AppendInt(dst, int64(a.Status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, reason...)
+	dst = append(dst, '\n')
+	if a.Cause != "" {
+		dst = append(dst, a.Cause...)
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+// AppendError appends the answer to a refused request: plain text, Connection: close, no body to HEAD. r may have been
+// read in part.
+func AppendError(dst []byte, e *Error, r *Request) []byte {
+	return AppendAnswer(dst, &Answer{Status: e.Status, Cause: e.Cause, Head: r.Method == MethodHead})
+}
+
+// reasonOf is the reason phrase of the statuses tideover itself answers with.
+func reasonOf(status int) string {
+	switch status {
+	case 200:
+		return "OK"
+	case 400:
+		return "Bad Request"
+	case 405:
+		return "Method Not Allowed"
+	case 408:
+		return "Request Timeout"
+	case 413:
+		return "Content Too Large"
+	case 414:
+		return "URI Too Long"
+	case 417:
+		return "Expectation Failed"
+	case 431:
+		return "Request Header Fields Too Large"
+	case 501:
+		return "Not Implemented"
+	case 502:
+		return "Bad Gateway"
+	case 503:
+		return "Service Unavailable"
+	case 504:
+		return "Gateway Timeout"
+	case 505:
+		return "HTTP Version Not Supported"
+	}
+	return "Error"
+}
