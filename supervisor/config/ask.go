@@ -65,7 +65,7 @@ func runsInItsOwnPath(all []Wrapper) bool {
 
 // interpreter reads a script's first lines: "#!/path/python -s", "#!/usr/bin/env
 // python3", and the form pip and uv use for paths that are too long or have
-// blanks: "#!/bin/sh", then '''exec' "/path/python" "$0" "$@".
+// blanks: "#!/bin/sh", then ”'exec' "/path/python" "$0" "$@".
 func interpreter(head []byte) ([]string, error) {
 	first, rest, _ := bytes.Cut(head, []byte("\n"))
 	line, ok := strings.CutPrefix(string(first), "#!")

@@ -282,7 +282,8 @@ func gunicornAddress(bind string) (string, error) {
 			return "", fmt.Errorf("gunicorn cannot read the address %q: write an IPv6 address in brackets, [::1]:8000", bind)
 		}
 	}
-	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+	number, err := strconv.Atoi(port)
+	if err != nil || number < 1 || number > 65535 {
 		return "", fmt.Errorf("the address %q has no valid port: write HOST:PORT with a port from 1 to 65535", bind)
 	}
 	if _, err := strconv.Atoi(host); err == nil {
@@ -294,5 +295,5 @@ func gunicornAddress(bind string) (string, error) {
 	case host == "":
 		host = "0.0.0.0" // gunicorn binds IPv4 only
 	}
-	return strings.ToLower(host) + ":" + strings.TrimLeft(port, "0"), nil
+	return strings.ToLower(host) + ":" + strconv.Itoa(number), nil
 }

@@ -1,0 +1,215 @@
+package config
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// gunicornVersions are virtual environments that scripts/setup makes.
+var gunicornVersions = []string{"gunicorn-20.1.0", "gunicorn-23.0.0", "gunicorn-latest"}
+
+func venv(t *testing.T, name string) string {
+	t.Helper()
+	dir := os.Getenv("TIDEOVER_TEST_VENVS")
+	if dir == "" {
+		wd, err := os.Getwd()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir = filepath.Join(wd, "..", "..", ".local", "venvs")
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(filepath.Join(path, "bin", "gunicorn")); err != nil {
+		t.Fatalf("no gunicorn in %s: run scripts/setup", path)
+	}
+	return path
+}
+
+// ask runs the question as a supervisor would.
+func ask(t *testing.T, g Gunicorn, dir string, env ...string) (Answer, error) {
+	t.Helper()
+	head := make([]byte, 512)
+	if g.Script != "" {
+		f, err := os.Open(g.Script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := f.Read(head)
+		head = head[:n]
+		f.Close()
+	}
+	argv, err := g.Ask(head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Logf("%v: %s", err, stderr.String())
+	}
+	return ParseAnswer(out)
+}
+
+// What ParseGunicorn reads is what every gunicorn reads.
+func TestBindsAsRealGunicornReadsThem(t *testing.T) {
+	for _, version := range gunicornVersions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			script := filepath.Join(venv(t, version), "bin", "gunicorn")
+			for _, c := range bindCases {
+				argv := gunicornArgv(t, c.args)
+				argv[0] = script
+				g, err := ParseGunicorn(argv, environ(c.env...))
+				if err != nil {
+					t.Fatal(err)
+				}
+				told, err := ask(t, g, t.TempDir(), c.env...)
+				if err != nil {
+					t.Errorf("%s: %v", c.args, err)
+					continue
+				}
+				asked, err := g.Tell(told)
+				if got := strings.Join(asked.Bind.Addresses, " "); got != c.want || err != nil {
+					t.Errorf("%s %v: gunicorn binds %s (%v), we read %s", c.args, c.env, got, err, c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestConfigurationFilesAreReadByGunicornItself(t *testing.T) {
+	for _, version := range gunicornVersions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			root := venv(t, version)
+			dir := t.TempDir()
+			write := func(name, text string) {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("gunicorn.conf.py", "import settings\nprint('noise')\nbind = settings.address\nworkers = 3\ngraceful_timeout = 7\n")
+			write("settings.py", "address = '127.0.0.1:9001'\n")
+			write("other.py", "bind = ['127.0.0.1:9002', 'unix:/run/x.sock']\nthreads = 4\npidfile = '/run/x.pid'\nraw_env = []\n")
+			write("shop.py", "raise SystemExit('the app was imported')\n")
+
+			for _, c := range []struct {
+				argv []string
+				bind string
+				from string
+				n    int // concurrency
+			}{
+				{[]string{root + "/bin/gunicorn", "shop"}, "127.0.0.1:9001", "gunicorn", 3},
+				{[]string{root + "/bin/python", "-m", "gunicorn", "-c", "other.py", "shop"}, "127.0.0.1:9002 unix:/run/x.sock", "gunicorn", 4},
+				{[]string{root + "/bin/python", "-u", root + "/bin/gunicorn", "-c", "python:other", "-w", "2", "shop"}, "127.0.0.1:9002 unix:/run/x.sock", "gunicorn", 8},
+				{[]string{"env", "A=b", root + "/bin/gunicorn", "--config=file:other.py", "-b", ":9003", "shop"}, "0.0.0.0:9003", "command line", 4},
+			} {
+				g, err := ParseGunicorn(c.argv, environ())
+				if err != nil {
+					t.Fatal(err)
+				}
+				told, err := ask(t, g, dir)
+				if err != nil {
+					t.Fatalf("%v: %v", c.argv, err)
+				}
+				asked, err := g.Tell(told)
+				if err != nil || strings.Join(asked.Bind.Addresses, " ") != c.bind || asked.Bind.From != c.from || asked.Concurrency() != c.n {
+					t.Errorf("%v: %+v, %v", c.argv, asked, err)
+				}
+				if refused := asked.Refuse(Overlap); (refused != nil) != strings.Contains(strings.Join(c.argv, " "), "other") {
+					t.Errorf("%v: the pid file of the configuration: %v", c.argv, refused)
+				}
+				if strings.HasPrefix(version, "gunicorn-2") && !strings.HasSuffix(version, told.Version) {
+					t.Errorf("%s says it is %s", version, told.Version)
+				}
+				if c.n == 3 && asked.GracefulTimeout != 7*time.Second {
+					t.Errorf("graceful timeout %v", asked.GracefulTimeout)
+				}
+			}
+			g, err := ParseGunicorn([]string{root + "/bin/gunicorn", "-c", "missing.py", "shop"}, environ())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ask(t, g, dir); err == nil {
+				t.Error("a missing configuration file went unnoticed")
+			}
+		})
+	}
+}
+
+func TestInterpreter(t *testing.T) {
+	for head, want := range map[string]string{
+		"#!/srv/venv/bin/python3.11\nimport":                       "/srv/venv/bin/python3.11",
+		"#!/usr/bin/python3 -sE\n":                                 "/usr/bin/python3 -sE",
+		"#!/usr/bin/env python3\n":                                 "python3",
+		"#!/usr/bin/env -S python3 -u\n":                           "python3 -u",
+		"#!/bin/sh\n'''exec' \"/a b/python\" \"$0\" \"$@\"\n' '''": "/a b/python",
+		"#!/bin/sh\n'''exec' /long/python \"$0\" \"$@\"\n":         "/long/python",
+	} {
+		got, err := interpreter([]byte(head))
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, %v", head, got, err)
+		}
+	}
+	for _, head := range []string{"", "\x7fELF", "#!", "#!/bin/sh\nexec x", "#!/usr/bin/env", "#!/usr/bin/ruby"} {
+		if got, err := interpreter([]byte(head)); err == nil {
+			t.Errorf("%q: %q", head, got)
+		}
+	}
+}
+
+func TestWhoIsAsked(t *testing.T) {
+	head := []byte("#!/venv/bin/python\n")
+	for command, want := range map[string]string{
+		"gunicorn app":                     "/venv/bin/python",
+		"env A=b gunicorn app":             "env A=b /venv/bin/python",
+		"python3 -u -m gunicorn app":       "python3 -u",
+		"python3 bin/gunicorn app":         "python3",
+		"poetry run gunicorn app":          "poetry run python",
+		"uv run -m gunicorn app":           "uv run python",
+		"uv run python -m gunicorn app":    "uv run python",
+		"poetry run venv/bin/gunicorn app": "poetry run /venv/bin/python",
+		"nice -n 5 python -um gunicorn a":  "nice -n 5 python -u",
+		"sh -c 'exec gunicorn app'":        "",
+		"uvicorn app":                      "",
+	} {
+		argv, err := SplitWords(command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := ParseGunicorn(argv, environ())
+		if err != nil {
+			t.Fatal(err)
+		}
+		words, err := g.Ask(head)
+		if got, _, _ := strings.Cut(strings.Join(words, " "), " -c #"); got != want || (err != nil) != (want == "") {
+			t.Errorf("%s: %s, %v", command, got, err)
+		}
+	}
+}
+
+func TestParseAnswer(t *testing.T) {
+	if _, err := ParseAnswer([]byte("noise\nError: no app\n")); err == nil {
+		t.Error("no answer was taken for one")
+	}
+	if _, err := ParseAnswer([]byte(answerMarker + "{\n")); err == nil {
+		t.Error("half an answer was taken for one")
+	}
+	a, err := ParseAnswer([]byte("noise without an end\n" + answerMarker + `{"bind":["fd://3"],"protocol":"uwsgi"}` + "\nmore"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := Gunicorn{Is: true, Bind: Bind{From: "default"}}.Tell(a)
+	if err == nil || !strings.Contains(err.Error(), "uwsgi") || g.Refuse(Overlap) == nil {
+		t.Errorf("got %+v, %v", g, err)
+	}
+}
