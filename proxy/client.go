@@ -1,4 +1,107 @@
 package proxy
 
-// client is one connection of a client.
-type client struct{}
+import (
+	"net"
+	"net/netip"
+
+	"tideover/proxy/http1"
+)
+
+// A client is one connection of a client: the handle that request handling owns and the gate queues. It can be read, written,
+// waited on and closed; what lies beneath is the engine's affair.
+type client struct {
+	waiter
+	*wire
+	server   *Server
+	in       buffer       // what was read and is not used up; no memory while the client is idle
+	verdicts chan verdict // of one, for a held request
+	exchange exchange
+
+	address string // for logs
+	peer    string // the address without its port, for X-Forwarded-For; empty for a unix socket
+	ip      netip.Addr
+	host    string // what a request without a Host was sent to
+	policy  http1.Policy
+	decided *Settings // the settings the policy was made of
+}
+
+// newClient wraps an accepted connection.
+func newClient(s *Server, conn net.Conn) (*client, error) {
+	w, err := newWire(conn)
+	if err != nil {
+		return nil, err
+	}
+	c := &client{wire: w, server: s, verdicts: make(chan verdict, 1), address: "unix", host: "localhost"}
+	c.owner = c
+	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		c.ip = tcp.AddrPort().Addr().Unmap()
+		c.peer, c.address, c.host = c.ip.String(), tcp.String(), conn.LocalAddr().String()
+	}
+	c.exchange.client, c.exchange.server = c, s
+	return c, nil
+}
+
+// deliver brings the gate's verdict to a held request. The wire is stopped first, so that who takes the verdict knows that the
+// stop is over as well.
+func (c *client) deliver(v verdict) {
+	c.stop()
+	c.verdicts <- v
+}
+
+// serve is the life of a connection: one request after the other.
+func (c *client) serve() {
+	for c.awaitRequest() && c.exchange.run() {
+	}
+	c.in.release()
+	c.close()
+}
+
+// awaitRequest waits until a request has begun; it reports false when none will. Meanwhile the client has no buffer.
+func (c *client) awaitRequest() bool {
+	set := c.server.settings.Load()
+	if c.decided != set {
+		c.decide(set)
+	}
+	if !c.in.empty() {
+		return true
+	}
+	c.in.release()
+	c.setIdle(true)
+	if c.server.ending.Load() {
+		c.stopIdle()
+	}
+	n, err := c.readFirst(set.IdleTimeout, func() []byte { return c.in.room(bufferSize) }, c.in.release)
+	c.setIdle(false)
+	if err == errStopped {
+		c.rearm()
+		n = c.last(c.in.room(bufferSize)) // it may have been sent before the end was known
+	}
+	c.in.end += n
+	return n > 0
+}
+
+// decide makes the policy for this client's requests.
+func (c *client) decide(set *Settings) {
+	c.decided = set
+	limits := http1.RequestLimits()
+	limits.Head, limits.Target, limits.Fields, limits.Body = set.Limits.Head, set.Limits.Target, set.Limits.Fields, set.Limits.Body
+	limits.Line = max(limits.Line, min(limits.Target, limits.Head))
+	c.policy = http1.Policy{Limits: limits, Trusted: c.trusted(set.Trusted), PassUnderscores: set.PassUnderscores,
+		DefaultHost: c.server.gate.hostDefault(c.host)}
+}
+
+// trusted reports whether the client is a front-end whose forwarding fields pass.
+func (c *client) trusted(by []netip.Prefix) bool {
+	switch {
+	case by == nil:
+		return !c.ip.IsValid() || c.ip.IsLoopback()
+	case !c.ip.IsValid():
+		return len(by) > 0
+	}
+	for _, prefix := range by {
+		if prefix.Contains(c.ip) {
+			return true
+		}
+	}
+	return false
+}

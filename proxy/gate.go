@@ -69,6 +69,9 @@ func (g *Gate) Swap(t *Target) *Target {
 	var old *Target
 	g.change(func(now time.Time) {
 		old, g.target = g.target, t
+		if old != nil && old != t {
+			old.replaced()
+		}
 		g.pause, g.resume = 0, time.Time{}
 		g.widen(now)
 	})
@@ -145,15 +148,17 @@ func (g *Gate) enter(w *waiter) verdict {
 	return verdict{outcome: held}
 }
 
-// requeue gives w's pass to t back and asks for another one: w takes its old place, before everybody who came after it, with its
+// requeue gives w's pass to t (nil: it has none any more) back and asks for another one: w takes its old place, before everybody who came after it, with its
 // old deadline, and beyond the limit if need be. The verdict is always delivered, perhaps before requeue returns. With busy the
 // target would not take the connection ("not now"): nobody is released for a short while, which doubles as long as that goes on.
 func (g *Gate) requeue(w *waiter, t *Target, busy bool) {
 	g.change(func(now time.Time) {
-		t.leave()
+		if t != nil {
+			t.leave()
+		}
 		g.queue(w, now)
 		switch {
-		case t != g.target:
+		case t == nil || t != g.target:
 		case busy:
 			g.pause = min(max(firstPause, 2*g.pause), longestPause)
 			g.resume = now.Add(g.pause)
@@ -205,6 +210,16 @@ func (g *Gate) inviting() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.open() && g.held.empty()
+}
+
+// hostDefault is the Host of requests that have none: the target's, else the one given.
+func (g *Gate) hostDefault(otherwise string) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.target != nil && g.target.options.HostDefault != "" {
+		return g.target.options.HostDefault
+	}
+	return otherwise
 }
 
 // pass counts w on the target. The lock is held and the gate is open.

@@ -19,7 +19,9 @@ type Server struct {
 	settings atomic.Pointer[Settings]
 	totals   totals
 	buffered atomic.Int64 // bytes kept for requests, bounded by Settings.BufferTotal
-	lame     atomic.Bool
+	lame     atomic.Bool  // every answer is the last one of its connection
+	ending   atomic.Bool  // idle connections are closed
+	journal  *journal
 
 	mu      sync.Mutex
 	clients map[*client]struct{}
@@ -31,6 +33,7 @@ func NewServer(o Options) *Server {
 	if s.logger == nil {
 		s.logger = hclog.NewNullLogger()
 	}
+	s.journal = newJournal(s.logger)
 	s.Configure(o.Settings)
 	return s
 }
@@ -49,8 +52,89 @@ func (s *Server) Lame() { s.lame.Store(true) }
 // moment to finish, and returns when all its connections are gone. It does not close l. It may run for several listeners at once.
 // The error is nil unless accepting failed for good.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	return errors.New("proxy: no engine")
+	var open sync.WaitGroup
+	unblock := context.AfterFunc(ctx, func() { interruptAccept(l) })
+	defer unblock()
+	err := s.accept(ctx, l, &open)
+	s.finish(&open)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
-// retryAccept is how long accepting pauses when the process is out of descriptors or memory.
-const retryAccept = 20 * time.Millisecond
+// accept starts a client for every connection until ctx ends.
+func (s *Server) accept(ctx context.Context, l net.Listener, open *sync.WaitGroup) error {
+	for {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			s.start(conn, open)
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			s.logger.Warn("cannot accept", "app", s.app, "error", err)
+			pause := time.NewTimer(retryAccept)
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+			}
+			pause.Stop()
+		}
+	}
+}
+
+// start serves one connection on a goroutine of its own.
+func (s *Server) start(conn net.Conn, open *sync.WaitGroup) {
+	c, err := newClient(s, conn)
+	if err != nil {
+		s.logger.Error("cannot serve a connection", "app", s.app, "error", err)
+		conn.Close()
+		return
+	}
+	s.totals.connections.Add(1)
+	s.mu.Lock()
+	s.clients[c] = struct{}{}
+	s.mu.Unlock()
+	open.Go(func() {
+		c.serve()
+		s.mu.Lock()
+		delete(s.clients, c)
+		s.mu.Unlock()
+	})
+}
+
+// finish closes what is idle, waits a last moment for the requests under way, then cuts them.
+func (s *Server) finish(open *sync.WaitGroup) {
+	s.lame.Store(true)
+	s.ending.Store(true)
+	s.each(func(c *client) { c.stopIdle() })
+	cut := time.AfterFunc(lastMoment, func() { s.each(func(c *client) { c.close() }) })
+	open.Wait()
+	cut.Stop()
+	s.journal.flush()
+}
+
+func (s *Server) each(do func(*client)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.clients {
+		do(c)
+	}
+}
+
+// interruptAccept makes an Accept under way return without closing the listener, which is not ours.
+func interruptAccept(l net.Listener) {
+	if d, ok := l.(interface{ SetDeadline(time.Time) error }); ok {
+		d.SetDeadline(longAgo)
+		return
+	}
+	l.Close()
+}
+
+const (
+	// retryAccept is how long accepting pauses when the process is out of descriptors or memory.
+	retryAccept = 20 * time.Millisecond
+	// lastMoment is how long requests under way may take to finish at the end.
+	lastMoment = 5 * time.Second
+)

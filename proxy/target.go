@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 )
 
 // TargetOptions describe a target. They do not change.
@@ -27,6 +29,7 @@ type Target struct {
 	idle      []line            // the latest last
 	retired   bool
 	abandoned bool
+	off       chan struct{} // closed when the gate has another target, or none
 	changed   chan struct{} // closed at the next change of a count; nil when nobody waits
 }
 
@@ -37,7 +40,7 @@ type line interface {
 
 // NewTarget returns a target with nothing out on it.
 func NewTarget(o TargetOptions) *Target {
-	return &Target{options: o, lines: map[line]struct{}{}, tunnels: map[line]struct{}{}}
+	return &Target{options: o, lines: map[line]struct{}{}, tunnels: map[line]struct{}{}, off: make(chan struct{})}
 }
 
 // Name returns the name of the generation.
@@ -124,6 +127,32 @@ func (t *Target) gone() bool {
 	return t.abandoned
 }
 
+// fell waits a moment for the news that the whole target is gone, or no longer the gate's.
+func (t *Target) fell(moment time.Duration) bool {
+	if t.gone() {
+		return true
+	}
+	timer := time.NewTimer(moment)
+	defer timer.Stop()
+	select {
+	case <-t.off:
+		return true
+	case <-timer.C:
+		return t.gone()
+	}
+}
+
+// replaced notes that the gate has another target. Only the gate calls it.
+func (t *Target) replaced() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	select {
+	case <-t.off:
+	default:
+		close(t.off)
+	}
+}
+
 // enter counts one request more. Only the gate calls it, under its lock.
 func (t *Target) enter() {
 	t.mu.Lock()
@@ -159,11 +188,8 @@ func (t *Target) remove(l line) {
 		delete(t.tunnels, l)
 		t.notify()
 	}
-	for i, kept := range t.idle {
-		if kept == l {
-			t.idle = append(t.idle[:i], t.idle[i+1:]...)
-			break
-		}
+	if i := slices.Index(t.idle, l); i >= 0 {
+		t.idle = slices.Delete(t.idle, i, i+1)
 	}
 }
 
@@ -188,6 +214,18 @@ func (t *Target) reuse() line {
 	l := t.idle[len(t.idle)-1]
 	t.idle = t.idle[:len(t.idle)-1]
 	return l
+}
+
+// discard takes a connection out of the idle ones; false when it is not among them any more.
+func (t *Target) discard(l line) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.Index(t.idle, l)
+	if i < 0 {
+		return false
+	}
+	t.idle = slices.Delete(t.idle, i, i+1)
+	return true
 }
 
 // tunnel counts a connection as a tunnel until it is removed. It reports false when the target was abandoned.

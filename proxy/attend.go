@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"tideover/proxy/http1"
+)
+
+const (
+	// lookAfter is how long the app may work before somebody watches whether the client is still there: most answers come earlier.
+	lookAfter = 20 * time.Millisecond
+	// dyingTime is how long to wait for news of the whole target's death after one of its connections broke.
+	dyingTime = 250 * time.Millisecond
+)
+
+var (
+	errClientLeft = errors.New("the client left")
+	errTargetGone = errors.New("the app's processes are gone")
+	errChild      = errors.New("the app takes no more of the body")
+)
+
+// An attendant stays at the client's side while the app works: it hands on the rest of a body that was not kept, then watches
+// whether the client leaves. When the request cannot go on it closes the app's connection, which ends the other side's reading.
+type attendant struct {
+	began time.Time
+	done  chan struct{} // nil: not started
+	err   error         // after done
+	whole atomic.Int64  // when the request was handed over wholly, in ns; 0: not yet
+}
+
+// begin prepares for another delivery.
+func (a *attendant) begin() {
+	a.began, a.done, a.err = time.Now(), nil, nil
+	a.whole.Store(0)
+}
+
+func (a *attendant) sent() { a.whole.Store(time.Now().UnixNano()) }
+
+// sentAt is when the request was handed over wholly; zero: not yet.
+func (a *attendant) sentAt() time.Time {
+	if ns := a.whole.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
+}
+
+func (a *attendant) busy() bool { return a.done != nil }
+
+func (a *attendant) start(x *exchange, u *upstream) {
+	a.done = make(chan struct{})
+	go func() {
+		defer close(a.done)
+		a.err = x.attend(u)
+	}()
+}
+
+// join stops the attendant, if there is one, and waits for it. left: the client went away; fault: the client's body was at fault.
+func (a *attendant) join(x *exchange) (left bool, fault error) {
+	if a.done == nil {
+		return false, nil
+	}
+	x.client.stop()
+	<-a.done
+	x.client.rearm()
+	a.done = nil
+	switch a.err {
+	case nil, errStopped, errChild:
+		return false, nil
+	case errClientLeft:
+		return true, nil
+	}
+	return false, a.err
+}
+
+// attend returns errClientLeft, what was wrong with the client's body, errChild, or errStopped.
+func (x *exchange) attend(u *upstream) error {
+	if x.attendant.sentAt().IsZero() {
+		if err := x.upload(u); err != nil {
+			return err
+		}
+		x.attendant.sent()
+	}
+	if err := x.client.watch(!x.set.ServeHalfClosed); err == errStopped {
+		return err
+	}
+	if !x.set.KeepWorking {
+		u.cut()
+	}
+	return errClientLeft
+}
+
+// upload hands the body on as it comes.
+func (x *exchange) upload(u *upstream) error {
+	chunked := x.request.Body.Framing == http1.Chunked
+	var out []byte
+	for {
+		data, err := x.body.next(x.set.BodyTimeout)
+		out = out[:0]
+		switch {
+		case err == errStopped:
+			return err
+		case err == io.EOF && chunked:
+			out = append(out, http1.LastChunk...)
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			u.cut()
+			if !isFault(err) {
+				err = errClientLeft
+			}
+			return err
+		case chunked:
+			out = http1.AppendChunk(out, data)
+		default:
+			out = data
+		}
+		x.spent = true
+		if _, failed := u.write(out, x.set.BodyTimeout); failed != nil {
+			return errChild
+		}
+		if err == io.EOF {
+			return nil
+		}
+	}
+}

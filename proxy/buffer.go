@@ -1,0 +1,77 @@
+package proxy
+
+import "sync"
+
+// bufferSize is what a pooled buffer holds: nearly every head, and a good piece of a body.
+const bufferSize = 16 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// A buffer holds bytes that were read and are not used up: data[start:end]. It has memory only while it is needed.
+type buffer struct {
+	data       []byte
+	start, end int
+	pooled     *[bufferSize]byte
+}
+
+func (b *buffer) bytes() []byte { return b.data[b.start:b.end] }
+func (b *buffer) empty() bool   { return b.start == b.end }
+
+// take makes sure there is memory.
+func (b *buffer) take() {
+	if b.data == nil {
+		b.pooled = buffers.Get().(*[bufferSize]byte)
+		b.data, b.start, b.end = b.pooled[:], 0, 0
+	}
+}
+
+// room returns where more bytes can be read behind those there are; it grows up to limit bytes. At the limit it is empty.
+func (b *buffer) room(limit int) []byte {
+	b.take()
+	if b.empty() {
+		b.start, b.end = 0, 0
+	}
+	if b.end == len(b.data) && b.start > 0 {
+		b.end = copy(b.data, b.bytes())
+		b.start = 0
+	}
+	if b.end == len(b.data) && b.end < limit {
+		b.replace(make([]byte, min(limit, 2*len(b.data))))
+	}
+	return b.data[b.end:]
+}
+
+// shrink keeps exactly the bytes there are and gives the rest of the memory back.
+func (b *buffer) shrink() { b.replace(make([]byte, b.end-b.start)) }
+
+// replace moves the bytes into other memory.
+func (b *buffer) replace(data []byte) {
+	n := copy(data, b.bytes())
+	b.free()
+	b.data, b.start, b.end = data, 0, n
+}
+
+// hold makes the buffer hold a copy of p, and nothing else.
+func (b *buffer) hold(p []byte) {
+	if len(p) == 0 {
+		b.release()
+		return
+	}
+	data := make([]byte, max(bufferSize, len(p)))
+	n := copy(data, p)
+	b.free()
+	b.data, b.start, b.end = data, 0, n
+}
+
+// release gives the memory back, and the bytes up.
+func (b *buffer) release() {
+	b.free()
+	b.data, b.start, b.end = nil, 0, 0
+}
+
+func (b *buffer) free() {
+	if b.pooled != nil {
+		buffers.Put(b.pooled)
+		b.pooled = nil
+	}
+}

@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"tideover/proxy/http1"
+)
+
+// Faults of a client that only a clock or a setting can see.
+var (
+	errHeadSlow  = &http1.Error{Status: 408, Rule: "head", Cause: "the request's head took too long"}
+	errBodySlow  = &http1.Error{Status: 408, Rule: "body", Cause: "the request's body came too slowly"}
+	errBodyLarge = &http1.Error{Status: 413, Rule: "body", Cause: "the request's body is too large"}
+)
+
+// isFault reports whether a body could not be read for a fault of the client's that has an answer.
+func isFault(err error) bool {
+	var fault *http1.Error
+	return errors.As(err, &fault) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// reject answers a request that is at fault itself, and gives the connection up.
+func (x *exchange) reject(fault *http1.Error) {
+	x.keepAlive = false
+	x.end(badRequest)
+	x.log(fault.Status, fault.Error())
+	x.client.write(http1.AppendError(nil, fault, &x.request), x.set.WriteTimeout)
+	if fault == errBodyLarge {
+		x.body.drain()
+		return
+	}
+	x.body.wire = x.client.wire
+	x.body.linger()
+}
+
+// refuse answers a sound request with an error of ours. The connection goes on where the request's body was read.
+func (x *exchange) refuse(e ending, status int, retryAfter time.Duration, cause string) {
+	unread := x.body.begun && !x.body.over()
+	if unread || x.server.lame.Load() {
+		x.keepAlive = false
+	}
+	x.end(e)
+	x.log(status, cause)
+	answer := http1.Answer{Status: status, Cause: cause, RetryAfter: retryAfter, Head: x.request.Method == http1.MethodHead,
+		Minor: x.request.Minor, KeepAlive: x.keepAlive, Held: x.held, Hold: x.waited, Date: time.Now()}
+	if _, err := x.client.write(http1.AppendAnswer(nil, &answer), x.set.WriteTimeout); err != nil {
+		x.keepAlive = false
+		return
+	}
+	if unread {
+		x.body.drain()
+	}
+}
+
+// isAlive reports whether the request is a front-end's question whether we are there.
+func (x *exchange) isAlive() bool {
+	m := x.request.Method
+	return x.set.Alive != "" && string(x.request.Path()) == x.set.Alive && (m == http1.MethodGet || m == http1.MethodHead)
+}
+
+// answerAlive answers it: whatever the app does, a request would be answered or held.
+func (x *exchange) answerAlive() bool {
+	x.keepAlive = x.keepAlive && x.request.Body.Empty()
+	x.end(answered)
+	answer := http1.Answer{Status: 200, Cause: "alive", Head: x.request.Method == http1.MethodHead, Minor: x.request.Minor,
+		KeepAlive: x.keepAlive, Date: time.Now()}
+	_, err := x.client.write(http1.AppendAnswer(nil, &answer), x.set.WriteTimeout)
+	return err == nil && x.keepAlive
+}
+
+// retryAfter is what clients are told when the app may be back at any time.
+func (s *Server) retryAfter() time.Duration { return 5 * time.Second }

@@ -1,0 +1,235 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"tideover/proxy/http1"
+)
+
+// promptly is how long a request that was let through may take to hand over the body it still has in the kernel. Longer, and it
+// gives its pass back: a slow upload must not occupy a worker.
+const promptly = 5 * time.Millisecond
+
+// An exchange is one request and what becomes of it. It belongs to its client and is used for one request after the other.
+type exchange struct {
+	client *client
+	server *Server
+	set    *Settings
+
+	request   http1.Request
+	began     time.Time
+	body      incoming
+	kept      []byte // the body, or as much of it as was read ahead
+	complete  bool   // kept is the whole body
+	streaming bool   // the body is too large to be kept
+	spent     bool   // bytes of the body are gone that were not kept
+	reserved  int64  // bytes counted in the server's budget
+
+	held      bool
+	waited    time.Duration
+	passedAt  time.Time
+	fed       int    // times the request was lost after it had been written
+	target    string // name of the last target, for logs
+	keepAlive bool   // this connection may carry another request
+	ended     bool
+	attendant attendant
+}
+
+// run takes one request from its first byte to its end; it reports whether the connection may carry another one.
+func (x *exchange) run() bool {
+	x.begin()
+	defer x.finish()
+	if !x.readHead() || !x.acceptable() {
+		return false
+	}
+	if x.isAlive() {
+		return x.answerAlive()
+	}
+	if !x.readAhead() {
+		return false
+	}
+	v := x.ask()
+	for v.outcome == passed {
+		if !x.bodyAtHand() {
+			v = x.giveBack(v.target)
+			continue
+		}
+		again, busy := x.relay(v.target)
+		if !again {
+			return x.keepAlive
+		}
+		v = x.askAgain(v.target, busy)
+	}
+	return x.deny(v)
+}
+
+func (x *exchange) begin() {
+	c := x.client
+	x.set, x.began = c.decided, time.Now()
+	x.request.Reset()
+	x.kept, x.complete, x.streaming, x.spent, x.reserved = nil, false, false, false, 0
+	x.held, x.waited, x.fed, x.target, x.ended = false, 0, 0, "", false
+	x.keepAlive = true
+	x.body = incoming{wire: c.wire}
+}
+
+// finish gives back what the request had. Bytes behind its body are the next request's.
+func (x *exchange) finish() {
+	x.server.buffered.Add(-x.reserved)
+	x.reserved, x.kept = 0, nil
+	x.client.in.hold(x.body.raw)
+	x.body.release()
+}
+
+// end notes how the request ended, once.
+func (x *exchange) end(e ending) {
+	if x.ended {
+		panic("proxy: a request ended twice")
+	}
+	x.ended = true
+	x.server.totals.endings[e].Add(1)
+}
+
+// readHead reads and judges the head. If it reports false, the request has its answer, or its client is gone.
+func (x *exchange) readHead() bool {
+	c := x.client
+	counted := false
+	for {
+		n, fault := x.request.Parse(c.in.bytes(), &c.policy)
+		if !counted && (fault != nil || n > 0 || x.request.Begun()) {
+			x.server.totals.requests.Add(1)
+			counted = true
+		}
+		switch {
+		case fault != nil:
+			x.reject(fault)
+			return false
+		case n > 0:
+			x.body.raw = c.in.bytes()[n:]
+			x.keepAlive = x.request.KeepAlive && !x.server.lame.Load()
+			return true
+		}
+		left := time.Until(x.began.Add(x.set.HeadTimeout))
+		if !counted {
+			left = x.set.IdleTimeout
+		}
+		n, err := c.read(c.in.room(c.policy.Limits.Head), max(left, time.Nanosecond))
+		c.in.end += n
+		switch {
+		case n > 0:
+		case !counted:
+			return false
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			x.reject(errHeadSlow)
+			return false
+		default:
+			x.end(clientLeft)
+			return false
+		}
+	}
+}
+
+// acceptable begins the body and applies what can be known of it beforehand.
+func (x *exchange) acceptable() bool {
+	x.body.begin(&x.request, &x.client.policy.Limits)
+	if limit, b := x.set.Limits.Body, x.request.Body; limit > 0 && b.Framing == http1.Fixed && b.Length > limit {
+		x.reject(errBodyLarge)
+		return false
+	}
+	x.complete = x.request.Body.Empty()
+	x.streaming = x.request.Body.Framing == http1.Fixed && x.request.Body.Length > x.set.Buffer
+	return true
+}
+
+// readAhead reads a body that fits into the buffer before the gate is asked, so that a slow upload occupies nobody. While the gate
+// is shut it stays in the kernel instead; then only the 100 is sent, because front-ends give up without it.
+func (x *exchange) readAhead() bool {
+	if x.complete || x.streaming || !x.server.gate.inviting() {
+		return true
+	}
+	return x.settled(x.keepBody(x.set.BodyTimeout))
+}
+
+// bodyAtHand makes sure that a body which will be kept is, as far as that needs no waiting.
+func (x *exchange) bodyAtHand() bool {
+	if x.complete || x.streaming {
+		return true
+	}
+	return x.keepBody(promptly) == nil
+}
+
+// giveBack returns a pass that came too early, waits for the body, and asks again at the old place.
+func (x *exchange) giveBack(t *Target) verdict {
+	x.server.gate.done(t, false)
+	if !x.settled(x.keepBody(x.set.BodyTimeout)) {
+		return verdict{}
+	}
+	return x.askAgain(nil, false)
+}
+
+// settled turns what went wrong with a body into the request's end; it reports true when nothing did.
+func (x *exchange) settled(err error) bool {
+	var fault *http1.Error
+	switch {
+	case err == nil:
+		return true
+	case errors.As(err, &fault):
+		x.reject(fault)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		x.reject(errBodySlow)
+	default:
+		x.leave()
+	}
+	return false
+}
+
+// leave ends the request of a client that is gone.
+func (x *exchange) leave() {
+	x.keepAlive = false
+	x.end(clientLeft)
+}
+
+// keepBody reads the body into memory, waiting at most timeout for each piece. When it turns out too large for that, the request
+// becomes a streaming one and what was read is sent first.
+func (x *exchange) keepBody(timeout time.Duration) error {
+	if x.request.Body.Framing == http1.Fixed && x.kept == nil {
+		if !x.reserve(x.request.Body.Length) {
+			x.streaming = true
+			return nil
+		}
+		x.kept = make([]byte, 0, x.request.Body.Length)
+	}
+	for {
+		data, err := x.body.next(timeout)
+		if err == io.EOF {
+			x.complete = true
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if x.request.Body.Framing == http1.Chunked && !x.reserve(int64(len(data))) {
+			x.streaming = true
+		}
+		x.kept = append(x.kept, data...)
+		if int64(len(x.kept)) > x.set.Buffer {
+			x.streaming = true
+		}
+		if x.streaming {
+			return nil
+		}
+	}
+}
+
+// reserve counts bytes that are kept; false when the app's total would be exceeded.
+func (x *exchange) reserve(n int64) bool {
+	if x.server.buffered.Add(n) > x.set.BufferTotal {
+		x.server.buffered.Add(-n)
+		return false
+	}
+	x.reserved += n
+	return true
+}

@@ -1,0 +1,288 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"tideover/proxy/http1"
+)
+
+var (
+	errUnaccepted = errors.New("the app never accepted the connection")
+	errSilent     = errors.New("no byte of an answer in time")
+)
+
+// relay carries the request to a target it has a pass to, and the response back. again: it was not answered and goes back to the
+// gate; busy: because the target takes no connections at present. Otherwise the pass is done and the request has ended.
+func (x *exchange) relay(t *Target) (again, busy bool) {
+	x.target = t.Name()
+	u, err := connect(t, x.fed > 0 || !x.idempotent())
+	if err != nil {
+		return true, true
+	}
+	state, err := x.send(u)
+	if err == nil || state == written {
+		state, err = x.awaitHead(u) // also when not all could be written: the app may have answered before it had read all
+	}
+	if err != nil {
+		return x.lost(u, state, err)
+	}
+	if u.response.Status == 101 {
+		x.tunnel(u)
+		return false, false
+	}
+	x.respond(u)
+	return false, false
+}
+
+// idempotent reports whether the request may reach the app twice.
+func (x *exchange) idempotent() bool {
+	return x.request.Method.Idempotent() || x.request.IdempotencyKey && x.set.IdempotencyKey
+}
+
+// send writes the head and what was kept of the body, in one piece.
+func (x *exchange) send(u *upstream) (delivery, error) {
+	f := http1.Forward{Peer: x.client.peer, Scheme: "http", Start: x.began, Body: x.request.Body}
+	if x.complete && !x.request.Body.Empty() {
+		f.Body = http1.Body{Framing: http1.Fixed, Length: int64(len(x.kept))}
+	}
+	u.out = x.request.AppendUpstream(u.out[:0], &f)
+	if f.Body.Framing == http1.Chunked {
+		u.out = http1.AppendChunk(u.out, x.kept)
+	} else {
+		u.out = append(u.out, x.kept...)
+	}
+	n, err := u.write(u.out, x.set.Timeout)
+	x.attendant.begin()
+	if x.streaming {
+		x.attendant.start(x, u)
+	} else {
+		x.attendant.sent()
+	}
+	if n == 0 {
+		return connected, err
+	}
+	return written, err
+}
+
+// responseLimits bound what is kept of a response's head.
+var responseLimits = http1.ResponseLimits()
+
+// awaitHead reads the head of the response into u.response; it is at the front of u.in, u.headEnd bytes long. Interim ones before it
+// are passed or dropped.
+func (x *exchange) awaitHead(u *upstream) (delivery, error) {
+	state, marker := written, u.target.options.Marker
+	u.response.Reset(http1.Asked{Head: x.request.Method == http1.MethodHead, Upgrade: x.request.Upgrade})
+	for {
+		in := u.in.bytes()
+		if len(in) > 0 && state == written && len(marker) > 0 {
+			switch {
+			case bytes.HasPrefix(in, marker):
+				return state, errUnaccepted
+			case bytes.HasPrefix(marker, in):
+				in = nil
+			}
+		}
+		n, fault := u.response.Parse(in, &responseLimits)
+		switch {
+		case fault != nil:
+			return begun, fault
+		case n > 0 && !u.response.Interim():
+			u.headEnd = n
+			return begun, nil
+		case n > 0:
+			if err := x.passInterim(u); err != nil {
+				return state, err
+			}
+			u.in.start += n
+			u.response.Next()
+			continue
+		}
+		if err := x.more(u, x.set.Timeout); err != nil {
+			if !u.in.empty() && len(in) > 0 {
+				state = begun
+			}
+			return state, err
+		}
+	}
+}
+
+// passInterim hands a 103 on to a client that understands it.
+func (x *exchange) passInterim(u *upstream) error {
+	if !u.response.PassesInterim(x.request.Minor) || x.fed > 0 {
+		return nil
+	}
+	if _, err := x.client.write(u.response.AppendInterim(nil), x.set.WriteTimeout); err != nil {
+		return errClientLeft
+	}
+	return nil
+}
+
+// more reads from the app. After a short while without a byte it sets an attendant at the client's side; after timeout (0: never),
+// counted from when the request was handed over, it gives up with errSilent.
+func (x *exchange) more(u *upstream, timeout time.Duration) error {
+	for {
+		wait := timeout
+		switch sent := x.attendant.sentAt(); {
+		case !x.attendant.busy():
+			wait = lookAfter
+		case timeout > 0 && !sent.IsZero():
+			if wait = time.Until(sent.Add(timeout)); wait <= 0 {
+				return errSilent
+			}
+		}
+		err := u.more(responseLimits.Head, wait)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if !x.attendant.busy() {
+			x.attendant.start(x, u)
+		}
+	}
+}
+
+// lost decides about a request that got no response from the app: it goes back to the gate, or it ends here.
+func (x *exchange) lost(u *upstream, state delivery, err error) (again, busy bool) {
+	u.cut()
+	left, clientFault := x.attendant.join(x)
+	end := func() { x.server.gate.done(u.target, false) }
+	var fault *http1.Error
+	switch {
+	case left || err == errClientLeft:
+		end()
+		x.leave()
+		return false, false
+	case clientFault != nil:
+		end()
+		x.settled(clientFault)
+		return false, false
+	case err == errSilent:
+		end()
+		x.refuse(timedOut, 504, 0, "the app did not answer in time")
+		return false, false
+	case errors.As(err, &fault):
+		end()
+		x.refuse(badGateway, 502, 0, "the app's response is not valid: "+fault.Error())
+		return false, false
+	}
+	l := x.account(u, state, err)
+	if l.resendable() && !(x.set.NoResend && state == written && !l.unaccepted) {
+		if state == written {
+			x.server.totals.resent.Add(1)
+		}
+		return true, state == connected
+	}
+	end()
+	x.refuse(badGateway, 502, 0, l.cause())
+	return false, false
+}
+
+// account writes a failed delivery down.
+func (x *exchange) account(u *upstream, state delivery, err error) loss {
+	l := loss{
+		state: state, idempotent: x.idempotent(), empty: x.request.Body.Empty(), whole: !x.spent,
+		reset: errors.Is(err, syscall.ECONNRESET), unaccepted: err == errUnaccepted,
+		ran: time.Since(x.attendant.began),
+	}
+	if state == written && !l.unaccepted {
+		x.fed++
+	}
+	l.fed = x.fed
+	l.alone = l.ran >= workerTimeout && !u.target.fell(dyingTime)
+	return l
+}
+
+// respond hands the response to the client: its head, then the body as it comes.
+func (x *exchange) respond(u *upstream) {
+	c, t := x.client, u.target
+	early := x.streaming && x.attendant.sentAt().IsZero()
+	if early || x.server.lame.Load() {
+		x.keepAlive = false
+	}
+	out, framing := u.response.AppendClient(u.out[:0], &http1.Client{Minor: x.request.Minor, KeepAlive: x.keepAlive, Held: x.held, Hold: x.waited})
+	u.in.start += u.headEnd
+	if framing == http1.UntilClose {
+		x.keepAlive = false
+	}
+	u.out = out
+	err := x.passBody(u, framing)
+	reusable := err == nil && u.mayReuse(x.request.Method) && !early
+	if !reusable {
+		u.cut()
+	}
+	left, clientFault := x.attendant.join(x)
+	switch {
+	case err == nil:
+		x.end(answered)
+	case left || err == errClientLeft:
+		x.leave()
+	case clientFault != nil:
+		x.keepAlive = false
+		x.end(badRequest)
+		c.abort()
+	default:
+		x.keepAlive = false
+		x.end(cutShort)
+		x.logCut(u, err)
+		c.abort()
+	}
+	if reusable {
+		u.settle()
+	}
+	x.server.gate.done(t, err == nil)
+	if err == nil && early {
+		x.body.drain()
+	}
+}
+
+// passBody writes the head that is in u.out and then the body, each piece as soon as it is there.
+func (x *exchange) passBody(u *upstream, framing http1.Framing) error {
+	var body http1.BodyReader
+	body.StartResponse(u.response.Body, &responseLimits)
+	for {
+		for !u.in.empty() && !body.Done() {
+			data, n, fault := body.Next(u.in.bytes())
+			u.in.start += n
+			if fault != nil {
+				return fault
+			}
+			if framing == http1.Chunked {
+				u.out = http1.AppendChunk(u.out, data)
+			} else {
+				u.out = append(u.out, data...)
+			}
+		}
+		done := body.Done()
+		if done && framing == http1.Chunked {
+			u.out = append(u.out, http1.LastChunk...)
+		}
+		if len(u.out) > 0 {
+			if _, err := x.client.write(u.out, x.set.WriteTimeout); err != nil {
+				return errClientLeft
+			}
+			u.out = u.out[:0]
+		}
+		if done {
+			return nil
+		}
+		if err := x.more(u, 0); err == io.EOF {
+			if fault := body.End(); fault != nil {
+				return fault
+			}
+			if u.target.gone() {
+				return errTargetGone
+			}
+			if framing == http1.Chunked {
+				u.out = append(u.out, http1.LastChunk...)
+			}
+			_, err := x.client.write(u.out, x.set.WriteTimeout)
+			return err
+		} else if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"tideover/proxy/http1"
+)
+
+// A tunnel is a connection after its 101: bytes both ways, which nobody reads here.
+type tunnel struct {
+	idle time.Duration // without a byte either way; 0: for ever
+	last atomic.Int64  // when the latest byte passed, in ns
+}
+
+// tunnel hands the 101 on and then bytes both ways until both sides have ended, one fails, or the target's tunnels are closed. The
+// request counts as answered, and its pass is done, when the tunnel begins.
+func (x *exchange) tunnel(u *upstream) {
+	c := x.client
+	x.keepAlive = false
+	left, fault := x.attendant.join(x)
+	head, _ := u.response.AppendClient(u.out[:0], &http1.Client{Minor: x.request.Minor, Held: x.held, Hold: x.waited})
+	u.in.start += u.headEnd
+	counted := u.target.tunnel(u)
+	x.server.gate.done(u.target, true)
+	if left || fault != nil || !counted {
+		u.cut()
+		x.leave()
+		return
+	}
+	if _, err := c.write(head, x.set.WriteTimeout); err != nil {
+		u.cut()
+		x.leave()
+		return
+	}
+	x.end(answered)
+	x.server.totals.tunnels.Add(1)
+	t := &tunnel{idle: x.set.TunnelTimeout}
+	t.last.Store(time.Now().UnixNano())
+	ahead := x.body.raw
+	x.body.raw = nil
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t.copy(u.wire, c.wire, ahead)
+	}()
+	t.copy(c.wire, u.wire, u.in.bytes())
+	<-done
+	u.in.release()
+	u.cut()
+}
+
+// copy hands bytes on from one side to the other, first those that were read already; at the end of the one it ends the other's
+// reading, so that the way back goes on. When anything fails both sides are closed.
+func (t *tunnel) copy(to, from *wire, ahead []byte) {
+	var b buffer
+	defer b.release()
+	for {
+		if len(ahead) > 0 {
+			if _, err := to.write(ahead, t.idle); err != nil {
+				break
+			}
+			t.last.Store(time.Now().UnixNano())
+		}
+		b.start, b.end = 0, 0
+		n, err := from.read(b.room(bufferSize), t.left())
+		ahead = b.data[:n]
+		switch {
+		case n > 0:
+		case err == io.EOF:
+			to.closeWrite()
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded) && t.left() > time.Nanosecond:
+		default:
+			to.close()
+			from.close()
+			return
+		}
+	}
+	to.close()
+	from.close()
+}
+
+// left is how long the tunnel may still be silent.
+func (t *tunnel) left() time.Duration {
+	if t.idle == 0 {
+		return 0
+	}
+	return max(time.Nanosecond, time.Until(time.Unix(0, t.last.Load()).Add(t.idle)))
+}

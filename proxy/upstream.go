@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"net"
+	"time"
+
+	"tideover/proxy/http1"
+)
+
+const (
+	// idleUpstream is how long a connection to the app is kept for the next request: well inside the 2 s after which gunicorn
+	// closes it, perhaps at the very moment at which a request is on its way.
+	idleUpstream = time.Second
+	// dialTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog.
+	dialTimeout = 5 * time.Second
+)
+
+// An upstream is a connection to the app and the reader of what comes from it. One request is out on it at a time.
+type upstream struct {
+	*wire
+	target   *Target
+	in       buffer
+	out      []byte // what is being written, to either side
+	response http1.Response
+	headEnd  int         // length of the response's head, at the front of in
+	expiry   *time.Timer // while idle
+}
+
+// connect returns a connection to the target: the one that became idle last, if it is fit, else a new one. What must not be sent
+// twice gets a fresh one: a server may be closing an idle one at this moment, and then nobody could tell whether it read it.
+func connect(t *Target, fresh bool) (*upstream, error) {
+	for !fresh {
+		l := t.reuse()
+		if l == nil {
+			break
+		}
+		u := l.(*upstream)
+		u.expiry.Stop()
+		if u.silent() {
+			return u, nil
+		}
+		u.cut()
+	}
+	return dial(t)
+}
+
+// dial makes a new connection. Every error means "not now": a full backlog (EAGAIN on a unix socket), nobody listening
+// (ECONNREFUSED, ENOENT), no free port or descriptor.
+func dial(t *Target) (*upstream, error) {
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
+	conn, err := d.Dial(t.options.Network, t.options.Address)
+	if err != nil {
+		return nil, err
+	}
+	w, err := newWire(conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	u := &upstream{wire: w, target: t}
+	if !t.add(u) {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	return u, nil
+}
+
+// cut closes the connection, whatever it is doing; a read under way ends with an error.
+func (u *upstream) cut() {
+	u.target.remove(u)
+	u.close()
+}
+
+// mayReuse reports whether the connection is fit for another request after its response. A response whose length its head does
+// not tell may be followed by more at any time, and some servers send a body where there must be none.
+func (u *upstream) mayReuse(m http1.Method) bool {
+	f := u.response.Body.Framing
+	return u.response.Reusable && m != http1.MethodHead && (f == http1.Fixed || f == http1.Chunked) && u.in.empty() && u.silent()
+}
+
+// settle keeps the connection for the next request, for a short while.
+func (u *upstream) settle() {
+	u.in.release()
+	if u.expiry == nil {
+		u.expiry = time.AfterFunc(idleUpstream, u.expire)
+	} else {
+		u.expiry.Reset(idleUpstream)
+	}
+	if !u.target.keep(u) {
+		u.cut()
+	}
+}
+
+// expire closes the connection if it is still idle.
+func (u *upstream) expire() {
+	if u.target.discard(u) {
+		u.cut()
+	}
+}
+
+// more reads more bytes behind those that are in the buffer.
+func (u *upstream) more(limit int, timeout time.Duration) error {
+	n, err := u.read(u.in.room(limit), timeout)
+	u.in.end += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,183 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// errStopped is what a read or a watch ends with when stop was called.
+var errStopped = errors.New("proxy: stopped")
+
+// A wire is a connection as the portable engine has it: blocking calls on a goroutine, which another goroutine can stop. At most
+// one goroutine reads or watches at a time, and at most one writes.
+type wire struct {
+	conn net.Conn
+	raw  syscall.RawConn
+
+	mu      sync.Mutex
+	stopped bool
+	idle    bool // stopIdle may stop it
+}
+
+func newWire(conn net.Conn) (*wire, error) {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.New("proxy: a connection without a descriptor")
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return &wire{conn: conn, raw: raw}, nil
+}
+
+// stop makes the read or watch under way, and all to come until rearm, end with errStopped.
+func (w *wire) stop() {
+	w.mu.Lock()
+	w.stopped = true
+	w.conn.SetReadDeadline(longAgo)
+	w.mu.Unlock()
+}
+
+// rearm undoes stop. Whoever may call stop must have done it, or must not do it any more.
+func (w *wire) rearm() {
+	w.mu.Lock()
+	w.stopped = false
+	w.conn.SetReadDeadline(time.Time{})
+	w.mu.Unlock()
+}
+
+// setIdle says that stopIdle may, or must no longer, stop this wire.
+func (w *wire) setIdle(idle bool) {
+	w.mu.Lock()
+	w.idle = idle
+	w.mu.Unlock()
+}
+
+// stopIdle stops the wire if it is idle.
+func (w *wire) stopIdle() {
+	w.mu.Lock()
+	if w.idle {
+		w.stopped = true
+		w.conn.SetReadDeadline(longAgo)
+	}
+	w.mu.Unlock()
+}
+
+var longAgo = time.Unix(1, 0)
+
+// begin sets the deadline for a read, unless the wire is stopped.
+func (w *wire) begin(timeout time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return errStopped
+	}
+	deadline := time.Time{}
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	return w.conn.SetReadDeadline(deadline)
+}
+
+// read reads what there is, waiting for the first byte at most timeout (0: for ever; then os.ErrDeadlineExceeded).
+func (w *wire) read(p []byte, timeout time.Duration) (int, error) {
+	if err := w.begin(timeout); err != nil {
+		return 0, err
+	}
+	n, err := w.conn.Read(p)
+	return n, w.explain(err)
+}
+
+// readFirst is read for a connection that is expected to be silent for long: the buffer is taken only when there are bytes.
+func (w *wire) readFirst(timeout time.Duration, take func() []byte, giveBack func()) (n int, err error) {
+	if err := w.begin(timeout); err != nil {
+		return 0, err
+	}
+	attempt := func(fd uintptr) bool {
+		n, err = rawRead(int(fd), take())
+		if err != syscall.EAGAIN {
+			return true
+		}
+		giveBack()
+		return false
+	}
+	if waited := w.raw.Read(attempt); waited != nil {
+		return 0, w.explain(waited)
+	}
+	return n, err
+}
+
+// last reads what is there already, also when stopped.
+func (w *wire) last(p []byte) (n int) {
+	w.raw.Control(func(fd uintptr) { n, _ = rawRead(int(fd), p) })
+	return max(0, n)
+}
+
+// watch waits until the peer has left (nil) or stop is called (errStopped). It takes no bytes.
+func (w *wire) watch(finIsLeaving bool) error {
+	if err := w.begin(0); err != nil {
+		return err
+	}
+	err := w.raw.Read(func(fd uintptr) bool { return departed(int(fd), finIsLeaving) })
+	return w.explain(err)
+}
+
+// left reports whether the peer has left by now.
+func (w *wire) left(finIsLeaving bool) bool {
+	gone := true
+	err := w.raw.Control(func(fd uintptr) { gone = departed(int(fd), finIsLeaving) })
+	return err != nil || gone
+}
+
+// silent reports whether the peer has neither sent a byte nor closed: an idle connection fit to be used again.
+func (w *wire) silent() bool {
+	silent := false
+	err := w.raw.Control(func(fd uintptr) { silent = quiet(int(fd)) })
+	return err == nil && silent
+}
+
+// explain tells a stop from a deadline.
+func (w *wire) explain(err error) error {
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return errStopped
+	}
+	return err
+}
+
+// write writes all of p, at most timeout long; it reports how much the kernel took.
+func (w *wire) write(p []byte, timeout time.Duration) (int, error) {
+	deadline := time.Time{}
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	w.conn.SetWriteDeadline(deadline)
+	return w.conn.Write(p)
+}
+
+// closeWrite tells the peer that nothing more comes.
+func (w *wire) closeWrite() error {
+	if c, ok := w.conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return nil
+}
+
+func (w *wire) close() { w.conn.Close() }
+
+// abort closes so that the peer sees an error where the protocol allows it: a reset, on TCP.
+func (w *wire) abort() {
+	if c, ok := w.conn.(*net.TCPConn); ok {
+		c.SetLinger(0)
+	}
+	w.conn.Close()
+}

@@ -1,0 +1,48 @@
+package proxy
+
+import (
+	"io"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// departed looks, without taking a byte, whether the peer has closed or reset its connection. A peer that only shut its writing
+// side has departed where finIsLeaving says so.
+func departed(fd int, finIsLeaving bool) bool {
+	signs := int16(unix.POLLHUP | unix.POLLERR | unix.POLLNVAL)
+	if finIsLeaving {
+		signs |= unix.POLLRDHUP
+	}
+	return poll(fd, unix.POLLRDHUP)&signs != 0
+}
+
+// quiet looks whether nothing at all has come from the peer: no byte, no end, no error.
+func quiet(fd int) bool {
+	return poll(fd, unix.POLLIN|unix.POLLRDHUP) == 0
+}
+
+func poll(fd int, events int16) int16 {
+	fds := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
+	for {
+		if _, err := unix.Poll(fds[:], 0); err != unix.EINTR {
+			return fds[0].Revents
+		}
+	}
+}
+
+// rawRead is read(2) with Go's words for the end of the stream.
+func rawRead(fd int, p []byte) (int, error) {
+	for {
+		n, err := syscall.Read(fd, p)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
+}
