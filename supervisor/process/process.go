@@ -1,135 +1,225 @@
+//go:build linux
+
 package process
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
 
+// Unlimited is a limit that does not limit, in Spec.Limits.
+const Unlimited = math.MaxUint64
+
+// ErrGone is the answer to a signal for a main process that has exited.
+var ErrGone = errors.New("the process is gone")
+
 // Spec says what to start and how.
 type Spec struct {
-	Argv           []string
-	Dir            string
-	Env            []string
-	Listen         *os.File
+	// Argv is the command. A name without a slash is looked up in the PATH of Env; that, and a relative path, are taken
+	// relative to Dir.
+	Argv []string
+	Dir  string   // empty: the daemon's own
+	Env  []string // complete. LISTEN_* are set by the shim, TIDEOVER_TREE is the Token
+
+	// Listen, if not nil, becomes fd 3 with LISTEN_FDS=1 and LISTEN_PID. LISTEN_FDNAMES is Name unless Env has one.
+	Listen *os.File
+	// Stdout and Stderr are the child's ends; nil is /dev/null. The caller closes its copies after Start.
 	Stdout, Stderr *os.File
-	User           *User
-	Umask          *int
-	Nofile         uint64
-	Limits         map[string][2]uint64
-	Nice           *int
-	OOMScoreAdj    *int
-	NoNewPrivs     bool
-	Name           string
-	Token          string
+
+	User        *User                // nil: as the daemon
+	Umask       *int                 // nil: as the daemon
+	Nofile      uint64               // RLIMIT_NOFILE; 0: what the daemon itself was started with
+	Limits      map[string][2]uint64 // soft and hard by the names of limitNames: "nofile", "core", "as" ...
+	Nice        *int                 // nil: as the daemon
+	OOMScoreAdj *int                 // nil: as the daemon
+	NoNewPrivs  bool
+
+	Name  string // "shop.12": names the cgroup and the words of logs
+	Token string // unique to this tree; it marks its members in their environment
 }
-
-// User is whom a process runs as.
-type User struct {
-	UID, GID          uint32
-	Groups            []uint32
-	Name, Home, Shell string
-}
-
-// Env is HOME, USER, LOGNAME and SHELL, for the child's environment.
-func (u *User) Env() []string { return nil }
-
-// ErrGone: the main process has exited.
-var ErrGone = errors.New("the process is gone")
 
 // StartError says which step of a start failed.
 type StartError struct {
-	Step, Path string
-	Err        error
+	Step string // "fork", "user", "directory", "exec" ...
+	Path string // the file, directory or user it was about; may be empty
+	Err  error  // matches a syscall.Errno where the kernel gave one
 }
 
-func (e *StartError) Error() string { return e.Step }
+func (e *StartError) Error() string {
+	if e.Path == "" {
+		return fmt.Sprintf("%s: %v", e.Step, e.Err)
+	}
+	return fmt.Sprintf("%s %s: %v", e.Step, e.Path, e.Err)
+}
+
 func (e *StartError) Unwrap() error { return e.Err }
 
-// Outcome is how the main process ended.
-type Outcome struct {
-	Code     int
-	Signal   syscall.Signal
-	CoreDump bool
-	Runtime  time.Duration
+// Process is one started tree. Its methods may be called from any goroutine.
+type Process struct {
+	name    string
+	main    *os.Process
+	tree    *tree
+	started time.Time
+
+	exited  chan struct{} // closed when the main process was waited for
+	outcome Outcome       // written before exited is closed
+
+	mu    sync.Mutex
+	state State
 }
 
-func (o Outcome) String() string { return "" }
+// Start starts the command and returns when it runs: errors of the exec itself are already known then. The error is a
+// *StartError, and no process and no cgroup is left behind.
+func Start(s Spec) (*Process, error) { return start(s, newCgroup) }
 
-// StopReport is what a stop came to.
-type StopReport struct {
-	Killed int           // processes that had to be killed
-	Left   []int         // pids that live in spite of SIGKILL
-	Took   time.Duration // all of it
+// start is Start with a choice of cgroups: makeCgroup may return nil.
+func start(s Spec, makeCgroup func(name string) *cgroup) (*Process, error) {
+	if len(s.Argv) == 0 || s.Argv[0] == "" {
+		return nil, &StartError{Step: "exec", Err: errors.New("the command is empty")}
+	}
+	leaf := makeCgroup(s.Name)
+	started := time.Now()
+	main, joined, err := spawn(s, leaf)
+	if err != nil {
+		leaf.remove()
+		return nil, err
+	}
+	if !joined {
+		leaf.remove()
+		leaf = nil
+	}
+	t, err := newTree(main.Pid, s.Token, leaf)
+	if err != nil {
+		discard(main)
+		leaf.remove()
+		return nil, &StartError{Step: "fork", Err: err}
+	}
+	p := &Process{name: s.Name, main: main, tree: t, started: started, exited: make(chan struct{}), state: Starting.after(execed)}
+	go p.wait()
+	return p, nil
 }
 
-// Empty says whether no process of the tree is left.
-func (r StopReport) Empty() bool { return len(r.Left) == 0 }
-
-// State of a process tree.
-type State int
-
-const (
-	Starting State = iota
-	Running
-	Stopping
-	Killing
-	Exited
-	Gone
-)
-
-func (s State) String() string { return "" }
-
-// Listening is one socket in LISTEN state.
-type Listening struct {
-	PID              int
-	Network, Address string
-	Inode            uint64
+// wait collects the main process as soon as it exits. Until then the kernel keeps its pid from being used again, so that
+// is the moment to note who else belongs to the tree.
+func (p *Process) wait() {
+	awaitExit(context.Background(), p.tree.main)
+	p.tree.release(func() {
+		state, err := p.main.Wait()
+		p.outcome = outcomeOf(state, err, time.Since(p.started))
+	})
+	ours.forget(p.main.Pid)
+	p.happened(exited)
+	close(p.exited)
 }
 
-// Record is what must be remembered of a tree to end it after a crash of the daemon.
-type Record struct {
-	Pid       int
-	StartTime uint64
-	Boot      string
-	Token     string
-	Cgroup    string
-	Name      string
+// Pid of the main process, also after it has exited.
+func (p *Process) Pid() int { return p.main.Pid }
+
+// Exited is closed as soon as the main process is gone. Others of its tree may live on: see Empty.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Outcome says how the main process ended. It is zero until Exited is closed.
+func (p *Process) Outcome() Outcome {
+	if p.hasExited() {
+		return p.outcome
+	}
+	return Outcome{}
 }
 
-// Process is one started process tree.
-type Process struct{}
-
-func Start(s Spec) (*Process, error)               { return nil, errors.ErrUnsupported }
-func (p *Process) Pid() int                        { return 0 }
-func (p *Process) Exited() <-chan struct{}         { return nil }
-func (p *Process) Outcome() Outcome                { return Outcome{} }
-func (p *Process) Signal(sig syscall.Signal) error { return nil }
-func (p *Process) Stop(ctx context.Context, sig syscall.Signal, grace time.Duration) StopReport {
-	return StopReport{}
+// Signal goes to the main process alone, and never to a stranger who was given its pid later: then it is ErrGone.
+func (p *Process) Signal(sig syscall.Signal) error {
+	if err := p.main.Signal(sig); errors.Is(err, os.ErrProcessDone) {
+		return ErrGone
+	} else if err != nil {
+		return fmt.Errorf("signal %s to %s (pid %d): %w", nameOf(sig), p.name, p.main.Pid, err)
+	}
+	return nil
 }
-func (p *Process) Kill(ctx context.Context) StopReport { return StopReport{} }
-func (p *Process) Empty() bool                         { return true }
-func (p *Process) WaitEmpty(ctx context.Context) error { return nil }
-func (p *Process) Members() []int                      { return nil }
-func (p *Process) Memory() (uint64, error)             { return 0, nil }
-func (p *Process) Listening() ([]Listening, error)     { return nil, nil }
-func (p *Process) State() State                        { return Gone }
-func (p *Process) Record() Record                      { return Record{} }
 
-// EndStale ends a tree left by a daemon that died.
-func EndStale(ctx context.Context, r Record) (StopReport, error) { return StopReport{}, nil }
+// State of the tree as far as it was seen: Gone is only entered by Empty, WaitEmpty, Stop and Kill, which look.
+func (p *Process) State() State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
+}
 
-// Shim must be the first thing in main.
-func Shim() {}
+func (p *Process) happened(e event) State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state = p.state.after(e)
+	return p.state
+}
 
-// Reap makes this process the subreaper of its descendants and reaps strangers until ctx ends.
-func Reap(ctx context.Context) error { return nil }
+// Members are the pids of the tree that live now, in ascending order. Zombies do not.
+func (p *Process) Members() []int {
+	found, _ := p.members()
+	return pids(found)
+}
 
-// ResolveUser looks a user and a group up; numeric ids are allowed, an empty group is the user's own.
-func ResolveUser(name, group string) (*User, error) { return nil, errors.ErrUnsupported }
+// members looks unless it is known that nobody can be there any more: once empty, a tree stays so.
+func (p *Process) members() ([]stat, error) {
+	if p.State() == Gone {
+		return nil, nil
+	}
+	exited := p.hasExited()
+	found, err := p.tree.members()
+	if err != nil {
+		return nil, fmt.Errorf("look for the processes of %s: %w", p.name, err)
+	}
+	if len(found) == 0 && exited && p.happened(empty) == Gone {
+		p.tree.leaf.remove()
+	}
+	return found, nil
+}
 
-// MemoryAvailable in bytes; 0: unknown.
-func MemoryAvailable() uint64 { return 0 }
+func (p *Process) hasExited() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// Empty says that no process of the tree is left: neither main, nor workers, nor those that left its session. It is false
+// where that cannot be seen.
+func (p *Process) Empty() bool {
+	found, err := p.members()
+	return len(found) == 0 && err == nil
+}
+
+// WaitEmpty returns nil when no process of the tree is left, or the context's error.
+func (p *Process) WaitEmpty(ctx context.Context) error {
+	for {
+		select {
+		case <-p.exited:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		found, err := p.members()
+		switch {
+		case err != nil:
+			err = pause(ctx, blindTime)
+		case len(found) == 0:
+			return nil
+		default:
+			err = awaitAll(ctx, found)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Memory is what the tree uses, in bytes: the sum of proportional set sizes where the kernel tells them, so that what
+// workers share counts once, else of resident set sizes.
+func (p *Process) Memory() (uint64, error) { return memoryOf(p.Members()) }
+
+// Listening are the sockets in LISTEN state that the tree holds, each one once, however many workers share it.
+func (p *Process) Listening() ([]Listening, error) { return listeningOf(p.Members()) }

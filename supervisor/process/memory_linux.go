@@ -1,0 +1,94 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// memoryOf sums up what these processes use, in bytes. One that exits meanwhile counts for nothing.
+func memoryOf(pids []int) (uint64, error) {
+	var sum uint64
+	for _, pid := range pids {
+		n, err := memory(pid)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, fmt.Errorf("memory of pid %d: %w", pid, err)
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// memory is the proportional set size, or the resident one where the kernel keeps that to itself.
+func memory(pid int) (uint64, error) {
+	if pss, ok := kilobytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:"); ok {
+		return pss, nil
+	}
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(raw))
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("/proc/%d/statm: %q", pid, raw)
+	}
+	pages, err := strconv.ParseUint(fields[1], 10, 64)
+	return pages * uint64(os.Getpagesize()), err
+}
+
+// kilobytes finds a line like "Pss:   1234 kB", and returns bytes.
+func kilobytes(path, key string) (n uint64, ok bool) {
+	eachLine(path, func(line string) {
+		if f := strings.Fields(line); !ok && len(f) >= 2 && f[0] == key {
+			v, err := strconv.ParseUint(f[1], 10, 64)
+			n, ok = v<<10, err == nil
+		}
+	})
+	return n, ok
+}
+
+// MemoryAvailable is how many bytes could still be used without swapping: what the machine has, or the least that the daemon's
+// own cgroup and those above it (version 2) leave. 0: unknown.
+func MemoryAvailable() uint64 {
+	least, ok := kilobytes("/proc/meminfo", "MemAvailable:")
+	if !ok {
+		return 0
+	}
+	_, mount := cgroupMount()
+	for dir := ownCgroup(); mount != "" && strings.HasPrefix(dir, mount); dir = filepath.Dir(dir) {
+		if room, limited := cgroupRoom(dir); limited {
+			least = min(least, room)
+		}
+	}
+	return least
+}
+
+// cgroupRoom is what a group's limit leaves; its file cache could be given up.
+func cgroupRoom(dir string) (room uint64, limited bool) {
+	limit, ok := number(filepath.Join(dir, "memory.max"))
+	used, known := number(filepath.Join(dir, "memory.current"))
+	if !ok || !known {
+		return 0, false
+	}
+	eachLine(filepath.Join(dir, "memory.stat"), func(line string) {
+		if cache, ok := strings.CutPrefix(line, "inactive_file "); ok {
+			n, _ := strconv.ParseUint(cache, 10, 64)
+			used -= min(n, used)
+		}
+	})
+	return limit - min(used, limit), true
+}
+
+// number reads a file that holds one; "max" is none.
+func number(path string) (uint64, bool) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(raw)), 10, 64)
+	return n, err == nil
+}

@@ -1,0 +1,212 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stat is what /proc/PID/stat tells of one process. Pid and start time together are never used twice.
+type stat struct {
+	pid, parent, session int
+	state                byte
+	start                uint64 // clock ticks after boot (field 22)
+}
+
+// alive is false for zombies: they hold nothing but their pid.
+func (s stat) alive() bool { return s.state != 'Z' && s.state != 'X' }
+
+func readStat(pid int) (stat, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(pid, raw)
+}
+
+// parseStat skips the name, which may contain anything, by its last parenthesis.
+func parseStat(pid int, raw []byte) (stat, error) {
+	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+	if len(fields) < 20 {
+		return stat{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+	}
+	s := stat{pid: pid, state: fields[0][0]}
+	var errs [3]error
+	s.parent, errs[0] = strconv.Atoi(fields[1])
+	s.session, errs[1] = strconv.Atoi(fields[3])
+	s.start, errs[2] = strconv.ParseUint(fields[19], 10, 64)
+	return s, errors.Join(errs[:]...)
+}
+
+// living are all processes of the machine that we may see, but for zombies. An error means that somebody may be missing.
+func living() ([]stat, error) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var all []stat
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		s, err := readStat(pid)
+		if err == nil && s.alive() {
+			all = append(all, s)
+		} else if err != nil && !isGone(err) {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// isGone tells a process that has ended from one that could not be looked at.
+func isGone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) }
+
+// openPidfd returns a handle on exactly this process, or ESRCH when it is gone, whoever has its pid now.
+func openPidfd(s stat) (*os.File, error) {
+	fd, err := unix.PidfdOpen(s.pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	if now, err := readStat(s.pid); err != nil || now.start != s.start {
+		f.Close()
+		return nil, unix.ESRCH
+	}
+	return f, nil
+}
+
+// signalExactly signals this process and nobody who might have been given its pid.
+func signalExactly(s stat, sig unix.Signal) error {
+	f, err := openPidfd(s)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
+		if now, err := readStat(s.pid); err != nil || now.start != s.start {
+			return unix.ESRCH
+		}
+		return unix.Kill(s.pid, sig) // an old kernel: as near as one gets there
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var serr error
+	if err := raw.Control(func(fd uintptr) { serr = unix.PidfdSendSignal(int(fd), sig, nil, 0) }); err != nil {
+		return err
+	}
+	return serr
+}
+
+// awaitExit returns nil when the process is gone or a zombie, or the context's error. It costs neither a thread nor a tick.
+func awaitExit(ctx context.Context, s stat) error {
+	f, err := openPidfd(s)
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return nil
+	case err != nil:
+		return pollExit(ctx, s)
+	}
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return pollExit(ctx, s)
+	}
+	defer context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })()
+	err = raw.Read(func(fd uintptr) bool {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, _ := unix.Poll(fds, 0)
+		return n > 0
+	})
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return pollExit(ctx, s)
+}
+
+// pollExit is awaitExit for kernels before 5.10, and for when descriptors have run out.
+func pollExit(ctx context.Context, s stat) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if now, err := readStat(s.pid); err != nil || now.start != s.start || !now.alive() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// awaitAll returns nil when all of them are gone.
+func awaitAll(ctx context.Context, all []stat) error {
+	for _, s := range all {
+		if err := awaitExit(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mark is what environ tells of a process's tree.
+type mark int
+
+const (
+	unmarked mark = iota // a readable environment without our token
+	marked               // our token is in it
+	unknown              // unreadable, or overwritten as setproctitle does it
+)
+
+// markOf looks for the token in the environment a process was started with. The error says that we could have looked, but
+// had no means to.
+func markOf(pid int, token string) (mark, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	switch {
+	case err == nil:
+		return markIn(raw, token), nil
+	case isGone(err), errors.Is(err, os.ErrPermission):
+		return unknown, nil
+	}
+	return unknown, err
+}
+
+func markIn(environ []byte, token string) mark {
+	want := []byte(treeVariable + "=" + token)
+	plausible := false
+	for entry := range bytes.SplitSeq(environ, []byte{0}) {
+		if token != "" && bytes.Equal(entry, want) {
+			return marked
+		}
+		plausible = plausible || bytes.IndexByte(entry, '=') > 0
+	}
+	if plausible {
+		return unmarked
+	}
+	return unknown
+}
+
+// bootID tells this boot of the machine from all others; empty: unknown.
+func bootID() string {
+	raw, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(raw))
+}
