@@ -1,0 +1,294 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// rig is a server on a loopback port with a gate, for scripted clients and scripted children.
+type rig struct {
+	*testing.T
+	gate   *Gate
+	server *Server
+	addr   string
+	log    *lockedBuffer
+	end    context.CancelFunc
+	served chan error
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// newRig starts a server. When the test ends everything must be accounted for and every connection gone.
+func newRig(t *testing.T, g GateSettings, s Settings) *rig {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{T: t, gate: NewGate(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
+	logger := hclog.New(&hclog.LoggerOptions{Output: r.log, JSONFormat: true})
+	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger})
+	ctx, cancel := context.WithCancel(context.Background())
+	r.end = cancel
+	go func() { r.served <- r.server.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-r.served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		l.Close()
+		r.balanced()
+	})
+	return r
+}
+
+// balanced checks that every request ended in exactly one way.
+func (r *rig) balanced() {
+	r.Helper()
+	c := r.server.Counters()
+	sum := c.Answered + c.Expired + c.Overflowed + c.ClientLeft + c.Cut + c.BadRequest + c.BadGateway + c.TimedOut + c.Refused
+	if sum != c.Requests {
+		r.Errorf("%d requests, %d endings: %+v", c.Requests, sum, c)
+	}
+	if n := r.server.buffered.Load(); n != 0 {
+		r.Errorf("%d bytes are still counted as kept", n)
+	}
+}
+
+// counted waits until the counters satisfy a condition: an ending is counted just after the client has its bytes.
+func (r *rig) counted(want string, is func(Counters) bool) {
+	r.Helper()
+	r.eventually(want, func() bool { return is(r.server.Counters()) })
+}
+
+func (r *rig) eventually(what string, is func() bool) {
+	r.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			r.Fatalf("%s: never; %+v %+v", what, r.server.Counters(), r.gate.Snapshot())
+		}
+	}
+}
+
+// held waits until n requests are held.
+func (r *rig) held(n int) {
+	r.Helper()
+	r.eventually(fmt.Sprint(n, " held"), func() bool { return r.gate.Snapshot().Held == n })
+}
+
+// caller is a scripted client.
+type caller struct {
+	*testing.T
+	net.Conn
+	in *bufio.Reader
+}
+
+func (r *rig) dial() *caller {
+	r.Helper()
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.Fatal(err)
+	}
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	r.Cleanup(func() { conn.Close() })
+	return &caller{T: r.T, Conn: conn, in: bufio.NewReader(conn)}
+}
+
+// say sends bytes; \n stands for CRLF.
+func (c *caller) say(s string) *caller {
+	c.Helper()
+	if _, err := io.WriteString(c.Conn, strings.ReplaceAll(s, "\n", "\r\n")); err != nil {
+		c.Fatal(err)
+	}
+	return c
+}
+
+func (c *caller) get(path string) *caller {
+	c.Helper()
+	return c.say("GET " + path + " HTTP/1.1\nHost: shop.test\n\n")
+}
+
+// hear reads one whole response.
+func (c *caller) hear() (*http.Response, string) {
+	c.Helper()
+	return c.hearTo(nil)
+}
+
+func (c *caller) hearTo(req *http.Request) (*http.Response, string) {
+	c.Helper()
+	res, err := http.ReadResponse(c.in, req)
+	if err != nil {
+		c.Fatalf("no response: %v", err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		c.Fatalf("response %s broke off after %d bytes: %v", res.Status, len(body), err)
+	}
+	return res, string(body)
+}
+
+// want reads a response and checks it.
+func (c *caller) want(status int, body string) *http.Response {
+	c.Helper()
+	res, got := c.hear()
+	if res.StatusCode != status || !strings.Contains(got, body) {
+		c.Fatalf("got %s %q, want %d %q", res.Status, got, status, body)
+	}
+	return res
+}
+
+// ended checks that the server closes the connection without another byte.
+func (c *caller) ended() {
+	c.Helper()
+	if rest, err := io.ReadAll(c.in); len(rest) > 0 {
+		c.Fatalf("%q after the end (%v)", rest, err)
+	}
+}
+
+// child is a scripted app: it accepts on a private socket and runs a script on each connection.
+type child struct {
+	*Target
+	listener net.Listener
+	accepted atomic.Int64
+	running  sync.WaitGroup
+
+	mu   sync.Mutex
+	open map[net.Conn]struct{}
+	dead bool
+}
+
+// talk is a child's side of one connection.
+type talk struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+// newChild starts a child on a unix socket; script is run on every connection, which is closed behind it.
+func (r *rig) newChild(o TargetOptions, script func(*talk)) *child {
+	r.Helper()
+	path := filepath.Join(r.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return r.newChildOn(l, o, script)
+}
+
+func (r *rig) newChildOn(l net.Listener, o TargetOptions, script func(*talk)) *child {
+	o.Network, o.Address = l.Addr().Network(), l.Addr().String()
+	if o.Name == "" {
+		o.Name = "shop.1"
+	}
+	c := &child{Target: NewTarget(o), listener: l, open: map[net.Conn]struct{}{}}
+	c.running.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.accepted.Add(1)
+			if !c.keep(conn) {
+				conn.Close()
+				return
+			}
+			c.running.Go(func() {
+				defer c.drop(conn)
+				script(&talk{Conn: conn, in: bufio.NewReader(conn)})
+			})
+		}
+	})
+	r.Cleanup(c.kill)
+	return c
+}
+
+func (c *child) keep(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead {
+		return false
+	}
+	c.open[conn] = struct{}{}
+	return true
+}
+
+func (c *child) drop(conn net.Conn) {
+	conn.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, conn)
+}
+
+// kill ends the child as SIGKILL would: all its sockets are closed at once.
+func (c *child) kill() {
+	c.mu.Lock()
+	c.dead = true
+	for conn := range c.open {
+		conn.Close()
+	}
+	c.mu.Unlock()
+	c.listener.Close()
+	c.running.Wait()
+}
+
+// request reads one request; nil at the end of the connection.
+func (t *talk) request() *http.Request {
+	req, err := http.ReadRequest(t.in)
+	if err != nil {
+		return nil
+	}
+	return req
+}
+
+func (t *talk) say(s string) {
+	io.WriteString(t.Conn, strings.ReplaceAll(s, "\n", "\r\n"))
+}
+
+// answer sends a plain response with a length.
+func (t *talk) answer(status int, body string) {
+	t.say(fmt.Sprintf("HTTP/1.1 %d X\nContent-Length: %d\nContent-Type: text/plain\n\n", status, len(body)))
+	io.WriteString(t.Conn, body)
+}
+
+// echo is an app that answers with method, path and body, and keeps connections.
+func echo(t *talk) {
+	for req := t.request(); req != nil; req = t.request() {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return
+		}
+		t.answer(200, fmt.Sprintf("%s %s %s", req.Method, req.URL.Path, body))
+	}
+}
