@@ -149,6 +149,7 @@ func (g Gunicorn) Tell(a Answer) (Gunicorn, error) {
 		g.Bind.Addresses = append(g.Bind.Addresses, address)
 	}
 	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+	g.Version = a.Version
 	g.Workers, g.Threads, g.WorkerClass = a.Workers, a.Threads, a.WorkerClass
 	g.Timeout, g.GracefulTimeout, g.KeepAlive = seconds(a.Timeout), seconds(a.GracefulTimeout), seconds(a.KeepAlive)
 	g.Pidfile, g.Chdir = a.Pidfile, a.Chdir

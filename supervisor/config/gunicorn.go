@@ -40,6 +40,7 @@ type Gunicorn struct {
 	ConfigFrom string // "command line", "GUNICORN_CMD_ARGS" or "default"
 
 	App             string // module:callable
+	Version         string // where gunicorn was asked
 	Workers         int
 	Threads         int
 	WorkerClass     string
@@ -296,4 +297,17 @@ func gunicornAddress(bind string) (string, error) {
 		host = "0.0.0.0" // gunicorn binds IPv4 only
 	}
 	return strings.ToLower(host) + ":" + strconv.Itoa(number), nil
+}
+
+// HasControlSocket reports whether this gunicorn opens a control socket, one
+// path for all of a user's gunicorns (25.1 and newer), and the command leaves
+// that as it is.
+func (g Gunicorn) HasControlSocket() bool {
+	var major, minor int
+	if n, _ := fmt.Sscanf(g.Version, "%d.%d", &major, &minor); n < 2 || major < 25 || major == 25 && minor < 1 {
+		return false
+	}
+	return !slices.ContainsFunc(g.Args, func(word string) bool {
+		return strings.HasPrefix(word, "--control-socket") || strings.HasPrefix(word, "--no-control-socket")
+	})
 }
