@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -44,6 +45,13 @@ type place struct {
 	private          *listener.Private
 	network, address string
 	port             int // of the placeholder {port}
+}
+
+// command is the app's command with the placeholder for its socket filled in.
+func (p place) command(argv []string) []string {
+	argv = config.Substitute(argv, config.FD, "3")
+	argv = config.Substitute(argv, config.Socket, p.address)
+	return config.Substitute(argv, config.Port, strconv.Itoa(p.port))
 }
 
 // start brings up the app's next generation: private socket, child, target.
@@ -95,7 +103,7 @@ func (g *Generation) spawn(h *house, a *App, at place, user *process.User) error
 	}
 	defer stderr.Close()
 	spec := process.Spec{
-		Argv: config.Substitute(g.settings.Command, config.Places{FD: 3, Socket: at.address, Port: at.port}),
+		Argv: at.command(g.settings.Command),
 		Dir:  g.dir, Env: env, Stdout: stdout, Stderr: stderr, User: user,
 		Umask: g.settings.Umask, Nofile: g.settings.Limits.Nofile, Nice: g.settings.Nice,
 		OOMScoreAdj: g.settings.OOMScoreAdj, NoNewPrivs: g.settings.NoNewPrivs,
@@ -144,15 +152,16 @@ func (h *house) place(cfg *config.App, number int, user *process.User) (place, e
 	if !cfg.Web() {
 		return place{}, nil
 	}
-	switch need := config.Placeholders(cfg.Command); {
-	case need.Socket:
+	asked := config.Placeholders(cfg.Command)
+	switch {
+	case slices.Contains(asked, config.Socket):
 		dir, err := h.childDir(cfg.Name, user)
 		if err != nil {
 			return place{}, err
 		}
 		path := filepath.Join(dir, strconv.Itoa(number)+".sock")
 		return place{network: "unix", address: path}, nil
-	case need.Port:
+	case slices.Contains(asked, config.Port):
 		port, err := freePort()
 		return place{network: "tcp", address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), port: port}, err
 	}

@@ -63,8 +63,23 @@ func (h *house) environment(cfg *config.App, generation int, user *process.User)
 	if !given("PYTHONUNBUFFERED") {
 		env = append(env, "PYTHONUNBUFFERED=1") // or its last words stay in a buffer when it is killed
 	}
+	if arg := h.controlSocket(cfg, generation, user); arg != "" && generation > 0 {
+		env = prepend(env, "GUNICORN_CMD_ARGS", arg)
+	}
 	env = append(env, "TIDEOVER_APP="+cfg.Name, "TIDEOVER_GENERATION="+strconv.Itoa(generation))
 	return env, nil
+}
+
+// prepend puts a word before the value of a variable, so that what the user
+// wrote there still has the last word.
+func prepend(env []string, name, word string) []string {
+	for i, kv := range env {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			env[i] = name + "=" + word + " " + value
+			return env
+		}
+	}
+	return append(env, name+"="+word)
 }
 
 // notInherited are variables that speak to the daemon, or would make the child
@@ -91,17 +106,6 @@ func (h *house) reload(app string) (*config.App, error) {
 		return nil, fmt.Errorf("app %s is no longer in %s; `tideover apply` removes it", app, file.Path)
 	}
 	return h.complete(cfg)
-}
-
-// complete fills in what only gunicorn itself can tell: it has a configuration
-// file, which is a program.
-func (h *house) complete(cfg *config.App) (*config.App, error) {
-	if gu := cfg.Gunicorn; gu != nil {
-		if err := gu.Refuse(cfg.Reload); err != nil {
-			return nil, errorf(ExitUsage, "app %s: %v", cfg.Name, err)
-		}
-	}
-	return cfg, nil
 }
 
 // plan says what a reload would do, and does nothing.

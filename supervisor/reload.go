@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -248,7 +249,7 @@ func (a *App) reread() error {
 	if err != nil || cfg == nil {
 		return err
 	}
-	if same := equalStrings(cfg.Listen, a.settings.Listen); !same && cfg.ListenFrom == "listen" {
+	if same := slices.Equal(cfg.Listen, a.settings.Listen); !same && cfg.ListenFrom == "listen" {
 		a.house.logger.Warn("the listen address changed; it is used when tideover starts again", "app", a.name)
 	}
 	fixed := *cfg

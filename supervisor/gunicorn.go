@@ -1,0 +1,192 @@
+package supervisor
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"tideover/supervisor/config"
+	"tideover/supervisor/process"
+)
+
+// askTimeout bounds asking gunicorn for its settings: an interpreter, and a
+// configuration file, which is a program.
+const askTimeout = 20 * time.Second
+
+// askGunicorn lets gunicorn itself say what it was told on its command line, in
+// its environment and in its configuration file, without importing the app. It
+// runs as the app would: same interpreter, directory, environment and user.
+func (h *house) askGunicorn(cfg *config.App) (config.Answer, error) {
+	var none config.Answer
+	dir, err := filepath.EvalSymlinks(cfg.Directory)
+	if err != nil {
+		return none, fmt.Errorf("cannot use directory %s: %w", cfg.Directory, plainPath(err))
+	}
+	user, err := h.user(cfg)
+	if err != nil {
+		return none, err
+	}
+	env, err := h.environment(cfg, 0, user)
+	if err != nil {
+		return none, err
+	}
+	argv, err := cfg.Gunicorn.Ask(head(cfg.Gunicorn.Script, dir, env))
+	if err != nil {
+		return none, err
+	}
+	output, err := h.output(cfg, process.Spec{Argv: argv, Dir: dir, Env: env, User: user,
+		Name: cfg.Name + ".ask", Token: "ask-" + strconv.Itoa(os.Getpid())})
+	if err != nil {
+		return none, err
+	}
+	return config.ParseAnswer(output)
+}
+
+// output runs a short command and returns what it writes. What it says on
+// standard error is part of the error when it fails.
+func (h *house) output(cfg *config.App, spec process.Spec) ([]byte, error) {
+	outRead, outWrite, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer outRead.Close()
+	errRead, errWrite, err := os.Pipe()
+	if err != nil {
+		outWrite.Close()
+		return nil, err
+	}
+	defer errRead.Close()
+	spec.Stdout, spec.Stderr = outWrite, errWrite
+	p, err := process.Start(spec)
+	outWrite.Close()
+	errWrite.Close()
+	if err != nil {
+		return nil, startFailed(cfg.Name, err)
+	}
+	ctx, cancel := context.WithTimeout(h.hurry, askTimeout)
+	defer cancel()
+	out, complaint := drain(outRead), drain(errRead)
+	select {
+	case <-p.Exited():
+	case <-ctx.Done():
+	}
+	p.Kill(context.WithoutCancel(ctx)) // also what it may have left behind, so that the pipes end
+	text, said := <-out, <-complaint
+	if o := p.Outcome(); o.Code != 0 || o.Signal != 0 {
+		return nil, fmt.Errorf("%s: %s", o, lastLine(said))
+	}
+	return text, nil
+}
+
+// drain reads a pipe to its end; the text arrives on the channel.
+func drain(r io.Reader) <-chan []byte {
+	c := make(chan []byte, 1)
+	go func() {
+		text, _ := io.ReadAll(io.LimitReader(r, 1<<20))
+		c <- text
+	}()
+	return c
+}
+
+func lastLine(text []byte) string {
+	lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
+	return string(lines[len(lines)-1])
+}
+
+// head is the beginning of the script that runs gunicorn, found as the child
+// would find it; empty when it cannot be read.
+func head(script, dir string, env []string) []byte {
+	if script == "" {
+		return nil
+	}
+	path := script
+	if strings.Contains(script, "/") {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+	} else if path = lookPath(script, dir, env); path == "" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	text := make([]byte, 512)
+	n, _ := io.ReadFull(f, text)
+	return text[:n]
+}
+
+// lookPath finds a program in the child's PATH, not in ours.
+func lookPath(name, dir string, env []string) string {
+	for _, kv := range env {
+		list, ok := strings.CutPrefix(kv, "PATH=")
+		if !ok {
+			continue
+		}
+		for _, d := range filepath.SplitList(list) {
+			if !filepath.IsAbs(d) {
+				d = filepath.Join(dir, d)
+			}
+			if path, err := exec.LookPath(filepath.Join(d, name)); err == nil {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
+// complete adds to an app's settings what only gunicorn itself can tell, and
+// refuses what cannot work.
+func (h *house) complete(cfg *config.App) (*config.App, error) {
+	if cfg.Gunicorn == nil {
+		return cfg, nil
+	}
+	if err := cfg.Gunicorn.Refuse(cfg.Reload); err != nil {
+		return nil, errorf(ExitUsage, "app %s: %v", cfg.Name, err)
+	}
+	answer, err := h.askGunicorn(cfg)
+	if err != nil {
+		if cfg.AskGunicorn {
+			h.logger.Warn("cannot ask gunicorn for its address; a configuration file of its may say otherwise than "+strings.Join(cfg.Listen, ", "),
+				"app", cfg.Name, "error", err)
+		}
+		return cfg, nil
+	}
+	told, err := cfg.Gunicorn.Tell(answer)
+	if err == nil {
+		err = told.Refuse(cfg.Reload)
+	}
+	if err != nil {
+		return nil, errorf(ExitUsage, "app %s: %v", cfg.Name, err)
+	}
+	full := *cfg
+	full.Gunicorn = &told
+	if cfg.AskGunicorn {
+		full.Listen, full.ListenFrom = told.Bind.Addresses, told.Bind.From
+	}
+	return &full, nil
+}
+
+// controlSocket is an argument for GUNICORN_CMD_ARGS that gives the generation
+// a control socket of its own: gunicorn has one path per user, and two
+// generations would take it from each other. It is empty for versions without
+// one (before 25.1) and where the user has decided.
+func (h *house) controlSocket(cfg *config.App, generation int, user *process.User) string {
+	gu := cfg.Gunicorn
+	if gu == nil || !gu.HasControlSocket() {
+		return ""
+	}
+	dir, err := h.childDir(cfg.Name, user)
+	if err != nil {
+		return ""
+	}
+	return "--control-socket " + filepath.Join(dir, strconv.Itoa(generation)+".ctl")
+}
