@@ -118,10 +118,11 @@ type Drain struct {
 
 // Log says where the children's output goes.
 type Log struct {
-	File     string // absolute; empty: no file
-	MaxSize  int64  // bytes, then it is rotated; 0: never
-	MaxAge   time.Duration
+	File     string        // absolute; empty: no file
+	MaxSize  int64         // bytes, then it is rotated; 0: never
+	Every    time.Duration // age at which it is rotated; 0: never
 	Backups  int
+	MaxAge   time.Duration // of rotated files; 0: for ever
 	Compress bool
 	Mode     os.FileMode
 	Stdout   bool  // also to the daemon's own output, prefixed

@@ -1,7 +1,14 @@
 package config
 
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
 // Statuses is a set of HTTP status codes, written "<500", "200", "200,302",
-// "2xx" or "200-399".
+// "2xx" or "200-399". The zero value is empty.
 type Statuses struct {
 	text   string
 	ranges [][2]int
@@ -17,4 +24,47 @@ func (s Statuses) Counts(code int) bool {
 	return false
 }
 
+// String is how the set was written.
 func (s Statuses) String() string { return s.text }
+
+var (
+	statusBelow = regexp.MustCompile(`^<(=?)(\d{3})$`)
+	statusRange = regexp.MustCompile(`^(\d{3})(?:-(\d{3}))?$`)
+	statusClass = regexp.MustCompile(`^([1-5])xx$`)
+)
+
+// ParseStatuses reads a set of status codes.
+func ParseStatuses(text string) (Statuses, error) {
+	s := Statuses{text: text}
+	for _, part := range strings.Split(text, ",") {
+		r, ok := statusPart(strings.TrimSpace(part))
+		if !ok || r[0] > r[1] || r[0] < 100 || r[1] > 599 {
+			return Statuses{}, fmt.Errorf(`%q is not a set of status codes such as "<500", "200", "200,302", "2xx" or "200-399"`, text)
+		}
+		s.ranges = append(s.ranges, r)
+	}
+	return s, nil
+}
+
+func statusPart(part string) ([2]int, bool) {
+	number := func(text string) int {
+		n, _ := strconv.Atoi(text) // three digits
+		return n
+	}
+	if m := statusBelow.FindStringSubmatch(part); m != nil {
+		if m[1] == "=" {
+			return [2]int{100, number(m[2])}, true
+		}
+		return [2]int{100, number(m[2]) - 1}, true
+	}
+	if m := statusClass.FindStringSubmatch(strings.ToLower(part)); m != nil {
+		return [2]int{number(m[1]) * 100, number(m[1])*100 + 99}, true
+	}
+	if m := statusRange.FindStringSubmatch(part); m != nil {
+		if m[2] == "" {
+			m[2] = m[1]
+		}
+		return [2]int{number(m[1]), number(m[2])}, true
+	}
+	return [2]int{}, false
+}

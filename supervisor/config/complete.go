@@ -1,0 +1,148 @@
+package config
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// newApp is an App with every default of the table.
+func newApp(name string) *App {
+	a := &App{Name: name, Limits: Limits{Core: -1}}
+	setDefaults(appKeys, a)
+	return a
+}
+
+// setDefaults reads the table's default values as if they were written in a
+// file. One that cannot be read is a mistake in the table.
+func setDefaults(keys []Key, settings any) {
+	for _, k := range keys {
+		if k.Default == "" {
+			continue
+		}
+		var value struct{ V any }
+		if _, err := toml.Decode("V = "+k.Default, &value); err != nil {
+			panic("config: default of " + k.Path + ": " + err.Error())
+		}
+		if err := k.set(settings, value.V); err != nil {
+			panic("config: default of " + k.Path + ": " + err.Error())
+		}
+	}
+}
+
+// finding is a fault or warning about one key of an app, not yet at a place.
+type finding struct {
+	key     string
+	message string
+	hint    string
+	warning bool
+}
+
+// complete makes paths absolute (base is where a relative directory begins)
+// and finds out about gunicorn and the public address.
+func (a *App) complete(base string, environ []string) []finding {
+	a.Ready.Explicit = a.Ready.Path != ""
+	if !a.Ready.Explicit {
+		a.Ready.Path = "/"
+	}
+	a.Directory = absolute(base, a.Directory)
+	for _, p := range []*string{&a.Log.File, &a.Hold.Page} {
+		if *p != "" {
+			*p = absolute(a.Directory, *p)
+		}
+	}
+	a.EnvFile = a.inDirectory(a.EnvFile)
+	a.Watch.Files = a.inDirectory(a.Watch.Files)
+	var found []finding
+	env, err := a.Environment(a.Directory, environ)
+	if err != nil {
+		found = append(found, finding{key: "env_file", message: err.Error()})
+		env = environ
+	}
+	return append(found, a.findServer(env)...)
+}
+
+func absolute(base, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(base, path)
+}
+
+// inDirectory makes paths absolute; a "-" in front stays.
+func (a *App) inDirectory(paths []string) []string {
+	var all []string
+	for _, p := range paths {
+		rest, mayMiss := strings.CutPrefix(p, "-")
+		rest = absolute(a.Directory, rest)
+		if mayMiss {
+			rest = "-" + rest
+		}
+		all = append(all, rest)
+	}
+	return all
+}
+
+// findServer looks whether the command is gunicorn, and takes the public
+// address from it where none is given.
+func (a *App) findServer(env []string) []finding {
+	var found []finding
+	fault := func(err error) {
+		if err != nil {
+			found = append(found, finding{key: "command", message: err.Error()})
+		}
+	}
+	if len(a.Listen) > 0 {
+		a.ListenFrom = fromListen
+	}
+	fault(checkPlaceholders(a.Command))
+	g, err := ParseGunicorn(a.Command, lookup(env))
+	fault(err)
+	if !g.Is {
+		return found
+	}
+	a.Gunicorn = &g
+	if err != nil {
+		return found
+	}
+	fault(g.Refuse(a.Reload))
+	if len(a.Listen) == 0 {
+		a.Listen, a.ListenFrom, a.AskGunicorn = g.listen(a.Directory), g.Bind.From, g.undecided()
+		for _, l := range a.Listen {
+			fault(checkListen(l))
+		}
+	}
+	return found
+}
+
+// Told returns a copy of an app whose gunicorn was asked: its settings, and
+// the public address if it was not given, are gunicorn's own words now. The
+// error is a refusal with its remedy.
+func (a *App) Told(answer Answer) (*App, error) {
+	told := *a
+	g, err := a.Gunicorn.Tell(answer)
+	if err != nil {
+		return nil, err
+	}
+	told.Gunicorn = &g
+	if a.AskGunicorn {
+		told.Listen, told.ListenFrom, told.AskGunicorn = g.listen(a.Directory), g.Bind.From, false
+		for _, l := range told.Listen {
+			if err := checkListen(l); err != nil && !strings.HasPrefix(l, "fd:") {
+				return nil, err
+			}
+		}
+	}
+	return &told, g.Refuse(a.Reload)
+}
+
+// keyAt finds a key of the table.
+func keyAt(keys []Key, path string) (Key, bool) {
+	i := slices.IndexFunc(keys, func(k Key) bool { return k.Path == path })
+	if i < 0 {
+		return Key{}, false
+	}
+	return keys[i], true
+}

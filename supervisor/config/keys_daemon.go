@@ -1,0 +1,27 @@
+package config
+
+// daemonKeys are the keys of [daemon].
+var daemonKeys = []Key{
+	daemon("socket", filePath, "", func(d *Daemon) *string { return &d.Socket },
+		"path of the control socket; left out: control.sock in the runtime directory"),
+	daemon("socket_group", text, "", func(d *Daemon) *string { return &d.SocketGroup },
+		"group whose members may reload, hold and look"),
+	daemon("socket_mode", mode, "", func(d *Daemon) *fileMode { return &d.SocketMode },
+		"mode of the control socket; left out: 0600, or 0660 with socket_group"),
+	daemon("log_level", oneOf("trace", "debug", "info", "warn", "error"), `"info"`, func(d *Daemon) *string { return &d.LogLevel },
+		"how much tideover tells of itself"),
+	daemon("log_format", oneOf("auto", "text", "json"), `"auto"`, func(d *Daemon) *string { return &d.LogFormat },
+		"of tideover's own lines; auto: text on a terminal, else JSON"),
+	daemon("state_dir", filePath, "", func(d *Daemon) *string { return &d.StateDir },
+		"where tideover keeps what it must remember"),
+	daemon("runtime_dir", filePath, "", func(d *Daemon) *string { return &d.RuntimeDir },
+		"where private sockets and the control socket are"),
+	daemon("pidfile", filePath, "", func(d *Daemon) *string { return &d.Pidfile },
+		"file for the daemon's pid"),
+	daemon("exit_when", oneOf("never", "failed", "done"), `"never"`, func(d *Daemon) *string { return &d.ExitWhen },
+		"end the daemon when an app has failed (exit code 1), or when all are done"),
+}
+
+func daemon[T any](path string, k kind[T], def string, at func(*Daemon) *T, meaning string) Key {
+	return key(path, k, def, Boot, at, meaning)
+}

@@ -1,0 +1,275 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// kind is how values of one type are written in TOML: the name the
+// documentation gives it, and how to read one.
+type kind[T any] struct {
+	name string
+	read func(any) (T, error)
+}
+
+// elementError is a fault in one element of an array.
+type elementError struct {
+	index int
+	err   error
+}
+
+func (e *elementError) Error() string { return e.err.Error() }
+
+// expected says that a value has the wrong TOML type.
+func expected(what string, got any) error {
+	name := "a table"
+	switch got.(type) {
+	case string:
+		name = "a string"
+	case int64:
+		name = "a number"
+	case float64:
+		name = "a number with a point"
+	case bool:
+		name = "true or false"
+	case []any, []map[string]any:
+		name = "an array"
+	case time.Time:
+		name = "a date"
+	}
+	return fmt.Errorf("expected %s, not %s", what, name)
+}
+
+// parsed is a kind that is written as a string.
+func parsed[T any](name string, parse func(string) (T, error)) kind[T] {
+	return kind[T]{name, func(v any) (T, error) {
+		if s, ok := v.(string); ok {
+			return parse(s)
+		}
+		var none T
+		return none, expected("a "+name+" in quotes", v)
+	}}
+}
+
+// checked is a string that follows a rule.
+func checked(name string, check func(string) error) kind[string] {
+	return parsed(name, func(s string) (string, error) { return s, check(s) })
+}
+
+var (
+	text     = checked("string", func(string) error { return nil })
+	duration = parsed("duration", parseDuration)
+	size     = parsed("size", parseSize)
+	statuses = parsed("set of status codes", ParseStatuses)
+	mode     = parsed("octal mode", parseMode)
+	signal   = parsed("signal", parseSignal)
+	urlPath  = checked("path of a URL", checkURLPath)
+	appName  = checked("name", checkName)
+	address  = checked("address", checkListen)
+	hostName = checked("host", checkHostHeader)
+	filePath = checked("path", checkFilePath)
+
+	boolean = kind[bool]{"true or false", func(v any) (bool, error) {
+		if b, ok := v.(bool); ok {
+			return b, nil
+		}
+		return false, expected("true or false", v)
+	}}
+	umask = kind[*int]{"octal mode", func(v any) (*int, error) {
+		m, err := mode.read(v)
+		n := int(m)
+		return &n, err
+	}}
+	codes = list(integer(0, 255))
+	words = kind[[]string]{"command: string (shell words, no shell) or array of strings", readCommand}
+	pairs = kind[map[string]string]{"table of strings", readPairs}
+)
+
+// oneOf is a string out of a few.
+func oneOf[T ~string](choices ...T) kind[T] {
+	var quoted []string
+	for _, c := range choices {
+		quoted = append(quoted, strconv.Quote(string(c)))
+	}
+	name := strings.Join(quoted, " or ")
+	return kind[T]{name, func(v any) (T, error) {
+		s, ok := v.(string)
+		if !ok {
+			return "", expected(name, v)
+		}
+		for _, c := range choices {
+			if string(c) == s {
+				return c, nil
+			}
+		}
+		err := fmt.Errorf("%q is not one of %s", s, strings.Join(quoted, ", "))
+		if near := nearest(s, choices); near != "" {
+			err = &hinted{err, fmt.Sprintf("did you mean %q?", near)}
+		}
+		return "", err
+	}}
+}
+
+// hinted is a fault with something to do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func integer(low, high int64) kind[int] {
+	return kind[int]{"number", func(v any) (int, error) {
+		n, ok := v.(int64)
+		if !ok {
+			return 0, expected("a whole number", v)
+		}
+		if n < low || n > high {
+			return 0, fmt.Errorf("%d is not between %d and %d", n, low, high)
+		}
+		return int(n), nil
+	}}
+}
+
+// optional is a number that may be left open.
+func optional(k kind[int]) kind[*int] {
+	return kind[*int]{k.name, func(v any) (*int, error) {
+		n, err := k.read(v)
+		return &n, err
+	}}
+}
+
+func count(k kind[int]) kind[uint64] {
+	return kind[uint64]{k.name, func(v any) (uint64, error) {
+		n, err := k.read(v)
+		return uint64(n), err
+	}}
+}
+
+// list is an array, or a single element without brackets.
+func list[T any](k kind[T]) kind[[]T] {
+	return kind[[]T]{k.name + ", or an array of them", func(v any) ([]T, error) {
+		elements, ok := v.([]any)
+		if !ok {
+			one, err := k.read(v)
+			return []T{one}, err
+		}
+		all := make([]T, len(elements))
+		for i, e := range elements {
+			one, err := k.read(e)
+			if err != nil {
+				return nil, &elementError{i, err}
+			}
+			all[i] = one
+		}
+		return all, nil
+	}}
+}
+
+func readCommand(v any) ([]string, error) {
+	if s, ok := v.(string); ok {
+		return commandWords(s)
+	}
+	if elements, ok := v.([]any); ok && len(elements) == 0 {
+		return nil, errors.New("the command is empty")
+	}
+	return list(text).read(v)
+}
+
+func readPairs(v any) (map[string]string, error) {
+	table, ok := v.(map[string]any)
+	if !ok {
+		return nil, expected("a table of strings", v)
+	}
+	all := make(map[string]string, len(table))
+	for name, value := range table {
+		s, ok := value.(string)
+		switch {
+		case !ok:
+			return nil, &memberError{name, expected("a string in quotes", value)}
+		case name == "" || strings.ContainsAny(name, "=\x00"):
+			return nil, &memberError{name, fmt.Errorf("%q is not the name of a variable", name)}
+		case strings.ContainsRune(s, 0):
+			return nil, &memberError{name, errors.New("a variable cannot hold a NUL")}
+		}
+		all[name] = s
+	}
+	return all, nil
+}
+
+// memberError is a fault in one member of a table.
+type memberError struct {
+	name string
+	err  error
+}
+
+func (e *memberError) Error() string { return e.err.Error() }
+
+func parseMode(s string) (os.FileMode, error) {
+	n, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || n > 0o777 {
+		return 0, fmt.Errorf(`%q is not an octal mode such as "0660"`, s)
+	}
+	return os.FileMode(n), nil
+}
+
+func parseSignal(s string) (syscall.Signal, error) {
+	sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG"))
+	if sig == 0 {
+		return 0, fmt.Errorf(`%q is not a signal such as "TERM", "INT" or "QUIT"`, s)
+	}
+	return sig, nil
+}
+
+var nameText = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+
+func checkName(s string) error {
+	if !nameText.MatchString(s) {
+		return fmt.Errorf("%q is not a name: it has 1 to 32 of a-z, 0-9, - and _, and begins with a letter or digit", s)
+	}
+	return nil
+}
+
+func checkURLPath(s string) error {
+	if !strings.HasPrefix(s, "/") || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '#' }) {
+		return fmt.Errorf("%q is not the path of a URL: it begins with / and has no blanks", s)
+	}
+	return nil
+}
+
+func checkHostHeader(s string) error {
+	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`/\?#@,`, r) }) {
+		return fmt.Errorf("%q is not a host", s)
+	}
+	return nil
+}
+
+func checkFilePath(s string) error {
+	switch {
+	case s == "" || strings.ContainsRune(s, 0):
+		return errors.New("the path is empty")
+	case strings.HasPrefix(s, "~"):
+		return errors.New("~ is not expanded: write the whole path")
+	}
+	return nil
+}
+
+func checkTrusted(s string) error {
+	if s == "unix" {
+		return nil
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return nil
+	}
+	if _, err := netip.ParsePrefix(s); err == nil {
+		return nil
+	}
+	return fmt.Errorf(`%q is not an IP address, a network such as "10.0.0.0/8", or "unix"`, s)
+}
