@@ -92,7 +92,7 @@ func (c *Client) Signal(ctx context.Context, app string, sig syscall.Signal) err
 
 // Logs yields the lines q selects, oldest first, until there are no more, ctx
 // ends (no error then) or yield returns false.
-func (c *Client) Logs(ctx context.Context, q supervisor.LogQuery, yield func(Line) bool) error {
+func (c *Client) Logs(ctx context.Context, q supervisor.LogQuery, yield func(supervisor.Line) bool) error {
 	answer, err := c.ask(ctx, http.MethodPost, "/v1/logs", q)
 	if err != nil {
 		return err

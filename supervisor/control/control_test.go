@@ -109,12 +109,12 @@ func TestLogsComeOneByOneAndEnd(t *testing.T) {
 	t.Parallel()
 	d := newFake("shop")
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
-	d.lines <- Line{App: "shop", Generation: 8, Text: "one"}
+	d.lines <- supervisor.Line{App: "shop", Generation: 8, Text: "one"}
 	var texts []string
-	err := client.Logs(t.Context(), supervisor.LogQuery{Follow: true}, func(l Line) bool {
+	err := client.Logs(t.Context(), supervisor.LogQuery{Follow: true}, func(l supervisor.Line) bool {
 		texts = append(texts, l.Text)
 		if len(texts) == 1 {
-			d.lines <- Line{App: "shop", Text: "two"}
+			d.lines <- supervisor.Line{App: "shop", Text: "two"}
 			close(d.lines)
 		}
 		return true
@@ -128,10 +128,10 @@ func TestReaderOfLogsMayLeave(t *testing.T) {
 	t.Parallel()
 	d := newFake("shop")
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
-	d.lines <- Line{Text: "one"}
+	d.lines <- supervisor.Line{Text: "one"}
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	err := client.Logs(ctx, supervisor.LogQuery{Follow: true}, func(Line) bool {
+	err := client.Logs(ctx, supervisor.LogQuery{Follow: true}, func(supervisor.Line) bool {
 		leave()
 		return true
 	})

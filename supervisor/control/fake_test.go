@@ -26,14 +26,14 @@ type fakeDaemon struct {
 	finish   chan struct{} // Do returns when it is closed
 	left     chan struct{} // closed when a caller left a Do
 	lease    *fakeLease
-	lines    chan Line
+	lines    chan supervisor.Line
 	shutdown func()
 }
 
 func newFake(app string) *fakeDaemon {
 	return &fakeDaemon{
 		app: app, waiting: make(chan struct{}), finish: make(chan struct{}), left: make(chan struct{}),
-		lines: make(chan Line, 16), lease: &fakeLease{ended: make(chan struct{})},
+		lines: make(chan supervisor.Line, 16), lease: &fakeLease{ended: make(chan struct{})},
 		result: supervisor.Result{App: app, Verb: supervisor.Reload, Result: "ok"},
 	}
 }
@@ -89,7 +89,7 @@ func (d *fakeDaemon) Signal(app string, sig syscall.Signal) error {
 	return nil
 }
 
-func (d *fakeDaemon) Logs(ctx context.Context, q supervisor.LogQuery, yield func(Line) bool) error {
+func (d *fakeDaemon) Logs(ctx context.Context, q supervisor.LogQuery, yield func(supervisor.Line) bool) error {
 	for {
 		select {
 		case l, more := <-d.lines:

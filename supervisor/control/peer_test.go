@@ -42,7 +42,7 @@ func askAll(socket string) {
 		err  error
 	}{
 		{"status", status},
-		{"logs", client.Logs(ctx, supervisor.LogQuery{}, func(Line) bool { return true })},
+		{"logs", client.Logs(ctx, supervisor.LogQuery{}, func(supervisor.Line) bool { return true })},
 		{"hold", hold},
 		{"release", release},
 		{"reload", do(supervisor.Reload)},

@@ -140,7 +140,7 @@ func followLogs(c *call) error {
 	if err := c.receive(&q); err != nil {
 		return err
 	}
-	err := c.server.daemon.Logs(c.ctx, q, func(l Line) bool {
+	err := c.server.daemon.Logs(c.ctx, q, func(l supervisor.Line) bool {
 		return c.send(event{Line: &l}) == nil
 	})
 	if err != nil {

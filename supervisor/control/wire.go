@@ -11,12 +11,8 @@ import (
 	"tideover/supervisor/logs"
 )
 
-// Line is one line of an app's output, or of the daemon's own log; LineStyle
-// is how its prefix looks.
-type (
-	Line      = logs.Line
-	LineStyle = logs.Style
-)
+// LineStyle is how a log line's prefix looks.
+type LineStyle = logs.Style
 
 // Daemon is what the control socket needs of a supervisor.
 type Daemon interface {
@@ -25,7 +21,7 @@ type Daemon interface {
 	Hold(ctx context.Context, app string, r supervisor.HoldRequest) (Lease, error)
 	Release(app string) (supervisor.HoldReport, error)
 	Signal(app string, sig syscall.Signal) error
-	Logs(ctx context.Context, q supervisor.LogQuery, yield func(Line) bool) error
+	Logs(ctx context.Context, q supervisor.LogQuery, yield func(supervisor.Line) bool) error
 	Shutdown(fast bool)
 }
 
@@ -43,7 +39,7 @@ type event struct {
 	Result *supervisor.Result     `json:"result,omitempty"` // last line of an operation
 	Held   *supervisor.HoldReport `json:"held,omitempty"`   // the hold is in force
 	Ended  *supervisor.HoldReport `json:"ended,omitempty"`  // last line of a hold
-	Line   *Line                  `json:"line,omitempty"`
+	Line   *supervisor.Line       `json:"line,omitempty"`
 	End    bool                   `json:"end,omitempty"` // last line of logs, and of a shutdown: all is stopped
 	Error  *supervisor.Error      `json:"error,omitempty"`
 }

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor"
+	"tideover/supervisor/control"
+)
+
+// cli is one command line being carried out: where its words go, and what the
+// global flags said.
+type cli struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            []string
+	dirs           []string
+
+	config  string
+	socket  string
+	json    bool
+	quiet   bool
+	verbose bool
+	timeout time.Duration
+	color   string
+
+	answered bool // the JSON document is out
+}
+
+func newCLI(dirs []string, stdin io.Reader, stdout, stderr io.Writer, env []string) *cli {
+	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr, env: env, dirs: dirs}
+	if c.dirs == nil {
+		c.dirs = control.DefaultDirs(c.getenv)
+	}
+	return c
+}
+
+// getenv is the value of a variable; the last one of its name counts, as in
+// the process's own environment.
+func (c *cli) getenv(name string) string {
+	value := ""
+	for _, pair := range c.env {
+		if rest, ok := strings.CutPrefix(pair, name+"="); ok {
+			value = rest
+		}
+	}
+	return value
+}
+
+func (c *cli) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:               "tideover",
+		Short:             "Keeps Python web apps answering while they restart",
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownVerb(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+		Args: cobra.ArbitraryArgs,
+	}
+	flags := root.PersistentFlags()
+	flags.StringVarP(&c.config, "config", "c", c.getenv("TIDEOVER_CONFIG"), "configuration `file`")
+	flags.StringVarP(&c.socket, "socket", "S", c.getenv("TIDEOVER_SOCKET"), "control socket of the daemon")
+	flags.BoolVar(&c.json, "json", false, "print exactly one JSON document")
+	flags.BoolVarP(&c.quiet, "quiet", "q", false, "errors only")
+	flags.BoolVarP(&c.verbose, "verbose", "v", false, "say more")
+	flags.DurationVar(&c.timeout, "timeout", 0, "how long this command waits; the daemon goes on")
+	flags.StringVar(&c.color, "color", "auto", "auto, always or never")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkFlags() }
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%v", err) })
+	root.SetHelpCommand(c.helpCommand())
+	root.SetHelpFunc(c.help)
+	root.AddCommand(c.runCommand(), c.reloadCommand(), c.restartCommand(), c.startCommand(), c.stopCommand(),
+		c.shutdownCommand(), c.statusCommand(), c.logsCommand(), c.holdCommand(), c.releaseCommand(), c.signalCommand(),
+		c.completionCommand(), c.versionCommand())
+	root.AddCommand(topics()...)
+	return root
+}
+
+func (c *cli) checkFlags() error {
+	switch c.color {
+	case "auto", "always", "never":
+	default:
+		return fault(supervisor.ExitUsage, "say auto, always or never", "--color %s is not one of its values", c.color)
+	}
+	if c.timeout < 0 {
+		return fault(supervisor.ExitUsage, "say it like 30s", "--timeout must not be negative")
+	}
+	return nil
+}
+
+// waiting is the context of a command that asks a daemon: it ends with
+// --timeout and with Ctrl-C, and then only the waiting ends.
+func (c *cli) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, restore := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	if c.timeout == 0 {
+		return ctx, restore
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	return ctx, func() { cancel(); restore() }
+}
+
+// exitCode is an error that has been told already, or needs no words.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+func fault(exit supervisor.Exit, hint, format string, args ...any) *supervisor.Error {
+	return &supervisor.Error{Exit: exit, Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// usage is the error for a command line that makes no sense; the hint is the
+// verb's own example.
+func usage(cmd *cobra.Command, format string, args ...any) error {
+	hint := "tideover help " + cmd.Name()
+	if !cmd.HasParent() {
+		hint = "tideover help"
+	}
+	return fault(supervisor.ExitUsage, hint, format, args...)
+}
+
+func unknownVerb(cmd *cobra.Command, verb string) error {
+	cmd.SuggestionsMinimumDistance = 2
+	hint := "tideover help"
+	if near := cmd.SuggestionsFor(verb); len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fault(supervisor.ExitUsage, hint, "there is no verb %q", verb)
+}
+
+// conclude tells an error to people and scripts and turns it into the exit
+// code.
+func (c *cli) conclude(err error) int {
+	var code exitCode
+	var typed *supervisor.Error
+	switch {
+	case err == nil:
+		return int(supervisor.ExitOK)
+	case errors.As(err, &code):
+		return int(code)
+	case !errors.As(err, &typed):
+		typed = &supervisor.Error{Exit: supervisor.ExitError, Message: err.Error()}
+	}
+	s := c.errors()
+	fmt.Fprintf(s.out, "%s %s\n", s.paint(red, s.mark("✗", "tideover:")), typed.Message)
+	for line := range strings.Lines(typed.Hint) {
+		fmt.Fprintf(s.out, "%s%s\n", s.mark("  ", "hint: "), strings.TrimSuffix(line, "\n"))
+	}
+	if c.json && !c.answered {
+		c.document(typed)
+	}
+	return int(typed.Exit)
+}
+
+// document writes the one JSON document that --json promises.
+func (c *cli) document(v any) error {
+	c.answered = true
+	encoder := json.NewEncoder(c.stdout)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/supervisor"
+	"tideover/supervisor/config"
+	"tideover/supervisor/control"
+)
+
+// daemon is the process behind `run`: a supervisor, its control socket, and
+// the signals of the operator.
+type daemon struct {
+	cli     *cli
+	file    *config.File
+	name    string // of the one app of `run -- COMMAND`; empty: a configuration
+	load    func() (*config.File, error)
+	pidfile string
+	ownLog  *supervisor.OwnLog
+	logger  hclog.Logger
+}
+
+func (c *cli) newDaemon(file *config.File, name string, load func() (*config.File, error), pidfile string) *daemon {
+	return &daemon{cli: c, file: file, name: name, load: load, pidfile: pidfile}
+}
+
+// run keeps the apps until a signal or a client ends the daemon.
+func (d *daemon) run(ctx context.Context) error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGTTIN, syscall.SIGTTOU)
+	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGPIPE) // a reader of our output that leaves must not take the service with it
+	if err := d.openLog(); err != nil {
+		return err
+	}
+	socketPath := d.socketPath()
+	if err := d.refuseSecondCopy(ctx, socketPath); err != nil {
+		return err
+	}
+	socket, err := control.Listen(control.SocketOptions{Path: socketPath, Group: d.file.Daemon.SocketGroup, Name: cmp.Or(d.name, "this configuration")})
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	output := &sharedWriter{out: d.cli.stdout, screen: d.cli.results()}
+	sup, err := supervisor.New(d.file, supervisor.Options{
+		Logger: d.logger, Version: version, Output: output, Color: output.screen.color, OwnLog: d.ownLog,
+		Name: strings.TrimSuffix(filepath.Base(socketPath), ".sock"), RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath), Load: d.load,
+	})
+	if err != nil {
+		return err
+	}
+	if d.pidfile != "" {
+		if err := writePid(d.pidfile); err != nil {
+			return err
+		}
+		defer removePid(d.pidfile)
+	}
+	return d.keep(ctx, sup, socket, signals, output)
+}
+
+// keep runs the supervisor with everything that speaks to it, and returns when
+// all of that has ended.
+func (d *daemon) keep(ctx context.Context, sup *supervisor.Supervisor, socket *control.Socket, signals <-chan os.Signal, output *sharedWriter) error {
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	over, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	beside.Go(func() {
+		if err := control.NewServer(socket, apps{sup}, d.logger).Serve(over); err != nil {
+			d.logger.Error("the control socket is closed", "error", err)
+		}
+	})
+	beside.Go(func() { d.obey(over, sup, signals) })
+	if output.screen.terminal && !d.cli.quiet {
+		beside.Go(func() { newFirstScreen(d, output).show(over, sup) })
+	}
+	return sup.Run(ctx)
+}
+
+// obey does what signals ask for, until the daemon is over.
+func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals <-chan os.Signal) {
+	var reloads sync.WaitGroup
+	defer reloads.Wait()
+	interrupted := false
+	for {
+		select {
+		case <-over.Done():
+			return
+		case s := <-signals:
+			d.logger.Info("signal", "name", s.String())
+			switch s {
+			case syscall.SIGHUP:
+				reloads.Go(func() { reloadAll(over, sup) })
+			case syscall.SIGINT:
+				sup.Shutdown(interrupted)
+				interrupted = true
+			case syscall.SIGTERM:
+				sup.Shutdown(false)
+			case syscall.SIGQUIT:
+				sup.Shutdown(true)
+			case syscall.SIGUSR1:
+				d.complain(sup.Reopen())
+			case syscall.SIGTTIN, syscall.SIGTTOU:
+				d.complain(passOn(sup, s.(syscall.Signal)))
+			}
+		}
+	}
+}
+
+// reloadAll reloads every app, one after another; how it ended stands in the
+// log, because a signal cannot answer.
+func reloadAll(ctx context.Context, sup *supervisor.Supervisor) {
+	for _, app := range sup.Apps() {
+		sup.Do(ctx, supervisor.Request{Verb: supervisor.Reload, App: app, By: "signal HUP"}, func(supervisor.Phase) {})
+	}
+}
+
+// passOn gives the signal to the child when there is one app; with several it
+// is nobody's.
+func passOn(sup *supervisor.Supervisor, s syscall.Signal) error {
+	if len(sup.Apps()) != 1 {
+		return nil
+	}
+	return sup.Signal("", s)
+}
+
+func (d *daemon) complain(err error) {
+	if err != nil {
+		d.logger.Error(err.Error())
+	}
+}
+
+// apps is the supervisor as the control socket sees it.
+type apps struct{ *supervisor.Supervisor }
+
+func (a apps) Hold(ctx context.Context, app string, r supervisor.HoldRequest) (control.Lease, error) {
+	return a.Supervisor.Hold(ctx, app, r)
+}
+
+// socketPath is where this daemon listens for commands.
+func (d *daemon) socketPath() string {
+	path := cmp.Or(d.cli.socket, d.file.Daemon.Socket)
+	if path == "" {
+		return control.SocketPath(d.cli.dirs[0], d.name)
+	}
+	if absolute, err := filepath.Abs(path); err == nil {
+		return absolute
+	}
+	return path
+}
+
+// stateDir is where records survive the daemon: beside the socket when that
+// was chosen by hand, else the usual place.
+func (d *daemon) stateDir(socket string) string {
+	home := d.cli.getenv("XDG_STATE_HOME")
+	switch {
+	case d.file.Daemon.StateDir != "":
+		return d.file.Daemon.StateDir
+	case d.cli.socket != "" || d.file.Daemon.Socket != "":
+		return filepath.Dir(socket)
+	case os.Geteuid() == 0:
+		return "/var/lib/tideover"
+	case filepath.IsAbs(home):
+		return filepath.Join(home, "tideover")
+	}
+	return filepath.Join(d.cli.getenv("HOME"), ".local/state/tideover")
+}
+
+// refuseSecondCopy looks whether another daemon keeps an app of this name
+// already: two would start the same code twice.
+func (d *daemon) refuseSecondCopy(ctx context.Context, socket string) error {
+	daemons, err := control.Places{Dirs: []string{filepath.Dir(socket)}}.Daemons(ctx)
+	if err != nil {
+		return nil // there is none; whoever is on our own socket is met there
+	}
+	for _, other := range daemons {
+		for _, app := range other.Status.Apps {
+			if _, ours := d.file.App(app.Name); ours {
+				return fault(supervisor.ExitBusy, "--name gives this one another name", "a daemon for %s already runs, pid %d", app.Name, other.Status.Pid)
+			}
+		}
+	}
+	return nil
+}
+
+// openLog makes the daemon's logger: to standard error, and to memory for
+// `tideover logs --daemon`.
+func (d *daemon) openLog() error {
+	own, err := supervisor.NewOwnLog()
+	if err != nil {
+		return err
+	}
+	d.ownLog = own
+	level := hclog.LevelFromString(cmp.Or(d.cli.getenv("TIDEOVER_LOG_LEVEL"), d.file.Daemon.LogLevel, "info"))
+	switch {
+	case level == hclog.NoLevel:
+		return fault(supervisor.ExitUsage, "trace, debug, info, warn or error", "TIDEOVER_LOG_LEVEL: %q is no level", d.cli.getenv("TIDEOVER_LOG_LEVEL"))
+	case d.cli.verbose:
+		level = min(level, hclog.Debug)
+	case d.cli.quiet:
+		level = max(level, hclog.Error)
+	}
+	format := cmp.Or(d.cli.getenv("TIDEOVER_LOG_FORMAT"), d.file.Daemon.LogFormat, "auto")
+	if format != "auto" && format != "text" && format != "json" {
+		return fault(supervisor.ExitUsage, "auto, text or json", "TIDEOVER_LOG_FORMAT: %q is no format", format)
+	}
+	d.logger = hclog.New(&hclog.LoggerOptions{Name: "tideover", Level: level, JSONFormat: format == "json", Output: io.MultiWriter(d.cli.stderr, own)})
+	return nil
+}
+
+// sharedWriter lets the apps' output and our own words take turns, whole lines
+// each. On a terminal no child may do more than colour its text.
+type sharedWriter struct {
+	mu     sync.Mutex // guards out
+	out    io.Writer
+	screen screen
+}
+
+func (w *sharedWriter) Write(p []byte) (int, error) {
+	text := string(p)
+	if w.screen.terminal {
+		var safe strings.Builder
+		for line := range strings.Lines(text) {
+			body, ended := strings.CutSuffix(line, "\n")
+			safe.WriteString(shown(body))
+			if ended {
+				safe.WriteByte('\n')
+			}
+		}
+		text = safe.String()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, err := io.WriteString(w.out, text); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"tideover/supervisor"
+)
+
+const (
+	spinPeriod = 120 * time.Millisecond
+	beatPeriod = 10 * time.Second // a line in a log, so that CI does not think we hang
+	lineLength = 79               // git puts "remote: " in front, and screens have 80
+)
+
+// progress shows the phases of one operation as they happen. Its methods are
+// called from one goroutine.
+type progress interface {
+	phase(supervisor.Phase)
+	tick(time.Time)
+	close() // the operation is over, or nobody waits for it any more
+}
+
+func (c *cli) progress() (progress, time.Duration) {
+	s := c.errors()
+	switch {
+	case c.quiet:
+		return silence{}, time.Hour
+	case s.terminal:
+		return &live{screen: s}, spinPeriod
+	}
+	return &lines{screen: s}, beatPeriod
+}
+
+// watch runs an operation and shows its phases meanwhile.
+func (c *cli) watch(operation func(progress func(supervisor.Phase)) (supervisor.Result, error)) (supervisor.Result, error) {
+	view, period := c.progress()
+	defer view.close()
+	phases := make(chan supervisor.Phase)
+	var result supervisor.Result
+	var err error
+	go func() {
+		defer close(phases) // what waits for this goroutine is the loop below
+		result, err = operation(func(p supervisor.Phase) { phases <- p })
+	}()
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case p, more := <-phases:
+			if !more {
+				return result, err
+			}
+			view.phase(p)
+		case now := <-ticker.C:
+			view.tick(now)
+		}
+	}
+}
+
+type silence struct{}
+
+func (silence) phase(supervisor.Phase) {}
+func (silence) tick(time.Time)         {}
+func (silence) close()                 {}
+
+// lines is one line for each finished phase, for logs and scripts.
+type lines struct {
+	screen screen
+	now    supervisor.Phase
+	began  time.Time
+}
+
+func (l *lines) phase(p supervisor.Phase) {
+	if l.now, l.began = p, time.Now(); p.Result == "" || p.Name == "done" {
+		return
+	}
+	pairs := []supervisor.Fact{{Key: "app", Value: p.App}, {Key: "phase", Value: p.Name}, {Key: "result", Value: p.Result},
+		{Key: "duration_s", Value: number(p.Duration.Seconds())}}
+	fmt.Fprintln(l.screen.out, keyValues(append(pairs, p.Facts...)))
+}
+
+func (l *lines) tick(now time.Time) {
+	if l.now.Name == "" || l.now.Result != "" {
+		return
+	}
+	fmt.Fprintln(l.screen.out, keyValues([]supervisor.Fact{{Key: "app", Value: l.now.App}, {Key: "phase", Value: l.now.Name},
+		{Key: "result", Value: "waiting"}, {Key: "duration_s", Value: number(now.Sub(l.began).Round(time.Second).Seconds())}}))
+}
+
+func (l *lines) close() {}
+
+// keyValues writes facts as key=value, quoted where they must be, and leaves
+// out those that would make the line too long.
+func keyValues(facts []supervisor.Fact) string {
+	var b strings.Builder
+	for _, f := range facts {
+		value := f.Value
+		if value == "" || strings.ContainsAny(value, " \t\n\"=") {
+			value = strconv.Quote(value)
+		}
+		word := f.Key + "=" + value
+		if b.Len() > 0 {
+			word = " " + word
+		}
+		if b.Len()+len(word) > lineLength {
+			break
+		}
+		b.WriteString(word)
+	}
+	return b.String()
+}
+
+// live is a line for each phase, the last one rewritten in place.
+type live struct {
+	screen screen
+	titled bool
+	open   bool // the last line is still to be rewritten
+	now    supervisor.Phase
+	began  time.Time
+	turn   int
+}
+
+func (l *live) phase(p supervisor.Phase) {
+	if p.Name == "done" {
+		return
+	}
+	if !l.titled {
+		l.titled = true
+		fmt.Fprintf(l.screen.out, "%s  %s\n\n", l.screen.paint(bold, p.App), title(p))
+	}
+	l.now, l.began = p, time.Now()
+	switch p.Result {
+	case "":
+		l.draw(l.spinner(), 0)
+		return
+	case "ok":
+		l.draw(l.screen.paint(green, "✓"), p.Duration)
+	default:
+		l.draw(l.screen.paint(red, "✗"), p.Duration)
+	}
+	l.close()
+}
+
+func title(p supervisor.Phase) string {
+	if p.From == 0 {
+		return string(p.Verb)
+	}
+	return fmt.Sprintf("%s   generation %d serves", p.Verb, p.From)
+}
+
+func (l *live) tick(now time.Time) {
+	if !l.open {
+		return
+	}
+	l.turn++
+	l.draw(l.spinner(), now.Sub(l.began))
+}
+
+func (l *live) spinner() string {
+	turns := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+	return l.screen.paint(yellow, string(turns[l.turn%len(turns)]))
+}
+
+// draw writes the phase over what the last line was. The mark's colours have
+// no width.
+func (l *live) draw(mark string, took time.Duration) {
+	var facts []string
+	for _, f := range l.now.Facts {
+		facts = append(facts, strings.ReplaceAll(f.Key, "_", " ")+" "+f.Value)
+	}
+	duration := human(took)
+	if l.now.Result == "" && took < time.Second {
+		duration = ""
+	}
+	room := min(l.screen.width-1, lineLength) - len("  x ") - 10
+	text := pad(cut(pad(l.now.Name, 9)+" "+strings.Join(facts, " · "), room), room)
+	fmt.Fprintf(l.screen.out, "\r\x1b[K  %s %s %9s", mark, text, duration)
+	l.open = true
+}
+
+func (l *live) close() {
+	if l.open {
+		fmt.Fprintln(l.screen.out)
+		l.open = false
+	}
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *cli) releaseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "release [APP]",
+		Aliases: []string{"resume"},
+		Short:   "End a hold",
+		Example: `  tideover release shop`,
+		Long: `Requests that wait are released, oldest first. Where nothing is held there is
+nothing to do, and the exit code is 0.`,
+		Args:              most(1),
+		ValidArgsFunction: c.appNames(1),
+		RunE:              c.release,
+	}
+}
+
+func (c *cli) release(cmd *cobra.Command, args []string) error {
+	ctx, cancel := c.waiting(cmd.Context())
+	defer cancel()
+	t, err := c.target(ctx, first(args))
+	if err != nil {
+		return err
+	}
+	report, err := t.client.Release(ctx, t.app)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.json:
+		return c.document(report)
+	case c.quiet:
+	case report.Held == 0:
+		fmt.Fprintf(c.stdout, "%s: nothing was held\n", t.app)
+	default:
+		fmt.Fprintf(c.stdout, "%s: released after %s · %s\n", t.app, human(span(report.Held)), requests(report.Requests))
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor"
+)
+
+func (c *cli) reloadCommand() *cobra.Command {
+	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Reload}}
+	cmd := &cobra.Command{
+		Use:   "reload [APP...] [flags]",
+		Short: "Put new code into service without losing a request",
+		Example: `  tideover reload                    the only app
+  tideover reload shop blog          one after another; a failure stops the rest
+  tideover reload shop || exit 1     in a deploy script`,
+		Long: `The new code is started first; when it answers, it gets the requests and the
+old one finishes what it has. Exits 0 when the new code answers, 7 when it
+does not come up and the old still serves, 8 when nothing serves.`,
+	}
+	cmd.Flags().BoolVar(&o.request.DryRun, "dry-run", false, "say what would happen")
+	return o.command(cmd)
+}

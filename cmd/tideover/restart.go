@@ -1,0 +1,20 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor"
+)
+
+func (c *cli) restartCommand() *cobra.Command {
+	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Restart}}
+	return o.command(&cobra.Command{
+		Use:   "restart [APP...] [flags]",
+		Short: "Stop the old code, hold requests, start the new code",
+		Example: `  tideover restart            the only app
+  tideover restart shop       when memory is too small for two copies`,
+		Long: `Requests in flight finish, new ones wait at the gate and are released when
+the new code answers. There are never two copies. If the new code does not
+come up nothing serves (exit 8): reload is the safer one.`,
+	})
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"tideover/supervisor"
+)
+
+// tell says how an operation ended: success in one line on standard output,
+// failure with all that helps on standard error.
+func (c *cli) tell(r supervisor.Result) {
+	switch {
+	case len(r.Plan) > 0:
+		c.tellPlan(r)
+	case r.Exit != supervisor.ExitOK:
+		c.tellFailure(r)
+	case c.json || c.quiet:
+	default:
+		c.tellSuccess(r)
+	}
+}
+
+func (c *cli) tellSuccess(r supervisor.Result) {
+	s := c.results()
+	if !s.terminal {
+		facts := []supervisor.Fact{{Key: "app", Value: r.App}, {Key: "verb", Value: string(r.Verb)}, {Key: "result", Value: r.Result},
+			{Key: "duration_s", Value: number(r.Duration)}, {Key: "generation", Value: strconv.Itoa(r.Generation.To)},
+			{Key: "held", Value: strconv.Itoa(r.Requests.Held)}, {Key: "held_max_s", Value: number(r.Requests.HeldMax)},
+			{Key: "lost", Value: strconv.Itoa(r.Requests.Lost)}}
+		fmt.Fprintln(s.out, keyValues(facts))
+	} else {
+		what := fmt.Sprintf("%s serves generation %d", r.App, r.Generation.To)
+		if r.Verb == supervisor.Stop {
+			what = r.App + " is stopped"
+		}
+		fmt.Fprintf(s.out, "\n%s %s after %s · %s\n", s.paint(green, "✓"), what, human(span(r.Duration)), requests(r.Requests))
+	}
+	c.warn(r.Warnings)
+}
+
+// requests is what an operation meant for clients.
+func requests(r supervisor.RequestCounts) string {
+	held := fmt.Sprintf("held %d", r.Held)
+	if r.Held > 0 {
+		held += " (longest " + human(span(r.HeldMax)) + ")"
+	}
+	return fmt.Sprintf("%s · lost %d", held, r.Lost)
+}
+
+func (c *cli) warn(warnings []string) {
+	s := c.errors()
+	for _, w := range warnings {
+		fmt.Fprintf(s.out, "%s %s\n", s.paint(yellow, s.mark("!", "warning:")), w)
+	}
+}
+
+func (c *cli) tellPlan(r supervisor.Result) {
+	if c.json {
+		return
+	}
+	for _, sentence := range r.Plan {
+		fmt.Fprintf(c.stdout, "%s: %s\n", r.App, sentence)
+	}
+	c.warn(r.Warnings)
+}
+
+// tellFailure says what happened, what still serves, what the new code said
+// last, what to do, and the exit code that scripts see.
+func (c *cli) tellFailure(r supervisor.Result) {
+	s := c.errors()
+	fmt.Fprintf(s.out, "%s %s\n", s.paint(red, s.mark("\n✗", "tideover:")), r.Error)
+	if r.Probe != "" {
+		fmt.Fprintln(s.out, "\n  The last answer to the readiness probe:")
+		quote(s, strings.Split(strings.TrimRight(r.Probe, "\n"), "\n"))
+	}
+	if len(r.ChildOutput) > 0 {
+		fmt.Fprintf(s.out, "\n  The last %s of generation %d:\n", plural(len(r.ChildOutput), "line"), r.Generation.To)
+		quote(s, r.ChildOutput)
+	}
+	if r.Hint != "" {
+		fmt.Fprintln(s.out)
+		for line := range strings.Lines(r.Hint) {
+			fmt.Fprintf(s.out, "  %s\n", strings.TrimSuffix(line, "\n"))
+		}
+	}
+	c.warn(r.Warnings)
+	fmt.Fprintf(s.out, "%s\n", s.paint(faint, fmt.Sprintf("exit %d (%s)", r.Exit, exitName(r.Exit))))
+}
+
+func quote(s screen, texts []string) {
+	for _, text := range texts {
+		if s.terminal {
+			text = shown(text)
+		}
+		fmt.Fprintf(s.out, "    %s %s\n", s.mark("│", "|"), text)
+	}
+}
+
+func exitName(e supervisor.Exit) string {
+	names := map[supervisor.Exit]string{
+		supervisor.ExitOK: "ok", supervisor.ExitError: "error", supervisor.ExitUsage: "usage", supervisor.ExitNotRunning: "not running",
+		supervisor.ExitDenied: "denied", supervisor.ExitConfig: "config", supervisor.ExitNoSuchApp: "no such app",
+		supervisor.ExitKeptOld: "kept old", supervisor.ExitDown: "down", supervisor.ExitBusy: "busy", supervisor.ExitTimeout: "timeout",
+	}
+	return names[e]
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor"
+	"tideover/supervisor/config"
+)
+
+// runFlags are the flags of run; most stand for a key of the configuration
+// that `run -- COMMAND` does not have.
+type runFlags struct {
+	name, ready, reload, pidfile           string
+	listen, envFile                        []string
+	readyTimeout, holdTimeout, stopTimeout time.Duration
+	holdLimit                              int
+}
+
+func (c *cli) runCommand() *cobra.Command {
+	f := &runFlags{}
+	cmd := &cobra.Command{
+		Use:   "run [-c FILE] | run [flags] -- COMMAND...",
+		Short: "Keep apps running and answering, in the foreground",
+		Example: `  tideover run -- gunicorn -w 4 app:app    the command you type today
+  tideover run -c tideover.toml            every app of a configuration`,
+		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args, f) },
+	}
+	flags := cmd.Flags()
+	flags.SetInterspersed(false) // so that a forgotten -- does not make the command's flags ours
+	flags.SortFlags = false
+	flags.StringVar(&f.name, "name", "", "name of the app (default: the directory's)")
+	flags.StringArrayVar(&f.listen, "listen", nil, "public `ADDRESS` (default: the command's own)")
+	flags.StringVar(&f.ready, "ready", "", "`PATH` that must answer before new code serves")
+	flags.StringVar(&f.reload, "reload", "", "overlap, or replace: never two copies")
+	flags.DurationVar(&f.readyTimeout, "ready-timeout", 0, "for the first answer (default 60s)")
+	flags.DurationVar(&f.holdTimeout, "hold-timeout", 0, "the longest a request waits (default 30s)")
+	flags.IntVar(&f.holdLimit, "hold-limit", 0, "requests that may wait (default 1000)")
+	flags.DurationVar(&f.stopTimeout, "stop-timeout", 0, "then what still runs is killed (default 35s)")
+	flags.StringArrayVar(&f.envFile, "env-file", nil, "`FILE` of NAME=value lines, read at every start")
+	flags.StringVar(&f.pidfile, "pidfile", "", "`FILE` for the daemon's pid")
+	return cmd
+}
+
+func (c *cli) run(cmd *cobra.Command, args []string, f *runFlags) error {
+	before, command, given := split(cmd, args)
+	switch {
+	case given && len(before) > 0:
+		return usage(cmd, "%q stands before the --", strings.Join(before, " "))
+	case given && len(command) == 0:
+		return fault(supervisor.ExitUsage, "tideover run -- gunicorn app:app", "there is no command after --")
+	case len(args) > 0 && !given:
+		return fault(supervisor.ExitUsage, "tideover run -- "+strings.Join(args, " "), "put -- before the command")
+	case given && c.config != "" && cmd.Flags().Changed("config"):
+		return usage(cmd, "-c FILE and -- COMMAND exclude each other")
+	case given:
+		return c.runCommandLine(cmd, command, f)
+	}
+	return c.runConfiguration(cmd, f)
+}
+
+// runCommandLine runs one app that has no configuration but its command.
+func (c *cli) runCommandLine(cmd *cobra.Command, command []string, f *runFlags) error {
+	directory, err := workingDirectory(c.getenv("PWD"))
+	if err != nil {
+		return err
+	}
+	if cmd.Flags().Changed("hold-limit") && f.holdLimit < 1 {
+		return usage(cmd, "--hold-limit must be at least 1")
+	}
+	app, err := config.FromCommand(config.CommandOptions{
+		Command: command, Directory: directory, Environ: c.env,
+		Name: f.name, Listen: f.listen, Ready: f.ready, Reload: f.reload, EnvFile: f.envFile,
+		ReadyTimeout: f.readyTimeout, HoldTimeout: f.holdTimeout, HoldLimit: f.holdLimit, StopTimeout: f.stopTimeout,
+	})
+	if err != nil {
+		return invalid(err)
+	}
+	return c.newDaemon(&config.File{Apps: []*config.App{app}}, app.Name, nil, f.pidfile).run(cmd.Context())
+}
+
+// workingDirectory is the directory's name as the shell knows it: in a
+// symlinked release the link is what must be followed anew at every start.
+func workingDirectory(pwd string) (string, error) {
+	real, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	named, err := os.Stat(pwd)
+	if err != nil {
+		return real, nil
+	}
+	here, err := os.Stat(".")
+	if err == nil && os.SameFile(named, here) {
+		return pwd, nil
+	}
+	return real, nil
+}
+
+// runConfiguration runs every app of a configuration file.
+func (c *cli) runConfiguration(cmd *cobra.Command, f *runFlags) error {
+	for _, name := range []string{"name", "listen", "ready", "reload", "ready-timeout", "hold-timeout", "hold-limit", "stop-timeout", "env-file"} {
+		if cmd.Flags().Changed(name) {
+			return usage(cmd, "--%s is for `run -- COMMAND`; with a configuration it stands in the file", name)
+		}
+	}
+	path := c.config
+	if path == "" {
+		found, ok := config.Discover()
+		if !ok {
+			return fault(supervisor.ExitUsage, "one command:  tideover run -- gunicorn app:app\na file:       tideover run -c tideover.toml", "there is no configuration to run")
+		}
+		path = found
+	}
+	load := func() (*config.File, error) { return config.Load(path) }
+	file, err := load()
+	if err != nil {
+		return invalid(err)
+	}
+	for _, w := range file.Warnings {
+		c.note("%s", w)
+	}
+	pidfile := f.pidfile
+	if pidfile == "" {
+		pidfile = file.Daemon.Pidfile
+	}
+	return c.newDaemon(file, "", load, pidfile).run(cmd.Context())
+}
+
+// invalid gives a fault of the configuration its exit code.
+func invalid(err error) error {
+	return &supervisor.Error{Exit: supervisor.ExitConfig, Message: err.Error()}
+}
+
+// writePid leaves our pid for scripts; the file appears whole or not at all.
+func writePid(path string) error {
+	fresh := path + ".new"
+	err := os.WriteFile(fresh, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644)
+	if err == nil {
+		err = os.Rename(fresh, path)
+	}
+	if err != nil {
+		return fault(supervisor.ExitError, "", "cannot write --pidfile: %v", err)
+	}
+	return nil
+}
+
+// removePid takes the file away, unless it has become another daemon's.
+func removePid(path string) {
+	if content, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(content)) == strconv.Itoa(os.Getpid()) {
+		os.Remove(path)
+	}
+}

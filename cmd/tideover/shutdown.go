@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor"
+)
+
+func (c *cli) shutdownCommand() *cobra.Command {
+	now := false
+	cmd := &cobra.Command{
+		Use:   "shutdown [--now]",
+		Short: "Drain, stop every app, end the daemon",
+		Example: `  tideover shutdown
+  tideover shutdown --now     do not wait for requests in flight`,
+		Long: `Exits 0 when no process of any app is left.`,
+		Args: none,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.shutdown(cmd, now) },
+	}
+	cmd.Flags().BoolVar(&now, "now", false, "fast: whatever still runs is killed")
+	return cmd
+}
+
+func (c *cli) shutdown(cmd *cobra.Command, now bool) error {
+	ctx, cancel := c.waiting(cmd.Context())
+	defer cancel()
+	daemons, err := c.places().Daemons(ctx)
+	if err != nil {
+		return err
+	}
+	if len(daemons) > 1 {
+		hint := "say which:"
+		for _, d := range daemons {
+			hint += "\ntideover -S " + d.Socket() + " shutdown"
+		}
+		return fault(supervisor.ExitNoSuchApp, hint, "%d daemons run", len(daemons))
+	}
+	if err := daemons[0].Shutdown(ctx, now); err != nil {
+		if ctx.Err() != nil {
+			return fault(supervisor.ExitTimeout, "", "stopped waiting; the shutdown goes on")
+		}
+		return err
+	}
+	switch {
+	case c.json:
+		return c.document(map[string]any{"result": "ok", "exit": 0})
+	case !c.quiet:
+		fmt.Fprintln(c.stdout, "everything is stopped")
+	}
+	return nil
+}

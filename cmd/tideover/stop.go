@@ -1,0 +1,19 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor"
+)
+
+func (c *cli) stopCommand() *cobra.Command {
+	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Stop}}
+	return o.command(&cobra.Command{
+		Use:   "stop [APP...] [flags]",
+		Short: "Let an app finish what it has, then stop it",
+		Example: `  tideover stop shop
+  tideover start shop        and it is back`,
+		Long: `Its socket stays open: who asks gets 503 with Retry-After and never a refused
+connection. It stays stopped until it is started, also when tideover restarts.`,
+	})
+}
