@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// onceThenEcho runs the first script on the first connection and echoes on all others.
+func onceThenEcho(first func(*talk)) func(*talk) {
+	var n atomic.Int64
+	return func(k *talk) {
+		if n.Add(1) == 1 {
+			first(k)
+			return
+		}
+		echo(k)
+	}
+}
+
+// readAndDie reads a whole request and closes without an answer.
+func readAndDie(k *talk) {
+	if req := k.request(); req != nil {
+		io.Copy(io.Discard, req.Body)
+	}
+}
+
+func TestIdempotentRequestIsSentAgainOnce(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(TargetOptions{}, onceThenEcho(readAndDie)).Target)
+	r.dial().get("/again").want(200, "GET /again")
+	r.counted("resent", func(c Counters) bool { return c.Resent == 1 && c.Answered == 1 })
+}
+
+func TestRequestThatKillsItsWorkerIsTriedTwiceAndNotAThirdTime(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, readAndDie)
+	r.gate.Swap(child.Target)
+	r.dial().get("/poison").want(502, "twice")
+	if n := child.accepted.Load(); n != 2 {
+		t.Errorf("tried %d times", n)
+	}
+	r.counted("502", func(c Counters) bool { return c.BadGateway == 1 && c.Resent == 1 })
+}
+
+func TestPostIsNotSentTwice(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, onceThenEcho(readAndDie))
+	r.gate.Swap(child.Target)
+	r.dial().say("POST / HTTP/1.1\nHost: shop.test\nContent-Length: 2\n\nhi").want(502, "not sent again")
+	if n := child.accepted.Load(); n != 1 {
+		t.Errorf("tried %d times", n)
+	}
+	if log := r.log.String(); !strings.Contains(log, `"generation":"shop.1"`) || !strings.Contains(log, "POST /") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+func TestIdempotencyKeyCountsWhereConfigured(t *testing.T) {
+	for _, counts := range []bool{true, false} {
+		r := newRig(t, patient, Settings{IdempotencyKey: counts})
+		r.gate.Swap(r.newChild(TargetOptions{}, onceThenEcho(readAndDie)).Target)
+		c := r.dial().say("POST /pay HTTP/1.1\nHost: shop.test\nIdempotency-Key: 7\nContent-Length: 2\n\nhi")
+		if counts {
+			c.want(200, "POST /pay hi")
+		} else {
+			c.want(502, "")
+		}
+	}
+}
+
+func TestPostWithoutABodyThatWasNeverReadWholeIsSentAgain(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	// The child dies with the request in its socket: the kernel tells by a reset.
+	r.gate.Swap(r.newChild(TargetOptions{}, onceThenEcho(func(k *talk) { k.Read(make([]byte, 1)) })).Target)
+	r.dial().say("POST /unread HTTP/1.1\nHost: shop.test\n\n").want(200, "POST /unread")
+	r.counted("resent", func(c Counters) bool { return c.Resent == 1 })
+}
+
+func TestMarkerProvesThatTheAppNeverSawIt(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	marker := "\x00tideover 1b2c3d"
+	r.gate.Swap(r.newChild(TargetOptions{Marker: []byte(marker)}, onceThenEcho(func(k *talk) {
+		io.WriteString(k, marker[:5])
+		io.WriteString(k, marker[5:])
+		k.Conn.(*net.UnixConn).CloseWrite()
+		io.Copy(io.Discard, k)
+	})).Target)
+	r.dial().say("POST /m HTTP/1.1\nHost: shop.test\nContent-Length: 2\n\nhi").want(200, "POST /m hi")
+	r.counted("answered", func(c Counters) bool { return c.Answered == 1 })
+}
+
+func TestGarbageIsA502(t *testing.T) {
+	for name, garbage := range map[string]string{
+		"text": "hello world\n", "http 0.9": "<html>\n", "two lengths": "HTTP/1.1 200 OK\nContent-Length: 1\nContent-Length: 2\n\nab",
+		"unasked 101": "HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: upgrade\n\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, patient, Settings{})
+			r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say(garbage) }).Target)
+			c := r.dial().get("/")
+			if res := c.want(502, "not valid"); res.Close {
+				t.Error("the client's connection is not to blame")
+			}
+			r.counted("502", func(c Counters) bool { return c.BadGateway == 1 && c.Resent == 0 })
+		})
+	}
+}
+
+func TestTruncationIsVisible(t *testing.T) {
+	for name, part := range map[string]string{
+		"length": "HTTP/1.1 200 OK\nContent-Length: 100\n\nonly this",
+		"chunks": "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n5\nhello\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, patient, Settings{})
+			r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say(part) }).Target)
+			c := r.dial().get("/")
+			all, err := io.ReadAll(c.in)
+			if err == nil && strings.HasSuffix(string(all), "0\r\n\r\n") {
+				t.Errorf("a clean end: %q", all)
+			}
+			r.counted("cut", func(c Counters) bool { return c.Cut == 1 })
+		})
+	}
+}
+
+func TestSilentChildIsA504(t *testing.T) {
+	r := newRig(t, patient, Settings{Timeout: 200 * time.Millisecond})
+	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.Read(make([]byte, 1)) }).Target)
+	start := time.Now()
+	r.dial().get("/").want(504, "in time")
+	if d := time.Since(start); d < 200*time.Millisecond || d > time.Second {
+		t.Errorf("after %v", d)
+	}
+	r.counted("timed out", func(c Counters) bool { return c.TimedOut == 1 })
+}
+
+func TestClientThatLeavesWhileTheAppWorks(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	cut := make(chan time.Time, 1)
+	child := r.newChild(TargetOptions{}, func(k *talk) {
+		k.request()
+		k.Read(make([]byte, 1))
+		cut <- time.Now()
+	})
+	r.gate.Swap(child.Target)
+	c := r.dial().get("/")
+	r.eventually("in flight", func() bool { return child.InFlight() == 1 })
+	left := time.Now()
+	c.Close()
+	if d := (<-cut).Sub(left); d > 100*time.Millisecond {
+		t.Errorf("the app's connection was closed after %v", d)
+	}
+	r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
+	if err := child.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNobodyListensMeansNotNow(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, echo)
+	r.gate.Swap(NewTarget(TargetOptions{Name: "shop.0", Network: "unix", Address: child.options.Address + ".gone"}))
+	c := r.dial().say("POST / HTTP/1.1\nHost: shop.test\nContent-Length: 2\n\nhi")
+	r.held(1)
+	r.gate.Swap(child.Target)
+	c.want(200, "POST / hi")
+	r.counted("held", func(c Counters) bool { return c.Held == 1 && c.Resent == 0 })
+}
+
+func TestAbandonSendsBackWhatMayBeSentAgain(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	silent := r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.Read(make([]byte, 1)) })
+	begun := r.newChild(TargetOptions{}, func(k *talk) {
+		k.request()
+		k.say("HTTP/1.1 200 OK\n\nuntil the end")
+		k.Read(make([]byte, 1))
+	})
+	r.gate.Swap(begun.Target)
+	streaming := r.dial().get("/stream")
+	streaming.in.Peek(1)
+	r.gate.Swap(silent.Target)
+	get, post := r.dial().get("/get"), r.dial().say("POST / HTTP/1.1\nHost: shop.test\nContent-Length: 2\n\nhi")
+	r.eventually("in flight", func() bool { return silent.InFlight() == 2 && silent.accepted.Load() == 2 })
+	r.gate.Swap(nil)
+	silent.Abandon()
+	begun.Abandon()
+	post.want(502, "not sent again")
+	if all, err := io.ReadAll(streaming.in); err == nil && strings.HasSuffix(string(all), "0\r\n\r\n") {
+		t.Errorf("a response that ended with its process looks whole: %q", all)
+	}
+	r.held(1)
+	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	get.want(200, "GET /get")
+	r.counted("all", func(c Counters) bool { return c.Answered == 1 && c.BadGateway == 1 && c.Cut == 1 && c.Resent == 1 })
+}
