@@ -34,9 +34,13 @@ type setup struct {
 	command  []string // instead of gunicorn
 	flags    []string // of tideover run
 	release  rig.Release
-	unix     bool                                             // the public socket
-	front    func(*rig.Room, rig.Back) (*rig.FrontEnd, error) // nil: none
+	config   string // lines of [app.NAME] and its tables; run gets -c instead of a command
+	unix     bool   // the public socket
+	front    front  // nil: none
 }
+
+// front starts a front-end before an app.
+type front func(*rig.Room, rig.Back) (*rig.FrontEnd, error)
 
 // newStand starts all of it and waits for the first answer.
 func newStand(r *row, o setup) *stand {
@@ -53,15 +57,7 @@ func newStand(r *row, o setup) *stand {
 	if o.unix {
 		listen = "unix:" + listen
 	}
-	command := o.command
-	if len(command) == 0 {
-		o.gunicorn.Bind = listen
-		command = o.gunicorn.Argv(r.room)
-	} else {
-		o.flags = append(o.flags, "--listen", listen)
-	}
-	s.daemon, err = r.room.Tideover(s.shop, rig.RunOptions{Flags: o.flags, Command: command})
-	r.must(err)
+	s.start(o, listen)
 	s.client = &load.Client{Address: string(s.back), Prefix: "n"}
 	if o.unix {
 		s.client.Network, s.client.Host = "unix", "front.test"
@@ -73,6 +69,40 @@ func newStand(r *row, o setup) *stand {
 	}
 	s.answers(30*time.Second, o.release.Number)
 	return s
+}
+
+// start starts the daemon: with gunicorn's own command in front, with another
+// command, or with a configuration.
+func (s *stand) start(o setup, listen string) {
+	s.Helper()
+	options := rig.RunOptions{Flags: o.flags, Command: o.command}
+	switch {
+	case o.config != "":
+		options.Name = "shop-" + strings.ToLower(strings.ReplaceAll(s.name, "/", "-"))
+		options.Command = nil
+		path, err := s.room.Write("tideover.toml", fmt.Sprintf("[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s\n",
+			options.Name, tomlArray(o.gunicorn.Argv(s.room)), listen, s.shop.Dir,
+			strings.ReplaceAll(o.config, "[app.shop.", "[app."+options.Name+".")))
+		s.must(err)
+		options.Flags = append(options.Flags, "-c", path)
+	case len(o.command) == 0:
+		o.gunicorn.Bind = listen
+		options.Command = o.gunicorn.Argv(s.room)
+	default:
+		options.Flags = append(options.Flags, "--listen", listen)
+	}
+	var err error
+	s.daemon, err = s.room.Tideover(s.shop, options)
+	s.must(err)
+}
+
+// tomlArray writes words as TOML does.
+func tomlArray(words []string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		quoted[i] = fmt.Sprintf("%q", word)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 func (s *stand) backAddress(unix bool) rig.Back {
@@ -258,7 +288,7 @@ func (s *stand) seen(words string) {
 }
 
 // apache is the front of most rows.
-func apache(a rig.Apache) func(*rig.Room, rig.Back) (*rig.FrontEnd, error) {
+func apache(a rig.Apache) front {
 	return func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) { return r.Apache(back, a) }
 }
 

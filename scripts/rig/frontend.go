@@ -102,6 +102,8 @@ func (r *Room) frontEnd(name string, values map[string]any, argv func(string) []
 		return nil, err
 	}
 	short, _, _ := strings.Cut(strings.ToLower(name), ".")
+	_, port, _ := net.SplitHostPort(address)
+	short += "-" + port // a room may have several
 	f := &FrontEnd{Address: address, Dir: r.Path(short)}
 	if _, err := r.Write("media/file.txt", "a static file\n"); err != nil {
 		return nil, err

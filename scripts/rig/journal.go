@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -46,6 +47,30 @@ func (j *Journal) Began() (map[string]int, error) {
 		}
 	}
 	return began, err
+}
+
+// Pid is the process that began a request.
+func (j *Journal) Pid(nonce string) (int, error) {
+	text, err := j.Text()
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) > 2 && words[0] == "begin" && words[1] == nonce {
+			return strconv.Atoi(words[2])
+		}
+	}
+	return 0, errors.Join(err, fmt.Errorf("the app never began %s", nonce))
+}
+
+// Beside lists the imports that found another copy of the app alive.
+func (j *Journal) Beside() ([]string, error) {
+	text, err := j.Text()
+	var beside []string
+	for line := range strings.Lines(text) {
+		if _, pids, found := strings.Cut(strings.TrimSpace(line), " beside="); found && pids != "" {
+			beside = append(beside, strings.TrimSpace(line))
+		}
+	}
+	return beside, err
 }
 
 // Twice lists the requests of a method that were begun more than once.

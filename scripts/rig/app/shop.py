@@ -5,9 +5,9 @@ is read once, at import, as the code of a real deploy is:
 
     release=7      its number, which every answer carries
     import=3       how many seconds the import takes
-    fault=none     raise: the import fails; mute: it starts and never answers;
-                   deaf: it ignores SIGTERM; orphan: it leaves a grandchild in
-                   a session of its own
+    fault=none     or words joined by +, of raise: the import fails; mute: it
+                   starts and never answers; deaf: it ignores SIGTERM; orphan:
+                   it leaves a grandchild in a session of its own
 
 Every request that begins or ends is one line in the file `journal`.
 """
@@ -38,19 +38,30 @@ def leave_orphan():
     subprocess.run([sys.executable, "-c", outer], start_new_session=True, check=True)
 
 
+def other_copies():
+    """The masters that imported this app before and are still there."""
+    with open("masters", "a+") as file:
+        file.seek(0)
+        before = {line.strip() for line in file}
+        me = str(os.getppid())
+        if me not in before:
+            file.write(me + "\n")
+    return [pid for pid in before if pid != me and os.path.exists("/proc/" + pid)]
+
+
 RELEASE = read_release()
-FAULT = RELEASE.get("fault", "none")
+FAULT = RELEASE.get("fault", "none").split("+")
 GENERATION = os.environ.get("TIDEOVER_GENERATION", "-")
 JOURNAL = os.open("journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
-note("import", RELEASE["release"], os.getpid(), GENERATION)
+note("import", RELEASE["release"], os.getpid(), GENERATION, "beside=" + ",".join(other_copies()))
 time.sleep(float(RELEASE.get("import", "0")))
-if FAULT == "raise":
-    raise RuntimeError("release %s is broken: no module named shop_settings" % RELEASE["release"])
-if FAULT == "deaf":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if FAULT == "orphan":
+if "orphan" in FAULT:
     leave_orphan()
+if "raise" in FAULT:
+    raise RuntimeError("release %s is broken: no module named shop_settings" % RELEASE["release"])
+if "deaf" in FAULT:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def echo(nonce, length, digest):
@@ -87,7 +98,7 @@ def app(environ, start_response):
     query = {key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
     nonce, seconds = query.get("nonce", "-"), float(query.get("s", "0"))
     path = environ["PATH_INFO"]
-    if FAULT == "mute":
+    if "mute" in FAULT:
         time.sleep(600)
     if nonce != "-":
         note("begin", nonce, os.getpid(), GENERATION, environ["REQUEST_METHOD"])

@@ -1,0 +1,142 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// Long requests are in flight while the app is reloaded under load, and none
+// of them is cut.
+func TestAcrossReload(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		kinds []load.Kind
+	}{
+		{"uploads-10MB", []load.Kind{
+			{Name: "10 MB", Body: 10 << 20, Over: 8 * time.Second},
+			{Name: "10 MB chunked", Body: 10 << 20, Over: 8 * time.Second, Chunked: true},
+			{Name: "10 MB, kept", Body: 10 << 20, Over: 8 * time.Second, Keep: true},
+		}},
+		{"stream-20s", []load.Kind{
+			{Name: "stream", Path: "/stream", Query: "s=20"},
+			{Name: "stream, kept", Path: "/stream", Query: "s=20", Keep: true},
+		}},
+		{"sse-20s", []load.Kind{{Name: "sse", Path: "/sse", Query: "s=20", Header: []string{"Accept: text/event-stream"}}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := begin(t)
+			s := newStand(r, setup{front: apache(rig.Apache{}), gunicorn: rig.Gunicorn{Class: "gthread"}})
+			s.under(50)
+			for range times(1) {
+				var nonces []string
+				for _, k := range c.kinds {
+					nonces = append(nonces, s.load.Send(k))
+				}
+				for _, nonce := range nonces {
+					s.must(s.shop.Journal.Wait(s.within(20*time.Second), "begin", nonce))
+				}
+				s.reload()
+			}
+			tally := s.finish()
+			if c.kinds[0].Path != "" && tally.Longest < 20*time.Second {
+				s.Errorf("the stream took %v only: it cannot have been whole", tally.Longest)
+			}
+		})
+	}
+}
+
+// A10: a websocket handshake that is held gets its 101 after the release.
+func TestA10(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{gunicorn: rig.UvicornWorker(""), release: rig.Release{Number: 1}})
+	clients := s.fronts(map[string]front{
+		"apache": apache(rig.Apache{Params: "upgrade=websocket"}),
+		"nginx": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
+			return r.Nginx(b, rig.Others{More: "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; " +
+				"proxy_set_header Connection $hold_connection;"})
+		},
+		"haproxy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.HAProxy(b, rig.Others{}) },
+		"caddy":   func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{}) },
+	})
+	s.hold(3 * time.Second)
+	for name, c := range clients {
+		begun := time.Now()
+		ws, err := c.WebSocket(s.within(20*time.Second), "/ws")
+		if err != nil {
+			s.Errorf("%s: %v", name, err)
+			continue
+		}
+		if text, err := ws.Echo("hello", fiveSeconds); err != nil || !strings.HasSuffix(text, "echo=hello") {
+			s.Errorf("%s: %q %v", name, text, err)
+		}
+		ws.Close()
+		s.say("%s=%.1fs", name, time.Since(begun).Seconds())
+	}
+}
+
+// A websocket stays on its generation across a reload; new ones go to the new
+// generation. When it ends, or its time is over, so does the old generation.
+func TestWebSocketAcrossReload(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{
+		front: apache(rig.Apache{Params: "upgrade=websocket"}), gunicorn: rig.UvicornWorker(""),
+		release: rig.Release{Number: 1, Import: 1}, config: "[app.shop.drain]\ntunnels = \"6s\"\n",
+	})
+	s.under(30)
+	for range times(1) {
+		s.tunnelAcrossReload()
+	}
+	s.finish()
+	s.shutdown()
+}
+
+func (s *stand) tunnelAcrossReload() {
+	s.Helper()
+	old := "release=" + itoa(s.shop.Release().Number) + " "
+	kept, err := s.client.WebSocket(s.within(fiveSeconds), "/ws")
+	s.must(err)
+	defer kept.Close()
+	s.echoes(kept, old)
+	next, err := s.shop.Next()
+	s.must(err)
+	reloaded := make(chan rig.Outcome, 1)
+	go func() {
+		outcome, _ := s.daemon.Call(s.within(wholeRestart), "reload", s.daemon.App)
+		reloaded <- outcome
+	}()
+	s.answers(20*time.Second, next.Number)
+	s.echoes(kept, old)
+	fresh, err := s.client.WebSocket(s.within(fiveSeconds), "/ws")
+	s.must(err)
+	defer fresh.Close()
+	s.echoes(fresh, "release="+itoa(next.Number)+" ")
+	begun := time.Now()
+	if text, err := kept.Read(20 * time.Second); err == nil {
+		s.Errorf("the old websocket said %q instead of ending", text)
+	} else if !errors.Is(err, io.EOF) && !strings.Contains(err.Error(), "reset") {
+		s.Errorf("the old websocket did not end with its time: %v", err)
+	}
+	s.say("tunnel_ended_after=%.1fs", time.Since(begun).Seconds())
+	if outcome := <-reloaded; outcome.Exit != 0 {
+		s.Errorf("reload: %v", outcome)
+	}
+	s.echoes(fresh, "release="+itoa(next.Number)+" ")
+	s.events++
+}
+
+// echoes tries a websocket and tells which release is at its other end.
+func (s *stand) echoes(ws *load.WebSocket, want string) {
+	s.Helper()
+	text, err := ws.Echo("ping", fiveSeconds)
+	if err != nil || !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "echo=ping") {
+		s.Errorf("the websocket said %q, %v; want it from %s", text, err, want)
+	}
+}

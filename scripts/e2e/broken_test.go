@@ -1,0 +1,95 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// warns checks that a failed reload says what still serves and what endangers
+// it.
+func (s *stand) warns(message string) {
+	s.Helper()
+	for _, word := range []string{"worker", "in place"} {
+		if !strings.Contains(message, word) {
+			s.Errorf("exit 7 in place, and the message does not speak of %q:\n%s", word, message)
+		}
+	}
+}
+
+// killOneWorker kills a worker of the serving generation.
+func (s *stand) killOneWorker() {
+	s.Helper()
+	a := s.client.Do(s.Context(), load.Kind{Name: "which worker"})
+	var pid int
+	if _, err := fmt.Sscan(a.Echo["pid"], &pid); err != nil {
+		s.Fatalf("%s %s: %v", a.Loss, a.Cause, err)
+	}
+	s.must(syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// downAsSaid sees the old generation end by its broken worker: requests are
+// held and then refused by us, and status never calls the app running.
+func (s *stand) downAsSaid() {
+	s.Helper()
+	down := func() error {
+		now, err := s.daemon.Status(s.within(10 * time.Second))
+		if err == nil && (now.State == "running" || now.State == "reloading") {
+			err = fmt.Errorf("status says %s", now.State)
+		}
+		return err
+	}
+	s.must(rig.Poll(s.within(20*time.Second), 50*time.Millisecond, down))
+	for range 3 {
+		a := s.client.Do(s.Context(), load.Kind{})
+		if a.Status != 503 || a.Header.Get("Retry-After") == "" || a.Waited > 5500*time.Millisecond {
+			s.Errorf("while nothing serves: %d %s %s after %v", a.Status, a.Loss, a.Cause, a.Waited)
+		}
+		s.must(down())
+	}
+}
+
+// A14: the app cannot be imported any more and its processes die: what is held
+// gets our 503 in time, the front-end never thinks the port dead, and a good
+// start is felt within a second.
+func TestA14(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{
+		front: apache(rig.Apache{Params: "status=-I"}), release: rig.Release{Number: 1, Import: 0.2},
+		flags: flags("--hold-timeout", "3s"),
+	})
+	good := s.shop.Release()
+	s.must(s.shop.Spoil("raise"))
+	before, err := s.daemon.Status(s.within(10 * time.Second))
+	s.must(err)
+	s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
+	s.downAsSaid()
+	s.under(20)
+	pause(r, 6*time.Second)
+	loop := s.load.Stop()
+	if loop.Lost() != loop.Statuses[503] || loop.Longest > 4500*time.Millisecond {
+		s.Errorf("in a crash loop only our 503 is right: %v", loop)
+	}
+	s.must(s.shop.Deploy(good))
+	_, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
+	s.must(err)
+	if outcome.Exit != 0 {
+		s.Errorf("reload of the good release: %v", outcome)
+	}
+	begun := time.Now()
+	s.answers(10*time.Second, good.Number)
+	s.say("crash_loop: %v recovered_after=%.2fs", loop, time.Since(begun).Seconds())
+	if time.Since(begun) > time.Second {
+		s.Errorf("recovered %v after the good start", time.Since(begun))
+	}
+	if errors := s.front.Errors(); strings.Contains(errors, "AH00959") || strings.Contains(errors, "AH00940") {
+		s.Errorf("Apache disabled its worker:\n%s", errors)
+	}
+}

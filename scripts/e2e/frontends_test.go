@@ -1,0 +1,114 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"tideover/scripts/rig"
+)
+
+// worst is each front-end in the configuration that is least forgiving to a
+// back-end that restarts. deadServer is an address where nothing listens.
+func worst(deadServer string) map[string]front {
+	return map[string]front{
+		"apache": apache(rig.Apache{Params: "status=-I"}),
+		"nginx": func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) {
+			return r.Nginx(back, rig.Others{
+				Params:   "max_fails=1 fail_timeout=60s",
+				Upstream: fmt.Sprintf("server %s max_fails=1 fail_timeout=60s;", deadServer),
+			})
+		},
+		"haproxy": func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) {
+			return r.HAProxy(back, rig.Others{More: "    retries 0", Params: "check inter 500 fall 1"})
+		},
+		"caddy": func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) {
+			return r.Caddy(back, rig.Others{More: "fail_duration 30s"})
+		},
+	}
+}
+
+// pooling is each of the others with connections kept to the app and used by
+// all, where an idle close at the wrong moment costs a request.
+func pooling() map[string]front {
+	return map[string]front{
+		"nginx-keepalive": func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) {
+			return r.Nginx(back, rig.Others{
+				Upstream: "keepalive 16;",
+				More:     "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_next_upstream off;",
+			})
+		},
+		"haproxy-reuse": func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) {
+			return r.HAProxy(back, rig.Others{More: "    retries 0\n    http-reuse always"})
+		},
+	}
+}
+
+// dead is an address of this room's where nothing listens.
+func (r *row) dead() string {
+	r.Helper()
+	address, err := rig.Address()
+	r.must(err)
+	return address
+}
+
+// A2: every front-end in its worst configuration sees one event of each kind
+// and loses nothing.
+func TestA2(t *testing.T) {
+	for _, name := range []string{"nginx", "haproxy", "caddy", "nginx-keepalive", "haproxy-reuse"} {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			make := worst(r.dead())[name]
+			if make == nil {
+				make = pooling()[name]
+			}
+			s := newStand(r, setup{front: make, flags: flags("--ready-timeout", "6s")})
+			s.under(100)
+			for range times(1) {
+				s.reload()
+				s.restart()
+				s.failed("raise")
+				s.failed("mute")
+			}
+			s.quickImport()
+			for range times(1) {
+				s.killMaster()
+			}
+			s.finish()
+			s.shutdown()
+		})
+	}
+}
+
+// A1: the sticky minute's own configuration, a preloading gunicorn, a restart:
+// nobody waits longer than the app was away.
+func TestA1(t *testing.T) {
+	for _, v := range []variant{
+		{name: "event", apache: rig.Apache{Params: "status=-I"}},
+		{name: "prefork", apache: rig.Apache{MPM: "prefork", Params: "status=-I"}},
+		{name: "balancer", apache: rig.Apache{Balancer: "forcerecovery=Off failonstatus=503"}},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			r := begin(t)
+			s := newStand(r, setup{front: apache(v.apache), gunicorn: rig.Gunicorn{More: []string{"--preload"}}})
+			s.under(20)
+			for range times(1) {
+				result, outcome, err := s.daemon.Do(s.within(wholeRestart), "restart")
+				s.must(err)
+				if outcome.Exit != 0 {
+					s.Fatalf("restart: %v", outcome)
+				}
+				s.events++
+				if away := outcome.Took.Seconds() + 0.5; result.Requests.HeldMaxS > away {
+					s.Errorf("held %.2f s in a restart of %.2f s", result.Requests.HeldMaxS, away)
+				}
+			}
+			pause(r, fiveSeconds)
+			tally := s.finish()
+			if tally.Longest > slowestRestart {
+				s.Errorf("longest wait %v", tally.Longest)
+			}
+		})
+	}
+}

@@ -1,0 +1,200 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+const (
+	fiveSeconds    = 5 * time.Second
+	wholeRestart   = 90 * time.Second
+	slowestRestart = 6 * time.Second // 3 s of import, starting Python, and a busy machine
+)
+
+// hold keeps the gate shut by the operator's verb, for at most so long.
+func (s *stand) hold(d time.Duration) {
+	s.Helper()
+	outcome, err := s.daemon.Call(s.within(wholeRestart), "hold", s.daemon.App, "--for", d.String())
+	s.must(err)
+	if outcome.Exit != 0 {
+		s.Fatalf("hold: %v", outcome)
+	}
+}
+
+// release ends the hold.
+func (s *stand) release() {
+	s.Helper()
+	outcome, err := s.daemon.Call(s.within(wholeRestart), "release", s.daemon.App)
+	s.must(err)
+	if outcome.Exit != 0 {
+		s.Fatalf("release: %v", outcome)
+	}
+}
+
+// held waits until the daemon holds at least n requests.
+func (s *stand) held(n int) {
+	s.Helper()
+	s.must(rig.Poll(s.within(20*time.Second), 20*time.Millisecond, func() error {
+		now, err := s.daemon.Status(s.within(10 * time.Second))
+		if err == nil && now.Held < n {
+			err = fmt.Errorf("%d held, waiting for %d", now.Held, n)
+		}
+		return err
+	}))
+}
+
+// heldIs tells whether exactly n requests are held.
+func (s *stand) heldIs(n int) error {
+	now, err := s.daemon.Status(s.within(10 * time.Second))
+	if err == nil && now.Held != n {
+		err = fmt.Errorf("%d held, not %d", now.Held, n)
+	}
+	return err
+}
+
+// all sends requests at once by each client and waits for every answer.
+func all(clients map[string]*load.Client, kinds []load.Kind) map[string][]load.Answer {
+	var mu sync.Mutex
+	var sent sync.WaitGroup
+	answers := map[string][]load.Answer{}
+	for name, c := range clients {
+		for _, k := range kinds {
+			sent.Go(func() {
+				a := c.Do(context.Background(), k)
+				mu.Lock()
+				defer mu.Unlock()
+				answers[name] = append(answers[name], a)
+			})
+		}
+	}
+	sent.Wait()
+	return answers
+}
+
+// fronts starts several front-ends before the one app.
+func (s *stand) fronts(by map[string]front) map[string]*load.Client {
+	s.Helper()
+	clients := map[string]*load.Client{}
+	for name, start := range by {
+		f, err := start(s.room, s.back)
+		s.must(err)
+		clients[name] = &load.Client{Address: f.Address, Host: "front.test", Timeout: 40 * time.Second, Prefix: name + "-"}
+		s.must(answering(s.row, clients[name]))
+	}
+	return clients
+}
+
+// uploads are the ways in which a request brings a body.
+func uploads() []load.Kind {
+	return []load.Kind{
+		{Name: "post", Body: 5},
+		{Name: "post 200k", Body: 200 << 10},
+		{Name: "post 900k", Body: 900 << 10},
+		{Name: "post chunked", Body: 40 << 10, Chunked: true},
+		{Name: "expect", Body: 3000, Expect: true},
+		{Name: "expect chunked", Body: 40 << 10, Chunked: true, Expect: true},
+	}
+}
+
+// A3: bodies of every kind wait twelve seconds; that is longer than Debian's
+// Apache waits for a 100 Continue.
+func TestA3(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{release: rig.Release{Number: 1}})
+	clients := s.fronts(map[string]front{
+		"apache":  apache(rig.Apache{}),
+		"ping2":   apache(rig.Apache{Params: "ping=2"}),
+		"prefork": apache(rig.Apache{MPM: "prefork"}),
+	})
+	s.hold(12 * time.Second)
+	requests := 0
+	slowest100 := time.Duration(0)
+	for name, answers := range all(clients, uploads()) {
+		for _, a := range answers {
+			requests++
+			if a.Loss != "" || a.Waited < 9*time.Second {
+				s.Errorf("%s, %s: %s %s after %v", name, a.Kind.Name, a.Loss, a.Cause, a.Waited)
+			}
+			if a.Kind.Expect {
+				slowest100 = max(slowest100, a.Continued)
+				if a.Continued == 0 || a.Continued > 500*time.Millisecond {
+					s.Errorf("%s, %s: 100 Continue after %v", name, a.Kind.Name, a.Continued)
+				}
+			}
+		}
+	}
+	s.nothingTwice(s.shop)
+	s.say("requests=%d held=12s slowest_100=%.3fs", requests, slowest100.Seconds())
+}
+
+// A4: both workers are in the middle of a long request when the restart is
+// asked for.
+func TestA4(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{front: apache(rig.Apache{}), gunicorn: rig.Gunicorn{Workers: 2}, release: rig.Release{Number: 1, Import: 1}})
+	s.under(20)
+	for range times(2) {
+		for range 2 {
+			nonce := s.load.Send(load.Kind{Name: "long", Query: "s=3"})
+			s.must(s.shop.Journal.Wait(s.within(20*time.Second), "begin", nonce))
+		}
+		_, outcome, err := s.daemon.Do(s.within(wholeRestart), "restart")
+		s.must(err)
+		if outcome.Exit != 0 {
+			s.Errorf("restart: %v", outcome)
+		}
+		s.events++
+	}
+	s.finish()
+}
+
+// A5 and A6: a hold longer than its limit is answered by us, whatever the
+// front-end and however the body comes, and never turned into a 502 or 504.
+func TestA5A6(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{release: rig.Release{Number: 1}, flags: flags("--hold-timeout", "3s")})
+	clients := s.fronts(map[string]front{
+		"apache": apache(rig.Apache{}), "prefork": apache(rig.Apache{MPM: "prefork"}),
+		"nginx": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Nginx(b, rig.Others{}) },
+		"nginx-unbuffered": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
+			return r.Nginx(b, rig.Others{More: "proxy_request_buffering off; proxy_http_version 1.1;"})
+		},
+		"haproxy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.HAProxy(b, rig.Others{}) },
+		"caddy":   func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{}) },
+	})
+	kinds := []load.Kind{{Name: "get"}, {Name: "post", Body: 5}}
+	for range 6 {
+		kinds = append(kinds,
+			load.Kind{Name: "1.5 MB over 3 s", Body: 1500 << 10, Over: 3 * time.Second},
+			load.Kind{Name: "1.5 MB over 3 s, chunked", Body: 1500 << 10, Over: 3 * time.Second, Chunked: true},
+			load.Kind{Name: "4 MB", Body: 4 << 20})
+	}
+	s.hold(60 * time.Second)
+	requests := 0
+	for name, answers := range all(clients, kinds) {
+		for _, a := range answers {
+			requests++
+			if a.Status != 503 || a.Header.Get("Retry-After") == "" {
+				s.Errorf("%s, %s: want our 503, got %d: %s %s", name, a.Kind.Name, a.Status, a.Loss, a.Cause)
+			}
+			if a.Kind.Body < 100 && (a.Waited < 2500*time.Millisecond || a.Waited > 4500*time.Millisecond) {
+				s.Errorf("%s, %s: the 503 came after %v, want 3 s", name, a.Kind.Name, a.Waited)
+			}
+		}
+	}
+	s.release()
+	for name, c := range clients {
+		if a := c.Do(t.Context(), load.Kind{}); a.Loss != "" {
+			s.Errorf("%s: after the hold: %s %s", name, a.Loss, a.Cause)
+		}
+	}
+	s.say("requests=%d expired=%d", requests, s.counter("expired"))
+}

@@ -1,0 +1,93 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// A8: front-ends keep idle connections to us, each as long as it likes, and
+// then send a POST on one. We never close first.
+func TestA8(t *testing.T) {
+	waits := []time.Duration{2 * time.Second, 16 * time.Second}
+	if *full {
+		waits = append(waits, 61*time.Second, 121*time.Second)
+	}
+	r := begin(t)
+	s := newStand(r, setup{release: rig.Release{Number: 1}})
+	by := pooling()
+	by["apache"] = apache(rig.Apache{})
+	by["caddy"] = worst(r.dead())["caddy"]
+	clients := s.fronts(by)
+	requests := 0
+	for _, wait := range waits {
+		pause(r, wait)
+		for name, answers := range all(clients, []load.Kind{{Name: "post", Body: 300}}) {
+			requests++
+			if a := answers[0]; a.Loss != "" {
+				s.Errorf("%s after %v idle: %s %s", name, wait, a.Loss, a.Cause)
+			}
+		}
+	}
+	lost := s.raceLoop(clients)
+	s.say("requests=%d waits=%v race_lost=%d", requests, waits, lost)
+}
+
+// raceLoop sends POSTs with pauses around those of every idle timeout that
+// somebody could have: half a second to three seconds.
+func (s *stand) raceLoop(clients map[string]*load.Client) int {
+	s.Helper()
+	lost := 0
+	for i := range times(12) {
+		pause(s.row, time.Duration(500+i*97%2500)*time.Millisecond)
+		for name, answers := range all(clients, []load.Kind{{Name: "post", Body: 300}, {Name: "get"}}) {
+			for _, a := range answers {
+				if a.Loss != "" {
+					lost++
+					s.Errorf("%s: %s %s", name, a.Loss, a.Cause)
+				}
+			}
+		}
+	}
+	return lost
+}
+
+// A13, the exit: while the daemon ends, keep-alive clients behind an Apache
+// with pooled connections get an answer each, and none gets a 502 or a closed
+// connection.
+func TestA13(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1}})
+	s.under(50, load.Kind{Name: "get", Keep: true}, load.Kind{Name: "post", Body: 300, Keep: true})
+	rounds := 1
+	if *full {
+		rounds = 10
+	}
+	for range rounds {
+		pause(r, 2*time.Second)
+		s.must(s.daemon.Signal(syscall.SIGTERM))
+		select {
+		case <-s.daemon.Exited():
+		case <-s.within(wholeRestart).Done():
+			s.Fatal("the daemon does not end")
+		}
+		s.noneLeft()
+		s.must(s.daemon.Again())
+		s.answers(30*time.Second, 1)
+		s.events++
+	}
+	tally := s.load.Stop()
+	s.report(tally)
+	if tally.Lost() != tally.Statuses[503] {
+		s.Errorf("only a 503 is right while the daemon is away: %s\n%s", tally.Ways(), strings.Join(tally.Examples, "\n"))
+	}
+	if tally.Right == 0 || tally.Lost() == 0 {
+		s.Errorf("the load did not see the exit: %v", tally)
+	}
+}

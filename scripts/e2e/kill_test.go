@@ -1,0 +1,135 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// inFlight is a request in the middle of its life, with the worker that has it.
+type inFlight struct {
+	kind  load.Kind
+	nonce string
+	pid   int
+	done  chan load.Answer
+}
+
+// send starts a request and waits until a worker has begun it.
+func (s *stand) send(k load.Kind) inFlight {
+	s.Helper()
+	f := inFlight{kind: k, nonce: s.client.Nonce(), done: make(chan load.Answer, 1)}
+	go func() { f.done <- s.client.DoNamed(s.Context(), k, f.nonce) }()
+	s.must(s.shop.Journal.Wait(s.within(20*time.Second), "begin", f.nonce))
+	var err error
+	f.pid, err = s.shop.Journal.Pid(f.nonce)
+	s.must(err)
+	return f
+}
+
+// killed are the three fates of a request whose process is killed.
+func killed() (get, post, stream load.Kind) {
+	get = load.Kind{Name: "get", Query: "s=2"}
+	post = load.Kind{Name: "post", Query: "s=2", Body: 300}
+	stream = load.Kind{Name: "stream", Path: "/stream", Query: "s=3"}
+	return get, post, stream
+}
+
+// One worker is killed in the middle of a request, and then all processes of
+// the app at once: what may be sent again is answered, a POST is a 502 and
+// never run twice, an answer that had begun is cut visibly. All of it is
+// counted.
+func TestKillInMidRequest(t *testing.T) {
+	for _, whole := range []bool{false, true} {
+		name := map[bool]string{false: "worker", true: "tree"}[whole]
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 0.3}})
+			rounds := times(2)
+			for range rounds {
+				s.killOnce(whole)
+			}
+			s.nothingTwice(s.shop)
+			resent, badGateway, cut := s.counter("resent"), s.counter("bad_gateway"), s.counter("cut")
+			s.say("events=%d resent=%d bad_gateway=%d cut=%d", s.events, resent, badGateway, cut)
+			if resent != rounds || badGateway != rounds || cut != rounds {
+				s.Errorf("resent=%d bad_gateway=%d cut=%d, want %d each", resent, badGateway, cut, rounds)
+			}
+			s.shutdown()
+		})
+	}
+}
+
+func (s *stand) killOnce(whole bool) {
+	s.Helper()
+	before, err := s.daemon.Status(s.within(10 * time.Second))
+	s.must(err)
+	get, post, stream := killed()
+	one, two, three := s.send(get), s.send(post), s.send(stream)
+	// The stream's head is on its way when its first line is written.
+	s.must(s.shop.Journal.Wait(s.within(10*time.Second), "begin", three.nonce))
+	pause(s.row, 300*time.Millisecond)
+	if whole {
+		s.must(syscall.Kill(-before.Pid, syscall.SIGKILL))
+	} else {
+		for _, f := range []inFlight{one, two, three} {
+			s.must(syscall.Kill(f.pid, syscall.SIGKILL))
+		}
+	}
+	s.events++
+	if a := <-one.done; a.Loss != "" {
+		s.Errorf("a GET that nobody had answered: %s %s", a.Loss, a.Cause)
+	}
+	if a := <-two.done; a.Status != 502 {
+		s.Errorf("a POST being executed: %d %s %s, want a 502", a.Status, a.Loss, a.Cause)
+	}
+	if a := <-three.done; a.Loss != load.Truncated {
+		s.Errorf("an answer that had begun: %q %s, want it cut", a.Loss, a.Cause)
+	}
+	if whole {
+		s.runs(before.Generation + 1)
+	}
+	s.answers(20*time.Second, 1)
+}
+
+// A worker of an old generation is killed after a deploy that was broken in
+// place: what the message said comes true, status does not lie, and a repaired
+// deploy makes it whole.
+func TestBrokenInPlace(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{
+		front: apache(rig.Apache{Params: "status=-I"}), release: rig.Release{Number: 1, Import: 0.2},
+		flags: flags("--hold-timeout", "4s"), gunicorn: rig.Gunicorn{Workers: 2},
+	})
+	for range times(1) {
+		good := s.shop.Release()
+		s.must(s.shop.Spoil("raise"))
+		result, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
+		s.must(err)
+		if outcome.Exit != 7 {
+			s.Errorf("want exit 7: %v", outcome)
+		}
+		s.warns(result.Error + outcome.Stderr)
+		s.killOneWorker()
+		s.downAsSaid()
+		s.must(s.shop.Deploy(good))
+		_, outcome, err = s.daemon.Do(s.within(wholeRestart), "reload")
+		s.must(err)
+		if outcome.Exit != 0 {
+			s.Errorf("reload of the repaired deploy: %v", outcome)
+		}
+		begun := time.Now()
+		s.answers(10*time.Second, good.Number)
+		whole := time.Since(begun)
+		s.say("whole_again_after=%.2fs", whole.Seconds())
+		if whole > time.Second {
+			s.Errorf("whole again %v after the repaired deploy", whole)
+		}
+		s.events++
+	}
+	s.shutdown()
+}

@@ -1,0 +1,90 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// A7: a front-end's health check is answered by us and never held, so a hold
+// does not make a server look dead.
+func TestA7(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{release: rig.Release{Number: 1}, config: "[app.shop.hold]\nalive = \"/-/alive\"\n"})
+	clients := s.fronts(map[string]front{
+		"haproxy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
+			return r.HAProxy(b, rig.Others{Upstream: "    option httpchk GET /-/alive", Params: "check inter 500 fall 1"})
+		},
+		"caddy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
+			return r.Caddy(b, rig.Others{More: "health_uri /-/alive\nhealth_interval 500ms\nhealth_timeout 1s"})
+		},
+	})
+	loads := map[string]*load.Load{}
+	for name, c := range clients {
+		loads[name] = load.Start(load.Plan{Client: c, Rate: 28})
+	}
+	s.hold(10 * time.Second)
+	pause(r, 12*time.Second)
+	for name, l := range loads {
+		tally := l.Stop()
+		s.say("%s: %v", name, tally)
+		s.nothingLost(tally)
+	}
+}
+
+// A12: the requests beyond the limit are refused at once, with the time to come
+// again; those within it are answered.
+func TestA12(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1}, flags: flags("--hold-limit", "20")})
+	s.hold(4 * time.Second)
+	kinds := make([]load.Kind, 60)
+	answered, refused := 0, 0
+	for _, a := range all(map[string]*load.Client{"": s.client}, kinds)[""] {
+		switch {
+		case a.Loss == "" && a.Waited > 2*time.Second:
+			answered++
+		case a.Status == 503 && a.Header.Get("Retry-After") != "" && a.Waited < 2*time.Second:
+			refused++
+		default:
+			s.Errorf("%d after %v: %s %s", a.Status, a.Waited, a.Loss, a.Cause)
+		}
+	}
+	if answered != 20 || refused != 40 {
+		s.Errorf("%d answered and %d refused of 60, with a limit of 20", answered, refused)
+	}
+	s.say("requests=60 answered=%d refused=%d", answered, refused)
+}
+
+// A15: held requests occupy Apache's slots. With a limit on them well below
+// the slots, what is not for the app is served all the same.
+func TestA15(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{front: apache(rig.Apache{Slots: 25}), release: rig.Release{Number: 1}, flags: flags("--hold-limit", "15")})
+	s.under(40, load.Kind{Name: "get"}, load.Kind{Name: "post", Body: 300})
+	s.hold(4 * time.Second)
+	s.held(15)
+	var waits []time.Duration
+	static := load.Kind{Name: "static", Path: "/media/file.txt", Plain: true}
+	for range 100 {
+		a := s.client.Do(t.Context(), static)
+		if waits = append(waits, a.Waited); a.Loss != "" {
+			s.Errorf("/media/: %s %s", a.Loss, a.Cause)
+		}
+	}
+	tally := s.load.Stop()
+	slices.Sort(waits)
+	s.say("static=100 static_p95=%.3fs %v", waits[95].Seconds(), tally)
+	if waits[95] > 100*time.Millisecond {
+		s.Errorf("static files took up to %v next to a hold", waits[95])
+	}
+	if ways := tally.Ways(); tally.Statuses[503] != tally.Lost() || strings.Contains(ways, "reset") {
+		s.Errorf("beyond the limit only our 503 is right: %s", ways)
+	}
+}

@@ -1,0 +1,74 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// Every gunicorn that people run, with every worker class that people use.
+func TestGunicorn(t *testing.T) {
+	for _, version := range []string{"20.1.0", "23.0.0", "latest"} {
+		for _, class := range []string{"sync", "gthread", "gevent", "uvicorn"} {
+			t.Run(version+"-"+class, func(t *testing.T) {
+				r := begin(t)
+				g := rig.Gunicorn{Version: version, Class: class, Workers: 3}
+				if class == "uvicorn" {
+					g = rig.UvicornWorker(version)
+				}
+				s := newStand(r, setup{front: apache(rig.Apache{}), gunicorn: g, release: rig.Release{Number: 1, Import: 1}})
+				s.under(60)
+				for range times(2) {
+					s.reload()
+					s.restart()
+				}
+				s.finish()
+				s.shutdown()
+			})
+		}
+	}
+}
+
+// A gevent master takes the requests of its workers with it. What had been
+// begun and may not be resent is a 502, and that alone; what came later waits
+// and is answered.
+func TestKillGeventMaster(t *testing.T) {
+	r := begin(t)
+	s := newStand(r, setup{
+		front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 0.3},
+		gunicorn: rig.Gunicorn{Class: "gevent", Workers: 2},
+	})
+	s.under(60)
+	posts := 0
+	for range times(1) {
+		before, err := s.daemon.Status(s.within(10 * time.Second))
+		s.must(err)
+		for range 3 {
+			nonce := s.load.Send(load.Kind{Name: "post in flight", Query: "s=2", Body: 300})
+			s.must(s.shop.Journal.Wait(s.within(10*time.Second), "begin", nonce))
+			posts++
+		}
+		s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
+		s.runs(before.Generation + 1)
+		s.events++
+	}
+	tally := s.load.Stop()
+	s.report(tally)
+	s.nothingTwice(s.shop)
+	s.say("posts_in_flight=%d", posts)
+	if tally.Lost() != tally.Statuses[502] {
+		s.Errorf("only a 502 is right for what was begun: %s\n%v", tally.Ways(), tally.Examples)
+	}
+	// The load's own POSTs of 0.2 s may be in flight too: six a second.
+	if extra := tally.Lost() - posts; extra > 6*s.events {
+		s.Errorf("%d requests lost, %d more than were in flight", tally.Lost(), extra)
+	}
+}
