@@ -68,6 +68,9 @@ func (b *incoming) fill(timeout time.Duration) error {
 	if n > 0 {
 		return nil
 	}
+	if err == io.EOF { // the client's end is not the body's
+		return io.ErrUnexpectedEOF
+	}
 	return err
 }
 

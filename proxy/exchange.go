@@ -109,7 +109,7 @@ func (x *exchange) readHead() bool {
 			return false
 		case n > 0:
 			x.body.raw = c.in.bytes()[n:]
-			x.keepAlive = x.request.KeepAlive && !x.server.lame.Load()
+			x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.server.lame.Load() // what follows a handshake is no request (R63)
 			return true
 		}
 		left := time.Until(x.began.Add(x.set.HeadTimeout))

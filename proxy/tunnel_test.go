@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+const handshake = "GET /ws HTTP/1.1\nHost: a\nUpgrade: websocket\nConnection: upgrade\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n\n"
+
+// switching accepts the handshake and echoes bytes until the end.
+func switching(k *talk) {
+	k.request()
+	k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\n\n")
+	io.Copy(k.Conn, k.in)
+	k.Conn.(*net.UnixConn).CloseWrite()
+}
+
+func (c *caller) echoes(s string) {
+	c.Helper()
+	io.WriteString(c.Conn, s)
+	got := make([]byte, len(s))
+	if _, err := io.ReadFull(c.in, got); err != nil || string(got) != s {
+		c.Fatalf("sent %q, got %q, %v", s, got, err)
+	}
+}
+
+func TestTunnel(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, switching)
+	c := r.dial().say(handshake)
+	r.held(1)
+	r.gate.Swap(child.Target)
+	c.want(101, "")
+	c.echoes("hello")
+	r.eventually("one tunnel", func() bool { return child.Tunnels() == 1 && child.InFlight() == 0 })
+	r.gate.Swap(r.newChild(TargetOptions{Name: "shop.2"}, echo).Target)
+	c.echoes("still on its generation")
+	c.Conn.(*net.TCPConn).CloseWrite()
+	c.ended()
+	if err := child.WaitTunnels(t.Context()); err != nil {
+		t.Error(err)
+	}
+	r.counted("answered", func(c Counters) bool { return c.Answered == 1 && c.Tunnels == 1 })
+}
+
+func TestCloseTunnels(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, switching)
+	r.gate.Swap(child.Target)
+	c := r.dial().say(handshake)
+	c.want(101, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if child.WaitTunnels(ctx) == nil {
+		t.Error("the tunnel is not counted")
+	}
+	child.CloseTunnels()
+	c.ended()
+	if err := child.WaitTunnels(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSilentTunnelEnds(t *testing.T) {
+	r := newRig(t, patient, Settings{TunnelTimeout: 200 * time.Millisecond})
+	r.gate.Swap(r.newChild(TargetOptions{}, switching).Target)
+	c := r.dial().say(handshake)
+	c.want(101, "")
+	tick := time.NewTicker(50 * time.Millisecond)
+	for range 8 {
+		<-tick.C
+		c.echoes("x")
+	}
+	start := time.Now()
+	c.ended()
+	if d := time.Since(start); d < 150*time.Millisecond || d > time.Second {
+		t.Errorf("ended after %v", d)
+	}
+}
+
+func TestBytesBehindTheHandshakeWaitForThe101(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(TargetOptions{}, switching).Target)
+	c := r.dial().say(handshake + "early")
+	c.want(101, "")
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(c.in, got); err != nil || string(got) != "early" {
+		t.Fatalf("%q, %v", got, err)
+	}
+}
+
+func TestRefusedHandshakeIsNoTunnel(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.answer(200, "not here") })
+	r.gate.Swap(child.Target)
+	c := r.dial().say(handshake + "GET /smuggled HTTP/1.1\nHost: a\n\n")
+	c.want(200, "not here")
+	c.ended()
+	if n := child.accepted.Load(); n != 1 {
+		t.Errorf("%d requests reached the app", n)
+	}
+}
