@@ -1,0 +1,62 @@
+package http1
+
+import (
+	"testing"
+	"time"
+)
+
+const smallRequest = "GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUser-Agent: wrk\r\n\r\n"
+
+const browserRequest = "GET /shop/basket/?page=2&sort=price HTTP/1.1\r\n" +
+	"Host: www.example.com\r\n" +
+	"Connection: keep-alive\r\n" +
+	"sec-ch-ua: \"Chromium\";v=\"128\", \"Not;A=Brand\";v=\"24\", \"Google Chrome\";v=\"128\"\r\n" +
+	"sec-ch-ua-mobile: ?0\r\n" +
+	"sec-ch-ua-platform: \"Linux\"\r\n" +
+	"Upgrade-Insecure-Requests: 1\r\n" +
+	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36\r\n" +
+	"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8\r\n" +
+	"Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n" +
+	"Referer: https://www.example.com/shop/\r\n" +
+	"Accept-Encoding: gzip, deflate, br, zstd\r\n" +
+	"Accept-Language: de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7\r\n" +
+	"Cookie: csrftoken=0aZ8fQx3y7pR1mK5vN2wB6tH9jL4cS0d; sessionid=x7c5v3b1n9m8k6j4h2g0f1d3s5a7p9o8\r\n\r\n"
+
+const smallResponse = "HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: Sun, 22 Nov 2026 14:00:00 GMT\r\nConnection: keep-alive\r\n" +
+	"Content-Type: text/html; charset=utf-8\r\nContent-Length: 12\r\n\r\n"
+
+func benchmarkRequest(b *testing.B, text string, trusted bool) {
+	in := []byte(text)
+	out := make([]byte, 0, 16<<10)
+	p := Policy{Limits: RequestLimits(), Trusted: trusted}
+	f := Forward{Peer: "192.0.2.7", Scheme: "http", Start: time.Unix(1790000000, 0)}
+	var r Request
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Reset()
+		if n, err := r.Parse(in, &p); n != len(in) || err != nil {
+			b.Fatal(n, err)
+		}
+		f.Body = r.Body
+		out = r.AppendUpstream(out[:0], &f)
+	}
+}
+
+func BenchmarkRequestSmall(b *testing.B)     { benchmarkRequest(b, smallRequest, true) }
+func BenchmarkRequestBrowser(b *testing.B)   { benchmarkRequest(b, browserRequest, true) }
+func BenchmarkRequestUntrusted(b *testing.B) { benchmarkRequest(b, browserRequest, false) }
+
+func BenchmarkResponse(b *testing.B) {
+	in := []byte(smallResponse)
+	out := make([]byte, 0, 16<<10)
+	l := ResponseLimits()
+	var r Response
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Reset(Asked{})
+		if n, err := r.Parse(in, &l); n != len(in) || err != nil {
+			b.Fatal(n, err)
+		}
+		out, _ = r.AppendClient(out[:0], &Client{Minor: 1, KeepAlive: true})
+	}
+}
