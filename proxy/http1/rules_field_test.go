@@ -91,7 +91,8 @@ func limitRules() []rule {
 		many = append(many, "X: 1")
 	}
 	head := func(n int) string { // of n octets
-		return get(line(8000), line(8000), line(8000), line(n-len(get(line(8000), line(8000), line(8000), ""))))
+		l := line(8000)
+		return get(l, l, l, l, line(n-len(get(l, l, l, l, ""))))
 	}
 	small := trustedPolicy
 	small.Limits.Head = 64
