@@ -145,9 +145,14 @@ func restartBySupervisord(r *row, v variant, g rig.Gunicorn, rate int, after tim
 }
 
 // answering waits for any right answer.
-func answering(r *row, c *load.Client) error {
+func answering(r *row, c *load.Client) error { return answeringTo(r, c, load.Kind{}) }
+
+// answeringPlain waits for any complete answer of an app that echoes nothing.
+func answeringPlain(r *row, c *load.Client) error { return answeringTo(r, c, load.Kind{Plain: true}) }
+
+func answeringTo(r *row, c *load.Client, k load.Kind) error {
 	return rig.Poll(r.within(30*time.Second), 50*time.Millisecond, func() error {
-		a := c.Do(r.Context(), load.Kind{})
+		a := c.Do(r.Context(), k)
 		if a.Loss != "" {
 			return fmt.Errorf("%s: %s", a.Loss, a.Cause)
 		}

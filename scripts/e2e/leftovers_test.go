@@ -1,0 +1,164 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// After shutdown nothing of the app is left, however it behaves.
+func TestNothingIsLeft(t *testing.T) {
+	for _, fault := range []string{"none", "deaf", "orphan", "deaf+orphan"} {
+		t.Run(fault, func(t *testing.T) {
+			for _, how := range []string{"shutdown", "TERM", "QUIT", "stop"} {
+				t.Run(how, func(t *testing.T) {
+					r := begin(t)
+					s := newStand(r, setup{
+						release: rig.Release{Number: 1, Fault: fault}, flags: flags("--stop-timeout", "2s"),
+						gunicorn: rig.Gunicorn{Workers: 2},
+					})
+					before := len(s.room.AppProcesses())
+					if before < 3 {
+						t.Fatalf("%d processes of a gunicorn with two workers: this test looks at the wrong ones", before)
+					}
+					s.leave(how)
+					s.say("before=%d left=%d", before, len(s.room.AppProcesses()))
+				})
+			}
+		})
+	}
+}
+
+func (s *stand) leave(how string) {
+	s.Helper()
+	switch how {
+	case "shutdown":
+		s.shutdown()
+		return
+	case "stop":
+		outcome, err := s.daemon.Call(s.within(wholeRestart), "stop", s.daemon.App)
+		s.must(err)
+		if outcome.Exit != 0 {
+			s.Errorf("stop: %v", outcome)
+		}
+		s.noneLeft()
+		if a := s.client.Do(s.Context(), load.Kind{}); a.Status != 503 || a.Header.Get("Retry-After") == "" {
+			s.Errorf("a stopped app: %d %s %s", a.Status, a.Loss, a.Cause)
+		}
+		return
+	case "TERM":
+		s.must(s.daemon.Signal(syscall.SIGTERM))
+	case "QUIT":
+		s.must(s.daemon.Signal(syscall.SIGQUIT))
+	}
+	select {
+	case <-s.daemon.Exited():
+	case <-s.within(40 * time.Second).Done():
+		s.Fatal("the daemon does not end")
+	}
+	s.noneLeft()
+}
+
+// A generation that failed takes everything with it that it started; the old
+// one loses nobody.
+func TestFailedGenerationLeavesNothing(t *testing.T) {
+	for _, fault := range []string{"raise", "mute", "orphan+raise", "orphan+mute", "deaf+mute"} {
+		t.Run(fault, func(t *testing.T) {
+			r := begin(t)
+			s := newStand(r, setup{
+				release: rig.Release{Number: 1}, gunicorn: rig.Gunicorn{Workers: 2},
+				flags: flags("--ready-timeout", "3s", "--stop-timeout", "2s"),
+			})
+			before := s.room.AppProcesses()
+			s.must(s.shop.Spoil(fault))
+			_, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
+			s.must(err)
+			if outcome.Exit != 7 {
+				s.Errorf("want exit 7: %v", outcome)
+			}
+			after := s.room.AppProcesses()
+			slices.Sort(before)
+			slices.Sort(after)
+			if !slices.Equal(before, after) {
+				s.Errorf("before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+			}
+			s.say("before=%d after=%d", len(before), len(after))
+			s.shutdown()
+		})
+	}
+}
+
+// kill -9 of the daemon, and a start: the old tree is gone before the new one
+// starts.
+func TestDaemonKilled(t *testing.T) {
+	for _, fault := range []string{"none", "deaf+orphan"} {
+		t.Run(fault, func(t *testing.T) {
+			r := begin(t)
+			s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 0.5, Fault: fault}})
+			for range times(1) {
+				old := s.room.AppProcesses()
+				s.must(s.daemon.Signal(syscall.SIGKILL))
+				<-s.daemon.Exited()
+				s.must(s.daemon.Again())
+				s.answers(40*time.Second, 1)
+				for _, process := range s.room.AppProcesses() {
+					if slices.Contains(old, process) {
+						s.Errorf("of the killed daemon's tree there is still %s", process)
+					}
+				}
+				s.events++
+			}
+			beside, err := s.shop.Journal.Beside()
+			s.must(err)
+			if len(beside) > 0 {
+				s.Errorf("two copies at once:\n%s", strings.Join(beside, "\n"))
+			}
+			s.say("events=%d copies_beside=%d", s.events, len(beside))
+			s.shutdown()
+		})
+	}
+}
+
+// With supervisord around it, tideover is safe to try: one line of its
+// configuration changes, and supervisorctl can reload.
+func TestInsideSupervisord(t *testing.T) {
+	r := begin(t)
+	shop, err := r.room.Shop("shop", rig.Release{Number: 1, Import: 1})
+	r.must(err)
+	address, err := rig.Address()
+	r.must(err)
+	argv := append([]string{rig.Binary(r.room.Root), "-S", r.room.Path("control.sock"), "run", "--"},
+		rig.Gunicorn{Bind: address}.Argv(r.room)...)
+	supervisord, err := r.room.Supervisord(shop, argv, "stopwaitsecs=40",
+		fmt.Sprintf("environment=XDG_RUNTIME_DIR=%q,XDG_STATE_HOME=%q", r.room.Path("run"), r.room.Path("state")))
+	r.must(err)
+	front, err := r.room.Apache(rig.Back(address), rig.Apache{})
+	r.must(err)
+	s := &stand{row: r, shop: shop, front: front, client: &load.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}
+	r.must(answering(r, s.client))
+	s.under(60)
+	for range times(2) {
+		s.event("supervisorctl signal HUP", func() {
+			next, err := shop.Next()
+			r.must(err)
+			if out, err := supervisord.Ctl("signal", "HUP", "shop"); err != nil {
+				r.Fatal(out, err)
+			}
+			r.must(rig.Poll(s.within(20*time.Second), 50*time.Millisecond, func() error { return s.isRelease(next.Number) }))
+		})
+	}
+	s.finish()
+	if out, err := supervisord.Ctl("stop", "shop"); err != nil {
+		r.Fatal(out, err)
+	}
+	r.must(supervisord.Stop(syscall.SIGTERM, 40*time.Second))
+	r.noneLeft()
+}

@@ -1,0 +1,191 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// Servers other than gunicorn take their socket from a word in their command.
+func TestOtherServers(t *testing.T) {
+	for _, server := range []string{"uvicorn-fd", "uvicorn-socket", "uvicorn-port", "hypercorn-fd", "waitress-socket",
+		"waitress-port", "go-fd", "node-socket", "node-port"} {
+		t.Run(server, func(t *testing.T) {
+			r := begin(t)
+			s := newStand(r, setup{
+				front: apache(rig.Apache{}), command: r.serverCommand(server),
+				release: rig.Release{Number: 1, Import: 0.5},
+			})
+			s.under(60)
+			for range times(1) {
+				s.reload()
+				s.restart()
+			}
+			s.finish()
+			s.shutdown()
+		})
+	}
+}
+
+func (r *row) serverCommand(server string) []string {
+	r.Helper()
+	venv := func(program string) string { return r.room.Venv("servers", program) }
+	example := func(name string) string { return r.room.Root + "/examples/" + name }
+	switch server {
+	case "uvicorn-fd":
+		return []string{venv("uvicorn"), "--fd", "{fd}", "shop_asgi:app"}
+	case "uvicorn-socket":
+		return []string{venv("uvicorn"), "--uds", "{socket}", "shop_asgi:app"}
+	case "uvicorn-port":
+		return []string{venv("uvicorn"), "--port", "{port}", "shop_asgi:app"}
+	case "hypercorn-fd":
+		return []string{venv("hypercorn"), "--bind", "fd://{fd}", "shop_asgi:app"}
+	case "waitress-socket":
+		return []string{venv("waitress-serve"), "--unix-socket={socket}", "shop:app"}
+	case "waitress-port":
+		return []string{venv("waitress-serve"), "--listen=127.0.0.1:{port}", "shop:app"}
+	case "go-fd":
+		binary := r.room.Path("goserver")
+		if out, err := exec.Command("go", "build", "-o", binary, example("go-server")).CombinedOutput(); err != nil {
+			r.Fatalf("%v\n%s", err, out)
+		}
+		return []string{binary, "{fd}"}
+	case "node-socket":
+		return []string{"node", example("node-server/server.js"), "{socket}"}
+	}
+	return []string{"node", example("node-server/server.js"), "{port}"}
+}
+
+// Two apps in one configuration live side by side: what happens to one is
+// nothing to the other.
+func TestTwoApps(t *testing.T) {
+	r := begin(t)
+	first, err := r.room.Shop("first", rig.Release{Number: 1, Import: 1})
+	r.must(err)
+	second, err := r.room.Shop("second", rig.Release{Number: 1, Import: 1})
+	r.must(err)
+	var config strings.Builder
+	clients := map[string]*load.Client{}
+	for name, shop := range map[string]*rig.Shop{"first": first, "second": second} {
+		address, err := rig.Address()
+		r.must(err)
+		fmt.Fprintf(&config, "[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n", name,
+			tomlArray(rig.Gunicorn{Workers: 2}.Argv(r.room)), address, shop.Dir)
+		clients[name] = &load.Client{Address: address, Prefix: name}
+	}
+	path, err := r.room.Write("tideover.toml", config.String())
+	r.must(err)
+	daemon, err := r.room.Tideover(first, rig.RunOptions{Flags: []string{"-c", path}, Name: "first"})
+	r.must(err)
+	for _, c := range clients {
+		r.must(answering(r, c))
+	}
+	s := &stand{row: r, shop: first, daemon: daemon, client: clients["first"]}
+	other := load.Start(load.Plan{Client: clients["second"], Rate: 40})
+	s.under(40)
+	for range times(1) {
+		s.reload()
+		s.restart()
+		s.killMaster()
+	}
+	outcome, err := daemon.Call(s.within(wholeRestart), "stop", "first")
+	r.must(err)
+	if outcome.Exit != 0 {
+		r.Errorf("stop first: %v", outcome)
+	}
+	stopped := s.load.Stop()
+	quiet := other.Stop()
+	r.say("events=%d second: %v", s.events, quiet)
+	r.nothingLost(quiet)
+	if quiet.Longest > 2*time.Second {
+		r.Errorf("a request of the second app waited %v for the first one's affairs", quiet.Longest)
+	}
+	if stopped.Lost() != stopped.Statuses[503] {
+		r.Errorf("the first app: %v", stopped)
+	}
+	s.shutdown()
+}
+
+// Whatever way gunicorn is told its address, the door is there.
+func TestAddressOfTheCommand(t *testing.T) {
+	for _, spelling := range []string{"-b X", "-bX", "--bind X", "--bind=X", "GUNICORN_CMD_ARGS", "file", "PORT", "unix", "two"} {
+		t.Run(spelling, func(t *testing.T) {
+			r := begin(t)
+			shop, err := r.room.Shop("shop", rig.Release{Number: 1})
+			r.must(err)
+			port, err := rig.Port()
+			r.must(err)
+			address := fmt.Sprintf("127.0.0.1:%d", port)
+			options, env, clients := r.spelled(spelling, port, address)
+			options = append(options, "-w", "1", "shop:app")
+			_, err = r.room.Tideover(shop, rig.RunOptions{
+				Command: append([]string{r.room.Venv("gunicorn-latest", "gunicorn")}, options...), Env: env,
+			})
+			r.must(err)
+			for _, c := range clients {
+				r.must(answering(r, c))
+			}
+			r.say("doors=%d", len(clients))
+		})
+	}
+}
+
+// spelled returns gunicorn's options, the environment, and clients of every
+// address that they name.
+func (r *row) spelled(spelling string, port int, address string) (options, env []string, clients []*load.Client) {
+	r.Helper()
+	clients = []*load.Client{{Address: address, Prefix: "n"}}
+	switch spelling {
+	case "GUNICORN_CMD_ARGS":
+		env = []string{"GUNICORN_CMD_ARGS=--bind=" + address}
+	case "PORT":
+		env = []string{fmt.Sprintf("PORT=%d", port)}
+	case "file":
+		path, err := r.room.Write("gunicorn_settings.py", fmt.Sprintf("bind = %q\n", address))
+		r.must(err)
+		options = []string{"-c", path}
+	case "unix":
+		path := r.room.Path("shop.sock")
+		options = []string{"--bind", "unix:" + path}
+		clients = []*load.Client{{Network: "unix", Address: path, Host: "front.test", Prefix: "n"}}
+	case "two":
+		other := r.dead()
+		options = []string{"-b", address, "-b", other}
+		clients = append(clients, &load.Client{Address: other, Prefix: "o"})
+	default:
+		options = strings.Fields(strings.Replace(spelling, "X", address, 1))
+	}
+	return options, env, clients
+}
+
+// What cannot work is refused, with a sentence.
+func TestRefused(t *testing.T) {
+	for _, option := range []string{"--daemon", "--reuse-port", "--pid=/tmp/shop.pid"} {
+		t.Run(option, func(t *testing.T) {
+			r := begin(t)
+			shop, err := r.room.Shop("shop", rig.Release{Number: 1})
+			r.must(err)
+			g := rig.Gunicorn{Bind: r.dead(), More: []string{option}}
+			daemon, err := r.room.Tideover(shop, rig.RunOptions{Command: g.Argv(r.room)})
+			r.must(err)
+			select {
+			case <-daemon.Exited():
+			case <-r.within(20 * time.Second).Done():
+				r.Fatal("it was not refused")
+			}
+			name, _, _ := strings.Cut(option, "=")
+			if said := daemon.Tail(20); daemon.Code() == 0 || !strings.Contains(said, name) {
+				r.Errorf("exit %d: %s", daemon.Code(), said)
+			}
+			r.noneLeft()
+			r.say("exit=%d", daemon.Code())
+		})
+	}
+}

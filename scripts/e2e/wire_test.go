@@ -1,0 +1,116 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+	"testing"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// A11: what reaches the app through a front-end and tideover is, byte for byte
+// and in the same order, what reaches it through the front-end alone, but for
+// a documented list.
+func TestA11(t *testing.T) {
+	fronts := map[string]front{
+		"apache": apache(rig.Apache{Params: "nocanon", More: "AllowEncodedSlashes NoDecode"}),
+		"nginx":  func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Nginx(b, rig.Others{}) },
+		"haproxy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
+			return r.HAProxy(b, rig.Others{More: "    option forwardfor"})
+		},
+		"caddy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{}) },
+	}
+	for name, start := range fronts {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			script := r.room.Root + "/scripts/e2e/testdata/raw.py"
+			alone := r.rawServer(script)
+			s := newWire(r, []string{"python3", script, "fd", "{fd}"})
+			host := "127.0.0.1:1" // any: the same through both
+			compared := 0
+			without, err := start(r.room, alone)
+			r.must(err)
+			with, err := start(r.room, s.back)
+			r.must(err)
+			a := &load.Client{Address: without.Address, Host: host, Prefix: "w"}
+			b := &load.Client{Address: with.Address, Host: host, Prefix: "w"}
+			for _, k := range wireKinds() {
+				nonce := a.Nonce()
+				bare, carried := r.seenBy(a, k, nonce, alone), r.seenBy(b, k, nonce, s.back)
+				if !slices.Equal(bare, carried) {
+					r.Errorf("%s\nwithout: %q\nwith:    %q", k.Name, bare, carried)
+				}
+				compared++
+			}
+			r.say("compared=%d", compared)
+		})
+	}
+}
+
+// wireKinds are requests in which a proxy likes to tidy up.
+func wireKinds() []load.Kind {
+	return []load.Kind{
+		{Name: "1.1, closing", Plain: true},
+		{Name: "1.1, kept", Plain: true, Keep: true},
+		{Name: "1.0", Plain: true, HTTP10: true},
+		{Name: "1.0, kept", Plain: true, HTTP10: true, Keep: true},
+		{Name: "HEAD", Method: "HEAD", Plain: true},
+		{Name: "OPTIONS", Method: "OPTIONS", Plain: true},
+		{Name: "repeated X-Forwarded-For", Plain: true, Header: []string{"X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2"}},
+		{Name: "encoded slash", Plain: true, Path: "/a%2Fb/%C3%A4//c;p=1"},
+		{Name: "underscore", Plain: true, Header: []string{"X_Under: 1", "X-Under: 2"}},
+		{Name: "odd case and repeats", Plain: true, Header: []string{"x-lower: a", "X-UPPER: B", "Cookie: a=1; b=2", "X-List: 1", "X-List: 2"}},
+		{Name: "post", Plain: true, Body: 300},
+	}
+}
+
+// rawServer starts the server that shows its requests, without anything in
+// front.
+func (r *row) rawServer(script string) rig.Back {
+	r.Helper()
+	address := r.dead()
+	_, port, _ := strings.Cut(address, ":")
+	_, err := r.room.Start(rig.Command{Name: "raw", Argv: []string{"python3", script, "port", port}})
+	r.must(err)
+	c := &load.Client{Address: address, Prefix: "r"}
+	r.must(answeringPlain(r, c))
+	return rig.Back(address)
+}
+
+// newWire is a stand with a raw server under tideover.
+func newWire(r *row, command []string) *stand {
+	r.Helper()
+	s := &stand{row: r}
+	var err error
+	s.shop, err = r.room.Shop("shop", rig.Release{Number: 1})
+	r.must(err)
+	s.back = s.backAddress(false)
+	s.start(setup{command: command}, string(s.back))
+	s.client = &load.Client{Address: string(s.back), Prefix: "n"}
+	r.must(answeringPlain(r, s.client))
+	return s
+}
+
+// seenBy is what the app saw of a request, without the documented differences:
+// the version that each hop speaks for itself, the fields that belong to one
+// hop, and the time stamp that we add.
+func (r *row) seenBy(c *load.Client, k load.Kind, nonce string, back rig.Back) []string {
+	r.Helper()
+	a := c.DoNamed(r.Context(), k, nonce)
+	head, err := base64.StdEncoding.DecodeString(a.Header.Get("X-Seen"))
+	if a.Loss != "" || err != nil || len(head) == 0 {
+		r.Errorf("%s: %s %s %v", k.Name, a.Loss, a.Cause, err)
+		return nil
+	}
+	head = []byte(strings.ReplaceAll(string(head), string(back), "BACK"))
+	lines := strings.Split(string(head), "\r\n")
+	lines[0], _, _ = strings.Cut(lines[0], " HTTP/")
+	return slices.DeleteFunc(lines, func(line string) bool {
+		name, _, _ := strings.Cut(strings.ToLower(line), ":")
+		return slices.Contains([]string{"connection", "keep-alive", "x-request-start"}, name)
+	})
+}
