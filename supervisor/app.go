@@ -48,17 +48,17 @@ func newApp(h *house, cfg *config.App, log *logs.Log) *App {
 		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: h.logger})
 	}
 	a.desk.wake = make(chan struct{}, 1)
+	if a.stopped = !cfg.Autostart || h.records.stopped(cfg.Name); a.stopped {
+		a.gate.Refuse(refusal(cfg, "the app is stopped"))
+	}
 	a.publish()
 	return a
 }
 
 // run keeps the app until leaving ends and nothing of it is left.
 func (a *App) run(leaving context.Context) {
-	if a.settings.Autostart && !a.house.records.stopped(a.name) {
+	if !a.stopped {
 		a.startAgain()
-	} else {
-		a.stopped = true
-		a.gate.Refuse(refusal(a.settings, "the app is stopped"))
 	}
 	for {
 		if tickets := a.desk.next(); len(tickets) > 0 {

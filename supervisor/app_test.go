@@ -70,7 +70,7 @@ func (r *rig) settings(animal string, options ...with) *config.App {
 		r.t.Fatal(err)
 	}
 	name, value, _ := strings.Cut(r.marker, "=")
-	cfg.Env = map[string]string{"ZOO": animal, name: value}
+	cfg.Env = map[string]string{"ZOO": animal, name: value, "GORACE": "atexit_sleep_ms=0"}
 	for _, o := range options {
 		o(cfg)
 	}

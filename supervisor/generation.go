@@ -88,7 +88,7 @@ func (h *house) start(a *App, cfg *config.App, number int) (*Generation, error) 
 
 // spawn starts the child with the private socket as fd 3.
 func (g *Generation) spawn(h *house, a *App, at place, user *process.User) error {
-	env, err := h.environment(g.settings, g.number, user)
+	env, err := h.environment(g.settings, g.dir, g.number, user)
 	if err != nil {
 		return err
 	}

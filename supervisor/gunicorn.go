@@ -33,7 +33,7 @@ func (h *house) askGunicorn(cfg *config.App) (config.Answer, error) {
 	if err != nil {
 		return none, err
 	}
-	env, err := h.environment(cfg, 0, user)
+	env, err := h.environment(cfg, dir, 0, user)
 	if err != nil {
 		return none, err
 	}

@@ -39,35 +39,24 @@ func (h *house) user(cfg *config.App) (*process.User, error) {
 }
 
 // environment is what a generation's processes get: the app's settings, read
-// anew, and what we add. Nothing by which we were started ourselves passes.
-func (h *house) environment(cfg *config.App, generation int, user *process.User) ([]string, error) {
-	env, err := cfg.Environment(os.Environ())
+// anew, and what we add.
+func (h *house) environment(cfg *config.App, dir string, generation int, user *process.User) ([]string, error) {
+	env, err := cfg.Environment(dir, os.Environ())
 	if err != nil {
 		return nil, &Error{Exit: ExitConfig, Message: err.Error()}
 	}
-	env = slices.DeleteFunc(env, func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		return notInherited[name] || strings.HasPrefix(name, "TIDEOVER_")
-	})
-	given := func(name string) bool {
-		return slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
-	}
 	if user != nil {
-		for _, kv := range user.Env() {
+		for _, kv := range user.Env() { // who it runs as, unless the app's settings say otherwise
 			name, _, _ := strings.Cut(kv, "=")
 			if _, set := cfg.Env[name]; !set {
 				env = append(slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, name+"=") }), kv)
 			}
 		}
 	}
-	if !given("PYTHONUNBUFFERED") {
-		env = append(env, "PYTHONUNBUFFERED=1") // or its last words stay in a buffer when it is killed
-	}
 	if arg := h.controlSocket(cfg, generation, user); arg != "" && generation > 0 {
 		env = prepend(env, "GUNICORN_CMD_ARGS", arg)
 	}
-	env = append(env, "TIDEOVER_APP="+cfg.Name, "TIDEOVER_GENERATION="+strconv.Itoa(generation))
-	return env, nil
+	return append(env, "TIDEOVER_APP="+cfg.Name, "TIDEOVER_GENERATION="+strconv.Itoa(generation)), nil
 }
 
 // prepend puts a word before the value of a variable, so that what the user
@@ -80,15 +69,6 @@ func prepend(env []string, name, word string) []string {
 		}
 	}
 	return append(env, name+"="+word)
-}
-
-// notInherited are variables that speak to the daemon, or would make the child
-// believe it was started by somebody else.
-var notInherited = map[string]bool{
-	"NOTIFY_SOCKET": true, "WATCHDOG_USEC": true, "WATCHDOG_PID": true, "MAINPID": true,
-	"LISTEN_FDS": true, "LISTEN_PID": true, "LISTEN_FDNAMES": true,
-	"FDSTORE": true, "INVOCATION_ID": true, "JOURNAL_STREAM": true, "SYSTEMD_EXEC_PID": true,
-	"GUNICORN_FD": true, "GUNICORN_PID": true,
 }
 
 // reload reads the configuration again and returns the app's part of it; nil

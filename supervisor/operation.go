@@ -124,15 +124,18 @@ func (o *operation) counts(a *App) RequestCounts {
 	return RequestCounts{Held: held.Held, HeldMax: seconds(held.Longest), Lost: lost(o.before, a.server.Counters())}
 }
 
-// finish ends the operation and answers everybody who asked for it.
-func (o *operation) finish(a *App) Result {
+// close ends the operation: its result changes no more.
+func (o *operation) close(a *App) {
 	o.result.Requests = o.counts(a)
 	o.result.Duration = seconds(time.Since(o.began))
 	o.abort(nil)
+}
+
+// answer tells everybody who asked.
+func (o *operation) answer() {
 	for _, t := range o.tickets {
 		t.done <- o.result
 	}
-	return o.result
 }
 
 // lost counts the requests that ended between two readings without the app's

@@ -25,12 +25,14 @@ func (a *App) perform(leaving context.Context, tickets []*ticket) {
 		a.stop(o)
 	}
 	a.desk.running = nil
-	result := o.finish(a)
+	o.close(a)
 	if o.verb == Reload || o.verb == Restart {
-		a.last = &result
+		a.last = &o.result
 	}
-	a.report(result)
 	a.settle()
+	a.report(o.result)
+	a.publish() // who has the result in hand sees the app as it tells
+	o.answer()
 }
 
 // renew puts new code into service: beside the old generation, or in its place.

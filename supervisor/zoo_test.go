@@ -19,15 +19,17 @@ import (
 // The test binary is the child program, too: started with ZOO in its
 // environment it becomes one of these animals. One that no test uses fails the
 // run.
-var zoo = map[string]func(){
-	"web":      web,
-	"broken":   func() { fmt.Fprintln(os.Stderr, "ImportError: no module named shop"); os.Exit(3) },
-	"silent":   func() { signal.Ignore(syscall.SIGINT, syscall.SIGTERM); forever() },
-	"grumpy":   func() { signal.Ignore(syscall.SIGTERM); web() },
-	"daddy":    daddy,
-	"unwell":   func() { serve(http.StatusInternalServerError) },
-	"worker":   func() { fmt.Println("working"); untilTerm() },
-	"follower": followSwitch,
+func zoo() map[string]func() {
+	return map[string]func(){
+		"web":      web,
+		"broken":   func() { fmt.Fprintln(os.Stderr, "ImportError: no module named shop"); os.Exit(3) },
+		"silent":   func() { signal.Ignore(syscall.SIGINT, syscall.SIGTERM); forever() },
+		"grumpy":   func() { signal.Ignore(syscall.SIGTERM); web() },
+		"daddy":    daddy,
+		"unwell":   func() { serve(http.StatusInternalServerError) },
+		"worker":   func() { fmt.Println("working"); untilTerm() },
+		"follower": followSwitch,
+	}
 }
 
 // used remembers which animals the tests asked for.
@@ -36,12 +38,12 @@ var used sync.Map
 func TestMain(m *testing.M) {
 	process.Shim()
 	if animal := os.Getenv("ZOO"); animal != "" {
-		zoo[animal]()
+		zoo()[animal]()
 		return
 	}
 	code := m.Run()
 	if code == 0 && len(os.Args) > 0 && !filtered() {
-		for animal := range zoo {
+		for animal := range zoo() {
 			if _, ok := used.Load(animal); !ok {
 				fmt.Printf("FAIL: no test uses the animal %q\n", animal)
 				code = 1
@@ -69,7 +71,7 @@ func followSwitch() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	zoo[strings.TrimSpace(string(animal))]()
+	zoo()[strings.TrimSpace(string(animal))]()
 }
 
 func web() { serve(http.StatusOK) }
