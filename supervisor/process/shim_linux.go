@@ -217,7 +217,7 @@ func (s *shim) exec() error {
 		return explainExec(name, syscall.Exec(name, s.argv, s.env))
 	}
 	found := error(&os.PathError{Op: "exec", Path: name, Err: fmt.Errorf("not found in PATH: %w", unix.ENOENT)})
-	for _, dir := range filepath.SplitList(s.path()) {
+	for _, dir := range strings.Split(s.path(), ":") {
 		file := filepath.Join(dir, name)
 		if dir == "" || dir == "." {
 			file = "./" + name

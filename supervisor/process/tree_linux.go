@@ -35,7 +35,10 @@ func newTree(pid int, token string, leaf *cgroup) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tree{main: main, token: token, leaf: leaf, pinned: true, sessions: map[int]bool{pid: true}}, nil
+	return &tree{
+		main: main, token: token, leaf: leaf, pinned: true,
+		known: map[int]uint64{pid: main.start}, sessions: map[int]bool{pid: true},
+	}, nil
 }
 
 // release notes who belongs to the tree and then collects the main process, whose pid and session may be anybody's from then on.
@@ -181,6 +184,9 @@ func (t *tree) kill(ctx context.Context) (killed int, left []int) {
 		if len(found) == 0 && err == nil {
 			return len(victims), nil
 		}
+		if err != nil {
+			found = t.lastSeen()
+		}
 		t.leaf.kill()
 		t.killGroup()
 		for _, s := range found {
@@ -197,6 +203,17 @@ func (t *tree) kill(ctx context.Context) (killed int, left []int) {
 			return len(victims) - len(found), pids(found)
 		}
 	}
+}
+
+// lastSeen are the members of the last look that succeeded.
+func (t *tree) lastSeen() []stat {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []stat
+	for pid, start := range t.known {
+		list = append(list, stat{pid: pid, start: start})
+	}
+	return list
 }
 
 func hasGone(s stat) bool {

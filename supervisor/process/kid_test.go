@@ -1,0 +1,115 @@
+//go:build linux
+
+package process
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// kid is a started member and its standard output.
+type kid struct {
+	*Process
+	out *bufio.Reader
+	end *os.File
+}
+
+// patience bounds every wait of the tests, and is never reached.
+const patience = 20 * time.Second
+
+// launch starts a member and takes care that nothing of it stays.
+func launch(t testing.TB, cgroups func(string) *cgroup, s Spec, args ...string) *kid {
+	t.Helper()
+	zooUsed.Store(args[0], true)
+	if s.Argv == nil {
+		s.Argv = append([]string{"/proc/self/exe", "zoo"}, args...)
+	}
+	k, err := tryLaunch(t, cgroups, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func tryLaunch(t testing.TB, cgroups func(string) *cgroup, s Spec) (*kid, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetReadDeadline(time.Now().Add(patience))
+	s.Stdout = w
+	if s.Stderr == nil {
+		s.Stderr = os.Stderr
+	}
+	if s.Name == "" {
+		s.Name = "zoo.1"
+	}
+	if s.Token == "" {
+		s.Token = fmt.Sprintf("%s-%d-%d", t.Name(), os.Getpid(), time.Now().UnixNano())
+	}
+	p, err := start(s, cgroups)
+	w.Close()
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	t.Cleanup(func() {
+		if report := p.Kill(context.Background()); !report.Empty() {
+			t.Errorf("left behind: %v", report.Left)
+		}
+		r.Close()
+	})
+	return &kid{Process: p, out: bufio.NewReader(r), end: r}, nil
+}
+
+// line reads one line of output.
+func (k *kid) line(t testing.TB) string {
+	t.Helper()
+	line, err := k.out.ReadString('\n')
+	if err != nil {
+		t.Fatalf("no line from the child: %v (%q so far, %v)", err, line, k.State())
+	}
+	return strings.TrimSpace(line)
+}
+
+// readyPids reads "ready PID PID".
+func (k *kid) readyPids(t testing.TB) []int {
+	t.Helper()
+	words := strings.Fields(k.line(t))
+	if len(words) == 0 || words[0] != "ready" {
+		t.Fatalf("not ready: %q", words)
+	}
+	var list []int
+	for _, w := range words[1:] {
+		n, err := strconv.Atoi(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, n)
+	}
+	return list
+}
+
+func (k *kid) awaitExit(t testing.TB) Outcome {
+	t.Helper()
+	select {
+	case <-k.Exited():
+	case <-time.After(patience):
+		t.Fatalf("pid %d does not exit", k.Pid())
+	}
+	return k.Outcome()
+}
+
+// bothWays runs a test with a cgroup, where the machine has them, and without.
+func bothWays(t *testing.T, test func(t *testing.T, cgroups func(string) *cgroup)) {
+	t.Run("cgroup", func(t *testing.T) { test(t, newCgroup) })
+	t.Run("sweep", func(t *testing.T) { test(t, noCgroup) })
+}
+
+func noCgroup(string) *cgroup { return nil }
