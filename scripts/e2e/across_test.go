@@ -16,6 +16,7 @@ import (
 // Long requests are in flight while the app is reloaded under load, and none
 // of them is cut.
 func TestAcrossReload(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		kinds []load.Kind

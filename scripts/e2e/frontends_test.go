@@ -56,6 +56,7 @@ func (r *row) dead() string {
 // A2: every front-end in its worst configuration sees one event of each kind
 // and loses nothing.
 func TestA2(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"nginx", "haproxy", "caddy", "nginx-keepalive", "haproxy-reuse"} {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
@@ -65,16 +66,7 @@ func TestA2(t *testing.T) {
 			}
 			s := newStand(r, setup{front: make, flags: flags("--ready-timeout", "6s")})
 			s.under(100)
-			for range times(1) {
-				s.reload()
-				s.restart()
-				s.failed("raise")
-				s.failed("mute")
-			}
-			s.quickImport()
-			for range times(1) {
-				s.killMaster()
-			}
+			s.live(counts{times(1), times(1), times(1), times(1), times(1)})
 			s.finish()
 			s.shutdown()
 		})
@@ -84,6 +76,7 @@ func TestA2(t *testing.T) {
 // A1: the sticky minute's own configuration, a preloading gunicorn, a restart:
 // nobody waits longer than the app was away.
 func TestA1(t *testing.T) {
+	t.Parallel()
 	for _, v := range []variant{
 		{name: "event", apache: rig.Apache{Params: "status=-I"}},
 		{name: "prefork", apache: rig.Apache{MPM: "prefork", Params: "status=-I"}},

@@ -44,6 +44,7 @@ func killed() (get, post, stream load.Kind) {
 // never run twice, an answer that had begun is cut visibly. All of it is
 // counted.
 func TestKillInMidRequest(t *testing.T) {
+	t.Parallel()
 	for _, whole := range []bool{false, true} {
 		name := map[bool]string{false: "worker", true: "tree"}[whole]
 		t.Run(name, func(t *testing.T) {

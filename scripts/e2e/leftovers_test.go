@@ -16,8 +16,10 @@ import (
 
 // After shutdown nothing of the app is left, however it behaves.
 func TestNothingIsLeft(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []string{"none", "deaf", "orphan", "deaf+orphan"} {
 		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
 			for _, how := range []string{"shutdown", "TERM", "QUIT", "stop"} {
 				t.Run(how, func(t *testing.T) {
 					r := begin(t)
@@ -70,6 +72,7 @@ func (s *stand) leave(how string) {
 // A generation that failed takes everything with it that it started; the old
 // one loses nobody.
 func TestFailedGenerationLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []string{"raise", "mute", "orphan+raise", "orphan+mute", "deaf+mute"} {
 		t.Run(fault, func(t *testing.T) {
 			r := begin(t)
@@ -99,6 +102,7 @@ func TestFailedGenerationLeavesNothing(t *testing.T) {
 // kill -9 of the daemon, and a start: the old tree is gone before the new one
 // starts.
 func TestDaemonKilled(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []string{"none", "deaf+orphan"} {
 		t.Run(fault, func(t *testing.T) {
 			r := begin(t)

@@ -16,6 +16,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 
 // Every gunicorn that people run, with every worker class that people use.
 func TestGunicorn(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"20.1.0", "23.0.0", "latest"} {
 		for _, class := range []string{"sync", "gthread", "gevent", "uvicorn"} {
 			t.Run(version+"-"+class, func(t *testing.T) {

@@ -12,41 +12,40 @@ import (
 	"tideover/scripts/rig"
 )
 
-// variant is one way in which Apache reaches the app.
+// variant is one way in which Apache reaches the app, and how often each event
+// happens there.
 type variant struct {
 	name   string
 	apache rig.Apache
 	unix   bool
+	counts
 }
 
-func variants() []variant {
-	return []variant{
-		{name: "event", apache: rig.Apache{}},
-		{name: "prefork", apache: rig.Apache{MPM: "prefork"}},
-		{name: "status-I", apache: rig.Apache{Params: "status=-I"}},
-		{name: "status-I-prefork", apache: rig.Apache{MPM: "prefork", Params: "status=-I"}},
-		{name: "balancer", apache: rig.Apache{Balancer: "forcerecovery=Off failonstatus=503"}},
-		{name: "unix", apache: rig.Apache{}, unix: true},
-		{name: "unix-status-I", apache: rig.Apache{Params: "status=-I"}, unix: true},
-	}
-}
-
-// counts is how often each event happens in a row.
 type counts struct{ reloads, restarts, kills, broken, mute int }
 
-// countsFor is the seed's own Apache at a tenth of the full size; its variants
-// see each event once.
-func countsFor(v variant) counts {
-	if v.name == "event" {
-		return counts{times(30), times(10), times(10), times(2), times(2)}
+// variants begins with the seed's own Apache, one row for each kind of event;
+// the other ways see each event once.
+func variants() []variant {
+	once := counts{times(1), times(1), times(1), times(1), times(1)}
+	return []variant{
+		{name: "event-reloads", counts: counts{reloads: times(30)}},
+		{name: "event-restarts", counts: counts{restarts: times(10)}},
+		{name: "event-kills", counts: counts{kills: times(10)}},
+		{name: "event-broken", counts: counts{broken: times(2), mute: times(2)}},
+		{name: "prefork", counts: once, apache: rig.Apache{MPM: "prefork"}},
+		{name: "status-I", counts: once, apache: rig.Apache{Params: "status=-I"}},
+		{name: "status-I-prefork", counts: once, apache: rig.Apache{MPM: "prefork", Params: "status=-I"}},
+		{name: "balancer", counts: once, apache: rig.Apache{Balancer: "forcerecovery=Off failonstatus=503"}},
+		{name: "unix", counts: once, unix: true},
+		{name: "unix-status-I", counts: once, apache: rig.Apache{Params: "status=-I"}, unix: true},
 	}
-	return counts{times(1), times(1), times(1), times(1), times(1)}
 }
 
 // The story that tideover was written for: the seed's Apache, an app that takes
 // three seconds to import, a hundred requests a second, and everything that
 // happens to an app in its life. Beside it the same Apache with supervisord.
 func TestSeed(t *testing.T) {
+	t.Parallel()
 	for _, v := range variants() {
 		t.Run(v.name, func(t *testing.T) {
 			r := begin(t)
@@ -55,27 +54,34 @@ func TestSeed(t *testing.T) {
 				flags: flags("--ready-timeout", "6s"),
 			})
 			s.under(100)
-			n := countsFor(v)
-			for range n.reloads {
-				s.reload()
-			}
-			for range n.broken {
-				s.failed("raise")
-			}
-			for range n.mute {
-				s.failed("mute")
-			}
-			for range n.restarts {
-				s.restart()
-			}
-			s.quickImport()
-			for range n.kills {
-				s.killMaster()
-			}
+			s.live(v.counts)
 			s.finish()
 			s.shutdown()
 			supervisordBehind(r, v)
 		})
+	}
+}
+
+// live lets everything happen to the app that counts says.
+func (s *stand) live(n counts) {
+	s.Helper()
+	for range n.reloads {
+		s.reload()
+	}
+	for range n.broken {
+		s.failed("raise")
+	}
+	for range n.mute {
+		s.failed("mute")
+	}
+	for range n.restarts {
+		s.restart()
+	}
+	if n.kills > 0 {
+		s.quickImport()
+	}
+	for range n.kills {
+		s.killMaster()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 // Servers other than gunicorn take their socket from a word in their command.
 func TestOtherServers(t *testing.T) {
+	t.Parallel()
 	for _, server := range []string{"uvicorn-fd", "uvicorn-socket", "uvicorn-port", "hypercorn-fd", "waitress-socket",
 		"waitress-port", "go-fd", "node-socket", "node-port"} {
 		t.Run(server, func(t *testing.T) {
@@ -115,6 +116,7 @@ func TestTwoApps(t *testing.T) {
 
 // Whatever way gunicorn is told its address, the door is there.
 func TestAddressOfTheCommand(t *testing.T) {
+	t.Parallel()
 	for _, spelling := range []string{"-b X", "-bX", "--bind X", "--bind=X", "GUNICORN_CMD_ARGS", "file", "PORT", "unix", "two"} {
 		t.Run(spelling, func(t *testing.T) {
 			r := begin(t)
@@ -167,6 +169,7 @@ func (r *row) spelled(spelling string, port int, address string) (options, env [
 
 // What cannot work is refused, with a sentence.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	for _, option := range []string{"--daemon", "--reuse-port", "--pid=/tmp/shop.pid"} {
 		t.Run(option, func(t *testing.T) {
 			r := begin(t)

@@ -16,6 +16,7 @@ import (
 // and in the same order, what reaches it through the front-end alone, but for
 // a documented list.
 func TestA11(t *testing.T) {
+	t.Parallel()
 	fronts := map[string]front{
 		"apache": apache(rig.Apache{Params: "nocanon", More: "AllowEncodedSlashes NoDecode"}),
 		"nginx":  func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Nginx(b, rig.Others{}) },
