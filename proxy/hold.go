@@ -1,6 +1,9 @@
 package proxy
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // ask asks the gate for a pass, and waits for it where it must.
 func (x *exchange) ask() verdict {
@@ -31,13 +34,18 @@ func (x *exchange) askAgain(t *Target, busy bool) verdict {
 // even that is too much for the app's budget.
 func (x *exchange) settleDown() bool {
 	c := x.client
-	if !x.reserve(int64(c.in.end - c.in.start)) {
+	if !x.reserve(int64(len(c.in.bytes()) + len(x.body.scratch.data))) {
 		return false
 	}
 	rest := len(x.body.raw)
 	c.in.shrink()
 	x.request.Rebase(c.in.data)
-	x.body.raw = c.in.data[len(c.in.data)-rest:]
+	if x.body.scratch.data == nil { // what was read of the body still lies behind the head
+		x.body.raw = c.in.data[len(c.in.data)-rest:]
+	} else {
+		x.body.raw = bytes.Clone(x.body.raw)
+		x.body.scratch.release()
+	}
 	x.body.sendContinue(x.set.WriteTimeout)
 	return true
 }

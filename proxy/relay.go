@@ -58,13 +58,13 @@ func (x *exchange) send(u *upstream) (delivery, error) {
 	}
 	n, err := u.write(u.out, x.set.Timeout)
 	x.attendant.begin()
-	if x.streaming {
-		x.attendant.start(x, u)
-	} else {
-		x.attendant.sent()
-	}
-	if n == 0 {
+	switch {
+	case n == 0:
 		return connected, err
+	case x.streaming:
+		x.attendant.start(x, u)
+	default:
+		x.attendant.sent()
 	}
 	return written, err
 }
