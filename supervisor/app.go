@@ -57,6 +57,7 @@ func newApp(h *house, cfg *config.App, log *logs.Log) *App {
 
 // run keeps the app until leaving ends and nothing of it is left.
 func (a *App) run(leaving context.Context) {
+	a.adopt(a.settings) // the doors are open already: whoever comes waits
 	if !a.stopped {
 		a.startAgain()
 	}

@@ -143,35 +143,55 @@ func lookPath(name, dir string, env []string) string {
 	return ""
 }
 
-// complete adds to an app's settings what only gunicorn itself can tell, and
-// refuses what cannot work.
-func (h *house) complete(cfg *config.App) (*config.App, error) {
+// check refuses settings that cannot work. Where gunicorn has a configuration
+// file, which is a program, gunicorn itself is asked what it says, the public
+// address above all.
+func (h *house) check(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil {
 		return cfg, nil
 	}
 	if err := cfg.Gunicorn.Refuse(cfg.Reload); err != nil {
 		return nil, errorf(ExitUsage, "app %s: %v", cfg.Name, err)
 	}
-	answer, err := h.askGunicorn(cfg)
-	if err != nil {
-		if cfg.AskGunicorn {
-			h.logger.Warn("cannot ask gunicorn for its address; a configuration file of its may say otherwise than "+strings.Join(cfg.Listen, ", "),
-				"app", cfg.Name, "error", err)
-		}
+	if !cfg.AskGunicorn {
 		return cfg, nil
 	}
-	told, err := cfg.Gunicorn.Tell(answer)
+	full, err := h.complete(cfg)
 	if err == nil {
-		err = told.Refuse(cfg.Reload)
+		err = full.Gunicorn.Refuse(cfg.Reload)
 	}
 	if err != nil {
 		return nil, errorf(ExitUsage, "app %s: %v", cfg.Name, err)
 	}
+	if full.Gunicorn.Version == "" {
+		return cfg, nil
+	}
+	full.Listen, full.ListenFrom = full.Gunicorn.Bind.Addresses, full.Gunicorn.Bind.From
+	return full, nil
+}
+
+// complete adds to an app's settings what only gunicorn itself can tell: its
+// version, how many requests it works on at once. An app that cannot be asked
+// is left as it is; the error is about an answer that makes no sense.
+func (h *house) complete(cfg *config.App) (*config.App, error) {
+	if cfg.Gunicorn == nil || cfg.Gunicorn.Version != "" {
+		return cfg, nil
+	}
+	answer, err := h.askGunicorn(cfg)
+	if err != nil {
+		say := h.logger.Debug
+		if cfg.AskGunicorn {
+			say = h.logger.Warn
+		}
+		say("cannot ask gunicorn for its settings; taken from its command line alone", "app", cfg.Name, "listen", cfg.Listen, "error", err)
+		return cfg, nil
+	}
+	told, err := cfg.Gunicorn.Tell(answer)
+	if err != nil {
+		return nil, err
+	}
 	full := *cfg
 	full.Gunicorn = &told
-	if cfg.AskGunicorn {
-		full.Listen, full.ListenFrom = told.Bind.Addresses, told.Bind.From
-	}
 	return &full, nil
 }
 

@@ -85,7 +85,7 @@ func (h *house) reload(app string) (*config.App, error) {
 	if !ok {
 		return nil, fmt.Errorf("app %s is no longer in %s; `tideover apply` removes it", app, file.Path)
 	}
-	return h.complete(cfg)
+	return h.check(cfg)
 }
 
 // plan says what a reload would do, and does nothing.

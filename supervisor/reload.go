@@ -256,12 +256,23 @@ func (a *App) reread() error {
 	}
 	fixed := *cfg
 	fixed.Listen = a.settings.Listen
-	a.settings = &fixed
-	a.gate.Configure(gateSettings(&fixed))
-	if a.server != nil {
-		a.server.Configure(relaySettings(&fixed))
-	}
+	a.adopt(&fixed)
 	return nil
+}
+
+// adopt makes cfg the app's settings. What can change live does; the rest is
+// for the next generation.
+func (a *App) adopt(cfg *config.App) {
+	if full, err := a.house.complete(cfg); err != nil {
+		a.house.logger.Warn("what gunicorn tells of itself makes no sense", "app", a.name, "error", err)
+	} else {
+		cfg = full
+	}
+	a.settings = cfg
+	a.gate.Configure(gateSettings(cfg))
+	if a.server != nil {
+		a.server.Configure(relaySettings(cfg))
+	}
 }
 
 // remember keeps the operator's wish over a restart of the daemon.

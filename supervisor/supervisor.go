@@ -89,7 +89,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 
 // admit makes one app and opens its doors.
 func (s *Supervisor) admit(cfg *config.App) error {
-	cfg, err := s.house.complete(cfg)
+	cfg, err := s.house.check(cfg)
 	if err != nil {
 		return err
 	}
