@@ -19,8 +19,9 @@ const reclaimLinger = time.Second
 
 // Reclaim accepts what still waits in the backlog, sends each connection the marker and then the end of the stream, and returns
 // how many there were. The marker's arrival proves to the other end that no app ever saw its request, so any method may be sent
-// again. Only call it when no process of the generation lives: a living worker could accept, too. It returns when all are
-// closed: a connection whose other end does not close in turn is given up after a second, or when ctx ends.
+// again. A worker that still lives may accept meanwhile: each connection goes to one of the two. To be sure of having them all,
+// call it again when no process of the generation lives. It returns when all are closed: a connection whose other end does not
+// close in turn is given up after a second, or when ctx ends.
 func (p *Private) Reclaim(ctx context.Context, marker []byte) (int, error) {
 	if err := p.SetNonblock(); err != nil {
 		return 0, fmt.Errorf("reclaim %s: %w", p.address, err)
