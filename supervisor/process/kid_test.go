@@ -26,7 +26,9 @@ const patience = 20 * time.Second
 // launch starts a member and takes care that nothing of it stays.
 func launch(t testing.TB, cgroups func(string) *cgroup, s Spec, args ...string) *kid {
 	t.Helper()
-	zooUsed.Store(args[0], true)
+	for _, word := range args { // members are started by members, too
+		zooUsed.Store(word, true)
+	}
 	if s.Argv == nil {
 		s.Argv = append([]string{"/proc/self/exe", "zoo"}, args...)
 	}

@@ -139,6 +139,7 @@ func daemonWith(t *testing.T, s Spec, o daemonOrder) (*kid, daemonReport) {
 	if s.Argv != nil { // a command in front of it
 		s.Argv = append(s.Argv, "/proc/self/exe", "zoo", "daemon", string(text))
 	}
+	zooUsed.Store(o.member(), true)
 	k := launch(t, noCgroup, s, "daemon", string(text))
 	var r daemonReport
 	if err := json.Unmarshal([]byte(k.line(t)), &r); err != nil {

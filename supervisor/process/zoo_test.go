@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 			os.Exit(99)
 		}
 		member(os.Args[3:])
-		os.Exit(0)
+		unix.Exit(0) // at once: os.Exit waits for a second under the race detector
 	}
 	flag.Parse()
 	code := m.Run()
@@ -57,7 +57,7 @@ var zooUsed sync.Map
 // zoo has every member by name.
 var zoo = map[string]func(args []string){
 	"sleep":   func([]string) { ready(); forever() },
-	"exit":    func(args []string) { os.Exit(number1(args)) },
+	"exit":    func(args []string) { unix.Exit(number1(args)) },
 	"deaf":    func([]string) { signal.Ignore(unix.SIGTERM, unix.SIGINT); ready(); forever() },
 	"polite":  polite,
 	"helper":  helper,
@@ -70,6 +70,7 @@ var zoo = map[string]func(args []string){
 	"facts":   func([]string) { facts() },
 	"accept":  func([]string) { acceptOn3() },
 	"masked":  func([]string) { masked() },
+	"starved": func([]string) { starved() },
 	"daemon":  daemon,
 	"reaper":  reaper,
 }
@@ -160,10 +161,12 @@ func away([]string) {
 	fmt.Println(cmd.Process.Pid)
 }
 
-// deserts leaves its cgroup, as a login session does, for the group above it.
+// deserts leaves its cgroup, as a login session does, for the topmost one, where there are cgroups.
 func deserts([]string) {
-	if err := (&cgroup{ownCgroup() + "/.."}).join(); err != nil {
-		panic(err)
+	if _, mount := cgroupMount(); mount != "" {
+		if err := (&cgroup{mount}).join(); err != nil {
+			panic(err)
+		}
 	}
 	ready()
 	forever()
@@ -343,4 +346,30 @@ func reaper([]string) {
 	stop()
 	reaping.Wait()
 	fmt.Println("ready", wrong.Load())
+}
+
+// starved has a tree and no descriptors left to look at it with.
+func starved() {
+	p, err := start(Spec{Argv: []string{"/proc/self/exe", "zoo", "sleep"}, Token: "starved"}, noCgroup)
+	if err != nil {
+		panic(err)
+	}
+	var before syscall.Rlimit
+	syscall.Getrlimit(unix.RLIMIT_NOFILE, &before)
+	syscall.Setrlimit(unix.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 3, Max: before.Max})
+	empty, waiting := p.Empty(), make(chan error)
+	short, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	report := p.Kill(short) // reaches the group without looking
+	syscall.Setrlimit(unix.RLIMIT_NOFILE, &before)
+	go func() { waiting <- p.WaitEmpty(context.Background()) }()
+	fmt.Println(empty, report.Empty(), <-waiting, p.Outcome())
+}
+
+// member is the first word of a zoo's command.
+func (o daemonOrder) member() string {
+	if len(o.Argv) > 2 {
+		return o.Argv[2]
+	}
+	return ""
 }

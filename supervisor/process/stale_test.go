@@ -1,0 +1,171 @@
+//go:build linux
+
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// brief is a context that cuts the grace of what is deaf.
+func brief(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestEndStale: a daemon starts a tree and is killed; what is left of the tree is found by its record and ended.
+func TestEndStale(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		args     []string
+		killMain bool
+		killed   int
+	}{
+		{"it obeys", []string{"polite"}, false, 0},
+		{"deaf", []string{"deaf"}, false, 1},
+		{"frozen", []string{"frozen"}, false, 0},
+		{"main and workers", []string{"boss", "deaf", "sleep"}, false, 2},
+		{"workers without main", []string{"boss", "deaf", "sleep"}, true, 1},
+		{"masked workers without main", []string{"boss", "masked", "masked"}, true, 2},
+		{"another session", []string{"escape"}, false, 1},
+		{"another session without main", []string{"escape"}, true, 1},
+		{"nobody", []string{"sleep"}, true, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, sweep := range []bool{false, true} {
+				r, others := orphan(t, sweep, c.killMain, c.args...)
+				if sweep != (r.Cgroup == "") {
+					t.Logf("cgroup %q", r.Cgroup) // a machine without
+				}
+				ctx := t.Context()
+				if c.killed > 0 {
+					ctx = brief(t)
+				}
+				report, err := EndStale(ctx, r)
+				if err != nil || report.Killed != c.killed || !report.Empty() {
+					t.Errorf("sweep %v: %+v, %v; want %d killed", sweep, report, err, c.killed)
+				}
+				if left := slices.DeleteFunc(append(others, r.Pid), func(pid int) bool { return !lives(pid) }); len(left) > 0 {
+					t.Errorf("sweep %v: alive: %v", sweep, left)
+				}
+				if _, err := os.Stat(r.Cgroup); err == nil {
+					t.Errorf("%s is still there", r.Cgroup)
+				}
+				if report, err := EndStale(t.Context(), r); err != nil || report.Killed != 0 {
+					t.Errorf("again: %+v, %v", report, err)
+				}
+			}
+		})
+	}
+}
+
+// orphan returns the record of a tree whose daemon was killed, as JSON brings it back, and who is in it beside the main process.
+func orphan(t *testing.T, sweep, killMain bool, args ...string) (Record, []int) {
+	t.Helper()
+	for _, word := range args {
+		zooUsed.Store(word, true)
+	}
+	token := strings.ReplaceAll(t.Name(), " ", "-") + strconv.FormatInt(time.Now().UnixNano(), 10)
+	order := daemonOrder{Argv: append([]string{"/proc/self/exe", "zoo"}, args...), Sweep: sweep, Token: token}
+	d, told := daemonWith(t, Spec{}, order)
+	t.Cleanup(func() { EndStale(context.Background(), told.Record) })
+	if err := d.Signal(unix.SIGKILL); err != nil || told.Err != "" {
+		t.Fatal(err, told.Err)
+	}
+	d.awaitExit(t)
+	if !lives(told.Record.Pid) {
+		t.Fatal("the tree did not outlive its daemon")
+	}
+	if killMain {
+		main, err := readStat(told.Record.Pid)
+		if err == nil {
+			err = signalExactly(main, unix.SIGKILL)
+		}
+		if err == nil {
+			err = awaitExit(t.Context(), main)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var others []int
+	for _, word := range strings.Fields(told.Line)[1:] {
+		pid, err := strconv.Atoi(word)
+		if err != nil || !lives(pid) {
+			t.Fatalf("%q: %v", told.Line, err)
+		}
+		others = append(others, pid)
+	}
+	text, err := json.Marshal(told.Record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Record
+	if err := json.Unmarshal(text, &r); err != nil || r != told.Record {
+		t.Fatalf("%+v, %+v, %v", r, told.Record, err)
+	}
+	return r, others
+}
+
+// TestEndStaleByTokenAlone: the daemon died before it could note more.
+func TestEndStaleByTokenAlone(t *testing.T) {
+	r, others := orphan(t, true, false, "boss", "sleep")
+	report, err := EndStale(brief(t), Record{Token: r.Token, Name: r.Name})
+	if err != nil || !report.Empty() || lives(r.Pid) || lives(others[0]) {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// TestEndStaleSparesOthers: whoever merely has a pid, a session or a path that was once the tree's is not touched.
+func TestEndStaleSparesOthers(t *testing.T) {
+	innocent := launch(t, newCgroup, Spec{}, "boss", "sleep")
+	worker := innocent.readyPids(t)[0]
+	now := innocent.Record()
+	fake := func(change func(*Record)) Record {
+		r := Record{Pid: now.Pid, StartTime: now.StartTime, Boot: now.Boot, Token: "of a tree long gone", Name: "shop.1"}
+		change(&r)
+		return r
+	}
+	cases := map[string]Record{
+		"the pid has been given again": fake(func(r *Record) { r.StartTime -= 10 }),
+		"another boot":                 fake(func(r *Record) { r.Boot = "another"; r.Cgroup = now.Cgroup }),
+		"no start time":                fake(func(r *Record) { r.StartTime = 0 }),
+		"no tree of ours":              fake(func(r *Record) { r.Pid = 0; r.Cgroup = filepath.Dir(now.Cgroup) }),
+		"out of the tree":              fake(func(r *Record) { r.Pid = 0; r.Cgroup = now.Cgroup + "/../../../../../proc" }),
+		"ourselves":                    {Pid: os.Getpid(), StartTime: 1, Boot: now.Boot},
+		"the machine's first":          {Pid: 1, StartTime: 1, Token: "x"},
+	}
+	for name, r := range cases {
+		if report, err := EndStale(brief(t), r); err != nil || report.Killed != 0 {
+			t.Errorf("%s: %+v, %v", name, report, err)
+		}
+	}
+	innocent.Signal(unix.SIGKILL)
+	innocent.awaitExit(t)
+	leaderless := fake(func(r *Record) { r.StartTime -= 10 })
+	if report, err := EndStale(brief(t), leaderless); err != nil || report.Killed != 0 || !lives(worker) {
+		t.Errorf("a session whose number was the tree's: %+v, %v, lives %v", report, err, lives(worker))
+	}
+	for _, r := range []Record{{}, {Pid: 4711}, {StartTime: 7, Name: "shop.1"}, {Pid: 1, StartTime: 1}} {
+		if _, err := EndStale(t.Context(), r); err == nil {
+			t.Errorf("%+v was accepted", r)
+		}
+	}
+}
+
+func TestReap(t *testing.T) {
+	k := launch(t, newCgroup, Spec{Env: os.Environ()}, "reaper")
+	if got := k.line(t); got != "ready 0" {
+		t.Errorf("%s went wrong", got)
+	}
+}

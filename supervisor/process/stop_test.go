@@ -1,0 +1,175 @@
+//go:build linux
+
+package process
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestStop(t *testing.T) {
+	const short = 150 * time.Millisecond
+	for _, c := range []struct {
+		name    string
+		args    []string
+		grace   time.Duration
+		killed  int
+		outcome string
+		bare    bool // found by its cgroup alone
+	}{
+		{"polite", []string{"polite"}, patience, 0, "exit status 0", false},
+		{"killed by the signal", []string{"sleep"}, patience, 0, "killed by SIGTERM", false},
+		{"frozen", []string{"frozen"}, patience, 0, "killed by SIGTERM", false},
+		{"blocked on its output", []string{"flood"}, patience, 0, "killed by SIGTERM", false},
+		{"deaf", []string{"deaf"}, short, 1, "killed by SIGKILL", false},
+		{"no grace", []string{"polite"}, 0, 1, "killed by SIGKILL", false},
+		{"helpers follow", []string{"boss", "helper", "helper"}, patience, 0, "exit status 0", false},
+		{"workers do not follow", []string{"boss", "deaf", "sleep", "masked"}, patience, 3, "exit status 0", false},
+		{"left the session", []string{"escape"}, patience, 1, "killed by SIGTERM", false},
+		{"left the session, no environment", []string{"escape", "bare"}, patience, 1, "killed by SIGTERM", true},
+		{"left the cgroup", []string{"deserts"}, patience, 0, "killed by SIGTERM", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
+				if strings.HasSuffix(t.Name(), "sweep") && c.bare {
+					return
+				}
+				k := launch(t, cgroups, Spec{}, c.args...)
+				var others []int
+				if c.args[0] == "flood" {
+					k.line(t)
+				} else {
+					others = k.readyPids(t)
+				}
+				began := time.Now()
+				report := k.Stop(t.Context(), syscall.SIGTERM, c.grace)
+				if report.Killed != c.killed && c.name != "no grace" || !report.Empty() || report.Took > time.Since(began) {
+					t.Errorf("%+v, want %d killed", report, c.killed)
+				}
+				if c.grace == short && report.Took < short {
+					t.Errorf("killed after %v of %v grace", report.Took, short)
+				}
+				if got := k.Outcome().String(); got != c.outcome && c.name != "no grace" {
+					t.Errorf("%s, want %s", got, c.outcome)
+				}
+				if left := slices.DeleteFunc(others, func(pid int) bool { return !lives(pid) }); len(left) > 0 {
+					t.Errorf("alive: %v", left)
+				}
+				if k.State() != Gone || !k.Empty() || k.WaitEmpty(t.Context()) != nil || len(k.Members()) > 0 {
+					t.Errorf("%v, members %v", k.State(), k.Members())
+				}
+			})
+		})
+	}
+}
+
+// TestStopGivesUpItsGrace when its context ends.
+func TestStopGivesUpItsGrace(t *testing.T) {
+	bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
+		k := launch(t, cgroups, Spec{}, "boss", "deaf", "deaf")
+		k.readyPids(t)
+		launched := k.Members()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if r := k.Stop(ctx, syscall.SIGCONT, time.Hour); r.Killed != 3 || !r.Empty() || len(launched) != 3 {
+			t.Errorf("%+v of %v", r, launched)
+		}
+		if r := k.Stop(t.Context(), syscall.SIGTERM, time.Hour); r.Killed != 0 || !r.Empty() {
+			t.Errorf("stopping what is gone: %+v", r)
+		}
+	})
+}
+
+// TestMainDiesByItself: what is left of a crashed tree is known, waited for and killed, wherever it has gone.
+func TestMainDiesByItself(t *testing.T) {
+	for _, args := range [][]string{{"boss", "deaf", "masked"}, {"escape"}, {"boss", "sleep"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
+				k := launch(t, cgroups, Spec{}, args...)
+				others := k.readyPids(t)
+				if err := k.Signal(syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				k.awaitExit(t)
+				if got := k.Members(); !slices.Equal(got, others) || k.Empty() || k.State() != Exited {
+					t.Errorf("members %v, want %v; %v", got, others, k.State())
+				}
+				if n, err := k.Memory(); err != nil || n < 100<<10 {
+					t.Errorf("memory of those left: %d, %v", n, err)
+				}
+				report := k.Kill(t.Context())
+				if report.Killed != len(others) || !report.Empty() || k.State() != Gone {
+					t.Errorf("%+v, %v", report, k.State())
+				}
+			})
+		})
+	}
+}
+
+func TestManyKillsAreOne(t *testing.T) {
+	bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
+		k := launch(t, cgroups, Spec{}, "boss", "deaf", "deaf", "deaf")
+		k.readyPids(t)
+		var all sync.WaitGroup
+		for i := range 10 {
+			all.Go(func() {
+				var r StopReport
+				if i%2 == 0 {
+					r = k.Kill(t.Context())
+				} else {
+					r = k.Stop(t.Context(), syscall.SIGTERM, 20*time.Millisecond)
+				}
+				if !r.Empty() || !k.Empty() {
+					t.Errorf("%+v", r)
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
+// TestWithoutDescriptors: who cannot look does not say that nobody is there.
+func TestWithoutDescriptors(t *testing.T) {
+	k := launch(t, newCgroup, Spec{}, "starved")
+	if got := k.line(t); got != "false true <nil> killed by SIGKILL" && got != "false false <nil> killed by SIGKILL" {
+		t.Error(got)
+	}
+}
+
+// TestNeverAReusedPid: a process is only signalled as the one that was meant.
+func TestNeverAReusedPid(t *testing.T) {
+	k := launch(t, newCgroup, Spec{}, "sleep")
+	k.line(t)
+	s, err := readStat(k.Pid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, start := range []uint64{s.start - 1, s.start + 1, 0} {
+		other := stat{pid: s.pid, start: start}
+		if err := signalExactly(other, unix.SIGKILL); err != unix.ESRCH {
+			t.Errorf("start %d instead of %d: %v", start, s.start, err)
+		}
+		if err := awaitExit(t.Context(), other); err != nil {
+			t.Errorf("waiting for who is gone: %v", err)
+		}
+		if err := pollExit(t.Context(), other); err != nil {
+			t.Errorf("polling for who is gone: %v", err)
+		}
+	}
+	if !lives(k.Pid()) {
+		t.Error("killed")
+	}
+	if err := signalExactly(s, unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if err := pollExit(t.Context(), s); err != nil {
+		t.Error(err)
+	}
+}
