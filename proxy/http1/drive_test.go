@@ -107,8 +107,8 @@ func runRequest(p *Policy, pieces ...string) (res result) {
 	res.content, res.verdict = in.body(&body, false)
 	if res.verdict == "" {
 		res.out += bodyText(req.Body.Framing, res.content)
+		res.rest = in.rest()
 	}
-	res.rest = in.rest()
 	res.facts = requestFacts(&req)
 	return res
 }
@@ -170,8 +170,8 @@ func runResponse(x exchange, pieces ...string) (res result) {
 	res.content, res.verdict = in.body(&body, x.eof)
 	if res.verdict == "" {
 		res.out += bodyText(framing, res.content)
+		res.rest = in.rest()
 	}
-	res.rest = in.rest()
 	if r.Reusable {
 		res.facts = "reusable"
 	}

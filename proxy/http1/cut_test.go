@@ -1,0 +1,71 @@
+package http1
+
+import (
+	"math/rand"
+	"strings"
+	"testing"
+)
+
+// cuts calls try with the ways of I3 to cut in into pieces: whole, line by line, octet by octet, in two at every place,
+// and at random.
+func cuts(in string, random *rand.Rand, try func(pieces []string)) {
+	try([]string{in})
+	try(strings.SplitAfter(in, "\n"))
+	if len(in) <= 2000 {
+		try(strings.Split(in, ""))
+	}
+	if len(in) < 400 {
+		for i := 1; i < len(in); i++ {
+			try([]string{in[:i], in[i:]})
+		}
+	}
+	for range 3 {
+		try(randomPieces(in, random))
+	}
+}
+
+func randomPieces(in string, random *rand.Rand) (pieces []string) {
+	for len(in) > 0 {
+		n := 1 + random.Intn(len(in))
+		if random.Intn(2) == 0 {
+			n = 1 + random.Intn(min(len(in), 20))
+		}
+		pieces = append(pieces, in[:n])
+		in = in[n:]
+	}
+	return pieces
+}
+
+// I3: neither the verdict nor what is written depends on where the octets are cut.
+func TestSegmentation(t *testing.T) {
+	for _, c := range allRules() {
+		checkCuts(t, c.in, rand.New(rand.NewSource(1)), c.run)
+	}
+}
+
+// checkCuts holds every way to cut against the whole.
+func checkCuts(t *testing.T, in string, random *rand.Rand, run func(pieces ...string) result) {
+	t.Helper()
+	want := run(in)
+	cuts(in, random, func(pieces []string) {
+		if got := run(pieces...); got != want {
+			t.Fatalf("in %d pieces %.400q:\n got %.600q\nwant %.600q", len(pieces), pieces, got, want)
+		}
+	})
+}
+
+// A head that comes octet by octet costs as much as one that comes whole, but for the calls: no octet of a line is
+// looked at twice before the line is complete.
+func TestSlowHeadIsNotQuadratic(t *testing.T) {
+	in := []byte(get("X: " + strings.Repeat("v", 8000)))
+	var r Request
+	for n := 1; n < len(in); n++ {
+		before := r.seen
+		if got, err := r.Parse(in[:n], &trustedPolicy); got != 0 || err != nil {
+			t.Fatal(n, got, err)
+		}
+		if r.seen < before || r.part != beforeLine && n-r.seen > 1 {
+			t.Fatalf("after %d octets the parser goes on at %d, before that at %d", n, r.seen, before)
+		}
+	}
+}
