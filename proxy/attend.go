@@ -28,18 +28,23 @@ type attendant struct {
 	began time.Time
 	done  chan struct{} // nil: not started
 	err   error         // after done
-	whole atomic.Int64  // when the request was handed over wholly, in ns; 0: not yet
+	whole atomic.Int64  // when the last of the request began to be handed over, in ns; 0: not yet
+	all   atomic.Bool   // all of it was taken by the kernel
 }
 
 // begin prepares for another delivery.
 func (a *attendant) begin() {
 	a.began, a.done, a.err = time.Now(), nil, nil
 	a.whole.Store(0)
+	a.all.Store(false)
 }
 
-func (a *attendant) sent() { a.whole.Store(time.Now().UnixNano()) }
+// sending notes that the last of the request is being handed over: the app may answer before sent is called.
+func (a *attendant) sending() { a.whole.Store(time.Now().UnixNano()) }
 
-// sentAt is when the request was handed over wholly; zero: not yet.
+func (a *attendant) sent() { a.all.Store(true) }
+
+// sentAt is when the last of the request was handed over; zero: not yet.
 func (a *attendant) sentAt() time.Time {
 	if ns := a.whole.Load(); ns != 0 {
 		return time.Unix(0, ns)
@@ -81,7 +86,6 @@ func (x *exchange) attend(u *upstream) error {
 		if err := x.upload(u); err != nil {
 			return err
 		}
-		x.attendant.sent()
 	}
 	if err := x.client.watch(!x.set.ServeHalfClosed); err == errStopped {
 		return err
@@ -104,9 +108,7 @@ func (x *exchange) upload(u *upstream) error {
 			return err
 		case err == io.EOF && chunked:
 			out = append(out, http1.LastChunk...)
-		case err == io.EOF:
-			return nil
-		case err != nil:
+		case err != nil && err != io.EOF:
 			u.cut()
 			if !isFault(err) {
 				err = errClientLeft
@@ -118,10 +120,15 @@ func (x *exchange) upload(u *upstream) error {
 			out = data
 		}
 		x.spent = true
+		last := err == io.EOF || !chunked && x.body.over()
+		if last {
+			x.attendant.sending()
+		}
 		if _, failed := u.write(out, x.set.BodyTimeout); failed != nil {
 			return errChild
 		}
-		if err == io.EOF {
+		if last {
+			x.attendant.sent()
 			return nil
 		}
 	}

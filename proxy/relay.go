@@ -64,6 +64,7 @@ func (x *exchange) send(u *upstream) (delivery, error) {
 	case x.streaming:
 		x.attendant.start(x, u)
 	default:
+		x.attendant.sending()
 		x.attendant.sent()
 	}
 	return written, err
@@ -210,7 +211,7 @@ func (x *exchange) respond(u *upstream) {
 	}
 	u.out = out
 	err := x.passBody(u, framing)
-	reusable := err == nil && u.mayReuse(x.request.Method) && !early
+	reusable := err == nil && u.mayReuse(x.request.Method) && x.attendant.all.Load()
 	if !reusable {
 		u.cut()
 	}
