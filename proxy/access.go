@@ -112,7 +112,8 @@ func (x *exchange) log(status int, cause string) {
 }
 
 // logCut notes a response that broke off: no status of ours, but somebody will ask.
-func (x *exchange) logCut(u *upstream, err error) {
+func (d *trip) logCut(err error) {
+	x, u := d.x, d.u
 	x.log(u.response.Status, "the response broke off: "+err.Error())
 }
 

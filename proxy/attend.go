@@ -54,11 +54,11 @@ func (a *attendant) sentAt() time.Time {
 
 func (a *attendant) busy() bool { return a.done != nil }
 
-func (a *attendant) start(x *exchange, u *upstream) {
+func (a *attendant) start(d *trip) {
 	a.done = make(chan struct{})
 	go func() {
 		defer close(a.done)
-		a.err = x.attend(u)
+		a.err = d.attend()
 	}()
 }
 
@@ -81,9 +81,10 @@ func (a *attendant) join(x *exchange) (left bool, fault error) {
 }
 
 // attend returns errClientLeft, what was wrong with the client's body, errChild, or errStopped.
-func (x *exchange) attend(u *upstream) error {
+func (d *trip) attend() error {
+	x, u := d.x, d.u
 	if x.attendant.sentAt().IsZero() {
-		if err := x.upload(u); err != nil {
+		if err := d.upload(); err != nil {
 			return err
 		}
 	}
@@ -97,7 +98,8 @@ func (x *exchange) attend(u *upstream) error {
 }
 
 // upload hands the body on as it comes.
-func (x *exchange) upload(u *upstream) error {
+func (d *trip) upload() error {
+	x, u := d.x, d.u
 	chunked := x.request.Body.Framing == http1.Chunked
 	var out []byte
 	for {

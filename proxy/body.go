@@ -18,7 +18,6 @@ type incoming struct {
 	scratch   buffer // what raw points into once it is not the head's buffer any more
 	awaits100 bool
 	begun     bool
-	gone      error // why nothing more comes
 }
 
 func (b *incoming) begin(r *http1.Request, limits *http1.Limits) {

@@ -54,10 +54,9 @@ func (x *exchange) refuse(e ending, status int, retryAfter time.Duration, cause 
 	}
 }
 
-// isAlive reports whether the request is a front-end's question whether we are there.
-func (x *exchange) isAlive() bool {
-	m := x.request.Method
-	return x.set.Alive != "" && string(x.request.Path()) == x.set.Alive && (m == http1.MethodGet || m == http1.MethodHead)
+// isAlive reports whether a request is a front-end's question whether we are there.
+func (s *Settings) isAlive(r *http1.Request) bool {
+	return s.Alive != "" && string(r.Path()) == s.Alive && (r.Method == http1.MethodGet || r.Method == http1.MethodHead)
 }
 
 // answerAlive answers it: whatever the app does, a request would be answered or held.

@@ -45,7 +45,7 @@ func (x *exchange) run() bool {
 	if !x.readHead() || !x.acceptable() {
 		return false
 	}
-	if x.isAlive() {
+	if x.set.isAlive(&x.request) {
 		return x.answerAlive()
 	}
 	if !x.readAhead() {

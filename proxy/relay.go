@@ -16,6 +16,12 @@ var (
 	errSilent     = errors.New("no byte of an answer in time")
 )
 
+// A trip is one delivery of a request: on one connection to the app, which it has for itself.
+type trip struct {
+	x *exchange
+	u *upstream
+}
+
 // relay carries the request to a target it has a pass to, and the response back. again: it was not answered and goes back to the
 // gate; busy: because the target takes no connections at present. Otherwise the pass is done and the request has ended.
 func (x *exchange) relay(t *Target) (again, busy bool) {
@@ -24,18 +30,19 @@ func (x *exchange) relay(t *Target) (again, busy bool) {
 	if err != nil {
 		return true, true
 	}
-	state, err := x.send(u)
+	d := trip{x, u}
+	state, err := d.send()
 	if err == nil || state == written {
-		state, err = x.awaitHead(u) // also when not all could be written: the app may have answered before it had read all
+		state, err = d.awaitHead() // also when not all could be written: the app may have answered before it had read all
 	}
 	if err != nil {
-		return x.lost(u, state, err)
+		return d.lost(state, err)
 	}
 	if u.response.Status == 101 {
-		x.tunnel(u)
+		d.tunnel()
 		return false, false
 	}
-	x.respond(u)
+	d.respond()
 	return false, false
 }
 
@@ -45,7 +52,8 @@ func (x *exchange) idempotent() bool {
 }
 
 // send writes the head and what was kept of the body, in one piece.
-func (x *exchange) send(u *upstream) (delivery, error) {
+func (d *trip) send() (delivery, error) {
+	x, u := d.x, d.u
 	f := http1.Forward{Peer: x.client.peer, Scheme: "http", Start: x.began, Body: x.request.Body}
 	if x.complete && !x.request.Body.Empty() {
 		f.Body = http1.Body{Framing: http1.Fixed, Length: int64(len(x.kept))}
@@ -62,7 +70,7 @@ func (x *exchange) send(u *upstream) (delivery, error) {
 	case n == 0:
 		return connected, err
 	case x.streaming:
-		x.attendant.start(x, u)
+		x.attendant.start(d)
 	default:
 		x.attendant.sending()
 		x.attendant.sent()
@@ -75,7 +83,8 @@ var responseLimits = http1.ResponseLimits()
 
 // awaitHead reads the head of the response into u.response; it is at the front of u.in, u.headEnd bytes long. Interim ones before it
 // are passed or dropped.
-func (x *exchange) awaitHead(u *upstream) (delivery, error) {
+func (d *trip) awaitHead() (delivery, error) {
+	x, u := d.x, d.u
 	state, marker := written, u.target.options.Marker
 	u.response.Reset(http1.Asked{Head: x.request.Method == http1.MethodHead, Upgrade: x.request.Upgrade})
 	for {
@@ -96,14 +105,14 @@ func (x *exchange) awaitHead(u *upstream) (delivery, error) {
 			u.headEnd = n
 			return begun, nil
 		case n > 0:
-			if err := x.passInterim(u); err != nil {
+			if err := d.passInterim(); err != nil {
 				return state, err
 			}
 			u.in.start += n
 			u.response.Next()
 			continue
 		}
-		if err := x.more(u, x.set.Timeout); err != nil {
+		if err := d.more(x.set.Timeout); err != nil {
 			if !u.in.empty() && len(in) > 0 {
 				state = begun
 			}
@@ -113,7 +122,8 @@ func (x *exchange) awaitHead(u *upstream) (delivery, error) {
 }
 
 // passInterim hands a 103 on to a client that understands it.
-func (x *exchange) passInterim(u *upstream) error {
+func (d *trip) passInterim() error {
+	x, u := d.x, d.u
 	if !u.response.PassesInterim(x.request.Minor) || x.fed > 0 {
 		return nil
 	}
@@ -125,7 +135,8 @@ func (x *exchange) passInterim(u *upstream) error {
 
 // more reads from the app. After a short while without a byte it sets an attendant at the client's side; after timeout (0: never),
 // counted from when the request was handed over, it gives up with errSilent.
-func (x *exchange) more(u *upstream, timeout time.Duration) error {
+func (d *trip) more(timeout time.Duration) error {
+	x, u := d.x, d.u
 	for {
 		wait := timeout
 		switch sent := x.attendant.sentAt(); {
@@ -141,13 +152,14 @@ func (x *exchange) more(u *upstream, timeout time.Duration) error {
 			return err
 		}
 		if !x.attendant.busy() {
-			x.attendant.start(x, u)
+			x.attendant.start(d)
 		}
 	}
 }
 
 // lost decides about a request that got no response from the app: it goes back to the gate, or it ends here.
-func (x *exchange) lost(u *upstream, state delivery, err error) (again, busy bool) {
+func (d *trip) lost(state delivery, err error) (again, busy bool) {
+	x, u := d.x, d.u
 	u.cut()
 	left, clientFault := x.attendant.join(x)
 	end := func() { x.server.gate.done(u.target, false) }
@@ -170,7 +182,7 @@ func (x *exchange) lost(u *upstream, state delivery, err error) (again, busy boo
 		x.refuse(badGateway, 502, 0, "the app's response is not valid: "+fault.Error())
 		return false, false
 	}
-	l := x.account(u, state, err)
+	l := d.account(state, err)
 	if l.resendable() && !(x.set.NoResend && state == written && !l.unaccepted) {
 		if state == written {
 			x.server.totals.resent.Add(1)
@@ -183,7 +195,8 @@ func (x *exchange) lost(u *upstream, state delivery, err error) (again, busy boo
 }
 
 // account writes a failed delivery down.
-func (x *exchange) account(u *upstream, state delivery, err error) loss {
+func (d *trip) account(state delivery, err error) loss {
+	x, u := d.x, d.u
 	l := loss{
 		state: state, idempotent: x.idempotent(), empty: x.request.Body.Empty(), whole: !x.spent,
 		reset: errors.Is(err, syscall.ECONNRESET), unaccepted: err == errUnaccepted,
@@ -198,7 +211,8 @@ func (x *exchange) account(u *upstream, state delivery, err error) loss {
 }
 
 // respond hands the response to the client: its head, then the body as it comes.
-func (x *exchange) respond(u *upstream) {
+func (d *trip) respond() {
+	x, u := d.x, d.u
 	c, t := x.client, u.target
 	early := x.streaming && x.attendant.sentAt().IsZero()
 	if early || x.server.lame.Load() {
@@ -210,7 +224,7 @@ func (x *exchange) respond(u *upstream) {
 		x.keepAlive = false
 	}
 	u.out = out
-	err := x.passBody(u, framing)
+	err := d.passBody(framing)
 	reusable := err == nil && u.mayReuse(x.request.Method) && x.attendant.all.Load()
 	if !reusable {
 		u.cut()
@@ -228,7 +242,7 @@ func (x *exchange) respond(u *upstream) {
 	default:
 		x.keepAlive = false
 		x.end(cutShort)
-		x.logCut(u, err)
+		d.logCut(err)
 		c.abort()
 	}
 	if reusable {
@@ -241,7 +255,8 @@ func (x *exchange) respond(u *upstream) {
 }
 
 // passBody writes the head that is in u.out and then the body, each piece as soon as it is there.
-func (x *exchange) passBody(u *upstream, framing http1.Framing) error {
+func (d *trip) passBody(framing http1.Framing) error {
+	x, u := d.x, d.u
 	var body http1.BodyReader
 	body.StartResponse(u.response.Body, &responseLimits)
 	for {
@@ -270,7 +285,7 @@ func (x *exchange) passBody(u *upstream, framing http1.Framing) error {
 		if done {
 			return nil
 		}
-		if err := x.more(u, 0); err == io.EOF {
+		if err := d.more(0); err == io.EOF {
 			if fault := body.End(); fault != nil {
 				return fault
 			}

@@ -18,7 +18,8 @@ type tunnel struct {
 
 // tunnel hands the 101 on and then bytes both ways until both sides have ended, one fails, or the target's tunnels are closed. The
 // request counts as answered, and its pass is done, when the tunnel begins.
-func (x *exchange) tunnel(u *upstream) {
+func (d *trip) tunnel() {
+	x, u := d.x, d.u
 	c := x.client
 	x.keepAlive = false
 	left, fault := x.attendant.join(x)
