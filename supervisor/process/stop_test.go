@@ -29,7 +29,6 @@ func TestStop(t *testing.T) {
 		{"frozen", []string{"frozen"}, patience, 0, "killed by SIGTERM", false},
 		{"blocked on its output", []string{"flood"}, patience, 0, "killed by SIGTERM", false},
 		{"deaf", []string{"deaf"}, short, 1, "killed by SIGKILL", false},
-		{"no grace", []string{"polite"}, 0, 1, "killed by SIGKILL", false},
 		{"helpers follow", []string{"boss", "helper", "helper"}, patience, 0, "exit status 0", false},
 		{"workers do not follow", []string{"boss", "deaf", "sleep", "masked"}, patience, 3, "exit status 0", false},
 		{"left the session", []string{"escape"}, patience, 1, "killed by SIGTERM", false},
@@ -50,13 +49,13 @@ func TestStop(t *testing.T) {
 				}
 				began := time.Now()
 				report := k.Stop(t.Context(), syscall.SIGTERM, c.grace)
-				if report.Killed != c.killed && c.name != "no grace" || !report.Empty() || report.Took > time.Since(began) {
+				if report.Killed != c.killed || !report.Empty() || report.Took > time.Since(began) {
 					t.Errorf("%+v, want %d killed", report, c.killed)
 				}
 				if c.grace == short && report.Took < short {
 					t.Errorf("killed after %v of %v grace", report.Took, short)
 				}
-				if got := k.Outcome().String(); got != c.outcome && c.name != "no grace" {
+				if got := k.Outcome().String(); got != c.outcome {
 					t.Errorf("%s, want %s", got, c.outcome)
 				}
 				if left := slices.DeleteFunc(others, func(pid int) bool { return !lives(pid) }); len(left) > 0 {
