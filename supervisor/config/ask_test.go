@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,25 +60,64 @@ func ask(t *testing.T, g Gunicorn, dir string, env ...string) (Answer, error) {
 	return ParseAnswer(out)
 }
 
+// askMany runs one question after the other in copies of one Python, which
+// saves most of its start.
+const askMany = `
+import json, os, sys
+import gunicorn.app.wsgiapp
+for name in [m for m in sys.modules if m.split(".")[0] == "gunicorn"]:
+    del sys.modules[name]
+for question in json.load(sys.stdin):
+    if os.fork() == 0:
+        os.environ.update(question["env"])
+        sys.argv = ["-c"] + question["argv"]
+        exec(compile(question["program"], "ask.py", "exec"), {})
+        sys.exit()
+    os.wait()
+    print("answered", flush=True)
+`
+
+type question struct {
+	Program string            `json:"program"`
+	Argv    []string          `json:"argv"`
+	Env     map[string]string `json:"env"`
+}
+
 // What ParseGunicorn reads is what every gunicorn reads.
 func TestBindsAsRealGunicornReadsThem(t *testing.T) {
 	for _, version := range gunicornVersions {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			script := filepath.Join(venv(t, version), "bin", "gunicorn")
+			python := filepath.Join(venv(t, version), "bin", "python")
+			var questions []question
 			for _, c := range bindCases {
-				argv := gunicornArgv(t, c.args)
-				argv[0] = script
-				g, err := ParseGunicorn(argv, environ(c.env...))
-				if err != nil {
-					t.Fatal(err)
+				q := question{Program: askProgram, Env: map[string]string{}}
+				q.Argv = append([]string{answerMarker}, gunicornArgv(t, c.args)[1:]...)
+				for _, pair := range c.env {
+					name, value, _ := strings.Cut(pair, "=")
+					q.Env[name] = value
 				}
-				told, err := ask(t, g, t.TempDir(), c.env...)
+				questions = append(questions, q)
+			}
+			input, err := json.Marshal(questions)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), python, "-c", askMany)
+			cmd.Dir, cmd.Env = t.TempDir(), []string{"PATH=" + os.Getenv("PATH")}
+			cmd.Stdin = bytes.NewReader(input)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			answers := strings.Split(string(out), "answered\n")
+			for i, c := range bindCases {
+				told, err := ParseAnswer([]byte(answers[i]))
 				if err != nil {
-					t.Errorf("%s: %v", c.args, err)
+					t.Errorf("%s: %v: %s", c.args, err, answers[i])
 					continue
 				}
-				asked, err := g.Tell(told)
+				asked, err := Gunicorn{Is: true}.Tell(told)
 				if got := strings.Join(asked.Bind.Addresses, " "); got != c.want || err != nil {
 					t.Errorf("%s %v: gunicorn binds %s (%v), we read %s", c.args, c.env, got, err, c.want)
 				}

@@ -111,19 +111,21 @@ func oneOf[T ~string](choices ...T) kind[T] {
 				return c, nil
 			}
 		}
-		err := fmt.Errorf("%q is not one of %s", s, strings.Join(quoted, ", "))
+		message := fmt.Sprintf("%q is not one of %s", s, strings.Join(quoted, ", "))
 		if near := nearest(s, choices); near != "" {
-			err = &hinted{err, fmt.Sprintf("did you mean %q?", near)}
+			return "", &hinted{message, fmt.Sprintf("did you mean %q?", near)}
 		}
-		return "", err
+		return "", errors.New(message)
 	}}
 }
 
 // hinted is a fault with something to do about it.
 type hinted struct {
-	error
-	hint string
+	message string
+	hint    string
 }
+
+func (h *hinted) Error() string { return h.message + ": " + h.hint }
 
 func integer(low, high int64) kind[int] {
 	return kind[int]{"number", func(v any) (int, error) {

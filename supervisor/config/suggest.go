@@ -1,5 +1,12 @@
 package config
 
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // nearest finds the candidate most like word, if any is like it at all: up to
 // three letters missing, added, wrong or swapped, and fewer than a third.
 func nearest[T ~string](word string, candidates []T) T {
@@ -36,4 +43,64 @@ func distance(a, b string) int {
 		before, previous, current = previous, current, before
 	}
 	return previous[len(y)]
+}
+
+// elsewhere maps what keys are called in other programs to ours.
+var elsewhere = map[string]string{
+	"address": "listen", "bind": "listen", "port": "listen", "socket": "listen",
+	"args": "command", "cmd": "command", "exec": "command", "program": "command", "run": "command",
+	"chdir": "directory", "cwd": "directory", "dir": "directory", "path": "directory", "root": "directory", "working_dir": "directory",
+	"environment": "env", "environ": "env", "envfile": "env_file", "dotenv": "env_file",
+	"autorestart": "restart", "restart_policy": "restart", "exitcodes": "exit_codes", "numprocs": "instances", "processes": "instances",
+	"priority": "after", "depends_on": "after", "requires": "after", "group_name": "labels", "startsecs": "ready.after",
+	"stopsignal": "stop.signal", "stopwaitsecs": "stop.timeout", "stop_grace_period": "stop.timeout", "kill_timeout": "stop.timeout",
+	"stdout_logfile": "log.file", "stderr_logfile": "log.file", "logfile": "log.file",
+	"stdout_logfile_maxbytes": "log.max_size", "stdout_logfile_backups": "log.backups",
+	"healthcheck": "ready.path", "health": "ready.path", "probe": "ready.path", "probe.path": "ready.path", "ready.url": "ready.path",
+	"probe.expect": "ready.status", "probe.timeout": "ready.timeout", "ready.expect": "ready.status", "ready.deadline": "ready.timeout",
+	"hold.max_requests": "hold.limit", "hold.max": "hold.limit", "max_body": "limits.body", "nofile": "limits.nofile", "minfds": "limits.nofile",
+	"watch.touch": "watch.files", "watch.paths": "watch.files", "strategy": "reload", "mode": "listen_mode",
+}
+
+// unknownKey is the fault of a key that is not in the table.
+func unknownKey(r reading, full string) error {
+	message := fmt.Sprintf("unknown key %q in %s", full, r.scope)
+	if known := meant(full, r.keys); known != "" {
+		return &hinted{message, fmt.Sprintf("did you mean %s?", known)}
+	}
+	return errors.New(message)
+}
+
+// meant is the key that was probably meant: the name itself, what another
+// program calls so, what is spelt alike, or the only one in any section.
+func meant(name string, keys []Key) string {
+	var paths []string
+	for _, k := range keys {
+		paths = append(paths, k.Path)
+	}
+	if slices.Contains(paths, name) {
+		return name
+	}
+	if ours := elsewhere[strings.ToLower(name)]; slices.Contains(paths, ours) {
+		return ours
+	}
+	if near := nearest(name, paths); near != "" {
+		return near
+	}
+	return inOneSection(name, paths)
+}
+
+// inOneSection finds the only key that has this name in some section.
+func inOneSection(name string, paths []string) string {
+	var found []string
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	for _, p := range paths {
+		if p == last || strings.HasSuffix(p, "."+last) {
+			found = append(found, p)
+		}
+	}
+	if len(found) != 1 {
+		return ""
+	}
+	return found[0]
 }

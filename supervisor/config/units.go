@@ -13,7 +13,7 @@ import (
 // refused, because nobody can tell what it means.
 func parseDuration(s string) (time.Duration, error) {
 	if _, err := strconv.ParseFloat(s, 64); err == nil {
-		return 0, fmt.Errorf(`add a unit: "%ss", "%sms"`, s, s)
+		return 0, &hinted{fmt.Sprintf("%q is not a duration", s), fmt.Sprintf(`add a unit: "%ss", "%sms"`, s, s)}
 	}
 	text := s
 	var days time.Duration
@@ -69,7 +69,7 @@ func parseSize(s string) (int64, error) {
 		return 0, notASize(s)
 	}
 	if match[2] == "" {
-		return 0, fmt.Errorf(`add a unit: "%sB", "%sKiB", "%sMiB"`, s, s, s)
+		return 0, &hinted{fmt.Sprintf("%q is not a size", s), fmt.Sprintf(`add a unit: "%sB", "%sKiB", "%sMiB"`, s, s, s)}
 	}
 	unit, ok := sizeUnits[strings.ToLower(match[2])]
 	number, err := strconv.ParseFloat(match[1], 64)

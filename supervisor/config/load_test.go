@@ -1,0 +1,273 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// files writes a tree of files and returns its directory.
+func files(t *testing.T, tree map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range tree {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func load(t *testing.T, tree map[string]string) (*File, string) {
+	t.Helper()
+	dir := files(t, tree)
+	f, err := Load(filepath.Join(dir, "tideover.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, dir
+}
+
+func TestTwoApps(t *testing.T) {
+	f, dir := load(t, map[string]string{"tideover.toml": `
+[app.shop]
+command = "venv/bin/gunicorn -w 4 --threads 2 shop.wsgi"
+listen = "127.0.0.1:8000"
+
+[app.blog]
+command = ["gunicorn", "-b", "127.0.0.1:8001", "blog.wsgi:app"]
+directory = "blog"
+reload = "replace"
+hold.timeout = "10s"
+`})
+	if len(f.Apps) != 2 || f.Apps[0].Name != "shop" || f.Apps[1].Name != "blog" || len(f.Warnings) != 0 {
+		t.Fatalf("got %+v", f)
+	}
+	shop, blog := f.Apps[0], f.Apps[1]
+	if shop.Directory != dir || shop.Listen[0] != "127.0.0.1:8000" || shop.ListenFrom != "listen" || shop.AskGunicorn || shop.Gunicorn.Concurrency() != 8 {
+		t.Errorf("shop is %+v", shop)
+	}
+	if blog.Directory != dir+"/blog" || blog.Listen[0] != "127.0.0.1:8001" || blog.ListenFrom != "command line" || blog.AskGunicorn || blog.Reload != Replace || blog.Hold.Timeout != 10*time.Second {
+		t.Errorf("blog is %+v", blog)
+	}
+}
+
+// The defaults are those the interface promises.
+func TestDefaults(t *testing.T) {
+	f, _ := load(t, map[string]string{"tideover.toml": "[app.shop]\ncommand = \"gunicorn shop\"\n"})
+	a := f.Apps[0]
+	ok := a.Reload == Overlap && a.Upstream == "auto" && a.Timeout == 300*time.Second && a.Autostart && a.Restart == RestartAlways &&
+		a.Instances == 1 && slices.Equal(a.ExitCodes, []int{0}) && a.ListenMode == 0o666 &&
+		a.Ready.Path == "/" && !a.Ready.Explicit && a.Ready.Status.String() == "<500" && a.Ready.Timeout == time.Minute &&
+		a.Hold.Limit == 1000 && a.Hold.Timeout == 30*time.Second && a.Hold.Buffer == 64<<10 && a.Hold.BufferTotal == 64<<20 && a.Hold.Alive == "" &&
+		a.Stop.Signal == syscall.SIGTERM && a.Stop.Timeout == 35*time.Second && a.Drain.Timeout == 30*time.Second && a.Drain.Tunnels == 30*time.Second &&
+		a.Limits.Head == 32<<10 && a.Limits.Target == 8190 && a.Limits.Fields == 100 && a.Limits.Body == 0 && a.Limits.Core == -1 && a.Umask == nil
+	if !ok {
+		t.Errorf("got %+v", a)
+	}
+	if a.Listen[0] != "127.0.0.1:8000" || a.ListenFrom != "default" || !a.AskGunicorn {
+		t.Errorf("listens on %v from %s, ask %v", a.Listen, a.ListenFrom, a.AskGunicorn)
+	}
+	if f.Daemon.LogLevel != "info" || f.Daemon.ExitWhen != "never" {
+		t.Errorf("got %+v", f.Daemon)
+	}
+}
+
+func TestEveryKeyCanBeRead(t *testing.T) {
+	f, dir := load(t, map[string]string{"tideover.toml": everyKey, "shop/.env": "PASSWORD='a b'\n", "w.txt": ""})
+	a, ok := f.App("shop")
+	if !ok {
+		t.Fatal("there is no shop")
+	}
+	if a.EnvFile[0] != dir+"/shop/.env" || a.EnvFile[1] != "-/etc/none" || a.Watch.Files[0] != dir+"/shop/tmp/restart.txt" || a.Log.File != "/var/log/shop.log" {
+		t.Errorf("paths are %v %v %v", a.EnvFile, a.Watch.Files, a.Log.File)
+	}
+	if *a.Umask != 0o27 || *a.Nice != 5 || a.Stop.Signal != syscall.SIGQUIT || a.Limits.Nofile != 65536 || a.Env["A"] != "1" {
+		t.Errorf("got %+v", a)
+	}
+	other, _ := f.App("other")
+	for _, k := range AppKeys() {
+		if len(a.differences(k))+len(other.differences(k)) == 0 {
+			t.Errorf("%s is not tried", k.Path)
+		}
+	}
+}
+
+// differences compares one key with its default.
+func (a *App) differences(k Key) (found []Difference) {
+	fresh := newApp("")
+	fresh.complete("/", nil)
+	for _, d := range Differences(fresh, a) {
+		if d.Key.Path == k.Path {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+const everyKey = `
+[daemon]
+socket_group = "deploy"
+socket_mode = "0660"
+exit_when = "failed"
+[app.other]
+command = "sleep 1"
+instances = 3
+ready.command = ["test", "-e", "/run/x"]
+[app.shop]
+command = "gunicorn shop"
+listen = ["127.0.0.1:8000", "unix:/run/shop.sock"]
+listen_mode = "0660"
+directory = "shop"
+user = "www-data"
+group = "www-data"
+umask = "027"
+env = { A = "1" }
+env_file = [".env", "-/etc/none"]
+env_clear = true
+env_pass = ["AWS_REGION"]
+reload = "replace"
+upstream = "unix"
+timeout = "10s"
+autostart = false
+restart = "on-failure"
+exit_codes = [0, 3]
+after = "other"
+labels = ["site"]
+trusted = ["10.0.0.0/8"]
+half_close = "serve"
+resend = ["safe", "key"]
+nice = 5
+oom_score_adj = -5
+no_new_privs = true
+ready = { path = "/up", host = "shop.example", status = "200", timeout = "5s", warm = ["/a", "/b"], after = "5s", notify = true }
+hold = { limit = 5, timeout = "5s", buffer = "1KiB", buffer_total = "1MiB", alive = "/alive", page = "503.html", retry_after = "9s" }
+stop = { signal = "QUIT", timeout = "40s" }
+drain = { timeout = "5s", tunnels = "5s" }
+log = { file = "/var/log/shop.log", max_size = "5MiB", every = "1d", backups = 9, max_age = "30d", compress = false, mode = "0600", stdout = false, journal = true, buffer = "1MiB" }
+watch = { files = "tmp/restart.txt", debounce = "1s" }
+hooks = { before_start = "a b", after_ready = "a", after_reload = "a", on_failure = "a", timeout = "5s" }
+[app.shop.limits]
+head = "8KiB"
+target = "4KiB"
+fields = 50
+body = "10MiB"
+head_timeout = "5s"
+body_timeout = "5s"
+send_timeout = "5s"
+idle_timeout = "5s"
+nofile = 65536
+nproc = 100
+core = "0B"
+`
+
+func TestDefaultsTableAndIncludes(t *testing.T) {
+	f, _ := load(t, map[string]string{
+		"tideover.toml": `
+include = ["conf.d/*.toml", "extra/*.toml"]
+[defaults]
+env = { A = "1", B = "1" }
+hold.timeout = "10s"
+user = "www-data"
+[app.shop]
+command = "gunicorn -b :8001 shop"
+env = { B = "2", C = "2" }
+`,
+		"conf.d/b.toml": "[app.b]\ncommand = \"gunicorn -b :8003 b\"\nhold.timeout = \"5s\"\n",
+		"conf.d/a.toml": "[app.a]\ncommand = \"gunicorn -b :8002 a\"\n",
+	})
+	var names []string
+	for _, a := range f.Apps {
+		names = append(names, a.Name)
+	}
+	if strings.Join(names, " ") != "shop a b" {
+		t.Errorf("got %v", names)
+	}
+	shop, a, b := f.Apps[0], f.Apps[1], f.Apps[2]
+	if !maps.Equal(shop.Env, map[string]string{"A": "1", "B": "2", "C": "2"}) || !maps.Equal(a.Env, map[string]string{"A": "1", "B": "1"}) {
+		t.Errorf("env is %v and %v", shop.Env, a.Env)
+	}
+	if a.User != "www-data" || a.Hold.Timeout != 10*time.Second || b.Hold.Timeout != 5*time.Second {
+		t.Errorf("got %v %v %v", a.User, a.Hold.Timeout, b.Hold.Timeout)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	dir := files(t, map[string]string{".env": "A=file\nB=file\nexport C=\"c d\"\n"})
+	a := &App{EnvFile: []string{".env", "-missing"}, Env: map[string]string{"B": "table"}}
+	base := []string{"A=base", "D=base", "LISTEN_FDS=1", "NOTIFY_SOCKET=/x", "TIDEOVER_SOCKET=/y", "LC_ALL=C"}
+	env, err := a.Environment(dir, base)
+	if want := "A=file B=table C=c d D=base LC_ALL=C PYTHONUNBUFFERED=1"; err != nil || strings.Join(env, " ") != want {
+		t.Errorf("got %q, %v", env, err)
+	}
+	a.EnvClear, a.EnvPass = true, []string{"E"}
+	env, _ = a.Environment(dir, append(base, "E=e", "PYTHONUNBUFFERED=0"))
+	if want := "A=file B=table C=c d E=e LC_ALL=C PYTHONUNBUFFERED=1"; strings.Join(env, " ") != want {
+		t.Errorf("cleared: %q", env)
+	}
+	a.EnvFile = []string{"missing"}
+	if _, err := a.Environment(dir, nil); err == nil {
+		t.Error("a missing file was not missed")
+	}
+	os.WriteFile(filepath.Join(dir, "bad"), []byte("A=1\nno separator\n"), 0o600)
+	a.EnvFile = []string{"bad"}
+	if _, err := a.Environment(dir, nil); err == nil || !strings.Contains(err.Error(), "bad:2: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFaultsAreAllToldAndWarningsAmongThem(t *testing.T) {
+	dir := files(t, map[string]string{"tideover.toml": `
+[app.shop]
+command = "gunicorn --reload shop"
+timeout = "30"
+hold_timeout = "30s"
+`})
+	_, err := Load(filepath.Join(dir, "tideover.toml"))
+	var faults *Faults
+	if !errors.As(err, &faults) || faults.Errors() != 2 || len(faults.Problems) != 3 {
+		t.Fatalf("got %v", err)
+	}
+	want := dir + `/tideover.toml:5:1: unknown key "hold_timeout" in [app.shop]
+    5 │ hold_timeout = "30s"
+      │ ^^^^^^^^^^^^  did you mean hold.timeout?`
+	if !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("got\n%v", err)
+	}
+}
+
+func TestToldByGunicorn(t *testing.T) {
+	f, dir := load(t, map[string]string{"tideover.toml": "[app.shop]\ncommand = \"gunicorn -c conf.py shop\"\n"})
+	a := f.Apps[0]
+	told, err := a.Told(Answer{Bind: []string{"unix:shop.sock", ":8001"}, Chdir: dir, Workers: 3, Threads: 1, WorkerClass: "sync"})
+	if err != nil || told.Listen[0] != "unix:"+dir+"/shop.sock" || told.Listen[1] != "0.0.0.0:8001" || told.ListenFrom != "gunicorn" || told.AskGunicorn || !a.AskGunicorn {
+		t.Errorf("got %+v, %v", told, err)
+	}
+	if _, err := a.Told(Answer{Bind: []string{":8001"}, Daemon: true}); err == nil {
+		t.Error("daemon = True in the file was not refused")
+	}
+	if _, err := a.Told(Answer{Bind: []string{"fd://3"}}); err == nil || !strings.Contains(err.Error(), "listen") {
+		t.Errorf("fd://: %v", err)
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	f, _ := load(t, map[string]string{"tideover.toml": "[app.a]\ncommand = \"gunicorn -b :1 a\"\n[app.b]\ncommand = \"gunicorn -b :2 a\"\nhold.limit = 5\n"})
+	all := Differences(f.Apps[0], f.Apps[1])
+	if len(all) != 3 || all[0].Key.Path != "command" || all[1].Key.Path != "listen" || all[2].After != 5 || Takes(all) != Reopen {
+		t.Errorf("got %+v", all)
+	}
+	if Takes(Differences(f.Apps[0], f.Apps[0])) != "" {
+		t.Error("an app differs from itself")
+	}
+}
