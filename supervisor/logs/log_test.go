@@ -167,13 +167,13 @@ func flood(t *testing.T, l *Log, size int) int {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	lines := 0
+	dots, lines := strings.Repeat(".", 400), 0
 	var chunk bytes.Buffer
 	for written := 0; written < size; written += chunk.Len() {
 		chunk.Reset()
 		for chunk.Len() < 60_000 {
 			lines++
-			fmt.Fprintf(&chunk, "line %d of a flood that nobody reads in time ...............\n", lines)
+			fmt.Fprintf(&chunk, "line %d of a flood that nobody reads in time %s\n", lines, dots)
 		}
 		if _, err := w.Write(chunk.Bytes()); err != nil {
 			t.Fatal(err)
