@@ -15,7 +15,7 @@ import (
 const defaultRing = 4 << 20
 
 // closePatience is how long Close waits for a writer that does not move.
-const closePatience = time.Second
+const closePatience = 2 * time.Second
 
 // Options of a Log.
 type Options struct {
@@ -219,7 +219,7 @@ func (l *Log) Reopen() error {
 }
 
 // Close ends all pipes, writes what is left, and ends every Follow. A writer
-// that does not move is given up after a second; that is an error.
+// that does not move is given up after two seconds; that is an error.
 func (l *Log) Close() error {
 	if !l.hangUp() {
 		return nil // closed already
@@ -251,9 +251,9 @@ func (l *Log) finish() error {
 	}
 }
 
-func (l *Log) progress() (written uint64) {
+func (l *Log) progress() (writes uint64) {
 	for _, s := range l.sinks {
-		written += s.written.Load()
+		writes += s.writes.Load()
 	}
-	return written
+	return writes
 }

@@ -22,8 +22,8 @@ type sink struct {
 	file   *file             // out, if it is one
 	reopen <-chan chan error // asks to open the file anew
 
-	written atomic.Uint64 // bytes, a sign of life
-	failed  error         // why the last write had to be repeated
+	writes atomic.Uint64 // that returned, well or not: a sign of life
+	failed error         // why the last write had to be repeated
 }
 
 // run ends when the Log has ended and all is written, or cannot be.
@@ -93,7 +93,7 @@ func (s *sink) write(text []byte) (left []byte) {
 	for {
 		n, err := s.out.Write(text)
 		text = text[n:]
-		s.written.Add(uint64(n))
+		s.writes.Add(1)
 		if len(text) == 0 {
 			return nil
 		}
