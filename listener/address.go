@@ -85,7 +85,7 @@ func parseUnix(s, path string) (Address, error) {
 		return Address{}, fmt.Errorf("listen address %q: a path cannot contain a NUL byte", s)
 	case !filepath.IsAbs(path):
 		return Address{}, fmt.Errorf("listen address %q: the path must be absolute, like unix:/run/%s", s, filepath.Base(path))
-	case strings.HasSuffix(path, "/"):
+	case strings.HasSuffix(path, "/"), filepath.Clean(path) == "/":
 		return Address{}, fmt.Errorf("listen address %q: this is a directory: write unix:%s", s, filepath.Join(path, "app.sock"))
 	}
 	path = filepath.Clean(path)

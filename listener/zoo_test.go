@@ -1,0 +1,169 @@
+//go:build linux
+
+package listener
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The test binary called with "zoo MEMBER" is a child of some kind. A member that no test uses fails a whole run.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "zoo" {
+		zoo[os.Args[2]]()
+		unix.Exit(0)
+	}
+	code := m.Run()
+	for name := range zoo {
+		if _, used := zooUsed.Load(name); !used && code == 0 && !selected() {
+			fmt.Println("FAIL: no test uses the zoo's member", name)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// selected says that only some of the tests were asked for.
+func selected() bool {
+	for _, arg := range os.Args {
+		if strings.HasPrefix(arg, "-test.run") || strings.HasPrefix(arg, "-test.fuzz") {
+			return true
+		}
+	}
+	return false
+}
+
+var zooUsed sync.Map
+
+var zoo = map[string]func(){
+	"hold":      hold,
+	"serve one": serveOne,
+	"inherit":   inherit,
+}
+
+// hold has the socket on fd 3 and never accepts.
+func hold() {
+	fmt.Println("ready")
+	io.Copy(io.Discard, os.Stdin)
+}
+
+// serveOne accepts one connection, says its pid, reads what there is, and goes on holding the socket.
+func serveOne() {
+	unix.SetNonblock(3, false)
+	fd, _, err := unix.Accept(3)
+	if err != nil {
+		panic(err)
+	}
+	conn := os.NewFile(uintptr(fd), "connection")
+	fmt.Fprint(conn, os.Getpid())
+	unix.Shutdown(fd, unix.SHUT_WR)
+	io.Copy(io.Discard, conn)
+	conn.Close()
+	hold()
+}
+
+// inherited is what the member "inherit" reports.
+type inherited struct {
+	Counts  map[string]int
+	Cloexec bool
+	Env     []string
+	Err     string
+	Adopted []string
+}
+
+// inherit takes what it was passed, and does so under its own pid where LISTEN_PID says "self".
+func inherit() {
+	if os.Getenv("LISTEN_PID") == "self" {
+		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
+	}
+	files, err := Inherited()
+	r := inherited{Counts: map[string]int{}, Cloexec: true}
+	if err != nil {
+		r.Err = err.Error()
+	}
+	for name, list := range maps.All(files) {
+		r.Counts[name] = len(list)
+		for _, f := range list {
+			flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
+			r.Cloexec = r.Cloexec && err == nil && flags&unix.FD_CLOEXEC != 0
+			if p, err := Adopt(f); err == nil {
+				r.Adopted = append(r.Adopted, p.Address().String())
+				p.Close()
+			} else {
+				r.Err += err.Error()
+			}
+		}
+	}
+	for _, entry := range os.Environ() {
+		if strings.HasPrefix(entry, "LISTEN_") {
+			r.Env = append(r.Env, entry)
+		}
+	}
+	json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// child is a started member.
+type child struct {
+	*exec.Cmd
+	out   *bufio.Reader
+	stdin io.Closer
+}
+
+// launch starts a member with these files from fd 3 on. It is killed at the end of the test at the latest.
+func launch(t *testing.T, env []string, files []*os.File, member string) *child {
+	t.Helper()
+	zooUsed.Store(member, true)
+	cmd := exec.Command("/proc/self/exe", "zoo", member)
+	cmd.Env, cmd.ExtraFiles, cmd.Stderr = env, files, os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c := &child{cmd, bufio.NewReader(out), stdin}
+	t.Cleanup(c.kill)
+	return c
+}
+
+// kill is SIGKILL, and waits.
+func (c *child) kill() {
+	c.Process.Kill()
+	c.Wait()
+}
+
+func (c *child) line(t *testing.T) string {
+	t.Helper()
+	line, err := c.out.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
+func dial(t *testing.T, network, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
