@@ -70,11 +70,11 @@ func interpreter(head []byte) ([]string, error) {
 	first, rest, _ := bytes.Cut(head, []byte("\n"))
 	line, ok := strings.CutPrefix(string(first), "#!")
 	if !ok {
-		return nil, errors.New("it does not begin with #!")
+		return nil, errors.New("there is no #! line in it")
 	}
 	words := strings.Fields(line)
 	if len(words) == 0 {
-		return nil, errors.New("nothing follows #!")
+		return nil, errors.New("the line after #! is empty")
 	}
 	if path.Base(words[0]) == "sh" {
 		second, _, _ := bytes.Cut(rest, []byte("\n"))
