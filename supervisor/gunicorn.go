@@ -150,29 +150,19 @@ func (h *house) check(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil {
 		return cfg, nil
 	}
-	if err := cfg.Gunicorn.Refuse(cfg.Reload); err != nil {
-		return nil, errorf(ExitUsage, "app %s: %v", cfg.Name, err)
-	}
-	if !cfg.AskGunicorn {
-		return cfg, nil
-	}
-	full, err := h.complete(cfg)
-	if err == nil {
-		err = full.Gunicorn.Refuse(cfg.Reload)
+	err := cfg.Gunicorn.Refuse(cfg.Reload)
+	if err == nil && cfg.AskGunicorn {
+		cfg, err = h.complete(cfg)
 	}
 	if err != nil {
 		return nil, errorf(ExitUsage, "app %s: %v", cfg.Name, err)
 	}
-	if full.Gunicorn.Version == "" {
-		return cfg, nil
-	}
-	full.Listen, full.ListenFrom = full.Gunicorn.Bind.Addresses, full.Gunicorn.Bind.From
-	return full, nil
+	return cfg, nil
 }
 
 // complete adds to an app's settings what only gunicorn itself can tell: its
 // version, how many requests it works on at once. An app that cannot be asked
-// is left as it is; the error is about an answer that makes no sense.
+// is left as it is; the error is a refusal.
 func (h *house) complete(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil || cfg.Gunicorn.Version != "" {
 		return cfg, nil
@@ -183,16 +173,14 @@ func (h *house) complete(cfg *config.App) (*config.App, error) {
 		if cfg.AskGunicorn {
 			say = h.logger.Warn
 		}
-		say("cannot ask gunicorn for its settings; taken from its command line alone", "app", cfg.Name, "listen", cfg.Listen, "error", err)
+		say("cannot ask gunicorn for its settings; they are taken from its command line alone", "app", cfg.Name, "listen", cfg.Listen, "error", err)
 		return cfg, nil
 	}
-	told, err := cfg.Gunicorn.Tell(answer)
+	told, err := cfg.Told(answer)
 	if err != nil {
-		return nil, err
+		return cfg, err
 	}
-	full := *cfg
-	full.Gunicorn = &told
-	return &full, nil
+	return told, nil
 }
 
 // controlSocket is an argument for GUNICORN_CMD_ARGS that gives the generation

@@ -264,7 +264,7 @@ func (a *App) reread() error {
 // for the next generation.
 func (a *App) adopt(cfg *config.App) {
 	if full, err := a.house.complete(cfg); err != nil {
-		a.house.logger.Warn("what gunicorn tells of itself makes no sense", "app", a.name, "error", err)
+		a.house.logger.Error("gunicorn has settings that cannot work here", "app", a.name, "error", err)
 	} else {
 		cfg = full
 	}

@@ -49,14 +49,12 @@ func refusal(cfg *config.App, cause string) *proxy.Refusal {
 	return &proxy.Refusal{RetryAfter: cfg.Hold.RetryAfter, Cause: cause}
 }
 
-// concurrency is how many requests gunicorn works on at once, where its
-// command line tells; 0: unknown.
+// concurrency is how many requests gunicorn works on at once; 0: unknown.
 func concurrency(cfg *config.App) int {
-	gu := cfg.Gunicorn
-	if gu == nil || gu.Workers == 0 {
+	if cfg.Gunicorn == nil {
 		return 0
 	}
-	return gu.Workers * max(gu.Threads, 1)
+	return cfg.Gunicorn.Concurrency()
 }
 
 // done reports whether an app that ended like this is to stay down.

@@ -29,6 +29,7 @@ type Options struct {
 	Version    string
 	Output     io.Writer // the children's output, prefixed; nil: nowhere
 	Color      bool
+	Unicode    bool // its prefixes are drawn, not typed
 	OwnLog     *OwnLog // the daemon's own last lines, fed by Logger; nil: not kept
 	Name       string  // of the records: "control", or the app's for `run --`
 	RuntimeDir string  // private sockets; made, 0700
@@ -97,7 +98,7 @@ func (s *Supervisor) admit(cfg *config.App) error {
 	if !cfg.Log.Stdout {
 		output = nil
 	}
-	log, err := logs.New(logs.Options{App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: output, Color: s.options.Color, File: logFile(cfg)})
+	log, err := logs.New(logs.Options{App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: output, Color: s.options.Color, Unicode: s.options.Unicode, File: logFile(cfg)})
 	if err != nil {
 		return errorf(ExitError, "cannot open the log of %s: %v", cfg.Name, err)
 	}
@@ -291,7 +292,7 @@ func (s *Supervisor) app(name string) (*App, *Error) {
 
 // logFile is where the app's output is kept.
 func logFile(cfg *config.App) logs.FileOptions {
-	return logs.FileOptions{Path: cfg.Log.File, MaxSize: cfg.Log.MaxSize, MaxAge: cfg.Log.MaxAge,
+	return logs.FileOptions{Path: cfg.Log.File, MaxSize: cfg.Log.MaxSize, Every: cfg.Log.Every, MaxAge: cfg.Log.MaxAge,
 		Backups: cfg.Log.Backups, Compress: cfg.Log.Compress, Mode: cfg.Log.Mode}
 }
 
