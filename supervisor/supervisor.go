@@ -29,7 +29,7 @@ type Options struct {
 	Version    string
 	Output     io.Writer // the children's output, prefixed; nil: nowhere
 	Color      bool
-	Unicode    bool // its prefixes are drawn, not typed
+	Unicode    bool    // its prefixes are drawn, not typed
 	OwnLog     *OwnLog // the daemon's own last lines, fed by Logger; nil: not kept
 	Name       string  // of the records: "control", or the app's for `run --`
 	RuntimeDir string  // private sockets; made, 0700
