@@ -76,6 +76,7 @@ func (d *daemon) keep(ctx context.Context, sup *supervisor.Supervisor, socket *c
 	defer beside.Wait()
 	over, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
+	d.logger.Info("listening for commands", "socket", socket.Path())
 	beside.Go(func() {
 		if err := control.NewServer(socket, apps{sup}, d.logger).Serve(over); err != nil {
 			d.logger.Error("the control socket is closed", "error", err)

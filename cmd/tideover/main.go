@@ -23,6 +23,7 @@ type Main struct {
 
 // Run runs one command line and returns its exit code. It uses nothing of the
 // process but what it is given, its working directory, its user, and signals.
+// The writers may be used by several goroutines at once.
 func (m Main) Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	c := newCLI(m.Dirs, stdin, stdout, stderr, env)
 	root := c.rootCommand()

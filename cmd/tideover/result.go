@@ -25,10 +25,10 @@ func (c *cli) tell(r supervisor.Result) {
 func (c *cli) tellSuccess(r supervisor.Result) {
 	s := c.results()
 	if !s.terminal {
-		facts := []supervisor.Fact{{Key: "app", Value: r.App}, {Key: "verb", Value: string(r.Verb)}, {Key: "result", Value: r.Result},
-			{Key: "duration_s", Value: number(r.Duration)}, {Key: "generation", Value: strconv.Itoa(r.Generation.To)},
-			{Key: "held", Value: strconv.Itoa(r.Requests.Held)}, {Key: "held_max_s", Value: number(r.Requests.HeldMax)},
-			{Key: "lost", Value: strconv.Itoa(r.Requests.Lost)}}
+		facts := []supervisor.Fact{{Key: "app", Value: r.App}, {Key: string(r.Verb), Value: r.Result},
+			{Key: "generation", Value: strconv.Itoa(r.Generation.To)}, {Key: "duration_s", Value: number(r.Duration)},
+			{Key: "held", Value: strconv.Itoa(r.Requests.Held)}, {Key: "lost", Value: strconv.Itoa(r.Requests.Lost)},
+			{Key: "held_max_s", Value: number(r.Requests.HeldMax)}}
 		fmt.Fprintln(s.out, keyValues(facts))
 	} else {
 		what := fmt.Sprintf("%s serves generation %d", r.App, r.Generation.To)
@@ -72,11 +72,11 @@ func (c *cli) tellFailure(r supervisor.Result) {
 	s := c.errors()
 	fmt.Fprintf(s.out, "%s %s\n", s.paint(red, s.mark("\n✗", "tideover:")), r.Error)
 	if r.Probe != "" {
-		fmt.Fprintln(s.out, "\n  The last answer to the readiness probe:")
+		fmt.Fprintln(s.out, "\n  Last answer to the readiness probe:")
 		quote(s, strings.Split(strings.TrimRight(r.Probe, "\n"), "\n"))
 	}
 	if len(r.ChildOutput) > 0 {
-		fmt.Fprintf(s.out, "\n  The last %s of generation %d:\n", plural(len(r.ChildOutput), "line"), r.Generation.To)
+		fmt.Fprintf(s.out, "\n  Last lines of generation %d:\n", r.Generation.To)
 		quote(s, r.ChildOutput)
 	}
 	if r.Hint != "" {

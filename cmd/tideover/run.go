@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,10 +48,10 @@ func (c *cli) runCommand() *cobra.Command {
 }
 
 func (c *cli) run(cmd *cobra.Command, args []string, f *runFlags) error {
-	before, command, given := split(cmd, args)
-	switch {
-	case given && len(before) > 0:
-		return usage(cmd, "%q stands before the --", strings.Join(before, " "))
+	_, command, given := split(cmd, args)
+	switch dash := slices.Index(args, "--"); {
+	case !given && dash > 0:
+		return usage(cmd, "%q stands before the --", strings.Join(args[:dash], " "))
 	case given && len(command) == 0:
 		return fault(supervisor.ExitUsage, "tideover run -- gunicorn app:app", "there is no command after --")
 	case len(args) > 0 && !given:
@@ -69,13 +70,14 @@ func (c *cli) runCommandLine(cmd *cobra.Command, command []string, f *runFlags) 
 	if err != nil {
 		return err
 	}
-	if cmd.Flags().Changed("hold-limit") && f.holdLimit < 1 {
-		return usage(cmd, "--hold-limit must be at least 1")
+	var holdLimit *int
+	if cmd.Flags().Changed("hold-limit") {
+		holdLimit = &f.holdLimit
 	}
 	app, err := config.FromCommand(config.CommandOptions{
 		Command: command, Directory: directory, Environ: c.env,
 		Name: f.name, Listen: f.listen, Ready: f.ready, Reload: f.reload, EnvFile: f.envFile,
-		ReadyTimeout: f.readyTimeout, HoldTimeout: f.holdTimeout, HoldLimit: f.holdLimit, StopTimeout: f.stopTimeout,
+		ReadyTimeout: f.readyTimeout, HoldTimeout: f.holdTimeout, HoldLimit: holdLimit, StopTimeout: f.stopTimeout,
 	})
 	if err != nil {
 		return invalid(err)

@@ -97,7 +97,7 @@ func longForm(s screen, a supervisor.AppStatus) string {
 	if a.Next > 0 {
 		line("next try", "in %s", human(span(a.Next)))
 	}
-	line("command", "%s%s", strings.Join(a.Command, " "), asUser(a.User))
+	line("command", "%s%s", typed(a.Command), asUser(a.User))
 	line("directory", "%s", a.Directory)
 	if a.Pid > 0 {
 		line("process", "pid %d, %s, %s, %s", a.Pid, plural(a.Processes, "process"), size(a.Memory), plural(a.Restarts, "crash"))
@@ -114,6 +114,17 @@ func longForm(s screen, a supervisor.AppStatus) string {
 		fmt.Fprintf(&b, "  %s %s\n", s.paint(yellow, "!"), strings.ReplaceAll(w, "\n", "\n    "))
 	}
 	return b.String()
+}
+
+// typed is a command as one would type it.
+func typed(command []string) string {
+	words := make([]string, len(command))
+	for i, word := range command {
+		if words[i] = word; word == "" || strings.ContainsAny(word, " \t\n'\"\\$&|;<>()*?#~`!{}[]") {
+			words[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 func asUser(name string) string {

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/supervisor"
+	"tideover/supervisor/control"
+)
+
+// fakeDaemon answers verbs with what a test wrote down, so that what people
+// see can be tested for everything that may happen. The scripts in testdata
+// meet the real one.
+type fakeDaemon struct {
+	status  supervisor.Status
+	phases  []supervisor.Phase
+	results map[string]supervisor.Result // by app
+	forever bool                         // operations never end
+	begun   supervisor.HoldReport
+	ended   supervisor.HoldReport
+	lines   []supervisor.Line
+	stop    func()
+
+	mu    sync.Mutex // guards asked
+	asked []string
+}
+
+func (d *fakeDaemon) note(words ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = append(d.asked, strings.Join(words, " "))
+}
+
+func (d *fakeDaemon) notes() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Join(d.asked, "\n")
+}
+
+func (d *fakeDaemon) Status(names ...string) (supervisor.Status, error) {
+	st := d.status
+	if len(names) > 0 {
+		st.Apps = nil
+		for _, a := range d.status.Apps {
+			if a.Name == names[0] {
+				st.Apps = append(st.Apps, a)
+			}
+		}
+	}
+	return st, nil
+}
+
+func (d *fakeDaemon) Do(ctx context.Context, r supervisor.Request, progress func(supervisor.Phase)) supervisor.Result {
+	d.note(string(r.Verb), r.App)
+	for _, p := range d.phases {
+		p.App, p.Verb = r.App, r.Verb
+		progress(p)
+	}
+	if d.forever {
+		<-ctx.Done()
+	}
+	result := d.results[r.App]
+	result.App, result.Verb = r.App, r.Verb
+	return result
+}
+
+func (d *fakeDaemon) Hold(_ context.Context, app string, r supervisor.HoldRequest) (control.Lease, error) {
+	d.note("hold", app, r.For.String())
+	return fakeLease{d}, nil
+}
+
+type fakeLease struct{ d *fakeDaemon }
+
+func (l fakeLease) Report() supervisor.HoldReport { return l.d.begun }
+func (l fakeLease) End() supervisor.HoldReport {
+	l.d.note("hold ended")
+	return l.d.ended
+}
+
+func (d *fakeDaemon) Release(app string) (supervisor.HoldReport, error) {
+	d.note("release", app)
+	return d.ended, nil
+}
+
+func (d *fakeDaemon) Signal(app string, sig syscall.Signal) error {
+	d.note("signal", app, sig.String())
+	return nil
+}
+
+func (d *fakeDaemon) Logs(_ context.Context, q supervisor.LogQuery, yield func(supervisor.Line) bool) error {
+	for _, l := range d.lines {
+		if !yield(l) {
+			break
+		}
+	}
+	return nil
+}
+
+func (d *fakeDaemon) Shutdown(fast bool) {
+	d.note("shutdown")
+	d.stop()
+}
+
+// serve puts a daemon on a socket until the test ends.
+func (d *fakeDaemon) serve(t *testing.T, path string) {
+	t.Helper()
+	socket, err := control.Listen(control.SocketOptions{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	d.stop = stop
+	served := make(chan error, 1)
+	go func() { served <- control.NewServer(socket, d, hclog.NewNullLogger()).Serve(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		socket.Close()
+	})
+}
+
+// outcome is what one command line did.
+type outcome struct {
+	stdout, stderr string
+	exit           int
+}
+
+// tideover runs a command line against the daemons in dir.
+func tideover(t *testing.T, dir string, args ...string) outcome {
+	t.Helper()
+	return tideoverWith(t, dir, []string{"PATH=" + os.Getenv("PATH")}, args...)
+}
+
+func tideoverWith(t *testing.T, dir string, env []string, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr sharedBuffer
+	exit := Main{Dirs: []string{dir}}.Run(t.Context(), args, strings.NewReader(""), &stdout, &stderr, env)
+	return outcome{stdout.String(), stderr.String(), exit}
+}
+
+// sharedBuffer takes the words of tideover and of the command it runs.
+type sharedBuffer struct {
+	mu  sync.Mutex // guards all
+	all bytes.Buffer
+}
+
+func (b *sharedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
+}
+
+func (b *sharedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
+}
+
+// shopDaemon keeps one app named shop, in dir.
+func shopDaemon(t *testing.T) (d *fakeDaemon, dir string) {
+	t.Helper()
+	d, dir = &fakeDaemon{results: map[string]supervisor.Result{}}, runtimeDir(t)
+	d.status = supervisor.Status{Version: "1", Pid: 4710, Apps: []supervisor.AppStatus{serving("shop")}}
+	d.serve(t, control.SocketPath(dir, ""))
+	return d, dir
+}
+
+func serving(app string) supervisor.AppStatus {
+	return supervisor.AppStatus{Name: app, State: supervisor.Running, Generation: 8, Pid: 48213, Uptime: 252, Listen: []string{"127.0.0.1:8000"},
+		InFlight: 9, Held: 0, Command: []string{"venv/bin/gunicorn", "shop.wsgi"}, Directory: "/srv/shop", Ready: "GET / -> <500",
+		Processes: 5, Memory: 412 << 20, HoldLimit: 1000, HoldFor: 30}
+}
+
+// runtimeDir has a name short enough for sockets in it.
+func runtimeDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// reloaded is the phases of a reload that went well.
+func reloaded() []supervisor.Phase {
+	done := func(name string, took time.Duration, facts ...supervisor.Fact) []supervisor.Phase {
+		begin := supervisor.Phase{From: 7, To: 8, Name: name}
+		end := begin
+		end.Result, end.Duration, end.Facts = "ok", took, facts
+		return []supervisor.Phase{begin, end}
+	}
+	var all []supervisor.Phase
+	all = append(all, done("start", 410*time.Millisecond, supervisor.Fact{Key: "pid", Value: "48213"})...)
+	all = append(all, done("ready", 2310*time.Millisecond, supervisor.Fact{Key: "tries", Value: "3"}, supervisor.Fact{Key: "status", Value: "200"})...)
+	all = append(all, done("swap", 9*time.Millisecond)...)
+	return append(all, done("drain", 4120*time.Millisecond, supervisor.Fact{Key: "cut", Value: "0"})...)
+}
+
+func okResult() supervisor.Result {
+	return supervisor.Result{Result: "ok", Generation: supervisor.GenerationPair{From: 7, To: 8}, Duration: 7.81,
+		Requests: supervisor.RequestCounts{Held: 17, HeldMax: 0.006}, Phases: []supervisor.PhaseResult{}, ChildOutput: []string{}}
+}
+
+func keptOld() supervisor.Result {
+	r := okResult()
+	r.Result, r.Exit = "kept old", supervisor.ExitKeptOld
+	r.Error = "generation 8 of shop did not come up: it ended with exit status 3; generation 7 still serves"
+	r.Hint = "the release was changed in place"
+	r.Probe = "HTTP/1.1 500 Internal Server Error\n\n{\"db\": \"gone\"}"
+	r.ChildOutput = []string{"Traceback (most recent call last):", "ModuleNotFoundError: No module named 'shop.wsgi'"}
+	return r
+}
+
+func socketIn(dir, name string) string { return filepath.Join(dir, name) }
