@@ -1,6 +1,9 @@
 package http1
 
 import (
+	"bufio"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -58,5 +61,90 @@ func BenchmarkResponse(b *testing.B) {
 			b.Fatal(n, err)
 		}
 		out, _ = r.AppendClient(out[:0], &Client{Minor: 1, KeepAlive: true})
+	}
+}
+
+// Nothing is allocated for a message once the slices have grown.
+func TestNothingIsAllocated(t *testing.T) {
+	var (
+		request  Request
+		response Response
+		body     BodyReader
+		limits   = ResponseLimits()
+		out      = make([]byte, 0, 64<<10)
+		forward  = Forward{Peer: "192.0.2.7", Scheme: "http", Start: time.Unix(1790000000, 0), Body: Body{Framing: Chunked}, Close: true}
+		chunks   = []byte("5;a=\"b\"\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n")
+		room     [ChunkHeaderMax]byte
+	)
+	heads := [][]byte{[]byte(browserRequest), []byte(get("Connection: x-a, close", "X-A: 1", "X_Y: 2", "Expect: 100-continue", "Content-Length: 5")),
+		[]byte("GET http://a/ HTTP/1.1\r\nHost: A:80\r\nUpgrade: websocket\r\n\r\n"), []byte("GET / HTTP/1.0\r\n\r\n"),
+		[]byte(get("X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: a, b", "Transfer-Encoding: chunked")), []byte(get("X: a\x00"))}
+	answers := [][]byte{[]byte(smallResponse), []byte(ok("Transfer-Encoding: chunked", "Connection: x, close", "X: 1")), []byte("HTTP/1.1 99 X\r\n\r\n")}
+	allocations := testing.AllocsPerRun(100, func() {
+		for _, p := range []*Policy{&trustedPolicy, &untrustedPolicy} {
+			for _, in := range heads {
+				request.Reset()
+				for _, n := range []int{len(in) / 2, len(in)} {
+					if _, err := request.Parse(in[:n], p); err != nil {
+						out = AppendError(out[:0], err, &request)
+					}
+				}
+				if request.err == nil {
+					out = request.AppendUpstream(out[:0], &forward)
+				}
+			}
+		}
+		for _, in := range answers {
+			response.Reset(Asked{})
+			if _, err := response.Parse(in, &limits); err == nil {
+				out, _ = response.AppendClient(out[:0], &Client{Held: true, Hold: time.Second})
+			}
+		}
+		body.StartRequest(Body{Framing: Chunked}, &limits)
+		for in := chunks; len(in) > 0; {
+			data, n, err := body.Next(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in = in[n:]
+			out = AppendChunk(out[:0], data)
+		}
+		PutChunkHeader(room[:], 1234)
+		out = AppendAnswer(out[:0], &Answer{Status: 503, Cause: "held too long", RetryAfter: time.Second, Date: forward.Start})
+	})
+	if allocations != 0 {
+		t.Errorf("%v allocations, want none", allocations)
+	}
+}
+
+func BenchmarkChunked(b *testing.B) {
+	in := AppendChunk(AppendChunk(nil, make([]byte, 1000)), make([]byte, 3000))
+	limits := RequestLimits()
+	var body BodyReader
+	body.StartRequest(Body{Framing: Chunked}, &limits)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(in)))
+	for b.Loop() {
+		for rest := in; len(rest) > 0; {
+			_, n, err := body.Next(rest)
+			if err != nil {
+				b.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+	}
+}
+
+// BenchmarkNetHTTP is what the standard library needs for the browser's request, to compare with on the same machine.
+func BenchmarkNetHTTP(b *testing.B) {
+	var text strings.Reader
+	stream := bufio.NewReader(&text)
+	b.ReportAllocs()
+	for b.Loop() {
+		text.Reset(browserRequest)
+		stream.Reset(&text)
+		if _, err := http.ReadRequest(stream); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // The tests drive the engine as a relay would: octets arrive in pieces, a head is parsed from a growing buffer, a body
@@ -177,6 +176,3 @@ func runResponse(x exchange, pieces ...string) (res result) {
 	}
 	return res
 }
-
-// start is a time for X-Request-Start.
-var start = time.UnixMilli(1_790_000_000_042)

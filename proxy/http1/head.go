@@ -33,9 +33,6 @@ const (
 	dropped
 )
 
-// reset forgets everything but the room for fields.
-func (h *head) reset() { *h = head{fields: h.fields[:0]} }
-
 // line looks for the end of the line at h.start. end is the index of its CR, or -1 if more bytes are needed. The line
 // may have max octets, and the head may be no longer than whole, which is the case if the CR is two octets before.
 func (h *head) line(max, whole int, tooLong, tooMuch *Error) (end int, err *Error) {

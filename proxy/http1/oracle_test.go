@@ -27,15 +27,20 @@ var (
 )
 
 const (
-	hopNames    = " connection proxy-connection keep-alive te trailer proxy-authenticate proxy-authorization http2-settings upgrade "
-	ownedNames  = " forwarded x-real-ip script-name path-info remote-user proxy "
-	pinnedNames = " host content-length transfer-encoding cookie authorization "
-	asciiNames  = " host content-length transfer-encoding connection upgrade expect te trailer keep-alive proxy-connection forwarded x-real-ip" +
+	framingNames = " content-length transfer-encoding "
+	hopNames     = " connection proxy-connection keep-alive te trailer proxy-authenticate proxy-authorization http2-settings upgrade "
+	ownedNames   = " forwarded x-real-ip script-name path-info remote-user proxy "
+	pinnedNames  = " host content-length transfer-encoding cookie authorization "
+	asciiNames   = " host content-length transfer-encoding connection upgrade expect te trailer keep-alive proxy-connection forwarded x-real-ip" +
 		" x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-ssl x-forwarded-protocol "
 	singleNames = " x-forwarded-proto x-forwarded-port x-forwarded-ssl x-forwarded-protocol x-real-ip script-name path-info remote-user "
 )
 
 func among(name, list string) bool { return strings.Contains(list, " "+name+" ") }
+
+func isPlainASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
+}
 
 func isOwnedName(n string) bool {
 	return among(n, ownedNames) || strings.HasPrefix(n, "x-forwarded-") && n != "x-forwarded-"
@@ -50,6 +55,7 @@ type plainField struct {
 // plain is a request head as the oracle sees it.
 type plain struct {
 	policy                  *Policy
+	response                bool
 	complete                bool
 	method, target, version string
 	fields                  []plainField
@@ -189,11 +195,16 @@ func (m *plain) field(line string, first bool) {
 	f := plainField{name: run, value: strings.Trim(rest[1:], " \t")}
 	f.key = strings.ToLower(strings.ReplaceAll(run, "_", "-"))
 	m.fields = append(m.fields, f)
-	if m.lookAlike(f) {
-		m.is(isOwnedName(f.key) || among(f.key, hopNames) || f.key == "content-length" || f.key == "transfer-encoding", 400, "R25")
+	if m.response {
+		m.is(strings.Contains(f.name, "_") && (among(f.key, hopNames) || among(f.key, framingNames)), 502, "R25")
+		m.is((among(f.key, hopNames) || among(f.key, framingNames)) && among(f.key, asciiNames) && !isPlainASCII(f.value), 502, "R17")
 		return
 	}
-	m.is(among(f.key, asciiNames) && strings.ContainsFunc(f.value, func(r rune) bool { return r >= 0x80 }), 400, "R17")
+	if m.lookAlike(f) {
+		m.is(isOwnedName(f.key) || among(f.key, hopNames) || among(f.key, framingNames), 400, "R25")
+		return
+	}
+	m.is(among(f.key, asciiNames) && !isPlainASCII(f.value), 400, "R17")
 	if isOwnedName(f.key) && m.policy.Trusted && f.key != "proxy" {
 		m.is(!isPlainForwarded(f), 400, "R48")
 		m.is(among(f.key, singleNames) && len(m.all(f.key)) > 1, 400, "R48")
@@ -202,7 +213,7 @@ func (m *plain) field(line string, first bool) {
 
 // lookAlike reports whether a name has an underscore, and is not one of the three that are spelled so.
 func (m *plain) lookAlike(f plainField) bool {
-	if f.key == "script-name" || f.key == "path-info" || f.key == "remote-user" {
+	if !m.response && (f.key == "script-name" || f.key == "path-info" || f.key == "remote-user") {
 		return false
 	}
 	return strings.Contains(f.name, "_")
@@ -267,14 +278,18 @@ func (m *plain) whole() {
 		m.is(len(hosts) != 1 || withPort(hosts[0], absolute[1]) != withPort(absolute[2], absolute[1]), 400, "R8")
 	}
 	m.framing(ten)
+	m.connection()
+	if expect := m.all("expect"); !ten && len(expect) > 0 {
+		m.is(len(expect) > 1 || !strings.EqualFold(expect[0], "100-continue"), 417, "R51")
+	}
+}
+
+func (m *plain) connection() {
 	options := m.options()
 	m.is(len(options) > 32, 400, "R46")
 	for _, o := range options {
 		key := strings.ToLower(strings.ReplaceAll(o, "_", "-"))
 		m.is(!tokenOnly.MatchString(o) || among(key, pinnedNames) || isOwnedName(key), 400, "R46")
-	}
-	if expect := m.all("expect"); !ten && len(expect) > 0 {
-		m.is(len(expect) > 1 || !strings.EqualFold(expect[0], "100-continue"), 417, "R51")
 	}
 }
 

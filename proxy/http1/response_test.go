@@ -1,0 +1,162 @@
+package http1
+
+import (
+	"bufio"
+	"io"
+	"math/rand"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// exchanges are all ways a response can be asked for and written.
+func exchanges() []exchange {
+	held := Client{Minor: 1, KeepAlive: true, Held: true, Hold: 1234 * time.Millisecond}
+	return []exchange{toKept, toHead, toWS, to10, keep10, toEOF, {client: held, eof: true}, {client: Client{Minor: 1}, eof: true}}
+}
+
+// checkResponse holds the invariants of responses for any octets.
+func checkResponse(t *testing.T, in string, x exchange, random *rand.Rand) {
+	t.Helper()
+	agreeResponse(t, in, x)
+	got := runResponse(x, in)
+	if pieces := randomPieces(in, random); runResponse(x, pieces...) != got {
+		t.Fatalf("I3: %.600q is not the same in %.600q", in, pieces)
+	}
+	if got.verdict == "" {
+		checkAnswer(t, got, x)
+	}
+}
+
+// agreeResponse holds the first head against the oracle.
+func agreeResponse(t *testing.T, in string, x exchange) {
+	t.Helper()
+	limits := ResponseLimits()
+	want := oracleResponse(in, x.asked, limits)
+	var r Response
+	r.Reset(x.asked)
+	n, err := r.Parse([]byte(in), &limits)
+	switch {
+	case err != nil:
+		if want.broken == nil || err.Status != 502 {
+			t.Fatalf("refused with %s, the oracle says %q\n%.600q", verdictOf(err), want.broken, in)
+		}
+		return
+	case want.broken != nil:
+		t.Fatalf("not refused (%d octets), the oracle says %q\n%.600q", n, want.broken, in)
+	case !want.complete:
+		if n != 0 {
+			t.Fatalf("%d octets of a head that is not complete\n%.600q", n, in)
+		}
+		return
+	case n != want.length:
+		t.Fatalf("head of %d octets, want %d\n%.600q", n, want.length, in)
+	}
+	out := r.AppendInterim(nil)
+	if !r.Interim() {
+		out, _ = r.AppendClient(nil, &x.client)
+	}
+	if string(out) != want.answered(&x.client) || r.Body.Framing != want.framing {
+		t.Fatalf("written %.900q (%d)\nwant    %.900q (%d)\nof %.900q", out, r.Body.Framing, want.answered(&x.client), want.framing, in)
+	}
+}
+
+// checkAnswer reads what a client gets with net/http: one final response, nothing behind it, the body as decoded.
+func checkAnswer(t *testing.T, got result, x exchange) {
+	t.Helper()
+	stream := bufio.NewReader(strings.NewReader(got.out))
+	request := &http.Request{Method: "GET"}
+	if x.asked.Head {
+		request.Method = "HEAD"
+	}
+	var r *http.Response
+	for {
+		var err error
+		if r, err = http.ReadResponse(stream, request); err != nil {
+			t.Fatalf("net/http: %v: %.900q", err, got.out)
+		}
+		if r.StatusCode >= 200 || r.StatusCode == 101 {
+			break
+		}
+	}
+	if r.StatusCode == 101 {
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil || string(body) != got.content || stream.Buffered() > 0 {
+		t.Fatalf("net/http reads the body %.300q (%v), want %.300q; %d octets are left of %.900q", body, err, got.content, stream.Buffered(), got.out)
+	}
+	if x.client.Minor == 1 && r.Close == x.client.KeepAlive {
+		t.Fatalf("Connection: close is %v: %.900q", r.Close, got.out)
+	}
+}
+
+// response makes a response as apps write them.
+func (g generator) response() string {
+	status := g.pick("200 OK", "200 OK", "201 Created", "204 No Content", "301 Moved", "304 Not Modified", "404 Not Found", "500 X", "200", "200 ")
+	lines := g.some("Server: gunicorn", "Date: Sun, 22 Nov 2026 14:00:00 GMT", "Connection: "+g.pick("close", "keep-alive", "x-y, close"), "X_Y: 1", "x-y: 2",
+		"Set-Cookie: a="+g.word(letters, 80)+"; Path=/; HttpOnly", "Set-Cookie: b=1", "Content-Security-Policy: "+g.word(visible, 900),
+		"Content-Type:text/html; charset=utf-8 ", "Keep-Alive: 5", "Vary: Accept", "Upgrade: h2c", "Trailer: X-Sum", "Via: 1.1 x", "Location: /")
+	interim := strings.Repeat("HTTP/1.1 "+g.pick("103 Early Hints\r\nLink: </a>;rel=preload", "100 Continue", "102 Processing")+"\r\n\r\n", g.Intn(3))
+	framing, body, _ := g.body(true)
+	if framing != "" {
+		lines = append(lines, framing)
+	} else {
+		body = g.word(visible, 50)
+	}
+	g.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+	return interim + "HTTP/1." + g.pick("1", "1", "1", "0") + " " + status + "\r\n" + g.spaced(lines) + "\r\n" + body
+}
+
+func TestInvariantsOnResponses(t *testing.T) {
+	g := newGenerator(4)
+	for range 400 {
+		in := g.response()
+		for _, x := range exchanges() {
+			checkResponse(t, in, x, g.Rand)
+			checkResponse(t, g.spoil(in), x, g.Rand)
+		}
+	}
+	for _, c := range allRules() {
+		for _, x := range exchanges() {
+			checkResponse(t, c.in, x, g.Rand)
+		}
+	}
+}
+
+// I6: every refusal closes, with its status, and is one complete response in itself.
+func TestRefusalCloses(t *testing.T) {
+	for _, c := range allRules() {
+		var r Request
+		if c.exchange != nil {
+			continue
+		}
+		policy := c.policy
+		if policy == nil {
+			policy = &trustedPolicy
+		}
+		_, err := r.Parse([]byte(c.in), policy)
+		if err == nil {
+			continue
+		}
+		if _, again := r.Parse([]byte(get()), policy); again != err {
+			t.Fatalf("%s: the verdict does not stay", c.name)
+		}
+		stream := bufio.NewReader(strings.NewReader(string(AppendError(nil, err, &r))))
+		response, readErr := http.ReadResponse(stream, &http.Request{Method: string(r.MethodName())})
+		if readErr != nil {
+			t.Fatal(readErr)
+		}
+		body, readErr := io.ReadAll(response.Body)
+		if readErr != nil || !response.Close || response.StatusCode != err.Status || stream.Buffered() != 0 {
+			t.Fatalf("%s: %v, %d, close %v, %d octets left", c.name, readErr, response.StatusCode, response.Close, stream.Buffered())
+		}
+		if !strings.Contains(string(body), err.Cause) && r.Method != MethodHead {
+			t.Fatalf("%s: body %q without the cause", c.name, body)
+		}
+		if (response.Header.Get("Allow") != "") != (err.Status == 405) {
+			t.Fatalf("%s: Allow %q with %d", c.name, response.Header.Get("Allow"), err.Status)
+		}
+	}
+}
