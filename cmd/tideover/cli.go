@@ -86,7 +86,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.SetHelpFunc(c.help)
 	root.AddCommand(c.runCommand(), c.reloadCommand(), c.restartCommand(), c.startCommand(), c.stopCommand(),
 		c.shutdownCommand(), c.statusCommand(), c.logsCommand(), c.holdCommand(), c.releaseCommand(), c.signalCommand(),
-		c.completionCommand(), c.versionCommand())
+		c.checkCommand(), c.completionCommand(), c.versionCommand())
 	root.AddCommand(topics()...)
 	return root
 }

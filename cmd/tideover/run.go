@@ -80,7 +80,7 @@ func (c *cli) runCommandLine(cmd *cobra.Command, command []string, f *runFlags) 
 		ReadyTimeout: f.readyTimeout, HoldTimeout: f.holdTimeout, HoldLimit: holdLimit, StopTimeout: f.stopTimeout,
 	})
 	if err != nil {
-		return invalid(err)
+		return c.refuseConfig(err)
 	}
 	return c.newDaemon(&config.File{Apps: []*config.App{app}}, app.Name, nil, f.pidfile).run(cmd.Context())
 }
@@ -110,18 +110,14 @@ func (c *cli) runConfiguration(cmd *cobra.Command, f *runFlags) error {
 			return usage(cmd, "--%s is for `run -- COMMAND`; with a configuration it stands in the file", name)
 		}
 	}
-	path := c.config
-	if path == "" {
-		found, ok := config.Discover()
-		if !ok {
-			return fault(supervisor.ExitUsage, "one command:  tideover run -- gunicorn app:app\na file:       tideover run -c tideover.toml", "there is no configuration to run")
-		}
-		path = found
+	path, err := c.configPath("")
+	if err != nil {
+		return err
 	}
 	load := func() (*config.File, error) { return config.Load(path) }
 	file, err := load()
 	if err != nil {
-		return invalid(err)
+		return c.refuseConfig(err)
 	}
 	for _, w := range file.Warnings {
 		c.note("%s", w)
@@ -131,11 +127,6 @@ func (c *cli) runConfiguration(cmd *cobra.Command, f *runFlags) error {
 		pidfile = file.Daemon.Pidfile
 	}
 	return c.newDaemon(file, "", load, pidfile).run(cmd.Context())
-}
-
-// invalid gives a fault of the configuration its exit code.
-func invalid(err error) error {
-	return &supervisor.Error{Exit: supervisor.ExitConfig, Message: err.Error()}
 }
 
 // writePid leaves our pid for scripts; the file appears whole or not at all.

@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 //	get PATH              a request to the app on $SOCKET; the answer is stdout
 //	getting PATH          the same in the background
 //	got                   wait for it; its answer is stdout
+//	expand FILE           put the values of $VARIABLES into a file
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -62,7 +63,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"daemon": startDaemon, "daemon-exits": daemonExits, "daemon-log": daemonLog,
 			"signal-daemon": signalDaemon,
-			"get":           get, "getting": getting, "got": got,
+			"get":           get, "getting": getting, "got": got, "expand": expand,
 		},
 	})
 }
@@ -169,6 +170,12 @@ func got(ts *testscript.TestScript, neg bool, args []string) {
 	a := <-of(ts).answer
 	ts.Check(a.err)
 	fmt.Fprint(ts.Stdout(), a.text)
+}
+
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(os.Expand(ts.ReadFile(name), ts.Getenv)), 0o644))
+	}
 }
 
 // request is one GET on a unix socket; the answer is its status and body.

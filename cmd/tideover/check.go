@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor"
+	"tideover/supervisor/config"
+)
+
+func (c *cli) checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "check [FILE]",
+		Aliases: []string{"validate"},
+		Short:   "Find every fault of a configuration",
+		Example: `  tideover check                   the file that run would take
+  tideover check tideover.toml`,
+		Long: `Every fault comes at once with its place and a remedy. Exits 0 when there is
+none, whatever the warnings, and 5 otherwise. Nothing is started or changed.`,
+		Args: most(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			path, err := c.configPath(first(args))
+			if err != nil {
+				return err
+			}
+			return c.check(path)
+		},
+	}
+}
+
+// configPath is the configuration that was named, or else the one found.
+func (c *cli) configPath(named string) (string, error) {
+	if named != "" {
+		return named, nil
+	}
+	if c.config != "" {
+		return c.config, nil
+	}
+	if path, ok := config.Discover(); ok {
+		return path, nil
+	}
+	return "", fault(supervisor.ExitUsage, "one command:  tideover run -- gunicorn app:app\na file:       tideover run -c tideover.toml",
+		"there is no configuration here")
+}
+
+func (c *cli) check(path string) error {
+	file, err := config.Load(path)
+	problems, err := problemsOf(file, err)
+	if err != nil {
+		return err
+	}
+	faults := countFaults(problems)
+	switch {
+	case c.json:
+		c.document(checked(path, problems))
+	case !c.quiet || faults > 0:
+		c.list(c.results(), problems)
+		fmt.Fprintf(c.stdout, "%s: %s, %s\n", path, plural(faults, "error"), plural(len(problems)-faults, "warning"))
+	}
+	if faults > 0 {
+		return exitCode(supervisor.ExitConfig)
+	}
+	return nil
+}
+
+// refuseConfig tells why a configuration cannot be run.
+func (c *cli) refuseConfig(err error) error {
+	problems, err := problemsOf(nil, err)
+	if err != nil {
+		return &supervisor.Error{Exit: supervisor.ExitConfig, Message: err.Error()}
+	}
+	c.list(c.errors(), problems)
+	if c.json {
+		c.document(checked("", problems))
+	}
+	return exitCode(supervisor.ExitConfig)
+}
+
+// problemsOf is what Load found, whether it made the file unusable or not.
+func problemsOf(file *config.File, err error) ([]config.Problem, error) {
+	var faults *config.Faults
+	switch {
+	case errors.As(err, &faults):
+		return faults.Problems, nil
+	case err != nil:
+		return nil, err
+	}
+	return file.Warnings, nil
+}
+
+func countFaults(problems []config.Problem) int {
+	return (&config.Faults{Problems: problems}).Errors()
+}
+
+// list prints problems as a compiler would, so that editors find their places.
+func (c *cli) list(s screen, problems []config.Problem) {
+	for _, p := range problems {
+		io.WriteString(s.out, p.String()+"\n")
+	}
+}
+
+// problem is a config.Problem as scripts see it.
+type problem struct {
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	App     string `json:"app,omitempty"`
+	Warning bool   `json:"warning"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// checked is check's document.
+func checked(path string, problems []config.Problem) map[string]any {
+	all := []problem{}
+	for _, p := range problems {
+		all = append(all, problem{p.File, p.Line, p.Column, p.App, p.Warning, p.Message, p.Hint})
+	}
+	faults, exit := countFaults(problems), supervisor.ExitOK
+	if faults > 0 {
+		exit = supervisor.ExitConfig
+	}
+	return map[string]any{"file": path, "exit": exit, "errors": faults, "warnings": len(problems) - faults, "problems": all}
+}
