@@ -65,6 +65,7 @@ func TestA14(t *testing.T) {
 		front: apache(rig.Apache{Params: "status=-I"}), release: rig.Release{Number: 1, Import: 0.2},
 		flags: flags("--hold-timeout", "3s"),
 	})
+	s.settled()
 	good := s.shop.Release()
 	s.must(s.shop.Spoil("raise"))
 	before, err := s.daemon.Status(s.within(10 * time.Second))

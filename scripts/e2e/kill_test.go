@@ -107,6 +107,7 @@ func TestBrokenInPlace(t *testing.T) {
 		flags: flags("--hold-timeout", "4s"), gunicorn: rig.Gunicorn{Workers: 2},
 	})
 	for range times(1) {
+		s.settled()
 		good := s.shop.Release()
 		s.must(s.shop.Spoil("raise"))
 		result, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")

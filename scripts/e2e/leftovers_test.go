@@ -27,6 +27,7 @@ func TestNothingIsLeft(t *testing.T) {
 						release: rig.Release{Number: 1, Fault: fault}, flags: flags("--stop-timeout", "2s"),
 						gunicorn: rig.Gunicorn{Workers: 2},
 					})
+					s.settled()
 					before := len(s.room.AppProcesses())
 					if before < 3 {
 						t.Fatalf("%d processes of a gunicorn with two workers: this test looks at the wrong ones", before)
@@ -80,6 +81,7 @@ func TestFailedGenerationLeavesNothing(t *testing.T) {
 				release: rig.Release{Number: 1}, gunicorn: rig.Gunicorn{Workers: 2},
 				flags: flags("--ready-timeout", "3s", "--stop-timeout", "2s"),
 			})
+			s.settled()
 			before := s.room.AppProcesses()
 			s.must(s.shop.Spoil(fault))
 			_, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
@@ -144,6 +146,7 @@ func TestInsideSupervisord(t *testing.T) {
 	supervisord, err := r.room.Supervisord(shop, argv, "stopwaitsecs=40",
 		fmt.Sprintf("environment=XDG_RUNTIME_DIR=%q,XDG_STATE_HOME=%q", r.room.Path("run"), r.room.Path("state")))
 	r.must(err)
+	r.must(answering(r, &load.Client{Address: address, Prefix: "d"}))
 	front, err := r.room.Apache(rig.Back(address), rig.Apache{})
 	r.must(err)
 	s := &stand{row: r, shop: shop, front: front, client: &load.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}

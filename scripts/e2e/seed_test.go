@@ -19,6 +19,7 @@ type variant struct {
 	apache rig.Apache
 	unix   bool
 	counts
+	closing bool // no client keeps its connection
 }
 
 type counts struct{ reloads, restarts, kills, broken, mute int }
@@ -32,6 +33,7 @@ func variants() []variant {
 		{name: "event-restarts", counts: counts{restarts: times(10)}},
 		{name: "event-kills", counts: counts{kills: times(10)}},
 		{name: "event-broken", counts: counts{broken: times(2), mute: times(2)}},
+		{name: "event-debian-slots", counts: once, apache: rig.Apache{Slots: 150}, closing: true},
 		{name: "prefork", counts: once, apache: rig.Apache{MPM: "prefork"}},
 		{name: "status-I", counts: once, apache: rig.Apache{Params: "status=-I"}},
 		{name: "status-I-prefork", counts: once, apache: rig.Apache{MPM: "prefork", Params: "status=-I"}},
@@ -39,6 +41,14 @@ func variants() []variant {
 		{name: "unix", counts: once, unix: true},
 		{name: "unix-status-I", counts: once, apache: rig.Apache{Params: "status=-I"}, unix: true},
 	}
+}
+
+func (v variant) mix() []load.Kind {
+	mix := load.Everyday()
+	for i := range mix {
+		mix[i].Keep = mix[i].Keep && !v.closing
+	}
+	return mix
 }
 
 // The story that tideover was written for: the seed's Apache, an app that takes
@@ -51,9 +61,9 @@ func TestSeed(t *testing.T) {
 			r := begin(t)
 			s := newStand(r, setup{
 				front: apache(v.apache), unix: v.unix,
-				flags: flags("--ready-timeout", "6s"),
+				flags: flags("--ready-timeout", "12s"),
 			})
-			s.under(100)
+			s.under(100, v.mix()...)
 			s.live(v.counts)
 			s.finish()
 			s.shutdown()

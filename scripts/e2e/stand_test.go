@@ -18,14 +18,15 @@ import (
 // front-end before it.
 type stand struct {
 	*row
-	shop   *rig.Shop
-	daemon *rig.Tideover
-	back   rig.Back
-	front  *rig.FrontEnd // nil: clients talk to tideover itself
-	client *load.Client
-	load   *load.Load // after under
-	events int
-	lossy  int // events around which a request was lost
+	shop    *rig.Shop
+	daemon  *rig.Tideover
+	back    rig.Back
+	front   *rig.FrontEnd // nil: clients talk to tideover itself
+	client  *load.Client
+	load    *load.Load // after under
+	workers int        // of a generation
+	events  int
+	lossy   int // events around which a request was lost
 }
 
 // setup says in what a stand differs from the usual one.
@@ -45,7 +46,10 @@ type front func(*rig.Room, rig.Back) (*rig.FrontEnd, error)
 // newStand starts all of it and waits for the first answer.
 func newStand(r *row, o setup) *stand {
 	r.Helper()
-	s := &stand{row: r}
+	s := &stand{row: r, workers: o.gunicorn.Workers}
+	if s.workers == 0 {
+		s.workers = 4
+	}
 	if o.release.Number == 0 {
 		o.release = rig.Release{Number: 1, Import: 3}
 	}
@@ -62,12 +66,14 @@ func newStand(r *row, o setup) *stand {
 	if o.unix {
 		s.client.Network, s.client.Host = "unix", "front.test"
 	}
+	// A front-end that met a refusal before anybody listened would remember it.
+	s.answers(30*time.Second, o.release.Number)
 	if o.front != nil {
 		s.front, err = o.front(r.room, s.back)
 		r.must(err)
 		s.client = &load.Client{Address: s.front.Address, Host: "front.test", Prefix: "n"}
+		s.answers(30*time.Second, o.release.Number)
 	}
-	s.answers(30*time.Second, o.release.Number)
 	return s
 }
 
@@ -191,10 +197,26 @@ func (s *stand) change(verb string) {
 	})
 }
 
+// settled waits until every worker of the serving generation has imported the
+// app: one that is still at it would find what is deployed next.
+func (s *stand) settled() {
+	s.Helper()
+	now, err := s.daemon.Status(s.within(10 * time.Second))
+	s.must(err)
+	s.must(rig.Poll(s.within(30*time.Second), 50*time.Millisecond, func() error {
+		ready, err := s.shop.Journal.Ready(now.Generation)
+		if err == nil && ready < s.workers {
+			err = fmt.Errorf("%d of %d workers are ready", ready, s.workers)
+		}
+		return err
+	}))
+}
+
 // failed deploys a release with a fault: the reload says 7 and the old code
 // goes on.
 func (s *stand) failed(fault string) {
 	s.Helper()
+	s.settled()
 	before := s.shop.Release()
 	s.event("reload of a release that does "+fault, func() {
 		s.must(s.shop.Spoil(fault))

@@ -98,7 +98,8 @@ func newWire(r *row, command []string) *stand {
 
 // seenBy is what the app saw of a request, without the documented differences:
 // the version that each hop speaks for itself, the fields that belong to one
-// hop, and the time stamp that we add.
+// hop, the time stamp that we add, and fields with an underscore, which could be
+// taken for others. The length is written by us, so its place may differ.
 func (r *row) seenBy(c *load.Client, k load.Kind, nonce string, back rig.Back) []string {
 	r.Helper()
 	a := c.DoNamed(r.Context(), k, nonce)
@@ -110,8 +111,13 @@ func (r *row) seenBy(c *load.Client, k load.Kind, nonce string, back rig.Back) [
 	head = []byte(strings.ReplaceAll(string(head), string(back), "BACK"))
 	lines := strings.Split(string(head), "\r\n")
 	lines[0], _, _ = strings.Cut(lines[0], " HTTP/")
-	return slices.DeleteFunc(lines, func(line string) bool {
-		name, _, _ := strings.Cut(strings.ToLower(line), ":")
-		return slices.Contains([]string{"connection", "keep-alive", "x-request-start"}, name)
+	var length []string
+	kept := slices.DeleteFunc(lines, func(line string) bool {
+		name, value, _ := strings.Cut(strings.ToLower(line), ":")
+		if name == "content-length" {
+			length = append(length, "length"+value)
+		}
+		return slices.Contains([]string{"connection", "keep-alive", "x-request-start", "content-length", "x_under"}, name)
 	})
+	return append(kept, length...)
 }

@@ -30,11 +30,16 @@ func (b Back) unix() bool { return strings.HasPrefix(string(b), "/") }
 
 // Apache says how an Apache differs from the seed's: event, a plain ProxyPass
 // with nothing behind its address.
+//
+// When all threads of an event Apache are busy, it closes its clients' idle
+// connections, sometimes with the next request already on its way. That is
+// Apache's own loss and would be taken for ours, so by default there are slots
+// for all that is held. Slots that are given are shared out as Debian does.
 type Apache struct {
 	MPM      string // event or prefork
 	Params   string // behind the address in ProxyPass, or in BalancerMember
 	Balancer string // what ProxySet says about a balancer with one member
-	Slots    int    // MaxRequestWorkers; 0: 150, as Debian
+	Slots    int    // MaxRequestWorkers; 0: 600 with event, 150 with prefork
 	Timeout  int    // seconds; 0: 300, as Debian
 	More     string // directives of the virtual host
 }
@@ -47,9 +52,14 @@ func (r *Room) Apache(back Back, a Apache) (*FrontEnd, error) {
 	if back.unix() {
 		url = "unix:" + string(back) + "|http://localhost"
 	}
+	slots, threads, children := orElse(a.Slots, 150), 25, 2
+	if a.MPM != "prefork" && a.Slots == 0 {
+		slots, threads, children = 600, 200, 3
+	}
 	values := map[string]any{
 		"MPM": orElse(a.MPM, "event"), "Params": a.Params, "Balancer": a.Balancer, "More": a.More,
-		"Slots": orElse(a.Slots, 150), "Timeout": orElse(a.Timeout, 300), "Modules": apacheModules, "Back": url,
+		"Slots": slots, "Threads": threads, "Children": children,
+		"Timeout": orElse(a.Timeout, 300), "Modules": apacheModules, "Back": url,
 	}
 	return r.frontEnd("apache.conf", values, func(config string) []string {
 		return []string{"/usr/sbin/apache2", "-D", "FOREGROUND", "-f", config}
@@ -108,7 +118,8 @@ func (r *Room) frontEnd(name string, values map[string]any, argv func(string) []
 	if _, err := r.Write("media/file.txt", "a static file\n"); err != nil {
 		return nil, err
 	}
-	values["Dir"], values["Address"], values["Media"], values["AsRoot"] = f.Dir, address, r.Path("media"), os.Getuid() == 0
+	values["Dir"], values["Address"], values["Port"] = f.Dir, address, port
+	values["Media"], values["AsRoot"] = r.Path("media"), os.Getuid() == 0
 	t, err := template.ParseFS(conf, "conf/"+name)
 	if err != nil {
 		return nil, err

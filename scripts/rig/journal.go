@@ -61,6 +61,19 @@ func (j *Journal) Pid(nonce string) (int, error) {
 	return 0, errors.Join(err, fmt.Errorf("the app never began %s", nonce))
 }
 
+// Ready counts the workers of a generation that finished the import.
+func (j *Journal) Ready(generation int) (int, error) {
+	text, err := j.Text()
+	ready := 0
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) > 3 && words[0] == "ready" && words[3] == strconv.Itoa(generation) {
+			ready++
+		}
+	}
+	return ready, err
+}
+
 // Beside lists the imports that found another copy of the app alive.
 func (j *Journal) Beside() ([]string, error) {
 	text, err := j.Text()

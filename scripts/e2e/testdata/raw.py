@@ -33,12 +33,19 @@ def main():
         listener = socket.create_server(("127.0.0.1", number))
     while True:
         connection, _ = listener.accept()
-        head = read_request(connection)
-        body = b"" if head.startswith(b"HEAD ") else b"seen\n"
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
-                           b"X-Seen: %s\r\nConnection: close\r\n\r\n%s" % (base64.b64encode(head), body))
-        connection.shutdown(socket.SHUT_WR)
-        connection.close()
+        with connection:
+            try:
+                answer(connection)
+            except OSError:
+                pass  # the front-end left, or only looked whether we are here
+
+
+def answer(connection):
+    head = read_request(connection)
+    body = b"" if head.startswith(b"HEAD ") else b"seen\n"
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
+                       b"X-Seen: %s\r\nConnection: close\r\n\r\n%s" % (base64.b64encode(head), body))
+    connection.shutdown(socket.SHUT_WR)
 
 
 main()

@@ -46,7 +46,15 @@ def other_copies():
         me = str(os.getppid())
         if me not in before:
             file.write(me + "\n")
-    return [pid for pid in before if pid != me and os.path.exists("/proc/" + pid)]
+    return [pid for pid in before if pid != me and alive(pid)]
+
+
+def alive(pid):
+    try:
+        with open("/proc/%s/stat" % pid) as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 RELEASE = read_release()
@@ -62,6 +70,7 @@ if "raise" in FAULT:
     raise RuntimeError("release %s is broken: no module named shop_settings" % RELEASE["release"])
 if "deaf" in FAULT:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+note("ready", RELEASE["release"], os.getpid(), GENERATION)
 
 
 def echo(nonce, length, digest):

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"tideover/scripts/load"
+)
+
+const (
+	look      = 200 * time.Millisecond
+	plainLook = 2 * time.Second // where lines cannot be rewritten
+	calm      = time.Second     // of load after an act, at least
+	patience  = 15 * time.Second
+)
+
+// meter counts what becomes of requests during one act.
+type meter struct {
+	stage  *stage
+	house  *house
+	ours   bool
+	begun  time.Time
+	before load.Tally
+	window *load.Window
+	held   counter
+	tide   []int // requests waiting for their answer, at every look
+}
+
+// counter is one of the daemon's, as it was and as it is.
+type counter struct{ before, now, waiting int }
+
+func (st *stage) newMeter(ctx context.Context, h *house) (*meter, error) {
+	st.play(h)
+	m := &meter{stage: st, house: h, ours: h == &st.ours, begun: time.Now(), before: h.load.Tally(), window: h.load.Open()}
+	err := m.ask(ctx)
+	m.held.before = m.held.now
+	return m, err
+}
+
+// ask asks the daemon how many requests were held, and how many are.
+func (m *meter) ask(ctx context.Context) error {
+	if !m.ours {
+		return nil
+	}
+	status, err := m.stage.daemon.Status(ctx)
+	if err == nil {
+		m.held.now, m.held.waiting = status.Counters["held"], status.Held
+	}
+	return err
+}
+
+// sample looks at the load and returns what the live line says.
+func (m *meter) sample() reading {
+	now := m.house.load.Tally()
+	m.tide = append(m.tide, now.InFlight)
+	return reading{
+		answered: now.Right - m.before.Right, lost: now.Lost() - m.before.Lost(), held: m.heldText(),
+		tide: m.tide, took: time.Since(m.begun),
+	}
+}
+
+func (m *meter) heldText() string {
+	if !m.ours {
+		return "-"
+	}
+	return fmt.Sprint(m.held.now - m.held.before)
+}
+
+// watch lets an act happen and shows meanwhile how requests fare, until those
+// that had to wait have their answers.
+func (st *stage) watch(ctx context.Context, s screen, a act) (row, []string, error) {
+	if !a.underTideover(st) {
+		st.play(a.house)
+	} else if st.supervisord != nil && st.playing == &st.theirs {
+		if err := st.endTheirs(); err != nil {
+			return row{}, nil, err
+		}
+	}
+	m, err := st.newMeter(ctx, a.house)
+	if err != nil {
+		return row{}, nil, err
+	}
+	line := s.live()
+	defer line.close()
+	var notes []string
+	acting := func(ctx context.Context) error {
+		if err := pause(ctx, calm); err != nil {
+			return err
+		}
+		var err error
+		notes, err = a.do(ctx)
+		return err
+	}
+	if err := m.during(ctx, line, acting); err != nil {
+		return row{}, notes, err
+	}
+	if err := m.during(ctx, line, m.calmAgain); err != nil {
+		return row{}, notes, err
+	}
+	if err := m.ask(ctx); err != nil {
+		return row{}, notes, err
+	}
+	line.finish(m.sample())
+	tally := m.window.Close()
+	return row{command: a.command, meaning: a.meaning, ours: m.ours, requests: tally.Ended, held: m.heldText(),
+		longest: tally.Longest, lost: tally.Lost(), ways: tally.Ways() + "\n" + strings.Join(tally.Examples, "\n")}, notes, nil
+}
+
+// during shows the live line until do returns.
+func (m *meter) during(ctx context.Context, line *liveLine, do func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }() // what waits for it is the loop below
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-ticker.C:
+			if err := m.ask(ctx); err != nil && ctx.Err() == nil {
+				cancel()
+				return errors.Join(err, <-done)
+			}
+			line.draw(m.sample())
+		}
+	}
+}
+
+// calmAgain waits until nobody waits at the gate, and no more requests are
+// out than on a quiet day.
+func (m *meter) calmAgain(ctx context.Context) error {
+	if err := pause(ctx, calm); err != nil {
+		return err
+	}
+	limit := time.Now().Add(patience)
+	for m.house.load.Tally().InFlight > rate/5 && time.Now().Before(limit) {
+		if err := pause(ctx, look); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watchUntil shows the live line of ours until ctx ends.
+func (st *stage) watchUntil(ctx context.Context, s screen) {
+	m, err := st.newMeter(ctx, &st.ours)
+	if err != nil {
+		return
+	}
+	line := s.live()
+	defer line.close()
+	_ = m.during(ctx, line, func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	})
+}
+
+// pause lets the load run on.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

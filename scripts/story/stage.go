@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+const (
+	rate        = 100 // requests a second
+	importTakes = 3   // seconds
+	host        = "front.test"
+)
+
+// house is one app that somebody supervises, with an Apache before it and a
+// load on that.
+type house struct {
+	shop  *rig.Shop
+	front *rig.FrontEnd
+	load  *load.Load
+}
+
+// stage is everything that runs while the demo does.
+type stage struct {
+	room        *rig.Room
+	ours        house
+	daemon      *rig.Tideover
+	theirs      house // the same without tideover, to compare
+	supervisord *rig.Supervisord
+	playing     *house // the one that is shown
+}
+
+// newStage starts both apps side by side, and returns when both answer. What
+// it had started until a fault is in the stage it returns beside it.
+func newStage(ctx context.Context, s screen) (*stage, error) {
+	room, err := rig.NewRoom("demo")
+	st := &stage{room: room}
+	if err != nil {
+		return st, err
+	}
+	if err := rig.Build(ctx, room.Root); err != nil {
+		return st, err
+	}
+	ourAddress, err := st.startOurs()
+	if err != nil {
+		return st, err
+	}
+	theirAddress, err := st.startTheirs()
+	if err != nil {
+		return st, err
+	}
+	fact := func(what, how string, args ...any) { s.say("  %-7s %s\n", what, fmt.Sprintf(how, args...)) }
+	fact("app", "gunicorn -w 4 shop:app, which takes %d s to import", importTakes)
+	fact("front", "%s (event), ProxyPass / http://%s/ and nothing else", apacheVersion(ctx), ourAddress)
+	fact("load", "%d requests a second, GET and POST; every answer is checked", rate)
+	for _, one := range []struct {
+		house   *house
+		address string
+	}{{&st.theirs, theirAddress}, {&st.ours, ourAddress}} {
+		if one.house.front, err = room.Apache(rig.Back(one.address), rig.Apache{Slots: 150, More: "</VirtualHost>\nLogLevel mpm_event:trace4\n<VirtualHost 127.0.0.1:1>"}); err != nil {
+			return st, err
+		}
+		if err := one.house.answers(ctx, st.room); err != nil {
+			return st, err
+		}
+	}
+	return st, nil
+}
+
+// startOurs puts the shop under tideover.
+func (st *stage) startOurs() (address string, err error) {
+	var argv []string
+	if address, argv, err = st.furnish(&st.ours, "shop"); err != nil {
+		return "", err
+	}
+	st.daemon, err = st.room.Tideover(st.ours.shop, rig.RunOptions{Name: "shop", Command: argv})
+	return address, err
+}
+
+// startTheirs puts another copy of the shop under supervisord.
+func (st *stage) startTheirs() (address string, err error) {
+	var argv []string
+	if address, argv, err = st.furnish(&st.theirs, "compare"); err != nil {
+		return "", err
+	}
+	st.supervisord, err = st.room.Supervisord(st.theirs.shop, argv)
+	return address, err
+}
+
+// furnish lays the app into a folder and says how it is started.
+func (st *stage) furnish(h *house, folder string) (address string, argv []string, err error) {
+	if h.shop, err = st.room.Shop(folder, rig.Release{Number: 1, Import: importTakes}); err != nil {
+		return "", nil, err
+	}
+	if address, err = rig.Address(); err != nil {
+		return "", nil, err
+	}
+	return address, rig.Gunicorn{Bind: address}.Argv(st.room), nil
+}
+
+func (h *house) client() *load.Client {
+	return &load.Client{Address: h.front.Address, Host: host, Prefix: "n"}
+}
+
+// answers waits for the first right answer.
+func (h *house) answers(ctx context.Context, room *rig.Room) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	err := rig.Poll(ctx, 50*time.Millisecond, func() error { return h.answersAs(ctx, 1) })
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, room.Tails(10))
+	}
+	return nil
+}
+
+// answersAs asks the app which release it is.
+func (h *house) answersAs(ctx context.Context, release int) error {
+	a := h.client().Do(ctx, load.Kind{Name: "which release"})
+	switch {
+	case a.Loss != "":
+		return fmt.Errorf("%s: %s", a.Loss, a.Cause)
+	case a.Echo["release"] != fmt.Sprint(release):
+		return fmt.Errorf("release %s answers, not %d", a.Echo["release"], release)
+	}
+	return nil
+}
+
+// play turns the load to a house, and away from the one before.
+func (st *stage) play(h *house) {
+	if st.playing == h {
+		return
+	}
+	if st.playing != nil {
+		st.playing.load.Stop()
+	}
+	h.load = load.Start(load.Plan{Client: h.client(), Rate: rate})
+	st.playing = h
+}
+
+// endTheirs takes the other copy away when it has been compared.
+func (st *stage) endTheirs() error {
+	return errors.Join(st.supervisord.Stop(syscall.SIGTERM, 20*time.Second), st.theirs.front.Stop(syscall.SIGTERM, 20*time.Second))
+}
+
+// close ends the load and every process of the stage, and removes its folder.
+func (st *stage) close() error {
+	if st.playing != nil {
+		st.playing.load.Stop()
+	}
+	if st.room == nil {
+		return nil
+	}
+	return st.room.Close(true)
+}
+
+// toTry lists commands for the visitor, in the shell they have.
+func (st *stage) toTry() string {
+	folder, err := os.Getwd()
+	if err != nil {
+		folder = st.room.Root
+	}
+	binary := strings.TrimPrefix(rig.Binary(st.room.Root), folder+"/")
+	return fmt.Sprintf(`  export TIDEOVER_SOCKET=%s
+  alias tideover=%s
+
+  tideover status shop                everything about it
+  tideover reload                     the same code again
+  tideover restart                    never two copies: requests wait
+  tideover hold -- sleep 5            as a migration would
+  tideover signal shop KILL           what a crash is like
+  tideover logs -f                    what gunicorn says
+  curl http://%s/echo   through Apache
+`, st.daemon.Socket, binary, st.ours.front.Address)
+}
+
+// apacheVersion is what Apache calls itself.
+func apacheVersion(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "/usr/sbin/apache2", "-v").Output()
+	if err != nil {
+		return "Apache"
+	}
+	for word := range strings.FieldsSeq(string(out)) {
+		if strings.HasPrefix(word, "Apache/") {
+			return word
+		}
+	}
+	return "Apache"
+}
