@@ -56,21 +56,25 @@ func (c *client) serve() {
 	c.close()
 }
 
-// awaitRequest waits until a request has begun; it reports false when none will. Meanwhile the client has no buffer.
+// awaitRequest waits until a request has begun; it reports false when none will. The settings it finds then are the request's.
 func (c *client) awaitRequest() bool {
-	set := c.server.settings.Load()
-	if c.decided != set {
-		c.decide(set)
-	}
-	if !c.in.empty() {
+	if !c.in.empty() || c.awaitBytes() {
+		if set := c.server.settings.Load(); c.decided != set {
+			c.decide(set)
+		}
 		return true
 	}
+	return false
+}
+
+// awaitBytes waits for the first bytes of a request. They are read into a buffer that is taken only then.
+func (c *client) awaitBytes() bool {
 	c.in.release()
 	c.setIdle(true)
 	if c.server.ending.Load() {
 		c.stopIdle()
 	}
-	n, err := c.readFirst(set.IdleTimeout, func() []byte { return c.in.room(bufferSize) }, c.in.release)
+	n, err := c.readFirst(c.server.settings.Load().IdleTimeout, func() []byte { return c.in.room(bufferSize) }, c.in.release)
 	c.setIdle(false)
 	if err == errStopped {
 		c.rearm()

@@ -45,6 +45,9 @@ func (x *exchange) refuse(e ending, status int, retryAfter time.Duration, cause 
 	x.log(status, cause)
 	answer := http1.Answer{Status: status, Cause: cause, RetryAfter: retryAfter, Head: x.request.Method == http1.MethodHead,
 		Minor: x.request.Minor, KeepAlive: x.keepAlive, Held: x.held, Hold: x.waited, Date: time.Now()}
+	if status == 503 && len(x.set.Page) > 0 {
+		answer.Page, answer.PageType = x.set.Page, pageType(x.set.Page)
+	}
 	if _, err := x.client.write(http1.AppendAnswer(nil, &answer), x.set.WriteTimeout); err != nil {
 		x.keepAlive = false
 		return
@@ -52,6 +55,14 @@ func (x *exchange) refuse(e ending, status int, retryAfter time.Duration, cause 
 	if unread {
 		x.body.drain()
 	}
+}
+
+// pageType is the media type of an app's own page.
+func pageType(page []byte) string {
+	if page[0] == '<' {
+		return "text/html"
+	}
+	return "text/plain; charset=utf-8"
 }
 
 // isAlive reports whether a request is a front-end's question whether we are there.
@@ -68,6 +79,3 @@ func (x *exchange) answerAlive() bool {
 	_, err := x.client.write(http1.AppendAnswer(nil, &answer), x.set.WriteTimeout)
 	return err == nil && x.keepAlive
 }
-
-// retryAfter is what clients are told when the app may be back at any time.
-func (s *Server) retryAfter() time.Duration { return 5 * time.Second }

@@ -81,9 +81,9 @@ func (x *exchange) take() verdict {
 func (x *exchange) deny(v verdict) bool {
 	switch v.outcome {
 	case expired:
-		x.refuse(expiry, 503, x.server.retryAfter(), "held for as long as a request may wait; the app did not come back in time")
+		x.refuse(expiry, 503, x.set.RetryAfter, "held for as long as a request may wait; the app did not come back in time")
 	case overflowed:
-		x.refuse(overflow, 503, x.server.retryAfter(), "too many requests are waiting already")
+		x.refuse(overflow, 503, x.set.RetryAfter, "too many requests are waiting already")
 	case refused:
 		x.refuse(refusal, orDefault(v.refusal.Status, 503), v.refusal.RetryAfter, v.refusal.Cause)
 	default:

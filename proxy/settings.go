@@ -21,13 +21,17 @@ type Settings struct {
 	Trusted         []netip.Prefix // front-ends whose forwarding fields pass; nil: loopback and unix peers. Empty, not nil: nobody
 	PassUnderscores bool           // forward fields with an underscore in the name; else they are dropped
 
+	RetryAfter time.Duration // what a 503 of ours says when too many or too long are held. 0: 5 s
+	Page       []byte        // the body of a 503 of ours, HTML where it begins with '<', else plain text; empty: the cause in words
+
 	Limits Limits
 
 	HeadTimeout   time.Duration // from a request's first byte to the end of its head; then 408. 0: 10 s
 	BodyTimeout   time.Duration // without a byte of an expected body; then 408. 0: 30 s
-	WriteTimeout  time.Duration // a client that takes nothing for so long is cut. 0: 60 s
+	WriteTimeout  time.Duration // a client that takes next to nothing for so long is cut. 0: 60 s
 	IdleTimeout   time.Duration // between requests on a connection; longer than any front-end's pool. 0: 620 s
 	TunnelTimeout time.Duration // a tunnel without a byte either way. 0: for ever
+	MinRate       int64         // bytes a second that a client we wait for must send (beyond the first BodyTimeout) or take (in any WriteTimeout). 0: 256, <0: none
 }
 
 // Limits are the relay's own, in bytes where nothing else is said; zero values mean the default.
@@ -49,6 +53,7 @@ type Options struct {
 func (s Settings) resolved() Settings {
 	s.Buffer = max(0, orDefault(s.Buffer, 64<<10))
 	s.BufferTotal = orDefault(s.BufferTotal, 64<<20)
+	s.RetryAfter = orDefault(s.RetryAfter, 5*time.Second)
 	s.Limits.Head = orDefault(s.Limits.Head, 32<<10)
 	s.Limits.Target = orDefault(s.Limits.Target, 8190)
 	s.Limits.Fields = orDefault(s.Limits.Fields, 100)
@@ -56,6 +61,7 @@ func (s Settings) resolved() Settings {
 	s.BodyTimeout = orDefault(s.BodyTimeout, 30*time.Second)
 	s.WriteTimeout = orDefault(s.WriteTimeout, 60*time.Second)
 	s.IdleTimeout = orDefault(s.IdleTimeout, 620*time.Second)
+	s.MinRate = max(0, orDefault(s.MinRate, 256))
 	return s
 }
 
