@@ -12,6 +12,8 @@ import (
 const (
 	// lookAfter is how long the app may work before somebody watches whether the client is still there: most answers come earlier.
 	lookAfter = 20 * time.Millisecond
+	// newsTime is how long to wait for the news that the gate has let go of a target whose connection just ended.
+	newsTime = 10 * time.Millisecond
 	// dyingTime is how long to wait for news of the whole target's death after one of its connections broke.
 	dyingTime = 250 * time.Millisecond
 )
@@ -126,7 +128,7 @@ func (d *trip) upload() error {
 		if last {
 			x.attendant.sending()
 		}
-		if _, failed := u.write(out, x.set.BodyTimeout); failed != nil {
+		if _, failed := u.write(out, x.set.Timeout); failed != nil {
 			return errChild
 		}
 		if last {

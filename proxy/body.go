@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -18,10 +19,15 @@ type incoming struct {
 	scratch   buffer // what raw points into once it is not the head's buffer any more
 	awaits100 bool
 	begun     bool
+
+	patience time.Duration // how long the client may be waited for in all, and
+	rate     int64         // one second more for so many bytes of content; 0: for ever
+	waited   time.Duration // so far
 }
 
-func (b *incoming) begin(r *http1.Request, limits *http1.Limits) {
+func (b *incoming) begin(r *http1.Request, limits *http1.Limits, patience time.Duration, rate int64) {
 	b.framing, b.awaits100, b.begun = r.Body, r.Expect100, true
+	b.patience, b.rate = patience, rate
 	b.reader.StartRequest(r.Body, limits)
 }
 
@@ -62,7 +68,13 @@ func (b *incoming) fill(timeout time.Duration) error {
 	if b.framing.Framing == http1.Fixed {
 		room = room[:min(int64(len(room)), b.framing.Length-b.reader.Total)]
 	}
-	n, err := b.read(room, timeout)
+	left := b.left()
+	if left <= 0 {
+		return errBodySlow
+	}
+	start := time.Now()
+	n, err := b.read(room, min(timeout, left))
+	b.waited += time.Since(start)
 	b.raw = room[:n]
 	if n > 0 {
 		return nil
@@ -71,6 +83,16 @@ func (b *incoming) fill(timeout time.Duration) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// left is how long the client may still be waited for before its body counts as too slow. The time in which we do not read, because the
+// request is held or the app is busy, is not the client's.
+func (b *incoming) left() time.Duration {
+	if b.rate == 0 {
+		return math.MaxInt64
+	}
+	const most = int64(math.MaxInt64 / time.Second / 2)
+	return b.patience + time.Duration(min(b.reader.Total/b.rate, most))*time.Second - b.waited
 }
 
 // sendContinue sends the interim answer a client waits for before it sends its body, once.

@@ -134,7 +134,7 @@ func (x *exchange) readHead() bool {
 
 // acceptable begins the body and applies what can be known of it beforehand.
 func (x *exchange) acceptable() bool {
-	x.body.begin(&x.request, &x.client.policy.Limits)
+	x.body.begin(&x.request, &x.client.policy.Limits, x.set.BodyTimeout, x.set.MinRate)
 	if limit, b := x.set.Limits.Body, x.request.Body; limit > 0 && b.Framing == http1.Fixed && b.Length > limit {
 		x.reject(errBodyLarge)
 		return false

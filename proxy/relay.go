@@ -127,7 +127,12 @@ func (d *trip) passInterim() error {
 	if !u.response.PassesInterim(x.request.Minor) || x.fed > 0 {
 		return nil
 	}
-	if _, err := x.client.write(u.response.AppendInterim(nil), x.set.WriteTimeout); err != nil {
+	return x.hand(u.response.AppendInterim(nil))
+}
+
+// hand gives bytes to the client. Its only error is errClientLeft: the client has gone, or it takes too little.
+func (x *exchange) hand(p []byte) error {
+	if x.client.writeSteadily(p, x.set.WriteTimeout, x.set.MinRate) != nil {
 		return errClientLeft
 	}
 	return nil
@@ -235,6 +240,7 @@ func (d *trip) respond() {
 		x.end(answered)
 	case left || err == errClientLeft:
 		x.leave()
+		c.abort() // what the kernel still has for a slow reader must not look whole
 	case clientFault != nil:
 		x.keepAlive = false
 		x.end(badRequest)
@@ -277,8 +283,8 @@ func (d *trip) passBody(framing http1.Framing) error {
 			u.out = append(u.out, http1.LastChunk...)
 		}
 		if len(u.out) > 0 {
-			if _, err := x.client.write(u.out, x.set.WriteTimeout); err != nil {
-				return errClientLeft
+			if err := x.hand(u.out); err != nil {
+				return err
 			}
 			u.out = u.out[:0]
 		}
@@ -289,14 +295,13 @@ func (d *trip) passBody(framing http1.Framing) error {
 			if fault := body.End(); fault != nil {
 				return fault
 			}
-			if u.target.gone() {
+			if u.target.collapsed() { // R77
 				return errTargetGone
 			}
 			if framing == http1.Chunked {
 				u.out = append(u.out, http1.LastChunk...)
 			}
-			_, err := x.client.write(u.out, x.set.WriteTimeout)
-			return err
+			return x.hand(u.out)
 		} else if err != nil {
 			return err
 		}

@@ -29,7 +29,7 @@ type Target struct {
 	idle      []line            // the latest last
 	retired   bool
 	abandoned bool
-	off       chan struct{} // closed when the gate has another target, or none
+	off       chan struct{} // closed when the gate has another target, or none, or the target was abandoned
 	changed   chan struct{} // closed at the next change of a count; nil when nobody waits
 }
 
@@ -116,36 +116,43 @@ func (t *Target) Abandon() {
 	t.retired, t.abandoned = true, true
 	t.idle = nil
 	cutting := keys(t.lines)
+	t.switchOff()
+	t.notify()
 	t.mu.Unlock()
 	cutAll(cutting)
 }
 
-// gone reports whether the target was abandoned.
-func (t *Target) gone() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.abandoned
-}
-
 // fell waits a moment for the news that the whole target is gone, or no longer the gate's.
 func (t *Target) fell(moment time.Duration) bool {
-	if t.gone() {
-		return true
-	}
 	timer := time.NewTimer(moment)
 	defer timer.Stop()
 	select {
 	case <-t.off:
 		return true
 	case <-timer.C:
-		return t.gone()
+		return false
 	}
+}
+
+// collapsed reports whether the target's processes died at about this time, as far as that can be known: a connection of theirs has
+// just ended, and the news of their death comes later if it comes. Mostly the gate has let go of the target by then.
+func (t *Target) collapsed() bool {
+	if !t.fell(newsTime) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), dyingTime)
+	defer cancel()
+	return t.wait(ctx, func() bool { return t.abandoned }) == nil
 }
 
 // replaced notes that the gate has another target. Only the gate calls it.
 func (t *Target) replaced() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.switchOff()
+}
+
+func (t *Target) switchOff() {
 	select {
 	case <-t.off:
 	default:

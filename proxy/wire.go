@@ -154,7 +154,7 @@ func (w *wire) explain(err error) error {
 	return err
 }
 
-// write writes all of p, at most timeout long; it reports how much the kernel took.
+// write writes all of p, at most timeout long (0: for ever); it reports how much the kernel took.
 func (w *wire) write(p []byte, timeout time.Duration) (int, error) {
 	deadline := time.Time{}
 	if timeout > 0 {
@@ -162,6 +162,34 @@ func (w *wire) write(p []byte, timeout time.Duration) (int, error) {
 	}
 	w.conn.SetWriteDeadline(deadline)
 	return w.conn.Write(p)
+}
+
+// writeSteadily writes all of p to a peer that may be slow: it fails when the peer takes nothing, or less than rate bytes a second,
+// for timeout. What lies in the kernel counts as not taken: the kernel wakes a writer only when a third of its buffer is free,
+// and that may be megabytes later.
+func (w *wire) writeSteadily(p []byte, timeout time.Duration, rate int64) error {
+	slow := func(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+	n, err := w.write(p, timeout/4)
+	if !slow(err) {
+		return err
+	}
+	window := timeout - timeout/4
+	least := max(1, int(rate*int64(window)/int64(time.Second)))
+	for before := w.untaken(); ; {
+		p = p[n:]
+		n, err = w.write(p, window)
+		after := w.untaken()
+		if !slow(err) || before+n-after < least {
+			return err
+		}
+		before = after
+	}
+}
+
+// untaken is how many bytes the kernel keeps for the peer.
+func (w *wire) untaken() (n int) {
+	w.raw.Control(func(fd uintptr) { n = waiting(int(fd)) })
+	return n
 }
 
 // closeWrite tells the peer that nothing more comes.

@@ -31,6 +31,16 @@ func poll(fd int, events int16) int16 {
 	}
 }
 
+// waiting is how many bytes were written to the descriptor and not yet taken by the peer: by its kernel over TCP, by the peer itself over a
+// unix socket.
+func waiting(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // rawRead is read(2) with Go's words for the end of the stream.
 func rawRead(fd int, p []byte) (int, error) {
 	for {
