@@ -30,7 +30,7 @@ func (l *loader) say(d *draft, f finding) {
 	src := d.src
 	if s, ok := d.spots[f.key]; ok {
 		src = s.src
-		e = src.at(s.path).value
+		e = src.at(append(slices.Clone(s.path), f.part...)).value
 	}
 	p := src.problem(e, f.message)
 	p.Hint, p.Warning, p.App = f.hint, f.warning, d.Name
@@ -47,9 +47,9 @@ func (l *loader) checkAll() {
 			l.checkAddresses(d, other)
 		}
 		l.checkAfter(d)
-		for _, label := range d.Labels {
+		for i, label := range d.Labels {
 			if _, ok := l.file.App(label); ok {
-				l.say(d, finding{key: "labels", message: fmt.Sprintf("the label %q is the name of an app", label)})
+				l.say(d, finding{key: "labels", part: []string{fmt.Sprint(i)}, message: fmt.Sprintf("the label %q is the name of an app", label)})
 			}
 		}
 	}
@@ -73,6 +73,9 @@ func (a *App) faults() (all []finding) {
 }
 
 func (l *loader) checkAddresses(d, other *draft) {
+	if d.Name == other.Name {
+		return // that is the fault
+	}
 	for _, a := range d.Listen {
 		for _, b := range other.Listen {
 			if overlapping(a, b) {
@@ -91,21 +94,24 @@ func (d *draft) listenKey() string {
 
 // checkAfter looks for apps that wait for each other.
 func (l *loader) checkAfter(d *draft) {
-	for _, name := range d.After {
+	for i, name := range d.After {
 		other, ok := l.file.App(name)
+		part := []string{fmt.Sprint(i)}
 		switch {
+		case name == d.Name:
+			l.say(d, finding{key: "after", part: part, message: d.Name + " waits for itself"})
 		case !ok:
 			names := make([]string, 0, len(l.apps))
 			for _, a := range l.apps {
 				names = append(names, a.Name)
 			}
-			f := finding{key: "after", message: fmt.Sprintf("there is no app %q", name)}
+			f := finding{key: "after", part: part, message: fmt.Sprintf("there is no app %q", name)}
 			if near := nearest(name, names); near != "" {
 				f.hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			l.say(d, f)
 		case l.waitsFor(other, d.Name, nil):
-			l.say(d, finding{key: "after", message: fmt.Sprintf("%s and %s wait for each other", d.Name, name)})
+			l.say(d, finding{key: "after", part: part, message: fmt.Sprintf("%s and %s wait for each other", d.Name, name)})
 		}
 	}
 }

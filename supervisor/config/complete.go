@@ -35,6 +35,7 @@ func setDefaults(keys []Key, settings any) {
 // finding is a fault or warning about one key of an app, not yet at a place.
 type finding struct {
 	key     string
+	part    []string // of the key's value: the number of an element, the name of a member
 	message string
 	hint    string
 	warning bool
@@ -89,8 +90,13 @@ func (a *App) inDirectory(paths []string) []string {
 // address from it where none is given.
 func (a *App) findServer(env []string) []finding {
 	var found []finding
-	fault := func(err error) {
-		if err != nil {
+	var fault func(error)
+	fault = func(err error) {
+		if all, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, one := range all.Unwrap() {
+				fault(one)
+			}
+		} else if err != nil {
 			found = append(found, finding{key: "command", message: err.Error()})
 		}
 	}
@@ -107,8 +113,9 @@ func (a *App) findServer(env []string) []finding {
 	if err != nil {
 		return found
 	}
-	fault(g.Refuse(a.Reload))
-	if len(a.Listen) == 0 {
+	refused := g.Refuse(a.Reload)
+	fault(refused)
+	if len(a.Listen) == 0 && refused == nil {
 		a.Listen, a.ListenFrom, a.AskGunicorn = g.listen(a.Directory), g.Bind.From, g.undecided()
 		for _, l := range a.Listen {
 			fault(checkListen(l))

@@ -1,11 +1,11 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -69,15 +69,14 @@ func readEnvFile(dir, path string) (map[string]string, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
 	}
-	f, err := os.Open(path)
+	text, _, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) && mayMiss {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read an env file: %w", err)
+		return nil, fmt.Errorf("env file %s: %w", path, err)
 	}
-	defer f.Close()
-	set, err := envparse.Parse(f)
+	set, err := envparse.Parse(bytes.NewReader(text))
 	var fault *envparse.ParseError
 	if errors.As(err, &fault) {
 		return nil, fmt.Errorf("%s:%d: %w", path, fault.Line, fault.Err)

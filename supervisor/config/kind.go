@@ -56,8 +56,32 @@ func parsed[T any](name string, parse func(string) (T, error)) kind[T] {
 			return parse(s)
 		}
 		var none T
-		return none, expected("a "+name+" in quotes", v)
+		err := expected(article(name)+" in quotes", v)
+		if n, ok := v.(int64); ok {
+			err = inQuotes(err, n, parse)
+		}
+		return none, err
 	}}
+}
+
+func article(name string) string {
+	if strings.IndexByte("aeiou", name[0]) >= 0 {
+		return "an " + name
+	}
+	return "a " + name
+}
+
+// inQuotes tells how a number would be right.
+func inQuotes[T any](err error, n int64, parse func(string) (T, error)) error {
+	var h *hinted
+	_, fault := parse(strconv.FormatInt(n, 10))
+	switch {
+	case fault == nil:
+		return &hinted{err.Error(), fmt.Sprintf(`write "%d"`, n)}
+	case errors.As(fault, &h):
+		return &hinted{err.Error(), h.hint}
+	}
+	return err
 }
 
 // checked is a string that follows a rule.
@@ -82,7 +106,14 @@ var (
 		if b, ok := v.(bool); ok {
 			return b, nil
 		}
-		return false, expected("true or false", v)
+		err := expected("true or false", v)
+		switch strings.ToLower(fmt.Sprint(v)) {
+		case "true", "yes", "on", "1":
+			err = &hinted{err.Error(), "write true"}
+		case "false", "no", "off", "0":
+			err = &hinted{err.Error(), "write false"}
+		}
+		return false, err
 	}}
 	umask = kind[*int]{"octal mode", func(v any) (*int, error) {
 		m, err := mode.read(v)
@@ -131,7 +162,11 @@ func integer(low, high int64) kind[int] {
 	return kind[int]{"number", func(v any) (int, error) {
 		n, ok := v.(int64)
 		if !ok {
-			return 0, expected("a whole number", v)
+			err := expected("a whole number", v)
+			if f, e := strconv.ParseFloat(fmt.Sprint(v), 64); e == nil && f == float64(int64(f)) {
+				err = &hinted{err.Error(), fmt.Sprintf("write %d", int64(f))}
+			}
+			return 0, err
 		}
 		if n < low || n > high {
 			return 0, fmt.Errorf("%d is not between %d and %d", n, low, high)
@@ -164,14 +199,15 @@ func list[T any](k kind[T]) kind[[]T] {
 			return []T{one}, err
 		}
 		all := make([]T, len(elements))
+		var faults []error
 		for i, e := range elements {
 			one, err := k.read(e)
 			if err != nil {
-				return nil, &elementError{i, err}
+				faults = append(faults, &elementError{i, err})
 			}
 			all[i] = one
 		}
-		return all, nil
+		return all, errors.Join(faults...)
 	}}
 }
 
@@ -191,19 +227,31 @@ func readPairs(v any) (map[string]string, error) {
 		return nil, expected("a table of strings", v)
 	}
 	all := make(map[string]string, len(table))
+	var faults []error
 	for name, value := range table {
-		s, ok := value.(string)
-		switch {
-		case !ok:
-			return nil, &memberError{name, expected("a string in quotes", value)}
-		case name == "" || strings.ContainsAny(name, "=\x00"):
-			return nil, &memberError{name, fmt.Errorf("%q is not the name of a variable", name)}
-		case strings.ContainsRune(s, 0):
-			return nil, &memberError{name, errors.New("a variable cannot hold a NUL")}
+		one, err := readVariable(name, value)
+		if err != nil {
+			faults = append(faults, &memberError{name, err})
 		}
-		all[name] = s
+		all[name] = one
 	}
-	return all, nil
+	return all, errors.Join(faults...)
+}
+
+func readVariable(name string, value any) (string, error) {
+	if name == "" || strings.ContainsAny(name, "=\x00") {
+		return "", fmt.Errorf("%q is not the name of a variable", name)
+	}
+	switch v := value.(type) {
+	case string:
+		if strings.ContainsRune(v, 0) {
+			return "", errors.New("a variable cannot hold a NUL")
+		}
+		return v, nil
+	case int64, bool, float64:
+		return "", &hinted{expected("a string in quotes", value).Error(), fmt.Sprintf(`write "%v"`, v)}
+	}
+	return "", expected("a string in quotes", value)
 }
 
 // memberError is a fault in one member of a table.
@@ -223,9 +271,14 @@ func parseMode(s string) (os.FileMode, error) {
 }
 
 func parseSignal(s string) (syscall.Signal, error) {
-	sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG"))
+	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	sig := unix.SignalNum("SIG" + name)
 	if sig == 0 {
-		return 0, fmt.Errorf(`%q is not a signal such as "TERM", "INT" or "QUIT"`, s)
+		message := fmt.Sprintf(`%q is not a signal such as "TERM", "INT" or "QUIT"`, s)
+		if near := nearest(name, []string{"TERM", "INT", "QUIT", "HUP", "KILL", "USR1", "USR2", "ABRT"}); near != "" {
+			return 0, &hinted{message, fmt.Sprintf("did you mean %q?", near)}
+		}
+		return 0, errors.New(message)
 	}
 	return sig, nil
 }

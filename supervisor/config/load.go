@@ -251,8 +251,14 @@ func (s *source) inOrder(path []string, table map[string]any) []string {
 	})
 }
 
-// fault points at a value, or at the part of it that is wrong.
+// fault points at a value, or at the parts of it that are wrong.
 func (l *loader) fault(src *source, path []string, err error) {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range all.Unwrap() {
+			l.fault(src, path, one)
+		}
+		return
+	}
 	var element *elementError
 	var member *memberError
 	switch {

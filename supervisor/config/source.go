@@ -3,9 +3,11 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 )
@@ -20,21 +22,15 @@ type source struct {
 
 // readSource reads a file. A fault in its syntax hides all others in it.
 func readSource(path string) (*source, *Problem) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &Problem{File: path, Message: "there is no such file"}
-	}
+	b, _, err := readFile(path)
 	if err != nil {
 		return nil, &Problem{File: path, Message: err.Error()}
 	}
-	s := &source{path: path, text: string(b)}
+	s := &source{path: path, text: strings.TrimPrefix(string(b), byteOrderMark)}
 	_, err = toml.Decode(s.text, &s.tree)
 	var syntax toml.ParseError
 	if errors.As(err, &syntax) {
-		p := s.problem(extent{syntax.Position.Start, syntax.Position.Start + max(1, syntax.Position.Len)}, syntax.Message)
-		if syntax.Usage != "" {
-			p.Hint = firstLine(syntax.Usage)
-		}
+		p := s.syntax(syntax)
 		return nil, &p
 	}
 	if err != nil {
@@ -42,6 +38,28 @@ func readSource(path string) (*source, *Problem) {
 	}
 	s.places = places(s.text)
 	return s, nil
+}
+
+// byteOrderMark is what some editors put in front of a text.
+const byteOrderMark = "\ufeff"
+
+// syntax says what the decoder could not read.
+func (s *source) syntax(fault toml.ParseError) Problem {
+	start := fault.Position.Start
+	p := s.problem(extent{start, start + max(1, fault.Position.Len)}, fault.Message)
+	line, word := p.Text, s.text[min(start, len(s.text)):]
+	switch {
+	case looksLikeSupervisord(s.text):
+		p.Message, p.Hint = "this is a supervisord.conf, not TOML", "tideover import "+filepath.Base(s.path)+" makes a tideover.toml of it"
+		p.Column, p.Length = 1, utf8.RuneCountInString(line)
+	case strings.HasPrefix(fault.Message, "expected value") && strings.TrimSpace(line[strings.IndexByte(line, '=')+1:]) == "":
+		p.Message = "there is nothing behind the ="
+	case strings.HasPrefix(fault.Message, "expected value") && word != "" && isName(word[0]):
+		p.Hint = "a text is written in quotes"
+	case fault.Usage != "":
+		p.Hint = firstLine(fault.Usage)
+	}
+	return p
 }
 
 func (s *source) problem(e extent, message string) Problem {
@@ -62,8 +80,8 @@ func (s *source) at(path []string) place {
 	return place{}
 }
 
-// include lists the files that patterns mean, in order. A pattern without
-// wildcards must mean one.
+// include lists the files that patterns mean, in order and each once. A pattern
+// without wildcards must mean one.
 func (s *source) include(patterns []string) (paths []string, faults []Problem) {
 	for i, pattern := range patterns {
 		full := absolute(filepath.Dir(s.path), pattern)
@@ -78,7 +96,11 @@ func (s *source) include(patterns []string) (paths []string, faults []Problem) {
 			p := s.at([]string{"include", fmt.Sprint(i)})
 			faults = append(faults, s.problem(p.value, err.Error()))
 		}
-		paths = append(paths, found...)
+		for _, path := range found {
+			if path != s.path && !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
+		}
 	}
 	return paths, faults
 }

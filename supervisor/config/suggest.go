@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -65,6 +66,9 @@ var elsewhere = map[string]string{
 // unknownKey is the fault of a key that is not in the table.
 func unknownKey(r reading, full string) error {
 	message := fmt.Sprintf("unknown key %q in %s", full, r.scope)
+	if near := nearest(full, sections(r.keys)); near != "" {
+		return &hinted{message, fmt.Sprintf("did you mean %s?", near)}
+	}
 	if known := meant(full, r.keys); known != "" {
 		return &hinted{message, fmt.Sprintf("did you mean %s?", known)}
 	}
@@ -84,10 +88,27 @@ func meant(name string, keys []Key) string {
 	if ours := elsewhere[strings.ToLower(name)]; slices.Contains(paths, ours) {
 		return ours
 	}
-	if near := nearest(name, paths); near != "" {
-		return near
+	spellings := slices.Clone(paths)
+	for theirs, ours := range elsewhere {
+		if slices.Contains(paths, ours) {
+			spellings = append(spellings, theirs)
+		}
+	}
+	slices.Sort(spellings[len(paths):])
+	if near := nearest(name, spellings); near != "" {
+		return cmp.Or(elsewhere[near], near)
 	}
 	return inOneSection(name, paths)
+}
+
+// sections lists the tables that hold keys.
+func sections(keys []Key) (all []string) {
+	for _, k := range keys {
+		if name, _, ok := strings.Cut(k.Path, "."); ok && !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // inOneSection finds the only key that has this name in some section.

@@ -82,7 +82,7 @@ func shellMeaning(text string, quote rune, inWord bool) string {
 		return "`"
 	}
 	if text[0] == '$' && len(text) > 1 && (text[1] == '(' || text[1] == '{' || isName(text[1])) {
-		return text[:2]
+		return text[:2] + restOfName(text[2:], text[1])
 	}
 	if quote == '"' {
 		return ""
@@ -100,4 +100,13 @@ func shellMeaning(text string, quote rune, inWord bool) string {
 
 func isName(c byte) bool {
 	return c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
+
+// restOfName is what belongs to $NAME behind its first letter.
+func restOfName(text string, first byte) string {
+	end := 0
+	for end < len(text) && isName(first) && (isName(text[end]) || '0' <= text[end] && text[end] <= '9') {
+		end++
+	}
+	return text[:end]
 }

@@ -31,7 +31,7 @@ func TestSplitWords(t *testing.T) {
 func TestACommandThatNeedsAShellIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"a && b": "&&", "a; b": ";", "a | b": "|", "a > b": ">", "a < b": "<", "a &": "&", "a || b": "||",
-		"a $(b)": "$(", "a `b`": "`", "a $PORT": "$P", `a "${PORT}"`: "${", `"a$(b)"`: "$(", "~/bin/a": "~", "a ~/b": "~",
+		"a $(b)": "$(", "a `b`": "`", "a $PORT": "$PORT", `a "${PORT}"`: "${", `"a$(b)"`: "$(", "~/bin/a": "~", "a ~/b": "~",
 	} {
 		if words, err := commandWords(text); err == nil || !strings.HasPrefix(err.Error(), want+" needs a shell") {
 			t.Errorf("%s: %q, %v", text, words, err)
