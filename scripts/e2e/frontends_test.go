@@ -64,7 +64,7 @@ func TestA2(t *testing.T) {
 			if make == nil {
 				make = pooling()[name]
 			}
-			s := newStand(r, setup{front: make, flags: flags("--ready-timeout", "12s")})
+			s := newStand(r, setup{front: make, flags: patient()})
 			s.under(100)
 			s.live(counts{times(1), times(1), times(1), times(1), times(1)})
 			s.finish()

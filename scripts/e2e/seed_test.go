@@ -61,7 +61,7 @@ func TestSeed(t *testing.T) {
 			r := begin(t)
 			s := newStand(r, setup{
 				front: apache(v.apache), unix: v.unix,
-				flags: flags("--ready-timeout", "12s"),
+				flags: patient(),
 			})
 			s.under(100, v.mix()...)
 			s.live(v.counts)

@@ -314,4 +314,11 @@ func apache(a rig.Apache) front {
 	return func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) { return r.Apache(back, a) }
 }
 
+// patient are the flags of a stand at a hundred requests a second: its holds
+// fit into the limit on a slow machine too, and a release that never answers is
+// given up soon enough.
+func patient() []string {
+	return flags("--hold-limit", "4000", "--hold-timeout", "60s", "--ready-timeout", "12s")
+}
+
 func flags(more ...string) []string { return slices.Clone(more) }
