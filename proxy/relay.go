@@ -18,8 +18,9 @@ var (
 
 // A trip is one delivery of a request: on one connection to the app, which it has for itself.
 type trip struct {
-	x *exchange
-	u *upstream
+	x      *exchange
+	u      *upstream
+	handed bool // bytes of the final response went to the client
 }
 
 // relay carries the request to a target it has a pass to, and the response back. again: it was not answered and goes back to the
@@ -30,7 +31,7 @@ func (x *exchange) relay(t *Target) (again, busy bool) {
 	if err != nil {
 		return true, true
 	}
-	d := trip{x, u}
+	d := trip{x: x, u: u}
 	state, err := d.send()
 	if err == nil || state == written {
 		state, err = d.awaitHead() // also when not all could be written: the app may have answered before it had read all
@@ -162,7 +163,7 @@ func (d *trip) more(timeout time.Duration) error {
 	}
 }
 
-// lost decides about a request that got no response from the app: it goes back to the gate, or it ends here.
+// lost decides about a request that got no response from the app, or none of it went on to the client: it goes back to the gate, or it ends here.
 func (d *trip) lost(state delivery, err error) (again, busy bool) {
 	x, u := d.x, d.u
 	u.cut()
@@ -230,6 +231,10 @@ func (d *trip) respond() {
 	}
 	u.out = out
 	err := d.passBody(framing)
+	if err != nil && !d.handed {
+		d.lost(begun, err)
+		return
+	}
 	reusable := err == nil && u.mayReuse(x.request.Method) && x.attendant.all.Load()
 	if !reusable {
 		u.cut()
@@ -283,6 +288,7 @@ func (d *trip) passBody(framing http1.Framing) error {
 			u.out = append(u.out, http1.LastChunk...)
 		}
 		if len(u.out) > 0 {
+			d.handed = true
 			if err := x.hand(u.out); err != nil {
 				return err
 			}
