@@ -88,3 +88,26 @@ func checkPlaces(t *testing.T, faults *Faults) {
 		}
 	}
 }
+
+// Files of testdata/warned are good, but for what the text beside them says.
+func TestWarned(t *testing.T) {
+	quietEnvironment(t)
+	dir, err := filepath.Abs("testdata/warned")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, _ := filepath.Glob(filepath.Join(dir, "*.toml"))
+	if len(all) < 5 {
+		t.Fatalf("there are only %d files", len(all))
+	}
+	for _, path := range all {
+		f, err := Load(path)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		warnings := &Faults{f.Warnings}
+		checkPlaces(t, warnings)
+		golden(t, strings.TrimSuffix(path, ".toml")+".txt", strings.ReplaceAll(warnings.Error(), dir+"/", "")+"\n")
+	}
+}

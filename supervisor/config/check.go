@@ -24,17 +24,26 @@ func (l *loader) complete() {
 	}
 }
 
-// say puts a finding at the place of its key, or at the app's header.
-func (l *loader) say(d *draft, f finding) {
+// say adds a finding to the problems.
+func (l *loader) say(d *draft, f finding) { l.problems = append(l.problems, d.place(f)) }
+
+// place puts a finding at the place of its key, or at the app's header.
+func (d *draft) place(f finding) Problem {
 	e := d.header.key
 	src := d.src
 	if s, ok := d.spots[f.key]; ok {
 		src = s.src
-		e = src.at(append(slices.Clone(s.path), f.part...)).value
+		at := src.at(append(slices.Clone(s.path), f.part...))
+		if e = at.key; at.value.end > 0 {
+			e = at.value
+		}
 	}
 	p := src.problem(e, f.message)
 	p.Hint, p.Warning, p.App = f.hint, f.warning, d.Name
-	l.problems = append(l.problems, p)
+	if f.secret {
+		p.Text = ""
+	}
+	return p
 }
 
 // checkAll looks at apps as a whole, and at all of them together.

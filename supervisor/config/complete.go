@@ -39,6 +39,7 @@ type finding struct {
 	message string
 	hint    string
 	warning bool
+	secret  bool // the line must not be quoted
 }
 
 // complete makes paths absolute (base is where a relative directory begins)
@@ -76,14 +77,17 @@ func absolute(base, path string) string {
 func (a *App) inDirectory(paths []string) []string {
 	var all []string
 	for _, p := range paths {
-		rest, mayMiss := strings.CutPrefix(p, "-")
-		rest = absolute(a.Directory, rest)
-		if mayMiss {
-			rest = "-" + rest
-		}
-		all = append(all, rest)
+		all = append(all, marked(a.Directory, p))
 	}
 	return all
+}
+
+// marked makes a path absolute that may have a "-" in front.
+func marked(base, path string) string {
+	if rest, ok := strings.CutPrefix(path, "-"); ok {
+		return "-" + absolute(base, rest)
+	}
+	return absolute(base, path)
 }
 
 // findServer looks whether the command is gunicorn, and takes the public

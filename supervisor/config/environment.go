@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -38,7 +37,7 @@ func (a *App) Environment(dir string, base []string) ([]string, error) {
 		}
 	}
 	for _, path := range a.EnvFile {
-		set, err := readEnvFile(dir, path)
+		set, _, err := readEnvFile(marked(dir, path))
 		if err != nil {
 			return nil, err
 		}
@@ -64,27 +63,24 @@ func (a *App) inherits(name string) bool {
 }
 
 // readEnvFile reads NAME=value lines. A file marked with "-" may be missing.
-func readEnvFile(dir, path string) (map[string]string, error) {
+func readEnvFile(path string) (map[string]string, fs.FileInfo, error) {
 	path, mayMiss := strings.CutPrefix(path, "-")
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(dir, path)
-	}
-	text, _, err := readFile(path)
+	text, info, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) && mayMiss {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("env file %s: %w", path, err)
+		return nil, nil, fmt.Errorf("env file %s: %w", path, err)
 	}
 	set, err := envparse.Parse(bytes.NewReader(text))
 	var fault *envparse.ParseError
 	if errors.As(err, &fault) {
-		return nil, fmt.Errorf("%s:%d: %w", path, fault.Line, fault.Err)
+		return nil, nil, fmt.Errorf("%s:%d: %w", path, fault.Line, fault.Err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, err)
+		return nil, nil, fmt.Errorf("cannot read %s: %w", path, err)
 	}
-	return set, nil
+	return set, info, nil
 }
 
 // lookup makes a function of NAME=value pairs.

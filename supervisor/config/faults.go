@@ -44,7 +44,7 @@ func (p Problem) String() string {
 }
 
 func (p Problem) quote(b *strings.Builder) {
-	if p.Line == 0 {
+	if p.Line == 0 || p.Text == "" {
 		if p.Hint != "" {
 			b.WriteString("; " + p.Hint)
 		}

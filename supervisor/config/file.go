@@ -8,6 +8,8 @@ type File struct {
 	Daemon   Daemon
 	Apps     []*App // in the order they are written
 	Warnings []Problem
+
+	drafts []*draft // the apps with their places, for Inspect
 }
 
 // App finds an app by name.
@@ -38,7 +40,7 @@ type Problem struct {
 	File         string // empty when there is none to point at
 	Line, Column int    // from 1; Column counts characters
 	Length       int    // characters to underline
-	Text         string // the source line
+	Text         string // the source line; empty where it would tell a secret
 	App          string
 	Message      string
 	Hint         string // what to do about it

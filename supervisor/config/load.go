@@ -25,7 +25,7 @@ func Load(path string) (*File, error) {
 	if slices.ContainsFunc(l.problems, func(p Problem) bool { return !p.Warning }) {
 		return nil, &Faults{l.problems}
 	}
-	l.file.Warnings = l.problems
+	l.file.Warnings, l.file.drafts = l.problems, l.apps
 	return l.file, nil
 }
 

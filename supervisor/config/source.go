@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 // source is one file of a configuration.
 type source struct {
 	path   string
+	info   fs.FileInfo // of the file that was read
 	text   string
 	tree   map[string]any
 	places map[string]place
@@ -22,11 +24,11 @@ type source struct {
 
 // readSource reads a file. A fault in its syntax hides all others in it.
 func readSource(path string) (*source, *Problem) {
-	b, _, err := readFile(path)
+	b, info, err := readFile(path)
 	if err != nil {
 		return nil, &Problem{File: path, Message: err.Error()}
 	}
-	s := &source{path: path, text: strings.TrimPrefix(string(b), byteOrderMark)}
+	s := &source{path: path, info: info, text: strings.TrimPrefix(string(b), byteOrderMark)}
 	_, err = toml.Decode(s.text, &s.tree)
 	var syntax toml.ParseError
 	if errors.As(err, &syntax) {
