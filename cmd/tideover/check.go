@@ -11,7 +11,7 @@ import (
 	"tideover/supervisor/config"
 )
 
-func (c *cli) checkCommand() *cobra.Command {
+func checkVerb(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "check [FILE]",
 		Aliases: []string{"validate"},
@@ -26,7 +26,7 @@ none, whatever the warnings, and 5 otherwise. Nothing is started or changed.`,
 			if err != nil {
 				return err
 			}
-			return c.check(path)
+			return checkFile(c, path)
 		},
 	}
 }
@@ -46,7 +46,7 @@ func (c *cli) configPath(named string) (string, error) {
 		"there is no configuration here")
 }
 
-func (c *cli) check(path string) error {
+func checkFile(c *cli, path string) error {
 	file, err := config.Load(path)
 	problems, err := problemsOf(file, err)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *cli) check(path string) error {
 	case c.json:
 		c.document(checked(path, problems))
 	case !c.quiet || faults > 0:
-		c.list(c.results(), problems)
+		listProblems(c.results(), problems)
 		fmt.Fprintf(c.stdout, "%s: %s, %s\n", path, plural(faults, "error"), plural(len(problems)-faults, "warning"))
 	}
 	if faults > 0 {
@@ -72,7 +72,7 @@ func (c *cli) refuseConfig(err error) error {
 	if err != nil {
 		return &supervisor.Error{Exit: supervisor.ExitConfig, Message: err.Error()}
 	}
-	c.list(c.errors(), problems)
+	listProblems(c.errors(), problems)
 	if c.json {
 		c.document(checked("", problems))
 	}
@@ -96,7 +96,7 @@ func countFaults(problems []config.Problem) int {
 }
 
 // list prints problems as a compiler would, so that editors find their places.
-func (c *cli) list(s screen, problems []config.Problem) {
+func listProblems(s screen, problems []config.Problem) {
 	for _, p := range problems {
 		io.WriteString(s.out, p.String()+"\n")
 	}

@@ -82,11 +82,11 @@ func (c *cli) rootCommand() *cobra.Command {
 	flags.StringVar(&c.color, "color", "auto", "auto, always or never")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkFlags() }
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%v", err) })
-	root.SetHelpCommand(c.helpCommand())
-	root.SetHelpFunc(c.help)
-	root.AddCommand(c.runCommand(), c.reloadCommand(), c.restartCommand(), c.startCommand(), c.stopCommand(),
-		c.shutdownCommand(), c.statusCommand(), c.logsCommand(), c.holdCommand(), c.releaseCommand(), c.signalCommand(),
-		c.checkCommand(), c.completionCommand(), c.versionCommand())
+	root.SetHelpCommand(helpVerb())
+	root.SetHelpFunc(help)
+	root.AddCommand(runVerb(c), reloadVerb(c), restartVerb(c), startVerb(c), stopVerb(c),
+		shutdownVerb(c), statusVerb(c), logsVerb(c), holdVerb(c), releaseVerb(c), signalVerb(c),
+		checkVerb(c), completionVerb(c), versionVerb(c))
 	root.AddCommand(topics()...)
 	return root
 }

@@ -17,15 +17,15 @@ import (
 // holdWhile holds an app's requests for as long as a command runs, and exits
 // with the command's code. The command is not run while requests of before are
 // still in flight.
-func (c *cli) holdWhile(ctx context.Context, app string, lease time.Duration, command []string) error {
-	hold, t, err := c.attach(ctx, app, lease)
+func holdWhile(c *cli, ctx context.Context, app string, lease time.Duration, command []string) error {
+	hold, t, err := attach(c, ctx, app, lease)
 	if err != nil {
 		return err
 	}
 	c.note("%s: holding; %s", t.app, drained(hold.Begun))
 	code, failed := 0, error(nil)
 	if hold.Begun.Drained {
-		code, failed = c.runHeld(hold, t, command)
+		code, failed = runHeld(c, hold, t, command)
 	}
 	report, err := hold.End()
 	if err != nil {
@@ -50,7 +50,7 @@ func (c *cli) holdWhile(ctx context.Context, app string, lease time.Duration, co
 
 // attach waits until nothing is in flight; until then --timeout and Ctrl-C
 // still call the whole thing off.
-func (c *cli) attach(ctx context.Context, app string, lease time.Duration) (*control.Attachment, target, error) {
+func attach(c *cli, ctx context.Context, app string, lease time.Duration) (*control.Attachment, target, error) {
 	waiting, cancel := c.waiting(ctx)
 	defer cancel()
 	t, err := c.target(waiting, app)
@@ -81,7 +81,7 @@ func (c *cli) note(format string, args ...any) {
 // runHeld runs the command with our own input and output. What it needs of a
 // terminal it has: Ctrl-C reaches it as part of our process group, and we wait
 // for what it does about that.
-func (c *cli) runHeld(hold *control.Attachment, t target, command []string) (int, error) {
+func runHeld(c *cli, hold *control.Attachment, t target, command []string) (int, error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)

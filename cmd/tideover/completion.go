@@ -10,7 +10,7 @@ import (
 // waits at the TAB key.
 const completionTime = 200 * time.Millisecond
 
-func (c *cli) completionCommand() *cobra.Command {
+func completionVerb(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish",
 		Short: "Print a script that completes verbs, flags and the names of running apps",

@@ -28,9 +28,10 @@ type daemon struct {
 	pidfile string
 	ownLog  *supervisor.OwnLog
 	logger  hclog.Logger
+	level   hclog.Level // of what goes to standard error
 }
 
-func (c *cli) newDaemon(file *config.File, name string, load func() (*config.File, error), pidfile string) *daemon {
+func newDaemon(c *cli, file *config.File, name string, load func() (*config.File, error), pidfile string) *daemon {
 	return &daemon{cli: c, file: file, name: name, load: load, pidfile: pidfile}
 }
 
@@ -76,16 +77,20 @@ func (d *daemon) keep(ctx context.Context, sup *supervisor.Supervisor, socket *c
 	defer beside.Wait()
 	over, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	d.logger.Info("listening for commands", "socket", socket.Path())
 	beside.Go(func() {
 		if err := control.NewServer(socket, apps{sup}, d.logger).Serve(over); err != nil {
 			d.logger.Error("the control socket is closed", "error", err)
 		}
 	})
 	beside.Go(func() { d.obey(over, sup, signals) })
-	if output.screen.terminal && !d.cli.quiet {
-		beside.Go(func() { newFirstScreen(d, output).show(over, sup) })
+	if output.screen.terminal && d.level == hclog.Info {
+		d.logger.SetLevel(hclog.Warn) // the first screen says the rest better
+		beside.Go(func() {
+			newFirstScreen(d, output).show(over, sup)
+			d.logger.SetLevel(d.level)
+		})
 	}
+	d.logger.Info("listening for commands", "socket", socket.Path())
 	return sup.Run(ctx)
 }
 
@@ -216,7 +221,10 @@ func (d *daemon) openLog() error {
 	if format != "auto" && format != "text" && format != "json" {
 		return fault(supervisor.ExitUsage, "auto, text or json", "TIDEOVER_LOG_FORMAT: %q is no format", format)
 	}
-	d.logger = hclog.New(&hclog.LoggerOptions{Name: "tideover", Level: level, JSONFormat: format == "json", Output: io.MultiWriter(d.cli.stderr, own)})
+	d.level = level
+	logger := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "tideover", Level: level, JSONFormat: format == "json", Output: d.cli.stderr})
+	logger.RegisterSink(hclog.NewSinkAdapter(&hclog.LoggerOptions{Name: "tideover", Level: min(level, hclog.Info), Output: own}))
+	d.logger = logger
 	return nil
 }
 

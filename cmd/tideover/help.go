@@ -87,7 +87,7 @@ func topics() []*cobra.Command {
 		page("signals", daemonSignals), page("files", filePlaces)}
 }
 
-func (c *cli) helpCommand() *cobra.Command {
+func helpVerb() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [VERB]",
 		Short: "Help on a verb, or on flags, exits, signals, files",
@@ -103,7 +103,7 @@ func (c *cli) helpCommand() *cobra.Command {
 
 // help fits a screen: what the verb is for, examples, usage, its own flags,
 // and what a script must know.
-func (c *cli) help(cmd *cobra.Command, _ []string) {
+func help(cmd *cobra.Command, _ []string) {
 	out := cmd.OutOrStdout()
 	switch {
 	case !cmd.HasParent():

@@ -10,7 +10,7 @@ import (
 	"tideover/supervisor"
 )
 
-func (c *cli) holdCommand() *cobra.Command {
+func holdVerb(c *cli) *cobra.Command {
 	var lease time.Duration
 	cmd := &cobra.Command{
 		Use:     "hold [APP] [--for 30s] [-- COMMAND...]",
@@ -33,16 +33,16 @@ code is the command's. Nobody is held for longer than hold.timeout.`,
 				return usage(cmd, "--for must not be negative")
 			}
 			if given {
-				return c.holdWhile(cmd.Context(), first(before), lease, command)
+				return holdWhile(c, cmd.Context(), first(before), lease, command)
 			}
-			return c.hold(cmd.Context(), first(before), lease)
+			return holdFor(c, cmd.Context(), first(before), lease)
 		},
 	}
 	cmd.Flags().DurationVar(&lease, "for", 0, "the hold ends by itself after this (default: the app's hold.timeout)")
 	return cmd
 }
 
-func (c *cli) hold(ctx context.Context, app string, lease time.Duration) error {
+func holdFor(c *cli, ctx context.Context, app string, lease time.Duration) error {
 	ctx, cancel := c.waiting(ctx)
 	defer cancel()
 	t, err := c.target(ctx, app)

@@ -11,7 +11,7 @@ import (
 	"tideover/supervisor/control"
 )
 
-func (c *cli) logsCommand() *cobra.Command {
+func logsVerb(c *cli) *cobra.Command {
 	q := supervisor.LogQuery{}
 	cmd := &cobra.Command{
 		Use:     "logs [APP...] [-f] [-n N]",
@@ -34,7 +34,7 @@ failed are kept too.`,
 			case q.Daemon && len(args) > 0:
 				return usage(cmd, "--daemon is the log of tideover itself, not of %s", args[0])
 			}
-			return c.logs(cmd.Context(), q, args)
+			return showLogs(c, cmd.Context(), q, args)
 		},
 	}
 	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on with what is written from now on, until Ctrl-C")
@@ -44,14 +44,14 @@ failed are kept too.`,
 }
 
 // logs asks every daemon that keeps one of the apps, all at once.
-func (c *cli) logs(ctx context.Context, q supervisor.LogQuery, names []string) error {
+func showLogs(c *cli, ctx context.Context, q supervisor.LogQuery, names []string) error {
 	ctx, cancel := c.waiting(ctx)
 	defer cancel()
-	keepers, err := c.keepers(ctx, names)
+	keepers, err := keepers(c, ctx, names)
 	if err != nil {
 		return err
 	}
-	show := c.printer()
+	show := linePrinter(c)
 	kept := []supervisor.Line{}
 	if c.json {
 		show = func(l supervisor.Line) bool { kept = append(kept, l); return true }
@@ -88,7 +88,7 @@ type keeper struct {
 	apps   []string
 }
 
-func (c *cli) keepers(ctx context.Context, names []string) ([]keeper, error) {
+func keepers(c *cli, ctx context.Context, names []string) ([]keeper, error) {
 	if name := c.getenv("TIDEOVER_APP"); len(names) == 0 && name != "" {
 		names = []string{name}
 	}
@@ -119,7 +119,7 @@ func (c *cli) keepers(ctx context.Context, names []string) ([]keeper, error) {
 
 // printer writes lines with their prefix: in the app's own colour and without
 // anything that would harm the terminal, where there is one.
-func (c *cli) printer() func(supervisor.Line) bool {
+func linePrinter(c *cli) func(supervisor.Line) bool {
 	s := c.results()
 	style := control.LineStyle{Color: s.color, Unicode: s.terminal}
 	return func(l supervisor.Line) bool {

@@ -45,7 +45,7 @@ func (o *operation) run(ctx context.Context, names []string) error {
 		if err != nil {
 			return err
 		}
-		o.cli.tell(result)
+		tell(o.cli, result)
 		if results = append(results, result); result.Exit != supervisor.ExitOK {
 			failed = exitCode(result.Exit)
 			o.leave(targets[i+1:])
@@ -74,7 +74,7 @@ func (o *operation) carryOut(ctx context.Context, t target) (supervisor.Result, 
 	r := o.request
 	r.App = t.app
 	begun := false
-	result, err := o.cli.watch(func(progress func(supervisor.Phase)) (supervisor.Result, error) {
+	result, err := watch(o.cli, func(progress func(supervisor.Phase)) (supervisor.Result, error) {
 		return t.client.Do(ctx, r, func(p supervisor.Phase) {
 			if o.noWait {
 				begun = true

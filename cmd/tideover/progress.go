@@ -23,7 +23,7 @@ type progress interface {
 	close() // the operation is over, or nobody waits for it any more
 }
 
-func (c *cli) progress() (progress, time.Duration) {
+func newProgress(c *cli) (progress, time.Duration) {
 	s := c.errors()
 	switch {
 	case c.quiet:
@@ -35,8 +35,8 @@ func (c *cli) progress() (progress, time.Duration) {
 }
 
 // watch runs an operation and shows its phases meanwhile.
-func (c *cli) watch(operation func(progress func(supervisor.Phase)) (supervisor.Result, error)) (supervisor.Result, error) {
-	view, period := c.progress()
+func watch(c *cli, operation func(progress func(supervisor.Phase)) (supervisor.Result, error)) (supervisor.Result, error) {
+	view, period := newProgress(c)
 	defer view.close()
 	phases := make(chan supervisor.Phase)
 	var result supervisor.Result

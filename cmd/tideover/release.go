@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (c *cli) releaseCommand() *cobra.Command {
+func releaseVerb(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "release [APP]",
 		Aliases: []string{"resume"},
@@ -16,11 +16,11 @@ func (c *cli) releaseCommand() *cobra.Command {
 nothing to do, and the exit code is 0.`,
 		Args:              most(1),
 		ValidArgsFunction: c.appNames(1),
-		RunE:              c.release,
+		RunE:              func(cmd *cobra.Command, args []string) error { return endHold(c, cmd, args) },
 	}
 }
 
-func (c *cli) release(cmd *cobra.Command, args []string) error {
+func endHold(c *cli, cmd *cobra.Command, args []string) error {
 	ctx, cancel := c.waiting(cmd.Context())
 	defer cancel()
 	t, err := c.target(ctx, first(args))

@@ -6,7 +6,7 @@ import (
 	"tideover/supervisor"
 )
 
-func (c *cli) reloadCommand() *cobra.Command {
+func reloadVerb(c *cli) *cobra.Command {
 	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Reload}}
 	cmd := &cobra.Command{
 		Use:   "reload [APP...] [flags]",

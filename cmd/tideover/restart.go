@@ -6,7 +6,7 @@ import (
 	"tideover/supervisor"
 )
 
-func (c *cli) restartCommand() *cobra.Command {
+func restartVerb(c *cli) *cobra.Command {
 	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Restart}}
 	return o.command(&cobra.Command{
 		Use:   "restart [APP...] [flags]",

@@ -10,19 +10,19 @@ import (
 
 // tell says how an operation ended: success in one line on standard output,
 // failure with all that helps on standard error.
-func (c *cli) tell(r supervisor.Result) {
+func tell(c *cli, r supervisor.Result) {
 	switch {
 	case len(r.Plan) > 0:
-		c.tellPlan(r)
+		tellPlan(c, r)
 	case r.Exit != supervisor.ExitOK:
-		c.tellFailure(r)
+		tellFailure(c, r)
 	case c.json || c.quiet:
 	default:
-		c.tellSuccess(r)
+		tellSuccess(c, r)
 	}
 }
 
-func (c *cli) tellSuccess(r supervisor.Result) {
+func tellSuccess(c *cli, r supervisor.Result) {
 	s := c.results()
 	if !s.terminal {
 		facts := []supervisor.Fact{{Key: "app", Value: r.App}, {Key: string(r.Verb), Value: r.Result},
@@ -56,7 +56,7 @@ func (c *cli) warn(warnings []string) {
 	}
 }
 
-func (c *cli) tellPlan(r supervisor.Result) {
+func tellPlan(c *cli, r supervisor.Result) {
 	if c.json {
 		return
 	}
@@ -68,7 +68,7 @@ func (c *cli) tellPlan(r supervisor.Result) {
 
 // tellFailure says what happened, what still serves, what the new code said
 // last, what to do, and the exit code that scripts see.
-func (c *cli) tellFailure(r supervisor.Result) {
+func tellFailure(c *cli, r supervisor.Result) {
 	s := c.errors()
 	fmt.Fprintf(s.out, "%s %s\n", s.paint(red, s.mark("\n✗", "tideover:")), r.Error)
 	if r.Probe != "" {

@@ -22,14 +22,14 @@ type runFlags struct {
 	holdLimit                              int
 }
 
-func (c *cli) runCommand() *cobra.Command {
+func runVerb(c *cli) *cobra.Command {
 	f := &runFlags{}
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE] | run [flags] -- COMMAND...",
 		Short: "Keep apps running and answering, in the foreground",
 		Example: `  tideover run -- gunicorn -w 4 app:app    the command you type today
   tideover run -c tideover.toml            every app of a configuration`,
-		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args, f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runDaemon(c, cmd, args, f) },
 	}
 	flags := cmd.Flags()
 	flags.SetInterspersed(false) // so that a forgotten -- does not make the command's flags ours
@@ -47,7 +47,7 @@ func (c *cli) runCommand() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) run(cmd *cobra.Command, args []string, f *runFlags) error {
+func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
 	_, command, given := split(cmd, args)
 	switch dash := slices.Index(args, "--"); {
 	case !given && dash > 0:
@@ -59,13 +59,13 @@ func (c *cli) run(cmd *cobra.Command, args []string, f *runFlags) error {
 	case given && c.config != "" && cmd.Flags().Changed("config"):
 		return usage(cmd, "-c FILE and -- COMMAND exclude each other")
 	case given:
-		return c.runCommandLine(cmd, command, f)
+		return runCommandLine(c, cmd, command, f)
 	}
-	return c.runConfiguration(cmd, f)
+	return runConfiguration(c, cmd, f)
 }
 
 // runCommandLine runs one app that has no configuration but its command.
-func (c *cli) runCommandLine(cmd *cobra.Command, command []string, f *runFlags) error {
+func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags) error {
 	directory, err := workingDirectory(c.getenv("PWD"))
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (c *cli) runCommandLine(cmd *cobra.Command, command []string, f *runFlags) 
 	if err != nil {
 		return c.refuseConfig(err)
 	}
-	return c.newDaemon(&config.File{Apps: []*config.App{app}}, app.Name, nil, f.pidfile).run(cmd.Context())
+	return newDaemon(c, &config.File{Apps: []*config.App{app}}, app.Name, nil, f.pidfile).run(cmd.Context())
 }
 
 // workingDirectory is the directory's name as the shell knows it: in a
@@ -104,7 +104,7 @@ func workingDirectory(pwd string) (string, error) {
 }
 
 // runConfiguration runs every app of a configuration file.
-func (c *cli) runConfiguration(cmd *cobra.Command, f *runFlags) error {
+func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags) error {
 	for _, name := range []string{"name", "listen", "ready", "reload", "ready-timeout", "hold-timeout", "hold-limit", "stop-timeout", "env-file"} {
 		if cmd.Flags().Changed(name) {
 			return usage(cmd, "--%s is for `run -- COMMAND`; with a configuration it stands in the file", name)
@@ -126,7 +126,7 @@ func (c *cli) runConfiguration(cmd *cobra.Command, f *runFlags) error {
 	if pidfile == "" {
 		pidfile = file.Daemon.Pidfile
 	}
-	return c.newDaemon(file, "", load, pidfile).run(cmd.Context())
+	return newDaemon(c, file, "", load, pidfile).run(cmd.Context())
 }
 
 // writePid leaves our pid for scripts; the file appears whole or not at all.

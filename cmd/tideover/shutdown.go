@@ -8,7 +8,7 @@ import (
 	"tideover/supervisor"
 )
 
-func (c *cli) shutdownCommand() *cobra.Command {
+func shutdownVerb(c *cli) *cobra.Command {
 	now := false
 	cmd := &cobra.Command{
 		Use:   "shutdown [--now]",
@@ -17,13 +17,13 @@ func (c *cli) shutdownCommand() *cobra.Command {
   tideover shutdown --now     do not wait for requests in flight`,
 		Long: `Exits 0 when no process of any app is left.`,
 		Args: none,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.shutdown(cmd, now) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return shutDown(c, cmd, now) },
 	}
 	cmd.Flags().BoolVar(&now, "now", false, "fast: whatever still runs is killed")
 	return cmd
 }
 
-func (c *cli) shutdown(cmd *cobra.Command, now bool) error {
+func shutDown(c *cli, cmd *cobra.Command, now bool) error {
 	ctx, cancel := c.waiting(cmd.Context())
 	defer cancel()
 	daemons, err := c.places().Daemons(ctx)

@@ -12,7 +12,7 @@ import (
 	"tideover/supervisor"
 )
 
-func (c *cli) signalCommand() *cobra.Command {
+func signalVerb(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "signal [APP] SIGNAL",
 		Short: "Send a signal to an app's main process",
@@ -27,11 +27,11 @@ func (c *cli) signalCommand() *cobra.Command {
 			return most(2)(cmd, args)
 		},
 		ValidArgsFunction: c.appNames(1),
-		RunE:              c.signal,
+		RunE:              func(cmd *cobra.Command, args []string) error { return sendSignal(c, cmd, args) },
 	}
 }
 
-func (c *cli) signal(cmd *cobra.Command, args []string) error {
+func sendSignal(c *cli, cmd *cobra.Command, args []string) error {
 	ctx, cancel := c.waiting(cmd.Context())
 	defer cancel()
 	name := args[len(args)-1]

@@ -6,7 +6,7 @@ import (
 	"tideover/supervisor"
 )
 
-func (c *cli) startCommand() *cobra.Command {
+func startVerb(c *cli) *cobra.Command {
 	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Start}}
 	return o.command(&cobra.Command{
 		Use:   "start [APP...] [flags]",

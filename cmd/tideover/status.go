@@ -11,7 +11,7 @@ import (
 	"tideover/supervisor"
 )
 
-func (c *cli) statusCommand() *cobra.Command {
+func statusVerb(c *cli) *cobra.Command {
 	watch := false
 	cmd := &cobra.Command{
 		Use:     "status [APP...] [--watch]",
@@ -26,18 +26,18 @@ func (c *cli) statusCommand() *cobra.Command {
 		ValidArgsFunction: c.appNames(1000),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if watch {
-				return c.watchStatus(cmd, args)
+				return watchStatus(c, cmd, args)
 			}
 			ctx, cancel := c.waiting(cmd.Context())
 			defer cancel()
-			st, err := c.status(ctx, args)
+			st, err := askStatus(c, ctx, args)
 			if err != nil {
 				return err
 			}
 			if c.json {
 				return c.document(st)
 			}
-			fmt.Fprint(c.stdout, c.render(c.results(), st, len(args) == 1))
+			fmt.Fprint(c.stdout, render(c.results(), st, len(args) == 1))
 			return nil
 		},
 	}
@@ -46,12 +46,12 @@ func (c *cli) statusCommand() *cobra.Command {
 }
 
 // status asks the daemons that keep the named apps, or all daemons.
-func (c *cli) status(ctx context.Context, names []string) (supervisor.Status, error) {
+func askStatus(c *cli, ctx context.Context, names []string) (supervisor.Status, error) {
 	if name := c.getenv("TIDEOVER_APP"); len(names) == 0 && name != "" {
 		names = []string{name}
 	}
 	if len(names) > 0 {
-		return c.statusOf(ctx, names)
+		return statusOf(c, ctx, names)
 	}
 	daemons, err := c.places().Daemons(ctx)
 	if err != nil {
@@ -67,7 +67,7 @@ func (c *cli) status(ctx context.Context, names []string) (supervisor.Status, er
 	return all, nil
 }
 
-func (c *cli) statusOf(ctx context.Context, names []string) (supervisor.Status, error) {
+func statusOf(c *cli, ctx context.Context, names []string) (supervisor.Status, error) {
 	all := supervisor.Status{Version: version, Apps: []supervisor.AppStatus{}}
 	for _, name := range names {
 		t, err := c.target(ctx, name)
@@ -83,7 +83,7 @@ func (c *cli) statusOf(ctx context.Context, names []string) (supervisor.Status, 
 	return all, nil
 }
 
-func (c *cli) render(s screen, st supervisor.Status, long bool) string {
+func render(s screen, st supervisor.Status, long bool) string {
 	if long && len(st.Apps) == 1 {
 		return longForm(s, st.Apps[0])
 	}
@@ -92,7 +92,7 @@ func (c *cli) render(s screen, st supervisor.Status, long bool) string {
 
 // watchStatus shows the status again every second, at the same place where
 // there is a terminal.
-func (c *cli) watchStatus(cmd *cobra.Command, names []string) error {
+func watchStatus(c *cli, cmd *cobra.Command, names []string) error {
 	if c.json {
 		return usage(cmd, "--watch has no end, and --json prints one document")
 	}
@@ -102,14 +102,14 @@ func (c *cli) watchStatus(cmd *cobra.Command, names []string) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
-		st, err := c.status(ctx, names)
+		st, err := askStatus(c, ctx, names)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		page := []byte(c.render(s, st, len(names) == 1))
+		page := []byte(render(s, st, len(names) == 1))
 		if s.terminal {
 			// home, each line cleared to its end as it is written, then the rest
 			page = append([]byte("\x1b[H"), bytes.ReplaceAll(page, []byte("\n"), []byte("\x1b[K\n"))...)

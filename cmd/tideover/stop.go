@@ -6,7 +6,7 @@ import (
 	"tideover/supervisor"
 )
 
-func (c *cli) stopCommand() *cobra.Command {
+func stopVerb(c *cli) *cobra.Command {
 	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Stop}}
 	return o.command(&cobra.Command{
 		Use:   "stop [APP...] [flags]",

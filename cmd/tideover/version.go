@@ -11,7 +11,7 @@ import (
 // version is the release this source is, or becomes.
 const version = "0.1.0"
 
-func (c *cli) versionCommand() *cobra.Command {
+func versionVerb(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Say which tideover this is",
