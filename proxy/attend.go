@@ -56,6 +56,16 @@ func (a *attendant) sentAt() time.Time {
 
 func (a *attendant) busy() bool { return a.done != nil }
 
+// gone reports whether the client is known to have left by now.
+func (a *attendant) gone() bool {
+	select {
+	case <-a.done:
+		return a.err == errClientLeft
+	default:
+		return false
+	}
+}
+
 func (a *attendant) start(d *trip) {
 	a.done = make(chan struct{})
 	go func() {

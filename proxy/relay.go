@@ -220,7 +220,7 @@ func (d *trip) account(state delivery, err error) loss {
 func (d *trip) respond() {
 	x, u := d.x, d.u
 	c, t := x.client, u.target
-	early := x.streaming && x.attendant.sentAt().IsZero()
+	early, gone := x.streaming && x.attendant.sentAt().IsZero(), x.attendant.gone()
 	if early || x.server.lame.Load() {
 		x.keepAlive = false
 	}
@@ -241,7 +241,7 @@ func (d *trip) respond() {
 	}
 	left, clientFault := x.attendant.join(x)
 	switch {
-	case err == nil:
+	case err == nil && !gone:
 		x.end(answered)
 	case left || err == errClientLeft:
 		x.leave()

@@ -1,0 +1,224 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestLedger walks through every combination of what can be known of a lost delivery, and holds the decision against design's words.
+func TestLedger(t *testing.T) {
+	flags := 0
+	for bits := range 1 << 6 {
+		is := func(i int) bool { return bits>>i&1 == 1 }
+		for _, state := range []delivery{notConnected, connected, written, begun} {
+			for _, ran := range []time.Duration{0, workerTimeout - 1, workerTimeout} {
+				for fed := range 3 {
+					l := loss{state: state, idempotent: is(0), empty: is(1), whole: is(2), reset: is(3), unaccepted: is(4), alone: is(5), ran: ran, fed: fed}
+					if got, want := l.resendable(), byTheBook(l); got != want {
+						t.Errorf("%+v: resendable is %v, want %v", l, got, want)
+					}
+					if l.cause() == "" {
+						t.Errorf("%+v: no cause", l)
+					}
+					flags++
+				}
+			}
+		}
+	}
+	t.Logf("%d combinations", flags)
+}
+
+// byTheBook is the rule as design has it, one sentence after the other.
+func byTheBook(l loss) bool {
+	neverRead := l.unaccepted || l.reset && l.empty && l.fed < 2 // provably
+	may := false
+	switch l.state {
+	case notConnected, connected: // any request may be sent again
+		may = true
+	case written: // an idempotent one, or one the dead child provably never read
+		again := l.fed < 2                          // a request whose child died is not fed to a third
+		killer := l.alone && l.ran >= 5*time.Second // a worker timeout would kill the next one too
+		may = neverRead || l.idempotent && again && !killer
+	case begun: // never
+	}
+	return may && l.whole // kept whole or not resent
+}
+
+// TestResending is the ledger as a client meets it.
+func TestResending(t *testing.T) {
+	get, post := "GET / HTTP/1.1\nHost: a\n\n", "POST / HTTP/1.1\nHost: a\nContent-Length: 2\n\nhi"
+	bare := "POST / HTTP/1.1\nHost: a\n\n"
+	keyed := "POST / HTTP/1.1\nHost: a\nIdempotency-Key: 7\nContent-Length: 2\n\nhi"
+	put := "PUT / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n2\nhi\n0\n\n"
+	large := "PUT / HTTP/1.1\nHost: a\nContent-Length: 100\n\n" + strings.Repeat("x", 100)
+	unread := func(k *talk) { k.Read(make([]byte, 1)) } // leaves a reset
+	marked := func(k *talk) { k.request(); io.WriteString(k, "marker") }
+	part := func(k *talk) { k.request(); io.WriteString(k, "H") }
+	for _, c := range []struct {
+		name    string
+		set     Settings
+		request string
+		first   func(*talk)
+		want    int
+		resent  uint64
+	}{
+		{"read, idempotent", Settings{}, get, readAndDie, 200, 1},
+		{"read, idempotent with a body", Settings{}, put, readAndDie, 200, 1},
+		{"read, not idempotent", Settings{}, post, readAndDie, 502, 0},
+		{"read, not idempotent, without a body", Settings{}, bare, readAndDie, 502, 0},
+		{"read, a key that counts", Settings{IdempotencyKey: true}, keyed, readAndDie, 200, 1},
+		{"read, a key that does not", Settings{}, keyed, readAndDie, 502, 0},
+		{"read, no key where one counts", Settings{IdempotencyKey: true}, post, readAndDie, 502, 0},
+		{"read, idempotent, not kept whole", Settings{Buffer: 10}, large, readAndDie, 502, 0},
+		{"read, idempotent, kept nothing", Settings{Buffer: -1}, put, readAndDie, 502, 0},
+		{"read, idempotent, never resent", Settings{NoResend: true}, get, readAndDie, 502, 0},
+		{"not read, without a body", Settings{}, bare, unread, 200, 1},
+		{"not read, with a body", Settings{}, post, unread, 502, 0},
+		{"not read, without a body, never resent", Settings{NoResend: true}, bare, unread, 502, 0},
+		{"not accepted", Settings{}, post, marked, 200, 1},
+		{"not accepted, never resent", Settings{NoResend: true}, post, marked, 200, 1},
+		{"begun", Settings{}, get, part, 502, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, patient, c.set)
+			r.gate.Swap(r.newChild(TargetOptions{Marker: []byte("marker")}, onceThenEcho(c.first)).Target)
+			r.dial().say(c.request).want(c.want, "")
+			r.counted("resent", func(n Counters) bool { return n.Resent == c.resent && n.Answered+n.BadGateway == 1 })
+		})
+	}
+}
+
+// TestKeepWorking: the app may finish for a client that has left, where that is wished.
+func TestKeepWorking(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		r := newRig(t, patient, Settings{KeepWorking: keep})
+		finish, finished := make(chan struct{}), make(chan bool, 1)
+		r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+			k.request()
+			<-finish
+			_, err := io.WriteString(k, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			finished <- err == nil
+		}).Target)
+		c := r.dial().get("/")
+		r.eventually("in flight", func() bool { return r.gate.Snapshot().InFlight == 1 })
+		c.Close()
+		if keep {
+			noticed := time.NewTimer(10 * lookAfter)
+			<-noticed.C
+		} else {
+			r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
+		}
+		close(finish)
+		if done := <-finished; done != keep {
+			t.Errorf("keep working %v: the app could answer: %v", keep, done)
+		}
+		r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
+	}
+}
+
+// TestEndOfAResponseThatEndsWithItsConnection (R77): it is the end only if the app did not die with it.
+func TestEndOfAResponseThatEndsWithItsConnection(t *testing.T) {
+	whole := func(*rig, *child) {}
+	for _, c := range []struct {
+		name  string
+		after func(*rig, *child)
+		cut   bool
+	}{
+		{"a live target", whole, false},
+		{"a replaced target", func(r *rig, c *child) { r.gate.Swap(r.newChild(TargetOptions{}, echo).Target) }, false},
+		{"a shut gate, the target lives", func(r *rig, c *child) { r.gate.Swap(nil) }, false},
+		{"the news of the death is a moment late", func(r *rig, c *child) { r.gate.Swap(nil); r.eventually("ended", c.idle); c.Abandon() }, true},
+	} {
+		for _, minor := range []int{0, 1} {
+			t.Run(fmt.Sprint(c.name, " 1.", minor), func(t *testing.T) {
+				r := newRig(t, patient, Settings{})
+				end := make(chan struct{})
+				child := r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc"); <-end })
+				r.gate.Swap(child.Target)
+				caller := r.dial().say(fmt.Sprintf("GET / HTTP/1.%d\nHost: a\n\n", minor))
+				res, err := http.ReadResponse(caller.in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				close(end)
+				c.after(r, child)
+				body, err := io.ReadAll(res.Body)
+				if cut := err != nil; cut != c.cut || !cut && string(body) != "abc" {
+					t.Errorf("%q, %v", body, err)
+				}
+			})
+		}
+	}
+}
+
+// idle reports whether all the child's connections have ended.
+func (c *child) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.open) == 0
+}
+
+// TestResetIsNoEnd: a response without a length that ends in a reset is not whole, whoever still lives.
+func TestResetIsNoEnd(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan struct{})
+	r.gate.Swap(r.newChildOn(l, TargetOptions{}, func(k *talk) {
+		k.request()
+		k.say("HTTP/1.1 200 OK\n\nabc")
+		<-seen
+		k.Conn.(*net.TCPConn).SetLinger(0)
+	}).Target)
+	c := r.dial().get("/")
+	res, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(seen)
+	if body, err := io.ReadAll(res.Body); err == nil {
+		t.Errorf("%q looks whole", body)
+	}
+	r.counted("cut", func(c Counters) bool { return c.Cut == 1 })
+}
+
+// TestWorkerTimeout: a request that had run for 5 s when its worker alone died is not fed to the next one; if all of the app died,
+// it was not to blame.
+func TestWorkerTimeout(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		ran   time.Duration
+		dies  func(*Gate, *Target)
+		alone bool
+	}{
+		{"a worker, at once", 0, func(*Gate, *Target) {}, false},
+		{"a worker, just before", workerTimeout - time.Millisecond, func(*Gate, *Target) {}, false},
+		{"a worker, after 5 s", workerTimeout, func(*Gate, *Target) {}, true},
+		{"all of it, after 5 s", workerTimeout, func(g *Gate, _ *Target) { g.Swap(nil) }, false},
+		{"all of it, known by its sockets first", workerTimeout, func(_ *Gate, t *Target) { t.Abandon() }, false},
+		{"all of it, the news too late", workerTimeout, func(g *Gate, _ *Target) { <-time.After(2 * dyingTime); g.Swap(nil) }, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g, target := NewGate(patient), NewTarget(TargetOptions{})
+			g.Swap(target)
+			x := &exchange{set: &Settings{}}
+			d := trip{x: x, u: &upstream{target: target}}
+			x.attendant.begin()
+			time.Sleep(c.ran)
+			go c.dies(g, target)
+			synctest.Wait()
+			if l := d.account(written, io.EOF); l.alone != c.alone || l.ran != c.ran || l.fed != 1 {
+				t.Errorf("%s: %+v", c.name, l)
+			}
+			time.Sleep(time.Second)
+		})
+	}
+}
