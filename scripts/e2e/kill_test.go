@@ -34,8 +34,8 @@ func (s *stand) send(k load.Kind) inFlight {
 // killed are the three fates of a request whose process is killed.
 func killed() (get, post, stream load.Kind) {
 	get = load.Kind{Name: "get", Query: "s=3"}
-	post = load.Kind{Name: "post", Query: "s=4", Body: 300}
-	stream = load.Kind{Name: "stream", Path: "/stream", Query: "s=6"}
+	post = load.Kind{Name: "post", Query: "s=20", Body: 300}
+	stream = load.Kind{Name: "stream", Path: "/stream", Query: "s=20"}
 	return get, post, stream
 }
 
