@@ -76,11 +76,15 @@ func (h *head) field(end int, l *Limits) (*field, *Error) {
 		return nil, errManyFields
 	}
 	b := h.buf[:end]
-	i := h.start
+	i := end
 	mark := byte(0)
-	for i < end && fold[b[i]] != 0 {
-		mark |= fold[b[i]]
-		i++
+	for j, c := range b[h.start:] {
+		folded := fold[c]
+		if folded == 0 {
+			i = h.start + j
+			break
+		}
+		mark |= folded
 	}
 	if i == end || b[i] != ':' || i == h.start { // R18, R19, R20, R21, R22
 		return nil, h.badName(b, i)

@@ -132,7 +132,7 @@ func identify(b []byte) nameID {
 		return nameOther
 	}
 	id := slots[slot(b)]
-	if text := names[id].text; len(text) == len(b) && hasPrefix(b, text) {
+	if id != nameOther && len(b) == len(names[id].text) && hasPrefix(b, names[id].text) {
 		return id
 	}
 	if b[0]|0x20 == 'x' && len(b) > len(prefixForwarded) && hasPrefix(b, prefixForwarded) {

@@ -76,27 +76,39 @@ const (
 )
 
 // skipText returns the index of the first octet of b, from i on, that is not inText; len(b) if there is none. It
-// looks at eight octets at a time: this is where a head spends its time.
+// looks at sixteen octets at a time: this is where a head spends its time.
 func skipText(b []byte, i int) int {
-	for i+8 <= len(b) {
-		x := binary.LittleEndian.Uint64(b[i:])
-		below := x - 0x20*everyOctet           // high bit: octet < 0x20, or a borrow from such an octet before it
-		delete := (x &^ highBits) + everyOctet // high bit: octet & 0x7F == 0x7F
-		odd := (below | delete) &^ x & highBits
-		if odd == 0 {
-			i += 8
-			continue
+	for {
+		rest := b[i:]
+		for len(rest) >= 16 {
+			if oddOctets(binary.LittleEndian.Uint64(rest))|oddOctets(binary.LittleEndian.Uint64(rest[8:])) != 0 {
+				break
+			}
+			rest = rest[16:]
 		}
-		i += bits.TrailingZeros64(odd) >> 3
-		if b[i] != '\t' {
+		if len(rest) >= 8 && oddOctets(binary.LittleEndian.Uint64(rest)) == 0 {
+			rest = rest[8:]
+		}
+		i = len(b) - len(rest)
+		if len(rest) >= 8 {
+			i += bits.TrailingZeros64(oddOctets(binary.LittleEndian.Uint64(rest))) >> 3
+		}
+		for i < len(b) && classes[b[i]]&inText != 0 && b[i] != '\t' {
+			i++
+		}
+		if i == len(b) || b[i] != '\t' {
 			return i
 		}
 		i++
 	}
-	for i < len(b) && classes[b[i]]&inText != 0 {
-		i++
-	}
-	return i
+}
+
+// oddOctets sets the high bit of each of eight octets that is a control octet, HTAB included: below 0x20, or 0x7F. Bits
+// above the lowest one may be set wrongly.
+func oddOctets(x uint64) uint64 {
+	below := x - 0x20*everyOctet        // borrows from the octet above one that is below
+	del := (x &^ highBits) + everyOctet // 0x7F carries into its high bit
+	return (below | del) &^ x & highBits
 }
 
 // isASCII reports whether b has no octet beyond 0x7F.
