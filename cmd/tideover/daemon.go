@@ -55,7 +55,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer socket.Close()
 	output := &sharedWriter{out: d.cli.stdout, screen: d.cli.results()}
 	sup, err := supervisor.New(d.file, supervisor.Options{
-		Logger: d.logger, Version: version, Output: output, Color: output.screen.color, OwnLog: d.ownLog,
+		Logger: d.logger, Version: version, Output: output, Color: output.screen.color, Unicode: output.screen.terminal, OwnLog: d.ownLog,
 		Name: strings.TrimSuffix(filepath.Base(socketPath), ".sock"), RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath), Load: d.load,
 	})
 	if err != nil {
