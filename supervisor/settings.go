@@ -3,6 +3,7 @@ package supervisor
 import (
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 
@@ -19,6 +20,7 @@ func gateSettings(cfg *config.App) proxy.GateSettings {
 // relaySettings are an app's settings in the relay's own terms.
 func relaySettings(cfg *config.App) proxy.Settings {
 	return proxy.Settings{
+		RetryAfter: cfg.Hold.RetryAfter, Page: page(cfg),
 		Timeout: cfg.Timeout, Buffer: cfg.Hold.Buffer, BufferTotal: cfg.Hold.BufferTotal, Alive: cfg.Hold.Alive,
 		ServeHalfClosed: cfg.HalfClose == "serve",
 		IdempotencyKey:  slices.Contains(cfg.Resend, "key"),
@@ -29,6 +31,19 @@ func relaySettings(cfg *config.App) proxy.Settings {
 		HeadTimeout: cfg.Limits.HeadTime, BodyTimeout: cfg.Limits.BodyTime,
 		WriteTimeout: cfg.Limits.SendTime, IdleTimeout: cfg.Limits.Idle,
 	}
+}
+
+// page is the body of tideover's own 503; nil: plain text. A file that cannot
+// be read now was there when the configuration was checked.
+func page(cfg *config.App) []byte {
+	if cfg.Hold.Page == "" {
+		return nil
+	}
+	text, err := os.ReadFile(cfg.Hold.Page)
+	if err != nil {
+		return nil
+	}
+	return text
 }
 
 // trusted is nil, the relay's default, when nothing was configured.
