@@ -1,0 +1,12 @@
+"""A small app that takes three seconds to import, as large ones do."""
+import os
+import time
+
+time.sleep(3)
+
+
+def app(environ, start_response):
+    generation = os.environ.get("TIDEOVER_GENERATION", "none: nobody holds requests for me")
+    body = ("shop answers; generation %s\n" % generation).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
