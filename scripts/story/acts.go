@@ -12,23 +12,22 @@ import (
 
 // act is one thing that happens to the app.
 type act struct {
+	name    string // in the table
 	command string // as one types it
 	meaning string // in a few words
 	house   *house
 	do      func(ctx context.Context) (notes []string, err error)
 }
 
-func (a act) underTideover(st *stage) bool { return a.house == &st.ours }
-
 // acts is the story.
 func acts(st *stage) []act {
 	return []act{
-		{"supervisorctl restart shop", "without tideover, to compare", &st.theirs, st.supervisordRestarts},
-		{"tideover reload shop", "new code, then the old ends", &st.ours, st.reload},
-		{"tideover restart shop", "the old ends, then new code", &st.ours, st.restart},
-		{"kill -9 $(gunicorn's master)", "a crash", &st.ours, st.crash},
-		{"tideover reload shop", "a deploy that cannot start", &st.ours, st.brokenDeploy},
-		{"tideover hold shop -- sh -c 'sleep 2'", "a migration", &st.ours, st.migrate},
+		{"supervisorctl restart, to compare", "supervisorctl restart shop", "without tideover, to compare", &st.theirs, st.supervisordRestarts},
+		{"reload", "tideover reload shop", "new code, then the old ends", &st.ours, st.reload},
+		{"restart", "tideover restart shop", "the old ends, then new code", &st.ours, st.restart},
+		{"kill -9 of the gunicorn master", "kill -9 $(gunicorn's master)", "a crash", &st.ours, st.crash},
+		{"reload of a broken deploy: exit 7", "tideover reload shop", "a deploy that cannot start", &st.ours, st.brokenDeploy},
+		{"hold, for a migration of 2 s", "tideover hold shop -- sh -c 'sleep 2'", "a migration", &st.ours, st.migrate},
 	}
 }
 

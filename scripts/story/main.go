@@ -34,7 +34,7 @@ func run(stay bool, s screen) int {
 	case err != nil:
 		s.say("\n%s\n", s.paint(red, "demo: "+err.Error()))
 		return 1
-	case lostUnderTideover(rows) > 0:
+	case total(rows).lost > 0:
 		return 1
 	}
 	return 0

@@ -2,18 +2,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"tideover/scripts/load"
+	"tideover/scripts/rig"
 )
 
 const (
 	look      = 200 * time.Millisecond
 	plainLook = 2 * time.Second // where lines cannot be rewritten
-	calm      = time.Second     // of load after an act, at least
+	calm      = time.Second     // of load after an act; half of it before
 	patience  = 15 * time.Second
 )
 
@@ -25,31 +24,38 @@ type meter struct {
 	begun  time.Time
 	before load.Tally
 	window *load.Window
-	held   counter
 	tide   []int // requests waiting for their answer, at every look
+
+	heldBefore, heldNow int // the daemon's counter
 }
 
-// counter is one of the daemon's, as it was and as it is.
-type counter struct{ before, now, waiting int }
-
 func (st *stage) newMeter(ctx context.Context, h *house) (*meter, error) {
-	st.play(h)
+	if err := st.play(h); err != nil {
+		return nil, err
+	}
 	m := &meter{stage: st, house: h, ours: h == &st.ours, begun: time.Now(), before: h.load.Tally(), window: h.load.Open()}
-	err := m.ask(ctx)
-	m.held.before = m.held.now
+	err := m.askUntilTold(ctx)
+	m.heldBefore = m.heldNow
 	return m, err
 }
 
-// ask asks the daemon how many requests were held, and how many are.
+// ask asks the daemon how many requests it has held since it began.
 func (m *meter) ask(ctx context.Context) error {
 	if !m.ours {
 		return nil
 	}
 	status, err := m.stage.daemon.Status(ctx)
 	if err == nil {
-		m.held.now, m.held.waiting = status.Counters["held"], status.Held
+		m.heldNow = status.Counters["held"]
 	}
 	return err
+}
+
+// askUntilTold asks again where the machine was too busy for an answer.
+func (m *meter) askUntilTold(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return rig.Poll(ctx, look, func() error { return m.ask(ctx) })
 }
 
 // sample looks at the load and returns what the live line says.
@@ -66,19 +72,12 @@ func (m *meter) heldText() string {
 	if !m.ours {
 		return "-"
 	}
-	return fmt.Sprint(m.held.now - m.held.before)
+	return fmt.Sprint(m.heldNow - m.heldBefore)
 }
 
 // watch lets an act happen and shows meanwhile how requests fare, until those
 // that had to wait have their answers.
 func (st *stage) watch(ctx context.Context, s screen, a act) (row, []string, error) {
-	if !a.underTideover(st) {
-		st.play(a.house)
-	} else if st.supervisord != nil && st.playing == &st.theirs {
-		if err := st.endTheirs(); err != nil {
-			return row{}, nil, err
-		}
-	}
 	m, err := st.newMeter(ctx, a.house)
 	if err != nil {
 		return row{}, nil, err
@@ -87,7 +86,7 @@ func (st *stage) watch(ctx context.Context, s screen, a act) (row, []string, err
 	defer line.close()
 	var notes []string
 	acting := func(ctx context.Context) error {
-		if err := pause(ctx, calm); err != nil {
+		if err := pause(ctx, calm/2); err != nil {
 			return err
 		}
 		var err error
@@ -100,13 +99,13 @@ func (st *stage) watch(ctx context.Context, s screen, a act) (row, []string, err
 	if err := m.during(ctx, line, m.calmAgain); err != nil {
 		return row{}, notes, err
 	}
-	if err := m.ask(ctx); err != nil {
+	if err := m.askUntilTold(ctx); err != nil {
 		return row{}, notes, err
 	}
 	line.finish(m.sample())
 	tally := m.window.Close()
-	return row{command: a.command, meaning: a.meaning, ours: m.ours, requests: tally.Ended, held: m.heldText(),
-		longest: tally.Longest, lost: tally.Lost(), ways: tally.Ways() + "\n" + strings.Join(tally.Examples, "\n")}, notes, nil
+	return row{name: a.name, ours: m.ours, requests: tally.Ended, held: m.heldText(),
+		longest: tally.Longest, lost: tally.Lost(), ways: tally.Ways()}, notes, nil
 }
 
 // during shows the live line until do returns.
@@ -122,10 +121,7 @@ func (m *meter) during(ctx context.Context, line *liveLine, do func(context.Cont
 		case err := <-done:
 			return err
 		case <-ticker.C:
-			if err := m.ask(ctx); err != nil && ctx.Err() == nil {
-				cancel()
-				return errors.Join(err, <-done)
-			}
+			_ = m.ask(ctx) // a busy machine may take its time; the line then shows what was known
 			line.draw(m.sample())
 		}
 	}

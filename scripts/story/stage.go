@@ -17,6 +17,7 @@ import (
 const (
 	rate        = 100 // requests a second
 	importTakes = 3   // seconds
+	slots       = 150 // of Apache, as Debian has them: threads for requests, also held ones
 	host        = "front.test"
 )
 
@@ -59,13 +60,13 @@ func newStage(ctx context.Context, s screen) (*stage, error) {
 	}
 	fact := func(what, how string, args ...any) { s.say("  %-7s %s\n", what, fmt.Sprintf(how, args...)) }
 	fact("app", "gunicorn -w 4 shop:app, which takes %d s to import", importTakes)
-	fact("front", "%s (event), ProxyPass / http://%s/ and nothing else", apacheVersion(ctx), ourAddress)
+	fact("front", "%s (event), ProxyPass / http://%s/", apacheVersion(ctx), ourAddress)
 	fact("load", "%d requests a second, GET and POST; every answer is checked", rate)
 	for _, one := range []struct {
 		house   *house
 		address string
 	}{{&st.theirs, theirAddress}, {&st.ours, ourAddress}} {
-		if one.house.front, err = room.Apache(rig.Back(one.address), rig.Apache{Slots: 150, More: "</VirtualHost>\nLogLevel mpm_event:trace4\n<VirtualHost 127.0.0.1:1>"}); err != nil {
+		if one.house.front, err = room.Apache(rig.Back(one.address), rig.Apache{Slots: slots}); err != nil {
 			return st, err
 		}
 		if err := one.house.answers(ctx, st.room); err != nil {
@@ -133,19 +134,34 @@ func (h *house) answersAs(ctx context.Context, release int) error {
 	return nil
 }
 
-// play turns the load to a house, and away from the one before.
-func (st *stage) play(h *house) {
-	if st.playing == h {
-		return
-	}
-	if st.playing != nil {
-		st.playing.load.Stop()
-	}
-	h.load = load.Start(load.Plan{Client: h.client(), Rate: rate})
-	st.playing = h
+// visitors is what comes in: reading and writing, short and long, each on a
+// connection of its own. (An Apache that runs out of threads closes idle
+// connections of its clients, with tideover and without; browsers then send
+// again, which this load never does.)
+func visitors() []load.Kind {
+	get := load.Kind{Name: "get"}
+	post := load.Kind{Name: "post", Body: 300}
+	return []load.Kind{get, post, get, {Name: "get 0.2 s", Query: "s=0.2"}, get,
+		{Name: "post chunked", Body: 40 << 10, Chunked: true}, get, post, get, {Name: "post 0.2 s", Body: 300, Query: "s=0.2"}}
 }
 
-// endTheirs takes the other copy away when it has been compared.
+// play turns the load to a house. The other copy is taken away when it has been
+// compared.
+func (st *stage) play(h *house) error {
+	if st.playing == h {
+		return nil
+	}
+	if st.playing == &st.theirs {
+		st.theirs.load.Stop()
+		if err := st.endTheirs(); err != nil {
+			return err
+		}
+	}
+	h.load = load.Start(load.Plan{Client: h.client(), Rate: rate, Mix: visitors()})
+	st.playing = h
+	return nil
+}
+
 func (st *stage) endTheirs() error {
 	return errors.Join(st.supervisord.Stop(syscall.SIGTERM, 20*time.Second), st.theirs.front.Stop(syscall.SIGTERM, 20*time.Second))
 }
@@ -158,7 +174,7 @@ func (st *stage) close() error {
 	if st.room == nil {
 		return nil
 	}
-	return st.room.Close(true)
+	return st.room.Close(false)
 }
 
 // toTry lists commands for the visitor, in the shell they have.

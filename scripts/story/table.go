@@ -8,62 +8,63 @@ import (
 
 // row is what became of requests around one act.
 type row struct {
-	command, meaning string
-	ours             bool // under tideover
-	requests, lost   int
-	held             string
-	longest          time.Duration
-	ways             string // in which requests were lost
+	name           string
+	ours           bool // under tideover
+	requests, lost int
+	held           string
+	longest        time.Duration
+	ways           string // in which requests were lost
 }
 
-// table has a line for each act.
+// table has a line for each act, and one for all of those under tideover.
 func table(s screen, rows []row) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", s.paint(faint, fmt.Sprintf("%-38s %9s %7s %13s %7s", "", "requests", "held", "longest wait", "lost")))
-	for _, r := range rows {
-		lost := fmt.Sprintf("%7d", r.lost)
+	fmt.Fprintf(&b, "%s\n", s.paint(faint, fmt.Sprintf("%-36s %9s %8s %14s %8s", "", "requests", "held", "longest wait", "lost")))
+	for _, r := range append(rows, total(rows)) {
+		lost := fmt.Sprintf("%8d", r.lost)
 		if r.lost > 0 {
 			lost = s.paint(red, lost)
 		}
-		fmt.Fprintf(&b, "%-38s %9d %7s %11.2f s %s\n", r.command, r.requests, r.held, r.longest.Seconds(), lost)
+		fmt.Fprintf(&b, "%-36s %9d %8s %12.2f s %s\n", r.name, r.requests, r.held, r.longest.Seconds(), lost)
 	}
 	return b.String()
 }
 
-// verdict is the table in a sentence or two.
-func verdict(s screen, rows []row) string {
-	var ours, theirs row
+// total adds up what happened under tideover.
+func total(rows []row) row {
+	sum, held := row{name: "all under tideover"}, 0
 	for _, r := range rows {
-		sum := &theirs
-		if r.ours {
-			sum = &ours
+		if !r.ours {
+			continue
 		}
+		var n int
+		fmt.Sscan(r.held, &n)
+		held += n
 		sum.requests += r.requests
 		sum.lost += r.lost
+		sum.longest = max(sum.longest, r.longest)
 	}
-	compared := fmt.Sprintf("supervisord lost %d in one restart.", theirs.lost)
+	sum.held = fmt.Sprint(held)
+	return sum
+}
+
+// verdict is the table in plain words.
+func verdict(s screen, rows []row) string {
+	ours := total(rows)
 	if ours.lost > 0 {
-		return s.paint(red, fmt.Sprintf("Under tideover %d of %d requests were lost: that is a bug.\n%s", ours.lost, ours.requests, strings.Join(waysOf(rows), "\n")))
+		words := []string{fmt.Sprintf("Under tideover %d of %d requests were lost:", ours.lost, ours.requests)}
+		for _, r := range rows {
+			if r.ours && r.lost > 0 {
+				words = append(words, fmt.Sprintf("  %s: %s", r.name, r.ways))
+			}
+		}
+		return s.paint(red, strings.Join(words, "\n"))
 	}
-	return s.paint(green, fmt.Sprintf("Under tideover all %d requests were answered", ours.requests)) + "; " + compared
-}
-
-func waysOf(rows []row) []string {
-	var lines []string
+	words := s.paint(green, fmt.Sprintf("Under tideover each of %d requests got its complete right answer", ours.requests))
 	for _, r := range rows {
-		if r.ours && r.lost > 0 {
-			lines = append(lines, fmt.Sprintf("  %s: %s", r.command, r.ways))
+		if !r.ours && r.lost > 0 {
+			words += fmt.Sprintf(".\nOne restart by supervisord lost %d of %d", r.lost, r.requests)
 		}
 	}
-	return lines
-}
-
-func lostUnderTideover(rows []row) int {
-	lost := 0
-	for _, r := range rows {
-		if r.ours {
-			lost += r.lost
-		}
-	}
-	return lost
+	return words + "."
 }
