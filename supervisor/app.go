@@ -28,14 +28,13 @@ type App struct {
 	seen   atomic.Pointer[snapshot]
 
 	settings   *config.App
-	current    *Generation  // the one that serves
-	boot       *boot        // the one on its way up
-	departures []*departure // those on their way out
-	desk       desk         // who asked for what
-	comeback   comeback     // when a crashed app is tried again
-	leases     leases       // who holds its requests
-	last       *Result      // of the last reload or restart
-	stopped    bool         // by the operator's wish, or because it is done
+	current    *Generation // the one that serves
+	boot       *boot       // the one on its way up
+	departures departures  // those on their way out
+	desk       desk        // who asked for what
+	comeback   comeback    // when a crashed app is tried again
+	leases     leases      // who holds its requests
+	stopped    bool        // by the operator's wish, or because it is done
 }
 
 // order is something to be done on the app's goroutine, between two events.
@@ -48,6 +47,7 @@ func newApp(h *house, cfg *config.App, log *logs.Log) *App {
 		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: h.logger})
 	}
 	a.desk.wake = make(chan struct{}, 1)
+	a.leases = leases{app: cfg.Name, gate: a.gate, server: a.server, logger: h.logger, byName: map[string]*lease{}}
 	if a.stopped = !cfg.Autostart || h.records.stopped(cfg.Name); a.stopped {
 		a.gate.Refuse(refusal(cfg, "the app is stopped"))
 	}
@@ -101,42 +101,18 @@ func (a *App) pump(done, or <-chan struct{}) {
 			return
 		case do := <-a.orders:
 			do()
-		case <-a.exited():
+		case <-a.current.exited():
 			a.crash()
-		case <-a.risen():
+		case <-a.boot.risen():
 			a.rose()
 		case <-a.comeback.due():
 			a.startAgain()
 		case <-a.leases.due():
-			a.expireLeases()
-		case <-a.gone():
+			a.leases.expire()
+		case <-a.departures.gone():
 			a.forgetGone()
 		}
 	}
-}
-
-// exited is ready when the main process of the generation that serves is gone.
-func (a *App) exited() <-chan struct{} {
-	if a.current == nil {
-		return nil
-	}
-	return a.current.process.Exited()
-}
-
-// risen is ready when a boot that no operation waits for has ended.
-func (a *App) risen() <-chan struct{} {
-	if a.boot == nil || a.boot.awaited {
-		return nil
-	}
-	return a.boot.done
-}
-
-// gone is ready when the oldest departure is over.
-func (a *App) gone() <-chan struct{} {
-	if len(a.departures) == 0 {
-		return nil
-	}
-	return a.departures[0].done
 }
 
 // forgetGone strikes the departures that are over off the list.
@@ -173,6 +149,14 @@ type boot struct {
 
 	heard answer // once done
 	err   error
+}
+
+// risen is ready when a boot that no operation waits for has ended.
+func (b *boot) risen() <-chan struct{} {
+	if b == nil || b.awaited {
+		return nil
+	}
+	return b.done
 }
 
 // bring starts the next generation and begins to ask it. When the start itself
@@ -229,7 +213,7 @@ func (a *App) rose() {
 		a.serve(b)
 		return
 	}
-	why, _ := a.explain(b)
+	why, _ := b.explain()
 	a.house.logger.Error("did not come up", "app", a.name, "generation", b.generation.number, "error", why)
 	a.send(b.generation, neverRose)
 	a.tryLater(a.comeback.unansweredStart(), why)
@@ -256,7 +240,7 @@ func (a *App) serve(b *boot) {
 
 // send lets a generation that gets nothing new go.
 func (a *App) send(g *Generation, w why) *departure {
-	return a.sendWith(g, w, patience{drain: a.settings.Drain.Timeout, tunnels: a.settings.Drain.Tunnels, stop: a.settings.Stop.Timeout})
+	return a.sendWith(g, w, g.usual())
 }
 
 func (a *App) sendWith(g *Generation, w why, p patience) *departure {

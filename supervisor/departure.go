@@ -39,9 +39,32 @@ type patience struct {
 	drain, tunnels, stop time.Duration
 }
 
+// usual is the patience with a generation that has been replaced.
+func (g *Generation) usual() patience {
+	return patience{drain: g.settings.Drain.Timeout, tunnels: g.settings.Drain.Tunnels, stop: g.settings.Stop.Timeout}
+}
+
+// hasty is the patience with a generation while clients wait for the next one: what the hold leaves after the time the app needs to come up.
+func (g *Generation) hasty() patience {
+	boot := g.ready.Sub(g.started)
+	left := max(g.settings.Hold.Timeout-boot-5*time.Second, time.Second)
+	return patience{drain: min(g.settings.Drain.Timeout, left), stop: g.settings.Stop.Timeout}
+}
+
 // stillImporting is the grace of a generation that never answered. INT, because
 // gunicorn notes a TERM and goes on importing.
 const stillImporting = 2 * time.Second
+
+// departures are the generations on their way out, the oldest first.
+type departures []*departure
+
+// gone is ready when the oldest of them is over.
+func (d departures) gone() <-chan struct{} {
+	if len(d) == 0 {
+		return nil
+	}
+	return d[0].done
+}
 
 // depart begins the departure of g. The gate must not point to it any more.
 // When hurry ends, whatever is left of it is killed.

@@ -9,6 +9,7 @@ type desk struct {
 	running *operation
 	wake    chan struct{} // ready when somebody came
 	closed  bool
+	last    *Result // of the last reload or restart
 }
 
 // add takes a ticket. A stop overtakes whatever runs; a caller that would not

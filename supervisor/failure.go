@@ -15,8 +15,8 @@ const shownLines = 20
 
 // fell records that no generation came up: what still serves, what endangers
 // it, what the child said last.
-func (a *App) fell(o *operation, b *boot, why, hint string) {
-	r := &o.result
+func (o *operation) fell(b *boot, why, hint string) {
+	a, r := o.app, &o.result
 	r.Error, r.Hint = why, hint
 	if b != nil {
 		r.Probe = b.heard.text
@@ -43,9 +43,9 @@ func (a *App) fell(o *operation, b *boot, why, hint string) {
 }
 
 // explain says in words why a generation did not come up, and what to do.
-func (a *App) explain(b *boot) (why, hint string) {
+func (b *boot) explain() (why, hint string) {
 	g := b.generation
-	head := fmt.Sprintf("generation %d of %s did not come up: ", g.number, a.name)
+	head := fmt.Sprintf("generation %d of %s did not come up: ", g.number, g.settings.Name)
 	var other *elsewhereError
 	switch {
 	case errors.As(b.err, &other):

@@ -206,6 +206,14 @@ func (h *house) childDir(app string, user *process.User) (string, error) {
 	return dir, nil
 }
 
+// exited is ready when the main process is gone. No generation never exits.
+func (g *Generation) exited() <-chan struct{} {
+	if g == nil {
+		return nil
+	}
+	return g.process.Exited()
+}
+
 // answered waits until the generation may serve. It ends early when the
 // process does, and always at the app's ready.timeout.
 func (g *Generation) answered(ctx context.Context) (answer, error) {

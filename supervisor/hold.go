@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"tideover/proxy"
 )
 
@@ -15,6 +17,11 @@ const operator = "operator"
 // leases are the holds on an app and when each ends by itself. The app's
 // goroutine owns them.
 type leases struct {
+	app    string
+	gate   *proxy.Gate
+	server *proxy.Server
+	logger hclog.Logger
+
 	byName map[string]*lease
 	timer  *time.Timer
 	last   int
@@ -109,7 +116,7 @@ func (s *Supervisor) Hold(ctx context.Context, name string, r HoldRequest) (*Lea
 func (l *Lease) End() HoldReport {
 	report := l.report
 	l.app.do(context.Background(), func() {
-		l.app.endLease(l.lease, false)
+		l.app.leases.end(l.lease, false)
 		ended := l.lease.ended
 		report.Held, report.Requests, report.Expired = ended.Held, ended.Requests, ended.Expired
 	})
@@ -127,7 +134,7 @@ func (s *Supervisor) Release(name string) (HoldReport, error) {
 	report := HoldReport{App: a.name}
 	done := a.do(context.Background(), func() {
 		if l, ok := a.leases.byName[operator]; ok {
-			a.endLease(l, false)
+			a.leases.end(l, false)
 			report = *l.ended
 		}
 	})
@@ -143,10 +150,10 @@ func (a *App) hold(r HoldRequest) (*lease, []*proxy.Target, *Error) {
 	if a.stopped {
 		return nil, nil, &Error{Exit: ExitNotRunning, Message: a.name + " is stopped", Hint: "tideover start " + a.name}
 	}
-	l := a.lease(r)
-	a.gate.Hold(l.name)
-	a.leases.arm()
-	a.house.logger.Info("holding", "app", a.name, "by", r.By, "for", l.length)
+	if r.For <= 0 {
+		r.For = a.settings.Hold.Timeout
+	}
+	l := a.leases.lease(r)
 	var targets []*proxy.Target
 	if a.current != nil {
 		targets = append(targets, a.current.target)
@@ -157,52 +164,50 @@ func (a *App) hold(r HoldRequest) (*lease, []*proxy.Target, *Error) {
 	return l, targets, nil
 }
 
-// lease finds the operator's lease and prolongs it, or makes a new one.
-func (a *App) lease(r HoldRequest) *lease {
-	if r.For <= 0 {
-		r.For = a.settings.Hold.Timeout
-	}
+// lease finds the operator's lease and prolongs it, or makes a new one, and
+// shuts the gate.
+func (all *leases) lease(r HoldRequest) *lease {
 	name := operator
 	if r.Attached {
-		a.leases.last++
-		name = fmt.Sprintf("command %d", a.leases.last)
+		all.last++
+		name = fmt.Sprintf("command %d", all.last)
 	}
-	l := a.leases.byName[name]
+	l := all.byName[name]
 	if l == nil {
-		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), before: a.server.Counters(), observed: a.gate.Observe()}
-		if a.leases.byName == nil {
-			a.leases.byName = map[string]*lease{}
-		}
-		a.leases.byName[name] = l
+		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), before: all.server.Counters(), observed: all.gate.Observe()}
+		all.byName[name] = l
 	}
 	l.by, l.length, l.ends = r.By, r.For, time.Now().Add(r.For)
+	all.gate.Hold(l.name)
+	all.arm()
+	all.logger.Info("holding", "app", all.app, "by", r.By, "for", l.length)
 	return l
 }
 
-// expireLeases ends those whose time is over.
-func (a *App) expireLeases() {
+// expire ends those whose time is over.
+func (all *leases) expire() {
 	now := time.Now()
-	for _, l := range a.leases.byName {
+	for _, l := range all.byName {
 		if !l.ends.After(now) {
-			a.house.logger.Warn("the hold ended by itself: its time is over", "app", a.name, "by", l.by, "after", l.length)
-			a.endLease(l, true)
+			all.logger.Warn("the hold ended by itself: its time is over", "app", all.app, "by", l.by, "after", l.length)
+			all.end(l, true)
 		}
 	}
-	a.leases.arm()
+	all.arm()
 }
 
-// endLease opens the gate as far as this lease is concerned. Ending it again
-// does nothing.
-func (a *App) endLease(l *lease, expired bool) {
+// end opens the gate as far as this lease is concerned. Ending it again does
+// nothing.
+func (all *leases) end(l *lease, expired bool) {
 	if l.ended != nil {
 		return
 	}
-	delete(a.leases.byName, l.name)
-	a.leases.arm()
-	a.gate.Release(l.name)
+	delete(all.byName, l.name)
+	all.arm()
+	all.gate.Release(l.name)
 	held := l.observed.End()
-	l.ended = &HoldReport{App: a.name, Drained: true, For: seconds(l.length), Held: seconds(time.Since(l.began)), Expired: expired,
-		Requests: RequestCounts{Held: held.Held, HeldMax: seconds(held.Longest), Lost: lost(l.before, a.server.Counters())}}
+	l.ended = &HoldReport{App: all.app, Drained: true, For: seconds(l.length), Held: seconds(time.Since(l.began)), Expired: expired,
+		Requests: RequestCounts{Held: held.Held, HeldMax: seconds(held.Longest), Lost: lost(l.before, all.server.Counters())}}
 	close(l.over)
-	a.house.logger.Info("released", "app", a.name, "by", l.by, "after", time.Since(l.began).Round(time.Millisecond), "held", held.Held)
+	all.logger.Info("released", "app", all.app, "by", l.by, "after", time.Since(l.began).Round(time.Millisecond), "held", held.Held)
 }

@@ -125,16 +125,3 @@ func (a *App) plan(r Request) Result {
 	say("mode       %s", mode)
 	return out
 }
-
-// report tells the log how an operation ended.
-func (a *App) report(r Result) {
-	say := a.house.logger.Info
-	if r.Exit != ExitOK {
-		say = a.house.logger.Error
-	}
-	say("ended", "app", a.name, "verb", r.Verb, "result", r.Result, "from", r.Generation.From, "to", r.Generation.To,
-		"took", fmt.Sprintf("%.3fs", r.Duration), "held", r.Requests.Held, "lost", r.Requests.Lost, "error", r.Error)
-	for _, w := range r.Warnings {
-		a.house.logger.Warn(w, "app", a.name)
-	}
-}

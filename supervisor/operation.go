@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -41,6 +42,7 @@ func (t *ticket) await(ctx context.Context, progress func(Phase)) Result {
 // operation is one verb being carried out for everybody who asked for it
 // before it began. The app's goroutine owns it.
 type operation struct {
+	app     *App
 	verb    Verb
 	tickets []*ticket
 	ctx     context.Context // ends when a stop or a shutdown overtakes it
@@ -55,7 +57,7 @@ type operation struct {
 }
 
 func beginOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
-	o := &operation{verb: tickets[0].request.Verb, tickets: tickets, began: time.Now()}
+	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now()}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
 	o.result = Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []PhaseResult{}}
 	if a.current != nil {
@@ -116,17 +118,17 @@ func (o *operation) overtaken() {
 }
 
 // counts ends the observation: what the operation meant for clients.
-func (o *operation) counts(a *App) RequestCounts {
+func (o *operation) counts() RequestCounts {
 	if o.held == nil {
 		return RequestCounts{}
 	}
 	held := o.held.End()
-	return RequestCounts{Held: held.Held, HeldMax: seconds(held.Longest), Lost: lost(o.before, a.server.Counters())}
+	return RequestCounts{Held: held.Held, HeldMax: seconds(held.Longest), Lost: lost(o.before, o.app.server.Counters())}
 }
 
 // close ends the operation: its result changes no more.
-func (o *operation) close(a *App) {
-	o.result.Requests = o.counts(a)
+func (o *operation) close() {
+	o.result.Requests = o.counts()
 	o.result.Duration = seconds(time.Since(o.began))
 	o.abort(nil)
 }
@@ -135,6 +137,20 @@ func (o *operation) close(a *App) {
 func (o *operation) answer() {
 	for _, t := range o.tickets {
 		t.done <- o.result
+	}
+}
+
+// report tells the log how it ended.
+func (o *operation) report() {
+	a, r := o.app, &o.result
+	say := a.house.logger.Info
+	if r.Exit != ExitOK {
+		say = a.house.logger.Error
+	}
+	say("ended", "app", a.name, "verb", r.Verb, "result", r.Result, "from", r.Generation.From, "to", r.Generation.To,
+		"took", fmt.Sprintf("%.3fs", r.Duration), "held", r.Requests.Held, "lost", r.Requests.Lost, "error", r.Error)
+	for _, w := range r.Warnings {
+		a.house.logger.Warn(w, "app", a.name)
 	}
 }
 

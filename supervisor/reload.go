@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"tideover/supervisor/config"
 	"tideover/supervisor/process"
@@ -18,25 +17,26 @@ func (a *App) perform(leaving context.Context, tickets []*ticket) {
 	a.desk.running = o
 	switch o.verb {
 	case Reload, Restart:
-		a.renew(o)
+		o.renew()
 	case Start:
-		a.start(o)
+		o.start()
 	case Stop:
-		a.stop(o)
+		o.stop()
 	}
 	a.desk.running = nil
-	o.close(a)
+	o.close()
 	if o.verb == Reload || o.verb == Restart {
-		a.last = &o.result
+		a.desk.last = &o.result
 	}
 	a.settle()
-	a.report(o.result)
+	o.report()
 	a.publish() // who has the result in hand sees the app as it tells
 	o.answer()
 }
 
 // renew puts new code into service: beside the old generation, or in its place.
-func (a *App) renew(o *operation) {
+func (o *operation) renew() {
+	a := o.app
 	if a.stopped && a.current == nil {
 		o.fail(ExitNotRunning, a.name+" is stopped", "tideover start "+a.name)
 		return
@@ -47,17 +47,18 @@ func (a *App) renew(o *operation) {
 	}
 	a.clearWay()
 	if o.verb == Restart || a.settings.Reload == config.Replace {
-		a.replace(o)
+		o.replace()
 		return
 	}
-	a.overlap(o)
+	o.overlap()
 }
 
 // overlap is the reload without a pause: the new generation comes up beside
 // the old one, which is not touched before the new one answers.
-func (a *App) overlap(o *operation) {
-	a.warnOfMemory(o)
-	b := a.raise(o, false)
+func (o *operation) overlap() {
+	a := o.app
+	o.warnOfMemory()
+	b := o.raise(false)
 	if b == nil {
 		return
 	}
@@ -65,7 +66,7 @@ func (a *App) overlap(o *operation) {
 	old := a.current // not earlier: it may have crashed meanwhile
 	a.serve(b)
 	o.ok()
-	if old != nil && !a.outlast(o, a.send(old, replaced)) {
+	if old != nil && !o.outlast(a.send(old, replaced)) {
 		return
 	}
 	o.succeed()
@@ -73,7 +74,8 @@ func (a *App) overlap(o *operation) {
 
 // replace is the reload for apps of which there may be only one: requests are
 // held while the old generation goes and the new one comes.
-func (a *App) replace(o *operation) {
+func (o *operation) replace() {
+	a := o.app
 	o.step("hold")
 	old := a.current
 	a.current = nil
@@ -81,14 +83,14 @@ func (a *App) replace(o *operation) {
 	o.ok()
 	strict := old != nil && !old.lenient
 	if old != nil {
-		a.sendWith(old, replaced, a.hasty(old))
+		a.sendWith(old, replaced, old.hasty())
 	}
 	for len(a.departures) > 0 {
-		if !a.outlast(o, a.departures[0]) {
+		if !o.outlast(a.departures[0]) {
 			return
 		}
 	}
-	b := a.raise(o, !strict)
+	b := o.raise(!strict)
 	if b == nil {
 		return
 	}
@@ -99,7 +101,8 @@ func (a *App) replace(o *operation) {
 }
 
 // start brings the app up by the operator's wish.
-func (a *App) start(o *operation) {
+func (o *operation) start() {
+	a := o.app
 	if a.current != nil {
 		o.result.Result, o.result.Exit = "ok", ExitOK
 		return
@@ -111,7 +114,7 @@ func (a *App) start(o *operation) {
 	a.remember(false)
 	a.stopped = false
 	a.clearWay()
-	b := a.raise(o, true)
+	b := o.raise(true)
 	if b == nil {
 		return
 	}
@@ -122,14 +125,15 @@ func (a *App) start(o *operation) {
 }
 
 // stop takes the app down by the operator's wish; its socket stays open.
-func (a *App) stop(o *operation) {
+func (o *operation) stop() {
+	a := o.app
 	a.remember(true)
 	a.stopped = true
 	a.comeback.whole()
 	a.gate.Refuse(refusal(a.settings, "the app is stopped"))
 	a.retireAll()
 	for len(a.departures) > 0 {
-		if !a.outlast(o, a.departures[0]) {
+		if !o.outlast(a.departures[0]) {
 			return
 		}
 	}
@@ -151,19 +155,20 @@ func (a *App) clearWay() {
 
 // raise starts a generation and waits until it may serve. When it may not,
 // nothing of it is left, the operation has failed, and raise returns nil.
-func (a *App) raise(o *operation, lenient bool) *boot {
+func (o *operation) raise(lenient bool) *boot {
+	a := o.app
 	o.step("start")
 	b, err := a.bring(true, lenient)
 	if err != nil {
 		o.failed()
-		a.fell(o, nil, err.Error(), hintOf(err))
+		o.fell(nil, err.Error(), hintOf(err))
 		return nil
 	}
 	g := b.generation
 	o.result.Generation.To = g.number
 	o.ok(Fact{"pid", strconv.Itoa(g.process.Pid())})
 	o.step("ready")
-	if !a.await(o, b.done) {
+	if !o.await(b.done) {
 		o.failed()
 		a.dropBoot()
 		o.overtaken()
@@ -180,16 +185,16 @@ func (a *App) raise(o *operation, lenient bool) *boot {
 	o.failed(facts...)
 	a.boot = nil
 	d := a.send(g, neverRose)
-	a.await(o, d.done)
-	why, hint := a.explain(b)
-	a.fell(o, b, why, hint)
+	o.await(d.done)
+	why, hint := b.explain()
+	o.fell(b, why, hint)
 	return nil
 }
 
 // outlast waits until a departure is over, as the phase "drain".
-func (a *App) outlast(o *operation, d *departure) bool {
+func (o *operation) outlast(d *departure) bool {
 	o.step("drain")
-	if !a.await(o, d.done) {
+	if !o.await(d.done) {
 		o.failed()
 		o.overtaken()
 		return false
@@ -199,14 +204,14 @@ func (a *App) outlast(o *operation, d *departure) bool {
 		facts = append(facts, Fact{"killed", strconv.Itoa(d.stop.Killed)})
 	}
 	o.ok(facts...)
-	a.forgetGone()
+	o.app.forgetGone()
 	return true
 }
 
 // await pumps until done is ready, or reports false when the operation is
 // overtaken by a stop or a shutdown.
-func (a *App) await(o *operation, done <-chan struct{}) bool {
-	a.pump(done, o.ctx.Done())
+func (o *operation) await(done <-chan struct{}) bool {
+	o.app.pump(done, o.ctx.Done())
 	return isDone(done)
 }
 
@@ -219,16 +224,9 @@ func (a *App) settle() {
 	a.tryLater(a.comeback.unansweredStart(), "the new generation did not come up")
 }
 
-// hasty is the patience with the old generation while clients wait for the new
-// one: what the hold leaves after the time the app needs to come up.
-func (a *App) hasty(old *Generation) patience {
-	boot := old.ready.Sub(old.started)
-	left := max(a.settings.Hold.Timeout-boot-5*time.Second, time.Second)
-	return patience{drain: min(a.settings.Drain.Timeout, left), stop: a.settings.Stop.Timeout}
-}
-
 // warnOfMemory says so when two generations will not fit.
-func (a *App) warnOfMemory(o *operation) {
+func (o *operation) warnOfMemory() {
+	a := o.app
 	if a.current == nil {
 		return
 	}

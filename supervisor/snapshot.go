@@ -30,7 +30,7 @@ type snapshot struct {
 func (a *App) publish() {
 	seen := &snapshot{
 		settings: a.settings, current: a.current, leaving: len(a.departures), stopped: a.stopped,
-		failed: a.comeback.failed, reason: a.comeback.reason, crashes: a.comeback.crashes, last: a.last,
+		failed: a.comeback.failed, reason: a.comeback.reason, crashes: a.comeback.crashes, last: a.desk.last,
 	}
 	if a.boot != nil {
 		seen.booting = a.boot.generation

@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"tideover/supervisor"
-	"tideover/supervisor/logs"
 )
 
 // LineStyle is how a log line's prefix looks.
