@@ -39,9 +39,10 @@ type Apache struct {
 	MPM      string // event or prefork
 	Params   string // behind the address in ProxyPass, or in BalancerMember
 	Balancer string // what ProxySet says about a balancer with one member
-	Slots    int    // MaxRequestWorkers; 0: 600 with event, 150 with prefork
+	Slots    int    // MaxRequestWorkers; 0: 1000 with event, 150 with prefork
 	Timeout  int    // seconds; 0: 300, as Debian
 	More     string // directives of the virtual host
+	Site     string // instead of the seed's virtual host
 }
 
 const apacheModules = "/usr/lib/apache2/modules"
@@ -54,10 +55,10 @@ func (r *Room) Apache(back Back, a Apache) (*FrontEnd, error) {
 	}
 	slots, threads, children := orElse(a.Slots, 150), 25, 2
 	if a.MPM != "prefork" && a.Slots == 0 {
-		slots, threads, children = 600, 200, 3
+		slots, threads, children = 1000, 200, 5
 	}
 	values := map[string]any{
-		"MPM": orElse(a.MPM, "event"), "Params": a.Params, "Balancer": a.Balancer, "More": a.More,
+		"MPM": orElse(a.MPM, "event"), "Params": a.Params, "Balancer": a.Balancer, "More": a.More, "Site": a.Site,
 		"Slots": slots, "Threads": threads, "Children": children,
 		"Timeout": orElse(a.Timeout, 300), "Modules": apacheModules, "Back": url,
 	}
@@ -71,6 +72,7 @@ type Others struct {
 	Params   string // behind the server's address
 	Upstream string // lines beside the server
 	More     string // lines of the location, the defaults, the reverse_proxy
+	Site     string // instead of all these; its own addresses are replaced
 }
 
 // Nginx starts an nginx in front of back.
@@ -100,7 +102,7 @@ func (r *Room) other(name string, back Back, unix string, o Others, argv func(st
 		address = unix + address
 	}
 	return r.frontEnd(name, map[string]any{
-		"Back": address, "Params": o.Params, "Upstream": o.Upstream, "More": o.More,
+		"Back": address, "Params": o.Params, "Upstream": o.Upstream, "More": o.More, "Site": o.Site,
 	}, argv)
 }
 
@@ -120,6 +122,9 @@ func (r *Room) frontEnd(name string, values map[string]any, argv func(string) []
 	}
 	values["Dir"], values["Address"], values["Port"] = f.Dir, address, port
 	values["Media"], values["AsRoot"] = r.Path("media"), os.Getuid() == 0
+	if site, _ := values["Site"].(string); site != "" {
+		values["Site"] = moved(site, address, port, fmt.Sprint(values["Back"]), r.Path("media"))
+	}
 	t, err := template.ParseFS(conf, "conf/"+name)
 	if err != nil {
 		return nil, err
@@ -139,6 +144,21 @@ func (r *Room) frontEnd(name string, values map[string]any, argv func(string) []
 		return nil, err
 	}
 	return f, f.listening(20 * time.Second)
+}
+
+// moved is an example's configuration with our addresses and paths instead of
+// the ones that it is published with.
+func moved(site, address, port, back, media string) string {
+	back = strings.TrimPrefix(back, "http://")
+	return strings.NewReplacer(
+		"127.0.0.1:8000", back,
+		"*:80>", address+">", // Apache
+		"listen 80;", "listen "+address+";", // nginx
+		"bind :80", "bind "+address, // HAProxy
+		"shop.example.com {", "http://:"+port+" {\n\tbind 127.0.0.1", // Caddy
+		"shop.example.com", "front.test",
+		"/srv/shop/media", media,
+	).Replace(site)
 }
 
 func (f *FrontEnd) listening(patience time.Duration) error {

@@ -1,0 +1,94 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// The front-end configurations that are published with tideover are run as they
+// are, but for addresses: through a hold, with everything that passes it.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	for name, file := range map[string]string{
+		"apache": "apache/shop.conf", "nginx": "nginx/shop.conf", "haproxy": "haproxy/haproxy.cfg", "caddy": "caddy/Caddyfile",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			s := newStand(r, setup{gunicorn: rig.UvicornWorker(""), release: rig.Release{Number: 1, Import: 1}})
+			text, err := os.ReadFile(filepath.Join(r.room.Root, "examples", file))
+			r.must(err)
+			clients := s.fronts(map[string]front{name: published(name, string(text))})
+			s.client = clients[name]
+			// HAProxy serves no files.
+			if a := s.client.Do(t.Context(), load.Kind{Path: "/media/file.txt", Plain: true}); string(a.Body) != "a static file\n" && name != "haproxy" {
+				s.Errorf("/media/: %d %s %s %q", a.Status, a.Loss, a.Cause, a.Body)
+			}
+			s.under(20)
+			s.hold(4 * time.Second)
+			ws, err := s.client.WebSocket(s.within(20*time.Second), "/ws")
+			s.must(err)
+			s.echoes(ws, "release=1 ")
+			ws.Close()
+			for _, a := range all(clients, uploads())[name] {
+				if a.Loss != "" {
+					s.Errorf("%s: %s %s", a.Kind.Name, a.Loss, a.Cause)
+				}
+			}
+			s.reload()
+			s.restart()
+			s.finish()
+		})
+	}
+}
+
+func published(name, site string) front {
+	switch name {
+	case "nginx":
+		return func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Nginx(b, rig.Others{Site: site}) }
+	case "haproxy":
+		return func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.HAProxy(b, rig.Others{Site: site}) }
+	case "caddy":
+		return func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{Site: site}) }
+	}
+	return apache(rig.Apache{Site: site})
+}
+
+// The two commands at the top of the README work in a fresh clone.
+func TestFreshClone(t *testing.T) {
+	r := begin(t)
+	clone := r.room.Path("tideover")
+	if out, err := exec.Command("git", "clone", "-q", r.room.Root, clone).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text, err := os.ReadFile(filepath.Join(clone, "README.md"))
+	r.must(err)
+	commands := regexp.MustCompile(`(?m)^(?:\$ )?(scripts/\S+.*)$`).FindAllStringSubmatch(string(text), -1)
+	if len(commands) == 0 {
+		t.Fatal("the README begins with no command of scripts/")
+	}
+	begun := time.Now()
+	for _, command := range commands[:min(2, len(commands))] {
+		line, _, _ := strings.Cut(command[1], "#")
+		p, err := r.room.Start(rig.Command{Name: "readme", Argv: []string{"sh", "-c", line}, Dir: clone})
+		r.must(err)
+		select {
+		case <-p.Exited():
+		case <-r.within(8 * time.Minute).Done():
+			r.Fatalf("%s does not end", line)
+		}
+		if p.Code() != 0 {
+			r.Errorf("%s: exit %d\n%s", line, p.Code(), p.Tail(40))
+		}
+	}
+	r.say("commands=%d took=%.0fs", min(2, len(commands)), time.Since(begun).Seconds())
+}
