@@ -13,6 +13,9 @@ import (
 // Line is one line of an app's output, or of the daemon's own log.
 type Line = logs.Line
 
+// LineStyle is how a line's prefix looks.
+type LineStyle = logs.Style
+
 // OwnLog keeps the last lines of the daemon's own log, so that `tideover logs
 // --daemon` answers why somebody got a 503. It is a writer for the logger and
 // may be used by several goroutines.

@@ -11,7 +11,7 @@ import (
 )
 
 // LineStyle is how a log line's prefix looks.
-type LineStyle = logs.Style
+type LineStyle = supervisor.LineStyle
 
 // Daemon is what the control socket needs of a supervisor.
 type Daemon interface {
