@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,19 +69,27 @@ func TestA10(t *testing.T) {
 		"caddy":   func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{}) },
 	})
 	s.hold(3 * time.Second)
+	var shaken sync.WaitGroup
 	for name, c := range clients {
-		begun := time.Now()
-		ws, err := c.WebSocket(s.within(20*time.Second), "/ws")
-		if err != nil {
-			s.Errorf("%s: %v", name, err)
-			continue
-		}
-		if text, err := ws.Echo("hello", fiveSeconds); err != nil || !strings.HasSuffix(text, "echo=hello") {
-			s.Errorf("%s: %q %v", name, text, err)
-		}
-		ws.Close()
-		s.say("%s=%.1fs", name, time.Since(begun).Seconds())
+		shaken.Go(func() {
+			begun := time.Now()
+			ws, err := c.WebSocket(s.within(20*time.Second), "/ws")
+			if err != nil {
+				s.Errorf("%s: %v", name, err)
+				return
+			}
+			defer ws.Close()
+			waited := time.Since(begun)
+			if text, err := ws.Echo("hello", fiveSeconds); err != nil || !strings.HasSuffix(text, "echo=hello") {
+				s.Errorf("%s: %q %v", name, text, err)
+			}
+			if waited < 2*time.Second {
+				s.Errorf("%s: the handshake was not held, %v only", name, waited)
+			}
+		})
 	}
+	shaken.Wait()
+	s.say("websockets=%d held=3s", len(clients))
 }
 
 // A websocket stays on its generation across a reload; new ones go to the new
