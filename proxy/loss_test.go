@@ -59,27 +59,6 @@ func TestPostIsNotSentTwice(t *testing.T) {
 	}
 }
 
-func TestIdempotencyKeyCountsWhereConfigured(t *testing.T) {
-	for _, counts := range []bool{true, false} {
-		r := newRig(t, patient, Settings{IdempotencyKey: counts})
-		r.gate.Swap(r.newChild(TargetOptions{}, onceThenEcho(readAndDie)).Target)
-		c := r.dial().say("POST /pay HTTP/1.1\nHost: shop.test\nIdempotency-Key: 7\nContent-Length: 2\n\nhi")
-		if counts {
-			c.want(200, "POST /pay hi")
-		} else {
-			c.want(502, "")
-		}
-	}
-}
-
-func TestPostWithoutABodyThatWasNeverReadWholeIsSentAgain(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	// The child dies with the request in its socket: the kernel tells by a reset.
-	r.gate.Swap(r.newChild(TargetOptions{}, onceThenEcho(func(k *talk) { k.Read(make([]byte, 1)) })).Target)
-	r.dial().say("POST /unread HTTP/1.1\nHost: shop.test\n\n").want(200, "POST /unread")
-	r.counted("resent", func(c Counters) bool { return c.Resent == 1 })
-}
-
 func TestMarkerProvesThatTheAppNeverSawIt(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	marker := "\x00tideover 1b2c3d"
@@ -91,41 +70,6 @@ func TestMarkerProvesThatTheAppNeverSawIt(t *testing.T) {
 	})).Target)
 	r.dial().say("POST /m HTTP/1.1\nHost: shop.test\nContent-Length: 2\n\nhi").want(200, "POST /m hi")
 	r.counted("answered", func(c Counters) bool { return c.Answered == 1 })
-}
-
-func TestGarbageIsA502(t *testing.T) {
-	for name, garbage := range map[string]string{
-		"text": "hello world\n", "http 0.9": "<html>\n", "two lengths": "HTTP/1.1 200 OK\nContent-Length: 1\nContent-Length: 2\n\nab",
-		"unasked 101": "HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: upgrade\n\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, patient, Settings{})
-			r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say(garbage) }).Target)
-			c := r.dial().get("/")
-			if res := c.want(502, "not valid"); res.Close {
-				t.Error("the client's connection is not to blame")
-			}
-			r.counted("502", func(c Counters) bool { return c.BadGateway == 1 && c.Resent == 0 })
-		})
-	}
-}
-
-func TestTruncationIsVisible(t *testing.T) {
-	for name, part := range map[string]string{
-		"length": "HTTP/1.1 200 OK\nContent-Length: 100\n\nonly this",
-		"chunks": "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n5\nhello\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, patient, Settings{})
-			r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say(part) }).Target)
-			c := r.dial().get("/")
-			all, err := io.ReadAll(c.in)
-			if err == nil && strings.HasSuffix(string(all), "0\r\n\r\n") {
-				t.Errorf("a clean end: %q", all)
-			}
-			r.counted("cut", func(c Counters) bool { return c.Cut == 1 })
-		})
-	}
 }
 
 func TestSilentChildIsA504(t *testing.T) {
@@ -159,17 +103,6 @@ func TestClientThatLeavesWhileTheAppWorks(t *testing.T) {
 	if err := child.Wait(t.Context()); err != nil {
 		t.Error(err)
 	}
-}
-
-func TestNobodyListensMeansNotNow(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, echo)
-	r.gate.Swap(NewTarget(TargetOptions{Name: "shop.0", Network: "unix", Address: child.options.Address + ".gone"}))
-	c := r.dial().say("POST / HTTP/1.1\nHost: shop.test\nContent-Length: 2\n\nhi")
-	r.held(1)
-	r.gate.Swap(child.Target)
-	c.want(200, "POST / hi")
-	r.counted("held", func(c Counters) bool { return c.Held == 1 && c.Resent == 0 })
 }
 
 func TestAbandonSendsBackWhatMayBeSentAgain(t *testing.T) {

@@ -63,24 +63,32 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// accept starts a client for every connection until ctx ends.
+// accept starts a client for every connection until ctx ends. What cannot be accepted for want of descriptors or memory waits in the
+// backlog; that is said once, not every time.
 func (s *Server) accept(ctx context.Context, l net.Listener, open *sync.WaitGroup) error {
+	var trouble time.Time // since when
 	for {
 		conn, err := l.Accept()
 		switch {
 		case err == nil:
 			s.start(conn, open)
+			if !trouble.IsZero() {
+				s.logger.Info("accepting again", "app", s.app, "after", time.Since(trouble).Round(time.Millisecond))
+				trouble = time.Time{}
+			}
+			continue
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return err
-		default:
+		case trouble.IsZero():
+			trouble = time.Now()
 			s.logger.Warn("cannot accept", "app", s.app, "error", err)
-			pause := time.NewTimer(retryAccept)
-			select {
-			case <-pause.C:
-			case <-ctx.Done():
-			}
-			pause.Stop()
 		}
+		pause := time.NewTimer(retryAccept)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		}
+		pause.Stop()
 	}
 }
 

@@ -53,6 +53,12 @@ func newRig(t *testing.T, g GateSettings, s Settings) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newRigOn(t, l, g, s)
+}
+
+// newRigOn is newRig on a listener of the test's choice.
+func newRigOn(t *testing.T, l net.Listener, g GateSettings, s Settings) *rig {
+	t.Helper()
 	r := &rig{T: t, gate: NewGate(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
 	logger := hclog.New(&hclog.LoggerOptions{Output: r.log, JSONFormat: true})
 	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger})
@@ -118,7 +124,11 @@ type caller struct {
 
 func (r *rig) dial() *caller {
 	r.Helper()
-	conn, err := net.Dial("tcp", r.addr)
+	network := "tcp"
+	if strings.HasPrefix(r.addr, "/") {
+		network = "unix"
+	}
+	conn, err := net.Dial(network, r.addr)
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -11,8 +11,8 @@ const (
 	// idleUpstream is how long a connection to the app is kept for the next request: well inside the 2 s after which gunicorn
 	// closes it, perhaps at the very moment at which a request is on its way.
 	idleUpstream = time.Second
-	// dialTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog.
-	dialTimeout = 5 * time.Second
+	// dialTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog, where the kernel asks again after 1 s.
+	dialTimeout = time.Second
 )
 
 // An upstream is a connection to the app and the reader of what comes from it. One request is out on it at a time.

@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// mirror answers with the head it got, octet for octet.
+func mirror(k *talk) {
+	for {
+		var head strings.Builder
+		for !strings.HasSuffix(head.String(), "\r\n\r\n") {
+			line, err := k.in.ReadString('\n')
+			if err != nil {
+				return
+			}
+			head.WriteString(line)
+		}
+		k.answer(200, head.String())
+	}
+}
+
+// started is the one field that every request gets.
+var started = regexp.MustCompile(`X-Request-Start: t=\d{10}\.\d{3}\n`)
+
+// TestForwarding: what tells the app who the client is comes from a trusted front-end, or from us.
+func TestForwarding(t *testing.T) {
+	nobody, these := []netip.Prefix{}, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	others := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("::1/128")}
+	apache := "X-Forwarded-For: 203.0.113.9, 10.0.0.1\nX-Forwarded-Host: shop.example\nX-Forwarded-Server: www\nX-Forwarded-Proto: https\n" +
+		"Forwarded: for=203.0.113.9\nX-Real-IP: 203.0.113.9\nSCRIPT_NAME: /shop\nREMOTE_USER: anna\n"
+	ours := "X-Forwarded-For: 127.0.0.1\nX-Forwarded-Proto: http\nX-Forwarded-Host: a\n"
+	for _, c := range []struct {
+		name     string
+		unix     bool
+		set      Settings
+		sent     string
+		status   int
+		received string
+	}{
+		{"loopback is trusted", false, Settings{}, apache, 200, apache},
+		{"a listed front-end is trusted", false, Settings{Trusted: these}, apache, 200, apache},
+		{"nothing is made up for a front-end that says nothing", false, Settings{}, "", 200, ""},
+		{"nobody is trusted", false, Settings{Trusted: nobody}, apache, 200, ours},
+		{"others are trusted", false, Settings{Trusted: others}, apache, 200, ours},
+		{"a unix peer is trusted", true, Settings{}, apache, 200, apache},
+		{"a unix peer is, where anybody is", true, Settings{Trusted: others}, apache, 200, apache},
+		{"a unix peer is not, where nobody is", true, Settings{Trusted: nobody}, apache, 200, "X-Forwarded-Proto: http\nX-Forwarded-Host: a\n"},
+		{"a trusted one's nonsense is refused", false, Settings{}, "X-Forwarded-Proto: https\nX-Forwarded-Proto: http\n", 400, ""},
+		{"an untrusted one's nonsense is dropped", false, Settings{Trusted: nobody}, "X-Forwarded-Proto: a b\nX-Real-IP:\n", 200, ours},
+		{"Proxy is nobody's", false, Settings{}, "Proxy: http://evil\nX: y\n", 200, "X: y\n"},
+		{"underscores are dropped", false, Settings{}, "X_Under: 1\nX-Under: 2\n", 200, "X-Under: 2\n"},
+		{"underscores pass where wished", false, Settings{PassUnderscores: true}, "X_Under: 1\nX-Under: 2\n", 200, "X_Under: 1\nX-Under: 2\n"},
+		{"look-alikes never pass", false, Settings{PassUnderscores: true}, "X_Forwarded_For: 1.1.1.1\n", 400, ""},
+		{"what Connection names is removed", false, Settings{}, "X-A: 1\nConnection: X-A, keep-alive\nKeep-Alive: 5\nTE: trailers\nX-B: 2\n", 200, "X-B: 2\n"},
+		{"what Connection may not name", false, Settings{}, "Connection: X-Forwarded-For\n", 400, ""},
+		{"order, case and repeats stay", false, Settings{}, "x-b: 1\nCookie: a=1\nX-A: \ncookie: b=2\nX-B:  2 \n", 200, "x-b: 1\nCookie: a=1\nX-A: \ncookie: b=2\nX-B: 2\n"},
+		{"Via is none of ours", false, Settings{}, "Via: 1.1 www\n", 200, "Via: 1.1 www\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if c.unix {
+				l.Close()
+				l, err = net.Listen("unix", filepath.Join(t.TempDir(), "public"))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := newRigOn(t, l, patient, c.set)
+			r.gate.Swap(r.newChild(TargetOptions{}, mirror).Target)
+			res, got := r.dial().say("GET /x HTTP/1.1\nHost: a\n" + c.sent + "\n").hear()
+			if c.status != 200 {
+				if res.StatusCode != c.status {
+					t.Errorf("%s", res.Status)
+				}
+				return
+			}
+			got = strings.ReplaceAll(got, "\r\n", "\n")
+			if n := len(started.FindAllString(got, -1)); n != 1 {
+				t.Errorf("%d times X-Request-Start", n)
+			}
+			if got, want := started.ReplaceAllString(got, ""), "GET /x HTTP/1.1\nHost: a\n"+c.received+"\n"; got != want {
+				t.Errorf("the app got\n%swant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// TestHostOfHTTP10: a request without one is sent to the target's default, else to the address the client called.
+func TestHostOfHTTP10(t *testing.T) {
+	for _, byDefault := range []string{"", "shop.example:8000"} {
+		r := newRig(t, patient, Settings{})
+		r.gate.Swap(r.newChild(TargetOptions{HostDefault: byDefault}, mirror).Target)
+		_, got := r.dial().say("GET / HTTP/1.0\nX-Request-Start: t=1.000\n\n").hear()
+		want := "GET / HTTP/1.1\r\nHost: " + orDefault(byDefault, r.addr) + "\r\nX-Request-Start: t=1.000\r\n\r\n"
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestSyncWorkersGetAFreshConnectionEach: they say Connection: close, and nothing is kept for them.
+func TestSyncWorkersGetAFreshConnectionEach(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, func(k *talk) {
+		k.request()
+		k.say("HTTP/1.1 200 OK\nConnection: close\nContent-Length: 0\n\n")
+		io.Copy(io.Discard, k) // gunicorn 26 lingers for 2 s unless it is closed at once
+	})
+	r.gate.Swap(child.Target)
+	c := r.dial()
+	for i := range 5 {
+		if res := c.get("/").want(200, ""); res.Close {
+			t.Error("the worker's Connection: close reached the client")
+		}
+		r.eventually("closed", child.idle)
+		if n := child.accepted.Load(); n != int64(i+1) {
+			t.Errorf("%d connections for %d requests", n, i+1)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// full returns a listener on a unix socket with the smallest backlog, and fills it with connections that nobody sends anything on.
+func full(t *testing.T) net.Listener {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 0))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		conn, err := net.Dial("unix", path)
+		if errors.Is(err, syscall.EAGAIN) {
+			return l
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+}
+
+// worked returns how long the processor was busy for this process while do ran.
+func worked(do func()) time.Duration {
+	before := usage()
+	do()
+	return usage() - before
+}
+
+func usage() time.Duration {
+	var u unix.Rusage
+	unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// TestNotNow: a target that takes no connections keeps its requests waiting, quietly; none is lost when it takes them.
+func TestNotNow(t *testing.T) {
+	const n = 50
+	for _, c := range []struct {
+		name  string
+		error syscall.Errno
+		begin func(*testing.T) (target TargetOptions, listener net.Listener)
+	}{
+		{"full backlog", syscall.EAGAIN, func(t *testing.T) (TargetOptions, net.Listener) {
+			l := full(t)
+			return TargetOptions{Network: "unix", Address: l.Addr().String()}, l
+		}},
+		{"nobody listens", syscall.ECONNREFUSED, func(t *testing.T) (TargetOptions, net.Listener) {
+			l := full(t)
+			l.(*net.UnixListener).SetUnlinkOnClose(false)
+			l.Close()
+			return TargetOptions{Network: "unix", Address: l.Addr().String()}, nil
+		}},
+		{"no socket", syscall.ENOENT, func(t *testing.T) (TargetOptions, net.Listener) {
+			return TargetOptions{Network: "unix", Address: filepath.Join(t.TempDir(), "none")}, nil
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o, l := c.begin(t)
+			if _, err := net.Dial(o.Network, o.Address); !errors.Is(err, c.error) {
+				t.Fatalf("dial: %v, want %v", err, c.error)
+			}
+			r := newRig(t, patient, Settings{})
+			target := NewTarget(o)
+			r.gate.Swap(target)
+			var all []*caller
+			for i := range n {
+				all = append(all, r.dial().say(fmt.Sprintf("POST /%d HTTP/1.1\nHost: a\nContent-Length: 2\n\nhi", i)))
+			}
+			r.counted("all came", func(c Counters) bool { return c.Requests == n && r.gate.Snapshot().Held >= n-1 })
+			busy := worked(func() {
+				wait := time.NewTimer(500 * time.Millisecond)
+				<-wait.C
+			})
+			if busy > 100*time.Millisecond {
+				t.Errorf("%v of work in 500ms of waiting", busy)
+			}
+			if l == nil {
+				r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+			} else {
+				r.newChildOn(l, TargetOptions{}, echo)
+			}
+			for i, c := range all {
+				c.want(200, fmt.Sprintf("POST /%d hi", i))
+			}
+			r.counted("all answered", func(c Counters) bool { return c.Answered == n && c.Resent == 0 })
+			t.Logf("%v of work in 500ms of waiting", busy)
+		})
+	}
+}
+
+func TestNotNowForTooLong(t *testing.T) {
+	const timeout = 400 * time.Millisecond
+	r := newRig(t, GateSettings{Limit: 100, Timeout: timeout}, Settings{})
+	l := full(t)
+	defer l.Close()
+	target := NewTarget(TargetOptions{Network: "unix", Address: l.Addr().String()})
+	r.gate.Swap(target)
+	start := time.Now()
+	var all []*caller
+	for range 20 {
+		all = append(all, r.dial().get("/"))
+	}
+	for _, c := range all {
+		c.want(503, "held for as long")
+	}
+	between(t, start, timeout, later)
+	r.counted("all expired", func(c Counters) bool { return c.Expired == 20 && target.InFlight() == 0 })
+}
+
+// TestOutOfDescriptors: who comes waits in the backlog, accepting does not spin, and all are served once there are descriptors.
+func TestOutOfDescriptors(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, func(k *talk) { // one that keeps no connections
+		k.request()
+		k.say("HTTP/1.1 200 OK\nConnection: close\nContent-Length: 0\n\n")
+	})
+	r.gate.Swap(child.Target)
+	r.dial().get("/before").want(200, "")
+	r.eventually("no connection to the app", child.idle)
+	fillers := exhaust(t)
+	defer func() { release(fillers) }()
+	release(fillers[:1])
+	fillers = fillers[1:]
+	c := r.dial().get("/during")
+	r.eventually("an error", func() bool { return len(r.logged("cannot accept")) > 0 })
+	busy := worked(func() {
+		wait := time.NewTimer(300 * time.Millisecond)
+		<-wait.C
+	})
+	if lines := len(r.logged("cannot accept")); lines != 1 || busy > 60*time.Millisecond {
+		t.Errorf("%d lines and %v of work in 300ms without descriptors", lines, busy)
+	}
+	release(fillers[:1]) // enough to accept, not to connect to the app
+	fillers = fillers[1:]
+	r.held(1)
+	release(fillers)
+	fillers = nil
+	c.want(200, "")
+	if n := len(r.logged("accepting again")); n != 1 {
+		t.Errorf("said %d times that all is well again", n)
+	}
+}
+
+// exhaust lowers the limit of descriptors for the test and takes all there are.
+func exhaust(t *testing.T) (fillers []int) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) })
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 200, Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		fd, err := unix.FcntlInt(2, unix.F_DUPFD_CLOEXEC, 0)
+		if err == unix.EMFILE {
+			return fillers
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		fillers = append(fillers, fd)
+	}
+}
+
+func release(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
