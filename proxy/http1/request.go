@@ -53,7 +53,11 @@ const (
 )
 
 // Reset forgets everything and makes the Request ready for the next head.
-func (r *Request) Reset() { *r = Request{head: head{fields: r.fields[:0]}} }
+func (r *Request) Reset() {
+	fields := r.fields[:0]
+	*r = Request{}
+	r.fields = fields
+}
 
 // Parse reads one request head at the beginning of buf. It returns the length of the head when it is complete and
 // valid; 0 and nil when more bytes are needed: call it again with the same bytes and more behind them (the buffer may

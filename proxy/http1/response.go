@@ -29,7 +29,9 @@ type Response struct {
 
 // Reset makes the Response ready for the answer to another request.
 func (r *Response) Reset(a Asked) {
-	*r = Response{head: head{fields: r.fields[:0]}, asked: a}
+	fields := r.fields[:0]
+	*r = Response{asked: a}
+	r.fields = fields
 }
 
 // Parse reads one response head at the beginning of buf, under the same contract as Request.Parse. Every error has

@@ -43,6 +43,8 @@ func chunkRules() []rule {
 		refuse("R39", 400, "data spill", post("3\r\nabcd\r\n0\r\n\r\n")),
 		refuse("R39", 400, "data too short", post("5\r\nabc\r\n0\r\n\r\n")),
 		refuse("R39", 400, "LF only", post("3\r\nabc\n0\r\n\r\n")),
+		refuse("R39", 400, "another octet for CR", post("3\r\nabcX\n0\r\n\r\n")),
+		refuse("R39", 400, "another octet for LF", post("3\r\nabc\rX0\r\n\r\n")),
 		refuse("R39", 400, "CR only", post("3\r\nabc\r0\r\n\r\n")),
 		refuse("R39", 400, "nothing between", post("3\r\nabc0\r\n\r\n")),
 
