@@ -47,7 +47,7 @@ const byteOrderMark = "\ufeff"
 
 // syntax says what the decoder could not read.
 func (s *source) syntax(fault toml.ParseError) Problem {
-	start := fault.Position.Start
+	start := max(0, fault.Position.Start) // it is -1 in some messages
 	p := s.problem(extent{start, start + max(1, fault.Position.Len)}, fault.Message)
 	line, word := p.Text, s.text[min(start, len(s.text)):]
 	switch {
