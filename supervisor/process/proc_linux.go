@@ -82,11 +82,15 @@ func openPidfd(s stat) (*os.File, error) {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), "pidfd")
-	if now, err := readStat(s.pid); err != nil || now.start != s.start {
-		f.Close()
-		return nil, unix.ESRCH
+	now, err := readStat(s.pid)
+	if err == nil && now.start == s.start {
+		return f, nil
 	}
-	return f, nil
+	f.Close()
+	if err == nil || isGone(err) {
+		err = unix.ESRCH
+	}
+	return nil, err
 }
 
 // signalExactly signals this process and nobody who might have been given its pid.
@@ -96,7 +100,7 @@ func signalExactly(s stat, sig unix.Signal) error {
 		if now, err := readStat(s.pid); err != nil || now.start != s.start {
 			return unix.ESRCH
 		}
-		return unix.Kill(s.pid, sig) // an old kernel: as near as one gets there
+		return unix.Kill(s.pid, sig) // a kernel before 5.10: as near as one gets there
 	}
 	if err != nil {
 		return err
@@ -147,7 +151,7 @@ func pollExit(ctx context.Context, s stat) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if now, err := readStat(s.pid); err != nil || now.start != s.start || !now.alive() {
+		if hasGone(s) {
 			return nil
 		}
 		select {
@@ -158,6 +162,12 @@ func pollExit(ctx context.Context, s stat) error {
 	}
 }
 
+// hasGone is false where we cannot look.
+func hasGone(s stat) bool {
+	now, err := readStat(s.pid)
+	return err != nil && isGone(err) || err == nil && (now.start != s.start || !now.alive())
+}
+
 // awaitAll returns nil when all of them are gone.
 func awaitAll(ctx context.Context, all []stat) error {
 	for _, s := range all {
@@ -166,43 +176,6 @@ func awaitAll(ctx context.Context, all []stat) error {
 		}
 	}
 	return nil
-}
-
-// mark is what environ tells of a process's tree.
-type mark int
-
-const (
-	unmarked mark = iota // a readable environment without our token
-	marked               // our token is in it
-	unknown              // unreadable, or overwritten as setproctitle does it
-)
-
-// markOf looks for the token in the environment a process was started with. The error says that we could have looked, but
-// had no means to.
-func markOf(pid int, token string) (mark, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	switch {
-	case err == nil:
-		return markIn(raw, token), nil
-	case isGone(err), errors.Is(err, os.ErrPermission):
-		return unknown, nil
-	}
-	return unknown, err
-}
-
-func markIn(environ []byte, token string) mark {
-	want := []byte(treeVariable + "=" + token)
-	plausible := false
-	for entry := range bytes.SplitSeq(environ, []byte{0}) {
-		if token != "" && bytes.Equal(entry, want) {
-			return marked
-		}
-		plausible = plausible || bytes.IndexByte(entry, '=') > 0
-	}
-	if plausible {
-		return unmarked
-	}
-	return unknown
 }
 
 // bootID tells this boot of the machine from all others; empty: unknown.

@@ -45,27 +45,38 @@ func FuzzParseStat(f *testing.F) {
 }
 
 func TestMarks(t *testing.T) {
-	for _, c := range []struct {
-		environ, token string
-		want           mark
-	}{
-		{"A=1\x00TIDEOVER_TREE=abc\x00B=2\x00", "abc", marked},
-		{"TIDEOVER_TREE=abc", "abc", marked},
-		{"TIDEOVER_TREE=abcd\x00", "abc", unmarked},
-		{"XTIDEOVER_TREE=abc\x00", "abc", unmarked},
-		{"A=TIDEOVER_TREE=abc\x00", "abc", unmarked},
-		{"TIDEOVER_TREE=\x00", "", unmarked},
-		{"", "abc", unknown},
-		{"\x00\x00\x00\x00", "abc", unknown},
-		{"gunicorn: worker [shop]\x00\x00", "abc", unknown},
-		{"=x\x00", "abc", unknown},
+	for environ, want := range map[string]bool{
+		"A=1\x00TIDEOVER_TREE=abc\x00B=2\x00": true,
+		"TIDEOVER_TREE=abc":                   true,
+		"TIDEOVER_TREE=abcd\x00":              false,
+		"XTIDEOVER_TREE=abc\x00":              false,
+		"A=TIDEOVER_TREE=abc\x00":             false,
+		"TIDEOVER_TREE=\x00":                  false,
+		"":                                    false,
 	} {
-		if got := markIn([]byte(c.environ), c.token); got != c.want {
-			t.Errorf("%q: %v, want %v", c.environ, got, c.want)
+		if got := environMarked([]byte(environ), "abc"); got != want {
+			t.Errorf("%q: %v, want %v", environ, got, want)
 		}
 	}
-	if m, err := markOf(1<<30, "abc"); m != unknown || err != nil {
+	for limits, want := range map[string]string{
+		"Max cpu time  1  2  seconds\nMax file locks            123  unlimited            locks     \n": "123",
+		"Max file locks            unlimited            unlimited            locks     \n":              "",
+		"Max file locks            0  123            locks     \n":                                      "0",
+		"Max msgqueue size            123  unlimited            bytes     \n":                           "",
+		"": "", "Max file locks ": "",
+	} {
+		if got := limitsMark([]byte(limits)); got != want {
+			t.Errorf("%q: %q, want %q", limits, got, want)
+		}
+	}
+	if a, b := markNumber("abc"), markNumber("abd"); a == b || a >= 1<<63 || b >= 1<<63 {
+		t.Errorf("numbers %d and %d", a, b)
+	}
+	if m, err := isMarked(1<<30, "abc"); m || err != nil {
 		t.Errorf("a pid that is not: %v, %v", m, err)
+	}
+	if m, err := isMarked(1, "abc"); m || err != nil {
+		t.Errorf("one that may be hidden: %v, %v", m, err)
 	}
 }
 

@@ -41,7 +41,7 @@ type Spec struct {
 	NoNewPrivs  bool
 
 	Name  string // "shop.12": names the cgroup and the words of logs
-	Token string // unique to this tree; it marks its members in their environment
+	Token string // unique to this tree; it marks its members, so that none can hide
 }
 
 // StartError says which step of a start failed.

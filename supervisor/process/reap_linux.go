@@ -39,6 +39,17 @@ func (c *children) forget(pid int) {
 	delete(c.collected, pid)
 }
 
+// pids are theirs, and their sessions'.
+func (c *children) pids() map[int]bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	list := make(map[int]bool, len(c.collected)+2)
+	for pid := range c.collected {
+		list[pid] = true
+	}
+	return list
+}
+
 // retryTime is when a child of os/exec that hides strangers behind it is looked at again.
 const retryTime = 50 * time.Millisecond
 

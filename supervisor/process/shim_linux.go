@@ -49,6 +49,7 @@ func (s *shim) run() error {
 		{"order", s.read},
 		{"cgroup", s.join},
 		{"limits", s.limit},
+		{"mark", func() error { return setMark(s.order.Token) }},
 		{"oom_score_adj", s.oom},
 		{"nice", s.nice},
 		{"umask", s.umask},

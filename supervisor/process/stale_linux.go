@@ -43,8 +43,7 @@ func EndStale(ctx context.Context, r Record) (StopReport, error) {
 	if r.Token == "" && (r.Pid <= 1 || r.StartTime == 0) {
 		return StopReport{}, errors.New("the record of a stale tree has neither a token nor a pid with its start time")
 	}
-	t := &tree{main: stat{pid: r.Pid, start: r.StartTime}, token: r.Token, sessions: map[int]bool{r.Pid: r.Pid > 1}}
-	t.leaf = recordedCgroup(r.Cgroup)
+	t := &tree{main: stat{pid: r.Pid, start: r.StartTime}, token: r.Token, leaf: recordedCgroup(r.Cgroup)}
 	if slices.Contains(t.leaf.procs(), os.Getpid()) {
 		return StopReport{}, fmt.Errorf("the recorded cgroup %s is this daemon's own", r.Cgroup)
 	}

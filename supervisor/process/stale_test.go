@@ -39,6 +39,7 @@ func TestEndStale(t *testing.T) {
 		{"masked workers without main", []string{"boss", "masked", "masked"}, true, 2},
 		{"another session", []string{"escape"}, false, 1},
 		{"another session without main", []string{"escape"}, true, 1},
+		{"another session, no environment, no main", []string{"escape", "bare"}, true, 1},
 		{"nobody", []string{"sleep"}, true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -53,8 +53,7 @@ func (p *Process) Kill(ctx context.Context) StopReport {
 	ctx, cancel := context.WithTimeout(ctx, killTime)
 	defer cancel()
 	var r StopReport
-	if !p.Empty() {
-		p.happened(killed)
+	if p.happened(killed) == Killing {
 		r.Killed, r.Left = p.tree.kill(ctx)
 	}
 	select {

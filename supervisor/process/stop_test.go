@@ -22,24 +22,20 @@ func TestStop(t *testing.T) {
 		grace   time.Duration
 		killed  int
 		outcome string
-		bare    bool // found by its cgroup alone
 	}{
-		{"polite", []string{"polite"}, patience, 0, "exit status 0", false},
-		{"killed by the signal", []string{"sleep"}, patience, 0, "killed by SIGTERM", false},
-		{"frozen", []string{"frozen"}, patience, 0, "killed by SIGTERM", false},
-		{"blocked on its output", []string{"flood"}, patience, 0, "killed by SIGTERM", false},
-		{"deaf", []string{"deaf"}, short, 1, "killed by SIGKILL", false},
-		{"helpers follow", []string{"boss", "helper", "helper"}, patience, 0, "exit status 0", false},
-		{"workers do not follow", []string{"boss", "deaf", "sleep", "masked"}, patience, 3, "exit status 0", false},
-		{"left the session", []string{"escape"}, patience, 1, "killed by SIGTERM", false},
-		{"left the session, no environment", []string{"escape", "bare"}, patience, 1, "killed by SIGTERM", true},
-		{"left the cgroup", []string{"deserts"}, patience, 0, "killed by SIGTERM", false},
+		{"polite", []string{"polite"}, patience, 0, "exit status 0"},
+		{"killed by the signal", []string{"sleep"}, patience, 0, "killed by SIGTERM"},
+		{"frozen", []string{"frozen"}, patience, 0, "killed by SIGTERM"},
+		{"blocked on its output", []string{"flood"}, patience, 0, "killed by SIGTERM"},
+		{"deaf", []string{"deaf"}, short, 1, "killed by SIGKILL"},
+		{"helpers follow", []string{"boss", "helper", "helper"}, patience, 0, "exit status 0"},
+		{"workers do not follow", []string{"boss", "deaf", "sleep", "masked"}, patience, 3, "exit status 0"},
+		{"left the session", []string{"escape"}, patience, 1, "killed by SIGTERM"},
+		{"left the session, no environment", []string{"escape", "bare"}, patience, 1, "killed by SIGTERM"},
+		{"left the cgroup", []string{"deserts"}, patience, 0, "killed by SIGTERM"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
-				if strings.HasSuffix(t.Name(), "sweep") && c.bare {
-					return
-				}
 				k := launch(t, cgroups, Spec{}, c.args...)
 				var others []int
 				if c.args[0] == "flood" {
@@ -88,7 +84,7 @@ func TestStopGivesUpItsGrace(t *testing.T) {
 
 // TestMainDiesByItself: what is left of a crashed tree is known, waited for and killed, wherever it has gone.
 func TestMainDiesByItself(t *testing.T) {
-	for _, args := range [][]string{{"boss", "deaf", "masked"}, {"escape"}, {"boss", "sleep"}} {
+	for _, args := range [][]string{{"boss", "deaf", "masked"}, {"escape"}, {"escape", "bare"}, {"boss", "sleep"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
 				k := launch(t, cgroups, Spec{}, args...)
@@ -110,6 +106,21 @@ func TestMainDiesByItself(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTheOneWhoEscaped: a daemon that a command has forked off at once, without environment, is still its own.
+func TestTheOneWhoEscaped(t *testing.T) {
+	bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
+		k := launch(t, cgroups, Spec{}, "escape", "bare", "exit")
+		others := k.readyPids(t)
+		k.awaitExit(t)
+		if k.Empty() || !slices.Equal(k.Members(), others) {
+			t.Errorf("members %v, want %v", k.Members(), others)
+		}
+		if r := k.Stop(t.Context(), syscall.SIGTERM, patience); r.Killed != 1 || !r.Empty() || lives(others[0]) {
+			t.Errorf("%+v", r)
+		}
+	})
 }
 
 func TestManyKillsAreOne(t *testing.T) {

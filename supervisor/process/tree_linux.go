@@ -10,12 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// treeVariable marks every member of a tree that has not cleared its environment.
-	treeVariable = "TIDEOVER_TREE"
-	// blindTime is when we look again after having been unable to look, as without descriptors.
-	blindTime = 20 * time.Millisecond
-)
+// blindTime is when we look again after having been unable to look, as without descriptors.
+const blindTime = 20 * time.Millisecond
 
 // tree finds the processes that came of one main process.
 type tree struct {
@@ -23,10 +19,10 @@ type tree struct {
 	token string
 	leaf  *cgroup // nil: no cgroup
 
-	mu       sync.Mutex
-	pinned   bool           // main is our child and not collected: its pid, group and session are surely its own
-	known    map[int]uint64 // who was a member at the last look: pid and start time
-	sessions map[int]bool   // where members lived at the last look
+	mu     sync.Mutex
+	pinned bool           // main is our child and not collected: its pid, group and session are surely its own
+	known  map[int]uint64 // who was a member at the last look: pid and start time
+	empty  bool           // nobody was left at a look: then nobody ever will be
 }
 
 // newTree is the tree of a child of ours that was not collected yet.
@@ -35,10 +31,7 @@ func newTree(pid int, token string, leaf *cgroup) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tree{
-		main: main, token: token, leaf: leaf, pinned: true,
-		known: map[int]uint64{pid: main.start}, sessions: map[int]bool{pid: true},
-	}, nil
+	return &tree{main: main, token: token, leaf: leaf, pinned: true, known: map[int]uint64{pid: main.start}}, nil
 }
 
 // release notes who belongs to the tree and then collects the main process, whose pid and session may be anybody's from then on.
@@ -56,6 +49,9 @@ func (t *tree) release(collect func()) {
 func (t *tree) members() ([]stat, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.empty {
+		return nil, nil
+	}
 	found, err := t.inLeaf(), error(nil)
 	if len(found) == 0 {
 		found, err = t.sweep()
@@ -66,9 +62,9 @@ func (t *tree) members() ([]stat, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.known, t.sessions = map[int]uint64{}, map[int]bool{t.main.pid: t.pinned}
+	t.known, t.empty = make(map[int]uint64, len(found)), len(found) == 0
 	for _, s := range found {
-		t.known[s.pid], t.sessions[s.session] = s.start, true
+		t.known[s.pid] = s.start
 	}
 	slices.SortFunc(found, func(a, b stat) int { return a.pid - b.pid })
 	return found, nil
@@ -84,53 +80,44 @@ func (t *tree) inLeaf() []stat {
 	return found
 }
 
-// sweep finds who was a member before, is in a session of members, or carries the token; and then who descends from one of
-// them or shares a session with one.
+// sweep finds who was a member before, is in the main process's session, or is marked; and then who descends from one of them
+// or shares a session with one.
 func (t *tree) sweep() ([]stat, error) {
 	candidates, err := t.candidates()
 	if err != nil {
 		return nil, err
 	}
-	leaders := map[int]stat{}
-	for _, s := range candidates {
-		if s.pid == s.session {
-			leaders[s.pid] = s
-		}
-	}
 	in := map[int]bool{}
 	for _, s := range candidates {
-		fellow, err := t.inKnownSession(s, leaders)
-		if err != nil {
-			return nil, err
-		}
-		in[s.pid] = fellow || t.isKnown(s)
+		in[s.pid] = t.isKnown(s) || t.pinned && s.session == t.main.pid
 	}
 	spread(candidates, in)
 	for _, s := range candidates {
-		if in[s.pid] || t.token == "" {
+		if in[s.pid] {
 			continue
 		}
-		m, err := markOf(s.pid, t.token)
-		if err != nil {
+		if in[s.pid], err = isMarked(s.pid, t.token); err != nil {
 			return nil, err
 		}
-		in[s.pid] = m == marked
 	}
 	spread(candidates, in)
 	return slices.DeleteFunc(candidates, func(s stat) bool { return !in[s.pid] }), nil
 }
 
 // candidates are those who might be members at all: not the machine's first process, not the daemon, nobody of the
-// daemon's own session, nobody older than the main process.
+// daemon's own session or another child's, nobody older than the main process.
 func (t *tree) candidates() ([]stat, error) {
 	self := os.Getpid()
 	session, err := unix.Getsid(0)
 	if err != nil {
 		return nil, err
 	}
+	others := ours.pids()
+	delete(others, t.main.pid)
+	others[0], others[session] = true, true
 	all, err := living()
 	return slices.DeleteFunc(all, func(s stat) bool {
-		return s.pid == 1 || s.pid == self || s.session == 0 || s.session == session || s.start < t.main.start
+		return s.pid == 1 || s.pid == self || others[s.session] || s.start < t.main.start
 	}), err
 }
 
@@ -139,22 +126,6 @@ func (t *tree) isMain(s stat) bool { return s.pid == t.main.pid && s.start == t.
 func (t *tree) isKnown(s stat) bool {
 	start, ok := t.known[s.pid]
 	return ok && s.start == start || t.isMain(s)
-}
-
-// inKnownSession trusts a session's number while it cannot have been given to another one: its leader lives and is known,
-// or has not been collected. With the leader gone, a readable environment without our token speaks against it.
-func (t *tree) inKnownSession(s stat, leaders map[int]stat) (bool, error) {
-	if !t.sessions[s.session] {
-		return false, nil
-	}
-	if leader, lives := leaders[s.session]; lives {
-		return t.isKnown(leader), nil
-	}
-	if t.pinned && s.session == t.main.pid {
-		return true, nil
-	}
-	m, err := markOf(s.pid, t.token)
-	return m != unmarked, err
 }
 
 // spread adds descendants and fellows of a session until nobody is added any more.
@@ -214,11 +185,6 @@ func (t *tree) lastSeen() []stat {
 		list = append(list, stat{pid: pid, start: start})
 	}
 	return list
-}
-
-func hasGone(s stat) bool {
-	now, err := readStat(s.pid)
-	return err != nil && isGone(err) || err == nil && (now.start != s.start || !now.alive())
 }
 
 // killGroup reaches those of the main process's group at once, also while they fork.

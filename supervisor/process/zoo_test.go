@@ -63,7 +63,6 @@ var zoo = map[string]func(args []string){
 	"helper":  helper,
 	"boss":    boss,
 	"escape":  escape,
-	"away":    away,
 	"deserts": deserts,
 	"frozen":  func([]string) { ready(); unix.Kill(os.Getpid(), unix.SIGSTOP); forever() },
 	"flood":   func([]string) { flood(os.Stdout) },
@@ -143,11 +142,16 @@ func boss(args []string) {
 // escape double-forks a deaf grandchild into a session of its own; with "bare" it has no environment that could tell of it. With
 // "exit" the main process then ends.
 func escape(args []string) {
+	if slices.Contains(args, "between") { // the middle of the double fork
+		cmd, _ := member(&syscall.SysProcAttr{Setsid: true}, os.Environ(), nil, "deaf")
+		fmt.Println(cmd.Process.Pid)
+		return
+	}
 	env := os.Environ()
 	if slices.Contains(args, "bare") {
 		env = []string{"A=b"}
 	}
-	cmd, pid := member(&syscall.SysProcAttr{Setsid: true}, env, nil, "away")
+	cmd, pid := member(&syscall.SysProcAttr{Setsid: true}, env, nil, "escape", "between")
 	cmd.Wait()
 	fmt.Println("ready", pid)
 	if !slices.Contains(args, "exit") {
@@ -155,18 +159,10 @@ func escape(args []string) {
 	}
 }
 
-// away is the middle of a double fork.
-func away([]string) {
-	cmd, _ := member(&syscall.SysProcAttr{Setsid: true}, os.Environ(), nil, "deaf")
-	fmt.Println(cmd.Process.Pid)
-}
-
-// deserts leaves its cgroup, as a login session does, for the topmost one, where there are cgroups.
+// deserts leaves its cgroup, as a login session does, for the topmost one, where it can.
 func deserts([]string) {
 	if _, mount := cgroupMount(); mount != "" {
-		if err := (&cgroup{mount}).join(); err != nil {
-			panic(err)
-		}
+		(&cgroup{mount}).join()
 	}
 	ready()
 	forever()
