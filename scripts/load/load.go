@@ -47,11 +47,20 @@ func (l *Load) clock(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		due := int(time.Since(begun).Seconds() * float64(l.plan.Rate))
+		elapsed := time.Since(begun)
+		l.late(elapsed - time.Duration(sent)*time.Second/time.Duration(l.plan.Rate))
+		due := int(elapsed.Seconds() * float64(l.plan.Rate))
 		for ; sent < due; sent++ {
 			l.Send(l.plan.Mix[sent%len(l.plan.Mix)])
 		}
 	}
+}
+
+// late remembers by how much the machine was too busy for the clock.
+func (l *Load) late(by time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all.Late = max(l.all.Late, by)
 }
 
 // Send sends one more request, counted with the others, and returns its nonce
