@@ -73,7 +73,7 @@ type Phase struct {
 	Verb     Verb          `json:"verb"`
 	From     int           `json:"from"` // generation that served before, 0: none
 	To       int           `json:"to"`   // generation being started, 0: none yet
-	Name     string        `json:"name"` // start, ready, swap, drain, stop, hold, release, done
+	Name     string        `json:"name"` // queue (behind another operation), start, ready, swap, drain, stop, hold, release, done
 	Result   string        `json:"result,omitempty"`
 	Duration time.Duration `json:"duration_ns"`
 	Facts    []Fact        `json:"facts,omitempty"`
@@ -115,6 +115,7 @@ type Result struct {
 	ChildOutput []string       `json:"child_output"`    // last lines of the new generation, when it failed
 	Warnings    []string       `json:"warnings,omitempty"`
 	Duration    float64        `json:"duration_s"`
+	Ended       time.Time      `json:"ended"`
 	Plan        []string       `json:"plan,omitempty"` // dry run: what would happen, a sentence each
 }
 

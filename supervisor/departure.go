@@ -95,9 +95,7 @@ func (d *departure) run(hurry context.Context, p patience) {
 	if g.target != nil {
 		g.target.Abandon()
 	}
-	if g.private != nil {
-		g.private.Close()
-	}
+	g.clean()
 }
 
 // drain lets the generation finish what it has.

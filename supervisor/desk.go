@@ -25,6 +25,9 @@ func (d *desk) add(t *ticket) {
 	case d.running != nil && t.request.Verb == Stop && d.running.verb != Stop:
 		d.running.abort(errOvertaken)
 	}
+	if d.running != nil {
+		t.phases <- Phase{App: t.request.App, Verb: t.request.Verb, Name: "queue", Facts: []Fact{{"behind", string(d.running.verb)}}}
+	}
 	d.waiting = append(d.waiting, t)
 	select {
 	case d.wake <- struct{}{}:

@@ -27,6 +27,7 @@ type Generation struct {
 	number   int
 	settings *config.App
 	dir      string // where its processes began, symlinks resolved
+	scratch  string // for what the child makes itself
 	started  time.Time
 
 	private *listener.Private // nil when the child binds for itself
@@ -66,15 +67,16 @@ func (h *house) start(a *App, cfg *config.App, number int) (*Generation, error) 
 	if err != nil {
 		return nil, err
 	}
-	at, err := h.place(cfg, number, user)
-	if err != nil {
+	if g.scratch, err = h.scratchDir(cfg, number, user); err != nil {
 		return nil, err
 	}
-	g.private = at.private
-	if err := g.spawn(h, a, at, user); err != nil {
-		if at.private != nil {
-			at.private.Close()
-		}
+	at, err := h.place(cfg, number, g.scratch)
+	if err == nil {
+		g.private = at.private
+		err = g.spawn(h, a, at, user)
+	}
+	if err != nil {
+		g.clean()
 		return nil, err
 	}
 	if cfg.Web() {
@@ -86,11 +88,24 @@ func (h *house) start(a *App, cfg *config.App, number int) (*Generation, error) 
 	return g, nil
 }
 
+// clean removes what the generation had beside its processes.
+func (g *Generation) clean() {
+	if g.private != nil {
+		g.private.Close()
+	}
+	os.RemoveAll(g.scratch)
+}
+
 // spawn starts the child with the private socket as fd 3.
 func (g *Generation) spawn(h *house, a *App, at place, user *process.User) error {
-	env, err := h.environment(g.settings, g.dir, g.number, user)
+	env, err := h.environment(g.settings, g.dir, user)
 	if err != nil {
 		return err
+	}
+	env = append(env, "TIDEOVER_APP="+g.settings.Name, "TIDEOVER_GENERATION="+strconv.Itoa(g.number))
+	if gu := g.settings.Gunicorn; gu != nil && gu.HasControlSocket() {
+		// One path for all gunicorns of a user: two generations would take it from each other.
+		env = prepend(env, "GUNICORN_CMD_ARGS", "--control-socket "+filepath.Join(g.scratch, "gunicorn.ctl"))
 	}
 	stdout, err := a.log.Pipe(g.number, logs.Stdout)
 	if err != nil {
@@ -115,12 +130,6 @@ func (g *Generation) spawn(h *house, a *App, at place, user *process.User) error
 	g.process, err = process.Start(spec)
 	if err != nil {
 		return startFailed(g.settings.Name, err)
-	}
-	if at.private != nil {
-		// Handing the socket over made it blocking, for us too: one description.
-		if err := at.private.SetNonblock(); err != nil {
-			h.logger.Warn("cannot make the private socket non-blocking again", "app", g.settings.Name, "error", err)
-		}
 	}
 	return nil
 }
@@ -148,19 +157,14 @@ func (g *Generation) aim(at place) {
 
 // place opens the private socket, or picks what the command's placeholder asks
 // for.
-func (h *house) place(cfg *config.App, number int, user *process.User) (place, error) {
+func (h *house) place(cfg *config.App, number int, scratch string) (place, error) {
 	if !cfg.Web() {
 		return place{}, nil
 	}
 	asked := config.Placeholders(cfg.Command)
 	switch {
 	case slices.Contains(asked, config.Socket):
-		dir, err := h.childDir(cfg.Name, user)
-		if err != nil {
-			return place{}, err
-		}
-		path := filepath.Join(dir, strconv.Itoa(number)+".sock")
-		return place{network: "unix", address: path}, nil
+		return place{network: "unix", address: filepath.Join(scratch, "app.sock")}, nil
 	case slices.Contains(asked, config.Port):
 		port, err := freePort()
 		return place{network: "tcp", address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), port: port}, err
@@ -192,14 +196,21 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// childDir is a directory in which the child may create its socket.
-func (h *house) childDir(app string, user *process.User) (string, error) {
-	dir := filepath.Join(h.runtimeDir, app+".d")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", errorf(ExitError, "cannot make the directory for {socket}: %v", err)
+// scratchDir makes a directory for what the child of one generation creates
+// itself: its socket, or gunicorn's control socket. It goes with the
+// generation. Another user's child could not come to it through ours.
+func (h *house) scratchDir(cfg *config.App, number int, user *process.User) (string, error) {
+	parent := h.runtimeDir
+	if user != nil {
+		parent = "" // the system's
+	}
+	dir, err := os.MkdirTemp(parent, fmt.Sprintf("%.20s.%d-", cfg.Name, number))
+	if err != nil {
+		return "", errorf(ExitError, "cannot make a directory for the child's socket: %v", err)
 	}
 	if user != nil {
 		if err := os.Chown(dir, int(user.UID), int(user.GID)); err != nil {
+			os.Remove(dir)
 			return "", errorf(ExitError, "cannot give %s to user %s: %v", dir, user.Name, err)
 		}
 	}

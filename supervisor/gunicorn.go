@@ -33,7 +33,7 @@ func (h *house) askGunicorn(cfg *config.App) (config.Answer, error) {
 	if err != nil {
 		return none, err
 	}
-	env, err := h.environment(cfg, dir, 0, user)
+	env, err := h.environment(cfg, dir, user)
 	if err != nil {
 		return none, err
 	}
@@ -181,20 +181,4 @@ func (h *house) complete(cfg *config.App) (*config.App, error) {
 		return cfg, err
 	}
 	return told, nil
-}
-
-// controlSocket is an argument for GUNICORN_CMD_ARGS that gives the generation
-// a control socket of its own: gunicorn has one path per user, and two
-// generations would take it from each other. It is empty for versions without
-// one (before 25.1) and where the user has decided.
-func (h *house) controlSocket(cfg *config.App, generation int, user *process.User) string {
-	gu := cfg.Gunicorn
-	if gu == nil || !gu.HasControlSocket() {
-		return ""
-	}
-	dir, err := h.childDir(cfg.Name, user)
-	if err != nil {
-		return ""
-	}
-	return "--control-socket " + filepath.Join(dir, strconv.Itoa(generation)+".ctl")
 }

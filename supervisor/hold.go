@@ -80,7 +80,7 @@ func (l *Lease) Report() HoldReport { return l.report }
 func (l *Lease) Ended() <-chan struct{} { return l.lease.over }
 
 // Hold holds the requests of an app and returns when those in flight have
-// ended, or ctx has: the hold is on in both cases, and Report says which. It
+// ended, or ctx or the lease has; Report says which. It
 // ends with End, Release, or by itself when the lease is over.
 func (s *Supervisor) Hold(ctx context.Context, name string, r HoldRequest) (*Lease, error) {
 	a, err := s.app(name)
@@ -90,17 +90,24 @@ func (s *Supervisor) Hold(ctx context.Context, name string, r HoldRequest) (*Lea
 	if a.server == nil {
 		return nil, errorf(ExitUsage, "%s is a plain process: it has no requests to hold", a.name)
 	}
-	var held *lease
+	l := &Lease{app: a, report: HoldReport{App: a.name, Drained: true}}
 	var targets []*proxy.Target
 	var refused *Error
-	if !a.do(ctx, func() { held, targets, refused = a.hold(r) }) {
+	var ends time.Time
+	begun := a.do(ctx, func() {
+		if l.lease, targets, refused = a.hold(r); refused == nil {
+			ends, l.report.For = l.lease.ends, seconds(l.lease.length)
+		}
+	})
+	if !begun {
 		return nil, errorf(ExitNotRunning, "tideover is shutting down")
 	}
 	if refused != nil {
 		return nil, refused
 	}
 	began := time.Now()
-	l := &Lease{app: a, lease: held, report: HoldReport{App: a.name, Drained: true, For: seconds(held.length)}}
+	ctx, cancel := context.WithDeadline(ctx, ends)
+	defer cancel()
 	for _, t := range targets {
 		if t.Wait(ctx) != nil {
 			l.report.Drained = false

@@ -37,6 +37,25 @@ func TestHoldLetsInFlightFinishAndHoldsTheRest(t *testing.T) {
 	}
 }
 
+func TestHoldWaitsForInFlightNoLongerThanItsLease(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web")
+	r.page()
+	slow := make(chan string, 1)
+	go func() { _, body := r.get("/slow?for=1s"); slow <- body }()
+	r.until("busy", func(s AppStatus) bool { return s.InFlight == 1 })
+	lease, err := r.s.Hold(t.Context(), "", HoldRequest{For: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep := lease.Report(); rep.Drained || rep.InFlight != 1 {
+		t.Errorf("report %+v: want one still in flight", rep)
+	}
+	if body := <-slow; !strings.HasPrefix(body, "slow") {
+		t.Errorf("the request in flight got %q", body)
+	}
+}
+
 func TestLeaseEndsByItself(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web")

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -38,9 +37,8 @@ func (h *house) user(cfg *config.App) (*process.User, error) {
 	return u, nil
 }
 
-// environment is what a generation's processes get: the app's settings, read
-// anew, and what we add.
-func (h *house) environment(cfg *config.App, dir string, generation int, user *process.User) ([]string, error) {
+// environment is what an app's processes get, its env files read anew.
+func (h *house) environment(cfg *config.App, dir string, user *process.User) ([]string, error) {
 	env, err := cfg.Environment(dir, os.Environ())
 	if err != nil {
 		return nil, &Error{Exit: ExitConfig, Message: err.Error()}
@@ -53,10 +51,7 @@ func (h *house) environment(cfg *config.App, dir string, generation int, user *p
 			}
 		}
 	}
-	if arg := h.controlSocket(cfg, generation, user); arg != "" && generation > 0 {
-		env = prepend(env, "GUNICORN_CMD_ARGS", arg)
-	}
-	return append(env, "TIDEOVER_APP="+cfg.Name, "TIDEOVER_GENERATION="+strconv.Itoa(generation)), nil
+	return env, nil
 }
 
 // prepend puts a word before the value of a variable, so that what the user

@@ -129,7 +129,8 @@ func (o *operation) counts() RequestCounts {
 // close ends the operation: its result changes no more.
 func (o *operation) close() {
 	o.result.Requests = o.counts()
-	o.result.Duration = seconds(time.Since(o.began))
+	o.result.Ended = time.Now()
+	o.result.Duration = seconds(o.result.Ended.Sub(o.began))
 	o.abort(nil)
 }
 

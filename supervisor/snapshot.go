@@ -75,7 +75,8 @@ func (s *snapshot) state() State {
 	return Starting
 }
 
-// Status tells how the named apps stand, or all of them.
+// Status tells how the named apps stand, or all of them; of those named it
+// also looks at the processes, which costs milliseconds.
 func (s *Supervisor) Status(names ...string) (Status, error) {
 	st := Status{Version: s.options.Version, Pid: os.Getpid(), Uptime: seconds(time.Since(s.began)), Apps: []AppStatus{}}
 	apps := s.apps
@@ -90,12 +91,12 @@ func (s *Supervisor) Status(names ...string) (Status, error) {
 		}
 	}
 	for _, a := range apps {
-		st.Apps = append(st.Apps, a.status())
+		st.Apps = append(st.Apps, a.status(len(names) > 0))
 	}
 	return st, nil
 }
 
-func (a *App) status() AppStatus {
+func (a *App) status(closely bool) AppStatus {
 	seen := a.seen.Load()
 	cfg := seen.settings
 	st := AppStatus{
@@ -111,8 +112,10 @@ func (a *App) status() AppStatus {
 	}
 	if g := seen.current; g != nil {
 		st.Generation, st.Pid, st.Uptime, st.Directory = g.number, g.process.Pid(), seconds(time.Since(g.ready)), g.dir
-		st.Processes = len(g.process.Members())
-		st.Memory, _ = g.process.Memory() // 0 when it is going this very moment
+		if closely {
+			st.Processes = len(g.process.Members())
+			st.Memory, _ = g.process.Memory() // 0 when it is going this very moment
+		}
 		if g.target != nil {
 			st.InFlight, st.Tunnels = g.target.InFlight(), g.target.Tunnels()
 		}

@@ -44,14 +44,14 @@ type AppStatus struct {
 	Command   []string `json:"command"`
 	Directory string   `json:"directory"` // symlinks resolved, as the generation got it
 	User      string   `json:"user,omitempty"`
-	Ready     string   `json:"ready"` // how readiness is asked
-	Processes int      `json:"processes"`
-	Memory    uint64   `json:"memory_bytes"`
-	Restarts  int      `json:"restarts"`           // crashes since the daemon started
-	Next      float64  `json:"next_try_s"`         // backoff, failed: until the next try
-	Holds     []string `json:"holds,omitempty"`    // who holds
-	Reason    string   `json:"reason,omitempty"`   // why it is in this state, in words
-	Warnings  []string `json:"warnings,omitempty"` // what endangers what serves
+	Ready     string   `json:"ready"`                  // how readiness is asked
+	Processes int      `json:"processes,omitempty"`    // only of apps asked for by name
+	Memory    uint64   `json:"memory_bytes,omitempty"` // only of apps asked for by name
+	Restarts  int      `json:"restarts"`               // crashes since the daemon started
+	Next      float64  `json:"next_try_s"`             // backoff, failed: until the next try
+	Holds     []string `json:"holds,omitempty"`        // who holds
+	Reason    string   `json:"reason,omitempty"`       // why it is in this state, in words
+	Warnings  []string `json:"warnings,omitempty"`     // what endangers what serves
 	HoldLimit int      `json:"hold_limit"`
 	HoldFor   float64  `json:"hold_timeout_s"`
 }
