@@ -17,9 +17,9 @@ type Tally struct {
 	Statuses map[int]int // of the answers that were not 200
 	Longest  time.Duration
 	Late     time.Duration // the most by which a request started too late: the machine was too busy for these numbers
-	First    time.Time // when the first lost one was sent
-	Last     time.Time // when the last lost one was sent
-	Examples []string  // the first few losses, in words
+	First    time.Time     // when the first lost one was sent
+	Last     time.Time     // when the last lost one was sent
+	Examples []string      // the first few losses, in words
 }
 
 const (
