@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,7 +47,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// newRig starts a server. When the test ends everything must be accounted for and every connection gone.
+// newRig starts a server. When the test ends everything must be accounted for and every connection and goroutine gone.
 func newRig(t *testing.T, g GateSettings, s Settings) *rig {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -59,6 +60,7 @@ func newRig(t *testing.T, g GateSettings, s Settings) *rig {
 // newRigOn is newRig on a listener of the test's choice.
 func newRigOn(t *testing.T, l net.Listener, g GateSettings, s Settings) *rig {
 	t.Helper()
+	before := runtime.NumGoroutine()
 	r := &rig{T: t, gate: NewGate(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
 	logger := hclog.New(&hclog.LoggerOptions{Output: r.log, JSONFormat: true})
 	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger})
@@ -72,6 +74,7 @@ func newRigOn(t *testing.T, l net.Listener, g GateSettings, s Settings) *rig {
 		}
 		l.Close()
 		r.balanced()
+		r.eventually("goroutines as before", func() bool { return runtime.NumGoroutine() <= before })
 	})
 	return r
 }
