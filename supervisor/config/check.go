@@ -88,7 +88,11 @@ func (l *loader) checkAddresses(d, other *draft) {
 	for _, a := range d.Listen {
 		for _, b := range other.Listen {
 			if overlapping(a, b) {
-				l.say(d, finding{key: d.listenKey(), message: fmt.Sprintf("%s is also the address of %s (%s)", a, other.Name, b)})
+				f := finding{key: d.listenKey(), message: fmt.Sprintf("%s is also the address of %s (%s)", a, other.Name, b)}
+				if d.AskGunicorn || other.AskGunicorn {
+					f.message, f.warning = f.message+", unless gunicorn's configuration file says otherwise", true
+				}
+				l.say(d, f)
 			}
 		}
 	}

@@ -105,12 +105,17 @@ func defaultName(directory string) string {
 	if base == "current" {
 		base = filepath.Base(filepath.Dir(directory))
 	}
+	return validName(base)
+}
+
+// validName makes a name for an app of any text.
+func validName(text string) string {
 	name := strings.Map(func(r rune) rune {
 		if r < 0x80 && nameText.MatchString("a"+string(r)) {
 			return r
 		}
 		return '-'
-	}, strings.ToLower(base))
+	}, strings.ToLower(text))
 	name = strings.Trim(name, "-_")
 	if len(name) > 32 {
 		name = strings.TrimRight(name[:32], "-_")

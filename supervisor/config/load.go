@@ -57,6 +57,11 @@ func (l *loader) load(path string) {
 		l.problems = append(l.problems, *fault)
 		return
 	}
+	l.use(main)
+}
+
+// use reads what the main file says and includes.
+func (l *loader) use(main *source) {
 	l.main = main
 	sources := append([]*source{main}, l.includes(main)...)
 	setDefaults(daemonKeys, &l.file.Daemon)

@@ -28,8 +28,17 @@ func readSource(path string) (*source, *Problem) {
 	if err != nil {
 		return nil, &Problem{File: path, Message: err.Error()}
 	}
-	s := &source{path: path, info: info, text: strings.TrimPrefix(string(b), byteOrderMark)}
-	_, err = toml.Decode(s.text, &s.tree)
+	s, fault := parseSource(path, strings.TrimPrefix(string(b), byteOrderMark))
+	if fault != nil {
+		return nil, fault
+	}
+	s.info = info
+	return s, nil
+}
+
+func parseSource(path, text string) (*source, *Problem) {
+	s := &source{path: path, text: text}
+	_, err := toml.Decode(s.text, &s.tree)
 	var syntax toml.ParseError
 	if errors.As(err, &syntax) {
 		p := s.syntax(syntax)

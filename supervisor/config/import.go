@@ -1,0 +1,314 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ImportOptions is what a supervisord.conf cannot tell of itself.
+type ImportOptions struct {
+	Environ []string // supervisord's environment, for %(ENV_NAME)s
+	Host    string   // %(host_node_name)s; empty: this machine
+}
+
+// Note is one thing that is not in the result as it was in the supervisord.conf.
+type Note struct {
+	File    string
+	Line    int
+	Section string // "program:shop"; empty: the file as a whole
+	Option  string // empty: the section as a whole
+	Message string // what became of it, or why it is left out
+}
+
+// String is the note with its place in front, on one line.
+func (n Note) String() string {
+	at := ""
+	if n.Line > 0 {
+		at = fmt.Sprintf("%s:%d: ", n.File, n.Line)
+	}
+	if n.Section != "" {
+		at += "[" + n.Section + "] "
+	}
+	if n.Option != "" {
+		at += n.Option + ": "
+	}
+	return at + n.Message
+}
+
+// Import turns a supervisord.conf, with all it includes, into the text of a
+// tideover.toml that Load accepts. It reads files and nothing else: nothing is
+// started, asked or looked up. What could not be carried over stands in the
+// text as a comment with the reason, and in the notes. A program that could
+// not be run as it is, is in the text as a comment. The error is *Faults: what
+// supervisord itself would not accept.
+func Import(path string, o ImportOptions) (text []byte, notes []Note, err error) {
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return nil, nil, &Faults{[]Problem{{File: path, Message: err.Error()}}}
+	}
+	if o.Host == "" {
+		o.Host, _ = os.Hostname()
+	}
+	im := &importer{options: o, path: full, environ: map[string]string{}}
+	for _, pair := range o.Environ {
+		if name, value, ok := strings.Cut(pair, "="); ok {
+			im.environ[name] = value
+		}
+	}
+	im.read(full)
+	im.include()
+	if len(im.faults) == 0 {
+		im.global()
+		im.collect()
+		im.others()
+	}
+	if len(im.faults) > 0 {
+		sortProblems(im.faults)
+		return nil, nil, &Faults{im.faults}
+	}
+	im.relate()
+	if text, err = im.finish(); err != nil {
+		return nil, nil, err
+	}
+	return text, im.notes, nil
+}
+
+// importer is one import.
+type importer struct {
+	options ImportOptions
+	path    string
+	conf    ini
+	environ map[string]string // by which %(ENV_NAME)s are replaced
+
+	daemon, defaults block
+	left             []string // of sections that are no programs
+	shared           []variable
+	programs         []*program
+	notes            []Note
+	faults           []Problem
+}
+
+func (im *importer) read(path string) {
+	text, _, err := readFile(path)
+	if err != nil {
+		im.faults = append(im.faults, Problem{File: path, Message: err.Error()})
+		return
+	}
+	im.conf.read(path, string(text))
+	im.faults = append(im.faults, im.conf.faults...)
+	im.conf.faults = nil
+}
+
+// include reads the files of [include]; those of included files are not
+// followed, as in supervisord.
+func (im *importer) include() {
+	section, ok := im.conf.section("include")
+	if !ok || len(im.faults) > 0 {
+		return
+	}
+	o, ok := im.conf.option(section, "files")
+	if !ok {
+		im.faults = append(im.faults, iniProblem(section.file, section.line, "[include]", "[include] names no files"))
+		return
+	}
+	patterns, ok := im.expand(o, nil)
+	if !ok {
+		return
+	}
+	for _, pattern := range strings.Fields(patterns) {
+		found, err := filepath.Glob(absolute(filepath.Dir(im.path), pattern))
+		if err != nil || len(found) == 0 {
+			im.note(o, fmt.Sprintf("no file matches %s", pattern))
+		}
+		slices.Sort(found)
+		for _, path := range found {
+			im.read(path)
+		}
+	}
+}
+
+// expand replaces what %( )s means in an option; values are those beside the
+// ones that every option has.
+func (im *importer) expand(o *iniOption, values map[string]any) (string, bool) {
+	all := map[string]any{"here": filepath.Dir(o.file), "host_node_name": im.options.Host}
+	for name, value := range im.environ {
+		all["ENV_"+name] = value
+	}
+	for name, value := range values {
+		all[name] = value
+	}
+	text, err := expandPercent(o.value, all, func(name string) (string, error) {
+		if env, ok := strings.CutPrefix(name, "ENV_"); ok {
+			im.note(o, fmt.Sprintf("%s is not set here, so it is empty in the result: import again with it set, or write its value", env))
+			return "", nil
+		}
+		return "", fmt.Errorf("there is no %%(%s)s", name)
+	})
+	if err != nil {
+		im.fault(o, err)
+	}
+	im.frozen(o)
+	return text, err == nil
+}
+
+// frozen notes what is in the result as it is in today's environment.
+func (im *importer) frozen(o *iniOption) {
+	for _, match := range percent.FindAllStringSubmatch(o.value, -1) {
+		name, ok := strings.CutPrefix(match[1], "ENV_")
+		_, set := im.environ[name]
+		ours := slices.ContainsFunc(im.shared, func(v variable) bool { return v.name == name })
+		if ok && set && !ours && !strings.Contains(o.value, name+`="`+match[0]) && !strings.Contains(o.value, name+"="+match[0]) {
+			im.note(o, fmt.Sprintf("%s is its value of now in the result", match[0]))
+		}
+	}
+}
+
+func (im *importer) fault(o *iniOption, err error) {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range all.Unwrap() {
+			im.fault(o, one)
+		}
+		return
+	}
+	im.faults = append(im.faults, iniProblem(o.file, o.line, o.source, fmt.Sprintf("[%s] %s: %s", o.section, o.name, err)))
+}
+
+// note says what became of an option, once.
+func (im *importer) note(o *iniOption, message string) {
+	n := Note{File: o.file, Line: o.line, Section: o.section, Option: o.name, Message: message}
+	if !slices.Contains(im.notes, n) {
+		im.notes = append(im.notes, n)
+	}
+}
+
+func (im *importer) noteSection(s *iniSection, message string) {
+	im.notes = append(im.notes, Note{File: s.file, Line: s.line, Section: s.name, Message: message})
+}
+
+// number reads a whole number as Python's int does.
+func number(text string) (int, error) {
+	n, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a whole number", text)
+	}
+	return n, nil
+}
+
+// collect makes apps of the programs.
+func (im *importer) collect() {
+	groups := im.groups()
+	for _, s := range im.conf.sections {
+		if name, ok := strings.CutPrefix(s.name, "program:"); ok {
+			im.programs = append(im.programs, im.instances(s, strings.TrimSpace(name), groups)...)
+		}
+	}
+	taken := map[string]bool{}
+	for _, p := range im.programs {
+		p.app = uniqueName(p.app, taken)
+		taken[p.app] = true
+		p.convert()
+	}
+}
+
+// group is a [group:x].
+type group struct {
+	name     string
+	priority *int
+}
+
+// groups maps programs to their groups.
+func (im *importer) groups() map[string]group {
+	all := map[string]group{}
+	for _, s := range im.conf.sections {
+		name, ok := strings.CutPrefix(s.name, "group:")
+		if !ok {
+			continue
+		}
+		g := group{name: strings.TrimSpace(name)}
+		if o, ok := im.conf.option(s, "priority"); ok {
+			n, err := number(o.value)
+			if err != nil {
+				im.fault(o, err)
+			}
+			g.priority = &n
+		}
+		o, ok := im.conf.option(s, "programs")
+		if !ok {
+			im.faults = append(im.faults, iniProblem(s.file, s.line, "["+s.name+"]", "the group has no programs"))
+			continue
+		}
+		text, _ := im.expand(o, nil)
+		for _, program := range strings.Split(text, ",") {
+			program = strings.TrimSpace(program)
+			_, isProgram := im.conf.section("program:" + program)
+			_, isFastCGI := im.conf.section("fcgi-program:" + program)
+			if !isProgram && !isFastCGI {
+				im.fault(o, fmt.Errorf("there is no program %q", program))
+			}
+			all[program] = g
+		}
+	}
+	return all
+}
+
+// finish writes everything, and takes out what Load would not accept.
+func (im *importer) finish() ([]byte, error) {
+	for {
+		text := im.write()
+		faulty, err := im.faultyApps(text)
+		if err != nil || len(faulty) == 0 {
+			return []byte(text), err
+		}
+		for _, p := range faulty {
+			section, _ := im.conf.section(p.section.name)
+			im.noteSection(section, "it is in the result as a comment only: "+strings.Join(p.refused, "; "))
+		}
+	}
+}
+
+// faultyApps loads the text and gives every fault to its program. A fault that
+// belongs to none is an error, of this package or of the supervisord.conf.
+func (im *importer) faultyApps(text string) (faulty []*program, err error) {
+	src, fault := parseSource(filepath.Join(filepath.Dir(im.path), "tideover.toml"), text)
+	if fault != nil {
+		return nil, &Faults{[]Problem{*fault}}
+	}
+	l := &loader{file: &File{Path: src.path}}
+	l.use(src)
+	for _, p := range l.problems {
+		for _, q := range im.programs {
+			if p.Warning || !src.within(p.Line, q.app) {
+				continue
+			}
+			if !slices.Contains(q.refused, p.Message) {
+				q.refused = append(q.refused, p.Message)
+			}
+			if !slices.Contains(faulty, q) {
+				faulty = append(faulty, q)
+			}
+		}
+	}
+	strangers := &Faults{l.problems}
+	if len(faulty) == 0 && strangers.Errors() > 0 {
+		return nil, strangers
+	}
+	return faulty, nil
+}
+
+// within reports whether a line belongs to an app's tables.
+func (s *source) within(line int, app string) bool {
+	header := ""
+	for i, text := range strings.Split(s.text, "\n") {
+		if strings.HasPrefix(text, "[") {
+			header = text
+		}
+		if i+1 == line {
+			break
+		}
+	}
+	return strings.HasPrefix(header, "[app."+app+"]") || strings.HasPrefix(header, "[app."+app+".")
+}

@@ -1,0 +1,118 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// command is what is run; gunicorn's tells the public address.
+func (p *program) command() {
+	text, o, ok := p.get("command")
+	if !ok {
+		if o == nil {
+			p.im.faults = append(p.im.faults, iniProblem(p.section.file, p.section.line, "["+p.section.name+"]", "the program has no command"))
+		}
+		return
+	}
+	words, err := SplitWords(text)
+	if err == nil && len(words) == 0 {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
+		p.refused = append(p.refused, fmt.Sprintf("its command cannot be read: %s", err))
+		p.block.set("command", tomlString(oneLine(text)), "")
+		return
+	}
+	p.words = words
+	p.gunicorn, err = ParseGunicorn(words, p.getenv)
+	if err == nil && p.gunicorn.Is {
+		p.withoutRefused(o)
+	}
+	p.block.set("command", tomlCommand(oneLine(text), p.words), "")
+	switch server, how := (&App{Command: p.words}).needsSocket(); {
+	case err != nil:
+	case p.gunicorn.Is:
+		p.address()
+	case server != "":
+		p.block.remark(how)
+	}
+}
+
+// tomlCommand writes a command as the text it was, if that means the same.
+func tomlCommand(text string, words []string) string {
+	if again, err := commandWords(text); err == nil && slices.Equal(again, words) {
+		return tomlString(text)
+	}
+	return tomlArray(words)
+}
+
+// withoutRefused takes out the options of gunicorn that tideover makes needless.
+func (p *program) withoutRefused(o *iniOption) {
+	args := p.gunicorn.Args
+	own := len(p.words) - len(args)
+	if own < 0 || !slices.Equal(p.words[own:], args) {
+		return // inside of a shell's command
+	}
+	rest, gone := withoutOptions(args, "daemon", "pid", "reuse-port")
+	if len(gone) == 0 {
+		return
+	}
+	words := slices.Concat(p.words[:own], rest)
+	g, err := ParseGunicorn(words, p.getenv)
+	if err != nil {
+		return
+	}
+	p.words, p.gunicorn = words, g
+	message := strings.Join(gone, " ") + " is taken out: tideover runs gunicorn in the foreground, knows its pid and needs two of it during a reload"
+	p.block.remark(message)
+	p.im.note(o, message)
+}
+
+// withoutOptions takes options of gunicorn out of its arguments.
+func withoutOptions(args []string, names ...string) (rest, gone []string) {
+	for i := 0; i < len(args); i++ {
+		o, explicit, given, err := findOption(args[i])
+		if args[i] == "--" || err != nil {
+			return append(rest, args[i:]...), gone
+		}
+		if isValue(args[i]) || o == nil || given && !o.value && explicit != "" {
+			rest = append(rest, args[i])
+			continue
+		}
+		words := args[i : i+1]
+		if o.value && !given && i+1 < len(args) {
+			words, i = args[i:i+2], i+1
+		}
+		if slices.Contains(names, o.name) {
+			gone = append(gone, words...)
+		} else {
+			rest = append(rest, words...)
+		}
+	}
+	return rest, gone
+}
+
+// address is the public one, as gunicorn's command line has it.
+func (p *program) address() {
+	g := p.gunicorn
+	if g.undecided() {
+		file := g.ConfigFile
+		p.block.remark(fmt.Sprintf("listen is left to gunicorn, which is asked: %s may name its bind, else it is %s", file, strings.Join(g.Bind.Addresses, ", ")))
+		return
+	}
+	directory, _, _ := p.get("directory")
+	listen := g.listen(absolute(filepath.Dir(p.im.path), directory))
+	p.block.set("listen", tomlStrings(listen), map[string]string{fromCommandLine: "from --bind in the command", fromEnvironment: "from GUNICORN_CMD_ARGS"}[g.Bind.From])
+	args, err := readGunicornArgs(g.Args)
+	if text, ok := args.last("umask"); err == nil && ok && strings.HasPrefix(listen[0], "unix:") {
+		if mask, err := parseMode(strings.TrimPrefix(text, "0o")); err == nil && mask != 0 {
+			p.block.set("listen_mode", tomlString(fmt.Sprintf("%04o", 0o666&^mask)), "gunicorn's --umask")
+		}
+	}
+	if wrapper, forks := g.Forks(); forks {
+		p.block.remark(fmt.Sprintf("%q must not stay in front: write the command so that gunicorn itself is started (in a shell: exec)", wrapper))
+	}
+}

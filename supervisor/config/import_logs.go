@@ -1,0 +1,112 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// logs is where the output goes: supervisord has two files, tideover one in
+// which every line is tagged with its stream.
+func (p *program) logs() {
+	stdout, journal, silent := p.logFileOf("stdout")
+	stderr, errJournal, errSilent := p.logFileOf("stderr")
+	redirect := p.flag("redirect_stderr", false)
+	main := "stdout"
+	if redirect {
+		stderr, errJournal, errSilent = "", journal, silent
+	}
+	if stdout == "" && stderr != "" {
+		main = "stderr"
+	}
+	file, comment := stdout, ""
+	switch {
+	case main == "stderr":
+		file, comment = stderr, "stderr_logfile; it gets both streams, tagged"
+	case stderr != "" && stderr != stdout:
+		comment = "both streams, tagged; stderr_logfile was " + stderr
+	}
+	if file != "" {
+		p.logTo(file, comment)
+		p.rotation(main)
+	}
+	if journal || errJournal {
+		p.block.set("log.journal", "true", main+"_syslog: the journal hands it on to syslog")
+	}
+	if silent && errSilent && file == "" && !journal {
+		p.block.set("log.stdout", "false", "stdout_logfile = NONE; the last lines are kept in memory")
+	}
+	for _, name := range []string{"stdout", "stderr"} {
+		for _, part := range []string{"_logfile", "_logfile_maxbytes", "_logfile_backups", "_syslog"} {
+			p.taken[name+part] = true
+		}
+	}
+}
+
+// logFileOf reads where one stream went: a file, the system's log, or nowhere.
+// The empty file is the automatic one or tideover's own output.
+func (p *program) logFileOf(stream string) (file string, journal, silent bool) {
+	journal = p.flag(stream+"_syslog", false)
+	text, o, ok := p.get(stream + "_logfile")
+	if !ok {
+		return "", journal, false
+	}
+	switch strings.ToLower(text) {
+	case "none", "off":
+		return "", journal, true
+	case "auto":
+		return "", journal, false
+	case "syslog":
+		return "", true, false
+	case "/dev/stdout", "/dev/stderr", "/dev/fd/1", "/dev/fd/2", "/proc/self/fd/1", "/proc/self/fd/2", "/proc/1/fd/1", "/proc/1/fd/2":
+		return "", journal, false
+	case "/dev/null":
+		return "", journal, true
+	}
+	if p.instances > 1 && processNumber.MatchString(o.value) {
+		one := *o
+		one.value = processNumber.ReplaceAllString(o.value, "")
+		text, _ = p.im.expand(&one, p.values)
+		p.im.note(o, "all instances write to "+text+", every line is tagged")
+	}
+	return p.im.home(o, text), journal, false
+}
+
+// logTo names the file; two apps must not rotate the same one.
+func (p *program) logTo(file, comment string) {
+	shared := func(file string) bool {
+		return slices.ContainsFunc(p.im.programs, func(other *program) bool { return other != p && other.logFile == file })
+	}
+	if shared(file) {
+		ext := filepath.Ext(file)
+		own := strings.TrimSuffix(file, ext) + "-" + p.app + ext
+		comment = fmt.Sprintf("a file of its own: %s is another app's", file)
+		file = own
+	}
+	if !filepath.IsAbs(file) {
+		comment = strings.TrimPrefix(comment+"; relative to directory now", "; ")
+	}
+	p.logFile = file
+	p.block.set("log.file", tomlString(file), comment)
+}
+
+// rotation carries over when the file is rotated, where it is said.
+func (p *program) rotation(stream string) {
+	if text, o, ok := p.get(stream + "_logfile_maxbytes"); ok {
+		n, err := iniSize(text)
+		if err != nil {
+			p.im.fault(o, err)
+		}
+		p.block.set("log.max_size", tomlString(spellSize(n)), "")
+	}
+	text, o, ok := p.get(stream + "_logfile_backups")
+	if !ok {
+		return
+	}
+	n, err := number(text)
+	if err != nil {
+		p.im.fault(o, err)
+	}
+	p.block.set("log.backups", fmt.Sprint(max(0, min(n, 10_000))), "")
+}

@@ -1,0 +1,114 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// uniqueName makes a name that an app may have and none has yet.
+func uniqueName(name string, taken map[string]bool) string {
+	name = validName(name)
+	unique := name
+	for n := 2; taken[unique]; n++ {
+		suffix := fmt.Sprintf("-%d", n)
+		unique = strings.TrimRight(name[:min(len(name), 32-len(suffix))], "-_") + suffix
+	}
+	return unique
+}
+
+// relate finds labels and the order of the apps.
+func (im *importer) relate() {
+	for _, p := range im.programs {
+		if p.app != p.name && !p.several {
+			p.im.noteSection(p.section, "the app is called "+p.app+": names are of a-z, 0-9, - and _")
+		}
+	}
+}
+
+// relations are the lines of an app that name other ones, as far as those are
+// not left out.
+func (p *program) relations() (lines []entry) {
+	var labels []string
+	for _, name := range []string{p.group.name, p.sectionLabel()} {
+		if label := p.im.label(name); label != "" && !slices.Contains(labels, label) {
+			labels = append(labels, label)
+		}
+	}
+	if len(labels) > 0 {
+		comment := ""
+		if p.group.name != "" {
+			comment = "[group:" + p.group.name + "]"
+		}
+		lines = append(lines, entry{"labels", tomlArray(labels), comment})
+	}
+	var after []string
+	for _, other := range p.before() {
+		after = append(after, other.app)
+	}
+	if len(after) > 0 {
+		lines = append(lines, entry{"after", tomlArray(after), "priority; supervisord did not wait, tideover does until they are ready"})
+	}
+	return lines
+}
+
+// sectionLabel addresses all apps of a program with numprocs.
+func (p *program) sectionLabel() string {
+	if p.several {
+		return p.name
+	}
+	return ""
+}
+
+// label is a name that no app has.
+func (im *importer) label(name string) string {
+	if name == "" {
+		return ""
+	}
+	label := validName(name)
+	if slices.ContainsFunc(im.programs, func(p *program) bool { return p.app == label }) {
+		label = validName(label + "-group")
+	}
+	return label
+}
+
+// before are the apps that have the next lower priority. Only priorities that
+// somebody wrote count.
+func (p *program) before() (all []*program) {
+	mine, ok := p.priority()
+	if !ok || len(p.refused) > 0 {
+		return nil
+	}
+	best := -1
+	for _, other := range p.im.programs {
+		rank, ok := other.priority()
+		switch {
+		case !ok || len(other.refused) > 0 || rank >= mine || rank < best:
+		case rank == best:
+			all = append(all, other)
+		default:
+			best, all = rank, []*program{other}
+		}
+	}
+	return all
+}
+
+// priority ranks a program among all, if it or its group was given one.
+func (p *program) priority() (rank int, ok bool) {
+	own, group := 999, 999
+	if o, given := p.im.conf.option(p.section, "priority"); given {
+		n, err := number(o.value)
+		if err != nil {
+			return 0, false
+		}
+		own, group, ok = n, n, true
+	}
+	if p.group.name != "" {
+		group = 999
+	}
+	if p.group.priority != nil {
+		group, ok = *p.group.priority, true
+	}
+	const most = 1 << 20 // no priority is higher
+	return max(0, min(group, most))*most + max(0, min(own, most)), ok
+}

@@ -1,0 +1,327 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// programReasons say why an option of [program:x] is left out.
+var programReasons = map[string]string{
+	"startretries":            "a start that fails is tried again with growing pauses, and does not end for good",
+	"stopasgroup":             "the main process is asked to stop, and then the whole tree is ended",
+	"killasgroup":             "the whole tree is always killed",
+	"stdout_capture_maxbytes": "there are no process communication events",
+	"stderr_capture_maxbytes": "there are no process communication events",
+	"stdout_events_enabled":   "there are no process log events",
+	"stderr_events_enabled":   "there are no process log events",
+	"serverurl":               "children do not talk to the daemon by XML-RPC",
+}
+
+// program is one app that comes of a [program:x].
+type program struct {
+	im      *importer
+	section *iniSection
+	name    string // the program's
+	group   group  // its name is empty if there is none
+	number  int    // %(process_num)d
+	count   int    // numprocs
+	app     string
+	several bool // one of the apps that a section makes
+
+	instances int
+	env       []variable // own
+	words     []string
+	gunicorn  Gunicorn
+	logFile   string
+	taken     map[string]bool // options that were looked at
+	values    map[string]any
+	block     block
+	refused   []string // why it is a comment only
+}
+
+// instances makes one app of a program, or several where the processes of
+// numprocs differ in more than their names.
+func (im *importer) instances(s *iniSection, name string, groups map[string]group) []*program {
+	make := func(num, count int) *program {
+		p := &program{im: im, section: s, name: name, group: groups[name], number: num, count: count, app: name, instances: 1, taken: map[string]bool{}}
+		p.setValues()
+		return p
+	}
+	first := make(0, 1)
+	count, start := first.whole("numprocs", 1), first.whole("numprocs_start", 0)
+	first = make(start, count)
+	if count < 2 {
+		return []*program{first}
+	}
+	if first.same(make(start+1, count)) {
+		first.instances = count
+		return []*program{first}
+	}
+	var all []*program
+	for num := start; num < start+count; num++ {
+		p := make(num, count)
+		p.app, p.several = fmt.Sprintf("%s-%d", name, num), true
+		all = append(all, p)
+	}
+	return all
+}
+
+// setValues are what %( )s means in the program's options.
+func (p *program) setValues() {
+	group := p.name
+	if p.group.name != "" {
+		group = p.group.name
+	}
+	p.values = map[string]any{"program_name": p.name, "group_name": group, "process_num": p.number, "numprocs": p.count}
+}
+
+// same reports whether two processes of a program are started alike.
+func (p *program) same(other *program) bool {
+	for _, name := range []string{"command", "environment", "directory"} {
+		one, _, _ := p.get(name)
+		two, _, _ := other.get(name)
+		if one != two {
+			return false
+		}
+	}
+	return true
+}
+
+// get is the value of an option with everything in it replaced.
+func (p *program) get(name string) (string, *iniOption, bool) {
+	o, ok := p.im.conf.option(p.section, name)
+	if !ok {
+		return "", nil, false
+	}
+	p.taken[name] = true
+	text, ok := p.im.expand(o, p.values)
+	return text, o, ok
+}
+
+// whole is an option that is a whole number.
+func (p *program) whole(name string, fallback int) int {
+	text, o, ok := p.get(name)
+	if !ok {
+		return fallback
+	}
+	n, err := number(text)
+	if err != nil {
+		p.im.fault(o, err)
+		return fallback
+	}
+	return n
+}
+
+func (p *program) flag(name string, fallback bool) bool {
+	text, o, ok := p.get(name)
+	if !ok {
+		return fallback
+	}
+	value, err := iniBool(text)
+	if err != nil {
+		p.im.fault(o, err)
+	}
+	return value
+}
+
+// convert writes the app.
+func (p *program) convert() {
+	relative, err := filepath.Rel(filepath.Dir(p.im.path), p.section.file)
+	if err != nil || strings.HasPrefix(relative, "..") {
+		relative = p.section.file
+	}
+	p.block = block{header: "[app." + p.app + "]", from: fmt.Sprintf("[%s], %s:%d", p.section.name, relative, p.section.line)}
+	p.environment()
+	p.command()
+	p.place()
+	p.starting()
+	p.stopping()
+	p.logs()
+	p.rest()
+}
+
+func (p *program) environment() {
+	text, o, ok := p.get("environment")
+	if !ok {
+		return
+	}
+	all, err := readVariables(text)
+	if err != nil {
+		p.im.fault(o, err)
+	}
+	for _, v := range all {
+		p.values["ENV_"+v.name] = v.value
+	}
+	p.env = p.im.kept(o, all)
+	p.block.env = p.env
+}
+
+// getenv is what the program's configuration says of a variable.
+func (p *program) getenv(name string) string {
+	for _, v := range slices.Concat(p.env, p.im.shared) {
+		if v.name == name {
+			return v.value
+		}
+	}
+	return ""
+}
+
+// place is where and as whom the app runs.
+func (p *program) place() {
+	if text, o, ok := p.get("directory"); ok {
+		directory := p.im.home(o, text)
+		comment := ""
+		if !filepath.IsAbs(directory) {
+			comment = "was relative to supervisord's own directory, is now to this file's"
+		}
+		p.block.set("directory", tomlString(directory), comment)
+	}
+	if text, _, ok := p.get("user"); ok {
+		p.block.set("user", tomlString(text), "")
+	}
+	if text, _, ok := p.get("umask"); ok {
+		p.block.set("umask", tomlString(strings.TrimPrefix(text, "0o")), "")
+	}
+	if p.instances > 1 && p.gunicorn.Is {
+		o, _ := p.im.conf.option(p.section, "numprocs")
+		p.im.leave(&p.block, o, "one gunicorn per address, with as many workers as its -w says")
+		p.instances = 1
+	}
+	if p.instances > 1 {
+		p.block.set("instances", fmt.Sprint(p.instances), "")
+	}
+}
+
+// starting is when the app is started, again and again.
+func (p *program) starting() {
+	if !p.flag("autostart", true) {
+		p.block.set("autostart", "false", "")
+	}
+	text, o, given := p.get("autorestart")
+	switch always, err := iniBool(text); {
+	case given && strings.ToLower(text) != "unexpected" && err != nil:
+		p.im.fault(o, fmt.Errorf("%q is not true, false or unexpected", text))
+	case given && err == nil && !always:
+		p.block.set("restart", `"never"`, "")
+	case given && err != nil:
+		p.block.set("restart", `"on-failure"`, "autorestart = unexpected")
+	case !given && !p.gunicorn.Is:
+		p.block.set("restart", `"on-failure"`, "as supervisord's autorestart by default")
+	}
+	if text, o, ok := p.get("exitcodes"); ok {
+		p.exitCodes(o, text)
+	}
+	text, o, ok := p.get("startsecs")
+	n, err := number(text)
+	switch {
+	case !ok:
+	case err != nil:
+		p.im.fault(o, err)
+	case p.gunicorn.Is:
+		p.im.leave(&p.block, o, "a web app is ready when it answers a request, see ready.path")
+	default:
+		p.block.set("ready.after", tomlString(fmt.Sprintf("%ds", max(n, 0))), "")
+	}
+}
+
+func (p *program) exitCodes(o *iniOption, text string) {
+	var all []string
+	for _, part := range strings.Split(text, ",") {
+		n, err := number(part)
+		if err == nil && (n < 0 || n > 255) {
+			err = fmt.Errorf("%d is not an exit code", n)
+		}
+		if err != nil && text != "" {
+			p.im.fault(o, err)
+			return
+		}
+		all = append(all, fmt.Sprint(n))
+	}
+	if text == "" {
+		all = nil
+	}
+	p.block.set("exit_codes", "["+strings.Join(all, ", ")+"]", "")
+}
+
+// stopping is how the app is ended.
+func (p *program) stopping() {
+	if text, o, ok := p.get("stopsignal"); ok {
+		p.stopSignal(o, text)
+	}
+	text, o, given := p.get("stopwaitsecs")
+	wait, err := number(text)
+	if given && err != nil {
+		p.im.fault(o, err)
+		return
+	}
+	seconds := func(n int) string { return tomlString(fmt.Sprintf("%ds", max(n, 0))) }
+	if !p.gunicorn.Is {
+		if given {
+			p.block.set("stop.timeout", seconds(wait), "")
+		}
+		return
+	}
+	graceful, said := int(p.gunicorn.GracefulTimeout/time.Second), "its --graceful-timeout"
+	if graceful == 0 {
+		graceful, said = 30, "gunicorn's default graceful timeout"
+	}
+	switch {
+	case given && wait > graceful:
+		p.block.set("stop.timeout", seconds(wait), "")
+	case given:
+		p.block.set("stop.timeout", seconds(graceful+5), fmt.Sprintf("stopwaitsecs was %d, shorter than %s of %d s", wait, said, graceful))
+		p.im.note(o, fmt.Sprintf("raised to %d s, which is longer than %s of %d s", graceful+5, said, graceful))
+	case p.gunicorn.GracefulTimeout > 0:
+		p.block.set("stop.timeout", seconds(graceful+5), fmt.Sprintf("longer than %s of %d s; stopwaitsecs was 10 by default", said, graceful))
+	}
+}
+
+func (p *program) stopSignal(o *iniOption, text string) {
+	sig, err := parseSignal(strings.TrimSpace(text))
+	if n, fault := number(text); fault == nil {
+		if name := unix.SignalName(unix.Signal(n)); name != "" {
+			sig, err = parseSignal(name)
+		}
+	}
+	name := strings.TrimPrefix(unix.SignalName(sig), "SIG")
+	switch {
+	case err != nil:
+		p.im.fault(o, err)
+	case p.gunicorn.Is && slices.Contains([]string{"HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU"}, name):
+		p.im.leave(&p.block, o, "gunicorn does not end on it; TERM is sent")
+	case p.gunicorn.Is && (name == "QUIT" || name == "INT"):
+		p.block.set("stop.signal", tomlString(name), "gunicorn ends at once on it; its requests were drained before")
+	case name != "TERM":
+		p.block.set("stop.signal", tomlString(name), "")
+	}
+}
+
+var processNumber = regexp.MustCompile(`[-_.]?%\(process_num\)[0-9]*[ds]`)
+
+// rest names what no step took.
+func (p *program) rest() {
+	p.get("numprocs")
+	p.get("numprocs_start")
+	if o, ok := p.im.conf.option(p.section, "process_name"); ok {
+		p.taken["process_name"] = true
+		if plain := processNumber.ReplaceAllString(o.value, ""); plain != "%(program_name)s" && plain != p.name {
+			p.im.leave(&p.block, o, "an app has one name, "+p.app)
+		}
+	}
+	p.taken["priority"] = true
+	for _, o := range p.section.options {
+		if p.taken[o.name] {
+			continue
+		}
+		if reason, ok := programReasons[o.name]; ok {
+			p.im.leave(&p.block, o, reason)
+			continue
+		}
+		p.im.leaveUnknown(&p.block, o, supervisordOptions("program"))
+	}
+}

@@ -1,0 +1,250 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// daemonReasons say why an option of [supervisord] is left out.
+var daemonReasons = map[string]string{
+	"logfile":          "tideover writes its own lines to standard error, for systemd or a container to keep",
+	"logfile_maxbytes": "see logfile",
+	"logfile_backups":  "see logfile",
+	"pidfile":          `tideover needs none; with [daemon] pidfile it writes one`,
+	"nodaemon":         "tideover is always in the foreground",
+	"silent":           "there is no log file to be silent beside",
+	"identifier":       "a daemon is known by its socket",
+	"childlogdir":      "there are no automatic log files: the last output is kept in memory, log.file keeps it in a file",
+	"nocleanup":        "there are no automatic log files",
+	"strip_ansi":       "output is kept as it is",
+	"minprocs":         "it is not a need of tideover; limits.nproc bounds an app",
+	"profile_options":  "it is for supervisord's own development",
+}
+
+// global carries [supervisord] and the control socket over.
+func (im *importer) global() {
+	im.daemon.header, im.defaults.header = "[daemon]", "[defaults]"
+	if s, ok := im.conf.section("supervisord"); ok {
+		im.readEnvironment(s)
+		for _, o := range s.options {
+			im.daemonOption(o)
+		}
+	}
+	if s, ok := im.conf.section("unix_http_server"); ok {
+		im.controlSocket(s)
+	}
+}
+
+// readEnvironment comes first: other options may refer to it.
+func (im *importer) readEnvironment(s *iniSection) {
+	o, ok := im.conf.option(s, "environment")
+	if !ok {
+		return
+	}
+	text, ok := im.expand(o, nil)
+	if !ok {
+		return
+	}
+	all, err := readVariables(text)
+	if err != nil {
+		im.fault(o, err)
+	}
+	im.shared = im.kept(o, all)
+	im.defaults.env = im.shared
+	for _, v := range all {
+		im.environ[v.name] = v.value
+	}
+}
+
+// kept takes out what is only handed through, as every app has tideover's own
+// environment anyway.
+func (im *importer) kept(o *iniOption, all []variable) (kept []variable) {
+	for _, v := range all {
+		through := "%(ENV_" + v.name + ")s"
+		if strings.Contains(o.value, v.name+"="+through) || strings.Contains(o.value, v.name+`="`+through+`"`) || strings.Contains(o.value, v.name+"='"+through+"'") {
+			im.note(o, v.name+" is left out: apps have tideover's own environment")
+			continue
+		}
+		kept = append(kept, v)
+	}
+	return kept
+}
+
+func (im *importer) daemonOption(o *iniOption) {
+	reason, left := daemonReasons[o.name]
+	text, ok := im.expand(o, nil)
+	switch {
+	case !ok:
+	case left:
+		im.leave(&im.daemon, o, reason)
+	case o.name == "environment":
+	case o.name == "loglevel":
+		im.logLevel(o, text)
+	case o.name == "user":
+		if text != "root" && text != "0" {
+			im.defaults.set("user", tomlString(text), "[supervisord] user")
+		}
+	case o.name == "umask":
+		im.defaults.set("umask", tomlString(strings.TrimPrefix(text, "0o")), "")
+	case o.name == "directory":
+		im.defaults.set("directory", tomlString(im.home(o, text)), "[supervisord] directory")
+	case o.name == "minfds":
+		im.minfds(o, text)
+	default:
+		im.leaveUnknown(&im.daemon, o, supervisordOptions("daemon"))
+	}
+}
+
+func (im *importer) logLevel(o *iniOption, text string) {
+	levels := map[string]string{"critical": "error", "critica": "error", "error": "error", "erro": "error", "warn": "warn", "info": "info", "debug": "debug", "debg": "debug", "trace": "trace", "trac": "trace", "blather": "trace", "blat": "trace"}
+	level, ok := levels[strings.ToLower(text)]
+	if !ok {
+		im.fault(o, fmt.Errorf("%q is not a level", text))
+		return
+	}
+	if level != "info" {
+		im.daemon.set("log_level", tomlString(level), "")
+	}
+}
+
+// minfds is raised for all programs; supervisord never lowers the limit.
+func (im *importer) minfds(o *iniOption, text string) {
+	n, err := number(text)
+	switch {
+	case err != nil:
+		im.fault(o, err)
+	case n > 1024:
+		im.defaults.set("limits.nofile", fmt.Sprint(n), "minfds")
+	default:
+		im.leave(&im.defaults, o, "no more than processes have anyway")
+	}
+}
+
+// controlSocket takes over who may speak to the daemon, but not where.
+func (im *importer) controlSocket(s *iniSection) {
+	for _, o := range s.options {
+		text, ok := im.expand(o, nil)
+		_, group, _ := strings.Cut(text, ":")
+		switch {
+		case !ok:
+		case o.name == "chown" && group != "" && group != "root":
+			im.daemon.set("socket_group", tomlString(group), "may reload, hold and look; [unix_http_server] chown")
+		case o.name == "chown" || o.name == "chmod":
+			im.leave(&im.daemon, o, "the socket is the daemon's user's own; socket_group lets a group in")
+		case o.name == "file":
+			im.leave(&im.daemon, o, "tideover has a socket of its own, which is not supervisord's: control.sock in its runtime directory")
+		case o.name == "username" || o.name == "password":
+			im.leaveSecret(&im.daemon, o, "who asks is known from the kernel; socket_group lets a group in")
+		default:
+			im.leaveUnknown(&im.daemon, o, []string{"file", "chmod", "chown", "username", "password"})
+		}
+	}
+}
+
+// others says what becomes of the sections that are no programs.
+func (im *importer) others() {
+	for _, s := range im.conf.sections {
+		kind, name, _ := strings.Cut(s.name, ":")
+		switch kind {
+		case "program", "group", "supervisord", "unix_http_server", "include":
+		case "supervisorctl":
+			im.drop(s, "the commands of tideover find their daemon by themselves; -S or TIDEOVER_SOCKET names another")
+		case "inet_http_server":
+			im.drop(s, "tideover has no HTTP interface for its control: use the socket, and ssh from afar")
+		case "rpcinterface":
+			if name != "supervisor" {
+				im.drop(s, "extensions of supervisord's XML-RPC have nothing to extend here")
+			}
+		case "eventlistener":
+			im.drop(s, im.listenerAdvice(s))
+		case "fcgi-program":
+			im.drop(s, "FastCGI is not spoken: run the program as HTTP server under gunicorn, or leave it with supervisord")
+		default:
+			message := "supervisord does not know this section and ignored it"
+			if near := nearest(kind, []string{"program", "group", "include", "supervisord", "eventlistener"}); near != "" {
+				message += "; was " + near + " meant?"
+			}
+			im.drop(s, message)
+		}
+	}
+}
+
+// listenerAdvice names what does the work of well-known listeners.
+func (im *importer) listenerAdvice(s *iniSection) string {
+	command := ""
+	if o, ok := im.conf.option(s, "command"); ok {
+		command = o.value
+	}
+	for listener, advice := range map[string]string{
+		"memmon":    "watch the memory in tideover status --json",
+		"httpok":    "a web app is ready when ready.path answers",
+		"crashmail": "hooks.on_failure is run when a start or reload failed",
+		"fatalmail": "hooks.on_failure is run when a start or reload failed",
+		"crashsms":  "hooks.on_failure is run when a start or reload failed",
+	} {
+		if strings.Contains(command, listener) {
+			return "event listeners have nothing to listen to; instead of " + listener + ": " + advice
+		}
+	}
+	return "event listeners have nothing to listen to; hooks are commands run at certain moments"
+}
+
+// drop leaves a section out.
+func (im *importer) drop(s *iniSection, message string) {
+	im.noteSection(s, message)
+	im.left = append(im.left, fmt.Sprintf("Not carried over: [%s]: %s.", s.name, message))
+}
+
+// leave leaves an option out, with the reason.
+func (im *importer) leave(b *block, o *iniOption, reason string) {
+	im.note(o, reason)
+	name := o.name
+	if b == &im.daemon || b == &im.defaults {
+		name = "[" + o.section + "] " + name
+	}
+	b.left = append(b.left, fmt.Sprintf("%s = %s: %s", name, oneLine(o.value), reason))
+}
+
+// leaveSecret does the same without telling the value.
+func (im *importer) leaveSecret(b *block, o *iniOption, reason string) {
+	im.note(o, reason)
+	b.left = append(b.left, fmt.Sprintf("[%s] %s: %s", o.section, o.name, reason))
+}
+
+func (im *importer) leaveUnknown(b *block, o *iniOption, known []string) {
+	reason := "supervisord does not know this option and ignored it"
+	if near := nearest(o.name, known); near != "" {
+		reason += "; was " + near + " meant?"
+	}
+	im.leave(b, o, reason)
+}
+
+// home replaces ~ at the beginning of a path.
+func (im *importer) home(o *iniOption, path string) string {
+	if path != "~" && !strings.HasPrefix(path, "~/") {
+		return path
+	}
+	home := im.environ["HOME"]
+	if home == "" {
+		home = "/root"
+	}
+	im.note(o, "~ is "+home+" in the result")
+	return home + path[1:]
+}
+
+// supervisordOptions lists the options of [program:x], or of [supervisord].
+func supervisordOptions(section string) (all []string) {
+	if section == "daemon" {
+		for name := range daemonReasons {
+			all = append(all, name)
+		}
+		return append(all, "environment", "loglevel", "user", "umask", "directory", "minfds")
+	}
+	for name := range programReasons {
+		all = append(all, name)
+	}
+	return append(all, "command", "process_name", "numprocs", "numprocs_start", "priority", "autostart", "autorestart", "exitcodes",
+		"startsecs", "stopsignal", "stopwaitsecs", "user", "directory", "umask", "environment", "redirect_stderr", "stdout_logfile",
+		"stdout_logfile_maxbytes", "stdout_logfile_backups", "stdout_syslog", "stderr_logfile", "stderr_logfile_maxbytes",
+		"stderr_logfile_backups", "stderr_syslog")
+}

@@ -1,0 +1,207 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// ini is a file of sections as Python's RawConfigParser reads it with the
+// settings of supervisord: later duplicates win, = or : behind an option,
+// indented lines go on with a value, and ; or # behind a blank begins a
+// comment, even inside of quotes.
+type ini struct {
+	sections []*iniSection // in the order of their first appearance
+	defaults *iniSection   // [DEFAULT]: what holds for all sections
+	faults   []Problem
+}
+
+type iniSection struct {
+	name    string
+	file    string
+	line    int
+	options []*iniOption
+}
+
+type iniOption struct {
+	section string
+	name    string // lower case
+	value   string
+	file    string
+	line    int
+	source  string // the line's text
+
+	lines []string // the value while it is being read
+}
+
+// section finds a section by name.
+func (d *ini) section(name string) (*iniSection, bool) {
+	i := slices.IndexFunc(d.sections, func(s *iniSection) bool { return s.name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return d.sections[i], true
+}
+
+// option finds an option of a section, or else of [DEFAULT].
+func (d *ini) option(s *iniSection, name string) (*iniOption, bool) {
+	for _, from := range []*iniSection{s, d.defaults} {
+		if from == nil {
+			continue
+		}
+		if i := slices.IndexFunc(from.options, func(o *iniOption) bool { return o.name == name }); i >= 0 {
+			return from.options[i], true
+		}
+	}
+	return nil, false
+}
+
+// iniReader reads one file into an ini, line by line.
+type iniReader struct {
+	into    *ini
+	file    string
+	line    int
+	section *iniSection
+	option  *iniOption
+	indent  int
+}
+
+var iniHeader = regexp.MustCompile(`^\[(.+)\]`)
+
+// read adds a file to what was read before.
+func (d *ini) read(file, text string) {
+	r := &iniReader{into: d, file: file}
+	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
+	for line := range strings.Lines(text) {
+		r.line++
+		if !r.readLine(strings.TrimSuffix(line, "\n")) {
+			break
+		}
+	}
+	for _, s := range append([]*iniSection{d.defaults}, d.sections...) {
+		if s == nil {
+			continue
+		}
+		for _, o := range s.options {
+			if o.lines != nil {
+				o.value, o.lines = strings.TrimRightFunc(strings.Join(o.lines, "\n"), pythonSpace), nil
+			}
+		}
+	}
+}
+
+// readLine reads one line, and reports whether it makes sense to go on.
+func (r *iniReader) readLine(line string) bool {
+	kept, commented := withoutComment(line)
+	value := strings.TrimFunc(kept, pythonSpace)
+	if value == "" {
+		if !commented && r.option != nil {
+			r.option.lines = append(r.option.lines, "")
+		}
+		return true
+	}
+	indent := strings.IndexFunc(line, func(c rune) bool { return !pythonSpace(c) })
+	if r.option != nil && indent > r.indent {
+		r.option.lines = append(r.option.lines, value)
+		return true
+	}
+	r.indent = indent
+	if header := iniHeader.FindStringSubmatch(value); header != nil {
+		r.enter(header[1])
+		return true
+	}
+	if r.section == nil {
+		r.fault(line, "this stands before the first [section]")
+		return false
+	}
+	at := strings.IndexAny(value, "=:")
+	if at < 0 {
+		r.fault(line, "neither a [section] nor option = value")
+		return true
+	}
+	name := strings.ToLower(strings.TrimRightFunc(value[:at], pythonSpace))
+	if name == "" {
+		r.fault(line, "there is no name in front of the "+value[at:at+1])
+	}
+	r.assign(name, strings.TrimLeftFunc(value[at+1:], pythonSpace), line)
+	return true
+}
+
+func (r *iniReader) enter(name string) {
+	r.option = nil
+	if name == "DEFAULT" {
+		if r.into.defaults == nil {
+			r.into.defaults = &iniSection{name: name, file: r.file, line: r.line}
+		}
+		r.section = r.into.defaults
+		return
+	}
+	found, ok := r.into.section(name)
+	if !ok {
+		found = &iniSection{name: name, file: r.file, line: r.line}
+		r.into.sections = append(r.into.sections, found)
+	}
+	r.section = found
+}
+
+// assign begins an option; an older one of its name loses its value, but keeps
+// its place.
+func (r *iniReader) assign(name, value, source string) {
+	o := iniOption{section: r.section.name, name: name, file: r.file, line: r.line, source: source, lines: []string{value}}
+	i := slices.IndexFunc(r.section.options, func(o *iniOption) bool { return o.name == name })
+	if i < 0 {
+		r.section.options = append(r.section.options, &o)
+		r.option = &o
+		return
+	}
+	*r.section.options[i] = o
+	r.option = r.section.options[i]
+}
+
+func (r *iniReader) fault(line, message string) {
+	r.into.faults = append(r.into.faults, iniProblem(r.file, r.line, line, message))
+}
+
+// iniProblem marks a whole line.
+func iniProblem(file string, line int, source, message string) Problem {
+	text := strings.TrimLeftFunc(source, pythonSpace)
+	return Problem{File: file, Line: line, Column: len([]rune(source)) - len([]rune(text)) + 1,
+		Length: len([]rune(strings.TrimRightFunc(text, pythonSpace))), Text: source, Message: message}
+}
+
+// withoutComment cuts a comment off a line. As in Python, it is the first one
+// found when ; and # are looked for in turns, which need not be the leftmost.
+func withoutComment(line string) (rest string, commented bool) {
+	if text := strings.TrimFunc(line, pythonSpace); text != "" && (text[0] == ';' || text[0] == '#') {
+		return "", true
+	}
+	next := map[byte]int{';': 0, '#': 0}
+	for len(next) > 0 {
+		first := -1
+		for mark, from := range next {
+			at := strings.IndexByte(line[from:], mark)
+			if at < 0 {
+				delete(next, mark)
+				continue
+			}
+			at += from
+			next[mark] = at + 1
+			before := []rune(line[:at])
+			if (at == 0 || pythonSpace(before[len(before)-1])) && (first < 0 || at < first) {
+				first = at
+			}
+		}
+		if first >= 0 {
+			return line[:first], true
+		}
+	}
+	return line, false
+}
+
+// pythonSpace reports whether Python's str.strip takes a character away.
+func pythonSpace(c rune) bool { return unicode.IsSpace(c) || 0x1c <= c && c <= 0x1f }
+
+// at is the place of an option for people.
+func (o *iniOption) at() string { return fmt.Sprintf("%s:%d", o.file, o.line) }

@@ -1,0 +1,183 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// percent is one replacement in Python's old style: %(name)s, %(num)02d, %%.
+var percent = regexp.MustCompile(`%(?:\(([^()]*)\))?([#0\- +]*)(\d*)(?:\.(\d*))?[hlL]?(.?)`)
+
+// expandPercent replaces %(name)s and the like by values, which are strings
+// or ints. A name without a value is asked of missing.
+func expandPercent(text string, values map[string]any, missing func(name string) (string, error)) (string, error) {
+	var fault error
+	expanded := percent.ReplaceAllStringFunc(text, func(match string) string {
+		part := percent.FindStringSubmatch(match)
+		if part[5] == "%" {
+			return "%"
+		}
+		if !strings.HasPrefix(match, "%(") {
+			fault = errors.Join(fault, fmt.Errorf("%q is neither %%%% nor %%(name)s", match))
+			return ""
+		}
+		value, ok := values[part[1]]
+		if !ok {
+			text, err := missing(part[1])
+			if err != nil {
+				fault = errors.Join(fault, err)
+				return ""
+			}
+			value = text
+		}
+		formatted, err := formatPercent(part, value)
+		fault = errors.Join(fault, err)
+		return formatted
+	})
+	return expanded, fault
+}
+
+// formatPercent writes one value; part is percent's match.
+func formatPercent(part []string, value any) (string, error) {
+	flags, width, precision, verb := part[2], part[3], part[4], part[5]
+	switch _, number := value.(int); {
+	case strings.Contains("sra", verb) && verb != "" && !strings.ContainsAny(flags, "# +"):
+		flags, verb = strings.ReplaceAll(flags, "0", ""), "v"
+		if precision != "" {
+			value, verb = fmt.Sprint(value), "s"
+		}
+	case number && strings.Contains("diu", verb) && verb != "":
+		verb = "d"
+	case number && (verb == "x" || verb == "X" || verb == "o"):
+	default:
+		return "", fmt.Errorf("%q cannot be written as %q", fmt.Sprint(value), part[0])
+	}
+	if precision != "" {
+		precision = "." + precision
+	}
+	return fmt.Sprintf("%"+flags+width+precision+verb, value), nil
+}
+
+// variable is one NAME=value of an environment option.
+type variable struct{ name, value string }
+
+// iniWord are the characters of a word in an environment option.
+const iniWord = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/.+-():"
+
+// readVariables reads A="1",B="2" as supervisord does, with Python's
+// shlex.shlex: of two values for a name the last one counts, and what stands
+// between the pairs need not be a comma.
+func readVariables(text string) ([]variable, error) {
+	tokens, err := iniTokens(text)
+	if err != nil {
+		return nil, err
+	}
+	var all []variable
+	for i := 0; i < len(tokens); i += 4 {
+		if i+3 > len(tokens) || tokens[i+1] != "=" {
+			return nil, fmt.Errorf("it is not NAME=\"value\",NAME=\"value\" at %q", strings.Join(tokens[i:min(i+3, len(tokens))], " "))
+		}
+		all = setVariable(all, tokens[i], strings.Trim(tokens[i+2], `'"`))
+	}
+	return all, nil
+}
+
+func setVariable(all []variable, name, value string) []variable {
+	for i := range all {
+		if all[i].name == name {
+			all[i].value = value
+			return all
+		}
+	}
+	return append(all, variable{name, value})
+}
+
+// iniTokens cuts a text as shlex.shlex does where it is not POSIX.
+func iniTokens(text string) (tokens []string, err error) {
+	runes := []rune(text)
+	for i := 0; i < len(runes); {
+		switch c := runes[i]; {
+		case strings.ContainsRune(" \t\r\n", c):
+			i++
+		case c == '#':
+			i = endOfLine(runes, i)
+		case c == '\'' || c == '"':
+			end := i + 1
+			for end < len(runes) && runes[end] != c {
+				end++
+			}
+			if end == len(runes) {
+				return nil, errors.New("a quote is not closed")
+			}
+			tokens = append(tokens, string(runes[i:end+1]))
+			i = end + 1
+		case strings.ContainsRune(iniWord, c):
+			var word string
+			word, i = iniWordAt(runes, i)
+			tokens = append(tokens, word)
+		default:
+			tokens = append(tokens, string(c))
+			i++
+		}
+	}
+	return tokens, nil
+}
+
+// iniWordAt reads a word: quotes belong to it, and a comment does not end it.
+func iniWordAt(runes []rune, i int) (word string, next int) {
+	var b strings.Builder
+	for i < len(runes) {
+		c := runes[i]
+		switch {
+		case c == '#':
+			i = endOfLine(runes, i)
+			continue
+		case !strings.ContainsRune(iniWord+`'"`, c):
+			if strings.ContainsRune(" \t\r\n", c) {
+				i++
+			}
+			return b.String(), i
+		}
+		b.WriteRune(c)
+		i++
+	}
+	return b.String(), i
+}
+
+func endOfLine(runes []rune, i int) int {
+	for i < len(runes) && runes[i] != '\n' {
+		i++
+	}
+	return min(i+1, len(runes))
+}
+
+// iniBool reads one of supervisord's words for true and false.
+func iniBool(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "yes", "true", "on", "1":
+		return true, nil
+	case "no", "false", "off", "0":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is not true or false", text)
+}
+
+// iniSize reads 50MB, 512kb, 1GB or a number of bytes; the units are powers
+// of 1024.
+func iniSize(text string) (int64, error) {
+	number, unit := strings.ToLower(text), int64(1)
+	for suffix, size := range map[string]int64{"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30} {
+		if rest, ok := strings.CutSuffix(number, suffix); ok {
+			number, unit = rest, size
+			break
+		}
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q is not a size", text)
+	}
+	return n * unit, nil
+}
