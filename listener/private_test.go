@@ -250,6 +250,24 @@ func TestReclaimIsBounded(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 
+		polite := dial(t, p.Network(), p.Address())
+		var reading sync.WaitGroup
+		reading.Go(func() { // who has read to the end may still send, without a reset
+			defer polite.Close()
+			if got, err := io.ReadAll(polite); string(got) != "marker" || err != nil {
+				t.Errorf("%q, %v", got, err)
+			}
+			for range 50 {
+				if _, err := polite.Write(make([]byte, 64<<10)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		if n, err := p.Reclaim(t.Context(), []byte("marker")); n != 1 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		reading.Wait()
+
 		stays = dial(t, p.Network(), p.Address())
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -98,6 +98,21 @@ func recordedCgroup(path string) *cgroup {
 	return &cgroup{path}
 }
 
+// removeLitter removes empty leaves of daemons that are dead.
+func removeLitter() {
+	leaves, _ := filepath.Glob(filepath.Join(ownCgroup(), leafPrefix+"*"))
+	for _, path := range leaves {
+		daemon, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), leafPrefix), "-")
+		pid, err := strconv.Atoi(daemon)
+		if err != nil {
+			continue
+		}
+		if _, err := readStat(pid); err != nil && isGone(err) {
+			(&cgroup{path}).remove()
+		}
+	}
+}
+
 // procs are the members, those of groups that they have made themselves included.
 func (c *cgroup) procs() []int {
 	if c == nil {

@@ -125,7 +125,7 @@ func TestUserOfAnOrdinaryDaemon(t *testing.T) {
 		uid  *uint32
 		want string
 	}{{nil, strconv.Itoa(nobody)}, {&self, strconv.Itoa(nobody)}, {&root, "user 0: setgroups: operation not permitted"}, {&other, "user 4711: "}} {
-		_, r := daemonWith(t, Spec{User: &User{UID: nobody, GID: nobody}}, daemonOrder{Argv: []string{"/usr/bin/id", "-u"}, UID: c.uid})
+		_, r := daemonWith(t, Spec{User: &User{UID: nobody, GID: nobody}}, daemonOrder{Argv: []string{"/usr/bin/id", "-u"}, UID: c.uid, Sweep: true})
 		if got := strings.TrimSpace(r.Line) + r.Err; !strings.HasPrefix(got, c.want) {
 			t.Errorf("%q, want %q", got, c.want)
 		}
@@ -154,7 +154,7 @@ func daemonWith(t *testing.T, s Spec, o daemonOrder) (*kid, daemonReport) {
 // TestNofile: Go raises its own limit, and a command gets the one its daemon was started with, or the one it was promised.
 func TestNofile(t *testing.T) {
 	low := Spec{Limits: map[string][2]uint64{"nofile": {777, 5000}}}
-	_, r := daemonWith(t, low, daemonOrder{Argv: []string{"/bin/sh", "-c", "echo $(ulimit -Sn) $(ulimit -Hn)"}})
+	_, r := daemonWith(t, low, daemonOrder{Argv: []string{"/bin/sh", "-c", "echo $(ulimit -Sn) $(ulimit -Hn)"}, Sweep: true})
 	if got := strings.TrimSpace(r.Line); got != "777 5000" {
 		t.Errorf("inherited: %s %s", got, r.Err)
 	}
@@ -173,7 +173,7 @@ func TestSignals(t *testing.T) {
 	if got := output(t, Spec{}, "/usr/bin/env", "--ignore-signal=HUP", "--block-signal=USR1", "grep", "-E", "SigBlk|SigIgn", "/proc/self/status"); !strings.Contains(got, "200") || !strings.Contains(got, "0000001") {
 		t.Fatalf("env does not do what this test needs: %s", got)
 	}
-	order, err := json.Marshal(daemonOrder{Argv: status})
+	order, err := json.Marshal(daemonOrder{Argv: status, Sweep: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,6 +60,7 @@ func EndStale(ctx context.Context, r Record) (StopReport, error) {
 	var report StopReport
 	report.Killed, report.Left = t.kill(final)
 	t.leaf.remove()
+	removeLitter()
 	report.Took = time.Since(began)
 	if !report.Empty() {
 		return report, fmt.Errorf("%s: processes %v outlived SIGKILL", r.Name, report.Left)

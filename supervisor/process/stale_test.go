@@ -164,6 +164,32 @@ func TestEndStaleSparesOthers(t *testing.T) {
 	}
 }
 
+// TestLitter: a dead daemon's empty cgroup goes, one with members and a living daemon's stay.
+func TestLitter(t *testing.T) {
+	const nobodysPid = "1073741824-"
+	live := newCgroup("x.1")
+	if live == nil {
+		t.Log("no cgroups can be made here")
+		return
+	}
+	defer live.remove()
+	gone := &cgroup{filepath.Join(filepath.Dir(live.path), leafPrefix+nobodysPid+"x.1")}
+	inUse := &cgroup{filepath.Join(filepath.Dir(live.path), leafPrefix+nobodysPid+"x.2")}
+	for _, c := range []*cgroup{gone, inUse} {
+		if err := os.Mkdir(c.path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := launch(t, func(string) *cgroup { return inUse }, Spec{}, "sleep")
+	k.line(t)
+	removeLitter()
+	for c, stays := range map[*cgroup]bool{gone: false, inUse: true, live: true} {
+		if _, err := os.Stat(c.path); (err == nil) != stays {
+			t.Errorf("%s stays: %v, want %v", c.path, err == nil, stays)
+		}
+	}
+}
+
 func TestReap(t *testing.T) {
 	k := launch(t, newCgroup, Spec{Env: os.Environ()}, "reaper")
 	if got := k.line(t); got != "ready 0" {

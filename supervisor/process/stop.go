@@ -11,7 +11,7 @@ import (
 const (
 	// settleTime is what helpers of a main process that has exited get to follow it by themselves, as Python's resource
 	// tracker does.
-	settleTime = 250 * time.Millisecond
+	settleTime = 500 * time.Millisecond
 	// killTime is what the kernel gets to carry out a SIGKILL. Who lives then sits in an uninterruptible wait.
 	killTime = 5 * time.Second
 )

@@ -95,11 +95,13 @@ func polite([]string) {
 	fmt.Println("bye")
 }
 
-// helper lives as long as its standard input: like Python's resource tracker it follows its parent by itself.
+// helper lives as long as its standard input: like Python's resource tracker it follows its parent by itself, and cleans up
+// for a while.
 func helper([]string) {
 	signal.Ignore(unix.SIGTERM)
 	ready()
 	io.Copy(io.Discard, os.Stdin)
+	<-time.After(settleTime / 10)
 }
 
 // member starts another member and waits until it is ready.
