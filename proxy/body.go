@@ -68,7 +68,7 @@ func (b *incoming) fill(timeout time.Duration) error {
 	if b.framing.Framing == http1.Fixed {
 		room = room[:min(int64(len(room)), b.framing.Length-b.reader.Total)]
 	}
-	left := b.left()
+	left := b.allowance()
 	if left <= 0 {
 		return errBodySlow
 	}
@@ -85,9 +85,9 @@ func (b *incoming) fill(timeout time.Duration) error {
 	return err
 }
 
-// left is how long the client may still be waited for before its body counts as too slow. The time in which we do not read, because the
+// allowance is how long the client may still be waited for before its body counts as too slow. The time in which we do not read, because the
 // request is held or the app is busy, is not the client's.
-func (b *incoming) left() time.Duration {
+func (b *incoming) allowance() time.Duration {
 	if b.rate == 0 {
 		return math.MaxInt64
 	}

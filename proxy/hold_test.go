@@ -62,6 +62,25 @@ func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 	r.counted("all", func(c Counters) bool { return c.Answered == n && c.Overflowed == 1 && c.Held == n && c.Resent == 0 })
 }
 
+func TestBoundsOfAThousandAreExact(t *testing.T) {
+	const n, over = 1000, 50
+	r := newRig(t, GateSettings{Limit: n, Timeout: time.Minute}, Settings{})
+	var all []*caller
+	for range n + over {
+		all = append(all, r.dial().get("/"))
+	}
+	r.counted("overflowed", func(c Counters) bool { return c.Overflowed == over && r.gate.Snapshot().Held == n })
+	r.gate.Configure(GateSettings{Limit: n, Timeout: time.Millisecond})
+	for _, c := range all {
+		c.want(503, "")
+	}
+	r.counted("expired", func(c Counters) bool { return c.Expired == n && c.Overflowed == over && c.Held == n })
+	r.server.journal.flush()
+	if lines := len(r.logged("answered")) + len(r.logged("answered alike")); lines < 4 || lines > 20 {
+		t.Errorf("%d lines for %d answers", lines, n+over)
+	}
+}
+
 func TestHoldTimeout(t *testing.T) {
 	r := newRig(t, GateSettings{Limit: 10, Timeout: 300 * time.Millisecond}, Settings{})
 	start := time.Now()
