@@ -43,8 +43,10 @@ func (p *program) command() {
 
 // tomlCommand writes a command as the text it was, if that means the same.
 func tomlCommand(text string, words []string) string {
-	if again, err := commandWords(text); err == nil && slices.Equal(again, words) {
-		return tomlString(text)
+	for _, text := range []string{text, strings.Join(words, " ")} {
+		if again, err := commandWords(text); err == nil && slices.Equal(again, words) {
+			return tomlString(text)
+		}
 	}
 	return tomlArray(words)
 }

@@ -266,7 +266,7 @@ func (p *program) stopping() {
 		}
 		return
 	}
-	graceful, said := int(p.gunicorn.GracefulTimeout/time.Second), "its --graceful-timeout"
+	graceful, said := int(p.gunicorn.GracefulTimeout.Seconds()), "its --graceful-timeout"
 	if graceful == 0 {
 		graceful, said = 30, "gunicorn's default graceful timeout"
 	}
@@ -314,10 +314,15 @@ func (p *program) rest() {
 		}
 	}
 	p.taken["priority"] = true
-	for _, o := range p.section.options {
+	options := p.section.options
+	if p.im.conf.defaults != nil {
+		options = slices.Concat(options, p.im.conf.defaults.options)
+	}
+	for _, o := range options {
 		if p.taken[o.name] {
 			continue
 		}
+		p.taken[o.name] = true
 		if reason, ok := programReasons[o.name]; ok {
 			p.im.leave(&p.block, o, reason)
 			continue

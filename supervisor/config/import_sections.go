@@ -192,7 +192,7 @@ func (im *importer) listenerAdvice(s *iniSection) string {
 // drop leaves a section out.
 func (im *importer) drop(s *iniSection, message string) {
 	im.noteSection(s, message)
-	im.left = append(im.left, fmt.Sprintf("Not carried over: [%s]: %s.", s.name, message))
+	im.left = append(im.left, fmt.Sprintf("Not carried over: [%s]: %s", s.name, message))
 }
 
 // leave leaves an option out, with the reason.
