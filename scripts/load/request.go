@@ -40,10 +40,10 @@ func Everyday() []Kind {
 		get, keep, get, postKeep,
 		{Name: "post chunked", Body: 40 << 10, Chunked: true, Keep: true},
 		keep, post, get, keep,
-		{Name: "get 0.2 s", Query: "s=0.2"},
+		{Name: "get 0.1 s", Query: "s=0.1"},
 		{Name: "post chunked, small", Body: 900, Chunked: true},
 		keep, get,
-		{Name: "post 0.2 s", Body: 300, Query: "s=0.2", Keep: true},
+		{Name: "post 0.1 s", Body: 300, Query: "s=0.1", Keep: true},
 	}
 }
 

@@ -31,7 +31,7 @@ func (b Back) unix() bool { return strings.HasPrefix(string(b), "/") }
 // Apache says how an Apache differs from the seed's: event, a plain ProxyPass
 // with nothing behind its address.
 //
-// When all threads of an event Apache are busy, it closes its clients' idle
+// When all threads of an event Apache's process are busy, it closes its clients' idle
 // connections, sometimes with the next request already on its way. That is
 // Apache's own loss and would be taken for ours, so by default there are slots
 // for all that is held. Slots that are given are shared out as Debian does.
@@ -39,7 +39,7 @@ type Apache struct {
 	MPM      string // event or prefork
 	Params   string // behind the address in ProxyPass, or in BalancerMember
 	Balancer string // what ProxySet says about a balancer with one member
-	Slots    int    // MaxRequestWorkers; 0: 1000 with event, 150 with prefork
+	Slots    int    // MaxRequestWorkers; 0: 2000 with event, 150 with prefork
 	Timeout  int    // seconds; 0: 300, as Debian
 	More     string // directives of the virtual host
 	Site     string // instead of the seed's virtual host
@@ -55,7 +55,7 @@ func (r *Room) Apache(back Back, a Apache) (*FrontEnd, error) {
 	}
 	slots, threads, children := orElse(a.Slots, 150), 25, 2
 	if a.MPM != "prefork" && a.Slots == 0 {
-		slots, threads, children = 1000, 200, 5
+		slots, threads, children = 2000, 1000, 2
 	}
 	values := map[string]any{
 		"MPM": orElse(a.MPM, "event"), "Params": a.Params, "Balancer": a.Balancer, "More": a.More, "Site": a.Site,
