@@ -11,8 +11,8 @@ import (
 
 const (
 	look      = 200 * time.Millisecond
-	plainLook = 2 * time.Second // where lines cannot be rewritten
-	calm      = time.Second     // of load after an act; half of it before
+	plainLook = 2 * time.Second        // where lines cannot be rewritten
+	calm      = 700 * time.Millisecond // of load after an act; half of it before
 	patience  = 15 * time.Second
 )
 
@@ -105,7 +105,7 @@ func (st *stage) watch(ctx context.Context, s screen, a act) (row, []string, err
 	line.finish(m.sample())
 	tally := m.window.Close()
 	return row{name: a.name, ours: m.ours, requests: tally.Ended, held: m.heldText(),
-		longest: tally.Longest, lost: tally.Lost(), ways: tally.Ways()}, notes, nil
+		longest: tally.Longest, lost: tally.Lost(), ways: tally.Ways(), examples: tally.Examples}, notes, nil
 }
 
 // during shows the live line until do returns.

@@ -141,8 +141,8 @@ func (h *house) answersAs(ctx context.Context, release int) error {
 func visitors() []load.Kind {
 	get := load.Kind{Name: "get"}
 	post := load.Kind{Name: "post", Body: 300}
-	return []load.Kind{get, post, get, {Name: "get 0.2 s", Query: "s=0.2"}, get,
-		{Name: "post chunked", Body: 40 << 10, Chunked: true}, get, post, get, {Name: "post 0.2 s", Body: 300, Query: "s=0.2"}}
+	return []load.Kind{get, post, get, {Name: "get, slow", Query: "s=0.05"}, get,
+		{Name: "post chunked", Body: 40 << 10, Chunked: true}, get, post, get, {Name: "post, slow", Body: 300, Query: "s=0.05"}}
 }
 
 // play turns the load to a house. The other copy is taken away when it has been

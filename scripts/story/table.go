@@ -13,7 +13,8 @@ type row struct {
 	requests, lost int
 	held           string
 	longest        time.Duration
-	ways           string // in which requests were lost
+	ways           string   // in which requests were lost
+	examples       []string // of lost ones
 }
 
 // table has a line for each act, and one for all of those under tideover.
@@ -55,7 +56,7 @@ func verdict(s screen, rows []row) string {
 		words := []string{fmt.Sprintf("Under tideover %d of %d requests were lost:", ours.lost, ours.requests)}
 		for _, r := range rows {
 			if r.ours && r.lost > 0 {
-				words = append(words, fmt.Sprintf("  %s: %s", r.name, r.ways))
+				words = append(words, fmt.Sprintf("  %s: %s", r.name, r.ways), "    "+strings.Join(r.examples, "\n    "))
 			}
 		}
 		return s.paint(red, strings.Join(words, "\n"))
