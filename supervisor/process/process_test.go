@@ -81,23 +81,27 @@ func TestStates(t *testing.T) {
 	})
 }
 
-// TestStartErrors: each says what and where, matches its errno, and leaves nothing behind.
-func TestStartErrors(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name, text string, mode os.FileMode) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+// brokenCommands makes a directory of commands that cannot be run.
+func brokenCommands(t *testing.T) (dir string) {
+	dir = t.TempDir()
+	for name, f := range map[string]struct {
+		text string
+		mode os.FileMode
+	}{"plain": {"text", 0o644}, "gunicorn": {"#!/old/venv/bin/python\n", 0o755}, "garbage": {"no program", 0o755}} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(f.text), f.mode); err != nil {
 			t.Fatal(err)
 		}
-		return path
 	}
-	plain := write("plain", "text", 0o644)
-	venv := write("gunicorn", "#!/old/venv/bin/python\n", 0o755)
-	garbage := write("garbage", "no program", 0o755)
-	dangling := filepath.Join(dir, "dangling")
-	if err := os.Symlink("/nowhere/at/all", dangling); err != nil {
+	if err := os.Symlink("/nowhere/at/all", filepath.Join(dir, "dangling")); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+// TestStartErrors: each says what and where, matches its errno, and leaves nothing behind.
+func TestStartErrors(t *testing.T) {
+	dir := brokenCommands(t)
+	plain, venv, garbage, dangling := dir+"/plain", dir+"/gunicorn", dir+"/garbage", dir+"/dangling"
 	bad := 4711
 	before, fds := leaves(t), openDescriptors(t)
 	for _, c := range []struct {

@@ -4,6 +4,7 @@ package process
 
 import (
 	"context"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -143,6 +144,26 @@ func TestManyKillsAreOne(t *testing.T) {
 		}
 		all.Wait()
 	})
+}
+
+// TestOurOwnSession: what runs in the daemon's session is the daemon's, whatever marks it has inherited.
+func TestOurOwnSession(t *testing.T) {
+	cmd := exec.Command("/bin/cat")
+	cmd.Env = []string{treeVariable + "=" + t.Name()}
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	if marked, err := isMarked(cmd.Process.Pid, t.Name()); !marked || err != nil {
+		t.Fatalf("marked %v, %v", marked, err)
+	}
+	if found, err := (&tree{token: t.Name()}).members(); len(found) > 0 || err != nil {
+		t.Errorf("%v, %v", found, err)
+	}
 }
 
 // TestWithoutDescriptors: who cannot look does not say that nobody is there.
