@@ -93,15 +93,12 @@ func TestA1(t *testing.T) {
 					s.Fatalf("restart: %v", outcome)
 				}
 				s.events++
-				if away := outcome.Took.Seconds() + 0.5; result.Requests.HeldMaxS > away {
+				if away := outcome.Took.Seconds() + 0.5; result.Requests.HeldMaxS > away || result.Requests.Held == 0 {
 					s.Errorf("held %.2f s in a restart of %.2f s", result.Requests.HeldMaxS, away)
 				}
 			}
 			pause(r, fiveSeconds)
-			tally := s.finish()
-			if tally.Longest > slowestRestart {
-				s.Errorf("longest wait %v", tally.Longest)
-			}
+			s.finish()
 		})
 	}
 }

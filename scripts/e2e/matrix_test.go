@@ -68,7 +68,7 @@ func TestKillGeventMaster(t *testing.T) {
 	if tally.Lost() != tally.Statuses[502] {
 		s.Errorf("only a 502 is right for what was begun: %s\n%v", tally.Ways(), tally.Examples)
 	}
-	// The load's own POSTs of 0.2 s may be in flight too: six a second.
+	// The load's own POSTs of 0.1 s may be in flight too: six a second.
 	if extra := tally.Lost() - posts; extra > 6*s.events {
 		s.Errorf("%d requests lost, %d more than were in flight", tally.Lost(), extra)
 	}

@@ -145,11 +145,6 @@ func (s *stand) isRelease(number int) error {
 	return nil
 }
 
-// under puts the stand under load; rate is in requests per second.
-func (s *stand) under(rate int, mix ...load.Kind) {
-	s.load = load.Start(load.Plan{Client: s.client, Rate: rate, Mix: mix})
-}
-
 // running sends a GET and a POST that take a second, and returns when the app
 // has begun both: they are in flight, provably.
 func (s *stand) running() {
