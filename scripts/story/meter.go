@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"tideover/scripts/load"
@@ -63,17 +62,12 @@ func (m *meter) sample() reading {
 	now := m.house.load.Tally()
 	m.tide = append(m.tide, now.InFlight)
 	return reading{
-		answered: now.Right - m.before.Right, lost: now.Lost() - m.before.Lost(), held: m.heldText(),
+		answered: now.Right - m.before.Right, lost: now.Lost() - m.before.Lost(), held: heldText(m.ours, m.held()),
 		tide: m.tide, took: time.Since(m.begun),
 	}
 }
 
-func (m *meter) heldText() string {
-	if !m.ours {
-		return "-"
-	}
-	return fmt.Sprint(m.heldNow - m.heldBefore)
-}
+func (m *meter) held() int { return m.heldNow - m.heldBefore }
 
 // watch lets an act happen and shows meanwhile how requests fare, until those
 // that had to wait have their answers.
@@ -104,7 +98,7 @@ func (st *stage) watch(ctx context.Context, s screen, a act) (row, []string, err
 	}
 	line.finish(m.sample())
 	tally := m.window.Close()
-	return row{name: a.name, ours: m.ours, requests: tally.Ended, held: m.heldText(),
+	return row{name: a.name, ours: m.ours, requests: tally.Ended, held: m.held(),
 		longest: tally.Longest, lost: tally.Lost(), ways: tally.Ways(), examples: tally.Examples}, notes, nil
 }
 

@@ -11,7 +11,7 @@ type row struct {
 	name           string
 	ours           bool // under tideover
 	requests, lost int
-	held           string
+	held           int // where ours: nobody else can
 	longest        time.Duration
 	ways           string   // in which requests were lost
 	examples       []string // of lost ones
@@ -26,27 +26,31 @@ func table(s screen, rows []row) string {
 		if r.lost > 0 {
 			lost = s.paint(red, lost)
 		}
-		fmt.Fprintf(&b, "%-36s %9d %8s %12.2f s %s\n", r.name, r.requests, r.held, r.longest.Seconds(), lost)
+		fmt.Fprintf(&b, "%-36s %9d %8s %12.2f s %s\n", r.name, r.requests, heldText(r.ours, r.held), r.longest.Seconds(), lost)
 	}
 	return b.String()
 }
 
 // total adds up what happened under tideover.
 func total(rows []row) row {
-	sum, held := row{name: "all under tideover"}, 0
+	sum := row{name: "all under tideover", ours: true}
 	for _, r := range rows {
 		if !r.ours {
 			continue
 		}
-		var n int
-		fmt.Sscan(r.held, &n)
-		held += n
+		sum.held += r.held
 		sum.requests += r.requests
 		sum.lost += r.lost
 		sum.longest = max(sum.longest, r.longest)
 	}
-	sum.held = fmt.Sprint(held)
 	return sum
+}
+
+func heldText(ours bool, held int) string {
+	if !ours {
+		return "-"
+	}
+	return fmt.Sprint(held)
 }
 
 // verdict is the table in plain words.
