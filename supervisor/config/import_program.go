@@ -44,6 +44,9 @@ type program struct {
 	refused   []string // why it is a comment only
 }
 
+// mostInstances is as many as an app may have.
+const mostInstances = 1000
+
 // instances makes one app of a program, or several where the processes of
 // numprocs differ in more than their names.
 func (im *importer) instances(s *iniSection, name string, groups map[string]group) []*program {
@@ -55,7 +58,14 @@ func (im *importer) instances(s *iniSection, name string, groups map[string]grou
 	first := make(0, 1)
 	count, start := first.whole("numprocs", 1), first.whole("numprocs_start", 0)
 	first = make(start, count)
-	if count < 2 {
+	switch o, _ := im.conf.option(s, "numprocs"); {
+	case count > mostInstances:
+		im.fault(o, fmt.Errorf("%d processes are more than anybody can mean", count))
+		return nil
+	case count < 1:
+		im.note(o, "the program has no processes, and is left out")
+		return nil
+	case count == 1:
 		return []*program{first}
 	}
 	if first.same(make(start+1, count)) {

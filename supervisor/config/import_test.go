@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,7 +54,94 @@ func TestImport(t *testing.T) {
 			for _, n := range notes {
 				said += "#! " + n.String() + "\n"
 			}
-			golden(t, name+".golden", strings.ReplaceAll(said, dir+"/", ""))
+			golden(t, name+".golden", strings.NewReplacer(dir+"/", "", dir, "HERE").Replace(said))
 		})
+	}
+}
+
+// What supervisord itself refuses is a fault at its place.
+func TestImportBroken(t *testing.T) {
+	dir, err := filepath.Abs("testdata/import-broken")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, _ := filepath.Glob(filepath.Join(dir, "*.conf"))
+	if len(all) < 9 {
+		t.Fatalf("there are only %d files", len(all))
+	}
+	for _, path := range all {
+		_, _, err := Import(path, ImportOptions{Host: "host7"})
+		var faults *Faults
+		if !errors.As(err, &faults) {
+			t.Errorf("nothing is wrong with %s: %v", path, err)
+			continue
+		}
+		checkPlaces(t, faults)
+		golden(t, strings.TrimSuffix(path, ".conf")+".txt", strings.NewReplacer(dir+"/", "", dir, "HERE").Replace(err.Error())+"\n")
+	}
+	for path, want := range map[string]string{"none.conf": "there is no such file", ".": "it is a directory, not a file"} {
+		if _, _, err := Import(path, ImportOptions{}); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// Passwords of the control interfaces are not carried anywhere.
+func TestImportTellsNoPassword(t *testing.T) {
+	dir := files(t, map[string]string{"supervisord.conf": "[unix_http_server]\nfile=/x\npassword=hunter2\n[inet_http_server]\nport=:9001\npassword=hunter2\n[supervisorctl]\npassword=hunter2\n[program:a]\ncommand=cat\n"})
+	text, notes, err := Import(filepath.Join(dir, "supervisord.conf"), ImportOptions{})
+	if err != nil || strings.Contains(string(text), "hunter2") || strings.Contains(fmt.Sprint(notes), "hunter2") {
+		t.Errorf("%v\n%s\n%v", err, text, notes)
+	}
+}
+
+// Whatever a file holds: it is refused with a place, or becomes a file that
+// Load accepts.
+func FuzzImport(f *testing.F) {
+	_, paths := supervisordFiles(f)
+	broken, _ := filepath.Glob("testdata/import-broken/*.conf")
+	for _, path := range append(paths, broken...) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "supervisord.conf")
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, notes, err := Import(path, ImportOptions{Environ: importEnviron, Host: "host7"})
+		var faults *Faults
+		if errors.As(err, &faults) && faults.Errors() > 0 && len(got) == 0 && len(notes) == 0 {
+			checkSource(t, faults, path)
+			return
+		}
+		if err != nil {
+			t.Fatalf("an error without a fault: %v", err)
+		}
+		result := filepath.Join(dir, "tideover.toml")
+		if err := os.WriteFile(result, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(result); err != nil {
+			t.Fatalf("%s\nis not accepted: %v", got, err)
+		}
+	})
+}
+
+// checkSource holds that faults are those of the file that was imported, and
+// not of what import wrote.
+func checkSource(t *testing.T, faults *Faults, path string) {
+	t.Helper()
+	for _, p := range faults.Problems {
+		if p.File != path && !strings.HasPrefix(p.File, "/") {
+			t.Errorf("%s is at no place", p)
+		}
+		if strings.HasSuffix(p.File, "tideover.toml") {
+			t.Errorf("import wrote what is wrong: %s", p)
+		}
 	}
 }

@@ -32,8 +32,7 @@ const widest = 100
 // write appends the table, every line behind prefix.
 func (b *block) write(w *strings.Builder, prefix string) {
 	line := func(format string, args ...any) {
-		text := fmt.Sprintf(format, args...)
-		w.WriteString(strings.TrimRight(prefix+text, " ") + "\n")
+		w.WriteString(printable(strings.TrimRight(prefix+fmt.Sprintf(format, args...), " ")) + "\n")
 	}
 	switch {
 	case b.from != "":
@@ -79,10 +78,10 @@ func (b *block) write(w *strings.Builder, prefix string) {
 // write is the whole text.
 func (im *importer) write() string {
 	var w strings.Builder
-	fmt.Fprintf(&w, "# Made of %s by \"tideover import\".\n", im.path)
+	fmt.Fprintf(&w, "# Made of %s by \"tideover import\".\n", printable(im.path))
 	w.WriteString("# Comments tell what is different now, and what is not carried over.\n")
 	for _, line := range slices.Concat(im.differences(), im.left) {
-		fmt.Fprintf(&w, "# %s\n", line)
+		fmt.Fprintf(&w, "# %s\n", printable(line))
 	}
 	for _, b := range []*block{&im.daemon, &im.defaults} {
 		if len(b.entries)+len(b.left)+len(b.env) > 0 {
@@ -97,7 +96,7 @@ func (im *importer) write() string {
 			prefix = "# "
 			w.WriteString("# This program cannot be run as it is:\n")
 			for _, reason := range p.refused {
-				fmt.Fprintf(&w, "#   %s\n", reason)
+				fmt.Fprintf(&w, "#   %s\n", printable(reason))
 			}
 		}
 		b := p.block
@@ -173,6 +172,17 @@ func tomlArray(texts []string) string {
 		all = append(all, tomlString(text))
 	}
 	return "[" + strings.Join(all, ", ") + "]"
+}
+
+// printable replaces what must not stand in a line of TOML, not even in a
+// comment.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
 }
 
 // oneLine makes a text fit into a comment.

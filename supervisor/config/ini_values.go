@@ -44,6 +44,8 @@ func expandPercent(text string, values map[string]any, missing func(name string)
 func formatPercent(part []string, value any) (string, error) {
 	flags, width, precision, verb := part[2], part[3], part[4], part[5]
 	switch _, number := value.(int); {
+	case len(width) > 3 || len(precision) > 3:
+		return "", fmt.Errorf("%q is very wide", part[0])
 	case strings.Contains("sra", verb) && verb != "" && !strings.ContainsAny(flags, "# +"):
 		flags, verb = strings.ReplaceAll(flags, "0", ""), "v"
 		if precision != "" {

@@ -47,7 +47,7 @@ var appKeys = []Key{
 		"when the process ends by itself"),
 	app("exit_codes", codes, `[0]`, Live, func(a *App) *[]int { return &a.ExitCodes },
 		`codes that mean done, for restart = "on-failure"`),
-	app("instances", integer(1, 1000), `1`, Live, func(a *App) *int { return &a.Instances },
+	app("instances", integer(1, mostInstances), `1`, Live, func(a *App) *int { return &a.Instances },
 		"how many, of a plain process"),
 	app("after", list(appName), "", Live, func(a *App) *[]string { return &a.After },
 		"apps that are started before this one, and stopped after it"),
