@@ -65,6 +65,8 @@ func requestLineRules() []rule {
 		refuse("R8", 400, "port of the other scheme", absolute("http://a:443/", "a")),
 		refuse("R8", 400, "userinfo", absolute("http://u@a/", "a")),
 		refuse("R8", 400, "empty authority", absolute("http:///x", "a")),
+		refuse("R8", 400, "empty port", absolute("http://a:/", "a")),
+		refuse("R8", 400, "port with a letter", absolute("http://a:80x/", "a")),
 		refuse("R8", 400, "port out of range", absolute("http://a:65536/", "a")),
 		refuse("R8", 400, "HTTP/1.0 without Host", "GET http://a/ HTTP/1.0\r\n\r\n"),
 		refuse("R8", 400, "no Host", "GET http://a/ HTTP/1.1\r\n\r\n").as("400 R44"),
