@@ -21,7 +21,7 @@ type kid struct {
 }
 
 // patience bounds every wait of the tests, and is never reached.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // launch starts a member and takes care that nothing of it stays.
 func launch(t testing.TB, cgroups func(string) *cgroup, s Spec, args ...string) *kid {

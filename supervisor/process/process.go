@@ -109,6 +109,9 @@ func start(s Spec, makeCgroup func(name string) *cgroup) (*Process, error) {
 // is the moment to note who else belongs to the tree.
 func (p *Process) wait() {
 	awaitExit(context.Background(), p.tree.main)
+	if p.State() != Killing { // or they are being looked for anyway
+		p.tree.members() // where it cannot look, the look before counts on
+	}
 	p.tree.release(func() {
 		state, err := p.main.Wait()
 		p.outcome = outcomeOf(state, err, time.Since(p.started))

@@ -55,7 +55,7 @@ func EndStale(ctx context.Context, r Record) (StopReport, error) {
 		return StopReport{}, fmt.Errorf("look for what %s has left: %w", r.Name, err)
 	}
 	t.ask(ctx, found)
-	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTime)
+	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), killLimit)
 	defer cancel()
 	var report StopReport
 	report.Killed, report.Left = t.kill(final)

@@ -30,17 +30,18 @@ func TestEndStale(t *testing.T) {
 		args     []string
 		killMain bool
 		killed   int
+		deaf     bool // whoever is asked to stop does not
 	}{
-		{"it obeys", []string{"polite"}, false, 0},
-		{"deaf", []string{"deaf"}, false, 1},
-		{"frozen", []string{"frozen"}, false, 0},
-		{"main and workers", []string{"boss", "deaf", "sleep"}, false, 2},
-		{"workers without main", []string{"boss", "deaf", "sleep"}, true, 1},
-		{"masked workers without main", []string{"boss", "masked", "masked"}, true, 2},
-		{"another session", []string{"escape"}, false, 1},
-		{"another session without main", []string{"escape"}, true, 1},
-		{"another session, no environment, no main", []string{"escape", "bare"}, true, 1},
-		{"nobody", []string{"sleep"}, true, 0},
+		{"it obeys", []string{"polite"}, false, 0, false},
+		{"deaf", []string{"deaf"}, false, 1, true},
+		{"frozen", []string{"frozen"}, false, 0, false},
+		{"main and workers", []string{"boss", "deaf", "sleep"}, false, 2, false},
+		{"workers without main", []string{"boss", "sleep", "sleep"}, true, 0, false},
+		{"masked workers without main", []string{"boss", "masked", "deaf"}, true, 2, true},
+		{"another session", []string{"escape"}, false, 1, false},
+		{"another session without main", []string{"escape"}, true, 1, true},
+		{"another session, no environment, no main", []string{"escape", "bare"}, true, 1, true},
+		{"nobody", []string{"sleep"}, true, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, sweep := range []bool{false, true} {
@@ -49,7 +50,7 @@ func TestEndStale(t *testing.T) {
 					t.Logf("cgroup %q", r.Cgroup) // a machine without
 				}
 				ctx := t.Context()
-				if c.killed > 0 {
+				if c.deaf {
 					ctx = brief(t)
 				}
 				report, err := EndStale(ctx, r)

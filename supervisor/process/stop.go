@@ -14,6 +14,8 @@ const (
 	settleTime = 500 * time.Millisecond
 	// killTime is what the kernel gets to carry out a SIGKILL. Who lives then sits in an uninterruptible wait.
 	killTime = 5 * time.Second
+	// killLimit bounds it all, against those who fork faster than they are found.
+	killLimit = 30 * time.Second
 )
 
 // StopReport says what a stop came to.
@@ -47,19 +49,22 @@ func (p *Process) Stop(ctx context.Context, sig syscall.Signal, grace time.Durat
 }
 
 // Kill kills the whole tree at once and verifies that it is empty: by its cgroup, by its group, and by a sweep for those
-// that left both. It waits for the last one for 5 s at most, or until ctx ends; the kill itself is always done.
+// that left both. It waits until a process has lived for 5 s after its SIGKILL, for 30 s in all, or until ctx ends; the kill itself
+// is always done.
 func (p *Process) Kill(ctx context.Context) StopReport {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, killTime)
+	ctx, cancel := context.WithTimeout(ctx, killLimit)
 	defer cancel()
 	var r StopReport
 	if p.happened(killed) == Killing {
 		r.Killed, r.Left = p.tree.kill(ctx)
 	}
-	select {
-	case <-p.exited:
-		p.Empty() // notes that it is, and gives the cgroup back
-	case <-ctx.Done():
+	if r.Empty() {
+		select {
+		case <-p.exited:
+			p.Empty() // notes that it is, and gives the cgroup back
+		case <-ctx.Done():
+		}
 	}
 	r.Took = time.Since(began)
 	return r

@@ -34,9 +34,9 @@ func newTree(pid int, token string, leaf *cgroup) (*tree, error) {
 	return &tree{main: main, token: token, leaf: leaf, pinned: true, known: map[int]uint64{pid: main.start}}, nil
 }
 
-// release notes who belongs to the tree and then collects the main process, whose pid and session may be anybody's from then on.
+// release collects the main process, whose pid and session may be anybody's from then on. So who shall be found by them must
+// have been looked for before.
 func (t *tree) release(collect func()) {
-	t.members() // where it cannot look, the look before counts on
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	collect()
@@ -146,8 +146,8 @@ func spread(all []stat, in map[int]bool) {
 	}
 }
 
-// kill sends SIGKILL to all members until none is found any more, and returns how many there were. Those who live in spite of
-// it when ctx ends are returned as well.
+// kill sends SIGKILL to all members until none is found any more, and returns how many there were. It gives up when one lives
+// for killTime after its SIGKILL, or ctx ends; those who live then are returned as well.
 func (t *tree) kill(ctx context.Context) (killed int, left []int) {
 	victims := map[stat]bool{}
 	for {
@@ -167,13 +167,19 @@ func (t *tree) kill(ctx context.Context) (killed int, left []int) {
 		if err != nil {
 			err = pause(ctx, blindTime)
 		} else {
-			err = awaitAll(ctx, found)
+			err = awaitKilled(ctx, found)
 		}
 		if err != nil {
 			found = slices.DeleteFunc(found, hasGone)
 			return len(victims) - len(found), pids(found)
 		}
 	}
+}
+
+func awaitKilled(ctx context.Context, found []stat) error {
+	ctx, cancel := context.WithTimeout(ctx, killTime)
+	defer cancel()
+	return awaitAll(ctx, found)
 }
 
 // lastSeen are the members of the last look that succeeded.

@@ -328,7 +328,7 @@ func reaper([]string) {
 		})
 	}
 	all.Wait()
-	for zombies, end := 1, time.After(patience/2); zombies > 0; {
+	for zombies, end := 1, time.After(patience/3); zombies > 0; {
 		var info childInfo
 		err := unix.Waitid(unix.P_ALL, 0, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 		if zombies = 0; err == nil { // ECHILD: no children at all are left
