@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,6 +30,7 @@ type Private struct {
 	file             *os.File // the raw descriptor and its only owner: nothing duplicates it behind our back
 	inode            uint64
 	path             fileID // zero: no path to remove
+	linger           time.Duration
 }
 
 // OpenPrivate listens on a fresh private socket. A unix one is DIR/NAME.GENERATION.sock with mode 0600: only the daemon dials
@@ -93,7 +95,7 @@ func openLoopback(ip net.IP, port int) (*Private, error) {
 // newPrivate takes fd over. The descriptor is still blocking here, and that is what keeps it out of the runtime's poller: the
 // daemon does not wake for connections that are the child's to accept.
 func newPrivate(fd int, network, address string, path fileID) (*Private, error) {
-	p := &Private{network: network, address: address, path: path, file: os.NewFile(uintptr(fd), network+":"+address)}
+	p := &Private{network: network, address: address, path: path, linger: reclaimLinger, file: os.NewFile(uintptr(fd), network+":"+address)}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		p.Close()

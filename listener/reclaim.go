@@ -33,7 +33,7 @@ func (p *Private) Reclaim(ctx context.Context, marker []byte) (int, error) {
 		switch {
 		case err == nil:
 			n, spared = n+1, false
-			open.Go(func() { giveBack(ctx, conn, marker) })
+			open.Go(func() { p.giveBack(ctx, conn, marker) })
 		case errors.Is(err, unix.EAGAIN):
 			return n, nil
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
@@ -61,9 +61,9 @@ func (p *Private) accept() (*os.File, error) {
 
 // giveBack sends the marker and the end, and reads until the other end has closed as well. A socket that is closed with unread
 // bytes in it sends a reset, and a reset may destroy what was sent before.
-func giveBack(ctx context.Context, conn *os.File, marker []byte) {
+func (p *Private) giveBack(ctx context.Context, conn *os.File, marker []byte) {
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(reclaimLinger))
+	conn.SetDeadline(time.Now().Add(p.linger))
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })()
 	if _, err := conn.Write(marker); err != nil {
 		return // its client has left
