@@ -163,6 +163,7 @@ func (a *chaos) judge() {
 		}
 	}
 	aborted := a.aborted.Load()
+	a.Logf("%d requests and %d aborted, by status %s", all, aborted, strings.Join(words, ", "))
 	got := func(statuses ...int) (n int64) {
 		for _, status := range statuses {
 			n += a.tally[status].Load()
@@ -174,7 +175,7 @@ func (a *chaos) judge() {
 		return agree(c.Requests, all) && agree(c.Answered, got(200, 413, 101)) && agree(c.BadGateway, got(502)) && agree(c.Cut, got(0)) &&
 			agree(c.Refused+c.Expired+c.Overflowed, got(503)) && agree(c.ClientLeft+c.BadRequest, 0) && agree(c.Tunnels, got(101))
 	})
-	a.Logf("%d requests and %d aborted, by status %s; %+v", all, aborted, strings.Join(words, ", "), a.server.Counters())
+	a.Logf("%+v", a.server.Counters())
 	resent := uint64(0)
 	for id, n := range a.executed() {
 		if n > 2 || n > 1 && strings.HasPrefix(id, "POST") {

@@ -139,7 +139,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	})
 	r.gate.Swap(child.Target)
 	r.dial().get("/before").want(200, "")
-	r.eventually("no connection to the app", child.idle)
+	r.eventually("no connection to the app", func() bool { return child.idle() && child.InFlight() == 0 })
 	fillers := exhaust(t)
 	defer func() { release(fillers) }()
 	release(fillers[:1])

@@ -22,17 +22,15 @@ func (d *trip) tunnel() {
 	x, u := d.x, d.u
 	c := x.client
 	x.keepAlive = false
-	left, fault := x.attendant.join(x)
-	head, _ := u.response.AppendClient(u.out[:0], &http1.Client{Minor: x.request.Minor, Held: x.held, Hold: x.waited})
-	u.in.start += u.headEnd
-	counted := u.target.tunnel(u)
-	x.server.gate.done(u.target, true)
-	if left || fault != nil || !counted {
-		u.cut()
-		x.leave()
+	if !u.target.tunnel(u) {
+		d.lost(begun, errTargetGone)
 		return
 	}
-	if _, err := c.write(head, x.set.WriteTimeout); err != nil {
+	left, _ := x.attendant.join(x)
+	head, _ := u.response.AppendClient(u.out[:0], &http1.Client{Minor: x.request.Minor, Held: x.held, Hold: x.waited})
+	u.in.start += u.headEnd
+	x.server.gate.done(u.target, true)
+	if left || x.hand(head) != nil {
 		u.cut()
 		x.leave()
 		return

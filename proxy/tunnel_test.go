@@ -64,6 +64,21 @@ func TestCloseTunnels(t *testing.T) {
 	}
 }
 
+func TestTunnelToAnAppThatIsGoneIsA502(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	var child *child
+	child = r.newChild(TargetOptions{}, func(k *talk) {
+		k.request()
+		child.Target.mu.Lock()
+		child.abandoned = true // and its connections are cut a moment later
+		child.Target.mu.Unlock()
+		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
+	})
+	r.gate.Swap(child.Target)
+	r.dial().say(handshake).want(502, "broke off")
+	r.counted("502", func(c Counters) bool { return c.BadGateway == 1 && c.Tunnels == 0 })
+}
+
 func TestSilentTunnelEnds(t *testing.T) {
 	r := newRig(t, patient, Settings{TunnelTimeout: 200 * time.Millisecond})
 	r.gate.Swap(r.newChild(TargetOptions{}, switching).Target)
