@@ -269,7 +269,6 @@ func TestReclaimIsBounded(t *testing.T) {
 			t.Errorf("%d, %v", n, err)
 		}
 		reading.Wait()
-		p.linger = reclaimLinger
 
 		stays = dial(t, p.Network(), p.Address())
 		ctx, cancel := context.WithCancel(t.Context())
