@@ -18,8 +18,9 @@ func checkVerb(c *cli) *cobra.Command {
 		Short:   "Find every fault of a configuration",
 		Example: `  tideover check                   the file that run would take
   tideover check tideover.toml`,
-		Long: `Every fault comes at once with its place and a remedy. Exits 0 when there is
-none, whatever the warnings, and 5 otherwise. Nothing is started or changed.`,
+		Long: `Every fault comes at once with its place and a remedy, and so does what this
+machine lacks: users, directories, commands. Exits 0 when there is no error,
+whatever the warnings, and 5 otherwise. Nothing is started or changed.`,
 		Args: most(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path, err := c.configPath(first(args))
@@ -51,6 +52,9 @@ func checkFile(c *cli, path string) error {
 	problems, err := problemsOf(file, err)
 	if err != nil {
 		return err
+	}
+	if file != nil {
+		problems = append(problems, file.Inspect()...)
 	}
 	faults := countFaults(problems)
 	switch {

@@ -86,7 +86,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.SetHelpFunc(help)
 	root.AddCommand(runVerb(c), reloadVerb(c), restartVerb(c), startVerb(c), stopVerb(c),
 		shutdownVerb(c), statusVerb(c), logsVerb(c), holdVerb(c), releaseVerb(c), signalVerb(c),
-		checkVerb(c), completionVerb(c), versionVerb(c))
+		checkVerb(c), importVerb(c), completionVerb(c), versionVerb(c))
 	root.AddCommand(topics()...)
 	return root
 }

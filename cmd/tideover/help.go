@@ -17,7 +17,7 @@ const frontPage = `Keeps Python web apps answering while they restart.
 Serve      run · reload · restart · start · stop · shutdown
 Look       status · logs
 Traffic    hold · release · signal
-More       check · completion · version · help
+More       check · import · completion · version · help
 
 tideover help VERB     one verb: examples, flags, exit codes
 tideover help flags    flags that every verb takes
