@@ -124,3 +124,21 @@ func TestSyncWorkersGetAFreshConnectionEach(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsNotSentTwiceGetsAFreshConnection: the app may be closing an idle one at that very moment.
+func TestWhatIsNotSentTwiceGetsAFreshConnection(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, echo)
+	r.gate.Swap(child.Target)
+	c := r.dial()
+	for _, step := range []struct {
+		method string
+		fresh  bool
+	}{{"GET", true}, {"GET", false}, {"POST", true}, {"PUT", false}, {"PATCH", true}} {
+		before := child.accepted.Load()
+		c.say(step.method+" / HTTP/1.1\nHost: a\nContent-Length: 2\n\nhi").want(200, step.method+" / hi")
+		if fresh := child.accepted.Load() > before; fresh != step.fresh {
+			t.Errorf("%s: a fresh connection: %v", step.method, fresh)
+		}
+	}
+}

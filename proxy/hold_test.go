@@ -12,7 +12,7 @@ import (
 
 func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 	const n = 1000
-	r := newRig(t, GateSettings{Limit: n, Timeout: 15 * time.Second}, Settings{})
+	r := newRig(t, GateSettings{Limit: n, Timeout: time.Minute}, Settings{})
 	var mu sync.Mutex
 	var order []string
 	child := r.newChild(TargetOptions{Concurrency: 1}, func(k *talk) {
@@ -37,6 +37,7 @@ func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 	}
 	r.dial().get("/over").want(503, "too many")
 	watch := r.gate.Observe()
+	start := time.Now()
 	r.gate.Swap(child.Target)
 	for i, c := range callers {
 		res := c.want(200, fmt.Sprintf("/%d ", i))
@@ -48,7 +49,7 @@ func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 		t.Errorf("%d began to be held after the release", s.Held)
 	}
 	// The window starts at 1 and grows by one with each answer: of the first p+1 to arrive none had more than 2p+1 before it. What
-	// is let through together may overtake on its way; the stall guard may add a few where this machine is slow.
+	// is let through together may overtake on its way; the stall guard adds one whenever this machine stalls.
 	early := 0
 	for at, path := range order {
 		var i int
@@ -56,7 +57,7 @@ func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 		early = max(early, i-2*at-1)
 	}
 	t.Logf("%d held and released; the furthest beyond the window: %d places", n, early)
-	if early > 20 {
+	if early > 20+int(time.Since(start)/stallGuard) {
 		t.Errorf("a request came %d places too early", early)
 	}
 	r.counted("all", func(c Counters) bool { return c.Answered == n && c.Overflowed == 1 && c.Held == n && c.Resent == 0 })
