@@ -11,6 +11,9 @@
 // resolved, and no process is known here. Only files named by the
 // configuration (includes, env files) are read.
 //
+// Inspect compares what was loaded with the machine it is on, and Import makes
+// such a file of a supervisord.conf.
+//
 // The package also knows gunicorn's command line (see ParseGunicorn), because
 // the public address of an app is usually written there and nowhere else.
 package config

@@ -88,8 +88,7 @@ type importer struct {
 	left             []string // of sections that are no programs
 	shared           []variable
 	programs         []*program
-	notes            []Note
-	faults           []Problem
+	account
 }
 
 func (im *importer) read(path string) {
@@ -165,28 +164,6 @@ func (im *importer) frozen(o *iniOption) {
 			im.note(o, fmt.Sprintf("%s is its value of now in the result", match[0]))
 		}
 	}
-}
-
-func (im *importer) fault(o *iniOption, err error) {
-	if all, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, one := range all.Unwrap() {
-			im.fault(o, one)
-		}
-		return
-	}
-	im.faults = append(im.faults, iniProblem(o.file, o.line, o.source, fmt.Sprintf("[%s] %s: %s", o.section, o.name, err)))
-}
-
-// note says what became of an option, once.
-func (im *importer) note(o *iniOption, message string) {
-	n := Note{File: o.file, Line: o.line, Section: o.section, Option: o.name, Message: message}
-	if !slices.Contains(im.notes, n) {
-		im.notes = append(im.notes, n)
-	}
-}
-
-func (im *importer) noteSection(s *iniSection, message string) {
-	im.notes = append(im.notes, Note{File: s.file, Line: s.line, Section: s.name, Message: message})
 }
 
 // number reads a whole number as Python's int does.

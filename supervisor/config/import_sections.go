@@ -195,30 +195,6 @@ func (im *importer) drop(s *iniSection, message string) {
 	im.left = append(im.left, fmt.Sprintf("Not carried over: [%s]: %s", s.name, message))
 }
 
-// leave leaves an option out, with the reason.
-func (im *importer) leave(b *block, o *iniOption, reason string) {
-	im.note(o, reason)
-	name := o.name
-	if b == &im.daemon || b == &im.defaults {
-		name = "[" + o.section + "] " + name
-	}
-	b.left = append(b.left, fmt.Sprintf("%s = %s: %s", name, oneLine(o.value), reason))
-}
-
-// leaveSecret does the same without telling the value.
-func (im *importer) leaveSecret(b *block, o *iniOption, reason string) {
-	im.note(o, reason)
-	b.left = append(b.left, fmt.Sprintf("[%s] %s: %s", o.section, o.name, reason))
-}
-
-func (im *importer) leaveUnknown(b *block, o *iniOption, known []string) {
-	reason := "supervisord does not know this option and ignored it"
-	if near := nearest(o.name, known); near != "" {
-		reason += "; was " + near + " meant?"
-	}
-	im.leave(b, o, reason)
-}
-
 // home replaces ~ at the beginning of a path.
 func (im *importer) home(o *iniOption, path string) string {
 	if path != "~" && !strings.HasPrefix(path, "~/") {

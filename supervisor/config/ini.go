@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -202,6 +201,3 @@ func withoutComment(line string) (rest string, commented bool) {
 
 // pythonSpace reports whether Python's str.strip takes a character away.
 func pythonSpace(c rune) bool { return unicode.IsSpace(c) || 0x1c <= c && c <= 0x1f }
-
-// at is the place of an option for people.
-func (o *iniOption) at() string { return fmt.Sprintf("%s:%d", o.file, o.line) }
