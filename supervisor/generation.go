@@ -77,15 +77,23 @@ func (h *house) start(a *App, cfg *config.App, number int) (*Generation, error) 
 	}
 	if err != nil {
 		g.clean()
+		if e := h.records.gone(cfg.Name, number); e != nil {
+			h.logger.Debug("cannot record that nothing was started", "app", cfg.Name, "error", e)
+		}
 		return nil, err
 	}
 	if cfg.Web() {
 		g.aim(at)
 	}
-	if err := h.records.started(cfg.Name, number, g.process.Record()); err != nil {
-		h.logger.Warn("cannot record the process; after a crash of tideover it would not be found", "app", cfg.Name, "error", err)
-	}
+	h.record(g, g.process.Record())
 	return g, nil
+}
+
+// record notes the generation's tree for the next daemon.
+func (h *house) record(g *Generation, tree process.Record) {
+	if err := h.records.started(g.settings.Name, g.number, tree); err != nil {
+		h.logger.Warn("cannot record the process; after a crash of tideover it would not be found", "app", g.settings.Name, "error", err)
+	}
 }
 
 // clean removes what the generation had beside its processes.
@@ -117,16 +125,19 @@ func (g *Generation) spawn(h *house, a *App, at place, user *process.User) error
 		return err
 	}
 	defer stderr.Close()
+	token := rand.Text()
 	spec := process.Spec{
 		Argv: at.command(g.settings.Command),
 		Dir:  g.dir, Env: env, Stdout: stdout, Stderr: stderr, User: user,
 		Umask: g.settings.Umask, Nofile: g.settings.Limits.Nofile, Nice: g.settings.Nice,
 		OOMScoreAdj: g.settings.OOMScoreAdj, NoNewPrivs: g.settings.NoNewPrivs,
-		Name: fmt.Sprintf("%s.%d", g.settings.Name, g.number), Token: rand.Text(),
+		Name: fmt.Sprintf("%s.%d", g.settings.Name, g.number), Token: token,
 	}
 	if at.private != nil {
 		spec.Listen = at.private.File()
 	}
+	// Before it exists: a daemon that dies at this moment has its token on record.
+	h.record(g, process.Record{Name: spec.Name, Token: token})
 	g.process, err = process.Start(spec)
 	if err != nil {
 		return startFailed(g.settings.Name, err)
