@@ -84,6 +84,14 @@ func (c *client) awaitBytes() bool {
 	return n > 0
 }
 
+// hand gives the client bytes of its answer. The only error is errClientLeft: it has gone, or it takes too little.
+func (c *client) hand(p []byte) error {
+	if c.writeSteadily(p, c.decided.WriteTimeout, c.decided.MinRate) != nil {
+		return errClientLeft
+	}
+	return nil
+}
+
 // decide makes the policy for this client's requests.
 func (c *client) decide(set *Settings) {
 	c.decided = set

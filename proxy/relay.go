@@ -128,15 +128,7 @@ func (d *trip) passInterim() error {
 	if !u.response.PassesInterim(x.request.Minor) || x.fed > 0 {
 		return nil
 	}
-	return x.hand(u.response.AppendInterim(nil))
-}
-
-// hand gives bytes to the client. Its only error is errClientLeft: the client has gone, or it takes too little.
-func (x *exchange) hand(p []byte) error {
-	if x.client.writeSteadily(p, x.set.WriteTimeout, x.set.MinRate) != nil {
-		return errClientLeft
-	}
-	return nil
+	return x.client.hand(u.response.AppendInterim(nil))
 }
 
 // more reads from the app. After a short while without a byte it sets an attendant at the client's side; after timeout (0: never),
@@ -289,7 +281,7 @@ func (d *trip) passBody(framing http1.Framing) error {
 		}
 		if len(u.out) > 0 {
 			d.handed = true
-			if err := x.hand(u.out); err != nil {
+			if err := x.client.hand(u.out); err != nil {
 				return err
 			}
 			u.out = u.out[:0]
@@ -307,7 +299,7 @@ func (d *trip) passBody(framing http1.Framing) error {
 			if framing == http1.Chunked {
 				u.out = append(u.out, http1.LastChunk...)
 			}
-			return x.hand(u.out)
+			return x.client.hand(u.out)
 		} else if err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ func (d *trip) tunnel() {
 	head, _ := u.response.AppendClient(u.out[:0], &http1.Client{Minor: x.request.Minor, Held: x.held, Hold: x.waited})
 	u.in.start += u.headEnd
 	x.server.gate.done(u.target, true)
-	if left || x.hand(head) != nil {
+	if left || c.hand(head) != nil {
 		u.cut()
 		x.leave()
 		return
