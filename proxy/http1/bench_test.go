@@ -28,6 +28,21 @@ const browserRequest = "GET /shop/basket/?page=2&sort=price HTTP/1.1\r\n" +
 const smallResponse = "HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: Sun, 22 Nov 2026 14:00:00 GMT\r\nConnection: keep-alive\r\n" +
 	"Content-Type: text/html; charset=utf-8\r\nContent-Length: 12\r\n\r\n"
 
+func benchmarkParse(b *testing.B, text string) {
+	in := []byte(text)
+	var r Request
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Reset()
+		if n, err := r.Parse(in, &trustedPolicy); n != len(in) || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+}
+
+func BenchmarkParseSmall(b *testing.B)   { benchmarkParse(b, smallRequest) }
+func BenchmarkParseBrowser(b *testing.B) { benchmarkParse(b, browserRequest) }
+
 func benchmarkRequest(b *testing.B, text string, trusted bool) {
 	in := []byte(text)
 	out := make([]byte, 0, 16<<10)

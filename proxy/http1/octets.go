@@ -76,39 +76,30 @@ const (
 )
 
 // skipText returns the index of the first octet of b, from i on, that is not inText; len(b) if there is none. It
-// looks at sixteen octets at a time: this is where a head spends its time.
+// looks at eight octets at a time: this is where a head spends its time.
 func skipText(b []byte, i int) int {
-	for {
-		rest := b[i:]
-		for len(rest) >= 16 {
-			if oddOctets(binary.LittleEndian.Uint64(rest))|oddOctets(binary.LittleEndian.Uint64(rest[8:])) != 0 {
-				break
-			}
-			rest = rest[16:]
+	for i+8 <= len(b) {
+		odd := oddOctets(binary.LittleEndian.Uint64(b[i:]))
+		if odd == 0 {
+			i += 8
+			continue
 		}
-		if len(rest) >= 8 && oddOctets(binary.LittleEndian.Uint64(rest)) == 0 {
-			rest = rest[8:]
-		}
-		i = len(b) - len(rest)
-		if len(rest) >= 8 {
-			i += bits.TrailingZeros64(oddOctets(binary.LittleEndian.Uint64(rest))) >> 3
-		}
-		for i < len(b) && classes[b[i]]&inText != 0 && b[i] != '\t' {
-			i++
-		}
-		if i == len(b) || b[i] != '\t' {
+		i += bits.TrailingZeros64(odd) >> 3
+		if classes[b[i]]&inText == 0 {
 			return i
 		}
 		i++
 	}
+	for i < len(b) && classes[b[i]]&inText != 0 {
+		i++
+	}
+	return i
 }
 
-// oddOctets sets the high bit of each of eight octets that is a control octet, HTAB included: below 0x20, or 0x7F. Bits
-// above the lowest one may be set wrongly.
+// oddOctets sets the high bit of each of eight octets that is below 0x20 or is 0x7F, and perhaps of some others: of
+// those above such an octet, which the borrow reaches, and of 0x7E above 0xFF, which the carry reaches.
 func oddOctets(x uint64) uint64 {
-	below := x - 0x20*everyOctet        // borrows from the octet above one that is below
-	del := (x &^ highBits) + everyOctet // 0x7F carries into its high bit
-	return (below | del) &^ x & highBits
+	return ((x - 0x20*everyOctet) | (x + everyOctet)) &^ x & highBits
 }
 
 // isASCII reports whether b has no octet beyond 0x7F.

@@ -1,0 +1,64 @@
+package http1
+
+import (
+	"math/rand"
+	"testing"
+)
+
+// skipText looks at eight octets at a time and must see what looking at one at a time sees, at every alignment.
+func TestSkipText(t *testing.T) {
+	slow := func(b []byte, i int) int {
+		for i < len(b) && (b[i] == '\t' || b[i] >= ' ' && b[i] != 0x7F) {
+			i++
+		}
+		return i
+	}
+	random := rand.New(rand.NewSource(1))
+	borderline := []byte{0, 8, 9, 10, 13, 0x1F, 0x20, 0x21, 0x7E, 0x7F, 0x80, 0x9F, 0xA0, 0xFE, 0xFF}
+	for range 20_000 {
+		b := make([]byte, random.Intn(40))
+		for i := range b {
+			b[i] = 'a'
+			if random.Intn(6) == 0 {
+				b[i] = borderline[random.Intn(len(borderline))]
+			}
+		}
+		from := random.Intn(len(b) + 1)
+		if got, want := skipText(b, from), slow(b, from); got != want {
+			t.Fatalf("%q from %d: %d, want %d", b, from, got, want)
+		}
+	}
+}
+
+// Every known name is found in any spelling, and nothing else is.
+func TestIdentify(t *testing.T) {
+	for id := nameHost; id < nameCount; id++ {
+		text := []byte(names[id].text)
+		if id == nameForwardedOther {
+			text = append(text, "server"...)
+		}
+		if got := identify(text); got != id {
+			t.Errorf("%s is %d, want %d", text, got, id)
+		}
+		for i, c := range text {
+			if c == '-' {
+				text[i] = '_'
+			} else if 'a' <= c && c <= 'z' {
+				text[i] = c - 'a' + 'A'
+			}
+		}
+		if got := identify(text); got != id {
+			t.Errorf("%s is %d, want %d", text, got, id)
+		}
+		text[len(text)/2] = '0'
+		if got := identify(text); got == id && id != nameForwardedOther {
+			t.Errorf("%s is taken for %s", text, names[id].text)
+		}
+		if got := identify(append([]byte(names[id].text), 'x')); got == id && id != nameForwardedOther {
+			t.Errorf("a longer name is taken for %s", names[id].text)
+		}
+	}
+	if identify(nil) != nameOther || identify([]byte("X-Forwarded-")) != nameOther {
+		t.Error("nothing, or only a prefix, is a name")
+	}
+}
