@@ -198,6 +198,34 @@ func (r *rig) until(what string, ok func(AppStatus) bool) AppStatus {
 	}
 }
 
+// slow is a request that is in flight until it is told to finish.
+type slow struct {
+	rig  *rig
+	pipe string
+	body chan string
+}
+
+func (r *rig) slow() *slow {
+	r.t.Helper()
+	s := &slow{rig: r, pipe: filepath.Join(r.t.TempDir(), "pipe"), body: make(chan string, 1)}
+	if err := syscall.Mkfifo(s.pipe, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	go func() {
+		_, body := r.get("/slow?until=" + s.pipe)
+		s.body <- body
+	}()
+	r.until("busy", func(s AppStatus) bool { return s.InFlight == 1 })
+	return s
+}
+
+func (s *slow) finish() string {
+	if err := os.WriteFile(s.pipe, nil, 0); err != nil {
+		s.rig.t.Error(err)
+	}
+	return <-s.body
+}
+
 // load asks in a loop from several clients until it is ended, and counts.
 type load struct {
 	sent, lost atomic.Int64

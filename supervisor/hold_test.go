@@ -11,22 +11,31 @@ func TestHoldLetsInFlightFinishAndHoldsTheRest(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web")
 	r.page()
-	slow := make(chan string, 1)
-	go func() { _, body := r.get("/slow?for=300ms"); slow <- body }()
-	r.until("busy", func(s AppStatus) bool { return s.InFlight == 1 })
-	lease, err := r.s.Hold(t.Context(), "", HoldRequest{For: 10 * time.Second, Attached: true, By: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rep := lease.Report(); !rep.Drained || rep.Waited < 0.05 {
-		t.Errorf("report %+v: want a drain of about 0.3 s", rep)
-	}
-	if body := <-slow; !strings.HasPrefix(body, "slow") {
-		t.Errorf("the request in flight got %q", body)
-	}
+	slow := r.slow()
+	leased := make(chan *Lease, 1)
+	go func() {
+		lease, err := r.s.Hold(context.Background(), "", HoldRequest{For: time.Minute, Attached: true, By: "test"})
+		if err != nil {
+			t.Error(err)
+		}
+		leased <- lease
+	}()
+	r.until("holding", func(s AppStatus) bool { return s.State == Holding && s.InFlight == 1 })
 	held := make(chan string, 1)
 	go func() { held <- r.page() }()
-	r.until("one held", func(s AppStatus) bool { return s.Held == 1 && s.State == Holding })
+	r.until("one held", func(s AppStatus) bool { return s.Held == 1 })
+	select {
+	case <-leased:
+		t.Fatal("hold returned while a request was in flight")
+	default:
+	}
+	if body := slow.finish(); !strings.HasPrefix(body, "slow") {
+		t.Errorf("the request in flight got %q", body)
+	}
+	lease := <-leased
+	if rep := lease.Report(); !rep.Drained || rep.InFlight != 0 {
+		t.Errorf("report %+v: want it drained", rep)
+	}
 	rep := lease.End()
 	<-held
 	if rep.Requests.Held != 1 || rep.Requests.Lost != 0 || rep.Expired {
@@ -41,9 +50,7 @@ func TestHoldWaitsForInFlightNoLongerThanItsLease(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web")
 	r.page()
-	slow := make(chan string, 1)
-	go func() { _, body := r.get("/slow?for=1s"); slow <- body }()
-	r.until("busy", func(s AppStatus) bool { return s.InFlight == 1 })
+	slow := r.slow()
 	lease, err := r.s.Hold(t.Context(), "", HoldRequest{For: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +58,7 @@ func TestHoldWaitsForInFlightNoLongerThanItsLease(t *testing.T) {
 	if rep := lease.Report(); rep.Drained || rep.InFlight != 1 {
 		t.Errorf("report %+v: want one still in flight", rep)
 	}
-	if body := <-slow; !strings.HasPrefix(body, "slow") {
+	if body := slow.finish(); !strings.HasPrefix(body, "slow") {
 		t.Errorf("the request in flight got %q", body)
 	}
 }

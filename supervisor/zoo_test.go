@@ -77,7 +77,7 @@ func followSwitch() {
 func web() { serve(http.StatusOK) }
 
 // serve answers on fd 3 like an app: after ZOO_IMPORT, with its release (the
-// directory it runs in) and its pid. /slow takes as long as it is told.
+// directory it runs in) and its pid. /slow takes until its pipe is opened.
 func serve(status int) {
 	if pause, err := time.ParseDuration(os.Getenv("ZOO_IMPORT")); err == nil {
 		<-time.After(pause)
@@ -89,8 +89,7 @@ func serve(status int) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
-		pause, _ := time.ParseDuration(r.FormValue("for"))
-		<-time.After(pause)
+		os.ReadFile(r.FormValue("until")) // a pipe: until its other end was opened and closed
 		fmt.Fprintf(w, "slow pid=%d", os.Getpid())
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
