@@ -27,9 +27,11 @@ func run(stay bool, s screen) int {
 		rig.EndRun()
 	})()
 	rows, err := tell(ctx, stay, s)
+	if ctx.Err() != nil {
+		s.say("\nEverything the demo had started has ended.\n")
+	}
 	switch {
 	case ctx.Err() != nil && len(rows) == 0:
-		s.say("\nInterrupted. Everything it had started has ended.\n")
 		return 130
 	case err != nil:
 		s.say("\n%s\n", s.paint(red, "demo: "+err.Error()))
@@ -87,5 +89,4 @@ func heading(s screen, a act) string {
 func remain(ctx context.Context, s screen, st *stage) {
 	s.say("\nIt goes on. In another terminal, from this folder:\n\n%s\nCtrl-C here ends all of it.\n\n", st.toTry())
 	st.watchUntil(ctx, s)
-	s.say("\n")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"tideover/scripts/load"
@@ -24,6 +25,7 @@ type meter struct {
 	before load.Tally
 	window *load.Window
 	tide   []int // requests waiting for their answer, at every look
+	recent int   // how many of them are shown
 
 	heldBefore, heldNow int // the daemon's counter
 }
@@ -32,7 +34,7 @@ func (st *stage) newMeter(ctx context.Context, h *house) (*meter, error) {
 	if err := st.play(h); err != nil {
 		return nil, err
 	}
-	m := &meter{stage: st, house: h, ours: h == &st.ours, begun: time.Now(), before: h.load.Tally(), window: h.load.Open()}
+	m := &meter{stage: st, house: h, ours: h == &st.ours, begun: time.Now(), before: h.load.Tally(), window: h.load.Open(), recent: math.MaxInt}
 	err := m.askUntilTold(ctx)
 	m.heldBefore = m.heldNow
 	return m, err
@@ -63,7 +65,7 @@ func (m *meter) sample() reading {
 	m.tide = append(m.tide, now.InFlight)
 	return reading{
 		answered: now.Right - m.before.Right, lost: now.Lost() - m.before.Lost(), held: heldText(m.ours, m.held()),
-		tide: m.tide, took: time.Since(m.begun),
+		tide: m.tide[max(0, len(m.tide)-m.recent):], took: time.Since(m.begun),
 	}
 }
 
@@ -142,6 +144,7 @@ func (st *stage) watchUntil(ctx context.Context, s screen) {
 	if err != nil {
 		return
 	}
+	m.recent = tideWidth // it has no end
 	line := s.live()
 	defer line.close()
 	_ = m.during(ctx, line, func(ctx context.Context) error {
