@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -152,6 +153,28 @@ func TestLameServerAnswersOnceMoreOnEveryConnection(t *testing.T) {
 		t.Error("no Connection: close")
 	}
 	refused.ended()
+	r.server.Linger(context.Background()) // nobody is left to wait for
+}
+
+func TestLingerWaitsForIdleConnectionsWithinBounds(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	idle := r.dial().get("/1")
+	idle.want(200, "GET /1")
+	r.server.Lame()
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if r.server.Linger(short); short.Err() == nil {
+		t.Error("returned while a connection was idle")
+	}
+	lingered := make(chan struct{})
+	go func() {
+		defer close(lingered)
+		r.server.Linger(context.Background())
+	}()
+	idle.get("/2").want(200, "GET /2")
+	idle.ended()
+	<-lingered
 }
 
 func TestEndOfServe(t *testing.T) {

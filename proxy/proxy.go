@@ -25,11 +25,12 @@ type Server struct {
 
 	mu      sync.Mutex
 	clients map[*client]struct{}
+	left    chan struct{} // ready when one of the clients is gone
 }
 
 // NewServer returns a server that waits for [Server.Serve].
 func NewServer(o Options) *Server {
-	s := &Server{app: o.App, gate: o.Gate, logger: o.Logger, clients: map[*client]struct{}{}}
+	s := &Server{app: o.App, gate: o.Gate, logger: o.Logger, clients: map[*client]struct{}{}, left: make(chan struct{}, 1)}
 	if s.logger == nil {
 		s.logger = hclog.NewNullLogger()
 	}
@@ -47,6 +48,24 @@ func (s *Server) Configure(settings Settings) {
 // Lame says that the end is near: from now on every answer carries Connection: close. Idle connections stay open for one more
 // request, because a front-end may be sending it at this moment; the end of Serve's context closes them.
 func (s *Server) Lame() { s.lame.Store(true) }
+
+// Linger waits until no connection is left, or ctx ends. After [Server.Lame] it gives the connections that a front-end keeps the
+// time for their last answer; who closes them while a request is on its way turns it into the front-end's own 502.
+func (s *Server) Linger(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		open := len(s.clients)
+		s.mu.Unlock()
+		if open == 0 {
+			return
+		}
+		select {
+		case <-s.left:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // Serve accepts from l and relays until ctx ends; then it stops accepting, closes what is idle, gives requests under way a last
 // moment to finish, and returns when all its connections are gone. It does not close l. It may run for several listeners at once.
@@ -109,6 +128,10 @@ func (s *Server) start(conn net.Conn, open *sync.WaitGroup) {
 		s.mu.Lock()
 		delete(s.clients, c)
 		s.mu.Unlock()
+		select {
+		case s.left <- struct{}{}:
+		default:
+		}
 	})
 }
 
