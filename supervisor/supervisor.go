@@ -147,9 +147,26 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		})
 	}
 	s.runApps()
+	s.linger()
 	stopServing() // the doors close last: until here everybody got an answer
 	relays.Wait()
 	return nil
+}
+
+// lastAnswer is how long a front-end's idle connections may wait for their last
+// answer once nothing is left to drain.
+const lastAnswer = time.Second
+
+// linger lets connections in a front-end's pool end with an answer, as far as
+// that comes soon.
+func (s *Supervisor) linger() {
+	soon, cancel := context.WithTimeout(s.house.hurry, lastAnswer)
+	defer cancel()
+	for _, a := range s.apps {
+		if a.server != nil {
+			a.server.Linger(soon)
+		}
+	}
 }
 
 func (s *Supervisor) runApps() {
