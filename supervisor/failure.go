@@ -1,17 +1,14 @@
 package supervisor
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
 	"tideover/supervisor/process"
 )
-
-// shownLines of a failed generation's output go into the result.
-const shownLines = 20
 
 // fell records that no generation came up: what still serves, what endangers
 // it, what the child said last.
@@ -20,12 +17,7 @@ func (o *operation) fell(b *boot, why, hint string) {
 	r.Error, r.Hint = why, hint
 	if b != nil {
 		r.Probe = b.heard.text
-		settled, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		a.log.Settle(settled, b.generation.number)
-		for _, line := range a.log.Tail(b.generation.number, shownLines) {
-			r.ChildOutput = append(r.ChildOutput, line.Text)
-		}
+		r.ChildOutput = append(r.ChildOutput, a.lastWords(b.generation)...)
 	}
 	old := a.current
 	if old == nil {
@@ -36,8 +28,8 @@ func (o *operation) fell(b *boot, why, hint string) {
 	r.Result, r.Exit = "kept old", ExitKeptOld
 	r.Error += fmt.Sprintf("; generation %d still serves", old.number)
 	if b != nil && old.dir == b.generation.dir {
-		danger := fmt.Sprintf("the release was changed in place (%s): a worker of generation %d that restarts would load the broken code; "+
-			"repair it and reload, and release into a directory of its own behind a symlink", old.dir, old.number)
+		danger := fmt.Sprintf("generation %d serves as long as its workers live; the release was changed in place (%s), "+
+			"so a worker that restarts would load the broken code: repair it and reload, and release into a directory of its own behind a symlink", old.number, old.dir)
 		r.Hint = strings.TrimPrefix(r.Hint+"\n"+danger, "\n")
 	}
 }
@@ -96,8 +88,11 @@ func startFailed(name string, err error) *Error {
 		return errorf(ExitError, "cannot start %s: %v", name, err)
 	}
 	e := errorf(ExitError, "cannot start %s: %v", name, step)
-	if step.Step == "exec" {
+	switch {
+	case step.Step == "exec" && errors.Is(err, fs.ErrNotExist):
 		e.Hint = "the command is looked up in the child's own PATH; give the path of the program, such as venv/bin/gunicorn"
+	case step.Step == "exec" && errors.Is(err, fs.ErrPermission):
+		e.Hint = "it must be executable, and every directory above it searchable, for the user the app runs as"
 	}
 	return e
 }

@@ -148,8 +148,12 @@ func (o *operation) report() {
 	if r.Exit != ExitOK {
 		say = a.house.logger.Error
 	}
-	say("ended", "app", a.name, "verb", r.Verb, "result", r.Result, "from", r.Generation.From, "to", r.Generation.To,
-		"took", fmt.Sprintf("%.3fs", r.Duration), "held", r.Requests.Held, "lost", r.Requests.Lost, "error", r.Error)
+	facts := []any{"app", a.name, "verb", r.Verb, "result", r.Result, "from", r.Generation.From, "to", r.Generation.To,
+		"took", fmt.Sprintf("%.3fs", r.Duration), "held", r.Requests.Held, "lost", r.Requests.Lost}
+	if r.Error != "" {
+		facts = append(facts, "error", r.Error)
+	}
+	say("ended", facts...)
 	for _, w := range r.Warnings {
 		a.house.logger.Warn(w, "app", a.name)
 	}

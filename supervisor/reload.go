@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"tideover/supervisor/config"
 	"tideover/supervisor/process"
@@ -200,6 +201,9 @@ func (o *operation) outlast(d *departure) bool {
 		return false
 	}
 	facts := []Fact{{"in_flight", strconv.Itoa(d.inFlight)}, {"cut", strconv.Itoa(d.cut)}}
+	if d.stop.Took > time.Second { // the server's own time to stop, not that of any request
+		facts = append(facts, Fact{"stop", d.stop.Took.Round(100 * time.Millisecond).String()})
+	}
 	if d.stop.Killed > 0 {
 		facts = append(facts, Fact{"killed", strconv.Itoa(d.stop.Killed)})
 	}
