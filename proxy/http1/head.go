@@ -46,7 +46,7 @@ func (h *head) line(max, whole int, tooLong, tooMuch *Error) (end int, err *Erro
 	if i > last { // R26, R78
 		return -1, tooLong
 	}
-	if i == len(window) {
+	if i >= len(window) {
 		return -1, nil
 	}
 	switch {

@@ -50,6 +50,7 @@ const (
 	beforeLine part = iota
 	inLine
 	inFields
+	complete
 )
 
 // Reset forgets everything and makes the Request ready for the next head.
@@ -62,13 +63,19 @@ func (r *Request) Reset() {
 // Parse reads one request head at the beginning of buf. It returns the length of the head when it is complete and
 // valid; 0 and nil when more bytes are needed: call it again with the same bytes and more behind them (the buffer may
 // have moved; bytes already looked at are not looked at again); or an error, which stays. The verdict does not
-// depend on how the bytes were cut. What is behind the head in buf is not looked at.
+// depend on how the bytes were cut. What is behind the head in buf is not looked at. A Parse after a complete head
+// begins with the next one, as after Reset.
 func (r *Request) Parse(buf []byte, p *Policy) (n int, err *Error) {
 	if r.err != nil {
 		return 0, r.err
 	}
+	if r.part == complete {
+		r.Reset()
+	}
 	r.buf, r.policy = buf, p
-	n, r.err = r.parse()
+	if n, r.err = r.parse(); n > 0 {
+		r.part = complete
+	}
 	return n, r.err
 }
 
@@ -96,7 +103,10 @@ func (r *Request) parse() (n int, err *Error) {
 			return 0, err
 		}
 		if end == r.start {
-			return end + 2, r.finish()
+			if err := r.finish(); err != nil {
+				return 0, err
+			}
+			return end + 2, nil
 		}
 		f, err := r.field(end, l)
 		if err != nil {

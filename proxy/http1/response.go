@@ -35,13 +35,20 @@ func (r *Response) Reset(a Asked) {
 }
 
 // Parse reads one response head at the beginning of buf, under the same contract as Request.Parse. Every error has
-// status 502. If Interim reports true afterwards, the head was a 1xx: call Next and then Parse with the bytes behind it.
+// status 502. If Interim reports true afterwards, the head was a 1xx: call Parse with the bytes behind it.
 func (r *Response) Parse(buf []byte, l *Limits) (n int, err *Error) {
 	if r.err != nil {
 		return 0, r.err
 	}
+	if r.part == complete && r.Interim() {
+		r.Next()
+	} else if r.part == complete {
+		r.Reset(r.asked)
+	}
 	r.buf = buf
-	n, r.err = r.parse(l)
+	if n, r.err = r.parse(l); r.err == nil && n > 0 {
+		r.part = complete
+	}
 	if r.err != nil && r.err.child != nil { // R72, R73, R78
 		r.err = r.err.child
 	}
@@ -69,7 +76,10 @@ func (r *Response) parse(l *Limits) (n int, err *Error) {
 			return 0, err
 		}
 		if end == r.start {
-			return end + 2, r.finish(end+2, l)
+			if err := r.finish(end+2, l); err != nil {
+				return 0, err
+			}
+			return end + 2, nil
 		}
 		f, err := r.field(end, l)
 		if err != nil {
@@ -200,7 +210,8 @@ func (r *Response) interim(n int, l *Limits) *Error {
 // Interim reports whether this is a 1xx head with the real one to follow. A 101 that was asked for is not interim.
 func (r *Response) Interim() bool { return r.Status < 200 && r.Status != 101 }
 
-// Next prepares for the head behind an interim one. At most 8 of them, Limits.Head bytes in all, may precede a response (R53).
+// Next prepares for the head behind an interim one, as Parse does by itself. At most 8 of them, Limits.Head bytes in
+// all, may precede a response (R53).
 func (r *Response) Next() {
 	count, octets := r.interims+1, r.octets
 	r.Reset(r.asked)

@@ -116,8 +116,34 @@ func TestResponseAccessors(t *testing.T) {
 	if string(r.Reason()) != "OK" || string(r.Value("date")) != "x" || r.Value("X") != nil || r.Interim() {
 		t.Errorf("%q %q", r.Reason(), r.Value("date"))
 	}
-	if _, err := r.Parse([]byte("x"), &limits); err != nil && err.Error() != "response is not HTTP/1 (R71)" {
-		t.Error(err)
+	if _, err := r.Parse([]byte("x"), &limits); err == nil || err.Error() != "response is not HTTP/1 (R71)" {
+		t.Errorf("the next response: %v", err)
+	}
+}
+
+// A Parse after a complete head begins anew, and one that gets fewer octets than before asks for more.
+func TestParseAgain(t *testing.T) {
+	var r Request
+	for _, in := range []string{get("X: 1"), get(), browserRequest} {
+		if n, err := r.Parse([]byte(in), &trustedPolicy); n != len(in) || err != nil {
+			t.Errorf("%d %v", n, err)
+		}
+	}
+	r.Reset()
+	for _, n := range []int{20, 5, 30} {
+		if got, err := r.Parse([]byte(browserRequest[:n]), &trustedPolicy); got != 0 || err != nil {
+			t.Errorf("%d %v", got, err)
+		}
+	}
+	var response Response
+	limits := ResponseLimits()
+	for _, in := range []string{"HTTP/1.1 103 Early Hints\r\n\r\n", smallResponse, smallResponse} {
+		if n, err := response.Parse([]byte(in), &limits); n != len(in) || err != nil {
+			t.Errorf("%d %v", n, err)
+		}
+	}
+	if response.interims != 0 {
+		t.Errorf("%d interim heads before a response that had none", response.interims)
 	}
 }
 
