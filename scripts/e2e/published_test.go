@@ -63,7 +63,8 @@ func published(name, site string) front {
 	return apache(rig.Apache{Site: site})
 }
 
-// The two commands at the top of the README work in a fresh clone.
+// The two commands at the top of the README work in a fresh clone. The second
+// one with a single row: all of them are what runs here, and would clone again.
 func TestFreshClone(t *testing.T) {
 	r := begin(t)
 	clone := r.room.Path("tideover")
@@ -79,6 +80,9 @@ func TestFreshClone(t *testing.T) {
 	begun := time.Now()
 	for _, command := range commands[:min(2, len(commands))] {
 		line, _, _ := strings.Cut(command[1], "#")
+		if line = strings.TrimSpace(line); line == "scripts/test" {
+			line += " --rows TestRefused"
+		}
 		p, err := r.room.Start(rig.Command{Name: "readme", Argv: []string{"sh", "-c", line}, Dir: clone})
 		r.must(err)
 		select {
