@@ -154,35 +154,6 @@ func (a apps) Hold(ctx context.Context, app string, r supervisor.HoldRequest) (c
 	return a.Supervisor.Hold(ctx, app, r)
 }
 
-// socketPath is where this daemon listens for commands.
-func (d *daemon) socketPath() string {
-	path := cmp.Or(d.cli.socket, d.file.Daemon.Socket)
-	if path == "" {
-		return control.SocketPath(d.cli.dirs[0], d.name)
-	}
-	if absolute, err := filepath.Abs(path); err == nil {
-		return absolute
-	}
-	return path
-}
-
-// stateDir is where records survive the daemon: beside the socket when that
-// was chosen by hand, else the usual place.
-func (d *daemon) stateDir(socket string) string {
-	home := d.cli.getenv("XDG_STATE_HOME")
-	switch {
-	case d.file.Daemon.StateDir != "":
-		return d.file.Daemon.StateDir
-	case d.cli.socket != "" || d.file.Daemon.Socket != "":
-		return filepath.Dir(socket)
-	case os.Geteuid() == 0:
-		return "/var/lib/tideover"
-	case filepath.IsAbs(home):
-		return filepath.Join(home, "tideover")
-	}
-	return filepath.Join(d.cli.getenv("HOME"), ".local/state/tideover")
-}
-
 // refuseSecondCopy looks whether another daemon keeps an app of this name
 // already: two would start the same code twice.
 func (d *daemon) refuseSecondCopy(ctx context.Context, socket string) error {
