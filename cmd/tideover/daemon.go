@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"tideover/supervisor"
 	"tideover/supervisor/config"
@@ -26,6 +27,7 @@ type daemon struct {
 	name    string // of the one app of `run -- COMMAND`; empty: a configuration
 	load    func() (*config.File, error)
 	pidfile string
+	tether  tether
 	ownLog  *supervisor.OwnLog
 	logger  hclog.Logger
 	level   hclog.Level // of what goes to standard error
@@ -37,6 +39,7 @@ func newDaemon(c *cli, file *config.File, name string, load func() (*config.File
 
 // run keeps the apps until a signal or a client ends the daemon.
 func (d *daemon) run(ctx context.Context) error {
+	d.tether = newTether(d.cli.stdin, d.cli.stdout, d.cli.stderr)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGTTIN, syscall.SIGTTOU)
 	defer signal.Stop(signals)
@@ -104,9 +107,14 @@ func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals 
 		case <-over.Done():
 			return
 		case s := <-signals:
-			d.logger.Info("signal", "name", s.String())
+			d.logger.Info("signal", "name", strings.TrimPrefix(unix.SignalName(s.(syscall.Signal)), "SIG"))
 			switch s {
 			case syscall.SIGHUP:
+				if d.tether.broken() {
+					d.logger.Info("the terminal is gone")
+					sup.Shutdown(false)
+					continue
+				}
 				reloads.Go(func() { reloadAll(over, sup) })
 			case syscall.SIGINT:
 				sup.Shutdown(interrupted)

@@ -59,7 +59,8 @@ const exitCodes = `Exit codes of every verb:
 
 const daemonSignals = `Signals to the daemon:
 
-  HUP          apply the configuration, then reload every app
+  HUP          apply the configuration, then reload every app; but when the
+               terminal that the daemon was started on is gone: like TERM
   TERM, INT    drain, stop all, exit 0; a second INT: at once
   QUIT         stop fast
   USR1         reopen log files

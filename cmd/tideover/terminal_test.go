@@ -14,16 +14,16 @@ import (
 	"tideover/supervisor"
 )
 
-// terminal runs use with a real terminal of 80 columns and returns what was
-// written to it.
-func terminal(t *testing.T, use func(tty *os.File)) string {
+// pseudoTerminal is a real terminal of 80 columns, and its other end.
+func pseudoTerminal(t *testing.T) (master, tty *os.File) {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	// Not blocking, so that Close ends a Read.
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer master.Close()
-	fd := int(master.Fd())
+	master = os.NewFile(uintptr(fd), "/dev/ptmx")
+	t.Cleanup(func() { master.Close() })
 	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -31,13 +31,20 @@ func terminal(t *testing.T, use func(tty *os.File)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
 		t.Fatal(err)
 	}
+	return master, tty
+}
+
+// terminal runs use with a terminal and returns what was written to it.
+func terminal(t *testing.T, use func(tty *os.File)) string {
+	t.Helper()
+	master, tty := pseudoTerminal(t)
 	read := make(chan string)
 	go func() {
 		var all bytes.Buffer
