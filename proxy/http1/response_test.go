@@ -111,7 +111,7 @@ func (g generator) response() string {
 
 func TestInvariantsOnResponses(t *testing.T) {
 	g := newGenerator(4)
-	for range 400 {
+	for range 150 {
 		in := g.response()
 		for _, x := range exchanges() {
 			checkResponse(t, in, x, g.Rand)
