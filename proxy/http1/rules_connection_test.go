@@ -1,9 +1,17 @@
 package http1
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // connectionRules are the cases of R46, R47, R51, R52, R60, R61 and R90.
 func connectionRules() []rule {
+	return slices.Concat(optionRules(), upgradeRules(), persistenceRules())
+}
+
+// optionRules are the cases of R46, R47, R51 and R52.
+func optionRules() []rule {
 	var cases []rule
 	for _, name := range []string{"Host", "Content-Length", "transfer-encoding", "Cookie", "Authorization", "X-Forwarded-For", "x_forwarded_proto",
 		"X-Forwarded-Anything", "Forwarded", "X-Real-IP", "SCRIPT_NAME", "Remote-User", "Proxy"} {
@@ -15,12 +23,6 @@ func connectionRules() []rule {
 	expect := func(v, framing string) string { return get("Expect: "+v, framing) + "x" }
 	for _, v := range []string{"", "200-ok", "100-continue, 100-continue", "100-continue;q=1", "100 continue", "x"} {
 		cases = append(cases, refuse("R51", 417, "Expect "+v, expect(v, "Content-Length: 1")))
-	}
-	const key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-	const upgraded = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-	websocket := func(lines ...string) string { return get(append([]string{"Connection: Upgrade", key}, lines...)...) }
-	ordinary := func(id, name, in string) rule {
-		return pass(id, name, in, "Host: a\r\n").without("Upgrade", "upgrade", "websocket").flags("keep")
 	}
 	return append(cases,
 		pass("R46", "named fields are removed", get("Connection: X-A, x-b", "X-A: 1", "X-B: 2", "X-a: 3", "X-C: 4"), "Host: a\r\nX-C: 4\r\n\r\n"),
@@ -42,7 +44,18 @@ func connectionRules() []rule {
 
 		pass("R52", "not forwarded", expect("100-continue", "Content-Length: 1"), "Host: a\r\n").without("Expect"),
 		pass("R52", "not forwarded from HTTP/1.0", "GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", "GET").without("Expect"),
+	)
+}
 
+// upgradeRules are the cases of R60 and R61.
+func upgradeRules() []rule {
+	const key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+	const upgraded = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+	websocket := func(lines ...string) string { return get(append([]string{"Connection: Upgrade", key}, lines...)...) }
+	ordinary := func(id, name, in string) rule {
+		return pass(id, name, in, "Host: a\r\n").without("Upgrade", "upgrade", "websocket").flags("keep")
+	}
+	return []rule{
 		pass("R60", "websocket", websocket("Upgrade: websocket"), key+"\r\n"+upgraded).flags("keep upgrade"),
 		pass("R60", "any case, one of several options", get("connection: keep-alive, UPGRADE", key, "upgrade: WebSocket"), upgraded).flags("keep upgrade"),
 		pass("R60", "Content-Length 0", websocket("Upgrade: websocket", "Content-Length: 0"), "Content-Length: 0\r\n"+upgraded),
@@ -62,7 +75,12 @@ func connectionRules() []rule {
 
 		ordinary("R61", "h2c", get("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")).without("HTTP2"),
 		ordinary("R61", "h2c with a key", websocket("Upgrade: h2c")),
+	}
+}
 
+// persistenceRules are the cases of R90, and of the key that makes a POST fit to be sent again.
+func persistenceRules() []rule {
+	return []rule{
 		pass("R90", "HTTP/1.1", get()).flags("keep"),
 		pass("R90", "HTTP/1.1, close", get("Connection: Close")).flags("-"),
 		pass("R90", "HTTP/1.1, both", get("Connection: keep-alive, close")).flags("-"),
@@ -71,5 +89,5 @@ func connectionRules() []rule {
 		pass("R90", "HTTP/1.0, both", "GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n").flags("-"),
 		pass("R90", "a key", get("Idempotency-Key: 8e03978e")).flags("keep key"),
 		pass("R90", "an empty key", get("Idempotency-Key:")).flags("keep"),
-	)
+	}
 }

@@ -1,11 +1,15 @@
 package http1
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // fieldRules are the cases of R14 to R25.
-func fieldRules() []rule {
-	underscores := trustedPolicy
-	underscores.PassUnderscores = true
+func fieldRules() []rule { return slices.Concat(octetRules(), nameRules()) }
+
+// octetRules are the cases of R14 to R17.
+func octetRules() []rule {
 	return []rule{
 		refuse("R14", 400, "bare LF behind the request line", "GET / HTTP/1.1\nHost: a\r\n\r\n"),
 		refuse("R14", 400, "bare LF behind a field", get("X: 1\nY: 2")),
@@ -32,7 +36,14 @@ func fieldRules() []rule {
 		refuse("R17", 400, "in Connection", get("Connection: clos\xE9")),
 		refuse("R17", 400, "in Expect", get("Expect: 100-continue\xA0")),
 		refuse("R17", 400, "in X-Forwarded-For", get("X-Forwarded-For: 1.2.3.4\xA0")),
+	}
+}
 
+// nameRules are the cases of R18 to R25.
+func nameRules() []rule {
+	underscores := trustedPolicy
+	underscores.PassUnderscores = true
+	return []rule{
 		refuse("R18", 400, "empty name", get(": x")),
 		refuse("R18", 400, "slash", get("X/Y: x")),
 		refuse("R18", 400, "quotes", get("\"X\": x")),

@@ -1,14 +1,19 @@
 package http1
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 const tail = "\r\nHost: a\r\n\r\n"
 
 // requestLineRules are the cases of R1 to R13.
 func requestLineRules() []rule {
-	absolute := func(target, host string) string {
-		return "GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
-	}
+	return slices.Concat(methodRules(), targetRules(), absoluteRules(), versionRules())
+}
+
+// methodRules are the cases of R1 to R3.
+func methodRules() []rule {
 	return []rule{
 		pass("R1", "one empty line is skipped", "\r\n"+get(), "GET / HTTP/1.1\r\nHost: a\r\n"),
 		refuse("R1", 400, "two empty lines", "\r\n\r\n"+get()),
@@ -31,7 +36,12 @@ func requestLineRules() []rule {
 		pass("R3", "32 octets", strings.Repeat("M", 32)+" / HTTP/1.1"+tail, strings.Repeat("M", 32)+" / HTTP/1.1\r\n"),
 		pass("R3", "case is kept", "get / HTTP/1.1"+tail, "get / HTTP/1.1\r\n"),
 		pass("R3", "any token", "M-SEARCH / HTTP/1.1"+tail, "M-SEARCH / HTTP/1.1\r\n"),
+	}
+}
 
+// targetRules are the cases of R4 to R7.
+func targetRules() []rule {
+	return []rule{
 		refuse("R4", 400, "raw UTF-8", "GET /\xC3\xA4 HTTP/1.1"+tail),
 		refuse("R4", 400, "raw 0x80", "GET /\x80 HTTP/1.1"+tail),
 		refuse("R4", 400, "raw 0xFF first", "GET \xFF/ HTTP/1.1"+tail),
@@ -52,7 +62,15 @@ func requestLineRules() []rule {
 		pass("R7", "OPTIONS", "OPTIONS * HTTP/1.1"+tail, "OPTIONS * HTTP/1.1\r\n"),
 		refuse("R7", 400, "GET", "GET * HTTP/1.1"+tail),
 		refuse("R7", 400, "OPTIONS and more than an asterisk", "OPTIONS */ HTTP/1.1"+tail),
+	}
+}
 
+// absoluteRules are the cases of R8 to R10.
+func absoluteRules() []rule {
+	absolute := func(target, host string) string {
+		return "GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
+	}
+	return []rule{
 		pass("R8", "origin-form and Host", absolute("http://Example.com/a?b", "example.com"),
 			"GET /a?b HTTP/1.1\r\nHost: Example.com\r\n").without("http://"),
 		pass("R8", "default port", absolute("http://a:80/", "A"), "GET / HTTP/1.1\r\nHost: a:80\r\n"),
@@ -76,7 +94,12 @@ func requestLineRules() []rule {
 
 		refuse("R10", 405, "origin-form", "TRACE / HTTP/1.1"+tail),
 		refuse("R10", 405, "asterisk", "TRACE * HTTP/1.0"+tail),
+	}
+}
 
+// versionRules are the cases of R11 to R13.
+func versionRules() []rule {
+	return []rule{
 		refuse("R11", 505, "HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
 		refuse("R11", 505, "HTTP/1.2", "GET / HTTP/1.2"+tail),
 		refuse("R11", 505, "HTTP/9.9", "GET / HTTP/9.9"+tail),
