@@ -1,15 +1,11 @@
 package control
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"tideover/supervisor"
@@ -18,50 +14,20 @@ import (
 // probeTime is how long a daemon has to say which apps it keeps.
 const probeTime = 2 * time.Second
 
-// mainSocket is the socket of a daemon that runs from a configuration; a
-// daemon for one command has NAME.sock beside it.
-const mainSocket = "control.sock"
-
-// Places says where daemons are looked for.
-type Places struct {
-	Socket string   // this one and no other, when it is given
-	Dirs   []string // else every live socket in these directories
-}
-
-// DefaultDirs are the runtime directories of this user and of root's daemons,
-// in this order.
-func DefaultDirs(getenv func(string) string) []string {
-	own := RuntimeDir(getenv)
-	if shared := "/run/tideover"; own != shared {
-		return []string{own, shared}
-	}
-	return []string{own}
-}
-
-// RuntimeDir is where this user's daemons keep their sockets.
-func RuntimeDir(getenv func(string) string) string {
-	if os.Geteuid() == 0 {
-		return "/run/tideover"
-	}
-	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "tideover")
-	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("tideover-%d", os.Geteuid()))
-}
-
-// SocketPath is the control socket of the daemon for app in dir; no app is the
-// daemon of a configuration.
-func SocketPath(dir, app string) string {
-	if app == "" {
-		return filepath.Join(dir, mainSocket)
-	}
-	return filepath.Join(dir, app+".sock")
-}
-
 // Found is a daemon that answered, and what it said of its apps.
 type Found struct {
 	*Client
-	Status supervisor.Status
+	Status  supervisor.Status
+	Foreign bool // another user's, found by root
+}
+
+// names are the daemon's apps.
+func (f Found) names() string {
+	var names []string
+	for _, a := range f.Status.Apps {
+		names = append(names, a.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // Daemons asks every daemon there is for its status. Sockets nobody listens on
@@ -77,10 +43,12 @@ func (p Places) Daemons(ctx context.Context) ([]Found, error) {
 	}
 	var all []Found
 	var denied error
-	for _, path := range p.sockets(&denied) {
-		one, err := probe(ctx, path)
+	candidates, closed := p.sockets()
+	for _, c := range candidates {
+		one, err := probe(ctx, c.path)
 		switch {
 		case err == nil:
+			one.Foreign = c.foreign
 			all = append(all, one)
 		case ctx.Err() != nil:
 			return nil, err
@@ -94,45 +62,11 @@ func (p Places) Daemons(ctx context.Context) ([]Found, error) {
 	if denied != nil {
 		return nil, denied
 	}
-	return nil, fault(supervisor.ExitNotRunning, "start one: tideover run -- gunicorn app:app",
-		"no daemon runs (looked in %s)", strings.Join(p.Dirs, ", "))
-}
-
-// sockets are the candidates, a configuration's daemon first.
-func (p Places) sockets(denied *error) []string {
-	var paths []string
-	for _, dir := range p.Dirs {
-		if !trusted(dir) {
-			continue
-		}
-		entries, err := os.ReadDir(dir)
-		if errors.Is(err, fs.ErrPermission) {
-			*denied = fault(supervisor.ExitDenied, "root and members of the daemon's socket_group may", "no permission for %s", dir)
-		}
-		for _, entry := range entries {
-			if entry.Type() != fs.ModeSocket || !strings.HasSuffix(entry.Name(), ".sock") {
-				continue
-			}
-			path := filepath.Join(dir, entry.Name())
-			if entry.Name() == mainSocket {
-				paths = slices.Insert(paths, 0, path)
-			} else {
-				paths = append(paths, path)
-			}
-		}
+	looked := "looked in " + strings.Join(p.Dirs, ", ")
+	if len(closed) > 0 {
+		looked += "; may not look in " + strings.Join(closed, ", ")
 	}
-	return paths
-}
-
-// trusted is whether only root or this user can have put the sockets there: a
-// stranger's directory in /tmp could bear the name of ours.
-func trusted(dir string) bool {
-	info, err := os.Lstat(dir)
-	if err != nil || !info.IsDir() {
-		return false
-	}
-	owner := info.Sys().(*syscall.Stat_t).Uid
-	return owner == 0 || int(owner) == os.Geteuid()
+	return nil, fault(supervisor.ExitNotRunning, "start one: tideover run -- gunicorn app:app", "no daemon runs (%s)", looked)
 }
 
 func probe(ctx context.Context, path string) (Found, error) {
@@ -143,11 +77,13 @@ func probe(ctx context.Context, path string) (Found, error) {
 	if err != nil && ctx.Err() == nil && within.Err() != nil {
 		err = fault(supervisor.ExitTimeout, "", "the daemon on %s does not answer", path)
 	}
-	return Found{client, status}, err
+	return Found{Client: client, Status: status}, err
 }
 
 // Find is the daemon that keeps app, and the app's name. No app means the only
-// one there is. Unknown and ambiguous names are ExitNoSuchApp.
+// one there is. Unknown and ambiguous names are ExitNoSuchApp. Other users' apps
+// are meant only where there is none of one's own: nobody can take a name away
+// from root by using it too.
 func (p Places) Find(ctx context.Context, app string) (*Client, string, error) {
 	daemons, err := p.Daemons(ctx)
 	if err != nil {
@@ -157,25 +93,65 @@ func (p Places) Find(ctx context.Context, app string) (*Client, string, error) {
 		client *Client
 		app    string
 	}
-	var homes []home
+	var own, foreign []home
 	var names []string
 	for _, d := range daemons {
 		for _, a := range d.Status.Apps {
 			names = append(names, a.Name)
-			if app == "" || a.Name == app {
-				homes = append(homes, home{d.Client, a.Name})
+			switch {
+			case app != "" && a.Name != app:
+			case d.Foreign:
+				foreign = append(foreign, home{d.Client, a.Name})
+			default:
+				own = append(own, home{d.Client, a.Name})
 			}
 		}
+	}
+	homes := own
+	if len(homes) == 0 {
+		homes = foreign
 	}
 	switch {
 	case len(homes) == 1:
 		return homes[0].client, homes[0].app, nil
 	case len(homes) == 0:
 		return nil, "", NoSuchApp(app, names)
+	case app == "" && len(daemons) > 1:
+		return nil, "", Several(daemons, "name one of "+strings.Join(names, ", "))
 	case app == "":
 		return nil, "", fault(supervisor.ExitNoSuchApp, "name one of "+strings.Join(names, ", "), "there are %d apps", len(names))
 	}
 	return nil, "", fault(supervisor.ExitNoSuchApp, "say which daemon with --socket", "%d daemons keep an app named %s", len(homes), app)
+}
+
+// One is the only daemon; several are ExitNoSuchApp, with the flags that choose
+// one of them.
+func (p Places) One(ctx context.Context) (Found, error) {
+	daemons, err := p.Daemons(ctx)
+	if err != nil {
+		return Found{}, err
+	}
+	own := slices.DeleteFunc(slices.Clone(daemons), func(f Found) bool { return f.Foreign })
+	switch {
+	case len(own) == 1:
+		return own[0], nil
+	case len(daemons) == 1:
+		return daemons[0], nil
+	}
+	hint := "say which:"
+	for _, d := range daemons {
+		hint += "\n--socket " + d.Socket()
+	}
+	return Found{}, Several(daemons, hint)
+}
+
+// Several is the error for a command that can mean one daemon only.
+func Several(daemons []Found, hint string) error {
+	var each []string
+	for _, d := range daemons {
+		each = append(each, cmp.Or(d.names(), "one without apps")+" (pid "+strconv.Itoa(d.Status.Pid)+")")
+	}
+	return fault(supervisor.ExitNoSuchApp, hint, "%d daemons run: %s", len(daemons), strings.Join(each, "; "))
 }
 
 // NoSuchApp is the error for an unknown name, with the name that may have been

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,6 +70,9 @@ func TestFindWithTwoDaemonsOfOneName(t *testing.T) {
 	if exitOf(err) != supervisor.ExitNoSuchApp || !strings.Contains(err.Error(), "--socket") {
 		t.Errorf("%v", err)
 	}
+	if _, err = (Places{Dirs: []string{dir}}).One(t.Context()); exitOf(err) != supervisor.ExitNoSuchApp || !strings.Contains(err.Error(), "2 daemons run: shop (pid ") {
+		t.Errorf("%v", err)
+	}
 	_, _, err = Places{Socket: SocketPath(dir, "shop")}.Find(t.Context(), "shop")
 	if err != nil {
 		t.Errorf("with --socket: %v", err)
@@ -94,8 +98,58 @@ func TestRuntimeDirOfAUser(t *testing.T) {
 		}
 		return
 	}
-	if got := RuntimeDir(func(string) string { return "/run/user/1000" }); got != "/run/user/1000/tideover" {
+	own := t.TempDir()
+	if got := RuntimeDir(func(string) string { return own }); got != own+"/tideover" {
 		t.Errorf("with XDG_RUNTIME_DIR: %s", got)
+	}
+	if got, want := RuntimeDir(func(string) string { return "/" }), filepath.Join(os.TempDir(), "tideover-"+strconv.Itoa(os.Geteuid())); got != want {
+		t.Errorf("with root's XDG_RUNTIME_DIR: %s, want %s", got, want)
+	}
+}
+
+// Others users' daemons are found by the number in their directories' names,
+// and never stand before one's own.
+func TestOtherUsersDaemons(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		if OtherUsers() != nil {
+			t.Error("only root looks at others'")
+		}
+		return
+	}
+	own, users := privateDir(t), privateDir(t)
+	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(own, "")})
+	for name, app := range map[string]string{"tideover-4711": "shop", "tideover-4712": "blog", "4713/tideover": "wiki"} {
+		dir := filepath.Join(users, name)
+		must(t, os.MkdirAll(dir, 0o700))
+		serve(t, newFake(app), SocketOptions{Path: SocketPath(dir, "")})
+		if uid := map[string]int{"shop": 4711, "wiki": 4713}[app]; uid != 0 { // 4712 stays root's: somebody's trap
+			must(t, os.Chown(dir, uid, -1))
+		}
+	}
+	places := Places{Dirs: []string{own}, Users: []string{users + "/tideover-*", users + "/*/tideover"}}
+	for _, c := range []struct {
+		app, socket string
+		exit        supervisor.Exit
+	}{
+		{"shop", SocketPath(own, ""), 0},
+		{"", SocketPath(own, ""), 0},
+		{"wiki", SocketPath(filepath.Join(users, "4713/tideover"), ""), 0},
+		{"blog", "", supervisor.ExitNoSuchApp},
+	} {
+		client, _, err := places.Find(t.Context(), c.app)
+		if exitOf(err) != c.exit {
+			t.Errorf("%q: %v, want exit %d", c.app, err, c.exit)
+		} else if err == nil && client.Socket() != c.socket {
+			t.Errorf("%q: found on %s, want %s", c.app, client.Socket(), c.socket)
+		}
+	}
+	if one, err := places.One(t.Context()); err != nil || one.Socket() != SocketPath(own, "") {
+		t.Errorf("the only daemon of one's own: %v", err)
+	}
+	all, err := places.Daemons(t.Context())
+	if err != nil || len(all) != 3 {
+		t.Errorf("%d daemons, %v", len(all), err)
 	}
 }
 
