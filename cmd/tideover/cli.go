@@ -24,9 +24,11 @@ type cli struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	env            []string
-	dirs           []string
+	dirs           []string // where daemons are looked for
+	users          []string // and, by root, other users'
 
 	config  string
+	chosen  bool // --config was typed, and so means one daemon
 	socket  string
 	json    bool
 	quiet   bool
@@ -40,7 +42,7 @@ type cli struct {
 func newCLI(dirs []string, stdin io.Reader, stdout, stderr io.Writer, env []string) *cli {
 	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr, env: env, dirs: dirs}
 	if c.dirs == nil {
-		c.dirs = control.DefaultDirs(c.getenv)
+		c.dirs, c.users = control.DefaultDirs(c.getenv), control.OtherUsers()
 	}
 	return c
 }
@@ -80,7 +82,10 @@ func (c *cli) rootCommand() *cobra.Command {
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "say more")
 	flags.DurationVar(&c.timeout, "timeout", 0, "how long this command waits; the daemon goes on")
 	flags.StringVar(&c.color, "color", "auto", "auto, always or never")
-	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkFlags() }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		c.chosen = cmd.Flags().Changed("config")
+		return c.checkFlags()
+	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%v", err) })
 	root.SetHelpCommand(helpVerb())
 	root.SetHelpFunc(help)

@@ -21,7 +21,7 @@ type operation struct {
 
 // command completes a cobra command for the operation.
 func (o *operation) command(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().BoolVar(&o.all, "all", false, "every app, one after another")
+	cmd.Flags().BoolVar(&o.all, "all", false, "every app of the daemon, one after another")
 	cmd.Flags().BoolVar(&o.request.NoQueue, "no-queue", false, "exit 9 when another operation runs")
 	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "return as soon as it has begun")
 	cmd.ValidArgsFunction = o.cli.appNames(1000)

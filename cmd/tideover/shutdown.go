@@ -26,18 +26,11 @@ func shutdownVerb(c *cli) *cobra.Command {
 func shutDown(c *cli, cmd *cobra.Command, now bool) error {
 	ctx, cancel := c.waiting(cmd.Context())
 	defer cancel()
-	daemons, err := c.places().Daemons(ctx)
+	daemon, err := c.places().One(ctx)
 	if err != nil {
 		return err
 	}
-	if len(daemons) > 1 {
-		hint := "say which:"
-		for _, d := range daemons {
-			hint += "\ntideover -S " + d.Socket() + " shutdown"
-		}
-		return fault(supervisor.ExitNoSuchApp, hint, "%d daemons run", len(daemons))
-	}
-	if err := daemons[0].Shutdown(ctx, now); err != nil {
+	if err := daemon.Shutdown(ctx, now); err != nil {
 		if ctx.Err() != nil {
 			return fault(supervisor.ExitTimeout, "", "stopped waiting; the shutdown goes on")
 		}

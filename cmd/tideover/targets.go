@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tideover/supervisor"
+	"tideover/supervisor/config"
 	"tideover/supervisor/control"
 )
 
@@ -15,8 +16,23 @@ type target struct {
 	app    string
 }
 
+// places are where the daemon may be: on --socket, on the socket of -c FILE, or
+// wherever daemons are.
 func (c *cli) places() control.Places {
-	return control.Places{Socket: c.socket, Dirs: c.dirs}
+	socket := c.socket
+	if socket == "" && c.chosen {
+		socket = c.configuredSocket()
+	}
+	return control.Places{Socket: socket, Dirs: c.dirs, Users: c.users}
+}
+
+// configuredSocket is where the daemon of -c FILE listens.
+func (c *cli) configuredSocket() string {
+	file, err := config.Load(c.config)
+	if err == nil && file.Daemon.Socket != "" {
+		return file.Daemon.Socket
+	}
+	return control.SocketPath(c.dirs[0], "") // also of a file that is broken now
 }
 
 // target finds one app; no name is $TIDEOVER_APP, else the only app there is.
@@ -34,7 +50,7 @@ func (c *cli) targets(ctx context.Context, names []string, all bool) ([]target, 
 		return nil, fault(supervisor.ExitUsage, "give the names or --all", "--all leaves nothing to name")
 	}
 	if all {
-		return c.everyApp(ctx)
+		return c.everyAppOfOne(ctx)
 	}
 	if len(names) == 0 {
 		names = []string{""}
@@ -46,6 +62,19 @@ func (c *cli) targets(ctx context.Context, names []string, all bool) ([]target, 
 			return nil, err
 		}
 		found = append(found, one)
+	}
+	return found, nil
+}
+
+// everyAppOfOne is what --all means: a daemon's apps, and no other daemon's.
+func (c *cli) everyAppOfOne(ctx context.Context) ([]target, error) {
+	daemon, err := c.places().One(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []target
+	for _, a := range daemon.Status.Apps {
+		found = append(found, target{daemon.Client, a.Name})
 	}
 	return found, nil
 }

@@ -209,7 +209,8 @@ func TestStatusKeysAreFixed(t *testing.T) {
 
 func TestAppsOfSeveralDaemons(t *testing.T) {
 	t.Parallel()
-	_, dir := shopDaemon(t)
+	d, dir := shopDaemon(t)
+	d.results["shop"] = okResult()
 	other := &fakeDaemon{status: supervisor.Status{Apps: []supervisor.AppStatus{serving("blog")}},
 		results: map[string]supervisor.Result{"blog": okResult()},
 		lines:   []supervisor.Line{{App: "blog", Generation: 3, Text: "hello"}}}
@@ -221,7 +222,17 @@ func TestAppsOfSeveralDaemons(t *testing.T) {
 	if got := tideover(t, dir, "reload", "blog", "-q"); got.exit != 0 || other.notes() != "reload blog" {
 		t.Errorf("reload: exit %d, asked %q", got.exit, other.notes())
 	}
-	tideover(t, dir, "reload").want(t, 6, "", "tideover: there are 2 apps\nhint: name one of shop, blog\n")
+	tideover(t, dir, "reload").want(t, 6, "", "tideover: 2 daemons run: shop (pid 4710); blog (pid 0)\nhint: name one of shop, blog\n")
+	asked := other.notes()
+	if got := tideover(t, dir, "reload", "--all"); got.exit != 6 || !strings.Contains(got.stderr, "--socket "+control.SocketPath(dir, "blog")) {
+		t.Errorf("--all of two: exit %d, %s", got.exit, got.stderr)
+	}
+	if d.notes() != "" || other.notes() != asked {
+		t.Errorf("what was not named was asked: %q, %q", d.notes(), other.notes())
+	}
+	if got := tideover(t, dir, "reload", "-q", "--all", "-c", socketIn(dir, "tideover.toml")); got.exit != 0 || d.notes() != "reload shop" {
+		t.Errorf("--all of a configuration's: exit %d, asked %q, %s", got.exit, d.notes(), got.stderr)
+	}
 	if got := tideoverWith(t, dir, []string{"TIDEOVER_APP=blog"}, "reload"); got.exit != 0 {
 		t.Errorf("TIDEOVER_APP: exit %d, %s", got.exit, got.stderr)
 	}
