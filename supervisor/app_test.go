@@ -32,6 +32,7 @@ type rig struct {
 	marker  string // in the environment of every process of the app
 	stopped chan struct{}
 	http    *http.Client
+	free    func() uint64 // what the machine has left; nil: the truth
 }
 
 type with func(*config.App)
@@ -89,6 +90,9 @@ func (r *rig) open(animal string, options ...with) {
 		r.t.Fatal(err)
 	}
 	r.s, r.stopped = s, make(chan struct{})
+	if r.free != nil {
+		s.house.free = r.free
+	}
 	go func() {
 		defer close(r.stopped)
 		if err := s.Run(context.Background()); err != nil {

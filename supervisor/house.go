@@ -20,6 +20,7 @@ type house struct {
 	logger     hclog.Logger
 	runtimeDir string
 	records    *records
+	free       func() uint64 // memory available on this machine, in bytes; 0: unknown
 	load       func() (*config.File, error)
 	hurry      context.Context // ended: stop being patient
 	over       chan struct{}   // closed when the last app has ended
@@ -111,7 +112,7 @@ func (a *App) plan(r Request) Result {
 			say("directory  %s -> %s", g.dir, dir)
 		}
 		need, _ := g.process.Memory()
-		if free := process.MemoryAvailable(); mode == config.Overlap && free > 0 && free < need {
+		if free := a.house.free(); mode == config.Overlap && free > 0 && free < need {
 			say("memory     generation %d uses %s, %s are free: too little for two; use `tideover restart %s`", g.number, mebibytes(need), mebibytes(free), a.name)
 		}
 	} else {

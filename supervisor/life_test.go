@@ -93,6 +93,25 @@ func TestReloadThatNeverAnswersEndsAtItsDeadline(t *testing.T) {
 	}
 }
 
+func TestReloadWarnsWhereTwoGenerationsDoNotFit(t *testing.T) {
+	t.Parallel()
+	r := prepare(t)
+	r.free = func() uint64 { return 1 << 10 }
+	r.open("web")
+	r.page()
+	plan := r.s.Do(context.Background(), Request{Verb: Reload, DryRun: true}, func(Phase) {})
+	if text := strings.Join(plan.Plan, "\n"); !strings.Contains(text, "tideover restart shop") {
+		t.Errorf("the plan warns of nothing: %s", text)
+	}
+	res := r.want(r.do(Reload), ExitOK)
+	if len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "tideover restart shop") {
+		t.Errorf("warnings %q", res.Warnings)
+	}
+	if res := r.want(r.do(Restart), ExitOK); len(res.Warnings) != 0 {
+		t.Errorf("a restart warns: %q", res.Warnings)
+	}
+}
+
 func TestReloadIsStrictAboutTheAnswer(t *testing.T) {
 	t.Parallel()
 	r, swap := switchable(t, "unwell", func(a *config.App) { a.Ready.Timeout = 700 * time.Millisecond })

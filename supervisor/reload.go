@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"tideover/supervisor/config"
-	"tideover/supervisor/process"
 )
 
 // perform carries one operation out, for everybody who asked for it before it
@@ -235,7 +234,7 @@ func (o *operation) warnOfMemory() {
 		return
 	}
 	need, err := a.current.process.Memory()
-	free := process.MemoryAvailable()
+	free := a.house.free()
 	if err != nil || free == 0 || free >= need {
 		return
 	}

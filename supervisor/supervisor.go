@@ -74,7 +74,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	leaving, leave := context.WithCancel(context.Background())
 	hurry, rush := context.WithCancel(context.Background())
 	s := &Supervisor{options: o, began: time.Now(), leave: leave, left: leaving.Done(), rush: rush}
-	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, load: o.Load, hurry: hurry, over: make(chan struct{})}
+	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry, over: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.close()
