@@ -80,7 +80,7 @@ func TestA10(t *testing.T) {
 			}
 			defer ws.Close()
 			waited := time.Since(begun)
-			if text, err := ws.Echo("hello", fiveSeconds); err != nil || !strings.HasSuffix(text, "echo=hello") {
+			if text, err := ws.Echo("hello", aMoment); err != nil || !strings.HasSuffix(text, "echo=hello") {
 				s.Errorf("%s: %q %v", name, text, err)
 			}
 			if waited < 2*time.Second {
@@ -111,7 +111,7 @@ func TestWebSocketAcrossReload(t *testing.T) {
 func (s *stand) tunnelAcrossReload() {
 	s.Helper()
 	old := "release=" + itoa(s.shop.Release().Number) + " "
-	kept, err := s.client.WebSocket(s.within(fiveSeconds), "/ws")
+	kept, err := s.client.WebSocket(s.within(aMoment), "/ws")
 	s.must(err)
 	defer kept.Close()
 	s.echoes(kept, old)
@@ -124,7 +124,7 @@ func (s *stand) tunnelAcrossReload() {
 	}()
 	s.answers(20*time.Second, next.Number)
 	s.echoes(kept, old)
-	fresh, err := s.client.WebSocket(s.within(fiveSeconds), "/ws")
+	fresh, err := s.client.WebSocket(s.within(aMoment), "/ws")
 	s.must(err)
 	defer fresh.Close()
 	s.echoes(fresh, "release="+itoa(next.Number)+" ")
@@ -145,7 +145,7 @@ func (s *stand) tunnelAcrossReload() {
 // echoes tries a websocket and tells which release is at its other end.
 func (s *stand) echoes(ws *load.WebSocket, want string) {
 	s.Helper()
-	text, err := ws.Echo("ping", fiveSeconds)
+	text, err := ws.Echo("ping", aMoment)
 	if err != nil || !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "echo=ping") {
 		s.Errorf("the websocket said %q, %v; want it from %s", text, err, want)
 	}

@@ -97,7 +97,7 @@ func TestA1(t *testing.T) {
 					s.Errorf("held %.2f s in a restart of %.2f s", result.Requests.HeldMaxS, away)
 				}
 			}
-			pause(r, fiveSeconds)
+			pause(r, aMoment)
 			s.finish()
 		})
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	fiveSeconds  = 5 * time.Second
+	aMoment      = 5 * time.Second
 	wholeRestart = 90 * time.Second
 )
 

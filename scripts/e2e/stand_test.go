@@ -293,17 +293,6 @@ func (s *stand) counter(name string) int {
 	return value
 }
 
-// seen waits until the daemon's output contains the words.
-func (s *stand) seen(words string) {
-	s.Helper()
-	s.must(rig.Poll(s.within(20*time.Second), 50*time.Millisecond, func() error {
-		if tail := s.daemon.Tail(400); !strings.Contains(tail, words) {
-			return fmt.Errorf("the daemon did not say %q", words)
-		}
-		return nil
-	}))
-}
-
 // apache is the front of most rows.
 func apache(a rig.Apache) front {
 	return func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) { return r.Apache(back, a) }
