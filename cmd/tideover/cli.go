@@ -161,9 +161,10 @@ func (c *cli) conclude(err error) int {
 		typed = &supervisor.Error{Exit: supervisor.ExitError, Message: err.Error()}
 	}
 	s := c.errors()
-	fmt.Fprintf(s.out, "%s %s\n", s.paint(red, s.mark("✗", "tideover:")), typed.Message)
-	for line := range strings.Lines(typed.Hint) {
-		fmt.Fprintf(s.out, "%s%s\n", s.mark("  ", "hint: "), strings.TrimSuffix(line, "\n"))
+	s.say(red, s.mark("✗", "tideover:"), typed.Message)
+	for line := range strings.Lines(unsaid(typed.Hint, typed.Message)) {
+		mark := s.mark("  ", "hint: ")
+		io.WriteString(s.out, s.paragraphs(mark, mark, line))
 	}
 	if c.json && !c.answered {
 		c.document(typed)

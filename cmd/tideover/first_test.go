@@ -63,7 +63,7 @@ func TestFirstScreenOfAnAppThatDoesNotComeUp(t *testing.T) {
 		t.Error("not over")
 	}
 	for _, want := range []string{
-		"  ✗ shop         backoff it ended with exit status 3 \\x07\n    requests are held meanwhile; the next try is in 2.0 s\n",
+		"  ✗ shop         backoff it ended with exit status 3 \\x07\n    requests are held meanwhile; the next try is in 2 s\n",
 		"  ✓ mail         started pid 1\n",
 		"  ✓ mail         stopped tideover start mail starts it\n",
 		"tideover reload --all",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,22 +80,24 @@ func (l *lines) phase(p supervisor.Phase) {
 	}
 	pairs := []supervisor.Fact{{Key: "app", Value: p.App}, {Key: "phase", Value: p.Name}, {Key: "result", Value: p.Result},
 		{Key: "duration_s", Value: number(p.Duration.Seconds())}}
-	fmt.Fprintln(l.screen.out, keyValues(append(pairs, p.Facts...)))
+	line, _ := keyValues(append(pairs, telling(p.Facts)...))
+	fmt.Fprintln(l.screen.out, line)
 }
 
 func (l *lines) tick(now time.Time) {
 	if l.now.Name == "" || l.now.Result != "" {
 		return
 	}
-	fmt.Fprintln(l.screen.out, keyValues([]supervisor.Fact{{Key: "app", Value: l.now.App}, {Key: "phase", Value: l.now.Name},
-		{Key: "result", Value: "waiting"}, {Key: "duration_s", Value: number(now.Sub(l.began).Round(time.Second).Seconds())}}))
+	line, _ := keyValues([]supervisor.Fact{{Key: "app", Value: l.now.App}, {Key: "phase", Value: l.now.Name},
+		{Key: "result", Value: "waiting"}, {Key: "duration_s", Value: number(now.Sub(l.began).Round(time.Second).Seconds())}})
+	fmt.Fprintln(l.screen.out, line)
 }
 
 func (l *lines) close() {}
 
 // keyValues writes facts as key=value, quoted where they must be, and leaves
-// out those that would make the line too long.
-func keyValues(facts []supervisor.Fact) string {
+// out those that would make the line too long; whole is whether there were none.
+func keyValues(facts []supervisor.Fact) (line string, whole bool) {
 	var b strings.Builder
 	for _, f := range facts {
 		value := f.Value
@@ -106,11 +109,18 @@ func keyValues(facts []supervisor.Fact) string {
 			word = " " + word
 		}
 		if b.Len()+len(word) > lineLength {
-			break
+			return b.String(), false
 		}
 		b.WriteString(word)
 	}
-	return b.String()
+	return b.String(), true
+}
+
+// telling leaves out what says nothing: that nothing was tried.
+func telling(facts []supervisor.Fact) []supervisor.Fact {
+	return slices.DeleteFunc(slices.Clone(facts), func(f supervisor.Fact) bool {
+		return f.Key == "tries" && f.Value == "0"
+	})
 }
 
 // live is a line for each phase, the last one rewritten in place.
@@ -168,16 +178,20 @@ func (l *live) spinner() string {
 // no width.
 func (l *live) draw(mark string, took time.Duration) {
 	var facts []string
-	for _, f := range l.now.Facts {
-		facts = append(facts, strings.ReplaceAll(f.Key, "_", " ")+" "+f.Value)
+	for _, f := range telling(l.now.Facts) {
+		value := f.Value
+		if d, err := time.ParseDuration(value); err == nil && strings.HasSuffix(value, "s") {
+			value = human(d)
+		}
+		facts = append(facts, strings.ReplaceAll(f.Key, "_", " ")+" "+value)
 	}
 	duration := human(took)
 	if l.now.Result == "" && took < time.Second {
 		duration = ""
 	}
-	room := min(l.screen.width-1, lineLength) - len("  x ") - 10
+	room := min(l.screen.width-1, lineLength) - len("  x ") - 12
 	text := pad(cut(pad(l.now.Name, 9)+" "+strings.Join(facts, " · "), room), room)
-	fmt.Fprintf(l.screen.out, "\r\x1b[K  %s %s %9s", mark, text, duration)
+	fmt.Fprintf(l.screen.out, "\r\x1b[K  %s %s %11s", mark, text, duration)
 	l.open = true
 }
 

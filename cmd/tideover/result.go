@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -25,11 +26,7 @@ func tell(c *cli, r supervisor.Result) {
 func tellSuccess(c *cli, r supervisor.Result) {
 	s := c.results()
 	if !s.terminal {
-		facts := []supervisor.Fact{{Key: "app", Value: r.App}, {Key: string(r.Verb), Value: r.Result},
-			{Key: "generation", Value: strconv.Itoa(r.Generation.To)}, {Key: "duration_s", Value: number(r.Duration)},
-			{Key: "held", Value: strconv.Itoa(r.Requests.Held)}, {Key: "lost", Value: strconv.Itoa(r.Requests.Lost)},
-			{Key: "held_max_s", Value: number(r.Requests.HeldMax)}}
-		fmt.Fprintln(s.out, keyValues(facts))
+		io.WriteString(s.out, resultLine(r))
 	} else {
 		what := fmt.Sprintf("%s serves generation %d", r.App, r.Generation.To)
 		if r.Verb == supervisor.Stop {
@@ -38,6 +35,26 @@ func tellSuccess(c *cli, r supervisor.Result) {
 		fmt.Fprintf(s.out, "\n%s %s after %s · %s\n", s.paint(green, "✓"), what, human(span(r.Duration)), requests(r.Requests))
 	}
 	c.warn(r.Warnings)
+}
+
+// resultLine is a result for scripts, in one line where it fits: with fewer
+// digits if need be, and else with what clients saw in a line of its own.
+func resultLine(r supervisor.Result) string {
+	clients := []supervisor.Fact{{Key: "held", Value: strconv.Itoa(r.Requests.Held)}, {Key: "lost", Value: strconv.Itoa(r.Requests.Lost)},
+		{Key: "held_max_s", Value: number(r.Requests.HeldMax)}}
+	for duration := number(r.Duration); ; duration = strings.TrimSuffix(duration[:len(duration)-1], ".") {
+		what := []supervisor.Fact{{Key: "app", Value: r.App}, {Key: string(r.Verb), Value: r.Result},
+			{Key: "generation", Value: strconv.Itoa(r.Generation.To)}, {Key: "duration_s", Value: duration}}
+		if line, whole := keyValues(append(what, clients...)); whole {
+			return line + "\n"
+		}
+		if !strings.Contains(duration, ".") {
+			what[len(what)-1].Value = number(r.Duration)
+			first, _ := keyValues(what)
+			second, _ := keyValues(append(what[:1:1], clients...))
+			return first + "\n" + second + "\n"
+		}
+	}
 }
 
 // requests is what an operation meant for clients.
@@ -52,7 +69,7 @@ func requests(r supervisor.RequestCounts) string {
 func (c *cli) warn(warnings []string) {
 	s := c.errors()
 	for _, w := range warnings {
-		fmt.Fprintf(s.out, "%s %s\n", s.paint(yellow, s.mark("!", "warning:")), w)
+		s.say(yellow, s.mark("!", "warning:"), w)
 	}
 }
 
@@ -70,23 +87,39 @@ func tellPlan(c *cli, r supervisor.Result) {
 // last, what to do, and the exit code that scripts see.
 func tellFailure(c *cli, r supervisor.Result) {
 	s := c.errors()
-	fmt.Fprintf(s.out, "%s %s\n", s.paint(red, s.mark("\n✗", "tideover:")), r.Error)
-	if r.Probe != "" {
+	s.say(red, s.mark("\n✗", "tideover:"), r.Error)
+	if heard := trimmed(strings.Split(r.Probe, "\n")); len(heard) > 0 && r.Probe != noAnswer {
 		fmt.Fprintln(s.out, "\n  Last answer to the readiness probe:")
-		quote(s, strings.Split(strings.TrimRight(r.Probe, "\n"), "\n"))
+		quote(s, heard)
 	}
-	if len(r.ChildOutput) > 0 {
+	if output := trimmed(r.ChildOutput); len(output) > 0 {
 		fmt.Fprintf(s.out, "\n  Last lines of generation %d:\n", r.Generation.To)
-		quote(s, r.ChildOutput)
+		quote(s, output)
 	}
-	if r.Hint != "" {
+	if hint := unsaid(r.Hint, r.Error); hint != "" {
 		fmt.Fprintln(s.out)
-		for line := range strings.Lines(r.Hint) {
-			fmt.Fprintf(s.out, "  %s\n", strings.TrimSuffix(line, "\n"))
+		for line := range strings.Lines(hint) {
+			io.WriteString(s.out, s.paragraphs("  ", "  ", line))
 		}
 	}
 	c.warn(r.Warnings)
 	fmt.Fprintf(s.out, "%s\n", s.paint(faint, fmt.Sprintf("exit %d (%s)", r.Exit, exitName(r.Exit))))
+}
+
+// noAnswer is what the daemon gives as the probe's last answer when there was
+// none. The error has said that.
+const noAnswer = "no answer at all"
+
+// trimmed leaves out the blank lines around a text.
+func trimmed(lines []string) []string {
+	blank := func(line string) bool { return strings.TrimSpace(line) == "" }
+	for len(lines) > 0 && blank(lines[0]) {
+		lines = lines[1:]
+	}
+	for len(lines) > 0 && blank(lines[len(lines)-1]) {
+		lines = lines[:len(lines)-1]
+	}
+	return lines
 }
 
 func quote(s screen, texts []string) {

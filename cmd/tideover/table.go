@@ -40,11 +40,22 @@ func table(s screen, apps []supervisor.AppStatus) string {
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	for _, a := range apps {
-		for _, w := range a.Warnings {
-			fmt.Fprintf(&b, "%s %s: %s\n", s.paint(yellow, "!"), a.Name, strings.ReplaceAll(w, "\n", " "))
+		if len(a.Warnings) > 0 {
+			fmt.Fprintf(&b, "%s %s: %s; tideover status %[2]s says more\n", s.paint(yellow, "!"), a.Name, trouble(a))
 		}
 	}
 	return b.String()
+}
+
+// trouble is an app's warnings in a few words.
+func trouble(a supervisor.AppStatus) string {
+	switch {
+	case a.LastReload != nil && a.LastReload.Exit != supervisor.ExitOK:
+		return "last reload failed"
+	case len(a.Warnings) == 1:
+		return "a warning"
+	}
+	return plural(len(a.Warnings), "warning")
 }
 
 func orNothing(n int) string {
@@ -111,7 +122,7 @@ func longForm(s screen, a supervisor.AppStatus) string {
 		line("last reload", "%s, generation %d -> %d, %s", lastReload(r), r.Generation.From, r.Generation.To, requests(r.Requests))
 	}
 	for _, w := range a.Warnings {
-		fmt.Fprintf(&b, "  %s %s\n", s.paint(yellow, "!"), strings.ReplaceAll(w, "\n", "\n    "))
+		b.WriteString(s.paragraphs("  "+s.paint(yellow, "!")+" ", "  ! ", w))
 	}
 	return b.String()
 }

@@ -112,8 +112,8 @@ func TestFailedReloadOnATerminal(t *testing.T) {
 	raw, exit := onTerminal(t, dir, nil, "reload")
 	got := screenful(raw)
 	for _, want := range []string{
-		"  ✗ ready                                                                 1m 0s\n",
-		"\n✗ generation 8 of shop did not come up: it ended with exit status 3; generation 7 still serves\n",
+		"  ✗ ready                                                             1 min 0 s\n",
+		"\n✗ generation 8 of shop did not come up: it ended with exit status 3; generation\n  7 still serves\n",
 		"    │ HTTP/1.1 500 Internal Server Error\n",
 		`    │ title \x1b]0;gotcha\x07 and red`,
 		"exit 7 (kept old)\n",
@@ -223,8 +223,8 @@ func TestShown(t *testing.T) {
 func TestHuman(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		0: "0 ms", 9 * time.Millisecond: "9 ms", 7810 * time.Millisecond: "7.8 s", 252 * time.Second: "4m 12s",
-		3*time.Hour + 5*time.Minute: "3h 5m", 51 * time.Hour: "2d 3h",
+		0: "0 ms", 9 * time.Millisecond: "9 ms", 7810 * time.Millisecond: "7.8 s", 252 * time.Second: "4 min 12 s",
+		30 * time.Second: "30 s", 3*time.Hour + 5*time.Minute: "3 h 5 min", 51 * time.Hour: "2 d 3 h",
 	} {
 		if got := human(d); got != want {
 			t.Errorf("human(%v) = %q, want %q", d, got, want)
@@ -238,12 +238,13 @@ func TestKeyValues(t *testing.T) {
 	for _, c := range []struct {
 		facts []supervisor.Fact
 		want  string
+		whole bool
 	}{
-		{[]supervisor.Fact{fact("a", "1"), fact("b", "two words"), fact("c", "")}, `a=1 b="two words" c=""`},
-		{[]supervisor.Fact{fact("a", strings.Repeat("x", 70)), fact("b", "1234567"), fact("c", "1")}, "a=" + strings.Repeat("x", 70)},
+		{[]supervisor.Fact{fact("a", "1"), fact("b", "two words"), fact("c", "")}, `a=1 b="two words" c=""`, true},
+		{[]supervisor.Fact{fact("a", strings.Repeat("x", 70)), fact("b", "1234567"), fact("c", "1")}, "a=" + strings.Repeat("x", 70), false},
 	} {
-		if got := keyValues(c.facts); got != c.want {
-			t.Errorf("%q, want %q", got, c.want)
+		if got, whole := keyValues(c.facts); got != c.want || whole != c.whole {
+			t.Errorf("%q, whole %v, want %q", got, whole, c.want)
 		}
 	}
 }

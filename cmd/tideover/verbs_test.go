@@ -46,7 +46,8 @@ func TestFailedReloadTellsWhy(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
 	d.results["shop"] = keptOld()
-	tideover(t, dir, "reload", "shop").want(t, 7, "", `tideover: generation 8 of shop did not come up: it ended with exit status 3; generation 7 still serves
+	tideover(t, dir, "reload", "shop").want(t, 7, "", `tideover: generation 8 of shop did not come up: it ended with exit status 3;
+  generation 7 still serves
 
   Last answer to the readiness probe:
     | HTTP/1.1 500 Internal Server Error
@@ -60,6 +61,47 @@ func TestFailedReloadTellsWhy(t *testing.T) {
   the release was changed in place
 exit 7 (kept old)
 `)
+}
+
+func TestFailedReloadSaysNothingTwice(t *testing.T) {
+	t.Parallel()
+	d, dir := shopDaemon(t)
+	failed := keptOld()
+	failed.Error, failed.Hint = "it ended at once; nothing serves", "it ended at once\nrepair it"
+	failed.Probe, failed.ChildOutput = "no answer at all", []string{"", " ", "boom", ""}
+	d.results["shop"] = failed
+	d.phases = []supervisor.Phase{{Name: "ready", Result: "failed", Facts: []supervisor.Fact{{Key: "tries", Value: "0"}}}}
+	tideover(t, dir, "reload").want(t, 7, "", `app=shop phase=ready result=failed duration_s=0
+tideover: it ended at once; nothing serves
+
+  Last lines of generation 8:
+    | boom
+
+  repair it
+exit 7 (kept old)
+`)
+}
+
+func TestResultLineKeepsWhatClientsSaw(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"shop":    "app=shop reload=ok generation=8 duration_s=7.81 held=17 lost=0 held_max_s=0.006\n",
+		"webshop": "app=webshop reload=ok generation=8 duration_s=7 held=17 lost=0 held_max_s=0.006\n",
+		"shop.example.com": "app=shop.example.com reload=ok generation=8 duration_s=7.813\n" +
+			"app=shop.example.com held=17 lost=0 held_max_s=0.006\n",
+	} {
+		r := okResult()
+		r.App, r.Verb, r.Duration = name, supervisor.Reload, 7.813
+		got := resultLine(r)
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		for line := range strings.Lines(got) {
+			if len(line) > 80 {
+				t.Errorf("%d columns: %s", len(line)-1, line)
+			}
+		}
+	}
 }
 
 func TestReloadAsJSON(t *testing.T) {
@@ -159,11 +201,15 @@ func TestStatus(t *testing.T) {
 	result := okResult()
 	d.status.Apps[0].LastReload = &result
 	d.status.Apps = append(d.status.Apps, supervisor.AppStatus{Name: "blog", State: supervisor.Backoff, Held: 41,
-		Warnings: []string{"the last reload failed"}})
-	tideover(t, dir, "ls").want(t, 0, `APP   STATE    GEN    PID  UPTIME  IN-FLIGHT  HELD  LAST RELOAD
-shop  running    8  48213  4m 12s          9     0  ok in 7.8 s
-blog  backoff    -      -       -          0    41  -
-! blog: the last reload failed
+		Warnings: []string{"generation 7 serves as long as its workers live;\nso repair it"}})
+	failed := keptOld()
+	d.status.Apps = append(d.status.Apps, supervisor.AppStatus{Name: "wiki", State: supervisor.Running, Warnings: []string{"one", "two"}, LastReload: &failed})
+	tideover(t, dir, "ls").want(t, 0, `APP   STATE    GEN    PID      UPTIME  IN-FLIGHT  HELD  LAST RELOAD
+shop  running    8  48213  4 min 12 s          9     0  ok in 7.8 s
+blog  backoff    -      -           -          0    41  -
+wiki  running    -      -           -          0     0  kept old in 7.8 s
+! blog: a warning; tideover status blog says more
+! wiki: last reload failed; tideover status wiki says more
 `, "")
 }
 
@@ -172,20 +218,24 @@ func TestStatusOfOneApp(t *testing.T) {
 	d, dir := shopDaemon(t)
 	result := okResult()
 	d.status.Apps[0].LastReload = &result
+	d.status.Apps[0].Warnings = []string{"generation 7 serves as long as its workers live, and a worker that restarts would load the broken code:\nrepair it"}
 	d.status.Apps[0].Held, d.status.Apps[0].HeldOldest, d.status.Apps[0].Holds = 3, 1.5, []string{"operator (cli uid 0)"}
-	tideover(t, dir, "status", "shop").want(t, 0, `shop: running, generation 8 for 4m 12s
+	tideover(t, dir, "status", "shop").want(t, 0, `shop: running, generation 8 for 4 min 12 s
   command     venv/bin/gunicorn shop.wsgi
   directory   /srv/shop
   process     pid 48213, 5 processes, 412 MB, 0 crashes
   ready       GET / -> <500
   listens     127.0.0.1:8000
   requests    9 in flight, 0 tunnels
-  held        3, the oldest for 1.5 s (at most 1000, for 30.0 s)
+  held        3, the oldest for 1.5 s (at most 1000, for 30 s)
               held by operator (cli uid 0)
   so far      0 requests, 0 answered, 0 held, 0 resent
               0 expired, 0 overflowed, 0 refused, 0 client left
               0 bad request, 0 bad gateway, 0 timed out, 0 cut
   last reload ok in 7.8 s, generation 7 -> 8, held 17 (longest 6 ms) · lost 0
+  ! generation 7 serves as long as its workers live, and a worker that restarts
+    would load the broken code:
+    repair it
 `, "")
 }
 
@@ -250,7 +300,7 @@ func TestHoldAndRelease(t *testing.T) {
 	d, dir := shopDaemon(t)
 	d.begun = supervisor.HoldReport{Drained: true, Waited: 0.4, For: 20}
 	d.ended = supervisor.HoldReport{Held: 3.1, Requests: supervisor.RequestCounts{Held: 88, HeldMax: 3.1}}
-	tideover(t, dir, "pause", "shop", "--for", "20s").want(t, 0, "shop: holding for 20.0 s; nothing is in flight after 400 ms\n", "")
+	tideover(t, dir, "pause", "shop", "--for", "20s").want(t, 0, "shop: holding for 20 s; nothing is in flight after 400 ms\n", "")
 	tideover(t, dir, "resume").want(t, 0, "shop: released after 3.1 s · held 88 (longest 3.1 s) · lost 0\n", "")
 	if d.notes() != "hold shop 20s\nrelease shop" {
 		t.Errorf("asked for\n%s", d.notes())
