@@ -269,11 +269,20 @@ func (g *Generation) wait(ctx context.Context) (answer, error) {
 	}
 }
 
+// firstLook is when it is first looked whether the command listens somewhere
+// else; the pauses double from there, because looking means reading tables as
+// long as the machine has connections.
+const firstLook = 2 * time.Second
+
 // watch ends the wait as soon as it has become pointless: the process is gone,
 // or it listens somewhere else.
 func (g *Generation) watch(ctx context.Context, stop context.CancelCauseFunc) {
-	look := time.NewTicker(time.Second)
+	pause := firstLook
+	look := time.NewTimer(pause)
 	defer look.Stop()
+	if !g.mayStray() {
+		look.Stop()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -286,8 +295,20 @@ func (g *Generation) watch(ctx context.Context, stop context.CancelCauseFunc) {
 				stop(&elsewhereError{address: at})
 				return
 			}
+			pause *= 2
+			look.Reset(pause)
 		}
 	}
+}
+
+// mayStray reports whether gunicorn could open another address than the public
+// one. That one is ours, and an attempt to bind it fails aloud.
+func (g *Generation) mayStray() bool {
+	gu := g.settings.Gunicorn
+	if gu == nil || g.private == nil {
+		return false
+	}
+	return slices.ContainsFunc(gu.Bind.Addresses, func(bind string) bool { return !slices.Contains(g.settings.Listen, bind) })
 }
 
 var (
@@ -306,10 +327,6 @@ func (e *elsewhereError) Error() string { return "it listens on " + e.address + 
 // command line says: a wrapper that forks (uv run, a shell) makes it do so
 // without a word, because LISTEN_PID no longer names it.
 func (g *Generation) elsewhere() (string, bool) {
-	gu := g.settings.Gunicorn
-	if gu == nil || g.private == nil {
-		return "", false
-	}
 	open, err := g.process.Listening()
 	if err != nil {
 		return "", false
@@ -318,7 +335,7 @@ func (g *Generation) elsewhere() (string, bool) {
 		if l.Inode == g.private.Inode() {
 			continue
 		}
-		for _, bind := range gu.Bind.Addresses {
+		for _, bind := range g.settings.Gunicorn.Bind.Addresses {
 			if sameListener(bind, l.Network, l.Address) {
 				return bind, true
 			}
