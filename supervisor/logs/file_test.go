@@ -69,7 +69,7 @@ func TestFileLinesAreDated(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := read(t, path)
-	if !regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d) shop\.3 ! oops\n$`).MatchString(got) {
+	if !regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d) shop\.3 : oops\n$`).MatchString(got) {
 		t.Errorf("got %q", got)
 	}
 	info, _ := os.Stat(path)

@@ -12,7 +12,7 @@ type Style struct {
 }
 
 // Prefix names the line's app, generation and stream before its text:
-// "shop.3 | " for standard output, "shop.3 ! " for standard error and
+// "shop.3 | " for standard output, "shop.3 : " for standard error and
 // "shop.3 - " for tideover's own words, or │, ┆ and · with Unicode. In colour,
 // an app has always the same one.
 func (l Line) Prefix(s Style) string { return string(s.prefix(nil, l)) }
@@ -43,7 +43,7 @@ func (s Style) prefix(b []byte, l Line) []byte {
 }
 
 func (s Style) mark(stream Stream) string {
-	marks := [...]string{Stdout: "|", Stderr: "!", Note: "-"}
+	marks := [...]string{Stdout: "|", Stderr: ":", Note: "-"}
 	if s.Unicode {
 		marks = [...]string{Stdout: "│", Stderr: "┆", Note: "·"}
 	}

@@ -27,7 +27,7 @@ type Options struct {
 	// block or fail without harm: lines are dropped then.
 	Writer  io.Writer
 	Color   bool // colour the prefixes
-	Unicode bool // │ and ┆ instead of | and !
+	Unicode bool // │ and ┆ instead of | and :
 
 	File FileOptions // Path empty: no file
 }

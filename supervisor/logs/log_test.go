@@ -93,7 +93,7 @@ func TestLinesArriveWithTheirPrefix(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want := "shop.3 | one\nshop.3 | \nshop.3 | two\nshop.3 ! three\nshop.3 - it said 4 lines\nshop - of no generation\n"
+	want := "shop.3 | one\nshop.3 | \nshop.3 | two\nshop.3 : three\nshop.3 - it said 4 lines\nshop - of no generation\n"
 	if got := out.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
