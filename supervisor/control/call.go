@@ -22,6 +22,7 @@ type call struct {
 	w        http.ResponseWriter
 	wire     *http.ResponseController
 	started  bool            // the answer's first byte is written: errors become events
+	garbled  bool            // the request was not one
 	app      string          // for the log
 	exit     supervisor.Exit // for the log, of an operation that was carried out
 	encoder  *json.Encoder
@@ -59,6 +60,7 @@ func (c *call) decode(v any) error {
 	c.received = json.NewDecoder(http.MaxBytesReader(c.w, c.request.Body, largestRequest))
 	c.received.DisallowUnknownFields()
 	if err := c.received.Decode(v); err != nil {
+		c.garbled = true
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
 			return fault(supervisor.ExitUsage, "", "the request is larger than %d bytes", largestRequest)
@@ -74,6 +76,7 @@ func (c *call) decode(v any) error {
 func (c *call) complete() error {
 	c.wire.SetReadDeadline(time.Now().Add(requestDeadline))
 	if _, err := c.received.Token(); !errors.Is(err, io.EOF) {
+		c.garbled = true
 		return fault(supervisor.ExitUsage, "", "something follows the request")
 	}
 	return c.wire.SetReadDeadline(time.Time{})

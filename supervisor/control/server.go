@@ -31,7 +31,8 @@ type Server struct {
 }
 
 // NewServer prepares to answer for daemon on socket. Every request that acts
-// is logged with the uid that sent it and its outcome.
+// is logged (debug) with the uid that sent it and its outcome, and every request
+// that is denied or makes no sense as a warning.
 func NewServer(socket *Socket, daemon Daemon, logger hclog.Logger) *Server {
 	return &Server{
 		socket: socket, daemon: daemon, logger: logger,
@@ -119,7 +120,11 @@ func (s *Server) answer(r route, c *call) {
 	if err != nil {
 		c.refuse(asError(err))
 	}
+	if c.garbled {
+		s.logger.Warn("control: not understood", "path", r.path, "uid", c.peer.uid, "cause", asError(err).Message)
+	}
 	if r.acts {
-		s.logger.Info("control: "+r.path, "app", c.app, "by", c.by(), "exit", int(c.outcome(err)))
+		// What became of it, the app's own line tells.
+		s.logger.Debug("control: "+r.path, "app", c.app, "by", c.by(), "exit", int(c.outcome(err)))
 	}
 }
