@@ -179,34 +179,6 @@ func (d *daemon) refuseSecondCopy(ctx context.Context, socket string) error {
 	return nil
 }
 
-// openLog makes the daemon's logger: to standard error, and to memory for
-// `tideover logs --daemon`.
-func (d *daemon) openLog() error {
-	own, err := supervisor.NewOwnLog()
-	if err != nil {
-		return err
-	}
-	d.ownLog = own
-	level := hclog.LevelFromString(cmp.Or(d.cli.getenv("TIDEOVER_LOG_LEVEL"), d.file.Daemon.LogLevel, "info"))
-	switch {
-	case level == hclog.NoLevel:
-		return fault(supervisor.ExitUsage, "trace, debug, info, warn or error", "TIDEOVER_LOG_LEVEL: %q is no level", d.cli.getenv("TIDEOVER_LOG_LEVEL"))
-	case d.cli.verbose:
-		level = min(level, hclog.Debug)
-	case d.cli.quiet:
-		level = max(level, hclog.Error)
-	}
-	format := cmp.Or(d.cli.getenv("TIDEOVER_LOG_FORMAT"), d.file.Daemon.LogFormat, "auto")
-	if format != "auto" && format != "text" && format != "json" {
-		return fault(supervisor.ExitUsage, "auto, text or json", "TIDEOVER_LOG_FORMAT: %q is no format", format)
-	}
-	d.level = level
-	logger := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "tideover", Level: level, JSONFormat: format == "json", Output: d.cli.stderr})
-	logger.RegisterSink(hclog.NewSinkAdapter(&hclog.LoggerOptions{Name: "tideover", Level: min(level, hclog.Info), Output: own}))
-	d.logger = logger
-	return nil
-}
-
 // sharedWriter lets the apps' output and our own words take turns, whole lines
 // each. On a terminal no child may do more than colour its text.
 type sharedWriter struct {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // frontPage is what `tideover` alone says.
@@ -119,14 +120,49 @@ func help(cmd *cobra.Command, _ []string) {
 		fmt.Fprintf(out, "%s\n\n", cmd.Example)
 	}
 	fmt.Fprintf(out, "Usage: tideover %s\n", cmd.Use)
-	flags := cmd.LocalNonPersistentFlags()
-	if self := flags.Lookup("help"); self != nil {
-		self.Hidden = true // whoever reads this has found it
-	}
-	if flags.HasAvailableFlags() {
-		fmt.Fprintf(out, "\n%s", flags.FlagUsagesWrapped(79))
+	if flags := ownFlags(cmd); flags != "" {
+		fmt.Fprintf(out, "\n%s", flags)
 	}
 	if cmd.Long != "" {
 		fmt.Fprintf(out, "\n%s\n", cmd.Long)
 	}
+}
+
+// ownFlags is a line for each of the verb's own flags, in the order they were
+// declared. A word in back quotes at the beginning of a flag's meaning is the
+// name of its value, and not printed again.
+func ownFlags(cmd *cobra.Command) string {
+	type line struct{ flag, meaning string }
+	var lines []line
+	width := 0
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name == "help" || f.Hidden || cmd.InheritedFlags().Lookup(f.Name) != nil {
+			return // whoever reads this has found help
+		}
+		flag := "      --" + f.Name
+		if f.Shorthand != "" {
+			flag = "  -" + f.Shorthand + ", --" + f.Name
+		}
+		value, meaning := valueName(f)
+		if value != "" {
+			flag += " " + value
+		}
+		width = max(width, len(flag))
+		lines = append(lines, line{flag, meaning})
+	})
+	var b strings.Builder
+	for _, l := range lines {
+		b.WriteString(pad(l.flag, width) + "   " + l.meaning + "\n")
+	}
+	return b.String()
+}
+
+func valueName(f *pflag.Flag) (value, meaning string) {
+	if rest, ok := strings.CutPrefix(f.Usage, "`"); ok {
+		value, meaning, _ = strings.Cut(rest, "`")
+		return value, strings.TrimSpace(meaning)
+	}
+	return "", f.Usage
 }

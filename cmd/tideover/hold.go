@@ -38,7 +38,7 @@ code is the command's. Nobody is held for longer than hold.timeout.`,
 			return holdFor(c, cmd.Context(), first(before), lease)
 		},
 	}
-	cmd.Flags().DurationVar(&lease, "for", 0, "the hold ends by itself after this (default: the app's hold.timeout)")
+	cmd.Flags().DurationVar(&lease, "for", 0, "`TIME` until it ends by itself (default: the app's hold.timeout)")
 	return cmd
 }
 

@@ -29,7 +29,7 @@ would refuse is told with its place (exit 5). Nothing is started or changed.`,
 		},
 		RunE: func(_ *cobra.Command, args []string) error { return importFile(c, args[0], write) },
 	}
-	verb.Flags().StringVar(&write, "write", "", "new `file` for the result, instead of standard output")
+	verb.Flags().StringVar(&write, "write", "", "new `FILE` for the result, instead of standard output")
 	return verb
 }
 

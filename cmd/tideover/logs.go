@@ -38,7 +38,7 @@ failed are kept too.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on with what is written from now on, until Ctrl-C")
-	cmd.Flags().IntVarP(&q.Lines, "lines", "n", 100, "the last `N` lines")
+	cmd.Flags().IntVarP(&q.Lines, "lines", "n", 100, "`N` lines, the last ones (default: 100)")
 	cmd.Flags().BoolVar(&q.Daemon, "daemon", false, "the daemon's own log")
 	return cmd
 }

@@ -33,15 +33,14 @@ func runVerb(c *cli) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SetInterspersed(false) // so that a forgotten -- does not make the command's flags ours
-	flags.SortFlags = false
-	flags.StringVar(&f.name, "name", "", "name of the app (default: the directory's)")
-	flags.StringArrayVar(&f.listen, "listen", nil, "public `ADDRESS` (default: the command's own)")
+	flags.StringVar(&f.name, "name", "", "`NAME` of the app (default: the directory's)")
+	flags.StringArrayVar(&f.listen, "listen", nil, "`ADDRESS` for clients, repeatable (default: the command's)")
 	flags.StringVar(&f.ready, "ready", "", "`PATH` that must answer before new code serves")
-	flags.StringVar(&f.reload, "reload", "", "overlap, or replace: never two copies")
-	flags.DurationVar(&f.readyTimeout, "ready-timeout", 0, "for the first answer (default 60s)")
-	flags.DurationVar(&f.holdTimeout, "hold-timeout", 0, "the longest a request waits (default 30s)")
-	flags.IntVar(&f.holdLimit, "hold-limit", 0, "requests that may wait (default 1000)")
-	flags.DurationVar(&f.stopTimeout, "stop-timeout", 0, "then what still runs is killed (default 35s)")
+	flags.StringVar(&f.reload, "reload", "", "`MODE` overlap, or replace: never two copies")
+	flags.DurationVar(&f.readyTimeout, "ready-timeout", 0, "`TIME` for the first answer (default: 60s)")
+	flags.DurationVar(&f.holdTimeout, "hold-timeout", 0, "`TIME` a request may wait at most (default: 30s)")
+	flags.IntVar(&f.holdLimit, "hold-limit", 0, "`N` requests may wait (default: 1000)")
+	flags.DurationVar(&f.stopTimeout, "stop-timeout", 0, "`TIME` to end; then it is killed (default: 35s)")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "`FILE` of NAME=value lines, read at every start")
 	flags.StringVar(&f.pidfile, "pidfile", "", "`FILE` for the daemon's pid")
 	return cmd

@@ -50,9 +50,19 @@ func sendSignal(c *cli, cmd *cobra.Command, args []string) error {
 	case c.json:
 		return c.document(map[string]any{"app": t.app, "signal": unix.SignalName(sig)})
 	case !c.quiet:
-		fmt.Fprintf(c.stdout, "%s: %s sent\n", t.app, unix.SignalName(sig))
+		fmt.Fprintf(c.stdout, "%s: %s sent%s\n", t.app, unix.SignalName(sig), consequence(sig))
 	}
 	return nil
+}
+
+// consequence is what people may not expect of a signal that ends the app:
+// tideover keeps it running.
+func consequence(sig syscall.Signal) string {
+	switch sig {
+	case syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGABRT:
+		return "; it is started again, unless its restart key forbids that"
+	}
+	return ""
 }
 
 // parseSignal takes TTIN, SIGTTIN, ttin and 21.

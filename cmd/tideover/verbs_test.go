@@ -63,47 +63,6 @@ exit 7 (kept old)
 `)
 }
 
-func TestFailedReloadSaysNothingTwice(t *testing.T) {
-	t.Parallel()
-	d, dir := shopDaemon(t)
-	failed := keptOld()
-	failed.Error, failed.Hint = "it ended at once; nothing serves", "it ended at once\nrepair it"
-	failed.Probe, failed.ChildOutput = "no answer at all", []string{"", " ", "boom", ""}
-	d.results["shop"] = failed
-	d.phases = []supervisor.Phase{{Name: "ready", Result: "failed", Facts: []supervisor.Fact{{Key: "tries", Value: "0"}}}}
-	tideover(t, dir, "reload").want(t, 7, "", `app=shop phase=ready result=failed duration_s=0
-tideover: it ended at once; nothing serves
-
-  Last lines of generation 8:
-    | boom
-
-  repair it
-exit 7 (kept old)
-`)
-}
-
-func TestResultLineKeepsWhatClientsSaw(t *testing.T) {
-	t.Parallel()
-	for name, want := range map[string]string{
-		"shop":    "app=shop reload=ok generation=8 duration_s=7.81 held=17 lost=0 held_max_s=0.006\n",
-		"webshop": "app=webshop reload=ok generation=8 duration_s=7 held=17 lost=0 held_max_s=0.006\n",
-		"shop.example.com": "app=shop.example.com reload=ok generation=8 duration_s=7.813\n" +
-			"app=shop.example.com held=17 lost=0 held_max_s=0.006\n",
-	} {
-		r := okResult()
-		r.App, r.Verb, r.Duration = name, supervisor.Reload, 7.813
-		got := resultLine(r)
-		if got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-		for line := range strings.Lines(got) {
-			if len(line) > 80 {
-				t.Errorf("%d columns: %s", len(line)-1, line)
-			}
-		}
-	}
-}
-
 func TestReloadAsJSON(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
@@ -365,9 +324,10 @@ func TestSignal(t *testing.T) {
 	d, dir := shopDaemon(t)
 	tideover(t, dir, "signal", "shop", "ttin").want(t, 0, "shop: SIGTTIN sent\n", "")
 	tideover(t, dir, "signal", "SIGUSR1").want(t, 0, "shop: SIGUSR1 sent\n", "")
+	tideover(t, dir, "signal", "shop", "KILL").want(t, 0, "shop: SIGKILL sent; it is started again, unless its restart key forbids that\n", "")
 	tideover(t, dir, "signal", "22").want(t, 0, "shop: SIGTTOU sent\n", "")
 	tideover(t, dir, "signal", "shop", "SIGNOPE").want(t, 2, "", "tideover: \"SIGNOPE\" is no signal\nhint: say it like TTIN, HUP or USR1\n")
-	if lines := strings.Split(d.notes(), "\n"); len(lines) != 3 {
+	if lines := strings.Split(d.notes(), "\n"); len(lines) != 4 {
 		t.Errorf("asked for\n%s", d.notes())
 	}
 }
@@ -376,7 +336,7 @@ func TestLogs(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
 	d.lines = []supervisor.Line{{Time: time.Unix(0, 0), App: "shop", Generation: 8, Text: "GET / 200"}, {App: "shop", Generation: 8, Stream: 1, Text: "oh\x1b]0;dear\x07"}}
-	tideover(t, dir, "logs", "shop").want(t, 0, "shop.8 | GET / 200\nshop.8 ! oh\x1b]0;dear\x07\n", "")
+	tideover(t, dir, "logs", "shop").want(t, 0, "shop.8 | GET / 200\nshop.8 : oh\x1b]0;dear\x07\n", "")
 	document := oneDocument(t, tideover(t, dir, "logs", "--json").stdout)
 	if lines, ok := document["lines"].([]any); !ok || len(lines) != 2 {
 		t.Errorf("document: %v", document)

@@ -11,7 +11,7 @@ var daemonKeys = []Key{
 	daemon("log_level", oneOf("trace", "debug", "info", "warn", "error"), `"info"`, func(d *Daemon) *string { return &d.LogLevel },
 		"how much tideover tells of itself"),
 	daemon("log_format", oneOf("auto", "text", "json"), `"auto"`, func(d *Daemon) *string { return &d.LogFormat },
-		"of tideover's own lines; auto: text on a terminal, else JSON"),
+		"of tideover's own lines; auto: text on a terminal, with run -- COMMAND and under supervisord, else JSON"),
 	daemon("state_dir", filePath, "", func(d *Daemon) *string { return &d.StateDir },
 		"where tideover keeps what it must remember"),
 	daemon("runtime_dir", filePath, "", func(d *Daemon) *string { return &d.RuntimeDir },
