@@ -213,8 +213,11 @@ func (a *App) rose() {
 		a.serve(b)
 		return
 	}
-	why, _ := b.explain()
+	why, hint := b.explain()
 	a.house.logger.Error("did not come up", "app", a.name, "generation", b.generation.number, "error", why)
+	if hint != "" {
+		a.log.Note(b.generation.number, "%s", hint)
+	}
 	a.send(b.generation, neverRose)
 	a.tryLater(a.comeback.unansweredStart(), why)
 }

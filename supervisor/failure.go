@@ -40,6 +40,8 @@ func (b *boot) explain() (why, hint string) {
 	head := fmt.Sprintf("generation %d of %s did not come up: ", g.number, g.settings.Name)
 	var other *elsewhereError
 	switch {
+	case errors.As(b.err, &other) && other.late:
+		return head + fmt.Sprintf("no answer within %s; it listens on %s, which is not the socket it was given", g.settings.Ready.Timeout, other.address), forkRemedy(g)
 	case errors.As(b.err, &other):
 		return head + fmt.Sprintf("the command listens on %s itself and not on the socket it was given", other.address), forkRemedy(g)
 	case errors.Is(b.err, errExited):

@@ -252,6 +252,11 @@ func (g *Generation) answered(ctx context.Context) (answer, error) {
 	if err != nil {
 		err = context.Cause(ctx)
 	}
+	if err == errReadyTimeout && g.private != nil {
+		if at, elsewhere := g.elsewhere(nil); elsewhere {
+			err = &elsewhereError{address: at, late: true}
+		}
+	}
 	stop(nil)
 	<-watched
 	return heard, err
@@ -291,7 +296,7 @@ func (g *Generation) watch(ctx context.Context, stop context.CancelCauseFunc) {
 			stop(errExited)
 			return
 		case <-look.C:
-			if at, elsewhere := g.elsewhere(); elsewhere {
+			if at, elsewhere := g.elsewhere(g.settings.Gunicorn.Bind.Addresses); elsewhere {
 				stop(&elsewhereError{address: at})
 				return
 			}
@@ -319,14 +324,18 @@ var (
 
 // elsewhereError says that the command opened its own address instead of the
 // socket it was given.
-type elsewhereError struct{ address string }
+type elsewhereError struct {
+	address string
+	late    bool // seen only when it had not answered in time
+}
 
 func (e *elsewhereError) Error() string { return "it listens on " + e.address + " by itself" }
 
-// elsewhere reports whether gunicorn ignored its socket and bound what its
-// command line says: a wrapper that forks (uv run, a shell) makes it do so
-// without a word, because LISTEN_PID no longer names it.
-func (g *Generation) elsewhere() (string, bool) {
+// elsewhere reports whether the command listens on one of these addresses, or
+// with none given on any that is not the socket it got: a wrapper that forks
+// (uv run, a shell) makes gunicorn ignore LISTEN_FDS without a word, because
+// LISTEN_PID no longer names it.
+func (g *Generation) elsewhere(binds []string) (string, bool) {
 	open, err := g.process.Listening()
 	if err != nil {
 		return "", false
@@ -335,7 +344,10 @@ func (g *Generation) elsewhere() (string, bool) {
 		if l.Inode == g.private.Inode() {
 			continue
 		}
-		for _, bind := range g.settings.Gunicorn.Bind.Addresses {
+		if binds == nil && l.Network != "unix" {
+			return l.Address, true
+		}
+		for _, bind := range binds {
 			if sameListener(bind, l.Network, l.Address) {
 				return bind, true
 			}
