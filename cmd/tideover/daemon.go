@@ -190,15 +190,7 @@ type sharedWriter struct {
 func (w *sharedWriter) Write(p []byte) (int, error) {
 	text := string(p)
 	if w.screen.terminal {
-		var safe strings.Builder
-		for line := range strings.Lines(text) {
-			body, ended := strings.CutSuffix(line, "\n")
-			safe.WriteString(shown(body))
-			if ended {
-				safe.WriteByte('\n')
-			}
-		}
-		text = safe.String()
+		text = shownLines(text)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -38,7 +38,8 @@ const globalFlags = `Flags that every verb takes:
       --color WHEN     auto, always or never; NO_COLOR is honoured
 
 APP may be left out when there is one, or when $TIDEOVER_APP names it. Without
---socket the daemon that knows the app is found by itself.
+--socket the daemon that knows the app is found by itself; where several run,
+--all and shutdown want to be told which: --socket PATH, or -c FILE.
 `
 
 const exitCodes = `Exit codes of every verb:

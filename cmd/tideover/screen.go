@@ -162,6 +162,19 @@ func shown(text string) string {
 	return b.String()
 }
 
+// shownLines is shown for each line of text.
+func shownLines(text string) string {
+	var safe strings.Builder
+	for line := range strings.Lines(text) {
+		body, ended := strings.CutSuffix(line, "\n")
+		safe.WriteString(shown(body))
+		if ended {
+			safe.WriteByte('\n')
+		}
+	}
+	return safe.String()
+}
+
 func isControl(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f && r <= 0x9f }
 
 // leadingColor is the SGR sequence text begins with, if any.

@@ -83,11 +83,17 @@ func statusOf(c *cli, ctx context.Context, names []string) (supervisor.Status, e
 	return all, nil
 }
 
+// render is the page for people. What daemons say of their apps is another
+// user's word where root looks, so nothing of it may do more than colour.
 func render(s screen, st supervisor.Status, long bool) string {
+	page := table(s, st.Apps)
 	if long && len(st.Apps) == 1 {
-		return longForm(s, st.Apps[0])
+		page = longForm(s, st.Apps[0])
 	}
-	return table(s, st.Apps)
+	if s.terminal {
+		page = shownLines(page)
+	}
+	return page
 }
 
 // watchStatus shows the status again every second, at the same place where

@@ -199,6 +199,16 @@ func TestLogsOnATerminal(t *testing.T) {
 	}
 }
 
+func TestStatusOfAnotherUsersAppOnATerminal(t *testing.T) {
+	t.Parallel()
+	d, dir := shopDaemon(t)
+	d.status.Apps[0].Directory, d.status.Apps[0].Warnings = "/srv/\x1b]0;gotcha\x07", []string{"ring\x07"}
+	raw, exit := onTerminal(t, dir, nil, "status", "shop")
+	if exit != 0 || strings.ContainsAny(raw, "\x07") || !strings.Contains(raw, `/srv/\x1b]0;gotcha\x07`) || !strings.Contains(raw, `ring\x07`) {
+		t.Errorf("exit %d, %q", exit, raw)
+	}
+}
+
 func TestShown(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

@@ -33,6 +33,9 @@ func (s screen) paragraphs(first, mark, text string) string {
 	}
 	var b strings.Builder
 	room := s.room() - utf8.RuneCountInString(mark)
+	if s.terminal {
+		text = shownLines(text)
+	}
 	for line := range strings.Lines(text) {
 		for _, part := range broken(strings.TrimSuffix(line, "\n"), room, s.room()-len(indent)) {
 			b.WriteString(first + part + "\n")
