@@ -81,8 +81,8 @@ func TestResending(t *testing.T) {
 		{"not read, without a body", Settings{}, bare, unread, 200, 1},
 		{"not read, with a body", Settings{}, post, unread, 502, 0},
 		{"not read, without a body, never resent", Settings{NoResend: true}, bare, unread, 502, 0},
-		{"not accepted", Settings{}, post, marked, 200, 1},
-		{"not accepted, never resent", Settings{NoResend: true}, post, marked, 200, 1},
+		{"not accepted", Settings{}, post, marked, 200, 0},
+		{"not accepted, never resent", Settings{NoResend: true}, post, marked, 200, 0},
 		{"begun", Settings{}, get, part, 502, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

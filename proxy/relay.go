@@ -182,7 +182,7 @@ func (d *trip) lost(state delivery, err error) (again, busy bool) {
 	}
 	l := d.account(state, err)
 	if l.resendable() && !(x.set.NoResend && state == written && !l.unaccepted) {
-		if state == written {
+		if state == written && !l.unaccepted { // nobody saw the other ones
 			x.server.totals.resent.Add(1)
 		}
 		return true, state == connected
