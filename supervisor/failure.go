@@ -17,7 +17,7 @@ func (o *operation) fell(b *boot, why, hint string) {
 	r.Error, r.Hint = why, hint
 	if b != nil {
 		r.Probe = b.heard.text
-		r.ChildOutput = append(r.ChildOutput, a.lastWords(b.generation)...)
+		r.ChildOutput = append(r.ChildOutput, b.generation.lastWords(a.log)...)
 	}
 	old := a.current
 	if old == nil {

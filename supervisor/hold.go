@@ -28,12 +28,11 @@ type leases struct {
 }
 
 type lease struct {
-	name    string
-	by      string
-	length  time.Duration
-	began   time.Time
-	ends    time.Time
-	expired bool
+	name   string
+	by     string
+	length time.Duration
+	began  time.Time
+	ends   time.Time
 
 	before   proxy.Counters
 	observed *proxy.Observation

@@ -5,18 +5,20 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"tideover/supervisor/logs"
 )
 
 // shownLines of a failed generation's output go into the result.
 const shownLines = 20
 
 // lastWords are the lines of a generation's output that say why it failed.
-func (a *App) lastWords(g *Generation) []string {
+func (g *Generation) lastWords(log *logs.Log) []string {
 	settled, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	a.log.Settle(settled, g.number)
+	log.Settle(settled, g.number)
 	var lines []string
-	for _, line := range a.log.Tail(g.number, 200) {
+	for _, line := range log.Tail(g.number, 200) {
 		lines = append(lines, line.Text)
 	}
 	if g.settings.Gunicorn != nil {
