@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -121,7 +120,7 @@ func (r *row) told(c *load.Client, k load.Kind, nonce string) map[string]string 
 	}
 	told := map[string]string{}
 	for key, value := range facts {
-		told[key] = fmt.Sprintf("%s", value)
+		told[key] = string(value)
 	}
 	return told
 }
