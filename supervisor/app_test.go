@@ -204,14 +204,14 @@ func (r *rig) until(what string, ok func(AppStatus) bool) AppStatus {
 
 // slow is a request that is in flight until it is told to finish.
 type slow struct {
-	rig  *rig
 	pipe string
+	gate *os.File // closed, it lets the request finish
 	body chan string
 }
 
 func (r *rig) slow() *slow {
 	r.t.Helper()
-	s := &slow{rig: r, pipe: filepath.Join(r.t.TempDir(), "pipe"), body: make(chan string, 1)}
+	s := &slow{pipe: filepath.Join(r.t.TempDir(), "pipe"), body: make(chan string, 1)}
 	if err := syscall.Mkfifo(s.pipe, 0o600); err != nil {
 		r.t.Fatal(err)
 	}
@@ -219,14 +219,16 @@ func (r *rig) slow() *slow {
 		_, body := r.get("/slow?until=" + s.pipe)
 		s.body <- body
 	}()
-	r.until("busy", func(s AppStatus) bool { return s.InFlight == 1 })
+	r.until("at work", func(AppStatus) bool { // the pipe can be opened when the app reads from it
+		pipe, err := os.OpenFile(s.pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		s.gate = pipe
+		return err == nil
+	})
 	return s
 }
 
 func (s *slow) finish() string {
-	if err := os.WriteFile(s.pipe, nil, 0); err != nil {
-		s.rig.t.Error(err)
-	}
+	s.gate.Close()
 	return <-s.body
 }
 

@@ -52,7 +52,7 @@ func telling(lines []string) []string {
 		for from > 0 && !strings.HasPrefix(kept[from], "Traceback (most recent call last)") {
 			from--
 		}
-		if from > 0 && strings.HasPrefix(kept[from-1], "During handling of") {
+		for from > 0 && (kept[from-1] == "" || strings.HasPrefix(kept[from-1], "During handling of")) {
 			from--
 		}
 		kept = append(kept[:from:from], kept[i+1:]...)

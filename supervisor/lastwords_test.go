@@ -19,11 +19,12 @@ func TestTellingLines(t *testing.T) {
 		"gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>",
 		"",
 		"During handling of the above exception, another exception occurred:",
+		"",
 		"Traceback (most recent call last):",
 		"  File \"arbiter.py\", line 500, in stop",
 		"gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>",
 	}
-	want := []string{lines[2], lines[3], lines[4], ""}
+	want := []string{lines[2], lines[3], lines[4]}
 	if got := telling(lines); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

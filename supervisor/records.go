@@ -93,9 +93,13 @@ func (r *records) read() error {
 	return nil
 }
 
-// write replaces the file: temporary file, fsync, rename, fsync of the
-// directory.
-func (r *records) write() error {
+// write replaces the file whole. That is enough for what dies with the machine:
+// process trees, and their numbers.
+func (r *records) write() error { return r.replace(false) }
+
+// replace writes a temporary file and renames it. With lasting it is on the disk
+// before that, and its name after; a start need not wait for a disk.
+func (r *records) replace(lasting bool) error {
 	state, err := json.Marshal(r.state)
 	if err != nil {
 		return err
@@ -111,11 +115,13 @@ func (r *records) write() error {
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(text)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
+	if lasting {
+		err = errors.Join(err, tmp.Sync())
+	}
+	if err = errors.Join(err, tmp.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), r.path); err != nil {
+	if err := os.Rename(tmp.Name(), r.path); err != nil || !lasting {
 		return err
 	}
 	d, err := os.Open(dir)
@@ -181,7 +187,7 @@ func (r *records) setStopped(app string, stopped bool) error {
 	} else {
 		delete(r.state.Stopped, app)
 	}
-	return r.write()
+	return r.replace(true)
 }
 
 func (r *records) stopped(app string) bool {
