@@ -17,6 +17,7 @@ import (
 // it.
 func (s *stand) warns(message string) {
 	s.Helper()
+	message = strings.Join(strings.Fields(message), " ") // it is wrapped
 	for _, word := range []string{"worker", "in place"} {
 		if !strings.Contains(message, word) {
 			s.Errorf("exit 7 in place, and the message does not speak of %q:\n%s", word, message)

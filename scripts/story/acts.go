@@ -97,11 +97,26 @@ func (st *stage) brokenDeploy(ctx context.Context) ([]string, error) {
 // them is as long as tracebacks are.
 func told(message string) []string {
 	var lines []string
+	var sentence string // it is wrapped: what follows indented belongs to it
+	finish := func() {
+		if sentence != "" {
+			lines = append(lines, wrap(sentence, lineLength-len("    "))...)
+		}
+		sentence = ""
+	}
 	for line := range strings.Lines(message) {
-		if strings.HasPrefix(line, "tideover: ") || strings.HasPrefix(line, "exit ") {
-			lines = append(lines, wrap(strings.TrimSpace(line), lineLength-len("    "))...)
+		text := strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "tideover: "), strings.HasPrefix(line, "exit "):
+			finish()
+			sentence = text
+		case sentence != "" && text != "" && strings.HasPrefix(line, "  "):
+			sentence += " " + text
+		default:
+			finish()
 		}
 	}
+	finish()
 	return lines
 }
 
