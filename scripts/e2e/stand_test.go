@@ -71,7 +71,7 @@ func newStand(r *row, o setup) *stand {
 	if o.front != nil {
 		s.front, err = o.front(r.room, s.back)
 		r.must(err)
-		s.client = &load.Client{Address: s.front.Address, Host: "front.test", Prefix: "n"}
+		s.client = &load.Client{Address: s.front.Address, Host: "front.test", Prefix: "f"} // no nonce of the direct client's again
 		s.answers(30*time.Second, o.release.Number)
 	}
 	return s
