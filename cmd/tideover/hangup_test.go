@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestClosedTerminal sends a daemon on a terminal both kinds of HUP.
@@ -17,7 +20,13 @@ func TestClosedTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	master, tty := pseudoTerminal(t)
-	daemon := exec.Command("tideover", "run", "-S", filepath.Join(dir, "control.sock"), "--name", "shop",
+	// Who is caught is not inherited as ignored: the tests may run under nohup.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	patience, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	daemon := exec.CommandContext(patience, "tideover", "run", "-S", filepath.Join(dir, "control.sock"), "--name", "shop",
 		"--listen", "unix:"+filepath.Join(dir, "shop"), "--", "webapp")
 	daemon.Dir = dir
 	daemon.Stdin, daemon.Stdout, daemon.Stderr = tty, tty, tty
