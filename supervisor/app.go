@@ -42,7 +42,7 @@ type order func()
 
 func newApp(h *house, cfg *config.App, log *logs.Log) *App {
 	a := &App{name: cfg.Name, house: h, settings: cfg, log: log, orders: make(chan order)}
-	a.gate = proxy.NewGate(proxy.GateSettings{Limit: cfg.Hold.Limit, Timeout: cfg.Hold.Timeout})
+	a.gate = proxy.NewGate(gateSettings(cfg))
 	if cfg.Web() {
 		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: h.logger})
 	}

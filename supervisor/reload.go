@@ -85,19 +85,14 @@ func (o *operation) replace() {
 	if old != nil {
 		a.sendWith(old, replaced, old.hasty())
 	}
-	for len(a.departures) > 0 {
-		if !o.outlast(a.departures[0]) {
-			return
-		}
+	if !o.outlastAll() {
+		return
 	}
 	b := o.raise(!strict)
 	if b == nil {
 		return
 	}
-	o.step("release")
-	a.serve(b)
-	o.ok()
-	o.succeed()
+	o.release(b)
 }
 
 // start brings the app up by the operator's wish.
@@ -118,10 +113,7 @@ func (o *operation) start() {
 	if b == nil {
 		return
 	}
-	o.step("release")
-	a.serve(b)
-	o.ok()
-	o.succeed()
+	o.release(b)
 }
 
 // stop takes the app down by the operator's wish; its socket stays open.
@@ -132,10 +124,8 @@ func (o *operation) stop() {
 	a.comeback.whole()
 	a.gate.Refuse(refusal(a.settings, "the app is stopped"))
 	a.retireAll()
-	for len(a.departures) > 0 {
-		if !o.outlast(a.departures[0]) {
-			return
-		}
+	if !o.outlastAll() {
+		return
 	}
 	o.result.Generation.To = 0
 	o.succeed()
@@ -189,6 +179,24 @@ func (o *operation) raise(lenient bool) *boot {
 	why, hint := b.explain()
 	o.fell(b, why, hint)
 	return nil
+}
+
+// release puts a generation into service for those who are held.
+func (o *operation) release(b *boot) {
+	o.step("release")
+	o.app.serve(b)
+	o.ok()
+	o.succeed()
+}
+
+// outlastAll waits until every departure is over.
+func (o *operation) outlastAll() bool {
+	for len(o.app.departures) > 0 {
+		if !o.outlast(o.app.departures[0]) {
+			return false
+		}
+	}
+	return true
 }
 
 // outlast waits until a departure is over, as the phase "drain".
