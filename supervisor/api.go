@@ -146,3 +146,49 @@ type LogQuery struct {
 	Follow bool     `json:"follow,omitempty"`
 	Daemon bool     `json:"daemon,omitempty"` // tideover's own log instead
 }
+
+// ApplyRequest asks to make the apps what the configuration file says now.
+type ApplyRequest struct {
+	DryRun bool   `json:"dry_run,omitempty"` // only tell the difference
+	By     string `json:"by,omitempty"`
+}
+
+// Change is what became of an app when a configuration was applied.
+type Change string
+
+const (
+	Added     Change = "added"
+	Removed   Change = "removed"
+	Unchanged Change = "unchanged"
+	ByLive    Change = "live"    // every new setting is in force already
+	ByReload  Change = "reload"  // the new generation has them
+	ByReopen  Change = "reopen"  // its public addresses, with zero loss; and a reload
+	ByReplace Change = "replace" // it became a web app, or stopped being one: the old one goes, the new one comes
+)
+
+// SettingChange is one setting that differs.
+type SettingChange struct {
+	Key    string `json:"key"`
+	Before string `json:"before"` // as TOML; empty: not set
+	After  string `json:"after"`
+	Takes  string `json:"takes"` // live, reload, listen, boot
+}
+
+// AppChange is one app's part in ApplyResult.
+type AppChange struct {
+	App      string          `json:"app"`
+	Change   Change          `json:"change"`
+	Settings []SettingChange `json:"settings,omitempty"`
+	Result   *Result         `json:"result,omitempty"` // of the start, reload or stop it took; nil: none, or a dry run
+}
+
+// ApplyResult is how an Apply ended. Its JSON is fixed by the interface; keys
+// may be added, never changed.
+type ApplyResult struct {
+	Result   string      `json:"result"` // ok, failed, dry run
+	Exit     Exit        `json:"exit"`   // of several, the worst
+	Apps     []AppChange `json:"apps"`
+	Warnings []string    `json:"warnings,omitempty"` // of the configuration; settings of [daemon] that need a new start
+	Error    string      `json:"error,omitempty"`
+	Hint     string      `json:"hint,omitempty"`
+}
