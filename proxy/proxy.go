@@ -22,6 +22,7 @@ type Server struct {
 	lame     atomic.Bool  // every answer is the last one of its connection
 	ending   atomic.Bool  // idle connections are closed
 	journal  *journal
+	open     sync.WaitGroup // a count of the connections
 
 	mu      sync.Mutex
 	clients map[*client]struct{}
@@ -67,30 +68,47 @@ func (s *Server) Linger(ctx context.Context) {
 	}
 }
 
-// Serve accepts from l and relays until ctx ends; then it stops accepting, closes what is idle, gives requests under way a last
-// moment to finish, and returns when all its connections are gone. It does not close l. It may run for several listeners at once.
-// The error is nil unless accepting failed for good.
+// Serve accepts from l and relays until ctx ends. It does not close l, which may be served again, by another server too: what it has
+// accepted is relayed until [Server.End]. It may run for several listeners at once. The error is nil unless accepting failed for good.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	var open sync.WaitGroup
-	unblock := context.AfterFunc(ctx, func() { interruptAccept(l) })
-	defer unblock()
-	err := s.accept(ctx, l, &open)
-	s.finish(&open)
-	if ctx.Err() != nil {
-		return nil
+	resumeAccept(l)
+	interrupted := make(chan struct{})
+	unblock := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		interruptAccept(l)
+	})
+	defer func() {
+		if !unblock() {
+			<-interrupted // or it would reach whoever serves l next
+		}
+	}()
+	if err := s.accept(ctx, l); ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
+}
+
+// End closes what is idle, gives requests under way a last moment to finish, then cuts them, and returns when no connection is left.
+// Every Serve must have returned.
+func (s *Server) End() {
+	s.lame.Store(true)
+	s.ending.Store(true)
+	s.each(func(c *client) { c.stopIdle() })
+	cut := time.AfterFunc(lastMoment, func() { s.each(func(c *client) { c.close() }) })
+	s.open.Wait()
+	cut.Stop()
+	s.journal.flush()
 }
 
 // accept starts a client for every connection until ctx ends. What cannot be accepted for want of descriptors or memory waits in the
 // backlog; that is said once, not every time.
-func (s *Server) accept(ctx context.Context, l net.Listener, open *sync.WaitGroup) error {
+func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	var trouble time.Time // since when
 	for {
 		conn, err := l.Accept()
 		switch {
 		case err == nil:
-			s.start(conn, open)
+			s.start(conn)
 			if !trouble.IsZero() {
 				s.logger.Info("accepting again", "app", s.app, "after", time.Since(trouble).Round(time.Millisecond))
 				trouble = time.Time{}
@@ -112,7 +130,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener, open *sync.WaitGrou
 }
 
 // start serves one connection on a goroutine of its own.
-func (s *Server) start(conn net.Conn, open *sync.WaitGroup) {
+func (s *Server) start(conn net.Conn) {
 	c, err := newClient(s, conn)
 	if err != nil {
 		s.logger.Error("cannot serve a connection", "app", s.app, "error", err)
@@ -123,7 +141,7 @@ func (s *Server) start(conn net.Conn, open *sync.WaitGroup) {
 	s.mu.Lock()
 	s.clients[c] = struct{}{}
 	s.mu.Unlock()
-	open.Go(func() {
+	s.open.Go(func() {
 		c.serve()
 		s.mu.Lock()
 		delete(s.clients, c)
@@ -133,17 +151,6 @@ func (s *Server) start(conn net.Conn, open *sync.WaitGroup) {
 		default:
 		}
 	})
-}
-
-// finish closes what is idle, waits a last moment for the requests under way, then cuts them.
-func (s *Server) finish(open *sync.WaitGroup) {
-	s.lame.Store(true)
-	s.ending.Store(true)
-	s.each(func(c *client) { c.stopIdle() })
-	cut := time.AfterFunc(lastMoment, func() { s.each(func(c *client) { c.close() }) })
-	open.Wait()
-	cut.Stop()
-	s.journal.flush()
 }
 
 func (s *Server) each(do func(*client)) {
@@ -161,6 +168,13 @@ func interruptAccept(l net.Listener) {
 		return
 	}
 	l.Close()
+}
+
+// resumeAccept undoes interruptAccept.
+func resumeAccept(l net.Listener) {
+	if d, ok := l.(interface{ SetDeadline(time.Time) error }); ok {
+		d.SetDeadline(time.Time{})
+	}
 }
 
 const (

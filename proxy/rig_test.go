@@ -66,7 +66,11 @@ func newRigOn(t *testing.T, l net.Listener, g GateSettings, s Settings) *rig {
 	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger})
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel
-	go func() { r.served <- r.server.Serve(ctx, l) }()
+	go func() {
+		err := r.server.Serve(ctx, l)
+		r.server.End()
+		r.served <- err
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-r.served; err != nil {

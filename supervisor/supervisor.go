@@ -150,6 +150,11 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.linger()
 	stopServing() // the doors close last: until here everybody got an answer
 	relays.Wait()
+	for _, a := range s.apps {
+		if a.server != nil {
+			a.server.End()
+		}
+	}
 	return nil
 }
 
