@@ -54,7 +54,8 @@ type App struct {
 	Autostart bool
 	Restart   RestartPolicy
 	ExitCodes []int    // codes that mean done: with restart = "on-failure" not started again
-	Instances int      // of a plain process
+	Instances int      // of a plain process; see Each
+	Instance  int      // which of them this one is, from 1; 0: the only one
 	After     []string // names of apps that are started before and stopped after this one
 	Labels    []string // names by which verbs may address several apps
 

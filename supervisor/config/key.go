@@ -59,9 +59,11 @@ type Difference struct {
 
 // Differences lists what is different between two Apps, in the order of the
 // keys. Where listen is not written, the address found in the command counts.
-func Differences(before, after *App) []Difference {
+func Differences(before, after *App) []Difference { return differences(appKeys, before, after) }
+
+func differences(keys []Key, before, after any) []Difference {
 	var all []Difference
-	for _, k := range appKeys {
+	for _, k := range keys {
 		b := reflect.ValueOf(k.field(before)).Elem().Interface()
 		a := reflect.ValueOf(k.field(after)).Elem().Interface()
 		if !reflect.DeepEqual(b, a) {
@@ -69,6 +71,11 @@ func Differences(before, after *App) []Difference {
 		}
 	}
 	return all
+}
+
+// DaemonDifferences lists the keys of [daemon] that are different.
+func DaemonDifferences(before, after *Daemon) []Difference {
+	return differences(daemonKeys, before, after)
 }
 
 // strongest orders what a change takes.

@@ -48,7 +48,7 @@ var appKeys = []Key{
 	app("exit_codes", codes, `[0]`, Live, func(a *App) *[]int { return &a.ExitCodes },
 		`codes that mean done, for restart = "on-failure"`),
 	app("instances", integer(1, mostInstances), `1`, Live, func(a *App) *int { return &a.Instances },
-		"how many, of a plain process"),
+		"how many, of a plain process: NAME:1, NAME:2 ...; {instance} in command, env and log.file is the number"),
 	app("after", list(appName), "", Live, func(a *App) *[]string { return &a.After },
 		"apps that are started before this one, and stopped after it"),
 	app("labels", list(appName), "", Live, func(a *App) *[]string { return &a.Labels },

@@ -289,6 +289,9 @@ func checkName(s string) error {
 	if !nameText.MatchString(s) {
 		return fmt.Errorf("%q is not a name: it has 1 to 32 of a-z, 0-9, - and _, and begins with a letter or digit", s)
 	}
+	if s == "all" {
+		return errors.New(`"all" is what commands call every app; it cannot be the name of one`)
+	}
 	return nil
 }
 
