@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -22,6 +23,14 @@ const (
 	ExitBusy       Exit = 9  // another operation runs and the caller would not queue
 	ExitTimeout    Exit = 10 // the client stopped waiting; the daemon goes on
 )
+
+// Worse reports whether e says more than other about what several operations
+// came to: what is down first, then what kept its old code, and last what was
+// not even tried.
+func (e Exit) Worse(other Exit) bool {
+	gravity := [...]Exit{ExitOK, ExitBusy, ExitUsage, ExitNoSuchApp, ExitNotRunning, ExitDenied, ExitTimeout, ExitConfig, ExitError, ExitKeptOld, ExitDown}
+	return slices.Index(gravity[:], e) > slices.Index(gravity[:], other)
+}
 
 // Error is every error of this package's API: what happened, and what to do.
 type Error struct {

@@ -44,6 +44,7 @@ type AppStatus struct {
 	Command   []string `json:"command"`
 	Directory string   `json:"directory"` // symlinks resolved, as the generation got it
 	User      string   `json:"user,omitempty"`
+	Labels    []string `json:"labels,omitempty"`
 	Ready     string   `json:"ready"`                  // how readiness is asked
 	Processes int      `json:"processes,omitempty"`    // only of apps asked for by name
 	Memory    uint64   `json:"memory_bytes,omitempty"` // only of apps asked for by name

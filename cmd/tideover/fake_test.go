@@ -5,6 +5,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,13 +26,14 @@ type fakeDaemon struct {
 	status  supervisor.Status
 	phases  []supervisor.Phase
 	results map[string]supervisor.Result // by app
-	forever bool                         // operations never end
+	applied supervisor.ApplyResult
+	forever bool // operations never end
 	begun   supervisor.HoldReport
 	ended   supervisor.HoldReport
 	lines   []supervisor.Line
 	stop    func()
 
-	mu    sync.Mutex // guards asked
+	mu    sync.Mutex // guards asked, and status where a test changes it
 	asked []string
 }
 
@@ -47,13 +50,24 @@ func (d *fakeDaemon) notes() string {
 }
 
 func (d *fakeDaemon) Status(names ...string) (supervisor.Status, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	st := d.status
-	if len(names) > 0 {
-		st.Apps = nil
-		for _, a := range d.status.Apps {
-			if a.Name == names[0] {
-				st.Apps = append(st.Apps, a)
-			}
+	if len(names) == 0 {
+		return st, nil
+	}
+	st.Apps = []supervisor.AppStatus{}
+	selects := func(name string, a supervisor.AppStatus) bool {
+		return a.Name == name || name == "all" || strings.HasPrefix(a.Name, name+":") || slices.Contains(a.Labels, name)
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(d.status.Apps, func(a supervisor.AppStatus) bool { return selects(name, a) }) {
+			return st, &supervisor.Error{Exit: supervisor.ExitNoSuchApp, Message: "no " + name}
+		}
+	}
+	for _, a := range d.status.Apps {
+		if slices.ContainsFunc(names, func(name string) bool { return selects(name, a) }) {
+			st.Apps = append(st.Apps, a)
 		}
 	}
 	return st, nil
@@ -71,6 +85,17 @@ func (d *fakeDaemon) Do(ctx context.Context, r supervisor.Request, progress func
 	result := d.results[r.App]
 	result.App, result.Verb = r.App, r.Verb
 	return result
+}
+
+func (d *fakeDaemon) Apply(ctx context.Context, r supervisor.ApplyRequest, progress func(supervisor.Phase)) supervisor.ApplyResult {
+	d.note("apply", strconv.FormatBool(r.DryRun))
+	for _, p := range d.phases {
+		progress(p)
+	}
+	if d.forever {
+		<-ctx.Done()
+	}
+	return d.applied
 }
 
 func (d *fakeDaemon) Hold(_ context.Context, app string, r supervisor.HoldRequest) (control.Lease, error) {

@@ -46,18 +46,34 @@ func (c *Client) Status(ctx context.Context, apps ...string) (supervisor.Status,
 // it begins and ends, in order, and may be nil. When ctx ends first the error
 // says so (10) and the operation goes on.
 func (c *Client) Do(ctx context.Context, r supervisor.Request, progress func(supervisor.Phase)) (supervisor.Result, error) {
-	answer, err := c.ask(ctx, http.MethodPost, "/v1/"+string(r.Verb), r)
+	last, err := c.follow(ctx, "/v1/"+string(r.Verb), r, progress, func(e event) bool { return e.Result != nil })
 	if err != nil {
 		return supervisor.Result{}, err
+	}
+	return *last.Result, nil
+}
+
+// Apply makes the apps what the configuration file says now, or tells what
+// would change; progress and the end of ctx are as in Do.
+func (c *Client) Apply(ctx context.Context, r supervisor.ApplyRequest, progress func(supervisor.Phase)) (supervisor.ApplyResult, error) {
+	last, err := c.follow(ctx, "/v1/apply", r, progress, func(e event) bool { return e.Applied != nil })
+	if err != nil {
+		return supervisor.ApplyResult{}, err
+	}
+	return *last.Applied, nil
+}
+
+// follow asks, and passes phases on until the event that is the last one.
+func (c *Client) follow(ctx context.Context, path string, request any, progress func(supervisor.Phase), last func(event) bool) (event, error) {
+	answer, err := c.ask(ctx, http.MethodPost, path, request)
+	if err != nil {
+		return event{}, err
 	}
 	defer answer.Close()
 	for {
 		e, err := answer.next()
-		if err != nil {
-			return supervisor.Result{}, err
-		}
-		if e.Result != nil {
-			return *e.Result, nil
+		if err != nil || last(e) {
+			return e, err
 		}
 		if e.Phase != nil && progress != nil {
 			progress(*e.Phase)

@@ -45,6 +45,22 @@ func TestOperationTellsPhasesThenTheResult(t *testing.T) {
 	}
 }
 
+func TestApplyTellsPhasesThenTheDifference(t *testing.T) {
+	t.Parallel()
+	d := newFake("shop")
+	d.phases = []supervisor.Phase{{App: "shop", Name: "start"}, {App: "shop", Name: "start", Result: "ok"}}
+	client := NewClient(serve(t, d, SocketOptions{}).Path())
+	seen := 0
+	result, err := client.Apply(t.Context(), supervisor.ApplyRequest{By: "a liar"}, func(supervisor.Phase) { seen++ })
+	must(t, err)
+	if seen != 2 || result.Result != "ok" || len(result.Apps) != 1 || result.Apps[0].Change != supervisor.Added {
+		t.Errorf("%d phases, %+v", seen, result)
+	}
+	if want := []string{"apply by cli uid 0"}; !slices.Equal(d.notes(), want) && syscall.Geteuid() == 0 {
+		t.Errorf("asked %q, want %q", d.notes(), want)
+	}
+}
+
 func TestCallerThatLeavesStopsWaiting(t *testing.T) {
 	t.Parallel()
 	d := newFake("shop")

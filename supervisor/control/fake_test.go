@@ -52,7 +52,7 @@ func (d *fakeDaemon) notes() []string {
 
 func (d *fakeDaemon) Status(names ...string) (supervisor.Status, error) {
 	for _, name := range names {
-		if name != d.app {
+		if name != d.app && name != "label-of-"+d.app {
 			return supervisor.Status{}, NoSuchApp(name, []string{d.app})
 		}
 	}
@@ -72,6 +72,14 @@ func (d *fakeDaemon) Do(ctx context.Context, r supervisor.Request, progress func
 		close(d.left)
 		return supervisor.Result{App: r.App, Exit: supervisor.ExitTimeout}
 	}
+}
+
+func (d *fakeDaemon) Apply(_ context.Context, r supervisor.ApplyRequest, progress func(supervisor.Phase)) supervisor.ApplyResult {
+	d.note("apply by " + r.By)
+	for _, p := range d.phases {
+		progress(p)
+	}
+	return supervisor.ApplyResult{Result: "ok", Apps: []supervisor.AppChange{{App: d.app, Change: supervisor.Added}}}
 }
 
 func (d *fakeDaemon) Hold(_ context.Context, app string, r supervisor.HoldRequest) (Lease, error) {

@@ -80,48 +80,145 @@ func probe(ctx context.Context, path string) (Found, error) {
 	return Found{Client: client, Status: status}, err
 }
 
-// Find is the daemon that keeps app, and the app's name. No app means the only
-// one there is. Unknown and ambiguous names are ExitNoSuchApp. Other users' apps
-// are meant only where there is none of one's own: nobody can take a name away
-// from root by using it too.
-func (p Places) Find(ctx context.Context, app string) (*Client, string, error) {
+// Select is what selectors mean: the daemons that know them, each with those of
+// its apps that were meant, in the order of its configuration. No selector is
+// the only app there is. Unknown and ambiguous ones are ExitNoSuchApp; one that
+// several daemons know is ambiguous, but other users' daemons are asked only
+// where none of one's own knows it: nobody can take a name away from root by
+// using it too.
+func (p Places) Select(ctx context.Context, selectors ...string) ([]Found, error) {
 	daemons, err := p.Daemons(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(selectors) == 0 {
+		return onlyApp(daemons)
+	}
+	wanted := make([][]string, len(daemons)) // of each
+	for _, selector := range selectors {
+		i, err := keeperOf(ctx, daemons, selector)
+		if err != nil {
+			return nil, err
+		}
+		wanted[i] = append(wanted[i], selector)
+	}
+	var found []Found
+	for i, d := range daemons {
+		if len(wanted[i]) == 0 {
+			continue
+		}
+		if d.Status, err = d.Client.Status(ctx, wanted[i]...); err != nil {
+			return nil, err
+		}
+		found = append(found, d)
+	}
+	return found, nil
+}
+
+// Find is Select where one app must be meant.
+func (p Places) Find(ctx context.Context, app string) (*Client, string, error) {
+	var selectors []string
+	if app != "" {
+		selectors = []string{app}
+	}
+	found, err := p.Select(ctx, selectors...)
 	if err != nil {
 		return nil, "", err
 	}
-	type home struct {
-		client *Client
-		app    string
+	if apps := found[0].Status.Apps; len(found) == 1 && len(apps) == 1 {
+		return found[0].Client, apps[0].Name, nil
 	}
-	var own, foreign []home
+	return nil, "", fault(supervisor.ExitNoSuchApp, "name one of them", "%s is several apps: %s", app, found[0].names())
+}
+
+// onlyApp is the one that needs no name.
+func onlyApp(daemons []Found) ([]Found, error) {
 	var names []string
+	var own, all []Found // those with apps
 	for _, d := range daemons {
 		for _, a := range d.Status.Apps {
 			names = append(names, a.Name)
-			switch {
-			case app != "" && a.Name != app:
-			case d.Foreign:
-				foreign = append(foreign, home{d.Client, a.Name})
-			default:
-				own = append(own, home{d.Client, a.Name})
+			one := d
+			one.Status.Apps = []supervisor.AppStatus{a}
+			if all = append(all, one); !d.Foreign {
+				own = append(own, one)
 			}
 		}
 	}
-	homes := own
-	if len(homes) == 0 {
-		homes = foreign
+	if len(own) > 0 {
+		all = own
 	}
 	switch {
-	case len(homes) == 1:
-		return homes[0].client, homes[0].app, nil
-	case len(homes) == 0:
-		return nil, "", NoSuchApp(app, names)
-	case app == "" && len(daemons) > 1:
-		return nil, "", Several(daemons, "name one of "+strings.Join(names, ", "))
-	case app == "":
-		return nil, "", fault(supervisor.ExitNoSuchApp, "name one of "+strings.Join(names, ", "), "there are %d apps", len(names))
+	case len(all) == 1:
+		return all, nil
+	case len(all) == 0:
+		return nil, fault(supervisor.ExitNoSuchApp, "", "there are no apps")
+	case len(daemons) > 1:
+		return nil, Several(daemons, "name one of "+strings.Join(names, ", "))
 	}
-	return nil, "", fault(supervisor.ExitNoSuchApp, "say which daemon with --socket", "%d daemons keep an app named %s", len(homes), app)
+	return nil, fault(supervisor.ExitNoSuchApp, "name one of "+strings.Join(names, ", ")+", or all", "there are %d apps", len(names))
+}
+
+// keeperOf is which daemon a selector belongs to: an app's own name first, then
+// whatever else daemons make of it.
+func keeperOf(ctx context.Context, daemons []Found, selector string) (int, error) {
+	named := func(d Found) (bool, error) {
+		return slices.ContainsFunc(d.Status.Apps, func(a supervisor.AppStatus) bool { return a.Name == selector }), nil
+	}
+	known := func(d Found) (bool, error) {
+		_, err := d.Client.Status(ctx, selector)
+		if err != nil && asError(err).Exit == supervisor.ExitNoSuchApp {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	for _, is := range []func(Found) (bool, error){named, known} {
+		for _, foreign := range []bool{false, true} {
+			var homes []int
+			for i, d := range daemons {
+				if d.Foreign != foreign {
+					continue
+				}
+				yes, err := is(d)
+				if err != nil {
+					return 0, err
+				}
+				if yes {
+					homes = append(homes, i)
+				}
+			}
+			if len(homes) == 1 {
+				return homes[0], nil
+			}
+			if len(homes) > 1 {
+				return 0, fault(supervisor.ExitNoSuchApp, "say which daemon with --socket", "%d daemons know %s", len(homes), selector)
+			}
+		}
+	}
+	return 0, NoSuchApp(selector, Selectors(daemons))
+}
+
+// Selectors are the words that select apps of these daemons: names, what
+// instances have in common, labels.
+func Selectors(daemons []Found) []string {
+	var names, groups []string
+	add := func(group string) {
+		if !slices.Contains(groups, group) {
+			groups = append(groups, group)
+		}
+	}
+	for _, d := range daemons {
+		for _, a := range d.Status.Apps {
+			names = append(names, a.Name)
+			if common, _, several := strings.Cut(a.Name, ":"); several {
+				add(common)
+			}
+			for _, label := range a.Labels {
+				add(label)
+			}
+		}
+	}
+	return append(names, groups...)
 }
 
 // One is the only daemon; several are ExitNoSuchApp, with the flags that choose

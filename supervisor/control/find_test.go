@@ -32,6 +32,7 @@ func TestFindTheDaemonThatKnowsTheApp(t *testing.T) {
 		{"blog", "blog.sock", 0, ""},
 		{"shpo", "", supervisor.ExitNoSuchApp, "did you mean shop?"},
 		{"admin", "", supervisor.ExitNoSuchApp, "known: shop, blog"},
+		{"label-of-blog", "blog.sock", 0, ""},
 		{"", "", supervisor.ExitNoSuchApp, "name one of shop, blog"},
 	} {
 		client, app, err := places.Find(t.Context(), c.app)
@@ -45,9 +46,26 @@ func TestFindTheDaemonThatKnowsTheApp(t *testing.T) {
 			}
 			continue
 		}
-		if filepath.Base(client.Socket()) != c.socket || app != c.app {
+		if filepath.Base(client.Socket()) != c.socket || app != strings.TrimPrefix(c.app, "label-of-") {
 			t.Errorf("%q: found %q on %s", c.app, app, client.Socket())
 		}
+	}
+}
+
+// Each daemon is asked for what it knows; what none knows changes nothing.
+func TestSelectAppsOfSeveralDaemons(t *testing.T) {
+	t.Parallel()
+	dir := privateDir(t)
+	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "")})
+	serve(t, newFake("blog"), SocketOptions{Path: SocketPath(dir, "blog")})
+	places := Places{Dirs: []string{dir}}
+	found, err := places.Select(t.Context(), "label-of-blog", "shop", "blog")
+	must(t, err)
+	if len(found) != 2 || found[0].names() != "shop" || found[1].names() != "blog" {
+		t.Errorf("%+v", found)
+	}
+	if _, err := places.Select(t.Context(), "shop", "label-of-blgo"); exitOf(err) != supervisor.ExitNoSuchApp {
+		t.Errorf("%v", err)
 	}
 }
 

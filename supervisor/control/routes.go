@@ -26,6 +26,7 @@ func routes() []route {
 		{"POST", "/v1/restart", owner, true, true, operation(supervisor.Restart)},
 		{"POST", "/v1/start", owner, true, true, operation(supervisor.Start)},
 		{"POST", "/v1/stop", owner, true, true, operation(supervisor.Stop)},
+		{"POST", "/v1/apply", owner, true, true, applyConfig},
 		{"POST", "/v1/hold", member, true, true, keepHold},
 		{"POST", "/v1/release", member, true, false, endHold},
 		{"POST", "/v1/signal", owner, true, false, sendSignal},
@@ -56,6 +57,22 @@ func operation(verb supervisor.Verb) func(*call) error {
 		c.app, c.exit = result.App, result.Exit
 		return c.send(event{Result: &result})
 	}
+}
+
+// applyConfig makes the apps what the configuration file says, and tells the
+// phases of what it takes. A peer that leaves stops waiting; what has begun goes
+// on.
+func applyConfig(c *call) error {
+	var r supervisor.ApplyRequest
+	if err := c.receive(&r); err != nil {
+		return err
+	}
+	r.By = c.by()
+	result := c.server.daemon.Apply(c.ctx, r, func(p supervisor.Phase) {
+		c.send(event{Phase: &p})
+	})
+	c.exit = result.Exit
+	return c.send(event{Applied: &result})
 }
 
 // keepHold answers twice: when the requests in flight have finished, and when the

@@ -17,6 +17,7 @@ type LineStyle = supervisor.LineStyle
 type Daemon interface {
 	Status(names ...string) (supervisor.Status, error)
 	Do(ctx context.Context, r supervisor.Request, progress func(supervisor.Phase)) supervisor.Result
+	Apply(ctx context.Context, r supervisor.ApplyRequest, progress func(supervisor.Phase)) supervisor.ApplyResult
 	Hold(ctx context.Context, app string, r supervisor.HoldRequest) (Lease, error)
 	Release(app string) (supervisor.HoldReport, error)
 	Signal(app string, sig syscall.Signal) error
@@ -34,13 +35,14 @@ type Lease interface {
 
 // event is one line of a streamed answer; exactly one field is set.
 type event struct {
-	Phase  *supervisor.Phase      `json:"phase,omitempty"`
-	Result *supervisor.Result     `json:"result,omitempty"` // last line of an operation
-	Held   *supervisor.HoldReport `json:"held,omitempty"`   // the hold is in force
-	Ended  *supervisor.HoldReport `json:"ended,omitempty"`  // last line of a hold
-	Line   *supervisor.Line       `json:"line,omitempty"`
-	End    bool                   `json:"end,omitempty"` // last line of logs, and of a shutdown: all is stopped
-	Error  *supervisor.Error      `json:"error,omitempty"`
+	Phase   *supervisor.Phase       `json:"phase,omitempty"`
+	Result  *supervisor.Result      `json:"result,omitempty"`  // last line of an operation
+	Applied *supervisor.ApplyResult `json:"applied,omitempty"` // last line of apply
+	Held    *supervisor.HoldReport  `json:"held,omitempty"`    // the hold is in force
+	Ended   *supervisor.HoldReport  `json:"ended,omitempty"`   // last line of a hold
+	Line    *supervisor.Line        `json:"line,omitempty"`
+	End     bool                    `json:"end,omitempty"` // last line of logs, and of a shutdown: all is stopped
+	Error   *supervisor.Error       `json:"error,omitempty"`
 }
 
 type holdRequest struct {
