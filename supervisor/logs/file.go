@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,10 +39,11 @@ type FileOptions struct {
 // others send requests.
 type file struct {
 	FileOptions
-	requests chan chan error // to open anew
+	requests chan chan error             // to open anew
+	wanted   atomic.Pointer[FileOptions] // to be taken over
 
-	f       *os.File
-	regular bool // a device or a named pipe is not rotated
+	f       *os.File // nil: could not be opened yet
+	regular bool     // a device or a named pipe is not rotated
 	size    int64
 	born    time.Time
 	checked time.Time
@@ -50,12 +52,37 @@ type file struct {
 }
 
 func openFile(o FileOptions) (*file, error) {
-	o.Mode = cmp.Or(o.Mode, 0o640)
-	f := &file{FileOptions: o, requests: make(chan chan error)}
-	if err := f.open(); err != nil {
-		return nil, err
+	f := newFile(o)
+	return f, f.adopt()
+}
+
+// newFile is one that is not open: adopt, or the first Write, opens it.
+func newFile(o FileOptions) *file {
+	f := &file{requests: make(chan chan error)}
+	f.wanted.Store(&o)
+	return f
+}
+
+// adopt takes over the options that were asked for last, if any. Where another
+// path cannot be opened, the file that is open stays.
+func (f *file) adopt() error {
+	o := f.wanted.Swap(nil)
+	if o == nil {
+		return nil
 	}
-	return f, nil
+	f.tidying.Wait() // it reads the options
+	before := f.FileOptions
+	f.FileOptions = *o
+	f.Mode = cmp.Or(f.Mode, 0o640)
+	if f.f != nil && f.Path == before.Path {
+		return nil
+	}
+	err := f.open()
+	if err != nil && f.f != nil {
+		f.FileOptions = before
+		return fmt.Errorf("%w; the output goes on to %s", err, f.Path)
+	}
+	return err
 }
 
 // open opens the file by its name; on an error the one that was open stays.
@@ -110,6 +137,9 @@ func (f *file) Write(text []byte) (int, error) {
 
 // follow opens the file anew when its name means another one by now.
 func (f *file) follow() error {
+	if f.f == nil {
+		return f.open()
+	}
 	now := time.Now()
 	if now.Sub(f.checked) < moveCheck {
 		return nil
@@ -135,14 +165,14 @@ func (f *file) due(more int) bool {
 }
 
 // reopenSoon asks the writing goroutine to open the file anew.
-func (f *file) reopenSoon(ended <-chan struct{}) error {
+func (f *file) reopenSoon(gone <-chan struct{}) error {
 	done := make(chan error, 1)
 	patience := time.NewTimer(reopenPatience)
 	defer patience.Stop()
 	select {
 	case f.requests <- done:
 		return <-done
-	case <-ended:
+	case <-gone:
 		return nil
 	case <-patience.C:
 		return fmt.Errorf("cannot reopen %s: a write to it is stuck", f.Path)
@@ -151,5 +181,8 @@ func (f *file) reopenSoon(ended <-chan struct{}) error {
 
 func (f *file) close() error {
 	f.tidying.Wait()
+	if f.f == nil {
+		return nil
+	}
 	return f.f.Close()
 }

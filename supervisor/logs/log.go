@@ -30,6 +30,11 @@ type Options struct {
 	Unicode bool // │ and ┆ instead of | and :
 
 	File FileOptions // Path empty: no file
+
+	// Journal is the socket of the systemd journal, which gets every line with
+	// the fields SYSLOG_IDENTIFIER, PRIORITY, TIDEOVER_APP, TIDEOVER_GENERATION
+	// and TIDEOVER_STREAM; empty: no journal.
+	Journal string
 }
 
 // Log is the output of one app over all its generations. It lives as long as
@@ -37,13 +42,10 @@ type Options struct {
 // Follow and Close waits for anything.
 type Log struct {
 	app     string
-	file    *file
-	sinks   []*sink
 	dropped atomic.Uint64
 
-	pumps   sync.WaitGroup // one for every open pipe
-	writers sync.WaitGroup // one for every sink
-	ended   chan struct{}  // closed when no line will come any more
+	pumps sync.WaitGroup // one for every open pipe
+	ended chan struct{}  // closed when no line will come any more
 
 	mu      sync.Mutex // guards what follows
 	ring    ring
@@ -51,12 +53,14 @@ type Log struct {
 	readers map[*reader]struct{}
 	pipes   map[int]*pipes // open ones by generation
 	closed  bool           // no pipe may be opened any more
+	sinks   sinks
 }
 
 // reader is one place in the ring. Its fields but wake belong to whoever reads.
 type reader struct {
-	next uint64
-	wake chan struct{} // capacity 1: something was pushed since the last look
+	next  uint64
+	until uint64        // guarded by Log.mu: lines from this one on are not for it
+	wake  chan struct{} // capacity 1: something was pushed since the last look
 }
 
 // New starts a Log. The error is that of opening the file.
@@ -72,26 +76,17 @@ func New(o Options) (*Log, error) {
 		readers: map[*reader]struct{}{},
 		pipes:   map[int]*pipes{},
 	}
+	l.sinks = sinks{log: l, options: o}
 	if o.File.Path != "" {
 		f, err := openFile(o.File)
 		if err != nil {
 			return nil, err
 		}
-		l.file = f
-		l.start(&sink{out: f, format: appendDated, file: f, reopen: f.requests})
+		l.sinks.startFile(f)
 	}
-	if o.Writer != nil {
-		style := Style{Color: o.Color, Unicode: o.Unicode}
-		l.start(&sink{out: o.Writer, format: style.append})
-	}
+	l.sinks.startWriter()
+	l.sinks.startJournal()
 	return l, nil
-}
-
-func (l *Log) start(s *sink) {
-	s.log = l
-	s.reader = l.subscribe(0)
-	l.sinks = append(l.sinks, s)
-	l.writers.Go(s.run)
 }
 
 // Note adds a line of tideover's own among those of a generation (0: of none
@@ -125,7 +120,11 @@ func (r *reader) rouse() {
 func (l *Log) subscribe(n int) *reader {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := &reader{wake: make(chan struct{}, 1)}
+	return l.newReader(n)
+}
+
+func (l *Log) newReader(n int) *reader {
+	r := &reader{wake: make(chan struct{}, 1), until: unending}
 	r.next = l.ring.next() - uint64(min(max(n, 0), l.ring.count))
 	r.rouse()
 	l.readers[r] = struct{}{}
@@ -143,7 +142,7 @@ func (l *Log) unsubscribe(r *reader) {
 func (l *Log) take(r *reader, lines []Line) (_ []Line, missed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lines, missed, r.next = l.ring.from(r.next, 64<<10, lines)
+	lines, missed, r.next = l.ring.from(r.next, r.until, 64<<10, lines)
 	return lines, missed
 }
 
@@ -200,22 +199,25 @@ func (l *Log) Follow(ctx context.Context, n int, yield func(Line) bool) {
 func (l *Log) drained(r *reader) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return r.next == l.ring.next()
+	return r.next >= min(r.until, l.ring.next())
 }
 
 func (l *Log) missing(n uint64, why string) Line {
 	return Line{Time: time.Now(), App: l.app, Stream: Note, Text: fmt.Sprintf("%d lines dropped: %s", n, why)}
 }
 
-// Dropped counts the lines that the Writer or the file never got.
+// Dropped counts the lines that the Writer, the file or the journal never got.
 func (l *Log) Dropped() uint64 { return l.dropped.Load() }
 
 // Reopen opens the file anew by its name, after something moved it away.
 func (l *Log) Reopen() error {
-	if l.file == nil {
+	l.mu.Lock()
+	s := l.sinks.of(toFile)
+	l.mu.Unlock()
+	if s == nil {
 		return nil
 	}
-	return l.file.reopenSoon(l.ended)
+	return s.file.reopenSoon(s.gone)
 }
 
 // Close ends all pipes, writes what is left, and ends every Follow. A writer
@@ -233,27 +235,17 @@ func (l *Log) Close() error {
 func (l *Log) finish() error {
 	done := make(chan struct{})
 	go func() { // ends with the sinks; a stuck one is the system's to end
-		l.writers.Wait()
+		l.sinks.running.Wait()
 		close(done)
 	}()
-	for before := l.progress(); ; before = l.progress() {
+	for before := l.sinks.progress(); ; before = l.sinks.progress() {
 		select {
 		case <-done:
-			if l.file != nil {
-				return l.file.close()
-			}
-			return nil
+			return l.sinks.failed
 		case <-time.After(closePatience):
-			if l.progress() == before {
+			if l.sinks.progress() == before {
 				return errors.New("the output of " + l.app + " could not be written: its writer is stuck")
 			}
 		}
 	}
-}
-
-func (l *Log) progress() (writes uint64) {
-	for _, s := range l.sinks {
-		writes += s.writes.Load()
-	}
-	return writes
 }

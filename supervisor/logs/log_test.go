@@ -247,7 +247,7 @@ func TestCloseGivesUpAStuckWriter(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	close(out.free)
-	l.writers.Wait()
+	l.sinks.running.Wait()
 }
 
 func TestCloseEndsAPipeThatIsStillOpen(t *testing.T) {

@@ -54,14 +54,14 @@ func (r *ring) at(seq uint64) Line {
 	return r.lines[(r.head+int(seq-r.first))%len(r.lines)]
 }
 
-// from appends to lines those from seq on, up to bound bytes of text but one
-// at least. It returns how many were missed and where to go on.
-func (r *ring) from(seq uint64, bound int, lines []Line) (_ []Line, missed, next uint64) {
-	if seq < r.first {
-		missed = r.first - seq
-		seq = r.first
+// from appends to lines those from seq on and before end, up to bound bytes of
+// text but one at least. It returns how many were missed and where to go on.
+func (r *ring) from(seq, end uint64, bound int, lines []Line) (_ []Line, missed, next uint64) {
+	if oldest := min(r.first, end); seq < oldest {
+		missed = oldest - seq
+		seq = oldest
 	}
-	for size := 0; seq < r.next() && size < bound; seq++ {
+	for size := 0; seq < min(end, r.next()) && size < bound; seq++ {
 		l := r.at(seq)
 		lines = append(lines, l)
 		size += len(l.Text) + lineCost

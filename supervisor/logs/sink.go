@@ -3,8 +3,10 @@ package logs
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -15,47 +17,64 @@ const retryAfter = time.Second
 
 // sink takes lines from the ring to a writer, at the writer's own pace.
 type sink struct {
+	kind   kind
 	log    *Log
 	reader *reader
 	out    io.Writer
 	format func([]byte, Line) []byte
-	file   *file             // out, if it is one
-	reopen <-chan chan error // asks to open the file anew
+	name   string // of out, where it may fail and people want to know; empty: nobody
+	single bool   // out takes one line in each call: a datagram
+	file   *file  // out, if it is one
+
+	retired chan struct{} // closed when it is to end with the lines it has by then
+	gone    chan struct{} // closed when it has ended
 
 	writes atomic.Uint64 // that returned, well or not: a sign of life
 	failed error         // why the last write had to be repeated
+	said   bool          // that it failed
 }
 
-// run ends when the Log has ended and all is written, or cannot be.
+// run ends when the Log has ended, or the sink was retired, and all is written
+// or cannot be.
 func (s *sink) run() {
-	defer s.log.unsubscribe(s.reader)
+	defer s.end()
 	var lines []Line
 	var text []byte
 	for {
+		s.obey()
 		var missed uint64
 		lines, missed = s.log.take(s.reader, lines[:0])
-		text = s.formatAll(text[:0], lines, missed)
-		clear(lines) // do not keep their texts
-		if len(text) == 0 {
+		s.log.dropped.Add(missed)
+		if missed == 0 && len(lines) == 0 {
 			if !s.wait() {
 				return
 			}
 			continue
 		}
-		s.obey()
-		left := s.write(text)
-		s.log.dropped.Add(missed + uint64(bytes.Count(left, []byte{'\n'})))
+		text = text[:0]
+		if missed > 0 {
+			text = s.put(s.format(text, s.log.missing(missed, s.why())), len(lines) == 0)
+		}
+		for i, line := range lines {
+			text = s.put(s.format(text, line), i == len(lines)-1)
+		}
+		clear(lines) // do not keep their texts
 	}
 }
 
-func (s *sink) formatAll(text []byte, lines []Line, missed uint64) []byte {
-	if missed > 0 {
-		text = s.format(text, s.log.missing(missed, s.why()))
+// put writes what has been formatted, where a line is written by itself or it
+// was the last one. It returns what the next line is to be appended to.
+func (s *sink) put(text []byte, last bool) []byte {
+	if !s.single && !last {
+		return text
 	}
-	for _, line := range lines {
-		text = s.format(text, line)
+	left := s.write(text)
+	if s.single {
+		s.log.dropped.Add(uint64(min(1, len(left))))
+	} else {
+		s.log.dropped.Add(uint64(bytes.Count(left, []byte{'\n'})))
 	}
-	return text
+	return text[:0]
 }
 
 func (s *sink) why() string {
@@ -69,25 +88,41 @@ func (s *sink) why() string {
 func (s *sink) wait() bool {
 	select {
 	case <-s.reader.wake:
-	case done := <-s.reopen:
+	case done := <-s.reopening():
 		done <- s.file.open()
+	case <-s.retired:
+		return !s.log.drained(s.reader)
 	case <-s.log.ended:
 		return !s.log.drained(s.reader)
 	}
 	return true
 }
 
-// obey opens the file anew if that was asked for; it does not wait.
+// reopening asks to open the file anew.
+func (s *sink) reopening() <-chan chan error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.requests
+}
+
+// obey does what was asked of the file; it does not wait.
 func (s *sink) obey() {
+	if s.file == nil {
+		return
+	}
+	if err := s.file.adopt(); err != nil {
+		s.log.Note(0, "%v", err)
+	}
 	select {
-	case done := <-s.reopen:
+	case done := <-s.file.requests:
 		done <- s.file.open()
 	default:
 	}
 }
 
-// write puts all of text out, however often that has to be tried, unless the
-// Log ends meanwhile: then it returns what is left.
+// write puts all of text out, however often that has to be tried, unless no
+// line will come any more: then it returns what is left.
 func (s *sink) write(text []byte) (left []byte) {
 	s.failed = nil
 	for {
@@ -95,15 +130,54 @@ func (s *sink) write(text []byte) (left []byte) {
 		text = text[n:]
 		s.writes.Add(1)
 		if len(text) == 0 {
+			s.said = false
 			return nil
 		}
 		s.failed = cmp.Or(err, io.ErrShortWrite)
+		s.complain()
+		if errors.Is(s.failed, errTooLong) {
+			return text
+		}
 		select {
 		case <-time.After(retryAfter):
-		case done := <-s.reopen:
+		case done := <-s.reopening():
 			done <- s.file.open()
+		case <-s.retired:
+			return text
 		case <-s.log.ended:
 			return text
 		}
+		s.obey()
 	}
 }
+
+// complain tells whoever looks at the output that it is not all written, once.
+func (s *sink) complain() {
+	if s.name == "" || s.said {
+		return
+	}
+	s.said = true
+	s.log.Note(0, "cannot write to %s: %v", s.name, s.failed)
+}
+
+// retire lets the sink end with the lines that came until now. The Log's lock
+// is held.
+func (s *sink) retire() {
+	s.reader.until = s.log.ring.next()
+	close(s.retired)
+}
+
+func (s *sink) end() {
+	var err error
+	if c, ok := s.out.(closer); ok {
+		err = c.close()
+	}
+	s.log.sinks.forget(s, err)
+	close(s.gone)
+}
+
+// closer is what a sink opened itself.
+type closer interface{ close() error }
+
+// unending is a reader's end as long as it is not to end.
+const unending = math.MaxUint64

@@ -42,7 +42,7 @@ func checkPump(t *testing.T, text string, size int) {
 	t.Helper()
 	l := &Log{ring: ring{limit: 64 << 20}, tails: tails{}}
 	l.pump(&crumbs{text, size}, Line{Generation: 1})
-	lines, _, _ := l.ring.from(0, 1<<30, nil)
+	lines, _, _ := l.ring.from(0, unending, 1<<30, nil)
 	want := pieces(text)
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines, want %d", len(lines), len(want))
