@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// megabyte and large are the sizes of what goes up and down.
+const (
+	megabyte = 1 << 20
+	large    = 100 * megabyte
+)
+
+var (
+	hello   = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world\n")
+	headEnd = []byte("\r\n\r\n")
+)
+
+// A backend is the app: one thread that answers a small request with two system calls. Large bodies are left to goroutines.
+type backend struct {
+	epoll, listener int
+	buffer          [64 << 10]byte
+	partial         map[int][]byte // heads that did not come in one piece
+	stamp           string         // a file for the moment of the first answer
+}
+
+// serve runs a backend on the socket that a supervisor passed, or else on a unix socket at path.
+func serve(path string) error {
+	runtime.LockOSThread()
+	b := &backend{listener: 3, partial: map[int][]byte{}, stamp: os.Getenv("STAMP")}
+	if os.Getenv("LISTEN_FDS") == "" {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			return err
+		}
+		if err := os.Chmod(path, 0o777); err != nil {
+			return err
+		}
+		file, err := l.(*net.UnixListener).File()
+		if err != nil {
+			return err
+		}
+		b.listener = int(file.Fd())
+		defer file.Close()
+	}
+	unix.SetNonblock(b.listener, true)
+	var err error
+	if b.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return err
+	}
+	if err := b.watch(b.listener); err != nil {
+		return err
+	}
+	events := make([]unix.EpollEvent, 256)
+	for {
+		n, err := unix.EpollWait(b.epoll, events, -1)
+		if err != nil && err != unix.EINTR {
+			return err
+		}
+		for _, e := range events[:max(0, n)] {
+			if int(e.Fd) == b.listener {
+				b.accept()
+			} else {
+				b.read(int(e.Fd))
+			}
+		}
+	}
+}
+
+func (b *backend) watch(fd int) error {
+	return unix.EpollCtl(b.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+}
+
+func (b *backend) accept() {
+	for {
+		fd, _, err := unix.Accept4(b.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		if err != nil {
+			return
+		}
+		if err := b.watch(fd); err != nil {
+			unix.Close(fd)
+		}
+	}
+}
+
+func (b *backend) read(fd int) {
+	n, err := unix.Read(fd, b.buffer[:])
+	if err == unix.EAGAIN {
+		return
+	}
+	if n <= 0 {
+		b.close(fd)
+		return
+	}
+	request := b.buffer[:n]
+	if before := b.partial[fd]; before != nil {
+		request = append(before, request...)
+		delete(b.partial, fd)
+	}
+	switch {
+	case bytes.HasPrefix(request, []byte("POST ")) || bytes.HasPrefix(request, []byte("GET /large")):
+		unix.EpollCtl(b.epoll, unix.EPOLL_CTL_DEL, fd, nil)
+		go atLength(fd, bytes.Clone(request))
+	case bytes.HasSuffix(request, headEnd):
+		b.answer(fd, request)
+	default:
+		b.partial[fd] = bytes.Clone(request)
+	}
+}
+
+func (b *backend) answer(fd int, request []byte) {
+	if b.stamp != "" {
+		os.WriteFile(b.stamp, strconv.AppendInt(nil, time.Now().UnixNano(), 10), 0o600)
+		b.stamp = ""
+	}
+	unix.Write(fd, hello)
+	if bytes.Contains(request, []byte("onnection: close")) {
+		b.close(fd)
+	}
+}
+
+func (b *backend) close(fd int) {
+	delete(b.partial, fd)
+	unix.Close(fd)
+}
+
+// atLength answers requests with large bodies, either way.
+func atLength(fd int, begun []byte) {
+	file := os.NewFile(uintptr(fd), "connection")
+	conn, err := net.FileConn(file)
+	file.Close()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	in := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(begun), conn), 128<<10)
+	piece := make([]byte, 128<<10)
+	for {
+		request, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{request.Body}, piece); err != nil {
+			return
+		}
+		if request.URL.Path != "/large" {
+			conn.Write(hello)
+			continue
+		}
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", large)
+		for sent := 0; sent < large; {
+			n, err := conn.Write(piece[:min(len(piece), large-sent)])
+			if sent += n; err != nil {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// A report is what a run measured, and on what.
+type report struct {
+	date     time.Time
+	rounds   int
+	quick    bool
+	versions []string
+	tables   []*table
+}
+
+func (r *report) begin(b *bench) {
+	r.date, r.rounds, r.quick = time.Now(), b.rounds, b.quick
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	r.versions = []string{fmt.Sprintf("Linux %s, %d processors, %s", strings.TrimSpace(string(kernel)), runtime.NumCPU(), runtime.Version())}
+	for _, argv := range [][]string{{"nginx", "-v"}, {"haproxy", "-v"}, {"caddy", "version"}, {"apache2", "-v"}} {
+		cmd := exec.Command("/usr/bin/env", argv...)
+		cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin")
+		out, _ := cmd.CombinedOutput()
+		first, _, _ := strings.Cut(string(out), "\n")
+		for _, noise := range []string{"nginx version: ", "HAProxy version ", "Server version: "} {
+			first = strings.TrimPrefix(first, noise)
+		}
+		first, _, _ = strings.Cut(first, " - ")
+		if !strings.HasPrefix(strings.ToLower(first), argv[0][:5]) {
+			first = argv[0] + " " + first
+		}
+		r.versions = append(r.versions, first)
+	}
+	fmt.Printf("%s\n%d rounds\n", strings.Join(r.versions, "; "), r.rounds)
+}
+
+// write writes the tables as Markdown, and a plot of the ratios beside it.
+func (r *report) write(path string) error {
+	var b strings.Builder
+	plot := strings.TrimSuffix(path, ".md") + ".svg"
+	fmt.Fprintf(&b, "# What tideover costs\n\n*Measured by `scripts/bench` on %s: medians of %d interleaved rounds. %s.*\n\n",
+		r.date.Format("2006-01-02"), r.rounds, strings.Join(r.versions, "; "))
+	b.WriteString("All servers ran side by side on the same machine, which the clients and the app shared with them; only ratios inside one table\n" +
+		"mean anything. `ratio` is against the best of nginx and HAProxy with one and two workers. The number behind a server's name is that of its workers or threads;\n" +
+		"`tideover-tcp` reaches its app over TCP, as it does by default behind a TCP address, all others over a unix socket. Access logs\nare off.\n\n")
+	fmt.Fprintf(&b, "![CPU compared with the best of nginx and HAProxy](%s)\n", filepath.Base(plot))
+	for _, t := range r.tables {
+		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n%s", t.name, strings.ToUpper(t.title[:1])+t.title[1:], t.markdown())
+	}
+	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(plot, []byte(r.plot()), 0o644)
+}
