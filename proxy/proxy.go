@@ -161,10 +161,11 @@ func (s *Server) each(do func(*client)) {
 	}
 }
 
-// interruptAccept makes an Accept under way return without closing the listener, which is not ours.
+// interruptAccept makes an Accept under way return without closing the listener, which is not ours. Not at once: what waits in the
+// backlog would be reset by who closes it now.
 func interruptAccept(l net.Listener) {
 	if d, ok := l.(interface{ SetDeadline(time.Time) error }); ok {
-		d.SetDeadline(longAgo)
+		d.SetDeadline(time.Now().Add(lastCall))
 		return
 	}
 	l.Close()
@@ -180,6 +181,8 @@ func resumeAccept(l net.Listener) {
 const (
 	// retryAccept is how long accepting pauses when the process is out of descriptors or memory.
 	retryAccept = 20 * time.Millisecond
+	// lastCall is how long what is in the backlog has to be accepted at the end.
+	lastCall = time.Millisecond
 	// lastMoment is how long requests under way may take to finish at the end.
 	lastMoment = 5 * time.Second
 )

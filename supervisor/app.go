@@ -24,8 +24,7 @@ type App struct {
 	gate   *proxy.Gate
 	server *proxy.Server // nil: a plain process
 	log    *logs.Log
-	orders chan order
-	seen   atomic.Pointer[snapshot]
+	outside
 
 	settings   *config.App
 	current    *Generation // the one that serves
@@ -37,11 +36,20 @@ type App struct {
 	stopped    bool        // by the operator's wish, or because it is done
 }
 
+// outside is what others than the app's goroutine touch of it.
+type outside struct {
+	orders  chan order
+	seen    atomic.Pointer[snapshot]
+	settled chan struct{} // closed once it has come up, or is not to come up soon
+	gone    chan struct{} // closed when nothing of it is left
+}
+
 // order is something to be done on the app's goroutine, between two events.
 type order func()
 
 func newApp(h *house, cfg *config.App, log *logs.Log) *App {
-	a := &App{name: cfg.Name, house: h, settings: cfg, log: log, orders: make(chan order)}
+	a := &App{name: cfg.Name, house: h, settings: cfg, log: log}
+	a.outside = outside{orders: make(chan order), settled: make(chan struct{}), gone: make(chan struct{})}
 	a.gate = proxy.NewGate(gateSettings(cfg))
 	if cfg.Web() {
 		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: h.logger})
@@ -55,11 +63,14 @@ func newApp(h *house, cfg *config.App, log *logs.Log) *App {
 	return a
 }
 
-// run keeps the app until leaving ends and nothing of it is left.
-func (a *App) run(leaving context.Context) {
+// run keeps the app until leaving ends and nothing of it is left. It is not
+// started before the channels in first are ready, unless somebody asks for it.
+func (a *App) run(leaving context.Context, first []<-chan struct{}) {
+	defer close(a.gone)
 	a.adopt(a.settings) // the doors are open already: whoever comes waits
 	if !a.stopped {
-		a.startAgain()
+		a.comeback.first = first
+		a.takeTurn()
 	}
 	for {
 		if tickets := a.desk.next(); len(tickets) > 0 {
@@ -74,15 +85,23 @@ func (a *App) run(leaving context.Context) {
 	}
 }
 
+// takeTurn starts the app for the first time when nothing is to come before it
+// any more.
+func (a *App) takeTurn() {
+	if a.comeback.myTurn() {
+		a.startAgain()
+	}
+}
+
 // do has the app's goroutine carry out f and waits for it. It reports false
 // when the app is gone.
-func (a *App) do(ctx context.Context, f func()) bool {
+func (a *outside) do(ctx context.Context, f func()) bool {
 	done := make(chan struct{})
 	select {
 	case a.orders <- func() { defer close(done); f() }:
 		<-done
 		return true
-	case <-a.house.over:
+	case <-a.gone:
 		return false
 	case <-ctx.Done():
 		return false
@@ -105,6 +124,8 @@ func (a *App) pump(done, or <-chan struct{}) {
 			a.crash()
 		case <-a.boot.risen():
 			a.rose()
+		case <-a.comeback.turn():
+			a.takeTurn()
 		case <-a.comeback.due():
 			a.startAgain()
 		case <-a.leases.due():

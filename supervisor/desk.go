@@ -69,6 +69,7 @@ func refused(t *ticket, exit Exit, why string) Result {
 // goroutine owns it.
 type comeback struct {
 	policy
+	first   []<-chan struct{} // of the first start: who comes before
 	timer   *time.Timer
 	at      time.Time
 	reason  string
@@ -83,6 +84,22 @@ func (c *comeback) schedule(v verdict, reason string) {
 	c.timer = time.NewTimer(v.after)
 }
 
+// turn is ready when the next of those who come before is up.
+func (c *comeback) turn() <-chan struct{} {
+	if len(c.first) == 0 {
+		return nil
+	}
+	return c.first[0]
+}
+
+// myTurn strikes out those who are up and reports whether nobody is left.
+func (c *comeback) myTurn() bool {
+	for len(c.first) > 0 && isDone(c.first[0]) {
+		c.first = c.first[1:]
+	}
+	return len(c.first) == 0
+}
+
 // due is ready when it is time to try again.
 func (c *comeback) due() <-chan time.Time {
 	if c.timer == nil {
@@ -92,12 +109,12 @@ func (c *comeback) due() <-chan time.Time {
 }
 
 // pending reports whether a try is due some time.
-func (c *comeback) pending() bool { return c.timer != nil || c.waiting }
+func (c *comeback) pending() bool { return c.timer != nil || c.waiting || len(c.first) > 0 }
 
 // clear takes the next try off the calendar: it begins now, or is not wanted.
 func (c *comeback) clear() {
 	c.stopTimer()
-	c.waiting = false
+	c.waiting, c.first = false, nil
 }
 
 // whole forgets why the app was down; it is up.

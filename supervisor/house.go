@@ -23,7 +23,7 @@ type house struct {
 	free       func() uint64 // memory available on this machine, in bytes; 0: unknown
 	load       func() (*config.File, error)
 	hurry      context.Context // ended: stop being patient
-	over       chan struct{}   // closed when the last app has ended
+	watch      *watch          // of the files whose touch is a reload
 }
 
 // user looks up whom an app's processes run as; nil: as the daemon.
@@ -77,11 +77,21 @@ func (h *house) reload(app string) (*config.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, ok := file.App(app)
-	if !ok {
+	all := each(file)
+	i := slices.IndexFunc(all, func(a *config.App) bool { return a.Name == app })
+	if i < 0 {
 		return nil, fmt.Errorf("app %s is no longer in %s; `tideover apply` removes it", app, file.Path)
 	}
-	return h.check(cfg)
+	return h.check(all[i])
+}
+
+// each lists the apps of a configuration, with instances as apps of their own.
+func each(f *config.File) []*config.App {
+	var all []*config.App
+	for _, cfg := range f.Apps {
+		all = append(all, cfg.Each()...)
+	}
+	return all
 }
 
 // plan says what a reload would do, and does nothing.

@@ -78,18 +78,13 @@ func (s *Supervisor) sources(q LogQuery) ([]*logs.Log, error) {
 		}
 		return []*logs.Log{s.options.OwnLog.log}, nil
 	}
-	var sources []*logs.Log
-	for _, name := range q.Apps {
-		a, err := s.app(name)
-		if err != nil {
-			return nil, err
-		}
-		sources = append(sources, a.log)
+	apps, err := s.choose(q.Apps)
+	if err != nil {
+		return nil, err
 	}
-	if len(q.Apps) == 0 {
-		for _, a := range s.apps {
-			sources = append(sources, a.log)
-		}
+	sources := make([]*logs.Log, len(apps))
+	for i, a := range apps {
+		sources[i] = a.log
 	}
 	return sources, nil
 }

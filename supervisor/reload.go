@@ -261,7 +261,7 @@ func (a *App) reread() error {
 		return err
 	}
 	if same := slices.Equal(cfg.Listen, a.settings.Listen); !same && cfg.ListenFrom == "listen" {
-		a.house.logger.Warn("the listen address changed; it is used when tideover starts again", "app", a.name)
+		a.house.logger.Warn("the listen address changed; `tideover apply` opens the new one", "app", a.name)
 	}
 	fixed := *cfg
 	fixed.Listen = a.settings.Listen
@@ -282,6 +282,7 @@ func (a *App) adopt(cfg *config.App) {
 	if a.server != nil {
 		a.server.Configure(relaySettings(cfg))
 	}
+	a.house.watch.set(a.name, cfg.Watch)
 }
 
 // remember keeps the operator's wish over a restart of the daemon.

@@ -10,6 +10,7 @@ import (
 	"tideover/listener"
 	"tideover/proxy"
 	"tideover/supervisor/config"
+	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 )
 
@@ -128,4 +129,10 @@ func sameListener(bind, network, address string) bool {
 	_, wantPort, err1 := net.SplitHostPort(want.Address)
 	_, port, err2 := net.SplitHostPort(address)
 	return err1 == nil && err2 == nil && wantPort == port
+}
+
+// logFile is where the app's output is kept.
+func logFile(cfg *config.App) logs.FileOptions {
+	return logs.FileOptions{Path: cfg.Log.File, MaxSize: cfg.Log.MaxSize, Every: cfg.Log.Every, MaxAge: cfg.Log.MaxAge,
+		Backups: cfg.Log.Backups, Compress: cfg.Log.Compress, Mode: cfg.Log.Mode}
 }

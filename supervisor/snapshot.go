@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"tideover/supervisor/config"
@@ -41,11 +42,17 @@ func (a *App) publish() {
 	if a.comeback.pending() {
 		seen.next = a.comeback.at
 	}
+	if len(a.comeback.first) > 0 {
+		seen.reason = "waits for " + strings.Join(a.settings.After, ", ")
+	}
 	for _, name := range slices.Sorted(maps.Keys(a.leases.byName)) {
 		l := a.leases.byName[name]
 		seen.holds = append(seen.holds, l.name+" ("+l.by+")")
 	}
 	a.seen.Store(seen)
+	if up := seen.current != nil || seen.stopped || seen.failed; up && !isDone(a.settled) {
+		close(a.settled)
+	}
 }
 
 // state is what the operator is told.
@@ -75,23 +82,17 @@ func (s *snapshot) state() State {
 	return Starting
 }
 
-// Status tells how the named apps stand, or all of them; of those named it
-// also looks at the processes, which costs milliseconds.
-func (s *Supervisor) Status(names ...string) (Status, error) {
+// Status tells how the apps stand that the selectors mean, or all of them: an
+// app's name, the name its instances have in common, a label, or "all". Of those
+// asked for it also looks at the processes, which costs milliseconds.
+func (s *Supervisor) Status(selectors ...string) (Status, error) {
 	st := Status{Version: s.options.Version, Pid: os.Getpid(), Uptime: seconds(time.Since(s.began)), Apps: []AppStatus{}}
-	apps := s.apps
-	if len(names) > 0 {
-		apps = nil
-		for _, name := range names {
-			a, err := s.app(name)
-			if err != nil {
-				return Status{}, err
-			}
-			apps = append(apps, a)
-		}
+	apps, err := s.choose(selectors)
+	if err != nil {
+		return Status{}, err
 	}
 	for _, a := range apps {
-		st.Apps = append(st.Apps, a.status(len(names) > 0))
+		st.Apps = append(st.Apps, a.status(len(selectors) > 0))
 	}
 	return st, nil
 }

@@ -8,14 +8,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/listener"
 	"tideover/supervisor/config"
-	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 )
 
@@ -43,19 +42,16 @@ type Options struct {
 type Supervisor struct {
 	options Options
 	house   *house
-	apps    []*App
-	doors   []*door
 	began   time.Time
+	file    *config.File // as it was applied last; guarded by changing
 
-	leave func()          // begins the shutdown
-	left  <-chan struct{} // ready when it has begun
-	rush  func()          // ends every patience
-}
+	changing sync.Mutex                // one change of the members at a time
+	members  atomic.Pointer[[]*member] // in the order of the configuration
+	running  sync.WaitGroup            // a count of their apps
 
-// door is one public socket of an app.
-type door struct {
-	app    *App
-	public *listener.Public
+	leaving context.Context // ends when the shutdown begins
+	leave   func()
+	rush    func() // ends every patience
 }
 
 // New opens every public socket and ends what a daemon that died left behind.
@@ -73,49 +69,25 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	}
 	leaving, leave := context.WithCancel(context.Background())
 	hurry, rush := context.WithCancel(context.Background())
-	s := &Supervisor{options: o, began: time.Now(), leave: leave, left: leaving.Done(), rush: rush}
-	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry, over: make(chan struct{})}
+	s := &Supervisor{options: o, began: time.Now(), file: f, leaving: leaving, leave: leave, rush: rush}
+	s.members.Store(&[]*member{})
+	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry}
+	s.house.watch = newWatch(o.Logger, s.touched)
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	for _, cfg := range f.Apps {
+	for _, cfg := range each(f) {
+		cfg, err := s.house.check(cfg)
+		if err != nil {
+			return nil, err
+		}
 		if err := s.admit(cfg); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
-}
-
-// admit makes one app and opens its doors.
-func (s *Supervisor) admit(cfg *config.App) error {
-	cfg, err := s.house.check(cfg)
-	if err != nil {
-		return err
-	}
-	output := s.options.Output
-	if !cfg.Log.Stdout {
-		output = nil
-	}
-	log, err := logs.New(logs.Options{App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: output, Color: s.options.Color, Unicode: s.options.Unicode, File: logFile(cfg)})
-	if err != nil {
-		return errorf(ExitError, "cannot open the log of %s: %v", cfg.Name, err)
-	}
-	app := newApp(s.house, cfg, log)
-	s.apps = append(s.apps, app)
-	for _, address := range cfg.Listen {
-		parsed, err := listener.Parse(address)
-		if err != nil {
-			return errorf(ExitConfig, "app %s: %v", cfg.Name, err)
-		}
-		public, err := listener.Open(parsed, listener.Options{Mode: cfg.ListenMode})
-		if err != nil {
-			return errorf(ExitError, "app %s: %v", cfg.Name, err)
-		}
-		s.doors = append(s.doors, &door{app, public})
-	}
-	return nil
 }
 
 // Run starts the apps and keeps them until Shutdown. It returns when no
@@ -132,65 +104,26 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			s.options.Logger.Warn("processes that escape from their app will not be found by parentage", "error", err)
 		}
 	})
+	background.Go(func() { s.house.watch.run(s.leaving) })
 	stop := context.AfterFunc(ctx, s.leave)
 	defer stop()
 	if err := s.endStale(); err != nil {
 		return err
 	}
-	serving, stopServing := context.WithCancel(context.Background())
-	var relays sync.WaitGroup
-	for _, d := range s.doors {
-		relays.Go(func() {
-			if err := d.app.server.Serve(serving, d.public.Listener()); err != nil {
-				s.options.Logger.Error("cannot accept any more", "app", d.app.name, "error", err)
-			}
-		})
+	s.changing.Lock()
+	members := s.all()
+	for _, m := range members {
+		s.begin(m, firstOf(m, members))
 	}
-	s.runApps()
-	s.linger()
-	stopServing() // the doors close last: until here everybody got an answer
-	relays.Wait()
-	for _, a := range s.apps {
-		if a.server != nil {
-			a.server.End()
-		}
-	}
-	return nil
-}
+	s.changing.Unlock()
 
-// lastAnswer is how long a front-end's idle connections may wait for their last
-// answer once nothing is left to drain.
-const lastAnswer = time.Second
-
-// linger lets connections in a front-end's pool end with an answer, as far as
-// that comes soon.
-func (s *Supervisor) linger() {
-	soon, cancel := context.WithTimeout(s.house.hurry, lastAnswer)
-	defer cancel()
-	for _, a := range s.apps {
-		if a.server != nil {
-			a.server.Linger(soon)
-		}
-	}
-}
-
-func (s *Supervisor) runApps() {
-	leaving, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var running sync.WaitGroup
-	for _, a := range s.apps {
-		running.Go(func() { a.run(leaving) })
-	}
-	<-s.left
+	<-s.leaving.Done()
 	s.options.Logger.Info("shutting down")
-	for _, a := range s.apps {
-		if a.server != nil {
-			a.server.Lame()
-		}
-	}
-	cancel()
-	running.Wait()
-	close(s.house.over)
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.dismiss(s.all(), s.all())
+	s.running.Wait()
+	return nil
 }
 
 // endStale ends the trees of a daemon that died, so that there is never a
@@ -215,11 +148,8 @@ func (s *Supervisor) endStale() error {
 }
 
 func (s *Supervisor) close() {
-	for _, d := range s.doors {
-		d.public.Close()
-	}
-	for _, a := range s.apps {
-		a.log.Close()
+	for _, m := range s.all() {
+		m.close()
 	}
 	s.house.records.close()
 	s.leave()
@@ -257,6 +187,12 @@ func (s *Supervisor) Do(ctx context.Context, r Request, progress func(Phase)) Re
 	return t.await(ctx, progress)
 }
 
+// touched reloads an app one of whose files was touched. How it ended stands in
+// the log.
+func (s *Supervisor) touched(app, file string) {
+	s.Do(s.leaving, Request{Verb: Reload, App: app, By: "touch of " + file}, func(Phase) {})
+}
+
 // Signal sends a signal to the main process of the generation that serves, or
 // else of the one that is starting.
 func (s *Supervisor) Signal(name string, sig syscall.Signal) error {
@@ -280,18 +216,18 @@ func (s *Supervisor) Signal(name string, sig syscall.Signal) error {
 
 // Apps returns the names of all apps, in the order of the configuration.
 func (s *Supervisor) Apps() []string {
-	names := make([]string, len(s.apps))
-	for i, a := range s.apps {
-		names[i] = a.name
+	var names []string
+	for _, m := range s.all() {
+		names = append(names, m.app.name)
 	}
 	return names
 }
 
 // Reopen reopens the log files, after they were moved away.
 func (s *Supervisor) Reopen() error {
-	for _, a := range s.apps {
-		if err := a.log.Reopen(); err != nil {
-			return errorf(ExitError, "cannot reopen the log of %s: %v", a.name, err)
+	for _, m := range s.all() {
+		if err := m.app.log.Reopen(); err != nil {
+			return errorf(ExitError, "cannot reopen the log of %s: %v", m.app.name, err)
 		}
 	}
 	return nil
@@ -299,30 +235,58 @@ func (s *Supervisor) Reopen() error {
 
 // app finds an app; the empty name is the only one there is.
 func (s *Supervisor) app(name string) (*App, *Error) {
+	members := s.all()
 	if name == "" {
-		if len(s.apps) == 1 {
-			return s.apps[0], nil
+		if len(members) == 1 {
+			return members[0].app, nil
 		}
-		return nil, errorf(ExitNoSuchApp, "which app? there are %d: %s", len(s.apps), strings.Join(s.Apps(), ", "))
+		return nil, errorf(ExitNoSuchApp, "which app? there are %d: %s", len(members), strings.Join(s.Apps(), ", "))
 	}
-	i := slices.IndexFunc(s.apps, func(a *App) bool { return a.name == name })
-	if i < 0 {
-		return nil, &Error{Exit: ExitNoSuchApp, Message: fmt.Sprintf("there is no app %q", name), Hint: "there is " + strings.Join(s.Apps(), ", ")}
+	if i := slices.IndexFunc(members, func(m *member) bool { return m.app.name == name }); i >= 0 {
+		return members[i].app, nil
 	}
-	return s.apps[i], nil
+	if several := s.selected(name); len(several) > 0 {
+		return nil, errorf(ExitNoSuchApp, "%s means %d apps; one is wanted here", name, len(several))
+	}
+	return nil, s.noSuchApp(name)
 }
 
-// logFile is where the app's output is kept.
-func logFile(cfg *config.App) logs.FileOptions {
-	return logs.FileOptions{Path: cfg.Log.File, MaxSize: cfg.Log.MaxSize, Every: cfg.Log.Every, MaxAge: cfg.Log.MaxAge,
-		Backups: cfg.Log.Backups, Compress: cfg.Log.Compress, Mode: cfg.Log.Mode}
+// choose finds the apps that selectors mean, in the order of the
+// configuration; none given means all.
+func (s *Supervisor) choose(selectors []string) ([]*App, *Error) {
+	if len(selectors) == 0 {
+		selectors = []string{"all"}
+	}
+	wanted := map[*App]bool{}
+	for _, selector := range selectors {
+		found := s.selected(selector)
+		if len(found) == 0 && selector != "all" {
+			return nil, s.noSuchApp(selector)
+		}
+		for _, a := range found {
+			wanted[a] = true
+		}
+	}
+	var apps []*App
+	for _, m := range s.all() {
+		if wanted[m.app] {
+			apps = append(apps, m.app)
+		}
+	}
+	return apps, nil
 }
 
-// plainPath takes the operation off a path error, which the sentence around it
-// names already.
-func plainPath(err error) error {
-	if p, ok := err.(*os.PathError); ok {
-		return p.Err
+// selected are the apps that one selector means.
+func (s *Supervisor) selected(selector string) []*App {
+	var apps []*App
+	for _, m := range s.all() {
+		if m.app.seen.Load().settings.Answers(selector) {
+			apps = append(apps, m.app)
+		}
 	}
-	return err
+	return apps
+}
+
+func (s *Supervisor) noSuchApp(name string) *Error {
+	return &Error{Exit: ExitNoSuchApp, Message: fmt.Sprintf("there is no app %q", name), Hint: "there is " + strings.Join(s.Apps(), ", ")}
 }

@@ -1,0 +1,197 @@
+package supervisor
+
+import (
+	"context"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"tideover/listener"
+	"tideover/supervisor/config"
+	"tideover/supervisor/logs"
+)
+
+// member is an app among those the daemon keeps, with the doors its clients
+// come through.
+type member struct {
+	app   *App
+	doors []*door
+	leave context.CancelFunc // has the app end; nil: it was never begun
+}
+
+// door is one public socket.
+type door struct {
+	address string // as the configuration says it
+	public  *listener.Public
+	stop    func() // ends the accepting, and waits for it; nil: it was never begun
+}
+
+// all are the members, in the order of the configuration. The slice is never
+// changed.
+func (s *Supervisor) all() []*member { return *s.members.Load() }
+
+// admit makes one app, opens its doors, and counts it among the members.
+func (s *Supervisor) admit(cfg *config.App) error {
+	m, err := s.newMember(cfg)
+	if err != nil {
+		return err
+	}
+	members := append(slices.Clone(s.all()), m)
+	s.members.Store(&members)
+	for _, address := range cfg.Listen {
+		d, err := s.openDoor(cfg, address)
+		if err != nil {
+			return err
+		}
+		m.doors = append(m.doors, d)
+	}
+	return nil
+}
+
+// newMember makes an app that has no doors yet.
+func (s *Supervisor) newMember(cfg *config.App) (*member, error) {
+	output := s.options.Output
+	if !cfg.Log.Stdout {
+		output = nil
+	}
+	log, err := logs.New(logs.Options{App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: output, Color: s.options.Color, Unicode: s.options.Unicode, File: logFile(cfg)})
+	if err != nil {
+		return nil, errorf(ExitError, "cannot open the log of %s: %v", cfg.Name, err)
+	}
+	return &member{app: newApp(s.house, cfg, log)}, nil
+}
+
+// openDoor opens one of an app's public addresses.
+func (s *Supervisor) openDoor(cfg *config.App, address string) (*door, error) {
+	public, err := s.openPublic(address, cfg.ListenMode)
+	if err != nil {
+		return nil, errorf(ExitError, "app %s: %v", cfg.Name, err)
+	}
+	return &door{address: address, public: public}, nil
+}
+
+func (s *Supervisor) openPublic(address string, mode os.FileMode) (*listener.Public, error) {
+	parsed, err := listener.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	return listener.Open(parsed, listener.Options{Mode: mode})
+}
+
+// begin lets a member's clients in and starts its app when its turn has come.
+func (s *Supervisor) begin(m *member, first []<-chan struct{}) {
+	for _, d := range m.doors {
+		d.accept(m.app)
+	}
+	ctx, leave := context.WithCancel(context.Background())
+	m.leave = leave
+	s.running.Go(func() {
+		defer leave()
+		m.app.run(ctx, first)
+	})
+}
+
+// accept leads who comes through the door to the app.
+func (d *door) accept(a *App) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	d.stop = func() {
+		cancel()
+		<-done
+	}
+	go func() {
+		defer close(done)
+		if err := a.server.Serve(ctx, d.public.Listener()); err != nil {
+			a.house.logger.Error("cannot accept any more", "app", a.name, "address", d.address, "error", err)
+		}
+	}()
+}
+
+// shut ends the accepting and closes the socket.
+func (d *door) shut() {
+	if d.stop != nil {
+		d.stop()
+	}
+	d.public.Close()
+}
+
+// firstOf are the signs that those are up that m is to come after.
+func firstOf(m *member, among []*member) []<-chan struct{} {
+	var signs []<-chan struct{}
+	for _, other := range among {
+		if m.comesAfter(other) {
+			signs = append(signs, other.app.settled)
+		}
+	}
+	return signs
+}
+
+// comesAfter reports whether m is started after other and stopped before it.
+func (m *member) comesAfter(other *member) bool {
+	return m != other && slices.ContainsFunc(m.settings().After, other.settings().Answers)
+}
+
+// settings are those the app has now.
+func (m *member) settings() *config.App { return m.app.seen.Load().settings }
+
+// lastAnswer is how long a front-end's idle connections may wait for their last
+// answer once nothing is left to drain.
+const lastAnswer = time.Second
+
+// dismiss ends members and returns when nothing of them is left. Those that
+// come after others go before them. Doors close when the last process is gone:
+// until then everybody gets an answer.
+func (s *Supervisor) dismiss(leaving, among []*member) {
+	for _, m := range leaving {
+		if m.app.server != nil {
+			m.app.server.Lame()
+		}
+	}
+	var going sync.WaitGroup
+	for _, m := range leaving {
+		going.Go(func() {
+			for _, other := range among {
+				if slices.Contains(leaving, other) && other.comesAfter(m) {
+					<-other.app.gone
+				}
+			}
+			m.leave()
+			<-m.app.gone
+		})
+	}
+	going.Wait()
+	soon, cancel := context.WithTimeout(s.house.hurry, lastAnswer)
+	defer cancel()
+	for _, m := range leaving {
+		going.Go(func() { m.end(soon) })
+	}
+	going.Wait()
+}
+
+// end closes what an app has beside its processes: the doors first, in the same
+// moment in which accepting ends, because what nobody accepts any more is
+// reset. Connections that are there end with an answer as far as that comes
+// before soon is over.
+func (m *member) end(soon context.Context) {
+	m.shut()
+	if server := m.app.server; server != nil {
+		server.Linger(soon)
+		server.End()
+	}
+	m.close()
+}
+
+func (m *member) shut() {
+	for _, d := range m.doors {
+		d.shut()
+	}
+	m.doors = nil
+}
+
+// close closes the doors and the log. It may be called twice.
+func (m *member) close() {
+	m.shut()
+	m.app.house.watch.set(m.app.name, config.Watch{})
+	m.app.log.Close()
+}
