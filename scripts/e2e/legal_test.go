@@ -1,0 +1,206 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"tideover/scripts/legal"
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// No legal request of real shape is refused: what the app answers behind a
+// front-end without tideover, it answers with tideover, and it sees the same
+// request. At full size 100,000 of them, in every shape that the source knows.
+func TestLegalRequests(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"direct", "apache", "nginx", "haproxy", "caddy", "raised", "gunicorn"} {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			way := legalWays()[name]
+			s, alone := r.mirrors(way)
+			source := way.source
+			source.Seed, source.Host = 20261122, "front.test"
+			without, with := r.wired(alone, way.front), r.wired(s.back, way.front)
+			number := way.number
+			if *full {
+				number *= 50
+			}
+			v := r.verdicts(number, source, without, with)
+			s.counted(v)
+			r.say("requests=%d answered=%d refused_by_front=%d refused_by_us=%d", number, v.answered, v.byFront, v.byUs)
+			if v.answered < number*9/10 {
+				r.Errorf("%d of %d answered: this tries the front-end and not tideover\n%v", v.answered, number, v.refusals)
+			}
+		})
+	}
+}
+
+// legalWay is one way to tideover.
+type legalWay struct {
+	number   int // of requests; at full size 50 times as many
+	front    front
+	source   legal.Source
+	limits   string // the app's, in its configuration
+	gunicorn bool   // instead of the mirror
+}
+
+// legalWays: each front-end with what it lets through as it came, and as much
+// of everything as it takes itself or we take by default. Once our limits are
+// raised, as for an app with very long cookies, and once the app is a real
+// gunicorn, which refuses a little itself.
+func legalWays() map[string]legalWay {
+	usual := legal.Source{Line: 8190, Head: 30 << 10, Most: 94, Large: 100 << 10}
+	wire, narrow, wide := usual, usual, usual
+	wire.Wire = true
+	narrow.Head = 14 << 10 // its buffer of 16 KiB, less what it reserves
+	wide.Line, wide.Head, wide.Most = 60<<10, 200<<10, 400
+	return map[string]legalWay{
+		"direct": {number: 400, front: nil, source: wire},
+		"apache": {number: 400, front: apache(rig.Apache{Params: "nocanon", More: "AllowEncodedSlashes NoDecode"}), source: usual},
+		"nginx":  {number: 400, front: plainNginx, source: usual},
+		"haproxy": {number: 400, source: narrow, front: func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
+			return r.HAProxy(b, rig.Others{More: "    option forwardfor"})
+		}},
+		"caddy": {number: 400, front: plainCaddy, source: usual},
+		"raised": {number: 100, front: plainCaddy, source: wide,
+			limits: "[app.shop.limits]\nhead = \"256KiB\"\ntarget = \"64KiB\"\nfields = 500\n"},
+		"gunicorn": {number: 100, source: usual, gunicorn: true},
+	}
+}
+
+func plainNginx(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Nginx(b, rig.Others{}) }
+func plainCaddy(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{}) }
+
+// mirrors starts the server that tells what it saw twice: under tideover, and
+// alone.
+func (r *row) mirrors(way legalWay) (s *stand, alone rig.Back) {
+	r.Helper()
+	s, alone = &stand{row: r}, rig.Back(r.dead())
+	var err error
+	s.shop, err = r.room.Shop("shop", rig.Release{Number: 1})
+	r.must(err)
+	s.back = s.backAddress(false)
+	g := rig.Gunicorn{Class: "gthread", Workers: 2, App: "odd:mirror"}
+	command := g.Argv(r.room)
+	if way.gunicorn {
+		r.odd("shop")
+		g.Bind = string(alone)
+		_, err = r.room.Bare(s.shop, g)
+	} else {
+		binary := r.room.Path("mirror")
+		out, fault := exec.Command("go", "build", "-o", binary, r.room.Root+"/scripts/mirror").CombinedOutput()
+		if fault != nil {
+			r.Fatalf("%v\n%s", fault, out)
+		}
+		command = []string{binary, "fd:{fd}"}
+		_, err = r.room.Start(rig.Command{Name: "mirror", Argv: []string{binary, string(alone)}})
+	}
+	r.must(err)
+	name := "shop-" + strings.ToLower(strings.ReplaceAll(r.name, "/", "-"))
+	path, err := r.room.Write("tideover.toml", fmt.Sprintf("[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s", name,
+		tomlArray(command), s.back, s.shop.Dir, strings.ReplaceAll(way.limits, "[app.shop.", "[app."+name+".")))
+	r.must(err)
+	s.daemon, err = r.room.Tideover(s.shop, rig.RunOptions{Flags: []string{"-c", path}, Name: name})
+	r.must(err)
+	return s, alone
+}
+
+// odd puts the app with more paths into a shop's folder.
+func (r *row) odd(folder string) {
+	r.Helper()
+	text, err := os.ReadFile(r.room.Root + "/scripts/e2e/testdata/odd.py")
+	r.must(err)
+	_, err = r.room.Write(folder+"/odd.py", string(text))
+	r.must(err)
+}
+
+// wired starts the front-end before back, or none, and waits for an answer.
+func (r *row) wired(back rig.Back, start front) *load.Wire {
+	r.Helper()
+	r.must(answeringPlain(r, &load.Client{Address: string(back), Prefix: "r"}))
+	if start == nil {
+		return &load.Wire{Address: string(back)}
+	}
+	fronted, err := start(r.room, back)
+	r.must(err)
+	r.must(answeringPlain(r, &load.Client{Address: fronted.Address, Host: "front.test", Prefix: "r"}))
+	return &load.Wire{Address: fronted.Address}
+}
+
+// verdicts are what became of many legal requests.
+type verdicts struct {
+	mu                      sync.Mutex
+	answered, byFront, byUs int
+	refusals                map[string]int // by the front-end: by shape and status
+}
+
+// verdicts sends every request both ways.
+func (r *row) verdicts(number int, source legal.Source, without, with *load.Wire) *verdicts {
+	v := &verdicts{refusals: map[string]int{}}
+	var senders sync.WaitGroup
+	const clients = 6
+	for first := range clients {
+		senders.Go(func() {
+			a, b := without.Keep(), with.Keep()
+			defer a.Close()
+			defer b.Close()
+			for i := first; i < number; i += clients {
+				request := source.Request(i)
+				v.judge(r, i, request, a.Send(request), b.Send(request))
+			}
+		})
+	}
+	senders.Wait()
+	return v
+}
+
+// judge holds what came of a request without tideover against what came with it.
+func (v *verdicts) judge(r *row, number int, request legal.Request, without, with load.Reply) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	seen := fmt.Sprintf("%s %d %x ", request.Method, len(request.Content), request.Digest())
+	switch alone, saw := without.Header.Get("Saw"), with.Header.Get("Saw"); {
+	case without.Err != nil || alone == "" && without.Status == 200:
+		r.Errorf("request %d, %s, without tideover: %v\n%.2000q", number, request.Shape, without.Err, request.Head)
+	case alone == "":
+		v.byFront++
+		v.refusals[fmt.Sprintf("%s: %d", request.Shape, without.Status)]++
+	case saw == "":
+		v.byUs++
+		r.Errorf("request %d, %s, is refused: %d %v %.200q\n%.3000q", number, request.Shape, with.Status, with.Err, with.Body, request.Head)
+	case !strings.HasPrefix(saw, seen):
+		r.Errorf("request %d, %s: the app saw %q, want %q", number, request.Shape, saw, seen)
+	case saw != alone:
+		r.Errorf("request %d, %s: the app saw\n%.3000q\nand without tideover\n%.3000q", number, request.Shape, with.Body, without.Body)
+	default:
+		v.answered++
+	}
+}
+
+// counted: every request that the app answered was counted as one, and none as
+// refused.
+func (s *stand) counted(v *verdicts) {
+	s.Helper()
+	for _, name := range []string{"bad_request", "bad_gateway", "overflowed", "expired", "cut", "client_left"} {
+		if n := s.counter(name); n > 0 {
+			s.Errorf("%s=%d", name, n)
+		}
+	}
+	if n := s.counter("answered"); n < v.answered {
+		s.Errorf("answered=%d of %d", n, v.answered)
+	}
+	var shapes []string
+	for shape, n := range v.refusals {
+		shapes = append(shapes, fmt.Sprintf("%s (%d)", shape, n))
+	}
+	slices.Sort(shapes)
+	s.Logf("refused by the front-end: %s", strings.Join(shapes, ", "))
+}
