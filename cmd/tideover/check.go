@@ -102,7 +102,7 @@ func countFaults(problems []config.Problem) int {
 // list prints problems as a compiler would, so that editors find their places.
 func listProblems(s screen, problems []config.Problem) {
 	for _, p := range problems {
-		io.WriteString(s.out, p.String()+"\n")
+		io.WriteString(s.out, s.problems(p.String()))
 	}
 }
 

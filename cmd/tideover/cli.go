@@ -90,7 +90,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.SetHelpCommand(helpVerb())
 	root.SetHelpFunc(help)
 	root.AddCommand(runVerb(c), reloadVerb(c), restartVerb(c), startVerb(c), stopVerb(c),
-		shutdownVerb(c), statusVerb(c), logsVerb(c), holdVerb(c), releaseVerb(c), signalVerb(c),
+		applyVerb(c), shutdownVerb(c), statusVerb(c), pidVerb(c), logsVerb(c), holdVerb(c), releaseVerb(c), signalVerb(c),
 		checkVerb(c), importVerb(c), completionVerb(c), versionVerb(c))
 	root.AddCommand(topics()...)
 	return root

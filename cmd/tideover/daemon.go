@@ -115,7 +115,7 @@ func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals 
 					sup.Shutdown(false)
 					continue
 				}
-				reloads.Go(func() { reloadAll(over, sup) })
+				reloads.Go(func() { d.renew(over, sup) })
 			case syscall.SIGINT:
 				sup.Shutdown(interrupted)
 				interrupted = true
@@ -129,14 +129,6 @@ func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals 
 				d.complain(passOn(sup, s.(syscall.Signal)))
 			}
 		}
-	}
-}
-
-// reloadAll reloads every app, one after another; how it ended stands in the
-// log, because a signal cannot answer.
-func reloadAll(ctx context.Context, sup *supervisor.Supervisor) {
-	for _, app := range sup.Apps() {
-		sup.Do(ctx, supervisor.Request{Verb: supervisor.Reload, App: app, By: "signal HUP"}, func(supervisor.Phase) {})
 	}
 }
 

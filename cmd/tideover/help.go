@@ -15,7 +15,7 @@ const frontPage = `Keeps Python web apps answering while they restart.
   tideover reload                      new code, no lost request
   tideover status                      what runs, and since when
 
-Serve      run · reload · restart · start · stop · shutdown
+Serve      run · reload · restart · start · stop · apply · shutdown
 Look       status · logs
 Traffic    hold · release · signal
 More       check · import · completion · version · help
@@ -37,9 +37,10 @@ const globalFlags = `Flags that every verb takes:
       --timeout 30s    how long this command waits; the daemon goes on
       --color WHEN     auto, always or never; NO_COLOR is honoured
 
-APP may be left out when there is one, or when $TIDEOVER_APP names it. Without
---socket the daemon that knows the app is found by itself; where several run,
---all and shutdown want to be told which: --socket PATH, or -c FILE.
+APP is a name, a label, what instances have in common, or "all"; it may be left
+out when there is one app, or when $TIDEOVER_APP names it. Without --socket the
+daemon that knows the app is found by itself; where several run, "all", apply
+and shutdown want to be told which: --socket PATH, or -c FILE.
 `
 
 const exitCodes = `Exit codes of every verb:

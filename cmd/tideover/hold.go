@@ -20,7 +20,7 @@ func holdVerb(c *cli) *cobra.Command {
   tideover hold shop --for 20s                  until then, or tideover release`,
 		Long: `With a command: whatever happens to it, requests are released, and the exit
 code is the command's. Nobody is held for longer than hold.timeout.`,
-		ValidArgsFunction: c.appNames(1),
+		ValidArgsFunction: c.completeApps(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			before, command, given := split(cmd, args)
 			if err := most(1)(cmd, before); err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -24,57 +23,60 @@ func (o *operation) command(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().BoolVar(&o.all, "all", false, "every app of the daemon, one after another")
 	cmd.Flags().BoolVar(&o.request.NoQueue, "no-queue", false, "exit 9 when another operation runs")
 	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "return as soon as it has begun")
-	cmd.ValidArgsFunction = o.cli.appNames(1000)
+	cmd.ValidArgsFunction = o.cli.completeApps(many)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args) }
 	return cmd
 }
 
-// run carries the operation out on each app in turn. The first failure stops
-// the rest, and gives the exit code.
+// run finds what was named and carries the operation out.
 func (o *operation) run(ctx context.Context, names []string) error {
 	ctx, cancel := o.cli.waiting(ctx)
 	defer cancel()
-	targets, err := o.cli.targets(ctx, names, o.all)
+	if o.all && len(names) > 0 {
+		return fault(supervisor.ExitUsage, "give the names or --all", "--all leaves nothing to name")
+	}
+	if o.all {
+		names = []string{everyApp}
+	}
+	targets, single, err := o.cli.targets(ctx, names)
+	switch {
+	case err != nil:
+		return err
+	case single:
+		return o.onOne(ctx, targets[0])
+	}
+	return o.onEach(ctx, targets, o.cli.selectors(names))
+}
+
+func (o *operation) onOne(ctx context.Context, t target) error {
+	result, err := o.carryOut(ctx, t, 0)
 	if err != nil {
 		return err
 	}
-	var results []supervisor.Result
-	failed := error(nil)
-	for i, t := range targets {
-		result, err := o.carryOut(ctx, t)
-		if err != nil {
-			return err
-		}
-		tell(o.cli, result)
-		if results = append(results, result); result.Exit != supervisor.ExitOK {
-			failed = exitCode(result.Exit)
-			o.leave(targets[i+1:])
-			break
-		}
-	}
+	tell(o.cli, result)
 	if o.cli.json {
-		o.document(results, o.all || len(names) > 1)
+		o.cli.document(result)
 	}
-	return failed
+	return ended(result.Exit)
 }
 
-// document is the result itself when one app was meant, and a list of results
-// when there might have been several.
-func (o *operation) document(results []supervisor.Result, several bool) {
-	if !several && len(results) == 1 {
-		o.cli.document(results[0])
-		return
+// ended is an exit code as an error, for what has been told already.
+func ended(exit supervisor.Exit) error {
+	if exit == supervisor.ExitOK {
+		return nil
 	}
-	o.cli.document(map[string]any{"results": results})
+	return exitCode(exit)
 }
 
-func (o *operation) carryOut(ctx context.Context, t target) (supervisor.Result, error) {
+// carryOut does it to one app. width is that of the column with the app's name,
+// where there are several.
+func (o *operation) carryOut(ctx context.Context, t target, width int) (supervisor.Result, error) {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	r := o.request
 	r.App = t.app
 	begun := false
-	result, err := watch(o.cli, func(progress func(supervisor.Phase)) (supervisor.Result, error) {
+	result, err := watch(o.cli, width, func(progress func(supervisor.Phase)) (supervisor.Result, error) {
 		return t.client.Do(ctx, r, func(p supervisor.Phase) {
 			if o.noWait {
 				begun = true
@@ -85,9 +87,18 @@ func (o *operation) carryOut(ctx context.Context, t target) (supervisor.Result, 
 		})
 	})
 	if begun && err != nil {
-		return supervisor.Result{App: t.app, Verb: r.Verb, Result: "accepted", Phases: []supervisor.PhaseResult{}, ChildOutput: []string{}}, nil
+		return o.result(t, "accepted", nil), nil
 	}
 	return result, o.detached(err, t)
+}
+
+// result is that of an app the daemon told nothing of.
+func (o *operation) result(t target, what string, err *supervisor.Error) supervisor.Result {
+	r := supervisor.Result{App: t.app, Verb: o.request.Verb, Result: what, Phases: []supervisor.PhaseResult{}, ChildOutput: []string{}}
+	if err != nil {
+		r.Exit, r.Error, r.Hint = err.Exit, err.Message, err.Hint
+	}
+	return r
 }
 
 // detached says what goes on when only the waiting ended.
@@ -98,10 +109,4 @@ func (o *operation) detached(err error, t target) error {
 	}
 	return fault(supervisor.ExitTimeout, "tideover status "+t.app+" shows how it goes",
 		"stopped waiting; the %s of %s goes on", o.request.Verb, t.app)
-}
-
-func (o *operation) leave(targets []target) {
-	for _, t := range targets {
-		fmt.Fprintf(o.cli.stderr, "%s: no %s, because of the failure before\n", t.app, o.request.Verb)
-	}
 }

@@ -24,23 +24,26 @@ type progress interface {
 	close() // the operation is over, or nobody waits for it any more
 }
 
-func newProgress(c *cli) (progress, time.Duration) {
+// newProgress is how phases are shown. width is that of a column for the apps'
+// names; 0: there is one app.
+func newProgress(c *cli, width int) (progress, time.Duration) {
 	s := c.errors()
 	switch {
 	case c.quiet:
 		return silence{}, time.Hour
 	case s.terminal:
-		return &live{screen: s}, spinPeriod
+		return &live{screen: s, apps: width}, spinPeriod
 	}
 	return &lines{screen: s}, beatPeriod
 }
 
-// watch runs an operation and shows its phases meanwhile.
-func watch(c *cli, operation func(progress func(supervisor.Phase)) (supervisor.Result, error)) (supervisor.Result, error) {
-	view, period := newProgress(c)
+// watch runs an operation and shows its phases meanwhile. width is that of a
+// column for the apps' names; 0: there is one app.
+func watch[R any](c *cli, width int, operation func(progress func(supervisor.Phase)) (R, error)) (R, error) {
+	view, period := newProgress(c, width)
 	defer view.close()
 	phases := make(chan supervisor.Phase)
-	var result supervisor.Result
+	var result R
 	var err error
 	go func() {
 		defer close(phases) // what waits for this goroutine is the loop below
@@ -126,9 +129,11 @@ func telling(facts []supervisor.Fact) []supervisor.Fact {
 // live is a line for each phase, the last one rewritten in place.
 type live struct {
 	screen screen
+	apps   int // width of a column for the apps' names; 0: there is one, and a title
 	titled bool
 	open   bool // the last line is still to be rewritten
 	now    supervisor.Phase
+	under  []supervisor.Phase // way, the newest last; of each app the one it is in
 	began  time.Time
 	turn   int
 }
@@ -137,13 +142,15 @@ func (l *live) phase(p supervisor.Phase) {
 	if p.Name == "done" {
 		return
 	}
-	if !l.titled {
+	if l.apps == 0 && !l.titled {
 		l.titled = true
 		fmt.Fprintf(l.screen.out, "%s  %s\n\n", l.screen.paint(bold, p.App), title(p))
 	}
 	l.now, l.began = p, time.Now()
+	l.under = slices.DeleteFunc(l.under, func(u supervisor.Phase) bool { return u.App == p.App })
 	switch p.Result {
 	case "":
+		l.under = append(l.under, p)
 		l.draw(l.spinner(), 0)
 		return
 	case "ok":
@@ -152,6 +159,10 @@ func (l *live) phase(p supervisor.Phase) {
 		l.draw(l.screen.paint(red, "✗"), p.Duration)
 	}
 	l.close()
+	if n := len(l.under); n > 0 { // another app's, which this line was written over
+		l.now = l.under[n-1]
+		l.draw(l.spinner(), 0)
+	}
 }
 
 func title(p supervisor.Phase) string {
@@ -190,7 +201,11 @@ func (l *live) draw(mark string, took time.Duration) {
 		duration = ""
 	}
 	room := min(l.screen.width-1, lineLength) - len("  x ") - 12
-	text := pad(cut(pad(l.now.Name, 9)+" "+strings.Join(facts, " · "), room), room)
+	text := pad(l.now.Name, 9) + " " + strings.Join(facts, " · ")
+	if l.apps > 0 {
+		text = pad(l.now.App, l.apps) + "  " + text
+	}
+	text = pad(cut(text, room), room)
 	fmt.Fprintf(l.screen.out, "\r\x1b[K  %s %s %11s", mark, text, duration)
 	l.open = true
 }

@@ -15,7 +15,7 @@ func releaseVerb(c *cli) *cobra.Command {
 		Long: `Requests that wait are released, oldest first. Where nothing is held there is
 nothing to do, and the exit code is 0.`,
 		Args:              most(1),
-		ValidArgsFunction: c.appNames(1),
+		ValidArgsFunction: c.completeApps(1),
 		RunE:              func(cmd *cobra.Command, args []string) error { return endHold(c, cmd, args) },
 	}
 }

@@ -15,6 +15,7 @@ func restartVerb(c *cli) *cobra.Command {
   tideover restart shop       when memory is too small for two copies`,
 		Long: `Requests in flight finish, new ones wait at the gate and are released when
 the new code answers. There are never two copies. If the new code does not
-come up nothing serves (exit 8): reload is the safer one.`,
+come up nothing serves (exit 8): reload is the safer one. Several apps have
+their turn one after another; the exit code is that of the worst.`,
 	})
 }

@@ -16,7 +16,8 @@ func tell(c *cli, r supervisor.Result) {
 	case len(r.Plan) > 0:
 		tellPlan(c, r)
 	case r.Exit != supervisor.ExitOK:
-		tellFailure(c, r)
+		explain(c, r)
+		sayExit(c.errors(), r.Exit)
 	case c.json || c.quiet:
 	default:
 		tellSuccess(c, r)
@@ -43,8 +44,11 @@ func resultLine(r supervisor.Result) string {
 	clients := []supervisor.Fact{{Key: "held", Value: strconv.Itoa(r.Requests.Held)}, {Key: "lost", Value: strconv.Itoa(r.Requests.Lost)},
 		{Key: "held_max_s", Value: number(r.Requests.HeldMax)}}
 	for duration := number(r.Duration); ; duration = strings.TrimSuffix(duration[:len(duration)-1], ".") {
-		what := []supervisor.Fact{{Key: "app", Value: r.App}, {Key: string(r.Verb), Value: r.Result},
-			{Key: "generation", Value: strconv.Itoa(r.Generation.To)}, {Key: "duration_s", Value: duration}}
+		what := []supervisor.Fact{{Key: "app", Value: r.App}, {Key: string(r.Verb), Value: r.Result}}
+		if r.Exit != supervisor.ExitOK {
+			what = append(what, supervisor.Fact{Key: "exit", Value: strconv.Itoa(int(r.Exit))})
+		}
+		what = append(what, supervisor.Fact{Key: "generation", Value: strconv.Itoa(r.Generation.To)}, supervisor.Fact{Key: "duration_s", Value: duration})
 		if line, whole := keyValues(append(what, clients...)); whole {
 			return line + "\n"
 		}
@@ -83,11 +87,11 @@ func tellPlan(c *cli, r supervisor.Result) {
 	c.warn(r.Warnings)
 }
 
-// tellFailure says what happened, what still serves, what the new code said
-// last, what to do, and the exit code that scripts see.
-func tellFailure(c *cli, r supervisor.Result) {
+// explain says what happened, what still serves, what the new code said last
+// and what to do.
+func explain(c *cli, r supervisor.Result) {
 	s := c.errors()
-	s.say(red, s.mark("\n✗", "tideover:"), r.Error)
+	s.sayFault(s.mark("\n✗", "tideover:"), r.Error)
 	if heard := trimmed(strings.Split(r.Probe, "\n")); len(heard) > 0 && r.Probe != noAnswer {
 		fmt.Fprintln(s.out, "\n  Last answer to the readiness probe:")
 		quote(s, heard)
@@ -103,7 +107,11 @@ func tellFailure(c *cli, r supervisor.Result) {
 		}
 	}
 	c.warn(r.Warnings)
-	fmt.Fprintf(s.out, "%s\n", s.paint(faint, fmt.Sprintf("exit %d (%s)", r.Exit, exitName(r.Exit))))
+}
+
+// sayExit says the exit code that scripts see.
+func sayExit(s screen, exit supervisor.Exit) {
+	fmt.Fprintf(s.out, "%s\n", s.paint(faint, fmt.Sprintf("exit %d (%s)", exit, exitName(exit))))
 }
 
 // noAnswer is what the daemon gives as the probe's last answer when there was

@@ -118,8 +118,8 @@ func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags) error {
 	if err != nil {
 		return c.refuseConfig(err)
 	}
-	for _, w := range file.Warnings {
-		c.note("%s", w)
+	if !c.quiet {
+		listProblems(c.errors(), file.Warnings)
 	}
 	pidfile := f.pidfile
 	if pidfile == "" {

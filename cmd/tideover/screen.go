@@ -18,17 +18,18 @@ type screen struct {
 	terminal bool // lines may be rewritten in place
 	color    bool
 	width    int // columns
+	height   int // lines
 }
 
 func (c *cli) results() screen { return c.screen(c.stdout) }
 func (c *cli) errors() screen  { return c.screen(c.stderr) }
 
 func (c *cli) screen(w io.Writer) screen {
-	s := screen{out: w, width: 80}
+	s := screen{out: w, width: 80, height: 24}
 	if f, ok := w.(*os.File); ok && c.getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd())) {
 		s.terminal = true
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-			s.width = width
+		if width, height, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			s.width, s.height = width, height
 		}
 	}
 	switch c.color {

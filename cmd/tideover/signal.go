@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,45 +16,94 @@ import (
 
 func signalVerb(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:   "signal [APP] SIGNAL",
-		Short: "Send a signal to an app's main process",
+		Use:   "signal [APP...] SIGNAL",
+		Short: "Send a signal to the main process of apps",
 		Example: `  tideover signal shop TTIN     gunicorn: one worker more
   tideover signal shop TTOU     one worker less
-  tideover signal shop USR1     reopen its own log files`,
-		Long: `HUP makes gunicorn reload by itself, without tideover's care: use reload.`,
+  tideover signal shop USR1     reopen its own log files
+  tideover signal celery TERM   all instances of celery`,
+		Long: `Several apps get it one after another; the exit code is 3 when one of them is
+not running. The signal may also stand in front, as in supervisorctl.
+HUP makes gunicorn reload by itself, without tideover's care: use reload.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage(cmd, "which signal?")
 			}
-			return most(2)(cmd, args)
+			return nil
 		},
-		ValidArgsFunction: c.appNames(1),
-		RunE:              func(cmd *cobra.Command, args []string) error { return sendSignal(c, cmd, args) },
+		ValidArgsFunction: c.completeSignal,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names, sig, err := namesAndSignal(args)
+			if err != nil {
+				return err
+			}
+			return sendSignal(c, cmd.Context(), names, sig)
+		},
 	}
 }
 
-func sendSignal(c *cli, cmd *cobra.Command, args []string) error {
-	ctx, cancel := c.waiting(cmd.Context())
+// namesAndSignal takes the signal off the end, or off the beginning where the
+// end is none.
+func namesAndSignal(args []string) ([]string, syscall.Signal, error) {
+	last := len(args) - 1
+	sig, err := parseSignal(args[last])
+	if err == nil {
+		return args[:last], sig, nil
+	}
+	if sig, inFront := parseSignal(args[0]); inFront == nil {
+		return args[1:], sig, nil
+	}
+	return nil, 0, err
+}
+
+// signalled is what became of one app's signal, as scripts see it.
+type signalled struct {
+	App    string          `json:"app"`
+	Signal string          `json:"signal"`
+	Exit   supervisor.Exit `json:"exit"`
+	Error  string          `json:"error,omitempty"`
+}
+
+func sendSignal(c *cli, ctx context.Context, names []string, sig syscall.Signal) error {
+	ctx, cancel := c.waiting(ctx)
 	defer cancel()
-	name := args[len(args)-1]
-	sig, err := parseSignal(name)
+	targets, single, err := c.targets(ctx, names)
 	if err != nil {
 		return err
 	}
-	t, err := c.target(ctx, first(args[:len(args)-1]))
-	if err != nil {
-		return err
-	}
-	if err := t.client.Signal(ctx, t.app, sig); err != nil {
-		return err
+	worst, results := supervisor.ExitOK, []signalled{}
+	for _, t := range targets {
+		result, err := signalOne(c, ctx, t, sig)
+		switch {
+		case err != nil && single:
+			return err
+		case err != nil:
+			c.note("%s", result.Error)
+		}
+		if results = append(results, result); result.Exit.Worse(worst) {
+			worst = result.Exit
+		}
 	}
 	switch {
+	case c.json && single:
+		c.document(results[0])
 	case c.json:
-		return c.document(map[string]any{"app": t.app, "signal": unix.SignalName(sig)})
-	case !c.quiet:
-		fmt.Fprintf(c.stdout, "%s: %s sent%s\n", t.app, unix.SignalName(sig), consequence(sig))
+		c.document(map[string]any{"results": results})
 	}
-	return nil
+	return ended(worst)
+}
+
+func signalOne(c *cli, ctx context.Context, t target, sig syscall.Signal) (signalled, error) {
+	result := signalled{App: t.app, Signal: unix.SignalName(sig)}
+	err := t.client.Signal(ctx, t.app, sig)
+	var typed *supervisor.Error
+	switch {
+	case errors.As(err, &typed):
+		result.Exit, result.Error = typed.Exit, typed.Message
+	case !c.json && !c.quiet:
+		fmt.Fprintf(c.stdout, "%s: %s sent%s\n", t.app, result.Signal, consequence(sig))
+	}
+	return result, err
 }
 
 // consequence is what people may not expect of a signal that ends the app:

@@ -12,7 +12,10 @@ func startVerb(c *cli) *cobra.Command {
 		Use:   "start [APP...] [flags]",
 		Short: "Start what was stopped",
 		Example: `  tideover start shop
+  tideover start celery      all instances of celery; labels select, too
   tideover start --all`,
-		Long: `Exits 0 when the app answers; one that runs already is left alone.`,
+		Long: `Exits 0 when the app answers; one that runs already is left alone.
+Several apps have their turn one after another, whatever became of those before;
+the exit code is that of the worst.`,
 	})
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -12,21 +11,25 @@ import (
 )
 
 func statusVerb(c *cli) *cobra.Command {
-	watch := false
+	every := interval(0)
 	cmd := &cobra.Command{
-		Use:     "status [APP...] [--watch]",
-		Aliases: []string{"ls"},
-		Short:   "Say what runs, since when, and who waits",
+		Use:        "status [APP...] [--watch]",
+		Aliases:    []string{"ls"},
+		SuggestFor: []string{"avail", "ps", "list", "top"},
+		Short:      "Say what runs, since when, and who waits",
 		Example: `  tideover status              a table of all apps
   tideover status shop         everything about one
-  tideover status --watch      again every second
+  tideover status celery web   instances by their common name, apps by a label
+  tideover status --watch      again every second; --watch=5s: every five
   tideover status --json       for scripts`,
-		Long: `Exits 0 when it could look, whatever it saw.`,
+		Long: `Exits 0 when the daemon answered, whatever it said: who stopped an app on
+purpose breaks no script. To ask whether an app runs: tideover pid APP, which
+exits 3 when it does not.`,
 
-		ValidArgsFunction: c.appNames(1000),
+		ValidArgsFunction: c.completeApps(many),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if watch {
-				return watchStatus(c, cmd, args)
+			if every > 0 {
+				return watchStatus(c, cmd, args, time.Duration(every))
 			}
 			ctx, cancel := c.waiting(cmd.Context())
 			defer cancel()
@@ -37,23 +40,18 @@ func statusVerb(c *cli) *cobra.Command {
 			if c.json {
 				return c.document(st)
 			}
-			fmt.Fprint(c.stdout, render(c.results(), st, len(args) == 1))
+			fmt.Fprint(c.stdout, render(c.results(), st, isOne(c, args, st)))
 			return nil
 		},
 	}
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "look again every second, until Ctrl-C")
+	cmd.Flags().VarP(&every, "watch", "w", "look again every second, or `TIME`, until Ctrl-C")
+	cmd.Flags().Lookup("watch").NoOptDefVal = "1s"
 	return cmd
 }
 
-// status asks the daemons that keep the named apps, or all daemons.
+// askStatus asks the daemons that keep the named apps, or all daemons.
 func askStatus(c *cli, ctx context.Context, names []string) (supervisor.Status, error) {
-	if name := c.getenv("TIDEOVER_APP"); len(names) == 0 && name != "" {
-		names = []string{name}
-	}
-	if len(names) > 0 {
-		return statusOf(c, ctx, names)
-	}
-	daemons, err := c.places().Daemons(ctx)
+	daemons, err := c.daemons(ctx, names)
 	if err != nil {
 		return supervisor.Status{}, err
 	}
@@ -67,65 +65,21 @@ func askStatus(c *cli, ctx context.Context, names []string) (supervisor.Status, 
 	return all, nil
 }
 
-func statusOf(c *cli, ctx context.Context, names []string) (supervisor.Status, error) {
-	all := supervisor.Status{Version: version, Apps: []supervisor.AppStatus{}}
-	for _, name := range names {
-		t, err := c.target(ctx, name)
-		if err != nil {
-			return all, err
-		}
-		st, err := t.client.Status(ctx, t.app)
-		if err != nil {
-			return all, err
-		}
-		st.Apps, all = append(all.Apps, st.Apps...), st
-	}
-	return all, nil
+// isOne is whether one app was asked for, by its own name.
+func isOne(c *cli, names []string, st supervisor.Status) bool {
+	names = c.selectors(names)
+	return len(names) == 1 && len(st.Apps) == 1 && st.Apps[0].Name == names[0]
 }
 
 // render is the page for people. What daemons say of their apps is another
 // user's word where root looks, so nothing of it may do more than colour.
 func render(s screen, st supervisor.Status, long bool) string {
 	page := table(s, st.Apps)
-	if long && len(st.Apps) == 1 {
+	if long {
 		page = longForm(s, st.Apps[0])
 	}
 	if s.terminal {
 		page = shownLines(page)
 	}
 	return page
-}
-
-// watchStatus shows the status again every second, at the same place where
-// there is a terminal.
-func watchStatus(c *cli, cmd *cobra.Command, names []string) error {
-	if c.json {
-		return usage(cmd, "--watch has no end, and --json prints one document")
-	}
-	ctx, cancel := c.waiting(cmd.Context())
-	defer cancel()
-	s := c.results()
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for {
-		st, err := askStatus(c, ctx, names)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		page := []byte(render(s, st, len(names) == 1))
-		if s.terminal {
-			// home, each line cleared to its end as it is written, then the rest
-			page = append([]byte("\x1b[H"), bytes.ReplaceAll(page, []byte("\n"), []byte("\x1b[K\n"))...)
-			page = append(page, "\x1b[J"...)
-		}
-		c.stdout.Write(page)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
 }

@@ -2,60 +2,84 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"tideover/supervisor"
 )
 
 const nothing = "-"
 
-// table is a line for each app.
+// table is a line for each app, and one for each that needs somebody to look.
 func table(s screen, apps []supervisor.AppStatus) string {
-	rows := [][]string{{"APP", "STATE", "GEN", "PID", "UPTIME", "IN-FLIGHT", "HELD", "LAST RELOAD"}}
-	for _, a := range apps {
-		rows = append(rows, []string{a.Name, string(a.State), orNothing(a.Generation), orNothing(a.Pid), uptime(a),
-			strconv.Itoa(a.InFlight), strconv.Itoa(a.Held), lastReload(a.LastReload)})
+	if len(apps) == 0 {
+		return "no apps\n"
 	}
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+	g := &grid{columns: []column{{head: "APP"}, {head: "STATE"}, {head: "GEN", right: true, matters: 3}, {head: "PID", right: true, matters: 2},
+		{head: "UPTIME", right: true, matters: 4}}}
+	web := slices.ContainsFunc(apps, isWeb)
+	if web {
+		g.columns = append(g.columns, column{head: "IN-FLIGHT", right: true, matters: 5}, column{head: "HELD", right: true, matters: 6})
+	}
+	crashed := slices.ContainsFunc(apps, func(a supervisor.AppStatus) bool { return a.Restarts > 0 })
+	if crashed {
+		g.columns = append(g.columns, column{head: "CRASHES", right: true, matters: 4})
+	}
+	g.columns = append(g.columns, column{head: "LAST RELOAD", matters: 1})
+	for _, a := range apps {
+		row := plain(a.Name, string(a.State), orNothing(a.Generation), orNothing(a.Pid), uptime(a))
+		row[1].color = stateColor(a.State)
+		if web {
+			row = append(row, requestsNow(a)...)
 		}
+		if crashed {
+			row = append(row, cell{text: strconv.Itoa(a.Restarts)})
+		}
+		g.add(append(row, cell{text: lastReload(a.LastReload)})...)
 	}
 	var b strings.Builder
-	for n, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			padded := cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if numeric := i >= 2 && i <= 6; numeric {
-				padded = strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)) + cell
-			}
-			if n > 0 && i == 1 {
-				padded = s.paint(stateColor(apps[n-1].State), padded)
-			}
-			line.WriteString(padded + "  ")
-		}
-		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
-	}
+	b.WriteString(g.text(s))
 	for _, a := range apps {
-		if len(a.Warnings) > 0 {
-			fmt.Fprintf(&b, "%s %s: %s; tideover status %[2]s says more\n", s.paint(yellow, "!"), a.Name, trouble(a))
+		if what := trouble(a); what != "" {
+			b.WriteString(s.paragraphs(s.paint(yellow, "!")+" ", "! ", a.Name+": "+what))
 		}
 	}
 	return b.String()
 }
 
-// trouble is an app's warnings in a few words.
+func isWeb(a supervisor.AppStatus) bool { return len(a.Listen) > 0 }
+
+// requestsNow is how many requests an app has, and how many wait for it. A plain
+// process has nothing to do with any.
+func requestsNow(a supervisor.AppStatus) []cell {
+	if !isWeb(a) {
+		return plain(nothing, nothing)
+	}
+	cells := plain(strconv.Itoa(a.InFlight), strconv.Itoa(a.Held))
+	if a.Held > 0 {
+		cells[1].color = yellow
+	}
+	return cells
+}
+
+// trouble is in a few words what somebody should look at; empty: nothing.
 func trouble(a supervisor.AppStatus) string {
 	switch {
-	case a.LastReload != nil && a.LastReload.Exit != supervisor.ExitOK:
-		return "last reload failed"
-	case len(a.Warnings) == 1:
-		return "a warning"
+	case a.Reason != "" && a.Next > 0:
+		return a.Reason + "; the next try is in " + human(span(a.Next))
+	case a.Reason != "" && a.State != supervisor.Stopped:
+		return a.Reason
+	case len(a.Warnings) == 0:
+		return ""
 	}
-	return plural(len(a.Warnings), "warning")
+	what := plural(len(a.Warnings), "warning")
+	if a.LastReload != nil && a.LastReload.Exit != supervisor.ExitOK {
+		what = "last reload failed"
+	} else if len(a.Warnings) == 1 {
+		what = "a warning"
+	}
+	return what + "; tideover status " + a.Name + " says more"
 }
 
 func orNothing(n int) string {
@@ -100,7 +124,12 @@ func longForm(s screen, a supervisor.AppStatus) string {
 	}
 	fmt.Fprintf(&b, "%s: %s\n", s.paint(bold, a.Name), s.paint(stateColor(a.State), head))
 	line := func(what, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-11s %s\n", what, fmt.Sprintf(format, args...))
+		text := fmt.Sprintf(format, args...)
+		if lead := fmt.Sprintf("  %-11s ", what); s.terminal && what != "command" {
+			b.WriteString(s.paragraphs(lead, lead, text))
+		} else {
+			b.WriteString(lead + text + "\n")
+		}
 	}
 	if a.Reason != "" {
 		line("because", "%s", a.Reason)
@@ -110,16 +139,23 @@ func longForm(s screen, a supervisor.AppStatus) string {
 	}
 	line("command", "%s%s", typed(a.Command), asUser(a.User))
 	line("directory", "%s", a.Directory)
+	if len(a.Labels) > 0 {
+		line("labels", "%s", list(a.Labels))
+	}
 	if a.Pid > 0 {
 		line("process", "pid %d, %s, %s, %s", a.Pid, plural(a.Processes, "process"), size(a.Memory), plural(a.Restarts, "crash"))
 	}
 	line("ready", "%s", a.Ready)
-	if len(a.Listen) > 0 {
-		line("listens", "%s", strings.Join(a.Listen, ", "))
+	if isWeb(a) {
+		line("listens", "%s", list(a.Listen))
 		traffic(line, a)
 	}
 	if r := a.LastReload; r != nil {
-		line("last reload", "%s, generation %d -> %d, %s", lastReload(r), r.Generation.From, r.Generation.To, requests(r.Requests))
+		clients := ""
+		if isWeb(a) {
+			clients = ", " + requests(r.Requests)
+		}
+		line("last reload", "%s, generation %d -> %d%s", lastReload(r), r.Generation.From, r.Generation.To, clients)
 	}
 	for _, w := range a.Warnings {
 		b.WriteString(s.paragraphs("  "+s.paint(yellow, "!")+" ", "  ! ", w))

@@ -2,18 +2,23 @@ package main
 
 import (
 	"context"
-
-	"github.com/spf13/cobra"
+	"slices"
+	"strings"
 
 	"tideover/supervisor"
 	"tideover/supervisor/config"
 	"tideover/supervisor/control"
 )
 
+// everyApp is the word that means --all.
+const everyApp = "all"
+
 // target is an app and the daemon that keeps it.
 type target struct {
 	client *control.Client
 	app    string
+	// stopped is whether it was stopped by the operator's wish a moment ago.
+	stopped bool
 }
 
 // places are where the daemon may be: on --socket, on the socket of -c FILE, or
@@ -35,80 +40,72 @@ func (c *cli) configuredSocket() string {
 	return control.SocketPath(c.dirs[0], "") // also of a file that is broken now
 }
 
+// selectors are the names that were typed, or else $TIDEOVER_APP.
+func (c *cli) selectors(typed []string) []string {
+	if name := c.getenv("TIDEOVER_APP"); len(typed) == 0 && name != "" {
+		return []string{name}
+	}
+	return typed
+}
+
 // target finds one app; no name is $TIDEOVER_APP, else the only app there is.
 func (c *cli) target(ctx context.Context, name string) (target, error) {
 	if name == "" {
 		name = c.getenv("TIDEOVER_APP")
 	}
 	client, app, err := c.places().Find(ctx, name)
-	return target{client, app}, err
+	return target{client: client, app: app}, err
 }
 
-// targets finds all that were named, before anything is done to the first.
-func (c *cli) targets(ctx context.Context, names []string, all bool) ([]target, error) {
-	if all && len(names) > 0 {
-		return nil, fault(supervisor.ExitUsage, "give the names or --all", "--all leaves nothing to name")
+// targets finds all that were named, before anything is done to the first:
+// apps, labels, the common name of instances, or all of one daemon's apps.
+// single is whether just one app was meant, by its own name or by none.
+func (c *cli) targets(ctx context.Context, names []string) (found []target, single bool, err error) {
+	names = c.selectors(names)
+	var keepers []control.Found
+	if slices.Contains(names, everyApp) {
+		one, err := c.places().One(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		keepers = []control.Found{one}
+	} else if keepers, err = c.places().Select(ctx, names...); err != nil {
+		return nil, false, err
 	}
-	if all {
-		return c.everyAppOfOne(ctx)
+	for _, k := range keepers {
+		for _, a := range k.Status.Apps {
+			found = append(found, target{k.Client, a.Name, a.State == supervisor.Stopped})
+		}
 	}
-	if len(names) == 0 {
-		names = []string{""}
+	return found, len(names) == 0 || len(names) == 1 && len(found) == 1 && found[0].app == names[0], nil
+}
+
+// daemons are all there are, for those who only want to look; or those that
+// know what was named, with no more than that of their apps.
+func (c *cli) daemons(ctx context.Context, names []string) ([]control.Found, error) {
+	names = c.selectors(names)
+	if len(names) == 0 || slices.Contains(names, everyApp) {
+		return c.places().Daemons(ctx)
 	}
-	var found []target
+	return c.places().Select(ctx, names...)
+}
+
+// widest is how many columns the longest of these names takes.
+func widest(names []string) int {
+	width := 0
 	for _, name := range names {
-		one, err := c.target(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, one)
+		width = max(width, len(name))
 	}
-	return found, nil
+	return width
 }
 
-// everyAppOfOne is what --all means: a daemon's apps, and no other daemon's.
-func (c *cli) everyAppOfOne(ctx context.Context) ([]target, error) {
-	daemon, err := c.places().One(ctx)
-	if err != nil {
-		return nil, err
+// namesOf are the targets' apps.
+func namesOf(targets []target) []string {
+	names := make([]string, len(targets))
+	for i, t := range targets {
+		names[i] = t.app
 	}
-	var found []target
-	for _, a := range daemon.Status.Apps {
-		found = append(found, target{daemon.Client, a.Name})
-	}
-	return found, nil
+	return names
 }
 
-func (c *cli) everyApp(ctx context.Context) ([]target, error) {
-	daemons, err := c.places().Daemons(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var found []target
-	for _, d := range daemons {
-		for _, a := range d.Status.Apps {
-			found = append(found, target{d.Client, a.Name})
-		}
-	}
-	return found, nil
-}
-
-// appNames completes the names of running apps. It is silent when it cannot.
-func (c *cli) appNames(most int) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		if len(given) >= most {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
-		defer cancel()
-		found, err := c.everyApp(ctx)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		var names []cobra.Completion
-		for _, t := range found {
-			names = append(names, t.app)
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
-}
+func list(names []string) string { return strings.Join(names, ", ") }

@@ -26,7 +26,14 @@ func TestUsageErrors(t *testing.T) {
 		"hold shop --":                "there is no command after --",
 		"hold --for -5s":              "--for must not be negative",
 		"signal":                      "which signal?",
-		"signal a b c":                "signal takes 2 names",
+		"signal a b c":                `"c" is no signal`,
+		"apply shop":                  "apply takes no names",
+		"update shop":                 "update takes no names",
+		"add shop":                    `there is no verb "add"` + "\nhint: did you mean apply?",
+		"avail":                       `there is no verb "avail"` + "\nhint: did you mean status?",
+		"status --watch=1":            "say it like 5s",
+		"status --watch=1ms":          "not below 100ms",
+		"maintail shop":               "--daemon is the log of tideover itself",
 		"release a b":                 "release takes 1 name",
 		"shutdown now":                "shutdown takes no arguments",
 		"completion":                  "for which shell",
@@ -92,7 +99,7 @@ func TestFrontPageListsTheVerbs(t *testing.T) {
 	t.Parallel()
 	c := newCLI([]string{t.TempDir()}, nil, nil, nil, nil)
 	for _, verb := range c.rootCommand().Commands() {
-		if verb.Runnable() && !strings.Contains(frontPage, verb.Name()) {
+		if verb.Runnable() && !verb.Hidden && !strings.Contains(frontPage, verb.Name()) {
 			t.Errorf("%s is missing", verb.Name())
 		}
 	}
@@ -100,7 +107,7 @@ func TestFrontPageListsTheVerbs(t *testing.T) {
 
 func TestCompletionScripts(t *testing.T) {
 	t.Parallel()
-	for shell, word := range map[string]string{"bash": "__start_tideover", "zsh": "#compdef tideover", "fish": "complete -c tideover"} {
+	for shell, word := range map[string]string{"bash": "complete -F _tideover tideover", "zsh": "#compdef tideover", "fish": "complete -c tideover"} {
 		if got := tideover(t, runtimeDir(t), "completion", shell); got.exit != 0 || !strings.Contains(got.stdout, word) {
 			t.Errorf("%s: exit %d, %d bytes without %q", shell, got.exit, len(got.stdout), word)
 		}

@@ -96,22 +96,50 @@ func oneDocument(t *testing.T, text string) map[string]any {
 	return document
 }
 
-func TestFirstFailureStopsTheRest(t *testing.T) {
+func TestEachAppHasItsTurn(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
-	d.status.Apps = append(d.status.Apps, serving("blog"), serving("admin"))
-	d.results["shop"], d.results["blog"], d.results["admin"] = okResult(), keptOld(), okResult()
+	d.status.Apps = append(d.status.Apps, serving("blog"), serving("admin"), serving("wiki"))
+	d.status.Apps[2].State, d.status.Apps[1].Labels = supervisor.Stopped, []string{"web"}
+	d.results["shop"], d.results["blog"], d.results["wiki"] = okResult(), keptOld(), okResult()
 	got := tideover(t, dir, "reload", "--all", "--json")
 	if got.exit != 7 {
 		t.Errorf("exit %d, want 7", got.exit)
 	}
-	if d.notes() != "reload shop\nreload blog" {
+	if d.notes() != "reload shop\nreload blog\nreload wiki" {
 		t.Errorf("asked for\n%s", d.notes())
 	}
-	if !strings.Contains(got.stderr, "admin: no reload, because of the failure before") {
+	results, ok := oneDocument(t, got.stdout)["results"].([]any)
+	if !ok || len(results) != 4 || results[2].(map[string]any)["result"] != "skipped" {
+		t.Errorf("document: %s", got.stdout)
+	}
+	if !strings.HasSuffix(got.stderr, "\ntideover: reload of 4 apps: 2 ok, 1 kept old (blog), 1 skipped (admin)\nexit 7 (kept old)\n") {
 		t.Errorf("stderr: %s", got.stderr)
 	}
-	if results, ok := oneDocument(t, got.stdout)["results"].([]any); !ok || len(results) != 2 {
+	got = tideover(t, dir, "reload", "wiki", "web")
+	want := "app=blog reload=\"kept old\" exit=7 generation=8 duration_s=7.81\napp=blog held=17 lost=0 held_max_s=0.006\n" +
+		"app=wiki reload=ok generation=8 duration_s=7.81 held=17 lost=0 held_max_s=0.006\n"
+	if got.exit != 7 || got.stdout != want {
+		t.Errorf("exit %d, in the order of the configuration:\n%s", got.exit, got.stdout)
+	}
+	// A label is several apps, also where it is one today; a name is one.
+	if document := oneDocument(t, tideover(t, dir, "reload", "web", "--json", "-q").stdout); document["results"] == nil {
+		t.Errorf("document of a label: %v", document)
+	}
+	if document := oneDocument(t, tideover(t, dir, "reload", "blog", "--json", "-q").stdout); document["app"] != "blog" {
+		t.Errorf("document of a name: %v", document)
+	}
+}
+
+func TestNobodyWaitsForTheRest(t *testing.T) {
+	t.Parallel()
+	d, dir := shopDaemon(t)
+	d.status.Apps, d.forever = append(d.status.Apps, serving("blog")), true
+	got := tideover(t, dir, "stop", "all", "--timeout", "100ms", "--json")
+	if got.exit != 10 || d.notes() != "stop shop" {
+		t.Errorf("exit %d, asked for %q", got.exit, d.notes())
+	}
+	if results, ok := oneDocument(t, got.stdout)["results"].([]any); !ok || len(results) != 2 || results[1].(map[string]any)["result"] != "not begun" {
 		t.Errorf("document: %s", got.stdout)
 	}
 }
@@ -159,16 +187,19 @@ func TestStatus(t *testing.T) {
 	d, dir := shopDaemon(t)
 	result := okResult()
 	d.status.Apps[0].LastReload = &result
-	d.status.Apps = append(d.status.Apps, supervisor.AppStatus{Name: "blog", State: supervisor.Backoff, Held: 41,
+	d.status.Apps = append(d.status.Apps, supervisor.AppStatus{Name: "blog", State: supervisor.Backoff, Listen: []string{":8001"}, Held: 41,
 		Warnings: []string{"generation 7 serves as long as its workers live;\nso repair it"}})
 	failed := keptOld()
-	d.status.Apps = append(d.status.Apps, supervisor.AppStatus{Name: "wiki", State: supervisor.Running, Warnings: []string{"one", "two"}, LastReload: &failed})
-	tideover(t, dir, "ls").want(t, 0, `APP   STATE    GEN    PID      UPTIME  IN-FLIGHT  HELD  LAST RELOAD
-shop  running    8  48213  4 min 12 s          9     0  ok in 7.8 s
-blog  backoff    -      -           -          0    41  -
-wiki  running    -      -           -          0     0  kept old in 7.8 s
+	d.status.Apps = append(d.status.Apps, supervisor.AppStatus{Name: "wiki", State: supervisor.Running, Warnings: []string{"one", "two"}, LastReload: &failed},
+		supervisor.AppStatus{Name: "celery:1", State: supervisor.Backoff, Restarts: 3, Reason: "it ended with exit status 1", Next: 4})
+	tideover(t, dir, "ls").want(t, 0, `APP       STATE    GEN    PID      UPTIME  IN-FLIGHT  HELD  CRASHES  LAST RELOAD
+shop      running    8  48213  4 min 12 s          9     0        0  ok in 7.8 s
+blog      backoff    -      -           -          0    41        0  -
+wiki      running    -      -           -          -     -        0  kept old in 7.8 s
+celery:1  backoff    -      -           -          -     -        3  -
 ! blog: a warning; tideover status blog says more
 ! wiki: last reload failed; tideover status wiki says more
+! celery:1: it ended with exit status 1; the next try is in 4 s
 `, "")
 }
 

@@ -21,14 +21,16 @@ type Found struct {
 	Foreign bool // another user's, found by root
 }
 
-// names are the daemon's apps.
-func (f Found) names() string {
-	var names []string
-	for _, a := range f.Status.Apps {
-		names = append(names, a.Name)
+// Apps are the names of its apps.
+func (f Found) Apps() []string {
+	names := make([]string, len(f.Status.Apps))
+	for i, a := range f.Status.Apps {
+		names[i] = a.Name
 	}
-	return strings.Join(names, ", ")
+	return names
 }
+
+func (f Found) names() string { return strings.Join(f.Apps(), ", ") }
 
 // Daemons asks every daemon there is for its status. Sockets nobody listens on
 // are passed over. No daemon at all is ExitNotRunning, or ExitDenied when

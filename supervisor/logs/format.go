@@ -9,6 +9,7 @@ import (
 type Style struct {
 	Color   bool
 	Unicode bool
+	Width   int // columns of app and generation at least, so that texts stand below one another
 }
 
 // Prefix names the line's app, generation and stream before its text:
@@ -29,10 +30,14 @@ func (s Style) prefix(b []byte, l Line) []byte {
 		b = append(b, colors[h.Sum32()%uint32(len(colors))]...)
 		b = append(b, 'm')
 	}
+	name := len(b)
 	b = append(b, l.App...)
 	if l.Generation > 0 {
 		b = append(b, '.')
 		b = strconv.AppendInt(b, int64(l.Generation), 10)
+	}
+	for len(b)-name < s.Width {
+		b = append(b, ' ')
 	}
 	b = append(b, ' ')
 	b = append(b, s.mark(l.Stream)...)

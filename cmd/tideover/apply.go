@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor"
+)
+
+func applyVerb(c *cli) *cobra.Command {
+	dryRun := false
+	cmd := &cobra.Command{
+		Use:        "apply [--dry-run]",
+		Aliases:    []string{"update", "reread"}, // supervisorctl's words; reread only looks
+		SuggestFor: []string{"add", "remove"},
+		Short:      "Read the configuration again and make the apps what it says",
+		Example: `  tideover apply --dry-run     the difference, and what it would take
+  tideover apply`,
+		Long: `New apps are started, removed ones drain and stop. What can change live
+changes live, and only what must is reloaded: no request is lost. What an
+operator stopped stays stopped.
+
+Exits 0 when the apps are what the configuration says; 5 when it has faults,
+and then nothing was changed; 7 or 8 when new code did not come up (help exits).`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && !(cmd.CalledAs() != cmd.Name() && len(args) == 1 && args[0] == everyApp) {
+				return usage(cmd, "%s takes no names: it is about the whole configuration", cmd.CalledAs())
+			}
+			return nil
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return applyConfig(c, cmd.Context(), supervisor.ApplyRequest{DryRun: dryRun || cmd.CalledAs() == "reread"})
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen")
+	return cmd
+}
+
+func applyConfig(c *cli, ctx context.Context, r supervisor.ApplyRequest) error {
+	ctx, cancel := c.waiting(ctx)
+	defer cancel()
+	daemon, err := c.places().One(ctx)
+	if err != nil {
+		return err
+	}
+	result, err := watch(c, widest(daemon.Apps()), func(progress func(supervisor.Phase)) (supervisor.ApplyResult, error) {
+		return daemon.Client.Apply(ctx, r, progress)
+	})
+	var typed *supervisor.Error
+	if errors.As(err, &typed) && typed.Exit == supervisor.ExitTimeout {
+		return fault(supervisor.ExitTimeout, "tideover status shows how it goes", "stopped waiting; apply goes on")
+	}
+	if err != nil {
+		return err
+	}
+	if c.json {
+		c.document(result)
+	}
+	tellApplied(c, result, r.DryRun)
+	return ended(result.Exit)
+}
