@@ -185,10 +185,9 @@ func rootCause(err error) error {
 	return err
 }
 
-// Adopt makes a Public of a listening stream socket that somebody else opened, such as those of Inherited. It takes f over, also
-// when it fails. Close will not remove a path that the service manager made.
+// Adopt makes a Public of a listening stream socket that somebody else opened, such as those of Inherited. It has a duplicate of
+// its own: f stays the caller's, and as long as it is open the socket is, and can be adopted again. Close will not remove a path that the service manager made.
 func Adopt(f *os.File) (*Public, error) {
-	defer f.Close()
 	err := withFD(f, func(fd int) error {
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err != nil {

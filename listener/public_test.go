@@ -211,11 +211,17 @@ func TestFile(t *testing.T) {
 	}
 	p.Close()
 	conn := dial(t, "tcp", address)
+	once, err := Adopt(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	once.Close()
 	again, err := Adopt(f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer again.Close()
+	defer f.Close()
 	accepted, err := again.Listener().Accept()
 	if err != nil || accepted.RemoteAddr().String() != conn.LocalAddr().String() || again.Address() != (Address{"tcp", address}) {
 		t.Errorf("%v, %v, %v", accepted, err, again.Address())
@@ -239,8 +245,8 @@ func TestAdoptRefuses(t *testing.T) {
 		if p, err := Adopt(f); err == nil || !strings.Contains(err.Error(), f.Name()+" cannot serve") {
 			t.Errorf("%v, %v", p, err)
 		}
-		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("%s was not taken over: %v", f.Name(), err)
+		if err := f.Close(); err != nil {
+			t.Errorf("%s is no longer the caller's: %v", f.Name(), err)
 		}
 	}
 }

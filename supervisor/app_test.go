@@ -33,6 +33,7 @@ type rig struct {
 	stopped chan struct{}
 	http    *http.Client
 	free    func() uint64 // what the machine has left; nil: the truth
+	tune    func(*Options)
 }
 
 type with func(*config.App)
@@ -82,10 +83,14 @@ func (r *rig) open(animal string, options ...with) {
 	r.t.Helper()
 	cfg := r.settings(animal, options...)
 	var log syncBuffer
-	s, err := New(&config.File{Apps: []*config.App{cfg}}, Options{
+	o := Options{
 		Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug}), Version: "test", Output: &log,
 		Name: "shop", RuntimeDir: shortDir(r.t), StateDir: r.state,
-	})
+	}
+	if r.tune != nil {
+		r.tune(&o)
+	}
+	s, err := New(&config.File{Apps: []*config.App{cfg}}, o)
 	if err != nil {
 		r.t.Fatal(err)
 	}

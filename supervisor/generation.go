@@ -83,7 +83,7 @@ func (h *house) start(a *App, cfg *config.App, number int) (*Generation, error) 
 		return nil, err
 	}
 	if cfg.Web() {
-		g.aim(at)
+		g.aim(at, hostOf(h.inherited.real(cfg.Listen[0])))
 	}
 	h.record(g, g.process.Record())
 	return g, nil
@@ -145,10 +145,10 @@ func (g *Generation) spawn(h *house, a *App, at place, user *process.User) error
 	return nil
 }
 
-// aim makes the target requests go to and the probe that asks it.
-func (g *Generation) aim(at place) {
+// aim makes the target requests go to and the probe that asks it. Host is what
+// a client of the public address would send.
+func (g *Generation) aim(at place, host string) {
 	cfg := g.settings
-	host := hostOf(cfg.Listen[0])
 	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
 	g.target = proxy.NewTarget(proxy.TargetOptions{
 		Name: fmt.Sprintf("%s#%d", cfg.Name, g.number), Network: at.network, Address: at.address,
@@ -181,7 +181,7 @@ func (h *house) place(cfg *config.App, number int, scratch string) (place, error
 		return place{network: "tcp", address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), port: port}, err
 	}
 	o := listener.PrivateOptions{Family: "unix", Dir: h.runtimeDir, Name: cfg.Name, Generation: number}
-	if public, err := listener.Parse(cfg.Listen[0]); err == nil && cfg.Upstream != "unix" && (cfg.Upstream == "tcp" || public.Network == "tcp") {
+	if public, err := listener.Parse(h.inherited.real(cfg.Listen[0])); err == nil && cfg.Upstream != "unix" && (cfg.Upstream == "tcp" || public.Network == "tcp") {
 		o.Family, o.PortHint = "tcp", 0
 		if ip, port, ok := loopback(public); ok && ip == "127.0.0.1" {
 			o.PortHint = port

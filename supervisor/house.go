@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/supervisor/config"
+	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 )
 
@@ -24,6 +25,8 @@ type house struct {
 	load       func() (*config.File, error)
 	hurry      context.Context // ended: stop being patient
 	watch      *watch          // of the files whose touch is a reload
+	inherited  *inheritance
+	logOptions func(*config.App) logs.Options
 }
 
 // user looks up whom an app's processes run as; nil: as the daemon.

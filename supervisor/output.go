@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 )
 
@@ -108,4 +109,19 @@ func follow(ctx context.Context, sources []*logs.Log, lines int, yield func(Line
 		})
 	}
 	followers.Wait()
+}
+
+// logs says where the output of an app goes.
+func (o Options) logs(cfg *config.App) logs.Options {
+	l := logs.Options{
+		App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: o.Output, Color: o.Color, Unicode: o.Unicode,
+		File: logFile(cfg),
+	}
+	if cfg.Log.Journal {
+		l.Journal = cmp.Or(o.Journal, logs.JournalSocket)
+	}
+	if !cfg.Log.Stdout || cfg.Log.Journal && o.Journaled {
+		l.Writer = nil
+	}
+	return l
 }

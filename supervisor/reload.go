@@ -279,6 +279,7 @@ func (a *App) adopt(cfg *config.App) {
 	}
 	a.settings = cfg
 	a.gate.Configure(gateSettings(cfg))
+	a.log.Configure(a.house.logOptions(cfg))
 	if a.server != nil {
 		a.server.Configure(relaySettings(cfg))
 	}

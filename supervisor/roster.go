@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -20,11 +19,11 @@ type member struct {
 	leave context.CancelFunc // has the app end; nil: it was never begun
 }
 
-// door is one public socket.
+// door is one public address.
 type door struct {
-	address string // as the configuration says it
-	public  *listener.Public
-	stop    func() // ends the accepting, and waits for it; nil: it was never begun
+	address string             // as the configuration says it
+	sockets []*listener.Public // several only where a service manager has passed them
+	stop    func()             // ends the accepting, and waits for it; nil: it was never begun
 }
 
 // all are the members, in the order of the configuration. The slice is never
@@ -51,11 +50,7 @@ func (s *Supervisor) admit(cfg *config.App) error {
 
 // newMember makes an app that has no doors yet.
 func (s *Supervisor) newMember(cfg *config.App) (*member, error) {
-	output := s.options.Output
-	if !cfg.Log.Stdout {
-		output = nil
-	}
-	log, err := logs.New(logs.Options{App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: output, Color: s.options.Color, Unicode: s.options.Unicode, File: logFile(cfg)})
+	log, err := logs.New(s.house.logOptions(cfg))
 	if err != nil {
 		return nil, errorf(ExitError, "cannot open the log of %s: %v", cfg.Name, err)
 	}
@@ -64,19 +59,11 @@ func (s *Supervisor) newMember(cfg *config.App) (*member, error) {
 
 // openDoor opens one of an app's public addresses.
 func (s *Supervisor) openDoor(cfg *config.App, address string) (*door, error) {
-	public, err := s.openPublic(address, cfg.ListenMode)
+	sockets, err := s.house.inherited.open(address, cfg.ListenMode)
 	if err != nil {
 		return nil, errorf(ExitError, "app %s: %v", cfg.Name, err)
 	}
-	return &door{address: address, public: public}, nil
-}
-
-func (s *Supervisor) openPublic(address string, mode os.FileMode) (*listener.Public, error) {
-	parsed, err := listener.Parse(address)
-	if err != nil {
-		return nil, err
-	}
-	return listener.Open(parsed, listener.Options{Mode: mode})
+	return &door{address: address, sockets: sockets}, nil
 }
 
 // begin lets a member's clients in and starts its app when its turn has come.
@@ -95,25 +82,28 @@ func (s *Supervisor) begin(m *member, first []<-chan struct{}) {
 // accept leads who comes through the door to the app.
 func (d *door) accept(a *App) {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
+	var accepting sync.WaitGroup
 	d.stop = func() {
 		cancel()
-		<-done
+		accepting.Wait()
 	}
-	go func() {
-		defer close(done)
-		if err := a.server.Serve(ctx, d.public.Listener()); err != nil {
-			a.house.logger.Error("cannot accept any more", "app", a.name, "address", d.address, "error", err)
-		}
-	}()
+	for _, socket := range d.sockets {
+		accepting.Go(func() {
+			if err := a.server.Serve(ctx, socket.Listener()); err != nil {
+				a.house.logger.Error("cannot accept any more", "app", a.name, "address", d.address, "error", err)
+			}
+		})
+	}
 }
 
-// shut ends the accepting and closes the socket.
+// shut ends the accepting and closes the sockets.
 func (d *door) shut() {
 	if d.stop != nil {
 		d.stop()
 	}
-	d.public.Close()
+	for _, socket := range d.sockets {
+		socket.Close()
+	}
 }
 
 // firstOf are the signs that those are up that m is to come after.

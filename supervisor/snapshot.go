@@ -101,7 +101,7 @@ func (a *App) status(closely bool) AppStatus {
 	seen := a.seen.Load()
 	cfg := seen.settings
 	st := AppStatus{
-		Name: a.name, State: seen.state(), Listen: append([]string{}, cfg.Listen...), LastReload: seen.last,
+		Name: a.name, State: seen.state(), Listen: a.house.inherited.shown(cfg.Listen), LastReload: seen.last,
 		Command: cfg.Command, Directory: cfg.Directory, User: cfg.User, Labels: cfg.Labels, Ready: readyText(cfg),
 		Restarts: seen.crashes, Holds: seen.holds, HoldLimit: cfg.Hold.Limit, HoldFor: seconds(cfg.Hold.Timeout),
 	}

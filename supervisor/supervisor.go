@@ -33,6 +33,15 @@ type Options struct {
 	Name       string  // of the records: "control", or the app's for `run --`
 	RuntimeDir string  // private sockets; made, 0700
 	StateDir   string  // records; made, 0700
+	// Inherited are the sockets a service manager has passed, by name (see the
+	// function of that name): "systemd:NAME" as a public address. They stay the
+	// caller's, and must stay open until Run has returned.
+	Inherited map[string][]*os.File
+	// Journal is the socket of the systemd journal; empty: where it is on every
+	// system. Journaled says that Output ends up there as well, so that an app
+	// with log.journal does not need it.
+	Journal   string
+	Journaled bool
 	// Load reads the configuration anew before every reload; nil: it cannot
 	// change.
 	Load func() (*config.File, error)
@@ -71,7 +80,8 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	hurry, rush := context.WithCancel(context.Background())
 	s := &Supervisor{options: o, began: time.Now(), file: f, leaving: leaving, leave: leave, rush: rush}
 	s.members.Store(&[]*member{})
-	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry}
+	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry,
+		inherited: newInheritance(o.Inherited), logOptions: o.logs}
 	s.house.watch = newWatch(o.Logger, s.touched)
 	defer func() {
 		if err != nil {
@@ -86,6 +96,9 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		if err := s.admit(cfg); err != nil {
 			return nil, err
 		}
+	}
+	for _, name := range s.house.inherited.unused() {
+		o.Logger.Warn("a socket was passed that no app listens on; its clients wait until one does", "name", name, "listen", passed+name)
 	}
 	return s, nil
 }
