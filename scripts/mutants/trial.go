@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A meeting is a test that meets a mutant, and how long it takes without one.
+type meeting struct {
+	test string
+	took time.Duration
+}
+
+// quick is how long the tests may take together that a mutant is tried on first.
+const quick = 300 * time.Millisecond
+
+// patience is what a trial gets beyond five times what its tests take: a mutant that makes them wait for ever was noticed.
+const patience = 20 * time.Second
+
+// meet runs every test by itself, without a mutant, and tells which tests meet which mutant, the quickest first.
+func (g *garden) meet(ctx context.Context) (map[int][]meeting, error) {
+	list, err := g.command(ctx, 0, "-test.list", "^(Test|Fuzz)").Output()
+	if err != nil {
+		return nil, err
+	}
+	met := map[int][]meeting{}
+	note := filepath.Join(g.room, "met")
+	for _, test := range strings.Fields(string(list)) {
+		if err := os.WriteFile(note, nil, 0o600); err != nil {
+			return nil, err
+		}
+		run := g.command(ctx, 0, "-test.run", exactly(test))
+		run.Env = append(run.Env, "MUTANTS_MET="+note)
+		start := time.Now()
+		if said, err := run.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("%s fails without any mutant: %w\n%s", test, err, said)
+		}
+		took := time.Since(start)
+		numbers, err := os.ReadFile(note)
+		if err != nil {
+			return nil, err
+		}
+		for _, number := range strings.Fields(string(numbers)) {
+			n, _ := strconv.Atoi(number)
+			met[n] = append(met[n], meeting{test, took})
+		}
+	}
+	for _, meetings := range met {
+		slices.SortStableFunc(meetings, func(a, b meeting) int { return cmp.Compare(a.took, b.took) })
+	}
+	return met, nil
+}
+
+// try switches a mutant on and runs the tests that meet it. It returns the one that failed, or "" when none did.
+func (g *garden) try(ctx context.Context, m mutant, meetings []meeting) (killer string, err error) {
+	for len(meetings) > 0 && ctx.Err() == nil {
+		n, took := 1, meetings[0].took
+		for n < len(meetings) && took+meetings[n].took < quick {
+			took += meetings[n].took
+			n++
+		}
+		if n == len(meetings)-1 || took >= quick {
+			for ; n < len(meetings); n++ { // what is left goes in one
+				took += meetings[n].took
+			}
+		}
+		if killer := g.run(ctx, m, meetings[:n], 5*took+patience); killer != "" {
+			return killer, nil
+		}
+		meetings = meetings[n:]
+	}
+	return "", ctx.Err()
+}
+
+var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
+
+// run is one process of the test binary. It returns the test that failed.
+func (g *garden) run(ctx context.Context, m mutant, tests []meeting, limit time.Duration) string {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var names []string
+	for _, t := range tests {
+		names = append(names, t.test)
+	}
+	said, err := g.command(ctx, m.number, "-test.failfast", "-test.run", exactly(names...)).CombinedOutput()
+	switch fail := failed.FindSubmatch(said); {
+	case err == nil:
+		return ""
+	case fail != nil:
+		return string(fail[1])
+	case ctx.Err() != nil:
+		return "the end of patience"
+	case bytes.Contains(said, []byte("panic: ")):
+		return "a panic"
+	}
+	return "the end of the process: " + err.Error()
+}
+
+// command runs the tests where they expect to run.
+func (g *garden) command(ctx context.Context, number int, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, g.binary, args...)
+	c.Dir = g.folder
+	c.Env = append(os.Environ(), "MUTANT="+strconv.Itoa(number))
+	c.WaitDelay = time.Second
+	return c
+}
+
+func exactly(tests ...string) string { return "^(" + strings.Join(tests, "|") + ")$" }
