@@ -97,7 +97,7 @@ func (b *BodyReader) End() *Error {
 // fail keeps the error, as the one it is in this direction.
 func (b *BodyReader) fail(err *Error) *Error {
 	b.err = err
-	if b.response && err.child != nil {
+	if b.response {
 		b.err = err.child
 	}
 	return b.err

@@ -24,7 +24,7 @@ func (r *Response) AppendClient(dst []byte, c *Client) ([]byte, Framing) {
 	}
 	body := r.Body
 	switch {
-	case r.bodiless() && r.length >= 0: // R74
+	case r.length >= 0: // R74
 		dst = appendBody(dst, Body{Framing: Fixed, Length: r.length})
 	case body.Framing == Chunked || body.Framing == UntilClose:
 		body.Framing = Chunked

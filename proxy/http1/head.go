@@ -105,7 +105,7 @@ func (h *head) field(end int, l *Limits) (*field, *Error) {
 		f.fate = rewritten
 	}
 	h.fields = append(h.fields, f)
-	if f.id != nameOther && !f.underscore {
+	if !f.underscore {
 		h.count(f.id)
 	}
 	return &h.fields[len(h.fields)-1], nil
@@ -119,8 +119,7 @@ func (h *head) badName(b []byte, i int) *Error {
 		}
 		return errFold // R22
 	}
-	rest := trim(b[i:])
-	if i > h.start && i < len(b) && isBlank(b[i]) && len(rest) > 0 && rest[0] == ':' { // R19
+	if rest := trim(b[i:]); i > h.start && len(rest) > 0 && rest[0] == ':' { // R19
 		return errBlankColon
 	}
 	if i == len(b) || isBlank(b[i]) { // R20

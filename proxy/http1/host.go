@@ -49,7 +49,7 @@ func hasLabels(b []byte) bool {
 
 // parsePort reads a port of 1 to 65535.
 func parsePort(b []byte) (port int, ok bool) {
-	if len(b) == 0 || len(b) > 5 {
+	if len(b) > 5 {
 		return 0, false
 	}
 	for _, c := range b {
@@ -69,7 +69,7 @@ func isIPv6(b []byte) bool {
 	}
 	for len(b) > 0 {
 		n := 0
-		for n < len(b) && n < 5 && hexValue(b[n]) < 16 {
+		for n < len(b) && hexValue(b[n]) < 16 {
 			n++
 		}
 		if n < len(b) && b[n] == '.' {
@@ -130,12 +130,12 @@ func sameHost(a, b []byte, defaultPort int) bool {
 	return aPort == bPort && sameName(a[:aLen], b[:bLen])
 }
 
-// hexValue is the value of a hex digit, 16 for anything else.
+// hexValue is the value of a hex digit, 16 or more for anything else.
 func hexValue(c byte) byte {
 	switch {
 	case isDigit(c):
 		return c - '0'
-	case 'a' <= lower(c) && lower(c) <= 'f':
+	case 'a' <= lower(c):
 		return lower(c) - 'a' + 10
 	}
 	return 16

@@ -132,10 +132,10 @@ func identify(b []byte) nameID {
 		return nameOther
 	}
 	id := slots[slot(b)]
-	if id != nameOther && len(b) == len(names[id].text) && hasPrefix(b, names[id].text) {
+	if len(b) == len(names[id].text) && hasPrefix(b, names[id].text) {
 		return id
 	}
-	if b[0]|0x20 == 'x' && len(b) > len(prefixForwarded) && hasPrefix(b, prefixForwarded) {
+	if len(b) > len(prefixForwarded) && hasPrefix(b, prefixForwarded) {
 		return nameForwardedOther
 	}
 	return nameOther

@@ -82,13 +82,13 @@ func (r *Request) Parse(buf []byte, p *Policy) (n int, err *Error) {
 func (r *Request) parse() (n int, err *Error) {
 	l := &r.policy.Limits
 	if r.part == beforeLine {
-		if err := r.begin(); err != nil || r.part == beforeLine {
+		if err := r.begin(); r.part == beforeLine {
 			return 0, err
 		}
 	}
 	if r.part == inLine {
 		end, err := r.line(l.Target, l.Head, errTargetLong, errTargetLong)
-		if err != nil || end < 0 {
+		if end < 0 {
 			return 0, err
 		}
 		if err := r.requestLine(end); err != nil {
@@ -99,7 +99,7 @@ func (r *Request) parse() (n int, err *Error) {
 	}
 	for {
 		end, err := r.line(l.Line, l.Head, errLineLong, errHeadLong)
-		if err != nil || end < 0 {
+		if end < 0 {
 			return 0, err
 		}
 		if end == r.start {

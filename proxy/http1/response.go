@@ -46,7 +46,7 @@ func (r *Response) Parse(buf []byte, l *Limits) (n int, err *Error) {
 		r.Reset(r.asked)
 	}
 	r.buf = buf
-	if n, r.err = r.parse(l); r.err == nil && n > 0 {
+	if n, r.err = r.parse(l); n > 0 {
 		r.part = complete
 	}
 	if r.err != nil && r.err.child != nil { // R72, R73, R78
@@ -61,7 +61,7 @@ func (r *Response) parse(l *Limits) (n int, err *Error) {
 			return 0, errNotHTTP
 		}
 		end, err := r.line(l.Target, l.Head, errHeadLong, errHeadLong)
-		if err != nil || end < 0 {
+		if end < 0 {
 			return 0, err
 		}
 		if err := r.statusLine(r.buf[:end]); err != nil {
@@ -72,7 +72,7 @@ func (r *Response) parse(l *Limits) (n int, err *Error) {
 	}
 	for {
 		end, err := r.line(l.Line, l.Head, errLineLong, errHeadLong)
-		if err != nil || end < 0 {
+		if end < 0 {
 			return 0, err
 		}
 		if end == r.start {

@@ -58,6 +58,7 @@ func upgradeRules() []rule {
 	return []rule{
 		pass("R60", "websocket", websocket("Upgrade: websocket"), key+"\r\n"+upgraded).flags("keep upgrade"),
 		pass("R60", "any case, one of several options", get("connection: keep-alive, UPGRADE", key, "upgrade: WebSocket"), upgraded).flags("keep upgrade"),
+		pass("R60", "every letter of a key", get("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: +/09azAZ+/09azAZ+/09AA=="), upgraded),
 		pass("R60", "Content-Length 0", websocket("Upgrade: websocket", "Content-Length: 0"), "Content-Length: 0\r\n"+upgraded),
 		ordinary("R60", "POST", strings.Replace(websocket("Upgrade: websocket"), "GET", "POST", 1)),
 		ordinary("R60", "no Connection", get("Upgrade: websocket", key)),
@@ -65,6 +66,7 @@ func upgradeRules() []rule {
 		ordinary("R60", "two keys", websocket("Upgrade: websocket", key)),
 		ordinary("R60", "short key", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: abc=")),
 		ordinary("R60", "illegal key", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ!==")),
+		ordinary("R60", "illegal key, beyond the letters", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ{==")),
 		ordinary("R60", "key without padding", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQaa")),
 		ordinary("R60", "key is for one hop", get("Connection: upgrade, sec-websocket-key", "Upgrade: websocket", key)),
 		ordinary("R60", "body", websocket("Upgrade: websocket", "Content-Length: 1")+"x"),

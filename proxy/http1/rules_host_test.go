@@ -8,13 +8,16 @@ func hostRules() []rule {
 	strict := trustedPolicy
 	strict.DefaultHost = ""
 	var cases []rule
-	for _, v := range []string{"", "a b", "a/", "a\\b", "a,b", "u@a", "a?b", "a#b", "a:", "a:0", "a:65536", "a:080000", "a:8o", "a:1:2", ":80", ".",
+	for _, v := range []string{"", "a b", "a/", "a\\b", "a,b", "u@a", "a?b", "a#b", "a:", "a:0", "a:65536", "a:080000", "a:18446744073709551617", "a/80", "a:8o", "a:1:2", ":80", ".",
 		"..", "a..b", ".a", "[::1", "::1", "[::1]x", "[::1]:", "[1::2::3]", "[1:2:3:4:5:6:7:8:9]", "[fe80::1%eth0]", "[v1.x]", "[]", "a%20b",
-		"[1:2:3:4:5:6:7::8]", "[::1.2.3.256]", "[12345::]", "[1:2:3]", "[:1::2]", "[1::2:]", strings.Repeat("a", 256), "a;b", "<a>", "http://a"} {
+		"[1:2:3:4:5:6:7::8]", "[::1.2.3.256]", "[12345::]", "[1:2:3]", "[:1::2]", "[1::2:]", "[:12:3]", "[1::2/3]", "[1.2.3.4]", "[1:2:3:4:5:1.2.3.4]",
+		"[1:2:3:4:5:6:7:1.2.3.4]", "[1:2:3:4:5:6::1.2.3.4]", "[1:2:3:4:5::6:1.2.3.4:7]", "[::1.2.3]", "[::1.2.3.]", "[::1..2.3]", "[::1.2.3.04]",
+		"[::1.2.3.4.5]", "[::1.2:3.4]", "[::1.2.3.18446744073709551617]", "[::1.2.3.1234]", strings.Repeat("a", 256), "a;b", "<a>", "http://a"} {
 		cases = append(cases, refuse("R44", 400, "Host "+v, host(v)))
 	}
 	for _, v := range []string{"a", "example.com", "EXAMPLE.com:8000", "example.com.", "127.0.0.1", "127.0.0.1:65535", "[::1]", "[::1]:1",
-		"[2001:DB8::192.0.2.1]:443", "my_app:8000", "xn--bcher-kva.example", "[1:2:3:4:5:6:7:8]", "[::]", "[1:2:3:4:5:6:7::]", strings.Repeat("a", 255)} {
+		"[2001:DB8::192.0.2.1]:443", "my_app:8000", "xn--bcher-kva.example", "[1:2:3:4:5:6:7:8]", "[::]", "[1:2:3:4:5:6:7::]", "[1:2:3:4:5:6:1.2.3.4]", "[1:2:3:4:5::1.2.3.4]",
+		"[::ffff:255.0.10.100]", strings.Repeat("a", 255)} {
 		cases = append(cases, pass("R44", "Host "+v, host(v), "\r\nHost: "+v+"\r\n"))
 	}
 	return append(append(cases, ownedRules()...),
@@ -73,6 +76,7 @@ func ownedRules() []rule {
 		pass("R49", "over 1 KiB", get("X-Forwarded-For: "+long+", "+long), "X-Forwarded-For: "+long+"\r\n").without(long+","),
 		pass("R49", "over 1 KiB in two lines", get("X-Forwarded-For: "+long, "X-Forwarded-For: "+long), "Host: a\r\nX-Forwarded-For: "+long+"\r\n\r\n"),
 		pass("R49", "one hop over 1 KiB", get("X-Forwarded-For: 1.1.1.1, "+long+long), "Host: a\r\n\r\n"),
+		pass("R49", "an empty one stays", get("X-Forwarded-For:"), "Host: a\r\nX-Forwarded-For: \r\n\r\n"),
 		pass("R49", "exactly 1 KiB", get("X-Forwarded-For: "+strings.Repeat("x", 1024)), strings.Repeat("x", 1024)+"\r\n"),
 	)
 }

@@ -119,6 +119,9 @@ func TestResponseAccessors(t *testing.T) {
 	if _, err := r.Parse([]byte("x"), &limits); err == nil || err.Error() != "response is not HTTP/1 (R71)" {
 		t.Errorf("the next response: %v", err)
 	}
+	if n, err := r.Parse([]byte(smallResponse), &limits); n != 0 || err != errNotHTTP {
+		t.Errorf("an error stays: %d %v", n, err)
+	}
 }
 
 // A Parse after a complete head begins anew, and one that gets fewer octets than before asks for more.
@@ -128,6 +131,13 @@ func TestParseAgain(t *testing.T) {
 		if n, err := r.Parse([]byte(in), &trustedPolicy); n != len(in) || err != nil {
 			t.Errorf("%d %v", n, err)
 		}
+	}
+	r.Reset()
+	if _, err := r.Parse([]byte(" "), &trustedPolicy); err != errLeading || !r.Begun() {
+		t.Errorf("%v, begun: %v", err, r.Begun())
+	}
+	if n, err := r.Parse([]byte(get()), &trustedPolicy); n != 0 || err != errLeading {
+		t.Errorf("an error stays: %d %v", n, err)
 	}
 	r.Reset()
 	for _, n := range []int{20, 5, 30} {
@@ -144,6 +154,12 @@ func TestParseAgain(t *testing.T) {
 	}
 	if response.interims != 0 {
 		t.Errorf("%d interim heads before a response that had none", response.interims)
+	}
+	for i := range mostInterims + 2 {
+		n, err := response.Parse([]byte("HTTP/1.1 103 Early Hints\r\n\r\n"), &limits)
+		if refused := i >= mostInterims; (err != nil) != refused || refused != (n == 0) {
+			t.Errorf("%d interim heads, one after the other: %d %v", i+1, n, err)
+		}
 	}
 }
 
@@ -207,5 +223,9 @@ func TestBodyReader(t *testing.T) {
 	}
 	if b.End() != nil || !b.Done() {
 		t.Error("a close ends it")
+	}
+	b.StartRequest(Body{Framing: Chunked}, &limits)
+	if _, _, err := b.Next([]byte("x")); err != errChunkSize || b.End() != err {
+		t.Errorf("the first error stays: %v, %v", err, b.End())
 	}
 }
