@@ -1,0 +1,229 @@
+//go:build e2e
+
+package http1
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// gunicorn's own parsers are the readers of what is forwarded. scripts/setup installs them; the row Parsers of scripts/e2e runs this.
+
+var full = flag.Bool("full", false, "at full size")
+
+// TestGunicornReadsTheSame (I5): what goes to the app is one message to gunicorn, and the same one. Where gunicorn would have taken
+// a message that is refused here, a rule with a number says why.
+func TestGunicornReadsTheSame(t *testing.T) {
+	requests := 2000
+	if *full {
+		requests = 200_000
+	}
+	for _, version := range []string{"20.1.0", "23.0.0", "latest"} {
+		t.Run(version, func(t *testing.T) {
+			d := differential{T: t, gunicorn: startGunicorn(t, version), refused: map[string]int{}, theirs: map[string]int{}}
+			g := newGenerator(int64(len(version)))
+			for i := range requests {
+				in := g.request().text
+				if i%2 == 1 {
+					in = g.spoil(in)
+				}
+				d.try(in, policies()[i%2])
+			}
+			t.Logf("numbers: version=%s requests=%d %s", version, requests, &d)
+			if d.dirty > 0 {
+				t.Errorf("%d of %d forwarded requests are dirty", d.dirty, d.forwarded)
+			}
+			if d.same < requests/3 {
+				t.Errorf("only %d of %d requests came as far as gunicorn: the generator has lost its teeth", d.same, requests)
+			}
+		})
+	}
+}
+
+// A differential compares, one request after the other, what we say with what gunicorn says.
+type differential struct {
+	*testing.T
+	gunicorn  *gunicorn
+	forwarded int            // requests that pass here
+	same      int            // of them: gunicorn reads the same one, and nothing is left over
+	theirs    map[string]int // of them: gunicorn refuses, by its reason
+	dirty     int            // of them: gunicorn reads another one, or more than one
+	refused   map[string]int // requests that are refused here and that gunicorn would have taken, by rule; "more": incomplete here
+}
+
+// try holds one request against gunicorn: as it is, where it is refused here; as it is forwarded, where it passes.
+func (d *differential) try(in string, p *Policy) {
+	d.Helper()
+	got := runRequest(p, in)
+	switch {
+	case got.verdict == "":
+		d.forward(got)
+	case d.gunicorn.read(d.T, in).Error == "":
+		d.refused[got.verdict]++
+	}
+}
+
+// mayRefuse are the reasons for which gunicorn refuses a request that is legal: its methods have no lower case, its limits count what
+// the relay adds, and of two fields that tell the scheme it believes none when they differ. Newer ones refuse a second Content-Type.
+var mayRefuse = []string{"InvalidRequestMethod", "LimitRequestLine", "LimitRequestHeaders", "InvalidSchemeHeaders"}
+
+// forward shows gunicorn what is written for the app.
+func (d *differential) forward(got result) {
+	d.Helper()
+	d.forwarded++
+	read := d.gunicorn.read(d.T, got.out)
+	sent := oracleRequest(got.out, &Policy{Limits: Limits{Head: 1 << 20, Target: 1 << 16, Line: 1 << 16, Fields: 1000}, Trusted: true, PassUnderscores: true})
+	switch fault := read.differs(sent, got.content); {
+	case slices.Contains(mayRefuse, read.Error), read.Error == "InvalidHeader" && len(sent.all("content-type")) > 1:
+		d.theirs[read.Error]++
+	case fault != "":
+		d.dirty++
+		d.Errorf("%s: %.900q", fault, got.out)
+	default:
+		d.same++
+	}
+}
+
+func (d *differential) String() string {
+	count := func(m map[string]int) string {
+		var words []string
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			words = append(words, fmt.Sprintf("%s:%d", strings.ReplaceAll(key, " ", "/"), m[key]))
+		}
+		return "{" + strings.Join(words, " ") + "}"
+	}
+	return fmt.Sprintf("forwarded=%d same=%d dirty=%d gunicorn_refuses=%s only_we_refuse=%s", d.forwarded, d.same, d.dirty, count(d.theirs), count(d.refused))
+}
+
+// reading is what gunicorn made of one request.
+type reading struct {
+	Error   string      // its exception; then nothing else is set
+	Method  string      //
+	Target  string      //
+	Version string      // "1.1"
+	Fields  [][2]string // names in capitals; values as they are, octet by octet
+	Body    string
+	Left    int // octets behind the message
+}
+
+// differs tells where gunicorn's message is not the one that was sent, or "".
+func (r reading) differs(sent *plain, content string) string {
+	switch {
+	case r.Error != "":
+		return "gunicorn refuses it: " + r.Error
+	case r.Left > 0:
+		return fmt.Sprintf("%d octets are left over", r.Left)
+	case r.Method != sent.method || r.Target != sent.target || r.Version != "1.1":
+		return fmt.Sprintf("gunicorn reads %s %s %s", r.Method, r.Target, r.Version)
+	case latin1(r.Body) != content:
+		return fmt.Sprintf("gunicorn reads the body %.300q, want %.300q", latin1(r.Body), content)
+	}
+	return r.differsInFields(sent.fields)
+}
+
+// blanks are what gunicorn 20 trims around a value beside SP and HTAB.
+const blanks = " \t\x85\xA0\x1c\x1d\x1e\x1f"
+
+// differsInFields compares field lines in their order. Names with an underscore are dropped by newer gunicorns.
+func (r reading) differsInFields(sent []plainField) string {
+	read := r.Fields
+	for _, f := range sent {
+		name := strings.ToUpper(f.name)
+		if len(read) == 0 || read[0][0] != name {
+			if strings.Contains(name, "_") {
+				continue
+			}
+			return fmt.Sprintf("gunicorn does not read %s", f.name)
+		}
+		if value := latin1(read[0][1]); value != f.value && value != trimOctets(f.value) {
+			return fmt.Sprintf("gunicorn reads %s: %.300q", f.name, value)
+		}
+		read = read[1:]
+	}
+	if len(read) > 0 {
+		return fmt.Sprintf("gunicorn reads %s, which was not sent", read[0][0])
+	}
+	return ""
+}
+
+func trimOctets(v string) string {
+	for v != "" && strings.IndexByte(blanks, v[0]) >= 0 {
+		v = v[1:]
+	}
+	for v != "" && strings.IndexByte(blanks, v[len(v)-1]) >= 0 {
+		v = v[:len(v)-1]
+	}
+	return v
+}
+
+// latin1 turns the code points that stand for octets back into octets.
+func latin1(s string) string {
+	octets := make([]byte, 0, len(s))
+	for _, r := range s {
+		octets = append(octets, byte(r))
+	}
+	return string(octets)
+}
+
+// gunicorn is a process that reads requests.
+type gunicorn struct {
+	in  io.Writer
+	out *bufio.Reader
+}
+
+// startGunicorn starts a reader with the gunicorn of one environment.
+func startGunicorn(t *testing.T, version string) *gunicorn {
+	t.Helper()
+	python, err := filepath.Abs("../../.local/venvs/gunicorn-" + version + "/bin/python")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(python, "testdata/gunicorn_reads.py")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v; scripts/setup installs it", err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v\n%s", err, &stderr)
+		}
+	})
+	return &gunicorn{in: in, out: bufio.NewReaderSize(out, 1<<20)}
+}
+
+// read asks gunicorn about one request.
+func (g *gunicorn) read(t *testing.T, request string) (r reading) {
+	t.Helper()
+	message := binary.BigEndian.AppendUint32(nil, uint32(len(request)))
+	if _, err := g.in.Write(append(message, request...)); err != nil {
+		t.Fatal(err)
+	}
+	line, err := g.out.ReadBytes('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(line, &r); err != nil {
+		t.Fatalf("%v: %.300q", err, line)
+	}
+	return r
+}
