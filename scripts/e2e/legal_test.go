@@ -169,17 +169,17 @@ func (v *verdicts) judge(r *row, number int, request legal.Request, without, wit
 	seen := fmt.Sprintf("%s %d %x ", request.Method, len(request.Content), request.Digest())
 	switch alone, saw := without.Header.Get("Saw"), with.Header.Get("Saw"); {
 	case without.Err != nil || alone == "" && without.Status == 200:
-		r.Errorf("request %d, %s, without tideover: %v\n%.2000q", number, request.Shape, without.Err, request.Head)
+		r.Errorf("request %d, %s, without tideover: %v\n%.500q", number, request.Shape, without.Err, request.Head)
 	case alone == "":
 		v.byFront++
 		v.refusals[fmt.Sprintf("%s: %d", request.Shape, without.Status)]++
 	case saw == "":
 		v.byUs++
-		r.Errorf("request %d, %s, is refused: %d %v %.200q\n%.3000q", number, request.Shape, with.Status, with.Err, with.Body, request.Head)
+		r.Errorf("request %d, %s, is refused: %d %v %.200q\n%.500q", number, request.Shape, with.Status, with.Err, with.Body, request.Head)
 	case !strings.HasPrefix(saw, seen):
 		r.Errorf("request %d, %s: the app saw %q, want %q", number, request.Shape, saw, seen)
 	case saw != alone:
-		r.Errorf("request %d, %s: the app saw\n%.3000q\nand without tideover\n%.3000q", number, request.Shape, with.Body, without.Body)
+		r.Errorf("request %d, %s: the app saw\n%.1500q\nand without tideover\n%.1500q", number, request.Shape, with.Body, without.Body)
 	default:
 		v.answered++
 	}

@@ -21,7 +21,7 @@ func source(wire bool) legal.Source {
 func TestGoReadsEveryRequest(t *testing.T) {
 	for _, wire := range []bool{false, true} {
 		seen, s := map[string]int{}, source(wire)
-		for i := range 1500 {
+		for i := range 5000 {
 			r := s.Request(i)
 			seen[r.Shape]++
 			lines := strings.Split(string(r.Head), "\r\n")

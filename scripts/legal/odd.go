@@ -36,6 +36,7 @@ func behindCDN(d *draft) {
 // long is near one of the bounds.
 func long(d *draft) {
 	line, head := d.source.Line, d.source.Head-1500 // room for the other fields, and those that front-ends add
+	d.target = "/" + d.small(20)
 	add := func(name, value string) { d.add(name, value[:min(len(value), line-len(name)-2)]) }
 	switch d.IntN(4) {
 	case 0: // one line
@@ -115,7 +116,7 @@ func (d *draft) unusual() {
 		}
 	}
 	switch {
-	case d.one(60):
+	case d.one(60) && len(d.target) < d.source.Line/2:
 		d.target = pick(d, "http", "HTTP", "Http") + "://" + d.source.Host + d.target
 	case d.one(60):
 		d.target = "http://" + d.source.Host

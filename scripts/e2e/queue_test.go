@@ -1,0 +1,162 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// A queue is many requests that came to a shut gate one after the other, in an
+// order that is known.
+type queue struct {
+	stand   *stand
+	status  *http.Client
+	running sync.WaitGroup
+
+	mu      sync.Mutex
+	nonces  []string
+	answers []load.Answer // beside nonces
+	ended   []time.Time
+}
+
+func newQueue(s *stand) *queue {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", s.daemon.Socket)
+	}
+	return &queue{stand: s, status: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// send starts one request.
+func (q *queue) send(k load.Kind) {
+	c := q.stand.client
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	number, nonce := len(q.nonces), c.Nonce()
+	q.nonces = append(q.nonces, nonce)
+	q.answers = append(q.answers, load.Answer{})
+	q.ended = append(q.ended, time.Time{})
+	q.running.Go(func() {
+		a := c.DoNamed(context.Background(), k, nonce)
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.answers[number], q.ended[number] = a, time.Now()
+	})
+}
+
+// line sends n requests, each when the one before is held.
+func (q *queue) line(n int, kind func(int) load.Kind) {
+	s := q.stand
+	s.Helper()
+	before := q.held()
+	for i := range n {
+		q.send(kind(i))
+		s.must(rig.Poll(s.within(20*time.Second), time.Millisecond, func() error {
+			if held := q.held(); held != before+i+1 {
+				return fmt.Errorf("%d held, not %d", held, before+i+1)
+			}
+			return nil
+		}))
+	}
+}
+
+// held asks the daemon without starting a process for the question.
+func (q *queue) held() int {
+	s := q.stand
+	s.Helper()
+	res, err := q.status.Get("http://tideover/v1/status?" + url.Values{"app": {s.daemon.App}}.Encode())
+	s.must(err)
+	defer res.Body.Close()
+	var all struct{ Apps []rig.AppStatus }
+	s.must(json.NewDecoder(res.Body).Decode(&all))
+	if len(all.Apps) != 1 {
+		s.Fatalf("status names %d apps", len(all.Apps))
+	}
+	return all.Apps[0].Held
+}
+
+// wait waits for every answer.
+func (q *queue) wait() { q.running.Wait() }
+
+// right fails the row for every request from first to last that got no complete
+// right answer.
+func (q *queue) right(from, to int) {
+	q.stand.Helper()
+	for i, a := range q.answers[from:to] {
+		if a.Loss != "" {
+			q.stand.Errorf("request %d, %s: %s %s after %v", from+i, a.Kind.Name, a.Loss, a.Cause, a.Waited)
+		}
+	}
+}
+
+// began are the places in the app's journal, in the order of arrival; -1 for a
+// request that never came to the app.
+func (q *queue) began() []int {
+	s := q.stand
+	s.Helper()
+	text, err := s.shop.Journal.Text()
+	s.must(err)
+	place := map[string]int{}
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "begin" {
+			continue
+		}
+		if _, known := place[words[1]]; !known {
+			place[words[1]] = len(place)
+		}
+	}
+	places := make([]int, len(q.nonces))
+	for i, nonce := range q.nonces {
+		if at, known := place[nonce]; known {
+			places[i] = at
+		} else {
+			places[i] = -1
+		}
+	}
+	return places
+}
+
+// overtaken is the largest number of requests that came later than another one
+// and were begun before it.
+func overtaken(places []int) int {
+	most := 0
+	for i, place := range places {
+		n := 0
+		for _, later := range places[i+1:] {
+			if later < place {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// memory is what a process has in memory, in KiB.
+func (r *row) memory(pid int) int {
+	r.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	r.must(err)
+	for line := range strings.Lines(string(text)) {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == "VmRSS:" {
+			kib, err := strconv.Atoi(words[1])
+			r.must(err)
+			return kib
+		}
+	}
+	r.Fatalf("process %d has no memory", pid)
+	return 0
+}

@@ -1,0 +1,212 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"tideover/scripts/legal"
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// A thousand are held, which is as many as may be; the next are refused at
+// once. When the gate opens, all are answered by two workers, the oldest first,
+// and nobody who comes then overtakes them.
+func TestThousandHeld(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]setup{
+		"sync":         {gunicorn: rig.Gunicorn{Workers: 2}},
+		"gthread":      {gunicorn: rig.Gunicorn{Workers: 2, Class: "gthread"}},
+		"nginx-sync":   {gunicorn: rig.Gunicorn{Workers: 2}, front: plainNginx},
+		"apache-async": {gunicorn: asyncWorkers(), front: apache(rig.Apache{})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			held := 1000
+			if !*full && name != "sync" {
+				held = 200
+			}
+			o.release = rig.Release{Number: 1}
+			o.flags = flags("--hold-limit", itoa(held), "--hold-timeout", "280s")
+			s := newStand(r, o)
+			s.client.Timeout = 5 * time.Minute
+			s.thousand(held, o.gunicorn.Class == "")
+		})
+	}
+}
+
+func asyncWorkers() rig.Gunicorn {
+	g := rig.UvicornWorker("")
+	g.Workers = 2
+	return g
+}
+
+func (s *stand) thousand(held int, sync bool) {
+	s.Helper()
+	before := s.memory(s.daemon.Pid())
+	s.hold(5 * time.Minute)
+	q := newQueue(s)
+	q.line(held, mixed)
+	after := s.memory(s.daemon.Pid())
+	const beyond, newcomers = 50, 20
+	for _, a := range all(map[string]*load.Client{"": s.client}, make([]load.Kind, beyond))[""] {
+		s.refused("beyond the limit", a)
+		if a.Waited > aMoment {
+			s.Errorf("refused after %v", a.Waited)
+		}
+	}
+	if n := q.held(); n != held {
+		s.Errorf("%d held, want %d", n, held)
+	}
+	begun := time.Now()
+	s.release()
+	s.must(rig.Poll(s.within(time.Minute), time.Millisecond, func() error { // until there is room for some, behind all others
+		if n := q.held(); n > held-newcomers {
+			return fmt.Errorf("%d of %d are still held", n, held)
+		}
+		return nil
+	}))
+	for range newcomers {
+		q.send(load.Kind{Name: "newcomer"})
+	}
+	q.wait()
+	took := time.Since(begun)
+	q.right(0, held+newcomers)
+	s.nothingTwice(s.shop)
+	places := q.began()
+	late := overtaken(places)
+	s.say("held=%d refused=%d answered=%d lost=0 overtaken=%d released_in=%.2fs memory=%dKiB per_held=%.1fKiB",
+		held, s.counter("overflowed"), held+newcomers, late, took.Seconds(), after-before, float64(after-before)/float64(held))
+	if n := s.counter("overflowed"); n != beyond {
+		s.Errorf("overflowed=%d, want %d", n, beyond)
+	}
+	// A sync worker takes the oldest connection there is; others take many and have an order of their own.
+	// What is released at the same moment may be connected in any order.
+	if sync && late > held/10 {
+		s.Errorf("a request was overtaken by %d younger ones", late)
+	}
+	if each := float64(after-before) / float64(held); each > 64 {
+		s.Errorf("each held request takes %.0f KiB", each)
+	}
+}
+
+// mixed is what comes while the gate is shut.
+func mixed(i int) load.Kind {
+	switch {
+	case i%50 == 7:
+		return load.Kind{Name: "post 100k", Body: 100 << 10}
+	case i%4 == 1:
+		return load.Kind{Name: "post", Body: 300}
+	case i%4 == 3:
+		return load.Kind{Name: "post chunked", Body: 5000, Chunked: true}
+	}
+	return load.Kind{Name: "get"}
+}
+
+// Those that have waited for hold.timeout get their 503, the oldest first and
+// exactly they; who came later is still held, and answered.
+func TestHoldExpires(t *testing.T) {
+	each, limit := 40, 12*time.Second
+	if *full {
+		each, limit = 400, time.Minute
+	}
+	r := begin(t)
+	s := newStand(r, setup{release: rig.Release{Number: 1}, gunicorn: rig.Gunicorn{Workers: 2}, flags: flags("--hold-timeout", limit.String())})
+	s.client.Timeout = 5 * time.Minute
+	already := s.counter("expired") // of the questions while it started
+	s.hold(4 * time.Minute)
+	q := newQueue(s)
+	q.line(each, mixed)
+	pause(r, 5*time.Second)
+	q.line(each, mixed)
+	s.must(rig.Poll(s.within(limit), 5*time.Millisecond, func() error {
+		if n := q.held(); n != each {
+			return fmt.Errorf("%d held, not %d", n, each)
+		}
+		return nil
+	}))
+	s.release()
+	q.wait()
+	q.right(each, 2*each)
+	slowest, disorder := time.Duration(0), time.Duration(0)
+	for i, a := range q.answers[:each] {
+		s.refused("held for too long", a)
+		if a.Waited < limit {
+			s.Errorf("request %d expired after %v", i, a.Waited)
+		}
+		slowest = max(slowest, a.Waited-limit)
+		if i > 0 {
+			disorder = max(disorder, q.ended[i-1].Sub(q.ended[i]))
+		}
+	}
+	expired := s.counter("expired") - already
+	s.say("held=%d expired=%d answered=%d latest=%.3fs out_of_order=%.3fs", 2*each, expired, each, slowest.Seconds(), disorder.Seconds())
+	if expired != each {
+		s.Errorf("expired=%d, want %d", expired, each)
+	}
+	for i, place := range q.began() {
+		if reached := place >= 0; reached != (i >= each) {
+			s.Errorf("request %d reached the app: %v", i, reached)
+		}
+	}
+	if slowest > 2*time.Second || disorder > time.Second {
+		s.Errorf("the last expired %v after its time, and one %v before an older one", slowest, disorder)
+	}
+}
+
+// What is kept of held requests is bounded in bytes: as many as fit are held,
+// the next is refused at once, and what is released makes room again.
+func TestHoldBuffer(t *testing.T) {
+	const size, fit, beyond = 1 << 10, 64, 36
+	r := begin(t)
+	s := newStand(r, setup{
+		release: rig.Release{Number: 1}, gunicorn: rig.Gunicorn{Workers: 2},
+		config: "[app.shop.hold]\nbuffer = \"4KiB\"\nbuffer_total = \"64KiB\"\n",
+	})
+	rounds := times(2)
+	for round := range rounds {
+		s.hold(time.Minute)
+		replies := make(chan load.Reply, fit+beyond)
+		refused := 0
+		for i := range fit + beyond {
+			go func() {
+				replies <- (&load.Wire{Address: string(s.back)}).Keep().Send(sized(fmt.Sprintf("b%d-%d", round, i), i, size))
+			}()
+		}
+		for range beyond {
+			reply := <-replies
+			if reply.Status != 503 || reply.Header.Get("Retry-After") == "" {
+				s.Errorf("beyond the bound: %d %v", reply.Status, reply.Err)
+			}
+			refused++
+		}
+		s.must(s.heldIs(fit))
+		s.release()
+		for range fit {
+			if reply := <-replies; reply.Status != 200 || reply.Err != nil {
+				s.Errorf("within the bound: %d %v", reply.Status, reply.Err)
+			}
+		}
+	}
+	s.nothingTwice(s.shop)
+	s.say("requests=%d held=%d refused=%d bytes_each=%d", rounds*(fit+beyond), rounds*fit, s.counter("overflowed"), size)
+	if n := s.counter("overflowed"); n != rounds*beyond {
+		s.Errorf("overflowed=%d, want %d", n, rounds*beyond)
+	}
+}
+
+// sized is a request that is exactly so long as it comes over the wire: a GET,
+// or a POST with its body behind its head.
+func sized(nonce string, i, size int) legal.Request {
+	method, body := "GET", ""
+	if i%2 == 1 {
+		method, body = "POST", strings.Repeat("x", 200)
+	}
+	head := fmt.Sprintf("%s /echo?nonce=%s HTTP/1.1\r\nHost: front.test\r\nConnection: close\r\nContent-Length: %d\r\nX-Fill: \r\n\r\n", method, nonce, len(body))
+	fill := strings.Repeat("f", size-len(head)-len(body))
+	return legal.Request{Method: method, Head: []byte(strings.Replace(head, "X-Fill: ", "X-Fill: "+fill, 1) + body)}
+}
