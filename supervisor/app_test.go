@@ -81,16 +81,21 @@ func (r *rig) settings(animal string, options ...with) *config.App {
 
 func (r *rig) open(animal string, options ...with) {
 	r.t.Helper()
-	cfg := r.settings(animal, options...)
+	r.run(&config.File{Apps: []*config.App{r.settings(animal, options...)}}, nil)
+}
+
+// run starts a supervisor over the apps of a file; load is how it is read again.
+func (r *rig) run(file *config.File, load func() (*config.File, error)) {
+	r.t.Helper()
 	var log syncBuffer
 	o := Options{
 		Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug}), Version: "test", Output: &log,
-		Name: "shop", RuntimeDir: shortDir(r.t), StateDir: r.state,
+		Name: "shop", RuntimeDir: shortDir(r.t), StateDir: r.state, Load: load,
 	}
 	if r.tune != nil {
 		r.tune(&o)
 	}
-	s, err := New(&config.File{Apps: []*config.App{cfg}}, o)
+	s, err := New(file, o)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ func (a *App) Each() []*App {
 	var all []*App
 	for n := 1; n <= a.Instances; n++ {
 		one := *a
+		one.Instances = 1 // how many there are is not a setting of any of them
 		number := strconv.Itoa(n)
 		if a.Instances > 1 {
 			one.Name, one.Instance = a.Name+":"+number, n

@@ -1,0 +1,419 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tideover/supervisor/config"
+)
+
+// town is a rig over several apps whose configuration can be changed.
+type town struct {
+	*rig
+	mu   sync.Mutex // guards apps, err
+	apps []*config.App
+	err  error
+}
+
+func openTown(t *testing.T, apps ...with) *town {
+	t.Helper()
+	w := &town{rig: prepare(t)}
+	for _, app := range apps {
+		w.apps = append(w.apps, w.app(app))
+	}
+	file, _ := w.load()
+	w.run(file, w.load)
+	return w
+}
+
+// app is the settings of one more app: a web app at an address of its own, if
+// nothing else is said.
+func (w *town) app(options ...with) *config.App {
+	cfg := w.settings("web")
+	cfg.Listen = []string{freeAddress(w.t)}
+	for _, o := range options {
+		o(cfg)
+	}
+	return cfg
+}
+
+func named(name string, more ...with) with {
+	return func(a *config.App) {
+		a.Name = name
+		for _, o := range more {
+			o(a)
+		}
+	}
+}
+
+// plain makes an app a plain process.
+func plain(a *config.App) {
+	a.Listen = nil
+	a.Env["ZOO"] = "worker"
+	a.Ready.After = 50 * time.Millisecond
+	used.Store("worker", true)
+}
+
+func (w *town) load() (*config.File, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var apps []*config.App
+	for _, a := range w.apps {
+		same := *a
+		apps = append(apps, &same)
+	}
+	return &config.File{Path: "tideover.toml", Apps: apps}, w.err
+}
+
+// change edits the configuration.
+func (w *town) change(edit func(apps []*config.App) []*config.App) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.apps = edit(w.apps)
+}
+
+// edit changes one app's settings in the configuration.
+func (w *town) edit(name string, o with) {
+	w.change(func(apps []*config.App) []*config.App {
+		i := slices.IndexFunc(apps, func(a *config.App) bool { return a.Name == name })
+		changed := *apps[i]
+		changed.Env = map[string]string{}
+		for k, v := range apps[i].Env {
+			changed.Env[k] = v
+		}
+		o(&changed)
+		apps[i] = &changed
+		return apps
+	})
+}
+
+func (w *town) apply() ApplyResult {
+	return w.s.Apply(context.Background(), ApplyRequest{By: "test"}, func(Phase) {})
+}
+
+// told is a result in short: "shop:reload blog:removed".
+func told(r ApplyResult) string {
+	var words []string
+	for _, a := range r.Apps {
+		words = append(words, a.App+":"+string(a.Change))
+	}
+	return strings.Join(words, " ")
+}
+
+func (w *town) wantApplied(want string) ApplyResult {
+	w.t.Helper()
+	res := w.apply()
+	if res.Exit != ExitOK || told(res) != want {
+		w.t.Fatalf("applied: %s; exit %d, %s %s; want %s", told(res), res.Exit, res.Result, res.Error, want)
+	}
+	return res
+}
+
+// at is a rig whose requests go to another address.
+func (w *town) at(address string) *rig {
+	r := *w.rig
+	r.address = address
+	return &r
+}
+
+// named waits for an app to be in a state.
+func (w *town) untilState(name string, want State) AppStatus {
+	w.t.Helper()
+	var found AppStatus
+	w.until(name+" "+string(want), func(AppStatus) bool {
+		st, err := w.s.Status(name)
+		if err != nil {
+			return false
+		}
+		found = st.Apps[0]
+		return found.State == want
+	})
+	return found
+}
+
+func TestApplyWithoutAChangeDoesNothing(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("shop"), named("jobs", plain))
+	w.untilState("shop", Running)
+	before := w.untilState("jobs", Running)
+	w.wantApplied("shop:unchanged jobs:unchanged")
+	if st := w.untilState("jobs", Running); st.Pid != before.Pid {
+		t.Errorf("pid %d became %d", before.Pid, st.Pid)
+	}
+}
+
+func TestApplyChangesLiveWhatCan(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("shop"))
+	before := w.untilState("shop", Running)
+	w.edit("shop", func(a *config.App) { a.Hold.Limit, a.Labels = 7, []string{"web"} })
+	res := w.wantApplied("shop:live")
+	if len(res.Apps[0].Settings) != 2 || res.Apps[0].Settings[1] != (SettingChange{Key: "hold.limit", Before: "1000", After: "7", Takes: "live"}) {
+		t.Errorf("told %+v", res.Apps[0].Settings)
+	}
+	st, err := w.s.Status("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Apps[0].HoldLimit != 7 || st.Apps[0].Pid != before.Pid {
+		t.Errorf("status %+v, want the new limit and the old process %d", st.Apps[0], before.Pid)
+	}
+	w.wantApplied("shop:unchanged")
+}
+
+func TestApplyReloadsOnlyWhatMust(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("shop"), named("blog"))
+	shop := w.untilState("shop", Running)
+	blog := w.untilState("blog", Running)
+	load := w.at(blog.Listen[0]).load(3)
+	w.edit("blog", env("COLOUR", "blue"))
+	res := w.wantApplied("shop:unchanged blog:reload")
+	w.noneLost(load)
+	if r := res.Apps[1].Result; r == nil || r.Exit != ExitOK || r.Generation != (GenerationPair{From: 1, To: 2}) {
+		t.Errorf("result %+v", r)
+	}
+	if s := res.Apps[1].Settings; len(s) != 1 || s[0].After != "COLOUR added" || strings.Contains(fmt.Sprint(s), "blue") {
+		t.Errorf("told %+v, want the name and not the value", s)
+	}
+	if st := w.untilState("shop", Running); st.Pid != shop.Pid {
+		t.Error("shop was started again")
+	}
+}
+
+func TestApplyAddsAndRemoves(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("shop"))
+	w.untilState("shop", Running)
+	blog, jobs := w.app(named("blog")), w.app(named("jobs", plain))
+	w.change(func(apps []*config.App) []*config.App { return append(apps, blog, jobs) })
+	w.wantApplied("shop:unchanged blog:added jobs:added")
+	w.untilState("jobs", Running)
+	w.at(blog.Listen[0]).page()
+	if got := w.s.Apps(); !slices.Equal(got, []string{"shop", "blog", "jobs"}) {
+		t.Errorf("apps %v", got)
+	}
+
+	pid := w.untilState("jobs", Running).Pid
+	w.change(func(apps []*config.App) []*config.App { return apps[:1] })
+	w.wantApplied("shop:unchanged blog:removed jobs:removed")
+	if got := w.s.Apps(); !slices.Equal(got, []string{"shop"}) {
+		t.Errorf("apps %v", got)
+	}
+	if slices.Contains(w.processes(), pid) {
+		t.Errorf("process %d of jobs lives on", pid)
+	}
+	if conn, err := net.Dial("tcp", blog.Listen[0]); err == nil {
+		conn.Close()
+		t.Error("blog's address is still open")
+	}
+}
+
+func TestApplyOpensAnAddressAndClosesAnother(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("shop"))
+	old := w.untilState("shop", Running).Listen[0]
+	fresh := freeAddress(t)
+	w.edit("shop", func(a *config.App) { a.Listen = []string{old, fresh} })
+	load := w.at(old).load(2)
+	w.wantApplied("shop:reopen")
+	w.at(fresh).page()
+	w.edit("shop", func(a *config.App) { a.Listen = []string{fresh} })
+	w.noneLost(load)
+	load = w.at(fresh).load(2)
+	w.wantApplied("shop:reopen")
+	w.noneLost(load)
+	if conn, err := net.Dial("tcp", old); err == nil {
+		conn.Close()
+		t.Error("the old address is still open")
+	}
+}
+
+// An address that changes hands is never closed: a client in the middle of it
+// waits, and is answered by the new owner.
+func TestAnAddressChangesHands(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("shop"))
+	address := w.untilState("shop", Running).Listen[0]
+	load := w.at(address).load(3)
+	w.edit("shop", named("store"))
+	w.wantApplied("store:added shop:removed")
+	w.noneLost(load)
+	if st := w.untilState("store", Running); !slices.Equal(st.Listen, []string{address}) {
+		t.Errorf("status %+v", st)
+	}
+}
+
+func TestWhatCannotBeAppliedChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("shop"))
+	before := w.untilState("shop", Running)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	blog := w.app(named("blog"))
+	other := w.app(named("other", func(a *config.App) { a.Listen = []string{taken.Addr().String()} }))
+	w.edit("shop", func(a *config.App) { a.Hold.Limit = 7 })
+	w.change(func(apps []*config.App) []*config.App { return append(apps, blog, other) })
+	res := w.apply()
+	if res.Exit != ExitConfig || !strings.Contains(res.Error, taken.Addr().String()) {
+		t.Errorf("exit %d: %s", res.Exit, res.Error)
+	}
+	if st := w.untilState("shop", Running); st.HoldLimit != 1000 || st.Pid != before.Pid {
+		t.Errorf("status %+v", st)
+	}
+	if conn, err := net.Dial("tcp", blog.Listen[0]); err == nil {
+		conn.Close()
+		t.Error("blog's address was left open")
+	}
+	w.mu.Lock()
+	w.err = errors.New("tideover.toml:3:1: unknown key")
+	w.mu.Unlock()
+	if res := w.apply(); res.Exit != ExitConfig || !strings.Contains(res.Error, "unknown key") {
+		t.Errorf("exit %d: %s", res.Exit, res.Error)
+	}
+}
+
+func TestDryRunOnlyTells(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("shop"))
+	before := w.untilState("shop", Running)
+	w.edit("shop", env("COLOUR", "blue"))
+	blog := w.app(named("blog"))
+	w.change(func(apps []*config.App) []*config.App { return append(apps, blog) })
+	res := w.s.Apply(context.Background(), ApplyRequest{DryRun: true}, func(Phase) {})
+	if res.Result != "dry run" || told(res) != "shop:reload blog:added" {
+		t.Errorf("told %s: %+v", told(res), res)
+	}
+	if st := w.untilState("shop", Running); st.Pid != before.Pid || len(w.s.Apps()) != 1 {
+		t.Error("something was changed")
+	}
+}
+
+func TestAppliedReloadThatFailsKeepsTheOld(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("shop"))
+	before := w.untilState("shop", Running)
+	used.Store("broken", true)
+	w.edit("shop", env("ZOO", "broken"))
+	res := w.apply()
+	if res.Exit != ExitKeptOld || res.Apps[0].Result.Exit != ExitKeptOld {
+		t.Errorf("exit %d: %+v", res.Exit, res)
+	}
+	if st := w.untilState("shop", Running); st.Pid != before.Pid {
+		t.Error("the old generation is gone")
+	}
+	w.edit("shop", env("ZOO", "web"))
+	w.wantApplied("shop:unchanged")
+}
+
+func TestInstancesComeAndGo(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("jobs", plain, func(a *config.App) { a.Instances = 2 }))
+	w.untilState("jobs:2", Running)
+	first := w.untilState("jobs:1", Running)
+	w.edit("jobs", func(a *config.App) { a.Instances = 3 })
+	w.wantApplied("jobs:1:unchanged jobs:2:unchanged jobs:3:added")
+	st, err := w.s.Status("jobs")
+	if err != nil || len(st.Apps) != 3 {
+		t.Fatalf("status %+v, %v", st, err)
+	}
+	w.edit("jobs", func(a *config.App) { a.Instances = 2 })
+	w.wantApplied("jobs:1:unchanged jobs:2:unchanged jobs:3:removed")
+	if again := w.untilState("jobs:1", Running); again.Pid != first.Pid {
+		t.Error("jobs:1 was started again")
+	}
+}
+
+func TestAfterIsKeptAtStartAndAtTheEnd(t *testing.T) {
+	t.Parallel()
+	w := openTown(t, named("web", func(a *config.App) { a.After = []string{"jobs"} }),
+		named("jobs", plain, func(a *config.App) { a.After = []string{"db"} }), named("db", plain))
+	web := w.untilState("web", Running)
+	jobs, db := w.untilState("jobs", Running), w.untilState("db", Running)
+	// Each is started when the one before has been up: up longer means earlier.
+	if !(db.Uptime >= jobs.Uptime && jobs.Uptime >= web.Uptime) {
+		t.Errorf("up for: db %v, jobs %v, web %v", db.Uptime, jobs.Uptime, web.Uptime)
+	}
+	var order []string
+	var mu sync.Mutex
+	var watching sync.WaitGroup
+	for _, m := range w.s.all() {
+		watching.Go(func() {
+			<-m.app.gone
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, m.app.name)
+		})
+	}
+	w.close()
+	watching.Wait()
+	if !slices.Equal(order, []string{"web", "jobs", "db"}) {
+		t.Errorf("stopped in the order %v", order)
+	}
+}
+
+func TestATouchReloads(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	file := filepath.Join(root, "current", "tmp", "restart.txt")
+	for _, release := range []string{"1", "2"} {
+		if err := os.MkdirAll(filepath.Join(root, release), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(release string) {
+		fresh := filepath.Join(root, "fresh")
+		err := errors.Join(os.Symlink(release, fresh), os.Rename(fresh, filepath.Join(root, "current")))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("1") // and no tmp in it yet
+	w := openTown(t, named("shop", func(a *config.App) {
+		a.Watch = config.Watch{Files: []string{file}, Debounce: 20 * time.Millisecond}
+	}))
+	w.untilState("shop", Running)
+	generation := 1
+	reloads := func(how string, do func() error) {
+		t.Helper()
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+		generation++
+		w.until("reloaded by "+how, func(st AppStatus) bool { return st.Generation == generation && st.State == Running })
+	}
+	touch := func() error { return os.WriteFile(file, nil, 0o644) }
+	reloads("a file in a new directory", func() error {
+		return errors.Join(os.Mkdir(filepath.Dir(file), 0o755), touch())
+	})
+	reloads("a touch", func() error { return os.Chtimes(file, time.Time{}, time.Now().Add(time.Second)) })
+	reloads("an editor's rename", func() error {
+		fresh := file + ".new"
+		return errors.Join(os.WriteFile(fresh, nil, 0o644), os.Rename(fresh, file))
+	})
+	link("2") // the file is gone with it: no touch
+	reloads("a file in the next release", func() error {
+		return errors.Join(os.Mkdir(filepath.Dir(file), 0o755), touch())
+	})
+	w.edit("shop", func(a *config.App) { a.Watch = config.Watch{} })
+	w.wantApplied("shop:live")
+	if err := touch(); err != nil {
+		t.Fatal(err)
+	}
+	w.want(w.do(Reload), ExitOK) // by hand; the touch has not caused another one
+	if st := w.status(); st.Generation != generation+1 {
+		t.Errorf("generation %d, want %d", st.Generation, generation+1)
+	}
+}
