@@ -226,12 +226,26 @@ func (s *Supervisor) remove(all []*alteration) {
 	if len(gone) == 0 {
 		return
 	}
+	s.farewell(gone)
 	s.dismiss(gone, s.all())
 	members := slices.DeleteFunc(slices.Clone(s.all()), func(m *member) bool { return slices.Contains(gone, m) })
 	s.members.Store(&members)
 	for _, m := range gone {
 		m.app.remember(false)
 		s.options.Logger.Info("removed", "app", m.app.name)
+	}
+}
+
+// farewell lets who came through a door while it was still that of an app that
+// goes have an answer; nobody new comes.
+func (s *Supervisor) farewell(gone []*member) {
+	soon, cancel := context.WithTimeout(s.leaving, lastAnswer)
+	defer cancel()
+	for _, m := range gone {
+		if m.app.server != nil && len(m.doors) == 0 {
+			m.app.server.Lame()
+			m.app.server.Linger(soon)
+		}
 	}
 }
 
