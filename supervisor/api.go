@@ -37,7 +37,11 @@ type Error struct {
 	Exit    Exit   `json:"exit"`
 	Message string `json:"error"`
 	Hint    string `json:"hint,omitempty"`
+	cause   error
 }
+
+// Unwrap returns what caused it; nil: nothing that another package knows.
+func (e *Error) Unwrap() error { return e.cause }
 
 func (e *Error) Error() string {
 	if e.Hint == "" {
@@ -82,7 +86,7 @@ type Phase struct {
 	Verb     Verb          `json:"verb"`
 	From     int           `json:"from"` // generation that served before, 0: none
 	To       int           `json:"to"`   // generation being started, 0: none yet
-	Name     string        `json:"name"` // queue (behind another operation), start, ready, swap, drain, stop, hold, release, done
+	Name     string        `json:"name"` // queue (behind another operation), hook, start, ready, swap, drain, stop, hold, release, done
 	Result   string        `json:"result,omitempty"`
 	Duration time.Duration `json:"duration_ns"`
 	Facts    []Fact        `json:"facts,omitempty"`

@@ -31,9 +31,9 @@ type App struct {
 	boot       *boot       // the one on its way up
 	departures departures  // those on their way out
 	desk       desk        // who asked for what
-	comeback   comeback    // when a crashed app is tried again
+	comeback   comeback    // when an app that went down is tried again, if at all
 	leases     leases      // who holds its requests
-	stopped    bool        // by the operator's wish, or because it is done
+	hooks      hooks       // what runs beside it
 }
 
 // outside is what others than the app's goroutine touch of it.
@@ -56,7 +56,14 @@ func newApp(h *house, cfg *config.App, log *logs.Log) *App {
 	}
 	a.desk.wake = make(chan struct{}, 1)
 	a.leases = leases{app: cfg.Name, gate: a.gate, server: a.server, logger: h.logger, byName: map[string]*lease{}}
-	if a.stopped = !cfg.Autostart || h.records.stopped(cfg.Name); a.stopped {
+	a.hooks.house, a.hooks.log = h, log
+	switch {
+	case h.records.stopped(cfg.Name):
+		a.comeback.lie(bidden, "", false)
+	case !cfg.Autostart:
+		a.comeback.lie(bidden, "autostart = false", false)
+	}
+	if a.comeback.rest != awake {
 		a.gate.Refuse(refusal(cfg, "the app is stopped"))
 	}
 	a.publish()
@@ -67,14 +74,15 @@ func newApp(h *house, cfg *config.App, log *logs.Log) *App {
 // started before the channels in first are ready, unless somebody asks for it.
 func (a *App) run(leaving context.Context, first []<-chan struct{}) {
 	defer close(a.gone)
+	defer a.house.vigil.forget(a.name)
 	a.adopt(a.settings) // the doors are open already: whoever comes waits
-	if !a.stopped {
+	if a.comeback.rest == awake {
 		a.comeback.first = first
 		a.takeTurn()
 	}
 	for {
 		if tickets := a.desk.next(); len(tickets) > 0 {
-			a.perform(leaving, tickets)
+			beginOperation(leaving, a, tickets).perform()
 			continue
 		}
 		if leaving.Err() != nil {
@@ -122,6 +130,8 @@ func (a *App) pump(done, or <-chan struct{}) {
 			do()
 		case <-a.current.exited():
 			a.crash()
+		case <-a.boot.news():
+			a.boot.noticed = true // and published
 		case <-a.boot.risen():
 			a.rose()
 		case <-a.comeback.turn():
@@ -141,10 +151,10 @@ func (a *App) forgetGone() {
 	for len(a.departures) > 0 && isDone(a.departures[0].done) {
 		d := a.departures[0]
 		a.departures = a.departures[1:]
-		a.house.logger.Debug("gone", "app", a.name, "generation", d.generation.number,
+		a.house.logger.Debug("gone", "app", a.name, "generation", d.number,
 			"in_flight", d.inFlight, "cut", d.cut, "killed", d.stop.Killed, "reclaimed", d.reclaimed)
 		if len(d.stop.Left) > 0 {
-			a.house.logger.Error("processes live on in spite of SIGKILL", "app", a.name, "generation", d.generation.number, "pids", d.stop.Left)
+			a.house.logger.Error("processes live on in spite of SIGKILL", "app", a.name, "generation", d.number, "pids", d.stop.Left)
 		}
 	}
 	if a.comeback.waiting && len(a.departures) == 0 {
@@ -161,50 +171,6 @@ func isDone(c <-chan struct{}) bool {
 	}
 }
 
-// boot is a generation between its start and its first answer that counts.
-type boot struct {
-	generation *Generation
-	awaited    bool // by an operation
-	cancel     context.CancelFunc
-	done       chan struct{}
-
-	heard answer // once done
-	err   error
-}
-
-// risen is ready when a boot that no operation waits for has ended.
-func (b *boot) risen() <-chan struct{} {
-	if b == nil || b.awaited {
-		return nil
-	}
-	return b.done
-}
-
-// bring starts the next generation and begins to ask it. When the start itself
-// fails, there is no boot. With lenient, any valid answer counts unless the
-// user said where to ask.
-func (a *App) bring(awaited, lenient bool) (*boot, error) {
-	number, err := a.house.records.number(a.name)
-	if err != nil {
-		a.house.logger.Warn("cannot record the generation's number", "app", a.name, "error", err)
-	}
-	g, err := a.house.start(a, a.settings, number)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(a.house.hurry)
-	b := &boot{generation: g, awaited: awaited, cancel: cancel, done: make(chan struct{})}
-	if lenient && !a.settings.Ready.Explicit {
-		g.probe.lenient = true
-	}
-	go func() {
-		defer close(b.done)
-		b.heard, b.err = g.answered(ctx)
-	}()
-	a.boot = b
-	return b, nil
-}
-
 // startAgain starts the app where nobody waits for it: at first, and after a
 // crash.
 func (a *App) startAgain() {
@@ -216,31 +182,46 @@ func (a *App) startAgain() {
 		a.comeback.waiting = true // never two at once
 		return
 	}
-	b, err := a.bring(false, true)
-	if err != nil {
-		a.house.logger.Error("cannot start", "app", a.name, "error", err)
-		a.log.Note(0, "cannot start: %v", err)
-		a.tryLater(a.comeback.unansweredStart(), err.Error())
-		return
-	}
-	a.house.logger.Info("started", "app", a.name, "generation", b.generation.number, "pid", b.generation.process.Pid())
+	a.bring(&boot{reason: a.comeback.cause()}, true)
 }
 
 // rose is told that a boot nobody waited for has ended.
 func (a *App) rose() {
 	b := a.boot
-	a.boot = nil
 	if b.err == nil {
 		a.serve(b)
 		return
 	}
+	a.dropBoot()
 	why, hint := b.explain()
-	a.house.logger.Error("did not come up", "app", a.name, "generation", b.generation.number, "error", why)
-	if hint != "" {
-		a.log.Note(b.generation.number, "%s", hint)
+	if !b.complete() {
+		a.house.logger.Error("did not come up", "app", a.name, "generation", b.number, "error", why)
+		a.log.Note(b.number, "%s", why)
 	}
-	a.send(b.generation, neverRose)
-	a.tryLater(a.comeback.unansweredStart(), why)
+	if hint != "" {
+		a.log.Note(b.number, "%s", hint)
+	}
+	a.missed(b, why)
+}
+
+// missed decides what follows a boot that came to nothing while nothing else
+// serves.
+func (a *App) missed(b *boot, why string) {
+	first, failed := a.comeback.unanswered == 0, a.comeback.failed
+	switch {
+	case b.complete():
+		o, _ := b.ended()
+		a.layDown(b.number, done(o), false)
+		return
+	case a.house.vigil.hopeless(a, b):
+	case a.settings.Restart == config.RestartNever:
+		a.layDown(b.number, why+`; restart = "never"`, true)
+	default:
+		a.tryLater(a.comeback.unansweredStart(), why)
+	}
+	if !b.awaited && (first || a.comeback.failed && !failed) {
+		a.hooks.failure(a.settings, b.number, b.from, b.reason, why)
+	}
 }
 
 // serve puts a generation that answered into service. Whoever is held is
@@ -248,8 +229,8 @@ func (a *App) rose() {
 func (a *App) serve(b *boot) {
 	g := b.generation
 	g.ready = time.Now()
-	a.boot, a.current, a.stopped = nil, g, false
-	a.comeback.clear()
+	a.boot, a.current = nil, g
+	a.comeback.whole()
 	a.gate.Refuse(nil)
 	if g.target != nil {
 		a.gate.Swap(g.target)
@@ -260,14 +241,21 @@ func (a *App) serve(b *boot) {
 		a.house.logger.Warn("the first answer is an error, and serves because no ready.path is set; a reload would refuse it",
 			"app", a.name, "answer", firstLine(b.heard.text))
 	}
+	a.hooks.ready(g, b.reason, b.from)
+}
+
+// unseat takes the generation that serves out of service, if there is one.
+// Whoever comes is held.
+func (a *App) unseat() *Generation {
+	g := a.current
+	a.current = nil
+	a.gate.Swap(nil)
+	a.hooks.over()
+	return g
 }
 
 // send lets a generation that gets nothing new go.
-func (a *App) send(g *Generation, w why) *departure {
-	return a.sendWith(g, w, g.usual())
-}
-
-func (a *App) sendWith(g *Generation, w why, p patience) *departure {
+func (a *App) send(g *Generation, w why, p patience) *departure {
 	d := a.house.depart(a.house.hurry, g, w, p)
 	a.departures = append(a.departures, d)
 	return d
@@ -276,25 +264,40 @@ func (a *App) sendWith(g *Generation, w why, p patience) *departure {
 // crash is told that the main process of the generation that serves has ended
 // by itself. Requests are held from here on.
 func (a *App) crash() {
-	g := a.current
-	a.current = nil
-	a.gate.Swap(nil)
-	outcome := g.process.Outcome()
-	up := time.Since(g.ready)
+	g := a.unseat()
+	outcome, up := g.process.Outcome(), time.Since(g.ready)
+	a.send(g, crashed, g.usual())
+	verdict := judge(a.settings, outcome)
+	if verdict == finished && a.boot == nil {
+		a.layDown(g.number, done(outcome), false)
+		return
+	}
+	why := "the main process ended: " + outcome.String()
 	a.house.logger.Error("the main process ended by itself", "app", a.name, "generation", g.number,
 		"pid", g.process.Pid(), "outcome", outcome.String(), "served", up.Round(time.Millisecond))
-	a.log.Note(g.number, "the main process ended: %s", outcome)
-	a.send(g, crashed)
+	a.log.Note(g.number, "%s", why)
 	a.comeback.crashes++
-	if done(a.settings, outcome) {
-		a.stopped = true
-		a.gate.Refuse(refusal(a.settings, "the app has ended ("+outcome.String()+")"))
-		return
+	a.comeback.crashed = true
+	switch {
+	case a.boot != nil: // a successor is on its way already
+	case verdict == gaveOut:
+		a.layDown(g.number, why+`; restart = "never"`, true)
+		a.hooks.failure(a.settings, g.number, 0, byCrash, why)
+	default:
+		a.tryLater(a.comeback.served(up), why)
 	}
-	if a.boot != nil { // a successor is on its way already
-		return
+}
+
+// layDown lets an app rest that is not to be started again by itself.
+func (a *App) layDown(number int, why string, failed bool) {
+	say := a.house.logger.Info
+	if failed {
+		say = a.house.logger.Error
 	}
-	a.tryLater(a.comeback.served(up), "the main process ended: "+outcome.String())
+	say("stays down", "app", a.name, "generation", number, "why", why)
+	a.log.Note(number, "%s", why)
+	a.comeback.lie(ended, why, failed)
+	a.gate.Refuse(refusal(a.settings, "the app has ended"))
 }
 
 // tryLater sets the next start. Once the app counts as failed, nobody is held
@@ -317,6 +320,7 @@ func (a *App) leave() {
 		a.pump(a.departures[0].done, nil)
 		a.forgetGone()
 	}
+	a.pump(a.hooks.idle(), nil)
 	a.desk.close()
 	a.publish()
 }
@@ -326,18 +330,7 @@ func (a *App) retireAll() {
 	if a.boot != nil {
 		a.dropBoot()
 	}
-	if g := a.current; g != nil {
-		a.current = nil
-		a.gate.Swap(nil)
-		a.send(g, replaced)
+	if g := a.unseat(); g != nil {
+		a.send(g, replaced, g.usual())
 	}
-}
-
-// dropBoot gives a generation up that has not answered yet.
-func (a *App) dropBoot() {
-	b := a.boot
-	a.boot = nil
-	b.cancel()
-	<-b.done
-	a.send(b.generation, neverRose)
 }

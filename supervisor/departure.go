@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"time"
 
+	"tideover/proxy"
 	"tideover/supervisor/process"
 )
 
@@ -12,16 +13,18 @@ import (
 // new until no process of it exists. A goroutine of its own carries it out;
 // the app's goroutine waits for done.
 type departure struct {
-	generation *Generation
-	why        why
-	drained    chan struct{} // nothing is in flight any more, or it waited long enough
-	done       chan struct{} // no process of it exists
+	number  int
+	why     why
+	target  *proxy.Target // nil: no request was ever let to it
+	drained chan struct{} // nothing is in flight any more, or it waited long enough
+	done    chan struct{} // no process of it exists
 
 	// Set before done is closed.
-	inFlight  int // requests it had when it was told to go
-	cut       int // of those, the ones that were still there when it was stopped
-	stop      process.StopReport
-	reclaimed int // connections that no worker had accepted
+	generation *Generation // nil: it never came to be
+	inFlight   int         // requests it had when it was told to go
+	cut        int         // of those, the ones that were still there when it was stopped
+	stop       process.StopReport
+	reclaimed  int // connections that no worker had accepted
 }
 
 // why a generation goes decides how.
@@ -69,18 +72,42 @@ func (d departures) gone() <-chan struct{} {
 // depart begins the departure of g. The gate must not point to it any more.
 // When hurry ends, whatever is left of it is killed.
 func (h *house) depart(hurry context.Context, g *Generation, w why, p patience) *departure {
-	d := &departure{generation: g, why: w, drained: make(chan struct{}), done: make(chan struct{})}
+	d := newDeparture(g.number, w)
+	d.generation, d.target = g, g.target
 	if g.target != nil {
 		d.inFlight = g.target.InFlight()
 	}
+	go d.carryOut(h, hurry, p)
+	return d
+}
+
+// giveUp begins the departure of what has not come up, as far as it exists.
+func (h *house) giveUp(hurry context.Context, b *boot) *departure {
+	b.cancel(errOvertaken)
+	d := newDeparture(b.number, neverRose)
 	go func() {
-		defer close(d.done)
-		d.run(hurry, p)
-		if err := h.records.gone(g.settings.Name, g.number); err != nil {
-			h.logger.Warn("cannot record that a generation is gone", "app", g.settings.Name, "generation", g.number, "error", err)
+		<-b.done
+		if d.generation = b.generation; d.generation == nil {
+			close(d.drained)
+			close(d.done)
+			return
 		}
+		d.carryOut(h, hurry, d.generation.usual())
 	}()
 	return d
+}
+
+func newDeparture(number int, w why) *departure {
+	return &departure{number: number, why: w, drained: make(chan struct{}), done: make(chan struct{})}
+}
+
+func (d *departure) carryOut(h *house, hurry context.Context, p patience) {
+	defer close(d.done)
+	d.run(hurry, p)
+	g := d.generation
+	if err := h.records.gone(g.settings.Name, g.number); err != nil {
+		h.logger.Warn("cannot record that a generation is gone", "app", g.settings.Name, "generation", g.number, "error", err)
+	}
 }
 
 func (d *departure) run(hurry context.Context, p patience) {
@@ -143,6 +170,10 @@ func (d *departure) end(hurry context.Context, p patience) {
 	case replaced:
 		d.stop = g.process.Stop(hurry, g.settings.Stop.Signal, p.stop)
 	case neverRose:
+		if g.target == nil { // it may be at work all the same
+			d.stop = g.process.Stop(hurry, g.settings.Stop.Signal, p.stop)
+			return
+		}
 		d.stop = g.process.Stop(hurry, syscall.SIGINT, min(stillImporting, p.stop))
 	case crashed:
 		d.stop = g.process.Kill(context.WithoutCancel(hurry))

@@ -1,7 +1,5 @@
 package supervisor
 
-import "time"
-
 // desk is where requests for operations wait for their turn. The app's
 // goroutine owns it.
 type desk struct {
@@ -63,69 +61,4 @@ func (d *desk) close() {
 func refused(t *ticket, exit Exit, why string) Result {
 	return Result{App: t.request.App, Verb: t.request.Verb, Result: "refused", Exit: exit, Error: why,
 		Phases: []PhaseResult{}, ChildOutput: []string{}}
-}
-
-// comeback is when and why an app that went down is tried again. The app's
-// goroutine owns it.
-type comeback struct {
-	policy
-	first   []<-chan struct{} // of the first start: who comes before
-	timer   *time.Timer
-	at      time.Time
-	reason  string
-	failed  bool
-	waiting bool // until the last departure is over
-	crashes int
-}
-
-func (c *comeback) schedule(v verdict, reason string) {
-	c.stopTimer()
-	c.at, c.reason, c.failed = time.Now().Add(v.after), reason, v.failed
-	c.timer = time.NewTimer(v.after)
-}
-
-// turn is ready when the next of those who come before is up.
-func (c *comeback) turn() <-chan struct{} {
-	if len(c.first) == 0 {
-		return nil
-	}
-	return c.first[0]
-}
-
-// myTurn strikes out those who are up and reports whether nobody is left.
-func (c *comeback) myTurn() bool {
-	for len(c.first) > 0 && isDone(c.first[0]) {
-		c.first = c.first[1:]
-	}
-	return len(c.first) == 0
-}
-
-// due is ready when it is time to try again.
-func (c *comeback) due() <-chan time.Time {
-	if c.timer == nil {
-		return nil
-	}
-	return c.timer.C
-}
-
-// pending reports whether a try is due some time.
-func (c *comeback) pending() bool { return c.timer != nil || c.waiting || len(c.first) > 0 }
-
-// clear takes the next try off the calendar: it begins now, or is not wanted.
-func (c *comeback) clear() {
-	c.stopTimer()
-	c.waiting, c.first = false, nil
-}
-
-// whole forgets why the app was down; it is up.
-func (c *comeback) whole() {
-	c.clear()
-	c.failed, c.reason = false, ""
-}
-
-func (c *comeback) stopTimer() {
-	if c.timer != nil {
-		c.timer.Stop()
-		c.timer = nil
-	}
 }

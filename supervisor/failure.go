@@ -6,8 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"time"
 
+	"tideover/supervisor/config"
 	"tideover/supervisor/process"
 )
 
@@ -16,59 +16,37 @@ import (
 func (o *operation) fell(b *boot, why, hint string) {
 	a, r := o.app, &o.result
 	r.Error, r.Hint = why, hint
-	if b != nil {
-		r.Probe = b.heard.text
+	r.Probe = b.heard.text
+	var hook *hookError
+	if errors.As(b.err, &hook) {
+		r.ChildOutput = append(r.ChildOutput, hook.lines...)
+	} else if b.generation != nil {
 		r.ChildOutput = append(r.ChildOutput, b.generation.lastWords(a.log)...)
 	}
 	old := a.current
 	if old == nil {
 		r.Result, r.Exit = "down", ExitDown
-		r.Error += fmt.Sprintf("; nothing serves: requests are held for up to %s each, then answered 503", a.settings.Hold.Timeout)
+		r.Error += "; " + whatNow(a.settings)
 		return
 	}
 	r.Result, r.Exit = "kept old", ExitKeptOld
 	r.Error += fmt.Sprintf("; generation %d still serves", old.number)
-	if b != nil && old.dir == b.generation.dir {
+	if old.dir == b.post.dir {
 		danger := fmt.Sprintf("generation %d serves as long as its workers live; the release was changed in place (%s), "+
 			"so a worker that restarts would load the broken code: repair it and reload, and release into a directory of its own behind a symlink", old.number, old.dir)
 		r.Hint = strings.TrimPrefix(r.Hint+"\n"+danger, "\n")
 	}
 }
 
-// explain says in words why a generation did not come up, and what to do.
-func (b *boot) explain() (why, hint string) {
-	g := b.generation
-	head := fmt.Sprintf("generation %d of %s did not come up: ", g.number, g.settings.Name)
-	var other *elsewhereError
+// whatNow says what it means that nothing serves.
+func whatNow(cfg *config.App) string {
 	switch {
-	case errors.As(b.err, &other) && other.late:
-		return head + fmt.Sprintf("no answer within %s; it listens on %s, which is not the socket it was given", g.settings.Ready.Timeout, other.address), forkRemedy(g)
-	case errors.As(b.err, &other):
-		return head + fmt.Sprintf("the command listens on %s itself and not on the socket it was given", other.address), forkRemedy(g)
-	case errors.Is(b.err, errExited):
-		out := g.process.Outcome()
-		why = head + fmt.Sprintf("it ended with %s after %s, before it answered", out, out.Runtime.Round(10*time.Millisecond))
-		if gu := g.settings.Gunicorn; gu != nil {
-			switch out.Code {
-			case 3:
-				why += " (gunicorn: a worker failed to boot)"
-			case 4:
-				why += " (gunicorn: the app failed to load)"
-			}
-			if _, forks := gu.Forks(); forks {
-				hint = forkRemedy(g)
-			}
-		}
-		return why, hint
-	case errors.Is(b.err, errReadyTimeout):
-		why = head + fmt.Sprintf("no answer that counts within %s", g.settings.Ready.Timeout)
-		if b.heard.status != 0 {
-			why += fmt.Sprintf(" (the last one: %s)", firstLine(b.heard.text))
-			hint = "ready.path and ready.status say what is asked and what counts"
-		}
-		return why, hint
+	case !cfg.Web():
+		return "nothing runs"
+	case cfg.Restart == config.RestartNever:
+		return "nothing serves: requests are answered 503"
 	}
-	return head + b.err.Error(), ""
+	return fmt.Sprintf("nothing serves: requests are held for up to %s each, then answered 503", Spell(cfg.Hold.Timeout))
 }
 
 // forkRemedy is for wrappers whose command gets a pid of its own: gunicorn
@@ -91,7 +69,12 @@ func startFailed(name string, err error) *Error {
 		return errorf(ExitError, "cannot start %s: %v", name, err)
 	}
 	e := errorf(ExitError, "cannot start %s: %v", name, step)
+	e.cause = step
 	switch {
+	case step.Step == "user" && errors.Is(err, fs.ErrPermission):
+		e.Hint = "only root can start an app as another user"
+	case step.Step == "directory":
+		e.Hint = "directory names where the command runs; the user it runs as must be able to go there"
 	case step.Step == "exec" && errors.Is(err, fs.ErrNotExist):
 		e.Hint = "the command is looked up in the child's own PATH; give the path of the program, such as venv/bin/gunicorn"
 	case step.Step == "exec" && errors.Is(err, fs.ErrPermission):

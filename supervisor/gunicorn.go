@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,24 +24,18 @@ const askTimeout = 20 * time.Second
 // runs as the app would: same interpreter, directory, environment and user.
 func (h *house) askGunicorn(cfg *config.App) (config.Answer, error) {
 	var none config.Answer
-	dir, err := filepath.EvalSymlinks(cfg.Directory)
-	if err != nil {
-		return none, fmt.Errorf("cannot use directory %s: %w", cfg.Directory, plainPath(err))
-	}
-	user, err := h.user(cfg)
+	p, err := h.post(cfg, 0)
 	if err != nil {
 		return none, err
 	}
-	env, err := h.environment(cfg, dir, user)
+	spec, err := p.spec(nil, cfg.Name+".ask")
 	if err != nil {
 		return none, err
 	}
-	argv, err := cfg.Gunicorn.Ask(head(cfg.Gunicorn.Script, dir, env))
-	if err != nil {
+	if spec.Argv, err = cfg.Gunicorn.Ask(head(cfg.Gunicorn.Script, spec.Dir, spec.Env)); err != nil {
 		return none, err
 	}
-	output, err := h.output(cfg, process.Spec{Argv: argv, Dir: dir, Env: env, User: user,
-		Name: cfg.Name + ".ask", Token: "ask-" + strconv.Itoa(os.Getpid())})
+	output, err := h.output(cfg, spec)
 	if err != nil {
 		return none, err
 	}

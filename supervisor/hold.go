@@ -153,7 +153,7 @@ func (s *Supervisor) Release(name string) (HoldReport, error) {
 // hold shuts the gate under a name of its own, and returns whatever requests
 // may still be out on.
 func (a *App) hold(r HoldRequest) (*lease, []*proxy.Target, *Error) {
-	if a.stopped {
+	if a.comeback.rest != awake {
 		return nil, nil, &Error{Exit: ExitNotRunning, Message: a.name + " is stopped", Hint: "tideover start " + a.name}
 	}
 	if r.For <= 0 {
@@ -165,7 +165,9 @@ func (a *App) hold(r HoldRequest) (*lease, []*proxy.Target, *Error) {
 		targets = append(targets, a.current.target)
 	}
 	for _, d := range a.departures {
-		targets = append(targets, d.generation.target)
+		if d.target != nil {
+			targets = append(targets, d.target)
+		}
 	}
 	return l, targets, nil
 }

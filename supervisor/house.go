@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
-	"tideover/supervisor/process"
 )
 
 // house is what all apps share. It is fixed before the first of them runs.
@@ -22,6 +20,7 @@ type house struct {
 	runtimeDir string
 	records    *records
 	free       func() uint64 // memory available on this machine, in bytes; 0: unknown
+	vigil      *vigil
 	load       func() (*config.File, error)
 	hurry      context.Context // ended: stop being patient
 	watch      *watch          // of the files whose touch is a reload
@@ -29,33 +28,11 @@ type house struct {
 	logOptions func(*config.App) logs.Options
 }
 
-// user looks up whom an app's processes run as; nil: as the daemon.
-func (h *house) user(cfg *config.App) (*process.User, error) {
-	if cfg.User == "" && cfg.Group == "" {
-		return nil, nil
+// remember keeps the operator's wish over a restart of the daemon.
+func (h *house) remember(app string, stopped bool) {
+	if err := h.records.setStopped(app, stopped); err != nil {
+		h.logger.Warn("cannot record the wish; it holds until tideover ends", "app", app, "error", err)
 	}
-	u, err := process.ResolveUser(cfg.User, cfg.Group)
-	if err != nil {
-		return nil, errorf(ExitError, "app %s: %v", cfg.Name, err)
-	}
-	return u, nil
-}
-
-// environment is what an app's processes get, its env files read anew.
-func (h *house) environment(cfg *config.App, dir string, user *process.User) ([]string, error) {
-	env, err := cfg.Environment(dir, os.Environ())
-	if err != nil {
-		return nil, &Error{Exit: ExitConfig, Message: err.Error()}
-	}
-	if user != nil {
-		for _, kv := range user.Env() { // who it runs as, unless the app's settings say otherwise
-			name, _, _ := strings.Cut(kv, "=")
-			if _, set := cfg.Env[name]; !set {
-				env = append(slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, name+"=") }), kv)
-			}
-		}
-	}
-	return env, nil
 }
 
 // prepend puts a word before the value of a variable, so that what the user

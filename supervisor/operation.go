@@ -48,6 +48,7 @@ type operation struct {
 	ctx     context.Context // ends when a stop or a shutdown overtakes it
 	abort   context.CancelCauseFunc
 	result  Result
+	missed  *boot // came to nothing
 	began   time.Time
 
 	phase  Phase // the one under way

@@ -1,6 +1,13 @@
 package supervisor
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"tideover/supervisor/config"
+	"tideover/supervisor/process"
+)
 
 // What a crash costs: the first retry is at once, because clients are being
 // held, then the pauses double up to a bound.
@@ -69,3 +76,28 @@ func pauseAfter(retries int) time.Duration {
 	}
 	return pause
 }
+
+// ending is what an app's settings make of a process that ended by itself.
+type ending int
+
+const (
+	again    ending = iota // it is started again
+	finished               // it has done what it was there for
+	gaveOut                // it has failed, and is not started again
+)
+
+func judge(cfg *config.App, o process.Outcome) ending {
+	good := o.Signal == 0 && slices.Contains(cfg.ExitCodes, o.Code)
+	switch {
+	case cfg.Restart == config.RestartAlways:
+		return again
+	case good:
+		return finished
+	case cfg.Restart == config.RestartNever:
+		return gaveOut
+	}
+	return again
+}
+
+// done is why an app rests that is finished.
+func done(o process.Outcome) string { return fmt.Sprintf("done: exit %d", o.Code) }

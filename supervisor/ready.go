@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -35,6 +36,18 @@ type answer struct {
 	tries  int
 
 	lenient bool // it counts only because any does
+}
+
+// facts are what the phase "ready" tells of it.
+func (a answer) facts() []Fact {
+	var facts []Fact
+	if a.tries > 0 {
+		facts = append(facts, Fact{"tries", strconv.Itoa(a.tries)})
+	}
+	if a.status != 0 {
+		facts = append(facts, Fact{"status", strconv.Itoa(a.status)})
+	}
+	return facts
 }
 
 // wait returns when an answer counted, or with ctx's error and what was heard

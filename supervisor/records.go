@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +34,7 @@ type records struct {
 type recordedState struct {
 	Version int                               `json:"version"`
 	Trees   map[string]map[int]process.Record `json:"trees"`   // app -> generation -> its tree
+	Hooks   map[string]process.Record         `json:"hooks"`   // token -> the hook's tree
 	Last    map[string]int                    `json:"last"`    // app -> highest generation ever used
 	Stopped map[string]bool                   `json:"stopped"` // apps stopped by the operator
 }
@@ -60,7 +63,7 @@ func openRecords(dir, name string) (r *records, damaged error, err error) {
 		return nil, nil, errorf(ExitError, "another tideover runs as %q already", name)
 	}
 	r = &records{path: filepath.Join(dir, name+".json"), lock: lock}
-	r.state = recordedState{Version: recordsVersion, Trees: map[string]map[int]process.Record{}, Last: map[string]int{}, Stopped: map[string]bool{}}
+	r.state = recordedState{Version: recordsVersion, Trees: map[string]map[int]process.Record{}, Hooks: map[string]process.Record{}, Last: map[string]int{}, Stopped: map[string]bool{}}
 	if damaged = r.read(); damaged != nil {
 		_ = os.Rename(r.path, r.path+".damaged") // kept for a person to look at; starting is more important
 	}
@@ -142,14 +145,14 @@ func (r *records) left() []process.Record {
 			trees = append(trees, tree)
 		}
 	}
-	return trees
+	return slices.AppendSeq(trees, maps.Values(r.state.Hooks))
 }
 
 // forgetTrees is called when everything left() named has ended.
 func (r *records) forgetTrees() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state.Trees = map[string]map[int]process.Record{}
+	r.state.Trees, r.state.Hooks = map[string]map[int]process.Record{}, map[string]process.Record{}
 	return r.write()
 }
 
@@ -176,6 +179,21 @@ func (r *records) gone(app string, generation int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.state.Trees[app], generation)
+	return r.write()
+}
+
+// hook notes one that is about to run. Its token is enough to find it.
+func (r *records) hook(tree process.Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state.Hooks[tree.Token] = tree
+	return r.write()
+}
+
+func (r *records) hookGone(token string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.state.Hooks, token)
 	return r.write()
 }
 

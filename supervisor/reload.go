@@ -1,7 +1,7 @@
 package supervisor
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,10 +10,10 @@ import (
 	"tideover/supervisor/config"
 )
 
-// perform carries one operation out, for everybody who asked for it before it
+// perform carries the operation out, for everybody who asked for it before it
 // began.
-func (a *App) perform(leaving context.Context, tickets []*ticket) {
-	o := beginOperation(leaving, a, tickets)
+func (o *operation) perform() {
+	a := o.app
 	a.desk.running = o
 	switch o.verb {
 	case Reload, Restart:
@@ -28,7 +28,10 @@ func (a *App) perform(leaving context.Context, tickets []*ticket) {
 	if o.verb == Reload || o.verb == Restart {
 		a.desk.last = &o.result
 	}
-	a.settle()
+	if b := o.missed; b != nil && o.result.Exit != ExitOK {
+		a.hooks.failure(a.settings, b.number, b.from, b.reason, o.result.Error)
+	}
+	o.settle()
 	o.report()
 	a.publish() // who has the result in hand sees the app as it tells
 	o.answer()
@@ -37,7 +40,7 @@ func (a *App) perform(leaving context.Context, tickets []*ticket) {
 // renew puts new code into service: beside the old generation, or in its place.
 func (o *operation) renew() {
 	a := o.app
-	if a.stopped && a.current == nil {
+	if a.comeback.rest == bidden && a.current == nil {
 		o.fail(ExitNotRunning, a.name+" is stopped", "tideover start "+a.name)
 		return
 	}
@@ -45,7 +48,7 @@ func (o *operation) renew() {
 		o.fail(ExitConfig, err.Error(), "nothing was changed")
 		return
 	}
-	a.clearWay()
+	o.clearWay()
 	if o.verb == Restart || a.settings.Reload == config.Replace {
 		o.replace()
 		return
@@ -66,9 +69,10 @@ func (o *operation) overlap() {
 	old := a.current // not earlier: it may have crashed meanwhile
 	a.serve(b)
 	o.ok()
-	if old != nil && !o.outlast(a.send(old, replaced)) {
+	if old != nil && !o.outlast(a.send(old, replaced, old.usual())) {
 		return
 	}
+	o.afterReload()
 	o.succeed()
 }
 
@@ -77,13 +81,11 @@ func (o *operation) overlap() {
 func (o *operation) replace() {
 	a := o.app
 	o.step("hold")
-	old := a.current
-	a.current = nil
-	a.gate.Swap(nil)
+	old := a.unseat()
 	o.ok()
 	strict := old != nil && !old.lenient
 	if old != nil {
-		a.sendWith(old, replaced, old.hasty())
+		a.send(old, replaced, old.hasty())
 	}
 	if !o.outlastAll() {
 		return
@@ -93,6 +95,8 @@ func (o *operation) replace() {
 		return
 	}
 	o.release(b)
+	o.afterReload()
+	o.succeed()
 }
 
 // start brings the app up by the operator's wish.
@@ -106,22 +110,24 @@ func (o *operation) start() {
 		o.fail(ExitConfig, err.Error(), "nothing was changed")
 		return
 	}
-	a.remember(false)
-	a.stopped = false
-	a.clearWay()
+	a.house.remember(a.name, false)
+	o.clearWay()
+	if a.settings.Reload == config.Replace && !o.outlastAll() {
+		return
+	}
 	b := o.raise(true)
 	if b == nil {
 		return
 	}
 	o.release(b)
+	o.succeed()
 }
 
 // stop takes the app down by the operator's wish; its socket stays open.
 func (o *operation) stop() {
 	a := o.app
-	a.remember(true)
-	a.stopped = true
-	a.comeback.whole()
+	a.house.remember(a.name, true)
+	a.comeback.lie(bidden, "", false)
 	a.gate.Refuse(refusal(a.settings, "the app is stopped"))
 	a.retireAll()
 	if !o.outlastAll() {
@@ -134,7 +140,8 @@ func (o *operation) stop() {
 // clearWay gives up what is on its way without anybody having asked for it:
 // who asks now wants code as it is now. What happened before counts no more,
 // and clients may wait again.
-func (a *App) clearWay() {
+func (o *operation) clearWay() {
+	a := o.app
 	if a.boot != nil {
 		a.dropBoot()
 	}
@@ -143,42 +150,47 @@ func (a *App) clearWay() {
 	a.gate.Refuse(nil)
 }
 
-// raise starts a generation and waits until it may serve. When it may not,
-// nothing of it is left, the operation has failed, and raise returns nil.
+// raise brings a generation up and waits until it may serve. When it may not,
+// nothing of it is left and raise returns nil: the operation has failed, unless
+// it is a plain process that has done its work meanwhile.
 func (o *operation) raise(lenient bool) *boot {
 	a := o.app
-	o.step("start")
-	b, err := a.bring(true, lenient)
-	if err != nil {
-		o.failed()
-		o.fell(nil, err.Error(), hintOf(err))
-		return nil
+	b := a.bring(&boot{reason: reason(o.verb), from: o.result.Generation.From, awaited: true}, lenient)
+	o.result.Generation.To = b.number
+	for _, s := range b.stages {
+		o.step(s.name)
+		if !o.await(s.over) {
+			o.failed()
+			a.dropBoot()
+			o.overtaken()
+			return nil
+		}
+		if s.err != nil {
+			o.fallen(b, s)
+			return nil
+		}
+		o.ok(s.facts...)
 	}
-	g := b.generation
-	o.result.Generation.To = g.number
-	o.ok(Fact{"pid", strconv.Itoa(g.process.Pid())})
-	o.step("ready")
-	if !o.await(b.done) {
-		o.failed()
-		a.dropBoot()
-		o.overtaken()
-		return nil
+	return b
+}
+
+// fallen ends an operation whose boot has failed at a stage.
+func (o *operation) fallen(b *boot, s *stage) {
+	a := o.app
+	o.missed = b
+	complete := b.complete() && a.current == nil
+	if complete {
+		o.ok(s.facts...)
+	} else {
+		o.failed(s.facts...)
 	}
-	facts := []Fact{{"tries", strconv.Itoa(b.heard.tries)}}
-	if b.heard.status != 0 {
-		facts = append(facts, Fact{"status", strconv.Itoa(b.heard.status)})
+	o.await(a.dropBoot().done)
+	if complete {
+		o.succeed()
+		return
 	}
-	if b.err == nil {
-		o.ok(facts...)
-		return b
-	}
-	o.failed(facts...)
-	a.boot = nil
-	d := a.send(g, neverRose)
-	o.await(d.done)
 	why, hint := b.explain()
 	o.fell(b, why, hint)
-	return nil
 }
 
 // release puts a generation into service for those who are held.
@@ -186,7 +198,36 @@ func (o *operation) release(b *boot) {
 	o.step("release")
 	o.app.serve(b)
 	o.ok()
-	o.succeed()
+}
+
+// afterReload runs the hook of that name. The new code serves already: when the
+// hook fails, that is worth a warning and nothing more.
+func (o *operation) afterReload() {
+	a := o.app
+	g := a.current
+	if g == nil || len(g.settings.Hooks.AfterReload) == 0 {
+		return
+	}
+	o.step("hook")
+	fact := Fact{"hook", afterReload}
+	var err error
+	ran := make(chan struct{})
+	go func() {
+		defer close(ran)
+		err = a.house.hook(o.ctx, a.log, occasion{hook: afterReload, post: g.post, reason: reason(o.verb), from: o.result.Generation.From, pid: g.process.Pid()})
+	}()
+	a.pump(ran, nil) // it ends with the operation's context
+	if err == nil {
+		o.ok(fact)
+		return
+	}
+	o.failed(fact)
+	warning := err.Error()
+	var hook *hookError
+	if errors.As(err, &hook) && len(hook.lines) > 0 {
+		warning += ": " + hook.lines[len(hook.lines)-1]
+	}
+	o.result.Warnings = append(o.result.Warnings, warning)
 }
 
 // outlastAll waits until every departure is over.
@@ -228,11 +269,16 @@ func (o *operation) await(done <-chan struct{}) bool {
 
 // settle makes sure that an app that should be up is on its way, whatever the
 // operation came to.
-func (a *App) settle() {
-	if a.stopped || a.current != nil || a.boot != nil || a.comeback.pending() {
-		return
+func (o *operation) settle() {
+	a := o.app
+	switch {
+	case a.comeback.rest != awake || a.current != nil || a.boot != nil || a.comeback.pending():
+	case o.missed != nil:
+		why, _ := o.missed.explain()
+		a.missed(o.missed, why)
+	default:
+		a.tryLater(a.comeback.unansweredStart(), "the new generation did not come up")
 	}
-	a.tryLater(a.comeback.unansweredStart(), "the new generation did not come up")
 }
 
 // warnOfMemory says so when two generations will not fit.
@@ -284,11 +330,4 @@ func (a *App) adopt(cfg *config.App) {
 		a.server.Configure(relaySettings(cfg))
 	}
 	a.house.watch.set(a.name, cfg.Watch)
-}
-
-// remember keeps the operator's wish over a restart of the daemon.
-func (a *App) remember(stopped bool) {
-	if err := a.house.records.setStopped(a.name, stopped); err != nil {
-		a.house.logger.Warn("cannot record the wish; it holds until tideover ends", "app", a.name, "error", err)
-	}
 }

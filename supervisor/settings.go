@@ -11,7 +11,6 @@ import (
 	"tideover/proxy"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
-	"tideover/supervisor/process"
 )
 
 func gateSettings(cfg *config.App) proxy.GateSettings {
@@ -71,17 +70,6 @@ func concurrency(cfg *config.App) int {
 		return 0
 	}
 	return cfg.Gunicorn.Concurrency()
-}
-
-// done reports whether an app that ended like this is to stay down.
-func done(cfg *config.App, o process.Outcome) bool {
-	switch cfg.Restart {
-	case config.RestartNever:
-		return true
-	case config.RestartOnFailure:
-		return o.Signal == 0 && (o.Code == 0 || slices.Contains(cfg.ExitCodes, o.Code))
-	}
-	return false
 }
 
 // hostOf is the Host a client of the public address would send.

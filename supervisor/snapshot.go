@@ -15,10 +15,11 @@ import (
 type snapshot struct {
 	settings *config.App
 	current  *Generation
-	booting  *Generation
-	leaving  int  // generations on their way out
-	verb     Verb // of the operation under way
-	stopped  bool
+	rising   bool        // a generation is on its way up
+	booting  *Generation // that one, once it has a process
+	leaving  int         // generations on their way out
+	verb     Verb        // of the operation under way
+	rest     rest
 	failed   bool
 	next     time.Time
 	reason   string
@@ -30,12 +31,10 @@ type snapshot struct {
 // publish lets everybody see how the app stands now.
 func (a *App) publish() {
 	seen := &snapshot{
-		settings: a.settings, current: a.current, leaving: len(a.departures), stopped: a.stopped,
+		settings: a.settings, current: a.current, leaving: len(a.departures), rest: a.comeback.rest,
 		failed: a.comeback.failed, reason: a.comeback.reason, crashes: a.comeback.crashes, last: a.desk.last,
 	}
-	if a.boot != nil {
-		seen.booting = a.boot.generation
-	}
+	seen.rising, seen.booting = a.boot != nil, a.boot.begun()
 	if a.desk.running != nil {
 		seen.verb = a.desk.running.verb
 	}
@@ -50,7 +49,8 @@ func (a *App) publish() {
 		seen.holds = append(seen.holds, l.name+" ("+l.by+")")
 	}
 	a.seen.Store(seen)
-	if up := seen.current != nil || seen.stopped || seen.failed; up && !isDone(a.settled) {
+	a.house.vigil.see(a.name, seen)
+	if up := seen.current != nil || seen.rest != awake || seen.failed; up && !isDone(a.settled) {
 		close(a.settled)
 	}
 }
@@ -58,12 +58,12 @@ func (a *App) publish() {
 // state is what the operator is told.
 func (s *snapshot) state() State {
 	switch {
-	case s.stopped && s.leaving > 0:
+	case s.rest != awake && s.leaving > 0:
 		return Stopping
-	case s.stopped:
+	case s.rest != awake && !s.failed:
 		return Stopped
 	case s.verb == Reload || s.verb == Restart:
-		if s.current == nil || s.booting != nil {
+		if s.current == nil || s.rising {
 			return Reloading
 		}
 	}
@@ -74,7 +74,7 @@ func (s *snapshot) state() State {
 		return Running
 	case s.failed:
 		return Failed
-	case s.booting != nil:
+	case s.rising:
 		return Starting
 	case !s.next.IsZero():
 		return Backoff
@@ -113,6 +113,7 @@ func (a *App) status(closely bool) AppStatus {
 	}
 	if g := seen.current; g != nil {
 		st.Generation, st.Pid, st.Uptime, st.Directory = g.number, g.process.Pid(), seconds(time.Since(g.ready)), g.dir
+		st.Says = g.notices.said()
 		if closely {
 			st.Processes = len(g.process.Members())
 			st.Memory, _ = g.process.Memory() // 0 when it is going this very moment
@@ -121,7 +122,7 @@ func (a *App) status(closely bool) AppStatus {
 			st.InFlight, st.Tunnels = g.target.InFlight(), g.target.Tunnels()
 		}
 	} else if g := seen.booting; g != nil {
-		st.Pid, st.Directory = g.process.Pid(), g.dir
+		st.Pid, st.Directory, st.Says = g.process.Pid(), g.dir, g.notices.said()
 	}
 	if a.server != nil {
 		held := a.gate.Snapshot()
@@ -154,8 +155,13 @@ func (s *snapshot) warnings() []string {
 }
 
 func readyText(cfg *config.App) string {
-	if !cfg.Web() {
-		return "alive for " + cfg.Ready.After.String()
+	switch readiness(cfg) {
+	case byNotice:
+		return "it says READY=1"
+	case byCommand:
+		return strings.Join(cfg.Ready.Command, " ") + " exits with 0"
+	case byAge:
+		return "alive for " + Spell(cfg.Ready.After)
 	}
 	path := cfg.Ready.Path
 	if path == "" {

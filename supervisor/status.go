@@ -7,13 +7,13 @@ import "time"
 type State string
 
 const (
-	Stopped   State = "stopped"   // by the operator's wish
+	Stopped   State = "stopped"   // by the operator's wish, or because it is done
 	Starting  State = "starting"  // no generation has answered yet
 	Running   State = "running"   // a generation serves
 	Reloading State = "reloading" // one serves (or requests are held) while the next starts
 	Holding   State = "holding"   // a generation is there; the operator holds the requests
 	Backoff   State = "backoff"   // no process; the next try has a time
-	Failed    State = "failed"    // given up holding; a slow retry goes on
+	Failed    State = "failed"    // given up holding; a slow retry goes on, unless its restart policy forbids it
 	Stopping  State = "stopping"
 )
 
@@ -52,6 +52,7 @@ type AppStatus struct {
 	Next      float64  `json:"next_try_s"`             // backoff, failed: until the next try
 	Holds     []string `json:"holds,omitempty"`        // who holds
 	Reason    string   `json:"reason,omitempty"`       // why it is in this state, in words
+	Says      string   `json:"says,omitempty"`         // its own words: STATUS of sd_notify
 	Warnings  []string `json:"warnings,omitempty"`     // what endangers what serves
 	HoldLimit int      `json:"hold_limit"`
 	HoldFor   float64  `json:"hold_timeout_s"`

@@ -42,6 +42,9 @@ type Options struct {
 	// with log.journal does not need it.
 	Journal   string
 	Journaled bool
+	// Alone says that the app is a command somebody has typed: when it cannot
+	// be started at all, the first time, the daemon ends.
+	Alone bool
 	// Load reads the configuration anew before every reload; nil: it cannot
 	// change.
 	Load func() (*config.File, error)
@@ -81,7 +84,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	s := &Supervisor{options: o, began: time.Now(), file: f, leaving: leaving, leave: leave, rush: rush}
 	s.members.Store(&[]*member{})
 	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry,
-		inherited: newInheritance(o.Inherited), logOptions: o.logs}
+		inherited: newInheritance(o.Inherited), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
 	s.house.watch = newWatch(o.Logger, s.touched)
 	defer func() {
 		if err != nil {
@@ -105,7 +108,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 
 // Run starts the apps and keeps them until Shutdown. It returns when no
 // process of any app exists, every request has its ending and every socket is
-// closed.
+// closed. The error says why it has ended by itself: exit_when, or Alone.
 func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.close()
 	reaping, stopReaping := context.WithCancel(context.Background())
@@ -136,7 +139,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.changing.Unlock()
 	s.dismiss(s.all(), s.all())
 	s.running.Wait()
-	return nil
+	return s.house.vigil.verdict()
 }
 
 // endStale ends the trees of a daemon that died, so that there is never a

@@ -1,0 +1,180 @@
+package supervisor
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unicode"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/process"
+)
+
+// notices is where the processes of one generation say how they are: the
+// socket of sd_notify(3). What counts is READY=1, EXTEND_TIMEOUT_USEC, and the
+// words of STATUS; the rest is systemd's. Only the generation's own processes
+// are heard.
+type notices struct {
+	path   string
+	conn   *net.UnixConn
+	ready  chan struct{} // closed by the first READY=1
+	longer chan time.Duration
+	words  atomic.Pointer[string]
+	done   chan struct{} // closed when nobody listens any more; nil: nobody did
+}
+
+// noticeSize is that of the longest message, as systemd has it.
+const noticeSize = 4096
+
+func openNotices(dir string) (*notices, error) {
+	n := &notices{path: filepath.Join(dir, "notify"), ready: make(chan struct{}), longer: make(chan time.Duration, 1)}
+	var err error
+	if n.conn, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: n.path, Net: "unixgram"}); err != nil {
+		return nil, errorf(ExitError, "cannot open the socket for READY=1: %v", err)
+	}
+	err = n.passCredentials()
+	if err == nil {
+		err = unix.Chmod(n.path, 0o666) // who gets into the directory may speak
+	}
+	if err != nil {
+		n.conn.Close()
+		return nil, errorf(ExitError, "cannot prepare the socket for READY=1: %v", err)
+	}
+	return n, nil
+}
+
+// passCredentials makes the kernel say who sends.
+func (n *notices) passCredentials() error {
+	raw, err := n.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+	}); err != nil {
+		return err
+	}
+	return failed
+}
+
+// begin hears what the processes of tree say, until close.
+func (n *notices) begin(tree *process.Process, logger hclog.Logger) {
+	n.done = make(chan struct{})
+	go n.listen(tree, logger)
+}
+
+func (n *notices) listen(tree *process.Process, logger hclog.Logger) {
+	defer close(n.done)
+	refused := false
+	text, control := make([]byte, noticeSize), make([]byte, 1024)
+	for {
+		size, controls, flags, _, err := n.conn.ReadMsgUnix(text, control)
+		if err != nil {
+			return
+		}
+		sender, passed := sentBy(control[:controls])
+		switch {
+		case flags&unix.MSG_TRUNC != 0:
+		case slices.Contains(tree.Members(), sender):
+			n.hear(string(text[:size]))
+		case !refused:
+			refused = true
+			logger.Warn("somebody else says how the process is, and is not heard; who sends READY=1 must live until it was read", "of", tree.Pid(), "pid", sender)
+		}
+		for _, fd := range passed { // not before it was heard: systemd-notify waits for that
+			unix.Close(fd)
+		}
+	}
+}
+
+// sentBy tells who sent a message, and the descriptors that came with it.
+func sentBy(control []byte) (pid int, passed []int) {
+	messages, err := syscall.ParseSocketControlMessage(control)
+	if err != nil {
+		return 0, nil
+	}
+	for i := range messages {
+		if c, err := syscall.ParseUnixCredentials(&messages[i]); err == nil {
+			pid = int(c.Pid)
+		} else if fds, err := syscall.ParseUnixRights(&messages[i]); err == nil {
+			passed = append(passed, fds...)
+		}
+	}
+	return pid, passed
+}
+
+func (n *notices) hear(message string) {
+	for line := range strings.SplitSeq(message, "\n") {
+		name, value, _ := strings.Cut(line, "=")
+		switch {
+		case name == "READY" && value == "1":
+			if !isDone(n.ready) {
+				close(n.ready)
+			}
+		case name == "STATUS":
+			n.say(value)
+		case name == "STOPPING" && value == "1":
+			n.say("stopping")
+		case name == "EXTEND_TIMEOUT_USEC":
+			if usec, err := strconv.ParseUint(value, 10, 63); err == nil && usec < uint64(time.Duration(1<<62)/time.Microsecond) {
+				select {
+				case <-n.longer: // only the last one counts
+				default:
+				}
+				n.longer <- time.Duration(usec) * time.Microsecond
+			}
+		}
+	}
+}
+
+// mostWords of a STATUS are shown, in bytes.
+const mostWords = 200
+
+func (n *notices) say(words string) {
+	words = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(words[:min(len(words), mostWords)], ""))
+	n.words.Store(&words)
+}
+
+// said is the last STATUS, empty before the first.
+func (n *notices) said() string {
+	if n == nil || n.words.Load() == nil {
+		return ""
+	}
+	return *n.words.Load()
+}
+
+// wait returns when somebody has said READY=1. Who asks for more time gets it.
+func (n *notices) wait(ctx context.Context, prolong func(time.Duration)) (answer, error) {
+	for {
+		select {
+		case <-n.ready:
+			return answer{text: "READY=1"}, nil
+		case d := <-n.longer:
+			prolong(d)
+		case <-ctx.Done():
+			return answer{text: "no READY=1"}, ctx.Err()
+		}
+	}
+}
+
+// close ends the listening.
+func (n *notices) close() {
+	n.conn.Close()
+	if n.done != nil {
+		<-n.done
+	}
+}
