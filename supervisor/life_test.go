@@ -114,7 +114,7 @@ func TestReloadWarnsWhereTwoGenerationsDoNotFit(t *testing.T) {
 
 func TestReloadIsStrictAboutTheAnswer(t *testing.T) {
 	t.Parallel()
-	r, swap := switchable(t, "unwell", func(a *config.App) { a.Ready.Timeout = 700 * time.Millisecond })
+	r, swap := switchable(t, "unwell", func(a *config.App) { a.Ready.Timeout = 3 * time.Second })
 	if status, _ := r.get("/"); status != http.StatusInternalServerError {
 		t.Fatalf("status %d: at a first start any valid answer serves", status)
 	}
@@ -174,8 +174,8 @@ func TestFailedAnswersAtOnceAndReloadRepairs(t *testing.T) {
 	}
 	swap("web")
 	res := r.want(r.do(Reload), ExitOK)
-	if res.Duration > 1 {
-		t.Errorf("whole again after %.1f s, want within one", res.Duration)
+	if res.Duration > slowRetry.Seconds()/4 {
+		t.Errorf("whole again after %.1f s: it waited for something", res.Duration)
 	}
 	r.page()
 }

@@ -59,7 +59,7 @@ func (d *daemon) run(ctx context.Context) error {
 	output := &sharedWriter{out: d.cli.stdout, screen: d.cli.results()}
 	sup, err := supervisor.New(d.file, supervisor.Options{
 		Logger: d.logger, Version: version, Output: output, Color: output.screen.color, Unicode: output.screen.terminal, OwnLog: d.ownLog,
-		Name: strings.TrimSuffix(filepath.Base(socketPath), ".sock"), RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath), Load: d.load,
+		Name: strings.TrimSuffix(filepath.Base(socketPath), ".sock"), RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath), Load: d.load, Alone: d.name != "",
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"tideover/supervisor"
 )
 
 // screen is one of the two places words go to, and what it can show.
@@ -68,23 +70,7 @@ func (s screen) mark(sign, word string) string {
 }
 
 // human is a duration as people say it.
-func human(d time.Duration) string {
-	switch {
-	case d < time.Millisecond:
-		return "0 ms"
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute && d%time.Second == 0:
-		return fmt.Sprintf("%d s", d/time.Second)
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < time.Hour:
-		return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
-	case d < 24*time.Hour:
-		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%d d %d h", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
-}
+func human(d time.Duration) string { return supervisor.Spell(d) }
 
 // span makes a duration of a number in the API's unit.
 func span(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }

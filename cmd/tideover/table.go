@@ -137,6 +137,9 @@ func longForm(s screen, a supervisor.AppStatus) string {
 	if a.Next > 0 {
 		line("next try", "in %s", human(span(a.Next)))
 	}
+	if a.Says != "" {
+		line("says", "%s", shown(a.Says))
+	}
 	line("command", "%s%s", typed(a.Command), asUser(a.User))
 	line("directory", "%s", a.Directory)
 	if len(a.Labels) > 0 {

@@ -112,7 +112,7 @@ func TestFailedReloadOnATerminal(t *testing.T) {
 	raw, exit := onTerminal(t, dir, nil, "reload")
 	got := screenful(raw)
 	for _, want := range []string{
-		"  ✗ ready                                                             1 min 0 s\n",
+		"  ✗ ready                                                                 1 min\n",
 		"\n✗ generation 8 of shop did not come up: it ended with exit status 3; generation\n  7 still serves\n",
 		"    │ HTTP/1.1 500 Internal Server Error\n",
 		`    │ title \x1b]0;gotcha\x07 and red`,
