@@ -193,6 +193,9 @@ func (a *App) rose() {
 		return
 	}
 	a.dropBoot()
+	if a.house.vigil.hopeless(a, b) {
+		return
+	}
 	why, hint := b.explain()
 	if !b.complete() {
 		a.house.logger.Error("did not come up", "app", a.name, "generation", b.number, "error", why)
@@ -213,7 +216,6 @@ func (a *App) missed(b *boot, why string) {
 		o, _ := b.ended()
 		a.layDown(b.number, done(o), false)
 		return
-	case a.house.vigil.hopeless(a, b):
 	case a.settings.Restart == config.RestartNever:
 		a.layDown(b.number, why+`; restart = "never"`, true)
 	default:

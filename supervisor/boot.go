@@ -165,8 +165,12 @@ func (b *boot) explain() (why, hint string) {
 	if errors.As(b.err, &hook) {
 		return fmt.Sprintf("generation %d of %s was not started: %v", b.number, b.post.settings.Name, hook), ""
 	}
+	var failed *Error
+	if errors.As(b.err, &failed) {
+		return failed.Message, failed.Hint
+	}
 	if g == nil {
-		return b.err.Error(), hintOf(b.err)
+		return b.err.Error(), ""
 	}
 	cfg := g.settings
 	head := fmt.Sprintf("generation %d of %s did not come up: ", g.number, cfg.Name)

@@ -83,14 +83,6 @@ func startFailed(name string, err error) *Error {
 	return e
 }
 
-func hintOf(err error) string {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Hint
-	}
-	return ""
-}
-
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
 	return line
