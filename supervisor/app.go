@@ -74,7 +74,6 @@ func newApp(h *house, cfg *config.App, log *logs.Log) *App {
 // started before the channels in first are ready, unless somebody asks for it.
 func (a *App) run(leaving context.Context, first []<-chan struct{}) {
 	defer close(a.gone)
-	defer a.house.vigil.forget(a.name)
 	a.adopt(a.settings) // the doors are open already: whoever comes waits
 	if a.comeback.rest == awake {
 		a.comeback.first = first

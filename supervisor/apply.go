@@ -132,7 +132,7 @@ func (a *alteration) differ() {
 		a.Change = Unchanged
 	case seen.settings.Web() != a.cfg.Web():
 		a.Change = ByReplace
-	case takes == config.Live, seen.stopped && takes == config.Next:
+	case takes == config.Live, seen.rest == bidden && takes == config.Next:
 		a.Change = ByLive
 	case takes == config.Next:
 		a.Change = ByReload
@@ -190,7 +190,7 @@ func (s *Supervisor) start(all []*alteration, by string, progress func(Phase)) {
 	var going sync.WaitGroup
 	going.Go(func() { s.remove(all) })
 	for _, a := range all {
-		if a.fresh != nil && !a.fresh.app.seen.Load().stopped {
+		if a.fresh != nil && a.fresh.app.seen.Load().rest != bidden {
 			going.Go(func() {
 				s.await(firstOf(a.fresh, s.all()))
 				do(a, Start)
@@ -198,7 +198,7 @@ func (s *Supervisor) start(all []*alteration, by string, progress func(Phase)) {
 		}
 	}
 	for _, a := range all {
-		if (a.Change == ByReload || a.Change == ByReopen) && !a.old.app.seen.Load().stopped {
+		if (a.Change == ByReload || a.Change == ByReopen) && a.old.app.seen.Load().rest != bidden {
 			do(a, Reload)
 		}
 	}
@@ -231,7 +231,7 @@ func (s *Supervisor) remove(all []*alteration) {
 	members := slices.DeleteFunc(slices.Clone(s.all()), func(m *member) bool { return slices.Contains(gone, m) })
 	s.members.Store(&members)
 	for _, m := range gone {
-		m.app.remember(false)
+		s.house.remember(m.app.name, false)
 		s.options.Logger.Info("removed", "app", m.app.name)
 	}
 }

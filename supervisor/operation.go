@@ -42,25 +42,33 @@ func (t *ticket) await(ctx context.Context, progress func(Phase)) Result {
 // operation is one verb being carried out for everybody who asked for it
 // before it began. The app's goroutine owns it.
 type operation struct {
-	app     *App
+	books
+	app    *App
+	ctx    context.Context // ends when a stop or a shutdown overtakes it
+	abort  context.CancelCauseFunc
+	missed *boot // came to nothing
+}
+
+// books are what an operation tells: each phase as it happens, and the result.
+type books struct {
 	verb    Verb
 	tickets []*ticket
-	ctx     context.Context // ends when a stop or a shutdown overtakes it
-	abort   context.CancelCauseFunc
 	result  Result
-	missed  *boot // came to nothing
 	began   time.Time
 
 	phase  Phase // the one under way
 	phased time.Time
+
+	server *proxy.Server // nil: a plain process
 	before proxy.Counters
 	held   *proxy.Observation
 }
 
 func beginOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
-	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now()}
+	verb := tickets[0].request.Verb
+	o := &operation{app: a, books: books{verb: verb, tickets: tickets, began: time.Now(), server: a.server}}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
-	o.result = Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []PhaseResult{}}
+	o.result = Result{App: a.name, Verb: verb, ChildOutput: []string{}, Phases: []PhaseResult{}}
 	if a.current != nil {
 		o.result.Generation = GenerationPair{From: a.current.number, To: a.current.number}
 	}
@@ -72,74 +80,73 @@ func beginOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 }
 
 // step begins a phase; the one before must have ended.
-func (o *operation) step(name string) {
-	o.phase = Phase{App: o.result.App, Verb: o.verb, From: o.result.Generation.From, To: o.result.Generation.To, Name: name}
-	o.phased = time.Now()
-	o.tell()
+func (b *books) step(name string) {
+	b.phase = Phase{App: b.result.App, Verb: b.verb, From: b.result.Generation.From, To: b.result.Generation.To, Name: name}
+	b.phased = time.Now()
+	b.tell()
 }
 
 // ok and failed end the phase that step began.
-func (o *operation) ok(facts ...Fact)     { o.end("ok", facts) }
-func (o *operation) failed(facts ...Fact) { o.end("failed", facts) }
+func (b *books) ok(facts ...Fact)     { b.end("ok", facts) }
+func (b *books) failed(facts ...Fact) { b.end("failed", facts) }
 
-func (o *operation) end(result string, facts []Fact) {
-	o.phase.Result = result
-	o.phase.To = o.result.Generation.To
-	o.phase.Duration = time.Since(o.phased)
-	o.phase.Facts = facts
-	o.result.Phases = append(o.result.Phases, PhaseResult{Name: o.phase.Name, Result: result, Duration: seconds(o.phase.Duration)})
-	o.tell()
+func (b *books) end(result string, facts []Fact) {
+	b.phase.Result = result
+	b.phase.To = b.result.Generation.To
+	b.phase.Duration = time.Since(b.phased)
+	b.phase.Facts = facts
+	b.result.Phases = append(b.result.Phases, PhaseResult{Name: b.phase.Name, Result: result, Duration: seconds(b.phase.Duration)})
+	b.tell()
 }
 
-func (o *operation) tell() {
-	for _, t := range o.tickets {
+func (b *books) tell() {
+	for _, t := range b.tickets {
 		select {
-		case t.phases <- o.phase:
+		case t.phases <- b.phase:
 		default: // it reads too slowly; the result will still reach it
 		}
 	}
 }
 
-// succeed closes the books of an operation that did what was asked for.
-func (o *operation) succeed() {
-	o.step("done")
-	o.result.Result, o.result.Exit = "ok", ExitOK
-	o.ok(Fact{"generation", strconv.Itoa(o.result.Generation.To)})
+// succeed says that what was asked for is done.
+func (b *books) succeed() {
+	b.step("done")
+	b.result.Result, b.result.Exit = "ok", ExitOK
+	b.ok(Fact{"generation", strconv.Itoa(b.result.Generation.To)})
 }
 
 // fail says why nothing came of it.
-func (o *operation) fail(exit Exit, why, hint string) {
-	o.result.Result, o.result.Exit, o.result.Error, o.result.Hint = "failed", exit, why, hint
+func (b *books) fail(exit Exit, why, hint string) {
+	b.result.Result, b.result.Exit, b.result.Error, b.result.Hint = "failed", exit, why, hint
+}
+
+// counts ends the observation: what the operation meant for clients.
+func (b *books) counts() RequestCounts {
+	if b.held == nil {
+		return RequestCounts{}
+	}
+	held := b.held.End()
+	return RequestCounts{Held: held.Held, HeldMax: seconds(held.Longest), Lost: lost(b.before, b.server.Counters())}
+}
+
+// close closes the books: the result changes no more.
+func (b *books) close() {
+	b.result.Requests = b.counts()
+	b.result.Ended = time.Now()
+	b.result.Duration = seconds(b.result.Ended.Sub(b.began))
+}
+
+// answer tells everybody who asked.
+func (b *books) answer() {
+	for _, t := range b.tickets {
+		t.done <- b.result
+	}
 }
 
 // overtaken is the end of an operation that a stop or a shutdown took the
 // ground from.
 func (o *operation) overtaken() {
 	o.fail(ExitError, "overtaken: "+context.Cause(o.ctx).Error(), "")
-}
-
-// counts ends the observation: what the operation meant for clients.
-func (o *operation) counts() RequestCounts {
-	if o.held == nil {
-		return RequestCounts{}
-	}
-	held := o.held.End()
-	return RequestCounts{Held: held.Held, HeldMax: seconds(held.Longest), Lost: lost(o.before, o.app.server.Counters())}
-}
-
-// close ends the operation: its result changes no more.
-func (o *operation) close() {
-	o.result.Requests = o.counts()
-	o.result.Ended = time.Now()
-	o.result.Duration = seconds(o.result.Ended.Sub(o.began))
-	o.abort(nil)
-}
-
-// answer tells everybody who asked.
-func (o *operation) answer() {
-	for _, t := range o.tickets {
-		t.done <- o.result
-	}
 }
 
 // report tells the log how it ended.

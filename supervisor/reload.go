@@ -24,6 +24,7 @@ func (o *operation) perform() {
 		o.stop()
 	}
 	a.desk.running = nil
+	o.abort(nil)
 	o.close()
 	if o.verb == Reload || o.verb == Restart {
 		a.desk.last = &o.result

@@ -183,5 +183,6 @@ func (m *member) shut() {
 func (m *member) close() {
 	m.shut()
 	m.app.house.watch.set(m.app.name, config.Watch{})
+	m.app.house.vigil.forget(m.app.name)
 	m.app.log.Close()
 }

@@ -63,7 +63,7 @@ func (v *vigil) see(app string, s *snapshot) {
 	case s.rest == ended:
 		now.state = complete
 	}
-	if v.stand[app] == now {
+	if before, known := v.stand[app]; known && before == now {
 		return
 	}
 	v.stand[app] = now
