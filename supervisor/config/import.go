@@ -85,6 +85,7 @@ type importer struct {
 	environ map[string]string // by which %(ENV_NAME)s are replaced
 
 	daemon, defaults block
+	directory        string   // [supervisord]'s; empty: none given, or relative itself
 	left             []string // of sections that are no programs
 	shared           []variable
 	programs         []*program

@@ -186,7 +186,11 @@ func (p *program) place() {
 	if text, o, ok := p.get("directory"); ok {
 		directory := p.im.home(o, text)
 		comment := ""
-		if !filepath.IsAbs(directory) {
+		switch {
+		case filepath.IsAbs(directory):
+		case p.im.directory != "":
+			directory = filepath.Join(p.im.directory, directory)
+		default:
 			comment = "was relative to supervisord's own directory, is now to this file's"
 		}
 		p.block.set("directory", tomlString(directory), comment)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 )
 
@@ -87,7 +88,11 @@ func (im *importer) daemonOption(o *iniOption) {
 	case o.name == "umask":
 		im.defaults.set("umask", tomlString(strings.TrimPrefix(text, "0o")), "")
 	case o.name == "directory":
-		im.defaults.set("directory", tomlString(im.home(o, text)), "[supervisord] directory")
+		directory := im.home(o, text)
+		if filepath.IsAbs(directory) {
+			im.directory = directory
+		}
+		im.defaults.set("directory", tomlString(directory), "[supervisord] directory")
 	case o.name == "minfds":
 		im.minfds(o, text)
 	default:

@@ -1,0 +1,146 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// A host goes from supervisord to tideover and back by the scripts that are
+// published, under load behind Apache. Each way costs one short moment in which
+// nobody listens, and nothing before and after it: how many requests that are
+// is printed.
+func TestMoveAndBack(t *testing.T) {
+	r := begin(t)
+	m := newMove(r)
+	before, err := m.supervisord.Ctl("status")
+	m.must(err)
+	m.script("move", "--dry-run")
+	after, err := m.supervisord.Ctl("status")
+	if err != nil || pids(before) != pids(after) {
+		m.Fatalf("a rehearsal changed something: %v\n%s%s", err, before, after)
+	}
+	m.gap("move")
+	m.calm("reload", func() { m.reload() })
+	m.gap("back")
+	m.calm("supervisorctl status", func() {
+		if out, err := m.supervisord.Ctl("status", "shop", "celery"); err != nil {
+			m.Error(out, err)
+		}
+	})
+	tally := m.load.Stop()
+	m.say("requests=%d", tally.Ended)
+	m.nothingTwice(m.shop)
+	m.must(m.supervisord.Stop(syscall.SIGTERM, 40*time.Second))
+	m.noneLeft()
+}
+
+// pids are the names and pids of supervisorctl's status.
+func pids(status string) string {
+	var all []string
+	for line := range strings.Lines(status) {
+		if words := strings.Fields(line); len(words) > 3 {
+			all = append(all, words[0]+words[3])
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// move is a host under supervisord that is about to be moved.
+type move struct {
+	*stand
+	supervisord *rig.Supervisord
+	env         []string
+}
+
+func newMove(r *row) *move {
+	r.Helper()
+	shop, err := r.room.Shop("shop", rig.Release{Number: 1, Import: 1})
+	r.must(err)
+	address, err := rig.Address()
+	r.must(err)
+	standin, err := filepath.Abs("testdata/standin.py")
+	r.must(err)
+	for name, target := range map[string]string{"tideover": rig.Binary(r.room.Root), "celery": standin,
+		"supervisorctl": r.room.Venv("supervisor", "supervisorctl")} {
+		r.must(os.MkdirAll(r.room.Path("bin"), 0o755))
+		r.must(os.Symlink(target, r.room.Path("bin", name)))
+	}
+	supervisord, err := r.room.Supervisord(shop, rig.Gunicorn{Bind: address}.Argv(r.room), "stopwaitsecs=40",
+		"[program:celery]", "command=python3 "+r.room.Path("bin/celery")+" worker")
+	r.must(err)
+	r.must(answering(r, &load.Client{Address: address, Prefix: "d"}))
+	front, err := r.room.Apache(rig.Back(address), rig.Apache{})
+	r.must(err)
+	m := &move{supervisord: supervisord, stand: &stand{row: r, shop: shop, front: front,
+		client: &load.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}}
+	m.env = []string{"PATH=" + r.room.Path("bin") + ":" + os.Getenv("PATH"), "TIDEOVER_SOCKET=" + r.room.Path("control.sock")}
+	r.must(answering(r, m.client))
+	m.under(50)
+	return m
+}
+
+// script runs one of the example's scripts to its end.
+func (m *move) script(name string, more ...string) {
+	m.Helper()
+	argv := append([]string{filepath.Join(m.room.Root, "examples/from-supervisord", name), "--supervisord", m.room.Path("supervisord.conf"),
+		"--tideover", m.room.Path("tideover.toml"), "--log", m.room.Path("tideover.log")}, more...)
+	p, err := m.room.Start(rig.Command{Name: name, Argv: argv, Env: m.env, App: true})
+	m.must(err)
+	select {
+	case <-p.Exited():
+	case <-m.within(60 * time.Second).Done():
+		m.Fatalf("%s does not end:\n%s", name, p.Tail(50))
+	}
+	if p.Code() != 0 {
+		m.Fatalf("%s ended with %d:\n%s", name, p.Code(), p.Tail(50))
+	}
+}
+
+// gap runs a script under load: what is lost is lost in one moment of it.
+func (m *move) gap(name string) {
+	m.Helper()
+	window := m.load.Open()
+	began := time.Now()
+	m.script(name)
+	took := time.Since(began)
+	tally := window.Close()
+	span := tally.Last.Sub(tally.First)
+	m.say("%s: took=%.1fs lost=%d of=%d within=%.2fs longest=%.2fs", name, took.Seconds(), tally.Lost(), tally.Ended, span.Seconds(), tally.Longest.Seconds())
+	if span > took/2 || tally.Right == 0 {
+		m.Errorf("%s lost requests over %v: %s\n%s", name, span, tally.Ways(), strings.Join(tally.Examples, "\n"))
+	}
+}
+
+// calm does something, and for a second nothing is lost.
+func (m *move) calm(name string, do func()) {
+	m.Helper()
+	window := m.load.Open()
+	do()
+	pause(m.row, time.Second)
+	if tally := window.Close(); tally.Lost() > 0 || tally.Ended == 0 {
+		m.Errorf("%s: %v\n%s", name, tally, strings.Join(tally.Examples, "\n"))
+	}
+}
+
+// reload is the deploy of a person who has moved.
+func (m *move) reload() {
+	m.Helper()
+	next, err := m.shop.Next()
+	m.must(err)
+	p, err := m.room.Start(rig.Command{Name: "reload", Argv: []string{m.room.Path("bin/tideover"), "reload", "shop"}, Env: m.env})
+	m.must(err)
+	<-p.Exited()
+	if p.Code() != 0 {
+		m.Errorf("reload: %d\n%s", p.Code(), p.Tail(20))
+	}
+	m.must(m.isRelease(next.Number))
+}
