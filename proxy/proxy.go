@@ -24,9 +24,10 @@ type Server struct {
 	journal  *journal
 	open     sync.WaitGroup // a count of the connections
 
-	mu      sync.Mutex
-	clients map[*client]struct{}
-	left    chan struct{} // ready when one of the clients is gone
+	mu        sync.Mutex
+	acceptors []*acceptor
+	clients   map[*client]struct{}
+	left      chan struct{} // ready when one of the clients is gone
 }
 
 // NewServer returns a server that waits for [Server.Serve].
@@ -72,6 +73,8 @@ func (s *Server) Linger(ctx context.Context) {
 // accepted is relayed until [Server.End]. It may run for several listeners at once. The error is nil unless accepting failed for good.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	resumeAccept(l)
+	a := s.enter(l)
+	defer s.leave(a)
 	interrupted := make(chan struct{})
 	unblock := context.AfterFunc(ctx, func() {
 		defer close(interrupted)
@@ -82,7 +85,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			<-interrupted // or it would reach whoever serves l next
 		}
 	}()
-	if err := s.accept(ctx, l); ctx.Err() == nil {
+	if err := s.accept(ctx, a); ctx.Err() == nil {
 		return err
 	}
 	return nil
@@ -102,10 +105,10 @@ func (s *Server) End() {
 
 // accept starts a client for every connection until ctx ends. What cannot be accepted for want of descriptors or memory waits in the
 // backlog; that is said once, not every time.
-func (s *Server) accept(ctx context.Context, l net.Listener) error {
+func (s *Server) accept(ctx context.Context, a *acceptor) error {
 	var trouble time.Time // since when
 	for {
-		conn, err := l.Accept()
+		conn, err := a.listener.Accept()
 		switch {
 		case err == nil:
 			s.start(conn)
@@ -113,6 +116,8 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 				s.logger.Info("accepting again", "app", s.app, "after", time.Since(trouble).Round(time.Millisecond))
 				trouble = time.Time{}
 			}
+			continue
+		case a.comeRound(ctx, err):
 			continue
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return err
@@ -164,7 +169,7 @@ func (s *Server) each(do func(*client)) {
 // interruptAccept makes an Accept under way return without closing the listener, which is not ours. Not at once: what waits in the
 // backlog would be reset by who closes it now.
 func interruptAccept(l net.Listener) {
-	if d, ok := l.(interface{ SetDeadline(time.Time) error }); ok {
+	if d, ok := l.(deadliner); ok {
 		d.SetDeadline(time.Now().Add(lastCall))
 		return
 	}
@@ -173,7 +178,7 @@ func interruptAccept(l net.Listener) {
 
 // resumeAccept undoes interruptAccept.
 func resumeAccept(l net.Listener) {
-	if d, ok := l.(interface{ SetDeadline(time.Time) error }); ok {
+	if d, ok := l.(deadliner); ok {
 		d.SetDeadline(time.Time{})
 	}
 }
