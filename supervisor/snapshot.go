@@ -24,6 +24,8 @@ type snapshot struct {
 	next     time.Time
 	reason   string
 	crashes  int
+	tried    bool // up, stopped, failed, or has not answered at least once
+	waits    bool // for those that are to come first
 	holds    []string
 	last     *Result
 }
@@ -41,7 +43,9 @@ func (a *App) publish() {
 	if a.comeback.pending() {
 		seen.next = a.comeback.at
 	}
-	if len(a.comeback.first) > 0 {
+	seen.waits = len(a.comeback.first) > 0
+	seen.tried = seen.current != nil || seen.rest != awake || seen.failed || a.comeback.unanswered > 0
+	if seen.waits {
 		seen.reason = "waits for " + strings.Join(a.settings.After, ", ")
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.leases.byName)) {

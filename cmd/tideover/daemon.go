@@ -44,6 +44,10 @@ func (d *daemon) run(ctx context.Context) error {
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGTTIN, syscall.SIGTTOU)
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // a reader of our output that leaves must not take the service with it
+	inherited, err := supervisor.Inherited()
+	if err != nil {
+		return err
+	}
 	if err := d.openLog(); err != nil {
 		return err
 	}
@@ -51,7 +55,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.refuseSecondCopy(ctx, socketPath); err != nil {
 		return err
 	}
-	socket, err := control.Listen(control.SocketOptions{Path: socketPath, Group: d.file.Daemon.SocketGroup, Name: cmp.Or(d.name, "this configuration")})
+	socket, err := control.Listen(control.SocketOptions{Path: socketPath, Group: d.file.Daemon.SocketGroup, Mode: d.file.Daemon.SocketMode, Name: cmp.Or(d.name, "this configuration")})
 	if err != nil {
 		return err
 	}
@@ -60,6 +64,7 @@ func (d *daemon) run(ctx context.Context) error {
 	sup, err := supervisor.New(d.file, supervisor.Options{
 		Logger: d.logger, Version: version, Output: output, Color: output.screen.color, Unicode: output.screen.terminal, OwnLog: d.ownLog,
 		Name: strings.TrimSuffix(filepath.Base(socketPath), ".sock"), RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath), Load: d.load, Alone: d.name != "",
+		Inherited: inherited, Journaled: stdoutIsJournal(),
 	})
 	if err != nil {
 		return err
@@ -80,12 +85,14 @@ func (d *daemon) keep(ctx context.Context, sup *supervisor.Supervisor, socket *c
 	defer beside.Wait()
 	over, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
+	systemd := newNotifier(d, sup)
+	beside.Go(func() { systemd.run(over) })
 	beside.Go(func() {
-		if err := control.NewServer(socket, apps{sup}, d.logger).Serve(over); err != nil {
+		if err := control.NewServer(socket, apps{sup, systemd}, d.logger).Serve(over); err != nil {
 			d.logger.Error("the control socket is closed", "error", err)
 		}
 	})
-	beside.Go(func() { d.obey(over, sup, signals) })
+	beside.Go(func() { d.obey(over, sup, signals, systemd) })
 	if output.screen.terminal && d.level == hclog.Info {
 		d.logger.SetLevel(hclog.Warn) // the first screen says the rest better
 		beside.Go(func() {
@@ -98,7 +105,7 @@ func (d *daemon) keep(ctx context.Context, sup *supervisor.Supervisor, socket *c
 }
 
 // obey does what signals ask for, until the daemon is over.
-func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals <-chan os.Signal) {
+func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals <-chan os.Signal, systemd *notifier) {
 	var reloads sync.WaitGroup
 	defer reloads.Wait()
 	interrupted := false
@@ -115,7 +122,7 @@ func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals 
 					sup.Shutdown(false)
 					continue
 				}
-				reloads.Go(func() { d.renew(over, sup) })
+				reloads.Go(func() { systemd.during(func() { d.renew(over, sup) }) })
 			case syscall.SIGINT:
 				sup.Shutdown(interrupted)
 				interrupted = true
@@ -148,10 +155,21 @@ func (d *daemon) complain(err error) {
 }
 
 // apps is the supervisor as the control socket sees it.
-type apps struct{ *supervisor.Supervisor }
+type apps struct {
+	*supervisor.Supervisor
+	systemd *notifier
+}
 
 func (a apps) Hold(ctx context.Context, app string, r supervisor.HoldRequest) (control.Lease, error) {
 	return a.Supervisor.Hold(ctx, app, r)
+}
+
+func (a apps) Apply(ctx context.Context, r supervisor.ApplyRequest, progress func(supervisor.Phase)) (result supervisor.ApplyResult) {
+	if r.DryRun {
+		return a.Supervisor.Apply(ctx, r, progress)
+	}
+	a.systemd.during(func() { result = a.Supervisor.Apply(ctx, r, progress) })
+	return result
 }
 
 // refuseSecondCopy looks whether another daemon keeps an app of this name

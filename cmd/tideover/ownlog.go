@@ -30,18 +30,23 @@ func (d *daemon) openLog() error {
 		return fault(supervisor.ExitUsage, "auto, text or json", "TIDEOVER_LOG_FORMAT: %q is no format", format)
 	}
 	d.level = level
-	asJSON := format == "json" || format == "auto" && !d.readByPeople()
-	logger := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "tideover", Level: level, JSONFormat: asJSON, Output: d.cli.stderr})
+	options := &hclog.LoggerOptions{Name: "tideover", Level: level, Output: d.cli.stderr}
+	options.JSONFormat = format == "json" || format == "auto" && !d.readByPeople()
+	if stderrIsJournal() {
+		options.DisableTime = !options.JSONFormat // the journal knows it
+		options.Output = prioritized{d.cli.stderr}
+	}
+	logger := hclog.NewInterceptLogger(options)
 	logger.RegisterSink(nameless{hclog.NewSinkAdapter(&hclog.LoggerOptions{Level: min(level, hclog.Info), Output: own})})
 	d.logger = logger
 	return nil
 }
 
 // readByPeople is what log_format = "auto" asks: on a terminal, with the command
-// one has put in front of one's own, and in the files of supervisord, where the
-// apps' lines stand too.
+// one has put in front of one's own, in the journal, and in the files of
+// supervisord, where the apps' lines stand too.
 func (d *daemon) readByPeople() bool {
-	return d.cli.errors().terminal || d.name != "" || d.cli.getenv("SUPERVISOR_ENABLED") != ""
+	return stderrIsJournal() || d.cli.errors().terminal || d.name != "" || d.cli.getenv("SUPERVISOR_ENABLED") != ""
 }
 
 // nameless leaves out the logger's name, which `tideover logs --daemon` puts in

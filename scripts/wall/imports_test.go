@@ -37,7 +37,7 @@ var doors = map[string][]string{
 	"github.com/spf13/pflag":           {"cmd/tideover"},
 	"golang.org/x/term":                {"cmd/tideover"},
 	"github.com/rogpeppe/go-internal":  {"cmd/tideover"},
-	"github.com/coreos/go-systemd":     {"supervisor", "listener"},
+	"github.com/coreos/go-systemd":     {"cmd/tideover"},
 	"github.com/hashicorp/go-hclog":    {"*"},
 	"golang.org/x/sys":                 {"*"},
 }

@@ -24,9 +24,10 @@ const noGroup = -1
 
 // SocketOptions says where a daemon listens for commands.
 type SocketOptions struct {
-	Path  string // absolute; its directory is made 0700 when it is not there
-	Group string // name or number; its members may connect; empty: none
-	Name  string // whose daemon this is, for the message when one already runs
+	Path  string      // absolute; its directory is made 0700 when it is not there
+	Group string      // name or number; its members may connect; empty: none
+	Mode  fs.FileMode // of the socket; 0: 0600, or 0660 with a group
+	Name  string      // whose daemon this is, for the message when one already runs
 }
 
 // Socket is a control socket that listens. It is the only one at its path: a
@@ -61,7 +62,7 @@ func Listen(o SocketOptions) (*Socket, error) {
 	}
 	if err = mayReplace(o); err == nil {
 		var listener *net.UnixListener
-		if listener, err = bind(o.Path, group); err == nil {
+		if listener, err = bind(o, group); err == nil {
 			return &Socket{path: o.Path, group: group, listener: listener, lock: lock}, nil
 		}
 	}
@@ -211,8 +212,8 @@ func alreadyRuns(o SocketOptions, pid int) error {
 // made in a fresh 0700 directory, gets its mode and group there, and then its
 // name. (Setting the umask would do as well, but that belongs to the whole
 // process.)
-func bind(path string, group int) (*net.UnixListener, error) {
-	nursery, err := os.MkdirTemp(filepath.Dir(path), ".")
+func bind(o SocketOptions, group int) (*net.UnixListener, error) {
+	nursery, err := os.MkdirTemp(filepath.Dir(o.Path), ".")
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the control socket: %w", err)
 	}
@@ -226,13 +227,18 @@ func bind(path string, group int) (*net.UnixListener, error) {
 	mode := fs.FileMode(0o600)
 	if group != noGroup {
 		mode = 0o660
+	}
+	if o.Mode != 0 {
+		mode = o.Mode.Perm()
+	}
+	if group != noGroup {
 		err = os.Lchown(born, -1, group)
 	}
 	if err == nil {
 		err = os.Chmod(born, mode)
 	}
 	if err == nil {
-		err = os.Rename(born, path)
+		err = os.Rename(born, o.Path)
 	}
 	if err != nil {
 		listener.Close()
