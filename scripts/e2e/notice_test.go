@@ -1,0 +1,122 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tideover/scripts/load"
+	"tideover/scripts/rig"
+)
+
+// A client that leaves while the app works is noticed: the app's connection is
+// closed within a tenth of a second. It is measured by the app, and beside it an
+// app that its clients talk to directly: what the machine itself takes.
+func TestClientLeaves(t *testing.T) {
+	t.Parallel()
+	classes := workerClasses()
+	for name, way := range map[string]struct {
+		gunicorn rig.Gunicorn
+		front    front
+	}{
+		"gthread":       {classes["gthread"], nil},
+		"uvicorn":       {classes["uvicorn"], nil},
+		"nginx-gthread": {classes["gthread"], plainNginx},
+		"haproxy-uvicorn": {classes["uvicorn"], func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
+			return r.HAProxy(b, rig.Others{More: "    option abortonclose"})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			r.odd("shop")
+			r.odd("alone")
+			way.gunicorn.Workers = 1
+			s := newStand(r, setup{gunicorn: way.gunicorn, front: way.front, release: rig.Release{Number: 1}})
+			alone := r.watched(way.gunicorn)
+			here := watcher{r, s.shop.Journal, s.client.Address}
+			number := times(12)
+			var noticed, direct []time.Duration
+			for i := range number {
+				noticed = append(noticed, here.leave(i))
+				direct = append(direct, alone.leave(i))
+			}
+			slices.Sort(noticed)
+			slices.Sort(direct)
+			median, slowest, machine := noticed[number/2], noticed[number-1], direct[number-1]
+			r.say("left=%d median=%.1fms slowest=%.1fms alone_slowest=%.1fms client_left=%d",
+				number, ms(median), ms(slowest), ms(machine), s.counter("client_left"))
+			const promised = 100 * time.Millisecond
+			if median > promised || slowest > promised+max(3*machine, 500*time.Millisecond) {
+				r.Errorf("noticed after %v", noticed)
+			}
+			if n := s.counter("client_left"); n != number {
+				r.Errorf("client_left=%d, want %d", n, number)
+			}
+		})
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// watched starts the same app without anything before it.
+func (r *row) watched(g rig.Gunicorn) watcher {
+	r.Helper()
+	shop, err := r.room.Shop("alone", rig.Release{Number: 1})
+	r.must(err)
+	g.Bind = r.dead()
+	_, err = r.room.Bare(shop, g)
+	r.must(err)
+	r.must(answering(r, &load.Client{Address: g.Bind, Prefix: "a"}))
+	return watcher{r, shop.Journal, g.Bind}
+}
+
+// watcher is an app that notes when its client is gone.
+type watcher struct {
+	*row
+	journal *rig.Journal
+	address string
+}
+
+// leave sends a request and leaves while the app works on it: at once or after a
+// while, with a FIN or with a reset. It returns how long it was until the app's
+// connection was closed.
+func (w watcher) leave(i int) time.Duration {
+	w.Helper()
+	conn, err := net.Dial("tcp", w.address)
+	w.must(err)
+	nonce := "watch" + itoa(i)
+	request := "GET /watch?nonce=%s HTTP/1.1\r\nHost: front.test\r\n\r\n"
+	if i%2 == 1 {
+		request = "POST /watch?nonce=%s HTTP/1.1\r\nHost: front.test\r\nContent-Length: 4\r\n\r\nbody"
+	}
+	_, err = fmt.Fprintf(conn, request, nonce)
+	w.must(err)
+	w.must(w.journal.Wait(w.within(20*time.Second), "begin", nonce))
+	if i%3 == 0 {
+		pause(w.row, 150*time.Millisecond)
+	}
+	if i%4 < 2 {
+		w.must(conn.(*net.TCPConn).SetLinger(0))
+	}
+	left := time.Now()
+	conn.Close()
+	var closed time.Time
+	w.must(rig.Poll(w.within(30*time.Second), 10*time.Millisecond, func() error {
+		text, err := w.journal.Text()
+		_, line, found := strings.Cut("\n"+text, "\nclosed "+nonce+" ")
+		line, _, whole := strings.Cut(line, "\n")
+		if !found || !whole {
+			return fmt.Errorf("the app has not noticed that the client of %s is gone %v", nonce, err)
+		}
+		ns, err := strconv.ParseInt(line, 10, 64)
+		closed = time.Unix(0, ns)
+		return err
+	}))
+	return closed.Sub(left)
+}
