@@ -273,18 +273,18 @@ func (a *App) crash() {
 		a.layDown(g.number, done(outcome), false)
 		return
 	}
+	a.comeback.crashes++
+	a.comeback.crashed = true
 	why := "the main process ended: " + outcome.String()
+	if verdict == gaveOut && a.boot == nil {
+		a.layDown(g.number, why+`; restart = "never"`, true)
+		a.hooks.failure(a.settings, g.number, 0, byCrash, why)
+		return
+	}
 	a.house.logger.Error("the main process ended by itself", "app", a.name, "generation", g.number,
 		"pid", g.process.Pid(), "outcome", outcome.String(), "served", up.Round(time.Millisecond))
 	a.log.Note(g.number, "%s", why)
-	a.comeback.crashes++
-	a.comeback.crashed = true
-	switch {
-	case a.boot != nil: // a successor is on its way already
-	case verdict == gaveOut:
-		a.layDown(g.number, why+`; restart = "never"`, true)
-		a.hooks.failure(a.settings, g.number, 0, byCrash, why)
-	default:
+	if a.boot == nil { // or a successor is on its way already
 		a.tryLater(a.comeback.served(up), why)
 	}
 }

@@ -1,8 +1,12 @@
 package supervisor
 
 import (
+	"syscall"
 	"testing"
 	"time"
+
+	"tideover/supervisor/config"
+	"tideover/supervisor/process"
 )
 
 func TestPausesDoubleUpToTheBound(t *testing.T) {
@@ -43,5 +47,41 @@ func TestAnAnswerEndsTheCountOfUnansweredStarts(t *testing.T) {
 	p.served(time.Second)
 	if v := p.unansweredStart(); v.failed {
 		t.Fatal("failed although the start before had answered")
+	}
+}
+
+func TestWhoEndsByItself(t *testing.T) {
+	zero, four, killed := process.Outcome{}, process.Outcome{Code: 4}, process.Outcome{Code: -1, Signal: syscall.SIGTERM}
+	for _, c := range []struct {
+		policy config.RestartPolicy
+		codes  []int
+		how    process.Outcome
+		want   ending
+	}{
+		{config.RestartAlways, []int{0}, zero, again},
+		{config.RestartAlways, []int{0}, killed, again},
+		{config.RestartOnFailure, []int{0}, zero, finished},
+		{config.RestartOnFailure, []int{0}, four, again},
+		{config.RestartOnFailure, []int{0, 4}, four, finished},
+		{config.RestartOnFailure, []int{4}, zero, again},
+		{config.RestartOnFailure, []int{0, -1}, killed, again},
+		{config.RestartNever, []int{0}, zero, finished},
+		{config.RestartNever, []int{0}, four, gaveOut},
+		{config.RestartNever, []int{0}, killed, gaveOut},
+	} {
+		if got := judge(&config.App{Restart: c.policy, ExitCodes: c.codes}, c.how); got != c.want {
+			t.Errorf("restart = %q, exit_codes = %v, %s: %d, want %d", c.policy, c.codes, c.how, got, c.want)
+		}
+	}
+}
+
+func TestDurationsAreSpelt(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 ms", 240 * time.Millisecond: "240 ms", time.Second: "1 s", 1500 * time.Millisecond: "1.5 s", time.Minute: "1 min",
+		90 * time.Second: "1 min 30 s", 2 * time.Hour: "2 h", 125 * time.Minute: "2 h 5 min", 48 * time.Hour: "2 d",
+	} {
+		if got := Spell(d); got != want {
+			t.Errorf("Spell(%v) = %q, want %q", d, got, want)
+		}
 	}
 }

@@ -1,0 +1,315 @@
+package supervisor
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/supervisor/config"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// plainly makes the app a process without a public address.
+func plainly(command ...string) with {
+	return func(a *config.App) {
+		a.Listen, a.Ready.After = nil, 50*time.Millisecond
+		if len(command) > 0 {
+			a.Command = command
+		}
+	}
+}
+
+// speaker is a Python worker that says how it is, as the sdnotify package does.
+const speaker = `
+import os, socket, sys, time
+def say(text):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.connect(os.environ["NOTIFY_SOCKET"])
+        s.sendall(text.encode())
+def wait(name):
+    while not os.path.exists(os.path.join(sys.argv[1], name)):
+        time.sleep(0.02)
+say("STATUS=loading\x1b[31m models\nEXTEND_TIMEOUT_USEC=60000000")
+wait("go")
+if os.fork() == 0:
+    say("READY=1\nSTATUS=12 tasks")
+wait("never")
+`
+
+func TestReadyWhenItSaysSo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, "worker", plainly("python3", "-c", speaker, dir), func(a *config.App) {
+		a.Ready.Notify, a.Ready.Timeout = true, 20*time.Second
+	})
+	st := r.until("loading", func(s AppStatus) bool { return s.Says != "" })
+	if st.State != Starting || st.Says != "loading [31m models" || st.Pid == 0 {
+		t.Errorf("status %+v", st)
+	}
+	begin(t, filepath.Join(dir, "go"))
+	st = r.until("running", func(s AppStatus) bool { return s.State == Running })
+	r.until("told of its tasks", func(s AppStatus) bool { return s.Says == "12 tasks" })
+	socket := filepath.Dir(environ(t, st.Pid)["NOTIFY_SOCKET"])
+	res := r.want(r.do(Reload), ExitOK)
+	if res.Generation.To != 2 {
+		t.Errorf("result %+v", res)
+	}
+	if _, err := os.Stat(socket); err == nil {
+		t.Errorf("%s is left over", socket)
+	}
+}
+
+func begin(t *testing.T, file string) {
+	t.Helper()
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// environ is the environment that a process was started with.
+func environ(t *testing.T, pid int) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + itoa(pid) + "/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{}
+	for entry := range bytes.SplitSeq(text, []byte{0}) {
+		name, value, _ := strings.Cut(string(entry), "=")
+		env[name] = value
+	}
+	return env
+}
+
+func TestWhoAsksForTimeGetsIt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, "worker", plainly("python3", "-c", speaker, dir), func(a *config.App) {
+		a.Ready.Notify, a.Ready.Timeout = true, 3*time.Second
+	})
+	r.until("loading", func(s AppStatus) bool { return s.Says != "" })
+	began := time.Now()
+	st := r.until("older than ready.timeout", func(s AppStatus) bool { return time.Since(began) > 4*time.Second })
+	if st.State != Starting {
+		t.Errorf("status %+v", st)
+	}
+	begin(t, filepath.Join(dir, "go"))
+	r.until("running", func(s AppStatus) bool { return s.State == Running && s.Generation == 1 })
+}
+
+func TestStrangersAreNotHeard(t *testing.T) {
+	t.Parallel()
+	r := open(t, "worker", plainly(), func(a *config.App) {
+		a.Ready.Notify, a.Ready.Timeout, a.Restart = true, 3*time.Second, config.RestartNever
+	})
+	st := r.until("started", func(s AppStatus) bool { return s.Pid != 0 })
+	conn, err := net.Dial("unixgram", environ(t, st.Pid)["NOTIFY_SOCKET"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("READY=1\nSTATUS=lies")); err != nil {
+		t.Fatal(err)
+	}
+	st = r.until("given up", func(s AppStatus) bool { return s.State == Failed })
+	if !strings.Contains(st.Reason, "it did not say READY=1 within 3 s") || st.Says != "" {
+		t.Errorf("status %+v", st)
+	}
+}
+
+func TestWebAppIsNotAskedToSpeak(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web", func(a *config.App) { a.Ready.Notify = true })
+	if socket, set := environ(t, pidOf(t, r.page()))["NOTIFY_SOCKET"]; set {
+		t.Errorf("NOTIFY_SOCKET=%s: gunicorn would say READY=1 before it is", socket)
+	}
+}
+
+func TestReadyWhenACommandSaysSo(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "up")
+	begin(t, file)
+	r := open(t, "worker", plainly(), func(a *config.App) {
+		a.Ready.Command = shell(`test -e ` + file + ` && kill -0 $TIDEOVER_PID || { echo no broker; exit 5; }`)
+		a.Ready.Timeout = 2 * time.Second
+	})
+	r.until("running", func(s AppStatus) bool { return s.State == Running })
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	res := r.want(r.do(Reload), ExitKeptOld)
+	if res.Probe != "exit status 5: no broker" || !strings.Contains(res.Error, "ready.command did not succeed within 2 s") {
+		t.Errorf("probe %q, error %q", res.Probe, res.Error)
+	}
+}
+
+func TestPlainProcessThatDoesNotStayFails(t *testing.T) {
+	t.Parallel()
+	r := open(t, "worker", plainly(shell("echo no broker; exit 1")...), func(a *config.App) { a.Ready.After = 10 * time.Second })
+	st := r.until("failed", func(s AppStatus) bool { return s.State == Failed })
+	if st.Next <= 0 || !strings.Contains(st.Reason, "exit status 1") || !strings.Contains(st.Reason, "before it was ready") {
+		t.Errorf("status %+v", st)
+	}
+	res := r.want(r.do(Start), ExitDown)
+	if !strings.HasSuffix(res.Error, "; nothing runs") || !slices.Equal(res.ChildOutput, []string{"no broker"}) {
+		t.Errorf("result %+v", res)
+	}
+}
+
+func TestStopSignalIsThePlainProcesssOwn(t *testing.T) {
+	t.Parallel()
+	notes := newNotebook(t)
+	script := `trap '` + notes.note("QUIT") + `; exit 0' QUIT; trap '` + notes.note("INT") + `' INT; trap '` + notes.note("TERM") + `' TERM; ` + notes.note("up") + `; while :; do sleep 0.05; done`
+	r := open(t, "worker", plainly(shell(script)...), func(a *config.App) { a.Stop.Signal, a.Ready.After = syscall.SIGQUIT, time.Minute })
+	notes.until(r, "up")
+	r.want(r.do(Stop), ExitOK) // it was not ready yet, and may be at work all the same
+	if lines := notes.lines(); !slices.Equal(lines, []string{"up", "QUIT"}) {
+		t.Errorf("it was told %q", lines)
+	}
+}
+
+func TestDoneIsDone(t *testing.T) {
+	t.Parallel()
+	code, notes := newDial(t), newNotebook(t)
+	job := shell(notes.note("job $TIDEOVER_GENERATION") + "; " + code.wait())
+	policy := func(a *config.App) { a.Restart, a.ExitCodes = config.RestartOnFailure, []int{0, 4} }
+	r := prepare(t)
+	r.open("worker", plainly(job...), policy)
+	r.until("running", func(s AppStatus) bool { return s.State == Running })
+	code.set(t, "4")
+	done := func(s AppStatus) bool {
+		return s.State == Stopped && s.Reason == "done: exit 4" && s.Restarts == 0 && s.Next == 0
+	}
+	r.until("done", done)
+
+	// That it is done is not the operator's wish: another daemon starts it.
+	r.close()
+	r.open("worker", plainly(job...), policy)
+	r.until("done again", done)
+	if lines := notes.lines(); !slices.Equal(lines, []string{"job 1", "job 2"}) {
+		t.Errorf("it ran as %q", lines)
+	}
+}
+
+func TestWhatIsDoneEarlyIsDone(t *testing.T) {
+	t.Parallel()
+	code, notes := newDial(t), newNotebook(t)
+	code.set(t, "0")
+	r := open(t, "worker", plainly(shell(notes.note("job $TIDEOVER_GENERATION")+"; "+code.wait())...), func(a *config.App) {
+		a.Restart, a.Ready.After = config.RestartOnFailure, time.Minute
+	})
+	done := func(s AppStatus) bool { return s.State == Stopped && s.Reason == "done: exit 0" }
+	r.until("done", done)
+	r.want(r.do(Start), ExitOK)
+	r.want(r.do(Reload), ExitOK)
+	r.until("done as before", done)
+	code.set(t, "5")
+	r.want(r.do(Reload), ExitDown)
+	notes.until(r, "job 5") // again, by itself
+	r.want(r.do(Stop), ExitOK)
+	r.want(r.do(Reload), ExitNotRunning)
+	code.set(t, "0")
+	r.want(r.do(Start), ExitOK)
+	r.until("done at last", done)
+}
+
+func TestNeverIsNever(t *testing.T) {
+	t.Parallel()
+	notes := newNotebook(t)
+	r := open(t, "web", func(a *config.App) {
+		a.Restart = config.RestartNever
+		a.Hooks.OnFailure = shell(notes.note("$TIDEOVER_REASON: $TIDEOVER_ERROR"))
+	})
+	kill(t, pidOf(t, r.page()), syscall.SIGKILL)
+	st := r.until("failed", func(s AppStatus) bool { return s.State == Failed })
+	if st.Next != 0 || st.Reason != `the main process ended: killed by SIGKILL; restart = "never"` {
+		t.Errorf("status %+v", st)
+	}
+	notes.until(r, "crash: the main process ended: killed by SIGKILL")
+	if status, body := r.get("/"); status != 503 {
+		t.Errorf("it answers %d %s", status, body)
+	}
+	r.want(r.do(Reload), ExitOK)
+	r.page()
+}
+
+func TestExitWhenAnAppHasFailed(t *testing.T) {
+	t.Parallel()
+	notes := newNotebook(t)
+	r := prepare(t)
+	r.ends = true
+	worker := r.settings("worker", plainly(shell("sleep 0.2; exit 3")...))
+	worker.Name, worker.Restart = "worker", config.RestartNever
+	worker.Hooks.OnFailure = shell("sleep 0.3; " + notes.note("told"))
+	r.run(&config.File{Daemon: config.Daemon{ExitWhen: "failed"}, Apps: []*config.App{r.settings("web"), worker}}, nil)
+	<-r.stopped
+	e, ok := r.verdict.(*Error)
+	if !ok || e.Exit != ExitError || !strings.HasPrefix(e.Message, "worker has failed: the main process ended: exit status 3") || !strings.Contains(e.Message, `exit_when = "failed"`) {
+		t.Errorf("Run says %v", r.verdict)
+	}
+	if pids := r.processes(); len(pids) != 0 {
+		t.Errorf("processes %v", pids)
+	}
+	if !slices.Equal(notes.lines(), []string{"told"}) {
+		t.Error("on_failure was not waited for")
+	}
+}
+
+func TestExitWhenAllIsDone(t *testing.T) {
+	t.Parallel()
+	for second, verdict := range map[string]string{"exit 0": "<nil>", "exit 9": "two has failed: "} {
+		t.Run(second, func(t *testing.T) {
+			t.Parallel()
+			r := prepare(t)
+			r.ends = true
+			one := r.settings("worker", plainly(shell("sleep 0.5")...))
+			two := r.settings("worker", plainly(shell(second)...))
+			idle := r.settings("web", func(a *config.App) { a.Autostart = false })
+			one.Name, two.Name, one.Restart, two.Restart = "one", "two", config.RestartOnFailure, config.RestartNever
+			r.run(&config.File{Daemon: config.Daemon{ExitWhen: "done"}, Apps: []*config.App{idle, one, two}}, nil)
+			<-r.stopped
+			said := fmt.Sprint(r.verdict)
+			if !strings.HasPrefix(said, verdict) || verdict == "<nil>" != (r.verdict == nil) {
+				t.Errorf("Run says %s, want %s", said, verdict)
+			}
+		})
+	}
+}
+
+func TestCommandThatCanNeverHaveWorked(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spoil with
+		says  string
+	}{
+		"program":    {func(a *config.App) { a.Command = []string{"gunicron"} }, "exec gunicron: not found in PATH"},
+		"executable": {func(a *config.App) { a.Command = []string{"/etc/passwd"} }, "it is not executable"},
+		"directory":  {func(a *config.App) { a.Directory = "/nowhere" }, "directory /nowhere: no such file"},
+		"user":       {func(a *config.App) { a.User = "nobody-at-all" }, `there is no user "nobody-at-all"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			alone := prepare(t)
+			alone.ends, alone.tune = true, func(o *Options) { o.Alone = true }
+			alone.open("web", c.spoil)
+			<-alone.stopped
+			if e, ok := alone.verdict.(*Error); !ok || e.Exit != ExitError || !strings.Contains(e.Message, c.says) {
+				t.Errorf("alone, Run says %v", alone.verdict)
+			}
+			r := open(t, "web", c.spoil)
+			st := r.until("tried again", func(s AppStatus) bool { return s.State == Backoff })
+			if !strings.Contains(st.Reason, c.says) {
+				t.Errorf("status %+v", st)
+			}
+		})
+	}
+}
