@@ -154,7 +154,7 @@ type HoldReport struct {
 
 // LogQuery selects lines of the children's output.
 type LogQuery struct {
-	Apps   []string `json:"apps,omitempty"` // empty: all
+	Apps   []string `json:"apps,omitempty"` // selectors, as of Status; empty: all
 	Lines  int      `json:"lines"`
 	Follow bool     `json:"follow,omitempty"`
 	Daemon bool     `json:"daemon,omitempty"` // tideover's own log instead

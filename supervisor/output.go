@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
@@ -48,7 +50,7 @@ func (l *OwnLog) Write(p []byte) (int, error) {
 }
 
 // Logs yields lines of the children's output, oldest first; with Follow also
-// those to come, until yield returns false or ctx ends. Calls of yield do not
+// those to come, of apps that come later, too, until yield returns false or ctx ends. Calls of yield do not
 // overlap.
 func (s *Supervisor) Logs(ctx context.Context, q LogQuery, yield func(Line) bool) error {
 	sources, err := s.sources(q)
@@ -56,7 +58,7 @@ func (s *Supervisor) Logs(ctx context.Context, q LogQuery, yield func(Line) bool
 		return err
 	}
 	if q.Follow {
-		follow(ctx, sources, q.Lines, yield)
+		s.follow(ctx, q, sources, yield)
 		return nil
 	}
 	var lines []Line
@@ -90,25 +92,46 @@ func (s *Supervisor) sources(q LogQuery) ([]*logs.Log, error) {
 	return sources, nil
 }
 
-func follow(ctx context.Context, sources []*logs.Log, lines int, yield func(Line) bool) {
+// newcomers is how often somebody who follows is given the apps that have come
+// since.
+const newcomers = time.Second
+
+// follow yields what is written from now on, also by apps that come later, until
+// ctx ends or yield returns false.
+func (s *Supervisor) follow(ctx context.Context, q LogQuery, sources []*logs.Log, yield func(Line) bool) {
 	ctx, stop := context.WithCancel(ctx)
+	var followers sync.WaitGroup
+	defer followers.Wait()
 	defer stop()
 	var one sync.Mutex // of the followers speaks at a time
-	var followers sync.WaitGroup
-	for _, l := range sources {
-		followers.Go(func() {
-			l.Follow(ctx, lines, func(line Line) bool {
-				one.Lock()
-				defer one.Unlock()
-				if ctx.Err() != nil || !yield(line) {
-					stop()
-					return false
-				}
-				return true
-			})
-		})
+	tell := func(line Line) bool {
+		one.Lock()
+		defer one.Unlock()
+		if ctx.Err() != nil || !yield(line) {
+			stop()
+			return false
+		}
+		return true
 	}
-	followers.Wait()
+	ticker := time.NewTicker(newcomers)
+	defer ticker.Stop()
+	followed := map[*logs.Log]bool{}
+	for lines := q.Lines; ; lines = math.MaxInt { // of a newcomer all is new
+		for _, l := range sources {
+			if !followed[l] {
+				followed[l] = true
+				followers.Go(func() { l.Follow(ctx, lines, tell) })
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if now, err := s.sources(q); err == nil { // an error: all of them have gone, and may come back
+			sources = now
+		}
+	}
 }
 
 // logs says where the output of an app goes.

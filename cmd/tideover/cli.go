@@ -82,6 +82,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "say more")
 	flags.DurationVar(&c.timeout, "timeout", 0, "how long this command waits; the daemon goes on")
 	flags.StringVar(&c.color, "color", "auto", "auto, always or never")
+	completeFlag(root, "color", "auto", "always", "never")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		c.chosen = cmd.Flags().Changed("config")
 		return c.checkFlags()

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"tideover/supervisor"
 	"tideover/supervisor/config"
 	"tideover/supervisor/control"
 )
@@ -83,11 +84,32 @@ func (c *cli) knownSelectors(ctx context.Context) []string {
 	if err != nil {
 		return nil
 	}
-	var names []string
-	for _, a := range file.Apps {
-		names = append(names, a.Name)
+	var told control.Found
+	for _, family := range file.Apps {
+		for _, a := range family.Each() {
+			told.Status.Apps = append(told.Status.Apps, supervisor.AppStatus{Name: a.Name, Labels: a.Labels})
+		}
 	}
-	return names
+	return control.Selectors([]control.Found{told})
+}
+
+// completeFlag completes a flag's values, of which there are few.
+func completeFlag(cmd *cobra.Command, flag string, values ...string) {
+	complete := cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
+	if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
+		panic(err) // a misspelt flag, in our own code
+	}
+}
+
+// completeHelp completes verbs and pages.
+func completeHelp(cmd *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var pages []cobra.Completion
+	for _, page := range cmd.Root().Commands() {
+		if len(given) == 0 && !page.Hidden {
+			pages = append(pages, page.Name())
+		}
+	}
+	return pages, cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeSignal completes apps, and from the second word on signals, too.

@@ -64,9 +64,8 @@ func showLogs(c *cli, ctx context.Context, q supervisor.LogQuery, names []string
 	if err != nil {
 		return err
 	}
-	all := len(c.selectors(names)) == 0 || q.Daemon || slices.Contains(names, everyApp)
 	r := newReader(c, daemons, stream)
-	if err := r.read(ctx, daemons, q, all); err != nil {
+	if err := r.read(ctx, daemons, q); err != nil {
 		return err
 	}
 	if c.json {

@@ -46,8 +46,8 @@ func newReader(c *cli, daemons []control.Found, stream string) *reader {
 }
 
 // read reads from all daemons at once, and ends when there is no more, ctx ends
-// or nobody reads any more. all is whether every app of theirs is meant.
-func (r *reader) read(ctx context.Context, daemons []control.Found, q supervisor.LogQuery, all bool) error {
+// or nobody reads any more.
+func (r *reader) read(ctx context.Context, daemons []control.Found, q supervisor.LogQuery) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var readers sync.WaitGroup
@@ -55,9 +55,7 @@ func (r *reader) read(ctx context.Context, daemons []control.Found, q supervisor
 	for i, d := range daemons {
 		readers.Go(func() {
 			q := q
-			if !all {
-				q.Apps = d.Apps()
-			}
+			q.Apps = d.Wanted
 			failures[i] = r.readOne(ctx, d, q)
 			if r.isGone() {
 				stop()
@@ -71,24 +69,24 @@ func (r *reader) read(ctx context.Context, daemons []control.Found, q supervisor
 // readOne reads from one daemon. With Follow it outlasts the daemon: when there
 // is one again on the same socket, that one is read from its beginning.
 func (r *reader) readOne(ctx context.Context, d control.Found, q supervisor.LogQuery) error {
-	for pid := d.Status.Pid; ; q.Lines = wholeLog {
+	for pid := d.Status.Pid; ; {
 		err := d.Client.Logs(ctx, q, r.show)
 		if !q.Follow || ctx.Err() != nil || r.isGone() || err != nil && !isAway(err) {
 			return err
 		}
 		r.say("the log has ended; waiting for the daemon to come back")
 		st, err := untilBack(ctx, func(ctx context.Context) (supervisor.Status, error) { return d.Client.Status(ctx) })
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		case st.Pid == pid:
-			r.say("the daemon runs, but nothing is left to follow")
+		if ctx.Err() != nil {
 			return nil
 		}
+		if err != nil {
+			return err
+		}
+		if q.Lines = wholeLog; st.Pid == pid { // it was we who were too slow for it
+			q.Lines = 0
+		}
 		pid = st.Pid
-		r.say("the daemon is back, pid " + strconv.Itoa(pid))
+		r.say("the daemon answers, pid " + strconv.Itoa(pid))
 	}
 }
 

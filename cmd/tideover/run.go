@@ -43,6 +43,7 @@ func runVerb(c *cli) *cobra.Command {
 	flags.DurationVar(&f.stopTimeout, "stop-timeout", 0, "`TIME` to end; then it is killed (default: 35s)")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "`FILE` of NAME=value lines, read at every start")
 	flags.StringVar(&f.pidfile, "pidfile", "", "`FILE` for the daemon's pid")
+	completeFlag(cmd, "reload", string(config.Overlap), string(config.Replace))
 	return cmd
 }
 

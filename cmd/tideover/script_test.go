@@ -23,11 +23,11 @@ import (
 	"tideover/supervisor"
 )
 
-// TestMain makes this binary three programs: the tests, tideover itself, and
-// the web app that tideover runs in the scripts.
+// TestMain makes this binary four programs: the tests, tideover itself, and the
+// web app and the plain process that tideover runs in the scripts.
 func TestMain(m *testing.M) {
 	supervisor.Shim()
-	testscript.Main(m, map[string]func(){"tideover": main, "webapp": webapp})
+	testscript.Main(m, map[string]func(){"tideover": main, "webapp": webapp, "worker": worker})
 }
 
 // TestScripts runs the specification: each file in testdata is a session at a
@@ -101,10 +101,12 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	s.daemon.Path, s.daemon.Err = path, nil
 	ts.Check(s.daemon.Start())
-	s.ended = make(chan error, 1)
+	ended, log, daemon := make(chan error, 1), s.log, s.daemon
+	s.ended = ended
 	go func() {
-		s.ended <- s.daemon.Wait()
-		s.log.close()
+		err := daemon.Wait()
+		log.close()
+		ended <- err
 	}()
 	if !s.log.await("listening for commands") {
 		ts.Fatalf("the daemon ended:\n%s", s.log)
@@ -247,6 +249,27 @@ func webapp() {
 		os.Exit(1)
 	}
 	<-stopped
+}
+
+// worker is the plain process of the scripts: it says that it works, and which
+// signals it gets; TERM ends it. A release named "broken" does not start.
+func worker() {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals)
+	release := read("release")
+	fmt.Printf("%s: release %s\n", os.Getenv("TIDEOVER_APP"), release)
+	if release == "broken" {
+		os.Exit(3)
+	}
+	for s := range signals {
+		switch s {
+		case syscall.SIGURG, syscall.SIGPIPE, syscall.SIGCHLD:
+		case syscall.SIGTERM:
+			return
+		default:
+			fmt.Printf("%s: got %s\n", os.Getenv("TIDEOVER_APP"), unix.SignalName(s.(syscall.Signal)))
+		}
+	}
 }
 
 func read(file string) string {

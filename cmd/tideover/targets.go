@@ -40,12 +40,17 @@ func (c *cli) configuredSocket() string {
 	return control.SocketPath(c.dirs[0], "") // also of a file that is broken now
 }
 
-// selectors are the names that were typed, or else $TIDEOVER_APP.
+// selectors are the names that were typed, or else $TIDEOVER_APP. To
+// supervisorctl, what is common to instances is a group, named "celery:*".
 func (c *cli) selectors(typed []string) []string {
 	if name := c.getenv("TIDEOVER_APP"); len(typed) == 0 && name != "" {
-		return []string{name}
+		typed = []string{name}
 	}
-	return typed
+	names := make([]string, len(typed))
+	for i, name := range typed {
+		names[i] = strings.TrimSuffix(name, ":*")
+	}
+	return names
 }
 
 // target finds one app; no name is $TIDEOVER_APP, else the only app there is.

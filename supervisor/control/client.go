@@ -35,7 +35,7 @@ func NewClient(socket string) *Client {
 // Socket is the path of the daemon's control socket.
 func (c *Client) Socket() string { return c.socket }
 
-// Status asks for the named apps, or all. It takes no time and changes nothing.
+// Status asks for the apps that the selectors mean, or all. It takes no time and changes nothing.
 func (c *Client) Status(ctx context.Context, apps ...string) (supervisor.Status, error) {
 	var answer supervisor.Status
 	err := c.brief(ctx, http.MethodGet, "/v1/status?"+url.Values{"app": apps}.Encode(), nil, &answer)

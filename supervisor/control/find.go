@@ -18,7 +18,8 @@ const probeTime = 2 * time.Second
 type Found struct {
 	*Client
 	Status  supervisor.Status
-	Foreign bool // another user's, found by root
+	Wanted  []string // the selectors that Select was given for it
+	Foreign bool     // another user's, found by root
 }
 
 // Apps are the names of its apps.
@@ -96,20 +97,19 @@ func (p Places) Select(ctx context.Context, selectors ...string) ([]Found, error
 	if len(selectors) == 0 {
 		return onlyApp(daemons)
 	}
-	wanted := make([][]string, len(daemons)) // of each
 	for _, selector := range selectors {
 		i, err := keeperOf(ctx, daemons, selector)
 		if err != nil {
 			return nil, err
 		}
-		wanted[i] = append(wanted[i], selector)
+		daemons[i].Wanted = append(daemons[i].Wanted, selector)
 	}
 	var found []Found
-	for i, d := range daemons {
-		if len(wanted[i]) == 0 {
+	for _, d := range daemons {
+		if len(d.Wanted) == 0 {
 			continue
 		}
-		if d.Status, err = d.Client.Status(ctx, wanted[i]...); err != nil {
+		if d.Status, err = d.Client.Status(ctx, d.Wanted...); err != nil {
 			return nil, err
 		}
 		found = append(found, d)
