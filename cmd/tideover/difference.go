@@ -16,12 +16,14 @@ func tellApplied(c *cli, r supervisor.ApplyResult, dryRun bool) {
 		s := c.results()
 		io.WriteString(s.out, difference(s, r.Apps, dryRun, c.verbose))
 	}
+	told := false
 	for _, a := range r.Apps {
 		if a.Result != nil && a.Result.Exit != supervisor.ExitOK {
 			explain(c, *a.Result)
+			told = told || a.Result.Error == r.Error
 		}
 	}
-	if r.Error != "" {
+	if r.Error != "" && !told {
 		s := c.errors()
 		s.sayFault(s.mark("\n✗", "tideover:"), r.Error)
 		if hint := unsaid(r.Hint, r.Error); hint != "" {
@@ -52,7 +54,11 @@ func difference(s screen, apps []supervisor.AppChange, dryRun, verbose bool) str
 		sign := signOf(a.Change)
 		lead := sign.text + " " + pad(a.App, width) + "  "
 		first := s.paint(sign.color, sign.text) + " " + s.paint(bold, pad(a.App, width)) + "  "
-		b.WriteString(s.paragraphs(first, lead, became(a, dryRun)))
+		if said := became(a, dryRun); s.terminal {
+			b.WriteString(s.paragraphs(first, lead, said))
+		} else {
+			b.WriteString(first + said + "\n")
+		}
 		for _, change := range a.Settings {
 			b.WriteString(setting(s, change))
 		}
@@ -127,6 +133,8 @@ func setting(s screen, c supervisor.SettingChange) string {
 		return lead + s.paint(paint, sign+" "+c.Key+" = "+value)
 	}
 	switch {
+	case c.Key == "env": // its difference is told in words: values may be secrets
+		return lead + s.paint(yellow, "~") + " " + c.Key + ": " + c.After + s.paint(faint, takes) + "\n"
 	case c.Before == "":
 		return single("+", green, c.After) + s.paint(faint, takes) + "\n"
 	case c.After == "":
