@@ -117,8 +117,11 @@ type AppStatus struct {
 }
 
 // Status asks for the state of the app.
-func (t *Tideover) Status(ctx context.Context) (AppStatus, error) {
-	o, err := t.Call(ctx, "--json", "status", t.App)
+func (t *Tideover) Status(ctx context.Context) (AppStatus, error) { return t.StatusOf(ctx, t.App) }
+
+// StatusOf is Status of another app of its configuration.
+func (t *Tideover) StatusOf(ctx context.Context, name string) (AppStatus, error) {
+	o, err := t.Call(ctx, "--json", "status", name)
 	if err != nil {
 		return AppStatus{}, err
 	}
@@ -127,11 +130,11 @@ func (t *Tideover) Status(ctx context.Context) (AppStatus, error) {
 		return AppStatus{}, fmt.Errorf("status: %w: %v", err, o)
 	}
 	for _, app := range all.Apps {
-		if app.Name == t.App {
+		if app.Name == name {
 			return app, nil
 		}
 	}
-	return AppStatus{}, fmt.Errorf("status does not name %s: %v", t.App, o)
+	return AppStatus{}, fmt.Errorf("status does not name %s: %v", name, o)
 }
 
 // Do is reload or restart with --json.
