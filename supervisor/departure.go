@@ -168,16 +168,24 @@ func (d *departure) end(hurry context.Context, p patience) {
 	}
 	switch d.why {
 	case replaced:
-		d.stop = g.process.Stop(hurry, g.settings.Stop.Signal, p.stop)
+		d.stop = g.stop(hurry, p.stop)
 	case neverRose:
 		if g.target == nil { // it may be at work all the same
-			d.stop = g.process.Stop(hurry, g.settings.Stop.Signal, p.stop)
+			d.stop = g.stop(hurry, p.stop)
 			return
 		}
 		d.stop = g.process.Stop(hurry, syscall.SIGINT, min(stillImporting, p.stop))
 	case crashed:
 		d.stop = g.process.Kill(context.WithoutCancel(hurry))
 	}
+}
+
+// stop asks the main process to end, or all of them, and kills who does not.
+func (g *Generation) stop(hurry context.Context, grace time.Duration) process.StopReport {
+	if g.settings.Stop.Tree {
+		return g.process.StopTree(hurry, g.settings.Stop.Signal, grace)
+	}
+	return g.process.Stop(hurry, g.settings.Stop.Signal, grace)
 }
 
 // reclaim takes back what no worker has accepted: the marker tells the relay

@@ -109,6 +109,7 @@ type Hold struct {
 type Stop struct {
 	Signal  syscall.Signal
 	Timeout time.Duration // then the whole tree is killed
+	Tree    bool          // the signal goes to every process, not to the main one alone
 }
 
 // Drain bounds how long a generation may finish what it has.

@@ -13,7 +13,7 @@ import (
 // programReasons say why an option of [program:x] is left out.
 var programReasons = map[string]string{
 	"startretries":            "a start that fails is tried again with growing pauses, and does not end for good",
-	"stopasgroup":             "the main process is asked to stop, and then the whole tree is ended",
+	"stopasgroup":             "gunicorn passes the signal on to its workers, and then the whole tree is ended",
 	"killasgroup":             "the whole tree is always killed",
 	"stdout_capture_maxbytes": "there are no process communication events",
 	"stderr_capture_maxbytes": "there are no process communication events",
@@ -266,6 +266,9 @@ func (p *program) exitCodes(o *iniOption, text string) {
 func (p *program) stopping() {
 	if text, o, ok := p.get("stopsignal"); ok {
 		p.stopSignal(o, text)
+	}
+	if !p.gunicorn.Is && p.flag("stopasgroup", false) {
+		p.block.set("stop.tree", "true", "stopasgroup")
 	}
 	text, o, given := p.get("stopwaitsecs")
 	wait, err := number(text)

@@ -102,6 +102,8 @@ var appKeys = []Key{
 		"asks the main process to end"),
 	app("stop.timeout", duration, `"35s"`, Live, func(a *App) *span { return &a.Stop.Timeout },
 		"then the whole tree is killed; longer than gunicorn's graceful_timeout"),
+	app("stop.tree", boolean, `false`, Live, func(a *App) *bool { return &a.Stop.Tree },
+		"ask every process of the tree to end, and not the main one alone: for a shell that started others"),
 	app("drain.timeout", duration, `"30s"`, Live, func(a *App) *span { return &a.Drain.Timeout },
 		"how long an old generation may finish its requests before it is told to stop"),
 	app("drain.tunnels", duration, `"30s"`, Live, func(a *App) *span { return &a.Drain.Tunnels },

@@ -48,6 +48,24 @@ func (p *Process) Stop(ctx context.Context, sig syscall.Signal, grace time.Durat
 	return r
 }
 
+// StopTree is Stop for a main process that passes no signal on, as a shell does not: sig goes to every process of the tree, and
+// the grace is for all of them.
+func (p *Process) StopTree(ctx context.Context, sig syscall.Signal, grace time.Duration) StopReport {
+	began := time.Now()
+	p.happened(asked)
+	gentle, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	found, _ := p.members()
+	for _, s := range found {
+		signalExactly(s, sig)
+		signalExactly(s, syscall.SIGCONT)
+	}
+	p.WaitEmpty(gentle) // who is not gone by then is killed
+	r := p.Kill(context.WithoutCancel(ctx))
+	r.Took = time.Since(began)
+	return r
+}
+
 // Kill kills the whole tree at once and verifies that it is empty: by its cgroup, by its group, and by a sweep for those
 // that left both. It waits until a process has lived for 5 s after its SIGKILL, for 30 s in all, or until ctx ends; the kill itself
 // is always done.

@@ -67,6 +67,34 @@ func TestStop(t *testing.T) {
 }
 
 // TestStopGivesUpItsGrace when its context ends.
+// A shell dies of the signal and passes it to nobody: with StopTree its
+// children are asked, too, and have the time they need.
+func TestStopTree(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		args   []string
+		grace  time.Duration
+		killed int
+	}{
+		{"all go by themselves", []string{"boss", "polite", "sleep", "frozen"}, patience, 0},
+		{"one does not", []string{"boss", "polite", "deaf"}, 300 * time.Millisecond, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
+				k := launch(t, cgroups, Spec{}, c.args...)
+				others := k.readyPids(t)
+				report := k.StopTree(t.Context(), syscall.SIGTERM, c.grace)
+				if report.Killed != c.killed || !report.Empty() {
+					t.Errorf("%+v, want %d killed", report, c.killed)
+				}
+				if left := slices.DeleteFunc(others, func(pid int) bool { return !lives(pid) }); len(left) > 0 {
+					t.Errorf("alive: %v", left)
+				}
+			})
+		})
+	}
+}
+
 func TestStopGivesUpItsGrace(t *testing.T) {
 	bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
 		k := launch(t, cgroups, Spec{}, "boss", "deaf", "deaf")
