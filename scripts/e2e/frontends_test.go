@@ -87,6 +87,7 @@ func TestA1(t *testing.T) {
 			s := newStand(r, setup{front: apache(v.apache), gunicorn: rig.Gunicorn{More: []string{"--preload"}}})
 			s.under(20)
 			for range times(1) {
+				s.running() // behind whoever the last one held
 				result, outcome, err := s.daemon.Do(s.within(wholeRestart), "restart")
 				s.must(err)
 				if outcome.Exit != 0 {
