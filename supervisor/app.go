@@ -308,7 +308,7 @@ func (a *App) tryLater(v verdict, reason string) {
 	if !v.failed {
 		return
 	}
-	a.house.logger.Error("failed: it is tried again slowly, and requests get 503 at once until it answers", "app", a.name, "next", v.after)
+	a.house.logger.Error("failed: it is tried again slowly, and who asks for it gets a 503 at once until it answers", "app", a.name, "next", v.after)
 	a.gate.Refuse(&proxy.Refusal{RetryAfter: v.after, Cause: "the app does not start"})
 }
 

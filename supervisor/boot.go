@@ -82,6 +82,11 @@ func (b *boot) begun() *Generation {
 	return b.generation
 }
 
+// hooked reports whether its hook still runs.
+func (b *boot) hooked() bool {
+	return b != nil && b.stages[0] != b.start && !isDone(b.stages[0].over)
+}
+
 // news is ready once, when a process exists.
 func (b *boot) news() <-chan struct{} {
 	if b == nil || b.noticed {

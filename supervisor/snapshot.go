@@ -37,6 +37,9 @@ func (a *App) publish() {
 		failed: a.comeback.failed, reason: a.comeback.reason, crashes: a.comeback.crashes, last: a.desk.last,
 	}
 	seen.rising, seen.booting = a.boot != nil, a.boot.begun()
+	if a.boot.hooked() {
+		seen.reason = beforeStart + " runs"
+	}
 	if a.desk.running != nil {
 		seen.verb = a.desk.running.verb
 	}

@@ -53,7 +53,7 @@ type App struct {
 	Timeout   time.Duration // to the child's first byte; 0: never
 	Autostart bool
 	Restart   RestartPolicy
-	ExitCodes []int    // codes that mean done: with restart = "on-failure" not started again
+	ExitCodes []int    // codes that mean done, and no failure
 	Instances int      // of a plain process; see Each
 	Instance  int      // which of them this one is, from 1; 0: the only one
 	After     []string // names of apps that are started before and stopped after this one
@@ -138,7 +138,8 @@ type Watch struct {
 	Debounce time.Duration
 }
 
-// Hooks are commands run beside a reload, with TIDEOVER_* in their environment.
+// Hooks are commands run before, after and beside what happens to an app, with
+// TIDEOVER_* in their environment.
 type Hooks struct {
 	BeforeStart []string // failing, it fails the start
 	AfterReady  []string

@@ -175,6 +175,13 @@ func (a *App) warnings() (all []finding) {
 	if a.Hold.Timeout > usualPatience && a.Web() {
 		warn("hold.timeout", "hold.timeout is %s; most front-ends give up after %s unless they are told otherwise", spellDuration(a.Hold.Timeout), spellDuration(usualPatience))
 	}
+	if a.Web() && (a.Ready.Notify || len(a.Ready.Command) > 0) {
+		key := "ready.notify"
+		if !a.Ready.Notify {
+			key = "ready.command"
+		}
+		warn(key, "%s is for plain processes: a web app is ready when it answers (ready.path)", key)
+	}
 	if server, how := a.needsSocket(); server != "" {
 		warn("command", "%s", how)
 	}
