@@ -54,7 +54,7 @@ func makeClasses() (t [256]class) {
 	for _, c := range []byte(" \t,") {
 		t[c] |= inAddresses | inForwarded
 	}
-	for _, c := range []byte(";=\"/") {
+	for _, c := range []byte(";=\"/!#$&'*+^`|~") { // the rest of a token, too: an extension's name or value
 		t[c] |= inForwarded
 	}
 	return t

@@ -230,7 +230,7 @@ func (m *plain) all(key string) (values []string) {
 }
 
 var forwardedGrammar = map[string]*regexp.Regexp{
-	"forwarded":            regexp.MustCompile(`^[0-9A-Za-z._:\[\]% \t,;="/-]*$`),
+	"forwarded":            regexp.MustCompile("^[0-9A-Za-z._:\\[\\]% \t,;=\"/!#$&'*+^`|~-]*$"),
 	"x-forwarded-for":      regexp.MustCompile(`^[0-9A-Za-z._:\[\]% \t,-]*$`),
 	"x-forwarded-proto":    tokenOnly,
 	"x-forwarded-protocol": tokenOnly,

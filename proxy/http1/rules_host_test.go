@@ -44,7 +44,7 @@ func ownedRules() []rule {
 	for _, field := range []string{"X-Forwarded-For: 6.6.6.6, 10.0.0.1", "X-Forwarded-For: [2001:db8::1]:80, unknown, _x", "X-Forwarded-For:  a",
 		"X-Forwarded-Proto: https", "X-Forwarded-Host: a.example, b:80", "X-Forwarded-Host: ", "X-Forwarded-Port: 443", "X-Forwarded-Ssl: On",
 		"X-Forwarded-Ssl: off", "X-Forwarded-Protocol: ssl", "X-Forwarded-Server: s", "X-Forwarded-Prefix: /x y",
-		"Forwarded: for=\"[::1]:80\";proto=https, for=_x", "X-Real-IP: 2001:db8::1", "SCRIPT_NAME: /adm", "SCRIPT_NAME: ", "script_name: /x",
+		"Forwarded: for=\"[::1]:80\";proto=https, for=_x", "Forwarded: for=_a;x!#$%&'*+=^`|~", "X-Real-IP: 2001:db8::1", "SCRIPT_NAME: /adm", "SCRIPT_NAME: ", "script_name: /x",
 		"PATH_INFO: /a b", "REMOTE_USER: M\xC3\xBCller", "Remote-User: root", "Script-Name: /x"} {
 		name, value, _ := strings.Cut(field, ": ")
 		written := name + ": " + strings.TrimSpace(value) + "\r\n"

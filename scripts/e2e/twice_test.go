@@ -30,9 +30,9 @@ func TestNothingTwice(t *testing.T) {
 		t.Run(class, func(t *testing.T) {
 			r := begin(t)
 			r.odd("shop")
-			g.Workers = 2
+			g.Workers = 4
 			s := newStand(r, setup{gunicorn: g, release: rig.Release{Number: 1, Import: 0.2}, flags: patient()})
-			s.under(60, everyMethod()...)
+			s.under(30, everyMethod()...)
 			for range times(1) {
 				s.killed("worker", s.killWorker)
 				s.killed("master", s.killMain)
@@ -147,7 +147,7 @@ func (s *stand) beganAtMost(tally load.Tally) {
 func TestKillerRequest(t *testing.T) {
 	t.Parallel()
 	for class, g := range workerClasses() {
-		for _, resend := range []string{"safe", "key", "nothing"} {
+		for _, resend := range []string{"safe", "key", "none"} {
 			if resend != "safe" && class != "sync" && !*full {
 				continue
 			}
@@ -156,7 +156,7 @@ func TestKillerRequest(t *testing.T) {
 				r.odd("shop")
 				g.Workers = 2
 				s := newStand(r, setup{gunicorn: g, release: rig.Release{Number: 1},
-					config: map[string]string{"safe": "", "key": `resend = ["safe", "key"]`, "nothing": "resend = []"}[resend] + "\n"})
+					config: map[string]string{"safe": "", "key": `resend = ["safe", "key"]`, "none": "resend = []"}[resend] + "\n"})
 				tried := 0
 				for range times(1) {
 					for _, k := range killers(resend) {
@@ -179,7 +179,7 @@ type killer struct {
 func killers(resend string) []killer {
 	again, key := 2, 1
 	switch resend {
-	case "nothing":
+	case "none":
 		again = 1
 	case "key":
 		key = 2

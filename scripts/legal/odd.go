@@ -16,7 +16,7 @@ func behindCDN(d *draft) {
 	d.some("X-Forwarded-Prefix", "/shop")
 	d.some("X-Forwarded-Client-Cert", `By=spiffe://a/b;Hash=`+d.word(64, hex)+`;Subject="CN=x,OU=y";URI=spiffe://c/d`)
 	d.some("X-Real-IP", pick(d, "203.0.113.9", "2001:db8::1"))
-	d.some("Forwarded", pick(d, "for=203.0.113.9;proto=https;by=198.51.100.7", `for="[2001:db8::1]:4711"`, "for=192.0.2.43, for=198.51.100.17", `For="_gazonk";host="shop.example.com:8443"`))
+	d.some("Forwarded", pick(d, "for=203.0.113.9;proto=https;by=198.51.100.7", `for="[2001:db8::1]:4711"`, "for=192.0.2.43, for=198.51.100.17", "for=192.0.2.43;secret=a!b+c~1", `For="_gazonk";host="shop.example.com:8443"`))
 	d.some("Via", pick(d, "1.1 varnish, 1.1 google", "2.0 a1b2.cloudfront.net (CloudFront)", "1.0 fred, 1.1 p.example.net"))
 	d.some("CDN-Loop", "cloudflare; loops=1")
 	d.some("CF-Connecting-IP", "203.0.113.9")
