@@ -35,8 +35,8 @@ func TestApply(t *testing.T) {
 	d, dir := shopDaemon(t)
 	d.applied = applied()
 	long := strings.Repeat("-w 4 ", 20)
-	tideover(t, dir, "apply").want(t, 0, `+ blog      added; generation 1 serves after 1.2 s
-~ shop      reloaded; generation 8 serves after 7.8 s · held 17 (longest 6 ms) · lost 0
+	tideover(t, dir, "apply").want(t, 0, `+ blog      added; generation 1 is up after 1.2 s
+~ shop      reloaded; generation 8 is up after 7.8 s · held 17 (longest 6 ms) · lost 0
     - command = "gunicorn `+long+`a"
     + command = "gunicorn `+long+`b"  # by a reload
     ~ env: DEBUG added, TOKEN changed  # by a reload

@@ -113,7 +113,7 @@ func became(a supervisor.AppChange, dryRun bool) string {
 	}
 	said := words[1] + " after " + human(span(r.Duration))
 	if r.Generation.To > 0 {
-		said = fmt.Sprintf("%s; generation %d serves after %s", words[1], r.Generation.To, human(span(r.Duration)))
+		said = fmt.Sprintf("%s; generation %d is up after %s", words[1], r.Generation.To, human(span(r.Duration)))
 	}
 	if r.Requests.Held > 0 || r.Requests.Lost > 0 {
 		said += " · " + requests(r.Requests)
@@ -124,27 +124,33 @@ func became(a supervisor.AppChange, dryRun bool) string {
 // setting is one setting before and after: in a line where it fits, else below
 // one another.
 func setting(s screen, c supervisor.SettingChange) string {
-	const lead = "    "
 	takes := ""
 	if words := takenBy(c.Takes); words != "" {
 		takes = "  # " + words
 	}
-	single := func(sign string, paint color, value string) string {
-		return lead + s.paint(paint, sign+" "+c.Key+" = "+value)
-	}
+	assigned := c.Key + " = "
+	both := assigned + c.Before + " -> " + c.After
 	switch {
 	case c.Key == "env": // its difference is told in words: values may be secrets
-		return lead + s.paint(yellow, "~") + " " + c.Key + ": " + c.After + s.paint(faint, takes) + "\n"
+		return s.difference("~", yellow, c.Key+": "+c.After+takes)
 	case c.Before == "":
-		return single("+", green, c.After) + s.paint(faint, takes) + "\n"
+		return s.difference("+", green, assigned+c.After+takes)
 	case c.After == "":
-		return single("-", red, c.Before) + s.paint(faint, takes) + "\n"
+		return s.difference("-", red, assigned+c.Before+takes)
+	case utf8.RuneCountInString(indent+"~ "+both+takes) > s.room():
+		return s.difference("-", red, assigned+c.Before) + s.difference("+", green, assigned+c.After+takes)
 	}
-	both := fmt.Sprintf("%s = %s -> %s", c.Key, c.Before, c.After)
-	if utf8.RuneCountInString(lead+"~ "+both+takes) > s.room() {
-		return single("-", red, c.Before) + "\n" + single("+", green, c.After) + s.paint(faint, takes) + "\n"
+	return s.difference("~", yellow, both+takes)
+}
+
+// difference is a line of what changes, and below it, on a terminal, what does
+// not fit.
+func (s screen) difference(sign string, paint color, text string) string {
+	first := indent + s.paint(paint, sign) + " "
+	if !s.terminal {
+		return first + text + "\n"
 	}
-	return lead + s.paint(yellow, "~") + " " + both + s.paint(faint, takes) + "\n"
+	return s.paragraphs(first, indent+"    ", text)
 }
 
 // takenBy is when a setting comes into force.

@@ -6,12 +6,16 @@ import (
 )
 
 // column is one column of a grid. Where a terminal is too narrow for all, those
-// that matter least are left out first; 0 is never left out.
+// that matter least are left out first; 0 is never left out. Before anything is
+// left out that matters, names are cut.
 type column struct {
 	head    string
 	right   bool // numbers
 	matters int
 }
+
+// matter is from when on a column matters more than the end of a long name.
+const matter = 4
 
 // cell is a text and what it is painted in.
 type cell struct {
@@ -49,10 +53,14 @@ func (g *grid) without(i int) *grid {
 func (g *grid) text(s screen) string {
 	widths := g.widths()
 	if s.terminal && total(widths) > s.room() {
-		if i := g.dispensable(); i >= 0 {
-			return g.without(i).text(s)
+		least := g.dispensable()
+		if least >= 0 && g.columns[least].matters < matter {
+			return g.without(least).text(s)
 		}
-		widths[0] = max(4, widths[0]-(total(widths)-s.room()))
+		widths[0] = max(min(widths[0], 12), widths[0]-(total(widths)-s.room()))
+		if least >= 0 && total(widths) > s.room() {
+			return g.without(least).text(s)
+		}
 	}
 	var b strings.Builder
 	g.write(&b, s, widths, plain(g.heads()...))

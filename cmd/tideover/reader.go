@@ -41,6 +41,7 @@ func newReader(c *cli, daemons []control.Found, stream string) *reader {
 				r.style.Width = max(r.style.Width, len(a.Name)+len(".")+len(strconv.Itoa(a.Generation)))
 			}
 		}
+		r.style.Width = min(r.style.Width, s.width/4) // a long name is no reason to indent everything
 	}
 	return r
 }

@@ -42,7 +42,10 @@ func table(s screen, apps []supervisor.AppStatus) string {
 	b.WriteString(g.text(s))
 	for _, a := range apps {
 		if what := trouble(a); what != "" {
-			b.WriteString(s.paragraphs(s.paint(yellow, "!")+" ", "! ", a.Name+": "+what))
+			if !strings.Contains(what, a.Name) {
+				what = a.Name + ": " + what
+			}
+			b.WriteString(s.paragraphs(s.paint(yellow, "!")+" ", "! ", what))
 		}
 	}
 	return b.String()
@@ -79,7 +82,7 @@ func trouble(a supervisor.AppStatus) string {
 	} else if len(a.Warnings) == 1 {
 		what = "a warning"
 	}
-	return what + "; tideover status " + a.Name + " says more"
+	return a.Name + ": " + what + "; tideover status " + a.Name + " says more"
 }
 
 func orNothing(n int) string {
@@ -146,7 +149,11 @@ func longForm(s screen, a supervisor.AppStatus) string {
 		line("labels", "%s", list(a.Labels))
 	}
 	if a.Pid > 0 {
-		line("process", "pid %d, %s, %s, %s", a.Pid, plural(a.Processes, "process"), size(a.Memory), plural(a.Restarts, "crash"))
+		tree := "" // of one that starts nobody has counted
+		if a.Processes > 0 {
+			tree = plural(a.Processes, "process") + ", " + size(a.Memory) + ", "
+		}
+		line("process", "pid %d, %s%s", a.Pid, tree, plural(a.Restarts, "crash"))
 	}
 	line("ready", "%s", a.Ready)
 	if isWeb(a) {
