@@ -13,6 +13,10 @@
 // anything that happens here. Leaves are called, and answer by channel or by
 // snapshot; none of them calls back.
 //
+// A generation comes up in a goroutine of its own (boot: hook, start, first
+// answer) and goes in another one (departure); the app's goroutine owns both
+// and waits for neither.
+//
 // What always holds: a generation that serves is not stopped before its
 // successor answers (reload), or not before requests are held (restart); a
 // failed reload changes nothing that serves; when a generation is gone, no

@@ -166,12 +166,12 @@ func TestHangingHookIsKilledWithItsTree(t *testing.T) {
 	code.set(t, "0")
 	r := open(t, "web", func(a *config.App) {
 		a.Hooks.BeforeStart = shell("test $(cat " + string(code) + ") = 0 && exit; setsid sleep 1000 & sleep 1000 & wait")
-		a.Hooks.Timeout = time.Second
+		a.Hooks.Timeout = 3 * time.Second
 	})
 	r.page()
 	code.set(t, "1")
 	res := r.want(r.do(Reload), ExitKeptOld)
-	if !strings.Contains(res.Error, "before_start was killed after 1 s (hooks.timeout)") {
+	if !strings.Contains(res.Error, "before_start was killed after 3 s (hooks.timeout)") {
 		t.Errorf("error %q", res.Error)
 	}
 	if pids := r.processes(); len(pids) != 1 {

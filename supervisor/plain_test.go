@@ -94,11 +94,11 @@ func TestWhoAsksForTimeGetsIt(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	r := open(t, "worker", plainly("python3", "-c", speaker, dir), func(a *config.App) {
-		a.Ready.Notify, a.Ready.Timeout = true, 3*time.Second
+		a.Ready.Notify, a.Ready.Timeout = true, 6*time.Second
 	})
 	r.until("loading", func(s AppStatus) bool { return s.Says != "" })
 	began := time.Now()
-	st := r.until("older than ready.timeout", func(s AppStatus) bool { return time.Since(began) > 4*time.Second })
+	st := r.until("older than ready.timeout", func(s AppStatus) bool { return time.Since(began) > 7*time.Second })
 	if st.State != Starting {
 		t.Errorf("status %+v", st)
 	}
@@ -140,14 +140,14 @@ func TestReadyWhenACommandSaysSo(t *testing.T) {
 	begin(t, file)
 	r := open(t, "worker", plainly(), func(a *config.App) {
 		a.Ready.Command = shell(`test -e ` + file + ` && kill -0 $TIDEOVER_PID || { echo no broker; exit 5; }`)
-		a.Ready.Timeout = 2 * time.Second
+		a.Ready.Timeout = 5 * time.Second
 	})
 	r.until("running", func(s AppStatus) bool { return s.State == Running })
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	res := r.want(r.do(Reload), ExitKeptOld)
-	if res.Probe != "exit status 5: no broker" || !strings.Contains(res.Error, "ready.command did not succeed within 2 s") {
+	if res.Probe != "exit status 5: no broker" || !strings.Contains(res.Error, "ready.command did not succeed within 5 s") {
 		t.Errorf("probe %q, error %q", res.Probe, res.Error)
 	}
 }

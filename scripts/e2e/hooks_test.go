@@ -1,0 +1,96 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"tideover/scripts/rig"
+)
+
+// A migration before every start, under load: while it runs the old code
+// serves, or requests wait; when it fails, nothing has changed.
+func TestHooks(t *testing.T) {
+	r := begin(t)
+	verdict := r.room.Path("verdict")
+	r.must(os.WriteFile(verdict, []byte("0"), 0o644))
+	hook := fmt.Sprintf(`echo "migrating for $TIDEOVER_REASON"; sleep 0.7; test $(cat %s) = 0 || { echo "no such table"; exit 1; }`, verdict)
+	s := newStand(r, setup{front: apache(rig.Apache{}), gunicorn: rig.Gunicorn{Workers: 2}, release: rig.Release{Number: 1, Import: 0.5},
+		config: fmt.Sprintf("ready.timeout = \"60s\"\nhold = { limit = 4000, timeout = \"60s\" }\n[app.shop.hooks]\nbefore_start = [\"sh\", \"-c\", %q]\nafter_reload = \"false\"", hook)})
+	s.under(50)
+	for range times(2) {
+		s.reload()
+	}
+	s.restart()
+	s.killMaster()
+	s.settled()
+	s.event("reload with a migration that fails", func() {
+		before := s.shop.Release()
+		_, err := s.shop.Next()
+		s.must(err)
+		s.must(os.WriteFile(verdict, []byte("1"), 0o644))
+		result, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
+		s.must(err)
+		if outcome.Exit != 7 || strings.Join(result.ChildOutput, "|") != "migrating for reload|no such table" {
+			s.Errorf("want exit 7 and the hook's last words: %v", outcome)
+		}
+		if err := s.isRelease(before.Number); err != nil {
+			s.Errorf("after a migration that failed: %v", err)
+		}
+	})
+	s.must(os.WriteFile(verdict, []byte("0"), 0o644))
+	s.reload()
+	s.finish()
+	s.shutdown()
+}
+
+// As the first process of a container: orphans of anybody are collected, and
+// the container ends with the app that has failed, and says which.
+func TestFirstProcess(t *testing.T) {
+	r := begin(t)
+	worker := `for i in 1 2 3 4 5; do (setsid sleep 0.2 &); done; sleep 2; echo "zombies: $(cat /proc/[0-9]*/stat | awk '$3 == "Z"' | wc -l)"; exit 3`
+	address, err := rig.Address()
+	r.must(err)
+	config, err := r.room.Write("tideover.toml", fmt.Sprintf(`
+[daemon]
+exit_when = "failed"
+[app.web]
+command = %s
+listen = %q
+directory = %q
+[app.worker]
+command = ["sh", "-c", %q]
+restart = "never"
+`, tomlArray(rig.Gunicorn{Workers: 1}.Argv(r.room)), address, r.shop("web").Dir, worker))
+	r.must(err)
+	p, err := r.room.Start(rig.Command{Name: "container", App: true, Argv: []string{
+		"unshare", "--pid", "--fork", "--mount-proc", rig.Binary(r.room.Root), "-S", r.room.Path("control.sock"), "run", "-c", config}})
+	r.must(err)
+	began := time.Now()
+	select {
+	case <-p.Exited():
+	case <-r.within(wholeRestart).Done():
+		r.Fatalf("the container does not end: %s", p.Tail(20))
+	}
+	words := p.Tail(100)
+	if p.Code() != 1 || !strings.Contains(words, "worker has failed: the main process ended: exit status 3") {
+		r.Errorf("it ended with %d: %s", p.Code(), words)
+	}
+	if !strings.Contains(words, "zombies: 0\n") {
+		r.Errorf("orphans were not collected: %s", words)
+	}
+	r.noneLeft()
+	r.say("exit=%d after=%.1fs", p.Code(), time.Since(began).Seconds())
+}
+
+// shop makes one, with the usual code.
+func (r *row) shop(name string) *rig.Shop {
+	r.Helper()
+	s, err := r.room.Shop(name, rig.Release{Number: 1})
+	r.must(err)
+	return s
+}
