@@ -25,6 +25,7 @@ tideover help flags    flags that every verb takes
 tideover help exits    exit codes, for scripts
 tideover help signals  what kill does to the daemon
 tideover help files    where things are
+tideover help config   every key of the configuration
 `
 
 const globalFlags = `Flags that every verb takes:
@@ -88,13 +89,13 @@ The control socket is control.sock, and NAME.sock for "run -- COMMAND". With
 func topics() []*cobra.Command {
 	page := func(name, text string) *cobra.Command { return &cobra.Command{Use: name, Long: text} }
 	return []*cobra.Command{page("flags", globalFlags), page("exits", exitCodes),
-		page("signals", daemonSignals), page("files", filePlaces)}
+		page("signals", daemonSignals), page("files", filePlaces), page("config", configKeys())}
 }
 
 func helpVerb() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [VERB]",
-		Short: "Help on a verb, or on flags, exits, signals, files",
+		Short: "Help on a verb, or on flags, exits, signals, files, config",
 
 		ValidArgsFunction: completeHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
