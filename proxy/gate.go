@@ -72,6 +72,9 @@ func (g *Gate) Swap(t *Target) *Target {
 		if old != nil && old != t {
 			old.replaced()
 		}
+		if t != nil {
+			t.taken()
+		}
 		g.pause, g.resume = 0, time.Time{}
 		g.widen(now)
 	})

@@ -29,7 +29,7 @@ type Target struct {
 	idle      []line            // the latest last
 	retired   bool
 	abandoned bool
-	off       chan struct{} // closed when the gate has another target, or none, or the target was abandoned
+	off       chan struct{} // closed while the gate has another target, or none, and for ever when the target was abandoned
 	changed   chan struct{} // closed at the next change of a count; nil when nobody waits
 }
 
@@ -124,10 +124,13 @@ func (t *Target) Abandon() {
 
 // fell waits a moment for the news that the whole target is gone, or no longer the gate's.
 func (t *Target) fell(moment time.Duration) bool {
+	t.mu.Lock()
+	off := t.off
+	t.mu.Unlock()
 	timer := time.NewTimer(moment)
 	defer timer.Stop()
 	select {
-	case <-t.off:
+	case <-off:
 		return true
 	case <-timer.C:
 		return false
@@ -152,11 +155,27 @@ func (t *Target) replaced() {
 	t.switchOff()
 }
 
+// taken notes that the gate has this target, perhaps again. Only the gate calls it.
+func (t *Target) taken() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.abandoned && t.isOff() {
+		t.off = make(chan struct{})
+	}
+}
+
 func (t *Target) switchOff() {
+	if !t.isOff() {
+		close(t.off)
+	}
+}
+
+func (t *Target) isOff() bool {
 	select {
 	case <-t.off:
+		return true
 	default:
-		close(t.off)
+		return false
 	}
 }
 
