@@ -13,7 +13,7 @@ import (
 // A tunnel is a connection after its 101: bytes both ways, which nobody reads here.
 type tunnel struct {
 	idle time.Duration // without a byte either way; 0: for ever
-	last atomic.Int64  // when the latest byte passed, in ns
+	last atomic.Int64  // when one side sent or took a byte for the last time, in ns
 }
 
 // tunnel hands the 101 on and then bytes both ways until both sides have ended, one fails, or the target's tunnels are closed. The
@@ -38,7 +38,7 @@ func (d *trip) tunnel() {
 	x.end(answered)
 	x.server.totals.tunnels.Add(1)
 	t := &tunnel{idle: x.set.TunnelTimeout}
-	t.last.Store(time.Now().UnixNano())
+	t.passed()
 	ahead := x.body.raw
 	x.body.raw = nil
 	done := make(chan struct{})
@@ -59,10 +59,9 @@ func (t *tunnel) copy(to, from *wire, ahead []byte) {
 	defer b.release()
 	for {
 		if len(ahead) > 0 {
-			if _, err := to.write(ahead, t.idle); err != nil {
+			if t.hand(to, ahead) != nil {
 				break
 			}
-			t.last.Store(time.Now().UnixNano())
 		}
 		b.start, b.end = 0, 0
 		n, err := from.read(b.room(bufferSize), t.left())
@@ -82,6 +81,23 @@ func (t *tunnel) copy(to, from *wire, ahead []byte) {
 	to.close()
 	from.close()
 }
+
+// hand writes all of p. A peer may take its time, as long as it takes anything at all, or the other side has something to say.
+func (t *tunnel) hand(to *wire, p []byte) error {
+	for {
+		before := to.untaken()
+		n, err := to.write(p, t.idle/4)
+		if n > 0 || to.untaken() < before {
+			t.passed()
+		}
+		if p = p[n:]; !errors.Is(err, os.ErrDeadlineExceeded) || t.left() == time.Nanosecond {
+			return err
+		}
+	}
+}
+
+// passed notes that a byte was sent, or taken.
+func (t *tunnel) passed() { t.last.Store(time.Now().UnixNano()) }
 
 // left is how long the tunnel may still be silent.
 func (t *tunnel) left() time.Duration {
