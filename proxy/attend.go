@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 const (
 	// lookAfter is how long the app may work before somebody watches whether the client is still there: most answers come earlier.
 	lookAfter = 20 * time.Millisecond
+	// lookAgain is how often that is looked after while the app does not take what it is handed.
+	lookAgain = 50 * time.Millisecond
 	// newsTime is how long to wait for the news that the gate has let go of a target whose connection just ended.
 	newsTime = 10 * time.Millisecond
 	// dyingTime is how long to wait for news of the whole target's death after one of its connections broke.
@@ -30,25 +33,37 @@ type attendant struct {
 	began time.Time
 	done  chan struct{} // nil: not started
 	err   error         // after done
-	whole atomic.Int64  // when the last of the request began to be handed over, in ns; 0: not yet
+	since atomic.Int64  // since when the app is waited for, to take what it is handed or to answer, in ns; 0: the client is
+	last  atomic.Bool   // the last of the request is being handed over, or was
 	all   atomic.Bool   // all of it was taken by the kernel
 }
 
 // begin prepares for another delivery.
 func (a *attendant) begin() {
 	a.began, a.done, a.err = time.Now(), nil, nil
-	a.whole.Store(0)
+	a.since.Store(0)
+	a.last.Store(false)
 	a.all.Store(false)
 }
 
-// sending notes that the last of the request is being handed over: the app may answer before sent is called.
-func (a *attendant) sending() { a.whole.Store(time.Now().UnixNano()) }
+// handing notes that a piece of the request is being handed over. The app may answer before it was taken.
+func (a *attendant) handing(last bool) {
+	a.last.Store(last)
+	a.since.Store(time.Now().UnixNano())
+}
 
-func (a *attendant) sent() { a.all.Store(true) }
+// handed notes that the piece was taken: behind the last one the app is waited for, behind others the client.
+func (a *attendant) handed() {
+	if a.last.Load() {
+		a.all.Store(true)
+	} else {
+		a.since.Store(0)
+	}
+}
 
-// sentAt is when the last of the request was handed over; zero: not yet.
-func (a *attendant) sentAt() time.Time {
-	if ns := a.whole.Load(); ns != 0 {
+// waitsSince is since when the app is waited for; zero: the client is.
+func (a *attendant) waitsSince() time.Time {
+	if ns := a.since.Load(); ns != 0 {
 		return time.Unix(0, ns)
 	}
 	return time.Time{}
@@ -84,7 +99,7 @@ func (a *attendant) join(x *exchange) (left bool, fault error) {
 	x.client.rearm()
 	a.done = nil
 	switch a.err {
-	case nil, errStopped, errChild:
+	case nil, errStopped:
 		return false, nil
 	case errClientLeft:
 		return true, nil
@@ -92,11 +107,11 @@ func (a *attendant) join(x *exchange) (left bool, fault error) {
 	return false, a.err
 }
 
-// attend returns errClientLeft, what was wrong with the client's body, errChild, or errStopped.
+// attend returns errClientLeft, what was wrong with the client's body, or errStopped.
 func (d *trip) attend() error {
 	x, u := d.x, d.u
-	if x.attendant.sentAt().IsZero() {
-		if err := d.upload(); err != nil {
+	if !x.attendant.last.Load() {
+		if err := d.upload(); err != nil && err != errChild {
 			return err
 		}
 	}
@@ -135,15 +150,35 @@ func (d *trip) upload() error {
 		}
 		x.spent = true
 		last := err == io.EOF || !chunked && x.body.over()
-		if last {
-			x.attendant.sending()
-		}
-		if _, failed := u.write(out, x.set.Timeout); failed != nil {
+		x.attendant.handing(last)
+		switch _, err := d.give(out, 0); {
+		case err == errClientLeft:
+			u.cut()
+			return err
+		case err != nil:
 			return errChild
 		}
+		x.attendant.handed()
 		if last {
-			x.attendant.sent()
 			return nil
+		}
+	}
+}
+
+// give hands bytes to the app. As long as the app does not take them it looks whether the client is still there: errClientLeft. After
+// timeout (0: never) it gives up with errSilent.
+func (d *trip) give(p []byte, timeout time.Duration) (n int, err error) {
+	x := d.x
+	for start := time.Now(); ; {
+		m, err := d.u.write(p[n:], lookAgain)
+		n += m
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return n, err
+		case !x.set.KeepWorking && x.client.left(!x.set.ServeHalfClosed):
+			return n, errClientLeft
+		case timeout > 0 && time.Since(start) >= timeout:
+			return n, errSilent
 		}
 	}
 }

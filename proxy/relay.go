@@ -33,8 +33,8 @@ func (x *exchange) relay(t *Target) (again, busy bool) {
 	}
 	d := trip{x: x, u: u}
 	state, err := d.send()
-	if err == nil || state == written {
-		state, err = d.awaitHead() // also when not all could be written: the app may have answered before it had read all
+	if err == nil {
+		state, err = d.awaitHead()
 	}
 	if err != nil {
 		return d.lost(state, err)
@@ -52,7 +52,8 @@ func (x *exchange) idempotent() bool {
 	return x.request.Method.Idempotent() || x.request.IdempotencyKey && x.set.IdempotencyKey
 }
 
-// send writes the head and what was kept of the body, in one piece.
+// send writes the head and what was kept of the body, in one piece. That not all could be written is no error: the app may have answered
+// before it had read all.
 func (d *trip) send() (delivery, error) {
 	x, u := d.x, d.u
 	f := http1.Forward{Peer: x.client.peer, Scheme: "http", Start: x.began, Body: x.request.Body}
@@ -65,18 +66,21 @@ func (d *trip) send() (delivery, error) {
 	} else {
 		u.out = append(u.out, x.kept...)
 	}
-	n, err := u.write(u.out, x.set.Timeout)
 	x.attendant.begin()
+	x.attendant.handing(!x.streaming)
+	n, err := d.give(u.out, x.set.Timeout)
 	switch {
 	case n == 0:
 		return connected, err
-	case x.streaming:
-		x.attendant.start(d)
-	default:
-		x.attendant.sending()
-		x.attendant.sent()
+	case err == errClientLeft || err == errSilent:
+		return written, err
+	case err == nil:
+		x.attendant.handed()
 	}
-	return written, err
+	if x.streaming {
+		x.attendant.start(d)
+	}
+	return written, nil
 }
 
 // responseLimits bound what is kept of a response's head.
@@ -132,16 +136,18 @@ func (d *trip) passInterim() error {
 }
 
 // more reads from the app. After a short while without a byte it sets an attendant at the client's side; after timeout (0: never),
-// counted from when the request was handed over, it gives up with errSilent.
+// in which the app neither takes what it is handed nor answers, it gives up with errSilent.
 func (d *trip) more(timeout time.Duration) error {
 	x, u := d.x, d.u
 	for {
 		wait := timeout
-		switch sent := x.attendant.sentAt(); {
+		switch since := x.attendant.waitsSince(); {
 		case !x.attendant.busy():
 			wait = lookAfter
-		case timeout > 0 && !sent.IsZero():
-			if wait = time.Until(sent.Add(timeout)); wait <= 0 {
+		case timeout > 0 && since.IsZero():
+			wait = min(timeout, time.Second) // its turn may begin meanwhile
+		case timeout > 0:
+			if wait = time.Until(since.Add(timeout)); wait <= 0 {
 				return errSilent
 			}
 		}
@@ -212,7 +218,7 @@ func (d *trip) account(state delivery, err error) loss {
 func (d *trip) respond() {
 	x, u := d.x, d.u
 	c, t := x.client, u.target
-	early, gone := x.streaming && x.attendant.sentAt().IsZero(), x.attendant.gone()
+	early, gone := !x.attendant.last.Load(), x.attendant.gone()
 	if early || x.server.lame.Load() {
 		x.keepAlive = false
 	}

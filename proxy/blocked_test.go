@@ -1,0 +1,144 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// An app may take nothing of what it is handed. Nobody but us sees then whether the client is still there, and for how long this goes on.
+
+const megabytes = 8 << 20
+
+// takesNothing reads the head and nothing more, until its connection ends.
+func takesNothing(closed chan<- struct{}) func(*talk) {
+	return func(k *talk) {
+		k.request()
+		watch, _ := newWire(k.Conn)
+		watch.watch(true)
+		close(closed)
+	}
+}
+
+func TestClientThatLeavesWhileItsUploadIsBlocked(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		set  Settings
+		head string
+	}{
+		{"streamed", Settings{}, fmt.Sprintf("Content-Length: %d", megabytes)},
+		{"streamed in chunks", Settings{}, "Transfer-Encoding: chunked"},
+		{"kept", Settings{Buffer: megabytes}, fmt.Sprintf("Content-Length: %d", megabytes)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, patient, c.set)
+			closed := make(chan struct{})
+			child := r.newChild(TargetOptions{}, takesNothing(closed))
+			r.gate.Swap(child.Target)
+			caller := r.dial().say("POST / HTTP/1.1\nHost: a\n" + c.head + "\n\n")
+			go func() {
+				if strings.HasPrefix(c.head, "T") {
+					chunks(caller, make([]byte, megabytes))
+				} else {
+					caller.Write(make([]byte, megabytes))
+				}
+			}()
+			r.eventually("blocked", func() bool { return child.accepted.Load() == 1 && r.blocked() })
+			start := time.Now()
+			caller.Conn.(*net.TCPConn).SetLinger(0)
+			caller.Close()
+			<-closed
+			between(t, start, 0, later)
+			r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
+		})
+	}
+}
+
+// blocked reports whether the only request has handed over as much as the kernel keeps.
+func (r *rig) blocked() bool {
+	full := false
+	r.server.each(func(c *client) {
+		since := c.exchange.attendant.waitsSince()
+		full = !since.IsZero() && time.Since(since) > lookAgain
+	})
+	return full
+}
+
+// An app that has shut its reading side takes no more of an upload, and may work on.
+func TestClientThatLeavesBehindAnUploadThatIsNotTaken(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	shut, closed := make(chan struct{}), make(chan struct{})
+	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+		k.request()
+		k.Conn.(*net.UnixConn).CloseRead()
+		close(shut)
+		watch, _ := newWire(k.Conn)
+		watch.watch(false)
+		close(closed)
+	}).Target)
+	c := r.dial().say(fmt.Sprintf("POST / HTTP/1.1\nHost: a\nContent-Length: %d\n\n", megabytes))
+	<-shut
+	c.Write(make([]byte, 100_000))
+	start := time.Now()
+	c.Close()
+	<-closed
+	between(t, start, 0, later)
+	r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
+}
+
+func TestAppThatTakesNothingIsA504(t *testing.T) {
+	for name, set := range map[string]Settings{"streamed": {Timeout: shortly}, "kept": {Timeout: shortly, Buffer: megabytes}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, patient, set)
+			closed := make(chan struct{})
+			r.gate.Swap(r.newChild(TargetOptions{}, takesNothing(closed)).Target)
+			c := r.dial().say(fmt.Sprintf("POST / HTTP/1.1\nHost: a\nContent-Length: %d\n\n", megabytes))
+			start := time.Now()
+			go c.Write(make([]byte, megabytes))
+			c.want(504, "did not answer in time")
+			between(t, start, shortly, 2*later)
+			<-closed
+			r.counted("timed out", func(c Counters) bool { return c.TimedOut == 1 })
+		})
+	}
+}
+
+// How long a client needs for its body is not the app's time.
+func TestSlowUploadIsNoSilenceOfTheApp(t *testing.T) {
+	r := newRig(t, patient, Settings{Timeout: shortly, Buffer: -1})
+	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 30\n\n")
+	c.drip(strings.Repeat("x", 30), shortly/10)
+	c.want(200, "POST / xxx")
+}
+
+// A tunnel is silent when neither side sends anything nor takes anything.
+func TestTunnelOfASlowReaderIsNotSilent(t *testing.T) {
+	const idle = 400 * time.Millisecond
+	r := newRig(t, patient, Settings{TunnelTimeout: idle})
+	child := r.newChild(TargetOptions{}, func(k *talk) {
+		k.request()
+		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
+		for piece := make([]byte, 64<<10); ; {
+			if _, err := k.Write(piece); err != nil {
+				return
+			}
+		}
+	})
+	r.gate.Swap(child.Target)
+	c := r.dial()
+	c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	c.say(handshake).want(101, "")
+	if got := c.sips(25_000, 1_500_000, 20*time.Millisecond); got < 1_500_000 { // three times as long as it may be silent
+		t.Errorf("cut after %d bytes", got)
+	}
+	start := time.Now()
+	if err := child.WaitTunnels(t.Context()); err != nil {
+		t.Error(err)
+	}
+	between(t, start, idle/2, later)
+	io.Copy(io.Discard, c.in)
+}
