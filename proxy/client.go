@@ -3,6 +3,7 @@ package proxy
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"tideover/proxy/http1"
 )
@@ -98,22 +99,18 @@ func (c *client) decide(set *Settings) {
 	limits := http1.RequestLimits()
 	limits.Head, limits.Target, limits.Fields, limits.Body = set.Limits.Head, set.Limits.Target, set.Limits.Fields, set.Limits.Body
 	limits.Line = max(limits.Line, min(limits.Target, limits.Head))
-	c.policy = http1.Policy{Limits: limits, Trusted: c.trusted(set.Trusted), PassUnderscores: set.PassUnderscores,
+	c.policy = http1.Policy{Limits: limits, Trusted: c.trusted(set), PassUnderscores: set.PassUnderscores,
 		DefaultHost: c.server.gate.hostDefault(c.host)}
 }
 
 // trusted reports whether the client is a front-end whose forwarding fields pass.
-func (c *client) trusted(by []netip.Prefix) bool {
+func (c *client) trusted(set *Settings) bool {
+	unix := !c.ip.IsValid()
 	switch {
-	case by == nil:
-		return !c.ip.IsValid() || c.ip.IsLoopback()
-	case !c.ip.IsValid():
-		return len(by) > 0
+	case set.Trusted == nil:
+		return unix || c.ip.IsLoopback()
+	case unix:
+		return set.TrustUnix
 	}
-	for _, prefix := range by {
-		if prefix.Contains(c.ip) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(set.Trusted, func(p netip.Prefix) bool { return p.Contains(c.ip) })
 }

@@ -18,7 +18,8 @@ type Settings struct {
 	KeepWorking     bool           // let the app finish a request whose client has left; else its connection is closed
 	IdempotencyKey  bool           // an Idempotency-Key field makes any method resendable
 	NoResend        bool           // never send a request twice, whatever is known about it
-	Trusted         []netip.Prefix // front-ends whose forwarding fields pass; nil: loopback and unix peers. Empty, not nil: nobody
+	Trusted         []netip.Prefix // front-ends whose forwarding fields pass; nil: loopback and unix peers. Empty, not nil: none of those with an address
+	TrustUnix       bool           // beside Trusted, where that is not nil: unix peers, too
 	PassUnderscores bool           // forward fields with an underscore in the name; else they are dropped
 
 	RetryAfter time.Duration // what a 503 of ours says when too many or too long are held. 0: 5 s

@@ -21,16 +21,28 @@ func gateSettings(cfg *config.App) proxy.GateSettings {
 func relaySettings(cfg *config.App) proxy.Settings {
 	return proxy.Settings{
 		RetryAfter: cfg.Hold.RetryAfter, Page: page(cfg),
-		Timeout: cfg.Timeout, Buffer: cfg.Hold.Buffer, BufferTotal: cfg.Hold.BufferTotal, Alive: cfg.Hold.Alive,
+		Timeout: cfg.Timeout, Buffer: noneIfZero(cfg.Hold.Buffer), BufferTotal: noneIfZero(cfg.Hold.BufferTotal), Alive: cfg.Hold.Alive,
 		ServeHalfClosed: cfg.HalfClose == "serve",
+		KeepWorking:     cfg.OnLeave == "finish",
+		PassUnderscores: cfg.Underscores == "pass",
 		IdempotencyKey:  slices.Contains(cfg.Resend, "key"),
 		NoResend:        len(cfg.Resend) == 0,
 		Trusted:         trusted(cfg.Trusted),
+		TrustUnix:       slices.Contains(cfg.Trusted, "unix"),
 		Limits: proxy.Limits{Head: int(cfg.Limits.Head), Target: int(cfg.Limits.Target),
 			Fields: cfg.Limits.Fields, Body: cfg.Limits.Body},
 		HeadTimeout: cfg.Limits.HeadTime, BodyTimeout: cfg.Limits.BodyTime,
-		WriteTimeout: cfg.Limits.SendTime, IdleTimeout: cfg.Limits.Idle,
+		WriteTimeout: cfg.Limits.SendTime, IdleTimeout: cfg.Limits.Idle, TunnelTimeout: cfg.Limits.Tunnel,
+		MinRate: noneIfZero(cfg.Limits.MinRate),
 	}
+}
+
+// noneIfZero is a number of bytes as the relay has it: there 0 means its own default, and less means none.
+func noneIfZero(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // page is the body of tideover's own 503; nil: plain text. A file that cannot
@@ -46,9 +58,9 @@ func page(cfg *config.App) []byte {
 	return text
 }
 
-// trusted is nil, the relay's default, when nothing was configured.
+// trusted are the addresses among the front-ends that are trusted; never nil, which would be the relay's default. trusted = [] is nobody.
 func trusted(words []string) []netip.Prefix {
-	var prefixes []netip.Prefix
+	prefixes := []netip.Prefix{}
 	for _, w := range words {
 		if p, err := netip.ParsePrefix(w); err == nil {
 			prefixes = append(prefixes, p)

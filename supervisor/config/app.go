@@ -61,7 +61,10 @@ type App struct {
 
 	Trusted   []string // IP, CIDR or "unix": whose X-Forwarded-* pass untouched
 	HalfClose string   // "leave": a FIN after the request means the client left; "serve": answer it
+	OnLeave   string   // "close": the app's connection is closed when the client leaves; "finish": the app may finish
 	Resend    []string // "safe": GET and other idempotent methods; "key": also with an Idempotency-Key; empty: nothing
+
+	Underscores string // fields with an underscore in their name: "drop" or "pass"
 
 	Ready  Ready
 	Hold   Hold
@@ -157,7 +160,9 @@ type Limits struct {
 	HeadTime time.Duration // from a request's first byte to the end of its head
 	BodyTime time.Duration // silence within a body
 	SendTime time.Duration // silence of a client that does not read
+	MinRate  int64         // bytes a second that a client must send or take; 0: none
 	Idle     time.Duration // of a public connection between requests
+	Tunnel   time.Duration // silence of a tunnel; 0: for ever
 
 	Nofile uint64 // 0: as the daemon
 	Nproc  uint64 // 0: as the daemon

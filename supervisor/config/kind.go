@@ -175,6 +175,17 @@ func integer(low, high int64) kind[int] {
 	}}
 }
 
+// positive is a number that must not be 0.
+func positive[T ~int64](k kind[T]) kind[T] {
+	return kind[T]{k.name, func(v any) (T, error) {
+		n, err := k.read(v)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("%q is too little: it must be more than 0", fmt.Sprint(v))
+		}
+		return n, err
+	}}
+}
+
 // optional is a number that may be left open.
 func optional(k kind[int]) kind[*int] {
 	return kind[*int]{k.name, func(v any) (*int, error) {
