@@ -42,7 +42,7 @@ func TestEnviron(t *testing.T) {
 			"apache": apache(rig.Apache{Params: "nocanon", More: "AllowEncodedSlashes NoDecode"}),
 			"nginx":  plainNginx,
 		} {
-			if name == "nginx" && class == "sync-20" && !*full {
+			if name == "nginx" && class != "sync" && class != "uvicorn" && !*full {
 				continue
 			}
 			t.Run(class+"-"+name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,17 +22,25 @@ import (
 // request. At full size 100,000 of them, in every shape that the source knows.
 func TestLegalRequests(t *testing.T) {
 	t.Parallel()
+	root, err := rig.Repository()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror := filepath.Join(t.TempDir(), "mirror")
+	if out, err := exec.Command("go", "build", "-o", mirror, root+"/scripts/mirror").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	for _, name := range []string{"direct", "apache", "nginx", "haproxy", "caddy", "raised", "gunicorn"} {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
 			way := legalWays()[name]
-			s, alone := r.mirrors(way)
+			s, alone := r.mirrors(way, mirror)
 			source := way.source
 			source.Seed, source.Host = 20261122, "front.test"
 			without, with := r.wired(alone, way.front), r.wired(s.back, way.front)
 			number := way.number
 			if *full {
-				number *= 50
+				number *= 70
 			}
 			v := r.verdicts(number, source, without, with)
 			s.counted(v)
@@ -45,7 +54,7 @@ func TestLegalRequests(t *testing.T) {
 
 // legalWay is one way to tideover.
 type legalWay struct {
-	number   int // of requests; at full size 50 times as many
+	number   int // of requests; at full size 70 times as many
 	front    front
 	source   legal.Source
 	limits   string // the app's, in its configuration
@@ -63,16 +72,16 @@ func legalWays() map[string]legalWay {
 	narrow.Head = 14 << 10 // its buffer of 16 KiB, less what it reserves
 	wide.Line, wide.Head, wide.Most = 60<<10, 200<<10, 400
 	return map[string]legalWay{
-		"direct": {number: 400, front: nil, source: wire},
-		"apache": {number: 400, front: apache(rig.Apache{Params: "nocanon", More: "AllowEncodedSlashes NoDecode"}), source: usual},
-		"nginx":  {number: 400, front: plainNginx, source: usual},
-		"haproxy": {number: 400, source: narrow, front: func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
+		"direct": {number: 300, front: nil, source: wire},
+		"apache": {number: 300, front: apache(rig.Apache{Params: "nocanon", More: "AllowEncodedSlashes NoDecode"}), source: usual},
+		"nginx":  {number: 300, front: plainNginx, source: usual},
+		"haproxy": {number: 300, source: narrow, front: func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
 			return r.HAProxy(b, rig.Others{More: "    option forwardfor"})
 		}},
-		"caddy": {number: 400, front: plainCaddy, source: usual},
-		"raised": {number: 100, front: plainCaddy, source: wide,
+		"caddy": {number: 300, front: plainCaddy, source: usual},
+		"raised": {number: 80, front: plainCaddy, source: wide,
 			limits: "[app.shop.limits]\nhead = \"256KiB\"\ntarget = \"64KiB\"\nfields = 500\n"},
-		"gunicorn": {number: 100, source: usual, gunicorn: true},
+		"gunicorn": {number: 80, source: usual, gunicorn: true},
 	}
 }
 
@@ -81,7 +90,7 @@ func plainCaddy(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy
 
 // mirrors starts the server that tells what it saw twice: under tideover, and
 // alone.
-func (r *row) mirrors(way legalWay) (s *stand, alone rig.Back) {
+func (r *row) mirrors(way legalWay, mirror string) (s *stand, alone rig.Back) {
 	r.Helper()
 	s, alone = &stand{row: r}, rig.Back(r.dead())
 	var err error
@@ -95,13 +104,8 @@ func (r *row) mirrors(way legalWay) (s *stand, alone rig.Back) {
 		g.Bind = string(alone)
 		_, err = r.room.Bare(s.shop, g)
 	} else {
-		binary := r.room.Path("mirror")
-		out, fault := exec.Command("go", "build", "-o", binary, r.room.Root+"/scripts/mirror").CombinedOutput()
-		if fault != nil {
-			r.Fatalf("%v\n%s", fault, out)
-		}
-		command = []string{binary, "fd:{fd}"}
-		_, err = r.room.Start(rig.Command{Name: "mirror", Argv: []string{binary, string(alone)}})
+		command = []string{mirror, "fd:{fd}"}
+		_, err = r.room.Start(rig.Command{Name: "mirror", Argv: []string{mirror, string(alone)}})
 	}
 	r.must(err)
 	name := "shop-" + strings.ToLower(strings.ReplaceAll(r.name, "/", "-"))

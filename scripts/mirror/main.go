@@ -106,7 +106,9 @@ func read(in *bufio.Reader, out io.Writer) (request, error) {
 		case "connection":
 			r.connection(strings.ToLower(value))
 		case "expect":
-			_, err = io.WriteString(out, "HTTP/1.1 100 Continue\r\n\r\n")
+			if _, err := io.WriteString(out, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
+				return r, err
+			}
 		}
 	}
 	if err != nil {
