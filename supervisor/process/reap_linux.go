@@ -60,6 +60,11 @@ func Reap(ctx context.Context) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the subreaper: %w", err)
 	}
+	if session, err := unix.Getsid(0); err == nil && session == 0 {
+		// It lies outside of our pid namespace, as does that of strangers who are put into it: to be told from ours they need
+		// another one. It fails only for the leader of a group, who then leaves those strangers uncollected.
+		unix.Setsid()
+	}
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, unix.SIGCHLD)
 	defer signal.Stop(died)
