@@ -145,3 +145,20 @@ func checkSource(t *testing.T, faults *Faults, path string) {
 		}
 	}
 }
+
+// The files of examples/from-supervisord are what import makes today.
+func TestImportExample(t *testing.T) {
+	quietEnvironment(t)
+	dir, err := filepath.Abs("../../examples/from-supervisord")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := Import(filepath.Join(dir, "supervisord.conf"), ImportOptions{Environ: importEnviron, Host: "host7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, filepath.Join(dir, "tideover.toml"), strings.ReplaceAll(string(text), dir, "/etc/supervisor"))
+	if _, err := Load(filepath.Join(dir, "tideover.toml")); err != nil {
+		t.Errorf("the example is not accepted: %v", err)
+	}
+}
