@@ -59,6 +59,7 @@ func (b *boot) stage(name string, do func(context.Context) error) *stage {
 }
 
 func (b *boot) run(ctx context.Context, prepare func() (post, error)) {
+	defer b.cancel(nil) // of nothing any more; it lets the context go
 	defer close(b.done)
 	var unprepared error
 	b.post, unprepared = prepare()

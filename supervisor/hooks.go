@@ -88,8 +88,11 @@ var (
 // hook runs a hook to its end. The error is a *hookError.
 func (h *house) hook(ctx context.Context, log *logs.Log, o occasion) error {
 	limit := o.post.settings.Hooks.Timeout
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errHookTimeout)
-	defer cancel()
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, errHookTimeout)
+		defer cancel()
+	}
 	failed := &hookError{hook: o.hook}
 	spec, err := o.spec()
 	var out process.Outcome

@@ -109,5 +109,8 @@ func (a *App) plan(r Request) Result {
 		say("directory  %s", dir)
 	}
 	say("mode       %s", mode)
+	if hook := cfg.Hooks.BeforeStart; len(hook) > 0 {
+		say("hook       %s, before the start", strings.Join(hook, " "))
+	}
 	return out
 }

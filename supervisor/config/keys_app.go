@@ -148,7 +148,7 @@ var appKeys = []Key{
 	app("hooks.on_failure", words, "", Live, func(a *App) *[]string { return &a.Hooks.OnFailure },
 		"run when a reload or start failed, with TIDEOVER_ERROR"),
 	app("hooks.timeout", duration, `"60s"`, Live, func(a *App) *span { return &a.Hooks.Timeout },
-		"then a hook is killed with all it has started, and has failed"),
+		"then a hook is killed with all it has started, and has failed; 0s: never"),
 
 	app("limits.head", positive(size), `"32KiB"`, Live, func(a *App) *int64 { return &a.Limits.Head },
 		"head of a request, then 431"),
