@@ -12,6 +12,7 @@ import (
 // acceptor is one Serve under way.
 type acceptor struct {
 	listener net.Listener
+	loop     *loop         // that accepts; nil: a goroutine does
 	turned   chan struct{} // capacity 1: its loop has come round
 }
 
@@ -33,7 +34,11 @@ func (s *Server) Accepting(ctx context.Context) error {
 		case <-a.turned: // of a question that nobody waited for
 		default:
 		}
-		interruptAccept(a.listener)
+		if a.loop == nil {
+			interruptAccept(a.listener)
+		} else if !a.loop.post(note{do: a.turn}) {
+			continue // it is over
+		}
 		if err := s.await(ctx, a); err != nil {
 			return fmt.Errorf("nothing is accepted on %s: %w", a.listener.Addr(), err)
 		}
@@ -73,9 +78,9 @@ func (a *acceptor) turn() {
 
 // enter and leave keep the list of acceptors.
 func (s *Server) enter(l net.Listener) *acceptor {
-	a := &acceptor{l, make(chan struct{}, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	a := &acceptor{l, s.engine(l), make(chan struct{}, 1)}
 	s.acceptors = append(s.acceptors, a)
 	return a
 }

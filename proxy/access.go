@@ -108,7 +108,7 @@ func (j *journal) settle(now time.Time, all bool) {
 func (x *exchange) log(status int, cause string) {
 	request := printable(x.request.MethodName()) + " " + printable(x.request.Target())
 	l := entry{status: status, app: x.server.app, request: request, cause: cause, target: x.target}
-	x.server.journal.write(l, x.client.address, printable(x.request.Value("X-Request-Id")), x.waited)
+	x.server.journal.write(l, x.client.address(), printable(x.request.Value("X-Request-Id")), x.waited)
 }
 
 // logCut notes a response that broke off: no status of ours, but somebody will ask.

@@ -46,6 +46,14 @@ func (a *attendant) begin() {
 	a.all.Store(false)
 }
 
+// flew says that a request without a body was handed over whole.
+func (a *attendant) flew(at time.Time) {
+	a.began, a.done, a.err = at, nil, nil
+	a.since.Store(at.UnixNano())
+	a.last.Store(true)
+	a.all.Store(true)
+}
+
 // handing notes that a piece of the request is being handed over. The app may answer before it was taken.
 func (a *attendant) handing(last bool) {
 	a.last.Store(last)

@@ -60,7 +60,7 @@ func TestClientThatLeavesWhileItsUploadIsBlocked(t *testing.T) {
 // blocked reports whether the only request has handed over as much as the kernel keeps.
 func (r *rig) blocked() bool {
 	full := false
-	r.server.each(func(c *client) {
+	r.everyClient(func(c *client) {
 		since := c.exchange.attendant.waitsSince()
 		full = !since.IsZero() && time.Since(since) > lookAgain
 	})

@@ -12,16 +12,16 @@ import (
 // waited on and closed; what lies beneath is the engine's affair.
 type client struct {
 	waiter
-	*wire
+	*wire    // nil while a loop has it
+	seat     // in a loop
 	server   *Server
 	in       buffer       // what was read and is not used up; no memory while the client is idle
 	verdicts chan verdict // of one, for a held request
 	exchange exchange
 
-	address string // for logs
-	peer    string // the address without its port, for X-Forwarded-For; empty for a unix socket
-	ip      netip.Addr
-	host    string // what a request without a Host was sent to
+	remote  netip.AddrPort // none for a unix socket
+	peer    string         // the address without its port, for X-Forwarded-For where we write it; empty for a unix socket
+	host    string         // what a request without a Host was sent to
 	policy  http1.Policy
 	decided *Settings // the settings the policy was made of
 }
@@ -32,14 +32,30 @@ func newClient(s *Server, conn net.Conn) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{wire: w, server: s, verdicts: make(chan verdict, 1), address: "unix", host: "localhost"}
-	c.owner = c
+	c := &client{wire: w, server: s, host: "localhost"}
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		c.ip = tcp.AddrPort().Addr().Unmap()
-		c.peer, c.address, c.host = c.ip.String(), tcp.String(), conn.LocalAddr().String()
+		c.remote = tcp.AddrPort()
+		c.host = conn.LocalAddr().String()
 	}
-	c.exchange.client, c.exchange.server = c, s
+	c.settle()
 	return c, nil
+}
+
+// settle prepares a client for requests on a goroutine.
+func (c *client) settle() {
+	c.owner = c
+	if c.verdicts == nil {
+		c.verdicts = make(chan verdict, 1)
+	}
+	c.exchange.client, c.exchange.server = c, c.server
+}
+
+// address is the client's, for logs.
+func (c *client) address() string {
+	if !c.remote.IsValid() {
+		return "unix"
+	}
+	return netip.AddrPortFrom(c.remote.Addr().Unmap(), c.remote.Port()).String()
 }
 
 // deliver brings the gate's verdict to a held request. The wire is stopped first, so that who takes the verdict knows that the
@@ -93,24 +109,38 @@ func (c *client) hand(p []byte) error {
 	return nil
 }
 
+// abort ends the connection so that the client sees an error, where the protocol allows it.
+func (c *client) abort() {
+	if c.wire == nil {
+		c.harsh = true
+		return
+	}
+	c.wire.abort()
+}
+
 // decide makes the policy for this client's requests.
 func (c *client) decide(set *Settings) {
 	c.decided = set
 	limits := http1.RequestLimits()
 	limits.Head, limits.Target, limits.Fields, limits.Body = set.Limits.Head, set.Limits.Target, set.Limits.Fields, set.Limits.Body
 	limits.Line = max(limits.Line, min(limits.Target, limits.Head))
-	c.policy = http1.Policy{Limits: limits, Trusted: c.trusted(set), PassUnderscores: set.PassUnderscores,
+	trusted := c.trusted(set)
+	if c.remote.IsValid() && !trusted {
+		c.peer = c.remote.Addr().Unmap().String()
+	}
+	c.policy = http1.Policy{Limits: limits, Trusted: trusted, PassUnderscores: set.PassUnderscores,
 		DefaultHost: c.server.gate.hostDefault(c.host)}
 }
 
 // trusted reports whether the client is a front-end whose forwarding fields pass.
 func (c *client) trusted(set *Settings) bool {
-	unix := !c.ip.IsValid()
+	ip := c.remote.Addr().Unmap()
+	unix := !ip.IsValid()
 	switch {
 	case set.Trusted == nil:
-		return unix || c.ip.IsLoopback()
+		return unix || ip.IsLoopback()
 	case unix:
 		return set.TrustUnix
 	}
-	return slices.ContainsFunc(set.Trusted, func(p netip.Prefix) bool { return p.Contains(c.ip) })
+	return slices.ContainsFunc(set.Trusted, func(p netip.Prefix) bool { return p.Contains(ip) })
 }

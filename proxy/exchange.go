@@ -30,7 +30,6 @@ type exchange struct {
 
 	held      bool
 	waited    time.Duration
-	passedAt  time.Time
 	fed       int    // times the request was lost after it had been written
 	target    string // name of the last target, for logs
 	keepAlive bool   // this connection may carry another request
@@ -40,7 +39,7 @@ type exchange struct {
 
 // run takes one request from its first byte to its end; it reports whether the connection may carry another one.
 func (x *exchange) run() bool {
-	x.begin()
+	x.begin(time.Now())
 	defer x.finish()
 	if !x.readHead() || !x.acceptable() {
 		return false
@@ -51,7 +50,11 @@ func (x *exchange) run() bool {
 	if !x.readAhead() {
 		return false
 	}
-	v := x.ask()
+	return x.goOn(x.ask())
+}
+
+// goOn does what the gate says, as often as it has to be asked again.
+func (x *exchange) goOn(v verdict) bool {
 	for v.outcome == passed {
 		if !x.bodyAtHand() {
 			v = x.giveBack(v.target)
@@ -66,9 +69,9 @@ func (x *exchange) run() bool {
 	return x.deny(v)
 }
 
-func (x *exchange) begin() {
+func (x *exchange) begin(now time.Time) {
 	c := x.client
-	x.set, x.began = c.decided, time.Now()
+	x.set, x.began = c.decided, now
 	x.request.Reset()
 	x.kept, x.complete, x.streaming, x.spent, x.reserved = nil, false, false, false, 0
 	x.held, x.waited, x.fed, x.target, x.ended = false, 0, 0, "", false
@@ -108,8 +111,7 @@ func (x *exchange) readHead() bool {
 			x.reject(fault)
 			return false
 		case n > 0:
-			x.body.raw = c.in.bytes()[n:]
-			x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.server.lame.Load() // what follows a handshake is no request (R63)
+			x.headed(n)
 			return true
 		}
 		left := time.Until(x.began.Add(x.set.HeadTimeout))
@@ -130,6 +132,12 @@ func (x *exchange) readHead() bool {
 			return false
 		}
 	}
+}
+
+// headed notes that the head is the first n bytes.
+func (x *exchange) headed(n int) {
+	x.body.raw = x.client.in.bytes()[n:]
+	x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.server.lame.Load() // what follows a handshake is no request (R63)
 }
 
 // acceptable begins the body and applies what can be known of it beforehand.

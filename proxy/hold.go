@@ -1,16 +1,12 @@
 package proxy
 
-import (
-	"bytes"
-	"time"
-)
+import "bytes"
 
 // ask asks the gate for a pass, and waits for it where it must.
 func (x *exchange) ask() verdict {
 	c := x.client
 	v := x.server.gate.enter(&c.waiter)
 	if v.outcome != held {
-		x.passedAt = time.Now()
 		return v
 	}
 	x.server.totals.held.Add(1)
@@ -69,12 +65,17 @@ func (x *exchange) await() verdict {
 func (x *exchange) take() verdict {
 	v := <-x.client.verdicts
 	x.client.rearm()
-	x.waited, x.passedAt = v.waited, time.Now()
+	x.took(v)
+	return v
+}
+
+// took notes what a verdict says about the wait.
+func (x *exchange) took(v verdict) {
+	x.waited = v.waited
 	if v.waited > 0 && !x.held {
 		x.held = true
 		x.server.totals.held.Add(1)
 	}
-	return v
 }
 
 // deny answers a request that got no pass; the zero verdict means that its client is gone.

@@ -24,7 +24,11 @@ type Server struct {
 	journal  *journal
 	open     sync.WaitGroup // a count of the connections
 
+	portable bool
+	parked   atomic.Int64 // clients in the loop
+
 	mu        sync.Mutex
+	loop      *loop // of the parked engine, once it serves
 	acceptors []*acceptor
 	clients   map[*client]struct{}
 	left      chan struct{} // ready when one of the clients is gone
@@ -33,6 +37,7 @@ type Server struct {
 // NewServer returns a server that waits for [Server.Serve].
 func NewServer(o Options) *Server {
 	s := &Server{app: o.App, gate: o.Gate, logger: o.Logger, clients: map[*client]struct{}{}, left: make(chan struct{}, 1)}
+	s.portable = o.Portable
 	if s.logger == nil {
 		s.logger = hclog.NewNullLogger()
 	}
@@ -56,7 +61,7 @@ func (s *Server) Lame() { s.lame.Store(true) }
 func (s *Server) Linger(ctx context.Context) {
 	for {
 		s.mu.Lock()
-		open := len(s.clients)
+		open := len(s.clients) + int(s.parked.Load())
 		s.mu.Unlock()
 		if open == 0 {
 			return
@@ -72,9 +77,12 @@ func (s *Server) Linger(ctx context.Context) {
 // Serve accepts from l and relays until ctx ends. It does not close l, which may be served again, by another server too: what it has
 // accepted is relayed until [Server.End]. It may run for several listeners at once. The error is nil unless accepting failed for good.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	resumeAccept(l)
 	a := s.enter(l)
 	defer s.leave(a)
+	if a.loop != nil {
+		return a.loop.serve(ctx, l)
+	}
+	resumeAccept(l)
 	interrupted := make(chan struct{})
 	unblock := context.AfterFunc(ctx, func() {
 		defer close(interrupted)
@@ -91,13 +99,42 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
+// engine is the loop that serves l, started now if need be; nil where the portable engine does. The lock is held.
+func (s *Server) engine(l net.Listener) *loop {
+	switch l.(type) {
+	case *net.TCPListener, *net.UnixListener:
+	default: // it may have an Accept of its own
+		return nil
+	}
+	if s.portable || s.loop != nil {
+		return s.loop
+	}
+	var err error
+	if s.loop, err = newLoop(s); err != nil {
+		s.logger.Warn("a goroutine for each connection: the system has no room for a better way", "app", s.app, "error", err)
+		s.portable = true
+	}
+	return s.loop
+}
+
 // End closes what is idle, gives requests under way a last moment to finish, then cuts them, and returns when no connection is left.
 // Every Serve must have returned.
 func (s *Server) End() {
 	s.lame.Store(true)
 	s.ending.Store(true)
 	s.each(func(c *client) { c.stopIdle() })
-	cut := time.AfterFunc(lastMoment, func() { s.each(func(c *client) { c.close() }) })
+	s.mu.Lock()
+	loop := s.loop
+	s.mu.Unlock()
+	if loop != nil {
+		loop.post(note{do: loop.end})
+	}
+	cut := time.AfterFunc(lastMoment, func() {
+		s.each(func(c *client) { c.close() })
+		if loop != nil {
+			loop.post(note{do: loop.cut})
+		}
+	})
 	s.open.Wait()
 	cut.Stop()
 	s.journal.flush()
@@ -151,11 +188,16 @@ func (s *Server) start(conn net.Conn) {
 		s.mu.Lock()
 		delete(s.clients, c)
 		s.mu.Unlock()
-		select {
-		case s.left <- struct{}{}:
-		default:
-		}
+		s.departure()
 	})
+}
+
+// departure tells Linger that a client has gone.
+func (s *Server) departure() {
+	select {
+	case s.left <- struct{}{}:
+	default:
+	}
 }
 
 func (s *Server) each(do func(*client)) {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -16,11 +15,18 @@ var (
 	errSilent     = errors.New("no byte of an answer in time")
 )
 
-// A trip is one delivery of a request: on one connection to the app, which it has for itself.
+// A trip is one delivery of a request: on one connection to the app, which it has for itself. All that it knows is here and nothing
+// of it on a stack, so that another goroutine may go on with it at any point.
 type trip struct {
-	x      *exchange
-	u      *upstream
-	handed bool // bytes of the final response went to the client
+	x       *exchange
+	u       *upstream
+	body    http1.BodyReader // of the final response
+	framing http1.Framing    // of what the client gets
+	early   bool             // the response came before the request was handed over
+	gone    bool             // and the client left before it came
+	ended   bool             // so has the end of the response
+	told    bool             // the final response has begun
+	handed  bool             // bytes of the final response went to the client
 }
 
 // relay carries the request to a target it has a pass to, and the response back. again: it was not answered and goes back to the
@@ -31,19 +37,25 @@ func (x *exchange) relay(t *Target) (again, busy bool) {
 	if err != nil {
 		return true, true
 	}
-	d := trip{x: x, u: u}
+	d := u.embark(x)
 	state, err := d.send()
 	if err == nil {
 		state, err = d.awaitHead()
 	}
+	return d.arrive(state, err)
+}
+
+// arrive goes on with a trip on which the head of a response was waited for.
+func (d *trip) arrive(state delivery, err error) (again, busy bool) {
 	if err != nil {
 		return d.lost(state, err)
 	}
-	if u.response.Status == 101 {
+	if d.u.response.Status == 101 {
 		d.tunnel()
 		return false, false
 	}
-	d.respond()
+	d.begin()
+	d.conclude(d.passBody())
 	return false, false
 }
 
@@ -56,16 +68,7 @@ func (x *exchange) idempotent() bool {
 // before it had read all.
 func (d *trip) send() (delivery, error) {
 	x, u := d.x, d.u
-	f := http1.Forward{Peer: x.client.peer, Scheme: "http", Start: x.began, Body: x.request.Body}
-	if x.complete && !x.request.Body.Empty() {
-		f.Body = http1.Body{Framing: http1.Fixed, Length: int64(len(x.kept))}
-	}
-	u.out = x.request.AppendUpstream(u.out[:0], &f)
-	if f.Body.Framing == http1.Chunked {
-		u.out = http1.AppendChunk(u.out, x.kept)
-	} else {
-		u.out = append(u.out, x.kept...)
-	}
+	u.out = x.appendRequest(u.out[:0])
 	x.attendant.begin()
 	x.attendant.handing(!x.streaming)
 	n, err := d.give(u.out, x.set.Timeout)
@@ -83,6 +86,30 @@ func (d *trip) send() (delivery, error) {
 	return written, nil
 }
 
+// depart goes on with a trip that a loop began.
+func (d *trip) depart() (again, busy bool) {
+	if u := d.u; len(u.unsent) > 0 {
+		_, err := d.give(u.unsent, d.x.set.Timeout)
+		if u.unsent = nil; err == errClientLeft || err == errSilent {
+			return d.lost(written, err)
+		} // else the app may have answered all the same
+	}
+	return d.arrive(d.awaitHead())
+}
+
+// appendRequest appends the head and what was kept of the body.
+func (x *exchange) appendRequest(dst []byte) []byte {
+	f := http1.Forward{Peer: x.client.peer, Scheme: "http", Start: x.began, Body: x.request.Body}
+	if x.complete && !x.request.Body.Empty() {
+		f.Body = http1.Body{Framing: http1.Fixed, Length: int64(len(x.kept))}
+	}
+	dst = x.request.AppendUpstream(dst, &f)
+	if f.Body.Framing == http1.Chunked {
+		return http1.AppendChunk(dst, x.kept)
+	}
+	return append(dst, x.kept...)
+}
+
 // responseLimits bound what is kept of a response's head.
 var responseLimits = http1.ResponseLimits()
 
@@ -90,17 +117,15 @@ var responseLimits = http1.ResponseLimits()
 // are passed or dropped.
 func (d *trip) awaitHead() (delivery, error) {
 	x, u := d.x, d.u
-	state, marker := written, u.target.options.Marker
+	state := written
 	u.response.Reset(http1.Asked{Head: x.request.Method == http1.MethodHead, Upgrade: x.request.Upgrade})
 	for {
 		in := u.in.bytes()
-		if len(in) > 0 && state == written && len(marker) > 0 {
-			switch {
-			case bytes.HasPrefix(in, marker):
-				return state, errUnaccepted
-			case bytes.HasPrefix(marker, in):
-				in = nil
-			}
+		switch u.marked(in) {
+		case marker:
+			return state, errUnaccepted
+		case perhaps:
+			in = nil
 		}
 		n, fault := u.response.Parse(in, &responseLimits)
 		switch {
@@ -214,32 +239,37 @@ func (d *trip) account(state delivery, err error) loss {
 	return l
 }
 
-// respond hands the response to the client: its head, then the body as it comes.
-func (d *trip) respond() {
+// begin puts the response's head in front of what the client gets.
+func (d *trip) begin() {
 	x, u := d.x, d.u
-	c, t := x.client, u.target
-	early, gone := !x.attendant.last.Load(), x.attendant.gone()
-	if early || x.server.lame.Load() {
+	d.told = true
+	d.early, d.gone = !x.attendant.last.Load(), x.attendant.gone()
+	if d.early || x.server.lame.Load() {
 		x.keepAlive = false
 	}
-	out, framing := u.response.AppendClient(u.out[:0], &http1.Client{Minor: x.request.Minor, KeepAlive: x.keepAlive, Held: x.held, Hold: x.waited})
+	u.out, d.framing = u.response.AppendClient(u.out[:0], &http1.Client{Minor: x.request.Minor, KeepAlive: x.keepAlive, Held: x.held, Hold: x.waited})
 	u.in.start += u.headEnd
-	if framing == http1.UntilClose {
+	if d.framing == http1.UntilClose {
 		x.keepAlive = false
 	}
-	u.out = out
-	err := d.passBody(framing)
+	d.body.StartResponse(u.response.Body, &responseLimits)
+}
+
+// conclude ends a response: err is nil when the client has been given all of it.
+func (d *trip) conclude(err error) {
+	x, u := d.x, d.u
+	c, t, early := x.client, u.target, d.early
 	if err != nil && !d.handed {
 		d.lost(begun, err)
 		return
 	}
 	reusable := err == nil && u.mayReuse(x.request.Method) && x.attendant.all.Load()
 	if !reusable {
-		u.cut()
+		u.end()
 	}
 	left, clientFault := x.attendant.join(x)
 	switch {
-	case err == nil && !gone:
+	case err == nil && !d.gone:
 		x.end(answered)
 	case left || err == errClientLeft:
 		x.leave()
@@ -263,27 +293,36 @@ func (d *trip) respond() {
 	}
 }
 
-// passBody writes the head that is in u.out and then the body, each piece as soon as it is there.
-func (d *trip) passBody(framing http1.Framing) error {
-	x, u := d.x, d.u
-	var body http1.BodyReader
-	body.StartResponse(u.response.Body, &responseLimits)
-	for {
-		for !u.in.empty() && !body.Done() {
-			data, n, fault := body.Next(u.in.bytes())
-			u.in.start += n
-			if fault != nil {
-				return fault
-			}
-			if framing == http1.Chunked {
-				u.out = http1.AppendChunk(u.out, data)
-			} else {
-				u.out = append(u.out, data...)
-			}
+// digest turns what came from the app into what the client gets; done: that was all.
+func (d *trip) digest() (done bool, fault *http1.Error) {
+	u := d.u
+	for !u.in.empty() && !d.body.Done() {
+		data, n, fault := d.body.Next(u.in.bytes())
+		u.in.start += n
+		if fault != nil {
+			return false, fault
 		}
-		done := body.Done()
-		if done && framing == http1.Chunked {
-			u.out = append(u.out, http1.LastChunk...)
+		if d.framing == http1.Chunked {
+			u.out = http1.AppendChunk(u.out, data)
+		} else {
+			u.out = append(u.out, data...)
+		}
+	}
+	done = d.body.Done()
+	if done && !d.ended && d.framing == http1.Chunked {
+		u.out = append(u.out, http1.LastChunk...)
+	}
+	d.ended = done
+	return done, nil
+}
+
+// passBody hands on the head that is in u.out and then the body, each piece as soon as it is there.
+func (d *trip) passBody() error {
+	x, u := d.x, d.u
+	for {
+		done, fault := d.digest()
+		if fault != nil {
+			return fault
 		}
 		if len(u.out) > 0 {
 			d.handed = true
@@ -296,18 +335,23 @@ func (d *trip) passBody(framing http1.Framing) error {
 			return nil
 		}
 		if err := d.more(0); err == io.EOF {
-			if fault := body.End(); fault != nil {
-				return fault
-			}
-			if u.target.collapsed() { // R77
-				return errTargetGone
-			}
-			if framing == http1.Chunked {
-				u.out = append(u.out, http1.LastChunk...)
-			}
-			return x.client.hand(u.out)
+			return d.endOfStream()
 		} else if err != nil {
 			return err
 		}
 	}
+}
+
+// endOfStream ends a response whose connection has ended in good order.
+func (d *trip) endOfStream() error {
+	if fault := d.body.End(); fault != nil {
+		return fault
+	}
+	if d.u.target.collapsed() { // R77
+		return errTargetGone
+	}
+	if d.framing == http1.Chunked {
+		return d.x.client.hand([]byte(http1.LastChunk))
+	}
+	return nil
 }

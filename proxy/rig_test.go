@@ -63,7 +63,7 @@ func newRigOn(t *testing.T, l net.Listener, g GateSettings, s Settings) *rig {
 	before := runtime.NumGoroutine()
 	r := &rig{T: t, gate: NewGate(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
 	logger := hclog.New(&hclog.LoggerOptions{Output: r.log, JSONFormat: true})
-	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger})
+	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger, Portable: onPortable()})
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel
 	go func() {

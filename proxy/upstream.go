@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"net"
 	"time"
 
@@ -17,20 +18,52 @@ const (
 
 // An upstream is a connection to the app and the reader of what comes from it. One request is out on it at a time.
 type upstream struct {
-	*wire
+	*wire    // nil while a loop reads it
+	berth    // of the loop
 	target   *Target
 	in       buffer
 	out      []byte // what is being written, to either side
 	response http1.Response
-	headEnd  int         // length of the response's head, at the front of in
+	headEnd  int // length of the response's head, at the front of in
+	trip     trip
+	failed   error       // how reading ended, when a loop found out
 	expiry   *time.Timer // while idle
+}
+
+// embark begins a trip on this connection.
+func (u *upstream) embark(x *exchange) *trip {
+	u.trip = trip{x: x, u: u}
+	return &u.trip
+}
+
+// marking is whether the target's marker came instead of a response.
+type marking int
+
+const (
+	unmarked marking = iota
+	perhaps          // so far, it might
+	marker
+)
+
+// marked looks for the marker at the beginning of what came.
+func (u *upstream) marked(in []byte) marking {
+	mark := u.target.options.Marker
+	switch {
+	case len(mark) == 0 || len(in) == 0:
+		return unmarked
+	case bytes.HasPrefix(in, mark):
+		return marker
+	case bytes.HasPrefix(mark, in):
+		return perhaps
+	}
+	return unmarked
 }
 
 // connect returns a connection to the target: the one that became idle last, if it is fit, else a new one. What must not be sent
 // twice gets a fresh one: a server may be closing an idle one at this moment, and then nobody could tell whether it read it.
 func connect(t *Target, fresh bool) (*upstream, error) {
 	for !fresh {
-		l := t.reuse()
+		l := t.reuse(nil)
 		if l == nil {
 			break
 		}
@@ -68,38 +101,65 @@ func dial(t *Target) (*upstream, error) {
 // cut closes the connection, whatever it is doing; a read under way ends with an error.
 func (u *upstream) cut() {
 	u.target.remove(u)
-	u.close()
+	if !u.sever() {
+		u.close()
+	}
+}
+
+// end closes the connection. Only who reads it may call this.
+func (u *upstream) end() {
+	if u.loop != nil {
+		u.loop.sink(u)
+		return
+	}
+	u.cut()
 }
 
 // mayReuse reports whether the connection is fit for another request after its response. A response whose length its head does
 // not tell may be followed by more at any time, and some servers send a body where there must be none.
 func (u *upstream) mayReuse(m http1.Method) bool {
 	f := u.response.Body.Framing
-	return u.response.Reusable && m != http1.MethodHead && (f == http1.Fixed || f == http1.Chunked) && u.in.empty() && u.silent()
+	return u.response.Reusable && m != http1.MethodHead && (f == http1.Fixed || f == http1.Chunked) && u.in.empty() && u.still()
+}
+
+// still reports whether nothing has come behind the response.
+func (u *upstream) still() bool {
+	if u.loop != nil {
+		return !u.ended && !u.brimming
+	}
+	return u.silent()
 }
 
 // settle keeps the connection for the next request, for a short while.
 func (u *upstream) settle() {
 	u.in.release()
+	u.trip = trip{}
+	if u.loop != nil {
+		u.loop.moor(u)
+		return
+	}
 	if u.expiry == nil {
 		u.expiry = time.AfterFunc(idleUpstream, u.expire)
 	} else {
 		u.expiry.Reset(idleUpstream)
 	}
-	if !u.target.keep(u) {
+	if !u.target.keep(nil, u) {
 		u.cut()
 	}
 }
 
 // expire closes the connection if it is still idle.
 func (u *upstream) expire() {
-	if u.target.discard(u) {
+	if u.target.discard(nil, u) {
 		u.cut()
 	}
 }
 
 // more reads more bytes behind those that are in the buffer.
 func (u *upstream) more(limit int, timeout time.Duration) error {
+	if u.failed != nil {
+		return u.failed
+	}
 	n, err := u.read(u.in.room(limit), timeout)
 	u.in.end += n
 	if n > 0 {

@@ -2,7 +2,7 @@ package proxy
 
 import (
 	"errors"
-	"net"
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -12,10 +12,18 @@ import (
 // errStopped is what a read or a watch ends with when stop was called.
 var errStopped = errors.New("proxy: stopped")
 
-// A wire is a connection as the portable engine has it: blocking calls on a goroutine, which another goroutine can stop. At most
+// A stream is what a wire needs of a connection: a net.Conn has it, and a descriptor of ours as an os.File.
+type stream interface {
+	io.ReadWriteCloser
+	syscall.Conn
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// A wire is a connection as a goroutine has it: blocking calls, which another goroutine can stop. At most
 // one goroutine reads or watches at a time, and at most one writes.
 type wire struct {
-	conn net.Conn
+	conn stream
 	raw  syscall.RawConn
 
 	mu      sync.Mutex
@@ -23,8 +31,9 @@ type wire struct {
 	idle    bool // stopIdle may stop it
 }
 
-func newWire(conn net.Conn) (*wire, error) {
-	c, ok := conn.(syscall.Conn)
+// newWire wraps a connection: a net.Conn of any kind that has a descriptor, or an os.File.
+func newWire(conn io.Closer) (*wire, error) {
+	c, ok := conn.(stream)
 	if !ok {
 		return nil, errors.New("proxy: a connection without a descriptor")
 	}
@@ -32,7 +41,7 @@ func newWire(conn net.Conn) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire{conn: conn, raw: raw}, nil
+	return &wire{conn: c, raw: raw}, nil
 }
 
 // stop makes the read or watch under way, and all to come until rearm, end with errStopped.
@@ -193,19 +202,14 @@ func (w *wire) untaken() (n int) {
 }
 
 // closeWrite tells the peer that nothing more comes.
-func (w *wire) closeWrite() error {
-	if c, ok := w.conn.(interface{ CloseWrite() error }); ok {
-		return c.CloseWrite()
-	}
-	return nil
+func (w *wire) closeWrite() {
+	w.raw.Control(func(fd uintptr) { syscall.Shutdown(int(fd), syscall.SHUT_WR) })
 }
 
 func (w *wire) close() { w.conn.Close() }
 
 // abort closes so that the peer sees an error where the protocol allows it: a reset, on TCP.
 func (w *wire) abort() {
-	if c, ok := w.conn.(*net.TCPConn); ok {
-		c.SetLinger(0)
-	}
+	w.raw.Control(func(fd uintptr) { resetOnClose(int(fd)) })
 	w.conn.Close()
 }

@@ -56,3 +56,8 @@ func rawRead(fd int, p []byte) (int, error) {
 		}
 	}
 }
+
+// resetOnClose makes the close of a TCP connection a reset. Other kinds of sockets ignore it.
+func resetOnClose(fd int) {
+	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+}

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A door is a listener in a loop.
+type door struct {
+	fd      int
+	host    string    // its address; empty when it is a wildcard
+	trouble time.Time // since when nothing can be accepted
+	broken  chan error
+}
+
+// serve accepts from a listener until ctx ends.
+func (l *loop) serve(ctx context.Context, listener net.Listener) error {
+	raw, err := listener.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	address := listener.Addr()
+	d := &door{broken: make(chan error, 1)}
+	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() {
+		d.host = tcp.String()
+	}
+	served := net.ErrClosed
+	err = raw.Control(func(fd uintptr) { // the descriptor cannot be closed meanwhile
+		d.fd = int(fd)
+		inherit(d.fd, address)
+		l.ask(func() { served = l.admit(d) })
+	})
+	if err != nil || served != nil {
+		return errors.Join(err, served)
+	}
+	select {
+	case <-ctx.Done():
+	case served = <-d.broken:
+	}
+	l.ask(func() { l.shut(d) })
+	return served
+}
+
+// inherit sets at a listener what its connections shall have, so that it need not be set at each: no waiting for more to send, and
+// probes that find out about a peer that has vanished, as Go sets them.
+func inherit(fd int, address net.Addr) {
+	unix.SetNonblock(fd, true)
+	if _, tcp := address.(*net.TCPAddr); !tcp {
+		return
+	}
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9)
+}
+
+func (l *loop) admit(d *door) error {
+	if err := l.watch(d.fd, unix.EPOLLIN, slot{door: d}); err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	l.doors = append(l.doors, d)
+	return nil
+}
+
+func (l *loop) shut(d *door) {
+	if l.slots[d.fd].door == d { // else it was closed, and somebody else has the number
+		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, d.fd, nil)
+		l.forget(d.fd)
+	}
+	l.doors = slices.DeleteFunc(l.doors, func(other *door) bool { return other == d })
+}
+
+// accept takes what waits at a door. What cannot be accepted for want of descriptors or memory waits in the backlog; that is said
+// once, not every time.
+func (l *loop) accept(d *door) {
+	for {
+		fd, peer, err := unix.Accept4(d.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+			l.enter(d, fd, peer)
+			if !d.trouble.IsZero() {
+				l.server.logger.Info("accepting again", "app", l.server.app, "after", time.Since(d.trouble).Round(time.Millisecond))
+				d.trouble = time.Time{}
+			}
+			continue
+		case unix.EINTR, unix.ECONNABORTED:
+			continue
+		case unix.EAGAIN:
+			return
+		case unix.EBADF, unix.EINVAL, unix.ENOTSOCK: // it is no listener any more
+			d.broken <- os.NewSyscallError("accept4", err)
+			l.shut(d)
+			return
+		}
+		if d.trouble.IsZero() {
+			d.trouble = l.now
+			l.server.logger.Warn("cannot accept", "app", l.server.app, "error", os.NewSyscallError("accept4", err))
+		}
+		l.wakeAt(l.now.Add(retryAccept))
+		return
+	}
+}

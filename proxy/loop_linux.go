@@ -1,0 +1,299 @@
+package proxy
+
+import (
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A loop is the parked engine: an epoll set of our own inside the set that Go's runtime polls, and one goroutine that does the short
+// things, never waits and never blocks. A client that is idle or held costs a slot and no goroutine; a request without a body whose
+// answer comes in one piece is carried from end to end without leaving the loop. Whatever takes longer (a body, a long response, a
+// tunnel, a fault and its answer) goes away: to the same straight-line code on a goroutine that the portable engine runs, and back.
+//
+// Everything in a loop belongs to its goroutine but what mu guards. Others reach it by notes.
+//
+// It relies on three things which the documentation does not promise and stress tests pin: that an epoll set can be a member of
+// another, that os.NewFile hands such a descriptor to the runtime's poller, and that RawConn.Read forgets an earlier readiness only
+// before its first call of the function, so that an event that comes while the function runs makes the wait behind it return at once.
+type loop struct {
+	server *Server
+	file   *os.File // the epoll set
+	epoll  int
+	bell   int       // an eventfd in the set: somebody left a note
+	now    time.Time // of this turn
+	slots  []slot    // by descriptor
+	events [256]unix.EpollEvent
+	out    []byte // what is being written; memory only
+	ending bool
+	open   int // clients
+
+	silent   roster    // idle clients, since when
+	flying   roster    // requests out that have no answer yet
+	moored   roster    // idle connections to the app
+	stranded []*client // that could not go away for want of a descriptor
+	doors    []*door
+
+	timer *time.Timer
+	alarm time.Time // when it rings; zero: not set
+
+	mu     sync.Mutex
+	posted []note
+	spare  []note // memory for the next ones
+	asleep bool   // the bell must be rung
+	closed bool
+}
+
+// A slot is what a descriptor means. An event that was meant for an earlier owner of the same number has another generation.
+type slot struct {
+	generation uint32
+	client     *client
+	upstream   *upstream
+	door       *door
+}
+
+// A note is a message to a loop from another goroutine.
+type note struct {
+	client  *client
+	verdict verdict // for a held client
+	back    bool    // the client comes back from its goroutine; keep says whether for another request
+	keep    bool
+	do      func() // anything rare
+}
+
+// newLoop starts a loop; it ends after end when the last client is gone.
+func newLoop(s *Server) (*loop, error) {
+	l := &loop{server: s, now: time.Now()}
+	l.silent.init()
+	l.flying.init()
+	l.moored.init()
+	var err error
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, err
+	}
+	if l.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		unix.Close(l.epoll)
+		return nil, err
+	}
+	if err := unix.SetNonblock(l.epoll, true); err != nil {
+		return nil, err
+	}
+	l.file = os.NewFile(uintptr(l.epoll), "epoll")
+	if err := l.watch(l.bell, unix.EPOLLIN, slot{}); err != nil {
+		return nil, err
+	}
+	l.timer = time.AfterFunc(time.Hour, func() { l.post(note{do: l.tick}) })
+	l.timer.Stop()
+	raw, err := l.file.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	s.open.Go(func() {
+		raw.Read(func(uintptr) bool { return l.turn() })
+		l.close()
+	})
+	return l, nil
+}
+
+// watch puts a descriptor into the set, once and for all.
+func (l *loop) watch(fd int, events uint32, s slot) error {
+	for fd >= len(l.slots) {
+		l.slots = append(l.slots, slot{})
+	}
+	s.generation = l.slots[fd].generation + 1
+	l.slots[fd] = s
+	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(fd), Pad: int32(s.generation)})
+}
+
+// forget frees the slot of a descriptor, before it is closed.
+func (l *loop) forget(fd int) {
+	l.slots[fd] = slot{generation: l.slots[fd].generation + 1}
+}
+
+// at finds what an event is about; nothing when it is about a former owner of the descriptor.
+func (l *loop) at(e *unix.EpollEvent) slot {
+	if s := l.slots[e.Fd]; s.generation == uint32(e.Pad) {
+		return s
+	}
+	return slot{}
+}
+
+// turn does everything there is to do; over: and there never will be more. When it returns, whatever comes next wakes the poller,
+// because everything in the set is edge-triggered and a batch that is not full has emptied it.
+func (l *loop) turn() (over bool) {
+	for {
+		n := poll0(l.epoll, l.events[:])
+		l.now = time.Now()
+		batch := l.events[:n]
+		for i := range batch { // the app first: a connection that it has just closed must not be used below
+			if u := l.at(&batch[i]).upstream; u != nil {
+				l.hearApp(u, batch[i].Events)
+			}
+		}
+		for i := range batch {
+			switch s := l.at(&batch[i]); {
+			case s.client != nil:
+				l.notice(s.client, batch[i].Events)
+			case s.door != nil:
+				l.accept(s.door)
+			}
+		}
+		noted := l.read()
+		if l.ending && l.open == 0 {
+			return true
+		}
+		if n < len(l.events) && !noted && l.sleep() {
+			return false
+		}
+	}
+}
+
+// read does what the notes say; false: there were none.
+func (l *loop) read() bool {
+	l.mu.Lock()
+	l.asleep = false
+	notes := l.posted
+	l.posted, l.spare = l.spare[:0], notes
+	l.mu.Unlock()
+	for i := range notes {
+		switch n := &notes[i]; {
+		case n.do != nil:
+			n.do()
+		case n.back:
+			l.welcome(n.client, n.keep)
+		default:
+			l.release(n.client, n.verdict)
+		}
+		notes[i] = note{}
+	}
+	return len(notes) > 0
+}
+
+// sleep says that from now on the bell must be rung; false: there is a note.
+func (l *loop) sleep() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asleep = len(l.posted) == 0
+	return l.asleep
+}
+
+// post leaves a note, from any goroutine; false: the loop is over.
+func (l *loop) post(n note) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.posted = append(l.posted, n)
+	if l.asleep {
+		l.asleep = false
+		unix.Write(l.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+	return true
+}
+
+// ask has the loop do something and waits until it is done; false: the loop is over.
+func (l *loop) ask(do func()) bool {
+	done := make(chan struct{})
+	posted := l.post(note{do: func() { do(); close(done) }})
+	if posted {
+		<-done
+	}
+	return posted
+}
+
+// close gives the loop's own descriptors back. No client is left.
+func (l *loop) close() {
+	for l.moored.first() != nil {
+		l.sink(l.moored.first().upstream)
+	}
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.timer.Stop()
+	unix.Close(l.bell)
+	l.file.Close()
+}
+
+// wakeAt makes sure that tick is called at that moment, or earlier.
+func (l *loop) wakeAt(t time.Time) {
+	if l.alarm.IsZero() || t.Before(l.alarm) {
+		l.alarm = t
+		l.timer.Reset(t.Sub(l.now))
+	}
+}
+
+// tick does what is due by the clock.
+func (l *loop) tick() {
+	l.alarm = time.Time{}
+	l.now = time.Now()
+	l.closeSilent()
+	l.sendOff()
+	for b := l.moored.first(); b != nil && l.due(b.since.Add(idleUpstream)); b = l.moored.first() {
+		l.sink(b.upstream)
+	}
+	stranded := l.stranded
+	l.stranded = nil
+	for _, c := range stranded {
+		l.away(c, c.errand)
+	}
+	for _, d := range l.doors {
+		if !d.trouble.IsZero() {
+			l.accept(d)
+		}
+	}
+}
+
+// due reports whether a moment has come; else it will be asked again then.
+func (l *loop) due(t time.Time) bool {
+	if l.now.Before(t) {
+		l.wakeAt(t)
+		return false
+	}
+	return true
+}
+
+// A roster is a list in the order of joining.
+type roster struct{ anchor link }
+
+// A link is a place in a roster.
+type link struct {
+	next, previous *link
+	since          time.Time
+	client         *client
+	upstream       *upstream
+}
+
+func (r *roster) init() { r.anchor.next, r.anchor.previous = &r.anchor, &r.anchor }
+
+// first is the one that joined first; nil when there is none.
+func (r *roster) first() *link {
+	if r.anchor.next == &r.anchor {
+		return nil
+	}
+	return r.anchor.next
+}
+
+// after is the one that joined after n.
+func (r *roster) after(n *link) *link {
+	if n.next == &r.anchor {
+		return nil
+	}
+	return n.next
+}
+
+func (r *roster) join(n *link, now time.Time) {
+	n.since = now
+	n.previous, n.next = r.anchor.previous, &r.anchor
+	n.previous.next, r.anchor.previous = n, n
+}
+
+// quit leaves whatever roster n is in.
+func (n *link) quit() {
+	if n.next != nil {
+		n.next.previous, n.previous.next = n.previous, n.next
+		n.next, n.previous = nil, nil
+	}
+}
