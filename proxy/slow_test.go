@@ -46,8 +46,8 @@ func TestHeadHasOneDeadlineHoweverItDrips(t *testing.T) {
 
 func TestConnectionWithoutARequestIsClosedInSilence(t *testing.T) {
 	r := newRig(t, patient, Settings{IdleTimeout: shortly})
-	c := r.dial()
 	start := time.Now()
+	c := r.dial()
 	c.ended()
 	between(t, start, shortly, later)
 	c = r.dial().say("\n")
