@@ -48,7 +48,7 @@ func values(t *testing.T, path string) map[string][]string {
 	f, err := os.Open(path)
 	must(t, err)
 	defer f.Close()
-	options, err := units.Deserialize(f)
+	options, err := units.DeserializeOptions(f)
 	must(t, err)
 	all := map[string][]string{}
 	for _, o := range options {

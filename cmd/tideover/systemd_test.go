@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -369,37 +368,5 @@ func TestSocketsByName(t *testing.T) {
 	u.start("run", "--name", "shop", "--listen", "unix:"+filepath.Join(u.run, "shop"), "--", "webapp")
 	if !u.log.await("no app listens on") || !u.log.await("systemd:shop") {
 		t.Errorf("an unused socket is not said:\n%s", u.log)
-	}
-}
-
-// Under the journal our own lines have a priority and no time, and the app's
-// come once.
-func TestOwnLinesInTheJournal(t *testing.T) {
-	u := newUnit(t, "broken")
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	must(t, err)
-	ours, theirs := os.NewFile(uintptr(pair[0]), "journal"), os.NewFile(uintptr(pair[1]), "stderr")
-	defer theirs.Close()
-	var st syscall.Stat_t
-	must(t, syscall.Fstat(pair[1], &st))
-	u.stderr, u.env = theirs, []string{fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino)}
-	u.start("run", "--name", "shop", "--listen", "systemd:shop", "--", "webapp")
-	must(t, theirs.Close())
-	if !u.log.await("ModuleNotFoundError") {
-		t.Fatalf("the app said:\n%s", u.log)
-	}
-	u.await("READY", "1")
-	u.signal(syscall.SIGTERM, true)
-	text, err := io.ReadAll(ours)
-	must(t, err)
-	for line := range strings.Lines(string(text)) {
-		if !regexp.MustCompile(`^<[3467]>\[[A-Z]+\] +tideover: `).MatchString(line) {
-			t.Errorf("a line for the journal: %q", line)
-		}
-	}
-	for _, want := range []string{"<3>[ERROR] tideover: did not come up", "<6>[INFO]  tideover: shutting down"} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("no %q in\n%s", want, text)
-		}
 	}
 }

@@ -18,14 +18,15 @@ func TestListenMakesAPrivateSocket(t *testing.T) {
 	t.Parallel()
 	own := strconv.Itoa(os.Getegid())
 	for _, c := range []struct {
-		group             string
-		directory, socket fs.FileMode
+		group                   string
+		mode, directory, socket fs.FileMode
 	}{
-		{"", 0o700, 0o600},
-		{own, 0o750, 0o660},
+		{"", 0, 0o700, 0o600},
+		{own, 0, 0o750, 0o660},
+		{own, 0o640, 0o750, 0o640},
 	} {
 		dir := filepath.Join(t.TempDir(), "a", "tideover")
-		socket, err := Listen(SocketOptions{Path: filepath.Join(dir, "control.sock"), Group: c.group})
+		socket, err := Listen(SocketOptions{Path: filepath.Join(dir, "control.sock"), Group: c.group, Mode: c.mode})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,47 @@
+package supervisor
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"tideover/supervisor/config"
+)
+
+func TestBegunWithTheFirstAnswer(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web", env("ZOO_IMPORT", "1s"))
+	if r.s.Begun() {
+		t.Error("begun before the app has answered")
+	}
+	r.page()
+	r.awaitBegun()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := r.s.Accepting(ctx); err != nil {
+		t.Error(err)
+	}
+	r.page()
+	select {
+	case <-r.s.Leaving():
+		t.Error("leaving before anybody said so")
+	default:
+	}
+	r.s.Shutdown(false)
+	<-r.s.Leaving()
+}
+
+// One that starts again and again has begun with its first failure, long before
+// it is given up.
+func TestBegunWithTheFirstFailure(t *testing.T) {
+	t.Parallel()
+	r := open(t, "broken")
+	r.awaitBegun()
+	r = open(t, "web", func(a *config.App) { a.Autostart = false })
+	r.awaitBegun()
+}
+
+func (r *rig) awaitBegun() {
+	r.t.Helper()
+	r.until("begun", func(AppStatus) bool { return r.s.Begun() })
+}
