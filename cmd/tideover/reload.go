@@ -19,7 +19,7 @@ old one finishes what it has. Exits 0 when the new code answers, 7 when it
 does not come up and the old still serves, 8 when nothing serves.
 Of several apps each has its turn, whatever became of those before (to end at
 the first failure: reload a && reload b); the exit code is that of the worst.
-Apps that an operator stopped are passed over unless they are named.`,
+Apps that are stopped are passed over unless they are named.`,
 	}
 	cmd.Flags().BoolVar(&o.request.DryRun, "dry-run", false, "say what would happen")
 	return o.command(cmd)

@@ -13,7 +13,7 @@ import (
 
 // Results of apps that the daemon was not asked about.
 const (
-	skipped  = "skipped"   // stopped by the operator's wish, and not named itself
+	skipped  = "skipped"   // stopped, and not named itself
 	notBegun = "not begun" // an error before it ended everything
 )
 

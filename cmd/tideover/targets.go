@@ -17,7 +17,7 @@ const everyApp = "all"
 type target struct {
 	client *control.Client
 	app    string
-	// stopped is whether it was stopped by the operator's wish a moment ago.
+	// stopped is whether it was, a moment ago.
 	stopped bool
 }
 
