@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,13 +30,19 @@ func TestMoveAndBack(t *testing.T) {
 		m.Fatalf("a rehearsal changed something: %v\n%s%s", err, before, after)
 	}
 	m.gap("move")
-	m.calm("reload", func() { m.reload() })
+	m.calm("reload", func() { m.celeryRuns(); m.reload() })
 	m.gap("back")
 	m.calm("supervisorctl status", func() {
+		m.celeryRuns()
 		if out, err := m.supervisord.Ctl("status", "shop", "celery"); err != nil {
 			m.Error(out, err)
 		}
 	})
+	if *full {
+		m.gap("move")
+		m.calm("as after the first move", func() { m.celeryRuns() })
+		m.gap("back")
+	}
 	tally := m.load.Stop()
 	m.say("requests=%d", tally.Ended)
 	m.nothingTwice(m.shop)
@@ -128,6 +135,15 @@ func (m *move) calm(name string, do func()) {
 	pause(m.row, time.Second)
 	if tally := window.Close(); tally.Lost() > 0 || tally.Ended == 0 {
 		m.Errorf("%s: %v\n%s", name, tally, strings.Join(tally.Examples, "\n"))
+	}
+}
+
+// celeryRuns looks for the one stand-in that there is to be.
+func (m *move) celeryRuns() {
+	m.Helper()
+	all := slices.DeleteFunc(m.room.AppProcesses(), func(line string) bool { return !strings.Contains(line, "celery worker") })
+	if len(all) != 1 {
+		m.Errorf("celery runs %d times: %v", len(all), all)
 	}
 }
 

@@ -146,7 +146,8 @@ func checkSource(t *testing.T, faults *Faults, path string) {
 	}
 }
 
-// The files of examples/from-supervisord are what import makes today.
+// The files of examples/from-supervisord are what import makes today, and its
+// tables speak of every option.
 func TestImportExample(t *testing.T) {
 	quietEnvironment(t)
 	dir, err := filepath.Abs("../../examples/from-supervisord")
@@ -160,5 +161,15 @@ func TestImportExample(t *testing.T) {
 	golden(t, filepath.Join(dir, "tideover.toml"), strings.ReplaceAll(string(text), dir, "/etc/supervisor"))
 	if _, err := Load(filepath.Join(dir, "tideover.toml")); err != nil {
 		t.Errorf("the example is not accepted: %v", err)
+	}
+	tables, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(supervisordOptions("program"), supervisordOptions("daemon")...) {
+		either := "*_" + strings.TrimPrefix(strings.TrimPrefix(name, "stdout_"), "stderr_")
+		if text := string(tables); !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, "`"+either+"`") && name != "profile_options" {
+			t.Errorf("the tables say nothing of %s", name)
+		}
 	}
 }
