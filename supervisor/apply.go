@@ -47,7 +47,7 @@ func (s *Supervisor) Apply(_ context.Context, r ApplyRequest, progress func(Phas
 	}
 	for _, a := range all {
 		out.Apps = append(out.Apps, a.AppChange)
-		if a.Result != nil && a.Result.Exit > out.Exit {
+		if a.Result != nil && a.Result.Exit.Worse(out.Exit) {
 			out.Result, out.Exit, out.Error, out.Hint = "failed", a.Result.Exit, a.Result.Error, a.Result.Hint
 		}
 	}

@@ -58,7 +58,8 @@ const exitCodes = `Exit codes of every verb:
    9  busy         another operation runs and --no-queue was given
   10  timeout      this command stopped waiting; the daemon goes on
 
-"hold APP -- COMMAND" exits with the command's own code.
+Of several apps it is that of the worst. "hold APP -- COMMAND" exits with the
+command's own code.
 `
 
 const daemonSignals = `Signals to the daemon:

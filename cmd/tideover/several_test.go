@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"tideover/supervisor"
 )
@@ -213,6 +214,43 @@ func TestSignalSeveral(t *testing.T) {
 	}
 	if got := tideoverWith(t, dir, []string{"TIDEOVER_APP=shop"}, "signal", "USR1"); got.stdout != "shop: SIGUSR1 sent\n" {
 		t.Errorf("$TIDEOVER_APP: %+v", got)
+	}
+}
+
+func TestHoldTakesOneApp(t *testing.T) {
+	t.Parallel()
+	d, dir := shopDaemon(t)
+	d.status.Apps = append(d.status.Apps, serving("celery:1"), serving("celery:2"))
+	tideover(t, dir, "hold", "celery").want(t, 6, "", "tideover: celery is several apps: celery:1, celery:2\nhint: name one of them\n")
+	if d.notes() != "" {
+		t.Errorf("asked for %q", d.notes())
+	}
+}
+
+func TestLogsOfSeveralAppsStandBelowOneAnother(t *testing.T) {
+	t.Parallel()
+	d, dir := shopDaemon(t)
+	d.status.Apps = append(d.status.Apps, serving("celery:1"))
+	d.lines = []supervisor.Line{{App: "shop", Generation: 8, Text: "one"}, {App: "celery:1", Generation: 8, Stream: 1, Text: "two"}}
+	raw, _ := onTerminal(t, dir, []string{"NO_COLOR=1"}, "logs")
+	if raw != "shop.8     │ one\ncelery:1.8 ┆ two\n" {
+		t.Errorf("%q", raw)
+	}
+	if got := tideover(t, dir, "logs"); got.stdout != "shop.8 | one\ncelery:1.8 : two\n" {
+		t.Errorf("into a pipe: %q", got.stdout)
+	}
+}
+
+func TestIntervalBehindASpace(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args, names string
+		every       time.Duration
+	}{{"shop 5s", "shop", 5 * time.Second}, {"200ms", "", 200 * time.Millisecond}, {"shop", "shop", time.Second}, {"", "", time.Second}} {
+		every := interval(time.Second)
+		if names := every.takenFrom(strings.Fields(c.args)); strings.Join(names, " ") != c.names || time.Duration(every) != c.every {
+			t.Errorf("%q: %q every %v", c.args, names, time.Duration(every))
+		}
 	}
 }
 

@@ -29,7 +29,8 @@ exits 3 when it does not.`,
 		ValidArgsFunction: c.completeApps(many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if every > 0 {
-				return watchStatus(c, cmd, args, time.Duration(every))
+				names := every.takenFrom(args)
+				return watchStatus(c, cmd, names, time.Duration(every))
 			}
 			ctx, cancel := c.waiting(cmd.Context())
 			defer cancel()

@@ -30,6 +30,15 @@ func (i *interval) Set(text string) error {
 	return nil
 }
 
+// takenFrom takes the interval off the end of the names, where it was typed
+// behind a space, and returns the names.
+func (i *interval) takenFrom(args []string) []string {
+	if last := len(args) - 1; last >= 0 && i.Set(args[last]) == nil {
+		return args[:last]
+	}
+	return args
+}
+
 // watchStatus shows the status again and again: on a terminal on a page of its
 // own, at the same place; elsewhere one below the other. A daemon that goes away
 // is waited for, once it has answered.
