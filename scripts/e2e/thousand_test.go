@@ -56,7 +56,8 @@ func (s *stand) thousand(held int, sync bool) {
 	q.line(held, mixed)
 	after := s.memory(s.daemon.Pid())
 	const beyond, newcomers = 50, 20
-	for _, a := range all(map[string]*load.Client{"": s.client}, make([]load.Kind, beyond))[""] {
+	late := &load.Client{Address: s.client.Address, Host: s.client.Host, Prefix: "late"}
+	for _, a := range all(map[string]*load.Client{"": late}, make([]load.Kind, beyond))[""] {
 		s.refused("beyond the limit", a)
 		if a.Waited > aMoment {
 			s.Errorf("refused after %v", a.Waited)
@@ -81,16 +82,16 @@ func (s *stand) thousand(held int, sync bool) {
 	q.right(0, held+newcomers)
 	s.nothingTwice(s.shop)
 	places := q.began()
-	late := overtaken(places)
+	most := overtaken(places)
 	s.say("held=%d refused=%d answered=%d lost=0 overtaken=%d released_in=%.2fs memory=%dKiB per_held=%.1fKiB",
-		held, s.counter("overflowed"), held+newcomers, late, took.Seconds(), after-before, float64(after-before)/float64(held))
+		held, s.counter("overflowed"), held+newcomers, most, took.Seconds(), after-before, float64(after-before)/float64(held))
 	if n := s.counter("overflowed"); n != beyond {
 		s.Errorf("overflowed=%d, want %d", n, beyond)
 	}
 	// A sync worker takes the oldest connection there is; others take many and have an order of their own.
 	// What is released at the same moment may be connected in any order.
-	if sync && late > held/10 {
-		s.Errorf("a request was overtaken by %d younger ones", late)
+	if sync && most > held/10 {
+		s.Errorf("a request was overtaken by %d younger ones", most)
 	}
 	if each := float64(after-before) / float64(held); each > 64 {
 		s.Errorf("each held request takes %.0f KiB", each)

@@ -33,10 +33,13 @@ func TestNothingTwice(t *testing.T) {
 			g.Workers = 4
 			s := newStand(r, setup{gunicorn: g, release: rig.Release{Number: 1, Import: 0.2}, flags: patient()})
 			s.under(30, everyMethod()...)
-			for range times(1) {
-				s.killed("worker", s.killWorker)
-				s.killed("master", s.killMain)
-				s.killed("tree", s.killTree)
+			for round := range times(1) {
+				if round > 0 {
+					s.forgiven()
+				}
+				s.killed(s.killWorker)
+				s.killed(s.killMain)
+				s.killed(s.killTree)
 			}
 			tally := s.load.Stop()
 			s.report(tally)
@@ -65,7 +68,7 @@ func everyMethod() []load.Kind {
 }
 
 // killed does it while requests of every kind are being worked on.
-func (s *stand) killed(name string, kill func()) {
+func (s *stand) killed(kill func()) {
 	s.Helper()
 	for _, k := range []load.Kind{{Name: "post in flight", Query: "s=1", Body: 300}, {Name: "get in flight", Query: "s=0.5"}} {
 		nonce := s.load.Send(k)
@@ -74,6 +77,16 @@ func (s *stand) killed(name string, kill func()) {
 	kill()
 	s.events++
 	s.answers(60*time.Second, 1)
+}
+
+// forgiven restarts the app, so that the pauses after its crashes begin anew.
+func (s *stand) forgiven() {
+	s.Helper()
+	_, outcome, err := s.daemon.Do(s.within(wholeRestart), "restart")
+	s.must(err)
+	if outcome.Exit != 0 {
+		s.Errorf("restart: %v", outcome)
+	}
 }
 
 // killWorker kills the worker that began a request last.
