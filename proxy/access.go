@@ -85,9 +85,6 @@ func (j *journal) expire() {
 func (j *journal) flush() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.timer != nil {
-		j.timer.Stop()
-	}
 	j.settle(time.Now(), true)
 }
 

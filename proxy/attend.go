@@ -143,9 +143,9 @@ func (d *trip) upload() error {
 		switch {
 		case err == errStopped:
 			return err
-		case err == io.EOF && chunked:
+		case err == io.EOF: // the end of a chunked body; another one is known by its last piece
 			out = append(out, http1.LastChunk...)
-		case err != nil && err != io.EOF:
+		case err != nil:
 			u.cut()
 			if !isFault(err) {
 				err = errClientLeft

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"os"
 	"time"
 
 	"tideover/proxy/http1"
@@ -18,7 +17,6 @@ type incoming struct {
 	raw       []byte // read and not decoded yet
 	scratch   buffer // what raw points into once it is not the head's buffer any more
 	awaits100 bool
-	begun     bool
 
 	patience time.Duration // how long the client may be waited for in all, and
 	rate     int64         // one second more for so many bytes of content; 0: for ever
@@ -26,7 +24,7 @@ type incoming struct {
 }
 
 func (b *incoming) begin(r *http1.Request, limits *http1.Limits, patience time.Duration, rate int64) {
-	b.framing, b.awaits100, b.begun = r.Body, r.Expect100, true
+	b.framing, b.awaits100 = r.Body, r.Expect100
 	b.patience, b.rate = patience, rate
 	b.reader.StartRequest(r.Body, limits)
 }
@@ -36,9 +34,6 @@ func (b *incoming) begin(r *http1.Request, limits *http1.Limits, patience time.D
 // anything else when the client is gone.
 func (b *incoming) next(timeout time.Duration) ([]byte, error) {
 	for {
-		if b.reader.Done() {
-			return nil, io.EOF
-		}
 		for len(b.raw) > 0 && !b.reader.Done() {
 			data, n, fault := b.reader.Next(b.raw)
 			b.raw = b.raw[n:]
@@ -60,9 +55,7 @@ func (b *incoming) next(timeout time.Duration) ([]byte, error) {
 
 // fill reads more raw bytes; never more than the body has, where that is known.
 func (b *incoming) fill(timeout time.Duration) error {
-	if err := b.sendContinue(timeout); err != nil {
-		return err
-	}
+	b.sendContinue(timeout)
 	b.scratch.start, b.scratch.end = 0, 0
 	room := b.scratch.room(bufferSize)
 	if b.framing.Framing == http1.Fixed {
@@ -76,9 +69,6 @@ func (b *incoming) fill(timeout time.Duration) error {
 	n, err := b.read(room, min(timeout, left))
 	b.waited += time.Since(start)
 	b.raw = room[:n]
-	if n > 0 {
-		return nil
-	}
 	if err == io.EOF { // the client's end is not the body's
 		return io.ErrUnexpectedEOF
 	}
@@ -95,44 +85,45 @@ func (b *incoming) allowance() time.Duration {
 	return b.patience + time.Duration(min(b.reader.Total/b.rate, most))*time.Second - b.waited
 }
 
-// sendContinue sends the interim answer a client waits for before it sends its body, once.
-func (b *incoming) sendContinue(timeout time.Duration) error {
-	if !b.awaits100 {
-		return nil
+// sendContinue sends the interim answer a client waits for before it sends its body, once. Where that fails the client is gone, as who reads finds out.
+func (b *incoming) sendContinue(timeout time.Duration) {
+	if b.awaits100 {
+		b.awaits100 = false
+		b.write([]byte(http1.Continue), timeout)
 	}
-	b.awaits100 = false
-	_, err := b.write([]byte(http1.Continue), timeout)
-	return err
 }
 
 // over reports whether the whole body was read.
-func (b *incoming) over() bool { return b.begun && b.reader.Done() }
+func (b *incoming) over() bool { return b.reader.Done() }
 
-const (
-	// What a client may still send after an answer that did not wait for its body: Apache and nginx look at the answer only
-	// when they have sent all of it, and turn a reset in between into a 502 of their own.
-	drainBytes = 64 << 20
-	drainTime  = 30 * time.Second
-	drainIdle  = 5 * time.Second
-	// What may follow a request that could not be understood.
-	lingerBytes = 1 << 20
-	lingerTime  = 5 * time.Second
-	lingerIdle  = time.Second
+// bounds are how much more is read and forgotten of a client that has its answer.
+type bounds struct {
+	bytes      int
+	time, idle time.Duration
+}
+
+var (
+	// afterAnswer is for what a client still sends after an answer that did not wait for its body: Apache and nginx look at the
+	// answer only when they have sent all of it, and turn a reset in between into a 502 of their own.
+	afterAnswer = bounds{64 << 20, 30 * time.Second, 5 * time.Second}
+	// afterNonsense is for what follows a request that could not be understood.
+	afterNonsense = bounds{1 << 20, 5 * time.Second, time.Second}
 )
 
-// drain reads and forgets the rest of the body, within bounds.
-func (b *incoming) drain() {
+// drain reads and forgets the rest of the body, within bounds. What has no end, because the client waits for a 100 or makes no sense
+// any more, is lingered over.
+func (b *incoming) drain(within bounds) {
 	if b.awaits100 {
-		b.linger()
+		b.linger(afterNonsense)
 		return
 	}
-	end, taken := time.Now().Add(drainTime), 0
-	for time.Now().Before(end) && taken < drainBytes {
-		data, err := b.next(drainIdle)
+	end, taken := time.Now().Add(within.time), 0
+	for time.Now().Before(end) && taken < within.bytes {
+		data, err := b.next(within.idle)
 		if err != nil {
 			var fault *http1.Error
 			if errors.As(err, &fault) {
-				b.linger()
+				b.linger(within)
 			}
 			return
 		}
@@ -141,13 +132,13 @@ func (b *incoming) drain() {
 }
 
 // linger reads until the client closes, within bounds, so that a reset does not overtake the answer.
-func (b *incoming) linger() {
+func (b *incoming) linger(within bounds) {
 	b.closeWrite()
-	end, taken := time.Now().Add(lingerTime), 0
-	for time.Now().Before(end) && taken < lingerBytes {
+	end, taken := time.Now().Add(within.time), 0
+	for time.Now().Before(end) && taken < within.bytes {
 		b.scratch.start, b.scratch.end = 0, 0
-		n, err := b.read(b.scratch.room(bufferSize), lingerIdle)
-		if err != nil && !(n > 0 && errors.Is(err, os.ErrDeadlineExceeded)) {
+		n, err := b.read(b.scratch.room(bufferSize), within.idle)
+		if err != nil {
 			return
 		}
 		taken += n

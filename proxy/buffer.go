@@ -31,7 +31,7 @@ func (b *buffer) room(limit int) []byte {
 	if b.empty() {
 		b.start, b.end = 0, 0
 	}
-	if b.end == len(b.data) && b.start > 0 {
+	if b.end == len(b.data) {
 		b.end = copy(b.data, b.bytes())
 		b.start = 0
 	}

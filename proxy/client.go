@@ -23,7 +23,8 @@ type client struct {
 	peer    string         // the address without its port, for X-Forwarded-For where we write it; empty for a unix socket
 	host    string         // what a request without a Host was sent to
 	policy  http1.Policy
-	decided *Settings // the settings the policy was made of
+	limits  http1.Limits // the policy's, and that of a body
+	decided *Settings    // the settings the policy was made of
 }
 
 // newClient wraps an accepted connection.
@@ -122,7 +123,7 @@ func (c *client) abort() {
 func (c *client) decide(set *Settings) {
 	c.decided = set
 	limits := http1.RequestLimits()
-	limits.Head, limits.Target, limits.Fields, limits.Body = set.Limits.Head, set.Limits.Target, set.Limits.Fields, set.Limits.Body
+	limits.Head, limits.Target, limits.Fields = set.Limits.Head, set.Limits.Target, set.Limits.Fields
 	limits.Line = max(limits.Line, min(limits.Target, limits.Head))
 	trusted := c.trusted(set)
 	if c.remote.IsValid() && !trusted {
@@ -130,6 +131,8 @@ func (c *client) decide(set *Settings) {
 	}
 	c.policy = http1.Policy{Limits: limits, Trusted: trusted, PassUnderscores: set.PassUnderscores,
 		DefaultHost: c.server.gate.hostDefault(c.host)}
+	c.limits = limits
+	c.limits.Body = set.Limits.Body // a head that announces too large a body is sound: what follows it can be drained
 }
 
 // trusted reports whether the client is a front-end whose forwarding fields pass.

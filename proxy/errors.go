@@ -27,17 +27,16 @@ func (x *exchange) reject(fault *http1.Error) {
 	x.end(badRequest)
 	x.log(fault.Status, fault.Error())
 	x.client.write(http1.AppendError(nil, fault, &x.request), x.set.WriteTimeout)
-	if fault == errBodyLarge {
-		x.body.drain()
+	if fault.Status == 413 {
+		x.body.drain(afterAnswer)
 		return
 	}
-	x.body.wire = x.client.wire
-	x.body.linger()
+	x.body.linger(afterNonsense)
 }
 
 // refuse answers a sound request with an error of ours. The connection goes on where the request's body was read.
 func (x *exchange) refuse(e ending, status int, retryAfter time.Duration, cause string) {
-	unread := x.body.begun && !x.body.over()
+	unread := !x.body.over()
 	if unread || x.server.lame.Load() {
 		x.keepAlive = false
 	}
@@ -53,7 +52,7 @@ func (x *exchange) refuse(e ending, status int, retryAfter time.Duration, cause 
 		return
 	}
 	if unread {
-		x.body.drain()
+		x.body.drain(afterAnswer)
 	}
 }
 
@@ -67,7 +66,7 @@ func pageType(page []byte) string {
 
 // isAlive reports whether a request is a front-end's question whether we are there.
 func (s *Settings) isAlive(r *http1.Request) bool {
-	return s.Alive != "" && string(r.Path()) == s.Alive && (r.Method == http1.MethodGet || r.Method == http1.MethodHead)
+	return string(r.Path()) == s.Alive && (r.Method == http1.MethodGet || r.Method == http1.MethodHead)
 }
 
 // answerAlive answers it: whatever the app does, a request would be answered or held.
@@ -76,6 +75,6 @@ func (x *exchange) answerAlive() bool {
 	x.end(answered)
 	answer := http1.Answer{Status: 200, Cause: "alive", Head: x.request.Method == http1.MethodHead, Minor: x.request.Minor,
 		KeepAlive: x.keepAlive, Date: time.Now()}
-	_, err := x.client.write(http1.AppendAnswer(nil, &answer), x.set.WriteTimeout)
-	return err == nil && x.keepAlive
+	x.client.write(http1.AppendAnswer(nil, &answer), x.set.WriteTimeout)
+	return x.keepAlive
 }

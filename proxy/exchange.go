@@ -20,6 +20,7 @@ type exchange struct {
 	set    *Settings
 
 	request   http1.Request
+	head      int // length of its head
 	began     time.Time
 	body      incoming
 	kept      []byte // the body, or as much of it as was read ahead
@@ -102,7 +103,7 @@ func (x *exchange) readHead() bool {
 	counted := false
 	for {
 		n, fault := x.request.Parse(c.in.bytes(), &c.policy)
-		if !counted && (fault != nil || n > 0 || x.request.Begun()) {
+		if !counted && x.request.Begun() {
 			x.server.totals.requests.Add(1)
 			counted = true
 		}
@@ -136,13 +137,13 @@ func (x *exchange) readHead() bool {
 
 // headed notes that the head is the first n bytes.
 func (x *exchange) headed(n int) {
-	x.body.raw = x.client.in.bytes()[n:]
+	x.head, x.body.raw = n, x.client.in.bytes()[n:]
 	x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.server.lame.Load() // what follows a handshake is no request (R63)
 }
 
 // acceptable begins the body and applies what can be known of it beforehand.
 func (x *exchange) acceptable() bool {
-	x.body.begin(&x.request, &x.client.policy.Limits, x.set.BodyTimeout, x.set.MinRate)
+	x.body.begin(&x.request, &x.client.limits, x.set.BodyTimeout, x.set.MinRate)
 	if limit, b := x.set.Limits.Body, x.request.Body; limit > 0 && b.Framing == http1.Fixed && b.Length > limit {
 		x.reject(errBodyLarge)
 		return false
@@ -163,9 +164,6 @@ func (x *exchange) readAhead() bool {
 
 // bodyAtHand makes sure that a body which will be kept is, as far as that needs no waiting.
 func (x *exchange) bodyAtHand() bool {
-	if x.complete || x.streaming {
-		return true
-	}
 	return x.keepBody(promptly) == nil
 }
 
@@ -203,7 +201,10 @@ func (x *exchange) leave() {
 // keepBody reads the body into memory, waiting at most timeout for each piece. When it turns out too large for that, the request
 // becomes a streaming one and what was read is sent first.
 func (x *exchange) keepBody(timeout time.Duration) error {
-	if x.request.Body.Framing == http1.Fixed && x.kept == nil {
+	if x.complete || x.streaming {
+		return nil
+	}
+	if x.kept == nil {
 		if !x.reserve(x.request.Body.Length) {
 			x.streaming = true
 			return nil

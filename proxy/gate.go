@@ -161,7 +161,7 @@ func (g *Gate) requeue(w *waiter, t *Target, busy bool) {
 		}
 		g.queue(w, now)
 		switch {
-		case t == nil || t != g.target:
+		case t != g.target:
 		case busy:
 			g.pause = min(max(firstPause, 2*g.pause), longestPause)
 			g.resume = now.Add(g.pause)
@@ -292,9 +292,6 @@ func (g *Gate) deadline() time.Time {
 // arm sets the gate's timer to the next moment at which something happens by itself. The lock is held.
 func (g *Gate) arm(now time.Time) {
 	if g.held.empty() {
-		if g.timer != nil {
-			g.timer.Stop()
-		}
 		return
 	}
 	next := g.deadline()

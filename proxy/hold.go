@@ -30,18 +30,14 @@ func (x *exchange) askAgain(t *Target, busy bool) verdict {
 // even that is too much for the app's budget.
 func (x *exchange) settleDown() bool {
 	c := x.client
-	if !x.reserve(int64(len(c.in.bytes()) + len(x.body.scratch.data))) {
+	if !x.reserve(int64(x.head + len(x.body.raw))) {
 		return false
 	}
-	rest := len(x.body.raw)
+	x.body.raw = bytes.Clone(x.body.raw) // it lies behind the head, or in the scratch buffer
+	x.body.scratch.release()
+	c.in.end = c.in.start + x.head
 	c.in.shrink()
 	x.request.Rebase(c.in.data)
-	if x.body.scratch.data == nil { // what was read of the body still lies behind the head
-		x.body.raw = c.in.data[len(c.in.data)-rest:]
-	} else {
-		x.body.raw = bytes.Clone(x.body.raw)
-		x.body.scratch.release()
-	}
 	x.body.sendContinue(x.set.WriteTimeout)
 	return true
 }

@@ -117,13 +117,12 @@ var responseLimits = http1.ResponseLimits()
 // are passed or dropped.
 func (d *trip) awaitHead() (delivery, error) {
 	x, u := d.x, d.u
-	state := written
 	u.response.Reset(http1.Asked{Head: x.request.Method == http1.MethodHead, Upgrade: x.request.Upgrade})
 	for {
 		in := u.in.bytes()
 		switch u.marked(in) {
 		case marker:
-			return state, errUnaccepted
+			return written, errUnaccepted
 		case perhaps:
 			in = nil
 		}
@@ -135,29 +134,26 @@ func (d *trip) awaitHead() (delivery, error) {
 			u.headEnd = n
 			return begun, nil
 		case n > 0:
-			if err := d.passInterim(); err != nil {
-				return state, err
-			}
+			d.passInterim()
 			u.in.start += n
 			u.response.Next()
 			continue
 		}
 		if err := d.more(x.set.Timeout); err != nil {
-			if !u.in.empty() && len(in) > 0 {
-				state = begun
+			if len(in) > 0 {
+				return begun, err
 			}
-			return state, err
+			return written, err
 		}
 	}
 }
 
-// passInterim hands a 103 on to a client that understands it.
-func (d *trip) passInterim() error {
+// passInterim hands a 103 on to a client that understands it, and has not seen it already. That the client is gone is noticed elsewhere.
+func (d *trip) passInterim() {
 	x, u := d.x, d.u
-	if !u.response.PassesInterim(x.request.Minor) || x.fed > 0 {
-		return nil
+	if u.response.PassesInterim(x.request.Minor) && x.fed == 0 {
+		x.client.hand(u.response.AppendInterim(nil))
 	}
-	return x.client.hand(u.response.AppendInterim(nil))
 }
 
 // more reads from the app. After a short while without a byte it sets an attendant at the client's side; after timeout (0: never),
@@ -263,7 +259,7 @@ func (d *trip) conclude(err error) {
 		d.lost(begun, err)
 		return
 	}
-	reusable := err == nil && u.mayReuse(x.request.Method) && x.attendant.all.Load()
+	reusable := err == nil && u.mayReuse() && x.attendant.all.Load()
 	if !reusable {
 		u.end()
 	}
@@ -289,7 +285,7 @@ func (d *trip) conclude(err error) {
 	}
 	x.server.gate.done(t, err == nil)
 	if err == nil && early {
-		x.body.drain()
+		x.body.drain(afterAnswer)
 	}
 }
 

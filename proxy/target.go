@@ -207,7 +207,7 @@ func (t *Target) add(l line) bool {
 	return true
 }
 
-// remove forgets a connection that was closed, wherever it was.
+// remove forgets a connection that was closed; it is not among the idle ones any more.
 func (t *Target) remove(l line) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

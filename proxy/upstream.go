@@ -117,9 +117,9 @@ func (u *upstream) end() {
 
 // mayReuse reports whether the connection is fit for another request after its response. A response whose length its head does
 // not tell may be followed by more at any time, and some servers send a body where there must be none.
-func (u *upstream) mayReuse(m http1.Method) bool {
+func (u *upstream) mayReuse() bool {
 	f := u.response.Body.Framing
-	return u.response.Reusable && m != http1.MethodHead && (f == http1.Fixed || f == http1.Chunked) && u.in.empty() && u.still()
+	return u.response.Reusable && (f == http1.Fixed || f == http1.Chunked) && u.in.empty() && u.still()
 }
 
 // still reports whether nothing has come behind the response.
@@ -162,8 +162,5 @@ func (u *upstream) more(limit int, timeout time.Duration) error {
 	}
 	n, err := u.read(u.in.room(limit), timeout)
 	u.in.end += n
-	if n > 0 {
-		return nil
-	}
 	return err
 }

@@ -79,34 +79,30 @@ func (w *wire) stopIdle() {
 
 var longAgo = time.Unix(1, 0)
 
-// begin sets the deadline for a read, unless the wire is stopped.
-func (w *wire) begin(timeout time.Duration) error {
+// begin sets the deadline for a read, unless the wire is stopped: then the one that is set has passed.
+func (w *wire) begin(timeout time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stopped {
-		return errStopped
+		return
 	}
 	deadline := time.Time{}
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
-	return w.conn.SetReadDeadline(deadline)
+	w.conn.SetReadDeadline(deadline)
 }
 
 // read reads what there is, waiting for the first byte at most timeout (0: for ever; then os.ErrDeadlineExceeded).
 func (w *wire) read(p []byte, timeout time.Duration) (int, error) {
-	if err := w.begin(timeout); err != nil {
-		return 0, err
-	}
+	w.begin(timeout)
 	n, err := w.conn.Read(p)
 	return n, w.explain(err)
 }
 
 // readFirst is read for a connection that is expected to be silent for long: the buffer is taken only when there are bytes.
 func (w *wire) readFirst(timeout time.Duration, take func() []byte, giveBack func()) (n int, err error) {
-	if err := w.begin(timeout); err != nil {
-		return 0, err
-	}
+	w.begin(timeout)
 	attempt := func(fd uintptr) bool {
 		n, err = rawRead(int(fd), take())
 		if err != syscall.EAGAIN {
@@ -129,9 +125,7 @@ func (w *wire) last(p []byte) (n int) {
 
 // watch waits until the peer has left (nil) or stop is called (errStopped). It takes no bytes.
 func (w *wire) watch(finIsLeaving bool) error {
-	if err := w.begin(0); err != nil {
-		return err
-	}
+	w.begin(0)
 	err := w.raw.Read(func(fd uintptr) bool { return departed(int(fd), finIsLeaving) })
 	return w.explain(err)
 }
@@ -139,20 +133,20 @@ func (w *wire) watch(finIsLeaving bool) error {
 // left reports whether the peer has left by now.
 func (w *wire) left(finIsLeaving bool) bool {
 	gone := true
-	err := w.raw.Control(func(fd uintptr) { gone = departed(int(fd), finIsLeaving) })
-	return err != nil || gone
+	w.raw.Control(func(fd uintptr) { gone = departed(int(fd), finIsLeaving) })
+	return gone
 }
 
 // silent reports whether the peer has neither sent a byte nor closed: an idle connection fit to be used again.
 func (w *wire) silent() bool {
 	silent := false
-	err := w.raw.Control(func(fd uintptr) { silent = quiet(int(fd)) })
-	return err == nil && silent
+	w.raw.Control(func(fd uintptr) { silent = quiet(int(fd)) })
+	return silent
 }
 
 // explain tells a stop from a deadline.
 func (w *wire) explain(err error) error {
-	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	w.mu.Lock()
