@@ -9,7 +9,7 @@ import "context"
 // for ever for what is broken.
 func (s *Supervisor) Begun() bool {
 	waits, failed := false, false
-	for _, m := range s.all() {
+	for _, m := range s.roster.all() {
 		switch seen := m.app.seen.Load(); {
 		case seen.tried:
 			failed = failed || seen.current == nil && (seen.failed || seen.rest == awake)
@@ -25,7 +25,7 @@ func (s *Supervisor) Begun() bool {
 // Accepting returns when every door has shown that whoever comes is let in. The
 // error is that of ctx, with the app and the address. One call at a time.
 func (s *Supervisor) Accepting(ctx context.Context) error {
-	for _, m := range s.all() {
+	for _, m := range s.roster.all() {
 		if m.app.server == nil {
 			continue
 		}

@@ -82,7 +82,7 @@ func (l *Lease) Ended() <-chan struct{} { return l.lease.over }
 // ended, or ctx or the lease has; Report says which. It
 // ends with End, Release, or by itself when the lease is over.
 func (s *Supervisor) Hold(ctx context.Context, name string, r HoldRequest) (*Lease, error) {
-	a, err := s.app(name)
+	a, err := s.roster.app(name)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (l *Lease) End() HoldReport {
 // clients. Holds of commands that still run end with those. No hold is no
 // error.
 func (s *Supervisor) Release(name string) (HoldReport, error) {
-	a, err := s.app(name)
+	a, err := s.roster.app(name)
 	if err != nil {
 		return HoldReport{}, err
 	}

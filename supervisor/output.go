@@ -81,7 +81,7 @@ func (s *Supervisor) sources(q LogQuery) ([]*logs.Log, error) {
 		}
 		return []*logs.Log{s.options.OwnLog.log}, nil
 	}
-	apps, err := s.choose(q.Apps)
+	apps, err := s.roster.choose(q.Apps)
 	if err != nil {
 		return nil, err
 	}

@@ -4,12 +4,28 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tideover/listener"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 )
+
+// roster is who the daemon keeps. Everybody may read it; New, Run and Apply
+// change it, one at a time.
+type roster struct {
+	house    *house
+	changing sync.Mutex                // held by who changes it
+	members  atomic.Pointer[[]*member] // in the order of the configuration
+	running  sync.WaitGroup            // a count of their apps
+}
+
+func newRoster(h *house) *roster {
+	r := &roster{house: h}
+	r.members.Store(&[]*member{})
+	return r
+}
 
 // member is an app among those the daemon keeps, with the doors its clients
 // come through.
@@ -28,18 +44,18 @@ type door struct {
 
 // all are the members, in the order of the configuration. The slice is never
 // changed.
-func (s *Supervisor) all() []*member { return *s.members.Load() }
+func (r *roster) all() []*member { return *r.members.Load() }
 
 // admit makes one app, opens its doors, and counts it among the members.
-func (s *Supervisor) admit(cfg *config.App) error {
-	m, err := s.newMember(cfg)
+func (r *roster) admit(cfg *config.App) error {
+	m, err := r.newMember(cfg)
 	if err != nil {
 		return err
 	}
-	members := append(slices.Clone(s.all()), m)
-	s.members.Store(&members)
+	members := append(slices.Clone(r.all()), m)
+	r.members.Store(&members)
 	for _, address := range cfg.Listen {
-		d, err := s.openDoor(cfg, address)
+		d, err := r.openDoor(cfg, address)
 		if err != nil {
 			return err
 		}
@@ -49,17 +65,17 @@ func (s *Supervisor) admit(cfg *config.App) error {
 }
 
 // newMember makes an app that has no doors yet.
-func (s *Supervisor) newMember(cfg *config.App) (*member, error) {
-	log, err := logs.New(s.house.logOptions(cfg))
+func (r *roster) newMember(cfg *config.App) (*member, error) {
+	log, err := logs.New(r.house.logOptions(cfg))
 	if err != nil {
 		return nil, errorf(ExitError, "cannot open the log of %s: %v", cfg.Name, err)
 	}
-	return &member{app: newApp(s.house, cfg, log)}, nil
+	return &member{app: newApp(r.house, cfg, log)}, nil
 }
 
 // openDoor opens one of an app's public addresses.
-func (s *Supervisor) openDoor(cfg *config.App, address string) (*door, error) {
-	sockets, err := s.house.inherited.open(address, cfg.ListenMode)
+func (r *roster) openDoor(cfg *config.App, address string) (*door, error) {
+	sockets, err := r.house.inherited.open(address, cfg.ListenMode)
 	if err != nil {
 		return nil, errorf(ExitError, "app %s: %v", cfg.Name, err)
 	}
@@ -67,13 +83,13 @@ func (s *Supervisor) openDoor(cfg *config.App, address string) (*door, error) {
 }
 
 // begin lets a member's clients in and starts its app when its turn has come.
-func (s *Supervisor) begin(m *member, first []<-chan struct{}) {
+func (r *roster) begin(m *member, first []<-chan struct{}) {
 	for _, d := range m.doors {
 		d.accept(m.app)
 	}
 	ctx, leave := context.WithCancel(context.Background())
 	m.leave = leave
-	s.running.Go(func() {
+	r.running.Go(func() {
 		defer leave()
 		m.app.run(ctx, first)
 	})
@@ -132,7 +148,7 @@ const lastAnswer = time.Second
 // dismiss ends members and returns when nothing of them is left. Those that
 // come after others go before them. Doors close when the last process is gone:
 // until then everybody gets an answer.
-func (s *Supervisor) dismiss(leaving, among []*member) {
+func (r *roster) dismiss(leaving, among []*member) {
 	for _, m := range leaving {
 		if m.app.server != nil {
 			m.app.server.Lame()
@@ -151,7 +167,7 @@ func (s *Supervisor) dismiss(leaving, among []*member) {
 		})
 	}
 	going.Wait()
-	soon, cancel := context.WithTimeout(s.house.hurry, lastAnswer)
+	soon, cancel := context.WithTimeout(r.house.hurry, lastAnswer)
 	defer cancel()
 	for _, m := range leaving {
 		going.Go(func() { m.end(soon) })

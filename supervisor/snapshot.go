@@ -94,7 +94,7 @@ func (s *snapshot) state() State {
 // asked for it also looks at the processes, which costs milliseconds.
 func (s *Supervisor) Status(selectors ...string) (Status, error) {
 	st := Status{Version: s.options.Version, Pid: os.Getpid(), Uptime: seconds(time.Since(s.began)), Apps: []AppStatus{}}
-	apps, err := s.choose(selectors)
+	apps, err := s.roster.choose(selectors)
 	if err != nil {
 		return Status{}, err
 	}

@@ -2,13 +2,9 @@ package supervisor
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -55,11 +51,8 @@ type Supervisor struct {
 	options Options
 	house   *house
 	began   time.Time
-	file    *config.File // as it was applied last; guarded by changing
-
-	changing sync.Mutex                // one change of the members at a time
-	members  atomic.Pointer[[]*member] // in the order of the configuration
-	running  sync.WaitGroup            // a count of their apps
+	roster  *roster
+	file    *config.File // as it was applied last; guarded by roster.changing
 
 	leaving context.Context // ends when the shutdown begins
 	leave   func()
@@ -82,10 +75,10 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	leaving, leave := context.WithCancel(context.Background())
 	hurry, rush := context.WithCancel(context.Background())
 	s := &Supervisor{options: o, began: time.Now(), file: f, leaving: leaving, leave: leave, rush: rush}
-	s.members.Store(&[]*member{})
 	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry,
 		inherited: newInheritance(o.Inherited), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
 	s.house.watch = newWatch(o.Logger, s.touched)
+	s.roster = newRoster(s.house)
 	defer func() {
 		if err != nil {
 			s.close()
@@ -96,7 +89,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.admit(cfg); err != nil {
+		if err := s.roster.admit(cfg); err != nil {
 			return nil, err
 		}
 	}
@@ -126,19 +119,19 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	if err := s.endStale(); err != nil {
 		return err
 	}
-	s.changing.Lock()
-	members := s.all()
+	s.roster.changing.Lock()
+	members := s.roster.all()
 	for _, m := range members {
-		s.begin(m, firstOf(m, members))
+		s.roster.begin(m, firstOf(m, members))
 	}
-	s.changing.Unlock()
+	s.roster.changing.Unlock()
 
 	<-s.leaving.Done()
 	s.options.Logger.Info("shutting down")
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	s.dismiss(s.all(), s.all())
-	s.running.Wait()
+	s.roster.changing.Lock()
+	defer s.roster.changing.Unlock()
+	s.roster.dismiss(s.roster.all(), s.roster.all())
+	s.roster.running.Wait()
 	return s.house.vigil.verdict()
 }
 
@@ -164,7 +157,7 @@ func (s *Supervisor) endStale() error {
 }
 
 func (s *Supervisor) close() {
-	for _, m := range s.all() {
+	for _, m := range s.roster.all() {
 		m.close()
 	}
 	s.house.records.close()
@@ -186,7 +179,7 @@ func (s *Supervisor) Shutdown(fast bool) {
 // it ended. Progress gets the phases as they happen, from this goroutine. When
 // ctx ends, Do stops waiting and the operation goes on.
 func (s *Supervisor) Do(ctx context.Context, r Request, progress func(Phase)) Result {
-	a, err := s.app(r.App)
+	a, err := s.roster.app(r.App)
 	if err != nil {
 		return Result{App: r.App, Verb: r.Verb, Result: "failed", Exit: err.Exit, Error: err.Message, Hint: err.Hint,
 			Phases: []PhaseResult{}, ChildOutput: []string{}}
@@ -212,7 +205,7 @@ func (s *Supervisor) touched(app, file string) {
 // Signal sends a signal to the main process of the generation that serves, or
 // else of the one that is starting.
 func (s *Supervisor) Signal(name string, sig syscall.Signal) error {
-	a, err := s.app(name)
+	a, err := s.roster.app(name)
 	if err != nil {
 		return err
 	}
@@ -231,78 +224,14 @@ func (s *Supervisor) Signal(name string, sig syscall.Signal) error {
 }
 
 // Apps returns the names of all apps, in the order of the configuration.
-func (s *Supervisor) Apps() []string {
-	var names []string
-	for _, m := range s.all() {
-		names = append(names, m.app.name)
-	}
-	return names
-}
+func (s *Supervisor) Apps() []string { return s.roster.names() }
 
 // Reopen reopens the log files, after they were moved away.
 func (s *Supervisor) Reopen() error {
-	for _, m := range s.all() {
+	for _, m := range s.roster.all() {
 		if err := m.app.log.Reopen(); err != nil {
 			return errorf(ExitError, "cannot reopen the log of %s: %v", m.app.name, err)
 		}
 	}
 	return nil
-}
-
-// app finds an app; the empty name is the only one there is.
-func (s *Supervisor) app(name string) (*App, *Error) {
-	members := s.all()
-	if name == "" {
-		if len(members) == 1 {
-			return members[0].app, nil
-		}
-		return nil, errorf(ExitNoSuchApp, "which app? there are %d: %s", len(members), strings.Join(s.Apps(), ", "))
-	}
-	if i := slices.IndexFunc(members, func(m *member) bool { return m.app.name == name }); i >= 0 {
-		return members[i].app, nil
-	}
-	if several := s.selected(name); len(several) > 0 {
-		return nil, errorf(ExitNoSuchApp, "%s means %d apps; one is wanted here", name, len(several))
-	}
-	return nil, s.noSuchApp(name)
-}
-
-// choose finds the apps that selectors mean, in the order of the
-// configuration; none given means all.
-func (s *Supervisor) choose(selectors []string) ([]*App, *Error) {
-	if len(selectors) == 0 {
-		selectors = []string{"all"}
-	}
-	wanted := map[*App]bool{}
-	for _, selector := range selectors {
-		found := s.selected(selector)
-		if len(found) == 0 && selector != "all" {
-			return nil, s.noSuchApp(selector)
-		}
-		for _, a := range found {
-			wanted[a] = true
-		}
-	}
-	var apps []*App
-	for _, m := range s.all() {
-		if wanted[m.app] {
-			apps = append(apps, m.app)
-		}
-	}
-	return apps, nil
-}
-
-// selected are the apps that one selector means.
-func (s *Supervisor) selected(selector string) []*App {
-	var apps []*App
-	for _, m := range s.all() {
-		if m.app.seen.Load().settings.Answers(selector) {
-			apps = append(apps, m.app)
-		}
-	}
-	return apps
-}
-
-func (s *Supervisor) noSuchApp(name string) *Error {
-	return &Error{Exit: ExitNoSuchApp, Message: fmt.Sprintf("there is no app %q", name), Hint: "there is " + strings.Join(s.Apps(), ", ")}
 }
