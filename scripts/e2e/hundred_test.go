@@ -5,8 +5,10 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -118,6 +120,9 @@ func (c *crowd) idle(d time.Duration) {
 	c.Helper()
 	pause(c.row, 2*time.Second) // what the step before it left to do
 	before, cpu := c.wakeups(), c.cpu()
+	if len(before) == 0 || slices.Max(slices.Collect(maps.Values(before))) == 0 {
+		c.Fatalf("the daemon's threads were never woken at all: %v", before)
+	}
 	pause(c.row, d)
 	woken := 0
 	for thread, count := range c.wakeups() {
