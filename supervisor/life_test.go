@@ -343,3 +343,16 @@ func switchable(t *testing.T, first string, options ...with) (*rig, func(animal 
 	swap(first)
 	return open(t, "follower", append([]with{env("ZOO_SWITCH", file)}, options...)...), swap
 }
+
+func TestStartWaitsForWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web", env("ZOO_IMPORT", "300ms"))
+	r.until("starting", func(st AppStatus) bool { return st.Pid != 0 })
+	res := r.want(r.do(Start), ExitOK)
+	if res.Generation.To != 1 {
+		t.Errorf("start made generation %d of one that was on its way", res.Generation.To)
+	}
+	if st := r.status(); st.State != Running || st.Generation != 1 {
+		t.Errorf("status %+v", st)
+	}
+}

@@ -100,11 +100,20 @@ func (o *operation) replace() {
 	o.succeed()
 }
 
-// start brings the app up by the operator's wish.
+// start brings the app up by the operator's wish. What is on its way already is
+// waited for.
 func (o *operation) start() {
 	a := o.app
 	if a.current != nil {
 		o.result.Result, o.result.Exit = "ok", ExitOK
+		return
+	}
+	if a.boot != nil {
+		a.boot.awaited = true
+		if b := o.accompany(a.boot); b != nil {
+			o.release(b)
+			o.succeed()
+		}
 		return
 	}
 	if err := a.reread(); err != nil {
@@ -155,8 +164,12 @@ func (o *operation) clearWay() {
 // nothing of it is left and raise returns nil: the operation has failed, unless
 // it is a plain process that has done its work meanwhile.
 func (o *operation) raise(lenient bool) *boot {
+	return o.accompany(o.app.bring(&boot{reason: reason(o.verb), from: o.result.Generation.From, awaited: true}, lenient))
+}
+
+// accompany is the rest of raise.
+func (o *operation) accompany(b *boot) *boot {
 	a := o.app
-	b := a.bring(&boot{reason: reason(o.verb), from: o.result.Generation.From, awaited: true}, lenient)
 	o.result.Generation.To = b.number
 	for _, s := range b.stages {
 		o.step(s.name)
