@@ -202,6 +202,7 @@ func TestWorkerTimeout(t *testing.T) {
 		{"a worker, at once", 0, func(*Gate, *Target) {}, false},
 		{"a worker, just before", workerTimeout - time.Millisecond, func(*Gate, *Target) {}, false},
 		{"a worker, after 5 s", workerTimeout, func(*Gate, *Target) {}, true},
+		{"a worker of a target that the gate got once more", workerTimeout, func(g *Gate, t *Target) { g.Swap(t) }, true},
 		{"a worker of a target that came back", workerTimeout, func(g *Gate, t *Target) { g.Swap(nil); g.Swap(t) }, true},
 		{"all of it, after 5 s", workerTimeout, func(g *Gate, _ *Target) { g.Swap(nil) }, false},
 		{"all of it, known by its sockets first", workerTimeout, func(_ *Gate, t *Target) { t.Abandon() }, false},

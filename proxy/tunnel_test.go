@@ -118,3 +118,54 @@ func TestRefusedHandshakeIsNoTunnel(t *testing.T) {
 		t.Errorf("%d requests reached the app", n)
 	}
 }
+
+// When one side has said all it has to say, the other goes on.
+func TestTunnelHalfClosed(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+		k.request()
+		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
+		said, _ := io.ReadAll(k.in)
+		io.WriteString(k, string(said)+", bye")
+	}).Target)
+	c := r.dial().say(handshake)
+	c.want(101, "")
+	io.WriteString(c.Conn, "hello")
+	c.Conn.(*net.TCPConn).CloseWrite()
+	if text, err := io.ReadAll(c.in); string(text) != "hello, bye" || err != nil {
+		t.Errorf("%q %v", text, err)
+	}
+}
+
+// A side that breaks off ends the tunnel at once, however long it may be silent.
+func TestTunnelThatBreaks(t *testing.T) {
+	r := newRig(t, patient, Settings{TunnelTimeout: time.Hour})
+	child := r.newChild(TargetOptions{}, switching)
+	r.gate.Swap(child.Target)
+	c := r.dial().say(handshake)
+	c.want(101, "")
+	r.eventually("one tunnel", func() bool { return child.Tunnels() == 1 })
+	c.Conn.(*net.TCPConn).SetLinger(0)
+	c.Close()
+	r.eventually("ended", func() bool { return child.Tunnels() == 0 && child.idle() })
+}
+
+// A client that has left before its tunnel began gets none, even where the app may go on.
+func TestTunnelForNobody(t *testing.T) {
+	r := newRig(t, patient, Settings{KeepWorking: true})
+	gone := make(chan struct{})
+	child := r.newChild(TargetOptions{}, func(k *talk) {
+		k.request()
+		<-gone
+		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
+		io.Copy(io.Discard, k)
+	})
+	r.gate.Swap(child.Target)
+	c := r.dial().say(handshake)
+	r.eventually("in flight", func() bool { return child.InFlight() == 1 })
+	c.Close()
+	noticed := time.NewTimer(5 * lookAfter)
+	<-noticed.C
+	close(gone)
+	r.counted("left", func(n Counters) bool { return n.ClientLeft == 1 && n.Tunnels == 0 && child.Tunnels() == 0 })
+}

@@ -94,7 +94,7 @@ func judge(ctx context.Context, folder string, workers int, verbose bool) (left 
 
 func unmet(meetings []meeting) string {
 	if len(meetings) == 0 {
-		return " (no test comes here)"
+		return " (it never decides)"
 	}
 	return ""
 }

@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// TestWhichConnectionsAreUsedAgain: only one whose response was framed by its head, that was read to its last byte and no further, and
+// that the app wants to keep.
+func TestWhichConnectionsAreUsedAgain(t *testing.T) {
+	for _, c := range []struct {
+		name, answer string
+		again        bool
+	}{
+		{"length", ok + "\nabc", true},
+		{"chunked", "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3\nabc\n0\n\n", true},
+		{"empty", "HTTP/1.1 200 OK\nContent-Length: 0\n\n", true},
+		{"Connection: close", ok + "Connection: close\n\nabc", false},
+		{"HTTP/1.0", "HTTP/1.0 200 OK\nContent-Length: 3\n\nabc", false},
+		{"204", "HTTP/1.1 204 No Content\n\n", false},
+		{"304", "HTTP/1.1 304 Not Modified\n\n", false},
+		{"bytes behind the length", ok + "\nabcEVIL", false},
+		{"bytes behind the last chunk", "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3\nabc\n0\n\nEVIL", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, patient, Settings{})
+			child := r.newChild(TargetOptions{}, func(k *talk) {
+				for k.request() != nil {
+					k.say(c.answer)
+				}
+			})
+			r.gate.Swap(child.Target)
+			caller := r.dial()
+			for i := range 3 {
+				if res, body := caller.get("/").hear(); res.StatusCode >= 400 || len(body) > 3 {
+					t.Errorf("%s %q", res.Status, body)
+				}
+				r.counted("answered", func(n Counters) bool { return n.Answered == uint64(i+1) && child.InFlight() == 0 })
+			}
+			if n, want := child.accepted.Load(), map[bool]int64{true: 1, false: 3}[c.again]; n != want {
+				t.Errorf("%d connections for 3 requests, want %d", n, want)
+			}
+		})
+	}
+}
+
+// None is kept for longer than the app may keep it.
+func TestIdleConnectionToTheAppIsClosed(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, echo)
+	r.gate.Swap(child.Target)
+	r.dial().get("/").want(200, "")
+	start := time.Now()
+	r.eventually("closed", child.idle)
+	between(t, start, idleUpstream/2, idleUpstream+later)
+}
+
+// A target that will be told to stop gets its connections back: the idle ones at once, the others when they are done.
+func TestRetiredTargetKeepsNoConnection(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	finish := make(chan struct{})
+	child := r.newChild(TargetOptions{}, func(k *talk) {
+		for req := k.request(); req != nil; req = k.request() {
+			if req.URL.Path == "/slow" {
+				<-finish
+			}
+			k.answer(200, req.URL.Path)
+		}
+	})
+	r.gate.Swap(child.Target)
+	slow := r.dial().get("/slow")
+	r.eventually("out", func() bool { return child.InFlight() == 1 })
+	r.dial().get("/quick").want(200, "/quick")
+	start := time.Now()
+	child.Retire()
+	r.eventually("the idle one is closed", func() bool { child.mu.Lock(); defer child.mu.Unlock(); return len(child.open) == 1 })
+	close(finish)
+	slow.want(200, "/slow")
+	r.eventually("the other one is closed", child.idle)
+	between(t, start, 0, idleUpstream)
+}
+
+// What is dialled while the news of the target's death comes is closed again.
+func TestNoConnectionToATargetThatIsGone(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, echo)
+	child.Abandon()
+	if _, err := dial(child.Target); err != net.ErrClosed {
+		t.Errorf("%v", err)
+	}
+	r.eventually("closed", child.idle)
+}
+
+// lostTrip is a delivery that failed on its way out.
+func (r *rig) lostTrip(request string, set Settings) (again, busy bool, x *exchange) {
+	r.Helper()
+	child := r.newChild(TargetOptions{}, func(k *talk) { io.Copy(io.Discard, k) })
+	u, err := dial(child.Target)
+	if err != nil {
+		r.Fatal(err)
+	}
+	w, _ := pair(r.T)
+	client, err := newClient(r.server, w.conn.(net.Conn))
+	if err != nil {
+		r.Fatal(err)
+	}
+	client.decided = &set
+	client.decide(&set)
+	x = &client.exchange
+	x.begin(time.Now())
+	if _, fault := x.request.Parse([]byte(request), &client.policy); fault != nil {
+		r.Fatal(fault)
+	}
+	x.complete = true
+	r.gate.Swap(child.Target)
+	if v := r.gate.enter(&client.waiter); v.outcome != passed {
+		r.Fatalf("%+v", v)
+	}
+	u.close() // before a byte is written
+	d := trip{x: x, u: u}
+	state, err := d.send()
+	if state != connected || err == nil {
+		r.Errorf("state %d, %v", state, err)
+	}
+	again, busy = d.lost(state, err)
+	r.gate.done(child.Target, false)
+	return again, busy, x
+}
+
+// Nothing was written: whatever the request is, it is sent on another connection, and that is no resending.
+func TestConnectionThatTakesNoByte(t *testing.T) {
+	for _, set := range []Settings{{}, {NoResend: true}} {
+		for _, method := range []string{"GET", "POST"} {
+			t.Run(fmt.Sprint(method, set.NoResend), func(t *testing.T) {
+				r := newRig(t, patient, Settings{})
+				again, busy, x := r.lostTrip(method+" / HTTP/1.1\r\nHost: a\r\n\r\n", set.resolved())
+				if n := r.server.Counters().Resent; !again || !busy || x.fed != 0 || n != 0 {
+					t.Errorf("again %v, busy %v, fed %d, resent %d", again, busy, x.fed, n)
+				}
+			})
+		}
+	}
+}
