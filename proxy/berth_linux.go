@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -57,7 +56,7 @@ func (b *berth) sever() bool {
 }
 
 // sink closes a connection to the app.
-func (l *loop) sink(u *upstream) {
+func (u *upstream) sink() {
 	u.target.remove(u)
 	u.link.quit()
 	u.in.release()
@@ -66,14 +65,15 @@ func (l *loop) sink(u *upstream) {
 	defer u.guard.Unlock()
 	if !u.closed {
 		u.closed = true
-		l.forget(u.fd)
+		u.loop.forget(u.fd)
 		unix.Close(u.fd)
 	}
 }
 
 // part gives a connection to the app, with the request that is out on it, to a goroutine for good.
-func (l *loop) part(u *upstream) {
-	if u.loop == nil {
+func (u *upstream) part() {
+	l := u.loop
+	if l == nil {
 		return
 	}
 	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, u.fd, nil)
@@ -91,9 +91,10 @@ func (l *loop) part(u *upstream) {
 }
 
 // moor keeps an idle connection to the app.
-func (l *loop) moor(u *upstream) {
+func (u *upstream) moor() {
+	l := u.loop
 	if !u.target.keep(l, u) {
-		l.sink(u)
+		u.sink()
 		return
 	}
 	l.moored.join(&u.link, l.now)
@@ -101,150 +102,48 @@ func (l *loop) moor(u *upstream) {
 	l.wakeAt(l.now.Add(idleUpstream))
 }
 
-// fly sends a request that has a pass: on the connection that became idle last, or on a new one.
-func (l *loop) fly(c *client, t *Target) {
-	x := &c.exchange
-	x.target = t.Name()
-	l.out = x.appendRequest(l.out[:0])
-	if len(l.out) > mostAtOnce {
-		l.away(c, errand{kind: ruled, verdict: verdict{outcome: passed, target: t}})
-		return
-	}
-	once := x.fed > 0 || !x.idempotent() // see connect
-	for !once {
-		idle := t.reuse(l)
-		if idle == nil {
-			break
-		}
-		u := idle.(*upstream)
-		u.link.quit()
-		n, errno := write0(u.fd, l.out)
-		if errno != 0 && errno != unix.EAGAIN { // it was ending, and took nothing
-			l.sink(u)
-			continue
-		}
-		l.launch(c, u, n)
-		return
-	}
-	if !l.dial(c, t) {
-		l.requeue(c, t)
-	}
-}
-
-// requeue gives back the pass of a request whose target takes no connection at present.
-func (l *loop) requeue(c *client, t *Target) {
-	c.link.quit()
-	c.trip = nil
-	c.place = inLine
-	if c.in.pooled != nil {
-		c.exchange.settleDown() // where that is too much it keeps its buffer
-	}
-	l.server.gate.requeue(&c.waiter, t, true)
-	if c.gone() {
-		l.leave(c)
-	}
-}
-
-// dial sends a request on a new connection. It reports false when there is none; every error means "not now", as in the function dial.
-func (l *loop) dial(c *client, t *Target) bool {
-	family, address, events := unix.AF_UNIX, unix.Sockaddr(&unix.SockaddrUnix{Name: t.options.Address}), uint32(unix.EPOLLIN|unix.EPOLLRDHUP)
-	if t.options.Network != "unix" {
-		at, err := netip.ParseAddrPort(t.options.Address)
-		switch {
-		case err != nil: // a name
-			l.away(c, errand{kind: ruled, verdict: verdict{outcome: passed, target: t}})
-			return true
-		case at.Addr().Unmap().Is4():
-			family, address = unix.AF_INET, &unix.SockaddrInet4{Addr: at.Addr().Unmap().As4(), Port: int(at.Port())}
-		default:
-			family, address = unix.AF_INET6, &unix.SockaddrInet6{Addr: at.Addr().As16(), Port: int(at.Port())}
-		}
-		events |= unix.EPOLLOUT
-	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	if err := unix.Connect(fd, address); err != nil && err != unix.EINPROGRESS {
-		unix.Close(fd)
-		return false
-	}
-	u := &upstream{target: t}
-	u.loop, u.fd = l, fd
-	if err := l.watch(fd, events, slot{upstream: u}); err != nil || !t.add(u) {
-		l.sink(u)
-		return false
-	}
-	n, errno := write0(fd, l.out)
-	if errno != 0 && errno != unix.EAGAIN {
-		l.sink(u)
-		return false
-	}
-	u.connecting = errno == unix.EAGAIN
-	l.launch(c, u, n)
-	return true
-}
-
-// launch notes that a request is out: the first n bytes of it, and the rest as soon as that can be.
-func (l *loop) launch(c *client, u *upstream, n int) {
-	x := &c.exchange
-	c.trip = u.embark(x)
-	c.place = out
-	x.attendant.flew(l.now)
-	u.response.Reset(http1.Asked{Head: x.request.Method == http1.MethodHead})
-	l.flying.join(&c.link, l.now)
-	l.wakeAt(l.now.Add(x.patience()))
-	if n = max(0, n); n == len(l.out) {
-		return
-	}
-	u.unsent = bytes.Clone(l.out[n:])
-	if !u.connecting {
-		l.away(c, errand{kind: abroad})
-	}
-}
-
 // patience is how long a loop waits for an answer.
-func (x *exchange) patience() time.Duration {
-	if x.set.Timeout > 0 {
-		return min(patience, x.set.Timeout/2)
+func (s *Settings) patience() time.Duration {
+	if s.Timeout > 0 {
+		return min(patience, s.Timeout/2)
 	}
 	return patience
 }
 
-// hearApp takes an event of a connection to the app.
-func (l *loop) hearApp(u *upstream, events uint32) {
+// notice takes an event of a connection to the app.
+func (u *upstream) notice(events uint32) {
 	x := u.trip.x
 	u.ended = u.ended || events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	switch {
 	case x == nil: // idle: whatever comes is its end, or nothing that anybody asked for
-		l.sink(u)
+		u.sink()
 	case u.connecting:
-		l.connected(x.client, u)
+		u.connected(x.client)
 	case events&^unix.EPOLLOUT != 0:
-		l.land(x.client, u)
+		u.land(x.client)
 	}
 }
 
 // connected goes on when a connection has been made, or has failed.
-func (l *loop) connected(c *client, u *upstream) {
+func (u *upstream) connected(c *client) {
 	n, errno := write0(u.fd, u.unsent)
 	switch {
 	case errno == unix.EAGAIN:
 	case errno != 0:
 		t := u.target
-		l.sink(u)
-		l.requeue(c, t)
+		u.sink()
+		c.requeue(t)
 	default:
 		u.connecting = false
 		u.unsent = u.unsent[n:]
 		if len(u.unsent) > 0 {
-			l.away(c, errand{kind: abroad})
+			c.loop.away(c, errand{kind: abroad})
 		}
 	}
 }
 
 // land reads what the app sent in answer to a request that is out.
-func (l *loop) land(c *client, u *upstream) {
+func (u *upstream) land(c *client) {
 	for {
 		room := u.in.room(responseLimits.Head)
 		n, errno := read0(u.fd, room)
@@ -265,15 +164,16 @@ func (l *loop) land(c *client, u *upstream) {
 		case n < 0:
 			err = errno
 		}
-		if l.step(c, &u.trip, err) || !u.brimming && !u.ended {
+		if u.trip.step(err) || !u.brimming && !u.ended {
 			return
 		}
 	}
 }
 
 // step goes on with what came; err is how reading ended, if it did. It reports true when the trip is over, or elsewhere.
-func (l *loop) step(c *client, d *trip, err error) bool {
-	u := d.u
+func (d *trip) step(err error) bool {
+	u, c := d.u, d.x.client
+	l := c.loop
 	if d.told {
 		u.out = l.out[:0]
 		if err != nil {
@@ -281,7 +181,7 @@ func (l *loop) step(c *client, d *trip, err error) bool {
 			l.away(c, errand{kind: telling})
 			return true
 		}
-		return l.tell(c, d)
+		return d.tell()
 	}
 	in := u.in.bytes()
 	switch u.marked(in) {
@@ -314,12 +214,13 @@ func (l *loop) step(c *client, d *trip, err error) bool {
 	}
 	u.headEnd, u.out = n, l.out[:0]
 	d.begin()
-	return l.tell(c, d)
+	return d.tell()
 }
 
 // tell gives the client what there is of its answer.
-func (l *loop) tell(c *client, d *trip) bool {
-	u := d.u
+func (d *trip) tell() bool {
+	u, c := d.u, d.x.client
+	l := c.loop
 	done, fault := d.digest()
 	if fault != nil {
 		u.out = nil
@@ -333,7 +234,7 @@ func (l *loop) tell(c *client, d *trip) bool {
 	d.handed = d.handed || n > 0
 	switch {
 	case errno != 0 && errno != unix.EAGAIN:
-		l.abandon(c)
+		c.trip.abandon()
 		return true
 	case max(0, n) < len(u.out) || d.body.Left() > bulk:
 		u.out = bytes.Clone(u.out[max(0, n):])
@@ -348,56 +249,4 @@ func (l *loop) tell(c *client, d *trip) bool {
 		u.in.release()
 	}
 	return done
-}
-
-// desert acts on a client that has left while its request is out. Who has sent nothing but its end after the request gets its answer
-// all the same when that comes at once.
-func (l *loop) desert(c *client) {
-	x := &c.exchange
-	switch {
-	case x.set.KeepWorking:
-		if !c.trip.told {
-			l.away(c, errand{kind: abroad})
-		}
-	case l.due(c.link.since.Add(lookAfter)):
-		l.abandon(c)
-	}
-}
-
-// abandon ends a request whose client has left.
-func (l *loop) abandon(c *client) {
-	x, d := &c.exchange, c.trip
-	t := d.u.target
-	c.harsh = d.handed
-	l.sink(d.u)
-	x.leave()
-	l.server.gate.done(t, false)
-	l.finish(c)
-}
-
-// sendOff looks at the requests that are out without an answer: those of clients that have left end, those that have waited for long
-// go away.
-func (l *loop) sendOff() {
-	for n := l.flying.first(); n != nil; {
-		c := n.client
-		n = l.flying.after(n)
-		x, u := &c.exchange, c.trip.u
-		age := l.now.Sub(c.link.since)
-		switch {
-		case age < lookAfter:
-			l.wakeAt(c.link.since.Add(max(lookAfter, sameMoment)))
-			return
-		case c.gone() && !x.set.KeepWorking:
-			l.abandon(c)
-		case c.trip.told:
-		case age < x.patience():
-			l.wakeAt(l.now.Add(max(sameMoment, x.patience()-age)))
-		case u.connecting:
-			t := u.target
-			l.sink(u)
-			l.requeue(c, t)
-		default:
-			l.away(c, errand{kind: abroad})
-		}
-	}
 }

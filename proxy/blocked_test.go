@@ -61,6 +61,9 @@ func TestClientThatLeavesWhileItsUploadIsBlocked(t *testing.T) {
 func (r *rig) blocked() bool {
 	full := false
 	r.everyClient(func(c *client) {
+		if c.exchange == nil {
+			return
+		}
 		since := c.exchange.attendant.waitsSince()
 		full = !since.IsZero() && time.Since(since) > lookAgain
 	})

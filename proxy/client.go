@@ -16,15 +16,20 @@ type client struct {
 	seat     // in a loop
 	server   *Server
 	in       buffer       // what was read and is not used up; no memory while the client is idle
-	verdicts chan verdict // of one, for a held request
-	exchange exchange
+	verdicts chan verdict // of one, for a held request on a goroutine
+	exchange *exchange    // nil while a loop has nothing to remember of a request but its head
 
-	remote  netip.AddrPort // none for a unix socket
-	peer    string         // the address without its port, for X-Forwarded-For where we write it; empty for a unix socket
-	host    string         // what a request without a Host was sent to
-	policy  http1.Policy
-	limits  http1.Limits // the policy's, and that of a body
-	decided *Settings    // the settings the policy was made of
+	remote netip.AddrPort // none for a unix socket
+	peer   string         // the address without its port, for X-Forwarded-For where we write it; empty for a unix socket
+	host   string         // what a request without a Host was sent to
+	rules  *rules
+}
+
+// rules are what the settings mean for clients of one kind, who share them.
+type rules struct {
+	settings *Settings
+	policy   http1.Policy
+	limits   http1.Limits // the policy's, and that of a body
 }
 
 // newClient wraps an accepted connection.
@@ -33,7 +38,7 @@ func newClient(s *Server, conn net.Conn) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{wire: w, server: s, host: "localhost"}
+	c := &client{wire: w, server: s, exchange: &exchange{}, host: "localhost"}
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		c.remote = tcp.AddrPort()
 		c.host = conn.LocalAddr().String()
@@ -77,9 +82,7 @@ func (c *client) serve() {
 // awaitRequest waits until a request has begun; it reports false when none will. The settings it finds then are the request's.
 func (c *client) awaitRequest() bool {
 	if !c.in.empty() || c.awaitBytes() {
-		if set := c.server.settings.Load(); c.decided != set {
-			c.decide(set)
-		}
+		c.decide()
 		return true
 	}
 	return false
@@ -104,7 +107,7 @@ func (c *client) awaitBytes() bool {
 
 // hand gives the client bytes of its answer. The only error is errClientLeft: it has gone, or it takes too little.
 func (c *client) hand(p []byte) error {
-	if c.writeSteadily(p, c.decided.WriteTimeout, c.decided.MinRate) != nil {
+	if c.writeSteadily(p, c.rules.settings.WriteTimeout, c.rules.settings.MinRate) != nil {
 		return errClientLeft
 	}
 	return nil
@@ -119,9 +122,12 @@ func (c *client) abort() {
 	c.wire.abort()
 }
 
-// decide makes the policy for this client's requests.
-func (c *client) decide(set *Settings) {
-	c.decided = set
+// decide finds the rules for this client's next request.
+func (c *client) decide() {
+	set := c.server.settings.Load()
+	if c.rules != nil && c.rules.settings == set {
+		return
+	}
 	limits := http1.RequestLimits()
 	limits.Head, limits.Target, limits.Fields = set.Limits.Head, set.Limits.Target, set.Limits.Fields
 	limits.Line = max(limits.Line, min(limits.Target, limits.Head))
@@ -129,10 +135,14 @@ func (c *client) decide(set *Settings) {
 	if c.remote.IsValid() && !trusted {
 		c.peer = c.remote.Addr().Unmap().String()
 	}
-	c.policy = http1.Policy{Limits: limits, Trusted: trusted, PassUnderscores: set.PassUnderscores,
-		DefaultHost: c.server.gate.hostDefault(c.host)}
-	c.limits = limits
-	c.limits.Body = set.Limits.Body // a head that announces too large a body is sound: what follows it can be drained
+	c.rules = &rules{settings: set, limits: limits, policy: http1.Policy{Limits: limits, Trusted: trusted,
+		PassUnderscores: set.PassUnderscores, DefaultHost: c.server.gate.hostDefault(c.host)}}
+	c.rules.limits.Body = set.Limits.Body // a head that announces too large a body is sound: what follows it can be drained
+	if common := c.server.rules.Load(); common != nil && *common == *c.rules {
+		c.rules = common
+		return
+	}
+	c.server.rules.Store(c.rules)
 }
 
 // trusted reports whether the client is a front-end whose forwarding fields pass.

@@ -35,7 +35,7 @@ func (l *loop) serve(ctx context.Context, listener net.Listener) error {
 	err = raw.Control(func(fd uintptr) { // the descriptor cannot be closed meanwhile
 		d.fd = int(fd)
 		inherit(d.fd, address)
-		l.ask(func() { served = l.admit(d) })
+		l.ask(func() { served = d.admit(l) })
 	})
 	if err != nil || served != nil {
 		return errors.Join(err, served)
@@ -44,7 +44,7 @@ func (l *loop) serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	case served = <-d.broken:
 	}
-	l.ask(func() { l.shut(d) })
+	l.ask(func() { d.shut(l) })
 	return served
 }
 
@@ -62,7 +62,7 @@ func inherit(fd int, address net.Addr) {
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9)
 }
 
-func (l *loop) admit(d *door) error {
+func (d *door) admit(l *loop) error {
 	if err := l.watch(d.fd, unix.EPOLLIN, slot{door: d}); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
@@ -70,7 +70,7 @@ func (l *loop) admit(d *door) error {
 	return nil
 }
 
-func (l *loop) shut(d *door) {
+func (d *door) shut(l *loop) {
 	if l.slots[d.fd].door == d { // else it was closed, and somebody else has the number
 		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, d.fd, nil)
 		l.forget(d.fd)
@@ -80,12 +80,12 @@ func (l *loop) shut(d *door) {
 
 // accept takes what waits at a door. What cannot be accepted for want of descriptors or memory waits in the backlog; that is said
 // once, not every time.
-func (l *loop) accept(d *door) {
+func (d *door) accept(l *loop) {
 	for {
 		fd, peer, err := unix.Accept4(d.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
-			l.enter(d, fd, peer)
+			d.enter(l, fd, peer)
 			if !d.trouble.IsZero() {
 				l.server.logger.Info("accepting again", "app", l.server.app, "after", time.Since(d.trouble).Round(time.Millisecond))
 				d.trouble = time.Time{}
@@ -97,7 +97,7 @@ func (l *loop) accept(d *door) {
 			return
 		case unix.EBADF, unix.EINVAL, unix.ENOTSOCK: // it is no listener any more
 			d.broken <- os.NewSyscallError("accept4", err)
-			l.shut(d)
+			d.shut(l)
 			return
 		}
 		if d.trouble.IsZero() {

@@ -72,7 +72,7 @@ func (x *exchange) goOn(v verdict) bool {
 
 func (x *exchange) begin(now time.Time) {
 	c := x.client
-	x.set, x.began = c.decided, now
+	x.set, x.began = c.rules.settings, now
 	x.request.Reset()
 	x.kept, x.complete, x.streaming, x.spent, x.reserved = nil, false, false, false, 0
 	x.held, x.waited, x.fed, x.target, x.ended = false, 0, 0, "", false
@@ -102,7 +102,7 @@ func (x *exchange) readHead() bool {
 	c := x.client
 	counted := false
 	for {
-		n, fault := x.request.Parse(c.in.bytes(), &c.policy)
+		n, fault := x.request.Parse(c.in.bytes(), &c.rules.policy)
 		if !counted && x.request.Begun() {
 			x.server.totals.requests.Add(1)
 			counted = true
@@ -119,7 +119,7 @@ func (x *exchange) readHead() bool {
 		if !counted {
 			left = x.set.IdleTimeout
 		}
-		n, err := c.read(c.in.room(c.policy.Limits.Head), max(left, time.Nanosecond))
+		n, err := c.read(c.in.room(c.rules.policy.Limits.Head), max(left, time.Nanosecond))
 		c.in.end += n
 		switch {
 		case n > 0:
@@ -143,7 +143,7 @@ func (x *exchange) headed(n int) {
 
 // acceptable begins the body and applies what can be known of it beforehand.
 func (x *exchange) acceptable() bool {
-	x.body.begin(&x.request, &x.client.limits, x.set.BodyTimeout, x.set.MinRate)
+	x.body.begin(&x.request, &x.client.rules.limits, x.set.BodyTimeout, x.set.MinRate)
 	if limit, b := x.set.Limits.Body, x.request.Body; limit > 0 && b.Framing == http1.Fixed && b.Length > limit {
 		x.reject(errBodyLarge)
 		return false
@@ -205,7 +205,7 @@ func (x *exchange) keepBody(timeout time.Duration) error {
 		return nil
 	}
 	if x.kept == nil {
-		if !x.reserve(x.request.Body.Length) {
+		if !x.server.reserve(x.request.Body.Length, x) {
 			x.streaming = true
 			return nil
 		}
@@ -220,7 +220,7 @@ func (x *exchange) keepBody(timeout time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if x.request.Body.Framing == http1.Chunked && !x.reserve(int64(len(data))) {
+		if x.request.Body.Framing == http1.Chunked && !x.server.reserve(int64(len(data)), x) {
 			x.streaming = true
 		}
 		x.kept = append(x.kept, data...)
@@ -233,10 +233,10 @@ func (x *exchange) keepBody(timeout time.Duration) error {
 	}
 }
 
-// reserve counts bytes that are kept; false when the app's total would be exceeded.
-func (x *exchange) reserve(n int64) bool {
-	if x.server.buffered.Add(n) > x.set.BufferTotal {
-		x.server.buffered.Add(-n)
+// reserve counts bytes that are kept for a request; false when the app's total would be exceeded.
+func (s *Server) reserve(n int64, x *exchange) bool {
+	if s.buffered.Add(n) > x.set.BufferTotal {
+		s.buffered.Add(-n)
 		return false
 	}
 	x.reserved += n

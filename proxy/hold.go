@@ -30,7 +30,7 @@ func (x *exchange) askAgain(t *Target, busy bool) verdict {
 // even that is too much for the app's budget.
 func (x *exchange) settleDown() bool {
 	c := x.client
-	if !x.reserve(int64(x.head + len(x.body.raw))) {
+	if !x.server.reserve(int64(x.head+len(x.body.raw)), x) {
 		return false
 	}
 	x.body.raw = bytes.Clone(x.body.raw) // it lies behind the head, or in the scratch buffer
@@ -61,12 +61,12 @@ func (x *exchange) await() verdict {
 func (x *exchange) take() verdict {
 	v := <-x.client.verdicts
 	x.client.rearm()
-	x.took(v)
+	v.note(x)
 	return v
 }
 
-// took notes what a verdict says about the wait.
-func (x *exchange) took(v verdict) {
+// note notes what a verdict says about the wait.
+func (v *verdict) note(x *exchange) {
 	x.waited = v.waited
 	if v.waited > 0 && !x.held {
 		x.held = true

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,37 +12,32 @@ import (
 // answer comes in one piece is carried from end to end without leaving the loop. Whatever takes longer (a body, a long response, a
 // tunnel, a fault and its answer) goes away: to the same straight-line code on a goroutine that the portable engine runs, and back.
 //
-// Everything in a loop belongs to its goroutine but what mu guards. Others reach it by notes.
+// Everything in a loop belongs to its goroutine but the letters, by which others reach it.
 //
 // It relies on three things which the documentation does not promise and stress tests pin: that an epoll set can be a member of
 // another, that os.NewFile hands such a descriptor to the runtime's poller, and that RawConn.Read forgets an earlier readiness only
 // before its first call of the function, so that an event that comes while the function runs makes the wait behind it return at once.
 type loop struct {
-	server *Server
-	file   *os.File // the epoll set
-	epoll  int
-	bell   int       // an eventfd in the set: somebody left a note
-	now    time.Time // of this turn
-	slots  []slot    // by descriptor
-	events [256]unix.EpollEvent
-	out    []byte // what is being written; memory only
-	ending bool
-	open   int // clients
+	letters
+	server    *Server
+	file      *os.File // the epoll set
+	epoll     int
+	now       time.Time // of this turn
+	slots     []slot    // by descriptor
+	events    [256]unix.EpollEvent
+	out       []byte      // what is being written; memory only
+	exchanges []*exchange // memory for requests
+	ending    bool
+	open      int // clients
 
-	silent   roster    // idle clients, since when
-	flying   roster    // requests out that have no answer yet
-	moored   roster    // idle connections to the app
-	stranded []*client // that could not go away for want of a descriptor
+	silent   roster // idle clients, since when
+	flying   roster // requests out that have no answer yet
+	moored   roster // idle connections to the app
+	stranded []traveller
 	doors    []*door
 
 	timer *time.Timer
 	alarm time.Time // when it rings; zero: not set
-
-	mu     sync.Mutex
-	posted []note
-	spare  []note // memory for the next ones
-	asleep bool   // the bell must be rung
-	closed bool
 }
 
 // A slot is what a descriptor means. An event that was meant for an earlier owner of the same number has another generation.
@@ -52,15 +46,6 @@ type slot struct {
 	client     *client
 	upstream   *upstream
 	door       *door
-}
-
-// A note is a message to a loop from another goroutine.
-type note struct {
-	client  *client
-	verdict verdict // for a held client
-	back    bool    // the client comes back from its goroutine; keep says whether for another request
-	keep    bool
-	do      func() // anything rare
 }
 
 // newLoop starts a loop; it ends after end when the last client is gone.
@@ -77,9 +62,7 @@ func newLoop(s *Server) (*loop, error) {
 		unix.Close(l.epoll)
 		return nil, err
 	}
-	if err := unix.SetNonblock(l.epoll, true); err != nil {
-		return nil, err
-	}
+	unix.SetNonblock(l.epoll, true)
 	l.file = os.NewFile(uintptr(l.epoll), "epoll")
 	if err := l.watch(l.bell, unix.EPOLLIN, slot{}); err != nil {
 		return nil, err
@@ -129,7 +112,7 @@ func (l *loop) turn() (over bool) {
 		batch := l.events[:n]
 		for i := range batch { // the app first: a connection that it has just closed must not be used below
 			if u := l.at(&batch[i]).upstream; u != nil {
-				l.hearApp(u, batch[i].Events)
+				u.notice(batch[i].Events)
 			}
 		}
 		for i := range batch {
@@ -137,7 +120,7 @@ func (l *loop) turn() (over bool) {
 			case s.client != nil:
 				l.notice(s.client, batch[i].Events)
 			case s.door != nil:
-				l.accept(s.door)
+				s.door.accept(l)
 			}
 		}
 		noted := l.read()
@@ -152,11 +135,7 @@ func (l *loop) turn() (over bool) {
 
 // read does what the notes say; false: there were none.
 func (l *loop) read() bool {
-	l.mu.Lock()
-	l.asleep = false
-	notes := l.posted
-	l.posted, l.spare = l.spare[:0], notes
-	l.mu.Unlock()
+	notes := l.take()
 	for i := range notes {
 		switch n := &notes[i]; {
 		case n.do != nil:
@@ -171,49 +150,13 @@ func (l *loop) read() bool {
 	return len(notes) > 0
 }
 
-// sleep says that from now on the bell must be rung; false: there is a note.
-func (l *loop) sleep() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.asleep = len(l.posted) == 0
-	return l.asleep
-}
-
-// post leaves a note, from any goroutine; false: the loop is over.
-func (l *loop) post(n note) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return false
-	}
-	l.posted = append(l.posted, n)
-	if l.asleep {
-		l.asleep = false
-		unix.Write(l.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-	}
-	return true
-}
-
-// ask has the loop do something and waits until it is done; false: the loop is over.
-func (l *loop) ask(do func()) bool {
-	done := make(chan struct{})
-	posted := l.post(note{do: func() { do(); close(done) }})
-	if posted {
-		<-done
-	}
-	return posted
-}
-
 // close gives the loop's own descriptors back. No client is left.
 func (l *loop) close() {
 	for l.moored.first() != nil {
-		l.sink(l.moored.first().upstream)
+		l.moored.first().upstream.sink()
 	}
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
+	l.seal()
 	l.timer.Stop()
-	unix.Close(l.bell)
 	l.file.Close()
 }
 
@@ -232,16 +175,16 @@ func (l *loop) tick() {
 	l.closeSilent()
 	l.sendOff()
 	for b := l.moored.first(); b != nil && l.due(b.since.Add(idleUpstream)); b = l.moored.first() {
-		l.sink(b.upstream)
+		b.upstream.sink()
 	}
 	stranded := l.stranded
 	l.stranded = nil
-	for _, c := range stranded {
-		l.away(c, c.errand)
+	for _, t := range stranded {
+		l.away(t.client, t.errand)
 	}
 	for _, d := range l.doors {
 		if !d.trouble.IsZero() {
-			l.accept(d)
+			d.accept(l)
 		}
 	}
 }
@@ -253,47 +196,4 @@ func (l *loop) due(t time.Time) bool {
 		return false
 	}
 	return true
-}
-
-// A roster is a list in the order of joining.
-type roster struct{ anchor link }
-
-// A link is a place in a roster.
-type link struct {
-	next, previous *link
-	since          time.Time
-	client         *client
-	upstream       *upstream
-}
-
-func (r *roster) init() { r.anchor.next, r.anchor.previous = &r.anchor, &r.anchor }
-
-// first is the one that joined first; nil when there is none.
-func (r *roster) first() *link {
-	if r.anchor.next == &r.anchor {
-		return nil
-	}
-	return r.anchor.next
-}
-
-// after is the one that joined after n.
-func (r *roster) after(n *link) *link {
-	if n.next == &r.anchor {
-		return nil
-	}
-	return n.next
-}
-
-func (r *roster) join(n *link, now time.Time) {
-	n.since = now
-	n.previous, n.next = r.anchor.previous, &r.anchor
-	n.previous.next, r.anchor.previous = n, n
-}
-
-// quit leaves whatever roster n is in.
-func (n *link) quit() {
-	if n.next != nil {
-		n.next.previous, n.previous.next = n.previous, n.next
-		n.next, n.previous = nil, nil
-	}
 }

@@ -17,6 +17,7 @@ type Server struct {
 	gate     *Gate
 	logger   hclog.Logger
 	settings atomic.Pointer[Settings]
+	rules    atomic.Pointer[rules] // those that were made last
 	totals   totals
 	buffered atomic.Int64 // bytes kept for requests, bounded by Settings.BufferTotal
 	lame     atomic.Bool  // every answer is the last one of its connection

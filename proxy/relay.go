@@ -33,7 +33,7 @@ type trip struct {
 // gate; busy: because the target takes no connections at present. Otherwise the pass is done and the request has ended.
 func (x *exchange) relay(t *Target) (again, busy bool) {
 	x.target = t.Name()
-	u, err := connect(t, x.fed > 0 || !x.idempotent())
+	u, err := connect(t, x.fed > 0 || !x.set.idempotent(&x.request))
 	if err != nil {
 		return true, true
 	}
@@ -59,16 +59,16 @@ func (d *trip) arrive(state delivery, err error) (again, busy bool) {
 	return false, false
 }
 
-// idempotent reports whether the request may reach the app twice.
-func (x *exchange) idempotent() bool {
-	return x.request.Method.Idempotent() || x.request.IdempotencyKey && x.set.IdempotencyKey
+// idempotent reports whether a request may reach the app twice.
+func (s *Settings) idempotent(r *http1.Request) bool {
+	return r.Method.Idempotent() || r.IdempotencyKey && s.IdempotencyKey
 }
 
 // send writes the head and what was kept of the body, in one piece. That not all could be written is no error: the app may have answered
 // before it had read all.
 func (d *trip) send() (delivery, error) {
 	x, u := d.x, d.u
-	u.out = x.appendRequest(u.out[:0])
+	u.out = appendRequest(u.out[:0], x)
 	x.attendant.begin()
 	x.attendant.handing(!x.streaming)
 	n, err := d.give(u.out, x.set.Timeout)
@@ -98,7 +98,7 @@ func (d *trip) depart() (again, busy bool) {
 }
 
 // appendRequest appends the head and what was kept of the body.
-func (x *exchange) appendRequest(dst []byte) []byte {
+func appendRequest(dst []byte, x *exchange) []byte {
 	f := http1.Forward{Peer: x.client.peer, Scheme: "http", Start: x.began, Body: x.request.Body}
 	if x.complete && !x.request.Body.Empty() {
 		f.Body = http1.Body{Framing: http1.Fixed, Length: int64(len(x.kept))}
@@ -223,7 +223,7 @@ func (d *trip) lost(state delivery, err error) (again, busy bool) {
 func (d *trip) account(state delivery, err error) loss {
 	x, u := d.x, d.u
 	l := loss{
-		state: state, idempotent: x.idempotent(), empty: x.request.Body.Empty(), whole: !x.spent,
+		state: state, idempotent: x.set.idempotent(&x.request), empty: x.request.Body.Empty(), whole: !x.spent,
 		reset: errors.Is(err, syscall.ECONNRESET), unaccepted: err == errUnaccepted,
 		ran: time.Since(x.attendant.began),
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/netip"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +18,6 @@ type seat struct {
 	departed uint32 // which ends of the connection are known to be over
 	harsh    bool   // the end shall be a reset
 	trip     *trip  // while out
-	errand   errand // while stranded
 }
 
 // A place is where a client is.
@@ -31,7 +31,7 @@ const (
 )
 
 // enter seats a new client.
-func (l *loop) enter(d *door, fd int, peer unix.Sockaddr) {
+func (d *door) enter(l *loop, fd int, peer unix.Sockaddr) {
 	c := &client{server: l.server, host: "localhost"}
 	switch a := peer.(type) {
 	case *unix.SockaddrInet4:
@@ -45,7 +45,6 @@ func (l *loop) enter(d *door, fd int, peer unix.Sockaddr) {
 		}
 	}
 	c.loop, c.fd = l, fd
-	c.exchange.client, c.exchange.server = c, l.server
 	if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLRDHUP, slot{client: c}); err != nil {
 		l.server.logger.Error("cannot serve a connection", "app", l.server.app, "error", os.NewSyscallError("epoll_ctl", err))
 		unix.Close(fd)
@@ -79,12 +78,12 @@ func (l *loop) notice(c *client, events uint32) {
 	case inLine:
 		c.stirred = true
 		if c.gone() {
-			l.leave(c)
+			c.leaveLine()
 		}
 	case out:
 		c.stirred = true
 		if c.gone() {
-			l.desert(c)
+			c.trip.desert()
 		}
 	case absent:
 		c.stirred = true
@@ -94,7 +93,7 @@ func (l *loop) notice(c *client, events uint32) {
 // gone reports whether the client has left, as its settings see it.
 func (c *client) gone() bool {
 	signs := uint32(unix.EPOLLHUP | unix.EPOLLERR)
-	if !c.exchange.set.ServeHalfClosed {
+	if !c.rules.settings.ServeHalfClosed {
 		signs |= unix.EPOLLRDHUP
 	}
 	return c.departed&signs != 0
@@ -123,12 +122,9 @@ func (l *loop) hear(c *client) {
 // handle takes a request that has begun in the client's buffer, and carries it as far as that can be done at once.
 func (l *loop) handle(c *client) {
 	c.link.quit()
-	if set := l.server.settings.Load(); c.decided != set {
-		c.decide(set)
-	}
-	x := &c.exchange
-	x.begin(l.now)
-	n, fault := x.request.Parse(c.in.bytes(), &c.policy)
+	c.decide()
+	x := c.remember(l.now)
+	n, fault := x.request.Parse(c.in.bytes(), &c.rules.policy)
 	r := &x.request
 	if fault != nil || n == 0 || !r.Body.Empty() || r.Upgrade || x.set.isAlive(r) {
 		l.away(c, errand{kind: fresh})
@@ -145,36 +141,80 @@ func (l *loop) handle(c *client) {
 	case held:
 		l.server.totals.held.Add(1)
 		x.held = true
-		l.seatHeld(c)
+		c.standInLine()
 	default:
 		l.away(c, errand{kind: ruled, verdict: v})
 	}
 }
 
-// seatHeld makes a client that was put into the gate's queue small for its wait.
-func (l *loop) seatHeld(c *client) {
+// remember gives a client, which has sent at least a head, the memory for a request.
+func (c *client) remember(began time.Time) *exchange {
+	x := c.exchange
+	if x == nil {
+		if spare := len(c.loop.exchanges); spare > 0 {
+			x = c.loop.exchanges[spare-1]
+			c.loop.exchanges = c.loop.exchanges[:spare-1]
+		} else {
+			x = &exchange{}
+		}
+		c.exchange = x
+	}
+	x.client, x.server = c, c.server
+	x.begin(began)
+	return x
+}
+
+// forget takes that memory back.
+func (c *client) forget() {
+	if c.exchange != nil && len(c.loop.exchanges) < mostSpare {
+		c.exchange.client = nil
+		c.loop.exchanges = append(c.loop.exchanges, c.exchange)
+	}
+	c.exchange = nil
+}
+
+// standInLine makes a client that was put into the gate's queue small for its wait. What is kept is the head, and nothing else where
+// nothing else came.
+func (c *client) standInLine() {
 	c.place = inLine
-	if !c.exchange.settleDown() && l.server.gate.leave(&c.waiter) {
-		l.away(c, errand{kind: ruled, verdict: verdict{outcome: overflowed}})
+	x := c.exchange
+	if !x.settleDown() && c.server.gate.leave(&c.waiter) {
+		c.loop.away(c, errand{kind: ruled, verdict: verdict{outcome: overflowed}})
 		return
 	}
+	if len(x.body.raw) == 0 && c.in.pooled == nil {
+		c.forget()
+	}
 	if c.gone() {
-		l.leave(c)
+		c.leaveLine()
 	}
 }
 
-// leave takes a client that has left out of the gate's queue. When the gate has let it go already, release does the rest.
-func (l *loop) leave(c *client) {
-	if l.server.gate.leave(&c.waiter) {
-		c.exchange.leave()
-		l.finish(c)
+// comeForth makes a client that was held remember its request.
+func (c *client) comeForth() *exchange {
+	if c.exchange != nil {
+		return c.exchange
+	}
+	x := c.remember(c.waiter.arrived)
+	n, _ := x.request.Parse(c.in.bytes(), &c.rules.policy)
+	x.headed(n)
+	x.acceptable()
+	x.reserved, x.held = int64(n), true
+	return x
+}
+
+// leaveLine takes a client that has left out of the gate's queue. When the gate has let it go already, release does the rest.
+func (c *client) leaveLine() {
+	if c.server.gate.leave(&c.waiter) {
+		c.comeForth().leave()
+		c.loop.finish(c)
 	}
 }
 
 // release goes on with a client to whom the gate has given its verdict.
 func (l *loop) release(c *client, v verdict) {
-	x := &c.exchange
-	x.took(v)
+	x := c.comeForth()
+	v.note(x)
 	switch {
 	case v.outcome != passed:
 		l.away(c, errand{kind: ruled, verdict: v})
@@ -211,6 +251,7 @@ func (l *loop) finish(c *client) {
 
 // park makes a client silent.
 func (l *loop) park(c *client) {
+	c.forget()
 	c.place = resting
 	l.silent.join(&c.link, l.now)
 	if l.silent.first() == &c.link {
@@ -225,6 +266,7 @@ func (l *loop) park(c *client) {
 func (l *loop) hangUp(c *client) {
 	c.link.quit()
 	c.in.release()
+	c.forget()
 	l.forget(c.fd)
 	if c.harsh {
 		resetOnClose(c.fd)
@@ -264,105 +306,11 @@ func (l *loop) cut() {
 		case resting:
 			l.hangUp(c)
 		case inLine:
-			l.leave(c)
+			c.leaveLine()
 		case out:
-			l.abandon(c)
+			c.trip.abandon()
 		case absent: // its goroutine finds out
 			unix.Shutdown(fd, unix.SHUT_RDWR)
 		}
 	}
-}
-
-// An errand is what a client goes away for.
-type errand struct {
-	kind    errandKind
-	verdict verdict  // ruled
-	state   delivery // failed
-	err     error    // failed
-}
-
-type errandKind uint8
-
-const (
-	fresh   errandKind = iota // a request has begun; nothing is known of it yet
-	ruled                     // the gate has given its verdict
-	abroad                    // the request is out, the head of its response is waited for
-	telling                   // the response has begun
-	failed                    // the delivery
-)
-
-// away sends a client to a goroutine of its own, with a duplicate of its descriptor: the loop keeps the original, so that the
-// connection keeps its place in the set. Without a descriptor for that it is tried again in a moment.
-func (l *loop) away(c *client, e errand) {
-	c.link.quit()
-	c.place = absent
-	if c.trip != nil {
-		l.part(c.trip.u)
-	}
-	fd, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err == nil {
-		c.wire, err = newWire(os.NewFile(uintptr(fd), "client"))
-	}
-	if err != nil {
-		c.errand = e
-		l.stranded = append(l.stranded, c)
-		l.wakeAt(l.now.Add(retryAccept))
-		return
-	}
-	c.errand = errand{}
-	c.exchange.body.wire = c.wire
-	c.settle()
-	l.server.open.Go(func() { c.travel(e) })
-}
-
-// travel is what a client does while it is away; then it comes back.
-func (c *client) travel(e errand) {
-	x := &c.exchange
-	more := false
-	switch d := c.trip; e.kind {
-	case fresh:
-		more = c.awaitRequest() && x.run()
-	case ruled:
-		more = x.goOn(e.verdict)
-		x.finish()
-	default:
-		more = x.resume(d, e)
-		x.finish()
-	}
-	for more && !c.in.empty() && c.awaitRequest() {
-		more = x.run()
-	}
-	c.wire.close()
-	c.wire, c.exchange.body.wire = nil, nil
-	c.loop.post(note{client: c, back: true, keep: more})
-}
-
-// resume goes on with a trip that a loop began.
-func (x *exchange) resume(d *trip, e errand) bool {
-	again, busy := false, false
-	switch {
-	case e.kind == abroad:
-		again, busy = d.depart()
-	case e.kind == telling:
-		d.conclude(d.passBody())
-	case d.told:
-		d.conclude(e.err)
-	default:
-		again, busy = d.lost(e.state, e.err)
-	}
-	if again {
-		return x.goOn(x.askAgain(d.u.target, busy))
-	}
-	return x.keepAlive
-}
-
-// welcome takes a client back.
-func (l *loop) welcome(c *client, keep bool) {
-	c.trip = nil
-	if !keep || c.harsh {
-		l.hangUp(c)
-		return
-	}
-	c.stirred = true
-	l.park(c)
 }

@@ -109,7 +109,7 @@ func (u *upstream) cut() {
 // end closes the connection. Only who reads it may call this.
 func (u *upstream) end() {
 	if u.loop != nil {
-		u.loop.sink(u)
+		u.sink()
 		return
 	}
 	u.cut()
@@ -135,7 +135,7 @@ func (u *upstream) settle() {
 	u.in.release()
 	u.trip = trip{}
 	if u.loop != nil {
-		u.loop.moor(u)
+		u.moor()
 		return
 	}
 	if u.expiry == nil {
