@@ -107,11 +107,11 @@ func (r *rig) lostTrip(request string, set Settings) (again, busy bool, x *excha
 	if err != nil {
 		r.Fatal(err)
 	}
-	client.decided = &set
-	client.decide(&set)
-	x = &client.exchange
+	r.server.settings.Store(&set)
+	client.decide()
+	x = client.exchange
 	x.begin(time.Now())
-	if _, fault := x.request.Parse([]byte(request), &client.policy); fault != nil {
+	if _, fault := x.request.Parse([]byte(request), &client.rules.policy); fault != nil {
 		r.Fatal(fault)
 	}
 	x.complete = true
