@@ -17,7 +17,7 @@ type Counters struct {
 	Refused    uint64 `json:"refused"`     // ended: 503 because the gate refuses, or the server is at its end
 
 	Held   uint64 `json:"held"`   // requests that waited at the gate
-	Resent uint64 `json:"resent"` // requests sent a second time, because an app process may have seen them the first after an app process may have seen them
+	Resent uint64 `json:"resent"` // requests sent a second time after an app process may have seen them the first time
 
 	Connections uint64 `json:"connections"` // accepted
 	Tunnels     uint64 `json:"tunnels"`     // answered with 101
