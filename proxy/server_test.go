@@ -1,0 +1,88 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// blunt is a listener that knows no deadline.
+type blunt struct{ net.Listener }
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func TestServeEndsWithItsListener(t *testing.T) {
+	s := NewServer(Options{Gate: NewGate(patient)})
+	defer s.End()
+	l := listen(t)
+	l.Close()
+	if err := s.Serve(t.Context(), l); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestServeEndsWithItsContext(t *testing.T) {
+	for name, wrap := range map[string]func(net.Listener) net.Listener{
+		"deadlines":    func(l net.Listener) net.Listener { return l },
+		"no deadlines": func(l net.Listener) net.Listener { return blunt{l} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewServer(Options{Gate: NewGate(GateSettings{})})
+			defer s.End()
+			l := wrap(listen(t))
+			ctx, cancel := context.WithCancel(t.Context())
+			served := make(chan error)
+			go func() { served <- s.Serve(ctx, l) }()
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+			if text, err := io.ReadAll(conn); err != nil || len(text) == 0 {
+				t.Errorf("%q %v", text, err)
+			}
+			cancel()
+			if err := <-served; err != nil {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// What was sent before the end was known is answered; what is idle then is closed.
+func TestConnectionsAtTheEnd(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.server.ending.Store(true)
+	at := func(say string) *caller {
+		l := listen(t)
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		c := &caller{T: t, Conn: conn, in: bufio.NewReader(conn)}
+		c.say(say)
+		ours, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.server.start(ours)
+		return c
+	}
+	at("").ended()
+	at("GET /late HTTP/1.1\nHost: a\n\n").want(200, "GET /late")
+}
