@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -117,11 +118,13 @@ func (g *garden) run(ctx context.Context, m mutant, tests []meeting, limit time.
 	return "the end of the process: " + err.Error()
 }
 
-// command runs the tests where they expect to run.
+// command runs the tests where they expect to run. When it has to be ended, so is what it started.
 func (g *garden) command(ctx context.Context, number int, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, g.binary, args...)
 	c.Dir = g.folder
 	c.Env = append(os.Environ(), "MUTANT="+strconv.Itoa(number))
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = time.Second
 	return c
 }
