@@ -138,6 +138,10 @@ func (d *trip) upload() error {
 	chunked := x.request.Body.Framing == http1.Chunked
 	var out []byte
 	for {
+		if x.body.reader.Left() > bulk && len(x.body.raw) == 0 {
+			x.body.scratch.reset()
+			x.body.scratch.widen()
+		}
 		data, err := x.body.next(x.set.BodyTimeout)
 		out = out[:0]
 		switch {

@@ -18,8 +18,6 @@ import (
 const (
 	// mostAtOnce is how long a request may be that a loop sends: what a new connection takes without waiting.
 	mostAtOnce = 8 << 10
-	// bulk is how much of a body may still be to come in a loop; more goes away.
-	bulk = 64 << 10
 	// patience is how long a request may be out without an answer before it goes away, where the clocks are for single requests.
 	patience = time.Second
 	// sameMoment is how far apart two things are that are looked at together.

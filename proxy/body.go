@@ -56,7 +56,7 @@ func (b *incoming) next(timeout time.Duration) ([]byte, error) {
 // fill reads more raw bytes; never more than the body has, where that is known.
 func (b *incoming) fill(timeout time.Duration) error {
 	b.sendContinue(timeout)
-	b.scratch.start, b.scratch.end = 0, 0
+	b.scratch.reset()
 	room := b.scratch.room(bufferSize)
 	if b.framing.Framing == http1.Fixed {
 		room = room[:min(int64(len(room)), b.framing.Length-b.reader.Total)]
@@ -136,7 +136,7 @@ func (b *incoming) linger(within bounds) {
 	b.closeWrite()
 	end, taken := time.Now().Add(within.time), 0
 	for time.Now().Before(end) && taken < within.bytes {
-		b.scratch.start, b.scratch.end = 0, 0
+		b.scratch.reset()
 		n, err := b.read(b.scratch.room(bufferSize), within.idle)
 		if err != nil {
 			return

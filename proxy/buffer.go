@@ -2,20 +2,31 @@ package proxy
 
 import "sync"
 
-// bufferSize is what a pooled buffer holds: nearly every head, and a good piece of a body.
-const bufferSize = 16 << 10
+const (
+	// bufferSize is what a pooled buffer holds: nearly every head, and a good piece of a body.
+	bufferSize = 16 << 10
+	// wideSize is what a buffer holds through which a long body goes.
+	wideSize = 128 << 10
+)
 
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+var (
+	buffers     = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+	wideBuffers = sync.Pool{New: func() any { return new([wideSize]byte) }}
+)
 
 // A buffer holds bytes that were read and are not used up: data[start:end]. It has memory only while it is needed.
 type buffer struct {
 	data       []byte
 	start, end int
 	pooled     *[bufferSize]byte
+	wide       *[wideSize]byte
 }
 
 func (b *buffer) bytes() []byte { return b.data[b.start:b.end] }
 func (b *buffer) empty() bool   { return b.start == b.end }
+
+// reset gives up the bytes, but not the memory.
+func (b *buffer) reset() { b.start, b.end = 0, 0 }
 
 // take makes sure there is memory.
 func (b *buffer) take() {
@@ -39,6 +50,15 @@ func (b *buffer) room(limit int) []byte {
 		b.replace(make([]byte, min(limit, 2*len(b.data))))
 	}
 	return b.data[b.end:]
+}
+
+// widen makes room for large pieces. An empty buffer stays one.
+func (b *buffer) widen() {
+	if b.wide == nil && b.empty() {
+		b.free()
+		b.wide = wideBuffers.Get().(*[wideSize]byte)
+		b.data, b.start, b.end = b.wide[:], 0, 0
+	}
 }
 
 // shrink keeps exactly the bytes there are and gives the rest of the memory back.
@@ -73,5 +93,9 @@ func (b *buffer) free() {
 	if b.pooled != nil {
 		buffers.Put(b.pooled)
 		b.pooled = nil
+	}
+	if b.wide != nil {
+		wideBuffers.Put(b.wide)
+		b.wide = nil
 	}
 }

@@ -104,6 +104,10 @@ func (l *loop) welcome(c *client, keep bool) {
 		l.hangUp(c)
 		return
 	}
+	if c.muted {
+		c.muted = false
+		l.heed(c.fd, clientEvents)
+	}
 	c.stirred = true
 	l.park(c)
 }

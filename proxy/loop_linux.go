@@ -19,11 +19,10 @@ import (
 // before its first call of the function, so that an event that comes while the function runs makes the wait behind it return at once.
 type loop struct {
 	letters
+	epollSet
 	server    *Server
-	file      *os.File // the epoll set
-	epoll     int
+	file      *os.File  // the epoll set
 	now       time.Time // of this turn
-	slots     []slot    // by descriptor
 	events    [256]unix.EpollEvent
 	out       []byte      // what is being written; memory only
 	exchanges []*exchange // memory for requests
@@ -38,14 +37,6 @@ type loop struct {
 
 	timer *time.Timer
 	alarm time.Time // when it rings; zero: not set
-}
-
-// A slot is what a descriptor means. An event that was meant for an earlier owner of the same number has another generation.
-type slot struct {
-	generation uint32
-	client     *client
-	upstream   *upstream
-	door       *door
 }
 
 // newLoop starts a loop; it ends after end when the last client is gone.
@@ -78,29 +69,6 @@ func newLoop(s *Server) (*loop, error) {
 		l.close()
 	})
 	return l, nil
-}
-
-// watch puts a descriptor into the set, once and for all.
-func (l *loop) watch(fd int, events uint32, s slot) error {
-	for fd >= len(l.slots) {
-		l.slots = append(l.slots, slot{})
-	}
-	s.generation = l.slots[fd].generation + 1
-	l.slots[fd] = s
-	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(fd), Pad: int32(s.generation)})
-}
-
-// forget frees the slot of a descriptor, before it is closed.
-func (l *loop) forget(fd int) {
-	l.slots[fd] = slot{generation: l.slots[fd].generation + 1}
-}
-
-// at finds what an event is about; nothing when it is about a former owner of the descriptor.
-func (l *loop) at(e *unix.EpollEvent) slot {
-	if s := l.slots[e.Fd]; s.generation == uint32(e.Pad) {
-		return s
-	}
-	return slot{}
 }
 
 // turn does everything there is to do; over: and there never will be more. When it returns, whatever comes next wakes the poller,

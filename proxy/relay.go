@@ -110,6 +110,9 @@ func appendRequest(dst []byte, x *exchange) []byte {
 	return append(dst, x.kept...)
 }
 
+// bulk is how much of a body still to come makes it a long one.
+const bulk = 64 << 10
+
 // responseLimits bound what is kept of a response's head.
 var responseLimits = http1.ResponseLimits()
 
@@ -316,6 +319,9 @@ func (d *trip) digest() (done bool, fault *http1.Error) {
 func (d *trip) passBody() error {
 	x, u := d.x, d.u
 	for {
+		if err := d.passThrough(); err != nil {
+			return err
+		}
 		done, fault := d.digest()
 		if fault != nil {
 			return fault
@@ -330,12 +336,33 @@ func (d *trip) passBody() error {
 		if done {
 			return nil
 		}
+		if d.body.Left() > bulk {
+			u.in.widen()
+		}
 		if err := d.more(0); err == io.EOF {
 			return d.endOfStream()
 		} else if err != nil {
 			return err
 		}
 	}
+}
+
+// passThrough hands on, without a copy, what need not be written anew.
+func (d *trip) passThrough() error {
+	u := d.u
+	if d.framing == http1.Chunked || len(u.out) > 0 || u.in.empty() {
+		return nil
+	}
+	data, n, fault := d.body.Next(u.in.bytes())
+	u.in.start += n
+	if fault != nil {
+		return fault
+	}
+	if len(data) == 0 {
+		return nil
+	}
+	d.handed = true
+	return d.x.client.hand(data)
 }
 
 // endOfStream ends a response whose connection has ended in good order.

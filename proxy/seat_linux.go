@@ -16,6 +16,7 @@ type seat struct {
 	place    place
 	stirred  bool   // something happened that nobody has looked at: bytes, or their end
 	departed uint32 // which ends of the connection are known to be over
+	muted    bool   // events are not wanted
 	harsh    bool   // the end shall be a reset
 	trip     *trip  // while out
 }
@@ -29,6 +30,9 @@ const (
 	inLine               // held at the gate
 	absent               // on a goroutine of its own, or on the way there
 )
+
+// clientEvents are what a loop wants to know of a client.
+const clientEvents = unix.EPOLLIN | unix.EPOLLRDHUP
 
 // enter seats a new client.
 func (d *door) enter(l *loop, fd int, peer unix.Sockaddr) {
@@ -45,7 +49,7 @@ func (d *door) enter(l *loop, fd int, peer unix.Sockaddr) {
 		}
 	}
 	c.loop, c.fd = l, fd
-	if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLRDHUP, slot{client: c}); err != nil {
+	if err := l.watch(fd, clientEvents, slot{client: c}); err != nil {
 		l.server.logger.Error("cannot serve a connection", "app", l.server.app, "error", os.NewSyscallError("epoll_ctl", err))
 		unix.Close(fd)
 		return
@@ -85,8 +89,11 @@ func (l *loop) notice(c *client, events uint32) {
 		if c.gone() {
 			c.trip.desert()
 		}
-	case absent:
-		c.stirred = true
+	case absent: // its goroutine finds out for itself; one event more would be for nothing
+		if c.stirred = true; !c.muted {
+			c.muted = true
+			l.heed(c.fd, 0)
+		}
 	}
 }
 

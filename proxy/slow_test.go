@@ -87,7 +87,7 @@ func TestSlowBodies(t *testing.T) {
 }
 
 func TestSteadyBodyMayTakeLong(t *testing.T) {
-	r := newRig(t, patient, Settings{BodyTimeout: shortly, MinRate: 10})
+	r := newRig(t, patient, Settings{BodyTimeout: shortly, MinRate: 1})
 	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 60\n\n")
 	c.drip(strings.Repeat("x", 60), 10*time.Millisecond)
