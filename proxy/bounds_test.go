@@ -6,6 +6,8 @@ import (
 	"io"
 	"math"
 	"net"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +45,31 @@ func bodyOn(w *wire, body http1.Body) *incoming {
 	limits := http1.RequestLimits()
 	b.begin(&http1.Request{Body: body}, &limits, time.Minute, 0)
 	return b
+}
+
+// What is there is read, however late we look.
+func TestReadTakesWhatIsThere(t *testing.T) {
+	w, peer := pair(t)
+	p := make([]byte, 10)
+	if n, err := w.read(p, time.Nanosecond); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d %v", n, err)
+	}
+	peer.say("x")
+	for w.silent() {
+		runtime.Gosched()
+	}
+	if n, err := w.read(p, time.Nanosecond); n != 1 || err != nil {
+		t.Errorf("%d %v", n, err)
+	}
+	w.stop()
+	if n, err := w.read(p, time.Hour); n != 0 || err != errStopped {
+		t.Errorf("%d %v", n, err)
+	}
+	w.rearm()
+	peer.Close()
+	if n, err := w.read(p, time.Hour); n != 0 || err != io.EOF {
+		t.Errorf("%d %v", n, err)
+	}
 }
 
 // What a client sends after its answer is read, but not for ever.
