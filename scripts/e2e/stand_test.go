@@ -239,6 +239,17 @@ func (s *stand) killMaster() {
 	})
 }
 
+// forgiven reloads the app: the operator says that the past is over, or each
+// crash would be answered with a longer pause.
+func (s *stand) forgiven() {
+	s.Helper()
+	_, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
+	s.must(err)
+	if outcome.Exit != 0 {
+		s.Errorf("reload: %v", outcome)
+	}
+}
+
 // runs waits until this generation, or a later one, runs.
 func (s *stand) runs(generation int) {
 	s.Helper()

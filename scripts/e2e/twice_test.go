@@ -79,16 +79,6 @@ func (s *stand) killed(kill func()) {
 	s.answers(60*time.Second, 1)
 }
 
-// forgiven restarts the app, so that the pauses after its crashes begin anew.
-func (s *stand) forgiven() {
-	s.Helper()
-	_, outcome, err := s.daemon.Do(s.within(wholeRestart), "restart")
-	s.must(err)
-	if outcome.Exit != 0 {
-		s.Errorf("restart: %v", outcome)
-	}
-}
-
 // killWorker kills the worker that began a request last.
 func (s *stand) killWorker() {
 	s.Helper()
