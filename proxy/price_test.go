@@ -1,0 +1,126 @@
+//go:build !race
+
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a request may cost, in things that do not depend on the machine's speed. The race detector has a price of its own, so
+// scripts/test runs these tests without it.
+
+// plain reads a request of one piece and answers with one, without a byte of new memory.
+func plain(k *talk) {
+	fd := blocking(k.Conn.(*net.UnixConn))
+	defer unix.Close(fd)
+	buffer, answer := make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+	for {
+		if n, err := unix.Read(fd, buffer); n <= 0 || err != nil {
+			return
+		}
+		unix.Write(fd, answer)
+	}
+}
+
+// blocking is a connection's descriptor in blocking mode, so that each read is one system call.
+func blocking(conn interface{ File() (*os.File, error) }) int {
+	file, err := conn.File()
+	if err != nil {
+		panic(err)
+	}
+	defer file.Close()
+	fd, err := unix.Dup(int(file.Fd()))
+	if err != nil {
+		panic(err)
+	}
+	return fd
+}
+
+// calls are the system calls of this process that read and that write.
+func calls(t *testing.T) (reads, writes int) {
+	text, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		fmt.Sscanf(line, "syscr: %d", &reads)
+		fmt.Sscanf(line, "syscw: %d", &writes)
+	}
+	return reads, writes
+}
+
+func TestPriceOfARequest(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(TargetOptions{}, plain).Target)
+	c := r.dial()
+	fd := blocking(c.Conn.(*net.TCPConn))
+	defer unix.Close(fd)
+	request, buffer := []byte("GET /page HTTP/1.1\r\nHost: shop.test\r\nCookie: a=b\r\n\r\n"), make([]byte, 4096)
+	ask := func(n int) {
+		for range n {
+			unix.Write(fd, request)
+			if got, err := unix.Read(fd, buffer); err != nil || !bytes.HasSuffix(buffer[:max(0, got)], []byte("hello")) {
+				t.Fatalf("%q %v", buffer[:max(0, got)], err)
+			}
+		}
+	}
+	const n = 5000
+	ask(1000)
+	var before, after runtime.MemStats
+	reads, writes := calls(t)
+	runtime.ReadMemStats(&before)
+	ask(n)
+	runtime.ReadMemStats(&after)
+	readsAfter, writesAfter := calls(t)
+	allocations, bytes := float64(after.Mallocs-before.Mallocs)/n, float64(after.TotalAlloc-before.TotalAlloc)/n
+	// the client and the app read once and write once each
+	ours, written := float64(readsAfter-reads)/n-2, float64(writesAfter-writes)/n-2
+	t.Logf("a request: %.3f allocations, %.1f bytes, %.3f reads, %.3f writes", allocations, bytes, ours, written)
+	most := struct{ allocations, bytes, reads, writes float64 }{0.01, 4 << 20 / 200_000, 2.1, 2.1} // below 4 MiB there is no collection
+	if onPortable() {
+		most.allocations, most.bytes, most.reads = 20, 2000, 4
+	}
+	if allocations > most.allocations || bytes > most.bytes || ours > most.reads || written > most.writes {
+		t.Errorf("more than %+v", most)
+	}
+}
+
+func TestPriceOfAHeldRequest(t *testing.T) {
+	r := newRig(t, GateSettings{Limit: 5000, Timeout: time.Minute}, Settings{})
+	request := []byte("GET /page HTTP/1.1\r\nHost: shop.test\r\nCookie: sessionid=0123456789abcdef0123456789abcdef\r\n\r\n")
+	memory := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	before := memory()
+	const n = 2000
+	to := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: r.server.acceptors[0].listener.Addr().(*net.TCPAddr).Port}
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if err := unix.Connect(fd, to); err != nil {
+			t.Fatal(err)
+		}
+		unix.Write(fd, request)
+	}
+	r.held(n)
+	each := (memory() - before) / n
+	t.Logf("%d bytes for a held request", each)
+	if most := map[bool]uint64{false: 900, true: 16 << 10}[onPortable()]; each > most {
+		t.Errorf("more than %d", most)
+	}
+}
