@@ -87,7 +87,7 @@ func (g *garden) try(ctx context.Context, m mutant, meetings []meeting) (killer 
 			}
 		}
 		if killer := g.run(ctx, m, meetings[:n], 5*took+patience); killer != "" {
-			return killer, nil
+			return killer, ctx.Err()
 		}
 		meetings = meetings[n:]
 	}
