@@ -12,9 +12,8 @@ const (
 	// idleUpstream is how long a connection to the app is kept for the next request: well inside the 2 s after which gunicorn
 	// closes it, perhaps at the very moment at which a request is on its way.
 	idleUpstream = time.Second
-	// dialTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog, where the kernel asks again only after
-	// 1 s. The request is held again instead, and tries again sooner; if its client leaves, that is seen.
-	dialTimeout = 100 * time.Millisecond
+	// dialTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog, where the kernel asks again after 1 s.
+	dialTimeout = time.Second
 )
 
 // An upstream is a connection to the app and the reader of what comes from it. One request is out on it at a time.
