@@ -113,11 +113,12 @@ func (u *upstream) notice(events uint32) {
 	x := u.trip.x
 	u.ended = u.ended || events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	switch {
-	case x == nil: // idle: whatever comes is its end, or nothing that anybody asked for
-		u.sink()
 	case u.connecting:
 		u.connected(x.client)
-	case events&^unix.EPOLLOUT != 0:
+	case events == unix.EPOLLOUT: // that was known
+	case x == nil: // idle: whatever comes is its end, or nothing that anybody asked for
+		u.sink()
+	default:
 		u.land(x.client)
 	}
 }
@@ -143,6 +144,10 @@ func (u *upstream) connected(c *client) {
 // land reads what the app sent in answer to a request that is out.
 func (u *upstream) land(c *client) {
 	for {
+		if u.severed.Load() { // what has come meanwhile is not looked at: nothing answers from an app that is gone
+			u.trip.step(net.ErrClosed)
+			return
+		}
 		room := u.in.room(responseLimits.Head)
 		n, errno := read0(u.fd, room)
 		if errno == unix.EAGAIN {
@@ -155,8 +160,6 @@ func (u *upstream) land(c *client) {
 		u.brimming = n == len(room)
 		var err error
 		switch {
-		case u.severed.Load():
-			err = net.ErrClosed
 		case n == 0:
 			err = io.EOF
 		case n < 0:

@@ -25,6 +25,7 @@ type load struct {
 // An outcome is what they got.
 type outcome struct {
 	answered, failed int
+	late             int // were due when every client still waited for an answer
 	elapsed          time.Duration
 	waits            []time.Duration // sorted
 }
@@ -191,7 +192,7 @@ func (c *crowd) tick() {
 	unix.Read(c.clock, ticks[:])
 	for range ticks[0] {
 		if len(c.idle) == 0 {
-			c.failed++
+			c.late++
 			continue
 		}
 		v := c.idle[len(c.idle)-1]

@@ -106,7 +106,7 @@ func compareLoad(l load, waits bool, names []string) func(*bench, context.Contex
 		}
 		t := newTable(names, column{"µs/request", less, rivals}, column{"req/s", more, nobody}, column{"failed", less, nobody})
 		if waits {
-			t = newTable(names, column{"µs/request", less, rivals}, column{"added p50, µs", less, rivals}, column{"failed", less, nobody})
+			t = newTable(names, column{"µs/request", less, rivals}, column{"added p50, µs", less, rivals}, column{"late", less, nobody}, column{"failed", less, nobody})
 		}
 		l.time = b.length(2 * time.Second)
 		return t, b.interleaved(servers, t, func(s *server) ([]float64, error) {
@@ -133,7 +133,7 @@ func measureLoad(l load, s *server, waits bool, back string) ([]float64, error) 
 	if err != nil {
 		return nil, err
 	}
-	return []float64{each, float64(o.p50()-bare.p50()) / 1e3, float64(o.failed)}, nil
+	return []float64{each, float64(o.p50()-bare.p50()) / 1e3, float64(o.late), float64(o.failed)}, nil
 }
 
 // compareBytes is a scenario of large bodies, one way or the other.
