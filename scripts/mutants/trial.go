@@ -25,7 +25,7 @@ type meeting struct {
 // quick is how long the tests may take together that a mutant is tried on first.
 const quick = 300 * time.Millisecond
 
-// patience is what a trial gets beyond five times what its tests take: a mutant that makes them wait for ever was noticed.
+// patience is what a trial gets beyond twice what its tests take: a mutant that makes them wait for ever was noticed.
 const patience = 20 * time.Second
 
 // meet runs every test by itself, without a mutant, and tells which tests meet which mutant, the quickest first.
@@ -48,7 +48,9 @@ func (g *garden) meet(ctx context.Context) (map[int][]meeting, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, number := range strings.Fields(string(numbers)) {
+		all := strings.Fields(string(numbers)) // once for each process that the test ran in
+		slices.Sort(all)
+		for _, number := range slices.Compact(all) {
 			n, _ := strconv.Atoi(number)
 			met[n] = append(met[n], meeting{test, took})
 		}
@@ -86,7 +88,7 @@ func (g *garden) try(ctx context.Context, m mutant, meetings []meeting) (killer 
 				took += meetings[n].took
 			}
 		}
-		if killer := g.run(ctx, m, meetings[:n], 5*took+patience); killer != "" {
+		if killer := g.run(ctx, m, meetings[:n], 2*took+patience); killer != "" {
 			return killer, ctx.Err()
 		}
 		meetings = meetings[n:]
