@@ -260,7 +260,7 @@ func TestChildThatStopsTalking(t *testing.T) {
 		r.counted("timed out", func(c Counters) bool { return c.TimedOut == 1 })
 	}
 	for _, part := range []string{ok + "\na", "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3", "HTTP/1.1 200 OK\n\n"} {
-		r := newRig(t, patient, Settings{Timeout: 100 * time.Millisecond})
+		r := newRig(t, patient, Settings{Timeout: time.Second})
 		child := r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say(part); io.Copy(io.Discard, k) })
 		r.gate.Swap(child.Target)
 		c := r.dial().get("/")

@@ -15,12 +15,13 @@ type report struct {
 	date     time.Time
 	rounds   int
 	quick    bool
+	load     string // of the machine when it began, as the kernel says it
 	versions []string
 	tables   []*table
 }
 
 func (r *report) begin(b *bench) {
-	r.date, r.rounds, r.quick = time.Now(), b.rounds, b.quick
+	r.date, r.rounds, r.quick, r.load = time.Now(), b.rounds, b.quick, loadAverage()
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	r.versions = []string{fmt.Sprintf("Linux %s, %d processors, %s", strings.TrimSpace(string(kernel)), runtime.NumCPU(), runtime.Version())}
 	for _, argv := range [][]string{{"nginx", "-v"}, {"haproxy", "-v"}, {"caddy", "version"}, {"apache2", "-v"}} {
@@ -40,12 +41,20 @@ func (r *report) begin(b *bench) {
 	fmt.Printf("%s\n%d rounds\n", strings.Join(r.versions, "; "), r.rounds)
 }
 
+func loadAverage() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(text), " ")
+	return first
+}
+
 // write writes the tables as Markdown, and a plot of the ratios beside it.
 func (r *report) write(path string) error {
 	var b strings.Builder
 	plot := strings.TrimSuffix(path, ".md") + ".svg"
 	fmt.Fprintf(&b, "# What tideover costs\n\n*Measured by `scripts/bench` on %s: medians of %d interleaved rounds. %s.*\n\n",
 		r.date.Format("2006-01-02"), r.rounds, strings.Join(r.versions, "; "))
+	fmt.Fprintf(&b, "The machine's load average was %s when it began and %s when it ended: above 2 it had other work too, and then times (req/s, p50, s)\n"+
+		"say little, CPU still says what it says.\n\n", r.load, loadAverage())
 	b.WriteString("All servers ran side by side on the same machine, which the clients and the app shared with them; only ratios inside one table\n" +
 		"mean anything. `ratio` is against the best of nginx and HAProxy with one and two workers. The number behind a server's name is that of its workers or threads;\n" +
 		"`tideover-tcp` reaches its app over TCP, as it does by default behind a TCP address, all others over a unix socket. Access logs\nare off.\n\n")
