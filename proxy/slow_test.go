@@ -74,8 +74,8 @@ func TestSlowBodies(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, patient, Settings{BodyTimeout: shortly, MinRate: 1000})
 			r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
-			caller := r.dial().say(c.head)
 			start := time.Now()
+			caller := r.dial().say(c.head)
 			go caller.drip(c.body, c.every)
 			if res := caller.want(408, "too slowly"); !res.Close {
 				t.Error("no Connection: close")
