@@ -96,9 +96,9 @@ func TestMaliciousChild(t *testing.T) {
 				k.answer(200, req.URL.Path)
 				continue
 			}
-			answer := cases[i].crlf()
+			answer, end := cases[i].crlf(), cases[i].end()
 			for at := range answer {
-				if req.URL.Path == "/whole" || at > 2000 {
+				if req.URL.Path == "/whole" || at > 2000 || at >= end {
 					k.Write(answer[at:])
 					break
 				}
@@ -142,14 +142,17 @@ func (r *rig) attack(t *testing.T, h hostile, i int, path string) {
 	case h.body != "" && body != h.body:
 		t.Errorf("%s %s: body %q, want %q", h.name, path, body, h.body)
 	}
-	c.get("/after")
-	if strings.HasPrefix(h.name, "extra") { // what comes late meets the next response: that one is at fault then, but never another one
-		if res, body := c.hear(); (res.StatusCode != 200 || body != "/after") && res.StatusCode != 502 {
-			t.Errorf("%s %s: %s %q behind it", h.name, path, res.Status, body)
-		}
-		return
+	c.get("/after").want(200, "/after")
+}
+
+// end is where the rest of an answer comes at once, though the child writes octet by octet: what is too much comes with the last that
+// is not. What comes later than that cannot be told from the answer to the next request by anybody who reuses connections.
+func (h hostile) end() int {
+	answer := string(h.crlf())
+	if body := strings.Index(answer, h.body); strings.HasPrefix(h.name, "extra") && body >= 0 {
+		return body + len(h.body) - 1
 	}
-	c.want(200, "/after")
+	return len(answer)
 }
 
 // final reads the response behind the interim ones.
