@@ -64,7 +64,7 @@ func (u *upstream) sink() {
 	if !u.closed {
 		u.closed = true
 		u.loop.forget(u.fd)
-		unix.Close(u.fd)
+		close0(u.fd)
 	}
 }
 

@@ -81,11 +81,11 @@ func (d *door) shut(l *loop) {
 // accept takes what waits at a door. What cannot be accepted for want of descriptors or memory waits in the backlog; that is said
 // once, not every time.
 func (d *door) accept(l *loop) {
-	for {
-		fd, peer, err := unix.Accept4(d.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-		switch err {
-		case nil:
-			d.enter(l, fd, peer)
+	for peer := (sockaddr{}); ; {
+		fd, errno := accept0(d.fd, &peer)
+		switch errno {
+		case 0:
+			d.enter(l, fd, peer.addrPort())
 			if !d.trouble.IsZero() {
 				l.server.logger.Info("accepting again", "app", l.server.app, "after", time.Since(d.trouble).Round(time.Millisecond))
 				d.trouble = time.Time{}
@@ -96,13 +96,13 @@ func (d *door) accept(l *loop) {
 		case unix.EAGAIN:
 			return
 		case unix.EBADF, unix.EINVAL, unix.ENOTSOCK: // it is no listener any more
-			d.broken <- os.NewSyscallError("accept4", err)
+			d.broken <- os.NewSyscallError("accept4", errno)
 			d.shut(l)
 			return
 		}
 		if d.trouble.IsZero() {
 			d.trouble = l.now
-			l.server.logger.Warn("cannot accept", "app", l.server.app, "error", os.NewSyscallError("accept4", err))
+			l.server.logger.Warn("cannot accept", "app", l.server.app, "error", os.NewSyscallError("accept4", errno))
 		}
 		l.wakeAt(l.now.Add(retryAccept))
 		return

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -55,27 +54,22 @@ func (c *client) requeue(t *Target) {
 
 // dial sends a request on a new connection. It reports false when there is none; every error means "not now", as in the function dial.
 func (l *loop) dial(c *client, t *Target) bool {
-	family, address, events := unix.AF_UNIX, unix.Sockaddr(&unix.SockaddrUnix{Name: t.options.Address}), uint32(unix.EPOLLIN|unix.EPOLLRDHUP)
-	if t.options.Network != "unix" {
-		at, err := netip.ParseAddrPort(t.options.Address)
-		switch {
-		case err != nil: // a name
-			l.away(c, errand{kind: ruled, verdict: verdict{outcome: passed, target: t}})
-			return true
-		case at.Addr().Unmap().Is4():
-			family, address = unix.AF_INET, &unix.SockaddrInet4{Addr: at.Addr().Unmap().As4(), Port: int(at.Port())}
-		default:
-			family, address = unix.AF_INET6, &unix.SockaddrInet6{Addr: at.Addr().As16(), Port: int(at.Port())}
-		}
-		events |= unix.EPOLLOUT
+	var to sockaddr
+	if !to.aim(&t.options) {
+		l.away(c, errand{kind: ruled, verdict: verdict{outcome: passed, target: t}})
+		return true
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(to.family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
-	if err := unix.Connect(fd, address); err != nil && err != unix.EINPROGRESS {
-		unix.Close(fd)
+	if errno := connect0(fd, &to); errno != 0 && errno != unix.EINPROGRESS {
+		close0(fd)
 		return false
+	}
+	events := uint32(unix.EPOLLIN | unix.EPOLLRDHUP)
+	if to.family() != unix.AF_UNIX {
+		events |= unix.EPOLLOUT
 	}
 	u := &upstream{target: t}
 	u.loop, u.fd = l, fd

@@ -15,6 +15,9 @@ func read0(fd int, p []byte) (n int, errno syscall.Errno) { return call0(unix.SY
 // write0 is write(2); n is -1 with an error.
 func write0(fd int, p []byte) (n int, errno syscall.Errno) { return call0(unix.SYS_WRITE, fd, p) }
 
+// close0 is close(2), of what does not linger.
+func close0(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
 func call0(number uintptr, fd int, p []byte) (int, syscall.Errno) {
 	for {
 		n, _, errno := unix.RawSyscall(number, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))

@@ -35,14 +35,8 @@ const (
 const clientEvents = unix.EPOLLIN | unix.EPOLLRDHUP
 
 // enter seats a new client.
-func (d *door) enter(l *loop, fd int, peer unix.Sockaddr) {
-	c := &client{server: l.server, host: "localhost"}
-	switch a := peer.(type) {
-	case *unix.SockaddrInet4:
-		c.remote = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		c.remote = netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
-	}
+func (d *door) enter(l *loop, fd int, peer netip.AddrPort) {
+	c := &client{server: l.server, host: "localhost", remote: peer}
 	if c.remote.IsValid() {
 		if c.host = d.host; c.host == "" {
 			c.host = ownAddress(fd)
@@ -51,7 +45,7 @@ func (d *door) enter(l *loop, fd int, peer unix.Sockaddr) {
 	c.loop, c.fd = l, fd
 	if err := l.watch(fd, clientEvents, slot{client: c}); err != nil {
 		l.server.logger.Error("cannot serve a connection", "app", l.server.app, "error", os.NewSyscallError("epoll_ctl", err))
-		unix.Close(fd)
+		close0(fd)
 		return
 	}
 	l.open++
@@ -278,7 +272,7 @@ func (l *loop) hangUp(c *client) {
 	if c.harsh {
 		resetOnClose(c.fd)
 	}
-	unix.Close(c.fd)
+	close0(c.fd)
 	c.place = absent
 	l.open--
 	l.server.parked.Add(-1)

@@ -35,6 +35,7 @@ func (o outcome) p50() time.Duration { return o.waits[len(o.waits)/2] }
 var (
 	request = []byte("GET /some/page?of=the+app HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: measure/1.0\r\n" +
 		"Accept: text/html,application/xhtml+xml\r\nAccept-Encoding: gzip, deflate\r\nCookie: sessionid=0123456789abcdef0123456789abcdef\r\n\r\n")
+	lastAnswer  = []byte("\r\nConnection: close\r\n") // as gunicorn and Apache write it
 	lastRequest = bytes.Replace(request, headEnd, []byte("\r\nConnection: close\r\n\r\n"), 1)
 )
 
@@ -225,17 +226,17 @@ func (c *crowd) hear(v *visitor) error {
 		c.failed++
 	}
 	c.waits = append(c.waits, time.Since(v.since))
+	over := c.reconnect || bytes.Contains(answer, lastAnswer)
 	v.served, v.got = v.served+1, v.got[:0]
-	switch {
-	case c.reconnect:
+	if over {
 		c.hangUp(v)
 		if err := c.connect(v); err != nil {
 			return err
 		}
-		c.ask(v)
-	case c.rate > 0:
+	}
+	if c.rate > 0 {
 		c.idle = append(c.idle, v)
-	default:
+	} else {
 		c.ask(v)
 	}
 	return nil
