@@ -18,8 +18,6 @@ import (
 const (
 	// mostAtOnce is how long a request may be that a loop sends: what a new connection takes without waiting.
 	mostAtOnce = 8 << 10
-	// patience is how long a request may be out without an answer before it goes away, where the clocks are for single requests.
-	patience = time.Second
 	// sameMoment is how far apart two things are that are looked at together.
 	sameMoment = 20 * time.Millisecond
 )
@@ -100,14 +98,6 @@ func (u *upstream) moor() {
 	l.wakeAt(l.now.Add(idleUpstream))
 }
 
-// patience is how long a loop waits for an answer.
-func (s *Settings) patience() time.Duration {
-	if s.Timeout > 0 {
-		return min(patience, s.Timeout/2)
-	}
-	return patience
-}
-
 // notice takes an event of a connection to the app.
 func (u *upstream) notice(events uint32) {
 	x := u.trip.x
@@ -137,7 +127,10 @@ func (u *upstream) connected(c *client) {
 		u.unsent = u.unsent[n:]
 		if len(u.unsent) > 0 {
 			c.loop.away(c, errand{kind: abroad})
+			return
 		}
+		c.link.quit()
+		c.takeOff()
 	}
 }
 

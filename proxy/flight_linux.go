@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -94,14 +95,31 @@ func (u *upstream) launch(c *client, n int) {
 	c.place = out
 	x.attendant.flew(l.now)
 	u.response.Reset(http1.Asked{Head: x.request.Method == http1.MethodHead})
-	l.flying.join(&c.link, l.now)
-	l.wakeAt(l.now.Add(x.set.patience()))
+	if u.connecting {
+		l.dialing.join(&c.link, l.now)
+		l.wakeAt(l.now.Add(dialTimeout))
+	} else {
+		c.takeOff()
+	}
 	if n = max(0, n); n == len(l.out) {
 		return
 	}
 	u.unsent = bytes.Clone(l.out[n:])
 	if !u.connecting {
 		l.away(c, errand{kind: abroad})
+	}
+}
+
+// takeOff notes that the app is waited for.
+func (c *client) takeOff() {
+	l, set := c.loop, c.exchange.set
+	switch {
+	case c.gone() && !set.KeepWorking:
+		l.leaving.join(&c.link, l.now)
+		l.wakeAt(l.now.Add(lookAfter))
+	case set.Timeout > 0:
+		l.flying.join(&c.link, l.now)
+		l.wakeAt(l.now.Add(set.Timeout))
 	}
 }
 
@@ -115,8 +133,11 @@ func (d *trip) desert() {
 		if !d.told {
 			l.away(c, errand{kind: abroad})
 		}
-	case l.due(c.link.since.Add(lookAfter)):
-		c.trip.abandon()
+	case l.now.Sub(x.attendant.began) >= lookAfter:
+		d.abandon()
+	default:
+		c.link.quit()
+		c.takeOff()
 	}
 }
 
@@ -131,29 +152,37 @@ func (d *trip) abandon() {
 	c.loop.finish(c)
 }
 
-// sendOff looks at the requests that are out without an answer: those of clients that have left end, those that have waited for long
-// go away.
+// sendOff ends the requests that have been out for too long: those of clients that have left, those on connections that are not
+// made, and those without an answer.
 func (l *loop) sendOff() {
-	for n := l.flying.first(); n != nil; {
-		c := n.client
-		n = l.flying.after(n)
-		x, u := c.exchange, c.trip.u
-		age := l.now.Sub(c.link.since)
-		switch {
-		case age < lookAfter:
-			l.wakeAt(c.link.since.Add(max(lookAfter, sameMoment)))
-			return
-		case c.gone() && !x.set.KeepWorking:
-			c.trip.abandon()
-		case c.trip.told:
-		case age < x.set.patience():
-			l.wakeAt(l.now.Add(max(sameMoment, x.set.patience()-age)))
-		case u.connecting:
-			t := u.target
-			u.sink()
-			c.requeue(t)
-		default:
-			l.away(c, errand{kind: abroad})
-		}
+	for n := l.leaving.first(); n != nil && l.ripe(n, lookAfter); n = l.leaving.first() {
+		n.client.trip.abandon()
 	}
+	for n := l.dialing.first(); n != nil && l.ripe(n, dialTimeout); n = l.dialing.first() {
+		u := n.client.trip.u
+		u.sink()
+		n.client.requeue(u.target)
+	}
+	current := l.server.settings.Load()
+	for n := l.flying.first(); n != nil; {
+		c, next := n.client, l.flying.after(n)
+		switch set := c.exchange.set; {
+		case c.trip.told: // nobody waits for it
+			n.quit()
+		case l.ripe(n, set.Timeout):
+			l.away(c, errand{kind: failed, state: written, err: errSilent})
+		case set == current: // all that follow have as long, and began later
+			return
+		}
+		n = next
+	}
+}
+
+// ripe is due, for the first of many: those that follow within a moment are looked at together.
+func (l *loop) ripe(n *link, age time.Duration) bool {
+	left := age - l.now.Sub(n.since)
+	if left > 0 {
+		l.wakeAt(l.now.Add(max(left, sameMoment)))
+	}
+	return left <= 0
 }

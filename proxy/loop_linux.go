@@ -30,7 +30,9 @@ type loop struct {
 	open      int // clients
 
 	silent   roster // idle clients, since when
-	flying   roster // requests out that have no answer yet
+	dialing  roster // requests whose connections are being made
+	flying   roster // requests out, whose answer is due by a certain time
+	leaving  roster // requests out whose clients have left
 	moored   roster // idle connections to the app
 	stranded []traveller
 	doors    []*door
@@ -42,9 +44,9 @@ type loop struct {
 // newLoop starts a loop; it ends after end when the last client is gone.
 func newLoop(s *Server) (*loop, error) {
 	l := &loop{server: s, now: time.Now()}
-	l.silent.init()
-	l.flying.init()
-	l.moored.init()
+	for _, r := range []*roster{&l.silent, &l.dialing, &l.flying, &l.leaving, &l.moored} {
+		r.init()
+	}
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, err
