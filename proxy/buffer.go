@@ -71,10 +71,14 @@ func (b *buffer) replace(data []byte) {
 	b.data, b.start, b.end = data, 0, n
 }
 
-// hold makes the buffer hold a copy of p, and nothing else.
+// hold makes the buffer hold p, and nothing else; p may be the end of what it holds.
 func (b *buffer) hold(p []byte) {
 	if len(p) == 0 {
 		b.release()
+		return
+	}
+	if start := b.end - len(p); start >= b.start && &b.data[start] == &p[0] {
+		b.start = start
 		return
 	}
 	data := make([]byte, max(bufferSize, len(p)))

@@ -15,7 +15,9 @@ import (
 // A door is a listener in a loop.
 type door struct {
 	fd      int
-	host    string    // its address; empty when it is a wildcard
+	host    string // its address; empty when it is a wildcard
+	tcp     bool
+	behind  bool      // what waits may be older than what inherit has set
 	trouble time.Time // since when nothing can be accepted
 	broken  chan error
 }
@@ -28,13 +30,19 @@ func (l *loop) serve(ctx context.Context, listener net.Listener) error {
 	}
 	address := listener.Addr()
 	d := &door{broken: make(chan error, 1)}
-	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() {
-		d.host = tcp.String()
+	if tcp, ok := address.(*net.TCPAddr); ok {
+		d.tcp, d.behind = true, true
+		if !tcp.IP.IsUnspecified() {
+			d.host = tcp.String()
+		}
 	}
 	served := net.ErrClosed
 	err = raw.Control(func(fd uintptr) { // the descriptor cannot be closed meanwhile
 		d.fd = int(fd)
-		inherit(d.fd, address)
+		unix.SetNonblock(d.fd, true)
+		if d.tcp {
+			inherit(d.fd)
+		}
 		l.ask(func() { served = d.admit(l) })
 	})
 	if err != nil || served != nil {
@@ -49,12 +57,8 @@ func (l *loop) serve(ctx context.Context, listener net.Listener) error {
 }
 
 // inherit sets at a listener what its connections shall have, so that it need not be set at each: no waiting for more to send, and
-// probes that find out about a peer that has vanished, as Go sets them.
-func inherit(fd int, address net.Addr) {
-	unix.SetNonblock(fd, true)
-	if _, tcp := address.(*net.TCPAddr); !tcp {
-		return
-	}
+// probes that find out about a peer that has vanished, as Go sets them. Those that were made before that have it not.
+func inherit(fd int) {
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15)
@@ -85,6 +89,9 @@ func (d *door) accept(l *loop) {
 		fd, errno := accept0(d.fd, &peer)
 		switch errno {
 		case 0:
+			if d.behind {
+				inherit(fd)
+			}
 			d.enter(l, fd, peer.addrPort())
 			if !d.trouble.IsZero() {
 				l.server.logger.Info("accepting again", "app", l.server.app, "after", time.Since(d.trouble).Round(time.Millisecond))
@@ -94,6 +101,7 @@ func (d *door) accept(l *loop) {
 		case unix.EINTR, unix.ECONNABORTED:
 			continue
 		case unix.EAGAIN:
+			d.behind = false
 			return
 		case unix.EBADF, unix.EINVAL, unix.ENOTSOCK: // it is no listener any more
 			d.broken <- os.NewSyscallError("accept4", errno)

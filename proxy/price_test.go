@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,6 +92,62 @@ func TestPriceOfARequest(t *testing.T) {
 	}
 	if allocations > most.allocations || bytes > most.bytes || ours > most.reads || written > most.writes {
 		t.Errorf("more than %+v", most)
+	}
+}
+
+// Nothing that a request needs is left for the garbage collector, not even of requests that are sent without waiting for answers.
+func TestNoCollectionInManyRequests(t *testing.T) {
+	if onPortable() {
+		return // it allocates
+	}
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+		buffer, answer := make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+		for {
+			if _, err := k.Conn.Read(buffer); err != nil {
+				return
+			}
+			k.Conn.Write(answer)
+		}
+	}).Target)
+	const n, clients, atOnce = 200_000, 8, 50
+	requests := bytes.Repeat([]byte("GET /page HTTP/1.1\r\nHost: shop.test\r\nCookie: a=b\r\n\r\n"), atOnce)
+	ask := func(c net.Conn, n int, buffer []byte) {
+		for ; n > 0 && !t.Failed(); n -= atOnce {
+			c.Write(requests)
+			for answers := 0; answers < atOnce; {
+				got, err := c.Read(buffer)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				answers += bytes.Count(buffer[:got], []byte("\r\n\r\nhello")) // each is written in one piece, and read so
+			}
+		}
+	}
+	var warm, all sync.WaitGroup
+	warm.Add(clients)
+	begin := make(chan struct{})
+	for range clients {
+		c := r.dial().Conn
+		all.Go(func() {
+			buffer := make([]byte, 64<<10)
+			ask(c, 1000, buffer)
+			warm.Done()
+			<-begin
+			ask(c, n/clients, buffer)
+		})
+	}
+	warm.Wait()
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	close(begin)
+	all.Wait()
+	runtime.ReadMemStats(&after)
+	t.Logf("%d requests, %d bytes allocated, %d collections", n, after.TotalAlloc-before.TotalAlloc, after.NumGC-before.NumGC)
+	if after.NumGC != before.NumGC {
+		t.Error("the garbage collector had something to do")
 	}
 }
 

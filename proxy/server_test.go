@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // blunt is a listener that knows no deadline.
@@ -30,6 +33,37 @@ func TestServeEndsWithItsListener(t *testing.T) {
 	l.Close()
 	if err := s.Serve(t.Context(), l); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A connection that waited before anybody served it is no slower than the others: it does not wait for more to send.
+func TestConnectionsFromBefore(t *testing.T) {
+	l := listen(t)
+	early, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.Close()
+	r := newRigOn(t, l, patient, Settings{})
+	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.dial().get("/").want(200, "GET / ")
+	fmt.Fprint(early, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	r.counted("both are answered", func(c Counters) bool { return c.Answered == 2 })
+	seen := 0
+	r.everyClient(func(c *client) {
+		fd := c.fd
+		if c.wire != nil {
+			c.wire.raw.Control(func(its uintptr) { fd = int(its) })
+		}
+		for what, want := range map[int]int{unix.TCP_NODELAY: 1, unix.TCP_KEEPIDLE: 15} {
+			if got, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, what); err != nil || got != want {
+				t.Errorf("option %d of a connection is %d (%v), want %d", what, got, err, want)
+			}
+		}
+		seen++
+	})
+	if seen != 2 {
+		t.Errorf("%d connections, want 2", seen)
 	}
 }
 

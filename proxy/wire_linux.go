@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,10 +24,12 @@ func quiet(fd int) bool {
 }
 
 func poll(fd int, events int16) int16 {
-	fds := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
+	asked := unix.PollFd{Fd: int32(fd), Events: events}
+	var now unix.Timespec
 	for {
-		if _, err := unix.Poll(fds[:], 0); err != unix.EINTR {
-			return fds[0].Revents
+		_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&asked)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+		if errno != unix.EINTR {
+			return asked.Revents
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,19 +35,12 @@ type backend struct {
 	stamp           string         // a file for the moment of the first answer
 }
 
-// serve runs a backend on the socket that a supervisor passed, or else on a unix socket at path.
-func serve(path string) error {
+// serve runs a backend on the socket that a supervisor passed, or else at an address or a unix socket's path.
+func serve(address string) error {
 	runtime.LockOSThread()
 	b := &backend{listener: 3, partial: map[int][]byte{}, stamp: os.Getenv("STAMP")}
 	if os.Getenv("LISTEN_FDS") == "" {
-		l, err := net.Listen("unix", path)
-		if err != nil {
-			return err
-		}
-		if err := os.Chmod(path, 0o777); err != nil {
-			return err
-		}
-		file, err := l.(*net.UnixListener).File()
+		file, err := listen(address)
 		if err != nil {
 			return err
 		}
@@ -75,6 +69,24 @@ func serve(path string) error {
 			}
 		}
 	}
+}
+
+func listen(address string) (*os.File, error) {
+	if !strings.HasPrefix(address, "/") {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		return l.(*net.TCPListener).File()
+	}
+	l, err := net.Listen("unix", address)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(address, 0o777); err != nil { // nginx and HAProxy have users of their own
+		return nil, err
+	}
+	return l.(*net.UnixListener).File()
 }
 
 func (b *backend) watch(fd int) error {

@@ -65,3 +65,24 @@ func resident(pids []int) int64 {
 	}
 	return sum
 }
+
+// A theft is how much of the processors' time there was, and how much of it the host had taken for other machines.
+type theft struct{ all, stolen float64 }
+
+func robbed() (t theft) {
+	text, _ := os.ReadFile("/proc/stat")
+	first, _, _ := strings.Cut(string(text), "\n")
+	for i, field := range strings.Fields(first) {
+		n, _ := strconv.ParseFloat(field, 64)
+		if t.all += n; i == 8 {
+			t.stolen = n
+		}
+	}
+	return t
+}
+
+// share is the part that was stolen since then, in per cent.
+func (t theft) share() float64 {
+	now := robbed()
+	return 100 * (now.stolen - t.stolen) / max(1, now.all-t.all)
+}

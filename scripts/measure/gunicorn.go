@@ -56,6 +56,20 @@ func (s *stage) bare(class string) (*server, error) {
 	return &server{name: "bare", address: address, process: p}, eventually(func() error { return answers(address) })
 }
 
+// socketed starts a gunicorn on a unix socket.
+func (s *stage) socketed(class string) (path string, p *rig.Process, err error) {
+	path = s.room.Path(class + ".sock")
+	os.Remove(path)
+	argv, err := s.gunicorn(class, "-b", "unix:"+path)
+	if err != nil {
+		return "", nil, err
+	}
+	if p, err = s.room.Start(rig.Command{Name: "socketed-" + class, Argv: argv}); err != nil {
+		return "", nil, err
+	}
+	return path, p, eventually(func() error { os.Chmod(path, 0o777); return answers(path) })
+}
+
 // compareGunicorn is how many requests come through a real app that has nothing to do.
 func compareGunicorn(class string) func(*bench, context.Context) (*table, error) {
 	return func(b *bench, _ context.Context) (*table, error) {
@@ -68,7 +82,7 @@ func compareGunicorn(class string) func(*bench, context.Context) (*table, error)
 		if err != nil {
 			return nil, err
 		}
-		names := []string{"bare", "tideover", "tideover-tcp"}
+		names := []string{"bare", "tideover", "tideover-tcp", "haproxy-1", "nginx-1"}
 		bare, err := st.bare(class)
 		if err != nil {
 			return nil, err
@@ -81,9 +95,16 @@ func compareGunicorn(class string) func(*bench, context.Context) (*table, error)
 		if err != nil {
 			return nil, err
 		}
-		l := load{connections: 32, time: b.length(3 * time.Second)}
+		if st.back, _, err = st.socketed(class); err != nil {
+			return nil, err
+		}
+		others, err := st.contestants(names[3:])
+		if err != nil {
+			return nil, err
+		}
+		l := load{connections: 32, time: b.length(4*time.Second) / turns}
 		t := newTable(names, column{"req/s", more, names[:1]}, column{"failed", less, nobody})
-		return t, b.interleaved([]*server{bare, fast, usual}, t, func(s *server) ([]float64, error) {
+		return t, b.interleaved(append([]*server{bare, fast, usual}, others...), t, func(s *server) ([]float64, error) {
 			o, err := l.run(s.address)
 			return []float64{float64(o.answered) / o.elapsed.Seconds(), float64(o.failed)}, err
 		})
@@ -114,6 +135,13 @@ func (s *stage) held(one *server) (int, error) {
 	return answer.Apps[0].Held, nil
 }
 
+// A holder holds n requests and lets them go.
+type holder struct {
+	name string
+	n    int
+	hold func(n int, look time.Duration) ([]float64, error)
+}
+
 // compareHeld holds many requests, looks what that costs, and lets them go.
 func compareHeld(b *bench, _ context.Context) (*table, error) {
 	st, err := newStage()
@@ -125,27 +153,35 @@ func compareHeld(b *bench, _ context.Context) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := []string{"tideover, 1,000", "tideover, 9,500", "haproxy, 1,000", "haproxy, 9,500"}
+	st.kamal, st.alone = b.kamal, bare.address
+	holders := []holder{{"tideover, 1,000", 1000, st.holdOurs}, {"tideover, 9,500", 9500, st.holdOurs},
+		{"haproxy, 1,000", 1000, st.holdQueue}, {"haproxy, 9,500", 9500, st.holdQueue}}
+	if b.kamal != "" {
+		holders = append(holders, holder{"kamal-proxy, 1,000", 1000, st.holdPaused}, holder{"kamal-proxy, 9,500", 9500, st.holdPaused})
+	}
+	var names []string
+	for _, h := range holders {
+		names = append(names, h.name)
+	}
 	t := newTable(names, column{"bytes/held", less, nobody}, column{"CPU, %", less, nobody}, column{"drained, s", less, nobody},
-		column{"gunicorn alone, s", less, nobody}, column{"failed", less, nobody})
+		column{"gunicorn alone, s", less, nobody}, column{"drained/alone", less, nobody}, column{"failed", less, nobody})
 	rate := load{connections: 32, reconnect: true, time: b.length(2 * time.Second)}
 	for range b.rounds {
-		for i, name := range names {
-			n := []int{1000, 9500}[i%2]
-			alone, err := rate.run(bare.address)
+		for _, h := range holders {
+			before, err := rate.run(bare.address)
 			if err != nil {
 				return nil, err
 			}
-			hold := st.holdOurs
-			if i >= 2 {
-				hold = st.holdQueue
-			}
-			values, err := hold(n, b.length(3*time.Second))
+			values, err := h.hold(h.n, b.length(3*time.Second))
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
+				return nil, fmt.Errorf("%s: %w", h.name, err)
 			}
-			ideal := float64(n) * alone.elapsed.Seconds() / float64(alone.answered)
-			t.add(name, values[0], values[1], values[2], ideal, values[3])
+			after, err := rate.run(bare.address)
+			if err != nil {
+				return nil, err
+			}
+			ideal := float64(h.n) * (before.elapsed + after.elapsed).Seconds() / float64(before.answered+after.answered)
+			t.add(h.name, values[0], values[1], values[2], ideal, values[2]/ideal, values[3])
 		}
 	}
 	return t, nil
@@ -171,28 +207,20 @@ func (s *stage) holdOurs(n int, look time.Duration) ([]float64, error) {
 			err = fmt.Errorf("%d of %d are held", got, n)
 		}
 		return err
-	}, func() error {
+	}, func() (time.Time, error) {
+		asked := time.Now()
 		_, err := s.call(one, "release", one.name)
-		return err
+		return asked, err
 	})
 }
 
 // holdQueue lets n requests wait in HAProxy's queue behind two that keep both workers busy.
 func (s *stage) holdQueue(n int, look time.Duration) ([]float64, error) {
-	path := s.room.Path("queue.sock")
-	os.Remove(path)
-	argv, err := s.gunicorn("sync", "-b", "unix:"+path)
-	if err != nil {
-		return nil, err
-	}
-	app, err := s.room.Start(rig.Command{Name: "queued", Argv: argv})
+	path, app, err := s.socketed("sync")
 	if err != nil {
 		return nil, err
 	}
 	defer app.Stop(unix.SIGTERM, 10*time.Second)
-	if err := eventually(func() error { os.Chmod(path, 0o777); return answers(path) }); err != nil {
-		return nil, err
-	}
 	one, err := s.haproxy("queue", 1, 2, path)
 	if err != nil {
 		return nil, err
@@ -202,12 +230,33 @@ func (s *stage) holdQueue(n int, look time.Duration) ([]float64, error) {
 	for range 2 {
 		go func() { busy <- exec.Command("curl", "-s", "-o", "/dev/null", "http://"+one.address+"/sleep").Run() }()
 	}
-	defer func() { <-busy; <-busy }()
-	return gather(one, n, min(look, time.Second), func() error { return nil }, func() error { return nil })
+	return gather(one, n, min(look, time.Second), nobodyAsks, func() (time.Time, error) {
+		err := errors.Join(<-busy, <-busy)
+		return time.Now(), err
+	})
 }
 
-// gather sends n requests at once, looks at the server while they wait, and takes their answers.
-func gather(one *server, n int, look time.Duration, waiting, release func() error) ([]float64, error) {
+// holdPaused holds n requests in a kamal-proxy that is paused.
+func (s *stage) holdPaused(n int, look time.Duration) ([]float64, error) {
+	one, err := s.kamalProxy(s.alone)
+	if err != nil {
+		return nil, err
+	}
+	defer one.process.Stop(unix.SIGTERM, 10*time.Second)
+	if err := s.kamalCall("pause", "app", "--max-pause", "100s"); err != nil {
+		return nil, err
+	}
+	return gather(one, n, look, nobodyAsks, func() (time.Time, error) {
+		return time.Now(), s.kamalCall("resume", "app")
+	})
+}
+
+// nobodyAsks is for servers that do not tell how many they hold.
+func nobodyAsks() error { return nil }
+
+// gather sends n requests at once, looks at the server while they wait, and takes their answers. waiting is nil when they all wait;
+// release lets them go and says since when they may.
+func gather(one *server, n int, look time.Duration, waiting func() error, release func() (time.Time, error)) ([]float64, error) {
 	pids := one.pids()
 	empty := resident(pids)
 	c, err := newCrowd(load{connections: n, reconnect: true}, one.address)
@@ -227,14 +276,17 @@ func gather(one *server, n int, look time.Duration, waiting, release func() erro
 	pause := time.After(look)
 	<-pause
 	idle := (busy(pids) - before).Seconds() / look.Seconds() * 100
-	begun := time.Now()
-	released := make(chan error, 1)
-	go func() { released <- release() }()
+	begun := make(chan time.Time, 1)
+	var refused error
+	go func() {
+		var since time.Time
+		since, refused = release()
+		begun <- since
+	}()
 	failed, err := c.collect(n, 60*time.Second)
-	if err == nil {
-		err = <-released
-	}
-	return []float64{float64(full-empty) / float64(n), idle, time.Since(begun).Seconds(), float64(failed)}, err
+	end := time.Now()
+	drained := end.Sub(<-begun).Seconds()
+	return []float64{float64(full-empty) / float64(n), idle, drained, float64(failed)}, errors.Join(err, refused)
 }
 
 // collect waits until every client has one answer, or its connection has ended.

@@ -20,6 +20,7 @@ type load struct {
 	reconnect   bool          // a connection for each request
 	rate        int           // requests a second, whatever comes back; 0: each client asks again as soon as it has its answer
 	time        time.Duration // how long
+	begun       func()        // called after a tenth of that, from when on it counts
 }
 
 // An outcome is what they got.
@@ -70,11 +71,19 @@ func (l load) run(address string) (outcome, error) {
 		return outcome{}, err
 	}
 	defer c.leave()
-	begun := time.Now()
-	c.end = begun.Add(l.time)
 	if err := c.begin(); err != nil {
 		return outcome{}, err
 	}
+	if l.begun != nil {
+		c.end = time.Now().Add(l.time / 10)
+		if err := c.loop(); err != nil {
+			return outcome{}, err
+		}
+		c.outcome = outcome{waits: c.waits[:0]}
+		l.begun()
+	}
+	begun := time.Now()
+	c.end = begun.Add(l.time)
 	if err := c.loop(); err != nil {
 		return outcome{}, err
 	}

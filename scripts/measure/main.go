@@ -18,6 +18,7 @@ func main() {
 	quick := flag.Bool("quick", false, "short rounds, for a look")
 	rounds := flag.Int("rounds", 5, "rounds")
 	only := flag.String("only", "", "only this scenario: "+strings.Join(names(), ", "))
+	kamal := flag.String("kamal", "", "a kamal-proxy binary, to be compared as well")
 	out := flag.String("o", "", "write the results as Markdown to this file, and a plot beside it")
 	flag.Parse()
 	if *socket != "" {
@@ -33,7 +34,7 @@ func main() {
 		os.Exit(130)
 	})
 	fail(rig.Build(ctx, repository()))
-	b := &bench{quick: *quick, rounds: *rounds, only: *only}
+	b := &bench{quick: *quick, rounds: *rounds, only: *only, kamal: *kamal}
 	fail(b.run(ctx))
 	if *out != "" {
 		fail(b.report.write(*out))

@@ -16,12 +16,14 @@ type report struct {
 	rounds   int
 	quick    bool
 	load     string // of the machine when it began, as the kernel says it
+	stolen   theft
 	versions []string
 	tables   []*table
 }
 
 func (r *report) begin(b *bench) {
 	r.date, r.rounds, r.quick, r.load = time.Now(), b.rounds, b.quick, loadAverage()
+	r.stolen = robbed()
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	r.versions = []string{fmt.Sprintf("Linux %s, %d processors, %s", strings.TrimSpace(string(kernel)), runtime.NumCPU(), runtime.Version())}
 	for _, argv := range [][]string{{"nginx", "-v"}, {"haproxy", "-v"}, {"caddy", "version"}, {"apache2", "-v"}} {
@@ -53,10 +55,10 @@ func (r *report) write(path string) error {
 	plot := strings.TrimSuffix(path, ".md") + ".svg"
 	fmt.Fprintf(&b, "# What tideover costs\n\n*Measured by `scripts/bench` on %s: medians of %d interleaved rounds. %s.*\n\n",
 		r.date.Format("2006-01-02"), r.rounds, strings.Join(r.versions, "; "))
-	fmt.Fprintf(&b, "The machine's load average was %s when it began and %s when it ended: above 2 it had other work too, and then times (req/s, p50, s)\n"+
-		"say little, CPU still says what it says.\n\n", r.load, loadAverage())
+	fmt.Fprintf(&b, "The machine's load average was %s when it began: above 0.5 it had other work too. Its host took %.0f %% of its processors' time for others\n"+
+		"meanwhile (steal), which makes all figures larger and uneven.\n\n", r.load, r.stolen.share())
 	b.WriteString("All servers ran side by side on the same machine, which the clients and the app shared with them; only ratios inside one table\n" +
-		"mean anything. `ratio` is against the best of nginx and HAProxy with one and two workers. The number behind a server's name is that of its workers or threads;\n" +
+		"mean anything. `ratio` is against the best of nginx and HAProxy with one and two workers, and where gunicorn is the app, against gunicorn alone. The number behind a server's name is that of its workers or threads;\n" +
 		"`tideover-tcp` reaches its app over TCP, as it does by default behind a TCP address, all others over a unix socket. Access logs\nare off.\n\n")
 	fmt.Fprintf(&b, "![CPU compared with the best of nginx and HAProxy](%s)\n", filepath.Base(plot))
 	for _, t := range r.tables {

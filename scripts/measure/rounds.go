@@ -14,6 +14,7 @@ type bench struct {
 	quick  bool
 	rounds int
 	only   string
+	kamal  string // its binary; empty: not compared
 	report report
 }
 
@@ -48,7 +49,7 @@ func names() (all []string) {
 
 var (
 	most = []string{"tideover", "tideover-tcp", "nginx-1", "nginx-2", "haproxy-1", "haproxy-2"}
-	all  = append(slices.Clone(most), "caddy", "apache")
+	all  = append(slices.Clone(most), "caddy", "apache", "kamal-proxy")
 )
 
 func (b *bench) run(ctx context.Context) error {
@@ -77,51 +78,74 @@ func (b *bench) length(normal time.Duration) time.Duration {
 	return normal
 }
 
-// interleaved measures every server once in each round, in another order each time.
+// turns is how often the servers take turns in a round. A machine that is shared is faster at one time than at another.
+const turns = 4
+
+// interleaved measures every server in each round, in turns, and in another order each time.
 func (b *bench) interleaved(servers []*server, t *table, measure func(*server) ([]float64, error)) error {
 	for round := range b.rounds {
-		for i := range servers {
-			s := servers[(i+round)%len(servers)]
-			values, err := measure(s)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
+		sums := map[string][]float64{}
+		for turn := range turns {
+			for i := range servers {
+				s := servers[(i+round+turn)%len(servers)]
+				values, err := measure(s)
+				if err != nil {
+					return fmt.Errorf("%s: %w", s.name, err)
+				}
+				if sums[s.name] == nil {
+					sums[s.name] = make([]float64, len(values))
+				}
+				for i, v := range values {
+					sums[s.name][i] += v / turns
+				}
 			}
-			t.add(s.name, values...)
+		}
+		for name, means := range sums {
+			t.add(name, means...)
 		}
 	}
 	return nil
 }
 
+// race has the named servers compared side by side, with those columns.
+func (b *bench) race(names []string, columns []column, measure func(*stage, *server) ([]float64, error)) (*table, error) {
+	st, err := newStage()
+	if err != nil {
+		return nil, err
+	}
+	defer st.room.Close(false)
+	st.kamal = b.kamal
+	if b.kamal == "" {
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "kamal-proxy" })
+	}
+	servers, err := st.contestants(names)
+	if err != nil {
+		return nil, err
+	}
+	t := newTable(names, columns...)
+	return t, b.interleaved(servers, t, func(s *server) ([]float64, error) { return measure(st, s) })
+}
+
 // compareLoad is a scenario of small requests.
 func compareLoad(l load, waits bool, names []string) func(*bench, context.Context) (*table, error) {
 	return func(b *bench, _ context.Context) (*table, error) {
-		st, err := newStage()
-		if err != nil {
-			return nil, err
-		}
-		defer st.room.Close(false)
-		servers, err := st.contestants(names)
-		if err != nil {
-			return nil, err
-		}
-		t := newTable(names, column{"µs/request", less, rivals}, column{"req/s", more, nobody}, column{"failed", less, nobody})
+		columns := []column{{"µs/request", less, rivals}, {"req/s", more, nobody}, {"failed", less, nobody}}
 		if waits {
-			t = newTable(names, column{"µs/request", less, rivals}, column{"added p50, µs", less, rivals}, column{"late", less, nobody}, column{"failed", less, nobody})
+			columns = []column{{"µs/request", less, rivals}, {"added p50, µs", less, rivals}, {"late", less, nobody}, {"failed", less, nobody}}
 		}
-		l.time = b.length(2 * time.Second)
-		return t, b.interleaved(servers, t, func(s *server) ([]float64, error) {
+		l.time = b.length(2*time.Second) / turns
+		return b.race(names, columns, func(st *stage, s *server) ([]float64, error) {
 			return measureLoad(l, s, waits, st.back)
 		})
 	}
 }
 
 func measureLoad(l load, s *server, waits bool, back string) ([]float64, error) {
-	warm := l
-	warm.time = l.time / 10
-	warm.run(s.address) // who answers nothing here will be found out below
 	pids := s.pids()
 	before := busy(pids)
-	o, err := l.run(s.address)
+	counted := l
+	counted.begun = func() { before = busy(pids) }
+	o, err := counted.run(s.address)
 	if err != nil {
 		return nil, err
 	}
@@ -140,21 +164,13 @@ func measureLoad(l load, s *server, waits bool, back string) ([]float64, error) 
 func compareBytes(method string) func(*bench, context.Context) (*table, error) {
 	names := []string{"tideover", "nginx-1", "haproxy-1", "caddy"}
 	return func(b *bench, _ context.Context) (*table, error) {
-		st, err := newStage()
-		if err != nil {
-			return nil, err
-		}
-		defer st.room.Close(false)
-		servers, err := st.contestants(names)
-		if err != nil {
-			return nil, err
-		}
-		times := 10
+		times := 3
 		if b.quick {
-			times = 3
+			times = 1
 		}
-		t := newTable(names, column{"CPU s/GB", less, rivals}, column{"MB/s", more, nobody})
-		return t, b.interleaved(servers, t, func(s *server) ([]float64, error) { return measureBytes(s, method, times) })
+		return b.race(names, []column{{"CPU s/GB", less, rivals}, {"MB/s", more, nobody}}, func(_ *stage, s *server) ([]float64, error) {
+			return measureBytes(s, method, times)
+		})
 	}
 }
 

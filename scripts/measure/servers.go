@@ -4,9 +4,12 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -40,6 +43,9 @@ type stage struct {
 	room *rig.Room
 	self string // this program
 	back string // the app's socket
+
+	kamal string // the binary, where there is one
+	alone string // address of a gunicorn, for those that reach apps over TCP only
 }
 
 // newStage starts the cheapest app on a unix socket.
@@ -136,6 +142,41 @@ func (s *stage) apache() (*server, error) {
 	})
 }
 
+// kamalProxy starts one for the app at an address.
+func (s *stage) kamalProxy(app string) (*server, error) {
+	address, err := rig.Address()
+	if err != nil {
+		return nil, err
+	}
+	_, port, _ := net.SplitHostPort(address)
+	secure, err := rig.Port()
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.room.Start(rig.Command{Name: "kamal-proxy", Argv: []string{s.kamal, "run", "--http-port", port, "--https-port", strconv.Itoa(secure)}, Env: s.kamalEnv()})
+	if err != nil {
+		return nil, err
+	}
+	one := &server{name: "kamal-proxy", address: address, process: p}
+	return one, eventually(func() error {
+		return errors.Join(s.kamalCall("deploy", "app", "--target", app, "--health-check-path", "/"), answers(address))
+	})
+}
+
+func (s *stage) kamalEnv() []string {
+	return append(os.Environ(), "XDG_RUNTIME_DIR="+s.room.Dir, "XDG_CONFIG_HOME="+s.room.Dir)
+}
+
+// kamalCall runs a verb of kamal-proxy's.
+func (s *stage) kamalCall(args ...string) error {
+	cmd := exec.Command(s.kamal, args...)
+	cmd.Env = s.kamalEnv()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("kamal-proxy %s: %w\n%s", args[0], err, out)
+	}
+	return nil
+}
+
 // tideover starts ours with an app of its own; an empty command is the cheapest one.
 func (s *stage) tideover(name, upstream string, command ...string) (*server, error) {
 	if len(command) == 0 {
@@ -176,6 +217,14 @@ func (s *stage) contestants(names []string) (all []*server, err error) {
 			one, err = s.caddy()
 		case "apache":
 			one, err = s.apache()
+		case "kamal-proxy":
+			var app string
+			if app, err = rig.Address(); err == nil {
+				_, err = s.room.Start(rig.Command{Name: "app-tcp", Argv: []string{s.self, "-serve", app}})
+			}
+			if err == nil {
+				one, err = s.kamalProxy(app)
+			}
 		}
 		if err != nil {
 			return nil, err

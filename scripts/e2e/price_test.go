@@ -1,0 +1,125 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/rig"
+)
+
+// What a request costs in system calls, all threads of the daemon together, as strace counts them. strace makes the daemon slow, so
+// that there is always something to do when it looks: what is counted is what a busy daemon does.
+func TestPriceInSystemCalls(t *testing.T) {
+	r := begin(t)
+	app, err := filepath.Abs("testdata/kept.py")
+	r.must(err)
+	address, err := rig.Address()
+	r.must(err)
+	path, err := r.room.Write("tideover.toml", fmt.Sprintf("[app.kept]\ncommand = \"python3 %s {fd}\"\nlisten = %q\nupstream = \"unix\"\n", app, address))
+	r.must(err)
+	daemon, err := r.room.Tideover(&rig.Shop{Dir: r.room.Dir}, rig.RunOptions{Flags: []string{"-c", path}})
+	r.must(err)
+	r.must(rig.Poll(r.within(10*time.Second), 10*time.Millisecond, func() error { return keptClient(r.Context(), address, 1) }))
+	r.must(keepAsking(r.within(time.Minute), address, 32, 2000)) // and everything is warm
+
+	counts := r.room.Path("calls")
+	tracer, err := r.room.Start(rig.Command{Name: "strace", Argv: []string{"strace", "-f", "-c", "-U", "calls,errors,name", "-o", counts, "-p", strconv.Itoa(daemon.Pid())}})
+	r.must(err)
+	r.must(rig.Poll(r.within(10*time.Second), 10*time.Millisecond, func() error { return traced(daemon.Pid()) }))
+	const n = 20_000
+	r.must(keepAsking(r.within(2*time.Minute), address, 32, n))
+	r.must(tracer.Stop(syscall.SIGINT, 10*time.Second))
+
+	text, err := os.ReadFile(counts)
+	r.must(err)
+	all, idle := tallied(text)
+	calls, vain := float64(all)/n, float64(idle)/n
+	r.say("requests=%d calls=%.2f vain_reads=%.3f", n, calls, vain)
+	if calls > 4.5 || vain > 0.1 || calls < 4 {
+		t.Errorf("%.2f system calls for each request, %.3f of them reads for nothing:\n%s", calls, vain, text)
+	}
+}
+
+// keepAsking sends n requests, shared by clients that keep their connections.
+func keepAsking(ctx context.Context, address string, clients, n int) error {
+	failures := make([]error, clients)
+	var all sync.WaitGroup
+	for i := range clients {
+		all.Go(func() { failures[i] = keptClient(ctx, address, n/clients) })
+	}
+	all.Wait()
+	return errors.Join(failures...)
+}
+
+func keptClient(ctx context.Context, address string, n int) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	in := bufio.NewReader(conn)
+	for range n {
+		if _, err := io.WriteString(conn, "GET /page HTTP/1.1\r\nHost: shop.test\r\nCookie: a=b\r\n\r\n"); err != nil {
+			return err
+		}
+		answer, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(answer.Body)
+		if err != nil || answer.StatusCode != 200 || string(body) != "ok\n" {
+			return fmt.Errorf("%s %q %v", answer.Status, body, err)
+		}
+	}
+	return nil
+}
+
+// traced is nil when every thread of a process has a tracer.
+func traced(pid int) error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(text, []byte("TracerPid:\t0\n")) {
+			return fmt.Errorf("%s: not traced yet", path)
+		}
+	}
+	return err
+}
+
+// tallied adds up a table of strace's: all calls, and the reads that found nothing.
+func tallied(table []byte) (all, vain int) {
+	for line := range strings.Lines(string(table)) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[len(words)-1] == "total" {
+			continue
+		}
+		calls, err := strconv.Atoi(words[0])
+		if err != nil {
+			continue
+		}
+		all += calls
+		if words[len(words)-1] == "read" && len(words) == 3 {
+			failed, _ := strconv.Atoi(words[1])
+			vain += failed
+		}
+	}
+	return all, vain
+}
