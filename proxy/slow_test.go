@@ -184,3 +184,31 @@ func TestReaderBelowTheRateIsCut(t *testing.T) {
 	r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
 	<-done
 }
+
+// Each request has the time that it had when it began, whatever the settings say since.
+func TestTimeoutIsThatOfTheRequestsBeginning(t *testing.T) {
+	r := newRig(t, patient, Settings{Timeout: time.Minute})
+	begun, answer := make(chan string, 2), make(chan struct{})
+	target := r.newChild(TargetOptions{}, func(k *talk) {
+		for req := k.request(); req != nil; req = k.request() {
+			begun <- req.URL.Path
+			if req.URL.Path == "/patient" {
+				<-answer
+				k.answer(200, "at last")
+			}
+		}
+	}).Target
+	r.gate.Swap(target)
+	first := r.dial().get("/patient")
+	<-begun
+	r.server.Configure(Settings{Timeout: shortly})
+	start := time.Now()
+	second := r.dial().get("/hasty")
+	second.want(504, "the app did not answer in time")
+	between(t, start, shortly, later)
+	if n := target.InFlight(); n != 1 {
+		t.Errorf("%d requests are out, want the first", n)
+	}
+	close(answer)
+	first.want(200, "at last")
+}
