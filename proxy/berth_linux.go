@@ -18,6 +18,9 @@ import (
 const (
 	// mostAtOnce is how long a request may be that a loop sends: what a new connection takes without waiting.
 	mostAtOnce = 8 << 10
+	// headAlone is how long the head of a short response may wait for the first of its body. Most servers send the two one after
+	// the other, and every write wakes a client.
+	headAlone = 20 * time.Millisecond
 	// sameMoment is how far apart two things are that are looked at together.
 	sameMoment = 20 * time.Millisecond
 )
@@ -51,12 +54,17 @@ func (b *berth) sever() bool {
 	return true
 }
 
-// sink closes a connection to the app.
+// sink closes a connection to the app, and ends its trip.
 func (u *upstream) sink() {
-	u.target.remove(u)
+	u.shut()
 	u.link.quit()
 	u.in.release()
 	u.trip = trip{}
+}
+
+// shut closes a connection to the app, from which nothing is read any more.
+func (u *upstream) shut() {
+	u.target.remove(u)
 	u.guard.Lock()
 	defer u.guard.Unlock()
 	if !u.closed {
@@ -69,7 +77,7 @@ func (u *upstream) sink() {
 // part gives a connection to the app, with the request that is out on it, to a goroutine for good.
 func (u *upstream) part() {
 	l := u.loop
-	if l == nil {
+	if l == nil || u.closed {
 		return
 	}
 	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, u.fd, nil)
@@ -185,8 +193,8 @@ func (d *trip) step(err error) bool {
 	case perhaps:
 		in = nil
 	}
-	n := 0
-	if err == nil {
+	n := d.alone
+	if err == nil && n == 0 {
 		var fault *http1.Error
 		if n, fault = u.response.Parse(in, &responseLimits); fault != nil {
 			err = fault
@@ -206,7 +214,27 @@ func (d *trip) step(err error) bool {
 		l.away(c, errand{kind: abroad})
 		return true
 	}
-	u.headEnd, u.out = n, l.out[:0]
+	if d.alone == 0 && n == len(in) && u.fits(n) && !c.gone() {
+		d.alone = n
+		c.link.quit()
+		l.alone.join(&c.link, l.now)
+		l.wakeAt(l.now.Add(headAlone))
+		return false
+	}
+	return d.answer(n)
+}
+
+// fits reports whether a response with a head of n bytes has a body, and is known to be so short that the buffer holds both.
+func (u *upstream) fits(n int) bool {
+	b := u.response.Body
+	return b.Framing == http1.Fixed && 0 < b.Length && b.Length <= int64(len(u.in.data)-n)
+}
+
+// answer begins to give the client its answer, whose head is n bytes long.
+func (d *trip) answer(n int) bool {
+	u, c := d.u, d.x.client
+	c.link.quit()
+	u.headEnd, u.out = n, c.loop.out[:0]
 	d.begin()
 	return d.tell()
 }
@@ -220,6 +248,9 @@ func (d *trip) tell() bool {
 		u.out = nil
 		l.away(c, errand{kind: failed, err: fault})
 		return true
+	}
+	if done && !u.response.Reusable { // some servers wait for that
+		u.shut()
 	}
 	n, errno := 0, syscall.Errno(0)
 	if len(u.out) > 0 {

@@ -163,12 +163,13 @@ func (l *loop) sendOff() {
 		u.sink()
 		n.client.requeue(u.target)
 	}
+	for n := l.alone.first(); n != nil && l.ripe(n, headAlone); n = l.alone.first() {
+		n.client.trip.answer(n.client.trip.alone)
+	}
 	current := l.server.settings.Load()
 	for n := l.flying.first(); n != nil; {
 		c, next := n.client, l.flying.after(n)
 		switch set := c.exchange.set; {
-		case c.trip.told: // nobody waits for it
-			n.quit()
 		case l.ripe(n, set.Timeout):
 			l.away(c, errand{kind: failed, state: written, err: errSilent})
 		case set == current: // all that follow have as long, and began later

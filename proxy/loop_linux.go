@@ -32,6 +32,7 @@ type loop struct {
 	silent   roster // idle clients, since when
 	dialing  roster // requests whose connections are being made
 	flying   roster // requests out, whose answer is due by a certain time
+	alone    roster // requests out that have the head of their response, and nothing of its body
 	leaving  roster // requests out whose clients have left
 	moored   roster // idle connections to the app
 	stranded []traveller
@@ -44,7 +45,7 @@ type loop struct {
 // newLoop starts a loop; it ends after end when the last client is gone.
 func newLoop(s *Server) (*loop, error) {
 	l := &loop{server: s, now: time.Now()}
-	for _, r := range []*roster{&l.silent, &l.dialing, &l.flying, &l.leaving, &l.moored} {
+	for _, r := range []*roster{&l.silent, &l.dialing, &l.flying, &l.alone, &l.leaving, &l.moored} {
 		r.init()
 	}
 	var err error

@@ -25,6 +25,7 @@ type trip struct {
 	early   bool             // the response came before the request was handed over
 	gone    bool             // and the client left before it came
 	ended   bool             // so has the end of the response
+	alone   int              // length of the head of a final response of which nothing else has come
 	told    bool             // the final response has begun
 	handed  bool             // bytes of the final response went to the client
 }

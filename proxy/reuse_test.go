@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 	"time"
 )
@@ -143,4 +144,72 @@ func TestConnectionThatTakesNoByte(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The head of a short response that comes alone waits for its body, but not for long: who waits for the head before it sends the
+// body is waited for in vain otherwise.
+func TestHeadAlone(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	seen := make(chan struct{})
+	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+		for k.request() != nil {
+			k.say("HTTP/1.1 200 OK\nContent-Length: 5\n\n")
+			<-seen
+			io.WriteString(k, "hello")
+		}
+	}).Target)
+	for range 3 {
+		c := r.dial().get("/")
+		res, err := http.ReadResponse(c.in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen <- struct{}{}
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != "hello" {
+			t.Errorf("%q %v", body, err)
+		}
+	}
+	r.counted("all are answered", func(c Counters) bool { return c.Answered == 3 })
+}
+
+// An app that dies between the head and the body has not answered: the client sees that, or a 502.
+func TestHeadAndNoMore(t *testing.T) {
+	for _, end := range []string{"Connection: close\n", ""} {
+		r := newRig(t, patient, Settings{})
+		r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+			k.request()
+			k.say("HTTP/1.1 200 OK\nContent-Length: 5\n" + end + "\n")
+		}).Target)
+		for range 20 {
+			c := r.dial().get("/")
+			res, err := http.ReadResponse(c.in, nil)
+			if err != nil {
+				continue
+			}
+			if body, err := io.ReadAll(res.Body); err == nil && res.StatusCode != 502 {
+				t.Errorf("%s %q", res.Status, body)
+			}
+		}
+		r.counted("20 ended badly", func(c Counters) bool { return c.Cut+c.BadGateway == 20 })
+	}
+}
+
+// A server that waits until its last answer was taken, as gunicorn does with a worker, does not wait for a client that is slow.
+func TestLastAnswerIsTakenAtOnce(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	taken := make(chan error, 1)
+	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+		k.request()
+		k.say("HTTP/1.1 200 OK\nContent-Length: 5\nConnection: close\n\nhello")
+		_, err := k.in.ReadByte()
+		taken <- err
+	}).Target)
+	for range 20 {
+		c := r.dial().get("/")
+		if err := <-taken; err != io.EOF {
+			t.Error(err)
+		}
+		c.want(200, "hello")
+	}
+	r.counted("all are answered", func(c Counters) bool { return c.Answered == 20 })
 }

@@ -108,11 +108,14 @@ func (u *upstream) cut() {
 
 // end closes the connection. Only who reads it may call this.
 func (u *upstream) end() {
-	if u.loop != nil {
+	switch {
+	case u.closed: // as soon as nothing more was to be read
+		u.in.release()
+	case u.loop != nil:
 		u.sink()
-		return
+	default:
+		u.cut()
 	}
-	u.cut()
 }
 
 // mayReuse reports whether the connection is fit for another request after its response. A response whose length its head does
