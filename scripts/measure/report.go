@@ -55,8 +55,8 @@ func (r *report) write(path string) error {
 	plot := strings.TrimSuffix(path, ".md") + ".svg"
 	fmt.Fprintf(&b, "# What tideover costs\n\n*Measured by `scripts/bench` on %s: medians of %d interleaved rounds. %s.*\n\n",
 		r.date.Format("2006-01-02"), r.rounds, strings.Join(r.versions, "; "))
-	fmt.Fprintf(&b, "The machine's load average was %s when it began: above 0.5 it had other work too. Its host took %.0f %% of its processors' time for others\n"+
-		"meanwhile (steal), which makes all figures larger and uneven.\n\n", r.load, r.stolen.share())
+	fmt.Fprintf(&b, "The machine's load average over the minute before was %s. Its host took %.0f %% of its processors' time for others\n"+
+		"meanwhile (steal), which makes all figures larger and less even.\n\n", r.load, r.stolen.share())
 	b.WriteString("All servers ran side by side on the same machine, which the clients and the app shared with them; only ratios inside one table\n" +
 		"mean anything. `ratio` is against the best of nginx and HAProxy with one and two workers, and where gunicorn is the app, against gunicorn alone. The number behind a server's name is that of its workers or threads;\n" +
 		"`tideover-tcp` reaches its app over TCP, as it does by default behind a TCP address, all others over a unix socket. Access logs\nare off.\n\n")
