@@ -121,15 +121,19 @@ func (u *upstream) notice(events uint32) {
 	}
 }
 
+// miss gives up a connection that was not made.
+func (u *upstream) miss(c *client) {
+	u.sink()
+	c.requeue(u.target)
+}
+
 // connected goes on when a connection has been made, or has failed.
 func (u *upstream) connected(c *client) {
 	n, errno := write0(u.fd, u.unsent)
 	switch {
 	case errno == unix.EAGAIN:
 	case errno != 0:
-		t := u.target
-		u.sink()
-		c.requeue(t)
+		u.miss(c)
 	default:
 		u.connecting = false
 		u.unsent = u.unsent[n:]

@@ -15,9 +15,8 @@ import (
 // A door is a listener in a loop.
 type door struct {
 	fd      int
-	host    string // its address; empty when it is a wildcard
-	tcp     bool
-	behind  bool      // what waits may be older than what inherit has set
+	host    string    // its address; empty when it is a wildcard
+	behind  bool      // TCP connections wait there that may be older than what inherit has set
 	trouble time.Time // since when nothing can be accepted
 	broken  chan error
 }
@@ -31,7 +30,7 @@ func (l *loop) serve(ctx context.Context, listener net.Listener) error {
 	address := listener.Addr()
 	d := &door{broken: make(chan error, 1)}
 	if tcp, ok := address.(*net.TCPAddr); ok {
-		d.tcp, d.behind = true, true
+		d.behind = true
 		if !tcp.IP.IsUnspecified() {
 			d.host = tcp.String()
 		}
@@ -40,7 +39,7 @@ func (l *loop) serve(ctx context.Context, listener net.Listener) error {
 	err = raw.Control(func(fd uintptr) { // the descriptor cannot be closed meanwhile
 		d.fd = int(fd)
 		unix.SetNonblock(d.fd, true)
-		if d.tcp {
+		if d.behind {
 			inherit(d.fd)
 		}
 		l.ask(func() { served = d.admit(l) })

@@ -159,9 +159,7 @@ func (l *loop) sendOff() {
 		n.client.trip.abandon()
 	}
 	for n := l.dialing.first(); n != nil && l.ripe(n, dialTimeout); n = l.dialing.first() {
-		u := n.client.trip.u
-		u.sink()
-		n.client.requeue(u.target)
+		n.client.trip.u.miss(n.client)
 	}
 	for n := l.alone.first(); n != nil && l.ripe(n, headAlone); n = l.alone.first() {
 		n.client.trip.answer(n.client.trip.alone)

@@ -10,7 +10,7 @@ import (
 
 // A seat is a client's place in a loop. It belongs to the loop, whoever has the rest of the client.
 type seat struct {
-	link     // while silent: in the roster of those; while out: of the flying
+	link     // while silent: in the roster of those; while out: in one of those of requests
 	loop     *loop
 	fd       int
 	place    place
