@@ -17,6 +17,7 @@ type incoming struct {
 	raw       []byte // read and not decoded yet
 	scratch   buffer // what raw points into once it is not the head's buffer any more
 	awaits100 bool
+	continued bool // the 100 was sent when this was another incoming
 
 	patience time.Duration // how long the client may be waited for in all, and
 	rate     int64         // one second more for so many bytes of content; 0: for ever
@@ -24,7 +25,7 @@ type incoming struct {
 }
 
 func (b *incoming) begin(r *http1.Request, limits *http1.Limits, patience time.Duration, rate int64) {
-	b.framing, b.awaits100 = r.Body, r.Expect100
+	b.framing, b.awaits100 = r.Body, r.Expect100 && !b.continued
 	b.patience, b.rate = patience, rate
 	b.reader.StartRequest(r.Body, limits)
 }

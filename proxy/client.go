@@ -15,6 +15,7 @@ type client struct {
 	*wire    // nil while a loop has it
 	seat     // in a loop
 	server   *Server
+	past     past         // of the request to come
 	in       buffer       // what was read and is not used up; no memory while the client is idle
 	verdicts chan verdict // of one, for a held request on a goroutine
 	exchange *exchange    // nil while a loop has nothing to remember of a request but its head

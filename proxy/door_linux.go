@@ -84,6 +84,9 @@ func (d *door) shut(l *loop) {
 // accept takes what waits at a door. What cannot be accepted for want of descriptors or memory waits in the backlog; that is said
 // once, not every time.
 func (d *door) accept(l *loop) {
+	if l.suspended {
+		return
+	}
 	for peer := (sockaddr{}); ; {
 		fd, errno := accept0(d.fd, &peer)
 		switch errno {
@@ -91,7 +94,9 @@ func (d *door) accept(l *loop) {
 			if d.behind {
 				inherit(fd)
 			}
-			d.enter(l, fd, peer.addrPort())
+			if l.seat(fd, peer.addrPort(), d.host) != nil {
+				l.server.totals.connections.Add(1)
+			}
 			if !d.trouble.IsZero() {
 				l.server.logger.Info("accepting again", "app", l.server.app, "after", time.Since(d.trouble).Round(time.Millisecond))
 				d.trouble = time.Time{}

@@ -69,7 +69,7 @@ func (c *client) travel(e errand) {
 		more = d.resume(e)
 		x.finish()
 	}
-	for more && !c.in.empty() && c.awaitRequest() {
+	for more && !c.in.empty() && !c.past.recalled && c.awaitRequest() {
 		more = x.run()
 	}
 	c.wire.close()

@@ -67,6 +67,9 @@ func (x *exchange) goOn(v verdict) bool {
 		}
 		v = x.askAgain(v.target, busy)
 	}
+	if v.outcome == recalled {
+		return x.recall(v)
+	}
 	return x.deny(v)
 }
 
@@ -75,9 +78,10 @@ func (x *exchange) begin(now time.Time) {
 	x.set, x.began = c.rules.settings, now
 	x.request.Reset()
 	x.kept, x.complete, x.streaming, x.spent, x.reserved = nil, false, false, false, 0
-	x.held, x.waited, x.fed, x.target, x.ended = false, 0, 0, "", false
+	x.held, x.waited, x.fed, x.target, x.ended = false, 0, c.past.fed, "", false
 	x.keepAlive = true
-	x.body = incoming{wire: c.wire}
+	x.body = incoming{wire: c.wire, continued: c.past.continued}
+	c.past.recalled = false
 }
 
 // finish gives back what the request had. Bytes behind its body are the next request's.
@@ -86,6 +90,9 @@ func (x *exchange) finish() {
 	x.reserved, x.kept = 0, nil
 	x.client.in.hold(x.body.raw)
 	x.body.release()
+	if !x.client.past.recalled {
+		x.client.past = past{}
+	}
 }
 
 // end notes how the request ended, once.

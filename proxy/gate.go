@@ -39,6 +39,7 @@ type Gate struct {
 	target   *Target
 	holds    []string
 	refusal  *Refusal
+	recalled bool // see recall
 
 	held     queue
 	arrivals uint64 // numbers requests in order of arrival
@@ -126,6 +127,7 @@ const (
 	expired                       // held for as long as anybody may be
 	overflowed                    // too many are held already
 	refused                       // the gate refuses
+	recalled                      // go back to the connection it came from; see recall
 )
 
 // enter asks for a pass for a request that has just arrived. Asking and being queued is one step. After held, and only then, the
@@ -135,8 +137,11 @@ func (g *Gate) enter(w *waiter) verdict {
 	defer g.mu.Unlock()
 	now := time.Now()
 	g.arrivals++
-	w.arrival, w.arrived, w.waited, w.stay = g.arrivals, now, 0, 0
+	w.arrival, w.arrived, w.waited, w.stay = g.arrivals, now.Add(-w.before), w.before, 0
+	w.before = 0
 	switch {
+	case g.recalled:
+		return verdict{outcome: recalled, waited: w.waited}
 	case g.refusal != nil:
 		return verdict{outcome: refused, refusal: g.refusal}
 	case g.open() && g.held.empty():
@@ -203,6 +208,12 @@ func (g *Gate) leave(w *waiter) bool {
 	return left
 }
 
+// recall sends everybody who is held, and from now on everybody who comes, back to where he came from: as if the request had not been
+// read. It ends with recall(false).
+func (g *Gate) recall(on bool) {
+	g.change(func(time.Time) { g.recalled = on })
+}
+
 // open reports whether requests may pass. The lock is held.
 func (g *Gate) open() bool {
 	return g.target != nil && len(g.holds) == 0 && g.refusal == nil
@@ -257,6 +268,9 @@ func (g *Gate) settle(now time.Time) *waiter {
 		v.waited = w.waited
 		w.given = v
 		due.insert(w)
+	}
+	for !g.held.empty() && g.recalled {
+		give(g.held.oldest, verdict{outcome: recalled})
 	}
 	for !g.held.empty() && g.refusal != nil {
 		give(g.held.oldest, verdict{outcome: refused, refusal: g.refusal})

@@ -7,6 +7,7 @@ func (x *exchange) ask() verdict {
 	c := x.client
 	v := x.server.gate.enter(&c.waiter)
 	if v.outcome != held {
+		v.note(x)
 		return v
 	}
 	x.server.totals.held.Add(1)
@@ -65,7 +66,7 @@ func (x *exchange) take() verdict {
 	return v
 }
 
-// note notes what a verdict says about the wait.
+// note notes what a verdict says about the wait, which may have been in another program.
 func (v *verdict) note(x *exchange) {
 	x.waited = v.waited
 	if v.waited > 0 && !x.held {

@@ -27,7 +27,9 @@ type loop struct {
 	out       []byte      // what is being written; memory only
 	exchanges []*exchange // memory for requests
 	ending    bool
-	open      int // clients
+	suspended bool          // see Server.Suspend
+	still     chan struct{} // closed once every client is silent then
+	open      int           // clients
 
 	silent   roster // idle clients, since when
 	dialing  roster // requests whose connections are being made
@@ -95,6 +97,10 @@ func (l *loop) turn() (over bool) {
 			}
 		}
 		noted := l.read()
+		if l.still != nil && l.settled() {
+			close(l.still)
+			l.still = nil
+		}
 		if l.ending && l.open == 0 {
 			return true
 		}
@@ -143,6 +149,9 @@ func (l *loop) wakeAt(t time.Time) {
 func (l *loop) tick() {
 	l.alarm = time.Time{}
 	l.now = time.Now()
+	if l.suspended {
+		return
+	}
 	l.closeSilent()
 	l.sendOff()
 	for b := l.moored.first(); b != nil && l.due(b.since.Add(idleUpstream)); b = l.moored.first() {

@@ -13,6 +13,7 @@ type waiter struct {
 	queued         bool
 	since          time.Time     // when the present stay in the queue began
 	waited         time.Duration // all stays together
+	before         time.Duration // what it had waited when it was recalled, for the next enter
 	stay           uint64        // number of the latest stay that observations counted
 	given          verdict
 }

@@ -34,11 +34,11 @@ const (
 // clientEvents are what a loop wants to know of a client.
 const clientEvents = unix.EPOLLIN | unix.EPOLLRDHUP
 
-// enter seats a new client.
-func (d *door) enter(l *loop, fd int, peer netip.AddrPort) {
+// seat seats a new client, who has come to an address of ours (empty: whichever it is). The result is nil when there is no room.
+func (l *loop) seat(fd int, peer netip.AddrPort, host string) *client {
 	c := &client{server: l.server, host: "localhost", remote: peer}
 	if c.remote.IsValid() {
-		if c.host = d.host; c.host == "" {
+		if c.host = host; host == "" {
 			c.host = ownAddress(fd)
 		}
 	}
@@ -46,14 +46,14 @@ func (d *door) enter(l *loop, fd int, peer netip.AddrPort) {
 	if err := l.watch(fd, clientEvents, slot{client: c}); err != nil {
 		l.server.logger.Error("cannot serve a connection", "app", l.server.app, "error", os.NewSyscallError("epoll_ctl", err))
 		close0(fd)
-		return
+		return nil
 	}
 	l.open++
 	l.server.parked.Add(1)
-	l.server.totals.connections.Add(1)
 	l.silent.join(&c.link, l.now)
 	c.link.client = c
 	l.wakeAt(l.now.Add(l.server.settings.Load().IdleTimeout))
+	return c
 }
 
 // ownAddress is the address at which a connection was accepted.
@@ -102,6 +102,10 @@ func (c *client) gone() bool {
 
 // hear reads what a silent client has sent.
 func (l *loop) hear(c *client) {
+	if l.suspended {
+		c.stirred = true
+		return
+	}
 	room := c.in.room(bufferSize)
 	n, errno := read0(c.fd, room)
 	switch {
@@ -138,11 +142,14 @@ func (l *loop) handle(c *client) {
 	v := l.server.gate.enter(&c.waiter)
 	switch v.outcome {
 	case passed:
+		v.note(x)
 		l.fly(c, v.target)
 	case held:
 		l.server.totals.held.Add(1)
 		x.held = true
 		c.standInLine()
+	case recalled:
+		l.takeBack(c, v)
 	default:
 		l.away(c, errand{kind: ruled, verdict: v})
 	}
@@ -217,6 +224,8 @@ func (l *loop) release(c *client, v verdict) {
 	x := c.comeForth()
 	v.note(x)
 	switch {
+	case v.outcome == recalled:
+		l.takeBack(c, v)
 	case v.outcome != passed:
 		l.away(c, errand{kind: ruled, verdict: v})
 	case c.gone() || departed(c.fd, !x.set.ServeHalfClosed):

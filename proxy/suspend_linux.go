@@ -1,0 +1,173 @@
+package proxy
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Connection is a client's connection as one program leaves it to the one that takes its place by exec(2), descriptors and all.
+type Connection struct {
+	FD int `json:"fd"`
+
+	// Of a request that has not been sent to the app, or may be sent again:
+	Unanswered []byte        `json:"unanswered,omitempty"` // what was read of it; the rest is in the kernel
+	Waited     time.Duration `json:"waited,omitempty"`     // how long it was held
+	Lost       int           `json:"lost,omitempty"`       // how often it was lost after the app had it
+	Continued  bool          `json:"continued,omitempty"`  // it has had its 100
+}
+
+// errOneByOne is the portable engine's: it has no place where all clients can be found silent.
+var errOneByOne = errors.New("connections are served by a goroutine each, which cannot be handed on")
+
+// Suspend makes the server stand still and tells what there is: from now on nothing is accepted, no request is begun, and those that
+// wait at the gate are their connections' again, oldest first. What is under way has until ctx ends; what is so still is not told of.
+// The descriptors stay the server's. [Server.Resume] undoes it.
+func (s *Server) Suspend(ctx context.Context) ([]Connection, error) {
+	s.mu.Lock()
+	l, others := s.loop, len(s.clients)
+	s.mu.Unlock()
+	if others > 0 || l == nil && s.portable {
+		return nil, errOneByOne
+	}
+	if l == nil {
+		return nil, nil
+	}
+	still := make(chan struct{})
+	if !l.ask(func() { l.suspended, l.still = true, still }) {
+		return nil, nil
+	}
+	s.gate.recall(true)
+	select {
+	case <-still:
+	case <-ctx.Done():
+	}
+	var all []Connection
+	l.ask(func() { all = l.inventory() })
+	return all, nil
+}
+
+// Resume makes a server go on that [Server.Suspend] has made stand still.
+func (s *Server) Resume() {
+	s.gate.recall(false)
+	s.mu.Lock()
+	l := s.loop
+	s.mu.Unlock()
+	if l != nil {
+		l.ask(l.resume)
+	}
+}
+
+// Admit takes over what another program's [Server.Suspend] has told of. Requests among it go through the gate at once, in this
+// order. It comes before the first Serve. The error says that nothing was taken over.
+func (s *Server) Admit(all []Connection) error {
+	if len(all) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	l, err := s.loop, error(nil)
+	if l == nil && !s.portable {
+		l, err = newLoop(s)
+		s.loop = l
+	}
+	s.mu.Unlock()
+	if err != nil || l == nil {
+		return cmp.Or(err, errOneByOne)
+	}
+	l.ask(func() {
+		for i := range all {
+			l.admit(&all[i])
+		}
+	})
+	return nil
+}
+
+func (l *loop) admit(known *Connection) {
+	unix.SetNonblock(known.FD, true)
+	c := l.seat(known.FD, peerOf(known.FD), "")
+	if c == nil || len(known.Unanswered) == 0 {
+		return
+	}
+	c.past = past{fed: known.Lost, continued: known.Continued}
+	c.before = known.Waited
+	c.in.hold(known.Unanswered)
+	c.stirred = true // there may be more behind it
+	l.handle(c)
+}
+
+// peerOf is who is at the other end of a TCP connection; invalid for another one.
+func peerOf(fd int) netip.AddrPort {
+	switch peer, _ := unix.Getpeername(fd); a := peer.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// takeBack makes a client silent whose request the gate has recalled; it has no body.
+func (l *loop) takeBack(c *client, v verdict) {
+	c.link.quit()
+	c.exchange.recall(v)
+	c.exchange.finish()
+	l.park(c)
+}
+
+// settled reports whether every client is silent.
+func (l *loop) settled() bool {
+	return !slices.ContainsFunc(l.slots, func(s slot) bool { return s.client != nil && s.client.place != resting })
+}
+
+// silentOnes are the clients that have a request which was recalled, oldest first, and then the others.
+func (l *loop) silentOnes() []*client {
+	var all []*client
+	for _, s := range l.slots {
+		if s.client != nil && s.client.place == resting {
+			all = append(all, s.client)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *client) int {
+		switch {
+		case a.past.recalled && b.past.recalled:
+			return cmp.Compare(a.arrival, b.arrival)
+		case a.past.recalled:
+			return -1
+		case b.past.recalled:
+			return 1
+		}
+		return 0
+	})
+	return all
+}
+
+func (l *loop) inventory() []Connection {
+	var all []Connection
+	for _, c := range l.silentOnes() {
+		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: c.before, Lost: c.past.fed, Continued: c.past.continued})
+	}
+	return all
+}
+
+// resume looks at everything that has happened since it stood still.
+func (l *loop) resume() {
+	l.suspended, l.still = false, nil
+	for _, c := range l.silentOnes() {
+		switch {
+		case !c.in.empty():
+			l.handle(c)
+		case c.stirred:
+			l.hear(c)
+		}
+	}
+	for _, d := range l.doors {
+		d.accept(l)
+	}
+	l.tick()
+}

@@ -1,0 +1,214 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// suspend makes a server stand still.
+func (r *rig) suspend() []Connection {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	all, err := r.server.Suspend(ctx)
+	if err != nil || ctx.Err() != nil {
+		r.Fatal(err, ctx.Err())
+	}
+	return all
+}
+
+// parkedRig is newRig on the parked engine, whichever this run is for.
+func parkedRig(t *testing.T) *rig {
+	if onPortable() {
+		t.Setenv("RELAY_ENGINE", "parked")
+	}
+	return newRig(t, GateSettings{Limit: 100, Timeout: time.Minute}, Settings{Buffer: 16})
+}
+
+// The portable engine has no place where all clients can be found silent. It says so, and goes on.
+func TestPortableEngineCannotBeSuspended(t *testing.T) {
+	t.Setenv("RELAY_ENGINE", "portable")
+	r := newRig(t, GateSettings{Limit: 100, Timeout: time.Minute}, Settings{})
+	c := r.dial().get("/held")
+	r.held(1)
+	if all, err := r.server.Suspend(context.Background()); err != errOneByOne || all != nil {
+		t.Errorf("%v, %v", all, err)
+	}
+	if err := r.server.Admit([]Connection{{FD: -1}}); err != errOneByOne {
+		t.Errorf("admitted: %v", err)
+	}
+	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	c.want(200, "/held")
+}
+
+// successor is another server, with the connections of r's that stands still; what it has are duplicates, as after an exec.
+func (r *rig) successor(all []Connection, script func(*talk)) *rig {
+	r.Helper()
+	next := parkedRig(r.T)
+	child := next.newChild(TargetOptions{}, script)
+	for i := range all {
+		fd, err := unix.FcntlInt(uintptr(all[i].FD), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			r.Fatal(err)
+		}
+		all[i].FD = fd
+	}
+	if err := next.server.Admit(all); err != nil {
+		r.Fatal(err)
+	}
+	next.gate.Swap(child.Target)
+	return next
+}
+
+// over ends the test for the clients before the first server looks at what is not its own any more.
+func (r *rig) over(callers ...*caller) {
+	for _, c := range callers {
+		c.Close()
+	}
+	r.server.Resume()
+}
+
+func TestConnectionsGoToTheNextProgram(t *testing.T) {
+	r := parkedRig(t)
+	first := r.newChild(TargetOptions{}, echo)
+	r.gate.Swap(first.Target)
+	used, fresh := r.dial(), r.dial()
+	used.get("/before").want(200, "GET /before")
+	r.gate.Swap(nil)
+	first.kill()
+
+	var callers []*caller
+	hold := func(text string) *caller {
+		c := r.dial().say(text)
+		callers = append(callers, c)
+		r.held(len(callers))
+		return c
+	}
+	plain := hold("GET /plain HTTP/1.1\nHost: shop.test\n\n")
+	two := hold("GET /one HTTP/1.1\nHost: shop.test\n\nGET /two HTTP/1.1\nHost: shop.test\n\n")
+	fixed := hold("POST /fixed HTTP/1.1\nHost: shop.test\nContent-Length: 10\n\n01234")
+	chunked := hold("POST /chunked HTTP/1.1\nHost: shop.test\nTransfer-Encoding: chunked\n\n3\nabc\n")
+	asking := hold("POST /asking HTTP/1.1\nHost: shop.test\nExpect: 100-continue\nContent-Length: 4\n\n")
+	if res, _ := asking.hearTo(&http.Request{Method: "HEAD"}); res.StatusCode != 100 {
+		t.Fatalf("got %s, want 100", res.Status)
+	}
+
+	all := r.suspend()
+	var begun []string
+	for _, known := range all {
+		if line, _, ok := strings.Cut(string(known.Unanswered), " HTTP/1.1\r\n"); ok {
+			begun = append(begun, line)
+		}
+	}
+	if want := []string{"GET /plain", "GET /one", "POST /fixed", "POST /chunked", "POST /asking"}; len(all) != 7 || !slices.Equal(begun, want) {
+		t.Fatalf("%d connections, with %q; want 7, with %q", len(all), begun, want)
+	}
+	if c := r.server.Counters(); c.Requests != 1 || c.Held != 0 {
+		t.Errorf("the requests still count: %+v", c)
+	}
+	late := r.dial().get("/late") // nobody accepts it
+	next := r.successor(all, echo)
+	fixed.say("56789")
+	chunked.say("0\n\n")
+	asking.say("body")
+	used.get("/after").want(200, "GET /after")
+	fresh.get("/fresh").want(200, "GET /fresh")
+	plain.want(200, "GET /plain")
+	two.want(200, "GET /one")
+	two.want(200, "GET /two")
+	fixed.want(200, "POST /fixed 0123456789")
+	chunked.want(200, "POST /chunked abc")
+	if res := asking.want(200, "POST /asking body"); !strings.HasPrefix(res.Header.Get("Server-Timing"), "hold;dur=") {
+		t.Errorf("Server-Timing %q", res.Header.Get("Server-Timing"))
+	}
+	next.counted("all", func(c Counters) bool { return c.Answered == 8 && c.Requests == 8 && c.Held >= 5 })
+	r.over(append(callers, used, fresh, late)...)
+}
+
+func TestSuspendedServerGoesOn(t *testing.T) {
+	const n = 50
+	r := parkedRig(t)
+	var callers []*caller
+	for i := range n {
+		c := r.dial()
+		if i%2 == 0 {
+			c.get(fmt.Sprintf("/%d", i))
+		} else {
+			c.say(fmt.Sprintf("POST /%d HTTP/1.1\nHost: shop.test\nContent-Length: 4\n\nbody", i))
+		}
+		callers = append(callers, c)
+		r.held(i + 1)
+	}
+	left := r.dial().get("/left")
+	r.held(n + 1)
+	if all := r.suspend(); len(all) != n+1 {
+		t.Fatalf("%d connections, want %d", len(all), n+1)
+	}
+	left.Close()
+	late := r.dial().get("/late")
+	r.server.Resume()
+	r.gate.Swap(r.newChild(TargetOptions{Concurrency: 4}, echo).Target)
+	for i, c := range callers {
+		c.want(200, fmt.Sprintf("/%d ", i))
+	}
+	late.want(200, "/late")
+	r.counted("all", func(c Counters) bool { return c.Requests == n+2 && c.Answered == n+1 && c.ClientLeft == 1 })
+}
+
+// A body that was read ahead goes with its request, as far as it can be made again.
+func TestKeptBodiesAreRecalled(t *testing.T) {
+	r := parkedRig(t)
+	child := r.newChild(TargetOptions{}, echo)
+	r.gate.Swap(child.Target)
+	slow := func(n int, head, rest string) *caller {
+		c := r.dial().say(head)
+		r.eventually("its head was read", func() bool { return r.server.Counters().Requests == uint64(n) && r.server.buffered.Load() > 0 })
+		r.gate.Hold("deploy")
+		c.say(rest)
+		r.held(n)
+		r.gate.Release("nobody")
+		return c
+	}
+	fixed := slow(1, "POST /fixed HTTP/1.1\nHost: shop.test\nContent-Length: 6\n\nabc", "def")
+	r.gate.Hold("deploy")
+	chunked := r.dial().say("POST /large HTTP/1.1\nHost: shop.test\nTransfer-Encoding: chunked\n\n20\n0123456789")
+	r.held(2)
+	next := r.successor(r.suspend(), echo)
+	fixed.want(200, "POST /fixed abcdef")
+	chunked.say("0123456789012345678901\n0\n\n").want(200, "POST /large 01234567890123456789012345678901")
+	next.counted("all", func(c Counters) bool { return c.Answered == 2 })
+	r.over(fixed, chunked)
+}
+
+// What was lost before counts on: no request is sent to a third child.
+func TestRecalledRequestsRememberTheirLosses(t *testing.T) {
+	r := parkedRig(t)
+	got := make(chan struct{})
+	dying := r.newChild(TargetOptions{}, func(k *talk) {
+		k.request()
+		close(got)
+		k.request()
+	})
+	r.gate.Swap(dying.Target)
+	c := r.dial().get("/twice")
+	<-got
+	r.gate.Swap(nil)
+	dying.Abandon()
+	dying.kill()
+	r.held(1)
+	all := r.suspend()
+	if len(all) != 1 || all[0].Lost != 1 {
+		t.Fatalf("%+v", all)
+	}
+	next := r.successor(all, func(k *talk) { k.request() })
+	c.want(502, "twice")
+	next.counted("all", func(c Counters) bool { return c.BadGateway == 1 })
+	r.over(c)
+}
