@@ -105,6 +105,13 @@ func newPrivate(fd int, network, address string, path fileID) (*Private, error) 
 	return p, nil
 }
 
+// InheritPrivate takes up a private socket that an earlier program of this process has opened; it owns fd from here on. A child may
+// have made the description non-blocking; then the runtime's poller hears of its connections as well, which is a little work for
+// nothing until the next generation.
+func InheritPrivate(fd int, network, address string) (*Private, error) {
+	return newPrivate(fd, network, address, socketAt(network, address))
+}
+
 // Network and Address are what the proxy dials.
 func (p *Private) Network() string { return p.network }
 

@@ -209,6 +209,17 @@ func Adopt(f *os.File) (*Public, error) {
 	return &Public{address: Address{l.Addr().Network(), l.Addr().String()}, listener: l}, nil
 }
 
+// Inherit is Adopt for a socket that an earlier program of this process has opened at an address, by Open: a unix socket's file is
+// removed by Close.
+func Inherit(f *os.File, a Address) (*Public, error) {
+	p, err := Adopt(f)
+	if err != nil {
+		return nil, err
+	}
+	p.address, p.file = a, socketAt(a.Network, a.Address)
+	return p, nil
+}
+
 // Listener is the socket itself, for the proxy to accept on. Only Close may close it.
 func (p *Public) Listener() net.Listener { return p.listener }
 

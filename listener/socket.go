@@ -75,14 +75,21 @@ func setMode(path string, mode os.FileMode) (fileID, error) {
 	return id, os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode.Perm())
 }
 
+// socketAt is the socket that is at an address; zero: it is not one of the file system.
+func socketAt(network, address string) fileID {
+	var st unix.Stat_t
+	if network != "unix" || unix.Lstat(address, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return fileID{}
+	}
+	return fileID{uint64(st.Dev), st.Ino}
+}
+
 // removeSocket unlinks path if it is still that socket.
 func removeSocket(path string, id fileID) error {
-	var st unix.Stat_t
-	err := unix.Lstat(path, &st)
-	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK && (fileID{uint64(st.Dev), st.Ino}) == id {
-		err = unix.Unlink(path)
+	if socketAt("unix", path) != id {
+		return nil
 	}
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := unix.Unlink(path); err != nil && !errors.Is(err, unix.ENOENT) {
 		return &os.PathError{Op: "unlink", Path: path, Err: err}
 	}
 	return nil

@@ -20,7 +20,7 @@ const (
 
 // pipes are the open pipes of one generation.
 type pipes struct {
-	open  map[*os.File]struct{}
+	open  map[*os.File]Stream
 	empty chan struct{} // closed with the last one
 }
 
@@ -33,17 +33,25 @@ func (l *Log) Pipe(generation int, s Stream) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !l.open(generation, r) {
+	if err := l.read(Pipe{generation, s, r}); err != nil {
 		r.Close()
 		w.Close()
-		return nil, errors.New("the log of " + l.app + " is closed")
+		return nil, err
+	}
+	return w, nil
+}
+
+// read has a pipe read to its end.
+func (l *Log) read(p Pipe) error {
+	if !l.open(p) {
+		return errors.New("the log of " + l.app + " is closed")
 	}
 	go func() { // Close waits for it by pumps
 		defer l.pumps.Done()
-		l.pump(r, Line{App: l.app, Generation: generation, Stream: s})
-		l.release(generation, r)
+		l.pump(p.File, Line{App: l.app, Generation: p.Generation, Stream: p.Stream})
+		l.release(p.Generation, p.File)
 	}()
-	return w, nil
+	return nil
 }
 
 func openPipe(name string) (r, w *os.File, err error) {
@@ -66,18 +74,18 @@ func openPipe(name string) (r, w *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name), nil
 }
 
-func (l *Log) open(generation int, r *os.File) bool {
+func (l *Log) open(pipe Pipe) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return false
 	}
-	p := l.pipes[generation]
+	p := l.pipes[pipe.Generation]
 	if p == nil {
-		p = &pipes{open: map[*os.File]struct{}{}, empty: make(chan struct{})}
-		l.pipes[generation] = p
+		p = &pipes{open: map[*os.File]Stream{}, empty: make(chan struct{})}
+		l.pipes[pipe.Generation] = p
 	}
-	p.open[r] = struct{}{}
+	p.open[pipe.File] = pipe.Stream
 	l.pumps.Add(1)
 	return true
 }

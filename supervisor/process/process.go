@@ -100,9 +100,35 @@ func start(s Spec, makeCgroup func(name string) *cgroup) (*Process, error) {
 		leaf.remove()
 		return nil, &StartError{Step: "fork", Err: err}
 	}
-	p := &Process{name: s.Name, main: main, tree: t, started: started, exited: make(chan struct{}), state: Starting.after(execed)}
+	return newProcess(s.Name, main, t, started), nil
+}
+
+func newProcess(name string, main *os.Process, t *tree, started time.Time) *Process {
+	p := &Process{name: name, main: main, tree: t, started: started, exited: make(chan struct{}), state: Starting.after(execed)}
 	go p.wait()
-	return p, nil
+	return p
+}
+
+// Adopt takes up a tree that this process has started when it was another program, before an exec; started says when. The main process
+// is its child still, and may have exited since. It must come before Reap. The error says that the record is not about a child of ours.
+func Adopt(r Record, started time.Time) (*Process, error) {
+	now, err := readStat(r.Pid)
+	if err == nil && (now.start != r.StartTime || now.parent != os.Getpid()) {
+		err = errors.New("it is no child of this process")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("adopt %s (pid %d): %w", r.Name, r.Pid, err)
+	}
+	main, err := os.FindProcess(r.Pid)
+	if err != nil {
+		return nil, err
+	}
+	t, err := newTree(r.Pid, r.Token, recordedCgroup(r.Cgroup))
+	if err != nil {
+		return nil, err
+	}
+	ours.adopt(r.Pid)
+	return newProcess(r.Name, main, t, started), nil
 }
 
 // wait collects the main process as soon as it exits. Until then the kernel keeps its pid from being used again, so that

@@ -32,6 +32,13 @@ func (c *children) start(fork func() (*os.Process, error)) (*os.Process, error) 
 	return p, err
 }
 
+// adopt counts a child in that was made before this program was.
+func (c *children) adopt(pid int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.collected[pid] = make(chan struct{})
+}
+
 func (c *children) forget(pid int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

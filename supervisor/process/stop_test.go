@@ -178,7 +178,12 @@ func TestManyKillsAreOne(t *testing.T) {
 func TestOurOwnSession(t *testing.T) {
 	cmd := exec.Command("/bin/cat")
 	cmd.Env = []string{treeVariable + "=" + t.Name()}
-	if _, err := cmd.StdinPipe(); err != nil {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
@@ -186,6 +191,12 @@ func TestOurOwnSession(t *testing.T) {
 	}
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
+	if _, err := in.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil { // not before its exec is over, which Start does not wait for, it has its environment
+		t.Fatal(err)
+	}
 	if marked, err := isMarked(cmd.Process.Pid, t.Name()); !marked || err != nil {
 		t.Fatalf("marked %v, %v", marked, err)
 	}
