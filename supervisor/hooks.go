@@ -128,6 +128,7 @@ type hooks struct {
 	log     *logs.Log
 	running sync.WaitGroup
 	release context.CancelCauseFunc // ends the after_ready that may run
+	ran     <-chan struct{}         // closed when it has
 }
 
 // ready runs after_ready for the generation that serves now. One for a
@@ -136,8 +137,11 @@ func (k *hooks) ready(g *Generation, why reason, from int) {
 	k.over()
 	ctx, cancel := context.WithCancelCause(k.house.hurry)
 	k.release = cancel
-	k.beside(ctx, occasion{hook: afterReady, post: g.post, reason: why, from: from, pid: g.process.Pid()})
+	k.ran = k.beside(ctx, occasion{hook: afterReady, post: g.post, reason: why, from: from, pid: g.process.Pid()})
 }
+
+// attends reports whether an after_ready runs.
+func (k *hooks) attends() bool { return k.release != nil && !isDone(k.ran) }
 
 // over ends the after_ready that may run: its generation serves no more.
 func (k *hooks) over() {
@@ -166,16 +170,21 @@ func (k *hooks) failure(cfg *config.App, number, from int, why reason, what stri
 	k.beside(k.house.hurry, occasion{hook: onFailure, post: p, reason: why, from: from, err: what})
 }
 
-func (k *hooks) beside(ctx context.Context, o occasion) {
+// beside runs a hook; the channel is closed when it has ended.
+func (k *hooks) beside(ctx context.Context, o occasion) <-chan struct{} {
+	over := make(chan struct{})
 	if len(o.command()) == 0 {
-		return
+		close(over)
+		return over
 	}
 	k.running.Go(func() {
+		defer close(over)
 		if err := k.house.hook(ctx, k.log, o); err != nil {
 			k.house.logger.Warn("a hook failed", "app", o.post.settings.Name, "generation", o.post.number, "error", err)
 			k.log.Note(o.post.number, "%v", err)
 		}
 	})
+	return over
 }
 
 // idle returns a channel that is closed when none runs any more.

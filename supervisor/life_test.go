@@ -20,9 +20,9 @@ func TestFirstRequestWaitsForTheFirstAnswer(t *testing.T) {
 	if body := r.page(); !strings.Contains(body, "generation=1") {
 		t.Errorf("answered by %q, want generation 1", body)
 	}
-	if st := r.status(); st.State != Running || st.Counters.Held != 1 || st.Counters.Answered != 1 {
-		t.Errorf("status %+v, want running with one held and answered", st)
-	}
+	r.until("running, with one held and answered", func(s AppStatus) bool {
+		return s.State == Running && s.Counters.Held == 1 && s.Counters.Answered == 1
+	})
 }
 
 func TestReloadPutsNewCodeIntoServiceAndLosesNothing(t *testing.T) {
@@ -159,9 +159,9 @@ func TestCrashIsHeldOver(t *testing.T) {
 			t.Fatal("the dead one answers")
 		}
 	}
-	if st := r.status(); st.Restarts != 3 || st.Counters.Answered != st.Counters.Requests {
-		t.Errorf("status %+v", st)
-	}
+	r.until("crashed three times, with everybody answered", func(s AppStatus) bool { // which is counted just after the client has its bytes
+		return s.Restarts == 3 && s.Counters.Answered == s.Counters.Requests
+	})
 }
 
 func TestFailedAnswersAtOnceAndReloadRepairs(t *testing.T) {

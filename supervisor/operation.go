@@ -14,6 +14,7 @@ type ticket struct {
 	request Request
 	phases  chan Phase  // lossy: a caller that does not read misses phases, and delays nobody
 	done    chan Result // buffered: the answer is there even if the caller has left
+	upgrade *upgrade    // of which it is a part
 }
 
 func newTicket(r Request) *ticket {

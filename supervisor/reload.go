@@ -22,6 +22,8 @@ func (o *operation) perform() {
 		o.start()
 	case Stop:
 		o.stop()
+	case upgrading:
+		o.standStill(o.tickets[0].upgrade)
 	}
 	a.desk.running = nil
 	o.abort(nil)

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,9 @@ type door struct {
 	sockets []*listener.Public // several only where a service manager has passed them
 	stop    func()             // ends the accepting, and waits for it; nil: it was never begun
 }
+
+// passed reports whether a service manager has opened it.
+func (d *door) passed() bool { return strings.HasPrefix(d.address, passed) }
 
 // all are the members, in the order of the configuration. The slice is never
 // changed.

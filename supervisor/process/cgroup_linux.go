@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // leafPrefix begins the name of every cgroup of ours.
@@ -159,7 +163,29 @@ func (c *cgroup) remove() {
 	}
 	dirs := c.directories()
 	for i := len(dirs) - 1; i >= 0; i-- {
-		os.Remove(dirs[i])
+		if errors.Is(os.Remove(dirs[i]), unix.EBUSY) && awaitUnpopulated(dirs[i]) {
+			os.Remove(dirs[i])
+		}
+	}
+}
+
+// lastSteps is what the kernel gets to take a process out of its group that has just died. A zombie that nobody collects may stay there.
+const lastSteps = 50 * time.Millisecond
+
+// awaitUnpopulated waits until the kernel, too, says that nobody is in a group.
+func awaitUnpopulated(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, "cgroup.events"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for until := time.Now().Add(lastSteps); ; {
+		text, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<12))
+		left := time.Until(until)
+		if err != nil || left <= 0 || !strings.Contains(string(text), "populated 1") {
+			return err == nil && left > 0
+		}
+		unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}}, int(left.Milliseconds())+1) // a change is an exceptional condition
 	}
 }
 

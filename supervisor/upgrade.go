@@ -1,0 +1,312 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"tideover/proxy"
+	"tideover/supervisor/logs"
+)
+
+// upgrading is the operation by which an app comes to a standstill, for the
+// next program to take it over. Nobody can ask for it alone.
+const upgrading Verb = "upgrade"
+
+// lastReturns is how long clients who are neither idle nor waiting at the gate
+// have at a standstill: those who send a request slowly, or take an answer so.
+const lastReturns = 2 * time.Second
+
+// upgrade is one attempt to become another program.
+type upgrade struct {
+	quiet    chan *App     // those of whom nothing is under way
+	halt     chan struct{} // closed when all are: from here on requests are held
+	bequests chan *bequest // of those who stand still
+	over     chan struct{} // closed when it has come to nothing: everybody goes on
+}
+
+// Upgrade makes this process another program, which takes over every app, with
+// its processes, its sockets, its connections and its held requests, by the
+// Estate. Requests are held from the moment when nothing but requests is under
+// way any more, those in flight finish within the app's patience, and exec is
+// called with a variable to be added to the environment. It returns only when
+// that has not come about: then everything goes on as before, and the error
+// says why. It waits for operations that run.
+func (s *Supervisor) Upgrade(exec func(variable string) error) error {
+	s.roster.changing.Lock()
+	defer s.roster.changing.Unlock()
+	if s.leaving.Err() != nil {
+		return errorf(ExitNotRunning, "tideover is shutting down")
+	}
+	if err := s.unchanged(); err != nil {
+		return err
+	}
+	u := &upgrade{quiet: make(chan *App), halt: make(chan struct{}), bequests: make(chan *bequest), over: make(chan struct{})}
+	members := s.roster.all()
+	failed := make(chan error, len(members))
+	var standing sync.WaitGroup
+	for _, m := range members {
+		standing.Go(func() { failed <- s.stand(m.app, u) })
+	}
+	err := s.bequeath(u, members, failed, exec)
+	close(u.over)
+	standing.Wait()
+	return err
+}
+
+// stand has an app come to a standstill, and returns when it goes on.
+func (s *Supervisor) stand(a *App, u *upgrade) error {
+	t := newTicket(Request{Verb: upgrading, App: a.name})
+	t.upgrade = u
+	if !a.do(s.leaving, func() { a.desk.add(t) }) {
+		return errorf(ExitNotRunning, "tideover is shutting down")
+	}
+	if r := t.await(context.Background(), func(Phase) {}); r.Exit != ExitOK {
+		return &Error{Exit: r.Exit, Message: r.Error, Hint: r.Hint}
+	}
+	return nil
+}
+
+// unchanged makes sure that the next program finds the configuration that is in
+// force.
+func (s *Supervisor) unchanged() error {
+	if s.options.Load == nil {
+		return nil
+	}
+	file, err := s.options.Load()
+	if err != nil {
+		return &Error{Exit: ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
+	}
+	c := &changeover{Supervisor: s, file: file}
+	if err := c.compare(); err != nil {
+		return err
+	}
+	for _, a := range c.all {
+		if a.Change != Unchanged {
+			return &Error{Exit: ExitConfig, Message: "the configuration is not what is in force: " + a.App + " is different", Hint: "tideover apply, first"}
+		}
+	}
+	return nil
+}
+
+// bequeath gathers what there is and calls exec.
+func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error, exec func(string) error) error {
+	for range members {
+		select {
+		case <-u.quiet:
+		case err := <-failed:
+			return err
+		}
+	}
+	close(u.halt)
+	e := &Estate{Version: EstateVersion, Passed: map[string][]int{}, Doors: map[string]int{}, Apps: map[string]*bequest{}}
+	for range members {
+		select {
+		case b := <-u.bequests:
+			e.Apps[b.app] = b
+		case err := <-failed:
+			return err
+		}
+	}
+	files, err := s.sockets(e, members)
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	s.options.Logger.Info("becoming another program")
+	return e.become(exec)
+}
+
+// sockets adds the public ones. Those that a service manager has passed keep
+// their names. The files are duplicates.
+func (s *Supervisor) sockets(e *Estate, members []*member) (files []*os.File, err error) {
+	for name, passed := range s.house.inherited.files {
+		for _, f := range passed {
+			fd, err := descriptorOf(f)
+			if err != nil {
+				return files, err
+			}
+			e.Passed[name] = append(e.Passed[name], fd)
+		}
+	}
+	for _, m := range members {
+		for _, d := range m.doors {
+			if d.passed() {
+				continue
+			}
+			f, err := d.sockets[0].File()
+			if err != nil {
+				return files, err
+			}
+			files = append(files, f)
+			if e.Doors[d.address], err = descriptorOf(f); err != nil {
+				return files, err
+			}
+		}
+	}
+	return files, nil
+}
+
+// standStill is the operation: nothing moves when it has given its bequest, and
+// everything does as before when the upgrade has come to nothing.
+func (o *operation) standStill(u *upgrade) {
+	a := o.app
+	defer o.goOn()
+	if !o.quieten() {
+		return
+	}
+	u.quiet <- a
+	a.pump(u.halt, u.over)
+	if isDone(u.over) || !o.quieten() {
+		return
+	}
+	if a.server == nil {
+		o.bequeath(u, nil)
+		return
+	}
+	a.gate.Hold(string(upgrading))
+	defer a.gate.Release(string(upgrading))
+	if !o.drainCurrent() || !o.quieten() {
+		return
+	}
+	soon, cancel := context.WithTimeout(o.ctx, lastReturns)
+	defer cancel()
+	connections, err := a.server.Suspend(soon)
+	if err != nil {
+		o.fail(ExitError, "cannot hand the connections of "+a.name+" on: "+err.Error(), "")
+		return
+	}
+	defer a.server.Resume()
+	o.bequeath(u, connections)
+}
+
+// quieten lets come to its end what is under way, and gives up what is only to
+// come.
+func (o *operation) quieten() bool {
+	a := o.app
+	for {
+		switch b := a.boot; {
+		case o.ctx.Err() != nil:
+			o.overtaken()
+			return false
+		case len(a.leases.byName) > 0:
+			o.fail(ExitBusy, "requests of "+a.name+" are held by somebody", "tideover release "+a.name)
+			return false
+		case b != nil:
+			if o.await(b.done) && a.boot == b {
+				a.rose()
+			}
+		case len(a.departures) > 0:
+			if o.await(a.departures[0].done) {
+				a.forgetGone()
+			}
+		default:
+			a.comeback.clear()
+			return true
+		}
+	}
+}
+
+// drainCurrent waits for what is in flight, not longer than those who wait
+// meanwhile can wait themselves. What takes longer is cut by the upgrade.
+func (o *operation) drainCurrent() bool {
+	g := o.app.current
+	if g == nil {
+		return true
+	}
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		ctx, cancel := context.WithTimeout(o.ctx, g.hasty().drain)
+		defer cancel()
+		g.target.Wait(ctx)
+		g.target.CloseTunnels()
+		ctx, cancel = context.WithTimeout(o.ctx, lastReturns)
+		defer cancel()
+		g.target.WaitTunnels(ctx)
+	}()
+	o.app.pump(drained, nil)
+	if n := g.target.InFlight(); n > 0 {
+		o.app.house.logger.Warn("requests that take too long are cut by the upgrade", "app", o.app.name, "cut", n)
+	}
+	return o.ctx.Err() == nil
+}
+
+// bequeath tells what there is of the app, and waits until it goes on.
+func (o *operation) bequeath(u *upgrade, connections []proxy.Connection) {
+	a := o.app
+	b := &bequest{app: a.name, Ended: a.comeback.rest == ended, Failed: a.comeback.failed, Reason: a.comeback.reason, Last: a.desk.last, Connections: connections}
+	hooked := a.hooks.attends()
+	if hooked {
+		a.hooks.over()
+		defer func() { a.hooks.ready(a.current, byStart, 0) }()
+	}
+	a.pump(a.hooks.idle(), nil)
+	if a.server != nil {
+		b.Counters = a.server.Counters()
+	}
+	pipes, err := a.log.Detach()
+	defer a.reattach(pipes)
+	if err == nil {
+		err = b.describe(a.current, pipes)
+	}
+	if err != nil {
+		o.fail(ExitError, "cannot hand "+a.name+" on: "+err.Error(), "")
+		return
+	}
+	if b.Current != nil {
+		b.Current.Hooked = hooked
+	}
+	u.bequests <- b
+	<-u.over
+	o.result.Result = "given up"
+}
+
+func (a *App) reattach(pipes []logs.Pipe) {
+	for _, p := range pipes {
+		if err := a.log.Attach(p); err != nil {
+			a.house.logger.Error("the output of a process is not read any more", "app", a.name, "generation", p.Generation, "error", err)
+		}
+	}
+}
+
+// describe adds a generation and its pipes.
+func (b *bequest) describe(g *Generation, pipes []logs.Pipe) error {
+	var errs []error
+	number := func(open syscall.Conn) int {
+		fd, err := descriptorOf(open)
+		errs = append(errs, err)
+		return fd
+	}
+	for _, p := range pipes {
+		b.Pipes = append(b.Pipes, bequestedPipe{p.Generation, p.Stream, number(p.File)})
+	}
+	if g != nil {
+		b.Current = &bequestedGeneration{Number: g.number, Dir: g.dir, Scratch: g.scratch, Started: g.started, Ready: g.ready, Lenient: g.lenient,
+			Tree: g.process.Record(), Network: g.probe.network, Address: g.probe.address}
+		if g.private != nil {
+			fd := number(g.private.File())
+			b.Current.Private = &fd
+		}
+		if g.notices != nil {
+			fd := number(g.notices.conn)
+			b.Current.Notices = &fd
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// goOn starts again what quieten has given up.
+func (o *operation) goOn() {
+	a := o.app
+	if a.comeback.rest == awake && a.current == nil && a.boot == nil {
+		a.startAgain()
+	}
+}
