@@ -45,6 +45,18 @@ const (
 	endings
 )
 
+// Continue begins the totals where another program has left them. It comes before the first Serve.
+func (s *Server) Continue(c Counters) {
+	t := &s.totals
+	for e, n := range map[ending]uint64{answered: c.Answered, expiry: c.Expired, overflow: c.Overflowed, clientLeft: c.ClientLeft,
+		cutShort: c.Cut, badRequest: c.BadRequest, badGateway: c.BadGateway, timedOut: c.TimedOut, refusal: c.Refused} {
+		t.endings[e].Add(n)
+	}
+	for total, n := range map[*atomic.Uint64]uint64{&t.requests: c.Requests, &t.held: c.Held, &t.resent: c.Resent, &t.connections: c.Connections, &t.tunnels: c.Tunnels} {
+		total.Add(n)
+	}
+}
+
 // Counters returns the totals. They are read one after the other while requests go on.
 func (s *Server) Counters() Counters {
 	t := &s.totals

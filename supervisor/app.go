@@ -29,6 +29,7 @@ type App struct {
 	settings   *config.App
 	current    *Generation // the one that serves
 	boot       *boot       // the one on its way up
+	heir       *heir       // the one that a former program of this process has started
 	departures departures  // those on their way out
 	desk       desk        // who asked for what
 	comeback   comeback    // when an app that went down is tried again, if at all
@@ -75,7 +76,8 @@ func newApp(h *house, cfg *config.App, log *logs.Log) *App {
 func (a *App) run(leaving context.Context, first []<-chan struct{}) {
 	defer close(a.gone)
 	a.adopt(a.settings) // the doors are open already: whoever comes waits
-	if a.comeback.rest == awake {
+	a.succeed()
+	if a.comeback.rest == awake && a.current == nil {
 		a.comeback.first = first
 		a.takeTurn()
 	}

@@ -26,8 +26,9 @@ const passed = "systemd:"
 // socket, with everybody who waits there.
 type inheritance struct {
 	files map[string][]*os.File
+	doors map[string]*os.File // by address: what a former program of this process has opened, once
 
-	mu        sync.Mutex        // guards addresses
+	mu        sync.Mutex        // guards doors and addresses
 	addresses map[string]string // by name: where the sockets that were opened listen
 }
 
@@ -41,11 +42,27 @@ func (in *inheritance) open(address string, mode os.FileMode) ([]*listener.Publi
 	if err != nil {
 		return nil, err
 	}
-	public, err := listener.Open(parsed, listener.Options{Mode: mode})
+	public, err := in.door(address, parsed)
+	if public == nil && err == nil {
+		public, err = listener.Open(parsed, listener.Options{Mode: mode})
+	}
 	if err != nil {
 		return nil, err
 	}
 	return []*listener.Public{public}, nil
+}
+
+// door is the open one at an address, if there is one.
+func (in *inheritance) door(address string, parsed listener.Address) (*listener.Public, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	f := in.doors[address]
+	if f == nil {
+		return nil, nil
+	}
+	delete(in.doors, address)
+	defer f.Close()
+	return listener.Inherit(f, parsed)
 }
 
 func (in *inheritance) adopt(name string) ([]*listener.Public, error) {
@@ -117,6 +134,15 @@ func (in *inheritance) unused() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(in.files)), func(name string) bool { return in.addresses[name] != "" })
 }
 
-func newInheritance(files map[string][]*os.File) *inheritance {
-	return &inheritance{files: files, addresses: map[string]string{}}
+// newInheritance is what there is of a service manager's, and of a former
+// program of this process; nil: there was none.
+func newInheritance(files map[string][]*os.File, left *Estate) *inheritance {
+	in := &inheritance{files: files, doors: map[string]*os.File{}, addresses: map[string]string{}}
+	if left != nil {
+		in.files = left.sockets()
+		for address, fd := range left.Doors {
+			in.doors[address] = os.NewFile(uintptr(fd), address)
+		}
+	}
+	return in
 }

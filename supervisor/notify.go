@@ -35,11 +35,12 @@ type notices struct {
 const noticeSize = 4096
 
 func openNotices(dir string) (*notices, error) {
-	n := &notices{path: filepath.Join(dir, "notify"), ready: make(chan struct{}), longer: make(chan time.Duration, 1)}
-	var err error
-	if n.conn, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: n.path, Net: "unixgram"}); err != nil {
+	path := filepath.Join(dir, "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
 		return nil, errorf(ExitError, "cannot open the socket for READY=1: %v", err)
 	}
+	n := newNotices(path, conn)
 	err = n.passCredentials()
 	if err == nil {
 		err = unix.Chmod(n.path, 0o666) // who gets into the directory may speak
@@ -49,6 +50,10 @@ func openNotices(dir string) (*notices, error) {
 		return nil, errorf(ExitError, "cannot prepare the socket for READY=1: %v", err)
 	}
 	return n, nil
+}
+
+func newNotices(path string, conn *net.UnixConn) *notices {
+	return &notices{path: path, conn: conn, ready: make(chan struct{}), longer: make(chan time.Duration, 1)}
 }
 
 // passCredentials makes the kernel say who sends.

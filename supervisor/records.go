@@ -27,8 +27,9 @@ type records struct {
 	path string
 	lock *os.File
 
-	mu    sync.Mutex // guards state and the file
+	mu    sync.Mutex // guards what follows, and the file
 	state recordedState
+	kept  map[string]bool // by token: trees that are not left over
 }
 
 type recordedState struct {
@@ -62,7 +63,7 @@ func openRecords(dir, name string) (r *records, damaged error, err error) {
 		lock.Close()
 		return nil, nil, errorf(ExitError, "another tideover runs as %q already", name)
 	}
-	r = &records{path: filepath.Join(dir, name+".json"), lock: lock}
+	r = &records{path: filepath.Join(dir, name+".json"), lock: lock, kept: map[string]bool{}}
 	r.state = recordedState{Version: recordsVersion, Trees: map[string]map[int]process.Record{}, Hooks: map[string]process.Record{}, Last: map[string]int{}, Stopped: map[string]bool{}}
 	if damaged = r.read(); damaged != nil {
 		_ = os.Rename(r.path, r.path+".damaged") // kept for a person to look at; starting is more important
@@ -135,14 +136,23 @@ func (r *records) replace(lasting bool) error {
 	return d.Sync()
 }
 
-// left returns the trees the last daemon had not seen end.
+// keep is told of a tree that was taken over.
+func (r *records) keep(token string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept[token] = true
+}
+
+// left returns the trees the last daemon had not seen end, and nobody keeps.
 func (r *records) left() []process.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var trees []process.Record
 	for _, generations := range r.state.Trees {
 		for _, tree := range generations {
-			trees = append(trees, tree)
+			if !r.kept[tree.Token] {
+				trees = append(trees, tree)
+			}
 		}
 	}
 	return slices.AppendSeq(trees, maps.Values(r.state.Hooks))
@@ -152,7 +162,10 @@ func (r *records) left() []process.Record {
 func (r *records) forgetTrees() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state.Trees, r.state.Hooks = map[string]map[int]process.Record{}, map[string]process.Record{}
+	for _, generations := range r.state.Trees {
+		maps.DeleteFunc(generations, func(_ int, tree process.Record) bool { return !r.kept[tree.Token] })
+	}
+	r.state.Hooks = map[string]process.Record{}
 	return r.write()
 }
 

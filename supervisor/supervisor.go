@@ -33,6 +33,9 @@ type Options struct {
 	// function of that name): "systemd:NAME" as a public address. They stay the
 	// caller's, and must stay open until Run has returned.
 	Inherited map[string][]*os.File
+	// Estate is what the former program of this process has left; nil: there was
+	// none. Its sockets come in the place of Inherited.
+	Estate *Estate
 	// Journal is the socket of the systemd journal; empty: where it is on every
 	// system. Journaled says that Output ends up there as well, so that an app
 	// with log.journal does not need it.
@@ -76,7 +79,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	hurry, rush := context.WithCancel(context.Background())
 	s := &Supervisor{options: o, began: time.Now(), file: f, leaving: leaving, leave: leave, rush: rush}
 	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry,
-		inherited: newInheritance(o.Inherited), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
+		inherited: newInheritance(o.Inherited, o.Estate), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
 	s.house.watch = newWatch(o.Logger, s.touched)
 	s.roster = newRoster(s.house)
 	defer func() {
@@ -93,6 +96,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 			return nil, err
 		}
 	}
+	s.takeOver(o.Estate)
 	for _, name := range s.house.inherited.unused() {
 		o.Logger.Warn("a socket was passed that no app listens on; its clients wait until one does", "name", name, "listen", passed+name)
 	}

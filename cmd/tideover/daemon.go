@@ -27,21 +27,24 @@ type daemon struct {
 	name    string // of the one app of `run -- COMMAND`; empty: a configuration
 	load    func() (*config.File, error)
 	pidfile string
+	estate  *supervisor.Estate // what the former program of this process has left; nil: there was none
 	tether  tether
 	ownLog  *supervisor.OwnLog
 	logger  hclog.Logger
 	level   hclog.Level // of what goes to standard error
 }
 
-func newDaemon(c *cli, file *config.File, name string, load func() (*config.File, error), pidfile string) *daemon {
-	return &daemon{cli: c, file: file, name: name, load: load, pidfile: pidfile}
+func newDaemon(c *cli, file *config.File, name string, load func() (*config.File, error), f *runFlags) *daemon {
+	return &daemon{cli: c, file: file, name: name, load: load, pidfile: f.pidfile, estate: f.estate}
 }
 
 // run keeps the apps until a signal or a client ends the daemon.
 func (d *daemon) run(ctx context.Context) error {
 	d.tether = newTether(d.cli.stdin, d.cli.stdout, d.cli.stderr)
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGTTIN, syscall.SIGTTOU)
+	for _, s := range obeyed {
+		signal.Notify(signals, s)
+	}
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // a reader of our output that leaves must not take the service with it
 	inherited, err := supervisor.Inherited()
@@ -64,7 +67,7 @@ func (d *daemon) run(ctx context.Context) error {
 	sup, err := supervisor.New(d.file, supervisor.Options{
 		Logger: d.logger, Version: version, Output: output, Color: output.screen.color, Unicode: output.screen.terminal, OwnLog: d.ownLog,
 		Name: strings.TrimSuffix(filepath.Base(socketPath), ".sock"), RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath), Load: d.load, Alone: d.name != "",
-		Inherited: inherited, Journaled: stdoutIsJournal(),
+		Inherited: inherited, Estate: d.estate, Journaled: stdoutIsJournal(),
 	})
 	if err != nil {
 		return err
@@ -106,8 +109,9 @@ func (d *daemon) keep(ctx context.Context, sup *supervisor.Supervisor, socket *c
 
 // obey does what signals ask for, until the daemon is over.
 func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals <-chan os.Signal, systemd *notifier) {
-	var reloads sync.WaitGroup
+	var reloads, upgrades sync.WaitGroup
 	defer reloads.Wait()
+	defer upgrades.Wait()
 	interrupted := false
 	for {
 		select {
@@ -132,6 +136,8 @@ func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals 
 				sup.Shutdown(true)
 			case syscall.SIGUSR1:
 				d.complain(sup.Reopen())
+			case syscall.SIGUSR2:
+				upgrades.Go(func() { systemd.during(func() { d.complain(d.upgrade(over, sup)) }) })
 			case syscall.SIGTTIN, syscall.SIGTTOU:
 				d.complain(passOn(sup, s.(syscall.Signal)))
 			}

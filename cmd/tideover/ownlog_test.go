@@ -27,7 +27,7 @@ func TestLogFormat(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		cli := newCLI([]string{t.TempDir()}, strings.NewReader(""), &out, &out, c.env)
-		d := newDaemon(cli, &config.File{Daemon: config.Daemon{LogFormat: c.key}}, c.name, nil, "")
+		d := newDaemon(cli, &config.File{Daemon: config.Daemon{LogFormat: c.key}}, c.name, nil, &runFlags{})
 		if err := d.openLog(); err != nil {
 			t.Fatal(err)
 		}

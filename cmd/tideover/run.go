@@ -20,6 +20,8 @@ type runFlags struct {
 	listen, envFile                        []string
 	readyTimeout, holdTimeout, stopTimeout time.Duration
 	holdLimit                              int
+
+	estate *supervisor.Estate // not a flag, but it is there before them
 }
 
 func runVerb(c *cli) *cobra.Command {
@@ -47,7 +49,10 @@ func runVerb(c *cli) *cobra.Command {
 	return cmd
 }
 
-func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
+func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) (err error) {
+	if f.estate, err = supervisor.TakeEstate(); err != nil {
+		return err
+	}
 	_, command, given := split(cmd, args)
 	switch dash := slices.Index(args, "--"); {
 	case !given && dash > 0:
@@ -82,7 +87,7 @@ func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags) e
 	if err != nil {
 		return c.refuseConfig(err)
 	}
-	return newDaemon(c, &config.File{Apps: []*config.App{app}}, app.Name, nil, f.pidfile).run(cmd.Context())
+	return newDaemon(c, &config.File{Apps: []*config.App{app}}, app.Name, nil, f).run(cmd.Context())
 }
 
 // workingDirectory is the directory's name as the shell knows it: in a
@@ -122,11 +127,10 @@ func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags) error {
 	if !c.quiet {
 		listProblems(c.errors(), file.Warnings)
 	}
-	pidfile := f.pidfile
-	if pidfile == "" {
-		pidfile = file.Daemon.Pidfile
+	if f.pidfile == "" {
+		f.pidfile = file.Daemon.Pidfile
 	}
-	return newDaemon(c, file, "", load, pidfile).run(cmd.Context())
+	return newDaemon(c, file, "", load, f).run(cmd.Context())
 }
 
 // writePid leaves our pid for scripts; the file appears whole or not at all.

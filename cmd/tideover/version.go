@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"tideover/supervisor"
 )
 
 // version is the release this source is, or becomes.
@@ -20,7 +22,7 @@ func versionVerb(c *cli) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			commit, modified := builtFrom()
 			if c.json {
-				return c.document(map[string]any{"version": version, "commit": commit, "modified": modified,
+				return c.document(map[string]any{"version": version, "commit": commit, "modified": modified, "estate": supervisor.EstateVersion,
 					"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 			}
 			from := ""
