@@ -36,6 +36,7 @@ type setup struct {
 	flags    []string // of tideover run
 	release  rig.Release
 	config   string // lines of [app.NAME] and its tables; run gets -c instead of a command
+	binary   string // of the daemon, when it is to be another
 	unix     bool   // the public socket
 	front    front  // nil: none
 }
@@ -81,7 +82,7 @@ func newStand(r *row, o setup) *stand {
 // command, or with a configuration.
 func (s *stand) start(o setup, listen string) {
 	s.Helper()
-	options := rig.RunOptions{Flags: o.flags, Command: o.command}
+	options := rig.RunOptions{Flags: o.flags, Command: o.command, Binary: o.binary}
 	switch {
 	case o.config != "":
 		options.Name = "shop-" + strings.ToLower(strings.ReplaceAll(s.name, "/", "-"))

@@ -29,12 +29,13 @@ type RunOptions struct {
 	Command []string // the app's; empty: Flags say -c FILE
 	Env     []string // added
 	Name    string   // of the app; empty: one that no other room has
+	Binary  string   // of the daemon; empty: the one that is tried
 }
 
 // Tideover starts `tideover run` in the shop's folder.
 func (r *Room) Tideover(s *Shop, o RunOptions) (*Tideover, error) {
 	t := &Tideover{room: r, App: orElse(o.Name, r.token), Socket: r.Path("control.sock"), dir: s.Dir}
-	t.argv = append([]string{Binary(r.Root), "-S", t.Socket, "run"}, o.Flags...)
+	t.argv = append([]string{orElse(o.Binary, Binary(r.Root)), "-S", t.Socket, "run"}, o.Flags...)
 	if len(o.Command) > 0 {
 		t.argv = append(append(t.argv, "--name", t.App, "--"), o.Command...)
 	}

@@ -1,0 +1,125 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/rig"
+)
+
+// Another build of tideover takes the place of the one that runs, with all that
+// it has: the same gunicorn goes on, and no client notices.
+func TestUpgrade(t *testing.T) {
+	for name, o := range map[string]setup{
+		"apache": {front: apache(rig.Apache{})},
+		"nginx": {front: func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) { return r.Nginx(back, rig.Others{}) },
+			gunicorn: rig.Gunicorn{Class: "gthread", More: []string{"--threads", "4"}}},
+		"direct": {config: "upstream = \"unix\""},
+		"unix":   {unix: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			o.binary = r.room.Path("tideover")
+			r.must(install(r, o.binary))
+			o.release = rig.Release{Number: 1, Import: 1}
+			s := newStand(r, o)
+			s.under(60)
+			longest := time.Duration(0)
+			for range times(4) {
+				longest = max(longest, s.upgrade(o.binary))
+			}
+			s.reload()
+			s.upgrade(o.binary)
+			s.killMaster()
+			s.upgrade(o.binary)
+			s.say("longest_upgrade=%.2fs", longest.Seconds())
+			s.finish()
+			s.shutdown()
+		})
+	}
+}
+
+// upgrade installs a binary and sends USR2. It returns how long that took, the
+// requests of a second that were in flight included.
+func (s *stand) upgrade(binary string) (took time.Duration) {
+	s.Helper()
+	before, err := s.daemon.Status(s.within(10 * time.Second))
+	s.must(err)
+	s.event("upgrade", func() {
+		s.must(install(s.row, binary))
+		began := time.Now()
+		s.must(s.daemon.Signal(syscall.SIGUSR2))
+		s.must(rig.Poll(s.within(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
+		took = time.Since(began)
+		s.must(rig.Poll(s.within(10*time.Second), 10*time.Millisecond, func() error {
+			after, err := s.daemon.Status(s.within(10 * time.Second))
+			if err == nil && (after.State != "running" || after.Pid != before.Pid || after.Generation != before.Generation) {
+				err = fmt.Errorf("%s in generation %d with pid %d, not running in %d with %d", after.State, after.Generation, after.Pid, before.Generation, before.Pid)
+			}
+			return err
+		}))
+		if after := s.counter("answered"); after < before.Counters["answered"] {
+			s.Errorf("%d answered, and %d before the upgrade", after, before.Counters["answered"])
+		}
+	})
+	return took
+}
+
+// runsFrom is nil when the daemon is a process of what is installed now.
+func (s *stand) runsFrom(binary string) error {
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", s.daemon.Pid()))
+	if err == nil && exe != binary {
+		err = errors.New("the daemon runs from " + exe)
+	}
+	return err
+}
+
+// install puts the binary that is tried at a path, in one step.
+func install(r *row, path string) error {
+	from, err := os.Open(rig.Binary(r.room.Root))
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.OpenFile(filepath.Join(filepath.Dir(path), ".new"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	if err := errors.Join(err, to.Close()); err != nil {
+		return err
+	}
+	return os.Rename(to.Name(), path)
+}
+
+// An upgrade that finds the app down waits until it is up again, while requests
+// are held.
+func TestUpgradeWhileHeld(t *testing.T) {
+	r := begin(t)
+	binary := r.room.Path("tideover")
+	r.must(install(r, binary))
+	s := newStand(r, setup{binary: binary, flags: patient(), release: rig.Release{Number: 1, Import: 3}})
+	s.under(60)
+	for range times(2) {
+		before, err := s.daemon.Status(s.within(10 * time.Second))
+		s.must(err)
+		s.event("kill -9 of the master, and an upgrade at once", func() {
+			s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
+			s.must(install(r, binary))
+			s.must(s.daemon.Signal(syscall.SIGUSR2))
+			s.must(rig.Poll(s.within(60*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
+			s.runs(before.Generation + 1)
+		})
+		s.forgiven()
+	}
+	s.finish()
+	s.shutdown()
+}
