@@ -253,7 +253,7 @@ func (a *App) unseat() *Generation {
 	g := a.current
 	a.current = nil
 	a.gate.Swap(nil)
-	a.hooks.over()
+	a.hooks.over(errGone)
 	return g
 }
 

@@ -83,6 +83,7 @@ func (e *hookError) Error() string { return e.hook + " " + e.how }
 var (
 	errHookTimeout = errors.New("it took too long")
 	errGone        = errors.New("its generation goes")
+	errUpgrade     = errors.New("tideover is being upgraded, after which it runs again")
 )
 
 // hook runs a hook to its end. The error is a *hookError.
@@ -134,7 +135,7 @@ type hooks struct {
 // ready runs after_ready for the generation that serves now. One for a
 // generation before ends.
 func (k *hooks) ready(g *Generation, why reason, from int) {
-	k.over()
+	k.over(errGone)
 	ctx, cancel := context.WithCancelCause(k.house.hurry)
 	k.release = cancel
 	k.ran = k.beside(ctx, occasion{hook: afterReady, post: g.post, reason: why, from: from, pid: g.process.Pid()})
@@ -144,9 +145,9 @@ func (k *hooks) ready(g *Generation, why reason, from int) {
 func (k *hooks) attends() bool { return k.release != nil && !isDone(k.ran) }
 
 // over ends the after_ready that may run: its generation serves no more.
-func (k *hooks) over() {
+func (k *hooks) over(why error) {
 	if k.release != nil {
-		k.release(errGone)
+		k.release(why)
 		k.release = nil
 	}
 }

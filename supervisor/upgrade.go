@@ -245,7 +245,7 @@ func (o *operation) bequeath(u *upgrade, connections []proxy.Connection) {
 	b := &bequest{app: a.name, Ended: a.comeback.rest == ended, Failed: a.comeback.failed, Reason: a.comeback.reason, Last: a.desk.last, Connections: connections}
 	hooked := a.hooks.attends()
 	if hooked {
-		a.hooks.over()
+		a.hooks.over(errUpgrade)
 		defer func() { a.hooks.ready(a.current, byStart, 0) }()
 	}
 	a.pump(a.hooks.idle(), nil)

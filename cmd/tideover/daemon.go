@@ -181,6 +181,9 @@ func (a apps) Apply(ctx context.Context, r supervisor.ApplyRequest, progress fun
 // refuseSecondCopy looks whether another daemon keeps an app of this name
 // already: two would start the same code twice.
 func (d *daemon) refuseSecondCopy(ctx context.Context, socket string) error {
+	if d.estate != nil {
+		return nil // it was the first one before it was this program
+	}
 	daemons, err := control.Places{Dirs: []string{filepath.Dir(socket)}}.Daemons(ctx)
 	if err != nil {
 		return nil // there is none; whoever is on our own socket is met there

@@ -99,10 +99,15 @@ func (p Places) sockets() (all []candidate, closed []string) {
 	return all, closed
 }
 
+// socketsIn are the control sockets in a directory. Others may lie there, apps' among them, which shall not be asked for a daemon's
+// status: they have no lock beside them.
 func socketsIn(dir string) (paths []string, err error) {
 	entries, err := os.ReadDir(dir)
+	locked := func(name string) bool {
+		return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name+lockSuffix })
+	}
 	for _, entry := range entries {
-		if entry.Type() != fs.ModeSocket || !strings.HasSuffix(entry.Name(), ".sock") {
+		if entry.Type() != fs.ModeSocket || !strings.HasSuffix(entry.Name(), ".sock") || !locked(entry.Name()) {
 			continue
 		}
 		path := filepath.Join(dir, entry.Name())

@@ -19,6 +19,9 @@ import (
 // longestPath is what sockaddr_un takes, less its closing NUL.
 const longestPath = 107
 
+// lockSuffix makes the name of the lock of a control socket's.
+const lockSuffix = ".lock"
+
 // noGroup says that nobody but root and the daemon's own user may connect.
 const noGroup = -1
 
@@ -135,7 +138,7 @@ func ownDirectory(path string, group int) error {
 // takeLock makes sure that two daemons starting at the same moment do not both
 // believe the path to be free.
 func takeLock(o SocketOptions) (*os.File, error) {
-	path := o.Path + ".lock"
+	path := o.Path + lockSuffix
 	for {
 		lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
