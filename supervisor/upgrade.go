@@ -20,12 +20,17 @@ const upgrading Verb = "upgrade"
 // have at a standstill: those who send a request slowly, or take an answer so.
 const lastReturns = 2 * time.Second
 
+// errGivenUp is what the others have of one app that cannot stand still, or of
+// a shutdown.
+var errGivenUp = errors.New("somebody else, or a shutdown, has kept the upgrade from coming about")
+
 // upgrade is one attempt to become another program.
 type upgrade struct {
-	quiet    chan *App     // those of whom nothing is under way
-	halt     chan struct{} // closed when all are: from here on requests are held
-	bequests chan *bequest // of those who stand still
-	over     chan struct{} // closed when it has come to nothing: everybody goes on
+	wanted   context.Context // ended: it has come to nothing, who does not stand still yet need not
+	quiet    chan *App       // those of whom nothing is under way
+	halt     chan struct{}   // closed when all are: from here on requests are held
+	bequests chan *bequest   // of those who stand still
+	over     chan struct{}   // closed when it has come to nothing: everybody goes on
 }
 
 // Upgrade makes this process another program, which takes over every app, with
@@ -38,20 +43,20 @@ type upgrade struct {
 func (s *Supervisor) Upgrade(exec func(variable string) error) error {
 	s.roster.changing.Lock()
 	defer s.roster.changing.Unlock()
-	if s.leaving.Err() != nil {
-		return errorf(ExitNotRunning, "tideover is shutting down")
-	}
 	if err := s.unchanged(); err != nil {
 		return err
 	}
-	u := &upgrade{quiet: make(chan *App), halt: make(chan struct{}), bequests: make(chan *bequest), over: make(chan struct{})}
+	wanted, stop := context.WithCancel(s.leaving)
+	defer stop()
 	members := s.roster.all()
+	u := &upgrade{wanted: wanted, quiet: make(chan *App, len(members)), halt: make(chan struct{}), bequests: make(chan *bequest, len(members)), over: make(chan struct{})}
 	failed := make(chan error, len(members))
 	var standing sync.WaitGroup
 	for _, m := range members {
 		standing.Go(func() { failed <- s.stand(m.app, u) })
 	}
 	err := s.bequeath(u, members, failed, exec)
+	stop()
 	close(u.over)
 	standing.Wait()
 	return err
@@ -61,8 +66,8 @@ func (s *Supervisor) Upgrade(exec func(variable string) error) error {
 func (s *Supervisor) stand(a *App, u *upgrade) error {
 	t := newTicket(Request{Verb: upgrading, App: a.name})
 	t.upgrade = u
-	if !a.do(s.leaving, func() { a.desk.add(t) }) {
-		return errorf(ExitNotRunning, "tideover is shutting down")
+	if !a.do(u.wanted, func() { a.desk.add(t) }) {
+		return errOvertaken
 	}
 	if r := t.await(context.Background(), func(Phase) {}); r.Exit != ExitOK {
 		return &Error{Exit: r.Exit, Message: r.Error, Hint: r.Hint}
@@ -99,6 +104,8 @@ func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error
 		case <-u.quiet:
 		case err := <-failed:
 			return err
+		case <-u.wanted.Done():
+			return errGivenUp
 		}
 	}
 	close(u.halt)
@@ -109,6 +116,8 @@ func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error
 			e.Apps[b.app] = b
 		case err := <-failed:
 			return err
+		case <-u.wanted.Done():
+			return errGivenUp
 		}
 	}
 	files, err := s.sockets(e, members)
@@ -121,7 +130,12 @@ func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error
 		return err
 	}
 	s.options.Logger.Info("becoming another program")
-	return e.become(exec)
+	return e.become(func(variable string) error {
+		if u.wanted.Err() != nil {
+			return errGivenUp
+		}
+		return exec(variable)
+	})
 }
 
 // sockets adds the public ones. Those that a service manager has passed keep
@@ -158,13 +172,17 @@ func (s *Supervisor) sockets(e *Estate, members []*member) (files []*os.File, er
 // everything does as before when the upgrade has come to nothing.
 func (o *operation) standStill(u *upgrade) {
 	a := o.app
+	defer context.AfterFunc(u.wanted, func() { o.abort(errGivenUp) })()
 	defer o.goOn()
 	if !o.quieten() {
 		return
 	}
 	u.quiet <- a
-	a.pump(u.halt, u.over)
-	if isDone(u.over) || !o.quieten() {
+	if !o.await(u.halt) {
+		o.overtaken()
+		return
+	}
+	if !o.quieten() {
 		return
 	}
 	if a.server == nil {
@@ -233,10 +251,14 @@ func (o *operation) drainCurrent() bool {
 		g.target.WaitTunnels(ctx)
 	}()
 	o.app.pump(drained, nil)
+	if o.ctx.Err() != nil {
+		o.overtaken()
+		return false
+	}
 	if n := g.target.InFlight(); n > 0 {
 		o.app.house.logger.Warn("requests that take too long are cut by the upgrade", "app", o.app.name, "cut", n)
 	}
-	return o.ctx.Err() == nil
+	return true
 }
 
 // bequeath tells what there is of the app, and waits until it goes on.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"tideover/supervisor"
 )
@@ -20,7 +21,17 @@ func TestFindTheDaemonThatKnowsTheApp(t *testing.T) {
 	must(t, err)
 	dead.SetUnlinkOnClose(false)
 	must(t, dead.Close())
+	must(t, os.WriteFile(SocketPath(dir, "admin")+".lock", nil, 0o600))
 	must(t, os.WriteFile(SocketPath(dir, "file"), nil, 0o600))
+	app, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: SocketPath(dir, "shop.1")}) // whom nobody but clients may ask
+	must(t, err)
+	t.Cleanup(func() {
+		app.SetDeadline(time.Unix(1, 0))
+		if _, err := app.Accept(); err == nil {
+			t.Error("an app's private socket was asked for a status")
+		}
+		app.Close()
+	})
 
 	places := Places{Dirs: []string{filepath.Join(dir, "nothing-here"), dir}}
 	for _, c := range []struct {
