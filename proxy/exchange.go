@@ -68,7 +68,7 @@ func (x *exchange) goOn(v verdict) bool {
 		v = x.askAgain(v.target, busy)
 	}
 	if v.outcome == recalled {
-		return x.recall(v)
+		return x.client.recall(x, v)
 	}
 	return x.deny(v)
 }

@@ -13,11 +13,10 @@ type past struct {
 	recalled  bool // it is in the client's buffer, whole, and is not looked at before the server goes on
 }
 
-// recall undoes the reading of a request that the gate has sent back: its bytes are the connection's again. It reports true, or false
-// when they cannot be had any more; then the client has got a 503.
-func (x *exchange) recall(v verdict) bool {
-	c := x.client
-	text, ok := x.text()
+// recall undoes the reading of the client's request x, which the gate has sent back: its bytes are the connection's again. It reports
+// true, or false when they cannot be had any more; then the client has got a 503.
+func (c *client) recall(x *exchange, v verdict) bool {
+	text, ok := textOf(x)
 	if !ok {
 		x.refuse(refusal, 503, x.set.RetryAfter, "tideover is being replaced, and the body was too large to be kept")
 		return false
@@ -33,9 +32,9 @@ func (x *exchange) recall(v verdict) bool {
 	return true
 }
 
-// text is the request as it arrived, as far as it did, and what is behind it. The framing of a chunked body may be another one; a piece of
+// textOf is the request as it arrived, as far as it did, and what is behind it. The framing of a chunked body may be another one; a piece of
 // one cannot be made again.
-func (x *exchange) text() ([]byte, bool) {
+func textOf(x *exchange) ([]byte, bool) {
 	in := &x.client.in
 	text := slices.Clone(in.data[in.start : in.start+x.head])
 	chunked := x.request.Body.Framing == http1.Chunked

@@ -149,7 +149,7 @@ func (l *loop) handle(c *client) {
 		x.held = true
 		c.standInLine()
 	case recalled:
-		l.takeBack(c, v)
+		c.takeBack(v)
 	default:
 		l.away(c, errand{kind: ruled, verdict: v})
 	}
@@ -225,7 +225,7 @@ func (l *loop) release(c *client, v verdict) {
 	v.note(x)
 	switch {
 	case v.outcome == recalled:
-		l.takeBack(c, v)
+		c.takeBack(v)
 	case v.outcome != passed:
 		l.away(c, errand{kind: ruled, verdict: v})
 	case c.gone() || departed(c.fd, !x.set.ServeHalfClosed):

@@ -82,13 +82,14 @@ func (s *Server) Admit(all []Connection) error {
 	}
 	l.ask(func() {
 		for i := range all {
-			l.admit(&all[i])
+			all[i].admit(l)
 		}
 	})
 	return nil
 }
 
-func (l *loop) admit(known *Connection) {
+// admit seats the client.
+func (known *Connection) admit(l *loop) {
 	unix.SetNonblock(known.FD, true)
 	c := l.seat(known.FD, peerOf(known.FD), "")
 	if c == nil || len(known.Unanswered) == 0 {
@@ -113,22 +114,22 @@ func peerOf(fd int) netip.AddrPort {
 }
 
 // takeBack makes a client silent whose request the gate has recalled; it has no body.
-func (l *loop) takeBack(c *client, v verdict) {
+func (c *client) takeBack(v verdict) {
 	c.link.quit()
-	c.exchange.recall(v)
+	c.recall(c.exchange, v)
 	c.exchange.finish()
-	l.park(c)
+	c.loop.park(c)
 }
 
 // settled reports whether every client is silent.
-func (l *loop) settled() bool {
-	return !slices.ContainsFunc(l.slots, func(s slot) bool { return s.client != nil && s.client.place != resting })
+func (e *epollSet) settled() bool {
+	return !slices.ContainsFunc(e.slots, func(s slot) bool { return s.client != nil && s.client.place != resting })
 }
 
 // silentOnes are the clients that have a request which was recalled, oldest first, and then the others.
-func (l *loop) silentOnes() []*client {
+func (e *epollSet) silentOnes() []*client {
 	var all []*client
-	for _, s := range l.slots {
+	for _, s := range e.slots {
 		if s.client != nil && s.client.place == resting {
 			all = append(all, s.client)
 		}
@@ -147,9 +148,9 @@ func (l *loop) silentOnes() []*client {
 	return all
 }
 
-func (l *loop) inventory() []Connection {
+func (e *epollSet) inventory() []Connection {
 	var all []Connection
-	for _, c := range l.silentOnes() {
+	for _, c := range e.silentOnes() {
 		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: c.before, Lost: c.past.fed, Continued: c.past.continued})
 	}
 	return all

@@ -52,6 +52,16 @@ type bequestedPipe struct {
 	FD         int         `json:"fd"`
 }
 
+// pipes are those that the next program reads.
+func (b *bequest) pipes() []logs.Pipe {
+	var all []logs.Pipe
+	for _, p := range b.Pipes {
+		name := fmt.Sprintf("%s.%d %s", b.app, p.Generation, p.Stream)
+		all = append(all, logs.Pipe{Generation: p.Generation, Stream: p.Stream, File: os.NewFile(uintptr(p.FD), name)})
+	}
+	return all
+}
+
 type bequestedGeneration struct {
 	Number  int            `json:"number"`
 	Dir     string         `json:"dir"`

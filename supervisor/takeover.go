@@ -8,7 +8,6 @@ import (
 
 	"tideover/listener"
 	"tideover/supervisor/config"
-	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 )
 
@@ -25,6 +24,7 @@ func (s *Supervisor) takeOver(e *Estate) {
 		if b == nil {
 			continue
 		}
+		b.app = a.name
 		if err := a.takeOver(b); err != nil {
 			a.house.logger.Error("cannot take over what the former tideover has left", "app", a.name, "error", err)
 		}
@@ -34,12 +34,7 @@ func (s *Supervisor) takeOver(e *Estate) {
 
 func (a *App) takeOver(b *bequest) error {
 	a.desk.last = b.Last
-	for _, p := range b.Pipes {
-		name := a.name + " " + p.Stream.String()
-		if err := a.log.Attach(logs.Pipe{Generation: p.Generation, Stream: p.Stream, File: os.NewFile(uintptr(p.FD), name)}); err != nil {
-			a.house.logger.Error("the output of a process is not read any more", "app", a.name, "generation", p.Generation, "error", err)
-		}
-	}
+	a.house.attach(a.name, a.log, b.pipes())
 	var failed error
 	switch {
 	case b.Current != nil:

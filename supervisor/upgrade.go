@@ -275,7 +275,7 @@ func (o *operation) bequeath(u *upgrade, connections []proxy.Connection) {
 		b.Counters = a.server.Counters()
 	}
 	pipes, err := a.log.Detach()
-	defer a.reattach(pipes)
+	defer a.house.attach(a.name, a.log, pipes)
 	if err == nil {
 		err = b.describe(a.current, pipes)
 	}
@@ -291,10 +291,11 @@ func (o *operation) bequeath(u *upgrade, connections []proxy.Connection) {
 	o.result.Result = "given up"
 }
 
-func (a *App) reattach(pipes []logs.Pipe) {
+// attach has an app's log read pipes that were taken from it.
+func (h *house) attach(app string, log *logs.Log, pipes []logs.Pipe) {
 	for _, p := range pipes {
-		if err := a.log.Attach(p); err != nil {
-			a.house.logger.Error("the output of a process is not read any more", "app", a.name, "generation", p.Generation, "error", err)
+		if err := log.Attach(p); err != nil {
+			h.logger.Error("the output of a process is not read any more", "app", app, "generation", p.Generation, "error", err)
 		}
 	}
 }

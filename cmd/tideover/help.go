@@ -69,6 +69,8 @@ const daemonSignals = `Signals to the daemon:
   TERM, INT    drain, stop all, exit 0; a second INT: at once
   QUIT         stop fast
   USR1         reopen log files
+  USR2         become the tideover that is installed now: same pid, same
+               apps, same clients; requests wait for a moment
   TTIN, TTOU   passed to the child when there is one app
 
 A signal cannot say how it ended: deploy scripts use "tideover reload".

@@ -217,6 +217,8 @@ func TestUnderSystemd(t *testing.T) {
 	u.await("READY", "1")
 	u.wants("200 release two")
 
+	u.upgrade("200 release two")
+
 	slow := make(chan string, 1)
 	go func() {
 		body, _ := u.get("/slow")
@@ -239,6 +241,25 @@ func TestUnderSystemd(t *testing.T) {
 	u.ended = nil
 }
 
+// upgrade makes the daemon another program, which has the socket, and systemd's
+// ear; its children have as little as before.
+func (u *unit) upgrade(want string) {
+	u.Helper()
+	pid := u.status().Pid
+	u.signal(syscall.SIGUSR2, false)
+	u.await("RELOADING", "1")
+	u.await("READY", "1")
+	u.wants(want)
+	if st := u.status(); st.Pid != pid || st.Listen[0] != "systemd:shop ("+u.address+")" {
+		u.Errorf("%+v, want pid %d as before", st, pid)
+	}
+	u.await("WATCHDOG", "1")
+	if out, code := u.tideover("reload"); code != 0 {
+		u.Errorf("reload: exit %d: %s", code, out)
+	}
+	u.childKnowsNothing(u.status().Pid)
+}
+
 func monotonic(t *testing.T) int64 {
 	t.Helper()
 	text, err := os.ReadFile("/proc/uptime") // in hundredths of a second, rounded down
@@ -257,7 +278,7 @@ func (u *unit) childKnowsNothing(pid int) {
 	for kv := range strings.SplitSeq(string(text), "\x00") {
 		name, value, _ := strings.Cut(kv, "=")
 		switch name {
-		case "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "JOURNAL_STREAM":
+		case "TIDEOVER_ESTATE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "JOURNAL_STREAM":
 			u.Errorf("the app inherits %s", kv)
 		case "LISTEN_PID":
 			if value != strconv.Itoa(pid) {

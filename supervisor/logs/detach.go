@@ -27,7 +27,7 @@ func (l *Log) Detach() ([]Pipe, error) {
 	for _, end := range ends {
 		<-end
 	}
-	l.flush()
+	l.sinks.flush()
 	return all, err
 }
 
@@ -69,20 +69,11 @@ func duplicate(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// Attach reads a pipe that Detach has returned, to its end.
-func (l *Log) Attach(p Pipe) error {
-	if err := l.read(p); err != nil {
-		p.File.Close()
-		return err
-	}
-	return nil
-}
-
 // flush returns when all lines are written, or their writer does not move.
-func (l *Log) flush() {
-	l.mu.Lock()
-	former := l.sinks.renew()
-	l.mu.Unlock()
+func (ss *sinks) flush() {
+	ss.log.mu.Lock()
+	former := ss.renew()
+	ss.log.mu.Unlock()
 	patience := time.NewTimer(closePatience)
 	defer patience.Stop()
 	for _, s := range former {

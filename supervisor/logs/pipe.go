@@ -33,17 +33,17 @@ func (l *Log) Pipe(generation int, s Stream) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.read(Pipe{generation, s, r}); err != nil {
-		r.Close()
+	if err := l.Attach(Pipe{generation, s, r}); err != nil {
 		w.Close()
 		return nil, err
 	}
 	return w, nil
 }
 
-// read has a pipe read to its end.
-func (l *Log) read(p Pipe) error {
+// Attach reads a pipe to its end. It owns the file from here on.
+func (l *Log) Attach(p Pipe) error {
 	if !l.open(p) {
+		p.File.Close()
 		return errors.New("the log of " + l.app + " is closed")
 	}
 	go func() { // Close waits for it by pumps
