@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy"
+	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 )
@@ -27,10 +28,12 @@ const estateVariable = "TIDEOVER_ESTATE"
 // what they are. It is written by Upgrade, and read once by the program that
 // this process becomes, in which the descriptors have the same numbers.
 type Estate struct {
-	Version int                 `json:"version"`
-	Passed  map[string][]int    `json:"passed"` // by a service manager, by name
-	Doors   map[string]int      `json:"doors"`  // public sockets, by address as the configuration says it
-	Apps    map[string]*bequest `json:"apps"`
+	Version int                      `json:"version"`
+	Passed  map[string][]int         `json:"passed"`  // by a service manager, by name
+	Doors   map[string]int           `json:"doors"`   // public sockets, by address as the configuration says it
+	Control map[string]int           `json:"control"` // the control socket, by its path
+	Apps    map[string]*bequest      `json:"apps"`
+	Hearsay map[string]config.Answer `json:"hearsay"` // what gunicorns have said
 }
 
 // bequest is what there is of one app.
@@ -83,8 +86,10 @@ func (e *Estate) descriptors() []int {
 	for _, fds := range e.Passed {
 		all = append(all, fds...)
 	}
-	for _, fd := range e.Doors {
-		all = append(all, fd)
+	for _, sockets := range []map[string]int{e.Doors, e.Control} {
+		for _, fd := range sockets {
+			all = append(all, fd)
+		}
 	}
 	for _, b := range e.Apps {
 		for _, c := range b.Connections {
@@ -165,10 +170,32 @@ func (e *Estate) sockets() map[string][]*os.File {
 	return files
 }
 
-// become calls exec while the descriptors of the estate are passed on by it,
-// and no child can be started that would get them. It returns exec's error:
-// then nothing is passed on any more.
-func (e *Estate) become(exec func(variable string) error) error {
+// ControlSocket is the one that listens at a path, once; nil: none does. One
+// that was elsewhere is closed: nobody would answer there any more.
+func (e *Estate) ControlSocket(path string) (socket *os.File) {
+	if e == nil {
+		return nil
+	}
+	for at, fd := range e.Control {
+		if at == path {
+			socket = os.NewFile(uintptr(fd), path)
+			continue
+		}
+		unix.Close(fd)
+		os.Remove(at)
+	}
+	return socket
+}
+
+// become calls exec while the descriptors of the estate and the control socket
+// at a path are passed on by it, and no child can be started that would get
+// them. It returns exec's error: then nothing is passed on any more.
+func (e *Estate) become(path string, control syscall.Conn, exec func(variable string) error) error {
+	socket, err := descriptorOf(control)
+	if err != nil {
+		return err
+	}
+	e.Control = map[string]int{path: socket}
 	f, err := e.write()
 	if err != nil {
 		return err

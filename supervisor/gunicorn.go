@@ -160,7 +160,7 @@ func (h *house) complete(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil || cfg.Gunicorn.Version != "" {
 		return cfg, nil
 	}
-	answer, err := h.askGunicorn(cfg)
+	answer, err := h.hear(cfg)
 	if err != nil {
 		say := h.logger.Debug
 		if cfg.AskGunicorn {

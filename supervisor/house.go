@@ -25,6 +25,7 @@ type house struct {
 	hurry      context.Context // ended: stop being patient
 	watch      *watch          // of the files whose touch is a reload
 	inherited  *inheritance
+	hearsay    *hearsay // of gunicorns
 	logOptions func(*config.App) logs.Options
 }
 

@@ -79,7 +79,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	hurry, rush := context.WithCancel(context.Background())
 	s := &Supervisor{options: o, began: time.Now(), file: f, leaving: leaving, leave: leave, rush: rush}
 	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry,
-		inherited: newInheritance(o.Inherited, o.Estate), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
+		inherited: newInheritance(o.Inherited, o.Estate), hearsay: newHearsay(o.Estate), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
 	s.house.watch = newWatch(o.Logger, s.touched)
 	s.roster = newRoster(s.house)
 	defer func() {

@@ -37,10 +37,11 @@ type upgrade struct {
 // its processes, its sockets, its connections and its held requests, by the
 // Estate. Requests are held from the moment when nothing but requests is under
 // way any more, those in flight finish within the app's patience, and exec is
-// called with a variable to be added to the environment. It returns only when
+// called with a variable to be added to the environment. The control socket
+// that is open at a path stays open. It returns only when
 // that has not come about: then everything goes on as before, and the error
 // says why. It waits for operations that run.
-func (s *Supervisor) Upgrade(exec func(variable string) error) error {
+func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variable string) error) error {
 	s.roster.changing.Lock()
 	defer s.roster.changing.Unlock()
 	if err := s.unchanged(); err != nil {
@@ -55,7 +56,7 @@ func (s *Supervisor) Upgrade(exec func(variable string) error) error {
 	for _, m := range members {
 		standing.Go(func() { failed <- s.stand(m.app, u) })
 	}
-	err := s.bequeath(u, members, failed, exec)
+	err := s.bequeath(u, members, failed, func(e *Estate) error { return e.become(path, control, exec) })
 	stop()
 	close(u.over)
 	standing.Wait()
@@ -98,7 +99,7 @@ func (s *Supervisor) unchanged() error {
 }
 
 // bequeath gathers what there is and calls exec.
-func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error, exec func(string) error) error {
+func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error, become func(*Estate) error) error {
 	for range members {
 		select {
 		case <-u.quiet:
@@ -109,7 +110,7 @@ func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error
 		}
 	}
 	close(u.halt)
-	e := &Estate{Version: EstateVersion, Passed: map[string][]int{}, Doors: map[string]int{}, Apps: map[string]*bequest{}}
+	e := &Estate{Version: EstateVersion, Passed: map[string][]int{}, Doors: map[string]int{}, Apps: map[string]*bequest{}, Hearsay: s.house.hearsay.all()}
 	for range members {
 		select {
 		case b := <-u.bequests:
@@ -129,13 +130,11 @@ func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error
 	if err != nil {
 		return err
 	}
+	if u.wanted.Err() != nil {
+		return errGivenUp
+	}
 	s.options.Logger.Info("becoming another program")
-	return e.become(func(variable string) error {
-		if u.wanted.Err() != nil {
-			return errGivenUp
-		}
-		return exec(variable)
-	})
+	return become(e)
 }
 
 // sockets adds the public ones. Those that a service manager has passed keep

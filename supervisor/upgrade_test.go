@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -22,10 +23,10 @@ func TestUpgradeThatFailsChangesNothing(t *testing.T) {
 	pid := pidOf(t, r.page())
 	load := r.load(4)
 	for range 5 {
-		err := r.s.Upgrade(func(variable string) error {
+		err := r.upgrade(func(variable string) error {
 			e := readEstate(t, variable)
 			b := e.Apps["shop"]
-			if len(e.Doors) != 1 || b.Current == nil || b.Current.Tree.Pid != pid || b.Current.Private == nil || len(b.Pipes) != 2 || !b.Current.Hooked {
+			if len(e.Doors) != 1 || e.Control["/run/control.sock"] == 0 || b.Current == nil || b.Current.Tree.Pid != pid || b.Current.Private == nil || len(b.Pipes) != 2 || !b.Current.Hooked {
 				t.Errorf("%+v %+v", e, b)
 			}
 			for _, fd := range e.descriptors() {
@@ -48,6 +49,17 @@ func TestUpgradeThatFailsChangesNothing(t *testing.T) {
 		return strings.HasSuffix(lines[len(lines)-1], "beside")
 	})
 	r.want(r.do(Reload), ExitOK) // its output, its process and its gate are as they were
+}
+
+// upgrade is Upgrade, with a socket that stands for the control socket.
+func (r *rig) upgrade(exec func(string) error) error {
+	r.t.Helper()
+	control, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer control.Close()
+	return r.s.Upgrade("/run/control.sock", control.(*net.TCPListener), exec)
 }
 
 // readEstate reads what exec would pass on.
@@ -79,7 +91,7 @@ func TestUpgradeOfAnAppThatIsDown(t *testing.T) {
 	t.Parallel()
 	r, swap := switchable(t, "broken", func(a *config.App) { a.Ready.Timeout = 2 * time.Second })
 	r.until("failed", func(s AppStatus) bool { return s.State == Failed })
-	err := r.s.Upgrade(func(variable string) error {
+	err := r.upgrade(func(variable string) error {
 		if b := readEstate(t, variable).Apps["shop"]; b.Current != nil || b.Ended {
 			t.Errorf("%+v", b)
 		}
@@ -99,7 +111,7 @@ func TestShutdownOvertakesAnUpgrade(t *testing.T) {
 	r.page()
 	slow := r.slow()
 	given := make(chan error, 1)
-	go func() { given <- r.s.Upgrade(func(string) error { t.Error("exec was called"); return nil }) }()
+	go func() { given <- r.upgrade(func(string) error { t.Error("exec was called"); return nil }) }()
 	r.until("standing still", func(AppStatus) bool { return r.s.roster.all()[0].app.gate.Snapshot().Holds != nil })
 	r.s.Shutdown(false)
 	slow.finish()

@@ -58,7 +58,9 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.refuseSecondCopy(ctx, socketPath); err != nil {
 		return err
 	}
-	socket, err := control.Listen(control.SocketOptions{Path: socketPath, Group: d.file.Daemon.SocketGroup, Mode: d.file.Daemon.SocketMode, Name: cmp.Or(d.name, "this configuration")})
+	open := d.estate.ControlSocket(socketPath)
+	socket, err := control.Listen(control.SocketOptions{Path: socketPath, Open: open, Group: d.file.Daemon.SocketGroup, Mode: d.file.Daemon.SocketMode, Name: cmp.Or(d.name, "this configuration")})
+	open.Close() // what listens is a duplicate, if there was one
 	if err != nil {
 		return err
 	}
@@ -95,7 +97,7 @@ func (d *daemon) keep(ctx context.Context, sup *supervisor.Supervisor, socket *c
 			d.logger.Error("the control socket is closed", "error", err)
 		}
 	})
-	beside.Go(func() { d.obey(over, sup, signals, systemd) })
+	beside.Go(func() { d.obey(over, sup, signals, systemd, socket) })
 	if output.screen.terminal && d.level == hclog.Info {
 		d.logger.SetLevel(hclog.Warn) // the first screen says the rest better
 		beside.Go(func() {
@@ -108,7 +110,7 @@ func (d *daemon) keep(ctx context.Context, sup *supervisor.Supervisor, socket *c
 }
 
 // obey does what signals ask for, until the daemon is over.
-func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals <-chan os.Signal, systemd *notifier) {
+func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals <-chan os.Signal, systemd *notifier, socket *control.Socket) {
 	var reloads, upgrades sync.WaitGroup
 	defer reloads.Wait()
 	defer upgrades.Wait()
@@ -137,7 +139,7 @@ func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals 
 			case syscall.SIGUSR1:
 				d.complain(sup.Reopen())
 			case syscall.SIGUSR2:
-				upgrades.Go(func() { systemd.during(func() { d.complain(d.upgrade(over, sup)) }) })
+				upgrades.Go(func() { systemd.during(func() { d.complain(d.upgrade(over, sup, socket)) }) })
 			case syscall.SIGTTIN, syscall.SIGTTOU:
 				d.complain(passOn(sup, s.(syscall.Signal)))
 			}

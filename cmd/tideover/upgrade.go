@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/supervisor"
+	"tideover/supervisor/control"
 )
 
 // rehearsal is how long the new binary has to show that it can take over.
@@ -22,14 +23,14 @@ const rehearsal = 20 * time.Second
 // upgrade is what USR2 asks for: this process becomes whatever tideover is
 // installed where it was started from, and keeps its pid, its apps, its
 // sockets and its clients. It returns only when that has not come about.
-func (d *daemon) upgrade(ctx context.Context, sup *supervisor.Supervisor) error {
+func (d *daemon) upgrade(ctx context.Context, sup *supervisor.Supervisor, socket *control.Socket) error {
 	path, err := successor()
 	if err == nil {
 		err = d.rehearse(ctx, path)
 	}
 	if err == nil {
 		d.logger.Info("upgrading", "to", path)
-		err = sup.Upgrade(func(variable string) error { return become(path, append(os.Environ(), variable)) })
+		err = sup.Upgrade(socket.Path(), socket, func(variable string) error { return become(path, append(os.Environ(), variable)) })
 	}
 	if err != nil {
 		return fmt.Errorf("the upgrade was given up, and nothing was changed: %w", err)

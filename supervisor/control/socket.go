@@ -31,6 +31,7 @@ type SocketOptions struct {
 	Group string      // name or number; its members may connect; empty: none
 	Mode  fs.FileMode // of the socket; 0: 0600, or 0660 with a group
 	Name  string      // whose daemon this is, for the message when one already runs
+	Open  *os.File    // a former program of this process listens there already; nil: nobody does. It stays the caller's
 }
 
 // Socket is a control socket that listens. It is the only one at its path: a
@@ -63,18 +64,59 @@ func Listen(o SocketOptions) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = mayReplace(o); err == nil {
-		var listener *net.UnixListener
-		if listener, err = bind(o, group); err == nil {
-			return &Socket{path: o.Path, group: group, listener: listener, lock: lock}, nil
+	listener, err := open(o, group)
+	if err != nil {
+		dropLock(lock)
+		return nil, err
+	}
+	return &Socket{path: o.Path, group: group, listener: listener, lock: lock}, nil
+}
+
+func open(o SocketOptions, group int) (*net.UnixListener, error) {
+	if o.Open != nil {
+		return takeUp(o, group)
+	}
+	if err := mayReplace(o); err != nil {
+		return nil, err
+	}
+	return bind(o, group)
+}
+
+// takeUp goes on with a socket at which clients may be waiting already.
+func takeUp(o SocketOptions, group int) (*net.UnixListener, error) {
+	listener, err := net.FileListener(o.Open)
+	if err != nil {
+		return nil, fmt.Errorf("cannot take up the control socket: %w", err)
+	}
+	socket := listener.(*net.UnixListener)
+	socket.SetUnlinkOnClose(false)
+	if err := admit(o.Path, o, group); err != nil {
+		socket.Close()
+		return nil, fmt.Errorf("cannot take up the control socket: %w", err)
+	}
+	return socket, nil
+}
+
+// admit sets who may connect.
+func admit(path string, o SocketOptions, group int) error {
+	mode := fs.FileMode(0o600)
+	if group != noGroup {
+		mode = 0o660
+		if err := os.Lchown(path, -1, group); err != nil {
+			return err
 		}
 	}
-	dropLock(lock)
-	return nil, err
+	if o.Mode != 0 {
+		mode = o.Mode.Perm()
+	}
+	return os.Chmod(path, mode)
 }
 
 // Path is where clients connect.
 func (s *Socket) Path() string { return s.path }
+
+// SyscallConn is the socket's descriptor, for who hands it on.
+func (s *Socket) SyscallConn() (syscall.RawConn, error) { return s.listener.SyscallConn() }
 
 // Close stops listening and removes the socket.
 func (s *Socket) Close() error {
@@ -227,20 +269,7 @@ func bind(o SocketOptions, group int) (*net.UnixListener, error) {
 		return nil, fmt.Errorf("cannot make the control socket: %w", err)
 	}
 	listener.SetUnlinkOnClose(false)
-	mode := fs.FileMode(0o600)
-	if group != noGroup {
-		mode = 0o660
-	}
-	if o.Mode != 0 {
-		mode = o.Mode.Perm()
-	}
-	if group != noGroup {
-		err = os.Lchown(born, -1, group)
-	}
-	if err == nil {
-		err = os.Chmod(born, mode)
-	}
-	if err == nil {
+	if err = admit(born, o, group); err == nil {
 		err = os.Rename(born, o.Path)
 	}
 	if err != nil {
