@@ -181,11 +181,16 @@ func (o *operation) standStill(u *upgrade) {
 		o.overtaken()
 		return
 	}
-	if !o.quieten() {
-		return
+	hooked := a.hooks.attends()
+	if hooked {
+		a.hooks.over(errUpgrade)
+		defer o.hookAgain(a.current)
 	}
+	a.pump(a.hooks.idle(), nil)
 	if a.server == nil {
-		o.bequeath(u, nil)
+		if o.quieten() {
+			o.bequeath(u, hooked, nil)
+		}
 		return
 	}
 	a.gate.Hold(string(upgrading))
@@ -201,7 +206,7 @@ func (o *operation) standStill(u *upgrade) {
 		return
 	}
 	defer a.server.Resume()
-	o.bequeath(u, connections)
+	o.bequeath(u, hooked, connections)
 }
 
 // quieten lets come to its end what is under way, and gives up what is only to
@@ -260,16 +265,19 @@ func (o *operation) drainCurrent() bool {
 	return true
 }
 
-// bequeath tells what there is of the app, and waits until it goes on.
-func (o *operation) bequeath(u *upgrade, connections []proxy.Connection) {
+// hookAgain runs the after_ready again that was ended, unless its generation
+// serves no more.
+func (o *operation) hookAgain(g *Generation) {
+	if o.app.current == g {
+		o.app.hooks.ready(g, byStart, 0)
+	}
+}
+
+// bequeath tells what there is of the app, and waits until it goes on. Nothing
+// may happen to the app between quieten and this.
+func (o *operation) bequeath(u *upgrade, hooked bool, connections []proxy.Connection) {
 	a := o.app
 	b := &bequest{app: a.name, Ended: a.comeback.rest == ended, Failed: a.comeback.failed, Reason: a.comeback.reason, Last: a.desk.last, Connections: connections}
-	hooked := a.hooks.attends()
-	if hooked {
-		a.hooks.over(errUpgrade)
-		defer func() { a.hooks.ready(a.current, byStart, 0) }()
-	}
-	a.pump(a.hooks.idle(), nil)
 	if a.server != nil {
 		b.Counters = a.server.Counters()
 	}

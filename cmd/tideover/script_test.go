@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("SOCKET", filepath.Join(run, "shop"))
 			env.Setenv("TIDEOVER_SOCKET", filepath.Join(run, "control.sock"))
 			env.Setenv("TIDEOVER_LOG_LEVEL", "debug")
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -116,7 +117,7 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 // environment is the script's, as far as a daemon needs it.
 func environment(ts *testscript.TestScript) []string {
 	env := []string{}
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "RUN", "SOCKET", "TIDEOVER_SOCKET", "TIDEOVER_LOG_LEVEL", "PORT", "WORK", "GOCOVERDIR"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "RUN", "SOCKET", "TIDEOVER_SOCKET", "TIDEOVER_LOG_LEVEL", "PORT", "WORK", "GOCOVERDIR", "GORACE"} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

@@ -103,7 +103,7 @@ func (u *unit) start(args ...string) {
 	u.daemon = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ WATCHDOG_PID=$$ exec tideover "$@"`, "tideover"}, args...)...)
 	u.daemon.Dir = u.dir
 	u.daemon.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR"), "PWD=" + u.dir,
+		"PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR"), "GORACE=" + os.Getenv("GORACE"), "PWD=" + u.dir,
 		"TIDEOVER_SOCKET=" + filepath.Join(u.run, "control.sock"), "XDG_STATE_HOME=" + u.run,
 		"LISTEN_FDS=1", "LISTEN_FDNAMES=shop", "NOTIFY_SOCKET=" + filepath.Join(u.run, "notify"), "WATCHDOG_USEC=2000000",
 		"INVOCATION_ID=0123456789abcdef", "SYSTEMD_EXEC_PID=1", "MAINPID=1",

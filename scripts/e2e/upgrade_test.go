@@ -3,10 +3,17 @@
 package e2e
 
 import (
+	"bufio"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -113,3 +120,86 @@ func TestUpgradeWhileHeld(t *testing.T) {
 	s.finish()
 	s.shutdown()
 }
+
+// Connections that are idle go to the next build, and those whose request is
+// held: every one of them is used again, and none was closed.
+func TestUpgradeKeepsConnections(t *testing.T) {
+	r := begin(t)
+	binary := r.room.Path("tideover")
+	r.must(install(r, binary))
+	s := newStand(r, setup{binary: binary, flags: patient(), release: rig.Release{Number: 1}, gunicorn: rig.Gunicorn{Class: "gthread", More: []string{"--threads", "8"}}})
+	const idle = 1000
+	held := times(200)
+	all := make([]*kept, idle+held)
+	for i := range all {
+		c, err := keep(r.Context(), string(s.back))
+		r.must(err)
+		t.Cleanup(func() { c.Close() })
+		all[i] = c
+	}
+	for _, c := range all {
+		r.must(c.get("/?before"))
+	}
+	s.under(20)
+	s.running() // for a second: who comes now waits
+	before, err := s.daemon.Status(s.within(10 * time.Second))
+	r.must(err)
+	r.must(install(r, binary))
+	r.must(s.daemon.Signal(syscall.SIGUSR2))
+	r.must(rig.Poll(s.within(10*time.Second), 5*time.Millisecond, func() error {
+		if !strings.Contains(s.daemon.Tail(50), "upgrading") {
+			return errors.New("the upgrade has not begun")
+		}
+		return nil
+	}))
+	for _, c := range all[idle:] {
+		r.must(c.ask("/?held"))
+	}
+	r.must(rig.Poll(s.within(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
+	for _, c := range all[idle:] {
+		r.must(c.answer())
+	}
+	for _, c := range all {
+		r.must(c.get("/?after"))
+	}
+	waited := s.counter("held") - before.Counters["held"]
+	if waited < held {
+		t.Errorf("%d requests were held, want %d", waited, held)
+	}
+	r.say("connections=%d held=%d closed=0", len(all), waited)
+	s.finish()
+	s.shutdown()
+}
+
+// kept is a client's connection that is used again and again.
+type kept struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func keep(ctx context.Context, address string) (*kept, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &kept{conn, bufio.NewReader(conn)}, conn.SetDeadline(time.Now().Add(2 * time.Minute))
+}
+
+func (c *kept) ask(path string) error {
+	_, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: shop.test\r\n\r\n", path)
+	return err
+}
+
+func (c *kept) answer() error {
+	answer, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if _, err = io.Copy(io.Discard, answer.Body); err == nil && answer.StatusCode != 200 {
+		err = errors.New(answer.Status)
+	}
+	return err
+}
+
+func (c *kept) get(path string) error { return cmp.Or(c.ask(path), c.answer()) }
