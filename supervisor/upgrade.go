@@ -184,7 +184,11 @@ func (o *operation) standStill(u *upgrade) {
 	hooked := a.hooks.attends()
 	if hooked {
 		a.hooks.over(errUpgrade)
-		defer o.hookAgain(a.current)
+		defer func(g *Generation) {
+			if a.current == g {
+				a.hooks.ready(g, byStart, 0)
+			}
+		}(a.current)
 	}
 	a.pump(a.hooks.idle(), nil)
 	if a.server == nil {
@@ -263,14 +267,6 @@ func (o *operation) drainCurrent() bool {
 		o.app.house.logger.Warn("requests that take too long are cut by the upgrade", "app", o.app.name, "cut", n)
 	}
 	return true
-}
-
-// hookAgain runs the after_ready again that was ended, unless its generation
-// serves no more.
-func (o *operation) hookAgain(g *Generation) {
-	if o.app.current == g {
-		o.app.hooks.ready(g, byStart, 0)
-	}
 }
 
 // bequeath tells what there is of the app, and waits until it goes on. Nothing
