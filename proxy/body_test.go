@@ -196,7 +196,7 @@ func TestStreamedUploadOfAClientThatLeaves(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	whole := make(chan error, 1)
 	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
-		_, err := io.Copy(io.Discard, k.request().Body)
+		_, err := io.Copy(io.Discard, k.content())
 		whole <- err
 	}).Target)
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n")

@@ -20,8 +20,8 @@ func (r *rig) begunUpload() *caller {
 
 // What may go wrong while an upload is being handed on, before and after the app began to answer.
 func TestUploadsThatGoWrong(t *testing.T) {
-	before := func(k *talk) { io.Copy(io.Discard, k.request().Body) }
-	dies := func(k *talk) { io.CopyN(io.Discard, k.request().Body, 100000) } // as much as has come: the next piece is the client's affair
+	before := func(k *talk) { io.Copy(io.Discard, k.content()) }
+	dies := func(k *talk) { io.CopyN(io.Discard, k.content(), 100000) } // as much as has come: the next piece is the client's affair
 	after := func(k *talk) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\n\nabc")
@@ -88,7 +88,7 @@ func TestRoomForBodies(t *testing.T) {
 				r := newRig(t, patient, Settings{BufferTotal: total})
 				kept := make(chan int64, 2)
 				child := r.newChild(TargetOptions{}, func(k *talk) {
-					io.Copy(io.Discard, k.request().Body)
+					io.Copy(io.Discard, k.content())
 					kept <- r.server.buffered.Load()
 				})
 				r.gate.Swap(child.Target)

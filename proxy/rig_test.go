@@ -294,6 +294,14 @@ func (t *talk) request() *http.Request {
 	return req
 }
 
+// content is the body of the next request; nothing at the end of the connection, which may come before the request.
+func (t *talk) content() io.Reader {
+	if req := t.request(); req != nil {
+		return req.Body
+	}
+	return http.NoBody
+}
+
 func (t *talk) say(s string) {
 	io.WriteString(t.Conn, strings.ReplaceAll(s, "\n", "\r\n"))
 }
