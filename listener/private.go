@@ -109,7 +109,12 @@ func newPrivate(fd int, network, address string, path fileID) (*Private, error) 
 // have made the description non-blocking; then the runtime's poller hears of its connections as well, which is a little work for
 // nothing until the next generation.
 func InheritPrivate(fd int, network, address string) (*Private, error) {
-	return newPrivate(fd, network, address, socketAt(network, address))
+	path, err := socketAt(network, address)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return newPrivate(fd, network, address, path)
 }
 
 // Network and Address are what the proxy dials.

@@ -212,11 +212,15 @@ func Adopt(f *os.File) (*Public, error) {
 // Inherit is Adopt for a socket that an earlier program of this process has opened at an address, by Open: a unix socket's file is
 // removed by Close.
 func Inherit(f *os.File, a Address) (*Public, error) {
+	file, err := socketAt(a.Network, a.Address)
+	if err != nil {
+		return nil, err
+	}
 	p, err := Adopt(f)
 	if err != nil {
 		return nil, err
 	}
-	p.address, p.file = a, socketAt(a.Network, a.Address)
+	p.address, p.file = a, file
 	return p, nil
 }
 

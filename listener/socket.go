@@ -75,19 +75,25 @@ func setMode(path string, mode os.FileMode) (fileID, error) {
 	return id, os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode.Perm())
 }
 
-// socketAt is the socket that is at an address; zero: it is not one of the file system.
-func socketAt(network, address string) fileID {
+// socketAt is the socket that is at an address; zero: there is none, or it is not one of the file system.
+func socketAt(network, address string) (fileID, error) {
 	var st unix.Stat_t
-	if network != "unix" || unix.Lstat(address, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return fileID{}
+	if network != "unix" {
+		return fileID{}, nil
 	}
-	return fileID{uint64(st.Dev), st.Ino}
+	switch err := unix.Lstat(address, &st); {
+	case err != nil && !errors.Is(err, unix.ENOENT):
+		return fileID{}, &os.PathError{Op: "lstat", Path: address, Err: err}
+	case err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK:
+		return fileID{}, nil
+	}
+	return fileID{uint64(st.Dev), st.Ino}, nil
 }
 
 // removeSocket unlinks path if it is still that socket.
 func removeSocket(path string, id fileID) error {
-	if socketAt("unix", path) != id {
-		return nil
+	if at, err := socketAt("unix", path); err != nil || at != id {
+		return err
 	}
 	if err := unix.Unlink(path); err != nil && !errors.Is(err, unix.ENOENT) {
 		return &os.PathError{Op: "unlink", Path: path, Err: err}

@@ -24,17 +24,7 @@ func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 			k.answer(200, req.URL.Path+" "+string(body))
 		}
 	})
-	var callers []*caller
-	for i := range n {
-		c := r.dial()
-		if i%2 == 0 {
-			c.get(fmt.Sprintf("/%d", i))
-		} else {
-			c.say(fmt.Sprintf("POST /%d HTTP/1.1\nHost: shop.test\nContent-Length: 6\n\nbody%02d", i, i%100))
-		}
-		r.held(i + 1)
-		callers = append(callers, c)
-	}
+	callers := r.queueUp(n)
 	r.dial().get("/over").want(503, "too many")
 	watch := r.gate.Observe()
 	start := time.Now()

@@ -124,6 +124,22 @@ func (r *rig) held(n int) {
 	r.eventually(fmt.Sprint(n, " held"), func() bool { return r.gate.Snapshot().Held == n })
 }
 
+// queueUp is n clients whose requests, every other with a body, are held one behind the other: /0, /1 ...
+func (r *rig) queueUp(n int) (callers []*caller) {
+	r.Helper()
+	for i := range n {
+		c := r.dial()
+		if i%2 == 0 {
+			c.get(fmt.Sprintf("/%d", i))
+		} else {
+			c.say(fmt.Sprintf("POST /%d HTTP/1.1\nHost: shop.test\nContent-Length: 6\n\nbody%02d", i, i%100))
+		}
+		r.held(i + 1)
+		callers = append(callers, c)
+	}
+	return callers
+}
+
 // caller is a scripted client.
 type caller struct {
 	*testing.T

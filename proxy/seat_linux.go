@@ -58,13 +58,22 @@ func (l *loop) seat(fd int, peer netip.AddrPort, host string) *client {
 
 // ownAddress is the address at which a connection was accepted.
 func ownAddress(fd int) string {
-	switch own, _ := unix.Getsockname(fd); a := own.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)).String()
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port)).String()
+	own, _ := unix.Getsockname(fd)
+	if at := addrPortOf(own); at.IsValid() {
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String()
 	}
 	return "localhost"
+}
+
+// addrPortOf is an address of TCP; invalid: another one.
+func addrPortOf(address unix.Sockaddr) netip.AddrPort {
+	switch a := address.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	}
+	return netip.AddrPort{}
 }
 
 // notice takes an event of a client's connection.

@@ -45,27 +45,26 @@ const (
 	endings
 )
 
+// pairs calls do with each total and where it stands in c; requests come last, so that endings never outnumber them.
+func (t *totals) pairs(c *Counters, do func(kept *atomic.Uint64, shown *uint64)) {
+	for e, shown := range [endings]*uint64{answered: &c.Answered, expiry: &c.Expired, overflow: &c.Overflowed, clientLeft: &c.ClientLeft,
+		cutShort: &c.Cut, badRequest: &c.BadRequest, badGateway: &c.BadGateway, timedOut: &c.TimedOut, refusal: &c.Refused} {
+		do(&t.endings[e], shown)
+	}
+	do(&t.held, &c.Held)
+	do(&t.resent, &c.Resent)
+	do(&t.connections, &c.Connections)
+	do(&t.tunnels, &c.Tunnels)
+	do(&t.requests, &c.Requests)
+}
+
 // Continue begins the totals where another program has left them. It comes before the first Serve.
 func (s *Server) Continue(c Counters) {
-	t := &s.totals
-	for e, n := range map[ending]uint64{answered: c.Answered, expiry: c.Expired, overflow: c.Overflowed, clientLeft: c.ClientLeft,
-		cutShort: c.Cut, badRequest: c.BadRequest, badGateway: c.BadGateway, timedOut: c.TimedOut, refusal: c.Refused} {
-		t.endings[e].Add(n)
-	}
-	for total, n := range map[*atomic.Uint64]uint64{&t.requests: c.Requests, &t.held: c.Held, &t.resent: c.Resent, &t.connections: c.Connections, &t.tunnels: c.Tunnels} {
-		total.Add(n)
-	}
+	s.totals.pairs(&c, func(kept *atomic.Uint64, shown *uint64) { kept.Add(*shown) })
 }
 
 // Counters returns the totals. They are read one after the other while requests go on.
-func (s *Server) Counters() Counters {
-	t := &s.totals
-	ended := func(e ending) uint64 { return t.endings[e].Load() }
-	return Counters{
-		Answered: ended(answered), Expired: ended(expiry), Overflowed: ended(overflow), ClientLeft: ended(clientLeft),
-		Cut: ended(cutShort), BadRequest: ended(badRequest), BadGateway: ended(badGateway), TimedOut: ended(timedOut),
-		Refused: ended(refusal),
-		Held:    t.held.Load(), Resent: t.resent.Load(), Connections: t.connections.Load(), Tunnels: t.tunnels.Load(),
-		Requests: t.requests.Load(),
-	}
+func (s *Server) Counters() (c Counters) {
+	s.totals.pairs(&c, func(kept *atomic.Uint64, shown *uint64) { *shown = kept.Load() })
+	return c
 }

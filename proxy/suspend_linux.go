@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -91,7 +90,8 @@ func (s *Server) Admit(all []Connection) error {
 // admit seats the client.
 func (known *Connection) admit(l *loop) {
 	unix.SetNonblock(known.FD, true)
-	c := l.seat(known.FD, peerOf(known.FD), "")
+	peer, _ := unix.Getpeername(known.FD) // gone already: its end will be read
+	c := l.seat(known.FD, addrPortOf(peer), "")
 	if c == nil || len(known.Unanswered) == 0 {
 		return
 	}
@@ -100,17 +100,6 @@ func (known *Connection) admit(l *loop) {
 	c.in.hold(known.Unanswered)
 	c.stirred = true // there may be more behind it
 	l.handle(c)
-}
-
-// peerOf is who is at the other end of a TCP connection; invalid for another one.
-func peerOf(fd int) netip.AddrPort {
-	switch peer, _ := unix.Getpeername(fd); a := peer.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
-	}
-	return netip.AddrPort{}
 }
 
 // takeBack makes a client silent whose request the gate has recalled; it has no body.

@@ -135,17 +135,7 @@ func TestConnectionsGoToTheNextProgram(t *testing.T) {
 func TestSuspendedServerGoesOn(t *testing.T) {
 	const n = 50
 	r := parkedRig(t)
-	var callers []*caller
-	for i := range n {
-		c := r.dial()
-		if i%2 == 0 {
-			c.get(fmt.Sprintf("/%d", i))
-		} else {
-			c.say(fmt.Sprintf("POST /%d HTTP/1.1\nHost: shop.test\nContent-Length: 4\n\nbody", i))
-		}
-		callers = append(callers, c)
-		r.held(i + 1)
-	}
+	callers := r.queueUp(n)
 	left := r.dial().get("/left")
 	r.held(n + 1)
 	if all := r.suspend(); len(all) != n+1 {

@@ -38,9 +38,9 @@ type upgrade struct {
 // Estate. Requests are held from the moment when nothing but requests is under
 // way any more, those in flight finish within the app's patience, and exec is
 // called with a variable to be added to the environment. The control socket
-// that is open at a path stays open. It returns only when
-// that has not come about: then everything goes on as before, and the error
-// says why. It waits for operations that run.
+// that is open at a path stays open. It waits for operations that run, and
+// returns only when that has not come about: then everything goes on as before,
+// and the error says why.
 func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variable string) error) error {
 	s.roster.changing.Lock()
 	defer s.roster.changing.Unlock()

@@ -111,9 +111,8 @@ func (d *daemon) keep(ctx context.Context, sup *supervisor.Supervisor, socket *c
 
 // obey does what signals ask for, until the daemon is over.
 func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals <-chan os.Signal, systemd *notifier, socket *control.Socket) {
-	var reloads, upgrades sync.WaitGroup
-	defer reloads.Wait()
-	defer upgrades.Wait()
+	var underWay sync.WaitGroup // reloads and upgrades
+	defer underWay.Wait()
 	interrupted := false
 	for {
 		select {
@@ -128,7 +127,7 @@ func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals 
 					sup.Shutdown(false)
 					continue
 				}
-				reloads.Go(func() { systemd.during(func() { d.renew(over, sup) }) })
+				underWay.Go(func() { systemd.during(func() { d.renew(over, sup) }) })
 			case syscall.SIGINT:
 				sup.Shutdown(interrupted)
 				interrupted = true
@@ -139,7 +138,7 @@ func (d *daemon) obey(over context.Context, sup *supervisor.Supervisor, signals 
 			case syscall.SIGUSR1:
 				d.complain(sup.Reopen())
 			case syscall.SIGUSR2:
-				upgrades.Go(func() { systemd.during(func() { d.complain(d.upgrade(over, sup, socket)) }) })
+				underWay.Go(func() { systemd.during(func() { d.complain(d.upgrade(over, sup, socket)) }) })
 			case syscall.SIGTTIN, syscall.SIGTTOU:
 				d.complain(passOn(sup, s.(syscall.Signal)))
 			}

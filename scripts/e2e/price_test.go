@@ -101,28 +101,54 @@ func onOneCPU() error {
 }
 
 func keptClient(ctx context.Context, address string, n int) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	c, err := keep(ctx, address)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	in := bufio.NewReader(conn)
 	for range n {
-		if _, err := io.WriteString(conn, "GET /page HTTP/1.1\r\nHost: shop.test\r\nCookie: a=b\r\n\r\n"); err != nil {
+		if err := c.ask("/page"); err != nil {
 			return err
 		}
-		answer, err := http.ReadResponse(in, nil)
-		if err != nil {
-			return err
-		}
-		body, err := io.ReadAll(answer.Body)
-		if err != nil || answer.StatusCode != 200 || string(body) != "ok\n" {
-			return fmt.Errorf("%s %q %v", answer.Status, body, err)
+		if body, err := c.answer(); err != nil || body != "ok\n" {
+			return fmt.Errorf("%q %v", body, err)
 		}
 	}
 	return nil
+}
+
+// kept is a client's connection that is used again and again.
+type kept struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func keep(ctx context.Context, address string) (*kept, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &kept{conn, bufio.NewReader(conn)}, nil
+}
+
+func (c *kept) ask(path string) error {
+	_, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: shop.test\r\nCookie: a=b\r\n\r\n")
+	return err
+}
+
+// answer is the body of a 200; another status is an error.
+func (c *kept) answer() (string, error) {
+	answer, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != 200 {
+		err = errors.New(answer.Status)
+	}
+	return string(body), err
 }
 
 // traced is nil when every thread of a process has a tracer.

@@ -3,14 +3,8 @@
 package e2e
 
 import (
-	"bufio"
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -136,11 +130,12 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	for i := range all {
 		c, err := keep(r.Context(), string(s.back))
 		r.must(err)
+		r.must(c.SetDeadline(time.Now().Add(2 * time.Minute)))
 		t.Cleanup(func() { c.Close() })
 		all[i] = c
 	}
 	for _, c := range all {
-		r.must(c.get("/?before"))
+		r.must(asks(c, "/?before"))
 	}
 	s.under(20)
 	s.running() // for a second: who comes now waits
@@ -159,10 +154,11 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	}
 	r.must(rig.Poll(s.within(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
 	for _, c := range all[idle:] {
-		r.must(c.answer())
+		_, err := c.answer()
+		r.must(err)
 	}
 	for _, c := range all {
-		r.must(c.get("/?after"))
+		r.must(asks(c, "/?after"))
 	}
 	waited := s.counter("held") - before.Counters["held"]
 	if waited < held {
@@ -173,35 +169,11 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	s.shutdown()
 }
 
-// kept is a client's connection that is used again and again.
-type kept struct {
-	net.Conn
-	in *bufio.Reader
-}
-
-func keep(ctx context.Context, address string) (*kept, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	return &kept{conn, bufio.NewReader(conn)}, conn.SetDeadline(time.Now().Add(2 * time.Minute))
-}
-
-func (c *kept) ask(path string) error {
-	_, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: shop.test\r\n\r\n", path)
-	return err
-}
-
-func (c *kept) answer() error {
-	answer, err := http.ReadResponse(c.in, nil)
-	if err != nil {
+// asks is one request on a kept connection, to its end.
+func asks(c *kept, path string) error {
+	if err := c.ask(path); err != nil {
 		return err
 	}
-	defer answer.Body.Close()
-	if _, err = io.Copy(io.Discard, answer.Body); err == nil && answer.StatusCode != 200 {
-		err = errors.New(answer.Status)
-	}
+	_, err := c.answer()
 	return err
 }
-
-func (c *kept) get(path string) error { return cmp.Or(c.ask(path), c.answer()) }

@@ -112,18 +112,14 @@ func newProcess(name string, main *os.Process, t *tree, started time.Time) *Proc
 // Adopt takes up a tree that this process has started when it was another program, before an exec; started says when. The main process
 // is its child still, and may have exited since. It must come before Reap. The error says that the record is not about a child of ours.
 func Adopt(r Record, started time.Time) (*Process, error) {
-	now, err := readStat(r.Pid)
-	if err == nil && (now.start != r.StartTime || now.parent != os.Getpid()) {
+	t, err := newTree(r.Pid, r.Token, recordedCgroup(r.Cgroup))
+	if err == nil && (t.main.start != r.StartTime || t.main.parent != os.Getpid()) {
 		err = errors.New("it is no child of this process")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("adopt %s (pid %d): %w", r.Name, r.Pid, err)
 	}
 	main, err := os.FindProcess(r.Pid)
-	if err != nil {
-		return nil, err
-	}
-	t, err := newTree(r.Pid, r.Token, recordedCgroup(r.Cgroup))
 	if err != nil {
 		return nil, err
 	}
