@@ -14,16 +14,14 @@ const module = "tideover"
 // can wait for one of the supervisor's locks.
 var rooms = map[string][]string{
 	"cmd/tideover":       {"supervisor", "supervisor/control", "supervisor/config"},
-	"supervisor/control": {"supervisor", "supervisor/events"},
-	"supervisor": {"proxy", "listener", "supervisor/process", "supervisor/config",
-		"supervisor/logs", "supervisor/events"},
+	"supervisor/control": {"supervisor"},
+	"supervisor":         {"proxy", "listener", "supervisor/process", "supervisor/config", "supervisor/logs"},
 	"proxy":              {"proxy/http1"},
 	"proxy/http1":        {},
 	"listener":           {},
 	"supervisor/process": {},
 	"supervisor/config":  {},
 	"supervisor/logs":    {},
-	"supervisor/events":  {},
 }
 
 // doors says by which folders a third party may enter, so that changing our
