@@ -20,6 +20,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -174,11 +175,11 @@ func (r *rig) page() string {
 	return body
 }
 
-func (r *rig) do(v Verb) Result {
-	return r.s.Do(context.Background(), Request{Verb: v, By: "test"}, func(Phase) {})
+func (r *rig) do(v api.Verb) api.Result {
+	return r.s.Do(context.Background(), api.Request{Verb: v, By: "test"}, func(api.Phase) {})
 }
 
-func (r *rig) want(res Result, exit Exit) Result {
+func (r *rig) want(res api.Result, exit api.Exit) api.Result {
 	r.t.Helper()
 	if res.Exit != exit {
 		r.t.Fatalf("%s: exit %d (%s: %s), want %d", res.Verb, res.Exit, res.Result, res.Error, exit)
@@ -186,7 +187,7 @@ func (r *rig) want(res Result, exit Exit) Result {
 	return res
 }
 
-func (r *rig) status() AppStatus {
+func (r *rig) status() api.AppStatus {
 	r.t.Helper()
 	st, err := r.s.Status()
 	if err != nil {
@@ -196,7 +197,7 @@ func (r *rig) status() AppStatus {
 }
 
 // until waits for the status to be as wanted.
-func (r *rig) until(what string, ok func(AppStatus) bool) AppStatus {
+func (r *rig) until(what string, ok func(api.AppStatus) bool) api.AppStatus {
 	r.t.Helper()
 	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -231,7 +232,7 @@ func (r *rig) slow() *slow {
 		_, body := r.get("/slow?until=" + s.pipe)
 		s.body <- body
 	}()
-	r.until("at work", func(AppStatus) bool { // the pipe can be opened when the app reads from it
+	r.until("at work", func(api.AppStatus) bool { // the pipe can be opened when the app reads from it
 		pipe, err := os.OpenFile(s.pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 		s.gate = pipe
 		return err == nil

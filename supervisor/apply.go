@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -15,24 +16,24 @@ import (
 // for an address that cannot be opened, changes nothing: ExitConfig. Progress
 // gets the phases of whatever it takes, from this goroutine. Apply is carried
 // out whole, also when the caller leaves; only a shutdown ends it early.
-func (s *Supervisor) Apply(_ context.Context, r ApplyRequest, progress func(Phase)) ApplyResult {
+func (s *Supervisor) Apply(_ context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
 	if s.options.Load == nil {
-		return applyFailed(errorf(ExitUsage, "this daemon runs one command and has no configuration to read again"))
+		return applyFailed(api.Errorf(api.ExitUsage, "this daemon runs one command and has no configuration to read again"))
 	}
 	s.roster.changing.Lock()
 	defer s.roster.changing.Unlock()
 	if s.leaving.Err() != nil {
-		return applyFailed(errorf(ExitNotRunning, "tideover is shutting down"))
+		return applyFailed(api.Errorf(api.ExitNotRunning, "tideover is shutting down"))
 	}
 	file, err := s.options.Load()
 	if err != nil {
-		return applyFailed(&Error{Exit: ExitConfig, Message: err.Error(), Hint: "nothing was changed"})
+		return applyFailed(&api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"})
 	}
 	c := &changeover{Supervisor: s, file: file, by: r.By, progress: progress}
 	if err := c.compare(); err != nil {
 		return applyFailed(err)
 	}
-	out := ApplyResult{Result: "ok", Warnings: c.needNewStart()}
+	out := api.ApplyResult{Result: "ok", Warnings: c.needNewStart()}
 	for _, w := range file.Warnings {
 		out.Warnings = append(out.Warnings, w.String())
 	}
@@ -54,9 +55,9 @@ func (s *Supervisor) Apply(_ context.Context, r ApplyRequest, progress func(Phas
 	return out
 }
 
-func applyFailed(err error) ApplyResult {
-	out := ApplyResult{Result: "failed", Exit: ExitError, Apps: []AppChange{}, Error: err.Error()}
-	var e *Error
+func applyFailed(err error) api.ApplyResult {
+	out := api.ApplyResult{Result: "failed", Exit: api.ExitError, Apps: []api.AppChange{}, Error: err.Error()}
+	var e *api.Error
 	if errors.As(err, &e) {
 		out.Exit, out.Error, out.Hint = e.Exit, e.Message, e.Hint
 	}
@@ -68,13 +69,13 @@ type changeover struct {
 	*Supervisor
 	file     *config.File
 	by       string
-	progress func(Phase)
+	progress func(api.Phase)
 	all      []*alteration // those that stay or come in the order of file, then those that go
 }
 
 // alteration is what a new configuration means for one app.
 type alteration struct {
-	AppChange
+	api.AppChange
 	old     *member     // nil: the app is new
 	cfg     *config.App // nil: it goes
 	fresh   *member     // what takes its place, or is new
@@ -91,12 +92,12 @@ func (c *changeover) compare() error {
 	for _, cfg := range each(c.file) {
 		cfg, err := c.house.check(cfg)
 		if err != nil {
-			return &Error{Exit: ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
+			return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 		}
 		if full, err := c.house.complete(cfg); err == nil {
 			cfg = full // or the app's own goroutine would have to ask gunicorn
 		}
-		a := &alteration{AppChange: AppChange{App: cfg.Name, Change: Added}, cfg: cfg, old: before[cfg.Name]}
+		a := &alteration{AppChange: api.AppChange{App: cfg.Name, Change: api.Added}, cfg: cfg, old: before[cfg.Name]}
 		delete(before, cfg.Name)
 		if a.old != nil {
 			a.differ()
@@ -105,7 +106,7 @@ func (c *changeover) compare() error {
 	}
 	for _, m := range c.roster.all() {
 		if before[m.app.name] != nil {
-			c.all = append(c.all, &alteration{AppChange: AppChange{App: m.app.name, Change: Removed}, old: m})
+			c.all = append(c.all, &alteration{AppChange: api.AppChange{App: m.app.name, Change: api.Removed}, old: m})
 		}
 	}
 	return nil
@@ -132,19 +133,19 @@ func (a *alteration) differ() {
 	}
 	for _, d := range all {
 		before, after := d.Texts()
-		a.Settings = append(a.Settings, SettingChange{Key: d.Key.Path, Before: before, After: after, Takes: string(d.Key.Change)})
+		a.Settings = append(a.Settings, api.SettingChange{Key: d.Key.Path, Before: before, After: after, Takes: string(d.Key.Change)})
 	}
 	switch takes := config.Takes(all); {
 	case len(all) == 0:
-		a.Change = Unchanged
+		a.Change = api.Unchanged
 	case seen.settings.Web() != a.cfg.Web():
-		a.Change = ByReplace
+		a.Change = api.ByReplace
 	case takes == config.Live, seen.rest == bidden && takes == config.Next:
-		a.Change = ByLive
+		a.Change = api.ByLive
 	case takes == config.Next:
-		a.Change = ByReload
+		a.Change = api.ByReload
 	default:
-		a.Change = ByReopen
+		a.Change = api.ByReopen
 	}
 }
 
@@ -165,11 +166,11 @@ func (c *changeover) carryOut() error {
 		for _, a := range c.all {
 			a.giveUp()
 		}
-		return &Error{Exit: ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
+		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 	}
 	c.detach()
 	for _, a := range c.all {
-		if a.Change == ByReplace {
+		if a.Change == api.ByReplace {
 			c.roster.dismiss([]*member{a.old}, c.roster.all())
 		}
 	}
@@ -185,13 +186,13 @@ func (c *changeover) carryOut() error {
 // side by side, in the order that after asks for; reloads go one after another.
 func (c *changeover) start() {
 	var one sync.Mutex // phase is told at a time
-	tell := func(p Phase) {
+	tell := func(p api.Phase) {
 		one.Lock()
 		defer one.Unlock()
 		c.progress(p)
 	}
-	do := func(a *alteration, verb Verb) {
-		result := c.Do(c.leaving, Request{Verb: verb, App: a.App, By: c.by}, tell)
+	do := func(a *alteration, verb api.Verb) {
+		result := c.Do(c.leaving, api.Request{Verb: verb, App: a.App, By: c.by}, tell)
 		a.Result = &result
 	}
 	var going sync.WaitGroup
@@ -200,13 +201,13 @@ func (c *changeover) start() {
 		if a.fresh != nil && a.fresh.app.seen.Load().rest != bidden {
 			going.Go(func() {
 				c.await(firstOf(a.fresh, c.roster.all()))
-				do(a, Start)
+				do(a, api.Start)
 			})
 		}
 	}
 	for _, a := range c.all {
-		if (a.Change == ByReload || a.Change == ByReopen) && a.old.app.seen.Load().rest != bidden {
-			do(a, Reload)
+		if (a.Change == api.ByReload || a.Change == api.ByReopen) && a.old.app.seen.Load().rest != bidden {
+			do(a, api.Reload)
 		}
 	}
 	going.Wait()
@@ -226,7 +227,7 @@ func (c *changeover) await(signs []<-chan struct{}) {
 func (c *changeover) remove() {
 	var gone []*member
 	for _, a := range c.all {
-		if a.Change == Removed {
+		if a.Change == api.Removed {
 			gone = append(gone, a.old)
 		}
 	}

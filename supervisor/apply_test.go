@@ -13,16 +13,17 @@ import (
 	"testing"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
 func TestApplyWithoutAChangeDoesNothing(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("shop"), named("jobs", plain))
-	w.untilState("shop", Running)
-	before := w.untilState("jobs", Running)
+	w.untilState("shop", api.Running)
+	before := w.untilState("jobs", api.Running)
 	w.wantApplied("shop:unchanged jobs:unchanged")
-	if st := w.untilState("jobs", Running); st.Pid != before.Pid {
+	if st := w.untilState("jobs", api.Running); st.Pid != before.Pid {
 		t.Errorf("pid %d became %d", before.Pid, st.Pid)
 	}
 }
@@ -30,10 +31,10 @@ func TestApplyWithoutAChangeDoesNothing(t *testing.T) {
 func TestApplyChangesLiveWhatCan(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("shop"))
-	before := w.untilState("shop", Running)
+	before := w.untilState("shop", api.Running)
 	w.edit("shop", func(a *config.App) { a.Hold.Limit, a.Labels = 7, []string{"web"} })
 	res := w.wantApplied("shop:live")
-	if len(res.Apps[0].Settings) != 2 || res.Apps[0].Settings[1] != (SettingChange{Key: "hold.limit", Before: "1000", After: "7", Takes: "live"}) {
+	if len(res.Apps[0].Settings) != 2 || res.Apps[0].Settings[1] != (api.SettingChange{Key: "hold.limit", Before: "1000", After: "7", Takes: "live"}) {
 		t.Errorf("told %+v", res.Apps[0].Settings)
 	}
 	st, err := w.s.Status("web")
@@ -49,19 +50,19 @@ func TestApplyChangesLiveWhatCan(t *testing.T) {
 func TestApplyReloadsOnlyWhatMust(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("shop"), named("blog"))
-	shop := w.untilState("shop", Running)
-	blog := w.untilState("blog", Running)
+	shop := w.untilState("shop", api.Running)
+	blog := w.untilState("blog", api.Running)
 	load := w.at(blog.Listen[0]).load(3)
 	w.edit("blog", env("COLOUR", "blue"))
 	res := w.wantApplied("shop:unchanged blog:reload")
 	w.noneLost(load)
-	if r := res.Apps[1].Result; r == nil || r.Exit != ExitOK || r.Generation != (GenerationPair{From: 1, To: 2}) {
+	if r := res.Apps[1].Result; r == nil || r.Exit != api.ExitOK || r.Generation != (api.GenerationPair{From: 1, To: 2}) {
 		t.Errorf("result %+v", r)
 	}
 	if s := res.Apps[1].Settings; len(s) != 1 || s[0].After != "COLOUR added" || strings.Contains(fmt.Sprint(s), "blue") {
 		t.Errorf("told %+v, want the name and not the value", s)
 	}
-	if st := w.untilState("shop", Running); st.Pid != shop.Pid {
+	if st := w.untilState("shop", api.Running); st.Pid != shop.Pid {
 		t.Error("shop was started again")
 	}
 }
@@ -69,17 +70,17 @@ func TestApplyReloadsOnlyWhatMust(t *testing.T) {
 func TestApplyAddsAndRemoves(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("shop"))
-	w.untilState("shop", Running)
+	w.untilState("shop", api.Running)
 	blog, jobs := w.app(named("blog")), w.app(named("jobs", plain))
 	w.change(func(apps []*config.App) []*config.App { return append(apps, blog, jobs) })
 	w.wantApplied("shop:unchanged blog:added jobs:added")
-	w.untilState("jobs", Running)
+	w.untilState("jobs", api.Running)
 	w.at(blog.Listen[0]).page()
 	if got := w.s.Apps(); !slices.Equal(got, []string{"shop", "blog", "jobs"}) {
 		t.Errorf("apps %v", got)
 	}
 
-	pid := w.untilState("jobs", Running).Pid
+	pid := w.untilState("jobs", api.Running).Pid
 	w.change(func(apps []*config.App) []*config.App { return apps[:1] })
 	w.wantApplied("shop:unchanged blog:removed jobs:removed")
 	if got := w.s.Apps(); !slices.Equal(got, []string{"shop"}) {
@@ -97,7 +98,7 @@ func TestApplyAddsAndRemoves(t *testing.T) {
 func TestApplyOpensAnAddressAndClosesAnother(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("shop"))
-	old := w.untilState("shop", Running).Listen[0]
+	old := w.untilState("shop", api.Running).Listen[0]
 	fresh := freeAddress(t)
 	w.edit("shop", func(a *config.App) { a.Listen = []string{old, fresh} })
 	load := w.at(old).load(2)
@@ -119,12 +120,12 @@ func TestApplyOpensAnAddressAndClosesAnother(t *testing.T) {
 func TestAnAddressChangesHands(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("shop"))
-	address := w.untilState("shop", Running).Listen[0]
+	address := w.untilState("shop", api.Running).Listen[0]
 	load := w.at(address).load(3)
 	w.edit("shop", named("store"))
 	w.wantApplied("store:added shop:removed")
 	w.noneLost(load)
-	if st := w.untilState("store", Running); !slices.Equal(st.Listen, []string{address}) {
+	if st := w.untilState("store", api.Running); !slices.Equal(st.Listen, []string{address}) {
 		t.Errorf("status %+v", st)
 	}
 }
@@ -132,7 +133,7 @@ func TestAnAddressChangesHands(t *testing.T) {
 func TestWhatCannotBeAppliedChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("shop"))
-	before := w.untilState("shop", Running)
+	before := w.untilState("shop", api.Running)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -143,10 +144,10 @@ func TestWhatCannotBeAppliedChangesNothing(t *testing.T) {
 	w.edit("shop", func(a *config.App) { a.Hold.Limit = 7 })
 	w.change(func(apps []*config.App) []*config.App { return append(apps, blog, other) })
 	res := w.apply()
-	if res.Exit != ExitConfig || !strings.Contains(res.Error, taken.Addr().String()) {
+	if res.Exit != api.ExitConfig || !strings.Contains(res.Error, taken.Addr().String()) {
 		t.Errorf("exit %d: %s", res.Exit, res.Error)
 	}
-	if st := w.untilState("shop", Running); st.HoldLimit != 1000 || st.Pid != before.Pid {
+	if st := w.untilState("shop", api.Running); st.HoldLimit != 1000 || st.Pid != before.Pid {
 		t.Errorf("status %+v", st)
 	}
 	if conn, err := net.Dial("tcp", blog.Listen[0]); err == nil {
@@ -156,7 +157,7 @@ func TestWhatCannotBeAppliedChangesNothing(t *testing.T) {
 	w.mu.Lock()
 	w.err = errors.New("tideover.toml:3:1: unknown key")
 	w.mu.Unlock()
-	if res := w.apply(); res.Exit != ExitConfig || !strings.Contains(res.Error, "unknown key") {
+	if res := w.apply(); res.Exit != api.ExitConfig || !strings.Contains(res.Error, "unknown key") {
 		t.Errorf("exit %d: %s", res.Exit, res.Error)
 	}
 }
@@ -164,15 +165,15 @@ func TestWhatCannotBeAppliedChangesNothing(t *testing.T) {
 func TestDryRunOnlyTells(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("shop"))
-	before := w.untilState("shop", Running)
+	before := w.untilState("shop", api.Running)
 	w.edit("shop", env("COLOUR", "blue"))
 	blog := w.app(named("blog"))
 	w.change(func(apps []*config.App) []*config.App { return append(apps, blog) })
-	res := w.s.Apply(context.Background(), ApplyRequest{DryRun: true}, func(Phase) {})
+	res := w.s.Apply(context.Background(), api.ApplyRequest{DryRun: true}, func(api.Phase) {})
 	if res.Result != "dry run" || told(res) != "shop:reload blog:added" {
 		t.Errorf("told %s: %+v", told(res), res)
 	}
-	if st := w.untilState("shop", Running); st.Pid != before.Pid || len(w.s.Apps()) != 1 {
+	if st := w.untilState("shop", api.Running); st.Pid != before.Pid || len(w.s.Apps()) != 1 {
 		t.Error("something was changed")
 	}
 }
@@ -180,14 +181,14 @@ func TestDryRunOnlyTells(t *testing.T) {
 func TestAppliedReloadThatFailsKeepsTheOld(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("shop"))
-	before := w.untilState("shop", Running)
+	before := w.untilState("shop", api.Running)
 	used.Store("broken", true)
 	w.edit("shop", env("ZOO", "broken"))
 	res := w.apply()
-	if res.Exit != ExitKeptOld || res.Apps[0].Result.Exit != ExitKeptOld {
+	if res.Exit != api.ExitKeptOld || res.Apps[0].Result.Exit != api.ExitKeptOld {
 		t.Errorf("exit %d: %+v", res.Exit, res)
 	}
-	if st := w.untilState("shop", Running); st.Pid != before.Pid {
+	if st := w.untilState("shop", api.Running); st.Pid != before.Pid {
 		t.Error("the old generation is gone")
 	}
 	w.edit("shop", env("ZOO", "web"))
@@ -197,8 +198,8 @@ func TestAppliedReloadThatFailsKeepsTheOld(t *testing.T) {
 func TestInstancesComeAndGo(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("jobs", plain, func(a *config.App) { a.Instances = 2 }))
-	w.untilState("jobs:2", Running)
-	first := w.untilState("jobs:1", Running)
+	w.untilState("jobs:2", api.Running)
+	first := w.untilState("jobs:1", api.Running)
 	w.edit("jobs", func(a *config.App) { a.Instances = 3 })
 	w.wantApplied("jobs:1:unchanged jobs:2:unchanged jobs:3:added")
 	st, err := w.s.Status("jobs")
@@ -207,7 +208,7 @@ func TestInstancesComeAndGo(t *testing.T) {
 	}
 	w.edit("jobs", func(a *config.App) { a.Instances = 2 })
 	w.wantApplied("jobs:1:unchanged jobs:2:unchanged jobs:3:removed")
-	if again := w.untilState("jobs:1", Running); again.Pid != first.Pid {
+	if again := w.untilState("jobs:1", api.Running); again.Pid != first.Pid {
 		t.Error("jobs:1 was started again")
 	}
 }
@@ -216,8 +217,8 @@ func TestAfterIsKeptAtStartAndAtTheEnd(t *testing.T) {
 	t.Parallel()
 	w := openTown(t, named("web", func(a *config.App) { a.After = []string{"jobs"} }),
 		named("jobs", plain, func(a *config.App) { a.After = []string{"db"} }), named("db", plain))
-	web := w.untilState("web", Running)
-	jobs, db := w.untilState("jobs", Running), w.untilState("db", Running)
+	web := w.untilState("web", api.Running)
+	jobs, db := w.untilState("jobs", api.Running), w.untilState("db", api.Running)
 	// Each is started when the one before has been up: up longer means earlier.
 	if !(db.Uptime >= jobs.Uptime && jobs.Uptime >= web.Uptime) {
 		t.Errorf("up for: db %v, jobs %v, web %v", db.Uptime, jobs.Uptime, web.Uptime)
@@ -260,7 +261,7 @@ func TestATouchReloads(t *testing.T) {
 	w := openTown(t, named("shop", func(a *config.App) {
 		a.Watch = config.Watch{Files: []string{file}, Debounce: 20 * time.Millisecond}
 	}))
-	w.untilState("shop", Running)
+	w.untilState("shop", api.Running)
 	generation := 1
 	reloads := func(how string, do func() error) {
 		t.Helper()
@@ -268,7 +269,7 @@ func TestATouchReloads(t *testing.T) {
 			t.Fatal(err)
 		}
 		generation++
-		w.until("reloaded by "+how, func(st AppStatus) bool { return st.Generation == generation && st.State == Running })
+		w.until("reloaded by "+how, func(st api.AppStatus) bool { return st.Generation == generation && st.State == api.Running })
 	}
 	touch := func() error { return os.WriteFile(file, nil, 0o644) }
 	reloads("a file in a new directory", func() error {
@@ -288,7 +289,7 @@ func TestATouchReloads(t *testing.T) {
 	if err := touch(); err != nil {
 		t.Fatal(err)
 	}
-	w.want(w.do(Reload), ExitOK) // by hand; the touch has not caused another one
+	w.want(w.do(api.Reload), api.ExitOK) // by hand; the touch has not caused another one
 	if st := w.status(); st.Generation != generation+1 {
 		t.Errorf("generation %d, want %d", st.Generation, generation+1)
 	}

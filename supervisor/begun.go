@@ -1,6 +1,10 @@
 package supervisor
 
-import "context"
+import (
+	"context"
+
+	"tideover/supervisor/api"
+)
 
 // What a service manager asks of the daemon.
 
@@ -30,7 +34,7 @@ func (s *Supervisor) Accepting(ctx context.Context) error {
 			continue
 		}
 		if err := m.app.server.Accepting(ctx); err != nil {
-			return errorf(ExitError, "app %s: %v", m.app.name, err)
+			return api.Errorf(api.ExitError, "app %s: %v", m.app.name, err)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -43,5 +44,5 @@ func TestBegunWithTheFirstFailure(t *testing.T) {
 
 func (r *rig) awaitBegun() {
 	r.t.Helper()
-	r.until("begun", func(AppStatus) bool { return r.s.Begun() })
+	r.until("begun", func(api.AppStatus) bool { return r.s.Begun() })
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/process"
 )
@@ -47,7 +47,7 @@ type stage struct {
 	over chan struct{} // never closed when a stage before has failed
 
 	// Once it is over.
-	facts []Fact
+	attrs []api.Attr
 	err   error
 }
 
@@ -117,12 +117,12 @@ func (a *App) bring(b *boot, lenient bool) *boot {
 	if len(cfg.Hooks.BeforeStart) > 0 {
 		b.stage("hook", func(ctx context.Context) error {
 			return h.hook(ctx, a.log, occasion{hook: beforeStart, post: b.post, reason: b.reason, from: b.from})
-		}).facts = []Fact{{"hook", beforeStart}}
+		}).attrs = []api.Attr{api.String("hook", beforeStart)}
 	}
 	b.start = b.stage("start", func(context.Context) error {
 		g, err := h.start(a.log, b.post)
 		if err == nil {
-			b.generation, b.start.facts = g, []Fact{{"pid", strconv.Itoa(g.process.Pid())}}
+			b.generation, b.start.attrs = g, []api.Attr{api.Int("pid", g.process.Pid())}
 			h.logger.Info("started", "app", a.name, "generation", g.number, "pid", g.process.Pid())
 		}
 		return err
@@ -131,7 +131,7 @@ func (a *App) bring(b *boot, lenient bool) *boot {
 	ready = b.stage("ready", func(ctx context.Context) (err error) {
 		b.generation.probe.lenient = lenient && !cfg.Ready.Explicit
 		b.heard, err = b.generation.answered(ctx, h)
-		ready.facts = b.heard.facts()
+		ready.attrs = b.heard.attrs()
 		return err
 	})
 	go b.run(ctx, func() (post, error) { return h.post(cfg, number) })
@@ -171,7 +171,7 @@ func (b *boot) explain() (why, hint string) {
 	if errors.As(b.err, &hook) {
 		return fmt.Sprintf("generation %d of %s was not started: %v", b.number, b.post.settings.Name, hook), ""
 	}
-	var failed *Error
+	var failed *api.Error
 	if errors.As(b.err, &failed) {
 		return failed.Message, failed.Hint
 	}
@@ -183,7 +183,7 @@ func (b *boot) explain() (why, hint string) {
 	var other *elsewhereError
 	switch {
 	case errors.As(b.err, &other) && other.late:
-		return head + fmt.Sprintf("no answer within %s; it listens on %s, which is not the socket it was given", Spell(cfg.Ready.Timeout), other.address), forkRemedy(g)
+		return head + fmt.Sprintf("no answer within %s; it listens on %s, which is not the socket it was given", api.FormatDuration(cfg.Ready.Timeout), other.address), forkRemedy(g)
 	case errors.As(b.err, &other):
 		return head + fmt.Sprintf("the command listens on %s itself and not on the socket it was given", other.address), forkRemedy(g)
 	case errors.Is(b.err, errExited):
@@ -197,7 +197,7 @@ func (b *boot) explain() (why, hint string) {
 }
 
 func (b *boot) explainTimeout(cfg *config.App) (why, hint string) {
-	within := " within " + Spell(cfg.Ready.Timeout)
+	within := " within " + api.FormatDuration(cfg.Ready.Timeout)
 	switch readiness(cfg) {
 	case byNotice:
 		return "it did not say READY=1" + within, "ready.notify waits for sd_notify; ready.timeout says for how long"
@@ -218,7 +218,7 @@ func explainExit(g *Generation) (why, hint string) {
 	if g.target == nil {
 		before = "it was ready"
 	}
-	why = fmt.Sprintf("it ended with %s after %s, before %s", out, Spell(out.Runtime), before)
+	why = fmt.Sprintf("it ended with %s after %s, before %s", out, api.FormatDuration(out.Runtime), before)
 	if gu := g.settings.Gunicorn; gu != nil {
 		switch out.Code {
 		case 3:

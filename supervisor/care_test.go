@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -43,7 +44,7 @@ func TestProcessCare(t *testing.T) {
 		a.Hooks.BeforeStart = shell("{ " + factsOf + "} > " + notes + ".hook")
 		a.Env["LOGNAME"] = "deploy"
 	})
-	st := r.until("running", func(s AppStatus) bool { return s.State == Running })
+	st := r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
 	if st.Directory != filepath.Join(root, "1") {
 		t.Errorf("status names the directory %s", st.Directory)
 	}
@@ -62,7 +63,7 @@ func TestProcessCare(t *testing.T) {
 		}
 	}
 	release(t, filepath.Join(root, "current"), filepath.Join(root, "2"))
-	r.want(r.do(Reload), ExitOK)
+	r.want(r.do(api.Reload), api.ExitOK)
 	if st := r.status(); st.Directory != filepath.Join(root, "2") {
 		t.Errorf("after a new release status names the directory %s", st.Directory)
 	}

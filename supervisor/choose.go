@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"tideover/supervisor/api"
 )
 
 // names are those of all apps, in the order of the configuration.
@@ -16,26 +18,26 @@ func (r *roster) names() []string {
 }
 
 // app finds an app; the empty name is the only one there is.
-func (r *roster) app(name string) (*App, *Error) {
+func (r *roster) app(name string) (*App, *api.Error) {
 	members := r.all()
 	if name == "" {
 		if len(members) == 1 {
 			return members[0].app, nil
 		}
-		return nil, errorf(ExitNoSuchApp, "which app? there are %d: %s", len(members), strings.Join(r.names(), ", "))
+		return nil, api.Errorf(api.ExitNoSuchApp, "which app? there are %d: %s", len(members), strings.Join(r.names(), ", "))
 	}
 	if i := slices.IndexFunc(members, func(m *member) bool { return m.app.name == name }); i >= 0 {
 		return members[i].app, nil
 	}
 	if several := r.selected(name); len(several) > 0 {
-		return nil, errorf(ExitNoSuchApp, "%s means %d apps; one is wanted here", name, len(several))
+		return nil, api.Errorf(api.ExitNoSuchApp, "%s means %d apps; one is wanted here", name, len(several))
 	}
 	return nil, r.noSuchApp(name)
 }
 
 // choose finds the apps that selectors mean, in the order of the
 // configuration; none given means all.
-func (r *roster) choose(selectors []string) ([]*App, *Error) {
+func (r *roster) choose(selectors []string) ([]*App, *api.Error) {
 	if len(selectors) == 0 {
 		selectors = []string{"all"}
 	}
@@ -69,6 +71,6 @@ func (r *roster) selected(selector string) []*App {
 	return apps
 }
 
-func (r *roster) noSuchApp(name string) *Error {
-	return &Error{Exit: ExitNoSuchApp, Message: fmt.Sprintf("there is no app %q", name), Hint: "there is " + strings.Join(r.names(), ", ")}
+func (r *roster) noSuchApp(name string) *api.Error {
+	return &api.Error{Exit: api.ExitNoSuchApp, Message: fmt.Sprintf("there is no app %q", name), Hint: "there is " + strings.Join(r.names(), ", ")}
 }

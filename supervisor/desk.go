@@ -1,5 +1,7 @@
 package supervisor
 
+import "tideover/supervisor/api"
+
 // desk is where requests for operations wait for their turn. The app's
 // goroutine owns it.
 type desk struct {
@@ -7,7 +9,7 @@ type desk struct {
 	running *operation
 	wake    chan struct{} // ready when somebody came
 	closed  bool
-	last    *Result // of the last reload or restart
+	last    *api.Result // of the last reload or restart
 }
 
 // add takes a ticket. A stop overtakes whatever runs; a caller that would not
@@ -15,16 +17,16 @@ type desk struct {
 func (d *desk) add(t *ticket) {
 	switch {
 	case d.closed:
-		t.done <- refused(t, ExitNotRunning, "tideover is shutting down")
+		t.done <- refused(t, api.ExitNotRunning, "tideover is shutting down")
 		return
 	case d.running != nil && t.request.NoQueue:
-		t.done <- refused(t, ExitBusy, "another "+string(d.running.verb)+" of "+d.running.result.App+" runs")
+		t.done <- refused(t, api.ExitBusy, "another "+string(d.running.verb)+" of "+d.running.result.App+" runs")
 		return
-	case d.running != nil && t.request.Verb == Stop && d.running.verb != Stop:
+	case d.running != nil && t.request.Verb == api.Stop && d.running.verb != api.Stop:
 		d.running.abort(errOvertaken)
 	}
 	if d.running != nil {
-		t.phases <- Phase{App: t.request.App, Verb: t.request.Verb, Name: "queue", Facts: []Fact{{"behind", string(d.running.verb)}}}
+		t.phases <- api.Phase{App: t.request.App, Verb: t.request.Verb, Name: "queue", Attrs: []api.Attr{api.String("behind", string(d.running.verb))}}
 	}
 	d.waiting = append(d.waiting, t)
 	select {
@@ -53,12 +55,12 @@ func (d *desk) next() []*ticket {
 func (d *desk) close() {
 	d.closed = true
 	for _, t := range d.waiting {
-		t.done <- refused(t, ExitNotRunning, "tideover is shutting down")
+		t.done <- refused(t, api.ExitNotRunning, "tideover is shutting down")
 	}
 	d.waiting = nil
 }
 
-func refused(t *ticket, exit Exit, why string) Result {
-	return Result{App: t.request.App, Verb: t.request.Verb, Result: "refused", Exit: exit, Error: why,
-		Phases: []PhaseResult{}, ChildOutput: []string{}}
+func refused(t *ticket, exit api.Exit, why string) api.Result {
+	return api.Result{App: t.request.App, Verb: t.request.Verb, Result: "refused", Exit: exit, Error: why,
+		Phases: []api.PhaseResult{}, ChildOutput: []string{}}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
@@ -43,7 +44,7 @@ type bequest struct {
 	Ended       bool                 `json:"ended,omitempty"`   // it lies, and not by the operator's wish
 	Failed      bool                 `json:"failed,omitempty"`
 	Reason      string               `json:"reason,omitempty"`
-	Last        *Result              `json:"last,omitempty"`
+	Last        *api.Result          `json:"last,omitempty"`
 	Counters    proxy.Counters       `json:"counters"`
 	Connections []proxy.Connection   `json:"connections,omitempty"`
 	Pipes       []bequestedPipe      `json:"pipes,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/process"
 )
@@ -25,11 +26,11 @@ func (o *operation) fell(b *boot, why, hint string) {
 	}
 	old := a.current
 	if old == nil {
-		r.Result, r.Exit = "down", ExitDown
+		r.Result, r.Exit = "down", api.ExitDown
 		r.Error += "; " + whatNow(a.settings)
 		return
 	}
-	r.Result, r.Exit = "kept old", ExitKeptOld
+	r.Result, r.Exit = "kept old", api.ExitKeptOld
 	r.Error += fmt.Sprintf("; generation %d still serves", old.number)
 	if old.dir == b.post.dir {
 		danger := fmt.Sprintf("generation %d serves as long as its workers live; the release was changed in place (%s), "+
@@ -46,7 +47,7 @@ func whatNow(cfg *config.App) string {
 	case cfg.Restart == config.RestartNever:
 		return "nothing serves: requests are answered 503"
 	}
-	return fmt.Sprintf("nothing serves: requests are held for up to %s each, then answered 503", Spell(cfg.Hold.Timeout))
+	return fmt.Sprintf("nothing serves: requests are held for up to %s each, then answered 503", api.FormatDuration(cfg.Hold.Timeout))
 }
 
 // forkRemedy is for wrappers whose command gets a pid of its own: gunicorn
@@ -63,13 +64,13 @@ func forkRemedy(g *Generation) string {
 }
 
 // startFailed turns a failed start of the process into an error for people.
-func startFailed(name string, err error) *Error {
+func startFailed(name string, err error) *api.Error {
 	var step *process.StartError
 	if !errors.As(err, &step) {
-		return errorf(ExitError, "cannot start %s: %v", name, err)
+		return api.Errorf(api.ExitError, "cannot start %s: %v", name, err)
 	}
-	e := errorf(ExitError, "cannot start %s: %v", name, step)
-	e.cause = step
+	e := api.Errorf(api.ExitError, "cannot start %s: %v", name, step)
+	e.Cause = step
 	switch {
 	case step.Step == "user" && errors.Is(err, fs.ErrPermission):
 		e.Hint = "only root can start an app as another user"

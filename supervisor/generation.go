@@ -12,6 +12,7 @@ import (
 
 	"tideover/listener"
 	"tideover/proxy"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
@@ -190,7 +191,7 @@ func (h *house) place(cfg *config.App, number int, scratch string) (place, error
 	}
 	private, err := listener.OpenPrivate(o)
 	if err != nil {
-		return place{}, errorf(ExitError, "cannot open a private socket: %v", err)
+		return place{}, api.Errorf(api.ExitError, "cannot open a private socket: %v", err)
 	}
 	return place{private: private, network: private.Network(), address: private.Address()}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/process"
 )
@@ -148,7 +149,7 @@ func (h *house) check(cfg *config.App) (*config.App, error) {
 		cfg, err = h.complete(cfg)
 	}
 	if err != nil {
-		return nil, errorf(ExitUsage, "app %s: %v", cfg.Name, err)
+		return nil, api.Errorf(api.ExitUsage, "app %s: %v", cfg.Name, err)
 	}
 	return cfg, nil
 }

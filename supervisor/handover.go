@@ -2,6 +2,8 @@ package supervisor
 
 import (
 	"slices"
+
+	"tideover/supervisor/api"
 )
 
 // prepare opens what is to be open, and makes what is to be new.
@@ -10,7 +12,7 @@ func (c *changeover) prepare() error {
 		if a.cfg == nil {
 			continue
 		}
-		if a.old == nil || a.Change == ByReplace {
+		if a.old == nil || a.Change == api.ByReplace {
 			m, err := c.roster.newMember(a.cfg)
 			if err != nil {
 				return err
@@ -110,7 +112,7 @@ func (a *alteration) settle(c *changeover) {
 		a.fresh.doors = a.keeping
 		c.roster.begin(a.fresh, []<-chan struct{}{make(chan struct{})}) // its turn comes when somebody asks for it
 		return
-	case a.Change == Unchanged:
+	case a.Change == api.Unchanged:
 		return
 	}
 	for _, d := range a.keeping {

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy"
+	"tideover/supervisor/api"
 )
 
 // operator is the name of a hold that belongs to nobody in particular: asked
@@ -36,7 +37,7 @@ type lease struct {
 
 	before   proxy.Counters
 	observed *proxy.Observation
-	ended    *HoldReport
+	ended    *api.HoldReport
 	over     chan struct{} // closed when it has ended
 }
 
@@ -68,11 +69,11 @@ func (l *leases) arm() {
 type Lease struct {
 	app    *App
 	lease  *lease
-	report HoldReport
+	report api.HoldReport
 }
 
 // Report tells how the hold began.
-func (l *Lease) Report() HoldReport { return l.report }
+func (l *Lease) Report() api.HoldReport { return l.report }
 
 // Ended is closed when the hold is over: by End, by its time or by an
 // operator's release.
@@ -81,25 +82,25 @@ func (l *Lease) Ended() <-chan struct{} { return l.lease.over }
 // Hold holds the requests of an app and returns when those in flight have
 // ended, or ctx or the lease has; Report says which. It
 // ends with End, Release, or by itself when the lease is over.
-func (s *Supervisor) Hold(ctx context.Context, name string, r HoldRequest) (*Lease, error) {
+func (s *Supervisor) Hold(ctx context.Context, name string, r api.HoldRequest) (*Lease, error) {
 	a, err := s.roster.app(name)
 	if err != nil {
 		return nil, err
 	}
 	if a.server == nil {
-		return nil, errorf(ExitUsage, "%s is a plain process: it has no requests to hold", a.name)
+		return nil, api.Errorf(api.ExitUsage, "%s is a plain process: it has no requests to hold", a.name)
 	}
-	l := &Lease{app: a, report: HoldReport{App: a.name, Drained: true}}
+	l := &Lease{app: a, report: api.HoldReport{App: a.name, Drained: true}}
 	var targets []*proxy.Target
-	var refused *Error
+	var refused *api.Error
 	var ends time.Time
 	begun := a.do(ctx, func() {
 		if l.lease, targets, refused = a.hold(r); refused == nil {
-			ends, l.report.For = l.lease.ends, seconds(l.lease.length)
+			ends, l.report.For = l.lease.ends, api.Seconds(l.lease.length)
 		}
 	})
 	if !begun {
-		return nil, errorf(ExitNotRunning, "tideover is shutting down")
+		return nil, api.Errorf(api.ExitNotRunning, "tideover is shutting down")
 	}
 	if refused != nil {
 		return nil, refused
@@ -113,13 +114,13 @@ func (s *Supervisor) Hold(ctx context.Context, name string, r HoldRequest) (*Lea
 			l.report.InFlight += t.InFlight()
 		}
 	}
-	l.report.Waited = seconds(time.Since(began))
+	l.report.Waited = api.Seconds(time.Since(began))
 	return l, nil
 }
 
 // End releases what this hold held and tells what it meant for clients. The
 // gate opens when it was the last reason to be shut.
-func (l *Lease) End() HoldReport {
+func (l *Lease) End() api.HoldReport {
 	report := l.report
 	l.app.do(context.Background(), func() {
 		l.app.leases.end(l.lease, false)
@@ -132,12 +133,12 @@ func (l *Lease) End() HoldReport {
 // Release ends the operator's hold on an app and tells what it meant for
 // clients. Holds of commands that still run end with those. No hold is no
 // error.
-func (s *Supervisor) Release(name string) (HoldReport, error) {
+func (s *Supervisor) Release(name string) (api.HoldReport, error) {
 	a, err := s.roster.app(name)
 	if err != nil {
-		return HoldReport{}, err
+		return api.HoldReport{}, err
 	}
-	report := HoldReport{App: a.name}
+	report := api.HoldReport{App: a.name}
 	done := a.do(context.Background(), func() {
 		if l, ok := a.leases.byName[operator]; ok {
 			a.leases.end(l, false)
@@ -145,16 +146,16 @@ func (s *Supervisor) Release(name string) (HoldReport, error) {
 		}
 	})
 	if !done {
-		return report, errorf(ExitNotRunning, "tideover is shutting down")
+		return report, api.Errorf(api.ExitNotRunning, "tideover is shutting down")
 	}
 	return report, nil
 }
 
 // hold shuts the gate under a name of its own, and returns whatever requests
 // may still be out on.
-func (a *App) hold(r HoldRequest) (*lease, []*proxy.Target, *Error) {
+func (a *App) hold(r api.HoldRequest) (*lease, []*proxy.Target, *api.Error) {
 	if a.comeback.rest != awake {
-		return nil, nil, &Error{Exit: ExitNotRunning, Message: a.name + " is stopped", Hint: "tideover start " + a.name}
+		return nil, nil, &api.Error{Exit: api.ExitNotRunning, Message: a.name + " is stopped", Hint: "tideover start " + a.name}
 	}
 	if r.For <= 0 {
 		r.For = a.settings.Hold.Timeout
@@ -174,7 +175,7 @@ func (a *App) hold(r HoldRequest) (*lease, []*proxy.Target, *Error) {
 
 // lease finds the operator's lease and prolongs it, or makes a new one, and
 // shuts the gate.
-func (all *leases) lease(r HoldRequest) *lease {
+func (all *leases) lease(r api.HoldRequest) *lease {
 	name := operator
 	if r.Attached {
 		all.last++
@@ -214,8 +215,8 @@ func (all *leases) end(l *lease, expired bool) {
 	all.arm()
 	all.gate.Release(l.name)
 	held := l.observed.End()
-	l.ended = &HoldReport{App: all.app, Drained: true, For: seconds(l.length), Held: seconds(time.Since(l.began)), Expired: expired,
-		Requests: RequestCounts{Held: held.Held, HeldMax: seconds(held.Longest), Lost: lost(l.before, all.server.Counters())}}
+	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Held: api.Seconds(time.Since(l.began)), Expired: expired,
+		Requests: api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(l.before, all.server.Counters())}}
 	close(l.over)
 	all.logger.Info("released", "app", all.app, "by", l.by, "after", time.Since(l.began).Round(time.Millisecond), "held", held.Held)
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tideover/supervisor/api"
 )
 
 func TestHoldLetsInFlightFinishAndHoldsTheRest(t *testing.T) {
@@ -14,16 +16,16 @@ func TestHoldLetsInFlightFinishAndHoldsTheRest(t *testing.T) {
 	slow := r.slow()
 	leased := make(chan *Lease, 1)
 	go func() {
-		lease, err := r.s.Hold(context.Background(), "", HoldRequest{For: time.Minute, Attached: true, By: "test"})
+		lease, err := r.s.Hold(context.Background(), "", api.HoldRequest{For: time.Minute, Attached: true, By: "test"})
 		if err != nil {
 			t.Error(err)
 		}
 		leased <- lease
 	}()
-	r.until("holding", func(s AppStatus) bool { return s.State == Holding && s.InFlight == 1 })
+	r.until("holding", func(s api.AppStatus) bool { return s.State == api.Holding && s.InFlight == 1 })
 	held := make(chan string, 1)
 	go func() { held <- r.page() }()
-	r.until("one held", func(s AppStatus) bool { return s.Held == 1 })
+	r.until("one held", func(s api.AppStatus) bool { return s.Held == 1 })
 	select {
 	case <-leased:
 		t.Fatal("hold returned while a request was in flight")
@@ -51,7 +53,7 @@ func TestHoldWaitsForInFlightNoLongerThanItsLease(t *testing.T) {
 	r := open(t, "web")
 	r.page()
 	slow := r.slow()
-	lease, err := r.s.Hold(t.Context(), "", HoldRequest{For: 100 * time.Millisecond})
+	lease, err := r.s.Hold(t.Context(), "", api.HoldRequest{For: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +69,7 @@ func TestLeaseEndsByItself(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web")
 	r.page()
-	lease, err := r.s.Hold(t.Context(), "shop", HoldRequest{For: 200 * time.Millisecond})
+	lease, err := r.s.Hold(t.Context(), "shop", api.HoldRequest{For: 200 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,13 +88,13 @@ func TestHoldOutlivesAReload(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web")
 	r.page()
-	if _, err := r.s.Hold(t.Context(), "", HoldRequest{For: 20 * time.Second}); err != nil {
+	if _, err := r.s.Hold(t.Context(), "", api.HoldRequest{For: 20 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	r.want(r.do(Reload), ExitOK)
+	r.want(r.do(api.Reload), api.ExitOK)
 	held := make(chan string, 1)
 	go func() { held <- r.page() }()
-	r.until("one held", func(s AppStatus) bool { return s.Held == 1 })
+	r.until("one held", func(s api.AppStatus) bool { return s.Held == 1 })
 	if _, err := r.s.Release("shop"); err != nil {
 		t.Fatal(err)
 	}
@@ -105,9 +107,9 @@ func TestHoldOfAStoppedAppIsRefused(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web")
 	r.page()
-	r.want(r.do(Stop), ExitOK)
-	_, err := r.s.Hold(context.Background(), "", HoldRequest{})
-	if e, ok := err.(*Error); !ok || e.Exit != ExitNotRunning {
-		t.Errorf("error %v, want exit %d", err, ExitNotRunning)
+	r.want(r.do(api.Stop), api.ExitOK)
+	_, err := r.s.Hold(context.Background(), "", api.HoldRequest{})
+	if e, ok := err.(*api.Error); !ok || e.Exit != api.ExitNotRunning {
+		t.Errorf("error %v, want exit %d", err, api.ExitNotRunning)
 	}
 }

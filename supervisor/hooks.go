@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
@@ -107,7 +108,7 @@ func (h *house) hook(ctx context.Context, log *logs.Log, o occasion) error {
 	}
 	switch {
 	case errors.Is(err, errHookTimeout):
-		failed.how = fmt.Sprintf("was killed after %s (hooks.timeout)", Spell(limit))
+		failed.how = fmt.Sprintf("was killed after %s (hooks.timeout)", api.FormatDuration(limit))
 	case ctx.Err() != nil && err == context.Canceled:
 		failed.how = "was killed: tideover is shutting down"
 	case ctx.Err() != nil && err != nil:
@@ -115,7 +116,7 @@ func (h *house) hook(ctx context.Context, log *logs.Log, o occasion) error {
 	case err != nil:
 		failed.how = "could not be run: " + err.Error()
 	case out.Code != 0 || out.Signal != 0:
-		failed.how = fmt.Sprintf("failed with %s after %s", out, Spell(out.Runtime))
+		failed.how = fmt.Sprintf("failed with %s after %s", out, api.FormatDuration(out.Runtime))
 	default:
 		h.logger.Debug("hook ran", "app", o.post.settings.Name, "hook", o.hook, "generation", o.post.number, "took", out.Runtime)
 		return nil

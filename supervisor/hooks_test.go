@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/logs"
 )
 
 // shell is a command for a hook, or for a plain process.
@@ -33,7 +35,7 @@ func (n notebook) lines() []string {
 // until waits for a line that contains some words, and returns it.
 func (n notebook) until(r *rig, words string) (line string) {
 	r.t.Helper()
-	r.until("noted "+words, func(AppStatus) bool {
+	r.until("noted "+words, func(api.AppStatus) bool {
 		for _, line = range n.lines() {
 			if strings.Contains(line, words) {
 				return true
@@ -74,16 +76,16 @@ func TestHooksKnowWhyTheyRun(t *testing.T) {
 		a.Hooks.AfterReload = shell(after.note(facts + " $TIDEOVER_PID"))
 	})
 	r.page()
-	reloaded := r.want(r.do(Reload), ExitOK)
+	reloaded := r.want(r.do(api.Reload), api.ExitOK)
 	if names := phases(reloaded); !slices.Equal(names, []string{"hook", "start", "ready", "swap", "drain", "hook", "done"}) {
 		t.Errorf("phases %q", names)
 	}
-	r.want(r.do(Restart), ExitOK)
+	r.want(r.do(api.Restart), api.ExitOK)
 	third := pidOf(t, r.page())
 	kill(t, third, syscall.SIGKILL)
-	r.until("a fourth generation", func(s AppStatus) bool { return s.Generation == 4 })
-	r.want(r.do(Stop), ExitOK)
-	r.want(r.do(Start), ExitOK)
+	r.until("a fourth generation", func(s api.AppStatus) bool { return s.Generation == 4 })
+	r.want(r.do(api.Stop), api.ExitOK)
+	r.want(r.do(api.Start), api.ExitOK)
 
 	for i, want := range []string{"1 start none", "2 reload 1", "3 restart 2", "4 crash none", "5 start none"} {
 		lines := before.lines()
@@ -103,7 +105,7 @@ func TestHooksKnowWhyTheyRun(t *testing.T) {
 	after.until(r, "after_reload shop 3 restart 2")
 }
 
-func phases(r Result) (names []string) {
+func phases(r api.Result) (names []string) {
 	for _, p := range r.Phases {
 		names = append(names, p.Name)
 	}
@@ -120,7 +122,7 @@ func TestFailingBeforeStartChangesNothing(t *testing.T) {
 	old := pidOf(t, r.page())
 	load := r.load(2)
 	code.set(t, "3")
-	res := r.want(r.do(Reload), ExitKeptOld)
+	res := r.want(r.do(api.Reload), api.ExitKeptOld)
 	if !strings.Contains(res.Error, "before_start failed with exit status 3") || !strings.Contains(res.Error, "generation 1 still serves") {
 		t.Errorf("error %q", res.Error)
 	}
@@ -138,19 +140,19 @@ func TestFailingBeforeStartChangesNothing(t *testing.T) {
 	}
 
 	// A restart has nothing left to keep: it goes on trying, and clients wait.
-	r.want(r.do(Restart), ExitDown)
+	r.want(r.do(api.Restart), api.ExitDown)
 	if st := r.status(); !strings.Contains(st.Reason, "before_start failed") {
 		t.Errorf("status %+v", st)
 	}
 	code.set(t, "0")
-	r.until("running", func(s AppStatus) bool { return s.State == Running })
+	r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
 	r.noneLost(load)
 }
 
 // output is what stands in the app's log.
 func (r *rig) output() (lines []string) {
 	r.t.Helper()
-	err := r.s.Logs(context.Background(), LogQuery{Lines: 1000}, func(l Line) bool {
+	err := r.s.Logs(context.Background(), api.LogQuery{Lines: 1000}, func(l logs.Line) bool {
 		lines = append(lines, l.Text)
 		return true
 	})
@@ -170,7 +172,7 @@ func TestHangingHookIsKilledWithItsTree(t *testing.T) {
 	})
 	r.page()
 	code.set(t, "1")
-	res := r.want(r.do(Reload), ExitKeptOld)
+	res := r.want(r.do(api.Reload), api.ExitKeptOld)
 	if !strings.Contains(res.Error, "before_start was killed after 3 s (hooks.timeout)") {
 		t.Errorf("error %q", res.Error)
 	}
@@ -180,12 +182,12 @@ func TestHangingHookIsKilledWithItsTree(t *testing.T) {
 }
 
 // begin asks for an operation, and returns when a phase of it has begun.
-func (r *rig) begin(v Verb, phase string) <-chan Result {
+func (r *rig) begin(v api.Verb, phase string) <-chan api.Result {
 	r.t.Helper()
-	begun, done := make(chan struct{}), make(chan Result, 1)
+	begun, done := make(chan struct{}), make(chan api.Result, 1)
 	var once sync.Once
 	go func() {
-		done <- r.s.Do(context.Background(), Request{Verb: v, By: "test"}, func(p Phase) {
+		done <- r.s.Do(context.Background(), api.Request{Verb: v, By: "test"}, func(p api.Phase) {
 			if p.Name == phase {
 				once.Do(func() { close(begun) })
 			}
@@ -208,21 +210,21 @@ func TestAppGoesOnWhileAHookRuns(t *testing.T) {
 	if err := os.Remove(string(code)); err != nil {
 		t.Fatal(err)
 	}
-	done := r.begin(Reload, "hook")
-	if st := r.status(); st.State != Reloading || st.Generation != 1 {
+	done := r.begin(api.Reload, "hook")
+	if st := r.status(); st.State != api.Reloading || st.Generation != 1 {
 		t.Errorf("status %+v", st)
 	}
 	r.page()
 	kill(t, old, syscall.SIGKILL) // whoever comes is held from here on
-	r.until("without a generation", func(s AppStatus) bool { return s.Generation == 0 })
+	r.until("without a generation", func(s api.AppStatus) bool { return s.Generation == 0 })
 	body := make(chan string, 1)
 	go func() {
 		_, text := r.get("/")
 		body <- text
 	}()
-	r.until("holding a request", func(s AppStatus) bool { return s.Held == 1 })
+	r.until("holding a request", func(s api.AppStatus) bool { return s.Held == 1 })
 	code.set(t, "0")
-	r.want(<-done, ExitOK)
+	r.want(<-done, api.ExitOK)
 	if text := <-body; !strings.Contains(text, "generation=2") {
 		t.Errorf("the held request got %q", text)
 	}
@@ -237,15 +239,15 @@ func TestStopOvertakesAHook(t *testing.T) {
 	if err := os.Remove(string(code)); err != nil {
 		t.Fatal(err)
 	}
-	done := r.begin(Reload, "hook")
-	r.want(r.do(Stop), ExitOK)
-	if res := <-done; res.Exit == ExitOK || !strings.Contains(res.Error, "overtaken") {
+	done := r.begin(api.Reload, "hook")
+	r.want(r.do(api.Stop), api.ExitOK)
+	if res := <-done; res.Exit == api.ExitOK || !strings.Contains(res.Error, "overtaken") {
 		t.Errorf("the overtaken reload says %+v", res)
 	}
 	if pids := r.processes(); len(pids) != 0 {
 		t.Errorf("processes %v after stop", pids)
 	}
-	if st := r.status(); st.State != Stopped {
+	if st := r.status(); st.State != api.Stopped {
 		t.Errorf("status %+v", st)
 	}
 }
@@ -254,7 +256,7 @@ func TestFailingAfterReloadIsAWarning(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web", func(a *config.App) { a.Hooks.AfterReload = shell("echo no route to slack; exit 7") })
 	r.page()
-	res := r.want(r.do(Reload), ExitOK)
+	res := r.want(r.do(api.Reload), api.ExitOK)
 	if len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "after_reload failed with exit status 7") || !strings.HasSuffix(res.Warnings[0], ": no route to slack") {
 		t.Errorf("warnings %q", res.Warnings)
 	}
@@ -271,18 +273,18 @@ func TestOnFailureTellsWhatFailed(t *testing.T) {
 	})
 	r.page()
 	swap("broken")
-	r.want(r.do(Reload), ExitKeptOld)
+	r.want(r.do(api.Reload), api.ExitKeptOld)
 	if line := notes.until(r, "on_failure reload 2 1"); !strings.Contains(line, "exit status 3") || !strings.Contains(line, "generation 1 still serves") {
 		t.Errorf("it was told %q", line)
 	}
 	kill(t, pidOf(t, r.page()), syscall.SIGKILL)
 	notes.until(r, "on_failure crash 3 none: generation 3 of shop did not come up")
-	r.until("failed", func(s AppStatus) bool { return s.State == Failed })
+	r.until("failed", func(s api.AppStatus) bool { return s.State == api.Failed })
 	notes.until(r, "on_failure crash 7 none")
 	if lines := notes.lines(); len(lines) != 3 {
 		t.Errorf("it was told %q; not of each try, but of the first and of giving up", lines)
 	}
-	r.want(r.do(Restart), ExitDown)
+	r.want(r.do(api.Restart), api.ExitDown)
 	notes.until(r, "on_failure restart 8 none")
 }
 
@@ -305,11 +307,11 @@ func TestAfterReadyEndsWithItsGeneration(t *testing.T) {
 		a.Hooks.AfterReady = shell(notes.note("warming $TIDEOVER_GENERATION") + "; sleep 1000")
 	})
 	notes.until(r, "warming 1")
-	r.want(r.do(Reload), ExitOK)
+	r.want(r.do(api.Reload), api.ExitOK)
 	notes.until(r, "warming 2")
-	r.until("without the first one's hook", func(AppStatus) bool { return len(r.processes()) == 3 }) // the app, the hook's shell, its sleep
-	r.want(r.do(Stop), ExitOK)
-	r.until("without a process", func(AppStatus) bool { return len(r.processes()) == 0 })
+	r.until("without the first one's hook", func(api.AppStatus) bool { return len(r.processes()) == 3 }) // the app, the hook's shell, its sleep
+	r.want(r.do(api.Stop), api.ExitOK)
+	r.until("without a process", func(api.AppStatus) bool { return len(r.processes()) == 0 })
 }
 
 func TestHookOfADeadDaemonIsEnded(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 )
@@ -76,13 +77,13 @@ func each(f *config.File) []*config.App {
 }
 
 // plan says what a reload would do, and does nothing.
-func (a *App) plan(r Request) Result {
+func (a *App) plan(r api.Request) api.Result {
 	seen := a.seen.Load()
-	out := Result{App: a.name, Verb: r.Verb, Result: "dry run", Exit: ExitOK, Phases: []PhaseResult{}, ChildOutput: []string{}}
+	out := api.Result{App: a.name, Verb: r.Verb, Result: "dry run", Exit: api.ExitOK, Phases: []api.PhaseResult{}, ChildOutput: []string{}}
 	say := func(format string, args ...any) { out.Plan = append(out.Plan, fmt.Sprintf(format, args...)) }
 	cfg, err := a.house.reload(a.name)
 	if err != nil {
-		out.Result, out.Exit, out.Error, out.Hint = "failed", ExitConfig, err.Error(), "nothing was changed"
+		out.Result, out.Exit, out.Error, out.Hint = "failed", api.ExitConfig, err.Error(), "nothing was changed"
 		return out
 	}
 	if cfg == nil {
@@ -91,12 +92,12 @@ func (a *App) plan(r Request) Result {
 	say("command    %s", strings.Join(cfg.Command, " "))
 	dir, err := filepath.EvalSymlinks(cfg.Directory)
 	if err != nil {
-		out.Result, out.Exit, out.Error = "failed", ExitError, "cannot use directory "+cfg.Directory+": "+plainPath(err).Error()
+		out.Result, out.Exit, out.Error = "failed", api.ExitError, "cannot use directory "+cfg.Directory+": "+plainPath(err).Error()
 		return out
 	}
 	mode := cmp.Or(cfg.Reload, config.Overlap)
 	if g := seen.current; g != nil {
-		out.Generation = GenerationPair{From: g.number, To: g.number}
+		out.Generation = api.GenerationPair{From: g.number, To: g.number}
 		if g.dir == dir {
 			say("directory  %s (unchanged)", dir)
 		} else {

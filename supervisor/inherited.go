@@ -12,11 +12,6 @@ import (
 	"tideover/listener"
 )
 
-// Inherited takes the sockets that a service manager has passed to this
-// process, by name, for Options.Inherited. It must be called before anything is
-// started.
-func Inherited() (map[string][]*os.File, error) { return listener.Inherited() }
-
 // passed is how the configuration spells a socket that a service manager has
 // opened.
 const passed = "systemd:"

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -44,7 +45,7 @@ func TestInheritedSockets(t *testing.T) {
 	if private := a.seen.Load().current.private; private.Network() != "tcp" {
 		t.Errorf("the private socket is not of the public one's family: %s", private.Network())
 	}
-	r.want(r.do(Reload), ExitOK)
+	r.want(r.do(api.Reload), api.ExitOK)
 	r.address = second
 	if again := pidOf(t, r.page()); again == pid {
 		t.Error("the old generation answers on the second socket")

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -20,8 +21,8 @@ func TestFirstRequestWaitsForTheFirstAnswer(t *testing.T) {
 	if body := r.page(); !strings.Contains(body, "generation=1") {
 		t.Errorf("answered by %q, want generation 1", body)
 	}
-	r.until("running, with one held and answered", func(s AppStatus) bool {
-		return s.State == Running && s.Counters.Held == 1 && s.Counters.Answered == 1
+	r.until("running, with one held and answered", func(s api.AppStatus) bool {
+		return s.State == api.Running && s.Counters.Held == 1 && s.Counters.Answered == 1
 	})
 }
 
@@ -36,7 +37,7 @@ func TestReloadPutsNewCodeIntoServiceAndLosesNothing(t *testing.T) {
 	for i := range 5 {
 		dir := filepath.Join(root, string(rune('2'+i)))
 		release(t, current, dir)
-		res := r.want(r.do(Reload), ExitOK)
+		res := r.want(r.do(api.Reload), api.ExitOK)
 		if body := r.page(); !strings.Contains(body, "dir="+dir) {
 			t.Fatalf("after exit 0 the answer is %q, want release %s", body, dir)
 		}
@@ -57,7 +58,7 @@ func TestBrokenReloadKeepsTheOldAndSaysWhy(t *testing.T) {
 	load := r.load(2)
 	swap("broken")
 	for range 3 {
-		res := r.want(r.do(Reload), ExitKeptOld)
+		res := r.want(r.do(api.Reload), api.ExitKeptOld)
 		if !strings.Contains(strings.Join(res.ChildOutput, "\n"), "no module named shop") {
 			t.Errorf("the child's output is missing: %q", res.ChildOutput)
 		}
@@ -69,7 +70,7 @@ func TestBrokenReloadKeepsTheOldAndSaysWhy(t *testing.T) {
 	if pid := pidOf(t, r.page()); pid != old {
 		t.Errorf("pid %d answers, want the old one, %d", pid, old)
 	}
-	if st := r.status(); st.State != Running || len(st.Warnings) == 0 {
+	if st := r.status(); st.State != api.Running || len(st.Warnings) == 0 {
 		t.Errorf("status %v, warnings %q", st.State, st.Warnings)
 	}
 	if pids := r.processes(); len(pids) != 1 {
@@ -83,7 +84,7 @@ func TestReloadThatNeverAnswersEndsAtItsDeadline(t *testing.T) {
 	r.page()
 	load := r.load(2)
 	swap("silent")
-	res := r.want(r.do(Reload), ExitKeptOld)
+	res := r.want(r.do(api.Reload), api.ExitKeptOld)
 	if !strings.Contains(res.Error, "no answer") {
 		t.Errorf("error %q", res.Error)
 	}
@@ -99,15 +100,15 @@ func TestReloadWarnsWhereTwoGenerationsDoNotFit(t *testing.T) {
 	r.free = func() uint64 { return 1 << 10 }
 	r.open("web")
 	r.page()
-	plan := r.s.Do(context.Background(), Request{Verb: Reload, DryRun: true}, func(Phase) {})
+	plan := r.s.Do(context.Background(), api.Request{Verb: api.Reload, DryRun: true}, func(api.Phase) {})
 	if text := strings.Join(plan.Plan, "\n"); !strings.Contains(text, "tideover restart shop") {
 		t.Errorf("the plan warns of nothing: %s", text)
 	}
-	res := r.want(r.do(Reload), ExitOK)
+	res := r.want(r.do(api.Reload), api.ExitOK)
 	if len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "tideover restart shop") {
 		t.Errorf("warnings %q", res.Warnings)
 	}
-	if res := r.want(r.do(Restart), ExitOK); len(res.Warnings) != 0 {
+	if res := r.want(r.do(api.Restart), api.ExitOK); len(res.Warnings) != 0 {
 		t.Errorf("a restart warns: %q", res.Warnings)
 	}
 }
@@ -121,12 +122,12 @@ func TestReloadIsStrictAboutTheAnswer(t *testing.T) {
 	if st := r.status(); len(st.Warnings) == 0 {
 		t.Error("it serves an error and warns nobody")
 	}
-	res := r.want(r.do(Reload), ExitKeptOld)
+	res := r.want(r.do(api.Reload), api.ExitKeptOld)
 	if !strings.Contains(res.Probe, "500") {
 		t.Errorf("the probe's last answer is missing: %q", res.Probe)
 	}
 	swap("web")
-	r.want(r.do(Reload), ExitOK)
+	r.want(r.do(api.Reload), api.ExitOK)
 }
 
 func TestRestartHoldsWhileNothingCanAnswer(t *testing.T) {
@@ -136,7 +137,7 @@ func TestRestartHoldsWhileNothingCanAnswer(t *testing.T) {
 	load := r.load(4)
 	for range 3 {
 		before := pidOf(t, r.page())
-		res := r.want(r.do(Restart), ExitOK)
+		res := r.want(r.do(api.Restart), api.ExitOK)
 		if res.Requests.Held == 0 {
 			t.Error("nothing was held, so the load proves nothing")
 		}
@@ -152,14 +153,14 @@ func TestCrashIsHeldOver(t *testing.T) {
 	r := open(t, "web", env("ZOO_IMPORT", "50ms"))
 	r.page()
 	for range 3 {
-		st := r.until("running", func(s AppStatus) bool { return s.State == Running })
+		st := r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
 		kill(t, st.Pid, syscall.SIGKILL)
-		r.until("another generation", func(s AppStatus) bool { return s.Generation > st.Generation })
+		r.until("another generation", func(s api.AppStatus) bool { return s.Generation > st.Generation })
 		if pid := pidOf(t, r.page()); pid == st.Pid {
 			t.Fatal("the dead one answers")
 		}
 	}
-	r.until("crashed three times, with everybody answered", func(s AppStatus) bool { // which is counted just after the client has its bytes
+	r.until("crashed three times, with everybody answered", func(s api.AppStatus) bool { // which is counted just after the client has its bytes
 		return s.Restarts == 3 && s.Counters.Answered == s.Counters.Requests
 	})
 }
@@ -167,13 +168,13 @@ func TestCrashIsHeldOver(t *testing.T) {
 func TestFailedAnswersAtOnceAndReloadRepairs(t *testing.T) {
 	t.Parallel()
 	r, swap := switchable(t, "broken", func(a *config.App) { a.Ready.Timeout = 2 * time.Second })
-	r.until("failed", func(s AppStatus) bool { return s.State == Failed })
+	r.until("failed", func(s api.AppStatus) bool { return s.State == api.Failed })
 	began := time.Now()
 	if status, body := r.get("/"); status != http.StatusServiceUnavailable || time.Since(began) > time.Second {
 		t.Errorf("a failed app answers %d after %v: %s", status, time.Since(began), body)
 	}
 	swap("web")
-	res := r.want(r.do(Reload), ExitOK)
+	res := r.want(r.do(api.Reload), api.ExitOK)
 	if res.Duration > slowRetry.Seconds()/4 {
 		t.Errorf("whole again after %.1f s: it waited for something", res.Duration)
 	}
@@ -184,7 +185,7 @@ func TestStopKeepsTheDoorOpen(t *testing.T) {
 	t.Parallel()
 	r := open(t, "grumpy", func(a *config.App) { a.Stop.Timeout = 200 * time.Millisecond })
 	r.page()
-	r.want(r.do(Stop), ExitOK)
+	r.want(r.do(api.Stop), api.ExitOK)
 	if pids := r.processes(); len(pids) != 0 {
 		t.Errorf("processes %v after stop", pids)
 	}
@@ -196,10 +197,10 @@ func TestStopKeepsTheDoorOpen(t *testing.T) {
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("a stopped app answers %s, Retry-After %q", resp.Status, resp.Header.Get("Retry-After"))
 	}
-	r.want(r.do(Reload), ExitNotRunning)
-	r.want(r.do(Start), ExitOK)
+	r.want(r.do(api.Reload), api.ExitNotRunning)
+	r.want(r.do(api.Start), api.ExitOK)
 	r.page()
-	r.want(r.do(Start), ExitOK)
+	r.want(r.do(api.Start), api.ExitOK)
 }
 
 func TestStopOvertakesAReload(t *testing.T) {
@@ -207,19 +208,19 @@ func TestStopOvertakesAReload(t *testing.T) {
 	r, swap := switchable(t, "web")
 	r.page()
 	swap("silent")
-	reloaded := make(chan Result, 1)
+	reloaded := make(chan api.Result, 1)
 	started := make(chan struct{})
 	go func() {
 		var once sync.Once
-		reloaded <- r.s.Do(context.Background(), Request{Verb: Reload}, func(p Phase) {
+		reloaded <- r.s.Do(context.Background(), api.Request{Verb: api.Reload}, func(p api.Phase) {
 			if p.Name == "ready" {
 				once.Do(func() { close(started) })
 			}
 		})
 	}()
 	<-started
-	r.want(r.do(Stop), ExitOK)
-	if res := <-reloaded; res.Exit == ExitOK {
+	r.want(r.do(api.Stop), api.ExitOK)
+	if res := <-reloaded; res.Exit == api.ExitOK {
 		t.Errorf("the overtaken reload claims success: %+v", res)
 	}
 	if pids := r.processes(); len(pids) != 0 {
@@ -232,15 +233,15 @@ func TestReloadsAreCoalesced(t *testing.T) {
 	r := open(t, "web", env("ZOO_IMPORT", "50ms"))
 	r.page()
 	var callers sync.WaitGroup
-	results := make(chan Result, 30)
+	results := make(chan api.Result, 30)
 	for range cap(results) {
-		callers.Go(func() { results <- r.do(Reload) })
+		callers.Go(func() { results <- r.do(api.Reload) })
 	}
 	callers.Wait()
 	close(results)
 	highest := 0
 	for res := range results {
-		r.want(res, ExitOK)
+		r.want(res, api.ExitOK)
 		highest = max(highest, res.Generation.To)
 	}
 	if st := r.status(); st.Generation > 5 || highest != st.Generation {
@@ -252,14 +253,14 @@ func TestCallerThatWillNotQueueIsTold(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web", env("ZOO_IMPORT", "300ms"))
 	r.page()
-	begun, done := make(chan struct{}), make(chan Result, 1)
+	begun, done := make(chan struct{}), make(chan api.Result, 1)
 	go func() {
 		var once sync.Once
-		done <- r.s.Do(context.Background(), Request{Verb: Reload}, func(Phase) { once.Do(func() { close(begun) }) })
+		done <- r.s.Do(context.Background(), api.Request{Verb: api.Reload}, func(api.Phase) { once.Do(func() { close(begun) }) })
 	}()
 	<-begun
-	r.want(r.s.Do(context.Background(), Request{Verb: Reload, NoQueue: true}, func(Phase) {}), ExitBusy)
-	r.want(<-done, ExitOK)
+	r.want(r.s.Do(context.Background(), api.Request{Verb: api.Reload, NoQueue: true}, func(api.Phase) {}), api.ExitBusy)
+	r.want(<-done, api.ExitOK)
 }
 
 func TestNoProcessIsLeft(t *testing.T) {
@@ -269,7 +270,7 @@ func TestNoProcessIsLeft(t *testing.T) {
 	if pids := r.processes(); len(pids) != 2 {
 		t.Fatalf("processes %v, want the app and its daemon", pids)
 	}
-	r.want(r.do(Reload), ExitOK)
+	r.want(r.do(api.Reload), api.ExitOK)
 	if pids := r.processes(); len(pids) != 2 {
 		t.Errorf("processes %v after a reload, want those of one generation", pids)
 	}
@@ -278,8 +279,8 @@ func TestNoProcessIsLeft(t *testing.T) {
 func TestPlainProcess(t *testing.T) {
 	t.Parallel()
 	r := open(t, "worker", func(a *config.App) { a.Listen, a.Ready.After = nil, 50*time.Millisecond })
-	r.until("running", func(s AppStatus) bool { return s.State == Running })
-	r.want(r.do(Restart), ExitOK)
+	r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
+	r.want(r.do(api.Restart), api.ExitOK)
 	if st := r.status(); st.Generation != 2 {
 		t.Errorf("generation %d, want 2", st.Generation)
 	}
@@ -290,13 +291,13 @@ func TestOperatorsStopSurvivesTheDaemon(t *testing.T) {
 	r := prepare(t)
 	r.open("web")
 	r.page()
-	r.want(r.do(Stop), ExitOK)
+	r.want(r.do(api.Stop), api.ExitOK)
 	r.close()
 	r.open("web")
-	if st := r.status(); st.State != Stopped {
+	if st := r.status(); st.State != api.Stopped {
 		t.Errorf("state %s, want stopped", st.State)
 	}
-	r.want(r.do(Start), ExitOK)
+	r.want(r.do(api.Start), api.ExitOK)
 	if st := r.status(); st.Generation != 2 {
 		t.Errorf("generation %d: a number was used twice", st.Generation)
 	}
@@ -347,12 +348,12 @@ func switchable(t *testing.T, first string, options ...with) (*rig, func(animal 
 func TestStartWaitsForWhatIsOnItsWay(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web", env("ZOO_IMPORT", "300ms"))
-	r.until("starting", func(st AppStatus) bool { return st.Pid != 0 })
-	res := r.want(r.do(Start), ExitOK)
+	r.until("starting", func(st api.AppStatus) bool { return st.Pid != 0 })
+	res := r.want(r.do(api.Start), api.ExitOK)
 	if res.Generation.To != 1 {
 		t.Errorf("start made generation %d of one that was on its way", res.Generation.To)
 	}
-	if st := r.status(); st.State != Running || st.Generation != 1 {
+	if st := r.status(); st.State != api.Running || st.Generation != 1 {
 		t.Errorf("status %+v", st)
 	}
 }

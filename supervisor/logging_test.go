@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -29,7 +30,7 @@ func TestOutputMovesWithTheConfiguration(t *testing.T) {
 	r.page()
 	a, _ := r.s.roster.app("shop")
 	a.log.Note(0, "on the terminal")
-	r.want(r.do(Reload), ExitOK)
+	r.want(r.do(api.Reload), api.ExitOK)
 	a.log.Note(0, "in the file")
 	r.close()
 	text, err := os.ReadFile(path)

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/process"
 )
 
@@ -38,7 +39,7 @@ func openNotices(dir string) (*notices, error) {
 	path := filepath.Join(dir, "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
-		return nil, errorf(ExitError, "cannot open the socket for READY=1: %v", err)
+		return nil, api.Errorf(api.ExitError, "cannot open the socket for READY=1: %v", err)
 	}
 	n := newNotices(path, conn)
 	err = n.passCredentials()
@@ -47,7 +48,7 @@ func openNotices(dir string) (*notices, error) {
 	}
 	if err != nil {
 		n.conn.Close()
-		return nil, errorf(ExitError, "cannot prepare the socket for READY=1: %v", err)
+		return nil, api.Errorf(api.ExitError, "cannot prepare the socket for READY=1: %v", err)
 	}
 	return n, nil
 }

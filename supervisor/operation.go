@@ -3,27 +3,27 @@ package supervisor
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"tideover/proxy"
+	"tideover/supervisor/api"
 )
 
 // ticket is one caller's request, on its way through the app's queue.
 type ticket struct {
-	request Request
-	phases  chan Phase  // lossy: a caller that does not read misses phases, and delays nobody
-	done    chan Result // buffered: the answer is there even if the caller has left
-	upgrade *upgrade    // of which it is a part
+	request api.Request
+	phases  chan api.Phase  // lossy: a caller that does not read misses phases, and delays nobody
+	done    chan api.Result // buffered: the answer is there even if the caller has left
+	upgrade *upgrade        // of which it is a part
 }
 
-func newTicket(r Request) *ticket {
-	return &ticket{request: r, phases: make(chan Phase, 64), done: make(chan Result, 1)}
+func newTicket(r api.Request) *ticket {
+	return &ticket{request: r, phases: make(chan api.Phase, 64), done: make(chan api.Result, 1)}
 }
 
 // await passes phases on until the result is there, or the caller's ctx ends:
 // then the caller stops waiting and the operation goes on.
-func (t *ticket) await(ctx context.Context, progress func(Phase)) Result {
+func (t *ticket) await(ctx context.Context, progress func(api.Phase)) api.Result {
 	for {
 		select {
 		case p := <-t.phases:
@@ -34,7 +34,7 @@ func (t *ticket) await(ctx context.Context, progress func(Phase)) Result {
 			}
 			return r
 		case <-ctx.Done():
-			return Result{App: t.request.App, Verb: t.request.Verb, Result: "timeout", Exit: ExitTimeout,
+			return api.Result{App: t.request.App, Verb: t.request.Verb, Result: "timeout", Exit: api.ExitTimeout,
 				Error: "stopped waiting; the daemon goes on", Hint: "tideover status " + t.request.App}
 		}
 	}
@@ -52,12 +52,12 @@ type operation struct {
 
 // books are what an operation tells: each phase as it happens, and the result.
 type books struct {
-	verb    Verb
+	verb    api.Verb
 	tickets []*ticket
-	result  Result
+	result  api.Result
 	began   time.Time
 
-	phase  Phase // the one under way
+	phase  api.Phase // the one under way
 	phased time.Time
 
 	server *proxy.Server // nil: a plain process
@@ -69,9 +69,9 @@ func beginOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 	verb := tickets[0].request.Verb
 	o := &operation{app: a, books: books{verb: verb, tickets: tickets, began: time.Now(), server: a.server}}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
-	o.result = Result{App: a.name, Verb: verb, ChildOutput: []string{}, Phases: []PhaseResult{}}
+	o.result = api.Result{App: a.name, Verb: verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}}
 	if a.current != nil {
-		o.result.Generation = GenerationPair{From: a.current.number, To: a.current.number}
+		o.result.Generation = api.GenerationPair{From: a.current.number, To: a.current.number}
 	}
 	if a.server != nil {
 		o.before = a.server.Counters()
@@ -82,21 +82,21 @@ func beginOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 
 // step begins a phase; the one before must have ended.
 func (b *books) step(name string) {
-	b.phase = Phase{App: b.result.App, Verb: b.verb, From: b.result.Generation.From, To: b.result.Generation.To, Name: name}
+	b.phase = api.Phase{App: b.result.App, Verb: b.verb, From: b.result.Generation.From, To: b.result.Generation.To, Name: name}
 	b.phased = time.Now()
 	b.tell()
 }
 
 // ok and failed end the phase that step began.
-func (b *books) ok(facts ...Fact)     { b.end("ok", facts) }
-func (b *books) failed(facts ...Fact) { b.end("failed", facts) }
+func (b *books) ok(facts ...api.Attr)     { b.end("ok", facts) }
+func (b *books) failed(facts ...api.Attr) { b.end("failed", facts) }
 
-func (b *books) end(result string, facts []Fact) {
+func (b *books) end(result string, facts []api.Attr) {
 	b.phase.Result = result
 	b.phase.To = b.result.Generation.To
 	b.phase.Duration = time.Since(b.phased)
-	b.phase.Facts = facts
-	b.result.Phases = append(b.result.Phases, PhaseResult{Name: b.phase.Name, Result: result, Duration: seconds(b.phase.Duration)})
+	b.phase.Attrs = facts
+	b.result.Phases = append(b.result.Phases, api.PhaseResult{Name: b.phase.Name, Result: result, Duration: api.Seconds(b.phase.Duration)})
 	b.tell()
 }
 
@@ -112,29 +112,29 @@ func (b *books) tell() {
 // succeed says that what was asked for is done.
 func (b *books) succeed() {
 	b.step("done")
-	b.result.Result, b.result.Exit = "ok", ExitOK
-	b.ok(Fact{"generation", strconv.Itoa(b.result.Generation.To)})
+	b.result.Result, b.result.Exit = "ok", api.ExitOK
+	b.ok(api.Int("generation", b.result.Generation.To))
 }
 
 // fail says why nothing came of it.
-func (b *books) fail(exit Exit, why, hint string) {
+func (b *books) fail(exit api.Exit, why, hint string) {
 	b.result.Result, b.result.Exit, b.result.Error, b.result.Hint = "failed", exit, why, hint
 }
 
 // counts ends the observation: what the operation meant for clients.
-func (b *books) counts() RequestCounts {
+func (b *books) counts() api.RequestCounts {
 	if b.held == nil {
-		return RequestCounts{}
+		return api.RequestCounts{}
 	}
 	held := b.held.End()
-	return RequestCounts{Held: held.Held, HeldMax: seconds(held.Longest), Lost: lost(b.before, b.server.Counters())}
+	return api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(b.before, b.server.Counters())}
 }
 
 // close closes the books: the result changes no more.
 func (b *books) close() {
 	b.result.Requests = b.counts()
 	b.result.Ended = time.Now()
-	b.result.Duration = seconds(b.result.Ended.Sub(b.began))
+	b.result.Duration = api.Seconds(b.result.Ended.Sub(b.began))
 }
 
 // answer tells everybody who asked.
@@ -147,14 +147,14 @@ func (b *books) answer() {
 // overtaken is the end of an operation that a stop or a shutdown took the
 // ground from.
 func (o *operation) overtaken() {
-	o.fail(ExitError, "overtaken: "+context.Cause(o.ctx).Error(), "")
+	o.fail(api.ExitError, "overtaken: "+context.Cause(o.ctx).Error(), "")
 }
 
 // report tells the log how it ended.
 func (o *operation) report() {
 	a, r := o.app, &o.result
 	say := a.house.logger.Info
-	if r.Exit != ExitOK {
+	if r.Exit != api.ExitOK {
 		say = a.house.logger.Error
 	}
 	facts := []any{"app", a.name, "verb", r.Verb, "result", r.Result, "from", r.Generation.From, "to", r.Generation.To,

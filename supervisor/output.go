@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"math"
@@ -9,50 +8,15 @@ import (
 	"sync"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 )
 
-// Line is one line of an app's output, or of the daemon's own log.
-type Line = logs.Line
-
-// LineStyle is how a line's prefix looks.
-type LineStyle = logs.Style
-
-// OwnLog keeps the last lines of the daemon's own log, so that `tideover logs
-// --daemon` answers why somebody got a 503. It is a writer for the logger and
-// may be used by several goroutines.
-type OwnLog struct {
-	mu   sync.Mutex // guards rest
-	rest []byte     // a line that has not ended yet
-	log  *logs.Log
-}
-
-// NewOwnLog returns an empty one.
-func NewOwnLog() (*OwnLog, error) {
-	log, err := logs.New(logs.Options{App: "tideover", RingBytes: 1 << 20})
-	return &OwnLog{log: log}, err
-}
-
-// Write takes what the logger says; it never fails.
-func (l *OwnLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rest = append(l.rest, p...)
-	for {
-		line, rest, whole := bytes.Cut(l.rest, []byte("\n"))
-		if !whole {
-			return len(p), nil
-		}
-		l.log.Note(0, "%s", line)
-		l.rest = append(l.rest[:0:0], rest...)
-	}
-}
-
 // Logs yields lines of the children's output, oldest first; with Follow also
 // those to come, of apps that come later, too, until yield returns false or ctx ends. Calls of yield do not
 // overlap.
-func (s *Supervisor) Logs(ctx context.Context, q LogQuery, yield func(Line) bool) error {
+func (s *Supervisor) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
 	sources, err := s.sources(q)
 	if err != nil {
 		return err
@@ -61,11 +25,11 @@ func (s *Supervisor) Logs(ctx context.Context, q LogQuery, yield func(Line) bool
 		s.follow(ctx, q, sources, yield)
 		return nil
 	}
-	var lines []Line
+	var lines []logs.Line
 	for _, l := range sources {
 		lines = append(lines, l.Tail(0, q.Lines)...)
 	}
-	slices.SortStableFunc(lines, func(a, b Line) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(lines, func(a, b logs.Line) int { return a.Time.Compare(b.Time) })
 	for _, line := range lines[max(0, len(lines)-cmp.Or(q.Lines, len(lines))):] {
 		if ctx.Err() != nil || !yield(line) {
 			return nil
@@ -74,12 +38,12 @@ func (s *Supervisor) Logs(ctx context.Context, q LogQuery, yield func(Line) bool
 	return nil
 }
 
-func (s *Supervisor) sources(q LogQuery) ([]*logs.Log, error) {
+func (s *Supervisor) sources(q api.LogQuery) ([]*logs.Log, error) {
 	if q.Daemon {
 		if s.options.OwnLog == nil {
-			return nil, errorf(ExitError, "this daemon does not keep its own log in memory")
+			return nil, api.Errorf(api.ExitError, "this daemon does not keep its own log in memory")
 		}
-		return []*logs.Log{s.options.OwnLog.log}, nil
+		return []*logs.Log{s.options.OwnLog.Log()}, nil
 	}
 	apps, err := s.roster.choose(q.Apps)
 	if err != nil {
@@ -98,13 +62,13 @@ const newcomers = time.Second
 
 // follow yields what is written from now on, also by apps that come later, until
 // ctx ends or yield returns false.
-func (s *Supervisor) follow(ctx context.Context, q LogQuery, sources []*logs.Log, yield func(Line) bool) {
+func (s *Supervisor) follow(ctx context.Context, q api.LogQuery, sources []*logs.Log, yield func(logs.Line) bool) {
 	ctx, stop := context.WithCancel(ctx)
 	var followers sync.WaitGroup
 	defer followers.Wait()
 	defer stop()
 	var one sync.Mutex // of the followers speaks at a time
-	tell := func(line Line) bool {
+	tell := func(line logs.Line) bool {
 		one.Lock()
 		defer one.Unlock()
 		if ctx.Err() != nil || !yield(line) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -51,15 +52,15 @@ func TestReadyWhenItSaysSo(t *testing.T) {
 	r := open(t, "worker", plainly("python3", "-c", speaker, dir), func(a *config.App) {
 		a.Ready.Notify, a.Ready.Timeout = true, 20*time.Second
 	})
-	st := r.until("loading", func(s AppStatus) bool { return s.Says != "" })
-	if st.State != Starting || st.Says != "loading [31m models" || st.Pid == 0 {
+	st := r.until("loading", func(s api.AppStatus) bool { return s.Says != "" })
+	if st.State != api.Starting || st.Says != "loading [31m models" || st.Pid == 0 {
 		t.Errorf("status %+v", st)
 	}
 	begin(t, filepath.Join(dir, "go"))
-	st = r.until("running", func(s AppStatus) bool { return s.State == Running })
-	r.until("told of its tasks", func(s AppStatus) bool { return s.Says == "12 tasks" })
+	st = r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
+	r.until("told of its tasks", func(s api.AppStatus) bool { return s.Says == "12 tasks" })
 	socket := filepath.Dir(environ(t, st.Pid)["NOTIFY_SOCKET"])
-	res := r.want(r.do(Reload), ExitOK)
+	res := r.want(r.do(api.Reload), api.ExitOK)
 	if res.Generation.To != 2 {
 		t.Errorf("result %+v", res)
 	}
@@ -96,14 +97,14 @@ func TestWhoAsksForTimeGetsIt(t *testing.T) {
 	r := open(t, "worker", plainly("python3", "-c", speaker, dir), func(a *config.App) {
 		a.Ready.Notify, a.Ready.Timeout = true, 6*time.Second
 	})
-	r.until("loading", func(s AppStatus) bool { return s.Says != "" })
+	r.until("loading", func(s api.AppStatus) bool { return s.Says != "" })
 	began := time.Now()
-	st := r.until("older than ready.timeout", func(s AppStatus) bool { return time.Since(began) > 7*time.Second })
-	if st.State != Starting {
+	st := r.until("older than ready.timeout", func(s api.AppStatus) bool { return time.Since(began) > 7*time.Second })
+	if st.State != api.Starting {
 		t.Errorf("status %+v", st)
 	}
 	begin(t, filepath.Join(dir, "go"))
-	r.until("running", func(s AppStatus) bool { return s.State == Running && s.Generation == 1 })
+	r.until("running", func(s api.AppStatus) bool { return s.State == api.Running && s.Generation == 1 })
 }
 
 func TestStrangersAreNotHeard(t *testing.T) {
@@ -111,7 +112,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	r := open(t, "worker", plainly(), func(a *config.App) {
 		a.Ready.Notify, a.Ready.Timeout, a.Restart = true, 3*time.Second, config.RestartNever
 	})
-	st := r.until("started", func(s AppStatus) bool { return s.Pid != 0 })
+	st := r.until("started", func(s api.AppStatus) bool { return s.Pid != 0 })
 	conn, err := net.Dial("unixgram", environ(t, st.Pid)["NOTIFY_SOCKET"])
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +121,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	if _, err := conn.Write([]byte("READY=1\nSTATUS=lies")); err != nil {
 		t.Fatal(err)
 	}
-	st = r.until("given up", func(s AppStatus) bool { return s.State == Failed })
+	st = r.until("given up", func(s api.AppStatus) bool { return s.State == api.Failed })
 	if !strings.Contains(st.Reason, "it did not say READY=1 within 3 s") || st.Says != "" {
 		t.Errorf("status %+v", st)
 	}
@@ -142,11 +143,11 @@ func TestReadyWhenACommandSaysSo(t *testing.T) {
 		a.Ready.Command = shell(`test -e ` + file + ` && kill -0 $TIDEOVER_PID || { echo no broker; exit 5; }`)
 		a.Ready.Timeout = 5 * time.Second
 	})
-	r.until("running", func(s AppStatus) bool { return s.State == Running })
+	r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	res := r.want(r.do(Reload), ExitKeptOld)
+	res := r.want(r.do(api.Reload), api.ExitKeptOld)
 	if res.Probe != "exit status 5: no broker" || !strings.Contains(res.Error, "ready.command did not succeed within 5 s") {
 		t.Errorf("probe %q, error %q", res.Probe, res.Error)
 	}
@@ -155,11 +156,11 @@ func TestReadyWhenACommandSaysSo(t *testing.T) {
 func TestPlainProcessThatDoesNotStayFails(t *testing.T) {
 	t.Parallel()
 	r := open(t, "worker", plainly(shell("echo no broker; exit 1")...), func(a *config.App) { a.Ready.After = 10 * time.Second })
-	st := r.until("failed", func(s AppStatus) bool { return s.State == Failed })
+	st := r.until("failed", func(s api.AppStatus) bool { return s.State == api.Failed })
 	if st.Next <= 0 || !strings.Contains(st.Reason, "exit status 1") || !strings.Contains(st.Reason, "before it was ready") {
 		t.Errorf("status %+v", st)
 	}
-	res := r.want(r.do(Start), ExitDown)
+	res := r.want(r.do(api.Start), api.ExitDown)
 	if !strings.HasSuffix(res.Error, "; nothing runs") || !slices.Equal(res.ChildOutput, []string{"no broker"}) {
 		t.Errorf("result %+v", res)
 	}
@@ -171,7 +172,7 @@ func TestStopSignalIsThePlainProcesssOwn(t *testing.T) {
 	script := `trap '` + notes.note("QUIT") + `; exit 0' QUIT; trap '` + notes.note("INT") + `' INT; trap '` + notes.note("TERM") + `' TERM; ` + notes.note("up") + `; while :; do sleep 0.05; done`
 	r := open(t, "worker", plainly(shell(script)...), func(a *config.App) { a.Stop.Signal, a.Ready.After = syscall.SIGQUIT, time.Minute })
 	notes.until(r, "up")
-	r.want(r.do(Stop), ExitOK) // it was not ready yet, and may be at work all the same
+	r.want(r.do(api.Stop), api.ExitOK) // it was not ready yet, and may be at work all the same
 	if lines := notes.lines(); !slices.Equal(lines, []string{"up", "QUIT"}) {
 		t.Errorf("it was told %q", lines)
 	}
@@ -184,10 +185,10 @@ func TestDoneIsDone(t *testing.T) {
 	policy := func(a *config.App) { a.Restart, a.ExitCodes = config.RestartOnFailure, []int{0, 4} }
 	r := prepare(t)
 	r.open("worker", plainly(job...), policy)
-	r.until("running", func(s AppStatus) bool { return s.State == Running })
+	r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
 	code.set(t, "4")
-	done := func(s AppStatus) bool {
-		return s.State == Stopped && s.Reason == "done: exit 4" && s.Restarts == 0 && s.Next == 0
+	done := func(s api.AppStatus) bool {
+		return s.State == api.Stopped && s.Reason == "done: exit 4" && s.Restarts == 0 && s.Next == 0
 	}
 	r.until("done", done)
 
@@ -207,18 +208,18 @@ func TestWhatIsDoneEarlyIsDone(t *testing.T) {
 	r := open(t, "worker", plainly(shell(notes.note("job $TIDEOVER_GENERATION")+"; "+code.wait())...), func(a *config.App) {
 		a.Restart, a.Ready.After = config.RestartOnFailure, time.Minute
 	})
-	done := func(s AppStatus) bool { return s.State == Stopped && s.Reason == "done: exit 0" }
+	done := func(s api.AppStatus) bool { return s.State == api.Stopped && s.Reason == "done: exit 0" }
 	r.until("done", done)
-	r.want(r.do(Start), ExitOK)
-	r.want(r.do(Reload), ExitOK)
+	r.want(r.do(api.Start), api.ExitOK)
+	r.want(r.do(api.Reload), api.ExitOK)
 	r.until("done as before", done)
 	code.set(t, "5")
-	r.want(r.do(Reload), ExitDown)
+	r.want(r.do(api.Reload), api.ExitDown)
 	notes.until(r, "job 5") // again, by itself
-	r.want(r.do(Stop), ExitOK)
-	r.want(r.do(Reload), ExitNotRunning)
+	r.want(r.do(api.Stop), api.ExitOK)
+	r.want(r.do(api.Reload), api.ExitNotRunning)
 	code.set(t, "0")
-	r.want(r.do(Start), ExitOK)
+	r.want(r.do(api.Start), api.ExitOK)
 	r.until("done at last", done)
 }
 
@@ -230,7 +231,7 @@ func TestNeverIsNever(t *testing.T) {
 		a.Hooks.OnFailure = shell(notes.note("$TIDEOVER_REASON: $TIDEOVER_ERROR"))
 	})
 	kill(t, pidOf(t, r.page()), syscall.SIGKILL)
-	st := r.until("failed", func(s AppStatus) bool { return s.State == Failed })
+	st := r.until("failed", func(s api.AppStatus) bool { return s.State == api.Failed })
 	if st.Next != 0 || st.Reason != `the main process ended: killed by SIGKILL; restart = "never"` {
 		t.Errorf("status %+v", st)
 	}
@@ -238,7 +239,7 @@ func TestNeverIsNever(t *testing.T) {
 	if status, body := r.get("/"); status != 503 {
 		t.Errorf("it answers %d %s", status, body)
 	}
-	r.want(r.do(Reload), ExitOK)
+	r.want(r.do(api.Reload), api.ExitOK)
 	r.page()
 }
 
@@ -252,8 +253,8 @@ func TestExitWhenAnAppHasFailed(t *testing.T) {
 	worker.Hooks.OnFailure = shell("sleep 0.3; " + notes.note("told"))
 	r.run(&config.File{Daemon: config.Daemon{ExitWhen: "failed"}, Apps: []*config.App{r.settings("web"), worker}}, nil)
 	<-r.stopped
-	e, ok := r.verdict.(*Error)
-	if !ok || e.Exit != ExitError || !strings.HasPrefix(e.Message, "worker has failed: the main process ended: exit status 3") || !strings.Contains(e.Message, `exit_when = "failed"`) {
+	e, ok := r.verdict.(*api.Error)
+	if !ok || e.Exit != api.ExitError || !strings.HasPrefix(e.Message, "worker has failed: the main process ended: exit status 3") || !strings.Contains(e.Message, `exit_when = "failed"`) {
 		t.Errorf("Run says %v", r.verdict)
 	}
 	if pids := r.processes(); len(pids) != 0 {
@@ -302,11 +303,11 @@ func TestCommandThatCanNeverHaveWorked(t *testing.T) {
 			alone.ends, alone.tune = true, func(o *Options) { o.Alone = true }
 			alone.open("web", c.spoil)
 			<-alone.stopped
-			if e, ok := alone.verdict.(*Error); !ok || e.Exit != ExitError || !strings.Contains(e.Message, c.says) {
+			if e, ok := alone.verdict.(*api.Error); !ok || e.Exit != api.ExitError || !strings.Contains(e.Message, c.says) {
 				t.Errorf("alone, Run says %v", alone.verdict)
 			}
 			r := open(t, "web", c.spoil)
-			st := r.until("tried again", func(s AppStatus) bool { return s.State == Backoff })
+			st := r.until("tried again", func(s api.AppStatus) bool { return s.State == api.Backoff })
 			if !strings.Contains(st.Reason, c.says) {
 				t.Errorf("status %+v", st)
 			}

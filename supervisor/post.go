@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/process"
 )
@@ -53,7 +54,7 @@ func (p post) environment() ([]string, error) {
 	}
 	env, err := p.settings.Environment(p.dir, base)
 	if err != nil {
-		return nil, &Error{Exit: ExitConfig, Message: err.Error()}
+		return nil, &api.Error{Exit: api.ExitConfig, Message: err.Error()}
 	}
 	env = append(env, "TIDEOVER_APP="+p.settings.Name, "TIDEOVER_GENERATION="+strconv.Itoa(p.number))
 	if p.settings.Instance > 0 {
@@ -101,7 +102,7 @@ func (p post) scratch(runtimeDir string, furnish func(dir string) error) (string
 	name := p.settings.Name
 	dir, err := os.MkdirTemp(parent, strings.ReplaceAll(name[:min(len(name), 20)], "*", "_")+"."+strconv.Itoa(p.number)+"-")
 	if err != nil {
-		return "", errorf(ExitError, "cannot make a directory for the child's socket: %v", err)
+		return "", api.Errorf(api.ExitError, "cannot make a directory for the child's socket: %v", err)
 	}
 	if err := furnish(dir); err != nil {
 		os.RemoveAll(dir)
@@ -110,7 +111,7 @@ func (p post) scratch(runtimeDir string, furnish func(dir string) error) (string
 	if p.user != nil {
 		if err := os.Chown(dir, int(p.user.UID), int(p.user.GID)); err != nil {
 			os.RemoveAll(dir)
-			return "", errorf(ExitError, "cannot give %s to user %s: %v", dir, p.user.Name, err)
+			return "", api.Errorf(api.ExitError, "cannot give %s to user %s: %v", dir, p.user.Name, err)
 		}
 	}
 	return dir, nil

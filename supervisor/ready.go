@@ -7,9 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"tideover/supervisor/api"
 )
 
 // probePause is between two answers that did not count. The first probe is
@@ -38,14 +39,14 @@ type answer struct {
 	lenient bool // it counts only because any does
 }
 
-// facts are what the phase "ready" tells of it.
-func (a answer) facts() []Fact {
-	var facts []Fact
+// attrs are what the phase "ready" tells of it.
+func (a answer) attrs() []api.Attr {
+	var facts []api.Attr
 	if a.tries > 0 {
-		facts = append(facts, Fact{"tries", strconv.Itoa(a.tries)})
+		facts = append(facts, api.Int("tries", a.tries))
 	}
 	if a.status != 0 {
-		facts = append(facts, Fact{"status", strconv.Itoa(a.status)})
+		facts = append(facts, api.Int("status", a.status))
 	}
 	return facts
 }

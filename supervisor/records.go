@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/process"
 )
 
@@ -61,7 +62,7 @@ func openRecords(dir, name string) (r *records, damaged error, err error) {
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
-		return nil, nil, errorf(ExitError, "another tideover runs as %q already", name)
+		return nil, nil, api.Errorf(api.ExitError, "another tideover runs as %q already", name)
 	}
 	r = &records{path: filepath.Join(dir, name+".json"), lock: lock, kept: map[string]bool{}}
 	r.state = recordedState{Version: recordsVersion, Trees: map[string]map[int]process.Record{}, Hooks: map[string]process.Record{}, Last: map[string]int{}, Stopped: map[string]bool{}}

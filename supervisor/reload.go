@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -16,11 +16,11 @@ func (o *operation) perform() {
 	a := o.app
 	a.desk.running = o
 	switch o.verb {
-	case Reload, Restart:
+	case api.Reload, api.Restart:
 		o.renew()
-	case Start:
+	case api.Start:
 		o.start()
-	case Stop:
+	case api.Stop:
 		o.stop()
 	case upgrading:
 		o.standStill(o.tickets[0].upgrade)
@@ -28,10 +28,10 @@ func (o *operation) perform() {
 	a.desk.running = nil
 	o.abort(nil)
 	o.close()
-	if o.verb == Reload || o.verb == Restart {
+	if o.verb == api.Reload || o.verb == api.Restart {
 		a.desk.last = &o.result
 	}
-	if b := o.missed; b != nil && o.result.Exit != ExitOK {
+	if b := o.missed; b != nil && o.result.Exit != api.ExitOK {
 		a.hooks.failure(a.settings, b.number, b.from, b.reason, o.result.Error)
 	}
 	o.settle()
@@ -44,15 +44,15 @@ func (o *operation) perform() {
 func (o *operation) renew() {
 	a := o.app
 	if a.comeback.rest == bidden && a.current == nil {
-		o.fail(ExitNotRunning, a.name+" is stopped", "tideover start "+a.name)
+		o.fail(api.ExitNotRunning, a.name+" is stopped", "tideover start "+a.name)
 		return
 	}
 	if err := a.reread(); err != nil {
-		o.fail(ExitConfig, err.Error(), "nothing was changed")
+		o.fail(api.ExitConfig, err.Error(), "nothing was changed")
 		return
 	}
 	o.clearWay()
-	if o.verb == Restart || a.settings.Reload == config.Replace {
+	if o.verb == api.Restart || a.settings.Reload == config.Replace {
 		o.replace()
 		return
 	}
@@ -107,7 +107,7 @@ func (o *operation) replace() {
 func (o *operation) start() {
 	a := o.app
 	if a.current != nil {
-		o.result.Result, o.result.Exit = "ok", ExitOK
+		o.result.Result, o.result.Exit = "ok", api.ExitOK
 		return
 	}
 	if a.boot != nil {
@@ -119,7 +119,7 @@ func (o *operation) start() {
 		return
 	}
 	if err := a.reread(); err != nil {
-		o.fail(ExitConfig, err.Error(), "nothing was changed")
+		o.fail(api.ExitConfig, err.Error(), "nothing was changed")
 		return
 	}
 	a.house.remember(a.name, false)
@@ -185,7 +185,7 @@ func (o *operation) accompany(b *boot) *boot {
 			o.fallen(b, s)
 			return nil
 		}
-		o.ok(s.facts...)
+		o.ok(s.attrs...)
 	}
 	return b
 }
@@ -196,9 +196,9 @@ func (o *operation) fallen(b *boot, s *stage) {
 	o.missed = b
 	complete := b.complete() && a.current == nil
 	if complete {
-		o.ok(s.facts...)
+		o.ok(s.attrs...)
 	} else {
-		o.failed(s.facts...)
+		o.failed(s.attrs...)
 	}
 	o.await(a.dropBoot().done)
 	if complete {
@@ -225,7 +225,7 @@ func (o *operation) afterReload() {
 		return
 	}
 	o.step("hook")
-	fact := Fact{"hook", afterReload}
+	fact := api.String("hook", afterReload)
 	var err error
 	ran := make(chan struct{})
 	go func() {
@@ -264,12 +264,12 @@ func (o *operation) outlast(d *departure) bool {
 		o.overtaken()
 		return false
 	}
-	facts := []Fact{{"in_flight", strconv.Itoa(d.inFlight)}, {"cut", strconv.Itoa(d.cut)}}
+	facts := []api.Attr{api.Int("in_flight", d.inFlight), api.Int("cut", d.cut)}
 	if d.stop.Took > time.Second { // the server's own time to stop, not that of any request
-		facts = append(facts, Fact{"stop", d.stop.Took.Round(100 * time.Millisecond).String()})
+		facts = append(facts, api.String("stop", d.stop.Took.Round(100*time.Millisecond).String()))
 	}
 	if d.stop.Killed > 0 {
-		facts = append(facts, Fact{"killed", strconv.Itoa(d.stop.Killed)})
+		facts = append(facts, api.Int("killed", d.stop.Killed))
 	}
 	o.ok(facts...)
 	o.app.forgetGone()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tideover/listener"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 )
@@ -72,7 +73,7 @@ func (r *roster) admit(cfg *config.App) error {
 func (r *roster) newMember(cfg *config.App) (*member, error) {
 	log, err := logs.New(r.house.logOptions(cfg))
 	if err != nil {
-		return nil, errorf(ExitError, "cannot open the log of %s: %v", cfg.Name, err)
+		return nil, api.Errorf(api.ExitError, "cannot open the log of %s: %v", cfg.Name, err)
 	}
 	return &member{app: newApp(r.house, cfg, log)}, nil
 }
@@ -81,7 +82,7 @@ func (r *roster) newMember(cfg *config.App) (*member, error) {
 func (r *roster) openDoor(cfg *config.App, address string) (*door, error) {
 	sockets, err := r.house.inherited.open(address, cfg.ListenMode)
 	if err != nil {
-		return nil, errorf(ExitError, "app %s: %v", cfg.Name, err)
+		return nil, api.Errorf(api.ExitError, "app %s: %v", cfg.Name, err)
 	}
 	return &door{address: address, sockets: sockets}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -18,7 +19,7 @@ type snapshot struct {
 	rising   bool        // a generation is on its way up
 	booting  *Generation // that one, once it has a process
 	leaving  int         // generations on their way out
-	verb     Verb        // of the operation under way
+	verb     api.Verb    // of the operation under way
 	rest     rest
 	failed   bool
 	next     time.Time
@@ -27,7 +28,7 @@ type snapshot struct {
 	tried    bool // up, stopped, failed, or has not answered at least once
 	waits    bool // for those that are to come first
 	holds    []string
-	last     *Result
+	last     *api.Result
 }
 
 // publish lets everybody see how the app stands now.
@@ -63,40 +64,40 @@ func (a *App) publish() {
 }
 
 // state is what the operator is told.
-func (s *snapshot) state() State {
+func (s *snapshot) state() api.State {
 	switch {
 	case s.rest != awake && s.leaving > 0:
-		return Stopping
+		return api.Stopping
 	case s.rest != awake && !s.failed:
-		return Stopped
-	case s.verb == Reload || s.verb == Restart:
+		return api.Stopped
+	case s.verb == api.Reload || s.verb == api.Restart:
 		if s.current == nil || s.rising {
-			return Reloading
+			return api.Reloading
 		}
 	}
 	switch {
 	case s.current != nil && len(s.holds) > 0:
-		return Holding
+		return api.Holding
 	case s.current != nil:
-		return Running
+		return api.Running
 	case s.failed:
-		return Failed
+		return api.Failed
 	case s.rising:
-		return Starting
+		return api.Starting
 	case !s.next.IsZero():
-		return Backoff
+		return api.Backoff
 	}
-	return Starting
+	return api.Starting
 }
 
 // Status tells how the apps stand that the selectors mean, or all of them: an
 // app's name, the name its instances have in common, a label, or "all". Of those
 // asked for it also looks at the processes, which costs milliseconds.
-func (s *Supervisor) Status(selectors ...string) (Status, error) {
-	st := Status{Version: s.options.Version, Pid: os.Getpid(), Uptime: seconds(time.Since(s.began)), Apps: []AppStatus{}}
+func (s *Supervisor) Status(selectors ...string) (api.Status, error) {
+	st := api.Status{Version: s.options.Version, Pid: os.Getpid(), Uptime: api.Seconds(time.Since(s.began)), Apps: []api.AppStatus{}}
 	apps, err := s.roster.choose(selectors)
 	if err != nil {
-		return Status{}, err
+		return api.Status{}, err
 	}
 	for _, a := range apps {
 		st.Apps = append(st.Apps, a.status(len(selectors) > 0))
@@ -104,22 +105,22 @@ func (s *Supervisor) Status(selectors ...string) (Status, error) {
 	return st, nil
 }
 
-func (a *App) status(closely bool) AppStatus {
+func (a *App) status(closely bool) api.AppStatus {
 	seen := a.seen.Load()
 	cfg := seen.settings
-	st := AppStatus{
+	st := api.AppStatus{
 		Name: a.name, State: seen.state(), Listen: a.house.inherited.shown(cfg.Listen), LastReload: seen.last,
 		Command: cfg.Command, Directory: cfg.Directory, User: cfg.User, Labels: cfg.Labels, Ready: readyText(cfg),
-		Restarts: seen.crashes, Holds: seen.holds, HoldLimit: cfg.Hold.Limit, HoldFor: seconds(cfg.Hold.Timeout),
+		Restarts: seen.crashes, Holds: seen.holds, HoldLimit: cfg.Hold.Limit, HoldFor: api.Seconds(cfg.Hold.Timeout),
 	}
 	if seen.current == nil {
 		st.Reason = seen.reason
 	}
 	if !seen.next.IsZero() {
-		st.Next = max(0, seconds(time.Until(seen.next)))
+		st.Next = max(0, api.Seconds(time.Until(seen.next)))
 	}
 	if g := seen.current; g != nil {
-		st.Generation, st.Pid, st.Uptime, st.Directory = g.number, g.process.Pid(), seconds(time.Since(g.ready)), g.dir
+		st.Generation, st.Pid, st.Uptime, st.Directory = g.number, g.process.Pid(), api.Seconds(time.Since(g.ready)), g.dir
 		st.Says = g.notices.said()
 		if closely {
 			st.Processes = len(g.process.Members())
@@ -133,9 +134,9 @@ func (a *App) status(closely bool) AppStatus {
 	}
 	if a.server != nil {
 		held := a.gate.Snapshot()
-		st.Held, st.HeldOldest = held.Held, seconds(held.Oldest)
+		st.Held, st.HeldOldest = held.Held, api.Seconds(held.Oldest)
 		c := a.server.Counters()
-		st.Counters = Counters{Requests: c.Requests, Answered: c.Answered, Held: c.Held, Expired: c.Expired, Overflowed: c.Overflowed,
+		st.Counters = api.Counters{Requests: c.Requests, Answered: c.Answered, Held: c.Held, Expired: c.Expired, Overflowed: c.Overflowed,
 			ClientLeft: c.ClientLeft, Resent: c.Resent, Cut: c.Cut, BadRequest: c.BadRequest, BadGateway: c.BadGateway,
 			TimedOut: c.TimedOut, Refused: c.Refused}
 	}
@@ -149,7 +150,7 @@ func (s *snapshot) warnings() []string {
 		return nil
 	}
 	var w []string
-	if s.last != nil && s.last.Exit == ExitKeptOld {
+	if s.last != nil && s.last.Exit == api.ExitKeptOld {
 		w = append(w, "the last reload failed: "+s.last.Error)
 		if s.last.Hint != "" {
 			w = append(w, s.last.Hint)
@@ -168,7 +169,7 @@ func readyText(cfg *config.App) string {
 	case byCommand:
 		return strings.Join(cfg.Ready.Command, " ") + " exits with 0"
 	case byAge:
-		return "alive for " + Spell(cfg.Ready.After)
+		return "alive for " + api.FormatDuration(cfg.Ready.After)
 	}
 	path := cfg.Ready.Path
 	if path == "" {

@@ -10,13 +10,11 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 )
-
-// Shim must be the first statement of main: children are started by the same
-// binary, which becomes the child here and does not return.
-func Shim() { process.Shim() }
 
 // Options are what the daemon needs beside the configuration.
 type Options struct {
@@ -24,11 +22,11 @@ type Options struct {
 	Version    string
 	Output     io.Writer // the children's output, prefixed; nil: nowhere
 	Color      bool
-	Unicode    bool    // its prefixes are drawn, not typed
-	OwnLog     *OwnLog // the daemon's own last lines, fed by Logger; nil: not kept
-	Name       string  // of the records: "control", or the app's for `run --`
-	RuntimeDir string  // private sockets; made, 0700
-	StateDir   string  // records; made, 0700
+	Unicode    bool         // its prefixes are drawn, not typed
+	OwnLog     *logs.OwnLog // the daemon's own last lines, fed by Logger; nil: not kept
+	Name       string       // of the records: "control", or the app's for `run --`
+	RuntimeDir string       // private sockets; made, 0700
+	StateDir   string       // records; made, 0700
 	// Inherited are the sockets a service manager has passed, by name (see the
 	// function of that name): "systemd:NAME" as a public address. They stay the
 	// caller's, and must stay open until Run has returned.
@@ -66,7 +64,7 @@ type Supervisor struct {
 // When it returns an error nothing is open and nothing was started.
 func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	if err := os.MkdirAll(o.RuntimeDir, 0o700); err != nil {
-		return nil, errorf(ExitError, "cannot make the runtime directory: %v", err)
+		return nil, api.Errorf(api.ExitError, "cannot make the runtime directory: %v", err)
 	}
 	records, damaged, err := openRecords(o.StateDir, o.Name)
 	if err != nil {
@@ -182,11 +180,11 @@ func (s *Supervisor) Shutdown(fast bool) {
 // Do carries out a reload, restart, start or stop of one app and returns how
 // it ended. Progress gets the phases as they happen, from this goroutine. When
 // ctx ends, Do stops waiting and the operation goes on.
-func (s *Supervisor) Do(ctx context.Context, r Request, progress func(Phase)) Result {
+func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result {
 	a, err := s.roster.app(r.App)
 	if err != nil {
-		return Result{App: r.App, Verb: r.Verb, Result: "failed", Exit: err.Exit, Error: err.Message, Hint: err.Hint,
-			Phases: []PhaseResult{}, ChildOutput: []string{}}
+		return api.Result{App: r.App, Verb: r.Verb, Result: "failed", Exit: err.Exit, Error: err.Message, Hint: err.Hint,
+			Phases: []api.PhaseResult{}, ChildOutput: []string{}}
 	}
 	r.App = a.name
 	if r.DryRun {
@@ -195,7 +193,7 @@ func (s *Supervisor) Do(ctx context.Context, r Request, progress func(Phase)) Re
 	t := newTicket(r)
 	s.options.Logger.Info("asked for", "app", a.name, "verb", r.Verb, "by", r.By)
 	if !a.do(ctx, func() { a.desk.add(t) }) {
-		return refused(t, ExitNotRunning, "tideover is shutting down")
+		return refused(t, api.ExitNotRunning, "tideover is shutting down")
 	}
 	return t.await(ctx, progress)
 }
@@ -203,7 +201,7 @@ func (s *Supervisor) Do(ctx context.Context, r Request, progress func(Phase)) Re
 // touched reloads an app one of whose files was touched. How it ended stands in
 // the log.
 func (s *Supervisor) touched(app, file string) {
-	s.Do(s.leaving, Request{Verb: Reload, App: app, By: "touch of " + file}, func(Phase) {})
+	s.Do(s.leaving, api.Request{Verb: api.Reload, App: app, By: "touch of " + file}, func(api.Phase) {})
 }
 
 // Signal sends a signal to the main process of the generation that serves, or
@@ -219,10 +217,10 @@ func (s *Supervisor) Signal(name string, sig syscall.Signal) error {
 		g = seen.booting
 	}
 	if g == nil {
-		return errorf(ExitNotRunning, "%s is not running", a.name)
+		return api.Errorf(api.ExitNotRunning, "%s is not running", a.name)
 	}
 	if err := g.process.Signal(sig); err != nil {
-		return errorf(ExitNotRunning, "cannot signal %s (pid %d): %v", a.name, g.process.Pid(), err)
+		return api.Errorf(api.ExitNotRunning, "cannot signal %s (pid %d): %v", a.name, g.process.Pid(), err)
 	}
 	return nil
 }
@@ -234,7 +232,7 @@ func (s *Supervisor) Apps() []string { return s.roster.names() }
 func (s *Supervisor) Reopen() error {
 	for _, m := range s.roster.all() {
 		if err := m.app.log.Reopen(); err != nil {
-			return errorf(ExitError, "cannot reopen the log of %s: %v", m.app.name, err)
+			return api.Errorf(api.ExitError, "cannot reopen the log of %s: %v", m.app.name, err)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -91,12 +92,12 @@ func (w *town) edit(name string, o with) {
 	})
 }
 
-func (w *town) apply() ApplyResult {
-	return w.s.Apply(context.Background(), ApplyRequest{By: "test"}, func(Phase) {})
+func (w *town) apply() api.ApplyResult {
+	return w.s.Apply(context.Background(), api.ApplyRequest{By: "test"}, func(api.Phase) {})
 }
 
 // told is a result in short: "shop:reload blog:removed".
-func told(r ApplyResult) string {
+func told(r api.ApplyResult) string {
 	var words []string
 	for _, a := range r.Apps {
 		words = append(words, a.App+":"+string(a.Change))
@@ -104,10 +105,10 @@ func told(r ApplyResult) string {
 	return strings.Join(words, " ")
 }
 
-func (w *town) wantApplied(want string) ApplyResult {
+func (w *town) wantApplied(want string) api.ApplyResult {
 	w.t.Helper()
 	res := w.apply()
-	if res.Exit != ExitOK || told(res) != want {
+	if res.Exit != api.ExitOK || told(res) != want {
 		w.t.Fatalf("applied: %s; exit %d, %s %s; want %s", told(res), res.Exit, res.Result, res.Error, want)
 	}
 	return res
@@ -121,10 +122,10 @@ func (w *town) at(address string) *rig {
 }
 
 // named waits for an app to be in a state.
-func (w *town) untilState(name string, want State) AppStatus {
+func (w *town) untilState(name string, want api.State) api.AppStatus {
 	w.t.Helper()
-	var found AppStatus
-	w.until(name+" "+string(want), func(AppStatus) bool {
+	var found api.AppStatus
+	w.until(name+" "+string(want), func(api.AppStatus) bool {
 		st, err := w.s.Status(name)
 		if err != nil {
 			return false

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"tideover/proxy"
+	"tideover/supervisor/api"
 	"tideover/supervisor/logs"
 )
 
 // upgrading is the operation by which an app comes to a standstill, for the
 // next program to take it over. Nobody can ask for it alone.
-const upgrading Verb = "upgrade"
+const upgrading api.Verb = "upgrade"
 
 // lastReturns is how long clients who are neither idle nor waiting at the gate
 // have at a standstill: those who send a request slowly, or take an answer so.
@@ -65,13 +66,13 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 
 // stand has an app come to a standstill, and returns when it goes on.
 func (s *Supervisor) stand(a *App, u *upgrade) error {
-	t := newTicket(Request{Verb: upgrading, App: a.name})
+	t := newTicket(api.Request{Verb: upgrading, App: a.name})
 	t.upgrade = u
 	if !a.do(u.wanted, func() { a.desk.add(t) }) {
 		return errOvertaken
 	}
-	if r := t.await(context.Background(), func(Phase) {}); r.Exit != ExitOK {
-		return &Error{Exit: r.Exit, Message: r.Error, Hint: r.Hint}
+	if r := t.await(context.Background(), func(api.Phase) {}); r.Exit != api.ExitOK {
+		return &api.Error{Exit: r.Exit, Message: r.Error, Hint: r.Hint}
 	}
 	return nil
 }
@@ -84,15 +85,15 @@ func (s *Supervisor) unchanged() error {
 	}
 	file, err := s.options.Load()
 	if err != nil {
-		return &Error{Exit: ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
+		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 	}
 	c := &changeover{Supervisor: s, file: file}
 	if err := c.compare(); err != nil {
 		return err
 	}
 	for _, a := range c.all {
-		if a.Change != Unchanged {
-			return &Error{Exit: ExitConfig, Message: "the configuration is not what is in force: " + a.App + " is different", Hint: "tideover apply, first"}
+		if a.Change != api.Unchanged {
+			return &api.Error{Exit: api.ExitConfig, Message: "the configuration is not what is in force: " + a.App + " is different", Hint: "tideover apply, first"}
 		}
 	}
 	return nil
@@ -206,7 +207,7 @@ func (o *operation) standStill(u *upgrade) {
 	defer cancel()
 	connections, err := a.server.Suspend(soon)
 	if err != nil {
-		o.fail(ExitError, "cannot hand the connections of "+a.name+" on: "+err.Error(), "")
+		o.fail(api.ExitError, "cannot hand the connections of "+a.name+" on: "+err.Error(), "")
 		return
 	}
 	defer a.server.Resume()
@@ -223,7 +224,7 @@ func (o *operation) quieten() bool {
 			o.overtaken()
 			return false
 		case len(a.leases.byName) > 0:
-			o.fail(ExitBusy, "requests of "+a.name+" are held by somebody", "tideover release "+a.name)
+			o.fail(api.ExitBusy, "requests of "+a.name+" are held by somebody", "tideover release "+a.name)
 			return false
 		case b != nil:
 			if o.await(b.done) && a.boot == b {
@@ -283,7 +284,7 @@ func (o *operation) bequeath(u *upgrade, hooked bool, connections []proxy.Connec
 		err = b.describe(a.current, pipes)
 	}
 	if err != nil {
-		o.fail(ExitError, "cannot hand "+a.name+" on: "+err.Error(), "")
+		o.fail(api.ExitError, "cannot hand "+a.name+" on: "+err.Error(), "")
 		return
 	}
 	if b.Current != nil {

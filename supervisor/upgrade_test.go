@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -44,11 +45,11 @@ func TestUpgradeThatFailsChangesNothing(t *testing.T) {
 		t.Errorf("pid %d answers, want %d", now, pid)
 	}
 	r.noneLost(load)
-	r.until("its hook runs again", func(AppStatus) bool {
+	r.until("its hook runs again", func(api.AppStatus) bool {
 		lines := r.output()
 		return strings.HasSuffix(lines[len(lines)-1], "beside")
 	})
-	r.want(r.do(Reload), ExitOK) // its output, its process and its gate are as they were
+	r.want(r.do(api.Reload), api.ExitOK) // its output, its process and its gate are as they were
 }
 
 // upgrade is Upgrade, with a socket that stands for the control socket.
@@ -90,7 +91,7 @@ func readEstate(t *testing.T, variable string) *Estate {
 func TestUpgradeOfAnAppThatIsDown(t *testing.T) {
 	t.Parallel()
 	r, swap := switchable(t, "broken", func(a *config.App) { a.Ready.Timeout = 2 * time.Second })
-	r.until("failed", func(s AppStatus) bool { return s.State == Failed })
+	r.until("failed", func(s api.AppStatus) bool { return s.State == api.Failed })
 	err := r.upgrade(func(variable string) error {
 		if b := readEstate(t, variable).Apps["shop"]; b.Current != nil || b.Ended {
 			t.Errorf("%+v", b)
@@ -101,7 +102,7 @@ func TestUpgradeOfAnAppThatIsDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	swap("web")
-	r.until("running", func(s AppStatus) bool { return s.State == Running })
+	r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
 }
 
 // A shutdown is not kept waiting by an upgrade that waits for a request.
@@ -112,7 +113,7 @@ func TestShutdownOvertakesAnUpgrade(t *testing.T) {
 	slow := r.slow()
 	given := make(chan error, 1)
 	go func() { given <- r.upgrade(func(string) error { t.Error("exec was called"); return nil }) }()
-	r.until("standing still", func(AppStatus) bool { return r.s.roster.all()[0].app.gate.Snapshot().Holds != nil })
+	r.until("standing still", func(api.AppStatus) bool { return r.s.roster.all()[0].app.gate.Snapshot().Holds != nil })
 	r.s.Shutdown(false)
 	slow.finish()
 	if err := <-given; err == nil {

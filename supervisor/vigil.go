@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/process"
 )
 
@@ -28,7 +29,7 @@ type vigil struct {
 
 	mu    sync.Mutex
 	stand map[string]standing
-	cause *Error // why the daemon ends by itself; nil: it does not, or all is done
+	cause *api.Error // why the daemon ends by itself; nil: it does not, or all is done
 }
 
 func newVigil(when string, alone bool, leave func(), left context.Context) *vigil {
@@ -98,7 +99,7 @@ func (v *vigil) consider() {
 		return
 	}
 	if failed != nil {
-		v.cause = errorf(ExitError, "%v; tideover ends, as exit_when = %q says", failed, v.when)
+		v.cause = api.Errorf(api.ExitError, "%v; tideover ends, as exit_when = %q says", failed, v.when)
 	}
 	v.leave()
 }
@@ -107,7 +108,7 @@ func (v *vigil) consider() {
 // cannot be started at all, the first time that it is tried: it can never have
 // worked, so who typed it is told at once.
 func (v *vigil) hopeless(a *App, b *boot) bool {
-	var why *Error
+	var why *api.Error
 	if !v.alone || b.awaited || a.comeback.unanswered > 0 || a.comeback.crashes > 0 || !neverWorks(b.err) || !errors.As(b.err, &why) {
 		return false
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func applyVerb(c *cli) *cobra.Command {
@@ -32,26 +32,26 @@ and then nothing was changed; 7 or 8 when new code did not come up (help exits).
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return applyConfig(c, cmd.Context(), supervisor.ApplyRequest{DryRun: dryRun || cmd.CalledAs() == "reread"})
+			return applyConfig(c, cmd.Context(), api.ApplyRequest{DryRun: dryRun || cmd.CalledAs() == "reread"})
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen")
 	return cmd
 }
 
-func applyConfig(c *cli, ctx context.Context, r supervisor.ApplyRequest) error {
+func applyConfig(c *cli, ctx context.Context, r api.ApplyRequest) error {
 	ctx, cancel := c.waiting(ctx)
 	defer cancel()
 	daemon, err := c.places().One(ctx)
 	if err != nil {
 		return err
 	}
-	result, err := watch(c, widest(daemon.Apps()), func(progress func(supervisor.Phase)) (supervisor.ApplyResult, error) {
+	result, err := watch(c, widest(daemon.Apps()), func(progress func(api.Phase)) (api.ApplyResult, error) {
 		return daemon.Client.Apply(ctx, r, progress)
 	})
-	var typed *supervisor.Error
-	if errors.As(err, &typed) && typed.Exit == supervisor.ExitTimeout {
-		return fault(supervisor.ExitTimeout, "tideover status shows how it goes", "stopped waiting; apply goes on")
+	var typed *api.Error
+	if errors.As(err, &typed) && typed.Exit == api.ExitTimeout {
+		return fault(api.ExitTimeout, "tideover status shows how it goes", "stopped waiting; apply goes on")
 	}
 	if err != nil {
 		return err

@@ -4,29 +4,29 @@ import (
 	"strings"
 	"testing"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // applied is a configuration with a change of each kind.
-func applied() supervisor.ApplyResult {
-	serves := func(took float64, generation int) *supervisor.Result {
+func applied() api.ApplyResult {
+	serves := func(took float64, generation int) *api.Result {
 		r := okResult()
 		r.Duration, r.Generation.To = took, generation
 		return &r
 	}
 	long := strings.Repeat("-w 4 ", 20)
-	return supervisor.ApplyResult{Result: "ok", Apps: []supervisor.AppChange{
-		{App: "blog", Change: supervisor.Added, Result: &supervisor.Result{Result: "ok", Duration: 1.2, Generation: supervisor.GenerationPair{To: 1}}},
-		{App: "shop", Change: supervisor.ByReload, Result: serves(7.8, 8), Settings: []supervisor.SettingChange{
+	return api.ApplyResult{Result: "ok", Apps: []api.AppChange{
+		{App: "blog", Change: api.Added, Result: &api.Result{Result: "ok", Duration: 1.2, Generation: api.GenerationPair{To: 1}}},
+		{App: "shop", Change: api.ByReload, Result: serves(7.8, 8), Settings: []api.SettingChange{
 			{Key: "command", Before: `"gunicorn ` + long + `a"`, After: `"gunicorn ` + long + `b"`, Takes: "reload"},
 			{Key: "env", After: "DEBUG added, TOKEN changed", Takes: "reload"},
 			{Key: "hold.timeout", Before: `"30s"`, After: `"20s"`, Takes: "live"},
 			{Key: "nice", After: "5", Takes: "reload"},
 			{Key: "user", Before: `"www"`, Takes: "reload"},
 		}},
-		{App: "celery:1", Change: supervisor.ByLive},
-		{App: "old", Change: supervisor.Removed},
-		{App: "wiki", Change: supervisor.Unchanged},
+		{App: "celery:1", Change: api.ByLive},
+		{App: "old", Change: api.Removed},
+		{App: "wiki", Change: api.Unchanged},
 	}, Warnings: []string{"daemon.log_level is different"}}
 }
 
@@ -71,7 +71,7 @@ func TestApplyThatFails(t *testing.T) {
 	failed.Hint, failed.Probe, failed.ChildOutput = "", "", []string{"Traceback"}
 	d.applied.Apps, d.applied.Warnings = d.applied.Apps[1:2], nil
 	d.applied.Apps[0].Result, d.applied.Apps[0].Settings = &failed, nil
-	d.applied.Result, d.applied.Exit, d.applied.Error = "failed", supervisor.ExitKeptOld, failed.Error
+	d.applied.Result, d.applied.Exit, d.applied.Error = "failed", api.ExitKeptOld, failed.Error
 	d.phases = reloaded()[:1]
 	tideover(t, dir, "apply").want(t, 7, "~ shop  kept old\n1 changed\n", `tideover: generation 8 of shop did not come up: it ended with exit status 3;
   generation 7 still serves
@@ -84,7 +84,7 @@ exit 7 (kept old)
 	if document := oneDocument(t, got.stdout); got.exit != 7 || document["exit"] != 7.0 || document["apps"] == nil {
 		t.Errorf("exit %d, %s", got.exit, got.stdout)
 	}
-	d.applied = supervisor.ApplyResult{Result: "failed", Exit: supervisor.ExitConfig, Hint: "nothing was changed",
+	d.applied = api.ApplyResult{Result: "failed", Exit: api.ExitConfig, Hint: "nothing was changed",
 		Error: "a.toml:1:1: unknown key \"x\"\n    1 │ x = 1\n      │ ^  did you mean y?"}
 	tideover(t, dir, "apply").want(t, 5, "", `tideover: the configuration is not valid
 a.toml:1:1: unknown key "x"

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -43,7 +43,7 @@ func (c *cli) configPath(named string) (string, error) {
 	if path, ok := config.Discover(); ok {
 		return path, nil
 	}
-	return "", fault(supervisor.ExitUsage, "one command:  tideover run -- gunicorn app:app\na file:       tideover run -c tideover.toml",
+	return "", fault(api.ExitUsage, "one command:  tideover run -- gunicorn app:app\na file:       tideover run -c tideover.toml",
 		"there is no configuration here")
 }
 
@@ -65,7 +65,7 @@ func checkFile(c *cli, path string) error {
 		fmt.Fprintf(c.stdout, "%s: %s, %s\n", path, plural(faults, "error"), plural(len(problems)-faults, "warning"))
 	}
 	if faults > 0 {
-		return exitCode(supervisor.ExitConfig)
+		return exitCode(api.ExitConfig)
 	}
 	return nil
 }
@@ -74,13 +74,13 @@ func checkFile(c *cli, path string) error {
 func (c *cli) refuseConfig(err error) error {
 	problems, err := problemsOf(nil, err)
 	if err != nil {
-		return &supervisor.Error{Exit: supervisor.ExitConfig, Message: err.Error()}
+		return &api.Error{Exit: api.ExitConfig, Message: err.Error()}
 	}
 	listProblems(c.errors(), problems)
 	if c.json {
 		c.document(checked("", problems))
 	}
-	return exitCode(supervisor.ExitConfig)
+	return exitCode(api.ExitConfig)
 }
 
 // problemsOf is what Load found, whether it made the file unusable or not.
@@ -123,9 +123,9 @@ func checked(path string, problems []config.Problem) map[string]any {
 	for _, p := range problems {
 		all = append(all, problem{p.File, p.Line, p.Column, p.App, p.Warning, p.Message, p.Hint})
 	}
-	faults, exit := countFaults(problems), supervisor.ExitOK
+	faults, exit := countFaults(problems), api.ExitOK
 	if faults > 0 {
-		exit = supervisor.ExitConfig
+		exit = api.ExitConfig
 	}
 	return map[string]any{"file": path, "exit": exit, "errors": faults, "warnings": len(problems) - faults, "problems": all}
 }

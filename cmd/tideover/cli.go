@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/control"
 )
 
@@ -101,10 +101,10 @@ func (c *cli) checkFlags() error {
 	switch c.color {
 	case "auto", "always", "never":
 	default:
-		return fault(supervisor.ExitUsage, "say auto, always or never", "--color %s is not one of its values", c.color)
+		return fault(api.ExitUsage, "say auto, always or never", "--color %s is not one of its values", c.color)
 	}
 	if c.timeout < 0 {
-		return fault(supervisor.ExitUsage, "say it like 30s", "--timeout must not be negative")
+		return fault(api.ExitUsage, "say it like 30s", "--timeout must not be negative")
 	}
 	return nil
 }
@@ -125,8 +125,8 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-func fault(exit supervisor.Exit, hint, format string, args ...any) *supervisor.Error {
-	return &supervisor.Error{Exit: exit, Message: fmt.Sprintf(format, args...), Hint: hint}
+func fault(exit api.Exit, hint, format string, args ...any) *api.Error {
+	return &api.Error{Exit: exit, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // usage is the error for a command line that makes no sense; the hint is the
@@ -136,7 +136,7 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 	if !cmd.HasParent() {
 		hint = "tideover help"
 	}
-	return fault(supervisor.ExitUsage, hint, format, args...)
+	return fault(api.ExitUsage, hint, format, args...)
 }
 
 func unknownVerb(cmd *cobra.Command, verb string) error {
@@ -145,21 +145,21 @@ func unknownVerb(cmd *cobra.Command, verb string) error {
 	if near := cmd.SuggestionsFor(verb); len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return fault(supervisor.ExitUsage, hint, "there is no verb %q", verb)
+	return fault(api.ExitUsage, hint, "there is no verb %q", verb)
 }
 
 // conclude tells an error to people and scripts and turns it into the exit
 // code.
 func (c *cli) conclude(err error) int {
 	var code exitCode
-	var typed *supervisor.Error
+	var typed *api.Error
 	switch {
 	case err == nil:
-		return int(supervisor.ExitOK)
+		return int(api.ExitOK)
 	case errors.As(err, &code):
 		return int(code)
 	case !errors.As(err, &typed):
-		typed = &supervisor.Error{Exit: supervisor.ExitError, Message: err.Error()}
+		typed = &api.Error{Exit: api.ExitError, Message: err.Error()}
 	}
 	s := c.errors()
 	s.say(red, s.mark("✗", "tideover:"), typed.Message)

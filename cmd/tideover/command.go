@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/control"
 )
 
@@ -37,7 +37,7 @@ func holdWhile(c *cli, ctx context.Context, app string, lease time.Duration, com
 	case failed != nil:
 		return failed
 	case !hold.Begun.Drained:
-		return fault(supervisor.ExitTimeout, "give it more time with --for", "%s of %s still in flight, so the command was not run",
+		return fault(api.ExitTimeout, "give it more time with --for", "%s of %s still in flight, so the command was not run",
 			plural(hold.Begun.InFlight, "request"), t.app)
 	case c.json:
 		c.document(report)
@@ -60,13 +60,13 @@ func attach(c *cli, ctx context.Context, app string, lease time.Duration) (*cont
 	// The hold must outlive the waiting, so it gets a context of its own.
 	holding, release := context.WithCancel(ctx)
 	stop := context.AfterFunc(waiting, release)
-	hold, err := t.client.HoldAttached(holding, t.app, supervisor.HoldRequest{For: lease})
+	hold, err := t.client.HoldAttached(holding, t.app, api.HoldRequest{For: lease})
 	if !stop() && err == nil {
 		hold.End()
-		err = fault(supervisor.ExitTimeout, "", "")
+		err = fault(api.ExitTimeout, "", "")
 	}
 	if waiting.Err() != nil {
-		err = fault(supervisor.ExitTimeout, "", "stopped waiting; %s is released and the command was not run", t.app)
+		err = fault(api.ExitTimeout, "", "stopped waiting; %s is released and the command was not run", t.app)
 	}
 	return hold, t, err
 }
@@ -114,7 +114,7 @@ func runHeld(c *cli, hold *control.Attachment, t target, command []string) (int,
 // cannotRun uses the shell's codes for a command that is not there or is no
 // program.
 func cannotRun(name string, err error) error {
-	code := supervisor.Exit(126)
+	code := api.Exit(126)
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 		code = 127
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/control"
 )
@@ -87,7 +87,7 @@ func (c *cli) knownSelectors(ctx context.Context) []string {
 	var told control.Found
 	for _, family := range file.Apps {
 		for _, a := range family.Each() {
-			told.Status.Apps = append(told.Status.Apps, supervisor.AppStatus{Name: a.Name, Labels: a.Labels})
+			told.Status.Apps = append(told.Status.Apps, api.AppStatus{Name: a.Name, Labels: a.Labels})
 		}
 	}
 	return control.Selectors([]control.Found{told})

@@ -14,9 +14,12 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"tideover/listener"
 	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/control"
+	"tideover/supervisor/logs"
 )
 
 // daemon is the process behind `run`: a supervisor, its control socket, and
@@ -29,7 +32,7 @@ type daemon struct {
 	pidfile string
 	estate  *supervisor.Estate // what the former program of this process has left; nil: there was none
 	tether  tether
-	ownLog  *supervisor.OwnLog
+	ownLog  *logs.OwnLog
 	logger  hclog.Logger
 	level   hclog.Level // of what goes to standard error
 }
@@ -47,7 +50,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // a reader of our output that leaves must not take the service with it
-	inherited, err := supervisor.Inherited()
+	inherited, err := listener.Inherited()
 	if err != nil {
 		return err
 	}
@@ -167,11 +170,11 @@ type apps struct {
 	systemd *notifier
 }
 
-func (a apps) Hold(ctx context.Context, app string, r supervisor.HoldRequest) (control.Lease, error) {
+func (a apps) Hold(ctx context.Context, app string, r api.HoldRequest) (control.Lease, error) {
 	return a.Supervisor.Hold(ctx, app, r)
 }
 
-func (a apps) Apply(ctx context.Context, r supervisor.ApplyRequest, progress func(supervisor.Phase)) (result supervisor.ApplyResult) {
+func (a apps) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) (result api.ApplyResult) {
 	if r.DryRun {
 		return a.Supervisor.Apply(ctx, r, progress)
 	}
@@ -192,7 +195,7 @@ func (d *daemon) refuseSecondCopy(ctx context.Context, socket string) error {
 	for _, other := range daemons {
 		for _, app := range other.Status.Apps {
 			if _, ours := d.file.App(app.Name); ours {
-				return fault(supervisor.ExitBusy, "--name gives this one another name", "a daemon for %s already runs, pid %d", app.Name, other.Status.Pid)
+				return fault(api.ExitBusy, "--name gives this one another name", "a daemon for %s already runs, pid %d", app.Name, other.Status.Pid)
 			}
 		}
 	}

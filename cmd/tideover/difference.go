@@ -6,19 +6,19 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // tellApplied says what applying a configuration came to: the difference on
 // standard output, what went wrong on standard error.
-func tellApplied(c *cli, r supervisor.ApplyResult, dryRun bool) {
-	if !c.json && !c.quiet && r.Exit != supervisor.ExitConfig {
+func tellApplied(c *cli, r api.ApplyResult, dryRun bool) {
+	if !c.json && !c.quiet && r.Exit != api.ExitConfig {
 		s := c.results()
 		io.WriteString(s.out, difference(s, r.Apps, dryRun, c.verbose))
 	}
 	told := false
 	for _, a := range r.Apps {
-		if a.Result != nil && a.Result.Exit != supervisor.ExitOK {
+		if a.Result != nil && a.Result.Exit != api.ExitOK {
 			explain(c, *a.Result)
 			told = told || a.Result.Error == r.Error
 		}
@@ -31,24 +31,24 @@ func tellApplied(c *cli, r supervisor.ApplyResult, dryRun bool) {
 		}
 	}
 	c.warn(r.Warnings)
-	if r.Exit != supervisor.ExitOK {
+	if r.Exit != api.ExitOK {
 		sayExit(c.errors(), r.Exit)
 	}
 }
 
 // difference is each app's part in it, and a line that counts them.
-func difference(s screen, apps []supervisor.AppChange, dryRun, verbose bool) string {
+func difference(s screen, apps []api.AppChange, dryRun, verbose bool) string {
 	var b strings.Builder
 	width := 0
 	for _, a := range apps {
-		if a.Change != supervisor.Unchanged || verbose {
+		if a.Change != api.Unchanged || verbose {
 			width = max(width, len(a.App))
 		}
 	}
-	counts := map[supervisor.Change]int{}
+	counts := map[api.Change]int{}
 	for _, a := range apps {
 		counts[countedAs(a.Change)]++
-		if a.Change == supervisor.Unchanged && !verbose {
+		if a.Change == api.Unchanged && !verbose {
 			continue
 		}
 		sign := signOf(a.Change)
@@ -68,36 +68,36 @@ func difference(s screen, apps []supervisor.AppChange, dryRun, verbose bool) str
 }
 
 // countedAs puts together what is a change of an app's settings.
-func countedAs(c supervisor.Change) supervisor.Change {
+func countedAs(c api.Change) api.Change {
 	switch c {
-	case supervisor.Added, supervisor.Removed, supervisor.Unchanged:
+	case api.Added, api.Removed, api.Unchanged:
 		return c
 	}
 	return "changed"
 }
 
-func signOf(c supervisor.Change) cell {
+func signOf(c api.Change) cell {
 	switch c {
-	case supervisor.Added:
+	case api.Added:
 		return cell{"+", green}
-	case supervisor.Removed:
+	case api.Removed:
 		return cell{"-", red}
-	case supervisor.Unchanged:
+	case api.Unchanged:
 		return cell{"=", faint}
 	}
 	return cell{"~", yellow}
 }
 
 // became is an app's change in words: what would be done, or how it ended.
-func became(a supervisor.AppChange, dryRun bool) string {
-	words, known := map[supervisor.Change][2]string{
-		supervisor.Added:     {"would be added", "added"},
-		supervisor.Removed:   {"would drain and stop", "removed"},
-		supervisor.Unchanged: {"unchanged", "unchanged"},
-		supervisor.ByLive:    {"would change live", "changed live"},
-		supervisor.ByReload:  {"would be reloaded", "reloaded"},
-		supervisor.ByReopen:  {"would be reloaded, on other addresses", "reloaded, on other addresses"},
-		supervisor.ByReplace: {"would be replaced", "replaced"},
+func became(a api.AppChange, dryRun bool) string {
+	words, known := map[api.Change][2]string{
+		api.Added:     {"would be added", "added"},
+		api.Removed:   {"would drain and stop", "removed"},
+		api.Unchanged: {"unchanged", "unchanged"},
+		api.ByLive:    {"would change live", "changed live"},
+		api.ByReload:  {"would be reloaded", "reloaded"},
+		api.ByReopen:  {"would be reloaded, on other addresses", "reloaded, on other addresses"},
+		api.ByReplace: {"would be replaced", "replaced"},
 	}[a.Change]
 	if !known {
 		words = [2]string{string(a.Change), string(a.Change)} // a younger daemon's word
@@ -108,7 +108,7 @@ func became(a supervisor.AppChange, dryRun bool) string {
 		return words[0]
 	case r == nil:
 		return words[1]
-	case r.Exit != supervisor.ExitOK:
+	case r.Exit != api.ExitOK:
 		return r.Result
 	}
 	said := words[1] + " after " + human(span(r.Duration))
@@ -123,7 +123,7 @@ func became(a supervisor.AppChange, dryRun bool) string {
 
 // setting is one setting before and after: in a line where it fits, else below
 // one another.
-func setting(s screen, c supervisor.SettingChange) string {
+func setting(s screen, c api.SettingChange) string {
 	takes := ""
 	if words := takenBy(c.Takes); words != "" {
 		takes = "  # " + words
@@ -165,9 +165,9 @@ func takenBy(takes string) string {
 }
 
 // tallyChanges is a line such as "1 added, 2 changed, 14 unchanged".
-func tallyChanges(counts map[supervisor.Change]int, dryRun bool) string {
+func tallyChanges(counts map[api.Change]int, dryRun bool) string {
 	var parts []string
-	for _, c := range []supervisor.Change{supervisor.Added, supervisor.Removed, "changed", supervisor.Unchanged} {
+	for _, c := range []api.Change{api.Added, api.Removed, "changed", api.Unchanged} {
 		if n := counts[c]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, c))
 		}
@@ -176,7 +176,7 @@ func tallyChanges(counts map[supervisor.Change]int, dryRun bool) string {
 	switch {
 	case said == "":
 		said = "no apps"
-	case len(parts) == 1 && counts[supervisor.Unchanged] > 0:
+	case len(parts) == 1 && counts[api.Unchanged] > 0:
 		said = "no difference: " + said
 	case dryRun:
 		said += "; nothing is done yet"

@@ -15,22 +15,23 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/control"
+	"tideover/supervisor/logs"
 )
 
 // fakeDaemon answers verbs with what a test wrote down, so that what people
 // see can be tested for everything that may happen. The scripts in testdata
 // meet the real one.
 type fakeDaemon struct {
-	status  supervisor.Status
-	phases  []supervisor.Phase
-	results map[string]supervisor.Result // by app
-	applied supervisor.ApplyResult
+	status  api.Status
+	phases  []api.Phase
+	results map[string]api.Result // by app
+	applied api.ApplyResult
 	forever bool // operations never end
-	begun   supervisor.HoldReport
-	ended   supervisor.HoldReport
-	lines   []supervisor.Line
+	begun   api.HoldReport
+	ended   api.HoldReport
+	lines   []logs.Line
 	stop    func()
 
 	mu    sync.Mutex // guards asked, and status where a test changes it
@@ -49,20 +50,20 @@ func (d *fakeDaemon) notes() string {
 	return strings.Join(d.asked, "\n")
 }
 
-func (d *fakeDaemon) Status(names ...string) (supervisor.Status, error) {
+func (d *fakeDaemon) Status(names ...string) (api.Status, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	st := d.status
 	if len(names) == 0 {
 		return st, nil
 	}
-	st.Apps = []supervisor.AppStatus{}
-	selects := func(name string, a supervisor.AppStatus) bool {
+	st.Apps = []api.AppStatus{}
+	selects := func(name string, a api.AppStatus) bool {
 		return a.Name == name || name == "all" || strings.HasPrefix(a.Name, name+":") || slices.Contains(a.Labels, name)
 	}
 	for _, name := range names {
-		if !slices.ContainsFunc(d.status.Apps, func(a supervisor.AppStatus) bool { return selects(name, a) }) {
-			return st, &supervisor.Error{Exit: supervisor.ExitNoSuchApp, Message: "no " + name}
+		if !slices.ContainsFunc(d.status.Apps, func(a api.AppStatus) bool { return selects(name, a) }) {
+			return st, &api.Error{Exit: api.ExitNoSuchApp, Message: "no " + name}
 		}
 	}
 	for _, a := range d.status.Apps {
@@ -73,7 +74,7 @@ func (d *fakeDaemon) Status(names ...string) (supervisor.Status, error) {
 	return st, nil
 }
 
-func (d *fakeDaemon) Do(ctx context.Context, r supervisor.Request, progress func(supervisor.Phase)) supervisor.Result {
+func (d *fakeDaemon) Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result {
 	d.note(string(r.Verb), r.App)
 	for _, p := range d.phases {
 		p.App, p.Verb = r.App, r.Verb
@@ -87,7 +88,7 @@ func (d *fakeDaemon) Do(ctx context.Context, r supervisor.Request, progress func
 	return result
 }
 
-func (d *fakeDaemon) Apply(ctx context.Context, r supervisor.ApplyRequest, progress func(supervisor.Phase)) supervisor.ApplyResult {
+func (d *fakeDaemon) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
 	d.note("apply", strconv.FormatBool(r.DryRun))
 	for _, p := range d.phases {
 		progress(p)
@@ -98,20 +99,20 @@ func (d *fakeDaemon) Apply(ctx context.Context, r supervisor.ApplyRequest, progr
 	return d.applied
 }
 
-func (d *fakeDaemon) Hold(_ context.Context, app string, r supervisor.HoldRequest) (control.Lease, error) {
+func (d *fakeDaemon) Hold(_ context.Context, app string, r api.HoldRequest) (control.Lease, error) {
 	d.note("hold", app, r.For.String())
 	return fakeLease{d}, nil
 }
 
 type fakeLease struct{ d *fakeDaemon }
 
-func (l fakeLease) Report() supervisor.HoldReport { return l.d.begun }
-func (l fakeLease) End() supervisor.HoldReport {
+func (l fakeLease) Report() api.HoldReport { return l.d.begun }
+func (l fakeLease) End() api.HoldReport {
 	l.d.note("hold ended")
 	return l.d.ended
 }
 
-func (d *fakeDaemon) Release(app string) (supervisor.HoldReport, error) {
+func (d *fakeDaemon) Release(app string) (api.HoldReport, error) {
 	d.note("release", app)
 	return d.ended, nil
 }
@@ -121,7 +122,7 @@ func (d *fakeDaemon) Signal(app string, sig syscall.Signal) error {
 	return nil
 }
 
-func (d *fakeDaemon) Logs(_ context.Context, q supervisor.LogQuery, yield func(supervisor.Line) bool) error {
+func (d *fakeDaemon) Logs(_ context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
 	for _, l := range d.lines {
 		if !yield(l) {
 			break
@@ -195,14 +196,14 @@ func (b *sharedBuffer) String() string {
 // shopDaemon keeps one app named shop, in dir.
 func shopDaemon(t *testing.T) (d *fakeDaemon, dir string) {
 	t.Helper()
-	d, dir = &fakeDaemon{results: map[string]supervisor.Result{}}, runtimeDir(t)
-	d.status = supervisor.Status{Version: "1", Pid: 4710, Apps: []supervisor.AppStatus{serving("shop")}}
+	d, dir = &fakeDaemon{results: map[string]api.Result{}}, runtimeDir(t)
+	d.status = api.Status{Version: "1", Pid: 4710, Apps: []api.AppStatus{serving("shop")}}
 	d.serve(t, control.SocketPath(dir, ""))
 	return d, dir
 }
 
-func serving(app string) supervisor.AppStatus {
-	return supervisor.AppStatus{Name: app, State: supervisor.Running, Generation: 8, Pid: 48213, Uptime: 252, Listen: []string{"127.0.0.1:8000"},
+func serving(app string) api.AppStatus {
+	return api.AppStatus{Name: app, State: api.Running, Generation: 8, Pid: 48213, Uptime: 252, Listen: []string{"127.0.0.1:8000"},
 		InFlight: 9, Held: 0, Command: []string{"venv/bin/gunicorn", "shop.wsgi"}, Directory: "/srv/shop", Ready: "GET / -> <500",
 		Processes: 5, Memory: 412 << 20, HoldLimit: 1000, HoldFor: 30}
 }
@@ -219,28 +220,28 @@ func runtimeDir(t *testing.T) string {
 }
 
 // reloaded is the phases of a reload that went well.
-func reloaded() []supervisor.Phase {
-	done := func(name string, took time.Duration, facts ...supervisor.Fact) []supervisor.Phase {
-		begin := supervisor.Phase{From: 7, To: 8, Name: name}
+func reloaded() []api.Phase {
+	done := func(name string, took time.Duration, facts ...api.Attr) []api.Phase {
+		begin := api.Phase{From: 7, To: 8, Name: name}
 		end := begin
-		end.Result, end.Duration, end.Facts = "ok", took, facts
-		return []supervisor.Phase{begin, end}
+		end.Result, end.Duration, end.Attrs = "ok", took, facts
+		return []api.Phase{begin, end}
 	}
-	var all []supervisor.Phase
-	all = append(all, done("start", 410*time.Millisecond, supervisor.Fact{Key: "pid", Value: "48213"})...)
-	all = append(all, done("ready", 2310*time.Millisecond, supervisor.Fact{Key: "tries", Value: "3"}, supervisor.Fact{Key: "status", Value: "200"})...)
+	var all []api.Phase
+	all = append(all, done("start", 410*time.Millisecond, api.Attr{Key: "pid", Value: "48213"})...)
+	all = append(all, done("ready", 2310*time.Millisecond, api.Attr{Key: "tries", Value: "3"}, api.Attr{Key: "status", Value: "200"})...)
 	all = append(all, done("swap", 9*time.Millisecond)...)
-	return append(all, done("drain", 4120*time.Millisecond, supervisor.Fact{Key: "cut", Value: "0"})...)
+	return append(all, done("drain", 4120*time.Millisecond, api.Attr{Key: "cut", Value: "0"})...)
 }
 
-func okResult() supervisor.Result {
-	return supervisor.Result{Result: "ok", Generation: supervisor.GenerationPair{From: 7, To: 8}, Duration: 7.81,
-		Requests: supervisor.RequestCounts{Held: 17, HeldMax: 0.006}, Phases: []supervisor.PhaseResult{}, ChildOutput: []string{}}
+func okResult() api.Result {
+	return api.Result{Result: "ok", Generation: api.GenerationPair{From: 7, To: 8}, Duration: 7.81,
+		Requests: api.RequestCounts{Held: 17, HeldMax: 0.006}, Phases: []api.PhaseResult{}, ChildOutput: []string{}}
 }
 
-func keptOld() supervisor.Result {
+func keptOld() api.Result {
 	r := okResult()
-	r.Result, r.Exit = "kept old", supervisor.ExitKeptOld
+	r.Result, r.Exit = "kept old", api.ExitKeptOld
 	r.Error = "generation 8 of shop did not come up: it ended with exit status 3; generation 7 still serves"
 	r.Hint = "the release was changed in place"
 	r.Probe = "HTTP/1.1 500 Internal Server Error\n\n{\"db\": \"gone\"}"

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // lookPeriod is how often the first screen looks whether an app has come up.
@@ -20,16 +20,16 @@ type firstScreen struct {
 	daemon *daemon
 	out    *sharedWriter
 	screen screen
-	seen   map[string]supervisor.State // last told, by app
+	seen   map[string]api.State // last told, by app
 }
 
 func newFirstScreen(d *daemon, out *sharedWriter) *firstScreen {
-	return &firstScreen{daemon: d, out: out, screen: out.screen, seen: map[string]supervisor.State{}}
+	return &firstScreen{daemon: d, out: out, screen: out.screen, seen: map[string]api.State{}}
 }
 
 // watched is what the first screen needs of the supervisor.
 type watched interface {
-	Status(names ...string) (supervisor.Status, error)
+	Status(names ...string) (api.Status, error)
 }
 
 // show looks until every app has come up, or is not going to, or over ends.
@@ -89,14 +89,14 @@ func origin(from string) string {
 
 // tell says what is new, and reports whether there is nothing more to wait
 // for.
-func (f *firstScreen) tell(apps []supervisor.AppStatus, after time.Duration) (over bool) {
+func (f *firstScreen) tell(apps []api.AppStatus, after time.Duration) (over bool) {
 	waiting := 0
 	for _, a := range apps {
 		told := f.seen[a.Name]
-		if a.State == supervisor.Starting {
+		if a.State == api.Starting {
 			waiting++
 		}
-		if told == a.State || a.State == supervisor.Starting && a.Pid == 0 {
+		if told == a.State || a.State == api.Starting && a.Pid == 0 {
 			continue
 		}
 		f.seen[a.Name] = a.State
@@ -109,13 +109,13 @@ func (f *firstScreen) tell(apps []supervisor.AppStatus, after time.Duration) (ov
 	return true
 }
 
-func (f *firstScreen) tellOne(a supervisor.AppStatus, after time.Duration) {
+func (f *firstScreen) tellOne(a api.AppStatus, after time.Duration) {
 	switch a.State {
-	case supervisor.Starting:
+	case api.Starting:
 		f.done(a.Name, "started", fmt.Sprintf("pid %d", a.Pid))
-	case supervisor.Running, supervisor.Holding, supervisor.Reloading:
+	case api.Running, api.Holding, api.Reloading:
 		f.done(a.Name, "answering", fmt.Sprintf("generation %d, pid %d, after %s", a.Generation, a.Pid, human(after)))
-	case supervisor.Stopped:
+	case api.Stopped:
 		f.done(a.Name, "stopped", "tideover start "+a.Name+" starts it")
 	default:
 		f.say("  %s %s %s\n", f.screen.paint(red, "✗"), pad(f.label(a.Name, string(a.State)), 11), shown(a.Reason))

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -24,15 +24,15 @@ func TestFirstScreen(t *testing.T) {
 	var out bytes.Buffer
 	f := firstScreenOf(&out, &config.App{Name: "shop", Listen: []string{":8000"}, ListenFrom: "command line"})
 	f.greet()
-	starting := supervisor.AppStatus{Name: "shop", State: supervisor.Starting}
-	if f.tell([]supervisor.AppStatus{starting}, 0) {
+	starting := api.AppStatus{Name: "shop", State: api.Starting}
+	if f.tell([]api.AppStatus{starting}, 0) {
 		t.Error("over before there is a process")
 	}
 	starting.Pid = 4711
 	for range 3 { // however often it looks, it says it once
-		f.tell([]supervisor.AppStatus{starting}, time.Second)
+		f.tell([]api.AppStatus{starting}, time.Second)
 	}
-	if !f.tell([]supervisor.AppStatus{{Name: "shop", State: supervisor.Running, Generation: 1, Pid: 4711}}, 1400*time.Millisecond) {
+	if !f.tell([]api.AppStatus{{Name: "shop", State: api.Running, Generation: 1, Pid: 4711}}, 1400*time.Millisecond) {
 		t.Error("not over although it answers")
 	}
 	want := `tideover ` + version + `  app shop
@@ -51,14 +51,14 @@ func TestFirstScreenOfAnAppThatDoesNotComeUp(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	f := firstScreenOf(&out, &config.App{Name: "shop"}, &config.App{Name: "mail"})
-	over := f.tell([]supervisor.AppStatus{
-		{Name: "shop", State: supervisor.Backoff, Reason: "it ended with exit status 3 \x07", Next: 2},
-		{Name: "mail", State: supervisor.Starting, Pid: 1},
+	over := f.tell([]api.AppStatus{
+		{Name: "shop", State: api.Backoff, Reason: "it ended with exit status 3 \x07", Next: 2},
+		{Name: "mail", State: api.Starting, Pid: 1},
 	}, time.Second)
 	if over {
 		t.Error("over although mail is still starting")
 	}
-	over = f.tell([]supervisor.AppStatus{{Name: "shop", State: supervisor.Backoff}, {Name: "mail", State: supervisor.Stopped}}, time.Second)
+	over = f.tell([]api.AppStatus{{Name: "shop", State: api.Backoff}, {Name: "mail", State: api.Stopped}}, time.Second)
 	if !over {
 		t.Error("not over")
 	}

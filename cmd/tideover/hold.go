@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func holdVerb(c *cli) *cobra.Command {
@@ -49,9 +49,9 @@ func holdFor(c *cli, ctx context.Context, app string, lease time.Duration) error
 	if err != nil {
 		return err
 	}
-	report, err := t.client.Hold(ctx, t.app, supervisor.HoldRequest{For: lease})
+	report, err := t.client.Hold(ctx, t.app, api.HoldRequest{For: lease})
 	if ctx.Err() != nil {
-		return fault(supervisor.ExitTimeout, "tideover release "+t.app+" ends it", "stopped waiting; the hold of %s goes on", t.app)
+		return fault(api.ExitTimeout, "tideover release "+t.app+" ends it", "stopped waiting; the hold of %s goes on", t.app)
 	}
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func holdFor(c *cli, ctx context.Context, app string, lease time.Duration) error
 	return nil
 }
 
-func drained(r supervisor.HoldReport) string {
+func drained(r api.HoldReport) string {
 	if !r.Drained {
 		return fmt.Sprintf("%s still in flight", plural(r.InFlight, "request"))
 	}

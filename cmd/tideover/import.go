@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -63,9 +63,9 @@ func writeNew(path string, text []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
 	switch {
 	case os.IsExist(err):
-		return fault(supervisor.ExitError, "name a new file, or remove the old one", "%s exists and is left as it is", path)
+		return fault(api.ExitError, "name a new file, or remove the old one", "%s exists and is left as it is", path)
 	case os.IsPermission(err):
-		return fault(supervisor.ExitDenied, "", "%s cannot be written: %v", path, err)
+		return fault(api.ExitDenied, "", "%s cannot be written: %v", path, err)
 	case err != nil:
 		return err
 	}
@@ -91,5 +91,5 @@ func imported(path, write string, text []byte, notes []config.Note) map[string]a
 	for _, n := range notes {
 		all = append(all, importNote(n))
 	}
-	return map[string]any{"file": path, "exit": supervisor.ExitOK, "written": write, "text": string(text), "notes": all}
+	return map[string]any{"file": path, "exit": api.ExitOK, "written": write, "text": string(text), "notes": all}
 }

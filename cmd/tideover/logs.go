@@ -6,11 +6,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func logsVerb(c *cli) *cobra.Command {
-	q := supervisor.LogQuery{}
+	q := api.LogQuery{}
 	cmd := &cobra.Command{
 		Use:     "logs [APP...] [-f] [-n N]",
 		Aliases: []string{"tail", "maintail"},
@@ -57,7 +57,7 @@ func streamOf(args []string) (names []string, stream string) {
 }
 
 // showLogs asks every daemon that keeps one of the apps, all at once.
-func showLogs(c *cli, ctx context.Context, q supervisor.LogQuery, names []string, stream string) error {
+func showLogs(c *cli, ctx context.Context, q api.LogQuery, names []string, stream string) error {
 	ctx, cancel := c.waiting(ctx)
 	defer cancel()
 	daemons, err := logKeepers(c, ctx, q, names)

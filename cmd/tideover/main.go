@@ -5,11 +5,11 @@ import (
 	"io"
 	"os"
 
-	"tideover/supervisor"
+	"tideover/supervisor/process"
 )
 
 func main() {
-	supervisor.Shim()
+	process.Shim()
 	os.Exit(Main{}.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
 

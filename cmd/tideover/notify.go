@@ -13,7 +13,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 const (
@@ -29,7 +29,7 @@ const (
 
 // kept is what systemd wants to know of the supervisor.
 type kept interface {
-	Status(selectors ...string) (supervisor.Status, error)
+	Status(selectors ...string) (api.Status, error)
 	Begun() bool
 	Accepting(ctx context.Context) error
 	Leaving() <-chan struct{}
@@ -197,7 +197,7 @@ func (n *notifier) status() string {
 	if err != nil {
 		return "STATUS=" + err.Error()
 	}
-	states, held := map[supervisor.State]int{}, 0
+	states, held := map[api.State]int{}, 0
 	for _, a := range all.Apps {
 		states[a.State]++
 		held += a.Held

@@ -12,23 +12,23 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // fakeKept is a supervisor that stands as the test wants.
 type fakeKept struct {
 	mu        sync.Mutex
-	state     supervisor.State
+	state     api.State
 	begun     bool
 	stuck     bool
 	leaving   chan struct{}
 	accepting int // asked so often
 }
 
-func (k *fakeKept) Status(...string) (supervisor.Status, error) {
+func (k *fakeKept) Status(...string) (api.Status, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return supervisor.Status{Apps: []supervisor.AppStatus{{Name: "shop", State: k.state, Held: 12}, {Name: "worker", State: supervisor.Running}}}, nil
+	return api.Status{Apps: []api.AppStatus{{Name: "shop", State: k.state, Held: 12}, {Name: "worker", State: api.Running}}}, nil
 }
 
 func (k *fakeKept) Begun() bool {
@@ -86,7 +86,7 @@ func has(messages []string, what string) bool {
 // notified runs a notifier in a bubble until the test is over.
 func notified(t *testing.T, test func(n *notifier, k *fakeKept, h *told)) {
 	synctest.Test(t, func(t *testing.T) {
-		k, h := &fakeKept{state: supervisor.Starting, leaving: make(chan struct{})}, &told{}
+		k, h := &fakeKept{state: api.Starting, leaving: make(chan struct{})}, &told{}
 		n := &notifier{sup: k, logger: hclog.NewNullLogger(), send: h.hear, patience: time.Minute, watchdog: 40 * time.Second}
 		over, end := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -108,7 +108,7 @@ func TestReadyIsSaidWhenTheAppsHaveBegun(t *testing.T) {
 		if m := h.heard(); has(m, "READY") || has(m, "WATCHDOG") || !has(m, "EXTEND_TIMEOUT_USEC=15000000") || !has(m, "2 apps: 1 running, 1 starting; 12 requests held") {
 			t.Errorf("before: %q", m)
 		}
-		k.set(func() { k.begun, k.state = true, supervisor.Backoff })
+		k.set(func() { k.begun, k.state = true, api.Backoff })
 		time.Sleep(time.Second)
 		synctest.Wait()
 		m := h.heard()

@@ -6,14 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // operation is a verb that the daemon carries out in phases: reload, restart,
 // start, stop.
 type operation struct {
 	cli     *cli
-	request supervisor.Request
+	request api.Request
 	all     bool
 	noWait  bool
 }
@@ -33,7 +33,7 @@ func (o *operation) run(ctx context.Context, names []string) error {
 	ctx, cancel := o.cli.waiting(ctx)
 	defer cancel()
 	if o.all && len(names) > 0 {
-		return fault(supervisor.ExitUsage, "give the names or --all", "--all leaves nothing to name")
+		return fault(api.ExitUsage, "give the names or --all", "--all leaves nothing to name")
 	}
 	if o.all {
 		names = []string{everyApp}
@@ -61,8 +61,8 @@ func (o *operation) onOne(ctx context.Context, t target) error {
 }
 
 // ended is an exit code as an error, for what has been told already.
-func ended(exit supervisor.Exit) error {
-	if exit == supervisor.ExitOK {
+func ended(exit api.Exit) error {
+	if exit == api.ExitOK {
 		return nil
 	}
 	return exitCode(exit)
@@ -70,14 +70,14 @@ func ended(exit supervisor.Exit) error {
 
 // carryOut does it to one app. width is that of the column with the app's name,
 // where there are several.
-func (o *operation) carryOut(ctx context.Context, t target, width int) (supervisor.Result, error) {
+func (o *operation) carryOut(ctx context.Context, t target, width int) (api.Result, error) {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	r := o.request
 	r.App = t.app
 	begun := false
-	result, err := watch(o.cli, width, func(progress func(supervisor.Phase)) (supervisor.Result, error) {
-		return t.client.Do(ctx, r, func(p supervisor.Phase) {
+	result, err := watch(o.cli, width, func(progress func(api.Phase)) (api.Result, error) {
+		return t.client.Do(ctx, r, func(p api.Phase) {
 			if o.noWait {
 				begun = true
 				leave()
@@ -93,8 +93,8 @@ func (o *operation) carryOut(ctx context.Context, t target, width int) (supervis
 }
 
 // result is that of an app the daemon told nothing of.
-func (o *operation) result(t target, what string, err *supervisor.Error) supervisor.Result {
-	r := supervisor.Result{App: t.app, Verb: o.request.Verb, Result: what, Phases: []supervisor.PhaseResult{}, ChildOutput: []string{}}
+func (o *operation) result(t target, what string, err *api.Error) api.Result {
+	r := api.Result{App: t.app, Verb: o.request.Verb, Result: what, Phases: []api.PhaseResult{}, ChildOutput: []string{}}
 	if err != nil {
 		r.Exit, r.Error, r.Hint = err.Exit, err.Message, err.Hint
 	}
@@ -103,10 +103,10 @@ func (o *operation) result(t target, what string, err *supervisor.Error) supervi
 
 // detached says what goes on when only the waiting ended.
 func (o *operation) detached(err error, t target) error {
-	var typed *supervisor.Error
-	if !errors.As(err, &typed) || typed.Exit != supervisor.ExitTimeout {
+	var typed *api.Error
+	if !errors.As(err, &typed) || typed.Exit != api.ExitTimeout {
 		return err
 	}
-	return fault(supervisor.ExitTimeout, "tideover status "+t.app+" shows how it goes",
+	return fault(api.ExitTimeout, "tideover status "+t.app+" shows how it goes",
 		"stopped waiting; the %s of %s goes on", o.request.Verb, t.app)
 }

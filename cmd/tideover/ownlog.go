@@ -5,13 +5,14 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 // openLog makes the daemon's logger: to standard error, and to memory for
 // `tideover logs --daemon`.
 func (d *daemon) openLog() error {
-	own, err := supervisor.NewOwnLog()
+	own, err := logs.NewOwnLog()
 	if err != nil {
 		return err
 	}
@@ -19,7 +20,7 @@ func (d *daemon) openLog() error {
 	level := hclog.LevelFromString(cmp.Or(d.cli.getenv("TIDEOVER_LOG_LEVEL"), d.file.Daemon.LogLevel, "info"))
 	switch {
 	case level == hclog.NoLevel:
-		return fault(supervisor.ExitUsage, "trace, debug, info, warn or error", "TIDEOVER_LOG_LEVEL: %q is no level", d.cli.getenv("TIDEOVER_LOG_LEVEL"))
+		return fault(api.ExitUsage, "trace, debug, info, warn or error", "TIDEOVER_LOG_LEVEL: %q is no level", d.cli.getenv("TIDEOVER_LOG_LEVEL"))
 	case d.cli.verbose:
 		level = min(level, hclog.Debug)
 	case d.cli.quiet:
@@ -27,7 +28,7 @@ func (d *daemon) openLog() error {
 	}
 	format := cmp.Or(d.cli.getenv("TIDEOVER_LOG_FORMAT"), d.file.Daemon.LogFormat, "auto")
 	if format != "auto" && format != "text" && format != "json" {
-		return fault(supervisor.ExitUsage, "auto, text or json", "TIDEOVER_LOG_FORMAT: %q is no format", format)
+		return fault(api.ExitUsage, "auto, text or json", "TIDEOVER_LOG_FORMAT: %q is no format", format)
 	}
 	d.level = level
 	options := &hclog.LoggerOptions{Name: "tideover", Level: level, Output: d.cli.stderr}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // pidVerb is supervisorctl's: for scripts that were written for it.
@@ -53,7 +53,7 @@ func printPids(c *cli, cmd *cobra.Command, names []string) error {
 	}
 	if len(down) > 0 {
 		c.note("not running: %s", list(down))
-		return exitCode(supervisor.ExitNotRunning)
+		return exitCode(api.ExitNotRunning)
 	}
 	return nil
 }

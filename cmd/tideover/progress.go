@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 // progress shows the phases of one operation as they happen. Its methods are
 // called from one goroutine.
 type progress interface {
-	phase(supervisor.Phase)
+	phase(api.Phase)
 	tick(time.Time)
 	close() // the operation is over, or nobody waits for it any more
 }
@@ -39,15 +39,15 @@ func newProgress(c *cli, width int) (progress, time.Duration) {
 
 // watch runs an operation and shows its phases meanwhile. width is that of a
 // column for the apps' names; 0: there is one app.
-func watch[R any](c *cli, width int, operation func(progress func(supervisor.Phase)) (R, error)) (R, error) {
+func watch[R any](c *cli, width int, operation func(progress func(api.Phase)) (R, error)) (R, error) {
 	view, period := newProgress(c, width)
 	defer view.close()
-	phases := make(chan supervisor.Phase)
+	phases := make(chan api.Phase)
 	var result R
 	var err error
 	go func() {
 		defer close(phases) // what waits for this goroutine is the loop below
-		result, err = operation(func(p supervisor.Phase) { phases <- p })
+		result, err = operation(func(p api.Phase) { phases <- p })
 	}()
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
@@ -66,24 +66,24 @@ func watch[R any](c *cli, width int, operation func(progress func(supervisor.Pha
 
 type silence struct{}
 
-func (silence) phase(supervisor.Phase) {}
-func (silence) tick(time.Time)         {}
-func (silence) close()                 {}
+func (silence) phase(api.Phase) {}
+func (silence) tick(time.Time)  {}
+func (silence) close()          {}
 
 // lines is one line for each finished phase, for logs and scripts.
 type lines struct {
 	screen screen
-	now    supervisor.Phase
+	now    api.Phase
 	began  time.Time
 }
 
-func (l *lines) phase(p supervisor.Phase) {
+func (l *lines) phase(p api.Phase) {
 	if l.now, l.began = p, time.Now(); p.Result == "" || p.Name == "done" {
 		return
 	}
-	pairs := []supervisor.Fact{{Key: "app", Value: p.App}, {Key: "phase", Value: p.Name}, {Key: "result", Value: p.Result},
+	pairs := []api.Attr{{Key: "app", Value: p.App}, {Key: "phase", Value: p.Name}, {Key: "result", Value: p.Result},
 		{Key: "duration_s", Value: number(p.Duration.Seconds())}}
-	line, _ := keyValues(append(pairs, telling(p.Facts)...))
+	line, _ := keyValues(append(pairs, telling(p.Attrs)...))
 	fmt.Fprintln(l.screen.out, line)
 }
 
@@ -91,7 +91,7 @@ func (l *lines) tick(now time.Time) {
 	if l.now.Name == "" || l.now.Result != "" {
 		return
 	}
-	line, _ := keyValues([]supervisor.Fact{{Key: "app", Value: l.now.App}, {Key: "phase", Value: l.now.Name},
+	line, _ := keyValues([]api.Attr{{Key: "app", Value: l.now.App}, {Key: "phase", Value: l.now.Name},
 		{Key: "result", Value: "waiting"}, {Key: "duration_s", Value: number(now.Sub(l.began).Round(time.Second).Seconds())}})
 	fmt.Fprintln(l.screen.out, line)
 }
@@ -100,7 +100,7 @@ func (l *lines) close() {}
 
 // keyValues writes facts as key=value, quoted where they must be, and leaves
 // out those that would make the line too long; whole is whether there were none.
-func keyValues(facts []supervisor.Fact) (line string, whole bool) {
+func keyValues(facts []api.Attr) (line string, whole bool) {
 	var b strings.Builder
 	for _, f := range facts {
 		value := f.Value
@@ -120,8 +120,8 @@ func keyValues(facts []supervisor.Fact) (line string, whole bool) {
 }
 
 // telling leaves out what says nothing: that nothing was tried.
-func telling(facts []supervisor.Fact) []supervisor.Fact {
-	return slices.DeleteFunc(slices.Clone(facts), func(f supervisor.Fact) bool {
+func telling(facts []api.Attr) []api.Attr {
+	return slices.DeleteFunc(slices.Clone(facts), func(f api.Attr) bool {
 		return f.Key == "tries" && f.Value == "0"
 	})
 }
@@ -132,13 +132,13 @@ type live struct {
 	apps   int // width of a column for the apps' names; 0: there is one, and a title
 	titled bool
 	open   bool // the last line is still to be rewritten
-	now    supervisor.Phase
-	under  []supervisor.Phase // way, the newest last; of each app the one it is in
+	now    api.Phase
+	under  []api.Phase // way, the newest last; of each app the one it is in
 	began  time.Time
 	turn   int
 }
 
-func (l *live) phase(p supervisor.Phase) {
+func (l *live) phase(p api.Phase) {
 	if p.Name == "done" {
 		return
 	}
@@ -147,7 +147,7 @@ func (l *live) phase(p supervisor.Phase) {
 		fmt.Fprintf(l.screen.out, "%s  %s\n\n", l.screen.paint(bold, p.App), title(p))
 	}
 	l.now, l.began = p, time.Now()
-	l.under = slices.DeleteFunc(l.under, func(u supervisor.Phase) bool { return u.App == p.App })
+	l.under = slices.DeleteFunc(l.under, func(u api.Phase) bool { return u.App == p.App })
 	switch p.Result {
 	case "":
 		l.under = append(l.under, p)
@@ -165,7 +165,7 @@ func (l *live) phase(p supervisor.Phase) {
 	}
 }
 
-func title(p supervisor.Phase) string {
+func title(p api.Phase) string {
 	if p.From == 0 {
 		return string(p.Verb)
 	}
@@ -189,7 +189,7 @@ func (l *live) spinner() string {
 // no width.
 func (l *live) draw(mark string, took time.Duration) {
 	var facts []string
-	for _, f := range telling(l.now.Facts) {
+	for _, f := range telling(l.now.Attrs) {
 		value := f.Value
 		if d, err := time.ParseDuration(value); err == nil && strings.HasSuffix(value, "s") {
 			value = human(d)

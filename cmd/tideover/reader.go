@@ -7,13 +7,14 @@ import (
 	"strconv"
 	"sync"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/control"
+	"tideover/supervisor/logs"
 )
 
 // logKeepers are the daemons whose logs were asked for. Of a daemon's own log no
 // app needs to be named, nor $TIDEOVER_APP to be heeded.
-func logKeepers(c *cli, ctx context.Context, q supervisor.LogQuery, names []string) ([]control.Found, error) {
+func logKeepers(c *cli, ctx context.Context, q api.LogQuery, names []string) ([]control.Found, error) {
 	if q.Daemon {
 		return c.places().Daemons(ctx)
 	}
@@ -24,17 +25,17 @@ func logKeepers(c *cli, ctx context.Context, q supervisor.LogQuery, names []stri
 type reader struct {
 	cli    *cli
 	screen screen
-	style  control.LineStyle
+	style  logs.Style
 	stream string // only this one; empty: all
 
-	mu   sync.Mutex        // guards what follows, and whose turn it is to write
-	kept []supervisor.Line // for the one document of --json
-	gone bool              // nobody reads any more
+	mu   sync.Mutex  // guards what follows, and whose turn it is to write
+	kept []logs.Line // for the one document of --json
+	gone bool        // nobody reads any more
 }
 
 func newReader(c *cli, daemons []control.Found, stream string) *reader {
 	s := c.results()
-	r := &reader{cli: c, screen: s, stream: stream, kept: []supervisor.Line{}, style: control.LineStyle{Color: s.color, Unicode: s.terminal}}
+	r := &reader{cli: c, screen: s, stream: stream, kept: []logs.Line{}, style: logs.Style{Color: s.color, Unicode: s.terminal}}
 	if s.terminal {
 		for _, d := range daemons {
 			for _, a := range d.Status.Apps {
@@ -48,7 +49,7 @@ func newReader(c *cli, daemons []control.Found, stream string) *reader {
 
 // read reads from all daemons at once, and ends when there is no more, ctx ends
 // or nobody reads any more.
-func (r *reader) read(ctx context.Context, daemons []control.Found, q supervisor.LogQuery) error {
+func (r *reader) read(ctx context.Context, daemons []control.Found, q api.LogQuery) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var readers sync.WaitGroup
@@ -69,14 +70,14 @@ func (r *reader) read(ctx context.Context, daemons []control.Found, q supervisor
 
 // readOne reads from one daemon. With Follow it outlasts the daemon: when there
 // is one again on the same socket, that one is read from its beginning.
-func (r *reader) readOne(ctx context.Context, d control.Found, q supervisor.LogQuery) error {
+func (r *reader) readOne(ctx context.Context, d control.Found, q api.LogQuery) error {
 	for pid := d.Status.Pid; ; {
 		err := d.Client.Logs(ctx, q, r.show)
 		if !q.Follow || ctx.Err() != nil || r.isGone() || err != nil && !isAway(err) {
 			return err
 		}
 		r.say("the log has ended; waiting for the daemon to come back")
-		st, err := untilBack(ctx, func(ctx context.Context) (supervisor.Status, error) { return d.Client.Status(ctx) })
+		st, err := untilBack(ctx, func(ctx context.Context) (api.Status, error) { return d.Client.Status(ctx) })
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -110,7 +111,7 @@ func (r *reader) isGone() bool {
 
 // show writes a line with its prefix: in the app's own colour and without
 // anything that would harm the terminal, where there is one.
-func (r *reader) show(l supervisor.Line) bool {
+func (r *reader) show(l logs.Line) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {

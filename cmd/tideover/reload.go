@@ -3,11 +3,11 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func reloadVerb(c *cli) *cobra.Command {
-	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Reload}}
+	o := &operation{cli: c, request: api.Request{Verb: api.Reload}}
 	cmd := &cobra.Command{
 		Use:   "reload [APP...] [flags]",
 		Short: "Put new code into service without losing a request",

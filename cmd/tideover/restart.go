@@ -3,11 +3,11 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func restartVerb(c *cli) *cobra.Command {
-	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Restart}}
+	o := &operation{cli: c, request: api.Request{Verb: api.Restart}}
 	return o.command(&cobra.Command{
 		Use:   "restart [APP...] [flags]",
 		Short: "Stop the old code, hold requests, start the new code",

@@ -6,16 +6,16 @@ import (
 	"strconv"
 	"strings"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // tell says how an operation ended: success in one line on standard output,
 // failure with all that helps on standard error.
-func tell(c *cli, r supervisor.Result) {
+func tell(c *cli, r api.Result) {
 	switch {
 	case len(r.Plan) > 0:
 		tellPlan(c, r)
-	case r.Exit != supervisor.ExitOK:
+	case r.Exit != api.ExitOK:
 		explain(c, r)
 		sayExit(c.errors(), r.Exit)
 	case c.json || c.quiet:
@@ -24,13 +24,13 @@ func tell(c *cli, r supervisor.Result) {
 	}
 }
 
-func tellSuccess(c *cli, r supervisor.Result) {
+func tellSuccess(c *cli, r api.Result) {
 	s := c.results()
 	if !s.terminal {
 		io.WriteString(s.out, resultLine(r))
 	} else {
 		what := fmt.Sprintf("%s serves generation %d", r.App, r.Generation.To)
-		if r.Verb == supervisor.Stop {
+		if r.Verb == api.Stop {
 			what = r.App + " is stopped"
 		}
 		fmt.Fprintf(s.out, "\n%s %s after %s · %s\n", s.paint(green, "✓"), what, human(span(r.Duration)), requests(r.Requests))
@@ -40,15 +40,15 @@ func tellSuccess(c *cli, r supervisor.Result) {
 
 // resultLine is a result for scripts, in one line where it fits: with fewer
 // digits if need be, and else with what clients saw in a line of its own.
-func resultLine(r supervisor.Result) string {
-	clients := []supervisor.Fact{{Key: "held", Value: strconv.Itoa(r.Requests.Held)}, {Key: "lost", Value: strconv.Itoa(r.Requests.Lost)},
+func resultLine(r api.Result) string {
+	clients := []api.Attr{{Key: "held", Value: strconv.Itoa(r.Requests.Held)}, {Key: "lost", Value: strconv.Itoa(r.Requests.Lost)},
 		{Key: "held_max_s", Value: number(r.Requests.HeldMax)}}
 	for duration := number(r.Duration); ; duration = strings.TrimSuffix(duration[:len(duration)-1], ".") {
-		what := []supervisor.Fact{{Key: "app", Value: r.App}, {Key: string(r.Verb), Value: r.Result}}
-		if r.Exit != supervisor.ExitOK {
-			what = append(what, supervisor.Fact{Key: "exit", Value: strconv.Itoa(int(r.Exit))})
+		what := []api.Attr{{Key: "app", Value: r.App}, {Key: string(r.Verb), Value: r.Result}}
+		if r.Exit != api.ExitOK {
+			what = append(what, api.Attr{Key: "exit", Value: strconv.Itoa(int(r.Exit))})
 		}
-		what = append(what, supervisor.Fact{Key: "generation", Value: strconv.Itoa(r.Generation.To)}, supervisor.Fact{Key: "duration_s", Value: duration})
+		what = append(what, api.Attr{Key: "generation", Value: strconv.Itoa(r.Generation.To)}, api.Attr{Key: "duration_s", Value: duration})
 		if line, whole := keyValues(append(what, clients...)); whole {
 			return line + "\n"
 		}
@@ -62,7 +62,7 @@ func resultLine(r supervisor.Result) string {
 }
 
 // requests is what an operation meant for clients.
-func requests(r supervisor.RequestCounts) string {
+func requests(r api.RequestCounts) string {
 	held := fmt.Sprintf("held %d", r.Held)
 	if r.Held > 0 {
 		held += " (longest " + human(span(r.HeldMax)) + ")"
@@ -77,7 +77,7 @@ func (c *cli) warn(warnings []string) {
 	}
 }
 
-func tellPlan(c *cli, r supervisor.Result) {
+func tellPlan(c *cli, r api.Result) {
 	if c.json {
 		return
 	}
@@ -89,7 +89,7 @@ func tellPlan(c *cli, r supervisor.Result) {
 
 // explain says what happened, what still serves, what the new code said last
 // and what to do.
-func explain(c *cli, r supervisor.Result) {
+func explain(c *cli, r api.Result) {
 	s := c.errors()
 	s.sayFault(s.mark("\n✗", "tideover:"), r.Error)
 	if heard := trimmed(strings.Split(r.Probe, "\n")); len(heard) > 0 && r.Probe != noAnswer {
@@ -110,7 +110,7 @@ func explain(c *cli, r supervisor.Result) {
 }
 
 // sayExit says the exit code that scripts see.
-func sayExit(s screen, exit supervisor.Exit) {
+func sayExit(s screen, exit api.Exit) {
 	fmt.Fprintf(s.out, "%s\n", s.paint(faint, fmt.Sprintf("exit %d (%s)", exit, exitName(exit))))
 }
 
@@ -139,11 +139,11 @@ func quote(s screen, texts []string) {
 	}
 }
 
-func exitName(e supervisor.Exit) string {
-	names := map[supervisor.Exit]string{
-		supervisor.ExitOK: "ok", supervisor.ExitError: "error", supervisor.ExitUsage: "usage", supervisor.ExitNotRunning: "not running",
-		supervisor.ExitDenied: "denied", supervisor.ExitConfig: "config", supervisor.ExitNoSuchApp: "no such app",
-		supervisor.ExitKeptOld: "kept old", supervisor.ExitDown: "down", supervisor.ExitBusy: "busy", supervisor.ExitTimeout: "timeout",
+func exitName(e api.Exit) string {
+	names := map[api.Exit]string{
+		api.ExitOK: "ok", api.ExitError: "error", api.ExitUsage: "usage", api.ExitNotRunning: "not running",
+		api.ExitDenied: "denied", api.ExitConfig: "config", api.ExitNoSuchApp: "no such app",
+		api.ExitKeptOld: "kept old", api.ExitDown: "down", api.ExitBusy: "busy", api.ExitTimeout: "timeout",
 	}
 	return names[e]
 }

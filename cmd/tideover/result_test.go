@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func TestFailedReloadSaysNothingTwice(t *testing.T) {
@@ -14,7 +14,7 @@ func TestFailedReloadSaysNothingTwice(t *testing.T) {
 	failed.Error, failed.Hint = "it ended at once; nothing serves", "it ended at once\nrepair it"
 	failed.Probe, failed.ChildOutput = "no answer at all", []string{"", " ", "boom", ""}
 	d.results["shop"] = failed
-	d.phases = []supervisor.Phase{{Name: "ready", Result: "failed", Facts: []supervisor.Fact{{Key: "tries", Value: "0"}}}}
+	d.phases = []api.Phase{{Name: "ready", Result: "failed", Attrs: []api.Attr{{Key: "tries", Value: "0"}}}}
 	tideover(t, dir, "reload").want(t, 7, "", `app=shop phase=ready result=failed duration_s=0
 tideover: it ended at once; nothing serves
 
@@ -35,7 +35,7 @@ func TestResultLineKeepsWhatClientsSaw(t *testing.T) {
 			"app=shop.example.com held=17 lost=0 held_max_s=0.006\n",
 	} {
 		r := okResult()
-		r.App, r.Verb, r.Duration = name, supervisor.Reload, 7.813
+		r.App, r.Verb, r.Duration = name, api.Reload, 7.813
 		got := resultLine(r)
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
@@ -58,9 +59,9 @@ func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) (err erro
 	case !given && dash > 0:
 		return usage(cmd, "%q stands before the --", strings.Join(args[:dash], " "))
 	case given && len(command) == 0:
-		return fault(supervisor.ExitUsage, "tideover run -- gunicorn app:app", "there is no command after --")
+		return fault(api.ExitUsage, "tideover run -- gunicorn app:app", "there is no command after --")
 	case len(args) > 0 && !given:
-		return fault(supervisor.ExitUsage, "tideover run -- "+strings.Join(args, " "), "put -- before the command")
+		return fault(api.ExitUsage, "tideover run -- "+strings.Join(args, " "), "put -- before the command")
 	case given && c.config != "" && cmd.Flags().Changed("config"):
 		return usage(cmd, "-c FILE and -- COMMAND exclude each other")
 	case given:
@@ -141,7 +142,7 @@ func writePid(path string) error {
 		err = os.Rename(fresh, path)
 	}
 	if err != nil {
-		return fault(supervisor.ExitError, "", "cannot write --pidfile: %v", err)
+		return fault(api.ExitError, "", "cannot write --pidfile: %v", err)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/term"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // screen is one of the two places words go to, and what it can show.
@@ -70,7 +70,7 @@ func (s screen) mark(sign, word string) string {
 }
 
 // human is a duration as people say it.
-func human(d time.Duration) string { return supervisor.Spell(d) }
+func human(d time.Duration) string { return api.FormatDuration(d) }
 
 // span makes a duration of a number in the API's unit.
 func span(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }

@@ -17,16 +17,16 @@ import (
 	"testing"
 	"time"
 
+	"tideover/supervisor/process"
+
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
-
-	"tideover/supervisor"
 )
 
 // TestMain makes this binary four programs: the tests, tideover itself, and the
 // web app and the plain process that tideover runs in the scripts.
 func TestMain(m *testing.M) {
-	supervisor.Shim()
+	process.Shim()
 	testscript.Main(m, map[string]func(){"tideover": main, "webapp": webapp, "worker": worker})
 }
 

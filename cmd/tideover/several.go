@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // Results of apps that the daemon was not asked about.
@@ -21,9 +21,9 @@ const (
 // reason to leave out the rest: each app keeps serving what it served. The exit
 // code is that of the worst.
 func (o *operation) onEach(ctx context.Context, targets []target, named []string) error {
-	var results []supervisor.Result
-	worst, width := supervisor.ExitOK, widest(namesOf(targets))
-	var over *supervisor.Error // no daemon, or no patience
+	var results []api.Result
+	worst, width := api.ExitOK, widest(namesOf(targets))
+	var over *api.Error // no daemon, or no patience
 	for _, t := range targets {
 		result, err := o.inTurn(ctx, t, width, slices.Contains(named, t.app), over)
 		if err != nil && over == nil {
@@ -42,16 +42,16 @@ func (o *operation) onEach(ctx context.Context, targets []target, named []string
 }
 
 // inTurn is one app's turn; over is why there are no turns any more.
-func (o *operation) inTurn(ctx context.Context, t target, width int, byName bool, over *supervisor.Error) (supervisor.Result, error) {
+func (o *operation) inTurn(ctx context.Context, t target, width int, byName bool, over *api.Error) (api.Result, error) {
 	if over != nil {
-		return o.result(t, notBegun, &supervisor.Error{Exit: over.Exit, Message: fmt.Sprintf("%s: no %s any more", t.app, o.request.Verb)}), nil
+		return o.result(t, notBegun, &api.Error{Exit: over.Exit, Message: fmt.Sprintf("%s: no %s any more", t.app, o.request.Verb)}), nil
 	}
-	renews := o.request.Verb == supervisor.Reload || o.request.Verb == supervisor.Restart
+	renews := o.request.Verb == api.Reload || o.request.Verb == api.Restart
 	if renews && t.stopped && !byName {
 		return o.result(t, skipped, nil), nil
 	}
 	result, err := o.carryOut(ctx, t, width)
-	var typed *supervisor.Error
+	var typed *api.Error
 	if errors.As(err, &typed) {
 		return o.result(t, "failed", typed), err
 	}
@@ -60,12 +60,12 @@ func (o *operation) inTurn(ctx context.Context, t target, width int, byName bool
 
 // tellOne says how one of several ended: a line for scripts, and what went
 // wrong for everybody. On a terminal the table at the end says the rest.
-func (o *operation) tellOne(r supervisor.Result) {
+func (o *operation) tellOne(r api.Result) {
 	switch {
 	case len(r.Plan) > 0:
 		tellPlan(o.cli, r)
 		return
-	case r.Exit != supervisor.ExitOK && r.Result != notBegun:
+	case r.Exit != api.ExitOK && r.Result != notBegun:
 		explain(o.cli, r)
 	default:
 		o.cli.warn(r.Warnings)
@@ -76,20 +76,20 @@ func (o *operation) tellOne(r supervisor.Result) {
 }
 
 // summarize says what became of all of them.
-func (o *operation) summarize(results []supervisor.Result, worst supervisor.Exit) {
+func (o *operation) summarize(results []api.Result, worst api.Exit) {
 	if !o.cli.json && !o.cli.quiet && !o.request.DryRun {
 		if s := o.cli.results(); s.terminal {
 			fmt.Fprint(s.out, "\n"+summary(results).text(s))
 		}
 	}
-	if s := o.cli.errors(); worst != supervisor.ExitOK {
+	if s := o.cli.errors(); worst != api.ExitOK {
 		s.say(red, s.mark("\n✗", "tideover:"), fmt.Sprintf("%s of %s", o.request.Verb, tally(results)))
 		sayExit(s, worst)
 	}
 }
 
 // tally counts results: "3 apps: 2 ok, 1 kept old (blog)".
-func tally(results []supervisor.Result) string {
+func tally(results []api.Result) string {
 	var kinds []string
 	apps := map[string][]string{}
 	for _, r := range results {
@@ -110,7 +110,7 @@ func tally(results []supervisor.Result) string {
 }
 
 // summary is the results as a table.
-func summary(results []supervisor.Result) *grid {
+func summary(results []api.Result) *grid {
 	g := &grid{columns: []column{{head: "APP"}, {head: "RESULT"}, {head: "GEN", right: true, matters: 2}, {head: "TOOK", right: true, matters: 1},
 		{head: "HELD", right: true, matters: 3}, {head: "LONGEST", right: true, matters: 1}, {head: "LOST", right: true, matters: 4}}}
 	for _, r := range results {
@@ -128,9 +128,9 @@ func summary(results []supervisor.Result) *grid {
 	return g
 }
 
-func resultColor(r supervisor.Result) color {
+func resultColor(r api.Result) color {
 	switch {
-	case r.Exit != supervisor.ExitOK:
+	case r.Exit != api.ExitOK:
 		return red
 	case r.Result == skipped:
 		return faint

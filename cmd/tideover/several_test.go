@@ -7,14 +7,15 @@ import (
 	"testing"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 func TestEachAppHasItsTurn(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
 	d.status.Apps = append(d.status.Apps, serving("blog"), serving("admin"), serving("wiki"))
-	d.status.Apps[2].State, d.status.Apps[1].Labels = supervisor.Stopped, []string{"web"}
+	d.status.Apps[2].State, d.status.Apps[1].Labels = api.Stopped, []string{"web"}
 	d.results["shop"], d.results["blog"], d.results["wiki"] = okResult(), keptOld(), okResult()
 	got := tideover(t, dir, "reload", "--all", "--json")
 	if got.exit != 7 {
@@ -99,7 +100,7 @@ func TestPhasesSideBySide(t *testing.T) {
 	t.Parallel()
 	var out sharedBuffer
 	view := &live{screen: screen{out: &out, terminal: true, width: 60}, apps: 4}
-	for _, p := range []supervisor.Phase{{App: "shop", Name: "ready"}, {App: "blog", Name: "start"}, {App: "blog", Name: "start", Result: "ok"}} {
+	for _, p := range []api.Phase{{App: "shop", Name: "ready"}, {App: "blog", Name: "start"}, {App: "blog", Name: "start", Result: "ok"}} {
 		view.phase(p)
 	}
 	lines := strings.Split(screenful(out.String()), "\n")
@@ -111,7 +112,7 @@ func TestPhasesSideBySide(t *testing.T) {
 func TestNarrowTable(t *testing.T) {
 	t.Parallel()
 	last := okResult()
-	apps := []supervisor.AppStatus{serving("shop"), serving("a-name-of-thirty-two-characters-")}
+	apps := []api.AppStatus{serving("shop"), serving("a-name-of-thirty-two-characters-")}
 	apps[0].LastReload = &last
 	for width, want := range map[int]string{
 		120: "APP                               STATE    GEN    PID      UPTIME  IN-FLIGHT  HELD  LAST RELOAD\n" +
@@ -231,7 +232,7 @@ func TestLogsOfSeveralAppsStandBelowOneAnother(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
 	d.status.Apps = append(d.status.Apps, serving("celery:1"))
-	d.lines = []supervisor.Line{{App: "shop", Generation: 8, Text: "one"}, {App: "celery:1", Generation: 8, Stream: 1, Text: "two"}}
+	d.lines = []logs.Line{{App: "shop", Generation: 8, Text: "one"}, {App: "celery:1", Generation: 8, Stream: 1, Text: "two"}}
 	raw, _ := onTerminal(t, dir, []string{"NO_COLOR=1"}, "logs")
 	if raw != "shop.8     │ one\ncelery:1.8 ┆ two\n" {
 		t.Errorf("%q", raw)
@@ -256,7 +257,7 @@ func TestIntervalBehindASpace(t *testing.T) {
 
 func TestWorse(t *testing.T) {
 	t.Parallel()
-	order := []supervisor.Exit{0, 9, 2, 6, 3, 4, 10, 5, 1, 7, 8}
+	order := []api.Exit{0, 9, 2, 6, 3, 4, 10, 5, 1, 7, 8}
 	for i, e := range order {
 		for j, other := range order {
 			if e.Worse(other) != (i > j) {

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func shutdownVerb(c *cli) *cobra.Command {
@@ -32,7 +32,7 @@ func shutDown(c *cli, cmd *cobra.Command, now bool) error {
 	}
 	if err := daemon.Shutdown(ctx, now); err != nil {
 		if ctx.Err() != nil {
-			return fault(supervisor.ExitTimeout, "", "stopped waiting; the shutdown goes on")
+			return fault(api.ExitTimeout, "", "stopped waiting; the shutdown goes on")
 		}
 		return err
 	}

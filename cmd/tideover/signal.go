@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func signalVerb(c *cli) *cobra.Command {
@@ -58,10 +58,10 @@ func namesAndSignal(args []string) ([]string, syscall.Signal, error) {
 
 // signalled is what became of one app's signal, as scripts see it.
 type signalled struct {
-	App    string          `json:"app"`
-	Signal string          `json:"signal"`
-	Exit   supervisor.Exit `json:"exit"`
-	Error  string          `json:"error,omitempty"`
+	App    string   `json:"app"`
+	Signal string   `json:"signal"`
+	Exit   api.Exit `json:"exit"`
+	Error  string   `json:"error,omitempty"`
 }
 
 func sendSignal(c *cli, ctx context.Context, names []string, sig syscall.Signal) error {
@@ -71,7 +71,7 @@ func sendSignal(c *cli, ctx context.Context, names []string, sig syscall.Signal)
 	if err != nil {
 		return err
 	}
-	worst, results := supervisor.ExitOK, []signalled{}
+	worst, results := api.ExitOK, []signalled{}
 	for _, t := range targets {
 		result, err := signalOne(c, ctx, t, sig)
 		switch {
@@ -96,7 +96,7 @@ func sendSignal(c *cli, ctx context.Context, names []string, sig syscall.Signal)
 func signalOne(c *cli, ctx context.Context, t target, sig syscall.Signal) (signalled, error) {
 	result := signalled{App: t.app, Signal: unix.SignalName(sig)}
 	err := t.client.Signal(ctx, t.app, sig)
-	var typed *supervisor.Error
+	var typed *api.Error
 	switch {
 	case errors.As(err, &typed):
 		result.Exit, result.Error = typed.Exit, typed.Message
@@ -123,7 +123,7 @@ func parseSignal(name string) (syscall.Signal, error) {
 	}
 	sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG"))
 	if sig == 0 {
-		return 0, fault(supervisor.ExitUsage, "say it like TTIN, HUP or USR1", "%q is no signal", name)
+		return 0, fault(api.ExitUsage, "say it like TTIN, HUP or USR1", "%q is no signal", name)
 	}
 	return sig, nil
 }

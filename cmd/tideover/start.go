@@ -3,11 +3,11 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func startVerb(c *cli) *cobra.Command {
-	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Start}}
+	o := &operation{cli: c, request: api.Request{Verb: api.Start}}
 	return o.command(&cobra.Command{
 		Use:   "start [APP...] [flags]",
 		Short: "Start what was stopped",

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func statusVerb(c *cli) *cobra.Command {
@@ -51,15 +51,15 @@ exits 3 when it does not.`,
 }
 
 // askStatus asks the daemons that keep the named apps, or all daemons.
-func askStatus(c *cli, ctx context.Context, names []string) (supervisor.Status, error) {
+func askStatus(c *cli, ctx context.Context, names []string) (api.Status, error) {
 	daemons, err := c.daemons(ctx, names)
 	if err != nil {
-		return supervisor.Status{}, err
+		return api.Status{}, err
 	}
 	if len(daemons) == 1 {
 		return daemons[0].Status, nil
 	}
-	all := supervisor.Status{Version: version, Apps: []supervisor.AppStatus{}}
+	all := api.Status{Version: version, Apps: []api.AppStatus{}}
 	for _, d := range daemons {
 		all.Apps = append(all.Apps, d.Status.Apps...)
 	}
@@ -67,14 +67,14 @@ func askStatus(c *cli, ctx context.Context, names []string) (supervisor.Status, 
 }
 
 // isOne is whether one app was asked for, by its own name.
-func isOne(c *cli, names []string, st supervisor.Status) bool {
+func isOne(c *cli, names []string, st api.Status) bool {
 	names = c.selectors(names)
 	return len(names) == 1 && len(st.Apps) == 1 && st.Apps[0].Name == names[0]
 }
 
 // render is the page for people. What daemons say of their apps is another
 // user's word where root looks, so nothing of it may do more than colour.
-func render(s screen, st supervisor.Status, long bool) string {
+func render(s screen, st api.Status, long bool) string {
 	page := table(s, st.Apps)
 	if long {
 		page = longForm(s, st.Apps[0])

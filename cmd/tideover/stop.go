@@ -3,11 +3,11 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func stopVerb(c *cli) *cobra.Command {
-	o := &operation{cli: c, request: supervisor.Request{Verb: supervisor.Stop}}
+	o := &operation{cli: c, request: api.Request{Verb: api.Stop}}
 	return o.command(&cobra.Command{
 		Use:   "stop [APP...] [flags]",
 		Short: "Let an app finish what it has, then stop it",

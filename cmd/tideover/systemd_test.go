@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // unit is a stand-in for systemd's side of a service and its socket: it opens
@@ -174,10 +174,10 @@ func (u *unit) wants(want string) {
 	}
 }
 
-func (u *unit) status() supervisor.AppStatus {
+func (u *unit) status() api.AppStatus {
 	u.Helper()
 	out, code := u.tideover("--json", "status")
-	var st supervisor.Status
+	var st api.Status
 	if err := json.Unmarshal([]byte(out), &st); err != nil || code != 0 || len(st.Apps) != 1 {
 		u.Fatalf("status: %v, exit %d: %s", err, code, out)
 	}

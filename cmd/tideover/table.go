@@ -6,13 +6,13 @@ import (
 	"strconv"
 	"strings"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 const nothing = "-"
 
 // table is a line for each app, and one for each that needs somebody to look.
-func table(s screen, apps []supervisor.AppStatus) string {
+func table(s screen, apps []api.AppStatus) string {
 	if len(apps) == 0 {
 		return "no apps\n"
 	}
@@ -22,7 +22,7 @@ func table(s screen, apps []supervisor.AppStatus) string {
 	if web {
 		g.columns = append(g.columns, column{head: "IN-FLIGHT", right: true, matters: 5}, column{head: "HELD", right: true, matters: 6})
 	}
-	crashed := slices.ContainsFunc(apps, func(a supervisor.AppStatus) bool { return a.Restarts > 0 })
+	crashed := slices.ContainsFunc(apps, func(a api.AppStatus) bool { return a.Restarts > 0 })
 	if crashed {
 		g.columns = append(g.columns, column{head: "CRASHES", right: true, matters: 4})
 	}
@@ -51,11 +51,11 @@ func table(s screen, apps []supervisor.AppStatus) string {
 	return b.String()
 }
 
-func isWeb(a supervisor.AppStatus) bool { return len(a.Listen) > 0 }
+func isWeb(a api.AppStatus) bool { return len(a.Listen) > 0 }
 
 // requestsNow is how many requests an app has, and how many wait for it. A plain
 // process has nothing to do with any.
-func requestsNow(a supervisor.AppStatus) []cell {
+func requestsNow(a api.AppStatus) []cell {
 	if !isWeb(a) {
 		return plain(nothing, nothing)
 	}
@@ -67,17 +67,17 @@ func requestsNow(a supervisor.AppStatus) []cell {
 }
 
 // trouble is in a few words what somebody should look at; empty: nothing.
-func trouble(a supervisor.AppStatus) string {
+func trouble(a api.AppStatus) string {
 	switch {
 	case a.Reason != "" && a.Next > 0:
 		return a.Reason + "; the next try is in " + human(span(a.Next))
-	case a.Reason != "" && a.State != supervisor.Stopped:
+	case a.Reason != "" && a.State != api.Stopped:
 		return a.Reason
 	case len(a.Warnings) == 0:
 		return ""
 	}
 	what := plural(len(a.Warnings), "warning")
-	if a.LastReload != nil && a.LastReload.Exit != supervisor.ExitOK {
+	if a.LastReload != nil && a.LastReload.Exit != api.ExitOK {
 		what = "last reload failed"
 	} else if len(a.Warnings) == 1 {
 		what = "a warning"
@@ -92,26 +92,26 @@ func orNothing(n int) string {
 	return strconv.Itoa(n)
 }
 
-func uptime(a supervisor.AppStatus) string {
+func uptime(a api.AppStatus) string {
 	if a.Uptime == 0 {
 		return nothing
 	}
 	return human(span(a.Uptime))
 }
 
-func stateColor(s supervisor.State) color {
+func stateColor(s api.State) color {
 	switch s {
-	case supervisor.Running:
+	case api.Running:
 		return green
-	case supervisor.Failed, supervisor.Backoff:
+	case api.Failed, api.Backoff:
 		return red
-	case supervisor.Stopped:
+	case api.Stopped:
 		return faint
 	}
 	return yellow
 }
 
-func lastReload(r *supervisor.Result) string {
+func lastReload(r *api.Result) string {
 	if r == nil {
 		return nothing
 	}
@@ -119,7 +119,7 @@ func lastReload(r *supervisor.Result) string {
 }
 
 // longForm is everything about one app.
-func longForm(s screen, a supervisor.AppStatus) string {
+func longForm(s screen, a api.AppStatus) string {
 	var b strings.Builder
 	head := string(a.State)
 	if a.Generation > 0 {
@@ -191,7 +191,7 @@ func asUser(name string) string {
 	return "   as " + name
 }
 
-func traffic(line func(what, format string, args ...any), a supervisor.AppStatus) {
+func traffic(line func(what, format string, args ...any), a api.AppStatus) {
 	line("requests", "%d in flight, %s", a.InFlight, plural(a.Tunnels, "tunnel"))
 	waiting := ""
 	if a.Held > 0 {

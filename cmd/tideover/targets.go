@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/control"
 )
@@ -79,7 +79,7 @@ func (c *cli) targets(ctx context.Context, names []string) (found []target, sing
 	}
 	for _, k := range keepers {
 		for _, a := range k.Status.Apps {
-			found = append(found, target{k.Client, a.Name, a.State == supervisor.Stopped})
+			found = append(found, target{k.Client, a.Name, a.State == api.Stopped})
 		}
 	}
 	return found, len(names) == 0 || len(names) == 1 && len(found) == 1 && found[0].app == names[0], nil

@@ -11,7 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 // pseudoTerminal is a real terminal of 80 columns, and its other end.
@@ -105,7 +106,7 @@ func TestFailedReloadOnATerminal(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
 	d.phases, d.results["shop"] = reloaded()[:3], keptOld()
-	d.phases[2].Name, d.phases = "ready", append(d.phases, supervisor.Phase{From: 7, To: 8, Name: "ready", Result: "failed", Duration: time.Minute})
+	d.phases[2].Name, d.phases = "ready", append(d.phases, api.Phase{From: 7, To: 8, Name: "ready", Result: "failed", Duration: time.Minute})
 	harm := keptOld()
 	harm.ChildOutput = []string{"title \x1b]0;gotcha\x07 and \x1b[31mred\x1b[0m"}
 	d.results["shop"] = harm
@@ -156,7 +157,7 @@ func TestPhaseUnderWayIsRewritten(t *testing.T) {
 	var out bytes.Buffer
 	view := &live{screen: screen{out: &out, terminal: true, width: 40}}
 	began := time.Now()
-	view.phase(supervisor.Phase{App: "shop", Verb: supervisor.Restart, Name: "ready", Facts: []supervisor.Fact{{Key: "long", Value: strings.Repeat("x", 100)}}})
+	view.phase(api.Phase{App: "shop", Verb: api.Restart, Name: "ready", Attrs: []api.Attr{{Key: "long", Value: strings.Repeat("x", 100)}}})
 	view.tick(began.Add(4 * time.Second))
 	view.tick(began.Add(5 * time.Second))
 	if strings.Count(out.String(), "\n") != 2 {
@@ -175,9 +176,9 @@ func TestHeartbeatInALog(t *testing.T) {
 	var out bytes.Buffer
 	view := &lines{screen: screen{out: &out}}
 	view.tick(time.Now())
-	view.phase(supervisor.Phase{App: "shop", Name: "ready"})
+	view.phase(api.Phase{App: "shop", Name: "ready"})
 	view.tick(time.Now().Add(20 * time.Second))
-	view.phase(supervisor.Phase{App: "shop", Name: "ready", Result: "ok", Duration: 21 * time.Second})
+	view.phase(api.Phase{App: "shop", Name: "ready", Result: "ok", Duration: 21 * time.Second})
 	view.tick(time.Now().Add(30 * time.Second))
 	want := "app=shop phase=ready result=waiting duration_s=20\napp=shop phase=ready result=ok duration_s=21\n"
 	if out.String() != want {
@@ -188,7 +189,7 @@ func TestHeartbeatInALog(t *testing.T) {
 func TestLogsOnATerminal(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
-	d.lines = []supervisor.Line{{App: "shop", Generation: 8, Text: "\x1b[1mbold\x1b[0m \x1b[2J\x07"}, {App: "shop", Text: "plain"}}
+	d.lines = []logs.Line{{App: "shop", Generation: 8, Text: "\x1b[1mbold\x1b[0m \x1b[2J\x07"}, {App: "shop", Text: "plain"}}
 	raw, _ := onTerminal(t, dir, nil, "logs")
 	if !strings.Contains(raw, "\x1b[1mbold\x1b[0m \\x1b[2J\\x07\x1b[0m\n") {
 		t.Errorf("%q", raw)
@@ -244,14 +245,14 @@ func TestHuman(t *testing.T) {
 
 func TestKeyValues(t *testing.T) {
 	t.Parallel()
-	fact := func(key, value string) supervisor.Fact { return supervisor.Fact{Key: key, Value: value} }
+	fact := func(key, value string) api.Attr { return api.Attr{Key: key, Value: value} }
 	for _, c := range []struct {
-		facts []supervisor.Fact
+		facts []api.Attr
 		want  string
 		whole bool
 	}{
-		{[]supervisor.Fact{fact("a", "1"), fact("b", "two words"), fact("c", "")}, `a=1 b="two words" c=""`, true},
-		{[]supervisor.Fact{fact("a", strings.Repeat("x", 70)), fact("b", "1234567"), fact("c", "1")}, "a=" + strings.Repeat("x", 70), false},
+		{[]api.Attr{fact("a", "1"), fact("b", "two words"), fact("c", "")}, `a=1 b="two words" c=""`, true},
+		{[]api.Attr{fact("a", strings.Repeat("x", 70)), fact("b", "1234567"), fact("c", "1")}, "a=" + strings.Repeat("x", 70), false},
 	} {
 		if got, whole := keyValues(c.facts); got != c.want || whole != c.whole {
 			t.Errorf("%q, whole %v, want %q", got, whole, c.want)

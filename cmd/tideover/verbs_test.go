@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/control"
+	"tideover/supervisor/logs"
 )
 
 // want checks an outcome: exit code, and words that must be there.
-func (o outcome) want(t *testing.T, exit supervisor.Exit, stdout, stderr string) {
+func (o outcome) want(t *testing.T, exit api.Exit, stdout, stderr string) {
 	t.Helper()
 	if o.exit != int(exit) {
 		t.Errorf("exit %d, want %d", o.exit, exit)
@@ -108,7 +109,7 @@ func TestUnknownNamesStopEverything(t *testing.T) {
 func TestPlan(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
-	d.results["shop"] = supervisor.Result{Result: "dry run", Plan: []string{"command unchanged", "memory is too small for two"}}
+	d.results["shop"] = api.Result{Result: "dry run", Plan: []string{"command unchanged", "memory is too small for two"}}
 	tideover(t, dir, "reload", "--dry-run").want(t, 0, "shop: command unchanged\nshop: memory is too small for two\n", "")
 }
 
@@ -139,11 +140,11 @@ func TestStatus(t *testing.T) {
 	d, dir := shopDaemon(t)
 	result := okResult()
 	d.status.Apps[0].LastReload = &result
-	d.status.Apps = append(d.status.Apps, supervisor.AppStatus{Name: "blog", State: supervisor.Backoff, Listen: []string{":8001"}, Held: 41,
+	d.status.Apps = append(d.status.Apps, api.AppStatus{Name: "blog", State: api.Backoff, Listen: []string{":8001"}, Held: 41,
 		Warnings: []string{"generation 7 serves as long as its workers live;\nso repair it"}})
 	failed := keptOld()
-	d.status.Apps = append(d.status.Apps, supervisor.AppStatus{Name: "wiki", State: supervisor.Running, Warnings: []string{"one", "two"}, LastReload: &failed},
-		supervisor.AppStatus{Name: "celery:1", State: supervisor.Backoff, Restarts: 3, Reason: "it ended with exit status 1", Next: 4})
+	d.status.Apps = append(d.status.Apps, api.AppStatus{Name: "wiki", State: api.Running, Warnings: []string{"one", "two"}, LastReload: &failed},
+		api.AppStatus{Name: "celery:1", State: api.Backoff, Restarts: 3, Reason: "it ended with exit status 1", Next: 4})
 	tideover(t, dir, "ls").want(t, 0, `APP       STATE    GEN    PID      UPTIME  IN-FLIGHT  HELD  CRASHES  LAST RELOAD
 shop      running    8  48213  4 min 12 s          9     0        0  ok in 7.8 s
 blog      backoff    -      -           -          0    41        0  -
@@ -203,9 +204,9 @@ func TestAppsOfSeveralDaemons(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
 	d.results["shop"] = okResult()
-	other := &fakeDaemon{status: supervisor.Status{Apps: []supervisor.AppStatus{serving("blog")}},
-		results: map[string]supervisor.Result{"blog": okResult()},
-		lines:   []supervisor.Line{{App: "blog", Generation: 3, Text: "hello"}}}
+	other := &fakeDaemon{status: api.Status{Apps: []api.AppStatus{serving("blog")}},
+		results: map[string]api.Result{"blog": okResult()},
+		lines:   []logs.Line{{App: "blog", Generation: 3, Text: "hello"}}}
 	other.serve(t, control.SocketPath(dir, "blog"))
 
 	if got := tideover(t, dir, "status"); !strings.Contains(got.stdout, "shop") || !strings.Contains(got.stdout, "blog") {
@@ -240,8 +241,8 @@ func TestAppsOfSeveralDaemons(t *testing.T) {
 func TestHoldAndRelease(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
-	d.begun = supervisor.HoldReport{Drained: true, Waited: 0.4, For: 20}
-	d.ended = supervisor.HoldReport{Held: 3.1, Requests: supervisor.RequestCounts{Held: 88, HeldMax: 3.1}}
+	d.begun = api.HoldReport{Drained: true, Waited: 0.4, For: 20}
+	d.ended = api.HoldReport{Held: 3.1, Requests: api.RequestCounts{Held: 88, HeldMax: 3.1}}
 	tideover(t, dir, "pause", "shop", "--for", "20s").want(t, 0, "shop: holding for 20 s; nothing is in flight after 400 ms\n", "")
 	tideover(t, dir, "resume").want(t, 0, "shop: released after 3.1 s · held 88 (longest 3.1 s) · lost 0\n", "")
 	if d.notes() != "hold shop 20s\nrelease shop" {
@@ -252,8 +253,8 @@ func TestHoldAndRelease(t *testing.T) {
 func TestHoldWhileACommandRuns(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
-	d.begun = supervisor.HoldReport{Drained: true, For: 30}
-	d.ended = supervisor.HoldReport{Held: 3.1}
+	d.begun = api.HoldReport{Drained: true, For: 30}
+	d.ended = api.HoldReport{Held: 3.1}
 	got := tideover(t, dir, "hold", "shop", "--", "sh", "-c", "echo migrated; echo warning >&2; exit 3")
 	got.want(t, 3, "migrated\n", `shop: holding; nothing is in flight after 0 ms
 warning
@@ -280,7 +281,7 @@ shop: released after 3.1 s · held 0 · lost 0
 func TestCommandIsNotRunBeforeAllHasFinished(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
-	d.begun = supervisor.HoldReport{InFlight: 2, For: 30}
+	d.begun = api.HoldReport{InFlight: 2, For: 30}
 	proof := socketIn(dir, "ran")
 	got := tideover(t, dir, "hold", "--", "touch", proof)
 	if got.exit != 10 || !strings.Contains(got.stderr, "2 requests of shop still in flight, so the command was not run") {
@@ -294,8 +295,8 @@ func TestCommandIsNotRunBeforeAllHasFinished(t *testing.T) {
 func TestCommandOutlivesItsLease(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
-	d.begun = supervisor.HoldReport{Drained: true, For: 0.05}
-	d.ended = supervisor.HoldReport{Held: 0.05, Expired: true}
+	d.begun = api.HoldReport{Drained: true, For: 0.05}
+	d.ended = api.HoldReport{Held: 0.05, Expired: true}
 	got := tideover(t, dir, "hold", "--", "sleep", "0.3")
 	if got.exit != 0 || !strings.Contains(got.stderr, "the hold ended by itself after 50 ms; the command goes on") {
 		t.Errorf("exit %d, %s", got.exit, got.stderr)
@@ -318,7 +319,7 @@ func TestSignal(t *testing.T) {
 func TestLogs(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
-	d.lines = []supervisor.Line{{Time: time.Unix(0, 0), App: "shop", Generation: 8, Text: "GET / 200"}, {App: "shop", Generation: 8, Stream: 1, Text: "oh\x1b]0;dear\x07"}}
+	d.lines = []logs.Line{{Time: time.Unix(0, 0), App: "shop", Generation: 8, Text: "GET / 200"}, {App: "shop", Generation: 8, Stream: 1, Text: "oh\x1b]0;dear\x07"}}
 	tideover(t, dir, "logs", "shop").want(t, 0, "shop.8 | GET / 200\nshop.8 : oh\x1b]0;dear\x07\n", "")
 	document := oneDocument(t, tideover(t, dir, "logs", "--json").stdout)
 	if lines, ok := document["lines"].([]any); !ok || len(lines) != 2 {

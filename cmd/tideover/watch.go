@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // interval is the value of --watch.
@@ -77,8 +77,8 @@ func watchStatus(c *cli, cmd *cobra.Command, names []string, every time.Duration
 
 // isAway is whether an error means that the daemon may come back.
 func isAway(err error) bool {
-	var typed *supervisor.Error
-	return errors.As(err, &typed) && (typed.Exit == supervisor.ExitNotRunning || typed.Exit == supervisor.ExitTimeout)
+	var typed *api.Error
+	return errors.As(err, &typed) && (typed.Exit == api.ExitNotRunning || typed.Exit == api.ExitTimeout)
 }
 
 // What a terminal is told before and after pages that are not to stay.
@@ -128,13 +128,13 @@ func (f *frames) close() {
 }
 
 // untilBack waits for a daemon that went away to answer again.
-func untilBack(ctx context.Context, ask func(context.Context) (supervisor.Status, error)) (supervisor.Status, error) {
+func untilBack(ctx context.Context, ask func(context.Context) (api.Status, error)) (api.Status, error) {
 	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return supervisor.Status{}, ctx.Err()
+			return api.Status{}, ctx.Err()
 		case <-ticker.C:
 		}
 		if st, err := ask(ctx); err == nil || !isAway(err) {

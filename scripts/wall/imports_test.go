@@ -13,9 +13,11 @@ const module = "tideover"
 // nothing of ours, so no leaf can call back into the supervisor, and no request
 // can wait for one of the supervisor's locks.
 var rooms = map[string][]string{
-	"cmd/tideover":       {"supervisor", "supervisor/control", "supervisor/config"},
-	"supervisor/control": {"supervisor"},
-	"supervisor":         {"proxy", "listener", "supervisor/process", "supervisor/config", "supervisor/logs"},
+	"cmd/tideover": {"supervisor", "supervisor/api", "supervisor/control", "supervisor/config", "supervisor/logs",
+		"supervisor/process", "listener"},
+	"supervisor/control": {"supervisor/api", "supervisor/logs"},
+	"supervisor":         {"proxy", "listener", "supervisor/api", "supervisor/process", "supervisor/config", "supervisor/logs"},
+	"supervisor/api":     {},
 	"proxy":              {"proxy/http1"},
 	"proxy/http1":        {},
 	"listener":           {},

@@ -7,13 +7,13 @@ import (
 	"io"
 	"net/http"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // Attachment is a hold that lasts as long as this process and no longer than
 // its lease: whatever kills the caller ends it too.
 type Attachment struct {
-	Begun supervisor.HoldReport // when the requests in flight had finished
+	Begun api.HoldReport // when the requests in flight had finished
 
 	answer *answer
 	body   *io.PipeWriter
@@ -21,14 +21,14 @@ type Attachment struct {
 }
 
 type ending struct {
-	report supervisor.HoldReport
+	report api.HoldReport
 	err    error
 }
 
 // HoldAttached holds app's requests until End, or until this process or the
 // lease ends; what ended it first shows in the report. It returns when the requests in flight have finished. The caller
 // must call End.
-func (c *Client) HoldAttached(ctx context.Context, app string, r supervisor.HoldRequest) (*Attachment, error) {
+func (c *Client) HoldAttached(ctx context.Context, app string, r api.HoldRequest) (*Attachment, error) {
 	r.Attached = true
 	request, err := json.Marshal(holdRequest{app, r})
 	if err != nil {
@@ -56,7 +56,7 @@ func (c *Client) HoldAttached(ctx context.Context, app string, r supervisor.Hold
 func (a *Attachment) await() {
 	e, err := a.answer.next()
 	if err == nil && e.Ended == nil {
-		err = fault(supervisor.ExitError, "", "the daemon's answer to hold makes no sense")
+		err = fault(api.ExitError, "", "the daemon's answer to hold makes no sense")
 	}
 	if err != nil {
 		a.ended <- ending{err: err}
@@ -66,7 +66,7 @@ func (a *Attachment) await() {
 }
 
 // End releases, and tells what the hold meant for clients. Called once.
-func (a *Attachment) End() (supervisor.HoldReport, error) {
+func (a *Attachment) End() (api.HoldReport, error) {
 	a.body.Close()
 	end := <-a.ended
 	a.answer.Close()

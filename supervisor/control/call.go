@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // call is one request of one peer, being answered.
@@ -21,10 +21,10 @@ type call struct {
 	request  *http.Request
 	w        http.ResponseWriter
 	wire     *http.ResponseController
-	started  bool            // the answer's first byte is written: errors become events
-	garbled  bool            // the request was not one
-	app      string          // for the log
-	exit     supervisor.Exit // for the log, of an operation that was carried out
+	started  bool     // the answer's first byte is written: errors become events
+	garbled  bool     // the request was not one
+	app      string   // for the log
+	exit     api.Exit // for the log, of an operation that was carried out
 	encoder  *json.Encoder
 	received *json.Decoder
 }
@@ -38,11 +38,11 @@ func newCall(s *Server, w http.ResponseWriter, r *http.Request) *call {
 }
 
 // admit says whether this peer may use the route at all.
-func (c *call) admit(r route) *supervisor.Error {
+func (c *call) admit(r route) *api.Error {
 	// A browser never speaks here; if one does, somebody put the socket behind
 	// a web server and a page of another site is asking.
 	if c.request.Header.Get("Origin") != "" || c.request.Header.Get("Sec-Fetch-Site") != "" {
-		return fault(supervisor.ExitDenied, "", "the control socket does not answer browsers")
+		return fault(api.ExitDenied, "", "the control socket does not answer browsers")
 	}
 	if c.role >= r.least {
 		return nil
@@ -51,7 +51,7 @@ func (c *call) admit(r route) *supervisor.Error {
 	if c.server.socket.group != noGroup {
 		hint += "; members of socket_group may reload, hold, release and look"
 	}
-	return fault(supervisor.ExitDenied, hint, "uid %d may not use %s", c.peer.uid, r.path)
+	return fault(api.ExitDenied, hint, "uid %d may not use %s", c.peer.uid, r.path)
 }
 
 // decode reads the request's JSON into v, within its size and its time.
@@ -63,9 +63,9 @@ func (c *call) decode(v any) error {
 		c.garbled = true
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return fault(supervisor.ExitUsage, "", "the request is larger than %d bytes", largestRequest)
+			return fault(api.ExitUsage, "", "the request is larger than %d bytes", largestRequest)
 		}
-		return fault(supervisor.ExitUsage, "client and daemon may be of different versions: tideover version",
+		return fault(api.ExitUsage, "client and daemon may be of different versions: tideover version",
 			"cannot read the request: %v", err)
 	}
 	return c.wire.SetReadDeadline(time.Time{})
@@ -77,7 +77,7 @@ func (c *call) complete() error {
 	c.wire.SetReadDeadline(time.Now().Add(requestDeadline))
 	if _, err := c.received.Token(); !errors.Is(err, io.EOF) {
 		c.garbled = true
-		return fault(supervisor.ExitUsage, "", "something follows the request")
+		return fault(api.ExitUsage, "", "something follows the request")
 	}
 	return c.wire.SetReadDeadline(time.Time{})
 }
@@ -108,7 +108,7 @@ func (c *call) send(e event) error {
 }
 
 // refuse ends the answer with an error, whatever of it is already out.
-func (c *call) refuse(err *supervisor.Error) {
+func (c *call) refuse(err *api.Error) {
 	if c.started {
 		c.send(event{Error: err}) // the peer may be gone; then nobody is left to tell
 		return
@@ -132,7 +132,7 @@ func (c *call) write(v any) error {
 // by names the caller for the daemon's log and the app's.
 func (c *call) by() string { return fmt.Sprintf("cli uid %d", c.peer.uid) }
 
-func (c *call) outcome(err error) supervisor.Exit {
+func (c *call) outcome(err error) api.Exit {
 	if err != nil {
 		return asError(err).Exit
 	}

@@ -13,7 +13,8 @@ import (
 	"slices"
 	"syscall"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 // Client asks one daemon. Every error it returns is a *supervisor.Error whose
@@ -36,8 +37,8 @@ func NewClient(socket string) *Client {
 func (c *Client) Socket() string { return c.socket }
 
 // Status asks for the apps that the selectors mean, or all. It takes no time and changes nothing.
-func (c *Client) Status(ctx context.Context, apps ...string) (supervisor.Status, error) {
-	var answer supervisor.Status
+func (c *Client) Status(ctx context.Context, apps ...string) (api.Status, error) {
+	var answer api.Status
 	err := c.brief(ctx, http.MethodGet, "/v1/status?"+url.Values{"app": apps}.Encode(), nil, &answer)
 	return answer, err
 }
@@ -45,26 +46,26 @@ func (c *Client) Status(ctx context.Context, apps ...string) (supervisor.Status,
 // Do carries out r and waits for its end; progress is called for each phase as
 // it begins and ends, in order, and may be nil. When ctx ends first the error
 // says so (10) and the operation goes on.
-func (c *Client) Do(ctx context.Context, r supervisor.Request, progress func(supervisor.Phase)) (supervisor.Result, error) {
+func (c *Client) Do(ctx context.Context, r api.Request, progress func(api.Phase)) (api.Result, error) {
 	last, err := c.follow(ctx, "/v1/"+string(r.Verb), r, progress, func(e event) bool { return e.Result != nil })
 	if err != nil {
-		return supervisor.Result{}, err
+		return api.Result{}, err
 	}
 	return *last.Result, nil
 }
 
 // Apply makes the apps what the configuration file says now, or tells what
 // would change; progress and the end of ctx are as in Do.
-func (c *Client) Apply(ctx context.Context, r supervisor.ApplyRequest, progress func(supervisor.Phase)) (supervisor.ApplyResult, error) {
+func (c *Client) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) (api.ApplyResult, error) {
 	last, err := c.follow(ctx, "/v1/apply", r, progress, func(e event) bool { return e.Applied != nil })
 	if err != nil {
-		return supervisor.ApplyResult{}, err
+		return api.ApplyResult{}, err
 	}
 	return *last.Applied, nil
 }
 
 // follow asks, and passes phases on until the event that is the last one.
-func (c *Client) follow(ctx context.Context, path string, request any, progress func(supervisor.Phase), last func(event) bool) (event, error) {
+func (c *Client) follow(ctx context.Context, path string, request any, progress func(api.Phase), last func(event) bool) (event, error) {
 	answer, err := c.ask(ctx, http.MethodPost, path, request)
 	if err != nil {
 		return event{}, err
@@ -83,11 +84,11 @@ func (c *Client) follow(ctx context.Context, path string, request any, progress 
 
 // Hold holds an app's requests and returns when those in flight have finished.
 // The hold ends by its own time, or by Release.
-func (c *Client) Hold(ctx context.Context, app string, r supervisor.HoldRequest) (supervisor.HoldReport, error) {
+func (c *Client) Hold(ctx context.Context, app string, r api.HoldRequest) (api.HoldReport, error) {
 	r.Attached = false
 	answer, err := c.ask(ctx, http.MethodPost, "/v1/hold", holdRequest{app, r})
 	if err != nil {
-		return supervisor.HoldReport{}, err
+		return api.HoldReport{}, err
 	}
 	defer answer.Close()
 	return answer.held()
@@ -95,8 +96,8 @@ func (c *Client) Hold(ctx context.Context, app string, r supervisor.HoldRequest)
 
 // Release ends an operator's hold of app and tells what it meant for clients;
 // no hold is no error.
-func (c *Client) Release(ctx context.Context, app string) (supervisor.HoldReport, error) {
-	var report supervisor.HoldReport
+func (c *Client) Release(ctx context.Context, app string) (api.HoldReport, error) {
+	var report api.HoldReport
 	err := c.brief(ctx, http.MethodPost, "/v1/release", appRequest{app}, &report)
 	return report, err
 }
@@ -108,7 +109,7 @@ func (c *Client) Signal(ctx context.Context, app string, sig syscall.Signal) err
 
 // Logs yields the lines q selects, oldest first, until there are no more, ctx
 // ends (no error then) or yield returns false.
-func (c *Client) Logs(ctx context.Context, q supervisor.LogQuery, yield func(supervisor.Line) bool) error {
+func (c *Client) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
 	answer, err := c.ask(ctx, http.MethodPost, "/v1/logs", q)
 	if err != nil {
 		return err
@@ -137,7 +138,7 @@ func (c *Client) Shutdown(ctx context.Context, fast bool) error {
 	defer answer.Close()
 	e, err := answer.next()
 	if err == nil && !e.End {
-		err = fault(supervisor.ExitError, "", "the daemon's answer to shutdown makes no sense")
+		err = fault(api.ExitError, "", "the daemon's answer to shutdown makes no sense")
 	}
 	return err
 }
@@ -182,29 +183,29 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader) 
 		return a, nil
 	}
 	defer a.Close()
-	refusal := &supervisor.Error{}
-	if err := a.lines.Decode(refusal); err != nil || refusal.Exit == supervisor.ExitOK {
-		return nil, fault(supervisor.ExitError, "is "+c.socket+" a tideover daemon?", "unexpected answer: %s", response.Status)
+	refusal := &api.Error{}
+	if err := a.lines.Decode(refusal); err != nil || refusal.Exit == api.ExitOK {
+		return nil, fault(api.ExitError, "is "+c.socket+" a tideover daemon?", "unexpected answer: %s", response.Status)
 	}
 	return nil, refusal
 }
 
 // explain says what a failed exchange means for the person who typed it.
-func (c *Client) explain(ctx context.Context, err error) *supervisor.Error {
-	var typed *supervisor.Error
+func (c *Client) explain(ctx context.Context, err error) *api.Error {
+	var typed *api.Error
 	switch {
 	case errors.As(err, &typed):
 		return typed
 	case ctx.Err() != nil:
-		return fault(supervisor.ExitTimeout, "", "stopped waiting; the daemon goes on")
+		return fault(api.ExitTimeout, "", "stopped waiting; the daemon goes on")
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return fault(supervisor.ExitNotRunning, "start one: tideover run -- gunicorn app:app", "no daemon on %s", c.socket)
+		return fault(api.ExitNotRunning, "start one: tideover run -- gunicorn app:app", "no daemon on %s", c.socket)
 	case errors.Is(err, fs.ErrPermission):
-		return fault(supervisor.ExitDenied, "root, the daemon's own user and members of its socket_group may", "no permission for %s", c.socket)
+		return fault(api.ExitDenied, "root, the daemon's own user and members of its socket_group may", "no permission for %s", c.socket)
 	case slices.ContainsFunc(brokenOff(), func(broken error) bool { return errors.Is(err, broken) }):
-		return fault(supervisor.ExitNotRunning, "its log tells why", "the daemon went away before it had answered")
+		return fault(api.ExitNotRunning, "its log tells why", "the daemon went away before it had answered")
 	}
-	return fault(supervisor.ExitError, "", "cannot ask the daemon on %s: %v", c.socket, err)
+	return fault(api.ExitError, "", "cannot ask the daemon on %s: %v", c.socket, err)
 }
 
 // brokenOff are the shapes in which a daemon's death reaches us.
@@ -236,13 +237,13 @@ func (a *answer) next() (event, error) {
 	return e, nil
 }
 
-func (a *answer) held() (supervisor.HoldReport, error) {
+func (a *answer) held() (api.HoldReport, error) {
 	e, err := a.next()
 	if err != nil {
-		return supervisor.HoldReport{}, err
+		return api.HoldReport{}, err
 	}
 	if e.Held == nil {
-		return supervisor.HoldReport{}, fault(supervisor.ExitError, "", "the daemon's answer to hold makes no sense")
+		return api.HoldReport{}, fault(api.ExitError, "", "the daemon's answer to hold makes no sense")
 	}
 	return *e.Held, nil
 }

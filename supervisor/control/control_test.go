@@ -13,21 +13,22 @@ import (
 	"testing"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 func TestOperationTellsPhasesThenTheResult(t *testing.T) {
 	t.Parallel()
 	d := newFake("shop")
-	d.phases = []supervisor.Phase{
+	d.phases = []api.Phase{
 		{App: "shop", Name: "start"},
-		{App: "shop", Name: "start", Result: "ok", Duration: time.Second, Facts: []supervisor.Fact{{Key: "pid", Value: "4711"}}},
+		{App: "shop", Name: "start", Result: "ok", Duration: time.Second, Attrs: []api.Attr{{Key: "pid", Value: "4711"}}},
 	}
 	d.result.Requests.Held = 17
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
 
-	var seen []supervisor.Phase
-	result, err := client.Do(t.Context(), supervisor.Request{Verb: supervisor.Reload, App: "shop", By: "a liar"}, func(p supervisor.Phase) {
+	var seen []api.Phase
+	result, err := client.Do(t.Context(), api.Request{Verb: api.Reload, App: "shop", By: "a liar"}, func(p api.Phase) {
 		seen = append(seen, p)
 		if len(seen) == 2 { // phases come as they happen, not with the result
 			close(d.finish)
@@ -37,7 +38,7 @@ func TestOperationTellsPhasesThenTheResult(t *testing.T) {
 	if result.Requests.Held != 17 || result.Result != "ok" {
 		t.Errorf("result %+v", result)
 	}
-	if len(seen) != 2 || seen[1].Facts[0].Value != "4711" || seen[1].Duration != time.Second {
+	if len(seen) != 2 || seen[1].Attrs[0].Value != "4711" || seen[1].Duration != time.Second {
 		t.Errorf("phases %+v", seen)
 	}
 	if want := []string{"reload shop by cli uid 0"}; !slices.Equal(d.notes(), want) && syscall.Geteuid() == 0 {
@@ -48,12 +49,12 @@ func TestOperationTellsPhasesThenTheResult(t *testing.T) {
 func TestApplyTellsPhasesThenTheDifference(t *testing.T) {
 	t.Parallel()
 	d := newFake("shop")
-	d.phases = []supervisor.Phase{{App: "shop", Name: "start"}, {App: "shop", Name: "start", Result: "ok"}}
+	d.phases = []api.Phase{{App: "shop", Name: "start"}, {App: "shop", Name: "start", Result: "ok"}}
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
 	seen := 0
-	result, err := client.Apply(t.Context(), supervisor.ApplyRequest{By: "a liar"}, func(supervisor.Phase) { seen++ })
+	result, err := client.Apply(t.Context(), api.ApplyRequest{By: "a liar"}, func(api.Phase) { seen++ })
 	must(t, err)
-	if seen != 2 || result.Result != "ok" || len(result.Apps) != 1 || result.Apps[0].Change != supervisor.Added {
+	if seen != 2 || result.Result != "ok" || len(result.Apps) != 1 || result.Apps[0].Change != api.Added {
 		t.Errorf("%d phases, %+v", seen, result)
 	}
 	if want := []string{"apply by cli uid 0"}; !slices.Equal(d.notes(), want) && syscall.Geteuid() == 0 {
@@ -70,9 +71,9 @@ func TestCallerThatLeavesStopsWaiting(t *testing.T) {
 		<-d.waiting
 		leave()
 	}()
-	_, err := client.Do(ctx, supervisor.Request{Verb: supervisor.Restart, App: "shop"}, nil)
-	if exitOf(err) != supervisor.ExitTimeout {
-		t.Errorf("exit %d (%v), want %d", exitOf(err), err, supervisor.ExitTimeout)
+	_, err := client.Do(ctx, api.Request{Verb: api.Restart, App: "shop"}, nil)
+	if exitOf(err) != api.ExitTimeout {
+		t.Errorf("exit %d (%v), want %d", exitOf(err), err, api.ExitTimeout)
 	}
 	<-d.left // the daemon noticed
 }
@@ -91,9 +92,9 @@ func TestDaemonThatDiesIsAnError(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	_, err = NewClient(path).Do(t.Context(), supervisor.Request{Verb: supervisor.Reload}, nil)
-	if exitOf(err) != supervisor.ExitNotRunning {
-		t.Errorf("exit %d (%v), want %d", exitOf(err), err, supervisor.ExitNotRunning)
+	_, err = NewClient(path).Do(t.Context(), api.Request{Verb: api.Reload}, nil)
+	if exitOf(err) != api.ExitNotRunning {
+		t.Errorf("exit %d (%v), want %d", exitOf(err), err, api.ExitNotRunning)
 	}
 }
 
@@ -107,8 +108,8 @@ func TestBriefRequests(t *testing.T) {
 	if len(status.Apps) != 1 || status.Apps[0].Generation != 7 {
 		t.Errorf("status %+v", status)
 	}
-	var unknown *supervisor.Error
-	if _, err := client.Status(t.Context(), "shpo"); !errors.As(err, &unknown) || unknown.Exit != supervisor.ExitNoSuchApp || unknown.Hint != "did you mean shop?" {
+	var unknown *api.Error
+	if _, err := client.Status(t.Context(), "shpo"); !errors.As(err, &unknown) || unknown.Exit != api.ExitNoSuchApp || unknown.Hint != "did you mean shop?" {
 		t.Errorf("unknown app: %#v", err)
 	}
 	report, err := client.Release(t.Context(), "shop")
@@ -125,12 +126,12 @@ func TestLogsComeOneByOneAndEnd(t *testing.T) {
 	t.Parallel()
 	d := newFake("shop")
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
-	d.lines <- supervisor.Line{App: "shop", Generation: 8, Text: "one"}
+	d.lines <- logs.Line{App: "shop", Generation: 8, Text: "one"}
 	var texts []string
-	err := client.Logs(t.Context(), supervisor.LogQuery{Follow: true}, func(l supervisor.Line) bool {
+	err := client.Logs(t.Context(), api.LogQuery{Follow: true}, func(l logs.Line) bool {
 		texts = append(texts, l.Text)
 		if len(texts) == 1 {
-			d.lines <- supervisor.Line{App: "shop", Text: "two"}
+			d.lines <- logs.Line{App: "shop", Text: "two"}
 			close(d.lines)
 		}
 		return true
@@ -144,10 +145,10 @@ func TestReaderOfLogsMayLeave(t *testing.T) {
 	t.Parallel()
 	d := newFake("shop")
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
-	d.lines <- supervisor.Line{Text: "one"}
+	d.lines <- logs.Line{Text: "one"}
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	err := client.Logs(ctx, supervisor.LogQuery{Follow: true}, func(supervisor.Line) bool {
+	err := client.Logs(ctx, api.LogQuery{Follow: true}, func(logs.Line) bool {
 		leave()
 		return true
 	})
@@ -172,7 +173,7 @@ func TestAttachedHoldEndsWithItsCommand(t *testing.T) {
 	t.Parallel()
 	d := newFake("shop")
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
-	hold, err := client.HoldAttached(t.Context(), "shop", supervisor.HoldRequest{For: time.Minute})
+	hold, err := client.HoldAttached(t.Context(), "shop", api.HoldRequest{For: time.Minute})
 	must(t, err)
 	if hold.Begun.InFlight != 9 {
 		t.Errorf("begun %+v", hold.Begun)
@@ -195,7 +196,7 @@ func TestAttachedHoldEndsWithItsCaller(t *testing.T) {
 	d := newFake("shop")
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
 	ctx, die := context.WithCancel(t.Context())
-	hold, err := client.HoldAttached(ctx, "shop", supervisor.HoldRequest{})
+	hold, err := client.HoldAttached(ctx, "shop", api.HoldRequest{})
 	must(t, err)
 	die()
 	<-d.lease.ended // released, though nobody said so
@@ -208,7 +209,7 @@ func TestDetachedHoldStays(t *testing.T) {
 	t.Parallel()
 	d := newFake("shop")
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
-	report, err := client.Hold(t.Context(), "shop", supervisor.HoldRequest{})
+	report, err := client.Hold(t.Context(), "shop", api.HoldRequest{})
 	must(t, err)
 	if !report.Drained {
 		t.Errorf("report %+v", report)

@@ -9,7 +9,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 // fakeDaemon keeps one app named shop and does nothing but record what it is
@@ -20,21 +21,21 @@ type fakeDaemon struct {
 	mu    sync.Mutex // guards asked
 	asked []string
 
-	phases   []supervisor.Phase
-	result   supervisor.Result
+	phases   []api.Phase
+	result   api.Result
 	waiting  chan struct{} // closed by Do when it begins to wait
 	finish   chan struct{} // Do returns when it is closed
 	left     chan struct{} // closed when a caller left a Do
 	lease    *fakeLease
-	lines    chan supervisor.Line
+	lines    chan logs.Line
 	shutdown func()
 }
 
 func newFake(app string) *fakeDaemon {
 	return &fakeDaemon{
 		app: app, waiting: make(chan struct{}), finish: make(chan struct{}), left: make(chan struct{}),
-		lines: make(chan supervisor.Line, 16), lease: &fakeLease{ended: make(chan struct{})},
-		result: supervisor.Result{App: app, Verb: supervisor.Reload, Result: "ok"},
+		lines: make(chan logs.Line, 16), lease: &fakeLease{ended: make(chan struct{})},
+		result: api.Result{App: app, Verb: api.Reload, Result: "ok"},
 	}
 }
 
@@ -50,16 +51,16 @@ func (d *fakeDaemon) notes() []string {
 	return append([]string(nil), d.asked...)
 }
 
-func (d *fakeDaemon) Status(names ...string) (supervisor.Status, error) {
+func (d *fakeDaemon) Status(names ...string) (api.Status, error) {
 	for _, name := range names {
 		if name != d.app && name != "label-of-"+d.app {
-			return supervisor.Status{}, NoSuchApp(name, []string{d.app})
+			return api.Status{}, NoSuchApp(name, []string{d.app})
 		}
 	}
-	return supervisor.Status{Apps: []supervisor.AppStatus{{Name: d.app, State: supervisor.Running, Generation: 7}}}, nil
+	return api.Status{Apps: []api.AppStatus{{Name: d.app, State: api.Running, Generation: 7}}}, nil
 }
 
-func (d *fakeDaemon) Do(ctx context.Context, r supervisor.Request, progress func(supervisor.Phase)) supervisor.Result {
+func (d *fakeDaemon) Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result {
 	d.note(string(r.Verb) + " " + r.App + " by " + r.By)
 	for _, p := range d.phases {
 		progress(p)
@@ -70,26 +71,26 @@ func (d *fakeDaemon) Do(ctx context.Context, r supervisor.Request, progress func
 		return d.result
 	case <-ctx.Done():
 		close(d.left)
-		return supervisor.Result{App: r.App, Exit: supervisor.ExitTimeout}
+		return api.Result{App: r.App, Exit: api.ExitTimeout}
 	}
 }
 
-func (d *fakeDaemon) Apply(_ context.Context, r supervisor.ApplyRequest, progress func(supervisor.Phase)) supervisor.ApplyResult {
+func (d *fakeDaemon) Apply(_ context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
 	d.note("apply by " + r.By)
 	for _, p := range d.phases {
 		progress(p)
 	}
-	return supervisor.ApplyResult{Result: "ok", Apps: []supervisor.AppChange{{App: d.app, Change: supervisor.Added}}}
+	return api.ApplyResult{Result: "ok", Apps: []api.AppChange{{App: d.app, Change: api.Added}}}
 }
 
-func (d *fakeDaemon) Hold(_ context.Context, app string, r supervisor.HoldRequest) (Lease, error) {
+func (d *fakeDaemon) Hold(_ context.Context, app string, r api.HoldRequest) (Lease, error) {
 	d.note("hold " + app + " by " + r.By)
 	return d.lease, nil
 }
 
-func (d *fakeDaemon) Release(app string) (supervisor.HoldReport, error) {
+func (d *fakeDaemon) Release(app string) (api.HoldReport, error) {
 	d.note("release " + app)
-	return supervisor.HoldReport{App: app, Held: 3.1}, nil
+	return api.HoldReport{App: app, Held: 3.1}, nil
 }
 
 func (d *fakeDaemon) Signal(app string, sig syscall.Signal) error {
@@ -97,7 +98,7 @@ func (d *fakeDaemon) Signal(app string, sig syscall.Signal) error {
 	return nil
 }
 
-func (d *fakeDaemon) Logs(ctx context.Context, q supervisor.LogQuery, yield func(supervisor.Line) bool) error {
+func (d *fakeDaemon) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
 	for {
 		select {
 		case l, more := <-d.lines:
@@ -124,12 +125,12 @@ type fakeLease struct {
 	ended chan struct{}
 }
 
-func (l *fakeLease) Report() supervisor.HoldReport {
-	return supervisor.HoldReport{App: "shop", Drained: true, InFlight: 9}
+func (l *fakeLease) Report() api.HoldReport {
+	return api.HoldReport{App: "shop", Drained: true, InFlight: 9}
 }
-func (l *fakeLease) End() supervisor.HoldReport {
+func (l *fakeLease) End() api.HoldReport {
 	l.once.Do(func() { close(l.ended) })
-	return supervisor.HoldReport{App: "shop", Requests: supervisor.RequestCounts{Held: 88}}
+	return api.HoldReport{App: "shop", Requests: api.RequestCounts{Held: 88}}
 }
 
 // serve runs a server for d until the test ends, and returns its socket.
@@ -158,9 +159,9 @@ func serve(t *testing.T, d *fakeDaemon, o SocketOptions) *Socket {
 	return socket
 }
 
-func exitOf(err error) supervisor.Exit {
+func exitOf(err error) api.Exit {
 	if err == nil {
-		return supervisor.ExitOK
+		return api.ExitOK
 	}
 	return asError(err).Exit
 }

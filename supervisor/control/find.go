@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // probeTime is how long a daemon has to say which apps it keeps.
@@ -17,7 +17,7 @@ const probeTime = 2 * time.Second
 // Found is a daemon that answered, and what it said of its apps.
 type Found struct {
 	*Client
-	Status  supervisor.Status
+	Status  api.Status
 	Wanted  []string // the selectors that Select was given for it
 	Foreign bool     // another user's, found by root
 }
@@ -55,7 +55,7 @@ func (p Places) Daemons(ctx context.Context) ([]Found, error) {
 			all = append(all, one)
 		case ctx.Err() != nil:
 			return nil, err
-		case asError(err).Exit == supervisor.ExitDenied:
+		case asError(err).Exit == api.ExitDenied:
 			denied = err
 		}
 	}
@@ -69,7 +69,7 @@ func (p Places) Daemons(ctx context.Context) ([]Found, error) {
 	if len(closed) > 0 {
 		looked += "; may not look in " + strings.Join(closed, ", ")
 	}
-	return nil, fault(supervisor.ExitNotRunning, "start one: tideover run -- gunicorn app:app", "no daemon runs (%s)", looked)
+	return nil, fault(api.ExitNotRunning, "start one: tideover run -- gunicorn app:app", "no daemon runs (%s)", looked)
 }
 
 func probe(ctx context.Context, path string) (Found, error) {
@@ -78,7 +78,7 @@ func probe(ctx context.Context, path string) (Found, error) {
 	client := NewClient(path)
 	status, err := client.Status(within)
 	if err != nil && ctx.Err() == nil && within.Err() != nil {
-		err = fault(supervisor.ExitTimeout, "", "the daemon on %s does not answer", path)
+		err = fault(api.ExitTimeout, "", "the daemon on %s does not answer", path)
 	}
 	return Found{Client: client, Status: status}, err
 }
@@ -130,7 +130,7 @@ func (p Places) Find(ctx context.Context, app string) (*Client, string, error) {
 	if apps := found[0].Status.Apps; len(found) == 1 && len(apps) == 1 {
 		return found[0].Client, apps[0].Name, nil
 	}
-	return nil, "", fault(supervisor.ExitNoSuchApp, "name one of them", "%s is several apps: %s", app, found[0].names())
+	return nil, "", fault(api.ExitNoSuchApp, "name one of them", "%s is several apps: %s", app, found[0].names())
 }
 
 // onlyApp is the one that needs no name.
@@ -141,7 +141,7 @@ func onlyApp(daemons []Found) ([]Found, error) {
 		for _, a := range d.Status.Apps {
 			names = append(names, a.Name)
 			one := d
-			one.Status.Apps = []supervisor.AppStatus{a}
+			one.Status.Apps = []api.AppStatus{a}
 			if all = append(all, one); !d.Foreign {
 				own = append(own, one)
 			}
@@ -154,22 +154,22 @@ func onlyApp(daemons []Found) ([]Found, error) {
 	case len(all) == 1:
 		return all, nil
 	case len(all) == 0:
-		return nil, fault(supervisor.ExitNoSuchApp, "", "there are no apps")
+		return nil, fault(api.ExitNoSuchApp, "", "there are no apps")
 	case len(daemons) > 1:
 		return nil, Several(daemons, "name one of "+strings.Join(names, ", "))
 	}
-	return nil, fault(supervisor.ExitNoSuchApp, "name one of "+strings.Join(names, ", ")+", or all", "there are %d apps", len(names))
+	return nil, fault(api.ExitNoSuchApp, "name one of "+strings.Join(names, ", ")+", or all", "there are %d apps", len(names))
 }
 
 // keeperOf is which daemon a selector belongs to: an app's own name first, then
 // whatever else daemons make of it.
 func keeperOf(ctx context.Context, daemons []Found, selector string) (int, error) {
 	named := func(d Found) (bool, error) {
-		return slices.ContainsFunc(d.Status.Apps, func(a supervisor.AppStatus) bool { return a.Name == selector }), nil
+		return slices.ContainsFunc(d.Status.Apps, func(a api.AppStatus) bool { return a.Name == selector }), nil
 	}
 	known := func(d Found) (bool, error) {
 		_, err := d.Client.Status(ctx, selector)
-		if err != nil && asError(err).Exit == supervisor.ExitNoSuchApp {
+		if err != nil && asError(err).Exit == api.ExitNoSuchApp {
 			return false, nil
 		}
 		return err == nil, err
@@ -193,7 +193,7 @@ func keeperOf(ctx context.Context, daemons []Found, selector string) (int, error
 				return homes[0], nil
 			}
 			if len(homes) > 1 {
-				return 0, fault(supervisor.ExitNoSuchApp, "say which daemon with --socket", "%d daemons know %s", len(homes), selector)
+				return 0, fault(api.ExitNoSuchApp, "say which daemon with --socket", "%d daemons know %s", len(homes), selector)
 			}
 		}
 	}
@@ -250,7 +250,7 @@ func Several(daemons []Found, hint string) error {
 	for _, d := range daemons {
 		each = append(each, cmp.Or(d.names(), "one without apps")+" (pid "+strconv.Itoa(d.Status.Pid)+")")
 	}
-	return fault(supervisor.ExitNoSuchApp, hint, "%d daemons run: %s", len(daemons), strings.Join(each, "; "))
+	return fault(api.ExitNoSuchApp, hint, "%d daemons run: %s", len(daemons), strings.Join(each, "; "))
 }
 
 // NoSuchApp is the error for an unknown name, with the name that may have been
@@ -265,7 +265,7 @@ func NoSuchApp(app string, known []string) error {
 	if len(known) == 0 {
 		hint = ""
 	}
-	return fault(supervisor.ExitNoSuchApp, hint, "there is no app named %q", app)
+	return fault(api.ExitNoSuchApp, hint, "there is no app named %q", app)
 }
 
 // distance is how many letters must be typed, left out or changed to make b

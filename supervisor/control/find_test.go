@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func TestFindTheDaemonThatKnowsTheApp(t *testing.T) {
@@ -36,15 +36,15 @@ func TestFindTheDaemonThatKnowsTheApp(t *testing.T) {
 	places := Places{Dirs: []string{filepath.Join(dir, "nothing-here"), dir}}
 	for _, c := range []struct {
 		app, socket string
-		exit        supervisor.Exit
+		exit        api.Exit
 		message     string
 	}{
 		{"shop", "control.sock", 0, ""},
 		{"blog", "blog.sock", 0, ""},
-		{"shpo", "", supervisor.ExitNoSuchApp, "did you mean shop?"},
-		{"admin", "", supervisor.ExitNoSuchApp, "known: shop, blog"},
+		{"shpo", "", api.ExitNoSuchApp, "did you mean shop?"},
+		{"admin", "", api.ExitNoSuchApp, "known: shop, blog"},
 		{"label-of-blog", "blog.sock", 0, ""},
-		{"", "", supervisor.ExitNoSuchApp, "name one of shop, blog"},
+		{"", "", api.ExitNoSuchApp, "name one of shop, blog"},
 	} {
 		client, app, err := places.Find(t.Context(), c.app)
 		if exitOf(err) != c.exit {
@@ -75,7 +75,7 @@ func TestSelectAppsOfSeveralDaemons(t *testing.T) {
 	if len(found) != 2 || found[0].names() != "shop" || found[1].names() != "blog" {
 		t.Errorf("%+v", found)
 	}
-	if _, err := places.Select(t.Context(), "shop", "label-of-blgo"); exitOf(err) != supervisor.ExitNoSuchApp {
+	if _, err := places.Select(t.Context(), "shop", "label-of-blgo"); exitOf(err) != api.ExitNoSuchApp {
 		t.Errorf("%v", err)
 	}
 }
@@ -96,10 +96,10 @@ func TestFindWithTwoDaemonsOfOneName(t *testing.T) {
 	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "")})
 	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "shop")})
 	_, _, err := Places{Dirs: []string{dir}}.Find(t.Context(), "shop")
-	if exitOf(err) != supervisor.ExitNoSuchApp || !strings.Contains(err.Error(), "--socket") {
+	if exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "--socket") {
 		t.Errorf("%v", err)
 	}
-	if _, err = (Places{Dirs: []string{dir}}).One(t.Context()); exitOf(err) != supervisor.ExitNoSuchApp || !strings.Contains(err.Error(), "2 daemons run: shop (pid ") {
+	if _, err = (Places{Dirs: []string{dir}}).One(t.Context()); exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "2 daemons run: shop (pid ") {
 		t.Errorf("%v", err)
 	}
 	_, _, err = Places{Socket: SocketPath(dir, "shop")}.Find(t.Context(), "shop")
@@ -113,7 +113,7 @@ func TestNoDaemon(t *testing.T) {
 	dir := privateDir(t)
 	for _, places := range []Places{{Dirs: []string{dir}}, {Socket: filepath.Join(dir, "control.sock")}} {
 		_, _, err := places.Find(t.Context(), "shop")
-		if exitOf(err) != supervisor.ExitNotRunning {
+		if exitOf(err) != api.ExitNotRunning {
 			t.Errorf("%+v: exit %d (%v)", places, exitOf(err), err)
 		}
 	}
@@ -159,12 +159,12 @@ func TestOtherUsersDaemons(t *testing.T) {
 	places := Places{Dirs: []string{own}, Users: []string{users + "/tideover-*", users + "/*/tideover"}}
 	for _, c := range []struct {
 		app, socket string
-		exit        supervisor.Exit
+		exit        api.Exit
 	}{
 		{"shop", SocketPath(own, ""), 0},
 		{"", SocketPath(own, ""), 0},
 		{"wiki", SocketPath(filepath.Join(users, "4713/tideover"), ""), 0},
-		{"blog", "", supervisor.ExitNoSuchApp},
+		{"blog", "", api.ExitNoSuchApp},
 	} {
 		client, _, err := places.Find(t.Context(), c.app)
 		if exitOf(err) != c.exit {

@@ -11,7 +11,8 @@ import (
 	"syscall"
 	"testing"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 // TestMain makes this test binary the client of another user: it asks the
@@ -27,28 +28,28 @@ func TestMain(m *testing.M) {
 func askAll(socket string) {
 	ctx := context.Background()
 	client := NewClient(socket)
-	do := func(verb supervisor.Verb) error {
-		result, err := client.Do(ctx, supervisor.Request{Verb: verb, App: "shop"}, nil)
-		if err == nil && result.Exit != supervisor.ExitOK {
+	do := func(verb api.Verb) error {
+		result, err := client.Do(ctx, api.Request{Verb: verb, App: "shop"}, nil)
+		if err == nil && result.Exit != api.ExitOK {
 			err = fault(result.Exit, "", "%s", result.Error)
 		}
 		return err
 	}
 	_, status := client.Status(ctx)
-	_, hold := client.Hold(ctx, "shop", supervisor.HoldRequest{})
+	_, hold := client.Hold(ctx, "shop", api.HoldRequest{})
 	_, release := client.Release(ctx, "shop")
 	for _, asked := range []struct {
 		what string
 		err  error
 	}{
 		{"status", status},
-		{"logs", client.Logs(ctx, supervisor.LogQuery{}, func(supervisor.Line) bool { return true })},
+		{"logs", client.Logs(ctx, api.LogQuery{}, func(logs.Line) bool { return true })},
 		{"hold", hold},
 		{"release", release},
-		{"reload", do(supervisor.Reload)},
-		{"restart", do(supervisor.Restart)},
-		{"start", do(supervisor.Start)},
-		{"stop", do(supervisor.Stop)},
+		{"reload", do(api.Reload)},
+		{"restart", do(api.Restart)},
+		{"start", do(api.Start)},
+		{"stop", do(api.Stop)},
 		{"signal", client.Signal(ctx, "shop", syscall.SIGTTIN)},
 		{"shutdown", client.Shutdown(ctx, false)},
 	} {

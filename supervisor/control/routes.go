@@ -5,7 +5,8 @@ import (
 	"io"
 	"time"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 // route is one thing that can be asked on the control socket.
@@ -22,10 +23,10 @@ func routes() []route {
 	return []route{
 		{"GET", "/v1/status", member, false, false, tellStatus},
 		{"POST", "/v1/logs", member, false, true, followLogs},
-		{"POST", "/v1/reload", member, true, true, operation(supervisor.Reload)},
-		{"POST", "/v1/restart", owner, true, true, operation(supervisor.Restart)},
-		{"POST", "/v1/start", owner, true, true, operation(supervisor.Start)},
-		{"POST", "/v1/stop", owner, true, true, operation(supervisor.Stop)},
+		{"POST", "/v1/reload", member, true, true, operation(api.Reload)},
+		{"POST", "/v1/restart", owner, true, true, operation(api.Restart)},
+		{"POST", "/v1/start", owner, true, true, operation(api.Start)},
+		{"POST", "/v1/stop", owner, true, true, operation(api.Stop)},
 		{"POST", "/v1/apply", owner, true, true, applyConfig},
 		{"POST", "/v1/hold", member, true, true, keepHold},
 		{"POST", "/v1/release", member, true, false, endHold},
@@ -44,14 +45,14 @@ func tellStatus(c *call) error {
 
 // operation carries out one verb on one app, and tells its phases as they
 // happen. A peer that leaves stops waiting; the operation goes on.
-func operation(verb supervisor.Verb) func(*call) error {
+func operation(verb api.Verb) func(*call) error {
 	return func(c *call) error {
-		var r supervisor.Request
+		var r api.Request
 		if err := c.receive(&r); err != nil {
 			return err
 		}
 		r.Verb, r.By = verb, c.by()
-		result := c.server.daemon.Do(c.ctx, r, func(p supervisor.Phase) {
+		result := c.server.daemon.Do(c.ctx, r, func(p api.Phase) {
 			c.send(event{Phase: &p}) // a peer that left has ended c.ctx, and with it this
 		})
 		c.app, c.exit = result.App, result.Exit
@@ -63,12 +64,12 @@ func operation(verb supervisor.Verb) func(*call) error {
 // phases of what it takes. A peer that leaves stops waiting; what has begun goes
 // on.
 func applyConfig(c *call) error {
-	var r supervisor.ApplyRequest
+	var r api.ApplyRequest
 	if err := c.receive(&r); err != nil {
 		return err
 	}
 	r.By = c.by()
-	result := c.server.daemon.Apply(c.ctx, r, func(p supervisor.Phase) {
+	result := c.server.daemon.Apply(c.ctx, r, func(p api.Phase) {
 		c.send(event{Phase: &p})
 	})
 	c.exit = result.Exit
@@ -153,11 +154,11 @@ func sendSignal(c *call) error {
 }
 
 func followLogs(c *call) error {
-	var q supervisor.LogQuery
+	var q api.LogQuery
 	if err := c.receive(&q); err != nil {
 		return err
 	}
-	err := c.server.daemon.Logs(c.ctx, q, func(l supervisor.Line) bool {
+	err := c.server.daemon.Logs(c.ctx, q, func(l logs.Line) bool {
 		return c.send(event{Line: &l}) == nil
 	})
 	if err != nil {

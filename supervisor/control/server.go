@@ -9,7 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 const (
@@ -91,7 +91,7 @@ func (s *Server) handler() http.Handler {
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, request *http.Request) {
-		newCall(s, w, request).refuse(fault(supervisor.ExitUsage, "client and daemon may be of different versions: tideover version",
+		newCall(s, w, request).refuse(fault(api.ExitUsage, "client and daemon may be of different versions: tideover version",
 			"this daemon does not know %s %s", request.Method, request.URL.Path))
 	})
 	return mux
@@ -113,7 +113,7 @@ func (s *Server) answer(r route, c *call) {
 	case slots <- struct{}{}:
 		defer func() { <-slots }()
 	default:
-		c.refuse(fault(supervisor.ExitError, "try again in a moment", "too many requests on the control socket"))
+		c.refuse(fault(api.ExitError, "try again in a moment", "too many requests on the control socket"))
 		return
 	}
 	err := r.handle(c)

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // longestPath is what sockaddr_un takes, less its closing NUL.
@@ -49,7 +49,7 @@ type Socket struct {
 // replaced. Errors are *supervisor.Error with a remedy.
 func Listen(o SocketOptions) (*Socket, error) {
 	if len(o.Path) > longestPath {
-		return nil, fault(supervisor.ExitConfig, "give a shorter one with --socket",
+		return nil, fault(api.ExitConfig, "give a shorter one with --socket",
 			"the control socket's path has %d bytes, the kernel takes %d: %s", len(o.Path), longestPath, o.Path)
 	}
 	group, err := lookUpGroup(o.Group)
@@ -138,7 +138,7 @@ func lookUpGroup(name string) (int, error) {
 	}
 	group, err := user.LookupGroup(name)
 	if err != nil {
-		return noGroup, fault(supervisor.ExitConfig, "create it (groupadd "+name+") or leave socket_group out",
+		return noGroup, fault(api.ExitConfig, "create it (groupadd "+name+") or leave socket_group out",
 			"socket_group: there is no group %q", name)
 	}
 	return strconv.Atoi(group.Gid)
@@ -149,11 +149,11 @@ func lookUpGroup(name string) (int, error) {
 // another directory under the name in between.
 func ownDirectory(path string, group int) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return fault(supervisor.ExitError, "choose another with --socket", "cannot make the directory of the control socket: %v", err)
+		return fault(api.ExitError, "choose another with --socket", "cannot make the directory of the control socket: %v", err)
 	}
 	directory, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return fault(supervisor.ExitError, "choose another with --socket", "cannot use the directory of the control socket: %v", err)
+		return fault(api.ExitError, "choose another with --socket", "cannot use the directory of the control socket: %v", err)
 	}
 	defer directory.Close()
 	info, err := directory.Stat()
@@ -161,11 +161,11 @@ func ownDirectory(path string, group int) error {
 		return err
 	}
 	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
-		return fault(supervisor.ExitDenied, "give a directory of your own with --socket",
+		return fault(api.ExitDenied, "give a directory of your own with --socket",
 			"the control socket's directory %s belongs to uid %d", path, owner)
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return fault(supervisor.ExitDenied, "chmod go-w "+path+", or give another directory with --socket",
+		return fault(api.ExitDenied, "chmod go-w "+path+", or give another directory with --socket",
 			"others may write in the control socket's directory %s (mode %04o)", path, info.Mode().Perm())
 	}
 	if group == noGroup {
@@ -228,14 +228,14 @@ func mayReplace(o SocketOptions) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fault(supervisor.ExitConfig, "remove it, or give another path with --socket", "%s is there and is not a socket", o.Path)
+		return fault(api.ExitConfig, "remove it, or give another path with --socket", "%s is there and is not a socket", o.Path)
 	}
 	pid, err := listenerPid(o.Path)
 	if errors.Is(err, unix.ECONNREFUSED) {
 		return nil // nobody listens any more
 	}
 	if err != nil {
-		return fault(supervisor.ExitError, "give another path with --socket", "cannot tell who listens on %s: %v", o.Path, err)
+		return fault(api.ExitError, "give another path with --socket", "cannot tell who listens on %s: %v", o.Path, err)
 	}
 	return alreadyRuns(o, pid)
 }
@@ -249,7 +249,7 @@ func alreadyRuns(o SocketOptions, pid int) error {
 	if pid > 0 {
 		who = fmt.Sprintf(", pid %d", pid)
 	}
-	return fault(supervisor.ExitBusy, "tideover -S "+o.Path+" shutdown ends it; --socket gives another place",
+	return fault(api.ExitBusy, "tideover -S "+o.Path+" shutdown ends it; --socket gives another place",
 		"a daemon%s already runs%s", of, who)
 }
 

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 func TestListenMakesAPrivateSocket(t *testing.T) {
@@ -50,43 +50,43 @@ func TestListenRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		prepare func(t *testing.T, dir string) SocketOptions
-		exit    supervisor.Exit
+		exit    api.Exit
 		message string
 	}{
 		{"a directory others may write in", func(t *testing.T, dir string) SocketOptions {
 			must(t, os.Chmod(dir, 0o777))
 			return SocketOptions{Path: filepath.Join(dir, "control.sock")}
-		}, supervisor.ExitDenied, "others may write"},
+		}, api.ExitDenied, "others may write"},
 		{"a directory that is a symbolic link", func(t *testing.T, dir string) SocketOptions {
 			link := filepath.Join(dir, "link")
 			must(t, os.Symlink(t.TempDir(), link))
 			return SocketOptions{Path: filepath.Join(link, "control.sock")}
-		}, supervisor.ExitError, "cannot use the directory"},
+		}, api.ExitError, "cannot use the directory"},
 		{"a file that is no socket", func(t *testing.T, dir string) SocketOptions {
 			path := filepath.Join(dir, "control.sock")
 			must(t, os.WriteFile(path, []byte("precious"), 0o600))
 			return SocketOptions{Path: path}
-		}, supervisor.ExitConfig, "is not a socket"},
+		}, api.ExitConfig, "is not a socket"},
 		{"a live daemon", func(t *testing.T, dir string) SocketOptions {
 			path := filepath.Join(dir, "shop.sock")
 			socket, err := Listen(SocketOptions{Path: path})
 			must(t, err)
 			t.Cleanup(func() { socket.Close() })
 			return SocketOptions{Path: path, Name: "shop"}
-		}, supervisor.ExitBusy, fmt.Sprintf("a daemon for shop already runs, pid %d", os.Getpid())},
+		}, api.ExitBusy, fmt.Sprintf("a daemon for shop already runs, pid %d", os.Getpid())},
 		{"somebody else's live socket", func(t *testing.T, dir string) SocketOptions {
 			path := filepath.Join(dir, "shop.sock")
 			listener, err := net.Listen("unix", path)
 			must(t, err)
 			t.Cleanup(func() { listener.Close() })
 			return SocketOptions{Path: path}
-		}, supervisor.ExitBusy, "already runs"},
+		}, api.ExitBusy, "already runs"},
 		{"a path the kernel cannot take", func(t *testing.T, dir string) SocketOptions {
 			return SocketOptions{Path: filepath.Join(dir, strings.Repeat("x", 108))}
-		}, supervisor.ExitConfig, "the kernel takes 107"},
+		}, api.ExitConfig, "the kernel takes 107"},
 		{"an unknown group", func(t *testing.T, dir string) SocketOptions {
 			return SocketOptions{Path: filepath.Join(dir, "control.sock"), Group: "no-such-group"}
-		}, supervisor.ExitConfig, "no group"},
+		}, api.ExitConfig, "no group"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,4 +1,4 @@
-package supervisor
+package api
 
 import "time"
 
@@ -75,4 +75,5 @@ type Counters struct {
 	Refused    uint64 `json:"refused"`
 }
 
-func seconds(d time.Duration) float64 { return d.Round(time.Microsecond).Seconds() }
+// Seconds is d as JSON has durations, rounded to microseconds.
+func Seconds(d time.Duration) float64 { return d.Round(time.Microsecond).Seconds() }

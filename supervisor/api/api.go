@@ -1,58 +1,9 @@
-package supervisor
+package api
 
 import (
-	"fmt"
-	"slices"
+	"strconv"
 	"time"
 )
-
-// Exit is how an operation ended, as the exit code of the command that asked
-// for it. The numbers are fixed: deploy hooks depend on them.
-type Exit int
-
-const (
-	ExitOK         Exit = 0  // what was asked for is now true
-	ExitError      Exit = 1  // unexpected
-	ExitUsage      Exit = 2  // wrong flags or arguments
-	ExitNotRunning Exit = 3  // no daemon on the socket, or the app is not running
-	ExitDenied     Exit = 4  // no permission
-	ExitConfig     Exit = 5  // configuration invalid; nothing was changed
-	ExitNoSuchApp  Exit = 6  // unknown or ambiguous
-	ExitKeptOld    Exit = 7  // the reload failed; the previous generation serves
-	ExitDown       Exit = 8  // the reload failed and nothing serves
-	ExitBusy       Exit = 9  // another operation runs and the caller would not queue
-	ExitTimeout    Exit = 10 // the client stopped waiting; the daemon goes on
-)
-
-// Worse reports whether e says more than other about what several operations
-// came to: what is down first, then what kept its old code, and last what was
-// not even tried.
-func (e Exit) Worse(other Exit) bool {
-	gravity := [...]Exit{ExitOK, ExitBusy, ExitUsage, ExitNoSuchApp, ExitNotRunning, ExitDenied, ExitTimeout, ExitConfig, ExitError, ExitKeptOld, ExitDown}
-	return slices.Index(gravity[:], e) > slices.Index(gravity[:], other)
-}
-
-// Error is every error of this package's API: what happened, and what to do.
-type Error struct {
-	Exit    Exit   `json:"exit"`
-	Message string `json:"error"`
-	Hint    string `json:"hint,omitempty"`
-	cause   error
-}
-
-// Unwrap returns what caused it; nil: nothing that another package knows.
-func (e *Error) Unwrap() error { return e.cause }
-
-func (e *Error) Error() string {
-	if e.Hint == "" {
-		return e.Message
-	}
-	return e.Message + "; " + e.Hint
-}
-
-func errorf(exit Exit, format string, args ...any) *Error {
-	return &Error{Exit: exit, Message: fmt.Sprintf(format, args...)}
-}
 
 // Verb names an operation on one app.
 type Verb string
@@ -73,11 +24,17 @@ type Request struct {
 	By      string `json:"by,omitempty"`      // who asked, for the log: "cli uid 0", "signal HUP"
 }
 
-// Fact is one key=value of a phase, in the order it is to be printed.
-type Fact struct {
+// Attr is one key=value pair of a phase. Attributes are printed in their order.
+type Attr struct {
 	Key   string `json:"key"`
 	Value string `json:"value"`
 }
+
+// String returns an Attr for a string value.
+func String(key, value string) Attr { return Attr{Key: key, Value: value} }
+
+// Int returns an Attr for a number.
+func Int(key string, value int) Attr { return Attr{Key: key, Value: strconv.Itoa(value)} }
 
 // Phase is one step of an operation, reported when it begins (Result empty)
 // and again when it ends.
@@ -89,7 +46,7 @@ type Phase struct {
 	Name     string        `json:"name"` // queue (behind another operation), hook, start, ready, swap, drain, stop, hold, release, done
 	Result   string        `json:"result,omitempty"`
 	Duration time.Duration `json:"duration_ns"`
-	Facts    []Fact        `json:"facts,omitempty"`
+	Attrs    []Attr        `json:"facts,omitempty"`
 }
 
 // PhaseResult is a finished phase as Result lists it.

@@ -1,13 +1,12 @@
-package supervisor
+package api
 
 import (
 	"fmt"
 	"time"
 )
 
-// Spell is a duration as people say it, in sentences and in tables: "240 ms",
-// "1.5 s", "1 min", "2 h 5 min".
-func Spell(d time.Duration) string {
+// FormatDuration formats d for sentences and tables: "240 ms", "1.5 s", "1 min", "2 h 5 min".
+func FormatDuration(d time.Duration) string {
 	two := func(many time.Duration, name string, rest time.Duration, small string) string {
 		if rest == 0 {
 			return fmt.Sprintf("%d %s", many, name)
