@@ -59,7 +59,7 @@ func newApp(h *house, cfg *config.App, log *logs.Log) *App {
 	a.leases = leases{app: cfg.Name, gate: a.gate, server: a.server, logger: h.logger, byName: map[string]*lease{}}
 	a.hooks.house, a.hooks.log = h, log
 	switch {
-	case h.records.stopped(cfg.Name):
+	case h.records.Stopped(cfg.Name):
 		a.comeback.lie(bidden, "", false)
 	case !cfg.Autostart:
 		a.comeback.lie(bidden, "autostart = false", false)

@@ -108,7 +108,7 @@ func (b *boot) risen() <-chan struct{} {
 // With lenient, any valid answer counts unless the user said where to ask.
 func (a *App) bring(b *boot, lenient bool) *boot {
 	h, cfg := a.house, a.settings
-	number, err := h.records.number(a.name)
+	number, err := h.records.NextNumber(a.name)
 	if err != nil {
 		h.logger.Warn("cannot record the generation's number", "app", a.name, "error", err)
 	}

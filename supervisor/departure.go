@@ -105,7 +105,7 @@ func (d *departure) carryOut(h *house, hurry context.Context, p patience) {
 	defer close(d.done)
 	d.run(hurry, p)
 	g := d.generation
-	if err := h.records.gone(g.settings.Name, g.number); err != nil {
+	if err := h.records.RemoveTree(g.settings.Name, g.number); err != nil {
 		h.logger.Warn("cannot record that a generation is gone", "app", g.settings.Name, "generation", g.number, "error", err)
 	}
 }

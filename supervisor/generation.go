@@ -60,7 +60,7 @@ func (h *house) start(log *logs.Log, p post) (_ *Generation, err error) {
 	defer func() {
 		if err != nil {
 			g.clean()
-			if e := h.records.gone(p.settings.Name, p.number); e != nil {
+			if e := h.records.RemoveTree(p.settings.Name, p.number); e != nil {
 				h.logger.Debug("cannot record that nothing was started", "app", p.settings.Name, "error", e)
 			}
 		}
@@ -94,7 +94,7 @@ func (h *house) start(log *logs.Log, p post) (_ *Generation, err error) {
 
 // record notes the generation's tree for the next daemon.
 func (h *house) record(g *Generation, tree process.Record) {
-	if err := h.records.started(g.settings.Name, g.number, tree); err != nil {
+	if err := h.records.SetTree(g.settings.Name, g.number, tree); err != nil {
 		h.logger.Warn("cannot record the process; after a crash of tideover it would not be found", "app", g.settings.Name, "error", err)
 	}
 }

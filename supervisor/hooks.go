@@ -202,13 +202,13 @@ func (k *hooks) idle() <-chan struct{} {
 // recordHook notes a hook for the next daemon, should this one die: a
 // migration must not run twice at once.
 func (h *house) recordHook(spec process.Spec) {
-	if err := h.records.hook(process.Record{Name: spec.Name, Token: spec.Token}); err != nil {
+	if err := h.records.SetHook(process.Record{Name: spec.Name, Token: spec.Token}); err != nil {
 		h.logger.Warn("cannot record the hook; after a crash of tideover it would not be found", "hook", spec.Name, "error", err)
 	}
 }
 
 func (h *house) recordHookGone(spec process.Spec) {
-	if err := h.records.hookGone(spec.Token); err != nil {
+	if err := h.records.RemoveHook(spec.Token); err != nil {
 		h.logger.Warn("cannot record that a hook is gone", "hook", spec.Name, "error", err)
 	}
 }

@@ -12,19 +12,21 @@ import (
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/filewatch"
 	"tideover/supervisor/logs"
+	"tideover/supervisor/state"
 )
 
 // house is what all apps share. It is fixed before the first of them runs.
 type house struct {
 	logger     hclog.Logger
 	runtimeDir string
-	records    *records
+	records    *state.Store
 	free       func() uint64 // memory available on this machine, in bytes; 0: unknown
 	vigil      *vigil
 	load       func() (*config.File, error)
-	hurry      context.Context // ended: stop being patient
-	watch      *watch          // of the files whose touch is a reload
+	hurry      context.Context    // ended: stop being patient
+	watch      *filewatch.Watcher // of the files whose touch is a reload
 	inherited  *inheritance
 	hearsay    *hearsay // of gunicorns
 	logOptions func(*config.App) logs.Options
@@ -32,7 +34,7 @@ type house struct {
 
 // remember keeps the operator's wish over a restart of the daemon.
 func (h *house) remember(app string, stopped bool) {
-	if err := h.records.setStopped(app, stopped); err != nil {
+	if err := h.records.SetStopped(app, stopped); err != nil {
 		h.logger.Warn("cannot record the wish; it holds until tideover ends", "app", app, "error", err)
 	}
 }

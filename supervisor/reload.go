@@ -345,5 +345,5 @@ func (a *App) adopt(cfg *config.App) {
 	if a.server != nil {
 		a.server.Configure(relaySettings(cfg))
 	}
-	a.house.watch.set(a.name, cfg.Watch)
+	a.house.watch.Set(a.name, cfg.Watch)
 }

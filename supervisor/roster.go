@@ -203,7 +203,7 @@ func (m *member) shut() {
 // close closes the doors and the log. It may be called twice.
 func (m *member) close() {
 	m.shut()
-	m.app.house.watch.set(m.app.name, config.Watch{})
+	m.app.house.watch.Set(m.app.name, config.Watch{})
 	m.app.house.vigil.forget(m.app.name)
 	m.app.log.Close()
 }

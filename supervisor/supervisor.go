@@ -12,8 +12,10 @@ import (
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/filewatch"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
+	"tideover/supervisor/state"
 )
 
 // Options are what the daemon needs beside the configuration.
@@ -66,7 +68,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	if err := os.MkdirAll(o.RuntimeDir, 0o700); err != nil {
 		return nil, api.Errorf(api.ExitError, "cannot make the runtime directory: %v", err)
 	}
-	records, damaged, err := openRecords(o.StateDir, o.Name)
+	records, damaged, err := state.Open(o.StateDir, o.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +80,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	s := &Supervisor{options: o, began: time.Now(), file: f, leaving: leaving, leave: leave, rush: rush}
 	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry,
 		inherited: newInheritance(o.Inherited, o.Estate), hearsay: newHearsay(o.Estate), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
-	s.house.watch = newWatch(o.Logger, s.touched)
+	s.house.watch = filewatch.New(o.Logger, s.touched)
 	s.roster = newRoster(s.house)
 	defer func() {
 		if err != nil {
@@ -115,7 +117,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			s.options.Logger.Warn("processes that escape from their app will not be found by parentage", "error", err)
 		}
 	})
-	background.Go(func() { s.house.watch.run(s.leaving) })
+	background.Go(func() { s.house.watch.Run(s.leaving) })
 	stop := context.AfterFunc(ctx, s.leave)
 	defer stop()
 	if err := s.endStale(); err != nil {
@@ -141,7 +143,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 // second copy of any app.
 func (s *Supervisor) endStale() error {
 	var ends sync.WaitGroup
-	for _, tree := range s.house.records.left() {
+	for _, tree := range s.house.records.StaleTrees() {
 		ends.Go(func() {
 			report, err := process.EndStale(s.house.hurry, tree)
 			if err != nil || !report.Empty() {
@@ -152,7 +154,7 @@ func (s *Supervisor) endStale() error {
 		})
 	}
 	ends.Wait()
-	if err := s.house.records.forgetTrees(); err != nil {
+	if err := s.house.records.ForgetStale(); err != nil {
 		s.options.Logger.Warn("cannot write the records", "error", err)
 	}
 	return nil
@@ -162,7 +164,7 @@ func (s *Supervisor) close() {
 	for _, m := range s.roster.all() {
 		m.close()
 	}
-	s.house.records.close()
+	s.house.records.Close()
 	s.leave()
 	s.rush()
 }

@@ -92,7 +92,7 @@ func (h *house) takeOver(cfg *config.App, left *bequestedGeneration) (_ *heir, e
 	if g.process, err = process.Adopt(left.Tree, left.Started); err != nil {
 		return nil, err
 	}
-	h.records.keep(left.Tree.Token)
+	h.records.Adopt(left.Tree.Token)
 	if left.Notices != nil {
 		if g.notices, err = inheritNotices(*left.Notices); err != nil {
 			return nil, err

@@ -1,0 +1,241 @@
+// Package state is the file that outlives the daemon: the process trees it
+// started, so that the next daemon ends them before it starts a second copy, and
+// the apps that the operator stopped.
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/process"
+)
+
+// Store is the state in memory and in its file. The file is replaced by rename, so
+// a crash at any moment leaves one complete state.
+//
+// The lock file beside it is locked (flock) for the daemon's life: a second daemon
+// with the same name is refused before it touches the children of the first one.
+type Store struct {
+	path string
+	lock *os.File
+
+	mu      sync.Mutex // guards the fields below, and the file
+	content content
+	adopted map[string]bool // by token: trees that this daemon has taken over
+}
+
+type content struct {
+	Version int                               `json:"version"`
+	Trees   map[string]map[int]process.Record `json:"trees"`   // app -> generation -> its tree
+	Hooks   map[string]process.Record         `json:"hooks"`   // token -> the hook's tree
+	Last    map[string]int                    `json:"last"`    // app -> highest generation ever used
+	Stopped map[string]bool                   `json:"stopped"` // by the operator
+}
+
+const formatVersion = 1
+
+// checksummed is the form of the file: the content and a CRC over its bytes.
+type checksummed struct {
+	Sum   uint32          `json:"crc32"`
+	State json.RawMessage `json:"state"`
+}
+
+// Open takes the lock in dir and reads the file of the last daemon. A file that
+// fails its checks is renamed to *.damaged and the state is empty; damaged says
+// why, for the log.
+func Open(dir, name string) (s *Store, damaged error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("cannot make the state directory: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, name+".json.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot open the lock file: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, nil, api.Errorf(api.ExitError, "another tideover runs as %q already", name)
+	}
+	s = &Store{path: filepath.Join(dir, name+".json"), lock: lock, adopted: map[string]bool{}}
+	s.content = content{Version: formatVersion, Trees: map[string]map[int]process.Record{}, Hooks: map[string]process.Record{}, Last: map[string]int{}, Stopped: map[string]bool{}}
+	if damaged = s.read(); damaged != nil {
+		_ = os.Rename(s.path, s.path+".damaged") // for the operator to look at; the start goes on
+	}
+	return s, damaged, nil
+}
+
+func (s *Store) read() error {
+	text, err := os.ReadFile(s.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var file checksummed
+	if err := json.Unmarshal(text, &file); err != nil {
+		return fmt.Errorf("%s: %w", s.path, err)
+	}
+	if crc32.ChecksumIEEE(file.State) != file.Sum {
+		return fmt.Errorf("%s: wrong checksum", s.path)
+	}
+	state := s.content
+	if err := json.Unmarshal(file.State, &state); err != nil {
+		return fmt.Errorf("%s: %w", s.path, err)
+	}
+	if state.Version != formatVersion {
+		return fmt.Errorf("%s: version %d, this tideover writes %d", s.path, state.Version, formatVersion)
+	}
+	s.content = state
+	return nil
+}
+
+// write replaces the file without fsync. That is enough for what does not survive
+// a reboot: process trees, and their numbers.
+func (s *Store) write() error { return s.writeFile(false) }
+
+// writeFile writes a temporary file and renames it. With sync the file is fsynced
+// before the rename, and its directory after it.
+func (s *Store) writeFile(sync bool) error {
+	state, err := json.Marshal(s.content)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(checksummed{Sum: crc32.ChecksumIEEE(state), State: state})
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(s.path)
+	tmp, err := os.CreateTemp(dir, filepath.Base(s.path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(text)
+	if sync {
+		err = errors.Join(err, tmp.Sync())
+	}
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), s.path); err != nil || !sync {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// Adopt marks a tree as taken over: it is not stale.
+func (s *Store) Adopt(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.adopted[token] = true
+}
+
+// StaleTrees returns the trees whose end the last daemon did not record and that
+// were not adopted.
+func (s *Store) StaleTrees() []process.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var trees []process.Record
+	for _, generations := range s.content.Trees {
+		for _, tree := range generations {
+			if !s.adopted[tree.Token] {
+				trees = append(trees, tree)
+			}
+		}
+	}
+	return slices.AppendSeq(trees, maps.Values(s.content.Hooks))
+}
+
+// ForgetStale removes what StaleTrees returned. Those trees must have ended.
+func (s *Store) ForgetStale() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, generations := range s.content.Trees {
+		maps.DeleteFunc(generations, func(_ int, tree process.Record) bool { return !s.adopted[tree.Token] })
+	}
+	s.content.Hooks = map[string]process.Record{}
+	return s.write()
+}
+
+// NextNumber returns the next generation number of app. No number is used twice,
+// not even by a later daemon.
+func (s *Store) NextNumber(app string) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.content.Last[app]++
+	return s.content.Last[app], s.write()
+}
+
+// SetTree records the process tree of a generation.
+func (s *Store) SetTree(app string, generation int, tree process.Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.content.Trees[app] == nil {
+		s.content.Trees[app] = map[int]process.Record{}
+	}
+	s.content.Trees[app][generation] = tree
+	return s.write()
+}
+
+// RemoveTree records that no process of a generation is left.
+func (s *Store) RemoveTree(app string, generation int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.content.Trees[app], generation)
+	return s.write()
+}
+
+// SetHook records a hook that is about to run. Its token is enough to find its
+// processes.
+func (s *Store) SetHook(tree process.Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.content.Hooks[tree.Token] = tree
+	return s.write()
+}
+
+// RemoveHook records that a hook has ended.
+func (s *Store) RemoveHook(token string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.content.Hooks, token)
+	return s.write()
+}
+
+// SetStopped records that the operator has stopped an app, or started it. It
+// returns when that is on the disk.
+func (s *Store) SetStopped(app string, stopped bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stopped {
+		s.content.Stopped[app] = true
+	} else {
+		delete(s.content.Stopped, app)
+	}
+	return s.writeFile(true)
+}
+
+// Stopped reports whether the operator has stopped an app.
+func (s *Store) Stopped(app string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.content.Stopped[app]
+}
+
+// Close releases the lock.
+func (s *Store) Close() error { return s.lock.Close() }
