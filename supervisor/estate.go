@@ -13,7 +13,7 @@ import (
 
 	"tideover/proxy"
 	"tideover/supervisor/api"
-	"tideover/supervisor/config"
+	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 )
@@ -29,12 +29,20 @@ const estateVariable = "TIDEOVER_ESTATE"
 // what they are. It is written by Upgrade, and read once by the program that
 // this process becomes, in which the descriptors have the same numbers.
 type Estate struct {
-	Version int                      `json:"version"`
-	Passed  map[string][]int         `json:"passed"`  // by a service manager, by name
-	Doors   map[string]int           `json:"doors"`   // public sockets, by address as the configuration says it
-	Control map[string]int           `json:"control"` // the control socket, by its path
-	Apps    map[string]*bequest      `json:"apps"`
-	Hearsay map[string]config.Answer `json:"hearsay"` // what gunicorns have said
+	Version int                        `json:"version"`
+	Passed  map[string][]int           `json:"passed"`  // by a service manager, by name
+	Doors   map[string]int             `json:"doors"`   // public sockets, by address as the configuration says it
+	Control map[string]int             `json:"control"` // the control socket, by its path
+	Apps    map[string]*bequest        `json:"apps"`
+	Hearsay map[string]gunicorn.Report `json:"hearsay"` // what gunicorns have said
+}
+
+// gunicornReports are the reports of the apps' gunicorns; e may be nil.
+func (e *Estate) gunicornReports() map[string]gunicorn.Report {
+	if e == nil {
+		return nil
+	}
+	return e.Hearsay
 }
 
 // bequest is what there is of one app.

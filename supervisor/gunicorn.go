@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/process"
 )
 
@@ -23,24 +21,19 @@ const askTimeout = 20 * time.Second
 // askGunicorn lets gunicorn itself say what it was told on its command line, in
 // its environment and in its configuration file, without importing the app. It
 // runs as the app would: same interpreter, directory, environment and user.
-func (h *house) askGunicorn(cfg *config.App) (config.Answer, error) {
-	var none config.Answer
+func (h *house) askGunicorn(cfg *config.App) (gunicorn.Report, error) {
 	p, err := h.post(cfg, 0)
 	if err != nil {
-		return none, err
+		return gunicorn.Report{}, err
 	}
 	spec, err := p.spec(nil, cfg.Name+".ask")
 	if err != nil {
-		return none, err
+		return gunicorn.Report{}, err
 	}
-	if spec.Argv, err = cfg.Gunicorn.Ask(head(cfg.Gunicorn.Script, spec.Dir, spec.Env)); err != nil {
-		return none, err
-	}
-	output, err := h.output(cfg, spec)
-	if err != nil {
-		return none, err
-	}
-	return config.ParseAnswer(output)
+	return cfg.Gunicorn.Query(spec.Dir, spec.Env, func(argv []string) ([]byte, error) {
+		spec.Argv = argv
+		return h.output(cfg, spec)
+	})
 }
 
 // output runs a short command and returns what it writes. What it says on
@@ -94,49 +87,6 @@ func lastLine(text []byte) string {
 	return string(lines[len(lines)-1])
 }
 
-// head is the beginning of the script that runs gunicorn, found as the child
-// would find it; empty when it cannot be read.
-func head(script, dir string, env []string) []byte {
-	if script == "" {
-		return nil
-	}
-	path := script
-	if strings.Contains(script, "/") {
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(dir, path)
-		}
-	} else if path = lookPath(script, dir, env); path == "" {
-		return nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	text := make([]byte, 512)
-	n, _ := io.ReadFull(f, text)
-	return text[:n]
-}
-
-// lookPath finds a program in the child's PATH, not in ours.
-func lookPath(name, dir string, env []string) string {
-	for _, kv := range env {
-		list, ok := strings.CutPrefix(kv, "PATH=")
-		if !ok {
-			continue
-		}
-		for _, d := range filepath.SplitList(list) {
-			if !filepath.IsAbs(d) {
-				d = filepath.Join(dir, d)
-			}
-			if path, err := exec.LookPath(filepath.Join(d, name)); err == nil {
-				return path
-			}
-		}
-	}
-	return ""
-}
-
 // check refuses settings that cannot work. Where gunicorn has a configuration
 // file, which is a program, gunicorn itself is asked what it says, the public
 // address above all.
@@ -144,8 +94,8 @@ func (h *house) check(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil {
 		return cfg, nil
 	}
-	err := cfg.Gunicorn.Refuse(cfg.Reload)
-	if err == nil && cfg.AskGunicorn {
+	err := cfg.Gunicorn.Validate(cfg.Reload == config.Overlap)
+	if err == nil && cfg.QueryGunicorn {
 		cfg, err = h.complete(cfg)
 	}
 	if err != nil {
@@ -161,18 +111,18 @@ func (h *house) complete(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil || cfg.Gunicorn.Version != "" {
 		return cfg, nil
 	}
-	answer, err := h.hear(cfg)
+	report, err := h.gunicorns.Get(cfg.Name, func() (gunicorn.Report, error) { return h.askGunicorn(cfg) })
 	if err != nil {
 		say := h.logger.Debug
-		if cfg.AskGunicorn {
+		if cfg.QueryGunicorn {
 			say = h.logger.Warn
 		}
 		say("cannot ask gunicorn for its settings; they are taken from its command line alone", "app", cfg.Name, "listen", cfg.Listen, "error", err)
 		return cfg, nil
 	}
-	told, err := cfg.Told(answer)
+	merged, err := cfg.WithGunicornReport(report)
 	if err != nil {
 		return cfg, err
 	}
-	return told, nil
+	return merged, nil
 }

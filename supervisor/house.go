@@ -13,6 +13,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
+	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/state"
 )
@@ -28,7 +29,7 @@ type house struct {
 	hurry      context.Context    // ended: stop being patient
 	watch      *filewatch.Watcher // of the files whose touch is a reload
 	inherited  *inheritance
-	hearsay    *hearsay // of gunicorns
+	gunicorns  *gunicorn.Cache // the settings that gunicorn reported, by app
 	logOptions func(*config.App) logs.Options
 }
 

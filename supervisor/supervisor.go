@@ -13,6 +13,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
+	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 	"tideover/supervisor/state"
@@ -79,7 +80,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	hurry, rush := context.WithCancel(context.Background())
 	s := &Supervisor{options: o, began: time.Now(), file: f, leaving: leaving, leave: leave, rush: rush}
 	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry,
-		inherited: newInheritance(o.Inherited, o.Estate), hearsay: newHearsay(o.Estate), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
+		inherited: newInheritance(o.Inherited, o.Estate), gunicorns: gunicorn.NewCache(o.Estate.gunicornReports()), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
 	s.house.watch = filewatch.New(o.Logger, s.touched)
 	s.roster = newRoster(s.house)
 	defer func() {

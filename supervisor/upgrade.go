@@ -111,7 +111,7 @@ func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error
 		}
 	}
 	close(u.halt)
-	e := &Estate{Version: EstateVersion, Passed: map[string][]int{}, Doors: map[string]int{}, Apps: map[string]*bequest{}, Hearsay: s.house.hearsay.all()}
+	e := &Estate{Version: EstateVersion, Passed: map[string][]int{}, Doors: map[string]int{}, Apps: map[string]*bequest{}, Hearsay: s.house.gunicorns.Reports()}
 	for range members {
 		select {
 		case b := <-u.bequests:

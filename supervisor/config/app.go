@@ -4,6 +4,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"tideover/supervisor/gunicorn"
 )
 
 // ReloadMode says how new code comes into service.
@@ -30,13 +32,13 @@ type App struct {
 	Command []string
 	Listen  []string // public addresses as package listener parses them, or "systemd:NAME"; empty: see Web
 
-	// ListenFrom tells where Listen comes from: "listen", "command line",
-	// "GUNICORN_CMD_ARGS", "PORT" or "default". AskGunicorn means that gunicorn
-	// has a configuration file which may say otherwise, so Listen holds only
-	// until gunicorn itself was asked (see Gunicorn.Ask).
-	ListenFrom  string
-	AskGunicorn bool
-	Gunicorn    *Gunicorn // what is known when the command is gunicorn, else nil
+	// ListenFrom says where Listen comes from: "listen" or one of the origins that
+	// package gunicorn defines. QueryGunicorn means that gunicorn has a
+	// configuration file which may name another address: Listen is provisional
+	// until WithGunicornReport.
+	ListenFrom    string
+	QueryGunicorn bool
+	Gunicorn      *gunicorn.Command // nil if the command does not run gunicorn
 
 	ListenMode os.FileMode // of unix sockets
 	Directory  string      // absolute; may be a symlink, to be resolved anew at every start

@@ -89,7 +89,7 @@ func (l *loader) checkAddresses(d, other *draft) {
 		for _, b := range other.Listen {
 			if overlapping(a, b) {
 				f := finding{key: d.listenKey(), message: fmt.Sprintf("%s is also the address of %s (%s)", a, other.Name, b)}
-				if d.AskGunicorn || other.AskGunicorn {
+				if d.QueryGunicorn || other.QueryGunicorn {
 					f.message, f.warning = f.message+", unless gunicorn's configuration file says otherwise", true
 				}
 				l.say(d, f)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"tideover/supervisor/gunicorn"
 )
 
 // CommandOptions is what stands on the command line of `tideover run [flags]
@@ -87,11 +89,11 @@ func anys(words []string) []any {
 
 // listenAnyway gives a command that names no address the usual one.
 func (a *App) listenAnyway(port string) error {
-	a.Listen, a.ListenFrom = []string{"127.0.0.1:8000"}, fromDefault
+	a.Listen, a.ListenFrom = []string{"127.0.0.1:8000"}, gunicorn.FromDefault
 	if port == "" {
 		return nil
 	}
-	a.Listen, a.ListenFrom = []string{"0.0.0.0:" + port}, fromPort
+	a.Listen, a.ListenFrom = []string{"0.0.0.0:" + port}, gunicorn.FromPort
 	if err := checkListen(a.Listen[0]); err != nil {
 		return fmt.Errorf("PORT: %w", err)
 	}

@@ -15,7 +15,7 @@ func TestFromCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Name != "shop" || a.Listen[0] != "0.0.0.0:5000" || a.ListenFrom != "PORT" || !a.AskGunicorn || a.Directory != "/srv/shop/current" {
+	if a.Name != "shop" || a.Listen[0] != "0.0.0.0:5000" || a.ListenFrom != "PORT" || !a.QueryGunicorn || a.Directory != "/srv/shop/current" {
 		t.Errorf("got %+v", a)
 	}
 	if a.Ready.Path != "/up" || !a.Ready.Explicit || a.Reload != Replace || a.Ready.Timeout != time.Second || a.Hold.Timeout != 2*time.Second || a.Hold.Limit != 7 || a.Stop.Timeout != 1500*time.Millisecond {

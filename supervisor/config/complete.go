@@ -63,7 +63,7 @@ func (a *App) complete(base string, environ []string) []finding {
 		found = append(found, finding{key: "env_file", message: err.Error()})
 		env = environ
 	}
-	return append(found, a.findServer(env)...)
+	return append(found, a.detectGunicorn(env)...)
 }
 
 func absolute(base, path string) string {
@@ -88,65 +88,6 @@ func marked(base, path string) string {
 		return "-" + absolute(base, rest)
 	}
 	return absolute(base, path)
-}
-
-// findServer looks whether the command is gunicorn, and takes the public
-// address from it where none is given.
-func (a *App) findServer(env []string) []finding {
-	var found []finding
-	var fault func(error)
-	fault = func(err error) {
-		if all, ok := err.(interface{ Unwrap() []error }); ok {
-			for _, one := range all.Unwrap() {
-				fault(one)
-			}
-		} else if err != nil {
-			found = append(found, finding{key: "command", message: err.Error()})
-		}
-	}
-	if len(a.Listen) > 0 {
-		a.ListenFrom = fromListen
-	}
-	fault(checkPlaceholders(a.Command))
-	g, err := ParseGunicorn(a.Command, lookup(env))
-	fault(err)
-	if !g.Is {
-		return found
-	}
-	a.Gunicorn = &g
-	if err != nil {
-		return found
-	}
-	refused := g.Refuse(a.Reload)
-	fault(refused)
-	if len(a.Listen) == 0 && refused == nil {
-		a.Listen, a.ListenFrom, a.AskGunicorn = g.listen(a.Directory), g.Bind.From, g.undecided()
-		for _, l := range a.Listen {
-			fault(checkListen(l))
-		}
-	}
-	return found
-}
-
-// Told returns a copy of an app whose gunicorn was asked: its settings, and
-// the public address if it was not given, are gunicorn's own words now. The
-// error is a refusal with its remedy.
-func (a *App) Told(answer Answer) (*App, error) {
-	told := *a
-	g, err := a.Gunicorn.Tell(answer)
-	if err != nil {
-		return nil, err
-	}
-	told.Gunicorn = &g
-	if a.AskGunicorn {
-		told.Listen, told.ListenFrom, told.AskGunicorn = g.listen(a.Directory), g.Bind.From, false
-		for _, l := range told.Listen {
-			if err := checkListen(l); err != nil && !strings.HasPrefix(l, "fd:") {
-				return nil, err
-			}
-		}
-	}
-	return &told, g.Refuse(a.Reload)
 }
 
 // keyAt finds a key of the table.

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/shellwords"
 )
 
 // command is what is run; gunicorn's tells the public address.
@@ -17,7 +20,7 @@ func (p *program) command() {
 		}
 		return
 	}
-	words, err := SplitWords(text)
+	words, err := shellwords.Split(text)
 	if err == nil && len(words) == 0 {
 		err = errors.New("it is empty")
 	}
@@ -27,14 +30,14 @@ func (p *program) command() {
 		return
 	}
 	p.words = words
-	p.gunicorn, err = ParseGunicorn(words, p.getenv)
-	if err == nil && p.gunicorn.Is {
+	p.gunicorn, err = gunicorn.Parse(words, p.getenv)
+	if err == nil && p.gunicorn != nil {
 		p.withoutRefused(o)
 	}
 	p.block.set("command", tomlCommand(oneLine(text), p.words), "")
 	switch server, how := (&App{Command: p.words}).needsSocket(); {
 	case err != nil:
-	case p.gunicorn.Is:
+	case p.gunicorn != nil:
 		p.address()
 	case server != "":
 		p.block.remark(how)
@@ -44,7 +47,7 @@ func (p *program) command() {
 // tomlCommand writes a command as the text it was, if that means the same.
 func tomlCommand(text string, words []string) string {
 	for _, text := range []string{text, strings.Join(words, " ")} {
-		if again, err := commandWords(text); err == nil && slices.Equal(again, words) {
+		if again, err := ParseCommand(text); err == nil && slices.Equal(again, words) {
 			return tomlString(text)
 		}
 	}
@@ -58,12 +61,12 @@ func (p *program) withoutRefused(o *iniOption) {
 	if own < 0 || !slices.Equal(p.words[own:], args) {
 		return // inside of a shell's command
 	}
-	rest, gone := withoutOptions(args, "daemon", "pid", "reuse-port")
+	rest, gone := gunicorn.RemoveOptions(args, "daemon", "pid", "reuse-port")
 	if len(gone) == 0 {
 		return
 	}
 	words := slices.Concat(p.words[:own], rest)
-	g, err := ParseGunicorn(words, p.getenv)
+	g, err := gunicorn.Parse(words, p.getenv)
 	if err != nil {
 		return
 	}
@@ -73,43 +76,18 @@ func (p *program) withoutRefused(o *iniOption) {
 	p.im.note(o, message)
 }
 
-// withoutOptions takes options of gunicorn out of its arguments.
-func withoutOptions(args []string, names ...string) (rest, gone []string) {
-	for i := 0; i < len(args); i++ {
-		o, explicit, given, err := findOption(args[i])
-		if args[i] == "--" || err != nil {
-			return append(rest, args[i:]...), gone
-		}
-		if isValue(args[i]) || o == nil || given && !o.value && explicit != "" {
-			rest = append(rest, args[i])
-			continue
-		}
-		words := args[i : i+1]
-		if o.value && !given && i+1 < len(args) {
-			words, i = args[i:i+2], i+1
-		}
-		if slices.Contains(names, o.name) {
-			gone = append(gone, words...)
-		} else {
-			rest = append(rest, words...)
-		}
-	}
-	return rest, gone
-}
-
 // address is the public one, as gunicorn's command line has it.
 func (p *program) address() {
 	g := p.gunicorn
-	if g.undecided() {
+	if g.NeedsQuery() {
 		file := g.ConfigFile
 		p.block.remark(fmt.Sprintf("listen is left to gunicorn, which is asked: %s may name its bind, else it is %s", file, strings.Join(g.Bind.Addresses, ", ")))
 		return
 	}
 	directory, _, _ := p.get("directory")
-	listen := g.listen(absolute(filepath.Dir(p.im.path), directory))
-	p.block.set("listen", tomlStrings(listen), map[string]string{fromCommandLine: "from --bind in the command", fromEnvironment: "from GUNICORN_CMD_ARGS"}[g.Bind.From])
-	args, err := readGunicornArgs(g.Args)
-	if text, ok := args.last("umask"); err == nil && ok && strings.HasPrefix(listen[0], "unix:") {
+	listen := g.Addresses(absolute(filepath.Dir(p.im.path), directory))
+	p.block.set("listen", tomlStrings(listen), map[string]string{gunicorn.FromCommandLine: "from --bind in the command", gunicorn.FromEnvironment: "from GUNICORN_CMD_ARGS"}[g.Bind.From])
+	if text, ok := g.Option("umask"); ok && strings.HasPrefix(listen[0], "unix:") {
 		if mask, err := parseMode(strings.TrimPrefix(text, "0o")); err == nil && mask != 0 {
 			p.block.set("listen_mode", tomlString(fmt.Sprintf("%04o", 0o666&^mask)), "gunicorn's --umask")
 		}

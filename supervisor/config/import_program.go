@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/gunicorn"
 )
 
 // programReasons say why an option of [program:x] is left out.
@@ -36,7 +38,7 @@ type program struct {
 	instances int
 	env       []variable // own
 	words     []string
-	gunicorn  Gunicorn
+	gunicorn  *gunicorn.Command // nil if the command does not run gunicorn
 	logFile   string
 	taken     map[string]bool // options that were looked at
 	values    map[string]any
@@ -201,7 +203,7 @@ func (p *program) place() {
 	if text, _, ok := p.get("umask"); ok {
 		p.block.set("umask", tomlString(strings.TrimPrefix(text, "0o")), "")
 	}
-	if p.instances > 1 && p.gunicorn.Is {
+	if p.instances > 1 && p.gunicorn != nil {
 		o, _ := p.im.conf.option(p.section, "numprocs")
 		p.im.leave(&p.block, o, "one gunicorn per address, with as many workers as its -w says")
 		p.instances = 1
@@ -224,7 +226,7 @@ func (p *program) starting() {
 		p.block.set("restart", `"never"`, "")
 	case given && err != nil:
 		p.block.set("restart", `"on-failure"`, "autorestart = unexpected")
-	case !given && !p.gunicorn.Is:
+	case !given && p.gunicorn == nil:
 		p.block.set("restart", `"on-failure"`, "as supervisord's autorestart by default")
 	}
 	if text, o, ok := p.get("exitcodes"); ok {
@@ -236,7 +238,7 @@ func (p *program) starting() {
 	case !ok:
 	case err != nil:
 		p.im.fault(o, err)
-	case p.gunicorn.Is:
+	case p.gunicorn != nil:
 		p.im.leave(&p.block, o, "a web app is ready when it answers a request, see ready.path")
 	default:
 		p.block.set("ready.after", tomlString(fmt.Sprintf("%ds", max(n, 0))), "")
@@ -267,7 +269,7 @@ func (p *program) stopping() {
 	if text, o, ok := p.get("stopsignal"); ok {
 		p.stopSignal(o, text)
 	}
-	if !p.gunicorn.Is && p.flag("stopasgroup", false) {
+	if p.gunicorn == nil && p.flag("stopasgroup", false) {
 		p.block.set("stop.tree", "true", "stopasgroup")
 	}
 	text, o, given := p.get("stopwaitsecs")
@@ -277,7 +279,7 @@ func (p *program) stopping() {
 		return
 	}
 	seconds := func(n int) string { return tomlString(fmt.Sprintf("%ds", max(n, 0))) }
-	if !p.gunicorn.Is {
+	if p.gunicorn == nil {
 		if given {
 			p.block.set("stop.timeout", seconds(wait), "")
 		}
@@ -309,9 +311,9 @@ func (p *program) stopSignal(o *iniOption, text string) {
 	switch {
 	case err != nil:
 		p.im.fault(o, err)
-	case p.gunicorn.Is && slices.Contains([]string{"HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU"}, name):
+	case p.gunicorn != nil && slices.Contains([]string{"HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU"}, name):
 		p.im.leave(&p.block, o, "gunicorn does not end on it; TERM is sent")
-	case p.gunicorn.Is && (name == "QUIT" || name == "INT"):
+	case p.gunicorn != nil && (name == "QUIT" || name == "INT"):
 		p.block.set("stop.signal", tomlString(name), "gunicorn ends at once on it; its requests were drained before")
 	case name != "TERM":
 		p.block.set("stop.signal", tomlString(name), "")

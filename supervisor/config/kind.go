@@ -224,7 +224,7 @@ func list[T any](k kind[T]) kind[[]T] {
 
 func readCommand(v any) ([]string, error) {
 	if s, ok := v.(string); ok {
-		return commandWords(s)
+		return ParseCommand(s)
 	}
 	if elements, ok := v.([]any); ok && len(elements) == 0 {
 		return nil, errors.New("the command is empty")

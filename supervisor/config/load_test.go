@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tideover/supervisor/gunicorn"
 )
 
 // files writes a tree of files and returns its directory.
@@ -54,10 +56,10 @@ hold.timeout = "10s"
 		t.Fatalf("got %+v", f)
 	}
 	shop, blog := f.Apps[0], f.Apps[1]
-	if shop.Directory != dir || shop.Listen[0] != "127.0.0.1:8000" || shop.ListenFrom != "listen" || shop.AskGunicorn || shop.Gunicorn.Concurrency() != 8 {
+	if shop.Directory != dir || shop.Listen[0] != "127.0.0.1:8000" || shop.ListenFrom != "listen" || shop.QueryGunicorn || shop.Gunicorn.Concurrency() != 8 {
 		t.Errorf("shop is %+v", shop)
 	}
-	if blog.Directory != dir+"/blog" || blog.Listen[0] != "127.0.0.1:8001" || blog.ListenFrom != "command line" || blog.AskGunicorn || blog.Reload != Replace || blog.Hold.Timeout != 10*time.Second {
+	if blog.Directory != dir+"/blog" || blog.Listen[0] != "127.0.0.1:8001" || blog.ListenFrom != "command line" || blog.QueryGunicorn || blog.Reload != Replace || blog.Hold.Timeout != 10*time.Second {
 		t.Errorf("blog is %+v", blog)
 	}
 }
@@ -75,8 +77,8 @@ func TestDefaults(t *testing.T) {
 	if !ok {
 		t.Errorf("got %+v", a)
 	}
-	if a.Listen[0] != "127.0.0.1:8000" || a.ListenFrom != "default" || !a.AskGunicorn {
-		t.Errorf("listens on %v from %s, ask %v", a.Listen, a.ListenFrom, a.AskGunicorn)
+	if a.Listen[0] != "127.0.0.1:8000" || a.ListenFrom != "default" || !a.QueryGunicorn {
+		t.Errorf("listens on %v from %s, ask %v", a.Listen, a.ListenFrom, a.QueryGunicorn)
 	}
 	if f.Daemon.LogLevel != "info" || f.Daemon.ExitWhen != "never" {
 		t.Errorf("got %+v", f.Daemon)
@@ -250,17 +252,17 @@ hold_timeout = "30s"
 	}
 }
 
-func TestToldByGunicorn(t *testing.T) {
+func TestWithGunicornReport(t *testing.T) {
 	f, dir := load(t, map[string]string{"tideover.toml": "[app.shop]\ncommand = \"gunicorn -c conf.py shop\"\n"})
 	a := f.Apps[0]
-	told, err := a.Told(Answer{Bind: []string{"unix:shop.sock", ":8001"}, Chdir: dir, Workers: 3, Threads: 1, WorkerClass: "sync"})
-	if err != nil || told.Listen[0] != "unix:"+dir+"/shop.sock" || told.Listen[1] != "0.0.0.0:8001" || told.ListenFrom != "gunicorn" || told.AskGunicorn || !a.AskGunicorn {
-		t.Errorf("got %+v, %v", told, err)
+	reported, err := a.WithGunicornReport(gunicorn.Report{Bind: []string{"unix:shop.sock", ":8001"}, Chdir: dir, Workers: 3, Threads: 1, WorkerClass: "sync"})
+	if err != nil || reported.Listen[0] != "unix:"+dir+"/shop.sock" || reported.Listen[1] != "0.0.0.0:8001" || reported.ListenFrom != "gunicorn" || reported.QueryGunicorn || !a.QueryGunicorn {
+		t.Errorf("got %+v, %v", reported, err)
 	}
-	if _, err := a.Told(Answer{Bind: []string{":8001"}, Daemon: true}); err == nil {
+	if _, err := a.WithGunicornReport(gunicorn.Report{Bind: []string{":8001"}, Daemon: true}); err == nil {
 		t.Error("daemon = True in the file was not refused")
 	}
-	if _, err := a.Told(Answer{Bind: []string{"fd://3"}}); err == nil || !strings.Contains(err.Error(), "listen") {
+	if _, err := a.WithGunicornReport(gunicorn.Report{Bind: []string{"fd://3"}}); err == nil || !strings.Contains(err.Error(), "listen") {
 		t.Errorf("fd://: %v", err)
 	}
 }

@@ -65,7 +65,7 @@ func (s *source) syntax(fault toml.ParseError) Problem {
 		p.Column, p.Length = 1, utf8.RuneCountInString(line)
 	case strings.HasPrefix(fault.Message, "expected value") && strings.TrimSpace(line[strings.IndexByte(line, '=')+1:]) == "":
 		p.Message = "there is nothing behind the ="
-	case strings.HasPrefix(fault.Message, "expected value") && word != "" && isName(word[0]):
+	case strings.HasPrefix(fault.Message, "expected value") && word != "" && isLetter(word[0]):
 		p.Hint = "a text is written in quotes"
 	case fault.Usage != "":
 		p.Hint = firstLine(fault.Usage)
@@ -144,3 +144,5 @@ func Discover() (path string, ok bool) {
 	}
 	return "", false
 }
+
+func isLetter(c byte) bool { return c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }

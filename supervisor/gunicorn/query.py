@@ -1,6 +1,6 @@
-# Asks gunicorn for its settings: reads command line, GUNICORN_CMD_ARGS and
+# Prints the settings of gunicorn: reads command line, GUNICORN_CMD_ARGS and
 # configuration file as a start would, but does not import the application.
-# Printed is one line: the marker given as first argument, then JSON.
+# The output is one line: the marker given as first argument, then JSON.
 import json
 import sys
 
@@ -23,7 +23,7 @@ def text(value):
 
 
 bind = get("bind")
-told = {
+report = {
     "version": gunicorn.__version__,
     "python": sys.executable,
     "bind": [bind] if isinstance(bind, str) else [text(b) for b in bind],
@@ -44,5 +44,5 @@ told = {
     "proxy_protocol": get("proxy_protocol", False) not in (False, None, "off"),
     "protocol": text(get("protocol", "http")),
 }
-sys.stdout.write("\n" + marker + json.dumps(told) + "\n")
+sys.stdout.write("\n" + marker + json.dumps(report) + "\n")
 sys.stdout.flush()

@@ -1,4 +1,4 @@
-package config
+package gunicorn
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tideover/supervisor/shellwords"
 )
 
 // gunicornVersions are virtual environments that scripts/setup makes.
@@ -31,38 +33,26 @@ func venv(t *testing.T, name string) string {
 	return path
 }
 
-// ask runs the question as a supervisor would.
-func ask(t *testing.T, g Gunicorn, dir string, env ...string) (Answer, error) {
+// query has the gunicorn of a command report its settings, as a supervisor would.
+func query(t *testing.T, c *Command, dir string) (Report, error) {
 	t.Helper()
-	head := make([]byte, 512)
-	if g.Script != "" {
-		f, err := os.Open(g.Script)
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
+	return c.Query(dir, env, func(argv []string) ([]byte, error) {
+		cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+		cmd.Dir, cmd.Env = dir, env
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
 		if err != nil {
-			t.Fatal(err)
+			t.Logf("%v: %s", err, stderr.String())
 		}
-		n, _ := f.Read(head)
-		head = head[:n]
-		f.Close()
-	}
-	argv, err := g.Ask(head)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
-	cmd.Dir = dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Logf("%v: %s", err, stderr.String())
-	}
-	return ParseAnswer(out)
+		return out, err
+	})
 }
 
-// askMany runs one question after the other in copies of one Python, which
-// saves most of its start.
-const askMany = `
+// queryMany answers many questions in forks of one Python, which saves most of its
+// start.
+const queryMany = `
 import json, os, sys
 import gunicorn.app.wsgiapp
 for name in [m for m in sys.modules if m.split(".")[0] == "gunicorn"]:
@@ -71,7 +61,7 @@ for question in json.load(sys.stdin):
     if os.fork() == 0:
         os.environ.update(question["env"])
         sys.argv = ["-c"] + question["argv"]
-        exec(compile(question["program"], "ask.py", "exec"), {})
+        exec(compile(question["program"], "query.py", "exec"), {})
         sys.exit()
     os.wait()
     print("answered", flush=True)
@@ -83,7 +73,7 @@ type question struct {
 	Env     map[string]string `json:"env"`
 }
 
-// What ParseGunicorn reads is what every gunicorn reads.
+// What Parse reads is what every gunicorn reads.
 func TestBindsAsRealGunicornReadsThem(t *testing.T) {
 	for _, version := range gunicornVersions {
 		t.Run(version, func(t *testing.T) {
@@ -91,8 +81,8 @@ func TestBindsAsRealGunicornReadsThem(t *testing.T) {
 			python := filepath.Join(venv(t, version), "bin", "python")
 			var questions []question
 			for _, c := range bindCases {
-				q := question{Program: askProgram, Env: map[string]string{}}
-				q.Argv = append([]string{answerMarker}, gunicornArgv(t, c.args)[1:]...)
+				q := question{Program: queryProgram, Env: map[string]string{}}
+				q.Argv = append([]string{reportMarker}, gunicornArgv(t, c.args)[1:]...)
 				for _, pair := range c.env {
 					name, value, _ := strings.Cut(pair, "=")
 					q.Env[name] = value
@@ -103,22 +93,22 @@ func TestBindsAsRealGunicornReadsThem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), python, "-c", askMany)
+			cmd := exec.CommandContext(t.Context(), python, "-c", queryMany)
 			cmd.Dir, cmd.Env = t.TempDir(), []string{"PATH=" + os.Getenv("PATH")}
 			cmd.Stdin = bytes.NewReader(input)
 			out, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
-			answers := strings.Split(string(out), "answered\n")
+			outputs := strings.Split(string(out), "answered\n")
 			for i, c := range bindCases {
-				told, err := ParseAnswer([]byte(answers[i]))
+				report, err := parseReport([]byte(outputs[i]))
 				if err != nil {
-					t.Errorf("%s: %v: %s", c.args, err, answers[i])
+					t.Errorf("%s: %v: %s", c.args, err, outputs[i])
 					continue
 				}
-				asked, err := Gunicorn{Is: true}.Tell(told)
-				if got := strings.Join(asked.Bind.Addresses, " "); got != c.want || err != nil {
+				merged, err := new(Command).WithReport(report)
+				if got := strings.Join(merged.Bind.Addresses, " "); got != c.want || err != nil {
 					t.Errorf("%s %v: gunicorn binds %s (%v), we read %s", c.args, c.env, got, err, c.want)
 				}
 			}
@@ -153,33 +143,33 @@ func TestConfigurationFilesAreReadByGunicornItself(t *testing.T) {
 				{[]string{root + "/bin/python", "-u", root + "/bin/gunicorn", "-c", "python:other", "-w", "2", "shop"}, "127.0.0.1:9002 unix:/run/x.sock", "gunicorn", 8},
 				{[]string{"env", "A=b", root + "/bin/gunicorn", "--config=file:other.py", "-b", ":9003", "shop"}, "0.0.0.0:9003", "command line", 4},
 			} {
-				g, err := ParseGunicorn(c.argv, environ())
+				g, err := Parse(c.argv, environ())
 				if err != nil {
 					t.Fatal(err)
 				}
-				told, err := ask(t, g, dir)
+				report, err := query(t, g, dir)
 				if err != nil {
 					t.Fatalf("%v: %v", c.argv, err)
 				}
-				asked, err := g.Tell(told)
-				if err != nil || strings.Join(asked.Bind.Addresses, " ") != c.bind || asked.Bind.From != c.from || asked.Concurrency() != c.n {
-					t.Errorf("%v: %+v, %v", c.argv, asked, err)
+				merged, err := g.WithReport(report)
+				if err != nil || strings.Join(merged.Bind.Addresses, " ") != c.bind || merged.Bind.From != c.from || merged.Concurrency() != c.n {
+					t.Errorf("%v: %+v, %v", c.argv, merged, err)
 				}
-				if refused := asked.Refuse(Overlap); (refused != nil) != strings.Contains(strings.Join(c.argv, " "), "other") {
+				if refused := merged.Validate(true); (refused != nil) != strings.Contains(strings.Join(c.argv, " "), "other") {
 					t.Errorf("%v: the pid file of the configuration: %v", c.argv, refused)
 				}
-				if strings.HasPrefix(version, "gunicorn-2") && !strings.HasSuffix(version, told.Version) {
-					t.Errorf("%s says it is %s", version, told.Version)
+				if strings.HasPrefix(version, "gunicorn-2") && !strings.HasSuffix(version, report.Version) {
+					t.Errorf("%s says it is %s", version, report.Version)
 				}
-				if c.n == 3 && asked.GracefulTimeout != 7*time.Second {
-					t.Errorf("graceful timeout %v", asked.GracefulTimeout)
+				if c.n == 3 && merged.GracefulTimeout != 7*time.Second {
+					t.Errorf("graceful timeout %v", merged.GracefulTimeout)
 				}
 			}
-			g, err := ParseGunicorn([]string{root + "/bin/gunicorn", "-c", "missing.py", "shop"}, environ())
+			g, err := Parse([]string{root + "/bin/gunicorn", "-c", "missing.py", "shop"}, environ())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := ask(t, g, dir); err == nil {
+			if _, err := query(t, g, dir); err == nil {
 				t.Error("a missing configuration file went unnoticed")
 			}
 		})
@@ -207,7 +197,7 @@ func TestInterpreter(t *testing.T) {
 	}
 }
 
-func TestWhoIsAsked(t *testing.T) {
+func TestQueryUsesTheInterpreterOfTheApp(t *testing.T) {
 	head := []byte("#!/venv/bin/python\n")
 	for command, want := range map[string]string{
 		"gunicorn app":                     "/venv/bin/python",
@@ -222,34 +212,40 @@ func TestWhoIsAsked(t *testing.T) {
 		"sh -c 'exec gunicorn app'":        "",
 		"uvicorn app":                      "",
 	} {
-		argv, err := SplitWords(command)
+		argv, err := shellwords.Split(command)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := ParseGunicorn(argv, environ())
+		g, err := Parse(argv, environ())
 		if err != nil {
 			t.Fatal(err)
 		}
-		words, err := g.Ask(head)
+		if g == nil {
+			if want != "" {
+				t.Errorf("%s is not gunicorn", command)
+			}
+			continue
+		}
+		words, err := g.queryArgv(head)
 		if got, _, _ := strings.Cut(strings.Join(words, " "), " -c #"); got != want || (err != nil) != (want == "") {
 			t.Errorf("%s: %s, %v", command, got, err)
 		}
 	}
 }
 
-func TestParseAnswer(t *testing.T) {
-	if _, err := ParseAnswer([]byte("noise\nError: no app\n")); err == nil {
-		t.Error("no answer was taken for one")
+func TestParseReport(t *testing.T) {
+	if _, err := parseReport([]byte("noise\nError: no app\n")); err == nil {
+		t.Error("output without a report was accepted")
 	}
-	if _, err := ParseAnswer([]byte(answerMarker + "{\n")); err == nil {
-		t.Error("half an answer was taken for one")
+	if _, err := parseReport([]byte(reportMarker + "{\n")); err == nil {
+		t.Error("half a report was accepted")
 	}
-	a, err := ParseAnswer([]byte("noise without an end\n" + answerMarker + `{"bind":["fd://3"],"protocol":"uwsgi"}` + "\nmore"))
+	a, err := parseReport([]byte("noise without an end\n" + reportMarker + `{"bind":["fd://3"],"protocol":"uwsgi"}` + "\nmore"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := Gunicorn{Is: true, Bind: Bind{From: "default"}}.Tell(a)
-	if err == nil || !strings.Contains(err.Error(), "uwsgi") || g.Refuse(Overlap) == nil {
+	g, err := (&Command{Settings: Settings{Bind: Bind{From: FromDefault}}}).WithReport(a)
+	if err == nil || !strings.Contains(err.Error(), "uwsgi") || g.Validate(true) == nil {
 		t.Errorf("got %+v, %v", g, err)
 	}
 }

@@ -1,16 +1,19 @@
-package config
+package gunicorn
 
 import (
 	"os"
 	"path"
 	"slices"
 	"strings"
+
+	"tideover/supervisor/shellwords"
 )
 
-// shell looks through `sh -c "..."`. Of the commands in there it takes the
-// last one, which is the one that stays. Without exec it may be a child of the
-// shell: some shells exec the last command by themselves, others do not.
-func (u *unwrapped) shell() bool {
+// removeShell removes `sh -c` and leaves the last command of the script. It
+// returns false if there is no such shell. Without exec that command may run as a
+// child of the shell: some shells exec the last command by themselves, others do
+// not.
+func (u *unwrapped) removeShell() bool {
 	if !slices.Contains([]string{"sh", "bash", "dash", "ash", "zsh", "ksh"}, path.Base(u.command[0])) {
 		return false
 	}
@@ -27,19 +30,19 @@ func (u *unwrapped) shell() bool {
 	if script < 0 || script >= len(u.command) {
 		return false
 	}
-	words, err := SplitWords(lastCommand(u.command[script]))
+	words, err := shellwords.Split(lastCommand(u.command[script]))
 	if err != nil {
 		return false
 	}
-	var own []string
+	var assignments []string
 	for len(words) > 0 && assignment.MatchString(words[0]) {
-		own, words = append(own, words[0]), words[1:]
+		assignments, words = append(assignments, words[0]), words[1:]
 	}
 	forks := len(words) == 0 || words[0] != "exec"
 	if !forks {
 		words = words[1:]
 	}
-	u.overlay(own)
+	u.changeEnv(assignments)
 	for i, word := range words {
 		words[i] = expand(word, u.env)
 	}
@@ -49,7 +52,7 @@ func (u *unwrapped) shell() bool {
 	return true
 }
 
-// lastCommand is what follows the last unquoted &&, ; or line feed.
+// lastCommand returns the text behind the last unquoted "&&", ";" or line feed.
 func lastCommand(script string) string {
 	script = strings.TrimRight(script, " \t\r\n;")
 	start, quote, escaped := 0, rune(0), false

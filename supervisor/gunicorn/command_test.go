@@ -1,10 +1,12 @@
-package config
+package gunicorn
 
 import (
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"tideover/supervisor/shellwords"
 )
 
 // environ makes a lookup of NAME=value words.
@@ -61,7 +63,7 @@ var bindCases = []struct {
 
 func gunicornArgv(t *testing.T, args string) []string {
 	t.Helper()
-	words, err := SplitWords(args)
+	words, err := shellwords.Split(args)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +72,7 @@ func gunicornArgv(t *testing.T, args string) []string {
 
 func TestEverySpellingOfBind(t *testing.T) {
 	for _, c := range bindCases {
-		g, err := ParseGunicorn(gunicornArgv(t, c.args), environ(c.env...))
+		g, err := Parse(gunicornArgv(t, c.args), environ(c.env...))
 		if err != nil {
 			t.Errorf("%s: %v", c.args, err)
 			continue
@@ -78,7 +80,7 @@ func TestEverySpellingOfBind(t *testing.T) {
 		if got := strings.Join(g.Bind.Addresses, " "); got != c.want || g.Bind.From != c.from {
 			t.Errorf("%s %v: bind %s from %s, want %s from %s", c.args, c.env, got, g.Bind.From, c.want, c.from)
 		}
-		if err := g.Refuse(Overlap); err != nil {
+		if err := g.Validate(true); err != nil {
 			t.Errorf("%s: refused: %v", c.args, err)
 		}
 	}
@@ -99,7 +101,7 @@ func TestWhatGunicornWouldRefuseIsAnError(t *testing.T) {
 		"-b 127.0.0.1:70000 app":   "no valid port",
 		"-b 1:2 -b 127.0.0.1: app": "host",
 	} {
-		g, err := ParseGunicorn(gunicornArgv(t, args), environ())
+		g, err := Parse(gunicornArgv(t, args), environ())
 		if args == "-b app" {
 			if err != nil || g.Bind.Addresses[0] != "app:8000" {
 				t.Errorf("%s: %v, %v", args, g.Bind, err)
@@ -110,14 +112,14 @@ func TestWhatGunicornWouldRefuseIsAnError(t *testing.T) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}
-	if _, err := ParseGunicorn([]string{"gunicorn", "app"}, environ("GUNICORN_CMD_ARGS=-b 'x")); err == nil {
+	if _, err := Parse([]string{"gunicorn", "app"}, environ("GUNICORN_CMD_ARGS=-b 'x")); err == nil {
 		t.Error("an open quote in GUNICORN_CMD_ARGS was accepted")
 	}
 }
 
 func TestSettingsOfTheCommandLine(t *testing.T) {
 	argv := gunicornArgv(t, "-c conf.py -w 4 --threads 8 -k gthread -t 60 --graceful-timeout 20 --keep-alive 5 --chdir /srv -p /run/x.pid shop.wsgi:app")
-	g, err := ParseGunicorn(argv, environ("WEB_CONCURRENCY=9", "GUNICORN_CMD_ARGS=-w 3 --preload --reload -c other.py"))
+	g, err := Parse(argv, environ("WEB_CONCURRENCY=9", "GUNICORN_CMD_ARGS=-w 3 --preload --reload -c other.py"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,8 +128,8 @@ func TestSettingsOfTheCommandLine(t *testing.T) {
 		g.Chdir != "/srv" || g.Pidfile != "/run/x.pid" || g.App != "shop.wsgi:app" || !g.Preload || !g.Reload {
 		t.Errorf("got %+v", g)
 	}
-	g, err = ParseGunicorn([]string{"gunicorn", "app"}, environ("WEB_CONCURRENCY=9"))
-	if err != nil || g.Workers != 9 || g.ConfigFile != "./gunicorn.conf.py" || !g.undecided() {
+	g, err = Parse([]string{"gunicorn", "app"}, environ("WEB_CONCURRENCY=9"))
+	if err != nil || g.Workers != 9 || g.ConfigFile != "./gunicorn.conf.py" || !g.NeedsQuery() {
 		t.Errorf("got %+v, %v", g, err)
 	}
 }
@@ -163,11 +165,15 @@ func TestGunicornBehindWrappers(t *testing.T) {
 		"sh -c 'cd /srv && A=b exec gunicorn app'":          {"sh -c", "gunicorn", ""},
 		"bash -lc 'migrate; gunicorn app'":                  {"bash -c!", "gunicorn", ""},
 	} {
-		argv, err := SplitWords(command)
+		argv, err := shellwords.Split(command)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := ParseGunicorn(argv, environ())
+		g, err := Parse(argv, environ())
+		if g == nil || err != nil {
+			t.Errorf("%s: %+v, %v", command, g, err)
+			continue
+		}
 		var names []string
 		for _, w := range g.Wrappers {
 			if w.Forks {
@@ -175,7 +181,7 @@ func TestGunicornBehindWrappers(t *testing.T) {
 			}
 			names = append(names, w.Name)
 		}
-		if err != nil || !g.Is || strings.Join(names, " ") != want.wrappers || g.Script != want.script || strings.Join(g.Python, " ") != want.python || len(g.Args) != 1 {
+		if strings.Join(names, " ") != want.wrappers || g.Script != want.script || strings.Join(g.Python, " ") != want.python || len(g.Args) != 1 {
 			t.Errorf("%s: %+v, %v", command, g, err)
 		}
 		if _, forks := g.Forks(); forks != strings.Contains(want.wrappers, "!") {
@@ -186,11 +192,11 @@ func TestGunicornBehindWrappers(t *testing.T) {
 
 func TestWhatIsNotGunicorn(t *testing.T) {
 	for _, command := range []string{"", "uvicorn app", "python app.py", "python -c 'import gunicorn'", "python", "env", "env A=b", "uv", "uv sync", "sh -c", "sh run.sh", "celery -A gunicorn worker", "gunicorn_starter x", "./gunicorn.sh", "poetry install gunicorn", "sh -c 'exec'", "timeout"} {
-		argv, err := SplitWords(command)
+		argv, err := shellwords.Split(command)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if g, err := ParseGunicorn(argv, environ()); g.Is || err != nil {
+		if g, err := Parse(argv, environ()); g != nil || err != nil {
 			t.Errorf("%q: %+v, %v", command, g, err)
 		}
 	}
@@ -208,11 +214,11 @@ func TestWrappersChangeTheEnvironment(t *testing.T) {
 		`sh -c 'exec gunicorn -b :${WEB:-9000} app'`:   "0.0.0.0:9000",
 		`sh -c "exec gunicorn -b 127.0.0.1:${PORT} a"`: "127.0.0.1:5000",
 	} {
-		argv, err := SplitWords(command)
+		argv, err := shellwords.Split(command)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := ParseGunicorn(argv, environ("PORT=5000"))
+		g, err := Parse(argv, environ("PORT=5000"))
 		if err != nil || !slices.Equal(g.Bind.Addresses, []string{want}) {
 			t.Errorf("%s: %v, %v, want %s", command, g.Bind, err, want)
 		}
@@ -232,22 +238,22 @@ func TestRefusalsNameTheRemedy(t *testing.T) {
 		"-b fd://3 app":                    "listen",
 		"-b :8000 -b fd://3 --preload app": "listen",
 	} {
-		g, err := ParseGunicorn(gunicornArgv(t, args), environ())
+		g, err := Parse(gunicornArgv(t, args), environ())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := g.Refuse(Overlap); err == nil || !strings.Contains(err.Error(), want) {
+		if err := g.Validate(true); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}
-	g, _ := ParseGunicorn(gunicornArgv(t, "-p /run/g.pid --reload app"), environ())
-	if err := g.Refuse(Replace); err != nil {
+	g, _ := Parse(gunicornArgv(t, "-p /run/g.pid --reload app"), environ())
+	if err := g.Validate(false); err != nil {
 		t.Errorf("--pid is harmless with replace: %v", err)
 	}
 	if w := g.Warnings(); len(w) != 1 || !strings.Contains(w[0], "--reload") {
 		t.Errorf("got %q", w)
 	}
-	g, _ = ParseGunicorn([]string{"uv", "run", "gunicorn", "app"}, environ())
+	g, _ = Parse([]string{"uv", "run", "gunicorn", "app"}, environ())
 	if w := g.Warnings(); len(w) != 1 || !strings.Contains(w[0], "uv run") {
 		t.Errorf("got %q", w)
 	}
@@ -261,8 +267,8 @@ func TestUnixBindIsRelativeToGunicornsDirectory(t *testing.T) {
 		"-b unix:s --chdir /run app":          "unix:/run/s",
 		"-b unix:/run/s --chdir /elsewhere a": "unix:/run/s",
 	} {
-		g, err := ParseGunicorn(gunicornArgv(t, args), environ())
-		if got := g.listen("/srv/shop"); err != nil || len(got) != 1 || got[0] != want {
+		g, err := Parse(gunicornArgv(t, args), environ())
+		if got := g.Addresses("/srv/shop"); err != nil || len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %v, %v, want %s", args, got, err, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package config
+package gunicorn
 
 import (
 	"path"
@@ -7,17 +7,23 @@ import (
 	"strings"
 )
 
-// wrapper is a command known to run another one.
-type wrapper struct {
-	name   string // its own name, and the words that must follow: "uv run"
-	forks  bool   // or may: then gunicorn does not get the pid of the process we start
-	valued string // its options that take the next word as their value
-	skip   int    // words of its own before the command
+// Wrapper is a command around another command.
+type Wrapper struct {
+	Name  string // "uv run", "env", "sh -c"
+	Forks bool   // the inner command gets, or may get, another pid
 }
 
-// wrappers decide by what they do on Linux: those that end in an exec keep the
-// pid, and LISTEN_PID with it.
-var wrappers = []wrapper{
+// wrapperSyntax is the syntax of a known wrapper.
+type wrapperSyntax struct {
+	name   string // the command and the words that must follow it: "uv run"
+	forks  bool   // see Wrapper.Forks
+	valued string // the options that take the next word as their value
+	skip   int    // number of positional words before the inner command
+}
+
+// wrappers are the known wrappers. forks says what they do on Linux: a wrapper
+// that ends in execve keeps the pid, so that LISTEN_PID stays right.
+var wrappers = []wrapperSyntax{
 	{name: "env", valued: "-u --unset -C --chdir"},
 	{name: "nice", valued: "-n --adjustment"},
 	{name: "ionice", valued: "-c --class -n --classdata"},
@@ -55,7 +61,7 @@ var wrappers = []wrapper{
 	{name: "dotenv run", forks: true, valued: "-f --file"},
 	{name: "doppler run", forks: true, valued: "-p --project -c --config -t --token"},
 	{name: "op run", forks: true, valued: "--env-file --account"},
-	{name: "setsid", forks: true}, // what we start leads its session already
+	{name: "setsid", forks: true}, // it forks when the process leads a session already, as every child of tideover does
 	{name: "timeout", forks: true, valued: "-k --kill-after -s --signal", skip: 1},
 	{name: "time", forks: true, valued: "-f --format -o --output"},
 	{name: "sudo", forks: true, valued: "-u --user -g --group -D --chdir -C -h -p -R -r -t -T"},
@@ -69,33 +75,33 @@ var wrappers = []wrapper{
 
 var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 
-// unwrapped is a command without the commands around it.
+// unwrapped is a command without its wrappers.
 type unwrapped struct {
-	prefix   []string // the wrappers' words
+	prefix   []string // the words of the wrappers
 	wrappers []Wrapper
 	command  []string
-	env      func(string) string
-	module   bool // the command is a module for python -m (uv run -m gunicorn)
+	env      func(string) string // the environment, as the wrappers change it
+	module   bool                // the command is a module for python -m (uv run -m gunicorn)
 }
 
-// unwrap takes known wrappers off argv, as many as there are.
+// unwrap removes all known wrappers from argv.
 func unwrap(argv []string, env func(string) string) unwrapped {
 	u := unwrapped{command: argv, env: env}
-	for len(u.command) > 0 && !u.module && (u.shell() || u.one()) {
+	for len(u.command) > 0 && !u.module && (u.removeShell() || u.removeWrapper()) {
 	}
 	return u
 }
 
-// one takes the outermost wrapper off, if there is one.
-func (u *unwrapped) one() bool {
+// removeWrapper removes the outermost wrapper. It returns false if there is none.
+func (u *unwrapped) removeWrapper() bool {
 	for _, w := range wrappers {
-		n := w.own(u.command)
+		n := w.countWords(u.command)
 		if n == 0 {
 			continue
 		}
 		u.wrappers = append(u.wrappers, Wrapper{Name: w.name, Forks: w.forks})
 		if w.name == "env" {
-			u.overlay(u.command[1:n])
+			u.changeEnv(u.command[1:n])
 		}
 		last := u.command[n-1]
 		u.module = w.name == "uv run" && (last == "-m" || last == "--module")
@@ -106,8 +112,9 @@ func (u *unwrapped) one() bool {
 	return false
 }
 
-// own counts the words of argv that belong to the wrapper, 0 if argv is not it.
-func (w wrapper) own(argv []string) int {
+// countWords returns how many words of argv belong to the wrapper, or 0 if argv
+// does not begin with it.
+func (w wrapperSyntax) countWords(argv []string) int {
 	words := strings.Fields(w.name)
 	if path.Base(argv[0]) != words[0] {
 		return 0
@@ -140,8 +147,8 @@ func (w wrapper) own(argv []string) int {
 	return min(i, len(argv))
 }
 
-// overlay lets env's own words change the environment.
-func (u *unwrapped) overlay(words []string) {
+// changeEnv changes the environment as the arguments of env(1) do.
+func (u *unwrapped) changeEnv(words []string) {
 	below := u.env
 	if slices.Contains(words, "-i") || slices.Contains(words, "-") || slices.Contains(words, "--ignore-environment") {
 		below = func(string) string { return "" }

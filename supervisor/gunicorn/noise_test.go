@@ -1,11 +1,11 @@
-package supervisor
+package gunicorn
 
 import (
 	"slices"
 	"testing"
 )
 
-func TestTellingLines(t *testing.T) {
+func TestWithoutNoise(t *testing.T) {
 	t.Parallel()
 	lines := []string{
 		"[2026-11-22 15:07:18 +0000] [7] [INFO] Starting gunicorn 20.1.0",
@@ -25,10 +25,10 @@ func TestTellingLines(t *testing.T) {
 		"gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>",
 	}
 	want := []string{lines[2], lines[3], lines[4]}
-	if got := telling(lines); !slices.Equal(got, want) {
+	if got := WithoutNoise(lines); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if only := lines[:2]; !slices.Equal(telling(only), only) {
-		t.Error("chatter alone is better than nothing")
+	if only := lines[:2]; !slices.Equal(WithoutNoise(only), only) {
+		t.Error("routine lines alone is better than nothing")
 	}
 }

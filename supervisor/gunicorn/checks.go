@@ -1,0 +1,75 @@
+package gunicorn
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Forks returns the name of the wrapper that starts gunicorn as its child.
+// gunicorn then has another pid than LISTEN_PID says, ignores the socket that it
+// is given and binds its own address.
+func (c *Command) Forks() (wrapper string, ok bool) {
+	for _, w := range c.Wrappers {
+		if w.Forks {
+			return w.Name, true
+		}
+	}
+	return "", false
+}
+
+// Validate returns an error, with the remedy in it, if gunicorn cannot be run
+// this way under tideover. overlap says that two generations run for a moment
+// during a reload.
+func (c *Command) Validate(overlap bool) error {
+	switch {
+	case c.Daemon:
+		return unusable("--daemon", "detaches gunicorn from what starts and stops it", "remove it; tideover itself is what stays in the background")
+	case c.ReusePort:
+		return unusable("--reuse-port", "makes gunicorn bind its own address instead of the socket it is given", "remove it; tideover needs no free port to reload")
+	case c.Pidfile != "" && overlap:
+		return unusable("--pid "+c.Pidfile, "lets only one gunicorn run, and a reload needs two for a moment", `remove it (the pid is in "tideover status"), or set reload = "replace"`)
+	case c.TLS:
+		return unusable("--certfile", "makes gunicorn speak TLS, which tideover does not", "remove it and let the front-end terminate TLS")
+	case c.ProxyProtocol:
+		return unusable("--proxy-protocol", "makes gunicorn expect PROXY lines, which tideover does not send", "remove it; X-Forwarded-For is passed on")
+	case c.Exits != "":
+		return unusable(c.Exits, "makes gunicorn exit at once", "remove it")
+	}
+	for _, a := range c.Bind.Addresses {
+		if strings.HasPrefix(a, "fd://") {
+			return unusable("--bind "+a, "names a file descriptor that gunicorn will not have", "give the public address with listen (--listen), or as --bind HOST:PORT")
+		}
+	}
+	return nil
+}
+
+func unusable(option, why, remedy string) error {
+	return fmt.Errorf("%s in gunicorn's settings %s: %s", option, why, remedy)
+}
+
+// Warnings are sentences about settings that are allowed but likely to cause
+// trouble.
+func (c *Command) Warnings() []string {
+	var all []string
+	if c.Reload {
+		all = append(all, "--reload lets gunicorn restart its workers by itself, and requests are lost then: remove it outside of development")
+	}
+	if w, ok := c.Forks(); ok {
+		all = append(all, fmt.Sprintf("%q may start gunicorn as its child, which then cannot take its socket: run gunicorn itself, such as .venv/bin/gunicorn", w))
+	}
+	return all
+}
+
+// HasControlSocket reports whether this gunicorn opens a control socket at the
+// default path, which is the same for all gunicorns of a user. gunicorn 25.1 and
+// newer do so unless an option says otherwise.
+func (c *Command) HasControlSocket() bool {
+	var major, minor int
+	if n, _ := fmt.Sscanf(c.Version, "%d.%d", &major, &minor); n < 2 || major < 25 || major == 25 && minor < 1 {
+		return false
+	}
+	return !slices.ContainsFunc(c.Args, func(word string) bool {
+		return strings.HasPrefix(word, "--control-socket") || strings.HasPrefix(word, "--no-control-socket")
+	})
+}

@@ -1,0 +1,142 @@
+package gunicorn
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"tideover/supervisor/shellwords"
+)
+
+// Command is a command that runs gunicorn, with the settings that are known.
+type Command struct {
+	Wrappers []Wrapper // outermost first
+	Prefix   []string  // the words of the wrappers
+	Python   []string  // the interpreter and its options, when the command names it
+	Script   string    // the word that runs gunicorn, such as "venv/bin/gunicorn"; empty with "python -m gunicorn"
+	Args     []string  // the arguments of gunicorn itself
+
+	App        string // module:callable
+	ConfigFile string // as given with -c, else "./gunicorn.conf.py", which may not exist
+	ConfigFrom string // FromCommandLine, FromEnvironment or FromDefault
+	Exits      string // an option that makes gunicorn exit at once, such as "--check-config"
+
+	Settings
+}
+
+var (
+	scriptName = regexp.MustCompile(`^gunicorn(3|-?3\.\d+)?(\.exe)?$`)
+	moduleName = regexp.MustCompile(`^gunicorn(\.app\.wsgiapp|\.__main__)?$`)
+	pythonName = regexp.MustCompile(`^(python|pypy)(\d+(\.\d+)?t?)?$`)
+)
+
+// Parse returns the gunicorn command in argv, or nil if argv does not run
+// gunicorn. It looks through wrappers and reads the arguments as gunicorn 20 to
+// 27 do: the command line overrides GUNICORN_CMD_ARGS, which overrides the
+// configuration file, which overrides PORT. The configuration file is named in
+// the result but not read. env looks up a variable in the environment that the
+// command will get. The error is what gunicorn itself would refuse; the command
+// is returned beside it.
+func Parse(argv []string, env func(string) string) (*Command, error) {
+	if len(argv) == 0 {
+		return nil, nil
+	}
+	u := unwrap(argv, env)
+	c := &Command{Wrappers: u.wrappers, Prefix: u.prefix}
+	if !c.recognise(u) {
+		return nil, nil
+	}
+	args, err := parseArgs(c.Args)
+	if err != nil {
+		return c, err
+	}
+	words, err := shellwords.Split(u.env("GUNICORN_CMD_ARGS"))
+	if err != nil {
+		return c, fmt.Errorf("GUNICORN_CMD_ARGS cannot be read: %w", err)
+	}
+	envArgs, err := parseArgs(words)
+	if err != nil {
+		return c, fmt.Errorf("GUNICORN_CMD_ARGS: %w", err)
+	}
+	return c, c.read(args, envArgs, u.env)
+}
+
+// recognise reports whether an unwrapped command runs gunicorn, and sets Python,
+// Script and Args.
+func (c *Command) recognise(u unwrapped) bool {
+	argv := u.command
+	if len(argv) == 0 {
+		return false
+	}
+	if u.module {
+		c.Args = argv[1:]
+		return moduleName.MatchString(argv[0])
+	}
+	if !pythonName.MatchString(path.Base(argv[0])) {
+		c.Script, c.Args = argv[0], argv[1:]
+		return scriptName.MatchString(path.Base(argv[0]))
+	}
+	own, module := pythonWords(argv)
+	if module == "" {
+		if own == len(argv) || !scriptName.MatchString(path.Base(argv[own])) {
+			return false
+		}
+		c.Script, own = argv[own], own+1
+	} else if !moduleName.MatchString(module) {
+		return false
+	}
+	c.Args = argv[own:]
+	c.Python = interpreterWords(argv[:own], c.Script)
+	return true
+}
+
+// pythonWords returns how many words belong to python itself, and the module
+// that -m names.
+func pythonWords(argv []string) (own int, module string) {
+	for i := 1; i < len(argv); i++ {
+		word := argv[i]
+		if !strings.HasPrefix(word, "-") || word == "-" {
+			return i, ""
+		}
+		if strings.HasPrefix(word, "--") {
+			continue
+		}
+		at := strings.IndexAny(word, "mcWX")
+		if at < 0 {
+			continue
+		}
+		value := word[at+1:]
+		if value == "" && i+1 < len(argv) {
+			i++
+			value = argv[i]
+		}
+		if word[at] == 'm' {
+			return i + 1, value
+		}
+		if word[at] == 'c' {
+			return len(argv), ""
+		}
+	}
+	return len(argv), ""
+}
+
+// interpreterWords returns python and its options, without the script or module
+// that it is to run.
+func interpreterWords(words []string, script string) []string {
+	if script != "" {
+		return words[:len(words)-1]
+	}
+	own := slices.Clone(words)
+	for i := 1; i < len(own); i++ {
+		switch at := strings.IndexByte(own[i], 'm'); {
+		case strings.HasPrefix(own[i], "--") || at < 0 || strings.ContainsAny(own[i][:at], "WX"):
+		case at == 1:
+			return own[:i]
+		default:
+			return append(own[:i], own[i][:at])
+		}
+	}
+	return own
+}

@@ -1,0 +1,51 @@
+package gunicorn
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A command that is gunicorn keeps its arguments, and binds addresses that are
+// complete.
+func FuzzParse(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"gunicorn\n-b\n:8000\nshop", "", ""},
+		{"python3\n-m\ngunicorn\n--bind=[::1]:8000\n-w4\nshop:app", "", "5000"},
+		{"uv\nrun\n-m\ngunicorn\n--bi\nunix:/run/s.sock", "-b :1 --env 'A=b c'", ""},
+		{"env\n-i\nA=1\nnice\n-n\n5\nvenv/bin/gunicorn\n-Rb:8000\n--", "-w 3", "80"},
+		{"sh\n-c\ncd /srv && exec gunicorn -b $HOST:${PORT:-8000} shop", "", "1"},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, command, args, port string) {
+		argv := strings.Split(command, "\n")
+		before := slices.Clone(argv)
+		env := map[string]string{"GUNICORN_CMD_ARGS": args, "PORT": port}
+		g, err := Parse(argv, func(name string) string { return env[name] })
+		if !slices.Equal(argv, before) {
+			t.Fatalf("%q became %q", before, argv)
+		}
+		if g == nil && err != nil {
+			t.Fatalf("%q is not gunicorn, and yet %v", argv, err)
+		}
+		if g == nil || err != nil {
+			return
+		}
+		if len(g.Wrappers) == 0 && !slices.Equal(g.Args, argv[len(argv)-len(g.Args):]) {
+			t.Errorf("%q has the arguments %q", argv, g.Args)
+		}
+		if len(g.Bind.Addresses) == 0 || g.Bind.From == "" {
+			t.Errorf("%q binds nothing", argv)
+		}
+		for _, a := range g.Bind.Addresses {
+			if !strings.HasPrefix(a, "unix:") && !strings.HasPrefix(a, "fd://") && !strings.Contains(a, ":") {
+				t.Errorf("%q binds %q", argv, a)
+			}
+		}
+		g.Validate(true)
+		g.Warnings()
+		g.Addresses("/")
+		g.queryArgv([]byte("#!/usr/bin/python3\n"))
+	})
+}

@@ -1,0 +1,99 @@
+package gunicorn
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Settings are the values in effect. Before gunicorn has reported its settings
+// they are those of the command line and GUNICORN_CMD_ARGS, and a value that is
+// not written there is zero: the configuration file or gunicorn's default
+// decides.
+type Settings struct {
+	Version string // of gunicorn; empty before it has reported its settings
+
+	Bind            Bind
+	Workers         int
+	Threads         int
+	WorkerClass     string
+	Timeout         time.Duration
+	GracefulTimeout time.Duration
+	KeepAlive       time.Duration
+	Chdir           string
+	Pidfile         string
+
+	Daemon        bool
+	ReusePort     bool
+	Reload        bool
+	Preload       bool
+	TLS           bool
+	ProxyProtocol bool
+}
+
+// read sets the settings from the command line (args) and, for options that are
+// not in it, from GUNICORN_CMD_ARGS (envArgs).
+func (c *Command) read(args, envArgs parsedArgs, env func(string) string) error {
+	last := func(name string) string {
+		if v, ok := args.last(name); ok {
+			return v
+		}
+		v, _ := envArgs.last(name)
+		return v
+	}
+	flag := func(name string) bool { return len(args.values[name])+len(envArgs.values[name]) > 0 }
+
+	var errs []error
+	number := func(name string) int {
+		text := last(name)
+		if text == "" {
+			return 0
+		}
+		n, err := strconv.ParseInt(text, 0, 32)
+		if err != nil || n < 0 {
+			errs = append(errs, fmt.Errorf("gunicorn's --%s %q is not a whole number", name, text))
+		}
+		return int(n)
+	}
+	seconds := func(name string) time.Duration { return time.Duration(number(name)) * time.Second }
+
+	if len(args.positionals) > 0 {
+		c.App = args.positionals[0]
+	}
+	c.Workers, c.Threads, c.WorkerClass = number("workers"), number("threads"), last("worker-class")
+	if n, err := strconv.Atoi(env("WEB_CONCURRENCY")); c.Workers == 0 && err == nil {
+		c.Workers = n
+	}
+	c.Timeout, c.GracefulTimeout, c.KeepAlive = seconds("timeout"), seconds("graceful-timeout"), seconds("keep-alive")
+	c.Chdir, c.Pidfile = last("chdir"), last("pid")
+	c.Daemon, c.ReusePort, c.Reload, c.Preload = flag("daemon"), flag("reuse-port"), flag("reload"), flag("preload")
+	c.TLS = flag("certfile") || flag("keyfile")
+	c.ProxyProtocol = flag("proxy-protocol") && last("proxy-protocol") != "off"
+	for _, name := range []string{"check-config", "print-config", "version", "help"} {
+		if flag(name) {
+			c.Exits = "--" + name
+		}
+	}
+	c.ConfigFile, c.ConfigFrom = "./gunicorn.conf.py", FromDefault
+	if v, ok := envArgs.last("config"); ok {
+		c.ConfigFile, c.ConfigFrom = v, FromEnvironment
+	}
+	if v, ok := args.last("config"); ok {
+		c.ConfigFile, c.ConfigFrom = v, FromCommandLine
+	}
+	return errors.Join(append(errs, c.readBind(args, envArgs, env))...)
+}
+
+// Concurrency is how many requests gunicorn processes at once, as far as it is
+// known; 0: not known.
+func (s Settings) Concurrency() int {
+	if s.Workers == 0 || s.Threads < 2 {
+		return s.Workers
+	}
+	if slices.Contains([]string{"", "sync", "gthread"}, s.WorkerClass) {
+		return s.Workers * s.Threads
+	}
+	return s.Workers
+}
