@@ -1,4 +1,4 @@
-package wall
+package archtest
 
 import (
 	"go/ast"
@@ -8,25 +8,27 @@ import (
 	"testing"
 )
 
-func TestNothingRunsByImport(t *testing.T) {
-	for _, f := range house(t) {
+// An init function runs in every program and test that imports the package,
+// also where its effect is not wanted.
+func TestNoInitFunctions(t *testing.T) {
+	for _, f := range repository(t) {
 		for _, d := range f.tree.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
-				t.Errorf("%s: init runs before anybody asked; call it from where it is needed", f.at(fn))
+				t.Errorf("%s: an init function; call it from where it is needed", f.at(fn))
 			}
 		}
 	}
 }
 
-// Sleeping is guessing when something will be true. Who waits for a condition
-// asks for it, with a ticker and a deadline; who tests time uses synctest, in
-// whose bubble a sleep moves the fake clock and guesses nothing.
-func TestNobodySleeps(t *testing.T) {
-	for _, f := range house(t) {
-		if f.isTest() && f.knows("testing/synctest") {
+// A sleep guesses when a condition will be true. A wait polls the condition
+// with a ticker and a deadline. A test of timers uses testing/synctest, where a
+// sleep advances the fake clock.
+func TestNoSleep(t *testing.T) {
+	for _, f := range repository(t) {
+		if f.isTest() && f.importsPath("testing/synctest") {
 			continue
 		}
-		for call := range callsOf(f, "time") {
+		for call := range selectors(f, "time") {
 			if call.Sel.Name == "Sleep" {
 				t.Errorf("%s: time.Sleep; wait for the condition instead", f.at(call))
 			}
@@ -34,19 +36,26 @@ func TestNobodySleeps(t *testing.T) {
 	}
 }
 
+// Packages receive their logger from cmd, so that all of them share its level,
+// format and output.
 func TestLoggersAreMadeInCmd(t *testing.T) {
 	makers := []string{"New", "Default", "L", "SetDefault", "NewInterceptLogger", "FromStandardLogger"}
-	for _, f := range house(t) {
-		for call := range callsOf(f, "hclog") {
-			if slices.Contains(makers, call.Sel.Name) && f.folder() != "cmd/tideover" && !f.isTest() {
+	for _, f := range repository(t) {
+		for call := range selectors(f, "hclog") {
+			if slices.Contains(makers, call.Sel.Name) && !within(f.folder(), "cmd/tideover") && !f.isTest() {
 				t.Errorf("%s: hclog.%s; loggers are made in cmd/tideover and handed down", f.at(call), call.Sel.Name)
 			}
 		}
 	}
 }
 
-// callsOf yields every selector NAME.Something of f.
-func callsOf(f file, name string) func(yield func(*ast.SelectorExpr) bool) {
+// within reports whether folder is parent or a folder below it.
+func within(folder, parent string) bool {
+	return folder == parent || strings.HasPrefix(folder, parent+"/")
+}
+
+// selectors yields every selector expression NAME.Something of f.
+func selectors(f file, name string) func(yield func(*ast.SelectorExpr) bool) {
 	return func(yield func(*ast.SelectorExpr) bool) {
 		for n := range ast.Preorder(f.tree) {
 			sel, ok := n.(*ast.SelectorExpr)
@@ -60,25 +69,26 @@ func callsOf(f file, name string) func(yield func(*ast.SelectorExpr) bool) {
 	}
 }
 
-func TestPackagesAreNamedForWhatTheyDo(t *testing.T) {
+// A package is named after what it does and has a package comment.
+func TestPackagesAreNamedAndDocumented(t *testing.T) {
 	vague := []string{"util", "utils", "common", "types", "helper", "helpers", "manager", "misc", "base"}
 	documented := map[string]bool{}
-	for _, f := range house(t) {
+	for _, f := range repository(t) {
 		if slices.Contains(vague, f.tree.Name.Name) {
-			t.Errorf("%s: package %s says nothing about what is in it", f.path, f.tree.Name.Name)
+			t.Errorf("%s: package %s does not name what is in it", f.path, f.tree.Name.Name)
 		}
 		documented[f.folder()] = documented[f.folder()] || f.tree.Doc != nil
 	}
 	for folder, is := range documented {
 		if !is {
-			t.Errorf("%s: no package comment; doc.go says what the package is for", folder)
+			t.Errorf("%s: no package comment; doc.go states what the package is for", folder)
 		}
 	}
 }
 
-// One goroutine owns an App, so it needs no mutex.
+// The App belongs to one goroutine; a mutex in it shows a second owner.
 func TestAppHasNoMutex(t *testing.T) {
-	for _, f := range house(t) {
+	for _, f := range repository(t) {
 		if f.path == "supervisor/app.go" && strings.Contains(f.text, "sync.Mutex") {
 			t.Errorf("%s: a mutex; App belongs to one goroutine", f.path)
 		}
@@ -86,22 +96,22 @@ func TestAppHasNoMutex(t *testing.T) {
 }
 
 func TestNothingIsLeftUndone(t *testing.T) {
-	for _, f := range house(t) {
-		if f.folder() == "scripts/wall" {
+	for _, f := range repository(t) {
+		if f.folder() == "scripts/archtest" {
 			continue
 		}
 		for _, word := range []string{"TODO", "FIXME", "XXX", "not implemented", "not yet implemented"} {
 			if strings.Contains(f.text, word) {
-				t.Errorf("%s: %q; do it, or open an issue and leave it out", f.path, word)
+				t.Errorf("%s: %q; finish it, or file an issue and remove the note", f.path, word)
 			}
 		}
 	}
 }
 
-// A test that swaps a variable of the package cannot run beside another one,
-// and shows that the code has a seam in the wrong place.
-func TestNoTestSwapsAPackageVariable(t *testing.T) {
-	files := house(t)
+// A test that assigns to a package variable cannot run in parallel with another
+// test of the package. The value belongs into the Options of what is tested.
+func TestNoTestAssignsPackageVariables(t *testing.T) {
+	files := repository(t)
 	variables := map[string]bool{} // folder.name
 	for _, f := range files {
 		if !f.isTest() {
@@ -119,7 +129,7 @@ func TestNoTestSwapsAPackageVariable(t *testing.T) {
 			}
 			for _, x := range assign.Lhs {
 				if name, ok := x.(*ast.Ident); ok && variables[f.folder()+"."+name.Name] {
-					t.Errorf("%s: a test assigns to the package's variable %s; hand it in instead", f.at(assign), name.Name)
+					t.Errorf("%s: a test assigns to the package variable %s; pass the value as an option", f.at(assign), name.Name)
 				}
 			}
 		}
@@ -142,9 +152,11 @@ func packageVariables(f file, into map[string]bool) {
 	}
 }
 
-func TestTopLevelIsTheHouse(t *testing.T) {
+// The top level of the repository has the folders of the layout, and the files
+// that hosting sites and the Go tool expect there.
+func TestTopLevel(t *testing.T) {
 	allowed := []string{"cmd", "supervisor", "listener", "proxy", "examples", "scripts",
-		"go.mod", "go.sum", "README.md", "LICENSE", "CHANGELOG.md"}
+		"go.mod", "go.sum", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
 	out, err := exec.Command("git", "-C", "../..", "ls-files").Output()
 	if err != nil {
 		t.Fatalf("git ls-files: %v", err)
@@ -152,7 +164,7 @@ func TestTopLevelIsTheHouse(t *testing.T) {
 	for path := range strings.Lines(string(out)) {
 		top, _, _ := strings.Cut(strings.TrimSpace(path), "/")
 		if !slices.Contains(allowed, top) && !strings.HasPrefix(top, ".") {
-			t.Errorf("%s: nothing else lives at the top level", top)
+			t.Errorf("%s: not a known name of the top level; these are listed in scripts/archtest", top)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package wall
+package archtest
 
 import (
 	"go/ast"
@@ -24,7 +24,7 @@ func (f file) folder() string { return filepath.ToSlash(filepath.Dir(f.path)) }
 
 func (f file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
 
-// at says where a node is, as an editor understands it.
+// at is the position of a node in the form that editors understand: path:line.
 func (f file) at(n ast.Node) string {
 	return f.path + ":" + strconv.Itoa(f.set.Position(n.Pos()).Line)
 }
@@ -33,7 +33,7 @@ func (f file) lines(n ast.Node) int {
 	return f.set.Position(n.End()).Line - f.set.Position(n.Pos()).Line + 1
 }
 
-// imports yields the paths that f imports.
+// imports yields each import of f with its unquoted path.
 func (f file) imports(yield func(*ast.ImportSpec, string) bool) {
 	for _, spec := range f.tree.Imports {
 		path, err := strconv.Unquote(spec.Path.Value)
@@ -43,7 +43,8 @@ func (f file) imports(yield func(*ast.ImportSpec, string) bool) {
 	}
 }
 
-func (f file) knows(wanted string) bool {
+// importsPath reports whether f imports the package at wanted.
+func (f file) importsPath(wanted string) bool {
 	for _, path := range f.imports {
 		if path == wanted {
 			return true
@@ -52,9 +53,9 @@ func (f file) knows(wanted string) bool {
 	return false
 }
 
-// house reads all Go files of the repository; the nested modules have rules
-// of their own.
-func house(t *testing.T) []file {
+// repository parses all Go files of the repository, without nested modules,
+// testdata and dot folders.
+func repository(t *testing.T) []file {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -77,7 +78,7 @@ func house(t *testing.T) []file {
 		t.Fatal(err)
 	}
 	if len(files) == 0 {
-		t.Fatalf("no Go file under %s: this test looks at the wrong place", root)
+		t.Fatalf("no Go file under %s: the test runs in the wrong folder", root)
 	}
 	return files
 }

@@ -1,0 +1,125 @@
+package archtest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "tideover"
+
+// walls lists every package of the product, and for each the packages of this
+// module that it may import. Imports point down: cmd, control, supervisor,
+// leaves. A leaf imports no package of this module, so it cannot call back into
+// the supervisor, and no request can wait for one of the supervisor's locks.
+var walls = map[string][]string{
+	"cmd/tideover": {"supervisor", "supervisor/api", "supervisor/control", "supervisor/config", "supervisor/logs",
+		"supervisor/process", "listener"},
+	"supervisor/control": {"supervisor/api", "supervisor/logs"},
+	"supervisor": {"proxy", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch",
+		"supervisor/gunicorn", "supervisor/logs", "supervisor/process", "supervisor/state"},
+	"supervisor/api":        {},
+	"supervisor/config":     {"supervisor/gunicorn", "supervisor/shellwords"},
+	"supervisor/filewatch":  {"supervisor/config"},
+	"supervisor/gunicorn":   {"supervisor/shellwords"},
+	"supervisor/logs":       {},
+	"supervisor/process":    {},
+	"supervisor/shellwords": {},
+	"supervisor/state":      {"supervisor/api", "supervisor/process"},
+	"proxy":                 {"proxy/http1"},
+	"proxy/http1":           {},
+	"listener":              {},
+}
+
+// places lists the third-party modules, and for each the packages that may
+// import it ("*": all), so that a module can be replaced by a change of one
+// package.
+var places = map[string][]string{
+	"github.com/BurntSushi/toml":       {"supervisor/config"},
+	"github.com/hashicorp/go-envparse": {"supervisor/config"},
+	"github.com/mattn/go-shellwords":   {"supervisor/shellwords"},
+	"github.com/fsnotify/fsnotify":     {"supervisor/filewatch"},
+	"github.com/spf13/cobra":           {"cmd/tideover"},
+	"github.com/spf13/pflag":           {"cmd/tideover"},
+	"golang.org/x/term":                {"cmd/tideover"},
+	"github.com/rogpeppe/go-internal":  {"cmd/tideover"},
+	"github.com/coreos/go-systemd":     {"cmd/tideover"},
+	"github.com/hashicorp/go-hclog":    {"*"},
+	"golang.org/x/sys":                 {"*"},
+}
+
+// A package of the product imports only what walls allows it.
+func TestImportsPointDown(t *testing.T) {
+	for _, f := range repository(t) {
+		for spec, path := range f.imports {
+			imported, ours := strings.CutPrefix(path, module+"/")
+			if !ours || imported == f.folder() || mayImport(f.folder(), imported) {
+				continue
+			}
+			t.Errorf("%s: %s must not import %s", f.at(spec), f.folder(), imported)
+		}
+	}
+}
+
+// mayImport reports whether folder may import the package in imported. Scripts
+// import no package of the product: they use the program as users do.
+func mayImport(folder, imported string) bool {
+	if strings.HasPrefix(folder, "scripts/") {
+		return strings.HasPrefix(imported, "scripts/")
+	}
+	return slices.Contains(walls[folder], imported)
+}
+
+// A new package gets an entry in walls, and with it a position in the layout.
+func TestPackagesAreListed(t *testing.T) {
+	for _, f := range repository(t) {
+		_, listed := walls[f.folder()]
+		if !listed && !strings.HasPrefix(f.path, "scripts/") && !strings.HasPrefix(f.path, "examples/") {
+			t.Errorf("%s: package %s is not listed in walls of scripts/archtest", f.path, f.folder())
+		}
+	}
+}
+
+// A third-party module is imported only by the packages that places names.
+func TestThirdPartyImportsAreInTheirPlace(t *testing.T) {
+	for _, f := range repository(t) {
+		for spec, path := range f.imports {
+			if !strings.Contains(strings.SplitN(path, "/", 2)[0], ".") {
+				continue // the standard library, or this module
+			}
+			allowed, listed := placeOf(path)
+			switch {
+			case !listed:
+				t.Errorf("%s: %s is not listed in places of scripts/archtest; add it with the reason in the commit", f.at(spec), path)
+			case !slices.Contains(allowed, "*") && !slices.Contains(allowed, f.folder()):
+				t.Errorf("%s: %s may be imported by %s only", f.at(spec), path, strings.Join(allowed, ", "))
+			}
+		}
+	}
+}
+
+// placeOf returns the packages that may import path, and whether its module is
+// listed.
+func placeOf(path string) (allowed []string, listed bool) {
+	for party, allowed := range places {
+		if path == party || strings.HasPrefix(path, party+"/") {
+			return allowed, true
+		}
+	}
+	return nil, false
+}
+
+// The file that imports fsnotify is the only one that knows its events.
+func TestFsnotifyIsImportedByOneFile(t *testing.T) {
+	var files []string
+	for _, f := range repository(t) {
+		for _, path := range f.imports {
+			if path == "github.com/fsnotify/fsnotify" {
+				files = append(files, f.path)
+			}
+		}
+	}
+	if len(files) > 1 {
+		t.Errorf("fsnotify is imported by %s; one file is enough", strings.Join(files, ", "))
+	}
+}
