@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"tideover/listener"
+	"tideover/supervisor/handoff"
 )
 
 // passed is how the configuration spells a socket that a service manager has
@@ -131,11 +132,11 @@ func (in *inheritance) unused() []string {
 
 // newInheritance is what there is of a service manager's, and of a former
 // program of this process; nil: there was none.
-func newInheritance(files map[string][]*os.File, left *Estate) *inheritance {
+func newInheritance(files map[string][]*os.File, left *handoff.State) *inheritance {
 	in := &inheritance{files: files, doors: map[string]*os.File{}, addresses: map[string]string{}}
 	if left != nil {
-		in.files = left.sockets()
-		for address, fd := range left.Doors {
+		in.files = left.SystemdSockets()
+		for address, fd := range left.Listeners {
 			in.doors[address] = os.NewFile(uintptr(fd), address)
 		}
 	}

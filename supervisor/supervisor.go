@@ -14,6 +14,7 @@ import (
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
 	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 	"tideover/supervisor/state"
@@ -34,9 +35,9 @@ type Options struct {
 	// function of that name): "systemd:NAME" as a public address. They stay the
 	// caller's, and must stay open until Run has returned.
 	Inherited map[string][]*os.File
-	// Estate is what the former program of this process has left; nil: there was
+	// Handoff is what the former program of this process has left; nil: there was
 	// none. Its sockets come in the place of Inherited.
-	Estate *Estate
+	Handoff *handoff.State
 	// Journal is the socket of the systemd journal; empty: where it is on every
 	// system. Journaled says that Output ends up there as well, so that an app
 	// with log.journal does not need it.
@@ -80,7 +81,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	hurry, rush := context.WithCancel(context.Background())
 	s := &Supervisor{options: o, began: time.Now(), file: f, leaving: leaving, leave: leave, rush: rush}
 	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry,
-		inherited: newInheritance(o.Inherited, o.Estate), gunicorns: gunicorn.NewCache(o.Estate.gunicornReports()), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
+		inherited: newInheritance(o.Inherited, o.Handoff), gunicorns: gunicorn.NewCache(o.Handoff.GunicornReports()), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
 	s.house.watch = filewatch.New(o.Logger, s.touched)
 	s.roster = newRoster(s.house)
 	defer func() {
@@ -97,7 +98,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 			return nil, err
 		}
 	}
-	s.takeOver(o.Estate)
+	s.takeOver(o.Handoff)
 	for _, name := range s.house.inherited.unused() {
 		o.Logger.Warn("a socket was passed that no app listens on; its clients wait until one does", "name", name, "listen", passed+name)
 	}

@@ -8,13 +8,14 @@ import (
 
 	"tideover/listener"
 	"tideover/supervisor/config"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/process"
 )
 
 // takeOver has the apps what the former program of this process has left them.
 // It comes before anybody collects children. What cannot be taken over is said,
 // and the app begins as after any start.
-func (s *Supervisor) takeOver(e *Estate) {
+func (s *Supervisor) takeOver(e *handoff.State) {
 	if e == nil {
 		return
 	}
@@ -24,7 +25,7 @@ func (s *Supervisor) takeOver(e *Estate) {
 		if b == nil {
 			continue
 		}
-		b.app = a.name
+		b.Name = a.name
 		if err := a.takeOver(b); err != nil {
 			a.house.logger.Error("cannot take over what the former tideover has left", "app", a.name, "error", err)
 		}
@@ -32,9 +33,9 @@ func (s *Supervisor) takeOver(e *Estate) {
 	}
 }
 
-func (a *App) takeOver(b *bequest) error {
+func (a *App) takeOver(b *handoff.AppState) error {
 	a.desk.last = b.Last
-	a.house.attach(a.name, a.log, b.pipes())
+	a.house.attach(a.name, a.log, b.LogPipes())
 	var failed error
 	switch {
 	case b.Current != nil:
@@ -70,7 +71,7 @@ type heir struct {
 }
 
 // takeOver makes a generation of what was left of it.
-func (h *house) takeOver(cfg *config.App, left *bequestedGeneration) (_ *heir, err error) {
+func (h *house) takeOver(cfg *config.App, left *handoff.GenerationState) (_ *heir, err error) {
 	g := &Generation{post: post{settings: cfg, number: left.Number, dir: left.Dir}, scratch: left.Scratch, started: left.Started, ready: left.Ready, lenient: left.Lenient}
 	defer func() {
 		if err != nil {
@@ -93,8 +94,8 @@ func (h *house) takeOver(cfg *config.App, left *bequestedGeneration) (_ *heir, e
 		return nil, err
 	}
 	h.records.Adopt(left.Tree.Token)
-	if left.Notices != nil {
-		if g.notices, err = inheritNotices(*left.Notices); err != nil {
+	if left.Notify != nil {
+		if g.notices, err = inheritNotices(*left.Notify); err != nil {
 			return nil, err
 		}
 		g.notices.begin(g.process, h.logger)

@@ -10,6 +10,7 @@ import (
 
 	"tideover/proxy"
 	"tideover/supervisor/api"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
 )
 
@@ -27,11 +28,11 @@ var errGivenUp = errors.New("somebody else, or a shutdown, has kept the upgrade 
 
 // upgrade is one attempt to become another program.
 type upgrade struct {
-	wanted   context.Context // ended: it has come to nothing, who does not stand still yet need not
-	quiet    chan *App       // those of whom nothing is under way
-	halt     chan struct{}   // closed when all are: from here on requests are held
-	bequests chan *bequest   // of those who stand still
-	over     chan struct{}   // closed when it has come to nothing: everybody goes on
+	wanted context.Context        // ended: it has come to nothing, who does not stand still yet need not
+	quiet  chan *App              // those of whom nothing is under way
+	halt   chan struct{}          // closed when all are: from here on requests are held
+	states chan *handoff.AppState // of those who stand still
+	over   chan struct{}          // closed when it has come to nothing: everybody goes on
 }
 
 // Upgrade makes this process another program, which takes over every app, with
@@ -51,13 +52,13 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 	wanted, stop := context.WithCancel(s.leaving)
 	defer stop()
 	members := s.roster.all()
-	u := &upgrade{wanted: wanted, quiet: make(chan *App, len(members)), halt: make(chan struct{}), bequests: make(chan *bequest, len(members)), over: make(chan struct{})}
+	u := &upgrade{wanted: wanted, quiet: make(chan *App, len(members)), halt: make(chan struct{}), states: make(chan *handoff.AppState, len(members)), over: make(chan struct{})}
 	failed := make(chan error, len(members))
 	var standing sync.WaitGroup
 	for _, m := range members {
 		standing.Go(func() { failed <- s.stand(m.app, u) })
 	}
-	err := s.bequeath(u, members, failed, func(e *Estate) error { return e.become(path, control, exec) })
+	err := s.collect(u, members, failed, func(e *handoff.State) error { return e.Exec(path, control, exec) })
 	stop()
 	close(u.over)
 	standing.Wait()
@@ -99,8 +100,8 @@ func (s *Supervisor) unchanged() error {
 	return nil
 }
 
-// bequeath gathers what there is and calls exec.
-func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error, become func(*Estate) error) error {
+// collect gathers what there is and calls exec.
+func (s *Supervisor) collect(u *upgrade, members []*member, failed <-chan error, become func(*handoff.State) error) error {
 	for range members {
 		select {
 		case <-u.quiet:
@@ -111,11 +112,11 @@ func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error
 		}
 	}
 	close(u.halt)
-	e := &Estate{Version: EstateVersion, Passed: map[string][]int{}, Doors: map[string]int{}, Apps: map[string]*bequest{}, Hearsay: s.house.gunicorns.Reports()}
+	e := &handoff.State{Version: handoff.FormatVersion, Passed: map[string][]int{}, Listeners: map[string]int{}, Apps: map[string]*handoff.AppState{}, Gunicorns: s.house.gunicorns.Reports()}
 	for range members {
 		select {
-		case b := <-u.bequests:
-			e.Apps[b.app] = b
+		case b := <-u.states:
+			e.Apps[b.Name] = b
 		case err := <-failed:
 			return err
 		case <-u.wanted.Done():
@@ -140,10 +141,10 @@ func (s *Supervisor) bequeath(u *upgrade, members []*member, failed <-chan error
 
 // sockets adds the public ones. Those that a service manager has passed keep
 // their names. The files are duplicates.
-func (s *Supervisor) sockets(e *Estate, members []*member) (files []*os.File, err error) {
+func (s *Supervisor) sockets(e *handoff.State, members []*member) (files []*os.File, err error) {
 	for name, passed := range s.house.inherited.files {
 		for _, f := range passed {
-			fd, err := descriptorOf(f)
+			fd, err := handoff.Descriptor(f)
 			if err != nil {
 				return files, err
 			}
@@ -160,7 +161,7 @@ func (s *Supervisor) sockets(e *Estate, members []*member) (files []*os.File, er
 				return files, err
 			}
 			files = append(files, f)
-			if e.Doors[d.address], err = descriptorOf(f); err != nil {
+			if e.Listeners[d.address], err = handoff.Descriptor(f); err != nil {
 				return files, err
 			}
 		}
@@ -194,7 +195,7 @@ func (o *operation) standStill(u *upgrade) {
 	a.pump(a.hooks.idle(), nil)
 	if a.server == nil {
 		if o.quieten() {
-			o.bequeath(u, hooked, nil)
+			o.handOff(u, hooked, nil)
 		}
 		return
 	}
@@ -211,7 +212,7 @@ func (o *operation) standStill(u *upgrade) {
 		return
 	}
 	defer a.server.Resume()
-	o.bequeath(u, hooked, connections)
+	o.handOff(u, hooked, connections)
 }
 
 // quieten lets come to its end what is under way, and gives up what is only to
@@ -270,18 +271,21 @@ func (o *operation) drainCurrent() bool {
 	return true
 }
 
-// bequeath tells what there is of the app, and waits until it goes on. Nothing
+// handOff tells what there is of the app, and waits until it goes on. Nothing
 // may happen to the app between quieten and this.
-func (o *operation) bequeath(u *upgrade, hooked bool, connections []proxy.Connection) {
+func (o *operation) handOff(u *upgrade, hooked bool, connections []proxy.Connection) {
 	a := o.app
-	b := &bequest{app: a.name, Ended: a.comeback.rest == ended, Failed: a.comeback.failed, Reason: a.comeback.reason, Last: a.desk.last, Connections: connections}
+	b := &handoff.AppState{Name: a.name, Ended: a.comeback.rest == ended, Failed: a.comeback.failed, Reason: a.comeback.reason, Last: a.desk.last, Connections: connections}
 	if a.server != nil {
 		b.Counters = a.server.Counters()
 	}
 	pipes, err := a.log.Detach()
 	defer a.house.attach(a.name, a.log, pipes)
 	if err == nil {
-		err = b.describe(a.current, pipes)
+		err = b.SetPipes(pipes)
+	}
+	if err == nil && a.current != nil {
+		b.Current, err = a.current.handoffState()
 	}
 	if err != nil {
 		o.fail(api.ExitError, "cannot hand "+a.name+" on: "+err.Error(), "")
@@ -290,7 +294,7 @@ func (o *operation) bequeath(u *upgrade, hooked bool, connections []proxy.Connec
 	if b.Current != nil {
 		b.Current.Hooked = hooked
 	}
-	u.bequests <- b
+	u.states <- b
 	<-u.over
 	o.result.Result = "given up"
 }
@@ -304,30 +308,23 @@ func (h *house) attach(app string, log *logs.Log, pipes []logs.Pipe) {
 	}
 }
 
-// describe adds a generation and its pipes.
-func (b *bequest) describe(g *Generation, pipes []logs.Pipe) error {
+// handoffState describes a generation for the next program.
+func (g *Generation) handoffState() (*handoff.GenerationState, error) {
+	s := &handoff.GenerationState{Number: g.number, Dir: g.dir, Scratch: g.scratch, Started: g.started, Ready: g.ready, Lenient: g.lenient,
+		Tree: g.process.Record(), Network: g.probe.network, Address: g.probe.address}
 	var errs []error
-	number := func(open syscall.Conn) int {
-		fd, err := descriptorOf(open)
+	number := func(open syscall.Conn) *int {
+		fd, err := handoff.Descriptor(open)
 		errs = append(errs, err)
-		return fd
+		return &fd
 	}
-	for _, p := range pipes {
-		b.Pipes = append(b.Pipes, bequestedPipe{p.Generation, p.Stream, number(p.File)})
+	if g.private != nil {
+		s.Private = number(g.private.File())
 	}
-	if g != nil {
-		b.Current = &bequestedGeneration{Number: g.number, Dir: g.dir, Scratch: g.scratch, Started: g.started, Ready: g.ready, Lenient: g.lenient,
-			Tree: g.process.Record(), Network: g.probe.network, Address: g.probe.address}
-		if g.private != nil {
-			fd := number(g.private.File())
-			b.Current.Private = &fd
-		}
-		if g.notices != nil {
-			fd := number(g.notices.conn)
-			b.Current.Notices = &fd
-		}
+	if g.notices != nil {
+		s.Notify = number(g.notices.conn)
 	}
-	return errors.Join(errs...)
+	return s, errors.Join(errs...)
 }
 
 // goOn starts again what quieten has given up.

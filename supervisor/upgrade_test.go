@@ -14,6 +14,7 @@ import (
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/handoff"
 )
 
 // An exec that fails is an upgrade that never was: everything that stood still
@@ -25,12 +26,12 @@ func TestUpgradeThatFailsChangesNothing(t *testing.T) {
 	load := r.load(4)
 	for range 5 {
 		err := r.upgrade(func(variable string) error {
-			e := readEstate(t, variable)
+			e := readHandoff(t, variable)
 			b := e.Apps["shop"]
-			if len(e.Doors) != 1 || e.Control["/run/control.sock"] == 0 || b.Current == nil || b.Current.Tree.Pid != pid || b.Current.Private == nil || len(b.Pipes) != 2 || !b.Current.Hooked {
+			if len(e.Listeners) != 1 || e.Control["/run/control.sock"] == 0 || b.Current == nil || b.Current.Tree.Pid != pid || b.Current.Private == nil || len(b.Pipes) != 2 || !b.Current.Hooked {
 				t.Errorf("%+v %+v", e, b)
 			}
-			for _, fd := range e.descriptors() {
+			for _, fd := range e.Descriptors() {
 				if _, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err != nil {
 					t.Error(err)
 				}
@@ -63,10 +64,11 @@ func (r *rig) upgrade(exec func(string) error) error {
 	return r.s.Upgrade("/run/control.sock", control.(*net.TCPListener), exec)
 }
 
-// readEstate reads what exec would pass on.
-func readEstate(t *testing.T, variable string) *Estate {
+// readHandoff reads what exec would pass on.
+func readHandoff(t *testing.T, variable string) *handoff.State {
 	t.Helper()
-	fd, err := strconv.Atoi(strings.TrimPrefix(variable, estateVariable+"="))
+	_, number, _ := strings.Cut(variable, "=")
+	fd, err := strconv.Atoi(number)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +81,7 @@ func readEstate(t *testing.T, variable string) *Estate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &Estate{}
+	e := &handoff.State{}
 	if err := json.Unmarshal(text, e); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +95,7 @@ func TestUpgradeOfAnAppThatIsDown(t *testing.T) {
 	r, swap := switchable(t, "broken", func(a *config.App) { a.Ready.Timeout = 2 * time.Second })
 	r.until("failed", func(s api.AppStatus) bool { return s.State == api.Failed })
 	err := r.upgrade(func(variable string) error {
-		if b := readEstate(t, variable).Apps["shop"]; b.Current != nil || b.Ended {
+		if b := readHandoff(t, variable).Apps["shop"]; b.Current != nil || b.Ended {
 			t.Errorf("%+v", b)
 		}
 		return syscall.ENOEXEC
@@ -120,47 +122,4 @@ func TestShutdownOvertakesAnUpgrade(t *testing.T) {
 		t.Error("the upgrade came about")
 	}
 	<-r.stopped
-}
-
-func TestEstateOfAStranger(t *testing.T) {
-	for value, want := range map[string]string{
-		"none":    "is no descriptor",
-		"1000000": "cannot read",
-	} {
-		t.Setenv(estateVariable, value)
-		if e, err := TakeEstate(); e != nil || err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", value, err)
-		}
-		if _, left := os.LookupEnv(estateVariable); left {
-			t.Error("the apps would inherit the variable")
-		}
-	}
-	if e, err := TakeEstate(); e != nil || err != nil {
-		t.Error(e, err)
-	}
-	for _, version := range []int{0, EstateVersion + 1} {
-		if err := takeAgain(t, &Estate{Version: version}); err == nil || !strings.Contains(err.Error(), "version "+strconv.Itoa(version)) {
-			t.Errorf("version %d: %v", version, err)
-		}
-	}
-	if err := takeAgain(t, &Estate{Version: EstateVersion}); err != nil {
-		t.Error(err)
-	}
-}
-
-// takeAgain has an estate read as the next program reads it.
-func takeAgain(t *testing.T, e *Estate) error {
-	t.Helper()
-	f, err := e.write()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	fd, err := syscall.Dup(int(f.Fd())) // TakeEstate closes it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv(estateVariable, strconv.Itoa(fd))
-	_, err = TakeEstate()
-	return err
 }

@@ -19,6 +19,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/control"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
 )
 
@@ -30,7 +31,7 @@ type daemon struct {
 	name    string // of the one app of `run -- COMMAND`; empty: a configuration
 	load    func() (*config.File, error)
 	pidfile string
-	estate  *supervisor.Estate // what the former program of this process has left; nil: there was none
+	estate  *handoff.State // what the former program of this process has left; nil: there was none
 	tether  tether
 	ownLog  *logs.OwnLog
 	logger  hclog.Logger
@@ -72,7 +73,7 @@ func (d *daemon) run(ctx context.Context) error {
 	sup, err := supervisor.New(d.file, supervisor.Options{
 		Logger: d.logger, Version: version, Output: output, Color: output.screen.color, Unicode: output.screen.terminal, OwnLog: d.ownLog,
 		Name: strings.TrimSuffix(filepath.Base(socketPath), ".sock"), RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath), Load: d.load, Alone: d.name != "",
-		Inherited: inherited, Estate: d.estate, Journaled: stdoutIsJournal(),
+		Inherited: inherited, Handoff: d.estate, Journaled: stdoutIsJournal(),
 	})
 	if err != nil {
 		return err

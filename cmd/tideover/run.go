@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/handoff"
 )
 
 // runFlags are the flags of run; most stand for a key of the configuration
@@ -22,7 +22,7 @@ type runFlags struct {
 	readyTimeout, holdTimeout, stopTimeout time.Duration
 	holdLimit                              int
 
-	estate *supervisor.Estate // not a flag, but it is there before them
+	estate *handoff.State // not a flag, but it is there before them
 }
 
 func runVerb(c *cli) *cobra.Command {
@@ -51,7 +51,7 @@ func runVerb(c *cli) *cobra.Command {
 }
 
 func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) (err error) {
-	if f.estate, err = supervisor.TakeEstate(); err != nil {
+	if f.estate, err = handoff.Receive(); err != nil {
 		return err
 	}
 	_, command, given := split(cmd, args)

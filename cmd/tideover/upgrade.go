@@ -15,6 +15,7 @@ import (
 
 	"tideover/supervisor"
 	"tideover/supervisor/control"
+	"tideover/supervisor/handoff"
 )
 
 // rehearsal is how long the new binary has to show that it can take over.
@@ -64,7 +65,7 @@ func (d *daemon) rehearse(ctx context.Context, path string) error {
 	if err := json.Unmarshal(text, &about); err != nil {
 		return fmt.Errorf("%s is not a tideover: %w", path, err)
 	}
-	if about.Estate != supervisor.EstateVersion {
+	if about.Estate != handoff.FormatVersion {
 		return fmt.Errorf("tideover %s cannot take over from %s, only be started anew", about.Version, version)
 	}
 	if d.load == nil {

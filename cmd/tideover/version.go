@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tideover/supervisor"
+	"tideover/supervisor/handoff"
 )
 
 // version is the release this source is, or becomes.
@@ -22,7 +22,7 @@ func versionVerb(c *cli) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			commit, modified := builtFrom()
 			if c.json {
-				return c.document(map[string]any{"version": version, "commit": commit, "modified": modified, "estate": supervisor.EstateVersion,
+				return c.document(map[string]any{"version": version, "commit": commit, "modified": modified, "estate": handoff.FormatVersion,
 					"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 			}
 			from := ""
