@@ -5,121 +5,161 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"tideover/proxy"
 	"tideover/supervisor/config"
+	"tideover/supervisor/filewatch"
+	"tideover/supervisor/generation"
 	"tideover/supervisor/logs"
+	"tideover/supervisor/state"
 )
 
-// App is one named thing to keep running. One goroutine, run, owns all of it
-// and is alone in changing anything; there is no lock. Everybody else sends it
-// an order or reads the last snapshot.
+// App is one named thing to keep running. One goroutine, run, owns its state and
+// is alone in changing it; there is no lock. Other goroutines send it commands or
+// read the last snapshot.
 //
-// An operation (reload, restart, start, stop) is carried out by that same
-// goroutine from top to bottom. While it waits it pumps, so everything that
-// can happen to an app can happen in the middle of any operation: a crash, a
-// hold, a lease that runs out, a stop that overtakes it.
+// An operation (reload, restart, start, stop) runs on that goroutine. While it
+// waits, waitEvent handles the app's events, so anything can happen in the middle
+// of an operation: a crash, a hold, the end of a hold, a stop that overtakes it.
 type App struct {
+	shared
 	name   string
-	house  *house
 	gate   *proxy.Gate
 	server *proxy.Server // nil: a plain process
 	log    *logs.Log
-	outside
 
-	settings   *config.App
-	current    *Generation // the one that serves
-	boot       *boot       // the one on its way up
-	heir       *heir       // the one that a former program of this process has started
-	departures departures  // those on their way out
-	desk       desk        // who asked for what
-	comeback   comeback    // when an app that went down is tried again, if at all
-	leases     leases      // who holds its requests
-	hooks      hooks       // what runs beside it
+	// For other goroutines.
+	commands chan func()
+	snapshot atomic.Pointer[snapshot]
+	started  chan struct{} // closed once it is up, or will not be up soon
+	closed   chan struct{} // closed when nothing of it is left
+
+	// Owned by run.
+	settings  *config.App
+	current   *generation.Generation // the one that serves
+	starting  *startup
+	restored  *restoredGeneration
+	teardowns teardowns
+	queue     queue
+	restart   restart
+	leases    leases
+	hooks     *generation.Hooks
 }
 
-// outside is what others than the app's goroutine touch of it.
-type outside struct {
-	orders  chan order
-	seen    atomic.Pointer[snapshot]
-	settled chan struct{} // closed once it has come up, or is not to come up soon
-	gone    chan struct{} // closed when nothing of it is left
+// shared is what the apps of a daemon have in common. It is fixed before the first
+// app runs.
+type shared struct {
+	logger     hclog.Logger
+	launcher   *generation.Launcher
+	state      *state.Store
+	source     *settingsSource
+	listeners  *listeners
+	watcher    *filewatch.Watcher
+	exit       *exitWatcher
+	logOptions func(*config.App) logs.Options
+	freeMemory func() uint64 // of this machine, in bytes; 0: unknown
 }
 
-// order is something to be done on the app's goroutine, between two events.
-type order func()
+// startup is a generation that is being started, and what the app's goroutine
+// knows of it.
+type startup struct {
+	*generation.Startup
+	awaited bool // an operation waits for it
+	spawned bool // its process is in the snapshot
+}
 
-func newApp(h *house, cfg *config.App, log *logs.Log) *App {
-	a := &App{name: cfg.Name, house: h, settings: cfg, log: log}
-	a.outside = outside{orders: make(chan order), settled: make(chan struct{}), gone: make(chan struct{})}
+// newProcess is ready once, when the process exists.
+func (s *startup) newProcess() <-chan struct{} {
+	if s == nil || s.spawned {
+		return nil
+	}
+	return s.Spawned()
+}
+
+// finished is ready when a startup that no operation waits for has ended.
+func (s *startup) finished() <-chan struct{} {
+	if s == nil || s.awaited {
+		return nil
+	}
+	return s.Done()
+}
+
+// teardowns are the generations that are being stopped, the oldest first.
+type teardowns []*generation.Teardown
+
+// finished is ready when the oldest of them is done.
+func (t teardowns) finished() <-chan struct{} {
+	if len(t) == 0 {
+		return nil
+	}
+	return t[0].Done()
+}
+
+func newApp(shared shared, cfg *config.App, log *logs.Log) *App {
+	a := &App{shared: shared, name: cfg.Name, settings: cfg, log: log,
+		commands: make(chan func()), started: make(chan struct{}), closed: make(chan struct{})}
 	a.gate = proxy.NewGate(gateSettings(cfg))
 	if cfg.Web() {
-		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: h.logger})
+		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: a.logger})
 	}
-	a.desk.wake = make(chan struct{}, 1)
-	a.leases = leases{app: cfg.Name, gate: a.gate, server: a.server, logger: h.logger, byName: map[string]*lease{}}
-	a.hooks.house, a.hooks.log = h, log
+	a.queue.wake = make(chan struct{}, 1)
+	a.leases = leases{app: cfg.Name, gate: a.gate, server: a.server, logger: a.logger, byName: map[string]*lease{}}
+	a.hooks = generation.NewHooks(a.launcher, log)
 	switch {
-	case h.records.Stopped(cfg.Name):
-		a.comeback.lie(bidden, "", false)
+	case a.state.Stopped(cfg.Name):
+		a.restart.setDown(desiredStopped, "", false)
 	case !cfg.Autostart:
-		a.comeback.lie(bidden, "autostart = false", false)
+		a.restart.setDown(desiredStopped, "autostart = false", false)
 	}
-	if a.comeback.rest != awake {
+	if a.restart.desired != desiredUp {
 		a.gate.Refuse(refusal(cfg, "the app is stopped"))
 	}
 	a.publish()
 	return a
 }
 
-// run keeps the app until leaving ends and nothing of it is left. It is not
-// started before the channels in first are ready, unless somebody asks for it.
-func (a *App) run(leaving context.Context, first []<-chan struct{}) {
-	defer close(a.gone)
-	a.adopt(a.settings) // the doors are open already: whoever comes waits
-	a.succeed()
-	if a.comeback.rest == awake && a.current == nil {
-		a.comeback.first = first
-		a.takeTurn()
+// run keeps the app until leaving ends and nothing of it is left. The first start
+// waits for the channels in dependencies, unless it is requested.
+func (a *App) run(leaving context.Context, dependencies []<-chan struct{}) {
+	defer close(a.closed)
+	a.applySettings(a.settings) // the public sockets are open: clients wait
+	a.adoptRestored()
+	if a.restart.desired == desiredUp && a.current == nil {
+		a.restart.dependencies = dependencies
+		a.firstStart()
 	}
 	for {
-		if tickets := a.desk.next(); len(tickets) > 0 {
-			beginOperation(leaving, a, tickets).perform()
+		if tickets := a.queue.next(); len(tickets) > 0 {
+			newOperation(leaving, a, tickets).perform()
 			continue
 		}
 		if leaving.Err() != nil {
 			a.leave()
 			return
 		}
-		a.pump(leaving.Done(), a.desk.wake)
+		a.waitEvent(leaving.Done(), a.queue.wake)
 	}
 }
 
-// takeTurn starts the app for the first time when nothing is to come before it
-// any more.
-func (a *App) takeTurn() {
-	if a.comeback.myTurn() {
-		a.startAgain()
-	}
-}
-
-// do has the app's goroutine carry out f and waits for it. It reports false
-// when the app is gone.
-func (a *outside) do(ctx context.Context, f func()) bool {
+// do runs f on the app's goroutine and waits for it. It reports false when ctx
+// ends first, or the app is closed.
+func (a *App) do(ctx context.Context, f func()) bool {
 	done := make(chan struct{})
 	select {
-	case a.orders <- func() { defer close(done); f() }:
+	case a.commands <- func() { defer close(done); f() }:
 		<-done
 		return true
-	case <-a.gone:
+	case <-a.closed:
 		return false
 	case <-ctx.Done():
 		return false
 	}
 }
 
-// pump lets whatever happens to the app happen, until one of two channels is
-// ready.
-func (a *App) pump(done, or <-chan struct{}) {
+// waitEvent handles the events of the app until one of two channels is ready.
+// Every field of the app may have changed when it returns.
+func (a *App) waitEvent(done, or <-chan struct{}) {
 	for {
 		a.publish()
 		select {
@@ -127,213 +167,243 @@ func (a *App) pump(done, or <-chan struct{}) {
 			return
 		case <-or:
 			return
-		case do := <-a.orders:
-			do()
-		case <-a.current.exited():
-			a.crash()
-		case <-a.boot.news():
-			a.boot.noticed = true // and published
-		case <-a.boot.risen():
-			a.rose()
-		case <-a.comeback.turn():
-			a.takeTurn()
-		case <-a.comeback.due():
-			a.startAgain()
+		case command := <-a.commands:
+			command()
+		case <-a.current.Exited():
+			a.onExit()
+		case <-a.starting.newProcess():
+			a.starting.spawned = true // and publish
+		case <-a.starting.finished():
+			a.onStarted()
+		case <-a.restart.dependencyStarted():
+			a.firstStart()
+		case <-a.restart.due():
+			a.startUnlessUp()
 		case <-a.leases.due():
 			a.leases.expire()
-		case <-a.departures.gone():
-			a.forgetGone()
+		case <-a.teardowns.finished():
+			a.reapTeardowns()
 		}
 	}
 }
 
-// forgetGone strikes the departures that are over off the list.
-func (a *App) forgetGone() {
-	for len(a.departures) > 0 && isDone(a.departures[0].done) {
-		d := a.departures[0]
-		a.departures = a.departures[1:]
-		a.house.logger.Debug("gone", "app", a.name, "generation", d.number,
-			"in_flight", d.inFlight, "cut", d.cut, "killed", d.stop.Killed, "reclaimed", d.reclaimed)
-		if len(d.stop.Left) > 0 {
-			a.house.logger.Error("processes live on in spite of SIGKILL", "app", a.name, "generation", d.number, "pids", d.stop.Left)
-		}
-	}
-	if a.comeback.waiting && len(a.departures) == 0 {
-		a.startAgain()
+// firstStart starts the app once its dependencies have started.
+func (a *App) firstStart() {
+	if a.restart.dependenciesStarted() {
+		a.startUnlessUp()
 	}
 }
 
-func isDone(c <-chan struct{}) bool {
+// startUnlessUp starts the app without an operation: at first, and after a crash.
+func (a *App) startUnlessUp() {
+	a.restart.cancel()
+	if a.starting != nil || a.current != nil {
+		return
+	}
+	if a.settings.Reload == config.Replace && len(a.teardowns) > 0 {
+		a.restart.afterStop = true // never two at once
+		return
+	}
+	a.start(generation.StartRequest{Reason: a.restart.startReason(), Lenient: true})
+}
+
+// start begins to start the next generation.
+func (a *App) start(r generation.StartRequest) *startup {
+	r.App = a.settings
+	a.starting = &startup{Startup: a.launcher.Start(a.log, r)}
+	return a.starting
+}
+
+// cancelStart gives up the generation that is being started. What exists of it is
+// stopped.
+func (a *App) cancelStart() *generation.Teardown {
+	t := a.launcher.Cancel(a.starting.Startup)
+	a.starting = nil
+	a.teardowns = append(a.teardowns, t)
+	return t
+}
+
+// onStarted is called when a startup that no operation waits for has ended.
+func (a *App) onStarted() {
+	s := a.starting
+	if s.Err() == nil {
+		a.serve(s)
+		return
+	}
+	a.cancelStart()
+	if a.exit.fatalStart(a, s) {
+		return
+	}
+	why, hint := s.Explain()
+	if !s.Complete() {
+		a.logger.Error("did not come up", "app", a.name, "generation", s.Number, "error", why)
+		a.log.Note(s.Number, "%s", why)
+	}
+	if hint != "" {
+		a.log.Note(s.Number, "%s", hint)
+	}
+	a.onStartFailed(s, why)
+}
+
+// onStartFailed decides what follows a startup that failed while no generation
+// serves.
+func (a *App) onStartFailed(s *startup, why string) {
+	first, failed := a.restart.failedStarts == 0, a.restart.failed
+	switch {
+	case s.Complete():
+		a.setFinished(s.Number, generation.DoneText(s.Outcome()), false)
+		return
+	case a.settings.Restart == config.RestartNever:
+		a.setFinished(s.Number, why+`; restart = "never"`, true)
+	default:
+		a.scheduleRetry(a.restart.startFailed(), why)
+	}
+	if !s.awaited && (first || a.restart.failed && !failed) {
+		a.hooks.OnFailure(a.settings, s.Number, s.From, s.Reason, why)
+	}
+}
+
+// serve puts a generation that is ready into service and releases the held
+// requests to it.
+func (a *App) serve(s *startup) {
+	g := s.Generation()
+	g.Ready = time.Now()
+	a.starting, a.current = nil, g
+	a.restart.setUp()
+	a.gate.Refuse(nil)
+	if g.Target != nil {
+		a.gate.Swap(g.Target)
+	}
+	probe := s.Probe()
+	a.logger.Info("answers", "app", a.name, "generation", g.Number, "pid", g.Process.Pid(),
+		"after", g.Ready.Sub(g.Started).Round(time.Millisecond), "tries", probe.Tries)
+	if g.Lenient = probe.Lenient; g.Lenient {
+		a.logger.Warn("the first answer is an error, and serves because no ready.path is set; a reload would refuse it",
+			"app", a.name, "answer", probe.FirstLine())
+	}
+	a.hooks.AfterReady(g, s.Reason, s.From)
+}
+
+// detachCurrent takes the generation that serves out of service, if there is one.
+// New requests are held.
+func (a *App) detachCurrent() *generation.Generation {
+	g := a.current
+	a.current = nil
+	a.gate.Swap(nil)
+	a.hooks.StopAfterReady(generation.ErrReplaced)
+	return g
+}
+
+// stopGeneration begins to stop a generation that is out of service.
+func (a *App) stopGeneration(g *generation.Generation, reason generation.StopReason, timeouts generation.StopTimeouts) *generation.Teardown {
+	t := a.launcher.Stop(g, reason, timeouts)
+	a.teardowns = append(a.teardowns, t)
+	return t
+}
+
+// reapTeardowns forgets the teardowns that are done.
+func (a *App) reapTeardowns() {
+	for len(a.teardowns) > 0 && isClosed(a.teardowns[0].Done()) {
+		t := a.teardowns[0]
+		a.teardowns = a.teardowns[1:]
+		a.logger.Debug("gone", "app", a.name, "generation", t.Number,
+			"in_flight", t.InFlight, "cut", t.Cut, "killed", t.Stopped.Killed, "reclaimed", t.Reclaimed)
+		if len(t.Stopped.Left) > 0 {
+			a.logger.Error("processes live on in spite of SIGKILL", "app", a.name, "generation", t.Number, "pids", t.Stopped.Left)
+		}
+	}
+	if a.restart.afterStop && len(a.teardowns) == 0 {
+		a.startUnlessUp()
+	}
+}
+
+// onExit is called when the main process of the generation that serves has exited
+// by itself. Requests are held from here on.
+func (a *App) onExit() {
+	g := a.detachCurrent()
+	outcome, uptime := g.Process.Outcome(), time.Since(g.Ready)
+	a.stopGeneration(g, generation.StopCrashed, g.StopTimeouts())
+	action := generation.OnExit(a.settings, outcome)
+	if action == generation.ExitDone && a.starting == nil {
+		a.setFinished(g.Number, generation.DoneText(outcome), false)
+		return
+	}
+	a.restart.crashes++
+	a.restart.crashed = true
+	why := "the main process ended: " + outcome.String()
+	if action == generation.ExitFail && a.starting == nil {
+		a.setFinished(g.Number, why+`; restart = "never"`, true)
+		a.hooks.OnFailure(a.settings, g.Number, 0, generation.ReasonCrash, why)
+		return
+	}
+	a.logger.Error("the main process ended by itself", "app", a.name, "generation", g.Number,
+		"pid", g.Process.Pid(), "outcome", outcome.String(), "served", uptime.Round(time.Millisecond))
+	a.log.Note(g.Number, "%s", why)
+	if a.starting == nil { // else the next generation is on its way already
+		a.scheduleRetry(a.restart.exited(uptime), why)
+	}
+}
+
+// setFinished leaves the app down: its restart policy says so.
+func (a *App) setFinished(number int, why string, failed bool) {
+	log := a.logger.Info
+	if failed {
+		log = a.logger.Error
+	}
+	log("stays down", "app", a.name, "generation", number, "why", why)
+	a.log.Note(number, "%s", why)
+	a.restart.setDown(desiredFinished, why, failed)
+	a.gate.Refuse(refusal(a.settings, "the app has ended"))
+}
+
+// scheduleRetry sets the next start. Requests to an app that has failed are not
+// held until then.
+func (a *App) scheduleRetry(next retry, reason string) {
+	a.restart.schedule(next, reason)
+	if !next.failed {
+		return
+	}
+	a.logger.Error("failed: it is tried again slowly, and who asks for it gets a 503 at once until it answers", "app", a.name, "next", next.after)
+	a.gate.Refuse(&proxy.Refusal{RetryAfter: next.after, Cause: "the app does not start"})
+}
+
+// recordStopped keeps over a restart of the daemon whether the operator has
+// stopped the app.
+func (a *App) recordStopped(stopped bool) {
+	if err := a.state.SetStopped(a.name, stopped); err != nil {
+		a.logger.Warn("cannot record the wish; it holds until tideover ends", "app", a.name, "error", err)
+	}
+}
+
+// leave ends the app for good, at the daemon's shutdown.
+func (a *App) leave() {
+	a.gate.Refuse(refusal(a.settings, "the service is shutting down"))
+	a.restart.cancel()
+	a.stopAll()
+	for len(a.teardowns) > 0 {
+		a.waitEvent(a.teardowns[0].Done(), nil)
+		a.reapTeardowns()
+	}
+	a.waitEvent(a.hooks.Idle(), nil)
+	a.queue.close()
+	a.publish()
+}
+
+// stopAll begins to stop every generation.
+func (a *App) stopAll() {
+	if a.starting != nil {
+		a.cancelStart()
+	}
+	if g := a.detachCurrent(); g != nil {
+		a.stopGeneration(g, generation.StopReplaced, g.StopTimeouts())
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true
 	default:
 		return false
-	}
-}
-
-// startAgain starts the app where nobody waits for it: at first, and after a
-// crash.
-func (a *App) startAgain() {
-	a.comeback.clear()
-	if a.boot != nil || a.current != nil {
-		return
-	}
-	if a.settings.Reload == config.Replace && len(a.departures) > 0 {
-		a.comeback.waiting = true // never two at once
-		return
-	}
-	a.bring(&boot{reason: a.comeback.cause()}, true)
-}
-
-// rose is told that a boot nobody waited for has ended.
-func (a *App) rose() {
-	b := a.boot
-	if b.err == nil {
-		a.serve(b)
-		return
-	}
-	a.dropBoot()
-	if a.house.vigil.hopeless(a, b) {
-		return
-	}
-	why, hint := b.explain()
-	if !b.complete() {
-		a.house.logger.Error("did not come up", "app", a.name, "generation", b.number, "error", why)
-		a.log.Note(b.number, "%s", why)
-	}
-	if hint != "" {
-		a.log.Note(b.number, "%s", hint)
-	}
-	a.missed(b, why)
-}
-
-// missed decides what follows a boot that came to nothing while nothing else
-// serves.
-func (a *App) missed(b *boot, why string) {
-	first, failed := a.comeback.unanswered == 0, a.comeback.failed
-	switch {
-	case b.complete():
-		o, _ := b.ended()
-		a.layDown(b.number, done(o), false)
-		return
-	case a.settings.Restart == config.RestartNever:
-		a.layDown(b.number, why+`; restart = "never"`, true)
-	default:
-		a.tryLater(a.comeback.unansweredStart(), why)
-	}
-	if !b.awaited && (first || a.comeback.failed && !failed) {
-		a.hooks.failure(a.settings, b.number, b.from, b.reason, why)
-	}
-}
-
-// serve puts a generation that answered into service. Whoever is held is
-// released to it.
-func (a *App) serve(b *boot) {
-	g := b.generation
-	g.ready = time.Now()
-	a.boot, a.current = nil, g
-	a.comeback.whole()
-	a.gate.Refuse(nil)
-	if g.target != nil {
-		a.gate.Swap(g.target)
-	}
-	a.house.logger.Info("answers", "app", a.name, "generation", g.number, "pid", g.process.Pid(),
-		"after", g.ready.Sub(g.started).Round(time.Millisecond), "tries", b.heard.tries)
-	if g.lenient = b.heard.lenient; g.lenient {
-		a.house.logger.Warn("the first answer is an error, and serves because no ready.path is set; a reload would refuse it",
-			"app", a.name, "answer", firstLine(b.heard.text))
-	}
-	a.hooks.ready(g, b.reason, b.from)
-}
-
-// unseat takes the generation that serves out of service, if there is one.
-// Whoever comes is held.
-func (a *App) unseat() *Generation {
-	g := a.current
-	a.current = nil
-	a.gate.Swap(nil)
-	a.hooks.over(errGone)
-	return g
-}
-
-// send lets a generation that gets nothing new go.
-func (a *App) send(g *Generation, w why, p patience) *departure {
-	d := a.house.depart(a.house.hurry, g, w, p)
-	a.departures = append(a.departures, d)
-	return d
-}
-
-// crash is told that the main process of the generation that serves has ended
-// by itself. Requests are held from here on.
-func (a *App) crash() {
-	g := a.unseat()
-	outcome, up := g.process.Outcome(), time.Since(g.ready)
-	a.send(g, crashed, g.usual())
-	verdict := judge(a.settings, outcome)
-	if verdict == finished && a.boot == nil {
-		a.layDown(g.number, done(outcome), false)
-		return
-	}
-	a.comeback.crashes++
-	a.comeback.crashed = true
-	why := "the main process ended: " + outcome.String()
-	if verdict == gaveOut && a.boot == nil {
-		a.layDown(g.number, why+`; restart = "never"`, true)
-		a.hooks.failure(a.settings, g.number, 0, byCrash, why)
-		return
-	}
-	a.house.logger.Error("the main process ended by itself", "app", a.name, "generation", g.number,
-		"pid", g.process.Pid(), "outcome", outcome.String(), "served", up.Round(time.Millisecond))
-	a.log.Note(g.number, "%s", why)
-	if a.boot == nil { // or a successor is on its way already
-		a.tryLater(a.comeback.served(up), why)
-	}
-}
-
-// layDown lets an app rest that is not to be started again by itself.
-func (a *App) layDown(number int, why string, failed bool) {
-	say := a.house.logger.Info
-	if failed {
-		say = a.house.logger.Error
-	}
-	say("stays down", "app", a.name, "generation", number, "why", why)
-	a.log.Note(number, "%s", why)
-	a.comeback.lie(ended, why, failed)
-	a.gate.Refuse(refusal(a.settings, "the app has ended"))
-}
-
-// tryLater sets the next start. Once the app counts as failed, nobody is held
-// for it any more.
-func (a *App) tryLater(v verdict, reason string) {
-	a.comeback.schedule(v, reason)
-	if !v.failed {
-		return
-	}
-	a.house.logger.Error("failed: it is tried again slowly, and who asks for it gets a 503 at once until it answers", "app", a.name, "next", v.after)
-	a.gate.Refuse(&proxy.Refusal{RetryAfter: v.after, Cause: "the app does not start"})
-}
-
-// leave ends the app for good: at the daemon's shutdown.
-func (a *App) leave() {
-	a.gate.Refuse(refusal(a.settings, "the service is shutting down"))
-	a.comeback.clear()
-	a.retireAll()
-	for len(a.departures) > 0 {
-		a.pump(a.departures[0].done, nil)
-		a.forgetGone()
-	}
-	a.pump(a.hooks.idle(), nil)
-	a.desk.close()
-	a.publish()
-}
-
-// retireAll sends away whatever there is.
-func (a *App) retireAll() {
-	if a.boot != nil {
-		a.dropBoot()
-	}
-	if g := a.unseat(); g != nil {
-		a.send(g, replaced, g.usual())
 	}
 }

@@ -93,7 +93,7 @@ func (r *rig) run(file *config.File, load func() (*config.File, error)) {
 	var log syncBuffer
 	o := Options{
 		Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug}), Version: "test", Output: &log,
-		Name: "shop", RuntimeDir: shortDir(r.t), StateDir: r.state, Load: load,
+		Name: "shop", RuntimeDir: shortDir(r.t), StateDir: r.state, Load: load, FreeMemory: r.free,
 	}
 	if r.tune != nil {
 		r.tune(&o)
@@ -103,9 +103,6 @@ func (r *rig) run(file *config.File, load func() (*config.File, error)) {
 		r.t.Fatal(err)
 	}
 	r.s, r.stopped = s, make(chan struct{})
-	if r.free != nil {
-		s.house.free = r.free
-	}
 	go func() {
 		defer close(r.stopped)
 		if r.verdict = s.Run(context.Background()); r.verdict != nil && !r.ends {

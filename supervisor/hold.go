@@ -83,7 +83,7 @@ func (l *Lease) Ended() <-chan struct{} { return l.lease.over }
 // ended, or ctx or the lease has; Report says which. It
 // ends with End, Release, or by itself when the lease is over.
 func (s *Supervisor) Hold(ctx context.Context, name string, r api.HoldRequest) (*Lease, error) {
-	a, err := s.roster.app(name)
+	a, err := s.registry.app(name)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (l *Lease) End() api.HoldReport {
 // clients. Holds of commands that still run end with those. No hold is no
 // error.
 func (s *Supervisor) Release(name string) (api.HoldReport, error) {
-	a, err := s.roster.app(name)
+	a, err := s.registry.app(name)
 	if err != nil {
 		return api.HoldReport{}, err
 	}
@@ -154,7 +154,7 @@ func (s *Supervisor) Release(name string) (api.HoldReport, error) {
 // hold shuts the gate under a name of its own, and returns whatever requests
 // may still be out on.
 func (a *App) hold(r api.HoldRequest) (*lease, []*proxy.Target, *api.Error) {
-	if a.comeback.rest != awake {
+	if a.restart.desired != desiredUp {
 		return nil, nil, &api.Error{Exit: api.ExitNotRunning, Message: a.name + " is stopped", Hint: "tideover start " + a.name}
 	}
 	if r.For <= 0 {
@@ -163,11 +163,11 @@ func (a *App) hold(r api.HoldRequest) (*lease, []*proxy.Target, *api.Error) {
 	l := a.leases.lease(r)
 	var targets []*proxy.Target
 	if a.current != nil {
-		targets = append(targets, a.current.target)
+		targets = append(targets, a.current.Target)
 	}
-	for _, d := range a.departures {
-		if d.target != nil {
-			targets = append(targets, d.target)
+	for _, d := range a.teardowns {
+		if d.Target != nil {
+			targets = append(targets, d.Target)
 		}
 	}
 	return l, targets, nil

@@ -175,7 +175,7 @@ func TestFailedAnswersAtOnceAndReloadRepairs(t *testing.T) {
 	}
 	swap("web")
 	res := r.want(r.do(api.Reload), api.ExitOK)
-	if res.Duration > slowRetry.Seconds()/4 {
+	if res.Duration > failedRetryInterval.Seconds()/4 {
 		t.Errorf("whole again after %.1f s: it waited for something", res.Duration)
 	}
 	r.page()

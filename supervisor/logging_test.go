@@ -28,7 +28,7 @@ func TestOutputMovesWithTheConfiguration(t *testing.T) {
 	}
 	r.open("web", func(a *config.App) { cfg = a })
 	r.page()
-	a, _ := r.s.roster.app("shop")
+	a, _ := r.s.registry.app("shop")
 	a.log.Note(0, "on the terminal")
 	r.want(r.do(api.Reload), api.ExitOK)
 	a.log.Note(0, "in the file")

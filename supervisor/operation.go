@@ -2,18 +2,22 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"tideover/proxy"
 	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+	"tideover/supervisor/generation"
 )
 
-// ticket is one caller's request, on its way through the app's queue.
+// ticket is one caller's request in the queue of an app.
 type ticket struct {
 	request api.Request
-	phases  chan api.Phase  // lossy: a caller that does not read misses phases, and delays nobody
-	done    chan api.Result // buffered: the answer is there even if the caller has left
+	phases  chan api.Phase  // lossy: a caller that does not read misses phases and delays nothing
+	done    chan api.Result // capacity 1: the caller may have left
 	upgrade *upgrade        // of which it is a part
 }
 
@@ -21,8 +25,8 @@ func newTicket(r api.Request) *ticket {
 	return &ticket{request: r, phases: make(chan api.Phase, 64), done: make(chan api.Result, 1)}
 }
 
-// await passes phases on until the result is there, or the caller's ctx ends:
-// then the caller stops waiting and the operation goes on.
+// await passes phases to progress until the result is there. When ctx ends, the
+// caller stops waiting and the operation goes on.
 func (t *ticket) await(ctx context.Context, progress func(api.Phase)) api.Result {
 	for {
 		select {
@@ -40,136 +44,267 @@ func (t *ticket) await(ctx context.Context, progress func(api.Phase)) api.Result
 	}
 }
 
-// operation is one verb being carried out for everybody who asked for it
-// before it began. The app's goroutine owns it.
-type operation struct {
-	books
-	app    *App
-	ctx    context.Context // ends when a stop or a shutdown overtakes it
-	abort  context.CancelCauseFunc
-	missed *boot // came to nothing
+func (t *ticket) refused(exit api.Exit, why string) api.Result {
+	return api.Result{App: t.request.App, Verb: t.request.Verb, Result: "refused", Exit: exit, Error: why,
+		Phases: []api.PhaseResult{}, ChildOutput: []string{}}
 }
 
-// books are what an operation tells: each phase as it happens, and the result.
-type books struct {
+// queue has the requests for operations on one app. The app's goroutine owns it.
+type queue struct {
+	waiting []*ticket
+	running *operation
+	wake    chan struct{} // capacity 1: a ticket was added
+	closed  bool
+	last    *api.Result // of the last reload or restart
+}
+
+// add appends a ticket. A stop aborts any other operation that runs. A ticket with
+// NoQueue is refused when an operation runs.
+func (q *queue) add(t *ticket) {
+	switch {
+	case q.closed:
+		t.done <- t.refused(api.ExitNotRunning, "tideover is shutting down")
+		return
+	case q.running != nil && t.request.NoQueue:
+		t.done <- t.refused(api.ExitBusy, "another "+string(q.running.verb)+" of "+q.running.result.App+" runs")
+		return
+	case q.running != nil && t.request.Verb == api.Stop && q.running.verb != api.Stop:
+		q.running.abort(generation.ErrOvertaken)
+	}
+	if q.running != nil {
+		t.phases <- api.Phase{App: t.request.App, Verb: t.request.Verb, Name: "queue", Attrs: []api.Attr{api.String("behind", string(q.running.verb))}}
+	}
+	q.waiting = append(q.waiting, t)
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next removes the first ticket and those directly behind it with the same verb.
+// All of them were added before the operation begins, so one new generation
+// answers each.
+func (q *queue) next() []*ticket {
+	if len(q.waiting) == 0 {
+		return nil
+	}
+	n := 1
+	for n < len(q.waiting) && q.waiting[n].request.Verb == q.waiting[0].request.Verb {
+		n++
+	}
+	tickets := q.waiting[:n:n]
+	q.waiting = q.waiting[n:]
+	return tickets
+}
+
+// close refuses the tickets that wait, and those that are added later.
+func (q *queue) close() {
+	q.closed = true
+	for _, t := range q.waiting {
+		t.done <- t.refused(api.ExitNotRunning, "tideover is shutting down")
+	}
+	q.waiting = nil
+}
+
+// operation is one verb, carried out for every ticket that was added before it
+// began. The app's goroutine owns it.
+type operation struct {
+	app     *App
 	verb    api.Verb
 	tickets []*ticket
-	result  api.Result
-	began   time.Time
+	ctx     context.Context // ends when a stop or a shutdown overtakes it
+	abort   context.CancelCauseFunc
+	failure *startup // the startup that failed
 
-	phase  api.Phase // the one under way
-	phased time.Time
+	result api.Result
+	began  time.Time
+	phase  api.Phase // that runs
+	phased time.Time // when phase began
 
-	server *proxy.Server // nil: a plain process
-	before proxy.Counters
-	held   *proxy.Observation
+	before   proxy.Counters
+	observed *proxy.Observation // of held requests; nil: a plain process
 }
 
-func beginOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
-	verb := tickets[0].request.Verb
-	o := &operation{app: a, books: books{verb: verb, tickets: tickets, began: time.Now(), server: a.server}}
+func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
+	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now()}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
-	o.result = api.Result{App: a.name, Verb: verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}}
+	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}}
 	if a.current != nil {
-		o.result.Generation = api.GenerationPair{From: a.current.number, To: a.current.number}
+		o.result.Generation = api.GenerationPair{From: a.current.Number, To: a.current.Number}
 	}
 	if a.server != nil {
 		o.before = a.server.Counters()
-		o.held = a.gate.Observe()
+		o.observed = a.gate.Observe()
 	}
 	return o
 }
 
-// step begins a phase; the one before must have ended.
-func (b *books) step(name string) {
-	b.phase = api.Phase{App: b.result.App, Verb: b.verb, From: b.result.Generation.From, To: b.result.Generation.To, Name: name}
-	b.phased = time.Now()
-	b.tell()
+// perform carries the operation out and answers its tickets.
+func (o *operation) perform() {
+	a := o.app
+	a.queue.running = o
+	switch o.verb {
+	case api.Reload, api.Restart:
+		o.reload()
+	case api.Start:
+		o.start()
+	case api.Stop:
+		o.stop()
+	case upgrading:
+		o.standStill(o.tickets[0].upgrade)
+	}
+	a.queue.running = nil
+	o.abort(nil)
+	o.finish()
+	if o.verb == api.Reload || o.verb == api.Restart {
+		a.queue.last = &o.result
+	}
+	if s := o.failure; s != nil && o.result.Exit != api.ExitOK {
+		a.hooks.OnFailure(a.settings, s.Number, s.From, s.Reason, o.result.Error)
+	}
+	o.ensureStart()
+	o.log()
+	a.publish() // before the callers have the result: a status they ask for shows it
+	for _, t := range o.tickets {
+		t.done <- o.result
+	}
 }
 
-// ok and failed end the phase that step began.
-func (b *books) ok(facts ...api.Attr)     { b.end("ok", facts) }
-func (b *books) failed(facts ...api.Attr) { b.end("failed", facts) }
-
-func (b *books) end(result string, facts []api.Attr) {
-	b.phase.Result = result
-	b.phase.To = b.result.Generation.To
-	b.phase.Duration = time.Since(b.phased)
-	b.phase.Attrs = facts
-	b.result.Phases = append(b.result.Phases, api.PhaseResult{Name: b.phase.Name, Result: result, Duration: api.Seconds(b.phase.Duration)})
-	b.tell()
+// await handles the app's events until done is ready. It reports false when a stop
+// or a shutdown overtakes the operation.
+func (o *operation) await(done <-chan struct{}) bool {
+	o.app.waitEvent(done, o.ctx.Done())
+	return isClosed(done)
 }
 
-func (b *books) tell() {
-	for _, t := range b.tickets {
+// beginPhase begins a phase. The one before must have ended.
+func (o *operation) beginPhase(name string) {
+	o.phase = api.Phase{App: o.result.App, Verb: o.verb, From: o.result.Generation.From, To: o.result.Generation.To, Name: name}
+	o.phased = time.Now()
+	o.reportPhase()
+}
+
+// phaseOK and phaseFailed end the phase.
+func (o *operation) phaseOK(attrs ...api.Attr)     { o.endPhase("ok", attrs) }
+func (o *operation) phaseFailed(attrs ...api.Attr) { o.endPhase("failed", attrs) }
+
+func (o *operation) endPhase(result string, attrs []api.Attr) {
+	o.phase.Result = result
+	o.phase.To = o.result.Generation.To
+	o.phase.Duration = time.Since(o.phased)
+	o.phase.Attrs = attrs
+	o.result.Phases = append(o.result.Phases, api.PhaseResult{Name: o.phase.Name, Result: result, Duration: api.Seconds(o.phase.Duration)})
+	o.reportPhase()
+}
+
+func (o *operation) reportPhase() {
+	for _, t := range o.tickets {
 		select {
-		case t.phases <- b.phase:
-		default: // it reads too slowly; the result will still reach it
+		case t.phases <- o.phase:
+		default: // the caller reads too slowly; it still gets the result
 		}
 	}
 }
 
-// succeed says that what was asked for is done.
-func (b *books) succeed() {
-	b.step("done")
-	b.result.Result, b.result.Exit = "ok", api.ExitOK
-	b.ok(api.Int("generation", b.result.Generation.To))
+// succeed ends the operation: what was requested is done.
+func (o *operation) succeed() {
+	o.beginPhase("done")
+	o.result.Result, o.result.Exit = "ok", api.ExitOK
+	o.phaseOK(api.Int("generation", o.result.Generation.To))
 }
 
-// fail says why nothing came of it.
-func (b *books) fail(exit api.Exit, why, hint string) {
-	b.result.Result, b.result.Exit, b.result.Error, b.result.Hint = "failed", exit, why, hint
+// fail ends the operation: nothing was done.
+func (o *operation) fail(exit api.Exit, why, hint string) {
+	o.result.Result, o.result.Exit, o.result.Error, o.result.Hint = "failed", exit, why, hint
 }
 
-// counts ends the observation: what the operation meant for clients.
-func (b *books) counts() api.RequestCounts {
-	if b.held == nil {
-		return api.RequestCounts{}
-	}
-	held := b.held.End()
-	return api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(b.before, b.server.Counters())}
-}
-
-// close closes the books: the result changes no more.
-func (b *books) close() {
-	b.result.Requests = b.counts()
-	b.result.Ended = time.Now()
-	b.result.Duration = api.Seconds(b.result.Ended.Sub(b.began))
-}
-
-// answer tells everybody who asked.
-func (b *books) answer() {
-	for _, t := range b.tickets {
-		t.done <- b.result
-	}
-}
-
-// overtaken is the end of an operation that a stop or a shutdown took the
-// ground from.
-func (o *operation) overtaken() {
+// failOvertaken ends the operation: a stop or a shutdown has overtaken it.
+func (o *operation) failOvertaken() {
 	o.fail(api.ExitError, "overtaken: "+context.Cause(o.ctx).Error(), "")
 }
 
-// report tells the log how it ended.
-func (o *operation) report() {
+// failStart ends the operation: no generation was ready. The result says what
+// still serves, what endangers that, and what the child has written last.
+func (o *operation) failStart(s *startup, why, hint string) {
 	a, r := o.app, &o.result
-	say := a.house.logger.Info
-	if r.Exit != api.ExitOK {
-		say = a.house.logger.Error
+	r.Error, r.Hint = why, hint
+	r.Probe = s.Probe().Text
+	var hook *generation.HookError
+	if errors.As(s.Err(), &hook) {
+		r.ChildOutput = append(r.ChildOutput, hook.Lines...)
+	} else if g := s.Generation(); g != nil {
+		r.ChildOutput = append(r.ChildOutput, g.OutputTail(a.log)...)
 	}
-	facts := []any{"app", a.name, "verb", r.Verb, "result", r.Result, "from", r.Generation.From, "to", r.Generation.To,
-		"took", fmt.Sprintf("%.3fs", r.Duration), "held", r.Requests.Held, "lost", r.Requests.Lost}
-	if r.Error != "" {
-		facts = append(facts, "error", r.Error)
+	old := a.current
+	if old == nil {
+		r.Result, r.Exit = "down", api.ExitDown
+		r.Error += "; " + outageHint(a.settings)
+		return
 	}
-	say("ended", facts...)
-	for _, w := range r.Warnings {
-		a.house.logger.Warn(w, "app", a.name)
+	r.Result, r.Exit = "kept old", api.ExitKeptOld
+	r.Error += fmt.Sprintf("; generation %d still serves", old.Number)
+	if old.Dir == s.Spec().Dir {
+		danger := fmt.Sprintf("generation %d serves as long as its workers live; the release was changed in place (%s), "+
+			"so a worker that restarts would load the broken code: repair it and reload, and release into a directory of its own behind a symlink", old.Number, old.Dir)
+		r.Hint = strings.TrimPrefix(r.Hint+"\n"+danger, "\n")
 	}
 }
 
-// lost counts the requests that ended between two readings without the app's
-// complete answer, by tideover's doing or the child's death. A client that
+// outageHint says what it means that no generation serves.
+func outageHint(cfg *config.App) string {
+	switch {
+	case !cfg.Web():
+		return "nothing runs"
+	case cfg.Restart == config.RestartNever:
+		return "nothing serves: requests are answered 503"
+	}
+	return fmt.Sprintf("nothing serves: requests are held for up to %s each, then answered 503", api.FormatDuration(cfg.Hold.Timeout))
+}
+
+// finish completes the result.
+func (o *operation) finish() {
+	if o.observed != nil {
+		held := o.observed.End()
+		o.result.Requests = api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(o.before, o.app.server.Counters())}
+	}
+	o.result.Ended = time.Now()
+	o.result.Duration = api.Seconds(o.result.Ended.Sub(o.began))
+}
+
+// log writes the result to the daemon's log.
+func (o *operation) log() {
+	a, r := o.app, &o.result
+	log := a.logger.Info
+	if r.Exit != api.ExitOK {
+		log = a.logger.Error
+	}
+	attrs := []any{"app", a.name, "verb", r.Verb, "result", r.Result, "from", r.Generation.From, "to", r.Generation.To,
+		"took", fmt.Sprintf("%.3fs", r.Duration), "held", r.Requests.Held, "lost", r.Requests.Lost}
+	if r.Error != "" {
+		attrs = append(attrs, "error", r.Error)
+	}
+	log("ended", attrs...)
+	for _, w := range r.Warnings {
+		a.logger.Warn(w, "app", a.name)
+	}
+}
+
+// ensureStart makes sure that an app that is to be up is up or will be started,
+// whatever the result of the operation is.
+func (o *operation) ensureStart() {
+	a := o.app
+	switch {
+	case a.restart.desired != desiredUp || a.current != nil || a.starting != nil || a.restart.pending():
+	case o.failure != nil:
+		why, _ := o.failure.Explain()
+		a.onStartFailed(o.failure, why)
+	default:
+		a.scheduleRetry(a.restart.startFailed(), "the new generation did not come up")
+	}
+}
+
+// lost counts the requests that ended between two readings without a complete
+// answer of the app, because of tideover or of a child that died. A client that
 // left and a malformed request are not lost.
 func lost(before, after proxy.Counters) int {
 	return int(after.Expired - before.Expired + after.Overflowed - before.Overflowed +

@@ -1,57 +1,30 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"slices"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/generation"
 )
 
-// perform carries the operation out, for everybody who asked for it before it
-// began.
-func (o *operation) perform() {
+// reload puts new code into service: beside the old generation, or in its place.
+func (o *operation) reload() {
 	a := o.app
-	a.desk.running = o
-	switch o.verb {
-	case api.Reload, api.Restart:
-		o.renew()
-	case api.Start:
-		o.start()
-	case api.Stop:
-		o.stop()
-	case upgrading:
-		o.standStill(o.tickets[0].upgrade)
-	}
-	a.desk.running = nil
-	o.abort(nil)
-	o.close()
-	if o.verb == api.Reload || o.verb == api.Restart {
-		a.desk.last = &o.result
-	}
-	if b := o.missed; b != nil && o.result.Exit != api.ExitOK {
-		a.hooks.failure(a.settings, b.number, b.from, b.reason, o.result.Error)
-	}
-	o.settle()
-	o.report()
-	a.publish() // who has the result in hand sees the app as it tells
-	o.answer()
-}
-
-// renew puts new code into service: beside the old generation, or in its place.
-func (o *operation) renew() {
-	a := o.app
-	if a.comeback.rest == bidden && a.current == nil {
+	if a.restart.desired == desiredStopped && a.current == nil {
 		o.fail(api.ExitNotRunning, a.name+" is stopped", "tideover start "+a.name)
 		return
 	}
-	if err := a.reread(); err != nil {
+	if err := a.rereadSettings(); err != nil {
 		o.fail(api.ExitConfig, err.Error(), "nothing was changed")
 		return
 	}
-	o.clearWay()
+	o.cancelPendingStart()
 	if o.verb == api.Restart || a.settings.Reload == config.Replace {
 		o.replace()
 		return
@@ -59,291 +32,280 @@ func (o *operation) renew() {
 	o.overlap()
 }
 
-// overlap is the reload without a pause: the new generation comes up beside
-// the old one, which is not touched before the new one answers.
+// overlap is the reload without a pause: the new generation starts beside the old
+// one, which is not touched before the new one is ready.
 func (o *operation) overlap() {
 	a := o.app
 	o.warnOfMemory()
-	b := o.raise(false)
-	if b == nil {
+	s := o.startGeneration(false)
+	if s == nil {
 		return
 	}
-	o.step("swap")
-	old := a.current // not earlier: it may have crashed meanwhile
-	a.serve(b)
-	o.ok()
-	if old != nil && !o.outlast(a.send(old, replaced, old.usual())) {
+	o.beginPhase("swap")
+	old := a.current // read only now: it may have crashed meanwhile
+	a.serve(s)
+	o.phaseOK()
+	if old != nil && !o.waitStopped(a.stopGeneration(old, generation.StopReplaced, old.StopTimeouts())) {
 		return
 	}
 	o.afterReload()
 	o.succeed()
 }
 
-// replace is the reload for apps of which there may be only one: requests are
-// held while the old generation goes and the new one comes.
+// replace is the reload of an app that must not run twice: requests are held while
+// the old generation stops and the new one starts.
 func (o *operation) replace() {
 	a := o.app
-	o.step("hold")
-	old := a.unseat()
-	o.ok()
-	strict := old != nil && !old.lenient
+	o.beginPhase("hold")
+	old := a.detachCurrent()
+	o.phaseOK()
+	strict := old != nil && !old.Lenient
 	if old != nil {
-		a.send(old, replaced, old.hasty())
+		a.stopGeneration(old, generation.StopReplaced, old.StopTimeoutsWhileHeld())
 	}
-	if !o.outlastAll() {
+	if !o.waitAllStopped() {
 		return
 	}
-	b := o.raise(!strict)
-	if b == nil {
+	s := o.startGeneration(!strict)
+	if s == nil {
 		return
 	}
-	o.release(b)
+	o.release(s)
 	o.afterReload()
 	o.succeed()
 }
 
-// start brings the app up by the operator's wish. What is on its way already is
-// waited for.
+// start starts the app, or waits for the generation that is being started.
 func (o *operation) start() {
 	a := o.app
 	if a.current != nil {
 		o.result.Result, o.result.Exit = "ok", api.ExitOK
 		return
 	}
-	if a.boot != nil {
-		a.boot.awaited = true
-		if b := o.accompany(a.boot); b != nil {
-			o.release(b)
+	if a.starting != nil {
+		a.starting.awaited = true
+		if s := o.waitReady(a.starting); s != nil {
+			o.release(s)
 			o.succeed()
 		}
 		return
 	}
-	if err := a.reread(); err != nil {
+	if err := a.rereadSettings(); err != nil {
 		o.fail(api.ExitConfig, err.Error(), "nothing was changed")
 		return
 	}
-	a.house.remember(a.name, false)
-	o.clearWay()
-	if a.settings.Reload == config.Replace && !o.outlastAll() {
+	a.recordStopped(false)
+	o.cancelPendingStart()
+	if a.settings.Reload == config.Replace && !o.waitAllStopped() {
 		return
 	}
-	b := o.raise(true)
-	if b == nil {
+	s := o.startGeneration(true)
+	if s == nil {
 		return
 	}
-	o.release(b)
+	o.release(s)
 	o.succeed()
 }
 
-// stop takes the app down by the operator's wish; its socket stays open.
+// stop stops the app. Its public sockets stay open.
 func (o *operation) stop() {
 	a := o.app
-	a.house.remember(a.name, true)
-	a.comeback.lie(bidden, "", false)
+	a.recordStopped(true)
+	a.restart.setDown(desiredStopped, "", false)
 	a.gate.Refuse(refusal(a.settings, "the app is stopped"))
-	a.retireAll()
-	if !o.outlastAll() {
+	a.stopAll()
+	if !o.waitAllStopped() {
 		return
 	}
 	o.result.Generation.To = 0
 	o.succeed()
 }
 
-// clearWay gives up what is on its way without anybody having asked for it:
-// who asks now wants code as it is now. What happened before counts no more,
-// and clients may wait again.
-func (o *operation) clearWay() {
+// cancelPendingStart gives up a startup that no operation waits for: this operation
+// wants the code as it is now. Earlier failures do not count any more, and requests
+// are held again.
+func (o *operation) cancelPendingStart() {
 	a := o.app
-	if a.boot != nil {
-		a.dropBoot()
+	if a.starting != nil {
+		a.cancelStart()
 	}
-	a.comeback.forget()
-	a.comeback.whole()
+	a.restart.resetBackoff()
+	a.restart.setUp()
 	a.gate.Refuse(nil)
 }
 
-// raise brings a generation up and waits until it may serve. When it may not,
-// nothing of it is left and raise returns nil: the operation has failed, unless
-// it is a plain process that has done its work meanwhile.
-func (o *operation) raise(lenient bool) *boot {
-	return o.accompany(o.app.bring(&boot{reason: reason(o.verb), from: o.result.Generation.From, awaited: true}, lenient))
+// startGeneration starts a generation and waits until it is ready. When it is not,
+// what exists of it is stopped and the result is nil: the operation has failed,
+// unless it was a plain process that has done its work meanwhile.
+func (o *operation) startGeneration(lenient bool) *startup {
+	s := o.app.start(generation.StartRequest{Reason: generation.Reason(o.verb), From: o.result.Generation.From, Lenient: lenient})
+	s.awaited = true
+	return o.waitReady(s)
 }
 
-// accompany is the rest of raise.
-func (o *operation) accompany(b *boot) *boot {
-	a := o.app
-	o.result.Generation.To = b.number
-	for _, s := range b.stages {
-		o.step(s.name)
-		if !o.await(s.over) {
-			o.failed()
-			a.dropBoot()
-			o.overtaken()
+// waitReady waits for a startup, with a phase for each of its stages.
+func (o *operation) waitReady(s *startup) *startup {
+	o.result.Generation.To = s.Number
+	for _, stage := range s.Stages {
+		o.beginPhase(stage.Name)
+		if !o.await(stage.Done()) {
+			o.phaseFailed()
+			o.app.cancelStart()
+			o.failOvertaken()
 			return nil
 		}
-		if s.err != nil {
-			o.fallen(b, s)
+		if stage.Err != nil {
+			o.stageFailed(s, stage)
 			return nil
 		}
-		o.ok(s.attrs...)
+		o.phaseOK(stage.Attrs...)
 	}
-	return b
+	return s
 }
 
-// fallen ends an operation whose boot has failed at a stage.
-func (o *operation) fallen(b *boot, s *stage) {
+// stageFailed ends an operation whose startup has failed.
+func (o *operation) stageFailed(s *startup, stage *generation.Stage) {
 	a := o.app
-	o.missed = b
-	complete := b.complete() && a.current == nil
+	o.failure = s
+	complete := s.Complete() && a.current == nil
 	if complete {
-		o.ok(s.attrs...)
+		o.phaseOK(stage.Attrs...)
 	} else {
-		o.failed(s.attrs...)
+		o.phaseFailed(stage.Attrs...)
 	}
-	o.await(a.dropBoot().done)
+	o.await(a.cancelStart().Done())
 	if complete {
 		o.succeed()
 		return
 	}
-	why, hint := b.explain()
-	o.fell(b, why, hint)
+	why, hint := s.Explain()
+	o.failStart(s, why, hint)
 }
 
-// release puts a generation into service for those who are held.
-func (o *operation) release(b *boot) {
-	o.step("release")
-	o.app.serve(b)
-	o.ok()
+// release puts a generation into service while requests are held.
+func (o *operation) release(s *startup) {
+	o.beginPhase("release")
+	o.app.serve(s)
+	o.phaseOK()
 }
 
-// afterReload runs the hook of that name. The new code serves already: when the
-// hook fails, that is worth a warning and nothing more.
+// afterReload runs the hook after_reload. The new code serves already, so a failure
+// of the hook is only a warning.
 func (o *operation) afterReload() {
 	a := o.app
 	g := a.current
-	if g == nil || len(g.settings.Hooks.AfterReload) == 0 {
+	if g == nil || len(g.App.Hooks.AfterReload) == 0 {
 		return
 	}
-	o.step("hook")
-	fact := api.String("hook", afterReload)
+	o.beginPhase("hook")
+	attr := api.String("hook", generation.HookAfterReload)
 	var err error
 	ran := make(chan struct{})
 	go func() {
 		defer close(ran)
-		err = a.house.hook(o.ctx, a.log, occasion{hook: afterReload, post: g.post, reason: reason(o.verb), from: o.result.Generation.From, pid: g.process.Pid()})
+		err = a.launcher.RunHook(o.ctx, a.log, generation.HookRun{Hook: generation.HookAfterReload, Spec: g.LaunchSpec,
+			Reason: generation.Reason(o.verb), From: o.result.Generation.From, Pid: g.Process.Pid()})
 	}()
-	a.pump(ran, nil) // it ends with the operation's context
+	a.waitEvent(ran, nil) // RunHook ends with the operation's context
 	if err == nil {
-		o.ok(fact)
+		o.phaseOK(attr)
 		return
 	}
-	o.failed(fact)
+	o.phaseFailed(attr)
 	warning := err.Error()
-	var hook *hookError
-	if errors.As(err, &hook) && len(hook.lines) > 0 {
-		warning += ": " + hook.lines[len(hook.lines)-1]
+	var hook *generation.HookError
+	if errors.As(err, &hook) && len(hook.Lines) > 0 {
+		warning += ": " + hook.Lines[len(hook.Lines)-1]
 	}
 	o.result.Warnings = append(o.result.Warnings, warning)
 }
 
-// outlastAll waits until every departure is over.
-func (o *operation) outlastAll() bool {
-	for len(o.app.departures) > 0 {
-		if !o.outlast(o.app.departures[0]) {
+// waitAllStopped waits until every teardown is done.
+func (o *operation) waitAllStopped() bool {
+	for len(o.app.teardowns) > 0 {
+		if !o.waitStopped(o.app.teardowns[0]) {
 			return false
 		}
 	}
 	return true
 }
 
-// outlast waits until a departure is over, as the phase "drain".
-func (o *operation) outlast(d *departure) bool {
-	o.step("drain")
-	if !o.await(d.done) {
-		o.failed()
-		o.overtaken()
+// waitStopped waits until a teardown is done, as the phase "drain".
+func (o *operation) waitStopped(t *generation.Teardown) bool {
+	o.beginPhase("drain")
+	if !o.await(t.Done()) {
+		o.phaseFailed()
+		o.failOvertaken()
 		return false
 	}
-	facts := []api.Attr{api.Int("in_flight", d.inFlight), api.Int("cut", d.cut)}
-	if d.stop.Took > time.Second { // the server's own time to stop, not that of any request
-		facts = append(facts, api.String("stop", d.stop.Took.Round(100*time.Millisecond).String()))
+	attrs := []api.Attr{api.Int("in_flight", t.InFlight), api.Int("cut", t.Cut)}
+	if t.Stopped.Took > time.Second { // the time of the server to stop, not of a request
+		attrs = append(attrs, api.String("stop", t.Stopped.Took.Round(100*time.Millisecond).String()))
 	}
-	if d.stop.Killed > 0 {
-		facts = append(facts, api.Int("killed", d.stop.Killed))
+	if t.Stopped.Killed > 0 {
+		attrs = append(attrs, api.Int("killed", t.Stopped.Killed))
 	}
-	o.ok(facts...)
-	o.app.forgetGone()
+	o.phaseOK(attrs...)
+	o.app.reapTeardowns()
 	return true
 }
 
-// await pumps until done is ready, or reports false when the operation is
-// overtaken by a stop or a shutdown.
-func (o *operation) await(done <-chan struct{}) bool {
-	o.app.pump(done, o.ctx.Done())
-	return isDone(done)
-}
-
-// settle makes sure that an app that should be up is on its way, whatever the
-// operation came to.
-func (o *operation) settle() {
-	a := o.app
-	switch {
-	case a.comeback.rest != awake || a.current != nil || a.boot != nil || a.comeback.pending():
-	case o.missed != nil:
-		why, _ := o.missed.explain()
-		a.missed(o.missed, why)
-	default:
-		a.tryLater(a.comeback.unansweredStart(), "the new generation did not come up")
-	}
-}
-
-// warnOfMemory says so when two generations will not fit.
+// warnOfMemory adds a warning when two generations may not fit into memory.
 func (o *operation) warnOfMemory() {
 	a := o.app
 	if a.current == nil {
 		return
 	}
-	need, err := a.current.process.Memory()
-	free := a.house.free()
+	need, err := a.current.Process.Memory()
+	free := a.freeMemory()
 	if err != nil || free == 0 || free >= need {
 		return
 	}
 	o.result.Warnings = append(o.result.Warnings, fmt.Sprintf(
 		"generation %d uses %s and only %s are free: two of them may not fit; `tideover restart %s` needs memory for one only",
-		a.current.number, mebibytes(need), mebibytes(free), a.name))
+		a.current.Number, mebibytes(need), mebibytes(free), a.name))
 }
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%d MiB", n>>20) }
 
-// reread takes the app's settings from the file as it is now. A faulty file
-// changes nothing.
-func (a *App) reread() error {
-	cfg, err := a.house.reload(a.name)
-	if err != nil || cfg == nil {
-		return err
+// planReload says what a reload would do (`reload --dry-run`). Any goroutine may
+// call it.
+func (a *App) planReload(r api.Request) api.Result {
+	seen := a.snapshot.Load()
+	out := api.Result{App: a.name, Verb: r.Verb, Result: "dry run", Exit: api.ExitOK, Phases: []api.PhaseResult{}, ChildOutput: []string{}}
+	plan := func(format string, args ...any) { out.Plan = append(out.Plan, fmt.Sprintf(format, args...)) }
+	cfg, err := a.source.app(a.name)
+	if err != nil {
+		out.Result, out.Exit, out.Error, out.Hint = "failed", api.ExitConfig, err.Error(), "nothing was changed"
+		return out
 	}
-	if same := slices.Equal(cfg.Listen, a.settings.Listen); !same && cfg.ListenFrom == "listen" {
-		a.house.logger.Warn("the listen address changed; `tideover apply` opens the new one", "app", a.name)
+	if cfg == nil {
+		cfg = seen.settings
 	}
-	fixed := *cfg
-	fixed.Listen = a.settings.Listen
-	a.adopt(&fixed)
-	return nil
-}
-
-// adopt makes cfg the app's settings. What can change live does; the rest is
-// for the next generation.
-func (a *App) adopt(cfg *config.App) {
-	if full, err := a.house.complete(cfg); err != nil {
-		a.house.logger.Error("gunicorn has settings that cannot work here", "app", a.name, "error", err)
+	plan("command    %s", strings.Join(cfg.Command, " "))
+	dir, err := filepath.EvalSymlinks(cfg.Directory)
+	if err != nil {
+		out.Result, out.Exit, out.Error = "failed", api.ExitError, "cannot use directory "+cfg.Directory+": "+generation.PathCause(err).Error()
+		return out
+	}
+	mode := cmp.Or(cfg.Reload, config.Overlap)
+	if g := seen.current; g != nil {
+		out.Generation = api.GenerationPair{From: g.Number, To: g.Number}
+		if g.Dir == dir {
+			plan("directory  %s (unchanged)", dir)
+		} else {
+			plan("directory  %s -> %s", g.Dir, dir)
+		}
+		need, _ := g.Process.Memory()
+		if free := a.freeMemory(); mode == config.Overlap && free > 0 && free < need {
+			plan("memory     generation %d uses %s, %s are free: too little for two; use `tideover restart %s`", g.Number, mebibytes(need), mebibytes(free), a.name)
+		}
 	} else {
-		cfg = full
+		plan("directory  %s", dir)
 	}
-	a.settings = cfg
-	a.gate.Configure(gateSettings(cfg))
-	a.log.Configure(a.house.logOptions(cfg))
-	if a.server != nil {
-		a.server.Configure(relaySettings(cfg))
+	plan("mode       %s", mode)
+	if hook := cfg.Hooks.BeforeStart; len(hook) > 0 {
+		plan("hook       %s, before the start", strings.Join(hook, " "))
 	}
-	a.house.watch.Set(a.name, cfg.Watch)
+	return out
 }

@@ -1,17 +1,81 @@
 package supervisor
 
 import (
-	"net"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
-	"strconv"
 
-	"tideover/listener"
 	"tideover/proxy"
 	"tideover/supervisor/config"
+	"tideover/supervisor/generation"
 	"tideover/supervisor/logs"
 )
+
+// settingsSource reads the configuration again.
+type settingsSource struct {
+	load     func() (*config.File, error) // nil: there is no file
+	launcher *generation.Launcher
+}
+
+// app returns an app's settings as the file has them now; nil when there is no file.
+func (s *settingsSource) app(name string) (*config.App, error) {
+	if s.load == nil {
+		return nil, nil
+	}
+	file, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	all := eachApp(file)
+	i := slices.IndexFunc(all, func(a *config.App) bool { return a.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("app %s is no longer in %s; `tideover apply` removes it", name, file.Path)
+	}
+	return s.launcher.CheckSettings(all[i])
+}
+
+// eachApp returns the apps of a configuration; an instance is an app of its own.
+func eachApp(f *config.File) []*config.App {
+	var all []*config.App
+	for _, cfg := range f.Apps {
+		all = append(all, cfg.Each()...)
+	}
+	return all
+}
+
+// rereadSettings takes the app's settings from the file as it is now. A faulty file
+// changes nothing.
+func (a *App) rereadSettings() error {
+	cfg, err := a.source.app(a.name)
+	if err != nil || cfg == nil {
+		return err
+	}
+	if same := slices.Equal(cfg.Listen, a.settings.Listen); !same && cfg.ListenFrom == "listen" {
+		a.logger.Warn("the listen address changed; `tideover apply` opens the new one", "app", a.name)
+	}
+	fixed := *cfg
+	fixed.Listen = a.settings.Listen
+	a.applySettings(&fixed)
+	return nil
+}
+
+// applySettings makes cfg the app's settings. What can change live does; the rest is
+// for the next generation.
+func (a *App) applySettings(cfg *config.App) {
+	if complete, err := a.launcher.CompleteSettings(cfg); err != nil {
+		a.logger.Error("gunicorn has settings that cannot work here", "app", a.name, "error", err)
+	} else {
+		cfg = complete
+	}
+	a.settings = cfg
+	a.gate.Configure(gateSettings(cfg))
+	a.log.Configure(a.logOptions(cfg))
+	if a.server != nil {
+		a.server.Configure(relaySettings(cfg))
+	}
+	a.watcher.Set(a.name, cfg.Watch)
+}
 
 func gateSettings(cfg *config.App) proxy.GateSettings {
 	return proxy.GateSettings{Limit: cfg.Hold.Limit, Timeout: cfg.Hold.Timeout}
@@ -74,61 +138,6 @@ func trusted(words []string) []netip.Prefix {
 // refusal is what everybody is told while the app may not answer.
 func refusal(cfg *config.App, cause string) *proxy.Refusal {
 	return &proxy.Refusal{RetryAfter: cfg.Hold.RetryAfter, Cause: cause}
-}
-
-// concurrency is how many requests gunicorn works on at once; 0: unknown.
-func concurrency(cfg *config.App) int {
-	if cfg.Gunicorn == nil {
-		return 0
-	}
-	return cfg.Gunicorn.Concurrency()
-}
-
-// hostOf is the Host a client of the public address would send.
-func hostOf(listen string) string {
-	at, err := listener.Parse(listen)
-	if err != nil || at.Network != "tcp" {
-		return "localhost"
-	}
-	host, port, err := net.SplitHostPort(at.Address)
-	if err != nil {
-		return "localhost"
-	}
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port)
-}
-
-// loopback splits an address that only this machine reaches.
-func loopback(at listener.Address) (ip string, port int, ok bool) {
-	host, p, err := net.SplitHostPort(at.Address)
-	if err != nil {
-		return "", 0, false
-	}
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil || !addr.IsLoopback() {
-		return "", 0, false
-	}
-	port, err = strconv.Atoi(p)
-	return addr.String(), port, err == nil
-}
-
-// sameListener reports whether a socket found open is the one a bind asks for.
-func sameListener(bind, network, address string) bool {
-	want, err := listener.Parse(bind)
-	if err != nil || want.Network != network && !(want.Network == "tcp" && network == "tcp6") {
-		return false
-	}
-	if want.Network == "unix" {
-		return want.Address == address
-	}
-	_, wantPort, err1 := net.SplitHostPort(want.Address)
-	_, port, err2 := net.SplitHostPort(address)
-	return err1 == nil && err2 == nil && wantPort == port
 }
 
 // logFile is where the app's output is kept.

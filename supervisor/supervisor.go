@@ -13,6 +13,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
+	"tideover/supervisor/generation"
 	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
@@ -49,65 +50,82 @@ type Options struct {
 	// Load reads the configuration anew before every reload; nil: it cannot
 	// change.
 	Load func() (*config.File, error)
+	// FreeMemory returns the available memory of this machine in bytes, 0: unknown;
+	// nil: it is read from /proc/meminfo.
+	FreeMemory func() uint64
 }
 
 // Supervisor runs every app of a configuration.
 type Supervisor struct {
-	options Options
-	house   *house
-	began   time.Time
-	roster  *roster
-	file    *config.File // as it was applied last; guarded by roster.changing
+	options  Options
+	began    time.Time
+	shared   shared
+	registry *registry
+	store    *state.Store
+	reports  *gunicorn.Cache
+	file     *config.File // as it was applied last; guarded by registry.changing
 
 	leaving context.Context // ends when the shutdown begins
 	leave   func()
-	rush    func() // ends every patience
+	hurry   context.Context // ended: every drain and grace period ends at once
+	rush    func()          // ends hurry
 }
 
-// New opens every public socket and ends what a daemon that died left behind.
-// When it returns an error nothing is open and nothing was started.
+// New opens every public socket. When it returns an error, nothing is open and
+// nothing was started.
 func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	if err := os.MkdirAll(o.RuntimeDir, 0o700); err != nil {
 		return nil, api.Errorf(api.ExitError, "cannot make the runtime directory: %v", err)
 	}
-	records, damaged, err := state.Open(o.StateDir, o.Name)
+	store, damaged, err := state.Open(o.StateDir, o.Name)
 	if err != nil {
 		return nil, err
 	}
 	if damaged != nil {
 		o.Logger.Error("the records of the last run are damaged and kept aside", "error", damaged)
 	}
-	leaving, leave := context.WithCancel(context.Background())
-	hurry, rush := context.WithCancel(context.Background())
-	s := &Supervisor{options: o, began: time.Now(), file: f, leaving: leaving, leave: leave, rush: rush}
-	s.house = &house{logger: o.Logger, runtimeDir: o.RuntimeDir, records: records, free: process.MemoryAvailable, load: o.Load, hurry: hurry,
-		inherited: newInheritance(o.Inherited, o.Handoff), gunicorns: gunicorn.NewCache(o.Handoff.GunicornReports()), logOptions: o.logs, vigil: newVigil(f.Daemon.ExitWhen, o.Alone, leave, leaving)}
-	s.house.watch = filewatch.New(o.Logger, s.touched)
-	s.roster = newRoster(s.house)
+	s := &Supervisor{options: o, began: time.Now(), file: f, store: store, reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
+	s.leaving, s.leave = context.WithCancel(context.Background())
+	s.hurry, s.rush = context.WithCancel(context.Background())
+	listeners := newListeners(o.Inherited, o.Handoff)
+	launcher := generation.NewLauncher(generation.Options{Logger: o.Logger, RuntimeDir: o.RuntimeDir, State: store, Gunicorns: s.reports,
+		Hurry: s.hurry, Resolve: listeners.resolve})
+	s.shared = shared{
+		logger: o.Logger, launcher: launcher, state: store, listeners: listeners,
+		source:     &settingsSource{load: o.Load, launcher: launcher},
+		watcher:    filewatch.New(o.Logger, s.reloadTouched),
+		exit:       newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
+		logOptions: o.logs, freeMemory: o.FreeMemory,
+	}
+	if s.shared.freeMemory == nil {
+		s.shared.freeMemory = process.MemoryAvailable
+	}
+	s.registry = newRegistry(s.hurry, s.shared)
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	for _, cfg := range each(f) {
-		cfg, err := s.house.check(cfg)
+	for _, cfg := range eachApp(f) {
+		cfg, err := launcher.CheckSettings(cfg)
 		if err != nil {
 			return nil, err
 		}
-		if err := s.roster.admit(cfg); err != nil {
+		if err := s.registry.add(cfg); err != nil {
 			return nil, err
 		}
 	}
-	s.takeOver(o.Handoff)
-	for _, name := range s.house.inherited.unused() {
-		o.Logger.Warn("a socket was passed that no app listens on; its clients wait until one does", "name", name, "listen", passed+name)
+	s.restore(o.Handoff)
+	for _, name := range listeners.unused() {
+		o.Logger.Warn("a socket was passed that no app listens on; its clients wait until one does", "name", name, "listen", systemdPrefix+name)
 	}
 	return s, nil
 }
 
-// Run starts the apps and keeps them until Shutdown. It returns when no
-// process of any app exists, every request has its ending and every socket is
-// closed. The error says why it has ended by itself: exit_when, or Alone.
+// Run ends what a daemon that died has left, starts the apps and keeps them until
+// Shutdown. It returns when no process of any app exists, every request has ended
+// and every socket is closed. The error says why the daemon exits by itself:
+// exit_when, or Alone.
 func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.close()
 	reaping, stopReaping := context.WithCancel(context.Background())
@@ -119,35 +137,32 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			s.options.Logger.Warn("processes that escape from their app will not be found by parentage", "error", err)
 		}
 	})
-	background.Go(func() { s.house.watch.Run(s.leaving) })
+	background.Go(func() { s.shared.watcher.Run(s.leaving) })
 	stop := context.AfterFunc(ctx, s.leave)
 	defer stop()
-	if err := s.endStale(); err != nil {
-		return err
+	s.endStale()
+	s.registry.changing.Lock()
+	entries := s.registry.all()
+	for _, e := range entries {
+		s.registry.start(e, e.dependencies(entries))
 	}
-	s.roster.changing.Lock()
-	members := s.roster.all()
-	for _, m := range members {
-		s.roster.begin(m, firstOf(m, members))
-	}
-	s.roster.changing.Unlock()
+	s.registry.changing.Unlock()
 
 	<-s.leaving.Done()
 	s.options.Logger.Info("shutting down")
-	s.roster.changing.Lock()
-	defer s.roster.changing.Unlock()
-	s.roster.dismiss(s.roster.all(), s.roster.all())
-	s.roster.running.Wait()
-	return s.house.vigil.verdict()
+	s.registry.changing.Lock()
+	defer s.registry.changing.Unlock()
+	s.registry.stop(s.registry.all(), s.registry.all())
+	s.registry.running.Wait()
+	return s.shared.exit.err()
 }
 
-// endStale ends the trees of a daemon that died, so that there is never a
-// second copy of any app.
-func (s *Supervisor) endStale() error {
+// endStale kills the process trees of a daemon that died, so that no app runs twice.
+func (s *Supervisor) endStale() {
 	var ends sync.WaitGroup
-	for _, tree := range s.house.records.StaleTrees() {
+	for _, tree := range s.store.StaleTrees() {
 		ends.Go(func() {
-			report, err := process.EndStale(s.house.hurry, tree)
+			report, err := process.EndStale(s.hurry, tree)
 			if err != nil || !report.Empty() {
 				s.options.Logger.Error("cannot end what the last tideover left", "tree", tree.Name, "pids", report.Left, "error", err)
 				return
@@ -156,24 +171,23 @@ func (s *Supervisor) endStale() error {
 		})
 	}
 	ends.Wait()
-	if err := s.house.records.ForgetStale(); err != nil {
+	if err := s.store.ForgetStale(); err != nil {
 		s.options.Logger.Warn("cannot write the records", "error", err)
 	}
-	return nil
 }
 
 func (s *Supervisor) close() {
-	for _, m := range s.roster.all() {
-		m.close()
+	for _, e := range s.registry.all() {
+		e.close()
 	}
-	s.house.records.Close()
+	s.store.Close()
 	s.leave()
 	s.rush()
 }
 
-// Shutdown begins the end: drain, stop all. Run returns when it is reached.
-// With fast, or when called a second time with it, patience ends: whatever
-// still runs is killed. It does not wait.
+// Shutdown begins the shutdown: drain, stop all. It does not wait; Run returns when
+// all is stopped. With fast, every drain and grace period ends at once: what still
+// runs is killed.
 func (s *Supervisor) Shutdown(fast bool) {
 	if fast {
 		s.rush()
@@ -185,59 +199,96 @@ func (s *Supervisor) Shutdown(fast bool) {
 // it ended. Progress gets the phases as they happen, from this goroutine. When
 // ctx ends, Do stops waiting and the operation goes on.
 func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result {
-	a, err := s.roster.app(r.App)
+	a, err := s.registry.app(r.App)
 	if err != nil {
 		return api.Result{App: r.App, Verb: r.Verb, Result: "failed", Exit: err.Exit, Error: err.Message, Hint: err.Hint,
 			Phases: []api.PhaseResult{}, ChildOutput: []string{}}
 	}
 	r.App = a.name
 	if r.DryRun {
-		return a.plan(r)
+		return a.planReload(r)
 	}
 	t := newTicket(r)
 	s.options.Logger.Info("asked for", "app", a.name, "verb", r.Verb, "by", r.By)
-	if !a.do(ctx, func() { a.desk.add(t) }) {
-		return refused(t, api.ExitNotRunning, "tideover is shutting down")
+	if !a.do(ctx, func() { a.queue.add(t) }) {
+		return t.refused(api.ExitNotRunning, "tideover is shutting down")
 	}
 	return t.await(ctx, progress)
 }
 
-// touched reloads an app one of whose files was touched. How it ended stands in
-// the log.
-func (s *Supervisor) touched(app, file string) {
+// reloadTouched reloads an app one of whose watched files was touched. The result is
+// in the log.
+func (s *Supervisor) reloadTouched(app, file string) {
 	s.Do(s.leaving, api.Request{Verb: api.Reload, App: app, By: "touch of " + file}, func(api.Phase) {})
 }
 
 // Signal sends a signal to the main process of the generation that serves, or
 // else of the one that is starting.
 func (s *Supervisor) Signal(name string, sig syscall.Signal) error {
-	a, err := s.roster.app(name)
+	a, err := s.registry.app(name)
 	if err != nil {
 		return err
 	}
-	seen := a.seen.Load()
+	seen := a.snapshot.Load()
 	g := seen.current
 	if g == nil {
-		g = seen.booting
+		g = seen.spawned
 	}
 	if g == nil {
 		return api.Errorf(api.ExitNotRunning, "%s is not running", a.name)
 	}
-	if err := g.process.Signal(sig); err != nil {
-		return api.Errorf(api.ExitNotRunning, "cannot signal %s (pid %d): %v", a.name, g.process.Pid(), err)
+	if err := g.Process.Signal(sig); err != nil {
+		return api.Errorf(api.ExitNotRunning, "cannot signal %s (pid %d): %v", a.name, g.Process.Pid(), err)
 	}
 	return nil
 }
 
 // Apps returns the names of all apps, in the order of the configuration.
-func (s *Supervisor) Apps() []string { return s.roster.names() }
+func (s *Supervisor) Apps() []string { return s.registry.names() }
 
 // Reopen reopens the log files, after they were moved away.
 func (s *Supervisor) Reopen() error {
-	for _, m := range s.roster.all() {
-		if err := m.app.log.Reopen(); err != nil {
-			return api.Errorf(api.ExitError, "cannot reopen the log of %s: %v", m.app.name, err)
+	for _, e := range s.registry.all() {
+		if err := e.app.log.Reopen(); err != nil {
+			return api.Errorf(api.ExitError, "cannot reopen the log of %s: %v", e.app.name, err)
 		}
 	}
 	return nil
 }
+
+// What a service manager asks of the daemon.
+
+// Begun reports whether every app that is to run has answered or has failed to,
+// once. One that waits for an app that failed has failed with it: nobody waits
+// for ever for what is broken.
+func (s *Supervisor) Begun() bool {
+	waits, failed := false, false
+	for _, e := range s.registry.all() {
+		switch seen := e.app.snapshot.Load(); {
+		case seen.tried:
+			failed = failed || seen.current == nil && (seen.failed || seen.desired == desiredUp)
+		case seen.waits:
+			waits = true
+		default:
+			return false
+		}
+	}
+	return !waits || failed
+}
+
+// Accepting returns when every door has shown that whoever comes is let in. The
+// error is that of ctx, with the app and the address. One call at a time.
+func (s *Supervisor) Accepting(ctx context.Context) error {
+	for _, e := range s.registry.all() {
+		if e.app.server == nil {
+			continue
+		}
+		if err := e.app.server.Accepting(ctx); err != nil {
+			return api.Errorf(api.ExitError, "app %s: %v", e.app.name, err)
+		}
+	}
+	return nil
+}
+
+// Leaving is ready when the shutdown has begun.
+func (s *Supervisor) Leaving() <-chan struct{} { return s.leaving.Done() }

@@ -8,8 +8,11 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tideover/proxy"
 	"tideover/supervisor/api"
+	"tideover/supervisor/generation"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
 )
@@ -44,21 +47,21 @@ type upgrade struct {
 // returns only when that has not come about: then everything goes on as before,
 // and the error says why.
 func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variable string) error) error {
-	s.roster.changing.Lock()
-	defer s.roster.changing.Unlock()
+	s.registry.changing.Lock()
+	defer s.registry.changing.Unlock()
 	if err := s.unchanged(); err != nil {
 		return err
 	}
 	wanted, stop := context.WithCancel(s.leaving)
 	defer stop()
-	members := s.roster.all()
-	u := &upgrade{wanted: wanted, quiet: make(chan *App, len(members)), halt: make(chan struct{}), states: make(chan *handoff.AppState, len(members)), over: make(chan struct{})}
-	failed := make(chan error, len(members))
+	entries := s.registry.all()
+	u := &upgrade{wanted: wanted, quiet: make(chan *App, len(entries)), halt: make(chan struct{}), states: make(chan *handoff.AppState, len(entries)), over: make(chan struct{})}
+	failed := make(chan error, len(entries))
 	var standing sync.WaitGroup
-	for _, m := range members {
+	for _, m := range entries {
 		standing.Go(func() { failed <- s.stand(m.app, u) })
 	}
-	err := s.collect(u, members, failed, func(e *handoff.State) error { return e.Exec(path, control, exec) })
+	err := s.collect(u, entries, failed, func(e *handoff.State) error { return e.Exec(path, control, exec) })
 	stop()
 	close(u.over)
 	standing.Wait()
@@ -69,8 +72,8 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 func (s *Supervisor) stand(a *App, u *upgrade) error {
 	t := newTicket(api.Request{Verb: upgrading, App: a.name})
 	t.upgrade = u
-	if !a.do(u.wanted, func() { a.desk.add(t) }) {
-		return errOvertaken
+	if !a.do(u.wanted, func() { a.queue.add(t) }) {
+		return generation.ErrOvertaken
 	}
 	if r := t.await(context.Background(), func(api.Phase) {}); r.Exit != api.ExitOK {
 		return &api.Error{Exit: r.Exit, Message: r.Error, Hint: r.Hint}
@@ -88,7 +91,7 @@ func (s *Supervisor) unchanged() error {
 	if err != nil {
 		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 	}
-	c := &changeover{Supervisor: s, file: file}
+	c := &reconciliation{Supervisor: s, file: file}
 	if err := c.compare(); err != nil {
 		return err
 	}
@@ -101,8 +104,8 @@ func (s *Supervisor) unchanged() error {
 }
 
 // collect gathers what there is and calls exec.
-func (s *Supervisor) collect(u *upgrade, members []*member, failed <-chan error, become func(*handoff.State) error) error {
-	for range members {
+func (s *Supervisor) collect(u *upgrade, entries []*entry, failed <-chan error, become func(*handoff.State) error) error {
+	for range entries {
 		select {
 		case <-u.quiet:
 		case err := <-failed:
@@ -112,8 +115,8 @@ func (s *Supervisor) collect(u *upgrade, members []*member, failed <-chan error,
 		}
 	}
 	close(u.halt)
-	e := &handoff.State{Version: handoff.FormatVersion, Passed: map[string][]int{}, Listeners: map[string]int{}, Apps: map[string]*handoff.AppState{}, Gunicorns: s.house.gunicorns.Reports()}
-	for range members {
+	e := &handoff.State{Version: handoff.FormatVersion, Passed: map[string][]int{}, Listeners: map[string]int{}, Apps: map[string]*handoff.AppState{}, Gunicorns: s.reports.Reports()}
+	for range entries {
 		select {
 		case b := <-u.states:
 			e.Apps[b.Name] = b
@@ -123,7 +126,7 @@ func (s *Supervisor) collect(u *upgrade, members []*member, failed <-chan error,
 			return errGivenUp
 		}
 	}
-	files, err := s.sockets(e, members)
+	files, err := s.sockets(e, entries)
 	defer func() {
 		for _, f := range files {
 			f.Close()
@@ -141,9 +144,9 @@ func (s *Supervisor) collect(u *upgrade, members []*member, failed <-chan error,
 
 // sockets adds the public ones. Those that a service manager has passed keep
 // their names. The files are duplicates.
-func (s *Supervisor) sockets(e *handoff.State, members []*member) (files []*os.File, err error) {
-	for name, passed := range s.house.inherited.files {
-		for _, f := range passed {
+func (s *Supervisor) sockets(e *handoff.State, entries []*entry) (files []*os.File, err error) {
+	for name, files := range s.shared.listeners.systemd {
+		for _, f := range files {
 			fd, err := handoff.Descriptor(f)
 			if err != nil {
 				return files, err
@@ -151,9 +154,9 @@ func (s *Supervisor) sockets(e *handoff.State, members []*member) (files []*os.F
 			e.Passed[name] = append(e.Passed[name], fd)
 		}
 	}
-	for _, m := range members {
-		for _, d := range m.doors {
-			if d.passed() {
+	for _, m := range entries {
+		for _, d := range m.listeners {
+			if d.fromSystemd() {
 				continue
 			}
 			f, err := d.sockets[0].File()
@@ -180,19 +183,19 @@ func (o *operation) standStill(u *upgrade) {
 	}
 	u.quiet <- a
 	if !o.await(u.halt) {
-		o.overtaken()
+		o.failOvertaken()
 		return
 	}
-	hooked := a.hooks.attends()
+	hooked := a.hooks.AfterReadyRuns()
 	if hooked {
-		a.hooks.over(errUpgrade)
-		defer func(g *Generation) {
+		a.hooks.StopAfterReady(generation.ErrUpgrade)
+		defer func(g *generation.Generation) {
 			if a.current == g {
-				a.hooks.ready(g, byStart, 0)
+				a.hooks.AfterReady(g, generation.ReasonStart, 0)
 			}
 		}(a.current)
 	}
-	a.pump(a.hooks.idle(), nil)
+	a.waitEvent(a.hooks.Idle(), nil)
 	if a.server == nil {
 		if o.quieten() {
 			o.handOff(u, hooked, nil)
@@ -220,23 +223,23 @@ func (o *operation) standStill(u *upgrade) {
 func (o *operation) quieten() bool {
 	a := o.app
 	for {
-		switch b := a.boot; {
+		switch b := a.starting; {
 		case o.ctx.Err() != nil:
-			o.overtaken()
+			o.failOvertaken()
 			return false
 		case len(a.leases.byName) > 0:
 			o.fail(api.ExitBusy, "requests of "+a.name+" are held by somebody", "tideover release "+a.name)
 			return false
 		case b != nil:
-			if o.await(b.done) && a.boot == b {
-				a.rose()
+			if o.await(b.Done()) && a.starting == b {
+				a.onStarted()
 			}
-		case len(a.departures) > 0:
-			if o.await(a.departures[0].done) {
-				a.forgetGone()
+		case len(a.teardowns) > 0:
+			if o.await(a.teardowns[0].Done()) {
+				a.reapTeardowns()
 			}
 		default:
-			a.comeback.clear()
+			a.restart.cancel()
 			return true
 		}
 	}
@@ -252,21 +255,21 @@ func (o *operation) drainCurrent() bool {
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		ctx, cancel := context.WithTimeout(o.ctx, g.hasty().drain)
+		ctx, cancel := context.WithTimeout(o.ctx, g.StopTimeoutsWhileHeld().Drain)
 		defer cancel()
-		g.target.Wait(ctx)
-		g.target.CloseTunnels()
+		g.Target.Wait(ctx)
+		g.Target.CloseTunnels()
 		ctx, cancel = context.WithTimeout(o.ctx, lastReturns)
 		defer cancel()
-		g.target.WaitTunnels(ctx)
+		g.Target.WaitTunnels(ctx)
 	}()
-	o.app.pump(drained, nil)
+	o.app.waitEvent(drained, nil)
 	if o.ctx.Err() != nil {
-		o.overtaken()
+		o.failOvertaken()
 		return false
 	}
-	if n := g.target.InFlight(); n > 0 {
-		o.app.house.logger.Warn("requests that take too long are cut by the upgrade", "app", o.app.name, "cut", n)
+	if n := g.Target.InFlight(); n > 0 {
+		o.app.logger.Warn("requests that take too long are cut by the upgrade", "app", o.app.name, "cut", n)
 	}
 	return true
 }
@@ -275,17 +278,17 @@ func (o *operation) drainCurrent() bool {
 // may happen to the app between quieten and this.
 func (o *operation) handOff(u *upgrade, hooked bool, connections []proxy.Connection) {
 	a := o.app
-	b := &handoff.AppState{Name: a.name, Ended: a.comeback.rest == ended, Failed: a.comeback.failed, Reason: a.comeback.reason, Last: a.desk.last, Connections: connections}
+	b := &handoff.AppState{Name: a.name, Ended: a.restart.desired == desiredFinished, Failed: a.restart.failed, Reason: a.restart.reason, Last: a.queue.last, Connections: connections}
 	if a.server != nil {
 		b.Counters = a.server.Counters()
 	}
 	pipes, err := a.log.Detach()
-	defer a.house.attach(a.name, a.log, pipes)
+	defer a.attachPipes(pipes)
 	if err == nil {
 		err = b.SetPipes(pipes)
 	}
 	if err == nil && a.current != nil {
-		b.Current, err = a.current.handoffState()
+		b.Current, err = a.current.HandoffState()
 	}
 	if err != nil {
 		o.fail(api.ExitError, "cannot hand "+a.name+" on: "+err.Error(), "")
@@ -299,38 +302,94 @@ func (o *operation) handOff(u *upgrade, hooked bool, connections []proxy.Connect
 	o.result.Result = "given up"
 }
 
-// attach has an app's log read pipes that were taken from it.
-func (h *house) attach(app string, log *logs.Log, pipes []logs.Pipe) {
+// attachPipes has the app's log read pipes that were detached from a log.
+func (a *App) attachPipes(pipes []logs.Pipe) {
 	for _, p := range pipes {
-		if err := log.Attach(p); err != nil {
-			h.logger.Error("the output of a process is not read any more", "app", app, "generation", p.Generation, "error", err)
+		if err := a.log.Attach(p); err != nil {
+			a.logger.Error("the output of a process is not read any more", "app", a.name, "generation", p.Generation, "error", err)
 		}
 	}
-}
-
-// handoffState describes a generation for the next program.
-func (g *Generation) handoffState() (*handoff.GenerationState, error) {
-	s := &handoff.GenerationState{Number: g.number, Dir: g.dir, Scratch: g.scratch, Started: g.started, Ready: g.ready, Lenient: g.lenient,
-		Tree: g.process.Record(), Network: g.probe.network, Address: g.probe.address}
-	var errs []error
-	number := func(open syscall.Conn) *int {
-		fd, err := handoff.Descriptor(open)
-		errs = append(errs, err)
-		return &fd
-	}
-	if g.private != nil {
-		s.Private = number(g.private.File())
-	}
-	if g.notices != nil {
-		s.Notify = number(g.notices.conn)
-	}
-	return s, errors.Join(errs...)
 }
 
 // goOn starts again what quieten has given up.
 func (o *operation) goOn() {
 	a := o.app
-	if a.comeback.rest == awake && a.current == nil && a.boot == nil {
-		a.startAgain()
+	if a.restart.desired == desiredUp && a.current == nil && a.starting == nil {
+		a.startUnlessUp()
+	}
+}
+
+// restore has the apps what the former program of this process has left them.
+// It comes before anybody collects children. What cannot be taken over is said,
+// and the app begins as after any start.
+func (s *Supervisor) restore(e *handoff.State) {
+	if e == nil {
+		return
+	}
+	for _, m := range s.registry.all() {
+		a := m.app
+		b := e.Apps[a.name]
+		if b == nil {
+			continue
+		}
+		b.Name = a.name
+		if err := a.restore(b); err != nil {
+			a.logger.Error("cannot take over what the former tideover has left", "app", a.name, "error", err)
+		}
+		a.publish()
+	}
+}
+
+func (a *App) restore(b *handoff.AppState) error {
+	a.queue.last = b.Last
+	a.attachPipes(b.LogPipes())
+	var failed error
+	switch {
+	case b.Current != nil:
+		g, err := a.launcher.Restore(a.settings, b.Current)
+		if failed = err; err == nil {
+			a.restored = &restoredGeneration{g, b.Current.Hooked}
+			a.restart.setUp()
+			a.gate.Refuse(nil)
+			a.logger.Info("took over", "app", a.name, "generation", a.restored.Number, "pid", a.restored.Process.Pid())
+		}
+	case b.Ended:
+		a.restart.setDown(desiredFinished, b.Reason, b.Failed)
+		a.gate.Refuse(refusal(a.settings, "the app has ended"))
+	}
+	if a.server == nil {
+		return failed
+	}
+	if a.restored != nil {
+		a.gate.Swap(a.restored.Target)
+	}
+	a.server.Continue(b.Counters)
+	if err := a.server.Admit(b.Connections); err != nil {
+		for _, c := range b.Connections {
+			unix.Close(c.FD)
+		}
+		return err
+	}
+	return failed
+}
+
+// restoredGeneration is a generation that was restored, until the app's goroutine
+// has taken it.
+type restoredGeneration struct {
+	*generation.Generation
+	afterReadyRan bool
+}
+
+// adoptRestored puts what was taken over where a generation belongs that serves.
+func (a *App) adoptRestored() {
+	if a.restored == nil {
+		return
+	}
+	restored := a.restored
+	a.restored = nil
+	restored.App = a.settings // with what gunicorn has said meanwhile
+	a.current = restored.Generation
+	if restored.afterReadyRan {
+		a.hooks.AfterReady(a.current, generation.ReasonStart, 0)
 	}
 }

@@ -45,7 +45,7 @@ func (s *Supervisor) sources(q api.LogQuery) ([]*logs.Log, error) {
 		}
 		return []*logs.Log{s.options.OwnLog.Log()}, nil
 	}
-	apps, err := s.roster.choose(q.Apps)
+	apps, err := s.registry.selectApps(q.Apps)
 	if err != nil {
 		return nil, err
 	}

@@ -226,9 +226,9 @@ func TestAfterIsKeptAtStartAndAtTheEnd(t *testing.T) {
 	var order []string
 	var mu sync.Mutex
 	var watching sync.WaitGroup
-	for _, m := range w.s.roster.all() {
+	for _, m := range w.s.registry.all() {
 		watching.Go(func() {
-			<-m.app.gone
+			<-m.app.closed
 			mu.Lock()
 			defer mu.Unlock()
 			order = append(order, m.app.name)

@@ -41,9 +41,9 @@ func TestInheritedSockets(t *testing.T) {
 	if st := r.status(); len(st.Listen) != 1 || st.Listen[0] != "systemd:shop ("+r.address+", "+second+")" {
 		t.Errorf("listens on %q", st.Listen)
 	}
-	a, _ := r.s.roster.app("shop")
-	if private := a.seen.Load().current.private; private.Network() != "tcp" {
-		t.Errorf("the private socket is not of the public one's family: %s", private.Network())
+	a, _ := r.s.registry.app("shop")
+	if network, _ := a.snapshot.Load().current.Upstream(); network != "tcp" {
+		t.Errorf("the private socket is not of the public one's family: %s", network)
 	}
 	r.want(r.do(api.Reload), api.ExitOK)
 	r.address = second

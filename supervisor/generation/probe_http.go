@@ -1,4 +1,4 @@
-package supervisor
+package generation
 
 import (
 	"context"
@@ -13,15 +13,15 @@ import (
 	"tideover/supervisor/api"
 )
 
-// probePause is between two answers that did not count. The first probe is
+// probeInterval is between two answers that did not count. The first probe is
 // sent at once: it waits in the private socket's backlog, so the answer comes
 // the moment the app can give it.
-const probePause = 250 * time.Millisecond
+const probeInterval = 250 * time.Millisecond
 
-// probe asks a generation over HTTP whether it may serve. Nothing less than an
+// httpProbe asks a generation over HTTP whether it may serve. Nothing less than an
 // answer counts: not a connection (the backlog takes it), not a timer, not
 // sd_notify (gunicorn sends READY before any worker exists).
-type probe struct {
+type httpProbe struct {
 	network, address string
 	host             string
 	path             string
@@ -30,73 +30,79 @@ type probe struct {
 	warm             []string // asked once each after the answer that counted; what they answer does not matter
 }
 
-// answer is what the probe heard last.
-type answer struct {
-	status int
-	text   string // status line, type and the beginning of the body, or the error
-	tries  int
+// ProbeResult is what the probe heard last.
+type ProbeResult struct {
+	Status int
+	Text   string // status line, type and the beginning of the body, or the error
+	Tries  int
 
-	lenient bool // it counts only because any does
+	Lenient bool // it counts only because any does
+}
+
+// FirstLine is the first line of Text.
+func (r ProbeResult) FirstLine() string {
+	line, _, _ := strings.Cut(r.Text, "\n")
+	return line
 }
 
 // attrs are what the phase "ready" tells of it.
-func (a answer) attrs() []api.Attr {
+func (a ProbeResult) attrs() []api.Attr {
 	var facts []api.Attr
-	if a.tries > 0 {
-		facts = append(facts, api.Int("tries", a.tries))
+	if a.Tries > 0 {
+		facts = append(facts, api.Int("tries", a.Tries))
 	}
-	if a.status != 0 {
-		facts = append(facts, api.Int("status", a.status))
+	if a.Status != 0 {
+		facts = append(facts, api.Int("status", a.Status))
 	}
 	return facts
 }
 
 // wait returns when an answer counted, or with ctx's error and what was heard
 // until then.
-func (p probe) wait(ctx context.Context) (answer, error) {
+func (p httpProbe) wait(ctx context.Context) (ProbeResult, error) {
 	client := p.client()
-	last := answer{text: "no answer at all"}
+	last := ProbeResult{Text: "no answer at all"}
 	for {
-		tries := last.tries + 1
-		heard, err := p.ask(ctx, client, p.path)
+		tries := last.Tries + 1
+		heard, err := p.request(ctx, client, p.path)
 		if ctx.Err() != nil {
 			return last, ctx.Err()
 		}
 		last = heard
-		last.tries = tries
-		if counts := err == nil && p.accept(heard.status); counts || err == nil && p.lenient {
-			last.lenient = !counts
+		last.Tries = tries
+		if counts := err == nil && p.accept(heard.Status); counts || err == nil && p.lenient {
+			last.Lenient = !counts
 			p.warmUp(ctx, client)
 			return last, nil
 		}
 		select {
 		case <-ctx.Done():
 			return last, ctx.Err()
-		case <-time.After(probePause):
+		case <-time.After(probeInterval):
 		}
 	}
 }
 
-func (p probe) warmUp(ctx context.Context, client *http.Client) {
+func (p httpProbe) warmUp(ctx context.Context, client *http.Client) {
 	for _, path := range p.warm {
-		if _, err := p.ask(ctx, client, path); err != nil {
+		if _, err := p.request(ctx, client, path); err != nil {
 			return
 		}
 	}
 }
 
-// ask sends one GET on a connection of its own and closes it at once: a silent
+// request sends one GET on a connection of its own and closes it at once: a silent
 // connection would block a sync worker.
-func (p probe) ask(ctx context.Context, client *http.Client, path string) (answer, error) {
+func (p httpProbe) request(ctx context.Context, client *http.Client, path string) (ProbeResult, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.host+path, nil)
 	if err != nil {
-		return answer{text: err.Error()}, err
+		return ProbeResult{Text: err.Error()}, err
 	}
 	req.Header.Set("User-Agent", "tideover-ready")
 	req.Header.Set("Connection", "close")
 	resp, err := client.Do(req)
 	if err != nil {
-		return answer{text: plainError(err)}, err
+		return ProbeResult{Text: plainError(err)}, err
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
@@ -107,10 +113,10 @@ func (p probe) ask(ctx context.Context, client *http.Client, path string) (answe
 	if b := strings.TrimSpace(string(body)); b != "" {
 		text += "\n" + b
 	}
-	return answer{status: resp.StatusCode, text: text}, nil
+	return ProbeResult{Status: resp.StatusCode, Text: text}, nil
 }
 
-func (p probe) client() *http.Client {
+func (p httpProbe) client() *http.Client {
 	var d net.Dialer
 	return &http.Client{
 		Transport: &http.Transport{

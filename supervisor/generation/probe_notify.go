@@ -1,4 +1,4 @@
-package supervisor
+package generation
 
 import (
 	"context"
@@ -19,29 +19,29 @@ import (
 	"tideover/supervisor/process"
 )
 
-// notices is where the processes of one generation say how they are: the
+// notifySocket is where the processes of one generation say how they are: the
 // socket of sd_notify(3). What counts is READY=1, EXTEND_TIMEOUT_USEC, and the
 // words of STATUS; the rest is systemd's. Only the generation's own processes
 // are heard.
-type notices struct {
-	path   string
-	conn   *net.UnixConn
-	ready  chan struct{} // closed by the first READY=1
-	longer chan time.Duration
-	words  atomic.Pointer[string]
-	done   chan struct{} // closed when nobody listens any more; nil: nobody did
+type notifySocket struct {
+	path       string
+	conn       *net.UnixConn
+	ready      chan struct{} // closed by the first READY=1
+	extensions chan time.Duration
+	status     atomic.Pointer[string]
+	done       chan struct{} // closed when nobody listens any more; nil: nobody did
 }
 
-// noticeSize is that of the longest message, as systemd has it.
-const noticeSize = 4096
+// maxNotifyMessage is that of the longest message, as systemd has it.
+const maxNotifyMessage = 4096
 
-func openNotices(dir string) (*notices, error) {
+func openNotifySocket(dir string) (*notifySocket, error) {
 	path := filepath.Join(dir, "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		return nil, api.Errorf(api.ExitError, "cannot open the socket for READY=1: %v", err)
 	}
-	n := newNotices(path, conn)
+	n := newNotifySocket(path, conn)
 	err = n.passCredentials()
 	if err == nil {
 		err = unix.Chmod(n.path, 0o666) // who gets into the directory may speak
@@ -53,12 +53,12 @@ func openNotices(dir string) (*notices, error) {
 	return n, nil
 }
 
-func newNotices(path string, conn *net.UnixConn) *notices {
-	return &notices{path: path, conn: conn, ready: make(chan struct{}), longer: make(chan time.Duration, 1)}
+func newNotifySocket(path string, conn *net.UnixConn) *notifySocket {
+	return &notifySocket{path: path, conn: conn, ready: make(chan struct{}), extensions: make(chan time.Duration, 1)}
 }
 
 // passCredentials makes the kernel say who sends.
-func (n *notices) passCredentials() error {
+func (n *notifySocket) passCredentials() error {
 	raw, err := n.conn.SyscallConn()
 	if err != nil {
 		return err
@@ -72,26 +72,26 @@ func (n *notices) passCredentials() error {
 	return failed
 }
 
-// begin hears what the processes of tree say, until close.
-func (n *notices) begin(tree *process.Process, logger hclog.Logger) {
+// start hears what the processes of tree say, until close.
+func (n *notifySocket) start(tree *process.Process, logger hclog.Logger) {
 	n.done = make(chan struct{})
 	go n.listen(tree, logger)
 }
 
-func (n *notices) listen(tree *process.Process, logger hclog.Logger) {
+func (n *notifySocket) listen(tree *process.Process, logger hclog.Logger) {
 	defer close(n.done)
 	refused := false
-	text, control := make([]byte, noticeSize), make([]byte, 1024)
+	text, control := make([]byte, maxNotifyMessage), make([]byte, 1024)
 	for {
 		size, controls, flags, _, err := n.conn.ReadMsgUnix(text, control)
 		if err != nil {
 			return
 		}
-		sender, passed := sentBy(control[:controls])
+		sender, passed := parseControl(control[:controls])
 		switch {
 		case flags&unix.MSG_TRUNC != 0:
 		case slices.Contains(tree.Members(), sender):
-			n.hear(string(text[:size]))
+			n.handle(string(text[:size]))
 		case !refused:
 			refused = true
 			logger.Warn("somebody else says how the process is, and is not heard; who sends READY=1 must live until it was read", "of", tree.Pid(), "pid", sender)
@@ -102,8 +102,8 @@ func (n *notices) listen(tree *process.Process, logger hclog.Logger) {
 	}
 }
 
-// sentBy tells who sent a message, and the descriptors that came with it.
-func sentBy(control []byte) (pid int, passed []int) {
+// parseControl tells who sent a message, and the descriptors that came with it.
+func parseControl(control []byte) (pid int, passed []int) {
 	messages, err := syscall.ParseSocketControlMessage(control)
 	if err != nil {
 		return 0, nil
@@ -118,67 +118,67 @@ func sentBy(control []byte) (pid int, passed []int) {
 	return pid, passed
 }
 
-func (n *notices) hear(message string) {
+func (n *notifySocket) handle(message string) {
 	for line := range strings.SplitSeq(message, "\n") {
 		name, value, _ := strings.Cut(line, "=")
 		switch {
 		case name == "READY" && value == "1":
-			if !isDone(n.ready) {
+			if !isClosed(n.ready) {
 				close(n.ready)
 			}
 		case name == "STATUS":
-			n.say(value)
+			n.setStatus(value)
 		case name == "STOPPING" && value == "1":
-			n.say("stopping")
+			n.setStatus("stopping")
 		case name == "EXTEND_TIMEOUT_USEC":
 			if usec, err := strconv.ParseUint(value, 10, 63); err == nil && usec < uint64(time.Duration(1<<62)/time.Microsecond) {
 				select {
-				case <-n.longer: // only the last one counts
+				case <-n.extensions: // only the last one counts
 				default:
 				}
-				n.longer <- time.Duration(usec) * time.Microsecond
+				n.extensions <- time.Duration(usec) * time.Microsecond
 			}
 		}
 	}
 }
 
-// mostWords of a STATUS are shown, in bytes.
-const mostWords = 200
+// maxStatus of a STATUS are shown, in bytes.
+const maxStatus = 200
 
-func (n *notices) say(words string) {
+func (n *notifySocket) setStatus(words string) {
 	words = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(words[:min(len(words), mostWords)], ""))
-	n.words.Store(&words)
+	}, strings.ToValidUTF8(words[:min(len(words), maxStatus)], ""))
+	n.status.Store(&words)
 }
 
-// said is the last STATUS, empty before the first.
-func (n *notices) said() string {
-	if n == nil || n.words.Load() == nil {
+// Status is the last STATUS, empty before the first.
+func (n *notifySocket) Status() string {
+	if n == nil || n.status.Load() == nil {
 		return ""
 	}
-	return *n.words.Load()
+	return *n.status.Load()
 }
 
 // wait returns when somebody has said READY=1. Who asks for more time gets it.
-func (n *notices) wait(ctx context.Context, prolong func(time.Duration)) (answer, error) {
+func (n *notifySocket) wait(ctx context.Context, prolong func(time.Duration)) (ProbeResult, error) {
 	for {
 		select {
 		case <-n.ready:
-			return answer{text: "READY=1"}, nil
-		case d := <-n.longer:
+			return ProbeResult{Text: "READY=1"}, nil
+		case d := <-n.extensions:
 			prolong(d)
 		case <-ctx.Done():
-			return answer{text: "no READY=1"}, ctx.Err()
+			return ProbeResult{Text: "no READY=1"}, ctx.Err()
 		}
 	}
 }
 
 // close ends the listening.
-func (n *notices) close() {
+func (n *notifySocket) close() {
 	n.conn.Close()
 	if n.done != nil {
 		<-n.done

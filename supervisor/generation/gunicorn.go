@@ -1,4 +1,4 @@
-package supervisor
+package generation
 
 import (
 	"bytes"
@@ -14,31 +14,31 @@ import (
 	"tideover/supervisor/process"
 )
 
-// askTimeout bounds asking gunicorn for its settings: an interpreter, and a
+// queryTimeout bounds asking gunicorn for its settings: an interpreter, and a
 // configuration file, which is a program.
-const askTimeout = 20 * time.Second
+const queryTimeout = 20 * time.Second
 
-// askGunicorn lets gunicorn itself say what it was told on its command line, in
+// queryGunicorn lets gunicorn itself say what it was told on its command line, in
 // its environment and in its configuration file, without importing the app. It
 // runs as the app would: same interpreter, directory, environment and user.
-func (h *house) askGunicorn(cfg *config.App) (gunicorn.Report, error) {
-	p, err := h.post(cfg, 0)
+func (l *Launcher) queryGunicorn(cfg *config.App) (gunicorn.Report, error) {
+	p, err := newLaunchSpec(cfg, 0)
 	if err != nil {
 		return gunicorn.Report{}, err
 	}
-	spec, err := p.spec(nil, cfg.Name+".ask")
+	spec, err := p.processSpec(nil, cfg.Name+".ask")
 	if err != nil {
 		return gunicorn.Report{}, err
 	}
 	return cfg.Gunicorn.Query(spec.Dir, spec.Env, func(argv []string) ([]byte, error) {
 		spec.Argv = argv
-		return h.output(cfg, spec)
+		return l.output(cfg, spec)
 	})
 }
 
 // output runs a short command and returns what it writes. What it says on
 // standard error is part of the error when it fails.
-func (h *house) output(cfg *config.App, spec process.Spec) ([]byte, error) {
+func (l *Launcher) output(cfg *config.App, spec process.Spec) ([]byte, error) {
 	outRead, outWrite, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (h *house) output(cfg *config.App, spec process.Spec) ([]byte, error) {
 	if err != nil {
 		return nil, startFailed(cfg.Name, err)
 	}
-	ctx, cancel := context.WithTimeout(h.hurry, askTimeout)
+	ctx, cancel := context.WithTimeout(l.options.Hurry, queryTimeout)
 	defer cancel()
 	out, complaint := drain(outRead), drain(errRead)
 	select {
@@ -87,16 +87,16 @@ func lastLine(text []byte) string {
 	return string(lines[len(lines)-1])
 }
 
-// check refuses settings that cannot work. Where gunicorn has a configuration
+// CheckSettings refuses settings that cannot work. Where gunicorn has a configuration
 // file, which is a program, gunicorn itself is asked what it says, the public
 // address above all.
-func (h *house) check(cfg *config.App) (*config.App, error) {
+func (l *Launcher) CheckSettings(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil {
 		return cfg, nil
 	}
 	err := cfg.Gunicorn.Validate(cfg.Reload == config.Overlap)
 	if err == nil && cfg.QueryGunicorn {
-		cfg, err = h.complete(cfg)
+		cfg, err = l.CompleteSettings(cfg)
 	}
 	if err != nil {
 		return nil, api.Errorf(api.ExitUsage, "app %s: %v", cfg.Name, err)
@@ -104,18 +104,18 @@ func (h *house) check(cfg *config.App) (*config.App, error) {
 	return cfg, nil
 }
 
-// complete adds to an app's settings what only gunicorn itself can tell: its
+// CompleteSettings adds to an app's settings what only gunicorn itself can tell: its
 // version, how many requests it works on at once. An app that cannot be asked
 // is left as it is; the error is a refusal.
-func (h *house) complete(cfg *config.App) (*config.App, error) {
+func (l *Launcher) CompleteSettings(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil || cfg.Gunicorn.Version != "" {
 		return cfg, nil
 	}
-	report, err := h.gunicorns.Get(cfg.Name, func() (gunicorn.Report, error) { return h.askGunicorn(cfg) })
+	report, err := l.options.Gunicorns.Get(cfg.Name, func() (gunicorn.Report, error) { return l.queryGunicorn(cfg) })
 	if err != nil {
-		say := h.logger.Debug
+		say := l.logger.Debug
 		if cfg.QueryGunicorn {
-			say = h.logger.Warn
+			say = l.logger.Warn
 		}
 		say("cannot ask gunicorn for its settings; they are taken from its command line alone", "app", cfg.Name, "listen", cfg.Listen, "error", err)
 		return cfg, nil

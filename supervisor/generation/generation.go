@@ -1,0 +1,230 @@
+package generation
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"tideover/listener"
+	"tideover/proxy"
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+	"tideover/supervisor/logs"
+	"tideover/supervisor/process"
+)
+
+// Generation is one incarnation of an app: a private socket, a process tree
+// and, for a web app, a target. Nothing in it changes once it has been
+// started but ready and lenient, which the app's goroutine sets when it goes
+// into service; what its process does is learnt from its channels.
+type Generation struct {
+	LaunchSpec
+	scratchDir string // for what the child makes itself
+	Started    time.Time
+
+	private *listener.Private // nil when the child binds for itself
+	Process *process.Process
+	Target  *proxy.Target // nil: a plain process
+	notify  *notifySocket // nil: it is not asked to say READY=1
+	probe   httpProbe
+	marker  []byte // what Reclaim writes to connections the app never saw
+
+	Ready   time.Time // when it went into service; zero: never
+	Lenient bool      // its first answer was an error
+}
+
+// upstream is where a generation is reached: the socket we pass to it, or the one
+// it is told to open.
+type upstream struct {
+	private          *listener.Private
+	network, address string
+	port             int // of the placeholder {port}
+}
+
+// substitute is the app's substitute with the placeholder for its socket filled in.
+func (p upstream) substitute(argv []string) []string {
+	argv = config.Substitute(argv, config.FD, "3")
+	argv = config.Substitute(argv, config.Socket, p.address)
+	return config.Substitute(argv, config.Port, strconv.Itoa(p.port))
+}
+
+// start brings up a generation: private socket, child, target. It does not
+// wait for an answer. When it fails nothing is left of it.
+func (l *Launcher) spawn(log *logs.Log, p LaunchSpec) (_ *Generation, err error) {
+	g := &Generation{LaunchSpec: p, Started: time.Now()}
+	defer func() {
+		if err != nil {
+			g.cleanup()
+			if e := l.options.State.RemoveTree(p.App.Name, p.Number); e != nil {
+				l.logger.Debug("cannot record that nothing was started", "app", p.App.Name, "error", e)
+			}
+		}
+	}()
+	g.scratchDir, err = p.scratch(l.options.RuntimeDir, func(dir string) (err error) {
+		if ProbeOf(p.App) == ProbeNotify {
+			g.notify, err = openNotifySocket(dir)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	at, err := l.openUpstream(p.App, p.Number, g.scratchDir)
+	if err != nil {
+		return nil, err
+	}
+	g.private = at.private
+	if err := g.spawn(l, log, at); err != nil {
+		return nil, err
+	}
+	if g.notify != nil {
+		g.notify.start(g.Process, l.logger)
+	}
+	if p.App.Web() {
+		g.buildTarget(at, hostOf(l.options.Resolve(p.App.Listen[0])))
+	}
+	l.record(g, g.Process.Record())
+	return g, nil
+}
+
+// record notes the generation's tree for the next daemon.
+func (l *Launcher) record(g *Generation, tree process.Record) {
+	if err := l.options.State.SetTree(g.App.Name, g.Number, tree); err != nil {
+		l.logger.Warn("cannot record the process; after a crash of tideover it would not be found", "app", g.App.Name, "error", err)
+	}
+}
+
+// cleanup removes what the generation had beside its processes.
+func (g *Generation) cleanup() {
+	if g.private != nil {
+		g.private.Close()
+	}
+	if g.notify != nil {
+		g.notify.close()
+	}
+	if g.scratchDir != "" {
+		os.RemoveAll(g.scratchDir)
+	}
+}
+
+// spawn starts the child with the private socket as fd 3.
+func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
+	spec, err := g.processSpec(at.substitute(g.App.Command), fmt.Sprintf("%s.%d", g.App.Name, g.Number))
+	if err != nil {
+		return err
+	}
+	if gu := g.App.Gunicorn; gu != nil && gu.HasControlSocket() {
+		// One path for all gunicorns of a user: two generations would take it from each other.
+		spec.Env = prepend(spec.Env, "GUNICORN_CMD_ARGS", "--control-socket "+filepath.Join(g.scratchDir, "gunicorn.ctl"))
+	}
+	if g.notify != nil {
+		spec.Env = append(spec.Env, "NOTIFY_SOCKET="+g.notify.path)
+	}
+	if spec.Stdout, err = log.Pipe(g.Number, logs.Stdout); err != nil {
+		return err
+	}
+	defer spec.Stdout.Close()
+	if spec.Stderr, err = log.Pipe(g.Number, logs.Stderr); err != nil {
+		return err
+	}
+	defer spec.Stderr.Close()
+	if at.private != nil {
+		spec.Listen = at.private.File()
+	}
+	// Before it exists: a daemon that dies at this moment has its token on record.
+	l.record(g, process.Record{Name: spec.Name, Token: spec.Token})
+	g.Process, err = process.Start(spec)
+	if err != nil {
+		return startFailed(g.App.Name, err)
+	}
+	return nil
+}
+
+// buildTarget makes the target requests go to and the probe that asks it. Host is what
+// a client of the public address would send.
+func (g *Generation) buildTarget(at upstream, host string) {
+	cfg := g.App
+	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
+	g.Target = proxy.NewTarget(proxy.TargetOptions{
+		Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.address,
+		Concurrency: concurrency(cfg), Marker: g.marker, HostDefault: host,
+	})
+	g.probe = httpProbe{
+		network: at.network, address: at.address, host: cfg.Ready.Host, path: cfg.Ready.Path,
+		accept: cfg.Ready.Status.Counts, warm: cfg.Ready.Warm,
+	}
+	if g.probe.host == "" {
+		g.probe.host = host
+	}
+	if g.probe.path == "" {
+		g.probe.path = "/"
+	}
+}
+
+// openUpstream opens the private socket, or picks what the command's placeholder asks
+// for.
+func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (upstream, error) {
+	if !cfg.Web() {
+		return upstream{}, nil
+	}
+	asked := config.Placeholders(cfg.Command)
+	switch {
+	case slices.Contains(asked, config.Socket):
+		return upstream{network: "unix", address: filepath.Join(scratch, "app.sock")}, nil
+	case slices.Contains(asked, config.Port):
+		port, err := freePort()
+		return upstream{network: "tcp", address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), port: port}, err
+	}
+	o := listener.PrivateOptions{Family: "unix", Dir: l.options.RuntimeDir, Name: cfg.Name, Generation: number}
+	if public, err := listener.Parse(l.options.Resolve(cfg.Listen[0])); err == nil && cfg.Upstream != "unix" && (cfg.Upstream == "tcp" || public.Network == "tcp") {
+		o.Family, o.PortHint = "tcp", 0
+		if ip, port, ok := loopback(public); ok && ip == "127.0.0.1" {
+			o.PortHint = port
+		} else if ok && ip == "::1" {
+			o.Family = "tcp6"
+		}
+	}
+	private, err := listener.OpenPrivate(o)
+	if err != nil {
+		return upstream{}, api.Errorf(api.ExitError, "cannot open a private socket: %v", err)
+	}
+	return upstream{private: private, network: private.Network(), address: private.Address()}, nil
+}
+
+// freePort asks the kernel for a port nobody listens on. Somebody may take it
+// before the child does; the start fails then and is tried again.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Upstream returns the address at which the generation answers.
+func (g *Generation) Upstream() (network, address string) { return g.probe.network, g.probe.address }
+
+// NotifyStatus is the last STATUS that the processes have sent (sd_notify).
+func (g *Generation) NotifyStatus() string { return g.notify.Status() }
+
+// Exited is ready when the main process is gone. No generation never exits.
+func (g *Generation) Exited() <-chan struct{} {
+	if g == nil {
+		return nil
+	}
+	return g.Process.Exited()
+}
+
+// concurrency is how many requests gunicorn works on at once; 0: unknown.
+func concurrency(cfg *config.App) int {
+	if cfg.Gunicorn == nil {
+		return 0
+	}
+	return cfg.Gunicorn.Concurrency()
+}

@@ -1,0 +1,33 @@
+package generation
+
+import (
+	"context"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/state"
+)
+
+// Options of a Launcher.
+type Options struct {
+	Logger     hclog.Logger
+	RuntimeDir string          // private sockets and scratch directories
+	State      *state.Store    // process trees are recorded in it
+	Gunicorns  *gunicorn.Cache // the settings that gunicorn reported, by app
+	// Hurry ends when every drain and every grace period is to end at once.
+	Hurry context.Context
+	// Resolve returns the address at which a public address of the configuration
+	// ("systemd:NAME", too) really listens.
+	Resolve func(listen string) string
+}
+
+// Launcher starts and stops the generations of every app and runs their hooks.
+// Its methods may be called from any goroutine.
+type Launcher struct {
+	options Options
+	logger  hclog.Logger
+}
+
+// NewLauncher returns a Launcher.
+func NewLauncher(o Options) *Launcher { return &Launcher{options: o, logger: o.Logger} }

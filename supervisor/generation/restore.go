@@ -1,0 +1,85 @@
+package generation
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+
+	"tideover/listener"
+	"tideover/supervisor/config"
+	"tideover/supervisor/handoff"
+	"tideover/supervisor/process"
+)
+
+// Restore makes a Generation of what the program before the exec has left. When
+// it fails, the descriptors are closed.
+func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *Generation, err error) {
+	g := &Generation{LaunchSpec: LaunchSpec{App: cfg, Number: left.Number, Dir: left.Dir}, scratchDir: left.Scratch,
+		Started: left.Started, Ready: left.Ready, Lenient: left.Lenient}
+	defer func() {
+		if err != nil {
+			g.cleanup()
+		}
+	}()
+	if cfg.User != "" || cfg.Group != "" {
+		if g.User, err = process.ResolveUser(cfg.User, cfg.Group); err != nil {
+			return nil, err
+		}
+	}
+	at := upstream{network: left.Network, address: left.Address}
+	if left.Private != nil {
+		if g.private, err = listener.InheritPrivate(*left.Private, left.Network, left.Address); err != nil {
+			return nil, err
+		}
+		at.private = g.private
+	}
+	if g.Process, err = process.Adopt(left.Tree, left.Started); err != nil {
+		return nil, err
+	}
+	l.options.State.Adopt(left.Tree.Token)
+	if left.Notify != nil {
+		if g.notify, err = inheritNotifySocket(*left.Notify); err != nil {
+			return nil, err
+		}
+		g.notify.start(g.Process, l.logger)
+	}
+	if cfg.Web() {
+		g.buildTarget(at, hostOf(l.options.Resolve(cfg.Listen[0])))
+	}
+	return g, nil
+}
+
+// inheritNotifySocket takes over a socket that openNotifySocket has opened. Its
+// generation is ready.
+func inheritNotifySocket(fd int) (*notifySocket, error) {
+	f := os.NewFile(uintptr(fd), "notify")
+	defer f.Close()
+	conn, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, err
+	}
+	socket := conn.(*net.UnixConn)
+	n := newNotifySocket(socket.LocalAddr().String(), socket)
+	close(n.ready)
+	return n, nil
+}
+
+// HandoffState describes a generation for the next program.
+func (g *Generation) HandoffState() (*handoff.GenerationState, error) {
+	s := &handoff.GenerationState{Number: g.Number, Dir: g.Dir, Scratch: g.scratchDir, Started: g.Started, Ready: g.Ready, Lenient: g.Lenient,
+		Tree: g.Process.Record(), Network: g.probe.network, Address: g.probe.address}
+	var errs []error
+	number := func(open syscall.Conn) *int {
+		fd, err := handoff.Descriptor(open)
+		errs = append(errs, err)
+		return &fd
+	}
+	if g.private != nil {
+		s.Private = number(g.private.File())
+	}
+	if g.notify != nil {
+		s.Notify = number(g.notify.conn)
+	}
+	return s, errors.Join(errs...)
+}

@@ -1,0 +1,130 @@
+package generation
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+	"tideover/supervisor/process"
+)
+
+// LaunchSpec is where, and as whom, the processes of one generation run. It is found
+// out once, so that a hook runs in the release whose process it precedes.
+type LaunchSpec struct {
+	App    *config.App
+	Number int           // of the generation
+	Dir    string        // symlinks resolved
+	User   *process.User // nil: as the daemon
+}
+
+// post looks where an app's processes would run now.
+func newLaunchSpec(cfg *config.App, number int) (LaunchSpec, error) {
+	p := LaunchSpec{App: cfg, Number: number}
+	var err error
+	if cfg.User != "" || cfg.Group != "" {
+		if p.User, err = process.ResolveUser(cfg.User, cfg.Group); err != nil {
+			return p, startFailed(cfg.Name, &process.StartError{Step: "user", Err: err})
+		}
+	}
+	if p.Dir, err = filepath.EvalSymlinks(cfg.Directory); err != nil {
+		return p, startFailed(cfg.Name, &process.StartError{Step: "directory", Path: cfg.Directory, Err: PathCause(err)})
+	}
+	return p, nil
+}
+
+// identityVars are the variables that say who somebody is.
+var identityVars = []string{"HOME", "USER", "LOGNAME", "SHELL"}
+
+// environment is what the processes get, the env files read anew. Who runs as
+// another user than the daemon has that one's identity, unless the app's
+// settings say otherwise.
+func (p LaunchSpec) environment() ([]string, error) {
+	base := os.Environ()
+	if p.User != nil {
+		base = slices.DeleteFunc(base, func(pair string) bool {
+			name, _, _ := strings.Cut(pair, "=")
+			return slices.Contains(identityVars, name)
+		})
+		base = append(base, p.User.Env()...)
+	}
+	env, err := p.App.Environment(p.Dir, base)
+	if err != nil {
+		return nil, &api.Error{Exit: api.ExitConfig, Message: err.Error()}
+	}
+	env = append(env, "TIDEOVER_APP="+p.App.Name, "TIDEOVER_GENERATION="+strconv.Itoa(p.Number))
+	if p.App.Instance > 0 {
+		env = append(env, "TIDEOVER_INSTANCE="+strconv.Itoa(p.App.Instance))
+	}
+	return env, nil
+}
+
+// processSpec is what all processes of the generation have in common: its server, its
+// hooks, the command that tells whether it is ready.
+func (p LaunchSpec) processSpec(argv []string, name string) (process.Spec, error) {
+	env, err := p.environment()
+	cfg := p.App
+	return process.Spec{
+		Argv: argv, Dir: p.Dir, Env: env, User: p.User,
+		Umask: cfg.Umask, Nofile: cfg.Limits.Nofile, Limits: rlimits(cfg.Limits),
+		Nice: cfg.Nice, OOMScoreAdj: cfg.OOMScoreAdj, NoNewPrivs: cfg.NoNewPrivs,
+		Name: name, Token: rand.Text(),
+	}, err
+}
+
+// rlimits are those of the process, soft and hard; nofile is a case of its own,
+// because its hard limit is not lowered.
+func rlimits(l config.Limits) map[string][2]uint64 {
+	set := map[string][2]uint64{}
+	if l.Nproc > 0 {
+		set["nproc"] = [2]uint64{l.Nproc, l.Nproc}
+	}
+	if l.Core >= 0 {
+		set["core"] = [2]uint64{uint64(l.Core), uint64(l.Core)}
+	}
+	return set
+}
+
+// scratch makes a directory for what the child of one generation creates
+// itself: its socket, or gunicorn's control socket. It goes with the
+// generation. Another user's child could not come to it through ours. What is
+// made in it by furnish is there before the directory is the child's: nobody
+// can put anything else in its place meanwhile.
+func (p LaunchSpec) scratch(runtimeDir string, furnish func(dir string) error) (string, error) {
+	parent := runtimeDir
+	if p.User != nil {
+		parent = "" // the system's
+	}
+	name := p.App.Name
+	dir, err := os.MkdirTemp(parent, strings.ReplaceAll(name[:min(len(name), 20)], "*", "_")+"."+strconv.Itoa(p.Number)+"-")
+	if err != nil {
+		return "", api.Errorf(api.ExitError, "cannot make a directory for the child's socket: %v", err)
+	}
+	if err := furnish(dir); err != nil {
+		os.RemoveAll(dir)
+		return "", err
+	}
+	if p.User != nil {
+		if err := os.Chown(dir, int(p.User.UID), int(p.User.GID)); err != nil {
+			os.RemoveAll(dir)
+			return "", api.Errorf(api.ExitError, "cannot give %s to user %s: %v", dir, p.User.Name, err)
+		}
+	}
+	return dir, nil
+}
+
+// prepend puts a word before the value of a variable, so that what the user
+// wrote there still has the last word.
+func prepend(env []string, name, word string) []string {
+	for i, kv := range env {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			env[i] = name + "=" + word + " " + value
+			return env
+		}
+	}
+	return append(env, name+"="+word)
+}

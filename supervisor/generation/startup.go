@@ -1,0 +1,251 @@
+package generation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+	"tideover/supervisor/logs"
+	"tideover/supervisor/process"
+)
+
+// Startup is a generation that is being started: the hook before_start, the
+// process, the first answer that counts. A goroutine of its own carries it out.
+// Its Stages, Number, Reason and From are fixed once Start has returned.
+type Startup struct {
+	Number int
+	Reason Reason
+	From   int // the generation that serves until then, 0: none
+	Stages []*Stage
+
+	cancel context.CancelCauseFunc
+	spawn  *Stage // makes the generation
+	done   chan struct{}
+
+	spec       LaunchSpec  // once the first stage is done
+	generation *Generation // once spawn is done; nil: it failed
+	probe      ProbeResult // once done
+	err        error       // once the stage that failed is done
+}
+
+// Reason is why a generation is started, or what has failed.
+type Reason string
+
+const (
+	ReasonStart   Reason = "start" // at first, or by the operator
+	ReasonReload  Reason = "reload"
+	ReasonRestart Reason = "restart"
+	ReasonCrash   Reason = "crash" // the generation before exited by itself
+)
+
+// Stage is one step of a Startup. An operation reports it as a phase.
+type Stage struct {
+	Name string
+	do   func(context.Context) error
+	done chan struct{} // never closed when an earlier stage has failed
+
+	// Set before done is closed.
+	Attrs []api.Attr
+	Err   error
+}
+
+// Done is closed when the stage has ended. It is never closed when an earlier
+// stage has failed.
+func (s *Stage) Done() <-chan struct{} { return s.done }
+
+// StartRequest says what to start.
+type StartRequest struct {
+	App    *config.App
+	Reason Reason
+	From   int // the generation that serves until then, 0: none
+	// Lenient counts any valid answer as ready, unless ready.path or ready.status
+	// are set.
+	Lenient bool
+}
+
+// Start begins to start the next generation of an app. Its output goes to log.
+func (l *Launcher) Start(log *logs.Log, r StartRequest) *Startup {
+	cfg := r.App
+	number, err := l.options.State.NextNumber(cfg.Name)
+	if err != nil {
+		l.logger.Warn("cannot record the generation's number", "app", cfg.Name, "error", err)
+	}
+	ctx, cancel := context.WithCancelCause(l.options.Hurry)
+	s := &Startup{Number: number, Reason: r.Reason, From: r.From, cancel: cancel, done: make(chan struct{})}
+	if len(cfg.Hooks.BeforeStart) > 0 {
+		s.addStage("hook", func(ctx context.Context) error {
+			return l.RunHook(ctx, log, HookRun{Hook: HookBeforeStart, Spec: s.spec, Reason: s.Reason, From: s.From})
+		}).Attrs = []api.Attr{api.String("hook", HookBeforeStart)}
+	}
+	s.spawn = s.addStage("start", func(context.Context) error {
+		g, err := l.spawn(log, s.spec)
+		if err == nil {
+			s.generation, s.spawn.Attrs = g, []api.Attr{api.Int("pid", g.Process.Pid())}
+			l.logger.Info("started", "app", cfg.Name, "generation", g.Number, "pid", g.Process.Pid())
+		}
+		return err
+	})
+	var ready *Stage
+	ready = s.addStage("ready", func(ctx context.Context) (err error) {
+		s.generation.probe.lenient = r.Lenient && !cfg.Ready.Explicit
+		s.probe, err = s.generation.waitReady(ctx, l)
+		ready.Attrs = s.probe.attrs()
+		return err
+	})
+	go s.run(ctx, func() (LaunchSpec, error) { return newLaunchSpec(cfg, number) })
+	return s
+}
+
+func (s *Startup) addStage(name string, do func(context.Context) error) *Stage {
+	stage := &Stage{Name: name, do: do, done: make(chan struct{})}
+	s.Stages = append(s.Stages, stage)
+	return stage
+}
+
+func (s *Startup) run(ctx context.Context, prepare func() (LaunchSpec, error)) {
+	defer s.cancel(nil) // releases ctx
+	defer close(s.done)
+	var unprepared error
+	s.spec, unprepared = prepare()
+	for _, stage := range s.Stages {
+		if stage.Err = errors.Join(unprepared, context.Cause(ctx)); stage.Err == nil {
+			stage.Err = stage.do(ctx)
+		}
+		s.err = stage.Err
+		close(stage.done)
+		if stage.Err != nil {
+			return
+		}
+	}
+}
+
+// Done is closed when the last stage has ended, or the one that failed.
+func (s *Startup) Done() <-chan struct{} { return s.done }
+
+// Spawned is closed when the process exists. It is never closed when there is
+// none.
+func (s *Startup) Spawned() <-chan struct{} { return s.spawn.done }
+
+// Generation returns the generation once its process exists, else nil.
+func (s *Startup) Generation() *Generation {
+	if !isClosed(s.spawn.done) {
+		return nil
+	}
+	return s.generation
+}
+
+// HookRuns reports whether before_start runs.
+func (s *Startup) HookRuns() bool { return s.Stages[0] != s.spawn && !isClosed(s.Stages[0].done) }
+
+// Err is why the startup failed. It may be called once Done, or Done of the failed
+// stage, is closed.
+func (s *Startup) Err() error { return s.err }
+
+// Probe is the last result of the readiness probe. It may be called once Done, or
+// Done of the failed stage, is closed.
+func (s *Startup) Probe() ProbeResult { return s.probe }
+
+// Spec is what the processes were started with. It may be called once Done, or
+// Done of the failed stage, is closed.
+func (s *Startup) Spec() LaunchSpec { return s.spec }
+
+// Outcome is how the process has exited by itself before it was ready, else zero.
+func (s *Startup) Outcome() process.Outcome {
+	o, _ := s.exited()
+	return o
+}
+
+// exited reports whether the startup has failed because the process has exited.
+func (s *Startup) exited() (process.Outcome, bool) {
+	if s.generation == nil || !errors.Is(s.err, errExited) {
+		return process.Outcome{}, false
+	}
+	return s.generation.Process.Outcome(), true
+}
+
+// Complete reports whether a plain process has done its work before it counted as
+// ready.
+func (s *Startup) Complete() bool {
+	o, exited := s.exited()
+	return exited && !s.spec.App.Web() && OnExit(s.spec.App, o) == ExitDone
+}
+
+// Explain says in words why the startup has failed, and what to do.
+func (s *Startup) Explain() (why, hint string) {
+	g := s.generation
+	var hook *HookError
+	if errors.As(s.err, &hook) {
+		return fmt.Sprintf("generation %d of %s was not started: %v", s.Number, s.spec.App.Name, hook), ""
+	}
+	var failed *api.Error
+	if errors.As(s.err, &failed) {
+		return failed.Message, failed.Hint
+	}
+	if g == nil {
+		return s.err.Error(), ""
+	}
+	cfg := g.App
+	head := fmt.Sprintf("generation %d of %s did not come up: ", g.Number, cfg.Name)
+	var other *wrongListenerError
+	switch {
+	case errors.As(s.err, &other) && other.late:
+		return head + fmt.Sprintf("no answer within %s; it listens on %s, which is not the socket it was given", api.FormatDuration(cfg.Ready.Timeout), other.address), forkRemedy(g)
+	case errors.As(s.err, &other):
+		return head + fmt.Sprintf("the command listens on %s itself and not on the socket it was given", other.address), forkRemedy(g)
+	case errors.Is(s.err, errExited):
+		why, hint = explainExit(g)
+		return head + why, hint
+	case errors.Is(s.err, errReadyTimeout):
+		why, hint = s.explainTimeout(cfg)
+		return head + why, hint
+	}
+	return head + s.err.Error(), ""
+}
+
+func (s *Startup) explainTimeout(cfg *config.App) (why, hint string) {
+	within := " within " + api.FormatDuration(cfg.Ready.Timeout)
+	switch ProbeOf(cfg) {
+	case ProbeNotify:
+		return "it did not say READY=1" + within, "ready.notify waits for sd_notify; ready.timeout says for how long"
+	case ProbeCommand:
+		return "ready.command did not succeed" + within + " (the last time: " + s.probe.FirstLine() + ")", "ready.command and ready.timeout say what is asked, and for how long"
+	}
+	why = "no answer that counts" + within
+	if s.probe.Status != 0 {
+		why += fmt.Sprintf(" (the last one: %s)", s.probe.FirstLine())
+		hint = "ready.path and ready.status say what is asked and what counts"
+	}
+	return why, hint
+}
+
+func explainExit(g *Generation) (why, hint string) {
+	out := g.Process.Outcome()
+	before := "it answered"
+	if g.Target == nil {
+		before = "it was ready"
+	}
+	why = fmt.Sprintf("it ended with %s after %s, before %s", out, api.FormatDuration(out.Runtime), before)
+	if gu := g.App.Gunicorn; gu != nil {
+		switch out.Code {
+		case 3:
+			why += " (gunicorn: a worker failed to boot)"
+		case 4:
+			why += " (gunicorn: the app failed to load)"
+		}
+		if _, forks := gu.Forks(); forks {
+			hint = forkRemedy(g)
+		}
+	}
+	return why, hint
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,184 @@
+package generation
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"tideover/proxy"
+	"tideover/supervisor/process"
+)
+
+// Teardown is a generation that is being stopped: it gets no new request, drains,
+// and is stopped until none of its processes exists. A goroutine of its own
+// carries it out.
+type Teardown struct {
+	Number int
+	Target *proxy.Target // nil: it never got requests
+
+	reason StopReason
+	done   chan struct{}
+
+	// Set before done is closed.
+	generation *Generation // nil: it had no process
+	InFlight   int         // requests in flight when it was told to stop
+	Cut        int         // of those, the ones still in flight when the processes were stopped
+	Stopped    process.StopReport
+	Reclaimed  int // connections that no worker had accepted
+}
+
+// StopReason says how a generation is stopped.
+type StopReason int
+
+const (
+	StopReplaced StopReason = iota // a newer one serves, or the operator stops the app: drain, then stop
+	StopCrashed                    // the main process has exited: its workers may finish within a bound
+	StopNotReady                   // it was never ready: there is nothing to drain
+)
+
+// StopTimeouts bound a Teardown.
+type StopTimeouts struct {
+	Drain   time.Duration // for requests in flight
+	Tunnels time.Duration // after that, for tunnels
+	Stop    time.Duration // from the stop signal to SIGKILL
+}
+
+// StopTimeouts are those of the app's settings.
+func (g *Generation) StopTimeouts() StopTimeouts {
+	return StopTimeouts{Drain: g.App.Drain.Timeout, Tunnels: g.App.Drain.Tunnels, Stop: g.App.Stop.Timeout}
+}
+
+// StopTimeoutsWhileHeld are for a stop during which requests are held for the next
+// generation: the drain has what hold.timeout leaves after the time that the app
+// needs to start, less 5 s. Tunnels are closed at once.
+func (g *Generation) StopTimeoutsWhileHeld() StopTimeouts {
+	startup := g.Ready.Sub(g.Started)
+	left := max(g.App.Hold.Timeout-startup-5*time.Second, time.Second)
+	return StopTimeouts{Drain: min(g.App.Drain.Timeout, left), Stop: g.App.Stop.Timeout}
+}
+
+// importGrace is the grace period of a generation that never answered. It gets
+// SIGINT, because a gunicorn that is still importing does not act on SIGTERM.
+const importGrace = 2 * time.Second
+
+// reclaimTimeout bounds the accepting of what waits in a private socket's backlog.
+const reclaimTimeout = 5 * time.Second
+
+// Stop begins to stop g. The gate must not point to its target any more. When
+// Options.Hurry ends, what is left of it is killed.
+func (l *Launcher) Stop(g *Generation, reason StopReason, timeouts StopTimeouts) *Teardown {
+	t := &Teardown{Number: g.Number, Target: g.Target, reason: reason, generation: g, done: make(chan struct{})}
+	if g.Target != nil {
+		t.InFlight = g.Target.InFlight()
+	}
+	go func() {
+		defer close(t.done)
+		l.tearDown(t, timeouts)
+	}()
+	return t
+}
+
+// Cancel ends a startup and stops what exists of its generation.
+func (l *Launcher) Cancel(s *Startup) *Teardown {
+	s.cancel(ErrOvertaken)
+	t := &Teardown{Number: s.Number, reason: StopNotReady, done: make(chan struct{})}
+	go func() {
+		defer close(t.done)
+		<-s.done
+		if t.generation = s.generation; t.generation != nil {
+			l.tearDown(t, t.generation.StopTimeouts())
+		}
+	}()
+	return t
+}
+
+// Done is closed when no process of the generation exists.
+func (t *Teardown) Done() <-chan struct{} { return t.done }
+
+func (l *Launcher) tearDown(t *Teardown, timeouts StopTimeouts) {
+	g, hurry := t.generation, l.options.Hurry
+	if g.Target != nil {
+		g.Target.Retire() // at once: an idle connection would keep newer gunicorns from stopping
+	}
+	t.drain(hurry, timeouts)
+	t.stopProcesses(hurry, timeouts.Stop)
+	t.reclaim(context.WithoutCancel(hurry))
+	if g.Target != nil {
+		g.Target.Abandon()
+	}
+	g.cleanup()
+	if err := l.options.State.RemoveTree(g.App.Name, g.Number); err != nil {
+		l.logger.Warn("cannot record that a generation is gone", "app", g.App.Name, "generation", g.Number, "error", err)
+	}
+}
+
+// drain lets the generation finish its requests.
+func (t *Teardown) drain(hurry context.Context, timeouts StopTimeouts) {
+	target := t.generation.Target
+	if target == nil || t.reason == StopNotReady {
+		return
+	}
+	ctx, cancel := context.WithTimeout(hurry, timeouts.Drain)
+	defer cancel()
+	if t.reason == StopCrashed {
+		t.reclaim(hurry) // the next generation serves what waits in the backlog
+		t.drainWhileWorkersLive(ctx)
+		return
+	}
+	_ = target.Wait(ctx)
+	if target.Tunnels() > 0 {
+		tunnels, cancel := context.WithTimeout(hurry, timeouts.Tunnels)
+		defer cancel()
+		_ = target.WaitTunnels(tunnels)
+	}
+	target.CloseTunnels()
+}
+
+// drainWhileWorkersLive waits for the requests in flight, but not longer than a
+// process of the tree exists.
+func (t *Teardown) drainWhileWorkersLive(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	emptied := make(chan struct{})
+	go func() {
+		defer close(emptied)
+		if t.generation.Process.WaitEmpty(ctx) == nil {
+			stop()
+		}
+	}()
+	_ = t.generation.Target.Wait(ctx)
+	stop()
+	<-emptied
+}
+
+// stopProcesses stops the tree and makes sure that no process is left.
+func (t *Teardown) stopProcesses(hurry context.Context, grace time.Duration) {
+	g := t.generation
+	if g.Target != nil {
+		t.Cut = g.Target.InFlight()
+	}
+	switch {
+	case t.reason == StopCrashed:
+		t.Stopped = g.Process.Kill(context.WithoutCancel(hurry))
+	case t.reason == StopNotReady && g.Target != nil:
+		t.Stopped = g.Process.Stop(hurry, syscall.SIGINT, min(importGrace, grace))
+	case g.App.Stop.Tree:
+		t.Stopped = g.Process.StopTree(hurry, g.App.Stop.Signal, grace)
+	default: // also a plain process that was never ready: it may be at work
+		t.Stopped = g.Process.Stop(hurry, g.App.Stop.Signal, grace)
+	}
+}
+
+// reclaim accepts what no worker has accepted and writes the marker to it. The
+// marker tells the relay that the app never read those requests, so they are sent
+// to the next generation, whatever their method. Abandon cuts the others.
+func (t *Teardown) reclaim(ctx context.Context) {
+	g := t.generation
+	if g.private == nil || g.Target == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, reclaimTimeout)
+	defer cancel()
+	n, _ := g.private.Reclaim(ctx, g.marker)
+	t.Reclaimed += n
+}

@@ -1,0 +1,376 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+)
+
+// Apply reads the configuration again and makes the apps what it says: new
+// ones are started, removed ones drain and stop, what can change live changes
+// live, and only what must is reloaded. A configuration that is faulty, or asks
+// for an address that cannot be opened, changes nothing: ExitConfig. Progress
+// gets the phases of whatever it takes, from this goroutine. Apply is carried
+// out whole, also when the caller leaves; only a shutdown ends it early.
+func (s *Supervisor) Apply(_ context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
+	if s.options.Load == nil {
+		return applyFailed(api.Errorf(api.ExitUsage, "this daemon runs one command and has no configuration to read again"))
+	}
+	s.registry.changing.Lock()
+	defer s.registry.changing.Unlock()
+	if s.leaving.Err() != nil {
+		return applyFailed(api.Errorf(api.ExitNotRunning, "tideover is shutting down"))
+	}
+	file, err := s.options.Load()
+	if err != nil {
+		return applyFailed(&api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"})
+	}
+	c := &reconciliation{Supervisor: s, file: file, by: r.By, progress: progress}
+	if err := c.compare(); err != nil {
+		return applyFailed(err)
+	}
+	out := api.ApplyResult{Result: "ok", Warnings: c.needNewStart()}
+	for _, w := range file.Warnings {
+		out.Warnings = append(out.Warnings, w.String())
+	}
+	if r.DryRun {
+		out.Result = "dry run"
+	} else {
+		s.options.Logger.Info("applying the configuration", "by", r.By)
+		if err := c.carryOut(); err != nil {
+			return applyFailed(err)
+		}
+		s.file = file
+	}
+	for _, a := range c.all {
+		out.Apps = append(out.Apps, a.AppChange)
+		if a.Result != nil && a.Result.Exit.Worse(out.Exit) {
+			out.Result, out.Exit, out.Error, out.Hint = "failed", a.Result.Exit, a.Result.Error, a.Result.Hint
+		}
+	}
+	return out
+}
+
+func applyFailed(err error) api.ApplyResult {
+	out := api.ApplyResult{Result: "failed", Exit: api.ExitError, Apps: []api.AppChange{}, Error: err.Error()}
+	var e *api.Error
+	if errors.As(err, &e) {
+		out.Exit, out.Error, out.Hint = e.Exit, e.Message, e.Hint
+	}
+	return out
+}
+
+// reconciliation is one carrying out of Apply.
+type reconciliation struct {
+	*Supervisor
+	file     *config.File
+	by       string
+	progress func(api.Phase)
+	all      []*appChange // those that stay or come in the order of file, then those that go
+}
+
+// appChange is what a new configuration means for one app.
+type appChange struct {
+	api.AppChange
+	old       *entry            // nil: the app is new
+	cfg       *config.App       // nil: it goes
+	created   *entry            // what takes its place, or is new
+	opened    []*publicListener // addresses nobody had yet
+	listeners []*publicListener // the doors it is to have, in order; with those opened
+}
+
+// compare finds out what the configuration changes.
+func (c *reconciliation) compare() error {
+	before := map[string]*entry{}
+	for _, m := range c.registry.all() {
+		before[m.app.name] = m
+	}
+	for _, cfg := range eachApp(c.file) {
+		cfg, err := c.shared.launcher.CheckSettings(cfg)
+		if err != nil {
+			return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
+		}
+		if full, err := c.shared.launcher.CompleteSettings(cfg); err == nil {
+			cfg = full // or the app's own goroutine would have to ask gunicorn
+		}
+		a := &appChange{AppChange: api.AppChange{App: cfg.Name, Change: api.Added}, cfg: cfg, old: before[cfg.Name]}
+		delete(before, cfg.Name)
+		if a.old != nil {
+			a.differ()
+		}
+		c.all = append(c.all, a)
+	}
+	for _, m := range c.registry.all() {
+		if before[m.app.name] != nil {
+			c.all = append(c.all, &appChange{AppChange: api.AppChange{App: m.app.name, Change: api.Removed}, old: m})
+		}
+	}
+	return nil
+}
+
+// differ finds out what is different about an app that stays. What is for the
+// next generation is compared with what the one that serves was started with.
+func (a *appChange) differ() {
+	seen := a.old.app.snapshot.Load()
+	serving := seen.settings
+	if seen.current != nil {
+		serving = seen.current.App
+	}
+	var all []config.Difference
+	for _, d := range config.Differences(serving, a.cfg) {
+		if d.Key.Change == config.Next {
+			all = append(all, d)
+		}
+	}
+	for _, d := range config.Differences(seen.settings, a.cfg) {
+		if d.Key.Change != config.Next {
+			all = append(all, d)
+		}
+	}
+	for _, d := range all {
+		before, after := d.Texts()
+		a.Settings = append(a.Settings, api.SettingChange{Key: d.Key.Path, Before: before, After: after, Takes: string(d.Key.Change)})
+	}
+	switch takes := config.Takes(all); {
+	case len(all) == 0:
+		a.Change = api.Unchanged
+	case seen.settings.Web() != a.cfg.Web():
+		a.Change = api.ByReplace
+	case takes == config.Live, seen.desired == desiredStopped && takes == config.Next:
+		a.Change = api.ByLive
+	case takes == config.Next:
+		a.Change = api.ByReload
+	default:
+		a.Change = api.ByReopen
+	}
+}
+
+// needNewStart are the settings of [daemon] that are different and wait for the
+// next daemon.
+func (c *reconciliation) needNewStart() []string {
+	var all []string
+	for _, d := range config.DaemonDifferences(&c.Supervisor.file.Daemon, &c.file.Daemon) {
+		all = append(all, "daemon."+d.Key.Path+" is different; it is in force when tideover is started again")
+	}
+	return all
+}
+
+// carryOut makes the apps what they are to be. Everything that can fail without
+// harm comes first: an error means that nothing was changed.
+func (c *reconciliation) carryOut() error {
+	if err := c.prepare(); err != nil {
+		for _, a := range c.all {
+			a.discard()
+		}
+		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
+	}
+	c.releaseListeners()
+	for _, a := range c.all {
+		if a.Change == api.ByReplace {
+			c.registry.stop([]*entry{a.old}, c.registry.all())
+		}
+	}
+	c.publish()
+	for _, a := range c.all {
+		a.adopt(c)
+	}
+	c.start()
+	return nil
+}
+
+// start carries out the operations it takes: new apps come up and old ones go
+// side by side, in the order that after asks for; reloads go one after another.
+func (c *reconciliation) start() {
+	var one sync.Mutex // phase is told at a time
+	tell := func(p api.Phase) {
+		one.Lock()
+		defer one.Unlock()
+		c.progress(p)
+	}
+	do := func(a *appChange, verb api.Verb) {
+		result := c.Do(c.leaving, api.Request{Verb: verb, App: a.App, By: c.by}, tell)
+		a.Result = &result
+	}
+	var going sync.WaitGroup
+	going.Go(func() { c.remove() })
+	for _, a := range c.all {
+		if a.created != nil && a.created.app.snapshot.Load().desired != desiredStopped {
+			going.Go(func() {
+				c.await(a.created.dependencies(c.registry.all()))
+				do(a, api.Start)
+			})
+		}
+	}
+	for _, a := range c.all {
+		if (a.Change == api.ByReload || a.Change == api.ByReopen) && a.old.app.snapshot.Load().desired != desiredStopped {
+			do(a, api.Reload)
+		}
+	}
+	going.Wait()
+}
+
+// await waits for all signs, or the shutdown.
+func (c *reconciliation) await(signs []<-chan struct{}) {
+	for _, sign := range signs {
+		select {
+		case <-sign:
+		case <-c.leaving.Done():
+		}
+	}
+}
+
+// remove ends the apps that go, and strikes them off the list.
+func (c *reconciliation) remove() {
+	var gone []*entry
+	for _, a := range c.all {
+		if a.Change == api.Removed {
+			gone = append(gone, a.old)
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	c.drainRemoved(gone)
+	c.registry.stop(gone, c.registry.all())
+	entries := slices.DeleteFunc(slices.Clone(c.registry.all()), func(m *entry) bool { return slices.Contains(gone, m) })
+	c.registry.entries.Store(&entries)
+	for _, m := range gone {
+		m.app.recordStopped(false)
+		c.options.Logger.Info("removed", "app", m.app.name)
+	}
+}
+
+// farewell lets who came through a door while it was still that of an app that
+// goes have an answer; nobody new comes.
+func (c *reconciliation) drainRemoved(gone []*entry) {
+	soon, cancel := context.WithTimeout(c.leaving, idleLinger)
+	defer cancel()
+	for _, m := range gone {
+		if m.app.server != nil && len(m.listeners) == 0 {
+			m.app.server.Lame()
+			m.app.server.Linger(soon)
+		}
+	}
+}
+
+// prepare opens what is to be open, and makes what is to be new.
+func (c *reconciliation) prepare() error {
+	for _, a := range c.all {
+		if a.cfg == nil {
+			continue
+		}
+		if a.old == nil || a.Change == api.ByReplace {
+			m, err := c.registry.newEntry(a.cfg)
+			if err != nil {
+				return err
+			}
+			a.created = m
+		}
+		for _, address := range a.cfg.Listen {
+			d := c.reusableListener(a, address)
+			if d == nil {
+				opened, err := c.registry.open(a.cfg, address)
+				if err != nil {
+					return err
+				}
+				a.opened, d = append(a.opened, opened), opened
+			}
+			a.listeners = append(a.listeners, d)
+		}
+	}
+	return nil
+}
+
+// reusableListener finds the open door that an app is to have at an address: its own, or
+// one that another app gives up. Without one, nil.
+func (c *reconciliation) reusableListener(a *appChange, address string) *publicListener {
+	for _, other := range c.all {
+		if other.old == nil || other != a && other.cfg != nil && slices.Contains(other.cfg.Listen, address) {
+			continue
+		}
+		if i := slices.IndexFunc(other.old.listeners, func(d *publicListener) bool { return d.address == address }); i >= 0 {
+			return other.old.listeners[i]
+		}
+	}
+	return nil
+}
+
+// discard closes what was prepared.
+func (a *appChange) discard() {
+	for _, d := range a.opened {
+		d.close()
+	}
+	if a.created != nil {
+		a.created.close()
+	}
+}
+
+// releaseListeners takes from every app the doors it is not to have any more. One that
+// changes hands stays open: who comes meanwhile waits in its backlog. Those of an
+// app that goes stay until it is gone, if nobody wants them.
+func (c *reconciliation) releaseListeners() {
+	wanted := map[*publicListener]bool{}
+	for _, a := range c.all {
+		for _, d := range a.listeners {
+			wanted[d] = true
+		}
+	}
+	for _, a := range c.all {
+		if a.old == nil {
+			continue
+		}
+		a.old.listeners = slices.DeleteFunc(a.old.listeners, func(d *publicListener) bool {
+			switch {
+			case slices.Contains(a.listeners, d) && a.created == nil:
+				return false
+			case wanted[d]:
+				d.stop()
+				return true
+			case a.cfg == nil:
+				return false
+			}
+			d.close()
+			return true
+		})
+	}
+}
+
+// publish makes the list of entries what it is to be, with those that go at its
+// end until they are gone.
+func (c *reconciliation) publish() {
+	var entries []*entry
+	for _, a := range c.all {
+		if a.created == nil {
+			entries = append(entries, a.old)
+		} else {
+			entries = append(entries, a.created)
+		}
+	}
+	c.registry.entries.Store(&entries)
+}
+
+// adopt gives an app its doors and its settings. A new one is not started yet:
+// its clients wait.
+func (a *appChange) adopt(c *reconciliation) {
+	switch {
+	case a.cfg == nil:
+		return
+	case a.created != nil:
+		a.created.listeners = a.listeners
+		c.registry.start(a.created, []<-chan struct{}{make(chan struct{})}) // its turn comes when somebody asks for it
+		return
+	case a.Change == api.Unchanged:
+		return
+	}
+	for _, d := range a.listeners {
+		if !slices.Contains(a.old.listeners, d) {
+			d.serve(a.old.app)
+		}
+	}
+	a.old.listeners = a.listeners
+	a.old.app.do(c.leaving, func() { a.old.app.applySettings(a.cfg) })
+}

@@ -1,0 +1,239 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+	"tideover/supervisor/logs"
+)
+
+// registry has the apps of the daemon. It is read without a lock. New, Run and
+// Apply change it, one at a time.
+type registry struct {
+	shared   shared
+	hurry    context.Context          // ended: connections are closed at once
+	changing sync.Mutex               // held by whoever changes the registry
+	entries  atomic.Pointer[[]*entry] // in the order of the configuration
+	running  sync.WaitGroup           // the apps' goroutines
+}
+
+func newRegistry(hurry context.Context, shared shared) *registry {
+	r := &registry{shared: shared, hurry: hurry}
+	r.entries.Store(&[]*entry{})
+	return r
+}
+
+// entry is an app and its public sockets.
+type entry struct {
+	app       *App
+	listeners []*publicListener
+	leave     context.CancelFunc // ends the app; nil: it was not started
+}
+
+// all returns the entries in the order of the configuration. The slice is never
+// changed.
+func (r *registry) all() []*entry { return *r.entries.Load() }
+
+// add makes an app and opens its public sockets.
+func (r *registry) add(cfg *config.App) error {
+	e, err := r.newEntry(cfg)
+	if err != nil {
+		return err
+	}
+	entries := append(slices.Clone(r.all()), e)
+	r.entries.Store(&entries)
+	for _, address := range cfg.Listen {
+		l, err := r.open(cfg, address)
+		if err != nil {
+			return err
+		}
+		e.listeners = append(e.listeners, l)
+	}
+	return nil
+}
+
+// newEntry makes an app without public sockets.
+func (r *registry) newEntry(cfg *config.App) (*entry, error) {
+	log, err := logs.New(r.shared.logOptions(cfg))
+	if err != nil {
+		return nil, api.Errorf(api.ExitError, "cannot open the log of %s: %v", cfg.Name, err)
+	}
+	return &entry{app: newApp(r.shared, cfg, log)}, nil
+}
+
+// open opens one of an app's public sockets.
+func (r *registry) open(cfg *config.App, address string) (*publicListener, error) {
+	sockets, err := r.shared.listeners.open(address, cfg.ListenMode)
+	if err != nil {
+		return nil, api.Errorf(api.ExitError, "app %s: %v", cfg.Name, err)
+	}
+	return &publicListener{address: address, sockets: sockets}, nil
+}
+
+// start accepts connections for an app and starts it once its dependencies have
+// started.
+func (r *registry) start(e *entry, dependencies []<-chan struct{}) {
+	for _, l := range e.listeners {
+		l.serve(e.app)
+	}
+	ctx, leave := context.WithCancel(context.Background())
+	e.leave = leave
+	r.running.Go(func() {
+		defer leave()
+		e.app.run(ctx, dependencies)
+	})
+}
+
+// dependencies are the started channels of the apps after which e is started.
+func (e *entry) dependencies(among []*entry) []<-chan struct{} {
+	var started []<-chan struct{}
+	for _, other := range among {
+		if e.dependsOn(other) {
+			started = append(started, other.app.started)
+		}
+	}
+	return started
+}
+
+// dependsOn reports whether e is started after other, and stopped before it.
+func (e *entry) dependsOn(other *entry) bool {
+	return e != other && slices.ContainsFunc(e.settings().After, other.settings().Answers)
+}
+
+func (e *entry) settings() *config.App { return e.app.snapshot.Load().settings }
+
+// idleLinger is how long idle connections of a front-end stay open for one last
+// request once nothing is left to drain.
+const idleLinger = time.Second
+
+// stop ends apps and returns when nothing of them is left. An app is stopped before
+// those it depends on. Public sockets are closed when the last process is gone:
+// until then every request is answered.
+func (r *registry) stop(leaving, among []*entry) {
+	for _, e := range leaving {
+		if e.app.server != nil {
+			e.app.server.Lame()
+		}
+	}
+	var stopping sync.WaitGroup
+	for _, e := range leaving {
+		stopping.Go(func() {
+			for _, other := range among {
+				if slices.Contains(leaving, other) && other.dependsOn(e) {
+					<-other.app.closed
+				}
+			}
+			e.leave()
+			<-e.app.closed
+		})
+	}
+	stopping.Wait()
+	linger, cancel := context.WithTimeout(r.hurry, idleLinger)
+	defer cancel()
+	for _, e := range leaving {
+		stopping.Go(func() { e.end(linger) })
+	}
+	stopping.Wait()
+}
+
+// end closes what an app has beside its processes: the public sockets first, in the
+// same moment in which accepting ends, because the kernel resets what nothing
+// accepts any more. Open connections get one last answer until linger ends.
+func (e *entry) end(linger context.Context) {
+	e.closeListeners()
+	if server := e.app.server; server != nil {
+		server.Linger(linger)
+		server.End()
+	}
+	e.close()
+}
+
+func (e *entry) closeListeners() {
+	for _, l := range e.listeners {
+		l.close()
+	}
+	e.listeners = nil
+}
+
+// close closes the public sockets and the log. It may be called twice.
+func (e *entry) close() {
+	e.closeListeners()
+	e.app.watcher.Set(e.app.name, config.Watch{})
+	e.app.exit.remove(e.app.name)
+	e.app.log.Close()
+}
+
+// names returns the names of all apps, in the order of the configuration.
+func (r *registry) names() []string {
+	var names []string
+	for _, e := range r.all() {
+		names = append(names, e.app.name)
+	}
+	return names
+}
+
+// app finds an app by its name. The empty name finds the only one there is.
+func (r *registry) app(name string) (*App, *api.Error) {
+	entries := r.all()
+	if name == "" {
+		if len(entries) == 1 {
+			return entries[0].app, nil
+		}
+		return nil, api.Errorf(api.ExitNoSuchApp, "which app? there are %d: %s", len(entries), strings.Join(r.names(), ", "))
+	}
+	if i := slices.IndexFunc(entries, func(e *entry) bool { return e.app.name == name }); i >= 0 {
+		return entries[i].app, nil
+	}
+	if several := r.match(name); len(several) > 0 {
+		return nil, api.Errorf(api.ExitNoSuchApp, "%s means %d apps; one is wanted here", name, len(several))
+	}
+	return nil, r.noSuchApp(name)
+}
+
+// selectApps finds the apps that match any of the selectors, in the order of the
+// configuration. Without a selector it finds all.
+func (r *registry) selectApps(selectors []string) ([]*App, *api.Error) {
+	if len(selectors) == 0 {
+		selectors = []string{"all"}
+	}
+	wanted := map[*App]bool{}
+	for _, selector := range selectors {
+		matches := r.match(selector)
+		if len(matches) == 0 && selector != "all" {
+			return nil, r.noSuchApp(selector)
+		}
+		for _, a := range matches {
+			wanted[a] = true
+		}
+	}
+	var apps []*App
+	for _, e := range r.all() {
+		if wanted[e.app] {
+			apps = append(apps, e.app)
+		}
+	}
+	return apps, nil
+}
+
+// match finds the apps that one selector means: a name, the name that instances
+// have in common, a label, or "all".
+func (r *registry) match(selector string) []*App {
+	var apps []*App
+	for _, e := range r.all() {
+		if e.settings().Answers(selector) {
+			apps = append(apps, e.app)
+		}
+	}
+	return apps
+}
+
+func (r *registry) noSuchApp(name string) *api.Error {
+	return &api.Error{Exit: api.ExitNoSuchApp, Message: fmt.Sprintf("there is no app %q", name), Hint: "there is " + strings.Join(r.names(), ", ")}
+}
