@@ -73,7 +73,7 @@ func (s *stage) socketed(class string) (path string, p *rig.Process, err error) 
 // compareGunicorn is how many requests come through a real app that has nothing to do.
 func compareGunicorn(class string) func(*bench, context.Context) (*table, error) {
 	return func(b *bench, _ context.Context) (*table, error) {
-		st, err := newStage()
+		st, err := b.newStage()
 		if err != nil {
 			return nil, err
 		}
@@ -82,30 +82,25 @@ func compareGunicorn(class string) func(*bench, context.Context) (*table, error)
 		if err != nil {
 			return nil, err
 		}
-		names := []string{"bare", "tideover", "tideover-tcp", "haproxy-1", "nginx-1"}
-		bare, err := st.bare(class)
-		if err != nil {
-			return nil, err
-		}
-		fast, err := st.tideover("tideover", "unix", command...)
-		if err != nil {
-			return nil, err
-		}
-		usual, err := st.tideover("tideover-tcp", "tcp", command...)
-		if err != nil {
-			return nil, err
-		}
+		names := b.servers([]string{"bare", "tideover", "tideover-tcp", "haproxy-1", "nginx-1"})
 		if st.back, _, err = st.socketed(class); err != nil {
 			return nil, err
 		}
-		others, err := st.contestants(names[3:])
+		servers, err := st.contestants(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "bare" }), command...)
 		if err != nil {
 			return nil, err
 		}
-		l := load{connections: 32, time: b.length(4*time.Second) / turns}
-		t := newTable(names, column{"req/s", more, names[:1]}, column{"failed", less, nobody})
-		return t, b.interleaved(append([]*server{bare, fast, usual}, others...), t, func(s *server) ([]float64, error) {
-			o, err := l.run(s.address)
+		if slices.Contains(names, "bare") {
+			if servers["bare"], err = st.bare(class); err != nil {
+				return nil, err
+			}
+		}
+		l := load{connections: 32}
+		var turns int
+		turns, l.time = b.turns(4*time.Second, 500*time.Millisecond)
+		t := newTable(names, column{"req/s", more, []string{"bare"}, true}, shown("failed", less))
+		return t, b.interleaved(turns, t, func(name string) ([]float64, error) {
+			o, err := l.run(servers[name].address)
 			return []float64{float64(o.answered) / o.elapsed.Seconds(), float64(o.failed)}, err
 		})
 	}
@@ -135,16 +130,44 @@ func (s *stage) held(one *server) (int, error) {
 	return answer.Apps[0].Held, nil
 }
 
-// A holder holds n requests and lets them go.
-type holder struct {
-	name string
-	n    int
-	hold func(n int, look time.Duration) ([]float64, error)
+// holding is what held requests cost.
+type holding struct {
+	bytes   float64       // of memory, for each request
+	cpu     time.Duration // from the first request to the last response, for each request
+	idle    float64       // CPU while all wait, in per cent of one processor
+	drained time.Duration // from the release to the last response
+	failed  int
 }
 
-// compareHeld holds many requests, looks what that costs, and lets them go.
+// A holder holds n requests and releases them. It looks for the time look what that costs meanwhile.
+type holder func(n int, look time.Duration) (holding, error)
+
+// holders are the servers that hold, each with few and with many requests; with many only where two
+// binaries are compared, as few do not tell them apart.
+func (b *bench) holders(st *stage) (names []string, holds map[string]func(look time.Duration) (holding, int, error)) {
+	by := map[string]holder{"tideover": st.holdOurs("tideover"), "before": st.holdOurs("before"),
+		"haproxy-1": st.holdQueue, "kamal-proxy": st.holdPaused}
+	holds = map[string]func(time.Duration) (holding, int, error){}
+	for _, server := range b.servers([]string{"tideover", "haproxy-1", "kamal-proxy"}) {
+		for _, n := range []int{1000, 9500} {
+			if n == 1000 && b.before != "" {
+				continue
+			}
+			name := fmt.Sprintf("%s, %d,%03d", server, n/1000, n%1000)
+			names = append(names, name)
+			holds[name] = func(look time.Duration) (holding, int, error) {
+				h, err := by[server](n, look)
+				return h, n, err
+			}
+		}
+	}
+	return names, holds
+}
+
+// compareHeld holds many requests, looks what that costs, and releases them. Before and after, it
+// looks how fast a gunicorn alone answers as many.
 func compareHeld(b *bench, _ context.Context) (*table, error) {
-	st, err := newStage()
+	st, err := b.newStage()
 	if err != nil {
 		return nil, err
 	}
@@ -153,77 +176,71 @@ func compareHeld(b *bench, _ context.Context) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	st.kamal, st.alone = b.kamal, bare.address
-	holders := []holder{{"tideover, 1,000", 1000, st.holdOurs}, {"tideover, 9,500", 9500, st.holdOurs},
-		{"haproxy, 1,000", 1000, st.holdQueue}, {"haproxy, 9,500", 9500, st.holdQueue}}
-	if b.kamal != "" {
-		holders = append(holders, holder{"kamal-proxy, 1,000", 1000, st.holdPaused}, holder{"kamal-proxy, 9,500", 9500, st.holdPaused})
+	st.alone = bare.address
+	names, holds := b.holders(st)
+	t := newTable(names, costs("bytes/held", nil), shown("µs/held", less), shown("CPU, %", less), shown("drained, s", less),
+		shown("gunicorn alone, s", less), shown("drained/alone", less), shown("failed", less))
+	turns, look, rate := 1, b.length(3*time.Second), load{connections: 32, reconnect: true, time: b.length(2 * time.Second)}
+	if b.before != "" {
+		turns, look, rate.time = 2, look/10, rate.time/10
 	}
-	var names []string
-	for _, h := range holders {
-		names = append(names, h.name)
-	}
-	t := newTable(names, column{"bytes/held", less, nobody}, column{"CPU, %", less, nobody}, column{"drained, s", less, nobody},
-		column{"gunicorn alone, s", less, nobody}, column{"drained/alone", less, nobody}, column{"failed", less, nobody})
-	rate := load{connections: 32, reconnect: true, time: b.length(2 * time.Second)}
-	for range b.rounds {
-		for _, h := range holders {
-			before, err := rate.run(bare.address)
-			if err != nil {
-				return nil, err
-			}
-			values, err := h.hold(h.n, b.length(3*time.Second))
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", h.name, err)
-			}
-			after, err := rate.run(bare.address)
-			if err != nil {
-				return nil, err
-			}
-			ideal := float64(h.n) * (before.elapsed + after.elapsed).Seconds() / float64(before.answered+after.answered)
-			t.add(h.name, values[0], values[1], values[2], ideal, values[2]/ideal, values[3])
+	return t, b.interleaved(turns, t, func(name string) ([]float64, error) {
+		before, err := rate.run(bare.address)
+		if err != nil {
+			return nil, err
 		}
-	}
-	return t, nil
-}
-
-// holdOurs holds n requests in a tideover that has just been started.
-func (s *stage) holdOurs(n int, look time.Duration) ([]float64, error) {
-	command, err := s.gunicorn("sync")
-	if err != nil {
-		return nil, err
-	}
-	one, err := s.tideover("holding", "unix", command...)
-	if err != nil {
-		return nil, err
-	}
-	defer one.process.Stop(unix.SIGTERM, 10*time.Second)
-	if _, err := s.call(one, "hold", one.name, "--for", "100s"); err != nil {
-		return nil, err
-	}
-	return gather(one, n, look, func() error {
-		got, err := s.held(one)
-		if err == nil && got < n {
-			err = fmt.Errorf("%d of %d are held", got, n)
+		h, n, err := holds[name](look)
+		if err != nil {
+			return nil, err
 		}
-		return err
-	}, func() (time.Time, error) {
-		asked := time.Now()
-		_, err := s.call(one, "release", one.name)
-		return asked, err
+		after, err := rate.run(bare.address)
+		if err != nil {
+			return nil, err
+		}
+		alone := float64(n) * (before.elapsed + after.elapsed).Seconds() / float64(before.answered+after.answered)
+		return []float64{h.bytes, h.cpu.Seconds() * 1e6, h.idle, h.drained.Seconds(), alone, h.drained.Seconds() / alone, float64(h.failed)}, nil
 	})
 }
 
+// holdOurs holds n requests in a tideover that has just been started.
+func (s *stage) holdOurs(name string) holder {
+	return func(n int, look time.Duration) (holding, error) {
+		command, err := s.gunicorn("sync")
+		if err != nil {
+			return holding{}, err
+		}
+		one, err := s.tideover(name, "unix", command...)
+		if err != nil {
+			return holding{}, err
+		}
+		defer one.process.Stop(unix.SIGTERM, 10*time.Second)
+		if _, err := s.call(one, "hold", one.name, "--for", "100s"); err != nil {
+			return holding{}, err
+		}
+		return gather(one, n, look, func() error {
+			got, err := s.held(one)
+			if err == nil && got < n {
+				err = fmt.Errorf("%d of %d are held", got, n)
+			}
+			return err
+		}, func() (time.Time, error) {
+			asked := time.Now()
+			_, err := s.call(one, "release", one.name)
+			return asked, err
+		})
+	}
+}
+
 // holdQueue lets n requests wait in HAProxy's queue behind two that keep both workers busy.
-func (s *stage) holdQueue(n int, look time.Duration) ([]float64, error) {
+func (s *stage) holdQueue(n int, look time.Duration) (holding, error) {
 	path, app, err := s.socketed("sync")
 	if err != nil {
-		return nil, err
+		return holding{}, err
 	}
 	defer app.Stop(unix.SIGTERM, 10*time.Second)
 	one, err := s.haproxy("queue", 1, 2, path)
 	if err != nil {
-		return nil, err
+		return holding{}, err
 	}
 	defer one.process.Stop(unix.SIGTERM, 10*time.Second)
 	busy := make(chan error, 2)
@@ -237,14 +254,14 @@ func (s *stage) holdQueue(n int, look time.Duration) ([]float64, error) {
 }
 
 // holdPaused holds n requests in a kamal-proxy that is paused.
-func (s *stage) holdPaused(n int, look time.Duration) ([]float64, error) {
+func (s *stage) holdPaused(n int, look time.Duration) (holding, error) {
 	one, err := s.kamalProxy(s.alone)
 	if err != nil {
-		return nil, err
+		return holding{}, err
 	}
 	defer one.process.Stop(unix.SIGTERM, 10*time.Second)
 	if err := s.kamalCall("pause", "app", "--max-pause", "100s"); err != nil {
-		return nil, err
+		return holding{}, err
 	}
 	return gather(one, n, look, nobodyAsks, func() (time.Time, error) {
 		return time.Now(), s.kamalCall("resume", "app")
@@ -256,19 +273,20 @@ func nobodyAsks() error { return nil }
 
 // gather sends n requests at once, looks at the server while they wait, and takes their answers. waiting is nil when they all wait;
 // release lets them go and says since when they may.
-func gather(one *server, n int, look time.Duration, waiting func() error, release func() (time.Time, error)) ([]float64, error) {
+func gather(one *server, n int, look time.Duration, waiting func() error, release func() (time.Time, error)) (holding, error) {
 	pids := one.pids()
-	empty := resident(pids)
+	empty, begun := resident(pids), busy(pids)
 	c, err := newCrowd(load{connections: n, reconnect: true}, one.address)
 	if err != nil {
-		return nil, err
+		return holding{}, err
 	}
 	defer c.leave()
 	if err := c.begin(); err != nil {
-		return nil, err
+		return holding{}, err
 	}
+	quiet(pids, 100*time.Millisecond)
 	if err := eventually(waiting); err != nil {
-		return nil, err
+		return holding{}, err
 	}
 	settled := time.After(time.Second)
 	<-settled
@@ -276,17 +294,18 @@ func gather(one *server, n int, look time.Duration, waiting func() error, releas
 	pause := time.After(look)
 	<-pause
 	idle := (busy(pids) - before).Seconds() / look.Seconds() * 100
-	begun := make(chan time.Time, 1)
+	released := make(chan time.Time, 1)
 	var refused error
 	go func() {
 		var since time.Time
 		since, refused = release()
-		begun <- since
+		released <- since
 	}()
 	failed, err := c.collect(n, 60*time.Second)
 	end := time.Now()
-	drained := end.Sub(<-begun).Seconds()
-	return []float64{float64(full-empty) / float64(n), idle, drained, float64(failed)}, errors.Join(err, refused)
+	quiet(pids, 100*time.Millisecond)
+	used := busy(pids) - begun
+	return holding{float64(full-empty) / float64(n), used / time.Duration(n), idle, end.Sub(<-released), failed}, errors.Join(err, refused)
 }
 
 // collect waits until every client has one answer, or its connection has ended.
@@ -323,32 +342,55 @@ func (c *crowd) collect(n int, patience time.Duration) (failed int, err error) {
 	return failed, nil
 }
 
+// compareRelease holds a few requests and releases them, again and again, in an app that takes no
+// time.
+func compareRelease(b *bench, _ context.Context) (*table, error) {
+	turns := 4
+	if b.before != "" {
+		turns = 40
+	}
+	return b.race(turns, []string{"tideover"}, []column{costs("µs/request", nil), shown("failed", less)}, func(st *stage, s *server) ([]float64, error) {
+		return st.release(s, 500)
+	})
+}
+
+func (s *stage) release(one *server, n int) ([]float64, error) {
+	const moment = 10 * time.Millisecond
+	if _, err := s.call(one, "hold", one.name, "--for", "60s"); err != nil {
+		return nil, err
+	}
+	pids := one.pids()
+	quiet(pids, moment)
+	begun := busy(pids)
+	c, err := newCrowd(load{connections: n}, one.address)
+	if err != nil {
+		return nil, err
+	}
+	defer c.leave()
+	if err := c.begin(); err != nil {
+		return nil, err
+	}
+	quiet(pids, moment)
+	if _, err := s.call(one, "release", one.name); err != nil {
+		return nil, err
+	}
+	failed, err := c.collect(n, 60*time.Second)
+	quiet(pids, moment)
+	return []float64{float64(busy(pids)-begun) / 1e3 / float64(n), float64(failed)}, err
+}
+
 // compareWake restarts an app while clients ask without end.
 func compareWake(b *bench, _ context.Context) (*table, error) {
-	st, err := newStage()
-	if err != nil {
-		return nil, err
-	}
-	defer st.room.Close(false)
-	one, err := st.tideover("tideover", "unix")
-	if err != nil {
-		return nil, err
-	}
-	t := newTable([]string{"tideover"}, column{"ms", less, nobody})
-	for range b.rounds * 2 {
-		ms, err := st.wake(one)
-		if err != nil {
-			return nil, err
-		}
-		t.add("tideover", ms)
-	}
-	return t, nil
+	return b.race(4, []string{"tideover"}, []column{costs("ms", nil)}, func(st *stage, s *server) ([]float64, error) {
+		ms, err := st.wake(s)
+		return []float64{ms}, err
+	})
 }
 
 // wake is the time from the new app's first answer, to the question whether it is ready, to the first answer of a request that
 // had waited for it.
 func (s *stage) wake(one *server) (ms float64, err error) {
-	stamp := s.room.Path("tideover", "stamp")
+	stamp := s.room.Path(one.name, "stamp")
 	os.Remove(stamp)
 	c, err := newCrowd(load{connections: 8}, one.address)
 	if err != nil {
@@ -364,6 +406,7 @@ func (s *stage) wake(one *server) (ms float64, err error) {
 		restarted <- err
 	}()
 	begun := time.Now()
+	c.end = begun.Add(time.Minute)
 	var ends []time.Time
 	for over := false; !over; {
 		select {
@@ -374,9 +417,8 @@ func (s *stage) wake(one *server) (ms float64, err error) {
 			over = true
 		default:
 		}
-		c.end = time.Now()
 		before := len(c.waits)
-		if err := c.loop(); err != nil {
+		if err := c.step(); err != nil {
 			return 0, err
 		}
 		for range c.waits[before:] {

@@ -20,7 +20,7 @@ type load struct {
 	reconnect   bool          // a connection for each request
 	rate        int           // requests a second, whatever comes back; 0: each client asks again as soon as it has its answer
 	time        time.Duration // how long
-	begun       func()        // called after a tenth of that, from when on it counts
+	begun       func()        // called after a tenth of that, when no request is out; from then on it counts
 }
 
 // An outcome is what they got.
@@ -49,6 +49,7 @@ type crowd struct {
 	clock   int // ticks at the rate
 	clients map[int]*visitor
 	idle    []*visitor
+	out     int // requests without their answer
 	end     time.Time
 	outcome
 	buffer [64 << 10]byte
@@ -57,7 +58,7 @@ type crowd struct {
 // A visitor is one client with its connection.
 type visitor struct {
 	fd     int
-	since  time.Time // of the request that is out
+	since  time.Time // of the request that is out; zero: none is
 	got    []byte
 	served int // on this connection
 }
@@ -84,6 +85,7 @@ func (l load) run(address string) (outcome, error) {
 	}
 	begun := time.Now()
 	c.end = begun.Add(l.time)
+	c.askAll()
 	if err := c.loop(); err != nil {
 		return outcome{}, err
 	}
@@ -166,8 +168,18 @@ func (c *crowd) connect(v *visitor) error {
 	return unix.EpollCtl(c.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
 }
 
+// askAll lets the clients go on that have no request out, where no clock says when they do.
+func (c *crowd) askAll() {
+	for _, v := range c.clients {
+		if c.rate == 0 && v.since.IsZero() {
+			c.ask(v)
+		}
+	}
+}
+
 func (c *crowd) ask(v *visitor) {
 	v.since = time.Now()
+	c.out++
 	what := request
 	if c.reconnect {
 		what = lastRequest
@@ -177,22 +189,33 @@ func (c *crowd) ask(v *visitor) {
 
 // loop goes on until the time is over and what is out has come back.
 func (c *crowd) loop() error {
-	events := make([]unix.EpollEvent, 256)
-	for out := true; out; {
-		n, err := unix.EpollWait(c.epoll, events, 100)
-		if err != nil && err != unix.EINTR {
+	const patience = 10 * time.Second
+	for c.out > 0 || time.Now().Before(c.end) {
+		if time.Since(c.end) > patience {
+			return fmt.Errorf("%d requests have no answer after %v", c.out, patience)
+		}
+		if err := c.step(); err != nil {
 			return err
 		}
-		for _, e := range events[:max(0, n)] {
-			if int(e.Fd) == c.clock {
-				c.tick()
-			} else if v := c.clients[int(e.Fd)]; v != nil {
-				if err := c.hear(v); err != nil {
-					return err
-				}
+	}
+	return nil
+}
+
+// step waits for what happens next, for 100 ms at most.
+func (c *crowd) step() error {
+	var events [256]unix.EpollEvent
+	n, err := unix.EpollWait(c.epoll, events[:], 100)
+	if err != nil && err != unix.EINTR {
+		return err
+	}
+	for _, e := range events[:max(0, n)] {
+		if int(e.Fd) == c.clock {
+			c.tick()
+		} else if v := c.clients[int(e.Fd)]; v != nil {
+			if err := c.hear(v); err != nil {
+				return err
 			}
 		}
-		out = time.Now().Before(c.end)
 	}
 	return nil
 }
@@ -200,6 +223,9 @@ func (c *crowd) loop() error {
 func (c *crowd) tick() {
 	var ticks [8]byte
 	unix.Read(c.clock, ticks[:])
+	if time.Now().After(c.end) {
+		return
+	}
 	for range ticks[0] {
 		if len(c.idle) == 0 {
 			c.late++
@@ -235,6 +261,8 @@ func (c *crowd) hear(v *visitor) error {
 		c.failed++
 	}
 	c.waits = append(c.waits, time.Since(v.since))
+	c.out--
+	v.since = time.Time{}
 	over := c.reconnect || bytes.Contains(answer, lastAnswer)
 	v.served, v.got = v.served+1, v.got[:0]
 	if over {
@@ -245,7 +273,7 @@ func (c *crowd) hear(v *visitor) error {
 	}
 	if c.rate > 0 {
 		c.idle = append(c.idle, v)
-	} else {
+	} else if time.Now().Before(c.end) {
 		c.ask(v)
 	}
 	return nil
@@ -262,10 +290,12 @@ func (c *crowd) again(v *visitor) error {
 		c.failed++
 	}
 	c.hangUp(v)
-	if err := c.connect(v); err != nil {
+	if err := c.connect(v); err != nil || v.since.IsZero() {
 		return err
 	}
-	if c.rate == 0 {
+	c.out--
+	v.since = time.Time{}
+	if time.Now().Before(c.end) {
 		c.ask(v)
 	}
 	return nil

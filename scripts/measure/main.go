@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -17,16 +16,17 @@ func main() {
 	socket := flag.String("serve", "", "be the app, on this socket")
 	quick := flag.Bool("quick", false, "short rounds, for a look")
 	rounds := flag.Int("rounds", 5, "rounds")
-	only := flag.String("only", "", "only this scenario: "+strings.Join(names(), ", "))
+	only := flag.String("only", "", "only these scenarios, separated by commas: "+strings.Join(names(), ", "))
+	before := flag.String("before", "", "another tideover binary, to be compared with the one built now; alone with it unless -peers says otherwise")
+	peers := flag.String("peers", "", "the servers beside tideover, separated by commas: all, none or of "+strings.Join(peerNames(), ", "))
 	kamal := flag.String("kamal", "", "a kamal-proxy binary, to be compared as well")
 	out := flag.String("o", "", "write the results as Markdown to this file, and a plot beside it")
 	flag.Parse()
 	if *socket != "" {
 		fail(serve(*socket))
 	}
-	if *only != "" && !slices.Contains(names(), *only) {
-		fail(fmt.Errorf("no scenario %q; there are %s", *only, strings.Join(names(), ", ")))
-	}
+	b := &bench{quick: *quick, rounds: *rounds, kamal: *kamal, before: *before}
+	fail(b.choose(*only, *peers))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, func() {
@@ -34,7 +34,11 @@ func main() {
 		os.Exit(130)
 	})
 	fail(rig.Build(ctx, repository()))
-	b := &bench{quick: *quick, rounds: *rounds, only: *only, kamal: *kamal}
+	if b.before != "" {
+		if err := realtime(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: without real-time priority other work on this machine disturbs the comparison:", err)
+		}
+	}
 	fail(b.run(ctx))
 	if *out != "" {
 		fail(b.report.write(*out))

@@ -62,7 +62,10 @@ func (r *report) write(path string) error {
 		"`tideover-tcp` reaches its app over TCP, as it does by default behind a TCP address, all others over a unix socket. Access logs\nare off.\n\n")
 	fmt.Fprintf(&b, "![CPU compared with the best of nginx and HAProxy](%s)\n", filepath.Base(plot))
 	for _, t := range r.tables {
-		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n%s", t.name, strings.ToUpper(t.title[:1])+t.title[1:], t.markdown())
+		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n%s", t.name, strings.ToUpper(t.title[:1])+t.title[1:], markdown(t.cells()))
+	}
+	if rows := r.comparisonRows(); len(rows) > 1 {
+		fmt.Fprintf(&b, "\n## now / before\n\nWhat the binary built now costs, as a ratio to the one before; above %.2f is worse.\n\n%s", worst, markdown(rows))
 	}
 	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 		return err

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,8 +16,10 @@ import (
 type bench struct {
 	quick  bool
 	rounds int
-	only   string
-	kamal  string // its binary; empty: not compared
+	only   []string // scenarios
+	peers  []string // servers compared with tideover
+	kamal  string   // its binary; empty: not compared
+	before string   // another binary of tideover; empty: not compared
 	report report
 }
 
@@ -36,6 +41,7 @@ func scenarios() []scenario {
 		{"sync", "gunicorn with 2 sync workers, alone and behind; requests a second", compareGunicorn("sync")},
 		{"gthread", "gunicorn with 2 gthread workers, alone and behind; requests a second", compareGunicorn("gthread")},
 		{"held", "1,000 and 9,500 held requests, released into gunicorn with 2 workers", compareHeld},
+		{"release", "500 requests held and released, again and again; CPU per request", compareRelease},
 		{"wake", "from an app's first answer to the first held request's", compareWake},
 	}
 }
@@ -52,10 +58,66 @@ var (
 	all  = append(slices.Clone(most), "caddy", "apache", "kamal-proxy")
 )
 
+// peerNames are the servers that can be compared with tideover.
+func peerNames() []string { return append(slices.Clone(all[1:]), "bare") }
+
+// choose reads which scenarios are run and which servers take part, and checks the binaries.
+func (b *bench) choose(only, peers string) (err error) {
+	if b.only, err = listOf(only, names(), "scenario"); err != nil {
+		return err
+	}
+	switch {
+	case peers == "none" || peers == "" && b.before != "":
+	case peers == "all":
+		b.peers = peerNames()
+	default:
+		if b.peers, err = listOf(peers, peerNames(), "server"); err != nil {
+			return err
+		}
+	}
+	if b.before == "" {
+		return nil
+	}
+	if b.before, err = exec.LookPath(b.before); err != nil {
+		return err
+	}
+	b.before, err = filepath.Abs(b.before)
+	return err
+}
+
+// listOf reads names separated by commas; none given: all that are known.
+func listOf(text string, known []string, kind string) ([]string, error) {
+	if text == "" {
+		return known, nil
+	}
+	list := strings.Split(text, ",")
+	for _, name := range list {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("no %s %q; there are %s", kind, name, strings.Join(known, ", "))
+		}
+	}
+	return list, nil
+}
+
+// servers are those of a scenario's servers that take part, the binary before next to the one
+// built now.
+func (b *bench) servers(names []string) (chosen []string) {
+	for _, name := range names {
+		if name != "tideover" && !slices.Contains(b.peers, name) || name == "kamal-proxy" && b.kamal == "" {
+			continue
+		}
+		chosen = append(chosen, name)
+		if before, ours := beforeOf(name); ours && b.before != "" {
+			chosen = append(chosen, before)
+		}
+	}
+	return chosen
+}
+
 func (b *bench) run(ctx context.Context) error {
 	b.report.begin(b)
 	for _, s := range scenarios() {
-		if b.only != "" && b.only != s.name {
+		if !slices.Contains(b.only, s.name) {
 			continue
 		}
 		fmt.Printf("\n%s: %s\n", s.name, s.does)
@@ -64,8 +126,11 @@ func (b *bench) run(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		t.name, t.title = s.name, s.does
-		fmt.Print(t)
+		fmt.Print(plain(t.cells()))
 		b.report.tables = append(b.report.tables, t)
+	}
+	if rows := b.report.comparisonRows(); len(rows) > 1 {
+		fmt.Printf("\nnow / before\n%s\n%s", plain(rows), b.report.verdicts())
 	}
 	return nil
 }
@@ -78,63 +143,84 @@ func (b *bench) length(normal time.Duration) time.Duration {
 	return normal
 }
 
-// turns is how often the servers take turns in a round. A machine that is shared is faster at one time than at another.
-const turns = 4
+// turns is how many turns each server has in a round, and how long one is. Two binaries whose costs
+// differ by little have three times as long a round, cut into turns of the length short: the speed
+// of a shared machine changes within a tenth of a second.
+func (b *bench) turns(round, short time.Duration) (number int, each time.Duration) {
+	if b.before != "" {
+		return max(1, int(b.length(3*round)/short)), short
+	}
+	const usual = 4
+	return usual, b.length(round) / usual
+}
 
-// interleaved measures every server in each round, in turns, and in another order each time.
-func (b *bench) interleaved(servers []*server, t *table, measure func(*server) ([]float64, error)) error {
+// interleaved measures every server in each round, in turns. Each second turn goes through the
+// servers backwards (A B, B A), so that a drift of the machine's speed is the same for all.
+func (b *bench) interleaved(turns int, t *table, measure func(server string) ([]float64, error)) error {
 	for round := range b.rounds {
-		sums := map[string][]float64{}
+		values := map[string][][]float64{} // by server, turn and column
 		for turn := range turns {
-			for i := range servers {
-				s := servers[(i+round+turn)%len(servers)]
-				values, err := measure(s)
+			for i := range t.names {
+				if turn%2 == 1 {
+					i = len(t.names) - 1 - i
+				}
+				name := t.names[(i+round)%len(t.names)]
+				one, err := measure(name)
 				if err != nil {
-					return fmt.Errorf("%s: %w", s.name, err)
+					return fmt.Errorf("%s: %w", name, err)
 				}
-				if sums[s.name] == nil {
-					sums[s.name] = make([]float64, len(values))
-				}
-				for i, v := range values {
-					sums[s.name][i] += v / turns
-				}
+				values[name] = append(values[name], one)
 			}
 		}
-		for name, means := range sums {
-			t.add(name, means...)
+		for name, turns := range values {
+			t.add(name, means(turns)...)
 		}
+		t.compare(values)
 	}
 	return nil
 }
 
+// means is the mean of each column.
+func means(turns [][]float64) []float64 {
+	sums := make([]float64, len(turns[0]))
+	for _, values := range turns {
+		for i, v := range values {
+			sums[i] += v / float64(len(turns))
+		}
+	}
+	return sums
+}
+
 // race has the named servers compared side by side, with those columns.
-func (b *bench) race(names []string, columns []column, measure func(*stage, *server) ([]float64, error)) (*table, error) {
-	st, err := newStage()
+func (b *bench) race(turns int, names []string, columns []column, measure func(*stage, *server) ([]float64, error)) (*table, error) {
+	st, err := b.newStage()
 	if err != nil {
 		return nil, err
 	}
 	defer st.room.Close(false)
-	st.kamal = b.kamal
-	if b.kamal == "" {
-		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "kamal-proxy" })
-	}
+	names = b.servers(names)
 	servers, err := st.contestants(names)
 	if err != nil {
 		return nil, err
 	}
 	t := newTable(names, columns...)
-	return t, b.interleaved(servers, t, func(s *server) ([]float64, error) { return measure(st, s) })
+	return t, b.interleaved(turns, t, func(name string) ([]float64, error) { return measure(st, servers[name]) })
 }
 
 // compareLoad is a scenario of small requests.
 func compareLoad(l load, waits bool, names []string) func(*bench, context.Context) (*table, error) {
 	return func(b *bench, _ context.Context) (*table, error) {
-		columns := []column{{"µs/request", less, rivals}, {"req/s", more, nobody}, {"failed", less, nobody}}
+		columns := []column{costs("µs/request", rivals), shown("req/s", more), shown("failed", less)}
 		if waits {
-			columns = []column{{"µs/request", less, rivals}, {"added p50, µs", less, rivals}, {"late", less, nobody}, {"failed", less, nobody}}
+			columns = []column{costs("µs/request", rivals), costs("added p50, µs", rivals), shown("late", less), shown("failed", less)}
 		}
-		l.time = b.length(2*time.Second) / turns
-		return b.race(names, columns, func(st *stage, s *server) ([]float64, error) {
+		short := 50 * time.Millisecond
+		if waits {
+			short *= 10
+		}
+		var turns int
+		turns, l.time = b.turns(2*time.Second, short)
+		return b.race(turns, names, columns, func(st *stage, s *server) ([]float64, error) {
 			return measureLoad(l, s, waits, st.back)
 		})
 	}
@@ -164,11 +250,14 @@ func measureLoad(l load, s *server, waits bool, back string) ([]float64, error) 
 func compareBytes(method string) func(*bench, context.Context) (*table, error) {
 	names := []string{"tideover", "nginx-1", "haproxy-1", "caddy"}
 	return func(b *bench, _ context.Context) (*table, error) {
-		times := 3
+		turns, times := 4, 3
+		if b.before != "" {
+			turns, times = 32, 1
+		}
 		if b.quick {
 			times = 1
 		}
-		return b.race(names, []column{{"CPU s/GB", less, rivals}, {"MB/s", more, nobody}}, func(_ *stage, s *server) ([]float64, error) {
+		return b.race(turns, names, []column{costs("CPU s/GB", rivals), shown("MB/s", more)}, func(_ *stage, s *server) ([]float64, error) {
 			return measureBytes(s, method, times)
 		})
 	}

@@ -44,12 +44,13 @@ type stage struct {
 	self string // this program
 	back string // the app's socket
 
-	kamal string // the binary, where there is one
-	alone string // address of a gunicorn, for those that reach apps over TCP only
+	kamal  string // the binary, where there is one
+	before string // the other binary of tideover, where there is one
+	alone  string // address of a gunicorn, for those that reach apps over TCP only
 }
 
 // newStage starts the cheapest app on a unix socket.
-func newStage() (*stage, error) {
+func (b *bench) newStage() (*stage, error) {
 	room, err := rig.NewRoom("bench")
 	if err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func newStage() (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{room: room, self: self, back: room.Path("app.sock")}
+	s := &stage{room: room, self: self, back: room.Path("app.sock"), kamal: b.kamal, before: b.before}
 	if _, err = room.Start(rig.Command{Name: "app", Argv: []string{self, "-serve", s.back}}); err != nil {
 		return nil, err
 	}
@@ -177,6 +178,14 @@ func (s *stage) kamalCall(args ...string) error {
 	return nil
 }
 
+// binary is the tideover that the server of this name runs.
+func (s *stage) binary(name string) string {
+	if strings.HasPrefix(name, "before") {
+		return s.before
+	}
+	return rig.Binary(s.room.Root)
+}
+
 // tideover starts ours with an app of its own; an empty command is the cheapest one.
 func (s *stage) tideover(name, upstream string, command ...string) (*server, error) {
 	if len(command) == 0 {
@@ -188,7 +197,7 @@ func (s *stage) tideover(name, upstream string, command ...string) (*server, err
 	}
 	socket := s.room.Path(name + ".sock")
 	one, err := s.start(name, "tideover.toml", map[string]any{"App": name, "Command": string(quoted), "Upstream": upstream}, func(config string) []string {
-		return []string{rig.Binary(s.room.Root), "-S", socket, "run", "-c", config}
+		return []string{s.binary(name), "-S", socket, "run", "-c", config}
 	})
 	if err == nil {
 		one.ours, one.socket = true, socket
@@ -196,15 +205,17 @@ func (s *stage) tideover(name, upstream string, command ...string) (*server, err
 	return one, err
 }
 
-// contestants starts those named, all side by side.
-func (s *stage) contestants(names []string) (all []*server, err error) {
+// contestants starts those named, all side by side; tideover with an app of its own, whose command
+// may be left out.
+func (s *stage) contestants(names []string, command ...string) (all map[string]*server, err error) {
+	all = map[string]*server{}
 	for _, name := range names {
 		var one *server
 		switch name {
-		case "tideover":
-			one, err = s.tideover("tideover", "unix")
-		case "tideover-tcp":
-			one, err = s.tideover("tideover-tcp", "tcp")
+		case "tideover", "before":
+			one, err = s.tideover(name, "unix", command...)
+		case "tideover-tcp", "before-tcp":
+			one, err = s.tideover(name, "tcp", command...)
 		case "nginx-1":
 			one, err = s.nginx(1)
 		case "nginx-2":
@@ -229,7 +240,7 @@ func (s *stage) contestants(names []string) (all []*server, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, one)
+		all[name] = one
 	}
 	return all, nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -12,14 +11,21 @@ type table struct {
 	names       []string
 	columns     []column
 	values      map[string][][]float64 // by server, then column
-	notes       []string
+	comparisons []comparison
 }
 
 type column struct {
-	title string
-	good  direction
-	peers []string // who ours is compared with: the best of those
+	title  string
+	good   direction
+	peers  []string // tideover is compared with the best of those
+	judged bool     // two binaries of tideover are judged by it
 }
+
+// costs is a column of which less is better, and by which two binaries of tideover are judged.
+func costs(title string, peers []string) column { return column{title, less, peers, true} }
+
+// shown is a column that is only shown.
+func shown(title string, good direction) column { return column{title, good, nil, false} }
 
 type direction bool
 
@@ -28,10 +34,7 @@ const (
 	more direction = true
 )
 
-var (
-	rivals = []string{"nginx-1", "nginx-2", "haproxy-1", "haproxy-2"}
-	nobody []string
-)
+var rivals = []string{"nginx-1", "nginx-2", "haproxy-1", "haproxy-2"}
 
 func newTable(names []string, columns ...column) *table {
 	return &table{names: names, columns: columns, values: map[string][][]float64{}}
@@ -52,8 +55,7 @@ func (t *table) median(name string, column int) (float64, bool) {
 	if t.values[name] == nil || len(t.values[name][column]) == 0 {
 		return 0, false
 	}
-	sorted := slices.Sorted(slices.Values(t.values[name][column]))
-	return sorted[len(sorted)/2], true
+	return median(t.values[name][column]), true
 }
 
 // best is the best median among those compared with.
@@ -110,9 +112,9 @@ func number(v float64) string {
 	return fmt.Sprintf("%.3f", v)
 }
 
-func (t *table) String() string {
+// plain aligns the columns of a table.
+func plain(rows [][]string) string {
 	var b strings.Builder
-	rows := t.cells()
 	for _, row := range rows {
 		for i, cell := range row {
 			width := 0
@@ -128,23 +130,17 @@ func (t *table) String() string {
 		}
 		b.WriteByte('\n')
 	}
-	for _, note := range t.notes {
-		b.WriteString("  " + note + "\n")
-	}
 	return b.String()
 }
 
-// markdown is the table as the report has it.
-func (t *table) markdown() string {
+// markdown writes a table whose first row is the head.
+func markdown(rows [][]string) string {
 	var b strings.Builder
-	for i, row := range t.cells() {
+	for i, row := range rows {
 		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
 		if i == 0 {
 			b.WriteString("|---" + strings.Repeat("|--:", len(row)-1) + "|\n")
 		}
-	}
-	for _, note := range t.notes {
-		b.WriteString("\n" + note + "\n")
 	}
 	return b.String()
 }
