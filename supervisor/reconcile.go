@@ -135,7 +135,7 @@ func (a *appChange) differ() {
 		before, after := d.Texts()
 		a.Settings = append(a.Settings, api.SettingChange{Key: d.Key.Path, Before: before, After: after, Takes: string(d.Key.Change)})
 	}
-	switch takes := config.Takes(all); {
+	switch takes := config.Strongest(all); {
 	case len(all) == 0:
 		a.Change = api.Unchanged
 	case seen.settings.Web() != a.cfg.Web():

@@ -104,7 +104,7 @@ func (e *entry) dependencies(among []*entry) []<-chan struct{} {
 
 // dependsOn reports whether e is started after other, and stopped before it.
 func (e *entry) dependsOn(other *entry) bool {
-	return e != other && slices.ContainsFunc(e.settings().After, other.settings().Answers)
+	return e != other && slices.ContainsFunc(e.settings().After, other.settings().Matches)
 }
 
 func (e *entry) settings() *config.App { return e.app.snapshot.Load().settings }
@@ -227,7 +227,7 @@ func (r *registry) selectApps(selectors []string) ([]*App, *api.Error) {
 func (r *registry) match(selector string) []*App {
 	var apps []*App
 	for _, e := range r.all() {
-		if e.settings().Answers(selector) {
+		if e.settings().Matches(selector) {
 			apps = append(apps, e.app)
 		}
 	}

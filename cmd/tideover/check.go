@@ -85,7 +85,7 @@ func (c *cli) refuseConfig(err error) error {
 
 // problemsOf is what Load found, whether it made the file unusable or not.
 func problemsOf(file *config.File, err error) ([]config.Problem, error) {
-	var faults *config.Faults
+	var faults *config.Error
 	switch {
 	case errors.As(err, &faults):
 		return faults.Problems, nil
@@ -96,7 +96,7 @@ func problemsOf(file *config.File, err error) ([]config.Problem, error) {
 }
 
 func countFaults(problems []config.Problem) int {
-	return (&config.Faults{Problems: problems}).Errors()
+	return (&config.Error{Problems: problems}).Errors()
 }
 
 // list prints problems as a compiler would, so that editors find their places.

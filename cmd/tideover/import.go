@@ -34,7 +34,7 @@ would refuse is told with its place (exit 5). Nothing is started or changed.`,
 }
 
 func importFile(c *cli, path, write string) error {
-	text, notes, err := config.Import(path, config.ImportOptions{Environ: c.env})
+	text, notes, err := config.Import(path, config.Options{Environ: c.env})
 	if err != nil {
 		return c.refuseConfig(err)
 	}

@@ -90,8 +90,8 @@ func checkHost(host string) error {
 	return nil
 }
 
-// overlapping reports whether two public addresses cannot both be bound. Names
-// of hosts are compared as they are written, but for localhost.
+// overlapping reports whether two public addresses cannot both be bound. Host names
+// are compared as text; only localhost is resolved.
 func overlapping(a, b string) bool {
 	hostA, portA, tcpA := splitHostPort(a)
 	hostB, portB, tcpB := splitHostPort(b)
@@ -104,7 +104,7 @@ func overlapping(a, b string) bool {
 	return hostA == hostB || covers(hostA, hostB) || covers(hostB, hostA)
 }
 
-// covers reports whether host means all addresses, other among them.
+// covers reports whether host is a wildcard address that includes other.
 func covers(host, other string) bool {
 	switch host {
 	case "", "::":

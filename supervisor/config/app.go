@@ -8,15 +8,15 @@ import (
 	"tideover/supervisor/gunicorn"
 )
 
-// ReloadMode says how new code comes into service.
+// ReloadMode says in which order a reload replaces a generation.
 type ReloadMode string
 
 const (
-	Overlap ReloadMode = "overlap" // the new generation first, then the old one goes
-	Replace ReloadMode = "replace" // the old one goes first, requests are held meanwhile
+	Overlap ReloadMode = "overlap" // the new generation starts, then the old one stops
+	Replace ReloadMode = "replace" // the old one stops first, requests are held meanwhile
 )
 
-// RestartPolicy says what happens when a process ends by itself.
+// RestartPolicy says what happens when a process exits by itself.
 type RestartPolicy string
 
 const (
@@ -25,8 +25,8 @@ const (
 	RestartNever     RestartPolicy = "never"
 )
 
-// App is the settings of one app, complete: defaults are filled in. It is a
-// value nobody changes once it is loaded.
+// App is the settings of one app, with all defaults filled in. An App is never
+// modified after it is loaded.
 type App struct {
 	Name    string
 	Command []string
@@ -41,32 +41,32 @@ type App struct {
 	Gunicorn      *gunicorn.Command // nil if the command does not run gunicorn
 
 	ListenMode os.FileMode // of unix sockets
-	Directory  string      // absolute; may be a symlink, to be resolved anew at every start
+	Directory  string      // absolute; a symlink is resolved at every start
 	User       string      // empty: as the daemon
 	Group      string      // empty: the user's
 	Umask      *int        // nil: as the daemon
 	Env        map[string]string
-	EnvFile    []string // absolute; read anew at every start (see Environment); "-" in front: may be missing
+	EnvFile    []string // absolute; read at every start (see Environment); "-" in front: may be missing
 	EnvClear   bool     // start from PATH, LANG, LC_*, TZ and TERM only
-	EnvPass    []string // with EnvClear: names that are passed on nevertheless
+	EnvPass    []string // with EnvClear: names that are inherited nevertheless
 
 	Reload    ReloadMode
 	Upstream  string        // "auto", "unix" or "tcp"
-	Timeout   time.Duration // to the child's first byte; 0: never
+	Timeout   time.Duration // until the first byte of the response; 0: no limit
 	Autostart bool
 	Restart   RestartPolicy
-	ExitCodes []int    // codes that mean done, and no failure
-	Instances int      // of a plain process; see Each
-	Instance  int      // which of them this one is, from 1; 0: the only one
-	After     []string // names of apps that are started before and stopped after this one
-	Labels    []string // names by which verbs may address several apps
+	ExitCodes []int    // exit codes that are not a failure
+	Instances int      // number of processes of a plain app; see Each
+	Instance  int      // number of this instance, from 1; 0: there is only one
+	After     []string // apps that start before and stop after this one
+	Labels    []string // selectors that address several apps
 
 	Trusted   []string // IP, CIDR or "unix": whose X-Forwarded-* pass untouched
-	HalfClose string   // "leave": a FIN after the request means the client left; "serve": answer it
-	OnLeave   string   // "close": the app's connection is closed when the client leaves; "finish": the app may finish
-	Resend    []string // "safe": GET and other idempotent methods; "key": also with an Idempotency-Key; empty: nothing
+	HalfClose string   // "leave": a FIN after the request means that the client left; "serve": it is answered
+	OnLeave   string   // "close": the connection to the app is closed when the client leaves; "finish": the app may finish
+	Resend    []string // "safe": idempotent methods; "key": also requests with an Idempotency-Key; empty: none
 
-	Underscores string // fields with an underscore in their name: "drop" or "pass"
+	Underscores string // header fields with an underscore in their name: "drop" or "pass"
 
 	Ready  Ready
 	Hold   Hold
@@ -82,89 +82,89 @@ type App struct {
 	NoNewPrivs  bool
 }
 
-// Web reports whether requests are relayed to the app; otherwise it is a plain
+// Web reports whether requests are relayed to the app. Otherwise it is a plain
 // process.
 func (a *App) Web() bool { return len(a.Listen) > 0 }
 
 // Ready says when a generation may serve.
 type Ready struct {
-	Path     string        // GET; empty: "/", and then a first start takes any valid answer
-	Explicit bool          // Path was written by the user
+	Path     string        // of the GET request; "/" if it is not set
+	Explicit bool          // the key ready.path is set; otherwise any HTTP response counts at a first start
 	Host     string        // Host header; empty: the listen address
-	Status   Statuses      // answers that count
-	Timeout  time.Duration // from the start of the process to the first answer that counts
+	Status   Statuses      // status codes that count as ready
+	Timeout  time.Duration // from the start of the process until it is ready
 	Warm     []string      // paths fetched once each before the swap
-	After    time.Duration // plain process: alive for so long
-	Notify   bool          // plain process: it says READY=1 by sd_notify
-	Command  []string      // plain process: ready when this exits with 0
+	After    time.Duration // plain process: ready when it has run for so long
+	Notify   bool          // plain process: ready when it sends READY=1 (sd_notify)
+	Command  []string      // plain process: ready when this command exits with 0
 }
 
-// Hold bounds the queue of requests that wait.
+// Hold bounds the queue of held requests.
 type Hold struct {
 	Limit       int
 	Timeout     time.Duration
 	Buffer      int64         // bytes of body kept for one request
 	BufferTotal int64         // bytes of body kept for all of them
-	Alive       string        // path answered by tideover itself, never held; empty: off
+	Alive       string        // path that tideover answers itself and never holds; empty: none
 	Page        string        // file sent as the body of tideover's own 503; empty: plain text
 	RetryAfter  time.Duration // of tideover's own 503
 }
 
-// Stop says how a generation is ended.
+// Stop says how a generation is stopped.
 type Stop struct {
 	Signal  syscall.Signal
-	Timeout time.Duration // then the whole tree is killed
-	Tree    bool          // the signal goes to every process, not to the main one alone
+	Timeout time.Duration // until the whole process tree is killed
+	Tree    bool          // the signal is sent to every process, not only to the main one
 }
 
-// Drain bounds how long a generation may finish what it has.
+// Drain bounds how long an old generation may finish its requests and tunnels.
 type Drain struct {
 	Timeout time.Duration
 	Tunnels time.Duration
 }
 
-// Log says where the children's output goes.
+// Log says where the output of the app's processes goes.
 type Log struct {
 	File     string        // absolute; empty: no file
-	MaxSize  int64         // bytes, then it is rotated; 0: never
+	MaxSize  int64         // bytes after which it is rotated; 0: never
 	Every    time.Duration // age at which it is rotated; 0: never
 	Backups  int
-	MaxAge   time.Duration // of rotated files; 0: for ever
+	MaxAge   time.Duration // after which rotated files are removed; 0: never
 	Compress bool
 	Mode     os.FileMode
-	Stdout   bool  // also to the daemon's own output, prefixed
+	Stdout   bool  // also to the daemon's own output, with a prefix
 	Journal  bool  // also to the systemd journal
 	Buffer   int64 // bytes kept in memory
 }
 
-// Watch names files that cause a reload when they are touched.
+// Watch names files whose change causes a reload.
 type Watch struct {
 	Files    []string // absolute
 	Debounce time.Duration
 }
 
-// Hooks are commands run before, after and beside what happens to an app, with
-// TIDEOVER_* in their environment.
+// Hooks are commands that run before or after operations, with TIDEOVER_* in their
+// environment.
 type Hooks struct {
-	BeforeStart []string // failing, it fails the start
+	BeforeStart []string // if it fails, the start fails
 	AfterReady  []string
 	AfterReload []string
 	OnFailure   []string
 	Timeout     time.Duration
 }
 
-// Limits are the relay's (413, 414, 431, 408) and the process's.
+// Limits are those of the relay (413, 414, 431, 408) and of the process.
 type Limits struct {
 	Head     int64 // bytes of a request's head
 	Target   int64 // bytes of a request line
 	Fields   int
 	Body     int64         // bytes; 0: no limit
 	HeadTime time.Duration // from a request's first byte to the end of its head
-	BodyTime time.Duration // silence within a body
-	SendTime time.Duration // silence of a client that does not read
-	MinRate  int64         // bytes a second that a client must send or take; 0: none
+	BodyTime time.Duration // without a byte inside a body
+	SendTime time.Duration // without a byte read by the client
+	MinRate  int64         // bytes per second that a client must send or read; 0: no minimum
 	Idle     time.Duration // of a public connection between requests
-	Tunnel   time.Duration // silence of a tunnel; 0: for ever
+	Tunnel   time.Duration // of a tunnel without a byte either way; 0: no limit
 
 	Nofile uint64 // 0: as the daemon
 	Nproc  uint64 // 0: as the daemon

@@ -56,7 +56,7 @@ func TestBroken(t *testing.T) {
 		}
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			_, err := Load(path)
-			var faults *Faults
+			var faults *Error
 			if !errors.As(err, &faults) {
 				t.Fatalf("nothing is wrong with it: %v", err)
 			}
@@ -68,7 +68,7 @@ func TestBroken(t *testing.T) {
 
 // checkPlaces holds what every problem promises: its line is the file's, and
 // its mark stands within it.
-func checkPlaces(t *testing.T, faults *Faults) {
+func checkPlaces(t *testing.T, faults *Error) {
 	t.Helper()
 	for _, p := range faults.Problems {
 		text, err := os.ReadFile(p.File)
@@ -106,7 +106,7 @@ func TestWarned(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		warnings := &Faults{f.Warnings}
+		warnings := &Error{f.Warnings}
 		checkPlaces(t, warnings)
 		golden(t, strings.TrimSuffix(path, ".toml")+".txt", strings.ReplaceAll(warnings.Error(), dir+"/", "")+"\n")
 	}

@@ -3,127 +3,87 @@ package config
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
+	"path"
+	"slices"
 	"strings"
-	"time"
 
-	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/shellwords"
 )
 
-// CommandOptions is what stands on the command line of `tideover run [flags]
-// -- COMMAND`. Zero values mean that the flag was not given.
-type CommandOptions struct {
-	Command   []string
-	Directory string   // absolute; where the command is run
-	Environ   []string // inherited
-
-	Name         string
-	Listen       []string
-	Ready        string
-	Reload       string
-	ReadyTimeout time.Duration
-	HoldTimeout  time.Duration
-	HoldLimit    *int // nil: not given; 0 holds nothing
-	StopTimeout  time.Duration
-	EnvFile      []string
+// ParseCommand splits a command that is written as one text. No shell runs it, so
+// syntax that only a shell would interpret is an error.
+func ParseCommand(text string) ([]string, error) {
+	words, syntax, err := shellwords.Parse(text)
+	if err == nil && syntax != "" {
+		err = fmt.Errorf("%s needs a shell, and none is used: quote it, or write command = [\"sh\", \"-c\", \"exec ...\"]", syntax)
+	}
+	if err == nil && len(words) == 0 {
+		err = errors.New("the command is empty")
+	}
+	return words, err
 }
 
-// FromCommand makes an app of a command line. It is always a web app: its
-// public address is Listen, else the command's own bind, else PORT, else
-// 127.0.0.1:8000. The error says everything that is wrong.
-func FromCommand(o CommandOptions) (*App, error) {
-	if len(o.Command) == 0 {
-		return nil, errors.New("no command: write it behind --, such as: tideover run -- gunicorn shop.wsgi")
-	}
-	a := newApp(o.Name)
-	a.Command, a.Directory = o.Command, o.Directory
-	faults := o.apply(a)
-	for _, f := range a.complete(o.Directory, o.Environ) {
-		faults = append(faults, errors.New(f.message))
-	}
-	if len(a.Listen) == 0 {
-		faults = append(faults, a.listenAnyway(lookup(o.Environ)("PORT")))
-	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, err
-	}
-	return a, nil
-}
+// Placeholder is a word in braces in a command that is not gunicorn. It is replaced
+// by what the command needs to serve on its private socket.
+type Placeholder string
 
-// apply sets what flags were given, by the same rules as a file's keys.
-func (o CommandOptions) apply(a *App) (faults []error) {
-	set := func(flag, path string, given bool, value any) {
-		if !given {
-			return
-		}
-		k, _ := keyAt(appKeys, path)
-		if err := k.set(a, value); err != nil {
-			faults = append(faults, fmt.Errorf("--%s: %w", flag, err))
+const (
+	FD     Placeholder = "{fd}"     // number of the inherited listening socket
+	Socket Placeholder = "{socket}" // path of a unix socket the command makes itself
+	Port   Placeholder = "{port}"   // TCP port on 127.0.0.1 the command binds itself
+)
+
+// Placeholders returns the placeholders that argv contains, in the order above.
+func Placeholders(argv []string) []Placeholder {
+	var found []Placeholder
+	for _, p := range []Placeholder{FD, Socket, Port} {
+		if slices.ContainsFunc(argv, func(word string) bool { return strings.Contains(word, string(p)) }) {
+			found = append(found, p)
 		}
 	}
-	set("listen", "listen", len(o.Listen) > 0, anys(o.Listen))
-	set("ready", "ready.path", o.Ready != "", o.Ready)
-	set("reload", "reload", o.Reload != "", o.Reload)
-	set("ready-timeout", "ready.timeout", o.ReadyTimeout != 0, o.ReadyTimeout.String())
-	set("hold-timeout", "hold.timeout", o.HoldTimeout != 0, o.HoldTimeout.String())
-	set("stop-timeout", "stop.timeout", o.StopTimeout != 0, o.StopTimeout.String())
-	set("env-file", "env_file", len(o.EnvFile) > 0, anys(o.EnvFile))
-	if o.HoldLimit != nil {
-		set("hold-limit", "hold.limit", true, int64(*o.HoldLimit))
-	}
-	if a.Name == "" {
-		a.Name = defaultName(o.Directory)
-	} else if err := checkName(a.Name); err != nil {
-		faults = append(faults, fmt.Errorf("--name: %w", err))
-	}
-	return faults
+	return found
 }
 
-func anys(words []string) []any {
-	all := make([]any, len(words))
-	for i, w := range words {
-		all[i] = w
-	}
-	return all
-}
-
-// listenAnyway gives a command that names no address the usual one.
-func (a *App) listenAnyway(port string) error {
-	a.Listen, a.ListenFrom = []string{"127.0.0.1:8000"}, gunicorn.FromDefault
-	if port == "" {
-		return nil
-	}
-	a.Listen, a.ListenFrom = []string{"0.0.0.0:" + port}, gunicorn.FromPort
-	if err := checkListen(a.Listen[0]); err != nil {
-		return fmt.Errorf("PORT: %w", err)
+// checkPlaceholders refuses a command with two different placeholders.
+func checkPlaceholders(argv []string) error {
+	if len(Placeholders(argv)) > 1 {
+		return errors.New("use only one of {fd}, {socket} and {port}: there is one private socket")
 	}
 	return nil
 }
 
-// defaultName is the directory's name as an app may have it. A release
-// directory that is called current says nothing, its parent does.
-func defaultName(directory string) string {
-	base := filepath.Base(directory)
-	if base == "current" {
-		base = filepath.Base(filepath.Dir(directory))
+// Substitute returns argv with a placeholder replaced by value.
+func Substitute(argv []string, p Placeholder, value string) []string {
+	words := make([]string, len(argv))
+	for i, word := range argv {
+		words[i] = strings.ReplaceAll(word, string(p), value)
 	}
-	return validName(base)
+	return words
 }
 
-// validName makes a name for an app of any text.
-func validName(text string) string {
-	name := strings.Map(func(r rune) rune {
-		if r < 0x80 && nameText.MatchString("a"+string(r)) {
-			return r
+// socketOptions are the options that give other servers their private socket.
+var socketOptions = map[string]string{
+	"uvicorn":        "--fd {fd}",
+	"hypercorn":      "--bind fd://{fd}",
+	"daphne":         "--fd {fd}",
+	"waitress-serve": "--listen=127.0.0.1:{port}",
+	"granian":        "--host 127.0.0.1 --port {port}",
+}
+
+// ServerHint returns the known server in a command that has no placeholder for its
+// private socket, and a sentence that says what to add. Both are empty if there is
+// none. web says whether the app has a public address.
+func ServerHint(argv []string, web bool) (server, hint string) {
+	for _, word := range argv {
+		option, ok := socketOptions[path.Base(word)]
+		if !ok || len(Placeholders(argv)) > 0 {
+			continue
 		}
-		return '-'
-	}, strings.ToLower(text))
-	name = strings.Trim(name, "-_")
-	if len(name) > 32 {
-		name = strings.TrimRight(name[:32], "-_")
+		server = path.Base(word)
+		if !web {
+			return server, fmt.Sprintf("%s is run as a plain process, because the app has no listen: give the public address there, and %s to %s", server, option, server)
+		}
+		return server, fmt.Sprintf("%s does not take its private socket by itself: give it %s instead of an address of its own", server, option)
 	}
-	if name == "" {
-		return "app"
-	}
-	return name
+	return "", ""
 }

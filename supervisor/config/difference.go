@@ -1,9 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,18 +15,66 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Texts are the two values as they would be written; empty: not set. Of the
-// environment only the names are told, because values are often secrets: after
-// says which came, went and changed.
+// Difference is a key with different values in two configurations.
+type Difference struct {
+	Key    Key
+	Before any // the values of the field, of the type that it has in App or Daemon
+	After  any
+}
+
+// Differences returns the keys with different values in two Apps, in the order of
+// AppKeys. If listen is not set, it is the address found in the command.
+func Differences(before, after *App) []Difference { return differences(appKeys, before, after) }
+
+func differences(keys []Key, before, after any) []Difference {
+	var all []Difference
+	for _, k := range keys {
+		b := reflect.ValueOf(k.field(before)).Elem().Interface()
+		a := reflect.ValueOf(k.field(after)).Elem().Interface()
+		if !reflect.DeepEqual(b, a) {
+			all = append(all, Difference{k, b, a})
+		}
+	}
+	return all
+}
+
+// DaemonDifferences returns the keys of [daemon] with different values.
+func DaemonDifferences(before, after *Daemon) []Difference {
+	return differences(daemonKeys, before, after)
+}
+
+// strongest returns the change that interrupts more.
+func (c Change) strongest(other Change) Change {
+	order := map[Change]int{Live: 1, Next: 2, Reopen: 3, Boot: 4}
+	if cmp.Compare(order[c], order[other]) < 0 {
+		return other
+	}
+	return c
+}
+
+// Strongest returns the change of all differences that interrupts most; "" if there
+// are none.
+func Strongest(all []Difference) Change {
+	var most Change
+	for _, d := range all {
+		most = most.strongest(d.Key.Change)
+	}
+	return most
+}
+
+// Texts returns the two values as they would be written; an empty text means that
+// the key is not set. The values of environment variables are often secrets, so
+// for these before is empty and after says which names were added, removed or
+// changed.
 func (d Difference) Texts() (before, after string) {
 	if b, ok := d.Before.(map[string]string); ok {
 		a, _ := d.After.(map[string]string)
-		return "", variables(b, a)
+		return "", formatEnvChange(b, a)
 	}
-	return spell(d.Key.Path, d.Before), spell(d.Key.Path, d.After)
+	return formatValue(d.Key.Path, d.Before), formatValue(d.Key.Path, d.After)
 }
 
-func variables(before, after map[string]string) string {
+func formatEnvChange(before, after map[string]string) string {
 	var words []string
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		old, was := before[name]
@@ -43,8 +93,8 @@ func variables(before, after map[string]string) string {
 	return strings.Join(words, ", ")
 }
 
-// spell writes a field's value as TOML.
-func spell(key string, value any) string {
+// formatValue writes the value of a field as TOML.
+func formatValue(key string, value any) string {
 	switch v := value.(type) {
 	case string:
 		return quoted(v)
@@ -53,11 +103,11 @@ func spell(key string, value any) string {
 	case RestartPolicy:
 		return quoted(string(v))
 	case []string:
-		return spellList(v, strconv.Quote)
+		return formatList(v, strconv.Quote)
 	case []int:
-		return spellList(v, strconv.Itoa)
+		return formatList(v, strconv.Itoa)
 	case time.Duration:
-		return quoted(spellDuration(v))
+		return quoted(formatDuration(v))
 	case os.FileMode:
 		return quoted(fmt.Sprintf("%#o", v))
 	case Statuses:
@@ -65,7 +115,7 @@ func spell(key string, value any) string {
 	case syscall.Signal:
 		return quoted(strings.TrimPrefix(unix.SignalName(v), "SIG"))
 	case int64:
-		return quoted(spellSize(v))
+		return quoted(FormatSize(v))
 	case *int:
 		switch {
 		case v == nil:
@@ -85,7 +135,7 @@ func quoted(s string) string {
 	return strconv.Quote(s)
 }
 
-func spellList[T any](all []T, each func(T) string) string {
+func formatList[T any](all []T, each func(T) string) string {
 	if len(all) == 0 {
 		return ""
 	}

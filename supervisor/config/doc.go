@@ -1,19 +1,16 @@
-// Package config turns text into settings: a TOML file, or the words behind
-// `tideover run --`, becomes a File of Apps in which every default is filled
-// in and nothing is left to be parsed.
+// Package config loads, validates and compares configurations. Load reads a TOML
+// file, and FromCommand the command line behind "tideover run --". Both return Apps
+// in which every default is filled in and every value is parsed.
 //
-// Every key stands once, in the tables of keys_app.go and keys_daemon.go, with
-// its type, default and meaning; loading, the search for unknown keys, the
-// difference that apply shows and the documentation all read these tables.
+// Every key is listed once, in keys_app.go or keys_daemon.go, with its type, default
+// and meaning. Loading, the check for unknown keys, the differences that apply shows
+// and the reference of keys are derived from these tables.
 //
-// Load reports all faults at once, each with its file, line and column. What
-// it returns has been validated as text: nothing was started, bound or
-// resolved, and no process is known here. Only files named by the
-// configuration (includes, env files) are read.
+// Load reports all problems at once, each with file, line and column. It validates
+// text: it starts, binds and resolves nothing, and it reads only the files that the
+// configuration names (includes and env files). Inspect compares a loaded
+// configuration with the machine.
 //
-// Inspect compares what was loaded with the machine it is on, and Import makes
-// such a file of a supervisord.conf.
-//
-// The package also knows gunicorn's command line (see ParseGunicorn), because
-// the public address of an app is usually written there and nowhere else.
+// The public address of an app is usually the bind of its gunicorn, so this package
+// imports package gunicorn. Package supervisordconf imports this one.
 package config

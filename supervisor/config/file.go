@@ -2,17 +2,17 @@ package config
 
 import "os"
 
-// File is everything a configuration says.
+// File is a configuration.
 type File struct {
 	Path     string // of the main file, absolute
 	Daemon   Daemon
 	Apps     []*App // in the order they are written
 	Warnings []Problem
 
-	drafts []*draft // the apps with their places, for Inspect
+	drafts []*draft // the apps with the places of their keys, for Inspect
 }
 
-// App finds an app by name.
+// App returns the app with a name.
 func (f *File) App(name string) (*App, bool) {
 	for _, a := range f.Apps {
 		if a.Name == name {
@@ -22,32 +22,15 @@ func (f *File) App(name string) (*App, bool) {
 	return nil, false
 }
 
-// Daemon is the settings of tideover itself. Empty paths mean the usual place.
+// Daemon is the settings of tideover itself. An empty path means the default.
 type Daemon struct {
 	Socket      string      // control socket
-	SocketGroup string      // may reload, hold and look
+	SocketGroup string      // its members may reload, hold and read the status
 	SocketMode  os.FileMode // 0: 0600, or 0660 with a group
 	LogLevel    string      // trace, debug, info, warn, error
 	LogFormat   string      // auto, text, json
 	StateDir    string
 	RuntimeDir  string
 	Pidfile     string
-	ExitWhen    string // "never", "failed" (an app is) or "done" (every app is)
-}
-
-// Problem is one fault or warning at its place.
-type Problem struct {
-	File         string // empty when there is none to point at
-	Line, Column int    // from 1; Column counts characters
-	Length       int    // characters to underline
-	Text         string // the source line; empty where it would tell a secret
-	App          string
-	Message      string
-	Hint         string // what to do about it
-	Warning      bool
-}
-
-// Faults is the error of Load: all that is wrong, in the order of the files.
-type Faults struct {
-	Problems []Problem // faults and warnings
+	ExitWhen    string // "never", "failed" (an app has failed) or "done" (all apps are done)
 }

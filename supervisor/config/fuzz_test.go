@@ -31,7 +31,7 @@ func FuzzLoad(f *testing.F) {
 		file, err := Load(path)
 		again, errAgain := Load(path)
 		if err != nil {
-			var faults *Faults
+			var faults *Error
 			if !errors.As(err, &faults) || faults.Errors() == 0 {
 				t.Fatalf("an error without a fault: %v", err)
 			}
@@ -44,7 +44,7 @@ func FuzzLoad(f *testing.F) {
 		if errAgain != nil || !reflect.DeepEqual(file.Apps, again.Apps) {
 			t.Fatalf("first %v, then %v, %v", file.Apps, again.Apps, errAgain)
 		}
-		checkPlaces(t, &Faults{file.Warnings})
+		checkPlaces(t, &Error{file.Warnings})
 		for _, a := range file.Apps {
 			checkComplete(t, a)
 		}

@@ -13,11 +13,11 @@ const fromListen = "listen"
 // address from it if the key listen is not set.
 func (a *App) detectGunicorn(env []string) []finding {
 	var found []finding
-	var fault func(error)
-	fault = func(err error) {
+	var addError func(error)
+	addError = func(err error) {
 		if all, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, one := range all.Unwrap() {
-				fault(one)
+				addError(one)
 			}
 		} else if err != nil {
 			found = append(found, finding{key: "command", message: err.Error()})
@@ -26,19 +26,19 @@ func (a *App) detectGunicorn(env []string) []finding {
 	if len(a.Listen) > 0 {
 		a.ListenFrom = fromListen
 	}
-	fault(checkPlaceholders(a.Command))
-	g, err := gunicorn.Parse(a.Command, lookup(env))
-	fault(err)
+	addError(checkPlaceholders(a.Command))
+	g, err := gunicorn.Parse(a.Command, lookupEnv(env))
+	addError(err)
 	a.Gunicorn = g
 	if g == nil || err != nil {
 		return found
 	}
 	unusable := g.Validate(a.Reload == Overlap)
-	fault(unusable)
+	addError(unusable)
 	if len(a.Listen) == 0 && unusable == nil {
 		a.Listen, a.ListenFrom, a.QueryGunicorn = g.Addresses(a.Directory), g.Bind.From, g.NeedsQuery()
 		for _, l := range a.Listen {
-			fault(checkListen(l))
+			addError(checkListen(l))
 		}
 	}
 	return found

@@ -14,25 +14,25 @@ import (
 	"syscall"
 )
 
-// identity is a user as the kernel sees one who opens files.
+// identity is a user and groups, as the kernel checks them when a file is opened.
 type identity struct {
 	name string
 	uid  uint32
 	gids []uint32
 }
 
-// everybody is a user who owns nothing and belongs to no group.
-var everybody = identity{name: "everybody", uid: 1<<32 - 2}
+// otherUsers owns no file and belongs to no group.
+var otherUsers = identity{name: "everybody", uid: 1<<32 - 2}
 
-// What somebody may want to do with a file, as in the last digit of its mode.
+// Permissions, as in the last digit of a file mode.
 const (
 	read    = 4
 	execute = 1
 )
 
-// may reports whether the mode of a file allows somebody all of want. Access
-// lists and the like are not seen.
-func (i identity) may(info fs.FileInfo, want fs.FileMode) bool {
+// canAccess reports whether the mode of a file grants all permissions in want. ACLs
+// are not considered.
+func (i identity) canAccess(info fs.FileInfo, want fs.FileMode) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || i.uid == 0 {
 		return true
@@ -47,17 +47,17 @@ func (i identity) may(info fs.FileInfo, want fs.FileMode) bool {
 	return mode&want == want
 }
 
-// canReach reports whether somebody can list a directory and go through all
-// above it, along the way that is written and the one that symlinks make of
-// it; otherwise at is the directory that stops him.
-func (i identity) canReach(dir string) (at string, ok bool) {
+// canEnter reports whether the user can list a directory and search all directories
+// above it, both along the path as written and with its symlinks resolved. If not, at
+// is the first directory that denies it.
+func (i identity) canEnter(dir string) (at string, ok bool) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return dir, false
 	}
-	for _, way := range slices.Compact([]string{filepath.Clean(dir), resolved}) {
-		for above := filepath.Dir(way); ; above = filepath.Dir(above) {
-			if info, err := os.Stat(above); err != nil || !i.may(info, execute) {
+	for _, p := range slices.Compact([]string{filepath.Clean(dir), resolved}) {
+		for above := filepath.Dir(p); ; above = filepath.Dir(above) {
+			if info, err := os.Stat(above); err != nil || !i.canAccess(info, execute) {
 				return above, false
 			}
 			if above == filepath.Dir(above) {
@@ -66,12 +66,12 @@ func (i identity) canReach(dir string) (at string, ok bool) {
 		}
 	}
 	info, err := os.Stat(resolved)
-	return resolved, err == nil && i.may(info, read|execute)
+	return resolved, err == nil && i.canAccess(info, read|execute)
 }
 
-// identify looks up a user and group by name or number. Empty means our own
-// user, and the user's own groups.
-func identify(name, group string) (identity, error) {
+// lookupUser looks up a user and a group by name or number. An empty name means the
+// effective user, an empty group the groups of the user.
+func lookupUser(name, group string) (identity, error) {
 	if name == "" {
 		name = strconv.Itoa(os.Geteuid())
 	}
@@ -80,28 +80,28 @@ func identify(name, group string) (identity, error) {
 	if err != nil && notNumber == nil {
 		entry, err = user.LookupId(name)
 	}
-	who := identity{name: name, uid: uint32(number)}
+	id := identity{name: name, uid: uint32(number)}
 	var unknown user.UnknownUserIdError
 	switch {
 	case errors.As(err, &unknown) && (group != "" || int(number) == os.Geteuid()):
 	case err != nil:
-		return who, fmt.Errorf("there is no user %q on this machine", name)
+		return id, fmt.Errorf("there is no user %q on this machine", name)
 	default:
 		ids, _ := entry.GroupIds()
-		who = identity{name: entry.Username, uid: numeric(entry.Uid)}
-		for _, id := range ids {
-			who.gids = append(who.gids, numeric(id))
+		id = identity{name: entry.Username, uid: numeric(entry.Uid)}
+		for _, gid := range ids {
+			id.gids = append(id.gids, numeric(gid))
 		}
 	}
 	if group == "" {
-		return who, nil
+		return id, nil
 	}
-	gid, err := identifyGroup(group)
-	who.gids = append(who.gids, gid)
-	return who, err
+	gid, err := lookupGroup(group)
+	id.gids = append(id.gids, gid)
+	return id, err
 }
 
-func identifyGroup(name string) (uint32, error) {
+func lookupGroup(name string) (uint32, error) {
 	if entry, err := user.LookupGroup(name); err == nil {
 		return numeric(entry.Gid), nil
 	}
@@ -113,7 +113,7 @@ func identifyGroup(name string) (uint32, error) {
 }
 
 func numeric(id string) uint32 {
-	n, _ := strconv.ParseUint(id, 10, 32) // of /etc/passwd
+	n, _ := strconv.ParseUint(id, 10, 32) // a number, as it is from /etc/passwd or /etc/group
 	return uint32(n)
 }
 
@@ -124,8 +124,8 @@ var (
 
 func holdsPassword(text string) bool { return passwordInIt.MatchString(text) }
 
-// secretsOf lists the names of variables that hold something secret.
-func secretsOf(env map[string]string) []string {
+// secretNames returns the names of the variables that seem to hold a secret.
+func secretNames(env map[string]string) []string {
 	var names []string
 	for name, value := range env {
 		if value != "" && !strings.HasPrefix(value, "/") && secretName.MatchString(name) || holdsPassword(value) {

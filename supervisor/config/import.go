@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// ImportOptions is what a supervisord.conf cannot tell of itself.
-type ImportOptions struct {
+// Options is what a supervisord.conf cannot tell of itself.
+type Options struct {
 	Environ []string // supervisord's environment, for %(ENV_NAME)s
 	Host    string   // %(host_node_name)s; empty: this machine
 }
@@ -45,10 +45,10 @@ func (n Note) String() string {
 // text as a comment with the reason, and in the notes. A program that could
 // not be run as it is, is in the text as a comment. The error is *Faults: what
 // supervisord itself would not accept.
-func Import(path string, o ImportOptions) (text []byte, notes []Note, err error) {
+func Import(path string, o Options) (text []byte, notes []Note, err error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
-		return nil, nil, &Faults{[]Problem{{File: path, Message: err.Error()}}}
+		return nil, nil, NewError([]Problem{{File: path, Message: err.Error()}})
 	}
 	if o.Host == "" {
 		o.Host, _ = os.Hostname()
@@ -61,17 +61,16 @@ func Import(path string, o ImportOptions) (text []byte, notes []Note, err error)
 	}
 	im.read(full)
 	im.include()
-	if len(im.faults) == 0 {
-		im.global()
-		im.collect()
-		im.others()
+	if len(im.problems) == 0 {
+		im.convertDaemon()
+		im.convertPrograms()
+		im.noteOtherSections()
 	}
-	if len(im.faults) > 0 {
-		sortProblems(im.faults)
-		return nil, nil, &Faults{im.faults}
+	if len(im.problems) > 0 {
+		return nil, nil, NewError(im.problems)
 	}
-	im.relate()
-	if text, err = im.finish(); err != nil {
+	im.noteRenamed()
+	if text, err = im.render(); err != nil {
 		return nil, nil, err
 	}
 	return text, im.notes, nil
@@ -79,40 +78,40 @@ func Import(path string, o ImportOptions) (text []byte, notes []Note, err error)
 
 // importer is one import.
 type importer struct {
-	options ImportOptions
+	options Options
 	path    string
-	conf    ini
+	ini     iniFile
 	environ map[string]string // by which %(ENV_NAME)s are replaced
 
 	daemon, defaults block
 	directory        string   // [supervisord]'s; empty: none given, or relative itself
-	left             []string // of sections that are no programs
-	shared           []variable
+	omitted          []string // of sections that are no programs
+	sharedEnv        []variable
 	programs         []*program
-	account
+	diagnostics
 }
 
 func (im *importer) read(path string) {
-	text, _, err := readFile(path)
+	text, _, err := ReadFile(path)
 	if err != nil {
-		im.faults = append(im.faults, Problem{File: path, Message: err.Error()})
+		im.problems = append(im.problems, Problem{File: path, Message: err.Error()})
 		return
 	}
-	im.conf.read(path, string(text))
-	im.faults = append(im.faults, im.conf.faults...)
-	im.conf.faults = nil
+	im.ini.read(path, string(text))
+	im.problems = append(im.problems, im.ini.problems...)
+	im.ini.problems = nil
 }
 
 // include reads the files of [include]; those of included files are not
 // followed, as in supervisord.
 func (im *importer) include() {
-	section, ok := im.conf.section("include")
-	if !ok || len(im.faults) > 0 {
+	section, ok := im.ini.section("include")
+	if !ok || len(im.problems) > 0 {
 		return
 	}
-	o, ok := im.conf.option(section, "files")
+	o, ok := im.ini.option(section, "files")
 	if !ok {
-		im.faults = append(im.faults, iniProblem(section.file, section.line, "[include]", "[include] names no files"))
+		im.problems = append(im.problems, iniProblem(section.file, section.line, "[include]", "[include] names no files"))
 		return
 	}
 	patterns, ok := im.expand(o, nil)
@@ -122,7 +121,7 @@ func (im *importer) include() {
 	for _, pattern := range strings.Fields(patterns) {
 		found, err := filepath.Glob(absolute(filepath.Dir(im.path), pattern))
 		if err != nil || len(found) == 0 {
-			im.note(o, fmt.Sprintf("no file matches %s", pattern))
+			im.addNote(o, fmt.Sprintf("no file matches %s", pattern))
 		}
 		slices.Sort(found)
 		for _, path := range found {
@@ -143,32 +142,32 @@ func (im *importer) expand(o *iniOption, values map[string]any) (string, bool) {
 	}
 	text, err := expandPercent(o.value, all, func(name string) (string, error) {
 		if env, ok := strings.CutPrefix(name, "ENV_"); ok {
-			im.note(o, fmt.Sprintf("%s is not set here, so it is empty in the result: import again with it set, or write its value", env))
+			im.addNote(o, fmt.Sprintf("%s is not set here, so it is empty in the result: import again with it set, or write its value", env))
 			return "", nil
 		}
 		return "", fmt.Errorf("there is no %%(%s)s", name)
 	})
 	if err != nil {
-		im.fault(o, err)
+		im.addProblem(o, err)
 	}
-	im.frozen(o)
+	im.noteExpanded(o)
 	return text, err == nil
 }
 
-// frozen notes what is in the result as it is in today's environment.
-func (im *importer) frozen(o *iniOption) {
+// noteExpanded notes what is in the result as it is in today's environment.
+func (im *importer) noteExpanded(o *iniOption) {
 	for _, match := range percent.FindAllStringSubmatch(o.value, -1) {
 		name, ok := strings.CutPrefix(match[1], "ENV_")
 		_, set := im.environ[name]
-		ours := slices.ContainsFunc(im.shared, func(v variable) bool { return v.name == name })
+		ours := slices.ContainsFunc(im.sharedEnv, func(v variable) bool { return v.name == name })
 		if ok && set && !ours && !strings.Contains(o.value, name+`="`+match[0]) && !strings.Contains(o.value, name+"="+match[0]) {
-			im.note(o, fmt.Sprintf("%s is its value of now in the result", match[0]))
+			im.addNote(o, fmt.Sprintf("%s is its value of now in the result", match[0]))
 		}
 	}
 }
 
-// number reads a whole number as Python's int does.
-func number(text string) (int, error) {
+// parseInt reads a whole parseInt as Python's int does.
+func parseInt(text string) (int, error) {
 	n, err := strconv.Atoi(strings.TrimSpace(text))
 	if err != nil {
 		return 0, fmt.Errorf("%q is not a whole number", text)
@@ -176,12 +175,12 @@ func number(text string) (int, error) {
 	return n, nil
 }
 
-// collect makes apps of the programs.
-func (im *importer) collect() {
+// convertPrograms makes apps of the programs.
+func (im *importer) convertPrograms() {
 	groups := im.groups()
-	for _, s := range im.conf.sections {
+	for _, s := range im.ini.sections {
 		if name, ok := strings.CutPrefix(s.name, "program:"); ok {
-			im.programs = append(im.programs, im.instances(s, strings.TrimSpace(name), groups)...)
+			im.programs = append(im.programs, im.programsOf(s, strings.TrimSpace(name), groups)...)
 		}
 	}
 	taken := map[string]bool{}
@@ -201,31 +200,31 @@ type group struct {
 // groups maps programs to their groups.
 func (im *importer) groups() map[string]group {
 	all := map[string]group{}
-	for _, s := range im.conf.sections {
+	for _, s := range im.ini.sections {
 		name, ok := strings.CutPrefix(s.name, "group:")
 		if !ok {
 			continue
 		}
 		g := group{name: strings.TrimSpace(name)}
-		if o, ok := im.conf.option(s, "priority"); ok {
-			n, err := number(o.value)
+		if o, ok := im.ini.option(s, "priority"); ok {
+			n, err := parseInt(o.value)
 			if err != nil {
-				im.fault(o, err)
+				im.addProblem(o, err)
 			}
 			g.priority = &n
 		}
-		o, ok := im.conf.option(s, "programs")
+		o, ok := im.ini.option(s, "programs")
 		if !ok {
-			im.faults = append(im.faults, iniProblem(s.file, s.line, "["+s.name+"]", "the group has no programs"))
+			im.problems = append(im.problems, iniProblem(s.file, s.line, "["+s.name+"]", "the group has no programs"))
 			continue
 		}
 		text, _ := im.expand(o, nil)
 		for _, program := range strings.Split(text, ",") {
 			program = strings.TrimSpace(program)
-			_, isProgram := im.conf.section("program:" + program)
-			_, isFastCGI := im.conf.section("fcgi-program:" + program)
+			_, isProgram := im.ini.section("program:" + program)
+			_, isFastCGI := im.ini.section("fcgi-program:" + program)
 			if !isProgram && !isFastCGI {
-				im.fault(o, fmt.Errorf("there is no program %q", program))
+				im.addProblem(o, fmt.Errorf("there is no program %q", program))
 			}
 			all[program] = g
 		}
@@ -233,56 +232,53 @@ func (im *importer) groups() map[string]group {
 	return all
 }
 
-// finish writes everything, and takes out what Load would not accept.
-func (im *importer) finish() ([]byte, error) {
+// render writes everything, and takes out what Load would not accept.
+func (im *importer) render() ([]byte, error) {
 	for {
 		text := im.write()
-		faulty, err := im.faultyApps(text)
+		faulty, err := im.rejectedApps(text)
 		if err != nil || len(faulty) == 0 {
 			return []byte(text), err
 		}
 		for _, p := range faulty {
-			section, _ := im.conf.section(p.section.name)
-			im.noteSection(section, "it is in the result as a comment only: "+strings.Join(p.refused, "; "))
+			section, _ := im.ini.section(p.section.name)
+			im.addSectionNote(section, "it is in the result as a comment only: "+strings.Join(p.rejected, "; "))
 		}
 	}
 }
 
-// faultyApps loads the text and gives every fault to its program. A fault that
+// rejectedApps loads the text and gives every fault to its program. A fault that
 // belongs to none is an error, of this package or of the supervisord.conf.
-func (im *importer) faultyApps(text string) (faulty []*program, err error) {
-	src, fault := parseSource(filepath.Join(filepath.Dir(im.path), "tideover.toml"), text)
-	if fault != nil {
-		return nil, &Faults{[]Problem{*fault}}
+func (im *importer) rejectedApps(text string) (faulty []*program, err error) {
+	problems, err := Check(filepath.Join(filepath.Dir(im.path), "tideover.toml"), text)
+	if err != nil {
+		return nil, err
 	}
-	l := &loader{file: &File{Path: src.path}}
-	l.use(src)
-	for _, p := range l.problems {
+	for _, p := range problems {
 		for _, q := range im.programs {
-			if p.Warning || !src.within(p.Line, q.app) {
+			if p.Warning || !isInApp(text, p.Line, q.app) {
 				continue
 			}
-			if !slices.Contains(q.refused, p.Message) {
-				q.refused = append(q.refused, p.Message)
+			if !slices.Contains(q.rejected, p.Message) {
+				q.rejected = append(q.rejected, p.Message)
 			}
 			if !slices.Contains(faulty, q) {
 				faulty = append(faulty, q)
 			}
 		}
 	}
-	strangers := &Faults{l.problems}
-	if len(faulty) == 0 && strangers.Errors() > 0 {
-		return nil, strangers
+	if unexplained := NewError(problems); len(faulty) == 0 && unexplained.Errors() > 0 {
+		return nil, unexplained
 	}
 	return faulty, nil
 }
 
-// within reports whether a line belongs to an app's tables.
-func (s *source) within(line int, app string) bool {
+// isInApp reports whether a line of the text belongs to a table of an app.
+func isInApp(text string, line int, app string) bool {
 	header := ""
-	for i, text := range strings.Split(s.text, "\n") {
-		if strings.HasPrefix(text, "[") {
-			header = text
+	for i, t := range strings.Split(text, "\n") {
+		if strings.HasPrefix(t, "[") {
+			header = t
 		}
 		if i+1 == line {
 			break

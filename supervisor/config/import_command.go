@@ -11,12 +11,12 @@ import (
 	"tideover/supervisor/shellwords"
 )
 
-// command is what is run; gunicorn's tells the public address.
-func (p *program) command() {
+// convertCommand is what is run; gunicorn's tells the public address.
+func (p *program) convertCommand() {
 	text, o, ok := p.get("command")
 	if !ok {
 		if o == nil {
-			p.im.faults = append(p.im.faults, iniProblem(p.section.file, p.section.line, "["+p.section.name+"]", "the program has no command"))
+			p.im.problems = append(p.im.problems, iniProblem(p.section.file, p.section.line, "["+p.section.name+"]", "the program has no command"))
 		}
 		return
 	}
@@ -25,20 +25,20 @@ func (p *program) command() {
 		err = errors.New("it is empty")
 	}
 	if err != nil {
-		p.refused = append(p.refused, fmt.Sprintf("its command cannot be read: %s", err))
+		p.rejected = append(p.rejected, fmt.Sprintf("its command cannot be read: %s", err))
 		p.block.set("command", tomlString(oneLine(text)), "")
 		return
 	}
 	p.words = words
 	p.gunicorn, err = gunicorn.Parse(words, p.getenv)
 	if err == nil && p.gunicorn != nil {
-		p.withoutRefused(o)
+		p.removeOptions(o)
 	}
 	p.block.set("command", tomlCommand(oneLine(text), p.words), "")
-	switch server, how := (&App{Command: p.words}).needsSocket(); {
+	switch server, how := ServerHint(p.words, false); {
 	case err != nil:
 	case p.gunicorn != nil:
-		p.address()
+		p.convertAddress()
 	case server != "":
 		p.block.remark(how)
 	}
@@ -54,8 +54,8 @@ func tomlCommand(text string, words []string) string {
 	return tomlArray(words)
 }
 
-// withoutRefused takes out the options of gunicorn that tideover makes needless.
-func (p *program) withoutRefused(o *iniOption) {
+// removeOptions takes out the options of gunicorn that tideover makes needless.
+func (p *program) removeOptions(o *iniOption) {
 	args := p.gunicorn.Args
 	own := len(p.words) - len(args)
 	if own < 0 || !slices.Equal(p.words[own:], args) {
@@ -73,11 +73,11 @@ func (p *program) withoutRefused(o *iniOption) {
 	p.words, p.gunicorn = words, g
 	message := strings.Join(gone, " ") + " is taken out: tideover runs gunicorn in the foreground, knows its pid and needs two of it during a reload"
 	p.block.remark(message)
-	p.im.note(o, message)
+	p.im.addNote(o, message)
 }
 
-// address is the public one, as gunicorn's command line has it.
-func (p *program) address() {
+// convertAddress is the public one, as gunicorn's command line has it.
+func (p *program) convertAddress() {
 	g := p.gunicorn
 	if g.NeedsQuery() {
 		file := g.ConfigFile
@@ -88,7 +88,7 @@ func (p *program) address() {
 	listen := g.Addresses(absolute(filepath.Dir(p.im.path), directory))
 	p.block.set("listen", tomlStrings(listen), map[string]string{gunicorn.FromCommandLine: "from --bind in the command", gunicorn.FromEnvironment: "from GUNICORN_CMD_ARGS"}[g.Bind.From])
 	if text, ok := g.Option("umask"); ok && strings.HasPrefix(listen[0], "unix:") {
-		if mask, err := parseMode(strings.TrimPrefix(text, "0o")); err == nil && mask != 0 {
+		if mask, err := ParseMode(strings.TrimPrefix(text, "0o")); err == nil && mask != 0 {
 			p.block.set("listen_mode", tomlString(fmt.Sprintf("%04o", 0o666&^mask)), "gunicorn's --umask")
 		}
 	}

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// logs is where the output goes: supervisord has two files, tideover one in
+// convertLogs is where the output goes: supervisord has two files, tideover one in
 // which every line is tagged with its stream.
-func (p *program) logs() {
-	stdout, journal, silent := p.logFileOf("stdout")
-	stderr, errJournal, errSilent := p.logFileOf("stderr")
-	redirect := p.flag("redirect_stderr", false)
+func (p *program) convertLogs() {
+	stdout, journal, silent := p.streamFile("stdout")
+	stderr, errJournal, errSilent := p.streamFile("stderr")
+	redirect := p.getBool("redirect_stderr", false)
 	main := "stdout"
 	if redirect {
 		stderr, errJournal, errSilent = "", journal, silent
@@ -28,8 +28,8 @@ func (p *program) logs() {
 		comment = "both streams, tagged; stderr_logfile was " + stderr
 	}
 	if file != "" {
-		p.logTo(file, comment)
-		p.rotation(main)
+		p.setLogFile(file, comment)
+		p.convertRotation(main)
 	}
 	if journal || errJournal {
 		p.block.set("log.journal", "true", main+"_syslog: the journal hands it on to syslog")
@@ -39,15 +39,15 @@ func (p *program) logs() {
 	}
 	for _, name := range []string{"stdout", "stderr"} {
 		for _, part := range []string{"_logfile", "_logfile_maxbytes", "_logfile_backups", "_syslog"} {
-			p.taken[name+part] = true
+			p.used[name+part] = true
 		}
 	}
 }
 
-// logFileOf reads where one stream went: a file, the system's log, or nowhere.
+// streamFile reads where one stream went: a file, the system's log, or nowhere.
 // The empty file is the automatic one or tideover's own output.
-func (p *program) logFileOf(stream string) (file string, journal, silent bool) {
-	journal = p.flag(stream+"_syslog", false)
+func (p *program) streamFile(stream string) (file string, journal, silent bool) {
+	journal = p.getBool(stream+"_syslog", false)
 	text, o, ok := p.get(stream + "_logfile")
 	if !ok {
 		return "", journal, false
@@ -68,13 +68,13 @@ func (p *program) logFileOf(stream string) (file string, journal, silent bool) {
 		one := *o
 		one.value = processNumber.ReplaceAllString(o.value, "")
 		text, _ = p.im.expand(&one, p.values)
-		p.im.note(o, "all instances write to "+text+", every line is tagged")
+		p.im.addNote(o, "all instances write to "+text+", every line is tagged")
 	}
-	return p.im.home(o, text), journal, false
+	return p.im.expandHome(o, text), journal, false
 }
 
-// logTo names the file; two apps must not rotate the same one.
-func (p *program) logTo(file, comment string) {
+// setLogFile names the file; two apps must not rotate the same one.
+func (p *program) setLogFile(file, comment string) {
 	shared := func(file string) bool {
 		return slices.ContainsFunc(p.im.programs, func(other *program) bool { return other != p && other.logFile == file })
 	}
@@ -91,22 +91,22 @@ func (p *program) logTo(file, comment string) {
 	p.block.set("log.file", tomlString(file), comment)
 }
 
-// rotation carries over when the file is rotated, where it is said.
-func (p *program) rotation(stream string) {
+// convertRotation carries over when the file is rotated, where it is said.
+func (p *program) convertRotation(stream string) {
 	if text, o, ok := p.get(stream + "_logfile_maxbytes"); ok {
-		n, err := iniSize(text)
+		n, err := parseINISize(text)
 		if err != nil {
-			p.im.fault(o, err)
+			p.im.addProblem(o, err)
 		}
-		p.block.set("log.max_size", tomlString(spellSize(n)), "")
+		p.block.set("log.max_size", tomlString(FormatSize(n)), "")
 	}
 	text, o, ok := p.get(stream + "_logfile_backups")
 	if !ok {
 		return
 	}
-	n, err := number(text)
+	n, err := parseInt(text)
 	if err != nil {
-		p.im.fault(o, err)
+		p.im.addProblem(o, err)
 	}
 	p.block.set("log.backups", fmt.Sprint(max(0, min(n, 10_000))), "")
 }

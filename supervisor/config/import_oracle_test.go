@@ -119,9 +119,9 @@ func readText(t *testing.T, path string) string {
 
 // readTexts reads texts in the form of supervisord.py's answers.
 func readTexts(texts []string) (all []section) {
-	var d ini
+	var d iniFile
 	for i, text := range texts {
-		if d.read(fmt.Sprint(i), text); len(d.faults) > 0 {
+		if d.read(fmt.Sprint(i), text); len(d.problems) > 0 {
 			return nil
 		}
 	}
@@ -211,7 +211,7 @@ func TestValuesMeanWhatSupervisordTakesThemFor(t *testing.T) {
 		}
 	}
 	for i, text := range q.Sizes {
-		got, err := iniSize(text)
+		got, err := parseINISize(text)
 		if really := want.Sizes[i]; (err != nil) != (really == nil) || really != nil && got != *really {
 			t.Errorf("%q is to us %d (%v), and really %v", text, got, err, really)
 		}

@@ -8,7 +8,7 @@ import (
 
 // uniqueName makes a name that an app may have and none has yet.
 func uniqueName(name string, taken map[string]bool) string {
-	name = validName(name)
+	name = ValidName(name)
 	unique := name
 	for n := 2; taken[unique]; n++ {
 		suffix := fmt.Sprintf("-%d", n)
@@ -17,18 +17,18 @@ func uniqueName(name string, taken map[string]bool) string {
 	return unique
 }
 
-// relate finds labels and the order of the apps.
-func (im *importer) relate() {
+// noteRenamed finds labels and the order of the apps.
+func (im *importer) noteRenamed() {
 	for _, p := range im.programs {
-		if p.app != p.name && !p.several {
-			p.im.noteSection(p.section, "the app is called "+p.app+": names are of a-z, 0-9, - and _")
+		if p.app != p.name && !p.split {
+			p.im.addSectionNote(p.section, "the app is called "+p.app+": names are of a-z, 0-9, - and _")
 		}
 	}
 }
 
-// relations are the lines of an app that name other ones, as far as those are
+// relationEntries are the lines of an app that name other ones, as far as those are
 // not left out.
-func (p *program) relations() (lines []entry) {
+func (p *program) relationEntries() (lines []entry) {
 	var labels []string
 	for _, name := range []string{p.group.name, p.sectionLabel()} {
 		if label := p.im.label(name); label != "" && !slices.Contains(labels, label) {
@@ -43,7 +43,7 @@ func (p *program) relations() (lines []entry) {
 		lines = append(lines, entry{"labels", tomlArray(labels), comment})
 	}
 	var after []string
-	for _, other := range p.before() {
+	for _, other := range p.predecessors() {
 		after = append(after, other.app)
 	}
 	if len(after) > 0 {
@@ -54,7 +54,7 @@ func (p *program) relations() (lines []entry) {
 
 // sectionLabel addresses all apps of a program with numprocs.
 func (p *program) sectionLabel() string {
-	if p.several {
+	if p.split {
 		return p.name
 	}
 	return ""
@@ -65,25 +65,25 @@ func (im *importer) label(name string) string {
 	if name == "" {
 		return ""
 	}
-	label := validName(name)
+	label := ValidName(name)
 	if slices.ContainsFunc(im.programs, func(p *program) bool { return p.app == label }) {
-		label = validName(label + "-group")
+		label = ValidName(label + "-group")
 	}
 	return label
 }
 
-// before are the apps that have the next lower priority. Only priorities that
+// predecessors are the apps that have the next lower priority. Only priorities that
 // somebody wrote count.
-func (p *program) before() (all []*program) {
+func (p *program) predecessors() (all []*program) {
 	mine, ok := p.priority()
-	if !ok || len(p.refused) > 0 {
+	if !ok || len(p.rejected) > 0 {
 		return nil
 	}
 	best := -1
 	for _, other := range p.im.programs {
 		rank, ok := other.priority()
 		switch {
-		case !ok || len(other.refused) > 0 || rank >= mine || rank < best:
+		case !ok || len(other.rejected) > 0 || rank >= mine || rank < best:
 		case rank == best:
 			all = append(all, other)
 		default:
@@ -96,8 +96,8 @@ func (p *program) before() (all []*program) {
 // priority ranks a program among all, if it or its group was given one.
 func (p *program) priority() (rank int, ok bool) {
 	own, group := 999, 999
-	if o, given := p.im.conf.option(p.section, "priority"); given {
-		n, err := number(o.value)
+	if o, given := p.im.ini.option(p.section, "priority"); given {
+		n, err := parseInt(o.value)
 		if err != nil {
 			return 0, false
 		}

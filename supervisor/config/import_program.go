@@ -12,8 +12,8 @@ import (
 	"tideover/supervisor/gunicorn"
 )
 
-// programReasons say why an option of [program:x] is left out.
-var programReasons = map[string]string{
+// programOmissions say why an option of [program:x] is left out.
+var programOmissions = map[string]string{
 	"startretries":            "a start that fails is tried again with growing pauses, and does not end for good",
 	"stopasgroup":             "gunicorn passes the signal on to its workers, and then the whole tree is ended",
 	"killasgroup":             "the whole tree is always killed",
@@ -33,51 +33,48 @@ type program struct {
 	number  int    // %(process_num)d
 	count   int    // numprocs
 	app     string
-	several bool // one of the apps that a section makes
+	split   bool // one of the apps that a section makes
 
 	instances int
 	env       []variable // own
 	words     []string
 	gunicorn  *gunicorn.Command // nil if the command does not run gunicorn
 	logFile   string
-	taken     map[string]bool // options that were looked at
+	used      map[string]bool // options that were looked at
 	values    map[string]any
 	block     block
-	refused   []string // why it is a comment only
+	rejected  []string // why it is a comment only
 }
 
-// mostInstances is as many as an app may have.
-const mostInstances = 1000
-
-// instances makes one app of a program, or several where the processes of
+// programsOf makes one app of a program, or several where the processes of
 // numprocs differ in more than their names.
-func (im *importer) instances(s *iniSection, name string, groups map[string]group) []*program {
+func (im *importer) programsOf(s *iniSection, name string, groups map[string]group) []*program {
 	make := func(num, count int) *program {
-		p := &program{im: im, section: s, name: name, group: groups[name], number: num, count: count, app: name, instances: 1, taken: map[string]bool{}}
+		p := &program{im: im, section: s, name: name, group: groups[name], number: num, count: count, app: name, instances: 1, used: map[string]bool{}}
 		p.setValues()
 		return p
 	}
 	first := make(0, 1)
-	count, start := first.whole("numprocs", 1), first.whole("numprocs_start", 0)
+	count, start := first.getInt("numprocs", 1), first.getInt("numprocs_start", 0)
 	first = make(start, count)
-	switch o, _ := im.conf.option(s, "numprocs"); {
-	case count > mostInstances:
-		im.fault(o, fmt.Errorf("%d processes are more than anybody can mean", count))
+	switch o, _ := im.ini.option(s, "numprocs"); {
+	case count > MaxInstances:
+		im.addProblem(o, fmt.Errorf("%d processes are more than anybody can mean", count))
 		return nil
 	case count < 1:
-		im.note(o, "the program has no processes, and is left out")
+		im.addNote(o, "the program has no processes, and is left out")
 		return nil
 	case count == 1:
 		return []*program{first}
 	}
-	if first.same(make(start+1, count)) {
+	if first.sameProcess(make(start+1, count)) {
 		first.instances = count
 		return []*program{first}
 	}
 	var all []*program
 	for num := start; num < start+count; num++ {
 		p := make(num, count)
-		p.app, p.several = fmt.Sprintf("%s-%d", name, num), true
+		p.app, p.split = fmt.Sprintf("%s-%d", name, num), true
 		all = append(all, p)
 	}
 	return all
@@ -92,8 +89,8 @@ func (p *program) setValues() {
 	p.values = map[string]any{"program_name": p.name, "group_name": group, "process_num": p.number, "numprocs": p.count}
 }
 
-// same reports whether two processes of a program are started alike.
-func (p *program) same(other *program) bool {
+// sameProcess reports whether two processes of a program are started alike.
+func (p *program) sameProcess(other *program) bool {
 	for _, name := range []string{"command", "environment", "directory"} {
 		one, _, _ := p.get(name)
 		two, _, _ := other.get(name)
@@ -106,37 +103,37 @@ func (p *program) same(other *program) bool {
 
 // get is the value of an option with everything in it replaced.
 func (p *program) get(name string) (string, *iniOption, bool) {
-	o, ok := p.im.conf.option(p.section, name)
+	o, ok := p.im.ini.option(p.section, name)
 	if !ok {
 		return "", nil, false
 	}
-	p.taken[name] = true
+	p.used[name] = true
 	text, ok := p.im.expand(o, p.values)
 	return text, o, ok
 }
 
-// whole is an option that is a whole number.
-func (p *program) whole(name string, fallback int) int {
+// getInt is an option that is a getInt number.
+func (p *program) getInt(name string, fallback int) int {
 	text, o, ok := p.get(name)
 	if !ok {
 		return fallback
 	}
-	n, err := number(text)
+	n, err := parseInt(text)
 	if err != nil {
-		p.im.fault(o, err)
+		p.im.addProblem(o, err)
 		return fallback
 	}
 	return n
 }
 
-func (p *program) flag(name string, fallback bool) bool {
+func (p *program) getBool(name string, fallback bool) bool {
 	text, o, ok := p.get(name)
 	if !ok {
 		return fallback
 	}
-	value, err := iniBool(text)
+	value, err := parseBool(text)
 	if err != nil {
-		p.im.fault(o, err)
+		p.im.addProblem(o, err)
 	}
 	return value
 }
@@ -147,35 +144,35 @@ func (p *program) convert() {
 	if err != nil || strings.HasPrefix(relative, "..") {
 		relative = p.section.file
 	}
-	p.block = block{header: "[app." + p.app + "]", from: fmt.Sprintf("[%s], %s:%d", p.section.name, relative, p.section.line)}
-	p.environment()
-	p.command()
-	p.place()
-	p.starting()
-	p.stopping()
-	p.logs()
-	p.rest()
+	p.block = block{header: "[app." + p.app + "]", origin: fmt.Sprintf("[%s], %s:%d", p.section.name, relative, p.section.line)}
+	p.convertEnvironment()
+	p.convertCommand()
+	p.convertProcess()
+	p.convertStart()
+	p.convertStop()
+	p.convertLogs()
+	p.omitUnused()
 }
 
-func (p *program) environment() {
+func (p *program) convertEnvironment() {
 	text, o, ok := p.get("environment")
 	if !ok {
 		return
 	}
 	all, err := readVariables(text)
 	if err != nil {
-		p.im.fault(o, err)
+		p.im.addProblem(o, err)
 	}
 	for _, v := range all {
 		p.values["ENV_"+v.name] = v.value
 	}
-	p.env = p.im.kept(o, all)
+	p.env = p.im.ownVariables(o, all)
 	p.block.env = p.env
 }
 
 // getenv is what the program's configuration says of a variable.
 func (p *program) getenv(name string) string {
-	for _, v := range slices.Concat(p.env, p.im.shared) {
+	for _, v := range slices.Concat(p.env, p.im.sharedEnv) {
 		if v.name == name {
 			return v.value
 		}
@@ -183,10 +180,10 @@ func (p *program) getenv(name string) string {
 	return ""
 }
 
-// place is where and as whom the app runs.
-func (p *program) place() {
+// convertProcess is where and as whom the app runs.
+func (p *program) convertProcess() {
 	if text, o, ok := p.get("directory"); ok {
-		directory := p.im.home(o, text)
+		directory := p.im.expandHome(o, text)
 		comment := ""
 		switch {
 		case filepath.IsAbs(directory):
@@ -204,8 +201,8 @@ func (p *program) place() {
 		p.block.set("umask", tomlString(strings.TrimPrefix(text, "0o")), "")
 	}
 	if p.instances > 1 && p.gunicorn != nil {
-		o, _ := p.im.conf.option(p.section, "numprocs")
-		p.im.leave(&p.block, o, "one gunicorn per address, with as many workers as its -w says")
+		o, _ := p.im.ini.option(p.section, "numprocs")
+		p.im.omit(&p.block, o, "one gunicorn per address, with as many workers as its -w says")
 		p.instances = 1
 	}
 	if p.instances > 1 {
@@ -213,15 +210,15 @@ func (p *program) place() {
 	}
 }
 
-// starting is when the app is started, again and again.
-func (p *program) starting() {
-	if !p.flag("autostart", true) {
+// convertStart is when the app is started, again and again.
+func (p *program) convertStart() {
+	if !p.getBool("autostart", true) {
 		p.block.set("autostart", "false", "")
 	}
 	text, o, given := p.get("autorestart")
-	switch always, err := iniBool(text); {
+	switch always, err := parseBool(text); {
 	case given && strings.ToLower(text) != "unexpected" && err != nil:
-		p.im.fault(o, fmt.Errorf("%q is not true, false or unexpected", text))
+		p.im.addProblem(o, fmt.Errorf("%q is not true, false or unexpected", text))
 	case given && err == nil && !always:
 		p.block.set("restart", `"never"`, "")
 	case given && err != nil:
@@ -230,30 +227,30 @@ func (p *program) starting() {
 		p.block.set("restart", `"on-failure"`, "as supervisord's autorestart by default")
 	}
 	if text, o, ok := p.get("exitcodes"); ok {
-		p.exitCodes(o, text)
+		p.convertExitCodes(o, text)
 	}
 	text, o, ok := p.get("startsecs")
-	n, err := number(text)
+	n, err := parseInt(text)
 	switch {
 	case !ok:
 	case err != nil:
-		p.im.fault(o, err)
+		p.im.addProblem(o, err)
 	case p.gunicorn != nil:
-		p.im.leave(&p.block, o, "a web app is ready when it answers a request, see ready.path")
+		p.im.omit(&p.block, o, "a web app is ready when it answers a request, see ready.path")
 	default:
 		p.block.set("ready.after", tomlString(fmt.Sprintf("%ds", max(n, 0))), "")
 	}
 }
 
-func (p *program) exitCodes(o *iniOption, text string) {
+func (p *program) convertExitCodes(o *iniOption, text string) {
 	var all []string
 	for _, part := range strings.Split(text, ",") {
-		n, err := number(part)
+		n, err := parseInt(part)
 		if err == nil && (n < 0 || n > 255) {
 			err = fmt.Errorf("%d is not an exit code", n)
 		}
 		if err != nil && text != "" {
-			p.im.fault(o, err)
+			p.im.addProblem(o, err)
 			return
 		}
 		all = append(all, fmt.Sprint(n))
@@ -264,18 +261,18 @@ func (p *program) exitCodes(o *iniOption, text string) {
 	p.block.set("exit_codes", "["+strings.Join(all, ", ")+"]", "")
 }
 
-// stopping is how the app is ended.
-func (p *program) stopping() {
+// convertStop is how the app is ended.
+func (p *program) convertStop() {
 	if text, o, ok := p.get("stopsignal"); ok {
-		p.stopSignal(o, text)
+		p.convertStopSignal(o, text)
 	}
-	if p.gunicorn == nil && p.flag("stopasgroup", false) {
+	if p.gunicorn == nil && p.getBool("stopasgroup", false) {
 		p.block.set("stop.tree", "true", "stopasgroup")
 	}
 	text, o, given := p.get("stopwaitsecs")
-	wait, err := number(text)
+	wait, err := parseInt(text)
 	if given && err != nil {
-		p.im.fault(o, err)
+		p.im.addProblem(o, err)
 		return
 	}
 	seconds := func(n int) string { return tomlString(fmt.Sprintf("%ds", max(n, 0))) }
@@ -294,25 +291,25 @@ func (p *program) stopping() {
 		p.block.set("stop.timeout", seconds(wait), "")
 	case given:
 		p.block.set("stop.timeout", seconds(graceful+5), fmt.Sprintf("stopwaitsecs was %d, shorter than %s of %d s", wait, said, graceful))
-		p.im.note(o, fmt.Sprintf("raised to %d s, which is longer than %s of %d s", graceful+5, said, graceful))
+		p.im.addNote(o, fmt.Sprintf("raised to %d s, which is longer than %s of %d s", graceful+5, said, graceful))
 	case p.gunicorn.GracefulTimeout > 0:
 		p.block.set("stop.timeout", seconds(graceful+5), fmt.Sprintf("longer than %s of %d s; stopwaitsecs was 10 by default", said, graceful))
 	}
 }
 
-func (p *program) stopSignal(o *iniOption, text string) {
-	sig, err := parseSignal(strings.TrimSpace(text))
-	if n, fault := number(text); fault == nil {
+func (p *program) convertStopSignal(o *iniOption, text string) {
+	sig, err := ParseSignal(strings.TrimSpace(text))
+	if n, fault := parseInt(text); fault == nil {
 		if name := unix.SignalName(unix.Signal(n)); name != "" {
-			sig, err = parseSignal(name)
+			sig, err = ParseSignal(name)
 		}
 	}
 	name := strings.TrimPrefix(unix.SignalName(sig), "SIG")
 	switch {
 	case err != nil:
-		p.im.fault(o, err)
+		p.im.addProblem(o, err)
 	case p.gunicorn != nil && slices.Contains([]string{"HUP", "USR1", "USR2", "WINCH", "TTIN", "TTOU"}, name):
-		p.im.leave(&p.block, o, "gunicorn does not end on it; TERM is sent")
+		p.im.omit(&p.block, o, "gunicorn does not end on it; TERM is sent")
 	case p.gunicorn != nil && (name == "QUIT" || name == "INT"):
 		p.block.set("stop.signal", tomlString(name), "gunicorn ends at once on it; its requests were drained before")
 	case name != "TERM":
@@ -322,30 +319,30 @@ func (p *program) stopSignal(o *iniOption, text string) {
 
 var processNumber = regexp.MustCompile(`[-_.]?%\(process_num\)[0-9]*[ds]`)
 
-// rest names what no step took.
-func (p *program) rest() {
+// omitUnused names what no step took.
+func (p *program) omitUnused() {
 	p.get("numprocs")
 	p.get("numprocs_start")
-	if o, ok := p.im.conf.option(p.section, "process_name"); ok {
-		p.taken["process_name"] = true
+	if o, ok := p.im.ini.option(p.section, "process_name"); ok {
+		p.used["process_name"] = true
 		if plain := processNumber.ReplaceAllString(o.value, ""); plain != "%(program_name)s" && plain != p.name {
-			p.im.leave(&p.block, o, "an app has one name, "+p.app)
+			p.im.omit(&p.block, o, "an app has one name, "+p.app)
 		}
 	}
-	p.taken["priority"] = true
+	p.used["priority"] = true
 	options := p.section.options
-	if p.im.conf.defaults != nil {
-		options = slices.Concat(options, p.im.conf.defaults.options)
+	if p.im.ini.defaults != nil {
+		options = slices.Concat(options, p.im.ini.defaults.options)
 	}
 	for _, o := range options {
-		if p.taken[o.name] {
+		if p.used[o.name] {
 			continue
 		}
-		p.taken[o.name] = true
-		if reason, ok := programReasons[o.name]; ok {
-			p.im.leave(&p.block, o, reason)
+		p.used[o.name] = true
+		if reason, ok := programOmissions[o.name]; ok {
+			p.im.omit(&p.block, o, reason)
 			continue
 		}
-		p.im.leaveUnknown(&p.block, o, supervisordOptions("program"))
+		p.im.omitUnknown(&p.block, o, knownOptions("program"))
 	}
 }

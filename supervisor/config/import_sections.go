@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// daemonReasons say why an option of [supervisord] is left out.
-var daemonReasons = map[string]string{
+// daemonOmissions say why an option of [supervisord] is left out.
+var daemonOmissions = map[string]string{
 	"logfile":          "tideover writes its own lines to standard error, for systemd or a container to keep",
 	"logfile_maxbytes": "see logfile",
 	"logfile_backups":  "see logfile",
@@ -22,23 +22,23 @@ var daemonReasons = map[string]string{
 	"profile_options":  "it is for supervisord's own development",
 }
 
-// global carries [supervisord] and the control socket over.
-func (im *importer) global() {
+// convertDaemon carries [supervisord] and the control socket over.
+func (im *importer) convertDaemon() {
 	im.daemon.header, im.defaults.header = "[daemon]", "[defaults]"
-	if s, ok := im.conf.section("supervisord"); ok {
-		im.readEnvironment(s)
+	if s, ok := im.ini.section("supervisord"); ok {
+		im.convertEnvironment(s)
 		for _, o := range s.options {
-			im.daemonOption(o)
+			im.convertDaemonOption(o)
 		}
 	}
-	if s, ok := im.conf.section("unix_http_server"); ok {
-		im.controlSocket(s)
+	if s, ok := im.ini.section("unix_http_server"); ok {
+		im.convertControlSocket(s)
 	}
 }
 
-// readEnvironment comes first: other options may refer to it.
-func (im *importer) readEnvironment(s *iniSection) {
-	o, ok := im.conf.option(s, "environment")
+// convertEnvironment comes first: other options may refer to it.
+func (im *importer) convertEnvironment(s *iniSection) {
+	o, ok := im.ini.option(s, "environment")
 	if !ok {
 		return
 	}
@@ -48,22 +48,22 @@ func (im *importer) readEnvironment(s *iniSection) {
 	}
 	all, err := readVariables(text)
 	if err != nil {
-		im.fault(o, err)
+		im.addProblem(o, err)
 	}
-	im.shared = im.kept(o, all)
-	im.defaults.env = im.shared
+	im.sharedEnv = im.ownVariables(o, all)
+	im.defaults.env = im.sharedEnv
 	for _, v := range all {
 		im.environ[v.name] = v.value
 	}
 }
 
-// kept takes out what is only handed through, as every app has tideover's own
+// ownVariables takes out what is only handed through, as every app has tideover's own
 // environment anyway.
-func (im *importer) kept(o *iniOption, all []variable) (kept []variable) {
+func (im *importer) ownVariables(o *iniOption, all []variable) (kept []variable) {
 	for _, v := range all {
 		through := "%(ENV_" + v.name + ")s"
 		if strings.Contains(o.value, v.name+"="+through) || strings.Contains(o.value, v.name+`="`+through+`"`) || strings.Contains(o.value, v.name+"='"+through+"'") {
-			im.note(o, v.name+" is left out: apps have tideover's own environment")
+			im.addNote(o, v.name+" is left out: apps have tideover's own environment")
 			continue
 		}
 		kept = append(kept, v)
@@ -71,16 +71,16 @@ func (im *importer) kept(o *iniOption, all []variable) (kept []variable) {
 	return kept
 }
 
-func (im *importer) daemonOption(o *iniOption) {
-	reason, left := daemonReasons[o.name]
+func (im *importer) convertDaemonOption(o *iniOption) {
+	reason, left := daemonOmissions[o.name]
 	text, ok := im.expand(o, nil)
 	switch {
 	case !ok:
 	case left:
-		im.leave(&im.daemon, o, reason)
+		im.omit(&im.daemon, o, reason)
 	case o.name == "environment":
 	case o.name == "loglevel":
-		im.logLevel(o, text)
+		im.setLogLevel(o, text)
 	case o.name == "user":
 		if text != "root" && text != "0" {
 			im.defaults.set("user", tomlString(text), "[supervisord] user")
@@ -88,23 +88,23 @@ func (im *importer) daemonOption(o *iniOption) {
 	case o.name == "umask":
 		im.defaults.set("umask", tomlString(strings.TrimPrefix(text, "0o")), "")
 	case o.name == "directory":
-		directory := im.home(o, text)
+		directory := im.expandHome(o, text)
 		if filepath.IsAbs(directory) {
 			im.directory = directory
 		}
 		im.defaults.set("directory", tomlString(directory), "[supervisord] directory")
 	case o.name == "minfds":
-		im.minfds(o, text)
+		im.setOpenFiles(o, text)
 	default:
-		im.leaveUnknown(&im.daemon, o, supervisordOptions("daemon"))
+		im.omitUnknown(&im.daemon, o, knownOptions("daemon"))
 	}
 }
 
-func (im *importer) logLevel(o *iniOption, text string) {
+func (im *importer) setLogLevel(o *iniOption, text string) {
 	levels := map[string]string{"critical": "error", "critica": "error", "error": "error", "erro": "error", "warn": "warn", "info": "info", "debug": "debug", "debg": "debug", "trace": "trace", "trac": "trace", "blather": "trace", "blat": "trace"}
 	level, ok := levels[strings.ToLower(text)]
 	if !ok {
-		im.fault(o, fmt.Errorf("%q is not a level", text))
+		im.addProblem(o, fmt.Errorf("%q is not a level", text))
 		return
 	}
 	if level != "info" {
@@ -112,21 +112,21 @@ func (im *importer) logLevel(o *iniOption, text string) {
 	}
 }
 
-// minfds is raised for all programs; supervisord never lowers the limit.
-func (im *importer) minfds(o *iniOption, text string) {
-	n, err := number(text)
+// setOpenFiles is raised for all programs; supervisord never lowers the limit.
+func (im *importer) setOpenFiles(o *iniOption, text string) {
+	n, err := parseInt(text)
 	switch {
 	case err != nil:
-		im.fault(o, err)
+		im.addProblem(o, err)
 	case n > 1024:
 		im.defaults.set("limits.nofile", fmt.Sprint(n), "minfds")
 	default:
-		im.leave(&im.defaults, o, "no more than processes have anyway")
+		im.omit(&im.defaults, o, "no more than processes have anyway")
 	}
 }
 
-// controlSocket takes over who may speak to the daemon, but not where.
-func (im *importer) controlSocket(s *iniSection) {
+// convertControlSocket takes over who may speak to the daemon, but not where.
+func (im *importer) convertControlSocket(s *iniSection) {
 	for _, o := range s.options {
 		text, ok := im.expand(o, nil)
 		_, group, _ := strings.Cut(text, ":")
@@ -135,41 +135,41 @@ func (im *importer) controlSocket(s *iniSection) {
 		case o.name == "chown" && group != "" && group != "root":
 			im.daemon.set("socket_group", tomlString(group), "may reload, hold and look; [unix_http_server] chown")
 		case o.name == "chown" || o.name == "chmod":
-			im.leave(&im.daemon, o, "the socket is the daemon's user's own; socket_group lets a group in")
+			im.omit(&im.daemon, o, "the socket is the daemon's user's own; socket_group lets a group in")
 		case o.name == "file":
-			im.leave(&im.daemon, o, "tideover has a socket of its own, which is not supervisord's: control.sock in its runtime directory")
+			im.omit(&im.daemon, o, "tideover has a socket of its own, which is not supervisord's: control.sock in its runtime directory")
 		case o.name == "username" || o.name == "password":
-			im.leaveSecret(&im.daemon, o, "who asks is known from the kernel; socket_group lets a group in")
+			im.omitSecret(&im.daemon, o, "who asks is known from the kernel; socket_group lets a group in")
 		default:
-			im.leaveUnknown(&im.daemon, o, []string{"file", "chmod", "chown", "username", "password"})
+			im.omitUnknown(&im.daemon, o, []string{"file", "chmod", "chown", "username", "password"})
 		}
 	}
 }
 
-// others says what becomes of the sections that are no programs.
-func (im *importer) others() {
-	for _, s := range im.conf.sections {
+// noteOtherSections says what becomes of the sections that are no programs.
+func (im *importer) noteOtherSections() {
+	for _, s := range im.ini.sections {
 		kind, name, _ := strings.Cut(s.name, ":")
 		switch kind {
 		case "program", "group", "supervisord", "unix_http_server", "include":
 		case "supervisorctl":
-			im.drop(s, "the commands of tideover find their daemon by themselves; -S or TIDEOVER_SOCKET names another")
+			im.omitSection(s, "the commands of tideover find their daemon by themselves; -S or TIDEOVER_SOCKET names another")
 		case "inet_http_server":
-			im.drop(s, "tideover has no HTTP interface for its control: use the socket, and ssh from afar")
+			im.omitSection(s, "tideover has no HTTP interface for its control: use the socket, and ssh from afar")
 		case "rpcinterface":
 			if name != "supervisor" {
-				im.drop(s, "extensions of supervisord's XML-RPC have nothing to extend here")
+				im.omitSection(s, "extensions of supervisord's XML-RPC have nothing to extend here")
 			}
 		case "eventlistener":
-			im.drop(s, im.listenerAdvice(s))
+			im.omitSection(s, im.listenerAdvice(s))
 		case "fcgi-program":
-			im.drop(s, "FastCGI is not spoken: run the program as HTTP server under gunicorn, or leave it with supervisord")
+			im.omitSection(s, "FastCGI is not spoken: run the program as HTTP server under gunicorn, or leave it with supervisord")
 		default:
 			message := "supervisord does not know this section and ignored it"
-			if near := nearest(kind, []string{"program", "group", "include", "supervisord", "eventlistener"}); near != "" {
+			if near := Nearest(kind, []string{"program", "group", "include", "supervisord", "eventlistener"}); near != "" {
 				message += "; was " + near + " meant?"
 			}
-			im.drop(s, message)
+			im.omitSection(s, message)
 		}
 	}
 }
@@ -177,7 +177,7 @@ func (im *importer) others() {
 // listenerAdvice names what does the work of well-known listeners.
 func (im *importer) listenerAdvice(s *iniSection) string {
 	command := ""
-	if o, ok := im.conf.option(s, "command"); ok {
+	if o, ok := im.ini.option(s, "command"); ok {
 		command = o.value
 	}
 	for listener, advice := range map[string]string{
@@ -194,14 +194,14 @@ func (im *importer) listenerAdvice(s *iniSection) string {
 	return "event listeners have nothing to listen to; hooks are commands run at certain moments"
 }
 
-// drop leaves a section out.
-func (im *importer) drop(s *iniSection, message string) {
-	im.noteSection(s, message)
-	im.left = append(im.left, fmt.Sprintf("Not carried over: [%s]: %s", s.name, message))
+// omitSection leaves a section out.
+func (im *importer) omitSection(s *iniSection, message string) {
+	im.addSectionNote(s, message)
+	im.omitted = append(im.omitted, fmt.Sprintf("Not carried over: [%s]: %s", s.name, message))
 }
 
-// home replaces ~ at the beginning of a path.
-func (im *importer) home(o *iniOption, path string) string {
+// expandHome replaces ~ at the beginning of a path.
+func (im *importer) expandHome(o *iniOption, path string) string {
 	if path != "~" && !strings.HasPrefix(path, "~/") {
 		return path
 	}
@@ -209,19 +209,19 @@ func (im *importer) home(o *iniOption, path string) string {
 	if home == "" {
 		home = "/root"
 	}
-	im.note(o, "~ is "+home+" in the result")
+	im.addNote(o, "~ is "+home+" in the result")
 	return home + path[1:]
 }
 
-// supervisordOptions lists the options of [program:x], or of [supervisord].
-func supervisordOptions(section string) (all []string) {
+// knownOptions lists the options of [program:x], or of [supervisord].
+func knownOptions(section string) (all []string) {
 	if section == "daemon" {
-		for name := range daemonReasons {
+		for name := range daemonOmissions {
 			all = append(all, name)
 		}
 		return append(all, "environment", "loglevel", "user", "umask", "directory", "minfds")
 	}
-	for name := range programReasons {
+	for name := range programOmissions {
 		all = append(all, name)
 	}
 	return append(all, "command", "process_name", "numprocs", "numprocs_start", "priority", "autostart", "autorestart", "exitcodes",

@@ -39,7 +39,7 @@ func TestImport(t *testing.T) {
 			name = filepath.Dir(path)
 		}
 		t.Run(filepath.Base(name), func(t *testing.T) {
-			text, notes, err := Import(path, ImportOptions{Environ: importEnviron, Host: "host7"})
+			text, notes, err := Import(path, Options{Environ: importEnviron, Host: "host7"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,8 +70,8 @@ func TestImportBroken(t *testing.T) {
 		t.Fatalf("there are only %d files", len(all))
 	}
 	for _, path := range all {
-		_, _, err := Import(path, ImportOptions{Host: "host7"})
-		var faults *Faults
+		_, _, err := Import(path, Options{Host: "host7"})
+		var faults *Error
 		if !errors.As(err, &faults) {
 			t.Errorf("nothing is wrong with %s: %v", path, err)
 			continue
@@ -80,7 +80,7 @@ func TestImportBroken(t *testing.T) {
 		golden(t, strings.TrimSuffix(path, ".conf")+".txt", strings.NewReplacer(dir+"/", "", dir, "HERE").Replace(err.Error())+"\n")
 	}
 	for path, want := range map[string]string{"none.conf": "there is no such file", ".": "it is a directory, not a file"} {
-		if _, _, err := Import(path, ImportOptions{}); err == nil || !strings.HasSuffix(err.Error(), want) {
+		if _, _, err := Import(path, Options{}); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestImportBroken(t *testing.T) {
 // Passwords of the control interfaces are not carried anywhere.
 func TestImportTellsNoPassword(t *testing.T) {
 	dir := files(t, map[string]string{"supervisord.conf": "[unix_http_server]\nfile=/x\npassword=hunter2\n[inet_http_server]\nport=:9001\npassword=hunter2\n[supervisorctl]\npassword=hunter2\n[program:a]\ncommand=cat\n"})
-	text, notes, err := Import(filepath.Join(dir, "supervisord.conf"), ImportOptions{})
+	text, notes, err := Import(filepath.Join(dir, "supervisord.conf"), Options{})
 	if err != nil || strings.Contains(string(text), "hunter2") || strings.Contains(fmt.Sprint(notes), "hunter2") {
 		t.Errorf("%v\n%s\n%v", err, text, notes)
 	}
@@ -113,8 +113,8 @@ func FuzzImport(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, notes, err := Import(path, ImportOptions{Environ: importEnviron, Host: "host7"})
-		var faults *Faults
+		got, notes, err := Import(path, Options{Environ: importEnviron, Host: "host7"})
+		var faults *Error
 		if errors.As(err, &faults) && faults.Errors() > 0 && len(got) == 0 && len(notes) == 0 {
 			checkSource(t, faults, path)
 			return
@@ -134,7 +134,7 @@ func FuzzImport(f *testing.F) {
 
 // checkSource holds that faults are those of the file that was imported, and
 // not of what import wrote.
-func checkSource(t *testing.T, faults *Faults, path string) {
+func checkSource(t *testing.T, faults *Error, path string) {
 	t.Helper()
 	for _, p := range faults.Problems {
 		if p.File != path && !strings.HasPrefix(p.File, "/") {
@@ -154,7 +154,7 @@ func TestImportExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, _, err := Import(filepath.Join(dir, "supervisord.conf"), ImportOptions{Environ: importEnviron, Host: "host7"})
+	text, _, err := Import(filepath.Join(dir, "supervisord.conf"), Options{Environ: importEnviron, Host: "host7"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestImportExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range append(supervisordOptions("program"), supervisordOptions("daemon")...) {
+	for _, name := range append(knownOptions("program"), knownOptions("daemon")...) {
 		either := "*_" + strings.TrimPrefix(strings.TrimPrefix(name, "stdout_"), "stderr_")
 		if text := string(tables); !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, "`"+either+"`") && name != "profile_options" {
 			t.Errorf("the tables say nothing of %s", name)

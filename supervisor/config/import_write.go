@@ -10,9 +10,9 @@ import (
 // block is one table of the result.
 type block struct {
 	header  string // "[app.shop]"
-	from    string // where it comes from
+	origin  string // where it comes from
 	entries []entry
-	left    []string // what is left out, with the reason
+	omitted []string // what is left out, with the reason
 	env     []variable
 }
 
@@ -26,8 +26,8 @@ func (b *block) set(key, value, comment string) {
 // remark puts a comment among the keys.
 func (b *block) remark(comment string) { b.set("", "", comment) }
 
-// widest is the most columns a line may have with its comment beside it.
-const widest = 100
+// maxLineWidth is the most columns a line may have with its comment beside it.
+const maxLineWidth = 100
 
 // write appends the table, every line behind prefix.
 func (b *block) write(w *strings.Builder, prefix string) {
@@ -35,8 +35,8 @@ func (b *block) write(w *strings.Builder, prefix string) {
 		w.WriteString(printable(strings.TrimRight(prefix+fmt.Sprintf(format, args...), " ")) + "\n")
 	}
 	switch {
-	case b.from != "":
-		line("%s  # %s", b.header, b.from)
+	case b.origin != "":
+		line("%s  # %s", b.header, b.origin)
 	case len(b.entries) > 0:
 		line("%s", b.header)
 	}
@@ -51,21 +51,21 @@ func (b *block) write(w *strings.Builder, prefix string) {
 			line("# %s", e.comment)
 		case e.comment == "":
 			line("%s", text)
-		case utf8.RuneCountInString(text)+utf8.RuneCountInString(e.comment)+4 <= widest && !strings.Contains(text, "\n"):
+		case utf8.RuneCountInString(text)+utf8.RuneCountInString(e.comment)+4 <= maxLineWidth && !strings.Contains(text, "\n"):
 			line("%s  # %s", text, e.comment)
 		default:
 			line("# %s:", e.comment)
 			line("%s", text)
 		}
 	}
-	if len(b.left) > 0 {
+	if len(b.omitted) > 0 {
 		line("# not carried over:")
 	}
-	for _, reason := range b.left {
+	for _, reason := range b.omitted {
 		line("#   %s", reason)
 	}
 	if len(b.env) > 0 {
-		if len(b.entries)+len(b.left) > 0 {
+		if len(b.entries)+len(b.omitted) > 0 {
 			line("")
 		}
 		line("%s.env]", strings.TrimSuffix(b.header, "]"))
@@ -80,11 +80,11 @@ func (im *importer) write() string {
 	var w strings.Builder
 	fmt.Fprintf(&w, "# Made of %s by \"tideover import\".\n", printable(im.path))
 	w.WriteString("# Comments tell what is different now, and what is not carried over.\n")
-	for _, line := range slices.Concat(im.differences(), im.left) {
+	for _, line := range slices.Concat(im.differences(), im.omitted) {
 		fmt.Fprintf(&w, "# %s\n", printable(line))
 	}
 	for _, b := range []*block{&im.daemon, &im.defaults} {
-		if len(b.entries)+len(b.left)+len(b.env) > 0 {
+		if len(b.entries)+len(b.omitted)+len(b.env) > 0 {
 			w.WriteString("\n")
 			b.write(&w, "")
 		}
@@ -92,15 +92,15 @@ func (im *importer) write() string {
 	for _, p := range im.programs {
 		w.WriteString("\n")
 		prefix := ""
-		if len(p.refused) > 0 {
+		if len(p.rejected) > 0 {
 			prefix = "# "
 			w.WriteString("# This program cannot be run as it is:\n")
-			for _, reason := range p.refused {
+			for _, reason := range p.rejected {
 				fmt.Fprintf(&w, "#   %s\n", printable(reason))
 			}
 		}
 		b := p.block
-		b.entries = slices.Concat(b.entries, p.relations())
+		b.entries = slices.Concat(b.entries, p.relationEntries())
 		b.write(&w, prefix)
 	}
 	return w.String()
@@ -109,7 +109,7 @@ func (im *importer) write() string {
 // differences are what holds for all apps, and surprises some.
 func (im *importer) differences() (all []string) {
 	has := func(name string) func(*program) bool {
-		return func(p *program) bool { _, ok := im.conf.option(p.section, name); return ok }
+		return func(p *program) bool { _, ok := im.ini.option(p.section, name); return ok }
 	}
 	lacks := func(p *program) bool { return !has("directory")(p) }
 	inDefaults := slices.ContainsFunc(im.defaults.entries, func(e entry) bool { return e.key == "directory" })

@@ -7,14 +7,14 @@ import (
 	"unicode"
 )
 
-// ini is a file of sections as Python's RawConfigParser reads it with the
+// iniFile is a file of sections as Python's RawConfigParser reads it with the
 // settings of supervisord: later duplicates win, = or : behind an option,
 // indented lines go on with a value, and ; or # behind a blank begins a
 // comment, even inside of quotes.
-type ini struct {
+type iniFile struct {
 	sections []*iniSection // in the order of their first appearance
 	defaults *iniSection   // [DEFAULT]: what holds for all sections
-	faults   []Problem
+	problems []Problem
 }
 
 type iniSection struct {
@@ -36,7 +36,7 @@ type iniOption struct {
 }
 
 // section finds a section by name.
-func (d *ini) section(name string) (*iniSection, bool) {
+func (d *iniFile) section(name string) (*iniSection, bool) {
 	i := slices.IndexFunc(d.sections, func(s *iniSection) bool { return s.name == name })
 	if i < 0 {
 		return nil, false
@@ -45,7 +45,7 @@ func (d *ini) section(name string) (*iniSection, bool) {
 }
 
 // option finds an option of a section, or else of [DEFAULT].
-func (d *ini) option(s *iniSection, name string) (*iniOption, bool) {
+func (d *iniFile) option(s *iniSection, name string) (*iniOption, bool) {
 	for _, from := range []*iniSection{s, d.defaults} {
 		if from == nil {
 			continue
@@ -59,7 +59,7 @@ func (d *ini) option(s *iniSection, name string) (*iniOption, bool) {
 
 // iniReader reads one file into an ini, line by line.
 type iniReader struct {
-	into    *ini
+	into    *iniFile
 	file    string
 	line    int
 	section *iniSection
@@ -70,7 +70,7 @@ type iniReader struct {
 var iniHeader = regexp.MustCompile(`^\[(.+)\]`)
 
 // read adds a file to what was read before.
-func (d *ini) read(file, text string) {
+func (d *iniFile) read(file, text string) {
 	r := &iniReader{into: d, file: file}
 	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
 	for line := range strings.Lines(text) {
@@ -85,7 +85,7 @@ func (d *ini) read(file, text string) {
 		}
 		for _, o := range s.options {
 			if o.lines != nil {
-				o.value, o.lines = strings.TrimRightFunc(strings.Join(o.lines, "\n"), pythonSpace), nil
+				o.value, o.lines = strings.TrimRightFunc(strings.Join(o.lines, "\n"), isPythonSpace), nil
 			}
 		}
 	}
@@ -94,41 +94,41 @@ func (d *ini) read(file, text string) {
 // readLine reads one line, and reports whether it makes sense to go on.
 func (r *iniReader) readLine(line string) bool {
 	kept, commented := withoutComment(line)
-	value := strings.TrimFunc(kept, pythonSpace)
+	value := strings.TrimFunc(kept, isPythonSpace)
 	if value == "" {
 		if !commented && r.option != nil {
 			r.option.lines = append(r.option.lines, "")
 		}
 		return true
 	}
-	indent := strings.IndexFunc(line, func(c rune) bool { return !pythonSpace(c) })
+	indent := strings.IndexFunc(line, func(c rune) bool { return !isPythonSpace(c) })
 	if r.option != nil && indent > r.indent {
 		r.option.lines = append(r.option.lines, value)
 		return true
 	}
 	r.indent = indent
 	if header := iniHeader.FindStringSubmatch(value); header != nil {
-		r.enter(header[1])
+		r.startSection(header[1])
 		return true
 	}
 	if r.section == nil {
-		r.fault(line, "this stands before the first [section]")
+		r.addProblem(line, "this stands before the first [section]")
 		return false
 	}
 	at := strings.IndexAny(value, "=:")
 	if at < 0 {
-		r.fault(line, "neither a [section] nor option = value")
+		r.addProblem(line, "neither a [section] nor option = value")
 		return true
 	}
-	name := strings.ToLower(strings.TrimRightFunc(value[:at], pythonSpace))
+	name := strings.ToLower(strings.TrimRightFunc(value[:at], isPythonSpace))
 	if name == "" {
-		r.fault(line, "there is no name in front of the "+value[at:at+1])
+		r.addProblem(line, "there is no name in front of the "+value[at:at+1])
 	}
-	r.assign(name, strings.TrimLeftFunc(value[at+1:], pythonSpace), line)
+	r.startOption(name, strings.TrimLeftFunc(value[at+1:], isPythonSpace), line)
 	return true
 }
 
-func (r *iniReader) enter(name string) {
+func (r *iniReader) startSection(name string) {
 	r.option = nil
 	if name == "DEFAULT" {
 		if r.into.defaults == nil {
@@ -145,9 +145,9 @@ func (r *iniReader) enter(name string) {
 	r.section = found
 }
 
-// assign begins an option; an older one of its name loses its value, but keeps
+// startOption begins an option; an older one of its name loses its value, but keeps
 // its place.
-func (r *iniReader) assign(name, value, source string) {
+func (r *iniReader) startOption(name, value, source string) {
 	o := iniOption{section: r.section.name, name: name, file: r.file, line: r.line, source: source, lines: []string{value}}
 	i := slices.IndexFunc(r.section.options, func(o *iniOption) bool { return o.name == name })
 	if i < 0 {
@@ -159,21 +159,21 @@ func (r *iniReader) assign(name, value, source string) {
 	r.option = r.section.options[i]
 }
 
-func (r *iniReader) fault(line, message string) {
-	r.into.faults = append(r.into.faults, iniProblem(r.file, r.line, line, message))
+func (r *iniReader) addProblem(line, message string) {
+	r.into.problems = append(r.into.problems, iniProblem(r.file, r.line, line, message))
 }
 
 // iniProblem marks a whole line.
 func iniProblem(file string, line int, source, message string) Problem {
-	text := strings.TrimLeftFunc(source, pythonSpace)
+	text := strings.TrimLeftFunc(source, isPythonSpace)
 	return Problem{File: file, Line: line, Column: len([]rune(source)) - len([]rune(text)) + 1,
-		Length: len([]rune(strings.TrimRightFunc(text, pythonSpace))), Text: source, Message: message}
+		Length: len([]rune(strings.TrimRightFunc(text, isPythonSpace))), Text: source, Message: message}
 }
 
 // withoutComment cuts a comment off a line. As in Python, it is the first one
 // found when ; and # are looked for in turns, which need not be the leftmost.
 func withoutComment(line string) (rest string, commented bool) {
-	if text := strings.TrimFunc(line, pythonSpace); text != "" && (text[0] == ';' || text[0] == '#') {
+	if text := strings.TrimFunc(line, isPythonSpace); text != "" && (text[0] == ';' || text[0] == '#') {
 		return "", true
 	}
 	next := map[byte]int{';': 0, '#': 0}
@@ -188,7 +188,7 @@ func withoutComment(line string) (rest string, commented bool) {
 			at += from
 			next[mark] = at + 1
 			before := []rune(line[:at])
-			if (at == 0 || pythonSpace(before[len(before)-1])) && (first < 0 || at < first) {
+			if (at == 0 || isPythonSpace(before[len(before)-1])) && (first < 0 || at < first) {
 				first = at
 			}
 		}
@@ -199,5 +199,5 @@ func withoutComment(line string) (rest string, commented bool) {
 	return line, false
 }
 
-// pythonSpace reports whether Python's str.strip takes a character away.
-func pythonSpace(c rune) bool { return unicode.IsSpace(c) || 0x1c <= c && c <= 0x1f }
+// isPythonSpace reports whether Python's str.strip takes a character away.
+func isPythonSpace(c rune) bool { return unicode.IsSpace(c) || 0x1c <= c && c <= 0x1f }

@@ -66,14 +66,14 @@ func formatPercent(part []string, value any) (string, error) {
 // variable is one NAME=value of an environment option.
 type variable struct{ name, value string }
 
-// iniWord are the characters of a word in an environment option.
-const iniWord = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/.+-():"
+// wordChars are the characters of a word in an environment option.
+const wordChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/.+-():"
 
 // readVariables reads A="1",B="2" as supervisord does, with Python's
 // shlex.shlex: of two values for a name the last one counts, and what stands
 // between the pairs need not be a comma.
 func readVariables(text string) ([]variable, error) {
-	tokens, err := iniTokens(text)
+	tokens, err := splitTokens(text)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +97,8 @@ func setVariable(all []variable, name, value string) []variable {
 	return append(all, variable{name, value})
 }
 
-// iniTokens cuts a text as shlex.shlex does where it is not POSIX.
-func iniTokens(text string) (tokens []string, err error) {
+// splitTokens cuts a text as shlex.shlex does where it is not POSIX.
+func splitTokens(text string) (tokens []string, err error) {
 	runes := []rune(text)
 	for i := 0; i < len(runes); {
 		switch c := runes[i]; {
@@ -116,9 +116,9 @@ func iniTokens(text string) (tokens []string, err error) {
 			}
 			tokens = append(tokens, string(runes[i:end+1]))
 			i = end + 1
-		case strings.ContainsRune(iniWord, c):
+		case strings.ContainsRune(wordChars, c):
 			var word string
-			word, i = iniWordAt(runes, i)
+			word, i = readWord(runes, i)
 			tokens = append(tokens, word)
 		default:
 			tokens = append(tokens, string(c))
@@ -128,8 +128,8 @@ func iniTokens(text string) (tokens []string, err error) {
 	return tokens, nil
 }
 
-// iniWordAt reads a word: quotes belong to it, and a comment does not end it.
-func iniWordAt(runes []rune, i int) (word string, next int) {
+// readWord reads a word: quotes belong to it, and a comment does not end it.
+func readWord(runes []rune, i int) (word string, next int) {
 	var b strings.Builder
 	for i < len(runes) {
 		c := runes[i]
@@ -137,7 +137,7 @@ func iniWordAt(runes []rune, i int) (word string, next int) {
 		case c == '#':
 			i = endOfLine(runes, i)
 			continue
-		case !strings.ContainsRune(iniWord+`'"`, c):
+		case !strings.ContainsRune(wordChars+`'"`, c):
 			if strings.ContainsRune(" \t\r\n", c) {
 				i++
 			}
@@ -156,8 +156,8 @@ func endOfLine(runes []rune, i int) int {
 	return min(i+1, len(runes))
 }
 
-// iniBool reads one of supervisord's words for true and false.
-func iniBool(text string) (bool, error) {
+// parseBool reads one of supervisord's words for true and false.
+func parseBool(text string) (bool, error) {
 	switch strings.ToLower(text) {
 	case "yes", "true", "on", "1":
 		return true, nil
@@ -167,9 +167,9 @@ func iniBool(text string) (bool, error) {
 	return false, fmt.Errorf("%q is not true or false", text)
 }
 
-// iniSize reads 50MB, 512kb, 1GB or a number of bytes; the units are powers
+// parseINISize reads 50MB, 512kb, 1GB or a number of bytes; the units are powers
 // of 1024.
-func iniSize(text string) (int64, error) {
+func parseINISize(text string) (int64, error) {
 	number, unit := strings.ToLower(text), int64(1)
 	for suffix, size := range map[string]int64{"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30} {
 		if rest, ok := strings.CutSuffix(number, suffix); ok {

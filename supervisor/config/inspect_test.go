@@ -197,7 +197,7 @@ func TestIdentify(t *testing.T) {
 		{name: "nobody-at-all", fault: `there is no user "nobody-at-all"`},
 		{name: "root", group: "none-at-all", fault: `there is no group "none-at-all"`},
 	} {
-		who, err := identify(c.name, c.group)
+		who, err := lookupUser(c.name, c.group)
 		if c.fault != "" {
 			if err == nil || !strings.Contains(err.Error(), c.fault) {
 				t.Errorf("%s:%s: %v", c.name, c.group, err)
@@ -208,7 +208,7 @@ func TestIdentify(t *testing.T) {
 			t.Errorf("%s:%s: %+v, %v", c.name, c.group, who, err)
 		}
 	}
-	if who, err := identify("", ""); err != nil || int(who.uid) != os.Geteuid() {
+	if who, err := lookupUser("", ""); err != nil || int(who.uid) != os.Geteuid() {
 		t.Errorf("we are %+v, %v", who, err)
 	}
 }
@@ -233,7 +233,7 @@ func TestModesAsTheKernelReadsThem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.who.may(info, c.want); got != c.allow {
+		if got := c.who.canAccess(info, c.want); got != c.allow {
 			t.Errorf("mode %04o, uid %d, gids %v: %v", c.mode, c.who.uid, c.who.gids, got)
 		}
 	}

@@ -8,19 +8,18 @@ import (
 	"strings"
 )
 
-// Instance is the placeholder for an instance's number, from 1, in the command,
-// its environment and log.file.
+// Instance is the placeholder for the number of an instance, from 1, in command, env
+// and log.file.
 const Instance Placeholder = "{instance}"
 
-// Each returns the app itself, or its instances as apps of their own: those of
-// celery are celery:1, celery:2 and so on. A log file that does not name the
-// instance gets its number before the extension, because two cannot rotate one
-// file.
+// Each returns the app itself, or one app for each instance: those of celery are
+// celery:1, celery:2 and so on. If log.file has no placeholder, the number is inserted
+// before the extension, because two processes cannot rotate one file.
 func (a *App) Each() []*App {
 	var all []*App
 	for n := 1; n <= a.Instances; n++ {
 		one := *a
-		one.Instances = 1 // how many there are is not a setting of any of them
+		one.Instances = 1 // a change of the number is no change of any instance
 		number := strconv.Itoa(n)
 		if a.Instances > 1 {
 			one.Name, one.Instance = a.Name+":"+number, n
@@ -36,16 +35,16 @@ func (a *App) Each() []*App {
 	return all
 }
 
-// Family is the name all instances of an app have in common: its name in the
+// Family is the name that all instances of an app have in common: its name in the
 // configuration.
 func (a *App) Family() string {
 	family, _, _ := strings.Cut(a.Name, ":")
 	return family
 }
 
-// Answers reports whether a selector means the app: its name, its family, a
-// label, or "all".
-func (a *App) Answers(selector string) bool {
+// Matches reports whether a selector addresses the app: its name, its family, a label
+// or "all".
+func (a *App) Matches(selector string) bool {
 	return selector == a.Name || selector == a.Family() || selector == "all" || slices.Contains(a.Labels, selector)
 }
 

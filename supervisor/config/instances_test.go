@@ -45,7 +45,7 @@ command = "celery beat"`)
 	}
 	two := f.Apps[0].Each()[1]
 	for selector, want := range map[string]bool{"celery:2": true, "celery": true, "jobs": true, "all": true, "celery:1": false, "beat": false, "cel": false} {
-		if two.Answers(selector) != want {
+		if two.Matches(selector) != want {
 			t.Errorf("celery:2 answers %q: %v", selector, !want)
 		}
 	}
@@ -84,8 +84,8 @@ env = { KEPT = "1", SECRET = "new", CAME = "1" }`)
 	if !slices.Equal(told, want) {
 		t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
 	}
-	if Takes(all) != Next {
-		t.Errorf("takes %s", Takes(all))
+	if Strongest(all) != Next {
+		t.Errorf("takes %s", Strongest(all))
 	}
 }
 

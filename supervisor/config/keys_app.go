@@ -6,10 +6,8 @@ import (
 	"time"
 )
 
-type (
-	fileMode = os.FileMode
-	span     = time.Duration
-)
+// MaxInstances is the largest value of the key instances.
+const MaxInstances = 1000
 
 // appKeys are the keys of [app.NAME] and [defaults].
 var appKeys = []Key{
@@ -17,7 +15,7 @@ var appKeys = []Key{
 		"what is run; a server other than gunicorn gets its socket by {fd}, {socket} or {port}"),
 	app("listen", list(address), "", Reopen, func(a *App) *[]string { return &a.Listen },
 		`public address: "HOST:PORT", ":PORT", "unix:/PATH" or "systemd:NAME"; left out: the bind of gunicorn, else a plain process without HTTP`),
-	app("listen_mode", mode, `"0666"`, Reopen, func(a *App) *fileMode { return &a.ListenMode },
+	app("listen_mode", mode, `"0666"`, Reopen, func(a *App) *os.FileMode { return &a.ListenMode },
 		"mode of a public unix socket"),
 	app("directory", filePath, `"."`, Next, func(a *App) *string { return &a.Directory },
 		"where the command runs; relative to the configuration file; symlinks are resolved anew at every start"),
@@ -39,7 +37,7 @@ var appKeys = []Key{
 		"overlap: the new generation first; replace: one copy at a time, requests are held meanwhile"),
 	app("upstream", oneOf("auto", "unix", "tcp"), `"auto"`, Next, func(a *App) *string { return &a.Upstream },
 		"private socket; auto: of the public one's family, so that the app sees what it saw before; unix is faster"),
-	app("timeout", duration, `"300s"`, Live, func(a *App) *span { return &a.Timeout },
+	app("timeout", duration, `"300s"`, Live, func(a *App) *time.Duration { return &a.Timeout },
 		"to the first byte of the app's answer, then 504; 0s: never"),
 	app("autostart", boolean, `true`, Live, func(a *App) *bool { return &a.Autostart },
 		"start with the daemon"),
@@ -47,7 +45,7 @@ var appKeys = []Key{
 		"when the process ends by itself"),
 	app("exit_codes", codes, `[0]`, Live, func(a *App) *[]int { return &a.ExitCodes },
 		`codes that mean done and no failure, for restart = "on-failure" and "never"`),
-	app("instances", integer(1, mostInstances), `1`, Live, func(a *App) *int { return &a.Instances },
+	app("instances", integer(1, MaxInstances), `1`, Live, func(a *App) *int { return &a.Instances },
 		"how many, of a plain process: NAME:1, NAME:2 ...; {instance} in command, env and log.file is the number"),
 	app("after", list(appName), "", Live, func(a *App) *[]string { return &a.After },
 		"apps that are started before this one, and stopped after it"),
@@ -76,11 +74,11 @@ var appKeys = []Key{
 		"Host of that request; left out: the listen address"),
 	app("ready.status", statuses, `"<500"`, Next, func(a *App) *Statuses { return &a.Ready.Status },
 		`answers that count: "<500", "200", "200,302", "2xx", "200-399"`),
-	app("ready.timeout", duration, `"60s"`, Next, func(a *App) *span { return &a.Ready.Timeout },
+	app("ready.timeout", duration, `"60s"`, Next, func(a *App) *time.Duration { return &a.Ready.Timeout },
 		"from the start of the process to an answer that counts"),
 	app("ready.warm", list(urlPath), "", Next, func(a *App) *[]string { return &a.Ready.Warm },
 		"paths fetched once each before the swap"),
-	app("ready.after", duration, `"1s"`, Next, func(a *App) *span { return &a.Ready.After },
+	app("ready.after", duration, `"1s"`, Next, func(a *App) *time.Duration { return &a.Ready.After },
 		"plain process: ready when it has lived so long"),
 	app("ready.notify", boolean, `false`, Next, func(a *App) *bool { return &a.Ready.Notify },
 		"plain process: ready when it says READY=1 (sd_notify)"),
@@ -89,7 +87,7 @@ var appKeys = []Key{
 
 	app("hold.limit", integer(0, 1_000_000), `1000`, Live, func(a *App) *int { return &a.Hold.Limit },
 		"requests that may wait; beyond: 503 at once"),
-	app("hold.timeout", duration, `"30s"`, Live, func(a *App) *span { return &a.Hold.Timeout },
+	app("hold.timeout", duration, `"30s"`, Live, func(a *App) *time.Duration { return &a.Hold.Timeout },
 		"the longest a request may wait, then 503; keep it below the front-end's own timeout"),
 	app("hold.buffer", size, `"64KiB"`, Live, func(a *App) *int64 { return &a.Hold.Buffer },
 		"bytes of body kept for one request, so that it can be sent again"),
@@ -99,33 +97,33 @@ var appKeys = []Key{
 		"path that tideover answers itself and never holds, for a front-end's health check"),
 	app("hold.page", filePath, "", Live, func(a *App) *string { return &a.Hold.Page },
 		"file that is the body of tideover's own 503"),
-	app("hold.retry_after", duration, `"5s"`, Live, func(a *App) *span { return &a.Hold.RetryAfter },
+	app("hold.retry_after", duration, `"5s"`, Live, func(a *App) *time.Duration { return &a.Hold.RetryAfter },
 		"Retry-After of tideover's own 503"),
 
 	app("stop.signal", signal, `"TERM"`, Live, func(a *App) *syscall.Signal { return &a.Stop.Signal },
 		"asks the main process to end"),
-	app("stop.timeout", duration, `"35s"`, Live, func(a *App) *span { return &a.Stop.Timeout },
+	app("stop.timeout", duration, `"35s"`, Live, func(a *App) *time.Duration { return &a.Stop.Timeout },
 		"then the whole tree is killed; longer than gunicorn's graceful_timeout"),
 	app("stop.tree", boolean, `false`, Live, func(a *App) *bool { return &a.Stop.Tree },
 		"ask every process of the tree to end, and not the main one alone: for a shell that started others"),
-	app("drain.timeout", duration, `"30s"`, Live, func(a *App) *span { return &a.Drain.Timeout },
+	app("drain.timeout", duration, `"30s"`, Live, func(a *App) *time.Duration { return &a.Drain.Timeout },
 		"how long an old generation may finish its requests before it is told to stop"),
-	app("drain.tunnels", duration, `"30s"`, Live, func(a *App) *span { return &a.Drain.Tunnels },
+	app("drain.tunnels", duration, `"30s"`, Live, func(a *App) *time.Duration { return &a.Drain.Tunnels },
 		"the same for its tunnels (websockets)"),
 
 	app("log.file", filePath, "", Live, func(a *App) *string { return &a.Log.File },
 		"file for the output; relative to directory; left out: none"),
 	app("log.max_size", size, `"100MiB"`, Live, func(a *App) *int64 { return &a.Log.MaxSize },
 		"a larger file is rotated; 0B: never"),
-	app("log.every", duration, `"0s"`, Live, func(a *App) *span { return &a.Log.Every },
+	app("log.every", duration, `"0s"`, Live, func(a *App) *time.Duration { return &a.Log.Every },
 		"an older file is rotated; 0s: never"),
 	app("log.backups", integer(0, 10_000), `5`, Live, func(a *App) *int { return &a.Log.Backups },
 		"rotated files that are kept"),
-	app("log.max_age", duration, `"0s"`, Live, func(a *App) *span { return &a.Log.MaxAge },
+	app("log.max_age", duration, `"0s"`, Live, func(a *App) *time.Duration { return &a.Log.MaxAge },
 		"older rotated files are removed; 0s: never"),
 	app("log.compress", boolean, `true`, Live, func(a *App) *bool { return &a.Log.Compress },
 		"gzip rotated files but the newest"),
-	app("log.mode", mode, `"0640"`, Live, func(a *App) *fileMode { return &a.Log.Mode },
+	app("log.mode", mode, `"0640"`, Live, func(a *App) *os.FileMode { return &a.Log.Mode },
 		"mode of the file"),
 	app("log.stdout", boolean, `true`, Live, func(a *App) *bool { return &a.Log.Stdout },
 		"also to tideover's own output, prefixed"),
@@ -136,7 +134,7 @@ var appKeys = []Key{
 
 	app("watch.files", list(text), "", Live, func(a *App) *[]string { return &a.Watch.Files },
 		"touching one of them reloads the app; relative to directory"),
-	app("watch.debounce", duration, `"500ms"`, Live, func(a *App) *span { return &a.Watch.Debounce },
+	app("watch.debounce", duration, `"500ms"`, Live, func(a *App) *time.Duration { return &a.Watch.Debounce },
 		"quiet time before that reload"),
 
 	app("hooks.before_start", words, "", Next, func(a *App) *[]string { return &a.Hooks.BeforeStart },
@@ -147,7 +145,7 @@ var appKeys = []Key{
 		"run after a reload or restart that worked; when it fails, that is a warning"),
 	app("hooks.on_failure", words, "", Live, func(a *App) *[]string { return &a.Hooks.OnFailure },
 		"run when a reload or start failed, with TIDEOVER_ERROR"),
-	app("hooks.timeout", duration, `"60s"`, Live, func(a *App) *span { return &a.Hooks.Timeout },
+	app("hooks.timeout", duration, `"60s"`, Live, func(a *App) *time.Duration { return &a.Hooks.Timeout },
 		"then a hook is killed with all it has started, and has failed; 0s: never"),
 
 	app("limits.head", positive(size), `"32KiB"`, Live, func(a *App) *int64 { return &a.Limits.Head },
@@ -158,17 +156,17 @@ var appKeys = []Key{
 		"header fields of a request, then 431"),
 	app("limits.body", size, `"0B"`, Live, func(a *App) *int64 { return &a.Limits.Body },
 		"body of a request, then 413; 0B: no limit"),
-	app("limits.head_timeout", positive(duration), `"10s"`, Live, func(a *App) *span { return &a.Limits.HeadTime },
+	app("limits.head_timeout", positive(duration), `"10s"`, Live, func(a *App) *time.Duration { return &a.Limits.HeadTime },
 		"from a request's first byte to the end of its head, then 408"),
-	app("limits.body_timeout", positive(duration), `"30s"`, Live, func(a *App) *span { return &a.Limits.BodyTime },
+	app("limits.body_timeout", positive(duration), `"30s"`, Live, func(a *App) *time.Duration { return &a.Limits.BodyTime },
 		"silence within a body, then 408"),
-	app("limits.send_timeout", positive(duration), `"60s"`, Live, func(a *App) *span { return &a.Limits.SendTime },
+	app("limits.send_timeout", positive(duration), `"60s"`, Live, func(a *App) *time.Duration { return &a.Limits.SendTime },
 		"a client that reads nothing for so long is cut off"),
 	app("limits.min_rate", size, `"256B"`, Live, func(a *App) *int64 { return &a.Limits.MinRate },
 		"bytes a second that a client must send (beyond the first body_timeout) or take (in any send_timeout); 0B: any rate will do"),
-	app("limits.tunnel_timeout", duration, `"0s"`, Live, func(a *App) *span { return &a.Limits.Tunnel },
+	app("limits.tunnel_timeout", duration, `"0s"`, Live, func(a *App) *time.Duration { return &a.Limits.Tunnel },
 		"a tunnel (websocket) without a byte either way; 0s: never"),
-	app("limits.idle_timeout", positive(duration), `"620s"`, Live, func(a *App) *span { return &a.Limits.Idle },
+	app("limits.idle_timeout", positive(duration), `"620s"`, Live, func(a *App) *time.Duration { return &a.Limits.Idle },
 		"of a connection between requests; longer than any front-end's pool"),
 	app("limits.nofile", count(integer(16, 1<<30)), "", Next, func(a *App) *uint64 { return &a.Limits.Nofile },
 		"open files of the process; left out: as the daemon"),
@@ -178,6 +176,7 @@ var appKeys = []Key{
 		"core dump; left out: as the daemon"),
 }
 
-func app[T any](path string, k kind[T], def string, change Change, at func(*App) *T, meaning string) Key {
+// app returns the key of a field of App.
+func app[T any](path string, k valueType[T], def string, change Change, at func(*App) *T, meaning string) Key {
 	return key(path, k, def, change, at, meaning)
 }

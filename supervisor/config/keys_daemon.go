@@ -1,12 +1,14 @@
 package config
 
+import "os"
+
 // daemonKeys are the keys of [daemon].
 var daemonKeys = []Key{
 	daemon("socket", filePath, "", func(d *Daemon) *string { return &d.Socket },
 		"path of the control socket; left out: control.sock in the runtime directory"),
 	daemon("socket_group", text, "", func(d *Daemon) *string { return &d.SocketGroup },
 		"group whose members may reload, hold and look"),
-	daemon("socket_mode", mode, "", func(d *Daemon) *fileMode { return &d.SocketMode },
+	daemon("socket_mode", mode, "", func(d *Daemon) *os.FileMode { return &d.SocketMode },
 		"mode of the control socket; left out: 0600, or 0660 with socket_group"),
 	daemon("log_level", oneOf("trace", "debug", "info", "warn", "error"), `"info"`, func(d *Daemon) *string { return &d.LogLevel },
 		"how much tideover tells of itself"),
@@ -22,6 +24,7 @@ var daemonKeys = []Key{
 		"end the daemon when an app has failed (exit code 1), or when all are done"),
 }
 
-func daemon[T any](path string, k kind[T], def string, at func(*Daemon) *T, meaning string) Key {
+// daemon returns the key of a field of Daemon.
+func daemon[T any](path string, k valueType[T], def string, at func(*Daemon) *T, meaning string) Key {
 	return key(path, k, def, Boot, at, meaning)
 }

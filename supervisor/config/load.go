@@ -11,25 +11,38 @@ import (
 	"strings"
 )
 
-// Load reads a configuration with all it includes. The error is *Faults: all
-// that is wrong, warnings among it; then nothing of the configuration is to be
-// used. Without a fault, warnings are in the File.
+// Load reads a configuration and the files that it includes. The error is an *Error
+// with all problems, warnings included. Without an error the warnings are in the
+// File.
 func Load(path string) (*File, error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
-		return nil, &Faults{[]Problem{{File: path, Message: err.Error()}}}
+		return nil, NewError([]Problem{{File: path, Message: err.Error()}})
 	}
 	l := &loader{file: &File{Path: full}, environ: os.Environ()}
 	l.load(full)
-	sortProblems(l.problems)
-	if slices.ContainsFunc(l.problems, func(p Problem) bool { return !p.Warning }) {
-		return nil, &Faults{l.problems}
+	if err := NewError(l.problems); err.Errors() > 0 {
+		return nil, err
 	}
 	l.file.Warnings, l.file.drafts = l.problems, l.apps
 	return l.file, nil
 }
 
-// loader is one reading of a configuration. It goes on after a fault.
+// Check validates a configuration that is not in a file yet. It returns the problems
+// in the order in which they are found, or an *Error if the text is not TOML. path
+// is where the file will be; includes and relative paths begin in its directory.
+// The daemon's environment counts as empty.
+func Check(path, text string) ([]Problem, error) {
+	src, problem := parseSource(path, text)
+	if problem != nil {
+		return nil, NewError([]Problem{*problem})
+	}
+	l := &loader{file: &File{Path: path}}
+	l.use(src)
+	return l.problems, nil
+}
+
+// loader loads one configuration. It goes on after an error.
 type loader struct {
 	file     *File
 	environ  []string
@@ -38,29 +51,30 @@ type loader struct {
 	apps     []*draft
 }
 
-// draft is an app with the places of what was written about it.
+// draft is an app with the places of its keys.
 type draft struct {
 	*App
-	src    *source
-	header place
-	spots  map[string]spot // by key
+	src     *source
+	header  keyPos
+	written map[string]location // where each key is written, by Key.Path
 }
 
-type spot struct {
+// location is a key in one of the files.
+type location struct {
 	src  *source
 	path []string
 }
 
 func (l *loader) load(path string) {
-	main, fault := readSource(path)
-	if fault != nil {
-		l.problems = append(l.problems, *fault)
+	main, problem := readSource(path)
+	if problem != nil {
+		l.problems = append(l.problems, *problem)
 		return
 	}
 	l.use(main)
 }
 
-// use reads what the main file says and includes.
+// use reads the main file and its includes into l.file.
 func (l *loader) use(main *source) {
 	l.main = main
 	sources := append([]*source{main}, l.includes(main)...)
@@ -73,11 +87,11 @@ func (l *loader) use(main *source) {
 		l.topLevel(src)
 		l.readApps(src)
 	}
-	l.complete()
+	l.completeApps()
 	l.checkAll()
 }
 
-// includes reads the files that the main one includes.
+// includes reads the files that the main file includes.
 func (l *loader) includes(main *source) (all []*source) {
 	value, ok := main.tree["include"]
 	if !ok {
@@ -85,15 +99,15 @@ func (l *loader) includes(main *source) (all []*source) {
 	}
 	patterns, err := list(text).read(value)
 	if err != nil {
-		l.fault(main, []string{"include"}, err)
+		l.addValueError(main, []string{"include"}, err)
 		return nil
 	}
-	paths, faults := main.include(patterns)
-	l.problems = append(l.problems, faults...)
+	paths, problems := main.include(patterns)
+	l.problems = append(l.problems, problems...)
 	for _, path := range paths {
-		src, fault := readSource(path)
-		if fault != nil {
-			l.problems = append(l.problems, *fault)
+		src, problem := readSource(path)
+		if problem != nil {
+			l.problems = append(l.problems, *problem)
 			continue
 		}
 		all = append(all, src)
@@ -101,35 +115,37 @@ func (l *loader) includes(main *source) (all []*source) {
 	return all
 }
 
-// topLevel finds what does not belong at the top of a file.
+// topLevel reports unknown keys at the top level of a file, and those that only the
+// main file may have.
 func (l *loader) topLevel(src *source) {
 	for _, name := range src.inOrder(nil, src.tree) {
 		switch {
 		case name == "app":
 		case src == l.main && slices.Contains([]string{"daemon", "defaults", "include"}, name):
 		case slices.Contains([]string{"daemon", "defaults", "include"}, name):
-			l.problem(src, []string{name}, false, fmt.Errorf("%s belongs into the main file", name))
+			l.addProblem(src, []string{name}, false, fmt.Errorf("%s belongs into the main file", name))
 		default:
-			l.problem(src, []string{name}, false, unknownTop(name))
+			l.addProblem(src, []string{name}, false, unknownTopError(name))
 		}
 	}
 }
 
-func unknownTop(name string) error {
+func unknownTopError(name string) error {
 	message := fmt.Sprintf("unknown key %q", name)
-	if near := nearest(name, []string{"app", "daemon", "defaults", "include"}); near != "" {
-		return &hinted{message, fmt.Sprintf("did you mean %s?", near)}
+	if near := Nearest(name, []string{"app", "daemon", "defaults", "include"}); near != "" {
+		return &hintedError{message, fmt.Sprintf("did you mean %s?", near)}
 	}
-	if known := meant(name, appKeys); known != "" || hasSection(appKeys, name) {
-		return &hinted{message, fmt.Sprintf("%s belongs under [app.NAME] or [defaults]", cmp.Or(known, name))}
+	if known := suggestKey(name, appKeys); known != "" || hasSection(appKeys, name) {
+		return &hintedError{message, fmt.Sprintf("%s belongs under [app.NAME] or [defaults]", cmp.Or(known, name))}
 	}
-	if known := meant(name, daemonKeys); known != "" {
-		return &hinted{message, known + " belongs under [daemon]"}
+	if known := suggestKey(name, daemonKeys); known != "" {
+		return &hintedError{message, known + " belongs under [daemon]"}
 	}
 	return errors.New(message)
 }
 
-// table finds a table among the members of another one.
+// table returns the table with a name in tree. A value of another type is a
+// problem.
 func (l *loader) table(src *source, tree map[string]any, name string) (map[string]any, bool) {
 	value, ok := tree[name]
 	if !ok {
@@ -137,13 +153,13 @@ func (l *loader) table(src *source, tree map[string]any, name string) (map[strin
 	}
 	table, ok := value.(map[string]any)
 	if !ok {
-		l.fault(src, []string{name}, expected("a table", value))
+		l.addValueError(src, []string{name}, expected("a table", value))
 	}
 	return table, ok
 }
 
-// checkDefaults reads [defaults] once for its own sake, so that its faults are
-// told once and not for every app.
+// checkDefaults reads [defaults] once, so that its problems are reported once and
+// not for every app.
 func (l *loader) checkDefaults(main *source) {
 	table, ok := l.table(main, main.tree, "defaults")
 	if !ok {
@@ -162,70 +178,71 @@ func (l *loader) readApps(src *source) {
 		path := []string{"app", name}
 		table, ok := apps[name].(map[string]any)
 		if !ok {
-			l.problem(src, path, false, &hinted{fmt.Sprintf("%q is no app", name), "write [app.NAME] above the settings of an app"})
+			l.addProblem(src, path, false, &hintedError{fmt.Sprintf("%q is no app", name), "write [app.NAME] above the settings of an app"})
 			continue
 		}
 		if err := checkName(name); err != nil {
-			l.problem(src, path, false, err)
+			l.addProblem(src, path, false, err)
 		}
 		l.readApp(src, path, table)
 	}
 }
 
 func (l *loader) readApp(src *source, path []string, table map[string]any) {
-	d := &draft{App: newApp(path[1]), src: src, header: src.at(path), spots: map[string]spot{}}
+	d := &draft{App: newApp(path[1]), src: src, header: src.find(path), written: map[string]location{}}
 	if i := slices.IndexFunc(l.apps, func(other *draft) bool { return other.Name == d.Name }); i >= 0 {
 		other := l.apps[i]
-		line, _, _, _ := locate(other.src.text, other.header.key)
-		l.problem(src, path, false, fmt.Errorf("the app %s is already in %s:%d", d.Name, other.src.path, line))
+		line, _, _, _ := lineAndColumn(other.src.text, other.header.key)
+		l.addProblem(src, path, false, fmt.Errorf("the app %s is already in %s:%d", d.Name, other.src.path, line))
 	}
 	if defaults, ok := l.main.tree["defaults"].(map[string]any); ok {
-		silent := &loader{}
-		silent.settings(reading{src: l.main, keys: appKeys, into: d.App}, []string{"defaults"}, defaults, d.spots)
+		discarded := &loader{} // checkDefaults has reported the problems
+		discarded.settings(reading{src: l.main, keys: appKeys, into: d.App}, []string{"defaults"}, defaults, d.written)
 	}
 	scope := "[" + strings.Join(path, ".") + "]"
-	l.settings(reading{src: src, keys: appKeys, into: d.App, scope: scope}, path, table, d.spots)
+	l.settings(reading{src: src, keys: appKeys, into: d.App, scope: scope}, path, table, d.written)
 	l.apps = append(l.apps, d)
 }
 
-// reading is what a table is read into.
+// reading is the destination of a table.
 type reading struct {
 	src   *source
 	keys  []Key
-	into  any
-	scope string // for messages
+	into  any    // *App or *Daemon
+	scope string // "[app.shop]", for messages
 }
 
-// settings reads the table at path, and notes in spots where each key was.
-func (l *loader) settings(r reading, path []string, table map[string]any, spots map[string]spot) {
-	l.section(r, path, "", table, spots)
+// settings reads the table at path, and records in written where each key is.
+func (l *loader) settings(r reading, path []string, table map[string]any, written map[string]location) {
+	l.section(r, path, "", table, written)
 }
 
-func (l *loader) section(r reading, path []string, prefix string, table map[string]any, spots map[string]spot) {
+func (l *loader) section(r reading, path []string, prefix string, table map[string]any, written map[string]location) {
 	for _, name := range r.src.inOrder(path, table) {
 		value, here, full := table[name], append(slices.Clone(path), name), prefix+name
 		if k, ok := keyAt(r.keys, full); ok {
 			if err := k.read(r.into, value); err != nil {
-				l.fault(r.src, here, err)
+				l.addValueError(r.src, here, err)
 			}
-			if spots != nil {
-				spots[full] = spot{r.src, here}
+			if written != nil {
+				written[full] = location{r.src, here}
 			}
 			continue
 		}
 		inside, isTable := value.(map[string]any)
 		switch section := hasSection(r.keys, full); {
 		case section && isTable:
-			l.section(r, here, full+".", inside, spots)
+			l.section(r, here, full+".", inside, written)
 		case section:
-			l.fault(r.src, here, expected("a table", value))
+			l.addValueError(r.src, here, expected("a table", value))
 		default:
-			l.problem(r.src, here, false, unknownKey(r, full))
+			l.addProblem(r.src, here, false, unknownKeyError(r, full))
 		}
 	}
 }
 
-// read gives settings a value. The members of a table add to those before.
+// read sets a key of settings. The members of a table are added to those that are
+// set already.
 func (k Key) read(settings, value any) error {
 	table, ok := k.field(settings).(*map[string]string)
 	if !ok {
@@ -245,10 +262,10 @@ func hasSection(keys []Key, name string) bool {
 	return slices.ContainsFunc(keys, func(k Key) bool { return strings.HasPrefix(k.Path, name+".") })
 }
 
-// inOrder lists the members of a table as they are written.
+// inOrder returns the names in a table, in the order in which they are written.
 func (s *source) inOrder(path []string, table map[string]any) []string {
 	return slices.SortedFunc(maps.Keys(table), func(a, b string) int {
-		x, y := s.at(append(slices.Clone(path), a)), s.at(append(slices.Clone(path), b))
+		x, y := s.find(append(slices.Clone(path), a)), s.find(append(slices.Clone(path), b))
 		if x.key.start != y.key.start {
 			return x.key.start - y.key.start
 		}
@@ -256,11 +273,12 @@ func (s *source) inOrder(path []string, table map[string]any) []string {
 	})
 }
 
-// fault points at a value, or at the parts of it that are wrong.
-func (l *loader) fault(src *source, path []string, err error) {
+// addValueError adds one problem for each error in a value, at the element or member
+// that is wrong.
+func (l *loader) addValueError(src *source, path []string, err error) {
 	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, one := range all.Unwrap() {
-			l.fault(src, path, one)
+			l.addValueError(src, path, one)
 		}
 		return
 	}
@@ -272,18 +290,18 @@ func (l *loader) fault(src *source, path []string, err error) {
 	case errors.As(err, &member):
 		path, err = append(slices.Clone(path), member.name), member.err
 	}
-	l.problem(src, path, true, err)
+	l.addProblem(src, path, true, err)
 }
 
-// problem points at a key, or at its value if it has one.
-func (l *loader) problem(src *source, path []string, value bool, err error) {
-	where := src.at(path)
+// addProblem adds a problem at a key, or at its value if value is true.
+func (l *loader) addProblem(src *source, path []string, value bool, err error) {
+	where := src.find(path)
 	e := where.key
 	if value && where.value.end > 0 {
 		e = where.value
 	}
 	p := src.problem(e, err.Error())
-	var h *hinted
+	var h *hintedError
 	if errors.As(err, &h) {
 		p.Message, p.Hint = h.message, h.hint
 	}

@@ -240,7 +240,7 @@ timeout = "30"
 hold_timeout = "30s"
 `})
 	_, err := Load(filepath.Join(dir, "tideover.toml"))
-	var faults *Faults
+	var faults *Error
 	if !errors.As(err, &faults) || faults.Errors() != 2 || len(faults.Problems) != 3 {
 		t.Fatalf("got %v", err)
 	}
@@ -270,10 +270,10 @@ func TestWithGunicornReport(t *testing.T) {
 func TestDifferences(t *testing.T) {
 	f, _ := load(t, map[string]string{"tideover.toml": "[app.a]\ncommand = \"gunicorn -b :1 a\"\n[app.b]\ncommand = \"gunicorn -b :2 a\"\nhold.limit = 5\n"})
 	all := Differences(f.Apps[0], f.Apps[1])
-	if len(all) != 3 || all[0].Key.Path != "command" || all[1].Key.Path != "listen" || all[2].After != 5 || Takes(all) != Reopen {
+	if len(all) != 3 || all[0].Key.Path != "command" || all[1].Key.Path != "listen" || all[2].After != 5 || Strongest(all) != Reopen {
 		t.Errorf("got %+v", all)
 	}
-	if Takes(Differences(f.Apps[0], f.Apps[0])) != "" {
+	if Strongest(Differences(f.Apps[0], f.Apps[0])) != "" {
 		t.Error("an app differs from itself")
 	}
 }

@@ -8,22 +8,23 @@ import (
 	"strings"
 )
 
-// nearest finds the candidate most like word, if any is like it at all: up to
-// three letters missing, added, wrong or swapped, and fewer than a third.
-func nearest[T ~string](word string, candidates []T) T {
+// Nearest returns the candidate that is closest to word, or "" if none is close:
+// at most three letters, and at most a third of word, may be missing, added, wrong or
+// swapped.
+func Nearest[T ~string](word string, candidates []T) T {
 	var best T
 	bound := min(3, (len(word)+2)/3)
 	for _, c := range candidates {
-		if d := distance(word, string(c)); d <= bound && string(c) != word {
+		if d := editDistance(word, string(c)); d <= bound && string(c) != word {
 			best, bound = c, d-1
 		}
 	}
 	return best
 }
 
-// distance is the number of letters to insert, remove, replace or swap with
-// their neighbour to make b of a (optimal string alignment).
-func distance(a, b string) int {
+// editDistance returns the number of letters to insert, remove, replace or swap with
+// their neighbour to turn a into b (optimal string alignment).
+func editDistance(a, b string) int {
 	x, y := []rune(a), []rune(b)
 	before, previous, current := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
 	for j := range previous {
@@ -46,8 +47,8 @@ func distance(a, b string) int {
 	return previous[len(y)]
 }
 
-// elsewhere maps what keys are called in other programs to ours.
-var elsewhere = map[string]string{
+// foreignKeys maps names of settings in other programs to keys.
+var foreignKeys = map[string]string{
 	"address": "listen", "bind": "listen", "port": "listen", "socket": "listen",
 	"args": "command", "cmd": "command", "exec": "command", "program": "command", "run": "command",
 	"chdir": "directory", "cwd": "directory", "dir": "directory", "path": "directory", "root": "directory", "working_dir": "directory",
@@ -63,21 +64,22 @@ var elsewhere = map[string]string{
 	"watch.touch": "watch.files", "watch.paths": "watch.files", "strategy": "reload", "mode": "listen_mode",
 }
 
-// unknownKey is the fault of a key that is not in the table.
-func unknownKey(r reading, full string) error {
+// unknownKeyError returns the error for a key that is not in the table.
+func unknownKeyError(r reading, full string) error {
 	message := fmt.Sprintf("unknown key %q in %s", full, r.scope)
-	if near := nearest(full, sections(r.keys)); near != "" {
-		return &hinted{message, fmt.Sprintf("did you mean %s?", near)}
+	if near := Nearest(full, sections(r.keys)); near != "" {
+		return &hintedError{message, fmt.Sprintf("did you mean %s?", near)}
 	}
-	if known := meant(full, r.keys); known != "" {
-		return &hinted{message, fmt.Sprintf("did you mean %s?", known)}
+	if known := suggestKey(full, r.keys); known != "" {
+		return &hintedError{message, fmt.Sprintf("did you mean %s?", known)}
 	}
 	return errors.New(message)
 }
 
-// meant is the key that was probably meant: the name itself, what another
-// program calls so, what is spelt alike, or the only one in any section.
-func meant(name string, keys []Key) string {
+// suggestKey returns the key that was probably meant: the name itself, the key that
+// another program calls so, a key with a similar spelling, or the only key of that
+// name in any section. It returns "" if there is none.
+func suggestKey(name string, keys []Key) string {
 	var paths []string
 	for _, k := range keys {
 		paths = append(paths, k.Path)
@@ -85,23 +87,23 @@ func meant(name string, keys []Key) string {
 	if slices.Contains(paths, name) {
 		return name
 	}
-	if ours := elsewhere[strings.ToLower(name)]; slices.Contains(paths, ours) {
+	if ours := foreignKeys[strings.ToLower(name)]; slices.Contains(paths, ours) {
 		return ours
 	}
 	spellings := slices.Clone(paths)
-	for theirs, ours := range elsewhere {
+	for theirs, ours := range foreignKeys {
 		if slices.Contains(paths, ours) {
 			spellings = append(spellings, theirs)
 		}
 	}
 	slices.Sort(spellings[len(paths):])
-	if near := nearest(name, spellings); near != "" {
-		return cmp.Or(elsewhere[near], near)
+	if near := Nearest(name, spellings); near != "" {
+		return cmp.Or(foreignKeys[near], near)
 	}
-	return inOneSection(name, paths)
+	return onlyKeyNamed(name, paths)
 }
 
-// sections lists the tables that hold keys.
+// sections returns the names of the tables that hold keys.
 func sections(keys []Key) (all []string) {
 	for _, k := range keys {
 		if name, _, ok := strings.Cut(k.Path, "."); ok && !slices.Contains(all, name) {
@@ -111,8 +113,8 @@ func sections(keys []Key) (all []string) {
 	return all
 }
 
-// inOneSection finds the only key that has this name in some section.
-func inOneSection(name string, paths []string) string {
+// onlyKeyNamed returns the key with this name in any section, if there is only one.
+func onlyKeyNamed(name string, paths []string) string {
 	var found []string
 	last := name[strings.LastIndexByte(name, '.')+1:]
 	for _, p := range paths {

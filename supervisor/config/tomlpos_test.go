@@ -31,7 +31,7 @@ func TestPlaces(t *testing.T) {
 	if _, err := toml.Decode(text, &into); err != nil {
 		t.Fatal(err)
 	}
-	found := places(text)
+	found := scanPositions(text)
 	for path, want := range map[string]string{
 		"top":                   "top|1",
 		"app":                   "[app.shop]|",
@@ -48,7 +48,7 @@ func TestPlaces(t *testing.T) {
 		"quoted name.x\ty":      "['quoted name'.\"x\\ty\"]|",
 		"quoted name.x\ty.é":    `"é"|"ünï"`,
 	} {
-		p, ok := found[strings.ReplaceAll(path, ".", separator)]
+		p, ok := found[strings.ReplaceAll(path, ".", keySeparator)]
 		if got := text[p.key.start:p.key.end] + "|" + text[p.value.start:p.value.end]; !ok || got != want {
 			t.Errorf("%s is at %q, want %q", path, got, want)
 		}
@@ -56,7 +56,7 @@ func TestPlaces(t *testing.T) {
 	if p, ok := found[joinKey("app", "shop", "env", "B.C")]; !ok || text[p.value.start:p.value.end] != "'y'" {
 		t.Errorf("a key with a dot in it was not found")
 	}
-	line, column, length, source := locate(text, found[joinKey("quoted name", "x\ty", "é")].value)
+	line, column, length, source := lineAndColumn(text, found[joinKey("quoted name", "x\ty", "é")].value)
 	if line != 16 || column != 7 || length != 5 || source != `"é" = "ünï"` {
 		t.Errorf("%d:%d+%d %q", line, column, length, source)
 	}
@@ -73,7 +73,7 @@ func FuzzPlaces(f *testing.F) {
 		if err != nil {
 			return
 		}
-		found := places(text)
+		found := scanPositions(text)
 		for _, key := range meta.Keys() {
 			if _, ok := found[joinKey(key...)]; !ok && !insideArray(into, key) {
 				t.Errorf("no place for %q in %q: %v", key, text, found)

@@ -15,8 +15,8 @@ func TestDurations(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
-		if again, err := parseDuration(spellDuration(want)); err != nil || again != want {
-			t.Errorf("%v is spelt %s", want, spellDuration(want))
+		if again, err := parseDuration(formatDuration(want)); err != nil || again != want {
+			t.Errorf("%v is spelt %s", want, formatDuration(want))
 		}
 	}
 	for text, want := range map[string]string{"30": `add a unit: "30s"`, "": "not a duration", "-5s": "negative", "5 s": "not a duration", "s": "not a duration", "d": "not a duration", "-1d": "not a duration", "1e9d": "not a duration"} {
@@ -24,7 +24,7 @@ func TestDurations(t *testing.T) {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}
 	}
-	if got := spellDuration(90 * time.Second); got != "1m30s" {
+	if got := formatDuration(90 * time.Second); got != "1m30s" {
 		t.Errorf("got %s", got)
 	}
 }
@@ -37,8 +37,8 @@ func TestSizes(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
-		if again, err := parseSize(spellSize(want)); err != nil || again != want {
-			t.Errorf("%v is spelt %s", want, spellSize(want))
+		if again, err := parseSize(FormatSize(want)); err != nil || again != want {
+			t.Errorf("%v is spelt %s", want, FormatSize(want))
 		}
 	}
 	for text, want := range map[string]string{"64": `add a unit: "64B"`, "": "not a size", "-1B": "not a size", "5 apples": "not a size", "99999999999GiB": "not a size"} {
@@ -131,7 +131,7 @@ func TestPlaceholders(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	for word, want := range map[string]string{"lisetn": "listen", "comand": "command", "xyz": "", "directroy": "directory", "listen": ""} {
-		if got := nearest(word, []string{"listen", "command", "directory"}); got != want {
+		if got := Nearest(word, []string{"listen", "command", "directory"}); got != want {
 			t.Errorf("%s: %q", word, got)
 		}
 	}

@@ -6,45 +6,46 @@ import (
 	"unicode/utf8"
 )
 
-// extent is a piece of a text, in bytes.
-type extent struct{ start, end int }
+// span is a piece of a text, in bytes.
+type span struct{ start, end int }
 
-// place is where a key and its value are written.
-type place struct {
-	key   extent // its last part; of a table its header
-	value extent // empty for a table with a header
+// keyPos is where a key and its value are written.
+type keyPos struct {
+	key   span // the last part of a dotted key, or the header of a table
+	value span // empty for a table with a header
 }
 
-// separator joins the parts of a key, which may hold dots themselves.
-const separator = "\x00"
+// keySeparator joins the parts of a key, which may contain dots.
+const keySeparator = "\x00"
 
-// places finds the place of everything in a TOML text by its key: tables,
-// keys, and elements of arrays by number. The decoder knows these places, but
-// does not tell them. The text must be valid TOML.
-func places(text string) map[string]place {
-	s := &scanner{text: text, found: map[string]place{}, tables: map[string]int{}}
-	for s.blank(); s.pos < len(s.text); s.blank() {
+// scanPositions returns the positions of all tables, keys and array elements of a TOML
+// text, by their joined key; an element's last part is its index. It exists because the
+// TOML decoder does not return positions. The text must be valid TOML.
+func scanPositions(text string) map[string]keyPos {
+	s := &tomlScanner{text: text, found: map[string]keyPos{}, tables: map[string]int{}}
+	for s.skipBlank(); s.pos < len(s.text); s.skipBlank() {
 		if s.text[s.pos] == '[' {
 			s.header()
 		} else {
-			s.pair(s.table)
+			s.keyValue(s.table)
 		}
 	}
 	return s.found
 }
 
-func joinKey(parts ...string) string { return strings.Join(parts, separator) }
+func joinKey(parts ...string) string { return strings.Join(parts, keySeparator) }
 
-type scanner struct {
+// tomlScanner scans a valid TOML text once, from start to end.
+type tomlScanner struct {
 	text   string
 	pos    int
 	table  []string
-	found  map[string]place
-	tables map[string]int // how many [[name]] there were
+	found  map[string]keyPos
+	tables map[string]int // number of [[name]] headers so far
 }
 
-// blank skips blanks, line feeds and comments.
-func (s *scanner) blank() {
+// skipBlank skips blanks, line feeds and comments.
+func (s *tomlScanner) skipBlank() {
 	for s.pos < len(s.text) {
 		switch c := s.text[s.pos]; {
 		case c == '#':
@@ -57,19 +58,19 @@ func (s *scanner) blank() {
 	}
 }
 
-func (s *scanner) spaces() {
+func (s *tomlScanner) skipSpaces() {
 	for s.pos < len(s.text) && (s.text[s.pos] == ' ' || s.text[s.pos] == '\t') {
 		s.pos++
 	}
 }
 
 // header reads [a.b] or [[a.b]].
-func (s *scanner) header() {
+func (s *tomlScanner) header() {
 	start := s.pos
 	array := strings.HasPrefix(s.text[s.pos:], "[[")
 	s.skip(1, array)
 	parts, _ := s.key()
-	s.spaces()
+	s.skipSpaces()
 	s.skip(1, array)
 	if array {
 		name := joinKey(parts...)
@@ -78,46 +79,46 @@ func (s *scanner) header() {
 	}
 	s.table = parts
 	for i := range parts {
-		s.note(parts[:i+1], place{key: extent{start, s.pos}})
+		s.record(parts[:i+1], keyPos{key: span{start, s.pos}})
 	}
 }
 
-func (s *scanner) skip(n int, twice bool) {
+func (s *tomlScanner) skip(n int, twice bool) {
 	if twice {
 		n *= 2
 	}
 	s.pos = min(s.pos+n, len(s.text))
 }
 
-// note keeps the first place of a key.
-func (s *scanner) note(parts []string, p place) {
+// record stores the position of a key, unless it has one.
+func (s *tomlScanner) record(parts []string, p keyPos) {
 	name := joinKey(parts...)
 	if _, ok := s.found[name]; !ok {
 		s.found[name] = p
 	}
 }
 
-// pair reads key = value.
-func (s *scanner) pair(table []string) {
+// keyValue reads key = value.
+func (s *tomlScanner) keyValue(table []string) {
 	parts, extents := s.key()
 	path := append(append([]string{}, table...), parts...)
-	s.spaces()
+	s.skipSpaces()
 	s.skip(1, false) // =
-	s.spaces()
+	s.skipSpaces()
 	value := s.value(path)
 	for i, e := range extents {
-		s.note(path[:len(table)+i+1], place{key: e, value: value})
+		s.record(path[:len(table)+i+1], keyPos{key: e, value: value})
 	}
 }
 
-// key reads a dotted key.
-func (s *scanner) key() (parts []string, extents []extent) {
+// key reads a dotted key and returns its parts with their positions.
+func (s *tomlScanner) key() (parts []string, extents []span) {
 	for {
-		s.spaces()
+		s.skipSpaces()
 		start := s.pos
 		parts = append(parts, s.keyPart())
-		extents = append(extents, extent{start, s.pos})
-		s.spaces()
+		extents = append(extents, span{start, s.pos})
+		s.skipSpaces()
 		if s.pos >= len(s.text) || s.text[s.pos] != '.' {
 			return parts, extents
 		}
@@ -125,7 +126,7 @@ func (s *scanner) key() (parts []string, extents []extent) {
 	}
 }
 
-func (s *scanner) keyPart() string {
+func (s *tomlScanner) keyPart() string {
 	start := s.pos
 	if s.pos < len(s.text) && (s.text[s.pos] == '"' || s.text[s.pos] == '\'') {
 		s.quoted()
@@ -141,22 +142,22 @@ func (s *scanner) keyPart() string {
 	return s.text[start:s.pos]
 }
 
-// quoted skips a string of any of the four sorts.
-func (s *scanner) quoted() {
+// quoted skips a string of any of the four TOML kinds.
+func (s *tomlScanner) quoted() {
 	quote := s.text[s.pos : s.pos+1]
 	if long := strings.Repeat(quote, 3); strings.HasPrefix(s.text[s.pos:], long) {
 		s.pos += 3
-		s.until(long, quote)
+		s.skipUntil(long, quote)
 		for strings.HasPrefix(s.text[s.pos:], quote) {
-			s.pos++ // one or two quotes may stand at the end of the string
+			s.pos++ // the string may end with one or two quotes
 		}
 		return
 	}
 	s.pos++
-	s.until(quote, quote)
+	s.skipUntil(quote, quote)
 }
 
-func (s *scanner) until(end, quote string) {
+func (s *tomlScanner) skipUntil(end, quote string) {
 	for s.pos < len(s.text) && !strings.HasPrefix(s.text[s.pos:], end) {
 		if s.text[s.pos] == '\\' && quote == `"` {
 			s.pos++
@@ -166,42 +167,43 @@ func (s *scanner) until(end, quote string) {
 	s.skip(len(end), false)
 }
 
-// value reads a value and notes the places inside of it.
-func (s *scanner) value(path []string) extent {
+// value reads a value and records the positions inside it.
+func (s *tomlScanner) value(path []string) span {
 	start := s.pos
 	if s.pos >= len(s.text) {
-		return extent{start, start}
+		return span{start, start}
 	}
 	switch s.text[s.pos] {
 	case '"', '\'':
 		s.quoted()
 	case '[':
 		s.pos++
-		for n := 0; s.more(']'); n++ {
+		for n := 0; s.nextElement(']'); n++ {
 			element := append(append([]string{}, path...), strconv.Itoa(n))
 			e := s.value(element)
-			s.note(element, place{key: e, value: e})
+			s.record(element, keyPos{key: e, value: e})
 		}
 	case '{':
 		s.pos++
-		for s.more('}') {
-			s.pair(path)
+		for s.nextElement('}') {
+			s.keyValue(path)
 		}
 	default:
 		for s.pos < len(s.text) && strings.IndexByte(",]}#\r\n", s.text[s.pos]) < 0 {
 			s.pos++
 		}
-		return extent{start, start + len(strings.TrimRight(s.text[start:s.pos], " \t"))}
+		return span{start, start + len(strings.TrimRight(s.text[start:s.pos], " \t"))}
 	}
-	return extent{start, s.pos}
+	return span{start, s.pos}
 }
 
-// more goes to the next element of an array or table, or behind its end.
-func (s *scanner) more(end byte) bool {
-	s.blank()
+// nextElement moves to the next element of an array or inline table. It returns false
+// behind the end.
+func (s *tomlScanner) nextElement(end byte) bool {
+	s.skipBlank()
 	if s.pos < len(s.text) && s.text[s.pos] == ',' {
 		s.pos++
-		s.blank()
+		s.skipBlank()
 	}
 	if s.pos >= len(s.text) {
 		return false
@@ -213,9 +215,9 @@ func (s *scanner) more(end byte) bool {
 	return true
 }
 
-// locate turns a piece of text into line and column, both from 1, and a length
-// in characters that stays on the line.
-func locate(text string, e extent) (line, column, length int, source string) {
+// lineAndColumn returns the line and column of a piece of text, both from 1, its
+// length in characters, cut at the end of the line, and the whole line.
+func lineAndColumn(text string, e span) (line, column, length int, source string) {
 	start := strings.LastIndexByte(text[:e.start], '\n') + 1
 	line = strings.Count(text[:start], "\n") + 1
 	source, _, _ = strings.Cut(text[start:], "\n")

@@ -18,7 +18,7 @@ import (
 // What is no readable file of a sane size is a fault at once, as the
 // configuration, as an included file and as an env file.
 func TestWhatIsNoFile(t *testing.T) {
-	dir := files(t, map[string]string{"large": strings.Repeat("# padding\n", maxFile/10+1)})
+	dir := files(t, map[string]string{"large": strings.Repeat("# padding\n", maxFileSize/10+1)})
 	at := func(name string) string { return filepath.Join(dir, name) }
 	if err := errors.Join(os.Mkdir(at("directory"), 0o755), unix.Mkfifo(at("fifo"), 0o600), os.Symlink("loop", at("loop"))); err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestAFileNobodyMayReadIsAFault(t *testing.T) {
 	if err == nil || err.Error() != path+": it cannot be read: permission denied" {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err := readFile(filepath.Join(filepath.Dir(path), "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := ReadFile(filepath.Join(filepath.Dir(path), "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -81,7 +81,7 @@ func TestAFileNobodyMayReadIsAFault(t *testing.T) {
 // The largest file is read, one byte more is not.
 func TestTheLargestFile(t *testing.T) {
 	text := "[app.a]\ncommand = \"sleep 1\"\n"
-	text += strings.Repeat("#", maxFile-len(text))
+	text += strings.Repeat("#", maxFileSize-len(text))
 	dir := files(t, map[string]string{"most": text, "more": text + "#"})
 	if _, err := Load(filepath.Join(dir, "most")); err != nil {
 		t.Error(err)
@@ -123,7 +123,7 @@ func TestAFileIsReadThroughOneDescriptor(t *testing.T) {
 	seen := map[string]bool{}
 	for deadline := time.Now().Add(10 * time.Second); len(seen) < 2 && time.Now().Before(deadline); {
 		for range 200 {
-			text, info, err := readFile(path)
+			text, info, err := ReadFile(path)
 			if err != nil || info.Mode().Perm() != want[string(text)] {
 				t.Fatalf("%q, %v, %v", text, info, err)
 			}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,14 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kind is how values of one type are written in TOML: the name the
-// documentation gives it, and how to read one.
-type kind[T any] struct {
-	name string
-	read func(any) (T, error)
+// valueType describes values of type T in TOML.
+type valueType[T any] struct {
+	name string               // in the documentation
+	read func(any) (T, error) // converts a decoded TOML value
 }
 
-// elementError is a fault in one element of an array.
+// elementError is an error in one element of an array.
 type elementError struct {
 	index int
 	err   error
@@ -29,7 +27,7 @@ type elementError struct {
 
 func (e *elementError) Error() string { return e.err.Error() }
 
-// expected says that a value has the wrong TOML type.
+// expected returns an error that says that a value has the wrong TOML type.
 func expected(what string, got any) error {
 	name := "a table"
 	switch got.(type) {
@@ -49,9 +47,9 @@ func expected(what string, got any) error {
 	return fmt.Errorf("expected %s, not %s", what, name)
 }
 
-// parsed is a kind that is written as a string.
-func parsed[T any](name string, parse func(string) (T, error)) kind[T] {
-	return kind[T]{name, func(v any) (T, error) {
+// parsed is a type that is written as a string and converted by parse.
+func parsed[T any](name string, parse func(string) (T, error)) valueType[T] {
+	return valueType[T]{name, func(v any) (T, error) {
 		if s, ok := v.(string); ok {
 			return parse(s)
 		}
@@ -71,21 +69,21 @@ func article(name string) string {
 	return "a " + name
 }
 
-// inQuotes tells how a number would be right.
+// inQuotes adds a hint to the error of a number that should be a string.
 func inQuotes[T any](err error, n int64, parse func(string) (T, error)) error {
-	var h *hinted
-	_, fault := parse(strconv.FormatInt(n, 10))
+	var h *hintedError
+	_, parseErr := parse(strconv.FormatInt(n, 10))
 	switch {
-	case fault == nil:
-		return &hinted{err.Error(), fmt.Sprintf(`write "%d"`, n)}
-	case errors.As(fault, &h):
-		return &hinted{err.Error(), h.hint}
+	case parseErr == nil:
+		return &hintedError{err.Error(), fmt.Sprintf(`write "%d"`, n)}
+	case errors.As(parseErr, &h):
+		return &hintedError{err.Error(), h.hint}
 	}
 	return err
 }
 
-// checked is a string that follows a rule.
-func checked(name string, check func(string) error) kind[string] {
+// checked is a string that check accepts.
+func checked(name string, check func(string) error) valueType[string] {
 	return parsed(name, func(s string) (string, error) { return s, check(s) })
 }
 
@@ -94,45 +92,45 @@ var (
 	duration = parsed("duration", parseDuration)
 	size     = parsed("size", parseSize)
 	statuses = parsed("set of status codes", ParseStatuses)
-	mode     = parsed("octal mode", parseMode)
-	signal   = parsed("signal", parseSignal)
+	mode     = parsed("octal mode", ParseMode)
+	signal   = parsed("signal", ParseSignal)
 	urlPath  = checked("path of a URL", checkURLPath)
 	appName  = checked("name", checkName)
 	address  = checked("address", checkListen)
 	hostName = checked("host", checkHostHeader)
 	filePath = checked("path", checkFilePath)
 
-	boolean = kind[bool]{"true or false", func(v any) (bool, error) {
+	boolean = valueType[bool]{"true or false", func(v any) (bool, error) {
 		if b, ok := v.(bool); ok {
 			return b, nil
 		}
 		err := expected("true or false", v)
 		switch strings.ToLower(fmt.Sprint(v)) {
 		case "true", "yes", "on", "1":
-			err = &hinted{err.Error(), "write true"}
+			err = &hintedError{err.Error(), "write true"}
 		case "false", "no", "off", "0":
-			err = &hinted{err.Error(), "write false"}
+			err = &hintedError{err.Error(), "write false"}
 		}
 		return false, err
 	}}
-	umask = kind[*int]{"octal mode", func(v any) (*int, error) {
+	umask = valueType[*int]{"octal mode", func(v any) (*int, error) {
 		m, err := mode.read(v)
 		n := int(m)
 		return &n, err
 	}}
 	codes = list(integer(0, 255))
-	words = kind[[]string]{"command: string (shell words, no shell) or array of strings", readCommand}
-	pairs = kind[map[string]string]{"table of strings", readPairs}
+	words = valueType[[]string]{"command: string (shell words, no shell) or array of strings", readCommand}
+	pairs = valueType[map[string]string]{"table of strings", readPairs}
 )
 
-// oneOf is a string out of a few.
-func oneOf[T ~string](choices ...T) kind[T] {
+// oneOf is one of a few strings.
+func oneOf[T ~string](choices ...T) valueType[T] {
 	var quoted []string
 	for _, c := range choices {
 		quoted = append(quoted, strconv.Quote(string(c)))
 	}
 	name := strings.Join(quoted, " or ")
-	return kind[T]{name, func(v any) (T, error) {
+	return valueType[T]{name, func(v any) (T, error) {
 		s, ok := v.(string)
 		if !ok {
 			return "", expected(name, v)
@@ -143,28 +141,29 @@ func oneOf[T ~string](choices ...T) kind[T] {
 			}
 		}
 		message := fmt.Sprintf("%q is not one of %s", s, strings.Join(quoted, ", "))
-		if near := nearest(s, choices); near != "" {
-			return "", &hinted{message, fmt.Sprintf("did you mean %q?", near)}
+		if near := Nearest(s, choices); near != "" {
+			return "", &hintedError{message, fmt.Sprintf("did you mean %q?", near)}
 		}
 		return "", errors.New(message)
 	}}
 }
 
-// hinted is a fault with something to do about it.
-type hinted struct {
+// hintedError is an error with a hint how to correct it.
+type hintedError struct {
 	message string
 	hint    string
 }
 
-func (h *hinted) Error() string { return h.message + ": " + h.hint }
+func (h *hintedError) Error() string { return h.message + ": " + h.hint }
 
-func integer(low, high int64) kind[int] {
-	return kind[int]{"number", func(v any) (int, error) {
+// integer is a whole number from low to high.
+func integer(low, high int64) valueType[int] {
+	return valueType[int]{"number", func(v any) (int, error) {
 		n, ok := v.(int64)
 		if !ok {
 			err := expected("a whole number", v)
 			if f, e := strconv.ParseFloat(fmt.Sprint(v), 64); e == nil && f == float64(int64(f)) {
-				err = &hinted{err.Error(), fmt.Sprintf("write %d", int64(f))}
+				err = &hintedError{err.Error(), fmt.Sprintf("write %d", int64(f))}
 			}
 			return 0, err
 		}
@@ -175,9 +174,9 @@ func integer(low, high int64) kind[int] {
 	}}
 }
 
-// positive is a number that must not be 0.
-func positive[T ~int64](k kind[T]) kind[T] {
-	return kind[T]{k.name, func(v any) (T, error) {
+// positive is a number that is not 0.
+func positive[T ~int64](k valueType[T]) valueType[T] {
+	return valueType[T]{k.name, func(v any) (T, error) {
 		n, err := k.read(v)
 		if err == nil && n == 0 {
 			err = fmt.Errorf("%q is too little: it must be more than 0", fmt.Sprint(v))
@@ -186,39 +185,40 @@ func positive[T ~int64](k kind[T]) kind[T] {
 	}}
 }
 
-// optional is a number that may be left open.
-func optional(k kind[int]) kind[*int] {
-	return kind[*int]{k.name, func(v any) (*int, error) {
+// optional is a number that may be left out.
+func optional(k valueType[int]) valueType[*int] {
+	return valueType[*int]{k.name, func(v any) (*int, error) {
 		n, err := k.read(v)
 		return &n, err
 	}}
 }
 
-func count(k kind[int]) kind[uint64] {
-	return kind[uint64]{k.name, func(v any) (uint64, error) {
+// count is a number of type uint64.
+func count(k valueType[int]) valueType[uint64] {
+	return valueType[uint64]{k.name, func(v any) (uint64, error) {
 		n, err := k.read(v)
 		return uint64(n), err
 	}}
 }
 
 // list is an array, or a single element without brackets.
-func list[T any](k kind[T]) kind[[]T] {
-	return kind[[]T]{k.name + ", or an array of them", func(v any) ([]T, error) {
+func list[T any](k valueType[T]) valueType[[]T] {
+	return valueType[[]T]{k.name + ", or an array of them", func(v any) ([]T, error) {
 		elements, ok := v.([]any)
 		if !ok {
 			one, err := k.read(v)
 			return []T{one}, err
 		}
 		all := make([]T, len(elements))
-		var faults []error
+		var errs []error
 		for i, e := range elements {
 			one, err := k.read(e)
 			if err != nil {
-				faults = append(faults, &elementError{i, err})
+				errs = append(errs, &elementError{i, err})
 			}
 			all[i] = one
 		}
-		return all, errors.Join(faults...)
+		return all, errors.Join(errs...)
 	}}
 }
 
@@ -238,15 +238,15 @@ func readPairs(v any) (map[string]string, error) {
 		return nil, expected("a table of strings", v)
 	}
 	all := make(map[string]string, len(table))
-	var faults []error
+	var errs []error
 	for name, value := range table {
 		one, err := readVariable(name, value)
 		if err != nil {
-			faults = append(faults, &memberError{name, err})
+			errs = append(errs, &memberError{name, err})
 		}
 		all[name] = one
 	}
-	return all, errors.Join(faults...)
+	return all, errors.Join(errs...)
 }
 
 func readVariable(name string, value any) (string, error) {
@@ -260,12 +260,12 @@ func readVariable(name string, value any) (string, error) {
 		}
 		return v, nil
 	case int64, bool, float64:
-		return "", &hinted{expected("a string in quotes", value).Error(), fmt.Sprintf(`write "%v"`, v)}
+		return "", &hintedError{expected("a string in quotes", value).Error(), fmt.Sprintf(`write "%v"`, v)}
 	}
 	return "", expected("a string in quotes", value)
 }
 
-// memberError is a fault in one member of a table.
+// memberError is an error in one member of a table.
 type memberError struct {
 	name string
 	err  error
@@ -273,7 +273,7 @@ type memberError struct {
 
 func (e *memberError) Error() string { return e.err.Error() }
 
-func parseMode(s string) (os.FileMode, error) {
+func ParseMode(s string) (os.FileMode, error) {
 	n, err := strconv.ParseUint(s, 8, 32)
 	if err != nil || n > 0o777 {
 		return 0, fmt.Errorf(`%q is not an octal mode such as "0660"`, s)
@@ -281,29 +281,17 @@ func parseMode(s string) (os.FileMode, error) {
 	return os.FileMode(n), nil
 }
 
-func parseSignal(s string) (syscall.Signal, error) {
+func ParseSignal(s string) (syscall.Signal, error) {
 	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
 	sig := unix.SignalNum("SIG" + name)
 	if sig == 0 {
 		message := fmt.Sprintf(`%q is not a signal such as "TERM", "INT" or "QUIT"`, s)
-		if near := nearest(name, []string{"TERM", "INT", "QUIT", "HUP", "KILL", "USR1", "USR2", "ABRT"}); near != "" {
-			return 0, &hinted{message, fmt.Sprintf("did you mean %q?", near)}
+		if near := Nearest(name, []string{"TERM", "INT", "QUIT", "HUP", "KILL", "USR1", "USR2", "ABRT"}); near != "" {
+			return 0, &hintedError{message, fmt.Sprintf("did you mean %q?", near)}
 		}
 		return 0, errors.New(message)
 	}
 	return sig, nil
-}
-
-var nameText = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
-
-func checkName(s string) error {
-	if !nameText.MatchString(s) {
-		return fmt.Errorf("%q is not a name: it has 1 to 32 of a-z, 0-9, - and _, and begins with a letter or digit", s)
-	}
-	if s == "all" {
-		return errors.New(`"all" is what commands call every app; it cannot be the name of one`)
-	}
-	return nil
 }
 
 func checkURLPath(s string) error {

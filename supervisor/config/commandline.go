@@ -1,0 +1,99 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"tideover/supervisor/gunicorn"
+)
+
+// CommandOptions is the command line of "tideover run [flags] -- COMMAND". A zero
+// value means that the flag is not given.
+type CommandOptions struct {
+	Command   []string
+	Directory string   // absolute; the command runs there
+	Environ   []string // inherited
+
+	Name         string
+	Listen       []string
+	Ready        string
+	Reload       string
+	ReadyTimeout time.Duration
+	HoldTimeout  time.Duration
+	HoldLimit    *int // nil: not given; 0 holds nothing
+	StopTimeout  time.Duration
+	EnvFile      []string
+}
+
+// FromCommand returns the app for a command line. It is always a web app: its public
+// address is Listen, else the bind of the command, else PORT, else 127.0.0.1:8000.
+// The error joins all problems.
+func FromCommand(o CommandOptions) (*App, error) {
+	if len(o.Command) == 0 {
+		return nil, errors.New("no command: write it behind --, such as: tideover run -- gunicorn shop.wsgi")
+	}
+	a := newApp(o.Name)
+	a.Command, a.Directory = o.Command, o.Directory
+	errs := o.apply(a)
+	for _, f := range a.complete(o.Directory, o.Environ) {
+		errs = append(errs, errors.New(f.message))
+	}
+	if len(a.Listen) == 0 {
+		errs = append(errs, a.setDefaultListen(lookupEnv(o.Environ)("PORT")))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// apply sets the flags that are given, with the types of the keys of a file.
+func (o CommandOptions) apply(a *App) (errs []error) {
+	set := func(flag, path string, given bool, value any) {
+		if !given {
+			return
+		}
+		k, _ := keyAt(appKeys, path)
+		if err := k.set(a, value); err != nil {
+			errs = append(errs, fmt.Errorf("--%s: %w", flag, err))
+		}
+	}
+	set("listen", "listen", len(o.Listen) > 0, anys(o.Listen))
+	set("ready", "ready.path", o.Ready != "", o.Ready)
+	set("reload", "reload", o.Reload != "", o.Reload)
+	set("ready-timeout", "ready.timeout", o.ReadyTimeout != 0, o.ReadyTimeout.String())
+	set("hold-timeout", "hold.timeout", o.HoldTimeout != 0, o.HoldTimeout.String())
+	set("stop-timeout", "stop.timeout", o.StopTimeout != 0, o.StopTimeout.String())
+	set("env-file", "env_file", len(o.EnvFile) > 0, anys(o.EnvFile))
+	if o.HoldLimit != nil {
+		set("hold-limit", "hold.limit", true, int64(*o.HoldLimit))
+	}
+	if a.Name == "" {
+		a.Name = defaultName(o.Directory)
+	} else if err := checkName(a.Name); err != nil {
+		errs = append(errs, fmt.Errorf("--name: %w", err))
+	}
+	return errs
+}
+
+func anys(words []string) []any {
+	all := make([]any, len(words))
+	for i, w := range words {
+		all[i] = w
+	}
+	return all
+}
+
+// setDefaultListen sets the public address of a command that names none.
+func (a *App) setDefaultListen(port string) error {
+	a.Listen, a.ListenFrom = []string{"127.0.0.1:8000"}, gunicorn.FromDefault
+	if port == "" {
+		return nil
+	}
+	a.Listen, a.ListenFrom = []string{"0.0.0.0:" + port}, gunicorn.FromPort
+	if err := checkListen(a.Listen[0]); err != nil {
+		return fmt.Errorf("PORT: %w", err)
+	}
+	return nil
+}
