@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tideover/supervisor/api"
-	"tideover/supervisor/config"
+	"tideover/supervisor/supervisordconf"
 )
 
 func importVerb(c *cli) *cobra.Command {
@@ -34,7 +34,7 @@ would refuse is told with its place (exit 5). Nothing is started or changed.`,
 }
 
 func importFile(c *cli, path, write string) error {
-	text, notes, err := config.Import(path, config.Options{Environ: c.env})
+	text, notes, err := supervisordconf.Import(path, supervisordconf.Options{Environ: c.env})
 	if err != nil {
 		return c.refuseConfig(err)
 	}
@@ -76,7 +76,7 @@ func writeNew(path string, text []byte) error {
 	return f.Close()
 }
 
-// importNote is a config.Note as scripts see it.
+// importNote is a supervisordconf.Note in JSON.
 type importNote struct {
 	File    string `json:"file,omitempty"`
 	Line    int    `json:"line,omitempty"`
@@ -86,7 +86,7 @@ type importNote struct {
 }
 
 // imported is import's document.
-func imported(path, write string, text []byte, notes []config.Note) map[string]any {
+func imported(path, write string, text []byte, notes []supervisordconf.Note) map[string]any {
 	all := []importNote{}
 	for _, n := range notes {
 		all = append(all, importNote(n))

@@ -14,24 +14,28 @@ const module = "tideover"
 // the supervisor, and no request can wait for one of the supervisor's locks.
 var walls = map[string][]string{
 	"cmd/tideover": {"supervisor", "supervisor/api", "supervisor/control", "supervisor/config", "supervisor/handoff",
-		"supervisor/logs", "supervisor/process", "listener"},
+		"supervisor/logs", "supervisor/process", "supervisor/supervisordconf", "listener"},
+
 	"supervisor/control": {"supervisor/api", "supervisor/logs"},
+
 	"supervisor": {"proxy", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
 		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/state"},
-	"supervisor/api":       {},
-	"supervisor/config":    {"supervisor/gunicorn", "supervisor/shellwords"},
-	"supervisor/filewatch": {"supervisor/config"},
 	"supervisor/generation": {"proxy", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/state"},
-	"supervisor/handoff":    {"proxy", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
-	"supervisor/gunicorn":   {"supervisor/shellwords"},
-	"supervisor/logs":       {},
-	"supervisor/process":    {},
-	"supervisor/shellwords": {},
-	"supervisor/state":      {"supervisor/api", "supervisor/process"},
-	"proxy":                 {"proxy/http1"},
-	"proxy/http1":           {},
-	"listener":              {},
+	"supervisor/handoff":         {"proxy", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
+	"supervisor/filewatch":       {"supervisor/config"},
+	"supervisor/state":           {"supervisor/api", "supervisor/process"},
+	"supervisor/supervisordconf": {"supervisor/config", "supervisor/gunicorn", "supervisor/shellwords"},
+	"supervisor/config":          {"supervisor/gunicorn", "supervisor/shellwords"},
+	"supervisor/gunicorn":        {"supervisor/shellwords"},
+	"supervisor/api":             {},
+	"supervisor/logs":            {},
+	"supervisor/process":         {},
+	"supervisor/shellwords":      {},
+
+	"proxy":       {"proxy/http1"},
+	"proxy/http1": {},
+	"listener":    {},
 }
 
 // places lists the third-party modules, and for each the packages that may

@@ -1,20 +1,22 @@
-package config
+package supervisordconf
 
 import (
 	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+
+	"tideover/supervisor/config"
 )
 
-// iniFile is a file of sections as Python's RawConfigParser reads it with the
-// settings of supervisord: later duplicates win, = or : behind an option,
-// indented lines go on with a value, and ; or # behind a blank begins a
-// comment, even inside of quotes.
+// iniFile is the content of one or several files, read as Python's RawConfigParser
+// does with the settings of supervisord: the last duplicate wins, "=" or ":" follows
+// the name of an option, an indented line continues a value, and ";" or "#" behind a
+// blank begins a comment, even inside quotes.
 type iniFile struct {
-	sections []*iniSection // in the order of their first appearance
-	defaults *iniSection   // [DEFAULT]: what holds for all sections
-	problems []Problem
+	sections []*iniSection // in order of their first header
+	defaults *iniSection   // [DEFAULT], or nil
+	problems []config.Problem
 }
 
 type iniSection struct {
@@ -30,12 +32,12 @@ type iniOption struct {
 	value   string
 	file    string
 	line    int
-	source  string // the line's text
+	source  string // the whole line
 
-	lines []string // the value while it is being read
+	lines []string // the lines of the value while it is read
 }
 
-// section finds a section by name.
+// section returns the section with a name.
 func (d *iniFile) section(name string) (*iniSection, bool) {
 	i := slices.IndexFunc(d.sections, func(s *iniSection) bool { return s.name == name })
 	if i < 0 {
@@ -44,7 +46,7 @@ func (d *iniFile) section(name string) (*iniSection, bool) {
 	return d.sections[i], true
 }
 
-// option finds an option of a section, or else of [DEFAULT].
+// option returns an option of a section, or else of [DEFAULT].
 func (d *iniFile) option(s *iniSection, name string) (*iniOption, bool) {
 	for _, from := range []*iniSection{s, d.defaults} {
 		if from == nil {
@@ -57,7 +59,7 @@ func (d *iniFile) option(s *iniSection, name string) (*iniOption, bool) {
 	return nil, false
 }
 
-// iniReader reads one file into an ini, line by line.
+// iniReader reads one file line by line.
 type iniReader struct {
 	into    *iniFile
 	file    string
@@ -69,7 +71,7 @@ type iniReader struct {
 
 var iniHeader = regexp.MustCompile(`^\[(.+)\]`)
 
-// read adds a file to what was read before.
+// read adds the text of a file.
 func (d *iniFile) read(file, text string) {
 	r := &iniReader{into: d, file: file}
 	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
@@ -91,7 +93,7 @@ func (d *iniFile) read(file, text string) {
 	}
 }
 
-// readLine reads one line, and reports whether it makes sense to go on.
+// readLine reads one line. It returns false if the rest of the file cannot be read.
 func (r *iniReader) readLine(line string) bool {
 	kept, commented := withoutComment(line)
 	value := strings.TrimFunc(kept, isPythonSpace)
@@ -145,8 +147,8 @@ func (r *iniReader) startSection(name string) {
 	r.section = found
 }
 
-// startOption begins an option; an older one of its name loses its value, but keeps
-// its place.
+// startOption begins an option. A duplicate replaces the value of the first one and
+// keeps its position.
 func (r *iniReader) startOption(name, value, source string) {
 	o := iniOption{section: r.section.name, name: name, file: r.file, line: r.line, source: source, lines: []string{value}}
 	i := slices.IndexFunc(r.section.options, func(o *iniOption) bool { return o.name == name })
@@ -163,15 +165,15 @@ func (r *iniReader) addProblem(line, message string) {
 	r.into.problems = append(r.into.problems, iniProblem(r.file, r.line, line, message))
 }
 
-// iniProblem marks a whole line.
-func iniProblem(file string, line int, source, message string) Problem {
+// iniProblem returns a problem that marks a whole line.
+func iniProblem(file string, line int, source, message string) config.Problem {
 	text := strings.TrimLeftFunc(source, isPythonSpace)
-	return Problem{File: file, Line: line, Column: len([]rune(source)) - len([]rune(text)) + 1,
+	return config.Problem{File: file, Line: line, Column: len([]rune(source)) - len([]rune(text)) + 1,
 		Length: len([]rune(strings.TrimRightFunc(text, isPythonSpace))), Text: source, Message: message}
 }
 
-// withoutComment cuts a comment off a line. As in Python, it is the first one
-// found when ; and # are looked for in turns, which need not be the leftmost.
+// withoutComment removes a comment from a line. As in Python, ";" and "#" are searched
+// for in turns, and the first match counts, which may not be the leftmost one.
 func withoutComment(line string) (rest string, commented bool) {
 	if text := strings.TrimFunc(line, isPythonSpace); text != "" && (text[0] == ';' || text[0] == '#') {
 		return "", true
@@ -199,5 +201,5 @@ func withoutComment(line string) (rest string, commented bool) {
 	return line, false
 }
 
-// isPythonSpace reports whether Python's str.strip takes a character away.
+// isPythonSpace reports whether Python's str.strip removes a character.
 func isPythonSpace(c rune) bool { return unicode.IsSpace(c) || 0x1c <= c && c <= 0x1f }

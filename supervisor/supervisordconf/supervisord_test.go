@@ -1,4 +1,4 @@
-package config
+package supervisordconf
 
 import (
 	"bytes"
@@ -211,7 +211,7 @@ func TestValuesMeanWhatSupervisordTakesThemFor(t *testing.T) {
 		}
 	}
 	for i, text := range q.Sizes {
-		got, err := parseINISize(text)
+		got, err := parseSize(text)
 		if really := want.Sizes[i]; (err != nil) != (really == nil) || really != nil && got != *really {
 			t.Errorf("%q is to us %d (%v), and really %v", text, got, err, really)
 		}

@@ -1,13 +1,15 @@
-package config
+package supervisordconf
 
 import (
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"tideover/supervisor/config"
 )
 
-// convertLogs is where the output goes: supervisord has two files, tideover one in
+// convertLogs sets the log settings. supervisord writes two files, tideover one, in
 // which every line is tagged with its stream.
 func (p *program) convertLogs() {
 	stdout, journal, silent := p.streamFile("stdout")
@@ -44,8 +46,8 @@ func (p *program) convertLogs() {
 	}
 }
 
-// streamFile reads where one stream went: a file, the system's log, or nowhere.
-// The empty file is the automatic one or tideover's own output.
+// streamFile returns the destination of one stream: a file, the system log (journal)
+// or none (silent). An empty file is the automatic log file or tideover's own output.
 func (p *program) streamFile(stream string) (file string, journal, silent bool) {
 	journal = p.getBool(stream+"_syslog", false)
 	text, o, ok := p.get(stream + "_logfile")
@@ -73,7 +75,8 @@ func (p *program) streamFile(stream string) (file string, journal, silent bool) 
 	return p.im.expandHome(o, text), journal, false
 }
 
-// setLogFile names the file; two apps must not rotate the same one.
+// setLogFile sets log.file. If another app has this file, the name of the app is added,
+// because two processes must not rotate one file.
 func (p *program) setLogFile(file, comment string) {
 	shared := func(file string) bool {
 		return slices.ContainsFunc(p.im.programs, func(other *program) bool { return other != p && other.logFile == file })
@@ -91,14 +94,14 @@ func (p *program) setLogFile(file, comment string) {
 	p.block.set("log.file", tomlString(file), comment)
 }
 
-// convertRotation carries over when the file is rotated, where it is said.
+// convertRotation sets when the file is rotated, if the section says it.
 func (p *program) convertRotation(stream string) {
 	if text, o, ok := p.get(stream + "_logfile_maxbytes"); ok {
-		n, err := parseINISize(text)
+		n, err := parseSize(text)
 		if err != nil {
 			p.im.addProblem(o, err)
 		}
-		p.block.set("log.max_size", tomlString(FormatSize(n)), "")
+		p.block.set("log.max_size", tomlString(config.FormatSize(n)), "")
 	}
 	text, o, ok := p.get(stream + "_logfile_backups")
 	if !ok {

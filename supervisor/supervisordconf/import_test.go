@@ -1,4 +1,4 @@
-package config
+package supervisordconf
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"tideover/supervisor/config"
 )
 
 // supervisordFiles are those of testdata/import: files, and directories with a
@@ -47,7 +49,7 @@ func TestImport(t *testing.T) {
 			if err := os.WriteFile(result, text, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Load(result); err != nil {
+			if _, err := config.Load(result); err != nil {
 				t.Errorf("the result is not accepted: %v", err)
 			}
 			said := string(text) + "\n"
@@ -71,7 +73,7 @@ func TestImportBroken(t *testing.T) {
 	}
 	for _, path := range all {
 		_, _, err := Import(path, Options{Host: "host7"})
-		var faults *Error
+		var faults *config.Error
 		if !errors.As(err, &faults) {
 			t.Errorf("nothing is wrong with %s: %v", path, err)
 			continue
@@ -114,7 +116,7 @@ func FuzzImport(f *testing.F) {
 			t.Fatal(err)
 		}
 		got, notes, err := Import(path, Options{Environ: importEnviron, Host: "host7"})
-		var faults *Error
+		var faults *config.Error
 		if errors.As(err, &faults) && faults.Errors() > 0 && len(got) == 0 && len(notes) == 0 {
 			checkSource(t, faults, path)
 			return
@@ -126,7 +128,7 @@ func FuzzImport(f *testing.F) {
 		if err := os.WriteFile(result, got, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Load(result); err != nil {
+		if _, err := config.Load(result); err != nil {
 			t.Fatalf("%s\nis not accepted: %v", got, err)
 		}
 	})
@@ -134,7 +136,7 @@ func FuzzImport(f *testing.F) {
 
 // checkSource holds that faults are those of the file that was imported, and
 // not of what import wrote.
-func checkSource(t *testing.T, faults *Error, path string) {
+func checkSource(t *testing.T, faults *config.Error, path string) {
 	t.Helper()
 	for _, p := range faults.Problems {
 		if p.File != path && !strings.HasPrefix(p.File, "/") {
@@ -159,7 +161,7 @@ func TestImportExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, filepath.Join(dir, "tideover.toml"), strings.ReplaceAll(string(text), dir, "/etc/supervisor"))
-	if _, err := Load(filepath.Join(dir, "tideover.toml")); err != nil {
+	if _, err := config.Load(filepath.Join(dir, "tideover.toml")); err != nil {
 		t.Errorf("the example is not accepted: %v", err)
 	}
 	tables, err := os.ReadFile(filepath.Join(dir, "README.md"))

@@ -1,4 +1,4 @@
-package config
+package supervisordconf
 
 import (
 	"errors"
@@ -7,11 +7,12 @@ import (
 	"slices"
 	"strings"
 
+	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/shellwords"
 )
 
-// convertCommand is what is run; gunicorn's tells the public address.
+// convertCommand sets the command, and the public address if it runs gunicorn.
 func (p *program) convertCommand() {
 	text, o, ok := p.get("command")
 	if !ok {
@@ -35,7 +36,7 @@ func (p *program) convertCommand() {
 		p.removeOptions(o)
 	}
 	p.block.set("command", tomlCommand(oneLine(text), p.words), "")
-	switch server, how := ServerHint(p.words, false); {
+	switch server, how := config.ServerHint(p.words, false); {
 	case err != nil:
 	case p.gunicorn != nil:
 		p.convertAddress()
@@ -44,25 +45,26 @@ func (p *program) convertCommand() {
 	}
 }
 
-// tomlCommand writes a command as the text it was, if that means the same.
+// tomlCommand returns the command as a TOML value: its original text if tideover
+// splits that into the same words, else an array.
 func tomlCommand(text string, words []string) string {
 	for _, text := range []string{text, strings.Join(words, " ")} {
-		if again, err := ParseCommand(text); err == nil && slices.Equal(again, words) {
+		if again, err := config.ParseCommand(text); err == nil && slices.Equal(again, words) {
 			return tomlString(text)
 		}
 	}
 	return tomlArray(words)
 }
 
-// removeOptions takes out the options of gunicorn that tideover makes needless.
+// removeOptions removes the gunicorn options that tideover does not need.
 func (p *program) removeOptions(o *iniOption) {
 	args := p.gunicorn.Args
 	own := len(p.words) - len(args)
 	if own < 0 || !slices.Equal(p.words[own:], args) {
-		return // inside of a shell's command
+		return // gunicorn is inside the script of a shell
 	}
-	rest, gone := gunicorn.RemoveOptions(args, "daemon", "pid", "reuse-port")
-	if len(gone) == 0 {
+	rest, removed := gunicorn.RemoveOptions(args, "daemon", "pid", "reuse-port")
+	if len(removed) == 0 {
 		return
 	}
 	words := slices.Concat(p.words[:own], rest)
@@ -71,12 +73,12 @@ func (p *program) removeOptions(o *iniOption) {
 		return
 	}
 	p.words, p.gunicorn = words, g
-	message := strings.Join(gone, " ") + " is taken out: tideover runs gunicorn in the foreground, knows its pid and needs two of it during a reload"
+	message := strings.Join(removed, " ") + " is taken out: tideover runs gunicorn in the foreground, knows its pid and needs two of it during a reload"
 	p.block.remark(message)
 	p.im.addNote(o, message)
 }
 
-// convertAddress is the public one, as gunicorn's command line has it.
+// convertAddress sets the public address to the bind of gunicorn's command line.
 func (p *program) convertAddress() {
 	g := p.gunicorn
 	if g.NeedsQuery() {
@@ -88,7 +90,7 @@ func (p *program) convertAddress() {
 	listen := g.Addresses(absolute(filepath.Dir(p.im.path), directory))
 	p.block.set("listen", tomlStrings(listen), map[string]string{gunicorn.FromCommandLine: "from --bind in the command", gunicorn.FromEnvironment: "from GUNICORN_CMD_ARGS"}[g.Bind.From])
 	if text, ok := g.Option("umask"); ok && strings.HasPrefix(listen[0], "unix:") {
-		if mask, err := ParseMode(strings.TrimPrefix(text, "0o")); err == nil && mask != 0 {
+		if mask, err := config.ParseMode(strings.TrimPrefix(text, "0o")); err == nil && mask != 0 {
 			p.block.set("listen_mode", tomlString(fmt.Sprintf("%04o", 0o666&^mask)), "gunicorn's --umask")
 		}
 	}

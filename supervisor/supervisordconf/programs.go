@@ -1,4 +1,4 @@
-package config
+package supervisordconf
 
 import (
 	"fmt"
@@ -9,10 +9,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
 )
 
-// programOmissions say why an option of [program:x] is left out.
+// programOmissions are the options of [program:x] that are not carried over, with the
+// reason.
 var programOmissions = map[string]string{
 	"startretries":            "a start that fails is tried again with growing pauses, and does not end for good",
 	"stopasgroup":             "gunicorn passes the signal on to its workers, and then the whole tree is ended",
@@ -24,41 +26,41 @@ var programOmissions = map[string]string{
 	"serverurl":               "children do not talk to the daemon by XML-RPC",
 }
 
-// program is one app that comes of a [program:x].
+// program is one app, made from a [program:x].
 type program struct {
 	im      *importer
 	section *iniSection
-	name    string // the program's
-	group   group  // its name is empty if there is none
+	name    string // x of [program:x]
+	group   group  // with an empty name if there is none
 	number  int    // %(process_num)d
 	count   int    // numprocs
 	app     string
-	split   bool // one of the apps that a section makes
+	split   bool // several apps are made from the section
 
 	instances int
-	env       []variable // own
+	env       []variable // of the section alone
 	words     []string
 	gunicorn  *gunicorn.Command // nil if the command does not run gunicorn
 	logFile   string
-	used      map[string]bool // options that were looked at
+	used      map[string]bool // names of the options that are carried over or dealt with
 	values    map[string]any
 	block     block
-	rejected  []string // why it is a comment only
+	rejected  []string // why the app is only a comment; empty: it is not
 }
 
-// programsOf makes one app of a program, or several where the processes of
-// numprocs differ in more than their names.
+// programsOf returns one app for a section, or several if the processes of numprocs
+// differ in more than their names.
 func (im *importer) programsOf(s *iniSection, name string, groups map[string]group) []*program {
-	make := func(num, count int) *program {
+	newProgram := func(num, count int) *program {
 		p := &program{im: im, section: s, name: name, group: groups[name], number: num, count: count, app: name, instances: 1, used: map[string]bool{}}
 		p.setValues()
 		return p
 	}
-	first := make(0, 1)
+	first := newProgram(0, 1)
 	count, start := first.getInt("numprocs", 1), first.getInt("numprocs_start", 0)
-	first = make(start, count)
+	first = newProgram(start, count)
 	switch o, _ := im.ini.option(s, "numprocs"); {
-	case count > MaxInstances:
+	case count > config.MaxInstances:
 		im.addProblem(o, fmt.Errorf("%d processes are more than anybody can mean", count))
 		return nil
 	case count < 1:
@@ -67,20 +69,20 @@ func (im *importer) programsOf(s *iniSection, name string, groups map[string]gro
 	case count == 1:
 		return []*program{first}
 	}
-	if first.sameProcess(make(start+1, count)) {
+	if first.sameProcess(newProgram(start+1, count)) {
 		first.instances = count
 		return []*program{first}
 	}
 	var all []*program
 	for num := start; num < start+count; num++ {
-		p := make(num, count)
+		p := newProgram(num, count)
 		p.app, p.split = fmt.Sprintf("%s-%d", name, num), true
 		all = append(all, p)
 	}
 	return all
 }
 
-// setValues are what %( )s means in the program's options.
+// setValues sets the values of %(name)s in the options of the program.
 func (p *program) setValues() {
 	group := p.name
 	if p.group.name != "" {
@@ -89,7 +91,8 @@ func (p *program) setValues() {
 	p.values = map[string]any{"program_name": p.name, "group_name": group, "process_num": p.number, "numprocs": p.count}
 }
 
-// sameProcess reports whether two processes of a program are started alike.
+// sameProcess reports whether two processes of a section have the same command,
+// environment and directory.
 func (p *program) sameProcess(other *program) bool {
 	for _, name := range []string{"command", "environment", "directory"} {
 		one, _, _ := p.get(name)
@@ -101,7 +104,7 @@ func (p *program) sameProcess(other *program) bool {
 	return true
 }
 
-// get is the value of an option with everything in it replaced.
+// get returns the expanded value of an option, and marks it as used.
 func (p *program) get(name string) (string, *iniOption, bool) {
 	o, ok := p.im.ini.option(p.section, name)
 	if !ok {
@@ -112,7 +115,7 @@ func (p *program) get(name string) (string, *iniOption, bool) {
 	return text, o, ok
 }
 
-// getInt is an option that is a getInt number.
+// getInt returns an option that is a whole number.
 func (p *program) getInt(name string, fallback int) int {
 	text, o, ok := p.get(name)
 	if !ok {
@@ -138,7 +141,7 @@ func (p *program) getBool(name string, fallback bool) bool {
 	return value
 }
 
-// convert writes the app.
+// convert fills the block of the app.
 func (p *program) convert() {
 	relative, err := filepath.Rel(filepath.Dir(p.im.path), p.section.file)
 	if err != nil || strings.HasPrefix(relative, "..") {
@@ -170,7 +173,7 @@ func (p *program) convertEnvironment() {
 	p.block.env = p.env
 }
 
-// getenv is what the program's configuration says of a variable.
+// getenv looks up a variable in the environment options.
 func (p *program) getenv(name string) string {
 	for _, v := range slices.Concat(p.env, p.im.sharedEnv) {
 		if v.name == name {
@@ -180,7 +183,7 @@ func (p *program) getenv(name string) string {
 	return ""
 }
 
-// convertProcess is where and as whom the app runs.
+// convertProcess sets directory, user, umask and instances.
 func (p *program) convertProcess() {
 	if text, o, ok := p.get("directory"); ok {
 		directory := p.im.expandHome(o, text)
@@ -210,7 +213,7 @@ func (p *program) convertProcess() {
 	}
 }
 
-// convertStart is when the app is started, again and again.
+// convertStart sets autostart, restart, exit_codes and ready.after.
 func (p *program) convertStart() {
 	if !p.getBool("autostart", true) {
 		p.block.set("autostart", "false", "")
@@ -261,7 +264,7 @@ func (p *program) convertExitCodes(o *iniOption, text string) {
 	p.block.set("exit_codes", "["+strings.Join(all, ", ")+"]", "")
 }
 
-// convertStop is how the app is ended.
+// convertStop sets the stop settings.
 func (p *program) convertStop() {
 	if text, o, ok := p.get("stopsignal"); ok {
 		p.convertStopSignal(o, text)
@@ -298,10 +301,10 @@ func (p *program) convertStop() {
 }
 
 func (p *program) convertStopSignal(o *iniOption, text string) {
-	sig, err := ParseSignal(strings.TrimSpace(text))
+	sig, err := config.ParseSignal(strings.TrimSpace(text))
 	if n, fault := parseInt(text); fault == nil {
 		if name := unix.SignalName(unix.Signal(n)); name != "" {
-			sig, err = ParseSignal(name)
+			sig, err = config.ParseSignal(name)
 		}
 	}
 	name := strings.TrimPrefix(unix.SignalName(sig), "SIG")
@@ -319,7 +322,7 @@ func (p *program) convertStopSignal(o *iniOption, text string) {
 
 var processNumber = regexp.MustCompile(`[-_.]?%\(process_num\)[0-9]*[ds]`)
 
-// omitUnused names what no step took.
+// omitUnused omits the options that no other method has used.
 func (p *program) omitUnused() {
 	p.get("numprocs")
 	p.get("numprocs_start")

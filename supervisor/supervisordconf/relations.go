@@ -1,14 +1,16 @@
-package config
+package supervisordconf
 
 import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"tideover/supervisor/config"
 )
 
-// uniqueName makes a name that an app may have and none has yet.
+// uniqueName makes a valid name of an app that is not taken.
 func uniqueName(name string, taken map[string]bool) string {
-	name = ValidName(name)
+	name = config.ValidName(name)
 	unique := name
 	for n := 2; taken[unique]; n++ {
 		suffix := fmt.Sprintf("-%d", n)
@@ -17,7 +19,7 @@ func uniqueName(name string, taken map[string]bool) string {
 	return unique
 }
 
-// noteRenamed finds labels and the order of the apps.
+// noteRenamed adds a note for each program whose app has another name.
 func (im *importer) noteRenamed() {
 	for _, p := range im.programs {
 		if p.app != p.name && !p.split {
@@ -26,8 +28,8 @@ func (im *importer) noteRenamed() {
 	}
 }
 
-// relationEntries are the lines of an app that name other ones, as far as those are
-// not left out.
+// relationEntries returns the keys labels and after of an app. Apps that are only a
+// comment are not named in them.
 func (p *program) relationEntries() (lines []entry) {
 	var labels []string
 	for _, name := range []string{p.group.name, p.sectionLabel()} {
@@ -52,7 +54,7 @@ func (p *program) relationEntries() (lines []entry) {
 	return lines
 }
 
-// sectionLabel addresses all apps of a program with numprocs.
+// sectionLabel is the label for all apps of a section that was split; else empty.
 func (p *program) sectionLabel() string {
 	if p.split {
 		return p.name
@@ -60,20 +62,20 @@ func (p *program) sectionLabel() string {
 	return ""
 }
 
-// label is a name that no app has.
+// label makes a label that is not the name of an app.
 func (im *importer) label(name string) string {
 	if name == "" {
 		return ""
 	}
-	label := ValidName(name)
+	label := config.ValidName(name)
 	if slices.ContainsFunc(im.programs, func(p *program) bool { return p.app == label }) {
-		label = ValidName(label + "-group")
+		label = config.ValidName(label + "-group")
 	}
 	return label
 }
 
-// predecessors are the apps that have the next lower priority. Only priorities that
-// somebody wrote count.
+// predecessors returns the apps with the next lower priority. Only priorities that are
+// written in the file count.
 func (p *program) predecessors() (all []*program) {
 	mine, ok := p.priority()
 	if !ok || len(p.rejected) > 0 {
@@ -93,7 +95,8 @@ func (p *program) predecessors() (all []*program) {
 	return all
 }
 
-// priority ranks a program among all, if it or its group was given one.
+// priority returns the rank of a program among all, if the priority of the program or
+// its group is written.
 func (p *program) priority() (rank int, ok bool) {
 	own, group := 999, 999
 	if o, given := p.im.ini.option(p.section, "priority"); given {
@@ -109,6 +112,6 @@ func (p *program) priority() (rank int, ok bool) {
 	if p.group.priority != nil {
 		group, ok = *p.group.priority, true
 	}
-	const most = 1 << 20 // no priority is higher
+	const most = 1 << 20 // higher priorities count as this
 	return max(0, min(group, most))*most + max(0, min(own, most)), ok
 }

@@ -1,4 +1,4 @@
-package config
+package supervisordconf
 
 import (
 	"fmt"
@@ -7,24 +7,26 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"tideover/supervisor/config"
 )
 
-// Options is what a supervisord.conf cannot tell of itself.
+// Options is what the meaning of a supervisord.conf depends on besides its text.
 type Options struct {
 	Environ []string // supervisord's environment, for %(ENV_NAME)s
 	Host    string   // %(host_node_name)s; empty: this machine
 }
 
-// Note is one thing that is not in the result as it was in the supervisord.conf.
+// Note says what was changed or left out.
 type Note struct {
 	File    string
 	Line    int
 	Section string // "program:shop"; empty: the file as a whole
 	Option  string // empty: the section as a whole
-	Message string // what became of it, or why it is left out
+	Message string // what is different, or why it is left out
 }
 
-// String is the note with its place in front, on one line.
+// String returns the note on one line, with its place in front.
 func (n Note) String() string {
 	at := ""
 	if n.Line > 0 {
@@ -39,16 +41,15 @@ func (n Note) String() string {
 	return at + n.Message
 }
 
-// Import turns a supervisord.conf, with all it includes, into the text of a
-// tideover.toml that Load accepts. It reads files and nothing else: nothing is
-// started, asked or looked up. What could not be carried over stands in the
-// text as a comment with the reason, and in the notes. A program that could
-// not be run as it is, is in the text as a comment. The error is *Faults: what
-// supervisord itself would not accept.
+// Import turns a supervisord.conf and the files that it includes into the text of a
+// tideover.toml that config.Load accepts. An option that cannot be carried over is a
+// comment with the reason, and a note. A program that could not run unchanged is a
+// comment as a whole. The error is a *config.Error with what supervisord itself would
+// not accept.
 func Import(path string, o Options) (text []byte, notes []Note, err error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
-		return nil, nil, NewError([]Problem{{File: path, Message: err.Error()}})
+		return nil, nil, config.NewError([]config.Problem{{File: path, Message: err.Error()}})
 	}
 	if o.Host == "" {
 		o.Host, _ = os.Hostname()
@@ -67,7 +68,7 @@ func Import(path string, o Options) (text []byte, notes []Note, err error) {
 		im.noteOtherSections()
 	}
 	if len(im.problems) > 0 {
-		return nil, nil, NewError(im.problems)
+		return nil, nil, config.NewError(im.problems)
 	}
 	im.noteRenamed()
 	if text, err = im.render(); err != nil {
@@ -81,20 +82,20 @@ type importer struct {
 	options Options
 	path    string
 	ini     iniFile
-	environ map[string]string // by which %(ENV_NAME)s are replaced
+	environ map[string]string // the values of %(ENV_NAME)s
 
 	daemon, defaults block
-	directory        string   // [supervisord]'s; empty: none given, or relative itself
-	omitted          []string // of sections that are no programs
-	sharedEnv        []variable
+	directory        string     // of [supervisord], if it is absolute
+	omitted          []string   // comments about sections that are not carried over
+	sharedEnv        []variable // environment of [supervisord]
 	programs         []*program
 	diagnostics
 }
 
 func (im *importer) read(path string) {
-	text, _, err := ReadFile(path)
+	text, _, err := config.ReadFile(path)
 	if err != nil {
-		im.problems = append(im.problems, Problem{File: path, Message: err.Error()})
+		im.problems = append(im.problems, config.Problem{File: path, Message: err.Error()})
 		return
 	}
 	im.ini.read(path, string(text))
@@ -102,8 +103,8 @@ func (im *importer) read(path string) {
 	im.ini.problems = nil
 }
 
-// include reads the files of [include]; those of included files are not
-// followed, as in supervisord.
+// include reads the files of [include]. An [include] in an included file is ignored,
+// as supervisord does.
 func (im *importer) include() {
 	section, ok := im.ini.section("include")
 	if !ok || len(im.problems) > 0 {
@@ -130,8 +131,8 @@ func (im *importer) include() {
 	}
 }
 
-// expand replaces what %( )s means in an option; values are those beside the
-// ones that every option has.
+// expand replaces %(name)s in the value of an option. values are the names that are
+// defined besides those that every option has.
 func (im *importer) expand(o *iniOption, values map[string]any) (string, bool) {
 	all := map[string]any{"here": filepath.Dir(o.file), "host_node_name": im.options.Host}
 	for name, value := range im.environ {
@@ -154,7 +155,8 @@ func (im *importer) expand(o *iniOption, values map[string]any) (string, bool) {
 	return text, err == nil
 }
 
-// noteExpanded notes what is in the result as it is in today's environment.
+// noteExpanded adds a note for each environment variable whose present value is now
+// fixed in the result.
 func (im *importer) noteExpanded(o *iniOption) {
 	for _, match := range percent.FindAllStringSubmatch(o.value, -1) {
 		name, ok := strings.CutPrefix(match[1], "ENV_")
@@ -166,7 +168,7 @@ func (im *importer) noteExpanded(o *iniOption) {
 	}
 }
 
-// parseInt reads a whole parseInt as Python's int does.
+// parseInt parses a whole number as Python's int does.
 func parseInt(text string) (int, error) {
 	n, err := strconv.Atoi(strings.TrimSpace(text))
 	if err != nil {
@@ -175,7 +177,7 @@ func parseInt(text string) (int, error) {
 	return n, nil
 }
 
-// convertPrograms makes apps of the programs.
+// convertPrograms converts all programs to apps.
 func (im *importer) convertPrograms() {
 	groups := im.groups()
 	for _, s := range im.ini.sections {
@@ -197,7 +199,7 @@ type group struct {
 	priority *int
 }
 
-// groups maps programs to their groups.
+// groups returns the group of each program.
 func (im *importer) groups() map[string]group {
 	all := map[string]group{}
 	for _, s := range im.ini.sections {
@@ -232,25 +234,27 @@ func (im *importer) groups() map[string]group {
 	return all
 }
 
-// render writes everything, and takes out what Load would not accept.
+// render returns the text. It repeats until config.Check accepts the text, and turns
+// an app that is not accepted into a comment.
 func (im *importer) render() ([]byte, error) {
 	for {
 		text := im.write()
-		faulty, err := im.rejectedApps(text)
-		if err != nil || len(faulty) == 0 {
+		rejected, err := im.rejectedApps(text)
+		if err != nil || len(rejected) == 0 {
 			return []byte(text), err
 		}
-		for _, p := range faulty {
+		for _, p := range rejected {
 			section, _ := im.ini.section(p.section.name)
 			im.addSectionNote(section, "it is in the result as a comment only: "+strings.Join(p.rejected, "; "))
 		}
 	}
 }
 
-// rejectedApps loads the text and gives every fault to its program. A fault that
-// belongs to none is an error, of this package or of the supervisord.conf.
-func (im *importer) rejectedApps(text string) (faulty []*program, err error) {
-	problems, err := Check(filepath.Join(filepath.Dir(im.path), "tideover.toml"), text)
+// rejectedApps checks the text and adds each problem to the program that it belongs
+// to. It returns these programs. A problem outside of all programs is an error of this
+// package or of the supervisord.conf.
+func (im *importer) rejectedApps(text string) (rejected []*program, err error) {
+	problems, err := config.Check(filepath.Join(filepath.Dir(im.path), "tideover.toml"), text)
 	if err != nil {
 		return nil, err
 	}
@@ -262,15 +266,15 @@ func (im *importer) rejectedApps(text string) (faulty []*program, err error) {
 			if !slices.Contains(q.rejected, p.Message) {
 				q.rejected = append(q.rejected, p.Message)
 			}
-			if !slices.Contains(faulty, q) {
-				faulty = append(faulty, q)
+			if !slices.Contains(rejected, q) {
+				rejected = append(rejected, q)
 			}
 		}
 	}
-	if unexplained := NewError(problems); len(faulty) == 0 && unexplained.Errors() > 0 {
+	if unexplained := config.NewError(problems); len(rejected) == 0 && unexplained.Errors() > 0 {
 		return nil, unexplained
 	}
-	return faulty, nil
+	return rejected, nil
 }
 
 // isInApp reports whether a line of the text belongs to a table of an app.
@@ -285,4 +289,12 @@ func isInApp(text string, line int, app string) bool {
 		}
 	}
 	return strings.HasPrefix(header, "[app."+app+"]") || strings.HasPrefix(header, "[app."+app+".")
+}
+
+// absolute returns path as it is if it is absolute, else relative to base.
+func absolute(base, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(base, path)
 }

@@ -1,12 +1,15 @@
-package config
+package supervisordconf
 
 import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"tideover/supervisor/config"
 )
 
-// daemonOmissions say why an option of [supervisord] is left out.
+// daemonOmissions are the options of [supervisord] that are not carried over, with the
+// reason.
 var daemonOmissions = map[string]string{
 	"logfile":          "tideover writes its own lines to standard error, for systemd or a container to keep",
 	"logfile_maxbytes": "see logfile",
@@ -22,7 +25,7 @@ var daemonOmissions = map[string]string{
 	"profile_options":  "it is for supervisord's own development",
 }
 
-// convertDaemon carries [supervisord] and the control socket over.
+// convertDaemon converts [supervisord] and [unix_http_server].
 func (im *importer) convertDaemon() {
 	im.daemon.header, im.defaults.header = "[daemon]", "[defaults]"
 	if s, ok := im.ini.section("supervisord"); ok {
@@ -36,7 +39,8 @@ func (im *importer) convertDaemon() {
 	}
 }
 
-// convertEnvironment comes first: other options may refer to it.
+// convertEnvironment converts the environment of [supervisord]. It must come before the
+// other options, because they may refer to it.
 func (im *importer) convertEnvironment(s *iniSection) {
 	o, ok := im.ini.option(s, "environment")
 	if !ok {
@@ -57,8 +61,8 @@ func (im *importer) convertEnvironment(s *iniSection) {
 	}
 }
 
-// ownVariables takes out what is only handed through, as every app has tideover's own
-// environment anyway.
+// ownVariables removes the variables that are set to their own value, as in
+// PATH="%(ENV_PATH)s": every app inherits tideover's environment.
 func (im *importer) ownVariables(o *iniOption, all []variable) (kept []variable) {
 	for _, v := range all {
 		through := "%(ENV_" + v.name + ")s"
@@ -112,7 +116,8 @@ func (im *importer) setLogLevel(o *iniOption, text string) {
 	}
 }
 
-// setOpenFiles is raised for all programs; supervisord never lowers the limit.
+// setOpenFiles converts minfds. supervisord raises the limit of all programs to it and
+// never lowers the limit.
 func (im *importer) setOpenFiles(o *iniOption, text string) {
 	n, err := parseInt(text)
 	switch {
@@ -125,7 +130,8 @@ func (im *importer) setOpenFiles(o *iniOption, text string) {
 	}
 }
 
-// convertControlSocket takes over who may speak to the daemon, but not where.
+// convertControlSocket converts the permissions of [unix_http_server], but not the
+// path.
 func (im *importer) convertControlSocket(s *iniSection) {
 	for _, o := range s.options {
 		text, ok := im.expand(o, nil)
@@ -146,7 +152,7 @@ func (im *importer) convertControlSocket(s *iniSection) {
 	}
 }
 
-// noteOtherSections says what becomes of the sections that are no programs.
+// noteOtherSections omits the sections that are not converted.
 func (im *importer) noteOtherSections() {
 	for _, s := range im.ini.sections {
 		kind, name, _ := strings.Cut(s.name, ":")
@@ -166,7 +172,7 @@ func (im *importer) noteOtherSections() {
 			im.omitSection(s, "FastCGI is not spoken: run the program as HTTP server under gunicorn, or leave it with supervisord")
 		default:
 			message := "supervisord does not know this section and ignored it"
-			if near := Nearest(kind, []string{"program", "group", "include", "supervisord", "eventlistener"}); near != "" {
+			if near := config.Nearest(kind, []string{"program", "group", "include", "supervisord", "eventlistener"}); near != "" {
 				message += "; was " + near + " meant?"
 			}
 			im.omitSection(s, message)
@@ -174,7 +180,7 @@ func (im *importer) noteOtherSections() {
 	}
 }
 
-// listenerAdvice names what does the work of well-known listeners.
+// listenerAdvice says what replaces an event listener.
 func (im *importer) listenerAdvice(s *iniSection) string {
 	command := ""
 	if o, ok := im.ini.option(s, "command"); ok {
@@ -194,13 +200,13 @@ func (im *importer) listenerAdvice(s *iniSection) string {
 	return "event listeners have nothing to listen to; hooks are commands run at certain moments"
 }
 
-// omitSection leaves a section out.
+// omitSection adds a section to those that are not carried over.
 func (im *importer) omitSection(s *iniSection, message string) {
 	im.addSectionNote(s, message)
 	im.omitted = append(im.omitted, fmt.Sprintf("Not carried over: [%s]: %s", s.name, message))
 }
 
-// expandHome replaces ~ at the beginning of a path.
+// expandHome replaces "~" at the beginning of a path.
 func (im *importer) expandHome(o *iniOption, path string) string {
 	if path != "~" && !strings.HasPrefix(path, "~/") {
 		return path
@@ -213,7 +219,8 @@ func (im *importer) expandHome(o *iniOption, path string) string {
 	return home + path[1:]
 }
 
-// knownOptions lists the options of [program:x], or of [supervisord].
+// knownOptions returns the names of all options of [program:x] ("program") or of
+// [supervisord] ("daemon").
 func knownOptions(section string) (all []string) {
 	if section == "daemon" {
 		for name := range daemonOmissions {

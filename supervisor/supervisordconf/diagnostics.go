@@ -1,17 +1,19 @@
-package config
+package supervisordconf
 
 import (
 	"fmt"
 	"slices"
+
+	"tideover/supervisor/config"
 )
 
-// diagnostics is what an import has to say besides its result.
+// diagnostics collects the notes and problems of an import.
 type diagnostics struct {
 	notes    []Note
-	problems []Problem
+	problems []config.Problem
 }
 
-// addProblem says what supervisord would not accept.
+// addProblem adds one problem for each error in an option.
 func (a *diagnostics) addProblem(o *iniOption, err error) {
 	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, one := range all.Unwrap() {
@@ -22,7 +24,7 @@ func (a *diagnostics) addProblem(o *iniOption, err error) {
 	a.problems = append(a.problems, iniProblem(o.file, o.line, o.source, fmt.Sprintf("[%s] %s: %s", o.section, o.name, err)))
 }
 
-// addNote says what became of an option, once.
+// addNote adds a note about an option, unless there is the same one already.
 func (a *diagnostics) addNote(o *iniOption, message string) {
 	n := Note{File: o.file, Line: o.line, Section: o.section, Option: o.name, Message: message}
 	if !slices.Contains(a.notes, n) {
@@ -30,12 +32,12 @@ func (a *diagnostics) addNote(o *iniOption, message string) {
 	}
 }
 
-// addSectionNote says what became of a section.
+// addSectionNote adds a note about a section.
 func (a *diagnostics) addSectionNote(s *iniSection, message string) {
 	a.notes = append(a.notes, Note{File: s.file, Line: s.line, Section: s.name, Message: message})
 }
 
-// omit leaves an option out, with the reason.
+// omit adds an option to those that are not carried over.
 func (a *diagnostics) omit(b *block, o *iniOption, reason string) {
 	a.addNote(o, reason)
 	name := o.name
@@ -45,16 +47,17 @@ func (a *diagnostics) omit(b *block, o *iniOption, reason string) {
 	b.omitted = append(b.omitted, fmt.Sprintf("%s = %s: %s", name, oneLine(o.value), reason))
 }
 
-// omitSecret does the same without telling the value.
+// omitSecret is omit without the value of the option.
 func (a *diagnostics) omitSecret(b *block, o *iniOption, reason string) {
 	a.addNote(o, reason)
 	b.omitted = append(b.omitted, fmt.Sprintf("[%s] %s: %s", o.section, o.name, reason))
 }
 
-// omitUnknown leaves out what supervisord itself did not know.
+// omitUnknown omits an option that supervisord does not know. known are the names that
+// it knows.
 func (a *diagnostics) omitUnknown(b *block, o *iniOption, known []string) {
 	reason := "supervisord does not know this option and ignored it"
-	if near := Nearest(o.name, known); near != "" {
+	if near := config.Nearest(o.name, known); near != "" {
 		reason += "; was " + near + " meant?"
 	}
 	a.omit(b, o, reason)

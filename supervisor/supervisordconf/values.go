@@ -1,4 +1,4 @@
-package config
+package supervisordconf
 
 import (
 	"errors"
@@ -8,39 +8,39 @@ import (
 	"strings"
 )
 
-// percent is one replacement in Python's old style: %(name)s, %(num)02d, %%.
+// percent matches one conversion of Python's % operator: %(name)s, %(num)02d, %%.
 var percent = regexp.MustCompile(`%(?:\(([^()]*)\))?([#0\- +]*)(\d*)(?:\.(\d*))?[hlL]?(.?)`)
 
-// expandPercent replaces %(name)s and the like by values, which are strings
-// or ints. A name without a value is asked of missing.
+// expandPercent applies Python's % operator to a text. The values are strings or ints.
+// missing returns the value of a name that is not in values.
 func expandPercent(text string, values map[string]any, missing func(name string) (string, error)) (string, error) {
-	var fault error
+	var errs error
 	expanded := percent.ReplaceAllStringFunc(text, func(match string) string {
 		part := percent.FindStringSubmatch(match)
 		if part[5] == "%" {
 			return "%"
 		}
 		if !strings.HasPrefix(match, "%(") {
-			fault = errors.Join(fault, fmt.Errorf("%q is neither %%%% nor %%(name)s", match))
+			errs = errors.Join(errs, fmt.Errorf("%q is neither %%%% nor %%(name)s", match))
 			return ""
 		}
 		value, ok := values[part[1]]
 		if !ok {
 			text, err := missing(part[1])
 			if err != nil {
-				fault = errors.Join(fault, err)
+				errs = errors.Join(errs, err)
 				return ""
 			}
 			value = text
 		}
 		formatted, err := formatPercent(part, value)
-		fault = errors.Join(fault, err)
+		errs = errors.Join(errs, err)
 		return formatted
 	})
-	return expanded, fault
+	return expanded, errs
 }
 
-// formatPercent writes one value; part is percent's match.
+// formatPercent formats one value; part is the match of percent.
 func formatPercent(part []string, value any) (string, error) {
 	flags, width, precision, verb := part[2], part[3], part[4], part[5]
 	switch _, number := value.(int); {
@@ -66,12 +66,11 @@ func formatPercent(part []string, value any) (string, error) {
 // variable is one NAME=value of an environment option.
 type variable struct{ name, value string }
 
-// wordChars are the characters of a word in an environment option.
+// wordChars are the characters of an unquoted word in an environment option.
 const wordChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/.+-():"
 
-// readVariables reads A="1",B="2" as supervisord does, with Python's
-// shlex.shlex: of two values for a name the last one counts, and what stands
-// between the pairs need not be a comma.
+// readVariables parses A="1",B="2" as supervisord does with Python's shlex.shlex: the
+// last value of a name counts, and any token separates the pairs.
 func readVariables(text string) ([]variable, error) {
 	tokens, err := splitTokens(text)
 	if err != nil {
@@ -97,7 +96,7 @@ func setVariable(all []variable, name, value string) []variable {
 	return append(all, variable{name, value})
 }
 
-// splitTokens cuts a text as shlex.shlex does where it is not POSIX.
+// splitTokens splits a text as shlex.shlex does in its non-POSIX mode.
 func splitTokens(text string) (tokens []string, err error) {
 	runes := []rune(text)
 	for i := 0; i < len(runes); {
@@ -128,7 +127,7 @@ func splitTokens(text string) (tokens []string, err error) {
 	return tokens, nil
 }
 
-// readWord reads a word: quotes belong to it, and a comment does not end it.
+// readWord reads a word. Quotes are part of it, and a comment inside does not end it.
 func readWord(runes []rune, i int) (word string, next int) {
 	var b strings.Builder
 	for i < len(runes) {
@@ -156,7 +155,7 @@ func endOfLine(runes []rune, i int) int {
 	return min(i+1, len(runes))
 }
 
-// parseBool reads one of supervisord's words for true and false.
+// parseBool parses supervisord's words for true and false.
 func parseBool(text string) (bool, error) {
 	switch strings.ToLower(text) {
 	case "yes", "true", "on", "1":
@@ -167,9 +166,9 @@ func parseBool(text string) (bool, error) {
 	return false, fmt.Errorf("%q is not true or false", text)
 }
 
-// parseINISize reads 50MB, 512kb, 1GB or a number of bytes; the units are powers
-// of 1024.
-func parseINISize(text string) (int64, error) {
+// parseSize parses 50MB, 512kb, 1GB or a number of bytes. The units are powers of
+// 1024.
+func parseSize(text string) (int64, error) {
 	number, unit := strings.ToLower(text), int64(1)
 	for suffix, size := range map[string]int64{"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30} {
 		if rest, ok := strings.CutSuffix(number, suffix); ok {

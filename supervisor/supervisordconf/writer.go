@@ -1,4 +1,4 @@
-package config
+package supervisordconf
 
 import (
 	"fmt"
@@ -10,26 +10,26 @@ import (
 // block is one table of the result.
 type block struct {
 	header  string // "[app.shop]"
-	origin  string // where it comes from
+	origin  string // "[program:shop], FILE:LINE"; empty: none
 	entries []entry
-	omitted []string // what is left out, with the reason
+	omitted []string // comments about options that are not carried over
 	env     []variable
 }
 
-// entry is a line: a key with its value and a comment, or only a comment.
+// entry is one key with its value and a comment, or a comment alone.
 type entry struct{ key, value, comment string }
 
 func (b *block) set(key, value, comment string) {
 	b.entries = append(b.entries, entry{key, value, comment})
 }
 
-// remark puts a comment among the keys.
+// remark adds a comment between the keys.
 func (b *block) remark(comment string) { b.set("", "", comment) }
 
-// maxLineWidth is the most columns a line may have with its comment beside it.
+// maxLineWidth is the number of columns up to which a comment stands beside its key.
 const maxLineWidth = 100
 
-// write appends the table, every line behind prefix.
+// write writes the block to w, with prefix in front of every line.
 func (b *block) write(w *strings.Builder, prefix string) {
 	line := func(format string, args ...any) {
 		w.WriteString(printable(strings.TrimRight(prefix+fmt.Sprintf(format, args...), " ")) + "\n")
@@ -75,7 +75,7 @@ func (b *block) write(w *strings.Builder, prefix string) {
 	}
 }
 
-// write is the whole text.
+// write returns the whole text.
 func (im *importer) write() string {
 	var w strings.Builder
 	fmt.Fprintf(&w, "# Made of %s by \"tideover import\".\n", printable(im.path))
@@ -106,7 +106,7 @@ func (im *importer) write() string {
 	return w.String()
 }
 
-// differences are what holds for all apps, and surprises some.
+// differences returns the comments that apply to all apps.
 func (im *importer) differences() (all []string) {
 	has := func(name string) func(*program) bool {
 		return func(p *program) bool { _, ok := im.ini.option(p.section, name); return ok }
@@ -122,8 +122,7 @@ func (im *importer) differences() (all []string) {
 	return all
 }
 
-// tomlString writes a text so that it is easy to read: without escapes where
-// that is possible.
+// tomlString returns text as a TOML string, without escapes if possible.
 func tomlString(text string) string {
 	plain := !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError })
 	if plain && strings.ContainsAny(text, `"\`) && !strings.Contains(text, "'") {
@@ -150,7 +149,7 @@ func tomlString(text string) string {
 	return b.String()
 }
 
-// tomlKey writes a name, in quotes where it needs them.
+// tomlKey returns a name as a TOML key, in quotes if necessary.
 func tomlKey(name string) string {
 	if name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == "" {
 		return name
@@ -158,7 +157,7 @@ func tomlKey(name string) string {
 	return tomlString(name)
 }
 
-// tomlStrings writes one text as itself and several as an array.
+// tomlStrings returns one text as a string and several as an array.
 func tomlStrings(texts []string) string {
 	if len(texts) == 1 {
 		return tomlString(texts[0])
@@ -174,7 +173,7 @@ func tomlArray(texts []string) string {
 	return "[" + strings.Join(all, ", ") + "]"
 }
 
-// printable replaces what must not stand in a line of TOML, not even in a
+// printable replaces the characters that TOML does not allow in a line, not even in a
 // comment.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
@@ -185,5 +184,5 @@ func printable(text string) string {
 	}, strings.ToValidUTF8(text, "?"))
 }
 
-// oneLine makes a text fit into a comment.
+// oneLine joins the lines of a text.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
