@@ -4,35 +4,37 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"tideover/cmd/tideover/internal/term"
 )
 
-// most is cobra's MaximumNArgs with the exit code and the words of ours.
-func most(n int) cobra.PositionalArgs {
+// maxNames is cobra.MaximumNArgs with the exit code for usage errors.
+func maxNames(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > n {
-			return usage(cmd, "%s takes %s, not %q", cmd.Name(), plural(n, "name"), strings.Join(args, " "))
+			return usageError(cmd, "%s takes %s, not %q", cmd.Name(), term.Plural(n, "name"), strings.Join(args, " "))
 		}
 		return nil
 	}
 }
 
-func none(cmd *cobra.Command, args []string) error {
+func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage(cmd, "%s takes no arguments, not %q", cmd.Name(), strings.Join(args, " "))
+		return usageError(cmd, "%s takes no arguments, not %q", cmd.Name(), strings.Join(args, " "))
 	}
 	return nil
 }
 
-func first(args []string) string {
+func firstArg(args []string) string {
 	if len(args) == 0 {
 		return ""
 	}
 	return args[0]
 }
 
-// split separates the words before "--" from the command after it; given is
-// false when there is no "--".
-func split(cmd *cobra.Command, args []string) (before, command []string, given bool) {
+// splitAtDash separates the arguments before "--" from the command after it.
+// given is false when there is no "--".
+func splitAtDash(cmd *cobra.Command, args []string) (before, command []string, given bool) {
 	dash := cmd.ArgsLenAtDash()
 	if dash < 0 {
 		return args, nil, false

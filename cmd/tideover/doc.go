@@ -1,11 +1,14 @@
 // Command tideover keeps Python web apps answering while they restart.
 //
-// This package turns arguments into one call of the daemon's API and its
-// answer into text; it decides nothing. There is one file for each verb. What
-// verbs share: cli.go (flags, errors, exit codes), targets.go (which app, which
-// daemon), screen.go (terminals and colours), progress.go (phases as they
-// happen) and result.go (how it ended).
+// This package turns a command line into one call of the daemon's API and its
+// answer into text; it decides nothing. root.go has the command tree, the
+// global flags and the exit codes; cmd_VERB.go is the file of a verb. Verbs
+// share targets.go (which app, which daemon), output.go (standard output and
+// standard error), operation.go and multi.go (what the daemon carries out in
+// phases, on one app or several), progress.go and result_view.go (its phases
+// and its result).
 //
-// Results go to standard output, progress and errors to standard error. The
-// scripts in testdata are the specification.
+// internal/daemon is the process behind `tideover run`; internal/term lays text
+// out. Results go to standard output, progress and errors to standard error.
+// The scripts in testdata are the specification.
 package main

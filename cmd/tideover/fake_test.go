@@ -221,10 +221,10 @@ func runtimeDir(t *testing.T) string {
 
 // reloaded is the phases of a reload that went well.
 func reloaded() []api.Phase {
-	done := func(name string, took time.Duration, facts ...api.Attr) []api.Phase {
+	done := func(name string, took time.Duration, attrs ...api.Attr) []api.Phase {
 		begin := api.Phase{From: 7, To: 8, Name: name}
 		end := begin
-		end.Result, end.Duration, end.Attrs = "ok", took, facts
+		end.Result, end.Duration, end.Attrs = "ok", took, attrs
 		return []api.Phase{begin, end}
 	}
 	var all []api.Phase

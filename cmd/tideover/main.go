@@ -13,17 +13,17 @@ func main() {
 	os.Exit(Main{}.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
 
-// Main is the program as a value. The zero value is the program as it is
-// installed.
+// Main is the program as a value; its zero value is the installed program. Tests
+// run it in their own process.
 type Main struct {
-	// Dirs are where clients look for daemons and, the first one, where
-	// daemons keep their sockets; nil: the user's.
+	// Dirs are where clients look for daemons; the first one is where daemons
+	// keep their sockets. nil: the usual directories of the user.
 	Dirs []string
 }
 
-// Run runs one command line and returns its exit code. It uses nothing of the
-// process but what it is given, its working directory, its user, and signals.
-// The writers may be used by several goroutines at once.
+// Run runs one command line and returns its exit code. Beside its arguments it
+// uses the working directory, the user and the signals of the process. stdout and
+// stderr are written from several goroutines.
 func (m Main) Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	c := newCLI(m.Dirs, stdin, stdout, stderr, env)
 	root := c.rootCommand()
@@ -31,5 +31,5 @@ func (m Main) Run(ctx context.Context, args []string, stdin io.Reader, stdout, s
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return c.conclude(root.ExecuteContext(ctx))
+	return c.exit(root.ExecuteContext(ctx))
 }

@@ -7,49 +7,49 @@ import (
 	"strings"
 	"time"
 
+	"tideover/cmd/tideover/internal/term"
 	"tideover/supervisor/api"
 )
 
 const (
-	spinPeriod = 120 * time.Millisecond
-	beatPeriod = 10 * time.Second // a line in a log, so that CI does not think we hang
-	lineLength = 79               // git puts "remote: " in front, and screens have 80
+	spinInterval      = 120 * time.Millisecond
+	heartbeatInterval = 10 * time.Second // of a line in a log, so that CI does not think the command hangs
 )
 
-// progress shows the phases of one operation as they happen. Its methods are
+// progress shows the phases of an operation as they happen. Its methods are
 // called from one goroutine.
 type progress interface {
 	phase(api.Phase)
 	tick(time.Time)
-	close() // the operation is over, or nobody waits for it any more
+	close() // the operation has ended, or the waiting for it
 }
 
-// newProgress is how phases are shown. width is that of a column for the apps'
-// names; 0: there is one app.
+// newProgress chooses how phases are shown, and how often tick is called. width
+// is the width of the column with the apps' names; 0: there is one app.
 func newProgress(c *cli, width int) (progress, time.Duration) {
 	s := c.errors()
 	switch {
 	case c.quiet:
-		return silence{}, time.Hour
-	case s.terminal:
-		return &live{screen: s, apps: width}, spinPeriod
+		return noProgress{}, time.Hour
+	case s.Terminal:
+		return newLiveProgress(s, width), spinInterval
 	}
-	return &lines{screen: s}, beatPeriod
+	return &logProgress{screen: s}, heartbeatInterval
 }
 
-// watch runs an operation and shows its phases meanwhile. width is that of a
-// column for the apps' names; 0: there is one app.
-func watch[R any](c *cli, width int, operation func(progress func(api.Phase)) (R, error)) (R, error) {
-	view, period := newProgress(c, width)
+// withProgress runs an operation and shows its phases meanwhile. width is that
+// of newProgress.
+func withProgress[R any](c *cli, width int, operation func(progress func(api.Phase)) (R, error)) (R, error) {
+	view, interval := newProgress(c, width)
 	defer view.close()
 	phases := make(chan api.Phase)
 	var result R
 	var err error
 	go func() {
-		defer close(phases) // what waits for this goroutine is the loop below
+		defer close(phases) // ends the loop below, which waits for this goroutine
 		result, err = operation(func(p api.Phase) { phases <- p })
 	}()
-	ticker := time.NewTicker(period)
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -64,104 +64,116 @@ func watch[R any](c *cli, width int, operation func(progress func(api.Phase)) (R
 	}
 }
 
-type silence struct{}
+// noProgress shows nothing.
+type noProgress struct{}
 
-func (silence) phase(api.Phase) {}
-func (silence) tick(time.Time)  {}
-func (silence) close()          {}
+func (noProgress) phase(api.Phase) {}
+func (noProgress) tick(time.Time)  {}
+func (noProgress) close()          {}
 
-// lines is one line for each finished phase, for logs and scripts.
-type lines struct {
-	screen screen
-	now    api.Phase
-	began  time.Time
+// logProgress writes a line of key=value pairs for each phase that has ended,
+// for logs and scripts.
+type logProgress struct {
+	screen  term.Screen
+	current api.Phase
+	began   time.Time
 }
 
-func (l *lines) phase(p api.Phase) {
-	if l.now, l.began = p, time.Now(); p.Result == "" || p.Name == "done" {
+func (l *logProgress) phase(p api.Phase) {
+	if l.current, l.began = p, time.Now(); p.Result == "" || p.Name == "done" {
 		return
 	}
-	pairs := []api.Attr{{Key: "app", Value: p.App}, {Key: "phase", Value: p.Name}, {Key: "result", Value: p.Result},
-		{Key: "duration_s", Value: number(p.Duration.Seconds())}}
-	line, _ := keyValues(append(pairs, telling(p.Attrs)...))
-	fmt.Fprintln(l.screen.out, line)
+	l.write(p.Result, p.Duration, informative(p.Attrs))
 }
 
-func (l *lines) tick(now time.Time) {
-	if l.now.Name == "" || l.now.Result != "" {
+func (l *logProgress) tick(now time.Time) {
+	if l.current.Name == "" || l.current.Result != "" {
 		return
 	}
-	line, _ := keyValues([]api.Attr{{Key: "app", Value: l.now.App}, {Key: "phase", Value: l.now.Name},
-		{Key: "result", Value: "waiting"}, {Key: "duration_s", Value: number(now.Sub(l.began).Round(time.Second).Seconds())}})
-	fmt.Fprintln(l.screen.out, line)
+	l.write("waiting", now.Sub(l.began).Round(time.Second), nil)
 }
 
-func (l *lines) close() {}
+func (l *logProgress) write(result string, took time.Duration, attrs []api.Attr) {
+	line, _ := keyValues(append([]api.Attr{
+		{Key: "app", Value: l.current.App},
+		{Key: "phase", Value: l.current.Name},
+		{Key: "result", Value: result},
+		{Key: "duration_s", Value: term.Seconds(took.Seconds())},
+	}, attrs...))
+	fmt.Fprintln(l.screen.Out, line)
+}
 
-// keyValues writes facts as key=value, quoted where they must be, and leaves
-// out those that would make the line too long; whole is whether there were none.
-func keyValues(facts []api.Attr) (line string, whole bool) {
+func (l *logProgress) close() {}
+
+// keyValues writes attrs as key=value, quoted where they must be. It stops at
+// the first one that would make the line longer than term.MaxLine; complete is
+// false then.
+func keyValues(attrs []api.Attr) (line string, complete bool) {
 	var b strings.Builder
-	for _, f := range facts {
+	for _, f := range attrs {
 		value := f.Value
 		if value == "" || strings.ContainsAny(value, " \t\n\"=") {
 			value = strconv.Quote(value)
 		}
-		word := f.Key + "=" + value
+		pair := f.Key + "=" + value
 		if b.Len() > 0 {
-			word = " " + word
+			pair = " " + pair
 		}
-		if b.Len()+len(word) > lineLength {
+		if b.Len()+len(pair) > term.MaxLine {
 			return b.String(), false
 		}
-		b.WriteString(word)
+		b.WriteString(pair)
 	}
 	return b.String(), true
 }
 
-// telling leaves out what says nothing: that nothing was tried.
-func telling(facts []api.Attr) []api.Attr {
-	return slices.DeleteFunc(slices.Clone(facts), func(f api.Attr) bool {
+// informative leaves out the count of tries when there was none.
+func informative(attrs []api.Attr) []api.Attr {
+	return slices.DeleteFunc(slices.Clone(attrs), func(f api.Attr) bool {
 		return f.Key == "tries" && f.Value == "0"
 	})
 }
 
-// live is a line for each phase, the last one rewritten in place.
-type live struct {
-	screen screen
-	apps   int // width of a column for the apps' names; 0: there is one, and a title
-	titled bool
-	open   bool // the last line is still to be rewritten
-	now    api.Phase
-	under  []api.Phase // way, the newest last; of each app the one it is in
-	began  time.Time
-	turn   int
+// liveProgress is a line for each phase on a terminal; the last one is rewritten
+// in place.
+type liveProgress struct {
+	screen    term.Screen
+	line      *term.StatusLine
+	nameWidth int // of the column with the apps' names; 0: one app, named in a title
+	titled    bool
+	current   api.Phase
+	running   []api.Phase // of each app the phase it is in; the newest last
+	began     time.Time
 }
 
-func (l *live) phase(p api.Phase) {
+func newLiveProgress(s term.Screen, nameWidth int) *liveProgress {
+	return &liveProgress{screen: s, line: term.NewStatusLine(s), nameWidth: nameWidth}
+}
+
+func (l *liveProgress) phase(p api.Phase) {
 	if p.Name == "done" {
 		return
 	}
-	if l.apps == 0 && !l.titled {
+	if l.nameWidth == 0 && !l.titled {
 		l.titled = true
-		fmt.Fprintf(l.screen.out, "%s  %s\n\n", l.screen.paint(bold, p.App), title(p))
+		fmt.Fprintf(l.screen.Out, "%s  %s\n\n", l.screen.Paint(term.Bold, p.App), title(p))
 	}
-	l.now, l.began = p, time.Now()
-	l.under = slices.DeleteFunc(l.under, func(u api.Phase) bool { return u.App == p.App })
+	l.current, l.began = p, time.Now()
+	l.running = slices.DeleteFunc(l.running, func(r api.Phase) bool { return r.App == p.App })
 	switch p.Result {
 	case "":
-		l.under = append(l.under, p)
-		l.draw(l.spinner(), 0)
+		l.running = append(l.running, p)
+		l.draw(l.line.Spinner(), 0)
 		return
 	case "ok":
-		l.draw(l.screen.paint(green, "✓"), p.Duration)
+		l.draw(l.screen.Paint(term.Green, "✓"), p.Duration)
 	default:
-		l.draw(l.screen.paint(red, "✗"), p.Duration)
+		l.draw(l.screen.Paint(term.Red, "✗"), p.Duration)
 	}
-	l.close()
-	if n := len(l.under); n > 0 { // another app's, which this line was written over
-		l.now = l.under[n-1]
-		l.draw(l.spinner(), 0)
+	l.line.Close()
+	if n := len(l.running); n > 0 { // the phase of another app, which this one has overwritten
+		l.current = l.running[n-1]
+		l.draw(l.line.Spinner(), 0)
 	}
 }
 
@@ -172,47 +184,33 @@ func title(p api.Phase) string {
 	return fmt.Sprintf("%s   generation %d serves", p.Verb, p.From)
 }
 
-func (l *live) tick(now time.Time) {
-	if !l.open {
+func (l *liveProgress) tick(now time.Time) {
+	if !l.line.Open() {
 		return
 	}
-	l.turn++
-	l.draw(l.spinner(), now.Sub(l.began))
+	l.line.Spin()
+	l.draw(l.line.Spinner(), now.Sub(l.began))
 }
 
-func (l *live) spinner() string {
-	turns := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
-	return l.screen.paint(yellow, string(turns[l.turn%len(turns)]))
-}
-
-// draw writes the phase over what the last line was. The mark's colours have
-// no width.
-func (l *live) draw(mark string, took time.Duration) {
-	var facts []string
-	for _, f := range telling(l.now.Attrs) {
+// draw rewrites the line with the current phase.
+func (l *liveProgress) draw(mark string, took time.Duration) {
+	var attrs []string
+	for _, f := range informative(l.current.Attrs) {
 		value := f.Value
 		if d, err := time.ParseDuration(value); err == nil && strings.HasSuffix(value, "s") {
 			value = human(d)
 		}
-		facts = append(facts, strings.ReplaceAll(f.Key, "_", " ")+" "+value)
+		attrs = append(attrs, strings.ReplaceAll(f.Key, "_", " ")+" "+value)
 	}
 	duration := human(took)
-	if l.now.Result == "" && took < time.Second {
+	if l.current.Result == "" && took < time.Second {
 		duration = ""
 	}
-	room := min(l.screen.width-1, lineLength) - len("  x ") - 12
-	text := pad(l.now.Name, 9) + " " + strings.Join(facts, " · ")
-	if l.apps > 0 {
-		text = pad(l.now.App, l.apps) + "  " + text
+	text := term.Pad(l.current.Name, 9) + " " + strings.Join(attrs, " · ")
+	if l.nameWidth > 0 {
+		text = term.Pad(l.current.App, l.nameWidth) + "  " + text
 	}
-	text = pad(cut(text, room), room)
-	fmt.Fprintf(l.screen.out, "\r\x1b[K  %s %s %11s", mark, text, duration)
-	l.open = true
+	l.line.Draw(mark, text, duration)
 }
 
-func (l *live) close() {
-	if l.open {
-		fmt.Fprintln(l.screen.out)
-		l.open = false
-	}
-}
+func (l *liveProgress) close() { l.line.Close() }

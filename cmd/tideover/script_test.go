@@ -17,10 +17,10 @@ import (
 	"testing"
 	"time"
 
-	"tideover/supervisor/process"
-
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/process"
 )
 
 // TestMain makes this binary four programs: the tests, tideover itself, and the

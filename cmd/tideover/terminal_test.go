@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/cmd/tideover/internal/term"
 	"tideover/supervisor/api"
 	"tideover/supervisor/logs"
 )
@@ -155,7 +156,7 @@ func TestColours(t *testing.T) {
 func TestPhaseUnderWayIsRewritten(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	view := &live{screen: screen{out: &out, terminal: true, width: 40}}
+	view := newLiveProgress(term.Screen{Out: &out, Terminal: true, Width: 40}, 0)
 	began := time.Now()
 	view.phase(api.Phase{App: "shop", Verb: api.Restart, Name: "ready", Attrs: []api.Attr{{Key: "long", Value: strings.Repeat("x", 100)}}})
 	view.tick(began.Add(4 * time.Second))
@@ -174,7 +175,7 @@ func TestPhaseUnderWayIsRewritten(t *testing.T) {
 func TestHeartbeatInALog(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	view := &lines{screen: screen{out: &out}}
+	view := &logProgress{screen: term.Screen{Out: &out}}
 	view.tick(time.Now())
 	view.phase(api.Phase{App: "shop", Name: "ready"})
 	view.tick(time.Now().Add(20 * time.Second))
@@ -210,27 +211,6 @@ func TestStatusOfAnotherUsersAppOnATerminal(t *testing.T) {
 	}
 }
 
-func TestShown(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"plain ä │":        "plain ä │",
-		"tab\tstays":       "tab\tstays",
-		"\x1b[31;1mred":    "\x1b[31;1mred\x1b[0m",
-		"\x1b[3":           `\x1b[3`,
-		"\x1b[31":          `\x1b[31`,
-		"\x1b[2J":          `\x1b[2J`,
-		"\x1b[?25l":        `\x1b[?25l`,
-		"\x1b]0;title\x07": `\x1b]0;title\x07`,
-		"\u009b31m":        `\x9b31m`,
-		"over\rwritten":    `over\x0dwritten`,
-		"\x7f":             `\x7f`,
-	} {
-		if got := shown(text); got != want {
-			t.Errorf("shown(%q) = %q, want %q", text, got, want)
-		}
-	}
-}
-
 func TestHuman(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
@@ -247,14 +227,14 @@ func TestKeyValues(t *testing.T) {
 	t.Parallel()
 	fact := func(key, value string) api.Attr { return api.Attr{Key: key, Value: value} }
 	for _, c := range []struct {
-		facts []api.Attr
+		attrs []api.Attr
 		want  string
 		whole bool
 	}{
 		{[]api.Attr{fact("a", "1"), fact("b", "two words"), fact("c", "")}, `a=1 b="two words" c=""`, true},
 		{[]api.Attr{fact("a", strings.Repeat("x", 70)), fact("b", "1234567"), fact("c", "1")}, "a=" + strings.Repeat("x", 70), false},
 	} {
-		if got, whole := keyValues(c.facts); got != c.want || whole != c.whole {
+		if got, whole := keyValues(c.attrs); got != c.want || whole != c.whole {
 			t.Errorf("%q, whole %v, want %q", got, whole, c.want)
 		}
 	}

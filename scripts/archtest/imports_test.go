@@ -13,8 +13,13 @@ const module = "tideover"
 // leaves. A leaf imports no package of this module, so it cannot call back into
 // the supervisor, and no request can wait for one of the supervisor's locks.
 var walls = map[string][]string{
-	"cmd/tideover": {"supervisor", "supervisor/api", "supervisor/control", "supervisor/config", "supervisor/handoff",
-		"supervisor/logs", "supervisor/process", "supervisor/supervisordconf", "listener"},
+	"cmd/tideover": {"cmd/tideover/internal/daemon", "cmd/tideover/internal/term",
+		"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
+		"supervisor/process", "supervisor/supervisordconf"},
+	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term",
+		"supervisor", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
+		"listener"},
+	"cmd/tideover/internal/term": {},
 
 	"supervisor/control": {"supervisor/api", "supervisor/logs"},
 
@@ -42,17 +47,19 @@ var walls = map[string][]string{
 // import it ("*": all), so that a module can be replaced by a change of one
 // package.
 var places = map[string][]string{
-	"github.com/BurntSushi/toml":       {"supervisor/config"},
-	"github.com/hashicorp/go-envparse": {"supervisor/config"},
-	"github.com/mattn/go-shellwords":   {"supervisor/shellwords"},
-	"github.com/fsnotify/fsnotify":     {"supervisor/filewatch"},
-	"github.com/spf13/cobra":           {"cmd/tideover"},
-	"github.com/spf13/pflag":           {"cmd/tideover"},
-	"golang.org/x/term":                {"cmd/tideover"},
-	"github.com/rogpeppe/go-internal":  {"cmd/tideover"},
-	"github.com/coreos/go-systemd":     {"cmd/tideover"},
-	"github.com/hashicorp/go-hclog":    {"*"},
-	"golang.org/x/sys":                 {"*"},
+	"github.com/BurntSushi/toml":               {"supervisor/config"},
+	"github.com/hashicorp/go-envparse":         {"supervisor/config"},
+	"github.com/mattn/go-shellwords":           {"supervisor/shellwords"},
+	"github.com/fsnotify/fsnotify":             {"supervisor/filewatch"},
+	"github.com/spf13/cobra":                   {"cmd/tideover"},
+	"github.com/spf13/pflag":                   {"cmd/tideover"},
+	"golang.org/x/term":                        {"cmd/tideover/internal/term"},
+	"github.com/rogpeppe/go-internal":          {"cmd/tideover"},
+	"github.com/coreos/go-systemd/v22/daemon":  {"cmd/tideover/internal/daemon"},
+	"github.com/coreos/go-systemd/v22/journal": {"cmd/tideover/internal/daemon"},
+	"github.com/coreos/go-systemd/v22/unit":    {"cmd/tideover"}, // tests of the example units
+	"github.com/hashicorp/go-hclog":            {"*"},
+	"golang.org/x/sys":                         {"*"},
 }
 
 // A package of the product imports only what walls allows it.

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor/api"
+)
+
+func newApplyCommand(c *cli) *cobra.Command {
+	dryRun := false
+	cmd := &cobra.Command{
+		Use:        "apply [--dry-run]",
+		Aliases:    []string{"update", "reread"}, // as in supervisorctl; reread is a dry run
+		SuggestFor: []string{"add", "remove"},
+		Short:      "Read the configuration again and make the apps what it says",
+		Example: `  tideover apply --dry-run     the difference, and what it would take
+  tideover apply`,
+		Long: `New apps are started, removed ones drain and stop. What can change live
+changes live, and only what must is reloaded: no request is lost. What an
+operator stopped stays stopped.
+
+Exits 0 when the apps are what the configuration says; 5 when it has faults,
+and then nothing was changed; 7 or 8 when new code did not come up (help exits).`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && !(cmd.CalledAs() != cmd.Name() && len(args) == 1 && args[0] == allApps) {
+				return usageError(cmd, "%s takes no names: it is about the whole configuration", cmd.CalledAs())
+			}
+			return nil
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return applyConfig(c, cmd.Context(), api.ApplyRequest{DryRun: dryRun || cmd.CalledAs() == "reread"})
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen")
+	return cmd
+}
+
+func applyConfig(c *cli, ctx context.Context, r api.ApplyRequest) error {
+	ctx, cancel := c.waitContext(ctx)
+	defer cancel()
+	daemon, err := c.locator().One(ctx)
+	if err != nil {
+		return err
+	}
+	result, err := withProgress(c, maxWidth(daemon.Apps()), func(progress func(api.Phase)) (api.ApplyResult, error) {
+		return daemon.Client.Apply(ctx, r, progress)
+	})
+	var typed *api.Error
+	if errors.As(err, &typed) && typed.Exit == api.ExitTimeout {
+		return errorf(api.ExitTimeout, "tideover status shows how it goes", "stopped waiting; apply goes on")
+	}
+	if err != nil {
+		return err
+	}
+	if c.json {
+		c.writeDocument(result)
+	}
+	printApplied(c, result, r.DryRun)
+	return exitError(result.Exit)
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tideover/cmd/tideover/internal/term"
+)
+
+// frontPage is printed by `tideover` without a verb.
+const frontPage = `Keeps Python web apps answering while they restart.
+
+  tideover run -- gunicorn app:app     put this in front of what you type today
+  tideover reload                      new code, no lost request
+  tideover status                      what runs, and since when
+
+Serve      run · reload · restart · start · stop · apply · shutdown
+Look       status · logs
+Traffic    hold · release · signal
+More       check · import · completion · version · help
+
+tideover help VERB     one verb: examples, flags, exit codes
+tideover help flags    flags that every verb takes
+tideover help exits    exit codes, for scripts
+tideover help signals  what kill does to the daemon
+tideover help files    where things are
+tideover help config   every key of the configuration
+`
+
+const globalFlags = `Flags that every verb takes:
+
+  -c, --config FILE    configuration of the daemon      ($TIDEOVER_CONFIG)
+  -S, --socket PATH    control socket of the daemon     ($TIDEOVER_SOCKET)
+      --json           standard output is exactly one JSON document
+  -q, --quiet          errors only
+  -v, --verbose        say more
+      --timeout 30s    how long this command waits; the daemon goes on
+      --color WHEN     auto, always or never; NO_COLOR is honoured
+
+APP is a name, a label, what instances have in common, or "all"; it may be left
+out when there is one app, or when $TIDEOVER_APP names it. Without --socket the
+daemon that knows the app is found by itself; where several run, "all", apply
+and shutdown want to be told which: --socket PATH, or -c FILE.
+`
+
+const exitCodes = `Exit codes of every verb:
+
+   0  ok           what was asked for is now true
+   1  error        unexpected
+   2  usage        wrong flags or arguments
+   3  not running  no daemon on the socket, or the app is not running
+   4  denied       no permission
+   5  config       configuration invalid; nothing was changed
+   6  no such app  unknown or ambiguous
+   7  kept old     the reload failed; the previous generation serves
+   8  down         the reload failed and nothing serves; requests are held
+   9  busy         another operation runs and --no-queue was given
+  10  timeout      this command stopped waiting; the daemon goes on
+
+Of several apps it is that of the worst. "hold APP -- COMMAND" exits with the
+command's own code.
+`
+
+const daemonSignals = `Signals to the daemon:
+
+  HUP          apply the configuration, then reload every app; but when the
+               terminal that the daemon was started on is gone: like TERM
+  TERM, INT    drain, stop all, exit 0; a second INT: at once
+  QUIT         stop fast
+  USR1         reopen log files
+  USR2         become the tideover that is installed now: same pid, same
+               apps, same clients; requests wait for a moment
+  TTIN, TTOU   passed to the child when there is one app
+
+A signal cannot say how it ended: deploy scripts use "tideover reload".
+`
+
+const filePlaces = `Files:
+
+                  root                          other users
+  configuration   /etc/tideover/tideover.toml   ./tideover.toml, or in
+                                                $XDG_CONFIG_HOME/tideover/
+  sockets         /run/tideover/                $XDG_RUNTIME_DIR/tideover/
+  records         /var/lib/tideover/            $XDG_STATE_HOME/tideover/
+
+The control socket is control.sock, and NAME.sock for "run -- COMMAND". With
+--socket PATH, sockets and records lie beside PATH.
+`
+
+// newHelpTopics are the help pages that are not about one verb.
+func newHelpTopics() []*cobra.Command {
+	page := func(name, text string) *cobra.Command { return &cobra.Command{Use: name, Long: text} }
+	return []*cobra.Command{page("flags", globalFlags), page("exits", exitCodes),
+		page("signals", daemonSignals), page("files", filePlaces), page("config", configReference())}
+}
+
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [VERB]",
+		Short: "Help on a verb, or on flags, exits, signals, files, config",
+
+		ValidArgsFunction: completeHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownVerb(cmd.Root(), strings.Join(args, " "))
+			}
+			return about.Help()
+		},
+	}
+}
+
+// printHelp prints a page of at most 24 lines: the purpose of the verb, examples,
+// usage, its own flags, and notes for scripts.
+func printHelp(cmd *cobra.Command, _ []string) {
+	out := cmd.OutOrStdout()
+	switch {
+	case !cmd.HasParent():
+		fmt.Fprint(out, frontPage)
+		return
+	case !cmd.Runnable():
+		fmt.Fprint(out, cmd.Long)
+		return
+	}
+	fmt.Fprintf(out, "%s.\n\n", cmd.Short)
+	if cmd.Example != "" {
+		fmt.Fprintf(out, "%s\n\n", cmd.Example)
+	}
+	fmt.Fprintf(out, "Usage: tideover %s\n", cmd.Use)
+	if flags := localFlags(cmd); flags != "" {
+		fmt.Fprintf(out, "\n%s", flags)
+	}
+	if cmd.Long != "" {
+		fmt.Fprintf(out, "\n%s\n", cmd.Long)
+	}
+}
+
+// localFlags is a line for each of the verb's own flags, in the order of their
+// declaration. A word in back quotes at the beginning of a flag's usage is the
+// name of its value and is printed once.
+func localFlags(cmd *cobra.Command) string {
+	type line struct{ flag, meaning string }
+	var lines []line
+	width := 0
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name == "help" || f.Hidden || cmd.InheritedFlags().Lookup(f.Name) != nil {
+			return // --help itself needs no line
+		}
+		flag := "      --" + f.Name
+		if f.Shorthand != "" {
+			flag = "  -" + f.Shorthand + ", --" + f.Name
+		}
+		value, meaning := valueName(f)
+		if value != "" {
+			flag += " " + value
+		}
+		width = max(width, len(flag))
+		lines = append(lines, line{flag, meaning})
+	})
+	var b strings.Builder
+	for _, l := range lines {
+		b.WriteString(term.Pad(l.flag, width) + "   " + l.meaning + "\n")
+	}
+	return b.String()
+}
+
+func valueName(f *pflag.Flag) (value, meaning string) {
+	if rest, ok := strings.CutPrefix(f.Usage, "`"); ok {
+		value, meaning, _ = strings.Cut(rest, "`")
+		return value, strings.TrimSpace(meaning)
+	}
+	return "", f.Usage
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tideover/cmd/tideover/internal/term"
+	"tideover/supervisor/api"
+)
+
+func newHoldCommand(c *cli) *cobra.Command {
+	var lease time.Duration
+	cmd := &cobra.Command{
+		Use:     "hold [APP] [--for 30s] [-- COMMAND...]",
+		Aliases: []string{"pause"},
+		Short:   "Let new requests wait, and those in flight finish",
+		Example: `  tideover hold shop -- ./manage.py migrate     hold, run it, release
+  tideover hold shop --for 20s                  until then, or tideover release`,
+		Long: `With a command: whatever happens to it, requests are released, and the exit
+code is the command's. Nobody is held for longer than hold.timeout.`,
+		ValidArgsFunction: c.completeApps(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			before, command, given := splitAtDash(cmd, args)
+			if err := maxNames(1)(cmd, before); err != nil {
+				return err
+			}
+			if given && len(command) == 0 {
+				return usageError(cmd, "there is no command after --")
+			}
+			if lease < 0 {
+				return usageError(cmd, "--for must not be negative")
+			}
+			if given {
+				return holdDuring(c, cmd.Context(), firstArg(before), lease, command)
+			}
+			return holdFor(c, cmd.Context(), firstArg(before), lease)
+		},
+	}
+	cmd.Flags().DurationVar(&lease, "for", 0, "`TIME` until it ends by itself (default: the app's hold.timeout)")
+	return cmd
+}
+
+func holdFor(c *cli, ctx context.Context, app string, lease time.Duration) error {
+	ctx, cancel := c.waitContext(ctx)
+	defer cancel()
+	t, err := c.target(ctx, app)
+	if err != nil {
+		return err
+	}
+	report, err := t.client.Hold(ctx, t.app, api.HoldRequest{For: lease})
+	if ctx.Err() != nil {
+		return errorf(api.ExitTimeout, "tideover release "+t.app+" ends it", "stopped waiting; the hold of %s goes on", t.app)
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.json:
+		return c.writeDocument(report)
+	case !c.quiet:
+		fmt.Fprintf(c.stdout, "%s: holding for %s; %s\n", t.app, humanSeconds(report.For), describeDrain(report))
+	}
+	return nil
+}
+
+func describeDrain(r api.HoldReport) string {
+	if !r.Drained {
+		return fmt.Sprintf("%s still in flight", term.Plural(r.InFlight, "request"))
+	}
+	return "nothing is in flight after " + humanSeconds(r.Waited)
+}

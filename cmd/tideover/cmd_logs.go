@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor/api"
+)
+
+func newLogsCommand(c *cli) *cobra.Command {
+	q := api.LogQuery{}
+	cmd := &cobra.Command{
+		Use:     "logs [APP...] [-f] [-n N]",
+		Aliases: []string{"tail", "maintail"},
+		Short:   "Show what the apps wrote",
+		Example: `  tideover logs shop           the last 100 lines
+  tideover logs -f             of all apps, and what comes
+  tideover logs celery -f      of all its instances; labels select, too
+  tideover logs --daemon       tideover's own: why did somebody get a 503`,
+		Long: `Each line begins with the app and its generation; "|" stands before standard
+output, ":" before standard error. Lines of generations that failed are kept
+too. With -f a restart of tideover itself is waited for, and said.`,
+
+		ValidArgsFunction: c.completeApps(unlimited),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q.Follow = q.Follow || cmd.CalledAs() == "tail"
+			q.Daemon = q.Daemon || cmd.CalledAs() == "maintail"
+			var stream string
+			if cmd.CalledAs() == "tail" {
+				args, stream = splitStream(args)
+			}
+			switch {
+			case q.Lines < 0:
+				return usageError(cmd, "-n must not be negative")
+			case q.Follow && c.json:
+				return usageError(cmd, "-f has no end, and --json prints one document")
+			case q.Daemon && len(args) > 0:
+				return usageError(cmd, "--daemon is the log of tideover itself, not of %s", args[0])
+			}
+			return showLogs(c, cmd.Context(), q, args, stream)
+		},
+	}
+	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on with what is written from now on, until Ctrl-C")
+	cmd.Flags().IntVarP(&q.Lines, "lines", "n", 100, "`N` lines, the last ones (default: 100)")
+	cmd.Flags().BoolVar(&q.Daemon, "daemon", false, "the daemon's own log")
+	return cmd
+}
+
+// splitStream removes the name of a stream from the end of args, as in
+// supervisorctl's `tail APP stderr`.
+func splitStream(args []string) (names []string, stream string) {
+	if n := len(args); n > 1 && slices.Contains([]string{"stdout", "stderr"}, args[n-1]) {
+		return args[:n-1], args[n-1]
+	}
+	return args, ""
+}
+
+// showLogs reads from every daemon that has one of the apps, concurrently.
+func showLogs(c *cli, ctx context.Context, q api.LogQuery, names []string, stream string) error {
+	ctx, cancel := c.waitContext(ctx)
+	defer cancel()
+	daemons, err := logDaemons(c, ctx, q, names)
+	if err != nil {
+		return err
+	}
+	r := newLogReader(c, daemons, stream)
+	if err := r.read(ctx, daemons, q); err != nil {
+		return err
+	}
+	if c.json {
+		return c.writeDocument(map[string]any{"lines": r.lines})
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"cmp"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tideover/cmd/tideover/internal/daemon"
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+	"tideover/supervisor/handoff"
+)
+
+// runFlags are the flags of run. Most replace a key of the configuration for
+// `run -- COMMAND`.
+type runFlags struct {
+	name, ready, reload, pidfile           string
+	listen, envFile                        []string
+	readyTimeout, holdTimeout, stopTimeout time.Duration
+	holdLimit                              int
+}
+
+func newRunCommand(c *cli) *cobra.Command {
+	f := &runFlags{}
+	cmd := &cobra.Command{
+		Use:   "run [-c FILE] | run [flags] -- COMMAND...",
+		Short: "Keep apps running and answering, in the foreground",
+		Example: `  tideover run -- gunicorn -w 4 app:app    the command you type today
+  tideover run -c tideover.toml            every app of a configuration`,
+		RunE: func(cmd *cobra.Command, args []string) error { return runDaemon(c, cmd, args, f) },
+	}
+	flags := cmd.Flags()
+	flags.SetInterspersed(false) // so that without -- the command's flags are not taken for flags of run
+	flags.StringVar(&f.name, "name", "", "`NAME` of the app (default: the directory's)")
+	flags.StringArrayVar(&f.listen, "listen", nil, "`ADDRESS` for clients, repeatable (default: the command's)")
+	flags.StringVar(&f.ready, "ready", "", "`PATH` that must answer before new code serves")
+	flags.StringVar(&f.reload, "reload", "", "`MODE` overlap, or replace: never two copies")
+	flags.DurationVar(&f.readyTimeout, "ready-timeout", 0, "`TIME` for the first answer (default: 60s)")
+	flags.DurationVar(&f.holdTimeout, "hold-timeout", 0, "`TIME` a request may wait at most (default: 30s)")
+	flags.IntVar(&f.holdLimit, "hold-limit", 0, "`N` requests may wait (default: 1000)")
+	flags.DurationVar(&f.stopTimeout, "stop-timeout", 0, "`TIME` to end; then it is killed (default: 35s)")
+	flags.StringArrayVar(&f.envFile, "env-file", nil, "`FILE` of NAME=value lines, read at every start")
+	flags.StringVar(&f.pidfile, "pidfile", "", "`FILE` for the daemon's pid")
+	completeFlag(cmd, "reload", string(config.Overlap), string(config.Replace))
+	return cmd
+}
+
+func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
+	received, err := handoff.Receive()
+	if err != nil {
+		return err
+	}
+	_, command, given := splitAtDash(cmd, args)
+	switch dash := slices.Index(args, "--"); {
+	case !given && dash > 0:
+		return usageError(cmd, "%q stands before the --", strings.Join(args[:dash], " "))
+	case given && len(command) == 0:
+		return errorf(api.ExitUsage, "tideover run -- gunicorn app:app", "there is no command after --")
+	case len(args) > 0 && !given:
+		return errorf(api.ExitUsage, "tideover run -- "+strings.Join(args, " "), "put -- before the command")
+	case given && c.config != "" && cmd.Flags().Changed("config"):
+		return usageError(cmd, "-c FILE and -- COMMAND exclude each other")
+	case given:
+		return runCommandLine(c, cmd, command, f, received)
+	}
+	return runConfiguration(c, cmd, f, received)
+}
+
+// runCommandLine runs one app that is configured by its command and flags.
+func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags, received *handoff.State) error {
+	directory, err := workingDirectory(c.getenv("PWD"))
+	if err != nil {
+		return err
+	}
+	var holdLimit *int
+	if cmd.Flags().Changed("hold-limit") {
+		holdLimit = &f.holdLimit
+	}
+	app, err := config.FromCommand(config.CommandOptions{
+		Command: command, Directory: directory, Environ: c.env,
+		Name: f.name, Listen: f.listen, Ready: f.ready, Reload: f.reload, EnvFile: f.envFile,
+		ReadyTimeout: f.readyTimeout, HoldTimeout: f.holdTimeout, HoldLimit: holdLimit, StopTimeout: f.stopTimeout,
+	})
+	if err != nil {
+		return c.reportInvalidConfig(err)
+	}
+	o := c.daemonOptions(&config.File{Apps: []*config.App{app}}, received)
+	o.App, o.PidFile = app.Name, f.pidfile
+	return daemon.Run(cmd.Context(), o)
+}
+
+// workingDirectory prefers $PWD, which keeps symbolic links: in a release that is
+// a link, the link is to be resolved anew at every start.
+func workingDirectory(pwd string) (string, error) {
+	real, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	named, err := os.Stat(pwd)
+	if err != nil {
+		return real, nil
+	}
+	here, err := os.Stat(".")
+	if err == nil && os.SameFile(named, here) {
+		return pwd, nil
+	}
+	return real, nil
+}
+
+// runConfiguration runs every app of a configuration file.
+func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff.State) error {
+	for _, name := range []string{"name", "listen", "ready", "reload", "ready-timeout", "hold-timeout", "hold-limit", "stop-timeout", "env-file"} {
+		if cmd.Flags().Changed(name) {
+			return usageError(cmd, "--%s is for `run -- COMMAND`; with a configuration it stands in the file", name)
+		}
+	}
+	path, err := c.configPath("")
+	if err != nil {
+		return err
+	}
+	load := func() (*config.File, error) { return config.Load(path) }
+	file, err := load()
+	if err != nil {
+		return c.reportInvalidConfig(err)
+	}
+	if !c.quiet {
+		printProblems(c.errors(), file.Warnings)
+	}
+	o := c.daemonOptions(file, received)
+	o.Load, o.PidFile = load, cmp.Or(f.pidfile, file.Daemon.Pidfile)
+	return daemon.Run(cmd.Context(), o)
+}
+
+// daemonOptions are the options of a daemon that this command line decides.
+func (c *cli) daemonOptions(file *config.File, received *handoff.State) daemon.Options {
+	return daemon.Options{
+		Version: version, Config: file, Handoff: received,
+		Socket: c.socket, RuntimeDir: c.dirs[0],
+		Stdin: c.stdin, Stdout: c.results(), Stderr: c.errors(), Getenv: c.getenv,
+		Verbose: c.verbose, Quiet: c.quiet,
+	}
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tideover/cmd/tideover/internal/term"
+	"tideover/supervisor/api"
+)
+
+func newStatusCommand(c *cli) *cobra.Command {
+	every := interval(0)
+	cmd := &cobra.Command{
+		Use:        "status [APP...] [--watch]",
+		Aliases:    []string{"ls"},
+		SuggestFor: []string{"avail", "ps", "list", "top"},
+		Short:      "Say what runs, since when, and who waits",
+		Example: `  tideover status              a table of all apps
+  tideover status shop         everything about one
+  tideover status celery web   instances by their common name, apps by a label
+  tideover status --watch      again every second; --watch=5s: every five
+  tideover status --json       for scripts`,
+		Long: `Exits 0 when the daemon answered, whatever it said: who stopped an app on
+purpose breaks no script. To ask whether an app runs: tideover pid APP, which
+exits 3 when it does not.`,
+
+		ValidArgsFunction: c.completeApps(unlimited),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if every > 0 {
+				names := every.takeFrom(args)
+				return watchStatus(c, cmd, names, time.Duration(every))
+			}
+			ctx, cancel := c.waitContext(cmd.Context())
+			defer cancel()
+			st, err := queryStatus(c, ctx, args)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.writeDocument(st)
+			}
+			fmt.Fprint(c.stdout, renderStatus(c.results(), st, isSingle(c, args, st)))
+			return nil
+		},
+	}
+	cmd.Flags().VarP(&every, "watch", "w", "look again every second, or `TIME`, until Ctrl-C")
+	cmd.Flags().Lookup("watch").NoOptDefVal = "1s"
+	return cmd
+}
+
+// queryStatus asks the daemons that have the named apps, or all daemons.
+func queryStatus(c *cli, ctx context.Context, names []string) (api.Status, error) {
+	daemons, err := c.daemons(ctx, names)
+	if err != nil {
+		return api.Status{}, err
+	}
+	if len(daemons) == 1 {
+		return daemons[0].Status, nil
+	}
+	all := api.Status{Version: version, Apps: []api.AppStatus{}}
+	for _, d := range daemons {
+		all.Apps = append(all.Apps, d.Status.Apps...)
+	}
+	return all, nil
+}
+
+// isSingle reports whether one app was asked for, by its own name.
+func isSingle(c *cli, names []string, st api.Status) bool {
+	names = c.selectors(names)
+	return len(names) == 1 && len(st.Apps) == 1 && st.Apps[0].Name == names[0]
+}
+
+// renderStatus is the text for people: a table, or the long form of one app. The
+// daemon may belong to another user, so control characters are made visible.
+func renderStatus(s term.Screen, st api.Status, long bool) string {
+	page := statusTable(s, st.Apps)
+	if long {
+		page = statusDetails(s, st.Apps[0])
+	}
+	if s.Terminal {
+		page = term.SanitizeLines(page)
+	}
+	return page
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"tideover/supervisor/handoff"
+)
+
+// version is the release of this source, or the next one.
+const version = "0.1.0"
+
+func newVersionCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Say which tideover this is",
+		Example: `  tideover version --json`,
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			commit, modified := buildCommit()
+			if c.json {
+				return c.writeDocument(map[string]any{"version": version, "commit": commit, "modified": modified, "estate": handoff.FormatVersion,
+					"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+			}
+			from := ""
+			if commit != "" {
+				from = ", commit " + commit[:min(12, len(commit))]
+			}
+			if modified {
+				from += " and changes"
+			}
+			fmt.Fprintf(c.stdout, "tideover %s (%s, %s/%s%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, from)
+			return nil
+		},
+	}
+}
+
+// buildCommit is the commit that the binary was built from; empty: the toolchain
+// has not recorded it.
+func buildCommit() (commit string, modified bool) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "", false
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			commit = s.Value
+		case "vcs.modified":
+			modified = s.Value == "true"
+		}
+	}
+	return commit, modified
+}

@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/cmd/tideover/internal/term"
+	"tideover/listener"
+	"tideover/supervisor"
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+	"tideover/supervisor/control"
+	"tideover/supervisor/handoff"
+	"tideover/supervisor/logs"
+)
+
+// Options is what a daemon is started with.
+type Options struct {
+	Version string
+	Config  *config.File
+	App     string                       // name of the one app of `run -- COMMAND`; empty: a configuration
+	Load    func() (*config.File, error) // reads the configuration again; nil: there is no file
+	Handoff *handoff.State               // from the former program of this process; nil: there was none
+
+	PidFile    string // empty: none
+	Socket     string // path of the control socket (--socket); empty: the usual one
+	RuntimeDir string // where the usual control socket is
+
+	Stdin          io.Reader
+	Stdout, Stderr term.Screen
+	Getenv         func(string) string
+	Verbose, Quiet bool // log level debug at least, error at most
+}
+
+// Run keeps the apps until a signal, a client or ctx ends the daemon.
+func Run(ctx context.Context, o Options) error {
+	d := &daemon{Options: o}
+	return d.run(ctx)
+}
+
+// daemon is the process while it runs.
+type daemon struct {
+	Options
+	tty    controllingTTY
+	logger hclog.Logger
+	level  hclog.Level // of what goes to standard error
+	ownLog *logs.OwnLog
+}
+
+func (d *daemon) run(ctx context.Context) error {
+	d.tty = findControllingTTY(d.Stdin, d.Stdout.Out, d.Stderr.Out)
+	signals := make(chan os.Signal, 8)
+	for _, s := range handledSignals {
+		signal.Notify(signals, s)
+	}
+	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGPIPE) // a closed standard output must not end the daemon: EPIPE is enough
+	inherited, err := listener.Inherited()
+	if err != nil {
+		return err
+	}
+	if err := d.openLogger(); err != nil {
+		return err
+	}
+	socketPath := d.socketPath()
+	if err := d.refuseSecondDaemon(ctx, socketPath); err != nil {
+		return err
+	}
+	socket, err := d.listen(socketPath)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	output := &sharedOutput{screen: d.Stdout}
+	sup, err := supervisor.New(d.Config, supervisor.Options{
+		Logger: d.logger, OwnLog: d.ownLog, Version: d.Version,
+		Output: output, Color: d.Stdout.Color, Unicode: d.Stdout.Terminal, Journaled: stdoutIsJournal(),
+		Name:       strings.TrimSuffix(filepath.Base(socketPath), ".sock"),
+		RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath),
+		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff,
+	})
+	if err != nil {
+		return err
+	}
+	if d.PidFile != "" {
+		if err := writePidFile(d.PidFile); err != nil {
+			return err
+		}
+		defer removePidFile(d.PidFile)
+	}
+	return d.serve(ctx, sup, socket, signals, output)
+}
+
+// listen opens the control socket, or goes on with the one that the former
+// program of this process listened on.
+func (d *daemon) listen(path string) (*control.Socket, error) {
+	open := d.Handoff.ControlSocket(path)
+	defer open.Close() // Listen takes a duplicate
+	return control.Listen(control.SocketOptions{
+		Path: path, Open: open, Group: d.Config.Daemon.SocketGroup, Mode: d.Config.Daemon.SocketMode,
+		Name: cmp.Or(d.App, "this configuration"),
+	})
+}
+
+// serve runs the supervisor and what speaks to it, and returns when all of that
+// has ended.
+func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *control.Socket,
+	signals <-chan os.Signal, output *sharedOutput) error {
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	ended, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	systemd := newNotifier(d, sup)
+	helpers.Go(func() { systemd.run(ended) })
+	helpers.Go(func() {
+		if err := control.NewServer(socket, backend{sup, systemd}, d.logger).Serve(ended); err != nil {
+			d.logger.Error("the control socket is closed", "error", err)
+		}
+	})
+	helpers.Go(func() { d.handleSignals(ended, sup, signals, systemd, socket) })
+	if d.Stdout.Terminal && d.level == hclog.Info {
+		d.logger.SetLevel(hclog.Warn) // the startup view says the rest
+		helpers.Go(func() {
+			newStartupView(d, output).show(ended, sup)
+			d.logger.SetLevel(d.level)
+		})
+	}
+	d.logger.Info("listening for commands", "socket", socket.Path())
+	return sup.Run(ctx)
+}
+
+// refuseSecondDaemon fails when another daemon in the same directory has an app
+// of the same name: its code would be started twice.
+func (d *daemon) refuseSecondDaemon(ctx context.Context, socket string) error {
+	if d.Handoff != nil {
+		return nil // this process was that daemon before
+	}
+	daemons, err := control.Places{Dirs: []string{filepath.Dir(socket)}}.Daemons(ctx)
+	if err != nil {
+		return nil // there is none; control.Listen refuses one on the same path
+	}
+	for _, other := range daemons {
+		for _, app := range other.Status.Apps {
+			if _, same := d.Config.App(app.Name); same {
+				return &api.Error{
+					Exit:    api.ExitBusy,
+					Message: fmt.Sprintf("a daemon for %s already runs, pid %d", app.Name, other.Status.Pid),
+					Hint:    "--name gives this one another name",
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// backend is what the control socket needs of the supervisor.
+type backend struct {
+	*supervisor.Supervisor
+	systemd *notifier
+}
+
+func (b backend) Hold(ctx context.Context, app string, r api.HoldRequest) (control.Lease, error) {
+	return b.Supervisor.Hold(ctx, app, r)
+}
+
+// Apply is a reload to systemd unless it only looks.
+func (b backend) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) (result api.ApplyResult) {
+	if r.DryRun {
+		return b.Supervisor.Apply(ctx, r, progress)
+	}
+	b.systemd.reloading(func() { result = b.Supervisor.Apply(ctx, r, progress) })
+	return result
+}

@@ -1,0 +1,85 @@
+package daemon
+
+import (
+	"cmp"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/control"
+)
+
+// socketPath is where the daemon listens for commands.
+func (d *daemon) socketPath() string {
+	path := cmp.Or(d.Socket, d.Config.Daemon.Socket)
+	if path == "" {
+		return control.SocketPath(d.RuntimeDir, d.App)
+	}
+	if absolute, err := filepath.Abs(path); err == nil {
+		return absolute
+	}
+	return path
+}
+
+// stateDir is where files that outlive the daemon are kept: beside a control
+// socket that was chosen by hand, else at the usual place.
+func (d *daemon) stateDir(socket string) string {
+	switch {
+	case d.Config.Daemon.StateDir != "":
+		return d.Config.Daemon.StateDir
+	case d.Socket != "" || d.Config.Daemon.Socket != "":
+		return filepath.Dir(socket)
+	case os.Geteuid() == 0:
+		return "/var/lib/tideover"
+	}
+	uid := os.Geteuid()
+	homes := []string{d.Getenv("HOME"), accountHome(uid)}
+	return userStateDir(uid, []string{d.Getenv("XDG_STATE_HOME")}, homes, filepath.Dir(socket))
+}
+
+// userStateDir is the first directory that belongs to the user. $HOME may
+// belong to another one: supervisord and sudo change the user and keep the
+// variable. The account of a service often has no home it can write in; then
+// the state is kept in the runtime directory, which the next boot empties, and
+// no process that the state describes survives a boot.
+func userStateDir(uid int, stateHomes, homes []string, runtime string) string {
+	for _, home := range homes {
+		if filepath.IsAbs(home) {
+			stateHomes = append(stateHomes, filepath.Join(home, ".local/state"))
+		}
+	}
+	for _, home := range stateHomes {
+		if filepath.IsAbs(home) && isWritableBy(uid, home) {
+			return filepath.Join(home, "tideover")
+		}
+	}
+	return filepath.Join(runtime, "state")
+}
+
+// isWritableBy reports whether dir, or the nearest parent that exists, belongs
+// to uid and may be written by this process.
+func isWritableBy(uid int, dir string) bool {
+	info, err := os.Stat(dir)
+	for err != nil && dir != "/" {
+		dir = filepath.Dir(dir)
+		info, err = os.Stat(dir)
+	}
+	if err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != uid {
+		return false
+	}
+	return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
+}
+
+// accountHome is the home directory in the user's account; empty: there is no
+// account, as for the user ids of many containers.
+func accountHome(uid int) string {
+	account, err := user.LookupId(strconv.Itoa(uid))
+	if err != nil {
+		return ""
+	}
+	return account.HomeDir
+}

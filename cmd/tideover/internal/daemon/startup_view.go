@@ -1,0 +1,150 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"tideover/cmd/tideover/internal/term"
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+)
+
+// startupView tells the person who typed `run` on a terminal what happened and
+// what to type next. Elsewhere the log says it.
+type startupView struct {
+	version string
+	config  *config.File
+	app     string // of `run -- COMMAND`; empty: a configuration
+	output  *sharedOutput
+	screen  term.Screen
+	shown   map[string]api.State // the state shown last, by app
+}
+
+func newStartupView(d *daemon, output *sharedOutput) *startupView {
+	return &startupView{version: d.Version, config: d.Config, app: d.App,
+		output: output, screen: output.screen, shown: map[string]api.State{}}
+}
+
+// statusReader is what the startup view reads of the supervisor.
+type statusReader interface {
+	Status(selectors ...string) (api.Status, error)
+}
+
+// show polls until every app has started or is not going to, or ended is done.
+func (v *startupView) show(ended context.Context, sup statusReader) {
+	v.printHead()
+	began := time.Now()
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		status, err := sup.Status()
+		if err != nil || v.update(status.Apps, time.Since(began)) {
+			return
+		}
+		select {
+		case <-ended.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (v *startupView) printHead() {
+	from := v.config.Path
+	if v.app != "" {
+		from = "app " + v.app
+	}
+	v.output.printf("%s  %s\n\n", v.screen.Paint(term.Bold, "tideover "+v.version), from)
+	for _, app := range v.config.Apps {
+		for _, address := range app.Listen {
+			v.printDone(app.Name, "listening", browsable(address)+listenSource(app.ListenFrom))
+		}
+	}
+}
+
+// browsable is the address as a terminal turns it into a link.
+func browsable(address string) string {
+	if strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "systemd:") {
+		return address
+	}
+	if strings.HasPrefix(address, ":") {
+		address = "localhost" + address
+	}
+	return "http://" + address
+}
+
+// listenSource says where an address was found, if not in the configuration.
+func listenSource(from string) string {
+	switch from {
+	case "command line":
+		return "   the command's own address, taken over"
+	case "GUNICORN_CMD_ARGS", "PORT":
+		return "   from $" + from
+	case "default":
+		return "   gunicorn's default, taken over"
+	}
+	return ""
+}
+
+// update prints what is new, and reports whether no app is starting any more.
+func (v *startupView) update(apps []api.AppStatus, after time.Duration) (over bool) {
+	starting := 0
+	for _, a := range apps {
+		before := v.shown[a.Name]
+		if a.State == api.Starting {
+			starting++
+		}
+		if before == a.State || a.State == api.Starting && a.Pid == 0 {
+			continue
+		}
+		v.shown[a.Name] = a.State
+		v.printState(a, after)
+	}
+	if starting > 0 {
+		return false
+	}
+	v.printHints()
+	return true
+}
+
+func (v *startupView) printState(a api.AppStatus, after time.Duration) {
+	switch a.State {
+	case api.Starting:
+		v.printDone(a.Name, "started", fmt.Sprintf("pid %d", a.Pid))
+	case api.Running, api.Holding, api.Reloading:
+		v.printDone(a.Name, "answering", fmt.Sprintf("generation %d, pid %d, after %s", a.Generation, a.Pid, api.FormatDuration(after)))
+	case api.Stopped:
+		v.printDone(a.Name, "stopped", "tideover start "+a.Name+" starts it")
+	default:
+		label := term.Pad(v.label(a.Name, string(a.State)), 11)
+		v.output.printf("  %s %s %s\n", v.screen.Paint(term.Red, "✗"), label, term.Sanitize(a.Reason))
+		if a.Next > 0 {
+			next := time.Duration(a.Next * float64(time.Second))
+			v.output.printf("    requests are held meanwhile; the next try is in %s\n", api.FormatDuration(next))
+		}
+	}
+}
+
+func (v *startupView) printHints() {
+	which := ""
+	if len(v.config.Apps) > 1 {
+		which = " --all"
+	}
+	v.output.printf("\n  reload   tideover reload%s   or   kill -HUP %d\n  look     tideover status   ·    tideover logs -f\n"+
+		"  stop     Ctrl-C (finishes what is running; twice = now)\n\n", which, os.Getpid())
+}
+
+func (v *startupView) printDone(app, what, details string) {
+	v.output.printf("  %s %s %s\n", v.screen.Paint(term.Green, "✓"), term.Pad(v.label(app, what), 11), details)
+}
+
+// label names the app where there are several.
+func (v *startupView) label(app, what string) string {
+	if len(v.config.Apps) > 1 {
+		return term.Pad(app, 12) + " " + what
+	}
+	return what
+}

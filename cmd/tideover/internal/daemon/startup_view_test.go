@@ -1,0 +1,87 @@
+package daemon
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"tideover/cmd/tideover/internal/term"
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+)
+
+func startupViewOf(out *bytes.Buffer, apps ...*config.App) *startupView {
+	d := &daemon{Options: Options{Version: "1.2.3", Config: &config.File{Path: "/etc/tideover/tideover.toml", Apps: apps}}}
+	if len(apps) == 1 {
+		d.App = apps[0].Name
+	}
+	return newStartupView(d, &sharedOutput{screen: term.Screen{Out: out, Terminal: true, Width: 80}})
+}
+
+func TestStartupView(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	v := startupViewOf(&out, &config.App{Name: "shop", Listen: []string{":8000"}, ListenFrom: "command line"})
+	v.printHead()
+	starting := api.AppStatus{Name: "shop", State: api.Starting}
+	if v.update([]api.AppStatus{starting}, 0) {
+		t.Error("over before there is a process")
+	}
+	starting.Pid = 4711
+	for range 3 { // however often it looks, it says it once
+		v.update([]api.AppStatus{starting}, time.Second)
+	}
+	if !v.update([]api.AppStatus{{Name: "shop", State: api.Running, Generation: 1, Pid: 4711}}, 1400*time.Millisecond) {
+		t.Error("not over although it answers")
+	}
+	want := `tideover 1.2.3  app shop
+
+  ✓ listening   http://localhost:8000   the command's own address, taken over
+  ✓ started     pid 4711
+  ✓ answering   generation 1, pid 4711, after 1.4 s
+
+  reload   tideover reload   or   kill -HUP `
+	if !strings.HasPrefix(out.String(), want) {
+		t.Errorf("%s\nwant:\n%s", out.String(), want)
+	}
+}
+
+func TestStartupViewOfAnAppThatDoesNotComeUp(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	v := startupViewOf(&out, &config.App{Name: "shop"}, &config.App{Name: "mail"})
+	over := v.update([]api.AppStatus{
+		{Name: "shop", State: api.Backoff, Reason: "it ended with exit status 3 \x07", Next: 2},
+		{Name: "mail", State: api.Starting, Pid: 1},
+	}, time.Second)
+	if over {
+		t.Error("over although mail is still starting")
+	}
+	over = v.update([]api.AppStatus{{Name: "shop", State: api.Backoff}, {Name: "mail", State: api.Stopped}}, time.Second)
+	if !over {
+		t.Error("not over")
+	}
+	for _, want := range []string{
+		"  ✗ shop         backoff it ended with exit status 3 \\x07\n    requests are held meanwhile; the next try is in 2 s\n",
+		"  ✓ mail         started pid 1\n",
+		"  ✓ mail         stopped tideover start mail starts it\n",
+		"tideover reload --all",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestBrowsable(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		":8000": "http://localhost:8000", "127.0.0.1:8000": "http://127.0.0.1:8000", "[::]:80": "http://[::]:80",
+		"unix:/run/shop.sock": "unix:/run/shop.sock", "systemd:shop": "systemd:shop",
+	} {
+		if got := browsable(address); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+}

@@ -1,0 +1,24 @@
+package term
+
+import "testing"
+
+func TestParagraphs(t *testing.T) {
+	t.Parallel()
+	narrow := Screen{Width: 31} // 30 columns, and the last stays free
+	for _, c := range []struct{ mark, text, want string }{
+		{"✗ ", "short", "✗ short\n"},
+		{"✗ ", "generation 8 of shop did not come up", "✗ generation 8 of shop did not\n  come up\n"},
+		{"hint: ", "generation 8 of shop did not come up", "hint: generation 8 of shop did\n  not come up\n"},
+		{"", "one\n\ntwo", "one\n\ntwo\n"},
+		{"! ", "one\n  two", "! one\n    two\n"},
+		{"", "see /a/very/long/path/that/is/to/be/copied whole", "see\n/a/very/long/path/that/is/to/be/copied\nwhole\n"},
+		{"  ", "  indented text keeps its indentation below", "    indented text keeps its\n    indentation below\n"},
+		{"  ", "tideover -S /run/tideover/control.sock shutdown", "  tideover -S /run/tideover/control.sock shutdown\n"},
+		{"", "ä ö ü ä ö ü ä ö ü ä ö ü ä ö ü ä ö ü", "ä ö ü ä ö ü ä ö ü ä ö ü ä ö ü\nä ö ü\n"},
+		{"! ", "", ""},
+	} {
+		if got := narrow.Paragraphs(c.mark, c.mark, c.text); got != c.want {
+			t.Errorf("%q:\n%s\nwant:\n%s", c.text, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"tideover/cmd/tideover/internal/term"
+	"tideover/supervisor/api"
+	"tideover/supervisor/control"
+	"tideover/supervisor/logs"
+)
+
+// logDaemons are the daemons whose logs were asked for. With --daemon these are
+// all, whatever $TIDEOVER_APP says.
+func logDaemons(c *cli, ctx context.Context, q api.LogQuery, names []string) ([]control.Found, error) {
+	if q.Daemon {
+		return c.locator().Daemons(ctx)
+	}
+	return c.daemons(ctx, names)
+}
+
+// logReader prints the lines of one or more daemons.
+type logReader struct {
+	cli    *cli
+	screen term.Screen
+	style  logs.Style
+	stream string // stdout or stderr; empty: both
+
+	mu           sync.Mutex  // guards the fields below, and the output
+	lines        []logs.Line // for the document of --json
+	outputClosed bool        // a write failed
+}
+
+func newLogReader(c *cli, daemons []control.Found, stream string) *logReader {
+	s := c.results()
+	r := &logReader{cli: c, screen: s, stream: stream, lines: []logs.Line{}, style: logs.Style{Color: s.Color, Unicode: s.Terminal}}
+	if s.Terminal {
+		for _, d := range daemons {
+			for _, a := range d.Status.Apps {
+				r.style.Width = max(r.style.Width, len(a.Name)+len(".")+len(strconv.Itoa(a.Generation)))
+			}
+		}
+		r.style.Width = min(r.style.Width, s.Width/4) // a long name must not indent all lines
+	}
+	return r
+}
+
+// read reads from all daemons concurrently until there are no more lines, ctx
+// ends or the output is closed.
+func (r *logReader) read(ctx context.Context, daemons []control.Found, q api.LogQuery) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var readers sync.WaitGroup
+	failures := make([]error, len(daemons))
+	for i, d := range daemons {
+		readers.Go(func() {
+			q := q
+			q.Apps = d.Wanted
+			failures[i] = r.readOne(ctx, d, q)
+			if r.isOutputClosed() {
+				stop()
+			}
+		})
+	}
+	readers.Wait()
+	return errors.Join(failures...)
+}
+
+// readOne reads from one daemon. With Follow it waits for a daemon that went away
+// to come back on the same socket, and reads the new one from its beginning.
+func (r *logReader) readOne(ctx context.Context, d control.Found, q api.LogQuery) error {
+	for pid := d.Status.Pid; ; {
+		err := d.Client.Logs(ctx, q, r.print)
+		if !q.Follow || ctx.Err() != nil || r.isOutputClosed() || err != nil && !isDaemonGone(err) {
+			return err
+		}
+		r.notice("the log has ended; waiting for the daemon to come back")
+		st, err := awaitDaemon(ctx, func(ctx context.Context) (api.Status, error) { return d.Client.Status(ctx) })
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if q.Lines = allLines; st.Pid == pid { // the same daemon: it had closed the connection to a slow reader
+			q.Lines = 0
+		}
+		pid = st.Pid
+		r.notice("the daemon answers, pid " + strconv.Itoa(pid))
+	}
+}
+
+// allLines is more than the number of lines that a daemon keeps.
+const allLines = 1 << 20
+
+// notice prints a line of the command itself on standard error.
+func (r *logReader) notice(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.cli.errors()
+	fmt.Fprintln(s.Out, s.Paint(term.Faint, "tideover "+s.Mark("·", "-")+" "+text))
+}
+
+func (r *logReader) isOutputClosed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.outputClosed
+}
+
+// print prints a line with its prefix: on a terminal in the colour of the app and
+// without control characters. It returns false when the output is closed.
+func (r *logReader) print(l logs.Line) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.stream != "" && r.stream != l.Stream.String():
+		return true
+	case r.cli.json:
+		r.lines = append(r.lines, l)
+		return true
+	}
+	text := l.Text
+	if r.screen.Terminal {
+		text = term.Sanitize(text)
+	}
+	_, err := fmt.Fprintln(r.screen.Out, l.Prefix(r.style)+text)
+	r.outputClosed = r.outputClosed || err != nil
+	return !r.outputClosed
+}

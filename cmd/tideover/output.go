@@ -1,0 +1,80 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"tideover/cmd/tideover/internal/term"
+	"tideover/supervisor/api"
+)
+
+// results is where results go: standard output.
+func (c *cli) results() term.Screen { return term.NewScreen(c.stdout, c.color, c.getenv) }
+
+// errors is where progress and errors go: standard error.
+func (c *cli) errors() term.Screen { return term.NewScreen(c.stderr, c.color, c.getenv) }
+
+// note writes a line to standard error, unless -q was given.
+func (c *cli) note(format string, args ...any) {
+	if !c.quiet {
+		fmt.Fprintf(c.stderr, format+"\n", args...)
+	}
+}
+
+func (c *cli) printWarnings(warnings []string) {
+	s := c.errors()
+	for _, w := range warnings {
+		s.Message(term.Yellow, s.Mark("!", "warning:"), w)
+	}
+}
+
+// writeDocument writes the one JSON document that --json promises.
+func (c *cli) writeDocument(v any) error {
+	c.documentWritten = true
+	encoder := json.NewEncoder(c.stdout)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+// printError writes an error and its hint.
+func printError(s term.Screen, e *api.Error) {
+	s.Message(term.Red, s.Mark("✗", "tideover:"), e.Message)
+	for line := range strings.Lines(withoutRepeated(e.Hint, e.Message)) {
+		mark := s.Mark("  ", "hint: ")
+		io.WriteString(s.Out, s.Paragraphs(mark, mark, line))
+	}
+}
+
+// printFailureText writes the error of an operation. Diagnostics of a
+// configuration are laid out as check does.
+func printFailureText(s term.Screen, text string) {
+	mark := s.Mark("\n✗", "tideover:")
+	if !term.HasDiagnostics(text) {
+		s.Message(term.Red, mark, text)
+		return
+	}
+	io.WriteString(s.Out, s.Paint(term.Red, mark)+" the configuration is not valid\n"+s.Diagnostics(text))
+}
+
+// withoutRepeated leaves out the lines of text that before contains.
+func withoutRepeated(text, before string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if sentence := strings.TrimSpace(line); sentence == "" || !strings.Contains(before, sentence) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// human formats a duration for people.
+func human(d time.Duration) string { return api.FormatDuration(d) }
+
+// humanSeconds is human for the unit of the API.
+func humanSeconds(seconds float64) string { return human(toDuration(seconds)) }
+
+func toDuration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
