@@ -237,6 +237,7 @@ func webapp() {
 		for s := range signals {
 			switch s {
 			case syscall.SIGURG, syscall.SIGPIPE, syscall.SIGCHLD:
+			case syscall.SIGCONT: // sent with every stop, in case the process is stopped
 			case syscall.SIGTERM:
 				server.Shutdown(context.Background())
 				return
@@ -265,6 +266,7 @@ func worker() {
 	for s := range signals {
 		switch s {
 		case syscall.SIGURG, syscall.SIGPIPE, syscall.SIGCHLD:
+		case syscall.SIGCONT: // sent with every stop, in case the process is stopped
 		case syscall.SIGTERM:
 			return
 		default:

@@ -211,18 +211,6 @@ func TestStatusOfAnotherUsersAppOnATerminal(t *testing.T) {
 	}
 }
 
-func TestHuman(t *testing.T) {
-	t.Parallel()
-	for d, want := range map[time.Duration]string{
-		0: "0 ms", 9 * time.Millisecond: "9 ms", 7810 * time.Millisecond: "7.8 s", 252 * time.Second: "4 min 12 s",
-		30 * time.Second: "30 s", 3*time.Hour + 5*time.Minute: "3 h 5 min", 51 * time.Hour: "2 d 3 h",
-	} {
-		if got := human(d); got != want {
-			t.Errorf("human(%v) = %q, want %q", d, got, want)
-		}
-	}
-}
-
 func TestKeyValues(t *testing.T) {
 	t.Parallel()
 	fact := func(key, value string) api.Attr { return api.Attr{Key: key, Value: value} }
