@@ -84,13 +84,13 @@ func (c *cli) knownSelectors(ctx context.Context) []string {
 	if err != nil {
 		return nil
 	}
-	var configured control.Found
+	var configured control.Daemon
 	for _, family := range file.Apps {
 		for _, a := range family.Each() {
 			configured.Status.Apps = append(configured.Status.Apps, api.AppStatus{Name: a.Name, Labels: a.Labels})
 		}
 	}
-	return control.Selectors([]control.Found{configured})
+	return control.Selectors([]control.Daemon{configured})
 }
 
 // completeFlag completes the values of a flag.

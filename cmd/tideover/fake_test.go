@@ -99,15 +99,15 @@ func (d *fakeDaemon) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 	return d.applied
 }
 
-func (d *fakeDaemon) Hold(_ context.Context, app string, r api.HoldRequest) (control.Lease, error) {
+func (d *fakeDaemon) Hold(_ context.Context, app string, r api.HoldRequest) (control.Hold, error) {
 	d.note("hold", app, r.For.String())
-	return fakeLease{d}, nil
+	return fakeHold{d}, nil
 }
 
-type fakeLease struct{ d *fakeDaemon }
+type fakeHold struct{ d *fakeDaemon }
 
-func (l fakeLease) Report() api.HoldReport { return l.d.begun }
-func (l fakeLease) End() api.HoldReport {
+func (l fakeHold) Report() api.HoldReport { return l.d.begun }
+func (l fakeHold) End() api.HoldReport {
 	l.d.note("hold ended")
 	return l.d.ended
 }

@@ -22,9 +22,9 @@ func holdDuring(c *cli, ctx context.Context, app string, lease time.Duration, co
 	if err != nil {
 		return err
 	}
-	c.note("%s: holding; %s", t.app, describeDrain(hold.Begun))
+	c.note("%s: holding; %s", t.app, describeDrain(hold.Started))
 	code, runErr := 0, error(nil)
-	if hold.Begun.Drained {
+	if hold.Started.Drained {
 		code, runErr = runDuringHold(c, hold, t, command)
 	}
 	report, err := hold.End()
@@ -36,9 +36,9 @@ func holdDuring(c *cli, ctx context.Context, app string, lease time.Duration, co
 	switch {
 	case runErr != nil:
 		return runErr
-	case !hold.Begun.Drained:
+	case !hold.Started.Drained:
 		return errorf(api.ExitTimeout, "give it more time with --for", "%s of %s still in flight, so the command was not run",
-			term.Plural(hold.Begun.InFlight, "request"), t.app)
+			term.Plural(hold.Started.InFlight, "request"), t.app)
 	case c.json:
 		c.writeDocument(report)
 	}
@@ -50,7 +50,7 @@ func holdDuring(c *cli, ctx context.Context, app string, lease time.Duration, co
 
 // attachHold holds the app and waits until nothing is in flight. --timeout and
 // SIGINT end the hold while it waits, and no longer.
-func attachHold(c *cli, ctx context.Context, app string, lease time.Duration) (*control.Attachment, target, error) {
+func attachHold(c *cli, ctx context.Context, app string, lease time.Duration) (*control.HoldSession, target, error) {
 	waiting, cancel := c.waitContext(ctx)
 	defer cancel()
 	t, err := c.target(waiting, app)
@@ -60,7 +60,7 @@ func attachHold(c *cli, ctx context.Context, app string, lease time.Duration) (*
 	// The hold outlives waitContext, so it has a context of its own.
 	holding, release := context.WithCancel(ctx)
 	stop := context.AfterFunc(waiting, release)
-	hold, err := t.client.HoldAttached(holding, t.app, api.HoldRequest{For: lease})
+	hold, err := t.client.OpenHold(holding, t.app, api.HoldRequest{For: lease})
 	if !stop() && err == nil {
 		hold.End()
 		err = errorf(api.ExitTimeout, "", "")
@@ -74,7 +74,7 @@ func attachHold(c *cli, ctx context.Context, app string, lease time.Duration) (*
 // runDuringHold runs the command with the streams of this process and waits for
 // its end. Ctrl-C on a terminal reaches the command as a member of the same
 // process group; other signals are forwarded.
-func runDuringHold(c *cli, hold *control.Attachment, t target, command []string) (int, error) {
+func runDuringHold(c *cli, hold *control.HoldSession, t target, command []string) (int, error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -88,7 +88,7 @@ func runDuringHold(c *cli, hold *control.Attachment, t target, command []string)
 	}
 	done := make(chan error, 1)
 	go func() { done <- run.Wait() }()
-	lease := time.NewTimer(toDuration(hold.Begun.For))
+	lease := time.NewTimer(toDuration(hold.Started.For))
 	defer lease.Stop()
 	for {
 		select {
@@ -99,7 +99,7 @@ func runDuringHold(c *cli, hold *control.Attachment, t target, command []string)
 				run.Process.Signal(s)
 			}
 		case <-lease.C:
-			c.note("%s: the hold ended by itself after %s; the command goes on", t.app, humanSeconds(hold.Begun.For))
+			c.note("%s: the hold ended by itself after %s; the command goes on", t.app, humanSeconds(hold.Started.For))
 		}
 	}
 }

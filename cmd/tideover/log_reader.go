@@ -15,7 +15,7 @@ import (
 
 // logDaemons are the daemons whose logs were asked for. With --daemon these are
 // all, whatever $TIDEOVER_APP says.
-func logDaemons(c *cli, ctx context.Context, q api.LogQuery, names []string) ([]control.Found, error) {
+func logDaemons(c *cli, ctx context.Context, q api.LogQuery, names []string) ([]control.Daemon, error) {
 	if q.Daemon {
 		return c.locator().Daemons(ctx)
 	}
@@ -34,7 +34,7 @@ type logReader struct {
 	outputClosed bool        // a write failed
 }
 
-func newLogReader(c *cli, daemons []control.Found, stream string) *logReader {
+func newLogReader(c *cli, daemons []control.Daemon, stream string) *logReader {
 	s := c.results()
 	r := &logReader{cli: c, screen: s, stream: stream, lines: []logs.Line{}, style: logs.Style{Color: s.Color, Unicode: s.Terminal}}
 	if s.Terminal {
@@ -50,7 +50,7 @@ func newLogReader(c *cli, daemons []control.Found, stream string) *logReader {
 
 // read reads from all daemons concurrently until there are no more lines, ctx
 // ends or the output is closed.
-func (r *logReader) read(ctx context.Context, daemons []control.Found, q api.LogQuery) error {
+func (r *logReader) read(ctx context.Context, daemons []control.Daemon, q api.LogQuery) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var readers sync.WaitGroup
@@ -58,7 +58,7 @@ func (r *logReader) read(ctx context.Context, daemons []control.Found, q api.Log
 	for i, d := range daemons {
 		readers.Go(func() {
 			q := q
-			q.Apps = d.Wanted
+			q.Apps = d.Selectors
 			failures[i] = r.readOne(ctx, d, q)
 			if r.isOutputClosed() {
 				stop()
@@ -71,7 +71,7 @@ func (r *logReader) read(ctx context.Context, daemons []control.Found, q api.Log
 
 // readOne reads from one daemon. With Follow it waits for a daemon that went away
 // to come back on the same socket, and reads the new one from its beginning.
-func (r *logReader) readOne(ctx context.Context, d control.Found, q api.LogQuery) error {
+func (r *logReader) readOne(ctx context.Context, d control.Daemon, q api.LogQuery) error {
 	for pid := d.Status.Pid; ; {
 		err := d.Client.Logs(ctx, q, r.print)
 		if !q.Follow || ctx.Err() != nil || r.isOutputClosed() || err != nil && !isDaemonGone(err) {

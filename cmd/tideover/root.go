@@ -23,7 +23,7 @@ type cli struct {
 	stdout, stderr io.Writer
 	env            []string
 	dirs           []string // where daemons are looked for; the first is where daemons keep their sockets
-	users          []string // patterns of other users' directories, for root
+	otherUserDirs  []string // patterns of other users' directories, for root
 
 	config      string
 	configGiven bool // --config was typed, and means the one daemon of that file
@@ -40,7 +40,7 @@ type cli struct {
 func newCLI(dirs []string, stdin io.Reader, stdout, stderr io.Writer, env []string) *cli {
 	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr, env: env, dirs: dirs}
 	if c.dirs == nil {
-		c.dirs, c.users = control.DefaultDirs(c.getenv), control.OtherUsers()
+		c.dirs, c.otherUserDirs = control.DefaultDirs(c.getenv), control.OtherUserDirs()
 	}
 	return c
 }

@@ -24,12 +24,12 @@ type target struct {
 
 // locator says where daemons are looked for: on --socket, on the socket of
 // -c FILE, or in the usual directories.
-func (c *cli) locator() control.Places {
+func (c *cli) locator() control.Locator {
 	socket := c.socket
 	if socket == "" && c.configGiven {
 		socket = c.configuredSocket()
 	}
-	return control.Places{Socket: socket, Dirs: c.dirs, Users: c.users}
+	return control.Locator{Socket: socket, Dirs: c.dirs, OtherUserDirs: c.otherUserDirs}
 }
 
 // configuredSocket is the control socket of the daemon for -c FILE.
@@ -68,13 +68,13 @@ func (c *cli) target(ctx context.Context, name string) (target, error) {
 // anything is done. single: one app was meant, by its own name or by none.
 func (c *cli) targets(ctx context.Context, names []string) (found []target, single bool, err error) {
 	names = c.selectors(names)
-	var daemons []control.Found
+	var daemons []control.Daemon
 	if slices.Contains(names, allApps) {
 		one, err := c.locator().One(ctx)
 		if err != nil {
 			return nil, false, err
 		}
-		daemons = []control.Found{one}
+		daemons = []control.Daemon{one}
 	} else if daemons, err = c.locator().Select(ctx, names...); err != nil {
 		return nil, false, err
 	}
@@ -88,7 +88,7 @@ func (c *cli) targets(ctx context.Context, names []string) (found []target, sing
 
 // daemons finds every daemon, or those that have a named app; the status of each
 // is then limited to the named apps.
-func (c *cli) daemons(ctx context.Context, names []string) ([]control.Found, error) {
+func (c *cli) daemons(ctx context.Context, names []string) ([]control.Daemon, error) {
 	names = c.selectors(names)
 	if len(names) == 0 || slices.Contains(names, allApps) {
 		return c.locator().Daemons(ctx)

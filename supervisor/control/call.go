@@ -12,127 +12,127 @@ import (
 	"tideover/supervisor/api"
 )
 
-// call is one request of one peer, being answered.
+// call is one request and its response.
 type call struct {
-	server   *Server
-	ctx      context.Context // ends when the peer leaves or the daemon ends
-	peer     peer
-	role     role
-	request  *http.Request
-	w        http.ResponseWriter
-	wire     *http.ResponseController
-	started  bool     // the answer's first byte is written: errors become events
-	garbled  bool     // the request was not one
-	app      string   // for the log
-	exit     api.Exit // for the log, of an operation that was carried out
-	encoder  *json.Encoder
-	received *json.Decoder
+	server          *Server
+	ctx             context.Context // ends when the client leaves or the daemon ends
+	peer            peer
+	role            role
+	request         *http.Request
+	w               http.ResponseWriter
+	controller      *http.ResponseController
+	responseStarted bool     // the header is written: errors become events
+	badRequest      bool     // the body was malformed
+	app             string   // for the log
+	exit            api.Exit // for the log: of the operation
+	encoder         *json.Encoder
+	decoder         *json.Decoder
 }
 
 func newCall(s *Server, w http.ResponseWriter, r *http.Request) *call {
-	c := &call{server: s, ctx: r.Context(), request: r, w: w, wire: http.NewResponseController(w)}
+	c := &call{server: s, ctx: r.Context(), request: r, w: w, controller: http.NewResponseController(w)}
 	if p, known := c.ctx.Value(peerKey{}).(peer); known {
 		c.peer, c.role = p, p.roleOf(s.socket.group)
 	}
 	return c
 }
 
-// admit says whether this peer may use the route at all.
-func (c *call) admit(r route) *api.Error {
-	// A browser never speaks here; if one does, somebody put the socket behind
-	// a web server and a page of another site is asking.
+// authorize returns an error unless this peer may use the route.
+func (c *call) authorize(r route) *api.Error {
+	// A browser reaches the socket only through a web server in front of it. Then
+	// a page of another site could send requests.
 	if c.request.Header.Get("Origin") != "" || c.request.Header.Get("Sec-Fetch-Site") != "" {
-		return fault(api.ExitDenied, "", "the control socket does not answer browsers")
+		return errorf(api.ExitDenied, "", "the control socket does not answer browsers")
 	}
-	if c.role >= r.least {
+	if c.role >= r.minRole {
 		return nil
 	}
 	hint := "root and the daemon's own user may"
 	if c.server.socket.group != noGroup {
 		hint += "; members of socket_group may reload, hold, release and look"
 	}
-	return fault(api.ExitDenied, hint, "uid %d may not use %s", c.peer.uid, r.path)
+	return errorf(api.ExitDenied, hint, "uid %d may not use %s", c.peer.uid, r.path)
 }
 
-// decode reads the request's JSON into v, within its size and its time.
+// decode decodes the body into v, at most maxRequestBytes within requestTimeout.
 func (c *call) decode(v any) error {
-	c.wire.SetReadDeadline(time.Now().Add(requestDeadline))
-	c.received = json.NewDecoder(http.MaxBytesReader(c.w, c.request.Body, largestRequest))
-	c.received.DisallowUnknownFields()
-	if err := c.received.Decode(v); err != nil {
-		c.garbled = true
+	c.controller.SetReadDeadline(time.Now().Add(requestTimeout))
+	c.decoder = json.NewDecoder(http.MaxBytesReader(c.w, c.request.Body, maxRequestBytes))
+	c.decoder.DisallowUnknownFields()
+	if err := c.decoder.Decode(v); err != nil {
+		c.badRequest = true
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return fault(api.ExitUsage, "", "the request is larger than %d bytes", largestRequest)
+			return errorf(api.ExitUsage, "", "the request is larger than %d bytes", maxRequestBytes)
 		}
-		return fault(api.ExitUsage, "client and daemon may be of different versions: tideover version",
+		return errorf(api.ExitUsage, "client and daemon may be of different versions: tideover version",
 			"cannot read the request: %v", err)
 	}
-	return c.wire.SetReadDeadline(time.Time{})
+	return c.controller.SetReadDeadline(time.Time{})
 }
 
-// complete checks that nothing follows what decode read. Only then does the
-// HTTP server notice when the peer leaves.
-func (c *call) complete() error {
-	c.wire.SetReadDeadline(time.Now().Add(requestDeadline))
-	if _, err := c.received.Token(); !errors.Is(err, io.EOF) {
-		c.garbled = true
-		return fault(api.ExitUsage, "", "something follows the request")
+// expectEOF checks that nothing follows the decoded value. net/http watches for
+// the end of the connection only after the body was read to its end.
+func (c *call) expectEOF() error {
+	c.controller.SetReadDeadline(time.Now().Add(requestTimeout))
+	if _, err := c.decoder.Token(); !errors.Is(err, io.EOF) {
+		c.badRequest = true
+		return errorf(api.ExitUsage, "", "something follows the request")
 	}
-	return c.wire.SetReadDeadline(time.Time{})
+	return c.controller.SetReadDeadline(time.Time{})
 }
 
-// receive is decode and complete: the whole request is one JSON value.
-func (c *call) receive(v any) error {
+// decodeAll decodes a body of exactly one JSON value.
+func (c *call) decodeAll(v any) error {
 	if err := c.decode(v); err != nil {
 		return err
 	}
-	return c.complete()
+	return c.expectEOF()
 }
 
-// reply is the whole answer at once.
+// reply writes a response of one JSON value.
 func (c *call) reply(v any) error {
-	c.start("application/json", http.StatusOK)
-	return c.write(v)
+	c.writeHeader("application/json", http.StatusOK)
+	return c.encode(v)
 }
 
-// send is one line of a streamed answer, on its way when send returns.
-func (c *call) send(e event) error {
-	if !c.started {
-		c.start("application/jsonl", http.StatusOK)
+// sendEvent writes one line of a streamed response and flushes it.
+func (c *call) sendEvent(e event) error {
+	if !c.responseStarted {
+		c.writeHeader("application/jsonl", http.StatusOK)
 	}
-	if err := c.write(e); err != nil {
+	if err := c.encode(e); err != nil {
 		return err
 	}
-	return c.wire.Flush()
+	return c.controller.Flush()
 }
 
-// refuse ends the answer with an error, whatever of it is already out.
-func (c *call) refuse(err *api.Error) {
-	if c.started {
-		c.send(event{Error: err}) // the peer may be gone; then nobody is left to tell
+// fail ends the response with an error: as its last event when it has begun.
+func (c *call) fail(err *api.Error) {
+	if c.responseStarted {
+		c.sendEvent(event{Error: err}) // an error of the connection has no consequence
 		return
 	}
-	c.start("application/json", statusOf(err.Exit))
-	c.write(err)
+	c.writeHeader("application/json", httpStatus(err.Exit))
+	c.encode(err)
 }
 
-func (c *call) start(contentType string, status int) {
-	c.started = true
+func (c *call) writeHeader(contentType string, status int) {
+	c.responseStarted = true
 	c.encoder = json.NewEncoder(c.w)
 	c.w.Header().Set("Content-Type", contentType)
 	c.w.WriteHeader(status)
 }
 
-func (c *call) write(v any) error {
-	c.wire.SetWriteDeadline(time.Now().Add(writeDeadline))
+func (c *call) encode(v any) error {
+	c.controller.SetWriteDeadline(time.Now().Add(writeTimeout))
 	return c.encoder.Encode(v)
 }
 
-// by names the caller for the daemon's log and the app's.
-func (c *call) by() string { return fmt.Sprintf("cli uid %d", c.peer.uid) }
+// caller names the client in logs.
+func (c *call) caller() string { return fmt.Sprintf("cli uid %d", c.peer.uid) }
 
-func (c *call) outcome(err error) api.Exit {
+func (c *call) exitCode(err error) api.Exit {
 	if err != nil {
 		return asError(err).Exit
 	}

@@ -17,62 +17,64 @@ import (
 	"tideover/supervisor/logs"
 )
 
-// Client asks one daemon. Every error it returns is a *supervisor.Error whose
-// Exit is the exit code of the command that asked: no daemon there (3), no
-// permission (4), the context ended first (10), and what the daemon says.
+// Client sends requests to one daemon. Every error it returns is an *api.Error:
+// ExitNotRunning without a daemon, ExitDenied without permission, ExitTimeout when
+// ctx ended first, else the error of the daemon.
 type Client struct {
 	socket string
-	web    *http.Client
+	http   *http.Client
 }
 
-// NewClient will speak to the daemon on socket; nothing is connected yet.
+// NewClient returns a client for the daemon on socket. It connects for every
+// request.
 func NewClient(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}
-	return &Client{socket: socket, web: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
 // Socket is the path of the daemon's control socket.
 func (c *Client) Socket() string { return c.socket }
 
-// Status asks for the apps that the selectors mean, or all. It takes no time and changes nothing.
+// Status returns the status of the apps that the selectors mean; without
+// selectors of all apps.
 func (c *Client) Status(ctx context.Context, apps ...string) (api.Status, error) {
-	var answer api.Status
-	err := c.brief(ctx, http.MethodGet, "/v1/status?"+url.Values{"app": apps}.Encode(), nil, &answer)
-	return answer, err
+	var status api.Status
+	err := c.unary(ctx, http.MethodGet, "/v1/status?"+url.Values{"app": apps}.Encode(), nil, &status)
+	return status, err
 }
 
-// Do carries out r and waits for its end; progress is called for each phase as
-// it begins and ends, in order, and may be nil. When ctx ends first the error
-// says so (10) and the operation goes on.
+// Do carries out an operation and waits for its end. progress, if not nil, is
+// called when a phase begins and when it ends, in order. When ctx ends first the
+// error is ExitTimeout and the operation goes on.
 func (c *Client) Do(ctx context.Context, r api.Request, progress func(api.Phase)) (api.Result, error) {
-	last, err := c.follow(ctx, "/v1/"+string(r.Verb), r, progress, func(e event) bool { return e.Result != nil })
+	last, err := c.stream(ctx, "/v1/"+string(r.Verb), r, progress, func(e event) bool { return e.Result != nil })
 	if err != nil {
 		return api.Result{}, err
 	}
 	return *last.Result, nil
 }
 
-// Apply makes the apps what the configuration file says now, or tells what
-// would change; progress and the end of ctx are as in Do.
+// Apply applies the configuration file, or only tells what would change. progress
+// and the end of ctx are as in Do.
 func (c *Client) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) (api.ApplyResult, error) {
-	last, err := c.follow(ctx, "/v1/apply", r, progress, func(e event) bool { return e.Applied != nil })
+	last, err := c.stream(ctx, "/v1/apply", r, progress, func(e event) bool { return e.Applied != nil })
 	if err != nil {
 		return api.ApplyResult{}, err
 	}
 	return *last.Applied, nil
 }
 
-// follow asks, and passes phases on until the event that is the last one.
-func (c *Client) follow(ctx context.Context, path string, request any, progress func(api.Phase), last func(event) bool) (event, error) {
-	answer, err := c.ask(ctx, http.MethodPost, path, request)
+// stream sends a request and passes phases to progress until the last event.
+func (c *Client) stream(ctx context.Context, path string, request any, progress func(api.Phase), last func(event) bool) (event, error) {
+	resp, err := c.request(ctx, http.MethodPost, path, request)
 	if err != nil {
 		return event{}, err
 	}
-	defer answer.Close()
+	defer resp.Close()
 	for {
-		e, err := answer.next()
+		e, err := resp.nextEvent()
 		if err != nil || last(e) {
 			return e, err
 		}
@@ -83,40 +85,40 @@ func (c *Client) follow(ctx context.Context, path string, request any, progress 
 }
 
 // Hold holds an app's requests and returns when those in flight have finished.
-// The hold ends by its own time, or by Release.
+// The hold ends after r.For, or by Release.
 func (c *Client) Hold(ctx context.Context, app string, r api.HoldRequest) (api.HoldReport, error) {
 	r.Attached = false
-	answer, err := c.ask(ctx, http.MethodPost, "/v1/hold", holdRequest{app, r})
+	resp, err := c.request(ctx, http.MethodPost, "/v1/hold", holdRequest{app, r})
 	if err != nil {
 		return api.HoldReport{}, err
 	}
-	defer answer.Close()
-	return answer.held()
+	defer resp.Close()
+	return resp.holdReport()
 }
 
-// Release ends an operator's hold of app and tells what it meant for clients;
-// no hold is no error.
+// Release ends an operator's hold of app and reports the requests it held. It is
+// no error when there is no hold.
 func (c *Client) Release(ctx context.Context, app string) (api.HoldReport, error) {
 	var report api.HoldReport
-	err := c.brief(ctx, http.MethodPost, "/v1/release", appRequest{app}, &report)
+	err := c.unary(ctx, http.MethodPost, "/v1/release", appRequest{app}, &report)
 	return report, err
 }
 
 // Signal sends sig to the main process of app.
 func (c *Client) Signal(ctx context.Context, app string, sig syscall.Signal) error {
-	return c.brief(ctx, http.MethodPost, "/v1/signal", signalRequest{app, sig}, &struct{}{})
+	return c.unary(ctx, http.MethodPost, "/v1/signal", signalRequest{app, sig}, &struct{}{})
 }
 
-// Logs yields the lines q selects, oldest first, until there are no more, ctx
-// ends (no error then) or yield returns false.
+// Logs yields the lines that q selects, oldest first, until there are no more,
+// yield returns false, or ctx ends, which is no error.
 func (c *Client) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
-	answer, err := c.ask(ctx, http.MethodPost, "/v1/logs", q)
+	resp, err := c.request(ctx, http.MethodPost, "/v1/logs", q)
 	if err != nil {
 		return err
 	}
-	defer answer.Close()
+	defer resp.Close()
 	for {
-		e, err := answer.next()
+		e, err := resp.nextEvent()
 		switch {
 		case e.End, ctx.Err() != nil:
 			return nil
@@ -128,36 +130,36 @@ func (c *Client) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line)
 	}
 }
 
-// Shutdown ends the daemon: drained and stopped, or at once when fast. It
-// returns when every app is stopped.
+// Shutdown ends the daemon: after the drain, or at once when fast. It returns when
+// every app is stopped.
 func (c *Client) Shutdown(ctx context.Context, fast bool) error {
-	answer, err := c.ask(ctx, http.MethodPost, "/v1/shutdown", shutdownRequest{fast})
+	resp, err := c.request(ctx, http.MethodPost, "/v1/shutdown", shutdownRequest{fast})
 	if err != nil {
 		return err
 	}
-	defer answer.Close()
-	e, err := answer.next()
+	defer resp.Close()
+	e, err := resp.nextEvent()
 	if err == nil && !e.End {
-		err = fault(api.ExitError, "", "the daemon's answer to shutdown makes no sense")
+		err = errorf(api.ExitError, "", "the daemon's answer to shutdown makes no sense")
 	}
 	return err
 }
 
-// brief asks and reads an answer that comes whole.
-func (c *Client) brief(ctx context.Context, method, path string, request, reply any) error {
-	answer, err := c.ask(ctx, method, path, request)
+// unary sends a request and decodes a response of one JSON value.
+func (c *Client) unary(ctx context.Context, method, path string, request, reply any) error {
+	resp, err := c.request(ctx, method, path, request)
 	if err != nil {
 		return err
 	}
-	defer answer.Close()
-	if err := answer.lines.Decode(reply); err != nil {
-		return c.explain(ctx, err)
+	defer resp.Close()
+	if err := resp.decoder.Decode(reply); err != nil {
+		return c.wrapError(ctx, err)
 	}
 	return nil
 }
 
-// ask sends one request and returns the daemon's answer unread, or its refusal.
-func (c *Client) ask(ctx context.Context, method, path string, request any) (*answer, error) {
+// request sends a request and returns the response unread, or its error.
+func (c *Client) request(ctx context.Context, method, path string, request any) (*response, error) {
 	var body io.Reader
 	if request != nil {
 		encoded, err := json.Marshal(request)
@@ -169,67 +171,67 @@ func (c *Client) ask(ctx context.Context, method, path string, request any) (*an
 	return c.send(ctx, method, path, body)
 }
 
-func (c *Client) send(ctx context.Context, method, path string, body io.Reader) (*answer, error) {
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader) (*response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://tideover"+path, body)
 	if err != nil {
 		return nil, asError(err)
 	}
-	response, err := c.web.Do(request)
+	reply, err := c.http.Do(request)
 	if err != nil {
-		return nil, c.explain(ctx, err)
+		return nil, c.wrapError(ctx, err)
 	}
-	a := &answer{client: c, ctx: ctx, body: response.Body, lines: json.NewDecoder(response.Body)}
-	if response.StatusCode == http.StatusOK {
-		return a, nil
+	r := &response{client: c, ctx: ctx, body: reply.Body, decoder: json.NewDecoder(reply.Body)}
+	if reply.StatusCode == http.StatusOK {
+		return r, nil
 	}
-	defer a.Close()
-	refusal := &api.Error{}
-	if err := a.lines.Decode(refusal); err != nil || refusal.Exit == api.ExitOK {
-		return nil, fault(api.ExitError, "is "+c.socket+" a tideover daemon?", "unexpected answer: %s", response.Status)
+	defer r.Close()
+	failure := &api.Error{}
+	if err := r.decoder.Decode(failure); err != nil || failure.Exit == api.ExitOK {
+		return nil, errorf(api.ExitError, "is "+c.socket+" a tideover daemon?", "unexpected answer: %s", reply.Status)
 	}
-	return nil, refusal
+	return nil, failure
 }
 
-// explain says what a failed exchange means for the person who typed it.
-func (c *Client) explain(ctx context.Context, err error) *api.Error {
+// wrapError turns an error of the connection into one with an exit code.
+func (c *Client) wrapError(ctx context.Context, err error) *api.Error {
 	var typed *api.Error
 	switch {
 	case errors.As(err, &typed):
 		return typed
 	case ctx.Err() != nil:
-		return fault(api.ExitTimeout, "", "stopped waiting; the daemon goes on")
+		return errorf(api.ExitTimeout, "", "stopped waiting; the daemon goes on")
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return fault(api.ExitNotRunning, "start one: tideover run -- gunicorn app:app", "no daemon on %s", c.socket)
+		return errorf(api.ExitNotRunning, "start one: tideover run -- gunicorn app:app", "no daemon on %s", c.socket)
 	case errors.Is(err, fs.ErrPermission):
-		return fault(api.ExitDenied, "root, the daemon's own user and members of its socket_group may", "no permission for %s", c.socket)
-	case slices.ContainsFunc(brokenOff(), func(broken error) bool { return errors.Is(err, broken) }):
-		return fault(api.ExitNotRunning, "its log tells why", "the daemon went away before it had answered")
+		return errorf(api.ExitDenied, "root, the daemon's own user and members of its socket_group may", "no permission for %s", c.socket)
+	case slices.ContainsFunc(disconnectErrors(), func(broken error) bool { return errors.Is(err, broken) }):
+		return errorf(api.ExitNotRunning, "its log tells why", "the daemon went away before it had answered")
 	}
-	return fault(api.ExitError, "", "cannot ask the daemon on %s: %v", c.socket, err)
+	return errorf(api.ExitError, "", "cannot ask the daemon on %s: %v", c.socket, err)
 }
 
-// brokenOff are the shapes in which a daemon's death reaches us.
-func brokenOff() []error {
+// disconnectErrors are the errors that a connection returns when the daemon ends.
+func disconnectErrors() []error {
 	return []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE}
 }
 
-// answer is a daemon's answer, read line by line.
-type answer struct {
-	client *Client
-	ctx    context.Context
-	body   io.ReadCloser
-	lines  *json.Decoder
+// response is the body of a daemon's response.
+type response struct {
+	client  *Client
+	ctx     context.Context
+	body    io.ReadCloser
+	decoder *json.Decoder
 }
 
-// Close ends the conversation; for the daemon the caller has left.
-func (a *answer) Close() { a.body.Close() }
+// Close closes the connection. The daemon notices that the client has left.
+func (r *response) Close() { r.body.Close() }
 
-// next is the next event; an event that is an error is returned as one, and so
-// is an answer that breaks off.
-func (a *answer) next() (event, error) {
+// nextEvent reads the next event. An event with an error is returned as an error,
+// and so is the end of the connection.
+func (r *response) nextEvent() (event, error) {
 	var e event
-	if err := a.lines.Decode(&e); err != nil {
-		return e, a.client.explain(a.ctx, err)
+	if err := r.decoder.Decode(&e); err != nil {
+		return e, r.client.wrapError(r.ctx, err)
 	}
 	if e.Error != nil {
 		return e, e.Error
@@ -237,13 +239,13 @@ func (a *answer) next() (event, error) {
 	return e, nil
 }
 
-func (a *answer) held() (api.HoldReport, error) {
-	e, err := a.next()
+func (r *response) holdReport() (api.HoldReport, error) {
+	e, err := r.nextEvent()
 	if err != nil {
 		return api.HoldReport{}, err
 	}
 	if e.Held == nil {
-		return api.HoldReport{}, fault(api.ExitError, "", "the daemon's answer to hold makes no sense")
+		return api.HoldReport{}, errorf(api.ExitError, "", "the daemon's answer to hold makes no sense")
 	}
 	return *e.Held, nil
 }

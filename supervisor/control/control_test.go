@@ -173,13 +173,13 @@ func TestAttachedHoldEndsWithItsCommand(t *testing.T) {
 	t.Parallel()
 	d := newFake("shop")
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
-	hold, err := client.HoldAttached(t.Context(), "shop", api.HoldRequest{For: time.Minute})
+	hold, err := client.OpenHold(t.Context(), "shop", api.HoldRequest{For: time.Minute})
 	must(t, err)
-	if hold.Begun.InFlight != 9 {
-		t.Errorf("begun %+v", hold.Begun)
+	if hold.Started.InFlight != 9 {
+		t.Errorf("begun %+v", hold.Started)
 	}
 	select {
-	case <-d.lease.ended:
+	case <-d.hold.ended:
 		t.Fatal("released before the command was done")
 	default:
 	}
@@ -188,7 +188,7 @@ func TestAttachedHoldEndsWithItsCommand(t *testing.T) {
 	if report.Requests.Held != 88 {
 		t.Errorf("report %+v", report)
 	}
-	<-d.lease.ended
+	<-d.hold.ended
 }
 
 func TestAttachedHoldEndsWithItsCaller(t *testing.T) {
@@ -196,10 +196,10 @@ func TestAttachedHoldEndsWithItsCaller(t *testing.T) {
 	d := newFake("shop")
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
 	ctx, die := context.WithCancel(t.Context())
-	hold, err := client.HoldAttached(ctx, "shop", api.HoldRequest{})
+	hold, err := client.OpenHold(ctx, "shop", api.HoldRequest{})
 	must(t, err)
 	die()
-	<-d.lease.ended // released, though nobody said so
+	<-d.hold.ended // released without End
 	if _, err := hold.End(); err == nil {
 		t.Error("End of a hold whose caller died reports success")
 	}
@@ -217,7 +217,7 @@ func TestDetachedHoldStays(t *testing.T) {
 	_, err = client.Status(t.Context()) // a whole exchange later
 	must(t, err)
 	select {
-	case <-d.lease.ended:
+	case <-d.hold.ended:
 		t.Error("the hold ended with the command that asked for it")
 	default:
 	}
@@ -245,7 +245,7 @@ func TestServerRefuses(t *testing.T) {
 			if c.header != "" {
 				request.Header.Set("Origin", c.header)
 			}
-			response, err := NewClient(socket.Path()).web.Do(request)
+			response, err := NewClient(socket.Path()).http.Do(request)
 			must(t, err)
 			response.Body.Close()
 			if response.StatusCode != c.status {
@@ -262,7 +262,7 @@ func TestSlowRequestIsCut(t *testing.T) {
 	must(t, err)
 	defer conn.Close()
 	fmt.Fprint(conn, "POST /v1/release HTTP/1.1\r\nHost: tideover\r\nContent-Length: 100\r\n\r\n{")
-	must(t, conn.SetReadDeadline(time.Now().Add(2*requestDeadline)))
+	must(t, conn.SetReadDeadline(time.Now().Add(2*requestTimeout)))
 	head := make([]byte, 12)
 	if _, err := conn.Read(head); err != nil || string(head) != "HTTP/1.1 400" {
 		t.Errorf("%q, %v", head, err)

@@ -1,21 +1,21 @@
-// Package control is the conversation between a running daemon and the
-// commands people type: HTTP/1.1 and JSON on a unix socket.
+// Package control is the control socket of a daemon: HTTP/1.1 and JSON on a unix
+// socket.
 //
-// Everything the socket offers stands in one table (routes.go): the path, who
-// may ask, and the handler. The Server answers from a Daemon; the Client has
-// one typed method for each entry and is all that commands use.
+// routes.go is the table of all paths: the role that each needs, and its handler.
+// Server answers from a Backend (call.go is one request and its response,
+// messages.go what is sent). Client has a method for each path; hold_client.go is
+// a hold that ends with its connection. socket.go makes the socket, paths.go says
+// where sockets are, and discover.go finds daemons and apps by them.
 //
-// Who may ask is the kernel's word (SO_PEERCRED at every accept), not the
-// peer's: root and the daemon's own user may do everything, members of
-// socket_group may reload, hold, release and look, everybody else nothing. The
-// credentials are those of the moment of connecting, so connections are short:
-// one request each.
+// The role of a client follows from its credentials (peer_linux.go): root and the
+// daemon's own user may do everything, members of socket_group may reload, hold,
+// release and look, all others nothing. Credentials are those at the time of
+// connecting, so a connection has one request.
 //
-// Operations that take time answer with JSON lines, one event each, as things
-// happen; the last line is the result. A caller that goes away stops waiting
-// and nothing else, with one exception that is the purpose of it: a hold made
-// for a command ends with the connection that asked for it.
+// Operations that take time answer with JSON lines, one event each; the last line
+// is the result. A client that leaves does not end its operation, with one
+// exception: an attached hold ends with its connection.
 //
-// No request carries a path to run, an argument list or an environment: these
-// come from the configuration only. There is no TCP.
+// No request carries a command or an environment: these come from the
+// configuration only. There is no TCP.
 package control

@@ -13,9 +13,9 @@ import (
 	"tideover/supervisor/logs"
 )
 
-// fakeDaemon keeps one app named shop and does nothing but record what it is
+// fakeBackend keeps one app named shop and does nothing but record what it is
 // asked and wait where a real one would.
-type fakeDaemon struct {
+type fakeBackend struct {
 	app string
 
 	mu    sync.Mutex // guards asked
@@ -26,41 +26,41 @@ type fakeDaemon struct {
 	waiting  chan struct{} // closed by Do when it begins to wait
 	finish   chan struct{} // Do returns when it is closed
 	left     chan struct{} // closed when a caller left a Do
-	lease    *fakeLease
+	hold     *fakeHold
 	lines    chan logs.Line
 	shutdown func()
 }
 
-func newFake(app string) *fakeDaemon {
-	return &fakeDaemon{
+func newFake(app string) *fakeBackend {
+	return &fakeBackend{
 		app: app, waiting: make(chan struct{}), finish: make(chan struct{}), left: make(chan struct{}),
-		lines: make(chan logs.Line, 16), lease: &fakeLease{ended: make(chan struct{})},
+		lines: make(chan logs.Line, 16), hold: &fakeHold{ended: make(chan struct{})},
 		result: api.Result{App: app, Verb: api.Reload, Result: "ok"},
 	}
 }
 
-func (d *fakeDaemon) note(what string) {
+func (d *fakeBackend) note(what string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.asked = append(d.asked, what)
 }
 
-func (d *fakeDaemon) notes() []string {
+func (d *fakeBackend) notes() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]string(nil), d.asked...)
 }
 
-func (d *fakeDaemon) Status(names ...string) (api.Status, error) {
+func (d *fakeBackend) Status(names ...string) (api.Status, error) {
 	for _, name := range names {
 		if name != d.app && name != "label-of-"+d.app {
-			return api.Status{}, NoSuchApp(name, []string{d.app})
+			return api.Status{}, errNoSuchApp(name, []string{d.app})
 		}
 	}
 	return api.Status{Apps: []api.AppStatus{{Name: d.app, State: api.Running, Generation: 7}}}, nil
 }
 
-func (d *fakeDaemon) Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result {
+func (d *fakeBackend) Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result {
 	d.note(string(r.Verb) + " " + r.App + " by " + r.By)
 	for _, p := range d.phases {
 		progress(p)
@@ -75,7 +75,7 @@ func (d *fakeDaemon) Do(ctx context.Context, r api.Request, progress func(api.Ph
 	}
 }
 
-func (d *fakeDaemon) Apply(_ context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
+func (d *fakeBackend) Apply(_ context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
 	d.note("apply by " + r.By)
 	for _, p := range d.phases {
 		progress(p)
@@ -83,22 +83,22 @@ func (d *fakeDaemon) Apply(_ context.Context, r api.ApplyRequest, progress func(
 	return api.ApplyResult{Result: "ok", Apps: []api.AppChange{{App: d.app, Change: api.Added}}}
 }
 
-func (d *fakeDaemon) Hold(_ context.Context, app string, r api.HoldRequest) (Lease, error) {
+func (d *fakeBackend) Hold(_ context.Context, app string, r api.HoldRequest) (Hold, error) {
 	d.note("hold " + app + " by " + r.By)
-	return d.lease, nil
+	return d.hold, nil
 }
 
-func (d *fakeDaemon) Release(app string) (api.HoldReport, error) {
+func (d *fakeBackend) Release(app string) (api.HoldReport, error) {
 	d.note("release " + app)
 	return api.HoldReport{App: app, Held: 3.1}, nil
 }
 
-func (d *fakeDaemon) Signal(app string, sig syscall.Signal) error {
+func (d *fakeBackend) Signal(app string, sig syscall.Signal) error {
 	d.note("signal " + app + " " + sig.String())
 	return nil
 }
 
-func (d *fakeDaemon) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
+func (d *fakeBackend) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
 	for {
 		select {
 		case l, more := <-d.lines:
@@ -115,26 +115,26 @@ func (d *fakeDaemon) Logs(ctx context.Context, q api.LogQuery, yield func(logs.L
 	}
 }
 
-func (d *fakeDaemon) Shutdown(fast bool) {
+func (d *fakeBackend) Shutdown(fast bool) {
 	d.note("shutdown")
 	d.shutdown()
 }
 
-type fakeLease struct {
+type fakeHold struct {
 	once  sync.Once
 	ended chan struct{}
 }
 
-func (l *fakeLease) Report() api.HoldReport {
+func (l *fakeHold) Report() api.HoldReport {
 	return api.HoldReport{App: "shop", Drained: true, InFlight: 9}
 }
-func (l *fakeLease) End() api.HoldReport {
+func (l *fakeHold) End() api.HoldReport {
 	l.once.Do(func() { close(l.ended) })
 	return api.HoldReport{App: "shop", Requests: api.RequestCounts{Held: 88}}
 }
 
 // serve runs a server for d until the test ends, and returns its socket.
-func serve(t *testing.T, d *fakeDaemon, o SocketOptions) *Socket {
+func serve(t *testing.T, d *fakeBackend, o SocketOptions) *Socket {
 	t.Helper()
 	if o.Path == "" {
 		o.Path = filepath.Join(t.TempDir(), "run", "control.sock")

@@ -9,35 +9,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// role is what a peer may do; each includes those before it.
+// role is what a peer may do. Each role includes those before it.
 type role int
 
 const (
-	stranger role = iota // nothing
-	member               // of socket_group: reload, hold, release, look
-	owner                // root and the daemon's own user: everything
+	roleNone     role = iota // nothing
+	roleOperator             // members of socket_group: reload, hold, release, look
+	roleAdmin                // root and the daemon's own user: everything
 )
 
-// peer is who connected, as the kernel recorded it at that moment.
+// peer is the credentials of a client at the time of connecting (SO_PEERCRED).
 type peer struct {
 	uid, gid uint32
 	groups   []uint32
 }
 
-// roleOf judges a peer; group is socket_group's gid or noGroup.
+// roleOf is the role of the peer; group is the gid of socket_group, or noGroup.
 func (p peer) roleOf(group int) role {
 	switch {
 	case p.uid == 0 || int(p.uid) == os.Geteuid():
-		return owner
+		return roleAdmin
 	case group == noGroup:
-		return stranger
+		return roleNone
 	case int(p.gid) == group || slices.Contains(p.groups, uint32(group)):
-		return member
+		return roleOperator
 	}
-	return stranger
+	return roleNone
 }
 
-func peerOf(conn *net.UnixConn) (peer, error) {
+func peerCredentials(conn *net.UnixConn) (peer, error) {
 	var p peer
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -57,9 +57,9 @@ func peerOf(conn *net.UnixConn) (peer, error) {
 	return p, err
 }
 
-// peerGroups are the supplementary groups the peer had when it connected:
-// without them a deploy user whose first group is another would be a stranger.
-// x/sys has no getter that keeps the bytes as they are.
+// peerGroups are the supplementary groups of the peer at the time of connecting
+// (SO_PEERGROUPS). A user whose socket_group is not the first group needs them.
+// x/sys/unix has no function for this option.
 func peerGroups(fd uintptr) ([]uint32, error) {
 	groups := make([]uint32, 64)
 	for {
@@ -69,7 +69,7 @@ func peerGroups(fd uintptr) ([]uint32, error) {
 		switch errno {
 		case 0:
 			return groups[:size/4], nil
-		case unix.ERANGE: // size now tells how much is needed
+		case unix.ERANGE: // size is now the size that is needed
 			groups = make([]uint32, size/4)
 		default:
 			return nil, errno
@@ -77,8 +77,8 @@ func peerGroups(fd uintptr) ([]uint32, error) {
 	}
 }
 
-// listenerPid is the process that listens on the socket at path; an error
-// that is ECONNREFUSED says that nobody does.
+// listenerPid is the pid of the process that listens on the socket at path. The
+// error is ECONNREFUSED when no process listens.
 func listenerPid(path string) (int, error) {
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: path})
 	if err != nil {

@@ -31,7 +31,7 @@ func askAll(socket string) {
 	do := func(verb api.Verb) error {
 		result, err := client.Do(ctx, api.Request{Verb: verb, App: "shop"}, nil)
 		if err == nil && result.Exit != api.ExitOK {
-			err = fault(result.Exit, "", "%s", result.Error)
+			err = errorf(result.Exit, "", "%s", result.Error)
 		}
 		return err
 	}
@@ -95,7 +95,7 @@ func TestWhoMayAskWhat(t *testing.T) {
 		name         string
 		gid          uint32
 		groups       []uint32
-		open         bool // the socket's mode lets everybody connect, which must not help
+		open         bool // the socket's mode lets everybody connect, which must give no role
 		look, act    string
 		restartAndCo string
 	}{
@@ -136,13 +136,13 @@ func TestRoles(t *testing.T) {
 		group int
 		want  role
 	}{
-		{peer{uid: 0}, noGroup, owner},
-		{peer{uid: self}, noGroup, owner},
-		{peer{uid: 4242, gid: 7}, noGroup, stranger},
-		{peer{uid: 4242, gid: 7}, 7, member},
-		{peer{uid: 4242, gid: 8, groups: []uint32{9, 7}}, 7, member},
-		{peer{uid: 4242, gid: 8, groups: []uint32{9}}, 7, stranger},
-		{peer{uid: 4242, gid: 0}, noGroup, stranger},
+		{peer{uid: 0}, noGroup, roleAdmin},
+		{peer{uid: self}, noGroup, roleAdmin},
+		{peer{uid: 4242, gid: 7}, noGroup, roleNone},
+		{peer{uid: 4242, gid: 7}, 7, roleOperator},
+		{peer{uid: 4242, gid: 8, groups: []uint32{9, 7}}, 7, roleOperator},
+		{peer{uid: 4242, gid: 8, groups: []uint32{9}}, 7, roleNone},
+		{peer{uid: 4242, gid: 0}, noGroup, roleNone},
 	} {
 		if got := c.p.roleOf(c.group); got != c.want {
 			t.Errorf("%+v with group %d: %d, want %d", c.p, c.group, got, c.want)
@@ -150,20 +150,20 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// A route that is added must say who may use it, here as well as in the table.
+// The role of a new route is given here as well as in the table.
 func TestRolesOfRoutes(t *testing.T) {
 	t.Parallel()
 	members := map[string]bool{"/v1/status": true, "/v1/logs": true, "/v1/reload": true, "/v1/hold": true, "/v1/release": true}
 	for _, r := range routes() {
-		want := owner
+		want := roleAdmin
 		if members[r.path] {
-			want = member
+			want = roleOperator
 		}
-		if r.least != want {
-			t.Errorf("%s is for role %d, want %d", r.path, r.least, want)
+		if r.minRole != want {
+			t.Errorf("%s is for role %d, want %d", r.path, r.minRole, want)
 		}
-		if r.acts != (r.path != "/v1/status" && r.path != "/v1/logs") {
-			t.Errorf("%s: acts is %v", r.path, r.acts)
+		if r.mutating != (r.path != "/v1/status" && r.path != "/v1/logs") {
+			t.Errorf("%s: acts is %v", r.path, r.mutating)
 		}
 	}
 }

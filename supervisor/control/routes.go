@@ -9,171 +9,171 @@ import (
 	"tideover/supervisor/logs"
 )
 
-// route is one thing that can be asked on the control socket.
+// route is one path of the control socket.
 type route struct {
 	method, path string
-	least        role // who may
-	acts         bool // changes something: logged
-	streams      bool // answers as things happen, for as long as they take
+	minRole      role // the lowest role that may use it
+	mutating     bool // changes something, and is logged
+	streams      bool // the response takes as long as what it reports
 	handle       func(*call) error
 }
 
-// routes is everything that can be asked, and by whom.
+// routes is every path, and the role it needs.
 func routes() []route {
 	return []route{
-		{"GET", "/v1/status", member, false, false, tellStatus},
-		{"POST", "/v1/logs", member, false, true, followLogs},
-		{"POST", "/v1/reload", member, true, true, operation(api.Reload)},
-		{"POST", "/v1/restart", owner, true, true, operation(api.Restart)},
-		{"POST", "/v1/start", owner, true, true, operation(api.Start)},
-		{"POST", "/v1/stop", owner, true, true, operation(api.Stop)},
-		{"POST", "/v1/apply", owner, true, true, applyConfig},
-		{"POST", "/v1/hold", member, true, true, keepHold},
-		{"POST", "/v1/release", member, true, false, endHold},
-		{"POST", "/v1/signal", owner, true, false, sendSignal},
-		{"POST", "/v1/shutdown", owner, true, true, endDaemon},
+		{"GET", "/v1/status", roleOperator, false, false, handleStatus},
+		{"POST", "/v1/logs", roleOperator, false, true, handleLogs},
+		{"POST", "/v1/reload", roleOperator, true, true, handleOperation(api.Reload)},
+		{"POST", "/v1/restart", roleAdmin, true, true, handleOperation(api.Restart)},
+		{"POST", "/v1/start", roleAdmin, true, true, handleOperation(api.Start)},
+		{"POST", "/v1/stop", roleAdmin, true, true, handleOperation(api.Stop)},
+		{"POST", "/v1/apply", roleAdmin, true, true, handleApply},
+		{"POST", "/v1/hold", roleOperator, true, true, handleHold},
+		{"POST", "/v1/release", roleOperator, true, false, handleRelease},
+		{"POST", "/v1/signal", roleAdmin, true, false, handleSignal},
+		{"POST", "/v1/shutdown", roleAdmin, true, true, handleShutdown},
 	}
 }
 
-func tellStatus(c *call) error {
-	answer, err := c.server.daemon.Status(c.request.URL.Query()["app"]...)
+func handleStatus(c *call) error {
+	status, err := c.server.backend.Status(c.request.URL.Query()["app"]...)
 	if err != nil {
 		return err
 	}
-	return c.reply(answer)
+	return c.reply(status)
 }
 
-// operation carries out one verb on one app, and tells its phases as they
-// happen. A peer that leaves stops waiting; the operation goes on.
-func operation(verb api.Verb) func(*call) error {
+// handleOperation carries out a verb on one app and sends its phases as they
+// happen. The operation goes on when the client leaves.
+func handleOperation(verb api.Verb) func(*call) error {
 	return func(c *call) error {
 		var r api.Request
-		if err := c.receive(&r); err != nil {
+		if err := c.decodeAll(&r); err != nil {
 			return err
 		}
-		r.Verb, r.By = verb, c.by()
-		result := c.server.daemon.Do(c.ctx, r, func(p api.Phase) {
-			c.send(event{Phase: &p}) // a peer that left has ended c.ctx, and with it this
+		r.Verb, r.By = verb, c.caller()
+		result := c.server.backend.Do(c.ctx, r, func(p api.Phase) {
+			c.sendEvent(event{Phase: &p}) // fails when the client has left; then c.ctx has ended, too
 		})
 		c.app, c.exit = result.App, result.Exit
-		return c.send(event{Result: &result})
+		return c.sendEvent(event{Result: &result})
 	}
 }
 
-// applyConfig makes the apps what the configuration file says, and tells the
-// phases of what it takes. A peer that leaves stops waiting; what has begun goes
-// on.
-func applyConfig(c *call) error {
+// handleApply applies the configuration file and sends the phases of each app as
+// they happen. What has begun goes on when the client leaves.
+func handleApply(c *call) error {
 	var r api.ApplyRequest
-	if err := c.receive(&r); err != nil {
+	if err := c.decodeAll(&r); err != nil {
 		return err
 	}
-	r.By = c.by()
-	result := c.server.daemon.Apply(c.ctx, r, func(p api.Phase) {
-		c.send(event{Phase: &p})
+	r.By = c.caller()
+	result := c.server.backend.Apply(c.ctx, r, func(p api.Phase) {
+		c.sendEvent(event{Phase: &p})
 	})
 	c.exit = result.Exit
-	return c.send(event{Applied: &result})
+	return c.sendEvent(event{Applied: &result})
 }
 
-// keepHold answers twice: when the requests in flight have finished, and when the
-// hold is over. A detached hold is left to its lease after the first. An
-// attached one lasts as long as the request's body does: its end is the polite
-// way to say that the command is done, and a peer that dies ends it as well.
-func keepHold(c *call) error {
-	c.wire.EnableFullDuplex() // HTTP/1.1 can; without it the body would have to end first
+// handleHold sends an event when the requests in flight have finished. A detached
+// hold then goes on without the connection. An attached hold ends with the
+// request's body, which the client closes and which ends with the client, too; a
+// second event reports its end.
+func handleHold(c *call) error {
+	c.controller.EnableFullDuplex() // else net/http reads the body to its end before it writes
 	var r holdRequest
 	if err := c.decode(&r); err != nil {
 		return err
 	}
 	if !r.Attached {
-		if err := c.complete(); err != nil {
+		if err := c.expectEOF(); err != nil {
 			return err
 		}
 	}
-	c.app, r.By = r.App, c.by()
-	ctx, left := context.WithCancel(c.ctx)
-	defer left()
+	c.app, r.By = r.App, c.caller()
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
 	if r.Attached {
-		defer c.awaitEndOfBody(left)()
+		defer c.onEndOfBody(cancel)()
 	}
-	lease, err := c.server.daemon.Hold(ctx, r.App, r.HoldRequest)
+	hold, err := c.server.backend.Hold(ctx, r.App, r.HoldRequest)
 	if err != nil {
 		return err
 	}
-	report := lease.Report()
-	if err := c.send(event{Held: &report}); err != nil && r.Attached {
-		left()
+	report := hold.Report()
+	if err := c.sendEvent(event{Held: &report}); err != nil && r.Attached {
+		cancel()
 	}
 	if !r.Attached {
 		return nil
 	}
 	<-ctx.Done()
-	report = lease.End()
-	return c.send(event{Ended: &report})
+	report = hold.End()
+	return c.sendEvent(event{Ended: &report})
 }
 
-// awaitEndOfBody calls ended when the request's body ends, in whatever way.
-// What it returns waits for that, and hurries it.
-func (c *call) awaitEndOfBody(ended func()) (wait func()) {
+// onEndOfBody calls f when the request's body has ended or failed. stop ends the
+// reading of the body and waits for f.
+func (c *call) onEndOfBody(f func()) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer ended()
+		defer f()
 		io.Copy(io.Discard, c.request.Body)
 	}()
 	return func() {
-		c.wire.SetReadDeadline(time.Now())
+		c.controller.SetReadDeadline(time.Now())
 		<-done
 	}
 }
 
-func endHold(c *call) error {
+func handleRelease(c *call) error {
 	var r appRequest
-	if err := c.receive(&r); err != nil {
+	if err := c.decodeAll(&r); err != nil {
 		return err
 	}
 	c.app = r.App
-	report, err := c.server.daemon.Release(r.App)
+	report, err := c.server.backend.Release(r.App)
 	if err != nil {
 		return err
 	}
 	return c.reply(report)
 }
 
-func sendSignal(c *call) error {
+func handleSignal(c *call) error {
 	var r signalRequest
-	if err := c.receive(&r); err != nil {
+	if err := c.decodeAll(&r); err != nil {
 		return err
 	}
 	c.app = r.App
-	if err := c.server.daemon.Signal(r.App, r.Signal); err != nil {
+	if err := c.server.backend.Signal(r.App, r.Signal); err != nil {
 		return err
 	}
 	return c.reply(struct{}{})
 }
 
-func followLogs(c *call) error {
+func handleLogs(c *call) error {
 	var q api.LogQuery
-	if err := c.receive(&q); err != nil {
+	if err := c.decodeAll(&q); err != nil {
 		return err
 	}
-	err := c.server.daemon.Logs(c.ctx, q, func(l logs.Line) bool {
-		return c.send(event{Line: &l}) == nil
+	err := c.server.backend.Logs(c.ctx, q, func(l logs.Line) bool {
+		return c.sendEvent(event{Line: &l}) == nil
 	})
 	if err != nil {
 		return err
 	}
-	return c.send(event{End: true})
+	return c.sendEvent(event{End: true})
 }
 
-// endDaemon answers when everything is stopped: Serve's ctx ends then.
-func endDaemon(c *call) error {
+// handleShutdown sends its event when every app is stopped: then the context of
+// Serve ends.
+func handleShutdown(c *call) error {
 	var r shutdownRequest
-	if err := c.receive(&r); err != nil {
+	if err := c.decodeAll(&r); err != nil {
 		return err
 	}
-	c.server.daemon.Shutdown(r.Fast)
+	c.server.backend.Shutdown(r.Fast)
 	<-c.ctx.Done()
-	return c.send(event{End: true})
+	return c.sendEvent(event{End: true})
 }

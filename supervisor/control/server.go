@@ -5,54 +5,76 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 const (
-	largestRequest  = 1 << 20
-	briefAtOnce     = 16              // answers that take no time, computed at once
-	streamsAtOnce   = 256             // operations waited for, logs followed, holds kept
-	requestDeadline = 5 * time.Second // for a whole request to arrive
-	writeDeadline   = 10 * time.Second
-	partingTime     = 2 * time.Second // for streams to write their last line when the daemon ends
+	maxRequestBytes = 1 << 20
+	maxUnary        = 16              // concurrent requests that are answered at once
+	maxStreams      = 256             // concurrent operations, logs and holds
+	requestTimeout  = 5 * time.Second // to receive a whole request
+	writeTimeout    = 10 * time.Second
+	shutdownTimeout = 2 * time.Second // for streams to write their last event
 )
 
-// Server answers on a control socket for one daemon.
-type Server struct {
-	socket  *Socket
-	daemon  Daemon
-	logger  hclog.Logger
-	brief   chan struct{}
-	streams chan struct{}
+// Backend carries out the requests: a supervisor.
+type Backend interface {
+	Status(names ...string) (api.Status, error)
+	Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result
+	Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult
+	Hold(ctx context.Context, app string, r api.HoldRequest) (Hold, error)
+	Release(app string) (api.HoldReport, error)
+	Signal(app string, sig syscall.Signal) error
+	Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error
+	Shutdown(fast bool)
 }
 
-// NewServer prepares to answer for daemon on socket. Every request that acts
-// is logged (debug) with the uid that sent it and its outcome, and every request
-// that is denied or makes no sense as a warning.
-func NewServer(socket *Socket, daemon Daemon, logger hclog.Logger) *Server {
+// Hold is a hold that has begun.
+type Hold interface {
+	// Report says how the requests in flight ended.
+	Report() api.HoldReport
+	// End releases, unless the hold has ended by itself, and reports what it held.
+	End() api.HoldReport
+}
+
+// Server serves a control socket.
+type Server struct {
+	socket      *Socket
+	backend     Backend
+	logger      hclog.Logger
+	unarySlots  chan struct{}
+	streamSlots chan struct{}
+}
+
+// NewServer returns a server that has not begun. It logs every request that
+// changes something with uid and exit code (debug), and every request that is
+// denied or malformed (warning).
+func NewServer(socket *Socket, backend Backend, logger hclog.Logger) *Server {
 	return &Server{
-		socket: socket, daemon: daemon, logger: logger,
-		brief: make(chan struct{}, briefAtOnce), streams: make(chan struct{}, streamsAtOnce),
+		socket: socket, backend: backend, logger: logger,
+		unarySlots: make(chan struct{}, maxUnary), streamSlots: make(chan struct{}, maxStreams),
 	}
 }
 
-// Serve answers until ctx ends; then every stream gets its last line, and Serve
-// returns when nothing of it is left. The socket stays the caller's to close.
+// Serve serves until ctx ends. Then every stream gets its last event, and Serve
+// returns when all connections are closed. The caller closes the socket.
 func (s *Server) Serve(ctx context.Context) error {
 	web := &http.Server{
 		Handler:           s.handler(),
-		ReadHeaderTimeout: requestDeadline,
-		IdleTimeout:       requestDeadline,
+		ReadHeaderTimeout: requestTimeout,
+		IdleTimeout:       requestTimeout,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          s.logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext:       rememberPeer,
+		ConnContext:       withPeer,
 	}
-	web.SetKeepAlivesEnabled(false) // one request each: the peer's credentials are those of now
+	web.SetKeepAlivesEnabled(false) // credentials are those at the time of connecting
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(s.socket.listener) }()
 	select {
@@ -60,9 +82,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	parting, cancel := context.WithTimeout(context.Background(), partingTime)
+	limited, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	if err := web.Shutdown(parting); err != nil {
+	if err := web.Shutdown(limited); err != nil {
 		web.Close()
 	}
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
@@ -71,60 +93,60 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
-// peerKey finds the peer in the context of its connection's requests.
+// peerKey is the key of the peer in the context of a request.
 type peerKey struct{}
 
-func rememberPeer(ctx context.Context, conn net.Conn) context.Context {
-	p, err := peerOf(conn.(*net.UnixConn))
+func withPeer(ctx context.Context, conn net.Conn) context.Context {
+	p, err := peerCredentials(conn.(*net.UnixConn))
 	if err != nil {
-		return ctx // no peer on record: a stranger
+		return ctx // without a peer the role is roleNone
 	}
 	return context.WithValue(ctx, peerKey{}, p)
 }
 
-// handler turns the table of routes into a mux.
+// handler is a mux of the routes.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range routes() {
 		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, request *http.Request) {
-			s.answer(r, newCall(s, w, request))
+			s.serve(r, newCall(s, w, request))
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, request *http.Request) {
-		newCall(s, w, request).refuse(fault(api.ExitUsage, "client and daemon may be of different versions: tideover version",
+		newCall(s, w, request).fail(errorf(api.ExitUsage, "client and daemon may be of different versions: tideover version",
 			"this daemon does not know %s %s", request.Method, request.URL.Path))
 	})
 	return mux
 }
 
-// answer runs one route for one caller: is it allowed, is there room, does it
-// work out, and who did it.
-func (s *Server) answer(r route, c *call) {
-	if err := c.admit(r); err != nil {
+// serve checks the role and the limit of concurrent requests, runs the handler,
+// and logs.
+func (s *Server) serve(r route, c *call) {
+	if err := c.authorize(r); err != nil {
 		s.logger.Warn("control: refused", "path", r.path, "uid", c.peer.uid, "cause", err.Message)
-		c.refuse(err)
+		c.fail(err)
 		return
 	}
-	slots := s.brief
+	slots := s.unarySlots
 	if r.streams {
-		slots = s.streams
+		slots = s.streamSlots
 	}
 	select {
 	case slots <- struct{}{}:
 		defer func() { <-slots }()
 	default:
-		c.refuse(fault(api.ExitError, "try again in a moment", "too many requests on the control socket"))
+		c.fail(errorf(api.ExitError, "try again in a moment", "too many requests on the control socket"))
 		return
 	}
 	err := r.handle(c)
 	if err != nil {
-		c.refuse(asError(err))
+		c.fail(asError(err))
 	}
-	if c.garbled {
+	if c.badRequest {
 		s.logger.Warn("control: not understood", "path", r.path, "uid", c.peer.uid, "cause", asError(err).Message)
 	}
-	if r.acts {
-		// What became of it, the app's own line tells.
-		s.logger.Debug("control: "+r.path, "app", c.app, "by", c.by(), "exit", int(c.outcome(err)))
+	if r.mutating {
+		// The outcome of an operation is logged by the supervisor.
+		s.logger.Debug("control: "+r.path, "app", c.app, "by", c.caller(), "exit", int(c.exitCode(err)))
 	}
 }

@@ -74,7 +74,7 @@ func TestListenRefuses(t *testing.T) {
 			t.Cleanup(func() { socket.Close() })
 			return SocketOptions{Path: path, Name: "shop"}
 		}, api.ExitBusy, fmt.Sprintf("a daemon for shop already runs, pid %d", os.Getpid())},
-		{"somebody else's live socket", func(t *testing.T, dir string) SocketOptions {
+		{"a live socket of another program", func(t *testing.T, dir string) SocketOptions {
 			path := filepath.Join(dir, "shop.sock")
 			listener, err := net.Listen("unix", path)
 			must(t, err)

@@ -107,7 +107,7 @@ func (d *daemon) listen(path string) (*control.Socket, error) {
 	open := d.Handoff.ControlSocket(path)
 	defer open.Close() // Listen takes a duplicate
 	return control.Listen(control.SocketOptions{
-		Path: path, Open: open, Group: d.Config.Daemon.SocketGroup, Mode: d.Config.Daemon.SocketMode,
+		Path: path, Inherited: open, Group: d.Config.Daemon.SocketGroup, Mode: d.Config.Daemon.SocketMode,
 		Name: cmp.Or(d.App, "this configuration"),
 	})
 }
@@ -145,7 +145,7 @@ func (d *daemon) refuseSecondDaemon(ctx context.Context, socket string) error {
 	if d.Handoff != nil {
 		return nil // this process was that daemon before
 	}
-	daemons, err := control.Places{Dirs: []string{filepath.Dir(socket)}}.Daemons(ctx)
+	daemons, err := control.Locator{Dirs: []string{filepath.Dir(socket)}}.Daemons(ctx)
 	if err != nil {
 		return nil // there is none; control.Listen refuses one on the same path
 	}
@@ -169,7 +169,7 @@ type backend struct {
 	systemd *notifier
 }
 
-func (b backend) Hold(ctx context.Context, app string, r api.HoldRequest) (control.Lease, error) {
+func (b backend) Hold(ctx context.Context, app string, r api.HoldRequest) (control.Hold, error) {
 	return b.Supervisor.Hold(ctx, app, r)
 }
 

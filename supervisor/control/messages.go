@@ -1,7 +1,6 @@
 package control
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,35 +10,15 @@ import (
 	"tideover/supervisor/logs"
 )
 
-// Daemon is what the control socket needs of a supervisor.
-type Daemon interface {
-	Status(names ...string) (api.Status, error)
-	Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result
-	Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult
-	Hold(ctx context.Context, app string, r api.HoldRequest) (Lease, error)
-	Release(app string) (api.HoldReport, error)
-	Signal(app string, sig syscall.Signal) error
-	Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error
-	Shutdown(fast bool)
-}
-
-// Lease is a hold in force.
-type Lease interface {
-	// Report is what is known so far: how the requests in flight ended.
-	Report() api.HoldReport
-	// End releases, if its time has not done so, and tells what the hold meant.
-	End() api.HoldReport
-}
-
-// event is one line of a streamed answer; exactly one field is set.
+// event is one line of a streamed response. Exactly one field is set.
 type event struct {
 	Phase   *api.Phase       `json:"phase,omitempty"`
 	Result  *api.Result      `json:"result,omitempty"`  // last line of an operation
 	Applied *api.ApplyResult `json:"applied,omitempty"` // last line of apply
-	Held    *api.HoldReport  `json:"held,omitempty"`    // the hold is in force
+	Held    *api.HoldReport  `json:"held,omitempty"`    // the hold has begun and the requests in flight have finished
 	Ended   *api.HoldReport  `json:"ended,omitempty"`   // last line of a hold
 	Line    *logs.Line       `json:"line,omitempty"`
-	End     bool             `json:"end,omitempty"` // last line of logs, and of a shutdown: all is stopped
+	End     bool             `json:"end,omitempty"` // last line of logs and of shutdown
 	Error   *api.Error       `json:"error,omitempty"`
 }
 
@@ -61,9 +40,9 @@ type shutdownRequest struct {
 	Fast bool `json:"fast,omitempty"`
 }
 
-// statusOf is the HTTP status that goes with an exit code; clients of ours read
-// the code itself, the status is for curl.
-func statusOf(exit api.Exit) int {
+// httpStatus is the HTTP status for an exit code. Client reads the exit code from
+// the body; the status is for other clients, such as curl.
+func httpStatus(exit api.Exit) int {
 	switch exit {
 	case api.ExitUsage:
 		return http.StatusBadRequest
@@ -79,7 +58,7 @@ func statusOf(exit api.Exit) int {
 	return http.StatusInternalServerError
 }
 
-// asError gives any error the shape that travels.
+// asError returns err as an *api.Error, the only error that is sent.
 func asError(err error) *api.Error {
 	var typed *api.Error
 	if errors.As(err, &typed) {
@@ -88,6 +67,6 @@ func asError(err error) *api.Error {
 	return &api.Error{Exit: api.ExitError, Message: err.Error()}
 }
 
-func fault(exit api.Exit, hint, format string, args ...any) *api.Error {
+func errorf(exit api.Exit, hint, format string, args ...any) *api.Error {
 	return &api.Error{Exit: exit, Message: fmt.Sprintf(format, args...), Hint: hint}
 }

@@ -23,7 +23,7 @@ func TestFindTheDaemonThatKnowsTheApp(t *testing.T) {
 	must(t, dead.Close())
 	must(t, os.WriteFile(SocketPath(dir, "admin")+".lock", nil, 0o600))
 	must(t, os.WriteFile(SocketPath(dir, "file"), nil, 0o600))
-	app, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: SocketPath(dir, "shop.1")}) // whom nobody but clients may ask
+	app, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: SocketPath(dir, "shop.1")}) // a private socket of an app
 	must(t, err)
 	t.Cleanup(func() {
 		app.SetDeadline(time.Unix(1, 0))
@@ -33,7 +33,7 @@ func TestFindTheDaemonThatKnowsTheApp(t *testing.T) {
 		app.Close()
 	})
 
-	places := Places{Dirs: []string{filepath.Join(dir, "nothing-here"), dir}}
+	locator := Locator{Dirs: []string{filepath.Join(dir, "nothing-here"), dir}}
 	for _, c := range []struct {
 		app, socket string
 		exit        api.Exit
@@ -46,7 +46,7 @@ func TestFindTheDaemonThatKnowsTheApp(t *testing.T) {
 		{"label-of-blog", "blog.sock", 0, ""},
 		{"", "", api.ExitNoSuchApp, "name one of shop, blog"},
 	} {
-		client, app, err := places.Find(t.Context(), c.app)
+		client, app, err := locator.Find(t.Context(), c.app)
 		if exitOf(err) != c.exit {
 			t.Errorf("%q: exit %d (%v), want %d", c.app, exitOf(err), err, c.exit)
 			continue
@@ -69,13 +69,13 @@ func TestSelectAppsOfSeveralDaemons(t *testing.T) {
 	dir := privateDir(t)
 	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "")})
 	serve(t, newFake("blog"), SocketOptions{Path: SocketPath(dir, "blog")})
-	places := Places{Dirs: []string{dir}}
-	found, err := places.Select(t.Context(), "label-of-blog", "shop", "blog")
+	locator := Locator{Dirs: []string{dir}}
+	found, err := locator.Select(t.Context(), "label-of-blog", "shop", "blog")
 	must(t, err)
 	if len(found) != 2 || found[0].names() != "shop" || found[1].names() != "blog" {
 		t.Errorf("%+v", found)
 	}
-	if _, err := places.Select(t.Context(), "shop", "label-of-blgo"); exitOf(err) != api.ExitNoSuchApp {
+	if _, err := locator.Select(t.Context(), "shop", "label-of-blgo"); exitOf(err) != api.ExitNoSuchApp {
 		t.Errorf("%v", err)
 	}
 }
@@ -84,7 +84,7 @@ func TestFindTheOnlyApp(t *testing.T) {
 	t.Parallel()
 	dir := privateDir(t)
 	serve(t, newFake("blog"), SocketOptions{Path: SocketPath(dir, "blog")})
-	_, app, err := Places{Dirs: []string{dir}}.Find(t.Context(), "")
+	_, app, err := Locator{Dirs: []string{dir}}.Find(t.Context(), "")
 	if err != nil || app != "blog" {
 		t.Errorf("%q, %v", app, err)
 	}
@@ -95,14 +95,14 @@ func TestFindWithTwoDaemonsOfOneName(t *testing.T) {
 	dir := privateDir(t)
 	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "")})
 	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "shop")})
-	_, _, err := Places{Dirs: []string{dir}}.Find(t.Context(), "shop")
+	_, _, err := Locator{Dirs: []string{dir}}.Find(t.Context(), "shop")
 	if exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "--socket") {
 		t.Errorf("%v", err)
 	}
-	if _, err = (Places{Dirs: []string{dir}}).One(t.Context()); exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "2 daemons run: shop (pid ") {
+	if _, err = (Locator{Dirs: []string{dir}}).One(t.Context()); exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "2 daemons run: shop (pid ") {
 		t.Errorf("%v", err)
 	}
-	_, _, err = Places{Socket: SocketPath(dir, "shop")}.Find(t.Context(), "shop")
+	_, _, err = Locator{Socket: SocketPath(dir, "shop")}.Find(t.Context(), "shop")
 	if err != nil {
 		t.Errorf("with --socket: %v", err)
 	}
@@ -111,10 +111,10 @@ func TestFindWithTwoDaemonsOfOneName(t *testing.T) {
 func TestNoDaemon(t *testing.T) {
 	t.Parallel()
 	dir := privateDir(t)
-	for _, places := range []Places{{Dirs: []string{dir}}, {Socket: filepath.Join(dir, "control.sock")}} {
-		_, _, err := places.Find(t.Context(), "shop")
+	for _, locator := range []Locator{{Dirs: []string{dir}}, {Socket: filepath.Join(dir, "control.sock")}} {
+		_, _, err := locator.Find(t.Context(), "shop")
 		if exitOf(err) != api.ExitNotRunning {
-			t.Errorf("%+v: exit %d (%v)", places, exitOf(err), err)
+			t.Errorf("%+v: exit %d (%v)", locator, exitOf(err), err)
 		}
 	}
 }
@@ -136,12 +136,12 @@ func TestRuntimeDirOfAUser(t *testing.T) {
 	}
 }
 
-// Others users' daemons are found by the number in their directories' names,
-// and never stand before one's own.
+// Other users' daemons are found by the number in their directories' names, and
+// never before one's own.
 func TestOtherUsersDaemons(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		if OtherUsers() != nil {
+		if OtherUserDirs() != nil {
 			t.Error("only root looks at others'")
 		}
 		return
@@ -152,11 +152,11 @@ func TestOtherUsersDaemons(t *testing.T) {
 		dir := filepath.Join(users, name)
 		must(t, os.MkdirAll(dir, 0o700))
 		serve(t, newFake(app), SocketOptions{Path: SocketPath(dir, "")})
-		if uid := map[string]int{"shop": 4711, "wiki": 4713}[app]; uid != 0 { // 4712 stays root's: somebody's trap
+		if uid := map[string]int{"shop": 4711, "wiki": 4713}[app]; uid != 0 { // 4712 belongs to root: the path does not match its owner
 			must(t, os.Chown(dir, uid, -1))
 		}
 	}
-	places := Places{Dirs: []string{own}, Users: []string{users + "/tideover-*", users + "/*/tideover"}}
+	locator := Locator{Dirs: []string{own}, OtherUserDirs: []string{users + "/tideover-*", users + "/*/tideover"}}
 	for _, c := range []struct {
 		app, socket string
 		exit        api.Exit
@@ -166,17 +166,17 @@ func TestOtherUsersDaemons(t *testing.T) {
 		{"wiki", SocketPath(filepath.Join(users, "4713/tideover"), ""), 0},
 		{"blog", "", api.ExitNoSuchApp},
 	} {
-		client, _, err := places.Find(t.Context(), c.app)
+		client, _, err := locator.Find(t.Context(), c.app)
 		if exitOf(err) != c.exit {
 			t.Errorf("%q: %v, want exit %d", c.app, err, c.exit)
 		} else if err == nil && client.Socket() != c.socket {
 			t.Errorf("%q: found on %s, want %s", c.app, client.Socket(), c.socket)
 		}
 	}
-	if one, err := places.One(t.Context()); err != nil || one.Socket() != SocketPath(own, "") {
+	if one, err := locator.One(t.Context()); err != nil || one.Socket() != SocketPath(own, "") {
 		t.Errorf("the only daemon of one's own: %v", err)
 	}
-	all, err := places.Daemons(t.Context())
+	all, err := locator.Daemons(t.Context())
 	if err != nil || len(all) != 3 {
 		t.Errorf("%d daemons, %v", len(all), err)
 	}
