@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -250,3 +251,31 @@ func keptOld() api.Result {
 }
 
 func socketIn(dir, name string) string { return filepath.Join(dir, name) }
+
+// want checks an outcome: exit code, and words that must be there.
+func (o outcome) want(t *testing.T, exit api.Exit, stdout, stderr string) {
+	t.Helper()
+	if o.exit != int(exit) {
+		t.Errorf("exit %d, want %d", o.exit, exit)
+	}
+	if o.stdout != stdout {
+		t.Errorf("stdout:\n%s\nwant:\n%s", o.stdout, stdout)
+	}
+	if o.stderr != stderr {
+		t.Errorf("stderr:\n%s\nwant:\n%s", o.stderr, stderr)
+	}
+}
+
+// oneDocument checks that text is exactly one JSON object.
+func oneDocument(t *testing.T, text string) map[string]any {
+	t.Helper()
+	decoder := json.NewDecoder(strings.NewReader(text))
+	var document map[string]any
+	if err := decoder.Decode(&document); err != nil {
+		t.Fatalf("%v in %q", err, text)
+	}
+	if decoder.More() {
+		t.Errorf("something follows the document: %q", text)
+	}
+	return document
+}

@@ -290,3 +290,20 @@ func untilExists(file string) {
 		}
 	}
 }
+
+// Every verb has a script that reads as its specification.
+func TestEveryVerbHasAScript(t *testing.T) {
+	t.Parallel()
+	c := newCLI([]string{t.TempDir()}, nil, nil, nil, nil)
+	for _, verb := range c.rootCommand().Commands() {
+		if !verb.Runnable() || verb.Hidden {
+			continue // words of supervisorctl are in aliases.txt
+		}
+		script, err := os.ReadFile(filepath.Join("testdata", verb.Name()+".txt"))
+		if err != nil {
+			t.Error(err)
+		} else if !strings.Contains(string(script), "tideover "+verb.Name()) && !strings.Contains(string(script), "daemon "+verb.Name()) {
+			t.Errorf("%s.txt does not use it", verb.Name())
+		}
+	}
+}

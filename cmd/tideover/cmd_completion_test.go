@@ -168,3 +168,12 @@ func TestCompletionInZsh(t *testing.T) {
 		s.completes(line, want)
 	}
 }
+
+func TestCompletionScripts(t *testing.T) {
+	t.Parallel()
+	for shell, word := range map[string]string{"bash": "complete -F _tideover tideover", "zsh": "#compdef tideover", "fish": "complete -c tideover"} {
+		if got := tideover(t, runtimeDir(t), "completion", shell); got.exit != 0 || !strings.Contains(got.stdout, word) {
+			t.Errorf("%s: exit %d, %d bytes without %q", shell, got.exit, len(got.stdout), word)
+		}
+	}
+}
