@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// shell is an interactive shell on a terminal of its own, in which somebody
-// types.
+// shell is an interactive shell on a terminal of its own, and what the test types
+// in it.
 type shell struct {
 	t      *testing.T
 	keys   *os.File

@@ -113,7 +113,8 @@ func workingDirectory(pwd string) (string, error) {
 
 // runConfiguration runs every app of a configuration file.
 func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff.State) error {
-	for _, name := range []string{"name", "listen", "ready", "reload", "ready-timeout", "hold-timeout", "hold-limit", "stop-timeout", "env-file"} {
+	for _, name := range []string{"name", "listen", "ready", "reload",
+		"ready-timeout", "hold-timeout", "hold-limit", "stop-timeout", "env-file"} {
 		if cmd.Flags().Changed(name) {
 			return usageError(cmd, "--%s is for `run -- COMMAND`; with a configuration it stands in the file", name)
 		}

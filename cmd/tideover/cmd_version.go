@@ -22,8 +22,10 @@ func newVersionCommand(c *cli) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			commit, modified := buildCommit()
 			if c.json {
-				return c.writeDocument(map[string]any{"version": version, "commit": commit, "modified": modified, "estate": handoff.FormatVersion,
-					"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+				return c.writeDocument(map[string]any{
+					"version": version, "commit": commit, "modified": modified, "estate": handoff.FormatVersion,
+					"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+				})
 			}
 			from := ""
 			if commit != "" {

@@ -36,7 +36,8 @@ type logReader struct {
 
 func newLogReader(c *cli, daemons []control.Daemon, stream string) *logReader {
 	s := c.results()
-	r := &logReader{cli: c, screen: s, stream: stream, lines: []logs.Line{}, style: logs.Style{Color: s.Color, Unicode: s.Terminal}}
+	r := &logReader{cli: c, screen: s, stream: stream, lines: []logs.Line{}}
+	r.style = logs.Style{Color: s.Color, Unicode: s.Terminal}
 	if s.Terminal {
 		for _, d := range daemons {
 			for _, a := range d.Status.Apps {

@@ -46,7 +46,8 @@ func (o *operation) runEach(ctx context.Context, targets []target, named []strin
 // is begun; nil: go on.
 func (o *operation) runNext(ctx context.Context, t target, width int, byName bool, fatal *api.Error) (api.Result, error) {
 	if fatal != nil {
-		return o.localResult(t, notBegun, &api.Error{Exit: fatal.Exit, Message: fmt.Sprintf("%s: no %s any more", t.app, o.request.Verb)}), nil
+		err := errorf(fatal.Exit, "", "%s: no %s any more", t.app, o.request.Verb)
+		return o.localResult(t, notBegun, err), nil
 	}
 	isRenewal := o.request.Verb == api.Reload || o.request.Verb == api.Restart
 	if isRenewal && t.stopped && !byName {
@@ -113,8 +114,15 @@ func countResults(results []api.Result) string {
 
 // resultTable is the results as a table.
 func resultTable(results []api.Result) *term.Table {
-	g := &term.Table{Columns: []term.Column{{Head: "APP"}, {Head: "RESULT"}, {Head: "GEN", Right: true, Priority: 2}, {Head: "TOOK", Right: true, Priority: 1},
-		{Head: "HELD", Right: true, Priority: 3}, {Head: "LONGEST", Right: true, Priority: 1}, {Head: "LOST", Right: true, Priority: 4}}}
+	t := &term.Table{Columns: []term.Column{
+		{Head: "APP"},
+		{Head: "RESULT"},
+		{Head: "GEN", Right: true, Priority: 2},
+		{Head: "TOOK", Right: true, Priority: 1},
+		{Head: "HELD", Right: true, Priority: 3},
+		{Head: "LONGEST", Right: true, Priority: 1},
+		{Head: "LOST", Right: true, Priority: 4},
+	}}
 	for _, r := range results {
 		longest, took := dash, dash
 		if r.Requests.Held > 0 {
@@ -123,11 +131,12 @@ func resultTable(results []api.Result) *term.Table {
 		if r.Duration > 0 {
 			took = humanSeconds(r.Duration)
 		}
-		row := term.Cells(r.App, r.Result, orDash(r.Generation.To), took, strconv.Itoa(r.Requests.Held), longest, strconv.Itoa(r.Requests.Lost))
+		row := term.Cells(r.App, r.Result, orDash(r.Generation.To), took,
+			strconv.Itoa(r.Requests.Held), longest, strconv.Itoa(r.Requests.Lost))
 		row[1].Color = resultColor(r)
-		g.Add(row...)
+		t.Add(row...)
 	}
-	return g
+	return t
 }
 
 func resultColor(r api.Result) term.Color {

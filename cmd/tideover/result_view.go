@@ -34,7 +34,8 @@ func printSuccess(c *cli, r api.Result) {
 		if r.Verb == api.Stop {
 			what = r.App + " is stopped"
 		}
-		fmt.Fprintf(s.Out, "\n%s %s after %s · %s\n", s.Paint(term.Green, "✓"), what, humanSeconds(r.Duration), describeRequests(r.Requests))
+		fmt.Fprintf(s.Out, "\n%s %s after %s · %s\n",
+			s.Paint(term.Green, "✓"), what, humanSeconds(r.Duration), describeRequests(r.Requests))
 	}
 	c.printWarnings(r.Warnings)
 }

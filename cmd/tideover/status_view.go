@@ -19,17 +19,24 @@ func statusTable(s term.Screen, apps []api.AppStatus) string {
 	if len(apps) == 0 {
 		return "no apps\n"
 	}
-	g := &term.Table{Columns: []term.Column{{Head: "APP"}, {Head: "STATE"}, {Head: "GEN", Right: true, Priority: 3}, {Head: "PID", Right: true, Priority: 2},
-		{Head: "UPTIME", Right: true, Priority: 4}}}
+	t := &term.Table{Columns: []term.Column{
+		{Head: "APP"},
+		{Head: "STATE"},
+		{Head: "GEN", Right: true, Priority: 3},
+		{Head: "PID", Right: true, Priority: 2},
+		{Head: "UPTIME", Right: true, Priority: 4},
+	}}
 	web := slices.ContainsFunc(apps, isWeb)
 	if web {
-		g.Columns = append(g.Columns, term.Column{Head: "IN-FLIGHT", Right: true, Priority: 5}, term.Column{Head: "HELD", Right: true, Priority: 6})
+		t.Columns = append(t.Columns,
+			term.Column{Head: "IN-FLIGHT", Right: true, Priority: 5},
+			term.Column{Head: "HELD", Right: true, Priority: 6})
 	}
 	crashed := slices.ContainsFunc(apps, func(a api.AppStatus) bool { return a.Restarts > 0 })
 	if crashed {
-		g.Columns = append(g.Columns, term.Column{Head: "CRASHES", Right: true, Priority: 4})
+		t.Columns = append(t.Columns, term.Column{Head: "CRASHES", Right: true, Priority: 4})
 	}
-	g.Columns = append(g.Columns, term.Column{Head: "LAST RELOAD", Priority: 1})
+	t.Columns = append(t.Columns, term.Column{Head: "LAST RELOAD", Priority: 1})
 	for _, a := range apps {
 		row := term.Cells(a.Name, string(a.State), orDash(a.Generation), orDash(a.Pid), uptime(a))
 		row[1].Color = stateColor(a.State)
@@ -39,10 +46,10 @@ func statusTable(s term.Screen, apps []api.AppStatus) string {
 		if crashed {
 			row = append(row, term.Cell{Text: strconv.Itoa(a.Restarts)})
 		}
-		g.Add(append(row, term.Cell{Text: lastReload(a.LastReload)})...)
+		t.Add(append(row, term.Cell{Text: lastReload(a.LastReload)})...)
 	}
 	var b strings.Builder
-	b.WriteString(g.Text(s))
+	b.WriteString(t.Text(s))
 	for _, a := range apps {
 		if what := attention(a); what != "" {
 			if !strings.Contains(what, a.Name) {

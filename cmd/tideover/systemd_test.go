@@ -22,9 +22,8 @@ import (
 	"tideover/supervisor/api"
 )
 
-// unit is a stand-in for systemd's side of a service and its socket: it opens
-// the socket and keeps it, passes it to the daemon, hears what the daemon says
-// of itself, and starts it again.
+// unit is systemd's side of a service and its socket: it opens and keeps the
+// socket, passes it to the daemon, receives its notifications and restarts it.
 type unit struct {
 	*testing.T
 	dir, run string
@@ -241,8 +240,8 @@ func TestUnderSystemd(t *testing.T) {
 	u.ended = nil
 }
 
-// upgrade makes the daemon another program, which has the socket, and systemd's
-// ear; its children have as little as before.
+// upgrade makes the daemon another program, which has the sockets of the former
+// one; its children have as few descriptors and variables as before.
 func (u *unit) upgrade(want string) {
 	u.Helper()
 	pid := u.status().Pid

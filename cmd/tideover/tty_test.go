@@ -20,7 +20,8 @@ func TestClosedTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	master, tty := pseudoTerminal(t)
-	// Who is caught is not inherited as ignored: the tests may run under nohup.
+	// Under nohup SIGHUP is ignored, and the daemon would inherit that. A signal that
+	// is caught is not inherited as ignored.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
