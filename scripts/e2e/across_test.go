@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // Long requests are in flight while the app is reloaded under load, and none
@@ -35,7 +35,7 @@ func TestAcrossReload(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := begin(t)
-			s := newStand(r, setup{front: apache(rig.Apache{}), gunicorn: rig.Gunicorn{Class: "gthread"}})
+			s := newFixture(r, setup{front: apache(testenv.Apache{}), gunicorn: testenv.Gunicorn{Class: "gthread"}})
 			s.under(50)
 			for range times(1) {
 				var nonces []string
@@ -43,7 +43,7 @@ func TestAcrossReload(t *testing.T) {
 					nonces = append(nonces, s.load.Send(k))
 				}
 				for _, nonce := range nonces {
-					s.must(s.shop.Journal.Wait(s.within(20*time.Second), "begin", nonce))
+					s.must(s.app.Log.Wait(s.within(20*time.Second), "begin", nonce))
 				}
 				s.reload()
 			}
@@ -58,15 +58,19 @@ func TestAcrossReload(t *testing.T) {
 // A10: a websocket handshake that is held gets its 101 after the release.
 func TestA10(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{gunicorn: rig.UvicornWorker(""), release: rig.Release{Number: 1}})
+	s := newFixture(r, setup{gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1}})
 	clients := s.fronts(map[string]front{
-		"apache": apache(rig.Apache{Params: "upgrade=websocket"}),
-		"nginx": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
-			return r.Nginx(b, rig.Others{More: "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; " +
+		"apache": apache(testenv.Apache{Params: "upgrade=websocket"}),
+		"nginx": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Nginx(b, testenv.ProxyConfig{Extra: "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; " +
 				"proxy_set_header Connection $hold_connection;"})
 		},
-		"haproxy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.HAProxy(b, rig.Others{}) },
-		"caddy":   func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{}) },
+		"haproxy": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.HAProxy(b, testenv.ProxyConfig{})
+		},
+		"caddy": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Caddy(b, testenv.ProxyConfig{})
+		},
 	})
 	s.hold(3 * time.Second)
 	var shaken sync.WaitGroup
@@ -96,9 +100,9 @@ func TestA10(t *testing.T) {
 // generation. When it ends, or its time is over, so does the old generation.
 func TestWebSocketAcrossReload(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{
-		front: apache(rig.Apache{Params: "upgrade=websocket"}), gunicorn: rig.UvicornWorker(""),
-		release: rig.Release{Number: 1, Import: 1}, config: "[app.shop.drain]\ntunnels = \"6s\"\n",
+	s := newFixture(r, setup{
+		front: apache(testenv.Apache{Params: "upgrade=websocket"}), gunicorn: testenv.UvicornWorker(""),
+		release: testenv.Release{Number: 1, Import: 1}, config: "[app.shop.drain]\ntunnels = \"6s\"\n",
 	})
 	s.under(30)
 	for range times(1) {
@@ -108,16 +112,16 @@ func TestWebSocketAcrossReload(t *testing.T) {
 	s.shutdown()
 }
 
-func (s *stand) tunnelAcrossReload() {
+func (s *fixture) tunnelAcrossReload() {
 	s.Helper()
-	old := "release=" + itoa(s.shop.Release().Number) + " "
+	old := "release=" + itoa(s.app.Release().Number) + " "
 	kept, err := s.client.WebSocket(s.within(aMoment), "/ws")
 	s.must(err)
 	defer kept.Close()
 	s.echoes(kept, old)
-	next, err := s.shop.Next()
+	next, err := s.app.DeployNext()
 	s.must(err)
-	reloaded := make(chan rig.Outcome, 1)
+	reloaded := make(chan testenv.Outcome, 1)
 	go func() {
 		outcome, _ := s.daemon.Call(s.within(wholeRestart), "reload", s.daemon.App)
 		reloaded <- outcome
@@ -143,7 +147,7 @@ func (s *stand) tunnelAcrossReload() {
 }
 
 // echoes tries a websocket and tells which release is at its other end.
-func (s *stand) echoes(ws *load.WebSocket, want string) {
+func (s *fixture) echoes(ws *load.WebSocket, want string) {
 	s.Helper()
 	text, err := ws.Echo("ping", aMoment)
 	if err != nil || !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "echo=ping") {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 
 	"testing"
 )
@@ -20,14 +20,14 @@ import (
 type town struct {
 	*row
 	path   string
-	daemon *rig.Tideover
+	daemon *testenv.Tideover
 	apps   map[string]*citizen
 	order  []string
 }
 
 // citizen is one app of a town.
 type citizen struct {
-	shop    *rig.Shop
+	shop    *testenv.App
 	address string
 	more    string // settings beside the usual ones
 	client  *load.Client
@@ -35,9 +35,9 @@ type citizen struct {
 
 func (w *town) settle(name, more string) {
 	w.Helper()
-	shop, err := w.room.Shop(name, rig.Release{Number: 1, Import: 0.5})
+	shop, err := w.env.NewApp(name, testenv.Release{Number: 1, Import: 0.5})
 	w.must(err)
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	w.must(err)
 	w.apps[name] = &citizen{shop: shop, address: address, more: more, client: &load.Client{Address: address, Prefix: name}}
 	w.order = append(w.order, name)
@@ -50,7 +50,7 @@ func (w *town) write() {
 	for _, name := range w.order {
 		a := w.apps[name]
 		fmt.Fprintf(&text, "[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s\n", name,
-			tomlArray(rig.Gunicorn{Workers: 2}.Argv(w.room)), a.address, a.shop.Dir, a.more)
+			tomlArray(testenv.Gunicorn{Workers: 2}.Argv(w.env)), a.address, a.shop.Dir, a.more)
 	}
 	fresh := w.path + ".new"
 	w.must(os.WriteFile(fresh, []byte(text.String()), 0o600))
@@ -71,7 +71,7 @@ func (w *town) calls(args ...string) {
 func (w *town) generation(name string, after int) int {
 	w.Helper()
 	found := 0
-	w.must(rig.Poll(w.within(wholeRestart), 50*time.Millisecond, func() error {
+	w.must(testenv.Poll(w.within(wholeRestart), 50*time.Millisecond, func() error {
 		st, err := w.daemon.StatusOf(w.within(10*time.Second), name)
 		if err == nil && (st.Generation <= after || st.State != "running") {
 			err = fmt.Errorf("%s is %s with generation %d", name, st.State, st.Generation)
@@ -88,11 +88,11 @@ func TestApply(t *testing.T) {
 	w := &town{row: begin(t), apps: map[string]*citizen{}}
 	w.settle("first", "")
 	w.settle("second", "")
-	w.path = w.room.Path("tideover.toml")
+	w.path = w.env.Path("tideover.toml")
 	touched := filepath.Join(w.apps["second"].shop.Dir, "tmp", "restart.txt")
 	w.apps["second"].more = "watch.files = [\"tmp/restart.txt\"]\nwatch.debounce = \"50ms\""
 	w.write()
-	daemon, err := w.room.Tideover(w.apps["first"].shop, rig.RunOptions{Flags: []string{"-c", w.path}, Name: "first"})
+	daemon, err := w.env.Tideover(w.apps["first"].shop, testenv.RunOptions{Flags: []string{"-c", w.path}, Name: "first"})
 	w.must(err)
 	w.daemon = daemon
 	var loads []*load.Load

@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // warns checks that a failed reload says what still serves and what endangers
 // it.
-func (s *stand) warns(message string) {
+func (s *fixture) warns(message string) {
 	s.Helper()
 	message = strings.Join(strings.Fields(message), " ") // it is wrapped
 	for _, word := range []string{"worker", "in place"} {
@@ -26,7 +26,7 @@ func (s *stand) warns(message string) {
 }
 
 // killOneWorker kills a worker of the serving generation.
-func (s *stand) killOneWorker() {
+func (s *fixture) killOneWorker() {
 	s.Helper()
 	a := s.client.Do(s.Context(), load.Kind{Name: "which worker"})
 	var pid int
@@ -38,7 +38,7 @@ func (s *stand) killOneWorker() {
 
 // downAsSaid sees the old generation end by its broken worker: requests are
 // held and then refused by us, and status never calls the app running.
-func (s *stand) downAsSaid() {
+func (s *fixture) downAsSaid() {
 	s.Helper()
 	down := func() error {
 		now, err := s.daemon.Status(s.within(10 * time.Second))
@@ -47,7 +47,7 @@ func (s *stand) downAsSaid() {
 		}
 		return err
 	}
-	s.must(rig.Poll(s.within(20*time.Second), 50*time.Millisecond, down))
+	s.must(testenv.Poll(s.within(20*time.Second), 50*time.Millisecond, down))
 	for range 3 {
 		a := s.client.Do(s.Context(), load.Kind{})
 		if a.Status != 503 || a.Header.Get("Retry-After") == "" || a.Waited > 5500*time.Millisecond {
@@ -62,13 +62,13 @@ func (s *stand) downAsSaid() {
 // start is felt within a second.
 func TestA14(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{
-		front: apache(rig.Apache{Params: "status=-I"}), release: rig.Release{Number: 1, Import: 0.2},
+	s := newFixture(r, setup{
+		front: apache(testenv.Apache{Params: "status=-I"}), release: testenv.Release{Number: 1, Import: 0.2},
 		flags: flags("--hold-timeout", "3s"),
 	})
 	s.settled()
-	good := s.shop.Release()
-	s.must(s.shop.Spoil("raise"))
+	good := s.app.Release()
+	s.must(s.app.DeployBroken("raise"))
 	before, err := s.daemon.Status(s.within(10 * time.Second))
 	s.must(err)
 	s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
@@ -79,8 +79,8 @@ func TestA14(t *testing.T) {
 	if loop.Lost() != loop.Statuses[503] || loop.Longest > 4500*time.Millisecond {
 		s.Errorf("in a crash loop only our 503 is right: %v", loop)
 	}
-	s.must(s.shop.Deploy(good))
-	_, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
+	s.must(s.app.Deploy(good))
+	_, outcome, err := s.daemon.Operate(s.within(wholeRestart), "reload")
 	s.must(err)
 	if outcome.Exit != 0 {
 		s.Errorf("reload of the good release: %v", outcome)

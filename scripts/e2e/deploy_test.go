@@ -10,27 +10,27 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A deploy hook may rely on reload: when it says 0, the new code answers. The
 // hook is a shell script, as users have it.
 func TestDeployScript(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 1}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 1}})
 	s.under(60)
 	for range times(2) {
-		next := s.shop.Release()
+		next := s.app.Release()
 		next.Number++
 		script := fmt.Sprintf("set -e\ncat > release <<'END'\n%sEND\n%s -S %s reload %s\ncurl -sS --fail http://%s/echo\n",
-			next, rig.Binary(s.room.Root), s.daemon.Socket, s.daemon.App, s.front.Address)
+			next, testenv.Binary(s.env.Root), s.daemon.Socket, s.daemon.App, s.front.Address)
 		cmd := exec.CommandContext(s.within(wholeRestart), "sh", "-c", script)
-		cmd.Dir = s.shop.Dir
+		cmd.Dir = s.app.Dir
 		out, err := cmd.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), fmt.Sprintf("release=%d ", next.Number)) {
 			s.Errorf("the hook for release %d: %v\n%s", next.Number, err, out)
 		}
-		s.must(s.shop.Deploy(next))
+		s.must(s.app.Deploy(next))
 		s.events++
 	}
 	s.finish()
@@ -39,11 +39,11 @@ func TestDeployScript(t *testing.T) {
 // kill -HUP on the daemon reloads the app.
 func TestHangup(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 1}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 1}})
 	s.under(60)
 	for range times(2) {
 		s.event("HUP", func() {
-			next, err := s.shop.Next()
+			next, err := s.app.DeployNext()
 			s.must(err)
 			s.must(s.daemon.Signal(syscall.SIGHUP))
 			s.answers(20*time.Second, next.Number)
@@ -57,21 +57,21 @@ func TestHangup(t *testing.T) {
 // release whatever happened, exit with the command's code.
 func TestHeldMigration(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}})
 	s.under(60)
 	for i := range times(2) {
 		code := i * 3
 		s.event("migration", func() {
-			migration := fmt.Sprintf("wc -l < journal > before; sleep 2; wc -l < journal > after; exit %d", code)
+			migration := fmt.Sprintf("wc -l < requests.log > before; sleep 2; wc -l < requests.log > after; exit %d", code)
 			outcome, err := s.daemon.Call(s.within(wholeRestart), "hold", s.daemon.App, "--for", "20s", "--",
-				"sh", "-c", "cd "+s.shop.Dir+" && "+migration)
+				"sh", "-c", "cd "+s.app.Dir+" && "+migration)
 			s.must(err)
 			if outcome.Exit != code {
 				s.Errorf("want the command's exit %d: %v", code, outcome)
 			}
 		})
 		cmd := exec.Command("cmp", "before", "after")
-		cmd.Dir = s.shop.Dir
+		cmd.Dir = s.app.Dir
 		if out, err := cmd.CombinedOutput(); err != nil {
 			s.Errorf("a request was in the app during the migration: %s", out)
 		}
@@ -83,15 +83,15 @@ func TestHeldMigration(t *testing.T) {
 // that it is busy; two reloads at once are both told the truth.
 func TestReloadsAtOnce(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 1}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 1}})
 	s.under(60)
 	for range times(1) {
 		s.running()
 		before, err := s.daemon.Status(s.within(10 * time.Second))
 		s.must(err)
-		next, err := s.shop.Next()
+		next, err := s.app.DeployNext()
 		s.must(err)
-		exits := make(chan rig.Outcome, 5)
+		exits := make(chan testenv.Outcome, 5)
 		for range 5 {
 			go func() {
 				outcome, _ := s.daemon.Call(s.within(wholeRestart), "reload", s.daemon.App)

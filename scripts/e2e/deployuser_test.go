@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A deploy user of socket_group, with a uid of its own, may reload, hold,
@@ -21,9 +21,9 @@ import (
 func TestDeployUser(t *testing.T) {
 	r := begin(t)
 	const group, nobody = 4711, 65534
-	s := newStand(r, setup{release: rig.Release{Number: 1, Import: 0.2}, gunicorn: rig.Gunicorn{Workers: 2}, config: "[daemon]\nsocket_group = \"4711\"\n"})
-	binary := s.room.Path("tideover") // where it was built may be closed to others
-	content, err := os.ReadFile(rig.Binary(s.room.Root))
+	s := newFixture(r, setup{release: testenv.Release{Number: 1, Import: 0.2}, gunicorn: testenv.Gunicorn{Workers: 2}, config: "[daemon]\nsocket_group = \"4711\"\n"})
+	binary := s.env.Path("tideover") // where it was built may be closed to others
+	content, err := os.ReadFile(testenv.Binary(s.env.Root))
 	r.must(err)
 	r.must(os.WriteFile(binary, content, 0o755))
 	as := func(groups []uint32, words string) (int, string) {

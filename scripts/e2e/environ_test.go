@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // What gunicorn tells the app about a request is what it told it behind the
@@ -34,12 +34,12 @@ var differs = map[string]string{
 
 func TestEnviron(t *testing.T) {
 	t.Parallel()
-	for class, g := range map[string]rig.Gunicorn{
+	for class, g := range map[string]testenv.Gunicorn{
 		"sync": {App: "environ:app"}, "sync-20": {App: "environ:app", Version: "20.1.0"},
-		"gthread": {App: "environ:app", Class: "gthread"}, "uvicorn": {App: "environ:scope", Class: rig.UvicornWorker("").Class},
+		"gthread": {App: "environ:app", Class: "gthread"}, "uvicorn": {App: "environ:scope", Class: testenv.UvicornWorker("").Class},
 	} {
 		for name, start := range map[string]front{
-			"apache": apache(rig.Apache{Params: "nocanon", More: "AllowEncodedSlashes NoDecode"}),
+			"apache": apache(testenv.Apache{Params: "nocanon", Extra: "AllowEncodedSlashes NoDecode"}),
 			"nginx":  plainNginx,
 		} {
 			if name == "nginx" && class != "sync" && class != "uvicorn" && !*full {
@@ -130,31 +130,31 @@ func underscored(k load.Kind) bool { return k.Name == "underscore" }
 
 // environs starts the app twice behind a front-end each: alone, and under
 // tideover.
-func (r *row) environs(g rig.Gunicorn, before front) (alone, carried *load.Client) {
+func (r *row) environs(g testenv.Gunicorn, before front) (alone, carried *load.Client) {
 	r.Helper()
-	text, err := os.ReadFile(r.room.Root + "/scripts/e2e/testdata/environ.py")
+	text, err := os.ReadFile(r.env.Root + "/scripts/e2e/testdata/environ.py")
 	r.must(err)
-	start := func(folder string, serve func(*rig.Shop, rig.Back)) *load.Client {
-		shop, err := r.room.Shop(folder, rig.Release{Number: 1})
+	start := func(folder string, serve func(*testenv.App, testenv.Backend)) *load.Client {
+		shop, err := r.env.NewApp(folder, testenv.Release{Number: 1})
 		r.must(err)
-		_, err = r.room.Write(folder+"/environ.py", string(text))
+		_, err = r.env.Write(folder+"/environ.py", string(text))
 		r.must(err)
-		back := rig.Back(r.dead())
+		back := testenv.Backend(r.dead())
 		serve(shop, back)
 		direct := &load.Client{Address: string(back), Prefix: folder}
 		r.must(answeringPlain(r, direct))
-		fronted, err := before(r.room, back)
+		fronted, err := before(r.env, back)
 		r.must(err)
 		return &load.Client{Address: fronted.Address, Host: "front.test", Prefix: "w", Timeout: 10 * time.Second}
 	}
-	alone = start("alone", func(shop *rig.Shop, back rig.Back) {
+	alone = start("alone", func(shop *testenv.App, back testenv.Backend) {
 		g.Bind = string(back)
-		_, err := r.room.Bare(shop, g)
+		_, err := r.env.Direct(shop, g)
 		r.must(err)
 	})
-	carried = start("carried", func(shop *rig.Shop, back rig.Back) {
+	carried = start("carried", func(shop *testenv.App, back testenv.Backend) {
 		g.Bind = string(back)
-		_, err := r.room.Tideover(shop, rig.RunOptions{Command: g.Argv(r.room)})
+		_, err := r.env.Tideover(shop, testenv.RunOptions{Command: g.Argv(r.env)})
 		r.must(err)
 	})
 	return alone, carried

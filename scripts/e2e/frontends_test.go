@@ -6,25 +6,25 @@ import (
 	"fmt"
 	"testing"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // worst is each front-end in the configuration that is least forgiving to a
 // back-end that restarts. deadServer is an address where nothing listens.
 func worst(deadServer string) map[string]front {
 	return map[string]front{
-		"apache": apache(rig.Apache{Params: "status=-I"}),
-		"nginx": func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) {
-			return r.Nginx(back, rig.Others{
+		"apache": apache(testenv.Apache{Params: "status=-I"}),
+		"nginx": func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Nginx(back, testenv.ProxyConfig{
 				Params:   "max_fails=1 fail_timeout=60s",
 				Upstream: fmt.Sprintf("server %s max_fails=1 fail_timeout=60s;", deadServer),
 			})
 		},
-		"haproxy": func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) {
-			return r.HAProxy(back, rig.Others{More: "    retries 0", Params: "check inter 500 fall 1"})
+		"haproxy": func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.HAProxy(back, testenv.ProxyConfig{Extra: "    retries 0", Params: "check inter 500 fall 1"})
 		},
-		"caddy": func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) {
-			return r.Caddy(back, rig.Others{More: "fail_duration 30s"})
+		"caddy": func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Caddy(back, testenv.ProxyConfig{Extra: "fail_duration 30s"})
 		},
 	}
 }
@@ -33,14 +33,14 @@ func worst(deadServer string) map[string]front {
 // all, where an idle close at the wrong moment costs a request.
 func pooling() map[string]front {
 	return map[string]front{
-		"nginx-keepalive": func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) {
-			return r.Nginx(back, rig.Others{
+		"nginx-keepalive": func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Nginx(back, testenv.ProxyConfig{
 				Upstream: "keepalive 16;",
-				More:     "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_next_upstream off;",
+				Extra:    "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_next_upstream off;",
 			})
 		},
-		"haproxy-reuse": func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) {
-			return r.HAProxy(back, rig.Others{More: "    retries 0\n    http-reuse always"})
+		"haproxy-reuse": func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.HAProxy(back, testenv.ProxyConfig{Extra: "    retries 0\n    http-reuse always"})
 		},
 	}
 }
@@ -48,7 +48,7 @@ func pooling() map[string]front {
 // dead is an address of this room's where nothing listens.
 func (r *row) dead() string {
 	r.Helper()
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	r.must(err)
 	return address
 }
@@ -64,7 +64,7 @@ func TestA2(t *testing.T) {
 			if make == nil {
 				make = pooling()[name]
 			}
-			s := newStand(r, setup{front: make, flags: patient()})
+			s := newFixture(r, setup{front: make, flags: patient()})
 			s.under(100)
 			s.live(counts{times(1), times(1), times(1), times(1), times(1)})
 			s.finish()
@@ -78,17 +78,17 @@ func TestA2(t *testing.T) {
 func TestA1(t *testing.T) {
 	t.Parallel()
 	for _, v := range []variant{
-		{name: "event", apache: rig.Apache{Params: "status=-I"}},
-		{name: "prefork", apache: rig.Apache{MPM: "prefork", Params: "status=-I"}},
-		{name: "balancer", apache: rig.Apache{Balancer: "forcerecovery=Off failonstatus=503"}},
+		{name: "event", apache: testenv.Apache{Params: "status=-I"}},
+		{name: "prefork", apache: testenv.Apache{MPM: "prefork", Params: "status=-I"}},
+		{name: "balancer", apache: testenv.Apache{Balancer: "forcerecovery=Off failonstatus=503"}},
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			r := begin(t)
-			s := newStand(r, setup{front: apache(v.apache), gunicorn: rig.Gunicorn{More: []string{"--preload"}}})
+			s := newFixture(r, setup{front: apache(v.apache), gunicorn: testenv.Gunicorn{Args: []string{"--preload"}}})
 			s.under(20)
 			for range times(1) {
 				s.running() // behind whoever the last one held
-				result, outcome, err := s.daemon.Do(s.within(wholeRestart), "restart")
+				result, outcome, err := s.daemon.Operate(s.within(wholeRestart), "restart")
 				s.must(err)
 				if outcome.Exit != 0 {
 					s.Fatalf("restart: %v", outcome)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 )
 
 // hold keeps the gate shut by the operator's verb, for at most so long.
-func (s *stand) hold(d time.Duration) {
+func (s *fixture) hold(d time.Duration) {
 	s.Helper()
 	outcome, err := s.daemon.Call(s.within(wholeRestart), "hold", s.daemon.App, "--for", d.String())
 	s.must(err)
@@ -29,7 +29,7 @@ func (s *stand) hold(d time.Duration) {
 }
 
 // release ends the hold.
-func (s *stand) release() {
+func (s *fixture) release() {
 	s.Helper()
 	outcome, err := s.daemon.Call(s.within(wholeRestart), "release", s.daemon.App)
 	s.must(err)
@@ -39,9 +39,9 @@ func (s *stand) release() {
 }
 
 // held waits until the daemon holds at least n requests.
-func (s *stand) held(n int) {
+func (s *fixture) held(n int) {
 	s.Helper()
-	s.must(rig.Poll(s.within(20*time.Second), 20*time.Millisecond, func() error {
+	s.must(testenv.Poll(s.within(20*time.Second), 20*time.Millisecond, func() error {
 		now, err := s.daemon.Status(s.within(10 * time.Second))
 		if err == nil && now.Held < n {
 			err = fmt.Errorf("%d held, waiting for %d", now.Held, n)
@@ -51,7 +51,7 @@ func (s *stand) held(n int) {
 }
 
 // heldIs tells whether exactly n requests are held.
-func (s *stand) heldIs(n int) error {
+func (s *fixture) heldIs(n int) error {
 	now, err := s.daemon.Status(s.within(10 * time.Second))
 	if err == nil && now.Held != n {
 		err = fmt.Errorf("%d held, not %d", now.Held, n)
@@ -89,11 +89,11 @@ func slowest(answers map[string][]load.Answer) time.Duration {
 }
 
 // fronts starts several front-ends before the one app.
-func (s *stand) fronts(by map[string]front) map[string]*load.Client {
+func (s *fixture) fronts(by map[string]front) map[string]*load.Client {
 	s.Helper()
 	clients := map[string]*load.Client{}
 	for name, start := range by {
-		f, err := start(s.room, s.back)
+		f, err := start(s.env, s.back)
 		s.must(err)
 		clients[name] = &load.Client{Address: f.Address, Host: "front.test", Timeout: 40 * time.Second, Prefix: name + "-"}
 		s.must(answering(s.row, clients[name]))
@@ -117,11 +117,11 @@ func uploads() []load.Kind {
 // Apache waits for a 100 Continue.
 func TestA3(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{release: rig.Release{Number: 1}})
+	s := newFixture(r, setup{release: testenv.Release{Number: 1}})
 	clients := s.fronts(map[string]front{
-		"apache":  apache(rig.Apache{}),
-		"ping2":   apache(rig.Apache{Params: "ping=2"}),
-		"prefork": apache(rig.Apache{MPM: "prefork"}),
+		"apache":  apache(testenv.Apache{}),
+		"ping2":   apache(testenv.Apache{Params: "ping=2"}),
+		"prefork": apache(testenv.Apache{MPM: "prefork"}),
 	})
 	slack := 200*time.Millisecond + 2*slowest(all(clients, uploads())) // of the machine
 	const ping = 2 * time.Second                                       // then the Apache with ping=2 gives up
@@ -145,7 +145,7 @@ func TestA3(t *testing.T) {
 	if quickest100 > slack {
 		s.Errorf("the quickest 100 Continue came after %v: it waited for something", quickest100)
 	}
-	s.nothingTwice(s.shop)
+	s.nothingTwice(s.app)
 	s.say("requests=%d held=12s quickest_100=%.3fs slowest_100=%.3fs", requests, quickest100.Seconds(), slowest100.Seconds())
 }
 
@@ -153,14 +153,14 @@ func TestA3(t *testing.T) {
 // asked for.
 func TestA4(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{front: apache(rig.Apache{}), gunicorn: rig.Gunicorn{Workers: 2}, release: rig.Release{Number: 1, Import: 1}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 1}})
 	s.under(20)
 	for range times(2) {
 		for range 2 {
 			nonce := s.load.Send(load.Kind{Name: "long", Query: "s=3"})
-			s.must(s.shop.Journal.Wait(s.within(20*time.Second), "begin", nonce))
+			s.must(s.app.Log.Wait(s.within(20*time.Second), "begin", nonce))
 		}
-		_, outcome, err := s.daemon.Do(s.within(wholeRestart), "restart")
+		_, outcome, err := s.daemon.Operate(s.within(wholeRestart), "restart")
 		s.must(err)
 		if outcome.Exit != 0 {
 			s.Errorf("restart: %v", outcome)
@@ -171,7 +171,7 @@ func TestA4(t *testing.T) {
 }
 
 // refused checks that an answer is our own 503.
-func (s *stand) refused(name string, a load.Answer) {
+func (s *fixture) refused(name string, a load.Answer) {
 	s.Helper()
 	if a.Status != 503 || a.Header.Get("Retry-After") == "" {
 		s.Errorf("%s, %s: want our 503, got %d: %s %s", name, a.Kind.Name, a.Status, a.Loss, a.Cause)
@@ -182,15 +182,21 @@ func (s *stand) refused(name string, a load.Answer) {
 // front-end and however the body comes, and never turned into a 502 or 504.
 func TestA5A6(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{release: rig.Release{Number: 1}, flags: flags("--hold-timeout", "3s")})
+	s := newFixture(r, setup{release: testenv.Release{Number: 1}, flags: flags("--hold-timeout", "3s")})
 	clients := s.fronts(map[string]front{
-		"apache": apache(rig.Apache{}), "prefork": apache(rig.Apache{MPM: "prefork"}),
-		"nginx": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Nginx(b, rig.Others{}) },
-		"nginx-unbuffered": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
-			return r.Nginx(b, rig.Others{More: "proxy_request_buffering off; proxy_http_version 1.1;"})
+		"apache": apache(testenv.Apache{}), "prefork": apache(testenv.Apache{MPM: "prefork"}),
+		"nginx": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Nginx(b, testenv.ProxyConfig{})
 		},
-		"haproxy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.HAProxy(b, rig.Others{}) },
-		"caddy":   func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{}) },
+		"nginx-unbuffered": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Nginx(b, testenv.ProxyConfig{Extra: "proxy_request_buffering off; proxy_http_version 1.1;"})
+		},
+		"haproxy": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.HAProxy(b, testenv.ProxyConfig{})
+		},
+		"caddy": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Caddy(b, testenv.ProxyConfig{})
+		},
 	})
 	small := []load.Kind{{Name: "get"}, {Name: "post", Body: 5}}
 	slack := 500*time.Millisecond + 2*slowest(all(clients, small)) // of the machine

@@ -9,17 +9,17 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A migration before every start, under load: while it runs the old code
 // serves, or requests wait; when it fails, nothing has changed.
 func TestHooks(t *testing.T) {
 	r := begin(t)
-	verdict := r.room.Path("verdict")
+	verdict := r.env.Path("verdict")
 	r.must(os.WriteFile(verdict, []byte("0"), 0o644))
 	hook := fmt.Sprintf(`echo "migrating for $TIDEOVER_REASON"; sleep 0.7; test $(cat %s) = 0 || { echo "no such table"; exit 1; }`, verdict)
-	s := newStand(r, setup{front: apache(rig.Apache{}), gunicorn: rig.Gunicorn{Workers: 2}, release: rig.Release{Number: 1, Import: 0.5},
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 0.5},
 		config: fmt.Sprintf("ready.timeout = \"60s\"\nhold = { limit = 4000, timeout = \"60s\" }\n[app.shop.hooks]\nbefore_start = [\"sh\", \"-c\", %q]\nafter_reload = \"false\"", hook)})
 	s.under(50)
 	for range times(2) {
@@ -29,11 +29,11 @@ func TestHooks(t *testing.T) {
 	s.killMaster()
 	s.settled()
 	s.event("reload with a migration that fails", func() {
-		before := s.shop.Release()
-		_, err := s.shop.Next()
+		before := s.app.Release()
+		_, err := s.app.DeployNext()
 		s.must(err)
 		s.must(os.WriteFile(verdict, []byte("1"), 0o644))
-		result, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
+		result, outcome, err := s.daemon.Operate(s.within(wholeRestart), "reload")
 		s.must(err)
 		if outcome.Exit != 7 || strings.Join(result.ChildOutput, "|") != "migrating for reload|no such table" {
 			s.Errorf("want exit 7 and the hook's last words: %v", outcome)
@@ -53,9 +53,9 @@ func TestHooks(t *testing.T) {
 func TestFirstProcess(t *testing.T) {
 	r := begin(t)
 	worker := `for i in 1 2 3 4 5; do (setsid sleep 0.2 &); done; sleep 2; echo "zombies: $(cat /proc/[0-9]*/stat | awk '$3 == "Z"' | wc -l)"; exit 3`
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	r.must(err)
-	config, err := r.room.Write("tideover.toml", fmt.Sprintf(`
+	config, err := r.env.Write("tideover.toml", fmt.Sprintf(`
 [daemon]
 exit_when = "failed"
 [app.web]
@@ -65,10 +65,10 @@ directory = %q
 [app.worker]
 command = ["sh", "-c", %q]
 restart = "never"
-`, tomlArray(rig.Gunicorn{Workers: 1}.Argv(r.room)), address, r.shop("web").Dir, worker))
+`, tomlArray(testenv.Gunicorn{Workers: 1}.Argv(r.env)), address, r.shop("web").Dir, worker))
 	r.must(err)
-	p, err := r.room.Start(rig.Command{Name: "container", App: true, Argv: []string{
-		"unshare", "--pid", "--fork", "--mount-proc", rig.Binary(r.room.Root), "-S", r.room.Path("control.sock"), "run", "-c", config}})
+	p, err := r.env.Start(testenv.Command{Name: "container", App: true, Argv: []string{
+		"unshare", "--pid", "--fork", "--mount-proc", testenv.Binary(r.env.Root), "-S", r.env.Path("control.sock"), "run", "-c", config}})
 	r.must(err)
 	began := time.Now()
 	select {
@@ -88,9 +88,9 @@ restart = "never"
 }
 
 // shop makes one, with the usual code.
-func (r *row) shop(name string) *rig.Shop {
+func (r *row) shop(name string) *testenv.App {
 	r.Helper()
-	s, err := r.room.Shop(name, rig.Release{Number: 1})
+	s, err := r.env.NewApp(name, testenv.Release{Number: 1})
 	r.must(err)
 	return s
 }

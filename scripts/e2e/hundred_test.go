@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A hundred apps from one file, four web apps to each plain process: all start,
@@ -41,7 +41,7 @@ func TestHundredApps(t *testing.T) {
 type crowd struct {
 	*row
 	n      int
-	daemon *rig.Tideover
+	daemon *testenv.Tideover
 }
 
 func newCrowd(r *row, n int) *crowd {
@@ -55,14 +55,14 @@ func newCrowd(r *row, n int) *crowd {
 			fmt.Fprintf(&text, "command = \"sleep infinity\"\n\n")
 			continue
 		}
-		address, err := rig.Address()
+		address, err := testenv.Address()
 		r.must(err)
 		fmt.Fprintf(&text, "command = \"python3 -S -E %s {fd}\"\nlisten = %q\n\n", app, address)
 	}
-	path, err := r.room.Write("tideover.toml", text.String())
+	path, err := r.env.Write("tideover.toml", text.String())
 	r.must(err)
 	c := &crowd{row: r, n: n}
-	c.daemon, err = r.room.Tideover(&rig.Shop{Dir: r.room.Dir}, rig.RunOptions{Flags: []string{"-c", path}})
+	c.daemon, err = r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Flags: []string{"-c", path}})
 	r.must(err)
 	return c
 }
@@ -80,12 +80,12 @@ func (c *crowd) verb(args ...string) {
 // all waits until every app is in this state.
 func (c *crowd) all(state string) {
 	c.Helper()
-	c.must(rig.Poll(c.within(time.Minute), 100*time.Millisecond, func() error {
+	c.must(testenv.Poll(c.within(time.Minute), 100*time.Millisecond, func() error {
 		outcome, err := c.daemon.Call(c.within(10*time.Second), "--json", "status")
 		if err != nil {
 			return err
 		}
-		var all struct{ Apps []rig.AppStatus }
+		var all struct{ Apps []testenv.AppStatus }
 		if err := json.Unmarshal([]byte(outcome.Stdout), &all); err != nil {
 			return err
 		}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A8: front-ends keep idle connections to us, each as long as it likes, and
@@ -20,9 +20,9 @@ func TestA8(t *testing.T) {
 		waits = append(waits, 61*time.Second, 121*time.Second)
 	}
 	r := begin(t)
-	s := newStand(r, setup{release: rig.Release{Number: 1}})
+	s := newFixture(r, setup{release: testenv.Release{Number: 1}})
 	by := pooling()
-	by["apache"] = apache(rig.Apache{})
+	by["apache"] = apache(testenv.Apache{})
 	by["caddy"] = worst(r.dead())["caddy"]
 	clients := s.fronts(by)
 	requests := 0
@@ -41,7 +41,7 @@ func TestA8(t *testing.T) {
 
 // raceLoop sends POSTs with pauses around those of every idle timeout that
 // somebody could have: half a second to three seconds.
-func (s *stand) raceLoop(clients map[string]*load.Client) int {
+func (s *fixture) raceLoop(clients map[string]*load.Client) int {
 	s.Helper()
 	lost := 0
 	for i := range times(12) {
@@ -63,7 +63,7 @@ func (s *stand) raceLoop(clients map[string]*load.Client) int {
 // connection.
 func TestA13(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}})
 	s.under(50, load.Kind{Name: "get", Keep: true}, load.Kind{Name: "post", Body: 300, Keep: true})
 	rounds := 1
 	if *full {
@@ -78,7 +78,7 @@ func TestA13(t *testing.T) {
 			s.Fatal("the daemon does not end")
 		}
 		s.noneLeft()
-		s.must(s.daemon.Again())
+		s.must(s.daemon.StartAgain())
 		s.answers(30*time.Second, 1)
 		s.events++
 	}

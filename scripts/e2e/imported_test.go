@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // The supervisord.confs of real hosts, in their shapes: each is imported,
@@ -48,13 +48,13 @@ func TestImported(t *testing.T) {
 // host is a machine as its supervisord.conf supposes it.
 type host struct {
 	*row
-	conf   string // the main file, with this run's ports
-	text   string // of all files
-	env    []string
+	conf   string   // the main file, with this run's ports
+	text   string   // of all files
+	vars   []string // environment variables
 	ports  map[string]int
 	wants  []want
 	notes  int
-	daemon *rig.Tideover
+	daemon *testenv.Tideover
 	apps   map[string]hostApp
 }
 
@@ -86,8 +86,8 @@ func newHost(r *row, source string) *host {
 		}
 		return errors.Join(err, h.fill(path, name))
 	}))
-	h.conf = r.room.Path("supervisord.conf")
-	h.env = []string{"RELEASE_NAME=r7", "VENV=" + r.room.Path("venv"), fmt.Sprintf("SHOP_PORT=%d", h.port("shop")), `SECRET=from the shell, 100%, and more`}
+	h.conf = r.env.Path("supervisord.conf")
+	h.vars = []string{"RELEASE_NAME=r7", "VENV=" + r.env.Path("venv"), fmt.Sprintf("SHOP_PORT=%d", h.port("shop")), `SECRET=from the shell, 100%, and more`}
 	for line := range strings.Lines(h.text) {
 		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "; want "); ok {
 			app, what, _ := strings.Cut(rest, ": ")
@@ -102,7 +102,7 @@ func newHost(r *row, source string) *host {
 // fill writes one file with what this run knows.
 func (h *host) fill(source, name string) error {
 	t, err := template.New(filepath.Base(source)).Funcs(template.FuncMap{
-		"dir": func() string { return h.room.Dir }, "port": h.port, "ports": h.prefix, "user": otherUser,
+		"dir": func() string { return h.env.Dir }, "port": h.port, "ports": h.prefix, "user": otherUser,
 		"host": os.Hostname, "env": os.Getenv, "packages": h.packages,
 	}).ParseFiles(source)
 	if err != nil {
@@ -113,7 +113,7 @@ func (h *host) fill(source, name string) error {
 		return err
 	}
 	h.text += text.String()
-	_, err = h.room.Write(name, text.String())
+	_, err = h.env.Write(name, text.String())
 	return err
 }
 
@@ -129,38 +129,38 @@ func (h *host) programs() {
 			"    await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-length', b'3')]})\n" +
 			"    await send({'type': 'http.response.body', 'body': b'ok\\n'})\n",
 	} {
-		_, err := h.room.Write(name, text)
+		_, err := h.env.Write(name, text)
 		h.must(err)
 	}
 	for _, dir := range []string{"venv/bin", "log", "run"} {
-		h.must(os.MkdirAll(h.room.Path(dir), 0o755))
+		h.must(os.MkdirAll(h.env.Path(dir), 0o755))
 	}
-	h.must(os.Chmod(h.room.Path("run"), 0o777)) // sockets of other users are made there
-	venv := filepath.Dir(filepath.Dir(h.room.Venv("gunicorn-latest", "gunicorn")))
-	h.must(os.Symlink(filepath.Join(h.room.Root, ".local/venvs/servers"), h.room.Path("servers")))
+	h.must(os.Chmod(h.env.Path("run"), 0o777)) // sockets of other users are made there
+	venv := filepath.Dir(filepath.Dir(h.env.Venv("gunicorn-latest", "gunicorn")))
+	h.must(os.Symlink(filepath.Join(h.env.Root, ".local/venvs/servers"), h.env.Path("servers")))
 	for _, name := range []string{"pyvenv.cfg", "lib", "bin/python", "bin/python3", "bin/gunicorn", "bin/activate"} {
-		h.must(os.Symlink(filepath.Join(venv, name), h.room.Path("venv", name)))
+		h.must(os.Symlink(filepath.Join(venv, name), h.env.Path("venv", name)))
 	}
 	standin, err := os.ReadFile("testdata/standin.py")
 	h.must(err)
-	h.must(os.WriteFile(h.room.Path("standin.py"), standin, 0o755))
+	h.must(os.WriteFile(h.env.Path("standin.py"), standin, 0o755))
 	for _, name := range []string{"celery", "rq", "rqscheduler", "mailer", "redis-server", "bench", "node", "nginx", "cron", "daphne", "once", "chatter", "deaf"} {
-		h.must(os.Symlink(h.room.Path("standin.py"), h.room.Path("venv/bin", name)))
+		h.must(os.Symlink(h.env.Path("standin.py"), h.env.Path("venv/bin", name)))
 	}
 }
 
 // packages is where gunicorn is installed. With it in PYTHONPATH the room's
 // open/gunicorn can be run by every user, wherever the other's Python lies.
 func (h *host) packages() (string, error) {
-	found, err := filepath.Glob(filepath.Join(h.room.Root, ".local/venvs/gunicorn-latest/lib/python*/site-packages"))
+	found, err := filepath.Glob(filepath.Join(h.env.Root, ".local/venvs/gunicorn-latest/lib/python*/site-packages"))
 	if err != nil || len(found) != 1 {
 		return "", fmt.Errorf("gunicorn's packages are %q: %w", found, err)
 	}
 	python, err := exec.LookPath("/usr/bin/python3")
 	if err != nil {
-		python = h.room.Venv("gunicorn-latest", "python")
+		python = h.env.Venv("gunicorn-latest", "python")
 	}
-	path, err := h.room.Write("open/gunicorn", "#!"+python+"\nfrom gunicorn.app.wsgiapp import run\nrun()\n")
+	path, err := h.env.Write("open/gunicorn", "#!"+python+"\nfrom gunicorn.app.wsgiapp import run\nrun()\n")
 	if err != nil {
 		return "", err
 	}
@@ -176,8 +176,8 @@ func (h *host) gunicornFiles() {
 		if !used {
 			continue
 		}
-		path, err := h.room.Write(fmt.Sprintf(format, port), fmt.Sprintf(
-			"import os\nbind = ['127.0.0.1:%d']\nworkers = min(2, os.cpu_count())\npythonpath = %q\nproc_name = 'project'\n", port, h.room.Path("project")))
+		path, err := h.env.Write(fmt.Sprintf(format, port), fmt.Sprintf(
+			"import os\nbind = ['127.0.0.1:%d']\nworkers = min(2, os.cpu_count())\npythonpath = %q\nproc_name = 'project'\n", port, h.env.Path("project")))
 		h.must(err)
 		h.must(os.Chmod(filepath.Dir(path), 0o755))
 	}
@@ -186,7 +186,7 @@ func (h *host) gunicornFiles() {
 // port is a free port, the same one for the same name.
 func (h *host) port(name string) int {
 	if h.ports[name] == 0 {
-		port, err := rig.Port()
+		port, err := testenv.Port()
 		h.must(err)
 		h.ports[name] = port
 	}
@@ -233,8 +233,8 @@ func otherUser() (string, error) {
 func (h *host) verb(args ...string) (stdout, stderr string) {
 	h.Helper()
 	var out, fault strings.Builder
-	cmd := exec.CommandContext(h.within(30*time.Second), rig.Binary(h.room.Root), args...)
-	cmd.Dir, cmd.Env = h.room.Dir, append(os.Environ(), h.env...)
+	cmd := exec.CommandContext(h.within(30*time.Second), testenv.Binary(h.env.Root), args...)
+	cmd.Dir, cmd.Env = h.env.Dir, append(os.Environ(), h.vars...)
 	cmd.Stdout, cmd.Stderr = &out, &fault
 	if err := cmd.Run(); err != nil {
 		h.Fatalf("tideover %s: %v\n%s%s", strings.Join(args, " "), err, out.String(), fault.String())
@@ -247,18 +247,18 @@ func (h *host) importConf() {
 	h.Helper()
 	text, notes := h.verb("import", h.conf)
 	h.notes = strings.Count(notes, "\n")
-	_, err := h.room.Write("tideover.toml", text)
+	_, err := h.env.Write("tideover.toml", text)
 	h.must(err)
-	h.verb("check", h.room.Path("tideover.toml"))
+	h.verb("check", h.env.Path("tideover.toml"))
 }
 
 // run starts tideover and waits until every app is what it is to be.
 func (h *host) run() {
 	h.Helper()
 	var err error
-	h.daemon, err = h.room.Tideover(&rig.Shop{Dir: h.room.Dir}, rig.RunOptions{Flags: []string{"-c", h.room.Path("tideover.toml")}, Env: h.env})
+	h.daemon, err = h.env.Tideover(&testenv.App{Dir: h.env.Dir}, testenv.RunOptions{Flags: []string{"-c", h.env.Path("tideover.toml")}, Env: h.vars})
 	h.must(err)
-	h.must(rig.Poll(h.within(20*time.Second), 50*time.Millisecond, func() error {
+	h.must(testenv.Poll(h.within(20*time.Second), 50*time.Millisecond, func() error {
 		select {
 		case <-h.daemon.Exited():
 			h.Fatalf("tideover ended with %d: %s", h.daemon.Code(), h.daemon.Tail(20))
@@ -319,7 +319,7 @@ func (h *host) stop() {
 		h.Fatal("the daemon does not end")
 	}
 	h.noneLeft()
-	if sockets, _ := filepath.Glob(h.room.Path("run", "*.sock")); len(sockets) > 0 {
+	if sockets, _ := filepath.Glob(h.env.Path("run", "*.sock")); len(sockets) > 0 {
 		h.Errorf("left: %v", sockets)
 	}
 }

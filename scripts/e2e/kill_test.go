@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // inFlight is a request in the middle of its life, with the worker that has it.
@@ -20,13 +20,13 @@ type inFlight struct {
 }
 
 // send starts a request and waits until a worker has begun it.
-func (s *stand) send(k load.Kind) inFlight {
+func (s *fixture) send(k load.Kind) inFlight {
 	s.Helper()
 	f := inFlight{kind: k, nonce: s.client.Nonce(), done: make(chan load.Answer, 1)}
 	go func() { f.done <- s.client.DoNamed(s.Context(), k, f.nonce) }()
-	s.must(s.shop.Journal.Wait(s.within(20*time.Second), "begin", f.nonce))
+	s.must(s.app.Log.Wait(s.within(20*time.Second), "begin", f.nonce))
 	var err error
-	f.pid, err = s.shop.Journal.Pid(f.nonce)
+	f.pid, err = s.app.Log.Pid(f.nonce)
 	s.must(err)
 	return f
 }
@@ -49,13 +49,13 @@ func TestKillInMidRequest(t *testing.T) {
 		name := map[bool]string{false: "worker", true: "tree"}[whole]
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
-			s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 0.3}})
+			s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.3}})
 			rounds := times(2)
 			for range rounds {
 				s.killOnce(whole)
 				s.forgiven()
 			}
-			s.nothingTwice(s.shop)
+			s.nothingTwice(s.app)
 			resent, badGateway, cut := s.counter("resent"), s.counter("bad_gateway"), s.counter("cut")
 			s.say("events=%d resent=%d bad_gateway=%d cut=%d", s.events, resent, badGateway, cut)
 			if resent != rounds || badGateway != rounds || cut != rounds {
@@ -66,7 +66,7 @@ func TestKillInMidRequest(t *testing.T) {
 	}
 }
 
-func (s *stand) killOnce(whole bool) {
+func (s *fixture) killOnce(whole bool) {
 	s.Helper()
 	before, err := s.daemon.Status(s.within(10 * time.Second))
 	s.must(err)
@@ -101,15 +101,15 @@ func (s *stand) killOnce(whole bool) {
 // deploy makes it whole.
 func TestBrokenInPlace(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{
-		front: apache(rig.Apache{Params: "status=-I"}), release: rig.Release{Number: 1, Import: 0.2},
-		flags: flags("--hold-timeout", "4s"), gunicorn: rig.Gunicorn{Workers: 2},
+	s := newFixture(r, setup{
+		front: apache(testenv.Apache{Params: "status=-I"}), release: testenv.Release{Number: 1, Import: 0.2},
+		flags: flags("--hold-timeout", "4s"), gunicorn: testenv.Gunicorn{Workers: 2},
 	})
 	for range times(1) {
 		s.settled()
-		good := s.shop.Release()
-		s.must(s.shop.Spoil("raise"))
-		result, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
+		good := s.app.Release()
+		s.must(s.app.DeployBroken("raise"))
+		result, outcome, err := s.daemon.Operate(s.within(wholeRestart), "reload")
 		s.must(err)
 		if outcome.Exit != 7 {
 			s.Errorf("want exit 7: %v", outcome)
@@ -117,8 +117,8 @@ func TestBrokenInPlace(t *testing.T) {
 		s.warns(result.Error + outcome.Stderr)
 		s.killOneWorker()
 		s.downAsSaid()
-		s.must(s.shop.Deploy(good))
-		_, outcome, err = s.daemon.Do(s.within(wholeRestart), "reload")
+		s.must(s.app.Deploy(good))
+		_, outcome, err = s.daemon.Operate(s.within(wholeRestart), "reload")
 		s.must(err)
 		if outcome.Exit != 0 {
 			s.Errorf("reload of the repaired deploy: %v", outcome)

@@ -9,18 +9,22 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A9: a client that leaves while it is held. Where the front-end tells us, the
 // request never reaches the app; Apache does not tell, and nobody minds.
 func TestA9(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{release: rig.Release{Number: 1}})
+	s := newFixture(r, setup{release: testenv.Release{Number: 1}})
 	clients := s.fronts(map[string]front{
-		"nginx":  func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Nginx(b, rig.Others{}) },
-		"caddy":  func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{}) },
-		"apache": apache(rig.Apache{}),
+		"nginx": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Nginx(b, testenv.ProxyConfig{})
+		},
+		"caddy": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Caddy(b, testenv.ProxyConfig{})
+		},
+		"apache": apache(testenv.Apache{}),
 	})
 	clients["direct"] = &load.Client{Address: string(s.back), Prefix: "direct-"}
 	s.hold(6 * time.Second)
@@ -42,7 +46,7 @@ func TestA9(t *testing.T) {
 		gone[<-left] = true
 	}
 	s.answersAfterHold()
-	began, err := s.shop.Journal.Began()
+	began, err := s.app.Log.BeginCounts()
 	s.must(err)
 	reached := 0
 	for nonce := range gone {
@@ -61,7 +65,7 @@ func TestA9(t *testing.T) {
 
 // answersAfterHold waits for the hold's end: a request that is answered came
 // after all that were held.
-func (s *stand) answersAfterHold() {
+func (s *fixture) answersAfterHold() {
 	s.Helper()
 	if a := s.client.Do(s.Context(), load.Kind{Name: "after the hold"}); a.Loss != "" {
 		s.Fatalf("after the hold: %s %s", a.Loss, a.Cause)
@@ -72,7 +76,7 @@ func (s *stand) answersAfterHold() {
 // is longer than what is kept in memory.
 func TestHeldPostArrivesOnce(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}})
 	var kinds []load.Kind
 	for _, size := range []int{1, 300, 8 << 10, 64 << 10, 200 << 10, 3 << 20} {
 		kinds = append(kinds,
@@ -88,14 +92,14 @@ func TestHeldPostArrivesOnce(t *testing.T) {
 			}
 		}
 	}
-	s.nothingTwice(s.shop)
+	s.nothingTwice(s.app)
 	s.say("requests=%d held=3s", rounds*len(kinds))
 }
 
 // A client that leaves while held frees its place at once.
 func TestLeavingFreesAPlace(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{release: rig.Release{Number: 1}, flags: flags("--hold-limit", "10")})
+	s := newFixture(r, setup{release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "10")})
 	s.hold(8 * time.Second)
 	leaving, leave := context.WithCancel(t.Context())
 	answers := make(chan load.Answer, 10)
@@ -110,7 +114,7 @@ func TestLeavingFreesAPlace(t *testing.T) {
 	for range 10 {
 		<-answers
 	}
-	s.must(rig.Poll(s.within(5*time.Second), 20*time.Millisecond, func() error { return s.heldIs(0) }))
+	s.must(testenv.Poll(s.within(5*time.Second), 20*time.Millisecond, func() error { return s.heldIs(0) }))
 	if a := s.client.Do(t.Context(), load.Kind{Name: "in a freed place"}); a.Loss != "" {
 		s.Errorf("in a freed place: %s %s", a.Loss, a.Cause)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // After shutdown nothing of the app is left, however it behaves.
@@ -23,24 +23,24 @@ func TestNothingIsLeft(t *testing.T) {
 			for _, how := range []string{"shutdown", "TERM", "QUIT", "stop"} {
 				t.Run(how, func(t *testing.T) {
 					r := begin(t)
-					s := newStand(r, setup{
-						release: rig.Release{Number: 1, Fault: fault}, flags: flags("--stop-timeout", "2s"),
-						gunicorn: rig.Gunicorn{Workers: 2},
+					s := newFixture(r, setup{
+						release: testenv.Release{Number: 1, Fault: fault}, flags: flags("--stop-timeout", "2s"),
+						gunicorn: testenv.Gunicorn{Workers: 2},
 					})
 					s.settled()
-					before := len(s.room.AppProcesses())
+					before := len(s.env.AppProcesses())
 					if before < 3 {
 						t.Fatalf("%d processes of a gunicorn with two workers: this test looks at the wrong ones", before)
 					}
 					s.leave(how)
-					s.say("before=%d left=%d", before, len(s.room.AppProcesses()))
+					s.say("before=%d left=%d", before, len(s.env.AppProcesses()))
 				})
 			}
 		})
 	}
 }
 
-func (s *stand) leave(how string) {
+func (s *fixture) leave(how string) {
 	s.Helper()
 	switch how {
 	case "shutdown":
@@ -77,19 +77,19 @@ func TestFailedGenerationLeavesNothing(t *testing.T) {
 	for _, fault := range []string{"raise", "mute", "orphan+raise", "orphan+mute", "deaf+mute"} {
 		t.Run(fault, func(t *testing.T) {
 			r := begin(t)
-			s := newStand(r, setup{
-				release: rig.Release{Number: 1}, gunicorn: rig.Gunicorn{Workers: 2},
+			s := newFixture(r, setup{
+				release: testenv.Release{Number: 1}, gunicorn: testenv.Gunicorn{Workers: 2},
 				flags: flags("--ready-timeout", "3s", "--stop-timeout", "2s"),
 			})
 			s.settled()
-			before := s.room.AppProcesses()
-			s.must(s.shop.Spoil(fault))
-			_, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
+			before := s.env.AppProcesses()
+			s.must(s.app.DeployBroken(fault))
+			_, outcome, err := s.daemon.Operate(s.within(wholeRestart), "reload")
 			s.must(err)
 			if outcome.Exit != 7 {
 				s.Errorf("want exit 7: %v", outcome)
 			}
-			after := s.room.AppProcesses()
+			after := s.env.AppProcesses()
 			slices.Sort(before)
 			slices.Sort(after)
 			if !slices.Equal(before, after) {
@@ -108,21 +108,21 @@ func TestDaemonKilled(t *testing.T) {
 	for _, fault := range []string{"none", "deaf+orphan"} {
 		t.Run(fault, func(t *testing.T) {
 			r := begin(t)
-			s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 0.5, Fault: fault}})
+			s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.5, Fault: fault}})
 			for range times(1) {
-				old := s.room.AppProcesses()
+				old := s.env.AppProcesses()
 				s.must(s.daemon.Signal(syscall.SIGKILL))
 				<-s.daemon.Exited()
-				s.must(s.daemon.Again())
+				s.must(s.daemon.StartAgain())
 				s.answers(40*time.Second, 1)
-				for _, process := range s.room.AppProcesses() {
+				for _, process := range s.env.AppProcesses() {
 					if slices.Contains(old, process) {
 						s.Errorf("of the killed daemon's tree there is still %s", process)
 					}
 				}
 				s.events++
 			}
-			beside, err := s.shop.Journal.Beside()
+			beside, err := s.app.Log.Overlaps()
 			s.must(err)
 			if len(beside) > 0 {
 				s.Errorf("two copies at once:\n%s", strings.Join(beside, "\n"))
@@ -137,29 +137,29 @@ func TestDaemonKilled(t *testing.T) {
 // configuration changes, and supervisorctl can reload.
 func TestInsideSupervisord(t *testing.T) {
 	r := begin(t)
-	shop, err := r.room.Shop("shop", rig.Release{Number: 1, Import: 1})
+	shop, err := r.env.NewApp("shop", testenv.Release{Number: 1, Import: 1})
 	r.must(err)
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	r.must(err)
-	argv := append([]string{rig.Binary(r.room.Root), "-S", r.room.Path("control.sock"), "run", "--"},
-		rig.Gunicorn{Bind: address}.Argv(r.room)...)
-	supervisord, err := r.room.Supervisord(shop, argv, "stopwaitsecs=40",
-		fmt.Sprintf("environment=XDG_RUNTIME_DIR=%q,XDG_STATE_HOME=%q", r.room.Path("run"), r.room.Path("state")))
+	argv := append([]string{testenv.Binary(r.env.Root), "-S", r.env.Path("control.sock"), "run", "--"},
+		testenv.Gunicorn{Bind: address}.Argv(r.env)...)
+	supervisord, err := r.env.Supervisord(shop, argv, "stopwaitsecs=40",
+		fmt.Sprintf("environment=XDG_RUNTIME_DIR=%q,XDG_STATE_HOME=%q", r.env.Path("run"), r.env.Path("state")))
 	r.must(err)
 	r.must(answering(r, &load.Client{Address: address, Prefix: "d"}))
-	front, err := r.room.Apache(rig.Back(address), rig.Apache{})
+	front, err := r.env.Apache(testenv.Backend(address), testenv.Apache{})
 	r.must(err)
-	s := &stand{row: r, shop: shop, front: front, client: &load.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}
+	s := &fixture{row: r, app: shop, front: front, client: &load.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}
 	r.must(answering(r, s.client))
 	s.under(60)
 	for range times(2) {
 		s.event("supervisorctl signal HUP", func() {
-			next, err := shop.Next()
+			next, err := shop.DeployNext()
 			r.must(err)
 			if out, err := supervisord.Ctl("signal", "HUP", "shop"); err != nil {
 				r.Fatal(out, err)
 			}
-			r.must(rig.Poll(s.within(20*time.Second), 50*time.Millisecond, func() error { return s.isRelease(next.Number) }))
+			r.must(testenv.Poll(s.within(20*time.Second), 50*time.Millisecond, func() error { return s.isRelease(next.Number) }))
 		})
 	}
 	s.finish()

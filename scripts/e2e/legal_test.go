@@ -14,7 +14,7 @@ import (
 
 	"tideover/scripts/legal"
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // No legal request of real shape is refused: what the app answers behind a
@@ -22,7 +22,7 @@ import (
 // request. At full size 100,000 of them, in every shape that the source knows.
 func TestLegalRequests(t *testing.T) {
 	t.Parallel()
-	root, err := rig.Repository()
+	root, err := testenv.Repository()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,10 +73,10 @@ func legalWays() map[string]legalWay {
 	wide.Line, wide.Head, wide.Most = 60<<10, 200<<10, 400
 	return map[string]legalWay{
 		"direct": {number: 300, front: nil, source: wire},
-		"apache": {number: 300, front: apache(rig.Apache{Params: "nocanon", More: "AllowEncodedSlashes NoDecode"}), source: usual},
+		"apache": {number: 300, front: apache(testenv.Apache{Params: "nocanon", Extra: "AllowEncodedSlashes NoDecode"}), source: usual},
 		"nginx":  {number: 300, front: plainNginx, source: usual},
-		"haproxy": {number: 300, source: narrow, front: func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
-			return r.HAProxy(b, rig.Others{More: "    option forwardfor"})
+		"haproxy": {number: 300, source: narrow, front: func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.HAProxy(b, testenv.ProxyConfig{Extra: "    option forwardfor"})
 		}},
 		"caddy": {number: 300, front: plainCaddy, source: usual},
 		"raised": {number: 80, front: plainCaddy, source: wide,
@@ -85,34 +85,38 @@ func legalWays() map[string]legalWay {
 	}
 }
 
-func plainNginx(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Nginx(b, rig.Others{}) }
-func plainCaddy(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{}) }
+func plainNginx(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+	return r.Nginx(b, testenv.ProxyConfig{})
+}
+func plainCaddy(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+	return r.Caddy(b, testenv.ProxyConfig{})
+}
 
 // mirrors starts the server that tells what it saw twice: under tideover, and
 // alone.
-func (r *row) mirrors(way legalWay, mirror string) (s *stand, alone rig.Back) {
+func (r *row) mirrors(way legalWay, mirror string) (s *fixture, alone testenv.Backend) {
 	r.Helper()
-	s, alone = &stand{row: r}, rig.Back(r.dead())
+	s, alone = &fixture{row: r}, testenv.Backend(r.dead())
 	var err error
-	s.shop, err = r.room.Shop("shop", rig.Release{Number: 1})
+	s.app, err = r.env.NewApp("shop", testenv.Release{Number: 1})
 	r.must(err)
 	s.back = s.backAddress(false)
-	g := rig.Gunicorn{Class: "gthread", Workers: 2, App: "odd:mirror"}
-	command := g.Argv(r.room)
+	g := testenv.Gunicorn{Class: "gthread", Workers: 2, App: "odd:mirror"}
+	command := g.Argv(r.env)
 	if way.gunicorn {
 		r.odd("shop")
 		g.Bind = string(alone)
-		_, err = r.room.Bare(s.shop, g)
+		_, err = r.env.Direct(s.app, g)
 	} else {
 		command = []string{mirror, "fd:{fd}"}
-		_, err = r.room.Start(rig.Command{Name: "mirror", Argv: []string{mirror, string(alone)}})
+		_, err = r.env.Start(testenv.Command{Name: "mirror", Argv: []string{mirror, string(alone)}})
 	}
 	r.must(err)
 	name := "shop-" + strings.ToLower(strings.ReplaceAll(r.name, "/", "-"))
-	path, err := r.room.Write("tideover.toml", fmt.Sprintf("[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s", name,
-		tomlArray(command), s.back, s.shop.Dir, strings.ReplaceAll(way.limits, "[app.shop.", "[app."+name+".")))
+	path, err := r.env.Write("tideover.toml", fmt.Sprintf("[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s", name,
+		tomlArray(command), s.back, s.app.Dir, strings.ReplaceAll(way.limits, "[app.shop.", "[app."+name+".")))
 	r.must(err)
-	s.daemon, err = r.room.Tideover(s.shop, rig.RunOptions{Flags: []string{"-c", path}, Name: name})
+	s.daemon, err = r.env.Tideover(s.app, testenv.RunOptions{Flags: []string{"-c", path}, Name: name})
 	r.must(err)
 	return s, alone
 }
@@ -120,20 +124,20 @@ func (r *row) mirrors(way legalWay, mirror string) (s *stand, alone rig.Back) {
 // odd puts the app with more paths into a shop's folder.
 func (r *row) odd(folder string) {
 	r.Helper()
-	text, err := os.ReadFile(r.room.Root + "/scripts/e2e/testdata/odd.py")
+	text, err := os.ReadFile(r.env.Root + "/scripts/e2e/testdata/odd.py")
 	r.must(err)
-	_, err = r.room.Write(folder+"/odd.py", string(text))
+	_, err = r.env.Write(folder+"/odd.py", string(text))
 	r.must(err)
 }
 
 // wired starts the front-end before back, or none, and waits for an answer.
-func (r *row) wired(back rig.Back, start front) *load.Wire {
+func (r *row) wired(back testenv.Backend, start front) *load.Wire {
 	r.Helper()
 	r.must(answeringPlain(r, &load.Client{Address: string(back), Prefix: "r"}))
 	if start == nil {
 		return &load.Wire{Address: string(back)}
 	}
-	fronted, err := start(r.room, back)
+	fronted, err := start(r.env, back)
 	r.must(err)
 	r.must(answeringPlain(r, &load.Client{Address: fronted.Address, Host: "front.test", Prefix: "r"}))
 	return &load.Wire{Address: fronted.Address}
@@ -191,7 +195,7 @@ func (v *verdicts) judge(r *row, number int, request legal.Request, without, wit
 
 // counted: every request that the app answered was counted as one, and none as
 // refused.
-func (s *stand) counted(v *verdicts) {
+func (s *fixture) counted(v *verdicts) {
 	s.Helper()
 	for _, name := range []string{"bad_request", "bad_gateway", "overflowed", "expired", "cut", "client_left"} {
 		if n := s.counter(name); n > 0 {

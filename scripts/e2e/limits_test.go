@@ -9,20 +9,20 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A7: a front-end's health check is answered by us and never held, so a hold
 // does not make a server look dead.
 func TestA7(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{release: rig.Release{Number: 1}, config: "[app.shop.hold]\nalive = \"/-/alive\"\n"})
+	s := newFixture(r, setup{release: testenv.Release{Number: 1}, config: "[app.shop.hold]\nalive = \"/-/alive\"\n"})
 	clients := s.fronts(map[string]front{
-		"haproxy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
-			return r.HAProxy(b, rig.Others{Upstream: "    option httpchk GET /-/alive", Params: "check inter 500 fall 1"})
+		"haproxy": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.HAProxy(b, testenv.ProxyConfig{Upstream: "    option httpchk GET /-/alive", Params: "check inter 500 fall 1"})
 		},
-		"caddy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
-			return r.Caddy(b, rig.Others{More: "health_uri /-/alive\nhealth_interval 500ms\nhealth_timeout 1s"})
+		"caddy": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Caddy(b, testenv.ProxyConfig{Extra: "health_uri /-/alive\nhealth_interval 500ms\nhealth_timeout 1s"})
 		},
 	})
 	loads := map[string]*load.Load{}
@@ -42,7 +42,7 @@ func TestA7(t *testing.T) {
 // again; those within it are answered.
 func TestA12(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1}, flags: flags("--hold-limit", "20")})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "20")})
 	s.hold(4 * time.Second)
 	kinds := make([]load.Kind, 60)
 	answered, refused := 0, 0
@@ -66,7 +66,7 @@ func TestA12(t *testing.T) {
 // the slots, what is not for the app is served all the same.
 func TestA15(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{front: apache(rig.Apache{Slots: 25}), release: rig.Release{Number: 1}, flags: flags("--hold-limit", "15")})
+	s := newFixture(r, setup{front: apache(testenv.Apache{Slots: 25}), release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "15")})
 	s.under(40, load.Kind{Name: "get"}, load.Kind{Name: "post", Body: 300})
 	s.hold(4 * time.Second)
 	s.held(15)

@@ -14,16 +14,16 @@ import (
 	"syscall"
 	"testing"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 var full = flag.Bool("full", false, "run every row at its full size")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	root, err := rig.Repository()
+	root, err := testenv.Repository()
 	if err == nil {
-		err = rig.Build(context.Background(), root)
+		err = testenv.Build(context.Background(), root)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -42,7 +42,7 @@ func leaveCleanly() {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	<-asked
-	rig.EndRun()
+	testenv.EndRun()
 	os.Exit(130)
 }
 

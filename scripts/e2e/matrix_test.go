@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -21,11 +21,11 @@ func TestGunicorn(t *testing.T) {
 		for _, class := range []string{"sync", "gthread", "gevent", "uvicorn"} {
 			t.Run(version+"-"+class, func(t *testing.T) {
 				r := begin(t)
-				g := rig.Gunicorn{Version: version, Class: class, Workers: 3}
+				g := testenv.Gunicorn{Version: version, Class: class, Workers: 3}
 				if class == "uvicorn" {
-					g = rig.UvicornWorker(version)
+					g = testenv.UvicornWorker(version)
 				}
-				s := newStand(r, setup{front: apache(rig.Apache{}), gunicorn: g, release: rig.Release{Number: 1, Import: 1}})
+				s := newFixture(r, setup{front: apache(testenv.Apache{}), gunicorn: g, release: testenv.Release{Number: 1, Import: 1}})
 				s.under(60)
 				for range times(2) {
 					s.reload()
@@ -43,9 +43,9 @@ func TestGunicorn(t *testing.T) {
 // and is answered.
 func TestKillGeventMaster(t *testing.T) {
 	r := begin(t)
-	s := newStand(r, setup{
-		front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 0.3},
-		gunicorn: rig.Gunicorn{Class: "gevent", Workers: 2},
+	s := newFixture(r, setup{
+		front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.3},
+		gunicorn: testenv.Gunicorn{Class: "gevent", Workers: 2},
 	})
 	s.under(60)
 	posts := 0
@@ -54,7 +54,7 @@ func TestKillGeventMaster(t *testing.T) {
 		s.must(err)
 		for range 3 {
 			nonce := s.load.Send(load.Kind{Name: "post in flight", Query: "s=2", Body: 300})
-			s.must(s.shop.Journal.Wait(s.within(10*time.Second), "begin", nonce))
+			s.must(s.app.Log.Wait(s.within(10*time.Second), "begin", nonce))
 			posts++
 		}
 		s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
@@ -64,7 +64,7 @@ func TestKillGeventMaster(t *testing.T) {
 	}
 	tally := s.load.Stop()
 	s.report(tally)
-	s.nothingTwice(s.shop)
+	s.nothingTwice(s.app)
 	s.say("posts_in_flight=%d", posts)
 	if tally.Lost() != tally.Statuses[502] {
 		s.Errorf("only a 502 is right for what was begun: %s\n%v", tally.Ways(), tally.Examples)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A host goes from supervisord to tideover and back by the scripts that are
@@ -45,7 +45,7 @@ func TestMoveAndBack(t *testing.T) {
 	}
 	tally := m.load.Stop()
 	m.say("requests=%d", tally.Ended)
-	m.nothingTwice(m.shop)
+	m.nothingTwice(m.app)
 	m.must(m.supervisord.Stop(syscall.SIGTERM, 40*time.Second))
 	m.noneLeft()
 }
@@ -63,33 +63,33 @@ func pids(status string) string {
 
 // move is a host under supervisord that is about to be moved.
 type move struct {
-	*stand
-	supervisord *rig.Supervisord
-	env         []string
+	*fixture
+	supervisord *testenv.Supervisord
+	vars        []string
 }
 
 func newMove(r *row) *move {
 	r.Helper()
-	shop, err := r.room.Shop("shop", rig.Release{Number: 1, Import: 1})
+	shop, err := r.env.NewApp("shop", testenv.Release{Number: 1, Import: 1})
 	r.must(err)
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	r.must(err)
 	standin, err := filepath.Abs("testdata/standin.py")
 	r.must(err)
-	for name, target := range map[string]string{"tideover": rig.Binary(r.room.Root), "celery": standin,
-		"supervisorctl": r.room.Venv("supervisor", "supervisorctl")} {
-		r.must(os.MkdirAll(r.room.Path("bin"), 0o755))
-		r.must(os.Symlink(target, r.room.Path("bin", name)))
+	for name, target := range map[string]string{"tideover": testenv.Binary(r.env.Root), "celery": standin,
+		"supervisorctl": r.env.Venv("supervisor", "supervisorctl")} {
+		r.must(os.MkdirAll(r.env.Path("bin"), 0o755))
+		r.must(os.Symlink(target, r.env.Path("bin", name)))
 	}
-	supervisord, err := r.room.Supervisord(shop, rig.Gunicorn{Bind: address}.Argv(r.room), "stopwaitsecs=40",
-		"[program:celery]", "command=python3 "+r.room.Path("bin/celery")+" worker")
+	supervisord, err := r.env.Supervisord(shop, testenv.Gunicorn{Bind: address}.Argv(r.env), "stopwaitsecs=40",
+		"[program:celery]", "command=python3 "+r.env.Path("bin/celery")+" worker")
 	r.must(err)
 	r.must(answering(r, &load.Client{Address: address, Prefix: "d"}))
-	front, err := r.room.Apache(rig.Back(address), rig.Apache{})
+	front, err := r.env.Apache(testenv.Backend(address), testenv.Apache{})
 	r.must(err)
-	m := &move{supervisord: supervisord, stand: &stand{row: r, shop: shop, front: front,
+	m := &move{supervisord: supervisord, fixture: &fixture{row: r, app: shop, front: front,
 		client: &load.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}}
-	m.env = []string{"PATH=" + r.room.Path("bin") + ":" + os.Getenv("PATH"), "TIDEOVER_SOCKET=" + r.room.Path("control.sock")}
+	m.vars = []string{"PATH=" + r.env.Path("bin") + ":" + os.Getenv("PATH"), "TIDEOVER_SOCKET=" + r.env.Path("control.sock")}
 	r.must(answering(r, m.client))
 	m.under(50)
 	return m
@@ -98,9 +98,9 @@ func newMove(r *row) *move {
 // script runs one of the example's scripts to its end.
 func (m *move) script(name string, more ...string) {
 	m.Helper()
-	argv := append([]string{filepath.Join(m.room.Root, "examples/from-supervisord", name), "--supervisord", m.room.Path("supervisord.conf"),
-		"--tideover", m.room.Path("tideover.toml"), "--log", m.room.Path("tideover.log")}, more...)
-	p, err := m.room.Start(rig.Command{Name: name, Argv: argv, Env: m.env, App: true})
+	argv := append([]string{filepath.Join(m.env.Root, "examples/from-supervisord", name), "--supervisord", m.env.Path("supervisord.conf"),
+		"--tideover", m.env.Path("tideover.toml"), "--log", m.env.Path("tideover.log")}, more...)
+	p, err := m.env.Start(testenv.Command{Name: name, Argv: argv, Env: m.vars, App: true})
 	m.must(err)
 	select {
 	case <-p.Exited():
@@ -141,7 +141,7 @@ func (m *move) calm(name string, do func()) {
 // celeryRuns looks for the one stand-in that there is to be.
 func (m *move) celeryRuns() {
 	m.Helper()
-	all := slices.DeleteFunc(m.room.AppProcesses(), func(line string) bool { return !strings.Contains(line, "celery worker") })
+	all := slices.DeleteFunc(m.env.AppProcesses(), func(line string) bool { return !strings.Contains(line, "celery worker") })
 	if len(all) != 1 {
 		m.Errorf("celery runs %d times: %v", len(all), all)
 	}
@@ -150,9 +150,9 @@ func (m *move) celeryRuns() {
 // reload is the deploy of a person who has moved.
 func (m *move) reload() {
 	m.Helper()
-	next, err := m.shop.Next()
+	next, err := m.app.DeployNext()
 	m.must(err)
-	p, err := m.room.Start(rig.Command{Name: "reload", Argv: []string{m.room.Path("bin/tideover"), "reload", "shop"}, Env: m.env})
+	p, err := m.env.Start(testenv.Command{Name: "reload", Argv: []string{m.env.Path("bin/tideover"), "reload", "shop"}, Env: m.vars})
 	m.must(err)
 	<-p.Exited()
 	if p.Code() != 0 {

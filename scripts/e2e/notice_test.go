@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A client that leaves while the app works is noticed: the app's connection is
@@ -22,14 +22,14 @@ func TestClientLeaves(t *testing.T) {
 	t.Parallel()
 	classes := workerClasses()
 	for name, way := range map[string]struct {
-		gunicorn rig.Gunicorn
+		gunicorn testenv.Gunicorn
 		front    front
 	}{
 		"gthread":       {classes["gthread"], nil},
 		"uvicorn":       {classes["uvicorn"], nil},
 		"nginx-gthread": {classes["gthread"], plainNginx},
-		"haproxy-uvicorn": {classes["uvicorn"], func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
-			return r.HAProxy(b, rig.Others{More: "    option abortonclose"})
+		"haproxy-uvicorn": {classes["uvicorn"], func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.HAProxy(b, testenv.ProxyConfig{Extra: "    option abortonclose"})
 		}},
 	} {
 		if way.front != nil && !*full {
@@ -40,9 +40,9 @@ func TestClientLeaves(t *testing.T) {
 			r.odd("shop")
 			r.odd("alone")
 			way.gunicorn.Workers = 1
-			s := newStand(r, setup{gunicorn: way.gunicorn, front: way.front, release: rig.Release{Number: 1}})
+			s := newFixture(r, setup{gunicorn: way.gunicorn, front: way.front, release: testenv.Release{Number: 1}})
 			alone := r.watched(way.gunicorn)
-			here := watcher{r, s.shop.Journal, s.client.Address}
+			here := watcher{r, s.app.Log, s.client.Address}
 			number := times(12)
 			var noticed, direct []time.Duration
 			for i := range number {
@@ -68,21 +68,21 @@ func TestClientLeaves(t *testing.T) {
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // watched starts the same app without anything before it.
-func (r *row) watched(g rig.Gunicorn) watcher {
+func (r *row) watched(g testenv.Gunicorn) watcher {
 	r.Helper()
-	shop, err := r.room.Shop("alone", rig.Release{Number: 1})
+	shop, err := r.env.NewApp("alone", testenv.Release{Number: 1})
 	r.must(err)
 	g.Bind = r.dead()
-	_, err = r.room.Bare(shop, g)
+	_, err = r.env.Direct(shop, g)
 	r.must(err)
 	r.must(answering(r, &load.Client{Address: g.Bind, Prefix: "a"}))
-	return watcher{r, shop.Journal, g.Bind}
+	return watcher{r, shop.Log, g.Bind}
 }
 
 // watcher is an app that notes when its client is gone.
 type watcher struct {
 	*row
-	journal *rig.Journal
+	log     *testenv.AppLog
 	address string
 }
 
@@ -100,7 +100,7 @@ func (w watcher) leave(i int) time.Duration {
 	}
 	_, err = fmt.Fprintf(conn, request, nonce)
 	w.must(err)
-	w.must(w.journal.Wait(w.within(20*time.Second), "begin", nonce))
+	w.must(w.log.Wait(w.within(20*time.Second), "begin", nonce))
 	if i%3 == 0 {
 		pause(w.row, 150*time.Millisecond)
 	}
@@ -110,8 +110,8 @@ func (w watcher) leave(i int) time.Duration {
 	left := time.Now()
 	conn.Close()
 	var closed time.Time
-	w.must(rig.Poll(w.within(30*time.Second), 10*time.Millisecond, func() error {
-		text, err := w.journal.Text()
+	w.must(testenv.Poll(w.within(30*time.Second), 10*time.Millisecond, func() error {
+		text, err := w.log.Text()
 		_, line, found := strings.Cut("\n"+text, "\nclosed "+nonce+" ")
 		line, _, whole := strings.Cut(line, "\n")
 		if !found || !whole {

@@ -16,7 +16,7 @@ const reserve = 4
 // under puts the stand under load; rate is in requests per second. On a machine
 // that is too slow for it the quick size goes slower, and says so; the full
 // size does not.
-func (s *stand) under(rate int, mix ...load.Kind) {
+func (s *fixture) under(rate int, mix ...load.Kind) {
 	s.Helper()
 	if !*full {
 		rate = s.affordable(rate)
@@ -26,7 +26,7 @@ func (s *stand) under(rate int, mix ...load.Kind) {
 
 // affordable is the rate, or less where the whole way through front-end,
 // tideover and app cannot carry it with reserve.
-func (s *stand) affordable(rate int) int {
+func (s *fixture) affordable(rate int) int {
 	s.Helper()
 	const clients, each = 4, 40
 	var done sync.WaitGroup

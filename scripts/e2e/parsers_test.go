@@ -21,7 +21,7 @@ func TestParsers(t *testing.T) {
 		args, limit = append(args, "-full"), time.Hour
 	}
 	ask := exec.CommandContext(r.within(limit), "go", args...)
-	ask.Dir = r.room.Root
+	ask.Dir = r.env.Root
 	out, err := ask.CombinedOutput()
 	numbers := regexp.MustCompile(`(?m)numbers: (.*)$`).FindAllSubmatch(out, -1)
 	for _, n := range numbers {

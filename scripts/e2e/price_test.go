@@ -24,7 +24,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // What a request costs in system calls, all threads of the daemon together, as strace counts them. What is counted is what a busy
@@ -34,13 +34,13 @@ func TestPriceInSystemCalls(t *testing.T) {
 	r.must(onOneCPU())
 	app, err := filepath.Abs("testdata/kept.py")
 	r.must(err)
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	r.must(err)
-	path, err := r.room.Write("tideover.toml", fmt.Sprintf("[app.kept]\ncommand = \"python3 %s {fd}\"\nlisten = %q\nupstream = \"unix\"\n", app, address))
+	path, err := r.env.Write("tideover.toml", fmt.Sprintf("[app.kept]\ncommand = \"python3 %s {fd}\"\nlisten = %q\nupstream = \"unix\"\n", app, address))
 	r.must(err)
-	daemon, err := r.room.Tideover(&rig.Shop{Dir: r.room.Dir}, rig.RunOptions{Flags: []string{"-c", path}})
+	daemon, err := r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Flags: []string{"-c", path}})
 	r.must(err)
-	r.must(rig.Poll(r.within(10*time.Second), 10*time.Millisecond, func() error { return keptClient(r.Context(), address, 1) }))
+	r.must(testenv.Poll(r.within(10*time.Second), 10*time.Millisecond, func() error { return keptClient(r.Context(), address, 1) }))
 	r.must(keepAsking(r.within(time.Minute), address, 32, 2000)) // and everything is warm
 
 	const n = 20_000
@@ -61,11 +61,11 @@ func TestPriceInSystemCalls(t *testing.T) {
 }
 
 // counted is strace's table of what the daemon does for n requests.
-func (r *row) counted(daemon *rig.Tideover, address string, n int) []byte {
-	counts := r.room.Path("calls")
-	tracer, err := r.room.Start(rig.Command{Name: "strace", Argv: []string{"strace", "-f", "-c", "-U", "calls,errors,name", "-o", counts, "-p", strconv.Itoa(daemon.Pid())}})
+func (r *row) counted(daemon *testenv.Tideover, address string, n int) []byte {
+	counts := r.env.Path("calls")
+	tracer, err := r.env.Start(testenv.Command{Name: "strace", Argv: []string{"strace", "-f", "-c", "-U", "calls,errors,name", "-o", counts, "-p", strconv.Itoa(daemon.Pid())}})
 	r.must(err)
-	r.must(rig.Poll(r.within(10*time.Second), 10*time.Millisecond, func() error { return traced(daemon.Pid()) }))
+	r.must(testenv.Poll(r.within(10*time.Second), 10*time.Millisecond, func() error { return traced(daemon.Pid()) }))
 	r.must(keepAsking(r.within(2*time.Minute), address, 32, n))
 	r.must(tracer.Stop(syscall.SIGINT, 10*time.Second))
 	text, err := os.ReadFile(counts)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // The front-end configurations that are published with tideover are run as they
@@ -24,8 +24,8 @@ func TestExamples(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
-			s := newStand(r, setup{gunicorn: rig.UvicornWorker(""), release: rig.Release{Number: 1, Import: 1}})
-			text, err := os.ReadFile(filepath.Join(r.room.Root, "examples", file))
+			s := newFixture(r, setup{gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1, Import: 1}})
+			text, err := os.ReadFile(filepath.Join(r.env.Root, "examples", file))
 			r.must(err)
 			clients := s.fronts(map[string]front{name: published(name, string(text))})
 			s.client = clients[name]
@@ -54,21 +54,27 @@ func TestExamples(t *testing.T) {
 func published(name, site string) front {
 	switch name {
 	case "nginx":
-		return func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Nginx(b, rig.Others{Site: site}) }
+		return func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Nginx(b, testenv.ProxyConfig{Site: site})
+		}
 	case "haproxy":
-		return func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.HAProxy(b, rig.Others{Site: site}) }
+		return func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.HAProxy(b, testenv.ProxyConfig{Site: site})
+		}
 	case "caddy":
-		return func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{Site: site}) }
+		return func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Caddy(b, testenv.ProxyConfig{Site: site})
+		}
 	}
-	return apache(rig.Apache{Site: site})
+	return apache(testenv.Apache{Site: site})
 }
 
 // The two commands at the top of the README work in a fresh clone. The second
 // one with a single row: all of them are what runs here, and would clone again.
 func TestFreshClone(t *testing.T) {
 	r := begin(t)
-	clone := r.room.Path("tideover")
-	if out, err := exec.Command("git", "clone", "-q", r.room.Root, clone).CombinedOutput(); err != nil {
+	clone := r.env.Path("tideover")
+	if out, err := exec.Command("git", "clone", "-q", r.env.Root, clone).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	text, err := os.ReadFile(filepath.Join(clone, "README.md"))
@@ -83,7 +89,7 @@ func TestFreshClone(t *testing.T) {
 		if line = strings.TrimSpace(line); line == "scripts/test" {
 			line += " --rows TestRefused"
 		}
-		p, err := r.room.Start(rig.Command{Name: "readme", Argv: []string{"sh", "-c", line}, Dir: clone})
+		p, err := r.env.Start(testenv.Command{Name: "readme", Argv: []string{"sh", "-c", line}, Dir: clone})
 		r.must(err)
 		select {
 		case <-p.Exited():

@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A queue is many requests that came to a shut gate a few at a time, so that it
 // is known who came before whom.
 type queue struct {
-	stand   *stand
+	fixture *fixture
 	status  *http.Client
 	running sync.WaitGroup
 
@@ -32,16 +32,16 @@ type queue struct {
 	ended   []time.Time
 }
 
-func newQueue(s *stand) *queue {
+func newQueue(s *fixture) *queue {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", s.daemon.Socket)
 	}
-	return &queue{stand: s, status: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+	return &queue{fixture: s, status: &http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
 
 // send starts one request.
 func (q *queue) send(k load.Kind) {
-	c := q.stand.client
+	c := q.fixture.client
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	number, nonce := len(q.nonces), c.Nonce()
@@ -61,7 +61,7 @@ const together = 5
 
 // line sends n requests, a few at a time: the next when those before are held.
 func (q *queue) line(n int, kind func(int) load.Kind) {
-	s := q.stand
+	s := q.fixture
 	s.Helper()
 	before := q.held()
 	for sent := 0; sent < n; {
@@ -69,7 +69,7 @@ func (q *queue) line(n int, kind func(int) load.Kind) {
 			q.send(kind(sent))
 			sent++
 		}
-		s.must(rig.Poll(s.within(20*time.Second), 2*time.Millisecond, func() error {
+		s.must(testenv.Poll(s.within(20*time.Second), 2*time.Millisecond, func() error {
 			if held := q.held(); held != before+sent {
 				return fmt.Errorf("%d held, not %d", held, before+sent)
 			}
@@ -80,12 +80,12 @@ func (q *queue) line(n int, kind func(int) load.Kind) {
 
 // held asks the daemon without starting a process for the question.
 func (q *queue) held() int {
-	s := q.stand
+	s := q.fixture
 	s.Helper()
 	res, err := q.status.Get("http://tideover/v1/status?" + url.Values{"app": {s.daemon.App}}.Encode())
 	s.must(err)
 	defer res.Body.Close()
-	var all struct{ Apps []rig.AppStatus }
+	var all struct{ Apps []testenv.AppStatus }
 	s.must(json.NewDecoder(res.Body).Decode(&all))
 	if len(all.Apps) != 1 {
 		s.Fatalf("status names %d apps", len(all.Apps))
@@ -99,20 +99,20 @@ func (q *queue) wait() { q.running.Wait() }
 // right fails the row for every request from first to last that got no complete
 // right answer.
 func (q *queue) right(from, to int) {
-	q.stand.Helper()
+	q.fixture.Helper()
 	for i, a := range q.answers[from:to] {
 		if a.Loss != "" {
-			q.stand.Errorf("request %d, %s: %s %s after %v", from+i, a.Kind.Name, a.Loss, a.Cause, a.Waited)
+			q.fixture.Errorf("request %d, %s: %s %s after %v", from+i, a.Kind.Name, a.Loss, a.Cause, a.Waited)
 		}
 	}
 }
 
-// began are the places in the app's journal, in the order of arrival; -1 for a
+// began are the places in the app's log, in the order of arrival; -1 for a
 // request that never came to the app.
 func (q *queue) began() []int {
-	s := q.stand
+	s := q.fixture
 	s.Helper()
-	text, err := s.shop.Journal.Text()
+	text, err := s.app.Log.Text()
 	s.must(err)
 	place := map[string]int{}
 	for line := range strings.Lines(text) {

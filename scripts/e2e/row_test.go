@@ -10,14 +10,14 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // row is one promise being tried: a test with a room of its own.
 type row struct {
 	*testing.T
 	name    string
-	room    *rig.Room
+	env     *testenv.Env
 	numbers []string
 }
 
@@ -27,11 +27,11 @@ func begin(t *testing.T) *row {
 	t.Helper()
 	t.Parallel()
 	name := strings.TrimPrefix(t.Name(), "Test")
-	room, err := rig.NewRoom("row")
+	room, err := testenv.New("row")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &row{T: t, name: name, room: room}
+	r := &row{T: t, name: name, env: room}
 	t.Cleanup(func() {
 		verdict := "ok"
 		if t.Failed() {
@@ -77,9 +77,9 @@ func (r *row) nothingLost(t load.Tally) {
 }
 
 // nothingTwice fails the row when the app began a POST more than once.
-func (r *row) nothingTwice(s *rig.Shop) {
+func (r *row) nothingTwice(s *testenv.App) {
 	r.Helper()
-	twice, err := s.Journal.Twice("POST")
+	twice, err := s.Log.BegunTwice("POST")
 	r.must(err)
 	if len(twice) > 0 {
 		r.Errorf("%d POSTs were begun more than once: %v", len(twice), twice[:min(5, len(twice))])
@@ -89,7 +89,7 @@ func (r *row) nothingTwice(s *rig.Shop) {
 // noneLeft fails the row when a process of an app lives on.
 func (r *row) noneLeft() {
 	r.Helper()
-	if left := r.room.AppProcesses(); len(left) > 0 {
+	if left := r.env.AppProcesses(); len(left) > 0 {
 		r.Errorf("%d processes of the app are left:\n%s", len(left), strings.Join(left, "\n"))
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // variant is one way in which Apache reaches the app, and how often each event
 // happens there.
 type variant struct {
 	name   string
-	apache rig.Apache
+	apache testenv.Apache
 	unix   bool
 	counts
 	closing bool // no client keeps its connection
@@ -33,13 +33,13 @@ func variants() []variant {
 		{name: "event-restarts", counts: counts{restarts: times(10)}},
 		{name: "event-kills", counts: counts{kills: times(10)}},
 		{name: "event-broken", counts: counts{broken: times(2), mute: times(2)}},
-		{name: "event-debian-slots", counts: once, apache: rig.Apache{Slots: 150}, closing: true},
-		{name: "prefork", counts: once, apache: rig.Apache{MPM: "prefork"}},
-		{name: "status-I", counts: once, apache: rig.Apache{Params: "status=-I"}},
-		{name: "status-I-prefork", counts: once, apache: rig.Apache{MPM: "prefork", Params: "status=-I"}},
-		{name: "balancer", counts: once, apache: rig.Apache{Balancer: "forcerecovery=Off failonstatus=503"}},
+		{name: "event-debian-slots", counts: once, apache: testenv.Apache{Slots: 150}, closing: true},
+		{name: "prefork", counts: once, apache: testenv.Apache{MPM: "prefork"}},
+		{name: "status-I", counts: once, apache: testenv.Apache{Params: "status=-I"}},
+		{name: "status-I-prefork", counts: once, apache: testenv.Apache{MPM: "prefork", Params: "status=-I"}},
+		{name: "balancer", counts: once, apache: testenv.Apache{Balancer: "forcerecovery=Off failonstatus=503"}},
 		{name: "unix", counts: once, unix: true},
-		{name: "unix-status-I", counts: once, apache: rig.Apache{Params: "status=-I"}, unix: true},
+		{name: "unix-status-I", counts: once, apache: testenv.Apache{Params: "status=-I"}, unix: true},
 	}
 }
 
@@ -59,7 +59,7 @@ func TestSeed(t *testing.T) {
 	for _, v := range variants() {
 		t.Run(v.name, func(t *testing.T) {
 			r := begin(t)
-			s := newStand(r, setup{
+			s := newFixture(r, setup{
 				front: apache(v.apache), unix: v.unix,
 				flags: patient(),
 			})
@@ -73,7 +73,7 @@ func TestSeed(t *testing.T) {
 }
 
 // live lets everything happen to the app that counts says.
-func (s *stand) live(n counts) {
+func (s *fixture) live(n counts) {
 	s.Helper()
 	for range n.reloads {
 		s.reload()
@@ -99,11 +99,11 @@ func (s *stand) live(n counts) {
 }
 
 // quickImport makes the app's import short from here on.
-func (s *stand) quickImport() {
+func (s *fixture) quickImport() {
 	s.Helper()
-	release := s.shop.Release()
+	release := s.app.Release()
 	release.Import = 0.2
-	s.must(s.shop.Deploy(release))
+	s.must(s.app.Deploy(release))
 	s.reload()
 }
 
@@ -111,7 +111,7 @@ func (s *stand) quickImport() {
 // the same Apache. A rig that sees no loss here sees nothing.
 func supervisordBehind(r *row, v variant) {
 	r.Helper()
-	tally, away := restartBySupervisord(r, v, rig.Gunicorn{More: []string{"--preload"}}, 100, 4*time.Second)
+	tally, away := restartBySupervisord(r, v, testenv.Gunicorn{Args: []string{"--preload"}}, 100, 4*time.Second)
 	r.say("| supervisord: requests=%d lost=%d away=%.1fs", tally.Ended, tally.Lost(), away.Seconds())
 	if tally.Lost() == 0 {
 		r.Error("the control group lost nothing: this rig would not see a loss")
@@ -121,31 +121,31 @@ func supervisordBehind(r *row, v variant) {
 // restartBySupervisord restarts gunicorn under a real supervisord, keeps the
 // load up for a while after the app itself answers again, and tells how long
 // it was away.
-func restartBySupervisord(r *row, v variant, g rig.Gunicorn, rate int, after time.Duration) (load.Tally, time.Duration) {
+func restartBySupervisord(r *row, v variant, g testenv.Gunicorn, rate int, after time.Duration) (load.Tally, time.Duration) {
 	r.Helper()
-	shop, err := r.room.Shop("control", rig.Release{Number: 1, Import: 3})
+	shop, err := r.env.NewApp("control", testenv.Release{Number: 1, Import: 3})
 	r.must(err)
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	r.must(err)
-	back, bind := rig.Back(address), address
+	back, bind := testenv.Backend(address), address
 	if v.unix {
-		back = rig.Back(r.room.Path("control.s"))
+		back = testenv.Backend(r.env.Path("control.s"))
 		bind = "unix:" + string(back)
 	}
 	g.Bind = bind
-	supervisord, err := r.room.Supervisord(shop, g.Argv(r.room))
+	supervisord, err := r.env.Supervisord(shop, g.Argv(r.env))
 	r.must(err)
 	direct := &load.Client{Address: string(back), Host: "front.test", Prefix: "d"}
 	if v.unix {
 		direct.Network = "unix"
 	}
 	r.must(answering(r, direct))
-	front, err := r.room.Apache(back, v.apache)
+	front, err := r.env.Apache(back, v.apache)
 	r.must(err)
 	client := &load.Client{Address: front.Address, Host: "front.test", Prefix: "c"}
 	r.must(answering(r, client))
 	l := load.Start(load.Plan{Client: client, Rate: rate})
-	r.must(rig.Poll(r.within(20*time.Second), 20*time.Millisecond, func() error {
+	r.must(testenv.Poll(r.within(20*time.Second), 20*time.Millisecond, func() error {
 		if l.Tally().Right < 2*rate {
 			return fmt.Errorf("waiting for two seconds of load: %v", l.Tally())
 		}
@@ -170,7 +170,7 @@ func answering(r *row, c *load.Client) error { return answeringTo(r, c, load.Kin
 func answeringPlain(r *row, c *load.Client) error { return answeringTo(r, c, load.Kind{Plain: true}) }
 
 func answeringTo(r *row, c *load.Client, k load.Kind) error {
-	return rig.Poll(r.within(30*time.Second), 50*time.Millisecond, func() error {
+	return testenv.Poll(r.within(30*time.Second), 50*time.Millisecond, func() error {
 		a := c.Do(r.Context(), k)
 		if a.Loss != "" {
 			return fmt.Errorf("%s: %s", a.Loss, a.Cause)
@@ -192,8 +192,8 @@ func pause(r *row, d time.Duration) {
 // requests fail long after the app is back.
 func TestControlStaysDownForAMinute(t *testing.T) {
 	r := begin(t)
-	v := variant{apache: rig.Apache{Params: "status=-I"}}
-	tally, away := restartBySupervisord(r, v, rig.Gunicorn{More: []string{"--preload"}}, 20, 32*time.Second)
+	v := variant{apache: testenv.Apache{Params: "status=-I"}}
+	tally, away := restartBySupervisord(r, v, testenv.Gunicorn{Args: []string{"--preload"}}, 20, 32*time.Second)
 	since := tally.Last.Sub(tally.First) - away
 	r.say("%v away=%.1fs last_error_after_return=%.1fs", tally, away.Seconds(), since.Seconds())
 	if since < 30*time.Second {

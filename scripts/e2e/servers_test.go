@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // Servers other than gunicorn take their socket from a word in their command.
@@ -20,9 +20,9 @@ func TestOtherServers(t *testing.T) {
 		"waitress-port", "go-fd", "node-socket", "node-port"} {
 		t.Run(server, func(t *testing.T) {
 			r := begin(t)
-			s := newStand(r, setup{
-				front: apache(rig.Apache{}), command: r.serverCommand(server),
-				release: rig.Release{Number: 1, Import: 0.5},
+			s := newFixture(r, setup{
+				front: apache(testenv.Apache{}), command: r.serverCommand(server),
+				release: testenv.Release{Number: 1, Import: 0.5},
 			})
 			s.under(60)
 			for range times(1) {
@@ -37,8 +37,8 @@ func TestOtherServers(t *testing.T) {
 
 func (r *row) serverCommand(server string) []string {
 	r.Helper()
-	venv := func(program string) string { return r.room.Venv("servers", program) }
-	example := func(name string) string { return r.room.Root + "/examples/" + name }
+	venv := func(program string) string { return r.env.Venv("servers", program) }
+	example := func(name string) string { return r.env.Root + "/examples/" + name }
 	switch server {
 	case "uvicorn-fd":
 		return []string{venv("uvicorn"), "--fd", "{fd}", "shop_asgi:app"}
@@ -53,7 +53,7 @@ func (r *row) serverCommand(server string) []string {
 	case "waitress-port":
 		return []string{venv("waitress-serve"), "--listen=127.0.0.1:{port}", "shop:app"}
 	case "go-fd":
-		binary := r.room.Path("goserver")
+		binary := r.env.Path("goserver")
 		if out, err := exec.Command("go", "build", "-o", binary, example("go-server")).CombinedOutput(); err != nil {
 			r.Fatalf("%v\n%s", err, out)
 		}
@@ -68,27 +68,27 @@ func (r *row) serverCommand(server string) []string {
 // nothing to the other.
 func TestTwoApps(t *testing.T) {
 	r := begin(t)
-	first, err := r.room.Shop("first", rig.Release{Number: 1, Import: 1})
+	first, err := r.env.NewApp("first", testenv.Release{Number: 1, Import: 1})
 	r.must(err)
-	second, err := r.room.Shop("second", rig.Release{Number: 1, Import: 1})
+	second, err := r.env.NewApp("second", testenv.Release{Number: 1, Import: 1})
 	r.must(err)
 	var config strings.Builder
 	clients := map[string]*load.Client{}
-	for name, shop := range map[string]*rig.Shop{"first": first, "second": second} {
-		address, err := rig.Address()
+	for name, shop := range map[string]*testenv.App{"first": first, "second": second} {
+		address, err := testenv.Address()
 		r.must(err)
 		fmt.Fprintf(&config, "[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n", name,
-			tomlArray(rig.Gunicorn{Workers: 2}.Argv(r.room)), address, shop.Dir)
+			tomlArray(testenv.Gunicorn{Workers: 2}.Argv(r.env)), address, shop.Dir)
 		clients[name] = &load.Client{Address: address, Prefix: name}
 	}
-	path, err := r.room.Write("tideover.toml", config.String())
+	path, err := r.env.Write("tideover.toml", config.String())
 	r.must(err)
-	daemon, err := r.room.Tideover(first, rig.RunOptions{Flags: []string{"-c", path}, Name: "first"})
+	daemon, err := r.env.Tideover(first, testenv.RunOptions{Flags: []string{"-c", path}, Name: "first"})
 	r.must(err)
 	for _, c := range clients {
 		r.must(answering(r, c))
 	}
-	s := &stand{row: r, shop: first, daemon: daemon, client: clients["first"]}
+	s := &fixture{row: r, app: first, daemon: daemon, client: clients["first"]}
 	other := load.Start(load.Plan{Client: clients["second"], Rate: 40})
 	s.under(40)
 	for range times(1) {
@@ -120,15 +120,15 @@ func TestAddressOfTheCommand(t *testing.T) {
 	for _, spelling := range []string{"-b X", "-bX", "--bind X", "--bind=X", "GUNICORN_CMD_ARGS", "file", "PORT", "unix", "two"} {
 		t.Run(spelling, func(t *testing.T) {
 			r := begin(t)
-			shop, err := r.room.Shop("shop", rig.Release{Number: 1})
+			shop, err := r.env.NewApp("shop", testenv.Release{Number: 1})
 			r.must(err)
-			port, err := rig.Port()
+			port, err := testenv.Port()
 			r.must(err)
 			address := fmt.Sprintf("127.0.0.1:%d", port)
 			options, env, clients := r.spelled(spelling, port, address)
 			options = append(options, "-w", "1", "shop:app")
-			_, err = r.room.Tideover(shop, rig.RunOptions{
-				Command: append([]string{r.room.Venv("gunicorn-latest", "gunicorn")}, options...), Env: env,
+			_, err = r.env.Tideover(shop, testenv.RunOptions{
+				Command: append([]string{r.env.Venv("gunicorn-latest", "gunicorn")}, options...), Env: env,
 			})
 			r.must(err)
 			for _, c := range clients {
@@ -150,11 +150,11 @@ func (r *row) spelled(spelling string, port int, address string) (options, env [
 	case "PORT":
 		env = []string{fmt.Sprintf("PORT=%d", port)}
 	case "file":
-		path, err := r.room.Write("gunicorn_settings.py", fmt.Sprintf("bind = %q\n", address))
+		path, err := r.env.Write("gunicorn_settings.py", fmt.Sprintf("bind = %q\n", address))
 		r.must(err)
 		options = []string{"-c", path}
 	case "unix":
-		path := r.room.Path("shop.sock")
+		path := r.env.Path("shop.sock")
 		options = []string{"--bind", "unix:" + path}
 		clients = []*load.Client{{Network: "unix", Address: path, Host: "front.test", Prefix: "n"}}
 	case "two":
@@ -173,10 +173,10 @@ func TestRefused(t *testing.T) {
 	for _, option := range []string{"--daemon", "--reuse-port", "--pid=/tmp/shop.pid"} {
 		t.Run(option, func(t *testing.T) {
 			r := begin(t)
-			shop, err := r.room.Shop("shop", rig.Release{Number: 1})
+			shop, err := r.env.NewApp("shop", testenv.Release{Number: 1})
 			r.must(err)
-			g := rig.Gunicorn{Bind: r.dead(), More: []string{option}}
-			daemon, err := r.room.Tideover(shop, rig.RunOptions{Command: g.Argv(r.room)})
+			g := testenv.Gunicorn{Bind: r.dead(), Args: []string{option}}
+			daemon, err := r.env.Tideover(shop, testenv.RunOptions{Command: g.Argv(r.env)})
 			r.must(err)
 			select {
 			case <-daemon.Exited():

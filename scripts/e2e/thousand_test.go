@@ -10,7 +10,7 @@ import (
 
 	"tideover/scripts/legal"
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A thousand are held, which is as many as may be; the next are refused at
@@ -19,10 +19,10 @@ import (
 func TestThousandHeld(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]setup{
-		"sync":         {gunicorn: rig.Gunicorn{Workers: 2}},
-		"gthread":      {gunicorn: rig.Gunicorn{Workers: 2, Class: "gthread"}},
-		"nginx-sync":   {gunicorn: rig.Gunicorn{Workers: 2}, front: plainNginx},
-		"apache-async": {gunicorn: asyncWorkers(), front: apache(rig.Apache{})},
+		"sync":         {gunicorn: testenv.Gunicorn{Workers: 2}},
+		"gthread":      {gunicorn: testenv.Gunicorn{Workers: 2, Class: "gthread"}},
+		"nginx-sync":   {gunicorn: testenv.Gunicorn{Workers: 2}, front: plainNginx},
+		"apache-async": {gunicorn: asyncWorkers(), front: apache(testenv.Apache{})},
 	} {
 		if o.front != nil && !*full {
 			continue
@@ -33,22 +33,22 @@ func TestThousandHeld(t *testing.T) {
 			if !*full && name != "sync" {
 				held = 200
 			}
-			o.release = rig.Release{Number: 1}
+			o.release = testenv.Release{Number: 1}
 			o.flags = flags("--hold-limit", itoa(held), "--hold-timeout", "280s")
-			s := newStand(r, o)
+			s := newFixture(r, o)
 			s.client.Timeout = 5 * time.Minute
 			s.thousand(held, o.gunicorn.Class == "")
 		})
 	}
 }
 
-func asyncWorkers() rig.Gunicorn {
-	g := rig.UvicornWorker("")
+func asyncWorkers() testenv.Gunicorn {
+	g := testenv.UvicornWorker("")
 	g.Workers = 2
 	return g
 }
 
-func (s *stand) thousand(held int, sync bool) {
+func (s *fixture) thousand(held int, sync bool) {
 	s.Helper()
 	before := s.memory(s.daemon.Pid())
 	s.hold(5 * time.Minute)
@@ -68,7 +68,7 @@ func (s *stand) thousand(held int, sync bool) {
 	}
 	begun := time.Now()
 	s.release()
-	s.must(rig.Poll(s.within(time.Minute), time.Millisecond, func() error { // until there is room for some, behind all others
+	s.must(testenv.Poll(s.within(time.Minute), time.Millisecond, func() error { // until there is room for some, behind all others
 		if n := q.held(); n > held-newcomers {
 			return fmt.Errorf("%d of %d are still held", n, held)
 		}
@@ -80,7 +80,7 @@ func (s *stand) thousand(held int, sync bool) {
 	q.wait()
 	took := time.Since(begun)
 	q.right(0, held+newcomers)
-	s.nothingTwice(s.shop)
+	s.nothingTwice(s.app)
 	places := q.began()
 	most := overtaken(places)
 	s.say("held=%d refused=%d answered=%d lost=0 overtaken=%d released_in=%.2fs memory=%dKiB per_held=%.1fKiB",
@@ -119,7 +119,7 @@ func TestHoldExpires(t *testing.T) {
 		each, limit = 400, time.Minute
 	}
 	r := begin(t)
-	s := newStand(r, setup{release: rig.Release{Number: 1}, gunicorn: rig.Gunicorn{Workers: 2}, flags: flags("--hold-timeout", limit.String())})
+	s := newFixture(r, setup{release: testenv.Release{Number: 1}, gunicorn: testenv.Gunicorn{Workers: 2}, flags: flags("--hold-timeout", limit.String())})
 	s.client.Timeout = 5 * time.Minute
 	already := s.counter("expired") // of the questions while it started
 	s.hold(4 * time.Minute)
@@ -127,7 +127,7 @@ func TestHoldExpires(t *testing.T) {
 	q.line(each, mixed)
 	pause(r, 5*time.Second)
 	q.line(each, mixed)
-	s.must(rig.Poll(s.within(limit), 5*time.Millisecond, func() error {
+	s.must(testenv.Poll(s.within(limit), 5*time.Millisecond, func() error {
 		if n := q.held(); n != each {
 			return fmt.Errorf("%d held, not %d", n, each)
 		}
@@ -167,8 +167,8 @@ func TestHoldExpires(t *testing.T) {
 func TestHoldBuffer(t *testing.T) {
 	const size, fit, beyond = 1 << 10, 64, 36
 	r := begin(t)
-	s := newStand(r, setup{
-		release: rig.Release{Number: 1}, gunicorn: rig.Gunicorn{Workers: 2},
+	s := newFixture(r, setup{
+		release: testenv.Release{Number: 1}, gunicorn: testenv.Gunicorn{Workers: 2},
 		config: "[app.shop.hold]\nbuffer = \"4KiB\"\nbuffer_total = \"64KiB\"\n",
 	})
 	rounds := times(2)
@@ -196,7 +196,7 @@ func TestHoldBuffer(t *testing.T) {
 			}
 		}
 	}
-	s.nothingTwice(s.shop)
+	s.nothingTwice(s.app)
 	s.say("requests=%d held=%d refused=%d bytes_each=%d", rounds*(fit+beyond), rounds*fit, s.counter("overflowed"), size)
 	if n := s.counter("overflowed"); n != rounds*beyond {
 		s.Errorf("overflowed=%d, want %d", n, rounds*beyond)

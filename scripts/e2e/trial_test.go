@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // What supervisord was tried with and failed. Where it is quick, it is tried
@@ -43,12 +43,12 @@ func TestTrial(t *testing.T) {
 // seconds: it is answered, and so is everybody who comes meanwhile. Under
 // supervisord the site was down for fourteen seconds.
 func trySlowRequest(r *row) {
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 0.3}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.3}})
 	slow := s.send(load.Kind{Name: "slow", Query: "s=14"})
 	s.under(10)
-	next, err := s.shop.Next()
+	next, err := s.app.DeployNext()
 	s.must(err)
-	result, outcome, err := s.daemon.Do(s.within(90*time.Second), "restart")
+	result, outcome, err := s.daemon.Operate(s.within(90*time.Second), "restart")
 	s.must(err)
 	if a := <-slow.done; outcome.Exit != 0 || a.Loss != "" {
 		s.Errorf("%v\nthe slow request: %s %s", outcome, a.Loss, a.Cause)
@@ -62,14 +62,14 @@ func trySlowRequest(r *row) {
 // New code that fails after two seconds of import, when supervisord has called
 // it running already.
 func tryBrokenDeploy(r *row) {
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 2}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 2}})
 	s.under(20)
 	s.failed("raise")
 	s.finish()
 	s.shutdown()
 
-	control, client := supervised(r, rig.Release{Number: 1, Import: 2})
-	r.must(control.shop.Spoil("raise"))
+	control, client := supervised(r, testenv.Release{Number: 1, Import: 2})
+	r.must(control.shop.DeployBroken("raise"))
 	out, err := control.Ctl("restart", "shop")
 	status, statusErr := control.Ctl("status", "shop")
 	a := client.Do(r.Context(), load.Kind{})
@@ -86,18 +86,18 @@ func firstWords(text string, n int) string {
 
 // control is supervisord with the shop.
 type control struct {
-	*rig.Supervisord
-	shop *rig.Shop
+	*testenv.Supervisord
+	shop *testenv.App
 }
 
 // supervised starts the shop under supervisord and waits until it answers.
-func supervised(r *row, release rig.Release) (control, *load.Client) {
+func supervised(r *row, release testenv.Release) (control, *load.Client) {
 	r.Helper()
-	shop, err := r.room.Shop("control", release)
+	shop, err := r.env.NewApp("control", release)
 	r.must(err)
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	r.must(err)
-	supervisord, err := r.room.Supervisord(shop, rig.Gunicorn{Bind: address, Workers: 1}.Argv(r.room))
+	supervisord, err := r.env.Supervisord(shop, testenv.Gunicorn{Bind: address, Workers: 1}.Argv(r.env))
 	r.must(err)
 	client := &load.Client{Address: address, Prefix: "c"}
 	r.must(answering(r, client))
@@ -108,40 +108,40 @@ func supervised(r *row, release rig.Release) (control, *load.Client) {
 // gunicorn's own HUP, which is what one has under supervisord, stays in the old
 // directory.
 func trySymlinkedRelease(r *row) {
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	r.must(err)
 	for number := 1; number <= 2; number++ {
-		_, err := r.room.Shop(fmt.Sprintf("releases/%d", number), rig.Release{Number: number})
+		_, err := r.env.NewApp(fmt.Sprintf("releases/%d", number), testenv.Release{Number: number})
 		r.must(err)
 	}
-	current := r.room.Path("current")
+	current := r.env.Path("current")
 	r.must(os.Symlink("releases/1", current))
-	shop := &rig.Shop{Dir: current}
-	s := &stand{row: r, shop: shop, workers: 2, client: &load.Client{Address: address, Prefix: "n"}}
-	path, err := r.room.Write("tideover.toml", fmt.Sprintf("[app.shop-trial]\ncommand = %s\nlisten = %q\ndirectory = %q\n",
-		tomlArray(rig.Gunicorn{Workers: 2}.Argv(r.room)), address, current))
+	shop := &testenv.App{Dir: current}
+	s := &fixture{row: r, app: shop, workers: 2, client: &load.Client{Address: address, Prefix: "n"}}
+	path, err := r.env.Write("tideover.toml", fmt.Sprintf("[app.shop-trial]\ncommand = %s\nlisten = %q\ndirectory = %q\n",
+		tomlArray(testenv.Gunicorn{Workers: 2}.Argv(r.env)), address, current))
 	r.must(err)
-	s.daemon, err = r.room.Tideover(shop, rig.RunOptions{Name: "shop-trial", Flags: []string{"-c", path}})
+	s.daemon, err = r.env.Tideover(shop, testenv.RunOptions{Name: "shop-trial", Flags: []string{"-c", path}})
 	r.must(err)
 	s.answers(30*time.Second, 1)
 
-	direct, err := rig.Address()
+	direct, err := testenv.Address()
 	r.must(err)
-	supervisord, err := r.room.Supervisord(shop, rig.Gunicorn{Bind: direct, Workers: 1}.Argv(r.room))
+	supervisord, err := r.env.Supervisord(shop, testenv.Gunicorn{Bind: direct, Workers: 1}.Argv(r.env))
 	r.must(err)
 	old := &load.Client{Address: direct, Prefix: "c"}
 	r.must(answering(r, old))
 
 	r.must(os.Symlink("releases/2", current+".new"))
 	r.must(os.Rename(current+".new", current))
-	if _, outcome, err := s.daemon.Do(s.within(60*time.Second), "reload"); err != nil || outcome.Exit != 0 {
+	if _, outcome, err := s.daemon.Operate(s.within(60*time.Second), "reload"); err != nil || outcome.Exit != 0 {
 		r.Errorf("%v: %v", err, outcome)
 	}
 	r.must(s.isRelease(2))
 	if out, err := supervisord.Ctl("signal", "HUP", "shop"); err != nil {
 		r.Fatal(out, err)
 	}
-	r.must(rig.Poll(r.within(30*time.Second), 50*time.Millisecond, func() error {
+	r.must(testenv.Poll(r.within(30*time.Second), 50*time.Millisecond, func() error {
 		if text := logOf(r, "shop.log"); !strings.Contains(text, "Hang up: Master") {
 			return fmt.Errorf("gunicorn has not seen the HUP: %s", text)
 		}
@@ -152,12 +152,12 @@ func trySymlinkedRelease(r *row) {
 }
 
 func logOf(r *row, name string) string {
-	text, _ := os.ReadFile(r.room.Path(name))
+	text, _ := os.ReadFile(r.env.Path(name))
 	return string(text)
 }
 
 // shutdownBeside ends both; nothing is left.
-func (s *stand) shutdownBeside(supervisord *rig.Supervisord) {
+func (s *fixture) shutdownBeside(supervisord *testenv.Supervisord) {
 	s.Helper()
 	s.must(supervisord.Stop(syscall.SIGTERM, 40*time.Second))
 	s.shutdown()
@@ -166,17 +166,17 @@ func (s *stand) shutdownBeside(supervisord *rig.Supervisord) {
 // Who asked for a restart is killed while it runs: it goes on, because the
 // daemon does it.
 func tryClientKilled(r *row) {
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 1}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 1}})
 	s.under(20)
 	for range times(1) {
 		before, err := s.daemon.Status(s.within(10 * time.Second))
 		s.must(err)
 		s.event("restart whose client is killed", func() {
-			next, err := s.shop.Next()
+			next, err := s.app.DeployNext()
 			s.must(err)
-			client := exec.Command(rig.Binary(s.room.Root), "-S", s.daemon.Socket, "restart", s.daemon.App)
+			client := exec.Command(testenv.Binary(s.env.Root), "-S", s.daemon.Socket, "restart", s.daemon.App)
 			s.must(client.Start())
-			s.must(rig.Poll(s.within(20*time.Second), 5*time.Millisecond, func() error {
+			s.must(testenv.Poll(s.within(20*time.Second), 5*time.Millisecond, func() error {
 				now, err := s.daemon.Status(s.within(10 * time.Second))
 				if err == nil && now.State == "running" {
 					err = fmt.Errorf("it is still %s", now.State)
@@ -195,11 +195,11 @@ func tryClientKilled(r *row) {
 
 // Three restarts at once: each is told the truth, and nobody loses anything.
 func tryParallelRestarts(r *row) {
-	s := newStand(r, setup{front: apache(rig.Apache{}), release: rig.Release{Number: 1, Import: 0.5}})
+	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.5}})
 	s.under(20)
-	next, err := s.shop.Next()
+	next, err := s.app.DeployNext()
 	s.must(err)
-	outcomes := make(chan rig.Outcome, 3)
+	outcomes := make(chan testenv.Outcome, 3)
 	for range 3 {
 		go func() {
 			outcome, _ := s.daemon.Call(s.within(wholeRestart), "restart", s.daemon.App)
@@ -222,23 +222,23 @@ func tryParallelRestarts(r *row) {
 // A child that writes without end, a log file that is a pipe nobody reads, and
 // a `logs -f` that is stopped: the child does not notice.
 func tryStuckLogReader(r *row) {
-	pipe := r.room.Path("stuck")
+	pipe := r.env.Path("stuck")
 	r.must(unix.Mkfifo(pipe, 0o644))
 	reader, err := os.OpenFile(pipe, os.O_RDWR, 0) // open, so that a writer may open it, and never read
 	r.must(err)
 	defer reader.Close()
-	count := r.room.Path("count")
-	path, err := r.room.Write("tideover.toml", fmt.Sprintf("[app.chatter]\ncommand = [\"python3\", \"-S\", \"-c\", %q]\nlog.file = %q\n",
+	count := r.env.Path("count")
+	path, err := r.env.Write("tideover.toml", fmt.Sprintf("[app.chatter]\ncommand = [\"python3\", \"-S\", \"-c\", %q]\nlog.file = %q\n",
 		"import os\nline, n = b'x' * 1000 + b'\\n', 0\nwhile True:\n    os.write(1, line)\n    n += 1\n    if n % 100 == 0: open('"+count+"', 'w').write(str(n))\n", pipe))
 	r.must(err)
-	daemon, err := r.room.Tideover(&rig.Shop{Dir: r.room.Dir}, rig.RunOptions{Flags: []string{"-c", path}})
+	daemon, err := r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Flags: []string{"-c", path}})
 	r.must(err)
-	r.must(rig.Poll(r.within(20*time.Second), 20*time.Millisecond, func() error { return atLeast(count, 1000) }))
-	follower, err := r.room.Start(rig.Command{Name: "follower", Argv: []string{rig.Binary(r.room.Root), "-S", daemon.Socket, "logs", "-f"}})
+	r.must(testenv.Poll(r.within(20*time.Second), 20*time.Millisecond, func() error { return atLeast(count, 1000) }))
+	follower, err := r.env.Start(testenv.Command{Name: "follower", Argv: []string{testenv.Binary(r.env.Root), "-S", daemon.Socket, "logs", "-f"}})
 	r.must(err)
 	r.must(follower.Signal(syscall.SIGSTOP))
 	before := numberIn(count)
-	r.must(rig.Poll(r.within(30*time.Second), 20*time.Millisecond, func() error { return atLeast(count, before+20_000) })) // 20 MB: no pipe holds that
+	r.must(testenv.Poll(r.within(30*time.Second), 20*time.Millisecond, func() error { return atLeast(count, before+20_000) })) // 20 MB: no pipe holds that
 	r.say("lines=%d", numberIn(count)-before)
 	r.must(follower.Signal(syscall.SIGCONT))
 	r.must(daemon.Stop(syscall.SIGTERM, 40*time.Second))
@@ -263,33 +263,33 @@ func atLeast(path string, least int) error {
 // kill -9 of the daemon, and a start: there is never a second copy of any app,
 // neither of gunicorn nor of what has no port to collide on.
 func tryDaemonKilled(r *row) {
-	shop, err := r.room.Shop("shop", rig.Release{Number: 1})
+	shop, err := r.env.NewApp("shop", testenv.Release{Number: 1})
 	r.must(err)
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	r.must(err)
 	standin, err := filepath.Abs("testdata/standin.py")
 	r.must(err)
-	path, err := r.room.Write("tideover.toml", fmt.Sprintf(
+	path, err := r.env.Write("tideover.toml", fmt.Sprintf(
 		"[app.shop-killed]\ncommand = %s\nlisten = %q\n[app.worker-killed]\ncommand = %s\ninstances = 2\n[defaults]\ndirectory = %q\n",
-		tomlArray(rig.Gunicorn{Workers: 1}.Argv(r.room)), address, tomlArray([]string{"python3", standin, "worker"}), shop.Dir))
+		tomlArray(testenv.Gunicorn{Workers: 1}.Argv(r.env)), address, tomlArray([]string{"python3", standin, "worker"}), shop.Dir))
 	r.must(err)
-	s := &stand{row: r, shop: shop, workers: 1, client: &load.Client{Address: address, Prefix: "n"}}
-	s.daemon, err = r.room.Tideover(shop, rig.RunOptions{Name: "shop-killed", Flags: []string{"-c", path}})
+	s := &fixture{row: r, app: shop, workers: 1, client: &load.Client{Address: address, Prefix: "n"}}
+	s.daemon, err = r.env.Tideover(shop, testenv.RunOptions{Name: "shop-killed", Flags: []string{"-c", path}})
 	r.must(err)
 	for range times(1) {
 		s.answers(30*time.Second, 1)
-		s.must(rig.Poll(s.within(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
+		s.must(testenv.Poll(s.within(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
 		s.must(s.daemon.Signal(syscall.SIGKILL))
 		<-s.daemon.Exited()
-		if left := s.room.AppProcesses(); len(left) < 4 {
+		if left := s.env.AppProcesses(); len(left) < 4 {
 			s.Fatalf("nothing is left that could be a second copy: %v", left)
 		}
-		s.must(s.daemon.Again())
+		s.must(s.daemon.StartAgain())
 		s.events++
 	}
 	s.answers(30*time.Second, 1)
-	s.must(rig.Poll(s.within(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
-	beside, err := shop.Journal.Beside()
+	s.must(testenv.Poll(s.within(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
+	beside, err := shop.Log.Overlaps()
 	s.must(err)
 	if len(beside) > 0 {
 		s.Errorf("two copies at once: %v", beside)
@@ -299,8 +299,8 @@ func tryDaemonKilled(r *row) {
 }
 
 // bothWorkers wants the stand-in exactly twice.
-func (s *stand) bothWorkers() error {
-	all := slices.DeleteFunc(s.room.AppProcesses(), func(line string) bool { return !strings.Contains(line, "standin.py worker") })
+func (s *fixture) bothWorkers() error {
+	all := slices.DeleteFunc(s.env.AppProcesses(), func(line string) bool { return !strings.Contains(line, "standin.py worker") })
 	if len(all) != 2 {
 		return fmt.Errorf("%d workers: %v", len(all), all)
 	}

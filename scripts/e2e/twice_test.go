@@ -10,14 +10,14 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // workerClasses are the ways in which gunicorn works on requests.
-func workerClasses() map[string]rig.Gunicorn {
-	return map[string]rig.Gunicorn{
+func workerClasses() map[string]testenv.Gunicorn {
+	return map[string]testenv.Gunicorn{
 		"sync": {App: "odd:app"}, "gthread": {Class: "gthread", App: "odd:app"}, "gevent": {Class: "gevent", App: "odd:app"},
-		"uvicorn": {Class: rig.UvicornWorker("").Class, App: "odd:asgi"},
+		"uvicorn": {Class: testenv.UvicornWorker("").Class, App: "odd:asgi"},
 	}
 }
 
@@ -31,7 +31,7 @@ func TestNothingTwice(t *testing.T) {
 			r := begin(t)
 			r.odd("shop")
 			g.Workers = 4
-			s := newStand(r, setup{gunicorn: g, release: rig.Release{Number: 1, Import: 0.2}, flags: patient()})
+			s := newFixture(r, setup{gunicorn: g, release: testenv.Release{Number: 1, Import: 0.2}, flags: patient()})
 			s.under(30, everyMethod()...)
 			for round := range times(1) {
 				if round > 0 {
@@ -68,11 +68,11 @@ func everyMethod() []load.Kind {
 }
 
 // killed does it while requests of every kind are being worked on.
-func (s *stand) killed(kill func()) {
+func (s *fixture) killed(kill func()) {
 	s.Helper()
 	for _, k := range []load.Kind{{Name: "post in flight", Query: "s=1", Body: 300}, {Name: "get in flight", Query: "s=0.5"}} {
 		nonce := s.load.Send(k)
-		s.must(s.shop.Journal.Wait(s.within(30*time.Second), "begin", nonce))
+		s.must(s.app.Log.Wait(s.within(30*time.Second), "begin", nonce))
 	}
 	kill()
 	s.events++
@@ -80,9 +80,9 @@ func (s *stand) killed(kill func()) {
 }
 
 // killWorker kills the worker that began a request last.
-func (s *stand) killWorker() {
+func (s *fixture) killWorker() {
 	s.Helper()
-	text, err := s.shop.Journal.Text()
+	text, err := s.app.Log.Text()
 	s.must(err)
 	lines := strings.Split(text, "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
@@ -97,12 +97,12 @@ func (s *stand) killWorker() {
 }
 
 // killMain kills the main process alone; what its workers have, they may finish.
-func (s *stand) killMain() { s.Helper(); s.killFrom(func(pid int) int { return pid }) }
+func (s *fixture) killMain() { s.Helper(); s.killFrom(func(pid int) int { return pid }) }
 
 // killTree kills all processes of the app at once.
-func (s *stand) killTree() { s.Helper(); s.killFrom(func(pid int) int { return -pid }) }
+func (s *fixture) killTree() { s.Helper(); s.killFrom(func(pid int) int { return -pid }) }
 
-func (s *stand) killFrom(which func(pid int) int) {
+func (s *fixture) killFrom(which func(pid int) int) {
 	s.Helper()
 	before, err := s.daemon.Status(s.within(10 * time.Second))
 	s.must(err)
@@ -110,10 +110,10 @@ func (s *stand) killFrom(which func(pid int) int) {
 	s.runs(before.Generation + 1)
 }
 
-// beganAtMost reads the app's journal: how often each request was begun.
-func (s *stand) beganAtMost(tally load.Tally) {
+// beganAtMost reads the app's log: how often each request was begun.
+func (s *fixture) beganAtMost(tally load.Tally) {
 	s.Helper()
-	text, err := s.shop.Journal.Text()
+	text, err := s.app.Log.Text()
 	s.must(err)
 	began, method := map[string]int{}, map[string]string{}
 	for line := range strings.Lines(text) {
@@ -140,7 +140,7 @@ func (s *stand) beganAtMost(tally load.Tally) {
 	}
 	s.say("idempotent_begun_twice=%d others_begun_twice=0 resent=%d", twice, s.counter("resent"))
 	if len(began) < tally.Right {
-		s.Errorf("the journal has %d requests of %d that were answered", len(began), tally.Right)
+		s.Errorf("the app logged %d requests of %d that were answered", len(began), tally.Right)
 	}
 }
 
@@ -158,7 +158,7 @@ func TestKillerRequest(t *testing.T) {
 				r := begin(t)
 				r.odd("shop")
 				g.Workers = 2
-				s := newStand(r, setup{gunicorn: g, release: rig.Release{Number: 1},
+				s := newFixture(r, setup{gunicorn: g, release: testenv.Release{Number: 1},
 					config: map[string]string{"safe": "", "key": `resend = ["safe", "key"]`, "none": "resend = []"}[resend] + "\n"})
 				tried := 0
 				for range times(1) {
@@ -203,13 +203,13 @@ func killers(resend string) []killer {
 }
 
 // kills sends a request that kills its worker.
-func (s *stand) kills(k load.Kind, begun int) {
+func (s *fixture) kills(k load.Kind, begun int) {
 	s.Helper()
 	s.answers(60*time.Second, 1)
 	k.Path = "/die"
 	nonce := s.client.Nonce()
 	a := s.client.DoNamed(s.Context(), k, nonce)
-	began, err := s.shop.Journal.Began()
+	began, err := s.app.Log.BeginCounts()
 	s.must(err)
 	if a.Status != 502 || began[nonce] != begun {
 		s.Errorf("%s was begun %d times, want %d; the client got %d %s %s", k.Name, began[nonce], begun, a.Status, a.Loss, a.Cause)

@@ -12,27 +12,29 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // Another build of tideover takes the place of the one that runs, with all that
 // it has: the same gunicorn goes on, and no client notices.
 func TestUpgrade(t *testing.T) {
 	variants := map[string]setup{
-		"apache": {front: apache(rig.Apache{}), gunicorn: rig.Gunicorn{Class: "gthread", More: []string{"--threads", "4"}}},
+		"apache": {front: apache(testenv.Apache{}), gunicorn: testenv.Gunicorn{Class: "gthread", Args: []string{"--threads", "4"}}},
 		"unix":   {unix: true, config: "upstream = \"unix\""},
 	}
 	if *full {
-		variants["nginx"] = setup{front: func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) { return r.Nginx(back, rig.Others{}) }}
+		variants["nginx"] = setup{front: func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Nginx(back, testenv.ProxyConfig{})
+		}}
 		variants["direct"] = setup{}
 	}
 	for name, o := range variants {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
-			o.binary = r.room.Path("tideover")
+			o.binary = r.env.Path("tideover")
 			r.must(install(r, o.binary))
-			o.release = rig.Release{Number: 1, Import: 1}
-			s := newStand(r, o)
+			o.release = testenv.Release{Number: 1, Import: 1}
+			s := newFixture(r, o)
 			s.under(60)
 			longest := time.Duration(0)
 			for range times(2) {
@@ -51,7 +53,7 @@ func TestUpgrade(t *testing.T) {
 
 // upgrade installs a binary and sends USR2. It returns how long that took, the
 // requests of a second that were in flight included.
-func (s *stand) upgrade(binary string) (took time.Duration) {
+func (s *fixture) upgrade(binary string) (took time.Duration) {
 	s.Helper()
 	before, err := s.daemon.Status(s.within(10 * time.Second))
 	s.must(err)
@@ -59,9 +61,9 @@ func (s *stand) upgrade(binary string) (took time.Duration) {
 		s.must(install(s.row, binary))
 		began := time.Now()
 		s.must(s.daemon.Signal(syscall.SIGUSR2))
-		s.must(rig.Poll(s.within(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
+		s.must(testenv.Poll(s.within(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
 		took = time.Since(began)
-		s.must(rig.Poll(s.within(10*time.Second), 10*time.Millisecond, func() error {
+		s.must(testenv.Poll(s.within(10*time.Second), 10*time.Millisecond, func() error {
 			after, err := s.daemon.Status(s.within(10 * time.Second))
 			if err == nil && (after.State != "running" || after.Pid != before.Pid || after.Generation != before.Generation) {
 				err = fmt.Errorf("%s in generation %d with pid %d, not running in %d with %d", after.State, after.Generation, after.Pid, before.Generation, before.Pid)
@@ -76,7 +78,7 @@ func (s *stand) upgrade(binary string) (took time.Duration) {
 }
 
 // runsFrom is nil when the daemon is a process of what is installed now.
-func (s *stand) runsFrom(binary string) error {
+func (s *fixture) runsFrom(binary string) error {
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", s.daemon.Pid()))
 	if err == nil && exe != binary {
 		err = errors.New("the daemon runs from " + exe)
@@ -87,7 +89,7 @@ func (s *stand) runsFrom(binary string) error {
 // install puts the binary that is tried at a path, in one step. Were it written here, a child started meanwhile by another row would
 // have it open for writing for a moment, in which the kernel runs it not ("text file busy").
 func install(r *row, path string) error {
-	if out, err := exec.Command("cp", rig.Binary(r.room.Root), path+".new").CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", testenv.Binary(r.env.Root), path+".new").CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return os.Rename(path+".new", path)
@@ -97,9 +99,9 @@ func install(r *row, path string) error {
 // are held.
 func TestUpgradeWhileHeld(t *testing.T) {
 	r := begin(t)
-	binary := r.room.Path("tideover")
+	binary := r.env.Path("tideover")
 	r.must(install(r, binary))
-	s := newStand(r, setup{binary: binary, flags: patient(), release: rig.Release{Number: 1, Import: 3}})
+	s := newFixture(r, setup{binary: binary, flags: patient(), release: testenv.Release{Number: 1, Import: 3}})
 	s.under(60)
 	for range times(2) {
 		before, err := s.daemon.Status(s.within(10 * time.Second))
@@ -108,7 +110,7 @@ func TestUpgradeWhileHeld(t *testing.T) {
 			s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
 			s.must(install(r, binary))
 			s.must(s.daemon.Signal(syscall.SIGUSR2))
-			s.must(rig.Poll(s.within(60*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
+			s.must(testenv.Poll(s.within(60*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
 			s.runs(before.Generation + 1)
 		})
 		s.forgiven()
@@ -121,9 +123,9 @@ func TestUpgradeWhileHeld(t *testing.T) {
 // held: every one of them is used again, and none was closed.
 func TestUpgradeKeepsConnections(t *testing.T) {
 	r := begin(t)
-	binary := r.room.Path("tideover")
+	binary := r.env.Path("tideover")
 	r.must(install(r, binary))
-	s := newStand(r, setup{binary: binary, flags: patient(), release: rig.Release{Number: 1}, gunicorn: rig.Gunicorn{Class: "gthread", More: []string{"--threads", "8"}}})
+	s := newFixture(r, setup{binary: binary, flags: patient(), release: testenv.Release{Number: 1}, gunicorn: testenv.Gunicorn{Class: "gthread", Args: []string{"--threads", "8"}}})
 	const idle = 1000
 	held := times(200)
 	all := make([]*kept, idle+held)
@@ -143,7 +145,7 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	r.must(err)
 	r.must(install(r, binary))
 	r.must(s.daemon.Signal(syscall.SIGUSR2))
-	r.must(rig.Poll(s.within(10*time.Second), 5*time.Millisecond, func() error {
+	r.must(testenv.Poll(s.within(10*time.Second), 5*time.Millisecond, func() error {
 		if !strings.Contains(s.daemon.Tail(50), "upgrading") {
 			return errors.New("the upgrade has not begun")
 		}
@@ -152,7 +154,7 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	for _, c := range all[idle:] {
 		r.must(c.ask("/?held"))
 	}
-	r.must(rig.Poll(s.within(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
+	r.must(testenv.Poll(s.within(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
 	for _, c := range all[idle:] {
 		_, err := c.answer()
 		r.must(err)

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // wanted compares the apps with what their file wants of them.
@@ -62,7 +62,7 @@ func (h *host) has(app hostApp, w want) error {
 		}
 		return nil
 	case "log":
-		return rig.Poll(h.within(5*time.Second), 50*time.Millisecond, func() error {
+		return testenv.Poll(h.within(5*time.Second), 50*time.Millisecond, func() error {
 			text, err := os.ReadFile(w.value)
 			if err == nil && len(text) == 0 {
 				err = errors.New("it is empty")
@@ -97,7 +97,7 @@ func (h *host) get(url, network, path string) error {
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, map[bool]string{true: address, false: path}[path == ""])
 		}}}
-	return rig.Poll(h.within(10*time.Second), 50*time.Millisecond, func() error {
+	return testenv.Poll(h.within(10*time.Second), 50*time.Millisecond, func() error {
 		answer, err := client.Get(url)
 		if err != nil {
 			return err

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // A11: what reaches the app through a front-end and tideover is, byte for byte
@@ -18,24 +18,28 @@ import (
 func TestA11(t *testing.T) {
 	t.Parallel()
 	fronts := map[string]front{
-		"apache": apache(rig.Apache{Params: "nocanon", More: "AllowEncodedSlashes NoDecode"}),
-		"nginx":  func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Nginx(b, rig.Others{}) },
-		"haproxy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) {
-			return r.HAProxy(b, rig.Others{More: "    option forwardfor"})
+		"apache": apache(testenv.Apache{Params: "nocanon", Extra: "AllowEncodedSlashes NoDecode"}),
+		"nginx": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Nginx(b, testenv.ProxyConfig{})
 		},
-		"caddy": func(r *rig.Room, b rig.Back) (*rig.FrontEnd, error) { return r.Caddy(b, rig.Others{}) },
+		"haproxy": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.HAProxy(b, testenv.ProxyConfig{Extra: "    option forwardfor"})
+		},
+		"caddy": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+			return r.Caddy(b, testenv.ProxyConfig{})
+		},
 	}
 	for name, start := range fronts {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
-			script := r.room.Root + "/scripts/e2e/testdata/raw.py"
+			script := r.env.Root + "/scripts/e2e/testdata/raw.py"
 			alone := r.rawServer(script)
 			s := newWire(r, []string{"python3", script, "fd", "{fd}"})
 			host := "127.0.0.1:1" // any: the same through both
 			compared := 0
-			without, err := start(r.room, alone)
+			without, err := start(r.env, alone)
 			r.must(err)
-			with, err := start(r.room, s.back)
+			with, err := start(r.env, s.back)
 			r.must(err)
 			a := &load.Client{Address: without.Address, Host: host, Prefix: "w"}
 			b := &load.Client{Address: with.Address, Host: host, Prefix: "w"}
@@ -71,23 +75,23 @@ func wireKinds() []load.Kind {
 
 // rawServer starts the server that shows its requests, without anything in
 // front.
-func (r *row) rawServer(script string) rig.Back {
+func (r *row) rawServer(script string) testenv.Backend {
 	r.Helper()
 	address := r.dead()
 	_, port, _ := strings.Cut(address, ":")
-	_, err := r.room.Start(rig.Command{Name: "raw", Argv: []string{"python3", script, "port", port}})
+	_, err := r.env.Start(testenv.Command{Name: "raw", Argv: []string{"python3", script, "port", port}})
 	r.must(err)
 	c := &load.Client{Address: address, Prefix: "r"}
 	r.must(answeringPlain(r, c))
-	return rig.Back(address)
+	return testenv.Backend(address)
 }
 
 // newWire is a stand with a raw server under tideover.
-func newWire(r *row, command []string) *stand {
+func newWire(r *row, command []string) *fixture {
 	r.Helper()
-	s := &stand{row: r}
+	s := &fixture{row: r}
 	var err error
-	s.shop, err = r.room.Shop("shop", rig.Release{Number: 1})
+	s.app, err = r.env.NewApp("shop", testenv.Release{Number: 1})
 	r.must(err)
 	s.back = s.backAddress(false)
 	s.start(setup{command: command}, string(s.back))
@@ -100,7 +104,7 @@ func newWire(r *row, command []string) *stand {
 // the version that each hop speaks for itself, the fields that belong to one
 // hop, the time stamp that we add, and fields with an underscore, which could be
 // taken for others. The length is written by us, so its place may differ.
-func (r *row) seenBy(c *load.Client, k load.Kind, nonce string, back rig.Back) []string {
+func (r *row) seenBy(c *load.Client, k load.Kind, nonce string, back testenv.Backend) []string {
 	r.Helper()
 	a := c.DoNamed(r.Context(), k, nonce)
 	head, err := base64.StdEncoding.DecodeString(a.Header.Get("X-Seen"))

@@ -67,7 +67,7 @@ func (c *Client) Do(ctx context.Context, k Kind) Answer {
 }
 
 // DoNamed is Do with a nonce that the caller chose, to look for it in the
-// app's journal meanwhile.
+// app's log meanwhile.
 func (c *Client) DoNamed(ctx context.Context, k Kind, nonce string) Answer {
 	a := Answer{Kind: k, Nonce: nonce, Started: time.Now()}
 	a.Loss, a.Cause = c.exchange(ctx, k, &a)

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // wsgi is an app that does as little as an app can; /sleep keeps its worker busy.
@@ -41,7 +41,7 @@ func (s *stage) gunicorn(class string, more ...string) ([]string, error) {
 
 // bare starts a gunicorn with nothing in front of it.
 func (s *stage) bare(class string) (*server, error) {
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (s *stage) bare(class string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.room.Start(rig.Command{Name: "bare-" + class, Argv: argv})
+	p, err := s.room.Start(testenv.Command{Name: "bare-" + class, Argv: argv})
 	if err != nil {
 		return nil, err
 	}
@@ -57,14 +57,14 @@ func (s *stage) bare(class string) (*server, error) {
 }
 
 // socketed starts a gunicorn on a unix socket.
-func (s *stage) socketed(class string) (path string, p *rig.Process, err error) {
+func (s *stage) socketed(class string) (path string, p *testenv.Process, err error) {
 	path = s.room.Path(class + ".sock")
 	os.Remove(path)
 	argv, err := s.gunicorn(class, "-b", "unix:"+path)
 	if err != nil {
 		return "", nil, err
 	}
-	if p, err = s.room.Start(rig.Command{Name: "socketed-" + class, Argv: argv}); err != nil {
+	if p, err = s.room.Start(testenv.Command{Name: "socketed-" + class, Argv: argv}); err != nil {
 		return "", nil, err
 	}
 	return path, p, eventually(func() error { os.Chmod(path, 0o777); return answers(path) })
@@ -108,7 +108,7 @@ func compareGunicorn(class string) func(*bench, context.Context) (*table, error)
 
 // call runs a verb of tideover's.
 func (s *stage) call(one *server, args ...string) ([]byte, error) {
-	cmd := exec.Command(rig.Binary(s.room.Root), append([]string{"-S", one.socket}, args...)...)
+	cmd := exec.Command(testenv.Binary(s.room.Root), append([]string{"-S", one.socket}, args...)...)
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {

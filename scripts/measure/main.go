@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 func main() {
@@ -30,10 +30,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, func() {
-		rig.EndRun()
+		testenv.EndRun()
 		os.Exit(130)
 	})
-	fail(rig.Build(ctx, repository()))
+	fail(testenv.Build(ctx, repository()))
 	if b.before != "" {
 		if err := realtime(); err != nil {
 			fmt.Fprintln(os.Stderr, "bench: without real-time priority other work on this machine disturbs the comparison:", err)
@@ -46,7 +46,7 @@ func main() {
 }
 
 func repository() string {
-	root, err := rig.Repository()
+	root, err := testenv.Repository()
 	fail(err)
 	return root
 }
@@ -54,7 +54,7 @@ func repository() string {
 func fail(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		rig.EndRun()
+		testenv.EndRun()
 		os.Exit(1)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"text/template"
 	"time"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 //go:embed conf
@@ -24,7 +24,7 @@ var conf embed.FS
 type server struct {
 	name    string
 	address string
-	process *rig.Process
+	process *testenv.Process
 	ours    bool
 	socket  string // of tideover's control
 }
@@ -40,7 +40,7 @@ func (s *server) pids() []int {
 
 // A stage is where they stand: one app for those that do not start their own, and the servers.
 type stage struct {
-	room *rig.Room
+	room *testenv.Env
 	self string // this program
 	back string // the app's socket
 
@@ -51,7 +51,7 @@ type stage struct {
 
 // newStage starts the cheapest app on a unix socket.
 func (b *bench) newStage() (*stage, error) {
-	room, err := rig.NewRoom("bench")
+	room, err := testenv.New("bench")
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (b *bench) newStage() (*stage, error) {
 		return nil, err
 	}
 	s := &stage{room: room, self: self, back: room.Path("app.sock"), kamal: b.kamal, before: b.before}
-	if _, err = room.Start(rig.Command{Name: "app", Argv: []string{self, "-serve", s.back}}); err != nil {
+	if _, err = room.Start(testenv.Command{Name: "app", Argv: []string{self, "-serve", s.back}}); err != nil {
 		return nil, err
 	}
 	return s, eventually(func() error { _, err := os.Stat(s.back); return err })
@@ -70,12 +70,12 @@ func (b *bench) newStage() (*stage, error) {
 func eventually(is func() error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	return rig.Poll(ctx, 5*time.Millisecond, is)
+	return testenv.Poll(ctx, 5*time.Millisecond, is)
 }
 
 // start writes a configuration and starts the server that reads it; argv says how, given the path of the configuration.
 func (s *stage) start(name, file string, values map[string]any, argv func(config string) []string) (*server, error) {
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (s *stage) start(name, file string, values map[string]any, argv func(config
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.room.Start(rig.Command{Name: name, Argv: argv(path), Dir: dir, Env: []string{
+	p, err := s.room.Start(testenv.Command{Name: name, Argv: argv(path), Dir: dir, Env: []string{
 		"PATH=" + os.Getenv("PATH") + ":/usr/sbin", "HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir,
 		"XDG_RUNTIME_DIR=" + dir, "XDG_STATE_HOME=" + dir, "STAMP=" + dir + "/stamp",
 	}})
@@ -145,16 +145,16 @@ func (s *stage) apache() (*server, error) {
 
 // kamalProxy starts one for the app at an address.
 func (s *stage) kamalProxy(app string) (*server, error) {
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	if err != nil {
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(address)
-	secure, err := rig.Port()
+	secure, err := testenv.Port()
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.room.Start(rig.Command{Name: "kamal-proxy", Argv: []string{s.kamal, "run", "--http-port", port, "--https-port", strconv.Itoa(secure)}, Env: s.kamalEnv()})
+	p, err := s.room.Start(testenv.Command{Name: "kamal-proxy", Argv: []string{s.kamal, "run", "--http-port", port, "--https-port", strconv.Itoa(secure)}, Env: s.kamalEnv()})
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (s *stage) binary(name string) string {
 	if strings.HasPrefix(name, "before") {
 		return s.before
 	}
-	return rig.Binary(s.room.Root)
+	return testenv.Binary(s.room.Root)
 }
 
 // tideover starts ours with an app of its own; an empty command is the cheapest one.
@@ -230,8 +230,8 @@ func (s *stage) contestants(names []string, command ...string) (all map[string]*
 			one, err = s.apache()
 		case "kamal-proxy":
 			var app string
-			if app, err = rig.Address(); err == nil {
-				_, err = s.room.Start(rig.Command{Name: "app-tcp", Argv: []string{s.self, "-serve", app}})
+			if app, err = testenv.Address(); err == nil {
+				_, err = s.room.Start(testenv.Command{Name: "app-tcp", Argv: []string{s.self, "-serve", app}})
 			}
 			if err == nil {
 				one, err = s.kamalProxy(app)

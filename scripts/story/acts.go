@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // act is one thing that happens to the app.
@@ -42,7 +42,7 @@ func (st *stage) restart(ctx context.Context) ([]string, error) { return st.depl
 // deploy puts the next release into service. Exit code 0 must mean that it
 // answers.
 func (st *stage) deploy(ctx context.Context, verb string) ([]string, error) {
-	next, err := st.ours.shop.Next()
+	next, err := st.ours.shop.DeployNext()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (st *stage) crash(ctx context.Context) ([]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return nil, rig.Poll(ctx, 100*time.Millisecond, func() error {
+	return nil, testenv.Poll(ctx, 100*time.Millisecond, func() error {
 		now, err := st.daemon.Status(ctx)
 		if err == nil && (now.State != "running" || now.Generation == before.Generation) {
 			err = fmt.Errorf("%s in generation %d", now.State, now.Generation)
@@ -77,7 +77,7 @@ func (st *stage) crash(ctx context.Context) ([]string, error) {
 // is told, and repairs it.
 func (st *stage) brokenDeploy(ctx context.Context) ([]string, error) {
 	serving := st.ours.shop.Release()
-	if err := st.ours.shop.Spoil("raise"); err != nil {
+	if err := st.ours.shop.DeployBroken("raise"); err != nil {
 		return nil, err
 	}
 	outcome, err := st.daemon.Call(ctx, "reload", "shop")

@@ -9,7 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 func main() {
@@ -24,7 +24,7 @@ func run(stay bool, s screen) int {
 	defer stop()
 	defer context.AfterFunc(ctx, func() {
 		stop() // a second Ctrl-C ends this program itself, so
-		rig.EndRun()
+		testenv.EndRun()
 	})()
 	rows, err := tell(ctx, stay, s)
 	if ctx.Err() != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 const (
@@ -56,7 +56,7 @@ func (m *meter) ask(ctx context.Context) error {
 func (m *meter) askUntilTold(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return rig.Poll(ctx, look, func() error { return m.ask(ctx) })
+	return testenv.Poll(ctx, look, func() error { return m.ask(ctx) })
 }
 
 // sample looks at the load and returns what the live line says.

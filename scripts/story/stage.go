@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 const (
@@ -24,30 +24,30 @@ const (
 // house is one app that somebody supervises, with an Apache before it and a
 // load on that.
 type house struct {
-	shop  *rig.Shop
-	front *rig.FrontEnd
+	shop  *testenv.App
+	front *testenv.FrontEnd
 	load  *load.Load
 }
 
 // stage is everything that runs while the demo does.
 type stage struct {
-	room        *rig.Room
+	room        *testenv.Env
 	ours        house
-	daemon      *rig.Tideover
+	daemon      *testenv.Tideover
 	theirs      house // the same without tideover, to compare
-	supervisord *rig.Supervisord
+	supervisord *testenv.Supervisord
 	playing     *house // the one that is shown
 }
 
 // newStage starts both apps side by side, and returns when both answer. What
 // it had started until a fault is in the stage it returns beside it.
 func newStage(ctx context.Context, s screen) (*stage, error) {
-	room, err := rig.NewRoom("demo")
+	room, err := testenv.New("demo")
 	st := &stage{room: room}
 	if err != nil {
 		return st, err
 	}
-	if err := rig.Build(ctx, room.Root); err != nil {
+	if err := testenv.Build(ctx, room.Root); err != nil {
 		return st, err
 	}
 	ourAddress, err := st.startOurs()
@@ -66,7 +66,7 @@ func newStage(ctx context.Context, s screen) (*stage, error) {
 		house   *house
 		address string
 	}{{&st.theirs, theirAddress}, {&st.ours, ourAddress}} {
-		if one.house.front, err = room.Apache(rig.Back(one.address), rig.Apache{Slots: slots}); err != nil {
+		if one.house.front, err = room.Apache(testenv.Backend(one.address), testenv.Apache{Slots: slots}); err != nil {
 			return st, err
 		}
 		if err := one.house.answers(ctx, st.room); err != nil {
@@ -82,7 +82,7 @@ func (st *stage) startOurs() (address string, err error) {
 	if address, argv, err = st.furnish(&st.ours, "shop"); err != nil {
 		return "", err
 	}
-	st.daemon, err = st.room.Tideover(st.ours.shop, rig.RunOptions{Name: "shop", Command: argv})
+	st.daemon, err = st.room.Tideover(st.ours.shop, testenv.RunOptions{Name: "shop", Command: argv})
 	return address, err
 }
 
@@ -98,13 +98,13 @@ func (st *stage) startTheirs() (address string, err error) {
 
 // furnish lays the app into a folder and says how it is started.
 func (st *stage) furnish(h *house, folder string) (address string, argv []string, err error) {
-	if h.shop, err = st.room.Shop(folder, rig.Release{Number: 1, Import: importTakes}); err != nil {
+	if h.shop, err = st.room.NewApp(folder, testenv.Release{Number: 1, Import: importTakes}); err != nil {
 		return "", nil, err
 	}
-	if address, err = rig.Address(); err != nil {
+	if address, err = testenv.Address(); err != nil {
 		return "", nil, err
 	}
-	return address, rig.Gunicorn{Bind: address}.Argv(st.room), nil
+	return address, testenv.Gunicorn{Bind: address}.Argv(st.room), nil
 }
 
 func (h *house) client() *load.Client {
@@ -112,10 +112,10 @@ func (h *house) client() *load.Client {
 }
 
 // answers waits for the first right answer.
-func (h *house) answers(ctx context.Context, room *rig.Room) error {
+func (h *house) answers(ctx context.Context, room *testenv.Env) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err := rig.Poll(ctx, 50*time.Millisecond, func() error { return h.answersAs(ctx, 1) })
+	err := testenv.Poll(ctx, 50*time.Millisecond, func() error { return h.answersAs(ctx, 1) })
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, room.Tails(10))
 	}
@@ -183,7 +183,7 @@ func (st *stage) toTry() string {
 	if err != nil {
 		folder = st.room.Root
 	}
-	binary := strings.TrimPrefix(rig.Binary(st.room.Root), folder+"/")
+	binary := strings.TrimPrefix(testenv.Binary(st.room.Root), folder+"/")
 	return fmt.Sprintf(`  export TIDEOVER_SOCKET=%s
   alias tideover=%s
 

@@ -1,4 +1,4 @@
-package rig
+package testenv
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// Ports are handed out from below the kernel's own range (32768 and up), so
-// that no outgoing connection can take one between our look and the server's
-// bind, and each once only.
+// The ports are below the kernel's ephemeral range (32768 and up), so that no
+// outgoing connection can take one between the test in Port and the server's
+// bind. Each is returned once.
 const (
 	firstPort = 12000
 	lastPort  = 32000
@@ -17,7 +17,7 @@ const (
 
 var ports atomic.Int64
 
-// Port returns a free port of 127.0.0.1.
+// Port returns a free TCP port of 127.0.0.1.
 func Port() (int, error) {
 	ports.CompareAndSwap(0, int64(os.Getpid())*37)
 	for range 1000 {
@@ -31,7 +31,7 @@ func Port() (int, error) {
 	return 0, fmt.Errorf("no free port between %d and %d", firstPort, lastPort)
 }
 
-// Address is a free TCP address on loopback.
+// Address returns a free TCP address of 127.0.0.1.
 func Address() (string, error) {
 	port, err := Port()
 	return fmt.Sprintf("127.0.0.1:%d", port), err

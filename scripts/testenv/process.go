@@ -1,4 +1,4 @@
-package rig
+package testenv
 
 import (
 	"bytes"
@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Process is one that a room started, in a group of its own. What it prints is
-// in a file of the room.
+// Process is a process that an Env started, in a process group of its own. Its
+// output goes to a file of the Env.
 type Process struct {
 	Name   string
 	Output string // path
@@ -22,18 +22,18 @@ type Process struct {
 	exited  chan struct{}
 }
 
-// Command says what to start.
+// Command is a process to start.
 type Command struct {
 	Name string // of the process, and of its output file
 	Argv []string
-	Dir  string   // empty: the room's
-	Env  []string // added
-	App  bool     // it is an app, or supervises one
+	Dir  string   // empty: that of the Env
+	Env  []string // added to the environment
+	App  bool     // it is an app or the supervisor of one
 }
 
-// Start starts a process that Close ends.
-func (r *Room) Start(c Command) (*Process, error) {
-	out, err := os.OpenFile(r.Path(c.Name+".out"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+// Start starts a process, which Close ends.
+func (e *Env) Start(c Command) (*Process, error) {
+	out, err := os.OpenFile(e.Path(c.Name+".out"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -41,17 +41,17 @@ func (r *Room) Start(c Command) (*Process, error) {
 	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
 	cmd.Dir = c.Dir
 	if cmd.Dir == "" {
-		cmd.Dir = r.Dir
+		cmd.Dir = e.Dir
 	}
-	cmd.Env = r.environment(c.App, c.Env)
+	cmd.Env = e.environment(c.App, c.Env)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p := &Process{Name: c.Name, Output: out.Name(), command: cmd, exited: make(chan struct{})}
 
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return nil, errors.New("the room is closed")
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, errors.New("the Env is closed")
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, err)
@@ -60,44 +60,44 @@ func (r *Room) Start(c Command) (*Process, error) {
 		cmd.Wait()
 		close(p.exited)
 	}()
-	r.processes = append(r.processes, p)
+	e.processes = append(e.processes, p)
 	return p, nil
 }
 
-// Pid is the process's own.
+// Pid returns the process id.
 func (p *Process) Pid() int { return p.command.Process.Pid }
 
-// Exited is closed when the process is gone.
+// Exited is closed when the process has exited and was reaped.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// Code is the exit code, after Exited; -1 when a signal ended it.
+// Code returns the exit code, after Exited; -1 when a signal ended the process.
 func (p *Process) Code() int { return p.command.ProcessState.ExitCode() }
 
-// Signal sends a signal to the process alone.
+// Signal sends a signal to the process, not to its group.
 func (p *Process) Signal(sig syscall.Signal) error { return p.command.Process.Signal(sig) }
 
-// Stop sends a signal and waits until the process is gone.
-func (p *Process) Stop(sig syscall.Signal, patience time.Duration) error {
+// Stop sends a signal and waits for the exit.
+func (p *Process) Stop(sig syscall.Signal, timeout time.Duration) error {
 	if err := p.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	select {
 	case <-p.exited:
 		return nil
-	case <-time.After(patience):
-		return fmt.Errorf("%s is still there %v after %v", p.Name, patience, sig)
+	case <-time.After(timeout):
+		return fmt.Errorf("%s has not exited %v after %v", p.Name, timeout, sig)
 	}
 }
 
-// end takes the process away: kindly, then with its group.
-func (p *Process) end() {
+// terminate sends SIGTERM to the process, and after 3 s SIGKILL to its group.
+func (p *Process) terminate() {
 	if p.Stop(syscall.SIGTERM, 3*time.Second) != nil {
 		syscall.Kill(-p.Pid(), syscall.SIGKILL)
 	}
 	<-p.exited
 }
 
-// Tail is the end of what the process printed.
+// Tail returns the last lines of the output.
 func (p *Process) Tail(lines int) string {
 	text, err := os.ReadFile(p.Output)
 	if err != nil {
@@ -107,24 +107,25 @@ func (p *Process) Tail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Tails is the end of what every process of the room printed.
-func (r *Room) Tails(lines int) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// Tails returns the last lines of the output of every process.
+func (e *Env) Tails(lines int) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	var b strings.Builder
-	for _, p := range r.processes {
+	for _, p := range e.processes {
 		fmt.Fprintf(&b, "--- %s\n%s\n", p.Name, p.Tail(lines))
 	}
 	return b.String()
 }
 
-// AppProcesses lists what is left of the room's apps, wherever it went: a pid
-// and a command line each. Tideover's own processes are not among them.
-func (r *Room) AppProcesses() []string {
+// AppProcesses lists the live processes of the apps of e, each as pid and command
+// line, also those that left their session or parent. Processes of tideover
+// itself are left out.
+func (e *Env) AppProcesses() []string {
 	var left []string
-	for pid, dir := range marked(appMarker + "=" + r.token) {
+	for pid, dir := range tagged(appTag + "=" + e.token) {
 		exe, err := os.Readlink(filepath.Join(dir, "exe"))
-		if err != nil || strings.TrimSuffix(exe, " (deleted)") == Binary(r.Root) {
+		if err != nil || strings.TrimSuffix(exe, " (deleted)") == Binary(e.Root) {
 			continue
 		}
 		line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
@@ -133,8 +134,9 @@ func (r *Room) AppProcesses() []string {
 	return left
 }
 
-// marked yields the live processes with this variable in their environment.
-func marked(variable string) func(yield func(pid, dir string) bool) {
+// tagged yields the live processes with this line in their environment, and their
+// folder in /proc.
+func tagged(variable string) func(yield func(pid, dir string) bool) {
 	return func(yield func(pid, dir string) bool) {
 		dirs, _ := filepath.Glob("/proc/[0-9]*")
 		for _, dir := range dirs {
@@ -149,13 +151,14 @@ func marked(variable string) func(yield func(pid, dir string) bool) {
 	}
 }
 
-// killMarked kills until nobody carries the variable any more.
-func killMarked(variable string) {
+// killTagged sends SIGKILL to the processes with this line in their environment
+// until there are none, for at most 5 s.
+func killTagged(variable string) {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for range 250 {
 		found := false
-		for pid := range marked(variable) {
+		for pid := range tagged(variable) {
 			var number int
 			if _, err := fmt.Sscan(pid, &number); err == nil && number != os.Getpid() {
 				syscall.Kill(number, syscall.SIGKILL)

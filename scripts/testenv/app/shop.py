@@ -1,7 +1,7 @@
-"""shop: the app that the rows keep running. WSGI: shop:app, ASGI: shop_asgi:app.
+"""shop: the app under test. WSGI: shop:app, ASGI: shop_asgi:app.
 
-The file `release` in the working directory says what this release is like. It
-is read once, at import, as the code of a real deploy is:
+The file `release` in the working directory describes this release. It is read
+once, at import, as the code of a real deploy is:
 
     release=7      its number, which every answer carries
     import=3       how many seconds the import takes
@@ -9,7 +9,7 @@ is read once, at import, as the code of a real deploy is:
                    starts and never answers; deaf: it ignores SIGTERM; orphan:
                    it leaves a grandchild in a session of its own
 
-Every request that begins or ends is one line in the file `journal`.
+Each begin and end of a request is one line in the file `requests.log`.
 """
 import hashlib
 import json
@@ -28,18 +28,18 @@ def read_release():
 
 def note(*words):
     """One write, so that lines of several processes never mix."""
-    os.write(JOURNAL, (" ".join(str(word) for word in words) + "\n").encode())
+    os.write(LOG, (" ".join(str(word) for word in words) + "\n").encode())
 
 
 def leave_orphan():
-    """A grandchild in a session of its own, with a parent that is gone."""
+    """Starts a grandchild in a session of its own, whose parent exits."""
     inner = "import time, os; open('orphan', 'w').write(str(os.getpid())); time.sleep(600)"
     outer = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', %r], start_new_session=True)" % inner
     subprocess.run([sys.executable, "-c", outer], start_new_session=True, check=True)
 
 
 def other_copies():
-    """The masters that imported this app before and are still there."""
+    """The main processes that imported this app before and are still alive."""
     with open("masters", "a+") as file:
         file.seek(0)
         before = {line.strip() for line in file}
@@ -60,9 +60,9 @@ def alive(pid):
 RELEASE = read_release()
 FAULT = RELEASE.get("fault", "none").split("+")
 GENERATION = os.environ.get("TIDEOVER_GENERATION", "-")
-JOURNAL = os.open("journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+LOG = os.open("requests.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
-note("import", RELEASE["release"], os.getpid(), GENERATION, "beside=" + ",".join(other_copies()))
+note("import", RELEASE["release"], os.getpid(), GENERATION, "overlaps=" + ",".join(other_copies()))
 time.sleep(float(RELEASE.get("import", "0")))
 if "orphan" in FAULT:
     leave_orphan()
@@ -83,7 +83,7 @@ def facts(environ):
 
 
 def read_body(environ):
-    """Reads to the end; gunicorn ends the input also of a chunked body."""
+    """Reads to the end of the input, which gunicorn reports also for a chunked body."""
     digest, length, source = hashlib.sha256(), 0, environ["wsgi.input"]
     while True:
         part = source.read(64 << 10)

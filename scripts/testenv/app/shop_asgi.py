@@ -1,4 +1,4 @@
-"""The same shop for ASGI servers, with a websocket at /ws that echoes."""
+"""The same app for ASGI servers, with a websocket at /ws that echoes."""
 import asyncio
 import hashlib
 import os

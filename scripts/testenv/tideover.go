@@ -1,4 +1,4 @@
-package rig
+package testenv
 
 import (
 	"bytes"
@@ -12,53 +12,53 @@ import (
 	"time"
 )
 
-// Tideover is a daemon of ours, and the command line to it.
+// Tideover is a running daemon, with the verbs of the command line.
 type Tideover struct {
 	*Process
-	room   *Room
-	App    string // the name of its only app
+	env    *Env
+	App    string // the name of its app, or of one of them
 	Socket string
 	argv   []string
 	dir    string
-	env    []string
+	vars   []string // added to its environment
 }
 
-// RunOptions says how to start it.
+// RunOptions are the options of Env.Tideover.
 type RunOptions struct {
-	Flags   []string // of run, such as --listen ADDRESS
-	Command []string // the app's; empty: Flags say -c FILE
-	Env     []string // added
-	Name    string   // of the app; empty: one that no other room has
-	Binary  string   // of the daemon; empty: the one that is tried
+	Flags   []string // of `tideover run`, such as --listen ADDRESS
+	Command []string // of the app; empty: Flags has -c FILE
+	Env     []string // added to the environment
+	Name    string   // of the app; empty: a unique one
+	Binary  string   // of the daemon; empty: Binary
 }
 
-// Tideover starts `tideover run` in the shop's folder.
-func (r *Room) Tideover(s *Shop, o RunOptions) (*Tideover, error) {
-	t := &Tideover{room: r, App: orElse(o.Name, r.token), Socket: r.Path("control.sock"), dir: s.Dir}
-	t.argv = append([]string{orElse(o.Binary, Binary(r.Root)), "-S", t.Socket, "run"}, o.Flags...)
+// Tideover starts `tideover run` in the folder of a.
+func (e *Env) Tideover(a *App, o RunOptions) (*Tideover, error) {
+	t := &Tideover{env: e, App: orElse(o.Name, e.token), Socket: e.Path("control.sock"), dir: a.Dir}
+	t.argv = append([]string{orElse(o.Binary, Binary(e.Root)), "-S", t.Socket, "run"}, o.Flags...)
 	if len(o.Command) > 0 {
 		t.argv = append(append(t.argv, "--name", t.App, "--"), o.Command...)
 	}
 	for _, folder := range []string{"run", "state"} {
-		if err := os.MkdirAll(r.Path(folder), 0o755); err != nil {
+		if err := os.MkdirAll(e.Path(folder), 0o755); err != nil {
 			return nil, err
 		}
 	}
-	t.env = append([]string{"XDG_RUNTIME_DIR=" + r.Path("run"), "XDG_STATE_HOME=" + r.Path("state")}, o.Env...)
-	return t, t.Again()
+	t.vars = append([]string{"XDG_RUNTIME_DIR=" + e.Path("run"), "XDG_STATE_HOME=" + e.Path("state")}, o.Env...)
+	return t, t.StartAgain()
 }
 
-// Again starts the daemon another time, as it was started first.
-func (t *Tideover) Again() error {
+// StartAgain starts the daemon with the same command line, after its exit.
+func (t *Tideover) StartAgain() error {
 	var err error
-	t.Process, err = t.room.Start(Command{Name: "tideover", Argv: t.argv, Dir: t.dir, Env: t.env, App: true})
+	t.Process, err = t.env.Start(Command{Name: "tideover", Argv: t.argv, Dir: t.dir, Env: t.vars, App: true})
 	return err
 }
 
-// Argv is the daemon's command line, for those that start it themselves.
+// Argv returns the command line of the daemon.
 func (t *Tideover) Argv() []string { return t.argv }
 
-// Outcome is what one call of the command line came to.
+// Outcome is the result of one command.
 type Outcome struct {
 	Exit   int
 	Stdout string
@@ -70,12 +70,12 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("exit %d after %.2f s\n%s%s", o.Exit, o.Took.Seconds(), o.Stdout, o.Stderr)
 }
 
-// Call runs one verb against the daemon.
+// Call runs one verb of the command line. A non-zero exit code is no error.
 func (t *Tideover) Call(ctx context.Context, args ...string) (Outcome, error) {
 	var out, err bytes.Buffer
-	cmd := exec.CommandContext(ctx, Binary(t.room.Root), append([]string{"-S", t.Socket}, args...)...)
-	cmd.Env = t.room.environment(false, t.env)
-	cmd.Dir = t.room.Dir
+	cmd := exec.CommandContext(ctx, Binary(t.env.Root), append([]string{"-S", t.Socket}, args...)...)
+	cmd.Env = t.env.environment(false, t.vars)
+	cmd.Dir = t.env.Dir
 	cmd.Stdout, cmd.Stderr = &out, &err
 	begun := time.Now()
 	fault := cmd.Run()
@@ -87,8 +87,8 @@ func (t *Tideover) Call(ctx context.Context, args ...string) (Outcome, error) {
 	return o, ctx.Err()
 }
 
-// Reload is the answer of reload and restart, as JSON says it.
-type Reload struct {
+// OperationResult is the JSON output of reload and restart.
+type OperationResult struct {
 	App        string `json:"app"`
 	Result     string `json:"result"`
 	Exit       int    `json:"exit"`
@@ -105,7 +105,7 @@ type Reload struct {
 	ChildOutput []string `json:"child_output"`
 }
 
-// AppStatus is one app in the answer of status.
+// AppStatus is one app in the JSON output of status.
 type AppStatus struct {
 	Name       string         `json:"name"`
 	State      string         `json:"state"`
@@ -117,10 +117,10 @@ type AppStatus struct {
 	Counters   map[string]int `json:"counters"`
 }
 
-// Status asks for the state of the app.
+// Status runs `tideover status` for the app.
 func (t *Tideover) Status(ctx context.Context) (AppStatus, error) { return t.StatusOf(ctx, t.App) }
 
-// StatusOf is Status of another app of its configuration.
+// StatusOf runs `tideover status` for another app of the configuration.
 func (t *Tideover) StatusOf(ctx context.Context, name string) (AppStatus, error) {
 	o, err := t.Call(ctx, "--json", "status", name)
 	if err != nil {
@@ -135,13 +135,13 @@ func (t *Tideover) StatusOf(ctx context.Context, name string) (AppStatus, error)
 			return app, nil
 		}
 	}
-	return AppStatus{}, fmt.Errorf("status does not name %s: %v", name, o)
+	return AppStatus{}, fmt.Errorf("status does not list %s: %v", name, o)
 }
 
-// Do is reload or restart with --json.
-func (t *Tideover) Do(ctx context.Context, verb string, args ...string) (Reload, Outcome, error) {
+// Operate runs the verb reload or restart for the app.
+func (t *Tideover) Operate(ctx context.Context, verb string, args ...string) (OperationResult, Outcome, error) {
 	o, err := t.Call(ctx, append([]string{"--json", verb, t.App}, args...)...)
-	var r Reload
+	var r OperationResult
 	if err == nil {
 		err = json.Unmarshal([]byte(o.Stdout), &r)
 		if err != nil {
@@ -151,7 +151,8 @@ func (t *Tideover) Do(ctx context.Context, verb string, args ...string) (Reload,
 	return r, o, err
 }
 
-// Build compiles the program under test to where Binary says.
+// Build compiles the program under test to the path that Binary returns, unless
+// TIDEOVER_BIN names another one.
 func Build(ctx context.Context, root string) error {
 	if os.Getenv("TIDEOVER_BIN") != "" {
 		return nil

@@ -11,17 +11,17 @@ import (
 	"time"
 
 	"tideover/scripts/load"
-	"tideover/scripts/rig"
+	"tideover/scripts/testenv"
 )
 
 // stand is the usual set of a row: the shop, gunicorn under tideover, and a
 // front-end before it.
-type stand struct {
+type fixture struct {
 	*row
-	shop    *rig.Shop
-	daemon  *rig.Tideover
-	back    rig.Back
-	front   *rig.FrontEnd // nil: clients talk to tideover itself
+	app     *testenv.App
+	daemon  *testenv.Tideover
+	back    testenv.Backend
+	front   *testenv.FrontEnd // nil: clients talk to tideover itself
 	client  *load.Client
 	load    *load.Load // after under
 	workers int        // of a generation
@@ -31,10 +31,10 @@ type stand struct {
 
 // setup says in what a stand differs from the usual one.
 type setup struct {
-	gunicorn rig.Gunicorn
+	gunicorn testenv.Gunicorn
 	command  []string // instead of gunicorn
 	flags    []string // of tideover run
-	release  rig.Release
+	release  testenv.Release
 	config   string // lines of [app.NAME] and its tables; run gets -c instead of a command
 	binary   string // of the daemon, when it is to be another
 	unix     bool   // the public socket
@@ -42,20 +42,20 @@ type setup struct {
 }
 
 // front starts a front-end before an app.
-type front func(*rig.Room, rig.Back) (*rig.FrontEnd, error)
+type front func(*testenv.Env, testenv.Backend) (*testenv.FrontEnd, error)
 
 // newStand starts all of it and waits for the first answer.
-func newStand(r *row, o setup) *stand {
+func newFixture(r *row, o setup) *fixture {
 	r.Helper()
-	s := &stand{row: r, workers: o.gunicorn.Workers}
+	s := &fixture{row: r, workers: o.gunicorn.Workers}
 	if s.workers == 0 {
 		s.workers = 4
 	}
 	if o.release.Number == 0 {
-		o.release = rig.Release{Number: 1, Import: 3}
+		o.release = testenv.Release{Number: 1, Import: 3}
 	}
 	var err error
-	s.shop, err = r.room.Shop("shop", o.release)
+	s.app, err = r.env.NewApp("shop", o.release)
 	r.must(err)
 	s.back = s.backAddress(o.unix)
 	listen := string(s.back)
@@ -70,7 +70,7 @@ func newStand(r *row, o setup) *stand {
 	// A front-end that met a refusal before anybody listened would remember it.
 	s.answers(30*time.Second, o.release.Number)
 	if o.front != nil {
-		s.front, err = o.front(r.room, s.back)
+		s.front, err = o.front(r.env, s.back)
 		r.must(err)
 		s.client = &load.Client{Address: s.front.Address, Host: "front.test", Prefix: "f"} // no nonce of the direct client's again
 		s.answers(30*time.Second, o.release.Number)
@@ -80,26 +80,26 @@ func newStand(r *row, o setup) *stand {
 
 // start starts the daemon: with gunicorn's own command in front, with another
 // command, or with a configuration.
-func (s *stand) start(o setup, listen string) {
+func (s *fixture) start(o setup, listen string) {
 	s.Helper()
-	options := rig.RunOptions{Flags: o.flags, Command: o.command, Binary: o.binary}
+	options := testenv.RunOptions{Flags: o.flags, Command: o.command, Binary: o.binary}
 	switch {
 	case o.config != "":
 		options.Name = "shop-" + strings.ToLower(strings.ReplaceAll(s.name, "/", "-"))
 		options.Command = nil
-		path, err := s.room.Write("tideover.toml", fmt.Sprintf("[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s\n",
-			options.Name, tomlArray(o.gunicorn.Argv(s.room)), listen, s.shop.Dir,
+		path, err := s.env.Write("tideover.toml", fmt.Sprintf("[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s\n",
+			options.Name, tomlArray(o.gunicorn.Argv(s.env)), listen, s.app.Dir,
 			strings.ReplaceAll(o.config, "[app.shop.", "[app."+options.Name+".")))
 		s.must(err)
 		options.Flags = append(options.Flags, "-c", path)
 	case len(o.command) == 0:
 		o.gunicorn.Bind = listen
-		options.Command = o.gunicorn.Argv(s.room)
+		options.Command = o.gunicorn.Argv(s.env)
 	default:
 		options.Flags = append(options.Flags, "--listen", listen)
 	}
 	var err error
-	s.daemon, err = s.room.Tideover(s.shop, options)
+	s.daemon, err = s.env.Tideover(s.app, options)
 	s.must(err)
 }
 
@@ -112,19 +112,19 @@ func tomlArray(words []string) string {
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
-func (s *stand) backAddress(unix bool) rig.Back {
+func (s *fixture) backAddress(unix bool) testenv.Backend {
 	if unix {
-		return rig.Back(s.room.Path("shop.sock"))
+		return testenv.Backend(s.env.Path("shop.sock"))
 	}
-	address, err := rig.Address()
+	address, err := testenv.Address()
 	s.must(err)
-	return rig.Back(address)
+	return testenv.Backend(address)
 }
 
 // answers waits until a request is answered by this release.
-func (s *stand) answers(patience time.Duration, release int) {
+func (s *fixture) answers(patience time.Duration, release int) {
 	s.Helper()
-	s.must(rig.Poll(s.within(patience), 50*time.Millisecond, func() error {
+	s.must(testenv.Poll(s.within(patience), 50*time.Millisecond, func() error {
 		select {
 		case <-s.daemon.Exited():
 			return fmt.Errorf("tideover ended with %d: %s", s.daemon.Code(), s.daemon.Tail(20))
@@ -135,7 +135,7 @@ func (s *stand) answers(patience time.Duration, release int) {
 }
 
 // isRelease asks the app itself for its release.
-func (s *stand) isRelease(number int) error {
+func (s *fixture) isRelease(number int) error {
 	a := s.client.Do(context.Background(), load.Kind{Name: "which release"})
 	if a.Loss != "" {
 		return fmt.Errorf("%s: %s", a.Loss, a.Cause)
@@ -148,17 +148,17 @@ func (s *stand) isRelease(number int) error {
 
 // running sends a GET and a POST that take a second, and returns when the app
 // has begun both: they are in flight, provably.
-func (s *stand) running() {
+func (s *fixture) running() {
 	s.Helper()
 	for _, k := range []load.Kind{{Name: "get in flight", Query: "s=1"}, {Name: "post in flight", Query: "s=1", Body: 2000}} {
 		nonce := s.load.Send(k)
-		s.must(s.shop.Journal.Wait(s.within(30*time.Second), "begin", nonce))
+		s.must(s.app.Log.Wait(s.within(30*time.Second), "begin", nonce))
 	}
 }
 
 // event does one thing to the app, with requests in flight, and tells whether
 // any request that ended meanwhile was lost.
-func (s *stand) event(name string, do func()) {
+func (s *fixture) event(name string, do func()) {
 	s.Helper()
 	s.running()
 	window := s.load.Open()
@@ -172,17 +172,17 @@ func (s *stand) event(name string, do func()) {
 
 // reload deploys the next release and reloads; afterwards the new code
 // answers, at once.
-func (s *stand) reload() { s.Helper(); s.change("reload") }
+func (s *fixture) reload() { s.Helper(); s.change("reload") }
 
 // restart does the same by a restart.
-func (s *stand) restart() { s.Helper(); s.change("restart") }
+func (s *fixture) restart() { s.Helper(); s.change("restart") }
 
-func (s *stand) change(verb string) {
+func (s *fixture) change(verb string) {
 	s.Helper()
 	s.event(verb, func() {
-		next, err := s.shop.Next()
+		next, err := s.app.DeployNext()
 		s.must(err)
-		result, outcome, err := s.daemon.Do(s.within(90*time.Second), verb)
+		result, outcome, err := s.daemon.Operate(s.within(90*time.Second), verb)
 		s.must(err)
 		if outcome.Exit != 0 || result.Exit != 0 {
 			s.Errorf("%s: %v", verb, outcome)
@@ -195,12 +195,12 @@ func (s *stand) change(verb string) {
 
 // settled waits until every worker of the serving generation has imported the
 // app: one that is still at it would find what is deployed next.
-func (s *stand) settled() {
+func (s *fixture) settled() {
 	s.Helper()
 	now, err := s.daemon.Status(s.within(10 * time.Second))
 	s.must(err)
-	s.must(rig.Poll(s.within(30*time.Second), 50*time.Millisecond, func() error {
-		ready, err := s.shop.Journal.Ready(now.Generation)
+	s.must(testenv.Poll(s.within(30*time.Second), 50*time.Millisecond, func() error {
+		ready, err := s.app.Log.ReadyWorkers(now.Generation)
 		if err == nil && ready < s.workers {
 			err = fmt.Errorf("%d of %d workers are ready", ready, s.workers)
 		}
@@ -210,13 +210,13 @@ func (s *stand) settled() {
 
 // failed deploys a release with a fault: the reload says 7 and the old code
 // goes on.
-func (s *stand) failed(fault string) {
+func (s *fixture) failed(fault string) {
 	s.Helper()
 	s.settled()
-	before := s.shop.Release()
+	before := s.app.Release()
 	s.event("reload of a release that does "+fault, func() {
-		s.must(s.shop.Spoil(fault))
-		result, outcome, err := s.daemon.Do(s.within(90*time.Second), "reload")
+		s.must(s.app.DeployBroken(fault))
+		result, outcome, err := s.daemon.Operate(s.within(90*time.Second), "reload")
 		s.must(err)
 		if outcome.Exit != 7 || result.Exit != 7 {
 			s.Errorf("want exit 7: %v", outcome)
@@ -225,12 +225,12 @@ func (s *stand) failed(fault string) {
 			s.Errorf("after a failed reload: %v", err)
 		}
 	})
-	s.must(s.shop.Deploy(before))
+	s.must(s.app.Deploy(before))
 }
 
 // killMaster kills the app's main process and waits until the next generation
 // runs.
-func (s *stand) killMaster() {
+func (s *fixture) killMaster() {
 	s.Helper()
 	s.event("kill -9 of the master", func() {
 		before, err := s.daemon.Status(s.within(10 * time.Second))
@@ -242,9 +242,9 @@ func (s *stand) killMaster() {
 
 // forgiven reloads the app: the operator says that the past is over, or each
 // crash would be answered with a longer pause.
-func (s *stand) forgiven() {
+func (s *fixture) forgiven() {
 	s.Helper()
-	_, outcome, err := s.daemon.Do(s.within(wholeRestart), "reload")
+	_, outcome, err := s.daemon.Operate(s.within(wholeRestart), "reload")
 	s.must(err)
 	if outcome.Exit != 0 {
 		s.Errorf("reload: %v", outcome)
@@ -252,9 +252,9 @@ func (s *stand) forgiven() {
 }
 
 // runs waits until this generation, or a later one, runs.
-func (s *stand) runs(generation int) {
+func (s *fixture) runs(generation int) {
 	s.Helper()
-	s.must(rig.Poll(s.within(60*time.Second), 50*time.Millisecond, func() error {
+	s.must(testenv.Poll(s.within(60*time.Second), 50*time.Millisecond, func() error {
 		now, err := s.daemon.Status(s.within(10 * time.Second))
 		if err == nil && (now.State != "running" || now.Generation < generation) {
 			err = fmt.Errorf("%s in generation %d, waiting for %d", now.State, now.Generation, generation)
@@ -264,21 +264,21 @@ func (s *stand) runs(generation int) {
 }
 
 // finish ends the load and judges it: nothing lost, nothing done twice.
-func (s *stand) finish() load.Tally {
+func (s *fixture) finish() load.Tally {
 	s.Helper()
 	tally := s.load.Stop()
 	s.report(tally)
 	s.nothingLost(tally)
-	s.nothingTwice(s.shop)
+	s.nothingTwice(s.app)
 	return tally
 }
 
-func (s *stand) report(tally load.Tally) {
+func (s *fixture) report(tally load.Tally) {
 	s.say("events=%d lossy=%d %v", s.events, s.lossy, tally)
 }
 
 // shutdown ends the daemon by its verb; nothing of the app is left.
-func (s *stand) shutdown() {
+func (s *fixture) shutdown() {
 	s.Helper()
 	outcome, err := s.daemon.Call(s.within(90*time.Second), "shutdown")
 	s.must(err)
@@ -294,7 +294,7 @@ func (s *stand) shutdown() {
 }
 
 // counter reads one of the daemon's counters.
-func (s *stand) counter(name string) int {
+func (s *fixture) counter(name string) int {
 	s.Helper()
 	status, err := s.daemon.Status(s.within(10 * time.Second))
 	s.must(err)
@@ -306,8 +306,8 @@ func (s *stand) counter(name string) int {
 }
 
 // apache is the front of most rows.
-func apache(a rig.Apache) front {
-	return func(r *rig.Room, back rig.Back) (*rig.FrontEnd, error) { return r.Apache(back, a) }
+func apache(a testenv.Apache) front {
+	return func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) { return r.Apache(back, a) }
 }
 
 // patient are the flags of a stand at a hundred requests a second: its holds
