@@ -1,7 +1,7 @@
 package http1
 
 import (
-	"math/rand"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -17,7 +17,7 @@ func FuzzRequestHead(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte, choice uint8) {
 		p := policies()[int(choice)%len(policies())]
-		checkRequest(t, string(in), p, rand.New(rand.NewSource(int64(choice))))
+		checkRequest(t, string(in), p, newRandom(uint64(choice)))
 	})
 }
 
@@ -29,7 +29,7 @@ func FuzzRequestBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte, choice uint8) {
 		p := policies()[int(choice)%len(policies())]
-		checkRequest(t, post(string(in)), p, rand.New(rand.NewSource(int64(choice))))
+		checkRequest(t, post(string(in)), p, newRandom(uint64(choice)))
 	})
 }
 
@@ -40,7 +40,7 @@ func FuzzTrailers(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte, choice uint8) {
-		random := rand.New(rand.NewSource(int64(choice)))
+		random := newRandom(uint64(choice))
 		checkRequest(t, post("0\r\n"+string(in)), policies()[int(choice)%len(policies())], random)
 		checkResponseBody(t, "0\r\n"+string(in), random)
 	})
@@ -53,7 +53,7 @@ func FuzzResponseHead(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte, choice uint8) {
-		checkResponse(t, string(in), exchanges()[int(choice)%len(exchanges())], rand.New(rand.NewSource(int64(choice))))
+		checkResponse(t, string(in), exchanges()[int(choice)%len(exchanges())], newRandom(uint64(choice)))
 	})
 }
 
@@ -64,7 +64,7 @@ func FuzzResponseBody(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte, choice uint8) {
-		checkResponseBody(t, string(in), rand.New(rand.NewSource(int64(choice))))
+		checkResponseBody(t, string(in), newRandom(uint64(choice)))
 	})
 }
 

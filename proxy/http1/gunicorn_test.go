@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"tideover/scripts/httpgen"
 )
 
 // gunicorn's own parsers are the readers of what is forwarded. scripts/setup installs them; the row Parsers of scripts/e2e runs this.
@@ -31,11 +33,11 @@ func TestGunicornReadsTheSame(t *testing.T) {
 	for _, version := range []string{"20.1.0", "23.0.0", "latest"} {
 		t.Run(version, func(t *testing.T) {
 			d := differential{T: t, gunicorn: startGunicorn(t, version), refused: map[string]int{}, theirs: map[string]int{}}
-			g := newGenerator(int64(len(version)))
+			source, random := messages(uint64(len(version))), newRandom(uint64(len(version)))
 			for i := range requests {
-				in := g.request().text
+				in := source.Request(i).Text()
 				if i%2 == 1 {
-					in = g.spoil(in)
+					in = httpgen.Corrupt(random, in)
 				}
 				d.try(in, policies()[i%2])
 			}

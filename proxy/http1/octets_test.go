@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"math/rand"
 	"testing"
 )
 
@@ -13,17 +12,17 @@ func TestSkipText(t *testing.T) {
 		}
 		return i
 	}
-	random := rand.New(rand.NewSource(1))
+	random := newRandom(1)
 	borderline := []byte{0, 8, 9, 10, 13, 0x1F, 0x20, 0x21, 0x7E, 0x7F, 0x80, 0x9F, 0xA0, 0xFE, 0xFF}
 	for range 20_000 {
-		b := make([]byte, random.Intn(40))
+		b := make([]byte, random.IntN(40))
 		for i := range b {
 			b[i] = 'a'
-			if random.Intn(6) == 0 {
-				b[i] = borderline[random.Intn(len(borderline))]
+			if random.IntN(6) == 0 {
+				b[i] = borderline[random.IntN(len(borderline))]
 			}
 		}
-		from := random.Intn(len(b) + 1)
+		from := random.IntN(len(b) + 1)
 		if got, want := skipText(b, from), slow(b, from); got != want {
 			t.Fatalf("%q from %d: %d, want %d", b, from, got, want)
 		}

@@ -4,13 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"math/rand"
+	"math/rand/v2"
 	"net/http"
 	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+
+	"tideover/scripts/httpgen"
 )
 
 // checkRequest holds I1 to I5 for any octets: it is what tests and fuzzing call.
@@ -58,7 +60,7 @@ func checkNoEarlyOctets(t *testing.T, in string, p *Policy, random *rand.Rand) {
 	n := oracleRequest(in, p).length
 	for range 4 {
 		var r Request
-		if got, err := r.Parse([]byte(in[:random.Intn(n)]), p); got != 0 || err != nil {
+		if got, err := r.Parse([]byte(in[:random.IntN(n)]), p); got != 0 || err != nil {
 			t.Fatalf("I4: %d %v out of part of %.600q", got, err, in[:n])
 		}
 	}
@@ -141,7 +143,7 @@ func sameFields(t *testing.T, h http.Header, fields []plainField, out string) {
 
 // Every rule's cases under all invariants.
 func TestInvariantsOnEveryRule(t *testing.T) {
-	random := rand.New(rand.NewSource(1))
+	random := newRandom(1)
 	for _, c := range allRules() {
 		for _, p := range policies() {
 			checkRequest(t, c.in, p, random)
@@ -149,35 +151,43 @@ func TestInvariantsOnEveryRule(t *testing.T) {
 	}
 }
 
+// messages generates requests and responses that are legal and within the limits
+// of trustedPolicy and untrustedPolicy.
+func messages(seed uint64) httpgen.Source {
+	return httpgen.Source{Seed: seed, Host: "www.example.com", Wire: true, Full: true, Line: 8190, Head: 30 << 10, Fields: 94, Body: 300}
+}
+
 // Nothing legal is refused, however odd.
 func TestLegalRequestsPass(t *testing.T) {
-	g := newGenerator(1)
-	for range 10_000 {
-		m := g.request()
+	source := messages(1)
+	for i := range 10_000 {
+		r := source.Request(i)
 		for _, p := range []*Policy{&trustedPolicy, &untrustedPolicy} {
-			if got := runRequest(p, m.text); got.verdict != "" || got.content != m.content || got.rest != "" {
-				t.Fatalf("%s, content %.300q, want %.300q: %.2000q", got.verdict, got.content, m.content, m.text)
+			if got := runRequest(p, r.Text()); got.verdict != "" || got.content != string(r.Content) || got.rest != "" {
+				t.Fatalf("%s, %s, content %.300q, want %.300q: %.2000q", r.Shape, got.verdict, got.content, r.Content, r.Text())
 			}
 		}
 	}
 }
 
 func TestInvariantsOnLegalRequests(t *testing.T) {
-	g := newGenerator(2)
+	source, random := messages(2), newRandom(2)
+	number := 0
 	for range 200 {
 		for _, p := range policies() {
-			checkRequest(t, g.request().text, p, g.Rand)
+			checkRequest(t, source.Request(number).Text(), p, random)
+			number++
 		}
 	}
 }
 
 func TestInvariantsOnSpoiledRequests(t *testing.T) {
-	g := newGenerator(3)
+	source, random := messages(3), newRandom(3)
 	refused := 0
-	for range 600 {
-		in := g.spoil(g.request().text)
+	for i := range 600 {
+		in := httpgen.Corrupt(random, source.Request(i).Text())
 		for _, p := range policies() {
-			checkRequest(t, in, p, g.Rand)
+			checkRequest(t, in, p, random)
 		}
 		if runRequest(&trustedPolicy, in).verdict != "" {
 			refused++

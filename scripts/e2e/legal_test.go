@@ -12,14 +12,14 @@ import (
 	"sync"
 	"testing"
 
-	"tideover/scripts/legal"
+	"tideover/scripts/httpgen"
 	"tideover/scripts/load"
 	"tideover/scripts/testenv"
 )
 
 // No legal request of real shape is refused: what the app answers behind a
 // front-end without tideover, it answers with tideover, and it sees the same
-// request. At full size 100,000 of them, in every shape that the source knows.
+// request. At full size 100,000 of them, in every shape of httpgen.
 func TestLegalRequests(t *testing.T) {
 	t.Parallel()
 	root, err := testenv.Repository()
@@ -56,7 +56,7 @@ func TestLegalRequests(t *testing.T) {
 type legalWay struct {
 	number   int // of requests; at full size 70 times as many
 	front    front
-	source   legal.Source
+	source   httpgen.Source
 	limits   string // the app's, in its configuration
 	gunicorn bool   // instead of the mirror
 }
@@ -66,11 +66,11 @@ type legalWay struct {
 // raised, as for an app with very long cookies, and once the app is a real
 // gunicorn, which refuses a little itself.
 func legalWays() map[string]legalWay {
-	usual := legal.Source{Line: 8190, Head: 30 << 10, Most: 94, Large: 100 << 10}
+	usual := httpgen.Source{Line: 8190, Head: 30 << 10, Fields: 94, Body: 100 << 10}
 	wire, narrow, wide := usual, usual, usual
 	wire.Wire = true
 	narrow.Head = 14 << 10 // its buffer of 16 KiB, less what it reserves
-	wide.Line, wide.Head, wide.Most = 60<<10, 200<<10, 400
+	wide.Line, wide.Head, wide.Fields = 60<<10, 200<<10, 400
 	return map[string]legalWay{
 		"direct": {number: 300, front: nil, source: wire},
 		"apache": {number: 300, front: apache(testenv.Apache{Params: "nocanon", Extra: "AllowEncodedSlashes NoDecode"}), source: usual},
@@ -151,7 +151,7 @@ type verdicts struct {
 }
 
 // verdicts sends every request both ways.
-func (r *row) verdicts(number int, source legal.Source, without, with *load.Wire) *verdicts {
+func (r *row) verdicts(number int, source httpgen.Source, without, with *load.Wire) *verdicts {
 	v := &verdicts{refusals: map[string]int{}}
 	var senders sync.WaitGroup
 	const clients = 6
@@ -171,7 +171,7 @@ func (r *row) verdicts(number int, source legal.Source, without, with *load.Wire
 }
 
 // judge holds what came of a request without tideover against what came with it.
-func (v *verdicts) judge(r *row, number int, request legal.Request, without, with load.Reply) {
+func (v *verdicts) judge(r *row, number int, request httpgen.Request, without, with load.Reply) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	seen := fmt.Sprintf("%s %d %x ", request.Method, len(request.Content), request.Digest())

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/legal"
+	"tideover/scripts/httpgen"
 	"tideover/scripts/load"
 	"tideover/scripts/testenv"
 )
@@ -205,12 +205,12 @@ func TestHoldBuffer(t *testing.T) {
 
 // sized is a request that is exactly so long as it comes over the wire: a GET,
 // or a POST with its body behind its head.
-func sized(nonce string, i, size int) legal.Request {
+func sized(nonce string, i, size int) httpgen.Request {
 	method, body := "GET", ""
 	if i%2 == 1 {
 		method, body = "POST", strings.Repeat("x", 200)
 	}
 	head := fmt.Sprintf("%s /echo?nonce=%s HTTP/1.1\r\nHost: front.test\r\nConnection: close\r\nContent-Length: %d\r\nX-Fill: \r\n\r\n", method, nonce, len(body))
 	fill := strings.Repeat("f", size-len(head)-len(body))
-	return legal.Request{Method: method, Head: []byte(strings.Replace(head, "X-Fill: ", "X-Fill: "+fill, 1) + body)}
+	return httpgen.Request{Method: method, Head: []byte(strings.Replace(head, "X-Fill: ", "X-Fill: "+fill, 1) + body)}
 }

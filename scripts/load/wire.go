@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"tideover/scripts/legal"
+	"tideover/scripts/httpgen"
 )
 
 // Wire sends requests to one address octet by octet as they are given.
@@ -52,7 +52,7 @@ const wireTimeout = time.Minute
 // Send sends one request, once, and waits for its final answer. The connection
 // is used again as long as both sides keep it, and a new one is opened where it
 // was idle or is known to be closed.
-func (k *Kept) Send(r legal.Request) Reply {
+func (k *Kept) Send(r httpgen.Request) Reply {
 	if k.conn != nil && (time.Since(k.sent) > maxIdleAge || !k.conn.quiet()) {
 		k.Close()
 	}
@@ -72,7 +72,7 @@ func (k *Kept) Send(r legal.Request) Reply {
 	return reply
 }
 
-func (k *Kept) exchange(r legal.Request) (Reply, bool) {
+func (k *Kept) exchange(r httpgen.Request) (Reply, bool) {
 	body := r.Body
 	if r.Expect {
 		if _, err := k.conn.Write(r.Head); err != nil {

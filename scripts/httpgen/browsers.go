@@ -1,67 +1,10 @@
-package legal
+package httpgen
 
 import (
 	"encoding/json"
 	"fmt"
 	"strings"
 )
-
-// shape is a kind of sender.
-type shape struct {
-	name   string
-	weight int // how often, compared with the others
-	write  func(*draft)
-}
-
-func shapes() []shape {
-	return []shape{
-		{"chrome page", 10, chromePage},
-		{"chrome fetch", 8, chromeFetch},
-		{"chrome form", 4, chromeForm},
-		{"chrome upload", 3, chromeUpload},
-		{"chrome preflight", 3, preflight},
-		{"chrome image", 3, chromeImage},
-		{"firefox page", 5, firefoxPage},
-		{"safari page", 4, safariPage},
-		{"event source", 1, eventSource},
-		{"curl", 6, curl},
-		{"curl upload", 3, curlUpload},
-		{"curl http2", 1, curlUpgrade},
-		{"wget", 1, wget},
-		{"ab", 1, apacheBench},
-		{"python-requests", 4, pythonRequests},
-		{"go", 2, goClient},
-		{"okhttp", 2, okHTTP},
-		{"java", 1, javaClient},
-		{"node fetch", 2, nodeFetch},
-		{"webhook", 3, webhook},
-		{"sigv4", 2, sigV4},
-		{"webdav", 3, webdav},
-		{"soap", 1, soap},
-		{"grpc-web", 1, grpcWeb},
-		{"crawler", 2, crawler},
-		{"probe", 2, probe},
-		{"behind a cdn", 4, behindCDN},
-		{"long", 4, long},
-		{"odd fields", 5, oddFields},
-		{"odd method", 2, oddMethod},
-		{"bare", 2, bare},
-	}
-}
-
-func (d *draft) shape() shape {
-	all, sum := shapes(), 0
-	for _, s := range all {
-		sum += s.weight
-	}
-	at := d.IntN(sum)
-	for _, s := range all {
-		if at -= s.weight; at < 0 {
-			return s
-		}
-	}
-	return all[0]
-}
 
 const (
 	chromeAgent  = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
@@ -74,31 +17,31 @@ func (d *draft) languages() string {
 	return pick(d, "en-US,en;q=0.9", "de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7", "fr", "zh-CN,zh;q=0.9,en;q=0.8", "*", "en-GB,en-US;q=0.9,en;q=0.8,pl;q=0.7")
 }
 
-// chrome writes what every request of a Chrome has.
+// chrome writes the first fields of every request of Chrome.
 func (d *draft) chrome() {
 	d.hostFirst = true
 	d.add("Connection", "keep-alive")
-	d.some("Cache-Control", pick(d, "max-age=0", "no-cache"))
+	d.maybe("Cache-Control", pick(d, "max-age=0", "no-cache"))
 	d.add("sec-ch-ua", `"Google Chrome";v="131", "Chromium";v="131", "Not_A Brand";v="24"`)
 	d.add("sec-ch-ua-mobile", pick(d, "?0", "?1"))
 	d.add("sec-ch-ua-platform", pick(d, `"Windows"`, `"macOS"`, `"Linux"`, `"Android"`))
-	d.some("sec-ch-ua-full-version-list", `"Google Chrome";v="131.0.6778.86", "Not_A Brand";v="24.0.0.0"`)
-	d.some("DNT", "1")
+	d.maybe("sec-ch-ua-full-version-list", `"Google Chrome";v="131.0.6778.86", "Not_A Brand";v="24.0.0.0"`)
+	d.maybe("DNT", "1")
 	d.add("User-Agent", chromeAgent)
 }
 
-// chromeEnd writes what stands behind it.
-func (d *draft) chromeEnd(site, mode, dest string) {
+// chromeTail writes the last fields of every request of Chrome.
+func (d *draft) chromeTail(site, mode, dest string) {
 	d.add("Sec-Fetch-Site", site)
 	d.add("Sec-Fetch-Mode", mode)
 	if mode == "navigate" {
-		d.some("Sec-Fetch-User", "?1")
+		d.maybe("Sec-Fetch-User", "?1")
 	}
 	d.add("Sec-Fetch-Dest", dest)
-	d.some("Referer", "https://"+d.source.Host+d.path())
+	d.maybe("Referer", "https://"+d.source.Host+d.path())
 	d.add("Accept-Encoding", "gzip, deflate, br, zstd")
 	d.add("Accept-Language", d.languages())
-	if !d.one(3) {
+	if !d.oneIn(3) {
 		d.add("Cookie", d.cookies(d.upTo(min(4000, d.source.Line-200))))
 	}
 }
@@ -107,25 +50,25 @@ func chromePage(d *draft) {
 	d.chrome()
 	d.add("Upgrade-Insecure-Requests", "1")
 	d.add("Accept", pageAccept)
-	d.chromeEnd(pick(d, "none", "same-origin", "cross-site"), "navigate", "document")
-	d.some("If-None-Match", pick(d, `"`+d.word(32, hex)+`"`, `W/"`+d.word(16, hex)+`"`, "*", `"a", W/"b", "c,d"`))
-	d.some("If-Modified-Since", "Tue, 15 Nov 1994 12:45:26 GMT")
+	d.chromeTail(pick(d, "none", "same-origin", "cross-site"), "navigate", "document")
+	d.maybe("If-None-Match", pick(d, `"`+d.word(32, hex)+`"`, `W/"`+d.word(16, hex)+`"`, "*", `"a", W/"b", "c,d"`))
+	d.maybe("If-Modified-Since", "Tue, 15 Nov 1994 12:45:26 GMT")
 }
 
 func chromeFetch(d *draft) {
 	d.chrome()
 	d.method = pick(d, "GET", "POST", "POST", "PUT", "PATCH", "DELETE", "DELETE")
 	d.add("Accept", pick(d, "*/*", "application/json, text/plain, */*", "application/json"))
-	if d.method != "GET" && (d.method != "DELETE" || d.one(2)) {
+	if d.method != "GET" && (d.method != "DELETE" || d.oneIn(2)) {
 		d.add("Content-Type", pick(d, "application/json", "application/json;charset=UTF-8", "text/plain;charset=UTF-8", "application/merge-patch+json"))
 		d.json(d.upTo(20 << 10))
 	}
-	d.some("X-Requested-With", "XMLHttpRequest")
-	d.some("X-CSRFToken", d.word(64, urlish))
-	d.some("Authorization", "Bearer "+d.jwt(600))
+	d.maybe("X-Requested-With", "XMLHttpRequest")
+	d.maybe("X-CSRFToken", d.word(64, urlSafe))
+	d.maybe("Authorization", "Bearer "+d.jwt(600))
 	d.add("Origin", pick(d, "https://"+d.source.Host, "null", "https://app.example.com:8443"))
-	d.chromeEnd(pick(d, "same-origin", "cross-site", "same-site"), pick(d, "cors", "no-cors"), "empty")
-	d.some("Priority", "u=1, i")
+	d.chromeTail(pick(d, "same-origin", "cross-site", "same-site"), pick(d, "cors", "no-cors"), "empty")
+	d.maybe("Priority", "u=1, i")
 }
 
 func chromeForm(d *draft) {
@@ -135,20 +78,20 @@ func chromeForm(d *draft) {
 	d.add("Content-Type", "application/x-www-form-urlencoded")
 	d.add("Upgrade-Insecure-Requests", "1")
 	d.add("Accept", pageAccept)
-	d.chromeEnd("same-origin", "navigate", "document")
-	d.bring([]byte(strings.TrimPrefix(d.query(), "?")))
+	d.chromeTail("same-origin", "navigate", "document")
+	d.setBody([]byte(strings.TrimPrefix(d.query(), "?")))
 }
 
 func chromeUpload(d *draft) {
 	d.chrome()
 	d.method = pick(d, "POST", "PUT")
-	boundary := "----WebKitFormBoundary" + d.word(16, urlish)
+	boundary := "----WebKitFormBoundary" + d.word(16, urlSafe)
 	d.add("Content-Type", "multipart/form-data; boundary="+boundary)
 	d.add("Origin", "https://"+d.source.Host)
 	d.add("Accept", "*/*")
-	d.chromeEnd("same-origin", "cors", "empty")
-	d.bring(fmt.Appendf(nil, "--%s\r\nContent-Disposition: form-data; name=\"f\"; filename=\"%s.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n%s\r\n--%[1]s--\r\n",
-		boundary, d.small(8), d.octets(d.upTo(d.source.Large))))
+	d.chromeTail("same-origin", "cors", "empty")
+	d.setBody(fmt.Appendf(nil, "--%s\r\nContent-Disposition: form-data; name=\"f\"; filename=\"%s.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n%s\r\n--%[1]s--\r\n",
+		boundary, d.letters(8), d.octets(d.upTo(d.source.Body))))
 }
 
 func preflight(d *draft) {
@@ -157,18 +100,18 @@ func preflight(d *draft) {
 	d.add("Accept", "*/*")
 	d.add("Access-Control-Request-Method", pick(d, "PUT", "DELETE", "PATCH"))
 	d.add("Access-Control-Request-Headers", "authorization,content-type,x-csrftoken")
-	d.some("Access-Control-Request-Private-Network", "true")
+	d.maybe("Access-Control-Request-Private-Network", "true")
 	d.add("Origin", "https://app.example.com")
-	d.chromeEnd("cross-site", "cors", "empty")
+	d.chromeTail("cross-site", "cors", "empty")
 }
 
 func chromeImage(d *draft) {
 	d.chrome()
 	d.add("Accept", "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8")
-	d.chromeEnd("same-origin", "no-cors", pick(d, "image", "video", "script", "style", "font"))
-	if d.one(3) {
+	d.chromeTail("same-origin", "no-cors", pick(d, "image", "video", "script", "style", "font"))
+	if d.oneIn(3) {
 		d.add("Range", pick(d, "bytes=0-", "bytes=0-1023", "bytes=-500", "bytes=0-0,-1", "bytes=9500-9999, 0-499"))
-		d.some("If-Range", `"`+d.word(8, hex)+`"`)
+		d.maybe("If-Range", `"`+d.word(8, hex)+`"`)
 	}
 }
 
@@ -178,39 +121,39 @@ func firefoxPage(d *draft) {
 	d.add("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
 	d.add("Accept-Language", "de,en-US;q=0.7,en;q=0.3")
 	d.add("Accept-Encoding", "gzip, deflate, br, zstd")
-	d.some("Sec-GPC", "1")
+	d.maybe("Sec-GPC", "1")
 	d.add("Connection", "keep-alive")
-	d.some("Cookie", d.cookies(d.upTo(2000)))
+	d.maybe("Cookie", d.cookies(d.upTo(2000)))
 	d.add("Upgrade-Insecure-Requests", "1")
 	d.add("Sec-Fetch-Dest", "document")
 	d.add("Sec-Fetch-Mode", "navigate")
 	d.add("Sec-Fetch-Site", "none")
 	d.add("Priority", "u=0, i")
-	d.some("TE", "trailers")
-	d.some("Pragma", "no-cache")
+	d.maybe("TE", "trailers")
+	d.maybe("Pragma", "no-cache")
 }
 
 func safariPage(d *draft) {
 	d.hostFirst = true
 	d.method = pick(d, "GET", "GET", "HEAD")
 	d.add("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
-	d.some("Cookie", d.cookies(d.upTo(1000)))
+	d.maybe("Cookie", d.cookies(d.upTo(1000)))
 	d.add("User-Agent", safariAgent)
 	d.add("Accept-Language", "en-GB,en;q=0.9")
 	d.add("Accept-Encoding", "gzip, deflate")
 	d.add("Connection", "keep-alive")
-	d.some("X-Purpose", "preview")
+	d.maybe("X-Purpose", "preview")
 }
 
 func eventSource(d *draft) {
 	d.chrome()
 	d.add("Accept", "text/event-stream")
-	d.some("Last-Event-ID", pick(d, "17", "", "caf\xc3\xa9"))
-	d.chromeEnd("same-origin", "cors", "empty")
+	d.maybe("Last-Event-ID", pick(d, "17", "", "caf\xc3\xa9"))
+	d.chromeTail("same-origin", "cors", "empty")
 }
 
-// cookies is a Cookie field's value of about so many octets, as browsers
-// collect them: also with what a cookie may not have by its grammar.
+// cookies returns a value of the Cookie field of at most so many octets, as
+// browsers send it: also with octets that the grammar of cookies does not allow.
 func (d *draft) cookies(most int) string {
 	names := []string{"sessionid", "csrftoken", "_ga", "_gid", "_ga_1A2B3C", "OptanonConsent", "__Host-sid", "__Secure-id", "AWSALB", "ph_x", "lang", "a.b", "x!"}
 	var b strings.Builder
@@ -232,21 +175,21 @@ func (d *draft) cookies(most int) string {
 }
 
 func (d *draft) jwt(n int) string {
-	return "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9." + d.word(n, urlish) + "." + d.word(342, urlish)
+	return "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9." + d.word(n, urlSafe) + "." + d.word(342, urlSafe)
 }
 
-// bring gives the request a body.
-func (d *draft) bring(content []byte) { d.content, d.body = content, true }
+// setBody gives the request a body with this content.
+func (d *draft) setBody(content []byte) { d.content, d.hasBody = content, true }
 
 func (d *draft) json(n int) {
 	text, err := json.Marshal(map[string]any{"id": d.uuid(), "text": d.word(n, queryChars), "n": d.IntN(1000), "ü": nil})
 	if err != nil {
 		panic(err) // strings and a number
 	}
-	d.bring(text)
+	d.setBody(text)
 }
 
-// octets is content of any kind.
+// octets returns n random octets.
 func (d *draft) octets(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {

@@ -1,21 +1,19 @@
-package legal
+package httpgen
 
-import (
-	"strings"
-)
+import "strings"
 
 const (
 	unreserved = lowers + uppers + digits + "-._~"
 	subDelims  = "!$&'()*+,;="
 	pathChars  = unreserved + subDelims + ":@"
 	queryChars = pathChars + "/?"
-	browserish = queryChars + "|[]{}^\\`\"<>" // what browsers leave as it is in a query
+	unescaped  = queryChars + "|[]{}^\\`\"<>" // octets that browsers do not escape in a query
 )
 
-// path is a target in origin-form.
+// path returns a target in origin-form.
 func (d *draft) path() string {
-	if d.one(6) {
-		return pick(d, "/", "/", "/?", "/??", "/.well-known/acme-challenge/"+d.word(43, urlish), "/favicon.ico", "/robots.txt", "/healthz",
+	if d.oneIn(6) {
+		return pick(d, "/", "/", "/?", "/??", "/.well-known/acme-challenge/"+d.word(43, urlSafe), "/favicon.ico", "/robots.txt", "/healthz",
 			"/index.html", "/a//b", "//", "//double/slash", "/a/./b", "/a/../b", "/a/b/..", "/trailing/", "/~user/", "/a;v=1/b;v=2", "/a:b", "/@user",
 			"/100%25", "/a%20b", "/caf%C3%A9", "/a%2Fb", "/%7Euser", "/a+b", "/*", "/(1)", "/a,b,c", "/x=y", "/$value", "/'quoted'", "/!")
 	}
@@ -32,22 +30,23 @@ func (d *draft) path() string {
 		case 3:
 			b.WriteString(d.uuid())
 		default:
-			b.WriteString(d.small(10))
+			b.WriteString(d.letters(10))
 		}
 	}
-	if d.one(5) {
+	if d.oneIn(5) {
 		b.WriteString(pick(d, ".html", ".json", ".js", ".php", ".tar.gz", "/", ".min.css", ".jpg"))
 	}
 	return b.String() + d.query()
 }
 
-// query is empty, short, or as long as there is room for.
+// query returns a query with its question mark, or none; a few are as long as a
+// line may be.
 func (d *draft) query() string {
-	if d.one(2) {
+	if d.oneIn(2) {
 		return pick(d, "", "", "", "?")
 	}
 	most := 120
-	if d.one(20) {
+	if d.oneIn(20) {
 		most = d.source.Line - 800
 	}
 	var b strings.Builder
@@ -63,19 +62,19 @@ func (d *draft) query() string {
 		case 1:
 			b.WriteString(d.word(1+d.IntN(20), queryChars))
 		case 2:
-			b.WriteString(d.word(1+d.IntN(8), browserish))
+			b.WriteString(d.word(1+d.IntN(8), unescaped))
 		case 3:
 			b.WriteString("https://example.com/a?b=c")
 		case 4:
-			b.WriteString(d.word(1+d.IntN(200), urlish))
+			b.WriteString(d.word(1+d.IntN(200), urlSafe))
 		default:
-			b.WriteString(d.small(8))
+			b.WriteString(d.letters(8))
 		}
 	}
 	return b.String()
 }
 
-// percent is n octets written with a percent sign, of letters of any language.
+// percent returns n percent-encoded octets of text in several languages.
 func (d *draft) percent(n int) string {
 	text := pick(d, "Ünïcödé-ÄÖÜß", "日本語のテキスト", "кириллица", "عربى", "a b&c=d/e?f#g%h+i", "🙂🚢", "\"<>\\^`{|}")
 	const upper, lower = "0123456789ABCDEF", "0123456789abcdef"

@@ -1,4 +1,4 @@
-package legal_test
+package httpgen_test
 
 import (
 	"bufio"
@@ -9,11 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"tideover/scripts/legal"
+	"tideover/scripts/httpgen"
 )
 
-func source(wire bool) legal.Source {
-	return legal.Source{Seed: 1, Host: "front.test", Wire: wire, Line: 8190, Head: 30 << 10, Most: 95, Large: 100 << 10}
+func source(wire bool) httpgen.Source {
+	return httpgen.Source{Seed: 1, Host: "front.test", Wire: wire, Line: 8190, Head: 30 << 10, Fields: 95, Body: 100 << 10}
 }
 
 // Go's own parser is a lenient judge, but an independent one: it has to find in
@@ -26,7 +26,7 @@ func TestGoReadsEveryRequest(t *testing.T) {
 			seen[r.Shape]++
 			lines := strings.Split(string(r.Head), "\r\n")
 			longest := slices.MaxFunc(lines, func(a, b string) int { return len(a) - len(b) })
-			if len(longest) > s.Line || len(r.Head) > s.Head || len(lines) > s.Most+3 {
+			if len(longest) > s.Line || len(r.Head) > s.Head || len(lines) > s.Fields+3 {
 				t.Errorf("request %d: a line of %d, a head of %d, %d lines", i, len(longest), len(r.Head), len(lines))
 			}
 			head := bytes.TrimPrefix(r.Head, []byte("\r\n"))
@@ -39,7 +39,7 @@ func TestGoReadsEveryRequest(t *testing.T) {
 				t.Fatalf("request %d: %v, %s of %q, a body of %d and not %d\n%q", i, err, got.Method, got.Host, len(body), len(r.Content), r.Head)
 			}
 		}
-		for _, name := range legal.Shapes() {
+		for _, name := range httpgen.Shapes() {
 			if seen[name] == 0 {
 				t.Errorf("no request of the shape %q", name)
 			}

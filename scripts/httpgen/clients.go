@@ -1,17 +1,17 @@
-package legal
+package httpgen
 
 import "fmt"
 
 func curl(d *draft) {
 	d.hostFirst = true
 	d.method = pick(d, "GET", "GET", "HEAD", "POST", "DELETE", "OPTIONS")
-	d.some("Authorization", pick(d, "Basic dXNlcjpwYXNzd29yZA==", "Bearer "+d.word(40, urlish), `Digest username="a", realm="r, s", nonce="x", uri="/", response="y"`))
+	d.maybe("Authorization", pick(d, "Basic dXNlcjpwYXNzd29yZA==", "Bearer "+d.word(40, urlSafe), `Digest username="a", realm="r, s", nonce="x", uri="/", response="y"`))
 	d.add("User-Agent", "curl/8.11.0")
 	d.add("Accept", "*/*")
-	d.some("X-Empty", "") // curl -H 'X-Empty;'
+	d.maybe("X-Empty", "") // curl -H 'X-Empty;'
 	if d.method == "POST" {
 		d.add("Content-Type", "application/x-www-form-urlencoded")
-		d.bring([]byte(d.small(200)))
+		d.setBody([]byte(d.letters(200)))
 	}
 }
 
@@ -20,8 +20,8 @@ func curlUpload(d *draft) {
 	d.method = pick(d, "PUT", "POST", "PATCH")
 	d.add("User-Agent", "curl/8.11.0")
 	d.add("Accept", "*/*")
-	d.bring(d.octets(d.upTo(d.source.Large)))
-	d.expect, d.chunked = d.one(2), d.one(2)
+	d.setBody(d.octets(d.upTo(d.source.Body)))
+	d.expect, d.chunked = d.oneIn(2), d.oneIn(2)
 }
 
 // curlUpgrade is what curl --http2 sends without TLS.
@@ -45,11 +45,11 @@ func wget(d *draft) {
 func apacheBench(d *draft) {
 	d.version = "1.0"
 	d.method = pick(d, "GET", "GET", "HEAD", "POST")
-	d.some("Connection", "Keep-Alive")
+	d.maybe("Connection", "Keep-Alive")
 	d.add("User-Agent", "ApacheBench/2.3")
 	d.add("Accept", "*/*")
 	if d.method == "POST" {
-		d.bring(d.octets(d.upTo(2000)))
+		d.setBody(d.octets(d.upTo(2000)))
 	}
 }
 
@@ -64,10 +64,10 @@ func pythonRequests(d *draft) {
 	case "POST", "PUT", "PATCH", "DELETE":
 		d.json(d.upTo(4000))
 		d.add("Content-Type", "application/json")
-		d.chunked = d.one(3)
+		d.chunked = d.oneIn(3)
 	case "OPTIONS":
-		if d.one(2) {
-			d.bring(nil)
+		if d.oneIn(2) {
+			d.setBody(nil)
 		}
 	}
 }
@@ -77,9 +77,9 @@ func goClient(d *draft) {
 	d.method = pick(d, "GET", "POST", "PUT")
 	d.add("User-Agent", "Go-http-client/1.1")
 	if d.method != "GET" {
-		d.bring(d.octets(d.upTo(d.source.Large)))
-		d.chunked = d.one(2)
-		if d.chunked && d.one(2) {
+		d.setBody(d.octets(d.upTo(d.source.Body)))
+		d.chunked = d.oneIn(2)
+		if d.chunked && d.oneIn(2) {
 			d.add("Trailer", "Digest")
 		}
 	}
@@ -97,7 +97,7 @@ func okHTTP(d *draft) {
 	d.add("Accept-Encoding", "gzip")
 	switch {
 	case d.method == "DELETE":
-		d.bring(nil) // Content-Length: 0
+		d.setBody(nil) // Content-Length: 0
 	case d.method != "GET":
 		d.add("Content-Type", "application/json; charset=utf-8")
 		d.json(d.upTo(3000))
@@ -111,8 +111,8 @@ func javaClient(d *draft) {
 	d.add("Connection", pick(d, "keep-alive", "Keep-Alive", "close"))
 	if d.method == "POST" {
 		d.add("Content-type", "application/x-www-form-urlencoded")
-		d.bring([]byte("a=" + d.small(40)))
-		d.expect = d.one(3)
+		d.setBody([]byte("a=" + d.letters(40)))
+		d.expect = d.oneIn(3)
 	}
 }
 
@@ -127,7 +127,7 @@ func nodeFetch(d *draft) {
 	d.add("accept-encoding", "gzip, deflate")
 	if d.method != "GET" {
 		d.json(d.upTo(8000))
-		d.chunked = d.one(2)
+		d.chunked = d.oneIn(2)
 	}
 }
 
@@ -162,10 +162,10 @@ func sigV4(d *draft) {
 	d.add("x-amz-date", "20261122T120000Z")
 	d.add("amz-sdk-invocation-id", d.uuid())
 	d.add("amz-sdk-request", "attempt=1; max=3")
-	d.some("x-amz-meta-note", "caf\xc3\xa9")
+	d.maybe("x-amz-meta-note", "caf\xc3\xa9")
 	if d.method == "PUT" || d.method == "POST" {
-		d.bring(d.octets(d.upTo(d.source.Large)))
-		d.expect = d.one(2)
+		d.setBody(d.octets(d.upTo(d.source.Body)))
+		d.expect = d.oneIn(2)
 	}
 }
 
@@ -181,10 +181,10 @@ func webdav(d *draft) {
 		d.add("Lock-Token", "<urn:uuid:"+d.uuid()+">")
 	case "MKCOL":
 	default:
-		d.some("If", `(<urn:uuid:`+d.uuid()+`> ["etag"]) (Not <DAV:no-lock>)`)
-		d.some("Timeout", "Infinite, Second-4100000000")
+		d.maybe("If", `(<urn:uuid:`+d.uuid()+`> ["etag"]) (Not <DAV:no-lock>)`)
+		d.maybe("Timeout", "Infinite, Second-4100000000")
 		d.add("Content-Type", `text/xml; charset="utf-8"`)
-		d.bring([]byte(`<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>`))
+		d.setBody([]byte(`<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>`))
 	}
 }
 
@@ -193,8 +193,8 @@ func soap(d *draft) {
 	d.add("SOAPAction", pick(d, `""`, `"urn:example#do"`, ""))
 	d.add("Content-Type", pick(d, "text/xml; charset=utf-8", `multipart/related; type="application/xop+xml"; start="<a@b>"; boundary="uuid:`+d.uuid()+`"`))
 	d.add("User-Agent", "Apache-CXF/3.5.5")
-	d.bring([]byte("<soap:Envelope/>"))
-	d.chunked = d.one(2)
+	d.setBody([]byte("<soap:Envelope/>"))
+	d.chunked = d.oneIn(2)
 }
 
 func grpcWeb(d *draft) {
@@ -203,7 +203,7 @@ func grpcWeb(d *draft) {
 	d.add("x-grpc-web", "1")
 	d.add("grpc-timeout", "1S")
 	d.add("te", "trailers")
-	d.bring(d.octets(5 + d.IntN(200)))
+	d.setBody(d.octets(5 + d.IntN(200)))
 }
 
 func crawler(d *draft) {
@@ -218,14 +218,14 @@ func probe(d *draft) {
 	d.method, d.target = pick(d, "GET", "HEAD", "OPTIONS"), pick(d, "/", "/healthz", "/-/ready?verbose", "")
 	d.add("User-Agent", pick(d, "kube-probe/1.31", "ELB-HealthChecker/2.0", "Prometheus/2.55.0", "Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)"))
 	d.add("Connection", "close")
-	d.some("X-Prometheus-Scrape-Timeout-Seconds", "10")
+	d.maybe("X-Prometheus-Scrape-Timeout-Seconds", "10")
 }
 
-// bare has next to nothing.
+// bare has no field besides Host, and perhaps a body.
 func bare(d *draft) {
 	d.method = pick(d, "GET", "HEAD", "POST", "OPTIONS", "PUT")
 	if d.method == "POST" {
-		d.bring([]byte(pick(d, "", "x", fmt.Sprint(d.IntN(100)))))
-		d.chunked = d.one(3)
+		d.setBody([]byte(pick(d, "", "x", fmt.Sprint(d.IntN(100)))))
+		d.chunked = d.oneIn(3)
 	}
 }

@@ -1,0 +1,29 @@
+package httpgen
+
+// behindCDN is a request that passed other proxies before.
+func behindCDN(d *draft) {
+	d.method = pick(d, "GET", "POST")
+	d.add("X-Forwarded-For", pick(d, "203.0.113.9", "203.0.113.9, 198.51.100.7", "2001:db8::1", "203.0.113.9:51234", "unknown, 203.0.113.9",
+		"203.0.113.9,198.51.100.7,192.0.2.1", "[2001:db8::1]:4711"))
+	d.add("X-Forwarded-Proto", pick(d, "https", "http"))
+	d.maybe("X-Forwarded-Host", pick(d, "shop.example.com", "shop.example.com:8443", "a.example, b.example", "[2001:db8::2]:443"))
+	d.maybe("X-Forwarded-Port", "443")
+	d.maybe("X-Forwarded-Prefix", "/shop")
+	d.maybe("X-Forwarded-Client-Cert", `By=spiffe://a/b;Hash=`+d.word(64, hex)+`;Subject="CN=x,OU=y";URI=spiffe://c/d`)
+	d.maybe("X-Real-IP", pick(d, "203.0.113.9", "2001:db8::1"))
+	d.maybe("Forwarded", pick(d, "for=203.0.113.9;proto=https;by=198.51.100.7", `for="[2001:db8::1]:4711"`, "for=192.0.2.43, for=198.51.100.17", "for=192.0.2.43;secret=a!b+c~1", `For="_gazonk";host="shop.example.com:8443"`))
+	d.maybe("Via", pick(d, "1.1 varnish, 1.1 google", "2.0 a1b2.cloudfront.net (CloudFront)", "1.0 fred, 1.1 p.example.net"))
+	d.maybe("CDN-Loop", "cloudflare; loops=1")
+	d.maybe("CF-Connecting-IP", "203.0.113.9")
+	d.maybe("CF-Ray", "8e6"+d.word(13, hex)+"-FRA")
+	d.maybe("CF-Visitor", `{"scheme":"https"}`)
+	d.maybe("X-Amzn-Trace-Id", "Root=1-67891233-abcdef012345678912345678;Sampled=1")
+	d.maybe("traceparent", "00-"+d.word(32, hex)+"-"+d.word(16, hex)+"-01")
+	d.maybe("tracestate", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE")
+	d.maybe("X-Request-Id", d.uuid())
+	d.maybe("X-Request-Start", pick(d, "t=1732291234.567", "1732291234567", "t=1732291234567890"))
+	d.maybe("Cookie", d.cookies(d.upTo(3000)))
+	if d.method == "POST" {
+		d.json(d.upTo(2000))
+	}
+}
