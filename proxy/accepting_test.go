@@ -3,68 +3,60 @@ package proxy
 import (
 	"context"
 	"errors"
-	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// sleepy is a listener that does not come back from an Accept while it is told
-// to sleep.
-type sleepy struct {
-	*net.TCPListener
-	asleep atomic.Bool
-	wake   chan struct{}
-}
-
-func (l *sleepy) Accept() (net.Conn, error) {
-	conn, err := l.TCPListener.Accept()
-	if l.asleep.Load() {
-		<-l.wake
-	}
-	return conn, err
+// asking asks the server whether it accepts, and waits for the answer for at most timeout.
+func (r *rig) asking(timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	return r.server.Accepting(ctx)
 }
 
 func TestAccepting(t *testing.T) {
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &sleepy{TCPListener: tcp.(*net.TCPListener), wake: make(chan struct{})}
-	r := newRigOn(t, l, patient, Settings{})
+	r := newRig(t, patient, Settings{})
 	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
 	r.dial().get("/").want(200, "GET /")
-	asking := func(patience time.Duration) error {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		return r.server.Accepting(ctx)
-	}
 	for i := range 20 {
-		if err := asking(10 * time.Second); err != nil {
+		if err := r.asking(10 * time.Second); err != nil {
 			t.Fatal(err)
 		}
 		if i%5 == 0 { // it goes on accepting
 			r.dial().get("/").want(200, "GET /")
 		}
 	}
-	l.asleep.Store(true)
-	if err := asking(50 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), r.addr) {
-		t.Errorf("a stuck loop: %v", err)
-	}
-	l.asleep.Store(false)
-	l.wake <- struct{}{}
-	if err := asking(10 * time.Second); err != nil {
-		t.Error(err)
-	}
 	if log := r.log.String(); strings.Contains(log, "cannot accept") {
 		t.Errorf("log: %s", log)
 	}
 	r.end()
 	r.served <- <-r.served
-	if err := asking(10 * time.Second); err != nil {
+	if err := r.asking(10 * time.Second); err != nil {
 		t.Errorf("after the end: %v", err)
 	}
+}
+
+// An event loop that is stuck in one connection's turn serves no other one, and accepts none.
+func TestStuckEventLoopIsNoticed(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.dial().get("/").want(200, "GET /")
+	stuck, release := make(chan struct{}), make(chan struct{})
+	r.server.started().post(note{do: func() {
+		close(stuck)
+		<-release
+	}})
+	<-stuck
+	waiting := r.dial().get("/waiting")
+	if err := r.asking(50 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), r.addr) {
+		t.Errorf("a stuck loop: %v", err)
+	}
+	close(release)
+	if err := r.asking(10 * time.Second); err != nil {
+		t.Errorf("a loop that is not stuck any more: %v", err)
+	}
+	waiting.want(200, "GET /waiting")
 }
 
 // Questions under load cost no connection, and the end is not lost between

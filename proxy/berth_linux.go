@@ -97,13 +97,45 @@ func (u *upstream) part() {
 // moor keeps an idle connection to the app.
 func (u *upstream) moor() {
 	l := u.loop
-	if !u.target.keep(l, u) {
+	if !u.target.keep(u) {
 		u.sink()
 		return
 	}
 	l.moored.join(&u.link, l.now)
 	u.link.upstream = u
 	l.wakeAt(l.now.Add(idleUpstream))
+}
+
+// unmoor takes the connection that became idle last; nil when there is none.
+func (l *loop) unmoor(t *Target) *upstream {
+	idle := t.reuse()
+	if idle == nil {
+		return nil
+	}
+	u := idle.(*upstream)
+	u.link.quit()
+	return u
+}
+
+// lend takes it for a goroutine.
+func (l *loop) lend(t *Target) (u *upstream) {
+	l.ask(func() {
+		if u = l.unmoor(t); u != nil {
+			u.part()
+		}
+	})
+	return u
+}
+
+// adopt keeps an idle connection to the app that a goroutine had.
+func (l *loop) adopt(t *Target, fd int) {
+	u := &upstream{target: t}
+	u.loop, u.fd = l, fd
+	if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLRDHUP, slot{upstream: u}); err != nil || !t.add(u) {
+		u.sink()
+		return
+	}
+	u.moor()
 }
 
 // notice takes an event of a connection to the app.

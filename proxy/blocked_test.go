@@ -17,7 +17,7 @@ const megabytes = 8 << 20
 func takesNothing(closed chan<- struct{}) func(*talk) {
 	return func(k *talk) {
 		k.request()
-		watch, _ := newWire(k.Conn)
+		watch, _ := newWire(k.Conn.(stream))
 		watch.watch(true)
 		close(closed)
 	}
@@ -78,7 +78,7 @@ func TestClientThatLeavesBehindAnUploadThatIsNotTaken(t *testing.T) {
 		k.request()
 		k.Conn.(*net.UnixConn).CloseRead()
 		close(shut)
-		watch, _ := newWire(k.Conn)
+		watch, _ := newWire(k.Conn.(stream))
 		watch.watch(false)
 		close(closed)
 	}).Target)

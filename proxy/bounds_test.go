@@ -31,7 +31,7 @@ func pair(t *testing.T) (*wire, *caller) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := newWire(ours)
+	w, err := newWire(ours.(stream))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,19 +214,6 @@ func TestBuffer(t *testing.T) {
 	}
 	if b.hold(nil); b.data != nil {
 		t.Error("memory for nothing")
-	}
-}
-
-// A connection without a descriptor is no use, and its listener goes on.
-func TestConnectionWithoutADescriptor(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	ours, theirs := net.Pipe()
-	r.server.start(ours)
-	if _, err := theirs.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("it is not closed: %v", err)
-	}
-	if !strings.Contains(r.log.String(), "without a descriptor") || r.server.Counters().Connections != 0 {
-		t.Errorf("%s", r.log)
 	}
 }
 

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net"
 	"net/netip"
 	"slices"
 
@@ -9,7 +8,7 @@ import (
 )
 
 // A client is one connection of a client: the handle that request handling owns and the gate queues. It can be read, written,
-// waited on and closed; what lies beneath is the engine's affair.
+// waited on and closed.
 type client struct {
 	waiter
 	*wire    // nil while a loop has it
@@ -31,21 +30,6 @@ type rules struct {
 	settings *Settings
 	policy   http1.Policy
 	limits   http1.Limits // the policy's, and that of a body
-}
-
-// newClient wraps an accepted connection.
-func newClient(s *Server, conn net.Conn) (*client, error) {
-	w, err := newWire(conn)
-	if err != nil {
-		return nil, err
-	}
-	c := &client{wire: w, server: s, exchange: &exchange{}, host: "localhost"}
-	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		c.remote = tcp.AddrPort()
-		c.host = conn.LocalAddr().String()
-	}
-	c.settle()
-	return c, nil
 }
 
 // settle prepares a client for requests on a goroutine.
@@ -70,40 +54,6 @@ func (c *client) address() string {
 func (c *client) deliver(v verdict) {
 	c.stop()
 	c.verdicts <- v
-}
-
-// serve is the life of a connection: one request after the other.
-func (c *client) serve() {
-	for c.awaitRequest() && c.exchange.run() {
-	}
-	c.in.release()
-	c.close()
-}
-
-// awaitRequest waits until a request has begun; it reports false when none will. The settings it finds then are the request's.
-func (c *client) awaitRequest() bool {
-	if !c.in.empty() || c.awaitBytes() {
-		c.decide()
-		return true
-	}
-	return false
-}
-
-// awaitBytes waits for the first bytes of a request. They are read into a buffer that is taken only then.
-func (c *client) awaitBytes() bool {
-	c.in.release()
-	c.setIdle(true)
-	if c.server.ending.Load() {
-		c.stopIdle()
-	}
-	n, err := c.readFirst(c.server.settings.Load().IdleTimeout, func() []byte { return c.in.room(bufferSize) }, c.in.release)
-	c.setIdle(false)
-	if err == errStopped {
-		c.rearm()
-		n = c.last(c.in.room(bufferSize)) // it may have been sent before the end was known
-	}
-	c.in.end += n
-	return n > 0
 }
 
 // hand gives the client bytes of its answer. The only error is errClientLeft: it has gone, or it takes too little.

@@ -52,7 +52,7 @@ func (l *loop) away(c *client, e errand) {
 	}
 	c.exchange.body.wire = c.wire
 	c.settle()
-	l.server.open.Go(func() { c.travel(e) })
+	l.server.running.Go(func() { c.travel(e) })
 }
 
 // travel is what a client does while it is away; then it comes back.
@@ -61,7 +61,8 @@ func (c *client) travel(e errand) {
 	more := false
 	switch d := c.trip; e.kind {
 	case fresh:
-		more = c.awaitRequest() && x.run()
+		c.decide()
+		more = x.run()
 	case ruled:
 		more = x.goOn(e.verdict)
 		x.finish()
@@ -69,7 +70,8 @@ func (c *client) travel(e errand) {
 		more = d.resume(e)
 		x.finish()
 	}
-	for more && !c.in.empty() && !c.past.recalled && c.awaitRequest() {
+	for more && !c.in.empty() && !c.past.recalled {
+		c.decide()
 		more = x.run()
 	}
 	c.wire.close()

@@ -18,14 +18,12 @@ func (l *loop) fly(c *client, t *Target) {
 		l.away(c, errand{kind: ruled, verdict: verdict{outcome: passed, target: t}})
 		return
 	}
-	once := x.fed > 0 || !x.set.idempotent(&x.request) // see connect
+	once := x.fed > 0 || !x.set.idempotent(&x.request) // see exchange.connect
 	for !once {
-		idle := t.reuse(l)
-		if idle == nil {
+		u := l.unmoor(t)
+		if u == nil {
 			break
 		}
-		u := idle.(*upstream)
-		u.link.quit()
 		n, errno := write0(u.fd, l.out)
 		if errno != 0 && errno != unix.EAGAIN { // it was ending, and took nothing
 			u.sink()

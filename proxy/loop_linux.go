@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A loop is the parked engine: an epoll set of our own inside the set that Go's runtime polls, and one goroutine that does the short
+// A loop is an event loop: an epoll set of our own inside the set that Go's runtime polls, and one goroutine that does the short
 // things, never waits and never blocks. A client that is idle or held costs a slot and no goroutine; a request without a body whose
 // answer comes in one piece is carried from end to end without leaving the loop. Whatever takes longer (a body, a long response, a
-// tunnel, a fault and its answer) goes away: to the same straight-line code on a goroutine that the portable engine runs, and back.
+// tunnel, a fault and its answer) goes away: to straight-line code on a goroutine, and back.
 //
 // Everything in a loop belongs to its goroutine but the letters, by which others reach it.
 //
@@ -69,7 +69,7 @@ func newLoop(s *Server) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.open.Go(func() {
+	s.running.Go(func() {
 		raw.Read(func(uintptr) bool { return l.turn() })
 		l.close()
 	})
@@ -133,6 +133,8 @@ func (l *loop) close() {
 		l.moored.first().upstream.sink()
 	}
 	l.seal()
+	for l.read() { // what was posted before that: others wait for it
+	}
 	l.timer.Stop()
 	l.file.Close()
 }

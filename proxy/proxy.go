@@ -2,8 +2,9 @@ package proxy
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,24 +22,20 @@ type Server struct {
 	totals   totals
 	buffered atomic.Int64 // bytes kept for requests, bounded by Settings.BufferTotal
 	lame     atomic.Bool  // every answer is the last one of its connection
-	ending   atomic.Bool  // idle connections are closed
 	journal  *journal
-	open     sync.WaitGroup // a count of the connections
+	running  sync.WaitGroup // the event loop, and clients on a goroutine
 
-	portable bool
-	parked   atomic.Int64 // clients in the loop
+	connected atomic.Int64  // clients
+	left      chan struct{} // ready when one of the clients is gone
 
 	mu        sync.Mutex
-	loop      *loop // of the parked engine, once it serves
-	acceptors []*acceptor
-	clients   map[*client]struct{}
-	left      chan struct{} // ready when one of the clients is gone
+	loop      *loop // nil until it is needed for the first time
+	listeners []net.Listener
 }
 
 // NewServer returns a server that waits for [Server.Serve].
 func NewServer(o Options) *Server {
-	s := &Server{app: o.App, gate: o.Gate, logger: o.Logger, clients: map[*client]struct{}{}, left: make(chan struct{}, 1)}
-	s.portable = o.Portable
+	s := &Server{app: o.App, gate: o.Gate, logger: o.Logger, left: make(chan struct{}, 1)}
 	if s.logger == nil {
 		s.logger = hclog.NewNullLogger()
 	}
@@ -60,13 +57,7 @@ func (s *Server) Lame() { s.lame.Store(true) }
 // Linger waits until no connection is left, or ctx ends. After [Server.Lame] it gives the connections that a front-end keeps the
 // time for their last answer; who closes them while a request is on its way turns it into the front-end's own 502.
 func (s *Server) Linger(ctx context.Context) {
-	for {
-		s.mu.Lock()
-		open := len(s.clients) + int(s.parked.Load())
-		s.mu.Unlock()
-		if open == 0 {
-			return
-		}
+	for s.connected.Load() > 0 {
 		select {
 		case <-s.left:
 		case <-ctx.Done():
@@ -75,46 +66,53 @@ func (s *Server) Linger(ctx context.Context) {
 	}
 }
 
-// Serve accepts from l and relays until ctx ends. It does not close l, which may be served again, by another server too: what it has
-// accepted is relayed until [Server.End]. It may run for several listeners at once. The error is nil unless accepting failed for good.
+// Serve accepts from l, a *net.TCPListener or *net.UnixListener, and relays until ctx ends. It does not close l, which may be
+// served again, by another server too: what it has accepted is relayed until [Server.End]. It may run for several listeners at
+// once. The error is nil unless nothing can be accepted from l: it is of another type, it is closed, or the process has no
+// descriptors for an event loop.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	a := s.enter(l)
-	defer s.leave(a)
-	if a.loop != nil {
-		return a.loop.serve(ctx, l)
-	}
-	resumeAccept(l)
-	interrupted := make(chan struct{})
-	unblock := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		interruptAccept(l)
-	})
-	defer func() {
-		if !unblock() {
-			<-interrupted // or it would reach whoever serves l next
-		}
-	}()
-	if err := s.accept(ctx, a); ctx.Err() == nil {
-		return err
-	}
-	return nil
-}
-
-// engine is the loop that serves l, started now if need be; nil where the portable engine does. The lock is held.
-func (s *Server) engine(l net.Listener) *loop {
 	switch l.(type) {
 	case *net.TCPListener, *net.UnixListener:
-	default: // it may have an Accept of its own
-		return nil
+	default:
+		return fmt.Errorf("proxy: cannot accept from a %T", l)
 	}
-	if s.portable || s.loop != nil {
-		return s.loop
+	loop, err := s.enter(l)
+	if err != nil {
+		return err
 	}
-	var err error
-	if s.loop, err = newLoop(s); err != nil {
-		s.logger.Warn("a goroutine for each connection: the system has no room for a better way", "app", s.app, "error", err)
-		s.portable = true
+	defer s.leave(l)
+	return loop.serve(ctx, l)
+}
+
+// enter notes that l is served, by a loop that is started now if need be.
+func (s *Server) enter(l net.Listener) (*loop, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.startLoop(); err != nil {
+		return nil, err
 	}
+	s.listeners = append(s.listeners, l)
+	return s.loop, nil
+}
+
+func (s *Server) leave(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listeners = slices.DeleteFunc(s.listeners, func(other net.Listener) bool { return other == l })
+}
+
+// startLoop starts the event loop unless it has been started. s.mu must be held.
+func (s *Server) startLoop() (err error) {
+	if s.loop == nil {
+		s.loop, err = newLoop(s)
+	}
+	return err
+}
+
+// started is the event loop; nil if it was never needed.
+func (s *Server) started() *loop {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.loop
 }
 
@@ -122,75 +120,13 @@ func (s *Server) engine(l net.Listener) *loop {
 // Every Serve must have returned.
 func (s *Server) End() {
 	s.lame.Store(true)
-	s.ending.Store(true)
-	s.each(func(c *client) { c.stopIdle() })
-	s.mu.Lock()
-	loop := s.loop
-	s.mu.Unlock()
-	if loop != nil {
-		loop.post(note{do: loop.end})
+	if l := s.started(); l != nil {
+		l.post(note{do: l.end})
+		cut := time.AfterFunc(lastMoment, func() { l.post(note{do: l.cut}) })
+		s.running.Wait()
+		cut.Stop()
 	}
-	cut := time.AfterFunc(lastMoment, func() {
-		s.each(func(c *client) { c.close() })
-		if loop != nil {
-			loop.post(note{do: loop.cut})
-		}
-	})
-	s.open.Wait()
-	cut.Stop()
 	s.journal.flush()
-}
-
-// accept starts a client for every connection until ctx ends. What cannot be accepted for want of descriptors or memory waits in the
-// backlog; that is said once, not every time.
-func (s *Server) accept(ctx context.Context, a *acceptor) error {
-	var trouble time.Time // since when
-	for {
-		conn, err := a.listener.Accept()
-		switch {
-		case err == nil:
-			s.start(conn)
-			if !trouble.IsZero() {
-				s.logger.Info("accepting again", "app", s.app, "after", time.Since(trouble).Round(time.Millisecond))
-				trouble = time.Time{}
-			}
-			continue
-		case a.comeRound(ctx, err):
-			continue
-		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
-			return err
-		case trouble.IsZero():
-			trouble = time.Now()
-			s.logger.Warn("cannot accept", "app", s.app, "error", err)
-		}
-		pause := time.NewTimer(retryAccept)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-		}
-		pause.Stop()
-	}
-}
-
-// start serves one connection on a goroutine of its own.
-func (s *Server) start(conn net.Conn) {
-	c, err := newClient(s, conn)
-	if err != nil {
-		s.logger.Error("cannot serve a connection", "app", s.app, "error", err)
-		conn.Close()
-		return
-	}
-	s.totals.connections.Add(1)
-	s.mu.Lock()
-	s.clients[c] = struct{}{}
-	s.mu.Unlock()
-	s.open.Go(func() {
-		c.serve()
-		s.mu.Lock()
-		delete(s.clients, c)
-		s.mu.Unlock()
-		s.departure()
-	})
 }
 
 // departure tells Linger that a client has gone.
@@ -201,36 +137,9 @@ func (s *Server) departure() {
 	}
 }
 
-func (s *Server) each(do func(*client)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.clients {
-		do(c)
-	}
-}
-
-// interruptAccept makes an Accept under way return without closing the listener, which is not ours. Not at once: what waits in the
-// backlog would be reset by who closes it now.
-func interruptAccept(l net.Listener) {
-	if d, ok := l.(deadliner); ok {
-		d.SetDeadline(time.Now().Add(lastCall))
-		return
-	}
-	l.Close()
-}
-
-// resumeAccept undoes interruptAccept.
-func resumeAccept(l net.Listener) {
-	if d, ok := l.(deadliner); ok {
-		d.SetDeadline(time.Time{})
-	}
-}
-
 const (
 	// retryAccept is how long accepting pauses when the process is out of descriptors or memory.
 	retryAccept = 20 * time.Millisecond
-	// lastCall is how long what is in the backlog has to be accepted at the end.
-	lastCall = time.Millisecond
 	// lastMoment is how long requests under way may take to finish at the end.
 	lastMoment = 5 * time.Second
 )

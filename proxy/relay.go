@@ -34,7 +34,7 @@ type trip struct {
 // gate; busy: because the target takes no connections at present. Otherwise the pass is done and the request has ended.
 func (x *exchange) relay(t *Target) (again, busy bool) {
 	x.target = t.Name()
-	u, err := connect(t, x.fed > 0 || !x.set.idempotent(&x.request))
+	u, err := x.connect(t)
 	if err != nil {
 		return true, true
 	}

@@ -48,6 +48,22 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 	}
 }
 
+// A connection that was used for a request on a goroutine is used again for one in the event loop, and the other way round.
+func TestConnectionsToTheAppAreSharedByLoopAndGoroutines(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(TargetOptions{}, echo)
+	r.gate.Swap(child.Target)
+	c := r.dial()
+	for i := range 5 {
+		c.get("/loop").want(200, "GET /loop")
+		c.say("PUT /goroutine HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello").want(200, "PUT /goroutine hello")
+		r.counted("answered", func(n Counters) bool { return n.Answered == uint64(2*i+2) && child.InFlight() == 0 })
+	}
+	if n := child.accepted.Load(); n != 1 {
+		t.Errorf("%d connections for 10 requests, want 1", n)
+	}
+}
+
 // None is kept for longer than the app may keep it.
 func TestIdleConnectionToTheAppIsClosed(t *testing.T) {
 	r := newRig(t, patient, Settings{})
@@ -104,10 +120,8 @@ func (r *rig) lostTrip(request string, set Settings) (again, busy bool, x *excha
 		r.Fatal(err)
 	}
 	w, _ := pair(r.T)
-	client, err := newClient(r.server, w.conn.(net.Conn))
-	if err != nil {
-		r.Fatal(err)
-	}
+	client := &client{wire: w, server: r.server, exchange: &exchange{}}
+	client.settle()
 	r.server.settings.Store(&set)
 	client.decide()
 	x = client.exchange

@@ -65,7 +65,7 @@ func newRigOn(t *testing.T, l net.Listener, g GateSettings, s Settings) *rig {
 	before := runtime.NumGoroutine()
 	r := &rig{T: t, gate: NewGate(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
 	logger := hclog.New(&hclog.LoggerOptions{Output: r.log, JSONFormat: true})
-	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger, Portable: onPortable()})
+	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger})
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel
 	go func() {
@@ -95,6 +95,19 @@ func (r *rig) balanced() {
 	}
 	if n := r.server.buffered.Load(); n != 0 {
 		r.Errorf("%d bytes are still counted as kept", n)
+	}
+}
+
+// everyClient does something to every client, on the event loop.
+func (r *rig) everyClient(do func(*client)) {
+	if l := r.server.started(); l != nil {
+		l.ask(func() {
+			for i := range l.slots {
+				if c := l.slots[i].client; c != nil {
+					do(c)
+				}
+			}
+		})
 	}
 }
 

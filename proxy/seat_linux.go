@@ -49,7 +49,7 @@ func (l *loop) seat(fd int, peer netip.AddrPort, host string) *client {
 		return nil
 	}
 	l.open++
-	l.server.parked.Add(1)
+	l.server.connected.Add(1)
 	l.silent.join(&c.link, l.now)
 	c.link.client = c
 	l.wakeAt(l.now.Add(l.server.settings.Load().IdleTimeout))
@@ -293,7 +293,7 @@ func (l *loop) hangUp(c *client) {
 	close0(c.fd)
 	c.place = absent
 	l.open--
-	l.server.parked.Add(-1)
+	l.server.connected.Add(-1)
 	l.server.departure()
 }
 

@@ -49,7 +49,6 @@ type Options struct {
 	Gate     *Gate
 	Settings Settings
 	Logger   hclog.Logger // nil: nothing is logged
-	Portable bool         // a goroutine for each connection, also where there is a better way
 }
 
 func (s Settings) resolved() Settings {

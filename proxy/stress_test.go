@@ -178,7 +178,7 @@ func (s *stressor) hangUp() {
 }
 
 // TestStress sends requests of random shapes through holds and swaps, in which no process dies: every one whose client waits must
-// get its own answer, whole. It is what pins the assumptions of the parked engine about kernel and runtime.
+// get its own answer, whole. It is what pins the assumptions of the event loop about kernel and runtime.
 func TestStress(t *testing.T) {
 	r := newRig(t, GateSettings{Limit: 1000, Timeout: time.Minute}, Settings{ServeHalfClosed: true})
 	next := func() *child { return r.newChild(TargetOptions{Concurrency: 4}, shapes) }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -22,19 +21,11 @@ type Connection struct {
 	Continued  bool          `json:"continued,omitempty"`  // it has had its 100
 }
 
-// errOneByOne is the portable engine's: it has no place where all clients can be found silent.
-var errOneByOne = errors.New("connections are served by a goroutine each, which cannot be handed on")
-
 // Suspend makes the server stand still and tells what there is: from now on nothing is accepted, no request is begun, and those that
 // wait at the gate are their connections' again, oldest first. What is under way has until ctx ends; what is so still is not told of.
 // The descriptors stay the server's. [Server.Resume] undoes it.
 func (s *Server) Suspend(ctx context.Context) ([]Connection, error) {
-	s.mu.Lock()
-	l, others := s.loop, len(s.clients)
-	s.mu.Unlock()
-	if others > 0 || l == nil && s.portable {
-		return nil, errOneByOne
-	}
+	l := s.started()
 	if l == nil {
 		return nil, nil
 	}
@@ -55,10 +46,7 @@ func (s *Server) Suspend(ctx context.Context) ([]Connection, error) {
 // Resume makes a server go on that [Server.Suspend] has made stand still.
 func (s *Server) Resume() {
 	s.gate.recall(false)
-	s.mu.Lock()
-	l := s.loop
-	s.mu.Unlock()
-	if l != nil {
+	if l := s.started(); l != nil {
 		l.ask(l.resume)
 	}
 }
@@ -70,14 +58,11 @@ func (s *Server) Admit(all []Connection) error {
 		return nil
 	}
 	s.mu.Lock()
-	l, err := s.loop, error(nil)
-	if l == nil && !s.portable {
-		l, err = newLoop(s)
-		s.loop = l
-	}
+	err := s.startLoop()
+	l := s.loop
 	s.mu.Unlock()
-	if err != nil || l == nil {
-		return cmp.Or(err, errOneByOne)
+	if err != nil {
+		return err
 	}
 	l.ask(func() {
 		for i := range all {

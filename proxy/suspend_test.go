@@ -24,34 +24,15 @@ func (r *rig) suspend() []Connection {
 	return all
 }
 
-// parkedRig is newRig on the parked engine, whichever this run is for.
-func parkedRig(t *testing.T) *rig {
-	if onPortable() {
-		t.Setenv("RELAY_ENGINE", "parked")
-	}
+// smallBufferRig is newRig with a buffer that holds only short bodies.
+func smallBufferRig(t *testing.T) *rig {
 	return newRig(t, GateSettings{Limit: 100, Timeout: time.Minute}, Settings{Buffer: 16})
-}
-
-// The portable engine has no place where all clients can be found silent. It says so, and goes on.
-func TestPortableEngineCannotBeSuspended(t *testing.T) {
-	t.Setenv("RELAY_ENGINE", "portable")
-	r := newRig(t, GateSettings{Limit: 100, Timeout: time.Minute}, Settings{})
-	c := r.dial().get("/held")
-	r.held(1)
-	if all, err := r.server.Suspend(context.Background()); err != errOneByOne || all != nil {
-		t.Errorf("%v, %v", all, err)
-	}
-	if err := r.server.Admit([]Connection{{FD: -1}}); err != errOneByOne {
-		t.Errorf("admitted: %v", err)
-	}
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
-	c.want(200, "/held")
 }
 
 // successor is another server, with the connections of r's that stands still; what it has are duplicates, as after an exec.
 func (r *rig) successor(all []Connection, script func(*talk)) *rig {
 	r.Helper()
-	next := parkedRig(r.T)
+	next := smallBufferRig(r.T)
 	child := next.newChild(TargetOptions{}, script)
 	for i := range all {
 		fd, err := unix.FcntlInt(uintptr(all[i].FD), unix.F_DUPFD_CLOEXEC, 0)
@@ -76,7 +57,7 @@ func (r *rig) over(callers ...*caller) {
 }
 
 func TestConnectionsGoToTheNextProgram(t *testing.T) {
-	r := parkedRig(t)
+	r := smallBufferRig(t)
 	first := r.newChild(TargetOptions{}, echo)
 	r.gate.Swap(first.Target)
 	used, fresh := r.dial(), r.dial()
@@ -134,7 +115,7 @@ func TestConnectionsGoToTheNextProgram(t *testing.T) {
 
 func TestSuspendedServerGoesOn(t *testing.T) {
 	const n = 50
-	r := parkedRig(t)
+	r := smallBufferRig(t)
 	callers := r.queueUp(n)
 	left := r.dial().get("/left")
 	r.held(n + 1)
@@ -154,7 +135,7 @@ func TestSuspendedServerGoesOn(t *testing.T) {
 
 // A body that was read ahead goes with its request, as far as it can be made again.
 func TestKeptBodiesAreRecalled(t *testing.T) {
-	r := parkedRig(t)
+	r := smallBufferRig(t)
 	child := r.newChild(TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	slow := func(n int, head, rest string) *caller {
@@ -179,7 +160,7 @@ func TestKeptBodiesAreRecalled(t *testing.T) {
 
 // What was lost before counts on: no request is sent to a third child.
 func TestRecalledRequestsRememberTheirLosses(t *testing.T) {
-	r := parkedRig(t)
+	r := smallBufferRig(t)
 	got := make(chan struct{})
 	dying := r.newChild(TargetOptions{}, func(k *talk) {
 		k.request()

@@ -26,7 +26,7 @@ type Target struct {
 	out       int // requests that passed and are not done
 	tunnels   map[line]struct{}
 	lines     map[line]struct{} // open connections to the app, idle ones and tunnels too
-	idle      map[any][]line    // by who may use them; the latest last
+	idle      []line            // those that may be used again; the latest last
 	retired   bool
 	abandoned bool
 	off       chan struct{} // closed while the gate has another target, or none, and for ever when the target was abandoned
@@ -40,7 +40,7 @@ type line interface {
 
 // NewTarget returns a target with nothing out on it.
 func NewTarget(o TargetOptions) *Target {
-	return &Target{options: o, lines: map[line]struct{}{}, tunnels: map[line]struct{}{}, idle: map[any][]line{}, off: make(chan struct{})}
+	return &Target{options: o, lines: map[line]struct{}{}, tunnels: map[line]struct{}{}, off: make(chan struct{})}
 }
 
 // Name returns the name of the generation.
@@ -96,11 +96,9 @@ func (t *Target) Retire() {
 	t.mu.Lock()
 	t.retired = true
 	idle := t.idle
-	t.idle = map[any][]line{}
+	t.idle = nil
 	t.mu.Unlock()
-	for _, lines := range idle {
-		cutAll(lines)
-	}
+	cutAll(idle)
 }
 
 // CloseTunnels cuts every tunnel through the target.
@@ -116,7 +114,7 @@ func (t *Target) CloseTunnels() {
 func (t *Target) Abandon() {
 	t.mu.Lock()
 	t.retired, t.abandoned = true, true
-	clear(t.idle)
+	t.idle = nil
 	cutting := keys(t.lines)
 	t.switchOff()
 	t.notify()
@@ -216,50 +214,30 @@ func (t *Target) remove(l line) {
 		delete(t.tunnels, l)
 		t.notify()
 	}
-	for by := range t.idle {
-		t.take(by, l)
-	}
+	t.idle = slices.DeleteFunc(t.idle, func(other line) bool { return other == l })
 }
 
-// take takes a connection out of the idle ones that by may use; false when it is not among them. The lock is held.
-func (t *Target) take(by any, l line) bool {
-	i := slices.Index(t.idle[by], l)
-	if i < 0 {
-		return false
-	}
-	t.idle[by] = slices.Delete(t.idle[by], i, i+1)
-	return true
-}
-
-// keep puts a connection among the idle ones that by may use. It reports false when none may be kept: then the connection must be closed.
-func (t *Target) keep(by any, l line) bool {
+// keep puts a connection among the idle ones. It reports false when none may be kept: then the connection must be closed.
+func (t *Target) keep(l line) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.retired {
 		return false
 	}
-	t.idle[by] = append(t.idle[by], l)
+	t.idle = append(t.idle, l)
 	return true
 }
 
-// reuse takes the connection that became idle last, of those that by may use; nil when there is none.
-func (t *Target) reuse(by any) line {
+// reuse takes the connection that became idle last; nil when there is none.
+func (t *Target) reuse() line {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	idle := t.idle[by]
-	if len(idle) == 0 {
+	if len(t.idle) == 0 {
 		return nil
 	}
-	l := idle[len(idle)-1]
-	t.idle[by] = idle[:len(idle)-1]
+	l := t.idle[len(t.idle)-1]
+	t.idle = t.idle[:len(t.idle)-1]
 	return l
-}
-
-// discard takes a connection out of the idle ones that by may use; false when it is not among them any more.
-func (t *Target) discard(by any, l line) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.take(by, l)
 }
 
 // tunnel counts a connection as a tunnel until it is removed. It reports false when the target was abandoned.

@@ -26,8 +26,7 @@ type upstream struct {
 	response http1.Response
 	headEnd  int // length of the response's head, at the front of in
 	trip     trip
-	failed   error       // how reading ended, when a loop found out
-	expiry   *time.Timer // while idle
+	failed   error // how reading ended, when a loop found out
 }
 
 // embark begins a trip on this connection.
@@ -61,14 +60,12 @@ func (u *upstream) marked(in []byte) marking {
 
 // connect returns a connection to the target: the one that became idle last, if it is fit, else a new one. What must not be sent
 // twice gets a fresh one: a server may be closing an idle one at this moment, and then nobody could tell whether it read it.
-func connect(t *Target, fresh bool) (*upstream, error) {
-	for !fresh {
-		l := t.reuse(nil)
-		if l == nil {
+func (x *exchange) connect(t *Target) (*upstream, error) {
+	for x.fed == 0 && x.set.idempotent(&x.request) {
+		u := x.client.loop.lend(t)
+		if u == nil {
 			break
 		}
-		u := l.(*upstream)
-		u.expiry.Stop()
 		if u.silent() {
 			return u, nil
 		}
@@ -85,7 +82,7 @@ func dial(t *Target) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWire(conn)
+	w, err := newWire(conn.(stream))
 	if err != nil {
 		conn.Close()
 		return nil, err
@@ -135,26 +132,17 @@ func (u *upstream) still() bool {
 
 // settle keeps the connection for the next request, for a short while.
 func (u *upstream) settle() {
+	l, t := u.trip.x.client.loop, u.target
 	u.in.release()
 	u.trip = trip{}
 	if u.loop != nil {
 		u.moor()
 		return
 	}
-	if u.expiry == nil {
-		u.expiry = time.AfterFunc(idleUpstream, u.expire)
-	} else {
-		u.expiry.Reset(idleUpstream)
-	}
-	if !u.target.keep(nil, u) {
-		u.cut()
-	}
-}
-
-// expire closes the connection if it is still idle.
-func (u *upstream) expire() {
-	if u.target.discard(nil, u) {
-		u.cut()
+	fd, err := u.dup()
+	u.cut()
+	if err == nil && !l.post(note{do: func() { l.adopt(t, fd) }}) {
+		close0(fd)
 	}
 }
 

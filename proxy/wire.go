@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // errStopped is what a read or a watch ends with when stop was called.
@@ -28,20 +30,15 @@ type wire struct {
 
 	mu      sync.Mutex
 	stopped bool
-	idle    bool // stopIdle may stop it
 }
 
-// newWire wraps a connection: a net.Conn of any kind that has a descriptor, or an os.File.
-func newWire(conn io.Closer) (*wire, error) {
-	c, ok := conn.(stream)
-	if !ok {
-		return nil, errors.New("proxy: a connection without a descriptor")
-	}
-	raw, err := c.SyscallConn()
+// newWire wraps a connection.
+func newWire(conn stream) (*wire, error) {
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	return &wire{conn: c, raw: raw}, nil
+	return &wire{conn: conn, raw: raw}, nil
 }
 
 // stop makes the read or watch under way, and all to come until rearm, end with errStopped.
@@ -57,23 +54,6 @@ func (w *wire) rearm() {
 	w.mu.Lock()
 	w.stopped = false
 	w.conn.SetReadDeadline(time.Time{})
-	w.mu.Unlock()
-}
-
-// setIdle says that stopIdle may, or must no longer, stop this wire.
-func (w *wire) setIdle(idle bool) {
-	w.mu.Lock()
-	w.idle = idle
-	w.mu.Unlock()
-}
-
-// stopIdle stops the wire if it is idle.
-func (w *wire) stopIdle() {
-	w.mu.Lock()
-	if w.idle {
-		w.stopped = true
-		w.conn.SetReadDeadline(longAgo)
-	}
 	w.mu.Unlock()
 }
 
@@ -104,23 +84,6 @@ func (w *wire) read(p []byte, timeout time.Duration) (int, error) {
 		return n, nil
 	}
 	return 0, err
-}
-
-// readFirst is read for a connection that is expected to be silent for long: the buffer is taken only when there are bytes.
-func (w *wire) readFirst(timeout time.Duration, take func() []byte, giveBack func()) (n int, err error) {
-	w.begin(timeout)
-	attempt := func(fd uintptr) bool {
-		n, err = rawRead(int(fd), take())
-		if err != syscall.EAGAIN {
-			return true
-		}
-		giveBack()
-		return false
-	}
-	if waited := w.raw.Read(attempt); waited != nil {
-		return 0, w.explain(waited)
-	}
-	return n, err
 }
 
 // last reads what is there already, also when stopped.
@@ -204,6 +167,12 @@ func (w *wire) untaken() (n int) {
 // closeWrite tells the peer that nothing more comes.
 func (w *wire) closeWrite() {
 	w.raw.Control(func(fd uintptr) { syscall.Shutdown(int(fd), syscall.SHUT_WR) })
+}
+
+// dup is another descriptor of the connection.
+func (w *wire) dup() (fd int, err error) {
+	controlled := w.raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(controlled, err)
 }
 
 func (w *wire) close() { w.conn.Close() }
