@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 // asking asks the server whether it accepts, and waits for the answer for at most timeout.
@@ -17,7 +19,7 @@ func (r *rig) asking(timeout time.Duration) error {
 
 func TestAccepting(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	r.dial().get("/").want(200, "GET /")
 	for i := range 20 {
 		if err := r.asking(10 * time.Second); err != nil {
@@ -40,7 +42,7 @@ func TestAccepting(t *testing.T) {
 // An event loop that is stuck in one connection's turn serves no other one, and accepts none.
 func TestStuckEventLoopIsNoticed(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	r.dial().get("/").want(200, "GET /")
 	stuck, release := make(chan struct{}), make(chan struct{})
 	r.server.started().post(note{do: func() {
@@ -64,7 +66,7 @@ func TestStuckEventLoopIsNoticed(t *testing.T) {
 func TestAcceptingUnderLoadAndAtTheEnd(t *testing.T) {
 	for range 20 {
 		r := newRig(t, patient, Settings{})
-		r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+		r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 		asked := make(chan struct{})
 		go func() {
 			defer close(asked)

@@ -10,18 +10,20 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/gate"
 )
 
 func TestOwn503(t *testing.T) {
 	overflow := func(r *rig) *caller { return r.dial().get("/") }
 	refused := func(r *rig) *caller {
-		r.gate.Refuse(&Refusal{RetryAfter: 1500 * time.Millisecond, Cause: "the app is stopped"})
+		r.gate.Refuse(&gate.Refusal{RetryAfter: 1500 * time.Millisecond, Cause: "the app is stopped"})
 		return r.dial().get("/")
 	}
-	full, brief := GateSettings{Timeout: time.Minute}, GateSettings{Limit: 1, Timeout: time.Millisecond}
+	full, brief := gate.Settings{Timeout: time.Minute}, gate.Settings{Limit: 1, Timeout: time.Millisecond}
 	for _, c := range []struct {
 		name  string
-		gate  GateSettings
+		gate  gate.Settings
 		set   Settings
 		ask   func(*rig) *caller
 		after string
@@ -46,7 +48,7 @@ func TestOwn503(t *testing.T) {
 }
 
 func TestOwnPageToHEADHasNoBody(t *testing.T) {
-	r := newRig(t, GateSettings{}, Settings{Page: []byte("<h1>soon</h1>")})
+	r := newRig(t, gate.Settings{}, Settings{Page: []byte("<h1>soon</h1>")})
 	head, _ := http.NewRequest("HEAD", "http://a/", nil)
 	c := r.dial().say("HEAD / HTTP/1.1\nHost: a\n\n")
 	if res, body := c.hearTo(head); res.ContentLength != 13 || body != "" {
@@ -57,7 +59,7 @@ func TestOwnPageToHEADHasNoBody(t *testing.T) {
 
 func TestOwnPageIsForA503Only(t *testing.T) {
 	r := newRig(t, patient, Settings{Page: []byte("<h1>soon</h1>")})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say("rubbish\n") }).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say("rubbish\n") }).Target)
 	r.dial().get("/").want(502, "not valid")
 }
 
@@ -76,7 +78,7 @@ func (r *rig) logged(message string) (lines []map[string]any) {
 }
 
 func TestEqualAnswersAreFoldedInTheLog(t *testing.T) {
-	r := newRig(t, GateSettings{Limit: 100, Timeout: 50 * time.Millisecond}, Settings{})
+	r := newRig(t, gate.Settings{Limit: 100, Timeout: 50 * time.Millisecond}, Settings{})
 	var all []*caller
 	for range 20 {
 		all = append(all, r.dial().say("GET /a\x22b HTTP/1.1\nHost: a\nX-Request-Id: 7\x1d\n\n"))
@@ -124,7 +126,7 @@ func TestLogStaysBoundedWhateverIsAsked(t *testing.T) {
 
 func TestConfigureCountsFromTheNextRequestOn(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	idle := r.dial()
 	idle.get("/-/alive").want(200, "GET /-/alive")
 	during := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 10\n\nhalf ")
@@ -137,7 +139,7 @@ func TestConfigureCountsFromTheNextRequestOn(t *testing.T) {
 
 func TestLameServerAnswersOnceMoreOnEveryConnection(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	idle, refused := r.dial(), r.dial()
 	idle.get("/1").want(200, "GET /1")
 	refused.get("/1").want(200, "GET /1")
@@ -148,7 +150,7 @@ func TestLameServerAnswersOnceMoreOnEveryConnection(t *testing.T) {
 		}
 		c.ended()
 	}
-	r.gate.Refuse(&Refusal{Cause: "shutting down"})
+	r.gate.Refuse(&gate.Refusal{Cause: "shutting down"})
 	if res := refused.get("/3").want(503, "shutting down"); !res.Close {
 		t.Error("no Connection: close")
 	}
@@ -158,7 +160,7 @@ func TestLameServerAnswersOnceMoreOnEveryConnection(t *testing.T) {
 
 func TestLingerWaitsForIdleConnectionsWithinBounds(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	idle := r.dial().get("/1")
 	idle.want(200, "GET /1")
 	r.server.Lame()
@@ -180,7 +182,7 @@ func TestLingerWaitsForIdleConnectionsWithinBounds(t *testing.T) {
 func TestEndOfServe(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	answer := make(chan struct{})
-	child := r.newChild(TargetOptions{}, func(k *talk) { k.request(); <-answer; k.answer(200, "in time") })
+	child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); <-answer; k.answer(200, "in time") })
 	r.gate.Swap(child.Target)
 	idle, working, beginning := r.dial(), r.dial().get("/"), r.dial().say("GET / HTTP/1.1\nHo")
 	r.counted("begun", func(c Counters) bool { return c.Requests == 2 && c.Connections == 3 })

@@ -127,7 +127,7 @@ func (d *trip) attend() error {
 		return err
 	}
 	if !x.set.KeepWorking {
-		u.cut()
+		u.Close()
 	}
 	return errClientLeft
 }
@@ -150,7 +150,7 @@ func (d *trip) upload() error {
 		case err == io.EOF: // the end of a chunked body; another one is known by its last piece
 			out = append(out, http1.LastChunk...)
 		case err != nil:
-			u.cut()
+			u.Close()
 			if !isFault(err) {
 				err = errClientLeft
 			}
@@ -165,7 +165,7 @@ func (d *trip) upload() error {
 		x.attendant.handing(last)
 		switch _, err := d.give(out, 0); {
 		case err == errClientLeft:
-			u.cut()
+			u.Close()
 			return err
 		case err != nil:
 			return errChild

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
 
@@ -64,7 +65,7 @@ func (u *upstream) sink() {
 
 // shut closes a connection to the app, from which nothing is read any more.
 func (u *upstream) shut() {
-	u.target.remove(u)
+	u.target.Remove(u)
 	u.guard.Lock()
 	defer u.guard.Unlock()
 	if !u.closed {
@@ -82,7 +83,7 @@ func (u *upstream) part() {
 	}
 	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, u.fd, nil)
 	l.forget(u.fd)
-	if u.target.options.Network != "unix" {
+	if u.target.Options().Network != "unix" {
 		unix.SetsockoptInt(u.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
 	u.guard.Lock()
@@ -97,7 +98,7 @@ func (u *upstream) part() {
 // moor keeps an idle connection to the app.
 func (u *upstream) moor() {
 	l := u.loop
-	if !u.target.keep(u) {
+	if !u.target.SetIdle(u) {
 		u.sink()
 		return
 	}
@@ -106,19 +107,21 @@ func (u *upstream) moor() {
 	l.wakeAt(l.now.Add(idleUpstream))
 }
 
-// unmoor takes the connection that became idle last; nil when there is none.
-func (l *loop) unmoor(t *Target) *upstream {
-	idle := t.reuse()
-	if idle == nil {
+// unmoor takes the connection to t that became idle last; nil when there is none.
+func (l *loop) unmoor(t *gate.Target) *upstream {
+	n := l.moored.last()
+	for n != nil && n.upstream.target != t {
+		n = l.moored.before(n)
+	}
+	if n == nil || !t.SetExchanging(n.upstream) {
 		return nil
 	}
-	u := idle.(*upstream)
-	u.link.quit()
-	return u
+	n.quit()
+	return n.upstream
 }
 
 // lend takes it for a goroutine.
-func (l *loop) lend(t *Target) (u *upstream) {
+func (l *loop) lend(t *gate.Target) (u *upstream) {
 	l.ask(func() {
 		if u = l.unmoor(t); u != nil {
 			u.part()
@@ -128,10 +131,10 @@ func (l *loop) lend(t *Target) (u *upstream) {
 }
 
 // adopt keeps an idle connection to the app that a goroutine had.
-func (l *loop) adopt(t *Target, fd int) {
+func (l *loop) adopt(t *gate.Target, fd int) {
 	u := &upstream{target: t}
 	u.loop, u.fd = l, fd
-	if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLRDHUP, slot{upstream: u}); err != nil || !t.add(u) {
+	if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLRDHUP, slot{upstream: u}); err != nil || !t.Add(u) {
 		u.sink()
 		return
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 // An app may take nothing of what it is handed. Nobody but us sees then whether the client is still there, and for how long this goes on.
@@ -36,7 +38,7 @@ func TestClientThatLeavesWhileItsUploadIsBlocked(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, patient, c.set)
 			closed := make(chan struct{})
-			child := r.newChild(TargetOptions{}, takesNothing(closed))
+			child := r.newChild(gate.TargetOptions{}, takesNothing(closed))
 			r.gate.Swap(child.Target)
 			caller := r.dial().say("POST / HTTP/1.1\nHost: a\n" + c.head + "\n\n")
 			go func() {
@@ -74,7 +76,7 @@ func (r *rig) blocked() bool {
 func TestClientThatLeavesBehindAnUploadThatIsNotTaken(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	shut, closed := make(chan struct{}), make(chan struct{})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.Conn.(*net.UnixConn).CloseRead()
 		close(shut)
@@ -97,7 +99,7 @@ func TestAppThatTakesNothingIsA504(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, patient, set)
 			closed := make(chan struct{})
-			r.gate.Swap(r.newChild(TargetOptions{}, takesNothing(closed)).Target)
+			r.gate.Swap(r.newChild(gate.TargetOptions{}, takesNothing(closed)).Target)
 			c := r.dial().say(fmt.Sprintf("POST / HTTP/1.1\nHost: a\nContent-Length: %d\n\n", megabytes))
 			start := time.Now()
 			go c.Write(make([]byte, megabytes))
@@ -112,7 +114,7 @@ func TestAppThatTakesNothingIsA504(t *testing.T) {
 // How long a client needs for its body is not the app's time.
 func TestSlowUploadIsNoSilenceOfTheApp(t *testing.T) {
 	r := newRig(t, patient, Settings{Timeout: shortly, Buffer: -1})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 30\n\n")
 	c.drip(strings.Repeat("x", 30), shortly/10)
 	c.want(200, "POST / xxx")
@@ -122,7 +124,7 @@ func TestSlowUploadIsNoSilenceOfTheApp(t *testing.T) {
 func TestTunnelOfASlowReaderIsNotSilent(t *testing.T) {
 	const idle = 400 * time.Millisecond
 	r := newRig(t, patient, Settings{TunnelTimeout: idle})
-	child := r.newChild(TargetOptions{}, func(k *talk) {
+	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
 		for piece := make([]byte, 64<<10); ; {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 // hash answers with the digest of the body.
@@ -46,7 +48,7 @@ func TestUploads(t *testing.T) {
 		for _, framing := range []string{"length", "chunked"} {
 			t.Run(fmt.Sprint(size, framing), func(t *testing.T) {
 				r := newRig(t, patient, Settings{})
-				r.gate.Swap(r.newChild(TargetOptions{}, hash).Target)
+				r.gate.Swap(r.newChild(gate.TargetOptions{}, hash).Target)
 				body := randomBytes(size)
 				c := r.dial()
 				go func() {
@@ -68,7 +70,7 @@ func TestUploads(t *testing.T) {
 func TestDownloads(t *testing.T) {
 	body := randomBytes(3 << 20)
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		for req := k.request(); req != nil; req = k.request() {
 			switch req.URL.Path {
 			case "/length":
@@ -102,7 +104,7 @@ func TestDownloads(t *testing.T) {
 func TestEventsAreNotBuffered(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	next := make(chan string)
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\nContent-Type: text/event-stream\n\n")
 		for event := range next {
@@ -130,7 +132,7 @@ func TestEventsAreNotBuffered(t *testing.T) {
 
 func TestNoBodyWhereThereIsNone(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		for req := k.request(); req != nil; req = k.request() {
 			switch req.URL.Path {
 			case "/204":
@@ -158,7 +160,7 @@ func TestNoBodyWhereThereIsNone(t *testing.T) {
 
 func TestEarlyAnswerToAnUpload(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.answer(413, "too large for me")
 		io.CopyN(io.Discard, k, 1<<20)
@@ -180,7 +182,7 @@ func TestEarlyAnswerToAnUpload(t *testing.T) {
 
 func TestBodyLimits(t *testing.T) {
 	r := newRig(t, patient, Settings{Limits: Limits{Body: 100}, BodyTimeout: 200 * time.Millisecond, HeadTimeout: 200 * time.Millisecond})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 100\n\n"+strings.Repeat("x", 100)).want(200, "xxx")
 	r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 101\n\n"+strings.Repeat("x", 101)).want(413, "")
 	r.dial().say("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n65\n"+strings.Repeat("x", 101)+"\n0\n\n").want(413, "")
@@ -195,7 +197,7 @@ func TestBodyLimits(t *testing.T) {
 func TestStreamedUploadOfAClientThatLeaves(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	whole := make(chan error, 1)
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		_, err := io.Copy(io.Discard, k.content())
 		whole <- err
 	}).Target)
@@ -211,7 +213,7 @@ func TestStreamedUploadOfAClientThatLeaves(t *testing.T) {
 
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	c := r.dial()
 	var all strings.Builder
 	for i := range 50 {

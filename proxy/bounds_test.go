@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
 
@@ -36,7 +38,7 @@ func pair(t *testing.T) (*wire, *caller) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close(); ours.Close() })
-	return w, &caller{T: t, Conn: conn}
+	return w, &caller{T: t, Conn: conn, in: bufio.NewReader(conn)}
 }
 
 // bodyOn is a body that is read from w.
@@ -157,7 +159,7 @@ func TestTooLargeABodyIsDrained(t *testing.T) {
 	for name, framing := range map[string]string{"announced": fmt.Sprintf("Content-Length: %d", megabytes), "at the crossing byte": "Transfer-Encoding: chunked"} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, patient, Settings{Limits: Limits{Body: 1000}})
-			r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+			r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 			c := r.dial().say("POST / HTTP/1.1\nHost: a\n" + framing + "\n\n")
 			var err error
 			if strings.HasPrefix(framing, "C") {
@@ -184,7 +186,7 @@ func TestTooLargeABodyIsDrained(t *testing.T) {
 
 // Who waits for a 100 and is refused sends no body, and is not asked for it by a 100 behind the answer.
 func TestRefusedExpectationIsNotContinued(t *testing.T) {
-	r := newRig(t, GateSettings{}, Settings{})
+	r := newRig(t, gate.Settings{}, Settings{})
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nExpect: 100-continue\nContent-Length: 5\n\n")
 	start := time.Now()
 	c.want(503, "too many")

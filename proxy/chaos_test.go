@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 // chaos is an app with a memory, on paper: before it answers a request it appends its id to a file. It dies at random.
@@ -32,7 +34,7 @@ func newChaos(t *testing.T, s Settings) *chaos {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { journal.Close() })
-	return &chaos{rig: newRig(t, GateSettings{Limit: 1000, Timeout: 10 * time.Second}, s), journal: journal}
+	return &chaos{rig: newRig(t, gate.Settings{Limit: 1000, Timeout: 10 * time.Second}, s), journal: journal}
 }
 
 // executed counts the journal's lines.
@@ -102,7 +104,7 @@ func (a *chaos) operate(steps int, random *rand.Rand) {
 		<-tick.C
 		switch random.IntN(12) {
 		case 0, 1, 2: // a reload: the new one serves, the old one drains
-			next := a.newChild(TargetOptions{Name: fmt.Sprint("shop.", step), Concurrency: 2}, a.app)
+			next := a.newChild(gate.TargetOptions{Name: fmt.Sprint("shop.", step), Concurrency: 2}, a.app)
 			a.gate.Swap(next.Target)
 			if serving != nil {
 				a.drain(serving)
@@ -120,7 +122,7 @@ func (a *chaos) operate(steps int, random *rand.Rand) {
 		case 6, 7:
 			a.gate.Release("migration")
 		case 8:
-			a.gate.Refuse(&Refusal{Cause: "stopped"})
+			a.gate.Refuse(&gate.Refusal{Cause: "stopped"})
 		case 9, 10:
 			a.gate.Refuse(nil)
 		case 11:
@@ -131,7 +133,7 @@ func (a *chaos) operate(steps int, random *rand.Rand) {
 	a.calm.Store(true)
 	a.gate.Refuse(nil)
 	a.gate.Release("migration")
-	a.gate.Swap(a.newChild(TargetOptions{Name: "shop.last"}, a.app).Target)
+	a.gate.Swap(a.newChild(gate.TargetOptions{Name: "shop.last"}, a.app).Target)
 	if serving != nil {
 		a.drain(serving)
 	}
@@ -210,7 +212,7 @@ func TestNothingTwice(t *testing.T) {
 	a := newChaos(t, Settings{IdempotencyKey: true})
 	var serving *child
 	start := func() {
-		serving = a.newChild(TargetOptions{Concurrency: 4}, a.app)
+		serving = a.newChild(gate.TargetOptions{Concurrency: 4}, a.app)
 		a.gate.Swap(serving.Target)
 	}
 	start()

@@ -4,20 +4,21 @@ import (
 	"net/netip"
 	"slices"
 
+	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
 
 // A client is one connection of a client: the handle that request handling owns and the gate queues. It can be read, written,
 // waited on and closed.
 type client struct {
-	waiter
+	waiter   gate.Waiter
 	*wire    // nil while a loop has it
 	seat     // in a loop
 	server   *Server
-	past     past         // of the request to come
-	in       buffer       // what was read and is not used up; no memory while the client is idle
-	verdicts chan verdict // of one, for a held request on a goroutine
-	exchange *exchange    // nil while a loop has nothing to remember of a request but its head
+	past     past               // of the request to come
+	in       buffer             // what was read and is not used up; no memory while the client is idle
+	verdicts chan gate.Decision // of one, for a held request on a goroutine
+	exchange *exchange          // nil while a loop has nothing to remember of a request but its head
 
 	remote netip.AddrPort // none for a unix socket
 	peer   string         // the address without its port, for X-Forwarded-For where we write it; empty for a unix socket
@@ -34,9 +35,9 @@ type rules struct {
 
 // settle prepares a client for requests on a goroutine.
 func (c *client) settle() {
-	c.owner = c
+	c.waiter.Owner = c
 	if c.verdicts == nil {
-		c.verdicts = make(chan verdict, 1)
+		c.verdicts = make(chan gate.Decision, 1)
 	}
 	c.exchange.client, c.exchange.server = c, c.server
 }
@@ -51,7 +52,7 @@ func (c *client) address() string {
 
 // deliver brings the gate's verdict to a held request. The wire is stopped first, so that who takes the verdict knows that the
 // stop is over as well.
-func (c *client) deliver(v verdict) {
+func (c *client) OnDecision(v gate.Decision) {
 	c.stop()
 	c.verdicts <- v
 }
@@ -87,13 +88,21 @@ func (c *client) decide() {
 		c.peer = c.remote.Addr().Unmap().String()
 	}
 	c.rules = &rules{settings: set, limits: limits, policy: http1.Policy{Limits: limits, Trusted: trusted,
-		PassUnderscores: set.PassUnderscores, DefaultHost: c.server.gate.hostDefault(c.host)}}
+		PassUnderscores: set.PassUnderscores, DefaultHost: c.defaultHost()}}
 	c.rules.limits.Body = set.Limits.Body // a head that announces too large a body is sound: what follows it can be drained
 	if common := c.server.rules.Load(); common != nil && *common == *c.rules {
 		c.rules = common
 		return
 	}
 	c.server.rules.Store(c.rules)
+}
+
+// defaultHost is the Host of a request without one: what the target says, else where the client has connected to.
+func (c *client) defaultHost() string {
+	if t := c.server.gate.Target(); t != nil && t.Options().DefaultHost != "" {
+		return t.Options().DefaultHost
+	}
+	return c.host
 }
 
 // trusted reports whether the client is a front-end whose forwarding fields pass.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 // begunUpload is a client in the middle of a chunked upload that is streamed to the child.
@@ -45,7 +47,7 @@ func TestUploadsThatGoWrong(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, patient, Settings{})
-			r.gate.Swap(r.newChild(TargetOptions{}, c.app).Target)
+			r.gate.Swap(r.newChild(gate.TargetOptions{}, c.app).Target)
 			caller := r.begunUpload()
 			if c.status == 200 {
 				caller.in.Peek(1)
@@ -64,7 +66,7 @@ func TestUploadsThatGoWrong(t *testing.T) {
 // A large upload is not counted as kept, and not kept.
 func TestStreamedBodyIsNotKept(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, hash)
+	child := r.newChild(gate.TargetOptions{}, hash)
 	r.gate.Swap(child.Target)
 	c := r.dial().say(fmt.Sprintf("POST / HTTP/1.1\nHost: a\nContent-Length: %d\n\n", 1<<20))
 	c.Write(make([]byte, 1<<19))
@@ -87,7 +89,7 @@ func TestRoomForBodies(t *testing.T) {
 			t.Run(fmt.Sprint(name, total), func(t *testing.T) {
 				r := newRig(t, patient, Settings{BufferTotal: total})
 				kept := make(chan int64, 2)
-				child := r.newChild(TargetOptions{}, func(k *talk) {
+				child := r.newChild(gate.TargetOptions{}, func(k *talk) {
 					io.Copy(io.Discard, k.content())
 					kept <- r.server.buffered.Load()
 				})
@@ -110,7 +112,7 @@ func TestHeldBodyThatNeverComes(t *testing.T) {
 	r := newRig(t, patient, Settings{BodyTimeout: shortly})
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 10\n\nhalf")
 	r.held(1)
-	child := r.newChild(TargetOptions{}, echo)
+	child := r.newChild(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	c.want(408, "too slowly")
 	r.counted("408", func(n Counters) bool { return n.BadRequest == 1 && child.InFlight() == 0 && child.accepted.Load() == 0 })
@@ -124,7 +126,7 @@ func TestHeldBodyKeepsWhatWasReadAhead(t *testing.T) {
 		all = append(all, r.dial().say(fmt.Sprintf("POST /%d HTTP/1.1\nHost: a\nContent-Length: 10\n\nbody%d", i, i%10)))
 		r.held(i + 1)
 	}
-	r.gate.Swap(r.newChild(TargetOptions{Concurrency: 20}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{Concurrency: 20}, echo).Target)
 	for i, c := range all {
 		c.say("-tail").want(200, fmt.Sprintf("POST /%d body%d-tail", i, i%10))
 	}
@@ -132,7 +134,7 @@ func TestHeldBodyKeepsWhatWasReadAhead(t *testing.T) {
 
 func TestAliveIsOnePathOnly(t *testing.T) {
 	r := newRig(t, patient, Settings{Alive: "/-/alive"})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	c := r.dial()
 	c.get("/-/alive").want(200, "alive")
 	c.get("/-/alive?x=y").want(200, "alive")
@@ -149,7 +151,7 @@ func TestAliveIsOnePathOnly(t *testing.T) {
 // An empty line is no request: who sent one has as long as who sent nothing.
 func TestEmptyLineIsNoRequestYet(t *testing.T) {
 	r := newRig(t, patient, Settings{HeadTimeout: shortly})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	c := r.dial().say("\n")
 	wait := time.NewTimer(3 * shortly)
 	<-wait.C
@@ -162,7 +164,7 @@ func TestLameServerClosesBehindTheHeld(t *testing.T) {
 	c := r.dial().get("/")
 	r.held(1)
 	r.server.Lame()
-	r.gate.Refuse(&Refusal{Cause: "shutting down"})
+	r.gate.Refuse(&gate.Refusal{Cause: "shutting down"})
 	if res := c.want(503, "shutting down"); !res.Close {
 		t.Error("no Connection: close")
 	}
@@ -171,7 +173,7 @@ func TestLameServerClosesBehindTheHeld(t *testing.T) {
 
 // A client that does not take our own answer gets no other one behind a part of it.
 func TestOwnAnswerThatIsNotTaken(t *testing.T) {
-	r := newRig(t, GateSettings{}, Settings{WriteTimeout: shortly, Page: make([]byte, 4*megabytes)})
+	r := newRig(t, gate.Settings{}, Settings{WriteTimeout: shortly, Page: make([]byte, 4*megabytes)})
 	c := r.dial()
 	c.Conn.(*net.TCPConn).SetReadBuffer(4096)
 	c.get("/1").get("/2")
@@ -191,7 +193,7 @@ func (r *rig) connected() (n int) {
 // A response of unknown length ends an HTTP/1.0 connection, whatever was asked for.
 func TestEndOfAKeptHTTP10Connection(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc") }).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc") }).Target)
 	c := r.dial().say("GET / HTTP/1.0\nConnection: keep-alive\n\n")
 	if text, err := io.ReadAll(c.in); err != nil || !strings.HasSuffix(string(text), "\r\n\r\nabc") {
 		t.Errorf("%q %v", text, err)
@@ -201,7 +203,7 @@ func TestEndOfAKeptHTTP10Connection(t *testing.T) {
 // A response whose first bytes of content are at fault is a 502, as nothing of it was handed on.
 func TestFaultInTheFirstPieceIsA502(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\nzz\n")
 	}).Target)
@@ -215,7 +217,7 @@ func TestFaultInTheFirstPieceIsA502(t *testing.T) {
 func TestHintOfTheFirstTryOnly(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	hint := "HTTP/1.1 103 Early Hints\nLink: </a>\n\n"
-	r.gate.Swap(r.newChild(TargetOptions{}, inTurn(
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, inTurn(
 		func(k *talk) { k.request(); k.say(hint) },
 		func(k *talk) { k.request(); k.say(hint + ok + "Connection: close\n\nabc") },
 	)).Target)
@@ -253,7 +255,7 @@ func TestMarkersThatAreHalfAndWhole(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, patient, Settings{})
-			r.gate.Swap(r.newChild(TargetOptions{Marker: []byte("marker")}, inTurn(c.scripts...)).Target)
+			r.gate.Swap(r.newChild(gate.TargetOptions{Marker: []byte("marker")}, inTurn(c.scripts...)).Target)
 			r.dial().say(c.method+" / HTTP/1.1\nHost: a\n\n").want(c.want, "")
 		})
 	}
@@ -262,7 +264,7 @@ func TestMarkersThatAreHalfAndWhole(t *testing.T) {
 // What was not held for a moment does not count as held, though it was lost and sent again.
 func TestResentIsNotHeld(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, onceThenEcho(readAndDie)).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, onceThenEcho(readAndDie)).Target)
 	if res := r.dial().get("/").want(200, "GET /"); res.Header.Get("Server-Timing") != "" {
 		t.Errorf("%v", res.Header)
 	}

@@ -4,14 +4,16 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
 )
 
 // An errand is what a client goes away for.
 type errand struct {
 	kind    errandKind
-	verdict verdict  // ruled
-	state   delivery // failed
-	err     error    // failed
+	verdict gate.Decision // ruled
+	state   delivery      // failed
+	err     error         // failed
 }
 
 type errandKind uint8

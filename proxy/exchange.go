@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
 
@@ -55,19 +56,19 @@ func (x *exchange) run() bool {
 }
 
 // goOn does what the gate says, as often as it has to be asked again.
-func (x *exchange) goOn(v verdict) bool {
-	for v.outcome == passed {
+func (x *exchange) goOn(v gate.Decision) bool {
+	for v.Outcome == gate.Passed {
 		if !x.bodyAtHand() {
-			v = x.giveBack(v.target)
+			v = x.giveBack(v.Target)
 			continue
 		}
-		again, busy := x.relay(v.target)
+		again, busy := x.relay(v.Target)
 		if !again {
 			return x.keepAlive
 		}
-		v = x.askAgain(v.target, busy)
+		v = x.askAgain(v.Target, busy)
 	}
-	if v.outcome == recalled {
+	if v.Outcome == gate.Evicted {
 		return x.client.recall(x, v)
 	}
 	return x.deny(v)
@@ -163,7 +164,7 @@ func (x *exchange) acceptable() bool {
 // readAhead reads a body that fits into the buffer before the gate is asked, so that a slow upload occupies nobody. While the gate
 // is shut it stays in the kernel instead; then only the 100 is sent, because front-ends give up without it.
 func (x *exchange) readAhead() bool {
-	if x.complete || x.streaming || !x.server.gate.inviting() {
+	if x.complete || x.streaming || !x.server.gate.WouldAdmit() {
 		return true
 	}
 	return x.settled(x.keepBody(x.set.BodyTimeout))
@@ -175,10 +176,10 @@ func (x *exchange) bodyAtHand() bool {
 }
 
 // giveBack returns a pass that came too early, waits for the body, and asks again at the old place.
-func (x *exchange) giveBack(t *Target) verdict {
-	x.server.gate.done(t, false)
+func (x *exchange) giveBack(t *gate.Target) gate.Decision {
+	x.server.gate.Done(t, false)
 	if !x.settled(x.keepBody(x.set.BodyTimeout)) {
-		return verdict{}
+		return gate.Decision{}
 	}
 	return x.askAgain(nil, false)
 }

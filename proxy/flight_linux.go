@@ -6,16 +6,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
 
 // fly sends a request that has a pass: on the connection that became idle last, or on a new one.
-func (l *loop) fly(c *client, t *Target) {
+func (l *loop) fly(c *client, t *gate.Target) {
 	x := c.exchange
 	x.target = t.Name()
 	l.out = appendRequest(l.out[:0], x)
 	if len(l.out) > mostAtOnce {
-		l.away(c, errand{kind: ruled, verdict: verdict{outcome: passed, target: t}})
+		l.away(c, errand{kind: ruled, verdict: gate.Decision{Outcome: gate.Passed, Target: t}})
 		return
 	}
 	once := x.fed > 0 || !x.set.idempotent(&x.request) // see exchange.connect
@@ -38,24 +39,24 @@ func (l *loop) fly(c *client, t *Target) {
 }
 
 // requeue gives back the pass of a request whose target takes no connection at present.
-func (c *client) requeue(t *Target) {
+func (c *client) requeue(t *gate.Target) {
 	c.link.quit()
 	c.trip = nil
 	c.place = inLine
 	if c.in.pooled != nil {
 		c.exchange.settleDown() // where that is too much it keeps its buffer
 	}
-	c.server.gate.requeue(&c.waiter, t, true)
+	c.server.gate.Requeue(&c.waiter, t, true)
 	if c.gone() {
 		c.leaveLine()
 	}
 }
 
 // dial sends a request on a new connection. It reports false when there is none; every error means "not now", as in the function dial.
-func (l *loop) dial(c *client, t *Target) bool {
+func (l *loop) dial(c *client, t *gate.Target) bool {
 	var to sockaddr
-	if !to.aim(&t.options) {
-		l.away(c, errand{kind: ruled, verdict: verdict{outcome: passed, target: t}})
+	if !to.aim(t.Options()) {
+		l.away(c, errand{kind: ruled, verdict: gate.Decision{Outcome: gate.Passed, Target: t}})
 		return true
 	}
 	fd, err := unix.Socket(to.family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
@@ -72,7 +73,7 @@ func (l *loop) dial(c *client, t *Target) bool {
 	}
 	u := &upstream{target: t}
 	u.loop, u.fd = l, fd
-	if err := l.watch(fd, events, slot{upstream: u}); err != nil || !t.add(u) {
+	if err := l.watch(fd, events, slot{upstream: u}); err != nil || !t.Add(u) {
 		u.sink()
 		return false
 	}
@@ -146,7 +147,7 @@ func (d *trip) abandon() {
 	c.harsh = d.handed
 	d.u.sink()
 	x.leave()
-	c.server.gate.done(t, false)
+	c.server.gate.Done(t, false)
 	c.loop.finish(c)
 }
 

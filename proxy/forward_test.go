@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"tideover/proxy/gate"
 )
 
 // mirror answers with the head it got, octet for octet.
@@ -73,7 +75,7 @@ func TestForwarding(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := newRigOn(t, l, patient, c.set)
-			r.gate.Swap(r.newChild(TargetOptions{}, mirror).Target)
+			r.gate.Swap(r.newChild(gate.TargetOptions{}, mirror).Target)
 			res, got := r.dial().say("GET /x HTTP/1.1\nHost: a\n" + c.sent + "\n").hear()
 			if c.status != 200 {
 				if res.StatusCode != c.status {
@@ -96,7 +98,7 @@ func TestForwarding(t *testing.T) {
 func TestHostOfHTTP10(t *testing.T) {
 	for _, byDefault := range []string{"", "shop.example:8000"} {
 		r := newRig(t, patient, Settings{})
-		r.gate.Swap(r.newChild(TargetOptions{HostDefault: byDefault}, mirror).Target)
+		r.gate.Swap(r.newChild(gate.TargetOptions{DefaultHost: byDefault}, mirror).Target)
 		_, got := r.dial().say("GET / HTTP/1.0\nX-Request-Start: t=1.000\n\n").hear()
 		want := "GET / HTTP/1.1\r\nHost: " + orDefault(byDefault, r.addr) + "\r\nX-Request-Start: t=1.000\r\n\r\n"
 		if got != want {
@@ -108,7 +110,7 @@ func TestHostOfHTTP10(t *testing.T) {
 // TestSyncWorkersGetAFreshConnectionEach: they say Connection: close, and nothing is kept for them.
 func TestSyncWorkersGetAFreshConnectionEach(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, func(k *talk) {
+	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\nConnection: close\nContent-Length: 0\n\n")
 		io.Copy(io.Discard, k) // gunicorn 26 lingers for 2 s unless it is closed at once
@@ -129,7 +131,7 @@ func TestSyncWorkersGetAFreshConnectionEach(t *testing.T) {
 // TestWhatIsNotSentTwiceGetsAFreshConnection: the app may be closing an idle one at that very moment.
 func TestWhatIsNotSentTwiceGetsAFreshConnection(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, echo)
+	child := r.newChild(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	c := r.dial()
 	for _, step := range []struct {

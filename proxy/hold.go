@@ -1,20 +1,24 @@
 package proxy
 
-import "bytes"
+import (
+	"bytes"
+
+	"tideover/proxy/gate"
+)
 
 // ask asks the gate for a pass, and waits for it where it must.
-func (x *exchange) ask() verdict {
+func (x *exchange) ask() gate.Decision {
 	c := x.client
-	v := x.server.gate.enter(&c.waiter)
-	if v.outcome != held {
-		v.note(x)
+	v := x.server.gate.Enter(&c.waiter)
+	if v.Outcome != gate.Held {
+		x.note(v)
 		return v
 	}
 	x.server.totals.held.Add(1)
 	x.held = true
 	if !x.settleDown() {
-		if x.server.gate.leave(&c.waiter) {
-			return verdict{outcome: overflowed}
+		if x.server.gate.Leave(&c.waiter) {
+			return gate.Decision{Outcome: gate.Overflowed}
 		}
 		return x.take()
 	}
@@ -22,8 +26,8 @@ func (x *exchange) ask() verdict {
 }
 
 // askAgain asks for another pass, at the old place: t, if any, is the target whose pass is given back.
-func (x *exchange) askAgain(t *Target, busy bool) verdict {
-	x.server.gate.requeue(&x.client.waiter, t, busy)
+func (x *exchange) askAgain(t *gate.Target, busy bool) gate.Decision {
+	x.server.gate.Requeue(&x.client.waiter, t, busy)
 	return x.await()
 }
 
@@ -44,46 +48,46 @@ func (x *exchange) settleDown() bool {
 }
 
 // await waits for the verdict or for the client to leave, whichever comes first.
-func (x *exchange) await() verdict {
+func (x *exchange) await() gate.Decision {
 	c := x.client
 	gone := c.watch(!x.set.ServeHalfClosed) != errStopped
-	if gone && x.server.gate.leave(&c.waiter) {
-		return verdict{}
+	if gone && x.server.gate.Leave(&c.waiter) {
+		return gate.Decision{}
 	}
 	v := x.take()
-	if v.outcome == passed && (gone || c.left(!x.set.ServeHalfClosed)) {
-		x.server.gate.done(v.target, false)
-		return verdict{}
+	if v.Outcome == gate.Passed && (gone || c.left(!x.set.ServeHalfClosed)) {
+		x.server.gate.Done(v.Target, false)
+		return gate.Decision{}
 	}
 	return v
 }
 
 // take takes the verdict that is there or is just coming.
-func (x *exchange) take() verdict {
+func (x *exchange) take() gate.Decision {
 	v := <-x.client.verdicts
 	x.client.rearm()
-	v.note(x)
+	x.note(v)
 	return v
 }
 
 // note notes what a verdict says about the wait, which may have been in another program.
-func (v *verdict) note(x *exchange) {
-	x.waited = v.waited
-	if v.waited > 0 && !x.held {
+func (x *exchange) note(v gate.Decision) {
+	x.waited = v.Waited
+	if v.Waited > 0 && !x.held {
 		x.held = true
 		x.server.totals.held.Add(1)
 	}
 }
 
 // deny answers a request that got no pass; the zero verdict means that its client is gone.
-func (x *exchange) deny(v verdict) bool {
-	switch v.outcome {
-	case expired:
+func (x *exchange) deny(v gate.Decision) bool {
+	switch v.Outcome {
+	case gate.Expired:
 		x.refuse(expiry, 503, x.set.RetryAfter, "held for as long as a request may wait; the app did not come back in time")
-	case overflowed:
+	case gate.Overflowed:
 		x.refuse(overflow, 503, x.set.RetryAfter, "too many requests are waiting already")
-	case refused:
-		x.refuse(refusal, orDefault(v.refusal.Status, 503), v.refusal.RetryAfter, v.refusal.Cause)
+	case gate.Refused:
+		x.refuse(refusal, orDefault(v.Refusal.Status, 503), v.Refusal.RetryAfter, v.Refusal.Cause)
 	default:
 		if !x.ended {
 			x.leave()

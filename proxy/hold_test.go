@@ -8,14 +8,16 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 	const n = 1000
-	r := newRig(t, GateSettings{Limit: n, Timeout: time.Minute}, Settings{})
+	r := newRig(t, gate.Settings{Limit: n, Timeout: time.Minute}, Settings{})
 	var mu sync.Mutex
 	var order []string
-	child := r.newChild(TargetOptions{Concurrency: 1}, func(k *talk) {
+	child := r.newChild(gate.TargetOptions{Concurrency: 1}, func(k *talk) {
 		for req := k.request(); req != nil; req = k.request() {
 			body, _ := io.ReadAll(req.Body)
 			mu.Lock()
@@ -47,7 +49,8 @@ func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 		early = max(early, i-2*at-1)
 	}
 	t.Logf("%d held and released; the furthest beyond the window: %d places", n, early)
-	if early > 20+int(time.Since(start)/stallGuard) {
+	const stallInterval = 100 * time.Millisecond // the gate's
+	if early > 20+int(time.Since(start)/stallInterval) {
 		t.Errorf("a request came %d places too early", early)
 	}
 	r.counted("all", func(c Counters) bool { return c.Answered == n && c.Overflowed == 1 && c.Held == n && c.Resent == 0 })
@@ -55,13 +58,13 @@ func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 
 func TestBoundsOfAThousandAreExact(t *testing.T) {
 	const n, over = 1000, 50
-	r := newRig(t, GateSettings{Limit: n, Timeout: time.Minute}, Settings{})
+	r := newRig(t, gate.Settings{Limit: n, Timeout: time.Minute}, Settings{})
 	var all []*caller
 	for range n + over {
 		all = append(all, r.dial().get("/"))
 	}
 	r.counted("overflowed", func(c Counters) bool { return c.Overflowed == over && r.gate.Snapshot().Held == n })
-	r.gate.Configure(GateSettings{Limit: n, Timeout: time.Millisecond})
+	r.gate.Configure(gate.Settings{Limit: n, Timeout: time.Millisecond})
 	for _, c := range all {
 		c.want(503, "")
 	}
@@ -73,7 +76,7 @@ func TestBoundsOfAThousandAreExact(t *testing.T) {
 }
 
 func TestHoldTimeout(t *testing.T) {
-	r := newRig(t, GateSettings{Limit: 10, Timeout: 300 * time.Millisecond}, Settings{})
+	r := newRig(t, gate.Settings{Limit: 10, Timeout: 300 * time.Millisecond}, Settings{})
 	start := time.Now()
 	c := r.dial().get("/")
 	res := c.want(503, "held")
@@ -99,7 +102,7 @@ func TestClientThatLeavesWhileHeldIsNeverForwarded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, patient, Settings{})
-			child := r.newChild(TargetOptions{}, echo)
+			child := r.newChild(gate.TargetOptions{}, echo)
 			c := r.dial().say("POST / HTTP/1.1\nHost: shop.test\nContent-Length: 1000\n\nsome")
 			r.held(1)
 			start := time.Now()
@@ -119,7 +122,7 @@ func TestClientThatLeavesWhileHeldIsNeverForwarded(t *testing.T) {
 
 func TestHalfClosedClientsAreServedWhereConfigured(t *testing.T) {
 	r := newRig(t, patient, Settings{ServeHalfClosed: true})
-	child := r.newChild(TargetOptions{}, echo)
+	child := r.newChild(gate.TargetOptions{}, echo)
 	c := r.dial().get("/half")
 	c.Conn.(*net.TCPConn).CloseWrite()
 	r.held(1)
@@ -129,7 +132,7 @@ func TestHalfClosedClientsAreServedWhereConfigured(t *testing.T) {
 
 func TestExpectIsAnsweredAtOnceAlsoWhenHeld(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, echo)
+	child := r.newChild(gate.TargetOptions{}, echo)
 	c := r.dial().say("POST /up HTTP/1.1\nHost: shop.test\nExpect: 100-continue\nContent-Length: 4\n\n")
 	start := time.Now()
 	if line, err := c.in.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" || time.Since(start) > 200*time.Millisecond {
@@ -144,7 +147,7 @@ func TestExpectIsAnsweredAtOnceAlsoWhenHeld(t *testing.T) {
 
 func TestSlowBodyThatWasHeldTakesNoWorker(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{Concurrency: 1}, echo)
+	child := r.newChild(gate.TargetOptions{Concurrency: 1}, echo)
 	slow := r.dial().say("POST /slow HTTP/1.1\nHost: shop.test\nContent-Length: 10\n\nhalf ")
 	r.held(1)
 	quick := r.dial().get("/quick")
@@ -158,7 +161,7 @@ func TestSlowBodyThatWasHeldTakesNoWorker(t *testing.T) {
 }
 
 func TestRefusedWithTheBodyDrained(t *testing.T) {
-	r := newRig(t, GateSettings{Limit: 10, Timeout: 10 * time.Millisecond}, Settings{})
+	r := newRig(t, gate.Settings{Limit: 10, Timeout: 10 * time.Millisecond}, Settings{})
 	c := r.dial().say("POST / HTTP/1.1\nHost: shop.test\nContent-Length: 4000000\n\n")
 	go io.WriteString(c.Conn, strings.Repeat("x", 4000000))
 	res := c.want(503, "held")
@@ -172,7 +175,7 @@ func TestStoppedAppAnswersAtOnce(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	waiting := r.dial().get("/waiting")
 	r.held(1)
-	r.gate.Refuse(&Refusal{RetryAfter: 7 * time.Second, Cause: "the app is stopped"})
+	r.gate.Refuse(&gate.Refusal{RetryAfter: 7 * time.Second, Cause: "the app is stopped"})
 	for _, c := range []*caller{waiting, r.dial().get("/new")} {
 		if res := c.want(503, "stopped"); res.Header.Get("Retry-After") != "7" {
 			t.Errorf("%v", res.Header)
@@ -191,7 +194,7 @@ func TestAliveIsNeverHeld(t *testing.T) {
 
 func TestBufferTotalBoundsWhatIsHeld(t *testing.T) {
 	r := newRig(t, patient, Settings{BufferTotal: 10 << 10})
-	child := r.newChild(TargetOptions{}, echo)
+	child := r.newChild(gate.TargetOptions{}, echo)
 	var all []*caller
 	head := "GET / HTTP/1.1\nHost: shop.test\nCookie: " + strings.Repeat("c", 1000) + "\n\n"
 	size := len(strings.ReplaceAll(head, "\n", "\r\n"))

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 // A hostile is what a malicious child answers, and what must become of it.
@@ -89,7 +91,7 @@ func hostiles() (all []hostile) {
 func TestMaliciousChild(t *testing.T) {
 	r := newRig(t, patient, Settings{Timeout: 5 * time.Second})
 	cases := hostiles()
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		for req := k.request(); req != nil; req = k.request() {
 			i, err := strconv.Atoi(req.Header.Get("Evil"))
 			if err != nil {
@@ -179,7 +181,7 @@ func TestChildThatClosesAfterEachByte(t *testing.T) {
 		"HTTP/1.1 103 H\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
 	}
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		req := k.request()
 		if req == nil {
 			return
@@ -211,7 +213,7 @@ func TestBodyWhereThereMustBeNone(t *testing.T) {
 		method, status, _ := strings.Cut(line, " ")
 		for _, framing := range []string{"Content-Length: 4", "Transfer-Encoding: chunked", "X: y"} {
 			r := newRig(t, patient, Settings{})
-			child := r.newChild(TargetOptions{}, func(k *talk) {
+			child := r.newChild(gate.TargetOptions{}, func(k *talk) {
 				for req := k.request(); req != nil; req = k.request() {
 					if req.URL.Path != "/" {
 						k.answer(200, req.URL.Path)
@@ -240,7 +242,7 @@ func TestHostileHandshakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, patient, Settings{})
-			child := r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say(answer + "EVIL"); io.Copy(io.Discard, k) })
+			child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say(answer + "EVIL"); io.Copy(io.Discard, k) })
 			r.gate.Swap(child.Target)
 			c := r.dial().say(handshake + "EVIL")
 			if res := c.want(502, "not valid"); !res.Close {
@@ -256,7 +258,7 @@ func TestHostileHandshakes(t *testing.T) {
 func TestChildThatStopsTalking(t *testing.T) {
 	for _, part := range []string{"", "H", "HTTP/1.1 200 OK\n", "HTTP/1.1 103 H\n\n", "HTTP/1.1 100 C\n\nHTTP/1.1 200"} {
 		r := newRig(t, patient, Settings{Timeout: 100 * time.Millisecond})
-		r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say(part); io.Copy(io.Discard, k) }).Target)
+		r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say(part); io.Copy(io.Discard, k) }).Target)
 		if res, _, err := r.dial().get("/").final(); err != nil || res.StatusCode != 504 {
 			t.Errorf("%q: %v %v", part, res, err)
 		}
@@ -264,7 +266,7 @@ func TestChildThatStopsTalking(t *testing.T) {
 	}
 	for _, part := range []string{ok + "\na", "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3", "HTTP/1.1 200 OK\n\n"} {
 		r := newRig(t, patient, Settings{Timeout: time.Second})
-		child := r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say(part); io.Copy(io.Discard, k) })
+		child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say(part); io.Copy(io.Discard, k) })
 		r.gate.Swap(child.Target)
 		c := r.dial().get("/")
 		c.in.Peek(1)

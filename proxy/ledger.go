@@ -1,6 +1,10 @@
 package proxy
 
-import "time"
+import (
+	"time"
+
+	"tideover/proxy/gate"
+)
 
 // A delivery is how far a request has come on one connection to the app.
 type delivery int
@@ -59,4 +63,10 @@ func (l loss) cause() string {
 		return "a worker of the app died after the request had run for " + l.ran.Round(100*time.Millisecond).String()
 	}
 	return "the app closed the connection without an answer; the request may have had an effect and is not sent again"
+}
+
+// died reports whether the target's processes died at about this time, as far as that can be known: a connection of theirs has
+// just ended, and the news of their death comes later if it comes. Mostly the gate has let go of the target by then.
+func died(t *gate.Target) bool {
+	return t.WaitInactive(newsTime) && t.WaitAbandoned(dyingTime)
 }

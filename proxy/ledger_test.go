@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 // TestLedger walks through every combination of what can be known of a lost delivery, and holds the decision against design's words.
@@ -87,7 +89,7 @@ func TestResending(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, patient, c.set)
-			r.gate.Swap(r.newChild(TargetOptions{Marker: []byte("marker")}, onceThenEcho(c.first)).Target)
+			r.gate.Swap(r.newChild(gate.TargetOptions{Marker: []byte("marker")}, onceThenEcho(c.first)).Target)
 			r.dial().say(c.request).want(c.want, "")
 			r.counted("resent", func(n Counters) bool { return n.Resent == c.resent && n.Answered+n.BadGateway == 1 })
 		})
@@ -99,7 +101,7 @@ func TestKeepWorking(t *testing.T) {
 	for _, keep := range []bool{true, false} {
 		r := newRig(t, patient, Settings{KeepWorking: keep})
 		finish, finished := make(chan struct{}), make(chan bool, 1)
-		r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+		r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 			k.request()
 			<-finish
 			_, err := io.WriteString(k, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -131,7 +133,7 @@ func TestEndOfAResponseThatEndsWithItsConnection(t *testing.T) {
 		cut   bool
 	}{
 		{"a live target", whole, false},
-		{"a replaced target", func(r *rig, c *child) { r.gate.Swap(r.newChild(TargetOptions{}, echo).Target) }, false},
+		{"a replaced target", func(r *rig, c *child) { r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target) }, false},
 		{"a shut gate, the target lives", func(r *rig, c *child) { r.gate.Swap(nil) }, false},
 		{"the news of the death is a moment late", func(r *rig, c *child) { r.gate.Swap(nil); r.eventually("ended", c.idle); c.Abandon() }, true},
 	} {
@@ -139,7 +141,7 @@ func TestEndOfAResponseThatEndsWithItsConnection(t *testing.T) {
 			t.Run(fmt.Sprint(c.name, " 1.", minor), func(t *testing.T) {
 				r := newRig(t, patient, Settings{})
 				end := make(chan struct{})
-				child := r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc"); <-end })
+				child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc"); <-end })
 				r.gate.Swap(child.Target)
 				caller := r.dial().say(fmt.Sprintf("GET / HTTP/1.%d\nHost: a\n\n", minor))
 				res, err := http.ReadResponse(caller.in, nil)
@@ -172,7 +174,7 @@ func TestResetIsNoEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := make(chan struct{})
-	r.gate.Swap(r.newChildOn(l, TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChildOn(l, gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\n\nabc")
 		<-seen
@@ -196,20 +198,20 @@ func TestWorkerTimeout(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		ran   time.Duration
-		dies  func(*Gate, *Target)
+		dies  func(*gate.Gate, *gate.Target)
 		alone bool
 	}{
-		{"a worker, at once", 0, func(*Gate, *Target) {}, false},
-		{"a worker, just before", workerTimeout - time.Millisecond, func(*Gate, *Target) {}, false},
-		{"a worker, after 5 s", workerTimeout, func(*Gate, *Target) {}, true},
-		{"a worker of a target that the gate got once more", workerTimeout, func(g *Gate, t *Target) { g.Swap(t) }, true},
-		{"a worker of a target that came back", workerTimeout, func(g *Gate, t *Target) { g.Swap(nil); g.Swap(t) }, true},
-		{"all of it, after 5 s", workerTimeout, func(g *Gate, _ *Target) { g.Swap(nil) }, false},
-		{"all of it, known by its sockets first", workerTimeout, func(_ *Gate, t *Target) { t.Abandon() }, false},
-		{"all of it, the news too late", workerTimeout, func(g *Gate, _ *Target) { <-time.After(2 * dyingTime); g.Swap(nil) }, true},
+		{"a worker, at once", 0, func(*gate.Gate, *gate.Target) {}, false},
+		{"a worker, just before", workerTimeout - time.Millisecond, func(*gate.Gate, *gate.Target) {}, false},
+		{"a worker, after 5 s", workerTimeout, func(*gate.Gate, *gate.Target) {}, true},
+		{"a worker of a target that the gate got once more", workerTimeout, func(g *gate.Gate, t *gate.Target) { g.Swap(t) }, true},
+		{"a worker of a target that came back", workerTimeout, func(g *gate.Gate, t *gate.Target) { g.Swap(nil); g.Swap(t) }, true},
+		{"all of it, after 5 s", workerTimeout, func(g *gate.Gate, _ *gate.Target) { g.Swap(nil) }, false},
+		{"all of it, known by its sockets first", workerTimeout, func(_ *gate.Gate, t *gate.Target) { t.Abandon() }, false},
+		{"all of it, the news too late", workerTimeout, func(g *gate.Gate, _ *gate.Target) { <-time.After(2 * dyingTime); g.Swap(nil) }, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			g, target := NewGate(patient), NewTarget(TargetOptions{})
+			g, target := gate.New(patient), gate.NewTarget(gate.TargetOptions{})
 			g.Swap(target)
 			x := &exchange{set: &Settings{}}
 			d := trip{x: x, u: &upstream{target: target}}
@@ -222,5 +224,50 @@ func TestWorkerTimeout(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		})
+	}
+}
+
+// How long it is looked for news of a target's death.
+func TestCollapsed(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		happen func(*gate.Gate, *gate.Target)
+		want   bool
+		took   time.Duration
+	}{
+		{"the target lives", func(*gate.Gate, *gate.Target) {}, false, newsTime},
+		{"it is replaced, and lives", func(g *gate.Gate, t *gate.Target) { g.Swap(nil) }, false, dyingTime},
+		{"it is gone", func(g *gate.Gate, t *gate.Target) { t.Abandon() }, true, 0},
+		{"it is replaced, then gone", func(g *gate.Gate, t *gate.Target) { g.Swap(nil); time.Sleep(dyingTime / 2); t.Abandon() }, true, dyingTime / 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g, target := gate.New(patient), gate.NewTarget(gate.TargetOptions{})
+			g.Swap(target)
+			go c.happen(g, target)
+			synctest.Wait()
+			start := time.Now()
+			if got := died(target); got != c.want || time.Since(start) != c.took {
+				t.Errorf("%s: %v after %v", c.name, got, time.Since(start))
+			}
+			synctest.Wait()
+		})
+	}
+}
+
+func TestCauses(t *testing.T) {
+	for _, c := range []struct {
+		lost loss
+		want string
+	}{
+		{loss{state: begun, whole: true}, "the app's response broke off"},
+		{loss{state: written}, "the body was too large to be kept"},
+		{loss{state: written, whole: true, fed: 2}, "without an answer, twice"},
+		{loss{state: written, whole: true, fed: 1, alone: true, ran: workerTimeout}, "after the request had run for 5s"},
+		{loss{state: written, whole: true, fed: 1, alone: true}, "may have had an effect"},
+		{loss{state: written, whole: true, fed: 1, ran: workerTimeout}, "may have had an effect"},
+	} {
+		if got := c.lost.cause(); !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %s", c.lost, got)
+		}
 	}
 }

@@ -4,13 +4,15 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
 )
 
 // A note is a message to a loop from another goroutine.
 type note struct {
 	client  *client
-	verdict verdict // for a held client
-	back    bool    // the client comes back from its goroutine; keep says whether for another request
+	verdict gate.Decision // for a held client
+	back    bool          // the client comes back from its goroutine; keep says whether for another request
 	keep    bool
 	do      func() // anything rare
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 // onceThenEcho runs the first script on the first connection and echoes on all others.
@@ -30,14 +32,14 @@ func readAndDie(k *talk) {
 
 func TestIdempotentRequestIsSentAgainOnce(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, onceThenEcho(readAndDie)).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, onceThenEcho(readAndDie)).Target)
 	r.dial().get("/again").want(200, "GET /again")
 	r.counted("resent", func(c Counters) bool { return c.Resent == 1 && c.Answered == 1 })
 }
 
 func TestRequestThatKillsItsWorkerIsTriedTwiceAndNotAThirdTime(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, readAndDie)
+	child := r.newChild(gate.TargetOptions{}, readAndDie)
 	r.gate.Swap(child.Target)
 	r.dial().get("/poison").want(502, "twice")
 	if n := child.accepted.Load(); n != 2 {
@@ -48,7 +50,7 @@ func TestRequestThatKillsItsWorkerIsTriedTwiceAndNotAThirdTime(t *testing.T) {
 
 func TestPostIsNotSentTwice(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, onceThenEcho(readAndDie))
+	child := r.newChild(gate.TargetOptions{}, onceThenEcho(readAndDie))
 	r.gate.Swap(child.Target)
 	r.dial().say("POST / HTTP/1.1\nHost: shop.test\nContent-Length: 2\n\nhi").want(502, "not sent again")
 	if n := child.accepted.Load(); n != 1 {
@@ -62,7 +64,7 @@ func TestPostIsNotSentTwice(t *testing.T) {
 func TestMarkerProvesThatTheAppNeverSawIt(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	marker := "\x00tideover 1b2c3d"
-	r.gate.Swap(r.newChild(TargetOptions{Marker: []byte(marker)}, onceThenEcho(func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{Marker: []byte(marker)}, onceThenEcho(func(k *talk) {
 		io.WriteString(k, marker[:5])
 		io.WriteString(k, marker[5:])
 		k.Conn.(*net.UnixConn).CloseWrite()
@@ -74,7 +76,7 @@ func TestMarkerProvesThatTheAppNeverSawIt(t *testing.T) {
 
 func TestSilentChildIsA504(t *testing.T) {
 	r := newRig(t, patient, Settings{Timeout: 200 * time.Millisecond})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.Read(make([]byte, 1)) }).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.Read(make([]byte, 1)) }).Target)
 	start := time.Now()
 	r.dial().get("/").want(504, "in time")
 	if d := time.Since(start); d < 200*time.Millisecond || d > time.Second {
@@ -86,7 +88,7 @@ func TestSilentChildIsA504(t *testing.T) {
 func TestClientThatLeavesWhileTheAppWorks(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	cut := make(chan time.Time, 1)
-	child := r.newChild(TargetOptions{}, func(k *talk) {
+	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.Read(make([]byte, 1))
 		cut <- time.Now()
@@ -108,8 +110,8 @@ func TestClientThatLeavesWhileTheAppWorks(t *testing.T) {
 func TestAbandonSendsBackWhatMayBeSentAgain(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	var read atomic.Int64
-	silent := r.newChild(TargetOptions{}, func(k *talk) { k.request(); read.Add(1); k.Read(make([]byte, 1)) })
-	begun := r.newChild(TargetOptions{}, func(k *talk) {
+	silent := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); read.Add(1); k.Read(make([]byte, 1)) })
+	begun := r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\n\nuntil the end")
 		k.Read(make([]byte, 1))
@@ -128,7 +130,7 @@ func TestAbandonSendsBackWhatMayBeSentAgain(t *testing.T) {
 		t.Errorf("a response that ended with its process looks whole: %q", all)
 	}
 	r.held(1)
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	get.want(200, "GET /get")
 	r.counted("all", func(c Counters) bool { return c.Answered == 1 && c.BadGateway == 1 && c.Cut == 1 && c.Resent == 1 })
 }

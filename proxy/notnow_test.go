@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
 )
 
 // full returns a listener on a unix socket with the smallest backlog, and fills it with connections that nobody sends anything on.
@@ -62,20 +64,20 @@ func TestNotNow(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		error syscall.Errno
-		begin func(*testing.T) (target TargetOptions, listener net.Listener)
+		begin func(*testing.T) (target gate.TargetOptions, listener net.Listener)
 	}{
-		{"full backlog", syscall.EAGAIN, func(t *testing.T) (TargetOptions, net.Listener) {
+		{"full backlog", syscall.EAGAIN, func(t *testing.T) (gate.TargetOptions, net.Listener) {
 			l := full(t)
-			return TargetOptions{Network: "unix", Address: l.Addr().String()}, l
+			return gate.TargetOptions{Network: "unix", Address: l.Addr().String()}, l
 		}},
-		{"nobody listens", syscall.ECONNREFUSED, func(t *testing.T) (TargetOptions, net.Listener) {
+		{"nobody listens", syscall.ECONNREFUSED, func(t *testing.T) (gate.TargetOptions, net.Listener) {
 			l := full(t)
 			l.(*net.UnixListener).SetUnlinkOnClose(false)
 			l.Close()
-			return TargetOptions{Network: "unix", Address: l.Addr().String()}, nil
+			return gate.TargetOptions{Network: "unix", Address: l.Addr().String()}, nil
 		}},
-		{"no socket", syscall.ENOENT, func(t *testing.T) (TargetOptions, net.Listener) {
-			return TargetOptions{Network: "unix", Address: filepath.Join(t.TempDir(), "none")}, nil
+		{"no socket", syscall.ENOENT, func(t *testing.T) (gate.TargetOptions, net.Listener) {
+			return gate.TargetOptions{Network: "unix", Address: filepath.Join(t.TempDir(), "none")}, nil
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -84,7 +86,7 @@ func TestNotNow(t *testing.T) {
 				t.Fatalf("dial: %v, want %v", err, c.error)
 			}
 			r := newRig(t, patient, Settings{})
-			target := NewTarget(o)
+			target := gate.NewTarget(o)
 			r.gate.Swap(target)
 			var all []*caller
 			for i := range n {
@@ -99,9 +101,9 @@ func TestNotNow(t *testing.T) {
 				t.Errorf("%v of work in 500ms of waiting", busy)
 			}
 			if l == nil {
-				r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+				r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 			} else {
-				r.newChildOn(l, TargetOptions{}, echo)
+				r.newChildOn(l, gate.TargetOptions{}, echo)
 			}
 			for i, c := range all {
 				c.want(200, fmt.Sprintf("POST /%d hi", i))
@@ -114,10 +116,10 @@ func TestNotNow(t *testing.T) {
 
 func TestNotNowForTooLong(t *testing.T) {
 	const timeout = 400 * time.Millisecond
-	r := newRig(t, GateSettings{Limit: 100, Timeout: timeout}, Settings{})
+	r := newRig(t, gate.Settings{Limit: 100, Timeout: timeout}, Settings{})
 	l := full(t)
 	defer l.Close()
-	target := NewTarget(TargetOptions{Network: "unix", Address: l.Addr().String()})
+	target := gate.NewTarget(gate.TargetOptions{Network: "unix", Address: l.Addr().String()})
 	r.gate.Swap(target)
 	start := time.Now()
 	var all []*caller
@@ -134,7 +136,7 @@ func TestNotNowForTooLong(t *testing.T) {
 // TestOutOfDescriptors: who comes waits in the backlog, accepting does not spin, and all are served once there are descriptors.
 func TestOutOfDescriptors(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, func(k *talk) { // one that keeps no connections
+	child := r.newChild(gate.TargetOptions{}, func(k *talk) { // one that keeps no connections
 		k.request()
 		k.say("HTTP/1.1 200 OK\nConnection: close\nContent-Length: 0\n\n")
 	})

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
 )
 
 // What a request may cost, in things that do not depend on the machine's speed. The race detector has a price of its own, so
@@ -61,7 +63,7 @@ func calls(t *testing.T) (reads, writes int) {
 
 func TestPriceOfARequest(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, plain).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, plain).Target)
 	c := r.dial()
 	fd := blocking(c.Conn.(*net.TCPConn))
 	defer unix.Close(fd)
@@ -95,7 +97,7 @@ func TestPriceOfARequest(t *testing.T) {
 // Nothing that a request needs is left for the garbage collector, not even of requests that are sent without waiting for answers.
 func TestNoCollectionInManyRequests(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		buffer, answer := make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 		for {
 			if _, err := k.Conn.Read(buffer); err != nil {
@@ -146,7 +148,7 @@ func TestNoCollectionInManyRequests(t *testing.T) {
 }
 
 func TestPriceOfAHeldRequest(t *testing.T) {
-	r := newRig(t, GateSettings{Limit: 5000, Timeout: time.Minute}, Settings{})
+	r := newRig(t, gate.Settings{Limit: 5000, Timeout: time.Minute}, Settings{})
 	request := []byte("GET /page HTTP/1.1\r\nHost: shop.test\r\nCookie: sessionid=0123456789abcdef0123456789abcdef\r\n\r\n")
 	memory := func() uint64 {
 		runtime.GC()

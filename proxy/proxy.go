@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/gate"
 )
 
 // A Server relays what arrives on the public listeners of one app, through its gate.
 type Server struct {
 	app      string
-	gate     *Gate
+	gate     *gate.Gate
 	logger   hclog.Logger
 	settings atomic.Pointer[Settings]
 	rules    atomic.Pointer[rules] // those that were made last

@@ -3,6 +3,7 @@ package proxy
 import (
 	"slices"
 
+	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
 
@@ -15,7 +16,7 @@ type past struct {
 
 // recall undoes the reading of the client's request x, which the gate has sent back: its bytes are the connection's again. It reports
 // true, or false when they cannot be had any more; then the client has got a 503.
-func (c *client) recall(x *exchange, v verdict) bool {
+func (c *client) recall(x *exchange, v gate.Decision) bool {
 	text, ok := textOf(x)
 	if !ok {
 		x.refuse(refusal, 503, x.set.RetryAfter, "tideover is being replaced, and the body was too large to be kept")
@@ -27,7 +28,7 @@ func (c *client) recall(x *exchange, v verdict) bool {
 		t.held.Add(^uint64(0))
 	}
 	c.past = past{fed: x.fed, continued: x.request.Expect100 && !x.body.awaits100, recalled: true}
-	c.before = v.waited
+	c.waiter.CarriedWait = v.Waited
 	x.body.raw = text
 	return true
 }

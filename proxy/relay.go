@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
 
@@ -32,7 +33,7 @@ type trip struct {
 
 // relay carries the request to a target it has a pass to, and the response back. again: it was not answered and goes back to the
 // gate; busy: because the target takes no connections at present. Otherwise the pass is done and the request has ended.
-func (x *exchange) relay(t *Target) (again, busy bool) {
+func (x *exchange) relay(t *gate.Target) (again, busy bool) {
 	x.target = t.Name()
 	u, err := x.connect(t)
 	if err != nil {
@@ -189,9 +190,9 @@ func (d *trip) more(timeout time.Duration) error {
 // lost decides about a request that got no response from the app, or none of it went on to the client: it goes back to the gate, or it ends here.
 func (d *trip) lost(state delivery, err error) (again, busy bool) {
 	x, u := d.x, d.u
-	u.cut()
+	u.Close()
 	left, clientFault := x.attendant.join(x)
-	end := func() { x.server.gate.done(u.target, false) }
+	end := func() { x.server.gate.Done(u.target, false) }
 	var fault *http1.Error
 	switch {
 	case left || err == errClientLeft:
@@ -235,7 +236,7 @@ func (d *trip) account(state delivery, err error) loss {
 		x.fed++
 	}
 	l.fed = x.fed
-	l.alone = l.ran >= workerTimeout && !u.target.fell(dyingTime)
+	l.alone = l.ran >= workerTimeout && !u.target.WaitInactive(dyingTime)
 	return l
 }
 
@@ -287,7 +288,7 @@ func (d *trip) conclude(err error) {
 	if reusable {
 		u.settle()
 	}
-	x.server.gate.done(t, err == nil)
+	x.server.gate.Done(t, err == nil)
 	if err == nil && early {
 		x.body.drain(afterAnswer)
 	}
@@ -371,7 +372,7 @@ func (d *trip) endOfStream() error {
 	if fault := d.body.End(); fault != nil {
 		return fault
 	}
-	if d.u.target.collapsed() { // R77
+	if died(d.u.target) { // R77
 		return errTargetGone
 	}
 	if d.framing == http1.Chunked {

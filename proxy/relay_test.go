@@ -3,13 +3,15 @@ package proxy
 import (
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
-var patient = GateSettings{Limit: 1000, Timeout: 10 * time.Second}
+var patient = gate.Settings{Limit: 1000, Timeout: 10 * time.Second}
 
 func TestAnswersPassThrough(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, echo)
+	child := r.newChild(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	c := r.dial()
 	for range 3 {

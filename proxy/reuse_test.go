@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 // TestWhichConnectionsAreUsedAgain: only one whose response was framed by its head, that was read to its last byte and no further, and
@@ -28,7 +30,7 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, patient, Settings{})
-			child := r.newChild(TargetOptions{}, func(k *talk) {
+			child := r.newChild(gate.TargetOptions{}, func(k *talk) {
 				for k.request() != nil {
 					k.say(c.answer)
 				}
@@ -51,7 +53,7 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 // A connection that was used for a request on a goroutine is used again for one in the event loop, and the other way round.
 func TestConnectionsToTheAppAreSharedByLoopAndGoroutines(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, echo)
+	child := r.newChild(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	c := r.dial()
 	for i := range 5 {
@@ -67,7 +69,7 @@ func TestConnectionsToTheAppAreSharedByLoopAndGoroutines(t *testing.T) {
 // None is kept for longer than the app may keep it.
 func TestIdleConnectionToTheAppIsClosed(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, echo)
+	child := r.newChild(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	r.dial().get("/").want(200, "")
 	start := time.Now()
@@ -79,7 +81,7 @@ func TestIdleConnectionToTheAppIsClosed(t *testing.T) {
 func TestRetiredTargetKeepsNoConnection(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	finish := make(chan struct{})
-	child := r.newChild(TargetOptions{}, func(k *talk) {
+	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
 		for req := k.request(); req != nil; req = k.request() {
 			if req.URL.Path == "/slow" {
 				<-finish
@@ -103,7 +105,7 @@ func TestRetiredTargetKeepsNoConnection(t *testing.T) {
 // What is dialled while the news of the target's death comes is closed again.
 func TestNoConnectionToATargetThatIsGone(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, echo)
+	child := r.newChild(gate.TargetOptions{}, echo)
 	child.Abandon()
 	if _, err := dial(child.Target); err != net.ErrClosed {
 		t.Errorf("%v", err)
@@ -111,38 +113,44 @@ func TestNoConnectionToATargetThatIsGone(t *testing.T) {
 	r.eventually("closed", child.idle)
 }
 
-// lostTrip is a delivery that failed on its way out.
-func (r *rig) lostTrip(request string, set Settings) (again, busy bool, x *exchange) {
+// trip is a request that has passed the gate, and its client.
+func (r *rig) trip(request string, set Settings, script func(*talk)) (*trip, *caller) {
 	r.Helper()
-	child := r.newChild(TargetOptions{}, func(k *talk) { io.Copy(io.Discard, k) })
+	child := r.newChild(gate.TargetOptions{}, script)
 	u, err := dial(child.Target)
 	if err != nil {
 		r.Fatal(err)
 	}
-	w, _ := pair(r.T)
+	w, caller := pair(r.T)
 	client := &client{wire: w, server: r.server, exchange: &exchange{}}
 	client.settle()
 	r.server.settings.Store(&set)
 	client.decide()
-	x = client.exchange
+	x := client.exchange
 	x.begin(time.Now())
 	if _, fault := x.request.Parse([]byte(request), &client.rules.policy); fault != nil {
 		r.Fatal(fault)
 	}
 	x.complete = true
 	r.gate.Swap(child.Target)
-	if v := r.gate.enter(&client.waiter); v.outcome != passed {
+	if v := r.gate.Enter(&client.waiter); v.Outcome != gate.Passed {
 		r.Fatalf("%+v", v)
 	}
-	u.close() // before a byte is written
-	d := trip{x: x, u: u}
+	return u.embark(x), caller
+}
+
+// lostTrip is a delivery that failed on its way out.
+func (r *rig) lostTrip(request string, set Settings) (again, busy bool, x *exchange) {
+	r.Helper()
+	d, _ := r.trip(request, set, func(k *talk) { io.Copy(io.Discard, k) })
+	d.u.wire.close() // before a byte is written
 	state, err := d.send()
 	if state != connected || err == nil {
 		r.Errorf("state %d, %v", state, err)
 	}
 	again, busy = d.lost(state, err)
-	r.gate.done(child.Target, false)
-	return again, busy, x
+	r.gate.Done(d.u.target, false)
+	return again, busy, d.x
 }
 
 // Nothing was written: whatever the request is, it is sent on another connection, and that is no resending.
@@ -165,7 +173,7 @@ func TestConnectionThatTakesNoByte(t *testing.T) {
 func TestHeadAlone(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	seen := make(chan struct{})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		for k.request() != nil {
 			k.say("HTTP/1.1 200 OK\nContent-Length: 5\n\n")
 			<-seen
@@ -190,7 +198,7 @@ func TestHeadAlone(t *testing.T) {
 func TestHeadAndNoMore(t *testing.T) {
 	for _, end := range []string{"Connection: close\n", ""} {
 		r := newRig(t, patient, Settings{})
-		r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+		r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 			k.request()
 			k.say("HTTP/1.1 200 OK\nContent-Length: 5\n" + end + "\n")
 		}).Target)
@@ -212,7 +220,7 @@ func TestHeadAndNoMore(t *testing.T) {
 func TestLastAnswerIsTakenAtOnce(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	taken := make(chan error, 1)
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\nContent-Length: 5\nConnection: close\n\nhello")
 		_, err := k.in.ReadByte()

@@ -19,12 +19,14 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/gate"
 )
 
 // rig is a server on a loopback port with a gate, for scripted clients and scripted children.
 type rig struct {
 	*testing.T
-	gate   *Gate
+	gate   *gate.Gate
 	server *Server
 	addr   string
 	log    *lockedBuffer
@@ -50,7 +52,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // newRig starts a server. When the test ends everything must be accounted for and every connection and goroutine gone.
-func newRig(t *testing.T, g GateSettings, s Settings) *rig {
+func newRig(t *testing.T, g gate.Settings, s Settings) *rig {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -60,10 +62,10 @@ func newRig(t *testing.T, g GateSettings, s Settings) *rig {
 }
 
 // newRigOn is newRig on a listener of the test's choice.
-func newRigOn(t *testing.T, l net.Listener, g GateSettings, s Settings) *rig {
+func newRigOn(t *testing.T, l net.Listener, g gate.Settings, s Settings) *rig {
 	t.Helper()
 	before := runtime.NumGoroutine()
-	r := &rig{T: t, gate: NewGate(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
+	r := &rig{T: t, gate: gate.New(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
 	logger := hclog.New(&hclog.LoggerOptions{Output: r.log, JSONFormat: true})
 	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -228,7 +230,7 @@ func (c *caller) ended() {
 
 // child is a scripted app: it accepts on a private socket and runs a script on each connection.
 type child struct {
-	*Target
+	*gate.Target
 	listener net.Listener
 	accepted atomic.Int64
 	running  sync.WaitGroup
@@ -245,7 +247,7 @@ type talk struct {
 }
 
 // newChild starts a child on a unix socket; script is run on every connection, which is closed behind it.
-func (r *rig) newChild(o TargetOptions, script func(*talk)) *child {
+func (r *rig) newChild(o gate.TargetOptions, script func(*talk)) *child {
 	r.Helper()
 	path := filepath.Join(r.TempDir(), "s")
 	l, err := net.Listen("unix", path)
@@ -255,12 +257,12 @@ func (r *rig) newChild(o TargetOptions, script func(*talk)) *child {
 	return r.newChildOn(l, o, script)
 }
 
-func (r *rig) newChildOn(l net.Listener, o TargetOptions, script func(*talk)) *child {
+func (r *rig) newChildOn(l net.Listener, o gate.TargetOptions, script func(*talk)) *child {
 	o.Network, o.Address = l.Addr().Network(), l.Addr().String()
 	if o.Name == "" {
 		o.Name = "shop.1"
 	}
-	c := &child{Target: NewTarget(o), listener: l, open: map[net.Conn]struct{}{}}
+	c := &child{Target: gate.NewTarget(o), listener: l, open: map[net.Conn]struct{}{}}
 	c.running.Go(func() {
 		for {
 			conn, err := l.Accept()

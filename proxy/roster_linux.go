@@ -23,6 +23,17 @@ func (r *roster) first() *link {
 	return r.anchor.next
 }
 
+// last is the one that joined last; nil when there is none.
+func (r *roster) last() *link { return r.before(&r.anchor) }
+
+// before is the one that joined before n.
+func (r *roster) before(n *link) *link {
+	if n.previous == &r.anchor {
+		return nil
+	}
+	return n.previous
+}
+
 // after is the one that joined after n.
 func (r *roster) after(n *link) *link {
 	if n.next == &r.anchor {

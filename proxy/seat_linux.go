@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
 )
 
 // A seat is a client's place in a loop. It belongs to the loop, whoever has the rest of the client.
@@ -147,17 +149,17 @@ func (l *loop) handle(c *client) {
 	l.server.totals.requests.Add(1)
 	x.headed(n)
 	x.acceptable()
-	c.owner = c.loopOwner()
-	v := l.server.gate.enter(&c.waiter)
-	switch v.outcome {
-	case passed:
-		v.note(x)
-		l.fly(c, v.target)
-	case held:
+	c.waiter.Owner = c.loopOwner()
+	v := l.server.gate.Enter(&c.waiter)
+	switch v.Outcome {
+	case gate.Passed:
+		x.note(v)
+		l.fly(c, v.Target)
+	case gate.Held:
 		l.server.totals.held.Add(1)
 		x.held = true
 		c.standInLine()
-	case recalled:
+	case gate.Evicted:
 		c.takeBack(v)
 	default:
 		l.away(c, errand{kind: ruled, verdict: v})
@@ -195,8 +197,8 @@ func (c *client) forget() {
 func (c *client) standInLine() {
 	c.place = inLine
 	x := c.exchange
-	if !x.settleDown() && c.server.gate.leave(&c.waiter) {
-		c.loop.away(c, errand{kind: ruled, verdict: verdict{outcome: overflowed}})
+	if !x.settleDown() && c.server.gate.Leave(&c.waiter) {
+		c.loop.away(c, errand{kind: ruled, verdict: gate.Decision{Outcome: gate.Overflowed}})
 		return
 	}
 	if len(x.body.raw) == 0 && c.in.pooled == nil {
@@ -212,7 +214,7 @@ func (c *client) comeForth() *exchange {
 	if c.exchange != nil {
 		return c.exchange
 	}
-	x := c.remember(c.waiter.arrived)
+	x := c.remember(c.waiter.ArrivedAt())
 	n, _ := x.request.Parse(c.in.bytes(), &c.rules.policy)
 	x.headed(n)
 	x.acceptable()
@@ -222,27 +224,27 @@ func (c *client) comeForth() *exchange {
 
 // leaveLine takes a client that has left out of the gate's queue. When the gate has let it go already, release does the rest.
 func (c *client) leaveLine() {
-	if c.server.gate.leave(&c.waiter) {
+	if c.server.gate.Leave(&c.waiter) {
 		c.comeForth().leave()
 		c.loop.finish(c)
 	}
 }
 
 // release goes on with a client to whom the gate has given its verdict.
-func (l *loop) release(c *client, v verdict) {
+func (l *loop) release(c *client, v gate.Decision) {
 	x := c.comeForth()
-	v.note(x)
+	x.note(v)
 	switch {
-	case v.outcome == recalled:
+	case v.Outcome == gate.Evicted:
 		c.takeBack(v)
-	case v.outcome != passed:
+	case v.Outcome != gate.Passed:
 		l.away(c, errand{kind: ruled, verdict: v})
 	case c.gone() || departed(c.fd, !x.set.ServeHalfClosed):
-		l.server.gate.done(v.target, false)
+		l.server.gate.Done(v.Target, false)
 		x.leave()
 		l.finish(c)
 	default:
-		l.fly(c, v.target)
+		l.fly(c, v.Target)
 	}
 }
 
@@ -251,7 +253,7 @@ type loopOwner client
 
 func (c *client) loopOwner() *loopOwner { return (*loopOwner)(c) }
 
-func (o *loopOwner) deliver(v verdict) { o.loop.post(note{client: (*client)(o), verdict: v}) }
+func (o *loopOwner) OnDecision(v gate.Decision) { o.loop.post(note{client: (*client)(o), verdict: v}) }
 
 // finish ends a request and goes on with the next one, if there is to be one.
 func (l *loop) finish(c *client) {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
 )
 
 func listen(t *testing.T) net.Listener {
@@ -23,7 +25,7 @@ func listen(t *testing.T) net.Listener {
 }
 
 func TestServeEndsWithItsListener(t *testing.T) {
-	s := NewServer(Options{Gate: NewGate(patient)})
+	s := NewServer(Options{Gate: gate.New(patient)})
 	defer s.End()
 	l := listen(t)
 	l.Close()
@@ -41,7 +43,7 @@ func TestConnectionsFromBefore(t *testing.T) {
 	}
 	defer early.Close()
 	r := newRigOn(t, l, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	r.dial().get("/").want(200, "GET / ")
 	fmt.Fprint(early, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	r.counted("both are answered", func(c Counters) bool { return c.Answered == 2 })
@@ -60,7 +62,7 @@ func TestConnectionsFromBefore(t *testing.T) {
 }
 
 func TestServeEndsWithItsContext(t *testing.T) {
-	s := NewServer(Options{Gate: NewGate(GateSettings{})})
+	s := NewServer(Options{Gate: gate.New(gate.Settings{})})
 	defer s.End()
 	l := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -83,7 +85,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 
 // A listener may have an Accept of its own, which the event loop would pass over. Such a one is refused, not served in another way.
 func TestServeRefusesOtherListeners(t *testing.T) {
-	s := NewServer(Options{Gate: NewGate(patient)})
+	s := NewServer(Options{Gate: gate.New(patient)})
 	defer s.End()
 	l := struct{ *net.TCPListener }{listen(t).(*net.TCPListener)}
 	if err := s.Serve(t.Context(), l); err == nil || !strings.Contains(err.Error(), "*net.TCPListener") {
@@ -97,7 +99,7 @@ func TestServeRefusesOtherListeners(t *testing.T) {
 // What was sent before the end was known is answered; what is idle then is closed.
 func TestConnectionsAtTheEnd(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	idle, late := r.dial(), r.dial()
 	for _, c := range []*caller{idle, late} {
 		c.get("/").want(200, "GET / ")

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/gate"
 )
 
 // Settings are what may be configured of a server. Zero values mean the default named, where one is named.
@@ -46,7 +48,7 @@ type Limits struct {
 // Options make a server.
 type Options struct {
 	App      string // its name, for logs
-	Gate     *Gate
+	Gate     *gate.Gate
 	Settings Settings
 	Logger   hclog.Logger // nil: nothing is logged
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 // drip sends p byte by byte, one each interval, until all is sent or the connection is over.
@@ -73,7 +75,7 @@ func TestSlowBodies(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, patient, Settings{BodyTimeout: shortly, MinRate: 1000})
-			r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+			r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 			start := time.Now()
 			caller := r.dial().say(c.head)
 			go caller.drip(c.body, c.every)
@@ -88,7 +90,7 @@ func TestSlowBodies(t *testing.T) {
 
 func TestSteadyBodyMayTakeLong(t *testing.T) {
 	r := newRig(t, patient, Settings{BodyTimeout: shortly, MinRate: 1})
-	r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 60\n\n")
 	c.drip(strings.Repeat("x", 60), 10*time.Millisecond)
 	c.want(200, "POST / xxx")
@@ -100,14 +102,14 @@ func TestTimeInWhichNobodyReadsIsNotTheClients(t *testing.T) {
 	r.held(1)
 	wait := time.NewTimer(2 * shortly)
 	<-wait.C
-	r.gate.Swap(r.newChild(TargetOptions{}, hash).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, hash).Target)
 	c.say(strings.Repeat("x", 50000)).want(200, "100000 ")
 }
 
 func TestAppMayTakeItsTimeWithAnUpload(t *testing.T) {
 	r := newRig(t, patient, Settings{BodyTimeout: shortly, Timeout: time.Minute})
 	busy := time.NewTimer(3 * shortly)
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		req := k.request()
 		<-busy.C
 		n, err := io.Copy(io.Discard, req.Body)
@@ -131,7 +133,7 @@ func endless(k *talk) {
 
 func TestClientThatTakesNothingIsCut(t *testing.T) {
 	r := newRig(t, patient, Settings{WriteTimeout: 400 * time.Millisecond})
-	child := r.newChild(TargetOptions{}, endless)
+	child := r.newChild(gate.TargetOptions{}, endless)
 	r.gate.Swap(child.Target)
 	start := time.Now()
 	c := r.dial().say("GET / HTTP/1.0\n\n")
@@ -162,7 +164,7 @@ func (c *caller) sips(n, total int, interval time.Duration) (got int) {
 // A kernel wakes a writer only when a third of its buffer is free. A client that reads steadily is not cut for that.
 func TestSlowReaderIsServed(t *testing.T) {
 	r := newRig(t, patient, Settings{WriteTimeout: 400 * time.Millisecond, MinRate: 1000})
-	r.gate.Swap(r.newChild(TargetOptions{}, endless).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, endless).Target)
 	c := r.dial()
 	c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 	c.say("GET / HTTP/1.1\nHost: a\n\n")
@@ -175,7 +177,7 @@ func TestSlowReaderIsServed(t *testing.T) {
 
 func TestReaderBelowTheRateIsCut(t *testing.T) {
 	r := newRig(t, patient, Settings{WriteTimeout: 400 * time.Millisecond, MinRate: 1 << 20})
-	r.gate.Swap(r.newChild(TargetOptions{}, endless).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, endless).Target)
 	c := r.dial()
 	c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 	c.say("GET / HTTP/1.1\nHost: a\n\n")
@@ -189,7 +191,7 @@ func TestReaderBelowTheRateIsCut(t *testing.T) {
 func TestTimeoutIsThatOfTheRequestsBeginning(t *testing.T) {
 	r := newRig(t, patient, Settings{Timeout: time.Minute})
 	begun, answer := make(chan string, 2), make(chan struct{})
-	target := r.newChild(TargetOptions{}, func(k *talk) {
+	target := r.newChild(gate.TargetOptions{}, func(k *talk) {
 		for req := k.request(); req != nil; req = k.request() {
 			begun <- req.URL.Path
 			if req.URL.Path == "/patient" {

@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
 )
 
 // A sockaddr is an address as the kernel has it: its family, and then what belongs to that.
@@ -16,7 +18,7 @@ type sockaddr struct {
 }
 
 // aim takes the address of a target. It reports false for one that a goroutine has to find: a name, or something rare.
-func (a *sockaddr) aim(o *TargetOptions) bool {
+func (a *sockaddr) aim(o *gate.TargetOptions) bool {
 	if o.Network == "unix" {
 		if len(o.Address) == 0 || len(o.Address) >= len(a.raw)-2 || o.Address[0] == '@' {
 			return false

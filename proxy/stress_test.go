@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 var stressed = flag.Int("stress", 3000, "requests of TestStress; a million is the proof")
@@ -180,8 +182,8 @@ func (s *stressor) hangUp() {
 // TestStress sends requests of random shapes through holds and swaps, in which no process dies: every one whose client waits must
 // get its own answer, whole. It is what pins the assumptions of the event loop about kernel and runtime.
 func TestStress(t *testing.T) {
-	r := newRig(t, GateSettings{Limit: 1000, Timeout: time.Minute}, Settings{ServeHalfClosed: true})
-	next := func() *child { return r.newChild(TargetOptions{Concurrency: 4}, shapes) }
+	r := newRig(t, gate.Settings{Limit: 1000, Timeout: time.Minute}, Settings{ServeHalfClosed: true})
+	next := func() *child { return r.newChild(gate.TargetOptions{Concurrency: 4}, shapes) }
 	serving := next()
 	r.gate.Swap(serving.Target)
 	var left atomic.Int64
@@ -233,7 +235,7 @@ func TestEndThatComesWithTheRequest(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		t.Run(fmt.Sprint("serve half-closed: ", half), func(t *testing.T) {
 			r := newRig(t, patient, Settings{ServeHalfClosed: half})
-			r.gate.Swap(r.newChild(TargetOptions{}, echo).Target)
+			r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 			for range 100 {
 				c := r.dial().get("/")
 				c.Conn.(*net.TCPConn).CloseWrite()

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
 )
 
 // A Connection is a client's connection as one program leaves it to the one that takes its place by exec(2), descriptors and all.
@@ -33,7 +35,7 @@ func (s *Server) Suspend(ctx context.Context) ([]Connection, error) {
 	if !l.ask(func() { l.suspended, l.still = true, still }) {
 		return nil, nil
 	}
-	s.gate.recall(true)
+	s.gate.Evict(true)
 	select {
 	case <-still:
 	case <-ctx.Done():
@@ -45,7 +47,7 @@ func (s *Server) Suspend(ctx context.Context) ([]Connection, error) {
 
 // Resume makes a server go on that [Server.Suspend] has made stand still.
 func (s *Server) Resume() {
-	s.gate.recall(false)
+	s.gate.Evict(false)
 	if l := s.started(); l != nil {
 		l.ask(l.resume)
 	}
@@ -81,14 +83,14 @@ func (known *Connection) admit(l *loop) {
 		return
 	}
 	c.past = past{fed: known.Lost, continued: known.Continued}
-	c.before = known.Waited
+	c.waiter.CarriedWait = known.Waited
 	c.in.hold(known.Unanswered)
 	c.stirred = true // there may be more behind it
 	l.handle(c)
 }
 
 // takeBack makes a client silent whose request the gate has recalled; it has no body.
-func (c *client) takeBack(v verdict) {
+func (c *client) takeBack(v gate.Decision) {
 	c.link.quit()
 	c.recall(c.exchange, v)
 	c.exchange.finish()
@@ -111,7 +113,7 @@ func (e *epollSet) silentOnes() []*client {
 	slices.SortStableFunc(all, func(a, b *client) int {
 		switch {
 		case a.past.recalled && b.past.recalled:
-			return cmp.Compare(a.arrival, b.arrival)
+			return cmp.Compare(a.waiter.Arrival(), b.waiter.Arrival())
 		case a.past.recalled:
 			return -1
 		case b.past.recalled:
@@ -125,7 +127,7 @@ func (e *epollSet) silentOnes() []*client {
 func (e *epollSet) inventory() []Connection {
 	var all []Connection
 	for _, c := range e.silentOnes() {
-		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: c.before, Lost: c.past.fed, Continued: c.past.continued})
+		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: c.waiter.CarriedWait, Lost: c.past.fed, Continued: c.past.continued})
 	}
 	return all
 }

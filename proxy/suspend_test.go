@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
 )
 
 // suspend makes a server stand still.
@@ -26,14 +28,14 @@ func (r *rig) suspend() []Connection {
 
 // smallBufferRig is newRig with a buffer that holds only short bodies.
 func smallBufferRig(t *testing.T) *rig {
-	return newRig(t, GateSettings{Limit: 100, Timeout: time.Minute}, Settings{Buffer: 16})
+	return newRig(t, gate.Settings{Limit: 100, Timeout: time.Minute}, Settings{Buffer: 16})
 }
 
 // successor is another server, with the connections of r's that stands still; what it has are duplicates, as after an exec.
 func (r *rig) successor(all []Connection, script func(*talk)) *rig {
 	r.Helper()
 	next := smallBufferRig(r.T)
-	child := next.newChild(TargetOptions{}, script)
+	child := next.newChild(gate.TargetOptions{}, script)
 	for i := range all {
 		fd, err := unix.FcntlInt(uintptr(all[i].FD), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
@@ -58,7 +60,7 @@ func (r *rig) over(callers ...*caller) {
 
 func TestConnectionsGoToTheNextProgram(t *testing.T) {
 	r := smallBufferRig(t)
-	first := r.newChild(TargetOptions{}, echo)
+	first := r.newChild(gate.TargetOptions{}, echo)
 	r.gate.Swap(first.Target)
 	used, fresh := r.dial(), r.dial()
 	used.get("/before").want(200, "GET /before")
@@ -125,7 +127,7 @@ func TestSuspendedServerGoesOn(t *testing.T) {
 	left.Close()
 	late := r.dial().get("/late")
 	r.server.Resume()
-	r.gate.Swap(r.newChild(TargetOptions{Concurrency: 4}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{Concurrency: 4}, echo).Target)
 	for i, c := range callers {
 		c.want(200, fmt.Sprintf("/%d ", i))
 	}
@@ -136,7 +138,7 @@ func TestSuspendedServerGoesOn(t *testing.T) {
 // A body that was read ahead goes with its request, as far as it can be made again.
 func TestKeptBodiesAreRecalled(t *testing.T) {
 	r := smallBufferRig(t)
-	child := r.newChild(TargetOptions{}, echo)
+	child := r.newChild(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	slow := func(n int, head, rest string) *caller {
 		c := r.dial().say(head)
@@ -162,7 +164,7 @@ func TestKeptBodiesAreRecalled(t *testing.T) {
 func TestRecalledRequestsRememberTheirLosses(t *testing.T) {
 	r := smallBufferRig(t)
 	got := make(chan struct{})
-	dying := r.newChild(TargetOptions{}, func(k *talk) {
+	dying := r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		close(got)
 		k.request()

@@ -22,16 +22,16 @@ func (d *trip) tunnel() {
 	x, u := d.x, d.u
 	c := x.client
 	x.keepAlive = false
-	if !u.target.tunnel(u) {
+	if !u.target.SetTunnel(u) {
 		d.lost(begun, errTargetGone)
 		return
 	}
 	left, _ := x.attendant.join(x)
 	head, _ := u.response.AppendClient(u.out[:0], &http1.Client{Minor: x.request.Minor, Held: x.held, Hold: x.waited})
 	u.in.start += u.headEnd
-	x.server.gate.done(u.target, true)
+	x.server.gate.Done(u.target, true)
 	if left || c.hand(head) != nil {
-		u.cut()
+		u.Close()
 		x.leave()
 		return
 	}
@@ -49,7 +49,7 @@ func (d *trip) tunnel() {
 	t.copy(c.wire, u.wire, u.in.bytes())
 	<-done
 	u.in.release()
-	u.cut()
+	u.Close()
 }
 
 // copy hands bytes on from one side to the other, first those that were read already; at the end of the one it ends the other's

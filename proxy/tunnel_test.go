@@ -4,8 +4,11 @@ import (
 	"context"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
+
+	"tideover/proxy/gate"
 )
 
 const handshake = "GET /ws HTTP/1.1\nHost: a\nUpgrade: websocket\nConnection: upgrade\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n\n"
@@ -29,14 +32,14 @@ func (c *caller) echoes(s string) {
 
 func TestTunnel(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, switching)
+	child := r.newChild(gate.TargetOptions{}, switching)
 	c := r.dial().say(handshake)
 	r.held(1)
 	r.gate.Swap(child.Target)
 	c.want(101, "")
 	c.echoes("hello")
 	r.eventually("one tunnel", func() bool { return child.Tunnels() == 1 && child.InFlight() == 0 })
-	r.gate.Swap(r.newChild(TargetOptions{Name: "shop.2"}, echo).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{Name: "shop.2"}, echo).Target)
 	c.echoes("still on its generation")
 	c.Conn.(*net.TCPConn).CloseWrite()
 	c.ended()
@@ -48,7 +51,7 @@ func TestTunnel(t *testing.T) {
 
 func TestCloseTunnels(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, switching)
+	child := r.newChild(gate.TargetOptions{}, switching)
 	r.gate.Swap(child.Target)
 	c := r.dial().say(handshake)
 	c.want(101, "")
@@ -66,22 +69,28 @@ func TestCloseTunnels(t *testing.T) {
 
 func TestTunnelToAnAppThatIsGoneIsA502(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	var child *child
-	child = r.newChild(TargetOptions{}, func(k *talk) {
+	d, c := r.trip(strings.ReplaceAll(handshake, "\n", "\r\n"), Settings{}.resolved(), func(k *talk) {
 		k.request()
-		child.Target.mu.Lock()
-		child.abandoned = true // and its connections are cut a moment later
-		child.Target.mu.Unlock()
 		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
 	})
-	r.gate.Swap(child.Target)
-	r.dial().say(handshake).want(502, "broke off")
+	r.server.totals.requests.Add(1) // the trip's
+	state, err := d.send()
+	if err == nil {
+		state, err = d.awaitHead()
+	}
+	if state != begun || err != nil {
+		t.Fatal(state, err)
+	}
+	d.u.target.Remove(d.u) // Abandon closes the connections a moment after the target is abandoned
+	d.u.target.Abandon()
+	d.arrive(state, err)
+	c.want(502, "broke off")
 	r.counted("502", func(c Counters) bool { return c.BadGateway == 1 && c.Tunnels == 0 })
 }
 
 func TestSilentTunnelEnds(t *testing.T) {
 	r := newRig(t, patient, Settings{TunnelTimeout: 200 * time.Millisecond})
-	r.gate.Swap(r.newChild(TargetOptions{}, switching).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, switching).Target)
 	c := r.dial().say(handshake)
 	c.want(101, "")
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -98,7 +107,7 @@ func TestSilentTunnelEnds(t *testing.T) {
 
 func TestBytesBehindTheHandshakeWaitForThe101(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, switching).Target)
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, switching).Target)
 	c := r.dial().say(handshake + "early")
 	c.want(101, "")
 	got := make([]byte, 5)
@@ -109,7 +118,7 @@ func TestBytesBehindTheHandshakeWaitForThe101(t *testing.T) {
 
 func TestRefusedHandshakeIsNoTunnel(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	child := r.newChild(TargetOptions{}, func(k *talk) { k.request(); k.answer(200, "not here") })
+	child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.answer(200, "not here") })
 	r.gate.Swap(child.Target)
 	c := r.dial().say(handshake + "GET /smuggled HTTP/1.1\nHost: a\n\n")
 	c.want(200, "not here")
@@ -122,7 +131,7 @@ func TestRefusedHandshakeIsNoTunnel(t *testing.T) {
 // When one side has said all it has to say, the other goes on.
 func TestTunnelHalfClosed(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
 		said, _ := io.ReadAll(k.in)
@@ -140,7 +149,7 @@ func TestTunnelHalfClosed(t *testing.T) {
 // A side that breaks off ends the tunnel at once, however long it may be silent.
 func TestTunnelThatBreaks(t *testing.T) {
 	r := newRig(t, patient, Settings{TunnelTimeout: time.Hour})
-	child := r.newChild(TargetOptions{}, switching)
+	child := r.newChild(gate.TargetOptions{}, switching)
 	r.gate.Swap(child.Target)
 	c := r.dial().say(handshake)
 	c.want(101, "")
@@ -154,7 +163,7 @@ func TestTunnelThatBreaks(t *testing.T) {
 func TestTunnelForNobody(t *testing.T) {
 	r := newRig(t, patient, Settings{KeepWorking: true})
 	gone := make(chan struct{})
-	child := r.newChild(TargetOptions{}, func(k *talk) {
+	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
 		<-gone
 		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")

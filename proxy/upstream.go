@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
 
@@ -20,7 +21,7 @@ const (
 type upstream struct {
 	*wire    // nil while a loop reads it
 	berth    // of the loop
-	target   *Target
+	target   *gate.Target
 	in       buffer
 	out      []byte // what is being written, to either side
 	response http1.Response
@@ -46,7 +47,7 @@ const (
 
 // marked looks for the marker at the beginning of what came.
 func (u *upstream) marked(in []byte) marking {
-	mark := u.target.options.Marker
+	mark := u.target.Options().Marker
 	switch {
 	case len(mark) == 0 || len(in) == 0:
 		return unmarked
@@ -60,7 +61,7 @@ func (u *upstream) marked(in []byte) marking {
 
 // connect returns a connection to the target: the one that became idle last, if it is fit, else a new one. What must not be sent
 // twice gets a fresh one: a server may be closing an idle one at this moment, and then nobody could tell whether it read it.
-func (x *exchange) connect(t *Target) (*upstream, error) {
+func (x *exchange) connect(t *gate.Target) (*upstream, error) {
 	for x.fed == 0 && x.set.idempotent(&x.request) {
 		u := x.client.loop.lend(t)
 		if u == nil {
@@ -69,16 +70,16 @@ func (x *exchange) connect(t *Target) (*upstream, error) {
 		if u.silent() {
 			return u, nil
 		}
-		u.cut()
+		u.Close()
 	}
 	return dial(t)
 }
 
 // dial makes a new connection. Every error means "not now": a full backlog (EAGAIN on a unix socket), nobody listening
 // (ECONNREFUSED, ENOENT), no free port or descriptor.
-func dial(t *Target) (*upstream, error) {
+func dial(t *gate.Target) (*upstream, error) {
 	d := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
-	conn, err := d.Dial(t.options.Network, t.options.Address)
+	conn, err := d.Dial(t.Options().Network, t.Options().Address)
 	if err != nil {
 		return nil, err
 	}
@@ -88,18 +89,18 @@ func dial(t *Target) (*upstream, error) {
 		return nil, err
 	}
 	u := &upstream{wire: w, target: t}
-	if !t.add(u) {
+	if !t.Add(u) {
 		conn.Close()
 		return nil, net.ErrClosed
 	}
 	return u, nil
 }
 
-// cut closes the connection, whatever it is doing; a read under way ends with an error.
-func (u *upstream) cut() {
-	u.target.remove(u)
+// Close closes the connection, whatever it is doing; a read under way ends with an error.
+func (u *upstream) Close() {
+	u.target.Remove(u)
 	if !u.sever() {
-		u.close()
+		u.wire.close()
 	}
 }
 
@@ -111,7 +112,7 @@ func (u *upstream) end() {
 	case u.loop != nil:
 		u.sink()
 	default:
-		u.cut()
+		u.Close()
 	}
 }
 
@@ -140,7 +141,7 @@ func (u *upstream) settle() {
 		return
 	}
 	fd, err := u.dup()
-	u.cut()
+	u.Close()
 	if err == nil && !l.post(note{do: func() { l.adopt(t, fd) }}) {
 		close0(fd)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy"
+	"tideover/proxy/gate"
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
 	"tideover/supervisor/generation"
@@ -25,7 +26,7 @@ import (
 type App struct {
 	shared
 	name   string
-	gate   *proxy.Gate
+	gate   *gate.Gate
 	server *proxy.Server // nil: a plain process
 	log    *logs.Log
 
@@ -99,7 +100,7 @@ func (t teardowns) finished() <-chan struct{} {
 func newApp(shared shared, cfg *config.App, log *logs.Log) *App {
 	a := &App{shared: shared, name: cfg.Name, settings: cfg, log: log,
 		commands: make(chan func()), started: make(chan struct{}), closed: make(chan struct{})}
-	a.gate = proxy.NewGate(gateSettings(cfg))
+	a.gate = gate.New(gateSettings(cfg))
 	if cfg.Web() {
 		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: a.logger})
 	}
@@ -364,7 +365,7 @@ func (a *App) scheduleRetry(next retry, reason string) {
 		return
 	}
 	a.logger.Error("failed: it is tried again slowly, and who asks for it gets a 503 at once until it answers", "app", a.name, "next", next.after)
-	a.gate.Refuse(&proxy.Refusal{RetryAfter: next.after, Cause: "the app does not start"})
+	a.gate.Refuse(&gate.Refusal{RetryAfter: next.after, Cause: "the app does not start"})
 }
 
 // recordStopped keeps over a restart of the daemon whether the operator has

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy"
+	"tideover/proxy/gate"
 	"tideover/supervisor/api"
 )
 
@@ -19,7 +20,7 @@ const operator = "operator"
 // goroutine owns them.
 type leases struct {
 	app    string
-	gate   *proxy.Gate
+	gate   *gate.Gate
 	server *proxy.Server
 	logger hclog.Logger
 
@@ -36,7 +37,7 @@ type lease struct {
 	ends   time.Time
 
 	before   proxy.Counters
-	observed *proxy.Observation
+	observed *gate.Observation
 	ended    *api.HoldReport
 	over     chan struct{} // closed when it has ended
 }
@@ -91,7 +92,7 @@ func (s *Supervisor) Hold(ctx context.Context, name string, r api.HoldRequest) (
 		return nil, api.Errorf(api.ExitUsage, "%s is a plain process: it has no requests to hold", a.name)
 	}
 	l := &Lease{app: a, report: api.HoldReport{App: a.name, Drained: true}}
-	var targets []*proxy.Target
+	var targets []*gate.Target
 	var refused *api.Error
 	var ends time.Time
 	begun := a.do(ctx, func() {
@@ -153,7 +154,7 @@ func (s *Supervisor) Release(name string) (api.HoldReport, error) {
 
 // hold shuts the gate under a name of its own, and returns whatever requests
 // may still be out on.
-func (a *App) hold(r api.HoldRequest) (*lease, []*proxy.Target, *api.Error) {
+func (a *App) hold(r api.HoldRequest) (*lease, []*gate.Target, *api.Error) {
 	if a.restart.desired != desiredUp {
 		return nil, nil, &api.Error{Exit: api.ExitNotRunning, Message: a.name + " is stopped", Hint: "tideover start " + a.name}
 	}
@@ -161,7 +162,7 @@ func (a *App) hold(r api.HoldRequest) (*lease, []*proxy.Target, *api.Error) {
 		r.For = a.settings.Hold.Timeout
 	}
 	l := a.leases.lease(r)
-	var targets []*proxy.Target
+	var targets []*gate.Target
 	if a.current != nil {
 		targets = append(targets, a.current.Target)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tideover/proxy"
+	"tideover/proxy/gate"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
@@ -122,7 +123,7 @@ type operation struct {
 	phased time.Time // when phase began
 
 	before   proxy.Counters
-	observed *proxy.Observation // of held requests; nil: a plain process
+	observed *gate.Observation // of held requests; nil: a plain process
 }
 
 func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {

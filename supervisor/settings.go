@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"tideover/proxy"
+	"tideover/proxy/gate"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
 	"tideover/supervisor/logs"
@@ -77,8 +78,8 @@ func (a *App) applySettings(cfg *config.App) {
 	a.watcher.Set(a.name, cfg.Watch)
 }
 
-func gateSettings(cfg *config.App) proxy.GateSettings {
-	return proxy.GateSettings{Limit: cfg.Hold.Limit, Timeout: cfg.Hold.Timeout}
+func gateSettings(cfg *config.App) gate.Settings {
+	return gate.Settings{Limit: cfg.Hold.Limit, Timeout: cfg.Hold.Timeout}
 }
 
 // relaySettings are an app's settings in the relay's own terms.
@@ -136,8 +137,8 @@ func trusted(words []string) []netip.Prefix {
 }
 
 // refusal is what everybody is told while the app may not answer.
-func refusal(cfg *config.App, cause string) *proxy.Refusal {
-	return &proxy.Refusal{RetryAfter: cfg.Hold.RetryAfter, Cause: cause}
+func refusal(cfg *config.App, cause string) *gate.Refusal {
+	return &gate.Refusal{RetryAfter: cfg.Hold.RetryAfter, Cause: cause}
 }
 
 // logFile is where the app's output is kept.

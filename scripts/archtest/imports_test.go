@@ -23,9 +23,9 @@ var walls = map[string][]string{
 
 	"supervisor/control": {"supervisor/api", "supervisor/logs"},
 
-	"supervisor": {"proxy", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
+	"supervisor": {"proxy", "proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
 		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/state"},
-	"supervisor/generation": {"proxy", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn",
+	"supervisor/generation": {"proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/state"},
 	"supervisor/handoff":         {"proxy", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
 	"supervisor/filewatch":       {"supervisor/config"},
@@ -38,7 +38,8 @@ var walls = map[string][]string{
 	"supervisor/process":         {},
 	"supervisor/shellwords":      {},
 
-	"proxy":       {"proxy/http1"},
+	"proxy":       {"proxy/gate", "proxy/http1"},
+	"proxy/gate":  {},
 	"proxy/http1": {},
 	"listener":    {},
 }
@@ -63,6 +64,29 @@ var places = map[string][]string{
 	"github.com/coreos/go-systemd/v22/unit":    {"cmd/tideover"}, // tests of the example units
 	"github.com/hashicorp/go-hclog":            {"*"},
 	"golang.org/x/sys":                         {"*"},
+}
+
+// pure lists the packages that compute and wait, and reach nothing outside the
+// process: a fake clock covers them whole.
+var pure = []string{"proxy/gate"}
+
+// outside lists the packages of the standard library that reach outside the
+// process, with all below them.
+var outside = []string{"net", "os", "syscall", "unsafe"}
+
+// A pure package imports no network, no files and no third party.
+func TestPurePackagesReachNothingOutside(t *testing.T) {
+	for _, f := range repository(t) {
+		if !slices.Contains(pure, f.folder()) || f.isTest() {
+			continue
+		}
+		for spec, path := range f.imports {
+			top, _, _ := strings.Cut(path, "/")
+			if slices.Contains(outside, top) || strings.Contains(top, ".") {
+				t.Errorf("%s: %s is pure and must not import %s", f.at(spec), f.folder(), path)
+			}
+		}
+	}
 }
 
 // A package of the product imports only what walls allows it.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"tideover/listener"
-	"tideover/proxy"
+	"tideover/proxy/gate"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
@@ -29,7 +29,7 @@ type Generation struct {
 
 	private *listener.Private // nil when the child binds for itself
 	Process *process.Process
-	Target  *proxy.Target // nil: a plain process
+	Target  *gate.Target  // nil: a plain process
 	notify  *notifySocket // nil: it is not asked to say READY=1
 	probe   httpProbe
 	marker  []byte // what Reclaim writes to connections the app never saw
@@ -150,9 +150,9 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 func (g *Generation) buildTarget(at upstream, host string) {
 	cfg := g.App
 	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
-	g.Target = proxy.NewTarget(proxy.TargetOptions{
+	g.Target = gate.NewTarget(gate.TargetOptions{
 		Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.address,
-		Concurrency: concurrency(cfg), Marker: g.marker, HostDefault: host,
+		Concurrency: concurrency(cfg), Marker: g.marker, DefaultHost: host,
 	})
 	g.probe = httpProbe{
 		network: at.network, address: at.address, host: cfg.Ready.Host, path: cfg.Ready.Path,

@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"time"
 
-	"tideover/proxy"
+	"tideover/proxy/gate"
 	"tideover/supervisor/process"
 )
 
@@ -14,7 +14,7 @@ import (
 // carries it out.
 type Teardown struct {
 	Number int
-	Target *proxy.Target // nil: it never got requests
+	Target *gate.Target // nil: it never got requests
 
 	reason StopReason
 	done   chan struct{}

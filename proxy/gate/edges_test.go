@@ -1,8 +1,7 @@
-package proxy
+package gate
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,7 +12,7 @@ func queued(t *testing.T, g *Gate, n int) (all []*asker) {
 	t.Helper()
 	for i := range n {
 		a, v := ask(g, fmt.Sprint(i))
-		if v.outcome != held {
+		if v.Outcome != Held {
 			t.Fatalf("request %d: %+v, want held", i, v)
 		}
 		all = append(all, a)
@@ -24,7 +23,7 @@ func queued(t *testing.T, g *Gate, n int) (all []*asker) {
 // released counts those who were told to pass.
 func released(all []*asker) (n int) {
 	for _, a := range all {
-		if len(a.told) > 0 && a.told[0].outcome == passed {
+		if len(a.told) > 0 && a.told[0].Outcome == Passed {
 			n++
 		}
 	}
@@ -33,15 +32,15 @@ func released(all []*asker) (n int) {
 
 func TestGateThatHoldsNobody(t *testing.T) {
 	for _, c := range []struct {
-		settings GateSettings
-		want     outcome
-	}{{GateSettings{Limit: 10}, expired}, {GateSettings{Timeout: time.Minute}, overflowed}} {
-		g := NewGate(c.settings)
-		if _, v := ask(g, "x"); v.outcome != c.want {
+		settings Settings
+		want     Outcome
+	}{{Settings{Limit: 10}, Expired}, {Settings{Timeout: time.Minute}, Overflowed}} {
+		g := New(c.settings)
+		if _, v := ask(g, "x"); v.Outcome != c.want {
 			t.Errorf("%+v: %+v", c.settings, v)
 		}
 		g.Swap(NewTarget(TargetOptions{}))
-		if _, v := ask(g, "x"); v.outcome != passed {
+		if _, v := ask(g, "x"); v.Outcome != Passed {
 			t.Errorf("%+v, open: %+v", c.settings, v)
 		}
 	}
@@ -50,7 +49,7 @@ func TestGateThatHoldsNobody(t *testing.T) {
 // The window grows by one with every answer of the target, and with nothing else.
 func TestWindowGrowsWithAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(patient)
+		g := New(settings(1000, 10*time.Second))
 		all := queued(t, g, 20)
 		old, target := NewTarget(TargetOptions{}), NewTarget(TargetOptions{})
 		g.Swap(old)
@@ -62,7 +61,7 @@ func TestWindowGrowsWithAnswers(t *testing.T) {
 			want     int
 		}{{nil, false, 2}, {target, true, 4}, {target, true, 6}, {target, false, 7}, {old, true, 7}, {target, true, 9}} {
 			if step.t != nil {
-				g.done(step.t, step.answered)
+				g.Done(step.t, step.answered)
 			}
 			if n := released(all); n != step.want {
 				t.Fatalf("%d released, want %d", n, step.want)
@@ -74,12 +73,12 @@ func TestWindowGrowsWithAnswers(t *testing.T) {
 // What comes back from a former target says nothing about the present one.
 func TestRequeueFromAFormerTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, old, target := NewGate(patient), NewTarget(TargetOptions{}), NewTarget(TargetOptions{})
+		g, old, target := New(settings(1000, 10*time.Second)), NewTarget(TargetOptions{}), NewTarget(TargetOptions{})
 		g.Swap(old)
 		a, _ := ask(g, "a")
 		g.Swap(target)
-		g.requeue(&a.waiter, old, true)
-		if v := a.verdict(t); v.outcome != passed || v.target != target || v.waited != 0 {
+		g.Requeue(&a.Waiter, old, true)
+		if v := a.verdict(t); v.Outcome != Passed || v.Target != target || v.Waited != 0 {
 			t.Errorf("%+v", v)
 		}
 		if n := old.InFlight(); n != 0 {
@@ -91,15 +90,15 @@ func TestRequeueFromAFormerTarget(t *testing.T) {
 // A gate where nobody was held for long has no window left: one that comes back is released at once, however many are out.
 func TestRequeueBehindNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, target := NewGate(patient), NewTarget(TargetOptions{})
+		g, target := New(settings(1000, 10*time.Second)), NewTarget(TargetOptions{})
 		g.Swap(target)
 		var all []*asker
 		for i := range 10 {
 			a, _ := ask(g, fmt.Sprint(i))
 			all = append(all, a)
 		}
-		g.requeue(&all[3].waiter, target, false)
-		if v := all[3].verdict(t); v.outcome != passed || v.waited != 0 {
+		g.Requeue(&all[3].Waiter, target, false)
+		if v := all[3].verdict(t); v.Outcome != Passed || v.Waited != 0 {
 			t.Errorf("%+v", v)
 		}
 		if n := target.InFlight(); n != 10 {
@@ -110,18 +109,18 @@ func TestRequeueBehindNobody(t *testing.T) {
 
 func TestInviting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(patient)
-		if g.inviting() {
+		g := New(settings(1000, 10*time.Second))
+		if g.WouldAdmit() {
 			t.Error("a gate without a target invites")
 		}
 		queued(t, g, 3)
 		g.Swap(NewTarget(TargetOptions{}))
-		if g.inviting() {
+		if g.WouldAdmit() {
 			t.Error("a gate with somebody held invites")
 		}
 		g.Swap(nil)
 		g.Swap(NewTarget(TargetOptions{Concurrency: 3}))
-		if !g.inviting() {
+		if !g.WouldAdmit() {
 			t.Error("an open gate does not invite")
 		}
 	})
@@ -129,7 +128,7 @@ func TestInviting(t *testing.T) {
 
 func TestSnapshotAndObservationOfTheHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(patient)
+		g := New(settings(1000, 10*time.Second))
 		o := g.Observe()
 		queued(t, g, 3)
 		time.Sleep(time.Second)
@@ -147,49 +146,4 @@ func TestSnapshotAndObservationOfTheHeld(t *testing.T) {
 			t.Errorf("another End: %+v", s)
 		}
 	})
-}
-
-// How long it is looked for news of a target's death.
-func TestCollapsed(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		happen func(*Gate, *Target)
-		want   bool
-		took   time.Duration
-	}{
-		{"the target lives", func(*Gate, *Target) {}, false, newsTime},
-		{"it is replaced, and lives", func(g *Gate, t *Target) { g.Swap(nil) }, false, dyingTime},
-		{"it is gone", func(g *Gate, t *Target) { t.Abandon() }, true, 0},
-		{"it is replaced, then gone", func(g *Gate, t *Target) { g.Swap(nil); time.Sleep(dyingTime / 2); t.Abandon() }, true, dyingTime / 2},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			g, target := NewGate(patient), NewTarget(TargetOptions{})
-			g.Swap(target)
-			go c.happen(g, target)
-			synctest.Wait()
-			start := time.Now()
-			if got := target.collapsed(); got != c.want || time.Since(start) != c.took {
-				t.Errorf("%s: %v after %v", c.name, got, time.Since(start))
-			}
-			synctest.Wait()
-		})
-	}
-}
-
-func TestCauses(t *testing.T) {
-	for _, c := range []struct {
-		lost loss
-		want string
-	}{
-		{loss{state: begun, whole: true}, "the app's response broke off"},
-		{loss{state: written}, "the body was too large to be kept"},
-		{loss{state: written, whole: true, fed: 2}, "without an answer, twice"},
-		{loss{state: written, whole: true, fed: 1, alone: true, ran: workerTimeout}, "after the request had run for 5s"},
-		{loss{state: written, whole: true, fed: 1, alone: true}, "may have had an effect"},
-		{loss{state: written, whole: true, fed: 1, ran: workerTimeout}, "may have had an effect"},
-	} {
-		if got := c.lost.cause(); !strings.Contains(got, c.want) {
-			t.Errorf("%+v: %s", c.lost, got)
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package gate
 
 import (
 	"context"
@@ -11,28 +11,28 @@ import (
 
 // asker is a request as the gate sees it.
 type asker struct {
-	waiter
+	Waiter
 	name   string
-	told   []verdict
+	told   []Decision
 	when   time.Time
 	onTold func(*asker)
 }
 
-func (a *asker) deliver(v verdict) {
+func (a *asker) OnDecision(v Decision) {
 	a.told, a.when = append(a.told, v), time.Now()
 	if a.onTold != nil {
 		a.onTold(a)
 	}
 }
 
-func ask(g *Gate, name string) (*asker, verdict) {
+func ask(g *Gate, name string) (*asker, Decision) {
 	a := &asker{name: name}
-	a.owner = a
-	v := g.enter(&a.waiter)
+	a.Owner = a
+	v := g.Enter(&a.Waiter)
 	return a, v
 }
 
-func (a *asker) verdict(t *testing.T) verdict {
+func (a *asker) verdict(t *testing.T) Decision {
 	t.Helper()
 	if len(a.told) != 1 {
 		t.Fatalf("%s was told %d verdicts, want 1", a.name, len(a.told))
@@ -40,36 +40,36 @@ func (a *asker) verdict(t *testing.T) verdict {
 	return a.told[0]
 }
 
-func settings(limit int, timeout time.Duration) GateSettings {
-	return GateSettings{Limit: limit, Timeout: timeout}
+func settings(limit int, timeout time.Duration) Settings {
+	return Settings{Limit: limit, Timeout: timeout}
 }
 
 func TestShutGateHoldsAndReleasesOldestFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(settings(1000, 30*time.Second))
+		g := New(settings(1000, 30*time.Second))
 		var order []string
 		var all []*asker
 		for i := range 1000 {
 			a, v := ask(g, fmt.Sprint(i))
-			if v.outcome != held {
-				t.Fatalf("request %d: outcome %d, want held", i, v.outcome)
+			if v.Outcome != Held {
+				t.Fatalf("request %d: outcome %d, want held", i, v.Outcome)
 			}
 			a.onTold = func(a *asker) { order = append(order, a.name) }
 			all = append(all, a)
 		}
-		if _, v := ask(g, "one too many"); v.outcome != overflowed {
-			t.Fatalf("beyond the limit: outcome %d, want overflowed", v.outcome)
+		if _, v := ask(g, "one too many"); v.Outcome != Overflowed {
+			t.Fatalf("beyond the limit: outcome %d, want overflowed", v.Outcome)
 		}
 		target := NewTarget(TargetOptions{Name: "shop.1", Concurrency: 2})
 		g.Swap(target)
 		if len(order) != 2 {
 			t.Fatalf("%d released at once, want the target's concurrency, 2", len(order))
 		}
-		if _, v := ask(g, "newcomer"); v.outcome != held {
-			t.Fatalf("a newcomer overtakes: outcome %d", v.outcome)
+		if _, v := ask(g, "newcomer"); v.Outcome != Held {
+			t.Fatalf("a newcomer overtakes: outcome %d", v.Outcome)
 		}
 		for answered := 0; answered < len(order); answered++ {
-			g.done(target, true)
+			g.Done(target, true)
 		}
 		if len(order) != 1000 {
 			t.Fatalf("%d released, want 1000", len(order))
@@ -80,7 +80,7 @@ func TestShutGateHoldsAndReleasesOldestFirst(t *testing.T) {
 			}
 		}
 		for _, a := range all {
-			if v := a.verdict(t); v.outcome != passed || v.target != target {
+			if v := a.verdict(t); v.Outcome != Passed || v.Target != target {
 				t.Fatalf("%s: %+v", a.name, v)
 			}
 		}
@@ -92,7 +92,7 @@ func TestShutGateHoldsAndReleasesOldestFirst(t *testing.T) {
 
 func TestExpiryIsExactAndInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(settings(100, 3*time.Second))
+		g := New(settings(100, 3*time.Second))
 		start := time.Now()
 		var all []*asker
 		for i := range 20 {
@@ -104,7 +104,7 @@ func TestExpiryIsExactAndInOrder(t *testing.T) {
 		synctest.Wait()
 		for i, a := range all {
 			want := start.Add(time.Duration(i)*100*time.Millisecond + 3*time.Second)
-			if v := a.verdict(t); v.outcome != expired || v.waited != 3*time.Second || !a.when.Equal(want) {
+			if v := a.verdict(t); v.Outcome != Expired || v.Waited != 3*time.Second || !a.when.Equal(want) {
 				t.Fatalf("%d: %+v at %v, want expired at %v", i, v, a.when.Sub(start), want.Sub(start))
 			}
 		}
@@ -116,17 +116,17 @@ func TestExpiryIsExactAndInOrder(t *testing.T) {
 
 func TestRequeueKeepsPlaceAndDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(settings(1, 3*time.Second))
+		g := New(settings(1, 3*time.Second))
 		old := NewTarget(TargetOptions{Name: "shop.1"})
 		g.Swap(old)
 		first, v := ask(g, "first")
-		if v.outcome != passed {
+		if v.Outcome != Passed {
 			t.Fatal(v)
 		}
 		time.Sleep(time.Second)
 		g.Swap(nil)
 		second, _ := ask(g, "second")
-		g.requeue(&first.waiter, old, false)
+		g.Requeue(&first.Waiter, old, false)
 		if old.InFlight() != 0 {
 			t.Fatal("the pass was not given back")
 		}
@@ -135,12 +135,12 @@ func TestRequeueKeepsPlaceAndDeadline(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if v := first.verdict(t); v.outcome != expired {
+		if v := first.verdict(t); v.Outcome != Expired {
 			t.Fatal(v)
 		}
 		next := NewTarget(TargetOptions{Name: "shop.2"})
 		g.Swap(next)
-		if v := second.verdict(t); v.outcome != passed || v.target != next || v.waited != 2*time.Second {
+		if v := second.verdict(t); v.Outcome != Passed || v.Target != next || v.Waited != 2*time.Second {
 			t.Fatal(v)
 		}
 	})
@@ -148,20 +148,20 @@ func TestRequeueKeepsPlaceAndDeadline(t *testing.T) {
 
 func TestNotNowPausesInsteadOfSpinning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(settings(10, 10*time.Second))
+		g := New(settings(10, 10*time.Second))
 		target := NewTarget(TargetOptions{Name: "shop.1"})
 		g.Swap(target)
 		tries := 0
 		a, _ := ask(g, "a")
 		a.onTold = func(a *asker) {
-			if a.told[len(a.told)-1].outcome == passed {
+			if a.told[len(a.told)-1].Outcome == Passed {
 				tries++
-				g.requeue(&a.waiter, target, true)
+				g.Requeue(&a.Waiter, target, true)
 			}
 		}
-		g.requeue(&a.waiter, target, true)
+		g.Requeue(&a.Waiter, target, true)
 		b, v := ask(g, "b")
-		if v.outcome != held {
+		if v.Outcome != Held {
 			t.Fatal("a newcomer overtakes one that was told not now")
 		}
 		g.Snapshot() // orders what came before with the timer's verdicts
@@ -173,7 +173,7 @@ func TestNotNowPausesInsteadOfSpinning(t *testing.T) {
 		g.Snapshot()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if last := a.told[len(a.told)-1]; last.outcome != expired || b.verdict(t).outcome != expired {
+		if last := a.told[len(a.told)-1]; last.Outcome != Expired || b.verdict(t).Outcome != Expired {
 			t.Fatalf("%+v", last)
 		}
 		if target.InFlight() != 0 {
@@ -184,7 +184,7 @@ func TestNotNowPausesInsteadOfSpinning(t *testing.T) {
 
 func TestStallGuardWidensTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(settings(10, 10*time.Second))
+		g := New(settings(10, 10*time.Second))
 		for i := range 5 {
 			ask(g, fmt.Sprint(i))
 		}
@@ -195,25 +195,25 @@ func TestStallGuardWidensTheWindow(t *testing.T) {
 			if n := target.InFlight(); n != want {
 				t.Fatalf("%d out, want %d", n, want)
 			}
-			time.Sleep(stallGuard)
+			time.Sleep(stallInterval)
 		}
 	})
 }
 
 func TestRefuseAnswersThoseWhoComeAndThoseHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(settings(10, 10*time.Second))
+		g := New(settings(10, 10*time.Second))
 		a, _ := ask(g, "a")
 		r := &Refusal{Cause: "stopped"}
 		g.Refuse(r)
-		if v := a.verdict(t); v.outcome != refused || v.refusal != r {
+		if v := a.verdict(t); v.Outcome != Refused || v.Refusal != r {
 			t.Fatal(v)
 		}
-		if _, v := ask(g, "b"); v.outcome != refused {
+		if _, v := ask(g, "b"); v.Outcome != Refused {
 			t.Fatal(v)
 		}
 		g.Refuse(nil)
-		if _, v := ask(g, "c"); v.outcome != held {
+		if _, v := ask(g, "c"); v.Outcome != Held {
 			t.Fatal(v)
 		}
 	})
@@ -221,7 +221,7 @@ func TestRefuseAnswersThoseWhoComeAndThoseHeld(t *testing.T) {
 
 func TestHoldsAreNamedAndDrainable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(settings(10, 10*time.Second))
+		g := New(settings(10, 10*time.Second))
 		target := NewTarget(TargetOptions{})
 		g.Swap(target)
 		ask(g, "out")
@@ -237,7 +237,7 @@ func TestHoldsAreNamedAndDrainable(t *testing.T) {
 		if err := target.Wait(ctx); err == nil {
 			t.Fatal("a request is out")
 		}
-		g.done(target, true)
+		g.Done(target, true)
 		if err := target.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -245,7 +245,7 @@ func TestHoldsAreNamedAndDrainable(t *testing.T) {
 			t.Fatal("released while held under another name")
 		}
 		g.Release("migration")
-		if a.verdict(t).outcome != passed {
+		if a.verdict(t).Outcome != Passed {
 			t.Fatal("not released")
 		}
 		if s := o.End(); s.Held != 1 || s.Longest != time.Second || o.End() != s {

@@ -1,4 +1,4 @@
-package proxy
+package gate
 
 import (
 	"fmt"
@@ -39,58 +39,58 @@ func (m *gateModel) told(a *asker) {
 	if i < 0 {
 		m.t.Fatalf("%s is told %+v and does not wait", a.name, v)
 	}
-	switch v.outcome {
-	case passed:
+	switch v.Outcome {
+	case Passed:
 		if i != 0 {
 			m.t.Fatalf("%s overtakes %d others", a.name, i)
 		}
 		m.passes(a, v)
-	case expired:
+	case Expired:
 		if age := time.Since(m.arrived[a]); age < m.timeout || i != 0 {
 			m.t.Fatalf("%s expires after %v of %v as number %d", a.name, age, m.timeout, i)
 		}
-	case refused:
-		if m.refusal == nil || v.refusal != m.refusal {
+	case Refused:
+		if m.refusal == nil || v.Refusal != m.refusal {
 			m.t.Fatalf("%s is refused by an open gate", a.name)
 		}
 	default:
 		m.t.Fatalf("%s is told %+v", a.name, v)
 	}
-	if v.outcome != passed {
+	if v.Outcome != Passed {
 		m.ended++
 	}
 	m.waiting = slices.Delete(m.waiting, i, i+1)
 }
 
-func (m *gateModel) passes(a *asker, v verdict) {
-	if !m.open() || v.target != m.target {
+func (m *gateModel) passes(a *asker, v Decision) {
+	if !m.open() || v.Target != m.target {
 		m.t.Fatalf("%s passes a shut gate, or to another target", a.name)
 	}
-	m.out[a] = v.target
-	m.counts[v.target]++
+	m.out[a] = v.Target
+	m.counts[v.Target]++
 }
 
 func (m *gateModel) enter(name string) {
 	a := &asker{name: name, onTold: m.told}
-	a.owner = a
+	a.Owner = a
 	m.arrived[a] = time.Now()
-	v := m.gate.enter(&a.waiter)
-	want := held
+	v := m.gate.Enter(&a.Waiter)
+	want := Held
 	switch {
 	case m.refusal != nil:
-		want = refused
+		want = Refused
 	case m.open() && len(m.waiting) == 0:
-		want = passed
+		want = Passed
 	case len(m.waiting) >= m.limit:
-		want = overflowed
+		want = Overflowed
 	}
-	if v.outcome != want {
-		m.t.Fatalf("%s enters: outcome %d, want %d", name, v.outcome, want)
+	if v.Outcome != want {
+		m.t.Fatalf("%s enters: outcome %d, want %d", name, v.Outcome, want)
 	}
 	switch want {
-	case held:
+	case Held:
 		m.waiting = append(m.waiting, a)
-	case passed:
+	case Passed:
 		m.passes(a, v)
 	default:
 		m.ended++
@@ -104,14 +104,14 @@ func (m *gateModel) requeue(a *asker, busy bool) {
 	m.counts[target]--
 	i, _ := slices.BinarySearchFunc(m.waiting, a.arrival, func(w *asker, arrival uint64) int { return int(w.arrival) - int(arrival) })
 	m.waiting = slices.Insert(m.waiting, i, a)
-	m.gate.requeue(&a.waiter, target, busy)
+	m.gate.Requeue(&a.Waiter, target, busy)
 }
 
 func (m *gateModel) leave(a *asker) {
-	if !m.gate.leave(&a.waiter) {
+	if !m.gate.Leave(&a.Waiter) {
 		m.t.Fatalf("%s waits and cannot leave", a.name)
 	}
-	if m.gate.leave(&a.waiter) {
+	if m.gate.Leave(&a.Waiter) {
 		m.t.Fatalf("%s leaves twice", a.name)
 	}
 	m.waiting = slices.Delete(m.waiting, slices.Index(m.waiting, a), slices.Index(m.waiting, a)+1)
@@ -158,7 +158,7 @@ func (m *gateModel) check() {
 func playGate(t *testing.T, script []byte) {
 	m := &gateModel{t: t, limit: 8, timeout: 5 * time.Second, out: map[*asker]*Target{}, counts: map[*Target]int{},
 		arrived: map[*asker]time.Time{}, holds: map[string]bool{}}
-	m.gate = NewGate(GateSettings{Limit: m.limit, Timeout: m.timeout})
+	m.gate = New(Settings{Limit: m.limit, Timeout: m.timeout})
 	entered := 0
 	for _, b := range script {
 		m.step(int(b%12), int(b/12), &entered)
@@ -175,7 +175,7 @@ func playGate(t *testing.T, script []byte) {
 		if a := m.anyOut(0); a != nil {
 			m.done(a)
 		} else {
-			m.sleep(longestPause)
+			m.sleep(maxBackoff)
 		}
 		m.check()
 	}
@@ -246,5 +246,5 @@ func (m *gateModel) done(a *asker) {
 	delete(m.out, a)
 	m.counts[target]--
 	m.ended++
-	m.gate.done(target, true)
+	m.gate.Done(target, true)
 }

@@ -1,0 +1,337 @@
+package gate
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// stallInterval widens the release window by one when it passed without an answer, so that one slow request, released first,
+	// does not delay all those behind it.
+	stallInterval = 100 * time.Millisecond
+	// initialBackoff is the first pause after a target that takes no connection (a full backlog, no listener). Each further one
+	// doubles it, up to maxBackoff.
+	initialBackoff = 2 * time.Millisecond
+	maxBackoff     = 100 * time.Millisecond
+)
+
+// Settings bound what a gate holds.
+type Settings struct {
+	Limit   int           // requests held at once; one more is answered 503 at once. 0: none is held.
+	Timeout time.Duration // the longest a request is held, counted from its arrival; then 503. 0: none is held.
+}
+
+// A Refusal is the answer to all requests while a gate refuses instead of holding.
+type Refusal struct {
+	Status     int           // 0: 503
+	RetryAfter time.Duration // rounded up to seconds; 0: no Retry-After
+	Cause      string        // in words, for the log and the body: "the app is stopped"
+}
+
+// A Gate decides which requests pass, and to which target. A new request never overtakes a held one.
+//
+// All methods may be called from any goroutine. They block on nothing but g.mu, which is never held while an [Owner] or a [Conn]
+// is called.
+type Gate struct {
+	mu       sync.Mutex
+	settings Settings
+	target   *Target
+	holds    []string
+	refusal  *Refusal
+	evicting bool // see Evict
+
+	held      queue
+	arrivals  uint64 // number of the latest arrival
+	episodes  uint64 // number of the latest stay of a request in the queue; observations count by it
+	observers []*Observation
+
+	window        int           // in-flight limit of the target while requests are held
+	windowMovedAt time.Time     // the stall interval counts from here
+	backoff       time.Duration // the latest pause after "no connection"; 0 after a success
+	pausedUntil   time.Time     // no request is released before; zero while the target takes connections
+	timer         *time.Timer   // one for the whole gate: the next expiry, end of a pause or end of a stall interval
+}
+
+// New returns a gate that is shut: it has no target yet.
+func New(s Settings) *Gate {
+	return &Gate{settings: s}
+}
+
+// Configure replaces the settings. A new timeout applies to held requests too, counted from their arrival; a lower limit ends no
+// request that is held already.
+func (g *Gate) Configure(s Settings) {
+	g.change(func(time.Time) { g.settings = s })
+}
+
+// Swap makes t the gate's target and returns the former one; nil: none, so that requests are held. It is atomic with passes: once
+// it has returned, no further request passes to the former target, and [Target.InFlight] of that one only falls.
+func (g *Gate) Swap(t *Target) *Target {
+	var former *Target
+	g.change(func(now time.Time) {
+		former, g.target = g.target, t
+		if former != nil && former != t {
+			former.deactivate()
+		}
+		if t != nil {
+			t.activate()
+		}
+		g.backoff, g.pausedUntil = 0, time.Time{}
+		g.resetWindowLocked(now)
+	})
+	return former
+}
+
+// Hold shuts the gate under a name until [Gate.Release] is called with it. The same name twice is one hold.
+func (g *Gate) Hold(name string) {
+	g.change(func(time.Time) {
+		if !slices.Contains(g.holds, name) {
+			g.holds = append(g.holds, name)
+		}
+	})
+}
+
+// Release ends the hold of that name; an unknown name is no error. When it was the last reason to be shut, held requests are
+// released.
+func (g *Gate) Release(name string) {
+	g.change(func(now time.Time) {
+		i := slices.Index(g.holds, name)
+		if i < 0 {
+			return
+		}
+		g.holds = slices.Delete(g.holds, i, i+1)
+		g.resetWindowLocked(now)
+	})
+}
+
+// Refuse answers all requests with r instead of holding them: new ones and held ones, also where the gate is open. nil ends it.
+func (g *Gate) Refuse(r *Refusal) {
+	g.change(func(now time.Time) {
+		g.refusal = r
+		g.resetWindowLocked(now)
+	})
+}
+
+// Evict(true) takes all held requests out of the queue, and each one that enters from then on: the request goes back to its
+// connection as if it had not been read. Evict(false) ends it.
+func (g *Gate) Evict(on bool) {
+	g.change(func(time.Time) { g.evicting = on })
+}
+
+// A Decision says what is to be done with a request.
+type Decision struct {
+	Outcome Outcome
+	Target  *Target       // of a passed request, which is counted on it until Done or Requeue
+	Refusal *Refusal      // of a refused request
+	Waited  time.Duration // for how long the request was held, all its stays in the queue together
+}
+
+// An Outcome is the kind of a Decision. The zero value is none.
+type Outcome int
+
+const (
+	Passed     Outcome = iota + 1 // goes to the target
+	Held                          // the decision is delivered later, to the Owner
+	Expired                       // was held for the longest time allowed
+	Overflowed                    // too many requests are held already
+	Refused                       // the gate refuses
+	Evicted                       // goes back to its connection; see Gate.Evict
+)
+
+// Enter asks for a pass for a request that has just arrived. The check and the entry into the queue are one step. After Held, and
+// only then, the owner of w is told the decision exactly once, unless Leave took w out before.
+func (g *Gate) Enter(w *Waiter) Decision {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	g.arrivals++
+	w.arrival, w.arrivedAt, w.waited, w.episode = g.arrivals, now.Add(-w.CarriedWait), w.CarriedWait, 0
+	w.CarriedWait = 0
+	switch {
+	case g.evicting:
+		return Decision{Outcome: Evicted, Waited: w.waited}
+	case g.refusal != nil:
+		return Decision{Outcome: Refused, Refusal: g.refusal}
+	case g.openLocked() && g.held.empty():
+		return g.passLocked(w)
+	case g.held.length >= g.settings.Limit:
+		return Decision{Outcome: Overflowed}
+	case g.settings.Timeout <= 0:
+		return Decision{Outcome: Expired}
+	}
+	g.enqueueLocked(w, now)
+	g.resetTimerLocked(now)
+	return Decision{Outcome: Held}
+}
+
+// Requeue gives the pass of w to t back (nil: it has none any more) and asks for another one. w takes its former place, ahead of
+// all later arrivals, with its former deadline and regardless of the limit. The decision is always delivered to the owner, perhaps
+// before Requeue returns. busy says that t took no connection: releases pause for a backoff.
+func (g *Gate) Requeue(w *Waiter, t *Target, busy bool) {
+	g.change(func(now time.Time) {
+		if t != nil {
+			t.leave()
+		}
+		g.enqueueLocked(w, now)
+		switch {
+		case t != g.target:
+		case busy:
+			g.backoff = min(max(initialBackoff, 2*g.backoff), maxBackoff)
+			g.pausedUntil = now.Add(g.backoff)
+			g.window, g.windowMovedAt = max(1, t.InFlight()), g.pausedUntil
+		case g.held.length == 1:
+			g.resetWindowLocked(now)
+		}
+	})
+}
+
+// Done ends a pass to t. answered says that the target has answered, which widens the release window by one.
+func (g *Gate) Done(t *Target, answered bool) {
+	t.leave()
+	g.mu.Lock()
+	if g.held.empty() {
+		g.backoff, g.pausedUntil = 0, time.Time{}
+		g.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	if t == g.target && answered {
+		g.window, g.windowMovedAt = g.window+1, now
+		g.backoff, g.pausedUntil = 0, time.Time{}
+	}
+	decided := g.dispatchLocked(now)
+	g.mu.Unlock()
+	deliver(decided)
+}
+
+// Leave takes w out of the queue: its client has closed the connection. It reports false when the decision has been made already;
+// then the owner is told it, or is being told, and has to act on it.
+func (g *Gate) Leave(w *Waiter) bool {
+	left := false
+	g.change(func(now time.Time) {
+		if left = w.queued; left {
+			g.dequeueLocked(w, now)
+		}
+	})
+	return left
+}
+
+// WouldAdmit reports whether a request that entered now would pass at once. It may be out of date when it returns.
+func (g *Gate) WouldAdmit() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.openLocked() && g.held.empty()
+}
+
+// Target returns the gate's target; nil: none.
+func (g *Gate) Target() *Target {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.target
+}
+
+// openLocked reports whether requests may pass. g.mu must be held.
+func (g *Gate) openLocked() bool {
+	return g.target != nil && len(g.holds) == 0 && g.refusal == nil
+}
+
+// passLocked counts w on the target. g.mu must be held, and the gate must be open.
+func (g *Gate) passLocked(w *Waiter) Decision {
+	g.target.enter()
+	return Decision{Outcome: Passed, Target: g.target, Waited: w.waited}
+}
+
+// resetWindowLocked sets the release window to what the target can do at once, beside what is in flight on it already. g.mu must be
+// held.
+func (g *Gate) resetWindowLocked(now time.Time) {
+	if g.target != nil {
+		g.window = g.target.InFlight() + max(1, g.target.options.Concurrency)
+		g.windowMovedAt = now
+	}
+}
+
+// change makes one change to the gate, then every decision that follows from it, and delivers them with no lock held.
+func (g *Gate) change(do func(now time.Time)) {
+	g.mu.Lock()
+	now := time.Now()
+	do(now)
+	decided := g.dispatchLocked(now)
+	g.mu.Unlock()
+	deliver(decided)
+}
+
+// dispatchLocked makes every decision that is due and returns the waiters concerned, linked. g.mu must be held.
+func (g *Gate) dispatchLocked(now time.Time) *Waiter {
+	var decided queue
+	decide := func(w *Waiter, d Decision) {
+		g.dequeueLocked(w, now)
+		d.Waited = w.waited
+		w.decision = d
+		decided.insert(w)
+	}
+	for !g.held.empty() && g.evicting {
+		decide(g.held.oldest, Decision{Outcome: Evicted})
+	}
+	for !g.held.empty() && g.refusal != nil {
+		decide(g.held.oldest, Decision{Outcome: Refused, Refusal: g.refusal})
+	}
+	for !g.held.empty() && g.canReleaseLocked(now) {
+		w := g.held.oldest
+		decide(w, g.passLocked(w))
+	}
+	for !g.held.empty() && !now.Before(g.deadlineLocked()) {
+		decide(g.held.oldest, Decision{Outcome: Expired})
+	}
+	g.resetTimerLocked(now)
+	return decided.oldest
+}
+
+// canReleaseLocked reports whether the oldest held request may pass. g.mu must be held.
+func (g *Gate) canReleaseLocked(now time.Time) bool {
+	if !g.openLocked() || now.Before(g.pausedUntil) {
+		return false
+	}
+	inFlight := g.target.InFlight()
+	if inFlight >= g.window && !now.Before(g.windowMovedAt.Add(stallInterval)) {
+		g.window, g.windowMovedAt = inFlight+1, now
+	}
+	return inFlight < g.window
+}
+
+// deadlineLocked is when the oldest held request expires: the order of arrival is the order of expiry. g.mu must be held, and the
+// queue must not be empty.
+func (g *Gate) deadlineLocked() time.Time {
+	return g.held.oldest.arrivedAt.Add(g.settings.Timeout)
+}
+
+// resetTimerLocked sets the gate's timer to the next moment at which a decision may be due. g.mu must be held.
+func (g *Gate) resetTimerLocked(now time.Time) {
+	if g.held.empty() {
+		return
+	}
+	next := g.deadlineLocked()
+	if g.openLocked() {
+		ready := g.windowMovedAt.Add(stallInterval)
+		if now.Before(g.pausedUntil) {
+			ready = g.pausedUntil
+		}
+		if ready.Before(next) {
+			next = ready
+		}
+	}
+	if g.timer == nil {
+		g.timer = time.AfterFunc(next.Sub(now), func() { g.change(func(time.Time) {}) })
+		return
+	}
+	g.timer.Reset(next.Sub(now))
+}
+
+// deliver tells the owners their decisions. g.mu must not be held: an owner may call the gate again at once.
+func deliver(w *Waiter) {
+	for w != nil {
+		next := w.next
+		w.next = nil
+		w.Owner.OnDecision(w.decision)
+		w = next
+	}
+}

@@ -1,0 +1,101 @@
+package gate
+
+import "time"
+
+// A Waiter is a request as the gate sees it. It is part of the connection that owns it, so that a held request costs no memory of
+// its own. From Enter or Requeue until the decision it belongs to the gate.
+type Waiter struct {
+	Owner       Owner
+	CarriedWait time.Duration // for how long the request was held by a former process; the next Enter takes it over
+
+	next, prev *Waiter
+	arrival    uint64 // position in the order of arrival, for the life of the gate
+	arrivedAt  time.Time
+	queued     bool
+	queuedAt   time.Time     // when the present stay in the queue began
+	waited     time.Duration // all stays together
+	episode    uint64        // number of the latest stay
+	decision   Decision
+}
+
+// An Owner is told what was decided about its Waiter. OnDecision is called with no lock of the gate held and must not block.
+type Owner interface {
+	OnDecision(Decision)
+}
+
+// ArrivedAt is when the request entered the gate, less the wait that it carried.
+func (w *Waiter) ArrivedAt() time.Time { return w.arrivedAt }
+
+// Arrival is the request's position in the order of arrival at its gate.
+func (w *Waiter) Arrival() uint64 { return w.arrival }
+
+// Decision is the latest decision that was delivered.
+func (w *Waiter) Decision() Decision { return w.decision }
+
+// A queue links waiters in the order of their arrival, oldest first.
+type queue struct {
+	oldest, newest *Waiter
+	length         int
+}
+
+func (q *queue) empty() bool { return q.oldest == nil }
+
+// insert puts w behind all earlier arrivals. A new one goes to the end at once. The place of a requeued one is searched from the
+// front, because it is older than nearly all that are held.
+func (q *queue) insert(w *Waiter) {
+	q.length++
+	after := q.newest
+	if after != nil && after.arrival > w.arrival {
+		after = nil
+		for n := q.oldest; n.arrival < w.arrival; n = n.next {
+			after = n
+		}
+	}
+	w.prev = after
+	if after == nil {
+		w.next, q.oldest = q.oldest, w
+	} else {
+		w.next, after.next = after.next, w
+	}
+	if w.next == nil {
+		q.newest = w
+	} else {
+		w.next.prev = w
+	}
+}
+
+func (q *queue) remove(w *Waiter) {
+	q.length--
+	if w.prev == nil {
+		q.oldest = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		q.newest = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	w.next, w.prev = nil, nil
+}
+
+// enqueueLocked puts w into the queue. g.mu must be held.
+func (g *Gate) enqueueLocked(w *Waiter, now time.Time) {
+	g.held.insert(w)
+	w.queued, w.queuedAt = true, now
+	for _, o := range g.observers {
+		o.beginLocked(w)
+	}
+	g.episodes++
+	w.episode = g.episodes
+}
+
+// dequeueLocked takes w out of the queue. g.mu must be held.
+func (g *Gate) dequeueLocked(w *Waiter, now time.Time) {
+	g.held.remove(w)
+	w.queued = false
+	w.waited += now.Sub(w.queuedAt)
+	for _, o := range g.observers {
+		o.endLocked(w, w.waited)
+	}
+}

@@ -1,0 +1,286 @@
+package gate
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// TargetOptions describe a target. They do not change.
+type TargetOptions struct {
+	Name        string // of the generation, "shop.12"; for logs
+	Network     string // "unix" or "tcp"
+	Address     string // what to dial
+	Concurrency int    // requests the app works on at once, where that is known; else 0: the release window starts at 1
+	Marker      []byte // when a connection answers with these bytes instead of a response, the app never accepted it
+	DefaultHost string // Host for HTTP/1.0 requests without one; empty: the proxy's own default
+}
+
+// A Target is one generation of the app as the proxy sees it: the address to dial, the number of requests in flight and the set of
+// open connections. Only the gate counts a request on a target, as part of letting it pass, so that after [Gate.Swap] or
+// [Gate.Hold] the number only falls.
+//
+// All methods may be called from any goroutine.
+type Target struct {
+	options TargetOptions
+
+	mu        sync.Mutex
+	inFlight  int // requests that passed and are not done
+	conns     map[Conn]connUse
+	tunnels   int // connections in use as a tunnel
+	retired   bool
+	abandoned bool
+	inactive  chan struct{} // closed while the gate has another target, or none, and from Abandon on
+	changed   chan struct{} // closed at the next change of a count; nil when no call waits for it
+}
+
+// A Conn is an open connection to the target. Close ends it at once, whatever it is in use for. It is called with no lock of the
+// target held, from any goroutine, perhaps more than once, and must not block.
+type Conn interface {
+	Close()
+}
+
+// connUse is what a connection is in use for.
+type connUse uint8
+
+const (
+	exchanging connUse = iota // a request
+	idle
+	tunnelling
+)
+
+// NewTarget returns a target without requests and connections.
+func NewTarget(o TargetOptions) *Target {
+	return &Target{options: o, conns: map[Conn]connUse{}, inactive: make(chan struct{})}
+}
+
+// Options returns the target's options. They must not be changed.
+func (t *Target) Options() *TargetOptions { return &t.options }
+
+// Name returns the name of the generation.
+func (t *Target) Name() string { return t.options.Name }
+
+// InFlight returns the number of requests in flight; tunnels are not among them.
+func (t *Target) InFlight() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.inFlight
+}
+
+// Tunnels returns the number of tunnels.
+func (t *Target) Tunnels() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tunnels
+}
+
+// Wait returns nil when no request is in flight, else the context's error. Tunnels are waited for apart.
+func (t *Target) Wait(ctx context.Context) error {
+	return t.wait(ctx, func() bool { return t.inFlight == 0 })
+}
+
+// WaitTunnels returns nil when no tunnel is left, else the context's error.
+func (t *Target) WaitTunnels(ctx context.Context) error {
+	return t.wait(ctx, func() bool { return t.tunnels == 0 })
+}
+
+// WaitAbandoned waits for at most d until the target is abandoned, and reports whether it is.
+func (t *Target) WaitAbandoned(d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return t.wait(ctx, func() bool { return t.abandoned }) == nil
+}
+
+// WaitInactive waits for at most d until the target is inactive, which is swapped out or abandoned, and reports whether it is.
+func (t *Target) WaitInactive(d time.Duration) bool {
+	t.mu.Lock()
+	inactive := t.inactive
+	t.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-inactive:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// wait waits until reached returns true, which is called with t.mu held.
+func (t *Target) wait(ctx context.Context, reached func() bool) error {
+	for {
+		t.mu.Lock()
+		if reached() {
+			t.mu.Unlock()
+			return nil
+		}
+		if t.changed == nil {
+			t.changed = make(chan struct{})
+		}
+		changed := t.changed
+		t.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Retire says that the target will be told to stop. Idle connections are closed at once and none becomes idle from now on, because
+// some servers take their whole grace period to stop while one is open. Requests in flight go on.
+func (t *Target) Retire() {
+	t.mu.Lock()
+	t.retired = true
+	closing := t.connsLocked(func(use connUse) bool { return use == idle })
+	t.mu.Unlock()
+	closeAll(closing)
+}
+
+// CloseTunnels closes every tunnel.
+func (t *Target) CloseTunnels() {
+	t.mu.Lock()
+	closing := t.connsLocked(func(use connUse) bool { return use == tunnelling })
+	t.mu.Unlock()
+	closeAll(closing)
+}
+
+// Abandon says that the target's processes are gone. Every open connection is closed, so that requests without a response go back
+// to the gate where they may be sent again. A response that ends with its connection counts as truncated from now on.
+func (t *Target) Abandon() {
+	t.mu.Lock()
+	t.retired, t.abandoned = true, true
+	closing := t.connsLocked(func(connUse) bool { return true })
+	t.deactivateLocked()
+	t.notifyLocked()
+	t.mu.Unlock()
+	closeAll(closing)
+}
+
+// Add registers an open connection. It reports false when the target was abandoned: then the connection must be closed.
+func (t *Target) Add(c Conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.abandoned {
+		return false
+	}
+	t.conns[c] = exchanging
+	return true
+}
+
+// Remove forgets a connection that was closed. An unknown one is no error.
+func (t *Target) Remove(c Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conns[c] == tunnelling {
+		t.tunnels--
+		t.notifyLocked()
+	}
+	delete(t.conns, c)
+}
+
+// SetIdle says that a connection is in use for nothing. It reports false when the target takes no more idle connections: then this
+// one must be closed.
+func (t *Target) SetIdle(c Conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.retired {
+		return false
+	}
+	t.conns[c] = idle
+	return true
+}
+
+// SetExchanging says that an idle connection is in use for a request. It reports false when the target was retired: then the
+// connection is being closed.
+func (t *Target) SetExchanging(c Conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.retired {
+		return false
+	}
+	t.conns[c] = exchanging
+	return true
+}
+
+// SetTunnel says that a connection is a tunnel until it is removed. It reports false when the target was abandoned.
+func (t *Target) SetTunnel(c Conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.abandoned {
+		return false
+	}
+	t.conns[c] = tunnelling
+	t.tunnels++
+	return true
+}
+
+// enter counts one request more. Only the gate calls it, with its mu held.
+func (t *Target) enter() {
+	t.mu.Lock()
+	t.inFlight++
+	t.mu.Unlock()
+}
+
+// leave counts one request less. Only the gate calls it.
+func (t *Target) leave() {
+	t.mu.Lock()
+	t.inFlight--
+	t.notifyLocked()
+	t.mu.Unlock()
+}
+
+// activate says that the gate has this target, perhaps again. Only the gate calls it.
+func (t *Target) activate() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.abandoned && t.isInactiveLocked() {
+		t.inactive = make(chan struct{})
+	}
+}
+
+// deactivate says that the gate has another target. Only the gate calls it.
+func (t *Target) deactivate() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.deactivateLocked()
+}
+
+func (t *Target) deactivateLocked() {
+	if !t.isInactiveLocked() {
+		close(t.inactive)
+	}
+}
+
+func (t *Target) isInactiveLocked() bool {
+	select {
+	case <-t.inactive:
+		return true
+	default:
+		return false
+	}
+}
+
+// notifyLocked wakes the calls of wait. t.mu must be held.
+func (t *Target) notifyLocked() {
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
+}
+
+// connsLocked returns the connections in such a use. t.mu must be held.
+func (t *Target) connsLocked(match func(connUse) bool) (matching []Conn) {
+	for c, use := range t.conns {
+		if match(use) {
+			matching = append(matching, c)
+		}
+	}
+	return matching
+}
+
+func closeAll(conns []Conn) {
+	for _, c := range conns {
+		c.Close()
+	}
+}
