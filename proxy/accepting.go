@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"tideover/proxy/netpoll"
 )
 
 // Accepting returns nil when the event loop has gone round once: then it accepts, and is not stuck over a connection. It costs no
@@ -17,7 +19,7 @@ func (s *Server) Accepting(ctx context.Context) error {
 		return nil
 	}
 	turned := make(chan struct{})
-	if !l.post(note{do: func() { close(turned) }}) {
+	if !l.tasks.Post(netpoll.TaskFunc(func() { close(turned) })) {
 		return nil // it is over: every Serve has returned since
 	}
 	select {

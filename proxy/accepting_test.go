@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tideover/proxy/gate"
+	"tideover/proxy/netpoll"
 )
 
 // asking asks the server whether it accepts, and waits for the answer for at most timeout.
@@ -45,10 +46,10 @@ func TestStuckEventLoopIsNoticed(t *testing.T) {
 	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	r.dial().get("/").want(200, "GET /")
 	stuck, release := make(chan struct{}), make(chan struct{})
-	r.server.started().post(note{do: func() {
+	r.server.started().tasks.Post(netpoll.TaskFunc(func() {
 		close(stuck)
 		<-release
-	}})
+	}))
 	<-stuck
 	waiting := r.dial().get("/waiting")
 	if err := r.asking(50 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), r.addr) {

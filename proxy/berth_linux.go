@@ -14,6 +14,7 @@ import (
 
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
+	"tideover/proxy/netpoll"
 )
 
 const (
@@ -28,8 +29,8 @@ const (
 
 // A berth is an upstream's place in a loop. Only guard and severed are for others.
 type berth struct {
-	link             // while idle: in the roster of those
-	loop       *loop // whose reader it has; nil: a goroutine's
+	node       netpoll.Node[*upstream] // while idle: in the list of those
+	loop       *loop                   // whose reader it has; nil: a goroutine's
 	fd         int
 	connecting bool
 	ended      bool   // its last edge has come: whoever reads must read to the end
@@ -58,7 +59,7 @@ func (b *berth) sever() bool {
 // sink closes a connection to the app, and ends its trip.
 func (u *upstream) sink() {
 	u.shut()
-	u.link.quit()
+	u.node.Remove()
 	u.in.release()
 	u.trip = trip{}
 }
@@ -70,8 +71,8 @@ func (u *upstream) shut() {
 	defer u.guard.Unlock()
 	if !u.closed {
 		u.closed = true
-		u.loop.forget(u.fd)
-		close0(u.fd)
+		u.loop.poller.Forget(u.fd)
+		netpoll.Close(u.fd)
 	}
 }
 
@@ -81,8 +82,7 @@ func (u *upstream) part() {
 	if l == nil || u.closed {
 		return
 	}
-	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, u.fd, nil)
-	l.forget(u.fd)
+	l.poller.Remove(u.fd)
 	if u.target.Options().Network != "unix" {
 		unix.SetsockoptInt(u.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
@@ -102,27 +102,27 @@ func (u *upstream) moor() {
 		u.sink()
 		return
 	}
-	l.moored.join(&u.link, l.now)
-	u.link.upstream = u
+	l.moored.PushBack(&u.node, l.now)
+	u.node.Value = u
 	l.wakeAt(l.now.Add(idleUpstream))
 }
 
 // unmoor takes the connection to t that became idle last; nil when there is none.
 func (l *loop) unmoor(t *gate.Target) *upstream {
-	n := l.moored.last()
-	for n != nil && n.upstream.target != t {
-		n = l.moored.before(n)
+	n := l.moored.Back()
+	for n != nil && n.Value.target != t {
+		n = l.moored.Prev(n)
 	}
-	if n == nil || !t.SetExchanging(n.upstream) {
+	if n == nil || !t.SetExchanging(n.Value) {
 		return nil
 	}
-	n.quit()
-	return n.upstream
+	n.Remove()
+	return n.Value
 }
 
 // lend takes it for a goroutine.
 func (l *loop) lend(t *gate.Target) (u *upstream) {
-	l.ask(func() {
+	l.tasks.Call(func() {
 		if u = l.unmoor(t); u != nil {
 			u.part()
 		}
@@ -134,15 +134,15 @@ func (l *loop) lend(t *gate.Target) (u *upstream) {
 func (l *loop) adopt(t *gate.Target, fd int) {
 	u := &upstream{target: t}
 	u.loop, u.fd = l, fd
-	if err := l.watch(fd, unix.EPOLLIN|unix.EPOLLRDHUP, slot{upstream: u}); err != nil || !t.Add(u) {
+	if err := l.poller.Add(fd, unix.EPOLLIN|unix.EPOLLRDHUP, u); err != nil || !t.Add(u) {
 		u.sink()
 		return
 	}
 	u.moor()
 }
 
-// notice takes an event of a connection to the app.
-func (u *upstream) notice(events uint32) {
+// OnEvents takes an event of a connection to the app.
+func (u *upstream) OnEvents(events uint32) {
 	x := u.trip.x
 	u.ended = u.ended || events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	switch {
@@ -164,7 +164,7 @@ func (u *upstream) miss(c *client) {
 
 // connected goes on when a connection has been made, or has failed.
 func (u *upstream) connected(c *client) {
-	n, errno := write0(u.fd, u.unsent)
+	n, errno := netpoll.Write(u.fd, u.unsent)
 	switch {
 	case errno == unix.EAGAIN:
 	case errno != 0:
@@ -176,7 +176,7 @@ func (u *upstream) connected(c *client) {
 			c.loop.away(c, errand{kind: abroad})
 			return
 		}
-		c.link.quit()
+		c.node.Remove()
 		c.takeOff()
 	}
 }
@@ -189,7 +189,7 @@ func (u *upstream) land(c *client) {
 			return
 		}
 		room := u.in.room(responseLimits.Head)
-		n, errno := read0(u.fd, room)
+		n, errno := netpoll.Read(u.fd, room)
 		if errno == unix.EAGAIN {
 			if u.in.empty() {
 				u.in.release()
@@ -255,8 +255,8 @@ func (d *trip) step(err error) bool {
 	}
 	if d.alone == 0 && n == len(in) && u.fits(n) && !c.gone() {
 		d.alone = n
-		c.link.quit()
-		l.alone.join(&c.link, l.now)
+		c.node.Remove()
+		l.alone.PushBack(&c.node, l.now)
 		l.wakeAt(l.now.Add(headAlone))
 		return false
 	}
@@ -272,7 +272,7 @@ func (u *upstream) fits(n int) bool {
 // answer begins to give the client its answer, whose head is n bytes long.
 func (d *trip) answer(n int) bool {
 	u, c := d.u, d.x.client
-	c.link.quit()
+	c.node.Remove()
 	u.headEnd, u.out = n, c.loop.out[:0]
 	d.begin()
 	return d.tell()
@@ -293,7 +293,7 @@ func (d *trip) tell() bool {
 	}
 	n, errno := 0, syscall.Errno(0)
 	if len(u.out) > 0 {
-		n, errno = write0(c.fd, u.out)
+		n, errno = netpoll.Write(c.fd, u.out)
 	}
 	d.handed = d.handed || n > 0
 	switch {

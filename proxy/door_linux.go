@@ -9,11 +9,14 @@ import (
 	"syscall"
 	"time"
 
+	"tideover/proxy/netpoll"
+
 	"golang.org/x/sys/unix"
 )
 
 // A door is a listener in a loop.
 type door struct {
+	loop    *loop
 	fd      int
 	host    string    // its address; empty when it is a wildcard
 	behind  bool      // TCP connections wait there that may be older than what inherit has set
@@ -28,7 +31,7 @@ func (l *loop) serve(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	address := listener.Addr()
-	d := &door{broken: make(chan error, 1)}
+	d := &door{loop: l, broken: make(chan error, 1)}
 	if tcp, ok := address.(*net.TCPAddr); ok {
 		d.behind = true
 		if !tcp.IP.IsUnspecified() {
@@ -42,7 +45,7 @@ func (l *loop) serve(ctx context.Context, listener net.Listener) error {
 		if d.behind {
 			inherit(d.fd)
 		}
-		l.ask(func() { served = d.admit(l) })
+		l.tasks.Call(func() { served = d.admit(l) })
 	})
 	if err != nil || served != nil {
 		return errors.Join(err, served)
@@ -51,7 +54,7 @@ func (l *loop) serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	case served = <-d.broken:
 	}
-	l.ask(func() { d.shut(l) })
+	l.tasks.Call(func() { d.shut(l) })
 	return served
 }
 
@@ -66,20 +69,22 @@ func inherit(fd int) {
 }
 
 func (d *door) admit(l *loop) error {
-	if err := l.watch(d.fd, unix.EPOLLIN, slot{door: d}); err != nil {
-		return os.NewSyscallError("epoll_ctl", err)
+	if err := l.poller.Add(d.fd, unix.EPOLLIN, d); err != nil {
+		return err
 	}
 	l.doors = append(l.doors, d)
 	return nil
 }
 
 func (d *door) shut(l *loop) {
-	if l.slots[d.fd].door == d { // else it was closed, and somebody else has the number
-		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, d.fd, nil)
-		l.forget(d.fd)
+	if l.poller.Handles(d.fd, d) { // else it was closed, and somebody else has the number
+		l.poller.Remove(d.fd)
 	}
 	l.doors = slices.DeleteFunc(l.doors, func(other *door) bool { return other == d })
 }
+
+// OnEvents takes an event of the listener.
+func (d *door) OnEvents(uint32) { d.accept(d.loop) }
 
 // accept takes what waits at a door. What cannot be accepted for want of descriptors or memory waits in the backlog; that is said
 // once, not every time.
@@ -87,14 +92,14 @@ func (d *door) accept(l *loop) {
 	if l.suspended {
 		return
 	}
-	for peer := (sockaddr{}); ; {
-		fd, errno := accept0(d.fd, &peer)
+	for peer := (netpoll.Sockaddr{}); ; {
+		fd, errno := netpoll.Accept(d.fd, &peer)
 		switch errno {
 		case 0:
 			if d.behind {
 				inherit(fd)
 			}
-			if l.seat(fd, peer.addrPort(), d.host) != nil {
+			if l.seat(fd, peer.AddrPort(), d.host) != nil {
 				l.server.totals.connections.Add(1)
 			}
 			if !d.trouble.IsZero() {

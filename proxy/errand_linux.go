@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy/gate"
+	"tideover/proxy/netpoll"
 )
 
 // An errand is what a client goes away for.
@@ -38,7 +39,7 @@ const mostSpare = 1024
 // away sends a client to a goroutine of its own, with a duplicate of its descriptor: the loop keeps the original, so that the
 // connection keeps its place in the set. Without a descriptor for that it is tried again in a moment.
 func (l *loop) away(c *client, e errand) {
-	c.link.quit()
+	c.node.Remove()
 	c.place = absent
 	if c.trip != nil {
 		c.trip.u.part()
@@ -78,7 +79,7 @@ func (c *client) travel(e errand) {
 	}
 	c.wire.close()
 	c.wire, c.exchange.body.wire = nil, nil
-	c.loop.post(note{client: c, back: true, keep: more})
+	c.loop.tasks.Post(netpoll.TaskFunc(func() { c.loop.welcome(c, more) }))
 }
 
 // resume goes on with a trip that a loop began.
@@ -110,7 +111,7 @@ func (l *loop) welcome(c *client, keep bool) {
 	}
 	if c.muted {
 		c.muted = false
-		l.heed(c.fd, clientEvents)
+		l.poller.Modify(c.fd, clientEvents)
 	}
 	c.stirred = true
 	l.park(c)

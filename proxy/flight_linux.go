@@ -8,6 +8,7 @@ import (
 
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
+	"tideover/proxy/netpoll"
 )
 
 // fly sends a request that has a pass: on the connection that became idle last, or on a new one.
@@ -25,7 +26,7 @@ func (l *loop) fly(c *client, t *gate.Target) {
 		if u == nil {
 			break
 		}
-		n, errno := write0(u.fd, l.out)
+		n, errno := netpoll.Write(u.fd, l.out)
 		if errno != 0 && errno != unix.EAGAIN { // it was ending, and took nothing
 			u.sink()
 			continue
@@ -40,7 +41,7 @@ func (l *loop) fly(c *client, t *gate.Target) {
 
 // requeue gives back the pass of a request whose target takes no connection at present.
 func (c *client) requeue(t *gate.Target) {
-	c.link.quit()
+	c.node.Remove()
 	c.trip = nil
 	c.place = inLine
 	if c.in.pooled != nil {
@@ -54,30 +55,30 @@ func (c *client) requeue(t *gate.Target) {
 
 // dial sends a request on a new connection. It reports false when there is none; every error means "not now", as in the function dial.
 func (l *loop) dial(c *client, t *gate.Target) bool {
-	var to sockaddr
-	if !to.aim(t.Options()) {
+	var to netpoll.Sockaddr
+	if !to.Set(t.Options().Network, t.Options().Address) {
 		l.away(c, errand{kind: ruled, verdict: gate.Decision{Outcome: gate.Passed, Target: t}})
 		return true
 	}
-	fd, err := unix.Socket(to.family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(to.Family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
-	if errno := connect0(fd, &to); errno != 0 && errno != unix.EINPROGRESS {
-		close0(fd)
+	if errno := netpoll.Connect(fd, &to); errno != 0 && errno != unix.EINPROGRESS {
+		netpoll.Close(fd)
 		return false
 	}
 	events := uint32(unix.EPOLLIN | unix.EPOLLRDHUP)
-	if to.family() != unix.AF_UNIX {
+	if to.Family() != unix.AF_UNIX {
 		events |= unix.EPOLLOUT
 	}
 	u := &upstream{target: t}
 	u.loop, u.fd = l, fd
-	if err := l.watch(fd, events, slot{upstream: u}); err != nil || !t.Add(u) {
+	if err := l.poller.Add(fd, events, u); err != nil || !t.Add(u) {
 		u.sink()
 		return false
 	}
-	n, errno := write0(fd, l.out)
+	n, errno := netpoll.Write(fd, l.out)
 	if errno != 0 && errno != unix.EAGAIN {
 		u.sink()
 		return false
@@ -95,7 +96,7 @@ func (u *upstream) launch(c *client, n int) {
 	x.attendant.flew(l.now)
 	u.response.Reset(http1.Asked{Head: x.request.Method == http1.MethodHead})
 	if u.connecting {
-		l.dialing.join(&c.link, l.now)
+		l.dialing.PushBack(&c.node, l.now)
 		l.wakeAt(l.now.Add(dialTimeout))
 	} else {
 		c.takeOff()
@@ -114,10 +115,10 @@ func (c *client) takeOff() {
 	l, set := c.loop, c.exchange.set
 	switch {
 	case c.gone() && !set.KeepWorking:
-		l.leaving.join(&c.link, l.now)
+		l.leaving.PushBack(&c.node, l.now)
 		l.wakeAt(l.now.Add(lookAfter))
 	case set.Timeout > 0:
-		l.flying.join(&c.link, l.now)
+		l.flying.PushBack(&c.node, l.now)
 		l.wakeAt(l.now.Add(set.Timeout))
 	}
 }
@@ -135,7 +136,7 @@ func (d *trip) desert() {
 	case l.now.Sub(x.attendant.began) >= lookAfter:
 		d.abandon()
 	default:
-		c.link.quit()
+		c.node.Remove()
 		c.takeOff()
 	}
 }
@@ -154,18 +155,18 @@ func (d *trip) abandon() {
 // sendOff ends the requests that have been out for too long: those of clients that have left, those on connections that are not
 // made, and those without an answer.
 func (l *loop) sendOff() {
-	for n := l.leaving.first(); n != nil && l.ripe(n, lookAfter); n = l.leaving.first() {
-		n.client.trip.abandon()
+	for n := l.leaving.Front(); n != nil && l.ripe(n, lookAfter); n = l.leaving.Front() {
+		n.Value.trip.abandon()
 	}
-	for n := l.dialing.first(); n != nil && l.ripe(n, dialTimeout); n = l.dialing.first() {
-		n.client.trip.u.miss(n.client)
+	for n := l.dialing.Front(); n != nil && l.ripe(n, dialTimeout); n = l.dialing.Front() {
+		n.Value.trip.u.miss(n.Value)
 	}
-	for n := l.alone.first(); n != nil && l.ripe(n, headAlone); n = l.alone.first() {
-		n.client.trip.answer(n.client.trip.alone)
+	for n := l.alone.Front(); n != nil && l.ripe(n, headAlone); n = l.alone.Front() {
+		n.Value.trip.answer(n.Value.trip.alone)
 	}
 	current := l.server.settings.Load()
-	for n := l.flying.first(); n != nil; {
-		c, next := n.client, l.flying.after(n)
+	for n := l.flying.Front(); n != nil; {
+		c, next := n.Value, l.flying.Next(n)
 		switch set := c.exchange.set; {
 		case l.ripe(n, set.Timeout):
 			l.away(c, errand{kind: failed, state: written, err: errSilent})
@@ -177,8 +178,8 @@ func (l *loop) sendOff() {
 }
 
 // ripe is due, for the first of many: those that follow within a moment are looked at together.
-func (l *loop) ripe(n *link, age time.Duration) bool {
-	left := age - l.now.Sub(n.since)
+func (l *loop) ripe(n *netpoll.Node[*client], age time.Duration) bool {
+	left := age - l.now.Sub(n.AddedAt())
 	if left > 0 {
 		l.wakeAt(l.now.Add(max(left, sameMoment)))
 	}

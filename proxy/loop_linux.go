@@ -1,10 +1,9 @@
 package proxy
 
 import (
-	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"tideover/proxy/netpoll"
 )
 
 // A loop is an event loop: an epoll set of our own inside the set that Go's runtime polls, and one goroutine that does the short
@@ -13,17 +12,11 @@ import (
 // tunnel, a fault and its answer) goes away: to straight-line code on a goroutine, and back.
 //
 // Everything in a loop belongs to its goroutine but the letters, by which others reach it.
-//
-// It relies on three things which the documentation does not promise and stress tests pin: that an epoll set can be a member of
-// another, that os.NewFile hands such a descriptor to the runtime's poller, and that RawConn.Read forgets an earlier readiness only
-// before its first call of the function, so that an event that comes while the function runs makes the wait behind it return at once.
 type loop struct {
-	letters
-	epollSet
+	poller    *netpoll.Poller
+	tasks     netpoll.TaskQueue
 	server    *Server
-	file      *os.File  // the epoll set
-	now       time.Time // of this turn
-	events    [256]unix.EpollEvent
+	now       time.Time   // of this turn
 	out       []byte      // what is being written; memory only
 	exchanges []*exchange // memory for requests
 	ending    bool
@@ -31,12 +24,12 @@ type loop struct {
 	still     chan struct{} // closed once every client is silent then
 	open      int           // clients
 
-	silent   roster // idle clients, since when
-	dialing  roster // requests whose connections are being made
-	flying   roster // requests out, whose answer is due by a certain time
-	alone    roster // requests out that have the head of their response, and nothing of its body
-	leaving  roster // requests out whose clients have left
-	moored   roster // idle connections to the app
+	silent   netpoll.List[*client]   // idle clients, since when
+	dialing  netpoll.List[*client]   // requests whose connections are being made
+	flying   netpoll.List[*client]   // requests out, whose answer is due by a certain time
+	alone    netpoll.List[*client]   // requests out that have the head of their response, and nothing of its body
+	leaving  netpoll.List[*client]   // requests out whose clients have left
+	moored   netpoll.List[*upstream] // idle connections to the app
 	stranded []traveller
 	doors    []*door
 
@@ -47,30 +40,18 @@ type loop struct {
 // newLoop starts a loop; it ends after end when the last client is gone.
 func newLoop(s *Server) (*loop, error) {
 	l := &loop{server: s, now: time.Now()}
-	for _, r := range []*roster{&l.silent, &l.dialing, &l.flying, &l.alone, &l.leaving, &l.moored} {
-		r.init()
-	}
 	var err error
-	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+	if l.poller, err = netpoll.Open(); err != nil {
 		return nil, err
 	}
-	if l.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		unix.Close(l.epoll)
+	if err := l.tasks.Open(l.poller); err != nil {
+		l.poller.Close()
 		return nil, err
 	}
-	unix.SetNonblock(l.epoll, true)
-	l.file = os.NewFile(uintptr(l.epoll), "epoll")
-	if err := l.watch(l.bell, unix.EPOLLIN, slot{}); err != nil {
-		return nil, err
-	}
-	l.timer = time.AfterFunc(time.Hour, func() { l.post(note{do: l.tick}) })
+	l.timer = time.AfterFunc(time.Hour, func() { l.tasks.Post(netpoll.TaskFunc(l.tick)) })
 	l.timer.Stop()
-	raw, err := l.file.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
 	s.running.Go(func() {
-		raw.Read(func(uintptr) bool { return l.turn() })
+		l.poller.Run(l.turn)
 		l.close()
 	})
 	return l, nil
@@ -80,23 +61,19 @@ func newLoop(s *Server) (*loop, error) {
 // because everything in the set is edge-triggered and a batch that is not full has emptied it.
 func (l *loop) turn() (over bool) {
 	for {
-		n := poll0(l.epoll, l.events[:])
+		n, more := l.poller.Poll()
 		l.now = time.Now()
-		batch := l.events[:n]
-		for i := range batch { // the app first: a connection that it has just closed must not be used below
-			if u := l.at(&batch[i]).upstream; u != nil {
-				u.notice(batch[i].Events)
+		for i := range n { // the app first: a connection that it has just closed must not be used below
+			if h, events := l.poller.Event(i); isUpstream(h) {
+				h.OnEvents(events)
 			}
 		}
-		for i := range batch {
-			switch s := l.at(&batch[i]); {
-			case s.client != nil:
-				l.notice(s.client, batch[i].Events)
-			case s.door != nil:
-				s.door.accept(l)
+		for i := range n {
+			if h, events := l.poller.Event(i); h != nil && !isUpstream(h) {
+				h.OnEvents(events)
 			}
 		}
-		noted := l.read()
+		noted := l.tasks.RunAll()
 		if l.still != nil && l.settled() {
 			close(l.still)
 			l.still = nil
@@ -104,39 +81,34 @@ func (l *loop) turn() (over bool) {
 		if l.ending && l.open == 0 {
 			return true
 		}
-		if n < len(l.events) && !noted && l.sleep() {
+		if !more && !noted && l.tasks.PrepareWait() {
 			return false
 		}
 	}
 }
 
-// read does what the notes say; false: there were none.
-func (l *loop) read() bool {
-	notes := l.take()
-	for i := range notes {
-		switch n := &notes[i]; {
-		case n.do != nil:
-			n.do()
-		case n.back:
-			l.welcome(n.client, n.keep)
-		default:
-			l.release(n.client, n.verdict)
+func isUpstream(h netpoll.Handler) bool {
+	_, is := h.(*upstream)
+	return is
+}
+
+// clients yields every client of the loop.
+func (l *loop) clients(yield func(*client) bool) {
+	for h := range l.poller.Handlers() {
+		if c, is := h.(*client); is && !yield(c) {
+			return
 		}
-		notes[i] = note{}
 	}
-	return len(notes) > 0
 }
 
 // close gives the loop's own descriptors back. No client is left.
 func (l *loop) close() {
-	for l.moored.first() != nil {
-		l.moored.first().upstream.sink()
+	for l.moored.Front() != nil {
+		l.moored.Front().Value.sink()
 	}
-	l.seal()
-	for l.read() { // what was posted before that: others wait for it
-	}
+	l.tasks.Close()
 	l.timer.Stop()
-	l.file.Close()
+	l.poller.Close()
 }
 
 // wakeAt makes sure that tick is called at that moment, or earlier.
@@ -156,8 +128,8 @@ func (l *loop) tick() {
 	}
 	l.closeSilent()
 	l.sendOff()
-	for b := l.moored.first(); b != nil && l.due(b.since.Add(idleUpstream)); b = l.moored.first() {
-		b.upstream.sink()
+	for b := l.moored.Front(); b != nil && l.due(b.AddedAt().Add(idleUpstream)); b = l.moored.Front() {
+		b.Value.sink()
 	}
 	stranded := l.stranded
 	l.stranded = nil

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy/gate"
+	"tideover/proxy/netpoll"
 )
 
 // A Server relays what arrives on the public listeners of one app, through its gate.
@@ -123,8 +124,8 @@ func (s *Server) started() *loop {
 func (s *Server) End() {
 	s.lame.Store(true)
 	if l := s.started(); l != nil {
-		l.post(note{do: l.end})
-		cut := time.AfterFunc(lastMoment, func() { l.post(note{do: l.cut}) })
+		l.tasks.Post(netpoll.TaskFunc(l.end))
+		cut := time.AfterFunc(lastMoment, func() { l.tasks.Post(netpoll.TaskFunc(l.cut)) })
 		s.running.Wait()
 		cut.Stop()
 	}

@@ -103,11 +103,9 @@ func (r *rig) balanced() {
 // everyClient does something to every client, on the event loop.
 func (r *rig) everyClient(do func(*client)) {
 	if l := r.server.started(); l != nil {
-		l.ask(func() {
-			for i := range l.slots {
-				if c := l.slots[i].client; c != nil {
-					do(c)
-				}
+		l.tasks.Call(func() {
+			for c := range l.clients {
+				do(c)
 			}
 		})
 	}

@@ -2,17 +2,17 @@ package proxy
 
 import (
 	"net/netip"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy/gate"
+	"tideover/proxy/netpoll"
 )
 
 // A seat is a client's place in a loop. It belongs to the loop, whoever has the rest of the client.
 type seat struct {
-	link     // while silent: in the roster of those; while out: in one of those of requests
+	node     netpoll.Node[*client] // while silent: in the list of those; while out: in one of those of requests
 	loop     *loop
 	fd       int
 	place    place
@@ -45,41 +45,30 @@ func (l *loop) seat(fd int, peer netip.AddrPort, host string) *client {
 		}
 	}
 	c.loop, c.fd = l, fd
-	if err := l.watch(fd, clientEvents, slot{client: c}); err != nil {
-		l.server.logger.Error("cannot serve a connection", "app", l.server.app, "error", os.NewSyscallError("epoll_ctl", err))
-		close0(fd)
+	if err := l.poller.Add(fd, clientEvents, c); err != nil {
+		l.server.logger.Error("cannot serve a connection", "app", l.server.app, "error", err)
+		netpoll.Close(fd)
 		return nil
 	}
 	l.open++
 	l.server.connected.Add(1)
-	l.silent.join(&c.link, l.now)
-	c.link.client = c
+	l.silent.PushBack(&c.node, l.now)
+	c.node.Value = c
 	l.wakeAt(l.now.Add(l.server.settings.Load().IdleTimeout))
 	return c
 }
 
 // ownAddress is the address at which a connection was accepted.
 func ownAddress(fd int) string {
-	own, _ := unix.Getsockname(fd)
-	if at := addrPortOf(own); at.IsValid() {
+	if at := netpoll.LocalAddr(fd); at.IsValid() {
 		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String()
 	}
 	return "localhost"
 }
 
-// addrPortOf is an address of TCP; invalid: another one.
-func addrPortOf(address unix.Sockaddr) netip.AddrPort {
-	switch a := address.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
-	}
-	return netip.AddrPort{}
-}
-
-// notice takes an event of a client's connection.
-func (l *loop) notice(c *client, events uint32) {
+// OnEvents takes an event of a client's connection.
+func (c *client) OnEvents(events uint32) {
+	l := c.loop
 	c.departed |= events & (unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR)
 	switch c.place {
 	case resting:
@@ -97,7 +86,7 @@ func (l *loop) notice(c *client, events uint32) {
 	case absent: // its goroutine finds out for itself; one event more would be for nothing
 		if c.stirred = true; !c.muted {
 			c.muted = true
-			l.heed(c.fd, 0)
+			l.poller.Modify(c.fd, 0)
 		}
 	}
 }
@@ -118,7 +107,7 @@ func (l *loop) hear(c *client) {
 		return
 	}
 	room := c.in.room(bufferSize)
-	n, errno := read0(c.fd, room)
+	n, errno := netpoll.Read(c.fd, room)
 	switch {
 	case errno == unix.EAGAIN:
 		c.in.release()
@@ -137,7 +126,7 @@ func (l *loop) hear(c *client) {
 
 // handle takes a request that has begun in the client's buffer, and carries it as far as that can be done at once.
 func (l *loop) handle(c *client) {
-	c.link.quit()
+	c.node.Remove()
 	c.decide()
 	x := c.remember(l.now)
 	n, fault := x.request.Parse(c.in.bytes(), &c.rules.policy)
@@ -239,7 +228,7 @@ func (l *loop) release(c *client, v gate.Decision) {
 		c.takeBack(v)
 	case v.Outcome != gate.Passed:
 		l.away(c, errand{kind: ruled, verdict: v})
-	case c.gone() || departed(c.fd, !x.set.ServeHalfClosed):
+	case c.gone() || netpoll.HungUp(c.fd, !x.set.ServeHalfClosed):
 		l.server.gate.Done(v.Target, false)
 		x.leave()
 		l.finish(c)
@@ -253,11 +242,14 @@ type loopOwner client
 
 func (c *client) loopOwner() *loopOwner { return (*loopOwner)(c) }
 
-func (o *loopOwner) OnDecision(v gate.Decision) { o.loop.post(note{client: (*client)(o), verdict: v}) }
+func (o *loopOwner) OnDecision(gate.Decision) { o.loop.tasks.Post(o) }
+
+// Run acts on the verdict.
+func (o *loopOwner) Run() { o.loop.release((*client)(o), o.waiter.Decision()) }
 
 // finish ends a request and goes on with the next one, if there is to be one.
 func (l *loop) finish(c *client) {
-	c.link.quit()
+	c.node.Remove()
 	c.trip = nil
 	c.exchange.finish()
 	switch {
@@ -274,8 +266,8 @@ func (l *loop) finish(c *client) {
 func (l *loop) park(c *client) {
 	c.forget()
 	c.place = resting
-	l.silent.join(&c.link, l.now)
-	if l.silent.first() == &c.link {
+	l.silent.PushBack(&c.node, l.now)
+	if l.silent.Front() == &c.node {
 		l.wakeAt(l.now.Add(l.server.settings.Load().IdleTimeout))
 	}
 	if c.stirred || l.ending {
@@ -285,14 +277,14 @@ func (l *loop) park(c *client) {
 
 // hangUp ends a client's connection.
 func (l *loop) hangUp(c *client) {
-	c.link.quit()
+	c.node.Remove()
 	c.in.release()
 	c.forget()
-	l.forget(c.fd)
+	l.poller.Forget(c.fd)
 	if c.harsh {
-		resetOnClose(c.fd)
+		netpoll.ResetOnClose(c.fd)
 	}
-	close0(c.fd)
+	netpoll.Close(c.fd)
 	c.place = absent
 	l.open--
 	l.server.connected.Add(-1)
@@ -302,26 +294,22 @@ func (l *loop) hangUp(c *client) {
 // closeSilent ends the connections that have been silent for too long.
 func (l *loop) closeSilent() {
 	timeout := l.server.settings.Load().IdleTimeout
-	for n := l.silent.first(); n != nil && l.due(n.since.Add(timeout)); n = l.silent.first() {
-		l.hangUp(n.client)
+	for n := l.silent.Front(); n != nil && l.due(n.AddedAt().Add(timeout)); n = l.silent.Front() {
+		l.hangUp(n.Value)
 	}
 }
 
 // end closes what is idle, once what has arrived was looked at.
 func (l *loop) end() {
 	l.ending = true
-	for n := l.silent.first(); n != nil; n = l.silent.first() {
-		l.hear(n.client)
+	for n := l.silent.Front(); n != nil; n = l.silent.Front() {
+		l.hear(n.Value)
 	}
 }
 
 // cut ends what is still there.
 func (l *loop) cut() {
-	for fd := range l.slots {
-		c := l.slots[fd].client
-		if c == nil {
-			continue
-		}
+	for c := range l.clients {
 		c.departed = unix.EPOLLHUP
 		switch c.place {
 		case resting:
@@ -331,7 +319,7 @@ func (l *loop) cut() {
 		case out:
 			c.trip.abandon()
 		case absent: // its goroutine finds out
-			unix.Shutdown(fd, unix.SHUT_RDWR)
+			unix.Shutdown(c.fd, unix.SHUT_RDWR)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy/gate"
+	"tideover/proxy/netpoll"
 )
 
 func listen(t *testing.T) net.Listener {
@@ -105,12 +106,11 @@ func TestConnectionsAtTheEnd(t *testing.T) {
 		c.get("/").want(200, "GET / ")
 	}
 	l := r.server.started()
-	l.ask(func() {
+	l.tasks.Call(func() {
 		late.get("/late")
 		for arrived := false; !arrived; { // in the kernel; the loop has not seen it
-			for i := range l.slots {
-				c := l.slots[i].client
-				arrived = arrived || c != nil && !quiet(c.fd)
+			for c := range l.clients {
+				arrived = arrived || !netpoll.Quiet(c.fd)
 			}
 		}
 		l.end()

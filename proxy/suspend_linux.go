@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy/gate"
+	"tideover/proxy/netpoll"
 )
 
 // A Connection is a client's connection as one program leaves it to the one that takes its place by exec(2), descriptors and all.
@@ -32,7 +33,7 @@ func (s *Server) Suspend(ctx context.Context) ([]Connection, error) {
 		return nil, nil
 	}
 	still := make(chan struct{})
-	if !l.ask(func() { l.suspended, l.still = true, still }) {
+	if !l.tasks.Call(func() { l.suspended, l.still = true, still }) {
 		return nil, nil
 	}
 	s.gate.Evict(true)
@@ -41,7 +42,7 @@ func (s *Server) Suspend(ctx context.Context) ([]Connection, error) {
 	case <-ctx.Done():
 	}
 	var all []Connection
-	l.ask(func() { all = l.inventory() })
+	l.tasks.Call(func() { all = l.inventory() })
 	return all, nil
 }
 
@@ -49,7 +50,7 @@ func (s *Server) Suspend(ctx context.Context) ([]Connection, error) {
 func (s *Server) Resume() {
 	s.gate.Evict(false)
 	if l := s.started(); l != nil {
-		l.ask(l.resume)
+		l.tasks.Call(l.resume)
 	}
 }
 
@@ -66,7 +67,7 @@ func (s *Server) Admit(all []Connection) error {
 	if err != nil {
 		return err
 	}
-	l.ask(func() {
+	l.tasks.Call(func() {
 		for i := range all {
 			all[i].admit(l)
 		}
@@ -77,8 +78,7 @@ func (s *Server) Admit(all []Connection) error {
 // admit seats the client.
 func (known *Connection) admit(l *loop) {
 	unix.SetNonblock(known.FD, true)
-	peer, _ := unix.Getpeername(known.FD) // gone already: its end will be read
-	c := l.seat(known.FD, addrPortOf(peer), "")
+	c := l.seat(known.FD, netpoll.PeerAddr(known.FD), "") // without a peer: it has gone already, and its end will be read
 	if c == nil || len(known.Unanswered) == 0 {
 		return
 	}
@@ -91,23 +91,28 @@ func (known *Connection) admit(l *loop) {
 
 // takeBack makes a client silent whose request the gate has recalled; it has no body.
 func (c *client) takeBack(v gate.Decision) {
-	c.link.quit()
+	c.node.Remove()
 	c.recall(c.exchange, v)
 	c.exchange.finish()
 	c.loop.park(c)
 }
 
 // settled reports whether every client is silent.
-func (e *epollSet) settled() bool {
-	return !slices.ContainsFunc(e.slots, func(s slot) bool { return s.client != nil && s.client.place != resting })
+func (l *loop) settled() bool {
+	for c := range l.clients {
+		if c.place != resting {
+			return false
+		}
+	}
+	return true
 }
 
 // silentOnes are the clients that have a request which was recalled, oldest first, and then the others.
-func (e *epollSet) silentOnes() []*client {
+func (l *loop) silentOnes() []*client {
 	var all []*client
-	for _, s := range e.slots {
-		if s.client != nil && s.client.place == resting {
-			all = append(all, s.client)
+	for c := range l.clients {
+		if c.place == resting {
+			all = append(all, c)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b *client) int {
@@ -124,9 +129,9 @@ func (e *epollSet) silentOnes() []*client {
 	return all
 }
 
-func (e *epollSet) inventory() []Connection {
+func (l *loop) inventory() []Connection {
 	var all []Connection
-	for _, c := range e.silentOnes() {
+	for _, c := range l.silentOnes() {
 		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: c.waiter.CarriedWait, Lost: c.past.fed, Continued: c.past.continued})
 	}
 	return all

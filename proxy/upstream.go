@@ -7,6 +7,7 @@ import (
 
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
+	"tideover/proxy/netpoll"
 )
 
 const (
@@ -142,8 +143,8 @@ func (u *upstream) settle() {
 	}
 	fd, err := u.dup()
 	u.Close()
-	if err == nil && !l.post(note{do: func() { l.adopt(t, fd) }}) {
-		close0(fd)
+	if err == nil && !l.tasks.Post(netpoll.TaskFunc(func() { l.adopt(t, fd) })) {
+		netpoll.Close(fd)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"tideover/proxy/netpoll"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -88,28 +90,28 @@ func (w *wire) read(p []byte, timeout time.Duration) (int, error) {
 
 // last reads what is there already, also when stopped.
 func (w *wire) last(p []byte) (n int) {
-	w.raw.Control(func(fd uintptr) { n, _ = rawRead(int(fd), p) })
+	w.raw.Control(func(fd uintptr) { n, _ = netpoll.Read(int(fd), p) })
 	return max(0, n)
 }
 
 // watch waits until the peer has left (nil) or stop is called (errStopped). It takes no bytes.
 func (w *wire) watch(finIsLeaving bool) error {
 	w.begin(0)
-	err := w.raw.Read(func(fd uintptr) bool { return departed(int(fd), finIsLeaving) })
+	err := w.raw.Read(func(fd uintptr) bool { return netpoll.HungUp(int(fd), finIsLeaving) })
 	return w.explain(err)
 }
 
 // left reports whether the peer has left by now.
 func (w *wire) left(finIsLeaving bool) bool {
 	gone := true
-	w.raw.Control(func(fd uintptr) { gone = departed(int(fd), finIsLeaving) })
+	w.raw.Control(func(fd uintptr) { gone = netpoll.HungUp(int(fd), finIsLeaving) })
 	return gone
 }
 
 // silent reports whether the peer has neither sent a byte nor closed: an idle connection fit to be used again.
 func (w *wire) silent() bool {
 	silent := false
-	w.raw.Control(func(fd uintptr) { silent = quiet(int(fd)) })
+	w.raw.Control(func(fd uintptr) { silent = netpoll.Quiet(int(fd)) })
 	return silent
 }
 
@@ -160,7 +162,7 @@ func (w *wire) writeSteadily(p []byte, timeout time.Duration, rate int64) error 
 
 // untaken is how many bytes the kernel keeps for the peer.
 func (w *wire) untaken() (n int) {
-	w.raw.Control(func(fd uintptr) { n = waiting(int(fd)) })
+	w.raw.Control(func(fd uintptr) { n = netpoll.Unsent(int(fd)) })
 	return n
 }
 
@@ -179,6 +181,6 @@ func (w *wire) close() { w.conn.Close() }
 
 // abort closes so that the peer sees an error where the protocol allows it: a reset, on TCP.
 func (w *wire) abort() {
-	w.raw.Control(func(fd uintptr) { resetOnClose(int(fd)) })
+	w.raw.Control(func(fd uintptr) { netpoll.ResetOnClose(int(fd)) })
 	w.conn.Close()
 }

@@ -38,10 +38,11 @@ var walls = map[string][]string{
 	"supervisor/process":         {},
 	"supervisor/shellwords":      {},
 
-	"proxy":       {"proxy/gate", "proxy/http1"},
-	"proxy/gate":  {},
-	"proxy/http1": {},
-	"listener":    {},
+	"proxy":         {"proxy/gate", "proxy/http1", "proxy/netpoll"},
+	"proxy/gate":    {},
+	"proxy/netpoll": {},
+	"proxy/http1":   {},
+	"listener":      {},
 }
 
 // testImports are the packages that every test of the product may import too.

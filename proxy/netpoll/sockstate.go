@@ -1,0 +1,48 @@
+package netpoll
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// HungUp reports, without taking a byte, whether the peer has closed or reset its connection. A FIN alone, by which the peer has shut
+// its writing side only, counts where finCounts says so.
+func HungUp(fd int, finCounts bool) bool {
+	signs := int16(unix.POLLHUP | unix.POLLERR | unix.POLLNVAL)
+	if finCounts {
+		signs |= unix.POLLRDHUP
+	}
+	return poll(fd, unix.POLLRDHUP)&signs != 0
+}
+
+// Quiet reports whether nothing at all has come from the peer: no byte, no FIN, no error.
+func Quiet(fd int) bool {
+	return poll(fd, unix.POLLIN|unix.POLLRDHUP) == 0
+}
+
+func poll(fd int, events int16) int16 {
+	asked := unix.PollFd{Fd: int32(fd), Events: events}
+	var now unix.Timespec
+	for {
+		_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&asked)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+		if errno != unix.EINTR {
+			return asked.Revents
+		}
+	}
+}
+
+// Unsent is the number of bytes that were written to a socket and that its peer has not taken yet: the peer's kernel over TCP, the
+// peer itself over a unix socket.
+func Unsent(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// ResetOnClose makes close(2) of a TCP connection send a reset. Other kinds of sockets ignore it.
+func ResetOnClose(fd int) {
+	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+}
