@@ -2,6 +2,9 @@ package supervisor
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -232,7 +235,8 @@ func (a *App) onStarted() {
 		return
 	}
 	a.cancelStart()
-	if a.exit.fatalStart(a, s) {
+	firstStart := !s.awaited && a.restart.failedStarts == 0 && a.restart.crashes == 0
+	if firstStart && a.exit.fatalStart(s.Err()) {
 		return
 	}
 	why, hint := s.Explain()
@@ -400,11 +404,90 @@ func (a *App) stopAll() {
 	}
 }
 
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
+// publish stores a snapshot of the app as it is now.
+func (a *App) publish() {
+	s := &snapshot{
+		settings: a.settings, current: a.current, teardowns: len(a.teardowns), desired: a.restart.desired,
+		failed: a.restart.failed, reason: a.restart.reason, crashes: a.restart.crashes, last: a.queue.last,
+	}
+	if a.starting != nil {
+		s.starting, s.spawned = true, a.starting.Generation()
+		if a.starting.HookRuns() {
+			s.reason = generation.HookBeforeStart + " runs"
+		}
+	}
+	if a.queue.running != nil {
+		s.verb = a.queue.running.verb
+	}
+	if a.restart.pending() {
+		s.next = a.restart.at
+	}
+	s.waits = len(a.restart.dependencies) > 0
+	s.tried = s.current != nil || s.desired != desiredUp || s.failed || a.restart.failedStarts > 0
+	if s.waits {
+		s.reason = "waits for " + strings.Join(a.settings.After, ", ")
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.leases.byName)) {
+		l := a.leases.byName[name]
+		s.holds = append(s.holds, l.name+" ("+l.by+")")
+	}
+	a.snapshot.Store(s)
+	a.exit.update(a.name, s)
+	if started := s.current != nil || s.desired != desiredUp || s.failed; started && !isClosed(a.started) {
+		close(a.started)
+	}
+}
+
+// rereadSettings takes the app's settings from the file as it is now. A faulty file
+// changes nothing.
+func (a *App) rereadSettings() error {
+	cfg, err := a.source.app(a.name)
+	if err != nil || cfg == nil {
+		return err
+	}
+	if same := slices.Equal(cfg.Listen, a.settings.Listen); !same && cfg.ListenFrom == "listen" {
+		a.logger.Warn("the listen address changed; `tideover apply` opens the new one", "app", a.name)
+	}
+	fixed := *cfg
+	fixed.Listen = a.settings.Listen
+	a.applySettings(&fixed)
+	return nil
+}
+
+// applySettings makes cfg the app's settings. What can change live does; the rest is
+// for the next generation.
+func (a *App) applySettings(cfg *config.App) {
+	if complete, err := a.launcher.CompleteSettings(cfg); err != nil {
+		a.logger.Error("gunicorn has settings that cannot work here", "app", a.name, "error", err)
+	} else {
+		cfg = complete
+	}
+	a.settings = cfg
+	a.gate.Configure(gateSettings(cfg))
+	a.log.Configure(a.logOptions(cfg))
+	if a.server != nil {
+		a.server.Configure(relaySettings(cfg))
+	}
+	a.watcher.Set(a.name, cfg.Watch)
+}
+
+// restoredGeneration is a generation that was restored, until the app's goroutine
+// has taken it.
+type restoredGeneration struct {
+	*generation.Generation
+	afterReadyRan bool
+}
+
+// adoptRestored puts what was taken over where a generation belongs that serves.
+func (a *App) adoptRestored() {
+	if a.restored == nil {
+		return
+	}
+	restored := a.restored
+	a.restored = nil
+	restored.App = a.settings // with what gunicorn has said meanwhile
+	a.current = restored.Generation
+	if restored.afterReadyRan {
+		a.hooks.AfterReady(a.current, generation.ReasonStart, 0)
 	}
 }

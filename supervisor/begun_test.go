@@ -12,24 +12,24 @@ import (
 func TestBegunWithTheFirstAnswer(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web", env("ZOO_IMPORT", "1s"))
-	if r.s.Begun() {
+	if r.s.StartupComplete() {
 		t.Error("begun before the app has answered")
 	}
 	r.page()
 	r.awaitBegun()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if err := r.s.Accepting(ctx); err != nil {
+	if err := r.s.CheckAlive(ctx); err != nil {
 		t.Error(err)
 	}
 	r.page()
 	select {
-	case <-r.s.Leaving():
+	case <-r.s.ShuttingDown():
 		t.Error("leaving before anybody said so")
 	default:
 	}
 	r.s.Shutdown(false)
-	<-r.s.Leaving()
+	<-r.s.ShuttingDown()
 }
 
 // One that starts again and again has begun with its first failure, long before
@@ -44,5 +44,5 @@ func TestBegunWithTheFirstFailure(t *testing.T) {
 
 func (r *rig) awaitBegun() {
 	r.t.Helper()
-	r.until("begun", func(api.AppStatus) bool { return r.s.Begun() })
+	r.until("begun", func(api.AppStatus) bool { return r.s.StartupComplete() })
 }

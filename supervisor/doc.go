@@ -1,24 +1,26 @@
-// Package supervisor keeps apps running: which apps exist, which generation of
-// each serves, when one is restarted.
+// Package supervisor keeps apps running: which apps exist, which generation of each
+// serves, and when one is restarted.
 //
-//	control goes down                     data goes across, and never comes here
+//	Supervisor        supervisor.go   the daemon's operations; New, Run, Shutdown
+//	  registry        registry.go     the apps and their public sockets (listeners.go)
+//	  App             app.go          one goroutine owns the state of one app
+//	    queue         queue.go        requests for operations
+//	    operation     operation.go    phases and result; reload.go: what each verb does
+//	    restart       restart.go      desired state, backoff
+//	    leases        lease.go        holds that end by themselves; hold.go: their API
+//	  Apply           reconcile.go    the configuration is read again
+//	  Status          status.go       from the snapshots that the apps publish
 //
-//	Supervisor                            listener   the door
-//	    App         one goroutine owns it     proxy  gate -> relay -> target
-//	        reload  reads from top to bottom
-//	        Generation   private socket + process tree + target
+// It moves the gate and never touches a request: of package proxy it knows Gate,
+// Target and Server, so no request can wait for anything that happens here. The
+// packages below it are called, and answer by a channel or a snapshot; none of them
+// calls back.
 //
-// It moves the gate and never touches a request: it meets package proxy at
-// Gate, Target and the Server it starts, so a request can never wait for
-// anything that happens here. Leaves are called, and answer by channel or by
-// snapshot; none of them calls back.
+// A generation is started (generation.Startup) and stopped (generation.Teardown) on
+// goroutines of its own; the app's goroutine handles their results as events.
 //
-// A generation comes up in a goroutine of its own (boot: hook, start, first
-// answer) and goes in another one (departure); the app's goroutine owns both
-// and waits for neither.
-//
-// What always holds: a generation that serves is not stopped before its
-// successor answers (reload), or not before requests are held (restart); a
-// failed reload changes nothing that serves; when a generation is gone, no
-// process of it exists; ExitOK of a reload means that the new code answers.
+// What always holds: a generation that serves is not stopped before its successor is
+// ready (reload), or before requests are held (restart); a failed reload changes
+// nothing that serves; when a generation is gone, none of its processes exists;
+// ExitOK of a reload means that the new code answers.
 package supervisor

@@ -105,12 +105,12 @@ func (w *exitWatcher) evaluateLocked() {
 	w.leave()
 }
 
-// fatalStart shuts the daemon down, and reports true, when the one command of
-// `run -- COMMAND` cannot be executed at its first start: another try would fail in
-// the same way.
-func (w *exitWatcher) fatalStart(a *App, s *startup) bool {
+// fatalStart shuts the daemon down, and reports true, when err says that the one
+// command of `run -- COMMAND` cannot be executed: another try would fail in the same
+// way. It is for the first start of an app.
+func (w *exitWatcher) fatalStart(err error) bool {
 	var why *api.Error
-	if !w.alone || s.awaited || a.restart.failedStarts > 0 || a.restart.crashes > 0 || !permanentError(s.Err()) || !errors.As(s.Err(), &why) {
+	if !w.alone || !permanentError(err) || !errors.As(err, &why) {
 		return false
 	}
 	w.mu.Lock()

@@ -2,87 +2,28 @@ package supervisor
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
-	"tideover/proxy"
 	"tideover/proxy/gate"
 	"tideover/supervisor/api"
 )
 
-// operator is the name of a hold that belongs to nobody in particular: asked
-// for by one command, ended by another.
-const operator = "operator"
-
-// leases are the holds on an app and when each ends by itself. The app's
-// goroutine owns them.
-type leases struct {
-	app    string
-	gate   *gate.Gate
-	server *proxy.Server
-	logger hclog.Logger
-
-	byName map[string]*lease
-	timer  *time.Timer
-	last   int
-}
-
-type lease struct {
-	name   string
-	by     string
-	length time.Duration
-	began  time.Time
-	ends   time.Time
-
-	before   proxy.Counters
-	observed *gate.Observation
-	ended    *api.HoldReport
-	over     chan struct{} // closed when it has ended
-}
-
-// due is ready when the next lease may have ended.
-func (l *leases) due() <-chan time.Time {
-	if l.timer == nil {
-		return nil
-	}
-	return l.timer.C
-}
-
-func (l *leases) arm() {
-	if l.timer != nil {
-		l.timer.Stop()
-		l.timer = nil
-	}
-	var next time.Time
-	for _, held := range l.byName {
-		if next.IsZero() || held.ends.Before(next) {
-			next = held.ends
-		}
-	}
-	if !next.IsZero() {
-		l.timer = time.NewTimer(time.Until(next))
-	}
-}
-
-// Lease is a hold that somebody asked for.
+// Lease is a hold on one app.
 type Lease struct {
 	app    *App
 	lease  *lease
 	report api.HoldReport
 }
 
-// Report tells how the hold began.
+// Report says what the beginning of the hold meant.
 func (l *Lease) Report() api.HoldReport { return l.report }
 
-// Ended is closed when the hold is over: by End, by its time or by an
-// operator's release.
+// Ended is closed when the hold has ended: by End, by its time or by Release.
 func (l *Lease) Ended() <-chan struct{} { return l.lease.over }
 
-// Hold holds the requests of an app and returns when those in flight have
-// ended, or ctx or the lease has; Report says which. It
-// ends with End, Release, or by itself when the lease is over.
+// Hold holds the requests of an app and returns when those in flight have ended,
+// or ctx or the lease has ended; Report says which. The hold ends with End,
+// Release, or by itself when the time of the lease is over.
 func (s *Supervisor) Hold(ctx context.Context, name string, r api.HoldRequest) (*Lease, error) {
 	a, err := s.registry.app(name)
 	if err != nil {
@@ -119,8 +60,8 @@ func (s *Supervisor) Hold(ctx context.Context, name string, r api.HoldRequest) (
 	return l, nil
 }
 
-// End releases what this hold held and tells what it meant for clients. The
-// gate opens when it was the last reason to be shut.
+// End ends the hold and says what it meant for clients. The gate opens when no
+// other reason keeps it shut.
 func (l *Lease) End() api.HoldReport {
 	report := l.report
 	l.app.do(context.Background(), func() {
@@ -131,9 +72,9 @@ func (l *Lease) End() api.HoldReport {
 	return report
 }
 
-// Release ends the operator's hold on an app and tells what it meant for
-// clients. Holds of commands that still run end with those. No hold is no
-// error.
+// Release ends the operator's hold on an app and says what it meant for clients.
+// Holds of commands that still run are not ended. It is no error when there is no
+// hold.
 func (s *Supervisor) Release(name string) (api.HoldReport, error) {
 	a, err := s.registry.app(name)
 	if err != nil {
@@ -152,8 +93,8 @@ func (s *Supervisor) Release(name string) (api.HoldReport, error) {
 	return report, nil
 }
 
-// hold shuts the gate under a name of its own, and returns whatever requests
-// may still be out on.
+// hold shuts the gate and returns the targets that may still have requests in
+// flight.
 func (a *App) hold(r api.HoldRequest) (*lease, []*gate.Target, *api.Error) {
 	if a.restart.desired != desiredUp {
 		return nil, nil, &api.Error{Exit: api.ExitNotRunning, Message: a.name + " is stopped", Hint: "tideover start " + a.name}
@@ -172,52 +113,4 @@ func (a *App) hold(r api.HoldRequest) (*lease, []*gate.Target, *api.Error) {
 		}
 	}
 	return l, targets, nil
-}
-
-// lease finds the operator's lease and prolongs it, or makes a new one, and
-// shuts the gate.
-func (all *leases) lease(r api.HoldRequest) *lease {
-	name := operator
-	if r.Attached {
-		all.last++
-		name = fmt.Sprintf("command %d", all.last)
-	}
-	l := all.byName[name]
-	if l == nil {
-		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), before: all.server.Counters(), observed: all.gate.Observe()}
-		all.byName[name] = l
-	}
-	l.by, l.length, l.ends = r.By, r.For, time.Now().Add(r.For)
-	all.gate.Hold(l.name)
-	all.arm()
-	all.logger.Info("holding", "app", all.app, "by", r.By, "for", l.length)
-	return l
-}
-
-// expire ends those whose time is over.
-func (all *leases) expire() {
-	now := time.Now()
-	for _, l := range all.byName {
-		if !l.ends.After(now) {
-			all.logger.Warn("the hold ended by itself: its time is over", "app", all.app, "by", l.by, "after", l.length)
-			all.end(l, true)
-		}
-	}
-	all.arm()
-}
-
-// end opens the gate as far as this lease is concerned. Ending it again does
-// nothing.
-func (all *leases) end(l *lease, expired bool) {
-	if l.ended != nil {
-		return
-	}
-	delete(all.byName, l.name)
-	all.arm()
-	all.gate.Release(l.name)
-	held := l.observed.End()
-	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Held: api.Seconds(time.Since(l.began)), Expired: expired,
-		Requests: api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(l.before, all.server.Counters())}}
-	close(l.over)
-	all.logger.Info("released", "app", all.app, "by", l.by, "after", time.Since(l.began).Round(time.Millisecond), "held", held.Held)
 }

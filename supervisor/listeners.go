@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"tideover/listener"
+	"tideover/proxy"
 	"tideover/supervisor/handoff"
 )
 
@@ -28,8 +29,9 @@ type publicListener struct {
 // fromSystemd reports whether a service manager has opened it.
 func (l *publicListener) fromSystemd() bool { return strings.HasPrefix(l.address, systemdPrefix) }
 
-// serve accepts connections for an app until stop or close.
-func (l *publicListener) serve(a *App) {
+// serve accepts connections for a server until stop or close. failed is called when
+// accepting fails for good.
+func (l *publicListener) serve(server *proxy.Server, failed func(error)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var accepting sync.WaitGroup
 	l.stop = func() {
@@ -38,8 +40,8 @@ func (l *publicListener) serve(a *App) {
 	}
 	for _, socket := range l.sockets {
 		accepting.Go(func() {
-			if err := a.server.Serve(ctx, socket.Listener()); err != nil {
-				a.logger.Error("cannot accept any more", "app", a.name, "address", l.address, "error", err)
+			if err := server.Serve(ctx, socket.Listener()); err != nil {
+				failed(err)
 			}
 		})
 	}

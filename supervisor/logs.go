@@ -9,13 +9,12 @@ import (
 	"time"
 
 	"tideover/supervisor/api"
-	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 )
 
-// Logs yields lines of the children's output, oldest first; with Follow also
-// those to come, of apps that come later, too, until yield returns false or ctx ends. Calls of yield do not
-// overlap.
+// Logs yields lines of the children's output, oldest first. With Follow it also
+// yields later lines, including those of apps that are added later, until yield
+// returns false or ctx ends. Calls of yield do not overlap.
 func (s *Supervisor) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
 	sources, err := s.sources(q)
 	if err != nil {
@@ -56,31 +55,29 @@ func (s *Supervisor) sources(q api.LogQuery) ([]*logs.Log, error) {
 	return sources, nil
 }
 
-// newcomers is how often somebody who follows is given the apps that have come
-// since.
-const newcomers = time.Second
+// newAppsInterval is how often a follower looks for apps that were added.
+const newAppsInterval = time.Second
 
-// follow yields what is written from now on, also by apps that come later, until
-// ctx ends or yield returns false.
+// follow yields what is written from now on until ctx ends or yield returns false.
 func (s *Supervisor) follow(ctx context.Context, q api.LogQuery, sources []*logs.Log, yield func(logs.Line) bool) {
 	ctx, stop := context.WithCancel(ctx)
 	var followers sync.WaitGroup
 	defer followers.Wait()
 	defer stop()
-	var one sync.Mutex // of the followers speaks at a time
+	var mu sync.Mutex // one call of yield at a time
 	tell := func(line logs.Line) bool {
-		one.Lock()
-		defer one.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
 		if ctx.Err() != nil || !yield(line) {
 			stop()
 			return false
 		}
 		return true
 	}
-	ticker := time.NewTicker(newcomers)
+	ticker := time.NewTicker(newAppsInterval)
 	defer ticker.Stop()
 	followed := map[*logs.Log]bool{}
-	for lines := q.Lines; ; lines = math.MaxInt { // of a newcomer all is new
+	for lines := q.Lines; ; lines = math.MaxInt { // of an app that was added, every line
 		for _, l := range sources {
 			if !followed[l] {
 				followed[l] = true
@@ -92,23 +89,8 @@ func (s *Supervisor) follow(ctx context.Context, q api.LogQuery, sources []*logs
 			return
 		case <-ticker.C:
 		}
-		if now, err := s.sources(q); err == nil { // an error: all of them have gone, and may come back
+		if now, err := s.sources(q); err == nil { // an error: every app was removed; one may be added again
 			sources = now
 		}
 	}
-}
-
-// logs says where the output of an app goes.
-func (o Options) logs(cfg *config.App) logs.Options {
-	l := logs.Options{
-		App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: o.Output, Color: o.Color, Unicode: o.Unicode,
-		File: logFile(cfg),
-	}
-	if cfg.Log.Journal {
-		l.Journal = cmp.Or(o.Journal, logs.JournalSocket)
-	}
-	if !cfg.Log.Stdout || cfg.Log.Journal && o.Journaled {
-		l.Writer = nil
-	}
-	return l
 }

@@ -14,99 +14,6 @@ import (
 	"tideover/supervisor/generation"
 )
 
-// ticket is one caller's request in the queue of an app.
-type ticket struct {
-	request api.Request
-	phases  chan api.Phase  // lossy: a caller that does not read misses phases and delays nothing
-	done    chan api.Result // capacity 1: the caller may have left
-	upgrade *upgrade        // of which it is a part
-}
-
-func newTicket(r api.Request) *ticket {
-	return &ticket{request: r, phases: make(chan api.Phase, 64), done: make(chan api.Result, 1)}
-}
-
-// await passes phases to progress until the result is there. When ctx ends, the
-// caller stops waiting and the operation goes on.
-func (t *ticket) await(ctx context.Context, progress func(api.Phase)) api.Result {
-	for {
-		select {
-		case p := <-t.phases:
-			progress(p)
-		case r := <-t.done:
-			for len(t.phases) > 0 {
-				progress(<-t.phases)
-			}
-			return r
-		case <-ctx.Done():
-			return api.Result{App: t.request.App, Verb: t.request.Verb, Result: "timeout", Exit: api.ExitTimeout,
-				Error: "stopped waiting; the daemon goes on", Hint: "tideover status " + t.request.App}
-		}
-	}
-}
-
-func (t *ticket) refused(exit api.Exit, why string) api.Result {
-	return api.Result{App: t.request.App, Verb: t.request.Verb, Result: "refused", Exit: exit, Error: why,
-		Phases: []api.PhaseResult{}, ChildOutput: []string{}}
-}
-
-// queue has the requests for operations on one app. The app's goroutine owns it.
-type queue struct {
-	waiting []*ticket
-	running *operation
-	wake    chan struct{} // capacity 1: a ticket was added
-	closed  bool
-	last    *api.Result // of the last reload or restart
-}
-
-// add appends a ticket. A stop aborts any other operation that runs. A ticket with
-// NoQueue is refused when an operation runs.
-func (q *queue) add(t *ticket) {
-	switch {
-	case q.closed:
-		t.done <- t.refused(api.ExitNotRunning, "tideover is shutting down")
-		return
-	case q.running != nil && t.request.NoQueue:
-		t.done <- t.refused(api.ExitBusy, "another "+string(q.running.verb)+" of "+q.running.result.App+" runs")
-		return
-	case q.running != nil && t.request.Verb == api.Stop && q.running.verb != api.Stop:
-		q.running.abort(generation.ErrOvertaken)
-	}
-	if q.running != nil {
-		t.phases <- api.Phase{App: t.request.App, Verb: t.request.Verb, Name: "queue", Attrs: []api.Attr{api.String("behind", string(q.running.verb))}}
-	}
-	q.waiting = append(q.waiting, t)
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-// next removes the first ticket and those directly behind it with the same verb.
-// All of them were added before the operation begins, so one new generation
-// answers each.
-func (q *queue) next() []*ticket {
-	if len(q.waiting) == 0 {
-		return nil
-	}
-	n := 1
-	for n < len(q.waiting) && q.waiting[n].request.Verb == q.waiting[0].request.Verb {
-		n++
-	}
-	tickets := q.waiting[:n:n]
-	q.waiting = q.waiting[n:]
-	return tickets
-}
-
-// close refuses the tickets that wait, and those that are added later.
-func (q *queue) close() {
-	q.closed = true
-	for _, t := range q.waiting {
-		t.done <- t.refused(api.ExitNotRunning, "tideover is shutting down")
-	}
-	q.waiting = nil
-}
-
 // operation is one verb, carried out for every ticket that was added before it
 // began. The app's goroutine owns it.
 type operation struct {
@@ -138,37 +45,6 @@ func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 		o.observed = a.gate.Observe()
 	}
 	return o
-}
-
-// perform carries the operation out and answers its tickets.
-func (o *operation) perform() {
-	a := o.app
-	a.queue.running = o
-	switch o.verb {
-	case api.Reload, api.Restart:
-		o.reload()
-	case api.Start:
-		o.start()
-	case api.Stop:
-		o.stop()
-	case upgrading:
-		o.standStill(o.tickets[0].upgrade)
-	}
-	a.queue.running = nil
-	o.abort(nil)
-	o.finish()
-	if o.verb == api.Reload || o.verb == api.Restart {
-		a.queue.last = &o.result
-	}
-	if s := o.failure; s != nil && o.result.Exit != api.ExitOK {
-		a.hooks.OnFailure(a.settings, s.Number, s.From, s.Reason, o.result.Error)
-	}
-	o.ensureStart()
-	o.log()
-	a.publish() // before the callers have the result: a status they ask for shows it
-	for _, t := range o.tickets {
-		t.done <- o.result
-	}
 }
 
 // await handles the app's events until done is ready. It reports false when a stop

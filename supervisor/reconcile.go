@@ -10,12 +10,12 @@ import (
 	"tideover/supervisor/config"
 )
 
-// Apply reads the configuration again and makes the apps what it says: new
-// ones are started, removed ones drain and stop, what can change live changes
-// live, and only what must is reloaded. A configuration that is faulty, or asks
-// for an address that cannot be opened, changes nothing: ExitConfig. Progress
-// gets the phases of whatever it takes, from this goroutine. Apply is carried
-// out whole, also when the caller leaves; only a shutdown ends it early.
+// Apply reads the configuration again and makes the apps what it says: new ones
+// are started, removed ones drain and stop, what can change live changes live, and
+// only what must is reloaded. A configuration that is faulty, or has an address
+// that cannot be opened, changes nothing: ExitConfig. progress gets the phases,
+// from the caller's goroutine. Apply is carried out whole even when the caller
+// leaves; only a shutdown ends it early.
 func (s *Supervisor) Apply(_ context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
 	if s.options.Load == nil {
 		return applyFailed(api.Errorf(api.ExitUsage, "this daemon runs one command and has no configuration to read again"))
@@ -64,26 +64,26 @@ func applyFailed(err error) api.ApplyResult {
 	return out
 }
 
-// reconciliation is one carrying out of Apply.
+// reconciliation is one execution of Apply.
 type reconciliation struct {
 	*Supervisor
 	file     *config.File
 	by       string
 	progress func(api.Phase)
-	all      []*appChange // those that stay or come in the order of file, then those that go
+	all      []*appChange // in the order of file, then the removed ones
 }
 
 // appChange is what a new configuration means for one app.
 type appChange struct {
 	api.AppChange
 	old       *entry            // nil: the app is new
-	cfg       *config.App       // nil: it goes
-	created   *entry            // what takes its place, or is new
-	opened    []*publicListener // addresses nobody had yet
-	listeners []*publicListener // the doors it is to have, in order; with those opened
+	cfg       *config.App       // nil: it is removed
+	created   *entry            // the new app; nil: the old one stays
+	opened    []*publicListener // addresses that no app had
+	listeners []*publicListener // those it is to have, in order; opened are among them
 }
 
-// compare finds out what the configuration changes.
+// compare finds what the configuration changes.
 func (c *reconciliation) compare() error {
 	before := map[string]*entry{}
 	for _, m := range c.registry.all() {
@@ -95,7 +95,7 @@ func (c *reconciliation) compare() error {
 			return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 		}
 		if full, err := c.shared.launcher.CompleteSettings(cfg); err == nil {
-			cfg = full // or the app's own goroutine would have to ask gunicorn
+			cfg = full // now, so that the app's goroutine need not query gunicorn
 		}
 		a := &appChange{AppChange: api.AppChange{App: cfg.Name, Change: api.Added}, cfg: cfg, old: before[cfg.Name]}
 		delete(before, cfg.Name)
@@ -112,8 +112,8 @@ func (c *reconciliation) compare() error {
 	return nil
 }
 
-// differ finds out what is different about an app that stays. What is for the
-// next generation is compared with what the one that serves was started with.
+// differ finds the settings of an app that have changed. Those of the next
+// generation are compared with the settings of the generation that serves.
 func (a *appChange) differ() {
 	seen := a.old.app.snapshot.Load()
 	serving := seen.settings
@@ -149,8 +149,7 @@ func (a *appChange) differ() {
 	}
 }
 
-// needNewStart are the settings of [daemon] that are different and wait for the
-// next daemon.
+// needNewStart returns the settings of [daemon] that differ and need a new daemon.
 func (c *reconciliation) needNewStart() []string {
 	var all []string
 	for _, d := range config.DaemonDifferences(&c.Supervisor.file.Daemon, &c.file.Daemon) {
@@ -159,8 +158,8 @@ func (c *reconciliation) needNewStart() []string {
 	return all
 }
 
-// carryOut makes the apps what they are to be. Everything that can fail without
-// harm comes first: an error means that nothing was changed.
+// carryOut makes the apps what the configuration says. What can fail without harm
+// comes first: an error means that nothing was changed.
 func (c *reconciliation) carryOut() error {
 	if err := c.prepare(); err != nil {
 		for _, a := range c.all {
@@ -182,17 +181,17 @@ func (c *reconciliation) carryOut() error {
 	return nil
 }
 
-// start carries out the operations it takes: new apps come up and old ones go
-// side by side, in the order that after asks for; reloads go one after another.
+// start carries out the operations: new apps are started and removed ones stopped
+// side by side, in the order of after; reloads run one after another.
 func (c *reconciliation) start() {
-	var one sync.Mutex // phase is told at a time
-	tell := func(p api.Phase) {
-		one.Lock()
-		defer one.Unlock()
+	var mu sync.Mutex // one call of progress at a time
+	progress := func(p api.Phase) {
+		mu.Lock()
+		defer mu.Unlock()
 		c.progress(p)
 	}
 	do := func(a *appChange, verb api.Verb) {
-		result := c.Do(c.leaving, api.Request{Verb: verb, App: a.App, By: c.by}, tell)
+		result := c.Do(c.leaving, api.Request{Verb: verb, App: a.App, By: c.by}, progress)
 		a.Result = &result
 	}
 	var going sync.WaitGroup
@@ -213,7 +212,7 @@ func (c *reconciliation) start() {
 	going.Wait()
 }
 
-// await waits for all signs, or the shutdown.
+// await waits for all channels, or the shutdown.
 func (c *reconciliation) await(signs []<-chan struct{}) {
 	for _, sign := range signs {
 		select {
@@ -223,7 +222,8 @@ func (c *reconciliation) await(signs []<-chan struct{}) {
 	}
 }
 
-// remove ends the apps that go, and strikes them off the list.
+// remove stops the apps that are no longer configured and takes them out of the
+// registry.
 func (c *reconciliation) remove() {
 	var gone []*entry
 	for _, a := range c.all {
@@ -244,8 +244,8 @@ func (c *reconciliation) remove() {
 	}
 }
 
-// farewell lets who came through a door while it was still that of an app that
-// goes have an answer; nobody new comes.
+// drainRemoved waits for connections that a removed app had accepted before its
+// listener moved to another app. It gets no new ones.
 func (c *reconciliation) drainRemoved(gone []*entry) {
 	soon, cancel := context.WithTimeout(c.leaving, idleLinger)
 	defer cancel()
@@ -257,7 +257,7 @@ func (c *reconciliation) drainRemoved(gone []*entry) {
 	}
 }
 
-// prepare opens what is to be open, and makes what is to be new.
+// prepare opens the public sockets and makes the apps that are new.
 func (c *reconciliation) prepare() error {
 	for _, a := range c.all {
 		if a.cfg == nil {
@@ -285,8 +285,8 @@ func (c *reconciliation) prepare() error {
 	return nil
 }
 
-// reusableListener finds the open door that an app is to have at an address: its own, or
-// one that another app gives up. Without one, nil.
+// reusableListener finds the open socket for an address of an app: its own, or one
+// that another app gives up; else nil.
 func (c *reconciliation) reusableListener(a *appChange, address string) *publicListener {
 	for _, other := range c.all {
 		if other.old == nil || other != a && other.cfg != nil && slices.Contains(other.cfg.Listen, address) {
@@ -299,7 +299,7 @@ func (c *reconciliation) reusableListener(a *appChange, address string) *publicL
 	return nil
 }
 
-// discard closes what was prepared.
+// discard closes what prepare has made.
 func (a *appChange) discard() {
 	for _, d := range a.opened {
 		d.close()
@@ -309,9 +309,10 @@ func (a *appChange) discard() {
 	}
 }
 
-// releaseListeners takes from every app the doors it is not to have any more. One that
-// changes hands stays open: who comes meanwhile waits in its backlog. Those of an
-// app that goes stay until it is gone, if nobody wants them.
+// releaseListeners takes from every app the public sockets that it is not to have
+// any more. A socket that moves to another app stays open: connections wait in its
+// backlog. The sockets of a removed app stay open until it is closed, unless
+// another app takes them.
 func (c *reconciliation) releaseListeners() {
 	wanted := map[*publicListener]bool{}
 	for _, a := range c.all {
@@ -339,8 +340,8 @@ func (c *reconciliation) releaseListeners() {
 	}
 }
 
-// publish makes the list of entries what it is to be, with those that go at its
-// end until they are gone.
+// publish stores the new list of apps in the registry. Removed apps are at its end
+// until they are closed.
 func (c *reconciliation) publish() {
 	var entries []*entry
 	for _, a := range c.all {
@@ -353,22 +354,22 @@ func (c *reconciliation) publish() {
 	c.registry.entries.Store(&entries)
 }
 
-// adopt gives an app its doors and its settings. A new one is not started yet:
-// its clients wait.
+// adopt gives an app its public sockets and settings. A new app is not started
+// yet: requests to it are held.
 func (a *appChange) adopt(c *reconciliation) {
 	switch {
 	case a.cfg == nil:
 		return
 	case a.created != nil:
 		a.created.listeners = a.listeners
-		c.registry.start(a.created, []<-chan struct{}{make(chan struct{})}) // its turn comes when somebody asks for it
+		c.registry.start(a.created, []<-chan struct{}{make(chan struct{})}) // it is started by an operation
 		return
 	case a.Change == api.Unchanged:
 		return
 	}
 	for _, d := range a.listeners {
 		if !slices.Contains(a.old.listeners, d) {
-			d.serve(a.old.app)
+			a.old.serve(d)
 		}
 	}
 	a.old.listeners = a.listeners

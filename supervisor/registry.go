@@ -81,13 +81,20 @@ func (r *registry) open(cfg *config.App, address string) (*publicListener, error
 // started.
 func (r *registry) start(e *entry, dependencies []<-chan struct{}) {
 	for _, l := range e.listeners {
-		l.serve(e.app)
+		e.serve(l)
 	}
 	ctx, leave := context.WithCancel(context.Background())
 	e.leave = leave
 	r.running.Go(func() {
 		defer leave()
 		e.app.run(ctx, dependencies)
+	})
+}
+
+// serve accepts connections for the app.
+func (e *entry) serve(l *publicListener) {
+	l.serve(e.app.server, func(err error) {
+		e.app.logger.Error("cannot accept any more", "app", e.app.name, "address", l.address, "error", err)
 	})
 }
 

@@ -309,3 +309,34 @@ func (a *App) planReload(r api.Request) api.Result {
 	}
 	return out
 }
+
+// perform carries the operation out and answers its tickets.
+func (o *operation) perform() {
+	a := o.app
+	a.queue.running = &running{o.verb, o.abort}
+	switch o.verb {
+	case api.Reload, api.Restart:
+		o.reload()
+	case api.Start:
+		o.start()
+	case api.Stop:
+		o.stop()
+	case upgrading:
+		o.standStill(o.tickets[0].upgrade)
+	}
+	a.queue.running = nil
+	o.abort(nil)
+	o.finish()
+	if o.verb == api.Reload || o.verb == api.Restart {
+		a.queue.last = &o.result
+	}
+	if s := o.failure; s != nil && o.result.Exit != api.ExitOK {
+		a.hooks.OnFailure(a.settings, s.Number, s.From, s.Reason, o.result.Error)
+	}
+	o.ensureStart()
+	o.log()
+	a.publish() // before the callers have the result: a status they ask for shows it
+	for _, t := range o.tickets {
+		t.done <- o.result
+	}
+}

@@ -162,3 +162,12 @@ func (r *restart) stopTimer() {
 		r.timer = nil
 	}
 }
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

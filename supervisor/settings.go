@@ -45,44 +45,11 @@ func eachApp(f *config.File) []*config.App {
 	return all
 }
 
-// rereadSettings takes the app's settings from the file as it is now. A faulty file
-// changes nothing.
-func (a *App) rereadSettings() error {
-	cfg, err := a.source.app(a.name)
-	if err != nil || cfg == nil {
-		return err
-	}
-	if same := slices.Equal(cfg.Listen, a.settings.Listen); !same && cfg.ListenFrom == "listen" {
-		a.logger.Warn("the listen address changed; `tideover apply` opens the new one", "app", a.name)
-	}
-	fixed := *cfg
-	fixed.Listen = a.settings.Listen
-	a.applySettings(&fixed)
-	return nil
-}
-
-// applySettings makes cfg the app's settings. What can change live does; the rest is
-// for the next generation.
-func (a *App) applySettings(cfg *config.App) {
-	if complete, err := a.launcher.CompleteSettings(cfg); err != nil {
-		a.logger.Error("gunicorn has settings that cannot work here", "app", a.name, "error", err)
-	} else {
-		cfg = complete
-	}
-	a.settings = cfg
-	a.gate.Configure(gateSettings(cfg))
-	a.log.Configure(a.logOptions(cfg))
-	if a.server != nil {
-		a.server.Configure(relaySettings(cfg))
-	}
-	a.watcher.Set(a.name, cfg.Watch)
-}
-
 func gateSettings(cfg *config.App) gate.Settings {
 	return gate.Settings{Limit: cfg.Hold.Limit, Timeout: cfg.Hold.Timeout}
 }
 
-// relaySettings are an app's settings in the relay's own terms.
+// relaySettings are an app's settings in the terms of package proxy.
 func relaySettings(cfg *config.App) proxy.Settings {
 	return proxy.Settings{
 		RetryAfter: cfg.Hold.RetryAfter, Page: page(cfg),
@@ -102,7 +69,8 @@ func relaySettings(cfg *config.App) proxy.Settings {
 	}
 }
 
-// noneIfZero is a number of bytes as the relay has it: there 0 means its own default, and less means none.
+// noneIfZero converts a number of bytes for package proxy: there 0 is the default
+// and a negative number means none.
 func noneIfZero(n int64) int64 {
 	if n == 0 {
 		return -1
@@ -110,8 +78,8 @@ func noneIfZero(n int64) int64 {
 	return n
 }
 
-// page is the body of tideover's own 503; nil: plain text. A file that cannot
-// be read now was there when the configuration was checked.
+// page is the body of tideover's own 503; nil: plain text. A file that cannot be
+// read now could be read when the configuration was checked.
 func page(cfg *config.App) []byte {
 	if cfg.Hold.Page == "" {
 		return nil
@@ -123,7 +91,8 @@ func page(cfg *config.App) []byte {
 	return text
 }
 
-// trusted are the addresses among the front-ends that are trusted; never nil, which would be the relay's default. trusted = [] is nobody.
+// trusted returns the addresses of trusted front-ends. It is never nil, which
+// would be the proxy's default; trusted = [] trusts none.
 func trusted(words []string) []netip.Prefix {
 	prefixes := []netip.Prefix{}
 	for _, w := range words {
@@ -136,7 +105,7 @@ func trusted(words []string) []netip.Prefix {
 	return prefixes
 }
 
-// refusal is what everybody is told while the app may not answer.
+// refusal is the answer while the app is not to serve.
 func refusal(cfg *config.App, cause string) *gate.Refusal {
 	return &gate.Refusal{RetryAfter: cfg.Hold.RetryAfter, Cause: cause}
 }

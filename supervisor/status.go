@@ -1,9 +1,7 @@
 package supervisor
 
 import (
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -11,86 +9,6 @@ import (
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
 )
-
-// snapshot is the state that an app's goroutine has published. It is never changed.
-type snapshot struct {
-	settings  *config.App
-	current   *generation.Generation
-	starting  bool                   // a generation is being started
-	spawned   *generation.Generation // that one, once it has a process
-	teardowns int
-	verb      api.Verb // of the operation that runs
-	desired   desired
-	failed    bool
-	next      time.Time
-	reason    string
-	crashes   int
-	tried     bool // up, stopped or failed, or a start has failed
-	waits     bool // for its dependencies
-	holds     []string
-	last      *api.Result
-}
-
-// publish stores a snapshot of the app as it is now.
-func (a *App) publish() {
-	s := &snapshot{
-		settings: a.settings, current: a.current, teardowns: len(a.teardowns), desired: a.restart.desired,
-		failed: a.restart.failed, reason: a.restart.reason, crashes: a.restart.crashes, last: a.queue.last,
-	}
-	if a.starting != nil {
-		s.starting, s.spawned = true, a.starting.Generation()
-		if a.starting.HookRuns() {
-			s.reason = generation.HookBeforeStart + " runs"
-		}
-	}
-	if a.queue.running != nil {
-		s.verb = a.queue.running.verb
-	}
-	if a.restart.pending() {
-		s.next = a.restart.at
-	}
-	s.waits = len(a.restart.dependencies) > 0
-	s.tried = s.current != nil || s.desired != desiredUp || s.failed || a.restart.failedStarts > 0
-	if s.waits {
-		s.reason = "waits for " + strings.Join(a.settings.After, ", ")
-	}
-	for _, name := range slices.Sorted(maps.Keys(a.leases.byName)) {
-		l := a.leases.byName[name]
-		s.holds = append(s.holds, l.name+" ("+l.by+")")
-	}
-	a.snapshot.Store(s)
-	a.exit.update(a.name, s)
-	if started := s.current != nil || s.desired != desiredUp || s.failed; started && !isClosed(a.started) {
-		close(a.started)
-	}
-}
-
-// state is the state that status shows.
-func (s *snapshot) state() api.State {
-	switch {
-	case s.desired != desiredUp && s.teardowns > 0:
-		return api.Stopping
-	case s.desired != desiredUp && !s.failed:
-		return api.Stopped
-	case s.verb == api.Reload || s.verb == api.Restart:
-		if s.current == nil || s.starting {
-			return api.Reloading
-		}
-	}
-	switch {
-	case s.current != nil && len(s.holds) > 0:
-		return api.Holding
-	case s.current != nil:
-		return api.Running
-	case s.failed:
-		return api.Failed
-	case s.starting:
-		return api.Starting
-	case !s.next.IsZero():
-		return api.Backoff
-	}
-	return api.Starting
-}
 
 // Status returns the state of the apps that match the selectors (an app's name, the
 // name that instances have in common, a label, or "all"), or of all apps. With
@@ -145,24 +63,6 @@ func (a *App) status(detailed bool) api.AppStatus {
 	}
 	st.Warnings = seen.warnings()
 	return st
-}
-
-// warnings are what endangers an app that serves.
-func (s *snapshot) warnings() []string {
-	if s.current == nil {
-		return nil
-	}
-	var w []string
-	if s.last != nil && s.last.Exit == api.ExitKeptOld {
-		w = append(w, "the last reload failed: "+s.last.Error)
-		if s.last.Hint != "" {
-			w = append(w, s.last.Hint)
-		}
-	}
-	if s.current.Lenient {
-		w = append(w, "its first answer was an error; set ready.path to say what counts")
-	}
-	return w
 }
 
 func readyText(cfg *config.App) string {

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -195,9 +196,9 @@ func (s *Supervisor) Shutdown(fast bool) {
 	s.leave()
 }
 
-// Do carries out a reload, restart, start or stop of one app and returns how
-// it ended. Progress gets the phases as they happen, from this goroutine. When
-// ctx ends, Do stops waiting and the operation goes on.
+// Do carries out a reload, restart, start or stop of one app and returns the
+// result. progress gets the phases as they happen, from the caller's goroutine.
+// When ctx ends, Do stops waiting and the operation goes on.
 func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result {
 	a, err := s.registry.app(r.App)
 	if err != nil {
@@ -246,7 +247,7 @@ func (s *Supervisor) Signal(name string, sig syscall.Signal) error {
 // Apps returns the names of all apps, in the order of the configuration.
 func (s *Supervisor) Apps() []string { return s.registry.names() }
 
-// Reopen reopens the log files, after they were moved away.
+// Reopen reopens the log files, after they were renamed.
 func (s *Supervisor) Reopen() error {
 	for _, e := range s.registry.all() {
 		if err := e.app.log.Reopen(); err != nil {
@@ -256,12 +257,10 @@ func (s *Supervisor) Reopen() error {
 	return nil
 }
 
-// What a service manager asks of the daemon.
-
-// Begun reports whether every app that is to run has answered or has failed to,
-// once. One that waits for an app that failed has failed with it: nobody waits
-// for ever for what is broken.
-func (s *Supervisor) Begun() bool {
+// StartupComplete reports whether every app that is to run has been ready once, or
+// has failed. An app whose dependency has failed counts as failed: it would wait
+// for ever.
+func (s *Supervisor) StartupComplete() bool {
 	waits, failed := false, false
 	for _, e := range s.registry.all() {
 		switch seen := e.app.snapshot.Load(); {
@@ -276,9 +275,9 @@ func (s *Supervisor) Begun() bool {
 	return !waits || failed
 }
 
-// Accepting returns when every door has shown that whoever comes is let in. The
-// error is that of ctx, with the app and the address. One call at a time.
-func (s *Supervisor) Accepting(ctx context.Context) error {
+// CheckAlive returns when every accept loop has shown that it runs. The error is
+// that of ctx, with the app and the address. One call at a time.
+func (s *Supervisor) CheckAlive(ctx context.Context) error {
 	for _, e := range s.registry.all() {
 		if e.app.server == nil {
 			continue
@@ -290,5 +289,20 @@ func (s *Supervisor) Accepting(ctx context.Context) error {
 	return nil
 }
 
-// Leaving is ready when the shutdown has begun.
-func (s *Supervisor) Leaving() <-chan struct{} { return s.leaving.Done() }
+// ShuttingDown is closed when the shutdown has begun.
+func (s *Supervisor) ShuttingDown() <-chan struct{} { return s.leaving.Done() }
+
+// logs returns the destinations of an app's output.
+func (o Options) logs(cfg *config.App) logs.Options {
+	l := logs.Options{
+		App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: o.Output, Color: o.Color, Unicode: o.Unicode,
+		File: logFile(cfg),
+	}
+	if cfg.Log.Journal {
+		l.Journal = cmp.Or(o.Journal, logs.JournalSocket)
+	}
+	if !cfg.Log.Stdout || cfg.Log.Journal && o.Journaled {
+		l.Writer = nil
+	}
+	return l
+}

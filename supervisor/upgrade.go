@@ -25,15 +25,15 @@ const upgrading api.Verb = "upgrade"
 // have at a standstill: those who send a request slowly, or take an answer so.
 const lastReturns = 2 * time.Second
 
-// errGivenUp is what the others have of one app that cannot stand still, or of
+// errUpgradeAborted is what the others have of one app that cannot stand still, or of
 // a shutdown.
-var errGivenUp = errors.New("somebody else, or a shutdown, has kept the upgrade from coming about")
+var errUpgradeAborted = errors.New("somebody else, or a shutdown, has kept the upgrade from coming about")
 
 // upgrade is one attempt to become another program.
 type upgrade struct {
-	wanted context.Context        // ended: it has come to nothing, who does not stand still yet need not
-	quiet  chan *App              // those of whom nothing is under way
-	halt   chan struct{}          // closed when all are: from here on requests are held
+	ctx    context.Context        // ended: it has come to nothing, who does not stand still yet need not
+	idle   chan *App              // those of whom nothing is under way
+	freeze chan struct{}          // closed when all are: from here on requests are held
 	states chan *handoff.AppState // of those who stand still
 	over   chan struct{}          // closed when it has come to nothing: everybody goes on
 }
@@ -55,7 +55,7 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 	wanted, stop := context.WithCancel(s.leaving)
 	defer stop()
 	entries := s.registry.all()
-	u := &upgrade{wanted: wanted, quiet: make(chan *App, len(entries)), halt: make(chan struct{}), states: make(chan *handoff.AppState, len(entries)), over: make(chan struct{})}
+	u := &upgrade{ctx: wanted, idle: make(chan *App, len(entries)), freeze: make(chan struct{}), states: make(chan *handoff.AppState, len(entries)), over: make(chan struct{})}
 	failed := make(chan error, len(entries))
 	var standing sync.WaitGroup
 	for _, m := range entries {
@@ -72,7 +72,7 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 func (s *Supervisor) stand(a *App, u *upgrade) error {
 	t := newTicket(api.Request{Verb: upgrading, App: a.name})
 	t.upgrade = u
-	if !a.do(u.wanted, func() { a.queue.add(t) }) {
+	if !a.do(u.ctx, func() { a.queue.add(t) }) {
 		return generation.ErrOvertaken
 	}
 	if r := t.await(context.Background(), func(api.Phase) {}); r.Exit != api.ExitOK {
@@ -107,14 +107,14 @@ func (s *Supervisor) unchanged() error {
 func (s *Supervisor) collect(u *upgrade, entries []*entry, failed <-chan error, become func(*handoff.State) error) error {
 	for range entries {
 		select {
-		case <-u.quiet:
+		case <-u.idle:
 		case err := <-failed:
 			return err
-		case <-u.wanted.Done():
-			return errGivenUp
+		case <-u.ctx.Done():
+			return errUpgradeAborted
 		}
 	}
-	close(u.halt)
+	close(u.freeze)
 	e := &handoff.State{Version: handoff.FormatVersion, Passed: map[string][]int{}, Listeners: map[string]int{}, Apps: map[string]*handoff.AppState{}, Gunicorns: s.reports.Reports()}
 	for range entries {
 		select {
@@ -122,8 +122,8 @@ func (s *Supervisor) collect(u *upgrade, entries []*entry, failed <-chan error, 
 			e.Apps[b.Name] = b
 		case err := <-failed:
 			return err
-		case <-u.wanted.Done():
-			return errGivenUp
+		case <-u.ctx.Done():
+			return errUpgradeAborted
 		}
 	}
 	files, err := s.sockets(e, entries)
@@ -135,8 +135,8 @@ func (s *Supervisor) collect(u *upgrade, entries []*entry, failed <-chan error, 
 	if err != nil {
 		return err
 	}
-	if u.wanted.Err() != nil {
-		return errGivenUp
+	if u.ctx.Err() != nil {
+		return errUpgradeAborted
 	}
 	s.options.Logger.Info("becoming another program")
 	return become(e)
@@ -176,13 +176,13 @@ func (s *Supervisor) sockets(e *handoff.State, entries []*entry) (files []*os.Fi
 // everything does as before when the upgrade has come to nothing.
 func (o *operation) standStill(u *upgrade) {
 	a := o.app
-	defer context.AfterFunc(u.wanted, func() { o.abort(errGivenUp) })()
+	defer context.AfterFunc(u.ctx, func() { o.abort(errUpgradeAborted) })()
 	defer o.goOn()
 	if !o.quieten() {
 		return
 	}
-	u.quiet <- a
-	if !o.await(u.halt) {
+	u.idle <- a
+	if !o.await(u.freeze) {
 		o.failOvertaken()
 		return
 	}
@@ -371,25 +371,4 @@ func (a *App) restore(b *handoff.AppState) error {
 		return err
 	}
 	return failed
-}
-
-// restoredGeneration is a generation that was restored, until the app's goroutine
-// has taken it.
-type restoredGeneration struct {
-	*generation.Generation
-	afterReadyRan bool
-}
-
-// adoptRestored puts what was taken over where a generation belongs that serves.
-func (a *App) adoptRestored() {
-	if a.restored == nil {
-		return
-	}
-	restored := a.restored
-	a.restored = nil
-	restored.App = a.settings // with what gunicorn has said meanwhile
-	a.current = restored.Generation
-	if restored.afterReadyRan {
-		a.hooks.AfterReady(a.current, generation.ReasonStart, 0)
-	}
 }

@@ -8,7 +8,7 @@ import (
 	"tideover/listener"
 )
 
-// hostOf is the Host a client of the public address would send.
+// hostOf is the Host that a client of the public address sends.
 func hostOf(listen string) string {
 	at, err := listener.Parse(listen)
 	if err != nil || at.Network != "tcp" {
@@ -24,7 +24,7 @@ func hostOf(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// loopback splits an address that only this machine reaches.
+// loopback splits an address of the loopback interface.
 func loopback(at listener.Address) (ip string, port int, ok bool) {
 	host, p, err := net.SplitHostPort(at.Address)
 	if err != nil {
@@ -41,7 +41,8 @@ func loopback(at listener.Address) (ip string, port int, ok bool) {
 	return addr.String(), port, err == nil
 }
 
-// sameListener reports whether a socket found open is the one a bind asks for.
+// sameListener reports whether an open socket is the one that a bind of gunicorn
+// asks for.
 func sameListener(bind, network, address string) bool {
 	want, err := listener.Parse(bind)
 	if err != nil || want.Network != network && !(want.Network == "tcp" && network == "tcp6") {

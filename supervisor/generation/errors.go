@@ -9,8 +9,8 @@ import (
 	"tideover/supervisor/process"
 )
 
-// forkRemedy is for wrappers whose command gets a pid of its own: gunicorn
-// ignores LISTEN_FDS then.
+// forkRemedy is the remedy for wrappers that start gunicorn as another process:
+// gunicorn then ignores LISTEN_FDS.
 func forkRemedy(g *Generation) string {
 	name := "the command before gunicorn"
 	if gu := g.App.Gunicorn; gu != nil {
@@ -22,7 +22,7 @@ func forkRemedy(g *Generation) string {
 		"start gunicorn itself (venv/bin/gunicorn ...), let the wrapper exec it, or give it the socket by hand: --bind fd://{fd} with --listen ADDRESS"
 }
 
-// startFailed turns a failed start of the process into an error for people.
+// startFailed turns the error of a start into one with a remedy.
 func startFailed(name string, err error) *api.Error {
 	var step *process.StartError
 	if !errors.As(err, &step) {
@@ -43,8 +43,8 @@ func startFailed(name string, err error) *api.Error {
 	return e
 }
 
-// PathCause takes the operation off a path error, which the sentence around it
-// names already.
+// PathCause returns the cause of a *os.PathError without the operation and the
+// path; other errors as they are.
 func PathCause(err error) error {
 	if p, ok := err.(*os.PathError); ok {
 		return p.Err

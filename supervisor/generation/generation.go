@@ -18,10 +18,10 @@ import (
 	"tideover/supervisor/process"
 )
 
-// Generation is one incarnation of an app: a private socket, a process tree
-// and, for a web app, a target. Nothing in it changes once it has been
-// started but ready and lenient, which the app's goroutine sets when it goes
-// into service; what its process does is learnt from its channels.
+// Generation is one incarnation of an app: a private socket, a process tree and,
+// for a web app, a target. Its fields do not change once it has been started,
+// except Ready and Lenient: the app's goroutine sets them when it puts the
+// generation into service.
 type Generation struct {
 	LaunchSpec
 	scratchDir string // for what the child makes itself
@@ -38,23 +38,23 @@ type Generation struct {
 	Lenient bool      // its first answer was an error
 }
 
-// upstream is where a generation is reached: the socket we pass to it, or the one
-// it is told to open.
+// upstream is the address at which a generation answers: the private socket that
+// is passed to it, or the address that it is told to open.
 type upstream struct {
 	private          *listener.Private
 	network, address string
 	port             int // of the placeholder {port}
 }
 
-// substitute is the app's substitute with the placeholder for its socket filled in.
+// substitute fills in the placeholders {fd}, {socket} and {port}.
 func (p upstream) substitute(argv []string) []string {
 	argv = config.Substitute(argv, config.FD, "3")
 	argv = config.Substitute(argv, config.Socket, p.address)
 	return config.Substitute(argv, config.Port, strconv.Itoa(p.port))
 }
 
-// start brings up a generation: private socket, child, target. It does not
-// wait for an answer. When it fails nothing is left of it.
+// spawn opens the private socket, starts the child and makes the target. It does
+// not wait for an answer. When it fails, nothing is left.
 func (l *Launcher) spawn(log *logs.Log, p LaunchSpec) (_ *Generation, err error) {
 	g := &Generation{LaunchSpec: p, Started: time.Now()}
 	defer func() {
@@ -92,14 +92,14 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec) (_ *Generation, err error)
 	return g, nil
 }
 
-// record notes the generation's tree for the next daemon.
+// record stores the process tree for the next daemon.
 func (l *Launcher) record(g *Generation, tree process.Record) {
 	if err := l.options.State.SetTree(g.App.Name, g.Number, tree); err != nil {
 		l.logger.Warn("cannot record the process; after a crash of tideover it would not be found", "app", g.App.Name, "error", err)
 	}
 }
 
-// cleanup removes what the generation had beside its processes.
+// cleanup closes the sockets and removes the scratch directory.
 func (g *Generation) cleanup() {
 	if g.private != nil {
 		g.private.Close()
@@ -145,8 +145,8 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 	return nil
 }
 
-// buildTarget makes the target requests go to and the probe that asks it. Host is what
-// a client of the public address would send.
+// buildTarget makes the target and the probe. host is what a client of the public
+// address sends as Host.
 func (g *Generation) buildTarget(at upstream, host string) {
 	cfg := g.App
 	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
@@ -166,8 +166,8 @@ func (g *Generation) buildTarget(at upstream, host string) {
 	}
 }
 
-// openUpstream opens the private socket, or picks what the command's placeholder asks
-// for.
+// openUpstream opens the private socket, or chooses the address for the
+// placeholder of the command.
 func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (upstream, error) {
 	if !cfg.Web() {
 		return upstream{}, nil
@@ -196,8 +196,8 @@ func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (up
 	return upstream{private: private, network: private.Network(), address: private.Address()}, nil
 }
 
-// freePort asks the kernel for a port nobody listens on. Somebody may take it
-// before the child does; the start fails then and is tried again.
+// freePort returns a port on which nothing listens. Another process may take it
+// before the child does; then the start fails and is tried again.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -213,7 +213,8 @@ func (g *Generation) Upstream() (network, address string) { return g.probe.netwo
 // NotifyStatus is the last STATUS that the processes have sent (sd_notify).
 func (g *Generation) NotifyStatus() string { return g.notify.Status() }
 
-// Exited is ready when the main process is gone. No generation never exits.
+// Exited is closed when the main process has exited. For a nil Generation it is
+// nil.
 func (g *Generation) Exited() <-chan struct{} {
 	if g == nil {
 		return nil
@@ -221,7 +222,8 @@ func (g *Generation) Exited() <-chan struct{} {
 	return g.Process.Exited()
 }
 
-// concurrency is how many requests gunicorn works on at once; 0: unknown.
+// concurrency is the number of requests that gunicorn works on at once; 0:
+// unknown.
 func concurrency(cfg *config.App) int {
 	if cfg.Gunicorn == nil {
 		return 0

@@ -14,12 +14,12 @@ import (
 	"tideover/supervisor/process"
 )
 
-// queryTimeout bounds asking gunicorn for its settings: an interpreter, and a
-// configuration file, which is a program.
+// queryTimeout bounds the query of gunicorn's settings: it starts an interpreter
+// and runs the configuration file, which is a program.
 const queryTimeout = 20 * time.Second
 
-// queryGunicorn lets gunicorn itself say what it was told on its command line, in
-// its environment and in its configuration file, without importing the app. It
+// queryGunicorn runs gunicorn's own code to read its settings from the command
+// line, the environment and the configuration file, without importing the app. It
 // runs as the app would: same interpreter, directory, environment and user.
 func (l *Launcher) queryGunicorn(cfg *config.App) (gunicorn.Report, error) {
 	p, err := newLaunchSpec(cfg, 0)
@@ -36,8 +36,8 @@ func (l *Launcher) queryGunicorn(cfg *config.App) (gunicorn.Report, error) {
 	})
 }
 
-// output runs a short command and returns what it writes. What it says on
-// standard error is part of the error when it fails.
+// output runs a short command and returns its standard output. When it fails, the
+// last line of its standard error is part of the error.
 func (l *Launcher) output(cfg *config.App, spec process.Spec) ([]byte, error) {
 	outRead, outWrite, err := os.Pipe()
 	if err != nil {
@@ -59,20 +59,20 @@ func (l *Launcher) output(cfg *config.App, spec process.Spec) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(l.options.Hurry, queryTimeout)
 	defer cancel()
-	out, complaint := drain(outRead), drain(errRead)
+	stdout, stderr := drain(outRead), drain(errRead)
 	select {
 	case <-p.Exited():
 	case <-ctx.Done():
 	}
-	p.Kill(context.WithoutCancel(ctx)) // also what it may have left behind, so that the pipes end
-	text, said := <-out, <-complaint
+	p.Kill(context.WithoutCancel(ctx)) // also its children: they may hold the pipes open
+	text, message := <-stdout, <-stderr
 	if o := p.Outcome(); o.Code != 0 || o.Signal != 0 {
-		return nil, fmt.Errorf("%s: %s", o, lastLine(said))
+		return nil, fmt.Errorf("%s: %s", o, lastLine(message))
 	}
 	return text, nil
 }
 
-// drain reads a pipe to its end; the text arrives on the channel.
+// drain reads up to 1 MiB of a pipe, to EOF, and sends it to the channel.
 func drain(r io.Reader) <-chan []byte {
 	c := make(chan []byte, 1)
 	go func() {
@@ -87,9 +87,9 @@ func lastLine(text []byte) string {
 	return string(lines[len(lines)-1])
 }
 
-// CheckSettings refuses settings that cannot work. Where gunicorn has a configuration
-// file, which is a program, gunicorn itself is asked what it says, the public
-// address above all.
+// CheckSettings refuses settings that cannot work. Where gunicorn has a
+// configuration file, it queries gunicorn, because the file may set the public
+// address.
 func (l *Launcher) CheckSettings(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil {
 		return cfg, nil
@@ -104,20 +104,20 @@ func (l *Launcher) CheckSettings(cfg *config.App) (*config.App, error) {
 	return cfg, nil
 }
 
-// CompleteSettings adds to an app's settings what only gunicorn itself can tell: its
-// version, how many requests it works on at once. An app that cannot be asked
-// is left as it is; the error is a refusal.
+// CompleteSettings adds to an app's settings what only gunicorn itself can report:
+// its version and its concurrency. When the query fails, it returns cfg as it is;
+// the error is only for settings that are refused.
 func (l *Launcher) CompleteSettings(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil || cfg.Gunicorn.Version != "" {
 		return cfg, nil
 	}
 	report, err := l.options.Gunicorns.Get(cfg.Name, func() (gunicorn.Report, error) { return l.queryGunicorn(cfg) })
 	if err != nil {
-		say := l.logger.Debug
+		log := l.logger.Debug
 		if cfg.QueryGunicorn {
-			say = l.logger.Warn
+			log = l.logger.Warn
 		}
-		say("cannot ask gunicorn for its settings; they are taken from its command line alone", "app", cfg.Name, "listen", cfg.Listen, "error", err)
+		log("cannot ask gunicorn for its settings; they are taken from its command line alone", "app", cfg.Name, "listen", cfg.Listen, "error", err)
 		return cfg, nil
 	}
 	merged, err := cfg.WithGunicornReport(report)

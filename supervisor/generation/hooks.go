@@ -13,29 +13,29 @@ import (
 	"tideover/supervisor/process"
 )
 
-// The hooks of an app: commands that run as the app's user, in its directory
+// The hooks of an app are commands that run as the app's user, in its directory
 // (symlinks resolved), with its limits and its environment, and with these
-// variables beside:
+// variables:
 //
 //	TIDEOVER_APP          the app's name
-//	TIDEOVER_INSTANCE     which of its instances, where there are several
-//	TIDEOVER_GENERATION   the one that is to be started, serves now, or has failed
+//	TIDEOVER_INSTANCE     its instance, where there are several
+//	TIDEOVER_GENERATION   the generation that is to be started, serves, or has failed
 //	TIDEOVER_HOOK         before_start, after_ready, after_reload or on_failure
-//	TIDEOVER_REASON       start, reload, restart or crash: why it is started; of
-//	                      on_failure: what has failed
-//	TIDEOVER_RELOAD_FROM  the generation that serves until then; not set: none
+//	TIDEOVER_REASON       start, reload, restart or crash: why the generation is
+//	                      started; for on_failure: what has failed
+//	TIDEOVER_RELOAD_FROM  the generation that serves until then; unset: none
 //	TIDEOVER_PID          the main process, once there is one
 //	TIDEOVER_DIRECTORY    the directory it runs in, symlinks resolved
-//	TIDEOVER_ERROR        of on_failure: what happened, in a sentence
+//	TIDEOVER_ERROR        for on_failure: what happened, in a sentence
 //
-// What a hook writes goes into the app's log behind its name. When it exits,
-// takes longer than hooks.timeout or has become pointless, whatever it has
-// started is killed, too.
+// The output of a hook goes into the app's log, prefixed with the hook's name. When
+// the hook exits, exceeds hooks.timeout or is not needed any more, its process tree
+// is killed.
 const (
-	HookBeforeStart = "before_start" // awaited by the start, which fails with it
-	HookAfterReady  = "after_ready"  // beside the app, until the generation goes
-	HookAfterReload = "after_reload" // awaited by the reload, which only warns
-	HookOnFailure   = "on_failure"   // beside the app, which does not leave before it
+	HookBeforeStart = "before_start" // the start waits for it, and fails with it
+	HookAfterReady  = "after_ready"  // runs beside the app until its generation is replaced
+	HookAfterReload = "after_reload" // the reload waits for it, and only warns
+	HookOnFailure   = "on_failure"   // runs beside the app, whose shutdown waits for it
 )
 
 // HookRun is one run of a hook.
@@ -48,35 +48,35 @@ type HookRun struct {
 	Err    string // on_failure
 }
 
-func (o HookRun) command() []string {
-	hooks := o.Spec.App.Hooks
+func (r HookRun) command() []string {
+	hooks := r.Spec.App.Hooks
 	return map[string][]string{HookBeforeStart: hooks.BeforeStart, HookAfterReady: hooks.AfterReady,
-		HookAfterReload: hooks.AfterReload, HookOnFailure: hooks.OnFailure}[o.Hook]
+		HookAfterReload: hooks.AfterReload, HookOnFailure: hooks.OnFailure}[r.Hook]
 }
 
-func (o HookRun) processSpec() (process.Spec, error) {
-	spec, err := o.Spec.processSpec(o.command(), fmt.Sprintf("%s.%d.%s", o.Spec.App.Name, o.Spec.Number, o.Hook))
+func (r HookRun) processSpec() (process.Spec, error) {
+	spec, err := r.Spec.processSpec(r.command(), fmt.Sprintf("%s.%d.%s", r.Spec.App.Name, r.Spec.Number, r.Hook))
 	set := func(name, value string) { spec.Env = append(spec.Env, name+"="+value) }
-	set("TIDEOVER_HOOK", o.Hook)
-	set("TIDEOVER_REASON", string(o.Reason))
-	set("TIDEOVER_DIRECTORY", o.Spec.Dir)
-	if o.From > 0 {
-		set("TIDEOVER_RELOAD_FROM", strconv.Itoa(o.From))
+	set("TIDEOVER_HOOK", r.Hook)
+	set("TIDEOVER_REASON", string(r.Reason))
+	set("TIDEOVER_DIRECTORY", r.Spec.Dir)
+	if r.From > 0 {
+		set("TIDEOVER_RELOAD_FROM", strconv.Itoa(r.From))
 	}
-	if o.Pid > 0 {
-		set("TIDEOVER_PID", strconv.Itoa(o.Pid))
+	if r.Pid > 0 {
+		set("TIDEOVER_PID", strconv.Itoa(r.Pid))
 	}
-	if o.Err != "" {
-		set("TIDEOVER_ERROR", o.Err)
+	if r.Err != "" {
+		set("TIDEOVER_ERROR", r.Err)
 	}
 	return spec, err
 }
 
-// HookError says how a hook failed.
+// HookError says how a hook has failed.
 type HookError struct {
 	hook  string
 	how   string
-	Lines []string // its last words
+	Lines []string // the last of its output
 }
 
 func (e *HookError) Error() string { return e.hook + " " + e.how }
@@ -87,24 +87,24 @@ var (
 	ErrUpgrade     = errors.New("tideover is being upgraded, after which it runs again")
 )
 
-// RunHook runs a RunHook to its end. The error is a *hookError.
-func (l *Launcher) RunHook(ctx context.Context, log *logs.Log, o HookRun) error {
-	limit := o.Spec.App.Hooks.Timeout
+// RunHook runs a hook to its end. The error is a *HookError.
+func (l *Launcher) RunHook(ctx context.Context, log *logs.Log, r HookRun) error {
+	limit := r.Spec.App.Hooks.Timeout
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, errHookTimeout)
 		defer cancel()
 	}
-	failed := &HookError{hook: o.Hook}
-	spec, err := o.processSpec()
+	failed := &HookError{hook: r.Hook}
+	spec, err := r.processSpec()
 	var out process.Outcome
 	if err == nil {
 		l.recordHook(spec)
 		out, err = process.Run(ctx, spec, func(line string) {
-			log.Note(o.Spec.Number, "%s: %s", o.Hook, line)
+			log.Note(r.Spec.Number, "%s: %s", r.Hook, line)
 			failed.Lines = append(failed.Lines[max(0, len(failed.Lines)-outputTailLines+1):], line)
 		})
-		l.recordHookGone(spec)
+		l.removeHook(spec)
 	}
 	switch {
 	case errors.Is(err, errHookTimeout):
@@ -118,99 +118,100 @@ func (l *Launcher) RunHook(ctx context.Context, log *logs.Log, o HookRun) error 
 	case out.Code != 0 || out.Signal != 0:
 		failed.how = fmt.Sprintf("failed with %s after %s", out, api.FormatDuration(out.Runtime))
 	default:
-		l.logger.Debug("hook ran", "app", o.Spec.App.Name, "hook", o.Hook, "generation", o.Spec.Number, "took", out.Runtime)
+		l.logger.Debug("hook ran", "app", r.Spec.App.Name, "hook", r.Hook, "generation", r.Spec.Number, "took", out.Runtime)
 		return nil
 	}
 	return failed
 }
 
-// Hooks are those that run beside the app. The app's goroutine owns it.
+// Hooks runs the hooks that nothing waits for: after_ready and on_failure. The
+// app's goroutine owns it.
 type Hooks struct {
 	launcher *Launcher
 	log      *logs.Log
 	running  sync.WaitGroup
-	release  context.CancelCauseFunc // ends the after_ready that may run
-	ran      <-chan struct{}         // closed when it has
+	stop     context.CancelCauseFunc // kills after_ready; nil: it does not run
+	ended    <-chan struct{}         // closed when after_ready has ended
 }
 
 // NewHooks returns the Hooks of an app whose output goes to log.
 func NewHooks(l *Launcher, log *logs.Log) *Hooks { return &Hooks{launcher: l, log: log} }
 
-// AfterReady runs after_ready for the generation that serves now. One for a
-// generation before ends.
-func (k *Hooks) AfterReady(g *Generation, why Reason, from int) {
-	k.StopAfterReady(ErrReplaced)
-	ctx, cancel := context.WithCancelCause(k.launcher.options.Hurry)
-	k.release = cancel
-	k.ran = k.runAsync(ctx, HookRun{Hook: HookAfterReady, Spec: g.LaunchSpec, Reason: why, From: from, Pid: g.Process.Pid()})
+// AfterReady runs after_ready for the generation that serves now. One that runs
+// for an earlier generation is ended.
+func (h *Hooks) AfterReady(g *Generation, why Reason, from int) {
+	h.StopAfterReady(ErrReplaced)
+	ctx, cancel := context.WithCancelCause(h.launcher.options.Hurry)
+	h.stop = cancel
+	h.ended = h.runAsync(ctx, HookRun{Hook: HookAfterReady, Spec: g.LaunchSpec, Reason: why, From: from, Pid: g.Process.Pid()})
 }
 
-// AfterReadyRuns reports whether an after_ready runs.
-func (k *Hooks) AfterReadyRuns() bool { return k.release != nil && !isClosed(k.ran) }
+// AfterReadyRuns reports whether after_ready runs.
+func (h *Hooks) AfterReadyRuns() bool { return h.stop != nil && !isClosed(h.ended) }
 
-// StopAfterReady ends the after_ready that may run: its generation serves no more.
-func (k *Hooks) StopAfterReady(why error) {
-	if k.release != nil {
-		k.release(why)
-		k.release = nil
+// StopAfterReady kills the after_ready that may run; why is its HookError's text.
+func (h *Hooks) StopAfterReady(why error) {
+	if h.stop != nil {
+		h.stop(why)
+		h.stop = nil
 	}
 }
 
-// OnFailure runs on_failure. What keeps the app from starting shall not keep it
-// from being told: a directory or an env file that is missing is done without.
-func (k *Hooks) OnFailure(cfg *config.App, number, from int, why Reason, what string) {
+// OnFailure runs on_failure. It runs without the app's directory or env files
+// where those are missing: their absence may be the failure.
+func (h *Hooks) OnFailure(cfg *config.App, number, from int, why Reason, what string) {
 	p, err := newLaunchSpec(cfg, number)
 	var step *process.StartError
 	if errors.As(err, &step) && step.Step == "directory" {
 		p.Dir, err = "/", nil
 	}
 	if err != nil {
-		k.launcher.logger.Error("cannot run on_failure", "app", cfg.Name, "error", err)
+		h.launcher.logger.Error("cannot run on_failure", "app", cfg.Name, "error", err)
 		return
 	}
 	if _, err := p.environment(); err != nil {
 		bare := *cfg
 		bare.EnvFile, p.App = nil, &bare
 	}
-	k.runAsync(k.launcher.options.Hurry, HookRun{Hook: HookOnFailure, Spec: p, Reason: why, From: from, Err: what})
+	h.runAsync(h.launcher.options.Hurry, HookRun{Hook: HookOnFailure, Spec: p, Reason: why, From: from, Err: what})
 }
 
-// runAsync runs a hook; the channel is closed when it has ended.
-func (k *Hooks) runAsync(ctx context.Context, o HookRun) <-chan struct{} {
-	over := make(chan struct{})
-	if len(o.command()) == 0 {
-		close(over)
-		return over
+// runAsync runs a hook and closes the channel when it has ended.
+func (h *Hooks) runAsync(ctx context.Context, r HookRun) <-chan struct{} {
+	ended := make(chan struct{})
+	if len(r.command()) == 0 {
+		close(ended)
+		return ended
 	}
-	k.running.Go(func() {
-		defer close(over)
-		if err := k.launcher.RunHook(ctx, k.log, o); err != nil {
-			k.launcher.logger.Warn("a hook failed", "app", o.Spec.App.Name, "generation", o.Spec.Number, "error", err)
-			k.log.Note(o.Spec.Number, "%v", err)
+	h.running.Go(func() {
+		defer close(ended)
+		if err := h.launcher.RunHook(ctx, h.log, r); err != nil {
+			h.launcher.logger.Warn("a hook failed", "app", r.Spec.App.Name, "generation", r.Spec.Number, "error", err)
+			h.log.Note(r.Spec.Number, "%v", err)
 		}
 	})
-	return over
+	return ended
 }
 
-// Idle returns a channel that is closed when none runs any more.
-func (k *Hooks) Idle() <-chan struct{} {
-	none := make(chan struct{})
+// Idle returns a channel that is closed when no hook runs any more.
+func (h *Hooks) Idle() <-chan struct{} {
+	idle := make(chan struct{})
 	go func() {
-		k.running.Wait()
-		close(none)
+		h.running.Wait()
+		close(idle)
 	}()
-	return none
+	return idle
 }
 
-// recordHook notes a hook for the next daemon, should this one die: a
-// migration must not run twice at once.
+// recordHook stores a hook for the next daemon, should this one die: a migration
+// must not run twice at once.
 func (l *Launcher) recordHook(spec process.Spec) {
 	if err := l.options.State.SetHook(process.Record{Name: spec.Name, Token: spec.Token}); err != nil {
 		l.logger.Warn("cannot record the hook; after a crash of tideover it would not be found", "hook", spec.Name, "error", err)
 	}
 }
 
-func (l *Launcher) recordHookGone(spec process.Spec) {
+func (l *Launcher) removeHook(spec process.Spec) {
 	if err := l.options.State.RemoveHook(spec.Token); err != nil {
 		l.logger.Warn("cannot record that a hook is gone", "hook", spec.Name, "error", err)
 	}

@@ -8,15 +8,16 @@ import (
 	"tideover/supervisor/process"
 )
 
-// ExitAction is what an app's settings make of a process that ended by itself.
+// ExitAction is what follows when a main process has exited by itself.
 type ExitAction int
 
 const (
-	ExitRestart ExitAction = iota // it is started again
-	ExitDone                      // it has done what it was there for
-	ExitFail                      // it has failed, and is not started again
+	ExitRestart ExitAction = iota // a new generation is started
+	ExitDone                      // the app is done
+	ExitFail                      // the app has failed and stays down
 )
 
+// OnExit applies the restart policy and exit_codes of an app.
 func OnExit(cfg *config.App, o process.Outcome) ExitAction {
 	good := o.Signal == 0 && slices.Contains(cfg.ExitCodes, o.Code)
 	switch {
@@ -30,5 +31,5 @@ func OnExit(cfg *config.App, o process.Outcome) ExitAction {
 	return ExitRestart
 }
 
-// DoneText is why an app rests that is finished.
+// DoneText is the reason in status of an app that is done.
 func DoneText(o process.Outcome) string { return fmt.Sprintf("done: exit %d", o.Code) }

@@ -9,10 +9,12 @@ import (
 	"tideover/supervisor/logs"
 )
 
-// outputTailLines of a failed generation's output go into the result.
+// outputTailLines is how many lines of a failed generation's output go into the
+// result.
 const outputTailLines = 20
 
-// OutputTail are the lines of a generation's output that say why it failed.
+// OutputTail returns the last lines of the generation's output, without gunicorn's
+// lines of every start and stop.
 func (g *Generation) OutputTail(log *logs.Log) []string {
 	settled, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

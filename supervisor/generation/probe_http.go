@@ -13,30 +13,30 @@ import (
 	"tideover/supervisor/api"
 )
 
-// probeInterval is between two answers that did not count. The first probe is
-// sent at once: it waits in the private socket's backlog, so the answer comes
-// the moment the app can give it.
+// probeInterval is the time between two answers that do not count. The first probe
+// is sent at once: it waits in the private socket's backlog, so the answer comes
+// as soon as the app can give it.
 const probeInterval = 250 * time.Millisecond
 
-// httpProbe asks a generation over HTTP whether it may serve. Nothing less than an
-// answer counts: not a connection (the backlog takes it), not a timer, not
-// sd_notify (gunicorn sends READY before any worker exists).
+// httpProbe asks a generation over HTTP whether it is ready. Only an answer
+// counts: not a connection (the backlog accepts it), not a timer, not sd_notify
+// (gunicorn sends READY before any worker exists).
 type httpProbe struct {
 	network, address string
 	host             string
 	path             string
 	accept           func(status int) bool
 	lenient          bool     // any valid answer counts
-	warm             []string // asked once each after the answer that counted; what they answer does not matter
+	warm             []string // paths that are requested once each after the answer that counted; any answer will do
 }
 
-// ProbeResult is what the probe heard last.
+// ProbeResult is the last result of a probe.
 type ProbeResult struct {
 	Status int
 	Text   string // status line, type and the beginning of the body, or the error
 	Tries  int
 
-	Lenient bool // it counts only because any does
+	Lenient bool // it counts only because any answer does
 }
 
 // FirstLine is the first line of Text.
@@ -45,32 +45,32 @@ func (r ProbeResult) FirstLine() string {
 	return line
 }
 
-// attrs are what the phase "ready" tells of it.
-func (a ProbeResult) attrs() []api.Attr {
-	var facts []api.Attr
-	if a.Tries > 0 {
-		facts = append(facts, api.Int("tries", a.Tries))
+// attrs are the attributes of the phase "ready".
+func (r ProbeResult) attrs() []api.Attr {
+	var attrs []api.Attr
+	if r.Tries > 0 {
+		attrs = append(attrs, api.Int("tries", r.Tries))
 	}
-	if a.Status != 0 {
-		facts = append(facts, api.Int("status", a.Status))
+	if r.Status != 0 {
+		attrs = append(attrs, api.Int("status", r.Status))
 	}
-	return facts
+	return attrs
 }
 
-// wait returns when an answer counted, or with ctx's error and what was heard
-// until then.
+// wait returns when an answer counts. When ctx ends, it returns its error and the
+// last answer.
 func (p httpProbe) wait(ctx context.Context) (ProbeResult, error) {
 	client := p.client()
 	last := ProbeResult{Text: "no answer at all"}
 	for {
 		tries := last.Tries + 1
-		heard, err := p.request(ctx, client, p.path)
+		result, err := p.request(ctx, client, p.path)
 		if ctx.Err() != nil {
 			return last, ctx.Err()
 		}
-		last = heard
+		last = result
 		last.Tries = tries
-		if counts := err == nil && p.accept(heard.Status); counts || err == nil && p.lenient {
+		if counts := err == nil && p.accept(result.Status); counts || err == nil && p.lenient {
 			last.Lenient = !counts
 			p.warmUp(ctx, client)
 			return last, nil
@@ -91,7 +91,7 @@ func (p httpProbe) warmUp(ctx context.Context, client *http.Client) {
 	}
 }
 
-// request sends one GET on a connection of its own and closes it at once: a silent
+// request sends one GET on a connection of its own and closes it at once: an idle
 // connection would block a sync worker.
 func (p httpProbe) request(ctx context.Context, client *http.Client, path string) (ProbeResult, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.host+path, nil)
@@ -129,7 +129,7 @@ func (p httpProbe) client() *http.Client {
 	}
 }
 
-// plainError takes Go's wrapping off a failed probe.
+// plainError removes Go's wrapping from the error of a probe.
 func plainError(err error) string {
 	var op *net.OpError
 	if errors.As(err, &op) {

@@ -19,20 +19,19 @@ import (
 	"tideover/supervisor/process"
 )
 
-// notifySocket is where the processes of one generation say how they are: the
-// socket of sd_notify(3). What counts is READY=1, EXTEND_TIMEOUT_USEC, and the
-// words of STATUS; the rest is systemd's. Only the generation's own processes
-// are heard.
+// notifySocket is the socket of sd_notify(3) of one generation. It handles
+// READY=1, EXTEND_TIMEOUT_USEC, STOPPING=1 and STATUS; other variables are for
+// systemd. Messages of processes outside the generation's tree are refused.
 type notifySocket struct {
 	path       string
 	conn       *net.UnixConn
 	ready      chan struct{} // closed by the first READY=1
 	extensions chan time.Duration
 	status     atomic.Pointer[string]
-	done       chan struct{} // closed when nobody listens any more; nil: nobody did
+	done       chan struct{} // closed when the reading goroutine has ended; nil: it was not started
 }
 
-// maxNotifyMessage is that of the longest message, as systemd has it.
+// maxNotifyMessage is the size of the longest message, the same as systemd's.
 const maxNotifyMessage = 4096
 
 func openNotifySocket(dir string) (*notifySocket, error) {
@@ -44,7 +43,7 @@ func openNotifySocket(dir string) (*notifySocket, error) {
 	n := newNotifySocket(path, conn)
 	err = n.passCredentials()
 	if err == nil {
-		err = unix.Chmod(n.path, 0o666) // who gets into the directory may speak
+		err = unix.Chmod(n.path, 0o666) // the mode of the directory decides which users can send
 	}
 	if err != nil {
 		n.conn.Close()
@@ -57,7 +56,8 @@ func newNotifySocket(path string, conn *net.UnixConn) *notifySocket {
 	return &notifySocket{path: path, conn: conn, ready: make(chan struct{}), extensions: make(chan time.Duration, 1)}
 }
 
-// passCredentials makes the kernel say who sends.
+// passCredentials sets SO_PASSCRED: the kernel adds the sender's pid to each
+// message.
 func (n *notifySocket) passCredentials() error {
 	raw, err := n.conn.SyscallConn()
 	if err != nil {
@@ -72,7 +72,7 @@ func (n *notifySocket) passCredentials() error {
 	return failed
 }
 
-// start hears what the processes of tree say, until close.
+// start handles the messages of the processes of tree until close.
 func (n *notifySocket) start(tree *process.Process, logger hclog.Logger) {
 	n.done = make(chan struct{})
 	go n.listen(tree, logger)
@@ -96,13 +96,14 @@ func (n *notifySocket) listen(tree *process.Process, logger hclog.Logger) {
 			refused = true
 			logger.Warn("somebody else says how the process is, and is not heard; who sends READY=1 must live until it was read", "of", tree.Pid(), "pid", sender)
 		}
-		for _, fd := range passed { // not before it was heard: systemd-notify waits for that
+		for _, fd := range passed { // only now: systemd-notify waits until they are closed
 			unix.Close(fd)
 		}
 	}
 }
 
-// parseControl tells who sent a message, and the descriptors that came with it.
+// parseControl returns the pid of the sender and the descriptors that came with
+// the message.
 func parseControl(control []byte) (pid int, passed []int) {
 	messages, err := syscall.ParseSocketControlMessage(control)
 	if err != nil {
@@ -142,17 +143,17 @@ func (n *notifySocket) handle(message string) {
 	}
 }
 
-// maxStatus of a STATUS are shown, in bytes.
+// maxStatus is how much of a STATUS is kept, in bytes.
 const maxStatus = 200
 
-func (n *notifySocket) setStatus(words string) {
-	words = strings.Map(func(r rune) rune {
+func (n *notifySocket) setStatus(text string) {
+	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(words[:min(len(words), maxStatus)], ""))
-	n.status.Store(&words)
+	}, strings.ToValidUTF8(text[:min(len(text), maxStatus)], ""))
+	n.status.Store(&text)
 }
 
 // Status is the last STATUS, empty before the first.
@@ -163,21 +164,21 @@ func (n *notifySocket) Status() string {
 	return *n.status.Load()
 }
 
-// wait returns when somebody has said READY=1. Who asks for more time gets it.
-func (n *notifySocket) wait(ctx context.Context, prolong func(time.Duration)) (ProbeResult, error) {
+// wait returns at READY=1. EXTEND_TIMEOUT_USEC is passed to extend.
+func (n *notifySocket) wait(ctx context.Context, extend func(time.Duration)) (ProbeResult, error) {
 	for {
 		select {
 		case <-n.ready:
 			return ProbeResult{Text: "READY=1"}, nil
 		case d := <-n.extensions:
-			prolong(d)
+			extend(d)
 		case <-ctx.Done():
 			return ProbeResult{Text: "no READY=1"}, ctx.Err()
 		}
 	}
 }
 
-// close ends the listening.
+// close closes the socket and waits for the goroutine that reads it.
 func (n *notifySocket) close() {
 	n.conn.Close()
 	if n.done != nil {

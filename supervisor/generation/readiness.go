@@ -12,16 +12,17 @@ import (
 	"tideover/supervisor/process"
 )
 
-// ProbeKind is how it is found out whether a generation may serve.
+// ProbeKind is how the readiness of a generation is found out.
 type ProbeKind int
 
 const (
-	ProbeHTTP      ProbeKind = iota // of a web app: it answers
-	ProbeNotify                     // it says READY=1
-	ProbeCommand                    // a command of the user's says so
-	ProbeMinUptime                  // it is still there after a while
+	ProbeHTTP      ProbeKind = iota // of a web app: an HTTP answer
+	ProbeNotify                     // READY=1 (sd_notify)
+	ProbeCommand                    // ready.command exits with 0
+	ProbeMinUptime                  // it lives for ready.after
 )
 
+// ProbeOf returns the kind of an app's probe.
 func ProbeOf(cfg *config.App) ProbeKind {
 	switch {
 	case cfg.Web():
@@ -34,9 +35,8 @@ func ProbeOf(cfg *config.App) ProbeKind {
 	return ProbeMinUptime
 }
 
-// waitReady waits until the generation may serve. It ends early when the
-// process does, and at the app's ready.timeout; who is only to grow old enough
-// has no other timeout.
+// waitReady waits until the generation is ready. It ends early when the process
+// exits, and at ready.timeout, which does not apply to ProbeMinUptime.
 func (g *Generation) waitReady(ctx context.Context, l *Launcher) (ProbeResult, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -50,21 +50,22 @@ func (g *Generation) waitReady(ctx context.Context, l *Launcher) (ProbeResult, e
 		defer close(watched)
 		g.watchStartup(ctx, stop)
 	}()
-	heard, err := g.waitProbe(ctx, l, g.extendTimeout(timeout))
+	result, err := g.waitProbe(ctx, l, g.extendTimeout(timeout))
 	if err != nil {
 		err = context.Cause(ctx)
 	}
 	if err == errReadyTimeout && g.private != nil {
-		if at, elsewhere := g.otherListener(nil); elsewhere {
-			err = &wrongListenerError{address: at, late: true}
+		if address, other := g.otherListener(nil); other {
+			err = &wrongListenerError{address: address, late: true}
 		}
 	}
 	stop(nil)
 	<-watched
-	return heard, err
+	return result, err
 }
 
-// extendTimeout gives a generation more time, never less than it has anyway.
+// extendTimeout returns a function that extends the timeout to d from now. It
+// never shortens it.
 func (g *Generation) extendTimeout(timeout *time.Timer) func(time.Duration) {
 	ends := time.Now().Add(g.App.Ready.Timeout)
 	return func(d time.Duration) {
@@ -75,12 +76,12 @@ func (g *Generation) extendTimeout(timeout *time.Timer) func(time.Duration) {
 	}
 }
 
-func (g *Generation) waitProbe(ctx context.Context, l *Launcher, prolong func(time.Duration)) (ProbeResult, error) {
+func (g *Generation) waitProbe(ctx context.Context, l *Launcher, extend func(time.Duration)) (ProbeResult, error) {
 	switch ProbeOf(g.App) {
 	case ProbeHTTP:
 		return g.probe.wait(ctx)
 	case ProbeNotify:
-		return g.notify.wait(ctx, prolong)
+		return g.notify.wait(ctx, extend)
 	case ProbeCommand:
 		return g.waitCommand(ctx, l)
 	}
@@ -95,6 +96,8 @@ func (g *Generation) waitProbe(ctx context.Context, l *Launcher, prolong func(ti
 // commandInterval is between two runs of ready.command; it doubles up to the
 // longest, because a process is dearer than a request.
 const (
+	// commandInterval is the time between two runs of ready.command. It doubles up
+	// to maxCommandInterval, because a process costs more than a request.
 	commandInterval    = 100 * time.Millisecond
 	maxCommandInterval = 2 * time.Second
 )
@@ -102,7 +105,7 @@ const (
 // waitCommand runs ready.command until it exits with 0.
 func (g *Generation) waitCommand(ctx context.Context, l *Launcher) (ProbeResult, error) {
 	last := ProbeResult{Text: "it did not end"}
-	for pause := commandInterval; ; pause = min(2*pause, maxCommandInterval) {
+	for interval := commandInterval; ; interval = min(2*interval, maxCommandInterval) {
 		ok, text := g.runReadyCommand(ctx, l)
 		if ctx.Err() != nil {
 			return last, ctx.Err()
@@ -113,7 +116,7 @@ func (g *Generation) waitCommand(ctx context.Context, l *Launcher) (ProbeResult,
 		select {
 		case <-ctx.Done():
 			return last, ctx.Err()
-		case <-time.After(pause):
+		case <-time.After(interval):
 		}
 	}
 }
@@ -125,27 +128,28 @@ func (g *Generation) runReadyCommand(ctx context.Context, l *Launcher) (ok bool,
 		return false, err.Error()
 	}
 	spec.Env = append(spec.Env, "TIDEOVER_PID="+strconv.Itoa(g.Process.Pid()))
-	said := ""
-	out, err := process.Run(ctx, spec, func(line string) { said = ": " + line })
+	last := ""
+	out, err := process.Run(ctx, spec, func(line string) { last = ": " + line })
 	if err != nil {
 		return false, err.Error()
 	}
-	return out.Code == 0 && out.Signal == 0, out.String() + said
+	return out.Code == 0 && out.Signal == 0, out.String() + last
 }
 
-// firstListenCheck is when it is first looked whether the command listens somewhere
-// else; the pauses double from there, because looking means reading tables as
-// long as the machine has connections.
+// firstListenCheck is the time until the first check whether the command listens
+// on another socket. The interval doubles from there, because a check reads the
+// kernel's socket tables, whose length is the number of connections of the
+// machine.
 const firstListenCheck = 2 * time.Second
 
-// watchStartup ends the wait as soon as it has become pointless: the process is gone,
-// or it listens somewhere else.
+// watchStartup ends the wait when the process has exited, or listens on another
+// socket.
 func (g *Generation) watchStartup(ctx context.Context, stop context.CancelCauseFunc) {
-	pause := firstListenCheck
-	look := time.NewTimer(pause)
-	defer look.Stop()
+	interval := firstListenCheck
+	check := time.NewTimer(interval)
+	defer check.Stop()
 	if !g.mayBindElsewhere() {
-		look.Stop()
+		check.Stop()
 	}
 	for {
 		select {
@@ -154,19 +158,20 @@ func (g *Generation) watchStartup(ctx context.Context, stop context.CancelCauseF
 		case <-g.Process.Exited():
 			stop(errExited)
 			return
-		case <-look.C:
-			if at, elsewhere := g.otherListener(g.App.Gunicorn.Bind.Addresses); elsewhere {
-				stop(&wrongListenerError{address: at})
+		case <-check.C:
+			if address, other := g.otherListener(g.App.Gunicorn.Bind.Addresses); other {
+				stop(&wrongListenerError{address: address})
 				return
 			}
-			pause *= 2
-			look.Reset(pause)
+			interval *= 2
+			check.Reset(interval)
 		}
 	}
 }
 
-// mayBindElsewhere reports whether gunicorn could open another address than the public
-// one. That one is ours, and an attempt to bind it fails aloud.
+// mayBindElsewhere reports whether gunicorn may open an address other than the
+// public one. The public one is bound by the daemon, so an attempt of gunicorn to
+// bind it fails.
 func (g *Generation) mayBindElsewhere() bool {
 	gu := g.App.Gunicorn
 	if gu == nil || g.private == nil {
@@ -181,19 +186,19 @@ var (
 	ErrOvertaken    = errors.New("a later request overtook it")
 )
 
-// wrongListenerError says that the command opened its own address instead of the
-// socket it was given.
+// wrongListenerError says that the command has opened its own address instead of
+// the socket that was passed to it.
 type wrongListenerError struct {
 	address string
-	late    bool // seen only when it had not answered in time
+	late    bool // seen only at ready.timeout
 }
 
 func (e *wrongListenerError) Error() string { return "it listens on " + e.address + " by itself" }
 
-// otherListener reports whether the command listens on one of these addresses, or
-// with none given on any that is not the socket it got: a wrapper that forks
-// (uv run, a shell) makes gunicorn ignore LISTEN_FDS without a word, because
-// LISTEN_PID no longer names it.
+// otherListener reports whether the command listens on one of binds, or, with
+// binds nil, on any TCP socket but the private one. A wrapper that forks (uv run,
+// a shell) makes gunicorn ignore LISTEN_FDS without a message, because LISTEN_PID
+// is the wrapper's pid.
 func (g *Generation) otherListener(binds []string) (string, bool) {
 	open, err := g.Process.Listening()
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"tideover/supervisor/process"
 )
 
-// LaunchSpec is where, and as whom, the processes of one generation run. It is found
-// out once, so that a hook runs in the release whose process it precedes.
+// LaunchSpec is the directory and the user of a generation's processes. It is
+// resolved once, so that hooks and the server use the same release even if the
+// symlink changes meanwhile.
 type LaunchSpec struct {
 	App    *config.App
 	Number int           // of the generation
@@ -22,7 +23,7 @@ type LaunchSpec struct {
 	User   *process.User // nil: as the daemon
 }
 
-// post looks where an app's processes would run now.
+// newLaunchSpec resolves the directory and the user of an app.
 func newLaunchSpec(cfg *config.App, number int) (LaunchSpec, error) {
 	p := LaunchSpec{App: cfg, Number: number}
 	var err error
@@ -37,12 +38,12 @@ func newLaunchSpec(cfg *config.App, number int) (LaunchSpec, error) {
 	return p, nil
 }
 
-// identityVars are the variables that say who somebody is.
+// identityVars are the environment variables that name the user.
 var identityVars = []string{"HOME", "USER", "LOGNAME", "SHELL"}
 
-// environment is what the processes get, the env files read anew. Who runs as
-// another user than the daemon has that one's identity, unless the app's
-// settings say otherwise.
+// environment returns the environment of the processes; the env files are read
+// anew. With another user than the daemon's, identityVars are that user's, unless
+// the app's settings set them.
 func (p LaunchSpec) environment() ([]string, error) {
 	base := os.Environ()
 	if p.User != nil {
@@ -63,8 +64,8 @@ func (p LaunchSpec) environment() ([]string, error) {
 	return env, nil
 }
 
-// processSpec is what all processes of the generation have in common: its server, its
-// hooks, the command that tells whether it is ready.
+// processSpec is common to every process of a generation: the server, the hooks
+// and ready.command.
 func (p LaunchSpec) processSpec(argv []string, name string) (process.Spec, error) {
 	env, err := p.environment()
 	cfg := p.App
@@ -76,7 +77,7 @@ func (p LaunchSpec) processSpec(argv []string, name string) (process.Spec, error
 	}, err
 }
 
-// rlimits are those of the process, soft and hard; nofile is a case of its own,
+// rlimits are soft and hard limits of the process. nofile is not among them,
 // because its hard limit is not lowered.
 func rlimits(l config.Limits) map[string][2]uint64 {
 	set := map[string][2]uint64{}
@@ -89,11 +90,11 @@ func rlimits(l config.Limits) map[string][2]uint64 {
 	return set
 }
 
-// scratch makes a directory for what the child of one generation creates
-// itself: its socket, or gunicorn's control socket. It goes with the
-// generation. Another user's child could not come to it through ours. What is
-// made in it by furnish is there before the directory is the child's: nobody
-// can put anything else in its place meanwhile.
+// scratch makes a directory for what the child creates: its socket, or gunicorn's
+// control socket. It is removed with the generation. For a child of another user
+// it is in the system's temporary directory, because that user cannot enter
+// runtimeDir. furnish runs before the directory is given to the child's user, who
+// therefore cannot replace what furnish makes.
 func (p LaunchSpec) scratch(runtimeDir string, furnish func(dir string) error) (string, error) {
 	parent := runtimeDir
 	if p.User != nil {
@@ -117,8 +118,8 @@ func (p LaunchSpec) scratch(runtimeDir string, furnish func(dir string) error) (
 	return dir, nil
 }
 
-// prepend puts a word before the value of a variable, so that what the user
-// wrote there still has the last word.
+// prepend puts a word before the value of a variable, so that the user's own
+// value, which comes later, overrides it.
 func prepend(env []string, name, word string) []string {
 	for i, kv := range env {
 		if value, ok := strings.CutPrefix(kv, name+"="); ok {

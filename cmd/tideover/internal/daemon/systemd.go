@@ -34,9 +34,9 @@ const (
 // supervisorView is what the notifier reads of the supervisor.
 type supervisorView interface {
 	Status(selectors ...string) (api.Status, error)
-	Begun() bool
-	Accepting(ctx context.Context) error
-	Leaving() <-chan struct{}
+	StartupComplete() bool
+	CheckAlive(ctx context.Context) error
+	ShuttingDown() <-chan struct{}
 }
 
 // notifier reports the state of the daemon to systemd, as sd_notify(3) says:
@@ -98,7 +98,7 @@ func (n *notifier) run(ended context.Context) {
 		return
 	}
 	n.reportStart(ended)
-	if !isClosed(n.sup.Leaving()) {
+	if !isClosed(n.sup.ShuttingDown()) {
 		n.reportRunning(ended)
 	}
 	n.reportStop(ended)
@@ -112,11 +112,11 @@ func (n *notifier) reportStart(ended context.Context) {
 	latest := time.NewTimer(n.readyTimeout)
 	defer latest.Stop()
 	n.notify("STATUS=starting", extendTimeout())
-	for !n.sup.Begun() {
+	for !n.sup.StartupComplete() {
 		select {
 		case <-ended.Done():
 			return
-		case <-n.sup.Leaving():
+		case <-n.sup.ShuttingDown():
 			return
 		case <-extend.C:
 			n.notify(n.status(), extendTimeout())
@@ -151,7 +151,7 @@ func (n *notifier) reportRunning(ended context.Context) {
 		select {
 		case <-ended.Done():
 			return
-		case <-n.sup.Leaving():
+		case <-n.sup.ShuttingDown():
 			return
 		case <-heartbeat.C:
 		}
@@ -188,7 +188,7 @@ func (n *notifier) alive(ended context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ended, timeout)
 	defer cancel()
-	err := n.sup.Accepting(ctx)
+	err := n.sup.CheckAlive(ctx)
 	if err != nil && ended.Err() == nil {
 		n.logger.Error("no sign of life for systemd's watchdog", "error", err)
 	}

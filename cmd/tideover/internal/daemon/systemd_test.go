@@ -31,13 +31,13 @@ func (s *fakeSupervisor) Status(...string) (api.Status, error) {
 	return api.Status{Apps: []api.AppStatus{{Name: "shop", State: s.state, Held: 12}, {Name: "worker", State: api.Running}}}, nil
 }
 
-func (s *fakeSupervisor) Begun() bool {
+func (s *fakeSupervisor) StartupComplete() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.begun
 }
 
-func (s *fakeSupervisor) Accepting(ctx context.Context) error {
+func (s *fakeSupervisor) CheckAlive(ctx context.Context) error {
 	s.mu.Lock()
 	stuck := s.stuck
 	s.accepting++
@@ -49,7 +49,7 @@ func (s *fakeSupervisor) Accepting(ctx context.Context) error {
 	return errors.New("nothing is accepted on 127.0.0.1:8000")
 }
 
-func (s *fakeSupervisor) Leaving() <-chan struct{} { return s.leaving }
+func (s *fakeSupervisor) ShuttingDown() <-chan struct{} { return s.leaving }
 
 func (s *fakeSupervisor) set(change func()) {
 	s.mu.Lock()

@@ -1,0 +1,111 @@
+package supervisor
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy"
+	"tideover/proxy/gate"
+	"tideover/supervisor/api"
+)
+
+// operator is the name of the hold that one command begins and another one ends.
+const operator = "operator"
+
+// leases are the holds on an app, each with the time at which it ends by itself.
+// The app's goroutine owns them.
+type leases struct {
+	app    string
+	gate   *gate.Gate
+	server *proxy.Server
+	logger hclog.Logger
+
+	byName map[string]*lease
+	timer  *time.Timer
+	last   int
+}
+
+type lease struct {
+	name   string
+	by     string
+	length time.Duration
+	began  time.Time
+	ends   time.Time
+
+	before   proxy.Counters
+	observed *gate.Observation
+	ended    *api.HoldReport
+	over     chan struct{} // closed when it has ended
+}
+
+// due is ready when the next lease may have ended.
+func (l *leases) due() <-chan time.Time {
+	if l.timer == nil {
+		return nil
+	}
+	return l.timer.C
+}
+
+func (l *leases) arm() {
+	if l.timer != nil {
+		l.timer.Stop()
+		l.timer = nil
+	}
+	var next time.Time
+	for _, held := range l.byName {
+		if next.IsZero() || held.ends.Before(next) {
+			next = held.ends
+		}
+	}
+	if !next.IsZero() {
+		l.timer = time.NewTimer(time.Until(next))
+	}
+}
+
+// lease prolongs the operator's lease, or makes a new one, and shuts the gate.
+func (all *leases) lease(r api.HoldRequest) *lease {
+	name := operator
+	if r.Attached {
+		all.last++
+		name = fmt.Sprintf("command %d", all.last)
+	}
+	l := all.byName[name]
+	if l == nil {
+		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), before: all.server.Counters(), observed: all.gate.Observe()}
+		all.byName[name] = l
+	}
+	l.by, l.length, l.ends = r.By, r.For, time.Now().Add(r.For)
+	all.gate.Hold(l.name)
+	all.arm()
+	all.logger.Info("holding", "app", all.app, "by", r.By, "for", l.length)
+	return l
+}
+
+// expire ends the leases whose time is over.
+func (all *leases) expire() {
+	now := time.Now()
+	for _, l := range all.byName {
+		if !l.ends.After(now) {
+			all.logger.Warn("the hold ended by itself: its time is over", "app", all.app, "by", l.by, "after", l.length)
+			all.end(l, true)
+		}
+	}
+	all.arm()
+}
+
+// end releases the gate's hold of this lease. Ending it again does nothing.
+func (all *leases) end(l *lease, expired bool) {
+	if l.ended != nil {
+		return
+	}
+	delete(all.byName, l.name)
+	all.arm()
+	all.gate.Release(l.name)
+	held := l.observed.End()
+	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Held: api.Seconds(time.Since(l.began)), Expired: expired,
+		Requests: api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(l.before, all.server.Counters())}}
+	close(l.over)
+	all.logger.Info("released", "app", all.app, "by", l.by, "after", time.Since(l.began).Round(time.Millisecond), "held", held.Held)
+}

@@ -1,0 +1,107 @@
+package supervisor
+
+import (
+	"context"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/generation"
+)
+
+// ticket is one caller's request in the queue of an app.
+type ticket struct {
+	request api.Request
+	phases  chan api.Phase  // lossy: a caller that does not read misses phases and delays nothing
+	done    chan api.Result // capacity 1: the caller may have left
+	upgrade *upgrade        // of which it is a part
+}
+
+func newTicket(r api.Request) *ticket {
+	return &ticket{request: r, phases: make(chan api.Phase, 64), done: make(chan api.Result, 1)}
+}
+
+// await passes phases to progress until the result is there. When ctx ends, the
+// caller stops waiting and the operation goes on.
+func (t *ticket) await(ctx context.Context, progress func(api.Phase)) api.Result {
+	for {
+		select {
+		case p := <-t.phases:
+			progress(p)
+		case r := <-t.done:
+			for len(t.phases) > 0 {
+				progress(<-t.phases)
+			}
+			return r
+		case <-ctx.Done():
+			return api.Result{App: t.request.App, Verb: t.request.Verb, Result: "timeout", Exit: api.ExitTimeout,
+				Error: "stopped waiting; the daemon goes on", Hint: "tideover status " + t.request.App}
+		}
+	}
+}
+
+func (t *ticket) refused(exit api.Exit, why string) api.Result {
+	return api.Result{App: t.request.App, Verb: t.request.Verb, Result: "refused", Exit: exit, Error: why,
+		Phases: []api.PhaseResult{}, ChildOutput: []string{}}
+}
+
+// queue has the requests for operations on one app. The app's goroutine owns it.
+type queue struct {
+	waiting []*ticket
+	running *running
+	wake    chan struct{} // capacity 1: a ticket was added
+	closed  bool
+	last    *api.Result // of the last reload or restart
+}
+
+// running is the operation that runs.
+type running struct {
+	verb  api.Verb
+	abort context.CancelCauseFunc
+}
+
+// add appends a ticket. A stop aborts any other operation that runs. A ticket with
+// NoQueue is refused when an operation runs.
+func (q *queue) add(t *ticket) {
+	switch {
+	case q.closed:
+		t.done <- t.refused(api.ExitNotRunning, "tideover is shutting down")
+		return
+	case q.running != nil && t.request.NoQueue:
+		t.done <- t.refused(api.ExitBusy, "another "+string(q.running.verb)+" of "+t.request.App+" runs")
+		return
+	case q.running != nil && t.request.Verb == api.Stop && q.running.verb != api.Stop:
+		q.running.abort(generation.ErrOvertaken)
+	}
+	if q.running != nil {
+		t.phases <- api.Phase{App: t.request.App, Verb: t.request.Verb, Name: "queue", Attrs: []api.Attr{api.String("behind", string(q.running.verb))}}
+	}
+	q.waiting = append(q.waiting, t)
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next removes the first ticket and those directly behind it with the same verb.
+// All of them were added before the operation begins, so one new generation
+// answers each.
+func (q *queue) next() []*ticket {
+	if len(q.waiting) == 0 {
+		return nil
+	}
+	n := 1
+	for n < len(q.waiting) && q.waiting[n].request.Verb == q.waiting[0].request.Verb {
+		n++
+	}
+	tickets := q.waiting[:n:n]
+	q.waiting = q.waiting[n:]
+	return tickets
+}
+
+// close refuses the tickets that wait, and those that are added later.
+func (q *queue) close() {
+	q.closed = true
+	for _, t := range q.waiting {
+		t.done <- t.refused(api.ExitNotRunning, "tideover is shutting down")
+	}
+	q.waiting = nil
+}

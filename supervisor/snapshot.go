@@ -1,0 +1,73 @@
+package supervisor
+
+import (
+	"time"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+	"tideover/supervisor/generation"
+)
+
+// snapshot is the state that an app's goroutine has published. It is never changed.
+type snapshot struct {
+	settings  *config.App
+	current   *generation.Generation
+	starting  bool                   // a generation is being started
+	spawned   *generation.Generation // that one, once it has a process
+	teardowns int
+	verb      api.Verb // of the operation that runs
+	desired   desired
+	failed    bool
+	next      time.Time
+	reason    string
+	crashes   int
+	tried     bool // up, stopped or failed, or a start has failed
+	waits     bool // for its dependencies
+	holds     []string
+	last      *api.Result
+}
+
+// state is the state that status shows.
+func (s *snapshot) state() api.State {
+	switch {
+	case s.desired != desiredUp && s.teardowns > 0:
+		return api.Stopping
+	case s.desired != desiredUp && !s.failed:
+		return api.Stopped
+	case s.verb == api.Reload || s.verb == api.Restart:
+		if s.current == nil || s.starting {
+			return api.Reloading
+		}
+	}
+	switch {
+	case s.current != nil && len(s.holds) > 0:
+		return api.Holding
+	case s.current != nil:
+		return api.Running
+	case s.failed:
+		return api.Failed
+	case s.starting:
+		return api.Starting
+	case !s.next.IsZero():
+		return api.Backoff
+	}
+	return api.Starting
+}
+
+// warnings are what endangers an app that serves.
+func (s *snapshot) warnings() []string {
+	if s.current == nil {
+		return nil
+	}
+	var w []string
+	if s.last != nil && s.last.Exit == api.ExitKeptOld {
+		w = append(w, "the last reload failed: "+s.last.Error)
+		if s.last.Hint != "" {
+			w = append(w, s.last.Hint)
+		}
+	}
+	if s.current.Lenient {
+		w = append(w, "its first answer was an error; set ready.path to say what counts")
+	}
+	return w
+}
