@@ -6,12 +6,11 @@ import (
 	"sync"
 )
 
-// Configure puts other options into force while the children go on writing:
-// every line before it goes where the old options say, every later one where
-// the new ones do. App, Color and Unicode cannot change. It never waits and
-// cannot fail: a file that cannot be opened is said in a line of stream Note,
-// and the file that was open goes on; where there was none, opening is tried
-// again for as long as there are lines for it.
+// Configure changes the options while children write. Lines before the call go to the
+// old sinks, later ones to the new sinks. App, Color and Unicode cannot change. It never
+// waits and cannot fail. If a new file cannot be opened, a line of stream Note says so
+// and the old file stays in use; if there is no old file, opening is tried again while
+// there are lines for it.
 func (l *Log) Configure(o Options) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -19,19 +18,20 @@ func (l *Log) Configure(o Options) {
 		return
 	}
 	l.ring.limit = cmp.Or(max(o.RingBytes, 0), defaultRing)
-	l.sinks.change(o)
+	l.sinks.apply(o)
 }
 
-// sinks are where the lines of one Log go. The Log's lock guards them.
+// sinks are the destinations of one Log. Log.mu must be held for all methods but remove,
+// progress and flush.
 type sinks struct {
 	log     *Log
 	options Options
-	live    []*sink        // that have not ended
-	failed  error          // what their files met at their end
-	running sync.WaitGroup // one for every sink
+	live    []*sink        // those whose goroutine runs
+	failed  error          // first error of closing a sink
+	running sync.WaitGroup // counts the goroutines of live
 }
 
-func (ss *sinks) change(o Options) {
+func (ss *sinks) apply(o Options) {
 	before := ss.options
 	o.App, o.Color, o.Unicode = before.App, before.Color, before.Unicode
 	ss.options = o
@@ -42,9 +42,9 @@ func (ss *sinks) change(o Options) {
 	case before.File.Path == "":
 		ss.startFile(newFile(o.File))
 	default:
-		s := ss.of(toFile)
-		s.file.wanted.Store(&o.File)
-		s.reader.rouse()
+		s := ss.active(toFile)
+		s.file.pending.Store(&o.File)
+		s.reader.notify()
 	}
 	if o.Writer != before.Writer {
 		ss.retire(toWriter)
@@ -56,27 +56,27 @@ func (ss *sinks) change(o Options) {
 	}
 }
 
-// kind of a sink; a Log has one of each at most that is not retired.
-type kind int
+// sinkKind is the kind of a sink. A Log has at most one active sink of each kind.
+type sinkKind int
 
 const (
-	toWriter kind = iota
+	toWriter sinkKind = iota
 	toFile
 	toJournal
 )
 
-// of is the one of this kind; nil: there is none.
-func (ss *sinks) of(k kind) *sink {
+// active returns the sink of a kind that is not retired, or nil.
+func (ss *sinks) active(k sinkKind) *sink {
 	for _, s := range ss.live {
-		if s.kind == k && s.reader.until == unending {
+		if s.kind == k && s.reader.until == noEnd {
 			return s
 		}
 	}
 	return nil
 }
 
-func (ss *sinks) retire(k kind) {
-	if s := ss.of(k); s != nil {
+func (ss *sinks) retire(k sinkKind) {
+	if s := ss.active(k); s != nil {
 		s.retire()
 	}
 }
@@ -94,21 +94,21 @@ func (ss *sinks) startWriter() {
 
 func (ss *sinks) startJournal() {
 	if ss.options.Journal != "" {
-		ss.start(&sink{kind: toJournal, out: &journal{path: ss.options.Journal}, format: appendEntry, single: true, name: "the journal"})
+		ss.start(&sink{kind: toJournal, out: &journal{path: ss.options.Journal}, format: appendEntry, perLine: true, name: "the journal"})
 	}
 }
 
-// start lets a sink have the lines from now on.
+// start starts the goroutine of a sink. It gets the lines from now on.
 func (ss *sinks) start(s *sink) {
 	s.log, s.reader = ss.log, ss.log.newReader(0)
-	s.retired, s.gone = make(chan struct{}), make(chan struct{})
+	s.retired, s.done = make(chan struct{}), make(chan struct{})
 	ss.live = append(ss.live, s)
 	ss.running.Go(s.run)
 }
 
-// forget strikes a sink that has ended off the list, and keeps what became of
-// its file.
-func (ss *sinks) forget(s *sink, err error) {
+// remove removes a sink that has ended, and keeps the error of closing it. It locks
+// Log.mu.
+func (ss *sinks) remove(s *sink, err error) {
 	ss.log.mu.Lock()
 	defer ss.log.mu.Unlock()
 	delete(ss.log.readers, s.reader)
@@ -116,7 +116,8 @@ func (ss *sinks) forget(s *sink, err error) {
 	ss.failed = cmp.Or(ss.failed, err)
 }
 
-// progress counts the writes of all: a sign of life.
+// progress returns the number of writes of all sinks, which shows whether they make
+// progress. It locks Log.mu.
 func (ss *sinks) progress() (writes uint64) {
 	ss.log.mu.Lock()
 	defer ss.log.mu.Unlock()

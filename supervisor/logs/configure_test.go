@@ -130,7 +130,7 @@ func TestConfigureWaitsForItsFile(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * retryAfter)
+		time.Sleep(2 * retryInterval)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -9,21 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pipe is the reading end of a pipe that a child of some generation writes
-// into.
+// Pipe is the read end of a pipe that a child of a generation writes to.
 type Pipe struct {
 	Generation int
 	Stream     Stream
 	File       *os.File
 }
 
-// Detach stops reading what children write and returns the pipes: what they
-// write from now on stays in the kernel. What was read is where it belongs
-// then, as far as that can be written within two seconds. The caller owns the
-// files, for Attach here or in another program; it must not be called while
-// pipes are opened.
+// Detach stops reading and returns the pipes; what children write from now on stays in
+// the pipe. It waits up to two seconds until the sinks have written what was read. The
+// caller owns the files, for Attach in this or another program. It must not be called
+// while pipes are opened.
 func (l *Log) Detach() ([]Pipe, error) {
-	all, ends, err := l.takePipes()
+	all, ends, err := l.duplicatePipes()
 	for _, end := range ends {
 		<-end
 	}
@@ -31,9 +29,9 @@ func (l *Log) Detach() ([]Pipe, error) {
 	return all, err
 }
 
-// takePipes makes duplicates of all open pipes and ends their pumps, for which
-// the channels are to be waited.
-func (l *Log) takePipes() (all []Pipe, ends []<-chan struct{}, err error) {
+// duplicatePipes duplicates all open pipes and makes the goroutines that read them end.
+// The channels are closed when they have ended.
+func (l *Log) duplicatePipes() (all []Pipe, ends []<-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for generation, p := range l.pipes {
@@ -69,27 +67,27 @@ func duplicate(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// flush returns when all lines are written, or their writer does not move.
+// flush waits until all lines are written, up to closeTimeout. It locks Log.mu.
 func (ss *sinks) flush() {
 	ss.log.mu.Lock()
-	former := ss.renew()
+	former := ss.replaceAll()
 	ss.log.mu.Unlock()
-	patience := time.NewTimer(closePatience)
-	defer patience.Stop()
+	timeout := time.NewTimer(closeTimeout)
+	defer timeout.Stop()
 	for _, s := range former {
 		select {
-		case <-s.gone:
-		case <-patience.C:
+		case <-s.done:
+		case <-timeout.C:
 			return
 		}
 	}
 }
 
-// renew puts fresh sinks in the place of all, which end when they have written
-// what there is.
-func (ss *sinks) renew() (former []*sink) {
-	for _, k := range []kind{toWriter, toFile, toJournal} {
-		if s := ss.of(k); s != nil {
+// replaceAll replaces all sinks by new ones. The old ones end when they have written the
+// lines up to now.
+func (ss *sinks) replaceAll() (former []*sink) {
+	for _, k := range []sinkKind{toWriter, toFile, toJournal} {
+		if s := ss.active(k); s != nil {
 			s.retire()
 			former = append(former, s)
 		}

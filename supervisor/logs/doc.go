@@ -1,11 +1,10 @@
-// Package logs carries what children write: from a pipe into memory, and from
-// there to a file, to the daemon's own output and to whoever follows.
+// Package logs reads what children write to their pipes, keeps it in memory and writes
+// it to a file, to the daemon's own output, to the systemd journal and to followers.
 //
-// A child never waits. One goroutine per pipe only reads, into a queue of
-// bounded size; another one writes. When the disk, the terminal or a follower
-// is too slow, whole lines are dropped, counted, and their number is said where
-// they are missing.
+// A child never waits. One goroutine per pipe only reads into a ring of bounded size,
+// and one goroutine per sink writes. If a disk, a terminal or a follower is too slow,
+// whole lines are dropped and counted, and a line in their place says how many.
 //
-// The last lines of every recent generation stay in memory, also after it
-// failed, because they usually say why.
+// The last lines of every recent generation stay in memory after it has failed, because
+// they usually say why.
 package logs

@@ -13,64 +13,64 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// moveCheck is how often, at most, a file that is written to is compared with
-// its name: logrotate may have moved it without telling anyone.
-const moveCheck = 5 * time.Second
+// moveCheckInterval is the minimum time between checks whether the path still names the
+// open file: logrotate may have moved it.
+const moveCheckInterval = 5 * time.Second
 
-// reopenPatience is how long Reopen waits for a file that does not move.
-const reopenPatience = 2 * time.Second
+// reopenTimeout bounds Reopen while a write is stuck.
+const reopenTimeout = 2 * time.Second
 
-// FileOptions of a file that rotates.
+// FileOptions are the options of a rotated file.
 //
-// Rotation is our own and not a library's: lumberjack leaves a goroutine
-// behind at every Close and does not see a moved file, timberjack brings its
-// own compressors; both hide the write errors our counting needs.
+// Rotation is implemented here, because lumberjack leaves a goroutine behind at every
+// Close and does not see a moved file, timberjack brings its own compressors, and both
+// hide the write errors that are needed to count dropped lines.
 type FileOptions struct {
 	Path     string
-	MaxSize  int64         // bytes; a larger file is rotated; 0: never
+	MaxSize  int64         // bytes; size at which a file is rotated; 0: never
 	Every    time.Duration // age at which a file is rotated; 0: never
 	Backups  int           // rotated files that are kept: PATH.1, PATH.2 ...; 0: none
 	MaxAge   time.Duration // older rotated files are removed; 0: never
-	Compress bool          // PATH.2.gz ...: all but the newest, so that a late writer does no harm
+	Compress bool          // PATH.2.gz ...; PATH.1 is not compressed, because a process may still write to it
 	Mode     os.FileMode   // of new files; 0: 0640
 }
 
-// file is an append-only file that rotates. One goroutine uses it, its sink's;
-// others send requests.
+// file is an append-only file that is rotated. Only the goroutine of its sink uses it;
+// other goroutines use requests and pending.
 type file struct {
 	FileOptions
-	requests chan chan error             // to open anew
-	wanted   atomic.Pointer[FileOptions] // to be taken over
+	requests chan chan error             // to reopen the file
+	pending  atomic.Pointer[FileOptions] // options to be applied
 
-	f       *os.File // nil: could not be opened yet
+	f       *os.File // nil: not opened yet
 	regular bool     // a device or a named pipe is not rotated
 	size    int64
-	born    time.Time
+	created time.Time
 	checked time.Time
 
-	tidying sync.WaitGroup // the compressor of the last rotation
+	cleaning sync.WaitGroup // the goroutine that compresses after a rotation
 }
 
 func openFile(o FileOptions) (*file, error) {
 	f := newFile(o)
-	return f, f.adopt()
+	return f, f.applyOptions()
 }
 
-// newFile is one that is not open: adopt, or the first Write, opens it.
+// newFile returns a file that applyOptions or the first Write opens.
 func newFile(o FileOptions) *file {
 	f := &file{requests: make(chan chan error)}
-	f.wanted.Store(&o)
+	f.pending.Store(&o)
 	return f
 }
 
-// adopt takes over the options that were asked for last, if any. Where another
-// path cannot be opened, the file that is open stays.
-func (f *file) adopt() error {
-	o := f.wanted.Swap(nil)
+// applyOptions applies the pending options, if there are any. If a new path cannot be
+// opened, the open file stays in use.
+func (f *file) applyOptions() error {
+	o := f.pending.Swap(nil)
 	if o == nil {
 		return nil
 	}
-	f.tidying.Wait() // it reads the options
+	f.cleaning.Wait() // cleanUp reads the options
 	before := f.FileOptions
 	f.FileOptions = *o
 	f.Mode = cmp.Or(f.Mode, 0o640)
@@ -85,7 +85,7 @@ func (f *file) adopt() error {
 	return err
 }
 
-// open opens the file by its name; on an error the one that was open stays.
+// open opens the file at Path. On an error the open file stays in use.
 func (f *file) open() error {
 	if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
 		return fmt.Errorf("cannot make the directory of a log file: %w", err)
@@ -103,12 +103,13 @@ func (f *file) open() error {
 		f.f.Close()
 	}
 	f.f, f.regular, f.size = opened, info.Mode().IsRegular(), info.Size()
-	f.born, f.checked = birth(opened), time.Now()
+	f.created, f.checked = creationTime(opened), time.Now()
 	return nil
 }
 
-// birth is when the file was made, as far as the file system remembers.
-func birth(f *os.File) time.Time {
+// creationTime returns when the file was created, or now if the file system does not
+// store that.
+func creationTime(f *os.File) time.Time {
 	var st unix.Statx_t
 	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st)
 	if err != nil || st.Mask&unix.STATX_BTIME == 0 {
@@ -117,14 +118,14 @@ func birth(f *os.File) time.Time {
 	return time.Unix(st.Btime.Sec, int64(st.Btime.Nsec))
 }
 
-// Write appends whole lines, after a rotation if one is due. A rotation that
-// fails is no reason not to write.
+// Write appends whole lines, and rotates the file before if necessary. It writes even if
+// the rotation fails.
 func (f *file) Write(text []byte) (int, error) {
-	if err := f.follow(); err != nil {
+	if err := f.reopenIfMoved(); err != nil {
 		return 0, err
 	}
 	var failed error
-	if f.due(len(text)) {
+	if f.needsRotation(len(text)) {
 		failed = f.rotate()
 	}
 	n, err := f.f.Write(text)
@@ -135,13 +136,13 @@ func (f *file) Write(text []byte) (int, error) {
 	return n, nil
 }
 
-// follow opens the file anew when its name means another one by now.
-func (f *file) follow() error {
+// reopenIfMoved opens the file if Path names another file than the open one.
+func (f *file) reopenIfMoved() error {
 	if f.f == nil {
 		return f.open()
 	}
 	now := time.Now()
-	if now.Sub(f.checked) < moveCheck {
+	if now.Sub(f.checked) < moveCheckInterval {
 		return nil
 	}
 	f.checked = now
@@ -154,33 +155,34 @@ func (f *file) follow() error {
 	return f.open()
 }
 
-func (f *file) due(more int) bool {
+func (f *file) needsRotation(more int) bool {
 	if f.size == 0 || !f.regular {
 		return false
 	}
 	if f.MaxSize > 0 && f.size+int64(more) > f.MaxSize {
 		return true
 	}
-	return f.Every > 0 && time.Since(f.born) >= f.Every
+	return f.Every > 0 && time.Since(f.created) >= f.Every
 }
 
-// reopenSoon asks the writing goroutine to open the file anew.
-func (f *file) reopenSoon(gone <-chan struct{}) error {
+// requestReopen has the goroutine of the sink reopen the file, and waits for it. sinkDone is
+// closed when the sink has ended.
+func (f *file) requestReopen(sinkDone <-chan struct{}) error {
 	done := make(chan error, 1)
-	patience := time.NewTimer(reopenPatience)
-	defer patience.Stop()
+	timeout := time.NewTimer(reopenTimeout)
+	defer timeout.Stop()
 	select {
 	case f.requests <- done:
 		return <-done
-	case <-gone:
+	case <-sinkDone:
 		return nil
-	case <-patience.C:
+	case <-timeout.C:
 		return fmt.Errorf("cannot reopen %s: a write to it is stuck", f.Path)
 	}
 }
 
 func (f *file) close() error {
-	f.tidying.Wait()
+	f.cleaning.Wait()
 	if f.f == nil {
 		return nil
 	}

@@ -84,7 +84,7 @@ func TestRotationBySize(t *testing.T) {
 	f := open(t, FileOptions{Path: path, MaxSize: 10, Backups: 3, Compress: true})
 	for _, text := range []string{"one.....\n", "two.....\n", "three...\n", "four....\n", "five....\n"} {
 		write(t, f, text)
-		f.tidying.Wait()
+		f.cleaning.Wait()
 	}
 	if got := names(t, dir); got != "shop.log shop.log.1 shop.log.2.gz shop.log.3.gz" {
 		t.Fatalf("there are %s", got)
@@ -124,9 +124,9 @@ func TestRotationByAge(t *testing.T) {
 	if got := names(t, dir); got != "shop.log shop.log.1 shop.log.keep" {
 		t.Fatalf("rotated too early: %s", got)
 	}
-	f.born = f.born.Add(-2 * time.Hour)
+	f.created = f.created.Add(-2 * time.Hour)
 	write(t, f, "later\n")
-	f.tidying.Wait()
+	f.cleaning.Wait()
 	if got := names(t, dir); got != "shop.log shop.log.1 shop.log.keep" {
 		t.Errorf("there are %s", got)
 	}
@@ -183,7 +183,7 @@ func TestAMovedFileIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, f, "two\n")
-	f.checked = f.checked.Add(-moveCheck)
+	f.checked = f.checked.Add(-moveCheckInterval)
 	write(t, f, "three\n")
 	if read(t, path+".moved") != "one\ntwo\n" || read(t, path) != "three\n" {
 		t.Errorf("got %q and %q", read(t, path+".moved"), read(t, path))

@@ -5,21 +5,20 @@ import (
 	"strconv"
 )
 
-// Style is how a line's prefix looks.
+// Style is the format of prefixes.
 type Style struct {
 	Color   bool
 	Unicode bool
-	Width   int // columns of app and generation at least, so that texts stand below one another
+	Width   int // minimum width of app and generation, so that the texts are aligned
 }
 
-// Prefix names the line's app, generation and stream before its text:
-// "shop.3 | " for standard output, "shop.3 : " for standard error and
-// "shop.3 - " for tideover's own words, or │, ┆ and · with Unicode. In colour,
-// an app has always the same one.
+// Prefix returns app, generation and stream of a line: "shop.3 | " for standard output,
+// "shop.3 : " for standard error and "shop.3 - " for tideover's own messages, or │, ┆
+// and · with Unicode. An app always has the same colour.
 func (l Line) Prefix(s Style) string { return string(s.prefix(nil, l)) }
 
-// colors leaves out red, which says that something is wrong, and the colours
-// that cannot be read on a black or a white ground.
+// colors are SGR colours without red, which means an error, and without those that are
+// illegible on a black or a white background.
 var colors = [...]string{"36", "32", "33", "35", "34", "96", "92", "95", "94", "38;5;208", "38;5;73", "38;5;141"}
 
 func (s Style) prefix(b []byte, l Line) []byte {
@@ -55,14 +54,14 @@ func (s Style) mark(stream Stream) string {
 	return marks[stream]
 }
 
-// append writes the line as a terminal or journal shows it.
+// append appends a line with its prefix.
 func (s Style) append(b []byte, l Line) []byte {
 	b = s.prefix(b, l)
 	b = append(b, l.Text...)
 	return append(b, '\n')
 }
 
-// appendDated writes the line as it stands in a file.
+// appendDated appends a line with date and prefix, as in a file.
 func appendDated(b []byte, l Line) []byte {
 	b = l.Time.AppendFormat(b, "2006-01-02T15:04:05.000Z07:00 ")
 	return Style{}.append(b, l)

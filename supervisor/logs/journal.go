@@ -12,47 +12,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// JournalSocket is where the systemd journal takes entries.
+// JournalSocket is the socket of the systemd journal.
 const JournalSocket = "/run/systemd/journal/socket"
 
-// journalPatience is how long one entry may wait for a journal that is busy.
-const journalPatience = time.Second
+// journalTimeout bounds the write of one entry.
+const journalTimeout = time.Second
 
-// errTooLong is an entry that will never be taken.
+// errTooLong says that an entry can never be written.
 var errTooLong = errors.New("the entry is too long for a datagram")
 
-// journal is a connection to the systemd journal in its native protocol, an
-// entry in each datagram. One goroutine uses it, its sink's. It is not
-// go-systemd's journal package, because that has one socket for the whole
-// process, at a fixed path, and hides when an entry was not taken.
+// journal writes to the systemd journal in its native protocol, one entry in each
+// datagram. Only the goroutine of its sink uses it. The journal package of go-systemd is
+// not used, because it has one socket for the whole process, at a fixed path, and hides
+// write errors.
 type journal struct {
 	path string
-	conn *net.UnixConn // nil: to be opened
+	conn *net.UnixConn // nil: not connected
 }
 
-// Write sends one entry, whole or not at all.
+// Write sends one entry, completely or not at all.
 func (j *journal) Write(entry []byte) (int, error) {
 	if j.conn == nil {
 		conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: j.path})
 		if err != nil {
 			return 0, err
 		}
-		conn.SetWriteBuffer(4 * longest) // the kernel may give less
+		conn.SetWriteBuffer(4 * maxLineLength) // the kernel may give less
 		j.conn = conn
 	}
-	j.conn.SetWriteDeadline(time.Now().Add(journalPatience))
+	j.conn.SetWriteDeadline(time.Now().Add(journalTimeout))
 	switch _, err := j.conn.Write(entry); {
 	case err == nil:
 		return len(entry), nil
 	case errors.Is(err, unix.EMSGSIZE):
 		return 0, fmt.Errorf("%w: %d bytes", errTooLong, len(entry))
 	default:
-		j.close() // a journal that was started anew has another socket of this name
+		j.close() // a restarted journald has another socket at this path
 		return 0, err
 	}
 }
 
-// close may be called when it is not open.
+// close closes the connection, if there is one.
 func (j *journal) close() error {
 	if j.conn == nil {
 		return nil
@@ -62,13 +62,13 @@ func (j *journal) close() error {
 	return conn.Close()
 }
 
-// priority is syslog's: gunicorn and Python's logging write all they have to
-// say to standard error, so that is no error by itself.
+// priority is the syslog priority. Standard error is "notice" and not "err", because
+// gunicorn and Python's logging write all messages there.
 func (s Stream) priority() string {
 	return [...]string{Stdout: "6", Stderr: "5", Note: "4"}[s]
 }
 
-// appendEntry writes the line as the journal's native protocol wants it.
+// appendEntry appends a line as an entry of the journal's native protocol.
 func appendEntry(b []byte, l Line) []byte {
 	b = appendField(b, "MESSAGE", l.Text)
 	b = appendField(b, "PRIORITY", l.Stream.priority())
@@ -80,7 +80,7 @@ func appendEntry(b []byte, l Line) []byte {
 	return appendField(b, "TIDEOVER_STREAM", l.Stream.String())
 }
 
-// appendField gives the length before a value that has several lines.
+// appendField appends one field. A value with line feeds is preceded by its length.
 func appendField(b []byte, name, value string) []byte {
 	b = append(b, name...)
 	if !strings.Contains(value, "\n") {

@@ -65,11 +65,11 @@ func TestJournalEntries(t *testing.T) {
 	j := newStandIn(t)
 	l := start(t, Options{Journal: j.path})
 	say(t, l, 3, Stdout, "GET / 200\n")
-	say(t, l, 3, Stderr, strings.Repeat("x", longest)+"\nTraceback\n")
+	say(t, l, 3, Stderr, strings.Repeat("x", maxLineLength)+"\nTraceback\n")
 	l.Note(0, "two\nlines=")
 	for _, want := range []map[string]string{
 		{"MESSAGE": "GET / 200", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "shop", "TIDEOVER_APP": "shop", "TIDEOVER_GENERATION": "3", "TIDEOVER_STREAM": "stdout"},
-		{"MESSAGE": strings.Repeat("x", longest), "PRIORITY": "5", "TIDEOVER_STREAM": "stderr"},
+		{"MESSAGE": strings.Repeat("x", maxLineLength), "PRIORITY": "5", "TIDEOVER_STREAM": "stderr"},
 		{"MESSAGE": "Traceback", "PRIORITY": "5"},
 		{"MESSAGE": "two\nlines=", "PRIORITY": "4", "TIDEOVER_APP": "shop", "TIDEOVER_GENERATION": "", "TIDEOVER_STREAM": "tideover"},
 	} {
@@ -176,7 +176,7 @@ func TestAnEntryThatIsTooLongIsDroppedAlone(t *testing.T) {
 	l.Note(1, "%s", strings.Repeat("x", 16<<20)) // larger than any ring: kept as the only one
 	l.Note(1, "after it")
 	for entry := range j.until("after it") {
-		if len(entry["MESSAGE"]) > longest {
+		if len(entry["MESSAGE"]) > maxLineLength {
 			t.Errorf("an entry of %d bytes", len(entry["MESSAGE"]))
 		}
 	}

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Stream tells where a line comes from.
+// Stream is the origin of a line.
 type Stream int
 
 const (
 	Stdout Stream = iota
 	Stderr
-	Note // tideover's own words among the child's
+	Note // messages of tideover itself
 )
 
 func (s Stream) String() string {
@@ -25,10 +25,10 @@ func (s Stream) String() string {
 	return "tideover"
 }
 
-// MarshalJSON writes the stream's name.
+// MarshalJSON encodes the name of the stream.
 func (s Stream) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON decodes the name of a stream.
 func (s *Stream) UnmarshalJSON(b []byte) error {
 	var name string
 	if err := json.Unmarshal(b, &name); err != nil {
@@ -43,8 +43,8 @@ func (s *Stream) UnmarshalJSON(b []byte) error {
 	return fmt.Errorf("%q is not a stream", name)
 }
 
-// Line is one line of output, without its line feed. Text is what the child
-// wrote, byte for byte, at most 64 KiB of it: a longer line becomes several.
+// Line is one line of output, without its line feed. Text is what the child wrote, byte
+// for byte. A line of more than 64 KiB is split into several.
 type Line struct {
 	Time       time.Time `json:"time"`
 	App        string    `json:"app"`

@@ -11,59 +11,58 @@ import (
 	"time"
 )
 
-// defaultRing is the size of the ring where Options leave it open.
+// defaultRing is the default of Options.RingBytes.
 const defaultRing = 4 << 20
 
-// closePatience is how long Close waits for a writer that does not move.
-const closePatience = 2 * time.Second
+// closeTimeout is how long Close waits for a writer that makes no progress.
+const closeTimeout = 2 * time.Second
 
-// Options of a Log.
+// Options are the options of a Log.
 type Options struct {
 	App       string
-	RingBytes int // bound of what waits in memory, text and overhead; 0: 4 MiB
+	RingBytes int // bound of the lines in memory, text and overhead; 0: 4 MiB
 
-	// Writer gets every line with its prefix, whole lines in each call; nil:
-	// nobody. It may be shared by Logs if it is safe for concurrent use. It may
-	// block or fail without harm: lines are dropped then.
+	// Writer gets every line with its prefix, whole lines in each call; nil: none.
+	// Several Logs may share it if it is safe for concurrent use. If it blocks or
+	// fails, lines are dropped.
 	Writer  io.Writer
 	Color   bool // colour the prefixes
 	Unicode bool // │ and ┆ instead of | and :
 
 	File FileOptions // Path empty: no file
 
-	// Journal is the socket of the systemd journal, which gets every line with
-	// the fields SYSLOG_IDENTIFIER, PRIORITY, TIDEOVER_APP, TIDEOVER_GENERATION
-	// and TIDEOVER_STREAM; empty: no journal.
+	// Journal is the path of the systemd journal's socket. It gets every line with the
+	// fields SYSLOG_IDENTIFIER, PRIORITY, TIDEOVER_APP, TIDEOVER_GENERATION and
+	// TIDEOVER_STREAM. Empty: no journal.
 	Journal string
 }
 
-// Log is the output of one app over all its generations. It lives as long as
-// the app. All methods may be called from any goroutine; none but Settle,
-// Follow and Close waits for anything.
+// Log is the output of one app over all its generations. All methods may be called from
+// any goroutine. Only Settle, Follow, Detach, Reopen and Close wait.
 type Log struct {
 	app     string
 	dropped atomic.Uint64
 
-	pumps sync.WaitGroup // one for every open pipe
-	ended chan struct{}  // closed when no line will come any more
+	copiers sync.WaitGroup // counts the goroutines that read pipes
+	ended   chan struct{}  // closed after the last line
 
 	mu      sync.Mutex // guards what follows
 	ring    ring
-	tails   tails
+	tails   generationTails
 	readers map[*reader]struct{}
-	pipes   map[int]*pipes // open ones by generation
-	closed  bool           // no pipe may be opened any more
+	pipes   map[int]*pipes // open pipes by generation
+	closed  bool           // no further pipe is opened
 	sinks   sinks
 }
 
-// reader is one place in the ring. Its fields but wake belong to whoever reads.
+// reader is a position in the ring. Only its goroutine uses next.
 type reader struct {
 	next  uint64
-	until uint64        // guarded by Log.mu: lines from this one on are not for it
-	wake  chan struct{} // capacity 1: something was pushed since the last look
+	until uint64        // guarded by Log.mu: it gets only the lines before this one
+	wake  chan struct{} // capacity 1: there may be new lines
 }
 
-// New starts a Log. The error is that of opening the file.
+// New returns a running Log. The error is that of opening the file.
 func New(o Options) (*Log, error) {
 	if o.RingBytes <= 0 {
 		o.RingBytes = defaultRing
@@ -72,7 +71,7 @@ func New(o Options) (*Log, error) {
 		app:     o.App,
 		ended:   make(chan struct{}),
 		ring:    ring{limit: o.RingBytes},
-		tails:   tails{},
+		tails:   generationTails{},
 		readers: map[*reader]struct{}{},
 		pipes:   map[int]*pipes{},
 	}
@@ -89,8 +88,7 @@ func New(o Options) (*Log, error) {
 	return l, nil
 }
 
-// Note adds a line of tideover's own among those of a generation (0: of none
-// in particular).
+// Note adds a message of tideover itself to the lines of a generation; 0: of none.
 func (l *Log) Note(generation int, format string, args ...any) {
 	text := strings.TrimRight(fmt.Sprintf(format, args...), "\n")
 	l.push(Line{Time: time.Now(), App: l.app, Generation: generation, Stream: Note, Text: text})
@@ -104,12 +102,12 @@ func (l *Log) push(lines ...Line) {
 		l.tails.push(line)
 	}
 	for r := range l.readers {
-		r.rouse()
+		r.notify()
 	}
 }
 
-// rouse tells a reader that there is something to read; it never waits.
-func (r *reader) rouse() {
+// notify wakes the goroutine of a reader. It never waits.
+func (r *reader) notify() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -123,10 +121,11 @@ func (l *Log) subscribe(n int) *reader {
 	return l.newReader(n)
 }
 
+// newReader is subscribe; l.mu must be held.
 func (l *Log) newReader(n int) *reader {
-	r := &reader{wake: make(chan struct{}, 1), until: unending}
+	r := &reader{wake: make(chan struct{}, 1), until: noEnd}
 	r.next = l.ring.next() - uint64(min(max(n, 0), l.ring.count))
-	r.rouse()
+	r.notify()
 	l.readers[r] = struct{}{}
 	return r
 }
@@ -137,18 +136,17 @@ func (l *Log) unsubscribe(r *reader) {
 	delete(l.readers, r)
 }
 
-// take returns the next lines for r, about 64 KiB of them, and how many it
-// missed before these.
-func (l *Log) take(r *reader, lines []Line) (_ []Line, missed uint64) {
+// next returns the next lines for r, up to about 64 KiB, and the number of lines that were
+// dropped before them.
+func (l *Log) next(r *reader, lines []Line) (_ []Line, missed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lines, missed, r.next = l.ring.from(r.next, r.until, 64<<10, lines)
 	return lines, missed
 }
 
-// Tail returns the last n lines, oldest first, of one generation, or with
-// generation 0 of all. Of each of the last generations at least 200 lines are
-// kept, within 256 KiB.
+// Tail returns the last n lines of one generation, or of all if generation is 0, oldest
+// first. 200 lines, but at most 256 KiB, are kept of each of the last 8 generations.
 func (l *Log) Tail(generation, n int) []Line {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,15 +164,15 @@ func (l *Log) Tail(generation, n int) []Line {
 	return lines
 }
 
-// Follow yields the last n lines and then every new one, until yield returns
-// false, ctx ends or the Log is closed. A yield that is too slow loses lines:
-// it gets a line of stream Note that says how many.
+// Follow yields the last n lines and then every new one, until yield returns false, ctx
+// ends or the Log is closed. If yield is too slow, lines are dropped; a line of stream
+// Note says how many.
 func (l *Log) Follow(ctx context.Context, n int, yield func(Line) bool) {
 	r := l.subscribe(n)
 	defer l.unsubscribe(r)
 	for ctx.Err() == nil {
-		lines, missed := l.take(r, nil)
-		if missed > 0 && !yield(l.missing(missed, "this reader was too slow")) {
+		lines, missed := l.next(r, nil)
+		if missed > 0 && !yield(l.droppedNote(missed, "this reader was too slow")) {
 			return
 		}
 		for _, line := range lines {
@@ -196,45 +194,47 @@ func (l *Log) Follow(ctx context.Context, n int, yield func(Line) bool) {
 	}
 }
 
+// drained reports whether r has got all its lines.
 func (l *Log) drained(r *reader) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return r.next >= min(r.until, l.ring.next())
 }
 
-func (l *Log) missing(n uint64, why string) Line {
+func (l *Log) droppedNote(n uint64, why string) Line {
 	return Line{Time: time.Now(), App: l.app, Stream: Note, Text: fmt.Sprintf("%d lines dropped: %s", n, why)}
 }
 
-// Dropped counts the lines that the Writer, the file or the journal never got.
+// Dropped returns the number of lines that were not written to the Writer, the file or
+// the journal.
 func (l *Log) Dropped() uint64 { return l.dropped.Load() }
 
-// Reopen opens the file anew by its name, after something moved it away.
+// Reopen reopens the file at its path, after another program has moved it.
 func (l *Log) Reopen() error {
 	l.mu.Lock()
-	s := l.sinks.of(toFile)
+	s := l.sinks.active(toFile)
 	l.mu.Unlock()
 	if s == nil {
 		return nil
 	}
-	return s.file.reopenSoon(s.gone)
+	return s.file.requestReopen(s.done)
 }
 
-// Close ends all pipes, writes what is left, and ends every Follow. A writer
-// that does not move is given up after two seconds; that is an error.
+// Close closes all pipes, writes the remaining lines, and ends every Follow. It is an
+// error if a writer makes no progress for two seconds.
 func (l *Log) Close() error {
-	if !l.hangUp() {
+	if !l.closePipes() {
 		return nil // closed already
 	}
-	l.pumps.Wait()
+	l.copiers.Wait()
 	close(l.ended)
 	return l.finish()
 }
 
-// finish waits for the sinks as long as they get on with it.
+// finish waits for the sinks while they make progress.
 func (l *Log) finish() error {
 	done := make(chan struct{})
-	go func() { // ends with the sinks; a stuck one is the system's to end
+	go func() { // ends with the sinks; a stuck one ends with the process
 		l.sinks.running.Wait()
 		close(done)
 	}()
@@ -242,7 +242,7 @@ func (l *Log) finish() error {
 		select {
 		case <-done:
 			return l.sinks.failed
-		case <-time.After(closePatience):
+		case <-time.After(closeTimeout):
 			if l.sinks.progress() == before {
 				return errors.New("the output of " + l.app + " could not be written: its writer is stuck")
 			}

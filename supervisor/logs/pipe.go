@@ -13,21 +13,20 @@ import (
 )
 
 const (
-	pipeSize  = 1 << 20  // asked of the kernel; it may give less
-	longest   = 64 << 10 // of one line, in bytes
-	lastWords = 50 * time.Millisecond
+	pipeSize      = 1 << 20  // requested; the kernel may grant less
+	maxLineLength = 64 << 10 // in bytes; a longer line is split
+	closeGrace    = 50 * time.Millisecond
 )
 
 // pipes are the open pipes of one generation.
 type pipes struct {
 	open  map[*os.File]Stream
-	empty chan struct{} // closed with the last one
+	empty chan struct{} // closed when open is empty
 }
 
-// Pipe returns the writing end of a new pipe for a child's stream: blocking,
-// close-on-exec, owned by the caller, who closes it once the child has its
-// copy. It is read until the last copy is closed, whatever becomes of the
-// readers of the Log.
+// Pipe returns the write end of a new pipe for a stream of a child. It is blocking and
+// close-on-exec. The caller owns it and must close it when the child is started. The pipe
+// is read until every process has closed its copy.
 func (l *Log) Pipe(generation int, s Stream) (*os.File, error) {
 	r, w, err := openPipe(fmt.Sprintf("%s.%d %s", l.app, generation, s))
 	if err != nil {
@@ -40,16 +39,16 @@ func (l *Log) Pipe(generation int, s Stream) (*os.File, error) {
 	return w, nil
 }
 
-// Attach reads a pipe to its end. It owns the file from here on.
+// Attach starts to read a pipe to its end. It owns the file from here on.
 func (l *Log) Attach(p Pipe) error {
-	if !l.open(p) {
+	if !l.addPipe(p) {
 		p.File.Close()
 		return errors.New("the log of " + l.app + " is closed")
 	}
 	go func() { // Close waits for it by pumps
-		defer l.pumps.Done()
-		l.pump(p.File, Line{App: l.app, Generation: p.Generation, Stream: p.Stream})
-		l.release(p.Generation, p.File)
+		defer l.copiers.Done()
+		l.copyLines(p.File, Line{App: l.app, Generation: p.Generation, Stream: p.Stream})
+		l.closePipe(p.Generation, p.File)
 	}()
 	return nil
 }
@@ -60,12 +59,13 @@ func openPipe(name string) (r, w *os.File, err error) {
 		return nil, nil, fmt.Errorf("cannot open a pipe for %s: %w", name, err)
 	}
 	for size := pipeSize; size > 64<<10; size /= 2 {
-		// Above the user's share of pipe memory the kernel refuses.
+		// EPERM above fs.pipe-user-pages-soft of the user.
 		if _, err := unix.FcntlInt(uintptr(fds[1]), unix.F_SETPIPE_SZ, size); err == nil {
 			break
 		}
 	}
-	// Our end is polled; the child's stays blocking, as a program expects.
+	// The read end is non-blocking for the runtime's poller, the write end is blocking as
+	// programs expect.
 	if err := unix.SetNonblock(fds[0], true); err != nil {
 		unix.Close(fds[0])
 		unix.Close(fds[1])
@@ -74,7 +74,7 @@ func openPipe(name string) (r, w *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name), nil
 }
 
-func (l *Log) open(pipe Pipe) bool {
+func (l *Log) addPipe(pipe Pipe) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -86,11 +86,11 @@ func (l *Log) open(pipe Pipe) bool {
 		l.pipes[pipe.Generation] = p
 	}
 	p.open[pipe.File] = pipe.Stream
-	l.pumps.Add(1)
+	l.copiers.Add(1)
 	return true
 }
 
-func (l *Log) release(generation int, r *os.File) {
+func (l *Log) closePipe(generation int, r *os.File) {
 	r.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,10 +101,9 @@ func (l *Log) release(generation int, r *os.File) {
 	}
 }
 
-// hangUp makes every pump come to its end, although a child may still write:
-// what waits in the pipes is read, and a little longer. It returns false when
-// that was done before.
-func (l *Log) hangUp() bool {
+// closePipes makes the goroutines that read pipes end within closeGrace, although a child
+// may still write. It returns false if it was called before.
+func (l *Log) closePipes() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -113,15 +112,15 @@ func (l *Log) hangUp() bool {
 	l.closed = true
 	for _, p := range l.pipes {
 		for r := range p.open {
-			r.SetReadDeadline(time.Now().Add(lastWords))
+			r.SetReadDeadline(time.Now().Add(closeGrace))
 		}
 	}
 	return true
 }
 
-// Settle waits until every pipe of the generation has been read to its end:
-// then its last words are in Tail. A grandchild may keep a pipe open for ever,
-// so ctx should have a deadline.
+// Settle waits until every pipe of the generation has been read to its end; then Tail has
+// its last lines. ctx should have a deadline, because a grandchild may keep a pipe open
+// for ever.
 func (l *Log) Settle(ctx context.Context, generation int) {
 	l.mu.Lock()
 	p := l.pipes[generation]
@@ -135,10 +134,10 @@ func (l *Log) Settle(ctx context.Context, generation int) {
 	}
 }
 
-// pump reads r to its end. It does nothing that can wait but that.
-func (l *Log) pump(r io.Reader, like Line) {
-	var rest []byte // the beginning of a line
-	chunk := make([]byte, longest)
+// copyLines reads r to its end and pushes the lines. It waits for nothing but r.
+func (l *Log) copyLines(r io.Reader, like Line) {
+	var rest []byte // the incomplete last line
+	chunk := make([]byte, maxLineLength)
 	for {
 		n, err := r.Read(chunk)
 		rest = append(rest, chunk[:n]...)
@@ -156,18 +155,19 @@ func (l *Log) pump(r io.Reader, like Line) {
 	}
 }
 
-// split cuts whole lines off text, and pieces of those that are too long.
+// split returns the complete lines of text, with too long ones in pieces, and the rest.
+// like is a Line with all fields but Text.
 func split(text []byte, like Line) (lines []Line, rest []byte) {
 	start := 0
 	for start < len(text) {
 		end := bytes.IndexByte(text[start:], '\n')
 		switch {
-		case end >= 0 && end <= longest:
+		case end >= 0 && end <= maxLineLength:
 			like.Text = string(text[start : start+end])
 			start += end + 1
-		case end > longest || len(text)-start > longest:
-			like.Text = string(text[start : start+longest])
-			start += longest
+		case end > maxLineLength || len(text)-start > maxLineLength:
+			like.Text = string(text[start : start+maxLineLength])
+			start += maxLineLength
 		default:
 			return lines, append(text[:0], text[start:]...)
 		}

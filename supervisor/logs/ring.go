@@ -1,13 +1,12 @@
 package logs
 
-// lineCost is what a line takes in memory beside its text.
+// lineCost is the memory of a line beside its text, in bytes.
 const lineCost = 96
 
-// ring keeps the newest lines within a number of bytes. Every line has a
-// sequence number, so that a reader which comes too late knows how many it
-// missed. It is not safe for concurrent use.
+// ring keeps the newest lines up to a number of bytes. Every line has a sequence number,
+// so a slow reader knows how many lines it missed. It is not safe for concurrent use.
 type ring struct {
-	lines []Line // a circle: the oldest is lines[head]
+	lines []Line // circular; the oldest line is lines[head]
 	head  int
 	count int
 	first uint64 // sequence number of the oldest
@@ -15,10 +14,10 @@ type ring struct {
 	limit int
 }
 
-// next is the sequence number the next line will get.
+// next is the sequence number of the next line.
 func (r *ring) next() uint64 { return r.first + uint64(r.count) }
 
-// push appends a line; the oldest ones make room for it.
+// push appends a line and drops the oldest ones to stay below the limit.
 func (r *ring) push(l Line) {
 	cost := len(l.Text) + lineCost
 	for r.count > 0 && r.bytes+cost > r.limit {
@@ -35,7 +34,7 @@ func (r *ring) push(l Line) {
 func (r *ring) drop() {
 	oldest := &r.lines[r.head]
 	r.bytes -= len(oldest.Text) + lineCost
-	*oldest = Line{} // let the text go
+	*oldest = Line{} // release the text
 	r.head = (r.head + 1) % len(r.lines)
 	r.count--
 	r.first++
@@ -54,8 +53,8 @@ func (r *ring) at(seq uint64) Line {
 	return r.lines[(r.head+int(seq-r.first))%len(r.lines)]
 }
 
-// from appends to lines those from seq on and before end, up to bound bytes of
-// text but one at least. It returns how many were missed and where to go on.
+// from appends to lines those from seq up to and without end: at least one, and up to
+// about bound bytes. It returns how many were dropped before, and the next seq.
 func (r *ring) from(seq, end uint64, bound int, lines []Line) (_ []Line, missed, next uint64) {
 	if oldest := min(r.first, end); seq < oldest {
 		missed = oldest - seq

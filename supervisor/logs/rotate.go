@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// rotate moves the file to PATH.1 and opens a new one; older ones move up by
-// one. Compressing and removing go on behind.
+// rotate renames the file to PATH.1, and older ones to the next number, and opens a new
+// one. Old files are compressed and removed in the background.
 func (f *file) rotate() error {
-	f.tidying.Wait() // of the rotation before: names must not move under it
+	f.cleaning.Wait() // files must not be renamed while the last rotation compresses them
 	if f.Backups > 0 {
-		if err := f.shift(); err != nil {
+		if err := f.shiftBackups(); err != nil {
 			return err
 		}
 		if err := os.Rename(f.Path, f.backup(1)); err != nil {
@@ -30,16 +30,15 @@ func (f *file) rotate() error {
 	if err := f.open(); err != nil {
 		return err
 	}
-	f.born = time.Now()
-	f.tidying.Go(f.tidy)
+	f.created = time.Now()
+	f.cleaning.Go(f.cleanUp)
 	return nil
 }
 
 func (f *file) backup(n int) string { return f.Path + "." + strconv.Itoa(n) }
 
-// shift makes PATH.1 free. What moves beyond the number of backups is
-// overwritten or removed.
-func (f *file) shift() error {
+// shiftBackups renames PATH.1 to PATH.2 and so on. The oldest one is overwritten.
+func (f *file) shiftBackups() error {
 	for n := f.Backups - 1; n >= 1; n-- {
 		for _, suffix := range []string{"", ".gz"} {
 			err := os.Rename(f.backup(n)+suffix, f.backup(n+1)+suffix)
@@ -51,9 +50,9 @@ func (f *file) shift() error {
 	return nil
 }
 
-// tidy removes what is too old or too many and compresses the rest but the
-// newest. Nobody hears of what fails here; the next rotation tries again.
-func (f *file) tidy() {
+// cleanUp removes rotated files that are too old or too many, and compresses the others
+// but PATH.1. Errors are ignored, because the next rotation tries again.
+func (f *file) cleanUp() {
 	names, err := filepath.Glob(quoteGlob(f.Path) + ".*")
 	if err != nil {
 		return
@@ -62,7 +61,7 @@ func (f *file) tidy() {
 		number, compressed := strings.CutSuffix(strings.TrimPrefix(name, f.Path+"."), ".gz")
 		n, err := strconv.Atoi(number)
 		if err != nil || n < 1 {
-			continue // not ours
+			continue // not a rotated file
 		}
 		switch {
 		case n > f.Backups || f.expired(name):
@@ -78,12 +77,12 @@ func (f *file) expired(name string) bool {
 	return f.MaxAge > 0 && err == nil && time.Since(info.ModTime()) > f.MaxAge
 }
 
-// quoteGlob takes the special meaning from a path's characters.
+// quoteGlob quotes the characters of a path that are special in a glob pattern.
 func quoteGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// compress replaces name by name.gz, or leaves it as it was.
+// compress replaces name by name.gz. On an error name stays.
 func compress(name string, mode os.FileMode) error {
 	in, err := os.Open(name)
 	if err != nil {
@@ -95,14 +94,14 @@ func compress(name string, mode os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(part) // gone already when all went well
+	defer os.Remove(part) // renamed before unless an error occurred
 	z := gzip.NewWriter(out)
 	_, err = io.Copy(z, in)
 	if err = errors.Join(err, z.Close(), out.Close()); err != nil {
 		return err
 	}
 	if info, err := in.Stat(); err == nil {
-		os.Chtimes(part, info.ModTime(), info.ModTime()) // its age is that of its lines
+		os.Chtimes(part, info.ModTime(), info.ModTime()) // MaxAge counts from the last line
 	}
 	if err := os.Rename(part, name+".gz"); err != nil {
 		return err

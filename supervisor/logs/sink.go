@@ -11,39 +11,39 @@ import (
 	"time"
 )
 
-// retryAfter is the pause after a failed write, while the ring keeps what
-// comes. A disk that is full for less than the ring holds loses nothing.
-const retryAfter = time.Second
+// retryInterval is the wait after a failed write. The ring keeps the lines meanwhile, so
+// a disk that is full for a short time costs none.
+const retryInterval = time.Second
 
-// sink takes lines from the ring to a writer, at the writer's own pace.
+// sink writes the lines of the ring to out, at the pace of out.
 type sink struct {
-	kind   kind
-	log    *Log
-	reader *reader
-	out    io.Writer
-	format func([]byte, Line) []byte
-	name   string // of out, where it may fail and people want to know; empty: nobody
-	single bool   // out takes one line in each call: a datagram
-	file   *file  // out, if it is one
+	kind    sinkKind
+	log     *Log
+	reader  *reader
+	out     io.Writer
+	format  func([]byte, Line) []byte
+	name    string // of out, for messages about failures; empty: none
+	perLine bool   // one line in each Write: a datagram
+	file    *file  // out, if it is a file
 
-	retired chan struct{} // closed when it is to end with the lines it has by then
-	gone    chan struct{} // closed when it has ended
+	retired chan struct{} // closed when the sink must end; see reader.until
+	done    chan struct{} // closed when it has ended
 
-	writes atomic.Uint64 // that returned, well or not: a sign of life
-	failed error         // why the last write had to be repeated
-	said   bool          // that it failed
+	writes   atomic.Uint64 // number of Writes that have returned, with or without an error
+	failed   error         // error of the last Write
+	reported bool          // a line about the failure was written
 }
 
-// run ends when the Log has ended, or the sink was retired, and all is written
-// or cannot be.
+// run writes until the Log has ended or the sink is retired, and its lines are written or
+// cannot be.
 func (s *sink) run() {
 	defer s.end()
 	var lines []Line
 	var text []byte
 	for {
-		s.obey()
+		s.applyPending()
 		var missed uint64
-		lines, missed = s.log.take(s.reader, lines[:0])
+		lines, missed = s.log.next(s.reader, lines[:0])
 		s.log.dropped.Add(missed)
 		if missed == 0 && len(lines) == 0 {
 			if !s.wait() {
@@ -53,23 +53,23 @@ func (s *sink) run() {
 		}
 		text = text[:0]
 		if missed > 0 {
-			text = s.put(s.format(text, s.log.missing(missed, s.why())), len(lines) == 0)
+			text = s.put(s.format(text, s.log.droppedNote(missed, s.why())), len(lines) == 0)
 		}
 		for i, line := range lines {
 			text = s.put(s.format(text, line), i == len(lines)-1)
 		}
-		clear(lines) // do not keep their texts
+		clear(lines) // release the texts
 	}
 }
 
-// put writes what has been formatted, where a line is written by itself or it
-// was the last one. It returns what the next line is to be appended to.
+// put writes the formatted text if this was the last line, or if each line is written by
+// itself. It returns the buffer for the next line.
 func (s *sink) put(text []byte, last bool) []byte {
-	if !s.single && !last {
+	if !s.perLine && !last {
 		return text
 	}
 	left := s.write(text)
-	if s.single {
+	if s.perLine {
 		s.log.dropped.Add(uint64(min(1, len(left))))
 	} else {
 		s.log.dropped.Add(uint64(bytes.Count(left, []byte{'\n'})))
@@ -77,6 +77,7 @@ func (s *sink) put(text []byte, last bool) []byte {
 	return text[:0]
 }
 
+// why is the reason for dropped lines.
 func (s *sink) why() string {
 	if s.failed != nil {
 		return fmt.Sprintf("cannot write: %v", s.failed)
@@ -84,7 +85,7 @@ func (s *sink) why() string {
 	return "the writer was too slow"
 }
 
-// wait returns false when no line will come any more.
+// wait waits for lines. It returns false if there will be none.
 func (s *sink) wait() bool {
 	select {
 	case <-s.reader.wake:
@@ -98,7 +99,7 @@ func (s *sink) wait() bool {
 	return true
 }
 
-// reopening asks to open the file anew.
+// reopening is the channel of requests to reopen the file; nil if there is no file.
 func (s *sink) reopening() <-chan chan error {
 	if s.file == nil {
 		return nil
@@ -106,12 +107,13 @@ func (s *sink) reopening() <-chan chan error {
 	return s.file.requests
 }
 
-// obey does what was asked of the file; it does not wait.
-func (s *sink) obey() {
+// applyPending applies new file options and reopens the file if requested. It does not
+// wait.
+func (s *sink) applyPending() {
 	if s.file == nil {
 		return
 	}
-	if err := s.file.adopt(); err != nil {
+	if err := s.file.applyOptions(); err != nil {
 		s.log.Note(0, "%v", err)
 	}
 	select {
@@ -121,8 +123,8 @@ func (s *sink) obey() {
 	}
 }
 
-// write puts all of text out, however often that has to be tried, unless no
-// line will come any more: then it returns what is left.
+// write writes all of text and retries after errors. When the Log ends or the sink is
+// retired it stops retrying and returns the rest.
 func (s *sink) write(text []byte) (left []byte) {
 	s.failed = nil
 	for {
@@ -130,16 +132,16 @@ func (s *sink) write(text []byte) (left []byte) {
 		text = text[n:]
 		s.writes.Add(1)
 		if len(text) == 0 {
-			s.said = false
+			s.reported = false
 			return nil
 		}
 		s.failed = cmp.Or(err, io.ErrShortWrite)
-		s.complain()
+		s.reportFailure()
 		if errors.Is(s.failed, errTooLong) {
 			return text
 		}
 		select {
-		case <-time.After(retryAfter):
+		case <-time.After(retryInterval):
 		case done := <-s.reopening():
 			done <- s.file.open()
 		case <-s.retired:
@@ -147,21 +149,20 @@ func (s *sink) write(text []byte) (left []byte) {
 		case <-s.log.ended:
 			return text
 		}
-		s.obey()
+		s.applyPending()
 	}
 }
 
-// complain tells whoever looks at the output that it is not all written, once.
-func (s *sink) complain() {
-	if s.name == "" || s.said {
+// reportFailure adds a line about a failure, once until a write succeeds.
+func (s *sink) reportFailure() {
+	if s.name == "" || s.reported {
 		return
 	}
-	s.said = true
+	s.reported = true
 	s.log.Note(0, "cannot write to %s: %v", s.name, s.failed)
 }
 
-// retire lets the sink end with the lines that came until now. The Log's lock
-// is held.
+// retire makes the sink end when it has written the lines up to now. Log.mu must be held.
 func (s *sink) retire() {
 	s.reader.until = s.log.ring.next()
 	close(s.retired)
@@ -172,12 +173,12 @@ func (s *sink) end() {
 	if c, ok := s.out.(closer); ok {
 		err = c.close()
 	}
-	s.log.sinks.forget(s, err)
-	close(s.gone)
+	s.log.sinks.remove(s, err)
+	close(s.done)
 }
 
-// closer is what a sink opened itself.
+// closer is an out that the sink must close.
 type closer interface{ close() error }
 
-// unending is a reader's end as long as it is not to end.
-const unending = math.MaxUint64
+// noEnd is reader.until of a reader without an end.
+const noEnd = math.MaxUint64

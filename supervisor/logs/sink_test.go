@@ -18,7 +18,7 @@ func TestAFailingWriterIsTriedAgain(t *testing.T) {
 		}
 		began := time.Now()
 		synctest.Wait()
-		<-time.After(10 * retryAfter) // on the fake clock: lets the retries happen
+		<-time.After(10 * retryInterval) // on the fake clock: lets the retries happen
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func TestWhatTheRingCannotHoldIsCounted(t *testing.T) {
 		for i := range 200 {
 			l.Note(1, "%06d", i)
 		}
-		<-time.After(2 * retryAfter) // on the fake clock
+		<-time.After(2 * retryInterval) // on the fake clock
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -14,9 +14,9 @@ func pieces(text string) []string {
 	}
 	var all []string
 	for _, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
-		for len(line) > longest {
-			all = append(all, line[:longest])
-			line = line[longest:]
+		for len(line) > maxLineLength {
+			all = append(all, line[:maxLineLength])
+			line = line[maxLineLength:]
 		}
 		all = append(all, line)
 	}
@@ -40,9 +40,9 @@ func (c *crumbs) Read(b []byte) (int, error) {
 
 func checkPump(t *testing.T, text string, size int) {
 	t.Helper()
-	l := &Log{ring: ring{limit: 64 << 20}, tails: tails{}}
-	l.pump(&crumbs{text, size}, Line{Generation: 1})
-	lines, _, _ := l.ring.from(0, unending, 1<<30, nil)
+	l := &Log{ring: ring{limit: 64 << 20}, tails: generationTails{}}
+	l.copyLines(&crumbs{text, size}, Line{Generation: 1})
+	lines, _, _ := l.ring.from(0, noEnd, 1<<30, nil)
 	want := pieces(text)
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines, want %d", len(lines), len(want))
@@ -55,9 +55,9 @@ func checkPump(t *testing.T, text string, size int) {
 }
 
 func TestPumpSplitsAnyChunking(t *testing.T) {
-	long := strings.Repeat("x", longest)
+	long := strings.Repeat("x", maxLineLength)
 	for _, text := range []string{"", "\n", "a", "a\n", "a\n\nb", "\r\n", long, long + "\n", long + "y", long + "y\nz", long + long + "\n" + long, "a\n" + long} {
-		for _, size := range []int{1000, 4096, longest - 1, longest, longest + 1} {
+		for _, size := range []int{1000, 4096, maxLineLength - 1, maxLineLength, maxLineLength + 1} {
 			checkPump(t, text, size)
 		}
 	}
@@ -67,7 +67,7 @@ func FuzzPump(f *testing.F) {
 	f.Add("one\ntwo\n\nthree", 3, uint16(0))
 	f.Add("long", 70, uint16(3))
 	f.Fuzz(func(t *testing.T, text string, size int, repeat uint16) {
-		checkPump(t, strings.Repeat(text, 1+int(repeat)%5000), 1+abs(size)%(2*longest))
+		checkPump(t, strings.Repeat(text, 1+int(repeat)%5000), 1+abs(size)%(2*maxLineLength))
 	})
 }
 
