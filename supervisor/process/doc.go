@@ -1,9 +1,11 @@
-// Package process is one operating system process tree, once: started through the exec shim, signalled, stopped, and verified
-// to be gone. A Process is never started twice; who wants another one starts another one.
+// Package process starts, signals and stops one process tree, and verifies that it is
+// gone. A Process is started once; a restart is another Process. It builds on Linux only.
 //
-// The tree is the main process and everything that came of it: workers, and what has put itself into a session of its own. It
-// is held together by a cgroup where the machine lets us make one, and everywhere by session, descent and a token in the
-// environment, so that nothing of it survives a stop.
+// The tree is the main process and all processes that descend from it, such as workers,
+// also those in a session of their own. Its members are found by a cgroup if the daemon
+// can create one, and always by session, by descent and by a token in the environment, so
+// that a stop leaves none.
 //
-// The package knows nothing of HTTP, of restarts and of configuration. main must call Shim first.
+// The package knows nothing of HTTP, of restarts and of configuration. main must call
+// Shim first.
 package process

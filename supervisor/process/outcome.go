@@ -1,5 +1,3 @@
-//go:build linux
-
 package process
 
 import (
@@ -11,28 +9,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Outcome is how a main process ended.
+// Outcome says how a main process ended.
 type Outcome struct {
 	Code     int            // exit status; -1: killed by a signal, or unknown
-	Signal   syscall.Signal // 0: it exited by itself
+	Signal   syscall.Signal // 0: it called exit
 	CoreDump bool
-	Runtime  time.Duration // from Start on
+	Runtime  time.Duration // since Start
 }
 
-// String says "exit status 3" or "killed by SIGKILL".
+// String returns "exit status 3" or "killed by SIGKILL".
 func (o Outcome) String() string {
 	switch {
 	case o.Signal != 0 && o.CoreDump:
-		return fmt.Sprintf("killed by %s, core dumped", nameOf(o.Signal))
+		return fmt.Sprintf("killed by %s, core dumped", signalName(o.Signal))
 	case o.Signal != 0:
-		return fmt.Sprintf("killed by %s", nameOf(o.Signal))
+		return fmt.Sprintf("killed by %s", signalName(o.Signal))
 	case o.Code < 0:
 		return "exit status unknown"
 	}
 	return fmt.Sprintf("exit status %d", o.Code)
 }
 
-// outcomeOf reads what the wait returned. It fails only if somebody else has collected the child.
+// outcomeOf returns the outcome for the result of wait, which fails only if the child was
+// reaped elsewhere.
 func outcomeOf(s *os.ProcessState, err error, runtime time.Duration) Outcome {
 	if err != nil {
 		return Outcome{Code: -1, Runtime: runtime}
@@ -44,7 +43,7 @@ func outcomeOf(s *os.ProcessState, err error, runtime time.Duration) Outcome {
 	return o
 }
 
-func nameOf(sig syscall.Signal) string {
+func signalName(sig syscall.Signal) string {
 	if name := unix.SignalName(sig); name != "" {
 		return name
 	}

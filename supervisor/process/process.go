@@ -1,5 +1,3 @@
-//go:build linux
-
 package process
 
 import (
@@ -13,42 +11,44 @@ import (
 	"time"
 )
 
-// Unlimited is a limit that does not limit, in Spec.Limits.
+// Unlimited is RLIM_INFINITY in Spec.Limits.
 const Unlimited = math.MaxUint64
 
-// ErrGone is the answer to a signal for a main process that has exited.
+// ErrGone is the error of Signal after the main process has exited.
 var ErrGone = errors.New("the process is gone")
 
-// Spec says what to start and how.
+// Spec describes the process to start.
 type Spec struct {
-	// Argv is the command. A name without a slash is looked up in the PATH of Env; that, and a relative path, are taken
-	// relative to Dir.
+	// Argv is the command. A name without a slash is searched in the PATH of Env. A
+	// relative path is relative to Dir.
 	Argv []string
 	Dir  string   // empty: the daemon's own
-	Env  []string // complete. LISTEN_* are set by the shim, TIDEOVER_TREE is the Token
+	Env  []string // complete; the shim adds LISTEN_* and TIDEOVER_TREE, which is the Token
 
-	// Listen, if not nil, becomes fd 3 with LISTEN_FDS=1 and LISTEN_PID. LISTEN_FDNAMES is Name unless Env has one.
+	// Listen, if not nil, becomes fd 3, with LISTEN_FDS=1 and LISTEN_PID. LISTEN_FDNAMES
+	// is Name unless Env has one.
 	Listen *os.File
-	// Stdout and Stderr are the child's ends; nil is /dev/null. The caller closes its copies after Start.
+	// Stdout and Stderr are the descriptors 1 and 2; nil is /dev/null. The caller closes
+	// its copies after Start.
 	Stdout, Stderr *os.File
 
 	User        *User                // nil: as the daemon
 	Umask       *int                 // nil: as the daemon
-	Nofile      uint64               // RLIMIT_NOFILE; 0: what the daemon itself was started with
-	Limits      map[string][2]uint64 // soft and hard by the names of limitNames: "nofile", "core", "as" ...
+	Nofile      uint64               // RLIMIT_NOFILE; 0: the one that the daemon was started with
+	Limits      map[string][2]uint64 // soft and hard limit by name, see limitNames: "nofile", "core", "as" ...
 	Nice        *int                 // nil: as the daemon
 	OOMScoreAdj *int                 // nil: as the daemon
 	NoNewPrivs  bool
 
-	Name  string // "shop.12": names the cgroup and the words of logs
-	Token string // unique to this tree; it marks its members, so that none can hide
+	Name  string // "shop.12", for the cgroup and for messages
+	Token string // unique to this tree; it marks its members
 }
 
-// StartError says which step of a start failed.
+// StartError is the error of one step of a start.
 type StartError struct {
 	Step string // "fork", "user", "directory", "exec" ...
-	Path string // the file, directory or user it was about; may be empty
-	Err  error  // matches a syscall.Errno where the kernel gave one
+	Path string // the file, directory or user; may be empty
+	Err  error  // wraps a syscall.Errno if the kernel returned one
 }
 
 func (e *StartError) Error() string {
@@ -60,44 +60,44 @@ func (e *StartError) Error() string {
 
 func (e *StartError) Unwrap() error { return e.Err }
 
-// Process is one started tree. Its methods may be called from any goroutine.
+// Process is a started process tree. Its methods may be called from any goroutine.
 type Process struct {
 	name    string
 	main    *os.Process
 	tree    *tree
 	started time.Time
 
-	exited  chan struct{} // closed when the main process was waited for
+	exited  chan struct{} // closed when the main process has been waited for
 	outcome Outcome       // written before exited is closed
 
 	mu    sync.Mutex
 	state State
 }
 
-// Start starts the command and returns when it runs: errors of the exec itself are already known then. The error is a
-// *StartError, and no process and no cgroup is left behind.
+// Start starts the command and returns after the execve. The error is a *StartError; then
+// no process and no cgroup is left.
 func Start(s Spec) (*Process, error) { return start(s, newCgroup) }
 
-// start is Start with a choice of cgroups: makeCgroup may return nil.
+// start is Start with another function to create the cgroup, which may return nil.
 func start(s Spec, makeCgroup func(name string) *cgroup) (*Process, error) {
 	if len(s.Argv) == 0 || s.Argv[0] == "" {
 		return nil, &StartError{Step: "exec", Err: errors.New("the command is empty")}
 	}
-	leaf := makeCgroup(s.Name)
+	group := makeCgroup(s.Name)
 	started := time.Now()
-	main, joined, err := spawn(s, leaf)
+	main, joined, err := spawn(s, group)
 	if err != nil {
-		leaf.remove()
+		group.remove()
 		return nil, err
 	}
 	if !joined {
-		leaf.remove()
-		leaf = nil
+		group.remove()
+		group = nil
 	}
-	t, err := newTree(main.Pid, s.Token, leaf)
+	t, err := newTree(main.Pid, s.Token, group)
 	if err != nil {
-		discard(main)
-		leaf.remove()
+		killAndReap(main)
+		group.remove()
 		return nil, &StartError{Step: "fork", Err: err}
 	}
 	return newProcess(s.Name, main, t, started), nil
@@ -109,10 +109,11 @@ func newProcess(name string, main *os.Process, t *tree, started time.Time) *Proc
 	return p
 }
 
-// Adopt takes up a tree that this process has started when it was another program, before an exec; started says when. The main process
-// is its child still, and may have exited since. It must come before Reap. The error says that the record is not about a child of ours.
+// Adopt returns the Process for a tree that this process started before an exec, at the
+// time started. The main process is still its child, and may have exited meanwhile. Adopt
+// must be called before Reap. It is an error if the record does not describe a child.
 func Adopt(r Record, started time.Time) (*Process, error) {
-	t, err := newTree(r.Pid, r.Token, recordedCgroup(r.Cgroup))
+	t, err := newTree(r.Pid, r.Token, openCgroup(r.Cgroup))
 	if err == nil && (t.main.start != r.StartTime || t.main.parent != os.Getpid()) {
 		err = errors.New("it is no child of this process")
 	}
@@ -123,33 +124,34 @@ func Adopt(r Record, started time.Time) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	ours.adopt(r.Pid)
+	ownChildren.adopt(r.Pid)
 	return newProcess(r.Name, main, t, started), nil
 }
 
-// wait collects the main process as soon as it exits. Until then the kernel keeps its pid from being used again, so that
-// is the moment to note who else belongs to the tree.
+// wait waits for the main process. Before it reaps the zombie it looks for the other
+// members, because until then the kernel does not use the pid for another process.
 func (p *Process) wait() {
 	awaitExit(context.Background(), p.tree.main)
-	if p.State() != Killing { // or they are being looked for anyway
-		p.tree.members() // where it cannot look, the look before counts on
+	if p.State() != Killing { // kill looks for them itself
+		p.tree.members() // after an error the members of the last scan stay known
 	}
 	p.tree.release(func() {
 		state, err := p.main.Wait()
 		p.outcome = outcomeOf(state, err, time.Since(p.started))
 	})
-	ours.forget(p.main.Pid)
-	p.happened(exited)
+	ownChildren.forget(p.main.Pid)
+	p.apply(exited)
 	close(p.exited)
 }
 
-// Pid of the main process, also after it has exited.
+// Pid returns the pid of the main process, also after it has exited.
 func (p *Process) Pid() int { return p.main.Pid }
 
-// Exited is closed as soon as the main process is gone. Others of its tree may live on: see Empty.
+// Exited is closed when the main process has exited. Other processes of the tree may
+// still live: see Empty.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// Outcome says how the main process ended. It is zero until Exited is closed.
+// Outcome returns how the main process ended. It is zero until Exited is closed.
 func (p *Process) Outcome() Outcome {
 	if p.hasExited() {
 		return p.outcome
@@ -157,37 +159,39 @@ func (p *Process) Outcome() Outcome {
 	return Outcome{}
 }
 
-// Signal goes to the main process alone, and never to a stranger who was given its pid later: then it is ErrGone.
+// Signal sends a signal to the main process. After this has exited it returns ErrGone, and
+// never signals another process with the same pid.
 func (p *Process) Signal(sig syscall.Signal) error {
 	if err := p.main.Signal(sig); errors.Is(err, os.ErrProcessDone) {
 		return ErrGone
 	} else if err != nil {
-		return fmt.Errorf("signal %s to %s (pid %d): %w", nameOf(sig), p.name, p.main.Pid, err)
+		return fmt.Errorf("signal %s to %s (pid %d): %w", signalName(sig), p.name, p.main.Pid, err)
 	}
 	return nil
 }
 
-// State of the tree as far as it was seen: Gone is only entered by Empty, WaitEmpty, Stop and Kill, which look.
+// State returns the last observed state. Only Members, Empty, WaitEmpty, Stop and Kill,
+// which scan for members, change it to Gone.
 func (p *Process) State() State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state
 }
 
-func (p *Process) happened(e event) State {
+func (p *Process) apply(e event) State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state = p.state.after(e)
 	return p.state
 }
 
-// Members are the pids of the tree that live now, in ascending order. Zombies do not.
+// Members returns the pids of the tree without zombies, in ascending order.
 func (p *Process) Members() []int {
 	found, _ := p.members()
 	return pids(found)
 }
 
-// members looks unless it is known that nobody can be there any more: once empty, a tree stays so.
+// members scans for the members of the tree, unless it is Gone: an empty tree stays empty.
 func (p *Process) members() ([]stat, error) {
 	if p.State() == Gone {
 		return nil, nil
@@ -197,8 +201,8 @@ func (p *Process) members() ([]stat, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for the processes of %s: %w", p.name, err)
 	}
-	if len(found) == 0 && exited && p.happened(empty) == Gone {
-		p.tree.leaf.remove()
+	if len(found) == 0 && exited && p.apply(empty) == Gone {
+		p.tree.cgroup.remove()
 	}
 	return found, nil
 }
@@ -212,14 +216,14 @@ func (p *Process) hasExited() bool {
 	}
 }
 
-// Empty says that no process of the tree is left: neither main, nor workers, nor those that left its session. It is false
-// where that cannot be seen.
+// Empty reports whether no process of the tree is left, also none that has left its
+// session. It is false if the scan fails.
 func (p *Process) Empty() bool {
 	found, err := p.members()
 	return len(found) == 0 && err == nil
 }
 
-// WaitEmpty returns nil when no process of the tree is left, or the context's error.
+// WaitEmpty waits until no process of the tree is left. The error is that of ctx.
 func (p *Process) WaitEmpty(ctx context.Context) error {
 	for {
 		select {
@@ -230,7 +234,7 @@ func (p *Process) WaitEmpty(ctx context.Context) error {
 		found, err := p.members()
 		switch {
 		case err != nil:
-			err = pause(ctx, blindTime)
+			err = pause(ctx, scanRetry)
 		case len(found) == 0:
 			return nil
 		default:
@@ -242,9 +246,11 @@ func (p *Process) WaitEmpty(ctx context.Context) error {
 	}
 }
 
-// Memory is what the tree uses, in bytes: the sum of proportional set sizes where the kernel tells them, so that what
-// workers share counts once, else of resident set sizes.
+// Memory returns the memory of the tree in bytes: the sum of the proportional set sizes,
+// which count shared pages once, or of the resident set sizes if the kernel does not
+// provide them.
 func (p *Process) Memory() (uint64, error) { return memoryOf(p.Members()) }
 
-// Listening are the sockets in LISTEN state that the tree holds, each one once, however many workers share it.
+// Listening returns the sockets in LISTEN state that processes of the tree hold, each one
+// once.
 func (p *Process) Listening() ([]Listening, error) { return listeningOf(p.Members()) }

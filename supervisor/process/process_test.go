@@ -1,5 +1,3 @@
-//go:build linux
-
 package process
 
 import (
@@ -154,7 +152,7 @@ func TestStartErrors(t *testing.T) {
 // leaves counts cgroups that this process has made.
 func leaves(t *testing.T) int {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(ownCgroup(), leafPrefix+strconv.Itoa(os.Getpid())+"-*"))
+	found, err := filepath.Glob(filepath.Join(ownCgroup(), cgroupPrefix+strconv.Itoa(os.Getpid())+"-*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +184,7 @@ func TestCgroupWhereAllowed(t *testing.T) {
 	if !allowed {
 		return
 	}
-	if base := filepath.Base(path); base != leafPrefix+strconv.Itoa(os.Getpid())+"-a_b_c.7" {
+	if base := filepath.Base(path); base != cgroupPrefix+strconv.Itoa(os.Getpid())+"-a_b_c.7" {
 		t.Error(base)
 	}
 	twin := launch(t, newCgroup, Spec{Name: "a/b c.7"}, "sleep")

@@ -1,5 +1,3 @@
-//go:build linux
-
 package process
 
 import (
@@ -91,7 +89,7 @@ func orphan(t *testing.T, sweep, killMain bool, args ...string) (Record, []int) 
 	if killMain {
 		main, err := readStat(told.Record.Pid)
 		if err == nil {
-			err = signalExactly(main, unix.SIGKILL)
+			err = signalPidfd(main, unix.SIGKILL)
 		}
 		if err == nil {
 			err = awaitExit(t.Context(), main)
@@ -174,8 +172,8 @@ func TestLitter(t *testing.T) {
 		return
 	}
 	defer live.remove()
-	gone := &cgroup{filepath.Join(filepath.Dir(live.path), leafPrefix+nobodysPid+"x.1")}
-	inUse := &cgroup{filepath.Join(filepath.Dir(live.path), leafPrefix+nobodysPid+"x.2")}
+	gone := &cgroup{filepath.Join(filepath.Dir(live.path), cgroupPrefix+nobodysPid+"x.1")}
+	inUse := &cgroup{filepath.Join(filepath.Dir(live.path), cgroupPrefix+nobodysPid+"x.2")}
 	for _, c := range []*cgroup{gone, inUse} {
 		if err := os.Mkdir(c.path, 0o755); err != nil {
 			t.Fatal(err)
@@ -183,7 +181,7 @@ func TestLitter(t *testing.T) {
 	}
 	k := launch(t, func(string) *cgroup { return inUse }, Spec{}, "sleep")
 	k.line(t)
-	removeLitter()
+	removeStaleCgroups()
 	for c, stays := range map[*cgroup]bool{gone: false, inUse: true, live: true} {
 		if _, err := os.Stat(c.path); (err == nil) != stays {
 			t.Errorf("%s stays: %v, want %v", c.path, err == nil, stays)

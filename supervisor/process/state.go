@@ -1,14 +1,14 @@
 package process
 
-// State says whether the processes of a tree are there. Whether they may serve is somebody else's question.
+// State is the state of a process tree. It says nothing about readiness.
 type State int
 
 const (
-	Starting State = iota // the shim is at work
+	Starting State = iota // the shim runs
 	Running               // the main process runs the command
-	Stopping              // it was asked to stop
-	Killing               // the whole tree is being killed
-	Exited                // the main process is gone; others of its tree may live
+	Stopping              // the stop signal was sent
+	Killing               // SIGKILL is sent to the whole tree
+	Exited                // the main process has exited; others may live
 	Gone                  // no process of the tree is left
 )
 
@@ -16,28 +16,28 @@ func (s State) String() string {
 	return [...]string{"starting", "running", "stopping", "killing", "exited", "gone"}[s]
 }
 
-// event is what may happen to a tree.
+// event causes a transition.
 type event int
 
 const (
-	execed event = iota // the shim has become the command
-	failed              // the start failed, and the shim is gone
-	asked               // the main process was sent its stop signal
-	killed              // SIGKILL goes to the whole tree
-	exited              // the main process has exited
-	empty               // nothing of the tree was found any more
+	execed        event = iota // execve has succeeded
+	failed                     // the start has failed
+	stopRequested              // the stop signal was sent
+	killed                     // SIGKILL was sent to the whole tree
+	exited                     // the main process has exited
+	empty                      // a scan has found no process
 )
 
-// transitions is the whole machine. What is not in it changes nothing.
+// transitions is the state machine. An event that is not listed changes nothing.
 var transitions = map[State]map[event]State{
 	Starting: {execed: Running, failed: Gone},
-	Running:  {asked: Stopping, killed: Killing, exited: Exited},
+	Running:  {stopRequested: Stopping, killed: Killing, exited: Exited},
 	Stopping: {killed: Killing, exited: Exited},
 	Killing:  {empty: Gone},
 	Exited:   {killed: Killing, empty: Gone},
 }
 
-// after is the one transition function.
+// after returns the state after an event.
 func (s State) after(e event) State {
 	if next, ok := transitions[s][e]; ok {
 		return next

@@ -3,7 +3,7 @@ package process
 import "testing"
 
 func TestTransitions(t *testing.T) {
-	events := []event{execed, failed, asked, killed, exited, empty}
+	events := []event{execed, failed, stopRequested, killed, exited, empty}
 	want := map[State][]State{ // one column for each event
 		Starting: {Running, Gone, Starting, Starting, Starting, Starting},
 		Running:  {Running, Running, Stopping, Killing, Exited, Running},

@@ -1,5 +1,3 @@
-//go:build linux
-
 package process
 
 import (
@@ -9,38 +7,40 @@ import (
 )
 
 const (
-	// settleTime is what helpers of a main process that has exited get to follow it by themselves, as Python's resource
-	// tracker does.
-	settleTime = 500 * time.Millisecond
-	// killTime is what the kernel gets to carry out a SIGKILL. Who lives then sits in an uninterruptible wait.
-	killTime = 5 * time.Second
-	// killLimit bounds it all, against those who fork faster than they are found.
-	killLimit = 30 * time.Second
+	// helperGrace is the time that helper processes, such as Python's resource tracker, get
+	// to exit after the main process.
+	helperGrace = 500 * time.Millisecond
+	// killTimeout is the time that a process gets to die of SIGKILL. One that lives longer is
+	// in an uninterruptible wait.
+	killTimeout = 5 * time.Second
+	// totalKillTimeout bounds the kill of a tree that forks faster than it is scanned.
+	totalKillTimeout = 30 * time.Second
 )
 
-// StopReport says what a stop came to.
+// StopReport is the result of a stop.
 type StopReport struct {
-	Killed int           // how many processes had to be killed; 0: all went by themselves
-	Left   []int         // those that live in spite of SIGKILL, stuck in the kernel
-	Took   time.Duration // all of it
+	Killed int           // number of processes that got SIGKILL; 0: all exited before
+	Left   []int         // pids that live in spite of SIGKILL
+	Took   time.Duration // from the signal to the end
 }
 
-// Empty says that no process of the tree is left.
+// Empty reports whether no process of the tree is left.
 func (r StopReport) Empty() bool { return len(r.Left) == 0 }
 
-// Stop sends sig to the main process alone, gives it the grace to exit, then kills what is left of the tree and verifies that
-// it is empty. When ctx ends the grace ends. Stopping what is gone reports an empty tree.
+// Stop sends sig to the main process, waits up to grace for its exit, then kills the rest of
+// the tree and verifies that it is empty. The grace also ends with ctx. A tree that is gone
+// already is no error.
 func (p *Process) Stop(ctx context.Context, sig syscall.Signal, grace time.Duration) StopReport {
 	began := time.Now()
-	p.happened(asked)
+	p.apply(stopRequested)
 	gentle, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	if p.Signal(sig) == nil {
-		p.Signal(syscall.SIGCONT) // or a stopped process would never see it
+		p.Signal(syscall.SIGCONT) // a stopped process does not handle sig before
 	}
 	select {
 	case <-p.exited:
-		settle(gentle, p.members)
+		waitHelpers(gentle, p.members)
 	case <-gentle.Done():
 	}
 	r := p.Kill(context.WithoutCancel(ctx))
@@ -48,39 +48,39 @@ func (p *Process) Stop(ctx context.Context, sig syscall.Signal, grace time.Durat
 	return r
 }
 
-// StopTree is Stop for a main process that passes no signal on, as a shell does not: sig goes to every process of the tree, and
-// the grace is for all of them.
+// StopTree is Stop for a main process that does not forward signals, such as a shell: it
+// sends sig to every process of the tree, and waits for all of them.
 func (p *Process) StopTree(ctx context.Context, sig syscall.Signal, grace time.Duration) StopReport {
 	began := time.Now()
-	p.happened(asked)
+	p.apply(stopRequested)
 	gentle, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	found, _ := p.members()
 	for _, s := range found {
-		signalExactly(s, sig)
-		signalExactly(s, syscall.SIGCONT)
+		signalPidfd(s, sig)
+		signalPidfd(s, syscall.SIGCONT)
 	}
-	p.WaitEmpty(gentle) // who is not gone by then is killed
+	p.WaitEmpty(gentle) // the rest is killed
 	r := p.Kill(context.WithoutCancel(ctx))
 	r.Took = time.Since(began)
 	return r
 }
 
-// Kill kills the whole tree at once and verifies that it is empty: by its cgroup, by its group, and by a sweep for those
-// that left both. It waits until a process has lived for 5 s after its SIGKILL, for 30 s in all, or until ctx ends; the kill itself
-// is always done.
+// Kill kills the whole tree by its cgroup, by its process group and one by one, and verifies
+// that it is empty. It gives up waiting when a process has lived for 5 s after its SIGKILL,
+// after 30 s in all, or when ctx ends. SIGKILL is sent in any case.
 func (p *Process) Kill(ctx context.Context) StopReport {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, killLimit)
+	ctx, cancel := context.WithTimeout(ctx, totalKillTimeout)
 	defer cancel()
 	var r StopReport
-	if p.happened(killed) == Killing {
+	if p.apply(killed) == Killing {
 		r.Killed, r.Left = p.tree.kill(ctx)
 	}
 	if r.Empty() {
 		select {
 		case <-p.exited:
-			p.Empty() // notes that it is, and gives the cgroup back
+			p.Empty() // sets the state Gone and removes the cgroup
 		case <-ctx.Done():
 		}
 	}
@@ -88,9 +88,9 @@ func (p *Process) Kill(ctx context.Context) StopReport {
 	return r
 }
 
-// settle gives those who are left a moment to go by themselves.
-func settle(ctx context.Context, members func() ([]stat, error)) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
+// waitHelpers waits up to helperGrace for the rest of the members.
+func waitHelpers(ctx context.Context, members func() ([]stat, error)) {
+	ctx, cancel := context.WithTimeout(ctx, helperGrace)
 	defer cancel()
 	for {
 		found, err := members()

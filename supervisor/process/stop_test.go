@@ -1,5 +1,3 @@
-//go:build linux
-
 package process
 
 import (
@@ -223,7 +221,7 @@ func TestNeverAReusedPid(t *testing.T) {
 	}
 	for _, start := range []uint64{s.start - 1, s.start + 1, 0} {
 		other := stat{pid: s.pid, start: start}
-		if err := signalExactly(other, unix.SIGKILL); err != unix.ESRCH {
+		if err := signalPidfd(other, unix.SIGKILL); err != unix.ESRCH {
 			t.Errorf("start %d instead of %d: %v", start, s.start, err)
 		}
 		if err := awaitExit(t.Context(), other); err != nil {
@@ -236,7 +234,7 @@ func TestNeverAReusedPid(t *testing.T) {
 	if !lives(k.Pid()) {
 		t.Error("killed")
 	}
-	if err := signalExactly(s, unix.SIGKILL); err != nil {
+	if err := signalPidfd(s, unix.SIGKILL); err != nil {
 		t.Error(err)
 	}
 	if err := pollExit(t.Context(), s); err != nil {

@@ -10,14 +10,15 @@ import (
 	"strings"
 )
 
-// User is whom a process runs as.
+// User is the user and groups that a process runs with.
 type User struct {
 	UID, GID          uint32
-	Groups            []uint32 // supplementary ones, beside GID
+	Groups            []uint32 // supplementary groups, without GID
 	Name, Home, Shell string
 }
 
-// Env is what a login would set: HOME, USER, LOGNAME and SHELL, as KEY=value. What is not known is not set.
+// Env returns the variables that a login sets, HOME, USER, LOGNAME and SHELL, as far as
+// they are known.
 func (u *User) Env() []string {
 	var env []string
 	for _, v := range [][2]string{{"HOME", u.Home}, {"USER", u.Name}, {"LOGNAME", u.Name}, {"SHELL", u.Shell}} {
@@ -28,9 +29,10 @@ func (u *User) Env() []string {
 	return env
 }
 
-// ResolveUser looks a user up with its supplementary groups. Name and group may be numeric ids; an id without an entry needs a
-// group. An empty name is the daemon's own user, an empty group the user's own primary one. Without cgo only /etc/passwd and
-// /etc/group are read: other directories' users need their numeric ids.
+// ResolveUser looks up a user with its supplementary groups. name and group may be numeric
+// ids; an id without an entry in /etc/passwd needs a group. An empty name is the daemon's
+// own user, an empty group the primary group of the user. Without cgo only /etc/passwd and
+// /etc/group are read; users of LDAP and the like need numeric ids.
 func ResolveUser(name, group string) (*User, error) {
 	u, err := lookupUser(name, group)
 	if err != nil || group == "" {
@@ -97,7 +99,7 @@ func lookupGroup(group string) (uint32, error) {
 	return uint32(gid), nil
 }
 
-// shellOf reads what os/user does not: the last field of the user's line.
+// shellOf returns the last field of the line in /etc/passwd, which os/user does not read.
 func shellOf(name string) string {
 	f, err := os.Open("/etc/passwd")
 	if err != nil {

@@ -1,5 +1,3 @@
-//go:build linux
-
 package process
 
 import (
@@ -101,7 +99,7 @@ func helper([]string) {
 	signal.Ignore(unix.SIGTERM)
 	ready()
 	io.Copy(io.Discard, os.Stdin)
-	<-time.After(settleTime / 10)
+	<-time.After(helperGrace / 10)
 }
 
 // member starts another member and waits until it is ready.

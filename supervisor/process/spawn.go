@@ -13,21 +13,24 @@ import (
 )
 
 const (
-	// shimName is the shim's argv[0]. It has no arguments: its order comes on a descriptor.
+	// shimName is argv[0] of the shim. It has no arguments; its request comes on
+	// requestFD.
 	shimName = "tideover-shim"
-	// shimTime bounds a start. A directory on a dead network file system would hold it for ever.
-	shimTime = 30 * time.Second
+	// execTimeout bounds the shim, which a dead network file system could block for ever.
+	execTimeout = 30 * time.Second
 )
 
-// The shim's descriptors beside 0, 1 and 2. The listening socket is where the command will find it.
+// The descriptors of the shim beside 0, 1 and 2. The command gets the listening socket at
+// the same number.
 const (
-	listenFD = 3
-	orderFD  = 4
-	reportFD = 5
+	listenFD  = 3
+	requestFD = 4
+	statusFD  = 5
 )
 
-// order is what the shim does. Texts are bytes, because JSON would repair what is not UTF-8.
-type order struct {
+// execRequest is Spec for the shim. Texts are byte slices, because JSON would replace
+// bytes that are not UTF-8.
+type execRequest struct {
 	Argv, Env   [][]byte
 	Dir         []byte
 	Listen      bool
@@ -42,58 +45,60 @@ type order struct {
 	Name, Token string
 }
 
-// report is a line from the shim: the first when it is about to exec, another if something failed.
-type report struct {
-	Joined bool   `json:"joined,omitempty"` // it is in its cgroup
+// execStatus is a message of the shim: one before execve, and one if a step fails.
+type execStatus struct {
+	Joined bool   `json:"joined,omitempty"` // it has joined its cgroup
 	Step   string `json:"step,omitempty"`
 	Path   string `json:"path,omitempty"`
 	Errno  int    `json:"errno,omitempty"`
 	Text   string `json:"text,omitempty"`
 }
 
-// spawn starts the shim, waits until it has become the command, and says whether it has joined its cgroup.
-func spawn(s Spec, leaf *cgroup) (*os.Process, bool, error) {
-	orders, err := writeOrder(s, leaf)
+// spawn starts the shim and waits for its execve. joined reports whether it is in the
+// cgroup.
+func spawn(s Spec, group *cgroup) (main *os.Process, joined bool, err error) {
+	request, err := writeRequest(s, group)
 	if err != nil {
 		return nil, false, &StartError{Step: "fork", Err: err}
 	}
-	defer orders.Close()
-	reports, reportEnd, err := os.Pipe()
+	defer request.Close()
+	status, statusWrite, err := os.Pipe()
 	if err != nil {
 		return nil, false, &StartError{Step: "fork", Err: err}
 	}
-	defer reports.Close()
-	main, err := fork(s, orders, reportEnd)
-	reportEnd.Close()
+	defer status.Close()
+	main, err = fork(s, request, statusWrite)
+	statusWrite.Close()
 	if err != nil {
 		return nil, false, &StartError{Step: "fork", Err: err}
 	}
-	joined, err := readReports(reports)
+	joined, err = readStatus(status)
 	if err != nil {
-		discard(main)
+		killAndReap(main)
 		return nil, false, err
 	}
 	return main, joined, nil
 }
 
-// discard ends a child that nobody will know.
-func discard(main *os.Process) {
+// killAndReap ends a child whose start has failed.
+func killAndReap(main *os.Process) {
 	main.Kill()
 	main.Wait()
-	ours.forget(main.Pid)
+	ownChildren.forget(main.Pid)
 }
 
-// writeOrder puts the order into memory, so that nobody waits for the shim to read it.
-func writeOrder(s Spec, leaf *cgroup) (*os.File, error) {
-	o := order{
+// writeRequest writes the request to a memfd, so that the daemon need not wait until the
+// shim reads it.
+func writeRequest(s Spec, group *cgroup) (*os.File, error) {
+	r := execRequest{
 		Argv: bytesOf(s.Argv), Env: bytesOf(s.Env), Dir: []byte(s.Dir), Listen: s.Listen != nil,
 		User: s.User, Umask: s.Umask, Nofile: s.Nofile, Limits: s.Limits, Nice: s.Nice, OOMScoreAdj: s.OOMScoreAdj,
 		NoNewPrivs: s.NoNewPrivs, Name: s.Name, Token: s.Token,
 	}
-	if leaf != nil {
-		o.Cgroup = leaf.path
+	if group != nil {
+		r.Cgroup = group.path
 	}
-	text, err := json.Marshal(o)
+	text, err := json.Marshal(r)
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +114,8 @@ func writeOrder(s Spec, leaf *cgroup) (*os.File, error) {
 	return f, nil
 }
 
-// fork starts the shim as a child of ours in a session of its own.
-func fork(s Spec, orders, reportEnd *os.File) (*os.Process, error) {
+// fork starts the shim as a child in a session of its own.
+func fork(s Spec, request, statusWrite *os.File) (*os.Process, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -122,44 +127,44 @@ func fork(s Spec, orders, reportEnd *os.File) (*os.Process, error) {
 		}
 		return f
 	}
-	return ours.start(func() (*os.Process, error) {
+	return ownChildren.start(func() (*os.Process, error) {
 		return os.StartProcess("/proc/self/exe", []string{shimName}, &os.ProcAttr{
 			Env:   []string{treeVariable + "=" + s.Token, "GOMAXPROCS=1"},
-			Files: []*os.File{null, or(s.Stdout), or(s.Stderr), or(s.Listen), orders, reportEnd},
+			Files: []*os.File{null, or(s.Stdout), or(s.Stderr), or(s.Listen), request, statusWrite},
 			Sys:   &syscall.SysProcAttr{Setsid: true},
 		})
 	})
 }
 
-// readReports returns when the exec has closed the shim's end.
-func readReports(from *os.File) (joined bool, err error) {
-	from.SetReadDeadline(time.Now().Add(shimTime))
+// readStatus reads the messages of the shim until execve has closed its end of the pipe.
+func readStatus(from *os.File) (joined bool, err error) {
+	from.SetReadDeadline(time.Now().Add(execTimeout))
 	ready := false
 	for lines := json.NewDecoder(from); ; {
-		var r report
+		var r execStatus
 		switch err := lines.Decode(&r); {
 		case errors.Is(err, io.EOF) && ready:
 			return joined, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return false, &StartError{Step: "exec", Err: fmt.Errorf("the command was not reached within %v", shimTime)}
+			return false, &StartError{Step: "exec", Err: fmt.Errorf("the command was not reached within %v", execTimeout)}
 		case err != nil:
 			return false, &StartError{Step: "exec", Err: errors.New("the shim ended without a word (was it killed?)")}
 		case r.Step != "":
-			return false, &StartError{Step: r.Step, Path: r.Path, Err: remoteError{syscall.Errno(r.Errno), r.Text}}
+			return false, &StartError{Step: r.Step, Path: r.Path, Err: shimError{syscall.Errno(r.Errno), r.Text}}
 		}
 		ready, joined = true, r.Joined
 	}
 }
 
-// remoteError is an error of the shim's: its text, and the errno it came from.
-type remoteError struct {
+// shimError is an error of the shim: its text, and the errno in it or 0.
+type shimError struct {
 	errno syscall.Errno
 	text  string
 }
 
-func (e remoteError) Error() string { return e.text }
+func (e shimError) Error() string { return e.text }
 
-func (e remoteError) Unwrap() error {
+func (e shimError) Unwrap() error {
 	if e.errno == 0 {
 		return nil
 	}

@@ -15,20 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leafPrefix begins the name of every cgroup of ours.
-const leafPrefix = "tideover-"
+// cgroupPrefix begins the names of all cgroups that newCgroup creates.
+const cgroupPrefix = "tideover-"
 
-// cgroup is one leaf of the version 2 hierarchy, below the daemon's own group. No controllers are needed: it is there to know
-// its members and to kill them all. A nil cgroup is one that could not be made: it has no members.
+// cgroup is a cgroup of version 2 below the daemon's own one. It needs no controllers,
+// because it serves only to list its members and to kill them. A nil cgroup, which could
+// not be created, has no members.
 type cgroup struct{ path string }
 
-// newCgroup makes a leaf that nobody has used before, or returns nil: no cgroup version 2, or no right to make one.
+// newCgroup creates a cgroup, or returns nil if there is no version 2 hierarchy or the
+// daemon may not write to it.
 func newCgroup(name string) *cgroup {
 	parent := ownCgroup()
 	if parent == "" {
 		return nil
 	}
-	base := fmt.Sprintf("%s%d-%s", leafPrefix, os.Getpid(), strings.Map(plainRune, name))
+	base := fmt.Sprintf("%s%d-%s", cgroupPrefix, os.Getpid(), strings.Map(plainRune, name))
 	for n := 1; n < 1000; n++ {
 		path := filepath.Join(parent, base)
 		if n > 1 {
@@ -52,7 +54,7 @@ func plainRune(r rune) rune {
 	return r
 }
 
-// ownCgroup is the directory of the daemon's own version 2 group; empty: there is none to be seen.
+// ownCgroup returns the directory of the daemon's own cgroup; empty: there is none.
 func ownCgroup() string {
 	root, mount := cgroupMount()
 	group := ""
@@ -71,7 +73,8 @@ func ownCgroup() string {
 	return filepath.Join(mount, rest)
 }
 
-// cgroupMount finds where version 2 is mounted, and which part of it: field 4 and 5 of a line whose type is cgroup2.
+// cgroupMount returns where version 2 is mounted, and which part of it: fields 4 and 5 of
+// the line of type cgroup2 in mountinfo.
 func cgroupMount() (root, mount string) {
 	eachLine("/proc/self/mountinfo", func(line string) {
 		before, after, ok := strings.Cut(line, " - ")
@@ -83,41 +86,42 @@ func cgroupMount() (root, mount string) {
 	return root, mount
 }
 
-// unescapeMount undoes mountinfo's octal escapes.
+// unescapeMount replaces the octal escapes of mountinfo.
 func unescapeMount(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// recordedCgroup is the leaf that a daemon of before has made, if it is still there. Nothing but a leaf of ours is ever accepted.
-func recordedCgroup(path string) *cgroup {
+// openCgroup returns a cgroup that an earlier daemon has created, or nil if it is gone or
+// path is not below the mount with a name of newCgroup.
+func openCgroup(path string) *cgroup {
 	_, mount := cgroupMount()
 	below, err := filepath.Rel(mount, path)
 	if mount == "" || err != nil || below == ".." || strings.HasPrefix(below, "../") {
 		return nil
 	}
 	info, err := os.Lstat(path)
-	if err != nil || !info.IsDir() || !strings.HasPrefix(filepath.Base(path), leafPrefix) {
+	if err != nil || !info.IsDir() || !strings.HasPrefix(filepath.Base(path), cgroupPrefix) {
 		return nil
 	}
 	return &cgroup{path}
 }
 
-// removeLitter removes empty leaves of daemons that are dead.
-func removeLitter() {
-	leaves, _ := filepath.Glob(filepath.Join(ownCgroup(), leafPrefix+"*"))
+// removeStaleCgroups removes the empty cgroups of daemons that have ended.
+func removeStaleCgroups() {
+	leaves, _ := filepath.Glob(filepath.Join(ownCgroup(), cgroupPrefix+"*"))
 	for _, path := range leaves {
-		daemon, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), leafPrefix), "-")
+		daemon, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), cgroupPrefix), "-")
 		pid, err := strconv.Atoi(daemon)
 		if err != nil {
 			continue
 		}
-		if _, err := readStat(pid); err != nil && isGone(err) {
+		if _, err := readStat(pid); err != nil && isNoProcess(err) {
 			(&cgroup{path}).remove()
 		}
 	}
 }
 
-// procs are the members, those of groups that they have made themselves included.
+// procs returns the members, those of child cgroups included.
 func (c *cgroup) procs() []int {
 	if c == nil {
 		return nil
@@ -133,7 +137,7 @@ func (c *cgroup) procs() []int {
 	return found
 }
 
-// directories are the group's and those below it, each before its own children.
+// directories returns the cgroup and those below it, parents first.
 func (c *cgroup) directories() []string {
 	var dirs []string
 	filepath.WalkDir(c.path, func(path string, d fs.DirEntry, err error) error {
@@ -145,7 +149,8 @@ func (c *cgroup) directories() []string {
 	return dirs
 }
 
-// kill kills all members at once, also while they fork (kernel 5.14 and later; the sweep does it for the others).
+// kill writes cgroup.kill, which kills all members at once, also while they fork. Kernels
+// before 5.14 do not have it; then the scan finds the members.
 func (c *cgroup) kill() {
 	if c == nil {
 		return
@@ -156,7 +161,7 @@ func (c *cgroup) kill() {
 	}
 }
 
-// remove gives an empty group back. One that is not empty stays.
+// remove removes the cgroup if it is empty.
 func (c *cgroup) remove() {
 	if c == nil {
 		return
@@ -169,27 +174,28 @@ func (c *cgroup) remove() {
 	}
 }
 
-// lastSteps is what the kernel gets to take a process out of its group that has just died. A zombie that nobody collects may stay there.
-const lastSteps = 50 * time.Millisecond
+// cgroupExitGrace bounds the wait until the kernel has removed a dead process from its
+// cgroup. A zombie may stay there.
+const cgroupExitGrace = 50 * time.Millisecond
 
-// awaitUnpopulated waits until the kernel, too, says that nobody is in a group.
+// awaitUnpopulated waits until cgroup.events says that a cgroup has no member.
 func awaitUnpopulated(dir string) bool {
 	f, err := os.Open(filepath.Join(dir, "cgroup.events"))
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	for until := time.Now().Add(lastSteps); ; {
+	for until := time.Now().Add(cgroupExitGrace); ; {
 		text, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<12))
 		left := time.Until(until)
 		if err != nil || left <= 0 || !strings.Contains(string(text), "populated 1") {
 			return err == nil && left > 0
 		}
-		unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}}, int(left.Milliseconds())+1) // a change is an exceptional condition
+		unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}}, int(left.Milliseconds())+1) // POLLPRI: the file has changed
 	}
 }
 
-// join puts the calling process into the group.
+// join moves the calling process into the cgroup.
 func (c *cgroup) join() error {
 	f, err := os.OpenFile(filepath.Join(c.path, "cgroup.procs"), os.O_WRONLY, 0)
 	if err != nil {
@@ -200,7 +206,7 @@ func (c *cgroup) join() error {
 	return err
 }
 
-// eachLine calls f with every line of a file, of none if it cannot be read.
+// eachLine calls f with every line of a file. It does nothing if the file cannot be read.
 func eachLine(path string, f func(line string)) {
 	file, err := os.Open(path)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// memoryOf sums up what these processes use, in bytes. One that exits meanwhile counts for nothing.
+// memoryOf returns the memory of these processes in bytes. One that has exited counts as 0.
 func memoryOf(pids []int) (uint64, error) {
 	var sum uint64
 	for _, pid := range pids {
@@ -23,9 +23,10 @@ func memoryOf(pids []int) (uint64, error) {
 	return sum, nil
 }
 
-// memory is the proportional set size, or the resident one where the kernel keeps that to itself.
+// memory returns the proportional set size, or the resident set size if the kernel does not
+// provide it.
 func memory(pid int) (uint64, error) {
-	if pss, ok := kilobytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:"); ok {
+	if pss, ok := readKilobytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:"); ok {
 		return pss, nil
 	}
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
@@ -40,8 +41,8 @@ func memory(pid int) (uint64, error) {
 	return pages * uint64(os.Getpagesize()), err
 }
 
-// kilobytes finds a line like "Pss:   1234 kB", and returns bytes.
-func kilobytes(path, key string) (n uint64, ok bool) {
+// readKilobytes finds a line such as "Pss:   1234 kB" and returns bytes.
+func readKilobytes(path, key string) (n uint64, ok bool) {
 	eachLine(path, func(line string) {
 		if f := strings.Fields(line); !ok && len(f) >= 2 && f[0] == key {
 			v, err := strconv.ParseUint(f[1], 10, 64)
@@ -51,10 +52,11 @@ func kilobytes(path, key string) (n uint64, ok bool) {
 	return n, ok
 }
 
-// MemoryAvailable is how many bytes could still be used without swapping: what the machine has, or the least that the daemon's
-// own cgroup and those above it (version 2) leave. 0: unknown.
+// MemoryAvailable returns how many bytes can be used without swapping: the minimum of the
+// machine's MemAvailable and what memory.max of the daemon's cgroup and those above it
+// leaves. 0: unknown.
 func MemoryAvailable() uint64 {
-	least, ok := kilobytes("/proc/meminfo", "MemAvailable:")
+	least, ok := readKilobytes("/proc/meminfo", "MemAvailable:")
 	if !ok {
 		return 0
 	}
@@ -67,10 +69,11 @@ func MemoryAvailable() uint64 {
 	return least
 }
 
-// cgroupRoom is what a group's limit leaves; its file cache could be given up.
+// cgroupRoom returns what memory.max of a cgroup leaves. Inactive file cache counts as
+// free.
 func cgroupRoom(dir string) (room uint64, limited bool) {
-	limit, ok := number(filepath.Join(dir, "memory.max"))
-	used, known := number(filepath.Join(dir, "memory.current"))
+	limit, ok := readNumber(filepath.Join(dir, "memory.max"))
+	used, known := readNumber(filepath.Join(dir, "memory.current"))
 	if !ok || !known {
 		return 0, false
 	}
@@ -83,8 +86,8 @@ func cgroupRoom(dir string) (room uint64, limited bool) {
 	return limit - min(used, limit), true
 }
 
-// number reads a file that holds one; "max" is none.
-func number(path string) (uint64, bool) {
+// readNumber reads a file that contains a number; "max" is none.
+func readNumber(path string) (uint64, bool) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return 0, false

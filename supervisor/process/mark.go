@@ -56,7 +56,7 @@ func isMarked(pid int, token string) (bool, error) {
 // readOpenly reads nothing from a process that is gone or hidden from us.
 func readOpenly(pid int, name string) ([]byte, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
-	if err != nil && (isGone(err) || errors.Is(err, os.ErrPermission)) {
+	if err != nil && (isNoProcess(err) || errors.Is(err, os.ErrPermission)) {
 		return nil, nil
 	}
 	return text, err

@@ -15,13 +15,14 @@ import (
 
 // Listening is a socket in LISTEN state.
 type Listening struct {
-	PID     int    // the lowest of those that hold it
+	PID     int    // the lowest pid that holds it
 	Network string // "tcp" or "unix"
 	Address string // host:port, a path, or @name for an abstract one
 	Inode   uint64
 }
 
-// listeningOf looks at the descriptors of these processes, given in ascending order.
+// listeningOf returns the listening sockets among the descriptors of these processes. pids
+// must be in ascending order.
 func listeningOf(pids []int) ([]Listening, error) {
 	if len(pids) == 0 {
 		return nil, nil
@@ -46,7 +47,7 @@ func listeningOf(pids []int) ([]Listening, error) {
 	return found, refused
 }
 
-// socketInode reads a link like socket:[12345].
+// socketInode parses a link such as "socket:[12345]".
 func socketInode(link string) (uint64, bool) {
 	target, err := os.Readlink(link)
 	number, ok := strings.CutPrefix(target, "socket:[")
@@ -57,7 +58,7 @@ func socketInode(link string) (uint64, bool) {
 	return inode, err == nil
 }
 
-// listenTable are all listening sockets of a process's network, by inode.
+// listenTable returns all listening sockets of the network namespace of a process, by inode.
 func listenTable(pid int) map[uint64]Listening {
 	table := map[uint64]Listening{}
 	add := func(network, address, inode string) {
@@ -87,14 +88,15 @@ func listenTable(pid int) map[uint64]Listening {
 		}
 		path := ""
 		if len(f) > 7 {
-			path = line[strings.LastIndex(line, " "+f[6]+" ")+len(f[6])+2:] // it may contain blanks
+			path = line[strings.LastIndex(line, " "+f[6]+" ")+len(f[6])+2:] // the path may contain blanks
 		}
 		add("unix", path, f[6])
 	})
 	return table
 }
 
-// decodeAddress reads /proc/net/tcp's "0100007F:1F90": words of the machine's own byte order.
+// decodeAddress decodes "0100007F:1F90" of /proc/net/tcp: an IP address in 32-bit words of
+// native byte order, and a port.
 func decodeAddress(s string) (string, bool) {
 	host, port, _ := strings.Cut(s, ":")
 	raw, err := hex.DecodeString(host)

@@ -10,54 +10,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// blindTime is when we look again after having been unable to look, as without descriptors.
-const blindTime = 20 * time.Millisecond
+// scanRetry is the interval after which a failed scan is repeated; a scan fails with EMFILE.
+const scanRetry = 20 * time.Millisecond
 
-// tree finds the processes that came of one main process.
+// tree finds the processes that descend from one main process.
 type tree struct {
-	main  stat // pid and start time; zero: never known
-	token string
-	leaf  *cgroup // nil: no cgroup
+	main   stat // pid and start time; zero: unknown
+	token  string
+	cgroup *cgroup // nil: none
 
-	mu     sync.Mutex
-	pinned bool           // main is our child and not collected: its pid, group and session are surely its own
-	known  map[int]uint64 // who was a member at the last look: pid and start time
-	empty  bool           // nobody was left at a look: then nobody ever will be
+	mu       sync.Mutex
+	unreaped bool           // main is a child that is not reaped, so no other process has its pid, group or session
+	known    map[int]uint64 // members at the last scan: start time by pid
+	empty    bool           // a scan has found no member; there never will be one again
 }
 
-// newTree is the tree of a child of ours that was not collected yet.
-func newTree(pid int, token string, leaf *cgroup) (*tree, error) {
+// newTree returns the tree of a child that is not reaped yet.
+func newTree(pid int, token string, group *cgroup) (*tree, error) {
 	main, err := readStat(pid)
 	if err != nil {
 		return nil, err
 	}
-	return &tree{main: main, token: token, leaf: leaf, pinned: true, known: map[int]uint64{pid: main.start}}, nil
+	return &tree{main: main, token: token, cgroup: group, unreaped: true, known: map[int]uint64{pid: main.start}}, nil
 }
 
-// release collects the main process, whose pid and session may be anybody's from then on. So who shall be found by them must
-// have been looked for before.
+// release reaps the main process. From then on other processes may have its pid and session,
+// so members must be called before.
 func (t *tree) release(collect func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	collect()
-	t.pinned = false
+	t.unreaped = false
 }
 
-// members looks for everybody who lives, in ascending order of pids. While the cgroup has members, they are the answer: it is
-// the kernel's own. Who has left it, or never had one, is found by a sweep through all processes. An error means that nobody
-// knows who lives.
+// members scans for the members that live, in ascending order of pids. The members of the
+// cgroup are the result if there are any. Otherwise, or without a cgroup, it scans all
+// processes of the machine. After an error the members are unknown.
 func (t *tree) members() ([]stat, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.empty {
 		return nil, nil
 	}
-	found, err := t.inLeaf(), error(nil)
+	found, err := t.cgroupMembers(), error(nil)
 	if len(found) == 0 {
 		found, err = t.sweep()
 	}
-	if len(found) == 0 && err == nil && t.leaf == nil {
-		found, err = t.sweep() // a parent may have forked behind our back and died before we came to it: now its child is seen
+	if len(found) == 0 && err == nil && t.cgroup == nil {
+		found, err = t.sweep() // a process may have forked and exited during the first scan
 	}
 	if err != nil {
 		return nil, err
@@ -70,9 +70,9 @@ func (t *tree) members() ([]stat, error) {
 	return found, nil
 }
 
-func (t *tree) inLeaf() []stat {
+func (t *tree) cgroupMembers() []stat {
 	var found []stat
-	for _, pid := range t.leaf.procs() {
+	for _, pid := range t.cgroup.procs() {
 		if s, err := readStat(pid); err == nil && s.alive() {
 			found = append(found, s)
 		}
@@ -80,8 +80,9 @@ func (t *tree) inLeaf() []stat {
 	return found
 }
 
-// sweep finds who was a member before, is in the main process's session, or is marked; and then who descends from one of them
-// or shares a session with one.
+// sweep scans all processes. A member is a process that was a member before, that is in the
+// session of the main process, or that has the mark, and every process that descends from a
+// member or shares its session.
 func (t *tree) sweep() ([]stat, error) {
 	candidates, err := t.candidates()
 	if err != nil {
@@ -89,9 +90,9 @@ func (t *tree) sweep() ([]stat, error) {
 	}
 	in := map[int]bool{}
 	for _, s := range candidates {
-		in[s.pid] = t.isKnown(s) || t.pinned && s.session == t.main.pid
+		in[s.pid] = t.isKnown(s) || t.unreaped && s.session == t.main.pid
 	}
-	spread(candidates, in)
+	addRelated(candidates, in)
 	for _, s := range candidates {
 		if in[s.pid] {
 			continue
@@ -100,22 +101,23 @@ func (t *tree) sweep() ([]stat, error) {
 			return nil, err
 		}
 	}
-	spread(candidates, in)
+	addRelated(candidates, in)
 	return slices.DeleteFunc(candidates, func(s stat) bool { return !in[s.pid] }), nil
 }
 
-// candidates are those who might be members at all: not the machine's first process, not the daemon, nobody of the
-// daemon's own session or another child's, nobody older than the main process.
+// candidates returns the processes that can be members. These are not process 1, the
+// daemon, processes of the daemon's session or of another child's session, and processes
+// older than the main process.
 func (t *tree) candidates() ([]stat, error) {
 	self := os.Getpid()
 	session, err := unix.Getsid(0)
 	if err != nil {
 		return nil, err
 	}
-	others := ours.pids()
+	others := ownChildren.pids()
 	delete(others, t.main.pid)
 	others[0], others[session] = true, true
-	all, err := living()
+	all, err := listProcesses()
 	return slices.DeleteFunc(all, func(s stat) bool {
 		return s.pid == 1 || s.pid == self || others[s.session] || s.start < t.main.start
 	}), err
@@ -128,8 +130,9 @@ func (t *tree) isKnown(s stat) bool {
 	return ok && s.start == start || t.isMain(s)
 }
 
-// spread adds descendants and fellows of a session until nobody is added any more.
-func spread(all []stat, in map[int]bool) {
+// addRelated adds to in the descendants and the processes of the same session, until it
+// finds no more.
+func addRelated(all []stat, in map[int]bool) {
 	for changed := true; changed; {
 		sessions := map[int]bool{}
 		for _, s := range all {
@@ -146,8 +149,9 @@ func spread(all []stat, in map[int]bool) {
 	}
 }
 
-// kill sends SIGKILL to all members until none is found any more, and returns how many there were. It gives up when one lives
-// for killTime after its SIGKILL, or ctx ends; those who live then are returned as well.
+// kill sends SIGKILL to all members until a scan finds none, and returns their number. It
+// gives up when one lives for killTimeout after its SIGKILL or when ctx ends, and returns
+// those that live.
 func (t *tree) kill(ctx context.Context) (killed int, left []int) {
 	victims := map[stat]bool{}
 	for {
@@ -156,34 +160,34 @@ func (t *tree) kill(ctx context.Context) (killed int, left []int) {
 			return len(victims), nil
 		}
 		if err != nil {
-			found = t.lastSeen()
+			found = t.lastMembers()
 		}
-		t.leaf.kill()
+		t.cgroup.kill()
 		t.killGroup()
 		for _, s := range found {
 			victims[stat{pid: s.pid, start: s.start}] = true
-			signalExactly(s, unix.SIGKILL) // who cannot be signalled is gone, or will be among those left
+			signalPidfd(s, unix.SIGKILL) // after an error it has exited or will be in left
 		}
 		if err != nil {
-			err = pause(ctx, blindTime)
+			err = pause(ctx, scanRetry)
 		} else {
 			err = awaitKilled(ctx, found)
 		}
 		if err != nil {
-			found = slices.DeleteFunc(found, hasGone)
+			found = slices.DeleteFunc(found, hasEnded)
 			return len(victims) - len(found), pids(found)
 		}
 	}
 }
 
 func awaitKilled(ctx context.Context, found []stat) error {
-	ctx, cancel := context.WithTimeout(ctx, killTime)
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
 	return awaitAll(ctx, found)
 }
 
-// lastSeen are the members of the last look that succeeded.
-func (t *tree) lastSeen() []stat {
+// lastMembers returns the members of the last scan that succeeded.
+func (t *tree) lastMembers() []stat {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var list []stat
@@ -193,11 +197,11 @@ func (t *tree) lastSeen() []stat {
 	return list
 }
 
-// killGroup reaches those of the main process's group at once, also while they fork.
+// killGroup sends SIGKILL to the process group of the main process, also while it forks.
 func (t *tree) killGroup() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.pinned {
+	if t.unreaped {
 		unix.Kill(-t.main.pid, unix.SIGKILL)
 	}
 }

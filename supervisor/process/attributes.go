@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limitNames are the words that Spec.Limits knows: all but "locks", which the tree is marked with.
+// limitNames are the names for Spec.Limits: all but "locks", which is the mark of a tree.
 var limitNames = map[string]int{
 	"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA,
 	"fsize": unix.RLIMIT_FSIZE, "memlock": unix.RLIMIT_MEMLOCK, "msgqueue": unix.RLIMIT_MSGQUEUE,
@@ -31,14 +31,15 @@ func setLimit(name string, soft, hard uint64) error {
 	return nil
 }
 
-// become takes the user's groups and ids, in this order, and proves that there is no way back.
-func become(u *User) error {
+// setCredentials sets the groups and ids of the user, in this order, and verifies that the
+// old ones cannot be restored.
+func setCredentials(u *User) error {
 	if u == nil {
 		return nil
 	}
 	uid, gid := int(u.UID), int(u.GID)
 	if os.Geteuid() != 0 && os.Geteuid() == uid && os.Getegid() == gid {
-		return nil // who is not root can only stay who he is
+		return nil // without privileges only this user is possible
 	}
 	groups := []int{gid}
 	for _, g := range u.Groups {
@@ -58,13 +59,14 @@ func become(u *User) error {
 	if err := syscall.Setresuid(uid, uid, uid); err != nil {
 		return refused("setresuid", err)
 	}
-	if !hasBecome(uid, gid, groups) {
+	if !verifyCredentials(uid, gid, groups) {
 		return refused("verification", unix.EPERM)
 	}
 	return nil
 }
 
-func hasBecome(uid, gid int, groups []int) bool {
+// verifyCredentials reports whether all ids and groups are set, and setuid(0) fails.
+func verifyCredentials(uid, gid int, groups []int) bool {
 	ru, eu, su := unix.Getresuid()
 	rg, eg, sg := unix.Getresgid()
 	now, err := syscall.Getgroups()
@@ -83,14 +85,14 @@ func (u *User) name() string {
 	return strconv.FormatUint(uint64(u.UID), 10)
 }
 
-// kernelAction is struct sigaction as the kernel has it on amd64 and arm64.
+// kernelAction is struct sigaction of the kernel on amd64 and arm64.
 type kernelAction struct {
 	handler, flags, restorer uintptr
 	mask                     uint64
 }
 
-// defaultSignals undoes what the daemon was started with, or does: ignored signals would stay ignored in the command, and
-// blocked ones blocked. Handled ones become defaults by the exec itself.
+// defaultSignals resets ignored and blocked signals, which execve would leave so. execve
+// itself resets those with a handler.
 func defaultSignals() error {
 	const ignored, last = 1, 64
 	for sig := uintptr(1); sig <= last; sig++ {

@@ -17,44 +17,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// defaultPath is where a command is looked for when its environment has no PATH.
+// defaultPath is the PATH of an environment without one.
 const defaultPath = "/usr/local/bin:/usr/bin:/bin"
 
-// Shim must be called first in main. It returns at once unless this process is the exec shim: the daemon's own binary, started
-// by Start, that prepares what Go cannot prepare between fork and exec and then becomes the command. Then it never returns.
+// Shim must be called first in main. It returns at once unless this process is the exec
+// shim: the daemon's own binary, started by Start. The shim sets the attributes that Go
+// cannot set between fork and exec, then executes the command, and never returns.
 func Shim() {
 	if len(os.Args) != 1 || os.Args[0] != shimName {
 		return
 	}
-	runtime.LockOSThread() // nice, the signal mask and no_new_privs belong to the thread that execs
-	s := shim{reports: os.NewFile(reportFD, "report")}
-	s.fail(s.run())
+	runtime.LockOSThread() // nice, the signal mask and no_new_privs are attributes of the thread
+	s := shim{status: os.NewFile(statusFD, "report")}
+	s.reportError(s.run())
 	unix.Exit(127)
 }
 
 type shim struct {
-	order   order
+	request execRequest
 	argv    []string
 	env     []string
 	joined  bool
-	reports *os.File
+	status  *os.File
 }
 
-// run only returns when something failed.
+// run only returns when a step has failed.
 func (s *shim) run() error {
 	for _, step := range []struct {
 		name string
 		do   func() error
 	}{
-		{"order", s.read},
+		{"order", s.readRequest},
 		{"cgroup", s.join},
 		{"limits", s.limit},
-		{"mark", func() error { return setMark(s.order.Token) }},
+		{"mark", func() error { return setMark(s.request.Token) }},
 		{"oom_score_adj", s.oom},
 		{"nice", s.nice},
 		{"umask", s.umask},
 		{"signals", defaultSignals},
-		{"user", func() error { return become(s.order.User) }},
+		{"user", func() error { return setCredentials(s.request.User) }},
 		{"no_new_privs", s.noNewPrivs},
 		{"directory", s.changeDirectory},
 		{"descriptors", s.keepDescriptors},
@@ -67,9 +68,9 @@ func (s *shim) run() error {
 	return nil
 }
 
-// fail tells the daemon which step failed.
-func (s *shim) fail(err error) {
-	var r report
+// reportError sends the daemon the step that failed.
+func (s *shim) reportError(err error) {
+	var r execStatus
 	var start *StartError
 	var path *os.PathError
 	if errors.As(err, &start) {
@@ -82,30 +83,30 @@ func (s *shim) fail(err error) {
 	if errors.As(err, &errno) {
 		r.Errno = int(errno)
 	}
-	json.NewEncoder(s.reports).Encode(r)
+	json.NewEncoder(s.status).Encode(r)
 }
 
-func (s *shim) read() error {
-	f := os.NewFile(orderFD, "order")
+func (s *shim) readRequest() error {
+	f := os.NewFile(requestFD, "order")
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<40))
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(text, &s.order); err != nil {
+	if err := json.Unmarshal(text, &s.request); err != nil {
 		return err
 	}
-	for _, word := range s.order.Argv {
+	for _, word := range s.request.Argv {
 		s.argv = append(s.argv, string(word))
 	}
 	s.env = s.environment()
 	return nil
 }
 
-// environment is the one ordered, with the variables that only this process can know.
+// environment returns the requested environment with LISTEN_* and the token.
 func (s *shim) environment() []string {
 	var env []string
-	names := s.order.Name
-	for _, entry := range s.order.Env {
+	names := s.request.Name
+	for _, entry := range s.request.Env {
 		key, value, _ := strings.Cut(string(entry), "=")
 		switch key {
 		case "LISTEN_FDNAMES":
@@ -115,28 +116,29 @@ func (s *shim) environment() []string {
 			env = append(env, string(entry))
 		}
 	}
-	if s.order.Token != "" {
-		env = append(env, treeVariable+"="+s.order.Token)
+	if s.request.Token != "" {
+		env = append(env, treeVariable+"="+s.request.Token)
 	}
-	if s.order.Listen {
+	if s.request.Listen {
 		env = append(env, "LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS=1",
 			"LISTEN_FDNAMES="+strings.ReplaceAll(names, ":", "_"))
 	}
 	return env
 }
 
-// join is the one step that may fail silently: without a cgroup the tree is found by other means.
+// join never fails, because without a cgroup the tree is found by other means.
 func (s *shim) join() error {
-	if s.order.Cgroup != "" {
-		s.joined = (&cgroup{s.order.Cgroup}).join() == nil
+	if s.request.Cgroup != "" {
+		s.joined = (&cgroup{s.request.Cgroup}).join() == nil
 	}
 	return nil
 }
 
-// limit sets what was ordered. RLIMIT_NOFILE is otherwise what the daemon was started with: Go's runtime raises it for itself,
-// hands the old value to its children and puts it back in syscall.Exec, unless syscall.Setrlimit was called for it.
+// limit sets the requested limits. Without a request RLIMIT_NOFILE is that of the daemon's
+// start: Go's runtime raises it for itself and restores it in syscall.Exec, unless
+// syscall.Setrlimit was called for it.
 func (s *shim) limit() error {
-	if n := s.order.Nofile; n > 0 {
+	if n := s.request.Nofile; n > 0 {
 		var now syscall.Rlimit
 		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &now); err != nil {
 			return err
@@ -145,7 +147,7 @@ func (s *shim) limit() error {
 			return err
 		}
 	}
-	for name, l := range s.order.Limits {
+	for name, l := range s.request.Limits {
 		if err := setLimit(name, l[0], l[1]); err != nil {
 			return err
 		}
@@ -154,51 +156,52 @@ func (s *shim) limit() error {
 }
 
 func (s *shim) oom() error {
-	if s.order.OOMScoreAdj == nil {
+	if s.request.OOMScoreAdj == nil {
 		return nil
 	}
-	return os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(*s.order.OOMScoreAdj)), 0)
+	return os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(*s.request.OOMScoreAdj)), 0)
 }
 
 func (s *shim) nice() error {
-	if s.order.Nice == nil {
+	if s.request.Nice == nil {
 		return nil
 	}
-	return unix.Setpriority(unix.PRIO_PROCESS, 0, *s.order.Nice)
+	return unix.Setpriority(unix.PRIO_PROCESS, 0, *s.request.Nice)
 }
 
 func (s *shim) umask() error {
-	if s.order.Umask != nil {
-		unix.Umask(*s.order.Umask)
+	if s.request.Umask != nil {
+		unix.Umask(*s.request.Umask)
 	}
 	return nil
 }
 
 func (s *shim) noNewPrivs() error {
-	if !s.order.NoNewPrivs {
+	if !s.request.NoNewPrivs {
 		return nil
 	}
 	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 }
 
 func (s *shim) changeDirectory() error {
-	if len(s.order.Dir) == 0 {
+	if len(s.request.Dir) == 0 {
 		return nil
 	}
-	return os.Chdir(string(s.order.Dir))
+	return os.Chdir(string(s.request.Dir))
 }
 
-// keepDescriptors lets the exec close everything but 0, 1, 2 and the listening socket. Until then the shim needs its own.
+// keepDescriptors makes all descriptors close-on-exec but 0, 1, 2 and the listening socket.
+// The shim needs its own ones until then.
 func (s *shim) keepDescriptors() error {
 	first := listenFD
-	if s.order.Listen {
+	if s.request.Listen {
 		first++
 	}
 	err := unix.CloseRange(uint(first), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if err == nil {
 		return nil
 	}
-	var limit syscall.Rlimit // an older kernel
+	var limit syscall.Rlimit // before Linux 5.11
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
@@ -208,9 +211,10 @@ func (s *shim) keepDescriptors() error {
 	return nil
 }
 
-// exec becomes the command, looking for it as execvp does: a file that may not be run does not end the search.
+// exec executes the command. It searches PATH like execvp: a file that cannot be executed
+// does not end the search.
 func (s *shim) exec() error {
-	if err := json.NewEncoder(s.reports).Encode(report{Joined: s.joined}); err != nil {
+	if err := json.NewEncoder(s.status).Encode(execStatus{Joined: s.joined}); err != nil {
 		return err
 	}
 	name := s.argv[0]
@@ -248,7 +252,7 @@ func (s *shim) path() string {
 	return defaultPath
 }
 
-// explainExec says what the kernel's word for a failed exec means here.
+// explainExec adds the probable reason to an error of execve.
 func explainExec(file string, err error) error {
 	switch info, missing := os.Stat(file); {
 	case missing == nil && info.IsDir():
@@ -270,7 +274,8 @@ func isSymlink(file string) bool {
 	return err == nil && info.Mode()&os.ModeSymlink != 0
 }
 
-// interpreter is what a script's #! line names; a program's is its dynamic loader.
+// interpreter returns what the #! line of a script names, or "a dynamic loader" for a
+// program.
 func interpreter(file string) string {
 	f, err := os.Open(file)
 	if err != nil {

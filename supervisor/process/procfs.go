@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stat is what /proc/PID/stat tells of one process. Pid and start time together are never used twice.
+// stat is /proc/PID/stat of one process. Pid and start time together identify it.
 type stat struct {
 	pid, parent, session int
 	state                byte
 	start                uint64 // clock ticks after boot (field 22)
 }
 
-// alive is false for zombies: they hold nothing but their pid.
+// alive is false for zombies, which hold only their pid.
 func (s stat) alive() bool { return s.state != 'Z' && s.state != 'X' }
 
 func readStat(pid int) (stat, error) {
@@ -31,7 +31,8 @@ func readStat(pid int) (stat, error) {
 	return parseStat(pid, raw)
 }
 
-// parseStat skips the name, which may contain anything, by its last parenthesis.
+// parseStat begins behind the last ")", because the name of the process may contain any
+// character.
 func parseStat(pid int, raw []byte) (stat, error) {
 	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
 	if len(fields) < 20 {
@@ -45,8 +46,9 @@ func parseStat(pid int, raw []byte) (stat, error) {
 	return s, errors.Join(errs[:]...)
 }
 
-// living are all processes of the machine that we may see, but for zombies. An error means that somebody may be missing.
-func living() ([]stat, error) {
+// listProcesses returns all visible processes but zombies. After an error some may be
+// missing.
+func listProcesses() ([]stat, error) {
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return nil, err
@@ -65,17 +67,18 @@ func living() ([]stat, error) {
 		s, err := readStat(pid)
 		if err == nil && s.alive() {
 			all = append(all, s)
-		} else if err != nil && !isGone(err) {
+		} else if err != nil && !isNoProcess(err) {
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-// isGone tells a process that has ended from one that could not be looked at.
-func isGone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) }
+// isNoProcess reports whether an error means that the process does not exist.
+func isNoProcess(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) }
 
-// openPidfd returns a handle on exactly this process, or ESRCH when it is gone, whoever has its pid now.
+// openPidfd returns a pidfd of this process. It returns ESRCH if the process is gone, also
+// if another one has its pid.
 func openPidfd(s stat) (*os.File, error) {
 	fd, err := unix.PidfdOpen(s.pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
@@ -87,20 +90,20 @@ func openPidfd(s stat) (*os.File, error) {
 		return f, nil
 	}
 	f.Close()
-	if err == nil || isGone(err) {
+	if err == nil || isNoProcess(err) {
 		err = unix.ESRCH
 	}
 	return nil, err
 }
 
-// signalExactly signals this process and nobody who might have been given its pid.
-func signalExactly(s stat, sig unix.Signal) error {
+// signalPidfd signals this process, and never another one with its pid.
+func signalPidfd(s stat, sig unix.Signal) error {
 	f, err := openPidfd(s)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
 		if now, err := readStat(s.pid); err != nil || now.start != s.start {
 			return unix.ESRCH
 		}
-		return unix.Kill(s.pid, sig) // a kernel before 5.10: as near as one gets there
+		return unix.Kill(s.pid, sig) // kernels before 5.10 have no PIDFD_NONBLOCK; this leaves a short race
 	}
 	if err != nil {
 		return err
@@ -117,7 +120,8 @@ func signalExactly(s stat, sig unix.Signal) error {
 	return serr
 }
 
-// awaitExit returns nil when the process is gone or a zombie, or the context's error. It costs neither a thread nor a tick.
+// awaitExit waits until the process is gone or a zombie; the error is that of ctx. It uses
+// the runtime's poller, and so neither a thread nor a ticker.
 func awaitExit(ctx context.Context, s stat) error {
 	f, err := openPidfd(s)
 	switch {
@@ -146,12 +150,12 @@ func awaitExit(ctx context.Context, s stat) error {
 	return pollExit(ctx, s)
 }
 
-// pollExit is awaitExit for kernels before 5.10, and for when descriptors have run out.
+// pollExit is awaitExit with a ticker, for kernels before 5.10 and for EMFILE.
 func pollExit(ctx context.Context, s stat) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if hasGone(s) {
+		if hasEnded(s) {
 			return nil
 		}
 		select {
@@ -162,13 +166,14 @@ func pollExit(ctx context.Context, s stat) error {
 	}
 }
 
-// hasGone is false where we cannot look.
-func hasGone(s stat) bool {
+// hasEnded reports whether the process is gone or a zombie. It is false if /proc cannot
+// be read.
+func hasEnded(s stat) bool {
 	now, err := readStat(s.pid)
-	return err != nil && isGone(err) || err == nil && (now.start != s.start || !now.alive())
+	return err != nil && isNoProcess(err) || err == nil && (now.start != s.start || !now.alive())
 }
 
-// awaitAll returns nil when all of them are gone.
+// awaitAll waits until all of them have ended.
 func awaitAll(ctx context.Context, all []stat) error {
 	for _, s := range all {
 		if err := awaitExit(ctx, s); err != nil {
@@ -178,7 +183,7 @@ func awaitAll(ctx context.Context, all []stat) error {
 	return nil
 }
 
-// bootID tells this boot of the machine from all others; empty: unknown.
+// bootID identifies this boot of the machine; empty: unknown.
 func bootID() string {
 	raw, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(raw))

@@ -1,0 +1,90 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// staleGrace is short, because the clients of a stale tree have lost their connections with
+// the old daemon.
+const staleGrace = 5 * time.Second
+
+// Record is the data by which another daemon can end a tree after its daemon has died. A
+// Record with only a Token, written before Start, finds a tree whose daemon died during
+// Start.
+type Record struct {
+	Pid       int    `json:"pid"`
+	StartTime uint64 `json:"start_time"` // of the main process, in clock ticks since the boot
+	Boot      string `json:"boot"`       // the kernel's boot id; after another boot no process of the tree lives
+	Token     string `json:"token"`
+	Cgroup    string `json:"cgroup,omitempty"`
+	Name      string `json:"name"`
+}
+
+// Record returns the record of this tree.
+func (p *Process) Record() Record {
+	r := Record{Pid: p.main.Pid, StartTime: p.tree.main.start, Boot: bootID(), Token: p.tree.token, Name: p.name}
+	if p.tree.cgroup != nil {
+		r.Cgroup = p.tree.cgroup.path
+	}
+	return r
+}
+
+// EndStale ends a tree whose daemon has died. It sends SIGTERM to the main process, or to
+// all members if that is gone, then after 5 s or when ctx ends SIGKILL to the whole tree,
+// and verifies that it is empty. It also finds members of other sessions without a main
+// process. It never signals another process that has the pid of the main process. It is an
+// error if a process is left, or if the record cannot be used.
+func EndStale(ctx context.Context, r Record) (StopReport, error) {
+	began := time.Now()
+	if r.Token == "" && (r.Pid <= 1 || r.StartTime == 0) {
+		return StopReport{}, errors.New("the record of a stale tree has neither a token nor a pid with its start time")
+	}
+	t := &tree{main: stat{pid: r.Pid, start: r.StartTime}, token: r.Token, cgroup: openCgroup(r.Cgroup)}
+	if slices.Contains(t.cgroup.procs(), os.Getpid()) {
+		return StopReport{}, fmt.Errorf("the recorded cgroup %s is this daemon's own", r.Cgroup)
+	}
+	if boot := bootID(); r.Boot != "" && boot != "" && r.Boot != boot {
+		return StopReport{}, nil
+	}
+	found, err := t.members()
+	if err != nil {
+		return StopReport{}, fmt.Errorf("look for what %s has left: %w", r.Name, err)
+	}
+	t.terminate(ctx, found)
+	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), totalKillTimeout)
+	defer cancel()
+	var report StopReport
+	report.Killed, report.Left = t.kill(final)
+	t.cgroup.remove()
+	removeStaleCgroups()
+	report.Took = time.Since(began)
+	if !report.Empty() {
+		return report, fmt.Errorf("%s: processes %v outlived SIGKILL", r.Name, report.Left)
+	}
+	return report, nil
+}
+
+// terminate sends SIGTERM to the main process, or to all members if that is gone, and waits
+// for them.
+func (t *tree) terminate(ctx context.Context, found []stat) {
+	if i := slices.IndexFunc(found, t.isMain); i >= 0 {
+		found = found[i : i+1]
+	}
+	gentle, cancel := context.WithTimeout(ctx, staleGrace)
+	defer cancel()
+	for _, s := range found {
+		if signalPidfd(s, unix.SIGTERM) == nil {
+			signalPidfd(s, unix.SIGCONT)
+		}
+	}
+	if awaitAll(gentle, found) == nil {
+		waitHelpers(gentle, t.members)
+	}
+}
