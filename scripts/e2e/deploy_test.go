@@ -18,13 +18,13 @@ import (
 func TestDeployScript(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 1}})
-	s.under(60)
+	s.startLoad(60)
 	for range times(2) {
 		next := s.app.Release()
 		next.Number++
 		script := fmt.Sprintf("set -e\ncat > release <<'END'\n%sEND\n%s -S %s reload %s\ncurl -sS --fail http://%s/echo\n",
 			next, testenv.Binary(s.env.Root), s.daemon.Socket, s.daemon.App, s.front.Address)
-		cmd := exec.CommandContext(s.within(wholeRestart), "sh", "-c", script)
+		cmd := exec.CommandContext(s.timeout(operationTimeout), "sh", "-c", script)
 		cmd.Dir = s.app.Dir
 		out, err := cmd.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), fmt.Sprintf("release=%d ", next.Number)) {
@@ -40,13 +40,13 @@ func TestDeployScript(t *testing.T) {
 func TestHangup(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 1}})
-	s.under(60)
+	s.startLoad(60)
 	for range times(2) {
 		s.event("HUP", func() {
 			next, err := s.app.DeployNext()
 			s.must(err)
 			s.must(s.daemon.Signal(syscall.SIGHUP))
-			s.answers(20*time.Second, next.Number)
+			s.waitRelease(20*time.Second, next.Number)
 		})
 	}
 	s.finish()
@@ -58,12 +58,12 @@ func TestHangup(t *testing.T) {
 func TestHeldMigration(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}})
-	s.under(60)
+	s.startLoad(60)
 	for i := range times(2) {
 		code := i * 3
 		s.event("migration", func() {
 			migration := fmt.Sprintf("wc -l < requests.log > before; sleep 2; wc -l < requests.log > after; exit %d", code)
-			outcome, err := s.daemon.Call(s.within(wholeRestart), "hold", s.daemon.App, "--for", "20s", "--",
+			outcome, err := s.daemon.Call(s.timeout(operationTimeout), "hold", s.daemon.App, "--for", "20s", "--",
 				"sh", "-c", "cd "+s.app.Dir+" && "+migration)
 			s.must(err)
 			if outcome.Exit != code {
@@ -84,17 +84,17 @@ func TestHeldMigration(t *testing.T) {
 func TestReloadsAtOnce(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 1}})
-	s.under(60)
+	s.startLoad(60)
 	for range times(1) {
-		s.running()
-		before, err := s.daemon.Status(s.within(10 * time.Second))
+		s.sendInFlight()
+		before, err := s.daemon.Status(s.timeout(10 * time.Second))
 		s.must(err)
 		next, err := s.app.DeployNext()
 		s.must(err)
 		exits := make(chan testenv.Outcome, 5)
 		for range 5 {
 			go func() {
-				outcome, _ := s.daemon.Call(s.within(wholeRestart), "reload", s.daemon.App)
+				outcome, _ := s.daemon.Call(s.timeout(operationTimeout), "reload", s.daemon.App)
 				exits <- outcome
 			}()
 		}
@@ -106,7 +106,7 @@ func TestReloadsAtOnce(t *testing.T) {
 		if err := s.isRelease(next.Number); err != nil {
 			s.Error(err)
 		}
-		now, err := s.daemon.Status(s.within(10 * time.Second))
+		now, err := s.daemon.Status(s.timeout(10 * time.Second))
 		s.must(err)
 		if made := now.Generation - before.Generation; made > 3 {
 			s.Errorf("five reloads at once made %d generations", made)

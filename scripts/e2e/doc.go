@@ -1,12 +1,17 @@
-// Package e2e holds the rows: what tideover promises, tried with real
-// front-ends, real gunicorns and real load, and counted.
+// Package e2e has the end-to-end tests, called rows: what the documentation
+// promises, tested with real front-ends, real gunicorns and real load, and
+// counted.
 //
-// The rows have the build tag e2e, because they need what scripts/setup
-// installs. Run them with scripts/test, or one of them with
+// The rows have the build tag e2e, because they need what scripts/setup installs.
+// Run them with scripts/test, or some of them with
 //
 //	go test -tags e2e -v -run TestSeed/event ./scripts/e2e
 //
-// and with -full at their full size. Every row prints one line of numbers; "lost"
-// is any request without its complete right answer. A row whose component is
-// missing fails: nothing is skipped.
+// and with -full at their full size. Every row prints one line of numbers; lost
+// is a request without its complete right answer. A row whose component is
+// missing fails; nothing is skipped.
+//
+// row_test.go has a row with its Env and its line, fixture_test.go the usual
+// setup: app, gunicorn under tideover, front-end, load. Every other file is named
+// after what it tests.
 package e2e

@@ -17,7 +17,7 @@ import (
 
 // What gunicorn tells the app about a request is what it told it behind the
 // same front-end without tideover, but for these.
-var differs = map[string]string{
+var documentedDifferences = map[string]string{
 	"REMOTE_PORT":            "the connection to gunicorn is another one",
 	"client":                 "its port: the same",
 	"SERVER_NAME":            "gunicorn's own socket is a private one",
@@ -38,7 +38,7 @@ func TestEnviron(t *testing.T) {
 		"sync": {App: "environ:app"}, "sync-20": {App: "environ:app", Version: "20.1.0"},
 		"gthread": {App: "environ:app", Class: "gthread"}, "uvicorn": {App: "environ:scope", Class: testenv.UvicornWorker("").Class},
 	} {
-		for name, start := range map[string]front{
+		for name, start := range map[string]frontStarter{
 			"apache": apache(testenv.Apache{Params: "nocanon", Extra: "AllowEncodedSlashes NoDecode"}),
 			"nginx":  plainNginx,
 		} {
@@ -48,26 +48,26 @@ func TestEnviron(t *testing.T) {
 			t.Run(class+"-"+name, func(t *testing.T) {
 				r := begin(t)
 				g.Workers = 1
-				alone, carried := r.environs(g, start)
+				alone, carried := r.startBoth(g, start)
 				kinds := append(environKinds(), slices.DeleteFunc(wireKinds(), underscored)...)
 				for _, k := range kinds {
 					k.Plain, k.Method = true, strings.ReplaceAll(k.Method, "HEAD", "GET")
-					r.toldTheSame(alone, carried, k)
+					r.compareEnviron(alone, carried, k)
 				}
-				r.underscores(carried, name == "nginx")
-				r.say("compared=%d", len(kinds))
+				r.checkUnderscores(carried, name == "nginx")
+				r.addNumbers("compared=%d", len(kinds))
 			})
 		}
 	}
 }
 
-// toldTheSame compares everything that the app was told about a request.
-func (r *row) toldTheSame(alone, carried *load.Client, k load.Kind) {
+// compareEnviron compares everything that the app was told about a request.
+func (r *row) compareEnviron(alone, carried *load.Client, k load.Kind) {
 	r.Helper()
 	nonce := alone.Nonce()
-	bare, through := r.told(alone, k, nonce), r.told(carried, k, nonce)
+	bare, through := r.readEnviron(alone, k, nonce), r.readEnviron(carried, k, nonce)
 	for _, key := range slices.Sorted(maps.Keys(merged(bare, through))) {
-		if _, known := differs[key]; !known && bare[key] != through[key] {
+		if _, known := documentedDifferences[key]; !known && bare[key] != through[key] {
 			r.Errorf("%s: %s is %s, and was %s without tideover", k.Name, key, through[key], bare[key])
 		}
 	}
@@ -78,12 +78,12 @@ func (r *row) toldTheSame(alone, carried *load.Client, k load.Kind) {
 	}
 }
 
-// underscores: a name with an underscore is dropped, so that it is never taken
+// checkUnderscores: a name with an underscore is dropped, so that it is never taken
 // for the one with dashes; one that looks like what tideover answers for is
 // refused, unless the front-end has dropped it, as nginx does.
-func (r *row) underscores(c *load.Client, dropped bool) {
+func (r *row) checkUnderscores(c *load.Client, dropped bool) {
 	r.Helper()
-	told := r.told(c, load.Kind{Name: "underscore", Plain: true, Header: []string{"X_Under: 1", "X-Under: 2"}}, c.Nonce())
+	told := r.readEnviron(c, load.Kind{Name: "underscore", Plain: true, Header: []string{"X_Under: 1", "X-Under: 2"}}, c.Nonce())
 	spelled := told["HTTP_X_UNDER"] + told["header x-under"]
 	if spelled = strings.Trim(strings.Join(strings.Fields(spelled), ""), `["]`); spelled != "2" || told["header x_under"] != "" {
 		r.Errorf("of X_Under: 1 and X-Under: 2 the app was told %q", spelled)
@@ -128,9 +128,9 @@ func environKinds() []load.Kind {
 // same as with a dash.
 func underscored(k load.Kind) bool { return k.Name == "underscore" }
 
-// environs starts the app twice behind a front-end each: alone, and under
+// startBoth starts the app twice behind a front-end each: alone, and under
 // tideover.
-func (r *row) environs(g testenv.Gunicorn, before front) (alone, carried *load.Client) {
+func (r *row) startBoth(g testenv.Gunicorn, before frontStarter) (alone, carried *load.Client) {
 	r.Helper()
 	text, err := os.ReadFile(r.env.Root + "/scripts/e2e/testdata/environ.py")
 	r.must(err)
@@ -139,10 +139,10 @@ func (r *row) environs(g testenv.Gunicorn, before front) (alone, carried *load.C
 		r.must(err)
 		_, err = r.env.Write(folder+"/environ.py", string(text))
 		r.must(err)
-		back := testenv.Backend(r.dead())
+		back := testenv.Backend(r.unusedAddress())
 		serve(shop, back)
 		direct := &load.Client{Address: string(back), Prefix: folder}
-		r.must(answeringPlain(r, direct))
+		r.must(waitPlainAnswer(r, direct))
 		fronted, err := before(r.env, back)
 		r.must(err)
 		return &load.Client{Address: fronted.Address, Host: "front.test", Prefix: "w", Timeout: 10 * time.Second}
@@ -160,8 +160,8 @@ func (r *row) environs(g testenv.Gunicorn, before front) (alone, carried *load.C
 	return alone, carried
 }
 
-// told is what the app was told, each value as JSON.
-func (r *row) told(c *load.Client, k load.Kind, nonce string) map[string]string {
+// readEnviron is what the app was told, each value as JSON.
+func (r *row) readEnviron(c *load.Client, k load.Kind, nonce string) map[string]string {
 	r.Helper()
 	a := c.DoNamed(r.Context(), k, nonce)
 	facts := map[string]json.RawMessage{}

@@ -14,8 +14,8 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// stand is the usual set of a row: the shop, gunicorn under tideover, and a
-// front-end before it.
+// fixture is the usual setup of a row: the app, gunicorn under tideover, a
+// front-end in front, and a load.
 type fixture struct {
 	*row
 	app     *testenv.App
@@ -23,28 +23,28 @@ type fixture struct {
 	back    testenv.Backend
 	front   *testenv.FrontEnd // nil: clients talk to tideover itself
 	client  *load.Client
-	load    *load.Load // after under
-	workers int        // of a generation
+	load    *load.Load // after startLoad
+	workers int        // of one generation
 	events  int
 	lossy   int // events around which a request was lost
 }
 
-// setup says in what a stand differs from the usual one.
+// setup is how the fixture of a row differs from the usual one.
 type setup struct {
 	gunicorn testenv.Gunicorn
 	command  []string // instead of gunicorn
 	flags    []string // of tideover run
 	release  testenv.Release
-	config   string // lines of [app.NAME] and its tables; run gets -c instead of a command
-	binary   string // of the daemon, when it is to be another
-	unix     bool   // the public socket
-	front    front  // nil: none
+	config   string       // lines of [app.NAME] and its tables; run gets -c instead of a command
+	binary   string       // of the daemon; empty: the program under test
+	unix     bool         // the public socket
+	front    frontStarter // nil: none
 }
 
-// front starts a front-end before an app.
-type front func(*testenv.Env, testenv.Backend) (*testenv.FrontEnd, error)
+// frontStarter starts a front-end before an app.
+type frontStarter func(*testenv.Env, testenv.Backend) (*testenv.FrontEnd, error)
 
-// newStand starts all of it and waits for the first answer.
+// newFixture starts the servers and waits for the first answer.
 func newFixture(r *row, o setup) *fixture {
 	r.Helper()
 	s := &fixture{row: r, workers: o.gunicorn.Workers}
@@ -67,19 +67,19 @@ func newFixture(r *row, o setup) *fixture {
 	if o.unix {
 		s.client.Network, s.client.Host = "unix", "front.test"
 	}
-	// A front-end that met a refusal before anybody listened would remember it.
-	s.answers(30*time.Second, o.release.Number)
+	// A front-end that is refused before tideover listens marks the server as failed.
+	s.waitRelease(30*time.Second, o.release.Number)
 	if o.front != nil {
 		s.front, err = o.front(r.env, s.back)
 		r.must(err)
-		s.client = &load.Client{Address: s.front.Address, Host: "front.test", Prefix: "f"} // no nonce of the direct client's again
-		s.answers(30*time.Second, o.release.Number)
+		s.client = &load.Client{Address: s.front.Address, Host: "front.test", Prefix: "f"} // the nonces differ from those of the direct client
+		s.waitRelease(30*time.Second, o.release.Number)
 	}
 	return s
 }
 
-// start starts the daemon: with gunicorn's own command in front, with another
-// command, or with a configuration.
+// start starts the daemon with a gunicorn command, another command or a
+// configuration.
 func (s *fixture) start(o setup, listen string) {
 	s.Helper()
 	options := testenv.RunOptions{Flags: o.flags, Command: o.command, Binary: o.binary}
@@ -103,7 +103,7 @@ func (s *fixture) start(o setup, listen string) {
 	s.must(err)
 }
 
-// tomlArray writes words as TOML does.
+// tomlArray returns words as a TOML array.
 func tomlArray(words []string) string {
 	quoted := make([]string, len(words))
 	for i, word := range words {
@@ -121,10 +121,10 @@ func (s *fixture) backAddress(unix bool) testenv.Backend {
 	return testenv.Backend(address)
 }
 
-// answers waits until a request is answered by this release.
-func (s *fixture) answers(patience time.Duration, release int) {
+// waitRelease waits until this release answers a request.
+func (s *fixture) waitRelease(limit time.Duration, release int) {
 	s.Helper()
-	s.must(testenv.Poll(s.within(patience), 50*time.Millisecond, func() error {
+	s.must(testenv.Poll(s.timeout(limit), 50*time.Millisecond, func() error {
 		select {
 		case <-s.daemon.Exited():
 			return fmt.Errorf("tideover ended with %d: %s", s.daemon.Code(), s.daemon.Tail(20))
@@ -134,7 +134,7 @@ func (s *fixture) answers(patience time.Duration, release int) {
 	}))
 }
 
-// isRelease asks the app itself for its release.
+// isRelease fails unless this release answers.
 func (s *fixture) isRelease(number int) error {
 	a := s.client.Do(context.Background(), load.Kind{Name: "which release"})
 	if a.Loss != "" {
@@ -146,21 +146,21 @@ func (s *fixture) isRelease(number int) error {
 	return nil
 }
 
-// running sends a GET and a POST that take a second, and returns when the app
-// has begun both: they are in flight, provably.
-func (s *fixture) running() {
+// sendInFlight sends a GET and a POST that take a second, and returns when the app
+// has logged the begin of both.
+func (s *fixture) sendInFlight() {
 	s.Helper()
 	for _, k := range []load.Kind{{Name: "get in flight", Query: "s=1"}, {Name: "post in flight", Query: "s=1", Body: 2000}} {
 		nonce := s.load.Send(k)
-		s.must(s.app.Log.Wait(s.within(30*time.Second), "begin", nonce))
+		s.must(s.app.Log.Wait(s.timeout(30*time.Second), "begin", nonce))
 	}
 }
 
-// event does one thing to the app, with requests in flight, and tells whether
-// any request that ended meanwhile was lost.
+// event runs do with requests in flight, and fails the row for each request that
+// ended meanwhile and was lost.
 func (s *fixture) event(name string, do func()) {
 	s.Helper()
-	s.running()
+	s.sendInFlight()
 	window := s.load.Open()
 	do()
 	s.events++
@@ -170,19 +170,19 @@ func (s *fixture) event(name string, do func()) {
 	}
 }
 
-// reload deploys the next release and reloads; afterwards the new code
-// answers, at once.
-func (s *fixture) reload() { s.Helper(); s.change("reload") }
+// reload deploys the next release and reloads. After exit code 0 the new release
+// must answer the next request.
+func (s *fixture) reload() { s.Helper(); s.operate("reload") }
 
-// restart does the same by a restart.
-func (s *fixture) restart() { s.Helper(); s.change("restart") }
+// restart deploys the next release and restarts.
+func (s *fixture) restart() { s.Helper(); s.operate("restart") }
 
-func (s *fixture) change(verb string) {
+func (s *fixture) operate(verb string) {
 	s.Helper()
 	s.event(verb, func() {
 		next, err := s.app.DeployNext()
 		s.must(err)
-		result, outcome, err := s.daemon.Operate(s.within(90*time.Second), verb)
+		result, outcome, err := s.daemon.Operate(s.timeout(90*time.Second), verb)
 		s.must(err)
 		if outcome.Exit != 0 || result.Exit != 0 {
 			s.Errorf("%s: %v", verb, outcome)
@@ -193,13 +193,13 @@ func (s *fixture) change(verb string) {
 	})
 }
 
-// settled waits until every worker of the serving generation has imported the
+// waitWorkers waits until every worker of the serving generation has imported the
 // app: one that is still at it would find what is deployed next.
-func (s *fixture) settled() {
+func (s *fixture) waitWorkers() {
 	s.Helper()
-	now, err := s.daemon.Status(s.within(10 * time.Second))
+	now, err := s.daemon.Status(s.timeout(10 * time.Second))
 	s.must(err)
-	s.must(testenv.Poll(s.within(30*time.Second), 50*time.Millisecond, func() error {
+	s.must(testenv.Poll(s.timeout(30*time.Second), 50*time.Millisecond, func() error {
 		ready, err := s.app.Log.ReadyWorkers(now.Generation)
 		if err == nil && ready < s.workers {
 			err = fmt.Errorf("%d of %d workers are ready", ready, s.workers)
@@ -208,15 +208,15 @@ func (s *fixture) settled() {
 	}))
 }
 
-// failed deploys a release with a fault: the reload says 7 and the old code
-// goes on.
-func (s *fixture) failed(fault string) {
+// failedReload reloads a release with a fault: the exit code is 7 and the old
+// release answers.
+func (s *fixture) failedReload(fault string) {
 	s.Helper()
-	s.settled()
+	s.waitWorkers()
 	before := s.app.Release()
 	s.event("reload of a release that does "+fault, func() {
 		s.must(s.app.DeployBroken(fault))
-		result, outcome, err := s.daemon.Operate(s.within(90*time.Second), "reload")
+		result, outcome, err := s.daemon.Operate(s.timeout(90*time.Second), "reload")
 		s.must(err)
 		if outcome.Exit != 7 || result.Exit != 7 {
 			s.Errorf("want exit 7: %v", outcome)
@@ -228,34 +228,32 @@ func (s *fixture) failed(fault string) {
 	s.must(s.app.Deploy(before))
 }
 
-// killMaster kills the app's main process and waits until the next generation
-// runs.
+// killMaster kills gunicorn's main process and waits for the next generation.
 func (s *fixture) killMaster() {
 	s.Helper()
 	s.event("kill -9 of the master", func() {
-		before, err := s.daemon.Status(s.within(10 * time.Second))
+		before, err := s.daemon.Status(s.timeout(10 * time.Second))
 		s.must(err)
 		s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
-		s.runs(before.Generation + 1)
+		s.waitGeneration(before.Generation + 1)
 	})
 }
 
-// forgiven reloads the app: the operator says that the past is over, or each
-// crash would be answered with a longer pause.
-func (s *fixture) forgiven() {
+// resetBackoff reloads the app, which resets the backoff after crashes.
+func (s *fixture) resetBackoff() {
 	s.Helper()
-	_, outcome, err := s.daemon.Operate(s.within(wholeRestart), "reload")
+	_, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), "reload")
 	s.must(err)
 	if outcome.Exit != 0 {
 		s.Errorf("reload: %v", outcome)
 	}
 }
 
-// runs waits until this generation, or a later one, runs.
-func (s *fixture) runs(generation int) {
+// waitGeneration waits until this generation or a later one runs.
+func (s *fixture) waitGeneration(generation int) {
 	s.Helper()
-	s.must(testenv.Poll(s.within(60*time.Second), 50*time.Millisecond, func() error {
-		now, err := s.daemon.Status(s.within(10 * time.Second))
+	s.must(testenv.Poll(s.timeout(60*time.Second), 50*time.Millisecond, func() error {
+		now, err := s.daemon.Status(s.timeout(10 * time.Second))
 		if err == nil && (now.State != "running" || now.Generation < generation) {
 			err = fmt.Errorf("%s in generation %d, waiting for %d", now.State, now.Generation, generation)
 		}
@@ -263,40 +261,40 @@ func (s *fixture) runs(generation int) {
 	}))
 }
 
-// finish ends the load and judges it: nothing lost, nothing done twice.
+// finish ends the load: no request may be lost and no POST begun twice.
 func (s *fixture) finish() load.Tally {
 	s.Helper()
 	tally := s.load.Stop()
 	s.report(tally)
-	s.nothingLost(tally)
-	s.nothingTwice(s.app)
+	s.checkNothingLost(tally)
+	s.checkNothingTwice(s.app)
 	return tally
 }
 
 func (s *fixture) report(tally load.Tally) {
-	s.say("events=%d lossy=%d %v", s.events, s.lossy, tally)
+	s.addNumbers("events=%d lossy=%d %v", s.events, s.lossy, tally)
 }
 
-// shutdown ends the daemon by its verb; nothing of the app is left.
+// shutdown ends the daemon by its verb and checks that no process is left.
 func (s *fixture) shutdown() {
 	s.Helper()
-	outcome, err := s.daemon.Call(s.within(90*time.Second), "shutdown")
+	outcome, err := s.daemon.Call(s.timeout(90*time.Second), "shutdown")
 	s.must(err)
 	if outcome.Exit != 0 {
 		s.Errorf("shutdown: %v", outcome)
 	}
 	select {
 	case <-s.daemon.Exited():
-	case <-s.within(60 * time.Second).Done():
+	case <-s.timeout(60 * time.Second).Done():
 		s.Fatal("the daemon is still there after shutdown")
 	}
-	s.noneLeft()
+	s.checkNoneLeft()
 }
 
 // counter reads one of the daemon's counters.
 func (s *fixture) counter(name string) int {
 	s.Helper()
-	status, err := s.daemon.Status(s.within(10 * time.Second))
+	status, err := s.daemon.Status(s.timeout(10 * time.Second))
 	s.must(err)
 	value, known := status.Counters[name]
 	if !known {
@@ -305,15 +303,15 @@ func (s *fixture) counter(name string) int {
 	return value
 }
 
-// apache is the front of most rows.
-func apache(a testenv.Apache) front {
+// apache starts an Apache, the front-end of most rows.
+func apache(a testenv.Apache) frontStarter {
 	return func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) { return r.Apache(back, a) }
 }
 
-// patient are the flags of a stand at a hundred requests a second: its holds
-// fit into the limit on a slow machine too, and a release that never answers is
-// given up soon enough.
-func patient() []string {
+// loadFlags are the flags for a load of 100 requests per second: the hold limit
+// suffices also on a slow machine, and the start of a release that never answers
+// fails after 12 s.
+func loadFlags() []string {
 	return flags("--hold-limit", "4000", "--hold-timeout", "60s", "--ready-timeout", "12s")
 }
 

@@ -9,10 +9,10 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// worst is each front-end in the configuration that is least forgiving to a
+// strictFronts is each front-end in the configuration that is least forgiving to a
 // back-end that restarts. deadServer is an address where nothing listens.
-func worst(deadServer string) map[string]front {
-	return map[string]front{
+func strictFronts(deadServer string) map[string]frontStarter {
+	return map[string]frontStarter{
 		"apache": apache(testenv.Apache{Params: "status=-I"}),
 		"nginx": func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) {
 			return r.Nginx(back, testenv.ProxyConfig{
@@ -29,10 +29,10 @@ func worst(deadServer string) map[string]front {
 	}
 }
 
-// pooling is each of the others with connections kept to the app and used by
+// poolingFronts is each of the others with connections kept to the app and used by
 // all, where an idle close at the wrong moment costs a request.
-func pooling() map[string]front {
-	return map[string]front{
+func poolingFronts() map[string]frontStarter {
+	return map[string]frontStarter{
 		"nginx-keepalive": func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) {
 			return r.Nginx(back, testenv.ProxyConfig{
 				Upstream: "keepalive 16;",
@@ -45,8 +45,8 @@ func pooling() map[string]front {
 	}
 }
 
-// dead is an address of this room's where nothing listens.
-func (r *row) dead() string {
+// unusedAddress returns an address where nothing listens.
+func (r *row) unusedAddress() string {
 	r.Helper()
 	address, err := testenv.Address()
 	r.must(err)
@@ -60,13 +60,13 @@ func TestA2(t *testing.T) {
 	for _, name := range []string{"nginx", "haproxy", "caddy", "nginx-keepalive", "haproxy-reuse"} {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
-			make := worst(r.dead())[name]
+			make := strictFronts(r.unusedAddress())[name]
 			if make == nil {
-				make = pooling()[name]
+				make = poolingFronts()[name]
 			}
-			s := newFixture(r, setup{front: make, flags: patient()})
-			s.under(100)
-			s.live(counts{times(1), times(1), times(1), times(1), times(1)})
+			s := newFixture(r, setup{front: make, flags: loadFlags()})
+			s.startLoad(100)
+			s.runEvents(eventCounts{times(1), times(1), times(1), times(1), times(1)})
 			s.finish()
 			s.shutdown()
 		})
@@ -85,10 +85,10 @@ func TestA1(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			r := begin(t)
 			s := newFixture(r, setup{front: apache(v.apache), gunicorn: testenv.Gunicorn{Args: []string{"--preload"}}})
-			s.under(20)
+			s.startLoad(20)
 			for range times(1) {
-				s.running() // behind whoever the last one held
-				result, outcome, err := s.daemon.Operate(s.within(wholeRestart), "restart")
+				s.sendInFlight() // behind whoever the last one held
+				result, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), "restart")
 				s.must(err)
 				if outcome.Exit != 0 {
 					s.Fatalf("restart: %v", outcome)
@@ -98,7 +98,7 @@ func TestA1(t *testing.T) {
 					s.Errorf("held %.2f s in a restart of %.2f s", result.Requests.HeldMaxS, away)
 				}
 			}
-			pause(r, aMoment)
+			pause(r, shortTimeout)
 			s.finish()
 		})
 	}

@@ -21,19 +21,19 @@ func TestHooks(t *testing.T) {
 	hook := fmt.Sprintf(`echo "migrating for $TIDEOVER_REASON"; sleep 0.7; test $(cat %s) = 0 || { echo "no such table"; exit 1; }`, verdict)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 0.5},
 		config: fmt.Sprintf("ready.timeout = \"60s\"\nhold = { limit = 4000, timeout = \"60s\" }\n[app.shop.hooks]\nbefore_start = [\"sh\", \"-c\", %q]\nafter_reload = \"false\"", hook)})
-	s.under(50)
+	s.startLoad(50)
 	for range times(2) {
 		s.reload()
 	}
 	s.restart()
 	s.killMaster()
-	s.settled()
+	s.waitWorkers()
 	s.event("reload with a migration that fails", func() {
 		before := s.app.Release()
 		_, err := s.app.DeployNext()
 		s.must(err)
 		s.must(os.WriteFile(verdict, []byte("1"), 0o644))
-		result, outcome, err := s.daemon.Operate(s.within(wholeRestart), "reload")
+		result, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), "reload")
 		s.must(err)
 		if outcome.Exit != 7 || strings.Join(result.ChildOutput, "|") != "migrating for reload|no such table" {
 			s.Errorf("want exit 7 and the hook's last words: %v", outcome)
@@ -73,7 +73,7 @@ restart = "never"
 	began := time.Now()
 	select {
 	case <-p.Exited():
-	case <-r.within(wholeRestart).Done():
+	case <-r.timeout(operationTimeout).Done():
 		r.Fatalf("the container does not end: %s", p.Tail(20))
 	}
 	words := p.Tail(100)
@@ -83,8 +83,8 @@ restart = "never"
 	if !strings.Contains(words, "zombies: 0\n") {
 		r.Errorf("orphans were not collected: %s", words)
 	}
-	r.noneLeft()
-	r.say("exit=%d after=%.1fs", p.Code(), time.Since(began).Seconds())
+	r.checkNoneLeft()
+	r.addNumbers("exit=%d after=%.1fs", p.Code(), time.Since(began).Seconds())
 }
 
 // shop makes one, with the usual code.

@@ -30,15 +30,15 @@ func TestMain(m *testing.M) {
 		fmt.Println("--- FAIL: the program under test could not be built")
 		os.Exit(1)
 	}
-	go leaveCleanly()
+	go endOnSignal()
 	code := m.Run()
 	table.print(os.Stdout)
 	os.Exit(code)
 }
 
-// leaveCleanly takes every room's processes away when a person presses Ctrl-C:
-// the tests' own cleanups do not run then.
-func leaveCleanly() {
+// endOnSignal kills the processes of every Env on Ctrl-C, because cleanups of
+// tests do not run then.
+func endOnSignal() {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	<-asked
@@ -46,7 +46,7 @@ func leaveCleanly() {
 	os.Exit(130)
 }
 
-// results is the table at the end of a run.
+// results is the table that is printed at the end of a run.
 type results struct {
 	mu    sync.Mutex
 	lines []result

@@ -13,7 +13,7 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// row is one promise being tried: a test with a room of its own.
+// row is one test with an Env of its own and one line of results.
 type row struct {
 	*testing.T
 	name    string
@@ -21,24 +21,24 @@ type row struct {
 	numbers []string
 }
 
-// begin starts a row beside the others. When the test ends the row's line is
-// printed, and everything it started is gone.
+// begin starts a row in parallel with the others. At the end of the test its line
+// is printed and its Env closed.
 func begin(t *testing.T) *row {
 	t.Helper()
 	t.Parallel()
 	name := strings.TrimPrefix(t.Name(), "Test")
-	room, err := testenv.New("row")
+	env, err := testenv.New("row")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &row{T: t, name: name, env: room}
+	r := &row{T: t, name: name, env: env}
 	t.Cleanup(func() {
 		verdict := "ok"
 		if t.Failed() {
 			verdict = "FAIL"
-			t.Logf("the row's files stay in %s\n%s", room.Dir, room.Tails(30))
+			t.Logf("the row's files stay in %s\n%s", env.Dir, env.Tails(30))
 		}
-		if err := room.Close(t.Failed()); err != nil {
+		if err := env.Close(t.Failed()); err != nil {
 			t.Error(err)
 		}
 		table.add(name, verdict, strings.Join(r.numbers, " "))
@@ -46,12 +46,12 @@ func begin(t *testing.T) *row {
 	return r
 }
 
-// say adds key=value words to the row's line.
-func (r *row) say(format string, args ...any) {
+// addNumbers adds key=value words to the line of the row.
+func (r *row) addNumbers(format string, args ...any) {
 	r.numbers = append(r.numbers, fmt.Sprintf(format, args...))
 }
 
-// must ends the row when err is not nil.
+// must fails and ends the row when err is not nil.
 func (r *row) must(err error) {
 	r.Helper()
 	if err != nil {
@@ -59,25 +59,24 @@ func (r *row) must(err error) {
 	}
 }
 
-// within is a context for one step of the row. How long a step may take counts
-// only where it fails, so a busy machine gets three times that.
-func (r *row) within(d time.Duration) context.Context {
+// timeout returns a context for one step of the row. It allows three times d, for
+// busy machines; the time only counts when the step fails.
+func (r *row) timeout(d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(r.Context(), 3*d)
 	r.Cleanup(cancel)
 	return ctx
 }
 
-// nothingLost fails the row for every request without its complete right
-// answer, and shows the first of them.
-func (r *row) nothingLost(t load.Tally) {
+// checkNothingLost fails the row when a request got no complete right answer.
+func (r *row) checkNothingLost(t load.Tally) {
 	r.Helper()
 	if t.Lost() > 0 {
 		r.Errorf("%d of %d requests lost: %s\n%s", t.Lost(), t.Ended, t.Ways(), strings.Join(t.Examples, "\n"))
 	}
 }
 
-// nothingTwice fails the row when the app began a POST more than once.
-func (r *row) nothingTwice(s *testenv.App) {
+// checkNothingTwice fails the row when the app began a POST more than once.
+func (r *row) checkNothingTwice(s *testenv.App) {
 	r.Helper()
 	twice, err := s.Log.BegunTwice("POST")
 	r.must(err)
@@ -86,15 +85,15 @@ func (r *row) nothingTwice(s *testenv.App) {
 	}
 }
 
-// noneLeft fails the row when a process of an app lives on.
-func (r *row) noneLeft() {
+// checkNoneLeft fails the row when a process of an app is alive.
+func (r *row) checkNoneLeft() {
 	r.Helper()
 	if left := r.env.AppProcesses(); len(left) > 0 {
 		r.Errorf("%d processes of the app are left:\n%s", len(left), strings.Join(left, "\n"))
 	}
 }
 
-// times is how often an event happens: n, at full size ten times as often.
+// times returns how often an event happens: n, at full size 10 n.
 func times(n int) int {
 	if *full {
 		return 10 * n

@@ -35,7 +35,7 @@ func TestUpgrade(t *testing.T) {
 			r.must(install(r, o.binary))
 			o.release = testenv.Release{Number: 1, Import: 1}
 			s := newFixture(r, o)
-			s.under(60)
+			s.startLoad(60)
 			longest := time.Duration(0)
 			for range times(2) {
 				longest = max(longest, s.upgrade(o.binary))
@@ -44,7 +44,7 @@ func TestUpgrade(t *testing.T) {
 			s.upgrade(o.binary)
 			s.killMaster()
 			s.upgrade(o.binary)
-			s.say("longest_upgrade=%.2fs", longest.Seconds())
+			s.addNumbers("longest_upgrade=%.2fs", longest.Seconds())
 			s.finish()
 			s.shutdown()
 		})
@@ -55,16 +55,16 @@ func TestUpgrade(t *testing.T) {
 // requests of a second that were in flight included.
 func (s *fixture) upgrade(binary string) (took time.Duration) {
 	s.Helper()
-	before, err := s.daemon.Status(s.within(10 * time.Second))
+	before, err := s.daemon.Status(s.timeout(10 * time.Second))
 	s.must(err)
 	s.event("upgrade", func() {
 		s.must(install(s.row, binary))
 		began := time.Now()
 		s.must(s.daemon.Signal(syscall.SIGUSR2))
-		s.must(testenv.Poll(s.within(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
+		s.must(testenv.Poll(s.timeout(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
 		took = time.Since(began)
-		s.must(testenv.Poll(s.within(10*time.Second), 10*time.Millisecond, func() error {
-			after, err := s.daemon.Status(s.within(10 * time.Second))
+		s.must(testenv.Poll(s.timeout(10*time.Second), 10*time.Millisecond, func() error {
+			after, err := s.daemon.Status(s.timeout(10 * time.Second))
 			if err == nil && (after.State != "running" || after.Pid != before.Pid || after.Generation != before.Generation) {
 				err = fmt.Errorf("%s in generation %d with pid %d, not running in %d with %d", after.State, after.Generation, after.Pid, before.Generation, before.Pid)
 			}
@@ -101,19 +101,19 @@ func TestUpgradeWhileHeld(t *testing.T) {
 	r := begin(t)
 	binary := r.env.Path("tideover")
 	r.must(install(r, binary))
-	s := newFixture(r, setup{binary: binary, flags: patient(), release: testenv.Release{Number: 1, Import: 3}})
-	s.under(60)
+	s := newFixture(r, setup{binary: binary, flags: loadFlags(), release: testenv.Release{Number: 1, Import: 3}})
+	s.startLoad(60)
 	for range times(2) {
-		before, err := s.daemon.Status(s.within(10 * time.Second))
+		before, err := s.daemon.Status(s.timeout(10 * time.Second))
 		s.must(err)
 		s.event("kill -9 of the master, and an upgrade at once", func() {
 			s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
 			s.must(install(r, binary))
 			s.must(s.daemon.Signal(syscall.SIGUSR2))
-			s.must(testenv.Poll(s.within(60*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
-			s.runs(before.Generation + 1)
+			s.must(testenv.Poll(s.timeout(60*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
+			s.waitGeneration(before.Generation + 1)
 		})
-		s.forgiven()
+		s.resetBackoff()
 	}
 	s.finish()
 	s.shutdown()
@@ -125,7 +125,7 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	r := begin(t)
 	binary := r.env.Path("tideover")
 	r.must(install(r, binary))
-	s := newFixture(r, setup{binary: binary, flags: patient(), release: testenv.Release{Number: 1}, gunicorn: testenv.Gunicorn{Class: "gthread", Args: []string{"--threads", "8"}}})
+	s := newFixture(r, setup{binary: binary, flags: loadFlags(), release: testenv.Release{Number: 1}, gunicorn: testenv.Gunicorn{Class: "gthread", Args: []string{"--threads", "8"}}})
 	const idle = 1000
 	held := times(200)
 	all := make([]*kept, idle+held)
@@ -139,13 +139,13 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	for _, c := range all {
 		r.must(asks(c, "/?before"))
 	}
-	s.under(20)
-	s.running() // for a second: who comes now waits
-	before, err := s.daemon.Status(s.within(10 * time.Second))
+	s.startLoad(20)
+	s.sendInFlight() // for a second: who comes now waits
+	before, err := s.daemon.Status(s.timeout(10 * time.Second))
 	r.must(err)
 	r.must(install(r, binary))
 	r.must(s.daemon.Signal(syscall.SIGUSR2))
-	r.must(testenv.Poll(s.within(10*time.Second), 5*time.Millisecond, func() error {
+	r.must(testenv.Poll(s.timeout(10*time.Second), 5*time.Millisecond, func() error {
 		if !strings.Contains(s.daemon.Tail(50), "upgrading") {
 			return errors.New("the upgrade has not begun")
 		}
@@ -154,7 +154,7 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	for _, c := range all[idle:] {
 		r.must(c.ask("/?held"))
 	}
-	r.must(testenv.Poll(s.within(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
+	r.must(testenv.Poll(s.timeout(30*time.Second), 10*time.Millisecond, func() error { return s.runsFrom(binary) }))
 	for _, c := range all[idle:] {
 		_, err := c.answer()
 		r.must(err)
@@ -166,7 +166,7 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	if waited < held {
 		t.Errorf("%d requests were held, want %d", waited, held)
 	}
-	r.say("connections=%d held=%d closed=0", len(all), waited)
+	r.addNumbers("connections=%d held=%d closed=0", len(all), waited)
 	s.finish()
 	s.shutdown()
 }

@@ -40,8 +40,8 @@ func TestPriceInSystemCalls(t *testing.T) {
 	r.must(err)
 	daemon, err := r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Flags: []string{"-c", path}})
 	r.must(err)
-	r.must(testenv.Poll(r.within(10*time.Second), 10*time.Millisecond, func() error { return keptClient(r.Context(), address, 1) }))
-	r.must(keepAsking(r.within(time.Minute), address, 32, 2000)) // and everything is warm
+	r.must(testenv.Poll(r.timeout(10*time.Second), 10*time.Millisecond, func() error { return keptClient(r.Context(), address, 1) }))
+	r.must(keepAsking(r.timeout(time.Minute), address, 32, 2000)) // and everything is warm
 
 	const n = 20_000
 	var calls, vain float64
@@ -54,7 +54,7 @@ func TestPriceInSystemCalls(t *testing.T) {
 			break
 		}
 	}
-	r.say("requests=%d calls=%.2f vain_reads=%.3f", n, calls, vain)
+	r.addNumbers("requests=%d calls=%.2f vain_reads=%.3f", n, calls, vain)
 	if calls > 4.5 || vain > 0.1 || calls < 4 {
 		t.Errorf("%.2f system calls for each request, %.3f of them reads for nothing:\n%s", calls, vain, text)
 	}
@@ -65,8 +65,8 @@ func (r *row) counted(daemon *testenv.Tideover, address string, n int) []byte {
 	counts := r.env.Path("calls")
 	tracer, err := r.env.Start(testenv.Command{Name: "strace", Argv: []string{"strace", "-f", "-c", "-U", "calls,errors,name", "-o", counts, "-p", strconv.Itoa(daemon.Pid())}})
 	r.must(err)
-	r.must(testenv.Poll(r.within(10*time.Second), 10*time.Millisecond, func() error { return traced(daemon.Pid()) }))
-	r.must(keepAsking(r.within(2*time.Minute), address, 32, n))
+	r.must(testenv.Poll(r.timeout(10*time.Second), 10*time.Millisecond, func() error { return traced(daemon.Pid()) }))
+	r.must(keepAsking(r.timeout(2*time.Minute), address, 32, n))
 	r.must(tracer.Stop(syscall.SIGINT, 10*time.Second))
 	text, err := os.ReadFile(counts)
 	r.must(err)

@@ -17,7 +17,7 @@ import (
 func TestA7(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}, config: "[app.shop.hold]\nalive = \"/-/alive\"\n"})
-	clients := s.fronts(map[string]front{
+	clients := s.startFronts(map[string]frontStarter{
 		"haproxy": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
 			return r.HAProxy(b, testenv.ProxyConfig{Upstream: "    option httpchk GET /-/alive", Params: "check inter 500 fall 1"})
 		},
@@ -33,8 +33,8 @@ func TestA7(t *testing.T) {
 	pause(r, 12*time.Second)
 	for name, l := range loads {
 		tally := l.Stop()
-		s.say("%s: %v", name, tally)
-		s.nothingLost(tally)
+		s.addNumbers("%s: %v", name, tally)
+		s.checkNothingLost(tally)
 	}
 }
 
@@ -46,7 +46,7 @@ func TestA12(t *testing.T) {
 	s.hold(4 * time.Second)
 	kinds := make([]load.Kind, 60)
 	answered, refused := 0, 0
-	for _, a := range all(map[string]*load.Client{"": s.client}, kinds)[""] {
+	for _, a := range sendAll(map[string]*load.Client{"": s.client}, kinds)[""] {
 		switch {
 		case a.Loss == "" && a.Waited > 2*time.Second:
 			answered++
@@ -59,7 +59,7 @@ func TestA12(t *testing.T) {
 	if answered != 20 || refused != 40 {
 		s.Errorf("%d answered and %d refused of 60, with a limit of 20", answered, refused)
 	}
-	s.say("requests=60 answered=%d refused=%d", answered, refused)
+	s.addNumbers("requests=60 answered=%d refused=%d", answered, refused)
 }
 
 // A15: held requests occupy Apache's slots. With a limit on them well below
@@ -67,9 +67,9 @@ func TestA12(t *testing.T) {
 func TestA15(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{Slots: 25}), release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "15")})
-	s.under(40, load.Kind{Name: "get"}, load.Kind{Name: "post", Body: 300})
+	s.startLoad(40, load.Kind{Name: "get"}, load.Kind{Name: "post", Body: 300})
 	s.hold(4 * time.Second)
-	s.held(15)
+	s.waitHeld(15)
 	var waits []time.Duration
 	static := load.Kind{Name: "static", Path: "/media/file.txt", Plain: true}
 	for range 100 {
@@ -80,7 +80,7 @@ func TestA15(t *testing.T) {
 	}
 	tally := s.load.Stop()
 	slices.Sort(waits)
-	s.say("static=100 static_p95=%.3fs %v", waits[95].Seconds(), tally)
+	s.addNumbers("static=100 static_p95=%.3fs %v", waits[95].Seconds(), tally)
 	if waits[95] > 100*time.Millisecond {
 		s.Errorf("static files took up to %v next to a hold", waits[95])
 	}

@@ -34,17 +34,17 @@ func TestLegalRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
 			way := legalWays()[name]
-			s, alone := r.mirrors(way, mirror)
+			s, alone := r.startBothMirrors(way, mirror)
 			source := way.source
 			source.Seed, source.Host = 20261122, "front.test"
-			without, with := r.wired(alone, way.front), r.wired(s.back, way.front)
+			without, with := r.startWire(alone, way.front), r.startWire(s.back, way.front)
 			number := way.number
 			if *full {
 				number *= 70
 			}
-			v := r.verdicts(number, source, without, with)
-			s.counted(v)
-			r.say("requests=%d answered=%d refused_by_front=%d refused_by_us=%d", number, v.answered, v.byFront, v.byUs)
+			v := r.compareAll(number, source, without, with)
+			s.checkCounters(v)
+			r.addNumbers("requests=%d answered=%d refused_by_front=%d refused_by_us=%d", number, v.answered, v.byFront, v.byUs)
 			if v.answered < number*9/10 {
 				r.Errorf("%d of %d answered: this tries the front-end and not tideover\n%v", v.answered, number, v.refusals)
 			}
@@ -55,7 +55,7 @@ func TestLegalRequests(t *testing.T) {
 // legalWay is one way to tideover.
 type legalWay struct {
 	number   int // of requests; at full size 70 times as many
-	front    front
+	front    frontStarter
 	source   httpgen.Source
 	limits   string // the app's, in its configuration
 	gunicorn bool   // instead of the mirror
@@ -92,11 +92,11 @@ func plainCaddy(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
 	return r.Caddy(b, testenv.ProxyConfig{})
 }
 
-// mirrors starts the server that tells what it saw twice: under tideover, and
+// startBothMirrors starts the server that tells what it saw twice: under tideover, and
 // alone.
-func (r *row) mirrors(way legalWay, mirror string) (s *fixture, alone testenv.Backend) {
+func (r *row) startBothMirrors(way legalWay, mirror string) (s *fixture, alone testenv.Backend) {
 	r.Helper()
-	s, alone = &fixture{row: r}, testenv.Backend(r.dead())
+	s, alone = &fixture{row: r}, testenv.Backend(r.unusedAddress())
 	var err error
 	s.app, err = r.env.NewApp("shop", testenv.Release{Number: 1})
 	r.must(err)
@@ -104,7 +104,7 @@ func (r *row) mirrors(way legalWay, mirror string) (s *fixture, alone testenv.Ba
 	g := testenv.Gunicorn{Class: "gthread", Workers: 2, App: "odd:mirror"}
 	command := g.Argv(r.env)
 	if way.gunicorn {
-		r.odd("shop")
+		r.installOddApp("shop")
 		g.Bind = string(alone)
 		_, err = r.env.Direct(s.app, g)
 	} else {
@@ -121,8 +121,8 @@ func (r *row) mirrors(way legalWay, mirror string) (s *fixture, alone testenv.Ba
 	return s, alone
 }
 
-// odd puts the app with more paths into a shop's folder.
-func (r *row) odd(folder string) {
+// installOddApp puts the app with more paths into a shop's folder.
+func (r *row) installOddApp(folder string) {
 	r.Helper()
 	text, err := os.ReadFile(r.env.Root + "/scripts/e2e/testdata/odd.py")
 	r.must(err)
@@ -130,29 +130,29 @@ func (r *row) odd(folder string) {
 	r.must(err)
 }
 
-// wired starts the front-end before back, or none, and waits for an answer.
-func (r *row) wired(back testenv.Backend, start front) *load.Wire {
+// startWire starts the front-end before back, or none, and waits for an answer.
+func (r *row) startWire(back testenv.Backend, start frontStarter) *load.Wire {
 	r.Helper()
-	r.must(answeringPlain(r, &load.Client{Address: string(back), Prefix: "r"}))
+	r.must(waitPlainAnswer(r, &load.Client{Address: string(back), Prefix: "r"}))
 	if start == nil {
 		return &load.Wire{Address: string(back)}
 	}
 	fronted, err := start(r.env, back)
 	r.must(err)
-	r.must(answeringPlain(r, &load.Client{Address: fronted.Address, Host: "front.test", Prefix: "r"}))
+	r.must(waitPlainAnswer(r, &load.Client{Address: fronted.Address, Host: "front.test", Prefix: "r"}))
 	return &load.Wire{Address: fronted.Address}
 }
 
-// verdicts are what became of many legal requests.
-type verdicts struct {
+// comparison are what became of many legal requests.
+type comparison struct {
 	mu                      sync.Mutex
 	answered, byFront, byUs int
 	refusals                map[string]int // by the front-end: by shape and status
 }
 
-// verdicts sends every request both ways.
-func (r *row) verdicts(number int, source httpgen.Source, without, with *load.Wire) *verdicts {
-	v := &verdicts{refusals: map[string]int{}}
+// compareAll sends every request both ways and compares the results.
+func (r *row) compareAll(number int, source httpgen.Source, without, with *load.Wire) *comparison {
+	v := &comparison{refusals: map[string]int{}}
 	var senders sync.WaitGroup
 	const clients = 6
 	for first := range clients {
@@ -162,7 +162,7 @@ func (r *row) verdicts(number int, source httpgen.Source, without, with *load.Wi
 			defer b.Close()
 			for i := first; i < number; i += clients {
 				request := source.Request(i)
-				v.judge(r, i, request, a.Send(request), b.Send(request))
+				v.compare(r, i, request, a.Send(request), b.Send(request))
 			}
 		})
 	}
@@ -170,8 +170,8 @@ func (r *row) verdicts(number int, source httpgen.Source, without, with *load.Wi
 	return v
 }
 
-// judge holds what came of a request without tideover against what came with it.
-func (v *verdicts) judge(r *row, number int, request httpgen.Request, without, with load.Reply) {
+// compare holds what came of a request without tideover against what came with it.
+func (v *comparison) compare(r *row, number int, request httpgen.Request, without, with load.Reply) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	seen := fmt.Sprintf("%s %d %x ", request.Method, len(request.Content), request.Digest())
@@ -193,9 +193,9 @@ func (v *verdicts) judge(r *row, number int, request httpgen.Request, without, w
 	}
 }
 
-// counted: every request that the app answered was counted as one, and none as
+// checkCounters: every request that the app answered was counted as one, and none as
 // refused.
-func (s *fixture) counted(v *verdicts) {
+func (s *fixture) checkCounters(v *comparison) {
 	s.Helper()
 	for _, name := range []string{"bad_request", "bad_gateway", "overflowed", "expired", "cut", "client_left"} {
 		if n := s.counter(name); n > 0 {

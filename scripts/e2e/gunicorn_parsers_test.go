@@ -20,12 +20,12 @@ func TestParsers(t *testing.T) {
 	if *full {
 		args, limit = append(args, "-full"), time.Hour
 	}
-	ask := exec.CommandContext(r.within(limit), "go", args...)
+	ask := exec.CommandContext(r.timeout(limit), "go", args...)
 	ask.Dir = r.env.Root
 	out, err := ask.CombinedOutput()
 	numbers := regexp.MustCompile(`(?m)numbers: (.*)$`).FindAllSubmatch(out, -1)
 	for _, n := range numbers {
-		r.say("%s", n[1])
+		r.addNumbers("%s", n[1])
 	}
 	if err != nil || len(numbers) != 3 {
 		t.Fatalf("%v\n%s", err, out)

@@ -29,21 +29,21 @@ func TestNothingTwice(t *testing.T) {
 	for class, g := range workerClasses() {
 		t.Run(class, func(t *testing.T) {
 			r := begin(t)
-			r.odd("shop")
+			r.installOddApp("shop")
 			g.Workers = 4
-			s := newFixture(r, setup{gunicorn: g, release: testenv.Release{Number: 1, Import: 0.2}, flags: patient()})
-			s.under(30, everyMethod()...)
+			s := newFixture(r, setup{gunicorn: g, release: testenv.Release{Number: 1, Import: 0.2}, flags: loadFlags()})
+			s.startLoad(30, everyMethod()...)
 			for round := range times(1) {
 				if round > 0 {
-					s.forgiven()
+					s.resetBackoff()
 				}
-				s.killed(s.killWorker)
-				s.killed(s.killMain)
-				s.killed(s.killTree)
+				s.killInFlight(s.killWorker)
+				s.killInFlight(s.killMain)
+				s.killInFlight(s.killTree)
 			}
 			tally := s.load.Stop()
 			s.report(tally)
-			s.beganAtMost(tally)
+			s.checkBeginCounts(tally)
 			if ours := tally.Statuses[502] + tally.Losses[load.Truncated]; tally.Lost() != ours {
 				s.Errorf("only a 502 and a visible truncation are right for what was killed: %s\n%v", tally.Ways(), tally.Examples)
 			}
@@ -67,16 +67,16 @@ func everyMethod() []load.Kind {
 	}
 }
 
-// killed does it while requests of every kind are being worked on.
-func (s *fixture) killed(kill func()) {
+// killInFlight does it while requests of every kind are being worked on.
+func (s *fixture) killInFlight(kill func()) {
 	s.Helper()
 	for _, k := range []load.Kind{{Name: "post in flight", Query: "s=1", Body: 300}, {Name: "get in flight", Query: "s=0.5"}} {
 		nonce := s.load.Send(k)
-		s.must(s.app.Log.Wait(s.within(30*time.Second), "begin", nonce))
+		s.must(s.app.Log.Wait(s.timeout(30*time.Second), "begin", nonce))
 	}
 	kill()
 	s.events++
-	s.answers(60*time.Second, 1)
+	s.waitRelease(60*time.Second, 1)
 }
 
 // killWorker kills the worker that began a request last.
@@ -104,14 +104,14 @@ func (s *fixture) killTree() { s.Helper(); s.killFrom(func(pid int) int { return
 
 func (s *fixture) killFrom(which func(pid int) int) {
 	s.Helper()
-	before, err := s.daemon.Status(s.within(10 * time.Second))
+	before, err := s.daemon.Status(s.timeout(10 * time.Second))
 	s.must(err)
 	s.must(syscall.Kill(which(before.Pid), syscall.SIGKILL))
-	s.runs(before.Generation + 1)
+	s.waitGeneration(before.Generation + 1)
 }
 
-// beganAtMost reads the app's log: how often each request was begun.
-func (s *fixture) beganAtMost(tally load.Tally) {
+// checkBeginCounts reads the app's log: how often each request was begun.
+func (s *fixture) checkBeginCounts(tally load.Tally) {
 	s.Helper()
 	text, err := s.app.Log.Text()
 	s.must(err)
@@ -138,7 +138,7 @@ func (s *fixture) beganAtMost(tally load.Tally) {
 			}
 		}
 	}
-	s.say("idempotent_begun_twice=%d others_begun_twice=0 resent=%d", twice, s.counter("resent"))
+	s.addNumbers("idempotent_begun_twice=%d others_begun_twice=0 resent=%d", twice, s.counter("resent"))
 	if len(began) < tally.Right {
 		s.Errorf("the app logged %d requests of %d that were answered", len(began), tally.Right)
 	}
@@ -156,18 +156,18 @@ func TestKillerRequest(t *testing.T) {
 			}
 			t.Run(class+"-"+resend, func(t *testing.T) {
 				r := begin(t)
-				r.odd("shop")
+				r.installOddApp("shop")
 				g.Workers = 2
 				s := newFixture(r, setup{gunicorn: g, release: testenv.Release{Number: 1},
 					config: map[string]string{"safe": "", "key": `resend = ["safe", "key"]`, "none": "resend = []"}[resend] + "\n"})
 				tried := 0
 				for range times(1) {
 					for _, k := range killers(resend) {
-						s.kills(k.Kind, k.begun)
+						s.checkKiller(k.Kind, k.begun)
 						tried++
 					}
 				}
-				s.say("requests=%d resent=%d", tried, s.counter("resent"))
+				s.addNumbers("requests=%d resent=%d", tried, s.counter("resent"))
 				s.shutdown()
 			})
 		}
@@ -202,10 +202,10 @@ func killers(resend string) []killer {
 	}
 }
 
-// kills sends a request that kills its worker.
-func (s *fixture) kills(k load.Kind, begun int) {
+// checkKiller sends a request that kills its worker.
+func (s *fixture) checkKiller(k load.Kind, begun int) {
 	s.Helper()
-	s.answers(60*time.Second, 1)
+	s.waitRelease(60*time.Second, 1)
 	k.Path = "/die"
 	nonce := s.client.Nonce()
 	a := s.client.DoNamed(s.Context(), k, nonce)

@@ -24,7 +24,7 @@ func (s *fixture) send(k load.Kind) inFlight {
 	s.Helper()
 	f := inFlight{kind: k, nonce: s.client.Nonce(), done: make(chan load.Answer, 1)}
 	go func() { f.done <- s.client.DoNamed(s.Context(), k, f.nonce) }()
-	s.must(s.app.Log.Wait(s.within(20*time.Second), "begin", f.nonce))
+	s.must(s.app.Log.Wait(s.timeout(20*time.Second), "begin", f.nonce))
 	var err error
 	f.pid, err = s.app.Log.Pid(f.nonce)
 	s.must(err)
@@ -53,11 +53,11 @@ func TestKillInMidRequest(t *testing.T) {
 			rounds := times(2)
 			for range rounds {
 				s.killOnce(whole)
-				s.forgiven()
+				s.resetBackoff()
 			}
-			s.nothingTwice(s.app)
+			s.checkNothingTwice(s.app)
 			resent, badGateway, cut := s.counter("resent"), s.counter("bad_gateway"), s.counter("cut")
-			s.say("events=%d resent=%d bad_gateway=%d cut=%d", s.events, resent, badGateway, cut)
+			s.addNumbers("events=%d resent=%d bad_gateway=%d cut=%d", s.events, resent, badGateway, cut)
 			if resent != rounds || badGateway != rounds || cut != rounds {
 				s.Errorf("resent=%d bad_gateway=%d cut=%d, want %d each", resent, badGateway, cut, rounds)
 			}
@@ -68,7 +68,7 @@ func TestKillInMidRequest(t *testing.T) {
 
 func (s *fixture) killOnce(whole bool) {
 	s.Helper()
-	before, err := s.daemon.Status(s.within(10 * time.Second))
+	before, err := s.daemon.Status(s.timeout(10 * time.Second))
 	s.must(err)
 	get, post, stream := killed()
 	three, two, one := s.send(stream), s.send(post), s.send(get)
@@ -91,9 +91,9 @@ func (s *fixture) killOnce(whole bool) {
 		s.Errorf("an answer that had begun: %q %s, want it cut", a.Loss, a.Cause)
 	}
 	if whole {
-		s.runs(before.Generation + 1)
+		s.waitGeneration(before.Generation + 1)
 	}
-	s.answers(20*time.Second, 1)
+	s.waitRelease(20*time.Second, 1)
 }
 
 // A worker of an old generation is killed after a deploy that was broken in
@@ -106,27 +106,27 @@ func TestBrokenInPlace(t *testing.T) {
 		flags: flags("--hold-timeout", "4s"), gunicorn: testenv.Gunicorn{Workers: 2},
 	})
 	for range times(1) {
-		s.settled()
+		s.waitWorkers()
 		good := s.app.Release()
 		s.must(s.app.DeployBroken("raise"))
-		result, outcome, err := s.daemon.Operate(s.within(wholeRestart), "reload")
+		result, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), "reload")
 		s.must(err)
 		if outcome.Exit != 7 {
 			s.Errorf("want exit 7: %v", outcome)
 		}
-		s.warns(result.Error + outcome.Stderr)
+		s.waitWarning(result.Error + outcome.Stderr)
 		s.killOneWorker()
-		s.downAsSaid()
+		s.workersExit()
 		s.must(s.app.Deploy(good))
-		_, outcome, err = s.daemon.Operate(s.within(wholeRestart), "reload")
+		_, outcome, err = s.daemon.Operate(s.timeout(operationTimeout), "reload")
 		s.must(err)
 		if outcome.Exit != 0 {
 			s.Errorf("reload of the repaired deploy: %v", outcome)
 		}
 		begun := time.Now()
-		s.answers(10*time.Second, good.Number)
+		s.waitRelease(10*time.Second, good.Number)
 		whole := time.Since(begun)
-		s.say("whole_again_after=%.2fs", whole.Seconds())
+		s.addNumbers("whole_again_after=%.2fs", whole.Seconds())
 		if whole > time.Second {
 			s.Errorf("whole again %v after the repaired deploy", whole)
 		}

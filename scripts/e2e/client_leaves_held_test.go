@@ -17,7 +17,7 @@ import (
 func TestA9(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}})
-	clients := s.fronts(map[string]front{
+	clients := s.startFronts(map[string]frontStarter{
 		"nginx": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
 			return r.Nginx(b, testenv.ProxyConfig{})
 		},
@@ -39,7 +39,7 @@ func TestA9(t *testing.T) {
 			}()
 		}
 	}
-	s.held(2 * len(clients))
+	s.waitHeld(2 * len(clients))
 	leave()
 	gone := map[string]bool{}
 	for range 2 * len(clients) {
@@ -57,7 +57,7 @@ func TestA9(t *testing.T) {
 			}
 		}
 	}
-	s.say("left=%d reached_by_apache=%d client_left=%d", len(gone), reached, s.counter("client_left"))
+	s.addNumbers("left=%d reached_by_apache=%d client_left=%d", len(gone), reached, s.counter("client_left"))
 	if n := s.counter("client_left"); n < 6 {
 		s.Errorf("client_left=%d, want 6 at least", n)
 	}
@@ -86,14 +86,14 @@ func TestHeldPostArrivesOnce(t *testing.T) {
 	rounds := times(1)
 	for range rounds {
 		s.hold(3 * time.Second)
-		for _, a := range all(map[string]*load.Client{"": s.client}, kinds)[""] {
+		for _, a := range sendAll(map[string]*load.Client{"": s.client}, kinds)[""] {
 			if a.Loss != "" || a.Waited < 2*time.Second {
 				s.Errorf("%s of %d bytes: %s %s after %v", a.Kind.Name, a.Kind.Body, a.Loss, a.Cause, a.Waited)
 			}
 		}
 	}
-	s.nothingTwice(s.app)
-	s.say("requests=%d held=3s", rounds*len(kinds))
+	s.checkNothingTwice(s.app)
+	s.addNumbers("requests=%d held=3s", rounds*len(kinds))
 }
 
 // A client that leaves while held frees its place at once.
@@ -106,7 +106,7 @@ func TestLeavingFreesAPlace(t *testing.T) {
 	for range 10 {
 		go func() { answers <- s.client.Do(leaving, load.Kind{Name: "leaves"}) }()
 	}
-	s.held(10)
+	s.waitHeld(10)
 	if a := s.client.Do(t.Context(), load.Kind{Name: "beyond the limit"}); a.Status != 503 {
 		s.Errorf("beyond the limit: %d %s", a.Status, a.Cause)
 	}
@@ -114,9 +114,9 @@ func TestLeavingFreesAPlace(t *testing.T) {
 	for range 10 {
 		<-answers
 	}
-	s.must(testenv.Poll(s.within(5*time.Second), 20*time.Millisecond, func() error { return s.heldIs(0) }))
+	s.must(testenv.Poll(s.timeout(5*time.Second), 20*time.Millisecond, func() error { return s.checkHeld(0) }))
 	if a := s.client.Do(t.Context(), load.Kind{Name: "in a freed place"}); a.Loss != "" {
 		s.Errorf("in a freed place: %s %s", a.Loss, a.Cause)
 	}
-	s.say("left=10 client_left=%d", s.counter("client_left"))
+	s.addNumbers("left=10 client_left=%d", s.counter("client_left"))
 }

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	aMoment      = 5 * time.Second
-	wholeRestart = 90 * time.Second
+	shortTimeout     = 5 * time.Second
+	operationTimeout = 90 * time.Second
 )
 
 // hold keeps the gate shut by the operator's verb, for at most so long.
 func (s *fixture) hold(d time.Duration) {
 	s.Helper()
-	outcome, err := s.daemon.Call(s.within(wholeRestart), "hold", s.daemon.App, "--for", d.String())
+	outcome, err := s.daemon.Call(s.timeout(operationTimeout), "hold", s.daemon.App, "--for", d.String())
 	s.must(err)
 	if outcome.Exit != 0 {
 		s.Fatalf("hold: %v", outcome)
@@ -31,18 +31,18 @@ func (s *fixture) hold(d time.Duration) {
 // release ends the hold.
 func (s *fixture) release() {
 	s.Helper()
-	outcome, err := s.daemon.Call(s.within(wholeRestart), "release", s.daemon.App)
+	outcome, err := s.daemon.Call(s.timeout(operationTimeout), "release", s.daemon.App)
 	s.must(err)
 	if outcome.Exit != 0 {
 		s.Fatalf("release: %v", outcome)
 	}
 }
 
-// held waits until the daemon holds at least n requests.
-func (s *fixture) held(n int) {
+// waitHeld waits until the daemon holds at least n requests.
+func (s *fixture) waitHeld(n int) {
 	s.Helper()
-	s.must(testenv.Poll(s.within(20*time.Second), 20*time.Millisecond, func() error {
-		now, err := s.daemon.Status(s.within(10 * time.Second))
+	s.must(testenv.Poll(s.timeout(20*time.Second), 20*time.Millisecond, func() error {
+		now, err := s.daemon.Status(s.timeout(10 * time.Second))
 		if err == nil && now.Held < n {
 			err = fmt.Errorf("%d held, waiting for %d", now.Held, n)
 		}
@@ -50,17 +50,17 @@ func (s *fixture) held(n int) {
 	}))
 }
 
-// heldIs tells whether exactly n requests are held.
-func (s *fixture) heldIs(n int) error {
-	now, err := s.daemon.Status(s.within(10 * time.Second))
+// checkHeld tells whether exactly n requests are held.
+func (s *fixture) checkHeld(n int) error {
+	now, err := s.daemon.Status(s.timeout(10 * time.Second))
 	if err == nil && now.Held != n {
 		err = fmt.Errorf("%d held, not %d", now.Held, n)
 	}
 	return err
 }
 
-// all sends requests at once by each client and waits for every answer.
-func all(clients map[string]*load.Client, kinds []load.Kind) map[string][]load.Answer {
+// sendAll sends requests at once by each client and waits for every answer.
+func sendAll(clients map[string]*load.Client, kinds []load.Kind) map[string][]load.Answer {
 	var mu sync.Mutex
 	var sent sync.WaitGroup
 	answers := map[string][]load.Answer{}
@@ -88,15 +88,15 @@ func slowest(answers map[string][]load.Answer) time.Duration {
 	return longest
 }
 
-// fronts starts several front-ends before the one app.
-func (s *fixture) fronts(by map[string]front) map[string]*load.Client {
+// startFronts starts several front-ends before the one app.
+func (s *fixture) startFronts(by map[string]frontStarter) map[string]*load.Client {
 	s.Helper()
 	clients := map[string]*load.Client{}
 	for name, start := range by {
 		f, err := start(s.env, s.back)
 		s.must(err)
 		clients[name] = &load.Client{Address: f.Address, Host: "front.test", Timeout: 40 * time.Second, Prefix: name + "-"}
-		s.must(answering(s.row, clients[name]))
+		s.must(waitAnswer(s.row, clients[name]))
 	}
 	return clients
 }
@@ -118,17 +118,17 @@ func uploads() []load.Kind {
 func TestA3(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}})
-	clients := s.fronts(map[string]front{
+	clients := s.startFronts(map[string]frontStarter{
 		"apache":  apache(testenv.Apache{}),
 		"ping2":   apache(testenv.Apache{Params: "ping=2"}),
 		"prefork": apache(testenv.Apache{MPM: "prefork"}),
 	})
-	slack := 200*time.Millisecond + 2*slowest(all(clients, uploads())) // of the machine
-	const ping = 2 * time.Second                                       // then the Apache with ping=2 gives up
+	slack := 200*time.Millisecond + 2*slowest(sendAll(clients, uploads())) // of the machine
+	const ping = 2 * time.Second                                           // then the Apache with ping=2 gives up
 	s.hold(12 * time.Second)
 	requests := 0
 	quickest100, slowest100 := ping, time.Duration(0)
-	for name, answers := range all(clients, uploads()) {
+	for name, answers := range sendAll(clients, uploads()) {
 		for _, a := range answers {
 			requests++
 			if a.Loss != "" || a.Waited < 9*time.Second {
@@ -145,8 +145,8 @@ func TestA3(t *testing.T) {
 	if quickest100 > slack {
 		s.Errorf("the quickest 100 Continue came after %v: it waited for something", quickest100)
 	}
-	s.nothingTwice(s.app)
-	s.say("requests=%d held=12s quickest_100=%.3fs slowest_100=%.3fs", requests, quickest100.Seconds(), slowest100.Seconds())
+	s.checkNothingTwice(s.app)
+	s.addNumbers("requests=%d held=12s quickest_100=%.3fs slowest_100=%.3fs", requests, quickest100.Seconds(), slowest100.Seconds())
 }
 
 // A4: both workers are in the middle of a long request when the restart is
@@ -154,13 +154,13 @@ func TestA3(t *testing.T) {
 func TestA4(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 1}})
-	s.under(20)
+	s.startLoad(20)
 	for range times(2) {
 		for range 2 {
 			nonce := s.load.Send(load.Kind{Name: "long", Query: "s=3"})
-			s.must(s.app.Log.Wait(s.within(20*time.Second), "begin", nonce))
+			s.must(s.app.Log.Wait(s.timeout(20*time.Second), "begin", nonce))
 		}
-		_, outcome, err := s.daemon.Operate(s.within(wholeRestart), "restart")
+		_, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), "restart")
 		s.must(err)
 		if outcome.Exit != 0 {
 			s.Errorf("restart: %v", outcome)
@@ -170,8 +170,8 @@ func TestA4(t *testing.T) {
 	s.finish()
 }
 
-// refused checks that an answer is our own 503.
-func (s *fixture) refused(name string, a load.Answer) {
+// checkRefused checks that an answer is our own 503.
+func (s *fixture) checkRefused(name string, a load.Answer) {
 	s.Helper()
 	if a.Status != 503 || a.Header.Get("Retry-After") == "" {
 		s.Errorf("%s, %s: want our 503, got %d: %s %s", name, a.Kind.Name, a.Status, a.Loss, a.Cause)
@@ -183,7 +183,7 @@ func (s *fixture) refused(name string, a load.Answer) {
 func TestA5A6(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}, flags: flags("--hold-timeout", "3s")})
-	clients := s.fronts(map[string]front{
+	clients := s.startFronts(map[string]frontStarter{
 		"apache": apache(testenv.Apache{}), "prefork": apache(testenv.Apache{MPM: "prefork"}),
 		"nginx": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
 			return r.Nginx(b, testenv.ProxyConfig{})
@@ -199,27 +199,27 @@ func TestA5A6(t *testing.T) {
 		},
 	})
 	small := []load.Kind{{Name: "get"}, {Name: "post", Body: 5}}
-	slack := 500*time.Millisecond + 2*slowest(all(clients, small)) // of the machine
+	slack := 500*time.Millisecond + 2*slowest(sendAll(clients, small)) // of the machine
 	s.hold(4 * time.Minute)
 	requests := 0
-	for name, answers := range all(clients, small) {
+	for name, answers := range sendAll(clients, small) {
 		for _, a := range answers {
 			requests++
-			s.refused(name, a)
+			s.checkRefused(name, a)
 			if a.Waited < 2500*time.Millisecond || a.Waited > 3*time.Second+slack {
 				s.Errorf("%s, %s: the 503 came after %v, want 3 s", name, a.Kind.Name, a.Waited)
 			}
 		}
 	}
 	for range 6 {
-		for name, answers := range all(clients, []load.Kind{
+		for name, answers := range sendAll(clients, []load.Kind{
 			{Name: "1.5 MB over 3 s", Body: 1500 << 10, Over: 3 * time.Second},
 			{Name: "1.5 MB over 3 s, chunked", Body: 1500 << 10, Over: 3 * time.Second, Chunked: true},
 			{Name: "4 MB", Body: 4 << 20},
 		}) {
 			for _, a := range answers {
 				requests++
-				s.refused(name, a)
+				s.checkRefused(name, a)
 			}
 		}
 	}
@@ -229,5 +229,5 @@ func TestA5A6(t *testing.T) {
 			s.Errorf("%s: after the hold: %s %s", name, a.Loss, a.Cause)
 		}
 	}
-	s.say("requests=%d expired=%d", requests, s.counter("expired"))
+	s.addNumbers("requests=%d expired=%d", requests, s.counter("expired"))
 }

@@ -27,13 +27,13 @@ func TestNothingIsLeft(t *testing.T) {
 						release: testenv.Release{Number: 1, Fault: fault}, flags: flags("--stop-timeout", "2s"),
 						gunicorn: testenv.Gunicorn{Workers: 2},
 					})
-					s.settled()
+					s.waitWorkers()
 					before := len(s.env.AppProcesses())
 					if before < 3 {
 						t.Fatalf("%d processes of a gunicorn with two workers: this test looks at the wrong ones", before)
 					}
 					s.leave(how)
-					s.say("before=%d left=%d", before, len(s.env.AppProcesses()))
+					s.addNumbers("before=%d left=%d", before, len(s.env.AppProcesses()))
 				})
 			}
 		})
@@ -47,12 +47,12 @@ func (s *fixture) leave(how string) {
 		s.shutdown()
 		return
 	case "stop":
-		outcome, err := s.daemon.Call(s.within(wholeRestart), "stop", s.daemon.App)
+		outcome, err := s.daemon.Call(s.timeout(operationTimeout), "stop", s.daemon.App)
 		s.must(err)
 		if outcome.Exit != 0 {
 			s.Errorf("stop: %v", outcome)
 		}
-		s.noneLeft()
+		s.checkNoneLeft()
 		if a := s.client.Do(s.Context(), load.Kind{}); a.Status != 503 || a.Header.Get("Retry-After") == "" {
 			s.Errorf("a stopped app: %d %s %s", a.Status, a.Loss, a.Cause)
 		}
@@ -64,10 +64,10 @@ func (s *fixture) leave(how string) {
 	}
 	select {
 	case <-s.daemon.Exited():
-	case <-s.within(40 * time.Second).Done():
+	case <-s.timeout(40 * time.Second).Done():
 		s.Fatal("the daemon does not end")
 	}
-	s.noneLeft()
+	s.checkNoneLeft()
 }
 
 // A generation that failed takes everything with it that it started; the old
@@ -81,10 +81,10 @@ func TestFailedGenerationLeavesNothing(t *testing.T) {
 				release: testenv.Release{Number: 1}, gunicorn: testenv.Gunicorn{Workers: 2},
 				flags: flags("--ready-timeout", "3s", "--stop-timeout", "2s"),
 			})
-			s.settled()
+			s.waitWorkers()
 			before := s.env.AppProcesses()
 			s.must(s.app.DeployBroken(fault))
-			_, outcome, err := s.daemon.Operate(s.within(wholeRestart), "reload")
+			_, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), "reload")
 			s.must(err)
 			if outcome.Exit != 7 {
 				s.Errorf("want exit 7: %v", outcome)
@@ -95,7 +95,7 @@ func TestFailedGenerationLeavesNothing(t *testing.T) {
 			if !slices.Equal(before, after) {
 				s.Errorf("before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
 			}
-			s.say("before=%d after=%d", len(before), len(after))
+			s.addNumbers("before=%d after=%d", len(before), len(after))
 			s.shutdown()
 		})
 	}
@@ -114,7 +114,7 @@ func TestDaemonKilled(t *testing.T) {
 				s.must(s.daemon.Signal(syscall.SIGKILL))
 				<-s.daemon.Exited()
 				s.must(s.daemon.StartAgain())
-				s.answers(40*time.Second, 1)
+				s.waitRelease(40*time.Second, 1)
 				for _, process := range s.env.AppProcesses() {
 					if slices.Contains(old, process) {
 						s.Errorf("of the killed daemon's tree there is still %s", process)
@@ -127,7 +127,7 @@ func TestDaemonKilled(t *testing.T) {
 			if len(beside) > 0 {
 				s.Errorf("two copies at once:\n%s", strings.Join(beside, "\n"))
 			}
-			s.say("events=%d copies_beside=%d", s.events, len(beside))
+			s.addNumbers("events=%d copies_beside=%d", s.events, len(beside))
 			s.shutdown()
 		})
 	}
@@ -146,12 +146,12 @@ func TestInsideSupervisord(t *testing.T) {
 	supervisord, err := r.env.Supervisord(shop, argv, "stopwaitsecs=40",
 		fmt.Sprintf("environment=XDG_RUNTIME_DIR=%q,XDG_STATE_HOME=%q", r.env.Path("run"), r.env.Path("state")))
 	r.must(err)
-	r.must(answering(r, &load.Client{Address: address, Prefix: "d"}))
+	r.must(waitAnswer(r, &load.Client{Address: address, Prefix: "d"}))
 	front, err := r.env.Apache(testenv.Backend(address), testenv.Apache{})
 	r.must(err)
 	s := &fixture{row: r, app: shop, front: front, client: &load.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}
-	r.must(answering(r, s.client))
-	s.under(60)
+	r.must(waitAnswer(r, s.client))
+	s.startLoad(60)
 	for range times(2) {
 		s.event("supervisorctl signal HUP", func() {
 			next, err := shop.DeployNext()
@@ -159,7 +159,7 @@ func TestInsideSupervisord(t *testing.T) {
 			if out, err := supervisord.Ctl("signal", "HUP", "shop"); err != nil {
 				r.Fatal(out, err)
 			}
-			r.must(testenv.Poll(s.within(20*time.Second), 50*time.Millisecond, func() error { return s.isRelease(next.Number) }))
+			r.must(testenv.Poll(s.timeout(20*time.Second), 50*time.Millisecond, func() error { return s.isRelease(next.Number) }))
 		})
 	}
 	s.finish()
@@ -167,5 +167,5 @@ func TestInsideSupervisord(t *testing.T) {
 		r.Fatal(out, err)
 	}
 	r.must(supervisord.Stop(syscall.SIGTERM, 40*time.Second))
-	r.noneLeft()
+	r.checkNoneLeft()
 }

@@ -38,9 +38,9 @@ func TestImported(t *testing.T) {
 			h := newHost(r, path)
 			h.importConf()
 			h.run()
-			h.wanted()
+			h.checkExpectations()
 			h.stop()
-			r.say("apps=%d wanted=%d notes=%d", len(h.apps), len(h.wants), h.notes)
+			r.addNumbers("apps=%d wanted=%d notes=%d", len(h.apps), len(h.expectations), h.notes)
 		})
 	}
 }
@@ -48,18 +48,18 @@ func TestImported(t *testing.T) {
 // host is a machine as its supervisord.conf supposes it.
 type host struct {
 	*row
-	conf   string   // the main file, with this run's ports
-	text   string   // of all files
-	vars   []string // environment variables
-	ports  map[string]int
-	wants  []want
-	notes  int
-	daemon *testenv.Tideover
-	apps   map[string]hostApp
+	conf         string   // the main file, with this run's ports
+	text         string   // of all files
+	vars         []string // environment variables
+	ports        map[string]int
+	expectations []expectation
+	notes        int
+	daemon       *testenv.Tideover
+	apps         map[string]hostApp
 }
 
-// want is one line "; want APP: KIND VALUE".
-type want struct{ app, kind, value string }
+// expectation is one line "; want APP: KIND VALUE".
+type expectation struct{ app, kind, value string }
 
 // hostApp is what status tells of an app, all instances of it together.
 type hostApp struct {
@@ -92,7 +92,7 @@ func newHost(r *row, source string) *host {
 		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "; want "); ok {
 			app, what, _ := strings.Cut(rest, ": ")
 			kind, value, _ := strings.Cut(what, " ")
-			h.wants = append(h.wants, want{app, kind, value})
+			h.expectations = append(h.expectations, expectation{app, kind, value})
 		}
 	}
 	h.gunicornFiles()
@@ -149,7 +149,7 @@ func (h *host) programs() {
 	}
 }
 
-// packages is where gunicorn is installed. With it in PYTHONPATH the room's
+// packages is where gunicorn is installed. With it in PYTHONPATH the Env's
 // open/gunicorn can be run by every user, wherever the other's Python lies.
 func (h *host) packages() (string, error) {
 	found, err := filepath.Glob(filepath.Join(h.env.Root, ".local/venvs/gunicorn-latest/lib/python*/site-packages"))
@@ -233,7 +233,7 @@ func otherUser() (string, error) {
 func (h *host) verb(args ...string) (stdout, stderr string) {
 	h.Helper()
 	var out, fault strings.Builder
-	cmd := exec.CommandContext(h.within(30*time.Second), testenv.Binary(h.env.Root), args...)
+	cmd := exec.CommandContext(h.timeout(30*time.Second), testenv.Binary(h.env.Root), args...)
 	cmd.Dir, cmd.Env = h.env.Dir, append(os.Environ(), h.vars...)
 	cmd.Stdout, cmd.Stderr = &out, &fault
 	if err := cmd.Run(); err != nil {
@@ -258,7 +258,7 @@ func (h *host) run() {
 	var err error
 	h.daemon, err = h.env.Tideover(&testenv.App{Dir: h.env.Dir}, testenv.RunOptions{Flags: []string{"-c", h.env.Path("tideover.toml")}, Env: h.vars})
 	h.must(err)
-	h.must(testenv.Poll(h.within(20*time.Second), 50*time.Millisecond, func() error {
+	h.must(testenv.Poll(h.timeout(20*time.Second), 50*time.Millisecond, func() error {
 		select {
 		case <-h.daemon.Exited():
 			h.Fatalf("tideover ended with %d: %s", h.daemon.Code(), h.daemon.Tail(20))
@@ -269,7 +269,7 @@ func (h *host) run() {
 			return err
 		}
 		for name, app := range h.apps {
-			if state := h.wantedState(name); app.State != state {
+			if state := h.expectedState(name); app.State != state {
 				return fmt.Errorf("%s is %s and not %s", name, app.State, state)
 			}
 		}
@@ -277,9 +277,9 @@ func (h *host) run() {
 	}))
 }
 
-// wantedState is running, unless a line of the file says otherwise.
-func (h *host) wantedState(app string) string {
-	for _, w := range h.wants {
+// expectedState is running, unless a line of the file says otherwise.
+func (h *host) expectedState(app string) string {
+	for _, w := range h.expectations {
 		if w.app == app && w.kind == "state" {
 			return w.value
 		}
@@ -289,7 +289,7 @@ func (h *host) wantedState(app string) string {
 
 // status is what tideover tells of these apps, or of all.
 func (h *host) status(names ...string) (map[string]hostApp, error) {
-	outcome, err := h.daemon.Call(h.within(10*time.Second), append([]string{"--json", "status"}, names...)...)
+	outcome, err := h.daemon.Call(h.timeout(10*time.Second), append([]string{"--json", "status"}, names...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -300,7 +300,7 @@ func (h *host) status(names ...string) (map[string]hostApp, error) {
 	apps := map[string]hostApp{}
 	for _, app := range all.Apps {
 		name, _, _ := strings.Cut(app.Name, ":") // instances have numbers
-		if seen, ok := apps[name]; ok && app.State == h.wantedState(name) {
+		if seen, ok := apps[name]; ok && app.State == h.expectedState(name) {
 			app.State = seen.State
 		}
 		app.instances = apps[name].instances + 1
@@ -315,10 +315,10 @@ func (h *host) stop() {
 	h.must(h.daemon.Signal(unix.SIGTERM))
 	select {
 	case <-h.daemon.Exited():
-	case <-h.within(30 * time.Second).Done():
+	case <-h.timeout(30 * time.Second).Done():
 		h.Fatal("the daemon does not end")
 	}
-	h.noneLeft()
+	h.checkNoneLeft()
 	if sockets, _ := filepath.Glob(h.env.Path("run", "*.sock")); len(sockets) > 0 {
 		h.Errorf("left: %v", sockets)
 	}

@@ -24,7 +24,7 @@ func TestOtherServers(t *testing.T) {
 				front: apache(testenv.Apache{}), command: r.serverCommand(server),
 				release: testenv.Release{Number: 1, Import: 0.5},
 			})
-			s.under(60)
+			s.startLoad(60)
 			for range times(1) {
 				s.reload()
 				s.restart()
@@ -86,25 +86,25 @@ func TestTwoApps(t *testing.T) {
 	daemon, err := r.env.Tideover(first, testenv.RunOptions{Flags: []string{"-c", path}, Name: "first"})
 	r.must(err)
 	for _, c := range clients {
-		r.must(answering(r, c))
+		r.must(waitAnswer(r, c))
 	}
 	s := &fixture{row: r, app: first, daemon: daemon, client: clients["first"]}
 	other := load.Start(load.Plan{Client: clients["second"], Rate: 40})
-	s.under(40)
+	s.startLoad(40)
 	for range times(1) {
 		s.reload()
 		s.restart()
 		s.killMaster()
 	}
-	outcome, err := daemon.Call(s.within(wholeRestart), "stop", "first")
+	outcome, err := daemon.Call(s.timeout(operationTimeout), "stop", "first")
 	r.must(err)
 	if outcome.Exit != 0 {
 		r.Errorf("stop first: %v", outcome)
 	}
 	stopped := s.load.Stop()
 	quiet := other.Stop()
-	r.say("events=%d second: %v", s.events, quiet)
-	r.nothingLost(quiet)
+	r.addNumbers("events=%d second: %v", s.events, quiet)
+	r.checkNothingLost(quiet)
 	if quiet.Longest > 2*time.Second {
 		r.Errorf("a request of the second app waited %v for the first one's affairs", quiet.Longest)
 	}
@@ -132,9 +132,9 @@ func TestAddressOfTheCommand(t *testing.T) {
 			})
 			r.must(err)
 			for _, c := range clients {
-				r.must(answering(r, c))
+				r.must(waitAnswer(r, c))
 			}
-			r.say("doors=%d", len(clients))
+			r.addNumbers("doors=%d", len(clients))
 		})
 	}
 }
@@ -158,7 +158,7 @@ func (r *row) spelled(spelling string, port int, address string) (options, env [
 		options = []string{"--bind", "unix:" + path}
 		clients = []*load.Client{{Network: "unix", Address: path, Host: "front.test", Prefix: "n"}}
 	case "two":
-		other := r.dead()
+		other := r.unusedAddress()
 		options = []string{"-b", address, "-b", other}
 		clients = append(clients, &load.Client{Address: other, Prefix: "o"})
 	default:
@@ -175,20 +175,20 @@ func TestRefused(t *testing.T) {
 			r := begin(t)
 			shop, err := r.env.NewApp("shop", testenv.Release{Number: 1})
 			r.must(err)
-			g := testenv.Gunicorn{Bind: r.dead(), Args: []string{option}}
+			g := testenv.Gunicorn{Bind: r.unusedAddress(), Args: []string{option}}
 			daemon, err := r.env.Tideover(shop, testenv.RunOptions{Command: g.Argv(r.env)})
 			r.must(err)
 			select {
 			case <-daemon.Exited():
-			case <-r.within(20 * time.Second).Done():
+			case <-r.timeout(20 * time.Second).Done():
 				r.Fatal("it was not refused")
 			}
 			name, _, _ := strings.Cut(option, "=")
 			if said := daemon.Tail(20); daemon.Code() == 0 || !strings.Contains(said, name) {
 				r.Errorf("exit %d: %s", daemon.Code(), said)
 			}
-			r.noneLeft()
-			r.say("exit=%d", daemon.Code())
+			r.checkNoneLeft()
+			r.addNumbers("exit=%d", daemon.Code())
 		})
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// warns checks that a failed reload says what still serves and what endangers
+// waitWarning checks that a failed reload says what still serves and what endangers
 // it.
-func (s *fixture) warns(message string) {
+func (s *fixture) waitWarning(message string) {
 	s.Helper()
 	message = strings.Join(strings.Fields(message), " ") // it is wrapped
 	for _, word := range []string{"worker", "in place"} {
@@ -36,18 +36,18 @@ func (s *fixture) killOneWorker() {
 	s.must(syscall.Kill(pid, syscall.SIGKILL))
 }
 
-// downAsSaid sees the old generation end by its broken worker: requests are
+// workersExit sees the old generation end by its broken worker: requests are
 // held and then refused by us, and status never calls the app running.
-func (s *fixture) downAsSaid() {
+func (s *fixture) workersExit() {
 	s.Helper()
 	down := func() error {
-		now, err := s.daemon.Status(s.within(10 * time.Second))
+		now, err := s.daemon.Status(s.timeout(10 * time.Second))
 		if err == nil && (now.State == "running" || now.State == "reloading") {
 			err = fmt.Errorf("status says %s", now.State)
 		}
 		return err
 	}
-	s.must(testenv.Poll(s.within(20*time.Second), 50*time.Millisecond, down))
+	s.must(testenv.Poll(s.timeout(20*time.Second), 50*time.Millisecond, down))
 	for range 3 {
 		a := s.client.Do(s.Context(), load.Kind{})
 		if a.Status != 503 || a.Header.Get("Retry-After") == "" || a.Waited > 5500*time.Millisecond {
@@ -66,28 +66,28 @@ func TestA14(t *testing.T) {
 		front: apache(testenv.Apache{Params: "status=-I"}), release: testenv.Release{Number: 1, Import: 0.2},
 		flags: flags("--hold-timeout", "3s"),
 	})
-	s.settled()
+	s.waitWorkers()
 	good := s.app.Release()
 	s.must(s.app.DeployBroken("raise"))
-	before, err := s.daemon.Status(s.within(10 * time.Second))
+	before, err := s.daemon.Status(s.timeout(10 * time.Second))
 	s.must(err)
 	s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
-	s.downAsSaid()
-	s.under(20)
+	s.workersExit()
+	s.startLoad(20)
 	pause(r, 6*time.Second)
 	loop := s.load.Stop()
 	if loop.Lost() != loop.Statuses[503] || loop.Longest > 4500*time.Millisecond {
 		s.Errorf("in a crash loop only our 503 is right: %v", loop)
 	}
 	s.must(s.app.Deploy(good))
-	_, outcome, err := s.daemon.Operate(s.within(wholeRestart), "reload")
+	_, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), "reload")
 	s.must(err)
 	if outcome.Exit != 0 {
 		s.Errorf("reload of the good release: %v", outcome)
 	}
 	begun := time.Now()
-	s.answers(10*time.Second, good.Number)
-	s.say("crash_loop: %v recovered_after=%.2fs", loop, time.Since(begun).Seconds())
+	s.waitRelease(10*time.Second, good.Number)
+	s.addNumbers("crash_loop: %v recovered_after=%.2fs", loop, time.Since(begun).Seconds())
 	if time.Since(begun) > time.Second {
 		s.Errorf("recovered %v after the good start", time.Since(begun))
 	}

@@ -17,7 +17,7 @@ import (
 // a documented list.
 func TestA11(t *testing.T) {
 	t.Parallel()
-	fronts := map[string]front{
+	fronts := map[string]frontStarter{
 		"apache": apache(testenv.Apache{Params: "nocanon", Extra: "AllowEncodedSlashes NoDecode"}),
 		"nginx": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
 			return r.Nginx(b, testenv.ProxyConfig{})
@@ -45,13 +45,13 @@ func TestA11(t *testing.T) {
 			b := &load.Client{Address: with.Address, Host: host, Prefix: "w"}
 			for _, k := range wireKinds() {
 				nonce := a.Nonce()
-				bare, carried := r.seenBy(a, k, nonce, alone), r.seenBy(b, k, nonce, s.back)
+				bare, carried := r.forwardedHead(a, k, nonce, alone), r.forwardedHead(b, k, nonce, s.back)
 				if !slices.Equal(bare, carried) {
 					r.Errorf("%s\nwithout: %q\nwith:    %q", k.Name, bare, carried)
 				}
 				compared++
 			}
-			r.say("compared=%d", compared)
+			r.addNumbers("compared=%d", compared)
 		})
 	}
 }
@@ -77,16 +77,16 @@ func wireKinds() []load.Kind {
 // front.
 func (r *row) rawServer(script string) testenv.Backend {
 	r.Helper()
-	address := r.dead()
+	address := r.unusedAddress()
 	_, port, _ := strings.Cut(address, ":")
 	_, err := r.env.Start(testenv.Command{Name: "raw", Argv: []string{"python3", script, "port", port}})
 	r.must(err)
 	c := &load.Client{Address: address, Prefix: "r"}
-	r.must(answeringPlain(r, c))
+	r.must(waitPlainAnswer(r, c))
 	return testenv.Backend(address)
 }
 
-// newWire is a stand with a raw server under tideover.
+// newWire returns a fixture with a raw server under tideover.
 func newWire(r *row, command []string) *fixture {
 	r.Helper()
 	s := &fixture{row: r}
@@ -96,15 +96,15 @@ func newWire(r *row, command []string) *fixture {
 	s.back = s.backAddress(false)
 	s.start(setup{command: command}, string(s.back))
 	s.client = &load.Client{Address: string(s.back), Prefix: "n"}
-	r.must(answeringPlain(r, s.client))
+	r.must(waitPlainAnswer(r, s.client))
 	return s
 }
 
-// seenBy is what the app saw of a request, without the documented differences:
+// forwardedHead is what the app saw of a request, without the documented differences:
 // the version that each hop speaks for itself, the fields that belong to one
 // hop, the time stamp that we add, and fields with an underscore, which could be
 // taken for others. The length is written by us, so its place may differ.
-func (r *row) seenBy(c *load.Client, k load.Kind, nonce string, back testenv.Backend) []string {
+func (r *row) forwardedHead(c *load.Client, k load.Kind, nonce string, back testenv.Backend) []string {
 	r.Helper()
 	a := c.DoNamed(r.Context(), k, nonce)
 	head, err := base64.StdEncoding.DecodeString(a.Header.Get("X-Seen"))

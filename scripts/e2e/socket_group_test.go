@@ -27,7 +27,7 @@ func TestDeployUser(t *testing.T) {
 	r.must(err)
 	r.must(os.WriteFile(binary, content, 0o755))
 	as := func(groups []uint32, words string) (int, string) {
-		ctx := s.within(wholeRestart)
+		ctx := s.timeout(operationTimeout)
 		cmd := exec.CommandContext(ctx, binary, append([]string{"-S", s.daemon.Socket}, strings.Fields(strings.ReplaceAll(words, "shop", s.daemon.App))...)...)
 		cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH")}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: groups}}
@@ -39,7 +39,7 @@ func TestDeployUser(t *testing.T) {
 		}
 		return cmd.ProcessState.ExitCode(), out.String()
 	}
-	s.under(20)
+	s.startLoad(20)
 	allowed, denied := 0, 0
 	for _, c := range []struct {
 		words string
@@ -63,11 +63,11 @@ func TestDeployUser(t *testing.T) {
 		}
 		denied++
 	}
-	status, err := s.daemon.Status(s.within(10 * time.Second))
+	status, err := s.daemon.Status(s.timeout(10 * time.Second))
 	r.must(err)
 	if status.State != "running" || status.Generation != 2 {
 		s.Errorf("%s is %s in generation %d, want running in 2", status.Name, status.State, status.Generation)
 	}
 	s.finish()
-	s.say("allowed=%d denied=%d", allowed, denied)
+	s.addNumbers("allowed=%d denied=%d", allowed, denied)
 }

@@ -20,28 +20,28 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// wanted compares the apps with what their file wants of them.
-func (h *host) wanted() {
+// checkExpectations compares the apps with what their file wants of them.
+func (h *host) checkExpectations() {
 	h.Helper()
 	for name := range h.apps {
-		if !slices.ContainsFunc(h.wants, func(w want) bool { return w.app == name }) {
+		if !slices.ContainsFunc(h.expectations, func(w expectation) bool { return w.app == name }) {
 			h.Errorf("nobody wants %s", name)
 		}
 	}
-	for _, w := range h.wants {
+	for _, w := range h.expectations {
 		app, ok := h.apps[w.app]
 		if !ok {
 			h.Errorf("there is no app %s", w.app)
 			continue
 		}
-		if err := h.has(app, w); err != nil {
+		if err := h.checkExpectation(app, w); err != nil {
 			h.Errorf("%s: %s %s: %v", w.app, w.kind, w.value, err)
 		}
 	}
 }
 
-// has looks at the process itself, or asks it.
-func (h *host) has(app hostApp, w want) error {
+// checkExpectation looks at the process itself, or asks it.
+func (h *host) checkExpectation(app hostApp, w expectation) error {
 	proc := fmt.Sprintf("/proc/%d/", app.Pid)
 	switch w.kind {
 	case "running", "state": // run has waited for it
@@ -62,7 +62,7 @@ func (h *host) has(app hostApp, w want) error {
 		}
 		return nil
 	case "log":
-		return testenv.Poll(h.within(5*time.Second), 50*time.Millisecond, func() error {
+		return testenv.Poll(h.timeout(5*time.Second), 50*time.Millisecond, func() error {
 			text, err := os.ReadFile(w.value)
 			if err == nil && len(text) == 0 {
 				err = errors.New("it is empty")
@@ -97,7 +97,7 @@ func (h *host) get(url, network, path string) error {
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, map[bool]string{true: address, false: path}[path == ""])
 		}}}
-	return testenv.Poll(h.within(10*time.Second), 50*time.Millisecond, func() error {
+	return testenv.Poll(h.timeout(10*time.Second), 50*time.Millisecond, func() error {
 		answer, err := client.Get(url)
 		if err != nil {
 			return err
@@ -122,7 +122,7 @@ func hasLine(path, line string) error {
 }
 
 // hasStatus compares the effective user or the umask.
-func (h *host) hasStatus(path string, w want) error {
+func (h *host) hasStatus(path string, w expectation) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err

@@ -18,28 +18,28 @@ type variant struct {
 	name   string
 	apache testenv.Apache
 	unix   bool
-	counts
+	eventCounts
 	closing bool // no client keeps its connection
 }
 
-type counts struct{ reloads, restarts, kills, broken, mute int }
+type eventCounts struct{ reloads, restarts, kills, broken, mute int }
 
 // variants begins with the seed's own Apache, one row for each kind of event;
 // the other ways see each event once.
 func variants() []variant {
-	once := counts{times(1), times(1), times(1), times(1), times(1)}
+	once := eventCounts{times(1), times(1), times(1), times(1), times(1)}
 	return []variant{
-		{name: "event-reloads", counts: counts{reloads: times(30)}},
-		{name: "event-restarts", counts: counts{restarts: times(10)}},
-		{name: "event-kills", counts: counts{kills: times(10)}},
-		{name: "event-broken", counts: counts{broken: times(2), mute: times(2)}},
-		{name: "event-debian-slots", counts: once, apache: testenv.Apache{Slots: 150}, closing: true},
-		{name: "prefork", counts: once, apache: testenv.Apache{MPM: "prefork"}},
-		{name: "status-I", counts: once, apache: testenv.Apache{Params: "status=-I"}},
-		{name: "status-I-prefork", counts: once, apache: testenv.Apache{MPM: "prefork", Params: "status=-I"}},
-		{name: "balancer", counts: once, apache: testenv.Apache{Balancer: "forcerecovery=Off failonstatus=503"}},
-		{name: "unix", counts: once, unix: true},
-		{name: "unix-status-I", counts: once, apache: testenv.Apache{Params: "status=-I"}, unix: true},
+		{name: "event-reloads", eventCounts: eventCounts{reloads: times(30)}},
+		{name: "event-restarts", eventCounts: eventCounts{restarts: times(10)}},
+		{name: "event-kills", eventCounts: eventCounts{kills: times(10)}},
+		{name: "event-broken", eventCounts: eventCounts{broken: times(2), mute: times(2)}},
+		{name: "event-debian-slots", eventCounts: once, apache: testenv.Apache{Slots: 150}, closing: true},
+		{name: "prefork", eventCounts: once, apache: testenv.Apache{MPM: "prefork"}},
+		{name: "status-I", eventCounts: once, apache: testenv.Apache{Params: "status=-I"}},
+		{name: "status-I-prefork", eventCounts: once, apache: testenv.Apache{MPM: "prefork", Params: "status=-I"}},
+		{name: "balancer", eventCounts: once, apache: testenv.Apache{Balancer: "forcerecovery=Off failonstatus=503"}},
+		{name: "unix", eventCounts: once, unix: true},
+		{name: "unix-status-I", eventCounts: once, apache: testenv.Apache{Params: "status=-I"}, unix: true},
 	}
 }
 
@@ -61,10 +61,10 @@ func TestSeed(t *testing.T) {
 			r := begin(t)
 			s := newFixture(r, setup{
 				front: apache(v.apache), unix: v.unix,
-				flags: patient(),
+				flags: loadFlags(),
 			})
-			s.under(100, v.mix()...)
-			s.live(v.counts)
+			s.startLoad(100, v.mix()...)
+			s.runEvents(v.eventCounts)
 			s.finish()
 			s.shutdown()
 			supervisordBehind(r, v)
@@ -72,17 +72,17 @@ func TestSeed(t *testing.T) {
 	}
 }
 
-// live lets everything happen to the app that counts says.
-func (s *fixture) live(n counts) {
+// runEvents lets everything happen to the app that counts says.
+func (s *fixture) runEvents(n eventCounts) {
 	s.Helper()
 	for range n.reloads {
 		s.reload()
 	}
 	for range n.broken {
-		s.failed("raise")
+		s.failedReload("raise")
 	}
 	for range n.mute {
-		s.failed("mute")
+		s.failedReload("mute")
 	}
 	for range n.restarts {
 		s.restart()
@@ -108,13 +108,13 @@ func (s *fixture) quickImport() {
 }
 
 // supervisordBehind is the control group: one restart by supervisorctl behind
-// the same Apache. A rig that sees no loss here sees nothing.
+// the same Apache. If no loss is counted here, the test would not see one.
 func supervisordBehind(r *row, v variant) {
 	r.Helper()
 	tally, away := restartBySupervisord(r, v, testenv.Gunicorn{Args: []string{"--preload"}}, 100, 4*time.Second)
-	r.say("| supervisord: requests=%d lost=%d away=%.1fs", tally.Ended, tally.Lost(), away.Seconds())
+	r.addNumbers("| supervisord: requests=%d lost=%d away=%.1fs", tally.Ended, tally.Lost(), away.Seconds())
 	if tally.Lost() == 0 {
-		r.Error("the control group lost nothing: this rig would not see a loss")
+		r.Error("the control group lost nothing: this test would not see a loss")
 	}
 }
 
@@ -139,13 +139,13 @@ func restartBySupervisord(r *row, v variant, g testenv.Gunicorn, rate int, after
 	if v.unix {
 		direct.Network = "unix"
 	}
-	r.must(answering(r, direct))
+	r.must(waitAnswer(r, direct))
 	front, err := r.env.Apache(back, v.apache)
 	r.must(err)
 	client := &load.Client{Address: front.Address, Host: "front.test", Prefix: "c"}
-	r.must(answering(r, client))
+	r.must(waitAnswer(r, client))
 	l := load.Start(load.Plan{Client: client, Rate: rate})
-	r.must(testenv.Poll(r.within(20*time.Second), 20*time.Millisecond, func() error {
+	r.must(testenv.Poll(r.timeout(20*time.Second), 20*time.Millisecond, func() error {
 		if l.Tally().Right < 2*rate {
 			return fmt.Errorf("waiting for two seconds of load: %v", l.Tally())
 		}
@@ -155,7 +155,7 @@ func restartBySupervisord(r *row, v variant, g testenv.Gunicorn, rate int, after
 	if _, err := supervisord.Ctl("restart", "shop"); err != nil {
 		r.Fatal(err)
 	}
-	r.must(answering(r, direct))
+	r.must(waitAnswer(r, direct))
 	away := time.Since(begun)
 	pause(r, after)
 	tally := l.Stop()
@@ -163,14 +163,14 @@ func restartBySupervisord(r *row, v variant, g testenv.Gunicorn, rate int, after
 	return tally, away
 }
 
-// answering waits for any right answer.
-func answering(r *row, c *load.Client) error { return answeringTo(r, c, load.Kind{}) }
+// waitAnswer waits for any right answer.
+func waitAnswer(r *row, c *load.Client) error { return waitAnswerTo(r, c, load.Kind{}) }
 
-// answeringPlain waits for any complete answer of an app that echoes nothing.
-func answeringPlain(r *row, c *load.Client) error { return answeringTo(r, c, load.Kind{Plain: true}) }
+// waitPlainAnswer waits for any complete answer of an app that echoes nothing.
+func waitPlainAnswer(r *row, c *load.Client) error { return waitAnswerTo(r, c, load.Kind{Plain: true}) }
 
-func answeringTo(r *row, c *load.Client, k load.Kind) error {
-	return testenv.Poll(r.within(30*time.Second), 50*time.Millisecond, func() error {
+func waitAnswerTo(r *row, c *load.Client, k load.Kind) error {
+	return testenv.Poll(r.timeout(30*time.Second), 50*time.Millisecond, func() error {
 		a := c.Do(r.Context(), k)
 		if a.Loss != "" {
 			return fmt.Errorf("%s: %s", a.Loss, a.Cause)
@@ -188,15 +188,15 @@ func pause(r *row, d time.Duration) {
 	}
 }
 
-// A1c: the rig sees the story itself. Where Apache honours its error state,
-// requests fail long after the app is back.
+// A1c: without tideover, where Apache honours its error state, requests fail long
+// after the app is back.
 func TestControlStaysDownForAMinute(t *testing.T) {
 	r := begin(t)
 	v := variant{apache: testenv.Apache{Params: "status=-I"}}
 	tally, away := restartBySupervisord(r, v, testenv.Gunicorn{Args: []string{"--preload"}}, 20, 32*time.Second)
 	since := tally.Last.Sub(tally.First) - away
-	r.say("%v away=%.1fs last_error_after_return=%.1fs", tally, away.Seconds(), since.Seconds())
+	r.addNumbers("%v away=%.1fs last_error_after_return=%.1fs", tally, away.Seconds(), since.Seconds())
 	if since < 30*time.Second {
-		r.Errorf("no error 30 s after the app was back: the rig does not reproduce the story")
+		r.Errorf("no error 30 s after the app was back: the test does not reproduce the outage")
 	}
 }

@@ -21,14 +21,14 @@ func TestA8(t *testing.T) {
 	}
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}})
-	by := pooling()
+	by := poolingFronts()
 	by["apache"] = apache(testenv.Apache{})
-	by["caddy"] = worst(r.dead())["caddy"]
-	clients := s.fronts(by)
+	by["caddy"] = strictFronts(r.unusedAddress())["caddy"]
+	clients := s.startFronts(by)
 	requests := 0
 	for _, wait := range waits {
 		pause(r, wait)
-		for name, answers := range all(clients, []load.Kind{{Name: "post", Body: 300}}) {
+		for name, answers := range sendAll(clients, []load.Kind{{Name: "post", Body: 300}}) {
 			requests++
 			if a := answers[0]; a.Loss != "" {
 				s.Errorf("%s after %v idle: %s %s", name, wait, a.Loss, a.Cause)
@@ -36,7 +36,7 @@ func TestA8(t *testing.T) {
 		}
 	}
 	lost := s.raceLoop(clients)
-	s.say("requests=%d waits=%v race_lost=%d", requests, waits, lost)
+	s.addNumbers("requests=%d waits=%v race_lost=%d", requests, waits, lost)
 }
 
 // raceLoop sends POSTs with pauses around those of every idle timeout that
@@ -46,7 +46,7 @@ func (s *fixture) raceLoop(clients map[string]*load.Client) int {
 	lost := 0
 	for i := range times(12) {
 		pause(s.row, time.Duration(500+i*97%2500)*time.Millisecond)
-		for name, answers := range all(clients, []load.Kind{{Name: "post", Body: 300}, {Name: "get"}}) {
+		for name, answers := range sendAll(clients, []load.Kind{{Name: "post", Body: 300}, {Name: "get"}}) {
 			for _, a := range answers {
 				if a.Loss != "" {
 					lost++
@@ -64,7 +64,7 @@ func (s *fixture) raceLoop(clients map[string]*load.Client) int {
 func TestA13(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}})
-	s.under(50, load.Kind{Name: "get", Keep: true}, load.Kind{Name: "post", Body: 300, Keep: true})
+	s.startLoad(50, load.Kind{Name: "get", Keep: true}, load.Kind{Name: "post", Body: 300, Keep: true})
 	rounds := 1
 	if *full {
 		rounds = 10
@@ -74,12 +74,12 @@ func TestA13(t *testing.T) {
 		s.must(s.daemon.Signal(syscall.SIGTERM))
 		select {
 		case <-s.daemon.Exited():
-		case <-s.within(wholeRestart).Done():
+		case <-s.timeout(operationTimeout).Done():
 			s.Fatal("the daemon does not end")
 		}
-		s.noneLeft()
+		s.checkNoneLeft()
 		s.must(s.daemon.StartAgain())
-		s.answers(30*time.Second, 1)
+		s.waitRelease(30*time.Second, 1)
 		s.events++
 	}
 	tally := s.load.Stop()

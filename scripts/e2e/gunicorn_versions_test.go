@@ -26,7 +26,7 @@ func TestGunicorn(t *testing.T) {
 					g = testenv.UvicornWorker(version)
 				}
 				s := newFixture(r, setup{front: apache(testenv.Apache{}), gunicorn: g, release: testenv.Release{Number: 1, Import: 1}})
-				s.under(60)
+				s.startLoad(60)
 				for range times(2) {
 					s.reload()
 					s.restart()
@@ -47,25 +47,25 @@ func TestKillGeventMaster(t *testing.T) {
 		front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.3},
 		gunicorn: testenv.Gunicorn{Class: "gevent", Workers: 2},
 	})
-	s.under(60)
+	s.startLoad(60)
 	posts := 0
 	for range times(1) {
-		before, err := s.daemon.Status(s.within(10 * time.Second))
+		before, err := s.daemon.Status(s.timeout(10 * time.Second))
 		s.must(err)
 		for range 3 {
 			nonce := s.load.Send(load.Kind{Name: "post in flight", Query: "s=2", Body: 300})
-			s.must(s.app.Log.Wait(s.within(10*time.Second), "begin", nonce))
+			s.must(s.app.Log.Wait(s.timeout(10*time.Second), "begin", nonce))
 			posts++
 		}
 		s.must(syscall.Kill(before.Pid, syscall.SIGKILL))
-		s.runs(before.Generation + 1)
+		s.waitGeneration(before.Generation + 1)
 		s.events++
-		s.forgiven()
+		s.resetBackoff()
 	}
 	tally := s.load.Stop()
 	s.report(tally)
-	s.nothingTwice(s.app)
-	s.say("posts_in_flight=%d", posts)
+	s.checkNothingTwice(s.app)
+	s.addNumbers("posts_in_flight=%d", posts)
 	if tally.Lost() != tally.Statuses[502] {
 		s.Errorf("only a 502 is right for what was begun: %s\n%v", tally.Ways(), tally.Examples)
 	}

@@ -44,10 +44,10 @@ func TestMoveAndBack(t *testing.T) {
 		m.gap("back")
 	}
 	tally := m.load.Stop()
-	m.say("requests=%d", tally.Ended)
-	m.nothingTwice(m.app)
+	m.addNumbers("requests=%d", tally.Ended)
+	m.checkNothingTwice(m.app)
 	m.must(m.supervisord.Stop(syscall.SIGTERM, 40*time.Second))
-	m.noneLeft()
+	m.checkNoneLeft()
 }
 
 // pids are the names and pids of supervisorctl's status.
@@ -84,14 +84,14 @@ func newMove(r *row) *move {
 	supervisord, err := r.env.Supervisord(shop, testenv.Gunicorn{Bind: address}.Argv(r.env), "stopwaitsecs=40",
 		"[program:celery]", "command=python3 "+r.env.Path("bin/celery")+" worker")
 	r.must(err)
-	r.must(answering(r, &load.Client{Address: address, Prefix: "d"}))
+	r.must(waitAnswer(r, &load.Client{Address: address, Prefix: "d"}))
 	front, err := r.env.Apache(testenv.Backend(address), testenv.Apache{})
 	r.must(err)
 	m := &move{supervisord: supervisord, fixture: &fixture{row: r, app: shop, front: front,
 		client: &load.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}}
 	m.vars = []string{"PATH=" + r.env.Path("bin") + ":" + os.Getenv("PATH"), "TIDEOVER_SOCKET=" + r.env.Path("control.sock")}
-	r.must(answering(r, m.client))
-	m.under(50)
+	r.must(waitAnswer(r, m.client))
+	m.startLoad(50)
 	return m
 }
 
@@ -104,7 +104,7 @@ func (m *move) script(name string, more ...string) {
 	m.must(err)
 	select {
 	case <-p.Exited():
-	case <-m.within(60 * time.Second).Done():
+	case <-m.timeout(60 * time.Second).Done():
 		m.Fatalf("%s does not end:\n%s", name, p.Tail(50))
 	}
 	if p.Code() != 0 {
@@ -121,7 +121,7 @@ func (m *move) gap(name string) {
 	took := time.Since(began)
 	tally := window.Close()
 	span := tally.Last.Sub(tally.First)
-	m.say("%s: took=%.1fs lost=%d of=%d within=%.2fs longest=%.2fs", name, took.Seconds(), tally.Lost(), tally.Ended, span.Seconds(), tally.Longest.Seconds())
+	m.addNumbers("%s: took=%.1fs lost=%d of=%d within=%.2fs longest=%.2fs", name, took.Seconds(), tally.Lost(), tally.Ended, span.Seconds(), tally.Longest.Seconds())
 	if span > took/2 || tally.Right == 0 {
 		m.Errorf("%s lost requests over %v: %s\n%s", name, span, tally.Ways(), strings.Join(tally.Examples, "\n"))
 	}

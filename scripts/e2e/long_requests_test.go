@@ -36,14 +36,14 @@ func TestAcrossReload(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := begin(t)
 			s := newFixture(r, setup{front: apache(testenv.Apache{}), gunicorn: testenv.Gunicorn{Class: "gthread"}})
-			s.under(50)
+			s.startLoad(50)
 			for range times(1) {
 				var nonces []string
 				for _, k := range c.kinds {
 					nonces = append(nonces, s.load.Send(k))
 				}
 				for _, nonce := range nonces {
-					s.must(s.app.Log.Wait(s.within(20*time.Second), "begin", nonce))
+					s.must(s.app.Log.Wait(s.timeout(20*time.Second), "begin", nonce))
 				}
 				s.reload()
 			}
@@ -59,7 +59,7 @@ func TestAcrossReload(t *testing.T) {
 func TestA10(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1}})
-	clients := s.fronts(map[string]front{
+	clients := s.startFronts(map[string]frontStarter{
 		"apache": apache(testenv.Apache{Params: "upgrade=websocket"}),
 		"nginx": func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
 			return r.Nginx(b, testenv.ProxyConfig{Extra: "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; " +
@@ -77,14 +77,14 @@ func TestA10(t *testing.T) {
 	for name, c := range clients {
 		shaken.Go(func() {
 			begun := time.Now()
-			ws, err := c.WebSocket(s.within(20*time.Second), "/ws")
+			ws, err := c.WebSocket(s.timeout(20*time.Second), "/ws")
 			if err != nil {
 				s.Errorf("%s: %v", name, err)
 				return
 			}
 			defer ws.Close()
 			waited := time.Since(begun)
-			if text, err := ws.Echo("hello", aMoment); err != nil || !strings.HasSuffix(text, "echo=hello") {
+			if text, err := ws.Echo("hello", shortTimeout); err != nil || !strings.HasSuffix(text, "echo=hello") {
 				s.Errorf("%s: %q %v", name, text, err)
 			}
 			if waited < 2*time.Second {
@@ -93,7 +93,7 @@ func TestA10(t *testing.T) {
 		})
 	}
 	shaken.Wait()
-	s.say("websockets=%d held=3s", len(clients))
+	s.addNumbers("websockets=%d held=3s", len(clients))
 }
 
 // A websocket stays on its generation across a reload; new ones go to the new
@@ -104,7 +104,7 @@ func TestWebSocketAcrossReload(t *testing.T) {
 		front: apache(testenv.Apache{Params: "upgrade=websocket"}), gunicorn: testenv.UvicornWorker(""),
 		release: testenv.Release{Number: 1, Import: 1}, config: "[app.shop.drain]\ntunnels = \"6s\"\n",
 	})
-	s.under(30)
+	s.startLoad(30)
 	for range times(1) {
 		s.tunnelAcrossReload()
 	}
@@ -115,7 +115,7 @@ func TestWebSocketAcrossReload(t *testing.T) {
 func (s *fixture) tunnelAcrossReload() {
 	s.Helper()
 	old := "release=" + itoa(s.app.Release().Number) + " "
-	kept, err := s.client.WebSocket(s.within(aMoment), "/ws")
+	kept, err := s.client.WebSocket(s.timeout(shortTimeout), "/ws")
 	s.must(err)
 	defer kept.Close()
 	s.echoes(kept, old)
@@ -123,12 +123,12 @@ func (s *fixture) tunnelAcrossReload() {
 	s.must(err)
 	reloaded := make(chan testenv.Outcome, 1)
 	go func() {
-		outcome, _ := s.daemon.Call(s.within(wholeRestart), "reload", s.daemon.App)
+		outcome, _ := s.daemon.Call(s.timeout(operationTimeout), "reload", s.daemon.App)
 		reloaded <- outcome
 	}()
-	s.answers(20*time.Second, next.Number)
+	s.waitRelease(20*time.Second, next.Number)
 	s.echoes(kept, old)
-	fresh, err := s.client.WebSocket(s.within(aMoment), "/ws")
+	fresh, err := s.client.WebSocket(s.timeout(shortTimeout), "/ws")
 	s.must(err)
 	defer fresh.Close()
 	s.echoes(fresh, "release="+itoa(next.Number)+" ")
@@ -138,7 +138,7 @@ func (s *fixture) tunnelAcrossReload() {
 	} else if !errors.Is(err, io.EOF) && !strings.Contains(err.Error(), "reset") {
 		s.Errorf("the old websocket did not end with its time: %v", err)
 	}
-	s.say("tunnel_ended_after=%.1fs", time.Since(begun).Seconds())
+	s.addNumbers("tunnel_ended_after=%.1fs", time.Since(begun).Seconds())
 	if outcome := <-reloaded; outcome.Exit != 0 {
 		s.Errorf("reload: %v", outcome)
 	}
@@ -149,7 +149,7 @@ func (s *fixture) tunnelAcrossReload() {
 // echoes tries a websocket and tells which release is at its other end.
 func (s *fixture) echoes(ws *load.WebSocket, want string) {
 	s.Helper()
-	text, err := ws.Echo("ping", aMoment)
+	text, err := ws.Echo("ping", shortTimeout)
 	if err != nil || !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "echo=ping") {
 		s.Errorf("the websocket said %q, %v; want it from %s", text, err, want)
 	}

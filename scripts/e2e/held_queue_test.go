@@ -19,8 +19,8 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// A queue is many requests that came to a shut gate a few at a time, so that it
-// is known who came before whom.
+// queue sends many requests to a closed gate, a few at a time, so that their order
+// of arrival is known.
 type queue struct {
 	fixture *fixture
 	status  *http.Client
@@ -56,11 +56,13 @@ func (q *queue) send(k load.Kind) {
 	})
 }
 
-// together is how many requests arrive in one go. Among them there is no order.
+// together is the number of requests that are sent at once. Among them there is no
+// order.
 const together = 5
 
-// line sends n requests, a few at a time: the next when those before are held.
-func (q *queue) line(n int, kind func(int) load.Kind) {
+// enqueue sends n requests, a few at a time: the next ones when all before are
+// held.
+func (q *queue) enqueue(n int, kind func(int) load.Kind) {
 	s := q.fixture
 	s.Helper()
 	before := q.held()
@@ -69,7 +71,7 @@ func (q *queue) line(n int, kind func(int) load.Kind) {
 			q.send(kind(sent))
 			sent++
 		}
-		s.must(testenv.Poll(s.within(20*time.Second), 2*time.Millisecond, func() error {
+		s.must(testenv.Poll(s.timeout(20*time.Second), 2*time.Millisecond, func() error {
 			if held := q.held(); held != before+sent {
 				return fmt.Errorf("%d held, not %d", held, before+sent)
 			}
@@ -78,7 +80,8 @@ func (q *queue) line(n int, kind func(int) load.Kind) {
 	}
 }
 
-// held asks the daemon without starting a process for the question.
+// held reads the number of held requests over the control socket, without
+// starting a process.
 func (q *queue) held() int {
 	s := q.fixture
 	s.Helper()
@@ -96,9 +99,9 @@ func (q *queue) held() int {
 // wait waits for every answer.
 func (q *queue) wait() { q.running.Wait() }
 
-// right fails the row for every request from first to last that got no complete
-// right answer.
-func (q *queue) right(from, to int) {
+// checkAnswers fails the row for every request from position from up to position to
+// without a complete right answer.
+func (q *queue) checkAnswers(from, to int) {
 	q.fixture.Helper()
 	for i, a := range q.answers[from:to] {
 		if a.Loss != "" {
@@ -107,9 +110,9 @@ func (q *queue) right(from, to int) {
 	}
 }
 
-// began are the places in the app's log, in the order of arrival; -1 for a
-// request that never came to the app.
-func (q *queue) began() []int {
+// beginOrder returns for each request, in the order of arrival, its position among
+// the requests that the app began; -1 for one that it did not begin.
+func (q *queue) beginOrder() []int {
 	s := q.fixture
 	s.Helper()
 	text, err := s.app.Log.Text()
@@ -135,9 +138,9 @@ func (q *queue) began() []int {
 	return places
 }
 
-// overtaken is the largest number of requests that came later than another one
-// and were begun before it.
-func overtaken(places []int) int {
+// maxOvertaken returns the largest number of later requests that were begun before
+// the same earlier one.
+func maxOvertaken(places []int) int {
 	most := 0
 	for i, place := range places {
 		n := 0
@@ -151,7 +154,7 @@ func overtaken(places []int) int {
 	return most
 }
 
-// memory is what a process has in memory, in KiB.
+// memory returns the resident memory of a process in KiB.
 func (r *row) memory(pid int) int {
 	r.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -45,16 +45,16 @@ func TestTrial(t *testing.T) {
 func trySlowRequest(r *row) {
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.3}})
 	slow := s.send(load.Kind{Name: "slow", Query: "s=14"})
-	s.under(10)
+	s.startLoad(10)
 	next, err := s.app.DeployNext()
 	s.must(err)
-	result, outcome, err := s.daemon.Operate(s.within(90*time.Second), "restart")
+	result, outcome, err := s.daemon.Operate(s.timeout(90*time.Second), "restart")
 	s.must(err)
 	if a := <-slow.done; outcome.Exit != 0 || a.Loss != "" {
 		s.Errorf("%v\nthe slow request: %s %s", outcome, a.Loss, a.Cause)
 	}
 	s.must(s.isRelease(next.Number))
-	s.say("held=%d held_max=%.1fs", result.Requests.Held, result.Requests.HeldMaxS)
+	s.addNumbers("held=%d held_max=%.1fs", result.Requests.Held, result.Requests.HeldMaxS)
 	s.finish()
 	s.shutdown()
 }
@@ -63,17 +63,17 @@ func trySlowRequest(r *row) {
 // it running already.
 func tryBrokenDeploy(r *row) {
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 2}})
-	s.under(20)
-	s.failed("raise")
+	s.startLoad(20)
+	s.failedReload("raise")
 	s.finish()
 	s.shutdown()
 
-	control, client := supervised(r, testenv.Release{Number: 1, Import: 2})
+	control, client := startSupervised(r, testenv.Release{Number: 1, Import: 2})
 	r.must(control.shop.DeployBroken("raise"))
 	out, err := control.Ctl("restart", "shop")
 	status, statusErr := control.Ctl("status", "shop")
 	a := client.Do(r.Context(), load.Kind{})
-	r.say("| supervisord: restart_said=%q status=%q client=%q", firstWords(out, 4), firstWords(status, 2), a.Loss)
+	r.addNumbers("| supervisord: restart_said=%q status=%q client=%q", firstWords(out, 4), firstWords(status, 2), a.Loss)
 	if err != nil || statusErr != nil || a.Loss == "" {
 		r.Errorf("the control group is honest: %v, %v, %s", err, statusErr, a.Loss)
 	}
@@ -90,8 +90,8 @@ type control struct {
 	shop *testenv.App
 }
 
-// supervised starts the shop under supervisord and waits until it answers.
-func supervised(r *row, release testenv.Release) (control, *load.Client) {
+// startSupervised starts the shop under supervisord and waits until it answers.
+func startSupervised(r *row, release testenv.Release) (control, *load.Client) {
 	r.Helper()
 	shop, err := r.env.NewApp("control", release)
 	r.must(err)
@@ -100,7 +100,7 @@ func supervised(r *row, release testenv.Release) (control, *load.Client) {
 	supervisord, err := r.env.Supervisord(shop, testenv.Gunicorn{Bind: address, Workers: 1}.Argv(r.env))
 	r.must(err)
 	client := &load.Client{Address: address, Prefix: "c"}
-	r.must(answering(r, client))
+	r.must(waitAnswer(r, client))
 	return control{supervisord, shop}, client
 }
 
@@ -123,31 +123,31 @@ func trySymlinkedRelease(r *row) {
 	r.must(err)
 	s.daemon, err = r.env.Tideover(shop, testenv.RunOptions{Name: "shop-trial", Flags: []string{"-c", path}})
 	r.must(err)
-	s.answers(30*time.Second, 1)
+	s.waitRelease(30*time.Second, 1)
 
 	direct, err := testenv.Address()
 	r.must(err)
 	supervisord, err := r.env.Supervisord(shop, testenv.Gunicorn{Bind: direct, Workers: 1}.Argv(r.env))
 	r.must(err)
 	old := &load.Client{Address: direct, Prefix: "c"}
-	r.must(answering(r, old))
+	r.must(waitAnswer(r, old))
 
 	r.must(os.Symlink("releases/2", current+".new"))
 	r.must(os.Rename(current+".new", current))
-	if _, outcome, err := s.daemon.Operate(s.within(60*time.Second), "reload"); err != nil || outcome.Exit != 0 {
+	if _, outcome, err := s.daemon.Operate(s.timeout(60*time.Second), "reload"); err != nil || outcome.Exit != 0 {
 		r.Errorf("%v: %v", err, outcome)
 	}
 	r.must(s.isRelease(2))
 	if out, err := supervisord.Ctl("signal", "HUP", "shop"); err != nil {
 		r.Fatal(out, err)
 	}
-	r.must(testenv.Poll(r.within(30*time.Second), 50*time.Millisecond, func() error {
+	r.must(testenv.Poll(r.timeout(30*time.Second), 50*time.Millisecond, func() error {
 		if text := logOf(r, "shop.log"); !strings.Contains(text, "Hang up: Master") {
 			return fmt.Errorf("gunicorn has not seen the HUP: %s", text)
 		}
-		return answering(r, old)
+		return waitAnswer(r, old)
 	}))
-	r.say("release=2 | gunicorn HUP: release=%s", old.Do(r.Context(), load.Kind{}).Echo["release"])
+	r.addNumbers("release=2 | gunicorn HUP: release=%s", old.Do(r.Context(), load.Kind{}).Echo["release"])
 	s.shutdownBeside(supervisord)
 }
 
@@ -167,17 +167,17 @@ func (s *fixture) shutdownBeside(supervisord *testenv.Supervisord) {
 // daemon does it.
 func tryClientKilled(r *row) {
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 1}})
-	s.under(20)
+	s.startLoad(20)
 	for range times(1) {
-		before, err := s.daemon.Status(s.within(10 * time.Second))
+		before, err := s.daemon.Status(s.timeout(10 * time.Second))
 		s.must(err)
 		s.event("restart whose client is killed", func() {
 			next, err := s.app.DeployNext()
 			s.must(err)
 			client := exec.Command(testenv.Binary(s.env.Root), "-S", s.daemon.Socket, "restart", s.daemon.App)
 			s.must(client.Start())
-			s.must(testenv.Poll(s.within(20*time.Second), 5*time.Millisecond, func() error {
-				now, err := s.daemon.Status(s.within(10 * time.Second))
+			s.must(testenv.Poll(s.timeout(20*time.Second), 5*time.Millisecond, func() error {
+				now, err := s.daemon.Status(s.timeout(10 * time.Second))
 				if err == nil && now.State == "running" {
 					err = fmt.Errorf("it is still %s", now.State)
 				}
@@ -185,7 +185,7 @@ func tryClientKilled(r *row) {
 			}))
 			s.must(client.Process.Kill())
 			client.Wait()
-			s.runs(before.Generation + 1)
+			s.waitGeneration(before.Generation + 1)
 			s.must(s.isRelease(next.Number))
 		})
 	}
@@ -196,13 +196,13 @@ func tryClientKilled(r *row) {
 // Three restarts at once: each is told the truth, and nobody loses anything.
 func tryParallelRestarts(r *row) {
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.5}})
-	s.under(20)
+	s.startLoad(20)
 	next, err := s.app.DeployNext()
 	s.must(err)
 	outcomes := make(chan testenv.Outcome, 3)
 	for range 3 {
 		go func() {
-			outcome, _ := s.daemon.Call(s.within(wholeRestart), "restart", s.daemon.App)
+			outcome, _ := s.daemon.Call(s.timeout(operationTimeout), "restart", s.daemon.App)
 			outcomes <- outcome
 		}()
 	}
@@ -212,9 +212,9 @@ func tryParallelRestarts(r *row) {
 		}
 	}
 	s.must(s.isRelease(next.Number))
-	now, err := s.daemon.Status(s.within(10 * time.Second))
+	now, err := s.daemon.Status(s.timeout(10 * time.Second))
 	s.must(err)
-	s.say("generation=%d", now.Generation)
+	s.addNumbers("generation=%d", now.Generation)
 	s.finish()
 	s.shutdown()
 }
@@ -233,16 +233,16 @@ func tryStuckLogReader(r *row) {
 	r.must(err)
 	daemon, err := r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Flags: []string{"-c", path}})
 	r.must(err)
-	r.must(testenv.Poll(r.within(20*time.Second), 20*time.Millisecond, func() error { return atLeast(count, 1000) }))
+	r.must(testenv.Poll(r.timeout(20*time.Second), 20*time.Millisecond, func() error { return atLeast(count, 1000) }))
 	follower, err := r.env.Start(testenv.Command{Name: "follower", Argv: []string{testenv.Binary(r.env.Root), "-S", daemon.Socket, "logs", "-f"}})
 	r.must(err)
 	r.must(follower.Signal(syscall.SIGSTOP))
 	before := numberIn(count)
-	r.must(testenv.Poll(r.within(30*time.Second), 20*time.Millisecond, func() error { return atLeast(count, before+20_000) })) // 20 MB: no pipe holds that
-	r.say("lines=%d", numberIn(count)-before)
+	r.must(testenv.Poll(r.timeout(30*time.Second), 20*time.Millisecond, func() error { return atLeast(count, before+20_000) })) // 20 MB: no pipe holds that
+	r.addNumbers("lines=%d", numberIn(count)-before)
 	r.must(follower.Signal(syscall.SIGCONT))
 	r.must(daemon.Stop(syscall.SIGTERM, 40*time.Second))
-	r.noneLeft()
+	r.checkNoneLeft()
 }
 
 func numberIn(path string) (n int) {
@@ -277,8 +277,8 @@ func tryDaemonKilled(r *row) {
 	s.daemon, err = r.env.Tideover(shop, testenv.RunOptions{Name: "shop-killed", Flags: []string{"-c", path}})
 	r.must(err)
 	for range times(1) {
-		s.answers(30*time.Second, 1)
-		s.must(testenv.Poll(s.within(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
+		s.waitRelease(30*time.Second, 1)
+		s.must(testenv.Poll(s.timeout(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
 		s.must(s.daemon.Signal(syscall.SIGKILL))
 		<-s.daemon.Exited()
 		if left := s.env.AppProcesses(); len(left) < 4 {
@@ -287,14 +287,14 @@ func tryDaemonKilled(r *row) {
 		s.must(s.daemon.StartAgain())
 		s.events++
 	}
-	s.answers(30*time.Second, 1)
-	s.must(testenv.Poll(s.within(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
+	s.waitRelease(30*time.Second, 1)
+	s.must(testenv.Poll(s.timeout(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
 	beside, err := shop.Log.Overlaps()
 	s.must(err)
 	if len(beside) > 0 {
 		s.Errorf("two copies at once: %v", beside)
 	}
-	s.say("events=%d copies_beside=%d", s.events, len(beside))
+	s.addNumbers("events=%d copies_beside=%d", s.events, len(beside))
 	s.shutdown()
 }
 

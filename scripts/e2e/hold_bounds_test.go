@@ -37,7 +37,7 @@ func TestThousandHeld(t *testing.T) {
 			o.flags = flags("--hold-limit", itoa(held), "--hold-timeout", "280s")
 			s := newFixture(r, o)
 			s.client.Timeout = 5 * time.Minute
-			s.thousand(held, o.gunicorn.Class == "")
+			s.holdMany(held, o.gunicorn.Class == "")
 		})
 	}
 }
@@ -48,18 +48,18 @@ func asyncWorkers() testenv.Gunicorn {
 	return g
 }
 
-func (s *fixture) thousand(held int, sync bool) {
+func (s *fixture) holdMany(held int, sync bool) {
 	s.Helper()
 	before := s.memory(s.daemon.Pid())
 	s.hold(5 * time.Minute)
 	q := newQueue(s)
-	q.line(held, mixed)
+	q.enqueue(held, mixedKind)
 	after := s.memory(s.daemon.Pid())
 	const beyond, newcomers = 50, 20
 	late := &load.Client{Address: s.client.Address, Host: s.client.Host, Prefix: "late"}
-	for _, a := range all(map[string]*load.Client{"": late}, make([]load.Kind, beyond))[""] {
-		s.refused("beyond the limit", a)
-		if a.Waited > aMoment {
+	for _, a := range sendAll(map[string]*load.Client{"": late}, make([]load.Kind, beyond))[""] {
+		s.checkRefused("beyond the limit", a)
+		if a.Waited > shortTimeout {
 			s.Errorf("refused after %v", a.Waited)
 		}
 	}
@@ -68,7 +68,7 @@ func (s *fixture) thousand(held int, sync bool) {
 	}
 	begun := time.Now()
 	s.release()
-	s.must(testenv.Poll(s.within(time.Minute), time.Millisecond, func() error { // until there is room for some, behind all others
+	s.must(testenv.Poll(s.timeout(time.Minute), time.Millisecond, func() error { // until there is room for some, behind all others
 		if n := q.held(); n > held-newcomers {
 			return fmt.Errorf("%d of %d are still held", n, held)
 		}
@@ -79,11 +79,11 @@ func (s *fixture) thousand(held int, sync bool) {
 	}
 	q.wait()
 	took := time.Since(begun)
-	q.right(0, held+newcomers)
-	s.nothingTwice(s.app)
-	places := q.began()
-	most := overtaken(places)
-	s.say("held=%d refused=%d answered=%d lost=0 overtaken=%d released_in=%.2fs memory=%dKiB per_held=%.1fKiB",
+	q.checkAnswers(0, held+newcomers)
+	s.checkNothingTwice(s.app)
+	places := q.beginOrder()
+	most := maxOvertaken(places)
+	s.addNumbers("held=%d refused=%d answered=%d lost=0 overtaken=%d released_in=%.2fs memory=%dKiB per_held=%.1fKiB",
 		held, s.counter("overflowed"), held+newcomers, most, took.Seconds(), after-before, float64(after-before)/float64(held))
 	if n := s.counter("overflowed"); n != beyond {
 		s.Errorf("overflowed=%d, want %d", n, beyond)
@@ -98,8 +98,8 @@ func (s *fixture) thousand(held int, sync bool) {
 	}
 }
 
-// mixed is what comes while the gate is shut.
-func mixed(i int) load.Kind {
+// mixedKind is what comes while the gate is shut.
+func mixedKind(i int) load.Kind {
 	switch {
 	case i%50 == 7:
 		return load.Kind{Name: "post 100k", Body: 100 << 10}
@@ -124,10 +124,10 @@ func TestHoldExpires(t *testing.T) {
 	already := s.counter("expired") // of the questions while it started
 	s.hold(4 * time.Minute)
 	q := newQueue(s)
-	q.line(each, mixed)
+	q.enqueue(each, mixedKind)
 	pause(r, 5*time.Second)
-	q.line(each, mixed)
-	s.must(testenv.Poll(s.within(limit), 5*time.Millisecond, func() error {
+	q.enqueue(each, mixedKind)
+	s.must(testenv.Poll(s.timeout(limit), 5*time.Millisecond, func() error {
 		if n := q.held(); n != each {
 			return fmt.Errorf("%d held, not %d", n, each)
 		}
@@ -135,10 +135,10 @@ func TestHoldExpires(t *testing.T) {
 	}))
 	s.release()
 	q.wait()
-	q.right(each, 2*each)
+	q.checkAnswers(each, 2*each)
 	slowest, disorder := time.Duration(0), time.Duration(0)
 	for i, a := range q.answers[:each] {
-		s.refused("held for too long", a)
+		s.checkRefused("held for too long", a)
 		if a.Waited < limit {
 			s.Errorf("request %d expired after %v", i, a.Waited)
 		}
@@ -148,11 +148,11 @@ func TestHoldExpires(t *testing.T) {
 		}
 	}
 	expired := s.counter("expired") - already
-	s.say("held=%d expired=%d answered=%d latest=%.3fs out_of_order=%.3fs", 2*each, expired, each, slowest.Seconds(), disorder.Seconds())
+	s.addNumbers("held=%d expired=%d answered=%d latest=%.3fs out_of_order=%.3fs", 2*each, expired, each, slowest.Seconds(), disorder.Seconds())
 	if expired != each {
 		s.Errorf("expired=%d, want %d", expired, each)
 	}
-	for i, place := range q.began() {
+	for i, place := range q.beginOrder() {
 		if reached := place >= 0; reached != (i >= each) {
 			s.Errorf("request %d reached the app: %v", i, reached)
 		}
@@ -178,7 +178,7 @@ func TestHoldBuffer(t *testing.T) {
 		refused := 0
 		for i := range fit + beyond {
 			go func() {
-				replies <- (&load.Wire{Address: string(s.back)}).Keep().Send(sized(fmt.Sprintf("b%d-%d", round, i), i, size))
+				replies <- (&load.Wire{Address: string(s.back)}).Keep().Send(sizedRequest(fmt.Sprintf("b%d-%d", round, i), i, size))
 			}()
 		}
 		for range beyond {
@@ -188,7 +188,7 @@ func TestHoldBuffer(t *testing.T) {
 			}
 			refused++
 		}
-		s.must(s.heldIs(fit))
+		s.must(s.checkHeld(fit))
 		s.release()
 		for range fit {
 			if reply := <-replies; reply.Status != 200 || reply.Err != nil {
@@ -196,16 +196,16 @@ func TestHoldBuffer(t *testing.T) {
 			}
 		}
 	}
-	s.nothingTwice(s.app)
-	s.say("requests=%d held=%d refused=%d bytes_each=%d", rounds*(fit+beyond), rounds*fit, s.counter("overflowed"), size)
+	s.checkNothingTwice(s.app)
+	s.addNumbers("requests=%d held=%d refused=%d bytes_each=%d", rounds*(fit+beyond), rounds*fit, s.counter("overflowed"), size)
 	if n := s.counter("overflowed"); n != rounds*beyond {
 		s.Errorf("overflowed=%d, want %d", n, rounds*beyond)
 	}
 }
 
-// sized is a request that is exactly so long as it comes over the wire: a GET,
+// sizedRequest is a request that is exactly so long as it comes over the wire: a GET,
 // or a POST with its body behind its head.
-func sized(nonce string, i, size int) httpgen.Request {
+func sizedRequest(nonce string, i, size int) httpgen.Request {
 	method, body := "GET", ""
 	if i%2 == 1 {
 		method, body = "POST", strings.Repeat("x", 200)

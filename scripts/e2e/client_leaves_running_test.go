@@ -23,7 +23,7 @@ func TestClientLeaves(t *testing.T) {
 	classes := workerClasses()
 	for name, way := range map[string]struct {
 		gunicorn testenv.Gunicorn
-		front    front
+		front    frontStarter
 	}{
 		"gthread":       {classes["gthread"], nil},
 		"uvicorn":       {classes["uvicorn"], nil},
@@ -37,22 +37,22 @@ func TestClientLeaves(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
-			r.odd("shop")
-			r.odd("alone")
+			r.installOddApp("shop")
+			r.installOddApp("alone")
 			way.gunicorn.Workers = 1
 			s := newFixture(r, setup{gunicorn: way.gunicorn, front: way.front, release: testenv.Release{Number: 1}})
-			alone := r.watched(way.gunicorn)
-			here := watcher{r, s.app.Log, s.client.Address}
+			alone := r.startDirect(way.gunicorn)
+			here := watchedApp{r, s.app.Log, s.client.Address}
 			number := times(12)
 			var noticed, direct []time.Duration
 			for i := range number {
-				noticed = append(noticed, here.leave(i))
-				direct = append(direct, alone.leave(i))
+				noticed = append(noticed, here.timeUntilClosed(i))
+				direct = append(direct, alone.timeUntilClosed(i))
 			}
 			slices.Sort(noticed)
 			slices.Sort(direct)
 			median, slowest, machine := noticed[number/2], noticed[number-1], direct[number-1]
-			r.say("left=%d median=%.1fms slowest=%.1fms alone_slowest=%.1fms client_left=%d",
+			r.addNumbers("left=%d median=%.1fms slowest=%.1fms alone_slowest=%.1fms client_left=%d",
 				number, ms(median), ms(slowest), ms(machine), s.counter("client_left"))
 			const promised = 100 * time.Millisecond
 			if median > promised || slowest > promised+max(3*machine, 500*time.Millisecond) {
@@ -67,29 +67,29 @@ func TestClientLeaves(t *testing.T) {
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// watched starts the same app without anything before it.
-func (r *row) watched(g testenv.Gunicorn) watcher {
+// startDirect starts the same app without anything before it.
+func (r *row) startDirect(g testenv.Gunicorn) watchedApp {
 	r.Helper()
 	shop, err := r.env.NewApp("alone", testenv.Release{Number: 1})
 	r.must(err)
-	g.Bind = r.dead()
+	g.Bind = r.unusedAddress()
 	_, err = r.env.Direct(shop, g)
 	r.must(err)
-	r.must(answering(r, &load.Client{Address: g.Bind, Prefix: "a"}))
-	return watcher{r, shop.Log, g.Bind}
+	r.must(waitAnswer(r, &load.Client{Address: g.Bind, Prefix: "a"}))
+	return watchedApp{r, shop.Log, g.Bind}
 }
 
-// watcher is an app that notes when its client is gone.
-type watcher struct {
+// watchedApp is an app that notes when its client is gone.
+type watchedApp struct {
 	*row
 	log     *testenv.AppLog
 	address string
 }
 
-// leave sends a request and leaves while the app works on it: at once or after a
+// timeUntilClosed sends a request and leaves while the app works on it: at once or after a
 // while, with a FIN or with a reset. It returns how long it was until the app's
 // connection was closed.
-func (w watcher) leave(i int) time.Duration {
+func (w watchedApp) timeUntilClosed(i int) time.Duration {
 	w.Helper()
 	conn, err := net.Dial("tcp", w.address)
 	w.must(err)
@@ -100,7 +100,7 @@ func (w watcher) leave(i int) time.Duration {
 	}
 	_, err = fmt.Fprintf(conn, request, nonce)
 	w.must(err)
-	w.must(w.log.Wait(w.within(20*time.Second), "begin", nonce))
+	w.must(w.log.Wait(w.timeout(20*time.Second), "begin", nonce))
 	if i%3 == 0 {
 		pause(w.row, 150*time.Millisecond)
 	}
@@ -110,7 +110,7 @@ func (w watcher) leave(i int) time.Duration {
 	left := time.Now()
 	conn.Close()
 	var closed time.Time
-	w.must(testenv.Poll(w.within(30*time.Second), 10*time.Millisecond, func() error {
+	w.must(testenv.Poll(w.timeout(30*time.Second), 10*time.Millisecond, func() error {
 		text, err := w.log.Text()
 		_, line, found := strings.Cut("\n"+text, "\nclosed "+nonce+" ")
 		line, _, whole := strings.Cut(line, "\n")

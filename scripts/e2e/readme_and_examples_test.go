@@ -27,19 +27,19 @@ func TestExamples(t *testing.T) {
 			s := newFixture(r, setup{gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1, Import: 1}})
 			text, err := os.ReadFile(filepath.Join(r.env.Root, "examples", file))
 			r.must(err)
-			clients := s.fronts(map[string]front{name: published(name, string(text))})
+			clients := s.startFronts(map[string]frontStarter{name: published(name, string(text))})
 			s.client = clients[name]
 			// HAProxy serves no files.
 			if a := s.client.Do(t.Context(), load.Kind{Path: "/media/file.txt", Plain: true}); string(a.Body) != "a static file\n" && name != "haproxy" {
 				s.Errorf("/media/: %d %s %s %q", a.Status, a.Loss, a.Cause, a.Body)
 			}
-			s.under(20)
+			s.startLoad(20)
 			s.hold(4 * time.Second)
-			ws, err := s.client.WebSocket(s.within(20*time.Second), "/ws")
+			ws, err := s.client.WebSocket(s.timeout(20*time.Second), "/ws")
 			s.must(err)
 			s.echoes(ws, "release=1 ")
 			ws.Close()
-			for _, a := range all(clients, uploads())[name] {
+			for _, a := range sendAll(clients, uploads())[name] {
 				if a.Loss != "" {
 					s.Errorf("%s: %s %s", a.Kind.Name, a.Loss, a.Cause)
 				}
@@ -51,7 +51,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-func published(name, site string) front {
+func published(name, site string) frontStarter {
 	switch name {
 	case "nginx":
 		return func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
@@ -93,12 +93,12 @@ func TestFreshClone(t *testing.T) {
 		r.must(err)
 		select {
 		case <-p.Exited():
-		case <-r.within(8 * time.Minute).Done():
+		case <-r.timeout(8 * time.Minute).Done():
 			r.Fatalf("%s does not end", line)
 		}
 		if p.Code() != 0 {
 			r.Errorf("%s: exit %d\n%s", line, p.Code(), p.Tail(40))
 		}
 	}
-	r.say("commands=%d took=%.0fs", min(2, len(commands)), time.Since(begun).Seconds())
+	r.addNumbers("commands=%d took=%.0fs", min(2, len(commands)), time.Since(begun).Seconds())
 }
