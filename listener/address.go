@@ -8,14 +8,15 @@ import (
 	"strings"
 )
 
-// maxUnixPath is what sun_path holds beside its final NUL.
+// maxUnixPath is the size of sun_path without its final NUL.
 const maxUnixPath = 107
 
-// Address says where a public socket listens. Network is "tcp" or "unix"; Address is host:port (the host may be empty: every
-// interface) or an absolute path. Addresses are comparable, and equal when they were spelt alike.
+// Address is the address of a public socket. Network is "tcp" or "unix". Address is
+// host:port, where an empty host means every interface, or an absolute path. Two
+// Addresses are equal if they are written alike.
 type Address struct{ Network, Address string }
 
-// String gives the spelling back that Parse understands.
+// String returns the address as Parse reads it.
 func (a Address) String() string {
 	if a.Network == "unix" {
 		return "unix:" + a.Address
@@ -23,8 +24,9 @@ func (a Address) String() string {
 	return a.Address
 }
 
-// Parse reads "127.0.0.1:8000", ":8000", "[::]:8000", "localhost:8000" or "unix:/run/shop.sock". Every error names what to
-// write instead. Port 0 is allowed: the kernel chooses one.
+// Parse parses "127.0.0.1:8000", ":8000", "[::]:8000", "localhost:8000" or
+// "unix:/run/shop.sock". Port 0 is allowed: the kernel chooses one. Every error says
+// what to write instead.
 func Parse(s string) (Address, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		return parseUnix(s, path)
@@ -60,7 +62,8 @@ func parseTCP(s string) (Address, error) {
 	return Address{"tcp", s}, nil
 }
 
-// missingPort finds out what was probably meant by an address that is not host:port.
+// missingPort returns the error for an address that is not host:port, with a guess at
+// what was meant.
 func missingPort(s string) error {
 	if ip := net.ParseIP(strings.Trim(s, "[]")); ip != nil {
 		return fmt.Errorf("listen address %q: the port is missing: write %s", s, net.JoinHostPort(ip.String(), "8000"))
@@ -99,7 +102,7 @@ func errAbstract(s string) error {
 	return fmt.Errorf("listen address %q: abstract unix sockets have no owner and no mode: use a path, like unix:/run/shop.sock", s)
 }
 
-// checkLength refuses what the kernel would only call an invalid argument.
+// checkLength returns an error for a path for which bind would only return EINVAL.
 func checkLength(path string) error {
 	if n := len(path); n > maxUnixPath {
 		return fmt.Errorf("the unix socket path %s has %d bytes and the kernel allows %d: choose a shorter directory", path, n, maxUnixPath)

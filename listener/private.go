@@ -1,5 +1,3 @@
-//go:build linux
-
 package listener
 
 import (
@@ -14,28 +12,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PrivateOptions are the choices of OpenPrivate.
+// PrivateOptions are the options of OpenPrivate.
 type PrivateOptions struct {
 	Family     string // "unix", "tcp" (IPv4 loopback) or "tcp6"
-	Dir        string // unix: the daemon's own 0700 directory, which must exist
+	Dir        string // of a unix socket; it must exist and be accessible to the daemon only
 	Name       string // the app's name
 	Generation int
-	PortHint   int // tcp: the public port, to be given where the public socket is on 127.0.0.1; 0: any port
+	PortHint   int // of "tcp": the public port if the public socket is on 127.0.0.1; 0: any port
 }
 
-// Private is the socket of one generation: it listens before the child runs, and the daemon's duplicate keeps what waits in its
-// backlog alive when the child dies. Its methods may be called from any goroutine.
+// Private is the private socket of one generation. It listens before the child runs.
+// Because the daemon holds a duplicate, connections in the backlog survive the child.
+// Its methods may be called from any goroutine.
 type Private struct {
 	network, address string
-	file             *os.File // the raw descriptor and its only owner: nothing duplicates it behind our back
+	file             *os.File // the only owner of the descriptor
 	inode            uint64
 	path             fileID // zero: no path to remove
-	linger           time.Duration
+	drainTimeout     time.Duration
 }
 
-// OpenPrivate listens on a fresh private socket. A unix one is DIR/NAME.GENERATION.sock with mode 0600: only the daemon dials
-// it, and the child is given the descriptor. A TCP one is on loopback: with a PortHint on 127.0.0.2 to 127.0.0.254 with the
-// public port, so that an app which reads its port off its socket still sees the one it always saw, and else on any port.
+// OpenPrivate opens a new private socket. A unix socket is DIR/NAME.GENERATION.sock with
+// mode 0600: only the daemon connects to it, and the child gets the descriptor. A TCP
+// socket is on loopback. With a PortHint it has that port on 127.0.0.2 to 127.0.0.254, so
+// that an app that reads the port from its socket sees the public one; else any port.
 func OpenPrivate(o PrivateOptions) (*Private, error) {
 	var p *Private
 	var err error
@@ -59,7 +59,7 @@ func openPrivateUnix(path string) (*Private, error) {
 	if err := checkLength(path); err != nil {
 		return nil, err
 	}
-	if err := removeDead(path); err != nil {
+	if err := removeStaleSocket(path); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	fd, id, err := listenUnix(path, 0o600)
@@ -69,7 +69,8 @@ func openPrivateUnix(path string) (*Private, error) {
 	return newPrivate(fd, "unix", path, id)
 }
 
-// openPrivateTCP goes through 127.0.0.2 to 127.0.0.254, from another one in every generation: the last one's may still linger.
+// openPrivateTCP tries 127.0.0.2 to 127.0.0.254. Every generation begins with another
+// address, because connections of the last one may still be in TIME_WAIT.
 func openPrivateTCP(o PrivateOptions) (*Private, error) {
 	const first, count = 2, 253
 	for i := 0; o.PortHint > 0 && i < count; i++ {
@@ -78,7 +79,7 @@ func openPrivateTCP(o PrivateOptions) (*Private, error) {
 			return p, nil
 		}
 		if !errors.Is(err, unix.EADDRINUSE) {
-			break // no such addresses here, or no right to this port: then on any port
+			break // EADDRNOTAVAIL or EACCES: use any port
 		}
 	}
 	return openLoopback(net.IPv4(127, 0, 0, 1), 0)
@@ -92,10 +93,11 @@ func openLoopback(ip net.IP, port int) (*Private, error) {
 	return newPrivate(fd, "tcp", net.JoinHostPort(ip.String(), strconv.Itoa(port)), fileID{})
 }
 
-// newPrivate takes fd over. The descriptor is still blocking here, and that is what keeps it out of the runtime's poller: the
-// daemon does not wake for connections that are the child's to accept.
+// newPrivate owns fd from here on. The descriptor must be blocking: os.NewFile then does
+// not add it to the runtime's poller, and the daemon does not wake up for connections
+// that the child accepts.
 func newPrivate(fd int, network, address string, path fileID) (*Private, error) {
-	p := &Private{network: network, address: address, path: path, linger: reclaimLinger, file: os.NewFile(uintptr(fd), network+":"+address)}
+	p := &Private{network: network, address: address, path: path, drainTimeout: drainTimeout, file: os.NewFile(uintptr(fd), network+":"+address)}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		p.Close()
@@ -105,11 +107,12 @@ func newPrivate(fd int, network, address string, path fileID) (*Private, error) 
 	return p, nil
 }
 
-// InheritPrivate takes up a private socket that an earlier program of this process has opened; it owns fd from here on. A child may
-// have made the description non-blocking; then the runtime's poller hears of its connections as well, which is a little work for
-// nothing until the next generation.
-func InheritPrivate(fd int, network, address string) (*Private, error) {
-	path, err := socketAt(network, address)
+// RestorePrivate returns a private socket that an earlier program of this process has
+// opened. It owns fd from here on. If a child has made the open file description
+// non-blocking, the runtime's poller wakes up for its connections, too; that costs a
+// little CPU until the next generation.
+func RestorePrivate(fd int, network, address string) (*Private, error) {
+	path, err := statSocket(network, address)
 	if err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -117,28 +120,30 @@ func InheritPrivate(fd int, network, address string) (*Private, error) {
 	return newPrivate(fd, network, address, path)
 }
 
-// Network and Address are what the proxy dials.
+// Network is the network that the proxy dials, "unix" or "tcp".
 func (p *Private) Network() string { return p.network }
 
-// Address is a path or host:port.
+// Address is the address that the proxy dials, a path or host:port.
 func (p *Private) Address() string { return p.address }
 
-// File is the listening descriptor itself, to be passed to the child. It belongs to p: do not close it, and do not keep it
-// longer than p. It is close-on-exec here, and blocking as service managers pass theirs, until someone asks for the opposite.
+// File returns the listening descriptor, to be passed to the child. It belongs to p: the
+// caller must not close it, nor use it after p is closed. It is close-on-exec, and
+// blocking until SetNonblock is called, as those that service managers pass.
 func (p *Private) File() *os.File { return p.file }
 
-// Inode identifies the socket in /proc/PID/fd, so that it can be seen who holds it.
+// Inode is the inode of the socket, by which /proc/PID/fd shows which processes hold it.
 func (p *Private) Inode() uint64 { return p.inode }
 
-// SetNonblock makes the description non-blocking again, for us and for every process that shares it: exec.Cmd.ExtraFiles and
-// other ways of passing a socket may have cleared that. Reclaim sees to it by itself. A child that accepts without select or
-// poll wants it left blocking.
+// SetNonblock sets O_NONBLOCK on the open file description, which every process with a
+// duplicate shares; exec.Cmd.ExtraFiles and other ways to pass a socket may have cleared
+// it. Reclaim calls it. A child that calls accept without select or poll needs the
+// description blocking.
 func (p *Private) SetNonblock() error {
 	return withFD(p.file, func(fd int) error { return unix.SetNonblock(fd, true) })
 }
 
-// Close closes our duplicate and removes the path. What still waits in the backlog is reset if no child holds the socket any
-// more. Closing twice does nothing.
+// Close closes the daemon's duplicate and removes the path. If no child holds the socket,
+// the kernel resets the connections in the backlog. A second Close does nothing.
 func (p *Private) Close() error {
 	err := p.file.Close()
 	if errors.Is(err, os.ErrClosed) {

@@ -1,5 +1,3 @@
-//go:build linux
-
 package listener
 
 import (
@@ -78,7 +76,7 @@ func TestPrivateUnix(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
-	if _, err := OpenPrivate(o); !errors.Is(err, errLive) || !strings.Contains(err.Error(), "shop#12") {
+	if _, err := OpenPrivate(o); !errors.Is(err, errInUse) || !strings.Contains(err.Error(), "shop#12") {
 		t.Errorf("a live one: %v", err)
 	}
 	p.file.Close() // as a daemon does that dies
@@ -194,7 +192,7 @@ func TestBacklogSurvivesTheChild(t *testing.T) {
 func TestReclaim(t *testing.T) {
 	const marker = "tideover: the app never saw this\n"
 	families(t, func(t *testing.T, p *Private) {
-		p.linger = time.Minute // nobody here needs to be given up
+		p.drainTimeout = time.Minute // nobody here needs to be given up
 		c := launch(t, nil, []*os.File{p.File()}, "hold")
 		c.line(t)
 		const clients = 300
@@ -244,14 +242,14 @@ func TestReclaimIsBounded(t *testing.T) {
 		dial(t, p.Network(), p.Address()).Close()
 		began := time.Now()
 		n, err := p.Reclaim(t.Context(), []byte("marker"))
-		if took := time.Since(began); n != 2 || err != nil || took < reclaimLinger || took > 10*reclaimLinger {
+		if took := time.Since(began); n != 2 || err != nil || took < drainTimeout || took > 10*drainTimeout {
 			t.Errorf("%d, %v after %v", n, err, took)
 		}
 		if got, err := io.ReadAll(stays); string(got) != "marker" || err != nil {
 			t.Errorf("%q, %v", got, err)
 		}
 
-		p.linger = time.Minute
+		p.drainTimeout = time.Minute
 		polite := dial(t, p.Network(), p.Address())
 		var reading sync.WaitGroup
 		reading.Go(func() { // who has read to the end may still send, without a reset
@@ -274,7 +272,7 @@ func TestReclaimIsBounded(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		began = time.Now()
-		if n, err := p.Reclaim(ctx, []byte("marker")); n != 1 || err != nil || time.Since(began) > 10*reclaimLinger {
+		if n, err := p.Reclaim(ctx, []byte("marker")); n != 1 || err != nil || time.Since(began) > 10*drainTimeout {
 			t.Errorf("cancelled: %d, %v after %v", n, err, time.Since(began))
 		}
 		stays.Close()

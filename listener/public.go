@@ -1,5 +1,3 @@
-//go:build linux
-
 package listener
 
 import (
@@ -16,30 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// publicMode is gunicorn's own: a front-end under any user may connect.
+// publicMode is the default of gunicorn: a front-end may connect as any user.
 const publicMode os.FileMode = 0o666
 
-// Options are the choices of Open.
+// Options are the options of Open.
 type Options struct {
 	Mode os.FileMode // permissions of a unix socket's file; 0: 0666
 }
 
-// Public is a public socket: opened before any child and kept for the daemon's whole life, so that no client ever meets a
-// refused connection. Its methods may be called from any goroutine.
+// Public is a public socket. It is opened before the first child starts and kept for the
+// daemon's whole life, so no client meets a refused connection. Its methods may be called
+// from any goroutine.
 type Public struct {
 	address  Address
 	listener net.Listener
-	file     fileID // of a unix socket that Open made; zero: nothing to remove
+	file     fileID // of the unix socket that Open created; zero: there is no file to remove
 
 	close sync.Once
 	err   error
 }
 
-// OpenError says why a public socket could not be opened, who is in the way if that could be found out, and what to do.
+// OpenError says why a public socket could not be opened, which process holds the
+// address if that is known, and what to do.
 type OpenError struct {
 	Address Address
 	Err     error
-	Holder  string // "pid 4711 (gunicorn: master)"; empty: unknown or nobody
+	Holder  string // "pid 4711 (gunicorn: master)"; empty: unknown or none
 	Remedy  string
 }
 
@@ -56,9 +56,10 @@ func (e *OpenError) Error() string {
 
 func (e *OpenError) Unwrap() error { return e.Err }
 
-// Open binds and listens with the longest backlog the kernel grants, and never with SO_REUSEPORT, so that nobody can share or
-// steal the port. A dead unix socket's file is replaced; a live one, a symlink and anything else at its path are refused. The
-// error is an *OpenError.
+// Open opens a public socket with the longest backlog that the kernel allows. It never
+// sets SO_REUSEPORT, so no other process can bind the port as well. A unix socket at the
+// path on which no process listens is replaced; a live one, a symlink or another file is
+// an error. The error is an *OpenError.
 func Open(a Address, o Options) (*Public, error) {
 	if o.Mode == 0 {
 		o.Mode = publicMode
@@ -69,7 +70,7 @@ func Open(a Address, o Options) (*Public, error) {
 	}
 	p, err := open(a)
 	if err != nil {
-		return nil, explain(a, err)
+		return nil, newOpenError(a, err)
 	}
 	return p, nil
 }
@@ -77,10 +78,10 @@ func Open(a Address, o Options) (*Public, error) {
 func openTCP(a Address) (*Public, error) {
 	network := "tcp"
 	if strings.HasPrefix(a.Address, "0.0.0.0:") {
-		network = "tcp4" // which "tcp" would make every IPv6 address, too
+		network = "tcp4" // with "tcp", Go would listen on [::], too
 	}
 	var config net.ListenConfig
-	config.SetMultipathTCP(false) // plain TCP is what the front-ends speak, and what /proc/net/tcp shows
+	config.SetMultipathTCP(false) // front-ends speak plain TCP, and /proc/net/tcp shows only that
 	l, err := config.Listen(context.Background(), network, a.Address)
 	if err != nil {
 		return nil, err
@@ -92,7 +93,7 @@ func openUnix(a Address, mode os.FileMode) (*Public, error) {
 	if err := checkLength(a.Address); err != nil {
 		return nil, err
 	}
-	if err := removeDead(a.Address); err != nil {
+	if err := removeStaleSocket(a.Address); err != nil {
 		return nil, err
 	}
 	fd, id, err := listenUnix(a.Address, mode)
@@ -101,7 +102,7 @@ func openUnix(a Address, mode os.FileMode) (*Public, error) {
 	}
 	f := os.NewFile(uintptr(fd), a.String())
 	defer f.Close()
-	l, err := net.FileListener(f) // a duplicate of its own, which leaves the path alone when it closes
+	l, err := net.FileListener(f) // has a duplicate, and does not remove the path when it is closed
 	if err != nil {
 		removeSocket(a.Address, id)
 		return nil, err
@@ -110,12 +111,13 @@ func openUnix(a Address, mode os.FileMode) (*Public, error) {
 }
 
 var (
-	errLive      = errors.New("another process is serving there")
+	errInUse     = errors.New("another process is serving there")
 	errNotSocket = errors.New("something else than a socket is there")
 )
 
-// removeDead makes room at path: nothing there is well, a socket that refuses connections is removed, all else is an error.
-func removeDead(path string) error {
+// removeStaleSocket removes the socket at path if it refuses connections. Any other file
+// there is an error.
+func removeStaleSocket(path string) error {
 	var st unix.Stat_t
 	switch err := unix.Lstat(path, &st); {
 	case errors.Is(err, unix.ENOENT):
@@ -126,15 +128,15 @@ func removeDead(path string) error {
 		return errNotSocket
 	}
 	if err := probe(path); !errors.Is(err, unix.ECONNREFUSED) {
-		if err == nil || errors.Is(err, unix.EAGAIN) { // a full backlog has somebody behind it
-			return errLive
+		if err == nil || errors.Is(err, unix.EAGAIN) { // EAGAIN: the backlog is full, so a process listens
+			return errInUse
 		}
 		return fmt.Errorf("the socket there cannot be tried: %w", err)
 	}
 	return removeSocket(path, fileID{uint64(st.Dev), st.Ino})
 }
 
-// probe connects without waiting.
+// probe tries to connect, without waiting.
 func probe(path string) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -144,19 +146,19 @@ func probe(path string) error {
 	return unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 }
 
-// explain adds the holder and a remedy.
-func explain(a Address, err error) error {
+// newOpenError adds the holder and a remedy to an error of bind or listen.
+func newOpenError(a Address, err error) error {
 	e := &OpenError{Address: a, Err: rootCause(err)}
 	_, port, _ := net.SplitHostPort(a.Address)
 	switch {
 	case errors.Is(err, unix.EADDRINUSE) && a.Network == "tcp":
-		e.Holder = holder(a)
+		e.Holder = portOwner(a)
 		e.Remedy = "stop that process, or choose another listen address"
 		if e.Holder == "" {
 			e.Remedy = fmt.Sprintf("stop what holds it (ss -ltnp 'sport = :%s' names it to root), or choose another listen address", port)
 		}
-	case errors.Is(err, errLive):
-		e.Holder = holder(a)
+	case errors.Is(err, errInUse):
+		e.Holder = portOwner(a)
 		e.Remedy = "stop it, or choose another path"
 	case errors.Is(err, errNotSocket):
 		e.Remedy = "remove it if it is not needed, or choose another path"
@@ -172,7 +174,8 @@ func explain(a Address, err error) error {
 	return e
 }
 
-// rootCause drops net's and os's own prefixes: the OpenError names the address itself.
+// rootCause removes the prefixes of packages net and os, because OpenError contains the
+// address itself.
 func rootCause(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
@@ -185,9 +188,10 @@ func rootCause(err error) error {
 	return err
 }
 
-// Adopt makes a Public of a listening stream socket that somebody else opened, such as those of Inherited. It has a duplicate of
-// its own: f stays the caller's, and as long as it is open the socket is, and can be adopted again. Close will not remove a path that the service manager made.
-func Adopt(f *os.File) (*Public, error) {
+// FromFile returns a Public for a listening stream socket that is open already, such as
+// those of SystemdSockets. It uses a duplicate: f still belongs to the caller, and as long
+// as f is open the socket stays open and can be used again. Close does not remove the path.
+func FromFile(f *os.File) (*Public, error) {
 	err := withFD(f, func(fd int) error {
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err != nil {
@@ -209,14 +213,14 @@ func Adopt(f *os.File) (*Public, error) {
 	return &Public{address: Address{l.Addr().Network(), l.Addr().String()}, listener: l}, nil
 }
 
-// Inherit is Adopt for a socket that an earlier program of this process has opened at an address, by Open: a unix socket's file is
-// removed by Close.
-func Inherit(f *os.File, a Address) (*Public, error) {
-	file, err := socketAt(a.Network, a.Address)
+// Restore is FromFile for a socket that an earlier program of this process has opened
+// with Open. Close removes the path of a unix socket.
+func Restore(f *os.File, a Address) (*Public, error) {
+	file, err := statSocket(a.Network, a.Address)
 	if err != nil {
 		return nil, err
 	}
-	p, err := Adopt(f)
+	p, err := FromFile(f)
 	if err != nil {
 		return nil, err
 	}
@@ -224,14 +228,15 @@ func Inherit(f *os.File, a Address) (*Public, error) {
 	return p, nil
 }
 
-// Listener is the socket itself, for the proxy to accept on. Only Close may close it.
+// Listener returns the socket on which the proxy accepts. Only Close may close it.
 func (p *Public) Listener() net.Listener { return p.listener }
 
-// Address is the one it was opened with; for port 0 ask Listener().Addr().
+// Address returns the address that was given to Open. If its port is 0, see
+// Listener().Addr().
 func (p *Public) Address() Address { return p.address }
 
-// File returns a duplicate that the caller must close, as an fd store wants one. It is close-on-exec in this process, and it
-// leaves the shared description non-blocking.
+// File returns a duplicate, which the caller must close. It is close-on-exec, and the open
+// file description stays non-blocking.
 func (p *Public) File() (*os.File, error) {
 	conn, ok := p.listener.(syscall.Conn)
 	if !ok {
@@ -248,7 +253,8 @@ func (p *Public) File() (*os.File, error) {
 	return os.NewFile(uintptr(dup), p.address.String()), nil
 }
 
-// Close closes the socket and removes the unix socket file that Open made, if it is still there. It may be called twice.
+// Close closes the socket and removes the file of a unix socket that Open created, if it
+// is still there. It may be called more than once.
 func (p *Public) Close() error {
 	p.close.Do(func() {
 		p.err = p.listener.Close()

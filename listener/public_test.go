@@ -1,5 +1,3 @@
-//go:build linux
-
 package listener
 
 import (
@@ -82,7 +80,7 @@ func TestInUse(t *testing.T) {
 			t.Errorf("%v: held by %q, want %q: %v", a, e.Holder, want, err)
 		}
 	}
-	if got := holder(Address{"tcp", "127.0.0.9:" + port}); got != "" {
+	if got := portOwner(Address{"tcp", "127.0.0.9:" + port}); got != "" {
 		t.Errorf("a free address is held by %s", got)
 	}
 }
@@ -190,7 +188,7 @@ func TestFullBacklogIsLive(t *testing.T) {
 	if err := probe(path); !errors.Is(err, unix.EAGAIN) {
 		t.Fatalf("the backlog is not full: %v", err)
 	}
-	if _, err := Open(Address{"unix", path}, Options{}); !errors.Is(err, errLive) {
+	if _, err := Open(Address{"unix", path}, Options{}); !errors.Is(err, errInUse) {
 		t.Error(err)
 	}
 }
@@ -211,12 +209,12 @@ func TestFile(t *testing.T) {
 	}
 	p.Close()
 	conn := dial(t, "tcp", address)
-	once, err := Adopt(f)
+	once, err := FromFile(f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	once.Close()
-	again, err := Adopt(f)
+	again, err := FromFile(f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +240,7 @@ func TestAdoptRefuses(t *testing.T) {
 	}
 	silent := os.NewFile(uintptr(fd), "silent")
 	for _, f := range []*os.File{plain, silent} {
-		if p, err := Adopt(f); err == nil || !strings.Contains(err.Error(), f.Name()+" cannot serve") {
+		if p, err := FromFile(f); err == nil || !strings.Contains(err.Error(), f.Name()+" cannot serve") {
 			t.Errorf("%v, %v", p, err)
 		}
 		if err := f.Close(); err != nil {

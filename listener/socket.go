@@ -1,5 +1,3 @@
-//go:build linux
-
 package listener
 
 import (
@@ -12,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// backlog is more than any kernel grants: listen cuts it down to net.core.somaxconn.
+// backlog is larger than the kernel allows; listen reduces it to net.core.somaxconn.
 const backlog = 65535
 
-// fileID tells one socket file from another one of the same name.
+// fileID identifies a socket file, independent of its name.
 type fileID struct{ dev, ino uint64 }
 
-// newSocket returns a stream socket that no child inherits.
+// newSocket returns a close-on-exec stream socket.
 func newSocket(family int) (int, error) {
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -27,8 +25,9 @@ func newSocket(family int) (int, error) {
 	return fd, nil
 }
 
-// listenUnix binds path with exactly this mode and listens. Nobody can connect before the mode is right: the file is created
-// with at most the socket's own mode, widened if the umask took something, and only then does it listen.
+// listenUnix binds path with exactly this mode and listens. No process can connect before
+// the mode is right: bind creates the file with the mode of the socket less the umask,
+// then the mode is set, and only then it listens.
 func listenUnix(path string, mode os.FileMode) (fd int, id fileID, err error) {
 	if fd, err = newSocket(unix.AF_UNIX); err != nil {
 		return -1, id, err
@@ -54,7 +53,8 @@ func listenUnix(path string, mode os.FileMode) (fd int, id fileID, err error) {
 	return fd, id, nil
 }
 
-// setMode gives the socket file at path its mode, never following a symlink, and says which file it was.
+// setMode sets the mode of the socket file at path without following a symlink, and
+// returns its identity.
 func setMode(path string, mode os.FileMode) (fileID, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -75,8 +75,9 @@ func setMode(path string, mode os.FileMode) (fileID, error) {
 	return id, os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode.Perm())
 }
 
-// socketAt is the socket that is at an address; zero: there is none, or it is not one of the file system.
-func socketAt(network, address string) (fileID, error) {
+// statSocket returns the identity of the socket file at an address; zero if there is
+// none.
+func statSocket(network, address string) (fileID, error) {
 	var st unix.Stat_t
 	if network != "unix" {
 		return fileID{}, nil
@@ -90,9 +91,9 @@ func socketAt(network, address string) (fileID, error) {
 	return fileID{uint64(st.Dev), st.Ino}, nil
 }
 
-// removeSocket unlinks path if it is still that socket.
+// removeSocket unlinks path if it is still this socket.
 func removeSocket(path string, id fileID) error {
-	if at, err := socketAt("unix", path); err != nil || at != id {
+	if at, err := statSocket("unix", path); err != nil || at != id {
 		return err
 	}
 	if err := unix.Unlink(path); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -101,7 +102,7 @@ func removeSocket(path string, id fileID) error {
 	return nil
 }
 
-// listenTCP binds ip:port (0: any free one) and listens, returning the port it got.
+// listenTCP binds ip:port and listens. Port 0 means any free one. It returns the port.
 func listenTCP(ip net.IP, port int) (fd, bound int, err error) {
 	family, addr := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: port, Addr: [16]byte(ip.To16())})
 	if v4 := ip.To4(); v4 != nil {
@@ -140,7 +141,8 @@ func boundPort(fd int) (int, error) {
 	return 0, unix.EAFNOSUPPORT
 }
 
-// withFD runs f on the raw descriptor while it cannot be closed, and without changing its blocking mode as File.Fd may.
+// withFD calls f with the descriptor, which cannot be closed meanwhile. Unlike File.Fd it
+// does not change the blocking mode.
 func withFD(c syscall.Conn, f func(fd int) error) error {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -1,5 +1,3 @@
-//go:build linux
-
 package listener
 
 import (
@@ -88,7 +86,7 @@ func inherit() {
 	if os.Getenv("LISTEN_PID") == "self" {
 		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 	}
-	files, err := Inherited()
+	files, err := SystemdSockets()
 	r := inherited{Counts: map[string]int{}, Cloexec: true}
 	if err != nil {
 		r.Err = err.Error()
@@ -98,7 +96,7 @@ func inherit() {
 		for _, f := range list {
 			flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
 			r.Cloexec = r.Cloexec && err == nil && flags&unix.FD_CLOEXEC != 0
-			if p, err := Adopt(f); err == nil {
+			if p, err := FromFile(f); err == nil {
 				r.Adopted = append(r.Adopted, p.Address().String())
 				p.Close()
 			} else {

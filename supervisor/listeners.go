@@ -113,7 +113,7 @@ func (ls *listeners) takeInherited(address string, parsed listener.Address) (*li
 	}
 	delete(ls.inherited, address)
 	defer f.Close()
-	return listener.Inherit(f, parsed)
+	return listener.Restore(f, parsed)
 }
 
 func (ls *listeners) openSystemd(name string) ([]*listener.Public, error) {
@@ -123,7 +123,7 @@ func (ls *listeners) openSystemd(name string) ([]*listener.Public, error) {
 	var open []*listener.Public
 	var addresses []string
 	for _, f := range ls.systemd[name] {
-		public, err := listener.Adopt(f)
+		public, err := listener.FromFile(f)
 		if err != nil {
 			for _, p := range open {
 				p.Close()

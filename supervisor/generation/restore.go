@@ -29,7 +29,7 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 	}
 	at := upstream{network: left.Network, address: left.Address}
 	if left.Private != nil {
-		if g.private, err = listener.InheritPrivate(*left.Private, left.Network, left.Address); err != nil {
+		if g.private, err = listener.RestorePrivate(*left.Private, left.Network, left.Address); err != nil {
 			return nil, err
 		}
 		at.private = g.private

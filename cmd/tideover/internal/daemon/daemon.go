@@ -65,7 +65,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // a closed standard output must not end the daemon: EPIPE is enough
-	inherited, err := listener.Inherited()
+	inherited, err := listener.SystemdSockets()
 	if err != nil {
 		return err
 	}

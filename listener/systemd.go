@@ -1,5 +1,3 @@
-//go:build linux
-
 package listener
 
 import (
@@ -11,14 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// firstInherited is SD_LISTEN_FDS_START.
-const firstInherited = 3
+// listenFDsStart is SD_LISTEN_FDS_START of sd_listen_fds(3).
+const listenFDsStart = 3
 
-// Inherited takes the descriptors that a service manager has passed (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES),
-// by name, in their order; those without a name are "unknown". The variables are removed from the environment and the
-// descriptors made close-on-exec, so that no child takes them for its own. Descriptors meant for another process are left
-// alone. The caller owns the files. Call it once, before any child is started.
-func Inherited() (map[string][]*os.File, error) {
+// SystemdSockets returns the descriptors that a service manager has passed by
+// LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES (sd_listen_fds(3)), by name and in their
+// order; one without a name is "unknown". It removes these variables from the
+// environment and makes the descriptors close-on-exec, so that children do not use
+// them. If LISTEN_PID is another process, it returns none. The caller owns the files.
+// It must be called once, before the first child is started.
+func SystemdSockets() (map[string][]*os.File, error) {
 	pid, fds, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
 	for _, v := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		os.Unsetenv(v)
@@ -42,7 +42,7 @@ func Inherited() (map[string][]*os.File, error) {
 		if named != nil && named[i] != "" {
 			name = named[i]
 		}
-		fd := firstInherited + i
+		fd := listenFDsStart + i
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
 			return nil, fmt.Errorf("LISTEN_FDS=%d, but descriptor %d is not open", count, fd)
 		}

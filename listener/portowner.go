@@ -1,5 +1,3 @@
-//go:build linux
-
 package listener
 
 import (
@@ -15,9 +13,10 @@ import (
 	"strings"
 )
 
-// holder names a process that listens where a wants to: "pid 4711 (gunicorn: master)". It is empty when /proc does not tell,
-// as it does not tell other users' processes to anybody but root.
-func holder(a Address) string {
+// portOwner returns a process that listens on an address that conflicts with a, as
+// "pid 4711 (gunicorn: master)". It is empty if /proc does not show one: only root can
+// see the descriptors of other users' processes.
+func portOwner(a Address) string {
 	inodes := listeningInodes(a)
 	if len(inodes) == 0 {
 		return ""
@@ -29,16 +28,17 @@ func holder(a Address) string {
 			continue
 		}
 		pid := strings.Split(link, "/")[2]
-		return fmt.Sprintf("pid %s (%s)", pid, commandOf(pid))
+		return fmt.Sprintf("pid %s (%s)", pid, commandLine(pid))
 	}
 	return ""
 }
 
-// listeningInodes are the sockets that conflict with a, spelt as /proc/PID/fd spells them: "socket:[12345]".
+// listeningInodes returns the sockets that conflict with a, as the links in /proc/PID/fd
+// name them: "socket:[12345]".
 func listeningInodes(a Address) map[string]bool {
 	found := map[string]bool{}
 	if a.Network == "unix" {
-		eachLine("/proc/net/unix", func(f []string) {
+		eachRow("/proc/net/unix", func(f []string) {
 			if len(f) == 8 && f[7] == a.Address {
 				found["socket:["+f[6]+"]"] = true
 			}
@@ -46,9 +46,9 @@ func listeningInodes(a Address) map[string]bool {
 		return found
 	}
 	host, port, _ := net.SplitHostPort(a.Address)
-	want := net.ParseIP(host) // nil for names and for every interface: then the port alone decides
+	want := net.ParseIP(host) // nil for a host name or every interface: only the port is compared
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		eachLine(table, func(f []string) {
+		eachRow(table, func(f []string) {
 			if len(f) < 10 || f[3] != "0A" {
 				return
 			}
@@ -62,7 +62,8 @@ func listeningInodes(a Address) map[string]bool {
 	return found
 }
 
-// decodeAddress reads /proc/net/tcp's "0100007F:1F90": words of the machine's own byte order.
+// decodeAddress decodes "0100007F:1F90" of /proc/net/tcp: an IP address in 32-bit words
+// of native byte order, and a port.
 func decodeAddress(s string) (net.IP, int, bool) {
 	host, port, _ := strings.Cut(s, ":")
 	raw, err := hex.DecodeString(host)
@@ -77,8 +78,8 @@ func decodeAddress(s string) (net.IP, int, bool) {
 	return ip, int(p), true
 }
 
-// eachLine calls f with the fields of every line of a table in /proc.
-func eachLine(path string, f func(fields []string)) {
+// eachRow calls f with the fields of every line of a table in /proc.
+func eachRow(path string, f func(fields []string)) {
 	file, err := os.Open(path)
 	if err != nil {
 		return
@@ -89,8 +90,9 @@ func eachLine(path string, f func(fields []string)) {
 	}
 }
 
-// commandOf is the command line, shortened, or the name the kernel has for the process.
-func commandOf(pid string) string {
+// commandLine returns the command line of a process, shortened, or the name in
+// /proc/PID/comm if it has none.
+func commandLine(pid string) string {
 	line, _ := os.ReadFile("/proc/" + pid + "/cmdline")
 	words := strings.Join(strings.Fields(string(bytes.ReplaceAll(line, []byte{0}, []byte{' '}))), " ")
 	if words == "" {
