@@ -167,7 +167,7 @@ func (o *operation) log() {
 }
 
 // ensureStart makes sure that an app that is to be up is up or will be started,
-// whatever the result of the operation is.
+// also when the operation has failed.
 func (o *operation) ensureStart() {
 	a := o.app
 	switch {

@@ -19,7 +19,7 @@ import (
 type registry struct {
 	shared   shared
 	hurry    context.Context          // ended: connections are closed at once
-	changing sync.Mutex               // held by whoever changes the registry
+	changing sync.Mutex               // held during a change of the registry
 	entries  atomic.Pointer[[]*entry] // in the order of the configuration
 	running  sync.WaitGroup           // the apps' goroutines
 }

@@ -45,7 +45,7 @@ type Options struct {
 	// with log.journal does not need it.
 	Journal   string
 	Journaled bool
-	// Alone says that the app is a command somebody has typed: when it cannot
+	// Alone says that the app is the command of `run -- COMMAND`: when it cannot
 	// be started at all, the first time, the daemon ends.
 	Alone bool
 	// Load reads the configuration anew before every reload; nil: it cannot

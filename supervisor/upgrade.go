@@ -17,35 +17,34 @@ import (
 	"tideover/supervisor/logs"
 )
 
-// upgrading is the operation by which an app comes to a standstill, for the
-// next program to take it over. Nobody can ask for it alone.
+// upgrading is the operation that freezes an app for the next program. It cannot
+// be requested by itself.
 const upgrading api.Verb = "upgrade"
 
-// lastReturns is how long clients who are neither idle nor waiting at the gate
-// have at a standstill: those who send a request slowly, or take an answer so.
+// lastReturns is the time, once an app is frozen, for connections that are neither
+// idle nor held: a client that sends a request slowly, or reads an answer slowly.
 const lastReturns = 2 * time.Second
 
-// errUpgradeAborted is what the others have of one app that cannot stand still, or of
-// a shutdown.
+// errUpgradeAborted ends the freeze of an app when another app cannot be frozen,
+// or at a shutdown.
 var errUpgradeAborted = errors.New("somebody else, or a shutdown, has kept the upgrade from coming about")
 
 // upgrade is one attempt to become another program.
 type upgrade struct {
-	ctx    context.Context        // ended: it has come to nothing, who does not stand still yet need not
-	idle   chan *App              // those of whom nothing is under way
+	ctx    context.Context        // ends when the upgrade has failed
+	idle   chan *App              // each app of which nothing but requests is under way
 	freeze chan struct{}          // closed when all are: from here on requests are held
-	states chan *handoff.AppState // of those who stand still
-	over   chan struct{}          // closed when it has come to nothing: everybody goes on
+	states chan *handoff.AppState // of each frozen app
+	over   chan struct{}          // closed when the upgrade has failed: every app goes on
 }
 
-// Upgrade makes this process another program, which takes over every app, with
-// its processes, its sockets, its connections and its held requests, by the
-// Estate. Requests are held from the moment when nothing but requests is under
-// way any more, those in flight finish within the app's patience, and exec is
-// called with a variable to be added to the environment. The control socket
-// that is open at a path stays open. It waits for operations that run, and
-// returns only when that has not come about: then everything goes on as before,
-// and the error says why.
+// Upgrade makes this process another program by exec. The new program takes over
+// every app, with its processes, sockets, connections and held requests
+// (handoff.State). Requests are held from the moment at which nothing but requests
+// is under way; those in flight finish within the app's drain timeout. exec is
+// called with a variable to be added to the environment; the control socket at
+// path stays open. Upgrade waits for operations that run. It returns only when the
+// upgrade has failed: then everything goes on as before.
 func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variable string) error) error {
 	s.registry.changing.Lock()
 	defer s.registry.changing.Unlock()
@@ -68,7 +67,7 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 	return err
 }
 
-// stand has an app come to a standstill, and returns when it goes on.
+// stand freezes an app and returns when the app goes on.
 func (s *Supervisor) stand(a *App, u *upgrade) error {
 	t := newTicket(api.Request{Verb: upgrading, App: a.name})
 	t.upgrade = u
@@ -81,8 +80,8 @@ func (s *Supervisor) stand(a *App, u *upgrade) error {
 	return nil
 }
 
-// unchanged makes sure that the next program finds the configuration that is in
-// force.
+// unchanged checks that the file has the configuration that is in force: the next
+// program reads the file.
 func (s *Supervisor) unchanged() error {
 	if s.options.Load == nil {
 		return nil
@@ -103,7 +102,7 @@ func (s *Supervisor) unchanged() error {
 	return nil
 }
 
-// collect gathers what there is and calls exec.
+// collect gathers the state of every app and calls exec.
 func (s *Supervisor) collect(u *upgrade, entries []*entry, failed <-chan error, become func(*handoff.State) error) error {
 	for range entries {
 		select {
@@ -142,8 +141,8 @@ func (s *Supervisor) collect(u *upgrade, entries []*entry, failed <-chan error, 
 	return become(e)
 }
 
-// sockets adds the public ones. Those that a service manager has passed keep
-// their names. The files are duplicates.
+// sockets adds the public sockets to the state. Those of a service manager keep
+// their names. The files are duplicates, which the caller closes.
 func (s *Supervisor) sockets(e *handoff.State, entries []*entry) (files []*os.File, err error) {
 	for name, files := range s.shared.listeners.systemd {
 		for _, f := range files {
@@ -172,8 +171,8 @@ func (s *Supervisor) sockets(e *handoff.State, entries []*entry) (files []*os.Fi
 	return files, nil
 }
 
-// standStill is the operation: nothing moves when it has given its bequest, and
-// everything does as before when the upgrade has come to nothing.
+// standStill freezes the app, hands its state to the upgrade, and undoes every
+// step when the upgrade has failed.
 func (o *operation) standStill(u *upgrade) {
 	a := o.app
 	defer context.AfterFunc(u.ctx, func() { o.abort(errUpgradeAborted) })()
@@ -218,8 +217,8 @@ func (o *operation) standStill(u *upgrade) {
 	o.handOff(u, hooked, connections)
 }
 
-// quieten lets come to its end what is under way, and gives up what is only to
-// come.
+// quieten waits for startups and teardowns that are under way, and cancels a retry
+// that is to come.
 func (o *operation) quieten() bool {
 	a := o.app
 	for {
@@ -245,8 +244,8 @@ func (o *operation) quieten() bool {
 	}
 }
 
-// drainCurrent waits for what is in flight, not longer than those who wait
-// meanwhile can wait themselves. What takes longer is cut by the upgrade.
+// drainCurrent waits for the requests in flight, but not longer than held requests
+// can wait. What takes longer is cut by the upgrade.
 func (o *operation) drainCurrent() bool {
 	g := o.app.current
 	if g == nil {
@@ -274,8 +273,8 @@ func (o *operation) drainCurrent() bool {
 	return true
 }
 
-// handOff tells what there is of the app, and waits until it goes on. Nothing
-// may happen to the app between quieten and this.
+// handOff sends the app's state to the upgrade and waits until the upgrade has
+// failed. No event of the app may be handled between quieten and this.
 func (o *operation) handOff(u *upgrade, hooked bool, connections []proxy.Connection) {
 	a := o.app
 	b := &handoff.AppState{Name: a.name, Ended: a.restart.desired == desiredFinished, Failed: a.restart.failed, Reason: a.restart.reason, Last: a.queue.last, Connections: connections}
@@ -311,7 +310,7 @@ func (a *App) attachPipes(pipes []logs.Pipe) {
 	}
 }
 
-// goOn starts again what quieten has given up.
+// goOn starts what quieten has cancelled.
 func (o *operation) goOn() {
 	a := o.app
 	if a.restart.desired == desiredUp && a.current == nil && a.starting == nil {
@@ -319,9 +318,9 @@ func (o *operation) goOn() {
 	}
 }
 
-// restore has the apps what the former program of this process has left them.
-// It comes before anybody collects children. What cannot be taken over is said,
-// and the app begins as after any start.
+// restore gives the apps what the program before the exec has left. It must be
+// called before children are reaped. An app that cannot be restored begins as
+// after any start.
 func (s *Supervisor) restore(e *handoff.State) {
 	if e == nil {
 		return

@@ -21,7 +21,7 @@ type Request struct {
 	App     string `json:"app"` // may be empty when there is one app
 	NoQueue bool   `json:"no_queue,omitempty"`
 	DryRun  bool   `json:"dry_run,omitempty"` // reload only: say what would happen
-	By      string `json:"by,omitempty"`      // who asked, for the log: "cli uid 0", "signal HUP"
+	By      string `json:"by,omitempty"`      // the caller, for the log: "cli uid 0", "signal HUP"
 }
 
 // Attr is one key=value pair of a phase. Attributes are printed in their order.

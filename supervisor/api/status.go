@@ -50,7 +50,7 @@ type AppStatus struct {
 	Memory    uint64   `json:"memory_bytes,omitempty"` // only of apps asked for by name
 	Restarts  int      `json:"restarts"`               // crashes since the daemon started
 	Next      float64  `json:"next_try_s"`             // backoff, failed: until the next try
-	Holds     []string `json:"holds,omitempty"`        // who holds
+	Holds     []string `json:"holds,omitempty"`        // the names of the holds
 	Reason    string   `json:"reason,omitempty"`       // why it is in this state, in words
 	Says      string   `json:"says,omitempty"`         // its own words: STATUS of sd_notify
 	Warnings  []string `json:"warnings,omitempty"`     // what endangers what serves

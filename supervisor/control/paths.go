@@ -26,7 +26,7 @@ func DefaultDirs(getenv func(string) string) []string {
 }
 
 // OtherUserDirs are the patterns of other users' runtime directories; nil for
-// everyone but root.
+// every user but root.
 func OtherUserDirs() []string {
 	if os.Geteuid() != 0 {
 		return nil

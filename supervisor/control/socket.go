@@ -25,7 +25,7 @@ const lockSuffix = ".lock"
 // noGroup is the gid when only root and the daemon's own user may connect.
 const noGroup = -1
 
-// SocketOptions says where and for whom a control socket listens.
+// SocketOptions says where a control socket listens and which users may connect.
 type SocketOptions struct {
 	Path      string      // absolute; its directory is made 0700 when it is not there
 	Group     string      // name or number; its members may connect; empty: none

@@ -93,7 +93,7 @@ func rlimits(l config.Limits) map[string][2]uint64 {
 // scratch makes a directory for what the child creates: its socket, or gunicorn's
 // control socket. It is removed with the generation. For a child of another user
 // it is in the system's temporary directory, because that user cannot enter
-// runtimeDir. furnish runs before the directory is given to the child's user, who
+// runtimeDir. furnish runs before the directory is given to the child's user, which
 // therefore cannot replace what furnish makes.
 func (p LaunchSpec) scratch(runtimeDir string, furnish func(dir string) error) (string, error) {
 	parent := runtimeDir

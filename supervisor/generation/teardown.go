@@ -171,7 +171,8 @@ func (t *Teardown) stopProcesses(hurry context.Context, grace time.Duration) {
 
 // reclaim accepts what no worker has accepted and writes the marker to it. The
 // marker tells the relay that the app never read those requests, so they are sent
-// to the next generation, whatever their method. Abandon cuts the others.
+// to the next generation even if their method is not idempotent. Abandon cuts the
+// others.
 func (t *Teardown) reclaim(ctx context.Context) {
 	g := t.generation
 	if g.private == nil || g.Target == nil {
