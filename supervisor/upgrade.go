@@ -33,7 +33,7 @@ var errUpgradeAborted = errors.New("somebody else, or a shutdown, has kept the u
 type upgrade struct {
 	ctx    context.Context        // ends when the upgrade has failed
 	idle   chan *App              // each app of which nothing but requests is under way
-	freeze chan struct{}          // closed when all are: from here on requests are held
+	freeze chan struct{}          // closed when every app is idle: from here on requests are held
 	states chan *handoff.AppState // of each frozen app
 	over   chan struct{}          // closed when the upgrade has failed: every app goes on
 }

@@ -54,7 +54,6 @@ var testImports = []string{"scripts/httpgen"}
 var places = map[string][]string{
 	"github.com/BurntSushi/toml":               {"supervisor/config"},
 	"github.com/hashicorp/go-envparse":         {"supervisor/config"},
-	"github.com/mattn/go-shellwords":           {"supervisor/shellwords"},
 	"github.com/fsnotify/fsnotify":             {"supervisor/filewatch"},
 	"github.com/spf13/cobra":                   {"cmd/tideover"},
 	"github.com/spf13/pflag":                   {"cmd/tideover"},
