@@ -155,16 +155,6 @@ func (f *file) reopenIfMoved() error {
 	return f.open()
 }
 
-func (f *file) needsRotation(more int) bool {
-	if f.size == 0 || !f.regular {
-		return false
-	}
-	if f.MaxSize > 0 && f.size+int64(more) > f.MaxSize {
-		return true
-	}
-	return f.Every > 0 && time.Since(f.created) >= f.Every
-}
-
 // requestReopen has the goroutine of the sink reopen the file, and waits for it. sinkDone is
 // closed when the sink has ended.
 func (f *file) requestReopen(sinkDone <-chan struct{}) error {

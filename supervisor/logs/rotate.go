@@ -108,3 +108,13 @@ func compress(name string, mode os.FileMode) error {
 	}
 	return os.Remove(name)
 }
+
+func (f *file) needsRotation(more int) bool {
+	if f.size == 0 || !f.regular {
+		return false
+	}
+	if f.MaxSize > 0 && f.size+int64(more) > f.MaxSize {
+		return true
+	}
+	return f.Every > 0 && time.Since(f.created) >= f.Every
+}
