@@ -32,9 +32,8 @@ func TestA11(t *testing.T) {
 	for name, start := range fronts {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
-			script := r.env.Root + "/scripts/e2e/testdata/raw.py"
-			alone := r.rawServer(script)
-			s := newWire(r, []string{"python3", script, "fd", "{fd}"})
+			alone := r.rawServer()
+			s := newWire(r, rawCommand(r.env, "fd", "{fd}"))
 			host := "127.0.0.1:1" // any: the same through both
 			compared := 0
 			without, err := start(r.env, alone)
@@ -73,17 +72,25 @@ func wireKinds() []load.Kind {
 	}
 }
 
-// rawServer starts the server that shows its requests, without anything in
-// front.
-func (r *row) rawServer(script string) testenv.Backend {
+// rawServer starts the server that tells what it saw, without anything in
+// front, and waits for an answer.
+func (r *row) rawServer() testenv.Backend {
 	r.Helper()
 	address := r.unusedAddress()
-	_, port, _ := strings.Cut(address, ":")
-	_, err := r.env.Start(testenv.Command{Name: "raw", Argv: []string{"python3", script, "port", port}})
-	r.must(err)
-	c := &load.Client{Address: address, Prefix: "r"}
-	r.must(waitPlainAnswer(r, c))
+	r.startRaw(testenv.Backend(address))
+	r.must(waitPlainAnswer(r, &load.Client{Address: address, Prefix: "r"}))
 	return testenv.Backend(address)
+}
+
+func (r *row) startRaw(address testenv.Backend) {
+	r.Helper()
+	_, port, _ := strings.Cut(string(address), ":")
+	_, err := r.env.Start(testenv.Command{Name: "raw", Argv: rawCommand(r.env, "port", port)})
+	r.must(err)
+}
+
+func rawCommand(env *testenv.Env, arguments ...string) []string {
+	return append([]string{"python3", env.Root + "/scripts/e2e/testdata/raw.py"}, arguments...)
 }
 
 // newWire returns a fixture with a raw server under tideover.

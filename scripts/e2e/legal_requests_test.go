@@ -5,8 +5,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,19 +20,11 @@ import (
 // request. At full size 100,000 of them, in every shape of httpgen.
 func TestLegalRequests(t *testing.T) {
 	t.Parallel()
-	root, err := testenv.Repository()
-	if err != nil {
-		t.Fatal(err)
-	}
-	mirror := filepath.Join(t.TempDir(), "mirror")
-	if out, err := exec.Command("go", "build", "-o", mirror, root+"/scripts/mirror").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	for _, name := range []string{"direct", "apache", "nginx", "haproxy", "caddy", "raised", "gunicorn"} {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
 			way := legalWays()[name]
-			s, alone := r.startBothMirrors(way, mirror)
+			s, alone := r.startRawTwice(way)
 			source := way.source
 			source.Seed, source.Host = 20261122, "front.test"
 			without, with := r.startWire(alone, way.front), r.startWire(s.back, way.front)
@@ -58,7 +48,7 @@ type legalWay struct {
 	front    frontStarter
 	source   httpgen.Source
 	limits   string // the app's, in its configuration
-	gunicorn bool   // instead of the mirror
+	gunicorn bool   // instead of the raw server
 }
 
 // legalWays: each front-end with what it lets through as it came, and as much
@@ -92,26 +82,25 @@ func plainCaddy(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
 	return r.Caddy(b, testenv.ProxyConfig{})
 }
 
-// startBothMirrors starts the server that tells what it saw twice: under tideover, and
-// alone.
-func (r *row) startBothMirrors(way legalWay, mirror string) (s *fixture, alone testenv.Backend) {
+// startRawTwice starts the raw server under tideover and alone.
+func (r *row) startRawTwice(way legalWay) (s *fixture, alone testenv.Backend) {
 	r.Helper()
 	s, alone = &fixture{row: r}, testenv.Backend(r.unusedAddress())
 	var err error
 	s.app, err = r.env.NewApp("shop", testenv.Release{Number: 1})
 	r.must(err)
 	s.back = s.backAddress(false)
-	g := testenv.Gunicorn{Class: "gthread", Workers: 2, App: "odd:mirror"}
+	g := testenv.Gunicorn{Class: "gthread", Workers: 2, App: "odd:seen"}
 	command := g.Argv(r.env)
 	if way.gunicorn {
 		r.installOddApp("shop")
 		g.Bind = string(alone)
 		_, err = r.env.Direct(s.app, g)
+		r.must(err)
 	} else {
-		command = []string{mirror, "fd:{fd}"}
-		_, err = r.env.Start(testenv.Command{Name: "mirror", Argv: []string{mirror, string(alone)}})
+		command = rawCommand(r.env, "fd", "{fd}")
+		r.startRaw(alone)
 	}
-	r.must(err)
 	name := "shop-" + strings.ToLower(strings.ReplaceAll(r.name, "/", "-"))
 	path, err := r.env.Write("tideover.toml", fmt.Sprintf("[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s", name,
 		tomlArray(command), s.back, s.app.Dir, strings.ReplaceAll(way.limits, "[app.shop.", "[app."+name+".")))

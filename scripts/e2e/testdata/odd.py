@@ -1,4 +1,4 @@
-"""The shop with a few more paths, and mirror, which tells what gunicorn told it.
+"""The shop with a few more paths, and seen, which tells what gunicorn told it.
 
     /die?s=T     kills its own process after T seconds, before an answer
     /watch       works until its connection is closed, and notes when that was
@@ -58,11 +58,11 @@ HOP = {"HTTP_" + name for name in ("CONNECTION", "KEEP_ALIVE", "PROXY_CONNECTION
 OURS = {"CONTENT_LENGTH", "REMOTE_PORT", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL"}
 
 
-def mirror(environ, start_response):
-    """Answers as scripts/mirror does, with the environ instead of the head."""
+def seen(environ, start_response):
+    """Answers as raw.py does, with the environ instead of the head."""
     body = environ["wsgi.input"].read()
-    seen = {key: value for key, value in environ.items() if isinstance(value, str) and key not in HOP | OURS}
-    text = json.dumps(seen, indent=0, sort_keys=True).encode()
+    told = {key: value for key, value in environ.items() if isinstance(value, str) and key not in HOP | OURS}
+    text = json.dumps(told, indent=0, sort_keys=True).encode()
     saw = "%s %d %s %s" % (environ["REQUEST_METHOD"], len(body), hashlib.sha256(body).hexdigest(), hashlib.sha256(text).hexdigest())
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(text))), ("Saw", saw)])
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text]
