@@ -5,7 +5,7 @@ import (
 	"math"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -20,8 +20,8 @@ type meter struct {
 	side    *side
 	daemon  *testenv.Tideover // nil: not under tideover
 	started time.Time
-	before  load.Tally
-	window  *load.Window
+	before  loadgen.Tally
+	window  *loadgen.Window
 	waiting []int // requests in flight, at every sample
 	shown   int   // how many of them are drawn
 

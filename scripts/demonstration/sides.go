@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -34,7 +34,7 @@ type demo struct {
 type side struct {
 	app   *testenv.App
 	front *testenv.FrontEnd
-	load  *load.Load
+	load  *loadgen.OpenLoop
 }
 
 // start starts both sides and waits until they answer. After an error, what was
@@ -89,13 +89,13 @@ func (d *demo) waitAnswer(ctx context.Context, one *side) error {
 	return nil
 }
 
-func (one *side) client() *load.Client {
-	return &load.Client{Address: one.front.Address, Host: "front.test", Prefix: "n"}
+func (one *side) client() *loadgen.Client {
+	return &loadgen.Client{Address: one.front.Address, Host: "front.test", Prefix: "n"}
 }
 
 // answersAs fails unless this release answers.
 func (one *side) answersAs(ctx context.Context, release int) error {
-	a := one.client().Do(ctx, load.Kind{Name: "which release"})
+	a := one.client().Do(ctx, loadgen.Kind{Name: "which release"})
 	switch {
 	case a.Loss != "":
 		return fmt.Errorf("%s: %s", a.Loss, a.Cause)
@@ -108,10 +108,10 @@ func (one *side) answersAs(ctx context.Context, release int) error {
 // requests are reads and writes, short and long, each on a connection of its own:
 // an Apache whose threads are all busy closes idle client connections, with
 // tideover and without. Browsers then send again; this load never does.
-func requests() []load.Kind {
-	get := load.Kind{Name: "get"}
-	post := load.Kind{Name: "post", Body: 300}
-	return []load.Kind{get, post, get, {Name: "get, slow", Query: "s=0.05"}, get,
+func requests() []loadgen.Kind {
+	get := loadgen.Kind{Name: "get"}
+	post := loadgen.Kind{Name: "post", Body: 300}
+	return []loadgen.Kind{get, post, get, {Name: "get, slow", Query: "s=0.05"}, get,
 		{Name: "post chunked", Body: 40 << 10, Chunked: true}, get, post, get, {Name: "post, slow", Body: 300, Query: "s=0.05"}}
 }
 
@@ -127,7 +127,7 @@ func (d *demo) loadOnly(one *side) error {
 			return err
 		}
 	}
-	one.load = load.Start(load.Plan{Client: one.client(), Rate: rate, Mix: requests()})
+	one.load = loadgen.Start(loadgen.Plan{Client: one.client(), Rate: rate, Mix: requests()})
 	d.loaded = one
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -43,8 +43,8 @@ func variants() []variant {
 	}
 }
 
-func (v variant) mix() []load.Kind {
-	mix := load.Everyday()
+func (v variant) mix() []loadgen.Kind {
+	mix := loadgen.Everyday()
 	for i := range mix {
 		mix[i].Keep = mix[i].Keep && !v.closing
 	}
@@ -121,7 +121,7 @@ func supervisordBehind(r *row, v variant) {
 // restartBySupervisord restarts gunicorn under a real supervisord, keeps the
 // load up for a while after the app itself answers again, and tells how long
 // it was away.
-func restartBySupervisord(r *row, v variant, g testenv.Gunicorn, rate int, after time.Duration) (load.Tally, time.Duration) {
+func restartBySupervisord(r *row, v variant, g testenv.Gunicorn, rate int, after time.Duration) (loadgen.Tally, time.Duration) {
 	r.Helper()
 	shop, err := r.env.NewApp("control", testenv.Release{Number: 1, Import: 3})
 	r.must(err)
@@ -135,16 +135,13 @@ func restartBySupervisord(r *row, v variant, g testenv.Gunicorn, rate int, after
 	g.Bind = bind
 	supervisord, err := r.env.Supervisord(shop, g.Argv(r.env))
 	r.must(err)
-	direct := &load.Client{Address: string(back), Host: "front.test", Prefix: "d"}
-	if v.unix {
-		direct.Network = "unix"
-	}
+	direct := &loadgen.Client{Address: string(back), Host: "front.test", Prefix: "d"}
 	r.must(waitAnswer(r, direct))
 	front, err := r.env.Apache(back, v.apache)
 	r.must(err)
-	client := &load.Client{Address: front.Address, Host: "front.test", Prefix: "c"}
+	client := &loadgen.Client{Address: front.Address, Host: "front.test", Prefix: "c"}
 	r.must(waitAnswer(r, client))
-	l := load.Start(load.Plan{Client: client, Rate: rate})
+	l := loadgen.Start(loadgen.Plan{Client: client, Rate: rate})
 	r.must(testenv.Poll(r.timeout(20*time.Second), 20*time.Millisecond, func() error {
 		if l.Tally().Right < 2*rate {
 			return fmt.Errorf("waiting for two seconds of load: %v", l.Tally())
@@ -164,12 +161,14 @@ func restartBySupervisord(r *row, v variant, g testenv.Gunicorn, rate int, after
 }
 
 // waitAnswer waits for any right answer.
-func waitAnswer(r *row, c *load.Client) error { return waitAnswerTo(r, c, load.Kind{}) }
+func waitAnswer(r *row, c *loadgen.Client) error { return waitAnswerTo(r, c, loadgen.Kind{}) }
 
 // waitPlainAnswer waits for any complete answer of an app that echoes nothing.
-func waitPlainAnswer(r *row, c *load.Client) error { return waitAnswerTo(r, c, load.Kind{Plain: true}) }
+func waitPlainAnswer(r *row, c *loadgen.Client) error {
+	return waitAnswerTo(r, c, loadgen.Kind{Plain: true})
+}
 
-func waitAnswerTo(r *row, c *load.Client, k load.Kind) error {
+func waitAnswerTo(r *row, c *loadgen.Client, k loadgen.Kind) error {
 	return testenv.Poll(r.timeout(30*time.Second), 50*time.Millisecond, func() error {
 		a := c.Do(r.Context(), k)
 		if a.Loss != "" {

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 
 	"testing"
@@ -31,7 +31,7 @@ type configuredApp struct {
 	shop    *testenv.App
 	address string
 	more    string // settings beside the usual ones
-	client  *load.Client
+	client  *loadgen.Client
 }
 
 func (m *multiApp) addApp(name, more string) {
@@ -40,7 +40,7 @@ func (m *multiApp) addApp(name, more string) {
 	m.must(err)
 	address, err := testenv.Address()
 	m.must(err)
-	m.apps[name] = &configuredApp{shop: shop, address: address, more: more, client: &load.Client{Address: address, Prefix: name}}
+	m.apps[name] = &configuredApp{shop: shop, address: address, more: more, client: &loadgen.Client{Address: address, Prefix: name}}
 	m.order = append(m.order, name)
 }
 
@@ -96,10 +96,10 @@ func TestApply(t *testing.T) {
 	daemon, err := w.env.Tideover(w.apps["first"].shop, testenv.RunOptions{Flags: []string{"-c", w.path}, Name: "first"})
 	w.must(err)
 	w.daemon = daemon
-	var loads []*load.Load
+	var loads []*loadgen.OpenLoop
 	for _, name := range w.order {
 		w.must(waitAnswer(w.row, w.apps[name].client))
-		loads = append(loads, load.Start(load.Plan{Client: w.apps[name].client, Rate: 30}))
+		loads = append(loads, loadgen.Start(loadgen.Plan{Client: w.apps[name].client, Rate: 30}))
 	}
 	first, second, events := 1, 1, 0
 	for round := range times(1) {

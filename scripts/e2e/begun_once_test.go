@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -44,7 +44,7 @@ func TestNothingTwice(t *testing.T) {
 			tally := s.load.Stop()
 			s.report(tally)
 			s.checkBeginCounts(tally)
-			if ours := tally.Statuses[502] + tally.Losses[load.Truncated]; tally.Lost() != ours {
+			if ours := tally.Statuses[502] + tally.Losses[loadgen.Truncated]; tally.Lost() != ours {
 				s.Errorf("only a 502 and a visible truncation are right for what was killed: %s\n%v", tally.Ways(), tally.Examples)
 			}
 			s.shutdown()
@@ -53,8 +53,8 @@ func TestNothingTwice(t *testing.T) {
 }
 
 // everyMethod is a load in which half of the requests must not be repeated.
-func everyMethod() []load.Kind {
-	return []load.Kind{
+func everyMethod() []loadgen.Kind {
+	return []loadgen.Kind{
 		{Name: "get", Keep: true},
 		{Name: "post", Body: 300, Keep: true},
 		{Name: "patch", Method: "PATCH", Body: 300, Query: "s=0.1"},
@@ -70,7 +70,7 @@ func everyMethod() []load.Kind {
 // killInFlight does it while requests of every kind are being worked on.
 func (s *fixture) killInFlight(kill func()) {
 	s.Helper()
-	for _, k := range []load.Kind{{Name: "post in flight", Query: "s=1", Body: 300}, {Name: "get in flight", Query: "s=0.5"}} {
+	for _, k := range []loadgen.Kind{{Name: "post in flight", Query: "s=1", Body: 300}, {Name: "get in flight", Query: "s=0.5"}} {
 		nonce := s.load.Send(k)
 		s.must(s.app.Log.Wait(s.timeout(30*time.Second), "begin", nonce))
 	}
@@ -111,7 +111,7 @@ func (s *fixture) killFrom(which func(pid int) int) {
 }
 
 // checkBeginCounts reads the app's log: how often each request was begun.
-func (s *fixture) checkBeginCounts(tally load.Tally) {
+func (s *fixture) checkBeginCounts(tally loadgen.Tally) {
 	s.Helper()
 	text, err := s.app.Log.Text()
 	s.must(err)
@@ -175,7 +175,7 @@ func TestKillerRequest(t *testing.T) {
 }
 
 type killer struct {
-	load.Kind
+	loadgen.Kind
 	begun int // how often the app begins it
 }
 
@@ -188,22 +188,22 @@ func killers(resend string) []killer {
 		key = 2
 	}
 	return []killer{
-		{load.Kind{Name: "get"}, again},
-		{load.Kind{Name: "head", Method: "HEAD"}, again},
-		{load.Kind{Name: "put", Method: "PUT", Body: 300}, again},
-		{load.Kind{Name: "delete", Method: "DELETE"}, again},
-		{load.Kind{Name: "put, too large to be kept", Method: "PUT", Body: 200 << 10}, 1},
-		{load.Kind{Name: "post", Body: 300}, 1},
-		{load.Kind{Name: "post, chunked", Body: 300, Chunked: true}, 1},
-		{load.Kind{Name: "post, no body", Method: "POST"}, 1},
-		{load.Kind{Name: "patch", Method: "PATCH", Body: 300}, 1},
-		{load.Kind{Name: "post with a key", Body: 300, Header: []string{"Idempotency-Key: k"}}, key},
-		{load.Kind{Name: "get that ran for long", Query: "s=5.5"}, 1},
+		{loadgen.Kind{Name: "get"}, again},
+		{loadgen.Kind{Name: "head", Method: "HEAD"}, again},
+		{loadgen.Kind{Name: "put", Method: "PUT", Body: 300}, again},
+		{loadgen.Kind{Name: "delete", Method: "DELETE"}, again},
+		{loadgen.Kind{Name: "put, too large to be kept", Method: "PUT", Body: 200 << 10}, 1},
+		{loadgen.Kind{Name: "post", Body: 300}, 1},
+		{loadgen.Kind{Name: "post, chunked", Body: 300, Chunked: true}, 1},
+		{loadgen.Kind{Name: "post, no body", Method: "POST"}, 1},
+		{loadgen.Kind{Name: "patch", Method: "PATCH", Body: 300}, 1},
+		{loadgen.Kind{Name: "post with a key", Body: 300, Header: []string{"Idempotency-Key: k"}}, key},
+		{loadgen.Kind{Name: "get that ran for long", Query: "s=5.5"}, 1},
 	}
 }
 
 // checkKiller sends a request that kills its worker.
-func (s *fixture) checkKiller(k load.Kind, begun int) {
+func (s *fixture) checkKiller(k loadgen.Kind, begun int) {
 	s.Helper()
 	s.waitRelease(60*time.Second, 1)
 	k.Path = "/die"

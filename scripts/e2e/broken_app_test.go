@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -28,7 +28,7 @@ func (s *fixture) waitWarning(message string) {
 // killOneWorker kills a worker of the serving generation.
 func (s *fixture) killOneWorker() {
 	s.Helper()
-	a := s.client.Do(s.Context(), load.Kind{Name: "which worker"})
+	a := s.client.Do(s.Context(), loadgen.Kind{Name: "which worker"})
 	var pid int
 	if _, err := fmt.Sscan(a.Echo["pid"], &pid); err != nil {
 		s.Fatalf("%s %s: %v", a.Loss, a.Cause, err)
@@ -49,7 +49,7 @@ func (s *fixture) workersExit() {
 	}
 	s.must(testenv.Poll(s.timeout(20*time.Second), 50*time.Millisecond, down))
 	for range 3 {
-		a := s.client.Do(s.Context(), load.Kind{})
+		a := s.client.Do(s.Context(), loadgen.Kind{})
 		if a.Status != 503 || a.Header.Get("Retry-After") == "" || a.Waited > 5500*time.Millisecond {
 			s.Errorf("while nothing serves: %d %s %s after %v", a.Status, a.Loss, a.Cause, a.Waited)
 		}

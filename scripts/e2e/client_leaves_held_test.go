@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -26,12 +26,12 @@ func TestA9(t *testing.T) {
 		},
 		"apache": apache(testenv.Apache{}),
 	})
-	clients["direct"] = &load.Client{Address: string(s.back), Prefix: "direct-"}
+	clients["direct"] = &loadgen.Client{Address: string(s.back), Prefix: "direct-"}
 	s.hold(6 * time.Second)
 	leaving, leave := context.WithCancel(t.Context())
 	left := make(chan string, 2*len(clients))
 	for _, c := range clients {
-		for _, k := range []load.Kind{{Name: "get"}, {Name: "post", Body: 300}} {
+		for _, k := range []loadgen.Kind{{Name: "get"}, {Name: "post", Body: 300}} {
 			nonce := c.Nonce()
 			go func() {
 				c.DoNamed(leaving, k, nonce)
@@ -67,7 +67,7 @@ func TestA9(t *testing.T) {
 // after all that were held.
 func (s *fixture) answersAfterHold() {
 	s.Helper()
-	if a := s.client.Do(s.Context(), load.Kind{Name: "after the hold"}); a.Loss != "" {
+	if a := s.client.Do(s.Context(), loadgen.Kind{Name: "after the hold"}); a.Loss != "" {
 		s.Fatalf("after the hold: %s %s", a.Loss, a.Cause)
 	}
 }
@@ -77,16 +77,16 @@ func (s *fixture) answersAfterHold() {
 func TestHeldPostArrivesOnce(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}})
-	var kinds []load.Kind
+	var kinds []loadgen.Kind
 	for _, size := range []int{1, 300, 8 << 10, 64 << 10, 200 << 10, 3 << 20} {
 		kinds = append(kinds,
-			load.Kind{Name: "post", Body: size}, load.Kind{Name: "chunked", Body: size, Chunked: true},
-			load.Kind{Name: "post, kept", Body: size, Keep: true})
+			loadgen.Kind{Name: "post", Body: size}, loadgen.Kind{Name: "chunked", Body: size, Chunked: true},
+			loadgen.Kind{Name: "post, kept", Body: size, Keep: true})
 	}
 	rounds := times(1)
 	for range rounds {
 		s.hold(3 * time.Second)
-		for _, a := range sendAll(map[string]*load.Client{"": s.client}, kinds)[""] {
+		for _, a := range sendAll(map[string]*loadgen.Client{"": s.client}, kinds)[""] {
 			if a.Loss != "" || a.Waited < 2*time.Second {
 				s.Errorf("%s of %d bytes: %s %s after %v", a.Kind.Name, a.Kind.Body, a.Loss, a.Cause, a.Waited)
 			}
@@ -102,12 +102,12 @@ func TestLeavingFreesAPlace(t *testing.T) {
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "10")})
 	s.hold(8 * time.Second)
 	leaving, leave := context.WithCancel(t.Context())
-	answers := make(chan load.Answer, 10)
+	answers := make(chan loadgen.Answer, 10)
 	for range 10 {
-		go func() { answers <- s.client.Do(leaving, load.Kind{Name: "leaves"}) }()
+		go func() { answers <- s.client.Do(leaving, loadgen.Kind{Name: "leaves"}) }()
 	}
 	s.waitHeld(10)
-	if a := s.client.Do(t.Context(), load.Kind{Name: "beyond the limit"}); a.Status != 503 {
+	if a := s.client.Do(t.Context(), loadgen.Kind{Name: "beyond the limit"}); a.Status != 503 {
 		s.Errorf("beyond the limit: %d %s", a.Status, a.Cause)
 	}
 	leave()
@@ -115,7 +115,7 @@ func TestLeavingFreesAPlace(t *testing.T) {
 		<-answers
 	}
 	s.must(testenv.Poll(s.timeout(5*time.Second), 20*time.Millisecond, func() error { return s.checkHeld(0) }))
-	if a := s.client.Do(t.Context(), load.Kind{Name: "in a freed place"}); a.Loss != "" {
+	if a := s.client.Do(t.Context(), loadgen.Kind{Name: "in a freed place"}); a.Loss != "" {
 		s.Errorf("in a freed place: %s %s", a.Loss, a.Cause)
 	}
 	s.addNumbers("left=10 client_left=%d", s.counter("client_left"))

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -75,7 +75,7 @@ func (r *row) startDirect(g testenv.Gunicorn) watchedApp {
 	g.Bind = r.unusedAddress()
 	_, err = r.env.Direct(shop, g)
 	r.must(err)
-	r.must(waitAnswer(r, &load.Client{Address: g.Bind, Prefix: "a"}))
+	r.must(waitAnswer(r, &loadgen.Client{Address: g.Bind, Prefix: "a"}))
 	return watchedApp{r, shop.Log, g.Bind}
 }
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -62,7 +62,7 @@ func TestEnviron(t *testing.T) {
 }
 
 // compareEnviron compares everything that the app was told about a request.
-func (r *row) compareEnviron(alone, carried *load.Client, k load.Kind) {
+func (r *row) compareEnviron(alone, carried *loadgen.Client, k loadgen.Kind) {
 	r.Helper()
 	nonce := alone.Nonce()
 	bare, through := r.readEnviron(alone, k, nonce), r.readEnviron(carried, k, nonce)
@@ -81,9 +81,9 @@ func (r *row) compareEnviron(alone, carried *load.Client, k load.Kind) {
 // checkUnderscores: a name with an underscore is dropped, so that it is never taken
 // for the one with dashes; one that looks like what tideover answers for is
 // refused, unless the front-end has dropped it, as nginx does.
-func (r *row) checkUnderscores(c *load.Client, dropped bool) {
+func (r *row) checkUnderscores(c *loadgen.Client, dropped bool) {
 	r.Helper()
-	told := r.readEnviron(c, load.Kind{Name: "underscore", Plain: true, Header: []string{"X_Under: 1", "X-Under: 2"}}, c.Nonce())
+	told := r.readEnviron(c, loadgen.Kind{Name: "underscore", Plain: true, Header: []string{"X_Under: 1", "X-Under: 2"}}, c.Nonce())
 	spelled := told["HTTP_X_UNDER"] + told["header x-under"]
 	if spelled = strings.Trim(strings.Join(strings.Fields(spelled), ""), `["]`); spelled != "2" || told["header x_under"] != "" {
 		r.Errorf("of X_Under: 1 and X-Under: 2 the app was told %q", spelled)
@@ -92,7 +92,7 @@ func (r *row) checkUnderscores(c *load.Client, dropped bool) {
 		"Transfer_Encoding: chunked", "X_Real_IP: 192.0.2.66", "Remote-User_: eve", "Forwarded_: for=1"} {
 		name, _, _ := strings.Cut(line, ":")
 		lookAlike := !strings.HasSuffix(name, "_")
-		a := c.Do(r.Context(), load.Kind{Name: line, Plain: true, Header: []string{line}})
+		a := c.Do(r.Context(), loadgen.Kind{Name: line, Plain: true, Header: []string{line}})
 		switch {
 		case lookAlike && !dropped && a.Status != 400:
 			r.Errorf("%s: %d, want 400", line, a.Status)
@@ -103,8 +103,8 @@ func (r *row) checkUnderscores(c *load.Client, dropped bool) {
 }
 
 // environKinds are requests with fields that gunicorn gives a meaning.
-func environKinds() []load.Kind {
-	return []load.Kind{
+func environKinds() []loadgen.Kind {
+	return []loadgen.Kind{
 		{Name: "https in front", Header: []string{"X-Forwarded-Proto: https"}},
 		{Name: "a client's own hops", Header: []string{"X-Forwarded-For: 203.0.113.9"}},
 		{Name: "query and escapes", Path: "/a%20b/%C3%A9;x=1", Query: "q=%26&q=a+b"},
@@ -126,26 +126,26 @@ func environKinds() []load.Kind {
 // underscored: names with an underscore are dropped, as gunicorn itself does
 // from 22 on and nginx has always done; older ones and uvicorn take them for the
 // same as with a dash.
-func underscored(k load.Kind) bool { return k.Name == "underscore" }
+func underscored(k loadgen.Kind) bool { return k.Name == "underscore" }
 
 // startBoth starts the app twice behind a front-end each: alone, and under
 // tideover.
-func (r *row) startBoth(g testenv.Gunicorn, before frontStarter) (alone, carried *load.Client) {
+func (r *row) startBoth(g testenv.Gunicorn, before frontStarter) (alone, carried *loadgen.Client) {
 	r.Helper()
 	text, err := os.ReadFile(r.env.Root + "/scripts/e2e/testdata/environ.py")
 	r.must(err)
-	start := func(folder string, serve func(*testenv.App, testenv.Backend)) *load.Client {
+	start := func(folder string, serve func(*testenv.App, testenv.Backend)) *loadgen.Client {
 		shop, err := r.env.NewApp(folder, testenv.Release{Number: 1})
 		r.must(err)
 		_, err = r.env.Write(folder+"/environ.py", string(text))
 		r.must(err)
 		back := testenv.Backend(r.unusedAddress())
 		serve(shop, back)
-		direct := &load.Client{Address: string(back), Prefix: folder}
+		direct := &loadgen.Client{Address: string(back), Prefix: folder}
 		r.must(waitPlainAnswer(r, direct))
 		fronted, err := before(r.env, back)
 		r.must(err)
-		return &load.Client{Address: fronted.Address, Host: "front.test", Prefix: "w", Timeout: 10 * time.Second}
+		return &loadgen.Client{Address: fronted.Address, Host: "front.test", Prefix: "w", Timeout: 10 * time.Second}
 	}
 	alone = start("alone", func(shop *testenv.App, back testenv.Backend) {
 		g.Bind = string(back)
@@ -161,7 +161,7 @@ func (r *row) startBoth(g testenv.Gunicorn, before frontStarter) (alone, carried
 }
 
 // readEnviron is what the app was told, each value as JSON.
-func (r *row) readEnviron(c *load.Client, k load.Kind, nonce string) map[string]string {
+func (r *row) readEnviron(c *loadgen.Client, k loadgen.Kind, nonce string) map[string]string {
 	r.Helper()
 	a := c.DoNamed(r.Context(), k, nonce)
 	facts := map[string]json.RawMessage{}

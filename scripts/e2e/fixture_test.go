@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -22,9 +22,9 @@ type fixture struct {
 	daemon  *testenv.Tideover
 	back    testenv.Backend
 	front   *testenv.FrontEnd // nil: clients talk to tideover itself
-	client  *load.Client
-	load    *load.Load // after startLoad
-	workers int        // of one generation
+	client  *loadgen.Client
+	load    *loadgen.OpenLoop // after startLoad
+	workers int               // of one generation
 	events  int
 	lossy   int // events around which a request was lost
 }
@@ -63,16 +63,16 @@ func newFixture(r *row, o setup) *fixture {
 		listen = "unix:" + listen
 	}
 	s.start(o, listen)
-	s.client = &load.Client{Address: string(s.back), Prefix: "n"}
+	s.client = &loadgen.Client{Address: string(s.back), Prefix: "n"}
 	if o.unix {
-		s.client.Network, s.client.Host = "unix", "front.test"
+		s.client.Host = "front.test"
 	}
 	// A front-end that is refused before tideover listens marks the server as failed.
 	s.waitRelease(30*time.Second, o.release.Number)
 	if o.front != nil {
 		s.front, err = o.front(r.env, s.back)
 		r.must(err)
-		s.client = &load.Client{Address: s.front.Address, Host: "front.test", Prefix: "f"} // the nonces differ from those of the direct client
+		s.client = &loadgen.Client{Address: s.front.Address, Host: "front.test", Prefix: "f"} // the nonces differ from those of the direct client
 		s.waitRelease(30*time.Second, o.release.Number)
 	}
 	return s
@@ -136,7 +136,7 @@ func (s *fixture) waitRelease(limit time.Duration, release int) {
 
 // isRelease fails unless this release answers.
 func (s *fixture) isRelease(number int) error {
-	a := s.client.Do(context.Background(), load.Kind{Name: "which release"})
+	a := s.client.Do(context.Background(), loadgen.Kind{Name: "which release"})
 	if a.Loss != "" {
 		return fmt.Errorf("%s: %s", a.Loss, a.Cause)
 	}
@@ -150,7 +150,7 @@ func (s *fixture) isRelease(number int) error {
 // has logged the begin of both.
 func (s *fixture) sendInFlight() {
 	s.Helper()
-	for _, k := range []load.Kind{{Name: "get in flight", Query: "s=1"}, {Name: "post in flight", Query: "s=1", Body: 2000}} {
+	for _, k := range []loadgen.Kind{{Name: "get in flight", Query: "s=1"}, {Name: "post in flight", Query: "s=1", Body: 2000}} {
 		nonce := s.load.Send(k)
 		s.must(s.app.Log.Wait(s.timeout(30*time.Second), "begin", nonce))
 	}
@@ -262,7 +262,7 @@ func (s *fixture) waitGeneration(generation int) {
 }
 
 // finish ends the load: no request may be lost and no POST begun twice.
-func (s *fixture) finish() load.Tally {
+func (s *fixture) finish() loadgen.Tally {
 	s.Helper()
 	tally := s.load.Stop()
 	s.report(tally)
@@ -271,7 +271,7 @@ func (s *fixture) finish() load.Tally {
 	return tally
 }
 
-func (s *fixture) report(tally load.Tally) {
+func (s *fixture) report(tally loadgen.Tally) {
 	s.addNumbers("events=%d lossy=%d %v", s.events, s.lossy, tally)
 }
 

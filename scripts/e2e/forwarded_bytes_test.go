@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -40,8 +40,8 @@ func TestA11(t *testing.T) {
 			r.must(err)
 			with, err := start(r.env, s.back)
 			r.must(err)
-			a := &load.Client{Address: without.Address, Host: host, Prefix: "w"}
-			b := &load.Client{Address: with.Address, Host: host, Prefix: "w"}
+			a := &loadgen.Client{Address: without.Address, Host: host, Prefix: "w"}
+			b := &loadgen.Client{Address: with.Address, Host: host, Prefix: "w"}
 			for _, k := range wireKinds() {
 				nonce := a.Nonce()
 				bare, carried := r.forwardedHead(a, k, nonce, alone), r.forwardedHead(b, k, nonce, s.back)
@@ -56,8 +56,8 @@ func TestA11(t *testing.T) {
 }
 
 // wireKinds are requests in which a proxy likes to tidy up.
-func wireKinds() []load.Kind {
-	return []load.Kind{
+func wireKinds() []loadgen.Kind {
+	return []loadgen.Kind{
 		{Name: "1.1, closing", Plain: true},
 		{Name: "1.1, kept", Plain: true, Keep: true},
 		{Name: "1.0", Plain: true, HTTP10: true},
@@ -78,7 +78,7 @@ func (r *row) rawServer() testenv.Backend {
 	r.Helper()
 	address := r.unusedAddress()
 	r.startRaw(testenv.Backend(address))
-	r.must(waitPlainAnswer(r, &load.Client{Address: address, Prefix: "r"}))
+	r.must(waitPlainAnswer(r, &loadgen.Client{Address: address, Prefix: "r"}))
 	return testenv.Backend(address)
 }
 
@@ -102,7 +102,7 @@ func newWire(r *row, command []string) *fixture {
 	r.must(err)
 	s.back = s.backAddress(false)
 	s.start(setup{command: command}, string(s.back))
-	s.client = &load.Client{Address: string(s.back), Prefix: "n"}
+	s.client = &loadgen.Client{Address: string(s.back), Prefix: "n"}
 	r.must(waitPlainAnswer(r, s.client))
 	return s
 }
@@ -111,7 +111,7 @@ func newWire(r *row, command []string) *fixture {
 // the version that each hop speaks for itself, the fields that belong to one
 // hop, the time stamp that we add, and fields with an underscore, which could be
 // taken for others. The length is written by us, so its place may differ.
-func (r *row) forwardedHead(c *load.Client, k load.Kind, nonce string, back testenv.Backend) []string {
+func (r *row) forwardedHead(c *loadgen.Client, k loadgen.Kind, nonce string, back testenv.Backend) []string {
 	r.Helper()
 	a := c.DoNamed(r.Context(), k, nonce)
 	head, err := base64.StdEncoding.DecodeString(a.Header.Get("X-Seen"))

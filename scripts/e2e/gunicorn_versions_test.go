@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -53,7 +53,7 @@ func TestKillGeventMaster(t *testing.T) {
 		before, err := s.daemon.Status(s.timeout(10 * time.Second))
 		s.must(err)
 		for range 3 {
-			nonce := s.load.Send(load.Kind{Name: "post in flight", Query: "s=2", Body: 300})
+			nonce := s.load.Send(loadgen.Kind{Name: "post in flight", Query: "s=2", Body: 300})
 			s.must(s.app.Log.Wait(s.timeout(10*time.Second), "begin", nonce))
 			posts++
 		}

@@ -15,7 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -28,7 +28,7 @@ type queue struct {
 
 	mu      sync.Mutex
 	nonces  []string
-	answers []load.Answer // beside nonces
+	answers []loadgen.Answer // beside nonces
 	ended   []time.Time
 }
 
@@ -40,13 +40,13 @@ func newQueue(s *fixture) *queue {
 }
 
 // send starts one request.
-func (q *queue) send(k load.Kind) {
+func (q *queue) send(k loadgen.Kind) {
 	c := q.fixture.client
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	number, nonce := len(q.nonces), c.Nonce()
 	q.nonces = append(q.nonces, nonce)
-	q.answers = append(q.answers, load.Answer{})
+	q.answers = append(q.answers, loadgen.Answer{})
 	q.ended = append(q.ended, time.Time{})
 	q.running.Go(func() {
 		a := c.DoNamed(context.Background(), k, nonce)
@@ -62,7 +62,7 @@ const together = 5
 
 // enqueue sends n requests, a few at a time: the next ones when all before are
 // held.
-func (q *queue) enqueue(n int, kind func(int) load.Kind) {
+func (q *queue) enqueue(n int, kind func(int) loadgen.Kind) {
 	s := q.fixture
 	s.Helper()
 	before := q.held()

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -60,10 +60,10 @@ func (s *fixture) checkHeld(n int) error {
 }
 
 // sendAll sends requests at once by each client and waits for every answer.
-func sendAll(clients map[string]*load.Client, kinds []load.Kind) map[string][]load.Answer {
+func sendAll(clients map[string]*loadgen.Client, kinds []loadgen.Kind) map[string][]loadgen.Answer {
 	var mu sync.Mutex
 	var sent sync.WaitGroup
-	answers := map[string][]load.Answer{}
+	answers := map[string][]loadgen.Answer{}
 	for name, c := range clients {
 		for _, k := range kinds {
 			sent.Go(func() {
@@ -78,7 +78,7 @@ func sendAll(clients map[string]*load.Client, kinds []load.Kind) map[string][]lo
 	return answers
 }
 
-func slowest(answers map[string][]load.Answer) time.Duration {
+func slowest(answers map[string][]loadgen.Answer) time.Duration {
 	longest := time.Duration(0)
 	for _, each := range answers {
 		for _, a := range each {
@@ -89,21 +89,21 @@ func slowest(answers map[string][]load.Answer) time.Duration {
 }
 
 // startFronts starts several front-ends before the one app.
-func (s *fixture) startFronts(by map[string]frontStarter) map[string]*load.Client {
+func (s *fixture) startFronts(by map[string]frontStarter) map[string]*loadgen.Client {
 	s.Helper()
-	clients := map[string]*load.Client{}
+	clients := map[string]*loadgen.Client{}
 	for name, start := range by {
 		f, err := start(s.env, s.back)
 		s.must(err)
-		clients[name] = &load.Client{Address: f.Address, Host: "front.test", Timeout: 40 * time.Second, Prefix: name + "-"}
+		clients[name] = &loadgen.Client{Address: f.Address, Host: "front.test", Timeout: 40 * time.Second, Prefix: name + "-"}
 		s.must(waitAnswer(s.row, clients[name]))
 	}
 	return clients
 }
 
 // uploads are the ways in which a request brings a body.
-func uploads() []load.Kind {
-	return []load.Kind{
+func uploads() []loadgen.Kind {
+	return []loadgen.Kind{
 		{Name: "post", Body: 5},
 		{Name: "post 200k", Body: 200 << 10},
 		{Name: "post 900k", Body: 900 << 10},
@@ -157,7 +157,7 @@ func TestA4(t *testing.T) {
 	s.startLoad(20)
 	for range times(2) {
 		for range 2 {
-			nonce := s.load.Send(load.Kind{Name: "long", Query: "s=3"})
+			nonce := s.load.Send(loadgen.Kind{Name: "long", Query: "s=3"})
 			s.must(s.app.Log.Wait(s.timeout(20*time.Second), "begin", nonce))
 		}
 		_, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), "restart")
@@ -171,7 +171,7 @@ func TestA4(t *testing.T) {
 }
 
 // checkRefused checks that an answer is our own 503.
-func (s *fixture) checkRefused(name string, a load.Answer) {
+func (s *fixture) checkRefused(name string, a loadgen.Answer) {
 	s.Helper()
 	if a.Status != 503 || a.Header.Get("Retry-After") == "" {
 		s.Errorf("%s, %s: want our 503, got %d: %s %s", name, a.Kind.Name, a.Status, a.Loss, a.Cause)
@@ -198,7 +198,7 @@ func TestA5A6(t *testing.T) {
 			return r.Caddy(b, testenv.ProxyConfig{})
 		},
 	})
-	small := []load.Kind{{Name: "get"}, {Name: "post", Body: 5}}
+	small := []loadgen.Kind{{Name: "get"}, {Name: "post", Body: 5}}
 	slack := 500*time.Millisecond + 2*slowest(sendAll(clients, small)) // of the machine
 	s.hold(4 * time.Minute)
 	requests := 0
@@ -212,7 +212,7 @@ func TestA5A6(t *testing.T) {
 		}
 	}
 	for range 6 {
-		for name, answers := range sendAll(clients, []load.Kind{
+		for name, answers := range sendAll(clients, []loadgen.Kind{
 			{Name: "1.5 MB over 3 s", Body: 1500 << 10, Over: 3 * time.Second},
 			{Name: "1.5 MB over 3 s, chunked", Body: 1500 << 10, Over: 3 * time.Second, Chunked: true},
 			{Name: "4 MB", Body: 4 << 20},
@@ -225,7 +225,7 @@ func TestA5A6(t *testing.T) {
 	}
 	s.release()
 	for name, c := range clients {
-		if a := c.Do(t.Context(), load.Kind{}); a.Loss != "" {
+		if a := c.Do(t.Context(), loadgen.Kind{}); a.Loss != "" {
 			s.Errorf("%s: after the hold: %s %s", name, a.Loss, a.Cause)
 		}
 	}

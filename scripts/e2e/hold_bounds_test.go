@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"tideover/scripts/httpgen"
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -56,8 +56,8 @@ func (s *fixture) holdMany(held int, sync bool) {
 	q.enqueue(held, mixedKind)
 	after := s.memory(s.daemon.Pid())
 	const beyond, newcomers = 50, 20
-	late := &load.Client{Address: s.client.Address, Host: s.client.Host, Prefix: "late"}
-	for _, a := range sendAll(map[string]*load.Client{"": late}, make([]load.Kind, beyond))[""] {
+	late := &loadgen.Client{Address: s.client.Address, Host: s.client.Host, Prefix: "late"}
+	for _, a := range sendAll(map[string]*loadgen.Client{"": late}, make([]loadgen.Kind, beyond))[""] {
 		s.checkRefused("beyond the limit", a)
 		if a.Waited > shortTimeout {
 			s.Errorf("refused after %v", a.Waited)
@@ -75,7 +75,7 @@ func (s *fixture) holdMany(held int, sync bool) {
 		return nil
 	}))
 	for range newcomers {
-		q.send(load.Kind{Name: "newcomer"})
+		q.send(loadgen.Kind{Name: "newcomer"})
 	}
 	q.wait()
 	took := time.Since(begun)
@@ -99,16 +99,16 @@ func (s *fixture) holdMany(held int, sync bool) {
 }
 
 // mixedKind is what comes while the gate is shut.
-func mixedKind(i int) load.Kind {
+func mixedKind(i int) loadgen.Kind {
 	switch {
 	case i%50 == 7:
-		return load.Kind{Name: "post 100k", Body: 100 << 10}
+		return loadgen.Kind{Name: "post 100k", Body: 100 << 10}
 	case i%4 == 1:
-		return load.Kind{Name: "post", Body: 300}
+		return loadgen.Kind{Name: "post", Body: 300}
 	case i%4 == 3:
-		return load.Kind{Name: "post chunked", Body: 5000, Chunked: true}
+		return loadgen.Kind{Name: "post chunked", Body: 5000, Chunked: true}
 	}
-	return load.Kind{Name: "get"}
+	return loadgen.Kind{Name: "get"}
 }
 
 // Those that have waited for hold.timeout get their 503, the oldest first and
@@ -174,11 +174,11 @@ func TestHoldBuffer(t *testing.T) {
 	rounds := times(2)
 	for round := range rounds {
 		s.hold(time.Minute)
-		replies := make(chan load.Reply, fit+beyond)
+		replies := make(chan loadgen.Reply, fit+beyond)
 		refused := 0
 		for i := range fit + beyond {
 			go func() {
-				replies <- (&load.Wire{Address: string(s.back)}).Keep().Send(sizedRequest(fmt.Sprintf("b%d-%d", round, i), i, size))
+				replies <- (&loadgen.RawClient{Address: string(s.back)}).Send(sizedRequest(fmt.Sprintf("b%d-%d", round, i), i, size))
 			}()
 		}
 		for range beyond {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -25,9 +25,9 @@ func TestA7(t *testing.T) {
 			return r.Caddy(b, testenv.ProxyConfig{Extra: "health_uri /-/alive\nhealth_interval 500ms\nhealth_timeout 1s"})
 		},
 	})
-	loads := map[string]*load.Load{}
+	loads := map[string]*loadgen.OpenLoop{}
 	for name, c := range clients {
-		loads[name] = load.Start(load.Plan{Client: c, Rate: 28})
+		loads[name] = loadgen.Start(loadgen.Plan{Client: c, Rate: 28})
 	}
 	s.hold(10 * time.Second)
 	pause(r, 12*time.Second)
@@ -44,9 +44,9 @@ func TestA12(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "20")})
 	s.hold(4 * time.Second)
-	kinds := make([]load.Kind, 60)
+	kinds := make([]loadgen.Kind, 60)
 	answered, refused := 0, 0
-	for _, a := range sendAll(map[string]*load.Client{"": s.client}, kinds)[""] {
+	for _, a := range sendAll(map[string]*loadgen.Client{"": s.client}, kinds)[""] {
 		switch {
 		case a.Loss == "" && a.Waited > 2*time.Second:
 			answered++
@@ -67,11 +67,11 @@ func TestA12(t *testing.T) {
 func TestA15(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{Slots: 25}), release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "15")})
-	s.startLoad(40, load.Kind{Name: "get"}, load.Kind{Name: "post", Body: 300})
+	s.startLoad(40, loadgen.Kind{Name: "get"}, loadgen.Kind{Name: "post", Body: 300})
 	s.hold(4 * time.Second)
 	s.waitHeld(15)
 	var waits []time.Duration
-	static := load.Kind{Name: "static", Path: "/media/file.txt", Plain: true}
+	static := loadgen.Kind{Name: "static", Path: "/media/file.txt", Plain: true}
 	for range 100 {
 		a := s.client.Do(t.Context(), static)
 		if waits = append(waits, a.Waited); a.Loss != "" {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -28,7 +28,7 @@ func TestA8(t *testing.T) {
 	requests := 0
 	for _, wait := range waits {
 		pause(r, wait)
-		for name, answers := range sendAll(clients, []load.Kind{{Name: "post", Body: 300}}) {
+		for name, answers := range sendAll(clients, []loadgen.Kind{{Name: "post", Body: 300}}) {
 			requests++
 			if a := answers[0]; a.Loss != "" {
 				s.Errorf("%s after %v idle: %s %s", name, wait, a.Loss, a.Cause)
@@ -41,12 +41,12 @@ func TestA8(t *testing.T) {
 
 // raceLoop sends POSTs with pauses around those of every idle timeout that
 // somebody could have: half a second to three seconds.
-func (s *fixture) raceLoop(clients map[string]*load.Client) int {
+func (s *fixture) raceLoop(clients map[string]*loadgen.Client) int {
 	s.Helper()
 	lost := 0
 	for i := range times(12) {
 		pause(s.row, time.Duration(500+i*97%2500)*time.Millisecond)
-		for name, answers := range sendAll(clients, []load.Kind{{Name: "post", Body: 300}, {Name: "get"}}) {
+		for name, answers := range sendAll(clients, []loadgen.Kind{{Name: "post", Body: 300}, {Name: "get"}}) {
 			for _, a := range answers {
 				if a.Loss != "" {
 					lost++
@@ -64,7 +64,7 @@ func (s *fixture) raceLoop(clients map[string]*load.Client) int {
 func TestA13(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}})
-	s.startLoad(50, load.Kind{Name: "get", Keep: true}, load.Kind{Name: "post", Body: 300, Keep: true})
+	s.startLoad(50, loadgen.Kind{Name: "get", Keep: true}, loadgen.Kind{Name: "post", Body: 300, Keep: true})
 	rounds := 1
 	if *full {
 		rounds = 10

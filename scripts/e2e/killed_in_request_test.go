@@ -7,22 +7,22 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
 // inFlight is a request in the middle of its life, with the worker that has it.
 type inFlight struct {
-	kind  load.Kind
+	kind  loadgen.Kind
 	nonce string
 	pid   int
-	done  chan load.Answer
+	done  chan loadgen.Answer
 }
 
 // send starts a request and waits until a worker has begun it.
-func (s *fixture) send(k load.Kind) inFlight {
+func (s *fixture) send(k loadgen.Kind) inFlight {
 	s.Helper()
-	f := inFlight{kind: k, nonce: s.client.Nonce(), done: make(chan load.Answer, 1)}
+	f := inFlight{kind: k, nonce: s.client.Nonce(), done: make(chan loadgen.Answer, 1)}
 	go func() { f.done <- s.client.DoNamed(s.Context(), k, f.nonce) }()
 	s.must(s.app.Log.Wait(s.timeout(20*time.Second), "begin", f.nonce))
 	var err error
@@ -32,10 +32,10 @@ func (s *fixture) send(k load.Kind) inFlight {
 }
 
 // killed are the three fates of a request whose process is killed.
-func killed() (get, post, stream load.Kind) {
-	get = load.Kind{Name: "get", Query: "s=3"}
-	post = load.Kind{Name: "post", Query: "s=20", Body: 300}
-	stream = load.Kind{Name: "stream", Path: "/stream", Query: "s=20"}
+func killed() (get, post, stream loadgen.Kind) {
+	get = loadgen.Kind{Name: "get", Query: "s=3"}
+	post = loadgen.Kind{Name: "post", Query: "s=20", Body: 300}
+	stream = loadgen.Kind{Name: "stream", Path: "/stream", Query: "s=20"}
 	return get, post, stream
 }
 
@@ -87,7 +87,7 @@ func (s *fixture) killOnce(whole bool) {
 	if a := <-two.done; a.Status != 502 {
 		s.Errorf("a POST being executed: %d %s %s, want a 502", a.Status, a.Loss, a.Cause)
 	}
-	if a := <-three.done; a.Loss != load.Truncated {
+	if a := <-three.done; a.Loss != loadgen.Truncated {
 		s.Errorf("an answer that had begun: %q %s, want it cut", a.Loss, a.Cause)
 	}
 	if whole {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -53,7 +53,7 @@ func (s *fixture) leave(how string) {
 			s.Errorf("stop: %v", outcome)
 		}
 		s.checkNoneLeft()
-		if a := s.client.Do(s.Context(), load.Kind{}); a.Status != 503 || a.Header.Get("Retry-After") == "" {
+		if a := s.client.Do(s.Context(), loadgen.Kind{}); a.Status != 503 || a.Header.Get("Retry-After") == "" {
 			s.Errorf("a stopped app: %d %s %s", a.Status, a.Loss, a.Cause)
 		}
 		return
@@ -146,10 +146,10 @@ func TestInsideSupervisord(t *testing.T) {
 	supervisord, err := r.env.Supervisord(shop, argv, "stopwaitsecs=40",
 		fmt.Sprintf("environment=XDG_RUNTIME_DIR=%q,XDG_STATE_HOME=%q", r.env.Path("run"), r.env.Path("state")))
 	r.must(err)
-	r.must(waitAnswer(r, &load.Client{Address: address, Prefix: "d"}))
+	r.must(waitAnswer(r, &loadgen.Client{Address: address, Prefix: "d"}))
 	front, err := r.env.Apache(testenv.Backend(address), testenv.Apache{})
 	r.must(err)
-	s := &fixture{row: r, app: shop, front: front, client: &load.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}
+	s := &fixture{row: r, app: shop, front: front, client: &loadgen.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}
 	r.must(waitAnswer(r, s.client))
 	s.startLoad(60)
 	for range times(2) {

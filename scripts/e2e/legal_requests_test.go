@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"tideover/scripts/httpgen"
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -119,17 +119,18 @@ func (r *row) installOddApp(folder string) {
 	r.must(err)
 }
 
-// startWire starts the front-end before back, or none, and waits for an answer.
-func (r *row) startWire(back testenv.Backend, start frontStarter) *load.Wire {
+// startWire starts the front-end before back, or none, waits for an answer and
+// returns the address.
+func (r *row) startWire(back testenv.Backend, start frontStarter) string {
 	r.Helper()
-	r.must(waitPlainAnswer(r, &load.Client{Address: string(back), Prefix: "r"}))
+	r.must(waitPlainAnswer(r, &loadgen.Client{Address: string(back), Prefix: "r"}))
 	if start == nil {
-		return &load.Wire{Address: string(back)}
+		return string(back)
 	}
 	fronted, err := start(r.env, back)
 	r.must(err)
-	r.must(waitPlainAnswer(r, &load.Client{Address: fronted.Address, Host: "front.test", Prefix: "r"}))
-	return &load.Wire{Address: fronted.Address}
+	r.must(waitPlainAnswer(r, &loadgen.Client{Address: fronted.Address, Host: "front.test", Prefix: "r"}))
+	return fronted.Address
 }
 
 // comparison are what became of many legal requests.
@@ -140,13 +141,13 @@ type comparison struct {
 }
 
 // compareAll sends every request both ways and compares the results.
-func (r *row) compareAll(number int, source httpgen.Source, without, with *load.Wire) *comparison {
+func (r *row) compareAll(number int, source httpgen.Source, without, with string) *comparison {
 	v := &comparison{refusals: map[string]int{}}
 	var senders sync.WaitGroup
 	const clients = 6
 	for first := range clients {
 		senders.Go(func() {
-			a, b := without.Keep(), with.Keep()
+			a, b := &loadgen.RawClient{Address: without}, &loadgen.RawClient{Address: with}
 			defer a.Close()
 			defer b.Close()
 			for i := first; i < number; i += clients {
@@ -160,7 +161,7 @@ func (r *row) compareAll(number int, source httpgen.Source, without, with *load.
 }
 
 // compare holds what came of a request without tideover against what came with it.
-func (v *comparison) compare(r *row, number int, request httpgen.Request, without, with load.Reply) {
+func (v *comparison) compare(r *row, number int, request httpgen.Request, without, with loadgen.Reply) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	seen := fmt.Sprintf("%s %d %x ", request.Method, len(request.Content), request.Digest())

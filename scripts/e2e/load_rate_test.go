@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 )
 
 // reserve is the factor by which the machine must carry more than the load: the
@@ -15,12 +15,12 @@ const reserve = 4
 
 // startLoad starts a load of rate requests per second. On a slow machine the quick
 // size uses a lower rate, which the line of the row shows; the full size does not.
-func (s *fixture) startLoad(rate int, mix ...load.Kind) {
+func (s *fixture) startLoad(rate int, mix ...loadgen.Kind) {
 	s.Helper()
 	if !*full {
 		rate = s.affordableRate(rate)
 	}
-	s.load = load.Start(load.Plan{Client: s.client, Rate: rate, Mix: mix})
+	s.load = loadgen.Start(loadgen.Plan{Client: s.client, Rate: rate, Mix: mix})
 }
 
 // affordableRate returns rate, or less where front-end, tideover and app together
@@ -33,7 +33,7 @@ func (s *fixture) affordableRate(rate int) int {
 	for range clients {
 		done.Go(func() {
 			for range each {
-				s.client.Do(s.Context(), load.Kind{Name: "pace"})
+				s.client.Do(s.Context(), loadgen.Kind{Name: "pace"})
 			}
 		})
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -20,18 +20,18 @@ func TestAcrossReload(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
-		kinds []load.Kind
+		kinds []loadgen.Kind
 	}{
-		{"uploads-10MB", []load.Kind{
+		{"uploads-10MB", []loadgen.Kind{
 			{Name: "10 MB", Body: 10 << 20, Over: 8 * time.Second},
 			{Name: "10 MB chunked", Body: 10 << 20, Over: 8 * time.Second, Chunked: true},
 			{Name: "10 MB, kept", Body: 10 << 20, Over: 8 * time.Second, Keep: true},
 		}},
-		{"stream-20s", []load.Kind{
+		{"stream-20s", []loadgen.Kind{
 			{Name: "stream", Path: "/stream", Query: "s=20"},
 			{Name: "stream, kept", Path: "/stream", Query: "s=20", Keep: true},
 		}},
-		{"sse-20s", []load.Kind{{Name: "sse", Path: "/sse", Query: "s=20", Header: []string{"Accept: text/event-stream"}}}},
+		{"sse-20s", []loadgen.Kind{{Name: "sse", Path: "/sse", Query: "s=20", Header: []string{"Accept: text/event-stream"}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := begin(t)
@@ -147,7 +147,7 @@ func (s *fixture) tunnelAcrossReload() {
 }
 
 // echoes tries a websocket and tells which release is at its other end.
-func (s *fixture) echoes(ws *load.WebSocket, want string) {
+func (s *fixture) echoes(ws *loadgen.WebSocket, want string) {
 	s.Helper()
 	text, err := ws.Echo("ping", shortTimeout)
 	if err != nil || !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "echo=ping") {

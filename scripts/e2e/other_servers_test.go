@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -73,13 +73,13 @@ func TestTwoApps(t *testing.T) {
 	second, err := r.env.NewApp("second", testenv.Release{Number: 1, Import: 1})
 	r.must(err)
 	var config strings.Builder
-	clients := map[string]*load.Client{}
+	clients := map[string]*loadgen.Client{}
 	for name, shop := range map[string]*testenv.App{"first": first, "second": second} {
 		address, err := testenv.Address()
 		r.must(err)
 		fmt.Fprintf(&config, "[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n", name,
 			tomlArray(testenv.Gunicorn{Workers: 2}.Argv(r.env)), address, shop.Dir)
-		clients[name] = &load.Client{Address: address, Prefix: name}
+		clients[name] = &loadgen.Client{Address: address, Prefix: name}
 	}
 	path, err := r.env.Write("tideover.toml", config.String())
 	r.must(err)
@@ -89,7 +89,7 @@ func TestTwoApps(t *testing.T) {
 		r.must(waitAnswer(r, c))
 	}
 	s := &fixture{row: r, app: first, daemon: daemon, client: clients["first"]}
-	other := load.Start(load.Plan{Client: clients["second"], Rate: 40})
+	other := loadgen.Start(loadgen.Plan{Client: clients["second"], Rate: 40})
 	s.startLoad(40)
 	for range times(1) {
 		s.reload()
@@ -141,9 +141,9 @@ func TestAddressOfTheCommand(t *testing.T) {
 
 // spelled returns gunicorn's options, the environment, and clients of every
 // address that they name.
-func (r *row) spelled(spelling string, port int, address string) (options, env []string, clients []*load.Client) {
+func (r *row) spelled(spelling string, port int, address string) (options, env []string, clients []*loadgen.Client) {
 	r.Helper()
-	clients = []*load.Client{{Address: address, Prefix: "n"}}
+	clients = []*loadgen.Client{{Address: address, Prefix: "n"}}
 	switch spelling {
 	case "GUNICORN_CMD_ARGS":
 		env = []string{"GUNICORN_CMD_ARGS=--bind=" + address}
@@ -156,11 +156,11 @@ func (r *row) spelled(spelling string, port int, address string) (options, env [
 	case "unix":
 		path := r.env.Path("shop.sock")
 		options = []string{"--bind", "unix:" + path}
-		clients = []*load.Client{{Network: "unix", Address: path, Host: "front.test", Prefix: "n"}}
+		clients = []*loadgen.Client{{Address: path, Host: "front.test", Prefix: "n"}}
 	case "two":
 		other := r.unusedAddress()
 		options = []string{"-b", address, "-b", other}
-		clients = append(clients, &load.Client{Address: other, Prefix: "o"})
+		clients = append(clients, &loadgen.Client{Address: other, Prefix: "o"})
 	default:
 		options = strings.Fields(strings.Replace(spelling, "X", address, 1))
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -30,7 +30,7 @@ func TestExamples(t *testing.T) {
 			clients := s.startFronts(map[string]frontStarter{name: published(name, string(text))})
 			s.client = clients[name]
 			// HAProxy serves no files.
-			if a := s.client.Do(t.Context(), load.Kind{Path: "/media/file.txt", Plain: true}); string(a.Body) != "a static file\n" && name != "haproxy" {
+			if a := s.client.Do(t.Context(), loadgen.Kind{Path: "/media/file.txt", Plain: true}); string(a.Body) != "a static file\n" && name != "haproxy" {
 				s.Errorf("/media/: %d %s %s %q", a.Status, a.Loss, a.Cause, a.Body)
 			}
 			s.startLoad(20)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -68,7 +68,7 @@ func (r *row) timeout(d time.Duration) context.Context {
 }
 
 // checkNothingLost fails the row when a request got no complete right answer.
-func (r *row) checkNothingLost(t load.Tally) {
+func (r *row) checkNothingLost(t loadgen.Tally) {
 	r.Helper()
 	if t.Lost() > 0 {
 		r.Errorf("%d of %d requests lost: %s\n%s", t.Lost(), t.Ended, t.Ways(), strings.Join(t.Examples, "\n"))

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -44,7 +44,7 @@ func TestTrial(t *testing.T) {
 // supervisord the site was down for fourteen seconds.
 func trySlowRequest(r *row) {
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.3}})
-	slow := s.send(load.Kind{Name: "slow", Query: "s=14"})
+	slow := s.send(loadgen.Kind{Name: "slow", Query: "s=14"})
 	s.startLoad(10)
 	next, err := s.app.DeployNext()
 	s.must(err)
@@ -72,7 +72,7 @@ func tryBrokenDeploy(r *row) {
 	r.must(control.shop.DeployBroken("raise"))
 	out, err := control.Ctl("restart", "shop")
 	status, statusErr := control.Ctl("status", "shop")
-	a := client.Do(r.Context(), load.Kind{})
+	a := client.Do(r.Context(), loadgen.Kind{})
 	r.addNumbers("| supervisord: restart_said=%q status=%q client=%q", firstWords(out, 4), firstWords(status, 2), a.Loss)
 	if err != nil || statusErr != nil || a.Loss == "" {
 		r.Errorf("the control group is honest: %v, %v, %s", err, statusErr, a.Loss)
@@ -91,7 +91,7 @@ type control struct {
 }
 
 // startSupervised starts the shop under supervisord and waits until it answers.
-func startSupervised(r *row, release testenv.Release) (control, *load.Client) {
+func startSupervised(r *row, release testenv.Release) (control, *loadgen.Client) {
 	r.Helper()
 	shop, err := r.env.NewApp("control", release)
 	r.must(err)
@@ -99,7 +99,7 @@ func startSupervised(r *row, release testenv.Release) (control, *load.Client) {
 	r.must(err)
 	supervisord, err := r.env.Supervisord(shop, testenv.Gunicorn{Bind: address, Workers: 1}.Argv(r.env))
 	r.must(err)
-	client := &load.Client{Address: address, Prefix: "c"}
+	client := &loadgen.Client{Address: address, Prefix: "c"}
 	r.must(waitAnswer(r, client))
 	return control{supervisord, shop}, client
 }
@@ -117,7 +117,7 @@ func trySymlinkedRelease(r *row) {
 	current := r.env.Path("current")
 	r.must(os.Symlink("releases/1", current))
 	shop := &testenv.App{Dir: current}
-	s := &fixture{row: r, app: shop, workers: 2, client: &load.Client{Address: address, Prefix: "n"}}
+	s := &fixture{row: r, app: shop, workers: 2, client: &loadgen.Client{Address: address, Prefix: "n"}}
 	path, err := r.env.Write("tideover.toml", fmt.Sprintf("[app.shop-trial]\ncommand = %s\nlisten = %q\ndirectory = %q\n",
 		tomlArray(testenv.Gunicorn{Workers: 2}.Argv(r.env)), address, current))
 	r.must(err)
@@ -129,7 +129,7 @@ func trySymlinkedRelease(r *row) {
 	r.must(err)
 	supervisord, err := r.env.Supervisord(shop, testenv.Gunicorn{Bind: direct, Workers: 1}.Argv(r.env))
 	r.must(err)
-	old := &load.Client{Address: direct, Prefix: "c"}
+	old := &loadgen.Client{Address: direct, Prefix: "c"}
 	r.must(waitAnswer(r, old))
 
 	r.must(os.Symlink("releases/2", current+".new"))
@@ -147,7 +147,7 @@ func trySymlinkedRelease(r *row) {
 		}
 		return waitAnswer(r, old)
 	}))
-	r.addNumbers("release=2 | gunicorn HUP: release=%s", old.Do(r.Context(), load.Kind{}).Echo["release"])
+	r.addNumbers("release=2 | gunicorn HUP: release=%s", old.Do(r.Context(), loadgen.Kind{}).Echo["release"])
 	s.shutdownBeside(supervisord)
 }
 
@@ -273,7 +273,7 @@ func tryDaemonKilled(r *row) {
 		"[app.shop-killed]\ncommand = %s\nlisten = %q\n[app.worker-killed]\ncommand = %s\ninstances = 2\n[defaults]\ndirectory = %q\n",
 		tomlArray(testenv.Gunicorn{Workers: 1}.Argv(r.env)), address, tomlArray([]string{"python3", standin, "worker"}), shop.Dir))
 	r.must(err)
-	s := &fixture{row: r, app: shop, workers: 1, client: &load.Client{Address: address, Prefix: "n"}}
+	s := &fixture{row: r, app: shop, workers: 1, client: &loadgen.Client{Address: address, Prefix: "n"}}
 	s.daemon, err = r.env.Tideover(shop, testenv.RunOptions{Name: "shop-killed", Flags: []string{"-c", path}})
 	r.must(err)
 	for range times(1) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -84,11 +84,11 @@ func newMove(r *row) *move {
 	supervisord, err := r.env.Supervisord(shop, testenv.Gunicorn{Bind: address}.Argv(r.env), "stopwaitsecs=40",
 		"[program:celery]", "command=python3 "+r.env.Path("bin/celery")+" worker")
 	r.must(err)
-	r.must(waitAnswer(r, &load.Client{Address: address, Prefix: "d"}))
+	r.must(waitAnswer(r, &loadgen.Client{Address: address, Prefix: "d"}))
 	front, err := r.env.Apache(testenv.Backend(address), testenv.Apache{})
 	r.must(err)
 	m := &move{supervisord: supervisord, fixture: &fixture{row: r, app: shop, front: front,
-		client: &load.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}}
+		client: &loadgen.Client{Address: front.Address, Host: "front.test", Prefix: "n"}}}
 	m.vars = []string{"PATH=" + r.env.Path("bin") + ":" + os.Getenv("PATH"), "TIDEOVER_SOCKET=" + r.env.Path("control.sock")}
 	r.must(waitAnswer(r, m.client))
 	m.startLoad(50)

@@ -1,4 +1,4 @@
-package load_test
+package loadgen_test
 
 import (
 	"bufio"
@@ -10,10 +10,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"tideover/scripts/load"
+	"tideover/scripts/loadgen"
 )
 
 // echo is the app's side of the contract.
@@ -22,8 +23,8 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "nonce=%s length=%d sha256=%x", r.URL.Query().Get("nonce"), len(body), sha256.Sum256(body))
 }
 
-func clientOf(t *testing.T, address string) *load.Client {
-	c := &load.Client{Address: address, Timeout: 5 * time.Second, Prefix: "t"}
+func clientOf(t *testing.T, address string) *loadgen.Client {
+	c := &loadgen.Client{Address: address, Timeout: 5 * time.Second, Prefix: "t"}
 	t.Cleanup(c.Close)
 	return c
 }
@@ -32,11 +33,11 @@ func TestEverydayRequestsAreRight(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(echo))
 	t.Cleanup(server.Close)
 	c := clientOf(t, server.Listener.Addr().String())
-	kinds := append(load.Everyday(),
-		load.Kind{Name: "expect", Body: 5000, Expect: true},
-		load.Kind{Name: "head", Method: "HEAD"},
-		load.Kind{Name: "slow upload", Body: 9000, Chunked: true, Over: 100 * time.Millisecond},
-		load.Kind{Name: "1.0", HTTP10: true})
+	kinds := append(loadgen.Everyday(),
+		loadgen.Kind{Name: "expect", Body: 5000, Expect: true},
+		loadgen.Kind{Name: "head", Method: "HEAD"},
+		loadgen.Kind{Name: "slow upload", Body: 9000, Chunked: true, Over: 100 * time.Millisecond},
+		loadgen.Kind{Name: "1.0", HTTP10: true})
 	for range 2 {
 		for _, k := range kinds {
 			if a := c.Do(t.Context(), k); a.Loss != "" {
@@ -49,7 +50,7 @@ func TestEverydayRequestsAreRight(t *testing.T) {
 func TestContinueIsTimed(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(echo))
 	t.Cleanup(server.Close)
-	a := clientOf(t, server.Listener.Addr().String()).Do(t.Context(), load.Kind{Body: 10, Expect: true})
+	a := clientOf(t, server.Listener.Addr().String()).Do(t.Context(), loadgen.Kind{Body: 10, Expect: true})
 	if a.Continued <= 0 || a.Continued > a.Waited {
 		t.Errorf("100 after %v of %v", a.Continued, a.Waited)
 	}
@@ -85,17 +86,17 @@ func TestEveryLossIsSeen(t *testing.T) {
 	head := "HTTP/1.1 200 OK\r\nContent-Length: "
 	for _, c := range []struct {
 		answer string
-		want   load.Loss
+		want   loadgen.Loss
 	}{
-		{"", load.Reset},
-		{"HTTP/1.1 200 OK\r\nCont", load.Truncated},
-		{head + "10\r\n\r\nabc", load.Truncated},
-		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", load.Truncated},
-		{head + "2\r\n\r\nhi", load.Wrong},
-		{head + "7\r\n\r\nnonce=x", load.Wrong},
-		{"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", load.Status},
+		{"", loadgen.Reset},
+		{"HTTP/1.1 200 OK\r\nCont", loadgen.Truncated},
+		{head + "10\r\n\r\nabc", loadgen.Truncated},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", loadgen.Truncated},
+		{head + "2\r\n\r\nhi", loadgen.Wrong},
+		{head + "7\r\n\r\nnonce=x", loadgen.Wrong},
+		{"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", loadgen.Status},
 	} {
-		if a := clientOf(t, raw(t, c.answer)).Do(t.Context(), load.Kind{}); a.Loss != c.want {
+		if a := clientOf(t, raw(t, c.answer)).Do(t.Context(), loadgen.Kind{}); a.Loss != c.want {
 			t.Errorf("%q: %q (%s), want %q", c.answer, a.Loss, a.Cause, c.want)
 		}
 	}
@@ -107,7 +108,7 @@ func TestCutBodyIsWrong(t *testing.T) {
 		echo(w, r)
 	}))
 	t.Cleanup(server.Close)
-	if a := clientOf(t, server.Listener.Addr().String()).Do(t.Context(), load.Kind{Body: 100}); a.Loss != load.Wrong {
+	if a := clientOf(t, server.Listener.Addr().String()).Do(t.Context(), loadgen.Kind{Body: 100}); a.Loss != loadgen.Wrong {
 		t.Errorf("%q %s", a.Loss, a.Cause)
 	}
 }
@@ -119,11 +120,11 @@ func TestRefusedAndSilent(t *testing.T) {
 	}
 	c := clientOf(t, l.Addr().String())
 	c.Timeout = 50 * time.Millisecond
-	if a := c.Do(t.Context(), load.Kind{}); a.Loss != load.TimedOut {
+	if a := c.Do(t.Context(), loadgen.Kind{}); a.Loss != loadgen.TimedOut {
 		t.Errorf("silent: %q %s", a.Loss, a.Cause)
 	}
 	l.Close()
-	if a := c.Do(t.Context(), load.Kind{}); a.Loss != load.Refused {
+	if a := c.Do(t.Context(), loadgen.Kind{}); a.Loss != loadgen.Refused {
 		t.Errorf("refused: %q %s", a.Loss, a.Cause)
 	}
 }
@@ -134,7 +135,7 @@ func TestClosedIdleConnectionIsNotUsed(t *testing.T) {
 	address := raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 	c := clientOf(t, address)
 	for range 3 {
-		if a := c.Do(t.Context(), load.Kind{Keep: true, Plain: true}); a.Loss != "" {
+		if a := c.Do(t.Context(), loadgen.Kind{Keep: true, Plain: true}); a.Loss != "" {
 			t.Fatalf("%s %s", a.Loss, a.Cause)
 		}
 		waitClosed(t)
@@ -159,7 +160,7 @@ func TestLoadCountsAllIt(t *testing.T) {
 		echo(w, r)
 	}))
 	t.Cleanup(server.Close)
-	l := load.Start(load.Plan{Client: clientOf(t, server.Listener.Addr().String()), Rate: 500})
+	l := loadgen.Start(loadgen.Plan{Client: clientOf(t, server.Listener.Addr().String()), Rate: 500})
 	window := l.Open()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
@@ -176,5 +177,65 @@ func TestLoadCountsAllIt(t *testing.T) {
 	}
 	if part := window.Close(); part.Ended != all.Ended || part.Lost() != sevens {
 		t.Errorf("window: %v, all: %v", part, all)
+	}
+}
+
+func closedLoop(t *testing.T, address string, reconnect bool) *loadgen.ClosedLoop {
+	t.Helper()
+	l := &loadgen.ClosedLoop{Address: address, Clients: 4, Reconnect: reconnect, Head: "GET / HTTP/1.1\r\nHost: a", Body: "hello"}
+	t.Cleanup(l.Close)
+	if err := l.Open(); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestClosedLoopCountsAllOfIt(t *testing.T) {
+	for _, reconnect := range []bool{false, true} {
+		var asked, connections atomic.Int64
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if asked.Add(1)%10 == 0 {
+				w.WriteHeader(http.StatusBadGateway)
+			}
+			io.WriteString(w, "hello")
+		}))
+		server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				connections.Add(1)
+			}
+		}
+		server.Start()
+		l := closedLoop(t, server.Listener.Addr().String(), reconnect)
+		for range 2 {
+			before := asked.Load()
+			r, err := l.Run(50 * time.Millisecond)
+			if sent := int(asked.Load() - before); err != nil || r.Answered+r.Failed != sent || r.Failed == 0 || r.Answered == 0 {
+				t.Errorf("%v, %+v of %d", err, r, sent)
+			}
+		}
+		if n := connections.Load(); (n == 4) == reconnect {
+			t.Errorf("%d connections for %d requests", n, asked.Load())
+		}
+		server.Close()
+	}
+}
+
+// A server may close a kept connection after a number of requests; a body that is not the right one
+// is a failure.
+func TestClosedLoopJudges(t *testing.T) {
+	head := "HTTP/1.1 200 OK\r\nContent-Length: "
+	for _, c := range []struct {
+		answer           string
+		answered, failed bool
+	}{
+		{head + "5\r\n\r\nhello", true, false},
+		{head + "5\r\n\r\nhullo", false, true},
+		{head + "9\r\n\r\nhello", false, true},
+		{"", false, true},
+	} {
+		r, err := closedLoop(t, raw(t, c.answer), false).Run(20 * time.Millisecond)
+		if err != nil || (r.Answered > 0) != c.answered || (r.Failed > 0) != c.failed {
+			t.Errorf("%q: %v, %+v", c.answer, err, r)
+		}
 	}
 }

@@ -1,8 +1,7 @@
-package load
+package loadgen
 
 import (
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -18,13 +17,13 @@ type pool struct {
 }
 
 type parked struct {
-	conn  *connection
+	conn  *conn
 	since time.Time
 }
 
 // take returns a connection that is open as far as can be known before
 // writing to it, or nil.
-func (p *pool) take() *connection {
+func (p *pool) take() *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.idle) > 0 {
@@ -38,7 +37,7 @@ func (p *pool) take() *connection {
 	return nil
 }
 
-func (p *pool) put(c *connection) {
+func (p *pool) put(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.idle) >= maxIdle {
@@ -55,23 +54,4 @@ func (p *pool) close() {
 		one.conn.Close()
 	}
 	p.idle = nil
-}
-
-// quiet reports whether the server has neither closed the connection nor sent
-// anything on it.
-func (c *connection) quiet() bool {
-	if c.reader.Buffered() > 0 {
-		return false
-	}
-	raw, err := c.Conn.(syscall.Conn).SyscallConn()
-	if err != nil {
-		return false
-	}
-	quiet := false
-	err = raw.Control(func(fd uintptr) {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		quiet = err == syscall.EAGAIN
-	})
-	return quiet && err == nil
 }

@@ -1,4 +1,4 @@
-package load
+package loadgen
 
 import (
 	"context"
@@ -13,8 +13,8 @@ type Plan struct {
 	Mix    []Kind // in turn; empty: Everyday
 }
 
-// Load is a running load.
-type Load struct {
+// OpenLoop is a running load: its requests start by the clock.
+type OpenLoop struct {
 	plan     Plan
 	stop     context.CancelFunc
 	running  sync.WaitGroup // the clock and every request
@@ -25,19 +25,19 @@ type Load struct {
 }
 
 // Start begins to send and returns at once. The caller ends it with Stop.
-func Start(p Plan) *Load {
+func Start(p Plan) *OpenLoop {
 	if len(p.Mix) == 0 {
 		p.Mix = Everyday()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &Load{plan: p, stop: cancel, windows: map[*Window]bool{}}
+	l := &OpenLoop{plan: p, stop: cancel, windows: map[*Window]bool{}}
 	l.running.Go(func() { l.clock(ctx) })
 	return l
 }
 
 // clock starts the requests that are due, also those that a busy machine let
 // it miss.
-func (l *Load) clock(ctx context.Context) {
+func (l *OpenLoop) clock(ctx context.Context) {
 	begun := time.Now()
 	ticker := time.NewTicker(max(time.Second/time.Duration(l.plan.Rate), time.Millisecond))
 	defer ticker.Stop()
@@ -57,7 +57,7 @@ func (l *Load) clock(ctx context.Context) {
 }
 
 // late remembers by how much the machine was too busy for the clock.
-func (l *Load) late(by time.Duration) {
+func (l *OpenLoop) late(by time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all.Late = max(l.all.Late, by)
@@ -65,7 +65,7 @@ func (l *Load) late(by time.Duration) {
 
 // Send sends one more request, counted with the others, and returns its nonce
 // at once. It must not be called after Stop.
-func (l *Load) Send(k Kind) string {
+func (l *OpenLoop) Send(k Kind) string {
 	nonce := l.plan.Client.Nonce()
 	l.mu.Lock()
 	l.inFlight++
@@ -76,7 +76,7 @@ func (l *Load) Send(k Kind) string {
 	return nonce
 }
 
-func (l *Load) count(a Answer) {
+func (l *OpenLoop) count(a Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inFlight--
@@ -88,7 +88,7 @@ func (l *Load) count(a Answer) {
 
 // Tally returns the counts until now; the requests still out are in InFlight
 // and nowhere else.
-func (l *Load) Tally() Tally {
+func (l *OpenLoop) Tally() Tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.all.clone()
@@ -97,7 +97,7 @@ func (l *Load) Tally() Tally {
 }
 
 // Stop ends the sending, waits for every request and returns the final counts.
-func (l *Load) Stop() Tally {
+func (l *OpenLoop) Stop() Tally {
 	l.stop()
 	l.running.Wait()
 	l.plan.Client.Close()
@@ -107,12 +107,12 @@ func (l *Load) Stop() Tally {
 // Window counts the requests that end while it is open: those around one
 // event.
 type Window struct {
-	load  *Load
+	load  *OpenLoop
 	tally Tally
 }
 
 // Open opens a window.
-func (l *Load) Open() *Window {
+func (l *OpenLoop) Open() *Window {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := &Window{load: l}

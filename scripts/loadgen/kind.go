@@ -1,11 +1,11 @@
-package load
+package loadgen
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 )
@@ -115,11 +115,15 @@ func (k Kind) pieces() int {
 	return max(1, (k.Body+size-1)/size)
 }
 
-// send writes the body in pieces, each a chunk when the body is chunked.
-func (k Kind) send(w io.Writer, body []byte) error {
+// send writes the body in pieces, each a chunk when the body is chunked. A body that takes its time
+// begins after the head, and each piece of it goes out at once.
+func (k Kind) send(w *bufio.Writer, body []byte) error {
 	n := k.pieces()
 	var ticks <-chan time.Time
 	if k.Over > 0 {
+		if err := w.Flush(); err != nil {
+			return err
+		}
 		ticker := time.NewTicker(k.Over / time.Duration(n))
 		defer ticker.Stop()
 		ticks = ticker.C
@@ -133,17 +137,20 @@ func (k Kind) send(w io.Writer, body []byte) error {
 			return err
 		}
 		if ticks != nil {
+			if err := w.Flush(); err != nil {
+				return err
+			}
 			<-ticks
 		}
 	}
 	if k.Chunked {
-		_, err := io.WriteString(w, "0\r\n\r\n")
+		_, err := w.WriteString("0\r\n\r\n")
 		return err
 	}
 	return nil
 }
 
-// right reports what is wrong with an echo of this request, "" when it is the
+// wrong reports what is wrong with an echo of this request, "" when it is the
 // complete right answer.
 func (k Kind) wrong(nonce string, sent []byte, echo Echo) string {
 	sum := sha256.Sum256(sent)

@@ -1,17 +1,14 @@
-package load
+package loadgen
 
 import (
 	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -46,8 +43,7 @@ type Answer struct {
 
 // Client sends single requests to one address. It is safe for concurrent use.
 type Client struct {
-	Network string        // "tcp" or "unix"
-	Address string        //
+	Address string        // host:port, or the path of a unix socket
 	Host    string        // the Host field; empty: Address
 	Timeout time.Duration // for one request as a whole; 0: 30 s
 	Prefix  string        // of the nonces, so that two clients of one app differ
@@ -97,12 +93,16 @@ func (c *Client) exchange(ctx context.Context, k Kind, a *Answer) (Loss, string)
 		conn.Close()
 	}()
 	body := k.body(a.Nonce)
-	if err := c.write(conn, k, a, body); err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
-		return lossOf(ctx, err, Reset)
+	reply := conn.exchange(c.message(k, a.Nonce, body))
+	if !reply.continued.IsZero() {
+		a.Continued = reply.continued.Sub(a.Started)
 	}
-	res, loss, cause := c.read(ctx, conn, k, a)
-	if loss != "" {
-		return loss, cause
+	a.Status, a.Header, a.Body = reply.Status, reply.Header, reply.Body
+	switch {
+	case reply.Err != nil && reply.begun:
+		return lossOf(ctx, reply.Err, Truncated)
+	case reply.Err != nil:
+		return lossOf(ctx, reply.Err, Reset)
 	}
 	a.Echo = ParseEcho(a.Body)
 	if a.Status != http.StatusOK {
@@ -111,68 +111,21 @@ func (c *Client) exchange(ctx context.Context, k Kind, a *Answer) (Loss, string)
 	if cause := k.wrong(a.Nonce, body, a.Echo); cause != "" {
 		return Wrong, cause
 	}
-	keep = k.Keep && !res.Close
+	keep = k.Keep && !reply.closing
 	return "", ""
 }
 
-// write sends the request. Where it fails, an early answer may be there to be
-// read all the same.
-func (c *Client) write(conn *connection, k Kind, a *Answer, body []byte) error {
+// message is a request of this kind, ready to be written.
+func (c *Client) message(k Kind, nonce string, body []byte) message {
 	host := c.Host
 	if host == "" {
 		host = c.Address
 	}
-	w := bufio.NewWriter(conn)
-	w.Write(k.head(host, a.Nonce))
-	if k.Expect {
-		if err := w.Flush(); err != nil {
-			return err
-		}
-		peek, err := conn.reader.Peek(len("HTTP/1.1 100"))
-		if err != nil {
-			return nil // read tells what happened
-		}
-		if string(peek[9:12]) != "100" {
-			return nil // a final answer: the body is not wanted
-		}
-		a.Continued = time.Since(a.Started)
+	m := message{method: k.method(), head: k.head(host, nonce), expect: k.Expect}
+	if len(body) > 0 || k.Chunked || k.Expect {
+		m.body = func(w *bufio.Writer) error { return k.send(w, body) }
 	}
-	if k.Over == 0 {
-		if err := k.send(w, body); err != nil {
-			return err
-		}
-		return w.Flush()
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	return k.send(conn, body)
-}
-
-// read takes the final answer whole.
-func (c *Client) read(ctx context.Context, conn *connection, k Kind, a *Answer) (*http.Response, Loss, string) {
-	request := &http.Request{Method: k.method()}
-	for {
-		if _, err := conn.reader.Peek(1); err != nil {
-			loss, cause := lossOf(ctx, err, Reset)
-			return nil, loss, cause
-		}
-		res, err := http.ReadResponse(conn.reader, request)
-		if err != nil {
-			loss, cause := lossOf(ctx, err, Truncated)
-			return nil, loss, cause
-		}
-		if res.StatusCode < 200 && res.StatusCode != http.StatusSwitchingProtocols {
-			continue
-		}
-		a.Status, a.Header = res.StatusCode, res.Header
-		a.Body, err = io.ReadAll(res.Body)
-		if err != nil {
-			loss, cause := lossOf(ctx, err, Truncated)
-			return nil, loss, cause
-		}
-		return res, "", ""
-	}
+	return m
 }
 
 func lossOf(ctx context.Context, err error, otherwise Loss) (Loss, string) {
@@ -182,28 +135,14 @@ func lossOf(ctx context.Context, err error, otherwise Loss) (Loss, string) {
 	return otherwise, err.Error()
 }
 
-// connection is a client's connection with what was read ahead on it.
-type connection struct {
-	net.Conn
-	reader *bufio.Reader
-}
-
-func (c *Client) connect(ctx context.Context, k Kind) (*connection, error) {
+// connect takes an idle connection for a keep-alive client, or opens one.
+func (c *Client) connect(ctx context.Context, k Kind) (*conn, error) {
 	if k.Keep {
 		if conn := c.idle.take(); conn != nil {
 			return conn, nil
 		}
 	}
-	network := c.Network
-	if network == "" {
-		network = "tcp"
-	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, c.Address)
-	if err != nil {
-		return nil, err
-	}
-	return &connection{Conn: conn, reader: bufio.NewReader(conn)}, nil
+	return dial(ctx, c.Address)
 }
 
 // Close drops the idle connections.
