@@ -9,8 +9,9 @@ import (
 // Plan says what to send.
 type Plan struct {
 	Client *Client
-	Rate   int    // requests per second
-	Mix    []Kind // in turn; empty: Everyday
+	Rate   int          // requests per second
+	Mix    []Kind       // in turn; empty: Everyday
+	Each   func(Answer) // called for every request at its end, one at a time; nil: not called
 }
 
 // OpenLoop is a running load: its requests start by the clock.
@@ -81,6 +82,9 @@ func (l *OpenLoop) count(a Answer) {
 	defer l.mu.Unlock()
 	l.inFlight--
 	l.all.add(a)
+	if l.plan.Each != nil {
+		l.plan.Each(a)
+	}
 	for w := range l.windows {
 		w.tally.add(a)
 	}

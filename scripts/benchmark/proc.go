@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tree lists the process and its descendants; with an executable, only those that run it.
-func tree(root int, exe string) []int {
+// descendants lists a process and its descendants; with an executable, only those that run it.
+func descendants(root int, exe string) []int {
 	children := map[int][]int{}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range stats {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			continue
+			continue // it has exited
 		}
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
@@ -37,9 +37,10 @@ func tree(root int, exe string) []int {
 	return pids
 }
 
-// busy is the CPU time of processes, of their ended threads as well, without that of their children.
-// It is read from each process's CPU-time clock (clock_getcpuclockid(3)), which counts nanoseconds.
-func busy(pids []int) time.Duration {
+// cpuTime is the CPU time of processes, of their ended threads as well, without that of their
+// children. It is read from each process's CPU-time clock (clock_getcpuclockid(3)), which counts
+// nanoseconds. A thread that runs at the moment is counted up to the last timer tick.
+func cpuTime(pids []int) time.Duration {
 	const schedulerClock = 2 // CPUCLOCK_SCHED of the kernel's posix-timers.h
 	var sum int64
 	for _, pid := range pids {
@@ -51,13 +52,13 @@ func busy(pids []int) time.Duration {
 	return time.Duration(sum)
 }
 
-// quiet waits until processes have used no CPU for that long, for 5 s at most.
-func quiet(pids []int, long time.Duration) {
-	ticker := time.NewTicker(long)
+// waitIdle waits until processes have used no CPU for the time d, for 5 s at most.
+func waitIdle(pids []int, d time.Duration) {
+	ticker := time.NewTicker(d)
 	defer ticker.Stop()
-	for last, n := busy(pids), 0; n < int(5*time.Second/long); n++ {
+	for last, n := cpuTime(pids), 0; n < int(5*time.Second/d); n++ {
 		<-ticker.C
-		now := busy(pids)
+		now := cpuTime(pids)
 		if now == last {
 			return
 		}
@@ -65,26 +66,9 @@ func quiet(pids []int, long time.Duration) {
 	}
 }
 
-// realtime gives this process and all that it starts from now on the scheduling policy SCHED_RR, so
-// that other work on the machine does not interrupt them: interrupted servers find more requests
-// at once when they go on, which makes each cheaper. It needs CAP_SYS_NICE; without it an error is
-// returned and the policy stays.
-func realtime() error {
-	threads, err := filepath.Glob("/proc/self/task/*")
-	if err != nil {
-		return err
-	}
-	for _, thread := range threads {
-		tid, _ := strconv.Atoi(filepath.Base(thread))
-		if err := unix.SchedSetAttr(tid, &unix.SchedAttr{Policy: unix.SCHED_RR, Priority: 1}, 0); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// resident is the memory of processes that nobody else has, and their share of what they have in common.
-func resident(pids []int) int64 {
+// memory is the proportional set size of processes: their own pages, and their share of those they
+// have in common with others.
+func memory(pids []int) int64 {
 	var sum int64
 	for _, pid := range pids {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
@@ -99,10 +83,28 @@ func resident(pids []int) int64 {
 	return sum
 }
 
-// A theft is how much of the processors' time there was, and how much of it the host had taken for other machines.
-type theft struct{ all, stolen float64 }
+// realtime gives this process and all that it starts from now on the scheduling policy SCHED_RR, so
+// that other work on the machine does not interrupt them: an interrupted server finds more requests
+// at once when it goes on, which makes each cheaper. It needs CAP_SYS_NICE.
+func realtime() error {
+	threads, err := filepath.Glob("/proc/self/task/*")
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		tid, _ := strconv.Atoi(filepath.Base(thread))
+		if err := unix.SchedSetAttr(tid, &unix.SchedAttr{Policy: unix.SCHED_RR, Priority: 1}, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-func robbed() (t theft) {
+// processorTime is the time of all processors since the machine started, and how much of it the
+// host gave to other machines (steal), in ticks.
+type processorTime struct{ all, stolen float64 }
+
+func readProcessorTime() (t processorTime) {
 	text, _ := os.ReadFile("/proc/stat")
 	first, _, _ := strings.Cut(string(text), "\n")
 	for i, field := range strings.Fields(first) {
@@ -114,8 +116,8 @@ func robbed() (t theft) {
 	return t
 }
 
-// share is the part that was stolen since then, in per cent.
-func (t theft) share() float64 {
-	now := robbed()
+// stolenSince is the part that was stolen since then, in per cent.
+func (t processorTime) stolenSince() float64 {
+	now := readProcessorTime()
 	return 100 * (now.stolen - t.stolen) / max(1, now.all-t.all)
 }

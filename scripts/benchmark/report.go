@@ -16,14 +16,14 @@ type report struct {
 	rounds   int
 	quick    bool
 	load     string // of the machine when it began, as the kernel says it
-	stolen   theft
+	since    processorTime
 	versions []string
 	tables   []*table
 }
 
 func (r *report) begin(b *bench) {
 	r.date, r.rounds, r.quick, r.load = time.Now(), b.rounds, b.quick, loadAverage()
-	r.stolen = robbed()
+	r.since = readProcessorTime()
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	r.versions = []string{fmt.Sprintf("Linux %s, %d processors, %s", strings.TrimSpace(string(kernel)), runtime.NumCPU(), runtime.Version())}
 	for _, argv := range [][]string{{"nginx", "-v"}, {"haproxy", "-v"}, {"caddy", "version"}, {"apache2", "-v"}} {
@@ -49,6 +49,14 @@ func loadAverage() string {
 	return first
 }
 
+// explanation stands above the tables.
+const explanation = "All servers ran side by side on the same machine, which the clients and the app shared with them;\n" +
+	"only ratios inside one table mean anything. `ratio` is against the best of nginx and HAProxy with one\n" +
+	"and two workers, and where gunicorn is the app, against gunicorn alone. `client's` is the CPU time of\n" +
+	"the client for the same request. The number behind a server's name is that of its workers or threads;\n" +
+	"`tideover-tcp` reaches its app over TCP, as it does by default behind a TCP address, all others over a\n" +
+	"unix socket. Access logs are off. Two builds of tideover are compared by `scripts/bench --before BINARY`.\n\n"
+
 // write writes the tables as Markdown, and a plot of the ratios beside it.
 func (r *report) write(path string) error {
 	var b strings.Builder
@@ -56,16 +64,14 @@ func (r *report) write(path string) error {
 	fmt.Fprintf(&b, "# What tideover costs\n\n*Measured by `scripts/bench` on %s: medians of %d interleaved rounds. %s.*\n\n",
 		r.date.Format("2006-01-02"), r.rounds, strings.Join(r.versions, "; "))
 	fmt.Fprintf(&b, "The machine's load average over the minute before was %s. Its host took %.0f %% of its processors' time for others\n"+
-		"meanwhile (steal), which makes all figures larger and less even.\n\n", r.load, r.stolen.share())
-	b.WriteString("All servers ran side by side on the same machine, which the clients and the app shared with them; only ratios inside one table\n" +
-		"mean anything. `ratio` is against the best of nginx and HAProxy with one and two workers, and where gunicorn is the app, against gunicorn alone. The number behind a server's name is that of its workers or threads;\n" +
-		"`tideover-tcp` reaches its app over TCP, as it does by default behind a TCP address, all others over a unix socket. Access logs\nare off.\n\n")
+		"meanwhile (steal), which makes all figures larger and less even.\n\n", r.load, r.since.stolenSince())
+	b.WriteString(explanation)
 	fmt.Fprintf(&b, "![CPU compared with the best of nginx and HAProxy](%s)\n", filepath.Base(plot))
 	for _, t := range r.tables {
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n%s", t.name, strings.ToUpper(t.title[:1])+t.title[1:], markdown(t.cells()))
 	}
 	if rows := r.comparisonRows(); len(rows) > 1 {
-		fmt.Fprintf(&b, "\n## now / before\n\nWhat the binary built now costs, as a ratio to the one before; above %.2f is worse.\n\n%s", worst, markdown(rows))
+		fmt.Fprintf(&b, "\n## now / before\n\nWhat the binary built now costs, as a ratio to the one before; above %.2f is worse.\n\n%s", maxRatio, markdown(rows))
 	}
 	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 		return err

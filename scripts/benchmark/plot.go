@@ -25,7 +25,7 @@ func (r *report) plot() string {
 	}
 	for _, t := range r.tables {
 		best, found := t.best(0)
-		if !found || t.columns[0].good == more {
+		if !found || t.columns[0].better == higher {
 			continue
 		}
 		title, _, _ := strings.Cut(t.title, ";")

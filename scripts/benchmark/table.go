@@ -16,31 +16,33 @@ type table struct {
 
 type column struct {
 	title  string
-	good   direction
-	peers  []string // tideover is compared with the best of those
+	better direction
+	peers  []string // tideover is compared with the best of these
 	judged bool     // two binaries of tideover are judged by it
 }
 
-// costs is a column of which less is better, and by which two binaries of tideover are judged.
-func costs(title string, peers []string) column { return column{title, less, peers, true} }
-
-// shown is a column that is only shown.
-func shown(title string, good direction) column { return column{title, good, nil, false} }
-
+// direction says which of two values is better.
 type direction bool
 
 const (
-	less direction = false
-	more direction = true
+	lower  direction = false
+	higher direction = true
 )
 
-var rivals = []string{"nginx-1", "nginx-2", "haproxy-1", "haproxy-2"}
+// cost is a column of which lower is better, and by which two binaries of tideover are judged.
+func cost(title string, peers []string) column { return column{title, lower, peers, true} }
+
+// shown is a column that is only shown.
+func shown(title string, better direction) column { return column{title, better, nil, false} }
+
+// mainPeers are what tideover is compared with where all servers do the same.
+var mainPeers = []string{"nginx-1", "nginx-2", "haproxy-1", "haproxy-2"}
 
 func newTable(names []string, columns ...column) *table {
 	return &table{names: names, columns: columns, values: map[string][][]float64{}}
 }
 
-// add notes what one round measured.
+// add appends what one round measured.
 func (t *table) add(name string, values ...float64) {
 	if t.values[name] == nil {
 		t.values[name] = make([][]float64, len(t.columns))
@@ -63,7 +65,7 @@ func (t *table) best(column int) (best float64, found bool) {
 	c := t.columns[column]
 	for _, name := range c.peers {
 		v, ok := t.median(name, column)
-		if ok && (!found || (v > best) == bool(c.good)) {
+		if ok && (!found || (v > best) == bool(c.better)) {
 			best, found = v, true
 		}
 	}

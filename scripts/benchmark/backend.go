@@ -16,26 +16,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// megabyte and large are the sizes of what goes up and down.
 const (
-	megabyte = 1 << 20
-	large    = 100 * megabyte
+	hello = "Hello, world\n" // the body of a small response
+	large = 100 * (1 << 20)  // bytes of a large body
 )
 
 var (
-	hello   = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world\n")
-	headEnd = []byte("\r\n\r\n")
+	smallResponse = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\n" + hello)
+	headEnd       = []byte("\r\n\r\n")
 )
 
-// A backend is the app: one thread that answers a small request with two system calls. Large bodies are left to goroutines.
+// A backend is the app: one thread that answers a small request with two system calls. Large bodies
+// are handled by goroutines.
 type backend struct {
 	epoll, listener int
 	buffer          [64 << 10]byte
-	partial         map[int][]byte // heads that did not come in one piece
-	stamp           string         // a file for the moment of the first answer
+	partial         map[int][]byte // heads that did not come in one piece, by descriptor
+	stamp           string         // a file for the time of the first answer
 }
 
-// serve runs a backend on the socket that a supervisor passed, or else at an address or a unix socket's path.
+// serve runs a backend on the socket that a supervisor passed (LISTEN_FDS), or else at an address or
+// a unix socket's path.
 func serve(address string) error {
 	runtime.LockOSThread()
 	b := &backend{listener: 3, partial: map[int][]byte{}, stamp: os.Getenv("STAMP")}
@@ -83,7 +84,7 @@ func listen(address string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(address, 0o777); err != nil { // nginx and HAProxy have users of their own
+	if err := os.Chmod(address, 0o777); err != nil { // nginx and HAProxy run as other users
 		return nil, err
 	}
 	return l.(*net.UnixListener).File()
@@ -122,7 +123,7 @@ func (b *backend) read(fd int) {
 	switch {
 	case bytes.HasPrefix(request, []byte("POST ")) || bytes.HasPrefix(request, []byte("GET /large")):
 		unix.EpollCtl(b.epoll, unix.EPOLL_CTL_DEL, fd, nil)
-		go atLength(fd, bytes.Clone(request))
+		go serveLarge(fd, bytes.Clone(request))
 	case bytes.HasSuffix(request, headEnd):
 		b.answer(fd, request)
 	default:
@@ -135,7 +136,7 @@ func (b *backend) answer(fd int, request []byte) {
 		os.WriteFile(b.stamp, strconv.AppendInt(nil, time.Now().UnixNano(), 10), 0o600)
 		b.stamp = ""
 	}
-	unix.Write(fd, hello)
+	unix.Write(fd, smallResponse)
 	if bytes.Contains(request, []byte("onnection: close")) {
 		b.close(fd)
 	}
@@ -146,8 +147,9 @@ func (b *backend) close(fd int) {
 	unix.Close(fd)
 }
 
-// atLength answers requests with large bodies, either way.
-func atLength(fd int, begun []byte) {
+// serveLarge answers the requests of a connection that have large bodies, either way. begun is what
+// was read of the first.
+func serveLarge(fd int, begun []byte) {
 	file := os.NewFile(uintptr(fd), "connection")
 	conn, err := net.FileConn(file)
 	file.Close()
@@ -156,22 +158,22 @@ func atLength(fd int, begun []byte) {
 	}
 	defer conn.Close()
 	in := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(begun), conn), 128<<10)
-	piece := make([]byte, 128<<10)
+	buffer := make([]byte, 128<<10)
 	for {
 		request, err := http.ReadRequest(in)
 		if err != nil {
 			return
 		}
-		if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{request.Body}, piece); err != nil {
+		if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{request.Body}, buffer); err != nil {
 			return
 		}
 		if request.URL.Path != "/large" {
-			conn.Write(hello)
+			conn.Write(smallResponse)
 			continue
 		}
 		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", large)
 		for sent := 0; sent < large; {
-			n, err := conn.Write(piece[:min(len(piece), large-sent)])
+			n, err := conn.Write(buffer[:min(len(buffer), large-sent)])
 			if sent += n; err != nil {
 				return
 			}

@@ -13,8 +13,8 @@ func beforeOf(name string) (string, bool) {
 	return "before" + rest, ours
 }
 
-// worst is the largest ratio now / before that still counts as not worse.
-const worst = 1.02
+// maxRatio is the largest ratio now / before that counts as not worse.
+const maxRatio = 1.02
 
 // A comparison is one quantity of one scenario, measured on the binary built now and the one before.
 type comparison struct {
@@ -26,9 +26,9 @@ type comparison struct {
 func (c comparison) median() float64 { return median(c.ratios) }
 
 // worse reports whether the binary built now costs more than the tolerated 2 %.
-func (c comparison) worse() bool { return c.judged && c.median() > worst }
+func (c comparison) worse() bool { return c.judged && c.median() > maxRatio }
 
-// compare notes, for each pair and column, the ratio of one round. A round consists of turns, each
+// compare appends, for each pair and column, the ratio of one round. A round consists of turns, each
 // of which has one value per column; the pair's turns are neighbours in time, so that the median of
 // their ratios is not affected by a machine that becomes slower or faster.
 func (t *table) compare(turns map[string][][]float64) {
@@ -52,9 +52,9 @@ func (t *table) compare(turns map[string][][]float64) {
 	}
 }
 
-// ratio is now / before, or before / now where more is better.
+// ratio is now / before, or before / now where higher is better.
 func (c column) ratio(now, before float64) (ratio float64, ok bool) {
-	if c.good == more {
+	if c.better == higher {
 		now, before = before, now
 	}
 	return now / before, now > 0 && before > 0
