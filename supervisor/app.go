@@ -146,12 +146,16 @@ func (a *App) run(leaving context.Context, dependencies []<-chan struct{}) {
 	}
 }
 
-// do runs f on the app's goroutine and waits for it. It reports false when ctx
-// ends first, or the app is closed.
+// do runs f on the app's goroutine and returns when its effect is published. It
+// reports false when ctx ends first, or the app is closed.
 func (a *App) do(ctx context.Context, f func()) bool {
 	done := make(chan struct{})
 	select {
-	case a.commands <- func() { defer close(done); f() }:
+	case a.commands <- func() {
+		defer close(done)
+		f()
+		a.publish()
+	}:
 		<-done
 		return true
 	case <-a.closed:
