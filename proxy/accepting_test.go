@@ -15,7 +15,7 @@ import (
 func (r *rig) asking(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	return r.server.Accepting(ctx)
+	return r.server.CheckAlive(ctx)
 }
 
 func TestAccepting(t *testing.T) {
@@ -46,7 +46,7 @@ func TestStuckEventLoopIsNoticed(t *testing.T) {
 	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	r.dial().get("/").want(200, "GET /")
 	stuck, release := make(chan struct{}), make(chan struct{})
-	r.server.started().tasks.Post(netpoll.TaskFunc(func() {
+	r.server.startedLoop().tasks.Post(netpoll.TaskFunc(func() {
 		close(stuck)
 		<-release
 	}))
@@ -72,7 +72,7 @@ func TestAcceptingUnderLoadAndAtTheEnd(t *testing.T) {
 		go func() {
 			defer close(asked)
 			for range 200 {
-				if err := r.server.Accepting(t.Context()); err != nil {
+				if err := r.server.CheckAlive(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}

@@ -33,9 +33,9 @@ func TestOwn503(t *testing.T) {
 		{"expired", brief, Settings{}, overflow, "5", "text/plain; charset=utf-8", "503 Service Unavailable\nheld for as long"},
 		{"overflowed", full, Settings{}, overflow, "5", "text/plain; charset=utf-8", "503 Service Unavailable\ntoo many"},
 		{"refused", full, Settings{}, refused, "2", "text/plain; charset=utf-8", "503 Service Unavailable\nthe app is stopped"},
-		{"expired, own words", brief, Settings{RetryAfter: 90 * time.Second, Page: []byte("back soon")}, overflow, "90", "text/plain; charset=utf-8", "back soon"},
-		{"overflowed, own page", full, Settings{RetryAfter: time.Millisecond, Page: []byte("<h1>soon</h1>")}, overflow, "1", "text/html", "<h1>soon</h1>"},
-		{"refused, own page", full, Settings{RetryAfter: time.Hour, Page: []byte("<h1>soon</h1>")}, refused, "2", "text/html", "<h1>soon</h1>"},
+		{"expired, own words", brief, Settings{RetryAfter: 90 * time.Second, ErrorPage: []byte("back soon")}, overflow, "90", "text/plain; charset=utf-8", "back soon"},
+		{"overflowed, own page", full, Settings{RetryAfter: time.Millisecond, ErrorPage: []byte("<h1>soon</h1>")}, overflow, "1", "text/html", "<h1>soon</h1>"},
+		{"refused, own page", full, Settings{RetryAfter: time.Hour, ErrorPage: []byte("<h1>soon</h1>")}, refused, "2", "text/html", "<h1>soon</h1>"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, c.gate, c.set)
@@ -48,7 +48,7 @@ func TestOwn503(t *testing.T) {
 }
 
 func TestOwnPageToHEADHasNoBody(t *testing.T) {
-	r := newRig(t, gate.Settings{}, Settings{Page: []byte("<h1>soon</h1>")})
+	r := newRig(t, gate.Settings{}, Settings{ErrorPage: []byte("<h1>soon</h1>")})
 	head, _ := http.NewRequest("HEAD", "http://a/", nil)
 	c := r.dial().say("HEAD / HTTP/1.1\nHost: a\n\n")
 	if res, body := c.hearTo(head); res.ContentLength != 13 || body != "" {
@@ -58,7 +58,7 @@ func TestOwnPageToHEADHasNoBody(t *testing.T) {
 }
 
 func TestOwnPageIsForA503Only(t *testing.T) {
-	r := newRig(t, patient, Settings{Page: []byte("<h1>soon</h1>")})
+	r := newRig(t, patient, Settings{ErrorPage: []byte("<h1>soon</h1>")})
 	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say("rubbish\n") }).Target)
 	r.dial().get("/").want(502, "not valid")
 }
@@ -90,7 +90,7 @@ func TestEqualAnswersAreFoldedInTheLog(t *testing.T) {
 		c.want([]int{400, 503}[i/20], "")
 	}
 	r.counted("answers", func(c Counters) bool { return c.BadRequest == 20 && c.Expired == 10 })
-	r.server.journal.flush()
+	r.server.app.errorLog.flush()
 	first, counted := r.logged("answered"), r.logged("answered alike")
 	if len(first) != 2 || len(counted) != 2 {
 		t.Fatalf("%v %v", first, counted)
@@ -111,11 +111,11 @@ func TestEqualAnswersAreFoldedInTheLog(t *testing.T) {
 
 func TestLogStaysBoundedWhateverIsAsked(t *testing.T) {
 	log := &lockedBuffer{}
-	j := newJournal(hclog.New(&hclog.LoggerOptions{Output: log, JSONFormat: true}))
-	for i := range 3 * foldedLines {
-		j.write(entry{status: 503, request: fmt.Sprint("GET /", i)}, "client", "", 0)
+	j := newErrorLog(hclog.New(&hclog.LoggerOptions{Output: log, JSONFormat: true}))
+	for i := range 3 * maxDedupLines {
+		j.write(errorKey{status: 503, request: fmt.Sprint("GET /", i)}, "client", "", 0)
 	}
-	if n := len(j.recent); n != foldedLines {
+	if n := len(j.recent); n != maxDedupLines {
 		t.Errorf("%d lines are remembered", n)
 	}
 	j.flush()
@@ -131,7 +131,7 @@ func TestConfigureCountsFromTheNextRequestOn(t *testing.T) {
 	idle.get("/-/alive").want(200, "GET /-/alive")
 	during := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 10\n\nhalf ")
 	r.counted("begun", func(c Counters) bool { return c.Requests == 2 })
-	r.server.Configure(Settings{Alive: "/-/alive", Limits: Limits{Body: 3}})
+	r.server.Configure(Settings{HealthPath: "/-/alive", Limits: Limits{Body: 3}})
 	idle.get("/-/alive").want(200, "200 OK\nalive")
 	during.say("later").want(200, "half later")
 	during.say("POST / HTTP/1.1\nHost: a\nContent-Length: 4\n\nabcd").want(413, "")
@@ -143,7 +143,7 @@ func TestLameServerAnswersOnceMoreOnEveryConnection(t *testing.T) {
 	idle, refused := r.dial(), r.dial()
 	idle.get("/1").want(200, "GET /1")
 	refused.get("/1").want(200, "GET /1")
-	r.server.Lame()
+	r.server.CloseAfterNextResponse()
 	for _, c := range []*caller{idle, r.dial()} {
 		if res := c.get("/2").want(200, "GET /2"); !res.Close {
 			t.Error("no Connection: close")
@@ -155,7 +155,7 @@ func TestLameServerAnswersOnceMoreOnEveryConnection(t *testing.T) {
 		t.Error("no Connection: close")
 	}
 	refused.ended()
-	r.server.Linger(context.Background()) // nobody is left to wait for
+	r.server.WaitIdle(context.Background()) // nobody is left to wait for
 }
 
 func TestLingerWaitsForIdleConnectionsWithinBounds(t *testing.T) {
@@ -163,16 +163,16 @@ func TestLingerWaitsForIdleConnectionsWithinBounds(t *testing.T) {
 	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	idle := r.dial().get("/1")
 	idle.want(200, "GET /1")
-	r.server.Lame()
+	r.server.CloseAfterNextResponse()
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if r.server.Linger(short); short.Err() == nil {
+	if r.server.WaitIdle(short); short.Err() == nil {
 		t.Error("returned while a connection was idle")
 	}
 	lingered := make(chan struct{})
 	go func() {
 		defer close(lingered)
-		r.server.Linger(context.Background())
+		r.server.WaitIdle(context.Background())
 	}()
 	idle.get("/2").want(200, "GET /2")
 	idle.ended()

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tideover/proxy/gate"
 )
 
@@ -15,12 +17,12 @@ import (
 
 const megabytes = 8 << 20
 
-// takesNothing reads the head and nothing more, until its connection ends.
-func takesNothing(closed chan<- struct{}) func(*talk) {
+// takesNothing reads the head and nothing more, until its connection ends. The connection is sent to began.
+func takesNothing(t *testing.T, began chan<- net.Conn, closed chan<- struct{}) func(*talk) {
 	return func(k *talk) {
 		k.request()
-		watch, _ := newWire(k.Conn.(stream))
-		watch.watch(true)
+		began <- k.Conn
+		blockingConn(t, k.Conn).waitHangup(true)
 		close(closed)
 	}
 }
@@ -37,9 +39,8 @@ func TestClientThatLeavesWhileItsUploadIsBlocked(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, patient, c.set)
-			closed := make(chan struct{})
-			child := r.newChild(gate.TargetOptions{}, takesNothing(closed))
-			r.gate.Swap(child.Target)
+			began, closed := make(chan net.Conn, 1), make(chan struct{})
+			r.gate.Swap(r.newChild(gate.TargetOptions{}, takesNothing(t, began, closed)).Target)
 			caller := r.dial().say("POST / HTTP/1.1\nHost: a\n" + c.head + "\n\n")
 			go func() {
 				if strings.HasPrefix(c.head, "T") {
@@ -48,7 +49,7 @@ func TestClientThatLeavesWhileItsUploadIsBlocked(t *testing.T) {
 					caller.Write(make([]byte, megabytes))
 				}
 			}()
-			r.eventually("blocked", func() bool { return child.accepted.Load() == 1 && r.blocked() })
+			r.blocked(<-began)
 			start := time.Now()
 			caller.Conn.(*net.TCPConn).SetLinger(0)
 			caller.Close()
@@ -59,17 +60,23 @@ func TestClientThatLeavesWhileItsUploadIsBlocked(t *testing.T) {
 	}
 }
 
-// blocked reports whether the only request has handed over as much as the kernel keeps.
-func (r *rig) blocked() bool {
-	full := false
-	r.everyClient(func(c *client) {
-		if c.exchange == nil {
-			return
+// blocked waits until a child's connection has been given as much as the kernel keeps: nothing has come for longer than the interval
+// at which the server looks whether the client is there.
+func (r *rig) blocked(c net.Conn) {
+	r.Helper()
+	raw, err := c.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		r.Fatal(err)
+	}
+	last, since := 0, time.Now()
+	r.eventually("blocked", func() bool {
+		n := 0
+		raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+		if n != last {
+			last, since = n, time.Now()
 		}
-		since := c.exchange.attendant.waitsSince()
-		full = !since.IsZero() && time.Since(since) > lookAgain
+		return n > 0 && time.Since(since) > 2*disconnectCheckInterval
 	})
-	return full
 }
 
 // An app that has shut its reading side takes no more of an upload, and may work on.
@@ -80,8 +87,7 @@ func TestClientThatLeavesBehindAnUploadThatIsNotTaken(t *testing.T) {
 		k.request()
 		k.Conn.(*net.UnixConn).CloseRead()
 		close(shut)
-		watch, _ := newWire(k.Conn.(stream))
-		watch.watch(false)
+		blockingConn(t, k.Conn).waitHangup(false)
 		close(closed)
 	}).Target)
 	c := r.dial().say(fmt.Sprintf("POST / HTTP/1.1\nHost: a\nContent-Length: %d\n\n", megabytes))
@@ -98,8 +104,8 @@ func TestAppThatTakesNothingIsA504(t *testing.T) {
 	for name, set := range map[string]Settings{"streamed": {Timeout: shortly}, "kept": {Timeout: shortly, Buffer: megabytes}} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, patient, set)
-			closed := make(chan struct{})
-			r.gate.Swap(r.newChild(gate.TargetOptions{}, takesNothing(closed)).Target)
+			began, closed := make(chan net.Conn, 1), make(chan struct{})
+			r.gate.Swap(r.newChild(gate.TargetOptions{}, takesNothing(t, began, closed)).Target)
 			c := r.dial().say(fmt.Sprintf("POST / HTTP/1.1\nHost: a\nContent-Length: %d\n\n", megabytes))
 			start := time.Now()
 			go c.Write(make([]byte, megabytes))

@@ -17,35 +17,40 @@ import (
 	"tideover/proxy/http1"
 )
 
-// pair returns two ends of a TCP connection, ours as a wire.
-func pair(t *testing.T) (*wire, *caller) {
+// pair returns two ends of a TCP connection, ours for a goroutine.
+func pair(t *testing.T) (*conn, *caller) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	conn, err := net.Dial("tcp", l.Addr().String())
+	theirs, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, err := l.Accept()
+	accepted, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := newWire(ours.(stream))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close(); ours.Close() })
-	return w, &caller{T: t, Conn: conn, in: bufio.NewReader(conn)}
+	t.Cleanup(func() { theirs.Close(); accepted.Close() })
+	return blockingConn(t, accepted), &caller{T: t, Conn: theirs, in: bufio.NewReader(theirs)}
 }
 
-// bodyOn is a body that is read from w.
-func bodyOn(w *wire, body http1.Body) *incoming {
-	b := &incoming{wire: w}
+// blockingConn is a connection as a goroutine has it.
+func blockingConn(t *testing.T, c net.Conn) *conn {
+	ours := &conn{}
+	if err := ours.open(c.(stream)); err != nil {
+		t.Error(err)
+	}
+	return ours
+}
+
+// bodyOf is a body that is still to be read.
+func bodyOf(body http1.Body) *requestBody {
+	b := &requestBody{}
 	limits := http1.RequestLimits()
-	b.begin(&http1.Request{Body: body}, &limits, time.Minute, 0)
+	b.begin(&http1.Request{Body: body}, &limits, false, time.Minute, 0)
 	return b
 }
 
@@ -57,17 +62,17 @@ func TestReadTakesWhatIsThere(t *testing.T) {
 		t.Errorf("%d %v", n, err)
 	}
 	peer.say("x")
-	for w.silent() {
+	for w.quiet() {
 		runtime.Gosched()
 	}
 	if n, err := w.read(p, time.Nanosecond); n != 1 || err != nil {
 		t.Errorf("%d %v", n, err)
 	}
-	w.stop()
-	if n, err := w.read(p, time.Hour); n != 0 || err != errStopped {
+	w.interrupt()
+	if n, err := w.read(p, time.Hour); n != 0 || err != errInterrupted {
 		t.Errorf("%d %v", n, err)
 	}
-	w.rearm()
+	w.clearInterrupt()
 	peer.Close()
 	if n, err := w.read(p, time.Hour); n != 0 || err != io.EOF {
 		t.Errorf("%d %v", n, err)
@@ -77,7 +82,7 @@ func TestReadTakesWhatIsThere(t *testing.T) {
 // What a client sends after its answer is read, but not for ever.
 func TestWhatIsReadAfterTheAnswerIsBounded(t *testing.T) {
 	endless := http1.Body{Framing: http1.Fixed, Length: math.MaxInt64}
-	for name, read := range map[string]func(*incoming, bounds){"drain": (*incoming).drain, "linger": (*incoming).linger} {
+	for name, read := range map[string]func(*requestBody, *conn, drainLimits){"drain": (*requestBody).drain, "linger": (*requestBody).linger} {
 		t.Run(name+", bytes", func(t *testing.T) {
 			w, peer := pair(t)
 			done := make(chan struct{})
@@ -89,7 +94,7 @@ func TestWhatIsReadAfterTheAnswerIsBounded(t *testing.T) {
 					}
 				}
 			}()
-			read(bodyOn(w, endless), bounds{1 << 20, time.Hour, time.Hour})
+			read(bodyOf(endless), w, drainLimits{1 << 20, time.Hour, time.Hour})
 			w.close()
 			<-done
 		})
@@ -97,7 +102,7 @@ func TestWhatIsReadAfterTheAnswerIsBounded(t *testing.T) {
 			w, peer := pair(t)
 			start, done := time.Now(), make(chan struct{})
 			go func() { defer close(done); peer.drip(strings.Repeat("x", 1000), 10*time.Millisecond) }()
-			read(bodyOn(w, endless), bounds{1 << 20, shortly, time.Hour})
+			read(bodyOf(endless), w, drainLimits{1 << 20, shortly, time.Hour})
 			between(t, start, shortly, later)
 			w.abort()
 			<-done
@@ -105,14 +110,14 @@ func TestWhatIsReadAfterTheAnswerIsBounded(t *testing.T) {
 		t.Run(name+", silence", func(t *testing.T) {
 			w, _ := pair(t)
 			start := time.Now()
-			read(bodyOn(w, endless), bounds{1 << 20, time.Hour, shortly})
+			read(bodyOf(endless), w, drainLimits{1 << 20, time.Hour, shortly})
 			between(t, start, shortly, later)
 		})
 		t.Run(name+", the client closes", func(t *testing.T) {
 			w, peer := pair(t)
 			start := time.Now()
 			peer.Close()
-			read(bodyOn(w, endless), bounds{1 << 20, 10 * time.Second, time.Hour})
+			read(bodyOf(endless), w, drainLimits{1 << 20, 10 * time.Second, time.Hour})
 			between(t, start, 0, later)
 		})
 	}
@@ -127,29 +132,29 @@ func TestWhatIsReadAfterTheAnswerIsBounded(t *testing.T) {
 			peer.Close()
 		}()
 		start := time.Now()
-		bodyOn(w, http1.Body{Framing: http1.Chunked}).drain(bounds{1 << 20, 10 * time.Second, 10 * time.Second})
+		bodyOf(http1.Body{Framing: http1.Chunked}).drain(w, drainLimits{1 << 20, 10 * time.Second, 10 * time.Second})
 		between(t, start, 0, later)
 	})
 }
 
 func TestPatienceWithABody(t *testing.T) {
-	b := incoming{patience: time.Second, rate: 10, waited: 3 * time.Second}
-	if d := b.allowance(); d != -2*time.Second {
+	b := requestBody{readTimeout: time.Second, minRate: 10, waited: 3 * time.Second}
+	if d := b.timeLeft(); d != -2*time.Second {
 		t.Errorf("%v are left", d)
 	}
-	if err := b.fill(time.Minute); err != errBodySlow {
+	if err := b.fill(nil, time.Minute); err != errBodySlow {
 		t.Errorf("%v", err)
 	}
 	b.reader.Total = 50
-	if d := b.allowance(); d != 3*time.Second {
+	if d := b.timeLeft(); d != 3*time.Second {
 		t.Errorf("%v are left", d)
 	}
-	b.reader.Total, b.rate = math.MaxInt64, 1
-	if d := b.allowance(); d < time.Hour {
+	b.reader.Total, b.minRate = math.MaxInt64, 1
+	if d := b.timeLeft(); d < time.Hour {
 		t.Errorf("%v are left", d)
 	}
-	b.rate = 0
-	if d := b.allowance(); d != math.MaxInt64 {
+	b.minRate = 0
+	if d := b.timeLeft(); d != math.MaxInt64 {
 		t.Errorf("%v are left without a rate", d)
 	}
 }
@@ -223,8 +228,8 @@ func TestIsFault(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want bool
-	}{{errBodySlow, true}, {fmt.Errorf("x: %w", errBodyLarge), true}, {errors.New("x"), false}, {io.ErrUnexpectedEOF, false}} {
-		if isFault(c.err) != c.want {
+	}{{errBodySlow, true}, {fmt.Errorf("x: %w", errBodyTooLarge), true}, {errors.New("x"), false}, {io.ErrUnexpectedEOF, false}} {
+		if isClientFault(c.err) != c.want {
 			t.Errorf("%v", c.err)
 		}
 	}

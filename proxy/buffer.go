@@ -3,32 +3,32 @@ package proxy
 import "sync"
 
 const (
-	// bufferSize is what a pooled buffer holds: nearly every head, and a good piece of a body.
+	// bufferSize is the size of a pooled buffer: nearly every head fits, and a good piece of a body.
 	bufferSize = 16 << 10
-	// wideSize is what a buffer holds through which a long body goes.
-	wideSize = 128 << 10
+	// largeBufferSize is the size of a buffer through which a long body goes.
+	largeBufferSize = 128 << 10
 )
 
 var (
-	buffers     = sync.Pool{New: func() any { return new([bufferSize]byte) }}
-	wideBuffers = sync.Pool{New: func() any { return new([wideSize]byte) }}
+	buffers      = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+	largeBuffers = sync.Pool{New: func() any { return new([largeBufferSize]byte) }}
 )
 
-// A buffer holds bytes that were read and are not used up: data[start:end]. It has memory only while it is needed.
+// A buffer holds bytes that were read and not consumed: data[start:end]. It has memory only while it is needed.
 type buffer struct {
 	data       []byte
 	start, end int
 	pooled     *[bufferSize]byte
-	wide       *[wideSize]byte
+	large      *[largeBufferSize]byte
 }
 
 func (b *buffer) bytes() []byte { return b.data[b.start:b.end] }
 func (b *buffer) empty() bool   { return b.start == b.end }
 
-// reset gives up the bytes, but not the memory.
+// reset drops the bytes, but not the memory.
 func (b *buffer) reset() { b.start, b.end = 0, 0 }
 
-// take makes sure there is memory.
+// take makes sure that there is memory.
 func (b *buffer) take() {
 	if b.data == nil {
 		b.pooled = buffers.Get().(*[bufferSize]byte)
@@ -36,7 +36,7 @@ func (b *buffer) take() {
 	}
 }
 
-// room returns where more bytes can be read behind those there are; it grows up to limit bytes. At the limit it is empty.
+// room returns where further bytes can be read; it grows up to limit bytes. At the limit it is empty.
 func (b *buffer) room(limit int) []byte {
 	b.take()
 	if b.empty() {
@@ -52,12 +52,12 @@ func (b *buffer) room(limit int) []byte {
 	return b.data[b.end:]
 }
 
-// widen makes room for large pieces. An empty buffer stays one.
-func (b *buffer) widen() {
-	if b.wide == nil && b.empty() {
+// enlarge makes room for large pieces. It does nothing unless the buffer is empty.
+func (b *buffer) enlarge() {
+	if b.large == nil && b.empty() {
 		b.free()
-		b.wide = wideBuffers.Get().(*[wideSize]byte)
-		b.data, b.start, b.end = b.wide[:], 0, 0
+		b.large = largeBuffers.Get().(*[largeBufferSize]byte)
+		b.data, b.start, b.end = b.large[:], 0, 0
 	}
 }
 
@@ -87,7 +87,7 @@ func (b *buffer) hold(p []byte) {
 	b.data, b.start, b.end = data, 0, n
 }
 
-// release gives the memory back, and the bytes up.
+// release drops the bytes and gives the memory back.
 func (b *buffer) release() {
 	b.free()
 	b.data, b.start, b.end = nil, 0, 0
@@ -98,8 +98,8 @@ func (b *buffer) free() {
 		buffers.Put(b.pooled)
 		b.pooled = nil
 	}
-	if b.wide != nil {
-		wideBuffers.Put(b.wide)
-		b.wide = nil
+	if b.large != nil {
+		largeBuffers.Put(b.large)
+		b.large = nil
 	}
 }

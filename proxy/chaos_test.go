@@ -126,8 +126,8 @@ func (a *chaos) operate(steps int, random *rand.Rand) {
 		case 9, 10:
 			a.gate.Refuse(nil)
 		case 11:
-			a.server.Configure(Settings{Buffer: []int64{-1, 1 << 10, 1 << 20}[random.IntN(3)], KeepWorking: random.IntN(2) == 0,
-				ServeHalfClosed: random.IntN(4) == 0, PassUnderscores: random.IntN(2) == 0})
+			a.server.Configure(Settings{Buffer: []int64{-1, 1 << 10, 1 << 20}[random.IntN(3)], FinishOnDisconnect: random.IntN(2) == 0,
+				AllowHalfClose: random.IntN(4) == 0, PassUnderscores: random.IntN(2) == 0})
 		}
 	}
 	a.calm.Store(true)

@@ -71,7 +71,7 @@ func TestStreamedBodyIsNotKept(t *testing.T) {
 	c := r.dial().say(fmt.Sprintf("POST / HTTP/1.1\nHost: a\nContent-Length: %d\n\n", 1<<20))
 	c.Write(make([]byte, 1<<19))
 	r.eventually("in flight", func() bool { return child.InFlight() == 1 })
-	if n := r.server.buffered.Load(); n != 0 {
+	if n := r.server.app.buffered.Load(); n != 0 {
 		t.Errorf("%d bytes are counted as kept", n)
 	}
 	c.Write(make([]byte, 1<<19))
@@ -91,7 +91,7 @@ func TestRoomForBodies(t *testing.T) {
 				kept := make(chan int64, 2)
 				child := r.newChild(gate.TargetOptions{}, func(k *talk) {
 					io.Copy(io.Discard, k.content())
-					kept <- r.server.buffered.Load()
+					kept <- r.server.app.buffered.Load()
 				})
 				r.gate.Swap(child.Target)
 				cause := "too large to be kept"
@@ -133,7 +133,7 @@ func TestHeldBodyKeepsWhatWasReadAhead(t *testing.T) {
 }
 
 func TestAliveIsOnePathOnly(t *testing.T) {
-	r := newRig(t, patient, Settings{Alive: "/-/alive"})
+	r := newRig(t, patient, Settings{HealthPath: "/-/alive"})
 	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 	c := r.dial()
 	c.get("/-/alive").want(200, "alive")
@@ -163,7 +163,7 @@ func TestLameServerClosesBehindTheHeld(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	c := r.dial().get("/")
 	r.held(1)
-	r.server.Lame()
+	r.server.CloseAfterNextResponse()
 	r.gate.Refuse(&gate.Refusal{Cause: "shutting down"})
 	if res := c.want(503, "shutting down"); !res.Close {
 		t.Error("no Connection: close")
@@ -173,7 +173,7 @@ func TestLameServerClosesBehindTheHeld(t *testing.T) {
 
 // A client that does not take our own answer gets no other one behind a part of it.
 func TestOwnAnswerThatIsNotTaken(t *testing.T) {
-	r := newRig(t, gate.Settings{}, Settings{WriteTimeout: shortly, Page: make([]byte, 4*megabytes)})
+	r := newRig(t, gate.Settings{}, Settings{WriteTimeout: shortly, ErrorPage: make([]byte, 4*megabytes)})
 	c := r.dial()
 	c.Conn.(*net.TCPConn).SetReadBuffer(4096)
 	c.get("/1").get("/2")
@@ -186,7 +186,7 @@ func TestOwnAnswerThatIsNotTaken(t *testing.T) {
 
 // connected is how many clients there are.
 func (r *rig) connected() (n int) {
-	r.everyClient(func(*client) { n++ })
+	r.everyClient(func(*loopClient) { n++ })
 	return n
 }
 

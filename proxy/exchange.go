@@ -1,252 +1,183 @@
 package proxy
 
 import (
-	"errors"
-	"io"
-	"os"
+	"bytes"
+	"slices"
 	"time"
 
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
 
-// promptly is how long a request that was let through may take to hand over the body it still has in the kernel. Longer, and it
-// gives its pass back: a slow upload must not occupy a worker.
-const promptly = 5 * time.Millisecond
-
-// An exchange is one request and what becomes of it. It belongs to its client and is used for one request after the other.
+// An exchange is one request and what becomes of it. It goes with its connection from the event loop to a goroutine and back, and is
+// used for one request after the other.
 type exchange struct {
-	client *client
-	server *Server
-	set    *Settings
+	app      *app
+	client   *clientConn
+	settings *Settings
 
 	request   http1.Request
-	head      int // length of its head
-	began     time.Time
-	body      incoming
-	kept      []byte // the body, or as much of it as was read ahead
-	complete  bool   // kept is the whole body
-	streaming bool   // the body is too large to be kept
-	spent     bool   // bytes of the body are gone that were not kept
-	reserved  int64  // bytes counted in the server's budget
+	headLen   int
+	startedAt time.Time // when its first byte was read
+	body      requestBody
+	buffered  []byte // the body, or as much of it as was read ahead
+	complete  bool   // buffered is the whole body
+	streaming bool   // the body is too long to be buffered
+	consumed  bool   // a part of the body was sent to the app and is not in buffered
+	reserved  int64  // bytes counted in app.buffered
 
 	held      bool
-	waited    time.Duration
-	fed       int    // times the request was lost after it had been written
-	target    string // name of the last target, for logs
-	keepAlive bool   // this connection may carry another request
+	waited    time.Duration // at the gate
+	attempts  int           // times the request was lost after it had been written to the app
+	target    string        // name of the last target, for logs
+	keepAlive bool          // the connection may carry another request
 	ended     bool
-	attendant attendant
 }
 
-// run takes one request from its first byte to its end; it reports whether the connection may carry another one.
-func (x *exchange) run() bool {
-	x.begin(time.Now())
-	defer x.finish()
-	if !x.readHead() || !x.acceptable() {
-		return false
-	}
-	if x.set.isAlive(&x.request) {
-		return x.answerAlive()
-	}
-	if !x.readAhead() {
-		return false
-	}
-	return x.goOn(x.ask())
-}
-
-// goOn does what the gate says, as often as it has to be asked again.
-func (x *exchange) goOn(v gate.Decision) bool {
-	for v.Outcome == gate.Passed {
-		if !x.bodyAtHand() {
-			v = x.giveBack(v.Target)
-			continue
-		}
-		again, busy := x.relay(v.Target)
-		if !again {
-			return x.keepAlive
-		}
-		v = x.askAgain(v.Target, busy)
-	}
-	if v.Outcome == gate.Evicted {
-		return x.client.recall(x, v)
-	}
-	return x.deny(v)
-}
-
-func (x *exchange) begin(now time.Time) {
-	c := x.client
-	x.set, x.began = c.rules.settings, now
+// begin prepares for a request of c, whose first byte was read at now.
+func (x *exchange) begin(c *clientConn, now time.Time) {
+	x.app, x.client, x.settings = c.app, c, c.rules.settings
+	x.startedAt = now
 	x.request.Reset()
-	x.kept, x.complete, x.streaming, x.spent, x.reserved = nil, false, false, false, 0
-	x.held, x.waited, x.fed, x.target, x.ended = false, 0, c.past.fed, "", false
-	x.keepAlive = true
-	x.body = incoming{wire: c.wire, continued: c.past.continued}
-	c.past.recalled = false
+	x.body = requestBody{}
+	x.buffered, x.complete, x.streaming, x.consumed, x.reserved = nil, false, false, false, 0
+	x.held, x.waited, x.attempts, x.target = false, 0, c.replay.attempts, ""
+	x.keepAlive, x.ended = true, false
+	c.replay.pending = false
 }
 
-// finish gives back what the request had. Bytes behind its body are the next request's.
-func (x *exchange) finish() {
-	x.server.buffered.Add(-x.reserved)
-	x.reserved, x.kept = 0, nil
-	x.client.in.hold(x.body.raw)
-	x.body.release()
-	if !x.client.past.recalled {
-		x.client.past = past{}
-	}
+// setHead says that the head is the first n bytes of the client's buffer. What is behind it belongs to the body.
+func (x *exchange) setHead(n int) {
+	x.headLen, x.body.raw = n, x.client.in.bytes()[n:]
+	x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.app.noKeepAlive.Load() // behind a handshake comes no request (R63)
+	x.body.begin(&x.request, &x.client.rules.limits, x.client.replay.sent100, x.settings.BodyTimeout, x.settings.MinRate)
+	x.complete = x.request.Body.Empty()
+	x.streaming = x.request.Body.Framing == http1.Fixed && x.request.Body.Length > x.settings.Buffer
 }
 
-// end notes how the request ended, once.
-func (x *exchange) end(e ending) {
-	if x.ended {
-		panic("proxy: a request ended twice")
-	}
-	x.ended = true
-	x.server.totals.endings[e].Add(1)
+// bodyTooLarge reports whether the head announces a longer body than is allowed.
+func (x *exchange) bodyTooLarge() bool {
+	limit, b := x.settings.Limits.Body, x.request.Body
+	return limit > 0 && b.Framing == http1.Fixed && b.Length > limit
 }
 
-// readHead reads and judges the head. If it reports false, the request has its answer, or its client is gone.
-func (x *exchange) readHead() bool {
-	c := x.client
-	counted := false
-	for {
-		n, fault := x.request.Parse(c.in.bytes(), &c.rules.policy)
-		if !counted && x.request.Begun() {
-			x.server.totals.requests.Add(1)
-			counted = true
-		}
-		switch {
-		case fault != nil:
-			x.reject(fault)
-			return false
-		case n > 0:
-			x.headed(n)
-			return true
-		}
-		left := time.Until(x.began.Add(x.set.HeadTimeout))
-		if !counted {
-			left = x.set.IdleTimeout
-		}
-		n, err := c.read(c.in.room(c.rules.policy.Limits.Head), max(left, time.Nanosecond))
-		c.in.end += n
-		switch {
-		case n > 0:
-		case !counted:
-			return false
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			x.reject(errHeadSlow)
-			return false
-		default:
-			x.end(clientLeft)
-			return false
-		}
-	}
-}
-
-// headed notes that the head is the first n bytes.
-func (x *exchange) headed(n int) {
-	x.head, x.body.raw = n, x.client.in.bytes()[n:]
-	x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.server.lame.Load() // what follows a handshake is no request (R63)
-}
-
-// acceptable begins the body and applies what can be known of it beforehand.
-func (x *exchange) acceptable() bool {
-	x.body.begin(&x.request, &x.client.rules.limits, x.set.BodyTimeout, x.set.MinRate)
-	if limit, b := x.set.Limits.Body, x.request.Body; limit > 0 && b.Framing == http1.Fixed && b.Length > limit {
-		x.reject(errBodyLarge)
+// compact makes a request small for its wait at the gate: an exact copy of its head, and of what has come behind it. It reports
+// false when even that exceeds the app's budget.
+func (x *exchange) compact() bool {
+	if !x.reserve(int64(x.headLen + len(x.body.raw))) {
 		return false
 	}
-	x.complete = x.request.Body.Empty()
-	x.streaming = x.request.Body.Framing == http1.Fixed && x.request.Body.Length > x.set.Buffer
+	x.body.raw = bytes.Clone(x.body.raw) // it is behind the head, or in the scratch buffer
+	x.body.scratch.release()
+	in := &x.client.in
+	in.end = in.start + x.headLen
+	in.shrink()
+	x.request.Rebase(in.data)
 	return true
 }
 
-// readAhead reads a body that fits into the buffer before the gate is asked, so that a slow upload occupies nobody. While the gate
-// is shut it stays in the kernel instead; then only the 100 is sent, because front-ends give up without it.
-func (x *exchange) readAhead() bool {
-	if x.complete || x.streaming || !x.server.gate.WouldAdmit() {
-		return true
-	}
-	return x.settled(x.keepBody(x.set.BodyTimeout))
-}
-
-// bodyAtHand makes sure that a body which will be kept is, as far as that needs no waiting.
-func (x *exchange) bodyAtHand() bool {
-	return x.keepBody(promptly) == nil
-}
-
-// giveBack returns a pass that came too early, waits for the body, and asks again at the old place.
-func (x *exchange) giveBack(t *gate.Target) gate.Decision {
-	x.server.gate.Done(t, false)
-	if !x.settled(x.keepBody(x.set.BodyTimeout)) {
-		return gate.Decision{}
-	}
-	return x.askAgain(nil, false)
-}
-
-// settled turns what went wrong with a body into the request's end; it reports true when nothing did.
-func (x *exchange) settled(err error) bool {
-	var fault *http1.Error
-	switch {
-	case err == nil:
-		return true
-	case errors.As(err, &fault):
-		x.reject(fault)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		x.reject(errBodySlow)
-	default:
-		x.leave()
-	}
-	return false
-}
-
-// leave ends the request of a client that is gone.
-func (x *exchange) leave() {
-	x.keepAlive = false
-	x.end(clientLeft)
-}
-
-// keepBody reads the body into memory, waiting at most timeout for each piece. When it turns out too large for that, the request
-// becomes a streaming one and what was read is sent first.
-func (x *exchange) keepBody(timeout time.Duration) error {
-	if x.complete || x.streaming {
-		return nil
-	}
-	if x.kept == nil {
-		if !x.server.reserve(x.request.Body.Length, x) {
-			x.streaming = true
-			return nil
-		}
-		x.kept = make([]byte, 0, x.request.Body.Length)
-	}
-	for {
-		data, err := x.body.next(timeout)
-		if err == io.EOF {
-			x.complete = true
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if x.request.Body.Framing == http1.Chunked && !x.server.reserve(int64(len(data)), x) {
-			x.streaming = true
-		}
-		x.kept = append(x.kept, data...)
-		if int64(len(x.kept)) > x.set.Buffer {
-			x.streaming = true
-		}
-		if x.streaming {
-			return nil
-		}
-	}
-}
-
-// reserve counts bytes that are kept for a request; false when the app's total would be exceeded.
-func (s *Server) reserve(n int64, x *exchange) bool {
-	if s.buffered.Add(n) > x.set.BufferTotal {
-		s.buffered.Add(-n)
+// reserve counts bytes that are kept for the request; false when the app's budget would be exceeded.
+func (x *exchange) reserve(n int64) bool {
+	if !x.app.reserve(n, x.settings.BufferTotal) {
 		return false
 	}
 	x.reserved += n
 	return true
+}
+
+// recordWait takes over what a decision says about the wait, which may have been in a former process.
+func (x *exchange) recordWait(d gate.Decision) {
+	x.waited = d.Waited
+	if d.Waited > 0 && !x.held {
+		x.recordHeld()
+	}
+}
+
+func (x *exchange) recordHeld() {
+	x.held = true
+	x.app.counters.held.Add(1)
+}
+
+// appendRequest appends what is sent to the app: the head and what was buffered of the body.
+func (x *exchange) appendRequest(dst []byte) []byte {
+	f := http1.Forward{Peer: x.client.peer, Scheme: "http", Start: x.startedAt, Body: x.request.Body}
+	if x.complete && !x.request.Body.Empty() {
+		f.Body = http1.Body{Framing: http1.Fixed, Length: int64(len(x.buffered))}
+	}
+	dst = x.request.AppendUpstream(dst, &f)
+	if f.Body.Framing == http1.Chunked {
+		return http1.AppendChunk(dst, x.buffered)
+	}
+	return append(dst, x.buffered...)
+}
+
+// unread undoes the reading of the request, which the gate has evicted after d.Waited: its bytes are in the connection's buffer
+// again once the exchange has finished. It reports false when they cannot be had any more.
+func (x *exchange) unread(d gate.Decision) bool {
+	text, ok := x.rawRequest()
+	if !ok {
+		return false
+	}
+	counters, c := &x.app.counters, x.client
+	counters.requests.Add(^uint64(0))
+	if x.held {
+		counters.held.Add(^uint64(0))
+	}
+	c.replay = replay{attempts: x.attempts, sent100: x.request.Expect100 && !x.body.awaits100, pending: true}
+	c.waiter.CarriedWait = d.Waited
+	x.body.raw = text
+	return true
+}
+
+// rawRequest is the request as it arrived, as far as it did, and what is behind it. A chunked body may be framed in other chunks; a
+// part of one cannot be restored.
+func (x *exchange) rawRequest() ([]byte, bool) {
+	in := &x.client.in
+	text := slices.Clone(in.data[in.start : in.start+x.headLen])
+	chunked := x.request.Body.Framing == http1.Chunked
+	switch {
+	case x.consumed, chunked && x.buffered != nil && !x.complete:
+		return nil, false
+	case chunked && x.buffered != nil:
+		if len(x.buffered) > 0 {
+			text = http1.AppendChunk(text, x.buffered)
+		}
+		text = append(text, http1.LastChunk...)
+	default:
+		text = append(text, x.buffered...)
+	}
+	return append(text, x.body.raw...), true
+}
+
+// end counts the outcome of the request, once.
+func (x *exchange) end(o outcome) {
+	if x.ended {
+		panic("proxy: a request ended twice")
+	}
+	x.ended = true
+	x.app.counters.outcomes[o].Add(1)
+}
+
+// clientGone ends the request of a client that has closed its connection.
+func (x *exchange) clientGone() {
+	x.keepAlive = false
+	x.end(clientLeft)
+}
+
+// logError logs an error response to the request.
+func (x *exchange) logError(status int, cause string) {
+	request := printable(x.request.MethodName()) + " " + printable(x.request.Target())
+	key := errorKey{status: status, app: x.app.name, request: request, cause: cause, target: x.target}
+	x.app.errorLog.write(key, x.client.address(), printable(x.request.Value("X-Request-Id")), x.waited)
+}
+
+// finish gives back what the request had. Bytes behind its body are the next request's.
+func (x *exchange) finish() {
+	x.app.buffered.Add(-x.reserved)
+	x.reserved, x.buffered = 0, nil
+	x.client.in.hold(x.body.raw)
+	x.body.release()
+	if !x.client.replay.pending {
+		x.client.replay = replay{}
+	}
 }

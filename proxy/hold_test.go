@@ -69,7 +69,7 @@ func TestBoundsOfAThousandAreExact(t *testing.T) {
 		c.want(503, "")
 	}
 	r.counted("expired", func(c Counters) bool { return c.Expired == n && c.Overflowed == over && c.Held == n })
-	r.server.journal.flush()
+	r.server.app.errorLog.flush()
 	if lines := len(r.logged("answered")) + len(r.logged("answered alike")); lines < 4 || lines > 20 {
 		t.Errorf("%d lines for %d answers", lines, n+over)
 	}
@@ -121,7 +121,7 @@ func TestClientThatLeavesWhileHeldIsNeverForwarded(t *testing.T) {
 }
 
 func TestHalfClosedClientsAreServedWhereConfigured(t *testing.T) {
-	r := newRig(t, patient, Settings{ServeHalfClosed: true})
+	r := newRig(t, patient, Settings{AllowHalfClose: true})
 	child := r.newChild(gate.TargetOptions{}, echo)
 	c := r.dial().get("/half")
 	c.Conn.(*net.TCPConn).CloseWrite()
@@ -185,7 +185,7 @@ func TestStoppedAppAnswersAtOnce(t *testing.T) {
 }
 
 func TestAliveIsNeverHeld(t *testing.T) {
-	r := newRig(t, patient, Settings{Alive: "/-/alive"})
+	r := newRig(t, patient, Settings{HealthPath: "/-/alive"})
 	c := r.dial()
 	c.get("/-/alive").want(200, "alive")
 	c.get("/-/alive?x").want(200, "alive")

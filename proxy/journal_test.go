@@ -12,10 +12,10 @@ import (
 func TestCountsAreWrittenInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &lockedBuffer{}
-		j := newJournal(hclog.New(&hclog.LoggerOptions{Output: log, JSONFormat: true}))
+		j := newErrorLog(hclog.New(&hclog.LoggerOptions{Output: log, JSONFormat: true}))
 		write := func(path string, times int) {
 			for range times {
-				j.write(entry{status: 503, request: path}, "client", "", 0)
+				j.write(errorKey{status: 503, request: path}, "client", "", 0)
 			}
 		}
 		counts := func(want int) {
@@ -29,15 +29,15 @@ func TestCountsAreWrittenInTime(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		write("/b", 3)
 		counts(0)
-		time.Sleep(foldTime - 2*time.Second)
+		time.Sleep(dedupWindow - 2*time.Second)
 		counts(1) // of /a; /b is not old enough
-		time.Sleep(foldTime)
+		time.Sleep(dedupWindow)
 		counts(2)
 		write("/a", 2) // nothing was remembered any more
-		time.Sleep(foldTime)
+		time.Sleep(dedupWindow)
 		counts(3)
 		write("/c", 1)
-		time.Sleep(2 * foldTime)
+		time.Sleep(2 * dedupWindow)
 		counts(3)
 	})
 }

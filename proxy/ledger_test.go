@@ -18,11 +18,11 @@ func TestLedger(t *testing.T) {
 	flags := 0
 	for bits := range 1 << 6 {
 		is := func(i int) bool { return bits>>i&1 == 1 }
-		for _, state := range []delivery{notConnected, connected, written, begun} {
+		for _, state := range []progress{notConnected, connected, requestSent, responseStarted} {
 			for _, ran := range []time.Duration{0, workerTimeout - 1, workerTimeout} {
 				for fed := range 3 {
-					l := loss{state: state, idempotent: is(0), empty: is(1), whole: is(2), reset: is(3), unaccepted: is(4), alone: is(5), ran: ran, fed: fed}
-					if got, want := l.resendable(), byTheBook(l); got != want {
+					l := failedAttempt{progress: state, idempotent: is(0), noBody: is(1), replayable: is(2), reset: is(3), neverAccepted: is(4), workerDied: is(5), elapsed: ran, attempts: fed}
+					if got, want := l.retryable(), byTheBook(l); got != want {
 						t.Errorf("%+v: resendable is %v, want %v", l, got, want)
 					}
 					if l.cause() == "" {
@@ -37,19 +37,19 @@ func TestLedger(t *testing.T) {
 }
 
 // byTheBook is the rule as design has it, one sentence after the other.
-func byTheBook(l loss) bool {
-	neverRead := l.unaccepted || l.reset && l.empty && l.fed < 2 // provably
+func byTheBook(l failedAttempt) bool {
+	neverRead := l.neverAccepted || l.reset && l.noBody && l.attempts < 2 // provably
 	may := false
-	switch l.state {
+	switch l.progress {
 	case notConnected, connected: // any request may be sent again
 		may = true
-	case written: // an idempotent one, or one the dead child provably never read
-		again := l.fed < 2                          // a request whose child died is not fed to a third
-		killer := l.alone && l.ran >= 5*time.Second // a worker timeout would kill the next one too
+	case requestSent: // an idempotent one, or one the dead child provably never read
+		again := l.attempts < 2                              // a request whose child died is not fed to a third
+		killer := l.workerDied && l.elapsed >= 5*time.Second // a worker timeout would kill the next one too
 		may = neverRead || l.idempotent && again && !killer
-	case begun: // never
+	case responseStarted: // never
 	}
-	return may && l.whole // kept whole or not resent
+	return may && l.replayable // kept whole or not resent
 }
 
 // TestResending is the ledger as a client meets it.
@@ -99,7 +99,7 @@ func TestResending(t *testing.T) {
 // TestKeepWorking: the app may finish for a client that has left, where that is wished.
 func TestKeepWorking(t *testing.T) {
 	for _, keep := range []bool{true, false} {
-		r := newRig(t, patient, Settings{KeepWorking: keep})
+		r := newRig(t, patient, Settings{FinishOnDisconnect: keep})
 		finish, finished := make(chan struct{}), make(chan bool, 1)
 		r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
 			k.request()
@@ -111,7 +111,7 @@ func TestKeepWorking(t *testing.T) {
 		r.eventually("in flight", func() bool { return r.gate.Snapshot().InFlight == 1 })
 		c.Close()
 		if keep {
-			noticed := time.NewTimer(10 * lookAfter)
+			noticed := time.NewTimer(10 * disconnectCheckDelay)
 			<-noticed.C
 		} else {
 			r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
@@ -208,19 +208,17 @@ func TestWorkerTimeout(t *testing.T) {
 		{"a worker of a target that came back", workerTimeout, func(g *gate.Gate, t *gate.Target) { g.Swap(nil); g.Swap(t) }, true},
 		{"all of it, after 5 s", workerTimeout, func(g *gate.Gate, _ *gate.Target) { g.Swap(nil) }, false},
 		{"all of it, known by its sockets first", workerTimeout, func(_ *gate.Gate, t *gate.Target) { t.Abandon() }, false},
-		{"all of it, the news too late", workerTimeout, func(g *gate.Gate, _ *gate.Target) { <-time.After(2 * dyingTime); g.Swap(nil) }, true},
+		{"all of it, the news too late", workerTimeout, func(g *gate.Gate, _ *gate.Target) { <-time.After(2 * exitGrace); g.Swap(nil) }, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			g, target := gate.New(patient), gate.NewTarget(gate.TargetOptions{})
 			g.Swap(target)
-			x := &exchange{set: &Settings{}}
-			d := trip{x: x, u: &upstream{target: target}}
-			x.attendant.begin()
+			rt := roundTrip{x: &exchange{settings: &Settings{}}, target: target, startedAt: time.Now()}
 			time.Sleep(c.ran)
 			go c.dies(g, target)
 			synctest.Wait()
-			if l := d.account(written, io.EOF); l.alone != c.alone || l.ran != c.ran || l.fed != 1 {
-				t.Errorf("%s: %+v", c.name, l)
+			if f := rt.classify(requestSent, io.EOF); f.workerDied != c.alone || f.elapsed != c.ran || f.attempts != 1 {
+				t.Errorf("%s: %+v", c.name, f)
 			}
 			time.Sleep(time.Second)
 		})
@@ -235,10 +233,10 @@ func TestCollapsed(t *testing.T) {
 		want   bool
 		took   time.Duration
 	}{
-		{"the target lives", func(*gate.Gate, *gate.Target) {}, false, newsTime},
-		{"it is replaced, and lives", func(g *gate.Gate, t *gate.Target) { g.Swap(nil) }, false, dyingTime},
+		{"the target lives", func(*gate.Gate, *gate.Target) {}, false, exitNotice},
+		{"it is replaced, and lives", func(g *gate.Gate, t *gate.Target) { g.Swap(nil) }, false, exitGrace},
 		{"it is gone", func(g *gate.Gate, t *gate.Target) { t.Abandon() }, true, 0},
-		{"it is replaced, then gone", func(g *gate.Gate, t *gate.Target) { g.Swap(nil); time.Sleep(dyingTime / 2); t.Abandon() }, true, dyingTime / 2},
+		{"it is replaced, then gone", func(g *gate.Gate, t *gate.Target) { g.Swap(nil); time.Sleep(exitGrace / 2); t.Abandon() }, true, exitGrace / 2},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			g, target := gate.New(patient), gate.NewTarget(gate.TargetOptions{})
@@ -246,7 +244,7 @@ func TestCollapsed(t *testing.T) {
 			go c.happen(g, target)
 			synctest.Wait()
 			start := time.Now()
-			if got := died(target); got != c.want || time.Since(start) != c.took {
+			if got := targetDied(target); got != c.want || time.Since(start) != c.took {
 				t.Errorf("%s: %v after %v", c.name, got, time.Since(start))
 			}
 			synctest.Wait()
@@ -256,15 +254,15 @@ func TestCollapsed(t *testing.T) {
 
 func TestCauses(t *testing.T) {
 	for _, c := range []struct {
-		lost loss
+		lost failedAttempt
 		want string
 	}{
-		{loss{state: begun, whole: true}, "the app's response broke off"},
-		{loss{state: written}, "the body was too large to be kept"},
-		{loss{state: written, whole: true, fed: 2}, "without an answer, twice"},
-		{loss{state: written, whole: true, fed: 1, alone: true, ran: workerTimeout}, "after the request had run for 5s"},
-		{loss{state: written, whole: true, fed: 1, alone: true}, "may have had an effect"},
-		{loss{state: written, whole: true, fed: 1, ran: workerTimeout}, "may have had an effect"},
+		{failedAttempt{progress: responseStarted, replayable: true}, "the app's response broke off"},
+		{failedAttempt{progress: requestSent}, "the body was too large to be kept"},
+		{failedAttempt{progress: requestSent, replayable: true, attempts: 2}, "without an answer, twice"},
+		{failedAttempt{progress: requestSent, replayable: true, attempts: 1, workerDied: true, elapsed: workerTimeout}, "after the request had run for 5s"},
+		{failedAttempt{progress: requestSent, replayable: true, attempts: 1, workerDied: true}, "may have had an effect"},
+		{failedAttempt{progress: requestSent, replayable: true, attempts: 1, elapsed: workerTimeout}, "may have had an effect"},
 	} {
 		if got := c.lost.cause(); !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %s", c.lost, got)

@@ -179,7 +179,7 @@ func exhaust(t *testing.T) (fillers []int) {
 		t.Fatal(err)
 	}
 	quiet := time.Now() // since when nobody gave one back: tests before this one may still close some
-	for time.Since(quiet) < idleUpstream+500*time.Millisecond {
+	for time.Since(quiet) < upstreamIdleTimeout+500*time.Millisecond {
 		fd, err := unix.FcntlInt(2, unix.F_DUPFD_CLOEXEC, 0)
 		switch err {
 		case nil:

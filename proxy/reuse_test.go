@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -74,7 +75,7 @@ func TestIdleConnectionToTheAppIsClosed(t *testing.T) {
 	r.dial().get("/").want(200, "")
 	start := time.Now()
 	r.eventually("closed", child.idle)
-	between(t, start, idleUpstream/2, idleUpstream+later)
+	between(t, start, upstreamIdleTimeout/2, upstreamIdleTimeout+later)
 }
 
 // A target that will be told to stop gets its connections back: the idle ones at once, the others when they are done.
@@ -99,7 +100,7 @@ func TestRetiredTargetKeepsNoConnection(t *testing.T) {
 	close(finish)
 	slow.want(200, "/slow")
 	r.eventually("the other one is closed", child.idle)
-	between(t, start, 0, idleUpstream)
+	between(t, start, 0, upstreamIdleTimeout)
 }
 
 // What is dialled while the news of the target's death comes is closed again.
@@ -107,50 +108,56 @@ func TestNoConnectionToATargetThatIsGone(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	child := r.newChild(gate.TargetOptions{}, echo)
 	child.Abandon()
-	if _, err := dial(child.Target); err != net.ErrClosed {
+	if _, err := dialBlocking(child.Target); err != net.ErrClosed {
 		t.Errorf("%v", err)
 	}
 	r.eventually("closed", child.idle)
 }
 
-// trip is a request that has passed the gate, and its client.
-func (r *rig) trip(request string, set Settings, script func(*talk)) (*trip, *caller) {
+// roundTrip is a connection to a child, on a goroutine, for a request that has passed the gate, and the request's client.
+func (r *rig) roundTrip(request string, set Settings, script func(*talk)) (*blockingUpstream, *caller) {
 	r.Helper()
 	child := r.newChild(gate.TargetOptions{}, script)
-	u, err := dial(child.Target)
+	u, err := dialBlocking(child.Target)
 	if err != nil {
 		r.Fatal(err)
 	}
-	w, caller := pair(r.T)
-	client := &client{wire: w, server: r.server, exchange: &exchange{}}
-	client.settle()
-	r.server.settings.Store(&set)
-	client.decide()
-	x := client.exchange
-	x.begin(time.Now())
-	if _, fault := x.request.Parse([]byte(request), &client.rules.policy); fault != nil {
-		r.Fatal(fault)
+	ours, caller := pair(r.T)
+	r.server.Configure(set)
+	b := &blockingClient{clientConn: newClientConn(&r.server.app, netip.AddrPort{}, ""), exchange: &exchange{}}
+	if err := b.conn.open(ours.stream); err != nil {
+		r.Fatal(err)
 	}
-	x.complete = true
+	b.waiter.Owner = b
+	b.updateRules()
+	b.exchange.begin(b.clientConn, time.Now())
+	b.in.hold([]byte(request))
+	n, fault := b.exchange.request.Parse(b.in.bytes(), &b.rules.policy)
+	if fault != nil || n == 0 {
+		r.Fatal(n, fault)
+	}
+	b.exchange.setHead(n)
 	r.gate.Swap(child.Target)
-	if v := r.gate.Enter(&client.waiter); v.Outcome != gate.Passed {
-		r.Fatalf("%+v", v)
+	if d := r.gate.Enter(&b.waiter); d.Outcome != gate.Passed {
+		r.Fatalf("%+v", d)
 	}
-	return u.embark(x), caller
+	u.client = b
+	return u, caller
 }
 
-// lostTrip is a delivery that failed on its way out.
-func (r *rig) lostTrip(request string, set Settings) (again, busy bool, x *exchange) {
+// lostRoundTrip is one that failed before a byte of the request was written.
+func (r *rig) lostRoundTrip(request string, set Settings) (again, busy bool, x *exchange) {
 	r.Helper()
-	d, _ := r.trip(request, set, func(k *talk) { io.Copy(io.Discard, k) })
-	d.u.wire.close() // before a byte is written
-	state, err := d.send()
-	if state != connected || err == nil {
-		r.Errorf("state %d, %v", state, err)
+	u, _ := r.roundTrip(request, set, func(k *talk) { io.Copy(io.Discard, k) })
+	x = u.client.exchange
+	u.conn.close()
+	p, err := u.sendRequest(x)
+	if p != connected || err == nil {
+		r.Errorf("progress %d, %v", p, err)
 	}
-	again, busy = d.lost(state, err)
-	r.gate.Done(d.u.target, false)
-	return again, busy, d.x
+	again, busy = u.handleFailure(p, err)
+	r.gate.Done(u.target, false)
+	return again, busy, x
 }
 
 // Nothing was written: whatever the request is, it is sent on another connection, and that is no resending.
@@ -159,9 +166,9 @@ func TestConnectionThatTakesNoByte(t *testing.T) {
 		for _, method := range []string{"GET", "POST"} {
 			t.Run(fmt.Sprint(method, set.NoResend), func(t *testing.T) {
 				r := newRig(t, patient, Settings{})
-				again, busy, x := r.lostTrip(method+" / HTTP/1.1\r\nHost: a\r\n\r\n", set.resolved())
-				if n := r.server.Counters().Resent; !again || !busy || x.fed != 0 || n != 0 {
-					t.Errorf("again %v, busy %v, fed %d, resent %d", again, busy, x.fed, n)
+				again, busy, x := r.lostRoundTrip(method+" / HTTP/1.1\r\nHost: a\r\n\r\n", set)
+				if n := r.server.Counters().Resent; !again || !busy || x.attempts != 0 || n != 0 {
+					t.Errorf("again %v, busy %v, fed %d, resent %d", again, busy, x.attempts, n)
 				}
 			})
 		}

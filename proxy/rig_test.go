@@ -72,7 +72,7 @@ func newRigOn(t *testing.T, l net.Listener, g gate.Settings, s Settings) *rig {
 	r.end = cancel
 	go func() {
 		err := r.server.Serve(ctx, l)
-		r.server.End()
+		r.server.Close()
 		r.served <- err
 	}()
 	t.Cleanup(func() {
@@ -95,16 +95,16 @@ func (r *rig) balanced() {
 	if sum != c.Requests {
 		r.Errorf("%d requests, %d endings: %+v", c.Requests, sum, c)
 	}
-	if n := r.server.buffered.Load(); n != 0 {
+	if n := r.server.app.buffered.Load(); n != 0 {
 		r.Errorf("%d bytes are still counted as kept", n)
 	}
 }
 
 // everyClient does something to every client, on the event loop.
-func (r *rig) everyClient(do func(*client)) {
-	if l := r.server.started(); l != nil {
-		l.tasks.Call(func() {
-			for c := range l.clients {
+func (r *rig) everyClient(do func(*loopClient)) {
+	if l := r.server.startedLoop(); l != nil {
+		l.call(func() {
+			for c := range l.eachClient {
 				do(c)
 			}
 		})

@@ -27,7 +27,7 @@ func listen(t *testing.T) net.Listener {
 
 func TestServeEndsWithItsListener(t *testing.T) {
 	s := NewServer(Options{Gate: gate.New(patient)})
-	defer s.End()
+	defer s.Close()
 	l := listen(t)
 	l.Close()
 	if err := s.Serve(t.Context(), l); !errors.Is(err, net.ErrClosed) {
@@ -49,7 +49,7 @@ func TestConnectionsFromBefore(t *testing.T) {
 	fmt.Fprint(early, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	r.counted("both are answered", func(c Counters) bool { return c.Answered == 2 })
 	seen := 0
-	r.everyClient(func(c *client) {
+	r.everyClient(func(c *loopClient) {
 		for what, want := range map[int]int{unix.TCP_NODELAY: 1, unix.TCP_KEEPIDLE: 15} {
 			if got, err := unix.GetsockoptInt(c.fd, unix.IPPROTO_TCP, what); err != nil || got != want {
 				t.Errorf("option %d of a connection is %d (%v), want %d", what, got, err, want)
@@ -64,7 +64,7 @@ func TestConnectionsFromBefore(t *testing.T) {
 
 func TestServeEndsWithItsContext(t *testing.T) {
 	s := NewServer(Options{Gate: gate.New(gate.Settings{})})
-	defer s.End()
+	defer s.Close()
 	l := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error)
@@ -87,12 +87,12 @@ func TestServeEndsWithItsContext(t *testing.T) {
 // A listener may have an Accept of its own, which the event loop would pass over. Such a one is refused, not served in another way.
 func TestServeRefusesOtherListeners(t *testing.T) {
 	s := NewServer(Options{Gate: gate.New(patient)})
-	defer s.End()
+	defer s.Close()
 	l := struct{ *net.TCPListener }{listen(t).(*net.TCPListener)}
 	if err := s.Serve(t.Context(), l); err == nil || !strings.Contains(err.Error(), "*net.TCPListener") {
 		t.Errorf("%v", err)
 	}
-	if err := s.Accepting(t.Context()); err != nil {
+	if err := s.CheckAlive(t.Context()); err != nil {
 		t.Errorf("nothing is served, and asked for: %v", err)
 	}
 }
@@ -105,15 +105,15 @@ func TestConnectionsAtTheEnd(t *testing.T) {
 	for _, c := range []*caller{idle, late} {
 		c.get("/").want(200, "GET / ")
 	}
-	l := r.server.started()
-	l.tasks.Call(func() {
+	l := r.server.startedLoop()
+	l.call(func() {
 		late.get("/late")
 		for arrived := false; !arrived; { // in the kernel; the loop has not seen it
-			for c := range l.clients {
+			for c := range l.eachClient {
 				arrived = arrived || !netpoll.Quiet(c.fd)
 			}
 		}
-		l.end()
+		l.beginClose()
 	})
 	idle.ended()
 	late.want(200, "GET /late")

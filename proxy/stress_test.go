@@ -182,7 +182,7 @@ func (s *stressor) hangUp() {
 // TestStress sends requests of random shapes through holds and swaps, in which no process dies: every one whose client waits must
 // get its own answer, whole. It is what pins the assumptions of the event loop about kernel and runtime.
 func TestStress(t *testing.T) {
-	r := newRig(t, gate.Settings{Limit: 1000, Timeout: time.Minute}, Settings{ServeHalfClosed: true})
+	r := newRig(t, gate.Settings{Limit: 1000, Timeout: time.Minute}, Settings{AllowHalfClose: true})
 	next := func() *child { return r.newChild(gate.TargetOptions{Concurrency: 4}, shapes) }
 	serving := next()
 	r.gate.Swap(serving.Target)
@@ -234,7 +234,7 @@ func TestStress(t *testing.T) {
 func TestEndThatComesWithTheRequest(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		t.Run(fmt.Sprint("serve half-closed: ", half), func(t *testing.T) {
-			r := newRig(t, patient, Settings{ServeHalfClosed: half})
+			r := newRig(t, patient, Settings{AllowHalfClose: half})
 			r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
 			for range 100 {
 				c := r.dial().get("/")

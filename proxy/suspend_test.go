@@ -14,14 +14,14 @@ import (
 	"tideover/proxy/gate"
 )
 
-// suspend makes a server stand still.
-func (r *rig) suspend() []Connection {
+// quiesce quiesces the server, which must come about.
+func (r *rig) quiesce() []Connection {
 	r.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	all, err := r.server.Suspend(ctx)
-	if err != nil || ctx.Err() != nil {
-		r.Fatal(err, ctx.Err())
+	all := r.server.Quiesce(ctx)
+	if ctx.Err() != nil {
+		r.Fatal(ctx.Err())
 	}
 	return all
 }
@@ -43,7 +43,7 @@ func (r *rig) successor(all []Connection, script func(*talk)) *rig {
 		}
 		all[i].FD = fd
 	}
-	if err := next.server.Admit(all); err != nil {
+	if err := next.server.Restore(all); err != nil {
 		r.Fatal(err)
 	}
 	next.gate.Swap(child.Target)
@@ -83,7 +83,7 @@ func TestConnectionsGoToTheNextProgram(t *testing.T) {
 		t.Fatalf("got %s, want 100", res.Status)
 	}
 
-	all := r.suspend()
+	all := r.quiesce()
 	var begun []string
 	for _, known := range all {
 		if line, _, ok := strings.Cut(string(known.Unanswered), " HTTP/1.1\r\n"); ok {
@@ -121,7 +121,7 @@ func TestSuspendedServerGoesOn(t *testing.T) {
 	callers := r.queueUp(n)
 	left := r.dial().get("/left")
 	r.held(n + 1)
-	if all := r.suspend(); len(all) != n+1 {
+	if all := r.quiesce(); len(all) != n+1 {
 		t.Fatalf("%d connections, want %d", len(all), n+1)
 	}
 	left.Close()
@@ -142,7 +142,7 @@ func TestKeptBodiesAreRecalled(t *testing.T) {
 	r.gate.Swap(child.Target)
 	slow := func(n int, head, rest string) *caller {
 		c := r.dial().say(head)
-		r.eventually("its head was read", func() bool { return r.server.Counters().Requests == uint64(n) && r.server.buffered.Load() > 0 })
+		r.eventually("its head was read", func() bool { return r.server.Counters().Requests == uint64(n) && r.server.app.buffered.Load() > 0 })
 		r.gate.Hold("deploy")
 		c.say(rest)
 		r.held(n)
@@ -153,7 +153,7 @@ func TestKeptBodiesAreRecalled(t *testing.T) {
 	r.gate.Hold("deploy")
 	chunked := r.dial().say("POST /large HTTP/1.1\nHost: shop.test\nTransfer-Encoding: chunked\n\n20\n0123456789")
 	r.held(2)
-	next := r.successor(r.suspend(), echo)
+	next := r.successor(r.quiesce(), echo)
 	fixed.want(200, "POST /fixed abcdef")
 	chunked.say("0123456789012345678901\n0\n\n").want(200, "POST /large 01234567890123456789012345678901")
 	next.counted("all", func(c Counters) bool { return c.Answered == 2 })
@@ -176,7 +176,7 @@ func TestRecalledRequestsRememberTheirLosses(t *testing.T) {
 	dying.Abandon()
 	dying.kill()
 	r.held(1)
-	all := r.suspend()
+	all := r.quiesce()
 	if len(all) != 1 || all[0].Lost != 1 {
 		t.Fatalf("%+v", all)
 	}

@@ -10,68 +10,66 @@ import (
 	"tideover/proxy/http1"
 )
 
-// A tunnel is a connection after its 101: bytes both ways, which nobody reads here.
+// A tunnel is a pair of connections behind a 101: bytes both ways, which nothing here interprets.
 type tunnel struct {
-	idle time.Duration // without a byte either way; 0: for ever
-	last atomic.Int64  // when one side sent or took a byte for the last time, in ns
+	idleTimeout time.Duration // without a byte either way; 0: without bound
+	active      atomic.Int64  // UnixNano when a side sent or took a byte for the last time
 }
 
-// tunnel hands the 101 on and then bytes both ways until both sides have ended, one fails, or the target's tunnels are closed. The
+// tunnel forwards the 101 and then bytes both ways until both sides have ended, one fails, or the target's tunnels are closed. The
 // request counts as answered, and its pass is done, when the tunnel begins.
-func (d *trip) tunnel() {
-	x, u := d.x, d.u
-	c := x.client
+func (u *blockingUpstream) tunnel() {
+	b, x := u.client, u.x
 	x.keepAlive = false
 	if !u.target.SetTunnel(u) {
-		d.lost(begun, errTargetGone)
+		u.handleFailure(responseStarted, errTargetGone)
 		return
 	}
-	left, _ := x.attendant.join(x)
+	defer u.end()
+	defer u.discard()
+	gone, _ := u.stopUpload()
 	head, _ := u.response.AppendClient(u.out[:0], &http1.Client{Minor: x.request.Minor, Held: x.held, Hold: x.waited})
-	u.in.start += u.headEnd
-	x.server.gate.Done(u.target, true)
-	if left || c.hand(head) != nil {
-		u.Close()
-		x.leave()
+	u.in.start += u.headLen
+	x.app.gate.Done(u.target, true)
+	if gone || b.write(head) != nil {
+		x.clientGone()
 		return
 	}
 	x.end(answered)
-	x.server.totals.tunnels.Add(1)
-	t := &tunnel{idle: x.set.TunnelTimeout}
-	t.passed()
+	x.app.counters.tunnels.Add(1)
+	t := &tunnel{idleTimeout: x.settings.TunnelTimeout}
+	t.touch()
 	ahead := x.body.raw
 	x.body.raw = nil
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t.copy(u.wire, c.wire, ahead)
+		t.copy(&u.conn, &b.conn, ahead)
 	}()
-	t.copy(c.wire, u.wire, u.in.bytes())
+	t.copy(&b.conn, &u.conn, u.in.bytes())
 	<-done
-	u.in.release()
-	u.Close()
 }
 
-// copy hands bytes on from one side to the other, first those that were read already; at the end of the one it ends the other's
-// reading, so that the way back goes on. When anything fails both sides are closed.
-func (t *tunnel) copy(to, from *wire, ahead []byte) {
+// copy sends bytes on from one side to the other, first those that were read already. At the end of the one it sends the other a FIN,
+// so that the way back goes on. When anything fails both sides are closed.
+func (t *tunnel) copy(to, from *conn, ahead []byte) {
 	var b buffer
 	defer b.release()
 	for {
 		if len(ahead) > 0 {
-			if t.hand(to, ahead) != nil {
+			if t.write(to, ahead) != nil {
 				break
 			}
 		}
 		b.start, b.end = 0, 0
-		n, err := from.read(b.room(bufferSize), t.left())
+		n, err := from.read(b.room(bufferSize), t.timeLeft())
 		ahead = b.data[:n]
 		switch {
 		case n > 0:
 		case err == io.EOF:
 			to.closeWrite()
 			return
-		case errors.Is(err, os.ErrDeadlineExceeded) && t.left() > time.Nanosecond:
+		case errors.Is(err, os.ErrDeadlineExceeded) && t.timeLeft() > time.Nanosecond:
 		default:
 			to.close()
 			from.close()
@@ -82,27 +80,27 @@ func (t *tunnel) copy(to, from *wire, ahead []byte) {
 	from.close()
 }
 
-// hand writes all of p. A peer may take its time, as long as it takes anything at all, or the other side has something to say.
-func (t *tunnel) hand(to *wire, p []byte) error {
+// write writes all of p. A peer may take its time, as long as it takes anything at all, or the other side sends.
+func (t *tunnel) write(to *conn, p []byte) error {
 	for {
-		before := to.untaken()
-		n, err := to.write(p, t.idle/4)
-		if n > 0 || to.untaken() < before {
-			t.passed()
+		before := to.unsent()
+		n, err := to.write(p, t.idleTimeout/4)
+		if n > 0 || to.unsent() < before {
+			t.touch()
 		}
-		if p = p[n:]; !errors.Is(err, os.ErrDeadlineExceeded) || t.left() == time.Nanosecond {
+		if p = p[n:]; !errors.Is(err, os.ErrDeadlineExceeded) || t.timeLeft() == time.Nanosecond {
 			return err
 		}
 	}
 }
 
-// passed notes that a byte was sent, or taken.
-func (t *tunnel) passed() { t.last.Store(time.Now().UnixNano()) }
+// touch says that a byte was sent, or taken.
+func (t *tunnel) touch() { t.active.Store(time.Now().UnixNano()) }
 
-// left is how long the tunnel may still be silent.
-func (t *tunnel) left() time.Duration {
-	if t.idle == 0 {
+// timeLeft is how long the tunnel may still be idle; 0: without bound.
+func (t *tunnel) timeLeft() time.Duration {
+	if t.idleTimeout == 0 {
 		return 0
 	}
-	return max(time.Nanosecond, time.Until(time.Unix(0, t.last.Load()).Add(t.idle)))
+	return max(time.Nanosecond, time.Until(time.Unix(0, t.active.Load()).Add(t.idleTimeout)))
 }

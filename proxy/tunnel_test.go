@@ -69,21 +69,21 @@ func TestCloseTunnels(t *testing.T) {
 
 func TestTunnelToAnAppThatIsGoneIsA502(t *testing.T) {
 	r := newRig(t, patient, Settings{})
-	d, c := r.trip(strings.ReplaceAll(handshake, "\n", "\r\n"), Settings{}.resolved(), func(k *talk) {
+	u, c := r.roundTrip(strings.ReplaceAll(handshake, "\n", "\r\n"), Settings{}, func(k *talk) {
 		k.request()
 		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
 	})
-	r.server.totals.requests.Add(1) // the trip's
-	state, err := d.send()
+	r.server.app.counters.requests.Add(1) // the one that has passed
+	p, err := u.sendRequest(u.client.exchange)
 	if err == nil {
-		state, err = d.awaitHead()
+		p, err = u.awaitHead()
 	}
-	if state != begun || err != nil {
-		t.Fatal(state, err)
+	if p != responseStarted || err != nil {
+		t.Fatal(p, err)
 	}
-	d.u.target.Remove(d.u) // Abandon closes the connections a moment after the target is abandoned
-	d.u.target.Abandon()
-	d.arrive(state, err)
+	u.target.Remove(u) // Abandon closes the connections a moment after the target is abandoned
+	u.target.Abandon()
+	u.handleResponse(p, err)
 	c.want(502, "broke off")
 	r.counted("502", func(c Counters) bool { return c.BadGateway == 1 && c.Tunnels == 0 })
 }
@@ -161,7 +161,7 @@ func TestTunnelThatBreaks(t *testing.T) {
 
 // A client that has left before its tunnel began gets none, even where the app may go on.
 func TestTunnelForNobody(t *testing.T) {
-	r := newRig(t, patient, Settings{KeepWorking: true})
+	r := newRig(t, patient, Settings{FinishOnDisconnect: true})
 	gone := make(chan struct{})
 	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
 		k.request()
@@ -173,7 +173,7 @@ func TestTunnelForNobody(t *testing.T) {
 	c := r.dial().say(handshake)
 	r.eventually("in flight", func() bool { return child.InFlight() == 1 })
 	c.Close()
-	noticed := time.NewTimer(5 * lookAfter)
+	noticed := time.NewTimer(5 * disconnectCheckDelay)
 	<-noticed.C
 	close(gone)
 	r.counted("left", func(n Counters) bool { return n.ClientLeft == 1 && n.Tunnels == 0 && child.Tunnels() == 0 })

@@ -251,8 +251,8 @@ func (c *reconciliation) drainRemoved(gone []*entry) {
 	defer cancel()
 	for _, m := range gone {
 		if m.app.server != nil && len(m.listeners) == 0 {
-			m.app.server.Lame()
-			m.app.server.Linger(soon)
+			m.app.server.CloseAfterNextResponse()
+			m.app.server.WaitIdle(soon)
 		}
 	}
 }

@@ -126,7 +126,7 @@ const idleLinger = time.Second
 func (r *registry) stop(leaving, among []*entry) {
 	for _, e := range leaving {
 		if e.app.server != nil {
-			e.app.server.Lame()
+			e.app.server.CloseAfterNextResponse()
 		}
 	}
 	var stopping sync.WaitGroup
@@ -156,8 +156,8 @@ func (r *registry) stop(leaving, among []*entry) {
 func (e *entry) end(linger context.Context) {
 	e.closeListeners()
 	if server := e.app.server; server != nil {
-		server.Linger(linger)
-		server.End()
+		server.WaitIdle(linger)
+		server.Close()
 	}
 	e.close()
 }

@@ -282,7 +282,7 @@ func (s *Supervisor) CheckAlive(ctx context.Context) error {
 		if e.app.server == nil {
 			continue
 		}
-		if err := e.app.server.Accepting(ctx); err != nil {
+		if err := e.app.server.CheckAlive(ctx); err != nil {
 			return api.Errorf(api.ExitError, "app %s: %v", e.app.name, err)
 		}
 	}

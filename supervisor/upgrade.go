@@ -208,11 +208,7 @@ func (o *operation) standStill(u *upgrade) {
 	}
 	soon, cancel := context.WithTimeout(o.ctx, lastReturns)
 	defer cancel()
-	connections, err := a.server.Suspend(soon)
-	if err != nil {
-		o.fail(api.ExitError, "cannot hand the connections of "+a.name+" on: "+err.Error(), "")
-		return
-	}
+	connections := a.server.Quiesce(soon)
 	defer a.server.Resume()
 	o.handOff(u, hooked, connections)
 }
@@ -362,8 +358,8 @@ func (a *App) restore(b *handoff.AppState) error {
 	if a.restored != nil {
 		a.gate.Swap(a.restored.Target)
 	}
-	a.server.Continue(b.Counters)
-	if err := a.server.Admit(b.Connections); err != nil {
+	a.server.RestoreCounters(b.Counters)
+	if err := a.server.Restore(b.Connections); err != nil {
 		for _, c := range b.Connections {
 			unix.Close(c.FD)
 		}

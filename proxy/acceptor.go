@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/proxy/netpoll"
+)
+
+// An acceptor is a listener in an event loop.
+type acceptor struct {
+	loop *eventLoop
+	fd   int
+	host string // its address; empty when that is a wildcard
+	// optionsPending says that the backlog may hold TCP connections that are older than the options of the listener, which they
+	// have therefore not inherited.
+	optionsPending bool
+	failingSince   time.Time  // since when no connection can be accepted; zero: they can
+	errc           chan error // the listener is closed, or has become something else
+}
+
+// serve accepts from the listener raw, whose address is given, until ctx ends.
+func (l *eventLoop) serve(ctx context.Context, raw syscall.RawConn, address net.Addr) error {
+	a := &acceptor{loop: l, errc: make(chan error, 1)}
+	if tcp, ok := address.(*net.TCPAddr); ok {
+		a.optionsPending = true
+		if !tcp.IP.IsUnspecified() {
+			a.host = tcp.String()
+		}
+	}
+	served := net.ErrClosed
+	err := raw.Control(func(fd uintptr) { // the descriptor cannot be closed meanwhile
+		a.fd = int(fd)
+		unix.SetNonblock(a.fd, true)
+		if a.optionsPending {
+			setOptions(a.fd)
+		}
+		l.call(func() { served = a.register() })
+	})
+	if err != nil || served != nil {
+		return errors.Join(err, served)
+	}
+	select {
+	case <-ctx.Done():
+	case served = <-a.errc:
+	}
+	l.call(a.unregister)
+	return served
+}
+
+// rawListener returns access to the descriptor of a listener. One of another type is an error: it may have an Accept of its own,
+// which the event loop would pass over.
+func rawListener(l net.Listener) (syscall.RawConn, error) {
+	switch l := l.(type) {
+	case *net.TCPListener:
+		return l.SyscallConn()
+	case *net.UnixListener:
+		return l.SyscallConn()
+	}
+	return nil, fmt.Errorf("proxy: cannot accept from a %T", l)
+}
+
+// setOptions sets at a listener what its connections inherit: no delay of small writes, and keep-alive probes that find a peer which
+// has vanished, as often as Go sends them.
+func setOptions(fd int) {
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9)
+}
+
+func (a *acceptor) register() error {
+	if err := a.loop.poller.Add(a.fd, unix.EPOLLIN, a); err != nil {
+		return err
+	}
+	a.loop.acceptors = append(a.loop.acceptors, a)
+	return nil
+}
+
+func (a *acceptor) unregister() {
+	if a.loop.poller.Handles(a.fd, a) { // else it was closed, and the number may be in use again
+		a.loop.poller.Remove(a.fd)
+	}
+	a.loop.acceptors = slices.DeleteFunc(a.loop.acceptors, func(other *acceptor) bool { return other == a })
+}
+
+// OnEvents accepts what is in the backlog.
+func (a *acceptor) OnEvents(uint32) { a.accept() }
+
+// accept accepts all connections of the backlog. For want of descriptors or memory they stay there; that is logged once, not at each
+// attempt.
+func (a *acceptor) accept() {
+	l := a.loop
+	if l.quiesced {
+		return
+	}
+	for peer := (netpoll.Sockaddr{}); ; {
+		fd, errno := netpoll.Accept(a.fd, &peer)
+		switch errno {
+		case 0:
+			if a.optionsPending {
+				setOptions(fd)
+			}
+			if l.addClient(fd, peer.AddrPort(), a.host) != nil {
+				l.app.counters.connections.Add(1)
+			}
+			if !a.failingSince.IsZero() {
+				l.app.logger.Info("accepting again", "app", l.app.name, "after", time.Since(a.failingSince).Round(time.Millisecond))
+				a.failingSince = time.Time{}
+			}
+			continue
+		case unix.EINTR, unix.ECONNABORTED:
+			continue
+		case unix.EAGAIN:
+			a.optionsPending = false
+			return
+		case unix.EBADF, unix.EINVAL, unix.ENOTSOCK: // it is no listener any more
+			a.errc <- os.NewSyscallError("accept4", errno)
+			a.unregister()
+			return
+		}
+		if a.failingSince.IsZero() {
+			a.failingSince = l.now
+			l.app.logger.Warn("cannot accept", "app", l.app.name, "error", os.NewSyscallError("accept4", errno))
+		}
+		l.schedule(l.now.Add(retryInterval))
+		return
+	}
+}
+
+// retryAccepts accepts from listeners that failed before.
+func (l *eventLoop) retryAccepts() {
+	for _, a := range slices.Clone(l.acceptors) { // accept may take one out
+		if !a.failingSince.IsZero() {
+			a.accept()
+		}
+	}
+}

@@ -1,0 +1,32 @@
+package proxy
+
+import (
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/gate"
+)
+
+// An app is what all connections of one server share.
+type app struct {
+	name     string
+	gate     *gate.Gate
+	logger   hclog.Logger
+	settings atomic.Pointer[Settings]
+	rules    atomic.Pointer[rules] // those that were made last
+	counters counters
+	buffered atomic.Int64 // bytes kept for requests, bounded by Settings.BufferTotal
+	errorLog *errorLog
+
+	noKeepAlive atomic.Bool // every response is the last one of its connection
+}
+
+// reserve counts n bytes that are kept for a request. It reports false, and counts nothing, when limit would be exceeded.
+func (a *app) reserve(n, limit int64) bool {
+	if a.buffered.Add(n) > limit {
+		a.buffered.Add(-n)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,371 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"tideover/proxy/gate"
+	"tideover/proxy/http1"
+)
+
+// A blockingUpstream is a connection to the app on a goroutine, and the round trip that uses it. Only Close may be called from
+// another goroutine, and by the upload.
+type blockingUpstream struct {
+	roundTrip
+	client *blockingClient
+	conn   conn
+	upload upload
+
+	readErr    error // how reading ended, where the event loop found out
+	early      bool  // the response came before all of the request was written,
+	goneBefore bool  // and the client had closed its connection before that
+}
+
+// forward sends the request to a target that it has a pass to, and the response to the client. again: there is no response, and the
+// request goes back to the gate; busy: because the target takes no connections at present. Else the pass is done and the request has
+// ended.
+func (b *blockingClient) forward(t *gate.Target) (again, busy bool) {
+	x := b.exchange
+	x.target = t.Name()
+	u, err := b.connect(t)
+	if err != nil {
+		return true, true
+	}
+	u.client = b
+	p, err := u.sendRequest(x)
+	if err == nil {
+		p, err = u.awaitHead()
+	}
+	return u.handleResponse(p, err)
+}
+
+// connect returns a connection to the target: the one that became idle last, if it is fit, else a new one; for a request that must
+// not be sent twice a new one, as in loopClient.sendRequest.
+func (b *blockingClient) connect(t *gate.Target) (*blockingUpstream, error) {
+	if x := b.exchange; x.attempts == 0 && x.settings.idempotent(&x.request) {
+		if u := b.home.loop.borrow(t); u != nil {
+			return u, nil
+		}
+	}
+	return dialBlocking(t)
+}
+
+// dialBlocking opens a connection to t. Every error means "not now", as in eventLoop.dial.
+func dialBlocking(t *gate.Target) (*blockingUpstream, error) {
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
+	c, err := d.Dial(t.Options().Network, t.Options().Address)
+	if err != nil {
+		return nil, err
+	}
+	u := &blockingUpstream{roundTrip: roundTrip{target: t}}
+	if err := u.conn.open(c.(stream)); err != nil {
+		c.Close()
+		return nil, err
+	}
+	if !t.Add(u) {
+		u.Close()
+		return nil, net.ErrClosed
+	}
+	return u, nil
+}
+
+// resumeRoundTrip goes on with a round trip that the event loop has begun, and then with the gate. It reports whether the connection
+// may carry another request.
+func (b *blockingClient) resumeRoundTrip(o offload) (keep bool) {
+	u := o.upstream
+	u.client = b
+	again, busy := false, false
+	switch {
+	case o.reason == reasonAwaitingHead:
+		again, busy = u.resumeSending()
+	case o.reason == reasonStreaming:
+		u.readErr = o.err
+		u.finish(u.copyBody())
+	case u.responseStarted:
+		u.finish(o.err)
+	default:
+		again, busy = u.handleFailure(o.progress, o.err)
+	}
+	if again {
+		return b.proxy(b.requeue(u.target, busy))
+	}
+	return b.exchange.keepAlive
+}
+
+// sendRequest writes the head and what was buffered of the body, in one piece. It is no error if not all could be written: the app
+// may have answered before it had read all.
+func (u *blockingUpstream) sendRequest(x *exchange) (progress, error) {
+	u.begin(x, time.Now())
+	u.upload.begin()
+	u.out = x.appendRequest(u.out[:0])
+	u.upload.beginWrite(!x.streaming)
+	n, err := u.write(u.out, x.settings.Timeout)
+	switch {
+	case n == 0:
+		return connected, err
+	case err == errClientGone || err == errResponseTimeout:
+		return requestSent, err
+	case err == nil:
+		u.upload.endWrite()
+	}
+	if x.streaming {
+		u.startUpload()
+	}
+	return requestSent, nil
+}
+
+// resumeSending writes what the event loop could not write of the request, and goes on.
+func (u *blockingUpstream) resumeSending() (again, busy bool) {
+	if len(u.unsent) > 0 {
+		_, err := u.write(u.unsent, u.x.settings.Timeout)
+		if u.unsent = nil; err == errClientGone || err == errResponseTimeout {
+			return u.handleFailure(requestSent, err)
+		} // else the app may have answered all the same
+	}
+	return u.handleResponse(u.awaitHead())
+}
+
+// awaitHead reads the head of the response, which is then at the front of in, headLen bytes long. Interim responses before it are
+// forwarded or dropped.
+func (u *blockingUpstream) awaitHead() (progress, error) {
+	u.resetResponse()
+	for {
+		n, err := u.parseHead()
+		switch {
+		case err == errNeverAccepted:
+			return requestSent, err
+		case err != nil:
+			return responseStarted, err
+		case n > 0 && !u.response.Interim():
+			u.headLen = n
+			return responseStarted, nil
+		case n > 0:
+			u.forwardInterim()
+			u.in.start += n
+			u.response.Next()
+			continue
+		}
+		if err := u.read(u.x.settings.Timeout); err != nil {
+			return u.progress(err), err
+		}
+	}
+}
+
+// forwardInterim sends a 103 to a client that understands it and has not had one. A failed write is noticed elsewhere.
+func (u *blockingUpstream) forwardInterim() {
+	if x := u.x; u.response.PassesInterim(x.request.Minor) && x.attempts == 0 {
+		u.client.write(u.response.AppendInterim(nil))
+	}
+}
+
+// read reads from the app. After a short while without a byte it has the upload watch for the client's disconnect. After timeout (0:
+// without bound), in which the app neither reads the request nor answers, it gives up with errResponseTimeout.
+func (u *blockingUpstream) read(timeout time.Duration) error {
+	for {
+		wait := timeout
+		switch blocked := u.upload.blocked(); {
+		case !u.upload.running():
+			wait = disconnectCheckDelay
+		case timeout > 0 && blocked.IsZero():
+			wait = min(timeout, time.Second) // the app may be waited for from some moment on meanwhile
+		case timeout > 0:
+			if wait = time.Until(blocked.Add(timeout)); wait <= 0 {
+				return errResponseTimeout
+			}
+		}
+		err := u.readInto(responseLimits.Head, wait)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if !u.upload.running() {
+			u.startUpload()
+		}
+	}
+}
+
+// handleResponse goes on when the head of the response has come, or an error instead.
+func (u *blockingUpstream) handleResponse(p progress, err error) (again, busy bool) {
+	switch {
+	case err != nil:
+		return u.handleFailure(p, err)
+	case u.response.Status == 101:
+		u.tunnel()
+	default:
+		u.finish(u.copyResponse())
+	}
+	return false, false
+}
+
+// handleFailure decides about a request of whose response nothing went to the client: it goes back to the gate, or it ends here.
+func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy bool) {
+	b, x, t := u.client, u.x, u.target
+	u.discard()
+	defer u.end()
+	gone, clientFault := u.stopUpload()
+	end := func() { x.app.gate.Done(t, false) }
+	var fault *http1.Error
+	switch {
+	case gone || err == errClientGone:
+		end()
+		x.clientGone()
+		return false, false
+	case clientFault != nil:
+		end()
+		b.bodyRead(clientFault)
+		return false, false
+	case err == errResponseTimeout:
+		end()
+		b.refuse(timedOut, 504, 0, "the app did not answer in time")
+		return false, false
+	case errors.As(err, &fault):
+		end()
+		b.refuse(badGateway, 502, 0, "the app's response is not valid: "+fault.Error())
+		return false, false
+	}
+	f := u.classify(p, err)
+	if f.retryable() && !(x.settings.NoResend && p == requestSent && !f.neverAccepted) {
+		if p == requestSent && !f.neverAccepted { // the app has not seen the other ones
+			x.app.counters.resent.Add(1)
+		}
+		return true, p == connected
+	}
+	end()
+	b.refuse(badGateway, 502, 0, f.cause())
+	return false, false
+}
+
+// copyResponse sends the head of the response and then its body.
+func (u *blockingUpstream) copyResponse() error {
+	u.early, u.goneBefore = !u.upload.lastPiece.Load(), u.upload.clientGone()
+	if u.early {
+		u.x.keepAlive = false
+	}
+	u.startResponse()
+	return u.copyBody()
+}
+
+// copyBody sends what is in out and then the rest of the body, each piece as soon as it comes.
+func (u *blockingUpstream) copyBody() error {
+	for {
+		if err := u.copyRaw(); err != nil {
+			return err
+		}
+		done, fault := u.reframe()
+		if fault != nil {
+			return fault
+		}
+		if len(u.out) > 0 {
+			u.bytesSent = true
+			if err := u.client.write(u.out); err != nil {
+				return err
+			}
+			u.out = u.out[:0]
+		}
+		if done {
+			return nil
+		}
+		if u.body.Left() > largeBody {
+			u.in.enlarge()
+		}
+		if err := u.read(0); err == io.EOF {
+			return u.onUpstreamEOF()
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// copyRaw sends, without a copy, what need not be reframed.
+func (u *blockingUpstream) copyRaw() error {
+	if u.framing == http1.Chunked || len(u.out) > 0 || u.in.empty() {
+		return nil
+	}
+	data, n, fault := u.body.Next(u.in.bytes())
+	u.in.start += n
+	if fault != nil {
+		return fault
+	}
+	if len(data) == 0 {
+		return nil
+	}
+	u.bytesSent = true
+	return u.client.write(data)
+}
+
+// onUpstreamEOF ends a response at the end of its connection. It is whole only if the app has not just died (R77).
+func (u *blockingUpstream) onUpstreamEOF() error {
+	if fault := u.body.End(); fault != nil {
+		return fault
+	}
+	if targetDied(u.target) {
+		return errTargetGone
+	}
+	if u.framing == http1.Chunked {
+		return u.client.write([]byte(http1.LastChunk))
+	}
+	return nil
+}
+
+// finish ends a request whose response has started. err is nil when the client has been given all of it.
+func (u *blockingUpstream) finish(err error) {
+	if err != nil && !u.bytesSent {
+		u.handleFailure(responseStarted, err)
+		return
+	}
+	b, x, t := u.client, u.x, u.target
+	reuse := err == nil && u.reusable() && u.conn.quiet() && u.upload.fullySent.Load()
+	if !reuse {
+		u.discard()
+	}
+	gone, clientFault := u.stopUpload()
+	switch {
+	case err == nil && !u.goneBefore:
+		x.end(answered)
+	case gone || err == errClientGone:
+		x.clientGone()
+		b.conn.abort() // what the kernel still has for a slow reader must not look whole
+	case clientFault != nil:
+		x.keepAlive = false
+		x.end(badRequest)
+		b.conn.abort()
+	default:
+		x.keepAlive = false
+		x.end(truncated)
+		x.logError(u.response.Status, "the response broke off: "+err.Error())
+		b.conn.abort()
+	}
+	u.end()
+	if reuse {
+		u.giveBack(b.home.loop)
+	}
+	x.app.gate.Done(t, err == nil)
+	if err == nil && u.early {
+		x.body.drain(&b.conn, drainAfterResponse)
+	}
+}
+
+// readInto reads further bytes behind those in the buffer, which may grow to limit bytes.
+func (u *blockingUpstream) readInto(limit int, wait time.Duration) error {
+	if u.readErr != nil {
+		return u.readErr
+	}
+	n, err := u.conn.read(u.in.room(limit), wait)
+	u.in.end += n
+	return err
+}
+
+// Close ends the connection; a read under way returns an error.
+func (u *blockingUpstream) Close() {
+	if u.conn.stream != nil { // else the event loop has closed it
+		u.conn.close()
+	}
+}
+
+// discard closes the connection. Its round trip ends with end, once no upload uses it any more.
+func (u *blockingUpstream) discard() {
+	u.target.Remove(u)
+	u.Close()
+}

@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"net/netip"
+	"slices"
+
+	"tideover/proxy/gate"
+	"tideover/proxy/http1"
+)
+
+// A clientConn is what is known of a client's connection on either side. It has one owner at a time: a [loopClient] or a
+// [blockingClient].
+type clientConn struct {
+	app    *app
+	waiter gate.Waiter
+	replay replay // of the next request
+	in     buffer // read from the client and not consumed; no memory while the connection is idle
+
+	remote netip.AddrPort // invalid for a unix socket
+	peer   string         // the address without its port, for X-Forwarded-For where we write it; empty for a unix socket
+	host   string         // what a request without a Host was sent to
+	rules  *rules
+}
+
+// rules are what the settings mean for clients of one kind, which share them.
+type rules struct {
+	settings *Settings
+	policy   http1.Policy
+	limits   http1.Limits // the policy's, and that of a body
+}
+
+// A replay is what became of a request before it was given back to its connection, to be read once more.
+type replay struct {
+	attempts int  // times it was lost after it had been written to the app
+	sent100  bool // its 100 (Continue) was sent
+	pending  bool // it is in the client's buffer, whole, and is not parsed before the server resumes
+}
+
+// newClientConn returns the connection of a client at remote, which has connected to host, as far as that is known.
+func newClientConn(a *app, remote netip.AddrPort, host string) *clientConn {
+	c := &clientConn{app: a, remote: remote, host: "localhost"}
+	if remote.IsValid() && host != "" {
+		c.host = host
+	}
+	return c
+}
+
+// address is the client's, for logs.
+func (c *clientConn) address() string {
+	if !c.remote.IsValid() {
+		return "unix"
+	}
+	return netip.AddrPortFrom(c.remote.Addr().Unmap(), c.remote.Port()).String()
+}
+
+// updateRules makes the present settings those of the client's next request.
+func (c *clientConn) updateRules() {
+	set := c.app.settings.Load()
+	if c.rules != nil && c.rules.settings == set {
+		return
+	}
+	limits := http1.RequestLimits()
+	limits.Head, limits.Target, limits.Fields = set.Limits.Head, set.Limits.Target, set.Limits.Fields
+	limits.Line = max(limits.Line, min(limits.Target, limits.Head))
+	trusted := c.trusted(set)
+	if c.remote.IsValid() && !trusted {
+		c.peer = c.remote.Addr().Unmap().String()
+	}
+	c.rules = &rules{settings: set, limits: limits, policy: http1.Policy{Limits: limits, Trusted: trusted,
+		PassUnderscores: set.PassUnderscores, DefaultHost: c.defaultHost()}}
+	c.rules.limits.Body = set.Limits.Body // not the policy's: a head that announces too long a body is valid, and what follows can be drained
+	if shared := c.app.rules.Load(); shared != nil && *shared == *c.rules {
+		c.rules = shared
+		return
+	}
+	c.app.rules.Store(c.rules)
+}
+
+// defaultHost is the Host of a request without one: the target's, else the address to which the client has connected.
+func (c *clientConn) defaultHost() string {
+	if t := c.app.gate.Target(); t != nil && t.Options().DefaultHost != "" {
+		return t.Options().DefaultHost
+	}
+	return c.host
+}
+
+// trusted reports whether the client is a front-end whose forwarding fields pass.
+func (c *clientConn) trusted(set *Settings) bool {
+	ip := c.remote.Addr().Unmap()
+	unix := !ip.IsValid()
+	switch {
+	case set.Trusted == nil:
+		return unix || ip.IsLoopback()
+	case unix:
+		return set.TrustUnix
+	}
+	return slices.ContainsFunc(set.Trusted, func(p netip.Prefix) bool { return p.Contains(ip) })
+}

@@ -1,0 +1,113 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/gate"
+	"tideover/proxy/http1"
+)
+
+// Options make a server.
+type Options struct {
+	App      string // its name, for logs
+	Gate     *gate.Gate
+	Settings Settings
+	Logger   hclog.Logger // nil: nothing is logged
+}
+
+// Settings are what may be configured of a server, also while it runs. Zero values mean the default, where one is named.
+type Settings struct {
+	// Timeout is the time from the pass to the first byte of the response; then 504. 0: without bound.
+	Timeout time.Duration
+	// Buffer is how many bytes of a body are kept per request, so that it can be sent again; a longer one is streamed.
+	// 0: 64 KiB, <0: none.
+	Buffer int64
+	// BufferTotal is how many bytes are kept for all requests of the app together, heads of held ones included. 0: 64 MiB.
+	BufferTotal int64
+	// HealthPath is a path to which the server itself answers 200, and whose requests are never held. Empty: none.
+	HealthPath string
+
+	// AllowHalfClose says that a client that has sent FIN still waits for its response; else it counts as gone.
+	AllowHalfClose bool
+	// FinishOnDisconnect lets the app finish a request whose client is gone; else its connection is closed.
+	FinishOnDisconnect bool
+	// IdempotencyKey says that an Idempotency-Key field makes a request of any method safe to resend.
+	IdempotencyKey bool
+	// NoResend says that no request is ever sent twice.
+	NoResend bool
+	// Trusted are the front-ends whose forwarding fields pass. nil: loopback and unix peers. Empty, not nil: no peer with an address.
+	Trusted []netip.Prefix
+	// TrustUnix says that unix peers are trusted too, where Trusted is not nil.
+	TrustUnix bool
+	// PassUnderscores forwards fields with an underscore in the name; else they are dropped.
+	PassUnderscores bool
+
+	// RetryAfter is what a 503 says when too many requests are held, or one for too long. 0: 5 s.
+	RetryAfter time.Duration
+	// ErrorPage is the body of a 503, HTML where it begins with '<', else plain text. Empty: the cause in words.
+	ErrorPage []byte
+
+	Limits Limits
+
+	// HeadTimeout is the time from the first byte of a request to the end of its head; then 408. 0: 10 s.
+	HeadTimeout time.Duration
+	// BodyTimeout is the longest time without a byte of an expected body; then 408. 0: 30 s.
+	BodyTimeout time.Duration
+	// WriteTimeout is after how long a client is disconnected that takes next to nothing. 0: 60 s.
+	WriteTimeout time.Duration
+	// IdleTimeout is how long a connection without a request is kept; longer than any front-end's pool does. 0: 620 s.
+	IdleTimeout time.Duration
+	// TunnelTimeout is how long a tunnel is kept without a byte either way. 0: without bound.
+	TunnelTimeout time.Duration
+	// MinRate is how many bytes a second a client must send, beyond the first BodyTimeout, or take, in each WriteTimeout.
+	// 0: 256, <0: none.
+	MinRate int64
+}
+
+// Limits bound what a client may send, in bytes where nothing else is said. Zero values mean the default.
+type Limits struct {
+	Head   int   // 32 KiB; beyond: 431
+	Target int   // the request line, 8190; beyond: 414
+	Fields int   // number of header fields, 100; beyond: 431
+	Body   int64 // 0: no limit; beyond: 413
+}
+
+// withDefaults returns the settings with every default filled in.
+func (s Settings) withDefaults() Settings {
+	s.Buffer = max(0, orDefault(s.Buffer, 64<<10))
+	s.BufferTotal = orDefault(s.BufferTotal, 64<<20)
+	s.RetryAfter = orDefault(s.RetryAfter, 5*time.Second)
+	s.Limits.Head = orDefault(s.Limits.Head, 32<<10)
+	s.Limits.Target = orDefault(s.Limits.Target, 8190)
+	s.Limits.Fields = orDefault(s.Limits.Fields, 100)
+	s.HeadTimeout = orDefault(s.HeadTimeout, 10*time.Second)
+	s.BodyTimeout = orDefault(s.BodyTimeout, 30*time.Second)
+	s.WriteTimeout = orDefault(s.WriteTimeout, 60*time.Second)
+	s.IdleTimeout = orDefault(s.IdleTimeout, 620*time.Second)
+	s.MinRate = max(0, orDefault(s.MinRate, 256))
+	return s
+}
+
+func orDefault[T comparable](value, byDefault T) T {
+	var zero T
+	if value == zero {
+		return byDefault
+	}
+	return value
+}
+
+// finCounts reports whether a client that has sent FIN is gone.
+func (s *Settings) finCounts() bool { return !s.AllowHalfClose }
+
+// idempotent reports whether a request may reach the app twice.
+func (s *Settings) idempotent(r *http1.Request) bool {
+	return r.Method.Idempotent() || r.IdempotencyKey && s.IdempotencyKey
+}
+
+// isHealthCheck reports whether a request is for the server itself.
+func (s *Settings) isHealthCheck(r *http1.Request) bool {
+	return string(r.Path()) == s.HealthPath && (r.Method == http1.MethodGet || r.Method == http1.MethodHead)
+}

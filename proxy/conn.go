@@ -1,0 +1,183 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/proxy/netpoll"
+)
+
+// aLongTimeAgo is a deadline that has passed.
+var aLongTimeAgo = time.Unix(1, 0)
+
+// A stream is what conn needs of a connection: *net.TCPConn, *net.UnixConn and *os.File have it.
+type stream interface {
+	io.ReadWriteCloser
+	syscall.Conn
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// A conn is a connection as a goroutine has it: its methods block, and another goroutine can interrupt them. At most one goroutine
+// reads or waits at a time, and at most one writes.
+type conn struct {
+	stream stream
+	raw    syscall.RawConn
+
+	mu          sync.Mutex
+	interrupted bool
+}
+
+// open makes c the connection s.
+func (c *conn) open(s stream) (err error) {
+	c.stream = s
+	c.raw, err = s.SyscallConn()
+	return err
+}
+
+// interrupt makes the read or wait under way, and all later ones until clearInterrupt, end with errInterrupted.
+func (c *conn) interrupt() {
+	c.mu.Lock()
+	c.interrupted = true
+	c.stream.SetReadDeadline(aLongTimeAgo)
+	c.mu.Unlock()
+}
+
+// clearInterrupt undoes interrupt. No other goroutine may be about to call interrupt.
+func (c *conn) clearInterrupt() {
+	c.mu.Lock()
+	c.interrupted = false
+	c.stream.SetReadDeadline(time.Time{})
+	c.mu.Unlock()
+}
+
+// setReadDeadline sets the deadline for a read, unless the connection is interrupted: then the one that is set has passed.
+func (c *conn) setReadDeadline(timeout time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.interrupted {
+		return
+	}
+	deadline := time.Time{}
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	c.stream.SetReadDeadline(deadline)
+}
+
+// read reads what there is and waits for the first byte for at most timeout (0: without bound; then os.ErrDeadlineExceeded).
+func (c *conn) read(p []byte, timeout time.Duration) (int, error) {
+	c.setReadDeadline(timeout)
+	n, err := c.stream.Read(p)
+	if err = c.mapError(err); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	if n = c.readNow(p); n > 0 { // it came in time, and this goroutine ran too late
+		return n, nil
+	}
+	return 0, err
+}
+
+// readNow reads what there is without waiting.
+func (c *conn) readNow(p []byte) (n int) {
+	c.raw.Control(func(fd uintptr) { n, _ = netpoll.Read(int(fd), p) })
+	return max(0, n)
+}
+
+// waitHangup waits until the peer has closed the connection (nil) or interrupt is called (errInterrupted). It reads nothing. A FIN
+// alone counts as a close where finCounts says so.
+func (c *conn) waitHangup(finCounts bool) error {
+	c.setReadDeadline(0)
+	err := c.raw.Read(func(fd uintptr) bool { return netpoll.HungUp(int(fd), finCounts) })
+	return c.mapError(err)
+}
+
+// hungUp reports whether the peer has closed the connection by now.
+func (c *conn) hungUp(finCounts bool) bool {
+	hungUp := true
+	c.raw.Control(func(fd uintptr) { hungUp = netpoll.HungUp(int(fd), finCounts) })
+	return hungUp
+}
+
+// quiet reports whether nothing has come from the peer, neither a byte nor the end: an idle connection that may be used again.
+func (c *conn) quiet() bool {
+	quiet := false
+	c.raw.Control(func(fd uintptr) { quiet = netpoll.Quiet(int(fd)) })
+	return quiet
+}
+
+// mapError tells an interrupt from a deadline.
+func (c *conn) mapError(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.interrupted {
+		return errInterrupted
+	}
+	return err
+}
+
+// write writes all of p, for at most timeout (0: without bound), and returns how much the kernel took.
+func (c *conn) write(p []byte, timeout time.Duration) (int, error) {
+	deadline := time.Time{}
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	c.stream.SetWriteDeadline(deadline)
+	return c.stream.Write(p)
+}
+
+// writeMinRate writes all of p to a peer that may be slow. It fails when the peer takes nothing, or less than rate bytes a second,
+// for timeout. What the kernel still has counts as not taken: it wakes a writer only when a third of its buffer is free, which may be
+// megabytes later.
+func (c *conn) writeMinRate(p []byte, timeout time.Duration, rate int64) error {
+	slow := func(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+	n, err := c.write(p, timeout/4)
+	if !slow(err) {
+		return err
+	}
+	window := timeout - timeout/4
+	minimum := max(1, int(rate*int64(window)/int64(time.Second)))
+	for before := c.unsent(); ; {
+		p = p[n:]
+		n, err = c.write(p, window)
+		after := c.unsent()
+		if !slow(err) || before+n-after < minimum {
+			return err
+		}
+		before = after
+	}
+}
+
+// unsent is the number of bytes that the kernel keeps for the peer.
+func (c *conn) unsent() (n int) {
+	c.raw.Control(func(fd uintptr) { n = netpoll.Unsent(int(fd)) })
+	return n
+}
+
+// closeWrite sends a FIN: nothing more comes.
+func (c *conn) closeWrite() {
+	c.raw.Control(func(fd uintptr) { syscall.Shutdown(int(fd), syscall.SHUT_WR) })
+}
+
+// dup returns another descriptor of the connection.
+func (c *conn) dup() (fd int, err error) {
+	controlled := c.raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(controlled, err)
+}
+
+func (c *conn) close() { c.stream.Close() }
+
+// abort closes the connection so that the peer sees an error where the protocol has one: a reset, on TCP.
+func (c *conn) abort() {
+	c.raw.Control(func(fd uintptr) { netpoll.ResetOnClose(int(fd)) })
+	c.stream.Close()
+}

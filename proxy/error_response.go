@@ -1,0 +1,88 @@
+package proxy
+
+import (
+	"time"
+
+	"tideover/proxy/gate"
+	"tideover/proxy/http1"
+)
+
+// deny answers a request that got no pass. The zero Decision means that its client is gone.
+func (b *blockingClient) deny(d gate.Decision) (keep bool) {
+	x := b.exchange
+	switch d.Outcome {
+	case gate.Expired:
+		b.refuse(expired, 503, x.settings.RetryAfter, "held for as long as a request may wait; the app did not come back in time")
+	case gate.Overflowed:
+		b.refuse(overflowed, 503, x.settings.RetryAfter, "too many requests are waiting already")
+	case gate.Refused:
+		b.refuse(refused, orDefault(d.Refusal.Status, 503), d.Refusal.RetryAfter, d.Refusal.Cause)
+	default:
+		if !x.ended {
+			x.clientGone()
+		}
+	}
+	return x.keepAlive
+}
+
+// reject answers a request that is at fault itself, and gives its connection up.
+func (b *blockingClient) reject(fault *http1.Error) {
+	x := b.exchange
+	x.keepAlive = false
+	x.end(badRequest)
+	x.logError(fault.Status, fault.Error())
+	b.conn.write(http1.AppendError(nil, fault, &x.request), x.settings.WriteTimeout)
+	if fault.Status == 413 {
+		x.body.drain(&b.conn, drainAfterResponse)
+		return
+	}
+	x.body.linger(&b.conn, drainAfterError)
+}
+
+// refuse answers a valid request with an error response. The connection goes on where the request's body was read.
+func (b *blockingClient) refuse(o outcome, status int, retryAfter time.Duration, cause string) {
+	x := b.exchange
+	unread := !x.body.done()
+	if unread || x.app.noKeepAlive.Load() {
+		x.keepAlive = false
+	}
+	x.end(o)
+	x.logError(status, cause)
+	answer := x.answer(status, cause)
+	answer.RetryAfter, answer.Held, answer.Hold = retryAfter, x.held, x.waited
+	if page := x.settings.ErrorPage; status == 503 && len(page) > 0 {
+		answer.Page, answer.PageType = page, pageType(page)
+	}
+	if _, err := b.conn.write(http1.AppendAnswer(nil, &answer), x.settings.WriteTimeout); err != nil {
+		x.keepAlive = false
+		return
+	}
+	if unread {
+		x.body.drain(&b.conn, drainAfterResponse)
+	}
+}
+
+// answerHealthCheck answers a front-end's question whether the server is there: whatever the app does, a request would be answered or
+// held.
+func (b *blockingClient) answerHealthCheck() (keep bool) {
+	x := b.exchange
+	x.keepAlive = x.keepAlive && x.request.Body.Empty()
+	x.end(answered)
+	answer := x.answer(200, "alive")
+	b.conn.write(http1.AppendAnswer(nil, &answer), x.settings.WriteTimeout)
+	return x.keepAlive
+}
+
+// answer is a response of the server's own.
+func (x *exchange) answer(status int, cause string) http1.Answer {
+	return http1.Answer{Status: status, Cause: cause, Head: x.request.Method == http1.MethodHead, Minor: x.request.Minor,
+		KeepAlive: x.keepAlive, Date: time.Now()}
+}
+
+// pageType is the media type of an app's own error page.
+func pageType(page []byte) string {
+	if page[0] == '<' {
+		return "text/html"
+	}
+	return "text/plain; charset=utf-8"
+}

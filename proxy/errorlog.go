@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+const (
+	// dedupWindow is for how long lines equal to one that was written are only counted.
+	dedupWindow = 5 * time.Second
+	// maxDedupLines bounds how many different lines are remembered at once; further ones are written as they come.
+	maxDedupLines = 256
+	// maxQuoted is how many bytes of what a client sent are shown.
+	maxQuoted = 200
+)
+
+// An errorLog writes a line for every error response. Of equal lines the first is written at once and the others are counted, so
+// that a thousand held requests that expire together are two lines.
+type errorLog struct {
+	logger hclog.Logger
+	mu     sync.Mutex
+	recent map[errorKey]*suppressed
+	timer  *time.Timer
+}
+
+// errorKey is what makes two lines equal.
+type errorKey struct {
+	status                      int
+	app, request, cause, target string
+}
+
+// suppressed is what was not written of lines with the same key.
+type suppressed struct {
+	since time.Time
+	count int
+	held  time.Duration // the longest of them
+}
+
+func newErrorLog(l hclog.Logger) *errorLog {
+	return &errorLog{logger: l, recent: map[errorKey]*suppressed{}}
+}
+
+// write logs an error response to client; id is the request's X-Request-Id.
+func (l *errorLog) write(key errorKey, client, id string, held time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	l.flushLocked(now, false)
+	if s := l.recent[key]; s != nil {
+		s.count++
+		s.held = max(s.held, held)
+		return
+	}
+	if len(l.recent) < maxDedupLines {
+		l.recent[key] = &suppressed{since: now}
+		if l.timer == nil {
+			l.timer = time.AfterFunc(dedupWindow, l.flushExpired)
+		} else if len(l.recent) == 1 {
+			l.timer.Reset(dedupWindow)
+		}
+	}
+	fields := append(key.fields(), "client", client, "held", held.Round(time.Millisecond))
+	if id != "" {
+		fields = append(fields, "request_id", id)
+	}
+	l.logger.Warn("answered", fields...)
+}
+
+func (k errorKey) fields() []any {
+	return []any{"app", k.app, "status", k.status, "request", k.request, "cause", k.cause, "generation", k.target}
+}
+
+// flushExpired writes the counts that are older than dedupWindow.
+func (l *errorLog) flushExpired() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flushLocked(time.Now(), false)
+	if len(l.recent) > 0 {
+		l.timer.Reset(dedupWindow)
+	}
+}
+
+// flush writes the counts that are not written yet.
+func (l *errorLog) flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flushLocked(time.Now(), true)
+}
+
+// flushLocked writes all counts, or those older than dedupWindow. l.mu must be held.
+func (l *errorLog) flushLocked(now time.Time, all bool) {
+	for key, s := range l.recent {
+		if !all && now.Sub(s.since) < dedupWindow {
+			continue
+		}
+		if s.count > 0 {
+			l.logger.Warn("answered alike", append(key.fields(), "count", s.count, "held", s.held.Round(time.Millisecond))...)
+		}
+		delete(l.recent, key)
+	}
+}
+
+// printable makes bytes of a client's fit for a log line: no control byte, no quote, not too long.
+func printable(p []byte) string {
+	var b strings.Builder
+	for i, c := range p {
+		if i == maxQuoted {
+			b.WriteString("...")
+			break
+		}
+		if c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			const digits = "0123456789abcdef"
+			b.WriteString(`\x`)
+			b.WriteByte(digits[c>>4])
+			b.WriteByte(digits[c&15])
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}

@@ -1,0 +1,195 @@
+package proxy
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tideover/proxy/netpoll"
+)
+
+// timerSlack is how far apart two moments are at which one wake-up is enough.
+const timerSlack = 20 * time.Millisecond
+
+// An eventLoop serves the connections of one server on one goroutine, which never blocks. An idle client or a held request costs a
+// registration in the epoll set and no goroutine. A request without a body whose response comes in one piece is served from its
+// first byte to its last without leaving the loop. Everything that takes longer, a body, a long response, a tunnel, an error
+// response, is offloaded to a goroutine and comes back.
+//
+// All of it belongs to the loop's goroutine but tasks, by which others reach it, clients and clientClosed.
+type eventLoop struct {
+	app       *app
+	poller    *netpoll.Poller
+	tasks     netpoll.TaskQueue
+	now       time.Time // of this turn
+	timer     *time.Timer
+	nextTimer time.Time // when it fires; zero: it is not set
+	acceptors []*acceptor
+
+	idleClients      netpoll.List[*loopClient]
+	connecting       netpoll.List[*loopClient] // requests whose connection to the app is being made
+	awaitingResponse netpoll.List[*loopClient] // requests whose response is due by a certain time
+	headOnly         netpoll.List[*loopClient] // requests of whose response there is the head, and nothing of its body
+	clientGone       netpoll.List[*loopClient] // requests whose client is gone
+	idleUpstreams    netpoll.List[*loopUpstream]
+	deferredOffloads []deferredOffload
+
+	out            []byte      // scratch memory for what is being written
+	spareExchanges []*exchange // memory for requests
+
+	quiesced bool          // see Server.Quiesce
+	allIdle  chan struct{} // closed once every client is idle then
+	closing  bool          // connections are closed once they are idle
+
+	clients      atomic.Int64
+	clientClosed chan struct{}  // capacity 1: a client has been disconnected
+	offloaded    sync.WaitGroup // goroutines that serve a client
+	ended        chan struct{}  // closed behind all of them
+}
+
+// startEventLoop starts a loop. It ends after beginClose, when the last client is disconnected.
+func startEventLoop(a *app) (*eventLoop, error) {
+	l := &eventLoop{app: a, now: time.Now(), clientClosed: make(chan struct{}, 1), ended: make(chan struct{})}
+	var err error
+	if l.poller, err = netpoll.Open(); err != nil {
+		return nil, err
+	}
+	if err := l.tasks.Open(l.poller); err != nil {
+		l.poller.Close()
+		return nil, err
+	}
+	l.timer = time.AfterFunc(time.Hour, func() { l.post(l.onTimer) })
+	l.timer.Stop()
+	go l.run()
+	return l, nil
+}
+
+func (l *eventLoop) run() {
+	defer close(l.ended)
+	l.poller.Run(l.turn)
+	for n := l.idleUpstreams.Front(); n != nil; n = l.idleUpstreams.Front() {
+		n.Value.discard()
+	}
+	l.tasks.Close()
+	l.timer.Stop()
+	l.poller.Close()
+	l.offloaded.Wait()
+}
+
+// post has the loop call f, from any goroutine.
+func (l *eventLoop) post(f func()) bool { return l.tasks.Post(netpoll.TaskFunc(f)) }
+
+// call has the loop call f and waits until it has, from any other goroutine.
+func (l *eventLoop) call(f func()) bool { return l.tasks.Call(f) }
+
+// turn does everything there is to do; done: and there will never be more.
+func (l *eventLoop) turn() (done bool) {
+	for {
+		n, more := l.poller.Poll()
+		l.now = time.Now()
+		for i := range n { // the app first: a connection that it has just closed must not be used below
+			if h, events := l.poller.Event(i); isUpstream(h) {
+				h.OnEvents(events)
+			}
+		}
+		for i := range n {
+			if h, events := l.poller.Event(i); h != nil && !isUpstream(h) {
+				h.OnEvents(events)
+			}
+		}
+		ran := l.tasks.RunAll()
+		l.reportIdle()
+		if l.closing && l.clients.Load() == 0 {
+			return true
+		}
+		if !more && !ran && l.tasks.PrepareWait() {
+			return false
+		}
+	}
+}
+
+func isUpstream(h netpoll.Handler) bool {
+	_, is := h.(*loopUpstream)
+	return is
+}
+
+// schedule makes sure that onTimer is called at that moment, or earlier.
+func (l *eventLoop) schedule(t time.Time) {
+	if l.nextTimer.IsZero() || t.Before(l.nextTimer) {
+		l.nextTimer = t
+		l.timer.Reset(t.Sub(l.now))
+	}
+}
+
+// expired reports whether a moment has come; else onTimer will be called then.
+func (l *eventLoop) expired(t time.Time) bool {
+	if l.now.Before(t) {
+		l.schedule(t)
+		return false
+	}
+	return true
+}
+
+// expiredWithin is expired for the first of many moments: those that follow within timerSlack are looked at together.
+func (l *eventLoop) expiredWithin(since time.Time, age time.Duration) bool {
+	left := age - l.now.Sub(since)
+	if left > 0 {
+		l.schedule(l.now.Add(max(left, timerSlack)))
+	}
+	return left <= 0
+}
+
+// onTimer does what is due by the clock.
+func (l *eventLoop) onTimer() {
+	l.nextTimer = time.Time{}
+	l.now = time.Now()
+	if l.quiesced {
+		return
+	}
+	l.closeIdleClients()
+	l.expireRoundTrips()
+	l.closeIdleUpstreams()
+	l.retryOffloads()
+	l.retryAccepts()
+}
+
+// eachClient iterates over all clients, in no particular order.
+func (l *eventLoop) eachClient(yield func(*loopClient) bool) {
+	for h := range l.poller.Handlers() {
+		if c, is := h.(*loopClient); is && !yield(c) {
+			return
+		}
+	}
+}
+
+// beginClose disconnects idle clients, after a look at what has arrived from them, and from now on each one that becomes idle.
+func (l *eventLoop) beginClose() {
+	l.closing = true
+	for n := l.idleClients.Front(); n != nil; n = l.idleClients.Front() {
+		n.Value.onReadable()
+	}
+}
+
+// cut ends what is still there.
+func (l *eventLoop) cut() {
+	for c := range l.eachClient {
+		c.cut()
+	}
+}
+
+// reportIdle closes allIdle once every client is idle.
+func (l *eventLoop) reportIdle() {
+	if l.allIdle == nil {
+		return
+	}
+	for c := range l.eachClient {
+		if c.state != stateIdle {
+			return
+		}
+	}
+	close(l.allIdle)
+	l.allIdle = nil
+}
+
+// retryInterval is how long to wait when the process is out of descriptors or memory.
+const retryInterval = 20 * time.Millisecond

@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/proxy/netpoll"
+)
+
+// A Connection is a client's connection as one process leaves it to the one that takes its place by exec(2), descriptors and all.
+type Connection struct {
+	FD int `json:"fd"`
+
+	// Of a request that has not been sent to the app, or may be sent again:
+	Unanswered []byte        `json:"unanswered,omitempty"` // what was read of it; the rest is in the kernel
+	Waited     time.Duration `json:"waited,omitempty"`     // for how long it was held
+	Lost       int           `json:"lost,omitempty"`       // how often it was lost after the app had it
+	Continued  bool          `json:"continued,omitempty"`  // it has had its 100
+}
+
+// Quiesce stops accepting and reading, gives held requests back to their connections, oldest first, and returns all idle connections
+// for the handoff. Requests still under way when ctx ends are not among them. The descriptors stay the server's. [Server.Resume]
+// undoes it.
+func (s *Server) Quiesce(ctx context.Context) []Connection {
+	l := s.startedLoop()
+	if l == nil {
+		return nil
+	}
+	allIdle := make(chan struct{})
+	if !l.call(func() { l.quiesced, l.allIdle = true, allIdle }) {
+		return nil
+	}
+	s.app.gate.Evict(true)
+	select {
+	case <-allIdle:
+	case <-ctx.Done():
+	}
+	var all []Connection
+	l.call(func() { all = l.connections() })
+	return all
+}
+
+// Resume undoes [Server.Quiesce].
+func (s *Server) Resume() {
+	s.app.gate.Evict(false)
+	if l := s.startedLoop(); l != nil {
+		l.call(l.resume)
+	}
+}
+
+// Restore takes over what another process's [Server.Quiesce] has returned. Requests among it go through the gate at once, in this
+// order. It must be called before the first Serve. With an error nothing was taken over.
+func (s *Server) Restore(all []Connection) error {
+	if len(all) == 0 {
+		return nil
+	}
+	l, err := s.startLoop()
+	if err != nil {
+		return err
+	}
+	l.call(func() {
+		for i := range all {
+			l.restore(&all[i])
+		}
+	})
+	return nil
+}
+
+// RestoreCounters adds the totals of another process. It must be called before the first Serve.
+func (s *Server) RestoreCounters(c Counters) { s.app.counters.add(c) }
+
+func (l *eventLoop) restore(known *Connection) {
+	unix.SetNonblock(known.FD, true)
+	c := l.addClient(known.FD, netpoll.PeerAddr(known.FD), "") // without a peer it is closed, which will be read
+	if c == nil || len(known.Unanswered) == 0 {
+		return
+	}
+	c.replay = replay{attempts: known.Lost, sent100: known.Continued}
+	c.waiter.CarriedWait = known.Waited
+	c.in.hold(known.Unanswered)
+	c.readPending = true // there may be more in the kernel
+	c.dispatch()
+}
+
+// idleInOrder returns the clients with a request that was given back, oldest first, and then the other idle ones.
+func (l *eventLoop) idleInOrder() []*loopClient {
+	var all []*loopClient
+	for c := range l.eachClient {
+		if c.state == stateIdle {
+			all = append(all, c)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *loopClient) int {
+		switch {
+		case a.replay.pending && b.replay.pending:
+			return cmp.Compare(a.waiter.Arrival(), b.waiter.Arrival())
+		case a.replay.pending:
+			return -1
+		case b.replay.pending:
+			return 1
+		}
+		return 0
+	})
+	return all
+}
+
+func (l *eventLoop) connections() []Connection {
+	var all []Connection
+	for _, c := range l.idleInOrder() {
+		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: c.waiter.CarriedWait,
+			Lost: c.replay.attempts, Continued: c.replay.sent100})
+	}
+	return all
+}
+
+// resume looks at everything that has happened since the loop was quiesced.
+func (l *eventLoop) resume() {
+	l.quiesced, l.allIdle = false, nil
+	for _, c := range l.idleInOrder() {
+		switch {
+		case !c.in.empty():
+			c.dispatch()
+		case c.readPending:
+			c.onReadable()
+		}
+	}
+	for _, a := range slices.Clone(l.acceptors) {
+		a.accept()
+	}
+	l.onTimer()
+}

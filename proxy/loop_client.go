@@ -1,0 +1,328 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
+	"tideover/proxy/netpoll"
+)
+
+// maxSpareExchanges is how many requests' memory a loop keeps.
+const maxSpareExchanges = 1024
+
+// A loopClient is a client's connection in the event loop. While it is offloaded, what is known of the client belongs to its
+// [blockingClient], and the loop has only the descriptor and its events.
+type loopClient struct {
+	*clientConn           // nil: offloaded
+	exchange    *exchange // nil: nothing is known of a request but its head, or it is offloaded
+
+	loop     *eventLoop
+	fd       int
+	state    connState
+	node     netpoll.Node[*loopClient] // while idle or proxying: in a list of the loop
+	upstream *loopUpstream             // while proxying
+
+	hupEvents    uint32 // which ends of the connection are known to be closed
+	readPending  bool   // an edge was seen, and the socket was not read to its end since
+	eventsOff    bool   // the descriptor's events are not reported
+	resetOnClose bool   // the client is to see an error
+}
+
+// connState is what a client's connection is in use for.
+type connState uint8
+
+const (
+	stateIdle      connState = iota
+	stateProxying            // its request is out on a loopUpstream
+	stateQueued              // its request is held at the gate
+	stateOffloaded           // a goroutine has it, or will as soon as there is a descriptor for that
+	stateClosed
+)
+
+// clientEvents are the events of a client's connection that are reported.
+const clientEvents = unix.EPOLLIN | unix.EPOLLRDHUP
+
+// addClient adds the connection of a client at peer, accepted at host; empty: it is asked for. The result is nil, and the
+// connection closed, when there is no room for it.
+func (l *eventLoop) addClient(fd int, peer netip.AddrPort, host string) *loopClient {
+	if host == "" {
+		if own := netpoll.LocalAddr(fd); own.IsValid() {
+			host = netip.AddrPortFrom(own.Addr().Unmap(), own.Port()).String()
+		}
+	}
+	c := &loopClient{clientConn: newClientConn(l.app, peer, host), loop: l, fd: fd}
+	if err := l.poller.Add(fd, clientEvents, c); err != nil {
+		l.app.logger.Error("cannot serve a connection", "app", l.app.name, "error", err)
+		netpoll.Close(fd)
+		return nil
+	}
+	l.clients.Add(1)
+	c.node.Value = c
+	l.idleClients.PushBack(&c.node, l.now)
+	l.schedule(l.now.Add(l.app.settings.Load().IdleTimeout))
+	return c
+}
+
+// OnEvents takes an event of the connection.
+func (c *loopClient) OnEvents(events uint32) {
+	c.hupEvents |= events & (unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR)
+	switch c.state {
+	case stateIdle:
+		c.onReadable()
+	case stateQueued:
+		c.readPending = true
+		if c.gone() {
+			c.leaveQueue()
+		}
+	case stateProxying:
+		c.readPending = true
+		if c.gone() {
+			c.onGone()
+		}
+	case stateOffloaded: // the goroutine reads it
+		c.readPending = true
+		if !c.eventsOff { // one that tells nothing new is enough
+			c.eventsOff = true
+			c.loop.poller.Modify(c.fd, 0)
+		}
+	}
+}
+
+// gone reports whether the client has closed the connection, as its settings define it.
+func (c *loopClient) gone() bool {
+	signs := uint32(unix.EPOLLHUP | unix.EPOLLERR)
+	if c.rules.settings.finCounts() {
+		signs |= unix.EPOLLRDHUP
+	}
+	return c.hupEvents&signs != 0
+}
+
+// onReadable reads what an idle client has sent.
+func (c *loopClient) onReadable() {
+	l := c.loop
+	if l.quiesced {
+		c.readPending = true
+		return
+	}
+	room := c.in.room(bufferSize)
+	n, errno := netpoll.Read(c.fd, room)
+	switch {
+	case errno == unix.EAGAIN:
+		c.in.release()
+		c.readPending = false
+		if l.closing {
+			c.disconnect()
+		}
+	case n <= 0:
+		c.disconnect()
+	default:
+		c.in.end += n
+		c.readPending = n == len(room) || c.hupEvents != 0
+		c.dispatch()
+	}
+}
+
+// dispatch parses a request that has begun in the client's buffer and takes it as far as the loop can: to the app, into the gate's
+// queue, or to a goroutine.
+func (c *loopClient) dispatch() {
+	l := c.loop
+	c.node.Remove()
+	c.updateRules()
+	x := c.acquireExchange(l.now)
+	r := &x.request
+	n, fault := r.Parse(c.in.bytes(), &c.rules.policy)
+	if fault != nil || n == 0 || !r.Body.Empty() || r.Upgrade || x.settings.isHealthCheck(r) {
+		c.offload(offload{reason: reasonNewRequest})
+		return
+	}
+	l.app.counters.requests.Add(1)
+	x.setHead(n)
+	c.waiter.Owner = c
+	switch d := l.app.gate.Enter(&c.waiter); d.Outcome {
+	case gate.Passed:
+		x.recordWait(d)
+		c.sendRequest(d.Target)
+	case gate.Held:
+		x.recordHeld()
+		c.enqueue()
+	case gate.Evicted:
+		c.unread(d)
+	default:
+		c.offload(offload{reason: reasonDecision, decision: d})
+	}
+}
+
+// enqueue makes a client small that the gate has put into its queue. What is kept is the head, and nothing else where nothing else
+// came.
+func (c *loopClient) enqueue() {
+	c.state = stateQueued
+	x := c.exchange
+	if !x.compact() && c.app.gate.Leave(&c.waiter) {
+		c.offload(offload{reason: reasonDecision, decision: gate.Decision{Outcome: gate.Overflowed}})
+		return
+	}
+	if len(x.body.raw) == 0 && c.in.pooled == nil {
+		c.releaseExchange()
+	}
+	if c.gone() {
+		c.leaveQueue()
+	}
+}
+
+// requeue gives back the pass of a request whose target takes no connection at present.
+func (c *loopClient) requeue(t *gate.Target) {
+	c.node.Remove()
+	c.state = stateQueued
+	if c.in.pooled != nil {
+		c.exchange.compact() // where that exceeds the budget it keeps its buffer
+	}
+	c.app.gate.Requeue(&c.waiter, t, true)
+	if c.gone() {
+		c.leaveQueue()
+	}
+}
+
+// leaveQueue takes a client that is gone out of the gate's queue. If the gate has decided already, the decision is on its way.
+func (c *loopClient) leaveQueue() {
+	if c.app.gate.Leave(&c.waiter) {
+		c.restoreExchange().clientGone()
+		c.finishRequest()
+	}
+}
+
+// OnDecision has the loop act on the gate's decision. The gate calls it, on any goroutine.
+func (c *loopClient) OnDecision(gate.Decision) { c.loop.tasks.Post(c) }
+
+// Run acts on the gate's decision about a held request.
+func (c *loopClient) Run() {
+	x, d := c.restoreExchange(), c.waiter.Decision()
+	x.recordWait(d)
+	switch {
+	case d.Outcome == gate.Evicted:
+		c.unread(d)
+	case d.Outcome != gate.Passed:
+		c.offload(offload{reason: reasonDecision, decision: d})
+	case c.gone() || netpoll.HungUp(c.fd, x.settings.finCounts()):
+		c.app.gate.Done(d.Target, false)
+		x.clientGone()
+		c.finishRequest()
+	default:
+		c.sendRequest(d.Target)
+	}
+}
+
+// unread makes a client idle whose request the gate has evicted. It has no body, so that all of it is here.
+func (c *loopClient) unread(d gate.Decision) {
+	c.node.Remove()
+	c.exchange.unread(d)
+	c.exchange.finish()
+	c.setIdle()
+}
+
+// acquireExchange gives a client, which has sent at least a part of a head, the memory for a request.
+func (c *loopClient) acquireExchange(began time.Time) *exchange {
+	l := c.loop
+	if c.exchange == nil {
+		if last := len(l.spareExchanges) - 1; last >= 0 {
+			c.exchange, l.spareExchanges = l.spareExchanges[last], l.spareExchanges[:last]
+		} else {
+			c.exchange = &exchange{}
+		}
+	}
+	c.exchange.begin(c.clientConn, began)
+	return c.exchange
+}
+
+// restoreExchange parses the head of a held request once more, where that is all that was kept of it.
+func (c *loopClient) restoreExchange() *exchange {
+	if c.exchange != nil {
+		return c.exchange
+	}
+	x := c.acquireExchange(c.waiter.ArrivedAt())
+	n, _ := x.request.Parse(c.in.bytes(), &c.rules.policy)
+	x.setHead(n)
+	x.reserved, x.held = int64(n), true
+	return x
+}
+
+// releaseExchange takes that memory back.
+func (c *loopClient) releaseExchange() {
+	if c.exchange != nil && len(c.loop.spareExchanges) < maxSpareExchanges {
+		c.exchange.client = nil
+		c.loop.spareExchanges = append(c.loop.spareExchanges, c.exchange)
+	}
+	c.exchange = nil
+}
+
+// finishRequest ends a request and goes on with the next one, if there is to be one.
+func (c *loopClient) finishRequest() {
+	c.node.Remove()
+	c.exchange.finish()
+	switch {
+	case !c.exchange.keepAlive || c.resetOnClose:
+		c.disconnect()
+	case !c.in.empty():
+		c.dispatch()
+	default:
+		c.setIdle()
+	}
+}
+
+// setIdle makes a client wait for the next request.
+func (c *loopClient) setIdle() {
+	l := c.loop
+	c.releaseExchange()
+	c.state = stateIdle
+	l.idleClients.PushBack(&c.node, l.now)
+	if l.idleClients.Front() == &c.node {
+		l.schedule(l.now.Add(l.app.settings.Load().IdleTimeout))
+	}
+	if c.readPending || l.closing {
+		c.onReadable()
+	}
+}
+
+// disconnect closes the connection.
+func (c *loopClient) disconnect() {
+	l := c.loop
+	c.node.Remove()
+	c.in.release()
+	c.releaseExchange()
+	l.poller.Forget(c.fd)
+	if c.resetOnClose {
+		netpoll.ResetOnClose(c.fd)
+	}
+	netpoll.Close(c.fd)
+	c.state = stateClosed
+	l.clients.Add(-1)
+	select {
+	case l.clientClosed <- struct{}{}:
+	default:
+	}
+}
+
+// cut ends what is under way on a client's connection.
+func (c *loopClient) cut() {
+	c.hupEvents = unix.EPOLLHUP
+	switch c.state {
+	case stateIdle:
+		c.disconnect()
+	case stateQueued:
+		c.leaveQueue()
+	case stateProxying:
+		c.cancelRoundTrip()
+	case stateOffloaded: // the goroutine notices it
+		unix.Shutdown(c.fd, unix.SHUT_RDWR)
+	}
+}
+
+// closeIdleClients closes the connections that have been idle for too long.
+func (l *eventLoop) closeIdleClients() {
+	timeout := l.app.settings.Load().IdleTimeout
+	for n := l.idleClients.Front(); n != nil && l.expired(n.AddedAt().Add(timeout)); n = l.idleClients.Front() {
+		n.Value.disconnect()
+	}
+}

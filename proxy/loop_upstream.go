@@ -1,0 +1,211 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
+	"tideover/proxy/netpoll"
+)
+
+const (
+	// upstreamIdleTimeout is how long a connection to the app is kept for the next request: well below the 2 s after which gunicorn
+	// closes it, perhaps at the moment at which a request is on its way.
+	upstreamIdleTimeout = time.Second
+	// dialTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog, where the kernel asks again after 1 s.
+	dialTimeout = time.Second
+)
+
+// A loopUpstream is a connection to the app in the event loop, and the round trip that uses it. Only Close may be called from another
+// goroutine.
+type loopUpstream struct {
+	roundTrip
+	user upstreamUser // nil: idle
+
+	loop        *eventLoop
+	fd          int
+	node        netpoll.Node[*loopUpstream] // while idle
+	connecting  bool
+	ended       bool // the last edge has come: a read must go on to the end
+	readFull    bool // the last read filled its buffer: there may be more
+	headOnlyLen int  // length of the head of a final response of which nothing else has come
+
+	mu       sync.Mutex  // guards the descriptor against its number's next owner
+	closed   bool        // the descriptor is closed, or a goroutine's
+	shutDown atomic.Bool // by Close
+}
+
+// An upstreamUser is told what happens on the connection that its request is out on.
+type upstreamUser interface {
+	onConnected()
+	onConnectFailed()
+	onResponse(err error) (over bool) // more of it is in the buffer; err: nothing else will come
+}
+
+// dial opens a connection to t, at the address to, which may still be connecting. Every failure means "not now": a full backlog
+// (EAGAIN on a unix socket), no listener (ECONNREFUSED, ENOENT), no free port or descriptor. Then the result is nil.
+func (l *eventLoop) dial(t *gate.Target, to *netpoll.Sockaddr) *loopUpstream {
+	fd, err := unix.Socket(to.Family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	if errno := netpoll.Connect(fd, to); errno != 0 && errno != unix.EINPROGRESS {
+		netpoll.Close(fd)
+		return nil
+	}
+	events := uint32(unix.EPOLLIN | unix.EPOLLRDHUP)
+	if to.Family() != unix.AF_UNIX {
+		events |= unix.EPOLLOUT
+	}
+	return l.addUpstream(t, fd, events)
+}
+
+// addUpstream adds an open connection to t; nil when that was abandoned, or there is no room.
+func (l *eventLoop) addUpstream(t *gate.Target, fd int, events uint32) *loopUpstream {
+	u := &loopUpstream{loop: l, fd: fd}
+	u.target, u.node.Value = t, u
+	if err := l.poller.Add(fd, events, u); err != nil || !t.Add(u) {
+		u.discard()
+		return nil
+	}
+	return u
+}
+
+// takeIdle takes the connection to t that became idle last; nil when there is none.
+func (l *eventLoop) takeIdle(t *gate.Target) *loopUpstream {
+	n := l.idleUpstreams.Back()
+	for n != nil && n.Value.target != t {
+		n = l.idleUpstreams.Prev(n)
+	}
+	if n == nil || !t.SetExchanging(n.Value) {
+		return nil
+	}
+	n.Remove()
+	return n.Value
+}
+
+// putIdle keeps the connection for the next request.
+func (u *loopUpstream) putIdle() {
+	l := u.loop
+	u.user = nil
+	u.end()
+	if !u.target.SetIdle(u) {
+		u.discard()
+		return
+	}
+	l.idleUpstreams.PushBack(&u.node, l.now)
+	l.schedule(l.now.Add(upstreamIdleTimeout))
+}
+
+// closeIdleUpstreams closes the connections that have been idle for too long.
+func (l *eventLoop) closeIdleUpstreams() {
+	for n := l.idleUpstreams.Front(); n != nil && l.expired(n.AddedAt().Add(upstreamIdleTimeout)); n = l.idleUpstreams.Front() {
+		n.Value.discard()
+	}
+}
+
+// OnEvents takes an event of the connection.
+func (u *loopUpstream) OnEvents(events uint32) {
+	u.ended = u.ended || events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	switch {
+	case u.connecting:
+		u.onWritable()
+	case events == unix.EPOLLOUT: // that was known
+	case u.user == nil: // whatever comes is the end, or was not asked for
+		u.discard()
+	default:
+		u.onReadable()
+	}
+}
+
+// onWritable writes the request on a connection that has been made, or has failed.
+func (u *loopUpstream) onWritable() {
+	n, errno := netpoll.Write(u.fd, u.unsent)
+	switch {
+	case errno == unix.EAGAIN:
+	case errno != 0:
+		u.user.onConnectFailed()
+	default:
+		u.connecting = false
+		u.unsent = u.unsent[n:]
+		u.user.onConnected()
+	}
+}
+
+// onReadable reads what the app has sent in answer to the request.
+func (u *loopUpstream) onReadable() {
+	for {
+		if u.shutDown.Load() { // what has come meanwhile is not looked at: the app is gone
+			u.user.onResponse(net.ErrClosed)
+			return
+		}
+		room := u.in.room(responseLimits.Head)
+		n, errno := netpoll.Read(u.fd, room)
+		if errno == unix.EAGAIN {
+			if u.in.empty() {
+				u.in.release()
+			}
+			return
+		}
+		u.in.end += max(0, n)
+		u.readFull = n == len(room)
+		if u.user.onResponse(readError(n, errno)) || !u.readFull && !u.ended {
+			return
+		}
+	}
+}
+
+func readError(n int, errno syscall.Errno) error {
+	switch {
+	case n == 0:
+		return io.EOF
+	case n < 0:
+		return errno
+	}
+	return nil
+}
+
+// drained reports whether nothing has come behind the response.
+func (u *loopUpstream) drained() bool { return !u.ended && !u.readFull }
+
+// Close ends the connection. The loop finds out by an event, and is the one to close the descriptor.
+func (u *loopUpstream) Close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed {
+		u.shutDown.Store(true)
+		unix.Shutdown(u.fd, unix.SHUT_RDWR)
+	}
+}
+
+// discard closes the connection and ends its round trip.
+func (u *loopUpstream) discard() {
+	u.closeFD()
+	u.node.Remove()
+	u.user = nil
+	u.end()
+}
+
+// closeFD closes the connection, from which nothing is read any more.
+func (u *loopUpstream) closeFD() {
+	if u.release() {
+		u.loop.poller.Forget(u.fd)
+		netpoll.Close(u.fd)
+	}
+}
+
+// release makes the descriptor the caller's, who has to take it out of the poller. It reports false when it is closed already.
+func (u *loopUpstream) release() bool {
+	u.target.Remove(u)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	was := u.closed
+	u.closed = true
+	return !was
+}

@@ -1,0 +1,186 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"tideover/proxy/http1"
+)
+
+// disconnectCheckInterval is how often a goroutine looks whether the client is gone while the app does not take the request.
+const disconnectCheckInterval = 50 * time.Millisecond
+
+// An upload is the client's side of a round trip while the app works: a goroutine that sends the part of the body that was not
+// buffered, and then watches for the client's disconnect. When the request cannot go on it closes the app's connection, which ends
+// the round trip's read.
+type upload struct {
+	done chan struct{} // nil: it is not running
+	err  error         // how it ended, after done
+
+	blockedSince atomic.Int64 // UnixNano since when the app is waited for, to take a piece or to answer; 0: the client is
+	lastPiece    atomic.Bool  // the last piece of the request is being written, or was
+	fullySent    atomic.Bool  // the kernel has taken all of the request
+}
+
+// begin prepares for a round trip.
+func (p *upload) begin() {
+	p.done, p.err = nil, nil
+	p.blockedSince.Store(0)
+	p.lastPiece.Store(false)
+	p.fullySent.Store(false)
+}
+
+// sentWhole prepares for a round trip whose request was written at that moment.
+func (p *upload) sentWhole(at time.Time) {
+	p.blockedSince.Store(at.UnixNano())
+	p.lastPiece.Store(true)
+	p.fullySent.Store(true)
+}
+
+// beginWrite says that a piece of the request is being written. The app may answer before it has taken it.
+func (p *upload) beginWrite(last bool) {
+	p.lastPiece.Store(last)
+	p.blockedSince.Store(time.Now().UnixNano())
+}
+
+// endWrite says that the piece was taken: behind the last one the app is waited for, behind others the client.
+func (p *upload) endWrite() {
+	if p.lastPiece.Load() {
+		p.fullySent.Store(true)
+	} else {
+		p.blockedSince.Store(0)
+	}
+}
+
+// blocked is since when the app is waited for; zero: the client is.
+func (p *upload) blocked() time.Time {
+	if ns := p.blockedSince.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
+}
+
+func (p *upload) running() bool { return p.done != nil }
+
+// clientGone reports whether the upload has found that the client is gone.
+func (p *upload) clientGone() bool {
+	select {
+	case <-p.done:
+		return p.err == errClientGone
+	default:
+		return false
+	}
+}
+
+// startUpload starts the goroutine. stopUpload waits for it.
+func (u *blockingUpstream) startUpload() {
+	p := &u.upload
+	p.done = make(chan struct{})
+	go func() {
+		defer close(p.done)
+		p.err = u.runUpload()
+	}()
+}
+
+// stopUpload stops the upload, if it is running. gone: the client has closed its connection; fault: its body was at fault.
+func (u *blockingUpstream) stopUpload() (gone bool, fault error) {
+	p := &u.upload
+	if !p.running() {
+		return false, nil
+	}
+	u.client.conn.interrupt()
+	<-p.done
+	u.client.conn.clearInterrupt()
+	p.done = nil
+	switch p.err {
+	case nil, errInterrupted:
+		return false, nil
+	case errClientGone:
+		return true, nil
+	}
+	return false, p.err
+}
+
+// runUpload returns errClientGone, what was wrong with the client's body, or errInterrupted.
+func (u *blockingUpstream) runUpload() error {
+	if !u.upload.lastPiece.Load() {
+		if err := u.copyRequestBody(); err != nil && err != errUploadRefused {
+			return err
+		}
+	}
+	set := u.x.settings
+	if err := u.client.conn.waitHangup(set.finCounts()); err == errInterrupted {
+		return err
+	}
+	if !set.FinishOnDisconnect {
+		u.Close()
+	}
+	return errClientGone
+}
+
+// copyRequestBody sends the body as it comes.
+func (u *blockingUpstream) copyRequestBody() error {
+	x := u.x
+	body := &x.body
+	chunked := x.request.Body.Framing == http1.Chunked
+	var out []byte
+	for {
+		if body.reader.Left() > largeBody && len(body.raw) == 0 {
+			body.scratch.reset()
+			body.scratch.enlarge()
+		}
+		data, err := body.next(&u.client.conn, x.settings.BodyTimeout)
+		out = out[:0]
+		switch {
+		case err == errInterrupted:
+			return err
+		case err == io.EOF: // of a chunked body; the end of another one is known from its last piece
+			out = append(out, http1.LastChunk...)
+		case err != nil:
+			u.Close()
+			if !isClientFault(err) {
+				err = errClientGone
+			}
+			return err
+		case chunked:
+			out = http1.AppendChunk(out, data)
+		default:
+			out = data
+		}
+		x.consumed = true
+		last := err == io.EOF || !chunked && body.done()
+		u.upload.beginWrite(last)
+		switch _, err := u.write(out, 0); {
+		case err == errClientGone:
+			u.Close()
+			return err
+		case err != nil:
+			return errUploadRefused
+		}
+		u.upload.endWrite()
+		if last {
+			return nil
+		}
+	}
+}
+
+// write writes to the app. While that does not take it, it checks whether the client is gone: errClientGone. After timeout (0: without
+// bound) it gives up with errResponseTimeout.
+func (u *blockingUpstream) write(p []byte, timeout time.Duration) (n int, err error) {
+	set := u.x.settings
+	for start := time.Now(); ; {
+		m, err := u.conn.write(p[n:], disconnectCheckInterval)
+		n += m
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return n, err
+		case !set.FinishOnDisconnect && u.client.conn.hungUp(set.finCounts()):
+			return n, errClientGone
+		case timeout > 0 && time.Since(start) >= timeout:
+			return n, errResponseTimeout
+		}
+	}
+}
