@@ -20,8 +20,8 @@ type acceptor struct {
 	loop *eventLoop
 	fd   int
 	host string // its address; empty when that is a wildcard
-	// optionsPending says that the backlog may hold TCP connections that are older than the options of the listener, which they
-	// have therefore not inherited.
+	// optionsPending says that the backlog may hold TCP connections that are older than the options
+	// of the listener, which they have therefore not inherited.
 	optionsPending bool
 	failingSince   time.Time  // since when no connection can be accepted; zero: they can
 	errc           chan error // the listener is closed, or has become something else
@@ -56,8 +56,8 @@ func (l *eventLoop) serve(ctx context.Context, raw syscall.RawConn, address net.
 	return served
 }
 
-// rawListener returns access to the descriptor of a listener. One of another type is an error: it may have an Accept of its own,
-// which the event loop would pass over.
+// rawListener returns access to the descriptor of a listener. One of another type is an error: it
+// may have an Accept of its own, which the event loop would pass over.
 func rawListener(l net.Listener) (syscall.RawConn, error) {
 	switch l := l.(type) {
 	case *net.TCPListener:
@@ -68,8 +68,8 @@ func rawListener(l net.Listener) (syscall.RawConn, error) {
 	return nil, fmt.Errorf("proxy: cannot accept from a %T", l)
 }
 
-// setOptions sets at a listener what its connections inherit: no delay of small writes, and keep-alive probes that find a peer which
-// has vanished, as often as Go sends them.
+// setOptions sets at a listener what its connections inherit: no delay of small writes, and
+// keep-alive probes that find a peer which has vanished, as often as Go sends them.
 func setOptions(fd int) {
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
@@ -96,8 +96,8 @@ func (a *acceptor) unregister() {
 // OnEvents accepts what is in the backlog.
 func (a *acceptor) OnEvents(uint32) { a.accept() }
 
-// accept accepts all connections of the backlog. For want of descriptors or memory they stay there; that is logged once, not at each
-// attempt.
+// accept accepts all connections of the backlog. For want of descriptors or memory they stay there;
+// that is logged once, not at each attempt.
 func (a *acceptor) accept() {
 	l := a.loop
 	if l.quiesced {

@@ -22,7 +22,8 @@ type app struct {
 	noKeepAlive atomic.Bool // every response is the last one of its connection
 }
 
-// reserve counts n bytes that are kept for a request. It reports false, and counts nothing, when limit would be exceeded.
+// reserve counts n bytes that are kept for a request. It reports false, and counts nothing, when
+// limit would be exceeded.
 func (a *app) reserve(n, limit int64) bool {
 	if a.buffered.Add(n) > limit {
 		a.buffered.Add(-n)

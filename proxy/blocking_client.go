@@ -11,11 +11,13 @@ import (
 	"tideover/proxy/http1"
 )
 
-// bodyWait is how long a request that has passed the gate may take to read the rest of its body from the kernel. If it takes longer
-// it gives its pass back: a slow upload must not occupy a worker.
+// bodyWait is how long a request that has passed the gate may take to read the rest of its body
+// from the kernel. If it takes longer it gives its pass back: a slow upload must not occupy a
+// worker.
 const bodyWait = 5 * time.Millisecond
 
-// A blockingClient is a client's connection on a goroutine, which serves its requests one after the other.
+// A blockingClient is a client's connection on a goroutine, which serves its requests one after the
+// other.
 type blockingClient struct {
 	*clientConn
 	exchange *exchange
@@ -26,8 +28,8 @@ type blockingClient struct {
 	keep    bool           // it carries another request
 }
 
-// serve goes on with a request that the event loop has begun, and then with all that have been read behind it. It reports whether the
-// connection may carry another one.
+// serve goes on with a request that the event loop has begun, and then with all that have been read
+// behind it. It reports whether the connection may carry another one.
 func (b *blockingClient) serve(o offload) (keep bool) {
 	switch o.reason {
 	case reasonNewRequest:
@@ -89,7 +91,8 @@ func (b *blockingClient) proxy(d gate.Decision) (keep bool) {
 	return true
 }
 
-// readHead reads and parses the head. If it reports false, the request has its error response, or its client is gone.
+// readHead reads and parses the head. If it reports false, the request has its error response, or
+// its client is gone.
 func (b *blockingClient) readHead() bool {
 	x := b.exchange
 	counted := false
@@ -127,14 +130,15 @@ func (b *blockingClient) readHead() bool {
 	}
 }
 
-// readBodyAhead reads a body that fits into the buffer before the gate is asked, so that a slow upload occupies no worker. While the
-// gate is shut it stays in the kernel instead; then only the 100 is sent, because front-ends give up without it. If it reports false,
-// the request has ended.
+// readBodyAhead reads a body that fits into the buffer before the gate is asked, so that a slow
+// upload occupies no worker. While the gate is shut it stays in the kernel instead; then only the
+// 100 is sent, because front-ends give up without it. If it reports false, the request has ended.
 func (b *blockingClient) readBodyAhead() bool {
 	return !b.app.gate.WouldAdmit() || b.bodyRead(b.bufferBody(b.exchange.settings.BodyTimeout))
 }
 
-// requeueForBody gives a pass back that came too early, waits for the body, and asks again at the request's former place.
+// requeueForBody gives a pass back that came too early, waits for the body, and asks again at the
+// request's former place.
 func (b *blockingClient) requeueForBody(t *gate.Target) gate.Decision {
 	b.app.gate.Done(t, false)
 	if !b.bodyRead(b.bufferBody(b.exchange.settings.BodyTimeout)) {
@@ -159,8 +163,8 @@ func (b *blockingClient) bodyRead(err error) bool {
 	return false
 }
 
-// bufferBody reads the body into memory and waits for at most timeout for each piece. If it turns out too long for that, the request
-// is streamed, and what was read is sent first.
+// bufferBody reads the body into memory and waits for at most timeout for each piece. If it turns
+// out too long for that, the request is streamed, and what was read is sent first.
 func (b *blockingClient) bufferBody(timeout time.Duration) error {
 	x := b.exchange
 	if x.complete || x.streaming {
@@ -217,21 +221,23 @@ func (b *blockingClient) enterGate() gate.Decision {
 	return b.awaitDecision()
 }
 
-// requeue asks for another pass, at the request's former place. The pass to t, if any, is given back.
+// requeue asks for another pass, at the request's former place. The pass to t, if any, is given
+// back.
 func (b *blockingClient) requeue(t *gate.Target, busy bool) gate.Decision {
 	b.pending.Add(1)
 	b.app.gate.Requeue(&b.waiter, t, busy)
 	return b.awaitDecision()
 }
 
-// OnDecision ends the wait. The gate calls it, on any goroutine. The interrupt comes first, so that it is over when the decision is
-// taken.
+// OnDecision ends the wait. The gate calls it, on any goroutine. The interrupt comes first, so that
+// it is over when the decision is taken.
 func (b *blockingClient) OnDecision(gate.Decision) {
 	b.conn.interrupt()
 	b.pending.Done()
 }
 
-// awaitDecision waits for the gate's decision or for the client to close the connection; then the result is the zero Decision.
+// awaitDecision waits for the gate's decision or for the client to close the connection; then the
+// result is the zero Decision.
 func (b *blockingClient) awaitDecision() gate.Decision {
 	finCounts := b.exchange.settings.finCounts()
 	gone := b.conn.waitHangup(finCounts) != errInterrupted
@@ -256,8 +262,8 @@ func (b *blockingClient) decision() gate.Decision {
 	return d
 }
 
-// write sends a part of the app's response. The only error is errClientGone: the client has closed the connection, or takes too
-// little.
+// write sends a part of the app's response. The only error is errClientGone: the client has closed
+// the connection, or takes too little.
 func (b *blockingClient) write(p []byte) error {
 	set := b.rules.settings
 	if b.conn.writeMinRate(p, set.WriteTimeout, set.MinRate) != nil {

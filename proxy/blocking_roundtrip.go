@@ -11,8 +11,8 @@ import (
 	"tideover/proxy/http1"
 )
 
-// A blockingUpstream is a connection to the app on a goroutine, and the round trip that uses it. Only Close may be called from
-// another goroutine, and by the upload.
+// A blockingUpstream is a connection to the app on a goroutine, and the round trip that uses it.
+// Only Close may be called from another goroutine, and by the upload.
 type blockingUpstream struct {
 	roundTrip
 	client *blockingClient
@@ -24,9 +24,9 @@ type blockingUpstream struct {
 	goneBefore bool  // and the client had closed its connection before that
 }
 
-// forward sends the request to a target that it has a pass to, and the response to the client. again: there is no response, and the
-// request goes back to the gate; busy: because the target takes no connections at present. Else the pass is done and the request has
-// ended.
+// forward sends the request to a target that it has a pass to, and the response to the client.
+// again: there is no response, and the request goes back to the gate; busy: because the target
+// takes no connections at present. Else the pass is done and the request has ended.
 func (b *blockingClient) forward(t *gate.Target) (again, busy bool) {
 	x := b.exchange
 	x.target = t.Name()
@@ -42,8 +42,8 @@ func (b *blockingClient) forward(t *gate.Target) (again, busy bool) {
 	return u.handleResponse(p, err)
 }
 
-// connect returns a connection to the target: the one that became idle last, if it is fit, else a new one; for a request that must
-// not be sent twice a new one, as in loopClient.sendRequest.
+// connect returns a connection to the target: the one that became idle last, if it is fit, else a
+// new one; for a request that must not be sent twice a new one, as in loopClient.sendRequest.
 func (b *blockingClient) connect(t *gate.Target) (*blockingUpstream, error) {
 	if x := b.exchange; x.attempts == 0 && x.settings.idempotent(&x.request) {
 		if u := b.home.loop.borrow(t); u != nil {
@@ -72,8 +72,8 @@ func dialBlocking(t *gate.Target) (*blockingUpstream, error) {
 	return u, nil
 }
 
-// resumeRoundTrip goes on with a round trip that the event loop has begun, and then with the gate. It reports whether the connection
-// may carry another request.
+// resumeRoundTrip goes on with a round trip that the event loop has begun, and then with the gate.
+// It reports whether the connection may carry another request.
 func (b *blockingClient) resumeRoundTrip(o offload) (keep bool) {
 	u := o.upstream
 	u.client = b
@@ -95,8 +95,8 @@ func (b *blockingClient) resumeRoundTrip(o offload) (keep bool) {
 	return b.exchange.keepAlive
 }
 
-// sendRequest writes the head and what was buffered of the body, in one piece. It is no error if not all could be written: the app
-// may have answered before it had read all.
+// sendRequest writes the head and what was buffered of the body, in one piece. It is no error if
+// not all could be written: the app may have answered before it had read all.
 func (u *blockingUpstream) sendRequest(x *exchange) (progress, error) {
 	u.begin(x, time.Now())
 	u.upload.begin()
@@ -128,8 +128,8 @@ func (u *blockingUpstream) resumeSending() (again, busy bool) {
 	return u.handleResponse(u.awaitHead())
 }
 
-// awaitHead reads the head of the response, which is then at the front of in, headLen bytes long. Interim responses before it are
-// forwarded or dropped.
+// awaitHead reads the head of the response, which is then at the front of in, headLen bytes long.
+// Interim responses before it are forwarded or dropped.
 func (u *blockingUpstream) awaitHead() (progress, error) {
 	u.resetResponse()
 	for {
@@ -154,15 +154,17 @@ func (u *blockingUpstream) awaitHead() (progress, error) {
 	}
 }
 
-// forwardInterim sends a 103 to a client that understands it and has not had one. A failed write is noticed elsewhere.
+// forwardInterim sends a 103 to a client that understands it and has not had one. A failed write is
+// noticed elsewhere.
 func (u *blockingUpstream) forwardInterim() {
 	if x := u.x; u.response.PassesInterim(x.request.Minor) && x.attempts == 0 {
 		u.client.write(u.response.AppendInterim(nil))
 	}
 }
 
-// read reads from the app. After a short while without a byte it has the upload watch for the client's disconnect. After timeout (0:
-// without bound), in which the app neither reads the request nor answers, it gives up with errResponseTimeout.
+// read reads from the app. After a short while without a byte it has the upload watch for the
+// client's disconnect. After timeout (0: without bound), in which the app neither reads the request
+// nor answers, it gives up with errResponseTimeout.
 func (u *blockingUpstream) read(timeout time.Duration) error {
 	for {
 		wait := timeout
@@ -170,7 +172,7 @@ func (u *blockingUpstream) read(timeout time.Duration) error {
 		case !u.upload.running():
 			wait = disconnectCheckDelay
 		case timeout > 0 && blocked.IsZero():
-			wait = min(timeout, time.Second) // the app may be waited for from some moment on meanwhile
+			wait = min(timeout, time.Second) // the app's turn may begin meanwhile
 		case timeout > 0:
 			if wait = time.Until(blocked.Add(timeout)); wait <= 0 {
 				return errResponseTimeout
@@ -199,7 +201,8 @@ func (u *blockingUpstream) handleResponse(p progress, err error) (again, busy bo
 	return false, false
 }
 
-// handleFailure decides about a request of whose response nothing went to the client: it goes back to the gate, or it ends here.
+// handleFailure decides about a request of whose response nothing went to the client: it goes back
+// to the gate, or it ends here.
 func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy bool) {
 	b, x, t := u.client, u.x, u.target
 	u.discard()
@@ -295,7 +298,8 @@ func (u *blockingUpstream) copyRaw() error {
 	return u.client.write(data)
 }
 
-// onUpstreamEOF ends a response at the end of its connection. It is whole only if the app has not just died (R77).
+// onUpstreamEOF ends a response at the end of its connection. It is whole only if the app has not
+// just died (R77).
 func (u *blockingUpstream) onUpstreamEOF() error {
 	if fault := u.body.End(); fault != nil {
 		return fault
@@ -309,7 +313,8 @@ func (u *blockingUpstream) onUpstreamEOF() error {
 	return nil
 }
 
-// finish ends a request whose response has started. err is nil when the client has been given all of it.
+// finish ends a request whose response has started. err is nil when the client has been given all
+// of it.
 func (u *blockingUpstream) finish(err error) {
 	if err != nil && !u.bytesSent {
 		u.handleFailure(responseStarted, err)

@@ -9,11 +9,13 @@ import (
 	"tideover/proxy/http1"
 )
 
-// largeBody is how much of a body is still to come when it goes through a large buffer, on a goroutine.
+// largeBody is how much of a body is still to come when it goes through a large buffer, on a
+// goroutine.
 const largeBody = 64 << 10
 
-// A requestBody is a request's body as it arrives: first the bytes that came with the head, then what is read from the client. Only
-// a goroutine reads one; each method that does is given the connection.
+// A requestBody is a request's body as it arrives: first the bytes that came with the head, then
+// what is read from the client. Only a goroutine reads one; each method that does is given the
+// connection.
 type requestBody struct {
 	reader    http1.BodyReader
 	framing   http1.Body
@@ -33,9 +35,10 @@ func (b *requestBody) begin(r *http1.Request, limits *http1.Limits, sent100 bool
 	b.reader.StartRequest(r.Body, limits)
 }
 
-// next returns the next piece of content, valid until the following call; io.EOF at the proper end. Other errors are an
-// *http1.Error for a fault of the client's, os.ErrDeadlineExceeded when nothing came for timeout (it may be tried again), and
-// another one when the client has closed the connection.
+// next returns the next piece of content, valid until the following call; io.EOF at the proper end.
+// Other errors are an *http1.Error for a fault of the client's, os.ErrDeadlineExceeded when nothing
+// came for timeout (it may be tried again), and another one when the client has closed the
+// connection.
 func (b *requestBody) next(c *conn, timeout time.Duration) ([]byte, error) {
 	for {
 		for len(b.raw) > 0 && !b.reader.Done() {
@@ -79,8 +82,8 @@ func (b *requestBody) fill(c *conn, timeout time.Duration) error {
 	return err
 }
 
-// timeLeft is how long the client may still be waited for before its body counts as too slow. The time in which nothing is read,
-// because the request is held or the app is busy, does not count.
+// timeLeft is how long the client may still be waited for before its body counts as too slow. The
+// time in which nothing is read, because the request is held or the app is busy, does not count.
 func (b *requestBody) timeLeft() time.Duration {
 	if b.minRate == 0 {
 		return math.MaxInt64
@@ -89,8 +92,8 @@ func (b *requestBody) timeLeft() time.Duration {
 	return b.readTimeout + time.Duration(min(b.reader.Total/b.minRate, maximum))*time.Second - b.waited
 }
 
-// send100 sends the 100 (Continue) that a client waits for before it sends its body, once. A failed write is left to the next read,
-// which fails too.
+// send100 sends the 100 (Continue) that a client waits for before it sends its body, once. A failed
+// write is left to the next read, which fails too.
 func (b *requestBody) send100(c *conn, timeout time.Duration) {
 	if b.awaits100 {
 		b.awaits100 = false
@@ -108,15 +111,16 @@ type drainLimits struct {
 }
 
 var (
-	// drainAfterResponse is for what a client still sends after a response that did not wait for its body. Apache and nginx look at
-	// the response only when they have sent all of it, and turn a reset in between into a 502 of their own.
+	// drainAfterResponse is for what a client still sends after a response that did not wait for
+	// its body. Apache and nginx look at the response only when they have sent all of it, and turn
+	// a reset in between into a 502 of their own.
 	drainAfterResponse = drainLimits{64 << 20, 30 * time.Second, 5 * time.Second}
 	// drainAfterError is for what follows a request that could not be parsed.
 	drainAfterError = drainLimits{1 << 20, 5 * time.Second, time.Second}
 )
 
-// drain reads and drops the rest of the body, within limits. Where that has no known end, because the client waits for a 100 or its
-// framing is at fault, it lingers.
+// drain reads and drops the rest of the body, within limits. Where that has no known end, because
+// the client waits for a 100 or its framing is at fault, it lingers.
 func (b *requestBody) drain(c *conn, limits drainLimits) {
 	if b.awaits100 {
 		b.linger(c, drainAfterError)
@@ -136,7 +140,8 @@ func (b *requestBody) drain(c *conn, limits drainLimits) {
 	}
 }
 
-// linger sends a FIN and reads until the client closes, within limits, so that no reset overtakes the response.
+// linger sends a FIN and reads until the client closes, within limits, so that no reset overtakes
+// the response.
 func (b *requestBody) linger(c *conn, limits drainLimits) {
 	c.closeWrite()
 	end, taken := time.Now().Add(limits.time), 0

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"tideover/proxy/gate"
+	"tideover/proxy/http1"
 )
 
 // hash answers with the digest of the body.
@@ -225,5 +227,169 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 		c.want(200, fmt.Sprintf("POST /%d abc", i))
 		c.want(200, fmt.Sprintf("GET /%d ", i))
 		c.want(200, fmt.Sprintf("POST /%d x", i))
+	}
+}
+
+// bodyOf is a body that is still to be read.
+func bodyOf(body http1.Body) *requestBody {
+	b := &requestBody{}
+	limits := http1.RequestLimits()
+	b.begin(&http1.Request{Body: body}, &limits, false, time.Minute, 0)
+	return b
+}
+
+// What a client sends after its answer is read, but not for ever.
+func TestWhatIsReadAfterTheAnswerIsBounded(t *testing.T) {
+	endless := http1.Body{Framing: http1.Fixed, Length: math.MaxInt64}
+	for name, read := range map[string]func(*requestBody, *conn, drainLimits){"drain": (*requestBody).drain, "linger": (*requestBody).linger} {
+		t.Run(name+", bytes", func(t *testing.T) {
+			w, peer := pair(t)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for piece := make([]byte, 64<<10); ; {
+					if _, err := peer.Write(piece); err != nil {
+						return
+					}
+				}
+			}()
+			read(bodyOf(endless), w, drainLimits{1 << 20, time.Hour, time.Hour})
+			w.close()
+			<-done
+		})
+		t.Run(name+", time", func(t *testing.T) {
+			w, peer := pair(t)
+			start, done := time.Now(), make(chan struct{})
+			go func() { defer close(done); peer.drip(strings.Repeat("x", 1000), 10*time.Millisecond) }()
+			read(bodyOf(endless), w, drainLimits{1 << 20, shortly, time.Hour})
+			between(t, start, shortly, later)
+			w.abort()
+			<-done
+		})
+		t.Run(name+", silence", func(t *testing.T) {
+			w, _ := pair(t)
+			start := time.Now()
+			read(bodyOf(endless), w, drainLimits{1 << 20, time.Hour, shortly})
+			between(t, start, shortly, later)
+		})
+		t.Run(name+", the client closes", func(t *testing.T) {
+			w, peer := pair(t)
+			start := time.Now()
+			peer.Close()
+			read(bodyOf(endless), w, drainLimits{1 << 20, 10 * time.Second, time.Hour})
+			between(t, start, 0, later)
+		})
+	}
+	t.Run("a body that makes no sense any more", func(t *testing.T) {
+		w, peer := pair(t)
+		peer.say("no chunk\n")
+		go func() {
+			rest, err := io.ReadAll(peer) // the end comes before the close
+			if len(rest) > 0 || err != nil {
+				t.Errorf("%q %v", rest, err)
+			}
+			peer.Close()
+		}()
+		start := time.Now()
+		bodyOf(http1.Body{Framing: http1.Chunked}).drain(w, drainLimits{1 << 20, 10 * time.Second, 10 * time.Second})
+		between(t, start, 0, later)
+	})
+}
+
+func TestPatienceWithABody(t *testing.T) {
+	b := requestBody{readTimeout: time.Second, minRate: 10, waited: 3 * time.Second}
+	if d := b.timeLeft(); d != -2*time.Second {
+		t.Errorf("%v are left", d)
+	}
+	if err := b.fill(nil, time.Minute); err != errBodySlow {
+		t.Errorf("%v", err)
+	}
+	b.reader.Total = 50
+	if d := b.timeLeft(); d != 3*time.Second {
+		t.Errorf("%v are left", d)
+	}
+	b.reader.Total, b.minRate = math.MaxInt64, 1
+	if d := b.timeLeft(); d < time.Hour {
+		t.Errorf("%v are left", d)
+	}
+	b.minRate = 0
+	if d := b.timeLeft(); d != math.MaxInt64 {
+		t.Errorf("%v are left without a rate", d)
+	}
+}
+
+// An answer to a body that is too large is seen by a client that looks at it only when it has sent
+// everything.
+func TestTooLargeABodyIsDrained(t *testing.T) {
+	for name, framing := range map[string]string{"announced": fmt.Sprintf("Content-Length: %d", megabytes), "at the crossing byte": "Transfer-Encoding: chunked"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, patient, Settings{Limits: Limits{Body: 1000}})
+			r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+			c := r.dial().say("POST / HTTP/1.1\nHost: a\n" + framing + "\n\n")
+			var err error
+			if strings.HasPrefix(framing, "C") {
+				_, err = c.Write(make([]byte, megabytes))
+			} else {
+				for piece := fmt.Sprintf("%x\r\n%s\r\n", 64<<10, make([]byte, 64<<10)); err == nil && len(piece) > 0; {
+					for range megabytes / (64 << 10) {
+						if _, err = io.WriteString(c.Conn, piece); err != nil {
+							break
+						}
+					}
+					piece = ""
+				}
+			}
+			if err != nil {
+				t.Errorf("the upload met %v", err)
+			}
+			if res := c.want(413, "Content Too Large"); !res.Close {
+				t.Error("the connection is offered again")
+			}
+		})
+	}
+}
+
+// A large upload is not counted as kept, and not kept.
+func TestStreamedBodyIsNotKept(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(gate.TargetOptions{}, hash)
+	r.gate.Swap(child.Target)
+	c := r.dial().say(fmt.Sprintf("POST / HTTP/1.1\nHost: a\nContent-Length: %d\n\n", 1<<20))
+	c.Write(make([]byte, 1<<19))
+	r.eventually("in flight", func() bool { return child.InFlight() == 1 })
+	if n := r.server.app.buffered.Load(); n != 0 {
+		t.Errorf("%d bytes are counted as kept", n)
+	}
+	c.Write(make([]byte, 1<<19))
+	c.want(200, "1048576 ")
+}
+
+// Bodies that are kept are counted, and those for which there is no room are streamed: then they
+// cannot be sent again.
+func TestRoomForBodies(t *testing.T) {
+	put := "PUT / HTTP/1.1\nHost: a\n"
+	for name, request := range map[string]string{
+		"length":  put + "Content-Length: 1000\n\n" + strings.Repeat("x", 1000),
+		"chunked": put + "Transfer-Encoding: chunked\n\n3e8\n" + strings.Repeat("x", 1000) + "\n0\n\n",
+	} {
+		for _, total := range []int64{999, 1000} {
+			t.Run(fmt.Sprint(name, total), func(t *testing.T) {
+				r := newRig(t, patient, Settings{BufferTotal: total})
+				kept := make(chan int64, 2)
+				child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+					io.Copy(io.Discard, k.content())
+					kept <- r.server.app.buffered.Load()
+				})
+				r.gate.Swap(child.Target)
+				cause := "too large to be kept"
+				if total == 1000 {
+					cause = "twice"
+				}
+				r.dial().say(request).want(502, cause)
+				if n := <-kept; n != 1000 && total == 1000 || n != 0 && total == 999 {
+					t.Errorf("%d bytes counted as kept of %d", n, total)
+				}
+			})
+		}
 	}
 }

@@ -3,7 +3,8 @@ package proxy
 import "sync"
 
 const (
-	// bufferSize is the size of a pooled buffer: nearly every head fits, and a good piece of a body.
+	// bufferSize is the size of a pooled buffer: nearly every head fits, and a good piece of a
+	// body.
 	bufferSize = 16 << 10
 	// largeBufferSize is the size of a buffer through which a long body goes.
 	largeBufferSize = 128 << 10
@@ -14,7 +15,8 @@ var (
 	largeBuffers = sync.Pool{New: func() any { return new([largeBufferSize]byte) }}
 )
 
-// A buffer holds bytes that were read and not consumed: data[start:end]. It has memory only while it is needed.
+// A buffer holds bytes that were read and not consumed: data[start:end]. It has memory only while
+// it is needed.
 type buffer struct {
 	data       []byte
 	start, end int
@@ -36,7 +38,8 @@ func (b *buffer) take() {
 	}
 }
 
-// room returns where further bytes can be read; it grows up to limit bytes. At the limit it is empty.
+// room returns where further bytes can be read; it grows up to limit bytes. At the limit it is
+// empty.
 func (b *buffer) room(limit int) []byte {
 	b.take()
 	if b.empty() {

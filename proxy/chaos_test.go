@@ -19,7 +19,8 @@ import (
 	"tideover/proxy/gate"
 )
 
-// chaos is an app with a memory, on paper: before it answers a request it appends its id to a file. It dies at random.
+// chaos is an app with a memory, on paper: before it answers a request it appends its id to a file.
+// It dies at random.
 type chaos struct {
 	*rig
 	journal *os.File
@@ -50,7 +51,8 @@ func (a *chaos) executed() map[string]int {
 	return counts
 }
 
-// app answers with the id, method and digest of what it got; now and then it dies before, in the middle of, or after that.
+// app answers with the id, method and digest of what it got; now and then it dies before, in the
+// middle of, or after that.
 func (a *chaos) app(k *talk) {
 	for req := k.request(); req != nil; req = k.request() {
 		fate := rand.IntN(60)
@@ -154,7 +156,8 @@ func (a *chaos) drain(c *child) {
 	c.Abandon()
 }
 
-// judge compares what clients, app and counters say. Of a client that did not wait nobody knows how it ended, but that it ended once.
+// judge compares what clients, app and counters say. Of a client that did not wait nobody knows how
+// it ended, but that it ended once.
 func (a *chaos) judge() {
 	var all int64
 	var words []string
@@ -190,8 +193,8 @@ func (a *chaos) judge() {
 	}
 }
 
-// TestEveryRequestGetsExactlyOneAnswer drives all kinds of clients through swaps, holds, refusals, settings that change, worker
-// deaths and whole targets dying.
+// TestEveryRequestGetsExactlyOneAnswer drives all kinds of clients through swaps, holds, refusals,
+// settings that change, worker deaths and whole targets dying.
 func TestEveryRequestGetsExactlyOneAnswer(t *testing.T) {
 	a := newChaos(t, Settings{})
 	stop := make(chan struct{})
@@ -207,7 +210,8 @@ func TestEveryRequestGetsExactlyOneAnswer(t *testing.T) {
 	a.judge()
 }
 
-// TestNothingTwice kills workers and whole apps at once under every request, and counts in the app's own journal.
+// TestNothingTwice kills workers and whole apps at once under every request, and counts in the
+// app's own journal.
 func TestNothingTwice(t *testing.T) {
 	a := newChaos(t, Settings{IdempotencyKey: true})
 	var serving *child
@@ -242,7 +246,8 @@ func TestNothingTwice(t *testing.T) {
 	a.judge()
 }
 
-// A visitor is a client that sends request after request with a nonce each and checks what comes back.
+// A visitor is a client that sends request after request with a nonce each and checks what comes
+// back.
 type visitor struct {
 	*chaos
 	name   int

@@ -8,8 +8,8 @@ import (
 	"tideover/proxy/http1"
 )
 
-// A clientConn is what is known of a client's connection on either side. It has one owner at a time: a [loopClient] or a
-// [blockingClient].
+// A clientConn is what is known of a client's connection on either side. It has one owner at a
+// time: a [loopClient] or a [blockingClient].
 type clientConn struct {
 	app    *app
 	waiter gate.Waiter
@@ -17,7 +17,7 @@ type clientConn struct {
 	in     buffer // read from the client and not consumed; no memory while the connection is idle
 
 	remote netip.AddrPort // invalid for a unix socket
-	peer   string         // the address without its port, for X-Forwarded-For where we write it; empty for a unix socket
+	peer   string         // remote without its port, for X-Forwarded-For; empty: not to be written
 	host   string         // what a request without a Host was sent to
 	rules  *rules
 }
@@ -29,14 +29,16 @@ type rules struct {
 	limits   http1.Limits // the policy's, and that of a body
 }
 
-// A replay is what became of a request before it was given back to its connection, to be read once more.
+// A replay is what became of a request before it was given back to its connection, to be read once
+// more.
 type replay struct {
 	attempts int  // times it was lost after it had been written to the app
 	sent100  bool // its 100 (Continue) was sent
-	pending  bool // it is in the client's buffer, whole, and is not parsed before the server resumes
+	pending  bool // it is in the client's buffer and waits for Server.Resume
 }
 
-// newClientConn returns the connection of a client at remote, which has connected to host, as far as that is known.
+// newClientConn returns the connection of a client at remote, which has connected to host, as far
+// as that is known.
 func newClientConn(a *app, remote netip.AddrPort, host string) *clientConn {
 	c := &clientConn{app: a, remote: remote, host: "localhost"}
 	if remote.IsValid() && host != "" {
@@ -68,7 +70,9 @@ func (c *clientConn) updateRules() {
 	}
 	c.rules = &rules{settings: set, limits: limits, policy: http1.Policy{Limits: limits, Trusted: trusted,
 		PassUnderscores: set.PassUnderscores, DefaultHost: c.defaultHost()}}
-	c.rules.limits.Body = set.Limits.Body // not the policy's: a head that announces too long a body is valid, and what follows can be drained
+	// Not the policy's: a head that announces too long a body is valid, and what follows can be
+	// drained.
+	c.rules.limits.Body = set.Limits.Body
 	if shared := c.app.rules.Load(); shared != nil && *shared == *c.rules {
 		c.rules = shared
 		return
@@ -76,7 +80,8 @@ func (c *clientConn) updateRules() {
 	c.app.rules.Store(c.rules)
 }
 
-// defaultHost is the Host of a request without one: the target's, else the address to which the client has connected.
+// defaultHost is the Host of a request without one: the target's, else the address to which the
+// client has connected.
 func (c *clientConn) defaultHost() string {
 	if t := c.app.gate.Target(); t != nil && t.Options().DefaultHost != "" {
 		return t.Options().DefaultHost

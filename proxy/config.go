@@ -18,27 +18,35 @@ type Options struct {
 	Logger   hclog.Logger // nil: nothing is logged
 }
 
-// Settings are what may be configured of a server, also while it runs. Zero values mean the default, where one is named.
+// Settings are what may be configured of a server, also while it runs. Zero values mean the
+// default, where one is named.
 type Settings struct {
-	// Timeout is the time from the pass to the first byte of the response; then 504. 0: without bound.
+	// Timeout is the time from the pass to the first byte of the response; then 504. 0: without
+	// bound.
 	Timeout time.Duration
-	// Buffer is how many bytes of a body are kept per request, so that it can be sent again; a longer one is streamed.
-	// 0: 64 KiB, <0: none.
+	// Buffer is how many bytes of a body are kept per request, so that it can be sent again; a
+	// longer one is streamed. 0: 64 KiB, <0: none.
 	Buffer int64
-	// BufferTotal is how many bytes are kept for all requests of the app together, heads of held ones included. 0: 64 MiB.
+	// BufferTotal is how many bytes are kept for all requests of the app together, heads of held
+	// ones included. 0: 64 MiB.
 	BufferTotal int64
-	// HealthPath is a path to which the server itself answers 200, and whose requests are never held. Empty: none.
+	// HealthPath is a path to which the server itself answers 200, and whose requests are never
+	// held. Empty: none.
 	HealthPath string
 
-	// AllowHalfClose says that a client that has sent FIN still waits for its response; else it counts as gone.
+	// AllowHalfClose says that a client that has sent FIN still waits for its response; else it
+	// counts as gone.
 	AllowHalfClose bool
-	// FinishOnDisconnect lets the app finish a request whose client is gone; else its connection is closed.
+	// FinishOnDisconnect lets the app finish a request whose client is gone; else its connection is
+	// closed.
 	FinishOnDisconnect bool
-	// IdempotencyKey says that an Idempotency-Key field makes a request of any method safe to resend.
+	// IdempotencyKey says that an Idempotency-Key field makes a request of any method safe to
+	// resend.
 	IdempotencyKey bool
 	// NoResend says that no request is ever sent twice.
 	NoResend bool
-	// Trusted are the front-ends whose forwarding fields pass. nil: loopback and unix peers. Empty, not nil: no peer with an address.
+	// Trusted are the front-ends whose forwarding fields pass. nil: loopback and unix peers. Empty,
+	// not nil: no peer with an address.
 	Trusted []netip.Prefix
 	// TrustUnix says that unix peers are trusted too, where Trusted is not nil.
 	TrustUnix bool
@@ -47,27 +55,31 @@ type Settings struct {
 
 	// RetryAfter is what a 503 says when too many requests are held, or one for too long. 0: 5 s.
 	RetryAfter time.Duration
-	// ErrorPage is the body of a 503, HTML where it begins with '<', else plain text. Empty: the cause in words.
+	// ErrorPage is the body of a 503, HTML where it begins with '<', else plain text. Empty: the
+	// cause in words.
 	ErrorPage []byte
 
 	Limits Limits
 
-	// HeadTimeout is the time from the first byte of a request to the end of its head; then 408. 0: 10 s.
+	// HeadTimeout is the time from the first byte of a request to the end of its head; then 408. 0:
+	// 10 s.
 	HeadTimeout time.Duration
 	// BodyTimeout is the longest time without a byte of an expected body; then 408. 0: 30 s.
 	BodyTimeout time.Duration
 	// WriteTimeout is after how long a client is disconnected that takes next to nothing. 0: 60 s.
 	WriteTimeout time.Duration
-	// IdleTimeout is how long a connection without a request is kept; longer than any front-end's pool does. 0: 620 s.
+	// IdleTimeout is how long a connection without a request is kept; longer than any front-end's
+	// pool does. 0: 620 s.
 	IdleTimeout time.Duration
 	// TunnelTimeout is how long a tunnel is kept without a byte either way. 0: without bound.
 	TunnelTimeout time.Duration
-	// MinRate is how many bytes a second a client must send, beyond the first BodyTimeout, or take, in each WriteTimeout.
-	// 0: 256, <0: none.
+	// MinRate is how many bytes a second a client must send, beyond the first BodyTimeout, or take,
+	// in each WriteTimeout. 0: 256, <0: none.
 	MinRate int64
 }
 
-// Limits bound what a client may send, in bytes where nothing else is said. Zero values mean the default.
+// Limits bound what a client may send, in bytes where nothing else is said. Zero values mean the
+// default.
 type Limits struct {
 	Head   int   // 32 KiB; beyond: 431
 	Target int   // the request line, 8190; beyond: 414

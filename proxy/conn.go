@@ -24,8 +24,8 @@ type stream interface {
 	SetWriteDeadline(time.Time) error
 }
 
-// A conn is a connection as a goroutine has it: its methods block, and another goroutine can interrupt them. At most one goroutine
-// reads or waits at a time, and at most one writes.
+// A conn is a connection as a goroutine has it: its methods block, and another goroutine can
+// interrupt them. At most one goroutine reads or waits at a time, and at most one writes.
 type conn struct {
 	stream stream
 	raw    syscall.RawConn
@@ -41,7 +41,8 @@ func (c *conn) open(s stream) (err error) {
 	return err
 }
 
-// interrupt makes the read or wait under way, and all later ones until clearInterrupt, end with errInterrupted.
+// interrupt makes the read or wait under way, and all later ones until clearInterrupt, end with
+// errInterrupted.
 func (c *conn) interrupt() {
 	c.mu.Lock()
 	c.interrupted = true
@@ -57,7 +58,8 @@ func (c *conn) clearInterrupt() {
 	c.mu.Unlock()
 }
 
-// setReadDeadline sets the deadline for a read, unless the connection is interrupted: then the one that is set has passed.
+// setReadDeadline sets the deadline for a read, unless the connection is interrupted: then the one
+// that is set has passed.
 func (c *conn) setReadDeadline(timeout time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,7 +73,8 @@ func (c *conn) setReadDeadline(timeout time.Duration) {
 	c.stream.SetReadDeadline(deadline)
 }
 
-// read reads what there is and waits for the first byte for at most timeout (0: without bound; then os.ErrDeadlineExceeded).
+// read reads what there is and waits for the first byte for at most timeout (0: without bound; then
+// os.ErrDeadlineExceeded).
 func (c *conn) read(p []byte, timeout time.Duration) (int, error) {
 	c.setReadDeadline(timeout)
 	n, err := c.stream.Read(p)
@@ -90,8 +93,8 @@ func (c *conn) readNow(p []byte) (n int) {
 	return max(0, n)
 }
 
-// waitHangup waits until the peer has closed the connection (nil) or interrupt is called (errInterrupted). It reads nothing. A FIN
-// alone counts as a close where finCounts says so.
+// waitHangup waits until the peer has closed the connection (nil) or interrupt is called
+// (errInterrupted). It reads nothing. A FIN alone counts as a close where finCounts says so.
 func (c *conn) waitHangup(finCounts bool) error {
 	c.setReadDeadline(0)
 	err := c.raw.Read(func(fd uintptr) bool { return netpoll.HungUp(int(fd), finCounts) })
@@ -105,7 +108,8 @@ func (c *conn) hungUp(finCounts bool) bool {
 	return hungUp
 }
 
-// quiet reports whether nothing has come from the peer, neither a byte nor the end: an idle connection that may be used again.
+// quiet reports whether nothing has come from the peer, neither a byte nor the end: an idle
+// connection that may be used again.
 func (c *conn) quiet() bool {
 	quiet := false
 	c.raw.Control(func(fd uintptr) { quiet = netpoll.Quiet(int(fd)) })
@@ -125,7 +129,8 @@ func (c *conn) mapError(err error) error {
 	return err
 }
 
-// write writes all of p, for at most timeout (0: without bound), and returns how much the kernel took.
+// write writes all of p, for at most timeout (0: without bound), and returns how much the kernel
+// took.
 func (c *conn) write(p []byte, timeout time.Duration) (int, error) {
 	deadline := time.Time{}
 	if timeout > 0 {
@@ -135,9 +140,9 @@ func (c *conn) write(p []byte, timeout time.Duration) (int, error) {
 	return c.stream.Write(p)
 }
 
-// writeMinRate writes all of p to a peer that may be slow. It fails when the peer takes nothing, or less than rate bytes a second,
-// for timeout. What the kernel still has counts as not taken: it wakes a writer only when a third of its buffer is free, which may be
-// megabytes later.
+// writeMinRate writes all of p to a peer that may be slow. It fails when the peer takes nothing, or
+// less than rate bytes a second, for timeout. What the kernel still has counts as not taken: it
+// wakes a writer only when a third of its buffer is free, which may be megabytes later.
 func (c *conn) writeMinRate(p []byte, timeout time.Duration, rate int64) error {
 	slow := func(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 	n, err := c.write(p, timeout/4)
@@ -176,7 +181,8 @@ func (c *conn) dup() (fd int, err error) {
 
 func (c *conn) close() { c.stream.Close() }
 
-// abort closes the connection so that the peer sees an error where the protocol has one: a reset, on TCP.
+// abort closes the connection so that the peer sees an error where the protocol has one: a reset,
+// on TCP.
 func (c *conn) abort() {
 	c.raw.Control(func(fd uintptr) { netpoll.ResetOnClose(int(fd)) })
 	c.stream.Close()

@@ -1,13 +1,45 @@
-// Package proxy is the road between a client and an app: it accepts connections, holds requests at a gate while no process can
-// answer, relays each to one target and accounts for how it ended.
+// Package proxy relays HTTP/1.1 between the clients of an app and its processes. It accepts
+// connections, holds requests at a gate while no process can answer, forwards each request to one
+// target and counts how it ended.
 //
-// The supervisor meets the relay at three types. A [gate.Gate] decides who may pass and to which target; a [gate.Target] is the
-// name and the dial address of one generation and counts what is out on it; a [Server] drives them for real connections. Nothing
-// here knows a process or a configuration file, and nothing here calls back: the supervisor moves the gate, the proxy reads where
-// it stands.
+// The supervisor meets the package at three types: it moves a [gate.Gate] and its [gate.Target],
+// and starts and closes a [Server]. Nothing here knows a process or a configuration file, and
+// nothing here calls back into the supervisor.
 //
-// A server is a loop over an epoll set (loop_linux.go). An idle or held client is a slot in it and no goroutine; a request without
-// a body flies through it without waiting for anything (seat_linux.go, flight_linux.go, berth_linux.go). Whatever takes longer
-// goes away to a goroutine, which runs the request to its end in a straight line (errand_linux.go, exchange.go, relay.go, body.go,
-// tunnel.go), and comes back.
+// # How a request flows
+//
+// An acceptor (acceptor.go) accepts the connection and registers it with the event loop
+// (eventloop.go) as a loopClient. When the client sends bytes, the loop parses the head
+// (loop_client.go) and asks the gate. A request without a body that passes is written to the app,
+// and its response to the client, without leaving the loop (loop_roundtrip.go, on a connection of
+// loop_upstream.go). A request that is held is an entry in the gate's queue.
+//
+// Everything that may take longer is offloaded (offload.go) to a goroutine: a request with a body,
+// a head that comes in pieces, a response that is long or slow to be read, a failure, an error
+// response, a tunnel. There the code runs from top to bottom and blocks: blocking_client.go reads
+// the head and the body and waits at the gate, blocking_roundtrip.go forwards the request and
+// copies the response, upload.go sends the rest of a body and watches for the client's disconnect,
+// tunnel.go copies both ways after a 101, error_response.go answers for the app. Then the
+// connection goes back to the loop.
+//
+// What both sides share is passive: exchange.go is one request, client_conn.go what is known of its
+// client, roundtrip.go one attempt to send it, body.go its body, retry.go the rule that decides
+// whether it may be sent again.
+//
+// # Ownership
+//
+// All state of a connection has one owner at a time, the event loop or one goroutine, and the type
+// says which: a loopClient and a loopUpstream belong to the loop, a blockingClient and a
+// blockingUpstream to a goroutine. Each pair shares a core, a clientConn and a roundTrip. detach
+// turns the one into the other and takes the core away from the former owner, so that a mistake is
+// a nil pointer and no data race. Idle connections to the app belong to the loop: a goroutine
+// borrows one and gives it back.
+//
+// Across that line go only: tasks for the loop (netpoll.TaskQueue), the gate's decisions
+// (OnDecision, which posts a task or interrupts the goroutine), Close of a connection to the app,
+// and interruption of a goroutine's read (conn.interrupt). While a goroutine reads a response, a
+// second one, its upload, uses the client's connection; what the two share is in the type upload.
+//
+// The event loop never blocks and allocates nothing for a request in the steady state;
+// TestPriceOfARequest holds it to that.
 package proxy

@@ -39,7 +39,8 @@ func (b *blockingClient) reject(fault *http1.Error) {
 	x.body.linger(&b.conn, drainAfterError)
 }
 
-// refuse answers a valid request with an error response. The connection goes on where the request's body was read.
+// refuse answers a valid request with an error response. The connection goes on where the request's
+// body was read.
 func (b *blockingClient) refuse(o outcome, status int, retryAfter time.Duration, cause string) {
 	x := b.exchange
 	unread := !x.body.done()
@@ -62,8 +63,8 @@ func (b *blockingClient) refuse(o outcome, status int, retryAfter time.Duration,
 	}
 }
 
-// answerHealthCheck answers a front-end's question whether the server is there: whatever the app does, a request would be answered or
-// held.
+// answerHealthCheck answers a front-end's question whether the server is there: whatever the app
+// does, a request would be answered or held.
 func (b *blockingClient) answerHealthCheck() (keep bool) {
 	x := b.exchange
 	x.keepAlive = x.keepAlive && x.request.Body.Empty()

@@ -11,14 +11,15 @@ import (
 const (
 	// dedupWindow is for how long lines equal to one that was written are only counted.
 	dedupWindow = 5 * time.Second
-	// maxDedupLines bounds how many different lines are remembered at once; further ones are written as they come.
+	// maxDedupLines bounds how many different lines are remembered at once; further ones are
+	// written as they come.
 	maxDedupLines = 256
 	// maxQuoted is how many bytes of what a client sent are shown.
 	maxQuoted = 200
 )
 
-// An errorLog writes a line for every error response. Of equal lines the first is written at once and the others are counted, so
-// that a thousand held requests that expire together are two lines.
+// An errorLog writes a line for every error response. Of equal lines the first is written at once
+// and the others are counted, so that a thousand held requests that expire together are two lines.
 type errorLog struct {
 	logger hclog.Logger
 	mu     sync.Mutex

@@ -24,7 +24,8 @@ var (
 	errInterrupted     = errors.New("proxy: interrupted")                // of a read or wait, by conn.interrupt
 )
 
-// isClientFault reports whether a body could not be read for a fault of the client's that has an error response.
+// isClientFault reports whether a body could not be read for a fault of the client's that has an
+// error response.
 func isClientFault(err error) bool {
 	var fault *http1.Error
 	return errors.As(err, &fault) || errors.Is(err, os.ErrDeadlineExceeded)

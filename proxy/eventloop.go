@@ -11,12 +11,14 @@ import (
 // timerSlack is how far apart two moments are at which one wake-up is enough.
 const timerSlack = 20 * time.Millisecond
 
-// An eventLoop serves the connections of one server on one goroutine, which never blocks. An idle client or a held request costs a
-// registration in the epoll set and no goroutine. A request without a body whose response comes in one piece is served from its
-// first byte to its last without leaving the loop. Everything that takes longer, a body, a long response, a tunnel, an error
-// response, is offloaded to a goroutine and comes back.
+// An eventLoop serves the connections of one server on one goroutine, which never blocks. An idle
+// client or a held request costs a registration in the epoll set and no goroutine. A request
+// without a body whose response comes in one piece is served from its first byte to its last
+// without leaving the loop. Everything that takes longer, a body, a long response, a tunnel, an
+// error response, is offloaded to a goroutine and comes back.
 //
-// All of it belongs to the loop's goroutine but tasks, by which others reach it, clients and clientClosed.
+// All of it belongs to the loop's goroutine but tasks, by which others reach it, clients and
+// clientClosed.
 type eventLoop struct {
 	app       *app
 	poller    *netpoll.Poller
@@ -29,7 +31,7 @@ type eventLoop struct {
 	idleClients      netpoll.List[*loopClient]
 	connecting       netpoll.List[*loopClient] // requests whose connection to the app is being made
 	awaitingResponse netpoll.List[*loopClient] // requests whose response is due by a certain time
-	headOnly         netpoll.List[*loopClient] // requests of whose response there is the head, and nothing of its body
+	headOnly         netpoll.List[*loopClient] // requests of whose response only the head has come
 	clientGone       netpoll.List[*loopClient] // requests whose client is gone
 	idleUpstreams    netpoll.List[*loopUpstream]
 	deferredOffloads []deferredOffload
@@ -87,7 +89,8 @@ func (l *eventLoop) turn() (done bool) {
 	for {
 		n, more := l.poller.Poll()
 		l.now = time.Now()
-		for i := range n { // the app first: a connection that it has just closed must not be used below
+		// The app first: a connection that it has just closed must not be used below.
+		for i := range n {
 			if h, events := l.poller.Event(i); isUpstream(h) {
 				h.OnEvents(events)
 			}
@@ -130,7 +133,8 @@ func (l *eventLoop) expired(t time.Time) bool {
 	return true
 }
 
-// expiredWithin is expired for the first of many moments: those that follow within timerSlack are looked at together.
+// expiredWithin is expired for the first of many moments: those that follow within timerSlack are
+// looked at together.
 func (l *eventLoop) expiredWithin(since time.Time, age time.Duration) bool {
 	left := age - l.now.Sub(since)
 	if left > 0 {
@@ -162,7 +166,8 @@ func (l *eventLoop) eachClient(yield func(*loopClient) bool) {
 	}
 }
 
-// beginClose disconnects idle clients, after a look at what has arrived from them, and from now on each one that becomes idle.
+// beginClose disconnects idle clients, after a look at what has arrived from them, and from now on
+// each one that becomes idle.
 func (l *eventLoop) beginClose() {
 	l.closing = true
 	for n := l.idleClients.Front(); n != nil; n = l.idleClients.Front() {

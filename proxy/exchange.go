@@ -9,8 +9,8 @@ import (
 	"tideover/proxy/http1"
 )
 
-// An exchange is one request and what becomes of it. It goes with its connection from the event loop to a goroutine and back, and is
-// used for one request after the other.
+// An exchange is one request and what becomes of it. It goes with its connection from the event
+// loop to a goroutine and back, and is used for one request after the other.
 type exchange struct {
 	app      *app
 	client   *clientConn
@@ -46,10 +46,12 @@ func (x *exchange) begin(c *clientConn, now time.Time) {
 	c.replay.pending = false
 }
 
-// setHead says that the head is the first n bytes of the client's buffer. What is behind it belongs to the body.
+// setHead says that the head is the first n bytes of the client's buffer. What is behind it belongs
+// to the body.
 func (x *exchange) setHead(n int) {
 	x.headLen, x.body.raw = n, x.client.in.bytes()[n:]
-	x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.app.noKeepAlive.Load() // behind a handshake comes no request (R63)
+	// Behind a handshake comes no request (R63).
+	x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.app.noKeepAlive.Load()
 	x.body.begin(&x.request, &x.client.rules.limits, x.client.replay.sent100, x.settings.BodyTimeout, x.settings.MinRate)
 	x.complete = x.request.Body.Empty()
 	x.streaming = x.request.Body.Framing == http1.Fixed && x.request.Body.Length > x.settings.Buffer
@@ -61,8 +63,8 @@ func (x *exchange) bodyTooLarge() bool {
 	return limit > 0 && b.Framing == http1.Fixed && b.Length > limit
 }
 
-// compact makes a request small for its wait at the gate: an exact copy of its head, and of what has come behind it. It reports
-// false when even that exceeds the app's budget.
+// compact makes a request small for its wait at the gate: an exact copy of its head, and of what
+// has come behind it. It reports false when even that exceeds the app's budget.
 func (x *exchange) compact() bool {
 	if !x.reserve(int64(x.headLen + len(x.body.raw))) {
 		return false
@@ -76,7 +78,8 @@ func (x *exchange) compact() bool {
 	return true
 }
 
-// reserve counts bytes that are kept for the request; false when the app's budget would be exceeded.
+// reserve counts bytes that are kept for the request; false when the app's budget would be
+// exceeded.
 func (x *exchange) reserve(n int64) bool {
 	if !x.app.reserve(n, x.settings.BufferTotal) {
 		return false
@@ -85,7 +88,8 @@ func (x *exchange) reserve(n int64) bool {
 	return true
 }
 
-// recordWait takes over what a decision says about the wait, which may have been in a former process.
+// recordWait takes over what a decision says about the wait, which may have been in a former
+// process.
 func (x *exchange) recordWait(d gate.Decision) {
 	x.waited = d.Waited
 	if d.Waited > 0 && !x.held {
@@ -111,8 +115,9 @@ func (x *exchange) appendRequest(dst []byte) []byte {
 	return append(dst, x.buffered...)
 }
 
-// unread undoes the reading of the request, which the gate has evicted after d.Waited: its bytes are in the connection's buffer
-// again once the exchange has finished. It reports false when they cannot be had any more.
+// unread undoes the reading of the request, which the gate has evicted after d.Waited: its bytes
+// are in the connection's buffer again once the exchange has finished. It reports false when they
+// cannot be had any more.
 func (x *exchange) unread(d gate.Decision) bool {
 	text, ok := x.rawRequest()
 	if !ok {
@@ -129,8 +134,8 @@ func (x *exchange) unread(d gate.Decision) bool {
 	return true
 }
 
-// rawRequest is the request as it arrived, as far as it did, and what is behind it. A chunked body may be framed in other chunks; a
-// part of one cannot be restored.
+// rawRequest is the request as it arrived, as far as it did, and what is behind it. A chunked body
+// may be framed in other chunks; a part of one cannot be restored.
 func (x *exchange) rawRequest() ([]byte, bool) {
 	in := &x.client.in
 	text := slices.Clone(in.data[in.start : in.start+x.headLen])

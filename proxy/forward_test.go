@@ -94,7 +94,8 @@ func TestForwarding(t *testing.T) {
 	}
 }
 
-// TestHostOfHTTP10: a request without one is sent to the target's default, else to the address the client called.
+// TestHostOfHTTP10: a request without one is sent to the target's default, else to the address the
+// client called.
 func TestHostOfHTTP10(t *testing.T) {
 	for _, byDefault := range []string{"", "shop.example:8000"} {
 		r := newRig(t, patient, Settings{})
@@ -128,7 +129,8 @@ func TestSyncWorkersGetAFreshConnectionEach(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotSentTwiceGetsAFreshConnection: the app may be closing an idle one at that very moment.
+// TestWhatIsNotSentTwiceGetsAFreshConnection: the app may be closing an idle one at that very
+// moment.
 func TestWhatIsNotSentTwiceGetsAFreshConnection(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	child := r.newChild(gate.TargetOptions{}, echo)
@@ -143,5 +145,21 @@ func TestWhatIsNotSentTwiceGetsAFreshConnection(t *testing.T) {
 		if fresh := child.accepted.Load() > before; fresh != step.fresh {
 			t.Errorf("%s: a fresh connection: %v", step.method, fresh)
 		}
+	}
+}
+
+func TestAnswersPassThrough(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	child := r.newChild(gate.TargetOptions{}, echo)
+	r.gate.Swap(child.Target)
+	c := r.dial()
+	for range 3 {
+		c.get("/a?b=c").want(200, "GET /a ")
+		c.say("POST /form HTTP/1.1\nHost: shop.test\nContent-Length: 5\n\nhello").want(200, "POST /form hello")
+		c.say("POST /chunks HTTP/1.1\nHost: shop.test\nTransfer-Encoding: chunked\n\n3\nabc\n2;x=y\nde\n0\n\n").want(200, "POST /chunks abcde")
+	}
+	r.counted("9 answered", func(c Counters) bool { return c.Answered == 9 && c.Requests == 9 })
+	if n := child.accepted.Load(); n > 7 {
+		t.Errorf("%d connections to the app for 9 requests", n)
 	}
 }

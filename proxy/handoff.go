@@ -12,20 +12,21 @@ import (
 	"tideover/proxy/netpoll"
 )
 
-// A Connection is a client's connection as one process leaves it to the one that takes its place by exec(2), descriptors and all.
+// A Connection is a client's connection as one process leaves it to the one that takes its place by
+// exec(2), descriptors and all.
 type Connection struct {
 	FD int `json:"fd"`
 
 	// Of a request that has not been sent to the app, or may be sent again:
-	Unanswered []byte        `json:"unanswered,omitempty"` // what was read of it; the rest is in the kernel
+	Unanswered []byte        `json:"unanswered,omitempty"` // what was read of it
 	Waited     time.Duration `json:"waited,omitempty"`     // for how long it was held
-	Lost       int           `json:"lost,omitempty"`       // how often it was lost after the app had it
+	Lost       int           `json:"lost,omitempty"`       // times the app had it and died
 	Continued  bool          `json:"continued,omitempty"`  // it has had its 100
 }
 
-// Quiesce stops accepting and reading, gives held requests back to their connections, oldest first, and returns all idle connections
-// for the handoff. Requests still under way when ctx ends are not among them. The descriptors stay the server's. [Server.Resume]
-// undoes it.
+// Quiesce stops accepting and reading, gives held requests back to their connections, oldest first,
+// and returns all idle connections for the handoff. Requests still under way when ctx ends are not
+// among them. The descriptors stay the server's. [Server.Resume] undoes it.
 func (s *Server) Quiesce(ctx context.Context) []Connection {
 	l := s.startedLoop()
 	if l == nil {
@@ -53,8 +54,9 @@ func (s *Server) Resume() {
 	}
 }
 
-// Restore takes over what another process's [Server.Quiesce] has returned. Requests among it go through the gate at once, in this
-// order. It must be called before the first Serve. With an error nothing was taken over.
+// Restore takes over what another process's [Server.Quiesce] has returned. Requests among it go
+// through the gate at once, in this order. It must be called before the first Serve. With an error
+// nothing was taken over.
 func (s *Server) Restore(all []Connection) error {
 	if len(all) == 0 {
 		return nil
@@ -76,7 +78,7 @@ func (s *Server) RestoreCounters(c Counters) { s.app.counters.add(c) }
 
 func (l *eventLoop) restore(known *Connection) {
 	unix.SetNonblock(known.FD, true)
-	c := l.addClient(known.FD, netpoll.PeerAddr(known.FD), "") // without a peer it is closed, which will be read
+	c := l.addClient(known.FD, netpoll.PeerAddr(known.FD), "") // no peer: its end will be read
 	if c == nil || len(known.Unanswered) == 0 {
 		return
 	}
@@ -87,7 +89,8 @@ func (l *eventLoop) restore(known *Connection) {
 	c.dispatch()
 }
 
-// idleInOrder returns the clients with a request that was given back, oldest first, and then the other idle ones.
+// idleInOrder returns the clients with a request that was given back, oldest first, and then the
+// other idle ones.
 func (l *eventLoop) idleInOrder() []*loopClient {
 	var all []*loopClient
 	for c := range l.eachClient {

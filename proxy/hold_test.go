@@ -40,8 +40,9 @@ func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 	if s := watch.End(); s.Held != 0 {
 		t.Errorf("%d began to be held after the release", s.Held)
 	}
-	// The window starts at 1 and grows by one with each answer: of the first p+1 to arrive none had more than 2p+1 before it. What
-	// is let through together may overtake on its way; the stall guard adds one whenever this machine stalls.
+	// The window starts at 1 and grows by one with each answer: of the first p+1 to arrive none had
+	// more than 2p+1 before it. What is let through together may overtake on its way; the stall
+	// guard adds one whenever this machine stalls.
 	early := 0
 	for at, path := range order {
 		var i int
@@ -212,4 +213,56 @@ func TestBufferTotalBoundsWhatIsHeld(t *testing.T) {
 	}
 	t.Logf("%d requests of %d bytes held in 10 KiB", fit, size)
 	r.counted("overflowed", func(c Counters) bool { return c.Overflowed == 5 && c.Answered == uint64(fit) })
+}
+
+// A request that was held gives its pass back when its body is slow, and ends where it stands.
+func TestHeldBodyThatNeverComes(t *testing.T) {
+	r := newRig(t, patient, Settings{BodyTimeout: shortly})
+	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 10\n\nhalf")
+	r.held(1)
+	child := r.newChild(gate.TargetOptions{}, echo)
+	r.gate.Swap(child.Target)
+	c.want(408, "too slowly")
+	r.counted("408", func(n Counters) bool { return n.BadRequest == 1 && child.InFlight() == 0 && child.accepted.Load() == 0 })
+}
+
+// What was read behind the head before a request was held is there when it is released, whoever
+// used the buffers meanwhile.
+func TestHeldBodyKeepsWhatWasReadAhead(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	var all []*caller
+	for i := range 20 {
+		all = append(all, r.dial().say(fmt.Sprintf("POST /%d HTTP/1.1\nHost: a\nContent-Length: 10\n\nbody%d", i, i%10)))
+		r.held(i + 1)
+	}
+	r.gate.Swap(r.newChild(gate.TargetOptions{Concurrency: 20}, echo).Target)
+	for i, c := range all {
+		c.say("-tail").want(200, fmt.Sprintf("POST /%d body%d-tail", i, i%10))
+	}
+}
+
+// The end is near for those who were held before it was known, too.
+func TestLameServerClosesBehindTheHeld(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	c := r.dial().get("/")
+	r.held(1)
+	r.server.CloseAfterNextResponse()
+	r.gate.Refuse(&gate.Refusal{Cause: "shutting down"})
+	if res := c.want(503, "shutting down"); !res.Close {
+		t.Error("no Connection: close")
+	}
+	c.ended()
+}
+
+// What was not held for a moment does not count as held, though it was lost and sent again.
+func TestResentIsNotHeld(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, onceThenEcho(readAndDie)).Target)
+	if res := r.dial().get("/").want(200, "GET /"); res.Header.Get("Server-Timing") != "" {
+		t.Errorf("%v", res.Header)
+	}
+	r.counted("resent", func(c Counters) bool { return c.Resent == 1 && c.Answered == 1 })
+	if n := r.server.Counters().Held; n != 0 {
+		t.Errorf("%d held", n)
+	}
 }

@@ -86,8 +86,9 @@ func hostiles() (all []hostile) {
 	return all
 }
 
-// TestMaliciousChild lets one child give hostile answers to one client and sound ones to another, on the same connections where
-// that is possible: no byte of the former may reach the latter, and nothing may get stuck.
+// TestMaliciousChild lets one child give hostile answers to one client and sound ones to another,
+// on the same connections where that is possible: no byte of the former may reach the latter, and
+// nothing may get stuck.
 func TestMaliciousChild(t *testing.T) {
 	r := newRig(t, patient, Settings{Timeout: 5 * time.Second})
 	cases := hostiles()
@@ -147,8 +148,9 @@ func (r *rig) attack(t *testing.T, h hostile, i int, path string) {
 	c.get("/after").want(200, "/after")
 }
 
-// end is where the rest of an answer comes at once, though the child writes octet by octet: what is too much comes with the last that
-// is not. What comes later than that cannot be told from the answer to the next request by anybody who reuses connections.
+// end is where the rest of an answer comes at once, though the child writes octet by octet: what is
+// too much comes with the last that is not. What comes later than that cannot be told from the
+// answer to the next request by anybody who reuses connections.
 func (h hostile) end() int {
 	answer := string(h.crlf())
 	if body := strings.Index(answer, h.body); strings.HasPrefix(h.name, "extra") && body >= 0 {
@@ -172,8 +174,9 @@ func (c *caller) final() (*http.Response, string, error) {
 	}
 }
 
-// TestChildThatClosesAfterEachByte cuts sound responses at every octet: before the first it looks like a dead worker and a GET is
-// tried twice, within the head it is a 502, within the body the client sees the end missing.
+// TestChildThatClosesAfterEachByte cuts sound responses at every octet: before the first it looks
+// like a dead worker and a GET is tried twice, within the head it is a 502, within the body the
+// client sees the end missing.
 func TestChildThatClosesAfterEachByte(t *testing.T) {
 	answers := []string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
@@ -204,7 +207,8 @@ func TestChildThatClosesAfterEachByte(t *testing.T) {
 			}
 		}
 	}
-	// Sent again: three times without a byte, and once behind the hint, with which no response has begun.
+	// Sent again: three times without a byte, and once behind the hint, with which no response has
+	// begun.
 	r.counted("all ended", func(c Counters) bool { return c.Answered == 3 && c.Resent == 4 && c.BadGateway+c.Cut == c.Requests-3 })
 }
 
@@ -254,7 +258,8 @@ func TestHostileHandshakes(t *testing.T) {
 	}
 }
 
-// TestChildThatStopsTalking: silence before the end of the head is a 504; afterwards it lasts for as long as the client stays.
+// TestChildThatStopsTalking: silence before the end of the head is a 504; afterwards it lasts for
+// as long as the client stays.
 func TestChildThatStopsTalking(t *testing.T) {
 	for _, part := range []string{"", "H", "HTTP/1.1 200 OK\n", "HTTP/1.1 103 H\n\n", "HTTP/1.1 100 C\n\nHTTP/1.1 200"} {
 		r := newRig(t, patient, Settings{Timeout: 100 * time.Millisecond})

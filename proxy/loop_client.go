@@ -13,8 +13,8 @@ import (
 // maxSpareExchanges is how many requests' memory a loop keeps.
 const maxSpareExchanges = 1024
 
-// A loopClient is a client's connection in the event loop. While it is offloaded, what is known of the client belongs to its
-// [blockingClient], and the loop has only the descriptor and its events.
+// A loopClient is a client's connection in the event loop. While it is offloaded, what is known of
+// the client belongs to its [blockingClient], and the loop has only the descriptor and its events.
 type loopClient struct {
 	*clientConn           // nil: offloaded
 	exchange    *exchange // nil: nothing is known of a request but its head, or it is offloaded
@@ -38,15 +38,15 @@ const (
 	stateIdle      connState = iota
 	stateProxying            // its request is out on a loopUpstream
 	stateQueued              // its request is held at the gate
-	stateOffloaded           // a goroutine has it, or will as soon as there is a descriptor for that
+	stateOffloaded           // to a goroutine, perhaps deferred
 	stateClosed
 )
 
 // clientEvents are the events of a client's connection that are reported.
 const clientEvents = unix.EPOLLIN | unix.EPOLLRDHUP
 
-// addClient adds the connection of a client at peer, accepted at host; empty: it is asked for. The result is nil, and the
-// connection closed, when there is no room for it.
+// addClient adds the connection of a client at peer, accepted at host; empty: it is asked for. The
+// result is nil, and the connection closed, when there is no room for it.
 func (l *eventLoop) addClient(fd int, peer netip.AddrPort, host string) *loopClient {
 	if host == "" {
 		if own := netpoll.LocalAddr(fd); own.IsValid() {
@@ -125,8 +125,8 @@ func (c *loopClient) onReadable() {
 	}
 }
 
-// dispatch parses a request that has begun in the client's buffer and takes it as far as the loop can: to the app, into the gate's
-// queue, or to a goroutine.
+// dispatch parses a request that has begun in the client's buffer and takes it as far as the loop
+// can: to the app, into the gate's queue, or to a goroutine.
 func (c *loopClient) dispatch() {
 	l := c.loop
 	c.node.Remove()
@@ -155,8 +155,8 @@ func (c *loopClient) dispatch() {
 	}
 }
 
-// enqueue makes a client small that the gate has put into its queue. What is kept is the head, and nothing else where nothing else
-// came.
+// enqueue makes a client small that the gate has put into its queue. What is kept is the head, and
+// nothing else where nothing else came.
 func (c *loopClient) enqueue() {
 	c.state = stateQueued
 	x := c.exchange
@@ -185,7 +185,8 @@ func (c *loopClient) requeue(t *gate.Target) {
 	}
 }
 
-// leaveQueue takes a client that is gone out of the gate's queue. If the gate has decided already, the decision is on its way.
+// leaveQueue takes a client that is gone out of the gate's queue. If the gate has decided already,
+// the decision is on its way.
 func (c *loopClient) leaveQueue() {
 	if c.app.gate.Leave(&c.waiter) {
 		c.restoreExchange().clientGone()
@@ -214,7 +215,8 @@ func (c *loopClient) Run() {
 	}
 }
 
-// unread makes a client idle whose request the gate has evicted. It has no body, so that all of it is here.
+// unread makes a client idle whose request the gate has evicted. It has no body, so that all of it
+// is here.
 func (c *loopClient) unread(d gate.Decision) {
 	c.node.Remove()
 	c.exchange.unread(d)
@@ -222,7 +224,8 @@ func (c *loopClient) unread(d gate.Decision) {
 	c.setIdle()
 }
 
-// acquireExchange gives a client, which has sent at least a part of a head, the memory for a request.
+// acquireExchange gives a client, which has sent at least a part of a head, the memory for a
+// request.
 func (c *loopClient) acquireExchange(began time.Time) *exchange {
 	l := c.loop
 	if c.exchange == nil {
@@ -236,7 +239,8 @@ func (c *loopClient) acquireExchange(began time.Time) *exchange {
 	return c.exchange
 }
 
-// restoreExchange parses the head of a held request once more, where that is all that was kept of it.
+// restoreExchange parses the head of a held request once more, where that is all that was kept of
+// it.
 func (c *loopClient) restoreExchange() *exchange {
 	if c.exchange != nil {
 		return c.exchange

@@ -13,18 +13,20 @@ import (
 )
 
 const (
-	// maxInlineRequest is how long a request may be that the loop sends: a new connection takes as much without waiting.
+	// maxInlineRequest is how long a request may be that the loop sends: a new connection takes as
+	// much without waiting.
 	maxInlineRequest = 8 << 10
-	// headCoalesceDelay is for how long the head of a short response may wait for the first of its body. Most servers send the two
-	// one after the other, and every write wakes a client.
+	// headCoalesceDelay is for how long the head of a short response may wait for the first of its
+	// body. Most servers send the two one after the other, and every write wakes a client.
 	headCoalesceDelay = 20 * time.Millisecond
-	// disconnectCheckDelay is how long the app may work before it matters that the client is gone: most responses come earlier.
+	// disconnectCheckDelay is how long the app may work before it matters that the client is gone:
+	// most responses come earlier.
 	disconnectCheckDelay = 20 * time.Millisecond
 )
 
-// sendRequest sends a request that has passed the gate: on the connection that became idle last, or on a new one. A request that must
-// not be sent twice gets a new one: a server may be closing an idle one at this moment, and then nothing tells whether it has read
-// the request.
+// sendRequest sends a request that has passed the gate: on the connection that became idle last, or
+// on a new one. A request that must not be sent twice gets a new one: a server may be closing an
+// idle one at this moment, and then nothing tells whether it has read the request.
 func (c *loopClient) sendRequest(t *gate.Target) {
 	l, x := c.loop, c.exchange
 	x.target = t.Name()
@@ -71,7 +73,8 @@ func (c *loopClient) sendOnNewConnection(t *gate.Target) {
 	c.requestSent(u, n)
 }
 
-// requestSent says that the first n bytes of the request in l.out are written on u; the rest follows as soon as it can.
+// requestSent says that the first n bytes of the request in l.out are written on u; the rest
+// follows as soon as it can.
 func (c *loopClient) requestSent(u *loopUpstream, n int) {
 	l := c.loop
 	c.state = stateProxying
@@ -93,7 +96,8 @@ func (c *loopClient) requestSent(u *loopUpstream, n int) {
 	}
 }
 
-// onConnected goes on when the connection to the app has been made, on which as much of the request was written as it takes.
+// onConnected goes on when the connection to the app has been made, on which as much of the request
+// was written as it takes.
 func (c *loopClient) onConnected() {
 	if len(c.upstream.unsent) > 0 {
 		c.offload(offload{reason: reasonAwaitingHead})
@@ -128,8 +132,8 @@ func (c *loopClient) startResponseTimer() {
 	}
 }
 
-// onGone acts on a client that has closed its connection while its request is out. One that has sent nothing but FIN behind the
-// request gets its response all the same when that comes at once.
+// onGone acts on a client that has closed its connection while its request is out. One that has
+// sent nothing but FIN behind the request gets its response all the same when that comes at once.
 func (c *loopClient) onGone() {
 	l, u := c.loop, c.upstream
 	switch {
@@ -155,8 +159,8 @@ func (c *loopClient) cancelRoundTrip() {
 	c.finishRequest()
 }
 
-// onResponse goes on with what came from the app. err says that nothing else will come. It reports true when the round trip is over,
-// or offloaded.
+// onResponse goes on with what came from the app. err says that nothing else will come. It reports
+// true when the round trip is over, or offloaded.
 func (c *loopClient) onResponse(err error) bool {
 	u := c.upstream
 	if u.responseStarted {
@@ -190,8 +194,8 @@ func (c *loopClient) onResponse(err error) bool {
 	return c.startResponse(n)
 }
 
-// isHeadOnly reports whether nothing has come behind a head of n bytes, and the body is known to be so short that the buffer holds
-// both.
+// isHeadOnly reports whether nothing has come behind a head of n bytes, and the body is known to be
+// so short that the buffer holds both.
 func (u *loopUpstream) isHeadOnly(n int) bool {
 	b := u.response.Body
 	return n == len(u.in.bytes()) && b.Framing == http1.Fixed && 0 < b.Length && b.Length <= int64(len(u.in.data)-n)
@@ -263,8 +267,9 @@ func (c *loopClient) finishResponse() {
 	c.finishRequest()
 }
 
-// expireRoundTrips ends the requests that have been out for too long: those whose client is gone, those whose connection is not made,
-// those of whose response there is only the head, and those without a response.
+// expireRoundTrips ends the requests that have been out for too long: those whose client is gone,
+// those whose connection is not made, those of whose response there is only the head, and those
+// without a response.
 func (l *eventLoop) expireRoundTrips() {
 	for n := l.clientGone.Front(); n != nil && l.expiredWithin(n.AddedAt(), disconnectCheckDelay); n = l.clientGone.Front() {
 		n.Value.cancelRoundTrip()

@@ -15,15 +15,17 @@ import (
 )
 
 const (
-	// upstreamIdleTimeout is how long a connection to the app is kept for the next request: well below the 2 s after which gunicorn
-	// closes it, perhaps at the moment at which a request is on its way.
+	// upstreamIdleTimeout is how long a connection to the app is kept for the next request: well
+	// below the 2 s after which gunicorn closes it, perhaps at the moment at which a request is on
+	// its way.
 	upstreamIdleTimeout = time.Second
-	// dialTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog, where the kernel asks again after 1 s.
+	// dialTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog, where
+	// the kernel asks again after 1 s.
 	dialTimeout = time.Second
 )
 
-// A loopUpstream is a connection to the app in the event loop, and the round trip that uses it. Only Close may be called from another
-// goroutine.
+// A loopUpstream is a connection to the app in the event loop, and the round trip that uses it.
+// Only Close may be called from another goroutine.
 type loopUpstream struct {
 	roundTrip
 	user upstreamUser // nil: idle
@@ -48,8 +50,9 @@ type upstreamUser interface {
 	onResponse(err error) (over bool) // more of it is in the buffer; err: nothing else will come
 }
 
-// dial opens a connection to t, at the address to, which may still be connecting. Every failure means "not now": a full backlog
-// (EAGAIN on a unix socket), no listener (ECONNREFUSED, ENOENT), no free port or descriptor. Then the result is nil.
+// dial opens a connection to t, at the address to, which may still be connecting. Every failure
+// means "not now": a full backlog (EAGAIN on a unix socket), no listener (ECONNREFUSED, ENOENT), no
+// free port or descriptor. Then the result is nil.
 func (l *eventLoop) dial(t *gate.Target, to *netpoll.Sockaddr) *loopUpstream {
 	fd, err := unix.Socket(to.Family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -174,7 +177,8 @@ func readError(n int, errno syscall.Errno) error {
 // drained reports whether nothing has come behind the response.
 func (u *loopUpstream) drained() bool { return !u.ended && !u.readFull }
 
-// Close ends the connection. The loop finds out by an event, and is the one to close the descriptor.
+// Close ends the connection. The loop finds out by an event, and is the one to close the
+// descriptor.
 func (u *loopUpstream) Close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -200,7 +204,8 @@ func (u *loopUpstream) closeFD() {
 	}
 }
 
-// release makes the descriptor the caller's, who has to take it out of the poller. It reports false when it is closed already.
+// release makes the descriptor the caller's, who has to take it out of the poller. It reports false
+// when it is closed already.
 func (u *loopUpstream) release() bool {
 	u.target.Remove(u)
 	u.mu.Lock()

@@ -3,24 +3,40 @@ package proxy
 import "sync/atomic"
 
 // Counters are a server's totals since it was made. Every request has exactly one outcome, so that
-// Requests = Answered + Expired + Overflowed + ClientLeft + Cut + BadRequest + BadGateway + TimedOut + Refused + those under way.
+// Requests = Answered + Expired + Overflowed + ClientLeft + Cut + BadRequest + BadGateway +
+// TimedOut + Refused + those under way.
 type Counters struct {
-	Requests   uint64 `json:"requests"`    // begun: at least one byte of a head arrived
-	Answered   uint64 `json:"answered"`    // the app's complete response, or the health check's, was sent to the client
-	Expired    uint64 `json:"expired"`     // 503, held for the longest time allowed
-	Overflowed uint64 `json:"overflowed"`  // 503, too many requests held, or too many bytes of them
-	ClientLeft uint64 `json:"client_left"` // the client closed the connection or stopped reading before it had its response
-	Cut        uint64 `json:"cut"`         // the response had begun and the app did not complete it; the client sees a truncation
-	BadRequest uint64 `json:"bad_request"` // a 4xx or 5xx for what the client sent
-	BadGateway uint64 `json:"bad_gateway"` // 502
-	TimedOut   uint64 `json:"timed_out"`   // 504
-	Refused    uint64 `json:"refused"`     // 503 because the gate refuses, or the server is shutting down
+	// Requests of whose head at least one byte arrived.
+	Requests uint64 `json:"requests"`
+	// Answered: the app's complete response, or the health check's, was sent to the client.
+	Answered uint64 `json:"answered"`
+	// Expired: 503, held for the longest time allowed.
+	Expired uint64 `json:"expired"`
+	// Overflowed: 503, too many requests held, or too many bytes of them.
+	Overflowed uint64 `json:"overflowed"`
+	// ClientLeft: the client closed the connection or stopped reading before it had its response.
+	ClientLeft uint64 `json:"client_left"`
+	// Cut: the response had begun and the app did not complete it; the client sees a truncation.
+	Cut uint64 `json:"cut"`
+	// BadRequest: a 4xx or 5xx for what the client sent.
+	BadRequest uint64 `json:"bad_request"`
+	// BadGateway: 502.
+	BadGateway uint64 `json:"bad_gateway"`
+	// TimedOut: 504.
+	TimedOut uint64 `json:"timed_out"`
+	// Refused: 503 because the gate refuses.
+	Refused uint64 `json:"refused"`
 
-	Held   uint64 `json:"held"`   // requests that waited at the gate
-	Resent uint64 `json:"resent"` // requests sent a second time after an app process may have read them the first time
+	// Held requests waited at the gate.
+	Held uint64 `json:"held"`
+	// Resent requests were sent a second time after an app process may have read them the first
+	// time.
+	Resent uint64 `json:"resent"`
 
-	Connections uint64 `json:"connections"` // accepted
-	Tunnels     uint64 `json:"tunnels"`     // answered with 101
+	// Connections that were accepted.
+	Connections uint64 `json:"connections"`
+	// Tunnels: requests answered with 101.
+	Tunnels uint64 `json:"tunnels"`
 }
 
 // An outcome is how a request ended.
@@ -56,7 +72,8 @@ func (c *counters) add(s Counters) {
 	c.each(&s, func(kept *atomic.Uint64, shown *uint64) { kept.Add(*shown) })
 }
 
-// each calls do with each total and its field of s. Requests come last, so that a snapshot never has fewer requests than outcomes.
+// each calls do with each total and its field of s. Requests come last, so that a snapshot never
+// has fewer requests than outcomes.
 func (c *counters) each(s *Counters, do func(kept *atomic.Uint64, shown *uint64)) {
 	for o, shown := range [outcomes]*uint64{answered: &s.Answered, expired: &s.Expired, overflowed: &s.Overflowed, clientLeft: &s.ClientLeft,
 		truncated: &s.Cut, badRequest: &s.BadRequest, badGateway: &s.BadGateway, timedOut: &s.TimedOut, refused: &s.Refused} {

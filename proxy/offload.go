@@ -9,9 +9,10 @@ import (
 	"tideover/proxy/netpoll"
 )
 
-// This file is the passage between the event loop and the goroutines. A connection is passed on by a conversion: detach turns a
-// loopClient into a blockingClient and a loopUpstream into a blockingUpstream, and takes from the former what the latter gets; Run
-// and adopt are the way back. So neither side can reach what is the other's.
+// This file is the passage between the event loop and the goroutines. A connection is passed on by
+// a conversion: detach turns a loopClient into a blockingClient and a loopUpstream into a
+// blockingUpstream, and takes from the former what the latter gets; Run and adopt are the way back.
+// So neither side can reach what is the other's.
 
 // An offload is what a client's connection goes to a goroutine for.
 type offload struct {
@@ -27,7 +28,7 @@ type offloadReason uint8
 const (
 	reasonNewRequest   offloadReason = iota // a request has begun; nothing is known of it yet
 	reasonDecision                          // the gate has decided
-	reasonAwaitingHead                      // the request is out, the head of its response is waited for
+	reasonAwaitingHead                      // the request is out
 	reasonStreaming                         // the response has begun
 	reasonFailed                            // the round trip has failed
 )
@@ -69,8 +70,8 @@ func (l *eventLoop) retryOffloads() {
 	}
 }
 
-// detach makes a client a goroutine's. That gets a duplicate of the descriptor: the loop keeps the original, so that the connection
-// keeps its place in the epoll set.
+// detach makes a client a goroutine's. That gets a duplicate of the descriptor: the loop keeps the
+// original, so that the connection keeps its place in the epoll set.
 func (c *loopClient) detach() (*blockingClient, error) {
 	fd, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -121,7 +122,8 @@ func (u *loopUpstream) detach() *blockingUpstream {
 	return b
 }
 
-// borrow returns the connection to t that became idle last, for a goroutine, if there is one that is fit.
+// borrow returns the connection to t that became idle last, for a goroutine, if there is one that
+// is fit.
 func (l *eventLoop) borrow(t *gate.Target) (b *blockingUpstream) {
 	for {
 		b = nil

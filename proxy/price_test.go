@@ -18,8 +18,8 @@ import (
 	"tideover/proxy/gate"
 )
 
-// What a request may cost, in things that do not depend on the machine's speed. The race detector has a price of its own, so
-// scripts/test runs these tests without it.
+// What a request may cost, in things that do not depend on the machine's speed. The race detector
+// has a price of its own, so scripts/test runs these tests without it.
 
 // plain reads a request of one piece and answers with one, without a byte of new memory.
 func plain(k *talk) {
@@ -94,7 +94,8 @@ func TestPriceOfARequest(t *testing.T) {
 	}
 }
 
-// Nothing that a request needs is left for the garbage collector, not even of requests that are sent without waiting for answers.
+// Nothing that a request needs is left for the garbage collector, not even of requests that are
+// sent without waiting for answers.
 func TestNoCollectionInManyRequests(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {

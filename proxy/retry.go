@@ -7,12 +7,14 @@ import (
 )
 
 const (
-	// workerTimeout is how long a request may have run in a worker that died alone and still be sent again. gunicorn kills a worker
-	// that works for too long, and would kill the next one too.
+	// workerTimeout is how long a request may have run in a worker that died alone and still be
+	// sent again. gunicorn kills a worker that works for too long, and would kill the next one too.
 	workerTimeout = 5 * time.Second
-	// exitNotice is how long to wait for the gate to let go of a target one of whose connections has just ended.
+	// exitNotice is how long to wait for the gate to let go of a target one of whose connections
+	// has just ended.
 	exitNotice = 10 * time.Millisecond
-	// exitGrace is how long to wait for the news that all of the target has died, after one of its connections broke.
+	// exitGrace is how long to wait for the news that all of the target has died, after one of its
+	// connections broke.
 	exitGrace = 250 * time.Millisecond
 )
 
@@ -32,7 +34,7 @@ type failedAttempt struct {
 	idempotent    bool          // by method, or by an Idempotency-Key that counts
 	noBody        bool          // the request has no body
 	replayable    bool          // all of it is still here
-	reset         bool          // the connection ended with a reset: there were bytes that the app had not read
+	reset         bool          // ECONNRESET: there were bytes that the app had not read
 	neverAccepted bool          // the target's marker came: the app never accepted the connection
 	workerDied    bool          // the target lives: only a worker died
 	elapsed       time.Duration // since the request was written
@@ -71,13 +73,15 @@ func (f failedAttempt) cause() string {
 	return "the app closed the connection without an answer; the request may have had an effect and is not sent again"
 }
 
-// workerDiedAlone reports whether the target lives, one of whose connections has just broken after elapsed.
+// workerDiedAlone reports whether the target lives, one of whose connections has just broken after
+// elapsed.
 func workerDiedAlone(t *gate.Target, elapsed time.Duration) bool {
 	return elapsed >= workerTimeout && !t.WaitInactive(exitGrace)
 }
 
-// targetDied reports whether the target's processes died at about this time, as far as that can be known: one of their connections
-// has just ended, and the news of their death comes later if it comes. Mostly the gate has let go of the target by then.
+// targetDied reports whether the target's processes died at about this time, as far as that can be
+// known: one of their connections has just ended, and the news of their death comes later if it
+// comes. Mostly the gate has let go of the target by then.
 func targetDied(t *gate.Target) bool {
 	return t.WaitInactive(exitNotice) && t.WaitAbandoned(exitGrace)
 }

@@ -13,9 +13,9 @@ import (
 // responseLimits bound what is kept of a response's head.
 var responseLimits = http1.ResponseLimits()
 
-// A roundTrip is one attempt to send a request on one connection to the app. All its state is here and none on a stack, so that the
-// event loop or a goroutine can continue it at any point. It belongs to the [loopUpstream] or [blockingUpstream] whose connection it
-// uses.
+// A roundTrip is one attempt to send a request on one connection to the app. All its state is here
+// and none on a stack, so that the event loop or a goroutine can continue it at any point. It
+// belongs to the [loopUpstream] or [blockingUpstream] whose connection it uses.
 type roundTrip struct {
 	x         *exchange // nil: the connection is idle
 	target    *gate.Target
@@ -28,9 +28,9 @@ type roundTrip struct {
 	headLen         int              // length of the response's head, at the front of in
 	body            http1.BodyReader // of the final response
 	framing         http1.Framing    // of what the client gets
-	responseStarted bool             // the final response's head was put before what the client gets
-	bytesSent       bool             // bytes of the final response went to the client
-	bodyDone        bool             // the end of the response was put behind what the client gets
+	responseStarted bool             // the head of the final response is in out, or was
+	bytesSent       bool             // bytes of the final response were written
+	bodyDone        bool             // the end of the final response is in out, or was
 }
 
 // begin prepares for a request. The memory of the former response is kept.
@@ -52,8 +52,8 @@ func (rt *roundTrip) end() {
 	rt.in.release()
 }
 
-// parseHead parses the head of the response at the front of in. n is its length; 0: more is to be read. The error is
-// errNeverAccepted or an *http1.Error.
+// parseHead parses the head of the response at the front of in. n is its length; 0: more is to be
+// read. The error is errNeverAccepted or an *http1.Error.
 func (rt *roundTrip) parseHead() (n int, err error) {
 	in := rt.in.bytes()
 	if marker := rt.target.Options().Marker; len(marker) > 0 && len(in) > 0 {
@@ -71,7 +71,8 @@ func (rt *roundTrip) parseHead() (n int, err error) {
 	return n, nil
 }
 
-// progress is how far the round trip has come when it fails with err before the end of the response's head.
+// progress is how far the round trip has come when it fails with err before the end of the
+// response's head.
 func (rt *roundTrip) progress(err error) progress {
 	in := rt.in.bytes()
 	if len(in) == 0 || err == errNeverAccepted || bytes.HasPrefix(rt.target.Options().Marker, in) {
@@ -96,7 +97,8 @@ func (rt *roundTrip) startResponse() {
 	rt.body.StartResponse(rt.response.Body, &responseLimits)
 }
 
-// reframe appends what has come from the app to what the client gets, in the client's framing. done: that was all.
+// reframe appends what has come from the app to what the client gets, in the client's framing.
+// done: that was all.
 func (rt *roundTrip) reframe() (done bool, fault *http1.Error) {
 	for !rt.in.empty() && !rt.body.Done() {
 		data, n, fault := rt.body.Next(rt.in.bytes())
@@ -118,14 +120,16 @@ func (rt *roundTrip) reframe() (done bool, fault *http1.Error) {
 	return done, nil
 }
 
-// reusable reports whether the connection is fit for another request after its response. A response whose length its head does not
-// tell may be followed by more at any time, and some servers send a body where there must be none.
+// reusable reports whether the connection is fit for another request after its response. A response
+// whose length its head does not tell may be followed by more at any time, and some servers send a
+// body where there must be none.
 func (rt *roundTrip) reusable() bool {
 	f := rt.response.Body.Framing
 	return rt.response.Reusable && (f == http1.Fixed || f == http1.Chunked) && rt.in.empty()
 }
 
-// classify says what is known about the round trip, which failed with err. It waits for the news whether the whole target has died.
+// classify says what is known about the round trip, which failed with err. It waits for the news
+// whether the whole target has died.
 func (rt *roundTrip) classify(p progress, err error) failedAttempt {
 	x := rt.x
 	f := failedAttempt{

@@ -42,10 +42,11 @@ func (s *Server) Configure(settings Settings) {
 // Counters returns the totals. They are read one after the other while requests go on.
 func (s *Server) Counters() Counters { return s.app.counters.snapshot() }
 
-// Serve accepts from l, a *net.TCPListener or *net.UnixListener, until ctx ends, and relays. It does not close l, which may be served
-// again, by another server too: what it has accepted is relayed until [Server.Close]. It may run for several listeners at once. The
-// error is nil unless nothing can be accepted from l: it is of another type, it is closed, or the process has no descriptors for an
-// event loop.
+// Serve accepts from l, a *net.TCPListener or *net.UnixListener, until ctx ends, and relays. It
+// does not close l, which may be served again, by another server too: what it has accepted is
+// relayed until [Server.Close]. It may run for several listeners at once. The error is nil unless
+// nothing can be accepted from l: it is of another type, it is closed, or the process has no
+// descriptors for an event loop.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	raw, err := rawListener(l)
 	if err != nil {
@@ -89,13 +90,14 @@ func (s *Server) startedLoop() *eventLoop {
 	return s.loop
 }
 
-// CloseAfterNextResponse makes every response the last one of its connection: it carries Connection: close. Idle connections stay
-// open for one more request, because a front-end may be sending it at this moment; [Server.Close] closes them.
+// CloseAfterNextResponse makes every response the last one of its connection: it carries
+// Connection: close. Idle connections stay open for one more request, because a front-end may be
+// sending it at this moment; [Server.Close] closes them.
 func (s *Server) CloseAfterNextResponse() { s.app.noKeepAlive.Store(true) }
 
-// WaitIdle waits until no connection is left, or ctx ends. After [Server.CloseAfterNextResponse] it gives the connections that a
-// front-end keeps the time for their last response. To close one of them while a request is on its way makes that the front-end's own
-// 502.
+// WaitIdle waits until no connection is left, or ctx ends. After [Server.CloseAfterNextResponse] it
+// gives the connections that a front-end keeps the time for their last response. To close one of
+// them while a request is on its way makes that the front-end's own 502.
 func (s *Server) WaitIdle(ctx context.Context) {
 	l := s.startedLoop()
 	for l != nil && l.clients.Load() > 0 {
@@ -107,8 +109,8 @@ func (s *Server) WaitIdle(ctx context.Context) {
 	}
 }
 
-// Close closes idle connections, gives requests under way closeGrace to finish, then cuts them, and returns when no connection is
-// left. Every Serve must have returned.
+// Close closes idle connections, gives requests under way closeGrace to finish, then cuts them, and
+// returns when no connection is left. Every Serve must have returned.
 func (s *Server) Close() {
 	s.CloseAfterNextResponse()
 	if l := s.startedLoop(); l != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,7 +36,8 @@ func TestServeEndsWithItsListener(t *testing.T) {
 	}
 }
 
-// A connection that waited before anybody served it is no slower than the others: it does not wait for more to send.
+// A connection that waited before anybody served it is no slower than the others: it does not wait
+// for more to send.
 func TestConnectionsFromBefore(t *testing.T) {
 	l := listen(t)
 	early, err := net.Dial("tcp", l.Addr().String())
@@ -84,7 +86,8 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A listener may have an Accept of its own, which the event loop would pass over. Such a one is refused, not served in another way.
+// A listener may have an Accept of its own, which the event loop would pass over. Such a one is
+// refused, not served in another way.
 func TestServeRefusesOtherListeners(t *testing.T) {
 	s := NewServer(Options{Gate: gate.New(patient)})
 	defer s.Close()
@@ -118,4 +121,78 @@ func TestConnectionsAtTheEnd(t *testing.T) {
 	idle.ended()
 	late.want(200, "GET /late")
 	late.ended()
+}
+
+func TestConfigureCountsFromTheNextRequestOn(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	idle := r.dial()
+	idle.get("/-/alive").want(200, "GET /-/alive")
+	during := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 10\n\nhalf ")
+	r.counted("begun", func(c Counters) bool { return c.Requests == 2 })
+	r.server.Configure(Settings{HealthPath: "/-/alive", Limits: Limits{Body: 3}})
+	idle.get("/-/alive").want(200, "200 OK\nalive")
+	during.say("later").want(200, "half later")
+	during.say("POST / HTTP/1.1\nHost: a\nContent-Length: 4\n\nabcd").want(413, "")
+}
+
+func TestLameServerAnswersOnceMoreOnEveryConnection(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	idle, refused := r.dial(), r.dial()
+	idle.get("/1").want(200, "GET /1")
+	refused.get("/1").want(200, "GET /1")
+	r.server.CloseAfterNextResponse()
+	for _, c := range []*caller{idle, r.dial()} {
+		if res := c.get("/2").want(200, "GET /2"); !res.Close {
+			t.Error("no Connection: close")
+		}
+		c.ended()
+	}
+	r.gate.Refuse(&gate.Refusal{Cause: "shutting down"})
+	if res := refused.get("/3").want(503, "shutting down"); !res.Close {
+		t.Error("no Connection: close")
+	}
+	refused.ended()
+	r.server.WaitIdle(context.Background()) // nobody is left to wait for
+}
+
+func TestLingerWaitsForIdleConnectionsWithinBounds(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	idle := r.dial().get("/1")
+	idle.want(200, "GET /1")
+	r.server.CloseAfterNextResponse()
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if r.server.WaitIdle(short); short.Err() == nil {
+		t.Error("returned while a connection was idle")
+	}
+	lingered := make(chan struct{})
+	go func() {
+		defer close(lingered)
+		r.server.WaitIdle(context.Background())
+	}()
+	idle.get("/2").want(200, "GET /2")
+	idle.ended()
+	<-lingered
+}
+
+func TestEndOfServe(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	answer := make(chan struct{})
+	child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); <-answer; k.answer(200, "in time") })
+	r.gate.Swap(child.Target)
+	idle, working, beginning := r.dial(), r.dial().get("/"), r.dial().say("GET / HTTP/1.1\nHo")
+	r.counted("begun", func(c Counters) bool { return c.Requests == 2 && c.Connections == 3 })
+	r.eventually("in flight", func() bool { return child.accepted.Load() == 1 })
+	r.end()
+	idle.ended()
+	close(answer)
+	for _, c := range []*caller{working, beginning.say("st: a\n\n")} {
+		if res := c.want(200, "in time"); !res.Close {
+			t.Error("no Connection: close")
+		}
+		c.ended()
+	}
 }

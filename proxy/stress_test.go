@@ -94,7 +94,8 @@ func (s *stressor) order() (request, answer string) {
 	return fmt.Sprintf("%s %s HTTP/1.1\r\n%s\r\n%s", method, path, head, body), answer
 }
 
-// round sends one or more requests on a connection in one of the ways in which clients do, and checks every answer.
+// round sends one or more requests on a connection in one of the ways in which clients do, and
+// checks every answer.
 func (s *stressor) round() bool {
 	if s.conn == nil {
 		conn, err := net.Dial("tcp", s.addr)
@@ -179,8 +180,9 @@ func (s *stressor) hangUp() {
 	s.conn = nil
 }
 
-// TestStress sends requests of random shapes through holds and swaps, in which no process dies: every one whose client waits must
-// get its own answer, whole. It is what pins the assumptions of the event loop about kernel and runtime.
+// TestStress sends requests of random shapes through holds and swaps, in which no process dies:
+// every one whose client waits must get its own answer, whole. It is what pins the assumptions of
+// the event loop about kernel and runtime.
 func TestStress(t *testing.T) {
 	r := newRig(t, gate.Settings{Limit: 1000, Timeout: time.Minute}, Settings{AllowHalfClose: true})
 	next := func() *child { return r.newChild(gate.TargetOptions{Concurrency: 4}, shapes) }
@@ -229,8 +231,9 @@ func TestStress(t *testing.T) {
 	}
 }
 
-// An end of the stream that comes together with the request uses up its edge: it must be found all the same, and the connection must
-// end. A client that counts as having left gets its answer all the same when it comes at once.
+// An end of the stream that comes together with the request uses up its edge: it must be found all
+// the same, and the connection must end. A client that counts as having left gets its answer all
+// the same when it comes at once.
 func TestEndThatComesWithTheRequest(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		t.Run(fmt.Sprint("serve half-closed: ", half), func(t *testing.T) {

@@ -16,8 +16,9 @@ type tunnel struct {
 	active      atomic.Int64  // UnixNano when a side sent or took a byte for the last time
 }
 
-// tunnel forwards the 101 and then bytes both ways until both sides have ended, one fails, or the target's tunnels are closed. The
-// request counts as answered, and its pass is done, when the tunnel begins.
+// tunnel forwards the 101 and then bytes both ways until both sides have ended, one fails, or the
+// target's tunnels are closed. The request counts as answered, and its pass is done, when the
+// tunnel begins.
 func (u *blockingUpstream) tunnel() {
 	b, x := u.client, u.x
 	x.keepAlive = false
@@ -50,8 +51,9 @@ func (u *blockingUpstream) tunnel() {
 	<-done
 }
 
-// copy sends bytes on from one side to the other, first those that were read already. At the end of the one it sends the other a FIN,
-// so that the way back goes on. When anything fails both sides are closed.
+// copy sends bytes on from one side to the other, first those that were read already. At the end of
+// the one it sends the other a FIN, so that the way back goes on. When anything fails both sides
+// are closed.
 func (t *tunnel) copy(to, from *conn, ahead []byte) {
 	var b buffer
 	defer b.release()
@@ -80,7 +82,8 @@ func (t *tunnel) copy(to, from *conn, ahead []byte) {
 	from.close()
 }
 
-// write writes all of p. A peer may take its time, as long as it takes anything at all, or the other side sends.
+// write writes all of p. A peer may take its time, as long as it takes anything at all, or the
+// other side sends.
 func (t *tunnel) write(to *conn, p []byte) error {
 	for {
 		before := to.unsent()

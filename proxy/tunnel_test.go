@@ -178,3 +178,31 @@ func TestTunnelForNobody(t *testing.T) {
 	close(gone)
 	r.counted("left", func(n Counters) bool { return n.ClientLeft == 1 && n.Tunnels == 0 && child.Tunnels() == 0 })
 }
+
+// A tunnel is silent when neither side sends anything nor takes anything.
+func TestTunnelOfASlowReaderIsNotSilent(t *testing.T) {
+	const idle = 400 * time.Millisecond
+	r := newRig(t, patient, Settings{TunnelTimeout: idle})
+	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+		k.request()
+		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
+		for piece := make([]byte, 64<<10); ; {
+			if _, err := k.Write(piece); err != nil {
+				return
+			}
+		}
+	})
+	r.gate.Swap(child.Target)
+	c := r.dial()
+	c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	c.say(handshake).want(101, "")
+	if got := c.sips(25_000, 1_500_000, 20*time.Millisecond); got < 1_500_000 { // three times as long as it may be silent
+		t.Errorf("cut after %d bytes", got)
+	}
+	start := time.Now()
+	if err := child.WaitTunnels(t.Context()); err != nil {
+		t.Error(err)
+	}
+	between(t, start, idle/2, later)
+	io.Copy(io.Discard, c.in)
+}

@@ -10,19 +10,22 @@ import (
 	"tideover/proxy/http1"
 )
 
-// disconnectCheckInterval is how often a goroutine looks whether the client is gone while the app does not take the request.
+// disconnectCheckInterval is how often a goroutine looks whether the client is gone while the app
+// does not take the request.
 const disconnectCheckInterval = 50 * time.Millisecond
 
-// An upload is the client's side of a round trip while the app works: a goroutine that sends the part of the body that was not
-// buffered, and then watches for the client's disconnect. When the request cannot go on it closes the app's connection, which ends
-// the round trip's read.
+// An upload is the client's side of a round trip while the app works: a goroutine that sends the
+// part of the body that was not buffered, and then watches for the client's disconnect. When the
+// request cannot go on it closes the app's connection, which ends the round trip's read.
 type upload struct {
 	done chan struct{} // nil: it is not running
 	err  error         // how it ended, after done
 
-	blockedSince atomic.Int64 // UnixNano since when the app is waited for, to take a piece or to answer; 0: the client is
-	lastPiece    atomic.Bool  // the last piece of the request is being written, or was
-	fullySent    atomic.Bool  // the kernel has taken all of the request
+	// blockedSince is since when, in UnixNano, the app is waited for: to take a piece of the
+	// request, or to answer. 0: the client is.
+	blockedSince atomic.Int64
+	lastPiece    atomic.Bool // the last piece of the request is being written, or was
+	fullySent    atomic.Bool // the kernel has taken all of the request
 }
 
 // begin prepares for a round trip.
@@ -40,13 +43,15 @@ func (p *upload) sentWhole(at time.Time) {
 	p.fullySent.Store(true)
 }
 
-// beginWrite says that a piece of the request is being written. The app may answer before it has taken it.
+// beginWrite says that a piece of the request is being written. The app may answer before it has
+// taken it.
 func (p *upload) beginWrite(last bool) {
 	p.lastPiece.Store(last)
 	p.blockedSince.Store(time.Now().UnixNano())
 }
 
-// endWrite says that the piece was taken: behind the last one the app is waited for, behind others the client.
+// endWrite says that the piece was taken: behind the last one the app is waited for, behind others
+// the client.
 func (p *upload) endWrite() {
 	if p.lastPiece.Load() {
 		p.fullySent.Store(true)
@@ -85,7 +90,8 @@ func (u *blockingUpstream) startUpload() {
 	}()
 }
 
-// stopUpload stops the upload, if it is running. gone: the client has closed its connection; fault: its body was at fault.
+// stopUpload stops the upload, if it is running. gone: the client has closed its connection; fault:
+// its body was at fault.
 func (u *blockingUpstream) stopUpload() (gone bool, fault error) {
 	p := &u.upload
 	if !p.running() {
@@ -137,7 +143,7 @@ func (u *blockingUpstream) copyRequestBody() error {
 		switch {
 		case err == errInterrupted:
 			return err
-		case err == io.EOF: // of a chunked body; the end of another one is known from its last piece
+		case err == io.EOF: // of a chunked body; another one ends with its last piece
 			out = append(out, http1.LastChunk...)
 		case err != nil:
 			u.Close()
@@ -167,8 +173,8 @@ func (u *blockingUpstream) copyRequestBody() error {
 	}
 }
 
-// write writes to the app. While that does not take it, it checks whether the client is gone: errClientGone. After timeout (0: without
-// bound) it gives up with errResponseTimeout.
+// write writes to the app. While that does not take it, it checks whether the client is gone:
+// errClientGone. After timeout (0: without bound) it gives up with errResponseTimeout.
 func (u *blockingUpstream) write(p []byte, timeout time.Duration) (n int, err error) {
 	set := u.x.settings
 	for start := time.Now(); ; {

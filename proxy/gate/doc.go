@@ -1,10 +1,11 @@
 // Package gate decides whether a request passes, and to which target.
 //
-// A [Gate] is open when it has a [Target], no hold is set and nothing is refused. Shut, it holds requests in the order of their
-// arrival and releases them, oldest first, when it opens. A [Target] is one generation of the app: the address to dial, the
-// number of requests in flight and the set of open connections.
+// A [Gate] is open when it has a [Target], no hold is set and nothing is refused. Shut, it holds
+// requests in the order of their arrival and releases them, oldest first, when it opens. A [Target]
+// is one generation of the app: the address to dial, the number of requests in flight and the set
+// of open connections.
 //
-// The package is pure: no network, no files, only time, so that a fake clock covers it. The supervisor moves gates and targets;
-// package proxy asks them for each request. Nothing here calls into either of them, except through [Owner] and [Conn], with no lock
-// held.
+// The package is pure: no network, no files, only time, so that a fake clock covers it. The
+// supervisor moves gates and targets; package proxy asks them for each request. Nothing here calls
+// into either of them, except through [Owner] and [Conn], with no lock held.
 package gate

@@ -87,7 +87,8 @@ func TestRequeueFromAFormerTarget(t *testing.T) {
 	})
 }
 
-// A gate where nobody was held for long has no window left: one that comes back is released at once, however many are out.
+// A gate where nobody was held for long has no window left: one that comes back is released at
+// once, however many are out.
 func TestRequeueBehindNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, target := New(settings(1000, 10*time.Second)), NewTarget(TargetOptions{})

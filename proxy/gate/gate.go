@@ -7,19 +7,22 @@ import (
 )
 
 const (
-	// stallInterval widens the release window by one when it passed without an answer, so that one slow request, released first,
-	// does not delay all those behind it.
+	// stallInterval widens the release window by one when it passed without an answer, so that one
+	// slow request, released first, does not delay all those behind it.
 	stallInterval = 100 * time.Millisecond
-	// initialBackoff is the first pause after a target that takes no connection (a full backlog, no listener). Each further one
-	// doubles it, up to maxBackoff.
+	// initialBackoff is the first pause after a target that takes no connection (a full backlog, no
+	// listener). Each further one doubles it, up to maxBackoff.
 	initialBackoff = 2 * time.Millisecond
 	maxBackoff     = 100 * time.Millisecond
 )
 
 // Settings bound what a gate holds.
 type Settings struct {
-	Limit   int           // requests held at once; one more is answered 503 at once. 0: none is held.
-	Timeout time.Duration // the longest a request is held, counted from its arrival; then 503. 0: none is held.
+	// Limit is how many requests are held at once; one more is answered 503. 0: none is held.
+	Limit int
+	// Timeout is the longest a request is held, counted from its arrival; then it is answered 503.
+	// 0: none is held.
+	Timeout time.Duration
 }
 
 // A Refusal is the answer to all requests while a gate refuses instead of holding.
@@ -29,10 +32,11 @@ type Refusal struct {
 	Cause      string        // in words, for the log and the body: "the app is stopped"
 }
 
-// A Gate decides which requests pass, and to which target. A new request never overtakes a held one.
+// A Gate decides which requests pass, and to which target. A new request never overtakes a held
+// one.
 //
-// All methods may be called from any goroutine. They block on nothing but g.mu, which is never held while an [Owner] or a [Conn]
-// is called.
+// All methods may be called from any goroutine. They block on nothing but g.mu, which is never held
+// while an [Owner] or a [Conn] is called.
 type Gate struct {
 	mu       sync.Mutex
 	settings Settings
@@ -43,14 +47,14 @@ type Gate struct {
 
 	held      queue
 	arrivals  uint64 // number of the latest arrival
-	episodes  uint64 // number of the latest stay of a request in the queue; observations count by it
+	episodes  uint64 // number of the latest stay of a request in the queue
 	observers []*Observation
 
 	window        int           // in-flight limit of the target while requests are held
 	windowMovedAt time.Time     // the stall interval counts from here
 	backoff       time.Duration // the latest pause after "no connection"; 0 after a success
-	pausedUntil   time.Time     // no request is released before; zero while the target takes connections
-	timer         *time.Timer   // one for the whole gate: the next expiry, end of a pause or end of a stall interval
+	pausedUntil   time.Time     // no request is released before; zero: not paused
+	timer         *time.Timer   // for the next expiry, or end of a pause or stall
 }
 
 // New returns a gate that is shut: it has no target yet.
@@ -58,14 +62,15 @@ func New(s Settings) *Gate {
 	return &Gate{settings: s}
 }
 
-// Configure replaces the settings. A new timeout applies to held requests too, counted from their arrival; a lower limit ends no
-// request that is held already.
+// Configure replaces the settings. A new timeout applies to held requests too, counted from their
+// arrival; a lower limit ends no request that is held already.
 func (g *Gate) Configure(s Settings) {
 	g.change(func(time.Time) { g.settings = s })
 }
 
-// Swap makes t the gate's target and returns the former one; nil: none, so that requests are held. It is atomic with passes: once
-// it has returned, no further request passes to the former target, and [Target.InFlight] of that one only falls.
+// Swap makes t the gate's target and returns the former one; nil: none, so that requests are held.
+// It is atomic with passes: once it has returned, no further request passes to the former target,
+// and [Target.InFlight] of that one only falls.
 func (g *Gate) Swap(t *Target) *Target {
 	var former *Target
 	g.change(func(now time.Time) {
@@ -82,7 +87,8 @@ func (g *Gate) Swap(t *Target) *Target {
 	return former
 }
 
-// Hold shuts the gate under a name until [Gate.Release] is called with it. The same name twice is one hold.
+// Hold shuts the gate under a name until [Gate.Release] is called with it. The same name twice is
+// one hold.
 func (g *Gate) Hold(name string) {
 	g.change(func(time.Time) {
 		if !slices.Contains(g.holds, name) {
@@ -91,8 +97,8 @@ func (g *Gate) Hold(name string) {
 	})
 }
 
-// Release ends the hold of that name; an unknown name is no error. When it was the last reason to be shut, held requests are
-// released.
+// Release ends the hold of that name; an unknown name is no error. When it was the last reason to
+// be shut, held requests are released.
 func (g *Gate) Release(name string) {
 	g.change(func(now time.Time) {
 		i := slices.Index(g.holds, name)
@@ -104,7 +110,8 @@ func (g *Gate) Release(name string) {
 	})
 }
 
-// Refuse answers all requests with r instead of holding them: new ones and held ones, also where the gate is open. nil ends it.
+// Refuse answers all requests with r instead of holding them: new ones and held ones, also where
+// the gate is open. nil ends it.
 func (g *Gate) Refuse(r *Refusal) {
 	g.change(func(now time.Time) {
 		g.refusal = r
@@ -112,8 +119,8 @@ func (g *Gate) Refuse(r *Refusal) {
 	})
 }
 
-// Evict(true) takes all held requests out of the queue, and each one that enters from then on: the request goes back to its
-// connection as if it had not been read. Evict(false) ends it.
+// Evict(true) takes all held requests out of the queue, and each one that enters from then on: the
+// request goes back to its connection as if it had not been read. Evict(false) ends it.
 func (g *Gate) Evict(on bool) {
 	g.change(func(time.Time) { g.evicting = on })
 }
@@ -138,8 +145,9 @@ const (
 	Evicted                       // goes back to its connection; see Gate.Evict
 )
 
-// Enter asks for a pass for a request that has just arrived. The check and the entry into the queue are one step. After Held, and
-// only then, the owner of w is told the decision exactly once, unless Leave took w out before.
+// Enter asks for a pass for a request that has just arrived. The check and the entry into the queue
+// are one step. After Held, and only then, the owner of w is told the decision exactly once, unless
+// Leave took w out before.
 func (g *Gate) Enter(w *Waiter) Decision {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -164,9 +172,10 @@ func (g *Gate) Enter(w *Waiter) Decision {
 	return Decision{Outcome: Held}
 }
 
-// Requeue gives the pass of w to t back (nil: it has none any more) and asks for another one. w takes its former place, ahead of
-// all later arrivals, with its former deadline and regardless of the limit. The decision is always delivered to the owner, perhaps
-// before Requeue returns. busy says that t took no connection: releases pause for a backoff.
+// Requeue gives the pass of w to t back (nil: it has none any more) and asks for another one. w
+// takes its former place, ahead of all later arrivals, with its former deadline and regardless of
+// the limit. The decision is always delivered to the owner, perhaps before Requeue returns. busy
+// says that t took no connection: releases pause for a backoff.
 func (g *Gate) Requeue(w *Waiter, t *Target, busy bool) {
 	g.change(func(now time.Time) {
 		if t != nil {
@@ -185,7 +194,8 @@ func (g *Gate) Requeue(w *Waiter, t *Target, busy bool) {
 	})
 }
 
-// Done ends a pass to t. answered says that the target has answered, which widens the release window by one.
+// Done ends a pass to t. answered says that the target has answered, which widens the release
+// window by one.
 func (g *Gate) Done(t *Target, answered bool) {
 	t.leave()
 	g.mu.Lock()
@@ -204,8 +214,9 @@ func (g *Gate) Done(t *Target, answered bool) {
 	deliver(decided)
 }
 
-// Leave takes w out of the queue: its client has closed the connection. It reports false when the decision has been made already;
-// then the owner is told it, or is being told, and has to act on it.
+// Leave takes w out of the queue: its client has closed the connection. It reports false when the
+// decision has been made already; then the owner is told it, or is being told, and has to act on
+// it.
 func (g *Gate) Leave(w *Waiter) bool {
 	left := false
 	g.change(func(now time.Time) {
@@ -216,7 +227,8 @@ func (g *Gate) Leave(w *Waiter) bool {
 	return left
 }
 
-// WouldAdmit reports whether a request that entered now would pass at once. It may be out of date when it returns.
+// WouldAdmit reports whether a request that entered now would pass at once. It may be out of date
+// when it returns.
 func (g *Gate) WouldAdmit() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -241,8 +253,8 @@ func (g *Gate) passLocked(w *Waiter) Decision {
 	return Decision{Outcome: Passed, Target: g.target, Waited: w.waited}
 }
 
-// resetWindowLocked sets the release window to what the target can do at once, beside what is in flight on it already. g.mu must be
-// held.
+// resetWindowLocked sets the release window to what the target can do at once, beside what is in
+// flight on it already. g.mu must be held.
 func (g *Gate) resetWindowLocked(now time.Time) {
 	if g.target != nil {
 		g.window = g.target.InFlight() + max(1, g.target.options.Concurrency)
@@ -250,7 +262,8 @@ func (g *Gate) resetWindowLocked(now time.Time) {
 	}
 }
 
-// change makes one change to the gate, then every decision that follows from it, and delivers them with no lock held.
+// change makes one change to the gate, then every decision that follows from it, and delivers them
+// with no lock held.
 func (g *Gate) change(do func(now time.Time)) {
 	g.mu.Lock()
 	now := time.Now()
@@ -260,7 +273,8 @@ func (g *Gate) change(do func(now time.Time)) {
 	deliver(decided)
 }
 
-// dispatchLocked makes every decision that is due and returns the waiters concerned, linked. g.mu must be held.
+// dispatchLocked makes every decision that is due and returns the waiters concerned, linked. g.mu
+// must be held.
 func (g *Gate) dispatchLocked(now time.Time) *Waiter {
 	var decided queue
 	decide := func(w *Waiter, d Decision) {
@@ -298,13 +312,14 @@ func (g *Gate) canReleaseLocked(now time.Time) bool {
 	return inFlight < g.window
 }
 
-// deadlineLocked is when the oldest held request expires: the order of arrival is the order of expiry. g.mu must be held, and the
-// queue must not be empty.
+// deadlineLocked is when the oldest held request expires: the order of arrival is the order of
+// expiry. g.mu must be held, and the queue must not be empty.
 func (g *Gate) deadlineLocked() time.Time {
 	return g.held.oldest.arrivedAt.Add(g.settings.Timeout)
 }
 
-// resetTimerLocked sets the gate's timer to the next moment at which a decision may be due. g.mu must be held.
+// resetTimerLocked sets the gate's timer to the next moment at which a decision may be due. g.mu
+// must be held.
 func (g *Gate) resetTimerLocked(now time.Time) {
 	if g.held.empty() {
 		return
@@ -326,7 +341,8 @@ func (g *Gate) resetTimerLocked(now time.Time) {
 	g.timer.Reset(next.Sub(now))
 }
 
-// deliver tells the owners their decisions. g.mu must not be held: an owner may call the gate again at once.
+// deliver tells the owners their decisions. g.mu must not be held: an owner may call the gate again
+// at once.
 func deliver(w *Waiter) {
 	for w != nil {
 		next := w.next

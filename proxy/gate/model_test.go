@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// gateModel is what everybody outside must be able to say about a gate: who waits, in which order, and who is out on which
-// target. It knows nothing of windows and pauses but their limits.
+// gateModel is what everybody outside must be able to say about a gate: who waits, in which order,
+// and who is out on which target. It knows nothing of windows and pauses but their limits.
 type gateModel struct {
 	mu      sync.Mutex // orders verdicts that different goroutines bring
 	t       *testing.T
@@ -97,7 +97,8 @@ func (m *gateModel) enter(name string) {
 	}
 }
 
-// requeue puts the request back in the model first: the verdict may come before the gate's method returns.
+// requeue puts the request back in the model first: the verdict may come before the gate's method
+// returns.
 func (m *gateModel) requeue(a *asker, busy bool) {
 	target := m.out[a]
 	delete(m.out, a)
@@ -153,8 +154,8 @@ func (m *gateModel) check() {
 	}
 }
 
-// playGate reads a script of operations, one a byte and its argument in the high bits, and plays it to a gate and its model. In
-// the end everything that waits must come out of an open gate.
+// playGate reads a script of operations, one a byte and its argument in the high bits, and plays it
+// to a gate and its model. In the end everything that waits must come out of an open gate.
 func playGate(t *testing.T, script []byte) {
 	m := &gateModel{t: t, limit: 8, timeout: 5 * time.Second, out: map[*asker]*Target{}, counts: map[*Target]int{},
 		arrived: map[*asker]time.Time{}, holds: map[string]bool{}}
@@ -227,7 +228,8 @@ func (m *gateModel) step(op, argument int, entered *int) {
 	}
 }
 
-// sleep lets time pass. Taking the gate's lock first orders what the model did before with the verdicts the gate's timer gives.
+// sleep lets time pass. Taking the gate's lock first orders what the model did before with the
+// verdicts the gate's timer gives.
 func (m *gateModel) sleep(d time.Duration) {
 	m.gate.Snapshot()
 	time.Sleep(d)

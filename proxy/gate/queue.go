@@ -2,11 +2,13 @@ package gate
 
 import "time"
 
-// A Waiter is a request as the gate sees it. It is part of the connection that owns it, so that a held request costs no memory of
-// its own. From Enter or Requeue until the decision it belongs to the gate.
+// A Waiter is a request as the gate sees it. It is part of the connection that owns it, so that a
+// held request costs no memory of its own. From Enter or Requeue until the decision it belongs to
+// the gate.
 type Waiter struct {
-	Owner       Owner
-	CarriedWait time.Duration // for how long the request was held by a former process; the next Enter takes it over
+	Owner Owner
+	// CarriedWait is for how long the request was held by a former process; the next Enter adds it.
+	CarriedWait time.Duration
 
 	next, prev *Waiter
 	arrival    uint64 // position in the order of arrival, for the life of the gate
@@ -18,7 +20,8 @@ type Waiter struct {
 	decision   Decision
 }
 
-// An Owner is told what was decided about its Waiter. OnDecision is called with no lock of the gate held and must not block.
+// An Owner is told what was decided about its Waiter. OnDecision is called with no lock of the gate
+// held and must not block.
 type Owner interface {
 	OnDecision(Decision)
 }
@@ -40,8 +43,8 @@ type queue struct {
 
 func (q *queue) empty() bool { return q.oldest == nil }
 
-// insert puts w behind all earlier arrivals. A new one goes to the end at once. The place of a requeued one is searched from the
-// front, because it is older than nearly all that are held.
+// insert puts w behind all earlier arrivals. A new one goes to the end at once. The place of a
+// requeued one is searched from the front, because it is older than nearly all that are held.
 func (q *queue) insert(w *Waiter) {
 	q.length++
 	after := q.newest

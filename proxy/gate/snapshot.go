@@ -47,7 +47,8 @@ type Observation struct {
 	stats HeldStats
 }
 
-// Observe begins to count requests that are held from now on; those in the queue already are not counted. End must be called.
+// Observe begins to count requests that are held from now on; those in the queue already are not
+// counted. End must be called.
 func (g *Gate) Observe() *Observation {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -11,14 +11,14 @@ type TargetOptions struct {
 	Name        string // of the generation, "shop.12"; for logs
 	Network     string // "unix" or "tcp"
 	Address     string // what to dial
-	Concurrency int    // requests the app works on at once, where that is known; else 0: the release window starts at 1
-	Marker      []byte // when a connection answers with these bytes instead of a response, the app never accepted it
+	Concurrency int    // requests that the app works on at once; 0: unknown, which counts as 1
+	Marker      []byte // sent instead of a response on a connection that the app never accepted
 	DefaultHost string // Host for HTTP/1.0 requests without one; empty: the proxy's own default
 }
 
-// A Target is one generation of the app as the proxy sees it: the address to dial, the number of requests in flight and the set of
-// open connections. Only the gate counts a request on a target, as part of letting it pass, so that after [Gate.Swap] or
-// [Gate.Hold] the number only falls.
+// A Target is one generation of the app as the proxy sees it: the address to dial, the number of
+// requests in flight and the set of open connections. Only the gate counts a request on a target,
+// as part of letting it pass, so that after [Gate.Swap] or [Gate.Hold] the number only falls.
 //
 // All methods may be called from any goroutine.
 type Target struct {
@@ -30,12 +30,13 @@ type Target struct {
 	tunnels   int // connections in use as a tunnel
 	retired   bool
 	abandoned bool
-	inactive  chan struct{} // closed while the gate has another target, or none, and from Abandon on
+	inactive  chan struct{} // closed while the gate has another target, and by Abandon
 	changed   chan struct{} // closed at the next change of a count; nil when no call waits for it
 }
 
-// A Conn is an open connection to the target. Close ends it at once, whatever it is in use for. It is called with no lock of the
-// target held, from any goroutine, perhaps more than once, and must not block.
+// A Conn is an open connection to the target. Close ends it at once, whatever it is in use for. It
+// is called with no lock of the target held, from any goroutine, perhaps more than once, and must
+// not block.
 type Conn interface {
 	Close()
 }
@@ -74,7 +75,8 @@ func (t *Target) Tunnels() int {
 	return t.tunnels
 }
 
-// Wait returns nil when no request is in flight, else the context's error. Tunnels are waited for apart.
+// Wait returns nil when no request is in flight, else the context's error. Tunnels are waited for
+// apart.
 func (t *Target) Wait(ctx context.Context) error {
 	return t.wait(ctx, func() bool { return t.inFlight == 0 })
 }
@@ -91,7 +93,8 @@ func (t *Target) WaitAbandoned(d time.Duration) bool {
 	return t.wait(ctx, func() bool { return t.abandoned }) == nil
 }
 
-// WaitInactive waits for at most d until the target is inactive, which is swapped out or abandoned, and reports whether it is.
+// WaitInactive waits for at most d until the target is inactive, which is swapped out or abandoned,
+// and reports whether it is.
 func (t *Target) WaitInactive(d time.Duration) bool {
 	t.mu.Lock()
 	inactive := t.inactive
@@ -127,8 +130,9 @@ func (t *Target) wait(ctx context.Context, reached func() bool) error {
 	}
 }
 
-// Retire says that the target will be told to stop. Idle connections are closed at once and none becomes idle from now on, because
-// some servers take their whole grace period to stop while one is open. Requests in flight go on.
+// Retire says that the target will be told to stop. Idle connections are closed at once and none
+// becomes idle from now on, because some servers take their whole grace period to stop while one is
+// open. Requests in flight go on.
 func (t *Target) Retire() {
 	t.mu.Lock()
 	t.retired = true
@@ -145,8 +149,9 @@ func (t *Target) CloseTunnels() {
 	closeAll(closing)
 }
 
-// Abandon says that the target's processes are gone. Every open connection is closed, so that requests without a response go back
-// to the gate where they may be sent again. A response that ends with its connection counts as truncated from now on.
+// Abandon says that the target's processes are gone. Every open connection is closed, so that
+// requests without a response go back to the gate where they may be sent again. A response that
+// ends with its connection counts as truncated from now on.
 func (t *Target) Abandon() {
 	t.mu.Lock()
 	t.retired, t.abandoned = true, true
@@ -157,7 +162,8 @@ func (t *Target) Abandon() {
 	closeAll(closing)
 }
 
-// Add registers an open connection. It reports false when the target was abandoned: then the connection must be closed.
+// Add registers an open connection. It reports false when the target was abandoned: then the
+// connection must be closed.
 func (t *Target) Add(c Conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -179,8 +185,8 @@ func (t *Target) Remove(c Conn) {
 	delete(t.conns, c)
 }
 
-// SetIdle says that a connection is in use for nothing. It reports false when the target takes no more idle connections: then this
-// one must be closed.
+// SetIdle says that a connection is in use for nothing. It reports false when the target takes no
+// more idle connections: then this one must be closed.
 func (t *Target) SetIdle(c Conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -191,8 +197,8 @@ func (t *Target) SetIdle(c Conn) bool {
 	return true
 }
 
-// SetExchanging says that an idle connection is in use for a request. It reports false when the target was retired: then the
-// connection is being closed.
+// SetExchanging says that an idle connection is in use for a request. It reports false when the
+// target was retired: then the connection is being closed.
 func (t *Target) SetExchanging(c Conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -203,7 +209,8 @@ func (t *Target) SetExchanging(c Conn) bool {
 	return true
 }
 
-// SetTunnel says that a connection is a tunnel until it is removed. It reports false when the target was abandoned.
+// SetTunnel says that a connection is a tunnel until it is removed. It reports false when the
+// target was abandoned.
 func (t *Target) SetTunnel(c Conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -2,8 +2,9 @@ package netpoll
 
 import "time"
 
-// A List is a list of nodes in the order in which they were added, so that the first one is the first to time out. Its nodes are part
-// of what they stand for, so that it takes no memory of its own. The zero List is empty.
+// A List is a list of nodes in the order in which they were added, so that the first one is the
+// first to time out. Its nodes are part of what they stand for, so that it takes no memory of its
+// own. The zero List is empty.
 type List[T any] struct {
 	root Node[T]
 }

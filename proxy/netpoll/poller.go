@@ -13,12 +13,13 @@ type Handler interface {
 	OnEvents(events uint32) // a set of unix.EPOLL*
 }
 
-// A Poller is an epoll set, all of it edge-triggered. It is itself a member of the set that Go's runtime polls, so that a goroutine
-// that waits for it occupies no thread.
+// A Poller is an epoll set, all of it edge-triggered. It is itself a member of the set that Go's
+// runtime polls, so that a goroutine that waits for it occupies no thread.
 //
-// That rests on three things which no documentation promises. Each has a test of its own: an epoll set can be a member of another
-// one; os.NewFile registers such a descriptor with the runtime's poller; and RawConn.Read forgets an earlier readiness only before
-// its first call of the function, so that an event that comes while the function runs makes the next wait return at once.
+// That rests on three things which no documentation promises. Each has a test of its own: an epoll
+// set can be a member of another one; os.NewFile registers such a descriptor with the runtime's
+// poller; and RawConn.Read forgets an earlier readiness only before its first call of the function,
+// so that an event that comes while the function runs makes the next wait return at once.
 type Poller struct {
 	fd            int
 	file          *os.File
@@ -27,8 +28,8 @@ type Poller struct {
 	events        [256]unix.EpollEvent
 }
 
-// A registration is the handler of a descriptor. An event that was meant for an earlier owner of the same number has another
-// generation.
+// A registration is the handler of a descriptor. An event that was meant for an earlier owner of
+// the same number has another generation.
 type registration struct {
 	generation uint32
 	handler    Handler
@@ -52,8 +53,9 @@ func Open() (*Poller, error) {
 	return p, nil
 }
 
-// Run calls turn whenever there are events, until it returns true. A turn that returns false must have found fewer events than
-// [Poller.Poll] can return: then any later event is a new edge, which makes Run call turn again.
+// Run calls turn whenever there are events, until it returns true. A turn that returns false must
+// have found fewer events than [Poller.Poll] can return: then any later event is a new edge, which
+// makes Run call turn again.
 func (p *Poller) Run(turn func() (done bool)) {
 	p.raw.Read(func(uintptr) bool { return turn() })
 }
@@ -61,14 +63,15 @@ func (p *Poller) Run(turn func() (done bool)) {
 // Close closes the set.
 func (p *Poller) Close() { p.file.Close() }
 
-// Poll takes the events that are there now, without waiting, and returns their number. more reports that there may be others.
+// Poll takes the events that are there now, without waiting, and returns their number. more reports
+// that there may be others.
 func (p *Poller) Poll() (n int, more bool) {
 	n = epollWait(p.fd, p.events[:])
 	return n, n == len(p.events)
 }
 
-// Event returns what the event number i of the last Poll is, and whom to tell. The handler is nil if the descriptor has been removed
-// since, or has none.
+// Event returns what the event number i of the last Poll is, and whom to tell. The handler is nil
+// if the descriptor has been removed since, or has none.
 func (p *Poller) Event(i int) (Handler, uint32) {
 	e := &p.events[i]
 	if r := p.registrations[e.Fd]; r.generation == uint32(e.Pad) {
@@ -88,7 +91,8 @@ func (p *Poller) Add(fd int, events uint32, h Handler) error {
 	return os.NewSyscallError("epoll_ctl", p.control(unix.EPOLL_CTL_ADD, fd, events))
 }
 
-// Modify changes which events of a descriptor are reported. What is the case already comes as an event.
+// Modify changes which events of a descriptor are reported. What is the case already comes as an
+// event.
 func (p *Poller) Modify(fd int, events uint32) { p.control(unix.EPOLL_CTL_MOD, fd, events) }
 
 func (p *Poller) control(op, fd int, events uint32) error {
@@ -102,7 +106,8 @@ func (p *Poller) Remove(fd int) {
 	p.Forget(fd)
 }
 
-// Forget drops the handler of a descriptor that is about to be closed for good, by which the kernel takes it out of the set.
+// Forget drops the handler of a descriptor that is about to be closed for good, by which the kernel
+// takes it out of the set.
 func (p *Poller) Forget(fd int) {
 	r := &p.registrations[fd]
 	r.generation++
@@ -114,7 +119,8 @@ func (p *Poller) Handles(fd int, h Handler) bool {
 	return fd < len(p.registrations) && p.registrations[fd].handler == h
 }
 
-// Handlers iterates over all handlers, in the order of their descriptors. Descriptors may be added and removed meanwhile.
+// Handlers iterates over all handlers, in the order of their descriptors. Descriptors may be added
+// and removed meanwhile.
 func (p *Poller) Handlers() iter.Seq[Handler] {
 	return func(yield func(Handler) bool) {
 		for fd := 0; fd < len(p.registrations); fd++ {

@@ -74,7 +74,8 @@ func TestEpollSetCanBeAMemberOfAnotherOne(t *testing.T) {
 	}
 }
 
-// The second assumption of Poller: else a wait would block a thread, and a deadline would be an error.
+// The second assumption of Poller: else a wait would block a thread, and a deadline would be an
+// error.
 func TestNewFileRegistersAnEpollSetWithTheRuntimesPoller(t *testing.T) {
 	p := open(t)
 	if err := p.file.SetReadDeadline(time.Unix(1, 0)); err != nil {
@@ -85,7 +86,8 @@ func TestNewFileRegistersAnEpollSetWithTheRuntimesPoller(t *testing.T) {
 	}
 }
 
-// The third assumption of Poller: an event that comes while the function runs is not lost, although the function does not see it.
+// The third assumption of Poller: an event that comes while the function runs is not lost, although
+// the function does not see it.
 func TestEventWhileATurnRunsMakesTheNextWaitReturnAtOnce(t *testing.T) {
 	p := open(t)
 	fd, signal := eventFD(t)
@@ -176,7 +178,8 @@ func TestHandlersAreToldTheirEvents(t *testing.T) {
 	}
 }
 
-// A batch of events may hold one of a descriptor that an earlier handler of the batch has closed, and whose number is in use again.
+// A batch of events may hold one of a descriptor that an earlier handler of the batch has closed,
+// and whose number is in use again.
 func TestEventOfAClosedDescriptorIsNotToldToTheNextOwnerOfTheNumber(t *testing.T) {
 	p := open(t)
 	fd, signal := eventFD(t)

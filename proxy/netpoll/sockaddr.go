@@ -13,8 +13,8 @@ type Sockaddr struct {
 	length uint32
 }
 
-// Set takes an address as net.Dial does; network is "unix" or "tcp". It reports false for one that it cannot express: a name that has
-// to be resolved, an abstract unix socket, an IPv6 zone.
+// Set takes an address as net.Dial does; network is "unix" or "tcp". It reports false for one that
+// it cannot express: a name that has to be resolved, an abstract unix socket, an IPv6 zone.
 func (a *Sockaddr) Set(network, address string) bool {
 	if network == "unix" {
 		if len(address) == 0 || len(address) >= len(a.raw)-2 || address[0] == '@' {

@@ -39,7 +39,8 @@ func TestSockaddrSaysWhatItCanExpress(t *testing.T) {
 	}
 }
 
-// connected is a pair of non-blocking sockets, of a client and of what accepted it, which were made by this package alone.
+// connected is a pair of non-blocking sockets, of a client and of what accepted it, which were made
+// by this package alone.
 func connected(t *testing.T, network, address string) (client, server int) {
 	t.Helper()
 	l, err := net.Listen(network, address)

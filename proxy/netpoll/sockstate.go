@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HungUp reports, without taking a byte, whether the peer has closed or reset its connection. A FIN alone, by which the peer has shut
-// its writing side only, counts where finCounts says so.
+// HungUp reports, without taking a byte, whether the peer has closed or reset its connection. A FIN
+// alone, by which the peer has shut its writing side only, counts where finCounts says so.
 func HungUp(fd int, finCounts bool) bool {
 	signs := int16(unix.POLLHUP | unix.POLLERR | unix.POLLNVAL)
 	if finCounts {
@@ -32,8 +32,8 @@ func poll(fd int, events int16) int16 {
 	}
 }
 
-// Unsent is the number of bytes that were written to a socket and that its peer has not taken yet: the peer's kernel over TCP, the
-// peer itself over a unix socket.
+// Unsent is the number of bytes that were written to a socket and that its peer has not taken yet:
+// the peer's kernel over TCP, the peer itself over a unix socket.
 func Unsent(fd int) int {
 	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The functions of this file are system calls that never block, because the descriptor is non-blocking, so that Go's scheduler need
-// not know of them. They begin anew after EINTR.
+// The functions of this file are system calls that never block, because the descriptor is
+// non-blocking, so that Go's scheduler need not know of them. They begin anew after EINTR.
 
 // Read is read(2); n is -1 with an error.
 func Read(fd int, p []byte) (n int, errno syscall.Errno) { return call(unix.SYS_READ, fd, p) }

@@ -18,7 +18,8 @@ type TaskFunc func()
 // Run calls f.
 func (f TaskFunc) Run() { f() }
 
-// A TaskQueue hands tasks from any goroutine to a loop, in order. An eventfd wakes the loop when it may be waiting for events.
+// A TaskQueue hands tasks from any goroutine to a loop, in order. An eventfd wakes the loop when it
+// may be waiting for events.
 type TaskQueue struct {
 	wakeFD int // in the loop's set; it is never read, because every write to it is an edge
 
@@ -40,7 +41,8 @@ func (q *TaskQueue) Open(p *Poller) (err error) {
 	return err
 }
 
-// Post appends a task, from any goroutine. It reports false when the queue is closed; then the task is not run.
+// Post appends a task, from any goroutine. It reports false when the queue is closed; then the task
+// is not run.
 func (q *TaskQueue) Post(t Task) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -55,8 +57,8 @@ func (q *TaskQueue) Post(t Task) bool {
 	return true
 }
 
-// Call has the loop call f and waits until it has, from any goroutine but the loop's. It reports false when the queue is closed;
-// then f is not called.
+// Call has the loop call f and waits until it has, from any goroutine but the loop's. It reports
+// false when the queue is closed; then f is not called.
 func (q *TaskQueue) Call(f func()) bool {
 	done := make(chan struct{})
 	posted := q.Post(TaskFunc(func() { f(); close(done) }))
@@ -85,8 +87,8 @@ func (q *TaskQueue) take() []Task {
 	return tasks
 }
 
-// PrepareWait says that the loop is about to wait for events, so that from now on a task has to wake it. It reports false when there
-// is a task. Only the loop calls it.
+// PrepareWait says that the loop is about to wait for events, so that from now on a task has to
+// wake it. It reports false when there is a task. Only the loop calls it.
 func (q *TaskQueue) PrepareWait() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -94,7 +96,8 @@ func (q *TaskQueue) PrepareWait() bool {
 	return q.needsWake
 }
 
-// Close refuses further tasks, and runs those that are there: a goroutine may be waiting for one. Only the loop calls it.
+// Close refuses further tasks, and runs those that are there: a goroutine may be waiting for one.
+// Only the loop calls it.
 func (q *TaskQueue) Close() {
 	q.mu.Lock()
 	q.closed = true

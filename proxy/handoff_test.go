@@ -31,7 +31,8 @@ func smallBufferRig(t *testing.T) *rig {
 	return newRig(t, gate.Settings{Limit: 100, Timeout: time.Minute}, Settings{Buffer: 16})
 }
 
-// successor is another server, with the connections of r's that stands still; what it has are duplicates, as after an exec.
+// successor is another server, with the connections of r's that stands still; what it has are
+// duplicates, as after an exec.
 func (r *rig) successor(all []Connection, script func(*talk)) *rig {
 	r.Helper()
 	next := smallBufferRig(r.T)

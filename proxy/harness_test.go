@@ -51,7 +51,8 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// newRig starts a server. When the test ends everything must be accounted for and every connection and goroutine gone.
+// newRig starts a server. When the test ends everything must be accounted for and every connection
+// and goroutine gone.
 func newRig(t *testing.T, g gate.Settings, s Settings) *rig {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -111,7 +112,8 @@ func (r *rig) everyClient(do func(*loopClient)) {
 	}
 }
 
-// counted waits until the counters satisfy a condition: an ending is counted just after the client has its bytes.
+// counted waits until the counters satisfy a condition: an ending is counted just after the client
+// has its bytes.
 func (r *rig) counted(want string, is func(Counters) bool) {
 	r.Helper()
 	r.eventually(want, func() bool { return is(r.server.Counters()) })
@@ -137,7 +139,8 @@ func (r *rig) held(n int) {
 	r.eventually(fmt.Sprint(n, " held"), func() bool { return r.gate.Snapshot().Held == n })
 }
 
-// queueUp is n clients whose requests, every other with a body, are held one behind the other: /0, /1 ...
+// queueUp is n clients whose requests, every other with a body, are held one behind the other: /0,
+// /1 ...
 func (r *rig) queueUp(n int) (callers []*caller) {
 	r.Helper()
 	for i := range n {
@@ -244,7 +247,8 @@ type talk struct {
 	in *bufio.Reader
 }
 
-// newChild starts a child on a unix socket; script is run on every connection, which is closed behind it.
+// newChild starts a child on a unix socket; script is run on every connection, which is closed
+// behind it.
 func (r *rig) newChild(o gate.TargetOptions, script func(*talk)) *child {
 	r.Helper()
 	path := filepath.Join(r.TempDir(), "s")
@@ -323,7 +327,8 @@ func (t *talk) request() *http.Request {
 	return req
 }
 
-// content is the body of the next request; nothing at the end of the connection, which may come before the request.
+// content is the body of the next request; nothing at the end of the connection, which may come
+// before the request.
 func (t *talk) content() io.Reader {
 	if req := t.request(); req != nil {
 		return req.Body
@@ -351,3 +356,5 @@ func echo(t *talk) {
 		t.answer(200, fmt.Sprintf("%s %s %s", req.Method, req.URL.Path, body))
 	}
 }
+
+var patient = gate.Settings{Limit: 1000, Timeout: 10 * time.Second}

@@ -147,7 +147,8 @@ func TestClientThatTakesNothingIsCut(t *testing.T) {
 	}
 }
 
-// sips takes n bytes each interval until the connection ends or total bytes were taken, and returns how many it got.
+// sips takes n bytes each interval until the connection ends or total bytes were taken, and returns
+// how many it got.
 func (c *caller) sips(n, total int, interval time.Duration) (got int) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -161,7 +162,8 @@ func (c *caller) sips(n, total int, interval time.Duration) (got int) {
 	return got
 }
 
-// A kernel wakes a writer only when a third of its buffer is free. A client that reads steadily is not cut for that.
+// A kernel wakes a writer only when a third of its buffer is free. A client that reads steadily is
+// not cut for that.
 func TestSlowReaderIsServed(t *testing.T) {
 	r := newRig(t, patient, Settings{WriteTimeout: 400 * time.Millisecond, MinRate: 1000})
 	r.gate.Swap(r.newChild(gate.TargetOptions{}, endless).Target)
@@ -213,4 +215,14 @@ func TestTimeoutIsThatOfTheRequestsBeginning(t *testing.T) {
 	}
 	close(answer)
 	first.want(200, "at last")
+}
+
+// An empty line is no request: who sent one has as long as who sent nothing.
+func TestEmptyLineIsNoRequestYet(t *testing.T) {
+	r := newRig(t, patient, Settings{HeadTimeout: shortly})
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	c := r.dial().say("\n")
+	wait := time.NewTimer(3 * shortly)
+	<-wait.C
+	c.get("/").want(200, "GET /")
 }

@@ -16,7 +16,8 @@ import (
 	"tideover/proxy/gate"
 )
 
-// full returns a listener on a unix socket with the smallest backlog, and fills it with connections that nobody sends anything on.
+// full returns a listener on a unix socket with the smallest backlog, and fills it with connections
+// that nobody sends anything on.
 func full(t *testing.T) net.Listener {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -58,7 +59,8 @@ func usage() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// TestNotNow: a target that takes no connections keeps its requests waiting, quietly; none is lost when it takes them.
+// TestNotNow: a target that takes no connections keeps its requests waiting, quietly; none is lost
+// when it takes them.
 func TestNotNow(t *testing.T) {
 	const n = 50
 	for _, c := range []struct {
@@ -133,7 +135,8 @@ func TestNotNowForTooLong(t *testing.T) {
 	r.counted("all expired", func(c Counters) bool { return c.Expired == 20 && target.InFlight() == 0 })
 }
 
-// TestOutOfDescriptors: who comes waits in the backlog, accepting does not spin, and all are served once there are descriptors.
+// TestOutOfDescriptors: who comes waits in the backlog, accepting does not spin, and all are served
+// once there are descriptors.
 func TestOutOfDescriptors(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	child := r.newChild(gate.TargetOptions{}, func(k *talk) { // one that keeps no connections

@@ -12,8 +12,8 @@ import (
 	"tideover/proxy/gate"
 )
 
-// TestWhichConnectionsAreUsedAgain: only one whose response was framed by its head, that was read to its last byte and no further, and
-// that the app wants to keep.
+// TestWhichConnectionsAreUsedAgain: only one whose response was framed by its head, that was read
+// to its last byte and no further, and that the app wants to keep.
 func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 	for _, c := range []struct {
 		name, answer string
@@ -51,7 +51,8 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 	}
 }
 
-// A connection that was used for a request on a goroutine is used again for one in the event loop, and the other way round.
+// A connection that was used for a request on a goroutine is used again for one in the event loop,
+// and the other way round.
 func TestConnectionsToTheAppAreSharedByLoopAndGoroutines(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	child := r.newChild(gate.TargetOptions{}, echo)
@@ -78,7 +79,8 @@ func TestIdleConnectionToTheAppIsClosed(t *testing.T) {
 	between(t, start, upstreamIdleTimeout/2, upstreamIdleTimeout+later)
 }
 
-// A target that will be told to stop gets its connections back: the idle ones at once, the others when they are done.
+// A target that will be told to stop gets its connections back: the idle ones at once, the others
+// when they are done.
 func TestRetiredTargetKeepsNoConnection(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	finish := make(chan struct{})
@@ -114,7 +116,8 @@ func TestNoConnectionToATargetThatIsGone(t *testing.T) {
 	r.eventually("closed", child.idle)
 }
 
-// roundTrip is a connection to a child, on a goroutine, for a request that has passed the gate, and the request's client.
+// roundTrip is a connection to a child, on a goroutine, for a request that has passed the gate, and
+// the request's client.
 func (r *rig) roundTrip(request string, set Settings, script func(*talk)) (*blockingUpstream, *caller) {
 	r.Helper()
 	child := r.newChild(gate.TargetOptions{}, script)
@@ -160,7 +163,8 @@ func (r *rig) lostRoundTrip(request string, set Settings) (again, busy bool, x *
 	return again, busy, x
 }
 
-// Nothing was written: whatever the request is, it is sent on another connection, and that is no resending.
+// Nothing was written: whatever the request is, it is sent on another connection, and that is no
+// resending.
 func TestConnectionThatTakesNoByte(t *testing.T) {
 	for _, set := range []Settings{{}, {NoResend: true}} {
 		for _, method := range []string{"GET", "POST"} {
@@ -175,8 +179,8 @@ func TestConnectionThatTakesNoByte(t *testing.T) {
 	}
 }
 
-// The head of a short response that comes alone waits for its body, but not for long: who waits for the head before it sends the
-// body is waited for in vain otherwise.
+// The head of a short response that comes alone waits for its body, but not for long: who waits for
+// the head before it sends the body is waited for in vain otherwise.
 func TestHeadAlone(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	seen := make(chan struct{})
@@ -223,7 +227,8 @@ func TestHeadAndNoMore(t *testing.T) {
 	}
 }
 
-// A server that waits until its last answer was taken, as gunicorn does with a worker, does not wait for a client that is slow.
+// A server that waits until its last answer was taken, as gunicorn does with a worker, does not
+// wait for a client that is slow.
 func TestLastAnswerIsTakenAtOnce(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	taken := make(chan error, 1)

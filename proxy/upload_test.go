@@ -13,11 +13,13 @@ import (
 	"tideover/proxy/gate"
 )
 
-// An app may take nothing of what it is handed. Nobody but us sees then whether the client is still there, and for how long this goes on.
+// An app may take nothing of what it is handed. Nobody but us sees then whether the client is still
+// there, and for how long this goes on.
 
 const megabytes = 8 << 20
 
-// takesNothing reads the head and nothing more, until its connection ends. The connection is sent to began.
+// takesNothing reads the head and nothing more, until its connection ends. The connection is sent
+// to began.
 func takesNothing(t *testing.T, began chan<- net.Conn, closed chan<- struct{}) func(*talk) {
 	return func(k *talk) {
 		k.request()
@@ -60,8 +62,8 @@ func TestClientThatLeavesWhileItsUploadIsBlocked(t *testing.T) {
 	}
 }
 
-// blocked waits until a child's connection has been given as much as the kernel keeps: nothing has come for longer than the interval
-// at which the server looks whether the client is there.
+// blocked waits until a child's connection has been given as much as the kernel keeps: nothing has
+// come for longer than the interval at which the server looks whether the client is there.
 func (r *rig) blocked(c net.Conn) {
 	r.Helper()
 	raw, err := c.(*net.UnixConn).SyscallConn()
@@ -126,30 +128,54 @@ func TestSlowUploadIsNoSilenceOfTheApp(t *testing.T) {
 	c.want(200, "POST / xxx")
 }
 
-// A tunnel is silent when neither side sends anything nor takes anything.
-func TestTunnelOfASlowReaderIsNotSilent(t *testing.T) {
-	const idle = 400 * time.Millisecond
-	r := newRig(t, patient, Settings{TunnelTimeout: idle})
-	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+// begunUpload is a client in the middle of a chunked upload that is streamed to the child.
+func (r *rig) begunUpload() *caller {
+	r.Helper()
+	c := r.dial().say("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n")
+	fmt.Fprintf(c, "%x\r\n%s\r\n", 100000, make([]byte, 100000))
+	r.eventually("on its way", func() bool { return r.gate.Snapshot().InFlight == 1 || r.server.Counters().BadGateway == 1 })
+	return c
+}
+
+// What may go wrong while an upload is being handed on, before and after the app began to answer.
+func TestUploadsThatGoWrong(t *testing.T) {
+	before := func(k *talk) { io.Copy(io.Discard, k.content()) }
+	dies := func(k *talk) { io.CopyN(io.Discard, k.content(), 100000) } // as much as has come: the next piece is the client's affair
+	after := func(k *talk) {
 		k.request()
-		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
-		for piece := make([]byte, 64<<10); ; {
-			if _, err := k.Write(piece); err != nil {
-				return
+		k.say("HTTP/1.1 200 OK\n\nabc")
+		io.Copy(io.Discard, k.in)
+	}
+	nonsense := func(c *caller) { c.say("zz\n") }
+	leaves := func(c *caller) { c.Close() }
+	stays := func(*caller) {}
+	for _, c := range []struct {
+		name   string
+		app    func(*talk)
+		client func(*caller)
+		status int // of what the client gets; 0: nothing
+		ended  func(Counters) uint64
+	}{
+		{"nonsense", before, nonsense, 400, func(c Counters) uint64 { return c.BadRequest }},
+		{"nonsense, the answer has begun", after, nonsense, 200, func(c Counters) uint64 { return c.BadRequest }},
+		{"the client leaves", before, leaves, 0, func(c Counters) uint64 { return c.ClientLeft }},
+		{"the client leaves, the answer has begun", after, leaves, 0, func(c Counters) uint64 { return c.ClientLeft }},
+		{"the app dies", dies, stays, 502, func(c Counters) uint64 { return c.BadGateway }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, patient, Settings{})
+			r.gate.Swap(r.newChild(gate.TargetOptions{}, c.app).Target)
+			caller := r.begunUpload()
+			if c.status == 200 {
+				caller.in.Peek(1)
 			}
-		}
-	})
-	r.gate.Swap(child.Target)
-	c := r.dial()
-	c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
-	c.say(handshake).want(101, "")
-	if got := c.sips(25_000, 1_500_000, 20*time.Millisecond); got < 1_500_000 { // three times as long as it may be silent
-		t.Errorf("cut after %d bytes", got)
+			if c.client(caller); c.status > 0 {
+				line, err := caller.in.ReadString('\n')
+				if err != nil || !strings.HasPrefix(line, fmt.Sprint("HTTP/1.1 ", c.status)) {
+					t.Errorf("%q %v", line, err)
+				}
+			}
+			r.counted(c.name, func(n Counters) bool { return c.ended(n) == 1 && n.Requests == 1 })
+		})
 	}
-	start := time.Now()
-	if err := child.WaitTunnels(t.Context()); err != nil {
-		t.Error(err)
-	}
-	between(t, start, idle/2, later)
-	io.Copy(io.Discard, c.in)
 }

@@ -13,7 +13,8 @@ import (
 	"tideover/proxy/gate"
 )
 
-// TestLedger walks through every combination of what can be known of a lost delivery, and holds the decision against design's words.
+// TestLedger walks through every combination of what can be known of a lost delivery, and holds the
+// decision against design's words.
 func TestLedger(t *testing.T) {
 	flags := 0
 	for bits := range 1 << 6 {
@@ -124,7 +125,8 @@ func TestKeepWorking(t *testing.T) {
 	}
 }
 
-// TestEndOfAResponseThatEndsWithItsConnection (R77): it is the end only if the app did not die with it.
+// TestEndOfAResponseThatEndsWithItsConnection (R77): it is the end only if the app did not die with
+// it.
 func TestEndOfAResponseThatEndsWithItsConnection(t *testing.T) {
 	whole := func(*rig, *child) {}
 	for _, c := range []struct {
@@ -166,7 +168,8 @@ func (c *child) idle() bool {
 	return len(c.open) == 0
 }
 
-// TestResetIsNoEnd: a response without a length that ends in a reset is not whole, whoever still lives.
+// TestResetIsNoEnd: a response without a length that ends in a reset is not whole, whoever still
+// lives.
 func TestResetIsNoEnd(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -192,8 +195,8 @@ func TestResetIsNoEnd(t *testing.T) {
 	r.counted("cut", func(c Counters) bool { return c.Cut == 1 })
 }
 
-// TestWorkerTimeout: a request that had run for 5 s when its worker alone died is not fed to the next one; if all of the app died,
-// it was not to blame.
+// TestWorkerTimeout: a request that had run for 5 s when its worker alone died is not fed to the
+// next one; if all of the app died, it was not to blame.
 func TestWorkerTimeout(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -267,5 +270,54 @@ func TestCauses(t *testing.T) {
 		if got := c.lost.cause(); !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %s", c.lost, got)
 		}
+	}
+}
+
+// A hint is shown once, though the request is sent twice.
+func TestHintOfTheFirstTryOnly(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	hint := "HTTP/1.1 103 Early Hints\nLink: </a>\n\n"
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, inTurn(
+		func(k *talk) { k.request(); k.say(hint) },
+		func(k *talk) { k.request(); k.say(hint + ok + "Connection: close\n\nabc") },
+	)).Target)
+	c := r.dial().say("GET / HTTP/1.1\nHost: a\nConnection: close\n\n")
+	if text, err := io.ReadAll(c.in); err != nil || strings.Count(string(text), " 103 ") != 1 || strings.Count(string(text), " 200 ") != 1 {
+		t.Errorf("%q %v", text, err)
+	}
+}
+
+// inTurn runs one script after the other, each on a connection of its own, and the last one on all
+// that follow.
+func inTurn(scripts ...func(*talk)) func(*talk) {
+	turn := make(chan int, 1)
+	turn <- 0
+	return func(k *talk) {
+		i := <-turn
+		turn <- min(i+1, len(scripts)-1)
+		scripts[i](k)
+	}
+}
+
+// Half a marker proves nothing; a whole one does not count as a try.
+func TestMarkersThatAreHalfAndWhole(t *testing.T) {
+	half := func(k *talk) { k.request(); io.WriteString(k, "mar") }
+	whole := func(k *talk) { k.request(); io.WriteString(k, "marker") }
+	for _, c := range []struct {
+		name, method string
+		scripts      []func(*talk)
+		want         int
+	}{
+		{"half, may be sent again", "GET", []func(*talk){half, echo}, 200},
+		{"half, may not", "POST", []func(*talk){half, echo}, 502},
+		{"whole, then it dies", "GET", []func(*talk){whole, readAndDie, echo}, 200},
+		{"it dies, then whole", "GET", []func(*talk){readAndDie, whole, echo}, 200},
+		{"it dies twice", "GET", []func(*talk){readAndDie, whole, readAndDie, echo}, 502},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, patient, Settings{})
+			r.gate.Swap(r.newChild(gate.TargetOptions{Marker: []byte("marker")}, inTurn(c.scripts...)).Target)
+			r.dial().say(c.method+" / HTTP/1.1\nHost: a\n\n").want(c.want, "")
+		})
 	}
 }

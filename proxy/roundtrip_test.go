@@ -134,3 +134,26 @@ func TestAbandonSendsBackWhatMayBeSentAgain(t *testing.T) {
 	get.want(200, "GET /get")
 	r.counted("all", func(c Counters) bool { return c.Answered == 1 && c.BadGateway == 1 && c.Cut == 1 && c.Resent == 1 })
 }
+
+// A response of unknown length ends an HTTP/1.0 connection, whatever was asked for.
+func TestEndOfAKeptHTTP10Connection(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc") }).Target)
+	c := r.dial().say("GET / HTTP/1.0\nConnection: keep-alive\n\n")
+	if text, err := io.ReadAll(c.in); err != nil || !strings.HasSuffix(string(text), "\r\n\r\nabc") {
+		t.Errorf("%q %v", text, err)
+	}
+}
+
+// A response whose first bytes of content are at fault is a 502, as nothing of it was handed on.
+func TestFaultInTheFirstPieceIsA502(t *testing.T) {
+	r := newRig(t, patient, Settings{})
+	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+		k.request()
+		k.say("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\nzz\n")
+	}).Target)
+	c := r.dial()
+	c.get("/").want(502, "not valid")
+	c.get("/").want(502, "not valid")
+	r.counted("502", func(n Counters) bool { return n.BadGateway == 2 && n.Cut == 0 })
+}

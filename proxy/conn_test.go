@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// pair returns two ends of a TCP connection, ours for a goroutine.
+func pair(t *testing.T) (*conn, *caller) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	theirs, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { theirs.Close(); accepted.Close() })
+	return blockingConn(t, accepted), &caller{T: t, Conn: theirs, in: bufio.NewReader(theirs)}
+}
+
+// blockingConn is a connection as a goroutine has it.
+func blockingConn(t *testing.T, c net.Conn) *conn {
+	ours := &conn{}
+	if err := ours.open(c.(stream)); err != nil {
+		t.Error(err)
+	}
+	return ours
+}
+
+// What is there is read, however late we look.
+func TestReadTakesWhatIsThere(t *testing.T) {
+	w, peer := pair(t)
+	p := make([]byte, 10)
+	if n, err := w.read(p, time.Nanosecond); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d %v", n, err)
+	}
+	peer.say("x")
+	for w.quiet() {
+		runtime.Gosched()
+	}
+	if n, err := w.read(p, time.Nanosecond); n != 1 || err != nil {
+		t.Errorf("%d %v", n, err)
+	}
+	w.interrupt()
+	if n, err := w.read(p, time.Hour); n != 0 || err != errInterrupted {
+		t.Errorf("%d %v", n, err)
+	}
+	w.clearInterrupt()
+	peer.Close()
+	if n, err := w.read(p, time.Hour); n != 0 || err != io.EOF {
+		t.Errorf("%d %v", n, err)
+	}
+}

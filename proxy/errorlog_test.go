@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/gate"
+)
+
+func TestCountsAreWrittenInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lockedBuffer{}
+		j := newErrorLog(hclog.New(&hclog.LoggerOptions{Output: log, JSONFormat: true}))
+		write := func(path string, times int) {
+			for range times {
+				j.write(errorKey{status: 503, request: path}, "client", "", 0)
+			}
+		}
+		counts := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			if n := strings.Count(log.String(), "answered alike"); n != want {
+				t.Errorf("%d counts are written, want %d: %s", n, want, log)
+			}
+		}
+		write("/a", 3)
+		time.Sleep(2 * time.Second)
+		write("/b", 3)
+		counts(0)
+		time.Sleep(dedupWindow - 2*time.Second)
+		counts(1) // of /a; /b is not old enough
+		time.Sleep(dedupWindow)
+		counts(2)
+		write("/a", 2) // nothing was remembered any more
+		time.Sleep(dedupWindow)
+		counts(3)
+		write("/c", 1)
+		time.Sleep(2 * dedupWindow)
+		counts(3)
+	})
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"GET":                    "GET",
+		"a b~":                   "a b~",
+		"a\x00\x1f":              `a\x00\x1f`,
+		"\x7f\x80\xff":           `\x7f\x80\xff`,
+		`"\`:                     `\x22\x5c`,
+		strings.Repeat("x", 200): strings.Repeat("x", 200),
+		strings.Repeat("x", 201): strings.Repeat("x", 200) + "...",
+	} {
+		if got := printable([]byte(in)); got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestEqualAnswersAreFoldedInTheLog(t *testing.T) {
+	r := newRig(t, gate.Settings{Limit: 100, Timeout: 50 * time.Millisecond}, Settings{})
+	var all []*caller
+	for range 20 {
+		all = append(all, r.dial().say("GET /a\x22b HTTP/1.1\nHost: a\nX-Request-Id: 7\x1d\n\n"))
+	}
+	for range 10 {
+		all = append(all, r.dial().say("GET /same HTTP/1.1\nHost: a\nX-Request-Id: id-\"7\"\n\n"))
+	}
+	for i, c := range all {
+		c.want([]int{400, 503}[i/20], "")
+	}
+	r.counted("answers", func(c Counters) bool { return c.BadRequest == 20 && c.Expired == 10 })
+	r.server.app.errorLog.flush()
+	first, counted := r.logged("answered"), r.logged("answered alike")
+	if len(first) != 2 || len(counted) != 2 {
+		t.Fatalf("%v %v", first, counted)
+	}
+	for _, line := range append(first, counted...) {
+		expired := line["status"] == 503.0
+		if line["app"] != "shop" || line["cause"] == "" || expired != (line["request"] == "GET /same") {
+			t.Errorf("%v", line)
+		}
+		if n, isCount := line["count"]; isCount && n != 19.0 && n != 9.0 {
+			t.Errorf("%v", line)
+		}
+		if _, ok := line["count"]; !ok && expired && (line["request_id"] != `id-\x227\x22` || line["client"] == "" || line["held"] == "0s") {
+			t.Errorf("%v", line)
+		}
+	}
+}
+
+func TestLogStaysBoundedWhateverIsAsked(t *testing.T) {
+	log := &lockedBuffer{}
+	j := newErrorLog(hclog.New(&hclog.LoggerOptions{Output: log, JSONFormat: true}))
+	for i := range 3 * maxDedupLines {
+		j.write(errorKey{status: 503, request: fmt.Sprint("GET /", i)}, "client", "", 0)
+	}
+	if n := len(j.recent); n != maxDedupLines {
+		t.Errorf("%d lines are remembered", n)
+	}
+	j.flush()
+	if n := len(j.recent); n != 0 {
+		t.Errorf("%d lines are remembered after the flush", n)
+	}
+}
