@@ -60,14 +60,14 @@ func release() string {
 }
 
 func shop(release string) http.Handler {
-	journal, err := os.OpenFile("journal", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	requests, err := os.OpenFile("requests.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		log.Fatal(err)
 	}
 	generation := os.Getenv("TIDEOVER_GENERATION")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		nonce := r.URL.Query().Get("nonce")
-		fmt.Fprintf(journal, "begin %s %d %s %s\n", nonce, os.Getpid(), generation, r.Method)
+		fmt.Fprintf(requests, "begin %s %d %s %s\n", nonce, os.Getpid(), generation, r.Method)
 		digest := sha256.New()
 		length, err := io.Copy(digest, r.Body)
 		if err != nil {

@@ -10,7 +10,7 @@ const http = require("http");
 
 const where = process.argv[2];
 const generation = process.env.TIDEOVER_GENERATION || "-";
-const journal = fs.openSync("journal", "a");
+const requests = fs.openSync("requests.log", "a");
 const release = (fs.readFileSync("release", "utf8").match(/^release=(\d+)$/m) || [])[1];
 
 const server = http.createServer((request, response) => {
@@ -18,7 +18,7 @@ const server = http.createServer((request, response) => {
   const nonce = query.get("nonce") || "-";
   const digest = crypto.createHash("sha256");
   let length = 0;
-  fs.writeSync(journal, `begin ${nonce} ${process.pid} ${generation} ${request.method}\n`);
+  fs.writeSync(requests, `begin ${nonce} ${process.pid} ${generation} ${request.method}\n`);
   request.on("data", (part) => {
     digest.update(part);
     length += part.length;
