@@ -9,14 +9,14 @@ import (
 // beforeOf is the name of the same server with the other tideover binary: before-tcp of
 // tideover-tcp. Servers other than tideover have none.
 func beforeOf(name string) (string, bool) {
-	rest, ours := strings.CutPrefix(name, "tideover")
-	return "before" + rest, ours
+	rest, is := strings.CutPrefix(name, "tideover")
+	return "before" + rest, is
 }
 
 // maxRatio is the largest ratio now / before that counts as not worse.
 const maxRatio = 1.02
 
-// A comparison is one quantity of one scenario, measured on the binary built now and the one before.
+// A comparison is one quantity of one scenario, of the binary built now and the one before.
 type comparison struct {
 	server, quantity string
 	judged           bool      // the quantity decides whether now is worse
@@ -33,9 +33,9 @@ func (c comparison) worse() bool { return c.judged && c.median() > maxRatio }
 // their ratios is not affected by a machine that becomes slower or faster.
 func (t *table) compare(turns map[string][][]float64) {
 	for _, now := range t.names {
-		name, ours := beforeOf(now)
+		name, is := beforeOf(now)
 		before := turns[name]
-		if !ours || before == nil {
+		if !is || before == nil {
 			continue
 		}
 		for i, c := range t.columns {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// shades are the colours of the bars: ours, then the others'.
+// shades are the colours of the bars, tideover's first.
 var shades = map[string]string{"tideover": "#0b7285", "nginx": "#adb5bd", "haproxy": "#868e96", "caddy": "#ced4da", "apache": "#dee2e6"}
 
 const (

@@ -14,7 +14,7 @@ type ClosedLoop struct {
 	Address   string
 	Clients   int
 	Reconnect bool                // each request on a connection of its own
-	Head      string              // of the request, without Connection and the empty line; it has no body
+	Head      string              // of the request, without the field Connection and the empty line
 	Body      string              // of every right response
 	Answered  func(end time.Time) // called for each, by its client's goroutine; nil: not called
 
@@ -104,8 +104,8 @@ func (c *loopClient) run(end time.Time) {
 	}
 }
 
-// count judges a reply. Many servers close a kept connection after a number of requests, and a
-// request that meets this is sent again and is no failure.
+// count judges a reply. Many servers close a kept connection after a number of requests: a request
+// that meets this is neither answered nor a failure, and the client opens another connection.
 func (c *loopClient) count(reply Reply) {
 	switch {
 	case reply.Err == nil && reply.Status == http.StatusOK && string(reply.Body) == c.loop.Body:

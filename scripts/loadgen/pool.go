@@ -7,16 +7,16 @@ import (
 
 const (
 	maxIdle    = 16              // of one client: a browser has 6, a prefork Apache 150 in all
-	maxIdleAge = 3 * time.Second // shorter than any front-end's, so that ours is never the racing side
+	maxIdleAge = 3 * time.Second // shorter than any front-end's, so that the client closes first
 )
 
 // pool keeps the idle connections of keep-alive clients.
 type pool struct {
 	mu   sync.Mutex
-	idle []parked
+	idle []idleConn
 }
 
-type parked struct {
+type idleConn struct {
 	conn  *conn
 	since time.Time
 }
@@ -44,7 +44,7 @@ func (p *pool) put(c *conn) {
 		c.Close()
 		return
 	}
-	p.idle = append(p.idle, parked{c, time.Now()})
+	p.idle = append(p.idle, idleConn{c, time.Now()})
 }
 
 func (p *pool) close() {

@@ -16,15 +16,15 @@ type Tally struct {
 	Losses   map[Loss]int
 	Statuses map[int]int // of the answers that were not 200
 	Longest  time.Duration
-	Late     time.Duration // the most by which a request started too late: the machine was too busy for these numbers
+	Late     time.Duration // the most by which a request started too late, on a machine that was too busy
 	First    time.Time     // when the first lost one was sent
 	Last     time.Time     // when the last lost one was sent
 	Examples []string      // the first few losses, in words
 }
 
 const (
-	maxExamples = 5
-	worthSaying = time.Second // of being late
+	maxExamples  = 5
+	reportedLate = time.Second // of being late
 )
 
 func (t *Tally) add(a Answer) {
@@ -81,7 +81,7 @@ func (t Tally) Ways() string {
 // String is the tally in one line of key=value words.
 func (t Tally) String() string {
 	s := fmt.Sprintf("requests=%d lost=%d longest=%.2fs", t.Ended, t.Lost(), t.Longest.Seconds())
-	if t.Late > worthSaying {
+	if t.Late > reportedLate {
 		s += fmt.Sprintf(" late=%.1fs", t.Late.Seconds())
 	}
 	if ways := t.Ways(); ways != "" {
