@@ -79,7 +79,7 @@ func BenchmarkResponse(b *testing.B) {
 	}
 }
 
-// Nothing is allocated for a message once the slices have grown.
+// Nothing is allocated for a message once the slices have grown to size.
 func TestNothingIsAllocated(t *testing.T) {
 	var (
 		request  Request
@@ -150,7 +150,7 @@ func BenchmarkChunked(b *testing.B) {
 	}
 }
 
-// BenchmarkNetHTTP is what the standard library needs for the browser's request, to compare with on the same machine.
+// BenchmarkNetHTTP is the reference: what net/http needs for the same request on the same machine.
 func BenchmarkNetHTTP(b *testing.B) {
 	var text strings.Reader
 	stream := bufio.NewReader(&text)

@@ -2,21 +2,23 @@ package http1
 
 import "bytes"
 
-// mostOptions bounds the work a Connection field can cause (R46).
-const mostOptions = 32
+// maxConnectionOptions bounds the work that Connection causes: each option is compared with each
+// field (RuleConnectionOptions).
+const maxConnectionOptions = 32
 
-// options is what the Connection fields of a head say.
-type options struct {
+// connectionOptions are the options of all Connection fields of a head.
+type connectionOptions struct {
 	close, keepAlive, upgrade bool
 	count                     int
 }
 
-// connection reads all Connection lines as one list and drops every field they name (R46).
-func (h *head) connection() (o options, err *Error) {
-	if h.times[nameConnection] == 0 {
+// parseConnection reads all Connection fields as one list and drops every field that they name
+// (RuleConnectionOptions).
+func (h *head) parseConnection() (o connectionOptions, err *Error) {
+	if h.counts[nameConnection] == 0 {
 		return o, nil
 	}
-	for i := h.first[nameConnection] - 1; int(i) < len(h.fields); i++ {
+	for i := h.firstIndex[nameConnection] - 1; int(i) < len(h.fields); i++ {
 		f := &h.fields[i]
 		if f.id != nameConnection {
 			continue
@@ -24,7 +26,7 @@ func (h *head) connection() (o options, err *Error) {
 		for rest, more := h.valueOf(f), true; more; {
 			var option []byte
 			option, rest, more = bytes.Cut(rest, comma)
-			if err := h.option(trim(option), &o); err != nil {
+			if err := h.parseOption(trim(option), &o); err != nil {
 				return o, err
 			}
 		}
@@ -32,14 +34,14 @@ func (h *head) connection() (o options, err *Error) {
 	return o, nil
 }
 
-// option reads one element of the list, which may be empty (RFC 9110 section 5.6.1).
-func (h *head) option(v []byte, o *options) *Error {
+// parseOption reads one element of the list. It may be empty (RFC 9110 section 5.6.1).
+func (h *head) parseOption(v []byte, o *connectionOptions) *Error {
 	if len(v) == 0 {
 		return nil
 	}
 	o.count++
-	if o.count > mostOptions || !isToken(v) { // R46
-		return errOption
+	if o.count > maxConnectionOptions || !isToken(v) {
+		return errConnectionOption
 	}
 	switch {
 	case equalFold(v, "close"):
@@ -54,26 +56,26 @@ func (h *head) option(v []byte, o *options) *Error {
 	return nil
 }
 
-// dropNamed drops the fields with a name that Connection gave.
+// dropNamed drops the fields with the name v.
 func (h *head) dropNamed(v []byte) *Error {
-	if names[identify(v)].traits&pinned != 0 { // R46
-		return errPinned
+	if names[identify(v)].traits&endToEnd != 0 {
+		return errConnectionEndToEnd
 	}
 	for i := range h.fields {
-		if f := &h.fields[i]; sameName(h.nameOf(f), v) { // R46
-			f.fate = dropped
+		if f := &h.fields[i]; sameName(h.nameOf(f), v) {
+			f.action = dropped
 		}
 	}
 	return nil
 }
 
-// persists reports whether the sender keeps the connection (R90): HTTP/1.1 unless it says close, HTTP/1.0 only if it
-// says keep-alive.
-func (o options) persists(minor uint8) bool {
+// persists reports whether the sender keeps the connection open (RulePersistence).
+func (o connectionOptions) persists(minor uint8) bool {
 	return !o.close && (minor == 1 || o.keepAlive)
 }
 
-// upgrades reports whether Upgrade is there once and says websocket and nothing else, and Connection names it (R60, R61).
-func (h *head) upgrades(o options) bool {
-	return o.upgrade && h.times[nameUpgrade] == 1 && equalFold(h.valueOf(h.known(nameUpgrade)), "websocket")
+// upgradesToWebSocket reports whether there is exactly one Upgrade, which is websocket and named by
+// Connection. Every other protocol, h2c too, is ignored (RuleWebSocketUpgrade, RuleH2C).
+func (h *head) upgradesToWebSocket(o connectionOptions) bool {
+	return o.upgrade && h.counts[nameUpgrade] == 1 && equalFold(h.valueOf(h.knownField(nameUpgrade)), "websocket")
 }

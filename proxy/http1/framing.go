@@ -5,7 +5,7 @@ import "bytes"
 // Framing is how the end of a body is found (RFC 9112 section 6).
 type Framing uint8
 
-// The four ways a body may end.
+// The framings.
 const (
 	NoBody     Framing = iota // nothing follows the head
 	Fixed                     // Content-Length: exactly Length bytes
@@ -13,46 +13,47 @@ const (
 	UntilClose                // responses only: everything until the connection ends
 )
 
-// Body is the framing of one body. A Fixed body of length 0 differs from NoBody only in that Content-Length was, and
-// will be, written.
+// Body is the framing of one body. A Fixed body of length 0 differs from NoBody in one way:
+// Content-Length was received and is written.
 type Body struct {
 	Framing Framing
-	Length  int64 // of a Fixed body; else 0
+	Length  int64 // of a Fixed body, else 0
 }
 
-// Empty reports whether no byte of content can follow the head.
+// Empty reports whether the body has no content.
 func (b Body) Empty() bool { return b.Framing == NoBody || b.Framing == Fixed && b.Length == 0 }
 
-// framing reads Content-Length and Transfer-Encoding, whatever the method (R34). Without either it is NoBody (R33).
-func (h *head) framing(minor uint8) (Body, *Error) {
-	lengths, codings := h.times[nameContentLength], h.times[nameTransferEncoding]
-	if lengths|codings == 0 { // R33
+// parseFraming determines the framing from Content-Length and Transfer-Encoding, for every method
+// (RuleMethodIndependentFraming).
+func (h *head) parseFraming(minor uint8) (Body, *Error) {
+	lengths, codings := h.counts[nameContentLength], h.counts[nameTransferEncoding]
+	if lengths|codings == 0 { // RuleNoFraming
 		return Body{}, nil
 	}
-	if codings > 0 && minor == 0 { // R32
-		return Body{}, errCoding10
+	if codings > 0 && minor == 0 {
+		return Body{}, errCodingHTTP10
 	}
-	if lengths > 1 { // R28
-		return Body{}, errTwoLengths
+	if lengths > 1 {
+		return Body{}, errDuplicateLength
 	}
-	if lengths > 0 && codings > 0 { // R29
-		return Body{}, errBothFramings
+	if lengths > 0 && codings > 0 {
+		return Body{}, errLengthAndCoding
 	}
-	if codings > 1 { // R30
-		return Body{}, errCoding
+	if codings > 1 {
+		return Body{}, errTransferEncoding
 	}
 	if codings == 1 {
-		return Body{Framing: Chunked}, checkCoding(h.valueOf(h.known(nameTransferEncoding)))
+		return Body{Framing: Chunked}, checkCoding(h.valueOf(h.knownField(nameTransferEncoding)))
 	}
-	n, ok := parseLength(h.valueOf(h.known(nameContentLength)))
-	if !ok { // R27
-		return Body{}, errLength
+	n, ok := parseLength(h.valueOf(h.knownField(nameContentLength)))
+	if !ok {
+		return Body{}, errContentLength
 	}
 	return Body{Framing: Fixed, Length: n}, nil
 }
 
-// checkCoding accepts "chunked" and nothing else. A list that plays with chunked is faulty framing; any other coding is
-// one we do not have.
+// checkCoding accepts "chunked" only. A malformed list, and chunked before another coding, are a
+// wrong framing (400); another coding is unknown (501).
 func checkCoding(v []byte) *Error {
 	if equalFold(v, "chunked") {
 		return nil
@@ -61,21 +62,22 @@ func checkCoding(v []byte) *Error {
 		var coding []byte
 		coding, rest, more = bytes.Cut(rest, comma)
 		coding = trim(coding)
-		if len(coding) == 0 || more && equalFold(coding, "chunked") { // R30
-			return errCoding
+		if len(coding) == 0 || more && equalFold(coding, "chunked") {
+			return errTransferEncoding
 		}
 	}
-	return errOtherCoding // R31
+	return errUnknownCoding
 }
 
 var comma = []byte(",")
 
-// parseLength reads a Content-Length: 1 to 19 digits, at most 2^63-1 (R27, R43).
+// parseLength parses a Content-Length of 1 to 19 digits, at most 2^63-1 (RuleContentLength,
+// RuleLengthOverflow).
 func parseLength(v []byte) (n int64, ok bool) {
 	if len(v) == 0 || len(v) > 19 {
 		return 0, false
 	}
-	var u uint64 // 19 digits cannot wrap it
+	var u uint64 // 19 digits do not overflow it
 	for _, c := range v {
 		if !isDigit(c) {
 			return 0, false
@@ -85,8 +87,8 @@ func parseLength(v []byte) (n int64, ok bool) {
 	return int64(u), u < 1<<63
 }
 
-// appendBody appends the framing field of a body, if it has one.
-func appendBody(dst []byte, b Body) []byte {
+// appendFraming appends Content-Length or Transfer-Encoding, or nothing for the other framings.
+func appendFraming(dst []byte, b Body) []byte {
 	switch b.Framing {
 	case Fixed:
 		dst = append(dst, "Content-Length: "...)

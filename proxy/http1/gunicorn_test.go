@@ -19,12 +19,13 @@ import (
 	"tideover/scripts/httpgen"
 )
 
-// gunicorn's own parsers are the readers of what is forwarded. scripts/setup installs them; the row Parsers of scripts/e2e runs this.
+// gunicorn's own parsers read what is forwarded. scripts/setup installs them, and scripts/e2e runs
+// this test.
 
 var full = flag.Bool("full", false, "at full size")
 
-// TestGunicornReadsTheSame (I5): what goes to the app is one message to gunicorn, and the same one. Where gunicorn would have taken
-// a message that is refused here, a rule with a number says why.
+// TestGunicornReadsTheSame: gunicorn reads exactly one message, and the same one, from what is
+// forwarded. Requests that are refused here and that gunicorn would accept are counted by rule.
 func TestGunicornReadsTheSame(t *testing.T) {
 	requests := 2000
 	if *full {
@@ -46,24 +47,24 @@ func TestGunicornReadsTheSame(t *testing.T) {
 				t.Errorf("%d of %d forwarded requests are dirty", d.dirty, d.forwarded)
 			}
 			if d.same < requests/3 {
-				t.Errorf("only %d of %d requests came as far as gunicorn: the generator has lost its teeth", d.same, requests)
+				t.Errorf("only %d of %d requests came as far as gunicorn: the generator has become too weak", d.same, requests)
 			}
 		})
 	}
 }
 
-// A differential compares, one request after the other, what we say with what gunicorn says.
+// differential compares requests, one after the other, with what gunicorn reads.
 type differential struct {
 	*testing.T
 	gunicorn  *gunicorn
-	forwarded int            // requests that pass here
-	same      int            // of them: gunicorn reads the same one, and nothing is left over
-	theirs    map[string]int // of them: gunicorn refuses, by its reason
-	dirty     int            // of them: gunicorn reads another one, or more than one
-	refused   map[string]int // requests that are refused here and that gunicorn would have taken, by rule; "more": incomplete here
+	forwarded int            // requests that are valid here
+	same      int            // of these: gunicorn reads the same one, and no byte is left
+	theirs    map[string]int // of these: gunicorn refuses, by reason
+	dirty     int            // of these: gunicorn reads another one, or more than one
+	refused   map[string]int // requests that gunicorn accepts and that are refused here, by rule, or "more": incomplete here
 }
 
-// try holds one request against gunicorn: as it is, where it is refused here; as it is forwarded, where it passes.
+// try shows gunicorn a valid request as it is forwarded, and a refused one as it was received.
 func (d *differential) try(in string, p *Policy) {
 	d.Helper()
 	got := runRequest(p, in)
@@ -75,12 +76,13 @@ func (d *differential) try(in string, p *Policy) {
 	}
 }
 
-// mayRefuse are the reasons for which gunicorn refuses a request that is legal: its methods have no lower case, its limits count what
-// the relay adds, and of two fields that tell the scheme it believes none when they differ. Newer ones refuse a second Content-Type.
+// mayRefuse are reasons for which gunicorn refuses a valid request: it accepts no lower-case
+// method, its limits count the fields that the relay adds, and it refuses two scheme fields that
+// differ. Newer versions also refuse a second Content-Type.
 var mayRefuse = []string{"InvalidRequestMethod", "LimitRequestLine", "LimitRequestHeaders", "InvalidSchemeHeaders"}
 
 // forward shows gunicorn what is written for the app.
-func (d *differential) forward(got result) {
+func (d *differential) forward(got outcome) {
 	d.Helper()
 	d.forwarded++
 	read := d.gunicorn.read(d.T, got.out)
@@ -107,19 +109,20 @@ func (d *differential) String() string {
 	return fmt.Sprintf("forwarded=%d same=%d dirty=%d gunicorn_refuses=%s only_we_refuse=%s", d.forwarded, d.same, d.dirty, count(d.theirs), count(d.refused))
 }
 
-// reading is what gunicorn made of one request.
+// reading is what gunicorn read of one request.
 type reading struct {
-	Error   string      // its exception; then nothing else is set
-	Method  string      //
-	Target  string      //
+	Error   string // its exception; then nothing else is set
+	Method  string
+	Target  string
 	Version string      // "1.1"
-	Fields  [][2]string // names in capitals; values as they are, octet by octet
+	Fields  [][2]string // names in capitals, values unchanged
 	Body    string
-	Left    int // octets behind the message
+	Left    int // octets after the message
 }
 
-// differs tells where gunicorn's message is not the one that was sent, or "".
-func (r reading) differs(sent *plain, content string) string {
+// differs describes the difference between what gunicorn read and what was sent. It returns "" if
+// there is none.
+func (r reading) differs(sent *oracleHead, content string) string {
 	switch {
 	case r.Error != "":
 		return "gunicorn refuses it: " + r.Error
@@ -133,11 +136,12 @@ func (r reading) differs(sent *plain, content string) string {
 	return r.differsInFields(sent.fields)
 }
 
-// blanks are what gunicorn 20 trims around a value beside SP and HTAB.
+// blanks are the octets that gunicorn 20 trims around a value.
 const blanks = " \t\x85\xA0\x1c\x1d\x1e\x1f"
 
-// differsInFields compares field lines in their order. Names with an underscore are dropped by newer gunicorns.
-func (r reading) differsInFields(sent []plainField) string {
+// differsInFields compares field lines in their order. Newer versions of gunicorn drop names with
+// an underscore.
+func (r reading) differsInFields(sent []oracleField) string {
 	read := r.Fields
 	for _, f := range sent {
 		name := strings.ToUpper(f.name)
@@ -168,7 +172,7 @@ func trimOctets(v string) string {
 	return v
 }
 
-// latin1 turns the code points that stand for octets back into octets.
+// latin1 returns the octets that the code points of s stand for.
 func latin1(s string) string {
 	octets := make([]byte, 0, len(s))
 	for _, r := range s {
@@ -177,13 +181,12 @@ func latin1(s string) string {
 	return string(octets)
 }
 
-// gunicorn is a process that reads requests.
+// gunicorn is a process that reads requests with the parser of one version.
 type gunicorn struct {
 	in  io.Writer
 	out *bufio.Reader
 }
 
-// startGunicorn starts a reader with the gunicorn of one environment.
 func startGunicorn(t *testing.T, version string) *gunicorn {
 	t.Helper()
 	python, err := filepath.Abs("../../.local/venvs/gunicorn-" + version + "/bin/python")
@@ -213,7 +216,7 @@ func startGunicorn(t *testing.T, version string) *gunicorn {
 	return &gunicorn{in: in, out: bufio.NewReaderSize(out, 1<<20)}
 }
 
-// read asks gunicorn about one request.
+// read returns what gunicorn reads of one request.
 func (g *gunicorn) read(t *testing.T, request string) (r reading) {
 	t.Helper()
 	message := binary.BigEndian.AppendUint32(nil, uint32(len(request)))

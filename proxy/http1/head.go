@@ -1,163 +1,165 @@
 package http1
 
-// head is what heads of requests and responses have in common: lines found once, fields as offsets into the buffer.
+// head is the common part of request and response heads. Fields are offsets into the buffer of the
+// caller.
 type head struct {
-	buf    []byte
-	start  int // where the line begins that is read next
-	seen   int // where to go on looking for its end
-	fields []field
-	err    *Error // the verdict, once there is one
+	buf       []byte
+	lineStart int // where the next line begins
+	scanned   int // how far the search for its end has come
+	fields    []field
+	err       *Error // the error of an earlier Parse
 
-	first [nameCount]int32 // index in fields of the first of each known name, plus one
-	times [nameCount]uint8 // how often it was there; 255 is "that often or more"
+	firstIndex [nameCount]int32 // index in fields of the first field of each known name, plus one
+	counts     [nameCount]uint8 // number of fields of each known name; 255 means 255 or more
 }
 
-// field is one field line. The offsets are into head.buf.
+// field is one field line. The numbers are offsets into head.buf.
 type field struct {
 	name, nameEnd   int32
 	value, valueEnd int32
 	id              nameID
 	underscore      bool
-	fate            fate
+	action          action
 }
 
 // span is a part of head.buf.
 type span struct{ from, to int32 }
 
-// fate is what becomes of a field line when the head is written.
-type fate uint8
+// action is what is written for a field line.
+type action uint8
 
 const (
-	verbatim  fate = iota // already spelled as we would: the line is copied
-	rewritten             // name, colon, SP, value, CRLF
-	dropped
+	copied    action = iota // the line as it is, because it is canonical
+	rewritten               // name, colon, SP, value, CRLF
+	dropped                 // nothing
 )
 
-// line looks for the end of the line at h.start. end is the index of its CR, or -1 if more bytes are needed. The line
-// may have max octets, and the head may be no longer than whole, which is the case if the CR is two octets before.
-func (h *head) line(max, whole int, tooLong, tooMuch *Error) (end int, err *Error) {
-	last := h.start + max // where the CR must be at the latest
-	if last > whole-2 {
-		last, tooLong = whole-2, tooMuch
+// findLineEnd returns the index of the CR that ends the line at h.lineStart, or -1 if more bytes
+// are needed. errLine is the error of a line longer than maxLine octets, errHead that of a head
+// longer than maxHead octets: the last CR of a head is two octets before its end.
+func (h *head) findLineEnd(maxLine, maxHead int, errLine, errHead *Error) (end int, err *Error) {
+	last := h.lineStart + maxLine // the last index at which the CR may be
+	if last > maxHead-2 {
+		last, errLine = maxHead-2, errHead
 	}
 	window := h.buf[:min(len(h.buf), last+1)]
-	i := skipText(window, h.seen)
-	h.seen = i
-	if i > last { // R26, R78
-		return -1, tooLong
+	i := skipText(window, h.scanned)
+	h.scanned = i
+	if i > last { // RuleHeadLimits, RuleResponseHeadLimits
+		return -1, errLine
 	}
 	if i >= len(window) {
 		return -1, nil
 	}
 	switch {
-	case window[i] == '\n': // R14
+	case window[i] == '\n':
 		return -1, errBareLF
-	case window[i] == 0: // R16
+	case window[i] == 0:
 		return -1, errNUL
-	case window[i] != '\r': // R17
+	case window[i] != '\r':
 		return -1, errControl
 	case i+1 == len(h.buf):
 		return -1, nil
-	case h.buf[i+1] != '\n': // R15
+	case h.buf[i+1] != '\n':
 		return -1, errBareCR
 	}
 	return i, nil
 }
 
-// advance goes on behind the line that ends at end.
-func (h *head) advance(end int) {
-	h.start = end + 2
-	h.seen = h.start
+// nextLine continues after the line that ends at end.
+func (h *head) nextLine(end int) {
+	h.lineStart = end + 2
+	h.scanned = h.lineStart
 }
 
-// field reads the field line that ends at end and appends it to h.fields.
-func (h *head) field(end int, l *Limits) (*field, *Error) {
-	if len(h.fields) >= l.Fields { // R26, R78
-		return nil, errManyFields
+// parseField parses the field line that ends at end and appends it to h.fields.
+func (h *head) parseField(end int, l *Limits) (*field, *Error) {
+	if len(h.fields) >= l.Fields {
+		return nil, errTooManyFields
 	}
 	b := h.buf[:end]
 	i := end
 	mark := byte(0)
-	for j, c := range b[h.start:] {
+	for j, c := range b[h.lineStart:] {
 		folded := fold[c]
 		if folded == 0 {
-			i = h.start + j
+			i = h.lineStart + j
 			break
 		}
 		mark |= folded
 	}
-	if i == end || b[i] != ':' || i == h.start { // R18, R19, R20, R21, R22
-		return nil, h.badName(b, i)
+	if i == end || b[i] != ':' || i == h.lineStart {
+		return nil, h.fieldError(b, i)
 	}
-	if i-h.start > 256 { // R18
-		return nil, errNameLong
+	if i-h.lineStart > 256 {
+		return nil, errFieldNameTooLong
 	}
 	value, valueEnd := i+1, end
-	for value < valueEnd && isBlank(b[value]) { // R23
+	for value < valueEnd && isBlank(b[value]) { // RuleOptionalWhitespace
 		value++
 	}
-	for value < valueEnd && isBlank(b[valueEnd-1]) { // R23
+	for value < valueEnd && isBlank(b[valueEnd-1]) { // RuleOptionalWhitespace
 		valueEnd--
 	}
-	f := field{name: int32(h.start), nameEnd: int32(i), value: int32(value), valueEnd: int32(valueEnd),
-		id: identify(b[h.start:i]), underscore: mark&underscored != 0}
+	f := field{name: int32(h.lineStart), nameEnd: int32(i), value: int32(value), valueEnd: int32(valueEnd),
+		id: identify(b[h.lineStart:i]), underscore: mark&underscored != 0}
 	if value != i+2 || b[i+1] != ' ' || valueEnd != end {
-		f.fate = rewritten
+		f.action = rewritten
 	}
 	h.fields = append(h.fields, f)
 	if !f.underscore {
-		h.count(f.id)
+		h.countField(f.id)
 	}
 	return &h.fields[len(h.fields)-1], nil
 }
 
-// badName tells what is wrong with a field line whose name ends at i, and not at a colon.
-func (h *head) badName(b []byte, i int) *Error {
-	if blank := i < len(b) && isBlank(b[i]); i == h.start && blank {
-		if len(h.fields) == 0 { // R21
-			return errFirstBlank
+// fieldError returns the error of a field line. Its name ends at i, and not with a colon.
+func (h *head) fieldError(b []byte, i int) *Error {
+	if blank := i < len(b) && isBlank(b[i]); i == h.lineStart && blank {
+		if len(h.fields) == 0 {
+			return errLeadingBlank
 		}
-		return errFold // R22
+		return errObsFold
 	}
-	if rest := trim(b[i:]); i > h.start && len(rest) > 0 && rest[0] == ':' { // R19
-		return errBlankColon
+	if rest := trim(b[i:]); i > h.lineStart && len(rest) > 0 && rest[0] == ':' {
+		return errBlankBeforeColon
 	}
-	if i == len(b) || isBlank(b[i]) { // R20
+	if i == len(b) || isBlank(b[i]) {
 		return errNoColon
 	}
-	return errName // R18
+	return errFieldName
 }
 
-// count notes that one more field of a known name was read.
-func (h *head) count(id nameID) {
-	if h.times[id] == 0 {
-		h.first[id] = int32(len(h.fields))
+// countField counts the last field of h.fields under a known name.
+func (h *head) countField(id nameID) {
+	if h.counts[id] == 0 {
+		h.firstIndex[id] = int32(len(h.fields))
 	}
-	if h.times[id] < 255 {
-		h.times[id]++
+	if h.counts[id] < 255 {
+		h.counts[id]++
 	}
 }
 
-// known is the first field of a known name, nil if there is none.
-func (h *head) known(id nameID) *field {
-	if h.times[id] == 0 {
+// knownField returns the first field of a known name, or nil.
+func (h *head) knownField(id nameID) *field {
+	if h.counts[id] == 0 {
 		return nil
 	}
-	return &h.fields[h.first[id]-1]
+	return &h.fields[h.firstIndex[id]-1]
 }
 
-// carries reports whether a field with that name will be written.
-func (h *head) carries(id nameID) bool {
-	f := h.known(id)
-	return f != nil && f.fate != dropped
+// forwards reports whether a field of a known name is written.
+func (h *head) forwards(id nameID) bool {
+	f := h.knownField(id)
+	return f != nil && f.action != dropped
 }
 
-func (h *head) bytes(s span) []byte { return h.buf[s.from:s.to] }
+func (h *head) text(s span) []byte { return h.buf[s.from:s.to] }
 
 func (h *head) nameOf(f *field) []byte  { return h.buf[f.name:f.nameEnd] }
 func (h *head) valueOf(f *field) []byte { return h.buf[f.value:f.valueEnd] }
 
-// lookup is the value of the first field with that name.
+// lookup returns the value of the first field with that name, or nil.
 func (h *head) lookup(name string) []byte {
 	for i := range h.fields {
 		if f := &h.fields[i]; sameName(h.nameOf(f), name) {
@@ -167,7 +169,7 @@ func (h *head) lookup(name string) []byte {
 	return nil
 }
 
-// sameName compares field names without regard to the case of letters.
+// sameName compares field names without regard to letter case.
 func sameName[A, B ~string | ~[]byte](a A, b B) bool {
 	if len(a) != len(b) {
 		return false
@@ -180,14 +182,14 @@ func sameName[A, B ~string | ~[]byte](a A, b B) bool {
 	return true
 }
 
-// appendFields appends the field lines that are not dropped, in their order (R24). Lines that stand behind each other
-// and need no change are copied in one go.
+// appendFields appends the field lines that are not dropped, in their order (RuleFieldOrder).
+// Adjacent lines that need no change are copied together.
 func (h *head) appendFields(dst []byte) []byte {
 	from, to := int32(0), int32(0)
 	for i := range h.fields {
 		f := &h.fields[i]
-		switch f.fate {
-		case verbatim:
+		switch f.action {
+		case copied:
 			if f.name != to {
 				dst = append(dst, h.buf[from:to]...)
 				from = f.name

@@ -2,13 +2,12 @@ package http1
 
 import "bytes"
 
-// longestHost is R44's bound.
-const longestHost = 255
+const maxHostLength = 255
 
-// parseHost reads a Host, or the authority of a target: a name, an IPv4 or a bracketed IPv6 address, and perhaps a
-// port of 1 to 65535 (R44). nameLen is the length without colon and port; port is 0 if there is none.
+// parseHost parses a Host, or the authority of a target (RuleHost). nameLen is the length without
+// colon and port. port is 0 if there is none.
 func parseHost(b []byte) (nameLen, port int, ok bool) {
-	if len(b) == 0 || len(b) > longestHost {
+	if len(b) == 0 || len(b) > maxHostLength {
 		return 0, 0, false
 	}
 	if b[0] == '[' {
@@ -34,7 +33,7 @@ func parseHost(b []byte) (nameLen, port int, ok bool) {
 	return nameLen, port, ok
 }
 
-// hasLabels reports whether no label of a host name is empty; a single dot at the end is allowed.
+// hasLabels reports whether a host name has no empty label. One dot at the end is allowed.
 func hasLabels(b []byte) bool {
 	if len(b) == 0 || b[0] == '.' {
 		return false
@@ -47,7 +46,7 @@ func hasLabels(b []byte) bool {
 	return true
 }
 
-// parsePort reads a port of 1 to 65535.
+// parsePort parses a port of 1 to 65535.
 func parsePort(b []byte) (port int, ok bool) {
 	if len(b) > 5 {
 		return 0, false
@@ -61,7 +60,7 @@ func parsePort(b []byte) (port int, ok bool) {
 	return port, 1 <= port && port <= 65535
 }
 
-// isIPv6 reports whether b is an IPv6 address of RFC 4291 section 2.2, without a zone.
+// isIPv6 reports whether b is an IPv6 address (RFC 4291 section 2.2) without a zone.
 func isIPv6(b []byte) bool {
 	groups, gap := 0, false
 	if len(b) >= 2 && b[0] == ':' && b[1] == ':' {
@@ -95,7 +94,7 @@ func isIPv6(b []byte) bool {
 	return groups == 8 && !gap || groups <= 7 && gap
 }
 
-// isIPv4 reports whether b is an IPv4 address in dotted decimal.
+// isIPv4 reports whether b is an IPv4 address in dotted decimal without leading zeros.
 func isIPv4(b []byte) bool {
 	for part := range 4 {
 		n, v := 0, 0
@@ -117,7 +116,8 @@ func isIPv4(b []byte) bool {
 	return len(b) == 0
 }
 
-// sameHost reports whether two legal hosts are the same one but for the case of letters and the default port.
+// sameHost reports whether two valid hosts are equal. Letter case is ignored, and a missing port is
+// the default port.
 func sameHost(a, b []byte, defaultPort int) bool {
 	aLen, aPort, _ := parseHost(a)
 	bLen, bPort, _ := parseHost(b)
@@ -130,7 +130,7 @@ func sameHost(a, b []byte, defaultPort int) bool {
 	return aPort == bPort && sameName(a[:aLen], b[:bLen])
 }
 
-// hexValue is the value of a hex digit, 16 or more for anything else.
+// hexValue returns the value of a hexadecimal digit, and 16 or more for every other octet.
 func hexValue(c byte) byte {
 	switch {
 	case isDigit(c):

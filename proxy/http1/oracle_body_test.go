@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// The third part of the oracle: chunked bodies, taken apart with regular expressions on the whole text.
+// This part of the oracle decodes chunked bodies, with regular expressions on the whole text.
 
 const (
 	tokenRE  = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -22,15 +22,15 @@ var (
 	trailerLine = regexp.MustCompile(fieldRE)
 )
 
-// The verdicts of oracleChunked.
+// Results of oracleChunked.
 const (
 	oracleDone    = "done"
 	oracleMore    = "more"
 	oracleRefused = "refused"
 )
 
-// oracleChunked decodes a chunked body. lenient: of a response, where any trailer may come. It refuses where a line or
-// a chunk is complete and wrong, so perhaps later than the engine, which looks at each octet.
+// oracleChunked decodes a chunked body. lenient: it is a response, where every trailer is allowed.
+// It refuses a complete line or chunk, possibly later than BodyReader, which checks each octet.
 func oracleChunked(in string, l Limits, lenient bool) (verdict, content, rest string) {
 	excess := 0
 	for {
@@ -72,7 +72,7 @@ func oracleChunked(in string, l Limits, lenient bool) (verdict, content, rest st
 	}
 }
 
-// oracleTrailers reads the section behind the last chunk.
+// oracleTrailers reads the section after the last chunk.
 func oracleTrailers(in string, l Limits, lenient bool) (verdict, rest string) {
 	octets := 0
 	for fields := 0; ; fields++ {
@@ -94,19 +94,19 @@ func oracleTrailers(in string, l Limits, lenient bool) (verdict, rest string) {
 			return oracleRefused, ""
 		}
 		key := strings.ToLower(strings.ReplaceAll(m[1], "_", "-"))
-		if !lenient && (isOwnedName(key) || among(key, hopNames) || among(key, notInEnd)) {
+		if !lenient && (isForwardingName(key) || among(key, hopNames) || among(key, notInEnd)) {
 			return oracleRefused, ""
 		}
 		in = in[end:]
 	}
 }
 
-// completions are ways an unfinished body could go on. If a body the engine refused could become legal by one of
-// them, the engine was wrong.
+// completions are possible continuations of an incomplete body. If one of them makes a refused body
+// valid, the refusal was wrong.
 var completions = []string{"\n", "\r\n", "\n\r\n", "\r\n\r\n", "\n0\r\n\r\n", "\r\n0\r\n\r\n", "0\r\n\r\n", "1\r\na\r\n0\r\n\r\n", "a\r\n\r\n",
 	":\r\n\r\n", "\"\r\n\r\n", "a\"\r\n\r\n", "a:\r\n\r\n", "a\r\n0\r\n\r\n", "\r\na\r\n0\r\n\r\n", "a\"\r\na\r\n0\r\n\r\n"}
 
-// mayBecomeLegal reports whether a body can be completed.
+// mayBecomeLegal reports whether a completion makes the body valid.
 func mayBecomeLegal(in string, l Limits, lenient bool) bool {
 	for _, c := range completions {
 		if verdict, _, _ := oracleChunked(in+c, l, lenient); verdict == oracleDone {

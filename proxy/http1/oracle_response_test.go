@@ -7,25 +7,26 @@ import (
 	"strings"
 )
 
-// The oracle for responses: one head, and what a client gets of it. Every broken rule is 502, so only that is told.
+// This part of the oracle checks response heads. Every broken rule has status 502, so a test compares
+// only whether a rule is broken.
 
 var statusLineRE = regexp.MustCompile(`(?s)^HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (.*))?$`)
 
-// plainResponse is a response head as the oracle sees it.
-type plainResponse struct {
-	plain
+// oracleResponseHead is a response head as the oracle reads it.
+type oracleResponseHead struct {
+	oracleHead
 	status  int
 	reason  string
-	framing Framing // as the child means it
+	framing Framing // the framing that the app meant
 	size    int64
 }
 
-// oracleResponse judges the head at the beginning of in.
-func oracleResponse(in string, asked Asked, limits Limits) *plainResponse {
-	m := &plainResponse{plain: plain{policy: &Policy{Limits: limits}, response: true}}
+// oracleResponse checks the head at the beginning of in.
+func oracleResponse(in string, asked Asked, limits Limits) *oracleResponseHead {
+	m := &oracleResponseHead{oracleHead: oracleHead{policy: &Policy{Limits: limits}, response: true}}
 	const prefix = "HTTP/"
 	if n := min(len(in), len(prefix)); in[:n] != prefix[:n] {
-		m.is(true, 502, "R71")
+		m.breaks(true, 502, RuleNotHTTP)
 		return m
 	}
 	head, _, complete := strings.Cut(in, "\r\n\r\n")
@@ -40,7 +41,7 @@ func oracleResponse(in string, asked Asked, limits Limits) *plainResponse {
 		return m
 	}
 	status := statusLineRE.FindStringSubmatch(lines[0])
-	m.is(status == nil, 502, "R70")
+	m.breaks(status == nil, 502, RuleStatusLine)
 	for i, l := range lines[1:] {
 		m.field(l, i == 0)
 	}
@@ -49,24 +50,24 @@ func oracleResponse(in string, asked Asked, limits Limits) *plainResponse {
 		m.status, _ = strconv.Atoi(status[2])
 		m.reason = status[3]
 		m.connection()
-		m.meaning(asked)
+		m.checkMeaning(asked)
 	}
 	return m
 }
 
-// meaning holds the rules about the head as a whole.
-func (m *plainResponse) meaning(asked Asked) {
+// checkMeaning checks what depends on the whole head.
+func (m *oracleResponseHead) checkMeaning(asked Asked) {
 	ten := m.version == "HTTP/1.0"
 	upgrade := m.all("upgrade")
 	if m.status == 101 {
 		named := slices.ContainsFunc(m.options(), func(o string) bool { return strings.EqualFold(o, "upgrade") })
-		m.is(!asked.Upgrade || ten || !named || len(upgrade) != 1 || !strings.EqualFold(upgrade[0], "websocket"), 502, "R64")
+		m.breaks(!asked.Upgrade || ten || !named || len(upgrade) != 1 || !strings.EqualFold(upgrade[0], "websocket"), 502, RuleSwitchingProtocols)
 		return
 	}
 	if m.status < 200 {
 		return
 	}
-	m.plain.framing(ten)
+	m.oracleHead.framing(ten)
 	lengths := m.all("content-length")
 	if len(lengths) > 0 {
 		m.size, _ = strconv.ParseInt(lengths[0], 10, 64)
@@ -83,8 +84,8 @@ func (m *plainResponse) meaning(asked Asked) {
 	}
 }
 
-// answered is the head a client gets.
-func (m *plainResponse) answered(c *Client) string {
+// answered returns the head that the client must get.
+func (m *oracleResponseHead) answered(c *Client) string {
 	lines := []string{"HTTP/1.1 " + strconv.Itoa(m.status) + " " + m.reason}
 	for _, f := range m.fields {
 		named := slices.ContainsFunc(m.options(), func(o string) bool { return strings.EqualFold(o, f.name) })

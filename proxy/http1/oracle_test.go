@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// This is a second reader of requests, written to be obviously right and as unlike the first as possible: it takes a
-// head apart with Cut and Split, and asks each rule by itself whether it is broken. It is slow, and does not care which
-// rule is broken first: the engine must refuse exactly what breaks a rule, and name one of those that are.
+// The oracle is a second parser of requests. It is slow, simple, and as different from the first as
+// possible: it splits a whole head with Cut and Split, and checks each rule by itself. It reports
+// every broken rule; the parser must refuse the same messages, and report one of these rules.
 
 var (
 	tokenOnly    = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
@@ -27,11 +27,11 @@ var (
 )
 
 const (
-	framingNames = " content-length transfer-encoding "
-	hopNames     = " connection proxy-connection keep-alive te trailer proxy-authenticate proxy-authorization http2-settings upgrade "
-	ownedNames   = " forwarded x-real-ip script-name path-info remote-user proxy "
-	pinnedNames  = " host content-length transfer-encoding cookie authorization "
-	asciiNames   = " host content-length transfer-encoding connection upgrade expect te trailer keep-alive proxy-connection forwarded x-real-ip" +
+	framingNames    = " content-length transfer-encoding "
+	hopNames        = " connection proxy-connection keep-alive te trailer proxy-authenticate proxy-authorization http2-settings upgrade "
+	forwardingNames = " forwarded x-real-ip script-name path-info remote-user proxy "
+	endToEndNames   = " host content-length transfer-encoding cookie authorization "
+	asciiNames      = " host content-length transfer-encoding connection upgrade expect te trailer keep-alive proxy-connection forwarded x-real-ip" +
 		" x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-ssl x-forwarded-protocol "
 	singleNames = " x-forwarded-proto x-forwarded-port x-forwarded-ssl x-forwarded-protocol x-real-ip script-name path-info remote-user "
 )
@@ -42,41 +42,41 @@ func isPlainASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
 }
 
-func isOwnedName(n string) bool {
-	return among(n, ownedNames) || strings.HasPrefix(n, "x-forwarded-") && n != "x-forwarded-"
+func isForwardingName(n string) bool {
+	return among(n, forwardingNames) || strings.HasPrefix(n, "x-forwarded-") && n != "x-forwarded-"
 }
 
-// plainField is a field line that has at least a name.
-type plainField struct {
+// oracleField is a field line that has a name.
+type oracleField struct {
 	name, value string
-	key         string // the name as the rules know it: lower case, dashes
+	key         string // the name in lower case with dashes
 }
 
-// plain is a request head as the oracle sees it.
-type plain struct {
+// oracleHead is a request head as the oracle reads it.
+type oracleHead struct {
 	policy                  *Policy
 	response                bool
 	complete                bool
 	method, target, version string
-	fields                  []plainField
-	broken                  []string // verdicts of the rules that are broken
+	fields                  []oracleField
+	broken                  []string // verdicts of the broken rules
 	length                  int      // of the head
 }
 
-func (m *plain) is(broken bool, status int, rule string) {
+func (m *oracleHead) breaks(broken bool, status int, rule Rule) {
 	if broken {
-		m.broken = append(m.broken, strconv.Itoa(status)+" "+rule)
+		m.broken = append(m.broken, verdict(status, rule))
 	}
 }
 
-// oracleRequest judges the head at the beginning of in.
-func oracleRequest(in string, p *Policy) *plain {
-	m := &plain{policy: p}
+// oracleRequest checks the head at the beginning of in.
+func oracleRequest(in string, p *Policy) *oracleHead {
+	m := &oracleHead{policy: p}
 	s := strings.TrimPrefix(in, "\r\n")
 	if s == "" || in == "\r" {
 		return m
 	}
-	m.is(strings.ContainsAny(s[:1], "\r\n\t "), 400, "R1")
+	m.breaks(strings.ContainsAny(s[:1], "\r\n\t "), 400, RuleLeadingEmptyLine)
 	head, _, complete := strings.Cut(s, "\r\n\r\n")
 	m.complete = complete
 	skipped := len(in) - len(s)
@@ -94,23 +94,23 @@ func oracleRequest(in string, p *Policy) *plain {
 		}
 	}
 	if complete && m.broken == nil {
-		m.whole()
+		m.checkHead()
 	}
 	return m
 }
 
-// octets holds the rules that no line may break.
-func (m *plain) octets(head string, complete bool) {
+// octets checks the rules for octets and line ends.
+func (m *oracleHead) octets(head string, complete bool) {
 	if complete {
 		head += "\r\n"
 	}
-	m.is(bareLF.MatchString(head), 400, "R14")
-	m.is(bareCR.MatchString(head), 400, "R15")
-	m.is(strings.Contains(head, "\x00"), 400, "R16")
-	m.is(controls.MatchString(head), 400, "R17")
+	m.breaks(bareLF.MatchString(head), 400, RuleBareLF)
+	m.breaks(bareCR.MatchString(head), 400, RuleBareCR)
+	m.breaks(strings.Contains(head, "\x00"), 400, RuleNUL)
+	m.breaks(controls.MatchString(head), 400, RuleControlOctet)
 }
 
-func (m *plain) limits(lines []string, at int) {
+func (m *oracleHead) limits(lines []string, at int) {
 	l := m.policy.Limits
 	for i, line := range lines {
 		if last := i == len(lines)-1; last && !m.complete {
@@ -118,42 +118,42 @@ func (m *plain) limits(lines []string, at int) {
 		}
 		long := at+len(line) > l.Head-2
 		if i == 0 {
-			m.is(long || len(line) > l.Target, 414, "R26")
+			m.breaks(long || len(line) > l.Target, 414, RuleHeadLimits)
 		} else {
-			m.is(long || len(line) > l.Line, 431, "R26")
+			m.breaks(long || len(line) > l.Line, 431, RuleHeadLimits)
 		}
 		at += len(line) + 2
 	}
-	m.is(m.complete && at+2 > l.Head, 431, "R26")
+	m.breaks(m.complete && at+2 > l.Head, 431, RuleHeadLimits)
 }
 
-func (m *plain) requestLine(line string) {
-	m.is(!threeParts.MatchString(line), 400, "R2")
+func (m *oracleHead) requestLine(line string) {
+	m.breaks(!threeParts.MatchString(line), 400, RuleRequestLine)
 	parts := append(strings.SplitN(line, " ", 3), "", "")
 	m.method, m.target, m.version = parts[0], parts[1], parts[2]
 	run := tokenStart.FindString(line)
-	m.is(len(run) > 32, 501, "R3")
-	m.is(len(run) < len(line) && !strings.ContainsAny(line[len(run):len(run)+1], " \t"), 400, "R3")
-	m.is(strings.ContainsFunc(m.target, func(r rune) bool { return r <= ' ' || r >= 0x7F }), 400, "R4")
-	m.is(strings.Contains(m.target, "#"), 400, "R5")
-	m.is(!wellVersion.MatchString(m.version), 400, "R12")
-	m.is(wellVersion.MatchString(m.version) && m.version != "HTTP/1.0" && m.version != "HTTP/1.1", 505, "R11")
-	m.is(m.method == "CONNECT", 405, "R9")
-	m.is(m.method == "TRACE", 405, "R10")
+	m.breaks(len(run) > 32, 501, RuleMethod)
+	m.breaks(len(run) < len(line) && !strings.ContainsAny(line[len(run):len(run)+1], " \t"), 400, RuleMethod)
+	m.breaks(strings.ContainsFunc(m.target, func(r rune) bool { return r <= ' ' || r >= 0x7F }), 400, RuleTargetOctet)
+	m.breaks(strings.Contains(m.target, "#"), 400, RuleTargetFragment)
+	m.breaks(!wellVersion.MatchString(m.version), 400, RuleVersionSyntax)
+	m.breaks(wellVersion.MatchString(m.version) && m.version != "HTTP/1.0" && m.version != "HTTP/1.1", 505, RuleVersion)
+	m.breaks(m.method == "CONNECT", 405, RuleConnect)
+	m.breaks(m.method == "TRACE", 405, RuleTrace)
 	absolute := absoluteForm.FindStringSubmatch(m.target)
 	switch {
 	case strings.HasPrefix(m.target, "/"):
 	case strings.HasPrefix(m.target, "*"):
-		m.is(m.method != "OPTIONS" || m.target != "*", 400, "R7")
+		m.breaks(m.method != "OPTIONS" || m.target != "*", 400, RuleAsteriskForm)
 	case absolute != nil && absolute[2]+absolute[3] != "":
-		m.is(!isPlainHost(absolute[2]), 400, "R8")
+		m.breaks(!oracleHost(absolute[2]), 400, RuleAbsoluteForm)
 	default:
-		m.is(true, 400, "R6")
+		m.breaks(true, 400, RuleOriginForm)
 	}
 }
 
-// isPlainHost holds R44's grammar.
-func isPlainHost(h string) bool {
+// oracleHost reports whether h follows the grammar of RuleHost.
+func oracleHost(h string) bool {
 	m := hostAndPort.FindStringSubmatch(h)
 	if m == nil || len(h) > 255 {
 		return false
@@ -173,56 +173,57 @@ func isPlainHost(h string) bool {
 	return true
 }
 
-// field holds the rules for one line.
-func (m *plain) field(line string, first bool) {
-	m.is(len(m.fields) >= m.policy.Limits.Fields, 431, "R26")
+// field checks one field line.
+func (m *oracleHead) field(line string, first bool) {
+	m.breaks(len(m.fields) >= m.policy.Limits.Fields, 431, RuleHeadLimits)
 	run := tokenStart.FindString(line)
 	rest := line[len(run):]
 	blank := rest != "" && strings.ContainsAny(rest[:1], " \t")
 	if run == "" && blank {
-		m.is(first, 400, "R21")
-		m.is(!first, 400, "R22")
+		m.breaks(first, 400, RuleLeadingBlank)
+		m.breaks(!first, 400, RuleObsFold)
 		return
 	}
 	colonAhead := strings.HasPrefix(strings.TrimLeft(rest, " \t"), ":")
-	m.is(blank && colonAhead, 400, "R19")
-	m.is((blank || rest == "") && !colonAhead, 400, "R20")
-	m.is(rest != "" && !blank && (run == "" || !colonAhead), 400, "R18")
+	m.breaks(blank && colonAhead, 400, RuleBlankBeforeColon)
+	m.breaks((blank || rest == "") && !colonAhead, 400, RuleMissingColon)
+	m.breaks(rest != "" && !blank && (run == "" || !colonAhead), 400, RuleFieldName)
 	if !strings.HasPrefix(rest, ":") {
 		return
 	}
-	m.is(len(run) > 256, 400, "R18")
-	f := plainField{name: run, value: strings.Trim(rest[1:], " \t")}
+	m.breaks(len(run) > 256, 400, RuleFieldName)
+	f := oracleField{name: run, value: strings.Trim(rest[1:], " \t")}
 	f.key = strings.ToLower(strings.ReplaceAll(run, "_", "-"))
 	m.fields = append(m.fields, f)
 	if m.response {
-		m.is(strings.Contains(f.name, "_") && (among(f.key, hopNames) || among(f.key, framingNames)), 502, "R25")
-		m.is((among(f.key, hopNames) || among(f.key, framingNames)) && among(f.key, asciiNames) && !isPlainASCII(f.value), 502, "R17")
+		m.breaks(strings.Contains(f.name, "_") && (among(f.key, hopNames) || among(f.key, framingNames)), 502, RuleUnderscore)
+		m.breaks((among(f.key, hopNames) || among(f.key, framingNames)) && among(f.key, asciiNames) && !isPlainASCII(f.value), 502, RuleControlOctet)
 		return
 	}
-	if m.lookAlike(f) {
-		m.is(isOwnedName(f.key) || among(f.key, hopNames) || among(f.key, framingNames), 400, "R25")
+	if m.spoofed(f) {
+		m.breaks(isForwardingName(f.key) || among(f.key, hopNames) || among(f.key, framingNames), 400, RuleUnderscore)
 		return
 	}
-	m.is(among(f.key, asciiNames) && !isPlainASCII(f.value), 400, "R17")
-	if isOwnedName(f.key) && m.policy.Trusted && f.key != "proxy" {
-		m.is(!isPlainForwarded(f), 400, "R48")
-		m.is(among(f.key, singleNames) && len(m.all(f.key)) > 1, 400, "R48")
+	m.breaks(among(f.key, asciiNames) && !isPlainASCII(f.value), 400, RuleControlOctet)
+	if isForwardingName(f.key) && m.policy.Trusted && f.key != "proxy" {
+		m.breaks(!oracleForwardingValue(f), 400, RuleForwardingFields)
+		m.breaks(among(f.key, singleNames) && len(m.all(f.key)) > 1, 400, RuleForwardingFields)
 	}
 }
 
-// lookAlike reports whether a name has an underscore, and is not one of the three that are spelled so.
-func (m *plain) lookAlike(f plainField) bool {
+// spoofed reports whether a name has an underscore and is not one of the three names defined with
+// one.
+func (m *oracleHead) spoofed(f oracleField) bool {
 	if !m.response && (f.key == "script-name" || f.key == "path-info" || f.key == "remote-user") {
 		return false
 	}
 	return strings.Contains(f.name, "_")
 }
 
-// all is the values of the fields that count under this name.
-func (m *plain) all(key string) (values []string) {
+// all returns the values of the fields that count under this name.
+func (m *oracleHead) all(key string) (values []string) {
 	for _, f := range m.fields {
-		if f.key == key && !m.lookAlike(f) {
+		if f.key == key && !m.spoofed(f) {
 			values = append(values, f.value)
 		}
 	}
@@ -240,7 +241,7 @@ var forwardedGrammar = map[string]*regexp.Regexp{
 	"path-info":            regexp.MustCompile(`^(/|$)`),
 }
 
-func isPlainForwarded(f plainField) bool {
+func oracleForwardingValue(f oracleField) bool {
 	switch f.key {
 	case "x-forwarded-port":
 		n, err := strconv.Atoi(f.value)
@@ -248,15 +249,15 @@ func isPlainForwarded(f plainField) bool {
 	case "x-forwarded-host":
 		return !slices.ContainsFunc(strings.Split(f.value, ","), func(h string) bool {
 			h = strings.Trim(h, " \t")
-			return h != "" && !isPlainHost(h)
+			return h != "" && !oracleHost(h)
 		})
 	}
 	g := forwardedGrammar[f.key]
 	return g == nil || g.MatchString(f.value)
 }
 
-// options is the one list that all Connection fields are.
-func (m *plain) options() (o []string) {
+// options returns the options of all Connection fields.
+func (m *oracleHead) options() (o []string) {
 	for _, v := range m.all("connection") {
 		for e := range strings.SplitSeq(v, ",") {
 			if e = strings.Trim(e, " \t"); e != "" {
@@ -267,42 +268,42 @@ func (m *plain) options() (o []string) {
 	return o
 }
 
-// whole holds the rules about the head as a whole.
-func (m *plain) whole() {
+// checkHead checks what depends on the whole head.
+func (m *oracleHead) checkHead() {
 	ten := m.version == "HTTP/1.0"
 	hosts := m.all("host")
 	absolute := absoluteForm.FindStringSubmatch(m.target)
-	m.is(len(hosts) > 1 || len(hosts) == 1 && !isPlainHost(hosts[0]) || len(hosts) == 0 && !ten, 400, "R44")
-	m.is(len(hosts) == 0 && ten && absolute == nil && m.policy.DefaultHost == "", 400, "R45")
+	m.breaks(len(hosts) > 1 || len(hosts) == 1 && !oracleHost(hosts[0]) || len(hosts) == 0 && !ten, 400, RuleHost)
+	m.breaks(len(hosts) == 0 && ten && absolute == nil && m.policy.DefaultHost == "", 400, RuleDefaultHost)
 	if absolute != nil {
-		m.is(len(hosts) != 1 || withPort(hosts[0], absolute[1]) != withPort(absolute[2], absolute[1]), 400, "R8")
+		m.breaks(len(hosts) != 1 || withPort(hosts[0], absolute[1]) != withPort(absolute[2], absolute[1]), 400, RuleAbsoluteForm)
 	}
 	m.framing(ten)
 	m.connection()
 	if expect := m.all("expect"); !ten && len(expect) > 0 {
-		m.is(len(expect) > 1 || !strings.EqualFold(expect[0], "100-continue"), 417, "R51")
+		m.breaks(len(expect) > 1 || !strings.EqualFold(expect[0], "100-continue"), 417, RuleExpect)
 	}
 }
 
-func (m *plain) connection() {
+func (m *oracleHead) connection() {
 	options := m.options()
-	m.is(len(options) > 32, 400, "R46")
+	m.breaks(len(options) > 32, 400, RuleConnectionOptions)
 	for _, o := range options {
 		key := strings.ToLower(strings.ReplaceAll(o, "_", "-"))
-		m.is(!tokenOnly.MatchString(o) || among(key, pinnedNames) || isOwnedName(key), 400, "R46")
+		m.breaks(!tokenOnly.MatchString(o) || among(key, endToEndNames) || isForwardingName(key), 400, RuleConnectionOptions)
 	}
 }
 
-func (m *plain) framing(ten bool) {
+func (m *oracleHead) framing(ten bool) {
 	lengths, codings := m.all("content-length"), m.all("transfer-encoding")
-	m.is(len(codings) > 0 && ten, 400, "R32")
-	m.is(len(lengths) > 1, 400, "R28")
-	m.is(len(lengths) > 0 && len(codings) > 0, 400, "R29")
-	m.is(len(codings) > 1, 400, "R30")
+	m.breaks(len(codings) > 0 && ten, 400, RuleTransferEncodingHTTP10)
+	m.breaks(len(lengths) > 1, 400, RuleDuplicateContentLength)
+	m.breaks(len(lengths) > 0 && len(codings) > 0, 400, RuleLengthAndTransferEncoding)
+	m.breaks(len(codings) > 1, 400, RuleTransferEncoding)
 	for _, v := range lengths {
 		n, err := strconv.ParseInt(v, 10, 64)
-		m.is(!digits19.MatchString(v) || err != nil, 400, "R27")
-		m.is(m.policy.Limits.Body > 0 && n > m.policy.Limits.Body, 413, "body")
+		m.breaks(!digits19.MatchString(v) || err != nil, 400, RuleContentLength)
+		m.breaks(m.policy.Limits.Body > 0 && n > m.policy.Limits.Body, 413, RuleBodyLimits)
 	}
 	for _, v := range codings {
 		parts := strings.Split(v, ",")
@@ -310,12 +311,12 @@ func (m *plain) framing(ten bool) {
 			parts[i] = strings.ToLower(strings.Trim(parts[i], " \t"))
 		}
 		early := slices.Index(parts, "chunked")
-		m.is(slices.Contains(parts, "") || early >= 0 && early < len(parts)-1, 400, "R30")
-		m.is(len(parts) > 1 || parts[0] != "chunked", 501, "R31")
+		m.breaks(slices.Contains(parts, "") || early >= 0 && early < len(parts)-1, 400, RuleTransferEncoding)
+		m.breaks(len(parts) > 1 || parts[0] != "chunked", 501, RuleUnknownTransferCoding)
 	}
 }
 
-// withPort is a host in lower case with its port.
+// withPort returns a host in lower case with its port.
 func withPort(host, scheme string) string {
 	host = strings.ToLower(host)
 	m := hostAndPort.FindStringSubmatch(host)

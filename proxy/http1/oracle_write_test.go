@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// The second half of the oracle: what must be written for a request that breaks no rule.
+// This part of the oracle says what must be written for a valid request.
 
-// forwarded is the head for the child, line by line.
-func (m *plain) forwarded(f *Forward) string {
+// forwarded returns the head for the app.
+func (m *oracleHead) forwarded(f *Forward) string {
 	host, target := "", m.target
 	hosts := m.all("host")
 	absolute := absoluteForm.FindStringSubmatch(m.target)
@@ -54,8 +54,8 @@ func (m *plain) forwarded(f *Forward) string {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// kept is the value of field i as it is forwarded.
-func (m *plain) kept(i int, absolute bool) (value string, kept bool) {
+// kept returns the value of field i as it is forwarded.
+func (m *oracleHead) kept(i int, absolute bool) (value string, kept bool) {
 	f := m.fields[i]
 	for _, o := range m.options() {
 		if strings.EqualFold(o, f.name) && !slices.Contains([]string{"close", "keep-alive", "upgrade"}, strings.ToLower(o)) {
@@ -63,25 +63,26 @@ func (m *plain) kept(i int, absolute bool) (value string, kept bool) {
 		}
 	}
 	switch {
-	case m.lookAlike(f):
+	case m.spoofed(f):
 		return f.value, m.policy.PassUnderscores
 	case among(f.key, hopNames), f.key == "content-length", f.key == "transfer-encoding", f.key == "expect", f.key == "proxy":
 		return "", false
 	case f.key == "host":
 		return f.value, !absolute
 	case f.key == "x-forwarded-for" && m.policy.Trusted:
-		return m.nearHops(i)
-	case isOwnedName(f.key):
+		return m.keptHops(i)
+	case isForwardingName(f.key):
 		return f.value, m.policy.Trusted
 	}
 	return f.value, true
 }
 
-// nearHops is what R49 leaves of one X-Forwarded-For line: hops are counted from the right, over all lines.
-func (m *plain) nearHops(i int) (value string, kept bool) {
+// keptHops returns what RuleForwardedForLimit keeps of one X-Forwarded-For line. Addresses are
+// counted from the right, over all lines.
+func (m *oracleHead) keptHops(i int) (value string, kept bool) {
 	hops, octets := 0, 0
 	for j := len(m.fields) - 1; j >= i; j-- {
-		if m.fields[j].key != "x-forwarded-for" || m.lookAlike(m.fields[j]) {
+		if m.fields[j].key != "x-forwarded-for" || m.spoofed(m.fields[j]) {
 			continue
 		}
 		parts := strings.Split(m.fields[j].value, ",")
@@ -102,8 +103,8 @@ func (m *plain) nearHops(i int) (value string, kept bool) {
 	return value, true
 }
 
-// upgrades reports whether R60 lets this be a websocket handshake.
-func (m *plain) upgrades() bool {
+// upgrades reports whether the request is a handshake by RuleWebSocketUpgrade.
+func (m *oracleHead) upgrades() bool {
 	named := func(name string) bool {
 		return slices.ContainsFunc(m.options(), func(o string) bool { return strings.EqualFold(o, name) })
 	}

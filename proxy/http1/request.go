@@ -1,9 +1,10 @@
 package http1
 
-// Method is a request method the relay has to know. Every other token is MethodOther and passes as it is.
+// Method is a request method. Every token that is not listed here is MethodOther, and is forwarded
+// as it is.
 type Method uint8
 
-// The methods of RFC 9110 section 9.3 and PATCH.
+// The methods of RFC 9110 section 9.3, and PATCH (RFC 5789).
 const (
 	MethodOther Method = iota
 	MethodGet
@@ -17,250 +18,258 @@ const (
 	MethodTrace
 )
 
-// Request is one request head. The zero value is ready; a Request is meant to be kept and used again after Reset. It
-// points into the buffer given to Parse and is valid as long as those bytes are (see Rebase).
+// Request is one request head. The zero value is ready for use, and Reset makes a Request ready for
+// another head. It refers to the buffer given to Parse and is valid as long as those bytes are (see
+// Rebase).
 type Request struct {
 	head
 
-	// Known as soon as the request line was read, also if a later line is refused.
+	// Set once the request line was parsed, also if a later line is refused.
 	Method Method
-	Minor  uint8 // HTTP/1.0 or HTTP/1.1
+	Minor  uint8 // 0 for HTTP/1.0, 1 for HTTP/1.1
 
-	// Known when Parse has returned the length of the head.
-	Body           Body // how the body behind the head is framed
-	KeepAlive      bool // the client wants the connection kept (R90)
-	Expect100      bool // there is a body and the client waits for 100 Continue (R51, R52); never set for HTTP/1.0
-	Upgrade        bool // a valid websocket handshake (R60); every other Upgrade is stripped
-	IdempotencyKey bool // the request carries a non-empty Idempotency-Key
-	Underscored    int  // fields dropped because of an underscore in their name (R25)
+	// Set once Parse has returned the length of the head.
+	Body           Body // framing of the body after the head
+	KeepAlive      bool // the client keeps the connection open (RulePersistence)
+	Expect100      bool // the client waits for 100 Continue before it sends a body (RuleExpect)
+	Upgrade        bool // a valid WebSocket handshake (RuleWebSocketUpgrade)
+	IdempotencyKey bool // a non-empty Idempotency-Key is forwarded
+	Underscored    int  // fields dropped because of an underscore in their name (RuleUnderscore)
 
 	policy      *Policy
-	part        part
+	state       parseState
 	method      span
 	target      span
 	origin      span // the part of target that is forwarded
-	authority   span // of an absolute target; else empty
-	defaultPort int  // of an absolute target's scheme
+	authority   span // of a target in absolute-form, else empty
+	defaultPort int  // of the scheme of such a target
 }
 
-// part is how far a head was read.
-type part uint8
+// parseState is the part of a head that is parsed next.
+type parseState uint8
 
 const (
-	beforeLine part = iota
-	inLine
+	beforeStartLine parseState = iota
+	inStartLine
 	inFields
-	complete
+	headComplete
 )
 
-// Reset forgets everything and makes the Request ready for the next head.
+// Reset makes the Request ready for the next head. It keeps its memory.
 func (r *Request) Reset() {
 	fields := r.fields[:0]
 	*r = Request{}
 	r.fields = fields
 }
 
-// Parse reads one request head at the beginning of buf. It returns the length of the head when it is complete and
-// valid; 0 and nil when more bytes are needed: call it again with the same bytes and more behind them (the buffer may
-// have moved; bytes already looked at are not looked at again); or an error, which stays. The verdict does not
-// depend on how the bytes were cut. What is behind the head in buf is not looked at. A Parse after a complete head
-// begins with the next one, as after Reset.
+// Parse parses one request head at the beginning of buf. It returns
+//   - the length of the head once it is complete and valid;
+//   - 0 and nil when more bytes are needed: the next call gets the same bytes with more after them,
+//     in the same or another buffer, and no byte is scanned twice;
+//   - an error, which every following call returns until Reset.
+//
+// The result does not depend on how the bytes were divided into reads. Bytes after the head are
+// ignored. A call after a complete head starts with the next head, as after Reset.
 func (r *Request) Parse(buf []byte, p *Policy) (n int, err *Error) {
 	if r.err != nil {
 		return 0, r.err
 	}
-	if r.part == complete {
+	if r.state == headComplete {
 		r.Reset()
 	}
 	r.buf, r.policy = buf, p
 	if n, r.err = r.parse(); n > 0 {
-		r.part = complete
+		r.state = headComplete
 	}
 	return n, r.err
 }
 
 func (r *Request) parse() (n int, err *Error) {
 	l := &r.policy.Limits
-	if r.part == beforeLine {
-		if err := r.begin(); r.part == beforeLine {
+	if r.state == beforeStartLine {
+		if err := r.skipEmptyLine(); r.state == beforeStartLine {
 			return 0, err
 		}
 	}
-	if r.part == inLine {
-		end, err := r.line(l.Target, l.Head, errTargetLong, errTargetLong)
+	if r.state == inStartLine {
+		end, err := r.findLineEnd(l.Target, l.Head, errRequestLineTooLong, errRequestLineTooLong)
 		if end < 0 {
 			return 0, err
 		}
-		if err := r.requestLine(end); err != nil {
+		if err := r.parseRequestLine(end); err != nil {
 			return 0, err
 		}
-		r.advance(end)
-		r.part = inFields
+		r.nextLine(end)
+		r.state = inFields
 	}
 	for {
-		end, err := r.line(l.Line, l.Head, errLineLong, errHeadLong)
+		end, err := r.findLineEnd(l.Line, l.Head, errLineTooLong, errHeadTooLong)
 		if end < 0 {
 			return 0, err
 		}
-		if end == r.start {
-			if err := r.finish(); err != nil {
+		if end == r.lineStart {
+			if err := r.checkHead(); err != nil {
 				return 0, err
 			}
 			return end + 2, nil
 		}
-		f, err := r.field(end, l)
+		f, err := r.parseField(end, l)
 		if err != nil {
 			return 0, err
 		}
 		if f.id != nameOther || f.underscore {
-			if err := r.admit(f); err != nil {
+			if err := r.acceptField(f); err != nil {
 				return 0, err
 			}
 		}
-		r.advance(end)
+		r.nextLine(end)
 	}
 }
 
-// begin skips the one empty line that may precede a request (R1).
-func (r *Request) begin() *Error {
+// skipEmptyLine skips one empty line before a request (RuleLeadingEmptyLine).
+func (r *Request) skipEmptyLine() *Error {
 	b := r.buf
 	if len(b) > 0 && b[0] == '\r' {
 		if len(b) == 1 {
 			return nil
 		}
-		if b[1] == '\n' { // R1
-			r.start, r.seen = 2, 2
+		if b[1] == '\n' { // RuleLeadingEmptyLine
+			r.lineStart, r.scanned = 2, 2
 		}
 	}
-	if len(b) == r.start {
+	if len(b) == r.lineStart {
 		return nil
 	}
-	if c := b[r.start]; c == '\r' || c == '\n' || isBlank(c) { // R1
-		return errLeading
+	if c := b[r.lineStart]; c == '\r' || c == '\n' || isBlank(c) {
+		return errLeadingOctet
 	}
-	r.part = inLine
+	r.state = inStartLine
 	return nil
 }
 
-// Begun reports whether a request has begun in the bytes Parse has seen: false for nothing at all and for the one empty
-// line that may precede a request (R1), so that an idle connection is not taken for a slow head.
-func (r *Request) Begun() bool { return r.part != beforeLine || r.err != nil }
+// Begun reports whether Parse has seen the beginning of a request. An empty line before it does not
+// count (RuleLeadingEmptyLine): the connection is still idle.
+func (r *Request) Begun() bool { return r.state != beforeStartLine || r.err != nil }
 
-// admit decides about a field the relay knows, or with an underscore in its name, by itself.
-func (r *Request) admit(f *field) *Error {
+// acceptField checks one field that has a known name or an underscore in its name, and decides
+// whether it is forwarded.
+func (r *Request) acceptField(f *field) *Error {
 	traits := names[f.id].traits
 	if f.underscore {
 		switch f.id {
-		case nameScriptName, namePathInfo, nameRemoteUser: // their own spelling
-			r.count(f.id)
+		case nameScriptName, namePathInfo, nameRemoteUser: // names with an underscore by definition
+			r.countField(f.id)
 		default:
-			return r.lookAlike(f)
+			return r.spoofedName(f)
 		}
 	}
-	if traits&ascii != 0 && !isASCII(r.valueOf(f)) { // R17
+	if traits&asciiOnly != 0 && !isASCII(r.valueOf(f)) {
 		return errObsText
 	}
-	if traits&owned != 0 { // R48
-		return r.owned(f)
+	if traits&forwarding != 0 { // RuleForwardingFields
+		return r.checkForwarded(f)
 	}
-	if traits&(hop|framing) != 0 || f.id == nameExpect { // R47, R52
-		f.fate = dropped
+	if traits&(hopByHop|framingField) != 0 || f.id == nameExpect { // RuleHopByHop, RuleContinue
+		f.action = dropped
 	}
 	return nil
 }
 
-// lookAlike decides about a name that WSGI cannot tell from the one with dashes (R25).
-func (r *Request) lookAlike(f *field) *Error {
-	if names[f.id].traits&(hop|framing|owned) != 0 { // R25
-		return errUnderscore
+// spoofedName refuses or drops a field that WSGI cannot distinguish from the one with dashes in its
+// name (RuleUnderscore).
+func (r *Request) spoofedName(f *field) *Error {
+	if names[f.id].traits&(hopByHop|framingField|forwarding) != 0 {
+		return errSpoofedName
 	}
-	if !r.policy.PassUnderscores { // R25
-		f.fate = dropped
+	if !r.policy.PassUnderscores { // RuleUnderscore
+		f.action = dropped
 		r.Underscored++
 	}
 	return nil
 }
 
-// finish judges the head as a whole.
-func (r *Request) finish() (err *Error) {
+// checkHead checks what depends on the whole head.
+func (r *Request) checkHead() (err *Error) {
 	if err := r.checkHost(); err != nil {
 		return err
 	}
-	if r.Body, err = r.framing(r.Minor); err != nil {
+	if r.Body, err = r.parseFraming(r.Minor); err != nil {
 		return err
 	}
-	if limit := r.policy.Limits.Body; limit > 0 && r.Body.Length > limit { // body
-		return errBodyLong
+	if limit := r.policy.Limits.Body; limit > 0 && r.Body.Length > limit {
+		return errBodyTooLong
 	}
-	o, err := r.connection()
+	o, err := r.parseConnection()
 	if err != nil {
 		return err
 	}
 	r.KeepAlive = o.persists(r.Minor)
-	if err := r.expect(); err != nil {
+	if err := r.parseExpect(); err != nil {
 		return err
 	}
-	r.Upgrade = r.isHandshake(o)
-	if f := r.known(nameIdempotencyKey); f != nil {
-		r.IdempotencyKey = f.fate != dropped && f.value < f.valueEnd
+	r.Upgrade = r.isWebSocketHandshake(o)
+	if f := r.knownField(nameIdempotencyKey); f != nil {
+		r.IdempotencyKey = f.action != dropped && f.value < f.valueEnd
 	}
-	r.cutHops()
+	r.trimForwardedFor()
 	return nil
 }
 
-// checkHost holds the rules about Host (R8, R44, R45).
+// checkHost checks Host (RuleHost, RuleDefaultHost, RuleAbsoluteForm).
 func (r *Request) checkHost() *Error {
-	f := r.known(nameHost)
+	f := r.knownField(nameHost)
 	if f == nil {
 		switch {
-		case r.Minor == 1: // R44
-			return errHostMissing
-		case r.authority.to > 0: // R8
-			return errAbsoluteHost
-		case r.policy.DefaultHost == "": // R45
-			return errNoDefault
+		case r.Minor == 1:
+			return errNoHost
+		case r.authority.to > 0:
+			return errTargetHost
+		case r.policy.DefaultHost == "":
+			return errNoDefaultHost
 		}
 		return nil
 	}
-	if r.times[nameHost] > 1 { // R44
-		return errTwoHosts
+	if r.counts[nameHost] > 1 {
+		return errDuplicateHost
 	}
 	host := r.valueOf(f)
-	if _, _, ok := parseHost(host); !ok { // R44
+	if _, _, ok := parseHost(host); !ok {
 		return errHost
 	}
 	if r.authority.to == 0 {
 		return nil
 	}
-	f.fate = dropped
-	if !sameHost(host, r.bytes(r.authority), r.defaultPort) { // R8
-		return errAbsoluteHost
+	f.action = dropped
+	if !sameHost(host, r.text(r.authority), r.defaultPort) {
+		return errTargetHost
 	}
 	return nil
 }
 
-// expect reads Expect, which HTTP/1.0 does not have (R51).
-func (r *Request) expect() *Error {
-	if r.times[nameExpect] == 0 || r.Minor == 0 { // R51
+// parseExpect checks Expect. HTTP/1.0 does not define it (RuleExpect).
+func (r *Request) parseExpect() *Error {
+	if r.counts[nameExpect] == 0 || r.Minor == 0 { // RuleExpect
 		return nil
 	}
-	if r.times[nameExpect] > 1 || !equalFold(r.valueOf(r.known(nameExpect)), "100-continue") { // R51
+	if r.counts[nameExpect] > 1 || !equalFold(r.valueOf(r.knownField(nameExpect)), "100-continue") {
 		return errExpect
 	}
 	r.Expect100 = !r.Body.Empty()
 	return nil
 }
 
-// isHandshake reports whether this is a websocket handshake that may become a tunnel (R60, R61).
-func (r *Request) isHandshake(o options) bool {
-	return r.upgrades(o) && r.Method == MethodGet && r.Minor == 1 && r.Body.Empty() &&
-		r.times[nameWebSocketKey] == 1 && isWebSocketKey(r.known(nameWebSocketKey), r.buf)
+// isWebSocketHandshake reports whether a 101 may turn the connection into a tunnel
+// (RuleWebSocketUpgrade).
+func (r *Request) isWebSocketHandshake(o connectionOptions) bool {
+	return r.upgradesToWebSocket(o) && r.Method == MethodGet && r.Minor == 1 && r.Body.Empty() &&
+		r.counts[nameWebSocketKey] == 1 && isWebSocketKey(r.knownField(nameWebSocketKey), r.buf)
 }
 
-// isWebSocketKey reports whether the field will be forwarded and holds 16 octets in base64 (RFC 6455 section 4.1).
+// isWebSocketKey reports whether the field is forwarded and has 16 octets in base64 (RFC 6455
+// section 4.1).
 func isWebSocketKey(f *field, buf []byte) bool {
 	key := buf[f.value:f.valueEnd]
-	if f.fate == dropped || len(key) != 24 || string(key[22:]) != "==" {
+	if f.action == dropped || len(key) != 24 || string(key[22:]) != "==" {
 		return false
 	}
 	for _, c := range key[:22] {
@@ -271,26 +280,27 @@ func isWebSocketKey(f *field, buf []byte) bool {
 	return true
 }
 
-// Rebase makes the Request point into buf, which holds the same bytes as the buffer it was parsed from.
+// Rebase replaces the buffer of the Request by one that contains the same bytes.
 func (r *Request) Rebase(buf []byte) { r.buf = buf }
 
-// MethodName is the method as sent.
-func (r *Request) MethodName() []byte { return r.bytes(r.method) }
+// MethodName returns the method as it was sent.
+func (r *Request) MethodName() []byte { return r.text(r.method) }
 
-// Target is the request target as sent.
-func (r *Request) Target() []byte { return r.bytes(r.target) }
+// Target returns the target as it was sent.
+func (r *Request) Target() []byte { return r.text(r.target) }
 
-// Host is the value of Host, or the authority of an absolute target; nil if the request has none (HTTP/1.0).
+// Host returns the authority of a target in absolute-form, else the value of Host, else nil
+// (HTTP/1.0).
 func (r *Request) Host() []byte {
 	if r.authority.to > 0 {
-		return r.bytes(r.authority)
+		return r.text(r.authority)
 	}
-	if f := r.known(nameHost); f != nil {
+	if f := r.knownField(nameHost); f != nil {
 		return r.valueOf(f)
 	}
 	return nil
 }
 
-// Value is the value of the first field with that name (letter case ignored), nil if there is none. Fields that are
-// not forwarded are found, too.
+// Value returns the value of the first field with that name, or nil. Letter case is ignored. Fields
+// that are not forwarded are found as well.
 func (r *Request) Value(name string) []byte { return r.lookup(name) }

@@ -1,165 +1,165 @@
 package http1
 
-// Bounds of R53.
-const mostInterims = 8
+const maxInterims = 8
 
-// Asked is what must be known of a request to read its response.
+// Asked is what Response needs to know of the request.
 type Asked struct {
-	Head    bool // the method was HEAD: no body whatever the head says (R74)
-	Upgrade bool // Request.Upgrade: 101 is a legal answer (R64)
+	Head    bool // the method is HEAD: the response has no body (RuleResponseWithoutBody)
+	Upgrade bool // Request.Upgrade: a 101 is allowed (RuleSwitchingProtocols)
 }
 
-// Response is one response head of the child, or one 1xx head before it. The zero value is ready for the answer to an
-// ordinary request. It points into the buffer given to Parse.
+// Response is one response head of the app, or one interim head before it. The zero value is ready
+// for the response to an ordinary request. It refers to the buffer given to Parse.
 type Response struct {
 	head
 
 	Status   int   // 100 to 599
-	Minor    uint8 // HTTP/1.0 or HTTP/1.1
-	Body     Body  // how the child frames the body; UntilClose where only its EOF ends it
-	Reusable bool  // the connection may carry another request once the body ended exactly at its end (R75)
+	Minor    uint8 // 0 for HTTP/1.0, 1 for HTTP/1.1
+	Body     Body  // the framing of the app; UntilClose if the body ends with the connection
+	Reusable bool  // the connection may carry another request after the body (RuleUpstreamReuse)
 
-	asked    Asked
-	part     part
-	reason   span
-	length   int64 // Content-Length of a response without a body, written all the same (R74); -1: none
-	interims int   // 1xx heads before this one
-	octets   int   // in them
+	request         Asked
+	state           parseState
+	reason          span
+	announcedLength int64 // Content-Length of a response without a body, written as well; -1: none
+	interims        int   // interim heads before this one
+	interimOctets   int   // their length
 }
 
-// Reset makes the Response ready for the answer to another request.
+// Reset makes the Response ready for the response to another request. It keeps its memory.
 func (r *Response) Reset(a Asked) {
 	fields := r.fields[:0]
-	*r = Response{asked: a}
+	*r = Response{request: a}
 	r.fields = fields
 }
 
-// Parse reads one response head at the beginning of buf, under the same contract as Request.Parse. Every error has
-// status 502. If Interim reports true afterwards, the head was a 1xx: call Parse with the bytes behind it.
+// Parse parses one response head at the beginning of buf, as Request.Parse does. Every error has
+// status 502. If Interim reports true afterwards, call Parse again with the bytes after the head.
 func (r *Response) Parse(buf []byte, l *Limits) (n int, err *Error) {
 	if r.err != nil {
 		return 0, r.err
 	}
-	if r.part == complete && r.Interim() {
+	if r.state == headComplete && r.Interim() {
 		r.Next()
-	} else if r.part == complete {
-		r.Reset(r.asked)
+	} else if r.state == headComplete {
+		r.Reset(r.request)
 	}
 	r.buf = buf
 	if n, r.err = r.parse(l); n > 0 {
-		r.part = complete
+		r.state = headComplete
 	}
-	if r.err != nil && r.err.child != nil { // R72, R73, R78
-		r.err = r.err.child
+	if r.err != nil && r.err.inResponse != nil {
+		r.err = r.err.inResponse
 	}
 	return n, r.err
 }
 
 func (r *Response) parse(l *Limits) (n int, err *Error) {
-	if r.part != inFields {
-		if !isPrefix(r.buf, "HTTP/") { // R71
+	if r.state != inFields {
+		if !isPrefix(r.buf, "HTTP/") {
 			return 0, errNotHTTP
 		}
-		end, err := r.line(l.Target, l.Head, errHeadLong, errHeadLong)
+		end, err := r.findLineEnd(l.Target, l.Head, errHeadTooLong, errHeadTooLong)
 		if end < 0 {
 			return 0, err
 		}
-		if err := r.statusLine(r.buf[:end]); err != nil {
+		if err := r.parseStatusLine(r.buf[:end]); err != nil {
 			return 0, err
 		}
-		r.advance(end)
-		r.part = inFields
+		r.nextLine(end)
+		r.state = inFields
 	}
 	for {
-		end, err := r.line(l.Line, l.Head, errLineLong, errHeadLong)
+		end, err := r.findLineEnd(l.Line, l.Head, errLineTooLong, errHeadTooLong)
 		if end < 0 {
 			return 0, err
 		}
-		if end == r.start {
-			if err := r.finish(end+2, l); err != nil {
+		if end == r.lineStart {
+			if err := r.checkHead(end+2, l); err != nil {
 				return 0, err
 			}
 			return end + 2, nil
 		}
-		f, err := r.field(end, l)
+		f, err := r.parseField(end, l)
 		if err != nil {
 			return 0, err
 		}
 		if f.id != nameOther {
-			if err := r.admit(f); err != nil {
+			if err := r.acceptField(f); err != nil {
 				return 0, err
 			}
 		}
-		r.advance(end)
+		r.nextLine(end)
 	}
 }
 
-// isPrefix reports whether b and s agree as far as both go.
+// isPrefix reports whether b begins with s, or s with b.
 func isPrefix(b []byte, s string) bool {
 	n := min(len(b), len(s))
 	return string(b[:n]) == s[:n]
 }
 
-// statusLine reads "HTTP/1.1 200 reason" (R70). The reason, and the space before it, may be missing.
-func (r *Response) statusLine(b []byte) *Error {
+// parseStatusLine parses "HTTP/1.1 200 reason" (RuleStatusLine). The reason and the space before it
+// may be missing.
+func (r *Response) parseStatusLine(b []byte) *Error {
 	const code = len("HTTP/1.1 ")
-	if len(b) < code+3 || string(b[:7]) != "HTTP/1." || b[7] != '0' && b[7] != '1' || b[8] != ' ' { // R70
+	if len(b) < code+3 || string(b[:7]) != "HTTP/1." || b[7] != '0' && b[7] != '1' || b[8] != ' ' {
 		return errStatusLine
 	}
 	r.Minor = b[7] - '0'
 	r.Status = 0
 	for _, c := range b[code : code+3] {
-		if !isDigit(c) { // R70
+		if !isDigit(c) {
 			return errStatusLine
 		}
 		r.Status = r.Status*10 + int(c-'0')
 	}
-	if r.Status < 100 || r.Status > 599 { // R70
+	if r.Status < 100 || r.Status > 599 {
 		return errStatusLine
 	}
-	if len(b) > code+3 && b[code+3] != ' ' { // R70
+	if len(b) > code+3 && b[code+3] != ' ' {
 		return errStatusLine
 	}
 	r.reason = span{int32(min(code+4, len(b))), int32(len(b))}
 	return nil
 }
 
-// admit decides about a field the relay knows, by itself.
-func (r *Response) admit(f *field) *Error {
+// acceptField checks one field with a known name and drops it if it belongs to the connection.
+func (r *Response) acceptField(f *field) *Error {
 	traits := names[f.id].traits
-	if traits&(hop|framing) == 0 {
+	if traits&(hopByHop|framingField) == 0 {
 		return nil
 	}
-	if f.underscore { // R25
-		return errUnderscore
+	if f.underscore {
+		return errSpoofedName
 	}
-	if traits&ascii != 0 && !isASCII(r.valueOf(f)) { // R17
+	if traits&asciiOnly != 0 && !isASCII(r.valueOf(f)) {
 		return errObsText
 	}
-	f.fate = dropped // R47
+	f.action = dropped
 	return nil
 }
 
-// finish judges the head as a whole; n is its length.
-func (r *Response) finish(n int, l *Limits) *Error {
-	o, err := r.connection()
+// checkHead checks what depends on the whole head. n is its length.
+func (r *Response) checkHead(n int, l *Limits) *Error {
+	o, err := r.parseConnection()
 	if err != nil {
 		return err
 	}
-	r.length = -1
+	r.announcedLength = -1
 	if r.Status == 101 {
-		return r.switching(o)
+		return r.checkSwitching(o)
 	}
 	if r.Status < 200 {
-		return r.interim(n, l)
+		return r.countInterim(n, l)
 	}
-	body, err := r.framing(r.Minor)
+	body, err := r.parseFraming(r.Minor) // RuleResponseFraming
 	if err != nil {
 		return err
 	}
 	r.Reusable = o.persists(r.Minor)
-	if r.bodiless() { // R74
-		r.withoutBody(body)
+	if r.hasNoBody() {
+		r.setNoBody(body)
 		return nil
 	}
 	if body.Framing == NoBody {
@@ -170,56 +170,59 @@ func (r *Response) finish(n int, l *Limits) *Error {
 	return nil
 }
 
-// bodiless reports whether no body follows, whatever the head says (R74).
-func (r *Response) bodiless() bool {
-	return r.asked.Head || r.Status == 204 || r.Status == 304
+// hasNoBody reports whether the response has no body, even if its framing fields announce one
+// (RuleResponseWithoutBody).
+func (r *Response) hasNoBody() bool {
+	return r.request.Head || r.Status == 204 || r.Status == 304
 }
 
-// withoutBody keeps Content-Length where it means the body that a GET would have got (R74). A child that announces a
-// body where there is none may send one all the same, a moment later: such a connection is not used again (R75).
-func (r *Response) withoutBody(announced Body) {
+// setNoBody keeps the Content-Length that the response to a GET would have. An app that announces a
+// body where there must be none may send one later: such a connection is not used again
+// (RuleUpstreamReuse).
+func (r *Response) setNoBody(announced Body) {
 	r.Body = Body{}
-	if announced.Framing == Fixed && r.Status != 204 { // R74
-		r.length = announced.Length
+	if announced.Framing == Fixed && r.Status != 204 {
+		r.announcedLength = announced.Length
 	}
-	if r.asked.Head || r.Status == 204 && !announced.Empty() || announced.Framing == Chunked { // R75
+	if r.request.Head || r.Status == 204 && !announced.Empty() || announced.Framing == Chunked {
 		r.Reusable = false
 	}
 }
 
-// switching judges a 101: only when asked for, and only websocket (R64).
-func (r *Response) switching(o options) *Error {
-	if !r.asked.Upgrade || r.Minor == 0 || !r.upgrades(o) { // R64
-		return errSwitching
+// checkSwitching accepts a 101 only as the response to an upgrade request, and for websocket
+// (RuleSwitchingProtocols).
+func (r *Response) checkSwitching(o connectionOptions) *Error {
+	if !r.request.Upgrade || r.Minor == 0 || !r.upgradesToWebSocket(o) {
+		return errUnrequestedSwitch
 	}
 	return nil
 }
 
-// interim judges a 1xx: it has no body whatever it says (R53).
-func (r *Response) interim(n int, l *Limits) *Error {
-	if r.interims >= mostInterims { // R53
-		return errInterims
+// countInterim bounds the number and the length of interim heads. They have no body, even if they
+// announce one (RuleInterimResponses).
+func (r *Response) countInterim(n int, l *Limits) *Error {
+	if r.interims >= maxInterims {
+		return errTooManyInterims
 	}
-	if r.octets+n > l.Head { // R53
-		return errInterimLong
+	if r.interimOctets+n > l.Head {
+		return errInterimsTooLong
 	}
-	r.octets += n
+	r.interimOctets += n
 	return nil
 }
 
-// Interim reports whether this is a 1xx head with the real one to follow. A 101 that was asked for is not interim.
+// Interim reports whether another head follows this one. A 101 that was requested is final.
 func (r *Response) Interim() bool { return r.Status < 200 && r.Status != 101 }
 
-// Next prepares for the head behind an interim one, as Parse does by itself. At most 8 of them, Limits.Head bytes in
-// all, may precede a response (R53).
+// Next prepares for the head after an interim head. Parse calls it if the caller does not.
 func (r *Response) Next() {
-	count, octets := r.interims+1, r.octets
-	r.Reset(r.asked)
-	r.interims, r.octets = count, octets
+	count, octets := r.interims+1, r.interimOctets
+	r.Reset(r.request)
+	r.interims, r.interimOctets = count, octets
 }
 
-// Value is the value of the first field with that name (letter case ignored), nil if there is none.
+// Value returns the value of the first field with that name, or nil. Letter case is ignored.
 func (r *Response) Value(name string) []byte { return r.lookup(name) }
 
-// Reason is the reason phrase as sent; it may be empty.
-func (r *Response) Reason() []byte { return r.bytes(r.reason) }
+// Reason returns the reason phrase as it was sent. It may be empty.
+func (r *Response) Reason() []byte { return r.text(r.reason) }

@@ -12,27 +12,27 @@ import (
 	"tideover/scripts/httpgen"
 )
 
-// exchanges are all ways a response can be asked for and written.
-func exchanges() []exchange {
+// responseCases returns the contexts in which responses are tested.
+func responseCases() []responseCase {
 	held := Client{Minor: 1, KeepAlive: true, Held: true, Hold: 1234 * time.Millisecond}
-	return []exchange{toKept, toHead, toWS, to10, keep10, toEOF, {client: held, eof: true}, {client: Client{Minor: 1}, eof: true}}
+	return []responseCase{keptClient, headRequest, upgradeRequest, http10Client, keptHTTP10Client, closingUpstream, {client: held, eof: true}, {client: Client{Minor: 1}, eof: true}}
 }
 
-// checkResponse holds the invariants of responses for any octets.
-func checkResponse(t *testing.T, in string, x exchange, random *rand.Rand) {
+// checkResponse checks what must hold for every response, valid or not.
+func checkResponse(t *testing.T, in string, x responseCase, random *rand.Rand) {
 	t.Helper()
 	agreeResponse(t, in, x)
 	got := runResponse(x, in)
 	if pieces := randomPieces(in, random); runResponse(x, pieces...) != got {
-		t.Fatalf("I3: %.600q is not the same in %.600q", in, pieces)
+		t.Fatalf("segmentation: %.600q is not the same in %.600q", in, pieces)
 	}
 	if got.verdict == "" {
 		checkAnswer(t, got, x)
 	}
 }
 
-// agreeResponse holds the first head against the oracle.
-func agreeResponse(t *testing.T, in string, x exchange) {
+// agreeResponse compares the first head with the oracle.
+func agreeResponse(t *testing.T, in string, x responseCase) {
 	t.Helper()
 	limits := ResponseLimits()
 	want := oracleResponse(in, x.asked, limits)
@@ -64,8 +64,9 @@ func agreeResponse(t *testing.T, in string, x exchange) {
 	}
 }
 
-// checkAnswer reads what a client gets with net/http: one final response, nothing behind it, the body as decoded.
-func checkAnswer(t *testing.T, got result, x exchange) {
+// checkAnswer reads what the client gets with net/http: one final response, no byte after it, the
+// decoded body.
+func checkAnswer(t *testing.T, got outcome, x responseCase) {
 	t.Helper()
 	stream := bufio.NewReader(strings.NewReader(got.out))
 	request := &http.Request{Method: "GET"}
@@ -98,23 +99,23 @@ func TestInvariantsOnResponses(t *testing.T) {
 	source, random := messages(4), newRandom(4)
 	for i := range 150 {
 		in := source.Response(i)
-		for _, x := range exchanges() {
+		for _, x := range responseCases() {
 			checkResponse(t, in, x, random)
 			checkResponse(t, httpgen.Corrupt(random, in), x, random)
 		}
 	}
 	for _, c := range allRules() {
-		for _, x := range exchanges() {
+		for _, x := range responseCases() {
 			checkResponse(t, c.in, x, random)
 		}
 	}
 }
 
-// I6: every refusal closes, with its status, and is one complete response in itself.
+// Every refusal is one complete response with its status and Connection: close.
 func TestRefusalCloses(t *testing.T) {
 	for _, c := range allRules() {
 		var r Request
-		if c.exchange != nil {
+		if c.response != nil {
 			continue
 		}
 		policy := c.policy

@@ -5,91 +5,88 @@ import (
 	"strings"
 )
 
-// connectionRules are the cases of R46, R47, R51, R52, R60, R61 and R90.
-func connectionRules() []rule {
+func connectionRules() []ruleCase {
 	return slices.Concat(optionRules(), upgradeRules(), persistenceRules())
 }
 
-// optionRules are the cases of R46, R47, R51 and R52.
-func optionRules() []rule {
-	var cases []rule
+func optionRules() []ruleCase {
+	var cases []ruleCase
 	for _, name := range []string{"Host", "Content-Length", "transfer-encoding", "Cookie", "Authorization", "X-Forwarded-For", "x_forwarded_proto",
 		"X-Forwarded-Anything", "Forwarded", "X-Real-IP", "SCRIPT_NAME", "Remote-User", "Proxy"} {
-		cases = append(cases, refuse("R46", 400, name, get("Connection: close, "+name)))
+		cases = append(cases, refuse(RuleConnectionOptions, 400, name, get("Connection: close, "+name)))
 	}
 	for _, name := range []string{"Proxy-Connection", "Keep-Alive", "TE", "Trailer", "Proxy-Authenticate", "Proxy-Authorization", "HTTP2-Settings", "Upgrade"} {
-		cases = append(cases, pass("R47", name, get(strings.ToLower(name)+": x", name+": y", "X: 1"), "Host: a\r\nX: 1\r\n\r\n"))
+		cases = append(cases, pass(RuleHopByHop, name, get(strings.ToLower(name)+": x", name+": y", "X: 1"), "Host: a\r\nX: 1\r\n\r\n"))
 	}
 	expect := func(v, framing string) string { return get("Expect: "+v, framing) + "x" }
 	for _, v := range []string{"", "200-ok", "100-continue, 100-continue", "100-continue;q=1", "100 continue", "x"} {
-		cases = append(cases, refuse("R51", 417, "Expect "+v, expect(v, "Content-Length: 1")))
+		cases = append(cases, refuse(RuleExpect, 417, "Expect "+v, expect(v, "Content-Length: 1")))
 	}
 	return append(cases,
-		pass("R46", "named fields are removed", get("Connection: X-A, x-b", "X-A: 1", "X-B: 2", "X-a: 3", "X-C: 4"), "Host: a\r\nX-C: 4\r\n\r\n"),
-		pass("R46", "all lines are one list", get("Connection:", "X-A: 1", "connection: ,X-A ,, close", "X-B: 2"), "Host: a\r\nX-B: 2\r\n\r\n").flags("-"),
-		pass("R46", "a field named before it comes", get("X-A: 1", "Connection: X-A", "X-A: 2"), "Host: a\r\n\r\n"),
-		refuse("R46", 400, "no token", get("Connection: close/x")),
-		refuse("R46", 400, "blank inside", get("Connection: keep alive")),
-		refuse("R46", 400, "33 options", get("Connection: "+strings.Repeat("x,", 33))),
-		pass("R46", "32 options", get("Connection: "+strings.Repeat("x,", 32)), "Host: a\r\n\r\n"),
-		pass("R46", "no key when it is named", get("Idempotency-Key: 1", "Connection: idempotency-key")).flags("keep"),
+		pass(RuleConnectionOptions, "named fields are removed", get("Connection: X-A, x-b", "X-A: 1", "X-B: 2", "X-a: 3", "X-C: 4"), "Host: a\r\nX-C: 4\r\n\r\n"),
+		pass(RuleConnectionOptions, "all lines are one list", get("Connection:", "X-A: 1", "connection: ,X-A ,, close", "X-B: 2"), "Host: a\r\nX-B: 2\r\n\r\n").flags("-"),
+		pass(RuleConnectionOptions, "a field named before it comes", get("X-A: 1", "Connection: X-A", "X-A: 2"), "Host: a\r\n\r\n"),
+		refuse(RuleConnectionOptions, 400, "no token", get("Connection: close/x")),
+		refuse(RuleConnectionOptions, 400, "blank inside", get("Connection: keep alive")),
+		refuse(RuleConnectionOptions, 400, "33 options", get("Connection: "+strings.Repeat("x,", 33))),
+		pass(RuleConnectionOptions, "32 options", get("Connection: "+strings.Repeat("x,", 32)), "Host: a\r\n\r\n"),
+		pass(RuleConnectionOptions, "no key when it is named", get("Idempotency-Key: 1", "Connection: idempotency-key")).flags("keep"),
 
-		pass("R47", "Apache's Connection", get("Connection: Keep-Alive", "X: 1"), "Host: a\r\nX: 1\r\n\r\n"),
+		pass(RuleHopByHop, "Apache's Connection", get("Connection: Keep-Alive", "X: 1"), "Host: a\r\nX: 1\r\n\r\n"),
 
-		pass("R51", "100-continue", expect("100-continue", "Content-Length: 1"), "Content-Length: 1\r\n").flags("expect keep").without("Expect"),
-		pass("R51", "any case", expect("100-Continue", "Content-Length: 1")).flags("expect keep"),
-		pass("R51", "without a body", expect("100-continue", "Content-Length: 0")).flags("keep"),
-		pass("R51", "HTTP/1.0 has none", "POST / HTTP/1.0\r\nExpect: x\r\nContent-Length: 1\r\n\r\nx").flags("-"),
-		refuse("R51", 417, "twice", get("Expect: 100-continue", "Expect: 100-continue")),
+		pass(RuleExpect, "100-continue", expect("100-continue", "Content-Length: 1"), "Content-Length: 1\r\n").flags("expect keep").without("Expect"),
+		pass(RuleExpect, "any case", expect("100-Continue", "Content-Length: 1")).flags("expect keep"),
+		pass(RuleExpect, "without a body", expect("100-continue", "Content-Length: 0")).flags("keep"),
+		pass(RuleExpect, "HTTP/1.0 has none", "POST / HTTP/1.0\r\nExpect: x\r\nContent-Length: 1\r\n\r\nx").flags("-"),
+		refuse(RuleExpect, 417, "twice", get("Expect: 100-continue", "Expect: 100-continue")),
 
-		pass("R52", "not forwarded", expect("100-continue", "Content-Length: 1"), "Host: a\r\n").without("Expect"),
-		pass("R52", "not forwarded from HTTP/1.0", "GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", "GET").without("Expect"),
+		pass(RuleContinue, "not forwarded", expect("100-continue", "Content-Length: 1"), "Host: a\r\n").without("Expect"),
+		pass(RuleContinue, "not forwarded from HTTP/1.0", "GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", "GET").without("Expect"),
 	)
 }
 
-// upgradeRules are the cases of R60 and R61.
-func upgradeRules() []rule {
+func upgradeRules() []ruleCase {
 	const key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 	const upgraded = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 	websocket := func(lines ...string) string { return get(append([]string{"Connection: Upgrade", key}, lines...)...) }
-	ordinary := func(id, name, in string) rule {
+	ordinary := func(id Rule, name, in string) ruleCase {
 		return pass(id, name, in, "Host: a\r\n").without("Upgrade", "upgrade", "websocket").flags("keep")
 	}
-	return []rule{
-		pass("R60", "websocket", websocket("Upgrade: websocket"), key+"\r\n"+upgraded).flags("keep upgrade"),
-		pass("R60", "any case, one of several options", get("connection: keep-alive, UPGRADE", key, "upgrade: WebSocket"), upgraded).flags("keep upgrade"),
-		pass("R60", "every letter of a key", get("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: +/09azAZ+/09azAZ+/09AA=="), upgraded),
-		pass("R60", "Content-Length 0", websocket("Upgrade: websocket", "Content-Length: 0"), "Content-Length: 0\r\n"+upgraded),
-		ordinary("R60", "POST", strings.Replace(websocket("Upgrade: websocket"), "GET", "POST", 1)),
-		ordinary("R60", "no Connection", get("Upgrade: websocket", key)),
-		ordinary("R60", "no key", get("Connection: upgrade", "Upgrade: websocket")),
-		ordinary("R60", "two keys", websocket("Upgrade: websocket", key)),
-		ordinary("R60", "short key", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: abc=")),
-		ordinary("R60", "illegal key", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ!==")),
-		ordinary("R60", "illegal key, beyond the letters", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ{==")),
-		ordinary("R60", "key without padding", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQaa")),
-		ordinary("R60", "key is for one hop", get("Connection: upgrade, sec-websocket-key", "Upgrade: websocket", key)),
-		ordinary("R60", "body", websocket("Upgrade: websocket", "Content-Length: 1")+"x"),
-		ordinary("R60", "chunked", websocket("Upgrade: websocket", "Transfer-Encoding: chunked")+"0\r\n\r\n"),
-		ordinary("R60", "not alone", websocket("Upgrade: websocket, h2c")),
-		ordinary("R60", "twice", websocket("Upgrade: websocket", "Upgrade: websocket")),
-		pass("R60", "HTTP/1.0", "GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"+key+"\r\n\r\n", "GET").without("Upgrade", "websocket\r\n").flags("-"),
+	return []ruleCase{
+		pass(RuleWebSocketUpgrade, "websocket", websocket("Upgrade: websocket"), key+"\r\n"+upgraded).flags("keep upgrade"),
+		pass(RuleWebSocketUpgrade, "any case, one of several options", get("connection: keep-alive, UPGRADE", key, "upgrade: WebSocket"), upgraded).flags("keep upgrade"),
+		pass(RuleWebSocketUpgrade, "every letter of a key", get("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: +/09azAZ+/09azAZ+/09AA=="), upgraded),
+		pass(RuleWebSocketUpgrade, "Content-Length 0", websocket("Upgrade: websocket", "Content-Length: 0"), "Content-Length: 0\r\n"+upgraded),
+		ordinary(RuleWebSocketUpgrade, "POST", strings.Replace(websocket("Upgrade: websocket"), "GET", "POST", 1)),
+		ordinary(RuleWebSocketUpgrade, "no Connection", get("Upgrade: websocket", key)),
+		ordinary(RuleWebSocketUpgrade, "no key", get("Connection: upgrade", "Upgrade: websocket")),
+		ordinary(RuleWebSocketUpgrade, "two keys", websocket("Upgrade: websocket", key)),
+		ordinary(RuleWebSocketUpgrade, "short key", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: abc=")),
+		ordinary(RuleWebSocketUpgrade, "illegal key", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ!==")),
+		ordinary(RuleWebSocketUpgrade, "illegal key, beyond the letters", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ{==")),
+		ordinary(RuleWebSocketUpgrade, "key without padding", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQaa")),
+		ordinary(RuleWebSocketUpgrade, "key is for one hop", get("Connection: upgrade, sec-websocket-key", "Upgrade: websocket", key)),
+		ordinary(RuleWebSocketUpgrade, "body", websocket("Upgrade: websocket", "Content-Length: 1")+"x"),
+		ordinary(RuleWebSocketUpgrade, "chunked", websocket("Upgrade: websocket", "Transfer-Encoding: chunked")+"0\r\n\r\n"),
+		ordinary(RuleWebSocketUpgrade, "not alone", websocket("Upgrade: websocket, h2c")),
+		ordinary(RuleWebSocketUpgrade, "twice", websocket("Upgrade: websocket", "Upgrade: websocket")),
+		pass(RuleWebSocketUpgrade, "HTTP/1.0", "GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"+key+"\r\n\r\n", "GET").without("Upgrade", "websocket\r\n").flags("-"),
 
-		ordinary("R61", "h2c", get("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")).without("HTTP2"),
-		ordinary("R61", "h2c with a key", websocket("Upgrade: h2c")),
+		ordinary(RuleH2C, "h2c", get("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")).without("HTTP2"),
+		ordinary(RuleH2C, "h2c with a key", websocket("Upgrade: h2c")),
 	}
 }
 
-// persistenceRules are the cases of R90, and of the key that makes a POST fit to be sent again.
-func persistenceRules() []rule {
-	return []rule{
-		pass("R90", "HTTP/1.1", get()).flags("keep"),
-		pass("R90", "HTTP/1.1, close", get("Connection: Close")).flags("-"),
-		pass("R90", "HTTP/1.1, both", get("Connection: keep-alive, close")).flags("-"),
-		pass("R90", "HTTP/1.0", "GET / HTTP/1.0\r\n\r\n").flags("-"),
-		pass("R90", "HTTP/1.0, keep-alive", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").flags("keep"),
-		pass("R90", "HTTP/1.0, both", "GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n").flags("-"),
-		pass("R90", "a key", get("Idempotency-Key: 8e03978e")).flags("keep key"),
-		pass("R90", "an empty key", get("Idempotency-Key:")).flags("keep"),
+// persistenceRules also has the cases of Request.IdempotencyKey.
+func persistenceRules() []ruleCase {
+	return []ruleCase{
+		pass(RulePersistence, "HTTP/1.1", get()).flags("keep"),
+		pass(RulePersistence, "HTTP/1.1, close", get("Connection: Close")).flags("-"),
+		pass(RulePersistence, "HTTP/1.1, both", get("Connection: keep-alive, close")).flags("-"),
+		pass(RulePersistence, "HTTP/1.0", "GET / HTTP/1.0\r\n\r\n").flags("-"),
+		pass(RulePersistence, "HTTP/1.0, keep-alive", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").flags("keep"),
+		pass(RulePersistence, "HTTP/1.0, both", "GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n").flags("-"),
+		pass(RulePersistence, "a key", get("Idempotency-Key: 8e03978e")).flags("keep key"),
+		pass(RulePersistence, "an empty key", get("Idempotency-Key:")).flags("keep"),
 	}
 }

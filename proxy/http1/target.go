@@ -2,33 +2,33 @@ package http1
 
 import "bytes"
 
-// targetForm decides which of the four forms of RFC 9112 section 3.2 the target has, and whether it may.
-func (r *Request) targetForm() *Error {
-	if r.Method == MethodConnect { // R9
+// parseTarget determines the form of the target (RFC 9112 section 3.2) and whether it is allowed.
+func (r *Request) parseTarget() *Error {
+	if r.Method == MethodConnect {
 		return errConnect
 	}
-	if r.Method == MethodTrace { // R10
+	if r.Method == MethodTrace {
 		return errTrace
 	}
-	t := r.bytes(r.target)
+	t := r.text(r.target)
 	r.origin = r.target
 	if t[0] == '/' {
 		return nil
 	}
 	if t[0] == '*' {
-		if len(t) != 1 || r.Method != MethodOptions { // R7
-			return errAsterisk
+		if len(t) != 1 || r.Method != MethodOptions {
+			return errAsteriskForm
 		}
 		return nil
 	}
 	scheme := schemeLen(t)
-	if scheme == 0 { // R6
-		return errRelative
+	if scheme == 0 {
+		return errTargetForm
 	}
-	return r.absolute(t, scheme)
+	return r.parseAbsolute(t, scheme)
 }
 
-// schemeLen is the length of "http://" or "https://" at the beginning of t, 0 if there is neither.
+// schemeLen returns the length of "http://" or "https://" at the beginning of t, or 0.
 func schemeLen(t []byte) int {
 	for _, s := range [...]string{"http://", "https://"} {
 		if len(t) > len(s) && equalFold(t[:len(s)], s) {
@@ -38,15 +38,16 @@ func schemeLen(t []byte) int {
 	return 0
 }
 
-// absolute reads an absolute-form target: what follows the authority is the origin-form that is forwarded.
-func (r *Request) absolute(t []byte, scheme int) *Error {
+// parseAbsolute splits a target in absolute-form into the authority and the origin-form that is
+// forwarded.
+func (r *Request) parseAbsolute(t []byte, scheme int) *Error {
 	end := bytes.IndexAny(t[scheme:], "/?")
 	if end < 0 {
 		end = len(t) - scheme
 	}
 	authority := t[scheme : scheme+end]
-	if _, _, ok := parseHost(authority); !ok { // R8
-		return errAbsolute
+	if _, _, ok := parseHost(authority); !ok {
+		return errTargetAuthority
 	}
 	at := r.target.from + int32(scheme)
 	r.authority = span{at, at + int32(end)}
@@ -60,7 +61,7 @@ func (r *Request) absolute(t []byte, scheme int) *Error {
 
 // appendOrigin appends the target in origin-form, or "*" (RFC 9112 section 3.2.4).
 func (r *Request) appendOrigin(dst []byte) []byte {
-	t := r.bytes(r.origin)
+	t := r.text(r.origin)
 	if len(t) == 0 && r.Method == MethodOptions {
 		return append(dst, '*')
 	}
@@ -72,9 +73,9 @@ func (r *Request) appendOrigin(dst []byte) []byte {
 
 var slash = []byte("/")
 
-// Path is the path of the target without the query, in origin-form and not decoded; "*" for OPTIONS *.
+// Path returns the path of the target, not decoded and without the query; "*" for OPTIONS *.
 func (r *Request) Path() []byte {
-	t := r.bytes(r.origin)
+	t := r.text(r.origin)
 	if i := bytes.IndexByte(t, '?'); i >= 0 {
 		t = t[:i]
 	}

@@ -1,72 +1,71 @@
 package http1
 
-// trailerReader checks the trailer section octet by octet, under the rules for field lines, and forgets it (R42, R79).
+// trailerReader checks the trailer section octet by octet, under the rules of field lines, and
+// drops it (RuleTrailers, RuleResponseTrailers).
 type trailerReader struct {
 	limits  *Limits
-	lenient bool // of a response: fields that are not allowed are forgotten with the others
+	lenient bool // of a response: no field name is refused
 	state   trailerState
 	octets  int // of the section
-	line    int // of the line, without its CRLF
+	line    int // octets of the line without its CRLF
 	fields  int
-	name    [longestName]byte // the beginning of the field's name
+	name    [maxKnownName]byte // beginning of the field name
 	nameLen int
 }
 
 type trailerState uint8
 
 const (
-	trailerStart trailerState = iota // at the beginning of a line
+	trailerStart trailerState = iota // beginning of a line
 	trailerName
 	trailerValue
 	trailerLF // LF of a field line
 	emptyLF   // LF of the empty line
 )
 
-// next takes octets up to the end of the section.
+// next reads octets up to the end of the section.
 func (t *trailerReader) next(in []byte) (n int, done bool, err *Error) {
 	for n < len(in) && !done && err == nil {
-		done, err = t.octet(in[n])
+		done, err = t.read(in[n])
 		n++
 	}
 	return n, done, err
 }
 
-// octet takes one octet of the section.
-func (t *trailerReader) octet(x byte) (done bool, err *Error) {
-	if t.octets++; t.octets > t.limits.Head { // R26
-		return false, errHeadLong
+func (t *trailerReader) read(x byte) (done bool, err *Error) {
+	if t.octets++; t.octets > t.limits.Head {
+		return false, errHeadTooLong
 	}
 	if t.state == trailerLF || t.state == emptyLF {
-		return t.lineEnd(x)
+		return t.readLineEnd(x)
 	}
 	switch {
 	case x == '\r':
-		return false, t.lineCR()
-	case x == '\n': // R14
+		return false, t.readLineCR()
+	case x == '\n':
 		return false, errBareLF
-	case x == 0: // R16
+	case x == 0:
 		return false, errNUL
-	case classes[x]&inText == 0: // R17
+	case classes[x]&inText == 0:
 		return false, errControl
 	}
-	if t.line++; t.line > t.limits.Line { // R26
-		return false, errLineLong
+	if t.line++; t.line > t.limits.Line {
+		return false, errLineTooLong
 	}
 	switch t.state {
 	case trailerStart:
-		return false, t.fieldStart(x)
+		return false, t.readFieldStart(x)
 	case trailerName:
-		return false, t.nameOctet(x)
+		return false, t.readName(x)
 	}
 	return false, nil
 }
 
-// lineCR takes the CR at the end of a line.
-func (t *trailerReader) lineCR() *Error {
+func (t *trailerReader) readLineCR() *Error {
 	switch t.state {
 	case trailerStart:
 		t.state = emptyLF
-	case trailerName: // R20
+	case trailerName:
 		return errNoColon
 	default:
 		t.state = trailerLF
@@ -74,9 +73,9 @@ func (t *trailerReader) lineCR() *Error {
 	return nil
 }
 
-// lineEnd takes the LF at the end of a line.
-func (t *trailerReader) lineEnd(x byte) (done bool, err *Error) {
-	if x != '\n' { // R15
+// readLineEnd expects the LF at the end of a line.
+func (t *trailerReader) readLineEnd(x byte) (done bool, err *Error) {
+	if x != '\n' {
 		return false, errBareCR
 	}
 	done = t.state == emptyLF
@@ -84,45 +83,45 @@ func (t *trailerReader) lineEnd(x byte) (done bool, err *Error) {
 	return done, nil
 }
 
-// fieldStart takes the first octet of a field line.
-func (t *trailerReader) fieldStart(x byte) *Error {
-	if isBlank(x) && t.fields == 0 { // R21
-		return errFirstBlank
+// readFieldStart takes the first octet of a field line.
+func (t *trailerReader) readFieldStart(x byte) *Error {
+	if isBlank(x) && t.fields == 0 {
+		return errLeadingBlank
 	}
-	if isBlank(x) { // R22
-		return errFold
+	if isBlank(x) {
+		return errObsFold
 	}
-	if t.fields++; t.fields > t.limits.Fields { // R26
-		return errManyFields
+	if t.fields++; t.fields > t.limits.Fields {
+		return errTooManyFields
 	}
-	if fold[x] == 0 { // R18
-		return errName
+	if fold[x] == 0 {
+		return errFieldName
 	}
 	t.state = trailerName
-	return t.nameOctet(x)
+	return t.readName(x)
 }
 
-// nameOctet takes an octet of a name, or the colon behind it.
-func (t *trailerReader) nameOctet(x byte) *Error {
+// readName takes an octet of a name, or the colon after it.
+func (t *trailerReader) readName(x byte) *Error {
 	if x == ':' {
 		t.state = trailerValue
-		id := identify(t.name[:min(t.nameLen, longestName)])
-		if names[id].traits&noTrailer != 0 && !t.lenient { // R42
+		id := identify(t.name[:min(t.nameLen, maxKnownName)])
+		if names[id].traits&noTrailer != 0 && !t.lenient {
 			return errTrailer
 		}
 		return nil
 	}
-	if isBlank(x) { // R19
-		return errBlankColon
+	if isBlank(x) {
+		return errBlankBeforeColon
 	}
-	if fold[x] == 0 { // R18
-		return errName
+	if fold[x] == 0 {
+		return errFieldName
 	}
-	if t.nameLen < longestName {
+	if t.nameLen < maxKnownName {
 		t.name[t.nameLen] = x
 	}
-	if t.nameLen++; t.nameLen > 256 { // R18
-		return errNameLong
+	if t.nameLen++; t.nameLen > 256 {
+		return errFieldNameTooLong
 	}
 	return nil
 }

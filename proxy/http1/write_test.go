@@ -35,7 +35,7 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// Every status tideover itself uses has its phrase.
+// Every status that tideover itself sends has its reason phrase.
 func TestReasons(t *testing.T) {
 	for _, status := range []int{200, 400, 405, 408, 413, 414, 417, 431, 501, 502, 503, 504, 505} {
 		line := "HTTP/1.1 " + strconv.Itoa(status) + " "
@@ -116,7 +116,7 @@ func TestResponseAccessors(t *testing.T) {
 	if string(r.Reason()) != "OK" || string(r.Value("date")) != "x" || r.Value("X") != nil || r.Interim() {
 		t.Errorf("%q %q", r.Reason(), r.Value("date"))
 	}
-	if _, err := r.Parse([]byte("x"), &limits); err == nil || err.Error() != "response is not HTTP/1 (R71)" {
+	if _, err := r.Parse([]byte("x"), &limits); err == nil || err.Error() != "response is not HTTP/1 (R71 NotHTTP)" {
 		t.Errorf("the next response: %v", err)
 	}
 	if n, err := r.Parse([]byte(smallResponse), &limits); n != 0 || err != errNotHTTP {
@@ -124,7 +124,8 @@ func TestResponseAccessors(t *testing.T) {
 	}
 }
 
-// A Parse after a complete head begins anew, and one that gets fewer octets than before asks for more.
+// A Parse after a complete head starts with the next head. A Parse with fewer octets than before
+// needs more.
 func TestParseAgain(t *testing.T) {
 	var r Request
 	for _, in := range []string{get("X: 1"), get(), browserRequest} {
@@ -133,10 +134,10 @@ func TestParseAgain(t *testing.T) {
 		}
 	}
 	r.Reset()
-	if _, err := r.Parse([]byte(" "), &trustedPolicy); err != errLeading || !r.Begun() {
+	if _, err := r.Parse([]byte(" "), &trustedPolicy); err != errLeadingOctet || !r.Begun() {
 		t.Errorf("%v, begun: %v", err, r.Begun())
 	}
-	if n, err := r.Parse([]byte(get()), &trustedPolicy); n != 0 || err != errLeading {
+	if n, err := r.Parse([]byte(get()), &trustedPolicy); n != 0 || err != errLeadingOctet {
 		t.Errorf("an error stays: %d %v", n, err)
 	}
 	r.Reset()
@@ -155,16 +156,16 @@ func TestParseAgain(t *testing.T) {
 	if response.interims != 0 {
 		t.Errorf("%d interim heads before a response that had none", response.interims)
 	}
-	for i := range mostInterims + 2 {
+	for i := range maxInterims + 2 {
 		n, err := response.Parse([]byte("HTTP/1.1 103 Early Hints\r\n\r\n"), &limits)
-		if refused := i >= mostInterims; (err != nil) != refused || refused != (n == 0) {
+		if refused := i >= maxInterims; (err != nil) != refused || refused != (n == 0) {
 			t.Errorf("%d interim heads, one after the other: %d %v", i+1, n, err)
 		}
 	}
 }
 
 func TestRequestStart(t *testing.T) {
-	f := plainForward
+	f := testUpstreamOptions
 	f.Start = time.UnixMilli(1_790_000_000_042)
 	f.Close = true
 	for in, want := range map[string]string{
@@ -183,7 +184,7 @@ func TestRequestStart(t *testing.T) {
 	}
 }
 
-// A body that was kept whole is sent with its length.
+// A chunked body that was buffered is sent with its length.
 func TestKeptBodyHasALength(t *testing.T) {
 	var r Request
 	if _, err := r.Parse([]byte(post("")), &untrustedPolicy); err != nil {
@@ -207,7 +208,7 @@ func TestBodyReader(t *testing.T) {
 	if string(data) != "hel" || n != 3 || err != nil || b.Left() != 2 || b.Total != 3 {
 		t.Errorf("%q %d %v, left %d, total %d", data, n, err, b.Left(), b.Total)
 	}
-	if err := b.End(); err == nil || err.Status != 400 || err.Rule != "R41" || b.End() != err {
+	if err := b.End(); err == nil || err.Status != 400 || err.Rule != RuleIncompleteRequest || b.End() != err {
 		t.Errorf("a short body ends with %v", err)
 	}
 	if _, n, err := b.Next([]byte("lo")); n != 0 || err == nil {

@@ -4,7 +4,8 @@ import (
 	"testing"
 )
 
-// skipText looks at eight octets at a time and must see what looking at one at a time sees, at every alignment.
+// skipText tests eight octets at a time. It must return what a test of each octet returns, at every
+// alignment.
 func TestSkipText(t *testing.T) {
 	slow := func(b []byte, i int) int {
 		for i < len(b) && (b[i] == '\t' || b[i] >= ' ' && b[i] != 0x7F) {
@@ -29,7 +30,7 @@ func TestSkipText(t *testing.T) {
 	}
 }
 
-// Every known name is found in any spelling, and nothing else is.
+// Every known name is found in every spelling, and no other name is.
 func TestIdentify(t *testing.T) {
 	for id := nameHost; id < nameCount; id++ {
 		text := []byte(names[id].text)
@@ -51,10 +52,10 @@ func TestIdentify(t *testing.T) {
 		}
 		text[len(text)/2] = '0'
 		if got := identify(text); got == id && id != nameForwardedOther {
-			t.Errorf("%s is taken for %s", text, names[id].text)
+			t.Errorf("%s is identified as %s", text, names[id].text)
 		}
 		if got := identify(append([]byte(names[id].text), 'x')); got == id && id != nameForwardedOther {
-			t.Errorf("a longer name is taken for %s", names[id].text)
+			t.Errorf("a longer name is identified as %s", names[id].text)
 		}
 	}
 	if identify(nil) != nameOther || identify([]byte("X-Forwarded-")) != nameOther {

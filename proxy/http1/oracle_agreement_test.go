@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// policies are all that a request can be judged under.
+// policies returns the policies under which requests are tested.
 func policies() []*Policy {
 	small := trustedPolicy
 	small.PassUnderscores = true
@@ -14,7 +14,7 @@ func policies() []*Policy {
 	return []*Policy{&trustedPolicy, &untrustedPolicy, &small}
 }
 
-// agree holds the engine against the oracle: same verdict, same head written.
+// agree compares the parser with the oracle: the same verdict, the same head written.
 func agree(t *testing.T, in string, p *Policy) {
 	t.Helper()
 	want := oracleRequest(in, p)
@@ -34,7 +34,7 @@ func agree(t *testing.T, in string, p *Policy) {
 	case n != want.length:
 		t.Fatalf("head of %d octets, want %d\n%.600q", n, want.length, in)
 	default:
-		f := plainForward
+		f := testUpstreamOptions
 		f.Body = r.Body
 		if got := string(r.AppendUpstream(nil, &f)); got != want.forwarded(&f) {
 			t.Fatalf("written %.900q\nwant    %.900q\nof %.900q", got, want.forwarded(&f), in)

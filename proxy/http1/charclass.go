@@ -5,10 +5,12 @@ import (
 	"math/bits"
 )
 
-// underscored marks '_' in the fold table, so that a name tells whether it has one when all its octets are or-ed.
+// underscored marks '_' in the table fold: the values of all octets of a name, or-ed, tell whether
+// it contains one.
 const underscored = 0x80
 
-// fold maps each octet of a token (RFC 9110 section 5.6.2) to lower case, '_' to '-' with the mark, all others to 0.
+// fold maps each octet of a token (RFC 9110 section 5.6.2) to lower case, '_' to '-' with the mark,
+// and every other octet to 0.
 var fold = makeFold()
 
 func makeFold() (t [256]byte) {
@@ -22,16 +24,16 @@ func makeFold() (t [256]byte) {
 	return t
 }
 
-// class tells where else an octet is legal.
+// class is a set of contexts in which an octet is legal.
 type class uint8
 
 const (
-	inText      class = 1 << iota // anywhere in a line: HTAB, SP, visible, obs-text (R15, R16, R17)
-	inTarget                      // request target: 0x21 to 0x7E without '#' (R4, R5)
+	inText      class = 1 << iota // any line: HTAB, SP, visible octets, obs-text
+	inTarget                      // request target: 0x21 to 0x7E without '#'
 	inHost                        // host name: letters, digits, "-._"
-	inAddress                     // an address with or without port, or a name in its place (R48)
-	inAddresses                   // a list of them
-	inForwarded                   // the grammar of RFC 7239, seen from afar
+	inAddress                     // address with or without port, or a name instead of it
+	inAddresses                   // list of addresses
+	inForwarded                   // value of Forwarded (RFC 7239)
 )
 
 var classes = makeClasses()
@@ -54,7 +56,7 @@ func makeClasses() (t [256]class) {
 	for _, c := range []byte(" \t,") {
 		t[c] |= inAddresses | inForwarded
 	}
-	for _, c := range []byte(";=\"/!#$&'*+^`|~") { // the rest of a token, too: an extension's name or value
+	for _, c := range []byte(";=\"/!#$&'*+^`|~") { // and the rest of a token
 		t[c] |= inForwarded
 	}
 	return t
@@ -71,15 +73,15 @@ func all(b []byte, c class) bool {
 }
 
 const (
-	everyOctet = 0x0101010101010101
-	highBits   = 0x80 * everyOctet
+	eachOctet = 0x0101010101010101
+	highBits  = 0x80 * eachOctet
 )
 
-// skipText returns the index of the first octet of b, from i on, that is not inText; len(b) if there is none. It
-// looks at eight octets at a time: this is where a head spends its time.
+// skipText returns the index of the first octet of b, from i on, that is not inText, or len(b). It
+// tests eight octets at a time, because most of the time for a head is spent here.
 func skipText(b []byte, i int) int {
 	for i+8 <= len(b) {
-		odd := oddOctets(binary.LittleEndian.Uint64(b[i:]))
+		odd := nonText(binary.LittleEndian.Uint64(b[i:]))
 		if odd == 0 {
 			i += 8
 			continue
@@ -96,13 +98,13 @@ func skipText(b []byte, i int) int {
 	return i
 }
 
-// oddOctets sets the high bit of each of eight octets that is below 0x20 or is 0x7F, and perhaps of some others: of
-// those above such an octet, which the borrow reaches, and of 0x7E above 0xFF, which the carry reaches.
-func oddOctets(x uint64) uint64 {
-	return ((x - 0x20*everyOctet) | (x + everyOctet)) &^ x & highBits
+// nonText sets the high bit of each of the eight octets of x that is below 0x20 or equals 0x7F. The
+// bits of octets above such an octet may be set as well, because the subtraction borrows from them,
+// and the bit of 0x7E above 0xFF, because the addition carries into it.
+func nonText(x uint64) uint64 {
+	return ((x - 0x20*eachOctet) | (x + eachOctet)) &^ x & highBits
 }
 
-// isASCII reports whether b has no octet beyond 0x7F.
 func isASCII(b []byte) bool {
 	for _, c := range b {
 		if c >= 0x80 {
@@ -112,7 +114,7 @@ func isASCII(b []byte) bool {
 	return true
 }
 
-// equalFold reports whether b is s, which is in lower case, but for the case of letters.
+// equalFold reports whether b equals s without regard to letter case. s must be in lower case.
 func equalFold(b []byte, s string) bool {
 	if len(b) != len(s) {
 		return false
@@ -136,7 +138,7 @@ func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// trim cuts SP and HTAB, and nothing else, from both ends (R23).
+// trim removes SP and HTAB from both ends (RuleOptionalWhitespace).
 func trim(b []byte) []byte {
 	for len(b) > 0 && isBlank(b[0]) {
 		b = b[1:]
@@ -147,7 +149,6 @@ func trim(b []byte) []byte {
 	return b
 }
 
-// isToken reports whether b is a token.
 func isToken(b []byte) bool {
 	for _, c := range b {
 		if fold[c] == 0 {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// cuts calls try with the ways of I3 to cut in into pieces: whole, line by line, octet by octet, in two at every place,
-// and at random.
+// cuts calls try with in, divided into pieces in several ways: whole, by lines, by octets, in two
+// at every place, and at random.
 func cuts(in string, random *rand.Rand, try func(pieces []string)) {
 	try([]string{in})
 	try(strings.SplitAfter(in, "\n"))
@@ -24,7 +24,6 @@ func cuts(in string, random *rand.Rand, try func(pieces []string)) {
 	}
 }
 
-// newRandom returns a reproducible source of random numbers.
 func newRandom(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 func randomPieces(in string, random *rand.Rand) (pieces []string) {
@@ -39,15 +38,15 @@ func randomPieces(in string, random *rand.Rand) (pieces []string) {
 	return pieces
 }
 
-// I3: neither the verdict nor what is written depends on where the octets are cut.
+// Neither the verdict nor what is written depends on how the bytes were divided into reads.
 func TestSegmentation(t *testing.T) {
 	for _, c := range allRules() {
 		checkCuts(t, c.in, newRandom(1), c.run)
 	}
 }
 
-// checkCuts holds every way to cut against the whole.
-func checkCuts(t *testing.T, in string, random *rand.Rand, run func(pieces ...string) result) {
+// checkCuts compares every division with the whole.
+func checkCuts(t *testing.T, in string, random *rand.Rand, run func(pieces ...string) outcome) {
 	t.Helper()
 	want := run(in)
 	cuts(in, random, func(pieces []string) {
@@ -57,18 +56,18 @@ func checkCuts(t *testing.T, in string, random *rand.Rand, run func(pieces ...st
 	})
 }
 
-// A head that comes octet by octet costs as much as one that comes whole, but for the calls: no octet of a line is
-// looked at twice before the line is complete.
+// No octet of a line is scanned twice before the line is complete: a head that comes octet by octet
+// costs one call for each, and no more.
 func TestSlowHeadIsNotQuadratic(t *testing.T) {
 	in := []byte(get("X: " + strings.Repeat("v", 8000)))
 	var r Request
 	for n := 1; n < len(in); n++ {
-		before := r.seen
+		before := r.scanned
 		if got, err := r.Parse(in[:n], &trustedPolicy); got != 0 || err != nil {
 			t.Fatal(n, got, err)
 		}
-		if r.seen < before || r.part != beforeLine && n-r.seen > 1 {
-			t.Fatalf("after %d octets the parser goes on at %d, before that at %d", n, r.seen, before)
+		if r.scanned < before || r.state != beforeStartLine && n-r.scanned > 1 {
+			t.Fatalf("after %d octets the parser goes on at %d, before that at %d", n, r.scanned, before)
 		}
 	}
 }

@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// Continue is the interim answer to Expect: 100-continue (R52).
+// Continue is the interim response to Expect: 100-continue (RuleContinue).
 const Continue = "HTTP/1.1 100 Continue\r\n\r\n"
 
-// Answer is an answer of tideover's own, errors above all.
+// Answer is a response of tideover itself, mostly an error.
 type Answer struct {
 	Status     int
-	Cause      string        // plain text, one line, the body of the answer unless there is a Page
-	RetryAfter time.Duration // Retry-After, whole seconds rounded up; 0: none
-	Head       bool          // the request was HEAD: same head, no body
-	Minor      uint8         // of the request; matters only where KeepAlive is set
+	Cause      string        // plain text, one line: the body, unless there is a Page
+	RetryAfter time.Duration // in whole seconds, rounded up; 0: no Retry-After
+	Head       bool          // the request was HEAD: the same head without the body
+	Minor      uint8         // Request.Minor; used only with KeepAlive
 	KeepAlive  bool          // false: Connection: close
-	Held       bool          // add Server-Timing: hold;dur=MS
+	Held       bool          // write Server-Timing: hold;dur=MS
 	Hold       time.Duration // how long the request was held
 	Date       time.Time     // zero: no Date field
-	Page       []byte        // the app's own page instead of Cause
-	PageType   string        // its media type; "": text/html
+	Page       []byte        // the app's own error page, instead of Cause
+	PageType   string        // its media type; empty: text/html
 }
 
-// allowed is what 405 must say (RFC 9110 section 15.5.6).
-const allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+// allowHeader is the value of Allow, which a 405 must have (RFC 9110 section 15.5.6).
+const allowHeader = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
-// AppendAnswer appends head and body of the answer.
+// AppendAnswer appends the head and the body.
 func AppendAnswer(dst []byte, a *Answer) []byte {
 	reason := reasonOf(a.Status)
 	dst = append(dst, "HTTP/1.1 "...)
@@ -45,7 +45,7 @@ func AppendAnswer(dst []byte, a *Answer) []byte {
 		dst = append(dst, "\r\n"...)
 	}
 	if a.Status == 405 {
-		dst = appendField(dst, "Allow", allowed)
+		dst = appendField(dst, "Allow", allowHeader)
 	}
 	dst = append(dst, "Cache-Control: no-store\r\n"...)
 	if a.Held {
@@ -54,7 +54,7 @@ func AppendAnswer(dst []byte, a *Answer) []byte {
 	return a.appendBody(dst, reason)
 }
 
-// appendBody appends the rest of the head and the body.
+// appendBody appends the rest of the head, and the body.
 func (a *Answer) appendBody(dst []byte, reason string) []byte {
 	mediaType := "text/plain; charset=utf-8"
 	length := len("000 ") + len(reason) + len("\n") + len(a.Cause)
@@ -68,7 +68,7 @@ func (a *Answer) appendBody(dst []byte, reason string) []byte {
 		}
 	}
 	dst = appendField(dst, "Content-Type", mediaType)
-	dst = appendBody(dst, Body{Framing: Fixed, Length: int64(length)})
+	dst = appendFraming(dst, Body{Framing: Fixed, Length: int64(length)})
 	dst = appendConnection(dst, a.Minor, a.KeepAlive)
 	dst = append(dst, "\r\n"...)
 	if a.Head {
@@ -88,13 +88,13 @@ func (a *Answer) appendBody(dst []byte, reason string) []byte {
 	return dst
 }
 
-// AppendError appends the answer to a refused request: plain text, Connection: close, no body to HEAD. r may have been
-// read in part.
+// AppendError appends the response to a refused request: plain text with Connection: close, and no
+// body for HEAD. r may be incomplete.
 func AppendError(dst []byte, e *Error, r *Request) []byte {
 	return AppendAnswer(dst, &Answer{Status: e.Status, Cause: e.Cause, Head: r.Method == MethodHead})
 }
 
-// reasonOf is the reason phrase of the statuses tideover itself answers with.
+// reasonOf returns the reason phrase of a status that tideover itself sends.
 func reasonOf(status int) string {
 	switch status {
 	case 200:

@@ -2,17 +2,21 @@ package http1
 
 import "time"
 
-// Client is what must be known of the client to write a response head for it.
+// Client is what AppendClient needs to know of the client.
 type Client struct {
 	Minor     uint8         // Request.Minor
-	KeepAlive bool          // the connection is to be kept; false: Connection: close is written
-	Held      bool          // add Server-Timing: hold;dur=MS
+	KeepAlive bool          // keep the connection open; false: Connection: close is written
+	Held      bool          // write Server-Timing: hold;dur=MS
 	Hold      time.Duration // how long the request was held
 }
 
-// AppendClient appends the canonical head for the client and returns how the body must be written behind it: NoBody;
-// Fixed, Body.Length bytes as they come; Chunked, see AppendChunk; or UntilClose, which is chosen only for HTTP/1.0
-// clients and obliges to close, whatever Client.KeepAlive asked for (R80).
+// AppendClient appends the canonical head for the client and returns how the body must be written
+// after it:
+//   - NoBody: not at all;
+//   - Fixed: Body.Length bytes as they are;
+//   - Chunked: with AppendChunk and LastChunk;
+//   - UntilClose: as it is. The connection must then be closed, even if Client.KeepAlive is set.
+//     This happens for HTTP/1.0 clients only (RuleHTTP10Client).
 func (r *Response) AppendClient(dst []byte, c *Client) ([]byte, Framing) {
 	dst = r.appendStatus(dst)
 	dst = r.appendFields(dst)
@@ -24,47 +28,50 @@ func (r *Response) AppendClient(dst []byte, c *Client) ([]byte, Framing) {
 	}
 	body := r.Body
 	switch {
-	case r.length >= 0: // R74
-		dst = appendBody(dst, Body{Framing: Fixed, Length: r.length})
+	case r.announcedLength >= 0: // RuleResponseWithoutBody
+		dst = appendFraming(dst, Body{Framing: Fixed, Length: r.announcedLength})
 	case body.Framing == Chunked || body.Framing == UntilClose:
 		body.Framing = Chunked
-		if c.Minor == 0 { // R80
+		if c.Minor == 0 {
 			body.Framing = UntilClose
 		}
 	}
-	dst = appendBody(dst, body)
+	dst = appendFraming(dst, body)
 	dst = appendConnection(dst, c.Minor, c.KeepAlive && body.Framing != UntilClose)
 	return append(dst, "\r\n"...), body.Framing
 }
 
-// appendStatus appends the status line; it always says HTTP/1.1, the version tideover speaks.
+// appendStatus appends the status line. Its version is HTTP/1.1, also if the app answered with
+// HTTP/1.0 (RFC 9112 section 2.3).
 func (r *Response) appendStatus(dst []byte) []byte {
 	s := r.Status
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = append(dst, byte('0'+s/100), byte('0'+s/10%10), byte('0'+s%10), ' ')
-	dst = append(dst, r.bytes(r.reason)...)
+	dst = append(dst, r.text(r.reason)...)
 	return append(dst, "\r\n"...)
 }
 
-// appendConnection says whether the connection is kept where that is not the rule of the client's version.
+// appendConnection appends Connection unless the default of the client's version is meant
+// (RulePersistence).
 func appendConnection(dst []byte, minor uint8, keep bool) []byte {
 	switch {
 	case !keep:
 		return append(dst, "Connection: close\r\n"...)
-	case minor == 0: // R90
+	case minor == 0:
 		return append(dst, "Connection: keep-alive\r\n"...)
 	}
 	return dst
 }
 
-// appendHold tells how long the request was held, in milliseconds.
+// appendHold appends how long the request was held, in milliseconds.
 func appendHold(dst []byte, hold time.Duration) []byte {
 	dst = append(dst, "Server-Timing: hold;dur="...)
 	dst = appendInt(dst, hold.Milliseconds())
 	return append(dst, "\r\n"...)
 }
 
-// PassesInterim reports whether this interim head is to be sent to a client: only 103, only to HTTP/1.1 (R53, R80).
+// PassesInterim reports whether an interim head is sent to the client: a 103, to HTTP/1.1
+// (RuleInterimResponses).
 func (r *Response) PassesInterim(minor uint8) bool { return r.Status == 103 && minor == 1 }
 
 // AppendInterim appends the canonical interim head.

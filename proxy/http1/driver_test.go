@@ -6,33 +6,36 @@ import (
 	"strings"
 )
 
-// The tests drive the engine as a relay would: octets arrive in pieces, a head is parsed from a growing buffer, a body
-// is decoded from what is behind it.
+// The tests use the package as the relay does: bytes arrive in pieces, a head is parsed from a
+// growing buffer, and the body after it is decoded.
 
 var (
-	trustedPolicy   = Policy{Limits: RequestLimits(), Trusted: true, DefaultHost: "127.0.0.1:8000"}
-	untrustedPolicy = Policy{Limits: RequestLimits(), DefaultHost: "127.0.0.1:8000"}
-	plainForward    = Forward{Peer: "192.0.2.7", Scheme: "http"}
+	trustedPolicy       = Policy{Limits: RequestLimits(), Trusted: true, DefaultHost: "127.0.0.1:8000"}
+	untrustedPolicy     = Policy{Limits: RequestLimits(), DefaultHost: "127.0.0.1:8000"}
+	testUpstreamOptions = Forward{Peer: "192.0.2.7", Scheme: "http"}
 )
 
-// result is all that can be seen of one message.
-type result struct {
-	verdict string // "", "more", or status and rule: "400 R14"
+// outcome is everything that is observable for one message.
+type outcome struct {
+	verdict string // status and code: "400 R14"; "": valid; "more": incomplete
 	out     string // canonical head and body
 	content string // decoded body
-	rest    string // what is behind the message
-	facts   string // flags and framing
+	rest    string // the bytes after the message
+	flags   string // flags of the Request, or "reusable"
 }
 
-func verdictOf(err *Error) string { return strconv.Itoa(err.Status) + " " + err.Rule }
+func verdictOf(err *Error) string { return verdict(err.Status, err.Rule) }
 
-// reader feeds pieces of a stream.
+// verdict returns how outcome and ruleCase spell a refusal: "400 R14".
+func verdict(status int, rule Rule) string { return strconv.Itoa(status) + " " + string(rule) }
+
+// reader is a stream that arrives in pieces.
 type reader struct {
 	pieces []string
 	buf    []byte
 }
 
-// more appends the next piece to the buffer, which moves each time.
+// more appends the next piece to the buffer. The buffer moves each time.
 func (r *reader) more() bool {
 	if len(r.pieces) == 0 {
 		return false
@@ -42,10 +45,10 @@ func (r *reader) more() bool {
 	return true
 }
 
-// rest is everything that was not used up.
+// rest returns the bytes that were not used.
 func (r *reader) rest() string { return string(r.buf) + strings.Join(r.pieces, "") }
 
-// parse is what Request.Parse and Response.Parse have in common.
+// parse calls parse with more bytes until the head is complete or refused.
 func (r *reader) parse(parse func([]byte) (int, *Error)) (n int, verdict string) {
 	for r.more() {
 		n, err := parse(r.buf)
@@ -59,7 +62,7 @@ func (r *reader) parse(parse func([]byte) (int, *Error)) (n int, verdict string)
 	return 0, "more"
 }
 
-// body decodes a body behind the head; eof: the stream ends behind the last piece.
+// body decodes a body. eof: the stream ends after the last piece.
 func (r *reader) body(b *BodyReader, eof bool) (content, verdict string) {
 	var c strings.Builder
 	for {
@@ -87,17 +90,17 @@ func (r *reader) body(b *BodyReader, eof bool) (content, verdict string) {
 	return c.String(), ""
 }
 
-// runRequest reads one request from the pieces and writes it as a relay would.
-func runRequest(p *Policy, pieces ...string) (res result) {
+// runRequest parses one request from the pieces and writes it as the relay would.
+func runRequest(p *Policy, pieces ...string) (res outcome) {
 	var req Request
 	in := reader{pieces: pieces}
 	n, verdict := in.parse(func(b []byte) (int, *Error) { return req.Parse(b, p) })
 	if verdict != "" {
-		return result{verdict: verdict}
+		return outcome{verdict: verdict}
 	}
 	head := in.buf[:n]
 	in.buf = in.buf[n:]
-	forward := plainForward
+	forward := testUpstreamOptions
 	forward.Body = req.Body
 	req.Rebase(append([]byte(nil), head...))
 	res.out = string(req.AppendUpstream(nil, &forward))
@@ -108,7 +111,7 @@ func runRequest(p *Policy, pieces ...string) (res result) {
 		res.out += bodyText(req.Body.Framing, res.content)
 		res.rest = in.rest()
 	}
-	res.facts = requestFacts(&req)
+	res.flags = requestFacts(&req)
 	return res
 }
 
@@ -122,7 +125,7 @@ func requestFacts(r *Request) string {
 	return strings.Join(slices.Sorted(slices.Values(f)), " ")
 }
 
-// bodyText is a body as it is written behind a head: chunked bodies in one chunk.
+// bodyText returns a body as it is written after the head. A chunked body has one chunk.
 func bodyText(f Framing, content string) string {
 	if f == Chunked {
 		return string(AppendChunk(nil, []byte(content))) + LastChunk
@@ -130,15 +133,16 @@ func bodyText(f Framing, content string) string {
 	return content
 }
 
-// exchange is what a response is read for and written to.
-type exchange struct {
+// responseCase is the context in which a response is parsed and written.
+type responseCase struct {
 	asked  Asked
 	client Client
-	eof    bool // the child closes behind the last piece
+	eof    bool // the app closes the connection after the last piece
 }
 
-// runResponse reads one response, with the interim ones before it, and writes it as a relay would.
-func runResponse(x exchange, pieces ...string) (res result) {
+// runResponse parses one response, with interim responses before it, and writes it as the relay
+// would.
+func runResponse(x responseCase, pieces ...string) (res outcome) {
 	var r Response
 	limits := ResponseLimits()
 	r.Reset(x.asked)
@@ -172,7 +176,7 @@ func runResponse(x exchange, pieces ...string) (res result) {
 		res.rest = in.rest()
 	}
 	if r.Reusable {
-		res.facts = "reusable"
+		res.flags = "reusable"
 	}
 	return res
 }

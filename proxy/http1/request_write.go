@@ -1,0 +1,76 @@
+package http1
+
+import (
+	"strconv"
+	"time"
+)
+
+// Forward is what AppendUpstream needs beside the request.
+type Forward struct {
+	Peer   string    // client address without port, for X-Forwarded-For; empty: none is written
+	Scheme string    // http or https, for X-Forwarded-Proto; empty: http
+	Start  time.Time // X-Request-Start, unless the request has one; zero: none is written
+	Body   Body      // Request.Body, or Fixed for a chunked body that was buffered
+	Close  bool      // write Connection: close
+}
+
+// AppendUpstream appends the canonical head for the app:
+//   - version HTTP/1.1 (RuleUpstreamVersion) and the target in origin-form (RuleAbsoluteForm);
+//   - no hop-by-hop field (RuleHopByHop), no Expect (RuleContinue), no Via of tideover (RuleVia);
+//   - forwarding fields as the Policy says (RuleForwardingFields);
+//   - one framing field or none.
+//
+// Parsing the result and appending it again gives the same bytes.
+func (r *Request) AppendUpstream(dst []byte, f *Forward) []byte {
+	dst = append(dst, r.text(r.method)...)
+	dst = append(dst, ' ')
+	dst = r.appendOrigin(dst)
+	dst = append(dst, " HTTP/1.1\r\n"...)
+	if r.authority.to > 0 {
+		dst = appendField(dst, "Host", r.text(r.authority))
+	} else if r.counts[nameHost] == 0 { // RuleDefaultHost
+		dst = appendField(dst, "Host", r.policy.DefaultHost)
+	}
+	dst = r.appendFields(dst)
+	if !f.Start.IsZero() && !r.forwards(nameRequestStart) {
+		dst = appendRequestStart(dst, f.Start)
+	}
+	if !r.policy.Trusted {
+		dst = r.appendForwarded(dst, f)
+	}
+	dst = appendFraming(dst, f.Body)
+	switch {
+	case r.Upgrade:
+		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	case f.Close:
+		dst = append(dst, "Connection: close\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// appendForwarded appends the forwarding fields for a client that is not a trusted front-end.
+func (r *Request) appendForwarded(dst []byte, f *Forward) []byte {
+	if f.Peer != "" {
+		dst = appendField(dst, "X-Forwarded-For", f.Peer)
+	}
+	scheme := f.Scheme
+	if scheme == "" {
+		scheme = "http"
+	}
+	dst = appendField(dst, "X-Forwarded-Proto", scheme)
+	if host := r.Host(); host != nil {
+		return appendField(dst, "X-Forwarded-Host", host)
+	}
+	return appendField(dst, "X-Forwarded-Host", r.policy.DefaultHost)
+}
+
+// appendRequestStart appends the arrival time as front-ends write it: seconds with three decimals.
+func appendRequestStart(dst []byte, t time.Time) []byte {
+	ms := t.UnixMilli()
+	dst = append(dst, "X-Request-Start: t="...)
+	dst = strconv.AppendInt(dst, ms/1000, 10)
+	dst = append(dst, '.', byte('0'+ms/100%10), byte('0'+ms/10%10), byte('0'+ms%10))
+	return append(dst, "\r\n"...)
+}
+
+func appendInt(dst []byte, n int64) []byte { return strconv.AppendInt(dst, n, 10) }
