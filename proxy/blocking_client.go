@@ -98,7 +98,7 @@ func (b *blockingClient) readHead() bool {
 	counted := false
 	for {
 		n, fault := x.request.Parse(b.in.bytes(), &b.rules.policy)
-		if !counted && x.request.Begun() {
+		if !counted && x.request.Started() {
 			b.app.counters.requests.Add(1)
 			counted = true
 		}

@@ -145,7 +145,7 @@ func (u *blockingUpstream) awaitHead() (progress, error) {
 		case n > 0:
 			u.forwardInterim()
 			u.in.start += n
-			u.response.Next()
+			u.response.NextHead()
 			continue
 		}
 		if err := u.read(u.x.settings.Timeout); err != nil {
@@ -270,7 +270,7 @@ func (u *blockingUpstream) copyBody() error {
 		if done {
 			return nil
 		}
-		if u.body.Left() > largeBody {
+		if u.body.Remaining() > largeBody {
 			u.in.enlarge()
 		}
 		if err := u.read(0); err == io.EOF {

@@ -62,8 +62,8 @@ func (c *clientConn) updateRules() {
 		return
 	}
 	limits := http1.RequestLimits()
-	limits.Head, limits.Target, limits.Fields = set.Limits.Head, set.Limits.Target, set.Limits.Fields
-	limits.Line = max(limits.Line, min(limits.Target, limits.Head))
+	limits.Head, limits.StartLine, limits.Fields = set.Limits.Head, set.Limits.Target, set.Limits.Fields
+	limits.Line = max(limits.Line, min(limits.StartLine, limits.Head))
 	trusted := c.trusted(set)
 	if c.remote.IsValid() && !trusted {
 		c.peer = c.remote.Addr().Unmap().String()

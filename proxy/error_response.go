@@ -54,7 +54,7 @@ func (b *blockingClient) refuse(o outcome, status int, retryAfter time.Duration,
 	if page := x.settings.ErrorPage; status == 503 && len(page) > 0 {
 		answer.Page, answer.PageType = page, pageType(page)
 	}
-	if _, err := b.conn.write(http1.AppendAnswer(nil, &answer), x.settings.WriteTimeout); err != nil {
+	if _, err := b.conn.write(http1.AppendLocalResponse(nil, &answer), x.settings.WriteTimeout); err != nil {
 		x.keepAlive = false
 		return
 	}
@@ -70,13 +70,13 @@ func (b *blockingClient) answerHealthCheck() (keep bool) {
 	x.keepAlive = x.keepAlive && x.request.Body.Empty()
 	x.end(answered)
 	answer := x.answer(200, "alive")
-	b.conn.write(http1.AppendAnswer(nil, &answer), x.settings.WriteTimeout)
+	b.conn.write(http1.AppendLocalResponse(nil, &answer), x.settings.WriteTimeout)
 	return x.keepAlive
 }
 
 // answer is a response of the server's own.
-func (x *exchange) answer(status int, cause string) http1.Answer {
-	return http1.Answer{Status: status, Cause: cause, Head: x.request.Method == http1.MethodHead, Minor: x.request.Minor,
+func (x *exchange) answer(status int, cause string) http1.LocalResponse {
+	return http1.LocalResponse{Status: status, Cause: cause, Head: x.request.Method == http1.MethodHead, Minor: x.request.Minor,
 		KeepAlive: x.keepAlive, Date: time.Now()}
 }
 

@@ -104,7 +104,7 @@ func (x *exchange) recordHeld() {
 
 // appendRequest appends what is sent to the app: the head and what was buffered of the body.
 func (x *exchange) appendRequest(dst []byte) []byte {
-	f := http1.Forward{Peer: x.client.peer, Scheme: "http", Start: x.startedAt, Body: x.request.Body}
+	f := http1.UpstreamOptions{Peer: x.client.peer, Scheme: "http", Start: x.startedAt, Body: x.request.Body}
 	if x.complete && !x.request.Body.Empty() {
 		f.Body = http1.Body{Framing: http1.Fixed, Length: int64(len(x.buffered))}
 	}

@@ -238,7 +238,7 @@ func (c *loopClient) flushResponse() bool {
 	case errno != 0 && errno != unix.EAGAIN:
 		c.cancelRoundTrip()
 		return true
-	case max(0, n) < len(u.out) || u.body.Left() > largeBody:
+	case max(0, n) < len(u.out) || u.body.Remaining() > largeBody:
 		u.out = bytes.Clone(u.out[max(0, n):])
 		c.offload(offload{reason: reasonStreaming})
 		return true

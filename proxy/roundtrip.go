@@ -43,7 +43,7 @@ func (rt *roundTrip) begin(x *exchange, now time.Time) {
 // resetResponse makes the parser begin at the front of in.
 func (rt *roundTrip) resetResponse() {
 	r := &rt.x.request
-	rt.response.Reset(http1.Asked{Head: r.Method == http1.MethodHead, Upgrade: r.Upgrade})
+	rt.response.Reset(http1.RequestInfo{Head: r.Method == http1.MethodHead, Upgrade: r.Upgrade})
 }
 
 // end says that the connection is idle, or closed.
@@ -89,7 +89,7 @@ func (rt *roundTrip) startResponse() {
 		x.keepAlive = false
 	}
 	rt.out, rt.framing = rt.response.AppendClient(rt.out[:0],
-		&http1.Client{Minor: x.request.Minor, KeepAlive: x.keepAlive, Held: x.held, Hold: x.waited})
+		&http1.ResponseOptions{Minor: x.request.Minor, KeepAlive: x.keepAlive, Held: x.held, Hold: x.waited})
 	rt.in.start += rt.headLen
 	if rt.framing == http1.UntilClose {
 		x.keepAlive = false

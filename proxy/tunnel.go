@@ -29,7 +29,7 @@ func (u *blockingUpstream) tunnel() {
 	defer u.end()
 	defer u.discard()
 	gone, _ := u.stopUpload()
-	head, _ := u.response.AppendClient(u.out[:0], &http1.Client{Minor: x.request.Minor, Held: x.held, Hold: x.waited})
+	head, _ := u.response.AppendClient(u.out[:0], &http1.ResponseOptions{Minor: x.request.Minor, Held: x.held, Hold: x.waited})
 	u.in.start += u.headLen
 	x.app.gate.Done(u.target, true)
 	if gone || b.write(head) != nil {

@@ -134,7 +134,7 @@ func (u *blockingUpstream) copyRequestBody() error {
 	chunked := x.request.Body.Framing == http1.Chunked
 	var out []byte
 	for {
-		if body.reader.Left() > largeBody && len(body.raw) == 0 {
+		if body.reader.Remaining() > largeBody && len(body.raw) == 0 {
 			body.scratch.reset()
 			body.scratch.enlarge()
 		}

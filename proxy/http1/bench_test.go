@@ -47,7 +47,7 @@ func benchmarkRequest(b *testing.B, text string, trusted bool) {
 	in := []byte(text)
 	out := make([]byte, 0, 16<<10)
 	p := Policy{Limits: RequestLimits(), Trusted: trusted}
-	f := Forward{Peer: "192.0.2.7", Scheme: "http", Start: time.Unix(1790000000, 0)}
+	f := UpstreamOptions{Peer: "192.0.2.7", Scheme: "http", Start: time.Unix(1790000000, 0)}
 	var r Request
 	b.ReportAllocs()
 	for b.Loop() {
@@ -71,11 +71,11 @@ func BenchmarkResponse(b *testing.B) {
 	var r Response
 	b.ReportAllocs()
 	for b.Loop() {
-		r.Reset(Asked{})
+		r.Reset(RequestInfo{})
 		if n, err := r.Parse(in, &l); n != len(in) || err != nil {
 			b.Fatal(n, err)
 		}
-		out, _ = r.AppendClient(out[:0], &Client{Minor: 1, KeepAlive: true})
+		out, _ = r.AppendClient(out[:0], &ResponseOptions{Minor: 1, KeepAlive: true})
 	}
 }
 
@@ -87,7 +87,7 @@ func TestNothingIsAllocated(t *testing.T) {
 		body     BodyReader
 		limits   = ResponseLimits()
 		out      = make([]byte, 0, 64<<10)
-		forward  = Forward{Peer: "192.0.2.7", Scheme: "http", Start: time.Unix(1790000000, 0), Body: Body{Framing: Chunked}, Close: true}
+		forward  = UpstreamOptions{Peer: "192.0.2.7", Scheme: "http", Start: time.Unix(1790000000, 0), Body: Body{Framing: Chunked}, Close: true}
 		chunks   = []byte("5;a=\"b\"\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n")
 		room     [ChunkHeaderMax]byte
 	)
@@ -110,9 +110,9 @@ func TestNothingIsAllocated(t *testing.T) {
 			}
 		}
 		for _, in := range answers {
-			response.Reset(Asked{})
+			response.Reset(RequestInfo{})
 			if _, err := response.Parse(in, &limits); err == nil {
-				out, _ = response.AppendClient(out[:0], &Client{Held: true, Hold: time.Second})
+				out, _ = response.AppendClient(out[:0], &ResponseOptions{Held: true, Hold: time.Second})
 			}
 		}
 		body.StartRequest(Body{Framing: Chunked}, &limits)
@@ -125,7 +125,7 @@ func TestNothingIsAllocated(t *testing.T) {
 			out = AppendChunk(out[:0], data)
 		}
 		PutChunkHeader(room[:], 1234)
-		out = AppendAnswer(out[:0], &Answer{Status: 503, Cause: "held too long", RetryAfter: time.Second, Date: forward.Start})
+		out = AppendLocalResponse(out[:0], &LocalResponse{Status: 503, Cause: "held too long", RetryAfter: time.Second, Date: forward.Start})
 	})
 	if allocations != 0 {
 		t.Errorf("%v allocations, want none", allocations)

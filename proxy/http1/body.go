@@ -76,9 +76,9 @@ func (b *BodyReader) Done() bool {
 	return true
 }
 
-// Left returns the number of bytes of a Fixed body that are still to come, or -1 if it is not
+// Remaining returns the number of bytes of a Fixed body that are still to come, or -1 if it is not
 // known.
-func (b *BodyReader) Left() int64 {
+func (b *BodyReader) Remaining() int64 {
 	switch b.framing {
 	case NoBody, Fixed:
 		return b.remaining

@@ -11,7 +11,7 @@
 //		n, err := r.Parse(buf, &policy)       // n == 0 and err == nil: read more, call again
 //		...
 //	}
-//	out = r.AppendUpstream(out, &forward)         // the head for the app
+//	out = r.AppendUpstream(out, &options)         // the head for the app
 //	body.StartRequest(r.Body, &policy.Limits)     // then body.Next(buf[n:]) until body.Done()
 //
 // # Strictness

@@ -12,7 +12,7 @@ import (
 var (
 	trustedPolicy       = Policy{Limits: RequestLimits(), Trusted: true, DefaultHost: "127.0.0.1:8000"}
 	untrustedPolicy     = Policy{Limits: RequestLimits(), DefaultHost: "127.0.0.1:8000"}
-	testUpstreamOptions = Forward{Peer: "192.0.2.7", Scheme: "http"}
+	testUpstreamOptions = UpstreamOptions{Peer: "192.0.2.7", Scheme: "http"}
 )
 
 // outcome is everything that is observable for one message.
@@ -135,8 +135,8 @@ func bodyText(f Framing, content string) string {
 
 // responseCase is the context in which a response is parsed and written.
 type responseCase struct {
-	asked  Asked
-	client Client
+	asked  RequestInfo
+	client ResponseOptions
 	eof    bool // the app closes the connection after the last piece
 }
 
@@ -162,7 +162,7 @@ func runResponse(x responseCase, pieces ...string) (res outcome) {
 		if r.PassesInterim(x.client.Minor) {
 			res.out += string(r.AppendInterim(nil))
 		}
-		r.Next()
+		r.NextHead()
 		in.pieces = append([]string{string(in.buf)}, in.pieces...)
 		in.buf = nil
 	}

@@ -86,7 +86,7 @@ func (d *differential) forward(got outcome) {
 	d.Helper()
 	d.forwarded++
 	read := d.gunicorn.read(d.T, got.out)
-	sent := oracleRequest(got.out, &Policy{Limits: Limits{Head: 1 << 20, Target: 1 << 16, Line: 1 << 16, Fields: 1000}, Trusted: true, PassUnderscores: true})
+	sent := oracleRequest(got.out, &Policy{Limits: Limits{Head: 1 << 20, StartLine: 1 << 16, Line: 1 << 16, Fields: 1000}, Trusted: true, PassUnderscores: true})
 	switch fault := read.differs(sent, got.content); {
 	case slices.Contains(mayRefuse, read.Error), read.Error == "InvalidHeader" && len(sent.all("content-type")) > 1:
 		d.theirs[read.Error]++

@@ -75,7 +75,7 @@ func checkNoEarlyOctets(t *testing.T, in string, p *Policy, random *rand.Rand) {
 func checkCanonical(t *testing.T, got outcome, p *Policy) {
 	t.Helper()
 	again := *p
-	again.Limits = Limits{Head: 1 << 20, Target: 1 << 16, Line: 1 << 16, Fields: 1000} // the relay may add fields
+	again.Limits = Limits{Head: 1 << 20, StartLine: 1 << 16, Line: 1 << 16, Fields: 1000} // the relay may add fields
 	m := oracleRequest(got.out, &again)
 	if m.broken != nil || !m.complete {
 		t.Fatalf("canonical: the oracle says %q of what is written: %.900q", m.broken, got.out)
@@ -95,7 +95,7 @@ func checkCanonical(t *testing.T, got outcome, p *Policy) {
 // checkNetHTTP checks that net/http reads the message that the oracle reads.
 func checkNetHTTP(t *testing.T, got outcome) {
 	t.Helper()
-	m := oracleRequest(got.out, &Policy{Limits: Limits{Head: 1 << 20, Target: 1 << 16, Line: 1 << 16, Fields: 1000}, Trusted: true, PassUnderscores: true})
+	m := oracleRequest(got.out, &Policy{Limits: Limits{Head: 1 << 20, StartLine: 1 << 16, Line: 1 << 16, Fields: 1000}, Trusted: true, PassUnderscores: true})
 	if _, err := url.ParseRequestURI(m.target); err != nil && m.target != "*" {
 		return // net/http decodes the target, the relay does not (RuleTargetFragment)
 	}

@@ -3,21 +3,21 @@ package http1
 // Limits bound what is kept in memory of one message (RuleHeadLimits, RuleResponseHeadLimits).
 // Parse never needs more than Head bytes in its buffer.
 type Limits struct {
-	Head   int   // bytes of a head with its empty line; beyond: 431
-	Target int   // bytes of a request line or status line without its CRLF; beyond: 414
-	Line   int   // bytes of a field line without its CRLF; beyond: 431
-	Fields int   // field lines; beyond: 431
-	Body   int64 // bytes of a request's body; beyond: 413; 0: no limit
+	Head      int   // bytes of a head with its empty line; beyond: 431
+	StartLine int   // bytes of a request line or status line without its CRLF; beyond: 414
+	Line      int   // bytes of a field line without its CRLF; beyond: 431
+	Fields    int   // field lines; beyond: 431
+	Body      int64 // bytes of a request's body; beyond: 413; 0: no limit
 }
 
 // RequestLimits returns the default limits of requests: no limit for the body.
 func RequestLimits() Limits {
-	return Limits{Head: 32 << 10, Target: 8190, Line: 8190, Fields: 100}
+	return Limits{Head: 32 << 10, StartLine: 8190, Line: 8190, Fields: 100}
 }
 
 // ResponseLimits returns the limits of responses. A line may be as long as the head.
 func ResponseLimits() Limits {
-	return Limits{Head: 64 << 10, Target: 64 << 10, Line: 64 << 10, Fields: 200}
+	return Limits{Head: 64 << 10, StartLine: 64 << 10, Line: 64 << 10, Fields: 200}
 }
 
 // Policy is what decides about a request beside its own bytes. A Policy is made once for each

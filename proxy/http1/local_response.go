@@ -8,8 +8,8 @@ import (
 // Continue is the interim response to Expect: 100-continue (RuleContinue).
 const Continue = "HTTP/1.1 100 Continue\r\n\r\n"
 
-// Answer is a response of tideover itself, mostly an error.
-type Answer struct {
+// LocalResponse is a response of tideover itself, mostly an error.
+type LocalResponse struct {
 	Status     int
 	Cause      string        // plain text, one line: the body, unless there is a Page
 	RetryAfter time.Duration // in whole seconds, rounded up; 0: no Retry-After
@@ -26,63 +26,63 @@ type Answer struct {
 // allowHeader is the value of Allow, which a 405 must have (RFC 9110 section 15.5.6).
 const allowHeader = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
-// AppendAnswer appends the head and the body.
-func AppendAnswer(dst []byte, a *Answer) []byte {
-	reason := reasonOf(a.Status)
+// AppendLocalResponse appends the head and the body.
+func AppendLocalResponse(dst []byte, r *LocalResponse) []byte {
+	reason := reasonOf(r.Status)
 	dst = append(dst, "HTTP/1.1 "...)
-	dst = appendInt(dst, int64(a.Status))
+	dst = appendInt(dst, int64(r.Status))
 	dst = append(dst, ' ')
 	dst = append(dst, reason...)
 	dst = append(dst, "\r\n"...)
-	if !a.Date.IsZero() {
+	if !r.Date.IsZero() {
 		dst = append(dst, "Date: "...)
-		dst = a.Date.UTC().AppendFormat(dst, "Mon, 02 Jan 2006 15:04:05 GMT")
+		dst = r.Date.UTC().AppendFormat(dst, "Mon, 02 Jan 2006 15:04:05 GMT")
 		dst = append(dst, "\r\n"...)
 	}
-	if a.RetryAfter > 0 {
+	if r.RetryAfter > 0 {
 		dst = append(dst, "Retry-After: "...)
-		dst = appendInt(dst, int64((a.RetryAfter+time.Second-1)/time.Second))
+		dst = appendInt(dst, int64((r.RetryAfter+time.Second-1)/time.Second))
 		dst = append(dst, "\r\n"...)
 	}
-	if a.Status == 405 {
+	if r.Status == 405 {
 		dst = appendField(dst, "Allow", allowHeader)
 	}
 	dst = append(dst, "Cache-Control: no-store\r\n"...)
-	if a.Held {
-		dst = appendHold(dst, a.Hold)
+	if r.Held {
+		dst = appendHold(dst, r.Hold)
 	}
-	return a.appendBody(dst, reason)
+	return r.appendBody(dst, reason)
 }
 
 // appendBody appends the rest of the head, and the body.
-func (a *Answer) appendBody(dst []byte, reason string) []byte {
+func (r *LocalResponse) appendBody(dst []byte, reason string) []byte {
 	mediaType := "text/plain; charset=utf-8"
-	length := len("000 ") + len(reason) + len("\n") + len(a.Cause)
-	if a.Cause != "" {
+	length := len("000 ") + len(reason) + len("\n") + len(r.Cause)
+	if r.Cause != "" {
 		length += len("\n")
 	}
-	if a.Page != nil {
-		length, mediaType = len(a.Page), a.PageType
+	if r.Page != nil {
+		length, mediaType = len(r.Page), r.PageType
 		if mediaType == "" {
 			mediaType = "text/html"
 		}
 	}
 	dst = appendField(dst, "Content-Type", mediaType)
 	dst = appendFraming(dst, Body{Framing: Fixed, Length: int64(length)})
-	dst = appendConnection(dst, a.Minor, a.KeepAlive)
+	dst = appendConnection(dst, r.Minor, r.KeepAlive)
 	dst = append(dst, "\r\n"...)
-	if a.Head {
+	if r.Head {
 		return dst
 	}
-	if a.Page != nil {
-		return append(dst, a.Page...)
+	if r.Page != nil {
+		return append(dst, r.Page...)
 	}
-	dst = strconv.AppendInt(dst, int64(a.Status), 10)
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
 	dst = append(dst, ' ')
 	dst = append(dst, reason...)
 	dst = append(dst, '\n')
-	if a.Cause != "" {
-		dst = append(dst, a.Cause...)
+	if r.Cause != "" {
+		dst = append(dst, r.Cause...)
 		dst = append(dst, '\n')
 	}
 	return dst
@@ -91,7 +91,7 @@ func (a *Answer) appendBody(dst []byte, reason string) []byte {
 // AppendError appends the response to a refused request: plain text with Connection: close, and no
 // body for HEAD. r may be incomplete.
 func AppendError(dst []byte, e *Error, r *Request) []byte {
-	return AppendAnswer(dst, &Answer{Status: e.Status, Cause: e.Cause, Head: r.Method == MethodHead})
+	return AppendLocalResponse(dst, &LocalResponse{Status: e.Status, Cause: e.Cause, Head: r.Method == MethodHead})
 }
 
 // reasonOf returns the reason phrase of a status that tideover itself sends.

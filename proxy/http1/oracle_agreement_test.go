@@ -10,7 +10,7 @@ func policies() []*Policy {
 	small := trustedPolicy
 	small.PassUnderscores = true
 	small.DefaultHost = ""
-	small.Limits = Limits{Head: 300, Target: 60, Line: 80, Fields: 6, Body: 1000}
+	small.Limits = Limits{Head: 300, StartLine: 60, Line: 80, Fields: 6, Body: 1000}
 	return []*Policy{&trustedPolicy, &untrustedPolicy, &small}
 }
 

@@ -22,7 +22,7 @@ type oracleResponseHead struct {
 }
 
 // oracleResponse checks the head at the beginning of in.
-func oracleResponse(in string, asked Asked, limits Limits) *oracleResponseHead {
+func oracleResponse(in string, asked RequestInfo, limits Limits) *oracleResponseHead {
 	m := &oracleResponseHead{oracleHead: oracleHead{policy: &Policy{Limits: limits}, response: true}}
 	const prefix = "HTTP/"
 	if n := min(len(in), len(prefix)); in[:n] != prefix[:n] {
@@ -56,7 +56,7 @@ func oracleResponse(in string, asked Asked, limits Limits) *oracleResponseHead {
 }
 
 // checkMeaning checks what depends on the whole head.
-func (m *oracleResponseHead) checkMeaning(asked Asked) {
+func (m *oracleResponseHead) checkMeaning(asked RequestInfo) {
 	ten := m.version == "HTTP/1.0"
 	upgrade := m.all("upgrade")
 	if m.status == 101 {
@@ -85,7 +85,7 @@ func (m *oracleResponseHead) checkMeaning(asked Asked) {
 }
 
 // answered returns the head that the client must get.
-func (m *oracleResponseHead) answered(c *Client) string {
+func (m *oracleResponseHead) answered(c *ResponseOptions) string {
 	lines := []string{"HTTP/1.1 " + strconv.Itoa(m.status) + " " + m.reason}
 	for _, f := range m.fields {
 		named := slices.ContainsFunc(m.options(), func(o string) bool { return strings.EqualFold(o, f.name) })

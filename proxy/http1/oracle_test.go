@@ -118,7 +118,7 @@ func (m *oracleHead) limits(lines []string, at int) {
 		}
 		long := at+len(line) > l.Head-2
 		if i == 0 {
-			m.breaks(long || len(line) > l.Target, 414, RuleHeadLimits)
+			m.breaks(long || len(line) > l.StartLine, 414, RuleHeadLimits)
 		} else {
 			m.breaks(long || len(line) > l.Line, 431, RuleHeadLimits)
 		}

@@ -9,7 +9,7 @@ import (
 // This part of the oracle says what must be written for a valid request.
 
 // forwarded returns the head for the app.
-func (m *oracleHead) forwarded(f *Forward) string {
+func (m *oracleHead) forwarded(f *UpstreamOptions) string {
 	host, target := "", m.target
 	hosts := m.all("host")
 	absolute := absoluteForm.FindStringSubmatch(m.target)

@@ -92,7 +92,7 @@ func (r *Request) parse() (n int, err *Error) {
 		}
 	}
 	if r.state == inStartLine {
-		end, err := r.findLineEnd(l.Target, l.Head, errRequestLineTooLong, errRequestLineTooLong)
+		end, err := r.findLineEnd(l.StartLine, l.Head, errRequestLineTooLong, errRequestLineTooLong)
 		if end < 0 {
 			return 0, err
 		}
@@ -147,9 +147,9 @@ func (r *Request) skipEmptyLine() *Error {
 	return nil
 }
 
-// Begun reports whether Parse has seen the beginning of a request. An empty line before it does not
+// Started reports whether Parse has seen the beginning of a request. An empty line before it does not
 // count (RuleLeadingEmptyLine): the connection is still idle.
-func (r *Request) Begun() bool { return r.state != beforeStartLine || r.err != nil }
+func (r *Request) Started() bool { return r.state != beforeStartLine || r.err != nil }
 
 // acceptField checks one field that has a known name or an underscore in its name, and decides
 // whether it is forwarded.

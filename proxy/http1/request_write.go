@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Forward is what AppendUpstream needs beside the request.
-type Forward struct {
+// UpstreamOptions is what AppendUpstream needs beside the request.
+type UpstreamOptions struct {
 	Peer   string    // client address without port, for X-Forwarded-For; empty: none is written
 	Scheme string    // http or https, for X-Forwarded-Proto; empty: http
 	Start  time.Time // X-Request-Start, unless the request has one; zero: none is written
@@ -21,7 +21,7 @@ type Forward struct {
 //   - one framing field or none.
 //
 // Parsing the result and appending it again gives the same bytes.
-func (r *Request) AppendUpstream(dst []byte, f *Forward) []byte {
+func (r *Request) AppendUpstream(dst []byte, o *UpstreamOptions) []byte {
 	dst = append(dst, r.text(r.method)...)
 	dst = append(dst, ' ')
 	dst = r.appendOrigin(dst)
@@ -32,28 +32,28 @@ func (r *Request) AppendUpstream(dst []byte, f *Forward) []byte {
 		dst = appendField(dst, "Host", r.policy.DefaultHost)
 	}
 	dst = r.appendFields(dst)
-	if !f.Start.IsZero() && !r.forwards(nameRequestStart) {
-		dst = appendRequestStart(dst, f.Start)
+	if !o.Start.IsZero() && !r.forwards(nameRequestStart) {
+		dst = appendRequestStart(dst, o.Start)
 	}
 	if !r.policy.Trusted {
-		dst = r.appendForwarded(dst, f)
+		dst = r.appendForwarded(dst, o)
 	}
-	dst = appendFraming(dst, f.Body)
+	dst = appendFraming(dst, o.Body)
 	switch {
 	case r.Upgrade:
 		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
-	case f.Close:
+	case o.Close:
 		dst = append(dst, "Connection: close\r\n"...)
 	}
 	return append(dst, "\r\n"...)
 }
 
 // appendForwarded appends the forwarding fields for a client that is not a trusted front-end.
-func (r *Request) appendForwarded(dst []byte, f *Forward) []byte {
-	if f.Peer != "" {
-		dst = appendField(dst, "X-Forwarded-For", f.Peer)
+func (r *Request) appendForwarded(dst []byte, o *UpstreamOptions) []byte {
+	if o.Peer != "" {
+		dst = appendField(dst, "X-Forwarded-For", o.Peer)
 	}
-	scheme := f.Scheme
+	scheme := o.Scheme
 	if scheme == "" {
 		scheme = "http"
 	}

@@ -2,8 +2,8 @@ package http1
 
 const maxInterims = 8
 
-// Asked is what Response needs to know of the request.
-type Asked struct {
+// RequestInfo is what Response needs to know of the request.
+type RequestInfo struct {
 	Head    bool // the method is HEAD: the response has no body (RuleResponseWithoutBody)
 	Upgrade bool // Request.Upgrade: a 101 is allowed (RuleSwitchingProtocols)
 }
@@ -18,7 +18,7 @@ type Response struct {
 	Body     Body  // the framing of the app; UntilClose if the body ends with the connection
 	Reusable bool  // the connection may carry another request after the body (RuleUpstreamReuse)
 
-	request         Asked
+	request         RequestInfo
 	state           parseState
 	reason          span
 	announcedLength int64 // Content-Length of a response without a body, written as well; -1: none
@@ -27,9 +27,9 @@ type Response struct {
 }
 
 // Reset makes the Response ready for the response to another request. It keeps its memory.
-func (r *Response) Reset(a Asked) {
+func (r *Response) Reset(request RequestInfo) {
 	fields := r.fields[:0]
-	*r = Response{request: a}
+	*r = Response{request: request}
 	r.fields = fields
 }
 
@@ -40,7 +40,7 @@ func (r *Response) Parse(buf []byte, l *Limits) (n int, err *Error) {
 		return 0, r.err
 	}
 	if r.state == headComplete && r.Interim() {
-		r.Next()
+		r.NextHead()
 	} else if r.state == headComplete {
 		r.Reset(r.request)
 	}
@@ -59,7 +59,7 @@ func (r *Response) parse(l *Limits) (n int, err *Error) {
 		if !isPrefix(r.buf, "HTTP/") {
 			return 0, errNotHTTP
 		}
-		end, err := r.findLineEnd(l.Target, l.Head, errHeadTooLong, errHeadTooLong)
+		end, err := r.findLineEnd(l.StartLine, l.Head, errHeadTooLong, errHeadTooLong)
 		if end < 0 {
 			return 0, err
 		}
@@ -214,8 +214,8 @@ func (r *Response) countInterim(n int, l *Limits) *Error {
 // Interim reports whether another head follows this one. A 101 that was requested is final.
 func (r *Response) Interim() bool { return r.Status < 200 && r.Status != 101 }
 
-// Next prepares for the head after an interim head. Parse calls it if the caller does not.
-func (r *Response) Next() {
+// NextHead prepares for the head after an interim head. Parse calls it if the caller does not.
+func (r *Response) NextHead() {
 	count, octets := r.interims+1, r.interimOctets
 	r.Reset(r.request)
 	r.interims, r.interimOctets = count, octets

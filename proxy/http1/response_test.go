@@ -14,8 +14,8 @@ import (
 
 // responseCases returns the contexts in which responses are tested.
 func responseCases() []responseCase {
-	held := Client{Minor: 1, KeepAlive: true, Held: true, Hold: 1234 * time.Millisecond}
-	return []responseCase{keptClient, headRequest, upgradeRequest, http10Client, keptHTTP10Client, closingUpstream, {client: held, eof: true}, {client: Client{Minor: 1}, eof: true}}
+	held := ResponseOptions{Minor: 1, KeepAlive: true, Held: true, Hold: 1234 * time.Millisecond}
+	return []responseCase{keptClient, headRequest, upgradeRequest, http10Client, keptHTTP10Client, closingUpstream, {client: held, eof: true}, {client: ResponseOptions{Minor: 1}, eof: true}}
 }
 
 // checkResponse checks what must hold for every response, valid or not.

@@ -2,8 +2,8 @@ package http1
 
 import "time"
 
-// Client is what AppendClient needs to know of the client.
-type Client struct {
+// ResponseOptions is what AppendClient needs to know of the client.
+type ResponseOptions struct {
 	Minor     uint8         // Request.Minor
 	KeepAlive bool          // keep the connection open; false: Connection: close is written
 	Held      bool          // write Server-Timing: hold;dur=MS
@@ -15,13 +15,13 @@ type Client struct {
 //   - NoBody: not at all;
 //   - Fixed: Body.Length bytes as they are;
 //   - Chunked: with AppendChunk and LastChunk;
-//   - UntilClose: as it is. The connection must then be closed, even if Client.KeepAlive is set.
+//   - UntilClose: as it is. The connection must then be closed, even if o.KeepAlive is set.
 //     This happens for HTTP/1.0 clients only (RuleHTTP10Client).
-func (r *Response) AppendClient(dst []byte, c *Client) ([]byte, Framing) {
+func (r *Response) AppendClient(dst []byte, o *ResponseOptions) ([]byte, Framing) {
 	dst = r.appendStatus(dst)
 	dst = r.appendFields(dst)
-	if c.Held {
-		dst = appendHold(dst, c.Hold)
+	if o.Held {
+		dst = appendHold(dst, o.Hold)
 	}
 	if r.Status == 101 {
 		return append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...), NoBody
@@ -32,12 +32,12 @@ func (r *Response) AppendClient(dst []byte, c *Client) ([]byte, Framing) {
 		dst = appendFraming(dst, Body{Framing: Fixed, Length: r.announcedLength})
 	case body.Framing == Chunked || body.Framing == UntilClose:
 		body.Framing = Chunked
-		if c.Minor == 0 {
+		if o.Minor == 0 {
 			body.Framing = UntilClose
 		}
 	}
 	dst = appendFraming(dst, body)
-	dst = appendConnection(dst, c.Minor, c.KeepAlive && body.Framing != UntilClose)
+	dst = appendConnection(dst, o.Minor, o.KeepAlive && body.Framing != UntilClose)
 	return append(dst, "\r\n"...), body.Framing
 }
 

@@ -11,12 +11,12 @@ func ok(lines ...string) string {
 }
 
 var (
-	keptClient       = responseCase{client: Client{Minor: 1, KeepAlive: true}}
-	http10Client     = responseCase{client: Client{Minor: 0}}
-	keptHTTP10Client = responseCase{client: Client{Minor: 0, KeepAlive: true}}
-	headRequest      = responseCase{asked: Asked{Head: true}, client: Client{Minor: 1, KeepAlive: true}}
-	upgradeRequest   = responseCase{asked: Asked{Upgrade: true}, client: Client{Minor: 1, KeepAlive: true}}
-	closingUpstream  = responseCase{client: Client{Minor: 1, KeepAlive: true}, eof: true}
+	keptClient       = responseCase{client: ResponseOptions{Minor: 1, KeepAlive: true}}
+	http10Client     = responseCase{client: ResponseOptions{Minor: 0}}
+	keptHTTP10Client = responseCase{client: ResponseOptions{Minor: 0, KeepAlive: true}}
+	headRequest      = responseCase{asked: RequestInfo{Head: true}, client: ResponseOptions{Minor: 1, KeepAlive: true}}
+	upgradeRequest   = responseCase{asked: RequestInfo{Upgrade: true}, client: ResponseOptions{Minor: 1, KeepAlive: true}}
+	closingUpstream  = responseCase{client: ResponseOptions{Minor: 1, KeepAlive: true}, eof: true}
 )
 
 // refusedResponse is a response that breaks the rule.

@@ -15,21 +15,21 @@ func TestAnswer(t *testing.T) {
 	page := []byte("<p>Back soon.</p>")
 	for _, c := range []struct {
 		name   string
-		answer Answer
+		answer LocalResponse
 		want   string
 	}{
-		{"held too long", Answer{Status: 503, Cause: "held too long", RetryAfter: 1500 * time.Millisecond, Held: true, Hold: 30 * time.Second, Date: date},
+		{"held too long", LocalResponse{Status: 503, Cause: "held too long", RetryAfter: 1500 * time.Millisecond, Held: true, Hold: 30 * time.Second, Date: date},
 			"HTTP/1.1 503 Service Unavailable\r\nDate: Sun, 22 Nov 2026 14:00:00 GMT\r\nRetry-After: 2\r\nCache-Control: no-store\r\n" +
 				"Server-Timing: hold;dur=30000\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 38\r\nConnection: close\r\n\r\n" +
 				"503 Service Unavailable\nheld too long\n"},
-		{"page", Answer{Status: 503, Page: page, Minor: 1, KeepAlive: true},
+		{"page", LocalResponse{Status: 503, Page: page, Minor: 1, KeepAlive: true},
 			"HTTP/1.1 503 Service Unavailable\r\nCache-Control: no-store\r\nContent-Type: text/html\r\nContent-Length: 17\r\n\r\n<p>Back soon.</p>"},
-		{"page with a type, to HEAD", Answer{Status: 503, Page: page, PageType: "text/x", Head: true, Minor: 0, KeepAlive: true},
+		{"page with a type, to HEAD", LocalResponse{Status: 503, Page: page, PageType: "text/x", Head: true, Minor: 0, KeepAlive: true},
 			"HTTP/1.1 503 Service Unavailable\r\nCache-Control: no-store\r\nContent-Type: text/x\r\nContent-Length: 17\r\nConnection: keep-alive\r\n\r\n"},
-		{"alive", Answer{Status: 200, Minor: 1, KeepAlive: true},
+		{"alive", LocalResponse{Status: 200, Minor: 1, KeepAlive: true},
 			"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 7\r\n\r\n200 OK\n"},
 	} {
-		if got := string(AppendAnswer(nil, &c.answer)); got != c.want {
+		if got := string(AppendLocalResponse(nil, &c.answer)); got != c.want {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
 		}
 	}
@@ -39,11 +39,11 @@ func TestAnswer(t *testing.T) {
 func TestReasons(t *testing.T) {
 	for _, status := range []int{200, 400, 405, 408, 413, 414, 417, 431, 501, 502, 503, 504, 505} {
 		line := "HTTP/1.1 " + strconv.Itoa(status) + " "
-		if got := string(AppendAnswer(nil, &Answer{Status: status})); !strings.HasPrefix(got, line) || strings.HasPrefix(got, line+"Error\r\n") {
+		if got := string(AppendLocalResponse(nil, &LocalResponse{Status: status})); !strings.HasPrefix(got, line) || strings.HasPrefix(got, line+"Error\r\n") {
 			t.Errorf("%d: %q", status, got)
 		}
 	}
-	if got := string(AppendAnswer(nil, &Answer{Status: 599})); !strings.HasPrefix(got, "HTTP/1.1 599 Error\r\n") {
+	if got := string(AppendLocalResponse(nil, &LocalResponse{Status: 599})); !strings.HasPrefix(got, "HTTP/1.1 599 Error\r\n") {
 		t.Errorf("%q", got)
 	}
 }
@@ -72,15 +72,15 @@ func TestChunkHeaders(t *testing.T) {
 func TestAccessors(t *testing.T) {
 	const in = "\r\nPUT http://Shop.example/a%2Fb?c=d HTTP/1.1\r\nHost: shop.example\r\nX-Request-Id: 7\r\nKeep-Alive: 5\r\n\r\n"
 	var r Request
-	if r.Begun() {
+	if r.Started() {
 		t.Error("begun before anything came")
 	}
 	for _, part := range []string{"\r", "\r\n"} {
-		if n, err := r.Parse([]byte(part), &trustedPolicy); n != 0 || err != nil || r.Begun() {
+		if n, err := r.Parse([]byte(part), &trustedPolicy); n != 0 || err != nil || r.Started() {
 			t.Errorf("an empty line is no beginning: %d %v", n, err)
 		}
 	}
-	if n, err := r.Parse([]byte(in), &trustedPolicy); n != len(in) || err != nil || !r.Begun() {
+	if n, err := r.Parse([]byte(in), &trustedPolicy); n != len(in) || err != nil || !r.Started() {
 		t.Fatal(n, err)
 	}
 	for _, c := range []struct{ what, got, want string }{
@@ -134,8 +134,8 @@ func TestParseAgain(t *testing.T) {
 		}
 	}
 	r.Reset()
-	if _, err := r.Parse([]byte(" "), &trustedPolicy); err != errLeadingOctet || !r.Begun() {
-		t.Errorf("%v, begun: %v", err, r.Begun())
+	if _, err := r.Parse([]byte(" "), &trustedPolicy); err != errLeadingOctet || !r.Started() {
+		t.Errorf("%v, begun: %v", err, r.Started())
 	}
 	if n, err := r.Parse([]byte(get()), &trustedPolicy); n != 0 || err != errLeadingOctet {
 		t.Errorf("an error stays: %d %v", n, err)
@@ -190,7 +190,7 @@ func TestKeptBodyHasALength(t *testing.T) {
 	if _, err := r.Parse([]byte(post("")), &untrustedPolicy); err != nil {
 		t.Fatal(err)
 	}
-	f := Forward{Body: Body{Framing: Fixed, Length: 12}}
+	f := UpstreamOptions{Body: Body{Framing: Fixed, Length: 12}}
 	want := "POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nContent-Length: 12\r\n\r\n"
 	if got := string(r.AppendUpstream(nil, &f)); got != want {
 		t.Errorf("got %q\nwant %q", got, want)
@@ -201,12 +201,12 @@ func TestBodyReader(t *testing.T) {
 	limits := RequestLimits()
 	var b BodyReader
 	b.StartRequest(Body{Framing: Fixed, Length: 5}, &limits)
-	if b.Done() || b.Left() != 5 {
-		t.Errorf("done %v, left %d", b.Done(), b.Left())
+	if b.Done() || b.Remaining() != 5 {
+		t.Errorf("done %v, left %d", b.Done(), b.Remaining())
 	}
 	data, n, err := b.Next([]byte("hel"))
-	if string(data) != "hel" || n != 3 || err != nil || b.Left() != 2 || b.Total != 3 {
-		t.Errorf("%q %d %v, left %d, total %d", data, n, err, b.Left(), b.Total)
+	if string(data) != "hel" || n != 3 || err != nil || b.Remaining() != 2 || b.Total != 3 {
+		t.Errorf("%q %d %v, left %d, total %d", data, n, err, b.Remaining(), b.Total)
 	}
 	if err := b.End(); err == nil || err.Status != 400 || err.Rule != RuleIncompleteRequest || b.End() != err {
 		t.Errorf("a short body ends with %v", err)
@@ -219,7 +219,7 @@ func TestBodyReader(t *testing.T) {
 		t.Errorf("no body: %q %d %v", data, n, err)
 	}
 	b.StartResponse(Body{Framing: UntilClose}, &limits)
-	if data, n, err := b.Next([]byte("abc")); string(data) != "abc" || n != 3 || err != nil || b.Done() || b.Left() != -1 {
+	if data, n, err := b.Next([]byte("abc")); string(data) != "abc" || n != 3 || err != nil || b.Done() || b.Remaining() != -1 {
 		t.Errorf("until close: %q %d %v", data, n, err)
 	}
 	if b.End() != nil || !b.Done() {
