@@ -243,7 +243,7 @@ func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy boo
 // copyResponse sends the head of the response and then its body.
 func (u *blockingUpstream) copyResponse() error {
 	u.early, u.goneBefore = !u.upload.lastPiece.Load(), u.upload.clientGone()
-	if u.early {
+	if u.early { // http1.RuleEarlyResponse
 		u.x.keepAlive = false
 	}
 	u.startResponse()
@@ -299,7 +299,7 @@ func (u *blockingUpstream) copyRaw() error {
 }
 
 // onUpstreamEOF ends a response at the end of its connection. It is whole only if the app has not
-// just died (R77).
+// just died ([http1.RuleCloseDelimitedResponse]).
 func (u *blockingUpstream) onUpstreamEOF() error {
 	if fault := u.body.End(); fault != nil {
 		return fault

@@ -141,7 +141,7 @@ func (b *requestBody) drain(c *conn, limits drainLimits) {
 }
 
 // linger sends a FIN and reads until the client closes, within limits, so that no reset overtakes
-// the response.
+// the response ([http1.RuleLingeringClose]).
 func (b *requestBody) linger(c *conn, limits drainLimits) {
 	c.closeWrite()
 	end, taken := time.Now().Add(limits.time), 0

@@ -9,9 +9,9 @@ import (
 
 // Faults of a client that only a clock or a setting can see.
 var (
-	errHeadTimeout  = &http1.Error{Status: 408, Rule: "head", Cause: "the request's head took too long"}
-	errBodySlow     = &http1.Error{Status: 408, Rule: "body", Cause: "the request's body came too slowly"}
-	errBodyTooLarge = &http1.Error{Status: 413, Rule: "body", Cause: "the request's body is too large"}
+	errHeadTimeout  = &http1.Error{Status: 408, Rule: http1.RuleHeadTimeout, Cause: "the request's head took too long"}
+	errBodySlow     = &http1.Error{Status: 408, Rule: http1.RuleBodyLimits, Cause: "the request's body came too slowly"}
+	errBodyTooLarge = &http1.Error{Status: 413, Rule: http1.RuleBodyLimits, Cause: "the request's body is too large"}
 )
 
 // How a request, or a part of it, ends early.

@@ -50,7 +50,7 @@ func (x *exchange) begin(c *clientConn, now time.Time) {
 // to the body.
 func (x *exchange) setHead(n int) {
 	x.headLen, x.body.raw = n, x.client.in.bytes()[n:]
-	// Behind a handshake comes no request (R63).
+	// No request follows a handshake ([http1.RuleFailedUpgrade]).
 	x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.app.noKeepAlive.Load()
 	x.body.begin(&x.request, &x.client.rules.limits, x.client.replay.sent100, x.settings.BodyTimeout, x.settings.MinRate)
 	x.complete = x.request.Body.Empty()
@@ -176,7 +176,8 @@ func (x *exchange) logError(status int, cause string) {
 	x.app.errorLog.write(key, x.client.address(), printable(x.request.Value("X-Request-Id")), x.waited)
 }
 
-// finish gives back what the request had. Bytes behind its body are the next request's.
+// finish gives back what the request had. Bytes behind its body are the next request's
+// ([http1.RulePipelining]).
 func (x *exchange) finish() {
 	x.app.buffered.Add(-x.reserved)
 	x.reserved, x.buffered = 0, nil

@@ -17,7 +17,7 @@ import (
 const (
 	// upstreamIdleTimeout is how long a connection to the app is kept for the next request: well
 	// below the 2 s after which gunicorn closes it, perhaps at the moment at which a request is on
-	// its way.
+	// its way ([http1.RuleIdleUpstream]).
 	upstreamIdleTimeout = time.Second
 	// dialTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog, where
 	// the kernel asks again after 1 s.
@@ -43,7 +43,8 @@ type loopUpstream struct {
 	shutDown atomic.Bool // by Close
 }
 
-// An upstreamUser is told what happens on the connection that its request is out on.
+// An upstreamUser is told what happens on the connection that its request is out on. A connection
+// carries one request at a time ([http1.RuleOneUpstreamRequest]).
 type upstreamUser interface {
 	onConnected()
 	onConnectFailed()
@@ -52,7 +53,7 @@ type upstreamUser interface {
 
 // dial opens a connection to t, at the address to, which may still be connecting. Every failure
 // means "not now": a full backlog (EAGAIN on a unix socket), no listener (ECONNREFUSED, ENOENT), no
-// free port or descriptor. Then the result is nil.
+// free port or descriptor ([http1.RuleUpstreamUnavailable]). Then the result is nil.
 func (l *eventLoop) dial(t *gate.Target, to *netpoll.Sockaddr) *loopUpstream {
 	fd, err := unix.Socket(to.Family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -41,7 +41,7 @@ type failedAttempt struct {
 	attempts      int           // times the request was lost after it had been written
 }
 
-// retryable reports whether the request may be sent to the app again.
+// retryable reports whether the request may be sent to the app again ([http1.RuleResend]).
 func (f failedAttempt) retryable() bool {
 	switch {
 	case !f.replayable || f.progress == responseStarted:

@@ -125,8 +125,8 @@ func TestKeepWorking(t *testing.T) {
 	}
 }
 
-// TestEndOfAResponseThatEndsWithItsConnection (R77): it is the end only if the app did not die with
-// it.
+// TestEndOfAResponseThatEndsWithItsConnection: it is the end only if the app did not die with it
+// (http1.RuleCloseDelimitedResponse).
 func TestEndOfAResponseThatEndsWithItsConnection(t *testing.T) {
 	whole := func(*rig, *child) {}
 	for _, c := range []struct {

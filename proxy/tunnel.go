@@ -10,7 +10,8 @@ import (
 	"tideover/proxy/http1"
 )
 
-// A tunnel is a pair of connections behind a 101: bytes both ways, which nothing here interprets.
+// A tunnel is a pair of connections behind a 101: bytes both ways, which nothing here interprets
+// ([http1.RuleTunnels]).
 type tunnel struct {
 	idleTimeout time.Duration // without a byte either way; 0: without bound
 	active      atomic.Int64  // UnixNano when a side sent or took a byte for the last time
@@ -40,7 +41,7 @@ func (u *blockingUpstream) tunnel() {
 	x.app.counters.tunnels.Add(1)
 	t := &tunnel{idleTimeout: x.settings.TunnelTimeout}
 	t.touch()
-	ahead := x.body.raw
+	ahead := x.body.raw // http1.RuleBytesAfterUpgrade
 	x.body.raw = nil
 	done := make(chan struct{})
 	go func() {
