@@ -63,8 +63,8 @@ func (b *blockingClient) refuse(o outcome, status int, retryAfter time.Duration,
 	}
 }
 
-// answerHealthCheck answers a front-end's question whether the server is there: whatever the app
-// does, a request would be answered or held.
+// answerHealthCheck answers a front-end's question whether the server is there. A request would be
+// held, and not refused, even while the app is down.
 func (b *blockingClient) answerHealthCheck() (keep bool) {
 	x := b.exchange
 	x.keepAlive = x.keepAlive && x.request.Body.Empty()

@@ -121,7 +121,7 @@ func (u *loopUpstream) OnEvents(events uint32) {
 	case u.connecting:
 		u.onWritable()
 	case events == unix.EPOLLOUT: // that was known
-	case u.user == nil: // whatever comes is the end, or was not asked for
+	case u.user == nil: // it has ended, or sends what was not asked for
 		u.discard()
 	default:
 		u.onReadable()
@@ -205,8 +205,8 @@ func (u *loopUpstream) closeFD() {
 	}
 }
 
-// release makes the descriptor the caller's, who has to take it out of the poller. It reports false
-// when it is closed already.
+// release makes the descriptor the caller's, which has to take it out of the poller. It reports
+// false when it is closed already.
 func (u *loopUpstream) release() bool {
 	u.target.Remove(u)
 	u.mu.Lock()

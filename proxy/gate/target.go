@@ -34,7 +34,7 @@ type Target struct {
 	changed   chan struct{} // closed at the next change of a count; nil when no call waits for it
 }
 
-// A Conn is an open connection to the target. Close ends it at once, whatever it is in use for. It
+// A Conn is an open connection to the target. Close ends it at once, also while it is in use. It
 // is called with no lock of the target held, from any goroutine, perhaps more than once, and must
 // not block.
 type Conn interface {

@@ -70,7 +70,7 @@ func (p *Poller) Poll() (n int, more bool) {
 	return n, n == len(p.events)
 }
 
-// Event returns what the event number i of the last Poll is, and whom to tell. The handler is nil
+// Event returns what the event number i of the last Poll is, and its handler, which is nil
 // if the descriptor has been removed since, or has none.
 func (p *Poller) Event(i int) (Handler, uint32) {
 	e := &p.events[i]
