@@ -145,11 +145,11 @@ func (b *bench) length(normal time.Duration) time.Duration {
 }
 
 // turns is how many turns each server has in a round, and how long one is. Two binaries whose costs
-// differ by little have three times as long a round, cut into turns of the length short: the speed
+// differ by little have four times as long a round, cut into turns of the length short: the speed
 // of a shared machine changes within a tenth of a second.
 func (b *bench) turns(round, short time.Duration) (number int, each time.Duration) {
 	if b.before != "" {
-		return max(1, int(b.length(3*round)/short)), short
+		return max(1, int(b.length(4*round)/short)), short
 	}
 	const usual = 4
 	return usual, b.length(round) / usual
