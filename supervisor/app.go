@@ -273,20 +273,21 @@ func (a *App) onStartFailed(s *startup, why string) {
 }
 
 // serve puts a generation that is ready into service and releases the held
-// requests to it.
+// requests to it. The snapshot is published first, so that a client with an answer
+// finds the generation in the status.
 func (a *App) serve(s *startup) {
-	g := s.Generation()
-	g.Ready = time.Now()
+	g, probe := s.Generation(), s.Probe()
+	g.Ready, g.Lenient = time.Now(), probe.Lenient
 	a.starting, a.current = nil, g
 	a.restart.setUp()
+	a.publish()
 	a.gate.Refuse(nil)
 	if g.Target != nil {
 		a.gate.Swap(g.Target)
 	}
-	probe := s.Probe()
 	a.logger.Info("answers", "app", a.name, "generation", g.Number, "pid", g.Process.Pid(),
 		"after", g.Ready.Sub(g.Started).Round(time.Millisecond), "tries", probe.Tries)
-	if g.Lenient = probe.Lenient; g.Lenient {
+	if g.Lenient {
 		a.logger.Warn("the first answer is an error, and serves because no ready.path is set; a reload would refuse it",
 			"app", a.name, "answer", probe.FirstLine())
 	}
