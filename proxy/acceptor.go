@@ -114,7 +114,8 @@ func (a *acceptor) accept() {
 				l.app.counters.connections.Add(1)
 			}
 			if !a.failingSince.IsZero() {
-				l.app.logger.Info("accepting again", "app", l.app.name, "after", time.Since(a.failingSince).Round(time.Millisecond))
+				l.app.logger.Info("accepting resumed", "app", l.app.name,
+					"after_s", time.Since(a.failingSince).Round(time.Millisecond).Seconds())
 				a.failingSince = time.Time{}
 			}
 			continue
@@ -130,7 +131,7 @@ func (a *acceptor) accept() {
 		}
 		if a.failingSince.IsZero() {
 			a.failingSince = l.now
-			l.app.logger.Warn("cannot accept", "app", l.app.name, "error", os.NewSyscallError("accept4", errno))
+			l.app.logger.Warn("accepting failed", "app", l.app.name, "error", os.NewSyscallError("accept4", errno))
 		}
 		l.schedule(l.now.Add(retryInterval))
 		return

@@ -151,12 +151,12 @@ func TestOutOfDescriptors(t *testing.T) {
 	release(fillers[:1])
 	fillers = fillers[1:]
 	c := r.dial().get("/during")
-	r.eventually("an error", func() bool { return len(r.logged("cannot accept")) > 0 })
+	r.eventually("an error", func() bool { return len(r.logged("accepting failed")) > 0 })
 	busy := worked(func() {
 		wait := time.NewTimer(300 * time.Millisecond)
 		<-wait.C
 	})
-	if lines := len(r.logged("cannot accept")); lines != 1 || busy > 60*time.Millisecond {
+	if lines := len(r.logged("accepting failed")); lines != 1 || busy > 60*time.Millisecond {
 		t.Errorf("%d lines and %v of work in 300ms without descriptors", lines, busy)
 	}
 	release(fillers[:1]) // enough to accept, not to connect to the app
@@ -165,7 +165,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	release(fillers)
 	fillers = nil
 	c.want(200, "")
-	if n := len(r.logged("accepting again")); n != 1 {
+	if n := len(r.logged("accepting resumed")); n != 1 {
 		t.Errorf("said %d times that all is well again", n)
 	}
 }

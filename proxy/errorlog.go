@@ -63,11 +63,11 @@ func (l *errorLog) write(key errorKey, client, id string, held time.Duration) {
 			l.timer.Reset(dedupWindow)
 		}
 	}
-	fields := append(key.fields(), "client", client, "held", held.Round(time.Millisecond))
+	fields := append(key.fields(), "client", client, "held_s", held.Round(time.Millisecond).Seconds())
 	if id != "" {
 		fields = append(fields, "request_id", id)
 	}
-	l.logger.Warn("answered", fields...)
+	l.logger.Warn("error response", fields...)
 }
 
 func (k errorKey) fields() []any {
@@ -98,7 +98,8 @@ func (l *errorLog) flushLocked(now time.Time, all bool) {
 			continue
 		}
 		if s.count > 0 {
-			l.logger.Warn("answered alike", append(key.fields(), "count", s.count, "held", s.held.Round(time.Millisecond))...)
+			l.logger.Warn("error response repeated", append(key.fields(),
+				"count", s.count, "held_s", s.held.Round(time.Millisecond).Seconds())...)
 		}
 		delete(l.recent, key)
 	}

@@ -24,7 +24,7 @@ func TestCountsAreWrittenInTime(t *testing.T) {
 		counts := func(want int) {
 			t.Helper()
 			synctest.Wait()
-			if n := strings.Count(log.String(), "answered alike"); n != want {
+			if n := strings.Count(log.String(), "error response repeated"); n != want {
 				t.Errorf("%d counts are written, want %d: %s", n, want, log)
 			}
 		}
@@ -75,7 +75,7 @@ func TestEqualAnswersAreFoldedInTheLog(t *testing.T) {
 	}
 	r.counted("answers", func(c Counters) bool { return c.BadRequest == 20 && c.Expired == 10 })
 	r.server.app.errorLog.flush()
-	first, counted := r.logged("answered"), r.logged("answered alike")
+	first, counted := r.logged("error response"), r.logged("error response repeated")
 	if len(first) != 2 || len(counted) != 2 {
 		t.Fatalf("%v %v", first, counted)
 	}
@@ -87,7 +87,7 @@ func TestEqualAnswersAreFoldedInTheLog(t *testing.T) {
 		if n, isCount := line["count"]; isCount && n != 19.0 && n != 9.0 {
 			t.Errorf("%v", line)
 		}
-		if _, ok := line["count"]; !ok && expired && (line["request_id"] != `id-\x227\x22` || line["client"] == "" || line["held"] == "0s") {
+		if _, ok := line["count"]; !ok && expired && (line["request_id"] != `id-\x227\x22` || line["client"] == "" || line["held_s"] == 0.0) {
 			t.Errorf("%v", line)
 		}
 	}

@@ -71,7 +71,7 @@ func TestBoundsOfAThousandAreExact(t *testing.T) {
 	}
 	r.counted("expired", func(c Counters) bool { return c.Expired == n && c.Overflowed == over && c.Held == n })
 	r.server.app.errorLog.flush()
-	if lines := len(r.logged("answered")) + len(r.logged("answered alike")); lines < 4 || lines > 20 {
+	if lines := len(r.logged("error response")) + len(r.logged("error response repeated")); lines < 4 || lines > 20 {
 		t.Errorf("%d lines for %d answers", lines, n+over)
 	}
 }
@@ -190,7 +190,7 @@ func TestAliveIsNeverHeld(t *testing.T) {
 	c := r.dial()
 	c.get("/-/alive").want(200, "alive")
 	c.get("/-/alive?x").want(200, "alive")
-	r.counted("answered", func(c Counters) bool { return c.Answered == 2 && c.Held == 0 })
+	r.counted("error response", func(c Counters) bool { return c.Answered == 2 && c.Held == 0 })
 }
 
 func TestBufferTotalBoundsWhatIsHeld(t *testing.T) {

@@ -30,7 +30,7 @@ func TestAccepting(t *testing.T) {
 			r.dial().get("/").want(200, "GET /")
 		}
 	}
-	if log := r.log.String(); strings.Contains(log, "cannot accept") {
+	if log := r.log.String(); strings.Contains(log, "accepting failed") {
 		t.Errorf("log: %s", log)
 	}
 	r.end()

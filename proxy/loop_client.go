@@ -55,7 +55,7 @@ func (l *eventLoop) addClient(fd int, peer netip.AddrPort, host string) *loopCli
 	}
 	c := &loopClient{clientConn: newClientConn(l.app, peer, host), loop: l, fd: fd}
 	if err := l.poller.Add(fd, clientEvents, c); err != nil {
-		l.app.logger.Error("cannot serve a connection", "app", l.app.name, "error", err)
+		l.app.logger.Error("cannot serve connection", "app", l.app.name, "error", err)
 		netpoll.Close(fd)
 		return nil
 	}

@@ -245,7 +245,7 @@ func (a *App) onStarted() {
 	}
 	why, hint := s.Explain()
 	if !s.Complete() {
-		a.logger.Error("did not come up", "app", a.name, "generation", s.Number, "error", why)
+		a.logger.Error("start failed", "app", a.name, "generation", s.Number, "error", why)
 		a.log.Note(s.Number, "%s", why)
 	}
 	if hint != "" {
@@ -285,11 +285,11 @@ func (a *App) serve(s *startup) {
 	if g.Target != nil {
 		a.gate.Swap(g.Target)
 	}
-	a.logger.Info("answers", "app", a.name, "generation", g.Number, "pid", g.Process.Pid(),
-		"after", g.Ready.Sub(g.Started).Round(time.Millisecond), "tries", probe.Tries)
+	a.logger.Info("ready", "app", a.name, "generation", g.Number, "pid", g.Process.Pid(),
+		"after_s", g.Ready.Sub(g.Started).Round(time.Millisecond).Seconds(), "tries", probe.Tries)
 	if g.Lenient {
-		a.logger.Warn("the first answer is an error, and serves because no ready.path is set; a reload would refuse it",
-			"app", a.name, "answer", probe.FirstLine())
+		a.logger.Warn("ready with an error response", "app", a.name, "generation", g.Number, "response", probe.FirstLine(),
+			"hint", "a reload would reject this response; set ready.path to a path that shows that the app is ready")
 	}
 	a.hooks.AfterReady(g, s.Reason, s.From)
 }
@@ -316,10 +316,10 @@ func (a *App) reapTeardowns() {
 	for len(a.teardowns) > 0 && isClosed(a.teardowns[0].Done()) {
 		t := a.teardowns[0]
 		a.teardowns = a.teardowns[1:]
-		a.logger.Debug("gone", "app", a.name, "generation", t.Number,
+		a.logger.Debug("stopped", "app", a.name, "generation", t.Number,
 			"in_flight", t.InFlight, "cut", t.Cut, "killed", t.Stopped.Killed, "reclaimed", t.Reclaimed)
 		if len(t.Stopped.Left) > 0 {
-			a.logger.Error("processes live on in spite of SIGKILL", "app", a.name, "generation", t.Number, "pids", t.Stopped.Left)
+			a.logger.Error("cannot kill processes", "app", a.name, "generation", t.Number, "pids", t.Stopped.Left)
 		}
 	}
 	if a.restart.afterStop && len(a.teardowns) == 0 {
@@ -346,8 +346,8 @@ func (a *App) onExit() {
 		a.hooks.OnFailure(a.settings, g.Number, 0, generation.ReasonCrash, why)
 		return
 	}
-	a.logger.Error("the main process ended by itself", "app", a.name, "generation", g.Number,
-		"pid", g.Process.Pid(), "outcome", outcome.String(), "served", uptime.Round(time.Millisecond))
+	a.logger.Error("process exited", "app", a.name, "generation", g.Number,
+		"pid", g.Process.Pid(), "outcome", outcome.String(), "uptime_s", uptime.Round(time.Millisecond).Seconds())
 	a.log.Note(g.Number, "%s", why)
 	if a.starting == nil { // else the next generation is on its way already
 		a.scheduleRetry(a.restart.exited(uptime), why)
@@ -356,11 +356,11 @@ func (a *App) onExit() {
 
 // setFinished leaves the app down: its restart policy says so.
 func (a *App) setFinished(number int, why string, failed bool) {
-	log := a.logger.Info
+	level := hclog.Info
 	if failed {
-		log = a.logger.Error
+		level = hclog.Error
 	}
-	log("stays down", "app", a.name, "generation", number, "why", why)
+	a.logger.Log(level, "not restarting", "app", a.name, "generation", number, "cause", why)
 	a.log.Note(number, "%s", why)
 	a.restart.setDown(desiredFinished, why, failed)
 	a.gate.Refuse(refusal(a.settings, "the app has ended"))
@@ -373,7 +373,8 @@ func (a *App) scheduleRetry(next retry, reason string) {
 	if !next.failed {
 		return
 	}
-	a.logger.Error("failed: it is tried again slowly, and who asks for it gets a 503 at once until it answers", "app", a.name, "next", next.after)
+	a.logger.Error("app failed", "app", a.name, "next_s", next.after.Seconds(),
+		"hint", "requests are answered 503 until a start succeeds")
 	a.gate.Refuse(&gate.Refusal{RetryAfter: next.after, Cause: "the app does not start"})
 }
 
@@ -381,7 +382,7 @@ func (a *App) scheduleRetry(next retry, reason string) {
 // stopped the app.
 func (a *App) recordStopped(stopped bool) {
 	if err := a.state.SetStopped(a.name, stopped); err != nil {
-		a.logger.Warn("cannot record the wish; it holds until tideover ends", "app", a.name, "error", err)
+		a.logger.Warn("cannot save state", "record", "stopped by the operator", "app", a.name, "error", err)
 	}
 }
 
@@ -451,7 +452,7 @@ func (a *App) rereadSettings() error {
 		return err
 	}
 	if same := slices.Equal(cfg.Listen, a.settings.Listen); !same && cfg.ListenFrom == "listen" {
-		a.logger.Warn("the listen address changed; `tideover apply` opens the new one", "app", a.name)
+		a.logger.Warn("listen address changed", "app", a.name, "hint", "tideover apply opens the new address")
 	}
 	fixed := *cfg
 	fixed.Listen = a.settings.Listen
@@ -463,7 +464,7 @@ func (a *App) rereadSettings() error {
 // for the next generation.
 func (a *App) applySettings(cfg *config.App) {
 	if complete, err := a.launcher.CompleteSettings(cfg); err != nil {
-		a.logger.Error("gunicorn has settings that cannot work here", "app", a.name, "error", err)
+		a.logger.Error("gunicorn settings rejected", "app", a.name, "error", err)
 	} else {
 		cfg = complete
 	}

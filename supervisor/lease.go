@@ -79,7 +79,7 @@ func (all *leases) lease(r api.HoldRequest) *lease {
 	l.by, l.length, l.ends = r.By, r.For, time.Now().Add(r.For)
 	all.gate.Hold(l.name)
 	all.arm()
-	all.logger.Info("holding", "app", all.app, "by", r.By, "for", l.length)
+	all.logger.Info("hold started", "app", all.app, "by", r.By, "limit_s", l.length.Seconds())
 	return l
 }
 
@@ -88,7 +88,7 @@ func (all *leases) expire() {
 	now := time.Now()
 	for _, l := range all.byName {
 		if !l.ends.After(now) {
-			all.logger.Warn("the hold ended by itself: its time is over", "app", all.app, "by", l.by, "after", l.length)
+			all.logger.Warn("hold expired", "app", all.app, "by", l.by, "limit_s", l.length.Seconds())
 			all.end(l, true)
 		}
 	}
@@ -107,5 +107,6 @@ func (all *leases) end(l *lease, expired bool) {
 	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Held: api.Seconds(time.Since(l.began)), Expired: expired,
 		Requests: api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(l.before, all.server.Counters())}}
 	close(l.over)
-	all.logger.Info("released", "app", all.app, "by", l.by, "after", time.Since(l.began).Round(time.Millisecond), "held", held.Held)
+	all.logger.Info("hold ended", "app", all.app, "by", l.by,
+		"duration_s", time.Since(l.began).Round(time.Millisecond).Seconds(), "held", held.Held)
 }

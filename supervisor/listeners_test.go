@@ -91,7 +91,7 @@ func TestUnusedInheritedSocketsAreSaid(t *testing.T) {
 		o.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
 	}
 	r.open("web")
-	if text := log.String(); !strings.Contains(text, "no app listens on") || !strings.Contains(text, "listen=systemd:web") {
+	if text := log.String(); !strings.Contains(text, "inherited socket unused: fd_name=web") || !strings.Contains(text, `listen = \"systemd:web\"`) {
 		t.Errorf("said:\n%s", text)
 	}
 	r.page()

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"tideover/proxy"
 	"tideover/proxy/gate"
 	"tideover/supervisor/api"
@@ -151,18 +153,18 @@ func (o *operation) finish() {
 // log writes the result to the daemon's log.
 func (o *operation) log() {
 	a, r := o.app, &o.result
-	log := a.logger.Info
+	level := hclog.Info
 	if r.Exit != api.ExitOK {
-		log = a.logger.Error
+		level = hclog.Error
 	}
 	attrs := []any{"app", a.name, "verb", r.Verb, "result", r.Result, "from", r.Generation.From, "to", r.Generation.To,
-		"took", fmt.Sprintf("%.3fs", r.Duration), "held", r.Requests.Held, "lost", r.Requests.Lost}
+		"duration_s", o.result.Ended.Sub(o.began).Round(time.Millisecond).Seconds(), "held", r.Requests.Held, "lost", r.Requests.Lost}
 	if r.Error != "" {
 		attrs = append(attrs, "error", r.Error)
 	}
-	log("ended", attrs...)
+	a.logger.Log(level, "operation finished", attrs...)
 	for _, w := range r.Warnings {
-		a.logger.Warn(w, "app", a.name)
+		a.logger.Warn("operation warning", "app", a.name, "verb", r.Verb, "warning", w)
 	}
 }
 

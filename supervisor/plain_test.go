@@ -122,7 +122,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	st = r.until("given up", func(s api.AppStatus) bool { return s.State == api.Failed })
-	if !strings.Contains(st.Reason, "it did not say READY=1 within 3 s") || st.Says != "" {
+	if !strings.Contains(st.Reason, "it did not send READY=1 within 3 s") || st.Says != "" {
 		t.Errorf("status %+v", st)
 	}
 }

@@ -40,7 +40,7 @@ func (s *Supervisor) Apply(_ context.Context, r api.ApplyRequest, progress func(
 	if r.DryRun {
 		out.Result = "dry run"
 	} else {
-		s.options.Logger.Info("applying the configuration", "by", r.By)
+		s.options.Logger.Info("apply started", "by", r.By)
 		if err := c.carryOut(); err != nil {
 			return applyFailed(err)
 		}
@@ -153,7 +153,7 @@ func (a *appChange) differ() {
 func (c *reconciliation) needNewStart() []string {
 	var all []string
 	for _, d := range config.DaemonDifferences(&c.Supervisor.file.Daemon, &c.file.Daemon) {
-		all = append(all, "daemon."+d.Key.Path+" is different; it is in force when tideover is started again")
+		all = append(all, "daemon."+d.Key.Path+" has changed; the change takes effect when tideover is started again")
 	}
 	return all
 }
@@ -240,7 +240,7 @@ func (c *reconciliation) remove() {
 	c.registry.entries.Store(&entries)
 	for _, m := range gone {
 		m.app.recordStopped(false)
-		c.options.Logger.Info("removed", "app", m.app.name)
+		c.options.Logger.Info("app removed", "app", m.app.name)
 	}
 }
 

@@ -94,7 +94,7 @@ func (r *registry) start(e *entry, dependencies []<-chan struct{}) {
 // serve accepts connections for the app.
 func (e *entry) serve(l *publicListener) {
 	l.serve(e.app.server, func(err error) {
-		e.app.logger.Error("cannot accept any more", "app", e.app.name, "address", l.address, "error", err)
+		e.app.logger.Error("listener failed", "app", e.app.name, "address", l.address, "error", err)
 	})
 }
 

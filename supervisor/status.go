@@ -68,7 +68,7 @@ func (a *App) status(detailed bool) api.AppStatus {
 func readyText(cfg *config.App) string {
 	switch generation.ProbeOf(cfg) {
 	case generation.ProbeNotify:
-		return "it says READY=1"
+		return "it sends READY=1"
 	case generation.ProbeCommand:
 		return strings.Join(cfg.Ready.Command, " ") + " exits with 0"
 	case generation.ProbeMinUptime:

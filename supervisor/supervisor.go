@@ -83,7 +83,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		return nil, err
 	}
 	if damaged != nil {
-		o.Logger.Error("the records of the last run are damaged and kept aside", "error", damaged)
+		o.Logger.Error("state file damaged", "error", damaged, "hint", "it was renamed to *.damaged; stopped apps start again")
 	}
 	s := &Supervisor{options: o, began: time.Now(), file: f, store: store, reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
 	s.leaving, s.leave = context.WithCancel(context.Background())
@@ -118,7 +118,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	}
 	s.restore(o.Handoff)
 	for _, name := range listeners.unused() {
-		o.Logger.Warn("a socket was passed that no app listens on; its clients wait until one does", "name", name, "listen", systemdPrefix+name)
+		o.Logger.Warn("inherited socket unused", "fd_name", name, "hint", "an app accepts its connections with listen = \""+systemdPrefix+name+"\"")
 	}
 	return s, nil
 }
@@ -135,7 +135,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer stopReaping()
 	background.Go(func() {
 		if err := process.Reap(reaping); err != nil {
-			s.options.Logger.Warn("processes that escape from their app will not be found by parentage", "error", err)
+			s.options.Logger.Warn("cannot become a subreaper", "error", err)
 		}
 	})
 	background.Go(func() { s.shared.watcher.Run(s.leaving) })
@@ -150,7 +150,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.registry.changing.Unlock()
 
 	<-s.leaving.Done()
-	s.options.Logger.Info("shutting down")
+	s.options.Logger.Info("shutdown started")
 	s.registry.changing.Lock()
 	defer s.registry.changing.Unlock()
 	s.registry.stop(s.registry.all(), s.registry.all())
@@ -165,15 +165,15 @@ func (s *Supervisor) endStale() {
 		ends.Go(func() {
 			report, err := process.EndStale(s.hurry, tree)
 			if err != nil || !report.Empty() {
-				s.options.Logger.Error("cannot end what the last tideover left", "tree", tree.Name, "pids", report.Left, "error", err)
+				s.options.Logger.Error("cannot kill leftover processes", "process", tree.Name, "pids", report.Left, "error", err)
 				return
 			}
-			s.options.Logger.Warn("ended what the last tideover left", "tree", tree.Name, "pid", tree.Pid, "killed", report.Killed)
+			s.options.Logger.Warn("leftover processes stopped", "process", tree.Name, "pid", tree.Pid, "killed", report.Killed)
 		})
 	}
 	ends.Wait()
 	if err := s.store.ForgetStale(); err != nil {
-		s.options.Logger.Warn("cannot write the records", "error", err)
+		s.options.Logger.Warn("cannot save state", "record", "leftover processes", "error", err)
 	}
 }
 
@@ -210,7 +210,7 @@ func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Ph
 		return a.planReload(r)
 	}
 	t := newTicket(r)
-	s.options.Logger.Info("asked for", "app", a.name, "verb", r.Verb, "by", r.By)
+	s.options.Logger.Info("operation requested", "app", a.name, "verb", r.Verb, "by", r.By)
 	if !a.do(ctx, func() { a.queue.add(t) }) {
 		return t.refused(api.ExitNotRunning, "tideover is shutting down")
 	}

@@ -27,7 +27,7 @@ const lastReturns = 2 * time.Second
 
 // errUpgradeAborted ends the freeze of an app when another app cannot be frozen,
 // or at a shutdown.
-var errUpgradeAborted = errors.New("somebody else, or a shutdown, has kept the upgrade from coming about")
+var errUpgradeAborted = errors.New("another app could not be frozen, or tideover is shutting down")
 
 // upgrade is one attempt to become another program.
 type upgrade struct {
@@ -96,7 +96,7 @@ func (s *Supervisor) unchanged() error {
 	}
 	for _, a := range c.all {
 		if a.Change != api.Unchanged {
-			return &api.Error{Exit: api.ExitConfig, Message: "the configuration is not what is in force: " + a.App + " is different", Hint: "tideover apply, first"}
+			return &api.Error{Exit: api.ExitConfig, Message: "the configuration file is not what runs: " + a.App + " is different", Hint: "run tideover apply first"}
 		}
 	}
 	return nil
@@ -137,7 +137,7 @@ func (s *Supervisor) collect(u *upgrade, entries []*entry, failed <-chan error, 
 	if u.ctx.Err() != nil {
 		return errUpgradeAborted
 	}
-	s.options.Logger.Info("becoming another program")
+	s.options.Logger.Info("executing the new program")
 	return become(e)
 }
 
@@ -223,7 +223,7 @@ func (o *operation) quieten() bool {
 			o.failOvertaken()
 			return false
 		case len(a.leases.byName) > 0:
-			o.fail(api.ExitBusy, "requests of "+a.name+" are held by somebody", "tideover release "+a.name)
+			o.fail(api.ExitBusy, "requests of "+a.name+" are held", "tideover release "+a.name)
 			return false
 		case b != nil:
 			if o.await(b.Done()) && a.starting == b {
@@ -264,7 +264,7 @@ func (o *operation) drainCurrent() bool {
 		return false
 	}
 	if n := g.Target.InFlight(); n > 0 {
-		o.app.logger.Warn("requests that take too long are cut by the upgrade", "app", o.app.name, "cut", n)
+		o.app.logger.Warn("upgrade cuts requests", "app", o.app.name, "cut", n)
 	}
 	return true
 }
@@ -286,7 +286,7 @@ func (o *operation) handOff(u *upgrade, hooked bool, connections []proxy.Connect
 		b.Current, err = a.current.HandoffState()
 	}
 	if err != nil {
-		o.fail(api.ExitError, "cannot hand "+a.name+" on: "+err.Error(), "")
+		o.fail(api.ExitError, "cannot pass on the state of "+a.name+": "+err.Error(), "")
 		return
 	}
 	if b.Current != nil {
@@ -301,7 +301,7 @@ func (o *operation) handOff(u *upgrade, hooked bool, connections []proxy.Connect
 func (a *App) attachPipes(pipes []logs.Pipe) {
 	for _, p := range pipes {
 		if err := a.log.Attach(p); err != nil {
-			a.logger.Error("the output of a process is not read any more", "app", a.name, "generation", p.Generation, "error", err)
+			a.logger.Error("cannot read output", "app", a.name, "generation", p.Generation, "error", err)
 		}
 	}
 }
@@ -329,7 +329,7 @@ func (s *Supervisor) restore(e *handoff.State) {
 		}
 		b.Name = a.name
 		if err := a.restore(b); err != nil {
-			a.logger.Error("cannot take over what the former tideover has left", "app", a.name, "error", err)
+			a.logger.Error("cannot restore app", "app", a.name, "error", err)
 		}
 		a.publish()
 	}
@@ -346,7 +346,7 @@ func (a *App) restore(b *handoff.AppState) error {
 			a.restored = &restoredGeneration{g, b.Current.Hooked}
 			a.restart.setUp()
 			a.gate.Refuse(nil)
-			a.logger.Info("took over", "app", a.name, "generation", a.restored.Number, "pid", a.restored.Process.Pid())
+			a.logger.Info("restored", "app", a.name, "generation", a.restored.Number, "pid", a.restored.Process.Pid())
 		}
 	case b.Ended:
 		a.restart.setDown(desiredFinished, b.Reason, b.Failed)

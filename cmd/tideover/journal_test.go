@@ -35,7 +35,7 @@ func TestOwnLinesInTheJournal(t *testing.T) {
 			t.Errorf("a line for the journal: %q", line)
 		}
 	}
-	for _, want := range []string{"<3>[ERROR] tideover: did not come up", "<6>[INFO]  tideover: shutting down"} {
+	for _, want := range []string{"<3>[ERROR] tideover: start failed: app=", "<6>[INFO]  tideover: shutdown started"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

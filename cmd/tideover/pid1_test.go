@@ -36,7 +36,7 @@ func TestAsPid1(t *testing.T) {
 		log.close()
 	}()
 	defer container.Process.Kill() // and with it what it started
-	if !log.await("answers: app=shop") {
+	if !log.await("ready: app=shop") {
 		t.Fatalf("unshare needs root:\n%s", log)
 	}
 	first := childOf(t, container.Process.Pid)

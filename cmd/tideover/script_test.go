@@ -109,7 +109,7 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		log.close()
 		ended <- err
 	}()
-	if !s.log.await("listening for commands") {
+	if !s.log.await("control socket opened") {
 		ts.Fatalf("the daemon ended:\n%s", s.log)
 	}
 }

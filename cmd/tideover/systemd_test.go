@@ -386,7 +386,7 @@ func TestSocketsByName(t *testing.T) {
 		t.Errorf("%v:\n%s", err, u.log)
 	}
 	u.start("run", "--name", "shop", "--listen", "unix:"+filepath.Join(u.run, "shop"), "--", "webapp")
-	if !u.log.await("no app listens on") || !u.log.await("systemd:shop") {
+	if !u.log.await("inherited socket unused: fd_name=shop") || !u.log.await("systemd:shop") {
 		t.Errorf("an unused socket is not said:\n%s", u.log)
 	}
 }

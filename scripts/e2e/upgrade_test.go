@@ -146,7 +146,7 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	r.must(install(r, binary))
 	r.must(s.daemon.Signal(syscall.SIGUSR2))
 	r.must(testenv.Poll(s.timeout(10*time.Second), 5*time.Millisecond, func() error {
-		if !strings.Contains(s.daemon.Tail(50), "upgrading") {
+		if !strings.Contains(s.daemon.Tail(50), "upgrade started") {
 			return errors.New("the upgrade has not begun")
 		}
 		return nil

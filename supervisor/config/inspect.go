@@ -120,7 +120,7 @@ func (i *inspector) checkSocketDirs(a *App, warn func(finding)) {
 // checkSecrets looks for secrets in world-readable files.
 func (i *inspector) checkSecrets(d *draft, warn func(finding)) {
 	add := func(key string, part []string, path, what string) {
-		warn(finding{key: key, part: part, secret: true, message: fmt.Sprintf("everybody on this machine can read %s in %s", what, path), hint: "chmod 640 " + path})
+		warn(finding{key: key, part: part, secret: true, message: fmt.Sprintf("every user of this machine can read %s in %s", what, path), hint: "chmod 640 " + path})
 	}
 	names := secretNames(d.Env)
 	if s, ok := d.written["env"]; ok && len(names) > 0 && worldReadable(s.src.path, s.src.info) {

@@ -164,9 +164,9 @@ TOKEN_FILE = "/run/secrets/token"
 	}
 	got := inspectAs(t, 0, dir)
 	for _, want := range []string{
-		"tideover.toml:3:12: warning: shop: everybody on this machine can read the command's password in DIR/tideover.toml",
-		"tideover.toml:4:13: warning: shop: everybody on this machine can read DB_PASSWORD in DIR/.env",
-		"tideover.toml:7:1: warning: shop: everybody on this machine can read DATABASE_URL, SECRET_KEY in DIR/tideover.toml",
+		"tideover.toml:3:12: warning: shop: every user of this machine can read the command's password in DIR/tideover.toml",
+		"tideover.toml:4:13: warning: shop: every user of this machine can read DB_PASSWORD in DIR/.env",
+		"tideover.toml:7:1: warning: shop: every user of this machine can read DATABASE_URL, SECRET_KEY in DIR/tideover.toml",
 		"chmod 640 DIR/.env",
 	} {
 		if !strings.Contains(got, want) {

@@ -34,7 +34,7 @@ func (a *App) warnings() (all []finding) {
 		}
 	}
 	if a.Hold.Timeout > frontEndTimeout && a.Web() {
-		warn("hold.timeout", "hold.timeout is %s; most front-ends give up after %s unless they are told otherwise", formatDuration(a.Hold.Timeout), formatDuration(frontEndTimeout))
+		warn("hold.timeout", "hold.timeout is %s; most front-ends give up after %s unless their own timeout is set", formatDuration(a.Hold.Timeout), formatDuration(frontEndTimeout))
 	}
 	if a.Web() && (a.Ready.Notify || len(a.Ready.Command) > 0) {
 		key := "ready.notify"

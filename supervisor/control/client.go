@@ -205,7 +205,7 @@ func (c *Client) wrapError(ctx context.Context, err error) *api.Error {
 	case errors.Is(err, fs.ErrPermission):
 		return errorf(api.ExitDenied, "root, the daemon's own user and members of its socket_group may", "no permission for %s", c.socket)
 	case slices.ContainsFunc(disconnectErrors(), func(broken error) bool { return errors.Is(err, broken) }):
-		return errorf(api.ExitNotRunning, "its log tells why", "the daemon went away before it had answered")
+		return errorf(api.ExitNotRunning, "the reason is in its log", "the daemon went away before it had answered")
 	}
 	return errorf(api.ExitError, "", "cannot ask the daemon on %s: %v", c.socket, err)
 }

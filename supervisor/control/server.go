@@ -123,7 +123,7 @@ func (s *Server) handler() http.Handler {
 // and logs.
 func (s *Server) serve(r route, c *call) {
 	if err := c.authorize(r); err != nil {
-		s.logger.Warn("control: refused", "path", r.path, "uid", c.peer.uid, "cause", err.Message)
+		s.logger.Warn("control request denied", "path", r.path, "uid", c.peer.uid, "error", err.Message)
 		c.fail(err)
 		return
 	}
@@ -143,10 +143,10 @@ func (s *Server) serve(r route, c *call) {
 		c.fail(asError(err))
 	}
 	if c.badRequest {
-		s.logger.Warn("control: not understood", "path", r.path, "uid", c.peer.uid, "cause", asError(err).Message)
+		s.logger.Warn("control request invalid", "path", r.path, "uid", c.peer.uid, "error", asError(err).Message)
 	}
 	if r.mutating {
 		// The outcome of an operation is logged by the supervisor.
-		s.logger.Debug("control: "+r.path, "app", c.app, "by", c.caller(), "exit", int(c.exitCode(err)))
+		s.logger.Debug("control request finished", "path", r.path, "app", c.app, "by", c.caller(), "exit", int(c.exitCode(err)))
 	}
 }

@@ -236,7 +236,7 @@ func checkReplaceable(o SocketOptions) error {
 		return nil // its process is gone
 	}
 	if err != nil {
-		return errorf(api.ExitError, "give another path with --socket", "cannot tell who listens on %s: %v", o.Path, err)
+		return errorf(api.ExitError, "give another path with --socket", "cannot find out which process listens on %s: %v", o.Path, err)
 	}
 	return errAlreadyRuns(o, pid)
 }

@@ -102,7 +102,7 @@ func (w *Watcher) Run(ctx context.Context) {
 				w.rescan(ctx, ready)
 			}
 		case err := <-faults:
-			w.logger.Warn("watching files: events were lost", "error", err)
+			w.logger.Warn("file events lost", "error", err)
 			w.rescan(ctx, ready)
 		case f := <-ready:
 			w.trigger(f)
@@ -161,7 +161,8 @@ func (w *Watcher) reconcile(ctx context.Context, ready chan<- *file) {
 	if w.inotify == nil {
 		system, err := fsnotify.NewWatcher()
 		if err != nil {
-			w.logger.Error("cannot watch files; reload with `tideover reload`", "error", err, "remedy", "raise fs.inotify.max_user_instances")
+			w.logger.Error("cannot watch files", "error", err,
+				"hint", "raise fs.inotify.max_user_instances; until then use tideover reload")
 			return
 		}
 		w.inotify = system
@@ -189,7 +190,7 @@ func (w *Watcher) rescan(ctx context.Context, ready chan<- *file) {
 	}
 	for dir := range dirs {
 		if err := w.inotify.Add(dir); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-			w.logger.Warn("cannot watch a directory; a touch in it may go unnoticed", "directory", dir, "error", err)
+			w.logger.Warn("cannot watch directory", "directory", dir, "error", err)
 		}
 	}
 	for _, files := range w.files {
@@ -223,7 +224,7 @@ func (w *Watcher) trigger(f *file) {
 	f.timer = nil
 	for app, files := range w.files {
 		if slices.Contains(files, f) {
-			w.logger.Info("touched", "app", app, "file", f.path)
+			w.logger.Info("watched file changed", "app", app, "file", f.path)
 			w.calls.Go(func() { w.reload(app, f.path) })
 		}
 	}

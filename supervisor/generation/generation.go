@@ -61,7 +61,7 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec) (_ *Generation, err error)
 		if err != nil {
 			g.cleanup()
 			if e := l.options.State.RemoveTree(p.App.Name, p.Number); e != nil {
-				l.logger.Debug("cannot record that nothing was started", "app", p.App.Name, "error", e)
+				l.logger.Warn("cannot save state", "record", "process ended", "app", p.App.Name, "generation", p.Number, "error", e)
 			}
 		}
 	}()
@@ -95,7 +95,7 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec) (_ *Generation, err error)
 // record stores the process tree for the next daemon.
 func (l *Launcher) record(g *Generation, tree process.Record) {
 	if err := l.options.State.SetTree(g.App.Name, g.Number, tree); err != nil {
-		l.logger.Warn("cannot record the process; after a crash of tideover it would not be found", "app", g.App.Name, "error", err)
+		l.logger.Warn("cannot save state", "record", "process started", "app", g.App.Name, "generation", g.Number, "error", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
@@ -83,8 +84,8 @@ func (e *HookError) Error() string { return e.hook + " " + e.how }
 
 var (
 	errHookTimeout = errors.New("it took too long")
-	ErrReplaced    = errors.New("its generation goes")
-	ErrUpgrade     = errors.New("tideover is being upgraded, after which it runs again")
+	ErrReplaced    = errors.New("its generation is being stopped")
+	ErrUpgrade     = errors.New("tideover is being upgraded; the hook runs again afterwards")
 )
 
 // RunHook runs a hook to its end. The error is a *HookError.
@@ -118,7 +119,8 @@ func (l *Launcher) RunHook(ctx context.Context, log *logs.Log, r HookRun) error 
 	case out.Code != 0 || out.Signal != 0:
 		failed.how = fmt.Sprintf("failed with %s after %s", out, api.FormatDuration(out.Runtime))
 	default:
-		l.logger.Debug("hook ran", "app", r.Spec.App.Name, "hook", r.Hook, "generation", r.Spec.Number, "took", out.Runtime)
+		l.logger.Debug("hook finished", "app", r.Spec.App.Name, "generation", r.Spec.Number, "hook", r.Hook,
+			"duration_s", out.Runtime.Round(time.Millisecond).Seconds())
 		return nil
 	}
 	return failed
@@ -166,7 +168,7 @@ func (h *Hooks) OnFailure(cfg *config.App, number, from int, why Reason, what st
 		p.Dir, err = "/", nil
 	}
 	if err != nil {
-		h.launcher.logger.Error("cannot run on_failure", "app", cfg.Name, "error", err)
+		h.launcher.logger.Error("cannot run hook", "app", cfg.Name, "generation", number, "hook", HookOnFailure, "error", err)
 		return
 	}
 	if _, err := p.environment(); err != nil {
@@ -186,7 +188,7 @@ func (h *Hooks) runAsync(ctx context.Context, r HookRun) <-chan struct{} {
 	h.running.Go(func() {
 		defer close(ended)
 		if err := h.launcher.RunHook(ctx, h.log, r); err != nil {
-			h.launcher.logger.Warn("a hook failed", "app", r.Spec.App.Name, "generation", r.Spec.Number, "error", err)
+			h.launcher.logger.Warn("hook failed", "app", r.Spec.App.Name, "generation", r.Spec.Number, "hook", r.Hook, "error", err)
 			h.log.Note(r.Spec.Number, "%v", err)
 		}
 	})
@@ -207,12 +209,12 @@ func (h *Hooks) Idle() <-chan struct{} {
 // must not run twice at once.
 func (l *Launcher) recordHook(spec process.Spec) {
 	if err := l.options.State.SetHook(process.Record{Name: spec.Name, Token: spec.Token}); err != nil {
-		l.logger.Warn("cannot record the hook; after a crash of tideover it would not be found", "hook", spec.Name, "error", err)
+		l.logger.Warn("cannot save state", "record", "hook started", "process", spec.Name, "error", err)
 	}
 }
 
 func (l *Launcher) removeHook(spec process.Spec) {
 	if err := l.options.State.RemoveHook(spec.Token); err != nil {
-		l.logger.Warn("cannot record that a hook is gone", "hook", spec.Name, "error", err)
+		l.logger.Warn("cannot save state", "record", "hook ended", "process", spec.Name, "error", err)
 	}
 }

@@ -94,7 +94,8 @@ func (n *notifySocket) listen(tree *process.Process, logger hclog.Logger) {
 			n.handle(string(text[:size]))
 		case !refused:
 			refused = true
-			logger.Warn("somebody else says how the process is, and is not heard; who sends READY=1 must live until it was read", "of", tree.Pid(), "pid", sender)
+			logger.Warn("notification ignored", "pid", tree.Pid(), "sender_pid", sender,
+				"hint", "the sender must be a process of the app and must exist until its message is read")
 		}
 		for _, fd := range passed { // only now: systemd-notify waits until they are closed
 			unix.Close(fd)

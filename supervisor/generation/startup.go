@@ -70,7 +70,7 @@ func (l *Launcher) Start(log *logs.Log, r StartRequest) *Startup {
 	cfg := r.App
 	number, err := l.options.State.NextNumber(cfg.Name)
 	if err != nil {
-		l.logger.Warn("cannot record the generation's number", "app", cfg.Name, "error", err)
+		l.logger.Warn("cannot save state", "record", "generation number", "app", cfg.Name, "error", err)
 	}
 	ctx, cancel := context.WithCancelCause(l.options.Hurry)
 	s := &Startup{Number: number, Reason: r.Reason, From: r.From, cancel: cancel, done: make(chan struct{})}
@@ -208,14 +208,14 @@ func (s *Startup) explainTimeout(cfg *config.App) (why, hint string) {
 	within := " within " + api.FormatDuration(cfg.Ready.Timeout)
 	switch ProbeOf(cfg) {
 	case ProbeNotify:
-		return "it did not say READY=1" + within, "ready.notify waits for sd_notify; ready.timeout says for how long"
+		return "it did not send READY=1" + within, "ready.notify waits for sd_notify; ready.timeout is the time limit"
 	case ProbeCommand:
-		return "ready.command did not succeed" + within + " (the last time: " + s.probe.FirstLine() + ")", "ready.command and ready.timeout say what is asked, and for how long"
+		return "ready.command did not succeed" + within + " (the last time: " + s.probe.FirstLine() + ")", "ready.command and ready.timeout set the check and its time limit"
 	}
 	why = "no answer that counts" + within
 	if s.probe.Status != 0 {
 		why += fmt.Sprintf(" (the last one: %s)", s.probe.FirstLine())
-		hint = "ready.path and ready.status say what is asked and what counts"
+		hint = "ready.path and ready.status set the request and the statuses that count"
 	}
 	return why, hint
 }

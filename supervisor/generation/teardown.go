@@ -108,7 +108,7 @@ func (l *Launcher) tearDown(t *Teardown, timeouts StopTimeouts) {
 	}
 	g.cleanup()
 	if err := l.options.State.RemoveTree(g.App.Name, g.Number); err != nil {
-		l.logger.Warn("cannot record that a generation is gone", "app", g.App.Name, "generation", g.Number, "error", err)
+		l.logger.Warn("cannot save state", "record", "process ended", "app", g.App.Name, "generation", g.Number, "error", err)
 	}
 }
 

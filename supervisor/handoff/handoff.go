@@ -170,17 +170,17 @@ func Receive() (*State, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<40))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read what the former tideover has left: %w", err)
+		return nil, fmt.Errorf("cannot read the state that the previous tideover passed on: %w", err)
 	}
 	e := &State{}
 	if err := json.Unmarshal(text, e); err != nil {
-		return nil, fmt.Errorf("cannot understand what the former tideover has left: %w", err)
+		return nil, fmt.Errorf("cannot decode the state that the previous tideover passed on: %w", err)
 	}
 	for _, fd := range e.Descriptors() {
 		unix.CloseOnExec(fd)
 	}
 	if e.Version != FormatVersion {
-		return nil, fmt.Errorf("the former tideover has left version %d of its estate, this one reads version %d", e.Version, FormatVersion)
+		return nil, fmt.Errorf("the previous tideover passed on state of version %d, this one reads version %d", e.Version, FormatVersion)
 	}
 	return e, nil
 }
@@ -241,7 +241,7 @@ func (e *State) Exec(path string, control syscall.Conn, exec func(variable strin
 	}()
 	for _, fd := range all {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
-			return fmt.Errorf("cannot pass descriptor %d on: %w", fd, err)
+			return fmt.Errorf("cannot pass on descriptor %d: %w", fd, err)
 		}
 	}
 	return exec(variable + "=" + strconv.Itoa(own))

@@ -66,7 +66,7 @@ func EndStale(ctx context.Context, r Record) (StopReport, error) {
 	removeStaleCgroups()
 	report.Took = time.Since(began)
 	if !report.Empty() {
-		return report, fmt.Errorf("%s: processes %v outlived SIGKILL", r.Name, report.Left)
+		return report, fmt.Errorf("%s: processes %v still exist after SIGKILL", r.Name, report.Left)
 	}
 	return report, nil
 }

@@ -34,7 +34,7 @@ func (p *program) convertLogs() {
 		p.convertRotation(main)
 	}
 	if journal || errJournal {
-		p.block.set("log.journal", "true", main+"_syslog: the journal hands it on to syslog")
+		p.block.set("log.journal", "true", main+"_syslog: journald forwards it to syslog")
 	}
 	if silent && errSilent && file == "" && !journal {
 		p.block.set("log.stdout", "false", "stdout_logfile = NONE; the last lines are kept in memory")

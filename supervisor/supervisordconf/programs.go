@@ -61,7 +61,7 @@ func (im *importer) programsOf(s *iniSection, name string, groups map[string]gro
 	first = newProgram(start, count)
 	switch o, _ := im.ini.option(s, "numprocs"); {
 	case count > config.MaxInstances:
-		im.addProblem(o, fmt.Errorf("%d processes are more than anybody can mean", count))
+		im.addProblem(o, fmt.Errorf("%d processes are too many", count))
 		return nil
 	case count < 1:
 		im.addNote(o, "the program has no processes, and is left out")

@@ -141,11 +141,11 @@ func (im *importer) convertControlSocket(s *iniSection) {
 		case o.name == "chown" && group != "" && group != "root":
 			im.daemon.set("socket_group", tomlString(group), "may reload, hold and look; [unix_http_server] chown")
 		case o.name == "chown" || o.name == "chmod":
-			im.omit(&im.daemon, o, "the socket is the daemon's user's own; socket_group lets a group in")
+			im.omit(&im.daemon, o, "the socket belongs to the daemon's user; socket_group gives access to a group")
 		case o.name == "file":
 			im.omit(&im.daemon, o, "tideover has a socket of its own, which is not supervisord's: control.sock in its runtime directory")
 		case o.name == "username" || o.name == "password":
-			im.omitSecret(&im.daemon, o, "who asks is known from the kernel; socket_group lets a group in")
+			im.omitSecret(&im.daemon, o, "the kernel tells the user of each command; socket_group gives access to a group")
 		default:
 			im.omitUnknown(&im.daemon, o, []string{"file", "chmod", "chown", "username", "password"})
 		}

@@ -124,7 +124,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 	helpers.Go(func() { systemd.run(ended) })
 	helpers.Go(func() {
 		if err := control.NewServer(socket, backend{sup, systemd}, d.logger).Serve(ended); err != nil {
-			d.logger.Error("the control socket is closed", "error", err)
+			d.logger.Error("control socket failed", "error", err)
 		}
 	})
 	helpers.Go(func() { d.handleSignals(ended, sup, signals, systemd, socket) })
@@ -135,7 +135,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 			d.logger.SetLevel(d.level)
 		})
 	}
-	d.logger.Info("listening for commands", "socket", socket.Path())
+	d.logger.Info("control socket opened", "socket", socket.Path())
 	return sup.Run(ctx)
 }
 

@@ -18,7 +18,7 @@ func (d *daemon) applyAndReload(ctx context.Context, sup *supervisor.Supervisor)
 	if d.Load != nil {
 		applied := sup.Apply(ctx, api.ApplyRequest{By: by}, noProgress)
 		if applied.Exit == api.ExitConfig {
-			d.logger.Error("the configuration is not valid; nothing was changed", "error", applied.Error)
+			d.logger.Error("configuration rejected", "error", applied.Error, "hint", "nothing was changed")
 			return
 		}
 		done = startedBy(applied.Apps)

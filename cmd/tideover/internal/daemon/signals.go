@@ -30,11 +30,11 @@ func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor
 		case <-ended.Done():
 			return
 		case s := <-signals:
-			d.logger.Info("signal", "name", strings.TrimPrefix(unix.SignalName(s.(syscall.Signal)), "SIG"))
+			d.logger.Info("signal received", "signal", strings.TrimPrefix(unix.SignalName(s.(syscall.Signal)), "SIG"))
 			switch s {
 			case syscall.SIGHUP:
 				if d.tty.lost() {
-					d.logger.Info("the terminal is gone")
+					d.logger.Info("terminal closed")
 					sup.Shutdown(false)
 					continue
 				}
@@ -47,11 +47,15 @@ func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor
 			case syscall.SIGQUIT:
 				sup.Shutdown(true)
 			case syscall.SIGUSR1:
-				d.logError(sup.Reopen())
+				if err := sup.Reopen(); err != nil {
+					d.logger.Error("cannot reopen log files", "error", err)
+				}
 			case syscall.SIGUSR2:
-				background.Go(func() { systemd.reloading(func() { d.logError(d.upgrade(ended, sup, socket)) }) })
+				background.Go(func() { systemd.reloading(func() { d.upgrade(ended, sup, socket) }) })
 			case syscall.SIGTTIN, syscall.SIGTTOU:
-				d.logError(forwardSignal(sup, s.(syscall.Signal)))
+				if err := forwardSignal(sup, s.(syscall.Signal)); err != nil {
+					d.logger.Error("cannot forward signal", "error", err)
+				}
 			}
 		}
 	}
@@ -64,10 +68,4 @@ func forwardSignal(sup *supervisor.Supervisor, s syscall.Signal) error {
 		return nil
 	}
 	return sup.Signal("", s)
-}
-
-func (d *daemon) logError(err error) {
-	if err != nil {
-		d.logger.Error(err.Error())
-	}
 }

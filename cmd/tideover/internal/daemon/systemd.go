@@ -74,7 +74,7 @@ func newNotifier(d *daemon, sup supervisorView) *notifier {
 	}
 	watchdog, err := sd.SdWatchdogEnabled(false)
 	if err != nil {
-		d.logger.Warn("systemd's watchdog is not served", "error", err)
+		d.logger.Warn("watchdog disabled", "error", err)
 	}
 	n.watchdog = watchdog
 	return n
@@ -88,7 +88,7 @@ func sdNotify(state string) error {
 // notify sends assignments in one message.
 func (n *notifier) notify(assignments ...string) {
 	if err := n.send(strings.Join(assignments, "\n")); err != nil {
-		n.logger.Warn("systemd does not hear us", "said", assignments[0], "error", err)
+		n.logger.Warn("cannot notify systemd", "assignment", assignments[0], "error", err)
 	}
 }
 
@@ -190,7 +190,7 @@ func (n *notifier) alive(ended context.Context) bool {
 	defer cancel()
 	err := n.sup.CheckAlive(ctx)
 	if err != nil && ended.Err() == nil {
-		n.logger.Error("no sign of life for systemd's watchdog", "error", err)
+		n.logger.Error("watchdog notification withheld", "error", err)
 	}
 	return err == nil
 }

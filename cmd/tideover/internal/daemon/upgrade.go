@@ -23,22 +23,21 @@ const verifyTimeout = 20 * time.Second
 
 // upgrade is what USR2 asks for: this process executes the tideover binary that
 // is installed now and keeps its pid, apps, sockets and clients. It returns only
-// when that has failed.
-func (d *daemon) upgrade(ctx context.Context, sup *supervisor.Supervisor, socket *control.Socket) error {
+// when that has failed, which it logs.
+func (d *daemon) upgrade(ctx context.Context, sup *supervisor.Supervisor, socket *control.Socket) {
 	path, err := lookPath()
 	if err == nil {
 		err = d.verifyBinary(ctx, path)
 	}
 	if err == nil {
-		d.logger.Info("upgrading", "to", path)
+		d.logger.Info("upgrade started", "program", path)
 		err = sup.Upgrade(socket.Path(), socket, func(variable string) error {
 			return execBinary(path, append(os.Environ(), variable))
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("the upgrade was given up, and nothing was changed: %w", err)
+		d.logger.Error("upgrade failed", "error", err, "hint", "nothing was changed")
 	}
-	return nil
 }
 
 // lookPath is the binary that the command line of this process means now.
@@ -67,7 +66,7 @@ func (d *daemon) verifyBinary(ctx context.Context, path string) error {
 		return fmt.Errorf("%s is not a tideover: %w", path, err)
 	}
 	if about.Estate != handoff.FormatVersion {
-		return fmt.Errorf("tideover %s cannot take over from %s, only be started anew", about.Version, d.Version)
+		return fmt.Errorf("tideover %s cannot take over from %s; stop this one and start the new one", about.Version, d.Version)
 	}
 	if d.Load == nil {
 		return nil
