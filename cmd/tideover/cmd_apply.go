@@ -15,18 +15,18 @@ func newApplyCommand(c *cli) *cobra.Command {
 		Use:        "apply [--dry-run]",
 		Aliases:    []string{"update", "reread"}, // as in supervisorctl; reread is a dry run
 		SuggestFor: []string{"add", "remove"},
-		Short:      "Read the configuration again and make the apps what it says",
-		Example: `  tideover apply --dry-run     the difference, and what it would take
+		Short:      "Read the configuration again and apply it",
+		Example: `  tideover apply --dry-run     show the difference and what would happen
   tideover apply`,
-		Long: `New apps are started, removed ones drain and stop. What can change live
-changes live, and only what must is reloaded: no request is lost. What an
-operator stopped stays stopped.
+		Long: `New apps are started; removed apps drain and stop. Settings that can change
+live change at once; an app is reloaded only when a setting requires it. No
+request is lost. An app that was stopped with tideover stop stays stopped.
 
-Exits 0 when the apps are what the configuration says; 5 when it has faults,
-and then nothing was changed; 7 or 8 when new code did not come up (help exits).`,
+Exits 0 when the apps match the configuration; 5 when the configuration is not
+valid (nothing was changed); 7 or 8 when new code did not come up (help exits).`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && !(cmd.CalledAs() != cmd.Name() && len(args) == 1 && args[0] == allApps) {
-				return usageError(cmd, "%s takes no names: it is about the whole configuration", cmd.CalledAs())
+				return usageError(cmd, "%s takes no names: it applies the whole configuration", cmd.CalledAs())
 			}
 			return nil
 		},
@@ -35,7 +35,7 @@ and then nothing was changed; 7 or 8 when new code did not come up (help exits).
 			return applyConfig(c, cmd.Context(), api.ApplyRequest{DryRun: dryRun || cmd.CalledAs() == "reread"})
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would happen")
 	return cmd
 }
 

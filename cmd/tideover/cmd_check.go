@@ -14,12 +14,12 @@ func newCheckCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "check [FILE]",
 		Aliases: []string{"validate"},
-		Short:   "Find every fault of a configuration",
-		Example: `  tideover check                   the file that run would take
+		Short:   "Find all errors of a configuration",
+		Example: `  tideover check                   the file that run would use
   tideover check tideover.toml`,
-		Long: `Every fault comes at once with its place and a remedy, and so does what this
-machine lacks: users, directories, commands. Exits 0 when there is no error,
-whatever the warnings, and 5 otherwise. Nothing is started or changed.`,
+		Long: `Prints every error with its place and a remedy, and what this machine lacks:
+users, directories, commands. Exits 0 when there is no error, also when there
+are warnings, and 5 otherwise. Nothing is started or changed.`,
 		Args: maxNames(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path, err := c.configPath(firstArg(args))

@@ -37,8 +37,8 @@ func newCompletionCommand(c *cli) *cobra.Command {
   tideover completion bash > /etc/bash_completion.d/tideover
   tideover completion zsh  > "${fpath[1]}/_tideover"
   tideover completion fish > ~/.config/fish/completions/tideover.fish`,
-		Long: `Apps are completed as the running daemon names them, with their labels; where
-none runs, as the configuration does.`,
+		Long: `The names and labels of apps come from the running daemon; when no daemon runs,
+from the configuration.`,
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		Args:      maxNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -25,8 +25,8 @@ More       check · import · completion · version · help
 tideover help VERB     one verb: examples, flags, exit codes
 tideover help flags    flags that every verb takes
 tideover help exits    exit codes, for scripts
-tideover help signals  what kill does to the daemon
-tideover help files    where things are
+tideover help signals  signals that the daemon handles
+tideover help files    where configuration, sockets and state are
 tideover help config   every key of the configuration
 `
 
@@ -36,19 +36,19 @@ const globalFlags = `Flags that every verb takes:
   -S, --socket PATH    control socket of the daemon     ($TIDEOVER_SOCKET)
       --json           standard output is exactly one JSON document
   -q, --quiet          errors only
-  -v, --verbose        say more
+  -v, --verbose        more messages
       --timeout 30s    how long this command waits; the daemon goes on
       --color WHEN     auto, always or never; NO_COLOR is honoured
 
-APP is a name, a label, what instances have in common, or "all"; it may be left
-out when there is one app, or when $TIDEOVER_APP names it. Without --socket the
-daemon that knows the app is found by itself; where several run, "all", apply
-and shutdown want to be told which: --socket PATH, or -c FILE.
+APP is the name of an app, a label, the common name of its instances, or "all".
+It may be left out when there is one app, or when $TIDEOVER_APP names it.
+Without --socket, the command finds the daemon that has the app. When several
+daemons run, "all", apply and shutdown need --socket PATH or -c FILE.
 `
 
 const exitCodes = `Exit codes of every verb:
 
-   0  ok           what was asked for is now true
+   0  ok           what you requested is done
    1  error        unexpected
    2  usage        wrong flags or arguments
    3  not running  no daemon on the socket, or the app is not running
@@ -60,22 +60,22 @@ const exitCodes = `Exit codes of every verb:
    9  busy         another operation runs and --no-queue was given
   10  timeout      this command stopped waiting; the daemon goes on
 
-Of several apps it is that of the worst. "hold APP -- COMMAND" exits with the
-command's own code.
+With several apps, it is the worst of their codes. "hold APP -- COMMAND" exits
+with the command's own code.
 `
 
 const daemonSignals = `Signals to the daemon:
 
-  HUP          apply the configuration, then reload every app; but when the
-               terminal that the daemon was started on is gone: like TERM
-  TERM, INT    drain, stop all, exit 0; a second INT: at once
-  QUIT         stop fast
+  HUP          apply the configuration, then reload every app; when the
+               daemon's terminal has been closed: same as TERM
+  TERM, INT    drain, stop all apps, exit 0; a second INT: do not drain
+  QUIT         stop all apps without draining
   USR1         reopen log files
-  USR2         become the tideover that is installed now: same pid, same
+  USR2         execute the tideover that is installed now: same pid, same
                apps, same clients; requests wait for a moment
-  TTIN, TTOU   passed to the child when there is one app
+  TTIN, TTOU   passed to the main process when there is one app
 
-A signal cannot say how it ended: deploy scripts use "tideover reload".
+A signal returns no result: use "tideover reload" in deploy scripts.
 `
 
 const filePlaces = `Files:
@@ -84,10 +84,10 @@ const filePlaces = `Files:
   configuration   /etc/tideover/tideover.toml   ./tideover.toml, or in
                                                 $XDG_CONFIG_HOME/tideover/
   sockets         /run/tideover/                $XDG_RUNTIME_DIR/tideover/
-  records         /var/lib/tideover/            $XDG_STATE_HOME/tideover/
+  state           /var/lib/tideover/            $XDG_STATE_HOME/tideover/
 
 The control socket is control.sock, and NAME.sock for "run -- COMMAND". With
---socket PATH, sockets and records lie beside PATH.
+--socket PATH, sockets and state are in the directory of PATH.
 `
 
 // newHelpTopics are the help pages that are not about one verb.

@@ -16,11 +16,12 @@ func newHoldCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "hold [APP] [--for 30s] [-- COMMAND...]",
 		Aliases: []string{"pause"},
-		Short:   "Let new requests wait, and those in flight finish",
-		Example: `  tideover hold shop -- ./manage.py migrate     hold, run it, release
-  tideover hold shop --for 20s                  until then, or tideover release`,
-		Long: `With a command: whatever happens to it, requests are released, and the exit
-code is the command's. Nobody is held for longer than hold.timeout.`,
+		Short:   "Hold new requests and let those in flight finish",
+		Example: `  tideover hold shop -- ./manage.py migrate     hold, run the command, release
+  tideover hold shop --for 20s                  20 s, or until tideover release`,
+		Long: `With a command, the requests are released when it ends, also when it fails or
+is killed, and the exit code is the command's. No request is held for longer
+than hold.timeout.`,
 		ValidArgsFunction: c.completeApps(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			before, command, given := splitAtDash(cmd, args)
@@ -39,7 +40,7 @@ code is the command's. Nobody is held for longer than hold.timeout.`,
 			return holdFor(c, cmd.Context(), firstArg(before), lease)
 		},
 	}
-	cmd.Flags().DurationVar(&lease, "for", 0, "`TIME` until it ends by itself (default: the app's hold.timeout)")
+	cmd.Flags().DurationVar(&lease, "for", 0, "`TIME` that it lasts at most (default: the app's hold.timeout)")
 	return cmd
 }
 

@@ -14,13 +14,13 @@ func newImportCommand(c *cli) *cobra.Command {
 	var write string
 	verb := &cobra.Command{
 		Use:   "import FILE",
-		Short: "Make a tideover.toml of a supervisord.conf",
+		Short: "Convert a supervisord.conf to a tideover.toml",
 		Example: `  tideover import /etc/supervisor/supervisord.conf
   tideover import supervisord.conf --write tideover.toml`,
-		Long: `The result is printed, or written to a new file; tideover check accepts it.
-Comments in it, and notes on standard error, name every option that is
-different now or could not be carried over, and why. What supervisord itself
-would refuse is told with its place (exit 5). Nothing is started or changed.`,
+		Long: `The result goes to standard output or to a new file; tideover check accepts it.
+Comments in it and notes on standard error name every option that is different
+now or could not be converted, with the reason. An error in supervisord.conf is
+printed with its place (exit 5). Nothing is started or changed.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError(cmd, "name one supervisord.conf")

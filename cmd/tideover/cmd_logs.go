@@ -14,14 +14,14 @@ func newLogsCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "logs [APP...] [-f] [-n N]",
 		Aliases: []string{"tail", "maintail"},
-		Short:   "Show what the apps wrote",
+		Short:   "Show the output of the apps",
 		Example: `  tideover logs shop           the last 100 lines
-  tideover logs -f             of all apps, and what comes
-  tideover logs celery -f      of all its instances; labels select, too
-  tideover logs --daemon       tideover's own: why did somebody get a 503`,
-		Long: `Each line begins with the app and its generation; "|" stands before standard
-output, ":" before standard error. Lines of generations that failed are kept
-too. With -f a restart of tideover itself is waited for, and said.`,
+  tideover logs -f             all apps, and new lines as they are written
+  tideover logs celery -f      all instances of celery; labels select, too
+  tideover logs --daemon       tideover's own log: why a 503 was sent`,
+		Long: `Each line begins with the app and its generation, then "|" for standard output
+or ":" for standard error. Lines of failed generations are kept, too. With -f,
+the command goes on when tideover itself restarts, and prints that it did.`,
 
 		ValidArgsFunction: c.completeApps(unlimited),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,8 +42,8 @@ too. With -f a restart of tideover itself is waited for, and said.`,
 			return showLogs(c, cmd.Context(), q, args, stream)
 		},
 	}
-	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on with what is written from now on, until Ctrl-C")
-	cmd.Flags().IntVarP(&q.Lines, "lines", "n", 100, "`N` lines, the last ones (default: 100)")
+	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "print new lines as they are written, until Ctrl-C")
+	cmd.Flags().IntVarP(&q.Lines, "lines", "n", 100, "`N` last lines (default: 100)")
 	cmd.Flags().BoolVar(&q.Daemon, "daemon", false, "the daemon's own log")
 	return cmd
 }

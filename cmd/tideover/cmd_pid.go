@@ -14,8 +14,8 @@ func newPidCommand(c *cli) *cobra.Command {
 		Use:    "pid [APP...]",
 		Short:  "Print the pid of the daemon, or of apps' main processes",
 		Hidden: true,
-		Example: `  tideover pid               of the daemon
-  tideover pid shop          of its main process; exit 3 when there is none
+		Example: `  tideover pid               the daemon
+  tideover pid shop          its main process; exit 3 when there is none
   tideover pid all           a line for each app that runs`,
 		ValidArgsFunction: c.completeApps(unlimited),
 		RunE:              func(cmd *cobra.Command, args []string) error { return printPids(c, cmd, args) },

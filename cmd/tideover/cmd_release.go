@@ -12,8 +12,8 @@ func newReleaseCommand(c *cli) *cobra.Command {
 		Aliases: []string{"resume"},
 		Short:   "End a hold",
 		Example: `  tideover release shop`,
-		Long: `Requests that wait are released, oldest first. Where nothing is held there is
-nothing to do, and the exit code is 0.`,
+		Long: `Held requests are released, the oldest first. When nothing is held, the exit
+code is 0, too.`,
 		Args:              maxNames(1),
 		ValidArgsFunction: c.completeApps(1),
 		RunE:              func(cmd *cobra.Command, args []string) error { return releaseHold(c, cmd, args) },

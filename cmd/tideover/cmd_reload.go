@@ -14,13 +14,14 @@ func newReloadCommand(c *cli) *cobra.Command {
 		Example: `  tideover reload                    the only app
   tideover reload shop celery        one after another; labels select, too
   tideover reload shop || exit 1     in a deploy script`,
-		Long: `The new code is started first; when it answers, it gets the requests and the
-old one finishes what it has. Exits 0 when the new code answers, 7 when it
-does not come up and the old still serves, 8 when nothing serves.
-Of several apps each has its turn, whatever became of those before (to end at
-the first failure: reload a && reload b); the exit code is that of the worst.
-Apps that are stopped are passed over unless they are named.`,
+		Long: `The new code is started first. When it answers, it gets the requests, and the
+old code finishes the requests that it has.
+Exits 0 when the new code answers, 7 when it does not come up and the old code
+still serves, 8 when nothing serves.
+Several apps are reloaded one after another, also after a failure (to stop at
+the first failure: reload a && reload b); the exit code is the worst of them.
+Stopped apps are skipped unless they are named.`,
 	}
-	cmd.Flags().BoolVar(&o.request.DryRun, "dry-run", false, "say what would happen")
+	cmd.Flags().BoolVar(&o.request.DryRun, "dry-run", false, "show what would happen")
 	return o.newCommand(cmd)
 }

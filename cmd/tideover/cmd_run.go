@@ -116,7 +116,7 @@ func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff
 	for _, name := range []string{"name", "listen", "ready", "reload",
 		"ready-timeout", "hold-timeout", "hold-limit", "stop-timeout", "env-file"} {
 		if cmd.Flags().Changed(name) {
-			return usageError(cmd, "--%s is for `run -- COMMAND`; with a configuration it stands in the file", name)
+			return usageError(cmd, "--%s is for `run -- COMMAND`; with a configuration, set it in the file", name)
 		}
 	}
 	path, err := c.configPath("")

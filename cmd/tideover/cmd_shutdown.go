@@ -12,14 +12,14 @@ func newShutdownCommand(c *cli) *cobra.Command {
 	now := false
 	cmd := &cobra.Command{
 		Use:   "shutdown [--now]",
-		Short: "Drain, stop every app, end the daemon",
+		Short: "Drain, stop every app and end the daemon",
 		Example: `  tideover shutdown
   tideover shutdown --now     do not wait for requests in flight`,
 		Long: `Exits 0 when no process of any app is left.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return shutDown(c, cmd, now) },
 	}
-	cmd.Flags().BoolVar(&now, "now", false, "fast: whatever still runs is killed")
+	cmd.Flags().BoolVar(&now, "now", false, "do not drain; kill the processes that still run")
 	return cmd
 }
 

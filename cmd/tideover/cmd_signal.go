@@ -22,9 +22,9 @@ func newSignalCommand(c *cli) *cobra.Command {
   tideover signal shop TTOU     one worker less
   tideover signal shop USR1     reopen its own log files
   tideover signal celery TERM   all instances of celery`,
-		Long: `Several apps get it one after another; the exit code is 3 when one of them is
-not running. The signal may also stand in front, as in supervisorctl.
-HUP makes gunicorn reload by itself, without tideover's care: use reload.`,
+		Long: `With several apps, the exit code is 3 when one of them is not running. The
+signal may also be the first argument, as in supervisorctl.
+HUP makes gunicorn reload by itself, outside tideover's control: use reload.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError(cmd, "which signal?")
@@ -122,7 +122,7 @@ func parseSignal(name string) (syscall.Signal, error) {
 	}
 	sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG"))
 	if sig == 0 {
-		return 0, errorf(api.ExitUsage, "say it like TTIN, HUP or USR1", "%q is no signal", name)
+		return 0, errorf(api.ExitUsage, "write it like TTIN, HUP or USR1", "%q is no signal", name)
 	}
 	return sig, nil
 }

@@ -17,15 +17,14 @@ func newStatusCommand(c *cli) *cobra.Command {
 		Use:        "status [APP...] [--watch]",
 		Aliases:    []string{"ls"},
 		SuggestFor: []string{"avail", "ps", "list", "top"},
-		Short:      "Say what runs, since when, and who waits",
+		Short:      "Show what runs, since when, and how many requests wait",
 		Example: `  tideover status              a table of all apps
-  tideover status shop         everything about one
+  tideover status shop         all details of one app
   tideover status celery web   instances by their common name, apps by a label
   tideover status --watch      again every second; --watch=5s: every five
   tideover status --json       for scripts`,
-		Long: `Exits 0 when the daemon answered, whatever it said: who stopped an app on
-purpose breaks no script. To ask whether an app runs: tideover pid APP, which
-exits 3 when it does not.`,
+		Long: `Exits 0 when the daemon answered, also when an app is stopped or has failed. To
+test whether an app runs, use tideover pid APP: it exits 3 when it does not.`,
 
 		ValidArgsFunction: c.completeApps(unlimited),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,7 +45,7 @@ exits 3 when it does not.`,
 			return nil
 		},
 	}
-	cmd.Flags().VarP(&every, "watch", "w", "look again every second, or `TIME`, until Ctrl-C")
+	cmd.Flags().VarP(&every, "watch", "w", "repeat every second, or every `TIME`, until Ctrl-C")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "1s"
 	return cmd
 }

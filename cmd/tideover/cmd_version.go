@@ -16,7 +16,7 @@ const version = "0.1.0"
 func newVersionCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
-		Short:   "Say which tideover this is",
+		Short:   "Print the version of this program",
 		Example: `  tideover version --json`,
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {

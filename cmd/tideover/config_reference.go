@@ -12,10 +12,11 @@ import (
 // which the configuration is read.
 func configReference() string {
 	var b strings.Builder
-	b.WriteString(`Keys of the configuration, with their defaults, and when a changed one is in
-force: at once (live), with the next generation (reload), with new sockets
-(listen), or when tideover is started again (boot). "tideover apply" does what
-it takes. Durations and sizes have units: "500ms", "2m", "64KiB".
+	b.WriteString(`Keys of the configuration with their defaults. The word at the end of a line
+says when a change takes effect: at once (live), with the next generation
+(reload), with new sockets (listen), or when tideover is started again (boot).
+"tideover apply" does what is needed, except the last. Durations and sizes have
+units: "500ms", "2m", "64KiB".
 
 [app.NAME], and for all apps [defaults]
 
@@ -23,7 +24,7 @@ it takes. Durations and sizes have units: "500ms", "2m", "64KiB".
 	writeKeys(&b, config.AppKeys())
 	b.WriteString("[daemon]\n\n")
 	writeKeys(&b, config.DaemonKeys())
-	b.WriteString("include = [\"conf.d/*.toml\"] at the top of the main file brings in more apps.\n")
+	b.WriteString("include = [\"conf.d/*.toml\"] at the top of the main file reads more files.\n")
 	return b.String()
 }
 

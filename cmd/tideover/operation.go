@@ -22,7 +22,7 @@ type operation struct {
 func (o *operation) newCommand(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().BoolVar(&o.all, "all", false, "every app of the daemon, one after another")
 	cmd.Flags().BoolVar(&o.request.NoQueue, "no-queue", false, "exit 9 when another operation runs")
-	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "return as soon as it has begun")
+	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "return as soon as the operation has begun")
 	cmd.ValidArgsFunction = o.cli.completeApps(unlimited)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args) }
 	return cmd

@@ -101,10 +101,10 @@ func (c *cli) checkFlags() error {
 	switch c.color {
 	case "auto", "always", "never":
 	default:
-		return errorf(api.ExitUsage, "say auto, always or never", "--color %s is not one of its values", c.color)
+		return errorf(api.ExitUsage, "write auto, always or never", "--color %s is not one of its values", c.color)
 	}
 	if c.timeout < 0 {
-		return errorf(api.ExitUsage, "say it like 30s", "--timeout must not be negative")
+		return errorf(api.ExitUsage, "write it like 30s", "--timeout must not be negative")
 	}
 	return nil
 }
