@@ -1,5 +1,5 @@
 // Command go-server is a plain Go server that takes its listening socket from
-// whoever starts it:
+// the process that starts it:
 //
 //	tideover run --listen 127.0.0.1:8000 -- ./go-server '{fd}'
 //

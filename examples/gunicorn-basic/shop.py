@@ -6,7 +6,7 @@ time.sleep(3)
 
 
 def app(environ, start_response):
-    generation = os.environ.get("TIDEOVER_GENERATION", "none: nobody holds requests for me")
+    generation = os.environ.get("TIDEOVER_GENERATION", "none: started without tideover")
     body = ("shop answers; generation %s\n" % generation).encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
