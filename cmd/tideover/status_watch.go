@@ -21,7 +21,7 @@ func (i *interval) Type() string   { return "duration" }
 func (i *interval) Set(text string) error {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < minInterval {
-		return fmt.Errorf("write it like 5s, not below %s", minInterval)
+		return fmt.Errorf("write it like 5s, and not below %s", minInterval)
 	}
 	*i = interval(d)
 	return nil

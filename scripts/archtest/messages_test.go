@@ -88,11 +88,16 @@ func loggedMessages(t *testing.T) map[string]*message {
 		if f.isTest() || within(f.folder(), "scripts") || within(f.folder(), "examples") {
 			continue
 		}
+		called := map[ast.Expr]bool{}
 		for n := range ast.Preorder(f.tree) {
+			if sel, ok := n.(*ast.SelectorExpr); ok && isLogger(sel.X) && isLogMethod(sel) && !called[sel] {
+				t.Errorf("%s: %s is not called here; for a level in a variable call Log", f.at(sel), sel.Sel.Name)
+			}
 			call, ok := n.(*ast.CallExpr)
 			if !ok {
 				continue
 			}
+			called[call.Fun] = true
 			level, args, ok := loggerCall(f, call)
 			if !ok {
 				continue
@@ -139,13 +144,18 @@ func loggerCall(f file, call *ast.CallExpr) (levels []string, args []ast.Expr, o
 	if !ok || !isLogger(sel.X) || len(call.Args) == 0 {
 		return nil, nil, false
 	}
-	switch sel.Sel.Name {
-	case "Trace", "Debug", "Info", "Warn", "Error":
-		return []string{strings.ToLower(sel.Sel.Name)}, call.Args, true
-	case "Log":
+	switch {
+	case sel.Sel.Name == "Log":
 		return levelsNear(f, call), call.Args[1:], true
+	case isLogMethod(sel):
+		return []string{strings.ToLower(sel.Sel.Name)}, call.Args, true
 	}
 	return nil, nil, false
+}
+
+// isLogMethod reports whether sel selects a method of a logger that writes a message.
+func isLogMethod(sel *ast.SelectorExpr) bool {
+	return slices.Contains([]string{"Trace", "Debug", "Info", "Warn", "Error", "Log"}, sel.Sel.Name)
 }
 
 // isLogger reports whether e is a variable or a field of the name logger.

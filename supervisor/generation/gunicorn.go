@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
@@ -113,11 +115,11 @@ func (l *Launcher) CompleteSettings(cfg *config.App) (*config.App, error) {
 	}
 	report, err := l.options.Gunicorns.Get(cfg.Name, func() (gunicorn.Report, error) { return l.queryGunicorn(cfg) })
 	if err != nil {
-		log := l.logger.Debug
+		level := hclog.Debug
 		if cfg.QueryGunicorn {
-			log = l.logger.Warn
+			level = hclog.Warn
 		}
-		log("cannot ask gunicorn for its settings; they are taken from its command line alone", "app", cfg.Name, "listen", cfg.Listen, "error", err)
+		l.logger.Log(level, "cannot query gunicorn", "app", cfg.Name, "listen", cfg.Listen, "error", err)
 		return cfg, nil
 	}
 	merged, err := cfg.WithGunicornReport(report)
