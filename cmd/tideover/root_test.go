@@ -31,7 +31,7 @@ func TestUsageErrors(t *testing.T) {
 		"add shop":                    `there is no verb "add"` + "\nhint: did you mean apply?",
 		"avail":                       `there is no verb "avail"` + "\nhint: did you mean status?",
 		"status --watch=1":            "write it like 5s",
-		"status --watch=1ms":          "write it like 5s, not\n  below 100ms",
+		"status --watch=1ms":          "not below 100ms",
 		"maintail shop":               "--daemon is the log of tideover itself",
 		"release a b":                 "release takes 1 name",
 		"shutdown now":                "shutdown takes no arguments",
