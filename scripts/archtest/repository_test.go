@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -81,6 +82,16 @@ func repository(t *testing.T) []file {
 		t.Fatalf("no Go file under %s: the test runs in the wrong folder", root)
 	}
 	return files
+}
+
+// trackedFiles returns the path of each file in git's index, from the repository's root.
+func trackedFiles(t *testing.T) []string {
+	t.Helper()
+	out, err := exec.Command("git", "-C", "../..", "ls-files").Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	return strings.Fields(string(out))
 }
 
 func skipFolder(root, path, name string) error {

@@ -2,7 +2,6 @@ package archtest
 
 import (
 	"go/ast"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -157,12 +156,8 @@ func packageVariables(f file, into map[string]bool) {
 func TestTopLevel(t *testing.T) {
 	allowed := []string{"cmd", "supervisor", "listener", "proxy", "examples", "scripts",
 		"go.mod", "go.sum", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
-	out, err := exec.Command("git", "-C", "../..", "ls-files").Output()
-	if err != nil {
-		t.Fatalf("git ls-files: %v", err)
-	}
-	for path := range strings.Lines(string(out)) {
-		top, _, _ := strings.Cut(strings.TrimSpace(path), "/")
+	for _, path := range trackedFiles(t) {
+		top, _, _ := strings.Cut(path, "/")
 		if !slices.Contains(allowed, top) && !strings.HasPrefix(top, ".") {
 			t.Errorf("%s: not a known name of the top level; these are listed in scripts/archtest", top)
 		}

@@ -5,7 +5,7 @@ import "fmt"
 // long is close to one of the bounds of the source.
 func long(d *draft) {
 	line, head := d.source.Line, d.source.Head-1500 // the rest is for the other fields and those that front-ends add
-	d.target = "/" + d.letters(20)
+	d.target = "/" + d.lowercase(20)
 	add := func(name, value string) { d.add(name, value[:min(len(value), line-len(name)-2)]) }
 	switch d.IntN(4) {
 	case 0: // one line
@@ -14,7 +14,7 @@ func long(d *draft) {
 		d.target = "/search?q=" + d.word(min(line, head)-len("GET /search?q= HTTP/1.1"), queryChars)
 	case 2: // many lines
 		for i := range d.source.Fields - 14 {
-			d.add(fmt.Sprintf("X-Field-%d", i), d.letters(20))
+			d.add(fmt.Sprintf("X-Field-%d", i), d.lowercase(20))
 		}
 	default: // the head as a whole
 		for head > 0 && len(d.fields) < d.source.Fields-10 {

@@ -91,7 +91,7 @@ func chromeUpload(d *draft) {
 	d.add("Accept", "*/*")
 	d.chromeTail("same-origin", "cors", "empty")
 	d.setBody(fmt.Appendf(nil, "--%s\r\nContent-Disposition: form-data; name=\"f\"; filename=\"%s.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n%s\r\n--%[1]s--\r\n",
-		boundary, d.letters(8), d.octets(d.upTo(d.source.Body))))
+		boundary, d.lowercase(8), d.octets(d.upTo(d.source.Body))))
 }
 
 func preflight(d *draft) {

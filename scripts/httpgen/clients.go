@@ -11,7 +11,7 @@ func curl(d *draft) {
 	d.maybe("X-Empty", "") // curl -H 'X-Empty;'
 	if d.method == "POST" {
 		d.add("Content-Type", "application/x-www-form-urlencoded")
-		d.setBody([]byte(d.letters(200)))
+		d.setBody([]byte(d.lowercase(200)))
 	}
 }
 
@@ -111,7 +111,7 @@ func javaClient(d *draft) {
 	d.add("Connection", pick(d, "keep-alive", "Keep-Alive", "close"))
 	if d.method == "POST" {
 		d.add("Content-type", "application/x-www-form-urlencoded")
-		d.setBody([]byte("a=" + d.letters(40)))
+		d.setBody([]byte("a=" + d.lowercase(40)))
 		d.expect = d.oneIn(3)
 	}
 }

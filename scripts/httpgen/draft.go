@@ -61,4 +61,4 @@ const (
 	tchars  = lowers + uppers + digits + "!#$%&'*+-.^`|~" // of field names and methods, without the underscore, which tideover handles apart
 )
 
-func (d *draft) letters(n int) string { return d.word(1+d.IntN(n), lowers) }
+func (d *draft) lowercase(n int) string { return d.word(1+d.IntN(n), lowers) }

@@ -6,7 +6,7 @@ import "strings"
 func oddFields(d *draft) {
 	d.method = pick(d, "GET", "GET", "POST", "DELETE", "HEAD")
 	for range 1 + d.IntN(12) {
-		name := pick(d, "X-"+d.letters(12), d.word(1+d.IntN(30), tchars), "X-A", "x-lower", "X-UPPER", "ETag", "Date", "Range", "Max-Forwards", "Accept", "Cookie", "A",
+		name := pick(d, "X-"+d.lowercase(12), d.word(1+d.IntN(30), tchars), "X-A", "x-lower", "X-UPPER", "ETag", "Date", "Range", "Max-Forwards", "Accept", "Cookie", "A",
 			"0", "1-2", "Content-Language", "Warning", "Pragma", "X-"+d.word(200, lowers))
 		if hasMeaning(name) {
 			continue
@@ -16,7 +16,7 @@ func oddFields(d *draft) {
 	}
 	if d.oneIn(3) {
 		for range 2 + d.IntN(5) {
-			d.add("X-Repeated", d.letters(5))
+			d.add("X-Repeated", d.lowercase(5))
 		}
 	}
 	if d.oneIn(4) {
@@ -40,9 +40,9 @@ func hasMeaning(name string) bool {
 func oddMethod(d *draft) {
 	d.method = pick(d, "QUERY", "PURGE", "BAN", "LINK", "UNLINK", "M-SEARCH", "NOTIFY", "SUBSCRIBE", "ACL", "BIND", "REBIND", "get", "Foo", "X", "BASELINE-CONTROL",
 		"UPDATEREDIRECTREF", d.word(1+d.IntN(32), uppers), "A.B", "A!B")
-	d.add("User-Agent", d.letters(9)+"/1.0")
+	d.add("User-Agent", d.lowercase(9)+"/1.0")
 	if d.oneIn(2) {
-		d.setBody([]byte(d.letters(100)))
+		d.setBody([]byte(d.lowercase(100)))
 		d.chunked = d.oneIn(3)
 	}
 }

@@ -30,7 +30,7 @@ func (d *draft) path() string {
 		case 3:
 			b.WriteString(d.uuid())
 		default:
-			b.WriteString(d.letters(10))
+			b.WriteString(d.lowercase(10))
 		}
 	}
 	if d.oneIn(5) {
@@ -68,7 +68,7 @@ func (d *draft) query() string {
 		case 4:
 			b.WriteString(d.word(1+d.IntN(200), urlSafe))
 		default:
-			b.WriteString(d.letters(8))
+			b.WriteString(d.lowercase(8))
 		}
 	}
 	return b.String()

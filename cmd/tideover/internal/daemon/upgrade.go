@@ -59,13 +59,13 @@ func (d *daemon) verifyBinary(ctx context.Context, path string) error {
 		return fmt.Errorf("%s version: %w", path, err)
 	}
 	var about struct {
-		Version string
-		Estate  int
+		Version        string
+		HandoffVersion int `json:"estate"`
 	}
 	if err := json.Unmarshal(text, &about); err != nil {
 		return fmt.Errorf("%s is not a tideover: %w", path, err)
 	}
-	if about.Estate != handoff.FormatVersion {
+	if about.HandoffVersion != handoff.FormatVersion {
 		return fmt.Errorf("tideover %s cannot take over from %s; stop this one and start the new one", about.Version, d.Version)
 	}
 	if d.Load == nil {
