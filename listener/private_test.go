@@ -125,7 +125,8 @@ func TestPortHint(t *testing.T) {
 	}
 }
 
-// TestPassing: a child accepts on the very socket, whatever passing it did to the description, and ours is unharmed.
+// TestPassing: a child accepts on the same socket, and the flags of the shared description
+// (O_NONBLOCK) are right in both processes.
 func TestPassing(t *testing.T) {
 	families(t, func(t *testing.T, p *Private) {
 		waiting := dial(t, p.Network(), p.Address())
@@ -146,7 +147,7 @@ func TestPassing(t *testing.T) {
 	})
 }
 
-// TestKeptByUsAlone: the descriptor lives as long as the Private, whatever the garbage collector finds.
+// TestKeptByUsAlone: the descriptor stays open as long as the Private, also after a garbage collection.
 func TestKeptByUsAlone(t *testing.T) {
 	families(t, func(t *testing.T, p *Private) {
 		c := launch(t, nil, []*os.File{p.File()}, "hold")
@@ -187,12 +188,12 @@ func TestBacklogSurvivesTheChild(t *testing.T) {
 	})
 }
 
-// TestReclaim: hundreds who had already sent a request get exactly the marker and then the end, also those whose child was
-// killed with the socket in its hands, and those with large bodies under way.
+// TestReclaim: hundreds of clients that have sent a request get exactly the marker and then EOF, also
+// after a child with the socket was killed, and in the middle of large bodies.
 func TestReclaim(t *testing.T) {
 	const marker = "tideover: the app never saw this\n"
 	families(t, func(t *testing.T, p *Private) {
-		p.drainTimeout = time.Minute // nobody here needs to be given up
+		p.drainTimeout = time.Minute // no client here needs it
 		c := launch(t, nil, []*os.File{p.File()}, "hold")
 		c.line(t)
 		const clients = 300
@@ -235,7 +236,8 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// TestReclaimIsBounded: clients who never close, have left, or would outlast the caller do not hold it up.
+// TestReclaimIsBounded: clients that never close, have disconnected, or would outlast the caller's
+// context do not delay it.
 func TestReclaimIsBounded(t *testing.T) {
 	families(t, func(t *testing.T, p *Private) {
 		stays := dial(t, p.Network(), p.Address())
@@ -252,7 +254,7 @@ func TestReclaimIsBounded(t *testing.T) {
 		p.drainTimeout = time.Minute
 		polite := dial(t, p.Network(), p.Address())
 		var reading sync.WaitGroup
-		reading.Go(func() { // who has read to the end may still send, without a reset
+		reading.Go(func() { // after EOF a client may still send, without ECONNRESET
 			defer polite.Close()
 			if got, err := io.ReadAll(polite); string(got) != "marker" || err != nil {
 				t.Errorf("%q, %v", got, err)

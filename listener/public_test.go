@@ -129,7 +129,8 @@ func TestOpenErrors(t *testing.T) {
 	dial(t, "unix", live.Address().Address)
 }
 
-// TestOpenUnix: the file has its mode from the moment somebody could connect, a dead one is replaced, our own is removed.
+// TestOpenUnix: the file has its mode before a client can connect, the file of a dead process is
+// replaced, and Close removes the file that Open made.
 func TestOpenUnix(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shop.sock")
 	old := unix.Umask(0o077)
@@ -160,7 +161,7 @@ func TestOpenUnix(t *testing.T) {
 	first := open(t, Address{"unix", path}, Options{})
 	dial(t, "unix", path)
 
-	if err := os.Remove(path); err != nil { // somebody took the file away and another daemon came
+	if err := os.Remove(path); err != nil { // as by another program, before another daemon starts
 		t.Fatal(err)
 	}
 	second := open(t, Address{"unix", path}, Options{})
@@ -301,5 +302,5 @@ func TestInherited(t *testing.T) {
 			}
 		})
 	}
-	dial(t, "unix", local.Address().Address) // those who adopted it have closed it and left its path alone
+	dial(t, "unix", local.Address().Address) // the test processes that adopted it have closed it and kept its path
 }

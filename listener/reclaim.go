@@ -21,7 +21,7 @@ const drainTimeout = time.Second
 // so it may resend any method. A worker that still lives may accept at the same time, and
 // gets some of the connections. To reclaim all, call it again when no process of the
 // generation lives. It returns when all connections are closed. It closes a connection
-// whose other end does not close within a second, or when ctx ends.
+// when the client does not close within a second, or when ctx ends.
 func (p *Private) Reclaim(ctx context.Context, marker []byte) (int, error) {
 	if err := p.SetNonblock(); err != nil {
 		return 0, fmt.Errorf("reclaim %s: %w", p.address, err)

@@ -27,7 +27,7 @@ type acceptor struct {
 	errc           chan error // the listener is closed, or has become something else
 }
 
-// serve accepts from the listener raw, whose address is given, until ctx ends.
+// serve accepts from the listener raw with this address until ctx ends.
 func (l *eventLoop) serve(ctx context.Context, raw syscall.RawConn, address net.Addr) error {
 	a := &acceptor{loop: l, errc: make(chan error, 1)}
 	if tcp, ok := address.(*net.TCPAddr); ok {

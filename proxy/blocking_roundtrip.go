@@ -201,8 +201,8 @@ func (u *blockingUpstream) handleResponse(p progress, err error) (again, busy bo
 	return false, false
 }
 
-// handleFailure decides about a request of whose response nothing went to the client: it goes back
-// to the gate, or it ends here.
+// handleFailure decides about a failed request before the first byte of a response was sent to the
+// client: it returns the request to the gate or answers it with an error.
 func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy bool) {
 	b, x, t := u.client, u.x, u.target
 	u.discard()
@@ -313,8 +313,8 @@ func (u *blockingUpstream) onUpstreamEOF() error {
 	return nil
 }
 
-// finish ends a request whose response has started. err is nil when the client has been given all
-// of it.
+// finish ends a request after its response has started. err is nil when the complete response was
+// sent to the client.
 func (u *blockingUpstream) finish(err error) {
 	if err != nil && !u.bytesSent {
 		u.handleFailure(responseStarted, err)

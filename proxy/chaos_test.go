@@ -156,8 +156,8 @@ func (a *chaos) drain(c *child) {
 	c.Abandon()
 }
 
-// judge compares what clients, app and counters say. Of a client that did not wait nobody knows how
-// it ended, but that it ended once.
+// judge compares the results of clients, app and counters. A client that did not wait has no
+// result; its request must have ended exactly once.
 func (a *chaos) judge() {
 	var all int64
 	var words []string

@@ -89,7 +89,7 @@ func (c *clientConn) defaultHost() string {
 	return c.host
 }
 
-// trusted reports whether the client is a front-end whose forwarding fields pass.
+// trusted reports whether forwarding fields of this client pass, as those of a front-end.
 func (c *clientConn) trusted(set *Settings) bool {
 	ip := c.remote.Addr().Unmap()
 	unix := !ip.IsValid()

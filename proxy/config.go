@@ -30,23 +30,23 @@ type Settings struct {
 	// BufferTotal is how many bytes are kept for all requests of the app together, heads of held
 	// ones included. 0: 64 MiB.
 	BufferTotal int64
-	// HealthPath is a path to which the server itself answers 200, and whose requests are never
-	// held. Empty: none.
+	// HealthPath is a path to which the server itself answers 200. Its requests are never held.
+	// Empty: none.
 	HealthPath string
 
 	// AllowHalfClose says that a client that has sent FIN still waits for its response; else it
 	// counts as gone.
 	AllowHalfClose bool
-	// FinishOnDisconnect lets the app finish a request whose client is gone; else its connection is
-	// closed.
+	// FinishOnDisconnect lets the app finish a request after its client has disconnected; else the
+	// connection to the app is closed.
 	FinishOnDisconnect bool
 	// IdempotencyKey says that an Idempotency-Key field makes a request of any method safe to
 	// resend.
 	IdempotencyKey bool
 	// NoResend says that no request is ever sent twice.
 	NoResend bool
-	// Trusted are the front-ends whose forwarding fields pass. nil: loopback and unix peers. Empty,
-	// not nil: no peer with an address.
+	// Trusted are the addresses of front-ends. Forwarding fields from there pass. nil: loopback and
+	// unix peers. Empty, not nil: no peer with an address.
 	Trusted []netip.Prefix
 	// TrustUnix says that unix peers are trusted too, where Trusted is not nil.
 	TrustUnix bool

@@ -17,7 +17,7 @@ import (
 )
 
 // full returns a listener on a unix socket with the smallest backlog, and fills it with connections
-// that nobody sends anything on.
+// without a request.
 func full(t *testing.T) net.Listener {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -135,8 +135,8 @@ func TestNotNowForTooLong(t *testing.T) {
 	r.counted("all expired", func(c Counters) bool { return c.Expired == 20 && target.InFlight() == 0 })
 }
 
-// TestOutOfDescriptors: who comes waits in the backlog, accepting does not spin, and all are served
-// once there are descriptors.
+// TestOutOfDescriptors: at EMFILE new connections wait in the backlog, accepting does not spin, and
+// all are served once there are descriptors.
 func TestOutOfDescriptors(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	child := r.newChild(gate.TargetOptions{}, func(k *talk) { // one that keeps no connections
@@ -181,7 +181,7 @@ func exhaust(t *testing.T) (fillers []int) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 200, Max: limit.Max}); err != nil {
 		t.Fatal(err)
 	}
-	quiet := time.Now() // since when nobody gave one back: tests before this one may still close some
+	quiet := time.Now() // when a descriptor was last free: earlier tests may still close some
 	for time.Since(quiet) < upstreamIdleTimeout+500*time.Millisecond {
 		fd, err := unix.FcntlInt(2, unix.F_DUPFD_CLOEXEC, 0)
 		switch err {

@@ -75,8 +75,8 @@ func (r *rig) logged(message string) (lines []map[string]any) {
 	return lines
 }
 
-// Who waits for a 100 and is refused sends no body, and is not asked for it by a 100 behind the
-// answer.
+// A client that waits for a 100 and is refused sends no body, and no 100 after the answer asks for
+// it.
 func TestRefusedExpectationIsNotContinued(t *testing.T) {
 	r := newRig(t, gate.Settings{}, Settings{})
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nExpect: 100-continue\nContent-Length: 5\n\n")

@@ -13,9 +13,9 @@ const timerSlack = 20 * time.Millisecond
 
 // An eventLoop serves the connections of one server on one goroutine, which never blocks. An idle
 // client or a held request costs a registration in the epoll set and no goroutine. A request
-// without a body whose response comes in one piece is served from its first byte to its last
-// without leaving the loop. Everything that takes longer, a body, a long response, a tunnel, an
-// error response, is offloaded to a goroutine and comes back.
+// without a body is served from its first byte to its last without leaving the loop if its response
+// arrives in one read. Everything that takes longer, a body, a long response, a tunnel, an error
+// response, is offloaded to a goroutine and comes back.
 //
 // All of it belongs to the loop's goroutine but tasks, by which others reach it, clients and
 // clientClosed.
@@ -29,10 +29,10 @@ type eventLoop struct {
 	acceptors []*acceptor
 
 	idleClients      netpoll.List[*loopClient]
-	connecting       netpoll.List[*loopClient] // requests whose connection to the app is being made
-	awaitingResponse netpoll.List[*loopClient] // requests whose response is due by a certain time
-	headOnly         netpoll.List[*loopClient] // requests of whose response only the head has come
-	clientGone       netpoll.List[*loopClient] // requests whose client is gone
+	connecting       netpoll.List[*loopClient] // requests that wait for connect() to the app
+	awaitingResponse netpoll.List[*loopClient] // requests that wait for a response until a deadline
+	headOnly         netpoll.List[*loopClient] // requests with a response head and no byte of its body yet
+	clientGone       netpoll.List[*loopClient] // requests of disconnected clients, before they are cancelled
 	idleUpstreams    netpoll.List[*loopUpstream]
 	deferredOffloads []deferredOffload
 

@@ -34,7 +34,7 @@ type exchange struct {
 	ended     bool
 }
 
-// begin prepares for a request of c, whose first byte was read at now.
+// begin prepares for a request of c. Its first byte was read at now.
 func (x *exchange) begin(c *clientConn, now time.Time) {
 	x.app, x.client, x.settings = c.app, c, c.rules.settings
 	x.startedAt = now

@@ -30,7 +30,8 @@ func mirror(k *talk) {
 // started is the one field that every request gets.
 var started = regexp.MustCompile(`X-Request-Start: t=\d{10}\.\d{3}\n`)
 
-// TestForwarding: what tells the app who the client is comes from a trusted front-end, or from us.
+// TestForwarding: the fields with the address of the client are those of a trusted front-end, or
+// are set by the server.
 func TestForwarding(t *testing.T) {
 	nobody, these := []netip.Prefix{}, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	others := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("::1/128")}

@@ -97,7 +97,7 @@ func TestConnectionsGoToTheNextProgram(t *testing.T) {
 	if c := r.server.Counters(); c.Requests != 1 || c.Held != 0 {
 		t.Errorf("the requests still count: %+v", c)
 	}
-	late := r.dial().get("/late") // nobody accepts it
+	late := r.dial().get("/late") // stays in the backlog
 	next := r.successor(all, echo)
 	fixed.say("56789")
 	chunked.say("0\n\n")

@@ -139,8 +139,8 @@ func (r *rig) held(n int) {
 	r.eventually(fmt.Sprint(n, " held"), func() bool { return r.gate.Snapshot().Held == n })
 }
 
-// queueUp is n clients whose requests, every other with a body, are held one behind the other: /0,
-// /1 ...
+// queueUp starts n clients. Their requests, every other with a body, are held in the order /0, /1
+// ...
 func (r *rig) queueUp(n int) (callers []*caller) {
 	r.Helper()
 	for i := range n {

@@ -226,8 +226,8 @@ func TestHeldBodyThatNeverComes(t *testing.T) {
 	r.counted("408", func(n Counters) bool { return n.BadRequest == 1 && child.InFlight() == 0 && child.accepted.Load() == 0 })
 }
 
-// What was read behind the head before a request was held is there when it is released, whoever
-// used the buffers meanwhile.
+// Bytes of the body that were read together with the head of a held request are kept until it is
+// released, though the buffers are used by other requests meanwhile.
 func TestHeldBodyKeepsWhatWasReadAhead(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	var all []*caller
@@ -241,7 +241,8 @@ func TestHeldBodyKeepsWhatWasReadAhead(t *testing.T) {
 	}
 }
 
-// The end is near for those who were held before it was known, too.
+// A request that was held before CloseAfterNextResponse gets Connection: close in its response,
+// too.
 func TestLameServerClosesBehindTheHeld(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	c := r.dial().get("/")

@@ -148,9 +148,9 @@ func (r *rig) attack(t *testing.T, h hostile, i int, path string) {
 	c.get("/after").want(200, "/after")
 }
 
-// end is where the rest of an answer comes at once, though the child writes octet by octet: what is
-// too much comes with the last that is not. What comes later than that cannot be told from the
-// answer to the next request by anybody who reuses connections.
+// end is the offset from which the child writes the rest of an answer at once, though it writes
+// octet by octet before: surplus bytes arrive together with the last byte of the answer. On a reused
+// connection later surplus bytes could not be told from the answer to the next request.
 func (h hostile) end() int {
 	answer := string(h.crlf())
 	if body := strings.Index(answer, h.body); strings.HasPrefix(h.name, "extra") && body >= 0 {

@@ -172,7 +172,7 @@ func (c *loopClient) enqueue() {
 	}
 }
 
-// requeue gives back the pass of a request whose target takes no connection at present.
+// requeue returns a request to the gate after a connection to its target could not be made.
 func (c *loopClient) requeue(t *gate.Target) {
 	c.node.Remove()
 	c.state = stateQueued
@@ -215,8 +215,8 @@ func (c *loopClient) Run() {
 	}
 }
 
-// unread makes a client idle whose request the gate has evicted. It has no body, so that all of it
-// is here.
+// unread makes a client idle after the gate has evicted its request. The request has no body, so
+// all of it is in memory.
 func (c *loopClient) unread(d gate.Decision) {
 	c.node.Remove()
 	c.exchange.unread(d)

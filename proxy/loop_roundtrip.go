@@ -149,7 +149,7 @@ func (c *loopClient) onGone() {
 	}
 }
 
-// cancelRoundTrip ends a request whose client is gone.
+// cancelRoundTrip ends a request after its client has disconnected.
 func (c *loopClient) cancelRoundTrip() {
 	t := c.upstream.target
 	c.resetOnClose = c.upstream.bytesSent
@@ -209,7 +209,7 @@ func (c *loopClient) awaitBody() {
 	l.schedule(l.now.Add(headCoalesceDelay))
 }
 
-// startResponse begins to give the client its response, whose head is n bytes long.
+// startResponse begins to send the response to the client. Its head is n bytes long.
 func (c *loopClient) startResponse(n int) bool {
 	c.node.Remove()
 	c.upstream.headLen, c.upstream.out = n, c.loop.out[:0]
@@ -252,7 +252,7 @@ func (c *loopClient) flushResponse() bool {
 	return done
 }
 
-// finishResponse ends a request whose response the client has been given.
+// finishResponse ends a request after its response was sent to the client.
 func (c *loopClient) finishResponse() {
 	u, x := c.upstream, c.exchange
 	t := u.target
@@ -267,9 +267,9 @@ func (c *loopClient) finishResponse() {
 	c.finishRequest()
 }
 
-// expireRoundTrips ends the requests that have been out for too long: those whose client is gone,
-// those whose connection is not made, those of whose response there is only the head, and those
-// without a response.
+// expireRoundTrips handles the requests that have passed a deadline. It cancels those of
+// disconnected clients, gives up connect(), sends a response head that has waited alone for its
+// body, and ends with errResponseTimeout those without a response.
 func (l *eventLoop) expireRoundTrips() {
 	for n := l.clientGone.Front(); n != nil && l.expiredWithin(n.AddedAt(), disconnectCheckDelay); n = l.clientGone.Front() {
 		n.Value.cancelRoundTrip()

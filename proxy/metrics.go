@@ -6,7 +6,7 @@ import "sync/atomic"
 // Requests = Answered + Expired + Overflowed + ClientLeft + Cut + BadRequest + BadGateway +
 // TimedOut + Refused + those under way.
 type Counters struct {
-	// Requests of whose head at least one byte arrived.
+	// Requests counts from the first byte of a head.
 	Requests uint64 `json:"requests"`
 	// Answered: the app's complete response, or the health check's, was sent to the client.
 	Answered uint64 `json:"answered"`

@@ -10,8 +10,8 @@ const (
 	// workerTimeout is how long a request may have run in a worker that died alone and still be
 	// sent again. gunicorn kills a worker that works for too long, and would kill the next one too.
 	workerTimeout = 5 * time.Second
-	// exitNotice is how long to wait for the gate to let go of a target one of whose connections
-	// has just ended.
+	// exitNotice is how long to wait, after a connection to a target has ended, for the gate to drop
+	// that target.
 	exitNotice = 10 * time.Millisecond
 	// exitGrace is how long to wait for the news that all of the target has died, after one of its
 	// connections broke.
@@ -73,8 +73,8 @@ func (f failedAttempt) cause() string {
 	return "the app closed the connection without an answer; the request may have had an effect and is not sent again"
 }
 
-// workerDiedAlone reports whether the target lives, one of whose connections has just broken after
-// elapsed.
+// workerDiedAlone reports whether the target still lives, after one of its connections has broken
+// at an age of elapsed.
 func workerDiedAlone(t *gate.Target, elapsed time.Duration) bool {
 	return elapsed >= workerTimeout && !t.WaitInactive(exitGrace)
 }

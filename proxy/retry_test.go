@@ -45,7 +45,7 @@ func byTheBook(l failedAttempt) bool {
 	case notConnected, connected: // any request may be sent again
 		may = true
 	case requestSent: // an idempotent one, or one the dead child provably never read
-		again := l.attempts < 2                              // a request whose child died is not fed to a third
+		again := l.attempts < 2                              // a request is sent to two children at most
 		killer := l.workerDied && l.elapsed >= 5*time.Second // a worker timeout would kill the next one too
 		may = neverRead || l.idempotent && again && !killer
 	case responseStarted: // never
@@ -168,8 +168,8 @@ func (c *child) idle() bool {
 	return len(c.open) == 0
 }
 
-// TestResetIsNoEnd: a response without a length that ends in a reset is not whole, whoever still
-// lives.
+// TestResetIsNoEnd: a response without a length that ends in ECONNRESET is not complete, whether
+// the target lives or not.
 func TestResetIsNoEnd(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -15,7 +15,7 @@ var responseLimits = http1.ResponseLimits()
 
 // A roundTrip is one attempt to send a request on one connection to the app. All its state is here
 // and none on a stack, so that the event loop or a goroutine can continue it at any point. It
-// belongs to the [loopUpstream] or [blockingUpstream] whose connection it uses.
+// belongs to the [loopUpstream] or [blockingUpstream] that has the connection.
 type roundTrip struct {
 	x         *exchange // nil: the connection is idle
 	target    *gate.Target
@@ -120,8 +120,8 @@ func (rt *roundTrip) reframe() (done bool, fault *http1.Error) {
 	return done, nil
 }
 
-// reusable reports whether the connection is fit for another request after its response. A response
-// whose length its head does not tell may be followed by more at any time, and some servers send a
+// reusable reports whether the connection is fit for another request after its response. After a
+// response without a length in its head more bytes can arrive at any time, and some servers send a
 // body where there must be none.
 func (rt *roundTrip) reusable() bool {
 	f := rt.response.Body.Framing

@@ -135,7 +135,7 @@ func TestAbandonSendsBackWhatMayBeSentAgain(t *testing.T) {
 	r.counted("all", func(c Counters) bool { return c.Answered == 1 && c.BadGateway == 1 && c.Cut == 1 && c.Resent == 1 })
 }
 
-// A response of unknown length ends an HTTP/1.0 connection, whatever was asked for.
+// A response of unknown length ends an HTTP/1.0 connection, also with Connection: keep-alive.
 func TestEndOfAKeptHTTP10Connection(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc") }).Target)
@@ -145,7 +145,8 @@ func TestEndOfAKeptHTTP10Connection(t *testing.T) {
 	}
 }
 
-// A response whose first bytes of content are at fault is a 502, as nothing of it was handed on.
+// A response with a framing error in the first bytes of its body is a 502, because nothing of it was
+// sent to the client.
 func TestFaultInTheFirstPieceIsA502(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {

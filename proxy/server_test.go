@@ -36,8 +36,8 @@ func TestServeEndsWithItsListener(t *testing.T) {
 	}
 }
 
-// A connection that waited before anybody served it is no slower than the others: it does not wait
-// for more to send.
+// A connection that was established before the server began to accept gets the same socket options
+// as the others, TCP_NODELAY among them.
 func TestConnectionsFromBefore(t *testing.T) {
 	l := listen(t)
 	early, err := net.Dial("tcp", l.Addr().String())
@@ -154,7 +154,7 @@ func TestLameServerAnswersOnceMoreOnEveryConnection(t *testing.T) {
 		t.Error("no Connection: close")
 	}
 	refused.ended()
-	r.server.WaitIdle(context.Background()) // nobody is left to wait for
+	r.server.WaitIdle(context.Background()) // returns at once: no connection is left
 }
 
 func TestLingerWaitsForIdleConnectionsWithinBounds(t *testing.T) {

@@ -181,8 +181,8 @@ func (s *stressor) hangUp() {
 }
 
 // TestStress sends requests of random shapes through holds and swaps, in which no process dies:
-// every one whose client waits must get its own answer, whole. It is what pins the assumptions of
-// the event loop about kernel and runtime.
+// every request must get its own complete answer, unless its client leaves. It pins the assumptions
+// of the event loop about kernel and runtime.
 func TestStress(t *testing.T) {
 	r := newRig(t, gate.Settings{Limit: 1000, Timeout: time.Minute}, Settings{AllowHalfClose: true})
 	next := func() *child { return r.newChild(gate.TargetOptions{Concurrency: 4}, shapes) }

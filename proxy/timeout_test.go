@@ -189,7 +189,7 @@ func TestReaderBelowTheRateIsCut(t *testing.T) {
 	<-done
 }
 
-// Each request has the time that it had when it began, whatever the settings say since.
+// A request keeps the timeout that was set when it began, also when the settings change later.
 func TestTimeoutIsThatOfTheRequestsBeginning(t *testing.T) {
 	r := newRig(t, patient, Settings{Timeout: time.Minute})
 	begun, answer := make(chan string, 2), make(chan struct{})
@@ -217,7 +217,8 @@ func TestTimeoutIsThatOfTheRequestsBeginning(t *testing.T) {
 	first.want(200, "at last")
 }
 
-// An empty line is no request: who sent one has as long as who sent nothing.
+// An empty line is no request: after it a client has the same time for a request as after
+// nothing.
 func TestEmptyLineIsNoRequestYet(t *testing.T) {
 	r := newRig(t, patient, Settings{HeadTimeout: shortly})
 	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)

@@ -36,7 +36,7 @@ func (p *upload) begin() {
 	p.fullySent.Store(false)
 }
 
-// sentWhole prepares for a round trip whose request was written at that moment.
+// sentWhole prepares for a round trip. Its request was written completely at that moment.
 func (p *upload) sentWhole(at time.Time) {
 	p.blockedSince.Store(at.UnixNano())
 	p.lastPiece.Store(true)

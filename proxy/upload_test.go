@@ -13,8 +13,8 @@ import (
 	"tideover/proxy/gate"
 )
 
-// An app may take nothing of what it is handed. Nobody but us sees then whether the client is still
-// there, and for how long this goes on.
+// An app may read nothing of the body. Then only the server can notice that the client has
+// disconnected and that a deadline has passed.
 
 const megabytes = 8 << 20
 

@@ -12,8 +12,8 @@ import (
 	"tideover/proxy/gate"
 )
 
-// TestWhichConnectionsAreUsedAgain: only one whose response was framed by its head, that was read
-// to its last byte and no further, and that the app wants to keep.
+// TestWhichConnectionsAreUsedAgain: a connection is used again only if the head gave the length of
+// the response, exactly that many bytes have arrived, and the app did not ask for a close.
 func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 	for _, c := range []struct {
 		name, answer string
@@ -163,8 +163,8 @@ func (r *rig) lostRoundTrip(request string, set Settings) (again, busy bool, x *
 	return again, busy, x
 }
 
-// Nothing was written: whatever the request is, it is sent on another connection, and that is no
-// resending.
+// No byte was written: a request of any method is sent on another connection, and that does not
+// count as resending.
 func TestConnectionThatTakesNoByte(t *testing.T) {
 	for _, set := range []Settings{{}, {NoResend: true}} {
 		for _, method := range []string{"GET", "POST"} {
@@ -179,8 +179,8 @@ func TestConnectionThatTakesNoByte(t *testing.T) {
 	}
 }
 
-// The head of a short response that comes alone waits for its body, but not for long: who waits for
-// the head before it sends the body is waited for in vain otherwise.
+// The head of a short response that arrives alone is kept back until its body arrives, but not for
+// long: an app may send the body only after the client has reacted to the head.
 func TestHeadAlone(t *testing.T) {
 	r := newRig(t, patient, Settings{})
 	seen := make(chan struct{})

@@ -313,7 +313,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// shortDir is a directory whose sockets' paths fit.
+// shortDir is a directory with a path short enough for a unix socket in it.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tide")

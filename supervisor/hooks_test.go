@@ -215,7 +215,7 @@ func TestAppGoesOnWhileAHookRuns(t *testing.T) {
 		t.Errorf("status %+v", st)
 	}
 	r.page()
-	kill(t, old, syscall.SIGKILL) // whoever comes is held from here on
+	kill(t, old, syscall.SIGKILL) // new requests are held from here on
 	r.until("without a generation", func(s api.AppStatus) bool { return s.Generation == 0 })
 	body := make(chan string, 1)
 	go func() {

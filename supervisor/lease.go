@@ -83,7 +83,7 @@ func (all *leases) lease(r api.HoldRequest) *lease {
 	return l
 }
 
-// expire ends the leases whose time is over.
+// expire ends the leases that have passed their deadline.
 func (all *leases) expire() {
 	now := time.Now()
 	for _, l := range all.byName {

@@ -331,7 +331,7 @@ func release(t *testing.T, current, dir string) {
 	}
 }
 
-// switchable is an app whose code is changed in place.
+// switchable starts an app and returns a function that changes its code in place.
 func switchable(t *testing.T, first string, options ...with) (*rig, func(animal string)) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "switch")

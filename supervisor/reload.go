@@ -163,7 +163,7 @@ func (o *operation) waitReady(s *startup) *startup {
 	return s
 }
 
-// stageFailed ends an operation whose startup has failed.
+// stageFailed ends an operation after a failed startup.
 func (o *operation) stageFailed(s *startup, stage *generation.Stage) {
 	a := o.app
 	o.failure = s

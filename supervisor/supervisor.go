@@ -217,8 +217,8 @@ func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Ph
 	return t.await(ctx, progress)
 }
 
-// reloadTouched reloads an app one of whose watched files was touched. The result is
-// in the log.
+// reloadTouched reloads an app after one of its watched files was touched. The
+// result is in the log.
 func (s *Supervisor) reloadTouched(app, file string) {
 	s.Do(s.leaving, api.Request{Verb: api.Reload, App: app, By: "touch of " + file}, func(api.Phase) {})
 }
@@ -258,8 +258,8 @@ func (s *Supervisor) Reopen() error {
 }
 
 // StartupComplete reports whether every app that is to run has been ready once, or
-// has failed. An app whose dependency has failed counts as failed: it would wait
-// for ever.
+// has failed. An app counts as failed, too, when a dependency of it has failed: it
+// would wait for ever.
 func (s *Supervisor) StartupComplete() bool {
 	waits, failed := false, false
 	for _, e := range s.registry.all() {

@@ -13,8 +13,8 @@ import (
 	"tideover/supervisor/logs"
 )
 
-// logDaemons are the daemons whose logs were asked for. With --daemon these are
-// all, whatever $TIDEOVER_APP says.
+// logDaemons returns the daemons to read logs from. With --daemon these are all;
+// $TIDEOVER_APP is ignored then.
 func logDaemons(c *cli, ctx context.Context, q api.LogQuery, names []string) ([]control.Daemon, error) {
 	if q.Daemon {
 		return c.locator().Daemons(ctx)

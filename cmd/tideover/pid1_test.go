@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestAsPid1 runs tideover as the first process of a container: strangers whose
-// parents die fall to it, and their zombies vanish; TERM ends all there is.
+// TestAsPid1 runs tideover as the first process of a container: it becomes the
+// parent of orphans and reaps them; SIGTERM ends every process.
 func TestAsPid1(t *testing.T) {
 	t.Parallel()
 	run, err := os.MkdirTemp("", "tp")

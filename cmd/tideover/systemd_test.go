@@ -306,8 +306,8 @@ func (u *unit) childKnowsNothing(pid int) {
 	}
 }
 
-// The daemon is killed and started again while clients come: none is refused,
-// and those who came while there was no daemon are answered by the next one.
+// The daemon is killed and started again under load: no connection is refused,
+// and requests that arrive without a daemon are answered by the next one.
 func TestNobodyIsRefusedWhileTheDaemonIsDead(t *testing.T) {
 	u := newUnit(t, "one")
 	args := []string{"run", "--name", "shop", "--listen", "systemd:shop", "--", "webapp"}

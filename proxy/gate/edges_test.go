@@ -20,7 +20,7 @@ func queued(t *testing.T, g *Gate, n int) (all []*asker) {
 	return all
 }
 
-// released counts those who were told to pass.
+// released counts the askers with the outcome Passed.
 func released(all []*asker) (n int) {
 	for _, a := range all {
 		if len(a.told) > 0 && a.told[0].Outcome == Passed {
@@ -87,8 +87,8 @@ func TestRequeueFromAFormerTarget(t *testing.T) {
 	})
 }
 
-// A gate where nobody was held for long has no window left: one that comes back is released at
-// once, however many are out.
+// A gate without held requests for some time has no window left: a requeued request is released at
+// once, at any number of requests in flight.
 func TestRequeueBehindNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, target := New(settings(1000, 10*time.Second)), NewTarget(TargetOptions{})

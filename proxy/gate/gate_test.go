@@ -272,7 +272,7 @@ func TestRandomOperations(t *testing.T) {
 func FuzzGate(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 5, 0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 0, 0, 0, 5})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		script = script[:min(len(script), 500)] // the model looks at everybody at every step
+		script = script[:min(len(script), 500)] // the model checks all requests at every step
 		synctest.Test(t, func(t *testing.T) { playGate(t, script) })
 	})
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// gateModel is what everybody outside must be able to say about a gate: who waits, in which order,
-// and who is out on which target. It knows nothing of windows and pauses but their limits.
+// gateModel is the state of a gate as callers know it: the queue in its order, and the requests in
+// flight on each target. Of windows and pauses it has only the limits.
 type gateModel struct {
 	mu      sync.Mutex // orders verdicts that different goroutines bring
 	t       *testing.T

@@ -178,8 +178,8 @@ func TestHandlersAreToldTheirEvents(t *testing.T) {
 	}
 }
 
-// A batch of events may hold one of a descriptor that an earlier handler of the batch has closed,
-// and whose number is in use again.
+// A batch of events may have one of a descriptor that an earlier handler of the batch has closed.
+// The number of that descriptor may be in use again.
 func TestEventOfAClosedDescriptorIsNotToldToTheNextOwnerOfTheNumber(t *testing.T) {
 	p := open(t)
 	fd, signal := eventFD(t)

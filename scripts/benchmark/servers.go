@@ -12,8 +12,8 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// startAll starts the servers of these names, all side by side; tideover with an app of its own,
-// whose command may be left out.
+// startAll starts the servers of these names, all side by side; tideover with an app of its own.
+// The app's command may be left out.
 func (e *environment) startAll(names []string, command ...string) (map[string]*server, error) {
 	all := map[string]*server{}
 	for _, name := range names {

@@ -135,7 +135,7 @@ func plain(rows [][]string) string {
 	return b.String()
 }
 
-// markdown writes a table whose first row is the head.
+// markdown writes a table. The first row is the head.
 func markdown(rows [][]string) string {
 	var b strings.Builder
 	for i, row := range rows {

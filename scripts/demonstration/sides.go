@@ -106,7 +106,7 @@ func (one *side) answersAs(ctx context.Context, release int) error {
 }
 
 // requests are reads and writes, short and long, each on a connection of its own:
-// an Apache whose threads are all busy closes idle client connections, with
+// an Apache without a free thread closes idle client connections, with
 // tideover and without. Browsers then send again; this load never does.
 func requests() []loadgen.Kind {
 	get := loadgen.Kind{Name: "get"}

@@ -70,7 +70,7 @@ func (d *demo) crash(ctx context.Context) ([]string, error) {
 	})
 }
 
-// brokenDeploy reloads a release whose import fails, returns the first paragraph
+// brokenDeploy reloads a release that cannot be imported, returns the first paragraph
 // and the last line of the error message, and deploys the old release again.
 func (d *demo) brokenDeploy(ctx context.Context) ([]string, error) {
 	serving := d.ours.app.Release()

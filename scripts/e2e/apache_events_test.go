@@ -51,9 +51,10 @@ func (v variant) mix() []loadgen.Kind {
 	return mix
 }
 
-// The story that tideover was written for: the seed's Apache, an app that takes
-// three seconds to import, a hundred requests a second, and everything that
-// happens to an app in its life. Beside it the same Apache with supervisord.
+// The case that tideover was written for: Apache with a plain ProxyPass, an app
+// that takes three seconds to import, a hundred requests a second, and each kind
+// of event: reloads, failed reloads, restarts, kills. Beside it the same Apache
+// with supervisord.
 func TestSeed(t *testing.T) {
 	t.Parallel()
 	for _, v := range variants() {

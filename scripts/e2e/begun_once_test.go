@@ -21,9 +21,9 @@ func workerClasses() map[string]testenv.Gunicorn {
 	}
 }
 
-// Whatever is killed in the middle of whatever work, no request that must not
-// be repeated is begun twice, and none at all three times. A client gets its
-// answer, a 502, or an answer that is visibly cut.
+// Workers, masters and whole trees are killed in the middle of requests: the app
+// begins no non-idempotent request twice, and none at all three times. A client
+// gets its answer, a 502, or an answer that is visibly cut.
 func TestNothingTwice(t *testing.T) {
 	t.Parallel()
 	for class, g := range workerClasses() {

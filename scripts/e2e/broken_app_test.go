@@ -57,9 +57,9 @@ func (s *fixture) workersExit() {
 	}
 }
 
-// A14: the app cannot be imported any more and its processes die: what is held
-// gets our 503 in time, the front-end never thinks the port dead, and a good
-// start is felt within a second.
+// The app cannot be imported any more and its processes are killed: held requests
+// get tideover's 503 after hold.timeout, the front-end never disables the
+// back-end, and after a good start the app answers within a second.
 func TestA14(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{

@@ -12,8 +12,9 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// A9: a client that leaves while it is held. Where the front-end tells us, the
-// request never reaches the app; Apache does not tell, and nobody minds.
+// A client closes its connection while its request is held. Where the front-end
+// closes its own connection then, the request never reaches the app. Apache does
+// not close it, and the app gets the request after the release.
 func TestA9(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}})

@@ -54,7 +54,7 @@ func TestHangup(t *testing.T) {
 }
 
 // The one-line migration: hold, run a command while nothing is in flight,
-// release whatever happened, exit with the command's code.
+// release also after a failure, exit with the command's code.
 func TestHeldMigration(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}})

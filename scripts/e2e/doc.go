@@ -8,8 +8,8 @@
 //	go test -tags e2e -v -run TestSeed/event ./scripts/e2e
 //
 // and with -full at their full size. Every row prints one line of numbers; lost
-// is a request without its complete right answer. A row whose component is
-// missing fails; nothing is skipped.
+// is a request without its complete right answer. A row fails when a component
+// that it needs is missing; nothing is skipped.
 //
 // row_test.go has a row with its Env and its line, fixture_test.go the usual
 // setup: app, gunicorn under tideover, front-end, load. Every other file is named

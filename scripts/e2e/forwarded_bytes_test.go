@@ -12,9 +12,9 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// A11: what reaches the app through a front-end and tideover is, byte for byte
-// and in the same order, what reaches it through the front-end alone, but for
-// a documented list.
+// The head that reaches the app through a front-end and tideover is, byte for
+// byte and in the same order, the head that reaches it through the front-end
+// alone, but for a documented list.
 func TestA11(t *testing.T) {
 	t.Parallel()
 	fronts := map[string]frontStarter{

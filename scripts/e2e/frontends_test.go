@@ -53,8 +53,8 @@ func (r *row) unusedAddress() string {
 	return address
 }
 
-// A2: every front-end in its worst configuration sees one event of each kind
-// and loses nothing.
+// Every front-end in its worst configuration goes through one event of each kind
+// and loses no request.
 func TestA2(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"nginx", "haproxy", "caddy", "nginx-keepalive", "haproxy-reuse"} {
@@ -73,8 +73,8 @@ func TestA2(t *testing.T) {
 	}
 }
 
-// A1: the sticky minute's own configuration, a preloading gunicorn, a restart:
-// nobody waits longer than the app was away.
+// The configuration in which Apache disables a back-end for a minute, a
+// preloading gunicorn, a restart: no request is held longer than the app was away.
 func TestA1(t *testing.T) {
 	t.Parallel()
 	for _, v := range []variant{
@@ -87,7 +87,7 @@ func TestA1(t *testing.T) {
 			s := newFixture(r, setup{front: apache(v.apache), gunicorn: testenv.Gunicorn{Args: []string{"--preload"}}})
 			s.startLoad(20)
 			for range times(1) {
-				s.sendInFlight() // behind whoever the last one held
+				s.sendInFlight() // so that the requests held by the last restart are answered
 				result, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), "restart")
 				s.must(err)
 				if outcome.Exit != 0 {

@@ -10,7 +10,7 @@ import (
 )
 
 // What the relay writes for the app is read by gunicorn's own parsers, without
-// a server in between: whatever is forwarded is one message to them, and the
+// a server in between: each forwarded request is one message to them, and the
 // same one. What only the relay refuses is counted by its rule. The parser is
 // the relay's inside, so its own package asks; this row starts it and counts.
 func TestParsers(t *testing.T) {

@@ -113,8 +113,8 @@ func uploads() []loadgen.Kind {
 	}
 }
 
-// A3: bodies of every kind wait twelve seconds; that is longer than Debian's
-// Apache waits for a 100 Continue.
+// Requests with bodies of every kind are held for twelve seconds; Debian's Apache
+// waits for a 100 Continue for ten.
 func TestA3(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}})
@@ -149,8 +149,8 @@ func TestA3(t *testing.T) {
 	s.addNumbers("requests=%d held=12s quickest_100=%.3fs slowest_100=%.3fs", requests, quickest100.Seconds(), slowest100.Seconds())
 }
 
-// A4: both workers are in the middle of a long request when the restart is
-// asked for.
+// Both workers are in the middle of a long request when the restart begins. It
+// waits for them, and both are answered.
 func TestA4(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 1}})
@@ -178,8 +178,8 @@ func (s *fixture) checkRefused(name string, a loadgen.Answer) {
 	}
 }
 
-// A5 and A6: a hold longer than its limit is answered by us, whatever the
-// front-end and however the body comes, and never turned into a 502 or 504.
+// A hold longer than hold.timeout is answered with tideover's 503, behind every
+// front-end and with every kind of body, and never turned into a 502 or 504.
 func TestA5A6(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}, flags: flags("--hold-timeout", "3s")})

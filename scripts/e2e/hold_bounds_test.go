@@ -15,7 +15,7 @@ import (
 
 // A thousand are held, which is as many as may be; the next are refused at
 // once. When the gate opens, all are answered by two workers, the oldest first,
-// and nobody who comes then overtakes them.
+// and before all requests that arrive later.
 func TestThousandHeld(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]setup{
@@ -111,8 +111,8 @@ func mixedKind(i int) loadgen.Kind {
 	return loadgen.Kind{Name: "get"}
 }
 
-// Those that have waited for hold.timeout get their 503, the oldest first and
-// exactly they; who came later is still held, and answered.
+// Exactly the requests that have been held for hold.timeout get a 503, the oldest
+// first. Those that arrived later are still held, and answered.
 func TestHoldExpires(t *testing.T) {
 	each, limit := 40, 12*time.Second
 	if *full {

@@ -12,8 +12,8 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// A7: a front-end's health check is answered by us and never held, so a hold
-// does not make a server look dead.
+// A front-end's health check is answered by tideover and never held, so that a
+// front-end does not take the back-end for dead during a hold.
 func TestA7(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}, config: "[app.shop.hold]\nalive = \"/-/alive\"\n"})
@@ -38,8 +38,8 @@ func TestA7(t *testing.T) {
 	}
 }
 
-// A12: the requests beyond the limit are refused at once, with the time to come
-// again; those within it are answered.
+// The requests beyond hold.limit are refused at once, with Retry-After; those
+// within it are answered.
 func TestA12(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "20")})
@@ -62,8 +62,8 @@ func TestA12(t *testing.T) {
 	s.addNumbers("requests=60 answered=%d refused=%d", answered, refused)
 }
 
-// A15: held requests occupy Apache's slots. With a limit on them well below
-// the slots, what is not for the app is served all the same.
+// Held requests occupy Apache's workers. With a hold.limit well below their
+// number, requests that are not for the app are served as fast as before.
 func TestA15(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{Slots: 25}), release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "15")})

@@ -48,8 +48,8 @@ func TestHooks(t *testing.T) {
 	s.shutdown()
 }
 
-// As the first process of a container: orphans of anybody are collected, and
-// the container ends with the app that has failed, and says which.
+// As the first process of a container tideover reaps every orphan, and the
+// container ends with the app that has failed; its name is in the log.
 func TestFirstProcess(t *testing.T) {
 	r := begin(t)
 	worker := `for i in 1 2 3 4 5; do (setsid sleep 0.2 &); done; sleep 2; echo "zombies: $(cat /proc/[0-9]*/stat | awk '$3 == "Z"' | wc -l)"; exit 3`

@@ -12,8 +12,8 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// A8: front-ends keep idle connections to us, each as long as it likes, and
-// then send a POST on one. We never close first.
+// Front-ends keep idle connections to tideover, each for a time of its own, and
+// then send a POST on one. tideover never closes first.
 func TestA8(t *testing.T) {
 	waits := []time.Duration{2 * time.Second, 16 * time.Second}
 	if *full {
@@ -39,8 +39,8 @@ func TestA8(t *testing.T) {
 	s.addNumbers("requests=%d waits=%v race_lost=%d", requests, waits, lost)
 }
 
-// raceLoop sends POSTs with pauses around those of every idle timeout that
-// somebody could have: half a second to three seconds.
+// raceLoop sends POSTs with pauses around the short idle timeouts that servers
+// have: half a second to three seconds.
 func (s *fixture) raceLoop(clients map[string]*loadgen.Client) int {
 	s.Helper()
 	lost := 0
@@ -58,9 +58,8 @@ func (s *fixture) raceLoop(clients map[string]*loadgen.Client) int {
 	return lost
 }
 
-// A13, the exit: while the daemon ends, keep-alive clients behind an Apache
-// with pooled connections get an answer each, and none gets a 502 or a closed
-// connection.
+// While the daemon exits, each keep-alive client behind an Apache with pooled
+// connections gets an answer, and none a 502 or a closed connection.
 func TestA13(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}})

@@ -31,7 +31,8 @@ func (s *fixture) send(k loadgen.Kind) inFlight {
 	return f
 }
 
-// killed are the three fates of a request whose process is killed.
+// killed returns a request for each result of a kill: a GET is sent again, a POST
+// is a 502, a stream is cut.
 func killed() (get, post, stream loadgen.Kind) {
 	get = loadgen.Kind{Name: "get", Query: "s=3"}
 	post = loadgen.Kind{Name: "post", Query: "s=20", Body: 300}

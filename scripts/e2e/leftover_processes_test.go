@@ -70,8 +70,8 @@ func (s *fixture) leave(how string) {
 	s.checkNoneLeft()
 }
 
-// A generation that failed takes everything with it that it started; the old
-// one loses nobody.
+// With a failed generation every process that it started is ended; the old
+// generation loses no request.
 func TestFailedGenerationLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"raise", "mute", "orphan+raise", "orphan+mute", "deaf+mute"} {

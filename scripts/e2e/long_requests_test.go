@@ -55,7 +55,7 @@ func TestAcrossReload(t *testing.T) {
 	}
 }
 
-// A10: a websocket handshake that is held gets its 101 after the release.
+// A websocket handshake that is held gets its 101 after the release.
 func TestA10(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1}})

@@ -114,7 +114,7 @@ func TestTwoApps(t *testing.T) {
 	s.shutdown()
 }
 
-// Whatever way gunicorn is told its address, the door is there.
+// The public socket is at gunicorn's address, in every way to set that.
 func TestAddressOfTheCommand(t *testing.T) {
 	t.Parallel()
 	for _, spelling := range []string{"-b X", "-bX", "--bind X", "--bind=X", "GUNICORN_CMD_ARGS", "file", "PORT", "unix", "two"} {

@@ -19,8 +19,8 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// What supervisord was tried with and failed. Where it is quick, it is tried
-// again beside tideover, and fails again.
+// The cases in which supervisord lost requests. The quick ones run again under
+// supervisord beside tideover, and must lose requests again.
 func TestTrial(t *testing.T) {
 	t.Parallel()
 	for _, trial := range []struct {
@@ -39,9 +39,9 @@ func TestTrial(t *testing.T) {
 	}
 }
 
-// Everything by default, and a request that takes longer than supervisord's ten
-// seconds: it is answered, and so is everybody who comes meanwhile. Under
-// supervisord the site was down for fourteen seconds.
+// A restart with default settings, during a request that takes longer than
+// supervisord's ten seconds: it is answered, and so are all that arrive
+// meanwhile. Under supervisord the site was down for fourteen seconds.
 func trySlowRequest(r *row) {
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.3}})
 	slow := s.send(loadgen.Kind{Name: "slow", Query: "s=14"})
@@ -163,8 +163,8 @@ func (s *fixture) shutdownBeside(supervisord *testenv.Supervisord) {
 	s.shutdown()
 }
 
-// Who asked for a restart is killed while it runs: it goes on, because the
-// daemon does it.
+// The client that asked for a restart is killed while the restart runs: it goes
+// on, because the daemon does it.
 func tryClientKilled(r *row) {
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 1}})
 	s.startLoad(20)
@@ -193,7 +193,7 @@ func tryClientKilled(r *row) {
 	s.shutdown()
 }
 
-// Three restarts at once: each is told the truth, and nobody loses anything.
+// Three restarts at once: each client gets the right result, and no request is lost.
 func tryParallelRestarts(r *row) {
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.5}})
 	s.startLoad(20)
@@ -219,8 +219,8 @@ func tryParallelRestarts(r *row) {
 	s.shutdown()
 }
 
-// A child that writes without end, a log file that is a pipe nobody reads, and
-// a `logs -f` that is stopped: the child does not notice.
+// A child that writes without end, a log file that is a pipe without a reader,
+// and a `logs -f` that is stopped: the child is never blocked.
 func tryStuckLogReader(r *row) {
 	pipe := r.env.Path("stuck")
 	r.must(unix.Mkfifo(pipe, 0o644))

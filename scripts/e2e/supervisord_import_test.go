@@ -217,7 +217,8 @@ func free(first, n int) bool {
 	return true
 }
 
-// otherUser is whom programs give up root for; who is not root stays.
+// otherUser returns the user for programs that give up root. Without root it is
+// the current user.
 func otherUser() (string, error) {
 	if os.Getuid() == 0 {
 		return "nobody", nil

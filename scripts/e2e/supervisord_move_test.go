@@ -17,8 +17,8 @@ import (
 
 // A host goes from supervisord to tideover and back by the scripts that are
 // published, under load behind Apache. Each way costs one short moment in which
-// nobody listens, and nothing before and after it: how many requests that are
-// is printed.
+// no process listens, and nothing before and after it. The number of requests
+// lost in it is printed.
 func TestMoveAndBack(t *testing.T) {
 	r := begin(t)
 	m := newMove(r)
@@ -147,7 +147,7 @@ func (m *move) celeryRuns() {
 	}
 }
 
-// reload is the deploy of a person who has moved.
+// reload is a deploy after the move.
 func (m *move) reload() {
 	m.Helper()
 	next, err := m.app.DeployNext()

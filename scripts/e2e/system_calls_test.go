@@ -84,8 +84,9 @@ func keepAsking(ctx context.Context, address string, clients, n int) error {
 	return errors.Join(failures...)
 }
 
-// onOneCPU binds the calling goroutine and what it starts from now on to the first CPU of the machine that it may use. There the
-// daemon's turn comes when all others have done what they can, and then it is busy: on two, who waits for whom is chance.
+// onOneCPU binds the calling goroutine and what it starts from now on to the first CPU of the
+// machine that it may use. On one CPU the daemon runs when all clients are blocked and has all their
+// requests to serve; on two the number of its wake-ups is chance.
 func onOneCPU() error {
 	runtime.LockOSThread() // and never back: the thread ends with the goroutine
 	var allowed, one unix.CPUSet

@@ -119,8 +119,8 @@ func TestUpgradeWhileHeld(t *testing.T) {
 	s.shutdown()
 }
 
-// Connections that are idle go to the next build, and those whose request is
-// held: every one of them is used again, and none was closed.
+// Idle connections and those of held requests are handed to the next build: every
+// one of them is used again, and none was closed.
 func TestUpgradeKeepsConnections(t *testing.T) {
 	r := begin(t)
 	binary := r.env.Path("tideover")
@@ -140,7 +140,7 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 		r.must(asks(c, "/?before"))
 	}
 	s.startLoad(20)
-	s.sendInFlight() // for a second: who comes now waits
+	s.sendInFlight() // for a second: later requests wait
 	before, err := s.daemon.Status(s.timeout(10 * time.Second))
 	r.must(err)
 	r.must(install(r, binary))

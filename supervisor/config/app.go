@@ -61,7 +61,7 @@ type App struct {
 	After     []string // apps that start before and stop after this one
 	Labels    []string // selectors that address several apps
 
-	Trusted   []string // IP, CIDR or "unix": whose X-Forwarded-* pass untouched
+	Trusted   []string // IP, CIDR or "unix": peers from which X-Forwarded-* pass untouched
 	HalfClose string   // "leave": a FIN after the request means that the client left; "serve": it is answered
 	OnLeave   string   // "close": the connection to the app is closed when the client leaves; "finish": the app may finish
 	Resend    []string // "safe": idempotent methods; "key": also requests with an Idempotency-Key; empty: none
@@ -137,7 +137,7 @@ type Log struct {
 	Buffer   int64 // bytes kept in memory
 }
 
-// Watch names files whose change causes a reload.
+// Watch names files. A change of one causes a reload.
 type Watch struct {
 	Files    []string // absolute
 	Debounce time.Duration

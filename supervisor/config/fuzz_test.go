@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Whatever a file holds, Load either finds apps that are complete or faults
-// that have their places, and says the same the next time.
+// For every content of a file Load returns either complete apps or problems with
+// their positions, and the same ones the next time.
 func FuzzLoad(f *testing.F) {
 	seeds, _ := filepath.Glob("testdata/broken/*.toml")
 	warned, _ := filepath.Glob("testdata/warned/*.toml")

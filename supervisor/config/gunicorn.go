@@ -6,7 +6,7 @@ import (
 	"tideover/supervisor/gunicorn"
 )
 
-// fromListen is the ListenFrom of an app whose key listen is set.
+// fromListen is the ListenFrom of an app with the key listen.
 const fromListen = "listen"
 
 // detectGunicorn sets Gunicorn if the command runs gunicorn, and takes the public

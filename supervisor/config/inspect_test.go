@@ -21,8 +21,8 @@ func machine(t *testing.T, tree map[string]string) string {
 	return dir
 }
 
-// inspectAs inspects with two users beside root: www-data, who owns nothing,
-// and us.
+// inspectAs inspects with two users beside root: www-data, which owns no file,
+// and the user of the test.
 func inspectAs(t *testing.T, euid int, dir string) string {
 	t.Helper()
 	f, err := Load(filepath.Join(dir, "tideover.toml"))

@@ -62,7 +62,7 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// Whatever the decoder takes, every key of it has a place.
+// In every text that the decoder accepts, each key has a position.
 func FuzzPlaces(f *testing.F) {
 	f.Add(placeText)
 	f.Add("a = [{b = 1}, {b = 2,}]\n")

@@ -58,7 +58,7 @@ func peerCredentials(conn *net.UnixConn) (peer, error) {
 }
 
 // peerGroups are the supplementary groups of the peer at the time of connecting
-// (SO_PEERGROUPS). A user whose socket_group is not the first group needs them.
+// (SO_PEERGROUPS). They are needed where socket_group is not the user's first group.
 // x/sys/unix has no function for this option.
 func peerGroups(fd uintptr) ([]uint32, error) {
 	groups := make([]uint32, 64)

@@ -95,7 +95,7 @@ func TestWhoMayAskWhat(t *testing.T) {
 		name         string
 		gid          uint32
 		groups       []uint32
-		open         bool // the socket's mode lets everybody connect, which must give no role
+		open         bool // the socket's mode lets every user connect, which must give no role
 		look, act    string
 		restartAndCo string
 	}{

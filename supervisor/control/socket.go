@@ -30,7 +30,7 @@ type SocketOptions struct {
 	Path      string      // absolute; its directory is made 0700 when it is not there
 	Group     string      // name or number; its members may connect; empty: none
 	Mode      fs.FileMode // of the socket; 0: 0600, or 0660 with a group
-	Name      string      // whose daemon this is, for the message when one already runs
+	Name      string      // of the daemon, for the message when one already runs
 	Inherited *os.File    // listens there already, from the former program of this process; nil: none. The caller closes it
 }
 
@@ -44,9 +44,9 @@ type Socket struct {
 }
 
 // Listen makes the control socket. It fails when other users may write in its
-// directory, when the path is no socket, and when a process listens on it, whose
-// pid is in the error. A socket on which no process listens is replaced. Errors
-// are *api.Error with a remedy.
+// directory, when the path is no socket, and when a process listens on it; the
+// error has the pid of that process. A socket on which no process listens is
+// replaced. Errors are *api.Error with a remedy.
 func Listen(o SocketOptions) (*Socket, error) {
 	if len(o.Path) > maxSocketPath {
 		return nil, errorf(api.ExitConfig, "give a shorter one with --socket",
@@ -82,8 +82,8 @@ func openListener(o SocketOptions, group int) (*net.UnixListener, error) {
 	return bind(o, group)
 }
 
-// reuseListener goes on with a listening socket, in whose backlog clients may be
-// waiting.
+// reuseListener goes on with a listening socket. Clients may be waiting in its
+// backlog.
 func reuseListener(o SocketOptions, group int) (*net.UnixListener, error) {
 	listener, err := net.FileListener(o.Inherited)
 	if err != nil {

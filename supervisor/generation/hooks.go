@@ -36,7 +36,7 @@ const (
 	HookBeforeStart = "before_start" // the start waits for it, and fails with it
 	HookAfterReady  = "after_ready"  // runs beside the app until its generation is replaced
 	HookAfterReload = "after_reload" // the reload waits for it, and only warns
-	HookOnFailure   = "on_failure"   // runs beside the app, whose shutdown waits for it
+	HookOnFailure   = "on_failure"   // runs beside the app; the shutdown of the app waits for it
 )
 
 // HookRun is one run of a hook.
@@ -136,7 +136,7 @@ type Hooks struct {
 	ended    <-chan struct{}         // closed when after_ready has ended
 }
 
-// NewHooks returns the Hooks of an app whose output goes to log.
+// NewHooks returns the Hooks of an app. Their output goes to log.
 func NewHooks(l *Launcher, log *logs.Log) *Hooks { return &Hooks{launcher: l, log: log} }
 
 // AfterReady runs after_ready for the generation that serves now. One that runs

@@ -138,8 +138,7 @@ func (g *Generation) runReadyCommand(ctx context.Context, l *Launcher) (ok bool,
 
 // firstListenCheck is the time until the first check whether the command listens
 // on another socket. The interval doubles from there, because a check reads the
-// kernel's socket tables, whose length is the number of connections of the
-// machine.
+// kernel's socket tables, which have one line per connection of the machine.
 const firstListenCheck = 2 * time.Second
 
 // watchStartup ends the wait when the process has exited, or listens on another

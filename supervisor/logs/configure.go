@@ -26,7 +26,7 @@ func (l *Log) Configure(o Options) {
 type sinks struct {
 	log     *Log
 	options Options
-	live    []*sink        // those whose goroutine runs
+	live    []*sink        // sinks with a running goroutine
 	failed  error          // first error of closing a sink
 	running sync.WaitGroup // counts the goroutines of live
 }

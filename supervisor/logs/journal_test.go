@@ -85,8 +85,8 @@ func TestJournalEntries(t *testing.T) {
 	}
 }
 
-// A journal that nobody reads stops no child; what it missed is counted and
-// said.
+// A journal that reads nothing blocks no child. The lines that it missed are
+// counted, and a line says so.
 func TestJournalThatIsStuck(t *testing.T) {
 	j := newStandIn(t)
 	l := start(t, Options{Journal: j.path, RingBytes: 1 << 20})

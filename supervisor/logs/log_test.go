@@ -230,7 +230,7 @@ func TestFloodWithStuckWriterAndFollower(t *testing.T) {
 	if !strings.Contains(out.String(), fmt.Sprintf("shop - %d lines dropped: the writer was too slow", l.Dropped())) {
 		t.Error("the writer was not told")
 	}
-	// The note to wake everybody is a Note as well: it counts in neither.
+	// The note that wakes all readers is a Note as well: it counts in neither.
 	if got+lost != total-1 && got+lost != total {
 		t.Errorf("the follower saw %d and lost %d of %d", got, lost, total)
 	}

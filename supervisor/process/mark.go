@@ -14,9 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A tree marks its members twice. The soft RLIMIT_LOCKS, which no kernel after 2.4 looks at, is a number made of the token: it
-// is inherited over every fork and exec, whatever becomes of session and environment, and anybody may read it. And the token
-// is in the environment, for kernels that are not quite Linux.
+// A tree marks its members twice. The soft RLIMIT_LOCKS, which no kernel after 2.4 looks at, is a
+// number made of the token: it is inherited over every fork and exec, also by a process that makes a
+// session or clears its environment, and every user can read it. The token is in the environment as
+// well, for kernels that emulate Linux without this limit.
 const treeVariable = "TIDEOVER_TREE"
 
 // markNumber is never the unlimited one.

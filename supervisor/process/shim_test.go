@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nobody exists everywhere, under other names too.
+// nobody is the uid of an unprivileged user on every system, also under other names.
 const nobody = 65534
 
 // factsOf is what a child says of itself.
@@ -116,7 +116,7 @@ func TestUser(t *testing.T) {
 	}
 }
 
-// TestUserOfAnOrdinaryDaemon: a daemon that is not root can start as itself and as nobody else.
+// TestUserOfAnOrdinaryDaemon: a daemon that is not root can start as itself and as no other user.
 func TestUserOfAnOrdinaryDaemon(t *testing.T) {
 	self, root, other := uint32(nobody), uint32(0), uint32(4711)
 	for _, c := range []struct {

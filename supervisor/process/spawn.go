@@ -80,7 +80,7 @@ func spawn(s Spec, group *cgroup) (main *os.Process, joined bool, err error) {
 	return main, joined, nil
 }
 
-// killAndReap ends a child whose start has failed.
+// killAndReap ends a child after a failed start.
 func killAndReap(main *os.Process) {
 	main.Kill()
 	main.Wait()

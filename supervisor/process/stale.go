@@ -16,7 +16,7 @@ import (
 const staleGrace = 5 * time.Second
 
 // Record is the data by which another daemon can end a tree after its daemon has died. A
-// Record with only a Token, written before Start, finds a tree whose daemon died during
+// Record with only a Token, written before Start, is enough where the daemon died during
 // Start.
 type Record struct {
 	Pid       int    `json:"pid"`
@@ -36,7 +36,7 @@ func (p *Process) Record() Record {
 	return r
 }
 
-// EndStale ends a tree whose daemon has died. It sends SIGTERM to the main process, or to
+// EndStale ends a tree after its daemon has died. It sends SIGTERM to the main process, or to
 // all members if that is gone, then after 5 s or when ctx ends SIGKILL to the whole tree,
 // and verifies that it is empty. It also finds members of other sessions without a main
 // process. It never signals another process that has the pid of the main process. It is an

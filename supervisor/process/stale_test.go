@@ -28,7 +28,7 @@ func TestEndStale(t *testing.T) {
 		args     []string
 		killMain bool
 		killed   int
-		deaf     bool // whoever is asked to stop does not
+		deaf     bool // the processes ignore SIGTERM
 	}{
 		{"it obeys", []string{"polite"}, false, 0, false},
 		{"deaf", []string{"deaf"}, false, 1, true},
@@ -69,7 +69,8 @@ func TestEndStale(t *testing.T) {
 	}
 }
 
-// orphan returns the record of a tree whose daemon was killed, as JSON brings it back, and who is in it beside the main process.
+// orphan returns the record of a tree after its daemon was killed, encoded to JSON and decoded again,
+// and the pids of its members beside the main process.
 func orphan(t *testing.T, sweep, killMain bool, args ...string) (Record, []int) {
 	t.Helper()
 	for _, word := range args {
@@ -126,7 +127,8 @@ func TestEndStaleByTokenAlone(t *testing.T) {
 	}
 }
 
-// TestEndStaleSparesOthers: whoever merely has a pid, a session or a path that was once the tree's is not touched.
+// TestEndStaleSparesOthers: a process that only has a pid, a session or a cgroup path that was once
+// the tree's gets no signal.
 func TestEndStaleSparesOthers(t *testing.T) {
 	innocent := launch(t, newCgroup, Spec{}, "boss", "sleep")
 	worker := innocent.readyPids(t)[0]

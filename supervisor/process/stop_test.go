@@ -65,8 +65,8 @@ func TestStop(t *testing.T) {
 }
 
 // TestStopGivesUpItsGrace when its context ends.
-// A shell dies of the signal and passes it to nobody: with StopTree its
-// children are asked, too, and have the time they need.
+// A shell dies of the signal and does not pass it on: with StopTree its children
+// get SIGTERM, too, and the whole grace.
 func TestStopTree(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -172,7 +172,8 @@ func TestManyKillsAreOne(t *testing.T) {
 	})
 }
 
-// TestOurOwnSession: what runs in the daemon's session is the daemon's, whatever marks it has inherited.
+// TestOurOwnSession: a process in the daemon's session is no member of a tree, also with the marks
+// of one.
 func TestOurOwnSession(t *testing.T) {
 	cmd := exec.Command("/bin/cat")
 	cmd.Env = []string{treeVariable + "=" + t.Name()}
@@ -203,7 +204,7 @@ func TestOurOwnSession(t *testing.T) {
 	}
 }
 
-// TestWithoutDescriptors: who cannot look does not say that nobody is there.
+// TestWithoutDescriptors: without a free descriptor for /proc a tree is not reported as empty.
 func TestWithoutDescriptors(t *testing.T) {
 	k := launch(t, newCgroup, Spec{}, "starved")
 	if got := k.line(t); got != "false true <nil> killed by SIGKILL" && got != "false false <nil> killed by SIGKILL" {

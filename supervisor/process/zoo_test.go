@@ -120,7 +120,8 @@ func member(attr *syscall.SysProcAttr, env []string, stdin io.Reader, args ...st
 	return cmd, strings.TrimSpace(line)
 }
 
-// boss has workers who do not follow it, or with "helper" one who does, and exits at TERM.
+// boss starts workers that outlive it, or with "helper" one that ends with it, and exits at
+// SIGTERM.
 func boss(args []string) {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, unix.SIGTERM)

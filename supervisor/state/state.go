@@ -145,8 +145,8 @@ func (s *Store) Adopt(token string) {
 	s.adopted[token] = true
 }
 
-// StaleTrees returns the trees whose end the last daemon did not record and that
-// were not adopted.
+// StaleTrees returns the trees without a recorded end by the last daemon that were
+// not adopted.
 func (s *Store) StaleTrees() []process.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -155,8 +155,8 @@ func (im *importer) expand(o *iniOption, values map[string]any) (string, bool) {
 	return text, err == nil
 }
 
-// noteExpanded adds a note for each environment variable whose present value is now
-// fixed in the result.
+// noteExpanded adds a note for each environment variable that was replaced by its
+// present value in the result.
 func (im *importer) noteExpanded(o *iniOption) {
 	for _, match := range percent.FindAllStringSubmatch(o.value, -1) {
 		name, ok := strings.CutPrefix(match[1], "ENV_")

@@ -97,8 +97,8 @@ func TestImportTellsNoPassword(t *testing.T) {
 	}
 }
 
-// Whatever a file holds: it is refused with a place, or becomes a file that
-// Load accepts.
+// Every content of a file is refused with a position, or becomes a file that Load
+// accepts.
 func FuzzImport(f *testing.F) {
 	_, paths := supervisordFiles(f)
 	broken, _ := filepath.Glob("testdata/import-broken/*.conf")

@@ -19,7 +19,7 @@ func uniqueName(name string, taken map[string]bool) string {
 	return unique
 }
 
-// noteRenamed adds a note for each program whose app has another name.
+// noteRenamed adds a note for each program that became an app with another name.
 func (im *importer) noteRenamed() {
 	for _, p := range im.programs {
 		if p.app != p.name && !p.split {

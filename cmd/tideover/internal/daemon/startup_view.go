@@ -12,8 +12,8 @@ import (
 	"tideover/supervisor/config"
 )
 
-// startupView tells the person who typed `run` on a terminal what happened and
-// what to type next. Elsewhere the log says it.
+// startupView prints on the terminal of `run` what happened and what to type
+// next. Without a terminal these are lines of the log.
 type startupView struct {
 	version string
 	config  *config.File

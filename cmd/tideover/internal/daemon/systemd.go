@@ -27,7 +27,7 @@ const (
 	// before it ends, while the apps start and drain.
 	timeoutExtension = 3 * statusInterval
 	// readyMargin is added to the longest ready.timeout: then READY is sent
-	// whatever the apps do.
+	// in any state of the apps.
 	readyMargin = 5 * time.Second
 )
 

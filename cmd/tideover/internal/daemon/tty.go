@@ -9,8 +9,8 @@ import (
 )
 
 // controllingTTY is the terminal that the daemon was started on. SIGHUP has two
-// senders: an operator, who asks for a reload, and the kernel, when the terminal
-// has hung up. The terminal itself tells which one it was.
+// senders: an operator, for a reload, and the kernel, when the terminal has hung
+// up. The terminal itself tells which one it was.
 type controllingTTY struct{ file *os.File } // nil: started without a terminal
 
 // findControllingTTY looks for the controlling terminal among the streams. It
