@@ -24,8 +24,8 @@ type variant struct {
 
 type eventCounts struct{ reloads, restarts, kills, broken, mute int }
 
-// variants begins with the seed's own Apache, one row for each kind of event;
-// the other ways see each event once.
+// variants returns the configurations of Apache. The plain ProxyPass has one row for
+// each kind of event; the others go through each event once.
 func variants() []variant {
 	once := eventCounts{times(1), times(1), times(1), times(1), times(1)}
 	return []variant{
@@ -55,7 +55,7 @@ func (v variant) mix() []loadgen.Kind {
 // that takes three seconds to import, a hundred requests a second, and each kind
 // of event: reloads, failed reloads, restarts, kills. Beside it the same Apache
 // with supervisord.
-func TestSeed(t *testing.T) {
+func TestApacheLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, v := range variants() {
 		t.Run(v.name, func(t *testing.T) {

@@ -60,7 +60,7 @@ func (s *fixture) workersExit() {
 // The app cannot be imported any more and its processes are killed: held requests
 // get tideover's 503 after hold.timeout, the front-end never disables the
 // back-end, and after a good start the app answers within a second.
-func TestA14(t *testing.T) {
+func TestCrashLoopAnswers503(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{
 		front: apache(testenv.Apache{Params: "status=-I"}), release: testenv.Release{Number: 1, Import: 0.2},

@@ -15,7 +15,7 @@ import (
 // A client closes its connection while its request is held. Where the front-end
 // closes its own connection then, the request never reaches the app. Apache does
 // not close it, and the app gets the request after the release.
-func TestA9(t *testing.T) {
+func TestClientLeavesWhileHeld(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}})
 	clients := s.startFronts(map[string]frontStarter{

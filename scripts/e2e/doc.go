@@ -5,7 +5,7 @@
 // The rows have the build tag e2e, because they need what scripts/setup installs.
 // Run them with scripts/test, or some of them with
 //
-//	go test -tags e2e -v -run TestSeed/event ./scripts/e2e
+//	go test -tags e2e -v -run TestApacheLosesNothing/event ./scripts/e2e
 //
 // and with -full at their full size. Every row prints one line of numbers; lost
 // is a request without its complete right answer. A row fails when a component

@@ -15,7 +15,7 @@ import (
 // The head that reaches the app through a front-end and tideover is, byte for
 // byte and in the same order, the head that reaches it through the front-end
 // alone, but for a documented list.
-func TestA11(t *testing.T) {
+func TestForwardedHeadsAreUnchanged(t *testing.T) {
 	t.Parallel()
 	fronts := map[string]frontStarter{
 		"apache": apache(testenv.Apache{Params: "nocanon", Extra: "AllowEncodedSlashes NoDecode"}),

@@ -55,7 +55,7 @@ func (r *row) unusedAddress() string {
 
 // Every front-end in its worst configuration goes through one event of each kind
 // and loses no request.
-func TestA2(t *testing.T) {
+func TestFrontEndsLoseNothing(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"nginx", "haproxy", "caddy", "nginx-keepalive", "haproxy-reuse"} {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestA2(t *testing.T) {
 
 // The configuration in which Apache disables a back-end for a minute, a
 // preloading gunicorn, a restart: no request is held longer than the app was away.
-func TestA1(t *testing.T) {
+func TestHeldNoLongerThanARestart(t *testing.T) {
 	t.Parallel()
 	for _, v := range []variant{
 		{name: "event", apache: testenv.Apache{Params: "status=-I"}},

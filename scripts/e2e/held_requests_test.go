@@ -115,7 +115,7 @@ func uploads() []loadgen.Kind {
 
 // Requests with bodies of every kind are held for twelve seconds; Debian's Apache
 // waits for a 100 Continue for ten.
-func TestA3(t *testing.T) {
+func TestUploadsAreHeld(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}})
 	clients := s.startFronts(map[string]frontStarter{
@@ -151,7 +151,7 @@ func TestA3(t *testing.T) {
 
 // Both workers are in the middle of a long request when the restart begins. It
 // waits for them, and both are answered.
-func TestA4(t *testing.T) {
+func TestRestartWaitsForLongRequests(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 1}})
 	s.startLoad(20)
@@ -180,7 +180,7 @@ func (s *fixture) checkRefused(name string, a loadgen.Answer) {
 
 // A hold longer than hold.timeout is answered with tideover's 503, behind every
 // front-end and with every kind of body, and never turned into a 502 or 504.
-func TestA5A6(t *testing.T) {
+func TestHoldTimeoutIsA503(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}, flags: flags("--hold-timeout", "3s")})
 	clients := s.startFronts(map[string]frontStarter{

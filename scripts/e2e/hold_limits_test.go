@@ -14,7 +14,7 @@ import (
 
 // A front-end's health check is answered by tideover and never held, so that a
 // front-end does not take the back-end for dead during a hold.
-func TestA7(t *testing.T) {
+func TestHealthChecksAreNeverHeld(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{release: testenv.Release{Number: 1}, config: "[app.shop.hold]\nalive = \"/-/alive\"\n"})
 	clients := s.startFronts(map[string]frontStarter{
@@ -40,7 +40,7 @@ func TestA7(t *testing.T) {
 
 // The requests beyond hold.limit are refused at once, with Retry-After; those
 // within it are answered.
-func TestA12(t *testing.T) {
+func TestHoldLimitRefusesTheRest(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "20")})
 	s.hold(4 * time.Second)
@@ -64,7 +64,7 @@ func TestA12(t *testing.T) {
 
 // Held requests occupy Apache's workers. With a hold.limit well below their
 // number, requests that are not for the app are served as fast as before.
-func TestA15(t *testing.T) {
+func TestHoldLimitKeepsApacheFree(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{Slots: 25}), release: testenv.Release{Number: 1}, flags: flags("--hold-limit", "15")})
 	s.startLoad(40, loadgen.Kind{Name: "get"}, loadgen.Kind{Name: "post", Body: 300})

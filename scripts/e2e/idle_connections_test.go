@@ -14,7 +14,7 @@ import (
 
 // Front-ends keep idle connections to tideover, each for a time of its own, and
 // then send a POST on one. tideover never closes first.
-func TestA8(t *testing.T) {
+func TestIdleConnectionsStayOpen(t *testing.T) {
 	waits := []time.Duration{2 * time.Second, 16 * time.Second}
 	if *full {
 		waits = append(waits, 61*time.Second, 121*time.Second)
@@ -60,7 +60,7 @@ func (s *fixture) raceLoop(clients map[string]*loadgen.Client) int {
 
 // While the daemon exits, each keep-alive client behind an Apache with pooled
 // connections gets an answer, and none a 502 or a closed connection.
-func TestA13(t *testing.T) {
+func TestExitAnswersEveryClient(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1}})
 	s.startLoad(50, loadgen.Kind{Name: "get", Keep: true}, loadgen.Kind{Name: "post", Body: 300, Keep: true})

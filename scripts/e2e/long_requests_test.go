@@ -56,7 +56,7 @@ func TestAcrossReload(t *testing.T) {
 }
 
 // A websocket handshake that is held gets its 101 after the release.
-func TestA10(t *testing.T) {
+func TestWebSocketHandshakeIsHeld(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1}})
 	clients := s.startFronts(map[string]frontStarter{

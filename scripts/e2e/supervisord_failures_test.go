@@ -21,7 +21,7 @@ import (
 
 // The cases in which supervisord lost requests. The quick ones run again under
 // supervisord beside tideover, and must lose requests again.
-func TestTrial(t *testing.T) {
+func TestSupervisordFailures(t *testing.T) {
 	t.Parallel()
 	for _, trial := range []struct {
 		name string
