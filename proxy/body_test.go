@@ -17,7 +17,7 @@ import (
 )
 
 // hash answers with the digest of the body.
-func hash(k *talk) {
+func hash(k *appConn) {
 	for req := k.request(); req != nil; req = k.request() {
 		h := sha256.New()
 		n, err := io.Copy(h, req.Body)
@@ -49,8 +49,8 @@ func TestUploads(t *testing.T) {
 	for _, size := range []int{0, 1, 100, 64 << 10, 64<<10 + 1, 10 << 20} {
 		for _, framing := range []string{"length", "chunked"} {
 			t.Run(fmt.Sprint(size, framing), func(t *testing.T) {
-				r := newRig(t, patient, Settings{})
-				r.gate.Swap(r.newChild(gate.TargetOptions{}, hash).Target)
+				r := newHarness(t, patient, Settings{})
+				r.gate.Swap(r.newTestApp(gate.TargetOptions{}, hash).Target)
 				body := randomBytes(size)
 				c := r.dial()
 				go func() {
@@ -71,8 +71,8 @@ func TestUploads(t *testing.T) {
 
 func TestDownloads(t *testing.T) {
 	body := randomBytes(3 << 20)
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		for req := k.request(); req != nil; req = k.request() {
 			switch req.URL.Path {
 			case "/length":
@@ -104,9 +104,9 @@ func TestDownloads(t *testing.T) {
 }
 
 func TestEventsAreNotBuffered(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	next := make(chan string)
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\nContent-Type: text/event-stream\n\n")
 		for event := range next {
@@ -133,8 +133,8 @@ func TestEventsAreNotBuffered(t *testing.T) {
 }
 
 func TestNoBodyWhereThereIsNone(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		for req := k.request(); req != nil; req = k.request() {
 			switch req.URL.Path {
 			case "/204":
@@ -161,8 +161,8 @@ func TestNoBodyWhereThereIsNone(t *testing.T) {
 }
 
 func TestEarlyAnswerToAnUpload(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.answer(413, "too large for me")
 		io.CopyN(io.Discard, k, 1<<20)
@@ -183,8 +183,8 @@ func TestEarlyAnswerToAnUpload(t *testing.T) {
 }
 
 func TestBodyLimits(t *testing.T) {
-	r := newRig(t, patient, Settings{Limits: Limits{Body: 100}, BodyTimeout: 200 * time.Millisecond, HeadTimeout: 200 * time.Millisecond})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{Limits: Limits{Body: 100}, BodyTimeout: 200 * time.Millisecond, HeadTimeout: 200 * time.Millisecond})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 100\n\n"+strings.Repeat("x", 100)).want(200, "xxx")
 	r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 101\n\n"+strings.Repeat("x", 101)).want(413, "")
 	r.dial().say("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n65\n"+strings.Repeat("x", 101)+"\n0\n\n").want(413, "")
@@ -197,9 +197,9 @@ func TestBodyLimits(t *testing.T) {
 }
 
 func TestStreamedUploadOfAClientThatLeaves(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	whole := make(chan error, 1)
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		_, err := io.Copy(io.Discard, k.content())
 		whole <- err
 	}).Target)
@@ -214,8 +214,8 @@ func TestStreamedUploadOfAClientThatLeaves(t *testing.T) {
 }
 
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	c := r.dial()
 	var all strings.Builder
 	for i := range 50 {
@@ -323,8 +323,8 @@ func TestPatienceWithABody(t *testing.T) {
 func TestTooLargeABodyIsDrained(t *testing.T) {
 	for name, framing := range map[string]string{"announced": fmt.Sprintf("Content-Length: %d", megabytes), "at the crossing byte": "Transfer-Encoding: chunked"} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, patient, Settings{Limits: Limits{Body: 1000}})
-			r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+			r := newHarness(t, patient, Settings{Limits: Limits{Body: 1000}})
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 			c := r.dial().say("POST / HTTP/1.1\nHost: a\n" + framing + "\n\n")
 			var err error
 			if strings.HasPrefix(framing, "C") {
@@ -351,8 +351,8 @@ func TestTooLargeABodyIsDrained(t *testing.T) {
 
 // A large upload is not counted as kept, and not kept.
 func TestStreamedBodyIsNotKept(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, hash)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, hash)
 	r.gate.Swap(child.Target)
 	c := r.dial().say(fmt.Sprintf("POST / HTTP/1.1\nHost: a\nContent-Length: %d\n\n", 1<<20))
 	c.Write(make([]byte, 1<<19))
@@ -374,9 +374,9 @@ func TestRoomForBodies(t *testing.T) {
 	} {
 		for _, total := range []int64{999, 1000} {
 			t.Run(fmt.Sprint(name, total), func(t *testing.T) {
-				r := newRig(t, patient, Settings{BufferTotal: total})
+				r := newHarness(t, patient, Settings{BufferTotal: total})
 				kept := make(chan int64, 2)
-				child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+				child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 					io.Copy(io.Discard, k.content())
 					kept <- r.server.app.buffered.Load()
 				})

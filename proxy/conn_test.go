@@ -12,7 +12,7 @@ import (
 )
 
 // pair returns two ends of a TCP connection, ours for a goroutine.
-func pair(t *testing.T) (*conn, *caller) {
+func pair(t *testing.T) (*conn, *testClient) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -28,7 +28,7 @@ func pair(t *testing.T) (*conn, *caller) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { theirs.Close(); accepted.Close() })
-	return blockingConn(t, accepted), &caller{T: t, Conn: theirs, in: bufio.NewReader(theirs)}
+	return blockingConn(t, accepted), &testClient{T: t, Conn: theirs, in: bufio.NewReader(theirs)}
 }
 
 // blockingConn is a connection as a goroutine has it.

@@ -87,10 +87,10 @@ func TestNotNow(t *testing.T) {
 			if _, err := net.Dial(o.Network, o.Address); !errors.Is(err, c.error) {
 				t.Fatalf("dial: %v, want %v", err, c.error)
 			}
-			r := newRig(t, patient, Settings{})
+			r := newHarness(t, patient, Settings{})
 			target := gate.NewTarget(o)
 			r.gate.Swap(target)
-			var all []*caller
+			var all []*testClient
 			for i := range n {
 				all = append(all, r.dial().say(fmt.Sprintf("POST /%d HTTP/1.1\nHost: a\nContent-Length: 2\n\nhi", i)))
 			}
@@ -103,9 +103,9 @@ func TestNotNow(t *testing.T) {
 				t.Errorf("%v of work in 500ms of waiting", busy)
 			}
 			if l == nil {
-				r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+				r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 			} else {
-				r.newChildOn(l, gate.TargetOptions{}, echo)
+				r.newTestAppOn(l, gate.TargetOptions{}, echo)
 			}
 			for i, c := range all {
 				c.want(200, fmt.Sprintf("POST /%d hi", i))
@@ -118,13 +118,13 @@ func TestNotNow(t *testing.T) {
 
 func TestNotNowForTooLong(t *testing.T) {
 	const timeout = 400 * time.Millisecond
-	r := newRig(t, gate.Settings{Limit: 100, Timeout: timeout}, Settings{})
+	r := newHarness(t, gate.Settings{Limit: 100, Timeout: timeout}, Settings{})
 	l := full(t)
 	defer l.Close()
 	target := gate.NewTarget(gate.TargetOptions{Network: "unix", Address: l.Addr().String()})
 	r.gate.Swap(target)
 	start := time.Now()
-	var all []*caller
+	var all []*testClient
 	for range 20 {
 		all = append(all, r.dial().get("/"))
 	}
@@ -138,8 +138,8 @@ func TestNotNowForTooLong(t *testing.T) {
 // TestOutOfDescriptors: at EMFILE new connections wait in the backlog, accepting does not spin, and
 // all are served once there are descriptors.
 func TestOutOfDescriptors(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, func(k *talk) { // one that keeps no connections
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) { // one that keeps no connections
 		k.request()
 		k.say("HTTP/1.1 200 OK\nConnection: close\nContent-Length: 0\n\n")
 	})

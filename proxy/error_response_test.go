@@ -13,8 +13,8 @@ import (
 )
 
 func TestOwn503(t *testing.T) {
-	overflow := func(r *rig) *caller { return r.dial().get("/") }
-	refused := func(r *rig) *caller {
+	overflow := func(r *harness) *testClient { return r.dial().get("/") }
+	refused := func(r *harness) *testClient {
 		r.gate.Refuse(&gate.Refusal{RetryAfter: 1500 * time.Millisecond, Cause: "the app is stopped"})
 		return r.dial().get("/")
 	}
@@ -23,7 +23,7 @@ func TestOwn503(t *testing.T) {
 		name  string
 		gate  gate.Settings
 		set   Settings
-		ask   func(*rig) *caller
+		ask   func(*harness) *testClient
 		after string
 		media string
 		body  string
@@ -36,7 +36,7 @@ func TestOwn503(t *testing.T) {
 		{"refused, own page", full, Settings{RetryAfter: time.Hour, ErrorPage: []byte("<h1>soon</h1>")}, refused, "2", "text/html", "<h1>soon</h1>"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, c.gate, c.set)
+			r := newHarness(t, c.gate, c.set)
 			res := c.ask(r).want(503, c.body)
 			if after, media := res.Header.Get("Retry-After"), res.Header.Get("Content-Type"); after != c.after || media != c.media {
 				t.Errorf("Retry-After %q, Content-Type %q", after, media)
@@ -46,7 +46,7 @@ func TestOwn503(t *testing.T) {
 }
 
 func TestOwnPageToHEADHasNoBody(t *testing.T) {
-	r := newRig(t, gate.Settings{}, Settings{ErrorPage: []byte("<h1>soon</h1>")})
+	r := newHarness(t, gate.Settings{}, Settings{ErrorPage: []byte("<h1>soon</h1>")})
 	head, _ := http.NewRequest("HEAD", "http://a/", nil)
 	c := r.dial().say("HEAD / HTTP/1.1\nHost: a\n\n")
 	if res, body := c.hearTo(head); res.ContentLength != 13 || body != "" {
@@ -56,13 +56,13 @@ func TestOwnPageToHEADHasNoBody(t *testing.T) {
 }
 
 func TestOwnPageIsForA503Only(t *testing.T) {
-	r := newRig(t, patient, Settings{ErrorPage: []byte("<h1>soon</h1>")})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say("rubbish\n") }).Target)
+	r := newHarness(t, patient, Settings{ErrorPage: []byte("<h1>soon</h1>")})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); k.say("rubbish\n") }).Target)
 	r.dial().get("/").want(502, "not valid")
 }
 
 // logged returns the log's lines with this message.
-func (r *rig) logged(message string) (lines []map[string]any) {
+func (r *harness) logged(message string) (lines []map[string]any) {
 	for line := range strings.Lines(r.log.String()) {
 		var fields map[string]any
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
@@ -78,7 +78,7 @@ func (r *rig) logged(message string) (lines []map[string]any) {
 // A client that waits for a 100 and is refused sends no body, and no 100 after the answer asks for
 // it.
 func TestRefusedExpectationIsNotContinued(t *testing.T) {
-	r := newRig(t, gate.Settings{}, Settings{})
+	r := newHarness(t, gate.Settings{}, Settings{})
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nExpect: 100-continue\nContent-Length: 5\n\n")
 	start := time.Now()
 	c.want(503, "too many")
@@ -87,8 +87,8 @@ func TestRefusedExpectationIsNotContinued(t *testing.T) {
 }
 
 func TestAliveIsOnePathOnly(t *testing.T) {
-	r := newRig(t, patient, Settings{HealthPath: "/-/alive"})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{HealthPath: "/-/alive"})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	c := r.dial()
 	c.get("/-/alive").want(200, "alive")
 	c.get("/-/alive?x=y").want(200, "alive")
@@ -104,7 +104,7 @@ func TestAliveIsOnePathOnly(t *testing.T) {
 
 // A client that does not take our own answer gets no other one behind a part of it.
 func TestOwnAnswerThatIsNotTaken(t *testing.T) {
-	r := newRig(t, gate.Settings{}, Settings{WriteTimeout: shortly, ErrorPage: make([]byte, 4*megabytes)})
+	r := newHarness(t, gate.Settings{}, Settings{WriteTimeout: shortly, ErrorPage: make([]byte, 4*megabytes)})
 	c := r.dial()
 	c.Conn.(*net.TCPConn).SetReadBuffer(4096)
 	c.get("/1").get("/2")
@@ -116,7 +116,7 @@ func TestOwnAnswerThatIsNotTaken(t *testing.T) {
 }
 
 // connected is how many clients there are.
-func (r *rig) connected() (n int) {
+func (r *harness) connected() (n int) {
 	r.everyClient(func(*loopClient) { n++ })
 	return n
 }

@@ -62,8 +62,8 @@ func TestPrintable(t *testing.T) {
 }
 
 func TestEqualAnswersAreFoldedInTheLog(t *testing.T) {
-	r := newRig(t, gate.Settings{Limit: 100, Timeout: 50 * time.Millisecond}, Settings{})
-	var all []*caller
+	r := newHarness(t, gate.Settings{Limit: 100, Timeout: 50 * time.Millisecond}, Settings{})
+	var all []*testClient
 	for range 20 {
 		all = append(all, r.dial().say("GET /a\x22b HTTP/1.1\nHost: a\nX-Request-Id: 7\x1d\n\n"))
 	}

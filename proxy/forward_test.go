@@ -13,7 +13,7 @@ import (
 )
 
 // mirror answers with the head it got, octet for octet.
-func mirror(k *talk) {
+func mirror(k *appConn) {
 	for {
 		var head strings.Builder
 		for !strings.HasSuffix(head.String(), "\r\n\r\n") {
@@ -75,8 +75,8 @@ func TestForwarding(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := newRigOn(t, l, patient, c.set)
-			r.gate.Swap(r.newChild(gate.TargetOptions{}, mirror).Target)
+			r := newHarnessOn(t, l, patient, c.set)
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{}, mirror).Target)
 			res, got := r.dial().say("GET /x HTTP/1.1\nHost: a\n" + c.sent + "\n").hear()
 			if c.status != 200 {
 				if res.StatusCode != c.status {
@@ -99,8 +99,8 @@ func TestForwarding(t *testing.T) {
 // client called.
 func TestHostOfHTTP10(t *testing.T) {
 	for _, byDefault := range []string{"", "shop.example:8000"} {
-		r := newRig(t, patient, Settings{})
-		r.gate.Swap(r.newChild(gate.TargetOptions{DefaultHost: byDefault}, mirror).Target)
+		r := newHarness(t, patient, Settings{})
+		r.gate.Swap(r.newTestApp(gate.TargetOptions{DefaultHost: byDefault}, mirror).Target)
 		_, got := r.dial().say("GET / HTTP/1.0\nX-Request-Start: t=1.000\n\n").hear()
 		want := "GET / HTTP/1.1\r\nHost: " + orDefault(byDefault, r.addr) + "\r\nX-Request-Start: t=1.000\r\n\r\n"
 		if got != want {
@@ -111,8 +111,8 @@ func TestHostOfHTTP10(t *testing.T) {
 
 // TestSyncWorkersGetAFreshConnectionEach: they say Connection: close, and nothing is kept for them.
 func TestSyncWorkersGetAFreshConnectionEach(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\nConnection: close\nContent-Length: 0\n\n")
 		io.Copy(io.Discard, k) // gunicorn 26 lingers for 2 s unless it is closed at once
@@ -133,8 +133,8 @@ func TestSyncWorkersGetAFreshConnectionEach(t *testing.T) {
 // TestWhatIsNotSentTwiceGetsAFreshConnection: the app may be closing an idle one at that very
 // moment.
 func TestWhatIsNotSentTwiceGetsAFreshConnection(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, echo)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	c := r.dial()
 	for _, step := range []struct {
@@ -150,8 +150,8 @@ func TestWhatIsNotSentTwiceGetsAFreshConnection(t *testing.T) {
 }
 
 func TestAnswersPassThrough(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, echo)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	c := r.dial()
 	for range 3 {

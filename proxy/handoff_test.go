@@ -15,7 +15,7 @@ import (
 )
 
 // quiesce quiesces the server, which must come about.
-func (r *rig) quiesce() []Connection {
+func (r *harness) quiesce() []Connection {
 	r.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -27,16 +27,16 @@ func (r *rig) quiesce() []Connection {
 }
 
 // smallBufferRig is newRig with a buffer that holds only short bodies.
-func smallBufferRig(t *testing.T) *rig {
-	return newRig(t, gate.Settings{Limit: 100, Timeout: time.Minute}, Settings{Buffer: 16})
+func smallBufferRig(t *testing.T) *harness {
+	return newHarness(t, gate.Settings{Limit: 100, Timeout: time.Minute}, Settings{Buffer: 16})
 }
 
 // successor is another server, with the connections of r's that stands still; what it has are
 // duplicates, as after an exec.
-func (r *rig) successor(all []Connection, script func(*talk)) *rig {
+func (r *harness) successor(all []Connection, script func(*appConn)) *harness {
 	r.Helper()
 	next := smallBufferRig(r.T)
-	child := next.newChild(gate.TargetOptions{}, script)
+	child := next.newTestApp(gate.TargetOptions{}, script)
 	for i := range all {
 		fd, err := unix.FcntlInt(uintptr(all[i].FD), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
@@ -52,7 +52,7 @@ func (r *rig) successor(all []Connection, script func(*talk)) *rig {
 }
 
 // over ends the test for the clients before the first server looks at what is not its own any more.
-func (r *rig) over(callers ...*caller) {
+func (r *harness) over(callers ...*testClient) {
 	for _, c := range callers {
 		c.Close()
 	}
@@ -61,15 +61,15 @@ func (r *rig) over(callers ...*caller) {
 
 func TestConnectionsGoToTheNextProgram(t *testing.T) {
 	r := smallBufferRig(t)
-	first := r.newChild(gate.TargetOptions{}, echo)
+	first := r.newTestApp(gate.TargetOptions{}, echo)
 	r.gate.Swap(first.Target)
 	used, fresh := r.dial(), r.dial()
 	used.get("/before").want(200, "GET /before")
 	r.gate.Swap(nil)
 	first.kill()
 
-	var callers []*caller
-	hold := func(text string) *caller {
+	var callers []*testClient
+	hold := func(text string) *testClient {
 		c := r.dial().say(text)
 		callers = append(callers, c)
 		r.held(len(callers))
@@ -128,7 +128,7 @@ func TestSuspendedServerGoesOn(t *testing.T) {
 	left.Close()
 	late := r.dial().get("/late")
 	r.server.Resume()
-	r.gate.Swap(r.newChild(gate.TargetOptions{Concurrency: 4}, echo).Target)
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{Concurrency: 4}, echo).Target)
 	for i, c := range callers {
 		c.want(200, fmt.Sprintf("/%d ", i))
 	}
@@ -139,9 +139,9 @@ func TestSuspendedServerGoesOn(t *testing.T) {
 // A body that was read ahead goes with its request, as far as it can be made again.
 func TestKeptBodiesAreRecalled(t *testing.T) {
 	r := smallBufferRig(t)
-	child := r.newChild(gate.TargetOptions{}, echo)
+	child := r.newTestApp(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
-	slow := func(n int, head, rest string) *caller {
+	slow := func(n int, head, rest string) *testClient {
 		c := r.dial().say(head)
 		r.eventually("its head was read", func() bool { return r.server.Counters().Requests == uint64(n) && r.server.app.buffered.Load() > 0 })
 		r.gate.Hold("deploy")
@@ -165,7 +165,7 @@ func TestKeptBodiesAreRecalled(t *testing.T) {
 func TestRecalledRequestsRememberTheirLosses(t *testing.T) {
 	r := smallBufferRig(t)
 	got := make(chan struct{})
-	dying := r.newChild(gate.TargetOptions{}, func(k *talk) {
+	dying := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		close(got)
 		k.request()
@@ -181,7 +181,7 @@ func TestRecalledRequestsRememberTheirLosses(t *testing.T) {
 	if len(all) != 1 || all[0].Lost != 1 {
 		t.Fatalf("%+v", all)
 	}
-	next := r.successor(all, func(k *talk) { k.request() })
+	next := r.successor(all, func(k *appConn) { k.request() })
 	c.want(502, "twice")
 	next.counted("all", func(c Counters) bool { return c.BadGateway == 1 })
 	r.over(c)

@@ -23,8 +23,8 @@ import (
 	"tideover/proxy/gate"
 )
 
-// rig is a server on a loopback port with a gate, for scripted clients and scripted children.
-type rig struct {
+// harness is a server on a loopback port with a gate, for scripted clients and scripted apps.
+type harness struct {
 	*testing.T
 	gate   *gate.Gate
 	server *Server
@@ -51,22 +51,22 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// newRig starts a server. When the test ends everything must be accounted for and every connection
+// newHarness starts a server. When the test ends everything must be accounted for and every connection
 // and goroutine gone.
-func newRig(t *testing.T, g gate.Settings, s Settings) *rig {
+func newHarness(t *testing.T, g gate.Settings, s Settings) *harness {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newRigOn(t, l, g, s)
+	return newHarnessOn(t, l, g, s)
 }
 
-// newRigOn is newRig on a listener of the test's choice.
-func newRigOn(t *testing.T, l net.Listener, g gate.Settings, s Settings) *rig {
+// newHarnessOn is newHarness on a listener of the test's choice.
+func newHarnessOn(t *testing.T, l net.Listener, g gate.Settings, s Settings) *harness {
 	t.Helper()
 	before := runtime.NumGoroutine()
-	r := &rig{T: t, gate: gate.New(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
+	r := &harness{T: t, gate: gate.New(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
 	logger := hclog.New(&hclog.LoggerOptions{Output: r.log, JSONFormat: true})
 	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -89,7 +89,7 @@ func newRigOn(t *testing.T, l net.Listener, g gate.Settings, s Settings) *rig {
 }
 
 // balanced checks that every request ended in exactly one way.
-func (r *rig) balanced() {
+func (r *harness) balanced() {
 	r.Helper()
 	c := r.server.Counters()
 	sum := c.Answered + c.Expired + c.Overflowed + c.ClientLeft + c.Cut + c.BadRequest + c.BadGateway + c.TimedOut + c.Refused
@@ -102,7 +102,7 @@ func (r *rig) balanced() {
 }
 
 // everyClient does something to every client, on the event loop.
-func (r *rig) everyClient(do func(*loopClient)) {
+func (r *harness) everyClient(do func(*loopClient)) {
 	if l := r.server.startedLoop(); l != nil {
 		l.call(func() {
 			for c := range l.eachClient {
@@ -114,12 +114,12 @@ func (r *rig) everyClient(do func(*loopClient)) {
 
 // counted waits until the counters satisfy a condition: an ending is counted just after the client
 // has its bytes.
-func (r *rig) counted(want string, is func(Counters) bool) {
+func (r *harness) counted(want string, is func(Counters) bool) {
 	r.Helper()
 	r.eventually(want, func() bool { return is(r.server.Counters()) })
 }
 
-func (r *rig) eventually(what string, is func() bool) {
+func (r *harness) eventually(what string, is func() bool) {
 	r.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -134,14 +134,14 @@ func (r *rig) eventually(what string, is func() bool) {
 }
 
 // held waits until n requests are held.
-func (r *rig) held(n int) {
+func (r *harness) held(n int) {
 	r.Helper()
 	r.eventually(fmt.Sprint(n, " held"), func() bool { return r.gate.Snapshot().Held == n })
 }
 
 // queueUp starts n clients. Their requests, every other with a body, are held in the order /0, /1
 // ...
-func (r *rig) queueUp(n int) (callers []*caller) {
+func (r *harness) queueUp(n int) (callers []*testClient) {
 	r.Helper()
 	for i := range n {
 		c := r.dial()
@@ -156,14 +156,14 @@ func (r *rig) queueUp(n int) (callers []*caller) {
 	return callers
 }
 
-// caller is a scripted client.
-type caller struct {
+// testClient is a scripted client.
+type testClient struct {
 	*testing.T
 	net.Conn
 	in *bufio.Reader
 }
 
-func (r *rig) dial() *caller {
+func (r *harness) dial() *testClient {
 	r.Helper()
 	network := "tcp"
 	if strings.HasPrefix(r.addr, "/") {
@@ -175,11 +175,11 @@ func (r *rig) dial() *caller {
 	}
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	r.Cleanup(func() { conn.Close() })
-	return &caller{T: r.T, Conn: conn, in: bufio.NewReader(conn)}
+	return &testClient{T: r.T, Conn: conn, in: bufio.NewReader(conn)}
 }
 
 // say sends bytes; \n stands for CRLF.
-func (c *caller) say(s string) *caller {
+func (c *testClient) say(s string) *testClient {
 	c.Helper()
 	if _, err := io.WriteString(c.Conn, strings.ReplaceAll(s, "\n", "\r\n")); err != nil {
 		c.Fatal(err)
@@ -187,18 +187,18 @@ func (c *caller) say(s string) *caller {
 	return c
 }
 
-func (c *caller) get(path string) *caller {
+func (c *testClient) get(path string) *testClient {
 	c.Helper()
 	return c.say("GET " + path + " HTTP/1.1\nHost: shop.test\n\n")
 }
 
 // hear reads one whole response.
-func (c *caller) hear() (*http.Response, string) {
+func (c *testClient) hear() (*http.Response, string) {
 	c.Helper()
 	return c.hearTo(nil)
 }
 
-func (c *caller) hearTo(req *http.Request) (*http.Response, string) {
+func (c *testClient) hearTo(req *http.Request) (*http.Response, string) {
 	c.Helper()
 	res, err := http.ReadResponse(c.in, req)
 	if err != nil {
@@ -212,7 +212,7 @@ func (c *caller) hearTo(req *http.Request) (*http.Response, string) {
 }
 
 // want reads a response and checks it.
-func (c *caller) want(status int, body string) *http.Response {
+func (c *testClient) want(status int, body string) *http.Response {
 	c.Helper()
 	res, got := c.hear()
 	if res.StatusCode != status || !strings.Contains(got, body) {
@@ -222,15 +222,15 @@ func (c *caller) want(status int, body string) *http.Response {
 }
 
 // ended checks that the server closes the connection without another byte.
-func (c *caller) ended() {
+func (c *testClient) ended() {
 	c.Helper()
 	if rest, err := io.ReadAll(c.in); len(rest) > 0 {
 		c.Fatalf("%q after the end (%v)", rest, err)
 	}
 }
 
-// child is a scripted app: it accepts on a private socket and runs a script on each connection.
-type child struct {
+// testApp is a scripted app: it accepts on a private socket and runs a script on each connection.
+type testApp struct {
 	*gate.Target
 	listener net.Listener
 	accepted atomic.Int64
@@ -241,30 +241,30 @@ type child struct {
 	dead bool
 }
 
-// talk is a child's side of one connection.
-type talk struct {
+// appConn is the app's side of one connection.
+type appConn struct {
 	net.Conn
 	in *bufio.Reader
 }
 
-// newChild starts a child on a unix socket; script is run on every connection, which is closed
-// behind it.
-func (r *rig) newChild(o gate.TargetOptions, script func(*talk)) *child {
+// newTestApp starts an app on a unix socket. It runs script on every connection and closes the
+// connection after it.
+func (r *harness) newTestApp(o gate.TargetOptions, script func(*appConn)) *testApp {
 	r.Helper()
 	path := filepath.Join(r.TempDir(), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		r.Fatal(err)
 	}
-	return r.newChildOn(l, o, script)
+	return r.newTestAppOn(l, o, script)
 }
 
-func (r *rig) newChildOn(l net.Listener, o gate.TargetOptions, script func(*talk)) *child {
+func (r *harness) newTestAppOn(l net.Listener, o gate.TargetOptions, script func(*appConn)) *testApp {
 	o.Network, o.Address = l.Addr().Network(), l.Addr().String()
 	if o.Name == "" {
 		o.Name = "shop.1"
 	}
-	c := &child{Target: gate.NewTarget(o), listener: l, open: map[net.Conn]struct{}{}}
+	c := &testApp{Target: gate.NewTarget(o), listener: l, open: map[net.Conn]struct{}{}}
 	c.running.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -281,7 +281,7 @@ func (r *rig) newChildOn(l net.Listener, o gate.TargetOptions, script func(*talk
 			}
 			c.running.Go(func() {
 				defer c.drop(conn)
-				script(&talk{Conn: conn, in: bufio.NewReader(conn)})
+				script(&appConn{Conn: conn, in: bufio.NewReader(conn)})
 			})
 		}
 	})
@@ -289,7 +289,7 @@ func (r *rig) newChildOn(l net.Listener, o gate.TargetOptions, script func(*talk
 	return c
 }
 
-func (c *child) keep(conn net.Conn) bool {
+func (c *testApp) keep(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dead {
@@ -299,7 +299,7 @@ func (c *child) keep(conn net.Conn) bool {
 	return true
 }
 
-func (c *child) drop(conn net.Conn) {
+func (c *testApp) drop(conn net.Conn) {
 	conn.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -307,7 +307,7 @@ func (c *child) drop(conn net.Conn) {
 }
 
 // kill ends the child as SIGKILL would: all its sockets are closed at once.
-func (c *child) kill() {
+func (c *testApp) kill() {
 	c.mu.Lock()
 	c.dead = true
 	for conn := range c.open {
@@ -319,7 +319,7 @@ func (c *child) kill() {
 }
 
 // request reads one request; nil at the end of the connection.
-func (t *talk) request() *http.Request {
+func (t *appConn) request() *http.Request {
 	req, err := http.ReadRequest(t.in)
 	if err != nil {
 		return nil
@@ -329,25 +329,25 @@ func (t *talk) request() *http.Request {
 
 // content is the body of the next request; nothing at the end of the connection, which may come
 // before the request.
-func (t *talk) content() io.Reader {
+func (t *appConn) content() io.Reader {
 	if req := t.request(); req != nil {
 		return req.Body
 	}
 	return http.NoBody
 }
 
-func (t *talk) say(s string) {
+func (t *appConn) say(s string) {
 	io.WriteString(t.Conn, strings.ReplaceAll(s, "\n", "\r\n"))
 }
 
 // answer sends a plain response with a length.
-func (t *talk) answer(status int, body string) {
+func (t *appConn) answer(status int, body string) {
 	t.say(fmt.Sprintf("HTTP/1.1 %d X\nContent-Length: %d\nContent-Type: text/plain\n\n", status, len(body)))
 	io.WriteString(t.Conn, body)
 }
 
 // echo is an app that answers with method, path and body, and keeps connections.
-func echo(t *talk) {
+func echo(t *appConn) {
 	for req := t.request(); req != nil; req = t.request() {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {

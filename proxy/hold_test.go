@@ -14,10 +14,10 @@ import (
 
 func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 	const n = 1000
-	r := newRig(t, gate.Settings{Limit: n, Timeout: time.Minute}, Settings{})
+	r := newHarness(t, gate.Settings{Limit: n, Timeout: time.Minute}, Settings{})
 	var mu sync.Mutex
 	var order []string
-	child := r.newChild(gate.TargetOptions{Concurrency: 1}, func(k *talk) {
+	child := r.newTestApp(gate.TargetOptions{Concurrency: 1}, func(k *appConn) {
 		for req := k.request(); req != nil; req = k.request() {
 			body, _ := io.ReadAll(req.Body)
 			mu.Lock()
@@ -59,8 +59,8 @@ func TestHeldRequestsAreReleasedOldestFirst(t *testing.T) {
 
 func TestBoundsOfAThousandAreExact(t *testing.T) {
 	const n, over = 1000, 50
-	r := newRig(t, gate.Settings{Limit: n, Timeout: time.Minute}, Settings{})
-	var all []*caller
+	r := newHarness(t, gate.Settings{Limit: n, Timeout: time.Minute}, Settings{})
+	var all []*testClient
 	for range n + over {
 		all = append(all, r.dial().get("/"))
 	}
@@ -77,7 +77,7 @@ func TestBoundsOfAThousandAreExact(t *testing.T) {
 }
 
 func TestHoldTimeout(t *testing.T) {
-	r := newRig(t, gate.Settings{Limit: 10, Timeout: 300 * time.Millisecond}, Settings{})
+	r := newHarness(t, gate.Settings{Limit: 10, Timeout: 300 * time.Millisecond}, Settings{})
 	start := time.Now()
 	c := r.dial().get("/")
 	res := c.want(503, "held")
@@ -95,15 +95,15 @@ func TestHoldTimeout(t *testing.T) {
 }
 
 func TestClientThatLeavesWhileHeldIsNeverForwarded(t *testing.T) {
-	for name, leave := range map[string]func(*caller){
-		"closes":       func(c *caller) { c.Close() },
-		"resets":       func(c *caller) { c.Conn.(*net.TCPConn).SetLinger(0); c.Close() },
-		"shuts down":   func(c *caller) { c.Conn.(*net.TCPConn).CloseWrite() },
-		"unread bytes": func(c *caller) { c.say("and a body that nobody reads"); c.Close() },
+	for name, leave := range map[string]func(*testClient){
+		"closes":       func(c *testClient) { c.Close() },
+		"resets":       func(c *testClient) { c.Conn.(*net.TCPConn).SetLinger(0); c.Close() },
+		"shuts down":   func(c *testClient) { c.Conn.(*net.TCPConn).CloseWrite() },
+		"unread bytes": func(c *testClient) { c.say("and a body that nobody reads"); c.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, patient, Settings{})
-			child := r.newChild(gate.TargetOptions{}, echo)
+			r := newHarness(t, patient, Settings{})
+			child := r.newTestApp(gate.TargetOptions{}, echo)
 			c := r.dial().say("POST / HTTP/1.1\nHost: shop.test\nContent-Length: 1000\n\nsome")
 			r.held(1)
 			start := time.Now()
@@ -122,8 +122,8 @@ func TestClientThatLeavesWhileHeldIsNeverForwarded(t *testing.T) {
 }
 
 func TestHalfClosedClientsAreServedWhereConfigured(t *testing.T) {
-	r := newRig(t, patient, Settings{AllowHalfClose: true})
-	child := r.newChild(gate.TargetOptions{}, echo)
+	r := newHarness(t, patient, Settings{AllowHalfClose: true})
+	child := r.newTestApp(gate.TargetOptions{}, echo)
 	c := r.dial().get("/half")
 	c.Conn.(*net.TCPConn).CloseWrite()
 	r.held(1)
@@ -132,8 +132,8 @@ func TestHalfClosedClientsAreServedWhereConfigured(t *testing.T) {
 }
 
 func TestExpectIsAnsweredAtOnceAlsoWhenHeld(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, echo)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, echo)
 	c := r.dial().say("POST /up HTTP/1.1\nHost: shop.test\nExpect: 100-continue\nContent-Length: 4\n\n")
 	start := time.Now()
 	if line, err := c.in.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" || time.Since(start) > 200*time.Millisecond {
@@ -147,8 +147,8 @@ func TestExpectIsAnsweredAtOnceAlsoWhenHeld(t *testing.T) {
 }
 
 func TestSlowBodyThatWasHeldTakesNoWorker(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{Concurrency: 1}, echo)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{Concurrency: 1}, echo)
 	slow := r.dial().say("POST /slow HTTP/1.1\nHost: shop.test\nContent-Length: 10\n\nhalf ")
 	r.held(1)
 	quick := r.dial().get("/quick")
@@ -162,7 +162,7 @@ func TestSlowBodyThatWasHeldTakesNoWorker(t *testing.T) {
 }
 
 func TestRefusedWithTheBodyDrained(t *testing.T) {
-	r := newRig(t, gate.Settings{Limit: 10, Timeout: 10 * time.Millisecond}, Settings{})
+	r := newHarness(t, gate.Settings{Limit: 10, Timeout: 10 * time.Millisecond}, Settings{})
 	c := r.dial().say("POST / HTTP/1.1\nHost: shop.test\nContent-Length: 4000000\n\n")
 	go io.WriteString(c.Conn, strings.Repeat("x", 4000000))
 	res := c.want(503, "held")
@@ -173,11 +173,11 @@ func TestRefusedWithTheBodyDrained(t *testing.T) {
 }
 
 func TestStoppedAppAnswersAtOnce(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	waiting := r.dial().get("/waiting")
 	r.held(1)
 	r.gate.Refuse(&gate.Refusal{RetryAfter: 7 * time.Second, Cause: "the app is stopped"})
-	for _, c := range []*caller{waiting, r.dial().get("/new")} {
+	for _, c := range []*testClient{waiting, r.dial().get("/new")} {
 		if res := c.want(503, "stopped"); res.Header.Get("Retry-After") != "7" {
 			t.Errorf("%v", res.Header)
 		}
@@ -186,7 +186,7 @@ func TestStoppedAppAnswersAtOnce(t *testing.T) {
 }
 
 func TestAliveIsNeverHeld(t *testing.T) {
-	r := newRig(t, patient, Settings{HealthPath: "/-/alive"})
+	r := newHarness(t, patient, Settings{HealthPath: "/-/alive"})
 	c := r.dial()
 	c.get("/-/alive").want(200, "alive")
 	c.get("/-/alive?x").want(200, "alive")
@@ -194,9 +194,9 @@ func TestAliveIsNeverHeld(t *testing.T) {
 }
 
 func TestBufferTotalBoundsWhatIsHeld(t *testing.T) {
-	r := newRig(t, patient, Settings{BufferTotal: 10 << 10})
-	child := r.newChild(gate.TargetOptions{}, echo)
-	var all []*caller
+	r := newHarness(t, patient, Settings{BufferTotal: 10 << 10})
+	child := r.newTestApp(gate.TargetOptions{}, echo)
+	var all []*testClient
 	head := "GET / HTTP/1.1\nHost: shop.test\nCookie: " + strings.Repeat("c", 1000) + "\n\n"
 	size := len(strings.ReplaceAll(head, "\n", "\r\n"))
 	fit := 10 << 10 / size
@@ -217,10 +217,10 @@ func TestBufferTotalBoundsWhatIsHeld(t *testing.T) {
 
 // A request that was held gives its pass back when its body is slow, and ends where it stands.
 func TestHeldBodyThatNeverComes(t *testing.T) {
-	r := newRig(t, patient, Settings{BodyTimeout: shortly})
+	r := newHarness(t, patient, Settings{BodyTimeout: shortly})
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 10\n\nhalf")
 	r.held(1)
-	child := r.newChild(gate.TargetOptions{}, echo)
+	child := r.newTestApp(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	c.want(408, "too slowly")
 	r.counted("408", func(n Counters) bool { return n.BadRequest == 1 && child.InFlight() == 0 && child.accepted.Load() == 0 })
@@ -229,13 +229,13 @@ func TestHeldBodyThatNeverComes(t *testing.T) {
 // Bytes of the body that were read together with the head of a held request are kept until it is
 // released, though the buffers are used by other requests meanwhile.
 func TestHeldBodyKeepsWhatWasReadAhead(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	var all []*caller
+	r := newHarness(t, patient, Settings{})
+	var all []*testClient
 	for i := range 20 {
 		all = append(all, r.dial().say(fmt.Sprintf("POST /%d HTTP/1.1\nHost: a\nContent-Length: 10\n\nbody%d", i, i%10)))
 		r.held(i + 1)
 	}
-	r.gate.Swap(r.newChild(gate.TargetOptions{Concurrency: 20}, echo).Target)
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{Concurrency: 20}, echo).Target)
 	for i, c := range all {
 		c.say("-tail").want(200, fmt.Sprintf("POST /%d body%d-tail", i, i%10))
 	}
@@ -244,7 +244,7 @@ func TestHeldBodyKeepsWhatWasReadAhead(t *testing.T) {
 // A request that was held before CloseAfterNextResponse gets Connection: close in its response,
 // too.
 func TestLameServerClosesBehindTheHeld(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	c := r.dial().get("/")
 	r.held(1)
 	r.server.CloseAfterNextResponse()
@@ -257,8 +257,8 @@ func TestLameServerClosesBehindTheHeld(t *testing.T) {
 
 // What was not held for a moment does not count as held, though it was lost and sent again.
 func TestResentIsNotHeld(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, onceThenEcho(readAndDie)).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, onceThenEcho(readAndDie)).Target)
 	if res := r.dial().get("/").want(200, "GET /"); res.Header.Get("Server-Timing") != "" {
 		t.Errorf("%v", res.Header)
 	}

@@ -90,9 +90,9 @@ func hostiles() (all []hostile) {
 // on the same connections where that is possible: no byte of the former may reach the latter, and
 // nothing may get stuck.
 func TestMaliciousChild(t *testing.T) {
-	r := newRig(t, patient, Settings{Timeout: 5 * time.Second})
+	r := newHarness(t, patient, Settings{Timeout: 5 * time.Second})
 	cases := hostiles()
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		for req := k.request(); req != nil; req = k.request() {
 			i, err := strconv.Atoi(req.Header.Get("Evil"))
 			if err != nil {
@@ -124,7 +124,7 @@ func TestMaliciousChild(t *testing.T) {
 }
 
 // attack asks for one hostile answer and judges what comes.
-func (r *rig) attack(t *testing.T, h hostile, i int, path string) {
+func (r *harness) attack(t *testing.T, h hostile, i int, path string) {
 	c := r.dial()
 	c.say(fmt.Sprintf("GET %s HTTP/1.1\nHost: a\nEvil: %d\n\n", path, i))
 	defer c.Close()
@@ -160,7 +160,7 @@ func (h hostile) end() int {
 }
 
 // final reads the response behind the interim ones.
-func (c *caller) final() (*http.Response, string, error) {
+func (c *testClient) final() (*http.Response, string, error) {
 	for {
 		res, err := http.ReadResponse(c.in, nil)
 		if err != nil {
@@ -183,8 +183,8 @@ func TestChildThatClosesAfterEachByte(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 		"HTTP/1.1 103 H\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
 	}
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		req := k.request()
 		if req == nil {
 			return
@@ -216,8 +216,8 @@ func TestBodyWhereThereMustBeNone(t *testing.T) {
 	for _, line := range []string{"HEAD 200 OK", "GET 204 No Content", "GET 304 Not Modified"} {
 		method, status, _ := strings.Cut(line, " ")
 		for _, framing := range []string{"Content-Length: 4", "Transfer-Encoding: chunked", "X: y"} {
-			r := newRig(t, patient, Settings{})
-			child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+			r := newHarness(t, patient, Settings{})
+			child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 				for req := k.request(); req != nil; req = k.request() {
 					if req.URL.Path != "/" {
 						k.answer(200, req.URL.Path)
@@ -245,8 +245,8 @@ func TestHostileHandshakes(t *testing.T) {
 		"two": "HTTP/1.1 101 S\nUpgrade: websocket, h2c\nConnection: upgrade\n\n", "twice": "HTTP/1.1 101 S\nUpgrade: websocket\nUpgrade: websocket\nConnection: upgrade\n\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, patient, Settings{})
-			child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say(answer + "EVIL"); io.Copy(io.Discard, k) })
+			r := newHarness(t, patient, Settings{})
+			child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); k.say(answer + "EVIL"); io.Copy(io.Discard, k) })
 			r.gate.Swap(child.Target)
 			c := r.dial().say(handshake + "EVIL")
 			if res := c.want(502, "not valid"); !res.Close {
@@ -262,16 +262,16 @@ func TestHostileHandshakes(t *testing.T) {
 // as long as the client stays.
 func TestChildThatStopsTalking(t *testing.T) {
 	for _, part := range []string{"", "H", "HTTP/1.1 200 OK\n", "HTTP/1.1 103 H\n\n", "HTTP/1.1 100 C\n\nHTTP/1.1 200"} {
-		r := newRig(t, patient, Settings{Timeout: 100 * time.Millisecond})
-		r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say(part); io.Copy(io.Discard, k) }).Target)
+		r := newHarness(t, patient, Settings{Timeout: 100 * time.Millisecond})
+		r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); k.say(part); io.Copy(io.Discard, k) }).Target)
 		if res, _, err := r.dial().get("/").final(); err != nil || res.StatusCode != 504 {
 			t.Errorf("%q: %v %v", part, res, err)
 		}
 		r.counted("timed out", func(c Counters) bool { return c.TimedOut == 1 })
 	}
 	for _, part := range []string{ok + "\na", "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3", "HTTP/1.1 200 OK\n\n"} {
-		r := newRig(t, patient, Settings{Timeout: time.Second})
-		child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say(part); io.Copy(io.Discard, k) })
+		r := newHarness(t, patient, Settings{Timeout: time.Second})
+		child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); k.say(part); io.Copy(io.Discard, k) })
 		r.gate.Swap(child.Target)
 		c := r.dial().get("/")
 		c.in.Peek(1)

@@ -12,15 +12,15 @@ import (
 )
 
 // asking asks the server whether it accepts, and waits for the answer for at most timeout.
-func (r *rig) asking(timeout time.Duration) error {
+func (r *harness) asking(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	return r.server.CheckAlive(ctx)
 }
 
 func TestAccepting(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	r.dial().get("/").want(200, "GET /")
 	for i := range 20 {
 		if err := r.asking(10 * time.Second); err != nil {
@@ -42,8 +42,8 @@ func TestAccepting(t *testing.T) {
 
 // An event loop that is stuck in one connection's turn serves no other one, and accepts none.
 func TestStuckEventLoopIsNoticed(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	r.dial().get("/").want(200, "GET /")
 	stuck, release := make(chan struct{}), make(chan struct{})
 	r.server.startedLoop().tasks.Post(netpoll.TaskFunc(func() {
@@ -66,8 +66,8 @@ func TestStuckEventLoopIsNoticed(t *testing.T) {
 // them.
 func TestAcceptingUnderLoadAndAtTheEnd(t *testing.T) {
 	for range 20 {
-		r := newRig(t, patient, Settings{})
-		r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+		r := newHarness(t, patient, Settings{})
+		r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 		asked := make(chan struct{})
 		go func() {
 			defer close(asked)

@@ -8,7 +8,7 @@ import (
 
 // owned counts the clients that the event loop has whole, and those of which it has only the
 // descriptor.
-func (r *rig) owned() (loop, goroutine int) {
+func (r *harness) owned() (loop, goroutine int) {
 	r.everyClient(func(c *loopClient) {
 		switch {
 		case c.clientConn != nil && c.state != stateOffloaded:
@@ -25,8 +25,8 @@ func (r *rig) owned() (loop, goroutine int) {
 // A connection belongs to the event loop or to a goroutine. The passage takes from the one what the
 // other gets.
 func TestConnectionHasOneOwner(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	held := r.dial()
 	c := r.dial().get("/loop")
 	c.want(200, "GET /loop")

@@ -22,7 +22,7 @@ import (
 // has a price of its own, so scripts/test runs these tests without it.
 
 // plain reads a request of one piece and answers with one, without a byte of new memory.
-func plain(k *talk) {
+func plain(k *appConn) {
 	fd := blocking(k.Conn.(*net.UnixConn))
 	defer unix.Close(fd)
 	buffer, answer := make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
@@ -62,8 +62,8 @@ func calls(t *testing.T) (reads, writes int) {
 }
 
 func TestPriceOfARequest(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, plain).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, plain).Target)
 	c := r.dial()
 	fd := blocking(c.Conn.(*net.TCPConn))
 	defer unix.Close(fd)
@@ -97,8 +97,8 @@ func TestPriceOfARequest(t *testing.T) {
 // Nothing that a request needs is left for the garbage collector, not even of requests that are
 // sent without waiting for answers.
 func TestNoCollectionInManyRequests(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		buffer, answer := make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 		for {
 			if _, err := k.Conn.Read(buffer); err != nil {
@@ -149,7 +149,7 @@ func TestNoCollectionInManyRequests(t *testing.T) {
 }
 
 func TestPriceOfAHeldRequest(t *testing.T) {
-	r := newRig(t, gate.Settings{Limit: 5000, Timeout: time.Minute}, Settings{})
+	r := newHarness(t, gate.Settings{Limit: 5000, Timeout: time.Minute}, Settings{})
 	request := []byte("GET /page HTTP/1.1\r\nHost: shop.test\r\nCookie: sessionid=0123456789abcdef0123456789abcdef\r\n\r\n")
 	memory := func() uint64 {
 		runtime.GC()

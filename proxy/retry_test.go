@@ -60,14 +60,14 @@ func TestResending(t *testing.T) {
 	keyed := "POST / HTTP/1.1\nHost: a\nIdempotency-Key: 7\nContent-Length: 2\n\nhi"
 	put := "PUT / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n2\nhi\n0\n\n"
 	large := "PUT / HTTP/1.1\nHost: a\nContent-Length: 100\n\n" + strings.Repeat("x", 100)
-	unread := func(k *talk) { k.Read(make([]byte, 1)) } // leaves a reset
-	marked := func(k *talk) { k.request(); io.WriteString(k, "marker") }
-	part := func(k *talk) { k.request(); io.WriteString(k, "H") }
+	unread := func(k *appConn) { k.Read(make([]byte, 1)) } // leaves a reset
+	marked := func(k *appConn) { k.request(); io.WriteString(k, "marker") }
+	part := func(k *appConn) { k.request(); io.WriteString(k, "H") }
 	for _, c := range []struct {
 		name    string
 		set     Settings
 		request string
-		first   func(*talk)
+		first   func(*appConn)
 		want    int
 		resent  uint64
 	}{
@@ -89,8 +89,8 @@ func TestResending(t *testing.T) {
 		{"begun", Settings{}, get, part, 502, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, patient, c.set)
-			r.gate.Swap(r.newChild(gate.TargetOptions{Marker: []byte("marker")}, onceThenEcho(c.first)).Target)
+			r := newHarness(t, patient, c.set)
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{Marker: []byte("marker")}, onceThenEcho(c.first)).Target)
 			r.dial().say(c.request).want(c.want, "")
 			r.counted("resent", func(n Counters) bool { return n.Resent == c.resent && n.Answered+n.BadGateway == 1 })
 		})
@@ -100,9 +100,9 @@ func TestResending(t *testing.T) {
 // TestKeepWorking: the app may finish for a client that has left, where that is wished.
 func TestKeepWorking(t *testing.T) {
 	for _, keep := range []bool{true, false} {
-		r := newRig(t, patient, Settings{FinishOnDisconnect: keep})
+		r := newHarness(t, patient, Settings{FinishOnDisconnect: keep})
 		finish, finished := make(chan struct{}), make(chan bool, 1)
-		r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+		r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 			k.request()
 			<-finish
 			_, err := io.WriteString(k, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -128,22 +128,22 @@ func TestKeepWorking(t *testing.T) {
 // TestEndOfAResponseThatEndsWithItsConnection: it is the end only if the app did not die with it
 // (http1.RuleCloseDelimitedResponse).
 func TestEndOfAResponseThatEndsWithItsConnection(t *testing.T) {
-	whole := func(*rig, *child) {}
+	whole := func(*harness, *testApp) {}
 	for _, c := range []struct {
 		name  string
-		after func(*rig, *child)
+		after func(*harness, *testApp)
 		cut   bool
 	}{
 		{"a live target", whole, false},
-		{"a replaced target", func(r *rig, c *child) { r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target) }, false},
-		{"a shut gate, the target lives", func(r *rig, c *child) { r.gate.Swap(nil) }, false},
-		{"the news of the death is a moment late", func(r *rig, c *child) { r.gate.Swap(nil); r.eventually("ended", c.idle); c.Abandon() }, true},
+		{"a replaced target", func(r *harness, c *testApp) { r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target) }, false},
+		{"a shut gate, the target lives", func(r *harness, c *testApp) { r.gate.Swap(nil) }, false},
+		{"the news of the death is a moment late", func(r *harness, c *testApp) { r.gate.Swap(nil); r.eventually("ended", c.idle); c.Abandon() }, true},
 	} {
 		for _, minor := range []int{0, 1} {
 			t.Run(fmt.Sprint(c.name, " 1.", minor), func(t *testing.T) {
-				r := newRig(t, patient, Settings{})
+				r := newHarness(t, patient, Settings{})
 				end := make(chan struct{})
-				child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc"); <-end })
+				child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc"); <-end })
 				r.gate.Swap(child.Target)
 				caller := r.dial().say(fmt.Sprintf("GET / HTTP/1.%d\nHost: a\n\n", minor))
 				res, err := http.ReadResponse(caller.in, nil)
@@ -162,7 +162,7 @@ func TestEndOfAResponseThatEndsWithItsConnection(t *testing.T) {
 }
 
 // idle reports whether all the child's connections have ended.
-func (c *child) idle() bool {
+func (c *testApp) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.open) == 0
@@ -171,13 +171,13 @@ func (c *child) idle() bool {
 // TestResetIsNoEnd: a response without a length that ends in ECONNRESET is not complete, whether
 // the target lives or not.
 func TestResetIsNoEnd(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := make(chan struct{})
-	r.gate.Swap(r.newChildOn(l, gate.TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newTestAppOn(l, gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\n\nabc")
 		<-seen
@@ -275,11 +275,11 @@ func TestCauses(t *testing.T) {
 
 // A hint is shown once, though the request is sent twice.
 func TestHintOfTheFirstTryOnly(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	hint := "HTTP/1.1 103 Early Hints\nLink: </a>\n\n"
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, inTurn(
-		func(k *talk) { k.request(); k.say(hint) },
-		func(k *talk) { k.request(); k.say(hint + ok + "Connection: close\n\nabc") },
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, inTurn(
+		func(k *appConn) { k.request(); k.say(hint) },
+		func(k *appConn) { k.request(); k.say(hint + ok + "Connection: close\n\nabc") },
 	)).Target)
 	c := r.dial().say("GET / HTTP/1.1\nHost: a\nConnection: close\n\n")
 	if text, err := io.ReadAll(c.in); err != nil || strings.Count(string(text), " 103 ") != 1 || strings.Count(string(text), " 200 ") != 1 {
@@ -289,10 +289,10 @@ func TestHintOfTheFirstTryOnly(t *testing.T) {
 
 // inTurn runs one script after the other, each on a connection of its own, and the last one on all
 // that follow.
-func inTurn(scripts ...func(*talk)) func(*talk) {
+func inTurn(scripts ...func(*appConn)) func(*appConn) {
 	turn := make(chan int, 1)
 	turn <- 0
-	return func(k *talk) {
+	return func(k *appConn) {
 		i := <-turn
 		turn <- min(i+1, len(scripts)-1)
 		scripts[i](k)
@@ -301,22 +301,22 @@ func inTurn(scripts ...func(*talk)) func(*talk) {
 
 // Half a marker proves nothing; a whole one does not count as a try.
 func TestMarkersThatAreHalfAndWhole(t *testing.T) {
-	half := func(k *talk) { k.request(); io.WriteString(k, "mar") }
-	whole := func(k *talk) { k.request(); io.WriteString(k, "marker") }
+	half := func(k *appConn) { k.request(); io.WriteString(k, "mar") }
+	whole := func(k *appConn) { k.request(); io.WriteString(k, "marker") }
 	for _, c := range []struct {
 		name, method string
-		scripts      []func(*talk)
+		scripts      []func(*appConn)
 		want         int
 	}{
-		{"half, may be sent again", "GET", []func(*talk){half, echo}, 200},
-		{"half, may not", "POST", []func(*talk){half, echo}, 502},
-		{"whole, then it dies", "GET", []func(*talk){whole, readAndDie, echo}, 200},
-		{"it dies, then whole", "GET", []func(*talk){readAndDie, whole, echo}, 200},
-		{"it dies twice", "GET", []func(*talk){readAndDie, whole, readAndDie, echo}, 502},
+		{"half, may be sent again", "GET", []func(*appConn){half, echo}, 200},
+		{"half, may not", "POST", []func(*appConn){half, echo}, 502},
+		{"whole, then it dies", "GET", []func(*appConn){whole, readAndDie, echo}, 200},
+		{"it dies, then whole", "GET", []func(*appConn){readAndDie, whole, echo}, 200},
+		{"it dies twice", "GET", []func(*appConn){readAndDie, whole, readAndDie, echo}, 502},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, patient, Settings{})
-			r.gate.Swap(r.newChild(gate.TargetOptions{Marker: []byte("marker")}, inTurn(c.scripts...)).Target)
+			r := newHarness(t, patient, Settings{})
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{Marker: []byte("marker")}, inTurn(c.scripts...)).Target)
 			r.dial().say(c.method+" / HTTP/1.1\nHost: a\n\n").want(c.want, "")
 		})
 	}

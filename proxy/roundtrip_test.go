@@ -12,9 +12,9 @@ import (
 )
 
 // onceThenEcho runs the first script on the first connection and echoes on all others.
-func onceThenEcho(first func(*talk)) func(*talk) {
+func onceThenEcho(first func(*appConn)) func(*appConn) {
 	var n atomic.Int64
-	return func(k *talk) {
+	return func(k *appConn) {
 		if n.Add(1) == 1 {
 			first(k)
 			return
@@ -24,22 +24,22 @@ func onceThenEcho(first func(*talk)) func(*talk) {
 }
 
 // readAndDie reads a whole request and closes without an answer.
-func readAndDie(k *talk) {
+func readAndDie(k *appConn) {
 	if req := k.request(); req != nil {
 		io.Copy(io.Discard, req.Body)
 	}
 }
 
 func TestIdempotentRequestIsSentAgainOnce(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, onceThenEcho(readAndDie)).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, onceThenEcho(readAndDie)).Target)
 	r.dial().get("/again").want(200, "GET /again")
 	r.counted("resent", func(c Counters) bool { return c.Resent == 1 && c.Answered == 1 })
 }
 
 func TestRequestThatKillsItsWorkerIsTriedTwiceAndNotAThirdTime(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, readAndDie)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, readAndDie)
 	r.gate.Swap(child.Target)
 	r.dial().get("/poison").want(502, "twice")
 	if n := child.accepted.Load(); n != 2 {
@@ -49,8 +49,8 @@ func TestRequestThatKillsItsWorkerIsTriedTwiceAndNotAThirdTime(t *testing.T) {
 }
 
 func TestPostIsNotSentTwice(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, onceThenEcho(readAndDie))
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, onceThenEcho(readAndDie))
 	r.gate.Swap(child.Target)
 	r.dial().say("POST / HTTP/1.1\nHost: shop.test\nContent-Length: 2\n\nhi").want(502, "not sent again")
 	if n := child.accepted.Load(); n != 1 {
@@ -62,9 +62,9 @@ func TestPostIsNotSentTwice(t *testing.T) {
 }
 
 func TestMarkerProvesThatTheAppNeverSawIt(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	marker := "\x00tideover 1b2c3d"
-	r.gate.Swap(r.newChild(gate.TargetOptions{Marker: []byte(marker)}, onceThenEcho(func(k *talk) {
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{Marker: []byte(marker)}, onceThenEcho(func(k *appConn) {
 		io.WriteString(k, marker[:5])
 		io.WriteString(k, marker[5:])
 		k.Conn.(*net.UnixConn).CloseWrite()
@@ -75,8 +75,8 @@ func TestMarkerProvesThatTheAppNeverSawIt(t *testing.T) {
 }
 
 func TestSilentChildIsA504(t *testing.T) {
-	r := newRig(t, patient, Settings{Timeout: 200 * time.Millisecond})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.Read(make([]byte, 1)) }).Target)
+	r := newHarness(t, patient, Settings{Timeout: 200 * time.Millisecond})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); k.Read(make([]byte, 1)) }).Target)
 	start := time.Now()
 	r.dial().get("/").want(504, "in time")
 	if d := time.Since(start); d < 200*time.Millisecond || d > time.Second {
@@ -86,9 +86,9 @@ func TestSilentChildIsA504(t *testing.T) {
 }
 
 func TestClientThatLeavesWhileTheAppWorks(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	cut := make(chan time.Time, 1)
-	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+	child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.Read(make([]byte, 1))
 		cut <- time.Now()
@@ -108,10 +108,10 @@ func TestClientThatLeavesWhileTheAppWorks(t *testing.T) {
 }
 
 func TestAbandonSendsBackWhatMayBeSentAgain(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	var read atomic.Int64
-	silent := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); read.Add(1); k.Read(make([]byte, 1)) })
-	begun := r.newChild(gate.TargetOptions{}, func(k *talk) {
+	silent := r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); read.Add(1); k.Read(make([]byte, 1)) })
+	begun := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\n\nuntil the end")
 		k.Read(make([]byte, 1))
@@ -130,15 +130,15 @@ func TestAbandonSendsBackWhatMayBeSentAgain(t *testing.T) {
 		t.Errorf("a response that ended with its process looks whole: %q", all)
 	}
 	r.held(1)
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	get.want(200, "GET /get")
 	r.counted("all", func(c Counters) bool { return c.Answered == 1 && c.BadGateway == 1 && c.Cut == 1 && c.Resent == 1 })
 }
 
 // A response of unknown length ends an HTTP/1.0 connection, also with Connection: keep-alive.
 func TestEndOfAKeptHTTP10Connection(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc") }).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); k.say("HTTP/1.1 200 OK\n\nabc") }).Target)
 	c := r.dial().say("GET / HTTP/1.0\nConnection: keep-alive\n\n")
 	if text, err := io.ReadAll(c.in); err != nil || !strings.HasSuffix(string(text), "\r\n\r\nabc") {
 		t.Errorf("%q %v", text, err)
@@ -148,8 +148,8 @@ func TestEndOfAKeptHTTP10Connection(t *testing.T) {
 // A response with a framing error in the first bytes of its body is a 502, because nothing of it was
 // sent to the client.
 func TestFaultInTheFirstPieceIsA502(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\nzz\n")
 	}).Target)

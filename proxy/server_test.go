@@ -45,8 +45,8 @@ func TestConnectionsFromBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer early.Close()
-	r := newRigOn(t, l, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarnessOn(t, l, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	r.dial().get("/").want(200, "GET / ")
 	fmt.Fprint(early, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	r.counted("both are answered", func(c Counters) bool { return c.Answered == 2 })
@@ -102,10 +102,10 @@ func TestServeRefusesOtherListeners(t *testing.T) {
 
 // What was sent before the end was known is answered; what is idle then is closed.
 func TestConnectionsAtTheEnd(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	idle, late := r.dial(), r.dial()
-	for _, c := range []*caller{idle, late} {
+	for _, c := range []*testClient{idle, late} {
 		c.get("/").want(200, "GET / ")
 	}
 	l := r.server.startedLoop()
@@ -124,8 +124,8 @@ func TestConnectionsAtTheEnd(t *testing.T) {
 }
 
 func TestConfigureCountsFromTheNextRequestOn(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	idle := r.dial()
 	idle.get("/-/alive").want(200, "GET /-/alive")
 	during := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 10\n\nhalf ")
@@ -137,13 +137,13 @@ func TestConfigureCountsFromTheNextRequestOn(t *testing.T) {
 }
 
 func TestLameServerAnswersOnceMoreOnEveryConnection(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	idle, refused := r.dial(), r.dial()
 	idle.get("/1").want(200, "GET /1")
 	refused.get("/1").want(200, "GET /1")
 	r.server.CloseAfterNextResponse()
-	for _, c := range []*caller{idle, r.dial()} {
+	for _, c := range []*testClient{idle, r.dial()} {
 		if res := c.get("/2").want(200, "GET /2"); !res.Close {
 			t.Error("no Connection: close")
 		}
@@ -158,8 +158,8 @@ func TestLameServerAnswersOnceMoreOnEveryConnection(t *testing.T) {
 }
 
 func TestLingerWaitsForIdleConnectionsWithinBounds(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	idle := r.dial().get("/1")
 	idle.want(200, "GET /1")
 	r.server.CloseAfterNextResponse()
@@ -179,9 +179,9 @@ func TestLingerWaitsForIdleConnectionsWithinBounds(t *testing.T) {
 }
 
 func TestEndOfServe(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	answer := make(chan struct{})
-	child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); <-answer; k.answer(200, "in time") })
+	child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); <-answer; k.answer(200, "in time") })
 	r.gate.Swap(child.Target)
 	idle, working, beginning := r.dial(), r.dial().get("/"), r.dial().say("GET / HTTP/1.1\nHo")
 	r.counted("begun", func(c Counters) bool { return c.Requests == 2 && c.Connections == 3 })
@@ -189,7 +189,7 @@ func TestEndOfServe(t *testing.T) {
 	r.end()
 	idle.ended()
 	close(answer)
-	for _, c := range []*caller{working, beginning.say("st: a\n\n")} {
+	for _, c := range []*testClient{working, beginning.say("st: a\n\n")} {
 		if res := c.want(200, "in time"); !res.Close {
 			t.Error("no Connection: close")
 		}

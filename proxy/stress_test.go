@@ -21,7 +21,7 @@ import (
 var stressed = flag.Int("stress", 3000, "requests of TestStress; a million is the proof")
 
 // shapes answers as its path says, in every way in which an app may.
-func shapes(k *talk) {
+func shapes(k *appConn) {
 	for req := k.request(); req != nil; req = k.request() {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
@@ -64,7 +64,7 @@ func shapes(k *talk) {
 
 // A stressor is one client of the stress test.
 type stressor struct {
-	*rig
+	*harness
 	name   int
 	random *rand.Rand
 	conn   net.Conn
@@ -184,8 +184,8 @@ func (s *stressor) hangUp() {
 // every request must get its own complete answer, unless its client leaves. It pins the assumptions
 // of the event loop about kernel and runtime.
 func TestStress(t *testing.T) {
-	r := newRig(t, gate.Settings{Limit: 1000, Timeout: time.Minute}, Settings{AllowHalfClose: true})
-	next := func() *child { return r.newChild(gate.TargetOptions{Concurrency: 4}, shapes) }
+	r := newHarness(t, gate.Settings{Limit: 1000, Timeout: time.Minute}, Settings{AllowHalfClose: true})
+	next := func() *testApp { return r.newTestApp(gate.TargetOptions{Concurrency: 4}, shapes) }
 	serving := next()
 	r.gate.Swap(serving.Target)
 	var left atomic.Int64
@@ -193,7 +193,7 @@ func TestStress(t *testing.T) {
 	var clients sync.WaitGroup
 	for i := range 24 {
 		clients.Go(func() {
-			s := &stressor{rig: r, name: i, random: rand.New(rand.NewPCG(uint64(i), uint64(*stressed)))}
+			s := &stressor{harness: r, name: i, random: rand.New(rand.NewPCG(uint64(i), uint64(*stressed)))}
 			for left.Add(-1) >= 0 && !t.Failed() && s.round() {
 			}
 			if s.conn != nil {
@@ -237,8 +237,8 @@ func TestStress(t *testing.T) {
 func TestEndThatComesWithTheRequest(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		t.Run(fmt.Sprint("serve half-closed: ", half), func(t *testing.T) {
-			r := newRig(t, patient, Settings{AllowHalfClose: half})
-			r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+			r := newHarness(t, patient, Settings{AllowHalfClose: half})
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 			for range 100 {
 				c := r.dial().get("/")
 				c.Conn.(*net.TCPConn).CloseWrite()

@@ -12,7 +12,7 @@ import (
 )
 
 // drip sends p byte by byte, one each interval, until all is sent or the connection is over.
-func (c *caller) drip(p string, interval time.Duration) {
+func (c *testClient) drip(p string, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for i := range len(p) {
@@ -37,7 +37,7 @@ const (
 )
 
 func TestHeadHasOneDeadlineHoweverItDrips(t *testing.T) {
-	r := newRig(t, patient, Settings{HeadTimeout: shortly})
+	r := newHarness(t, patient, Settings{HeadTimeout: shortly})
 	c := r.dial()
 	start := time.Now()
 	go c.drip("GET / HTTP/1.1\r\nHost: a\r\nX: "+strings.Repeat("x", 1000), 10*time.Millisecond)
@@ -47,7 +47,7 @@ func TestHeadHasOneDeadlineHoweverItDrips(t *testing.T) {
 }
 
 func TestConnectionWithoutARequestIsClosedInSilence(t *testing.T) {
-	r := newRig(t, patient, Settings{IdleTimeout: shortly})
+	r := newHarness(t, patient, Settings{IdleTimeout: shortly})
 	start := time.Now()
 	c := r.dial()
 	c.ended()
@@ -74,8 +74,8 @@ func TestSlowBodies(t *testing.T) {
 		{"below the rate, in chunks that are all overhead", chunked, strings.Repeat("1;x=yyyyyyyyyyyyyyyyyyyyyy\r\nx\r\n", 100), time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, patient, Settings{BodyTimeout: shortly, MinRate: 1000})
-			r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+			r := newHarness(t, patient, Settings{BodyTimeout: shortly, MinRate: 1000})
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 			start := time.Now()
 			caller := r.dial().say(c.head)
 			go caller.drip(c.body, c.every)
@@ -89,27 +89,27 @@ func TestSlowBodies(t *testing.T) {
 }
 
 func TestSteadyBodyMayTakeLong(t *testing.T) {
-	r := newRig(t, patient, Settings{BodyTimeout: shortly, MinRate: 1})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{BodyTimeout: shortly, MinRate: 1})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 60\n\n")
 	c.drip(strings.Repeat("x", 60), 10*time.Millisecond)
 	c.want(200, "POST / xxx")
 }
 
 func TestTimeInWhichNobodyReadsIsNotTheClients(t *testing.T) {
-	r := newRig(t, patient, Settings{BodyTimeout: shortly, MinRate: 1 << 20})
+	r := newHarness(t, patient, Settings{BodyTimeout: shortly, MinRate: 1 << 20})
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 100000\n\n" + strings.Repeat("x", 50000))
 	r.held(1)
 	wait := time.NewTimer(2 * shortly)
 	<-wait.C
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, hash).Target)
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, hash).Target)
 	c.say(strings.Repeat("x", 50000)).want(200, "100000 ")
 }
 
 func TestAppMayTakeItsTimeWithAnUpload(t *testing.T) {
-	r := newRig(t, patient, Settings{BodyTimeout: shortly, Timeout: time.Minute})
+	r := newHarness(t, patient, Settings{BodyTimeout: shortly, Timeout: time.Minute})
 	busy := time.NewTimer(3 * shortly)
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		req := k.request()
 		<-busy.C
 		n, err := io.Copy(io.Discard, req.Body)
@@ -121,7 +121,7 @@ func TestAppMayTakeItsTimeWithAnUpload(t *testing.T) {
 }
 
 // endless answers with bytes for as long as they are taken.
-func endless(k *talk) {
+func endless(k *appConn) {
 	k.request()
 	k.say("HTTP/1.1 200 OK\n\n")
 	for piece := make([]byte, 64<<10); ; {
@@ -132,8 +132,8 @@ func endless(k *talk) {
 }
 
 func TestClientThatTakesNothingIsCut(t *testing.T) {
-	r := newRig(t, patient, Settings{WriteTimeout: 400 * time.Millisecond})
-	child := r.newChild(gate.TargetOptions{}, endless)
+	r := newHarness(t, patient, Settings{WriteTimeout: 400 * time.Millisecond})
+	child := r.newTestApp(gate.TargetOptions{}, endless)
 	r.gate.Swap(child.Target)
 	start := time.Now()
 	c := r.dial().say("GET / HTTP/1.0\n\n")
@@ -149,7 +149,7 @@ func TestClientThatTakesNothingIsCut(t *testing.T) {
 
 // sips takes n bytes each interval until the connection ends or total bytes were taken, and returns
 // how many it got.
-func (c *caller) sips(n, total int, interval time.Duration) (got int) {
+func (c *testClient) sips(n, total int, interval time.Duration) (got int) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for p := make([]byte, n); got < total; {
@@ -165,8 +165,8 @@ func (c *caller) sips(n, total int, interval time.Duration) (got int) {
 // A kernel wakes a writer only when a third of its buffer is free. A client that reads steadily is
 // not cut for that.
 func TestSlowReaderIsServed(t *testing.T) {
-	r := newRig(t, patient, Settings{WriteTimeout: 400 * time.Millisecond, MinRate: 1000})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, endless).Target)
+	r := newHarness(t, patient, Settings{WriteTimeout: 400 * time.Millisecond, MinRate: 1000})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, endless).Target)
 	c := r.dial()
 	c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 	c.say("GET / HTTP/1.1\nHost: a\n\n")
@@ -178,8 +178,8 @@ func TestSlowReaderIsServed(t *testing.T) {
 }
 
 func TestReaderBelowTheRateIsCut(t *testing.T) {
-	r := newRig(t, patient, Settings{WriteTimeout: 400 * time.Millisecond, MinRate: 1 << 20})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, endless).Target)
+	r := newHarness(t, patient, Settings{WriteTimeout: 400 * time.Millisecond, MinRate: 1 << 20})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, endless).Target)
 	c := r.dial()
 	c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 	c.say("GET / HTTP/1.1\nHost: a\n\n")
@@ -191,9 +191,9 @@ func TestReaderBelowTheRateIsCut(t *testing.T) {
 
 // A request keeps the timeout that was set when it began, also when the settings change later.
 func TestTimeoutIsThatOfTheRequestsBeginning(t *testing.T) {
-	r := newRig(t, patient, Settings{Timeout: time.Minute})
+	r := newHarness(t, patient, Settings{Timeout: time.Minute})
 	begun, answer := make(chan string, 2), make(chan struct{})
-	target := r.newChild(gate.TargetOptions{}, func(k *talk) {
+	target := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		for req := k.request(); req != nil; req = k.request() {
 			begun <- req.URL.Path
 			if req.URL.Path == "/patient" {
@@ -220,8 +220,8 @@ func TestTimeoutIsThatOfTheRequestsBeginning(t *testing.T) {
 // An empty line is no request: after it a client has the same time for a request as after
 // nothing.
 func TestEmptyLineIsNoRequestYet(t *testing.T) {
-	r := newRig(t, patient, Settings{HeadTimeout: shortly})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{HeadTimeout: shortly})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	c := r.dial().say("\n")
 	wait := time.NewTimer(3 * shortly)
 	<-wait.C

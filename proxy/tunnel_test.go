@@ -14,14 +14,14 @@ import (
 const handshake = "GET /ws HTTP/1.1\nHost: a\nUpgrade: websocket\nConnection: upgrade\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n\n"
 
 // switching accepts the handshake and echoes bytes until the end.
-func switching(k *talk) {
+func switching(k *appConn) {
 	k.request()
 	k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\n\n")
 	io.Copy(k.Conn, k.in)
 	k.Conn.(*net.UnixConn).CloseWrite()
 }
 
-func (c *caller) echoes(s string) {
+func (c *testClient) echoes(s string) {
 	c.Helper()
 	io.WriteString(c.Conn, s)
 	got := make([]byte, len(s))
@@ -31,15 +31,15 @@ func (c *caller) echoes(s string) {
 }
 
 func TestTunnel(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, switching)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, switching)
 	c := r.dial().say(handshake)
 	r.held(1)
 	r.gate.Swap(child.Target)
 	c.want(101, "")
 	c.echoes("hello")
 	r.eventually("one tunnel", func() bool { return child.Tunnels() == 1 && child.InFlight() == 0 })
-	r.gate.Swap(r.newChild(gate.TargetOptions{Name: "shop.2"}, echo).Target)
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{Name: "shop.2"}, echo).Target)
 	c.echoes("still on its generation")
 	c.Conn.(*net.TCPConn).CloseWrite()
 	c.ended()
@@ -50,8 +50,8 @@ func TestTunnel(t *testing.T) {
 }
 
 func TestCloseTunnels(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, switching)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, switching)
 	r.gate.Swap(child.Target)
 	c := r.dial().say(handshake)
 	c.want(101, "")
@@ -68,8 +68,8 @@ func TestCloseTunnels(t *testing.T) {
 }
 
 func TestTunnelToAnAppThatIsGoneIsA502(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	u, c := r.roundTrip(strings.ReplaceAll(handshake, "\n", "\r\n"), Settings{}, func(k *talk) {
+	r := newHarness(t, patient, Settings{})
+	u, c := r.roundTrip(strings.ReplaceAll(handshake, "\n", "\r\n"), Settings{}, func(k *appConn) {
 		k.request()
 		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
 	})
@@ -89,8 +89,8 @@ func TestTunnelToAnAppThatIsGoneIsA502(t *testing.T) {
 }
 
 func TestSilentTunnelEnds(t *testing.T) {
-	r := newRig(t, patient, Settings{TunnelTimeout: 200 * time.Millisecond})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, switching).Target)
+	r := newHarness(t, patient, Settings{TunnelTimeout: 200 * time.Millisecond})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, switching).Target)
 	c := r.dial().say(handshake)
 	c.want(101, "")
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -106,8 +106,8 @@ func TestSilentTunnelEnds(t *testing.T) {
 }
 
 func TestBytesBehindTheHandshakeWaitForThe101(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, switching).Target)
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, switching).Target)
 	c := r.dial().say(handshake + "early")
 	c.want(101, "")
 	got := make([]byte, 5)
@@ -117,8 +117,8 @@ func TestBytesBehindTheHandshakeWaitForThe101(t *testing.T) {
 }
 
 func TestRefusedHandshakeIsNoTunnel(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, func(k *talk) { k.request(); k.answer(200, "not here") })
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); k.answer(200, "not here") })
 	r.gate.Swap(child.Target)
 	c := r.dial().say(handshake + "GET /smuggled HTTP/1.1\nHost: a\n\n")
 	c.want(200, "not here")
@@ -130,8 +130,8 @@ func TestRefusedHandshakeIsNoTunnel(t *testing.T) {
 
 // When one side has said all it has to say, the other goes on.
 func TestTunnelHalfClosed(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
 		said, _ := io.ReadAll(k.in)
@@ -148,8 +148,8 @@ func TestTunnelHalfClosed(t *testing.T) {
 
 // A side that breaks off ends the tunnel at once, however long it may be silent.
 func TestTunnelThatBreaks(t *testing.T) {
-	r := newRig(t, patient, Settings{TunnelTimeout: time.Hour})
-	child := r.newChild(gate.TargetOptions{}, switching)
+	r := newHarness(t, patient, Settings{TunnelTimeout: time.Hour})
+	child := r.newTestApp(gate.TargetOptions{}, switching)
 	r.gate.Swap(child.Target)
 	c := r.dial().say(handshake)
 	c.want(101, "")
@@ -161,9 +161,9 @@ func TestTunnelThatBreaks(t *testing.T) {
 
 // A client that has left before its tunnel began gets none, even where the app may go on.
 func TestTunnelForNobody(t *testing.T) {
-	r := newRig(t, patient, Settings{FinishOnDisconnect: true})
+	r := newHarness(t, patient, Settings{FinishOnDisconnect: true})
 	gone := make(chan struct{})
-	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+	child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		<-gone
 		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
@@ -182,8 +182,8 @@ func TestTunnelForNobody(t *testing.T) {
 // A tunnel is silent when neither side sends anything nor takes anything.
 func TestTunnelOfASlowReaderIsNotSilent(t *testing.T) {
 	const idle = 400 * time.Millisecond
-	r := newRig(t, patient, Settings{TunnelTimeout: idle})
-	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r := newHarness(t, patient, Settings{TunnelTimeout: idle})
+	child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.say("HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n\n")
 		for piece := make([]byte, 64<<10); ; {

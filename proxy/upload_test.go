@@ -20,8 +20,8 @@ const megabytes = 8 << 20
 
 // takesNothing reads the head and nothing more, until its connection ends. The connection is sent
 // to began.
-func takesNothing(t *testing.T, began chan<- net.Conn, closed chan<- struct{}) func(*talk) {
-	return func(k *talk) {
+func takesNothing(t *testing.T, began chan<- net.Conn, closed chan<- struct{}) func(*appConn) {
+	return func(k *appConn) {
 		k.request()
 		began <- k.Conn
 		blockingConn(t, k.Conn).waitHangup(true)
@@ -40,9 +40,9 @@ func TestClientThatLeavesWhileItsUploadIsBlocked(t *testing.T) {
 		{"kept", Settings{Buffer: megabytes}, fmt.Sprintf("Content-Length: %d", megabytes)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, patient, c.set)
+			r := newHarness(t, patient, c.set)
 			began, closed := make(chan net.Conn, 1), make(chan struct{})
-			r.gate.Swap(r.newChild(gate.TargetOptions{}, takesNothing(t, began, closed)).Target)
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{}, takesNothing(t, began, closed)).Target)
 			caller := r.dial().say("POST / HTTP/1.1\nHost: a\n" + c.head + "\n\n")
 			go func() {
 				if strings.HasPrefix(c.head, "T") {
@@ -64,7 +64,7 @@ func TestClientThatLeavesWhileItsUploadIsBlocked(t *testing.T) {
 
 // blocked waits until a child's connection has been given as much as the kernel keeps: nothing has
 // come for longer than the interval at which the server looks whether the client is there.
-func (r *rig) blocked(c net.Conn) {
+func (r *harness) blocked(c net.Conn) {
 	r.Helper()
 	raw, err := c.(*net.UnixConn).SyscallConn()
 	if err != nil {
@@ -83,9 +83,9 @@ func (r *rig) blocked(c net.Conn) {
 
 // An app that has shut its reading side takes no more of an upload, and may work on.
 func TestClientThatLeavesBehindAnUploadThatIsNotTaken(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	shut, closed := make(chan struct{}), make(chan struct{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.Conn.(*net.UnixConn).CloseRead()
 		close(shut)
@@ -105,9 +105,9 @@ func TestClientThatLeavesBehindAnUploadThatIsNotTaken(t *testing.T) {
 func TestAppThatTakesNothingIsA504(t *testing.T) {
 	for name, set := range map[string]Settings{"streamed": {Timeout: shortly}, "kept": {Timeout: shortly, Buffer: megabytes}} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, patient, set)
+			r := newHarness(t, patient, set)
 			began, closed := make(chan net.Conn, 1), make(chan struct{})
-			r.gate.Swap(r.newChild(gate.TargetOptions{}, takesNothing(t, began, closed)).Target)
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{}, takesNothing(t, began, closed)).Target)
 			c := r.dial().say(fmt.Sprintf("POST / HTTP/1.1\nHost: a\nContent-Length: %d\n\n", megabytes))
 			start := time.Now()
 			go c.Write(make([]byte, megabytes))
@@ -121,15 +121,15 @@ func TestAppThatTakesNothingIsA504(t *testing.T) {
 
 // How long a client needs for its body is not the app's time.
 func TestSlowUploadIsNoSilenceOfTheApp(t *testing.T) {
-	r := newRig(t, patient, Settings{Timeout: shortly, Buffer: -1})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, echo).Target)
+	r := newHarness(t, patient, Settings{Timeout: shortly, Buffer: -1})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 30\n\n")
 	c.drip(strings.Repeat("x", 30), shortly/10)
 	c.want(200, "POST / xxx")
 }
 
 // begunUpload is a client in the middle of a chunked upload that is streamed to the child.
-func (r *rig) begunUpload() *caller {
+func (r *harness) begunUpload() *testClient {
 	r.Helper()
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n")
 	fmt.Fprintf(c, "%x\r\n%s\r\n", 100000, make([]byte, 100000))
@@ -139,20 +139,20 @@ func (r *rig) begunUpload() *caller {
 
 // What may go wrong while an upload is being handed on, before and after the app began to answer.
 func TestUploadsThatGoWrong(t *testing.T) {
-	before := func(k *talk) { io.Copy(io.Discard, k.content()) }
-	dies := func(k *talk) { io.CopyN(io.Discard, k.content(), 100000) } // as much as has come: the next piece is the client's affair
-	after := func(k *talk) {
+	before := func(k *appConn) { io.Copy(io.Discard, k.content()) }
+	dies := func(k *appConn) { io.CopyN(io.Discard, k.content(), 100000) } // as much as has come: the next piece is the client's affair
+	after := func(k *appConn) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\n\nabc")
 		io.Copy(io.Discard, k.in)
 	}
-	nonsense := func(c *caller) { c.say("zz\n") }
-	leaves := func(c *caller) { c.Close() }
-	stays := func(*caller) {}
+	nonsense := func(c *testClient) { c.say("zz\n") }
+	leaves := func(c *testClient) { c.Close() }
+	stays := func(*testClient) {}
 	for _, c := range []struct {
 		name   string
-		app    func(*talk)
-		client func(*caller)
+		app    func(*appConn)
+		client func(*testClient)
 		status int // of what the client gets; 0: nothing
 		ended  func(Counters) uint64
 	}{
@@ -163,8 +163,8 @@ func TestUploadsThatGoWrong(t *testing.T) {
 		{"the app dies", dies, stays, 502, func(c Counters) uint64 { return c.BadGateway }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, patient, Settings{})
-			r.gate.Swap(r.newChild(gate.TargetOptions{}, c.app).Target)
+			r := newHarness(t, patient, Settings{})
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{}, c.app).Target)
 			caller := r.begunUpload()
 			if c.status == 200 {
 				caller.in.Peek(1)

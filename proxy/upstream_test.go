@@ -30,8 +30,8 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 		{"bytes behind the last chunk", "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3\nabc\n0\n\nEVIL", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, patient, Settings{})
-			child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+			r := newHarness(t, patient, Settings{})
+			child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 				for k.request() != nil {
 					k.say(c.answer)
 				}
@@ -54,8 +54,8 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 // A connection that was used for a request on a goroutine is used again for one in the event loop,
 // and the other way round.
 func TestConnectionsToTheAppAreSharedByLoopAndGoroutines(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, echo)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	c := r.dial()
 	for i := range 5 {
@@ -70,8 +70,8 @@ func TestConnectionsToTheAppAreSharedByLoopAndGoroutines(t *testing.T) {
 
 // None is kept for longer than the app may keep it.
 func TestIdleConnectionToTheAppIsClosed(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, echo)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, echo)
 	r.gate.Swap(child.Target)
 	r.dial().get("/").want(200, "")
 	start := time.Now()
@@ -82,9 +82,9 @@ func TestIdleConnectionToTheAppIsClosed(t *testing.T) {
 // A target that will be told to stop gets its connections back: the idle ones at once, the others
 // when they are done.
 func TestRetiredTargetKeepsNoConnection(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	finish := make(chan struct{})
-	child := r.newChild(gate.TargetOptions{}, func(k *talk) {
+	child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		for req := k.request(); req != nil; req = k.request() {
 			if req.URL.Path == "/slow" {
 				<-finish
@@ -107,8 +107,8 @@ func TestRetiredTargetKeepsNoConnection(t *testing.T) {
 
 // What is dialled while the news of the target's death comes is closed again.
 func TestNoConnectionToATargetThatIsGone(t *testing.T) {
-	r := newRig(t, patient, Settings{})
-	child := r.newChild(gate.TargetOptions{}, echo)
+	r := newHarness(t, patient, Settings{})
+	child := r.newTestApp(gate.TargetOptions{}, echo)
 	child.Abandon()
 	if _, err := dialBlocking(child.Target); err != net.ErrClosed {
 		t.Errorf("%v", err)
@@ -118,9 +118,9 @@ func TestNoConnectionToATargetThatIsGone(t *testing.T) {
 
 // roundTrip is a connection to a child, on a goroutine, for a request that has passed the gate, and
 // the request's client.
-func (r *rig) roundTrip(request string, set Settings, script func(*talk)) (*blockingUpstream, *caller) {
+func (r *harness) roundTrip(request string, set Settings, script func(*appConn)) (*blockingUpstream, *testClient) {
 	r.Helper()
-	child := r.newChild(gate.TargetOptions{}, script)
+	child := r.newTestApp(gate.TargetOptions{}, script)
 	u, err := dialBlocking(child.Target)
 	if err != nil {
 		r.Fatal(err)
@@ -149,9 +149,9 @@ func (r *rig) roundTrip(request string, set Settings, script func(*talk)) (*bloc
 }
 
 // lostRoundTrip is one that failed before a byte of the request was written.
-func (r *rig) lostRoundTrip(request string, set Settings) (again, busy bool, x *exchange) {
+func (r *harness) lostRoundTrip(request string, set Settings) (again, busy bool, x *exchange) {
 	r.Helper()
-	u, _ := r.roundTrip(request, set, func(k *talk) { io.Copy(io.Discard, k) })
+	u, _ := r.roundTrip(request, set, func(k *appConn) { io.Copy(io.Discard, k) })
 	x = u.client.exchange
 	u.conn.close()
 	p, err := u.sendRequest(x)
@@ -169,7 +169,7 @@ func TestConnectionThatTakesNoByte(t *testing.T) {
 	for _, set := range []Settings{{}, {NoResend: true}} {
 		for _, method := range []string{"GET", "POST"} {
 			t.Run(fmt.Sprint(method, set.NoResend), func(t *testing.T) {
-				r := newRig(t, patient, Settings{})
+				r := newHarness(t, patient, Settings{})
 				again, busy, x := r.lostRoundTrip(method+" / HTTP/1.1\r\nHost: a\r\n\r\n", set)
 				if n := r.server.Counters().Resent; !again || !busy || x.attempts != 0 || n != 0 {
 					t.Errorf("again %v, busy %v, fed %d, resent %d", again, busy, x.attempts, n)
@@ -182,9 +182,9 @@ func TestConnectionThatTakesNoByte(t *testing.T) {
 // The head of a short response that arrives alone is kept back until its body arrives, but not for
 // long: an app may send the body only after the client has reacted to the head.
 func TestHeadAlone(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	seen := make(chan struct{})
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		for k.request() != nil {
 			k.say("HTTP/1.1 200 OK\nContent-Length: 5\n\n")
 			<-seen
@@ -208,8 +208,8 @@ func TestHeadAlone(t *testing.T) {
 // An app that dies between the head and the body has not answered: the client sees that, or a 502.
 func TestHeadAndNoMore(t *testing.T) {
 	for _, end := range []string{"Connection: close\n", ""} {
-		r := newRig(t, patient, Settings{})
-		r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+		r := newHarness(t, patient, Settings{})
+		r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 			k.request()
 			k.say("HTTP/1.1 200 OK\nContent-Length: 5\n" + end + "\n")
 		}).Target)
@@ -230,9 +230,9 @@ func TestHeadAndNoMore(t *testing.T) {
 // A server that waits until its last answer was taken, as gunicorn does with a worker, does not
 // wait for a client that is slow.
 func TestLastAnswerIsTakenAtOnce(t *testing.T) {
-	r := newRig(t, patient, Settings{})
+	r := newHarness(t, patient, Settings{})
 	taken := make(chan error, 1)
-	r.gate.Swap(r.newChild(gate.TargetOptions{}, func(k *talk) {
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.say("HTTP/1.1 200 OK\nContent-Length: 5\nConnection: close\n\nhello")
 		_, err := k.in.ReadByte()

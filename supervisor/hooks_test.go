@@ -19,21 +19,21 @@ import (
 // shell is a command for a hook, or for a plain process.
 func shell(script string) []string { return []string{"sh", "-c", script} }
 
-// notebook is a file that hooks write lines into.
-type notebook string
+// notesFile is a file that hooks write lines into.
+type notesFile string
 
-func newNotebook(t *testing.T) notebook { return notebook(filepath.Join(t.TempDir(), "notes")) }
+func newNotesFile(t *testing.T) notesFile { return notesFile(filepath.Join(t.TempDir(), "notes")) }
 
 // note is the shell command that adds a line.
-func (n notebook) note(words string) string { return `echo "` + words + `" >> ` + string(n) }
+func (n notesFile) note(words string) string { return `echo "` + words + `" >> ` + string(n) }
 
-func (n notebook) lines() []string {
+func (n notesFile) lines() []string {
 	text, _ := os.ReadFile(string(n))
 	return strings.FieldsFunc(string(text), func(r rune) bool { return r == '\n' })
 }
 
 // until waits for a line that contains some words, and returns it.
-func (n notebook) until(r *rig, words string) (line string) {
+func (n notesFile) until(r *harness, words string) (line string) {
 	r.t.Helper()
 	r.until("noted "+words, func(api.AppStatus) bool {
 		for _, line = range n.lines() {
@@ -46,13 +46,15 @@ func (n notebook) until(r *rig, words string) (line string) {
 	return line
 }
 
-// dial is what a hook waits for: it exits with the code that stands in a file,
+// exitCodeFile is what a hook waits for: it exits with the code that stands in a file,
 // as soon as one does.
-type dial string
+type exitCodeFile string
 
-func newDial(t *testing.T) dial { return dial(filepath.Join(t.TempDir(), "code")) }
+func newExitCodeFile(t *testing.T) exitCodeFile {
+	return exitCodeFile(filepath.Join(t.TempDir(), "code"))
+}
 
-func (d dial) set(t *testing.T, code string) {
+func (d exitCodeFile) set(t *testing.T, code string) {
 	t.Helper()
 	if err := os.WriteFile(string(d)+".new", []byte(code), 0o644); err != nil {
 		t.Fatal(err)
@@ -62,16 +64,16 @@ func (d dial) set(t *testing.T, code string) {
 	}
 }
 
-func (d dial) wait() string {
+func (d exitCodeFile) wait() string {
 	return "until test -s " + string(d) + "; do sleep 0.02; done; exit $(cat " + string(d) + ")"
 }
 
 func TestHooksKnowWhyTheyRun(t *testing.T) {
 	t.Parallel()
-	before, after := newNotebook(t), newNotebook(t)
+	before, after := newNotesFile(t), newNotesFile(t)
 	facts := "$TIDEOVER_HOOK $TIDEOVER_APP $TIDEOVER_GENERATION $TIDEOVER_REASON ${TIDEOVER_RELOAD_FROM:-none}"
 	r := open(t, "web", func(a *config.App) {
-		a.Hooks.BeforeStart = shell(before.note(facts + " $TIDEOVER_DIRECTORY=$(pwd) $ZOO_MARKER"))
+		a.Hooks.BeforeStart = shell(before.note(facts + " $TIDEOVER_DIRECTORY=$(pwd) $TESTPROGRAM_MARKER"))
 		a.Hooks.AfterReady = shell(after.note(facts + " $TIDEOVER_PID"))
 		a.Hooks.AfterReload = shell(after.note(facts + " $TIDEOVER_PID"))
 	})
@@ -114,7 +116,7 @@ func phases(r api.Result) (names []string) {
 
 func TestFailingBeforeStartChangesNothing(t *testing.T) {
 	t.Parallel()
-	code := newDial(t)
+	code := newExitCodeFile(t)
 	code.set(t, "0")
 	r := open(t, "web", func(a *config.App) {
 		a.Hooks.BeforeStart = shell("echo migrating; echo no such table >&2; " + code.wait())
@@ -150,7 +152,7 @@ func TestFailingBeforeStartChangesNothing(t *testing.T) {
 }
 
 // output is what stands in the app's log.
-func (r *rig) output() (lines []string) {
+func (r *harness) output() (lines []string) {
 	r.t.Helper()
 	err := r.s.Logs(context.Background(), api.LogQuery{Lines: 1000}, func(l logs.Line) bool {
 		lines = append(lines, l.Text)
@@ -164,7 +166,7 @@ func (r *rig) output() (lines []string) {
 
 func TestHangingHookIsKilledWithItsTree(t *testing.T) {
 	t.Parallel()
-	code := newDial(t)
+	code := newExitCodeFile(t)
 	code.set(t, "0")
 	r := open(t, "web", func(a *config.App) {
 		a.Hooks.BeforeStart = shell("test $(cat " + string(code) + ") = 0 && exit; setsid sleep 1000 & sleep 1000 & wait")
@@ -182,7 +184,7 @@ func TestHangingHookIsKilledWithItsTree(t *testing.T) {
 }
 
 // begin asks for an operation, and returns when a phase of it has begun.
-func (r *rig) begin(v api.Verb, phase string) <-chan api.Result {
+func (r *harness) begin(v api.Verb, phase string) <-chan api.Result {
 	r.t.Helper()
 	begun, done := make(chan struct{}), make(chan api.Result, 1)
 	var once sync.Once
@@ -203,7 +205,7 @@ func (r *rig) begin(v api.Verb, phase string) <-chan api.Result {
 
 func TestAppGoesOnWhileAHookRuns(t *testing.T) {
 	t.Parallel()
-	code := newDial(t)
+	code := newExitCodeFile(t)
 	code.set(t, "0")
 	r := open(t, "web", func(a *config.App) { a.Hooks.BeforeStart = shell(code.wait()) })
 	old := pidOf(t, r.page())
@@ -232,7 +234,7 @@ func TestAppGoesOnWhileAHookRuns(t *testing.T) {
 
 func TestStopOvertakesAHook(t *testing.T) {
 	t.Parallel()
-	code := newDial(t)
+	code := newExitCodeFile(t)
 	code.set(t, "0")
 	r := open(t, "web", func(a *config.App) { a.Hooks.BeforeStart = shell(code.wait()) })
 	r.page()
@@ -267,7 +269,7 @@ func TestFailingAfterReloadIsAWarning(t *testing.T) {
 
 func TestOnFailureTellsWhatFailed(t *testing.T) {
 	t.Parallel()
-	notes := newNotebook(t)
+	notes := newNotesFile(t)
 	r, swap := switchable(t, "web", func(a *config.App) {
 		a.Hooks.OnFailure = shell(notes.note("$TIDEOVER_HOOK $TIDEOVER_REASON $TIDEOVER_GENERATION ${TIDEOVER_RELOAD_FROM:-none}: $TIDEOVER_ERROR"))
 	})
@@ -290,7 +292,7 @@ func TestOnFailureTellsWhatFailed(t *testing.T) {
 
 func TestOnFailureNeedsNeitherDirectoryNorEnvFile(t *testing.T) {
 	t.Parallel()
-	notes := newNotebook(t)
+	notes := newNotesFile(t)
 	r := open(t, "web", func(a *config.App) {
 		a.Directory, a.EnvFile = "/nowhere/current", []string{"/nowhere/env"}
 		a.Hooks.OnFailure = shell(notes.note("$TIDEOVER_REASON in $(pwd): $TIDEOVER_ERROR"))
@@ -302,7 +304,7 @@ func TestOnFailureNeedsNeitherDirectoryNorEnvFile(t *testing.T) {
 
 func TestAfterReadyEndsWithItsGeneration(t *testing.T) {
 	t.Parallel()
-	notes := newNotebook(t)
+	notes := newNotesFile(t)
 	r := open(t, "web", func(a *config.App) {
 		a.Hooks.AfterReady = shell(notes.note("warming $TIDEOVER_GENERATION") + "; sleep 1000")
 	})
@@ -316,7 +318,7 @@ func TestAfterReadyEndsWithItsGeneration(t *testing.T) {
 
 func TestHookOfADeadDaemonIsEnded(t *testing.T) {
 	t.Parallel()
-	notes := newNotebook(t)
+	notes := newNotesFile(t)
 	r := prepare(t)
 	r.open("web", func(a *config.App) { a.Hooks.BeforeStart = shell(notes.note("$TIDEOVER_TREE") + "; exec sleep 1000") })
 	notes.until(r, "")

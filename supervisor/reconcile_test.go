@@ -19,7 +19,7 @@ import (
 
 func TestApplyWithoutAChangeDoesNothing(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("shop"), named("jobs", plain))
+	w := openMultiApp(t, named("shop"), named("jobs", workerApp))
 	w.untilState("shop", api.Running)
 	before := w.untilState("jobs", api.Running)
 	w.wantApplied("shop:unchanged jobs:unchanged")
@@ -30,7 +30,7 @@ func TestApplyWithoutAChangeDoesNothing(t *testing.T) {
 
 func TestApplyChangesLiveWhatCan(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("shop"))
+	w := openMultiApp(t, named("shop"))
 	before := w.untilState("shop", api.Running)
 	w.edit("shop", func(a *config.App) { a.Hold.Limit, a.Labels = 7, []string{"web"} })
 	res := w.wantApplied("shop:live")
@@ -49,7 +49,7 @@ func TestApplyChangesLiveWhatCan(t *testing.T) {
 
 func TestApplyReloadsOnlyWhatMust(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("shop"), named("blog"))
+	w := openMultiApp(t, named("shop"), named("blog"))
 	shop := w.untilState("shop", api.Running)
 	blog := w.untilState("blog", api.Running)
 	load := w.at(blog.Listen[0]).load(3)
@@ -69,9 +69,9 @@ func TestApplyReloadsOnlyWhatMust(t *testing.T) {
 
 func TestApplyAddsAndRemoves(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("shop"))
+	w := openMultiApp(t, named("shop"))
 	w.untilState("shop", api.Running)
-	blog, jobs := w.app(named("blog")), w.app(named("jobs", plain))
+	blog, jobs := w.app(named("blog")), w.app(named("jobs", workerApp))
 	w.change(func(apps []*config.App) []*config.App { return append(apps, blog, jobs) })
 	w.wantApplied("shop:unchanged blog:added jobs:added")
 	w.untilState("jobs", api.Running)
@@ -97,7 +97,7 @@ func TestApplyAddsAndRemoves(t *testing.T) {
 
 func TestApplyOpensAnAddressAndClosesAnother(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("shop"))
+	w := openMultiApp(t, named("shop"))
 	old := w.untilState("shop", api.Running).Listen[0]
 	fresh := freeAddress(t)
 	w.edit("shop", func(a *config.App) { a.Listen = []string{old, fresh} })
@@ -119,7 +119,7 @@ func TestApplyOpensAnAddressAndClosesAnother(t *testing.T) {
 // waits, and is answered by the new owner.
 func TestAnAddressChangesHands(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("shop"))
+	w := openMultiApp(t, named("shop"))
 	address := w.untilState("shop", api.Running).Listen[0]
 	load := w.at(address).load(3)
 	w.edit("shop", named("store"))
@@ -132,7 +132,7 @@ func TestAnAddressChangesHands(t *testing.T) {
 
 func TestWhatCannotBeAppliedChangesNothing(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("shop"))
+	w := openMultiApp(t, named("shop"))
 	before := w.untilState("shop", api.Running)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -164,14 +164,14 @@ func TestWhatCannotBeAppliedChangesNothing(t *testing.T) {
 
 func TestDryRunOnlyTells(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("shop"))
+	w := openMultiApp(t, named("shop"))
 	before := w.untilState("shop", api.Running)
 	w.edit("shop", env("COLOUR", "blue"))
 	blog := w.app(named("blog"))
 	w.change(func(apps []*config.App) []*config.App { return append(apps, blog) })
 	res := w.s.Apply(context.Background(), api.ApplyRequest{DryRun: true}, func(api.Phase) {})
-	if res.Result != "dry run" || told(res) != "shop:reload blog:added" {
-		t.Errorf("told %s: %+v", told(res), res)
+	if res.Result != "dry run" || changesOf(res) != "shop:reload blog:added" {
+		t.Errorf("told %s: %+v", changesOf(res), res)
 	}
 	if st := w.untilState("shop", api.Running); st.Pid != before.Pid || len(w.s.Apps()) != 1 {
 		t.Error("something was changed")
@@ -180,10 +180,10 @@ func TestDryRunOnlyTells(t *testing.T) {
 
 func TestAppliedReloadThatFailsKeepsTheOld(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("shop"))
+	w := openMultiApp(t, named("shop"))
 	before := w.untilState("shop", api.Running)
-	used.Store("broken", true)
-	w.edit("shop", env("ZOO", "broken"))
+	usedPrograms.Store("broken", true)
+	w.edit("shop", env("TESTPROGRAM", "broken"))
 	res := w.apply()
 	if res.Exit != api.ExitKeptOld || res.Apps[0].Result.Exit != api.ExitKeptOld {
 		t.Errorf("exit %d: %+v", res.Exit, res)
@@ -191,13 +191,13 @@ func TestAppliedReloadThatFailsKeepsTheOld(t *testing.T) {
 	if st := w.untilState("shop", api.Running); st.Pid != before.Pid {
 		t.Error("the old generation is gone")
 	}
-	w.edit("shop", env("ZOO", "web"))
+	w.edit("shop", env("TESTPROGRAM", "web"))
 	w.wantApplied("shop:unchanged")
 }
 
 func TestInstancesComeAndGo(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("jobs", plain, func(a *config.App) { a.Instances = 2 }))
+	w := openMultiApp(t, named("jobs", workerApp, func(a *config.App) { a.Instances = 2 }))
 	w.untilState("jobs:2", api.Running)
 	first := w.untilState("jobs:1", api.Running)
 	w.edit("jobs", func(a *config.App) { a.Instances = 3 })
@@ -215,8 +215,8 @@ func TestInstancesComeAndGo(t *testing.T) {
 
 func TestAfterIsKeptAtStartAndAtTheEnd(t *testing.T) {
 	t.Parallel()
-	w := openTown(t, named("web", func(a *config.App) { a.After = []string{"jobs"} }),
-		named("jobs", plain, func(a *config.App) { a.After = []string{"db"} }), named("db", plain))
+	w := openMultiApp(t, named("web", func(a *config.App) { a.After = []string{"jobs"} }),
+		named("jobs", workerApp, func(a *config.App) { a.After = []string{"db"} }), named("db", workerApp))
 	web := w.untilState("web", api.Running)
 	jobs, db := w.untilState("jobs", api.Running), w.untilState("db", api.Running)
 	// Each is started when the one before has been up: up longer means earlier.
@@ -258,7 +258,7 @@ func TestATouchReloads(t *testing.T) {
 		}
 	}
 	link("1") // and no tmp in it yet
-	w := openTown(t, named("shop", func(a *config.App) {
+	w := openMultiApp(t, named("shop", func(a *config.App) {
 		a.Watch = config.Watch{Files: []string{file}, Debounce: 20 * time.Millisecond}
 	}))
 	w.untilState("shop", api.Running)

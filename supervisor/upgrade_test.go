@@ -54,7 +54,7 @@ func TestUpgradeThatFailsChangesNothing(t *testing.T) {
 }
 
 // upgrade is Upgrade, with a socket that stands for the control socket.
-func (r *rig) upgrade(exec func(string) error) error {
+func (r *harness) upgrade(exec func(string) error) error {
 	r.t.Helper()
 	control, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

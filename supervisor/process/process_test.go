@@ -49,8 +49,8 @@ func TestOutcome(t *testing.T) {
 }
 
 func TestStates(t *testing.T) {
-	bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
-		k := launch(t, cgroups, Spec{}, "boss", "sleep")
+	withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
+		k := launch(t, cgroups, Spec{}, "master", "sleep")
 		workers := k.readyPids(t)
 		if s := k.State(); s != Running {
 			t.Errorf("started: %v", s)
@@ -202,7 +202,7 @@ func TestCgroupWhereAllowed(t *testing.T) {
 
 // TestManyAtOnce starts and kills 100 trees in parallel, each with a worker, and loses none.
 func TestManyAtOnce(t *testing.T) {
-	bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
+	withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
 		const trees = 100
 		var all sync.WaitGroup
 		slots := make(chan struct{}, 25)
@@ -212,9 +212,9 @@ func TestManyAtOnce(t *testing.T) {
 				defer func() { <-slots }()
 				kinds := []string{"sleep"}
 				if i%5 == 0 {
-					kinds = []string{"boss", "deaf"}
+					kinds = []string{"master", "deaf"}
 				}
-				k, err := tryLaunch(t, cgroups, Spec{Argv: append([]string{"/proc/self/exe", "zoo"}, kinds...)})
+				k, err := tryLaunch(t, cgroups, Spec{Argv: append([]string{"/proc/self/exe", "testprogram"}, kinds...)})
 				if err != nil {
 					t.Error(err)
 					return
@@ -226,7 +226,7 @@ func TestManyAtOnce(t *testing.T) {
 				if i%2 == 0 {
 					report = k.Kill(t.Context())
 				} else {
-					report = k.Stop(t.Context(), syscall.SIGTERM, patience)
+					report = k.Stop(t.Context(), syscall.SIGTERM, waitLimit)
 				}
 				<-k.Exited()
 				if !report.Empty() || !k.Empty() || k.State() != Gone {
@@ -234,7 +234,7 @@ func TestManyAtOnce(t *testing.T) {
 				}
 				want := "killed by SIGKILL"
 				if i%2 != 0 {
-					want = map[string]string{"sleep": "killed by SIGTERM", "boss": "exit status 0"}[kinds[0]]
+					want = map[string]string{"sleep": "killed by SIGTERM", "master": "exit status 0"}[kinds[0]]
 				}
 				if got := k.Outcome().String(); got != want {
 					t.Errorf("%d: %s, want %s", i, got, want)

@@ -130,17 +130,17 @@ func TestUserOfAnOrdinaryDaemon(t *testing.T) {
 	}
 }
 
-// daemonWith starts the member "daemon" and returns what it tells.
-func daemonWith(t *testing.T, s Spec, o daemonOrder) (*kid, daemonReport) {
+// daemonWith starts the test program "daemon" and returns its report.
+func daemonWith(t *testing.T, s Spec, o daemonOrder) (*testChild, daemonReport) {
 	t.Helper()
 	text, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.Argv != nil { // a command in front of it
-		s.Argv = append(s.Argv, "/proc/self/exe", "zoo", "daemon", string(text))
+		s.Argv = append(s.Argv, "/proc/self/exe", "testprogram", "daemon", string(text))
 	}
-	zooUsed.Store(o.member(), true)
+	usedPrograms.Store(o.program(), true)
 	k := launch(t, noCgroup, s, "daemon", string(text))
 	var r daemonReport
 	if err := json.Unmarshal([]byte(k.line(t)), &r); err != nil {
@@ -175,8 +175,8 @@ func TestSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	zooUsed.Store("daemon", true)
-	k, err := tryLaunch(t, noCgroup, Spec{Env: os.Environ(), Argv: []string{"/usr/bin/env", "--ignore-signal=HUP", "--block-signal=USR1", self, "zoo", "daemon", string(order)}})
+	usedPrograms.Store("daemon", true)
+	k, err := tryLaunch(t, noCgroup, Spec{Env: os.Environ(), Argv: []string{"/usr/bin/env", "--ignore-signal=HUP", "--block-signal=USR1", self, "testprogram", "daemon", string(order)}})
 	if err != nil {
 		t.Fatal(err)
 	}

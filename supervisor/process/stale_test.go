@@ -30,15 +30,15 @@ func TestEndStale(t *testing.T) {
 		killed   int
 		deaf     bool // the processes ignore SIGTERM
 	}{
-		{"it obeys", []string{"polite"}, false, 0, false},
+		{"it obeys", []string{"exit-on-term"}, false, 0, false},
 		{"deaf", []string{"deaf"}, false, 1, true},
 		{"frozen", []string{"frozen"}, false, 0, false},
-		{"main and workers", []string{"boss", "deaf", "sleep"}, false, 2, false},
-		{"workers without main", []string{"boss", "sleep", "sleep"}, true, 0, false},
-		{"masked workers without main", []string{"boss", "masked", "deaf"}, true, 2, true},
-		{"another session", []string{"escape"}, false, 1, false},
-		{"another session without main", []string{"escape"}, true, 1, true},
-		{"another session, no environment, no main", []string{"escape", "bare"}, true, 1, true},
+		{"main and workers", []string{"master", "deaf", "sleep"}, false, 2, false},
+		{"workers without main", []string{"master", "sleep", "sleep"}, true, 0, false},
+		{"masked workers without main", []string{"master", "masked", "deaf"}, true, 2, true},
+		{"another session", []string{"leave-session"}, false, 1, false},
+		{"another session without main", []string{"leave-session"}, true, 1, true},
+		{"another session, no environment, no main", []string{"leave-session", "bare"}, true, 1, true},
 		{"nobody", []string{"sleep"}, true, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -74,10 +74,10 @@ func TestEndStale(t *testing.T) {
 func orphan(t *testing.T, sweep, killMain bool, args ...string) (Record, []int) {
 	t.Helper()
 	for _, word := range args {
-		zooUsed.Store(word, true)
+		usedPrograms.Store(word, true)
 	}
 	token := strings.ReplaceAll(t.Name(), " ", "-") + strconv.FormatInt(time.Now().UnixNano(), 10)
-	order := daemonOrder{Argv: append([]string{"/proc/self/exe", "zoo"}, args...), Sweep: sweep, Token: token}
+	order := daemonOrder{Argv: append([]string{"/proc/self/exe", "testprogram"}, args...), Sweep: sweep, Token: token}
 	d, told := daemonWith(t, Spec{}, order)
 	t.Cleanup(func() { EndStale(context.Background(), told.Record) })
 	if err := d.Signal(unix.SIGKILL); err != nil || told.Err != "" {
@@ -120,7 +120,7 @@ func orphan(t *testing.T, sweep, killMain bool, args ...string) (Record, []int) 
 
 // TestEndStaleByTokenAlone: the daemon died before it could note more.
 func TestEndStaleByTokenAlone(t *testing.T) {
-	r, others := orphan(t, true, false, "boss", "sleep")
+	r, others := orphan(t, true, false, "master", "sleep")
 	report, err := EndStale(brief(t), Record{Token: r.Token, Name: r.Name})
 	if err != nil || !report.Empty() || lives(r.Pid) || lives(others[0]) {
 		t.Errorf("%+v, %v", report, err)
@@ -130,7 +130,7 @@ func TestEndStaleByTokenAlone(t *testing.T) {
 // TestEndStaleSparesOthers: a process that only has a pid, a session or a cgroup path that was once
 // the tree's gets no signal.
 func TestEndStaleSparesOthers(t *testing.T) {
-	innocent := launch(t, newCgroup, Spec{}, "boss", "sleep")
+	innocent := launch(t, newCgroup, Spec{}, "master", "sleep")
 	worker := innocent.readyPids(t)[0]
 	now := innocent.Record()
 	fake := func(change func(*Record)) Record {

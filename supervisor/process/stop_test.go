@@ -22,19 +22,19 @@ func TestStop(t *testing.T) {
 		killed  int
 		outcome string
 	}{
-		{"polite", []string{"polite"}, patience, 0, "exit status 0"},
-		{"killed by the signal", []string{"sleep"}, patience, 0, "killed by SIGTERM"},
-		{"frozen", []string{"frozen"}, patience, 0, "killed by SIGTERM"},
-		{"blocked on its output", []string{"flood"}, patience, 0, "killed by SIGTERM"},
+		{"exit-on-term", []string{"exit-on-term"}, waitLimit, 0, "exit status 0"},
+		{"killed by the signal", []string{"sleep"}, waitLimit, 0, "killed by SIGTERM"},
+		{"frozen", []string{"frozen"}, waitLimit, 0, "killed by SIGTERM"},
+		{"blocked on its output", []string{"flood"}, waitLimit, 0, "killed by SIGTERM"},
 		{"deaf", []string{"deaf"}, short, 1, "killed by SIGKILL"},
-		{"helpers follow", []string{"boss", "helper", "helper"}, patience, 0, "exit status 0"},
-		{"workers do not follow", []string{"boss", "deaf", "sleep", "masked"}, patience, 3, "exit status 0"},
-		{"left the session", []string{"escape"}, patience, 1, "killed by SIGTERM"},
-		{"left the session, no environment", []string{"escape", "bare"}, patience, 1, "killed by SIGTERM"},
-		{"left the cgroup", []string{"deserts"}, patience, 0, "killed by SIGTERM"},
+		{"helpers follow", []string{"master", "helper", "helper"}, waitLimit, 0, "exit status 0"},
+		{"workers do not follow", []string{"master", "deaf", "sleep", "masked"}, waitLimit, 3, "exit status 0"},
+		{"left the session", []string{"leave-session"}, waitLimit, 1, "killed by SIGTERM"},
+		{"left the session, no environment", []string{"leave-session", "bare"}, waitLimit, 1, "killed by SIGTERM"},
+		{"left the cgroup", []string{"leave-cgroup"}, waitLimit, 0, "killed by SIGTERM"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
+			withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
 				k := launch(t, cgroups, Spec{}, c.args...)
 				var others []int
 				if c.args[0] == "flood" {
@@ -74,11 +74,11 @@ func TestStopTree(t *testing.T) {
 		grace  time.Duration
 		killed int
 	}{
-		{"all go by themselves", []string{"boss", "polite", "sleep", "frozen"}, patience, 0},
-		{"one does not", []string{"boss", "polite", "deaf"}, 300 * time.Millisecond, 1},
+		{"all go by themselves", []string{"master", "exit-on-term", "sleep", "frozen"}, waitLimit, 0},
+		{"one does not", []string{"master", "exit-on-term", "deaf"}, 300 * time.Millisecond, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
+			withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
 				k := launch(t, cgroups, Spec{}, c.args...)
 				others := k.readyPids(t)
 				report := k.StopTree(t.Context(), syscall.SIGTERM, c.grace)
@@ -94,8 +94,8 @@ func TestStopTree(t *testing.T) {
 }
 
 func TestStopGivesUpItsGrace(t *testing.T) {
-	bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
-		k := launch(t, cgroups, Spec{}, "boss", "deaf", "deaf")
+	withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
+		k := launch(t, cgroups, Spec{}, "master", "deaf", "deaf")
 		k.readyPids(t)
 		launched := k.Members()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -111,9 +111,9 @@ func TestStopGivesUpItsGrace(t *testing.T) {
 
 // TestMainDiesByItself: what is left of a crashed tree is known, waited for and killed, wherever it has gone.
 func TestMainDiesByItself(t *testing.T) {
-	for _, args := range [][]string{{"boss", "deaf", "masked"}, {"escape"}, {"escape", "bare"}, {"boss", "sleep"}} {
+	for _, args := range [][]string{{"master", "deaf", "masked"}, {"leave-session"}, {"leave-session", "bare"}, {"master", "sleep"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
-			bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
+			withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
 				k := launch(t, cgroups, Spec{}, args...)
 				others := k.readyPids(t)
 				if err := k.Signal(syscall.SIGKILL); err != nil {
@@ -137,22 +137,22 @@ func TestMainDiesByItself(t *testing.T) {
 
 // TestTheOneWhoEscaped: a daemon that a command has forked off at once, without environment, is still its own.
 func TestTheOneWhoEscaped(t *testing.T) {
-	bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
-		k := launch(t, cgroups, Spec{}, "escape", "bare", "exit")
+	withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
+		k := launch(t, cgroups, Spec{}, "leave-session", "bare", "exit")
 		others := k.readyPids(t)
 		k.awaitExit(t)
 		if k.Empty() || !slices.Equal(k.Members(), others) {
 			t.Errorf("members %v, want %v", k.Members(), others)
 		}
-		if r := k.Stop(t.Context(), syscall.SIGTERM, patience); r.Killed != 1 || !r.Empty() || lives(others[0]) {
+		if r := k.Stop(t.Context(), syscall.SIGTERM, waitLimit); r.Killed != 1 || !r.Empty() || lives(others[0]) {
 			t.Errorf("%+v", r)
 		}
 	})
 }
 
 func TestManyKillsAreOne(t *testing.T) {
-	bothWays(t, func(t *testing.T, cgroups func(string) *cgroup) {
-		k := launch(t, cgroups, Spec{}, "boss", "deaf", "deaf", "deaf")
+	withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
+		k := launch(t, cgroups, Spec{}, "master", "deaf", "deaf", "deaf")
 		k.readyPids(t)
 		var all sync.WaitGroup
 		for i := range 10 {
@@ -206,7 +206,7 @@ func TestOurOwnSession(t *testing.T) {
 
 // TestWithoutDescriptors: without a free descriptor for /proc a tree is not reported as empty.
 func TestWithoutDescriptors(t *testing.T) {
-	k := launch(t, newCgroup, Spec{}, "starved")
+	k := launch(t, newCgroup, Spec{}, "no-descriptors")
 	if got := k.line(t); got != "false true <nil> killed by SIGKILL" && got != "false false <nil> killed by SIGKILL" {
 		t.Error(got)
 	}

@@ -10,8 +10,8 @@ import (
 	"tideover/supervisor/config"
 )
 
-// factsOf has a shell tell what a process of the app has been given.
-const factsOf = `
+// printProcessSettings has a shell tell what a process of the app has been given.
+const printProcessSettings = `
 echo "umask $(umask)"
 echo "nofile $(ulimit -Sn) $(ulimit -Hn)"
 echo "core $(ulimit -Sc)"
@@ -21,14 +21,14 @@ echo "nice $(awk '{ print $19 }' /proc/$$/stat)"
 echo "oom $(cat /proc/$$/oom_score_adj)"
 echo "session $(awk -v pid=$$ '{ print ($6 == pid) }' /proc/$$/stat)"
 echo "who $(id -u) $(id -g) $HOME $USER $LOGNAME $SHELL"
-echo "daemon's ${NOTIFY_SOCKET-none} ${LISTEN_FDS-none} secret ${ZOO_SECRET-none} path ${PATH:+set} unbuffered $PYTHONUNBUFFERED"
+echo "daemon's ${NOTIFY_SOCKET-none} ${LISTEN_FDS-none} secret ${TESTPROGRAM_SECRET-none} path ${PATH:+set} unbuffered $PYTHONUNBUFFERED"
 echo "dir $(pwd -P)"
 `
 
-// TestProcessCare sets all that a configuration can set of a process, and finds
+// TestProcessSettings sets all that a configuration can set of a process, and finds
 // it in the app's own process and in its hooks.
-func TestProcessCare(t *testing.T) {
-	t.Setenv("ZOO_SECRET", "of the daemon")
+func TestProcessSettings(t *testing.T) {
+	t.Setenv("TESTPROGRAM_SECRET", "of the daemon")
 	t.Setenv("NOTIFY_SOCKET", "/run/of-the-daemon")
 	if os.Getuid() != 0 {
 		t.Fatal("only root can start an app as another user")
@@ -37,11 +37,11 @@ func TestProcessCare(t *testing.T) {
 	release(t, filepath.Join(root, "current"), filepath.Join(root, "1"))
 	notes := filepath.Join(root, "notes")
 	number := func(n int) *int { return &n }
-	r := open(t, "worker", plainly(shell("{ "+factsOf+"} > "+notes+".app; exec sleep 1000")...), func(a *config.App) {
+	r := open(t, "worker", withoutListen(shell("{ "+printProcessSettings+"} > "+notes+".app; exec sleep 1000")...), func(a *config.App) {
 		a.Directory, a.User, a.EnvClear = filepath.Join(root, "current"), "daemon", true
 		a.Umask, a.Nice, a.OOMScoreAdj, a.NoNewPrivs = number(0o027), number(7), number(300), true
 		a.Limits.Nofile, a.Limits.Nproc, a.Limits.Core = 777, 4000, 0
-		a.Hooks.BeforeStart = shell("{ " + factsOf + "} > " + notes + ".hook")
+		a.Hooks.BeforeStart = shell("{ " + printProcessSettings + "} > " + notes + ".hook")
 		a.Env["LOGNAME"] = "deploy"
 	})
 	st := r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
@@ -49,7 +49,7 @@ func TestProcessCare(t *testing.T) {
 		t.Errorf("status names the directory %s", st.Directory)
 	}
 	for _, of := range []string{".app", ".hook"} {
-		told := notebook(notes + of)
+		told := notesFile(notes + of)
 		told.until(r, "dir ") // the last of the facts: a plain process counts as running while its shell still tells them
 		facts := strings.Join(told.lines(), "\n") + "\n"
 		for _, want := range []string{

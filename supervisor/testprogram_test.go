@@ -16,36 +16,35 @@ import (
 	"tideover/supervisor/process"
 )
 
-// The test binary is the child program, too: started with ZOO in its
-// environment it becomes one of these animals. One that no test uses fails the
-// run.
-func zoo() map[string]func() {
+// The test binary is also the command of the apps: with TESTPROGRAM in its
+// environment it runs one of these programs. One that no test uses fails the run.
+func testPrograms() map[string]func() {
 	return map[string]func(){
-		"web":      web,
-		"broken":   func() { fmt.Fprintln(os.Stderr, "ImportError: no module named shop"); os.Exit(3) },
-		"silent":   func() { signal.Ignore(syscall.SIGINT, syscall.SIGTERM); forever() },
-		"grumpy":   func() { signal.Ignore(syscall.SIGTERM); web() },
-		"daddy":    daddy,
-		"unwell":   func() { serve(http.StatusInternalServerError) },
-		"worker":   func() { fmt.Println("working"); untilTerm() },
-		"follower": followSwitch,
+		"web":          serveOK,
+		"broken":       func() { fmt.Fprintln(os.Stderr, "ImportError: no module named shop"); os.Exit(3) },
+		"silent":       func() { signal.Ignore(syscall.SIGINT, syscall.SIGTERM); forever() },
+		"ignores TERM": func() { signal.Ignore(syscall.SIGTERM); serveOK() },
+		"daemonises":   leaveSession,
+		"unwell":       func() { serve(http.StatusInternalServerError) },
+		"worker":       func() { fmt.Println("working"); untilTerm() },
+		"switched":     runSwitched,
 	}
 }
 
-// used remembers which animals the tests asked for.
-var used sync.Map
+// usedPrograms has the programs that a test has started.
+var usedPrograms sync.Map
 
 func TestMain(m *testing.M) {
 	process.Shim()
-	if animal := os.Getenv("ZOO"); animal != "" {
-		zoo()[animal]()
+	if program := os.Getenv("TESTPROGRAM"); program != "" {
+		testPrograms()[program]()
 		return
 	}
 	code := m.Run()
 	if code == 0 && len(os.Args) > 0 && !filtered() {
-		for animal := range zoo() {
-			if _, ok := used.Load(animal); !ok {
-				fmt.Printf("FAIL: no test uses the animal %q\n", animal)
+		for program := range testPrograms() {
+			if _, ok := usedPrograms.Load(program); !ok {
+				fmt.Printf("FAIL: no test uses the program %q\n", program)
 				code = 1
 			}
 		}
@@ -63,23 +62,23 @@ func filtered() bool {
 	return false
 }
 
-// followSwitch becomes what the file named by ZOO_SWITCH says at the moment of
+// runSwitched becomes what the file named by TESTPROGRAM_SWITCH says at the moment of
 // the start: that is how a deploy changes code in place.
-func followSwitch() {
-	animal, err := os.ReadFile(os.Getenv("ZOO_SWITCH"))
+func runSwitched() {
+	program, err := os.ReadFile(os.Getenv("TESTPROGRAM_SWITCH"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	zoo()[strings.TrimSpace(string(animal))]()
+	testPrograms()[strings.TrimSpace(string(program))]()
 }
 
-func web() { serve(http.StatusOK) }
+func serveOK() { serve(http.StatusOK) }
 
-// serve answers on fd 3 like an app: after ZOO_IMPORT, with its release (the
+// serve answers on fd 3 like an app: after TESTPROGRAM_IMPORT, with its release (the
 // directory it runs in) and its pid. /slow takes until its pipe is opened.
 func serve(status int) {
-	if pause, err := time.ParseDuration(os.Getenv("ZOO_IMPORT")); err == nil {
+	if pause, err := time.ParseDuration(os.Getenv("TESTPROGRAM_IMPORT")); err == nil {
 		<-time.After(pause)
 	}
 	l, err := net.FileListener(os.NewFile(3, "private"))
@@ -105,16 +104,16 @@ func serve(status int) {
 	server.Serve(l)
 }
 
-// daddy leaves a child in a session of its own, as a daemonising library
+// leaveSession leaves a child in a session of its own, as a daemonising library
 // would.
-func daddy() {
+func leaveSession() {
 	cmd := exec.Command("sleep", "1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	web()
+	serveOK()
 }
 
 func untilTerm() {

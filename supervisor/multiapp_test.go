@@ -12,17 +12,17 @@ import (
 	"tideover/supervisor/config"
 )
 
-// town is a rig over several apps whose configuration can be changed.
-type town struct {
-	*rig
+// multiApp is a harness with several apps and a configuration that can be changed.
+type multiApp struct {
+	*harness
 	mu   sync.Mutex // guards apps, err
 	apps []*config.App
 	err  error
 }
 
-func openTown(t *testing.T, apps ...with) *town {
+func openMultiApp(t *testing.T, apps ...appOption) *multiApp {
 	t.Helper()
-	w := &town{rig: prepare(t)}
+	w := &multiApp{harness: prepare(t)}
 	for _, app := range apps {
 		w.apps = append(w.apps, w.app(app))
 	}
@@ -33,7 +33,7 @@ func openTown(t *testing.T, apps ...with) *town {
 
 // app is the settings of one more app: a web app at an address of its own, if
 // nothing else is said.
-func (w *town) app(options ...with) *config.App {
+func (w *multiApp) app(options ...appOption) *config.App {
 	cfg := w.settings("web")
 	cfg.Listen = []string{freeAddress(w.t)}
 	for _, o := range options {
@@ -42,7 +42,7 @@ func (w *town) app(options ...with) *config.App {
 	return cfg
 }
 
-func named(name string, more ...with) with {
+func named(name string, more ...appOption) appOption {
 	return func(a *config.App) {
 		a.Name = name
 		for _, o := range more {
@@ -51,15 +51,15 @@ func named(name string, more ...with) with {
 	}
 }
 
-// plain makes an app a plain process.
-func plain(a *config.App) {
+// workerApp makes an app a process without a public address.
+func workerApp(a *config.App) {
 	a.Listen = nil
-	a.Env["ZOO"] = "worker"
+	a.Env["TESTPROGRAM"] = "worker"
 	a.Ready.After = 50 * time.Millisecond
-	used.Store("worker", true)
+	usedPrograms.Store("worker", true)
 }
 
-func (w *town) load() (*config.File, error) {
+func (w *multiApp) load() (*config.File, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var apps []*config.App
@@ -71,14 +71,14 @@ func (w *town) load() (*config.File, error) {
 }
 
 // change edits the configuration.
-func (w *town) change(edit func(apps []*config.App) []*config.App) {
+func (w *multiApp) change(edit func(apps []*config.App) []*config.App) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.apps = edit(w.apps)
 }
 
 // edit changes one app's settings in the configuration.
-func (w *town) edit(name string, o with) {
+func (w *multiApp) edit(name string, o appOption) {
 	w.change(func(apps []*config.App) []*config.App {
 		i := slices.IndexFunc(apps, func(a *config.App) bool { return a.Name == name })
 		changed := *apps[i]
@@ -92,12 +92,12 @@ func (w *town) edit(name string, o with) {
 	})
 }
 
-func (w *town) apply() api.ApplyResult {
+func (w *multiApp) apply() api.ApplyResult {
 	return w.s.Apply(context.Background(), api.ApplyRequest{By: "test"}, func(api.Phase) {})
 }
 
-// told is a result in short: "shop:reload blog:removed".
-func told(r api.ApplyResult) string {
+// changesOf is a result in short: "shop:reload blog:removed".
+func changesOf(r api.ApplyResult) string {
 	var words []string
 	for _, a := range r.Apps {
 		words = append(words, a.App+":"+string(a.Change))
@@ -105,24 +105,24 @@ func told(r api.ApplyResult) string {
 	return strings.Join(words, " ")
 }
 
-func (w *town) wantApplied(want string) api.ApplyResult {
+func (w *multiApp) wantApplied(want string) api.ApplyResult {
 	w.t.Helper()
 	res := w.apply()
-	if res.Exit != api.ExitOK || told(res) != want {
-		w.t.Fatalf("applied: %s; exit %d, %s %s; want %s", told(res), res.Exit, res.Result, res.Error, want)
+	if res.Exit != api.ExitOK || changesOf(res) != want {
+		w.t.Fatalf("applied: %s; exit %d, %s %s; want %s", changesOf(res), res.Exit, res.Result, res.Error, want)
 	}
 	return res
 }
 
-// at is a rig whose requests go to another address.
-func (w *town) at(address string) *rig {
-	r := *w.rig
+// at returns a harness that sends its requests to another address.
+func (w *multiApp) at(address string) *harness {
+	r := *w.harness
 	r.address = address
 	return &r
 }
 
-// named waits for an app to be in a state.
-func (w *town) untilState(name string, want api.State) api.AppStatus {
+// untilState waits for an app to be in a state.
+func (w *multiApp) untilState(name string, want api.State) api.AppStatus {
 	w.t.Helper()
 	var found api.AppStatus
 	w.until(name+" "+string(want), func(api.AppStatus) bool {

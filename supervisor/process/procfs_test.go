@@ -141,7 +141,7 @@ func TestListeningIsComplete(t *testing.T) {
 }
 
 func TestMemory(t *testing.T) {
-	k := launch(t, newCgroup, Spec{}, "boss", "sleep")
+	k := launch(t, newCgroup, Spec{}, "master", "sleep")
 	k.readyPids(t)
 	whole, err := k.Memory()
 	if err != nil || whole < 1<<20 || whole > 1<<30 {

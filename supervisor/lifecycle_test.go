@@ -17,7 +17,7 @@ import (
 
 func TestFirstRequestWaitsForTheFirstAnswer(t *testing.T) {
 	t.Parallel()
-	r := open(t, "web", env("ZOO_IMPORT", "300ms"))
+	r := open(t, "web", env("TESTPROGRAM_IMPORT", "300ms"))
 	if body := r.page(); !strings.Contains(body, "generation=1") {
 		t.Errorf("answered by %q, want generation 1", body)
 	}
@@ -31,7 +31,7 @@ func TestReloadPutsNewCodeIntoServiceAndLosesNothing(t *testing.T) {
 	root := t.TempDir()
 	current := filepath.Join(root, "current")
 	release(t, current, filepath.Join(root, "1"))
-	r := open(t, "web", func(a *config.App) { a.Directory = current }, env("ZOO_IMPORT", "100ms"))
+	r := open(t, "web", func(a *config.App) { a.Directory = current }, env("TESTPROGRAM_IMPORT", "100ms"))
 	old := pidOf(t, r.page())
 	load := r.load(4)
 	for i := range 5 {
@@ -132,7 +132,7 @@ func TestReloadIsStrictAboutTheAnswer(t *testing.T) {
 
 func TestRestartHoldsWhileNothingCanAnswer(t *testing.T) {
 	t.Parallel()
-	r := open(t, "web", env("ZOO_IMPORT", "200ms"))
+	r := open(t, "web", env("TESTPROGRAM_IMPORT", "200ms"))
 	r.page()
 	load := r.load(4)
 	for range 3 {
@@ -150,7 +150,7 @@ func TestRestartHoldsWhileNothingCanAnswer(t *testing.T) {
 
 func TestCrashIsHeldOver(t *testing.T) {
 	t.Parallel()
-	r := open(t, "web", env("ZOO_IMPORT", "50ms"))
+	r := open(t, "web", env("TESTPROGRAM_IMPORT", "50ms"))
 	r.page()
 	for range 3 {
 		st := r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
@@ -183,7 +183,7 @@ func TestFailedAnswersAtOnceAndReloadRepairs(t *testing.T) {
 
 func TestStopKeepsTheDoorOpen(t *testing.T) {
 	t.Parallel()
-	r := open(t, "grumpy", func(a *config.App) { a.Stop.Timeout = 200 * time.Millisecond })
+	r := open(t, "ignores TERM", func(a *config.App) { a.Stop.Timeout = 200 * time.Millisecond })
 	r.page()
 	r.want(r.do(api.Stop), api.ExitOK)
 	if pids := r.processes(); len(pids) != 0 {
@@ -230,7 +230,7 @@ func TestStopOvertakesAReload(t *testing.T) {
 
 func TestReloadsAreCoalesced(t *testing.T) {
 	t.Parallel()
-	r := open(t, "web", env("ZOO_IMPORT", "50ms"))
+	r := open(t, "web", env("TESTPROGRAM_IMPORT", "50ms"))
 	r.page()
 	var callers sync.WaitGroup
 	results := make(chan api.Result, 30)
@@ -251,7 +251,7 @@ func TestReloadsAreCoalesced(t *testing.T) {
 
 func TestCallerThatWillNotQueueIsTold(t *testing.T) {
 	t.Parallel()
-	r := open(t, "web", env("ZOO_IMPORT", "300ms"))
+	r := open(t, "web", env("TESTPROGRAM_IMPORT", "300ms"))
 	r.page()
 	begun, done := make(chan struct{}), make(chan api.Result, 1)
 	go func() {
@@ -265,7 +265,7 @@ func TestCallerThatWillNotQueueIsTold(t *testing.T) {
 
 func TestNoProcessIsLeft(t *testing.T) {
 	t.Parallel()
-	r := open(t, "daddy")
+	r := open(t, "daemonises")
 	r.page()
 	if pids := r.processes(); len(pids) != 2 {
 		t.Fatalf("processes %v, want the app and its daemon", pids)
@@ -332,22 +332,22 @@ func release(t *testing.T, current, dir string) {
 }
 
 // switchable starts an app and returns a function that changes its code in place.
-func switchable(t *testing.T, first string, options ...with) (*rig, func(animal string)) {
+func switchable(t *testing.T, first string, options ...appOption) (*harness, func(program string)) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "switch")
-	swap := func(animal string) {
-		used.Store(animal, true)
-		if err := os.WriteFile(file, []byte(animal), 0o644); err != nil {
+	swap := func(program string) {
+		usedPrograms.Store(program, true)
+		if err := os.WriteFile(file, []byte(program), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	swap(first)
-	return open(t, "follower", append([]with{env("ZOO_SWITCH", file)}, options...)...), swap
+	return open(t, "switched", append([]appOption{env("TESTPROGRAM_SWITCH", file)}, options...)...), swap
 }
 
 func TestStartWaitsForWhatIsOnItsWay(t *testing.T) {
 	t.Parallel()
-	r := open(t, "web", env("ZOO_IMPORT", "300ms"))
+	r := open(t, "web", env("TESTPROGRAM_IMPORT", "300ms"))
 	r.until("starting", func(st api.AppStatus) bool { return st.Pid != 0 })
 	res := r.want(r.do(api.Start), api.ExitOK)
 	if res.Generation.To != 1 {

@@ -19,8 +19,8 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// plainly makes the app a process without a public address.
-func plainly(command ...string) with {
+// withoutListen makes the app a process without a public address.
+func withoutListen(command ...string) appOption {
 	return func(a *config.App) {
 		a.Listen, a.Ready.After = nil, 50*time.Millisecond
 		if len(command) > 0 {
@@ -29,8 +29,8 @@ func plainly(command ...string) with {
 	}
 }
 
-// speaker is a Python worker that says how it is, as the sdnotify package does.
-const speaker = `
+// notifyScript is a Python worker that says how it is, as the sdnotify package does.
+const notifyScript = `
 import os, socket, sys, time
 def say(text):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
@@ -49,14 +49,14 @@ wait("never")
 func TestReadyWhenItSaysSo(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := open(t, "worker", plainly("python3", "-c", speaker, dir), func(a *config.App) {
+	r := open(t, "worker", withoutListen("python3", "-c", notifyScript, dir), func(a *config.App) {
 		a.Ready.Notify, a.Ready.Timeout = true, 20*time.Second
 	})
 	st := r.until("loading", func(s api.AppStatus) bool { return s.Says != "" })
 	if st.State != api.Starting || st.Says != "loading [31m models" || st.Pid == 0 {
 		t.Errorf("status %+v", st)
 	}
-	begin(t, filepath.Join(dir, "go"))
+	createFile(t, filepath.Join(dir, "go"))
 	st = r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
 	r.until("told of its tasks", func(s api.AppStatus) bool { return s.Says == "12 tasks" })
 	socket := filepath.Dir(environ(t, st.Pid)["NOTIFY_SOCKET"])
@@ -69,7 +69,7 @@ func TestReadyWhenItSaysSo(t *testing.T) {
 	}
 }
 
-func begin(t *testing.T, file string) {
+func createFile(t *testing.T, file string) {
 	t.Helper()
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func environ(t *testing.T, pid int) map[string]string {
 func TestWhoAsksForTimeGetsIt(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := open(t, "worker", plainly("python3", "-c", speaker, dir), func(a *config.App) {
+	r := open(t, "worker", withoutListen("python3", "-c", notifyScript, dir), func(a *config.App) {
 		a.Ready.Notify, a.Ready.Timeout = true, 6*time.Second
 	})
 	r.until("loading", func(s api.AppStatus) bool { return s.Says != "" })
@@ -103,13 +103,13 @@ func TestWhoAsksForTimeGetsIt(t *testing.T) {
 	if st.State != api.Starting {
 		t.Errorf("status %+v", st)
 	}
-	begin(t, filepath.Join(dir, "go"))
+	createFile(t, filepath.Join(dir, "go"))
 	r.until("running", func(s api.AppStatus) bool { return s.State == api.Running && s.Generation == 1 })
 }
 
 func TestStrangersAreNotHeard(t *testing.T) {
 	t.Parallel()
-	r := open(t, "worker", plainly(), func(a *config.App) {
+	r := open(t, "worker", withoutListen(), func(a *config.App) {
 		a.Ready.Notify, a.Ready.Timeout, a.Restart = true, 3*time.Second, config.RestartNever
 	})
 	st := r.until("started", func(s api.AppStatus) bool { return s.Pid != 0 })
@@ -138,8 +138,8 @@ func TestWebAppIsNotAskedToSpeak(t *testing.T) {
 func TestReadyWhenACommandSaysSo(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "up")
-	begin(t, file)
-	r := open(t, "worker", plainly(), func(a *config.App) {
+	createFile(t, file)
+	r := open(t, "worker", withoutListen(), func(a *config.App) {
 		a.Ready.Command = shell(`test -e ` + file + ` && kill -0 $TIDEOVER_PID || { echo no broker; exit 5; }`)
 		a.Ready.Timeout = 5 * time.Second
 	})
@@ -155,7 +155,7 @@ func TestReadyWhenACommandSaysSo(t *testing.T) {
 
 func TestPlainProcessThatDoesNotStayFails(t *testing.T) {
 	t.Parallel()
-	r := open(t, "worker", plainly(shell("echo no broker; exit 1")...), func(a *config.App) { a.Ready.After = 10 * time.Second })
+	r := open(t, "worker", withoutListen(shell("echo no broker; exit 1")...), func(a *config.App) { a.Ready.After = 10 * time.Second })
 	st := r.until("failed", func(s api.AppStatus) bool { return s.State == api.Failed })
 	if st.Next <= 0 || !strings.Contains(st.Reason, "exit status 1") || !strings.Contains(st.Reason, "before it was ready") {
 		t.Errorf("status %+v", st)
@@ -168,9 +168,9 @@ func TestPlainProcessThatDoesNotStayFails(t *testing.T) {
 
 func TestStopSignalIsThePlainProcesssOwn(t *testing.T) {
 	t.Parallel()
-	notes := newNotebook(t)
+	notes := newNotesFile(t)
 	script := `trap '` + notes.note("QUIT") + `; exit 0' QUIT; trap '` + notes.note("INT") + `' INT; trap '` + notes.note("TERM") + `' TERM; ` + notes.note("up") + `; while :; do sleep 0.05; done`
-	r := open(t, "worker", plainly(shell(script)...), func(a *config.App) { a.Stop.Signal, a.Ready.After = syscall.SIGQUIT, time.Minute })
+	r := open(t, "worker", withoutListen(shell(script)...), func(a *config.App) { a.Stop.Signal, a.Ready.After = syscall.SIGQUIT, time.Minute })
 	notes.until(r, "up")
 	r.want(r.do(api.Stop), api.ExitOK) // it was not ready yet, and may be at work all the same
 	if lines := notes.lines(); !slices.Equal(lines, []string{"up", "QUIT"}) {
@@ -180,11 +180,11 @@ func TestStopSignalIsThePlainProcesssOwn(t *testing.T) {
 
 func TestDoneIsDone(t *testing.T) {
 	t.Parallel()
-	code, notes := newDial(t), newNotebook(t)
+	code, notes := newExitCodeFile(t), newNotesFile(t)
 	job := shell(notes.note("job $TIDEOVER_GENERATION") + "; " + code.wait())
 	policy := func(a *config.App) { a.Restart, a.ExitCodes = config.RestartOnFailure, []int{0, 4} }
 	r := prepare(t)
-	r.open("worker", plainly(job...), policy)
+	r.open("worker", withoutListen(job...), policy)
 	r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
 	code.set(t, "4")
 	done := func(s api.AppStatus) bool {
@@ -194,7 +194,7 @@ func TestDoneIsDone(t *testing.T) {
 
 	// That it is done is not the operator's wish: another daemon starts it.
 	r.close()
-	r.open("worker", plainly(job...), policy)
+	r.open("worker", withoutListen(job...), policy)
 	r.until("done again", done)
 	if lines := notes.lines(); !slices.Equal(lines, []string{"job 1", "job 2"}) {
 		t.Errorf("it ran as %q", lines)
@@ -203,9 +203,9 @@ func TestDoneIsDone(t *testing.T) {
 
 func TestWhatIsDoneEarlyIsDone(t *testing.T) {
 	t.Parallel()
-	code, notes := newDial(t), newNotebook(t)
+	code, notes := newExitCodeFile(t), newNotesFile(t)
 	code.set(t, "0")
-	r := open(t, "worker", plainly(shell(notes.note("job $TIDEOVER_GENERATION")+"; "+code.wait())...), func(a *config.App) {
+	r := open(t, "worker", withoutListen(shell(notes.note("job $TIDEOVER_GENERATION")+"; "+code.wait())...), func(a *config.App) {
 		a.Restart, a.Ready.After = config.RestartOnFailure, time.Minute
 	})
 	done := func(s api.AppStatus) bool { return s.State == api.Stopped && s.Reason == "done: exit 0" }
@@ -225,7 +225,7 @@ func TestWhatIsDoneEarlyIsDone(t *testing.T) {
 
 func TestNeverIsNever(t *testing.T) {
 	t.Parallel()
-	notes := newNotebook(t)
+	notes := newNotesFile(t)
 	r := open(t, "web", func(a *config.App) {
 		a.Restart = config.RestartNever
 		a.Hooks.OnFailure = shell(notes.note("$TIDEOVER_REASON: $TIDEOVER_ERROR"))
@@ -245,10 +245,10 @@ func TestNeverIsNever(t *testing.T) {
 
 func TestExitWhenAnAppHasFailed(t *testing.T) {
 	t.Parallel()
-	notes := newNotebook(t)
+	notes := newNotesFile(t)
 	r := prepare(t)
 	r.ends = true
-	worker := r.settings("worker", plainly(shell("sleep 0.2; exit 3")...))
+	worker := r.settings("worker", withoutListen(shell("sleep 0.2; exit 3")...))
 	worker.Name, worker.Restart = "worker", config.RestartNever
 	worker.Hooks.OnFailure = shell("sleep 0.3; " + notes.note("told"))
 	r.run(&config.File{Daemon: config.Daemon{ExitWhen: "failed"}, Apps: []*config.App{r.settings("web"), worker}}, nil)
@@ -272,8 +272,8 @@ func TestExitWhenAllIsDone(t *testing.T) {
 			t.Parallel()
 			r := prepare(t)
 			r.ends = true
-			one := r.settings("worker", plainly(shell("sleep 0.5")...))
-			two := r.settings("worker", plainly(shell(second)...))
+			one := r.settings("worker", withoutListen(shell("sleep 0.5")...))
+			two := r.settings("worker", withoutListen(shell(second)...))
 			idle := r.settings("web", func(a *config.App) { a.Autostart = false })
 			one.Name, two.Name, one.Restart, two.Restart = "one", "two", config.RestartOnFailure, config.RestartNever
 			r.run(&config.File{Daemon: config.Daemon{ExitWhen: "done"}, Apps: []*config.App{idle, one, two}}, nil)
@@ -289,7 +289,7 @@ func TestExitWhenAllIsDone(t *testing.T) {
 func TestCommandThatCanNeverHaveWorked(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		spoil with
+		spoil appOption
 		says  string
 	}{
 		"program":    {func(a *config.App) { a.Command = []string{"gunicron"} }, "exec gunicron: not found in PATH"},

@@ -19,27 +19,27 @@ import (
 	"tideover/proxy/gate"
 )
 
-// chaos is an app with a memory, on paper: before it answers a request it appends its id to a file.
-// It dies at random.
-type chaos struct {
-	*rig
+// faultRun is an app that appends the id of each request to a file before it answers. It dies at
+// random.
+type faultRun struct {
+	*harness
 	journal *os.File
 	calm    atomic.Bool
 	tally   [600]atomic.Int64 // what clients that waited for it got, by status; 0: the connection ended visibly
 	aborted atomic.Int64      // clients that did not wait
 }
 
-func newChaos(t *testing.T, s Settings) *chaos {
+func newFaultRun(t *testing.T, s Settings) *faultRun {
 	journal, err := os.OpenFile(filepath.Join(t.TempDir(), "journal"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { journal.Close() })
-	return &chaos{rig: newRig(t, gate.Settings{Limit: 1000, Timeout: 10 * time.Second}, s), journal: journal}
+	return &faultRun{harness: newHarness(t, gate.Settings{Limit: 1000, Timeout: 10 * time.Second}, s), journal: journal}
 }
 
 // executed counts the journal's lines.
-func (a *chaos) executed() map[string]int {
+func (a *faultRun) executed() map[string]int {
 	all, err := os.ReadFile(a.journal.Name())
 	if err != nil {
 		a.Fatal(err)
@@ -53,7 +53,7 @@ func (a *chaos) executed() map[string]int {
 
 // app answers with the id, method and digest of what it got; now and then it dies before, in the
 // middle of, or after that.
-func (a *chaos) app(k *talk) {
+func (a *faultRun) app(k *appConn) {
 	for req := k.request(); req != nil; req = k.request() {
 		fate := rand.IntN(60)
 		if a.calm.Load() {
@@ -98,15 +98,15 @@ func (a *chaos) app(k *talk) {
 }
 
 // operate does what operators and accidents do, at random, then leaves a calm app behind.
-func (a *chaos) operate(steps int, random *rand.Rand) {
+func (a *faultRun) operate(steps int, random *rand.Rand) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	var serving *child
+	var serving *testApp
 	for step := range steps {
 		<-tick.C
 		switch random.IntN(12) {
 		case 0, 1, 2: // a reload: the new one serves, the old one drains
-			next := a.newChild(gate.TargetOptions{Name: fmt.Sprint("shop.", step), Concurrency: 2}, a.app)
+			next := a.newTestApp(gate.TargetOptions{Name: fmt.Sprint("shop.", step), Concurrency: 2}, a.app)
 			a.gate.Swap(next.Target)
 			if serving != nil {
 				a.drain(serving)
@@ -135,7 +135,7 @@ func (a *chaos) operate(steps int, random *rand.Rand) {
 	a.calm.Store(true)
 	a.gate.Refuse(nil)
 	a.gate.Release("migration")
-	a.gate.Swap(a.newChild(gate.TargetOptions{Name: "shop.last"}, a.app).Target)
+	a.gate.Swap(a.newTestApp(gate.TargetOptions{Name: "shop.last"}, a.app).Target)
 	if serving != nil {
 		a.drain(serving)
 	}
@@ -143,7 +143,7 @@ func (a *chaos) operate(steps int, random *rand.Rand) {
 }
 
 // drain waits until nothing is out on a child and stops it.
-func (a *chaos) drain(c *child) {
+func (a *faultRun) drain(c *testApp) {
 	if err := c.Wait(a.Context()); err != nil {
 		a.Error(err)
 	}
@@ -156,9 +156,9 @@ func (a *chaos) drain(c *child) {
 	c.Abandon()
 }
 
-// judge compares the results of clients, app and counters. A client that did not wait has no
+// checkResults compares the results of clients, app and counters. A client that did not wait has no
 // result; its request must have ended exactly once.
-func (a *chaos) judge() {
+func (a *faultRun) checkResults() {
 	var all int64
 	var words []string
 	for status := range a.tally {
@@ -196,27 +196,27 @@ func (a *chaos) judge() {
 // TestEveryRequestGetsExactlyOneAnswer drives all kinds of clients through swaps, holds, refusals,
 // settings that change, worker deaths and whole targets dying.
 func TestEveryRequestGetsExactlyOneAnswer(t *testing.T) {
-	a := newChaos(t, Settings{})
+	a := newFaultRun(t, Settings{})
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
 	for i := range 12 {
-		clients.Go(func() { (&visitor{chaos: a, name: i, random: rand.New(rand.NewPCG(uint64(i), 7))}).visit(stop) })
+		clients.Go(func() { (&randomClient{faultRun: a, name: i, random: rand.New(rand.NewPCG(uint64(i), 7))}).visit(stop) })
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	a.operate(120, rand.New(rand.NewPCG(seed, 3)))
 	close(stop)
 	clients.Wait()
-	a.judge()
+	a.checkResults()
 }
 
 // TestNothingTwice kills workers and whole apps at once under every request, and counts in the
 // app's own journal.
 func TestNothingTwice(t *testing.T) {
-	a := newChaos(t, Settings{IdempotencyKey: true})
-	var serving *child
+	a := newFaultRun(t, Settings{IdempotencyKey: true})
+	var serving *testApp
 	start := func() {
-		serving = a.newChild(gate.TargetOptions{Concurrency: 4}, a.app)
+		serving = a.newTestApp(gate.TargetOptions{Concurrency: 4}, a.app)
 		a.gate.Swap(serving.Target)
 	}
 	start()
@@ -226,7 +226,7 @@ func TestNothingTwice(t *testing.T) {
 		for i := range 8 {
 			clients.Go(func() {
 				defer done.Add(1)
-				v := &visitor{chaos: a, name: round*100 + i, random: rand.New(rand.NewPCG(uint64(round), uint64(i)))}
+				v := &randomClient{faultRun: a, name: round*100 + i, random: rand.New(rand.NewPCG(uint64(round), uint64(i)))}
 				v.connect()
 				for n := 0; v.conn != nil && n < 3; n++ {
 					v.ask(fmt.Sprintf("%d-%d", v.name, n))
@@ -243,13 +243,13 @@ func TestNothingTwice(t *testing.T) {
 		start()
 		clients.Wait()
 	}
-	a.judge()
+	a.checkResults()
 }
 
-// A visitor is a client that sends request after request with a nonce each and checks what comes
+// A randomClient is a client that sends request after request with a nonce each and checks what comes
 // back.
-type visitor struct {
-	*chaos
+type randomClient struct {
+	*faultRun
 	name   int
 	random *rand.Rand
 	conn   net.Conn
@@ -257,7 +257,7 @@ type visitor struct {
 }
 
 // visit goes on until it is told to stop.
-func (v *visitor) visit(stop <-chan struct{}) {
+func (v *randomClient) visit(stop <-chan struct{}) {
 	defer v.hangUp()
 	for n := 0; ; n++ {
 		select {
@@ -282,7 +282,7 @@ func (v *visitor) visit(stop <-chan struct{}) {
 	}
 }
 
-func (v *visitor) connect() bool {
+func (v *randomClient) connect() bool {
 	conn, err := net.Dial("tcp", v.addr)
 	if err != nil {
 		v.Errorf("a client was refused: %v", err)
@@ -293,7 +293,7 @@ func (v *visitor) connect() bool {
 	return true
 }
 
-func (v *visitor) hangUp() {
+func (v *randomClient) hangUp() {
 	if v.conn != nil {
 		v.conn.Close()
 		v.conn = nil
@@ -301,7 +301,7 @@ func (v *visitor) hangUp() {
 }
 
 // exchange sends something while it reads a response; nil: the connection ended visibly.
-func (v *visitor) exchange(send func(w io.Writer)) (*http.Response, string) {
+func (v *randomClient) exchange(send func(w io.Writer)) (*http.Response, string) {
 	conn := v.conn
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	sent := make(chan struct{})
@@ -327,7 +327,7 @@ func (v *visitor) exchange(send func(w io.Writer)) (*http.Response, string) {
 }
 
 // ask sends one request of any kind and waits for its answer.
-func (v *visitor) ask(id string) {
+func (v *randomClient) ask(id string) {
 	method := []string{"GET", "POST", "PUT"}[v.random.IntN(3)]
 	var body []byte
 	if method != "GET" {
@@ -350,7 +350,7 @@ func (v *visitor) ask(id string) {
 }
 
 // early uploads more than the app cares to read.
-func (v *visitor) early(id string) {
+func (v *randomClient) early(id string) {
 	res, got := v.exchange(func(w io.Writer) {
 		fmt.Fprintf(w, "POST /early HTTP/1.1\r\nHost: a\r\nX-Id: %s\r\nContent-Length: 300000\r\n\r\n", id)
 		w.Write(make([]byte, 300000))
@@ -361,7 +361,7 @@ func (v *visitor) early(id string) {
 }
 
 // upgrade opens a tunnel and uses it for a while; it may be cut at any time.
-func (v *visitor) upgrade() {
+func (v *randomClient) upgrade() {
 	res, _ := v.exchange(func(w io.Writer) { io.WriteString(w, strings.ReplaceAll(handshake, "\n", "\r\n")) })
 	defer v.hangUp()
 	if res == nil || res.StatusCode != 101 {
@@ -384,7 +384,7 @@ func (v *visitor) upgrade() {
 }
 
 // abort leaves before the end, in one of the ways in which clients do.
-func (v *visitor) abort(id string) {
+func (v *randomClient) abort(id string) {
 	v.aborted.Add(1)
 	request := fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nX-Id: %s\r\nContent-Length: 100000\r\n\r\n%s", id, make([]byte, 100000))
 	how := v.random.IntN(4)

@@ -24,8 +24,8 @@ import (
 	"tideover/supervisor/config"
 )
 
-// rig is a supervisor over one app that is an animal of the zoo.
-type rig struct {
+// harness is a supervisor with one app. The command of the app is a test program.
+type harness struct {
 	t       *testing.T
 	s       *Supervisor
 	address string
@@ -39,30 +39,30 @@ type rig struct {
 	verdict error
 }
 
-type with func(*config.App)
+type appOption func(*config.App)
 
-func env(name, value string) with { return func(a *config.App) { a.Env[name] = value } }
+func env(name, value string) appOption { return func(a *config.App) { a.Env[name] = value } }
 
 // open starts a supervisor; it is shut down, and looked after, at the end of
 // the test.
-func open(t *testing.T, animal string, options ...with) *rig {
+func open(t *testing.T, program string, options ...appOption) *harness {
 	t.Helper()
 	r := prepare(t)
-	r.open(animal, options...)
+	r.open(program, options...)
 	return r
 }
 
-func prepare(t *testing.T) *rig {
+func prepare(t *testing.T) *harness {
 	t.Helper()
-	r := &rig{t: t, state: t.TempDir(), address: freeAddress(t), marker: "ZOO_MARKER=" + t.Name() + strconv.Itoa(int(runs.Add(1)))}
+	r := &harness{t: t, state: t.TempDir(), address: freeAddress(t), marker: "TESTPROGRAM_MARKER=" + t.Name() + strconv.Itoa(int(runs.Add(1)))}
 	r.http = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	return r
 }
 
 var runs atomic.Int64
 
-func (r *rig) settings(animal string, options ...with) *config.App {
-	used.Store(animal, true)
+func (r *harness) settings(program string, options ...appOption) *config.App {
+	usedPrograms.Store(program, true)
 	exe, err := os.Executable()
 	if err != nil {
 		r.t.Fatal(err)
@@ -75,20 +75,20 @@ func (r *rig) settings(animal string, options ...with) *config.App {
 		r.t.Fatal(err)
 	}
 	name, value, _ := strings.Cut(r.marker, "=")
-	cfg.Env = map[string]string{"ZOO": animal, name: value, "GORACE": "atexit_sleep_ms=0"}
+	cfg.Env = map[string]string{"TESTPROGRAM": program, name: value, "GORACE": "atexit_sleep_ms=0"}
 	for _, o := range options {
 		o(cfg)
 	}
 	return cfg
 }
 
-func (r *rig) open(animal string, options ...with) {
+func (r *harness) open(program string, options ...appOption) {
 	r.t.Helper()
-	r.run(&config.File{Apps: []*config.App{r.settings(animal, options...)}}, nil)
+	r.run(&config.File{Apps: []*config.App{r.settings(program, options...)}}, nil)
 }
 
 // run starts a supervisor over the apps of a file; load is how it is read again.
-func (r *rig) run(file *config.File, load func() (*config.File, error)) {
+func (r *harness) run(file *config.File, load func() (*config.File, error)) {
 	r.t.Helper()
 	var log syncBuffer
 	o := Options{
@@ -118,7 +118,7 @@ func (r *rig) run(file *config.File, load func() (*config.File, error)) {
 }
 
 // close shuts down and demands that no process of the app is left.
-func (r *rig) close() {
+func (r *harness) close() {
 	r.s.Shutdown(false)
 	select {
 	case <-r.stopped:
@@ -133,7 +133,7 @@ func (r *rig) close() {
 }
 
 // processes are all that have the app's marker in their environment.
-func (r *rig) processes() []int {
+func (r *harness) processes() []int {
 	dirs, _ := filepath.Glob("/proc/[0-9]*/environ")
 	var pids []int
 	for _, path := range dirs {
@@ -147,7 +147,7 @@ func (r *rig) processes() []int {
 }
 
 // get asks the app for a page and returns status and body.
-func (r *rig) get(path string) (int, string) {
+func (r *harness) get(path string) (int, string) {
 	r.t.Helper()
 	resp, err := r.http.Get("http://" + r.address + path)
 	if err != nil {
@@ -163,7 +163,7 @@ func (r *rig) get(path string) (int, string) {
 }
 
 // page is the answer to GET /, which must be 200.
-func (r *rig) page() string {
+func (r *harness) page() string {
 	r.t.Helper()
 	status, body := r.get("/")
 	if status != http.StatusOK {
@@ -172,11 +172,11 @@ func (r *rig) page() string {
 	return body
 }
 
-func (r *rig) do(v api.Verb) api.Result {
+func (r *harness) do(v api.Verb) api.Result {
 	return r.s.Do(context.Background(), api.Request{Verb: v, By: "test"}, func(api.Phase) {})
 }
 
-func (r *rig) want(res api.Result, exit api.Exit) api.Result {
+func (r *harness) want(res api.Result, exit api.Exit) api.Result {
 	r.t.Helper()
 	if res.Exit != exit {
 		r.t.Fatalf("%s: exit %d (%s: %s), want %d", res.Verb, res.Exit, res.Result, res.Error, exit)
@@ -184,7 +184,7 @@ func (r *rig) want(res api.Result, exit api.Exit) api.Result {
 	return res
 }
 
-func (r *rig) status() api.AppStatus {
+func (r *harness) status() api.AppStatus {
 	r.t.Helper()
 	st, err := r.s.Status()
 	if err != nil {
@@ -194,7 +194,7 @@ func (r *rig) status() api.AppStatus {
 }
 
 // until waits for the status to be as wanted.
-func (r *rig) until(what string, ok func(api.AppStatus) bool) api.AppStatus {
+func (r *harness) until(what string, ok func(api.AppStatus) bool) api.AppStatus {
 	r.t.Helper()
 	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -219,7 +219,7 @@ type slow struct {
 	body chan string
 }
 
-func (r *rig) slow() *slow {
+func (r *harness) slow() *slow {
 	r.t.Helper()
 	s := &slow{pipe: filepath.Join(r.t.TempDir(), "pipe"), body: make(chan string, 1)}
 	if err := syscall.Mkfifo(s.pipe, 0o600); err != nil {
@@ -251,7 +251,7 @@ type load struct {
 	complaints []string
 }
 
-func (r *rig) load(clients int) *load {
+func (r *harness) load(clients int) *load {
 	l := &load{stop: make(chan struct{})}
 	for range clients {
 		l.clients.Go(func() {
@@ -274,7 +274,7 @@ func (r *rig) load(clients int) *load {
 	return l
 }
 
-func (r *rig) noneLost(l *load) {
+func (r *harness) noneLost(l *load) {
 	r.t.Helper()
 	close(l.stop)
 	l.clients.Wait()

@@ -17,16 +17,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The test binary called with "zoo MEMBER" is a child of some kind. A member that no test uses fails a whole run.
+// The test binary, called with "testprogram NAME", runs one of the test programs. One that no test
+// uses fails a whole run.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == "zoo" {
-		zoo[os.Args[2]]()
+	if len(os.Args) > 2 && os.Args[1] == "testprogram" {
+		testPrograms[os.Args[2]]()
 		unix.Exit(0)
 	}
 	code := m.Run()
-	for name := range zoo {
-		if _, used := zooUsed.Load(name); !used && code == 0 && !selected() {
-			fmt.Println("FAIL: no test uses the zoo's member", name)
+	for name := range testPrograms {
+		if _, used := usedPrograms.Load(name); !used && code == 0 && !selected() {
+			fmt.Println("FAIL: no test uses the test program", name)
 			code = 1
 		}
 	}
@@ -43,9 +44,9 @@ func selected() bool {
 	return false
 }
 
-var zooUsed sync.Map
+var usedPrograms sync.Map
 
-var zoo = map[string]func(){
+var testPrograms = map[string]func(){
 	"hold":      hold,
 	"serve one": serveOne,
 	"inherit":   inherit,
@@ -72,7 +73,7 @@ func serveOne() {
 	hold()
 }
 
-// inherited is what the member "inherit" reports.
+// inherited is what the program "inherit" reports.
 type inherited struct {
 	Counts  map[string]int
 	Cloexec bool
@@ -112,18 +113,18 @@ func inherit() {
 	json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// child is a started member.
-type child struct {
+// testChild is a started test program.
+type testChild struct {
 	*exec.Cmd
 	out   *bufio.Reader
 	stdin io.Closer
 }
 
-// launch starts a member with these files from fd 3 on. It is killed at the end of the test at the latest.
-func launch(t *testing.T, env []string, files []*os.File, member string) *child {
+// launch starts a test program with these files from fd 3 on. It is killed at the end of the test at the latest.
+func launch(t *testing.T, env []string, files []*os.File, program string) *testChild {
 	t.Helper()
-	zooUsed.Store(member, true)
-	cmd := exec.Command("/proc/self/exe", "zoo", member)
+	usedPrograms.Store(program, true)
+	cmd := exec.Command("/proc/self/exe", "testprogram", program)
 	cmd.Env, cmd.ExtraFiles, cmd.Stderr = env, files, os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -136,18 +137,18 @@ func launch(t *testing.T, env []string, files []*os.File, member string) *child 
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c := &child{cmd, bufio.NewReader(out), stdin}
+	c := &testChild{cmd, bufio.NewReader(out), stdin}
 	t.Cleanup(c.kill)
 	return c
 }
 
 // kill is SIGKILL, and waits.
-func (c *child) kill() {
+func (c *testChild) kill() {
 	c.Process.Kill()
 	c.Wait()
 }
 
-func (c *child) line(t *testing.T) string {
+func (c *testChild) line(t *testing.T) string {
 	t.Helper()
 	line, err := c.out.ReadString('\n')
 	if err != nil {

@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// kid is a started member and its standard output.
-type kid struct {
+// testChild is a started test program and its standard output.
+type testChild struct {
 	*Process
 	out *bufio.Reader
 	end *os.File
 }
 
-// patience bounds every wait of the tests, and is never reached.
-const patience = time.Minute
+// waitLimit bounds every wait of the tests, and is never reached.
+const waitLimit = time.Minute
 
-// launch starts a member and takes care that nothing of it stays.
-func launch(t testing.TB, cgroups func(string) *cgroup, s Spec, args ...string) *kid {
+// launch starts a test program. At the end of the test its tree is killed and must be empty.
+func launch(t testing.TB, cgroups func(string) *cgroup, s Spec, args ...string) *testChild {
 	t.Helper()
-	for _, word := range args { // members are started by members, too
-		zooUsed.Store(word, true)
+	for _, word := range args { // programs are started by programs, too
+		usedPrograms.Store(word, true)
 	}
 	if s.Argv == nil {
-		s.Argv = append([]string{"/proc/self/exe", "zoo"}, args...)
+		s.Argv = append([]string{"/proc/self/exe", "testprogram"}, args...)
 	}
 	k, err := tryLaunch(t, cgroups, s)
 	if err != nil {
@@ -37,18 +37,18 @@ func launch(t testing.TB, cgroups func(string) *cgroup, s Spec, args ...string) 
 	return k
 }
 
-func tryLaunch(t testing.TB, cgroups func(string) *cgroup, s Spec) (*kid, error) {
+func tryLaunch(t testing.TB, cgroups func(string) *cgroup, s Spec) (*testChild, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.SetReadDeadline(time.Now().Add(patience))
+	r.SetReadDeadline(time.Now().Add(waitLimit))
 	s.Stdout = w
 	if s.Stderr == nil {
 		s.Stderr = os.Stderr
 	}
 	if s.Name == "" {
-		s.Name = "zoo.1"
+		s.Name = "test.1"
 	}
 	if s.Token == "" {
 		s.Token = fmt.Sprintf("%s-%d-%d", t.Name(), os.Getpid(), time.Now().UnixNano())
@@ -65,11 +65,11 @@ func tryLaunch(t testing.TB, cgroups func(string) *cgroup, s Spec) (*kid, error)
 		}
 		r.Close()
 	})
-	return &kid{Process: p, out: bufio.NewReader(r), end: r}, nil
+	return &testChild{Process: p, out: bufio.NewReader(r), end: r}, nil
 }
 
 // line reads one line of output.
-func (k *kid) line(t testing.TB) string {
+func (k *testChild) line(t testing.TB) string {
 	t.Helper()
 	line, err := k.out.ReadString('\n')
 	if err != nil {
@@ -79,7 +79,7 @@ func (k *kid) line(t testing.TB) string {
 }
 
 // readyPids reads "ready PID PID".
-func (k *kid) readyPids(t testing.TB) []int {
+func (k *testChild) readyPids(t testing.TB) []int {
 	t.Helper()
 	words := strings.Fields(k.line(t))
 	if len(words) == 0 || words[0] != "ready" {
@@ -96,18 +96,18 @@ func (k *kid) readyPids(t testing.TB) []int {
 	return list
 }
 
-func (k *kid) awaitExit(t testing.TB) Outcome {
+func (k *testChild) awaitExit(t testing.TB) Outcome {
 	t.Helper()
 	select {
 	case <-k.Exited():
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatalf("pid %d does not exit", k.Pid())
 	}
 	return k.Outcome()
 }
 
-// bothWays runs a test with a cgroup, where the machine has them, and without.
-func bothWays(t *testing.T, test func(t *testing.T, cgroups func(string) *cgroup)) {
+// withAndWithoutCgroup runs a test with a cgroup, where the machine has them, and without.
+func withAndWithoutCgroup(t *testing.T, test func(t *testing.T, cgroups func(string) *cgroup)) {
 	t.Run("cgroup", func(t *testing.T) { test(t, newCgroup) })
 	t.Run("sweep", func(t *testing.T) { test(t, noCgroup) })
 }

@@ -11,7 +11,7 @@ import (
 
 func TestBegunWithTheFirstAnswer(t *testing.T) {
 	t.Parallel()
-	r := open(t, "web", env("ZOO_IMPORT", "1s"))
+	r := open(t, "web", env("TESTPROGRAM_IMPORT", "1s"))
 	if r.s.StartupComplete() {
 		t.Error("begun before the app has answered")
 	}
@@ -42,7 +42,7 @@ func TestBegunWithTheFirstFailure(t *testing.T) {
 	r.awaitBegun()
 }
 
-func (r *rig) awaitBegun() {
+func (r *harness) awaitBegun() {
 	r.t.Helper()
 	r.until("begun", func(api.AppStatus) bool { return r.s.StartupComplete() })
 }

@@ -24,25 +24,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The test binary is also the shim and, called with "zoo MEMBER", a child of many kinds. A member that no test uses fails a
-// whole run.
+// The test binary is also the shim and, called with "testprogram NAME", one of the test programs. One
+// that no test uses fails a whole run.
 func TestMain(m *testing.M) {
 	Shim()
-	if len(os.Args) > 2 && os.Args[1] == "zoo" {
-		member, ok := zoo[os.Args[2]]
+	if len(os.Args) > 2 && os.Args[1] == "testprogram" {
+		program, ok := testPrograms[os.Args[2]]
 		if !ok {
-			fmt.Fprintln(os.Stderr, "no such member of the zoo:", os.Args[2])
+			fmt.Fprintln(os.Stderr, "no such test program:", os.Args[2])
 			os.Exit(99)
 		}
-		member(os.Args[3:])
+		program(os.Args[3:])
 		unix.Exit(0) // at once: os.Exit waits for a second under the race detector
 	}
 	flag.Parse()
 	code := m.Run()
 	if whole := flag.Lookup("test.run").Value.String() == ""; whole && code == 0 {
-		for name := range zoo {
-			if _, used := zooUsed.Load(name); !used {
-				fmt.Println("FAIL: no test uses the zoo's member", name)
+		for name := range testPrograms {
+			if _, used := usedPrograms.Load(name); !used {
+				fmt.Println("FAIL: no test uses the test program", name)
 				code = 1
 			}
 		}
@@ -50,26 +50,26 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var zooUsed sync.Map
+var usedPrograms sync.Map
 
-// zoo has every member by name.
-var zoo = map[string]func(args []string){
-	"sleep":   func([]string) { ready(); forever() },
-	"exit":    func(args []string) { unix.Exit(number1(args)) },
-	"deaf":    func([]string) { signal.Ignore(unix.SIGTERM, unix.SIGINT); ready(); forever() },
-	"polite":  polite,
-	"helper":  helper,
-	"boss":    boss,
-	"escape":  escape,
-	"deserts": deserts,
-	"frozen":  func([]string) { ready(); unix.Kill(os.Getpid(), unix.SIGSTOP); forever() },
-	"flood":   func([]string) { flood(os.Stdout) },
-	"facts":   func([]string) { facts() },
-	"accept":  func([]string) { acceptOn3() },
-	"masked":  func([]string) { masked() },
-	"starved": func([]string) { starved() },
-	"daemon":  daemon,
-	"reaper":  reaper,
+// testPrograms has every program by name.
+var testPrograms = map[string]func(args []string){
+	"sleep":          func([]string) { ready(); forever() },
+	"exit":           func(args []string) { unix.Exit(number1(args)) },
+	"deaf":           func([]string) { signal.Ignore(unix.SIGTERM, unix.SIGINT); ready(); forever() },
+	"exit-on-term":   exitOnTerm,
+	"helper":         helper,
+	"master":         master,
+	"leave-session":  leaveSession,
+	"leave-cgroup":   leaveCgroup,
+	"frozen":         func([]string) { ready(); unix.Kill(os.Getpid(), unix.SIGSTOP); forever() },
+	"flood":          func([]string) { flood(os.Stdout) },
+	"facts":          func([]string) { facts() },
+	"accept":         func([]string) { acceptOn3() },
+	"masked":         func([]string) { masked() },
+	"no-descriptors": func([]string) { withoutDescriptors() },
+	"daemon":         daemon,
+	"reaper":         reaper,
 }
 
 func ready() { fmt.Println("ready") }
@@ -85,7 +85,7 @@ func number1(args []string) int {
 	return n
 }
 
-func polite([]string) {
+func exitOnTerm([]string) {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, unix.SIGTERM)
 	ready()
@@ -102,9 +102,9 @@ func helper([]string) {
 	<-time.After(helperGrace / 10)
 }
 
-// member starts another member and waits until it is ready.
-func member(attr *syscall.SysProcAttr, env []string, stdin io.Reader, args ...string) (*exec.Cmd, string) {
-	cmd := exec.Command("/proc/self/exe", append([]string{"zoo"}, args...)...)
+// startProgram starts another test program and waits until it is ready.
+func startProgram(attr *syscall.SysProcAttr, env []string, stdin io.Reader, args ...string) (*exec.Cmd, string) {
+	cmd := exec.Command("/proc/self/exe", append([]string{"testprogram"}, args...)...)
 	cmd.SysProcAttr, cmd.Env, cmd.Stdin, cmd.Stderr = attr, env, stdin, os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -120,9 +120,9 @@ func member(attr *syscall.SysProcAttr, env []string, stdin io.Reader, args ...st
 	return cmd, strings.TrimSpace(line)
 }
 
-// boss starts workers that outlive it, or with "helper" one that ends with it, and exits at
+// master starts workers that outlive it, or with "helper" one that ends with it, and exits at
 // SIGTERM.
-func boss(args []string) {
+func master(args []string) {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, unix.SIGTERM)
 	var names []string
@@ -133,18 +133,18 @@ func boss(args []string) {
 			stdin = r
 			defer w.Close()
 		}
-		cmd, _ := member(nil, os.Environ(), stdin, kind)
+		cmd, _ := startProgram(nil, os.Environ(), stdin, kind)
 		names = append(names, strconv.Itoa(cmd.Process.Pid))
 	}
 	fmt.Println("ready", strings.Join(names, " "))
 	<-term
 }
 
-// escape double-forks a deaf grandchild into a session of its own; with "bare" it has no environment that could tell of it. With
+// leaveSession double-forks a deaf grandchild into a session of its own; with "bare" it has no environment that could tell of it. With
 // "exit" the main process then ends.
-func escape(args []string) {
+func leaveSession(args []string) {
 	if slices.Contains(args, "between") { // the middle of the double fork
-		cmd, _ := member(&syscall.SysProcAttr{Setsid: true}, os.Environ(), nil, "deaf")
+		cmd, _ := startProgram(&syscall.SysProcAttr{Setsid: true}, os.Environ(), nil, "deaf")
 		fmt.Println(cmd.Process.Pid)
 		return
 	}
@@ -152,7 +152,7 @@ func escape(args []string) {
 	if slices.Contains(args, "bare") {
 		env = []string{"A=b"}
 	}
-	cmd, pid := member(&syscall.SysProcAttr{Setsid: true}, env, nil, "escape", "between")
+	cmd, pid := startProgram(&syscall.SysProcAttr{Setsid: true}, env, nil, "leave-session", "between")
 	cmd.Wait()
 	fmt.Println("ready", pid)
 	if !slices.Contains(args, "exit") {
@@ -160,8 +160,8 @@ func escape(args []string) {
 	}
 }
 
-// deserts leaves its cgroup, as a login session does, for the topmost one, where it can.
-func deserts([]string) {
+// leaveCgroup leaves its cgroup, as a login session does, for the topmost one, where it can.
+func leaveCgroup([]string) {
 	if _, mount := cgroupMount(); mount != "" {
 		(&cgroup{mount}).join()
 	}
@@ -243,7 +243,7 @@ func masked() {
 	forever()
 }
 
-// daemonOrder is what the member "daemon" is to start.
+// daemonOrder is what the program "daemon" is to start.
 type daemonOrder struct {
 	Argv  []string
 	Sweep bool // without a cgroup
@@ -264,7 +264,7 @@ func daemon(args []string) {
 	if err := json.Unmarshal([]byte(args[0]), &o); err != nil {
 		panic(err)
 	}
-	s := Spec{Argv: o.Argv, Env: os.Environ(), Stderr: os.Stderr, Name: "zoo.1", Token: o.Token}
+	s := Spec{Argv: o.Argv, Env: os.Environ(), Stderr: os.Stderr, Name: "test.1", Token: o.Token}
 	if o.UID != nil {
 		s.User = &User{UID: *o.UID, GID: *o.UID}
 	}
@@ -303,7 +303,7 @@ func reaper([]string) {
 	}
 	for i := range 40 {
 		all.Go(func() {
-			p, err := start(Spec{Argv: []string{"/proc/self/exe", "zoo", "exit", strconv.Itoa(i)}, Env: os.Environ()}, noCgroup)
+			p, err := start(Spec{Argv: []string{"/proc/self/exe", "testprogram", "exit", strconv.Itoa(i)}, Env: os.Environ()}, noCgroup)
 			if check(err == nil); err == nil {
 				<-p.Exited()
 				check(p.Outcome().Code == i)
@@ -318,7 +318,7 @@ func reaper([]string) {
 	for i := range 5 {
 		all.Go(func() {
 			token := fmt.Sprint("reaped-", os.Getpid(), "-", i)
-			p, err := start(Spec{Argv: []string{"/proc/self/exe", "zoo", "escape", "exit"}, Env: os.Environ(), Token: token}, noCgroup)
+			p, err := start(Spec{Argv: []string{"/proc/self/exe", "testprogram", "leave-session", "exit"}, Env: os.Environ(), Token: token}, noCgroup)
 			if check(err == nil); err == nil {
 				<-p.Exited()
 				report := p.Kill(context.Background())
@@ -327,7 +327,7 @@ func reaper([]string) {
 		})
 	}
 	all.Wait()
-	for zombies, end := 1, time.After(patience/3); zombies > 0; {
+	for zombies, end := 1, time.After(waitLimit/3); zombies > 0; {
 		var info childInfo
 		err := unix.Waitid(unix.P_ALL, 0, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 		if zombies = 0; err == nil { // ECHILD: no children at all are left
@@ -345,9 +345,9 @@ func reaper([]string) {
 	fmt.Println("ready", wrong.Load())
 }
 
-// starved has a tree and no descriptors left to look at it with.
-func starved() {
-	p, err := start(Spec{Argv: []string{"/proc/self/exe", "zoo", "sleep"}, Token: "starved"}, noCgroup)
+// withoutDescriptors has a tree and no descriptors left to look at it with.
+func withoutDescriptors() {
+	p, err := start(Spec{Argv: []string{"/proc/self/exe", "testprogram", "sleep"}, Token: "no-descriptors"}, noCgroup)
 	if err != nil {
 		panic(err)
 	}
@@ -363,8 +363,8 @@ func starved() {
 	fmt.Println(empty, report.Empty(), <-waiting, p.Outcome())
 }
 
-// member is the first word of a zoo's command.
-func (o daemonOrder) member() string {
+// program is the name of the test program in the command; empty: another command.
+func (o daemonOrder) program() string {
 	if len(o.Argv) > 2 {
 		return o.Argv[2]
 	}
