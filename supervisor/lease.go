@@ -34,8 +34,7 @@ type lease struct {
 	began  time.Time
 	ends   time.Time
 
-	before   proxy.Counters
-	observed *gate.Observation
+	requests *requestMeter
 	ended    *api.HoldReport
 	over     chan struct{} // closed when it has ended
 }
@@ -73,7 +72,7 @@ func (all *leases) lease(r api.HoldRequest) *lease {
 	}
 	l := all.byName[name]
 	if l == nil {
-		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), before: all.server.Counters(), observed: all.gate.Observe()}
+		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), requests: newRequestMeter(all.gate, all.server)}
 		all.byName[name] = l
 	}
 	l.by, l.length, l.ends = r.By, r.For, time.Now().Add(r.For)
@@ -103,10 +102,9 @@ func (all *leases) end(l *lease, expired bool) {
 	delete(all.byName, l.name)
 	all.arm()
 	all.gate.Release(l.name)
-	held := l.observed.End()
 	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Held: api.Seconds(time.Since(l.began)), Expired: expired,
-		Requests: api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(l.before, all.server.Counters())}}
+		Requests: l.requests.end()}
 	close(l.over)
 	all.logger.Info("hold ended", "app", all.app, "by", l.by,
-		"duration_s", time.Since(l.began).Round(time.Millisecond).Seconds(), "held", held.Held)
+		"duration_s", time.Since(l.began).Round(time.Millisecond).Seconds(), "held", l.ended.Requests.Held)
 }

@@ -9,8 +9,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/proxy"
-	"tideover/proxy/gate"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
@@ -31,8 +29,7 @@ type operation struct {
 	phase  api.Phase // that runs
 	phased time.Time // when phase began
 
-	before   proxy.Counters
-	observed *gate.Observation // of held requests; nil: a plain process
+	requests *requestMeter
 }
 
 func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
@@ -42,10 +39,7 @@ func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 	if a.current != nil {
 		o.result.Generation = api.GenerationPair{From: a.current.Number, To: a.current.Number}
 	}
-	if a.server != nil {
-		o.before = a.server.Counters()
-		o.observed = a.gate.Observe()
-	}
+	o.requests = newRequestMeter(a.gate, a.server)
 	return o
 }
 
@@ -142,10 +136,7 @@ func outageHint(cfg *config.App) string {
 
 // finish completes the result.
 func (o *operation) finish() {
-	if o.observed != nil {
-		held := o.observed.End()
-		o.result.Requests = api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(o.before, o.app.server.Counters())}
-	}
+	o.result.Requests = o.requests.end()
 	o.result.Ended = time.Now()
 	o.result.Duration = api.Seconds(o.result.Ended.Sub(o.began))
 }
@@ -180,12 +171,4 @@ func (o *operation) ensureStart() {
 	default:
 		a.scheduleRetry(a.restart.startFailed(), "the new generation did not come up")
 	}
-}
-
-// lost counts the requests that ended between two readings without a complete
-// answer of the app, because of tideover or of a child that died. A client that
-// left and a malformed request are not lost.
-func lost(before, after proxy.Counters) int {
-	return int(after.Expired - before.Expired + after.Overflowed - before.Overflowed +
-		after.BadGateway - before.BadGateway + after.Cut - before.Cut)
 }

@@ -62,7 +62,6 @@ type Supervisor struct {
 	began    time.Time
 	shared   shared
 	registry *registry
-	store    *state.Store
 	reports  *gunicorn.Cache
 	file     *config.File // as it was applied last; guarded by registry.changing
 
@@ -85,7 +84,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	if damaged != nil {
 		o.Logger.Error("state file damaged", "error", damaged, "hint", "it was renamed to *.damaged; stopped apps start again")
 	}
-	s := &Supervisor{options: o, began: time.Now(), file: f, store: store, reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
+	s := &Supervisor{options: o, began: time.Now(), file: f, reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
 	s.leaving, s.leave = context.WithCancel(context.Background())
 	s.hurry, s.rush = context.WithCancel(context.Background())
 	listeners := newListeners(o.Inherited, o.Handoff)
@@ -161,7 +160,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 // endStale kills the process trees of a daemon that died, so that no app runs twice.
 func (s *Supervisor) endStale() {
 	var ends sync.WaitGroup
-	for _, tree := range s.store.StaleTrees() {
+	for _, tree := range s.shared.state.StaleTrees() {
 		ends.Go(func() {
 			report, err := process.EndStale(s.hurry, tree)
 			if err != nil || !report.Empty() {
@@ -172,7 +171,7 @@ func (s *Supervisor) endStale() {
 		})
 	}
 	ends.Wait()
-	if err := s.store.ForgetStale(); err != nil {
+	if err := s.shared.state.ForgetStale(); err != nil {
 		s.options.Logger.Warn("cannot save state", "record", "leftover processes", "error", err)
 	}
 }
@@ -181,7 +180,7 @@ func (s *Supervisor) close() {
 	for _, e := range s.registry.all() {
 		e.close()
 	}
-	s.store.Close()
+	s.shared.state.Close()
 	s.leave()
 	s.rush()
 }
