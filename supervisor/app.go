@@ -474,7 +474,7 @@ func (a *App) applySettings(cfg *config.App) {
 	if a.server != nil {
 		a.server.Configure(relaySettings(cfg))
 	}
-	a.watcher.Set(a.name, cfg.Watch)
+	a.watcher.Set(a.name, cfg.Watch, opener(cfg))
 }
 
 // restoredGeneration is a generation that was restored, until the app's goroutine

@@ -20,19 +20,24 @@ func (s *Supervisor) Apply(_ context.Context, r api.ApplyRequest, progress func(
 	if s.options.Load == nil {
 		return applyFailed(api.Errorf(api.ExitUsage, "this daemon runs one command and has no configuration to read again"))
 	}
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-s.leaving.Done():
+		return applyFailed(errShuttingDown)
+	}
+	c, err := s.readWanted()
+	if err != nil {
+		return applyFailed(err)
+	}
+	c.by, c.progress = r.By, progress
+	file := c.file
 	s.registry.changing.Lock()
 	defer s.registry.changing.Unlock()
 	if s.leaving.Err() != nil {
-		return applyFailed(api.Errorf(api.ExitNotRunning, "tideover is shutting down"))
+		return applyFailed(errShuttingDown)
 	}
-	file, err := s.options.Load()
-	if err != nil {
-		return applyFailed(&api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"})
-	}
-	c := &reconciliation{Supervisor: s, file: file, by: r.By, progress: progress}
-	if err := c.compare(); err != nil {
-		return applyFailed(err)
-	}
+	c.compare()
 	out := api.ApplyResult{Result: "ok", Warnings: c.needNewStart()}
 	for _, w := range file.Warnings {
 		out.Warnings = append(out.Warnings, w.String())
@@ -55,6 +60,8 @@ func (s *Supervisor) Apply(_ context.Context, r api.ApplyRequest, progress func(
 	return out
 }
 
+var errShuttingDown = api.Errorf(api.ExitNotRunning, "tideover is shutting down")
+
 func applyFailed(err error) api.ApplyResult {
 	out := api.ApplyResult{Result: "failed", Exit: api.ExitError, Apps: []api.AppChange{}, Error: err.Error()}
 	var e *api.Error
@@ -68,6 +75,7 @@ func applyFailed(err error) api.ApplyResult {
 type reconciliation struct {
 	*Supervisor
 	file     *config.File
+	wanted   []*config.App // the apps of file, prepared
 	by       string
 	progress func(api.Phase)
 	all      []*appChange // in the order of file, then the removed ones
@@ -83,20 +91,43 @@ type appChange struct {
 	listeners []*publicListener // those it is to have, in order; opened are among them
 }
 
+// readWanted reads the configuration and the files of the apps that it needs. It opens files
+// of the apps and runs their gunicorn, so registry.changing must not be held: a shutdown
+// needs it. reading must be held.
+func (s *Supervisor) readWanted() (*reconciliation, error) {
+	invalid := func(err error) error {
+		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
+	}
+	file, err := s.options.Load()
+	if err != nil {
+		return nil, invalid(err)
+	}
+	c := &reconciliation{Supervisor: s, file: file}
+	for _, cfg := range eachApp(file) {
+		cfg, err := s.shared.source.prepare(cfg)
+		if err != nil {
+			return nil, invalid(err)
+		}
+		if full, err := s.shared.launcher.CompleteSettings(cfg); err == nil {
+			cfg = full // now, so that the app's goroutine need not query gunicorn
+		}
+		if a, err := s.registry.app(cfg.Name); err != nil || a.snapshot.Load().settings.Log.File != cfg.Log.File {
+			if err := checkLog(cfg); err != nil {
+				return nil, invalid(err)
+			}
+		}
+		c.wanted = append(c.wanted, cfg)
+	}
+	return c, nil
+}
+
 // compare finds what the configuration changes.
-func (c *reconciliation) compare() error {
+func (c *reconciliation) compare() {
 	before := map[string]*entry{}
 	for _, m := range c.registry.all() {
 		before[m.app.name] = m
 	}
-	for _, cfg := range eachApp(c.file) {
-		cfg, err := c.shared.launcher.CheckSettings(cfg)
-		if err != nil {
-			return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
-		}
-		if full, err := c.shared.launcher.CompleteSettings(cfg); err == nil {
-			cfg = full // now, so that the app's goroutine need not query gunicorn
-		}
+	for _, cfg := range c.wanted {
 		a := &appChange{AppChange: api.AppChange{App: cfg.Name, Change: api.Added}, cfg: cfg, old: before[cfg.Name]}
 		delete(before, cfg.Name)
 		if a.old != nil {
@@ -109,7 +140,6 @@ func (c *reconciliation) compare() error {
 			c.all = append(c.all, &appChange{AppChange: api.AppChange{App: m.app.name, Change: api.Removed}, old: m})
 		}
 	}
-	return nil
 }
 
 // differ finds the settings of an app that have changed. Those of the next
@@ -264,11 +294,7 @@ func (c *reconciliation) prepare() error {
 			continue
 		}
 		if a.old == nil || a.Change == api.ByReplace {
-			m, err := c.registry.newEntry(a.cfg)
-			if err != nil {
-				return err
-			}
-			a.created = m
+			a.created = c.registry.newEntry(a.cfg)
 		}
 		for _, address := range a.cfg.Listen {
 			d := c.reusableListener(a, address)

@@ -12,6 +12,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
+	"tideover/supervisor/safepath"
 )
 
 // registry has the apps of the daemon. It is read without a lock. New, Run and
@@ -43,10 +44,7 @@ func (r *registry) all() []*entry { return *r.entries.Load() }
 
 // add makes an app and opens its public sockets.
 func (r *registry) add(cfg *config.App) error {
-	e, err := r.newEntry(cfg)
-	if err != nil {
-		return err
-	}
+	e := r.newEntry(cfg)
 	entries := append(slices.Clone(r.all()), e)
 	r.entries.Store(&entries)
 	for _, address := range cfg.Listen {
@@ -60,12 +58,8 @@ func (r *registry) add(cfg *config.App) error {
 }
 
 // newEntry makes an app without public sockets.
-func (r *registry) newEntry(cfg *config.App) (*entry, error) {
-	log, err := logs.New(r.shared.logOptions(cfg))
-	if err != nil {
-		return nil, api.Errorf(api.ExitError, "cannot open the log of %s: %v", cfg.Name, err)
-	}
-	return &entry{app: newApp(r.shared, cfg, log)}, nil
+func (r *registry) newEntry(cfg *config.App) *entry {
+	return &entry{app: newApp(r.shared, cfg, logs.New(r.shared.logOptions(cfg)))}
 }
 
 // open opens one of an app's public sockets.
@@ -172,7 +166,7 @@ func (e *entry) closeListeners() {
 // close closes the public sockets and the log. It may be called twice.
 func (e *entry) close() {
 	e.closeListeners()
-	e.app.watcher.Set(e.app.name, config.Watch{})
+	e.app.watcher.Set(e.app.name, config.Watch{}, safepath.Opener{})
 	e.app.exit.remove(e.app.name)
 	e.app.log.Close()
 }

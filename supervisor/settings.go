@@ -3,20 +3,24 @@ package supervisor
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
+
+	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy"
 	"tideover/proxy/gate"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
 	"tideover/supervisor/logs"
+	"tideover/supervisor/safepath"
 )
 
 // settingsSource reads the configuration again.
 type settingsSource struct {
 	load     func() (*config.File, error) // nil: there is no file
 	launcher *generation.Launcher
+	logger   hclog.Logger
 }
 
 // app returns an app's settings as the file has them now; nil when there is no file.
@@ -33,7 +37,38 @@ func (s *settingsSource) app(name string) (*config.App, error) {
 	if i < 0 {
 		return nil, fmt.Errorf("app %s is no longer in %s; `tideover apply` removes it", name, file.Path)
 	}
-	return s.launcher.CheckSettings(all[i])
+	return s.prepare(all[i])
+}
+
+// prepare refuses settings that cannot work, and adds what they need of files. It must not
+// be called while a lock is held, because the files are the app's.
+func (s *settingsSource) prepare(cfg *config.App) (*config.App, error) {
+	cfg, err := s.launcher.CheckSettings(cfg)
+	if err != nil || cfg.Hold.Page == "" {
+		return cfg, err
+	}
+	complete := *cfg
+	page, err := opener(cfg).ReadFile(cfg.Hold.Page)
+	if err != nil {
+		s.logger.Warn("cannot read page", "app", cfg.Name, "file", cfg.Hold.Page, "error", err, "hint", "tideover's own 503 is plain text")
+	}
+	complete.Hold.PageText = page.Text
+	return &complete, nil
+}
+
+// checkLog is the error of opening the log file of an app.
+func checkLog(cfg *config.App) error {
+	if err := logFile(cfg).Check(); err != nil {
+		return api.Errorf(api.ExitError, "cannot open the log of %s: %v", cfg.Name, err)
+	}
+	return nil
+}
+
+// opener opens the files of an app. An app whose user does not exist cannot start; until
+// then its files are opened as those of the daemon.
+func opener(cfg *config.App) safepath.Opener {
+	o, _ := cfg.Opener()
+	return o
 }
 
 // eachApp returns the apps of a configuration; an instance is an app of its own.
@@ -52,7 +87,7 @@ func gateSettings(cfg *config.App) gate.Settings {
 // relaySettings are an app's settings in the terms of package proxy.
 func relaySettings(cfg *config.App) proxy.Settings {
 	return proxy.Settings{
-		RetryAfter: cfg.Hold.RetryAfter, ErrorPage: page(cfg),
+		RetryAfter: cfg.Hold.RetryAfter, ErrorPage: cfg.Hold.PageText,
 		Timeout: cfg.Timeout, Buffer: noneIfZero(cfg.Hold.Buffer), BufferTotal: noneIfZero(cfg.Hold.BufferTotal), HealthPath: cfg.Hold.Alive,
 		AllowHalfClose:     cfg.HalfClose == "serve",
 		FinishOnDisconnect: cfg.OnLeave == "finish",
@@ -78,19 +113,6 @@ func noneIfZero(n int64) int64 {
 	return n
 }
 
-// page is the body of tideover's own 503; nil: plain text. A file that cannot be
-// read now could be read when the configuration was checked.
-func page(cfg *config.App) []byte {
-	if cfg.Hold.Page == "" {
-		return nil
-	}
-	text, err := os.ReadFile(cfg.Hold.Page)
-	if err != nil {
-		return nil
-	}
-	return text
-}
-
 // trusted returns the addresses of trusted front-ends. It is never nil, which
 // would be the proxy's default; trusted = [] trusts none.
 func trusted(words []string) []netip.Prefix {
@@ -113,5 +135,5 @@ func refusal(cfg *config.App, cause string) *gate.Refusal {
 // logFile is where the app's output is kept.
 func logFile(cfg *config.App) logs.FileOptions {
 	return logs.FileOptions{Path: cfg.Log.File, MaxSize: cfg.Log.MaxSize, Every: cfg.Log.Every, MaxAge: cfg.Log.MaxAge,
-		Backups: cfg.Log.Backups, Compress: cfg.Log.Compress, Mode: cfg.Log.Mode}
+		Backups: cfg.Log.Backups, Compress: cfg.Log.Compress, Mode: cfg.Log.Mode, Opener: opener(cfg)}
 }

@@ -62,6 +62,7 @@ type Supervisor struct {
 	began    time.Time
 	shared   shared
 	registry *registry
+	reading  chan struct{} // capacity 1: Apply and Upgrade take turns to read the configuration
 	reports  *gunicorn.Cache
 	file     *config.File // as it was applied last; guarded by registry.changing
 
@@ -84,7 +85,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	if damaged != nil {
 		o.Logger.Error("state file damaged", "error", damaged, "hint", "it was renamed to *.damaged; stopped apps start again")
 	}
-	s := &Supervisor{options: o, began: time.Now(), file: f, reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
+	s := &Supervisor{options: o, began: time.Now(), file: f, reading: make(chan struct{}, 1), reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
 	s.leaving, s.leave = context.WithCancel(context.Background())
 	s.hurry, s.rush = context.WithCancel(context.Background())
 	listeners := newListeners(o.Inherited, o.Handoff)
@@ -92,7 +93,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		Hurry: s.hurry, Resolve: listeners.resolve})
 	s.shared = shared{
 		logger: o.Logger, launcher: launcher, state: store, listeners: listeners,
-		source:     &settingsSource{load: o.Load, launcher: launcher},
+		source:     &settingsSource{load: o.Load, launcher: launcher, logger: o.Logger},
 		watcher:    filewatch.New(o.Logger, s.reloadTouched),
 		exit:       newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
 		logOptions: o.logs, freeMemory: o.FreeMemory,
@@ -107,7 +108,10 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		}
 	}()
 	for _, cfg := range eachApp(f) {
-		cfg, err := launcher.CheckSettings(cfg)
+		cfg, err := s.shared.source.prepare(cfg)
+		if err == nil {
+			err = checkLog(cfg)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tideover/supervisor/process"
+	"tideover/supervisor/safepath"
 )
 
 // The test binary is also the command of the apps: with TESTPROGRAM in its
@@ -36,6 +37,7 @@ var usedPrograms sync.Map
 
 func TestMain(m *testing.M) {
 	process.Shim()
+	safepath.Helper()
 	if program := os.Getenv("TESTPROGRAM"); program != "" {
 		testPrograms()[program]()
 		return

@@ -46,15 +46,28 @@ type upgrade struct {
 // path stays open. Upgrade waits for operations that run. It returns only when the
 // upgrade has failed: then everything goes on as before.
 func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variable string) error) error {
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-s.leaving.Done():
+		return errShuttingDown
+	}
+	var wanted *reconciliation
+	if s.options.Load != nil {
+		var err error
+		if wanted, err = s.readWanted(); err != nil {
+			return err
+		}
+	}
 	s.registry.changing.Lock()
 	defer s.registry.changing.Unlock()
-	if err := s.unchanged(); err != nil {
+	if err := wanted.isInForce(); err != nil {
 		return err
 	}
-	wanted, stop := context.WithCancel(s.leaving)
+	going, stop := context.WithCancel(s.leaving)
 	defer stop()
 	entries := s.registry.all()
-	u := &upgrade{ctx: wanted, idle: make(chan *App, len(entries)), freeze: make(chan struct{}), states: make(chan *handoff.AppState, len(entries)), over: make(chan struct{})}
+	u := &upgrade{ctx: going, idle: make(chan *App, len(entries)), freeze: make(chan struct{}), states: make(chan *handoff.AppState, len(entries)), over: make(chan struct{})}
 	failed := make(chan error, len(entries))
 	var standing sync.WaitGroup
 	for _, m := range entries {
@@ -80,20 +93,13 @@ func (s *Supervisor) stand(a *App, u *upgrade) error {
 	return nil
 }
 
-// unchanged checks that the file has the configuration that is in force: the next
-// program reads the file.
-func (s *Supervisor) unchanged() error {
-	if s.options.Load == nil {
+// isInForce checks that the file has the configuration that is in force: the next program
+// reads the file. A nil reconciliation: there is no file.
+func (c *reconciliation) isInForce() error {
+	if c == nil {
 		return nil
 	}
-	file, err := s.options.Load()
-	if err != nil {
-		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
-	}
-	c := &reconciliation{Supervisor: s, file: file}
-	if err := c.compare(); err != nil {
-		return err
-	}
+	c.compare()
 	for _, a := range c.all {
 		if a.Change != api.Unchanged {
 			return &api.Error{Exit: api.ExitConfig, Message: "the configuration file is not what runs: " + a.App + " is different", Hint: "run tideover apply first"}

@@ -6,10 +6,12 @@ import (
 	"os"
 
 	"tideover/supervisor/process"
+	"tideover/supervisor/safepath"
 )
 
 func main() {
 	process.Shim()
+	safepath.Helper()
 	os.Exit(Main{}.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
 

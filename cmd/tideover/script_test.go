@@ -21,12 +21,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/supervisor/process"
+	"tideover/supervisor/safepath"
 )
 
 // TestMain makes this binary four programs: the tests, tideover itself, and the
 // web app and the plain process that tideover runs in the scripts.
 func TestMain(m *testing.M) {
 	process.Shim()
+	safepath.Helper()
 	testscript.Main(m, map[string]func(){"tideover": main, "webapp": webapp, "worker": worker})
 }
 

@@ -107,6 +107,7 @@ type Hold struct {
 	BufferTotal int64         // bytes of body kept for all of them
 	Alive       string        // path that tideover answers itself and never holds; empty: none
 	Page        string        // file sent as the body of tideover's own 503; empty: plain text
+	PageText    []byte        // its content, added when the settings are taken into use; nil: plain text
 	RetryAfter  time.Duration // of tideover's own 503
 }
 

@@ -36,7 +36,8 @@ func FromCommand(o CommandOptions) (*App, error) {
 	a := newApp(o.Name)
 	a.Command, a.Directory = o.Command, o.Directory
 	errs := o.apply(a)
-	for _, f := range a.complete(o.Directory, o.Environ) {
+	a.completePaths(o.Directory)
+	for _, f := range a.complete(o.Environ, readEnvFiles("", a)[a]) {
 		errs = append(errs, errors.New(f.message))
 	}
 	if len(a.Listen) == 0 {

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// complete makes paths absolute, reads the gunicorn command and finds the public
-// address. A relative directory is relative to base.
-func (a *App) complete(base string, environ []string) []finding {
+// completePaths makes paths absolute. A relative directory is relative to base.
+func (a *App) completePaths(base string) {
 	a.Ready.Explicit = a.Ready.Path != ""
 	if !a.Ready.Explicit {
 		a.Ready.Path = "/"
@@ -20,8 +19,12 @@ func (a *App) complete(base string, environ []string) []finding {
 	}
 	a.EnvFile = a.absolutePaths(a.EnvFile)
 	a.Watch.Files = a.absolutePaths(a.Watch.Files)
+}
+
+// complete reads the gunicorn command and finds the public address.
+func (a *App) complete(environ []string, files []envFile) []finding {
 	var found []finding
-	env, err := a.Environment(a.Directory, environ)
+	env, err := a.environment(environ, files)
 	if err != nil {
 		found = append(found, finding{key: "env_file", message: err.Error()})
 		env = environ

@@ -1,15 +1,9 @@
 package config
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/hashicorp/go-envparse"
 )
 
 // daemonVariables are not inherited, because they describe tideover's own process:
@@ -28,6 +22,11 @@ var basicVariables = []string{"PATH", "LANG", "LANGUAGE", "TZ", "TERM", "HOME", 
 // override earlier ones: PYTHONUNBUFFERED=1, the inherited variables of base, the env
 // files as they are now, the key env. Relative env files are relative to dir.
 func (a *App) Environment(dir string, base []string) ([]string, error) {
+	return a.environment(base, readEnvFiles(dir, a)[a])
+}
+
+// environment is Environment with the env files that were read.
+func (a *App) environment(base []string, files []envFile) ([]string, error) {
 	env := map[string]string{"PYTHONUNBUFFERED": "1"}
 	for _, pair := range base {
 		name, value, ok := strings.Cut(pair, "=")
@@ -35,8 +34,8 @@ func (a *App) Environment(dir string, base []string) ([]string, error) {
 			env[name] = value
 		}
 	}
-	for _, path := range a.EnvFile {
-		set, _, err := readEnvFile(absoluteOptional(dir, path))
+	for _, file := range files {
+		set, err := file.variables()
 		if err != nil {
 			return nil, err
 		}
@@ -60,28 +59,6 @@ func (a *App) inherits(name string) bool {
 		return true
 	}
 	return slices.Contains(basicVariables, name) || strings.HasPrefix(name, "LC_") || slices.Contains(a.EnvPass, name)
-}
-
-// readEnvFile reads NAME=value lines. A "-" in front of the path says that the file
-// may be missing.
-func readEnvFile(path string) (map[string]string, fs.FileInfo, error) {
-	path, optional := strings.CutPrefix(path, "-")
-	text, info, err := ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && optional {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("env file %s: %w", path, err)
-	}
-	set, err := envparse.Parse(bytes.NewReader(text))
-	var parseError *envparse.ParseError
-	if errors.As(err, &parseError) {
-		return nil, nil, fmt.Errorf("%s:%d: %w", path, parseError.Line, parseError.Err)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot read %s: %w", path, err)
-	}
-	return set, info, nil
 }
 
 // lookupEnv returns a function that looks up a variable in NAME=value pairs.

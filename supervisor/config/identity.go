@@ -34,14 +34,18 @@ const (
 // are not considered.
 func (i identity) canAccess(info fs.FileInfo, want fs.FileMode) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || i.uid == 0 {
-		return true
-	}
-	mode := info.Mode().Perm()
+	return !ok || i.isGranted(info.Mode(), stat.Uid, stat.Gid, want)
+}
+
+// isGranted is canAccess for the mode, owner and group of a file.
+func (i identity) isGranted(mode fs.FileMode, uid, gid uint32, want fs.FileMode) bool {
+	mode = mode.Perm()
 	switch {
-	case stat.Uid == i.uid:
+	case i.uid == 0:
+		return true
+	case uid == i.uid:
 		mode >>= 6
-	case slices.Contains(i.gids, stat.Gid):
+	case slices.Contains(i.gids, gid):
 		mode >>= 3
 	}
 	return mode&want == want

@@ -123,26 +123,26 @@ func (i *inspector) checkSecrets(d *draft, warn func(finding)) {
 		warn(finding{key: key, part: part, secret: true, message: fmt.Sprintf("every user of this machine can read %s in %s", what, path), hint: "chmod 640 " + path})
 	}
 	names := secretNames(d.Env)
-	if s, ok := d.written["env"]; ok && len(names) > 0 && worldReadable(s.src.path, s.src.info) {
+	if s, ok := d.written["env"]; ok && len(names) > 0 && s.src.worldReadable() {
 		add("env", nil, s.src.path, strings.Join(names, ", "))
 	}
-	if s, ok := d.written["command"]; ok && slices.ContainsFunc(d.Command, holdsPassword) && worldReadable(s.src.path, s.src.info) {
+	if s, ok := d.written["command"]; ok && slices.ContainsFunc(d.Command, holdsPassword) && s.src.worldReadable() {
 		add("command", nil, s.src.path, "the command's password")
 	}
-	for n, path := range d.EnvFile {
-		set, info, err := readEnvFile(path)
-		names := secretNames(set)
-		path = strings.TrimPrefix(path, "-")
-		if err == nil && len(names) > 0 && worldReadable(path, info) {
-			add("env_file", []string{fmt.Sprint(n)}, path, strings.Join(names, ", "))
+	for n, file := range readEnvFiles("", d.App)[d.App] {
+		set, err := file.variables()
+		if names := secretNames(set); err == nil && len(names) > 0 && worldReadable(file.path, file.Mode) {
+			add("env_file", []string{fmt.Sprint(n)}, file.path, strings.Join(names, ", "))
 		}
 	}
 }
 
-// worldReadable reports whether every user can read a file.
-func worldReadable(path string, info fs.FileInfo) bool {
+func (s *source) worldReadable() bool { return worldReadable(s.path, s.info.Mode()) }
+
+// worldReadable reports whether every user can read a file with this mode.
+func worldReadable(path string, mode fs.FileMode) bool {
 	_, reachable := otherUsers.canEnter(filepath.Dir(path))
-	return otherUsers.canAccess(info, read) && reachable
+	return mode&read != 0 && reachable
 }
 
 // modeDigits returns the permissions of a file as four octal digits.

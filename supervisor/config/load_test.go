@@ -108,7 +108,8 @@ func TestEveryKeyCanBeRead(t *testing.T) {
 // differences compares one key with its default.
 func (a *App) differences(k Key) (found []Difference) {
 	fresh := newApp("")
-	fresh.complete("/", nil)
+	fresh.completePaths("/")
+	fresh.complete(nil, nil)
 	for _, d := range Differences(fresh, a) {
 		if d.Key.Path == k.Path {
 			found = append(found, d)

@@ -22,6 +22,9 @@ func ReadFile(path string) ([]byte, fs.FileInfo, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("there is no such file%w", hiddenError{err})
 	}
+	if errors.Is(err, unix.ENXIO) {
+		return nil, nil, errors.New("it is a socket, not a file")
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("it cannot be read: %w", withoutPath(err))
 	}

@@ -31,7 +31,7 @@ func TestWhatIsNoFile(t *testing.T) {
 	for name, want := range map[string]string{
 		"directory": "it is a directory, not a file",
 		"fifo":      "it is a pipe, not a file",
-		"socket":    "it cannot be read: no such device or address",
+		"socket":    "it is a socket, not a file",
 		"loop":      "it cannot be read: too many levels of symbolic links",
 		"large":     "it is larger than 1MiB",
 		"missing":   "there is no such file",

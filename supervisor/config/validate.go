@@ -8,13 +8,19 @@ import (
 
 // completeApps completes every app and adds it to the file.
 func (l *loader) completeApps() {
+	var apps []*App
+	for _, d := range l.apps {
+		d.App.completePaths(filepath.Dir(l.main.path))
+		apps = append(apps, d.App)
+	}
+	files := readEnvFiles("", apps...)
 	for _, d := range l.apps {
 		if len(d.Command) == 0 {
 			if _, tried := d.written["command"]; !tried {
 				l.addFinding(d, finding{message: "the app has no command"})
 			}
 		}
-		for _, f := range d.App.complete(filepath.Dir(l.main.path), l.environ) {
+		for _, f := range d.App.complete(l.environ, files[d.App]) {
 			l.addFinding(d, f)
 		}
 		l.file.Apps = append(l.file.Apps, d.App)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,7 +16,15 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/supervisor/config"
+	"tideover/supervisor/safepath"
 )
+
+// rescanInterval is the minimum time between two rescans. A rescan may need a process, and
+// an app can cause events as fast as it likes.
+const rescanInterval = 100 * time.Millisecond
+
+// maxRounds bounds how often a rescan follows paths that change while they are resolved.
+const maxRounds = 3
 
 // Watcher watches every directory on the path of each file, because editors
 // replace files, releases replace symlinks, and a directory may be made later. A
@@ -30,49 +37,60 @@ type Watcher struct {
 	reload func(app, file string) // called on a goroutine of its own
 
 	mu      sync.Mutex // guards wanted
-	wanted  map[string]config.Watch
+	wanted  map[string]files
 	changed chan struct{} // capacity 1: wanted has changed
 
 	inotify *fsnotify.Watcher
-	files   map[string][]*file // by app
-	names   map[string]bool    // base names of every file and directory on the paths
-	calls   sync.WaitGroup     // of reload
+	apps    map[string]*app
+	names   map[string]bool // base names of every file and directory on the paths
+	scanned time.Time       // the last rescan
+	rescan  *time.Timer     // nil: no rescan is due
+	calls   sync.WaitGroup  // of reload
+}
+
+// files are the watched files of an app, and who opens them.
+type files struct {
+	config.Watch
+	opener safepath.Opener
+}
+
+// app is an app with watched files.
+type app struct {
+	opener  safepath.Opener
+	files   []*file
+	watches []safepath.Watch // of files, as they were resolved last
+	failed  bool             // the last try to resolve them failed
 }
 
 // file is one watched file of an app.
 type file struct {
 	path     string
 	debounce time.Duration // from the last touch to the reload
-	last     fileID
+	known    bool          // last is set
+	last     safepath.FileID
 	timer    *time.Timer // nil: no reload is due
-}
-
-// fileID identifies what a path resolves to; the zero value: it does not exist.
-type fileID struct {
-	device, inode uint64
-	modified      int64 // nanoseconds
 }
 
 // New returns a Watcher that calls reload for each touch, once Run runs.
 func New(logger hclog.Logger, reload func(app, file string)) *Watcher {
-	return &Watcher{logger: logger, reload: reload, wanted: map[string]config.Watch{}, changed: make(chan struct{}, 1), files: map[string][]*file{}}
+	return &Watcher{logger: logger, reload: reload, wanted: map[string]files{}, changed: make(chan struct{}, 1), apps: map[string]*app{}}
 }
 
 // Set replaces the watched files of an app. It is safe for concurrent use and
 // does not wait.
-func (w *Watcher) Set(app string, files config.Watch) {
+func (w *Watcher) Set(app string, watch config.Watch, opener safepath.Opener) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	before, was := w.wanted[app]
 	switch {
-	case len(files.Files) == 0 && !was:
+	case len(watch.Files) == 0 && !was:
 		return
-	case len(files.Files) == 0:
+	case len(watch.Files) == 0:
 		delete(w.wanted, app)
-	case was && slices.Equal(before.Files, files.Files) && before.Debounce == files.Debounce:
+	case was && slices.Equal(before.Files, watch.Files) && before.Debounce == watch.Debounce && before.opener.Equal(opener):
 		return
 	default:
-		w.wanted[app] = files
+		w.wanted[app] = files{watch, opener}
 	}
 	select {
 	case w.changed <- struct{}{}:
@@ -96,26 +114,47 @@ func (w *Watcher) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-w.changed:
-			w.reconcile(ctx, ready)
+			w.reconcile()
+			w.compare(ctx, ready)
 		case e := <-events:
 			if w.names[filepath.Base(e.Name)] {
-				w.rescan(ctx, ready)
+				w.scheduleRescan()
 			}
 		case err := <-faults:
 			w.logger.Warn("file events lost", "error", err)
-			w.rescan(ctx, ready)
+			w.scheduleRescan()
+		case <-w.rescanDue():
+			w.rescan = nil
+			w.compare(ctx, ready)
 		case f := <-ready:
 			w.trigger(f)
 		}
 	}
 }
 
+func (w *Watcher) scheduleRescan() {
+	if w.rescan == nil {
+		w.rescan = time.NewTimer(time.Until(w.scanned.Add(rescanInterval)))
+	}
+}
+
+func (w *Watcher) rescanDue() <-chan time.Time {
+	if w.rescan == nil {
+		return nil
+	}
+	return w.rescan.C
+}
+
 // closeAll stops all timers and closes the inotify descriptor.
 func (w *Watcher) closeAll() {
-	for _, files := range w.files {
-		for _, f := range files {
+	for _, a := range w.apps {
+		for _, f := range a.files {
 			f.stopTimer()
 		}
+	}
+	if w.rescan != nil {
+		w.rescan.Stop()
+		w.rescan = nil
 	}
 	if w.inotify != nil {
 		w.inotify.Close()
@@ -130,31 +169,32 @@ func (f *file) stopTimer() {
 	}
 }
 
-// reconcile makes files what wanted says. A new file is compared with its state of
-// this moment at its next event; a file that was watched before keeps its state.
-func (w *Watcher) reconcile(ctx context.Context, ready chan<- *file) {
+// reconcile makes apps what wanted says. A file that was watched before keeps its state.
+func (w *Watcher) reconcile() {
 	w.mu.Lock()
-	files := map[string][]*file{}
-	for app, wanted := range w.wanted {
+	apps := map[string]*app{}
+	for name, wanted := range w.wanted {
+		a := &app{opener: wanted.opener}
 		for _, path := range wanted.Files {
-			f := &file{path: path, last: stat(path)}
-			if i := slices.IndexFunc(w.files[app], func(old *file) bool { return old.path == path }); i >= 0 {
-				f = w.files[app][i]
+			f := &file{path: path}
+			if before := w.apps[name].file(path); before != nil {
+				f = before
 			}
 			f.debounce = wanted.Debounce
-			files[app] = append(files[app], f)
+			a.files = append(a.files, f)
 		}
+		apps[name] = a
 	}
 	w.mu.Unlock()
-	for app, old := range w.files {
-		for _, f := range old {
-			if !slices.Contains(files[app], f) {
+	for name, old := range w.apps {
+		for _, f := range old.files {
+			if now := apps[name]; now == nil || !slices.Contains(now.files, f) {
 				f.stopTimer()
 			}
 		}
 	}
-	w.files = files
-	if len(files) == 0 {
+	w.apps = apps
+	if len(apps) == 0 {
 		w.closeAll()
 		return
 	}
@@ -167,42 +207,99 @@ func (w *Watcher) reconcile(ctx context.Context, ready chan<- *file) {
 		}
 		w.inotify = system
 	}
-	w.rescan(ctx, ready)
 }
 
-// rescan walks the paths again, watches their directories and starts the timer of
+func (a *app) file(path string) *file {
+	if a == nil {
+		return nil
+	}
+	if i := slices.IndexFunc(a.files, func(f *file) bool { return f.path == path }); i >= 0 {
+		return a.files[i]
+	}
+	return nil
+}
+
+// compare resolves the paths again, watches their directories and starts the timer of
 // every file that has changed.
-func (w *Watcher) rescan(ctx context.Context, ready chan<- *file) {
-	w.names = map[string]bool{}
-	dirs := map[string]bool{}
-	for _, files := range w.files {
-		for _, f := range files {
-			walkPath(f.path, func(dir, name string) {
-				dirs[dir] = true
-				w.names[name] = true
-			})
-		}
+func (w *Watcher) compare(ctx context.Context, ready chan<- *file) {
+	if w.inotify == nil {
+		return
 	}
-	for _, old := range w.inotify.WatchList() {
-		if !dirs[old] {
-			w.inotify.Remove(old) // the kernel may have removed it already
+	w.resolve()
+	for range maxRounds {
+		if !w.watchDirs() {
+			break
 		}
+		w.resolve() // a touch before the directory was watched caused no event
 	}
-	for dir := range dirs {
-		if err := w.inotify.Add(dir); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-			w.logger.Warn("cannot watch directory", "directory", dir, "error", err)
-		}
-	}
-	for _, files := range w.files {
-		for _, f := range files {
-			if now := stat(f.path); now != f.last { // after Add, so a later touch is an event
-				f.last = now
-				if now != (fileID{}) {
+	w.scanned = time.Now()
+	for _, a := range w.apps {
+		for i, f := range a.files {
+			if i < len(a.watches) && f.last != a.watches[i].ID {
+				f.last = a.watches[i].ID
+				if f.last != (safepath.FileID{}) {
 					f.startTimer(ctx, ready)
 				}
 			}
 		}
 	}
+}
+
+// resolve resolves the paths of every app. The state of a new file is the first one that is
+// seen.
+func (w *Watcher) resolve() {
+	for name, a := range w.apps {
+		var paths []string
+		for _, f := range a.files {
+			paths = append(paths, f.path)
+		}
+		watches, err := a.opener.Watches(paths)
+		if err != nil && !a.failed {
+			w.logger.Warn("cannot resolve watched files", "app", name, "error", err)
+		}
+		if a.failed = err != nil; a.failed {
+			continue // what was resolved before counts
+		}
+		a.watches = watches
+		for i, f := range a.files {
+			if !f.known {
+				f.known, f.last = true, watches[i].ID
+			}
+		}
+	}
+}
+
+// watchDirs watches the directories on the resolved paths and no others. It reports whether
+// one is new.
+func (w *Watcher) watchDirs() (added bool) {
+	w.names = map[string]bool{}
+	dirs := map[string]bool{}
+	for _, a := range w.apps {
+		for _, watch := range a.watches {
+			for _, dir := range watch.Dirs {
+				dirs[dir] = true
+			}
+			for _, name := range watch.Names {
+				w.names[name] = true
+			}
+		}
+	}
+	before := map[string]bool{}
+	for _, old := range w.inotify.WatchList() {
+		before[old] = true
+		if !dirs[old] {
+			w.inotify.Remove(old) // the kernel may have removed it already
+		}
+	}
+	for dir := range dirs {
+		switch err := w.inotify.Add(dir); {
+		case err == nil:
+			added = added || !before[dir]
+		case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+			w.logger.Warn("cannot watch directory", "directory", dir, "error", err)
+		}
+	}
+	return added
 }
 
 // startTimer starts the debounce time, or starts it anew.
@@ -222,54 +319,10 @@ func (w *Watcher) trigger(f *file) {
 		return // an earlier timer has been handled
 	}
 	f.timer = nil
-	for app, files := range w.files {
-		if slices.Contains(files, f) {
-			w.logger.Info("watched file changed", "app", app, "file", f.path)
-			w.calls.Go(func() { w.reload(app, f.path) })
+	for name, a := range w.apps {
+		if slices.Contains(a.files, f) {
+			w.logger.Info("watched file changed", "app", name, "file", f.path)
+			w.calls.Go(func() { w.reload(name, f.path) })
 		}
 	}
-}
-
-// walkPath calls step for every directory that has to be watched for path, with
-// the name in it. It resolves symlinks as the kernel does: the directory of each
-// symlink is watched, and so are those of its target.
-func walkPath(path string, step func(dir, name string)) {
-	at, rest := "/", components(path)
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		step(at, name)
-		next := filepath.Join(at, name)
-		to, err := os.Readlink(next)
-		if err != nil {
-			at = next
-			continue
-		}
-		if links++; links > maxLinks {
-			return // ELOOP, until one of them changes
-		}
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(at, to)
-		}
-		at, rest = "/", append(components(to), rest...)
-	}
-}
-
-// maxLinks is the number of symlinks that Linux follows in one path (MAXSYMLINKS).
-const maxLinks = 40
-
-func components(path string) []string {
-	return strings.FieldsFunc(filepath.Clean(path), func(r rune) bool { return r == '/' })
-}
-
-func stat(path string) fileID {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fileID{}
-	}
-	s := fileID{modified: info.ModTime().UnixNano()}
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.device, s.inode = sys.Dev, sys.Ino
-	}
-	return s
 }

@@ -14,6 +14,7 @@ import (
 	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/process"
+	"tideover/supervisor/safepath"
 )
 
 // queryTimeout bounds the query of gunicorn's settings: it starts an interpreter
@@ -32,9 +33,13 @@ func (l *Launcher) queryGunicorn(cfg *config.App) (gunicorn.Report, error) {
 	if err != nil {
 		return gunicorn.Report{}, err
 	}
-	return cfg.Gunicorn.Query(spec.Dir, spec.Env, func(argv []string) ([]byte, error) {
-		spec.Argv = argv
-		return l.output(cfg, spec)
+	return cfg.Gunicorn.Query(gunicorn.Place{
+		Dir: spec.Dir, Env: spec.Env,
+		ReadProgram: safepath.Opener{User: p.User}.ReadProgram,
+		Run: func(argv []string) ([]byte, error) {
+			spec.Argv = argv
+			return l.output(cfg, spec)
+		},
 	})
 }
 

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -50,16 +48,24 @@ type Report struct {
 	Protocol        string   `json:"protocol"`
 }
 
+// Place is where the app's process would run.
+type Place struct {
+	Dir string
+	Env []string
+	// ReadProgram returns the first bytes of a program; the app's user may be able to change it.
+	ReadProgram func(path string, limit int) ([]byte, error)
+	// Run starts argv as the app's user and returns its standard output.
+	Run func(argv []string) ([]byte, error)
+}
+
 // Query has gunicorn report its settings from the command line, the environment
-// and the configuration file, without importing the app. dir and env are the
-// directory and environment of the app's process. run must start argv there, as
-// the app's user, and return its standard output.
-func (c *Command) Query(dir string, env []string, run func(argv []string) ([]byte, error)) (Report, error) {
-	argv, err := c.queryArgv(scriptHead(c.Script, dir, env))
+// and the configuration file, without importing the app.
+func (c *Command) Query(p Place) (Report, error) {
+	argv, err := c.queryArgv(p.scriptHead(c.Script))
 	if err != nil {
 		return Report{}, err
 	}
-	output, err := run(argv)
+	output, err := p.Run(argv)
 	if err != nil {
 		return Report{}, err
 	}
@@ -103,26 +109,20 @@ func hasVirtualEnv(all []Wrapper) bool {
 
 // scriptHead returns the first 512 bytes of the script that runs gunicorn, found
 // as the child would find it; nil if it cannot be read.
-func scriptHead(script, dir string, env []string) []byte {
+func (p Place) scriptHead(script string) []byte {
 	if script == "" {
 		return nil
 	}
 	path := script
 	if strings.Contains(script, "/") {
 		if !filepath.IsAbs(path) {
-			path = filepath.Join(dir, path)
+			path = filepath.Join(p.Dir, path)
 		}
-	} else if path = lookPath(script, dir, env); path == "" {
+	} else if path = lookPath(script, p.Dir, p.Env); path == "" {
 		return nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	text := make([]byte, 512)
-	n, _ := io.ReadFull(f, text)
-	return text[:n]
+	head, _ := p.ReadProgram(path, 512) // an error: queryArgv needs none where the command names Python
+	return head
 }
 
 // lookPath finds a program in the PATH of env.

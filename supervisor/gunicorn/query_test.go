@@ -37,7 +37,11 @@ func venv(t *testing.T, name string) string {
 func query(t *testing.T, c *Command, dir string) (Report, error) {
 	t.Helper()
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
-	return c.Query(dir, env, func(argv []string) ([]byte, error) {
+	read := func(path string, limit int) ([]byte, error) {
+		text, err := os.ReadFile(path)
+		return text[:min(limit, len(text))], err
+	}
+	return c.Query(Place{Dir: dir, Env: env, ReadProgram: read, Run: func(argv []string) ([]byte, error) {
 		cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 		cmd.Dir, cmd.Env = dir, env
 		var stderr bytes.Buffer
@@ -47,7 +51,7 @@ func query(t *testing.T, c *Command, dir string) (Report, error) {
 			t.Logf("%v: %s", err, stderr.String())
 		}
 		return out, err
-	})
+	}})
 }
 
 // queryMany answers many questions in forks of one Python, which saves most of its

@@ -36,7 +36,7 @@ func (ss *sinks) apply(o Options) {
 	o.App, o.Color, o.Unicode = before.App, before.Color, before.Unicode
 	ss.options = o
 	switch {
-	case o.File == before.File:
+	case o.File.equal(before.File):
 	case o.File.Path == "":
 		ss.retire(toFile)
 	case before.File.Path == "":

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/safepath"
 )
 
 // moveCheckInterval is the minimum time between checks whether the path still names the
@@ -33,6 +35,29 @@ type FileOptions struct {
 	MaxAge   time.Duration // older rotated files are removed; 0: never
 	Compress bool          // PATH.2.gz ...; PATH.1 is not compressed, because a process may still write to it
 	Mode     os.FileMode   // of new files; 0: 0640
+
+	Opener safepath.Opener // opens and renames the files
+}
+
+// equal reports whether two options mean the same. An Opener is made anew with every
+// configuration.
+func (o FileOptions) equal(other FileOptions) bool { return reflect.DeepEqual(o, other) }
+
+func (o FileOptions) rotation() safepath.Rotation {
+	return safepath.Rotation{Backups: o.Backups, MaxAge: o.MaxAge, Compress: o.Compress, Mode: o.Mode}
+}
+
+// Check opens the file and closes it again. It makes the file if it does not exist. The
+// error says why a Log could not write to it.
+func (o FileOptions) Check() error {
+	if o.Path == "" {
+		return nil
+	}
+	f, err := o.Opener.OpenLog(o.Path, o.Mode)
+	if err != nil {
+		return fmt.Errorf("cannot open a log file: %w", err)
+	}
+	return f.Close()
 }
 
 // file is an append-only file that is rotated. Only the goroutine of its sink uses it;
@@ -43,7 +68,7 @@ type file struct {
 	pending  atomic.Pointer[FileOptions] // options to be applied
 
 	f       *os.File // nil: not opened yet
-	regular bool     // a device or a named pipe is not rotated
+	regular bool     // a device is not rotated
 	size    int64
 	created time.Time
 	checked time.Time
@@ -51,14 +76,9 @@ type file struct {
 	cleaning sync.WaitGroup // the goroutine that compresses after a rotation
 }
 
-func openFile(o FileOptions) (*file, error) {
-	f := newFile(o)
-	return f, f.applyOptions()
-}
-
 // newFile returns a file that applyOptions or the first Write opens.
 func newFile(o FileOptions) *file {
-	f := &file{requests: make(chan chan error)}
+	f := &file{FileOptions: o, requests: make(chan chan error)}
 	f.pending.Store(&o)
 	return f
 }
@@ -78,22 +98,28 @@ func (f *file) applyOptions() error {
 		return nil
 	}
 	err := f.open()
-	if err != nil && f.f != nil {
-		f.FileOptions = before
-		return fmt.Errorf("%w; the output goes on to %s", err, f.Path)
+	if err == nil || f.Path == before.Path {
+		return err
+	}
+	f.FileOptions = before
+	err = fmt.Errorf("%w; the output goes on to %s", err, f.Path)
+	if f.f == nil {
+		err = errors.Join(err, f.open())
 	}
 	return err
 }
 
 // open opens the file at Path. On an error the open file stays in use.
 func (f *file) open() error {
-	if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
-		return fmt.Errorf("cannot make the directory of a log file: %w", err)
-	}
-	opened, err := os.OpenFile(f.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, f.Mode)
+	opened, err := f.Opener.OpenLog(f.Path, f.Mode)
 	if err != nil {
 		return fmt.Errorf("cannot open a log file: %w", err)
 	}
+	return f.use(opened)
+}
+
+// use writes to opened from now on. On an error the open file stays in use.
+func (f *file) use(opened *os.File) error {
 	info, err := opened.Stat()
 	if err != nil {
 		opened.Close()

@@ -40,8 +40,8 @@ func write(t *testing.T, f *file, text string) {
 
 func open(t *testing.T, o FileOptions) *file {
 	t.Helper()
-	f, err := openFile(o)
-	if err != nil {
+	f := newFile(o)
+	if err := f.applyOptions(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.close() })
@@ -211,7 +211,7 @@ func TestFullDiskDoesNotStopTheChild(t *testing.T) {
 }
 
 func TestAFileThatCannotBeOpened(t *testing.T) {
-	if _, err := New(Options{App: "shop", File: FileOptions{Path: t.TempDir()}}); err == nil {
+	if err := (FileOptions{Path: t.TempDir()}).Check(); err == nil {
 		t.Error("a directory was opened as a log")
 	}
 }

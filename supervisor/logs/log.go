@@ -62,8 +62,8 @@ type reader struct {
 	wake  chan struct{} // capacity 1: there may be new lines
 }
 
-// New returns a running Log. The error is that of opening the file.
-func New(o Options) (*Log, error) {
+// New returns a running Log. The file is opened in the background; see FileOptions.Check.
+func New(o Options) *Log {
 	if o.RingBytes <= 0 {
 		o.RingBytes = defaultRing
 	}
@@ -77,15 +77,11 @@ func New(o Options) (*Log, error) {
 	}
 	l.sinks = sinks{log: l, options: o}
 	if o.File.Path != "" {
-		f, err := openFile(o.File)
-		if err != nil {
-			return nil, err
-		}
-		l.sinks.startFile(f)
+		l.sinks.startFile(newFile(o.File))
 	}
 	l.sinks.startWriter()
 	l.sinks.startJournal()
-	return l, nil
+	return l
 }
 
 // Note adds a message of tideover itself to the lines of a generation; 0: of none.

@@ -54,11 +54,7 @@ func (s *stuck) Write(b []byte) (int, error) {
 func start(t *testing.T, o Options) *Log {
 	t.Helper()
 	o.App = "shop"
-	l, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return New(o)
 }
 
 // say writes text as a child of a generation would, and waits until it is read.

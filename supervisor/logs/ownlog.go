@@ -14,10 +14,7 @@ type OwnLog struct {
 }
 
 // NewOwnLog returns an empty log of 1 MiB.
-func NewOwnLog() (*OwnLog, error) {
-	log, err := New(Options{App: "tideover", RingBytes: 1 << 20})
-	return &OwnLog{log: log}, err
-}
+func NewOwnLog() *OwnLog { return &OwnLog{log: New(Options{App: "tideover", RingBytes: 1 << 20})} }
 
 // Log has the lines.
 func (l *OwnLog) Log() *Log { return l.log }

@@ -31,9 +31,9 @@ func setLimit(name string, soft, hard uint64) error {
 	return nil
 }
 
-// setCredentials sets the groups and ids of the user, in this order, and verifies that the
+// SetCredentials sets the groups and ids of the user, in this order, and verifies that the
 // old ones cannot be restored.
-func setCredentials(u *User) error {
+func SetCredentials(u *User) error {
 	if u == nil {
 		return nil
 	}

@@ -55,7 +55,7 @@ func (s *shim) run() error {
 		{"nice", s.nice},
 		{"umask", s.umask},
 		{"signals", defaultSignals},
-		{"user", func() error { return setCredentials(s.request.User) }},
+		{"user", func() error { return SetCredentials(s.request.User) }},
 		{"no_new_privs", s.noNewPrivs},
 		{"directory", s.changeDirectory},
 		{"descriptors", s.keepDescriptors},

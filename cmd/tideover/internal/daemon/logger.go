@@ -13,11 +13,9 @@ import (
 // openLogger constructs the daemon's logger: to standard error, and to memory
 // for `tideover logs --daemon`.
 func (d *daemon) openLogger() error {
-	own, err := logs.NewOwnLog()
-	if err != nil {
-		return err
-	}
+	own := logs.NewOwnLog()
 	d.ownLog = own
+	var err error
 	if d.level, err = d.logLevel(); err != nil {
 		return err
 	}

@@ -7,17 +7,12 @@ import (
 	"strings"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/safepath"
 )
 
-// writePidFile writes the pid of this process. The rename makes the file appear
-// whole or not at all.
+// writePidFile writes the pid of this process. The file appears whole or not at all.
 func writePidFile(path string) error {
-	fresh := path + ".new"
-	err := os.WriteFile(fresh, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644)
-	if err == nil {
-		err = os.Rename(fresh, path)
-	}
-	if err != nil {
+	if err := (safepath.Opener{}).WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
 		return &api.Error{Exit: api.ExitError, Message: fmt.Sprintf("cannot write --pidfile: %v", err)}
 	}
 	return nil
@@ -25,8 +20,9 @@ func writePidFile(path string) error {
 
 // removePidFile removes the file unless another daemon has written it since.
 func removePidFile(path string) {
-	content, err := os.ReadFile(path)
-	if err == nil && strings.TrimSpace(string(content)) == strconv.Itoa(os.Getpid()) {
-		os.Remove(path)
+	var files safepath.Opener
+	content, err := files.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(content.Text)) == strconv.Itoa(os.Getpid()) {
+		files.RemoveFile(path)
 	}
 }
