@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,9 @@ func newCheckCommand(c *cli) *cobra.Command {
 		Example: `  tideover check                   the file that run would use
   tideover check tideover.toml`,
 		Long: `Prints every error with its place and a remedy, and what this machine lacks:
-users, directories, commands. Exits 0 when there is no error, also when there
+users, directories, commands. As root it also prints which files of the apps
+root opens, and which a helper opens that has become the app's user, because
+others can change the path. Exits 0 when there is no error, also when there
 are warnings, and 5 otherwise. Nothing is started or changed.`,
 		Args: maxNames(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -39,19 +42,35 @@ func checkFile(c *cli, path string) error {
 	if err != nil {
 		return err
 	}
+	var paths []config.PathAccess
 	if file != nil {
 		problems = append(problems, file.Inspect()...)
+		paths = file.PathAccess()
 	}
 	faults := countErrors(problems)
 	switch {
 	case c.json:
-		c.writeDocument(checkDocument(path, problems))
+		document := checkDocument(path, problems)
+		document["paths"] = slices.Concat([]config.PathAccess{}, paths)
+		c.writeDocument(document)
 	case !c.quiet || faults > 0:
 		printProblems(c.results(), problems)
+		printPaths(c.results(), paths)
 		fmt.Fprintf(c.stdout, "%s: %s, %s\n", path, term.Plural(faults, "error"), term.Plural(len(problems)-faults, "warning"))
 	}
 	if faults > 0 {
 		return exitCode(api.ExitConfig)
 	}
 	return nil
+}
+
+// printPaths prints as which user the daemon opens each file.
+func printPaths(s term.Screen, paths []config.PathAccess) {
+	for _, p := range paths {
+		line := fmt.Sprintf("%s: %s %s is opened as %s", p.App, p.Key, p.Path, p.As)
+		if p.Cause != "" {
+			line += ", because " + p.Cause
+		}
+		fmt.Fprintln(s.Out, line)
+	}
 }

@@ -42,6 +42,9 @@ func (i *inspector) inspectApp(d *draft) {
 	if i.checkDirectory(d.App, warn) && known {
 		i.checkAccess(d.App, user, warn)
 	}
+	if known {
+		i.checkPaths(d, warn)
+	}
 	i.checkSocketDirs(d.App, warn)
 	i.checkSecrets(d, warn)
 }

@@ -36,6 +36,7 @@ const (
 	rotateAction  action = "rotate"
 	cleanUpAction action = "clean up"
 	watchAction   action = "watch"
+	probeAction   action = "probe"
 )
 
 // request is what the daemon asks of the helper.
@@ -99,19 +100,31 @@ func (f failure) err() error {
 	return &fs.PathError{Op: f.Op, Path: f.Path, Err: errors.New(f.Text)}
 }
 
-// ask has a helper process do what r says, and waits for its answer, and for the file if it
-// sends one. The helper is killed after the timeout.
+// ask has a helper process do what r says. The helper is killed after the timeout.
 func (o Opener) ask(r request, timeout time.Duration) (answer, *os.File, error) {
 	r.User = *o.User
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	helper := exec.CommandContext(ctx, "/proc/self/exe")
+	helper.Args, helper.Env, helper.Dir = []string{helperName}, []string{"GOMAXPROCS=1"}, "/"
+	a, file, err := run(ctx, helper, r)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("no answer within %v", timeout)
+	}
+	if err != nil {
+		return a, nil, &fs.PathError{Op: "open", Path: r.Paths[0], Err: err}
+	}
+	return a, file, nil
+}
+
+// run starts the helper and returns its answer, and the file if it sends one. The helper is
+// killed when ctx ends.
+func run(ctx context.Context, helper *exec.Cmd, r request) (answer, *os.File, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return answer{}, nil, err
 	}
 	defer ours.Close()
-	helper := exec.CommandContext(ctx, "/proc/self/exe")
-	helper.Args, helper.Env, helper.Dir = []string{helperName}, []string{"GOMAXPROCS=1"}, "/"
 	helper.ExtraFiles = []*os.File{theirs}
 	err = helper.Start()
 	theirs.Close()
@@ -121,16 +134,13 @@ func (o Opener) ask(r request, timeout time.Duration) (answer, *os.File, error) 
 	stop := context.AfterFunc(ctx, func() { ours.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	a, file, err := exchange(ours, r)
-	switch {
-	case err == nil:
-		helper.Wait() // its exit code says nothing that the answer does not
-		return a, file, nil
-	case ctx.Err() != nil:
-		err = fmt.Errorf("no answer within %v", timeout)
+	if err != nil {
+		helper.Process.Kill()
+		go helper.Wait() // ends with the process, which may be in an uninterruptible wait
+		return a, nil, err
 	}
-	cancel()         // kills the helper
-	go helper.Wait() // ends with the process, which may be in an uninterruptible wait
-	return a, nil, &fs.PathError{Op: "open", Path: r.Paths[0], Err: err}
+	helper.Wait() // its exit code says nothing that the answer does not
+	return a, file, nil
 }
 
 // exchange sends the request and receives the answer.

@@ -122,6 +122,36 @@ func (l *location) appendTo(mode fs.FileMode) (*os.File, error) {
 	return f, nil
 }
 
+// probe is the error of appendTo; it does not make the file.
+func (l *location) probe() error {
+	f, st, err := l.open(unix.O_APPEND|unix.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := unix.Faccessat(int(l.dir.Fd()), ".", unix.W_OK|unix.X_OK, 0); err != nil {
+			return l.fault("create", err)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f.Close()
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFCHR {
+		return l.fault("open", notRegular(st.Mode))
+	}
+	return nil
+}
+
+// probeMissing reports whether a directory that is missing could be made.
+func probeMissing(dir string, err error) error {
+	for errors.Is(err, fs.ErrNotExist) && dir != "/" {
+		dir = filepath.Dir(dir)
+		if err = unix.Access(dir, unix.W_OK|unix.X_OK); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
 // write replaces the file by a new one.
 func (l *location) write(text []byte, mode fs.FileMode) error {
 	fresh := l.name + ".new"

@@ -153,6 +153,23 @@ func (o Opener) askForLog(r request) (*os.File, error) {
 	return f, nil
 }
 
+// ProbeLog returns the error that OpenLog would return, and changes nothing.
+func (o Opener) ProbeLog(path string) error {
+	l, err := o.locate(path, false)
+	if _, ok := o.delegates(err); ok {
+		answer, _, err := o.ask(request{Action: probeAction, Paths: []string{path}}, openTimeout)
+		if err != nil {
+			return err
+		}
+		return o.explain(answer.err(0))
+	}
+	if err != nil {
+		return o.explain(err)
+	}
+	defer l.close()
+	return o.explain(l.probe())
+}
+
 // CleanUpLog compresses rotated files and removes those that are not kept.
 func (o Opener) CleanUpLog(path string, r Rotation) error {
 	l, err := o.locate(path, false)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -71,6 +72,8 @@ func (r request) carryOut() (a answer, file *os.File) {
 			a.Files = append(a.Files, f)
 		case watchAction:
 			a.Watches = append(a.Watches, watchAsSelf(path))
+		case probeAction:
+			err = probeAsSelf(path)
 		default:
 			file, err = r.changeLog(path)
 		}
@@ -86,6 +89,15 @@ func readAsSelf(path string, limit int) (File, error) {
 	}
 	defer l.close()
 	return l.read(limit)
+}
+
+func probeAsSelf(path string) error {
+	l, err := locateAsSelf(path, false)
+	if err != nil {
+		return probeMissing(filepath.Dir(path), err)
+	}
+	defer l.close()
+	return l.probe()
 }
 
 func (r request) changeLog(path string) (*os.File, error) {

@@ -1,0 +1,91 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// PathAccess says how a daemon that runs as root opens a file of an app.
+type PathAccess struct {
+	App   string `json:"app"`
+	Key   string `json:"key"`
+	Path  string `json:"path"`
+	As    string `json:"as"`              // name of the user
+	Cause string `json:"cause,omitempty"` // why not as root
+}
+
+// appPath is a path in the settings of an app that the daemon opens.
+type appPath struct {
+	key, path string
+	part      []string // the element of a list
+}
+
+// openedPaths returns the paths of an app that the daemon itself opens.
+func (a *App) openedPaths() []appPath {
+	var all []appPath
+	for _, p := range []appPath{{key: "log.file", path: a.Log.File}, {key: "hold.page", path: a.Hold.Page}} {
+		if p.path != "" {
+			all = append(all, p)
+		}
+	}
+	for i, path := range a.EnvFile {
+		all = append(all, appPath{"env_file", strings.TrimPrefix(path, "-"), []string{strconv.Itoa(i)}})
+	}
+	for i, path := range a.Watch.Files {
+		all = append(all, appPath{"watch.files", path, []string{strconv.Itoa(i)}})
+	}
+	return all
+}
+
+// PathAccess returns how root opens the paths of every app. It is empty for another user, who
+// opens them all itself.
+func (f *File) PathAccess() []PathAccess {
+	var all []PathAccess
+	if os.Geteuid() != 0 {
+		return all
+	}
+	for _, a := range f.Apps {
+		opener, err := a.Opener()
+		if err != nil {
+			continue // Inspect reports it
+		}
+		for _, p := range a.openedPaths() {
+			access, err := opener.Access(p.path)
+			if err != nil {
+				continue // Inspect reports it, too
+			}
+			one := PathAccess{App: a.Name, Key: p.key, Path: p.path, As: "root"}
+			if access.As != "" {
+				one.As, one.Cause = access.As, access.Cause.Error()
+			}
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// checkPaths reports the paths that root will not open, because others can change them and
+// the app runs as root, and logs that cannot be written.
+func (i *inspector) checkPaths(d *draft, report func(finding)) {
+	opener, err := d.Opener()
+	if i.euid != 0 || err != nil {
+		return
+	}
+	for _, p := range d.openedPaths() {
+		if p.key == "watch.files" {
+			continue // they are only looked at
+		}
+		if _, err := opener.Access(p.path); err != nil {
+			i.found = append(i.found, d.locate(finding{key: p.key, part: p.part, message: fmt.Sprintf("%s: %s", p.path, reason(err))}))
+			continue
+		}
+		if p.key != "log.file" {
+			continue
+		}
+		if err := opener.ProbeLog(p.path); err != nil {
+			report(finding{key: p.key, message: fmt.Sprintf("%s cannot be written: %s", p.path, reason(err))})
+		}
+	}
+}
