@@ -3,8 +3,10 @@ package supervisor
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
+	"tideover/supervisor/safepath"
 	"tideover/supervisor/state"
 )
 
@@ -75,6 +78,11 @@ type Supervisor struct {
 // New opens every public socket. When it returns an error, nothing is open and
 // nothing was started.
 func New(f *config.File, o Options) (_ *Supervisor, err error) {
+	for _, dir := range []string{o.RuntimeDir, o.StateDir} {
+		if _, err := (safepath.Opener{}).Access(filepath.Join(dir, "x")); err != nil {
+			return nil, &api.Error{Exit: api.ExitConfig, Message: fmt.Sprintf("cannot use the directory %s: %v", dir, err)}
+		}
+	}
 	if err := os.MkdirAll(o.RuntimeDir, 0o700); err != nil {
 		return nil, api.Errorf(api.ExitError, "cannot make the runtime directory: %v", err)
 	}

@@ -229,7 +229,7 @@ func (o Opener) explain(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &foreign):
-		return fmt.Errorf("root does not open it, because %w: give the app a user, or use a path that only root can change", foreign)
+		return fmt.Errorf("root does not open it, because %w: use a path that only root can change, or for an app a user of its own", foreign)
 	case errors.Is(err, fs.ErrPermission) && o.User != nil && os.Geteuid() == 0:
 		return fmt.Errorf("%w (opened as %s, because others than root can change the path)", err, userName(o.User.UID))
 	}
