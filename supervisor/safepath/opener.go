@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"reflect"
 	"time"
 
@@ -209,6 +210,10 @@ func (o Opener) RemoveFile(path string) error {
 }
 
 func (o Opener) locate(path string, makeDirs bool) (*location, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
 	if os.Geteuid() != 0 {
 		return locateAsSelf(path, makeDirs)
 	}
