@@ -513,7 +513,7 @@ func TestTheHelperHasNothingOfRoot(t *testing.T) {
 	status := p.symlink("/proc/self/status", filepath.Join(p.app, ".env"), 33)
 	f, err := Opener{User: appUser}.ReadFile(status)
 	p.must(err)
-	for _, want := range []string{"Uid:\t33\t33\t33\t33", "Gid:\t33\t33\t33\t33", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"} {
+	for _, want := range []string{"Uid:\t33\t33\t33\t33", "Gid:\t33\t33\t33\t33", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000"} {
 		if !strings.Contains(string(f.Text), want) {
 			t.Errorf("the helper has not %q:\n%s", want, f.Text)
 		}

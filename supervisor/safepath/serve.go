@@ -37,9 +37,6 @@ func serve() error {
 	if err := process.SetCredentials(&r.User); err != nil {
 		return err
 	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return err
-	}
 	a, file := r.carryOut()
 	return reply(conn.(*net.UnixConn), a, file)
 }

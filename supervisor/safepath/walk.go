@@ -141,6 +141,8 @@ func (w *walk) trust() (group string, sticky bool, err error) {
 	foreign := func(who string) (string, bool, error) { return "", false, &ForeignError{w.path, who} }
 	sticky = info.Mode&unix.S_ISVTX != 0
 	switch {
+	case isReadOnly(w.at):
+		return "", false, nil
 	case info.Uid != 0:
 		return foreign(userName(info.Uid))
 	case info.Mode&writeOthers != 0:
@@ -217,10 +219,19 @@ func statOf(f *os.File) (unix.Stat_t, error) {
 	return st, nil
 }
 
-// hasACL reports whether a directory has a POSIX access list.
+// isReadOnly reports whether a directory is on a mount where nothing can be written, such as
+// the secrets of Kubernetes, whose directories have mode 0777.
+func isReadOnly(dir *os.File) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(int(dir.Fd()), &st) == nil && st.Flags&unix.ST_RDONLY != 0
+}
+
+// hasACL reports whether a directory has a POSIX access list. The path in /proc is used because
+// fgetxattr(2) takes no O_PATH descriptor. An error counts as an access list, unless it says
+// that there is none.
 func hasACL(dir *os.File) bool {
 	_, err := unix.Getxattr(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), "system.posix_acl_access", nil)
-	return err == nil
+	return !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP)
 }
 
 func inGroup(u *process.User, gid uint32) bool { return u.GID == gid || slices.Contains(u.Groups, gid) }
