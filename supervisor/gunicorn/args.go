@@ -88,7 +88,7 @@ func (a *parsedArgs) add(o *option, value string) {
 // findOption returns the option that a word beginning with a dash means, and the
 // value that is attached to it. It tries in the order of argparse: the whole word,
 // the part before "=", an abbreviation or a short option with its value attached.
-// An unknown option is nil.
+// An unknown option is nil. A lone dash is a value (see isValue) and no option.
 func findOption(word string) (o *option, explicit string, given bool, err error) {
 	if o := exactOption(word); o != nil {
 		return o, "", false, nil
@@ -100,8 +100,10 @@ func findOption(word string) (o *option, explicit string, given bool, err error)
 		}
 	}
 	if !strings.HasPrefix(word, "--") {
-		if o := exactOption(word[:2]); o != nil {
-			return o, word[2:], true, nil
+		if len(word) > 2 {
+			if o := exactOption(word[:2]); o != nil {
+				return o, word[2:], true, nil
+			}
 		}
 		return nil, "", false, nil
 	}
@@ -157,11 +159,15 @@ func (c *Command) Option(name string) (value string, ok bool) {
 // of these options. names are long names without dashes.
 func RemoveOptions(args []string, names ...string) (rest, removed []string) {
 	for i := 0; i < len(args); i++ {
+		if isValue(args[i]) {
+			rest = append(rest, args[i])
+			continue
+		}
 		o, explicit, given, err := findOption(args[i])
 		if args[i] == "--" || err != nil {
 			return append(rest, args[i:]...), removed
 		}
-		if isValue(args[i]) || o == nil || given && !o.value && explicit != "" {
+		if o == nil || given && !o.value && explicit != "" {
 			rest = append(rest, args[i])
 			continue
 		}

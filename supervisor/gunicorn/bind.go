@@ -61,7 +61,7 @@ func parseAddress(bind string) (string, error) {
 	}
 	host, port := strings.TrimPrefix(bind, "tcp://"), "8000"
 	switch {
-	case strings.Contains(host, "[") && strings.Contains(host, "]"):
+	case strings.HasPrefix(host, "[") && strings.Contains(host, "]"):
 		inside, after, _ := strings.Cut(host, "]")
 		host = inside[1:]
 		if p, ok := strings.CutPrefix(after, ":"); ok {

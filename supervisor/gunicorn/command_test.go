@@ -273,3 +273,32 @@ func TestUnixBindIsRelativeToGunicornsDirectory(t *testing.T) {
 		}
 	}
 }
+
+// A word of one character, a lone dash among them, is no option.
+func TestRemovedOptionsLeaveTheOtherWords(t *testing.T) {
+	for args, want := range map[string][2]string{
+		"-D app":                        {"app", "-D"},
+		"0":                             {"0", ""},
+		"-D -":                          {"-", "-D"},
+		"--unknown-option 4 -D app":     {"--unknown-option 4 app", "-D"},
+		"-p /run/g.pid - a":             {"- a", "-p /run/g.pid"},
+		"--pid=/run/g.pid -w 4 app":     {"-w 4 app", "--pid=/run/g.pid"},
+		"-p/run/g.pid --daem --reuse a": {"a", "-p/run/g.pid --daem --reuse"},
+		"app -- -D":                     {"app -- -D", ""},
+		"-p":                            {"", "-p"},
+		"-x - -":                        {"-x - -", ""},
+	} {
+		rest, removed := RemoveOptions(strings.Fields(args), "daemon", "pid", "reuse-port")
+		if got := [2]string{strings.Join(rest, " "), strings.Join(removed, " ")}; got != want {
+			t.Errorf("%s: %q, want %q", args, got, want)
+		}
+	}
+}
+
+func TestBracketsInTheWrongOrderAreNoAddress(t *testing.T) {
+	for _, bind := range []string{"][", "]:80[", "a]b[:80", "[", "]", "[]", "[]:", "[:1", "[::1]:x"} {
+		if g, err := Parse([]string{"gunicorn", "-b", bind, "app"}, environ()); err == nil && g.Bind.Addresses[0] == "" {
+			t.Errorf("%q is an empty address", bind)
+		}
+	}
+}

@@ -14,6 +14,7 @@ func FuzzParse(f *testing.F) {
 		{"python3\n-m\ngunicorn\n--bind=[::1]:8000\n-w4\nshop:app", "", "5000"},
 		{"uv\nrun\n-m\ngunicorn\n--bi\nunix:/run/s.sock", "-b :1 --env 'A=b c'", ""},
 		{"env\n-i\nA=1\nnice\n-n\n5\nvenv/bin/gunicorn\n-Rb:8000\n--", "-w 3", "80"},
+		{"gunicorn\n-b\n][:80\n-D\n-\n0", "-", ""},
 		{"sh\n-c\ncd /srv && exec gunicorn -b $HOST:${PORT:-8000} shop", "", "1"},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
@@ -28,6 +29,10 @@ func FuzzParse(f *testing.F) {
 		}
 		if g == nil && err != nil {
 			t.Fatalf("%q is not gunicorn, and yet %v", argv, err)
+		}
+		rest, removed := RemoveOptions(argv, "daemon", "pid", "bind")
+		if len(rest)+len(removed) != len(argv) {
+			t.Errorf("%q is split into %q and %q", argv, rest, removed)
 		}
 		if g == nil || err != nil {
 			return
@@ -47,5 +52,36 @@ func FuzzParse(f *testing.F) {
 		g.Warnings()
 		g.Addresses("/")
 		g.queryArgv([]byte("#!/usr/bin/python3\n"))
+	})
+}
+
+// What gunicorn reports comes from a program of the app's user. No report ends the
+// daemon: it is refused, or its addresses are complete.
+func FuzzReport(f *testing.F) {
+	for _, seed := range []string{
+		`{"version": "23.0.0", "bind": ["127.0.0.1:8000", "unix:/run/s.sock"], "workers": 2, "graceful_timeout": 30}`,
+		`{"bind": ["][:80"]}`, `{"bind": ["[::1]:8000", "fd://3"], "timeout": 1e308, "chdir": "../x"}`, `{"bind": null}`, `{`,
+	} {
+		f.Add([]byte("a line of the configuration file\n" + reportMarker + seed + "\n"))
+	}
+	f.Fuzz(func(t *testing.T, output []byte) {
+		r, err := parseReport(output)
+		if err != nil {
+			return
+		}
+		g, err := (&Command{Args: []string{"app"}}).WithReport(r)
+		if err != nil {
+			return
+		}
+		for _, a := range g.Bind.Addresses {
+			if !strings.HasPrefix(a, "unix:") && !strings.HasPrefix(a, "fd://") && !strings.Contains(a, ":") {
+				t.Errorf("%q binds %q", output, a)
+			}
+		}
+		g.Validate(true)
+		g.Warnings()
+		g.Addresses("/")
+		g.HasControlSocket()
+		g.Concurrency()
 	})
 }
