@@ -37,9 +37,10 @@ func TestProcessSettings(t *testing.T) {
 	release(t, filepath.Join(root, "current"), filepath.Join(root, "1"))
 	notes := filepath.Join(root, "notes")
 	number := func(n int) *int { return &n }
+	yes := true
 	r := open(t, "worker", withoutListen(shell("{ "+printProcessSettings+"} > "+notes+".app; exec sleep 1000")...), func(a *config.App) {
 		a.Directory, a.User, a.EnvClear = filepath.Join(root, "current"), "daemon", true
-		a.Umask, a.Nice, a.OOMScoreAdj, a.NoNewPrivs = number(0o027), number(7), number(300), true
+		a.Umask, a.Nice, a.OOMScoreAdj, a.NoNewPrivs = number(0o027), number(7), number(300), &yes
 		a.Limits.Nofile, a.Limits.Nproc, a.Limits.Core = 777, 4000, 0
 		a.Hooks.BeforeStart = shell("{ " + printProcessSettings + "} > " + notes + ".hook")
 		a.Env["LOGNAME"] = "deploy"
@@ -66,6 +67,51 @@ func TestProcessSettings(t *testing.T) {
 	r.want(r.do(api.Reload), api.ExitOK)
 	if st := r.status(); st.Directory != filepath.Join(root, "2") {
 		t.Errorf("after a new release status names the directory %s", st.Directory)
+	}
+}
+
+// An app of another user, its hooks among them, gains nothing by sudo and inherits
+// nothing of the session that started tideover, unless its settings say so.
+func TestAppsOfAnotherUserGetNoPrivilegesAndNoSession(t *testing.T) {
+	t.Setenv("SSH_AUTH_SOCK", "/tmp/agent")
+	t.Setenv("SUDO_USER", "admin")
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/0/bus")
+	t.Setenv("CREDENTIALS_DIRECTORY", "/run/credentials/tideover.service")
+	t.Setenv("NOTIFY_SOCKET", "/run/of-the-daemon")
+	if os.Getuid() != 0 {
+		t.Fatal("only root can start an app as another user")
+	}
+	const session = "agent ${SSH_AUTH_SOCK-none} sudo ${SUDO_USER-none} bus ${DBUS_SESSION_BUS_ADDRESS-none} credentials ${CREDENTIALS_DIRECTORY-none} notify ${NOTIFY_SOCKET-none}"
+	facts := `awk '/^NoNewPrivs/ { printf "%s ", $2 }' /proc/$$/status; echo "` + session + `"`
+	all := "agent /tmp/agent sudo admin bus unix:path=/run/user/0/bus credentials /run/credentials/tideover.service notify none"
+	no, yes := false, true
+	for name, c := range map[string]struct {
+		user    string
+		pass    []string
+		nnp     *bool
+		privs   string
+		session string
+	}{
+		"other user":                      {"daemon", nil, nil, "1", "agent none sudo none bus none credentials none notify none"},
+		"other user, no_new_privs off":    {"daemon", nil, &no, "0", "agent none sudo none bus none credentials none notify none"},
+		"other user, with env_pass":       {"daemon", []string{"SSH_AUTH_SOCK", "NOTIFY_SOCKET"}, nil, "1", "agent /tmp/agent sudo none bus none credentials none notify none"},
+		"the daemon's user":               {"", nil, nil, "0", all},
+		"the daemon's user, named":        {"root", nil, nil, "0", all},
+		"the daemon's user, with the key": {"root", nil, &yes, "1", all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			notes := filepath.Join(openToAll(t), "notes")
+			r := open(t, "worker", withoutListen(shell("{ "+facts+"; } > "+notes+".app; exec sleep 1000")...), func(a *config.App) {
+				a.Directory, a.User, a.EnvPass, a.NoNewPrivs = "/", c.user, c.pass, c.nnp
+				a.Hooks.BeforeStart = shell("{ " + facts + "; } > " + notes + ".hook")
+			})
+			r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
+			for _, of := range []string{".app", ".hook"} {
+				if told := notesFile(notes+of).until(r, "notify"); told != c.privs+" "+c.session {
+					t.Errorf("%s: %q, want %q", of, told, c.privs+" "+c.session)
+				}
+			}
+		})
 	}
 }
 

@@ -48,7 +48,7 @@ type App struct {
 	Env        map[string]string
 	EnvFile    []string // absolute; read at every start (see Environment); "-" in front: may be missing
 	EnvClear   bool     // start from PATH, LANG, LC_*, TZ and TERM only
-	EnvPass    []string // with EnvClear: names that are inherited nevertheless
+	EnvPass    []string // names that are inherited in spite of EnvClear or User
 
 	Reload    ReloadMode
 	Upstream  string        // "auto", "unix" or "tcp"
@@ -79,7 +79,7 @@ type App struct {
 
 	Nice        *int
 	OOMScoreAdj *int
-	NoNewPrivs  bool
+	NoNewPrivs  *bool // nil: see NoNewPrivileges
 }
 
 // Web reports whether requests are relayed to the app. Otherwise it is a plain

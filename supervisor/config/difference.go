@@ -124,6 +124,11 @@ func formatValue(key string, value any) string {
 			return quoted(fmt.Sprintf("%#o", *v))
 		}
 		return strconv.Itoa(*v)
+	case *bool:
+		if v == nil {
+			return ""
+		}
+		return strconv.FormatBool(*v)
 	}
 	return fmt.Sprint(value)
 }

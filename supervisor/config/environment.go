@@ -15,6 +15,14 @@ var daemonVariables = []string{
 	"GUNICORN_FD", "GUNICORN_PID",
 }
 
+// sessionPrefixes and sessionVariables are of the session and the unit of the user that
+// started tideover: sockets, agents, credentials. An app of another user does not inherit
+// them.
+var (
+	sessionPrefixes  = []string{"LISTEN_", "NOTIFY_", "SUDO_", "SSH_", "DBUS_"}
+	sessionVariables = []string{"CREDENTIALS_DIRECTORY"}
+)
+
 // basicVariables are inherited in spite of env_clear.
 var basicVariables = []string{"PATH", "LANG", "LANGUAGE", "TZ", "TERM", "HOME", "USER", "LOGNAME", "SHELL"}
 
@@ -28,9 +36,10 @@ func (a *App) Environment(dir string, base []string) ([]string, error) {
 // environment is Environment with the env files that were read.
 func (a *App) environment(base []string, files []envFile) ([]string, error) {
 	env := map[string]string{"PYTHONUNBUFFERED": "1"}
+	other := a.OtherUser()
 	for _, pair := range base {
 		name, value, ok := strings.Cut(pair, "=")
-		if ok && a.inherits(name) {
+		if ok && a.inherits(name, other) {
 			env[name] = value
 		}
 	}
@@ -50,15 +59,41 @@ func (a *App) environment(base []string, files []envFile) ([]string, error) {
 	return pairs, nil
 }
 
-// inherits reports whether the app gets a variable of the daemon's environment.
-func (a *App) inherits(name string) bool {
+// inherits reports whether the app gets a variable of the daemon's environment. other is
+// OtherUser.
+func (a *App) inherits(name string, other bool) bool {
 	switch {
 	case slices.Contains(daemonVariables, name) || strings.HasPrefix(name, "TIDEOVER_"):
 		return false
-	case !a.EnvClear:
+	case slices.Contains(a.EnvPass, name):
 		return true
+	case a.EnvClear:
+		return slices.Contains(basicVariables, name) || strings.HasPrefix(name, "LC_")
 	}
-	return slices.Contains(basicVariables, name) || strings.HasPrefix(name, "LC_") || slices.Contains(a.EnvPass, name)
+	return !other || !OfSession(name)
+}
+
+// OfSession reports whether a variable is one that an app of another user than the
+// daemon's does not inherit.
+func OfSession(name string) bool {
+	return slices.Contains(sessionVariables, name) ||
+		slices.ContainsFunc(sessionPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// InheritedSecrets returns the variables of environ that seem to hold a secret and that
+// the app inherits though its user is not the daemon's.
+func (a *App) InheritedSecrets(environ []string) []string {
+	if !a.OtherUser() {
+		return nil
+	}
+	inherited := map[string]string{}
+	for _, pair := range environ {
+		name, value, ok := strings.Cut(pair, "=")
+		if ok && a.inherits(name, true) && !slices.Contains(a.EnvPass, name) {
+			inherited[name] = value
+		}
+	}
+	return secretNames(inherited)
 }
 
 // lookupEnv returns a function that looks up a variable in NAME=value pairs.

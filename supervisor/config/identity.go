@@ -105,6 +105,25 @@ func lookupUser(name, group string) (identity, error) {
 	return id, err
 }
 
+// OtherUser reports whether the app runs as another user than the daemon. A user that
+// does not exist is another one.
+func (a *App) OtherUser() bool {
+	if a.User == "" {
+		return false
+	}
+	user, err := lookupUser(a.User, a.Group)
+	return err != nil || int(user.uid) != os.Geteuid()
+}
+
+// NoNewPrivileges reports whether the app's processes run with no_new_privs: as the key
+// says; if it is not set, where the app has another user than the daemon.
+func (a *App) NoNewPrivileges() bool {
+	if a.NoNewPrivs != nil {
+		return *a.NoNewPrivs
+	}
+	return a.OtherUser()
+}
+
 func lookupGroup(name string) (uint32, error) {
 	if entry, err := user.LookupGroup(name); err == nil {
 		return numeric(entry.Gid), nil

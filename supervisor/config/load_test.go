@@ -2,10 +2,12 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -230,6 +232,90 @@ func TestEnvironment(t *testing.T) {
 	a.EnvFile = []string{"bad"}
 	if _, err := a.Environment(dir, nil); err == nil || !strings.Contains(err.Error(), "bad:2: ") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The user that started tideover keeps its sockets, agents and credentials to itself.
+func TestAnAppOfAnotherUserDoesNotInheritTheSession(t *testing.T) {
+	base := []string{"A=1", "SSH_AUTH_SOCK=/tmp/agent", "SSH_CONNECTION=x", "SUDO_USER=admin", "DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/0/bus",
+		"LISTEN_FDS=1", "LISTEN_OTHER=1", "NOTIFY_SOCKET=/n", "NOTIFY_OTHER=1", "CREDENTIALS_DIRECTORY=/run/credentials/x", "TIDEOVER_SOCKET=/y", "SSHD=kept", "ROOT_SECRET=s"}
+	all := "A=1 CREDENTIALS_DIRECTORY=/run/credentials/x DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/0/bus LISTEN_OTHER=1 NOTIFY_OTHER=1 PYTHONUNBUFFERED=1 " +
+		"ROOT_SECRET=s SSHD=kept SSH_AUTH_SOCK=/tmp/agent SSH_CONNECTION=x SUDO_USER=admin"
+	other := strconv.Itoa(os.Geteuid() + 1234)
+	for _, c := range []struct {
+		app  App
+		want string
+	}{
+		{App{}, all},
+		{App{User: strconv.Itoa(os.Geteuid())}, all},
+		{App{Group: "0"}, all},
+		{App{User: other, Group: "0"}, "A=1 PYTHONUNBUFFERED=1 ROOT_SECRET=s SSHD=kept"},
+		{App{User: other}, "A=1 PYTHONUNBUFFERED=1 ROOT_SECRET=s SSHD=kept"},
+		{App{User: "no-such-user"}, "A=1 PYTHONUNBUFFERED=1 ROOT_SECRET=s SSHD=kept"},
+		{App{User: other, EnvPass: []string{"SSH_AUTH_SOCK", "TIDEOVER_SOCKET", "NOTIFY_SOCKET"}}, "A=1 PYTHONUNBUFFERED=1 ROOT_SECRET=s SSHD=kept SSH_AUTH_SOCK=/tmp/agent"},
+		{App{User: other, EnvClear: true, EnvPass: []string{"SUDO_USER"}}, "PYTHONUNBUFFERED=1 SUDO_USER=admin"},
+		{App{User: other, EnvClear: true, Env: map[string]string{"SSH_AUTH_SOCK": "mine", "NOTIFY_SOCKET": "mine"}}, "NOTIFY_SOCKET=mine PYTHONUNBUFFERED=1 SSH_AUTH_SOCK=mine"},
+	} {
+		env, err := c.app.Environment("/", base)
+		if got := strings.Join(env, " "); err != nil || got != c.want {
+			t.Errorf("user %q, group %q, env_clear %v, env_pass %v, env %v:\n%s, %v\nwant\n%s", c.app.User, c.app.Group, c.app.EnvClear, c.app.EnvPass, c.app.Env, got, err, c.want)
+		}
+	}
+}
+
+func TestInheritedSecretsOfAnAppOfAnotherUserAreNamed(t *testing.T) {
+	environ := []string{"ROOT_SECRET=s3cret", "DATABASE_URL=redis://:pw@host", "SSH_AUTH_TOKEN=x", "PATH=/bin", "API_KEY="}
+	other := strconv.Itoa(os.Geteuid() + 1234)
+	for _, c := range []struct {
+		app  App
+		want string
+	}{
+		{App{User: other}, "DATABASE_URL ROOT_SECRET"},
+		{App{User: other, EnvPass: []string{"DATABASE_URL"}}, "ROOT_SECRET"},
+		{App{User: other, EnvClear: true, EnvPass: []string{"DATABASE_URL"}}, ""},
+		{App{User: strconv.Itoa(os.Geteuid())}, ""},
+		{App{}, ""},
+	} {
+		if got := strings.Join(c.app.InheritedSecrets(environ), " "); got != c.want {
+			t.Errorf("user %q, env_clear %v, env_pass %v: %q, want %q", c.app.User, c.app.EnvClear, c.app.EnvPass, got, c.want)
+		}
+	}
+}
+
+func TestNoNewPrivilegesIsTheDefaultOfAnotherUser(t *testing.T) {
+	own, other := strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Geteuid()+1234)
+	f, _ := load(t, map[string]string{"tideover.toml": fmt.Sprintf(`
+[app.daemons]
+command = "cat"
+[app.named]
+command = "cat"
+user = %q
+[app.other]
+command = "cat"
+user = %q
+[app.off]
+command = "cat"
+user = %q
+no_new_privs = false
+[app.on]
+command = "cat"
+no_new_privs = true
+`, own, other, other)})
+	for name, want := range map[string]bool{"daemons": false, "named": false, "other": true, "off": false, "on": true} {
+		a, _ := f.App(name)
+		if got := a.NoNewPrivileges(); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	off, _ := f.App("off")
+	before := *off
+	before.NoNewPrivs = nil
+	all := Differences(&before, off)
+	if len(all) != 1 || all[0].Key.Path != "no_new_privs" || all[0].Key.Change != Next {
+		t.Fatalf("got %+v", all)
+	}
+	if b, a := all[0].Texts(); b != "" || a != "false" {
+		t.Errorf("the difference is %q to %q", b, a)
 	}
 }
 

@@ -185,11 +185,11 @@ func positive[T ~int64](k valueType[T]) valueType[T] {
 	}}
 }
 
-// optional is a number that may be left out.
-func optional(k valueType[int]) valueType[*int] {
-	return valueType[*int]{k.name, func(v any) (*int, error) {
-		n, err := k.read(v)
-		return &n, err
+// optional is a value that may be left out.
+func optional[T any](k valueType[T]) valueType[*T] {
+	return valueType[*T]{k.name, func(v any) (*T, error) {
+		value, err := k.read(v)
+		return &value, err
 	}}
 }
 

@@ -72,6 +72,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.openLogger(); err != nil {
 		return err
 	}
+	d.warnOfSecrets()
 	socketPath := d.socketPath()
 	if err := d.refuseSecondDaemon(ctx, socketPath); err != nil {
 		return err
@@ -99,6 +100,20 @@ func (d *daemon) run(ctx context.Context) error {
 		defer removePidFile(d.PidFile)
 	}
 	return d.serve(ctx, sup, socket, signals, output)
+}
+
+// warnOfSecrets logs a warning for each app of another user that inherits a secret of
+// this process. After an upgrade it was logged already.
+func (d *daemon) warnOfSecrets() {
+	if d.Handoff != nil {
+		return
+	}
+	for _, app := range d.Config.Apps {
+		if names := app.InheritedSecrets(os.Environ()); len(names) > 0 {
+			d.logger.Warn("app inherits secrets", "app", app.Name, "user", app.User, "variables", names,
+				"hint", "env_clear = true keeps them from it; env_pass names those that it is to have")
+		}
+	}
 }
 
 // listen opens the control socket, or goes on with the one that the former
