@@ -66,7 +66,7 @@ var appKeys = []Key{
 	app("oom_score_adj", optional(integer(-1000, 1000)), "", Next, func(a *App) **int { return &a.OOMScoreAdj },
 		"which process the kernel kills first when memory is short; left out: as the daemon"),
 	app("no_new_privs", optional(boolean), "", Next, func(a *App) **bool { return &a.NoNewPrivs },
-		"set-uid programs (sudo, su) and file capabilities gain nothing; left out: on for an app with a user of its own"),
+		"set-uid programs (sudo, su, sendmail) and file capabilities gain nothing; left out: on for an app with a user of its own"),
 
 	app("ready.path", urlPath, "", Next, func(a *App) *string { return &a.Ready.Path },
 		`GET request that shows whether a generation is ready; left out: "/", and at a first start every answer counts`),

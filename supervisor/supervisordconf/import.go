@@ -1,6 +1,7 @@
 package supervisordconf
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -251,8 +252,8 @@ func (im *importer) render() ([]byte, error) {
 }
 
 // rejectedApps checks the text and adds each problem to the program that it belongs
-// to. It returns these programs. A problem outside of all programs is an error of this
-// package or of the supervisord.conf.
+// to. It returns these programs. A problem outside of all programs is one of the
+// supervisord.conf, or else an error of this package.
 func (im *importer) rejectedApps(text string) (rejected []*program, err error) {
 	problems, err := config.Check(filepath.Join(filepath.Dir(im.path), "tideover.toml"), text)
 	if err != nil {
@@ -272,22 +273,57 @@ func (im *importer) rejectedApps(text string) (rejected []*program, err error) {
 		}
 	}
 	if unexplained := config.NewError(problems); len(rejected) == 0 && unexplained.Errors() > 0 {
-		return nil, unexplained
+		return nil, im.explain(text, unexplained)
 	}
 	return rejected, nil
 }
 
-// isInApp reports whether a line of the text belongs to a table of an app.
-func isInApp(text string, line int, app string) bool {
-	header := ""
+// explain returns the problems of [daemon] and [defaults] as problems of the options that
+// they come from; if there is another one, found as it is.
+func (im *importer) explain(text string, found *config.Error) error {
+	for _, p := range found.Problems {
+		if o := im.optionAt(text, p.Line); o != nil && !p.Warning {
+			im.addProblem(o, errors.New(p.Message))
+		} else if !p.Warning {
+			return found
+		}
+	}
+	return config.NewError(im.problems)
+}
+
+// optionAt returns the option that a line of [daemon] or [defaults] comes from, or nil.
+func (im *importer) optionAt(text string, line int) *iniOption {
+	header, own := lineOf(text, line)
+	if s, ok := im.ini.section("supervisord"); ok && header == "[defaults.env]" {
+		o, _ := im.ini.option(s, "environment")
+		return o
+	}
+	for _, b := range []*block{&im.daemon, &im.defaults} {
+		for _, e := range b.entries {
+			if b.header == header && e.key != "" && strings.HasPrefix(own, e.key+" ") {
+				return e.option
+			}
+		}
+	}
+	return nil
+}
+
+// lineOf returns a line of the text, and the header of the table that it belongs to.
+func lineOf(text string, line int) (header, own string) {
 	for i, t := range strings.Split(text, "\n") {
 		if strings.HasPrefix(t, "[") {
 			header = t
 		}
 		if i+1 == line {
-			break
+			return header, t
 		}
 	}
+	return header, ""
+}
+
+// isInApp reports whether a line of the text belongs to a table of an app.
+func isInApp(text string, line int, app string) bool {
+	header, _ := lineOf(text, line)
 	return strings.HasPrefix(header, "[app."+app+"]") || strings.HasPrefix(header, "[app."+app+".")
 }
 

@@ -97,6 +97,24 @@ func TestImportTellsNoPassword(t *testing.T) {
 	}
 }
 
+// supervisord knows no no_new_privs, and hands on its whole environment.
+func TestImportTellsWhatAUserOfItsOwnLoses(t *testing.T) {
+	dir := files(t, map[string]string{"supervisord.conf": "[program:a]\ncommand=cat\nuser=www-data\nenvironment=SSH_AUTH_SOCK=\"%(ENV_SSH_AUTH_SOCK)s\",A=\"1\"\n[program:b]\ncommand=cat\nuser=root\n[program:c]\ncommand=cat\n"})
+	text, notes, err := Import(filepath.Join(dir, "supervisord.conf"), Options{Environ: []string{"SSH_AUTH_SOCK=/tmp/agent"}})
+	if err != nil || !strings.Contains(string(text), `env_pass = ["SSH_AUTH_SOCK"]`) || strings.Contains(string(text), "/tmp/agent") {
+		t.Errorf("%v\n%s", err, text)
+	}
+	about := map[string]int{}
+	for _, n := range notes {
+		if strings.Contains(n.Message, "no_new_privs = false") && n.Option == "user" {
+			about[n.Section]++
+		}
+	}
+	if len(about) != 1 || about["program:a"] != 1 || !strings.Contains(string(text), "no_new_privs") {
+		t.Errorf("notes about no_new_privs: %v\n%s", about, text)
+	}
+}
+
 // Every content of a file is refused with a position, or becomes a file that Load
 // accepts.
 func FuzzImport(f *testing.F) {

@@ -169,7 +169,7 @@ func (p *program) convertEnvironment() {
 	for _, v := range all {
 		p.values["ENV_"+v.name] = v.value
 	}
-	p.env = p.im.ownVariables(o, all)
+	p.env = p.im.ownVariables(&p.block, o, all)
 	p.block.env = p.env
 }
 
@@ -197,8 +197,9 @@ func (p *program) convertProcess() {
 		}
 		p.block.set("directory", tomlString(directory), comment)
 	}
-	if text, _, ok := p.get("user"); ok {
+	if text, o, ok := p.get("user"); ok {
 		p.block.set("user", tomlString(text), "")
+		p.im.noteUser(o, text)
 	}
 	if text, _, ok := p.get("umask"); ok {
 		p.block.set("umask", tomlString(strings.TrimPrefix(text, "0o")), "")

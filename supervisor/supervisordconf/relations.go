@@ -42,14 +42,14 @@ func (p *program) relationEntries() (lines []entry) {
 		if p.group.name != "" {
 			comment = "[group:" + p.group.name + "]"
 		}
-		lines = append(lines, entry{"labels", tomlArray(labels), comment})
+		lines = append(lines, entry{key: "labels", value: tomlArray(labels), comment: comment})
 	}
 	var after []string
 	for _, other := range p.predecessors() {
 		after = append(after, other.app)
 	}
 	if len(after) > 0 {
-		lines = append(lines, entry{"after", tomlArray(after), "priority; supervisord did not wait, tideover does until they are ready"})
+		lines = append(lines, entry{key: "after", value: tomlArray(after), comment: "priority; supervisord did not wait, tideover does until they are ready"})
 	}
 	return lines
 }

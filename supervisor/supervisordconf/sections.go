@@ -54,7 +54,7 @@ func (im *importer) convertEnvironment(s *iniSection) {
 	if err != nil {
 		im.addProblem(o, err)
 	}
-	im.sharedEnv = im.ownVariables(o, all)
+	im.sharedEnv = im.ownVariables(&im.defaults, o, all)
 	im.defaults.env = im.sharedEnv
 	for _, v := range all {
 		im.environ[v.name] = v.value
@@ -62,15 +62,23 @@ func (im *importer) convertEnvironment(s *iniSection) {
 }
 
 // ownVariables removes the variables that are set to their own value, as in
-// PATH="%(ENV_PATH)s": every app inherits tideover's environment.
-func (im *importer) ownVariables(o *iniOption, all []variable) (kept []variable) {
+// PATH="%(ENV_PATH)s": every app inherits tideover's environment. Those that an app of
+// another user does not inherit become env_pass in b.
+func (im *importer) ownVariables(b *block, o *iniOption, all []variable) (kept []variable) {
+	var passed []string
 	for _, v := range all {
 		through := "%(ENV_" + v.name + ")s"
 		if strings.Contains(o.value, v.name+"="+through) || strings.Contains(o.value, v.name+`="`+through+`"`) || strings.Contains(o.value, v.name+"='"+through+"'") {
 			im.addNote(o, v.name+" is left out: apps have tideover's own environment")
+			if config.OfSession(v.name) {
+				passed = append(passed, v.name)
+			}
 			continue
 		}
 		kept = append(kept, v)
+	}
+	if len(passed) > 0 {
+		b.set("env_pass", tomlArray(passed), "not inherited with user otherwise")
 	}
 	return kept
 }
@@ -87,20 +95,28 @@ func (im *importer) convertDaemonOption(o *iniOption) {
 		im.setLogLevel(o, text)
 	case o.name == "user":
 		if text != "root" && text != "0" {
-			im.defaults.set("user", tomlString(text), "[supervisord] user")
+			im.defaults.setFrom(o, "user", tomlString(text), "[supervisord] user")
+			im.noteUser(o, text)
 		}
 	case o.name == "umask":
-		im.defaults.set("umask", tomlString(strings.TrimPrefix(text, "0o")), "")
+		im.defaults.setFrom(o, "umask", tomlString(strings.TrimPrefix(text, "0o")), "")
 	case o.name == "directory":
 		directory := im.expandHome(o, text)
 		if filepath.IsAbs(directory) {
 			im.directory = directory
 		}
-		im.defaults.set("directory", tomlString(directory), "[supervisord] directory")
+		im.defaults.setFrom(o, "directory", tomlString(directory), "[supervisord] directory")
 	case o.name == "minfds":
 		im.setOpenFiles(o, text)
 	default:
 		im.omitUnknown(&im.daemon, o, knownOptions("daemon"))
+	}
+}
+
+// noteUser adds a note about what an app may not do as another user than root.
+func (im *importer) noteUser(o *iniOption, user string) {
+	if user != "root" && user != "0" {
+		im.addNote(o, "no_new_privs is on for "+user+": sudo, su, sendmail and ping gain nothing in the app; no_new_privs = false restores it")
 	}
 }
 
@@ -124,7 +140,7 @@ func (im *importer) setOpenFiles(o *iniOption, text string) {
 	case err != nil:
 		im.addProblem(o, err)
 	case n > 1024:
-		im.defaults.set("limits.nofile", fmt.Sprint(n), "minfds")
+		im.defaults.setFrom(o, "limits.nofile", fmt.Sprint(n), "minfds")
 	default:
 		im.omit(&im.defaults, o, "no more than processes have anyway")
 	}
@@ -139,7 +155,7 @@ func (im *importer) convertControlSocket(s *iniSection) {
 		switch {
 		case !ok:
 		case o.name == "chown" && group != "" && group != "root":
-			im.daemon.set("socket_group", tomlString(group), "may reload, hold and look; [unix_http_server] chown")
+			im.daemon.setFrom(o, "socket_group", tomlString(group), "may reload, hold and look; [unix_http_server] chown")
 		case o.name == "chown" || o.name == "chmod":
 			im.omit(&im.daemon, o, "the socket belongs to the daemon's user; socket_group gives access to a group")
 		case o.name == "file":

@@ -17,10 +17,19 @@ type block struct {
 }
 
 // entry is one key with its value and a comment, or a comment alone.
-type entry struct{ key, value, comment string }
+type entry struct {
+	key, value, comment string
+	option              *iniOption // the value is of it; nil: not of one option alone
+}
 
 func (b *block) set(key, value, comment string) {
-	b.entries = append(b.entries, entry{key, value, comment})
+	b.entries = append(b.entries, entry{key: key, value: value, comment: comment})
+}
+
+// setFrom is set for a value that tideover may not accept: that is then a problem of the
+// option.
+func (b *block) setFrom(o *iniOption, key, value, comment string) {
+	b.entries = append(b.entries, entry{key, value, comment, o})
 }
 
 // remark adds a comment between the keys.
@@ -114,7 +123,8 @@ func (im *importer) differences() (all []string) {
 	lacks := func(p *program) bool { return !has("directory")(p) }
 	inDefaults := slices.ContainsFunc(im.defaults.entries, func(e entry) bool { return e.key == "directory" })
 	if slices.ContainsFunc(im.programs, has("user")) {
-		all = append(all, "With user, HOME, USER and the groups are that user's; supervisord left its own HOME.")
+		all = append(all, "With user, HOME, USER and the groups are that user's; supervisord left its own HOME.",
+			"With user, no_new_privs is on: sudo, su, sendmail and ping fail in the app. SSH_*, SUDO_* and DBUS_* are not inherited.")
 	}
 	if slices.ContainsFunc(im.programs, lacks) && !inDefaults {
 		all = append(all, "Without directory, an app is started in the directory of this file; supervisord used its own.")
