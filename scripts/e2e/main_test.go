@@ -20,6 +20,7 @@ import (
 var full = flag.Bool("full", false, "run every row at its full size")
 
 func TestMain(m *testing.M) {
+	runAttackProgram()
 	flag.Parse()
 	root, err := testenv.Repository()
 	if err == nil {
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 	}
 	go endOnSignal()
 	code := m.Run()
+	removeShared()
 	table.print(os.Stdout)
 	os.Exit(code)
 }

@@ -26,9 +26,10 @@ type Process struct {
 type Command struct {
 	Name string // of the process, and of its output file
 	Argv []string
-	Dir  string   // empty: that of the Env
-	Env  []string // added to the environment
-	App  bool     // it is an app or the supervisor of one
+	Dir  string              // empty: that of the Env
+	Env  []string            // added to the environment
+	App  bool                // it is an app or the supervisor of one
+	User *syscall.Credential // nil: the user of this program
 }
 
 // Start starts a process, which Close ends.
@@ -45,7 +46,7 @@ func (e *Env) Start(c Command) (*Process, error) {
 	}
 	cmd.Env = e.environment(c.App, c.Env)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.User}
 	p := &Process{Name: c.Name, Output: out.Name(), command: cmd, exited: make(chan struct{})}
 
 	e.mu.Lock()

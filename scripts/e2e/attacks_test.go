@@ -1,0 +1,365 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/scripts/testenv"
+)
+
+// variation is one way to have root open another file than the one that the
+// configuration names.
+type variation struct {
+	name string
+	// prepare runs as root before the daemon starts; nil: nothing.
+	prepare func(a *attack, path string)
+	// begin replaces the file at path by one that leads to target. It runs as the app's
+	// user.
+	begin func(path, target string) error
+	// repeat runs again and again, after begin; nil: begin is all.
+	repeat func(path, target string) error
+	// asRoot has both run as root: what an administrator, or a system without
+	// fs.protected_hardlinks, makes possible.
+	asRoot bool
+}
+
+// fileVariations are the ways to replace a file in a directory of the app's user. The
+// target is a file of root.
+func fileVariations() []variation {
+	symlink := func(path, target string) error { return replaceByLink(target, path) }
+	swapFiles := func(path, _ string) error { return exchange(path, path+".evil") }
+	swapDirectories := func(path, _ string) error { return exchange(filepath.Dir(path), filepath.Dir(path)+".evil") }
+	evilDirectory := func(path, target string) error {
+		return os.Symlink(filepath.Join(filepath.Dir(target), "same"), filepath.Dir(path)+".evil")
+	}
+	return []variation{
+		{name: "symlink", begin: symlink},
+		{name: "hard-link", asRoot: true, begin: func(path, target string) error {
+			os.Remove(path)
+			return os.Link(target, path)
+		}},
+		{name: "directory-swapped", begin: func(path, target string) error {
+			return errors.Join(evilDirectory(path, target), swapDirectories(path, target))
+		}},
+		{name: "bind-mount", prepare: mountOverItself, begin: symlink},
+		{name: "race", repeat: swapFiles, begin: func(path, target string) error { return os.Symlink(target, path+".evil") }},
+		{name: "race-of-directories", repeat: swapDirectories, begin: evilDirectory},
+	}
+}
+
+// ofDirectories reports whether the directory of the file is replaced and not the file.
+func (v variation) ofDirectories() bool { return strings.Contains(v.name, "director") }
+
+// mountOverItself mounts the directory of path over itself: its entry in the mount
+// table is root's, its content the app's.
+func mountOverItself(a *attack, path string) {
+	dir := filepath.Dir(path)
+	if !a.bind(dir, dir) {
+		a.Log("mount(2) is not permitted here: the directory is the app's without a mount")
+	}
+}
+
+// run carries out the attack of a variation on several files, each with its target,
+// while work does what makes root open the files.
+func (a *attack) run(v variation, targets map[string]string, work func()) {
+	a.Helper()
+	uid := appUser
+	if v.asRoot {
+		uid = 0
+	}
+	each := func(do func(path, target string) error) func() error {
+		return func() error {
+			var all error
+			for path, target := range targets {
+				all = errors.Join(all, do(path, target))
+			}
+			return all
+		}
+	}
+	a.must(a.as(uid, each(v.begin)))
+	if v.repeat == nil {
+		work()
+		return
+	}
+	stop := a.race(uid, each(v.repeat))
+	work()
+	a.addNumbers("turns=%d", stop())
+}
+
+// inParallel runs a row of each variation.
+func inParallel(t *testing.T, all []variation, do func(a *attack, v variation)) {
+	t.Parallel()
+	for _, v := range all {
+		t.Run(v.name, func(t *testing.T) { do(newAttack(begin(t)), v) })
+	}
+}
+
+// same makes the directory of root that swapDirectory leads to.
+func (a *attack) same(names ...string) {
+	a.Helper()
+	a.mkdir(filepath.Join(a.root, "same"), 0, 0o755)
+	for _, name := range names {
+		a.write(filepath.Join(a.root, "same", name), 0, 0o600, "KEY="+rootSecret+"\n")
+	}
+}
+
+// reopenLogs has the daemon open its log files again, and waits until the app has
+// written 20 lines more.
+func (a *attack) reopenLogs(app string) {
+	a.Helper()
+	a.must(a.daemon.Signal(syscall.SIGUSR1))
+	before := a.lastLine(app)
+	a.must(testenv.Poll(a.timeout(10*time.Second), 20*time.Millisecond, func() error {
+		if now := a.lastLine(app); now < before+20 {
+			return fmt.Errorf("the app is at line %d", now)
+		}
+		return nil
+	}))
+}
+
+// lastLine is the number of the last line that the app has said.
+func (a *attack) lastLine(app string) (number int) {
+	a.Helper()
+	o := a.wants(0, 10*time.Second, "logs", "-n", "1", app)
+	if at := strings.LastIndex(o.Stdout, "line "); at >= 0 {
+		fmt.Sscanf(o.Stdout[at:], "line %d", &number)
+	}
+	return number
+}
+
+// A user cannot have root write what its app prints into another file than a log of
+// its own.
+func TestAppUserCannotWriteThroughItsLog(t *testing.T) {
+	inParallel(t, fileVariations(), func(a *attack, v variation) {
+		dir := filepath.Join(a.srv, "log")
+		a.mkdir(dir, appUser, 0o755)
+		a.same("shop.log")
+		log := filepath.Join(dir, "shop.log")
+		if v.prepare != nil {
+			v.prepare(a, log)
+		}
+		a.start(`
+[app.shop]
+command = ["{program}", "say", "| id > {root}/PWNED"]
+directory = "{srv}"
+user = "www-data"
+log.file = "log/shop.log"
+ready.after = "10ms"
+`, "shop")
+		a.run(v, map[string]string{log: filepath.Join(a.root, "profile.sh")}, func() {
+			for range 5 {
+				a.reopenLogs("shop")
+			}
+		})
+		a.checkRootUntouched()
+	})
+}
+
+// Nor into a file that does not exist yet, such as one of /etc/profile.d.
+func TestAppUserCannotMakeAFileThroughItsLog(t *testing.T) {
+	a := newAttack(begin(t))
+	log := filepath.Join(a.srv, "shop.log")
+	a.start(`
+[app.shop]
+command = ["{program}", "say", "| id > {root}/PWNED"]
+directory = "{srv}"
+user = "www-data"
+log.file = "shop.log"
+ready.after = "10ms"
+`, "shop")
+	a.must(a.as(appUser, func() error { return replaceByLink(filepath.Join(a.root, "zz.sh"), log) }))
+	for range 3 {
+		a.reopenLogs("shop")
+	}
+	a.checkRootUntouched()
+}
+
+// The rotation of a log reads, overwrites and renames no file of root.
+func TestRotationTouchesNoFileOfRoot(t *testing.T) {
+	inParallel(t, fileVariations(), func(a *attack, v variation) {
+		dir := filepath.Join(a.srv, "log")
+		a.mkdir(dir, appUser, 0o755)
+		names := []string{"shop.log", "shop.log.1", "shop.log.2", "shop.log.2.gz", "shop.log.2.part"}
+		a.same(names...)
+		log := filepath.Join(dir, "shop.log")
+		if v.prepare != nil {
+			v.prepare(a, log)
+		}
+		a.start(`
+[app.shop]
+command = "{program} say `+strings.Repeat("x", 100)+`"
+directory = "{srv}"
+user = "www-data"
+log.file = "log/shop.log"
+log.max_size = "2KiB"
+log.backups = 100
+ready.after = "10ms"
+`, "shop")
+		switch {
+		case v.ofDirectories():
+		case v.repeat == nil: // the files of the rotation come and go: the attack goes on
+			v.begin, v.repeat = func(string, string) error { return nil }, attackRotation(v.begin)
+		default:
+			v.repeat = func(path, target string) error {
+				os.Symlink(target, path+".evil") // the last one became a file of the rotation
+				makeReadable(path + ".2.part")
+				return exchange(path+".1", path+".evil")
+			}
+		}
+		a.run(v, map[string]string{log: filepath.Join(a.root, "shadow")}, func() {
+			for range 5 {
+				a.reopenLogs("shop")
+			}
+		})
+		a.checkNoSecret("what the app's user can read", a.readable(appUser, a.srv))
+		a.checkRootUntouched()
+	})
+}
+
+// attackRotation makes PATH.1, which is read when it is compressed as PATH.2, and
+// PATH.2.part, which is written then, lead to root's files; in turns with a PATH.2.part
+// that the attacker can read.
+func attackRotation(lead func(path, target string) error) func(path, target string) error {
+	turns := 0
+	return func(path, target string) error {
+		turns++
+		if turns%2 == 0 {
+			os.Remove(path + ".1")
+			os.Remove(path + ".2.part")
+			makeReadable(path + ".2.part")
+			return lead(path+".1", target)
+		}
+		return errors.Join(lead(path+".2.part", target), lead(path+".2.gz", target))
+	}
+}
+
+// makeReadable makes a file that all users can read, unless it exists.
+func makeReadable(path string) {
+	if f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644); err == nil {
+		f.Close()
+	}
+}
+
+// What root alone may read is neither in the environment of an app nor in the page
+// that tideover sends.
+func TestSecretsOfRootReachNoAppAndNoPage(t *testing.T) {
+	inParallel(t, fileVariations(), func(a *attack, v variation) {
+		dir := filepath.Join(a.srv, "conf")
+		a.mkdir(dir, appUser, 0o755)
+		a.same("env", "page.html")
+		env, page := filepath.Join(dir, "env"), filepath.Join(dir, "page.html")
+		a.write(env, appUser, 0o600, "KEY=own\n")
+		a.write(page, appUser, 0o600, "back soon\n")
+		if v.prepare != nil {
+			v.prepare(a, env)
+		}
+		address := a.unusedAddress()
+		a.start(`
+[app.shop]
+command = "{program} web fd={fd}"
+directory = "{srv}"
+listen = "`+address+`"
+user = "www-data"
+env_file = "conf/env"
+hold.page = "conf/page.html"
+hold.limit = 0
+watch.files = ["conf/restart"]
+watch.debounce = "20ms"
+`, "shop")
+		if _, text := a.get(address, "/env"); !strings.Contains(text, "KEY=own") {
+			a.Fatalf("the environment is not that of the env file:\n%s", text)
+		}
+		targets := map[string]string{env: filepath.Join(a.root, "secret.env"), page: filepath.Join(a.root, "shadow")}
+		if v.ofDirectories() {
+			delete(targets, page) // in the same directory
+		}
+		looks := 0
+		a.run(v, targets, func() {
+			for range 4 {
+				for _, verb := range []string{"reload", "apply"} {
+					o := a.call(30*time.Second, verb, map[string]string{"reload": "shop", "apply": "--dry-run"}[verb])
+					a.checkNoSecret("the output of "+verb, o.String())
+				}
+				a.call(30*time.Second, "apply")
+				_, text := a.get(address, "/env")
+				a.checkNoSecret("the app's environment", text)
+				a.call(10*time.Second, "hold", "shop", "--for", "9s")
+				if status, text := a.get(address, "/"); status == 503 {
+					a.checkNoSecret("the page", text)
+					looks++
+				}
+				a.call(10*time.Second, "release", "shop")
+			}
+		})
+		if looks == 0 {
+			a.Error("no request got the page")
+		}
+		a.checkRootUntouched()
+	})
+}
+
+// A named pipe in the place of a file hangs neither apply nor the end of the daemon,
+// and no other app.
+func TestANamedPipeHangsNothing(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"venv/bin/gunicorn", "env", "page.html", "shop.log", "restart.txt"} {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			a := newAttack(begin(t))
+			a.mkdir(filepath.Join(a.srv, "venv"), appUser, 0o755)
+			a.mkdir(filepath.Join(a.srv, "venv", "bin"), appUser, 0o755)
+			a.write(filepath.Join(a.srv, "venv/bin/gunicorn"), appUser, 0o755, a.fill("#!/bin/sh\nexec {program} web fd=3\n"))
+			for _, name := range []string{"env", "page.html", "restart.txt"} {
+				a.write(filepath.Join(a.srv, name), appUser, 0o644, "KEY=own\n")
+			}
+			address := a.unusedAddress()
+			a.start(`
+[app.shop]
+command = "venv/bin/gunicorn app"
+directory = "{srv}"
+listen = "`+address+`"
+user = "www-data"
+env_file = "env"
+hold.page = "page.html"
+log.file = "shop.log"
+watch.files = ["restart.txt"]
+watch.debounce = "20ms"
+[app.other]
+command = "sleep 1000"
+ready.after = "10ms"
+`, "shop", "other")
+			path := filepath.Join(a.srv, file)
+			a.must(a.as(appUser, func() error {
+				return errors.Join(os.Rename(path, path+".old"), unix.Mkfifo(path, 0o755))
+			}))
+			a.must(a.daemon.Signal(syscall.SIGUSR1)) // the log files are opened again
+			a.call(5*time.Second, "apply")
+			if file == "env" {
+				a.call(5*time.Second, "restart", "other") // an env file that cannot be read is an error of the configuration
+			} else {
+				a.wants(0, 5*time.Second, "restart", "other")
+			}
+			a.call(5*time.Second, "reload", "shop")
+			a.call(5*time.Second, "apply", "--dry-run")
+			a.checkRootUntouched()
+			began := time.Now()
+			a.must(a.daemon.Signal(syscall.SIGTERM))
+			select {
+			case <-a.daemon.Exited():
+				a.addNumbers("ended_s=%.1f", time.Since(began).Seconds())
+			case <-a.timeout(5 * time.Second).Done():
+				a.Error("the daemon has not ended 15 s after SIGTERM")
+				a.daemon.Signal(syscall.SIGKILL)
+			}
+		})
+	}
+}
