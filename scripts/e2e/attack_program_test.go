@@ -50,7 +50,7 @@ func argument(args []string, name string) string {
 // "app", or what its path asks about the process, and prints a line per request.
 func serveApp(args []string) {
 	delay, _ := time.ParseDuration(argument(args, "delay"))
-	time.Sleep(delay)
+	<-time.After(delay) // as long as the import of a framework takes
 	var l net.Listener
 	var err error
 	switch fd, _ := strconv.Atoi(argument(args, "fd")); {
@@ -105,10 +105,10 @@ func openDescriptors() (all []string) {
 
 // sayLines prints numbered lines for ever.
 func sayLines(args []string) {
-	text := strings.Join(args, " ")
-	for n := 1; ; n++ {
+	text, n := strings.Join(args, " "), 0
+	for range time.Tick(4 * time.Millisecond) {
+		n++
 		fmt.Printf("line %d %s\n", n, text)
-		time.Sleep(4 * time.Millisecond)
 	}
 }
 
@@ -119,7 +119,11 @@ func sayLines(args []string) {
 func stealPort(args []string) {
 	count, _ := strconv.Atoi(argument(args, "times"))
 	seen := map[string]bool{}
-	for stolen := 0; stolen < count; time.Sleep(time.Millisecond) {
+	stolen := 0
+	for range time.Tick(time.Millisecond) {
+		if stolen == count {
+			break
+		}
 		for _, port := range portsOf("mark=" + argument(args, "mark")) {
 			if seen[port] {
 				continue
@@ -140,15 +144,16 @@ func stealPort(args []string) {
 
 // stealAfter serves on a port when its owner has ended.
 func stealAfter(port string) {
-	for {
+	for range time.Tick(time.Millisecond) {
 		if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 			c.Close()
 			break
 		}
-		time.Sleep(time.Millisecond)
 	}
-	for !steal(port) {
-		time.Sleep(100 * time.Microsecond)
+	for range time.Tick(100 * time.Microsecond) {
+		if steal(port) {
+			break
+		}
 	}
 }
 
@@ -185,11 +190,10 @@ func portsOf(mark string) (ports []string) {
 // floodOutput writes as much as it can, of the given kind, once the file of its
 // second argument exists.
 func floodOutput(args []string) {
-	for {
+	for range time.Tick(10 * time.Millisecond) {
 		if _, err := os.Stat(args[1]); err == nil {
 			break
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	piece := map[string][]byte{
 		"lines":   bytes.Repeat(append(bytes.Repeat([]byte("x"), 63), '\n'), 1000),
