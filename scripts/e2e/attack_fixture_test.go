@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -178,6 +179,13 @@ func becomeUser(uid int, groups []int) error {
 // race runs do as a user again and again until the test says stop, and at least
 // times(10,000) times.
 func (a *attack) race(uid int, do func() error) (stop func() (turns int)) {
+	return a.repeat(uid, times(10_000), func() { do() }) // an error is the defence
+}
+
+// repeatAs runs do as a user again and again until the test says stop.
+func (a *attack) repeatAs(uid int, do func()) (stop func() (turns int)) { return a.repeat(uid, 0, do) }
+
+func (a *attack) repeat(uid, least int, do func()) (stop func() (turns int)) {
 	end, done := make(chan struct{}), make(chan int, 1)
 	go func() {
 		turns := 0
@@ -185,12 +193,12 @@ func (a *attack) race(uid int, do func() error) (stop func() (turns int)) {
 			for ; ; turns++ {
 				select {
 				case <-end:
-					if turns >= times(10_000) {
+					if turns >= least {
 						return nil
 					}
 				default:
 				}
-				do() // an error is the defence
+				do()
 			}
 		})
 		done <- turns
@@ -253,13 +261,18 @@ func (a *attack) rootFiles() map[string]string {
 // start, and the daemon answers.
 func (a *attack) checkRootUntouched() {
 	a.Helper()
+	a.checkFilesOfRoot()
+	a.wants(0, 10*time.Second, "status")
+}
+
+func (a *attack) checkFilesOfRoot() {
+	a.Helper()
 	now := a.rootFiles()
 	for _, path := range slices.Sorted(maps.Keys(merged(a.files, now))) {
 		if a.files[path] != now[path] {
 			a.Errorf("%s was %q and is %q", path, a.files[path], now[path])
 		}
 	}
-	a.wants(0, 10*time.Second, "status")
 	a.addNumbers("root_files=%d", len(now))
 }
 
@@ -317,4 +330,23 @@ func unzipped(content []byte) []byte {
 	}
 	text, _ := io.ReadAll(z) // what was read before an error counts, too
 	return text
+}
+
+// processesOf returns the processes of a user whose first argument is name.
+func processesOf(uid int, name string) map[int]bool {
+	all := map[int]bool{}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		info, gone := os.Stat("/proc/" + e.Name())
+		first, _, _ := strings.Cut(string(line), "\x00")
+		if err == nil && gone == nil && first == name && int(info.Sys().(*syscall.Stat_t).Uid) == uid {
+			all[pid] = true
+		}
+	}
+	return all
 }

@@ -308,25 +308,14 @@ watch.debounce = "20ms"
 	})
 }
 
-// A named pipe in the place of a file hangs neither apply nor the end of the daemon,
-// and no other app.
-func TestANamedPipeHangsNothing(t *testing.T) {
-	t.Parallel()
-	for _, file := range []string{"venv/bin/gunicorn", "env", "page.html", "shop.log", "restart.txt"} {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			a := newAttack(begin(t))
-			a.mkdir(filepath.Join(a.srv, "venv"), appUser, 0o755)
-			a.mkdir(filepath.Join(a.srv, "venv", "bin"), appUser, 0o755)
-			a.write(filepath.Join(a.srv, "venv/bin/gunicorn"), appUser, 0o755, a.fill("#!/bin/sh\nexec {program} web fd=3\n"))
-			for _, name := range []string{"env", "page.html", "restart.txt"} {
-				a.write(filepath.Join(a.srv, name), appUser, 0o644, "KEY=own\n")
-			}
-			address := a.unusedAddress()
-			a.start(`
+// everyFile is a configuration in which tideover opens every kind of file of an app;
+// beside it there is another app.
+func everyFile(address string) string {
+	return `
 [app.shop]
 command = "venv/bin/gunicorn app"
 directory = "{srv}"
-listen = "`+address+`"
+listen = "` + address + `"
 user = "www-data"
 env_file = "env"
 hold.page = "page.html"
@@ -336,7 +325,29 @@ watch.debounce = "20ms"
 [app.other]
 command = "sleep 1000"
 ready.after = "10ms"
-`, "shop", "other")
+`
+}
+
+// prepareFiles makes the files of everyFile.
+func (a *attack) prepareFiles() {
+	a.Helper()
+	a.mkdir(filepath.Join(a.srv, "venv"), appUser, 0o755)
+	a.mkdir(filepath.Join(a.srv, "venv", "bin"), appUser, 0o755)
+	a.write(filepath.Join(a.srv, "venv/bin/gunicorn"), appUser, 0o755, a.fill("#!/bin/sh\nexec {program} web fd=3\n"))
+	for _, name := range []string{"env", "page.html", "restart.txt"} {
+		a.write(filepath.Join(a.srv, name), appUser, 0o644, "KEY=own\n")
+	}
+}
+
+// A named pipe in the place of a file hangs neither apply nor the end of the daemon,
+// and no other app.
+func TestANamedPipeHangsNothing(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"venv/bin/gunicorn", "env", "page.html", "shop.log", "restart.txt"} {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			a := newAttack(begin(t))
+			a.prepareFiles()
+			a.start(everyFile(a.unusedAddress()), "shop", "other")
 			path := filepath.Join(a.srv, file)
 			a.must(a.as(appUser, func() error {
 				return errors.Join(os.Rename(path, path+".old"), unix.Mkfifo(path, 0o755))
@@ -351,15 +362,134 @@ ready.after = "10ms"
 			a.call(5*time.Second, "reload", "shop")
 			a.call(5*time.Second, "apply", "--dry-run")
 			a.checkRootUntouched()
-			began := time.Now()
-			a.must(a.daemon.Signal(syscall.SIGTERM))
+			a.endBySignal()
+		})
+	}
+}
+
+// A file without an end, or one that is larger than any memory, is not read: a page, an
+// env file, a script.
+func TestAnEndlessFileIsNotRead(t *testing.T) {
+	t.Parallel()
+	for name, replace := range map[string]func(path string) error{
+		"device": func(path string) error { return os.Symlink("/dev/zero", path) },
+		"sparse": func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o755), os.Truncate(path, 1<<40)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAttack(begin(t))
+			a.prepareFiles()
+			address := a.unusedAddress()
+			a.start(everyFile(address), "shop", "other")
+			limit := unix.Rlimit{Cur: 4 << 30, Max: 4 << 30}
+			a.must(unix.Prlimit(a.daemon.Pid(), unix.RLIMIT_AS, &limit, nil)) // not the memory of the whole machine
+			before, after := residentMemory(a, a.daemon.Pid()), int64(0)
+			for _, file := range []string{"venv/bin/gunicorn", "env", "page.html", "restart.txt"} {
+				path := filepath.Join(a.srv, file)
+				a.must(a.as(appUser, func() error { return errors.Join(os.Rename(path, path+".own"), replace(path)) }))
+				a.call(10*time.Second, "apply")
+				a.call(10*time.Second, "reload", "shop")
+				a.call(10*time.Second, "restart", "other")
+				after = max(after, residentMemory(a, a.daemon.Pid()))
+				a.must(a.as(appUser, func() error { return os.Rename(path+".own", path) }))
+			}
+			if after > before+64<<20 {
+				a.Errorf("the daemon had %d MB before and has %d MB", before>>20, after>>20)
+			}
+			a.addNumbers("memory_mb=%d/%d", before>>20, after>>20)
+			a.checkRootUntouched()
+		})
+	}
+}
+
+// What runs as the app's user to open its files can be stopped by that user: it hangs
+// no operation, no other app and not the end of the daemon.
+func TestAStoppedHelperHangsNothing(t *testing.T) {
+	a := newAttack(begin(t))
+	a.prepareFiles()
+	address := a.unusedAddress()
+	a.start(everyFile(address)+`
+[app.noisy]
+command = "{program} say `+strings.Repeat("x", 500)+`"
+directory = "{srv}"
+user = "www-data"
+log.file = "noisy.log"
+log.max_size = "4KiB"
+ready.after = "10ms"
+`, "shop", "other", "noisy")
+	stopped := map[string]bool{}
+	stop := a.repeatAs(appUser, func() {
+		for pid := range processesOf(appUser, "tideover-open") {
+			if unix.Kill(pid, unix.SIGSTOP) == nil {
+				stopped[fmt.Sprint(pid)] = true
+			}
+		}
+	})
+	a.reopenLogs("noisy")
+	for range 2 {
+		a.call(10*time.Second, "apply")
+		a.call(10*time.Second, "reload", "shop")
+		a.call(10*time.Second, "restart", "other")
+	}
+	a.reopenLogs("noisy")
+	a.wants(0, 10*time.Second, "status")
+	a.endBySignal()
+	stop()
+	if len(stopped) == 0 {
+		a.Log("no process of that name has run: the attack has no target")
+	}
+	a.addNumbers("stopped=%d", len(stopped))
+}
+
+// endBySignal sends SIGTERM, on which the daemon has to end.
+func (a *attack) endBySignal() {
+	a.Helper()
+	began := time.Now()
+	a.must(a.daemon.Signal(syscall.SIGTERM))
+	select {
+	case <-a.daemon.Exited():
+		a.addNumbers("ended_s=%.1f", time.Since(began).Seconds())
+	case <-a.timeout(5 * time.Second).Done():
+		a.Error("the daemon has not ended 15 s after SIGTERM")
+		a.daemon.Signal(syscall.SIGKILL)
+	}
+}
+
+// The file with the pid of the daemon leads to no file of root, wherever it is.
+func TestThePidFileOverwritesNoFileOfRoot(t *testing.T) {
+	t.Parallel()
+	for _, v := range fileVariations()[:3] {
+		t.Run(v.name, func(t *testing.T) {
+			a := newAttack(begin(t))
+			dir := filepath.Join(a.srv, "run")
+			a.mkdir(dir, appUser, 0o755)
+			a.same("daemon.pid", "daemon.pid.new")
+			a.files = a.rootFiles()
+			a.write(a.env.Path("tideover.toml"), 0, 0o644, "[app.other]\ncommand = \"sleep 1000\"\nready.after = \"10ms\"\n")
+			var err error
+			a.run(v, map[string]string{filepath.Join(dir, "daemon.pid"): filepath.Join(a.root, "shadow")}, func() {
+				if !v.ofDirectories() {
+					a.must(os.Symlink(filepath.Join(a.root, "shadow"), filepath.Join(dir, "daemon.pid.new")))
+				}
+				a.daemon, err = a.env.Tideover(&testenv.App{Dir: a.env.Dir}, testenv.RunOptions{Name: "other",
+					Flags: []string{"-c", a.env.Path("tideover.toml"), "--pidfile", filepath.Join(dir, "daemon.pid")}})
+				a.must(err)
+				a.must(testenv.Poll(a.timeout(10*time.Second), 20*time.Millisecond, func() error {
+					select {
+					case <-a.daemon.Exited():
+						return nil
+					default:
+						_, err := a.daemon.Status(a.timeout(5 * time.Second))
+						return err
+					}
+				}))
+			})
 			select {
 			case <-a.daemon.Exited():
-				a.addNumbers("ended_s=%.1f", time.Since(began).Seconds())
-			case <-a.timeout(5 * time.Second).Done():
-				a.Error("the daemon has not ended 15 s after SIGTERM")
-				a.daemon.Signal(syscall.SIGKILL)
+				a.addNumbers("refused=%d", a.daemon.Code())
+			default:
+				a.must(a.daemon.Stop(syscall.SIGTERM, 20*time.Second))
 			}
+			a.checkFilesOfRoot()
 		})
 	}
 }
