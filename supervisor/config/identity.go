@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"tideover/supervisor/process"
 )
 
 // identity is a user and groups, as the kernel checks them when a file is opened.
@@ -111,8 +113,8 @@ func (a *App) OtherUser() bool {
 	if a.User == "" {
 		return false
 	}
-	user, err := lookupUser(a.User, a.Group)
-	return err != nil || int(user.uid) != os.Geteuid()
+	user, err := process.ResolveUser(a.User, a.Group)
+	return err != nil || int(user.UID) != os.Geteuid()
 }
 
 // NoNewPrivileges reports whether the app's processes run with no_new_privs: as the key
