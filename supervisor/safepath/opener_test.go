@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/process"
 )
 
 // place is a machine in small: root's secrets, and a directory of the app's user.
@@ -442,6 +444,14 @@ func TestAccess(t *testing.T) {
 	byApp, err := o.Access(filepath.Join(p.app, "log", "shop.log"))
 	if err != nil || byApp.As != "www-data" || byApp.Cause.Error() != "www-data can change "+p.app {
 		t.Errorf("%+v, %v", byApp, err)
+	}
+	ofGroup := p.mkdir(filepath.Join(p.root, "group"), 0, 0o775)
+	member := Opener{User: &process.User{UID: 33, GID: 33, Groups: []uint32{0}}}
+	if a, err := member.Access(filepath.Join(ofGroup, "x")); err != nil || a.As != "www-data" || a.Cause.Error() != "group root can change "+ofGroup {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err := o.Access(filepath.Join(ofGroup, "x")); err != nil || a.As != "" {
+		t.Errorf("%+v, %v", a, err)
 	}
 	open := p.mkdir(filepath.Join(p.root, "open"), 0, 0o777)
 	if a, err := o.Access(filepath.Join(open, "x")); err != nil || a.As != "www-data" || a.Cause.Error() != "every user can change "+open {

@@ -21,8 +21,9 @@ const maxLinks = 40
 
 // ForeignError says that a path can be changed by a user other than root.
 type ForeignError struct {
-	Path string // the component that can be changed
-	Who  string // the user or group that can change it
+	Path   string // the component that can be changed
+	Who    string // the user or group that can change it
+	Remedy string // a command of the shell
 }
 
 func (e *ForeignError) Error() string { return fmt.Sprintf("%s can change %s", e.Who, e.Path) }
@@ -47,6 +48,7 @@ func (l *location) close() { l.dir.Close() }
 type walk struct {
 	user     *process.User // the app's user, which may be in the group of a directory; nil: root
 	makeDirs bool          // missing directories are made, 0755
+	strict   bool          // no group may write in a directory
 
 	at    *os.File // O_PATH; the directory that is reached
 	path  string   // of at
@@ -57,11 +59,15 @@ type walk struct {
 // walkAsRoot returns the directory of path and the name in it. The error is a *ForeignError
 // if others than root can change a component.
 func walkAsRoot(path string, user *process.User, makeDirs bool) (*location, error) {
+	return (&walk{user: user, makeDirs: makeDirs}).run(path)
+}
+
+func (w *walk) run(path string) (*location, error) {
 	root, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{user: user, makeDirs: makeDirs, at: root, path: "/", rest: components(path)}
+	w.at, w.path, w.rest = root, "/", components(path)
 	if len(w.rest) == 0 {
 		root.Close()
 		return nil, &fs.PathError{Op: "open", Path: path, Err: unix.EISDIR}
@@ -105,15 +111,15 @@ func (w *walk) step() (*location, error) {
 	switch {
 	case err != nil:
 	case shared && info.Uid != 0:
-		err = &ForeignError{full, userName(info.Uid)}
+		err = ownedBy(full, info.Uid)
 	case info.Mode&unix.S_IFMT == unix.S_IFLNK && info.Uid != 0:
-		err = &ForeignError{full, userName(info.Uid)}
+		err = ownedBy(full, info.Uid)
 	case info.Mode&unix.S_IFMT == unix.S_IFLNK && group != "":
-		err = &ForeignError{full, group}
+		err = &ForeignError{full, group, "chmod g-w " + w.path}
 	case info.Mode&unix.S_IFMT == unix.S_IFLNK:
 		err = w.follow(next)
 	case last && shared && info.Mode&unix.S_IFMT == unix.S_IFREG && info.Nlink > 1:
-		err = &ForeignError{full, "a user with a hard link to it"}
+		err = &ForeignError{full, "a user with a hard link to it", "rm " + full}
 	case last:
 		next.Close()
 		return here, nil
@@ -137,29 +143,51 @@ func (w *walk) trust() (group string, sticky bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	const writeGroup, writeOthers = 0o020, 0o002
-	foreign := func(who string) (string, bool, error) { return "", false, &ForeignError{w.path, who} }
+	byGroup := info.Mode&writeGroup != 0 && w.user != nil && inGroup(w.user, info.Gid)
+	err = foreignTo(w.at, w.path, info)
+	switch {
+	case err == nil && byGroup && !isReadOnly(w.at): // the app's user is in root's group
+		return "", false, &ForeignError{w.path, "group " + groupName(info.Gid), "chmod g-w " + w.path}
+	case err == nil:
+		return "", false, nil
+	}
 	sticky = info.Mode&unix.S_ISVTX != 0
 	switch {
-	case isReadOnly(w.at):
-		return "", false, nil
 	case info.Uid != 0:
-		return foreign(userName(info.Uid))
-	case info.Mode&writeOthers != 0:
-		if !sticky {
-			return foreign("every user")
-		}
+		return "", false, err
+	case info.Mode&writeOthers != 0 && sticky:
 		return "", true, nil
-	case info.Mode&writeGroup == 0:
-		return "", false, nil
-	case hasACL(w.at):
-		return foreign("a user of its ACL") // the bits of the group are the mask of the ACL
-	case w.user != nil && inGroup(w.user, info.Gid):
-		return foreign("group " + groupName(info.Gid))
-	case info.Gid != 0:
-		return "group " + groupName(info.Gid), sticky, nil
+	case info.Mode&writeOthers != 0 || hasACL(w.at) || w.strict && !sticky || byGroup:
+		return "", false, err
 	}
-	return "", false, nil
+	return "group " + groupName(info.Gid), sticky, nil
+}
+
+// The permissions to write in a mode.
+const writeGroup, writeOthers = 0o020, 0o002
+
+// foreignTo returns a *ForeignError if another user than root can write to a file or in a
+// directory.
+func foreignTo(f *os.File, path string, info unix.Stat_t) error {
+	switch {
+	case isReadOnly(f):
+		return nil
+	case info.Uid != 0:
+		return ownedBy(path, info.Uid)
+	case info.Mode&writeOthers != 0:
+		return &ForeignError{path, "every user", "chmod o-w " + path}
+	case info.Mode&writeGroup == 0:
+		return nil
+	case hasACL(f): // then the bits of the group are the most that any user of the list has
+		return &ForeignError{path, "a user of its ACL", "setfacl -b " + path}
+	case info.Gid != 0:
+		return &ForeignError{path, "group " + groupName(info.Gid), "chmod g-w " + path}
+	}
+	return nil
+}
+
+func ownedBy(path string, uid uint32) *ForeignError {
+	return &ForeignError{path, userName(uid), "chown root " + path}
 }
 
 // follow replaces the first component by the target of the symlink. Only root can change
