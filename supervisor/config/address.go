@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -90,29 +91,80 @@ func checkHost(host string) error {
 	return nil
 }
 
-// overlapping reports whether two public addresses cannot both be bound. Host names
-// are compared as text; only localhost is resolved.
-func overlapping(a, b string) bool {
-	hostA, portA, tcpA := splitHostPort(a)
-	hostB, portB, tcpB := splitHostPort(b)
-	if !tcpA || !tcpB {
-		return a == b
-	}
-	if portA != portB {
-		return false
-	}
-	return hostA == hostB || covers(hostA, hostB) || covers(hostB, hostA)
+// boundAddress is a public address of an app.
+type boundAddress struct {
+	n       int // from 0, as they were added
+	address string
+	app     *App
 }
 
-// covers reports whether host is a wildcard address that includes other.
-func covers(host, other string) bool {
-	switch host {
-	case "", "::":
-		return true
-	case "0.0.0.0":
-		return !strings.Contains(other, ":")
+// addressIndex finds the public addresses that cannot be bound together with one, without
+// comparing it with all others.
+type addressIndex struct {
+	byKind map[string][]boundAddress // by a text or a kind of host, and port
+	added  int
+}
+
+func newAddressIndex() *addressIndex { return &addressIndex{byKind: map[string][]boundAddress{}} }
+
+// Kinds of addresses that are no host. A host contains no blank.
+const (
+	anyHost      = "any host"
+	anyIPv4      = "any IPv4"
+	wildcard     = "wildcard"      // of IPv6 and IPv4
+	wildcardIPv4 = "wildcard IPv4" // 0.0.0.0
+)
+
+func (x *addressIndex) add(address string, app *App) {
+	entry := boundAddress{x.added, address, app}
+	x.added++
+	host, port, tcp := splitHostPort(address)
+	kinds := []string{address}
+	if tcp {
+		kinds = []string{host, anyHost}
+		if !strings.Contains(host, ":") {
+			kinds = append(kinds, anyIPv4)
+		}
+		switch host {
+		case "", "::":
+			kinds = append(kinds, wildcard)
+		case "0.0.0.0":
+			kinds = append(kinds, wildcardIPv4)
+		}
 	}
-	return false
+	for _, kind := range kinds {
+		x.byKind[kind+" "+port] = append(x.byKind[kind+" "+port], entry)
+	}
+}
+
+// maxOverlapping is how many addresses are named that overlap with one.
+const maxOverlapping = 10
+
+// overlapping returns the first addresses that cannot be bound together with one, in the
+// order in which they were added. Host names are compared as text; only localhost is
+// resolved.
+func (x *addressIndex) overlapping(address string) []boundAddress {
+	host, port, tcp := splitHostPort(address)
+	kinds := []string{address}
+	if tcp {
+		kinds = []string{host, wildcard}
+		switch {
+		case host == "" || host == "::":
+			kinds = append(kinds, anyHost)
+		case host == "0.0.0.0":
+			kinds = append(kinds, anyIPv4)
+		case !strings.Contains(host, ":"):
+			kinds = append(kinds, wildcardIPv4)
+		}
+	}
+	var all []boundAddress
+	for _, kind := range kinds {
+		of := x.byKind[kind+" "+port]
+		all = append(all, of[:min(len(of), maxOverlapping)]...)
+	}
+	slices.SortFunc(all, func(a, b boundAddress) int { return a.n - b.n })
+	all = slices.Compact(all) // a wildcard is of several kinds
+	return all[:min(len(all), maxOverlapping)]
 }
 
 func splitHostPort(s string) (host, port string, tcp bool) {

@@ -16,8 +16,26 @@ import (
 // may be meant for another machine or a later deployment. It changes nothing, and
 // sees what the effective user can see.
 func (f *File) Inspect() []Problem {
-	i := inspector{euid: os.Geteuid(), identify: lookupUser}
+	i := inspector{euid: os.Geteuid(), identify: remembered(lookupUser)}
 	return i.inspect(f)
+}
+
+// remembered looks each user and group up once: each look reads all of /etc/passwd.
+func remembered(identify func(user, group string) (identity, error)) func(user, group string) (identity, error) {
+	type answer struct {
+		identity identity
+		err      error
+	}
+	known := map[[2]string]answer{}
+	return func(user, group string) (identity, error) {
+		names := [2]string{user, group}
+		a, ok := known[names]
+		if !ok {
+			a.identity, a.err = identify(user, group)
+			known[names] = a
+		}
+		return a.identity, a.err
+	}
 }
 
 type inspector struct {

@@ -19,7 +19,8 @@ func Load(path string) (*File, error) {
 	if err != nil {
 		return nil, NewError([]Problem{{File: path, Message: err.Error()}})
 	}
-	l := &loader{file: &File{Path: full}, environ: os.Environ()}
+	l := newLoader(full)
+	l.environ = os.Environ()
 	l.load(full)
 	if err := NewError(l.problems); err.Errors() > 0 {
 		return nil, err
@@ -37,19 +38,53 @@ func Check(path, text string) ([]Problem, error) {
 	if problem != nil {
 		return nil, NewError([]Problem{*problem})
 	}
-	l := &loader{file: &File{Path: path}}
+	l := newLoader(path)
 	l.use(src)
 	return l.problems, nil
 }
+
+const (
+	// maxErrors ends the loading. Each error costs the search for a similar name.
+	maxErrors = 200
+
+	// maxWeight bounds what [defaults] multiplies by the number of apps, in bytes of
+	// text.
+	maxWeight = 16 << 20
+)
 
 // loader loads one configuration. It goes on after an error.
 type loader struct {
 	file     *File
 	environ  []string
 	problems []Problem
+	errors   int // of the problems; at maxErrors loading ends
 	main     *source
+	defaults draft // what [defaults] says
 	apps     []*draft
+	byName   map[string]*draft
+	weight   int // of the settings of all apps
 }
+
+func newLoader(path string) *loader {
+	return &loader{file: &File{Path: path}, byName: map[string]*draft{}}
+}
+
+// add adds a problem. After maxErrors errors it adds that there may be more.
+func (l *loader) add(p Problem) {
+	if l.full() {
+		return
+	}
+	l.problems = append(l.problems, p)
+	if p.Warning {
+		return
+	}
+	if l.errors++; l.full() {
+		l.problems = append(l.problems, Problem{File: p.File, Message: fmt.Sprintf("it was not checked any further after %d errors", maxErrors)})
+	}
+}
+
+// full reports whether loading ends because there are too many errors.
+func (l *loader) full() bool { return l.errors >= maxErrors }
 
 // draft is an app with the places of its keys.
 type draft struct {
@@ -57,6 +92,7 @@ type draft struct {
 	src     *source
 	header  keyPos
 	written map[string]location // where each key is written, by Key.Path
+	weight  int                 // of [defaults]
 }
 
 // location is a key in one of the files.
@@ -68,7 +104,7 @@ type location struct {
 func (l *loader) load(path string) {
 	main, problem := readSource(path)
 	if problem != nil {
-		l.problems = append(l.problems, *problem)
+		l.add(*problem)
 		return
 	}
 	l.use(main)
@@ -82,7 +118,7 @@ func (l *loader) use(main *source) {
 	if table, ok := l.table(main, main.tree, "daemon"); ok {
 		l.settings(reading{src: main, keys: daemonKeys, into: &l.file.Daemon, scope: "[daemon]"}, []string{"daemon"}, table, nil)
 	}
-	l.checkDefaults(main)
+	l.readDefaults(main)
 	for _, src := range sources {
 		l.topLevel(src)
 		l.readApps(src)
@@ -103,11 +139,13 @@ func (l *loader) includes(main *source) (all []*source) {
 		return nil
 	}
 	paths, problems := main.include(patterns)
-	l.problems = append(l.problems, problems...)
+	for _, p := range problems {
+		l.add(p)
+	}
 	for _, path := range paths {
 		src, problem := readSource(path)
 		if problem != nil {
-			l.problems = append(l.problems, *problem)
+			l.add(*problem)
 			continue
 		}
 		all = append(all, src)
@@ -120,6 +158,8 @@ func (l *loader) includes(main *source) (all []*source) {
 func (l *loader) topLevel(src *source) {
 	for _, name := range src.inOrder(nil, src.tree) {
 		switch {
+		case l.full():
+			return
 		case name == "app":
 		case src == l.main && slices.Contains([]string{"daemon", "defaults", "include"}, name):
 		case slices.Contains([]string{"daemon", "defaults", "include"}, name):
@@ -158,15 +198,13 @@ func (l *loader) table(src *source, tree map[string]any, name string) (map[strin
 	return table, ok
 }
 
-// checkDefaults reads [defaults] once, so that its problems are reported once and
-// not for every app.
-func (l *loader) checkDefaults(main *source) {
-	table, ok := l.table(main, main.tree, "defaults")
-	if !ok {
-		delete(main.tree, "defaults")
-		return
+// readDefaults reads [defaults], with which every app begins.
+func (l *loader) readDefaults(main *source) {
+	l.defaults = draft{App: newApp(""), written: map[string]location{}}
+	if table, ok := l.table(main, main.tree, "defaults"); ok {
+		l.defaults.weight = weight(table)
+		l.settings(reading{src: main, keys: appKeys, into: l.defaults.App, scope: "[defaults]"}, []string{"defaults"}, table, l.defaults.written)
 	}
-	l.settings(reading{src: main, keys: appKeys, into: newApp(""), scope: "[defaults]"}, []string{"defaults"}, table, nil)
 }
 
 func (l *loader) readApps(src *source) {
@@ -175,6 +213,9 @@ func (l *loader) readApps(src *source) {
 		return
 	}
 	for _, name := range src.inOrder([]string{"app"}, apps) {
+		if l.full() {
+			return
+		}
 		path := []string{"app", name}
 		table, ok := apps[name].(map[string]any)
 		if !ok {
@@ -189,19 +230,41 @@ func (l *loader) readApps(src *source) {
 }
 
 func (l *loader) readApp(src *source, path []string, table map[string]any) {
-	d := &draft{App: newApp(path[1]), src: src, header: src.find(path), written: map[string]location{}}
-	if i := slices.IndexFunc(l.apps, func(other *draft) bool { return other.Name == d.Name }); i >= 0 {
-		other := l.apps[i]
-		line, _, _, _ := lineAndColumn(other.src.text, other.header.key)
-		l.addProblem(src, path, false, fmt.Errorf("the app %s is already in %s:%d", d.Name, other.src.path, line))
+	app := *l.defaults.App // settings are replaced when they are read, never changed in place
+	app.Name = path[1]
+	d := &draft{App: &app, src: src, header: src.find(path), written: maps.Clone(l.defaults.written)}
+	if l.weight += l.defaults.weight + weight(table); l.weight > maxWeight {
+		l.addProblem(src, path, false, fmt.Errorf("with what [defaults] says for each app, the apps up to here have settings of more than %s", FormatSize(maxWeight)))
+		l.errors = maxErrors
+		return
 	}
-	if defaults, ok := l.main.tree["defaults"].(map[string]any); ok {
-		discarded := &loader{} // checkDefaults has reported the problems
-		discarded.settings(reading{src: l.main, keys: appKeys, into: d.App}, []string{"defaults"}, defaults, d.written)
+	if other, ok := l.byName[d.Name]; ok {
+		line, _, _, _ := other.src.lineAndColumn(other.header.key)
+		l.addProblem(src, path, false, fmt.Errorf("the app %s is already in %s:%d", d.Name, other.src.path, line))
+	} else {
+		l.byName[d.Name] = d
 	}
 	scope := "[" + strings.Join(path, ".") + "]"
 	l.settings(reading{src: src, keys: appKeys, into: d.App, scope: scope}, path, table, d.written)
 	l.apps = append(l.apps, d)
+}
+
+// weight is the number of bytes in a decoded value.
+func weight(value any) int {
+	total := 8
+	switch v := value.(type) {
+	case string:
+		total += len(v)
+	case []any:
+		for _, element := range v {
+			total += weight(element)
+		}
+	case map[string]any:
+		for name, member := range v {
+			total += len(name) + weight(member)
+		}
+	}
+	return total
 }
 
 // reading is the destination of a table.
@@ -219,6 +282,9 @@ func (l *loader) settings(r reading, path []string, table map[string]any, writte
 
 func (l *loader) section(r reading, path []string, prefix string, table map[string]any, written map[string]location) {
 	for _, name := range r.src.inOrder(path, table) {
+		if l.full() {
+			return
+		}
 		value, here, full := table[name], append(slices.Clone(path), name), prefix+name
 		if k, ok := keyAt(r.keys, full); ok {
 			if err := k.read(r.into, value); err != nil {
@@ -264,12 +330,15 @@ func hasSection(keys []Key, name string) bool {
 
 // inOrder returns the names in a table, in the order in which they are written.
 func (s *source) inOrder(path []string, table map[string]any) []string {
-	return slices.SortedFunc(maps.Keys(table), func(a, b string) int {
-		x, y := s.find(append(slices.Clone(path), a)), s.find(append(slices.Clone(path), b))
-		if x.key.start != y.key.start {
-			return x.key.start - y.key.start
+	parent, found := s.positions.lookup(path...)
+	starts := make(map[string]int, len(table))
+	for name := range table {
+		if node, ok := parent.members[name]; found && ok {
+			starts[name] = node.key.start
 		}
-		return strings.Compare(a, b)
+	}
+	return slices.SortedFunc(maps.Keys(table), func(a, b string) int {
+		return cmp.Or(starts[a]-starts[b], strings.Compare(a, b))
 	})
 }
 
@@ -305,5 +374,5 @@ func (l *loader) addProblem(src *source, path []string, value bool, err error) {
 	if errors.As(err, &h) {
 		p.Message, p.Hint = h.message, h.hint
 	}
-	l.problems = append(l.problems, p)
+	l.add(p)
 }

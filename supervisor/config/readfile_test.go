@@ -81,6 +81,7 @@ func TestAFileNobodyMayReadIsAFault(t *testing.T) {
 // The largest file is read, one byte more is not.
 func TestTheLargestFile(t *testing.T) {
 	text := "[app.a]\ncommand = \"sleep 1\"\n"
+	text += strings.Repeat("#\n", (maxFileSize-len(text))/2)
 	text += strings.Repeat("#", maxFileSize-len(text))
 	dir := files(t, map[string]string{"most": text, "more": text + "#"})
 	if _, err := Load(filepath.Join(dir, "most")); err != nil {

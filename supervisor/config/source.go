@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"unicode/utf8"
 
@@ -17,9 +18,16 @@ type source struct {
 	path      string
 	info      fs.FileInfo // of the file that was read; nil in Check
 	text      string
+	lines     []int // where each line begins
 	tree      map[string]any
-	positions map[string]keyPos
+	positions *keyNode
 }
+
+// maxLine is the length of a line in bytes. The column of a problem costs a scan of its line.
+const maxLine = 64 << 10
+
+// maxQuoted is the length of a line in bytes that a problem quotes.
+const maxQuoted = 1000
 
 // readSource reads a file. A syntax error hides all other problems in it.
 func readSource(path string) (*source, *Problem) {
@@ -36,8 +44,18 @@ func readSource(path string) (*source, *Problem) {
 }
 
 func parseSource(path, text string) (*source, *Problem) {
-	s := &source{path: path, text: text}
-	_, err := toml.Decode(s.text, &s.tree)
+	s := &source{path: path, text: text, lines: lineStarts(text)}
+	positions, exceeded := scanPositions(text)
+	if exceeded != nil {
+		p := s.problem(exceeded.at, exceeded.message)
+		return nil, &p
+	}
+	if i := s.longLine(); i >= 0 {
+		p := s.problem(span{i, i}, "the line is longer than "+FormatSize(maxLine))
+		return nil, &p
+	}
+	s.positions = positions
+	err := s.decode()
 	var syntax toml.ParseError
 	if errors.As(err, &syntax) {
 		p := s.syntax(syntax)
@@ -46,8 +64,44 @@ func parseSource(path, text string) (*source, *Problem) {
 	if err != nil {
 		return nil, &Problem{File: path, Message: err.Error()}
 	}
-	s.positions = scanPositions(s.text)
 	return s, nil
+}
+
+// longLine is where a line begins that is longer than maxLine; -1: there is none.
+func (s *source) longLine() int {
+	for i, start := range s.lines {
+		end := len(s.text)
+		if i+1 < len(s.lines) {
+			end = s.lines[i+1] - 1
+		}
+		if end-start > maxLine {
+			return start
+		}
+	}
+	return -1
+}
+
+// decode decodes the text. The decoder panics where it finds a fault of its own; a file must
+// not end the daemon.
+func (s *source) decode() (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("it cannot be decoded: %v", fault)
+		}
+	}()
+	_, err = toml.Decode(s.text, &s.tree)
+	return err
+}
+
+// lineStarts returns where each line of a text begins.
+func lineStarts(text string) []int {
+	starts := []int{0}
+	for i := strings.IndexByte(text, '\n'); i >= 0; {
+		next := starts[len(starts)-1] + i + 1
+		starts = append(starts, next)
+		i = strings.IndexByte(text[next:], '\n')
+	}
+	return starts
 }
 
 // byteOrderMark is written at the start of a file by some editors.
@@ -77,19 +131,32 @@ func (s *source) problem(e span, message string) Problem {
 	e.start = min(max(e.start, 0), len(s.text))
 	e.end = min(max(e.start, e.end), len(s.text))
 	p := Problem{File: s.path, Message: message}
-	p.Line, p.Column, p.Length, p.Text = lineAndColumn(s.text, e)
+	p.Line, p.Column, p.Length, p.Text = s.lineAndColumn(e)
 	return p
+}
+
+// lineAndColumn returns the line and column of a piece of the text, both from 1, its length
+// in characters, cut at the end of the line, and the whole line; not one that is longer than
+// maxQuoted.
+func (s *source) lineAndColumn(e span) (line, column, length int, quoted string) {
+	line = sort.SearchInts(s.lines, e.start+1)
+	start := s.lines[line-1]
+	quoted, _, _ = strings.Cut(s.text[start:], "\n")
+	quoted = strings.TrimRight(quoted, "\r")
+	column = utf8.RuneCountInString(s.text[start:e.start]) + 1
+	end := max(e.start, min(e.end, start+len(quoted)))
+	length = utf8.RuneCountInString(s.text[e.start:end])
+	if len(quoted) > maxQuoted {
+		quoted = ""
+	}
+	return line, column, length, quoted
 }
 
 // find returns where a key is written. If it is not, this is the innermost table or
 // value around it.
 func (s *source) find(path []string) keyPos {
-	for n := len(path); n > 0; n-- {
-		if p, ok := s.positions[joinKey(path[:n]...)]; ok {
-			return p
-		}
-	}
-	return keyPos{}
+	node, _ := s.positions.lookup(path...)
+	return node.keyPos
 }
 
 // include returns the files that patterns match, in order and each once. A pattern

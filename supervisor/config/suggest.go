@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Nearest returns the candidate that is closest to word, or "" if none is close:
@@ -15,6 +16,9 @@ func Nearest[T ~string](word string, candidates []T) T {
 	var best T
 	bound := min(3, (len(word)+2)/3)
 	for _, c := range candidates {
+		if difference := utf8.RuneCountInString(word) - utf8.RuneCountInString(string(c)); difference > bound || -difference > bound {
+			continue
+		}
 		if d := editDistance(word, string(c)); d <= bound && string(c) != word {
 			best, bound = c, d-1
 		}

@@ -1,9 +1,19 @@
 package config
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+)
+
+// Bounds of a TOML text. The decoder recurses once for each level, and it builds the full
+// name of a key for every part of it. Within these bounds any text of maxFileSize is decoded
+// in less than a second.
+const (
+	maxDepth     = 100      // tables and arrays inside one another
+	maxKeyLength = 1000     // bytes of a dotted key
+	maxKeyWork   = 16 << 20 // bytes of all full names that the decoder builds
+	partWork     = 16       // what each part of a full name costs beside its bytes
 )
 
 // span is a piece of a text, in bytes.
@@ -15,14 +25,62 @@ type keyPos struct {
 	value span // empty for a table with a header
 }
 
-// keySeparator joins the parts of a key, which may contain dots.
-const keySeparator = "\x00"
+// keyNode is a table, a key or an array element of a TOML text, and all that is inside it.
+type keyNode struct {
+	keyPos
+	members  map[string]*keyNode
+	elements []*keyNode
+}
+
+// member returns the member with a name. A new one gets the position.
+func (n *keyNode) member(name string, at keyPos) (m *keyNode, isNew bool) {
+	if m, ok := n.members[name]; ok {
+		return m, false
+	}
+	if n.members == nil {
+		n.members = map[string]*keyNode{}
+	}
+	m = &keyNode{keyPos: at}
+	n.members[name] = m
+	return m, true
+}
+
+// add adds an element to an array.
+func (n *keyNode) add(at keyPos) *keyNode {
+	e := &keyNode{keyPos: at}
+	n.elements = append(n.elements, e)
+	return e
+}
+
+// lookup returns the node at a path, or false and the innermost one around it. The part of
+// the path for an array element is its index.
+func (n *keyNode) lookup(path ...string) (*keyNode, bool) {
+	for _, part := range path {
+		next, ok := n.members[part]
+		if i, err := strconv.Atoi(part); !ok && err == nil && 0 <= i && i < len(n.elements) {
+			next, ok = n.elements[i], true
+		}
+		if !ok {
+			return n, false
+		}
+		n = next
+	}
+	return n, true
+}
+
+// boundError says that a text exceeds a bound, and where.
+type boundError struct {
+	at      span
+	message string
+}
 
 // scanPositions returns the positions of all tables, keys and array elements of a TOML
-// text, by their joined key; an element's last part is its index. It exists because the
-// TOML decoder does not return positions. The text must be valid TOML.
-func scanPositions(text string) map[string]keyPos {
-	s := &tomlScanner{text: text, found: map[string]keyPos{}, tables: map[string]int{}}
+// text. It exists because the TOML decoder does not return positions, and because the text
+// must be within the bounds before the decoder sees it. The positions are right if the text
+// is valid TOML. Its time is linear in the length of any text.
+func scanPositions(text string) (*keyNode, *boundError) {
+	root := &keyNode{}
+	s := &tomlScanner{text: text, root: root, table: place{node: root}}
 	for s.skipBlank(); s.pos < len(s.text); s.skipBlank() {
 		if s.text[s.pos] == '[' {
 			s.header()
@@ -30,18 +88,48 @@ func scanPositions(text string) map[string]keyPos {
 			s.keyValue(s.table)
 		}
 	}
-	return s.found
+	return root, s.exceeded
 }
 
-func joinKey(parts ...string) string { return strings.Join(parts, keySeparator) }
-
-// tomlScanner scans a valid TOML text once, from start to end.
+// tomlScanner scans a TOML text once, from start to end. Each step moves on, also in an
+// invalid text.
 type tomlScanner struct {
-	text   string
-	pos    int
-	table  []string
-	found  map[string]keyPos
-	tables map[string]int // number of [[name]] headers so far
+	text     string
+	pos      int
+	root     *keyNode
+	table    place // of the last header
+	work     int
+	exceeded *boundError // the first; it ends the scan
+}
+
+// place is a table or a value, and the size of its full name.
+type place struct {
+	node         *keyNode
+	parts, bytes int
+}
+
+// inside is the place of a node inside p.
+func (p place) inside(node *keyNode, name string) place {
+	return place{node, p.parts + 1, p.bytes + len(name)}
+}
+
+// charge counts the full name of p, times times.
+func (s *tomlScanner) charge(p place, times int, at span) {
+	s.work += times * (p.bytes + partWork*p.parts)
+	switch {
+	case p.parts > maxDepth:
+		s.exceed(at, fmt.Sprintf("tables and arrays are nested more than %d deep", maxDepth))
+	case s.work > maxKeyWork:
+		s.exceed(at, fmt.Sprintf("the keys up to here and the names of the tables around them are longer than %s in all", FormatSize(maxKeyWork)))
+	}
+}
+
+// exceed ends the scan.
+func (s *tomlScanner) exceed(at span, message string) {
+	if s.exceeded == nil {
+		s.exceeded = &boundError{at, message}
+	}
+	s.pos = len(s.text)
 }
 
 // skipBlank skips blanks, line feeds and comments.
@@ -49,12 +137,20 @@ func (s *tomlScanner) skipBlank() {
 	for s.pos < len(s.text) {
 		switch c := s.text[s.pos]; {
 		case c == '#':
-			s.pos += strings.IndexByte(s.text[s.pos:]+"\n", '\n')
+			s.skipComment()
 		case strings.IndexByte(" \t\r\n", c) >= 0:
 			s.pos++
 		default:
 			return
 		}
+	}
+}
+
+func (s *tomlScanner) skipComment() {
+	if n := strings.IndexByte(s.text[s.pos:], '\n'); n >= 0 {
+		s.pos += n
+	} else {
+		s.pos = len(s.text)
 	}
 }
 
@@ -72,15 +168,17 @@ func (s *tomlScanner) header() {
 	parts, _ := s.key()
 	s.skipSpaces()
 	s.skip(1, array)
+	at := keyPos{key: span{start, s.pos}}
+	table := place{node: s.root}
+	for _, name := range parts {
+		node, _ := table.node.member(name, at)
+		table = table.inside(node, name)
+	}
 	if array {
-		name := joinKey(parts...)
-		parts = append(parts, strconv.Itoa(s.tables[name]))
-		s.tables[name]++
+		table = table.inside(table.node.add(at), "")
 	}
-	s.table = parts
-	for i := range parts {
-		s.record(parts[:i+1], keyPos{key: span{start, s.pos}})
-	}
+	s.table = table
+	s.charge(table, len(parts), at.key)
 }
 
 func (s *tomlScanner) skip(n int, twice bool) {
@@ -90,34 +188,43 @@ func (s *tomlScanner) skip(n int, twice bool) {
 	s.pos = min(s.pos+n, len(s.text))
 }
 
-// record stores the position of a key, unless it has one.
-func (s *tomlScanner) record(parts []string, p keyPos) {
-	name := joinKey(parts...)
-	if _, ok := s.found[name]; !ok {
-		s.found[name] = p
-	}
-}
-
 // keyValue reads key = value.
-func (s *tomlScanner) keyValue(table []string) {
+func (s *tomlScanner) keyValue(table place) {
 	parts, extents := s.key()
-	path := append(append([]string{}, table...), parts...)
+	if len(parts) == 0 {
+		return
+	}
 	s.skipSpaces()
 	s.skip(1, false) // =
 	s.skipSpaces()
-	value := s.value(path)
-	for i, e := range extents {
-		s.record(path[:len(table)+i+1], keyPos{key: e, value: value})
+	at := table
+	var added []*keyNode
+	for i, name := range parts {
+		node, isNew := at.node.member(name, keyPos{key: extents[i]})
+		if isNew {
+			added = append(added, node)
+		}
+		at = at.inside(node, name)
+	}
+	s.charge(at, len(parts), span{extents[0].start, extents[len(extents)-1].end})
+	value := s.value(at)
+	for _, n := range added {
+		n.value = value
 	}
 }
 
-// key reads a dotted key and returns its parts with their positions.
+// key reads a dotted key and returns its parts with their positions; none if it is too
+// long.
 func (s *tomlScanner) key() (parts []string, extents []span) {
 	for {
 		s.skipSpaces()
 		start := s.pos
 		parts = append(parts, s.keyPart())
 		extents = append(extents, span{start, s.pos})
+		if first := extents[0].start; s.pos-first > maxKeyLength {
+			s.exceed(span{first, s.pos}, fmt.Sprintf("a key is longer than %d bytes", maxKeyLength))
+			return nil, nil
+		}
 		s.skipSpaces()
 		if s.pos >= len(s.text) || s.text[s.pos] != '.' {
 			return parts, extents
@@ -157,8 +264,13 @@ func (s *tomlScanner) quoted() {
 	s.skipUntil(quote, quote)
 }
 
+// skipUntil skips the rest of a string and its end. A string of one line ends with the line
+// at the latest.
 func (s *tomlScanner) skipUntil(end, quote string) {
 	for s.pos < len(s.text) && !strings.HasPrefix(s.text[s.pos:], end) {
+		if s.text[s.pos] == '\n' && len(end) == 1 {
+			return // not TOML
+		}
 		if s.text[s.pos] == '\\' && quote == `"` {
 			s.pos++
 		}
@@ -167,8 +279,8 @@ func (s *tomlScanner) skipUntil(end, quote string) {
 	s.skip(len(end), false)
 }
 
-// value reads a value and records the positions inside it.
-func (s *tomlScanner) value(path []string) span {
+// value reads a value and stores the positions inside it.
+func (s *tomlScanner) value(at place) span {
 	start := s.pos
 	if s.pos >= len(s.text) {
 		return span{start, start}
@@ -178,23 +290,35 @@ func (s *tomlScanner) value(path []string) span {
 		s.quoted()
 	case '[':
 		s.pos++
-		for n := 0; s.nextElement(']'); n++ {
-			element := append(append([]string{}, path...), strconv.Itoa(n))
+		s.charge(at, 1, span{start, s.pos})
+		for s.nextElement(']') {
+			element := at.inside(at.node.add(keyPos{}), "")
 			e := s.value(element)
-			s.record(element, keyPos{key: e, value: e})
+			element.node.keyPos = keyPos{key: e, value: e}
 		}
 	case '{':
 		s.pos++
+		s.charge(at, 1, span{start, s.pos})
 		for s.nextElement('}') {
-			s.keyValue(path)
+			s.keyValue(at)
 		}
 	default:
-		for s.pos < len(s.text) && strings.IndexByte(",]}#\r\n", s.text[s.pos]) < 0 {
-			s.pos++
-		}
-		return span{start, start + len(strings.TrimRight(s.text[start:s.pos], " \t"))}
+		return s.bare()
 	}
 	return span{start, s.pos}
+}
+
+// bare reads a number, a date or a boolean. It reads at least one byte.
+func (s *tomlScanner) bare() span {
+	start := s.pos
+	for s.pos < len(s.text) && strings.IndexByte(",]}#\r\n", s.text[s.pos]) < 0 {
+		s.pos++
+	}
+	end := start + len(strings.TrimRight(s.text[start:s.pos], " \t"))
+	if s.pos == start {
+		s.skip(1, false) // not TOML
+	}
+	return span{start, end}
 }
 
 // nextElement moves to the next element of an array or inline table. It returns false
@@ -213,16 +337,4 @@ func (s *tomlScanner) nextElement(end byte) bool {
 		return false
 	}
 	return true
-}
-
-// lineAndColumn returns the line and column of a piece of text, both from 1, its
-// length in characters, cut at the end of the line, and the whole line.
-func lineAndColumn(text string, e span) (line, column, length int, source string) {
-	start := strings.LastIndexByte(text[:e.start], '\n') + 1
-	line = strings.Count(text[:start], "\n") + 1
-	source, _, _ = strings.Cut(text[start:], "\n")
-	source = strings.TrimRight(source, "\r")
-	column = utf8.RuneCountInString(text[start:e.start]) + 1
-	end := max(e.start, min(e.end, start+len(source)))
-	return line, column, utf8.RuneCountInString(text[e.start:end]), source
 }

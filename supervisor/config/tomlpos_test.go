@@ -27,11 +27,10 @@ x = 'it''s'
 
 func TestPlaces(t *testing.T) {
 	text := strings.Replace(placeText, "'it''s'", "'its'", 1)
-	var into map[string]any
-	if _, err := toml.Decode(text, &into); err != nil {
-		t.Fatal(err)
+	src, problem := parseSource("", text)
+	if problem != nil {
+		t.Fatal(problem)
 	}
-	found := scanPositions(text)
 	for path, want := range map[string]string{
 		"top":                   "top|1",
 		"app":                   "[app.shop]|",
@@ -48,43 +47,64 @@ func TestPlaces(t *testing.T) {
 		"quoted name.x\ty":      "['quoted name'.\"x\\ty\"]|",
 		"quoted name.x\ty.é":    `"é"|"ünï"`,
 	} {
-		p, ok := found[strings.ReplaceAll(path, ".", keySeparator)]
+		p, ok := src.positions.lookup(strings.Split(path, ".")...)
 		if got := text[p.key.start:p.key.end] + "|" + text[p.value.start:p.value.end]; !ok || got != want {
 			t.Errorf("%s is at %q, want %q", path, got, want)
 		}
 	}
-	if p, ok := found[joinKey("app", "shop", "env", "B.C")]; !ok || text[p.value.start:p.value.end] != "'y'" {
+	if p, ok := src.positions.lookup("app", "shop", "env", "B.C"); !ok || text[p.value.start:p.value.end] != "'y'" {
 		t.Errorf("a key with a dot in it was not found")
 	}
-	line, column, length, source := lineAndColumn(text, found[joinKey("quoted name", "x\ty", "é")].value)
+	line, column, length, source := src.lineAndColumn(src.find([]string{"quoted name", "x\ty", "é"}).value)
 	if line != 16 || column != 7 || length != 5 || source != `"é" = "ünï"` {
 		t.Errorf("%d:%d+%d %q", line, column, length, source)
 	}
 }
 
-// In every text that the decoder accepts, each key has a position.
+// In every text that the decoder accepts, each key has a position; any other text is
+// scanned to its end or to a bound. (The fuzzer ends a scan that does not.)
 func FuzzPlaces(f *testing.F) {
 	f.Add(placeText)
 	f.Add("a = [{b = 1}, {b = 2,}]\n")
 	f.Add("a.\"\".b = '''x''''\n")
+	f.Add("a = [}\n[[[\n'b\n")
+	for _, shape := range shapes() {
+		f.Add(shape.text(4 << 10))
+	}
 	f.Fuzz(func(t *testing.T, text string) {
+		root, exceeded := scanPositions(text)
+		checkSpans(t, text, root)
+		if exceeded != nil {
+			if exceeded.at.start > exceeded.at.end || exceeded.at.end > len(text) {
+				t.Errorf("%q: %+v", text, exceeded)
+			}
+			return
+		}
 		var into map[string]any
 		meta, err := toml.Decode(text, &into)
 		if err != nil {
 			return
 		}
-		found := scanPositions(text)
 		for _, key := range meta.Keys() {
-			if _, ok := found[joinKey(key...)]; !ok && !insideArray(into, key) {
-				t.Errorf("no place for %q in %q: %v", key, text, found)
-			}
-		}
-		for name, p := range found {
-			if p.key.start > p.key.end || p.key.end > len(text) || p.value.end > len(text) {
-				t.Errorf("%q is at %+v in %q", name, p, text)
+			if _, ok := root.lookup(key...); !ok && !insideArray(into, key) {
+				t.Errorf("no place for %q in %q", key, text)
 			}
 		}
 	})
+}
+
+// checkSpans checks that every position is inside the text.
+func checkSpans(t *testing.T, text string, n *keyNode) {
+	t.Helper()
+	if n.key.start > n.key.end || n.key.end > len(text) || n.value.start > n.value.end || n.value.end > len(text) {
+		t.Errorf("%+v in %q", n.keyPos, text)
+	}
+	for _, m := range n.members {
+		checkSpans(t, text, m)
+	}
+	for _, e := range n.elements {
+		checkSpans(t, text, e)
+	}
 }
 
 // insideArray reports whether a key runs through an array of tables, where the

@@ -15,6 +15,9 @@ func (l *loader) completeApps() {
 	}
 	files := readEnvFiles("", apps...)
 	for _, d := range l.apps {
+		if l.full() {
+			return
+		}
 		if len(d.Command) == 0 {
 			if _, tried := d.written["command"]; !tried {
 				l.addFinding(d, finding{message: "the app has no command"})
@@ -28,7 +31,7 @@ func (l *loader) completeApps() {
 }
 
 // addFinding adds a problem with one key of an app.
-func (l *loader) addFinding(d *draft, f finding) { l.problems = append(l.problems, d.locate(f)) }
+func (l *loader) addFinding(d *draft, f finding) { l.add(d.locate(f)) }
 
 // locate returns the problem for a finding, at its key or at the header of the app.
 func (d *draft) locate(f finding) Problem {
@@ -51,22 +54,24 @@ func (d *draft) locate(f finding) Problem {
 
 // checkAll checks each app as a whole, and the apps against each other.
 func (l *loader) checkAll() {
-	for i, d := range l.apps {
+	addresses, circles := newAddressIndex(), l.circles()
+	for _, d := range l.apps {
+		if l.full() {
+			return
+		}
 		for _, f := range slices.Concat(d.conflicts(), d.warnings()) {
 			l.addFinding(d, f)
 		}
-		for _, other := range l.apps[:i] {
-			l.checkAddresses(d, other)
-		}
-		l.checkAfter(d)
+		l.checkAddresses(d, addresses)
+		l.checkAfter(d, circles)
 		for i, label := range d.Labels {
-			if _, ok := l.file.App(label); ok {
+			if _, ok := l.byName[label]; ok {
 				l.addFinding(d, finding{key: "labels", part: []string{fmt.Sprint(i)}, message: fmt.Sprintf("the label %q is the name of an app", label)})
 			}
 		}
 	}
 	if len(l.apps) == 0 && len(l.problems) == 0 {
-		l.problems = append(l.problems, Problem{File: l.main.path, Message: "there is no app in it", Hint: "an app begins with [app.NAME]", Warning: true})
+		l.add(Problem{File: l.main.path, Message: "there is no app in it", Hint: "an app begins with [app.NAME]", Warning: true})
 	}
 }
 
@@ -84,21 +89,23 @@ func (a *App) conflicts() (all []finding) {
 	return all
 }
 
-// checkAddresses reports the addresses that two apps cannot both bind.
-func (l *loader) checkAddresses(d, other *draft) {
-	if d.Name == other.Name {
-		return // readApp has reported it
+// checkAddresses reports the addresses that an app and an earlier one cannot both bind, and
+// adds those of the app to the index.
+func (l *loader) checkAddresses(d *draft, earlier *addressIndex) {
+	for _, a := range d.Listen {
+		for _, other := range earlier.overlapping(a) {
+			if other.app.Name == d.Name {
+				continue // readApp has reported two apps of one name
+			}
+			f := finding{key: d.listenKey(), message: fmt.Sprintf("%s is also the address of %s (%s)", a, other.app.Name, other.address)}
+			if d.QueryGunicorn || other.app.QueryGunicorn {
+				f.message, f.warning = f.message+", unless gunicorn's configuration file says otherwise", true
+			}
+			l.addFinding(d, f)
+		}
 	}
 	for _, a := range d.Listen {
-		for _, b := range other.Listen {
-			if overlapping(a, b) {
-				f := finding{key: d.listenKey(), message: fmt.Sprintf("%s is also the address of %s (%s)", a, other.Name, b)}
-				if d.QueryGunicorn || other.QueryGunicorn {
-					f.message, f.warning = f.message+", unless gunicorn's configuration file says otherwise", true
-				}
-				l.addFinding(d, f)
-			}
-		}
+		earlier.add(a, d.App)
 	}
 }
 
@@ -110,43 +117,85 @@ func (d *draft) listenKey() string {
 	return "command"
 }
 
-// checkAfter reports unknown names in the key after, and cycles.
-func (l *loader) checkAfter(d *draft) {
+// maxSuggested is the number of names among which a similar one is looked for.
+const maxSuggested = 1000
+
+// checkAfter reports unknown names in the key after, and circles.
+func (l *loader) checkAfter(d *draft, circles map[string]int) {
 	for i, name := range d.After {
-		other, ok := l.file.App(name)
 		part := []string{fmt.Sprint(i)}
+		_, known := l.byName[name]
 		switch {
+		case l.full():
+			return
 		case name == d.Name:
 			l.addFinding(d, finding{key: "after", part: part, message: d.Name + " waits for itself"})
-		case !ok:
-			names := make([]string, 0, len(l.apps))
-			for _, a := range l.apps {
-				names = append(names, a.Name)
-			}
+		case !known:
 			f := finding{key: "after", part: part, message: fmt.Sprintf("there is no app %q", name)}
-			if near := Nearest(name, names); near != "" {
+			if near := Nearest(name, l.names(maxSuggested)); near != "" {
 				f.hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			l.addFinding(d, f)
-		case l.dependsOn(other, d.Name, nil):
+		case circles[name] == circles[d.Name]:
 			l.addFinding(d, finding{key: "after", part: part, message: fmt.Sprintf("%s and %s wait for each other", d.Name, name)})
 		}
 	}
 }
 
-// dependsOn reports whether a waits for the app with a name, directly or through
-// others. seen are the apps on the way.
-func (l *loader) dependsOn(a *App, name string, seen []string) bool {
-	if a.Name == name {
-		return true
+// names returns the names of up to limit apps.
+func (l *loader) names(limit int) []string {
+	var names []string
+	for _, d := range l.apps[:min(len(l.apps), limit)] {
+		names = append(names, d.Name)
 	}
-	if slices.Contains(seen, a.Name) {
-		return false
-	}
-	for _, next := range a.After {
-		if other, ok := l.file.App(next); ok && l.dependsOn(other, name, append(seen, a.Name)) {
-			return true
+	return names
+}
+
+// circles numbers the apps so that two have the same number if each waits for the other,
+// directly or through others: Tarjan's strongly connected components of the key after. Its
+// time is linear in the number of names.
+func (l *loader) circles() map[string]int {
+	c := circleFinder{apps: l.byName, order: map[string]int{}, low: map[string]int{}, circle: map[string]int{}}
+	for _, d := range l.apps {
+		if c.order[d.Name] == 0 {
+			c.visit(l.byName[d.Name])
 		}
 	}
-	return false
+	return c.circle
+}
+
+type circleFinder struct {
+	apps   map[string]*draft
+	order  map[string]int // from 1, as they were visited
+	low    map[string]int // the lowest order that is reached from an app and is open
+	open   []*draft       // visited, and not in a circle yet
+	circle map[string]int
+}
+
+func (c *circleFinder) visit(d *draft) {
+	c.order[d.Name] = len(c.order) + 1
+	c.low[d.Name] = c.order[d.Name]
+	c.open = append(c.open, d)
+	for _, name := range d.After {
+		next, ok := c.apps[name]
+		if !ok {
+			continue
+		}
+		if c.order[name] == 0 {
+			c.visit(next)
+			c.low[d.Name] = min(c.low[d.Name], c.low[name])
+		} else if c.circle[name] == 0 {
+			c.low[d.Name] = min(c.low[d.Name], c.order[name])
+		}
+	}
+	if c.low[d.Name] < c.order[d.Name] {
+		return
+	}
+	for {
+		last := c.open[len(c.open)-1]
+		c.open = c.open[:len(c.open)-1]
+		if c.circle[last.Name] = c.order[d.Name]; last == d {
+			return
+		}
+	}
 }

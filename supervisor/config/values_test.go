@@ -110,8 +110,12 @@ func TestOverlappingAddresses(t *testing.T) {
 		{"localhost:80", "127.0.0.1:80", true}, {"unix:/a", "unix:/a", true}, {"unix:/a", "unix:/b", false}, {"unix:/a:80", ":80", false},
 		{"systemd:a", "systemd:a", true}, {"[::1]:80", "[::1]:80", true},
 	} {
-		if got := overlapping(c.a, c.b); got != c.want {
-			t.Errorf("%s and %s: %v", c.a, c.b, got)
+		for _, pair := range [][2]string{{c.a, c.b}, {c.b, c.a}} {
+			index := newAddressIndex()
+			index.add(pair[0], &App{Name: "a"})
+			if got := index.overlapping(pair[1]); len(got) > 1 || len(got) == 1 != c.want {
+				t.Errorf("%s and then %s: %v", pair[0], pair[1], got)
+			}
 		}
 	}
 }
