@@ -17,6 +17,7 @@ type Problem struct {
 	Message      string
 	Hint         string // what to do about it
 	Warning      bool
+	Untrusted    bool // the file was not read because others can change it
 }
 
 // Error is the error of Load. It holds every problem.
@@ -104,6 +105,11 @@ func (f *Error) Errors() int {
 		}
 	}
 	return n
+}
+
+// Untrusted reports whether a file was not read because others can change it.
+func (f *Error) Untrusted() bool {
+	return slices.ContainsFunc(f.Problems, func(p Problem) bool { return p.Untrusted })
 }
 
 // finding is a problem with one key of an app, before its place in the file is

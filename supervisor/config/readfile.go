@@ -18,27 +18,45 @@ const maxFileSize = 1 << 20
 // through one descriptor, so the returned info belongs to the text. It never blocks:
 // a FIFO is refused, with or without a writer. The error does not contain the path.
 func ReadFile(path string) ([]byte, fs.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("there is no such file%w", hiddenError{err})
-	}
-	if errors.Is(err, unix.ENXIO) {
-		return nil, nil, errors.New("it is a socket, not a file")
-	}
+	f, err := openFile(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("it cannot be read: %w", withoutPath(err))
+		return nil, nil, readError(err)
 	}
 	defer f.Close()
+	return readOpen(f)
+}
+
+// openFile opens a file for reading. It does not wait for the writer of a FIFO.
+func openFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+}
+
+// readError says why a file is not read.
+func readError(err error) error {
+	var untrusted *untrustedError
+	switch {
+	case errors.As(err, &untrusted):
+		return untrusted
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no such file%w", hiddenError{err})
+	case errors.Is(err, unix.ENXIO):
+		return errors.New("it is a socket, not a file")
+	}
+	return fmt.Errorf("it cannot be read: %w", withoutPath(err))
+}
+
+// readOpen reads an open regular file of at most 1 MiB.
+func readOpen(f *os.File) ([]byte, fs.FileInfo, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return nil, nil, fmt.Errorf("it cannot be read: %w", withoutPath(err))
+		return nil, nil, readError(err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("it is %s, not a file", fileType(info.Mode()))
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
 	if err != nil {
-		return nil, nil, fmt.Errorf("it cannot be read: %w", withoutPath(err))
+		return nil, nil, readError(err)
 	}
 	if len(text) > maxFileSize {
 		return nil, nil, fmt.Errorf("it is larger than %s", FormatSize(maxFileSize))

@@ -31,7 +31,11 @@ const maxQuoted = 1000
 
 // readSource reads a file. A syntax error hides all other problems in it.
 func readSource(path string) (*source, *Problem) {
-	b, info, err := ReadFile(path)
+	b, info, err := readConfig(path)
+	var untrusted *untrustedError
+	if errors.As(err, &untrusted) {
+		return nil, &Problem{File: path, Message: untrusted.message, Hint: untrusted.hint, Untrusted: true}
+	}
 	if err != nil {
 		return nil, &Problem{File: path, Message: err.Error()}
 	}
@@ -41,6 +45,16 @@ func readSource(path string) (*source, *Problem) {
 	}
 	s.info = info
 	return s, nil
+}
+
+// readConfig is ReadFile for a configuration (openConfig).
+func readConfig(path string) ([]byte, fs.FileInfo, error) {
+	f, err := openConfig(path)
+	if err != nil {
+		return nil, nil, readError(err)
+	}
+	defer f.Close()
+	return readOpen(f)
 }
 
 func parseSource(path, text string) (*source, *Problem) {
