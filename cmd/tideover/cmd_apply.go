@@ -42,7 +42,7 @@ valid (nothing was changed); 7 or 8 when new code did not come up (help exits).`
 func applyConfig(c *cli, ctx context.Context, r api.ApplyRequest) error {
 	ctx, cancel := c.waitContext(ctx)
 	defer cancel()
-	daemon, err := c.locator().One(ctx)
+	daemon, err := c.oneDaemon(ctx)
 	if err != nil {
 		return err
 	}

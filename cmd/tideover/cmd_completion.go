@@ -73,7 +73,7 @@ func (c *cli) completeApps(limit int) cobra.CompletionFunc {
 // knownSelectors lists what selects apps: of the daemons that run, else of the
 // configuration; nil: neither can be read.
 func (c *cli) knownSelectors(ctx context.Context) []string {
-	if daemons, err := c.locator().Daemons(ctx); err == nil {
+	if daemons, err := c.findDaemons(ctx); err == nil {
 		return control.Selectors(daemons)
 	}
 	path, err := c.configPath("")

@@ -34,6 +34,7 @@ const globalFlags = `Flags that every verb takes:
 
   -c, --config FILE    configuration of the daemon      ($TIDEOVER_CONFIG)
   -S, --socket PATH    control socket of the daemon     ($TIDEOVER_SOCKET)
+      --user NAME      for root: the daemons of this user, by name or number
       --json           standard output is exactly one JSON document
   -q, --quiet          errors only
   -v, --verbose        more messages
@@ -42,8 +43,9 @@ const globalFlags = `Flags that every verb takes:
 
 APP is the name of an app, a label, the common name of its instances, or "all".
 It may be left out when there is one app, or when $TIDEOVER_APP names it.
-Without --socket, the command finds the daemon that has the app. When several
-daemons run, "all", apply and shutdown need --socket PATH or -c FILE.
+Without --socket, the command finds the daemon that has the app, among those of
+root and of the user who calls it. When several daemons run, "all", apply and
+shutdown need --socket PATH or -c FILE.
 `
 
 const exitCodes = `Exit codes of every verb:
@@ -85,6 +87,11 @@ const filePlaces = `Files:
                                                 $XDG_CONFIG_HOME/tideover/
   sockets         /run/tideover/                $XDG_RUNTIME_DIR/tideover/
   state           /var/lib/tideover/            $XDG_STATE_HOME/tideover/
+
+Root takes ./tideover.toml and the XDG directories only when root alone can
+change them. A configuration that others can change is refused: for root, the
+file and all directories above it must belong to root, and no other user or
+group may write there; for other users, not everybody may write the file.
 
 The control socket is control.sock, and NAME.sock for "run -- COMMAND". With
 --socket PATH, sockets and state are in the directory of PATH.

@@ -26,7 +26,7 @@ func printPids(c *cli, cmd *cobra.Command, names []string) error {
 	ctx, cancel := c.waitContext(cmd.Context())
 	defer cancel()
 	if len(names) == 0 {
-		daemon, err := c.locator().One(ctx)
+		daemon, err := c.oneDaemon(ctx)
 		if err != nil {
 			return err
 		}

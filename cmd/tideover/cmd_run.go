@@ -54,6 +54,9 @@ func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
 	if err != nil {
 		return err
 	}
+	if c.user != "" {
+		return usageError(cmd, "--user names the daemons that a command asks; run starts one, as the user who calls it")
+	}
 	_, command, given := splitAtDash(cmd, args)
 	switch dash := slices.Index(args, "--"); {
 	case !given && dash > 0:

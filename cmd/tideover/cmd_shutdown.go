@@ -26,7 +26,7 @@ func newShutdownCommand(c *cli) *cobra.Command {
 func shutDown(c *cli, cmd *cobra.Command, now bool) error {
 	ctx, cancel := c.waitContext(cmd.Context())
 	defer cancel()
-	daemon, err := c.locator().One(ctx)
+	daemon, err := c.oneDaemon(ctx)
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,16 @@ func (c *cli) configPath(named string) (string, error) {
 	if c.config != "" {
 		return c.config, nil
 	}
-	if path, ok := config.Discover(); ok {
-		return path, nil
+	found := config.Discover()
+	if found.Path == "" && len(found.Skipped) > 0 {
+		first := found.Skipped[0]
+		return "", errorf(api.ExitConfig, first.Hint, "%s: %s", first.File, first.Message)
+	}
+	if !c.quiet {
+		printProblems(c.errors(), found.Skipped)
+	}
+	if found.Path != "" {
+		return found.Path, nil
 	}
 	return "", errorf(api.ExitUsage, "one command:  tideover run -- gunicorn app:app\na file:       tideover run -c tideover.toml",
 		"there is no configuration here")

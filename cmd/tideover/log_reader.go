@@ -17,7 +17,7 @@ import (
 // $TIDEOVER_APP is ignored then.
 func logDaemons(c *cli, ctx context.Context, q api.LogQuery, names []string) ([]control.Daemon, error) {
 	if q.Daemon {
-		return c.locator().Daemons(ctx)
+		return c.findDaemons(ctx)
 	}
 	return c.daemons(ctx, names)
 }

@@ -23,11 +23,12 @@ type cli struct {
 	stdout, stderr io.Writer
 	env            []string
 	dirs           []string // where daemons are looked for; the first is where daemons keep their sockets
-	otherUserDirs  []string // patterns of other users' directories, for root
+	otherUserDirs  []string // patterns of other users' directories, for hints to root
 
 	config      string
 	configGiven bool // --config was typed, and means the one daemon of that file
 	socket      string
+	user        string
 	json        bool
 	quiet       bool
 	verbose     bool
@@ -76,6 +77,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVarP(&c.config, "config", "c", c.getenv("TIDEOVER_CONFIG"), "configuration `file`")
 	flags.StringVarP(&c.socket, "socket", "S", c.getenv("TIDEOVER_SOCKET"), "control socket of the daemon")
+	flags.StringVar(&c.user, "user", "", "for root: only daemons of the user `NAME`")
 	flags.BoolVar(&c.json, "json", false, "print exactly one JSON document")
 	flags.BoolVarP(&c.quiet, "quiet", "q", false, "errors only")
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "say more")

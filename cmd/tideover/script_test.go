@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 //	getting PATH          the same in the background
 //	got                   wait for it; its answer is stdout
 //	expand FILE           put the values of $VARIABLES into a file
+//	[root]                the tests run as root
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -61,7 +62,14 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TIDEOVER_SOCKET", filepath.Join(run, "control.sock"))
 			env.Setenv("TIDEOVER_LOG_LEVEL", "debug")
 			env.Setenv("GORACE", os.Getenv("GORACE"))
+			env.Setenv("UID", strconv.Itoa(os.Geteuid()))
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %s", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"daemon": startDaemon, "daemon-exits": daemonExits, "daemon-log": daemonLog,

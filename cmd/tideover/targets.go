@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,22 +26,80 @@ type target struct {
 }
 
 // locator says where daemons are looked for: on --socket, on the socket of
-// -c FILE, or in the usual directories.
-func (c *cli) locator() control.Locator {
-	socket := c.socket
-	if socket == "" && c.configGiven {
-		socket = c.configuredSocket()
+// -c FILE, or in the directories of --user or of this user.
+func (c *cli) locator() (control.Locator, error) {
+	l := control.Locator{Socket: c.socket, Dirs: c.dirs, OtherUserDirs: c.otherUserDirs}
+	if c.user != "" {
+		uid, err := c.ownerOfDaemons()
+		if err != nil {
+			return l, err
+		}
+		l.Owners, l.OtherUserDirs = []int{uid}, nil
+		if uid != os.Geteuid() {
+			l.Dirs = control.UserDirs(uid)
+		}
 	}
-	return control.Locator{Socket: socket, Dirs: c.dirs, OtherUserDirs: c.otherUserDirs}
+	if l.Socket != "" || !c.configGiven {
+		return l, nil
+	}
+	file, err := config.Load(c.config)
+	var faults *config.Error
+	switch {
+	case errors.As(err, &faults) && faults.Untrusted():
+		return l, c.reportInvalidConfig(err) // it could name the socket of any program
+	case err == nil && file.Daemon.Socket != "":
+		l.Socket = file.Daemon.Socket
+	case c.user == "":
+		l.Socket = control.SocketPath(c.dirs[0], "") // also when the file is invalid now: its daemon may run
+		l.Owners = []int{0, os.Geteuid()}
+	default:
+		return l, errorf(api.ExitUsage, "--socket PATH names it", "-c names no socket, and --user excludes the usual one")
+	}
+	return l, nil
 }
 
-// configuredSocket is the control socket of the daemon for -c FILE.
-func (c *cli) configuredSocket() string {
-	file, err := config.Load(c.config)
-	if err == nil && file.Daemon.Socket != "" {
-		return file.Daemon.Socket
+// ownerOfDaemons is the user id that --user names. Only root may use the daemons of
+// other users.
+func (c *cli) ownerOfDaemons() (uid int, err error) {
+	account, err := user.Lookup(c.user)
+	number := c.user
+	if err == nil {
+		number = account.Uid
 	}
-	return control.SocketPath(c.dirs[0], "") // also when the file is invalid now: its daemon may run
+	if uid, err = strconv.Atoi(number); err != nil || uid < 0 {
+		return 0, errorf(api.ExitUsage, "write a name or a number", "there is no user %q", c.user)
+	}
+	if own := os.Geteuid(); own != 0 && uid != own {
+		return 0, errorf(api.ExitDenied, "sudo tideover --user "+c.user+" asks them", "only root may use the daemons of %s", c.user)
+	}
+	return uid, nil
+}
+
+// findDaemons finds every daemon.
+func (c *cli) findDaemons(ctx context.Context) ([]control.Daemon, error) {
+	l, err := c.locator()
+	if err != nil {
+		return nil, err
+	}
+	return l.Daemons(ctx)
+}
+
+// oneDaemon finds the only daemon.
+func (c *cli) oneDaemon(ctx context.Context) (control.Daemon, error) {
+	l, err := c.locator()
+	if err != nil {
+		return control.Daemon{}, err
+	}
+	return l.One(ctx)
+}
+
+// selectDaemons finds the daemons that have the apps.
+func (c *cli) selectDaemons(ctx context.Context, selectors []string) ([]control.Daemon, error) {
+	l, err := c.locator()
+	if err != nil {
+		return nil, err
+	}
+	return l.Select(ctx, selectors...)
 }
 
 // selectors are the names that were typed, else $TIDEOVER_APP. The suffix ":*"
@@ -59,7 +120,11 @@ func (c *cli) target(ctx context.Context, name string) (target, error) {
 	if name == "" {
 		name = c.getenv("TIDEOVER_APP")
 	}
-	client, app, err := c.locator().Find(ctx, name)
+	l, err := c.locator()
+	if err != nil {
+		return target{}, err
+	}
+	client, app, err := l.Find(ctx, name)
 	return target{client: client, app: app}, err
 }
 
@@ -70,12 +135,12 @@ func (c *cli) targets(ctx context.Context, names []string) (found []target, sing
 	names = c.selectors(names)
 	var daemons []control.Daemon
 	if slices.Contains(names, allApps) {
-		one, err := c.locator().One(ctx)
+		one, err := c.oneDaemon(ctx)
 		if err != nil {
 			return nil, false, err
 		}
 		daemons = []control.Daemon{one}
-	} else if daemons, err = c.locator().Select(ctx, names...); err != nil {
+	} else if daemons, err = c.selectDaemons(ctx, names); err != nil {
 		return nil, false, err
 	}
 	for _, d := range daemons {
@@ -91,9 +156,9 @@ func (c *cli) targets(ctx context.Context, names []string) (found []target, sing
 func (c *cli) daemons(ctx context.Context, names []string) ([]control.Daemon, error) {
 	names = c.selectors(names)
 	if len(names) == 0 || slices.Contains(names, allApps) {
-		return c.locator().Daemons(ctx)
+		return c.findDaemons(ctx)
 	}
-	return c.locator().Select(ctx, names...)
+	return c.selectDaemons(ctx, names)
 }
 
 // maxWidth is the width of the longest name.

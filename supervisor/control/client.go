@@ -25,13 +25,44 @@ type Client struct {
 	http   *http.Client
 }
 
-// NewClient returns a client for the daemon on socket. It connects for every
-// request.
-func NewClient(socket string) *Client {
+// maxAnswer is how many bytes of an answer, or of one event of a stream, are read.
+const maxAnswer = 1 << 20
+
+// NewClient returns a client for the daemon on socket, whichever user it belongs to.
+// It connects for every request.
+func NewClient(socket string) *Client { return newClient(socket, nil) }
+
+// newClient returns a client that sends nothing unless the daemon's process belongs to
+// one of the owners; nil: to any user.
+func newClient(socket string, owners []int) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if err == nil && owners != nil {
+			err = checkOwner(conn.(*net.UnixConn), socket, owners)
+		}
+		if err != nil && conn != nil {
+			conn.Close()
+			conn = nil
+		}
+		return conn, err
 	}
-	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
+		DialContext: dial, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
+	}}}
+}
+
+// checkOwner checks that the process that listens on a socket belongs to one of the
+// owners.
+func checkOwner(conn *net.UnixConn, socket string, owners []int) error {
+	p, err := peerCredentials(conn)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(owners, int(p.uid)) {
+		return nil
+	}
+	name := userName(int(p.uid))
+	return errorf(api.ExitDenied, "--user "+name+" asks the daemons of "+name, "the process that listens on %s belongs to %s", socket, name)
 }
 
 // Socket is the path of the daemon's control socket.
@@ -152,7 +183,7 @@ func (c *Client) unary(ctx context.Context, method, path string, request, reply 
 		return err
 	}
 	defer resp.Close()
-	if err := resp.decoder.Decode(reply); err != nil {
+	if err := resp.decode(reply); err != nil {
 		return c.wrapError(ctx, err)
 	}
 	return nil
@@ -180,13 +211,13 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader) 
 	if err != nil {
 		return nil, c.wrapError(ctx, err)
 	}
-	r := &response{client: c, ctx: ctx, body: reply.Body, decoder: json.NewDecoder(reply.Body)}
+	r := newResponse(c, ctx, reply.Body)
 	if reply.StatusCode == http.StatusOK {
 		return r, nil
 	}
 	defer r.Close()
 	failure := &api.Error{}
-	if err := r.decoder.Decode(failure); err != nil || failure.Exit == api.ExitOK {
+	if err := r.decode(failure); err != nil || failure.Exit == api.ExitOK {
 		return nil, errorf(api.ExitError, "is "+c.socket+" a tideover daemon?", "unexpected answer: %s", reply.Status)
 	}
 	return nil, failure
@@ -220,7 +251,23 @@ type response struct {
 	client  *Client
 	ctx     context.Context
 	body    io.ReadCloser
+	bound   *io.LimitedReader // of the value that is read
 	decoder *json.Decoder
+}
+
+func newResponse(c *Client, ctx context.Context, body io.ReadCloser) *response {
+	bound := &io.LimitedReader{R: body}
+	return &response{client: c, ctx: ctx, body: body, bound: bound, decoder: json.NewDecoder(bound)}
+}
+
+// decode decodes the next value, of at most maxAnswer bytes.
+func (r *response) decode(v any) error {
+	r.bound.N = maxAnswer
+	err := r.decoder.Decode(v)
+	if err != nil && r.bound.N == 0 {
+		return errorf(api.ExitError, "is "+r.client.socket+" a tideover daemon?", "the answer is longer than %d bytes", maxAnswer)
+	}
+	return err
 }
 
 // Close closes the connection. The daemon notices that the client has left.
@@ -230,7 +277,7 @@ func (r *response) Close() { r.body.Close() }
 // and so is the end of the connection.
 func (r *response) nextEvent() (event, error) {
 	var e event
-	if err := r.decoder.Decode(&e); err != nil {
+	if err := r.decode(&e); err != nil {
 		return e, r.client.wrapError(r.ctx, err)
 	}
 	if e.Error != nil {

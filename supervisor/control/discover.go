@@ -5,23 +5,28 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"tideover/supervisor/api"
 )
 
-// probeTimeout is how long a daemon may take to list its apps.
-const probeTimeout = 2 * time.Second
+// lookTimeout is how long all daemons together may take to list their apps.
+const lookTimeout = 2 * time.Second
 
-// Locator finds daemons by their control sockets.
+// Locator finds daemons by their control sockets. A daemon that it looks for in
+// directories counts only if its directory and its process (SO_PEERCRED) belong to
+// one of the owners: any user can make a socket that answers as a daemon does.
 type Locator struct {
 	Socket        string   // this one only; empty: every live socket of the directories
 	Dirs          []string // runtime directories
-	OtherUserDirs []string // patterns of other users' runtime directories
+	Owners        []int    // user ids; nil: root and this user, and with Socket any user
+	OtherUserDirs []string // patterns of other users' runtime directories, for hints only
 }
 
 // Daemon is a daemon that answered, and its status.
@@ -29,7 +34,6 @@ type Daemon struct {
 	*Client
 	Status    api.Status
 	Selectors []string // those given to Select that select apps of this daemon
-	OtherUser bool     // found by root in another user's directory
 }
 
 // Apps are the names of its apps.
@@ -43,98 +47,137 @@ func (d Daemon) Apps() []string {
 
 func (d Daemon) names() string { return strings.Join(d.Apps(), ", ") }
 
-// Daemons asks every daemon for its status. Sockets that refuse connections are
-// passed over. The error is ExitNotRunning when there is no daemon, ExitDenied
-// when there are only daemons that deny access.
+// Daemons asks every daemon for its status, all at the same time. Sockets that refuse
+// connections are passed over. The error is ExitNotRunning when there is no daemon,
+// ExitDenied when there are only daemons that deny access, ExitTimeout when there are
+// only those that do not answer.
 func (l Locator) Daemons(ctx context.Context) ([]Daemon, error) {
+	look, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	return l.daemons(look)
+}
+
+func (l Locator) daemons(look context.Context) ([]Daemon, error) {
 	if l.Socket != "" {
-		one, err := probe(ctx, l.Socket)
+		one, err := probe(look, l.client(l.Socket))
 		if err != nil {
 			return nil, err
 		}
 		return []Daemon{one}, nil
 	}
+	sockets, unreadable := l.sockets()
+	found, failed := make([]Daemon, len(sockets)), make([]error, len(sockets))
+	var probes sync.WaitGroup
+	for i, path := range sockets {
+		probes.Go(func() { found[i], failed[i] = probe(look, l.client(path)) })
+	}
+	probes.Wait()
 	var all []Daemon
-	var denied error
-	candidates, unreadable := l.candidates()
-	for _, c := range candidates {
-		one, err := probe(ctx, c.path)
+	var denied, silent error
+	for i, err := range failed {
 		switch {
 		case err == nil:
-			one.OtherUser = c.otherUser
-			all = append(all, one)
-		case ctx.Err() != nil:
-			return nil, err
+			all = append(all, found[i])
 		case asError(err).Exit == api.ExitDenied:
 			denied = err
+		case asError(err).Exit == api.ExitTimeout:
+			silent = err
 		}
 	}
-	if len(all) > 0 {
+	switch {
+	case len(all) > 0:
 		return all, nil
-	}
-	if denied != nil {
+	case denied != nil:
 		return nil, denied
+	case silent != nil:
+		return nil, silent
 	}
 	looked := "looked in " + strings.Join(l.Dirs, ", ")
 	if len(unreadable) > 0 {
 		looked += "; may not look in " + strings.Join(unreadable, ", ")
 	}
-	return nil, errorf(api.ExitNotRunning, "start one: tideover run -- gunicorn app:app", "no daemon runs (%s)", looked)
+	hint := cmp.Or(l.hintOtherUsers(), "start one: tideover run -- gunicorn app:app")
+	return nil, errorf(api.ExitNotRunning, hint, "no daemon runs (%s)", looked)
 }
 
-// socketCandidate is a socket that may be the control socket of a daemon.
-type socketCandidate struct {
-	path      string
-	otherUser bool
+// client returns a client that speaks only to a daemon of the owners.
+func (l Locator) client(socket string) *Client {
+	if l.Owners == nil && l.Socket != "" {
+		return NewClient(socket)
+	}
+	return newClient(socket, l.owners())
 }
 
-// candidates lists the sockets in all directories, and the directories that may
-// not be read.
-func (l Locator) candidates() (all []socketCandidate, unreadable []string) {
-	add := func(dir string, otherUser bool) {
+func (l Locator) owners() []int {
+	if l.Owners == nil {
+		return []int{0, os.Geteuid()}
+	}
+	return l.Owners
+}
+
+// sockets lists the sockets in all directories of the owners, and the directories
+// that may not be read.
+func (l Locator) sockets() (all, unreadable []string) {
+	for _, dir := range l.Dirs {
+		owner, err := ownerOf(dir)
+		if err != nil || !slices.Contains(l.owners(), owner) {
+			continue // another user could have made one of the same name in /tmp
+		}
 		paths, err := socketsIn(dir)
 		if errors.Is(err, fs.ErrPermission) {
 			unreadable = append(unreadable, dir)
 		}
-		for _, path := range paths {
-			all = append(all, socketCandidate{path, otherUser})
-		}
-	}
-	for _, dir := range l.Dirs {
-		if isTrusted(dir) {
-			add(dir, false)
-		}
-	}
-	for _, pattern := range l.OtherUserDirs {
-		dirs, _ := filepath.Glob(pattern) // the only error is a malformed pattern
-		for _, dir := range dirs {
-			if !slices.Contains(l.Dirs, dir) && pathMatchesOwner(dir) {
-				add(dir, true)
-			}
-		}
+		all = append(all, paths...)
 	}
 	return all, unreadable
 }
 
-func probe(ctx context.Context, path string) (Daemon, error) {
-	limited, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	client := NewClient(path)
-	status, err := client.Status(limited)
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		err = errorf(api.ExitTimeout, "", "the daemon on %s does not answer", path)
+// maxNamedUsers is how many users a hint names.
+const maxNamedUsers = 5
+
+// hintOtherUsers names the users in whose directories are sockets of daemons. It asks
+// none of them. It is empty when there are none.
+func (l Locator) hintOtherUsers() string {
+	var names []string
+	for _, pattern := range l.OtherUserDirs {
+		dirs, _ := filepath.Glob(pattern) // the only error is a malformed pattern
+		for _, dir := range dirs {
+			owner, err := ownerOf(dir)
+			if err != nil || slices.Contains(l.owners(), owner) || !pathMatchesOwner(dir) || len(names) == maxNamedUsers {
+				continue
+			}
+			if sockets, err := socketsIn(dir); err == nil && len(sockets) > 0 && !slices.Contains(names, userName(owner)) {
+				names = append(names, userName(owner))
+			}
+		}
 	}
-	return Daemon{Client: client, Status: status}, err
+	if len(names) == 0 {
+		return ""
+	}
+	return "daemons of other users are asked only with --user: " + strings.Join(names, ", ")
+}
+
+func probe(look context.Context, client *Client) (Daemon, error) {
+	status, err := client.Status(look)
+	return Daemon{Client: client, Status: status}, client.silence(look, err)
+}
+
+// silence replaces the error of a request that look has ended.
+func (c *Client) silence(look context.Context, err error) error {
+	if err != nil && errors.Is(look.Err(), context.DeadlineExceeded) {
+		return errorf(api.ExitTimeout, "", "the daemon on %s does not answer", c.socket)
+	}
+	return err
 }
 
 // Select finds the apps that selectors mean: the daemons that have them, each
 // with the status of these apps only, in the order of its configuration. Without
 // selectors it is the only app there is. A selector that no daemon or more than
-// one knows is ExitNoSuchApp. Other users' daemons are considered only where none
-// of one's own knows the selector, so that no user can take a name away from
-// root by using it too.
+// one knows is ExitNoSuchApp.
 func (l Locator) Select(ctx context.Context, selectors ...string) ([]Daemon, error) {
-	daemons, err := l.Daemons(ctx)
+	look, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	daemons, err := l.daemons(look)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +185,7 @@ func (l Locator) Select(ctx context.Context, selectors ...string) ([]Daemon, err
 		return onlyApp(daemons)
 	}
 	for _, selector := range selectors {
-		i, err := findOwner(ctx, daemons, selector)
+		i, err := l.findOwner(look, daemons, selector)
 		if err != nil {
 			return nil, err
 		}
@@ -153,8 +196,8 @@ func (l Locator) Select(ctx context.Context, selectors ...string) ([]Daemon, err
 		if len(d.Selectors) == 0 {
 			continue
 		}
-		if d.Status, err = d.Client.Status(ctx, d.Selectors...); err != nil {
-			return nil, err
+		if d.Status, err = d.Client.Status(look, d.Selectors...); err != nil {
+			return nil, d.silence(look, err)
 		}
 		found = append(found, d)
 	}
@@ -184,11 +227,7 @@ func (l Locator) One(ctx context.Context) (Daemon, error) {
 	if err != nil {
 		return Daemon{}, err
 	}
-	own := slices.DeleteFunc(slices.Clone(daemons), func(d Daemon) bool { return d.OtherUser })
-	switch {
-	case len(own) == 1:
-		return own[0], nil
-	case len(daemons) == 1:
+	if len(daemons) == 1 {
 		return daemons[0], nil
 	}
 	hint := "say which:"
@@ -201,19 +240,14 @@ func (l Locator) One(ctx context.Context) (Daemon, error) {
 // onlyApp is the app that is meant when none is named.
 func onlyApp(daemons []Daemon) ([]Daemon, error) {
 	var names []string
-	var own, all []Daemon // one for each app
+	var all []Daemon // one for each app
 	for _, d := range daemons {
 		for _, a := range d.Status.Apps {
 			names = append(names, a.Name)
 			one := d
 			one.Status.Apps = []api.AppStatus{a}
-			if all = append(all, one); !d.OtherUser {
-				own = append(own, one)
-			}
+			all = append(all, one)
 		}
-	}
-	if len(own) > 0 {
-		all = own
 	}
 	switch {
 	case len(all) == 1:
@@ -227,40 +261,38 @@ func onlyApp(daemons []Daemon) ([]Daemon, error) {
 }
 
 // findOwner returns the index of the daemon that a selector belongs to. The name
-// of an app comes before labels and groups, one's own daemons before those of
-// other users.
-func findOwner(ctx context.Context, daemons []Daemon, selector string) (int, error) {
+// of an app comes before labels and groups.
+func (l Locator) findOwner(look context.Context, daemons []Daemon, selector string) (int, error) {
 	hasApp := func(d Daemon) (bool, error) { return slices.Contains(d.Apps(), selector), nil }
 	knows := func(d Daemon) (bool, error) {
-		_, err := d.Client.Status(ctx, selector)
+		_, err := d.Client.Status(look, selector)
 		if err != nil && asError(err).Exit == api.ExitNoSuchApp {
 			return false, nil
 		}
-		return err == nil, err
+		return err == nil, d.silence(look, err)
 	}
 	for _, matches := range []func(Daemon) (bool, error){hasApp, knows} {
-		for _, otherUser := range []bool{false, true} {
-			owners, err := indexesOf(daemons, otherUser, matches)
-			switch {
-			case err != nil:
-				return 0, err
-			case len(owners) == 1:
-				return owners[0], nil
-			case len(owners) > 1:
-				return 0, errorf(api.ExitNoSuchApp, "say which daemon with --socket", "%d daemons know %s", len(owners), selector)
-			}
+		owners, err := indexesOf(daemons, matches)
+		switch {
+		case err != nil:
+			return 0, err
+		case len(owners) == 1:
+			return owners[0], nil
+		case len(owners) > 1:
+			return 0, errAmbiguous(daemons, owners, selector)
 		}
 	}
-	return 0, errNoSuchApp(selector, Selectors(daemons))
+	err := errNoSuchApp(selector, Selectors(daemons))
+	if others := l.hintOtherUsers(); others != "" {
+		err.Hint += "\n" + others
+	}
+	return 0, err
 }
 
-// indexesOf lists the daemons that match, among one's own or other users'.
-func indexesOf(daemons []Daemon, otherUser bool, matches func(Daemon) (bool, error)) ([]int, error) {
+// indexesOf lists the daemons that match.
+func indexesOf(daemons []Daemon, matches func(Daemon) (bool, error)) ([]int, error) {
 	var indexes []int
 	for i, d := range daemons {
-		if d.OtherUser != otherUser {
-			continue
-		}
 		ok, err := matches(d)
 		if err != nil {
 			return nil, err
@@ -270,6 +302,16 @@ func indexesOf(daemons []Daemon, otherUser bool, matches func(Daemon) (bool, err
 		}
 	}
 	return indexes, nil
+}
+
+// errAmbiguous is the error for a selector that several daemons know.
+func errAmbiguous(daemons []Daemon, owners []int, selector string) *api.Error {
+	hint, pids := "say which:", []string(nil)
+	for _, i := range owners {
+		hint += "\n--socket " + daemons[i].Socket()
+		pids = append(pids, strconv.Itoa(daemons[i].Status.Pid))
+	}
+	return errorf(api.ExitNoSuchApp, hint, "%d daemons know %s: pid %s", len(owners), selector, strings.Join(pids, ", "))
 }
 
 // Selectors lists what selects apps of these daemons: their names, then groups
@@ -306,7 +348,7 @@ func errSeveralDaemons(daemons []Daemon, hint string) error {
 
 // errNoSuchApp is the error for an unknown name. Its hint is a known name that is
 // similar, or all of them.
-func errNoSuchApp(app string, known []string) error {
+func errNoSuchApp(app string, known []string) *api.Error {
 	hint := "known: " + strings.Join(known, ", ")
 	for _, name := range known {
 		if distance(app, name) <= 1+len(name)/4 {

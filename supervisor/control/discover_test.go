@@ -1,15 +1,22 @@
 package control
 
 import (
+	"bufio"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 func TestFindTheDaemonThatKnowsTheApp(t *testing.T) {
@@ -96,8 +103,9 @@ func TestFindWithTwoDaemonsOfOneName(t *testing.T) {
 	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "")})
 	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "shop")})
 	_, _, err := Locator{Dirs: []string{dir}}.Find(t.Context(), "shop")
-	if exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "--socket") {
-		t.Errorf("%v", err)
+	if exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "2 daemons know shop: pid ") ||
+		!strings.Contains(asError(err).Hint, "--socket "+SocketPath(dir, "")+"\n--socket "+SocketPath(dir, "shop")) {
+		t.Errorf("%#v", err)
 	}
 	if _, err = (Locator{Dirs: []string{dir}}).One(t.Context()); exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "2 daemons run: shop (pid ") {
 		t.Errorf("%v", err)
@@ -122,8 +130,15 @@ func TestNoDaemon(t *testing.T) {
 func TestRuntimeDirOfAUser(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {
-		if got := RuntimeDir(func(string) string { return "/run/user/0" }); got != "/run/tideover" {
-			t.Errorf("root: %s", got)
+		own, foreign, open := t.TempDir(), t.TempDir(), t.TempDir()
+		must(t, os.Chmod(own, 0o755), os.Chown(foreign, 1000, -1), os.Chmod(open, 0o777))
+		for dir, want := range map[string]string{
+			"": "/run/tideover", "/run/user/0": "/run/tideover", "/tmp": "/run/tideover", own: own + "/tideover",
+			foreign: "/run/tideover", open: "/run/tideover", own + "/..": "/run/tideover", own[1:]: "/run/tideover",
+		} {
+			if got := RuntimeDir(func(string) string { return dir }); got != want {
+				t.Errorf("root with %q: %s, want %s", dir, got, want)
+			}
 		}
 		return
 	}
@@ -136,50 +151,207 @@ func TestRuntimeDirOfAUser(t *testing.T) {
 	}
 }
 
-// Other users' daemons are found by the number in their directories' names, and
-// never before one's own.
-func TestOtherUsersDaemons(t *testing.T) {
+// A process of any user can answer as a daemon does: that the new code serves.
+func TestRootAsksNoDaemonOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		if OtherUserDirs() != nil {
-			t.Error("only root looks at others'")
+			t.Error("a user is told about others' daemons")
 		}
 		return
 	}
 	own, users := privateDir(t), privateDir(t)
-	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(own, "")})
-	for name, app := range map[string]string{"tideover-4711": "shop", "tideover-4712": "blog", "4713/tideover": "wiki"} {
+	must(t, os.Chmod(users, 0o755))
+	for name, uid := range map[string]int{"tideover-1000": 1000, "33/tideover": 33, "tideover-4712": 0} { // the last path does not match its owner
 		dir := filepath.Join(users, name)
 		must(t, os.MkdirAll(dir, 0o700))
-		serve(t, newFake(app), SocketOptions{Path: SocketPath(dir, "")})
-		if uid := map[string]int{"shop": 4711, "wiki": 4713}[app]; uid != 0 { // 4712 belongs to root: the path does not match its owner
-			must(t, os.Chown(dir, uid, -1))
-		}
+		notAsked(t, SocketPath(dir, ""))
+		must(t, os.Chown(dir, uid, -1))
 	}
-	locator := Locator{Dirs: []string{own}, OtherUserDirs: []string{users + "/tideover-*", users + "/*/tideover"}}
-	for _, c := range []struct {
-		app, socket string
-		exit        api.Exit
-	}{
-		{"shop", SocketPath(own, ""), 0},
-		{"", SocketPath(own, ""), 0},
-		{"wiki", SocketPath(filepath.Join(users, "4713/tideover"), ""), 0},
-		{"blog", "", api.ExitNoSuchApp},
-	} {
-		client, _, err := locator.Find(t.Context(), c.app)
-		if exitOf(err) != c.exit {
-			t.Errorf("%q: %v, want exit %d", c.app, err, c.exit)
-		} else if err == nil && client.Socket() != c.socket {
-			t.Errorf("%q: found on %s, want %s", c.app, client.Socket(), c.socket)
-		}
+	patterns := []string{users + "/tideover-*", users + "/*/tideover"}
+	locator := Locator{Dirs: []string{own, users + "/tideover-1000"}, OtherUserDirs: patterns}
+	hint := "daemons of other users are asked only with --user: " + userName(1000) + ", " + userName(33)
+	if _, err := locator.Daemons(t.Context()); exitOf(err) != api.ExitNotRunning || asError(err).Hint != hint {
+		t.Errorf("%#v, want the hint %q", err, hint)
 	}
+	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(own, "")})
 	if one, err := locator.One(t.Context()); err != nil || one.Socket() != SocketPath(own, "") {
-		t.Errorf("the only daemon of one's own: %v", err)
+		t.Errorf("the daemon of its own: %v", err)
 	}
-	all, err := locator.Daemons(t.Context())
-	if err != nil || len(all) != 3 {
-		t.Errorf("%d daemons, %v", len(all), err)
+	if _, _, err := locator.Find(t.Context(), "blog"); exitOf(err) != api.ExitNoSuchApp || !strings.Contains(asError(err).Hint, hint) {
+		t.Errorf("%#v, want the hint %q", err, hint)
 	}
+}
+
+// notAsked makes a control socket to which no client may connect.
+func notAsked(t *testing.T, path string) {
+	t.Helper()
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
+	must(t, err)
+	must(t, os.WriteFile(path+lockSuffix, nil, 0o600))
+	t.Cleanup(func() {
+		listener.SetDeadline(time.Unix(1, 0))
+		if _, err := listener.Accept(); err == nil {
+			t.Errorf("a client has connected to %s", path)
+		}
+		listener.Close()
+	})
+}
+
+// The socket is in a trusted directory, but the process behind it belongs to another
+// user, who learns nothing of the request either.
+func TestADaemonIsWhatItsProcessIs(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		dir := privateDir(t)
+		serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "")})
+		if _, err := (Locator{Dirs: []string{dir}, Owners: []int{os.Geteuid(), 0}}).Daemons(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, err := newClient(SocketPath(dir, ""), []int{0}).Status(t.Context()); exitOf(err) != api.ExitDenied {
+			t.Errorf("a daemon of this user as root's: %v", err)
+		}
+		return
+	}
+	for _, c := range []struct {
+		name          string
+		directory     int // its owner
+		owners        []int
+		socket        bool
+		exit          api.Exit
+		what, message string
+	}{
+		{"of another user in root's directory", 0, nil, false, api.ExitDenied, "", "belongs to " + userName(1000)},
+		{"of another user in a directory of that user", 1000, nil, false, api.ExitNotRunning, "", "no daemon runs"},
+		{"of the user that --user names", 1000, []int{1000}, false, 0, "asked", ""},
+		{"of another user than --user names", 33, []int{33}, false, api.ExitDenied, "", "belongs to " + userName(1000)},
+		{"in root's directory, though --user names its owner", 0, []int{1000}, false, api.ExitNotRunning, "", "no daemon runs"},
+		{"on --socket", 0, nil, true, 0, "asked", ""},
+		{"on --socket, of another user than --user names", 0, []int{33}, true, api.ExitDenied, "", "belongs to " + userName(1000)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := privateDir(t)
+			must(t, os.Chmod(dir, 0o777))
+			path := SocketPath(dir, "")
+			heard := listenAs(t, 1000, path)
+			must(t, os.WriteFile(path+lockSuffix, nil, 0o600), os.Chown(dir, c.directory, -1))
+			locator := Locator{Dirs: []string{dir}, Owners: c.owners}
+			if c.socket {
+				locator.Socket = path
+			}
+			_, err := locator.Daemons(t.Context())
+			if exitOf(err) != c.exit || err != nil && !strings.Contains(err.Error(), c.message) {
+				t.Errorf("%v, want exit %d and %q", err, c.exit, c.message)
+			}
+			if got := heard(); got != c.what {
+				t.Errorf("the process was %q, want %q", got, c.what)
+			}
+		})
+	}
+}
+
+// All sockets are asked at the same time, and for as long as one would be.
+func TestManySilentSocketsCostTheTimeOfOne(t *testing.T) {
+	t.Parallel()
+	dir := privateDir(t)
+	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "shop")})
+	const silent = 20
+	for i := range silent {
+		path := SocketPath(dir, fmt.Sprintf("silent%d", i))
+		listener, err := net.Listen("unix", path)
+		must(t, err, os.WriteFile(path+lockSuffix, nil, 0o600))
+		t.Cleanup(func() { listener.Close() })
+	}
+	began := time.Now()
+	daemons, err := Locator{Dirs: []string{dir}}.Daemons(t.Context())
+	if err != nil || len(daemons) != 1 {
+		t.Errorf("%d daemons, %v", len(daemons), err)
+	}
+	if took := time.Since(began); took > silent*lookTimeout/4 {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// Nothing that a daemon sends makes a client hold more than maxAnswer of it.
+func TestAnEndlessAnswerIsAnError(t *testing.T) {
+	for _, c := range []struct{ name, answer, endless string }{
+		{"a text", `{"version":"`, "xxxxxxxxxxxxxxxx"},
+		{"a list", `{"apps":[`, `{"name":"a"},`},
+		{"white space", ``, "                "},
+		{"a head", "X: ", "xxxxxxxxxxxxxxxx"},
+		{"many fields", "", "X: 1\r\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := privateDir(t) + "/control.sock"
+			head := "HTTP/1.1 200 OK\r\n"
+			if !strings.Contains(c.name, "head") && !strings.Contains(c.name, "fields") {
+				head += "\r\n"
+			}
+			answerWith(t, path, head+c.answer, c.endless)
+			var err error
+			held := allocated(func() { _, err = NewClient(path).Status(t.Context()) })
+			if exitOf(err) != api.ExitError {
+				t.Errorf("exit %d, %v", exitOf(err), err)
+			}
+			if held > 32*maxAnswer {
+				t.Errorf("%d bytes were allocated", held)
+			}
+			_, err = NewClient(path).Do(t.Context(), api.Request{Verb: api.Reload}, nil)
+			if exitOf(err) != api.ExitError {
+				t.Errorf("in a stream: exit %d, %v", exitOf(err), err)
+			}
+		})
+	}
+}
+
+// A stream may be longer than maxAnswer: its events may not.
+func TestALongStreamIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	path := privateDir(t) + "/control.sock"
+	line := `{"line":{"text":"` + strings.Repeat("x", maxAnswer/2) + `"}}` + "\n"
+	answerWith(t, path, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+strings.Repeat(line, 5)+`{"end":true}`, "")
+	lines := 0
+	err := NewClient(path).Logs(t.Context(), api.LogQuery{}, func(logs.Line) bool { lines++; return true })
+	if err != nil || lines != 5 {
+		t.Errorf("%d lines, %v", lines, err)
+	}
+}
+
+// answerWith makes a socket that answers every request with a text, and with another one
+// again and again until the client leaves.
+func answerWith(t *testing.T, path, text, endless string) {
+	t.Helper()
+	listener, err := net.Listen("unix", path)
+	must(t, err)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			http.ReadRequest(bufio.NewReader(conn))
+			_, err = io.WriteString(conn, text)
+			for more := strings.Repeat(endless, 1000); err == nil && more != ""; {
+				_, err = io.WriteString(conn, more)
+			}
+			conn.Close()
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		serving.Wait()
+	})
+}
+
+// allocated is how many bytes f allocates.
+func allocated(f func()) int {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc - before.TotalAlloc)
 }
 
 func TestDistance(t *testing.T) {

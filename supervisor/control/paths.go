@@ -1,7 +1,9 @@
 package control
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // mainSocket is the socket of a daemon with a configuration. A daemon for one
@@ -25,6 +29,11 @@ func DefaultDirs(getenv func(string) string) []string {
 	return []string{own}
 }
 
+// UserDirs are the runtime directories in which a user's daemons may be.
+func UserDirs(uid int) []string {
+	return []string{fmt.Sprintf("/run/user/%d/tideover", uid), filepath.Join(os.TempDir(), fmt.Sprintf("tideover-%d", uid)), "/run/tideover"}
+}
+
 // OtherUserDirs are the patterns of other users' runtime directories; nil for
 // every user but root.
 func OtherUserDirs() []string {
@@ -35,17 +44,44 @@ func OtherUserDirs() []string {
 }
 
 // RuntimeDir is where this user's daemons have their control sockets.
-// XDG_RUNTIME_DIR is ignored when it belongs to another user, as after su(1).
+// XDG_RUNTIME_DIR is ignored when it belongs to another user, as after su(1). Root's
+// is /run/tideover, unless XDG_RUNTIME_DIR is another one than that of the login
+// session, which is removed at its end, and OnlyRootCanChange.
 func RuntimeDir(getenv func(string) string) string {
-	uid := os.Geteuid()
+	uid, dir := os.Geteuid(), getenv("XDG_RUNTIME_DIR")
 	if uid == 0 {
+		if dir != "/run/user/0" && OnlyRootCanChange(dir) {
+			return filepath.Join(dir, "tideover")
+		}
 		return "/run/tideover"
 	}
-	dir := getenv("XDG_RUNTIME_DIR")
 	if owner, err := ownerOf(dir); err == nil && owner == uid && filepath.IsAbs(dir) {
 		return filepath.Join(dir, "tideover")
 	}
 	return filepath.Join(os.TempDir(), fmt.Sprintf("tideover-%d", uid))
+}
+
+// OnlyRootCanChange reports whether a directory and every directory above it belong
+// to root, no other user may write in it, and in none of those above it without the
+// sticky bit. No component is a symbolic link. Each is looked at after the one above
+// it, which only root can change then.
+func OnlyRootCanChange(dir string) bool {
+	if !filepath.IsAbs(dir) || dir != filepath.Clean(dir) {
+		return false
+	}
+	for i := 1; i <= len(dir); i++ {
+		if i < len(dir) && dir[i] != '/' {
+			continue
+		}
+		info, err := os.Lstat(dir[:i])
+		if err != nil || !info.IsDir() || info.Sys().(*syscall.Stat_t).Uid != 0 {
+			return false
+		}
+		if sticky := info.Mode()&fs.ModeSticky != 0 && i < len(dir); info.Mode().Perm()&0o022 != 0 && !sticky {
+			return false
+		}
+	}
+	return true
 }
 
 // SocketPath is the control socket of the daemon for app in dir. An empty app is
@@ -57,16 +93,30 @@ func SocketPath(dir, app string) string {
 	return filepath.Join(dir, app+".sock")
 }
 
+// maxSockets is how many sockets of a directory are looked at. Another user may have
+// made any number.
+const maxSockets = 100
+
 // socketsIn lists the control sockets in a directory, mainSocket first. Only
 // sockets with a lock file beside them count: private sockets of apps may be in
 // the same directory, and must not be asked for a status.
 func socketsIn(dir string) (paths []string, err error) {
-	entries, err := os.ReadDir(dir)
-	locked := func(name string) bool {
-		return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name+lockSuffix })
+	opened, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer opened.Close()
+	entries, err := opened.ReadDir(10 * maxSockets)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	names := map[string]bool{}
+	for _, entry := range entries {
+		names[entry.Name()] = true
 	}
 	for _, entry := range entries {
-		if entry.Type() != fs.ModeSocket || !strings.HasSuffix(entry.Name(), ".sock") || !locked(entry.Name()) {
+		if entry.Type() != fs.ModeSocket || !strings.HasSuffix(entry.Name(), ".sock") || !names[entry.Name()+lockSuffix] {
 			continue
 		}
 		path := filepath.Join(dir, entry.Name())
@@ -76,14 +126,7 @@ func socketsIn(dir string) (paths []string, err error) {
 			paths = append(paths, path)
 		}
 	}
-	return paths, err
-}
-
-// isTrusted reports whether a directory belongs to root or to this user: another
-// user could have made one of the same name in /tmp.
-func isTrusted(dir string) bool {
-	owner, err := ownerOf(dir)
-	return err == nil && (owner == 0 || owner == os.Geteuid())
+	return paths[:min(len(paths), maxSockets)], err
 }
 
 // pathMatchesOwner reports whether the number in a path such as

@@ -3,7 +3,9 @@ package control
 import (
 	"net"
 	"os"
+	"os/user"
 	"slices"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +37,15 @@ func (p peer) roleOf(group int) role {
 		return roleOperator
 	}
 	return roleNone
+}
+
+// userName is the name of a user's account, or the number.
+func userName(uid int) string {
+	number := strconv.Itoa(uid)
+	if account, err := user.LookupId(number); err == nil {
+		return account.Username
+	}
+	return number
 }
 
 func peerCredentials(conn *net.UnixConn) (peer, error) {

@@ -1,8 +1,11 @@
 package control
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +23,10 @@ import (
 func TestMain(m *testing.M) {
 	if socket := os.Getenv("TIDEOVER_TEST_ASK"); socket != "" {
 		askAll(socket)
+		return
+	}
+	if socket := os.Getenv("TIDEOVER_TEST_LISTEN"); socket != "" {
+		answerOne(socket)
 		return
 	}
 	os.Exit(m.Run())
@@ -57,8 +64,54 @@ func askAll(socket string) {
 	}
 }
 
-// askAs runs askAll as another user and returns its answers.
-func askAs(t *testing.T, socket string, uid, gid uint32, groups ...uint32) map[string]string {
+// answerOne is a daemon without apps that answers one request. It prints "listening", and
+// "asked" if a request came.
+func answerOne(socket string) {
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("listening")
+	conn, err := listener.Accept()
+	if err != nil {
+		return
+	}
+	if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+		fmt.Println("asked")
+		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"apps\":[]}")
+	}
+	conn.Close()
+}
+
+// listenAs runs answerOne as another user. heard ends it and returns what it printed
+// after "listening".
+func listenAs(t *testing.T, uid uint32, socket string) (heard func() string) {
+	t.Helper()
+	command := asUser(t, "TIDEOVER_TEST_LISTEN="+socket, uid, uid)
+	output, err := command.StdoutPipe()
+	must(t, err)
+	must(t, command.Start())
+	lines := bufio.NewScanner(output)
+	if lines.Scan(); lines.Text() != "listening" {
+		t.Fatal(lines.Text())
+	}
+	return func() string {
+		// The end of the listener is noticed in Accept: a last connection without a request.
+		if conn, err := net.Dial("unix", socket); err == nil {
+			conn.Close()
+		}
+		text := ""
+		for lines.Scan() {
+			text += lines.Text()
+		}
+		command.Wait()
+		return text
+	}
+}
+
+// asUser is this test binary as another user, with one variable.
+func asUser(t *testing.T, variable string, uid, gid uint32, groups ...uint32) *exec.Cmd {
 	t.Helper()
 	self, err := os.ReadFile("/proc/self/exe")
 	must(t, err)
@@ -72,10 +125,16 @@ func askAs(t *testing.T, socket string, uid, gid uint32, groups ...uint32) map[s
 	must(t, os.Chmod(binary, 0o755))
 	command := exec.Command(binary)
 	command.Dir = "/"
-	command.Env = []string{"TIDEOVER_TEST_ASK=" + socket}
+	command.Env = []string{variable}
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid, Groups: groups}}
 	command.Stderr = os.Stderr
-	output, err := command.Output()
+	return command
+}
+
+// askAs runs askAll as another user and returns its answers.
+func askAs(t *testing.T, socket string, uid, gid uint32, groups ...uint32) map[string]string {
+	t.Helper()
+	output, err := asUser(t, "TIDEOVER_TEST_ASK="+socket, uid, gid, groups...).Output()
 	must(t, err)
 	answers := map[string]string{}
 	for line := range strings.Lines(string(output)) {

@@ -34,6 +34,9 @@ func (d *daemon) stateDir(socket string) string {
 	case d.Socket != "" || d.Config.Daemon.Socket != "":
 		return filepath.Dir(socket)
 	case os.Geteuid() == 0:
+		if dir := d.Getenv("XDG_STATE_HOME"); control.OnlyRootCanChange(dir) {
+			return filepath.Join(dir, "tideover")
+		}
 		return "/var/lib/tideover"
 	}
 	uid := os.Geteuid()
