@@ -36,14 +36,23 @@ func quietEnvironment(t *testing.T) {
 	}
 }
 
+// copied copies a directory: root takes no configuration out of a repository that belongs to
+// another user.
+func copied(t *testing.T, dir string) string {
+	t.Helper()
+	to := trustedDir(t)
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
 // Every file of testdata/broken, and every tideover.toml in a directory of it,
 // has the faults that the text file beside it tells.
 func TestBroken(t *testing.T) {
 	quietEnvironment(t)
-	dir, err := filepath.Abs("testdata/broken")
-	if err != nil {
-		t.Fatal(err)
-	}
+	const texts = "testdata/broken"
+	dir := copied(t, texts)
 	alone, _ := filepath.Glob(filepath.Join(dir, "*.toml"))
 	together, _ := filepath.Glob(filepath.Join(dir, "*", "tideover.toml"))
 	if len(alone)+len(together) < 60 {
@@ -61,7 +70,7 @@ func TestBroken(t *testing.T) {
 				t.Fatalf("nothing is wrong with it: %v", err)
 			}
 			checkPlaces(t, faults)
-			golden(t, name+".txt", strings.ReplaceAll(err.Error(), dir+"/", "")+"\n")
+			golden(t, filepath.Join(texts, filepath.Base(name)+".txt"), strings.ReplaceAll(err.Error(), dir+"/", "")+"\n")
 		})
 	}
 }
@@ -92,10 +101,8 @@ func checkPlaces(t *testing.T, faults *Error) {
 // Files of testdata/warned are good, but for what the text beside them says.
 func TestWarned(t *testing.T) {
 	quietEnvironment(t)
-	dir, err := filepath.Abs("testdata/warned")
-	if err != nil {
-		t.Fatal(err)
-	}
+	const texts = "testdata/warned"
+	dir := copied(t, texts)
 	all, _ := filepath.Glob(filepath.Join(dir, "*.toml"))
 	if len(all) < 5 {
 		t.Fatalf("there are only %d files", len(all))
@@ -108,6 +115,6 @@ func TestWarned(t *testing.T) {
 		}
 		warnings := &Error{f.Warnings}
 		checkPlaces(t, warnings)
-		golden(t, strings.TrimSuffix(path, ".toml")+".txt", strings.ReplaceAll(warnings.Error(), dir+"/", "")+"\n")
+		golden(t, filepath.Join(texts, strings.TrimSuffix(filepath.Base(path), ".toml")+".txt"), strings.ReplaceAll(warnings.Error(), dir+"/", "")+"\n")
 	}
 }
