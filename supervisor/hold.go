@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"tideover/proxy/gate"
@@ -99,8 +100,15 @@ func (a *App) hold(r api.HoldRequest) (*lease, []*gate.Target, *api.Error) {
 	if a.restart.desired != desiredUp {
 		return nil, nil, &api.Error{Exit: api.ExitNotRunning, Message: a.name + " is stopped", Hint: "tideover start " + a.name}
 	}
-	if r.For <= 0 {
+	longest := a.settings.Hold.MaxFor
+	switch {
+	case r.For <= 0 && longest > 0:
+		r.For = min(a.settings.Hold.Timeout, longest)
+	case r.For <= 0:
 		r.For = a.settings.Hold.Timeout
+	case longest > 0 && r.For > longest:
+		return nil, nil, &api.Error{Exit: api.ExitUsage, Message: fmt.Sprintf("a hold of %s lasts %s at most (hold.max_for)", a.name, api.FormatDuration(longest)),
+			Hint: "give a shorter --for, or set hold.max_for in the configuration"}
 	}
 	l := a.leases.lease(r)
 	var targets []*gate.Target

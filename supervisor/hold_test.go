@@ -2,11 +2,13 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/config"
 )
 
 func TestHoldLetsInFlightFinishAndHoldsTheRest(t *testing.T) {
@@ -81,6 +83,29 @@ func TestLeaseEndsByItself(t *testing.T) {
 	}
 	if rep := lease.End(); !rep.Expired || rep.Requests.Held != 1 {
 		t.Errorf("report %+v", rep)
+	}
+}
+
+// A member of socket_group may hold, but not for ever.
+func TestNoHoldIsLongerThanTheConfigurationAllows(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web", func(a *config.App) { a.Hold.MaxFor, a.Hold.Timeout = time.Second, 5*time.Second })
+	r.page()
+	for _, attached := range []bool{false, true} {
+		_, err := r.s.Hold(t.Context(), "shop", api.HoldRequest{For: time.Second + 1, Attached: attached})
+		var refused *api.Error
+		if !errors.As(err, &refused) || refused.Exit != api.ExitUsage || !strings.Contains(refused.Message, "hold.max_for") || !strings.Contains(refused.Message, "1 s at most") {
+			t.Errorf("attached %v: %#v", attached, err)
+		}
+		for _, length := range []time.Duration{0, time.Second} {
+			lease, err := r.s.Hold(t.Context(), "shop", api.HoldRequest{For: length, Attached: attached})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rep := lease.End(); rep.For != 1 {
+				t.Errorf("attached %v, for %s: %+v", attached, length, rep)
+			}
+		}
 	}
 }
 

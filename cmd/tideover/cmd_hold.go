@@ -21,7 +21,7 @@ func newHoldCommand(c *cli) *cobra.Command {
   tideover hold shop --for 20s                  20 s, or until tideover release`,
 		Long: `With a command, the requests are released when it ends, also when it fails or
 is killed, and the exit code is the command's. No request is held for longer
-than hold.timeout.`,
+than hold.timeout, and no hold lasts longer than hold.max_for (10 minutes).`,
 		ValidArgsFunction: c.completeApps(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			before, command, given := splitAtDash(cmd, args)

@@ -103,6 +103,7 @@ type Ready struct {
 type Hold struct {
 	Limit       int
 	Timeout     time.Duration
+	MaxFor      time.Duration // bounds the length of an operator's hold; 0: no limit
 	Buffer      int64         // bytes of body kept for one request
 	BufferTotal int64         // bytes of body kept for all of them
 	Alive       string        // path that tideover answers itself and never holds; empty: none

@@ -89,6 +89,8 @@ var appKeys = []Key{
 		"requests that may wait; further ones get 503 at once"),
 	app("hold.timeout", duration, `"30s"`, Live, func(a *App) *time.Duration { return &a.Hold.Timeout },
 		"the longest a request may wait, then 503; keep it below the front-end's own timeout"),
+	app("hold.max_for", duration, `"10m"`, Live, func(a *App) *time.Duration { return &a.Hold.MaxFor },
+		"the longest time of tideover hold --for; 0s: no limit"),
 	app("hold.buffer", size, `"64KiB"`, Live, func(a *App) *int64 { return &a.Hold.Buffer },
 		"bytes of body kept for one request, so that it can be sent again"),
 	app("hold.buffer_total", size, `"64MiB"`, Live, func(a *App) *int64 { return &a.Hold.BufferTotal },

@@ -158,7 +158,7 @@ nice = 5
 oom_score_adj = -5
 no_new_privs = true
 ready = { path = "/up", host = "shop.example", status = "200", timeout = "5s", warm = ["/a", "/b"], after = "5s", notify = true }
-hold = { limit = 5, timeout = "5s", buffer = "1KiB", buffer_total = "1MiB", alive = "/alive", page = "503.html", retry_after = "9s" }
+hold = { limit = 5, timeout = "5s", max_for = "1h", buffer = "1KiB", buffer_total = "1MiB", alive = "/alive", page = "503.html", retry_after = "9s" }
 stop = { signal = "QUIT", timeout = "40s", tree = true }
 drain = { timeout = "5s", tunnels = "5s" }
 log = { file = "/var/log/shop.log", max_size = "5MiB", every = "1d", backups = 9, max_age = "30d", compress = false, mode = "0600", stdout = false, journal = true, buffer = "1MiB" }
