@@ -31,8 +31,8 @@ type call struct {
 
 func newCall(s *Server, w http.ResponseWriter, r *http.Request) *call {
 	c := &call{server: s, ctx: r.Context(), request: r, w: w, controller: http.NewResponseController(w)}
-	if p, known := c.ctx.Value(peerKey{}).(peer); known {
-		c.peer, c.role = p, p.roleOf(s.socket.group)
+	if conn, ok := c.ctx.Value(connKey{}).(*admittedConn); ok {
+		c.peer, c.role = conn.peer, conn.role
 	}
 	return c
 }
@@ -47,11 +47,7 @@ func (c *call) authorize(r route) *api.Error {
 	if c.role >= r.minRole {
 		return nil
 	}
-	hint := "root and the daemon's own user may"
-	if c.server.socket.group != noGroup {
-		hint += "; members of socket_group may reload, hold, release and look"
-	}
-	return errorf(api.ExitDenied, hint, "uid %d may not use %s", c.peer.uid, r.path)
+	return errDenied(c.peer, c.server.socket.group, r.path)
 }
 
 // decode decodes the body into v, at most maxRequestBytes within requestTimeout.

@@ -136,6 +136,12 @@ func (l *fakeHold) End() api.HoldReport {
 // serve runs a server for d until the test ends, and returns its socket.
 func serve(t *testing.T, d *fakeBackend, o SocketOptions) *Socket {
 	t.Helper()
+	return serveBackend(t, d, d, o)
+}
+
+// serveBackend is serve for a backend that is based on d.
+func serveBackend(t *testing.T, b Backend, d *fakeBackend, o SocketOptions) *Socket {
+	t.Helper()
 	if o.Path == "" {
 		o.Path = filepath.Join(t.TempDir(), "run", "control.sock")
 	}
@@ -146,7 +152,7 @@ func serve(t *testing.T, d *fakeBackend, o SocketOptions) *Socket {
 	ctx, stop := context.WithCancel(context.Background())
 	d.shutdown = stop
 	served := make(chan error, 1)
-	go func() { served <- NewServer(socket, d, hclog.NewNullLogger()).Serve(ctx) }()
+	go func() { served <- NewServer(socket, b, hclog.NewNullLogger()).Serve(ctx) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {

@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 		askAll(socket)
 		return
 	}
+	if arguments := os.Getenv("TIDEOVER_TEST_CROWD"); arguments != "" {
+		crowd(arguments)
+		return
+	}
 	if socket := os.Getenv("TIDEOVER_TEST_LISTEN"); socket != "" {
 		answerOne(socket)
 		return
@@ -168,7 +172,8 @@ func TestWhoMayAskWhat(t *testing.T) {
 			d := newFake("shop")
 			close(d.finish)
 			close(d.lines)
-			socket := serve(t, d, SocketOptions{Path: privateDir(t) + "/control.sock", Group: strconv.Itoa(deploy)})
+			socket := serve(t, d, SocketOptions{Path: privateDir(t) + "/run/control.sock", Group: strconv.Itoa(deploy)})
+			must(t, os.Chmod(filepath.Dir(filepath.Dir(socket.Path())), 0o755))
 			if c.open {
 				must(t, os.Chmod(filepath.Dir(socket.Path()), 0o755))
 				must(t, os.Chmod(socket.Path(), 0o666))

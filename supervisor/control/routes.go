@@ -14,24 +14,23 @@ type route struct {
 	method, path string
 	minRole      role // the lowest role that may use it
 	mutating     bool // changes something, and is logged
-	streams      bool // the response takes as long as what it reports
 	handle       func(*call) error
 }
 
 // routes is every path, and the role it needs.
 func routes() []route {
 	return []route{
-		{"GET", "/v1/status", roleOperator, false, false, handleStatus},
-		{"POST", "/v1/logs", roleOperator, false, true, handleLogs},
-		{"POST", "/v1/reload", roleOperator, true, true, handleOperation(api.Reload)},
-		{"POST", "/v1/restart", roleAdmin, true, true, handleOperation(api.Restart)},
-		{"POST", "/v1/start", roleAdmin, true, true, handleOperation(api.Start)},
-		{"POST", "/v1/stop", roleAdmin, true, true, handleOperation(api.Stop)},
-		{"POST", "/v1/apply", roleAdmin, true, true, handleApply},
-		{"POST", "/v1/hold", roleOperator, true, true, handleHold},
-		{"POST", "/v1/release", roleOperator, true, false, handleRelease},
-		{"POST", "/v1/signal", roleAdmin, true, false, handleSignal},
-		{"POST", "/v1/shutdown", roleAdmin, true, true, handleShutdown},
+		{"GET", "/v1/status", roleOperator, false, handleStatus},
+		{"POST", "/v1/logs", roleOperator, false, handleLogs},
+		{"POST", "/v1/reload", roleOperator, true, handleOperation(api.Reload)},
+		{"POST", "/v1/restart", roleAdmin, true, handleOperation(api.Restart)},
+		{"POST", "/v1/start", roleAdmin, true, handleOperation(api.Start)},
+		{"POST", "/v1/stop", roleAdmin, true, handleOperation(api.Stop)},
+		{"POST", "/v1/apply", roleAdmin, true, handleApply},
+		{"POST", "/v1/hold", roleOperator, true, handleHold},
+		{"POST", "/v1/release", roleOperator, true, handleRelease},
+		{"POST", "/v1/signal", roleAdmin, true, handleSignal},
+		{"POST", "/v1/shutdown", roleAdmin, true, handleShutdown},
 	}
 }
 

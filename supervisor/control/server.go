@@ -16,8 +16,6 @@ import (
 
 const (
 	maxRequestBytes = 1 << 20
-	maxUnary        = 16              // concurrent requests that are answered at once
-	maxStreams      = 256             // concurrent operations, logs and holds
 	requestTimeout  = 5 * time.Second // to receive a whole request
 	writeTimeout    = 10 * time.Second
 	shutdownTimeout = 2 * time.Second // for streams to write their last event
@@ -45,21 +43,16 @@ type Hold interface {
 
 // Server serves a control socket.
 type Server struct {
-	socket      *Socket
-	backend     Backend
-	logger      hclog.Logger
-	unarySlots  chan struct{}
-	streamSlots chan struct{}
+	socket  *Socket
+	backend Backend
+	logger  hclog.Logger
 }
 
 // NewServer returns a server that has not begun. It logs every request that
 // changes something with uid and exit code (debug), and every request that is
 // denied or malformed (warning).
 func NewServer(socket *Socket, backend Backend, logger hclog.Logger) *Server {
-	return &Server{
-		socket: socket, backend: backend, logger: logger,
-		unarySlots: make(chan struct{}, maxUnary), streamSlots: make(chan struct{}, maxStreams),
-	}
+	return &Server{socket: socket, backend: backend, logger: logger}
 }
 
 // Serve serves until ctx ends. Then every stream gets its last event, and Serve
@@ -75,8 +68,11 @@ func (s *Server) Serve(ctx context.Context) error {
 		ConnContext:       withPeer,
 	}
 	web.SetKeepAlivesEnabled(false) // credentials are those at the time of connecting
+	connections := newAdmission(s.socket, s.logger)
+	defer connections.wait()
+	defer connections.Close()
 	ended := make(chan error, 1)
-	go func() { ended <- web.Serve(s.socket.listener) }()
+	go func() { ended <- web.Serve(connections) }()
 	select {
 	case err := <-ended:
 		return err
@@ -93,15 +89,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
-// peerKey is the key of the peer in the context of a request.
-type peerKey struct{}
+// connKey is the key of the connection in the context of a request.
+type connKey struct{}
 
 func withPeer(ctx context.Context, conn net.Conn) context.Context {
-	p, err := peerCredentials(conn.(*net.UnixConn))
-	if err != nil {
-		return ctx // without a peer the role is roleNone
-	}
-	return context.WithValue(ctx, peerKey{}, p)
+	return context.WithValue(ctx, connKey{}, conn)
 }
 
 // handler is a mux of the routes.
@@ -119,23 +111,11 @@ func (s *Server) handler() http.Handler {
 	return mux
 }
 
-// serve checks the role and the limit of concurrent requests, runs the handler,
-// and logs.
+// serve checks the role, runs the handler, and logs.
 func (s *Server) serve(r route, c *call) {
 	if err := c.authorize(r); err != nil {
 		s.logger.Warn("control request denied", "path", r.path, "uid", c.peer.uid, "error", err.Message)
 		c.fail(err)
-		return
-	}
-	slots := s.unarySlots
-	if r.streams {
-		slots = s.streamSlots
-	}
-	select {
-	case slots <- struct{}{}:
-		defer func() { <-slots }()
-	default:
-		c.fail(errorf(api.ExitError, "try again in a moment", "too many requests on the control socket"))
 		return
 	}
 	err := r.handle(c)

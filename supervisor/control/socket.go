@@ -27,7 +27,7 @@ const noGroup = -1
 
 // SocketOptions says where a control socket listens and which users may connect.
 type SocketOptions struct {
-	Path      string      // absolute; its directory is made 0700 when it is not there
+	Path      string      // absolute; its directory is made when it is not there
 	Group     string      // name or number; its members may connect; empty: none
 	Mode      fs.FileMode // of the socket; 0: 0600, or 0660 with a group
 	Name      string      // of the daemon, for the message when one already runs
@@ -145,11 +145,13 @@ func lookUpGroup(name string) (int, error) {
 	return strconv.Atoi(group.Gid)
 }
 
-// prepareDirectory makes the directory, or checks that it belongs to this user and
-// that no other may write in it. It works on an open descriptor, so that the
-// directory cannot be exchanged in between.
+// prepareDirectory makes the directory, 0700 or with group 0750, or checks that it belongs
+// to this user, that no other may write in it, and that the group can enter it. It works on
+// an open descriptor, so that the directory cannot be exchanged in between. A directory
+// that was there, such as /run, keeps its group and its mode.
 func prepareDirectory(path string, group int) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	isNew, err := makeDirectory(path)
+	if err != nil {
 		return errorf(api.ExitError, "choose another with --socket", "cannot make the directory of the control socket: %v", err)
 	}
 	directory, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -161,21 +163,39 @@ func prepareDirectory(path string, group int) error {
 	if err != nil {
 		return err
 	}
-	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
+	stat := info.Sys().(*syscall.Stat_t)
+	if int(stat.Uid) != os.Geteuid() {
 		return errorf(api.ExitDenied, "give a directory of your own with --socket",
-			"the control socket's directory %s belongs to uid %d", path, owner)
+			"the control socket's directory %s belongs to uid %d", path, stat.Uid)
 	}
-	if info.Mode().Perm()&0o022 != 0 {
+	mode := info.Mode().Perm()
+	if mode&0o022 != 0 {
 		return errorf(api.ExitDenied, "chmod go-w "+path+", or give another directory with --socket",
-			"others may write in the control socket's directory %s (mode %04o)", path, info.Mode().Perm())
+			"others may write in the control socket's directory %s (mode %04o)", path, mode)
 	}
-	if group == noGroup {
+	switch {
+	case group == noGroup, mode&0o001 != 0, int(stat.Gid) == group && mode&0o010 != 0:
 		return nil
+	case isNew:
+		if err := directory.Chown(-1, group); err != nil {
+			return fmt.Errorf("cannot give %s to socket_group: %w", path, err)
+		}
+		return directory.Chmod(mode | 0o050)
 	}
-	if err := directory.Chown(-1, group); err != nil {
-		return fmt.Errorf("cannot give %s to socket_group: %w", path, err)
+	return errorf(api.ExitConfig, fmt.Sprintf("chgrp %d %s; chmod g+rx %s", group, path, path),
+		"socket_group cannot enter the control socket's directory %s (mode %04o, gid %d)", path, mode, stat.Gid)
+}
+
+// makeDirectory makes a directory and those above it, and reports whether it was not there.
+func makeDirectory(path string) (isNew bool, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return false, err
 	}
-	return directory.Chmod(info.Mode().Perm() | 0o050)
+	err = os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // acquireLock locks the file beside the socket, so that of two daemons that start

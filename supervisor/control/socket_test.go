@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"tideover/supervisor/api"
@@ -85,6 +86,9 @@ func TestListenRefuses(t *testing.T) {
 		{"a path the kernel cannot take", func(t *testing.T, dir string) SocketOptions {
 			return SocketOptions{Path: filepath.Join(dir, strings.Repeat("x", 108))}
 		}, api.ExitConfig, "the kernel takes 107"},
+		{"a directory that the group cannot enter", func(t *testing.T, dir string) SocketOptions {
+			return SocketOptions{Path: filepath.Join(dir, "control.sock"), Group: strconv.Itoa(os.Getegid() + 1)}
+		}, api.ExitConfig, "socket_group cannot enter"},
 		{"an unknown group", func(t *testing.T, dir string) SocketOptions {
 			return SocketOptions{Path: filepath.Join(dir, "control.sock"), Group: "no-such-group"}
 		}, api.ExitConfig, "no group"},
@@ -104,6 +108,34 @@ func TestListenRefuses(t *testing.T) {
 				t.Errorf("the file there was changed to %q", content)
 			}
 		})
+	}
+}
+
+// With socket = "/run/x.sock", /run stays what it is.
+func TestTheDirectoryOfASocketIsGivenToNoGroupIfItWasThere(t *testing.T) {
+	t.Parallel()
+	group := os.Getegid()
+	if os.Geteuid() == 0 {
+		group = 4711
+	}
+	for _, mode := range []fs.FileMode{0o700, 0o750, 0o755, 0o711} {
+		dir := privateDir(t)
+		must(t, os.Chmod(dir, mode))
+		before, err := os.Stat(dir)
+		must(t, err)
+		socket, err := Listen(SocketOptions{Path: filepath.Join(dir, "x.sock"), Group: strconv.Itoa(group)})
+		if err == nil {
+			must(t, socket.Close())
+		}
+		canEnter := mode&0o001 != 0 || mode&0o010 != 0 && group == os.Getegid()
+		if canEnter != (err == nil) || err != nil && !strings.Contains(asError(err).Hint, "chmod g+rx "+dir) {
+			t.Errorf("%04o: %v", mode, err)
+		}
+		after, err := os.Stat(dir)
+		must(t, err)
+		if b, a := before.Sys().(*syscall.Stat_t), after.Sys().(*syscall.Stat_t); a.Gid != b.Gid || a.Mode != b.Mode {
+			t.Errorf("gid %d, mode %o became gid %d, mode %o", b.Gid, b.Mode, a.Gid, a.Mode)
+		}
 	}
 }
 
