@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -50,7 +49,7 @@ func (d *Discovery) isTrusted(path string) bool {
 	if err != nil {
 		return true
 	}
-	f, err := openTrusted(full, 0)
+	f, err := openAsRoot(full)
 	if err == nil {
 		f.Close()
 		return true
@@ -60,7 +59,7 @@ func (d *Discovery) isTrusted(path string) bool {
 		return true
 	}
 	d.Skipped = append(d.Skipped, Problem{File: path, Untrusted: true, Warning: true,
-		Message: fmt.Sprintf("root does not use it: %s", untrusted.message), Hint: untrusted.hint + "; -c FILE names another"})
+		Message: "root does not use it: " + untrusted.message, Hint: untrusted.hint + "; -c FILE names another"})
 	return false
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/safepath"
 )
 
 // maxFileSize is far more than a file written by hand has.
@@ -26,17 +28,15 @@ func ReadFile(path string) ([]byte, fs.FileInfo, error) {
 	return readOpen(f)
 }
 
-// openFile opens a file for reading. It does not wait for the writer of a FIFO.
-func openFile(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-}
-
 // readError says why a file is not read.
 func readError(err error) error {
 	var untrusted *untrustedError
+	var kind *safepath.NotRegularError
 	switch {
 	case errors.As(err, &untrusted):
 		return untrusted
+	case errors.As(err, &kind):
+		return kind
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("there is no such file%w", hiddenError{err})
 	case errors.Is(err, unix.ENXIO):

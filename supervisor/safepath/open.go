@@ -213,5 +213,10 @@ func notRegular(mode uint32) error {
 	case unix.S_IFSOCK:
 		kind = "a socket"
 	}
-	return fmt.Errorf("it is %s, not a file", kind)
+	return &NotRegularError{kind}
 }
+
+// NotRegularError says that a path leads to a file of another kind.
+type NotRegularError struct{ Kind string }
+
+func (e *NotRegularError) Error() string { return fmt.Sprintf("it is %s, not a file", e.Kind) }
