@@ -49,6 +49,8 @@ func (c *cli) locator() (control.Locator, error) {
 		return l, c.reportInvalidConfig(err) // it could name the socket of any program
 	case err == nil && file.Daemon.Socket != "":
 		l.Socket = file.Daemon.Socket
+	case err == nil && file.Daemon.RuntimeDir != "":
+		l.Socket = control.SocketPath(file.Daemon.RuntimeDir, "")
 	case c.user == "":
 		l.Socket = control.SocketPath(c.dirs[0], "") // also when the file is invalid now: its daemon may run
 		l.Owners = []int{0, os.Geteuid()}

@@ -73,7 +73,10 @@ func FuzzPlaces(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		root, exceeded := scanPositions(text)
-		checkSpans(t, text, root)
+		// Each position costs at least a byte of the text, the root and the end of a key none.
+		if n := checkSpans(t, text, root); n > len(text)+2 {
+			t.Errorf("%d positions in %d bytes: %q", n, len(text), text)
+		}
 		if exceeded != nil {
 			if exceeded.at.start > exceeded.at.end || exceeded.at.end > len(text) {
 				t.Errorf("%q: %+v", text, exceeded)
@@ -93,18 +96,20 @@ func FuzzPlaces(f *testing.F) {
 	})
 }
 
-// checkSpans checks that every position is inside the text.
-func checkSpans(t *testing.T, text string, n *keyNode) {
+// checkSpans checks that every position is inside the text, and counts them.
+func checkSpans(t *testing.T, text string, n *keyNode) (count int) {
 	t.Helper()
 	if n.key.start > n.key.end || n.key.end > len(text) || n.value.start > n.value.end || n.value.end > len(text) {
 		t.Errorf("%+v in %q", n.keyPos, text)
 	}
+	count = 1
 	for _, m := range n.members {
-		checkSpans(t, text, m)
+		count += checkSpans(t, text, m)
 	}
 	for _, e := range n.elements {
-		checkSpans(t, text, e)
+		count += checkSpans(t, text, e)
 	}
+	return count
 }
 
 // insideArray reports whether a key runs through an array of tables, where the

@@ -17,7 +17,7 @@ import (
 func (d *daemon) socketPath() string {
 	path := cmp.Or(d.Socket, d.Config.Daemon.Socket)
 	if path == "" {
-		return control.SocketPath(d.RuntimeDir, d.App)
+		path = control.SocketPath(cmp.Or(d.Config.Daemon.RuntimeDir, d.RuntimeDir), d.App)
 	}
 	if absolute, err := filepath.Abs(path); err == nil {
 		return absolute

@@ -1,10 +1,55 @@
 package daemon
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"tideover/supervisor/config"
 )
+
+// Root's XDG_STATE_HOME counts only if no other user can change what is in it.
+func TestStateDirOfRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root; TestStateDirOfAUser has the other users")
+	}
+	t.Parallel()
+	own, foreign, open := t.TempDir(), t.TempDir(), t.TempDir()
+	if err := errors.Join(os.Chmod(own, 0o755), os.Chown(foreign, 1000, -1), os.Chmod(open, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	for home, want := range map[string]string{
+		"": "/var/lib/tideover", own: own + "/tideover", foreign: "/var/lib/tideover", open: "/var/lib/tideover",
+		own + "/missing": "/var/lib/tideover", "state": "/var/lib/tideover",
+	} {
+		d := &daemon{Options: Options{Config: &config.File{}, Getenv: func(name string) string {
+			return map[string]string{"XDG_STATE_HOME": home, "HOME": foreign}[name]
+		}}}
+		if got := d.stateDir("/run/tideover/control.sock"); got != want {
+			t.Errorf("%q: %s, want %s", home, got, want)
+		}
+	}
+}
+
+func TestTheControlSocketIsInTheRuntimeDirOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		flag string
+		keys config.Daemon
+		want string
+	}{
+		{"", config.Daemon{}, "/run/tideover/control.sock"},
+		{"", config.Daemon{RuntimeDir: "/run/shop"}, "/run/shop/control.sock"},
+		{"", config.Daemon{RuntimeDir: "/run/shop", Socket: "/run/other/x.sock"}, "/run/other/x.sock"},
+		{"/run/y.sock", config.Daemon{RuntimeDir: "/run/shop"}, "/run/y.sock"},
+	} {
+		d := &daemon{Options: Options{Socket: c.flag, RuntimeDir: "/run/tideover", Config: &config.File{Daemon: c.keys}}}
+		if got := d.socketPath(); got != c.want {
+			t.Errorf("%+v: %s, want %s", c, got, c.want)
+		}
+	}
+}
 
 func TestStateDirOfAUser(t *testing.T) {
 	t.Parallel()
