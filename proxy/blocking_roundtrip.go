@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
@@ -55,9 +57,20 @@ func (b *blockingClient) connect(t *gate.Target) (*blockingUpstream, error) {
 
 // dialBlocking opens a connection to t. Every error means "not now", as in eventLoop.dial.
 func dialBlocking(t *gate.Target) (*blockingUpstream, error) {
+	proof, ok := t.Proof()
+	if !ok {
+		return nil, errSuspended
+	}
 	d := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
 	c, err := d.Dial(t.Options().Network, t.Options().Address)
+	if err == nil && !proof.Holds() {
+		c.Close()
+		err = unix.ECONNREFUSED // by the listening socket of the proof
+	}
 	if err != nil {
+		if isListenerGone(err) {
+			t.Suspend(proof)
+		}
 		return nil, err
 	}
 	u := &blockingUpstream{roundTrip: roundTrip{target: t}}

@@ -19,6 +19,7 @@ var (
 	errClientGone      = errors.New("the client left")
 	errResponseTimeout = errors.New("no byte of an answer in time")
 	errNeverAccepted   = errors.New("the app never accepted the connection")
+	errSuspended       = errors.New("it is not proven that the app listens")
 	errTargetGone      = errors.New("the app's processes are gone")
 	errUploadRefused   = errors.New("the app takes no more of the body") // and may answer all the same
 	errInterrupted     = errors.New("proxy: interrupted")                // of a read or wait, by conn.interrupt

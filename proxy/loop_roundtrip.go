@@ -63,7 +63,7 @@ func (c *loopClient) sendOnNewConnection(t *gate.Target) {
 		c.requeue(t)
 		return
 	}
-	n, errno := netpoll.Write(u.fd, l.out)
+	n, errno := u.writeFirst(l.out)
 	if errno != 0 && errno != unix.EAGAIN {
 		u.discard()
 		c.requeue(t)
@@ -99,7 +99,7 @@ func (c *loopClient) requestSent(u *loopUpstream, n int) {
 // onConnected goes on when the connection to the app has been made, on which as much of the request
 // was written as it takes.
 func (c *loopClient) onConnected() {
-	if len(c.upstream.unsent) > 0 {
+	if len(c.upstream.unsent) > 0 || c.gone() && c.exchange.settings.FinishOnDisconnect {
 		c.offload(offload{reason: reasonAwaitingHead})
 		return
 	}
@@ -138,7 +138,7 @@ func (c *loopClient) onGone() {
 	l, u := c.loop, c.upstream
 	switch {
 	case c.exchange.settings.FinishOnDisconnect:
-		if !u.responseStarted {
+		if !u.responseStarted && !u.connecting { // else onConnected does it
 			c.offload(offload{reason: reasonAwaitingHead})
 		}
 	case l.now.Sub(u.startedAt) >= disconnectCheckDelay:

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -32,6 +33,7 @@ type loopUpstream struct {
 
 	loop        *eventLoop
 	fd          int
+	proof       *gate.Proof                 // under which the connection was opened
 	node        netpoll.Node[*loopUpstream] // while idle
 	connecting  bool
 	ended       bool // the last edge has come: a read must go on to the end
@@ -53,21 +55,56 @@ type upstreamUser interface {
 
 // dial opens a connection to t, at the address to, which may still be connecting. Every failure
 // means "not now": a full backlog (EAGAIN on a unix socket), no listener (ECONNREFUSED, ENOENT), no
-// free port or descriptor ([http1.RuleUpstreamUnavailable]). Then the result is nil.
+// free port or descriptor, a suspended target ([http1.RuleUpstreamUnavailable]). Then the result is
+// nil.
 func (l *eventLoop) dial(t *gate.Target, to *netpoll.Sockaddr) *loopUpstream {
+	proof, ok := t.Proof()
+	if !ok {
+		return nil
+	}
 	fd, err := unix.Socket(to.Family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
 	if errno := netpoll.Connect(fd, to); errno != 0 && errno != unix.EINPROGRESS {
 		netpoll.Close(fd)
+		if isListenerGone(errno) {
+			t.Suspend(proof)
+		}
 		return nil
 	}
 	events := uint32(unix.EPOLLIN | unix.EPOLLRDHUP)
 	if to.Family() != unix.AF_UNIX {
 		events |= unix.EPOLLOUT
 	}
-	return l.addUpstream(t, fd, events)
+	u := l.addUpstream(t, fd, events)
+	if u != nil {
+		u.proof = proof
+	}
+	return u
+}
+
+// isListenerGone reports whether connect failed because nothing listens at the address.
+func isListenerGone(err error) bool {
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
+}
+
+// writeFirst writes the first bytes to a new connection. It writes none, which is EAGAIN, while the
+// connection is not made and the proof has to hold afterwards. Every other error says that the
+// connection was not made, or has not reached the listening socket of the proof.
+func (u *loopUpstream) writeFirst(p []byte) (n int, errno syscall.Errno) {
+	if u.proof != nil && u.proof.Valid != nil && !netpoll.Writable(u.fd) {
+		return 0, unix.EAGAIN
+	}
+	holds := u.proof.Holds()
+	if holds {
+		n, errno = netpoll.Write(u.fd, p)
+	}
+	if !holds || isListenerGone(errno) {
+		u.target.Suspend(u.proof)
+		return 0, unix.ECONNREFUSED
+	}
+	return n, errno
 }
 
 // addUpstream adds an open connection to t; nil when that was abandoned, or there is no room.
@@ -130,7 +167,7 @@ func (u *loopUpstream) OnEvents(events uint32) {
 
 // onWritable writes the request on a connection that has been made, or has failed.
 func (u *loopUpstream) onWritable() {
-	n, errno := netpoll.Write(u.fd, u.unsent)
+	n, errno := u.writeFirst(u.unsent)
 	switch {
 	case errno == unix.EAGAIN:
 	case errno != 0:

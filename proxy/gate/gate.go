@@ -79,7 +79,7 @@ func (g *Gate) Swap(t *Target) *Target {
 			former.deactivate()
 		}
 		if t != nil {
-			t.activate()
+			t.activate(g)
 		}
 		g.backoff, g.pausedUntil = 0, time.Time{}
 		g.resetWindowLocked(now)
@@ -242,9 +242,19 @@ func (g *Gate) Target() *Target {
 	return g.target
 }
 
+// resume releases held requests to t, which was suspended, if the gate still has it.
+func (g *Gate) resume(t *Target) {
+	g.change(func(now time.Time) {
+		if g.target == t {
+			g.backoff, g.pausedUntil = 0, time.Time{}
+			g.resetWindowLocked(now)
+		}
+	})
+}
+
 // openLocked reports whether requests may pass. g.mu must be held.
 func (g *Gate) openLocked() bool {
-	return g.target != nil && len(g.holds) == 0 && g.refusal == nil
+	return g.target != nil && len(g.holds) == 0 && g.refusal == nil && !g.target.suspended()
 }
 
 // passLocked counts w on the target. g.mu must be held, and the gate must be open.

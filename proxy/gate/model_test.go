@@ -26,9 +26,12 @@ type gateModel struct {
 	target  *Target
 	holds   map[string]bool
 	refusal *Refusal
+	proof   *Proof // of target; nil: it is suspended
 }
 
-func (m *gateModel) open() bool { return m.target != nil && len(m.holds) == 0 && m.refusal == nil }
+func (m *gateModel) open() bool {
+	return m.target != nil && m.proof != nil && len(m.holds) == 0 && m.refusal == nil
+}
 
 // told checks a verdict at the moment at which it is given.
 func (m *gateModel) told(a *asker) {
@@ -162,7 +165,7 @@ func playGate(t *testing.T, script []byte) {
 	m.gate = New(Settings{Limit: m.limit, Timeout: m.timeout})
 	entered := 0
 	for _, b := range script {
-		m.step(int(b%12), int(b/12), &entered)
+		m.step(int(b%13), int(b/13), &entered)
 		m.check()
 	}
 	for _, name := range []string{"0", "1", "2"} {
@@ -171,7 +174,7 @@ func playGate(t *testing.T, script []byte) {
 	}
 	m.refusal = nil
 	m.gate.Refuse(nil)
-	m.swap(NewTarget(TargetOptions{Name: "last"}))
+	m.swap(newProven("last", 0))
 	for len(m.out) > 0 || len(m.waiting) > 0 {
 		if a := m.anyOut(0); a != nil {
 			m.done(a)
@@ -206,7 +209,7 @@ func (m *gateModel) step(op, argument int, entered *int) {
 		if argument%3 == 0 {
 			m.swap(nil)
 		} else {
-			m.swap(NewTarget(TargetOptions{Name: fmt.Sprint("generation ", argument), Concurrency: argument % 4}))
+			m.swap(newProven(fmt.Sprint("generation ", argument), argument%4))
 		}
 	case 9:
 		name := fmt.Sprint(argument % 3)
@@ -225,7 +228,25 @@ func (m *gateModel) step(op, argument int, entered *int) {
 		m.gate.Refuse(m.refusal)
 	case 11:
 		m.sleep(time.Duration(argument) * 30 * time.Millisecond)
+	case 12:
+		if m.target == nil {
+			return
+		}
+		if proof := m.proof; proof != nil {
+			m.proof = nil
+			m.target.Suspend(proof)
+		} else {
+			m.proof = &Proof{}
+			m.target.Resume(m.proof)
+		}
 	}
+}
+
+// newProven returns a target that can be suspended.
+func newProven(name string, concurrency int) *Target {
+	t := NewTarget(TargetOptions{Name: name, Concurrency: concurrency, OnSuspend: func() {}})
+	t.Resume(&Proof{})
+	return t
 }
 
 // sleep lets time pass. Taking the gate's lock first orders what the model did before with the
@@ -237,7 +258,10 @@ func (m *gateModel) sleep(d time.Duration) {
 
 func (m *gateModel) swap(t *Target) {
 	was := m.target
-	m.target = t
+	m.target, m.proof = t, nil
+	if t != nil {
+		m.proof, _ = t.Proof()
+	}
 	if got := m.gate.Swap(t); got != was {
 		m.t.Fatalf("swap returned %p, want %p", got, was)
 	}

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +15,24 @@ type TargetOptions struct {
 	Concurrency int    // requests that the app works on at once; 0: unknown, which counts as 1
 	Marker      []byte // sent instead of a response on a connection that the app never accepted
 	DefaultHost string // Host for HTTP/1.0 requests without one; empty: the proxy's own default
+	// OnSuspend is set where the app has opened the listening socket itself: such a target is
+	// suspended until its first Resume. Suspend calls it, with no lock held; it must not block. nil:
+	// the listening socket is the supervisor's own.
+	OnSuspend func()
 }
+
+// A Proof says that the app's own processes listen at a target's address. Only the supervisor makes
+// one, and a connection may be opened only under one.
+type Proof struct {
+	// Valid reports whether the listening socket of the proof is still open. It is called after a
+	// connect and before the first byte, from any goroutine, and must not block. nil: no other
+	// socket can ever be reached at the address.
+	Valid func() bool
+}
+
+// Holds reports whether a connection that was opened under the proof has reached the socket of the
+// proof. p may be nil: the supervisor's own socket needs none.
+func (p *Proof) Holds() bool { return p == nil || p.Valid == nil || p.Valid() }
 
 // A Target is one generation of the app as the proxy sees it: the address to dial, the number of
 // requests in flight and the set of open connections. Only the gate counts a request on a target,
@@ -23,9 +41,11 @@ type TargetOptions struct {
 // All methods may be called from any goroutine.
 type Target struct {
 	options TargetOptions
+	proof   atomic.Pointer[Proof] // nil: suspended, if the target needs one
 
 	mu        sync.Mutex
-	inFlight  int // requests that passed and are not done
+	gate      *Gate // that has this target; nil: none
+	inFlight  int   // requests that passed and are not done
 	conns     map[Conn]connUse
 	tunnels   int // connections in use as a tunnel
 	retired   bool
@@ -57,6 +77,42 @@ func NewTarget(o TargetOptions) *Target {
 
 // Options returns the target's options. They must not be changed.
 func (t *Target) Options() *TargetOptions { return &t.options }
+
+// Proof returns the proof under which a connection may be opened now; nil: none is needed. It
+// reports false while the target is suspended: then no connection may be opened.
+func (t *Target) Proof() (p *Proof, ok bool) {
+	if t.options.OnSuspend == nil {
+		return nil, true
+	}
+	p = t.proof.Load()
+	return p, p != nil
+}
+
+// Suspend says that nothing listens at the address any more, or another socket than that of the
+// proof p. The gate is shut until Resume. It does nothing when p is not the present proof: what was
+// seen is older than that, or the target needs none.
+func (t *Target) Suspend(p *Proof) {
+	if p != nil && t.proof.CompareAndSwap(p, nil) {
+		t.options.OnSuspend()
+	}
+}
+
+// Resume ends a suspension: connections may be opened under p.
+func (t *Target) Resume(p *Proof) {
+	t.proof.Store(p)
+	t.mu.Lock()
+	g := t.gate
+	t.mu.Unlock()
+	if g != nil {
+		g.resume(t)
+	}
+}
+
+// suspended reports whether no connection may be opened.
+func (t *Target) suspended() bool {
+	_, ok := t.Proof()
+	return !ok
+}
 
 // Name returns the name of the generation.
 func (t *Target) Name() string { return t.options.Name }
@@ -237,10 +293,11 @@ func (t *Target) leave() {
 	t.mu.Unlock()
 }
 
-// activate says that the gate has this target, perhaps again. Only the gate calls it.
-func (t *Target) activate() {
+// activate says that g has this target, perhaps again. Only the gate calls it.
+func (t *Target) activate(g *Gate) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.gate = g
 	if !t.abandoned && t.isInactiveLocked() {
 		t.inactive = make(chan struct{})
 	}
@@ -250,6 +307,7 @@ func (t *Target) activate() {
 func (t *Target) deactivate() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.gate = nil
 	t.deactivateLocked()
 }
 

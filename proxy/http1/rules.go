@@ -343,7 +343,7 @@ var Rules = []RuleInfo{
 		"A request that is kept whole is sent to the app again when nothing of it was written, when the app provably did not read it, or, once, when it is idempotent and nothing was read back. The last does not hold after 5 s in a worker that died alone.",
 		nil, "proxy"},
 	{RuleUpstreamUnavailable, "UpstreamUnavailable", "RFC 9110 section 15.6.4",
-		"A connect that fails (EAGAIN, ECONNREFUSED, ENOENT) sends the request back to the gate, where it is held.",
+		"A connect that fails (EAGAIN, ECONNREFUSED, ENOENT), or that does not reach the listening socket that was proven to be the app's, sends the request back to the gate, where it is held.",
 		nil, "proxy"},
 	{RulePersistence, "Persistence", "RFC 9112 section 9.3",
 		"HTTP/1.1 keeps a connection unless Connection says close, HTTP/1.0 closes it unless Connection says keep-alive.",

@@ -32,6 +32,12 @@ func poll(fd int, events int16) int16 {
 	}
 }
 
+// Writable reports whether a write takes a byte now or returns an error: a connection that is being
+// made is not writable.
+func Writable(fd int) bool {
+	return poll(fd, unix.POLLOUT) != 0
+}
+
 // Unsent is the number of bytes that were written to a socket and that its peer has not taken yet:
 // the peer's kernel over TCP, the peer itself over a unix socket.
 func Unsent(fd int) int {
