@@ -1,21 +1,27 @@
 package process
 
 import (
+	"bufio"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Listening is a socket in LISTEN state.
 type Listening struct {
-	PID     int    // the lowest pid that holds it
+	PID     int    // the lowest pid that holds it; 0: not looked for
+	UID     uint32 // the user that made it; of tcp only
 	Network string // "tcp" or "unix"
 	Address string // host:port, a path, or @name for an abstract one
 	Inode   uint64
@@ -109,4 +115,107 @@ func decodeAddress(s string) (string, bool) {
 		ip = binary.NativeEndian.AppendUint32(ip, binary.BigEndian.Uint32(raw))
 	}
 	return net.JoinHostPort(ip.String(), strconv.FormatUint(p, 10)), true
+}
+
+// ListeningOnLoopback returns the TCP sockets that may get a connection to 127.0.0.1:port in
+// the network namespace of the daemon. A socket of [::] is among them: the kernel's table
+// does not show IPV6_V6ONLY.
+func ListeningOnLoopback(port int) ([]Listening, error) {
+	var found []Listening
+	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		f, err := os.Open(table)
+		if errors.Is(err, fs.ErrNotExist) && table != "/proc/self/net/tcp" {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return nil, err
+		}
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			if l, ok := parseLoopback(lines.Text(), port); ok {
+				found = append(found, l)
+			}
+		}
+		f.Close()
+		if err := lines.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func parseLoopback(line string, port int) (Listening, bool) {
+	f := strings.Fields(line)
+	if len(f) < 10 || f[3] != "0A" || !strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+		return Listening{}, false
+	}
+	address, ok := decodeAddress(f[1])
+	at, err := netip.ParseAddrPort(address)
+	uid, uerr := strconv.ParseUint(f[7], 10, 32)
+	inode, ierr := strconv.ParseUint(f[9], 10, 64)
+	if ip := at.Addr().Unmap(); !ok || errors.Join(err, uerr, ierr) != nil || !ip.IsUnspecified() && ip != netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
+		return Listening{}, false
+	}
+	return Listening{UID: uint32(uid), Network: "tcp", Address: address, Inode: inode}, true
+}
+
+// Descriptor is a socket that is open in a process.
+type Descriptor struct {
+	PID        int
+	path, link string // "/proc/PID/fd/N" and what it links to
+}
+
+// IsOpen reports whether the process still has the socket open. It costs one readlink(2).
+func (d Descriptor) IsOpen() bool {
+	var link [64]byte
+	n, err := unix.Readlink(d.path, link[:])
+	return err == nil && string(link[:n]) == d.link
+}
+
+// Holders returns, for each of these sockets that a process of the tree has open, the
+// descriptor of the lowest pid. The error wraps fs.ErrPermission if the descriptors of a
+// process cannot be read, which needs CAP_SYS_PTRACE for another user's.
+func (p *Process) Holders(inodes []uint64) (map[uint64]Descriptor, error) {
+	return holdersAmong(p.Members(), inodes)
+}
+
+// HolderOf returns the lowest pid of the machine that has a socket open; 0: none is visible.
+func HolderOf(inode uint64) int {
+	all, _ := listProcesses()
+	numbers := pids(all)
+	slices.Sort(numbers)
+	found, _ := holdersAmong(numbers, []uint64{inode})
+	return found[inode].PID
+}
+
+// holdersAmong looks through the descriptors of processes, in this order, until it has found
+// all sockets.
+func holdersAmong(pids []int, inodes []uint64) (map[uint64]Descriptor, error) {
+	wanted := map[string]uint64{}
+	for _, inode := range inodes {
+		wanted[fmt.Sprintf("socket:[%d]", inode)] = inode
+	}
+	found := map[uint64]Descriptor{}
+	var refused error
+	for _, pid := range pids {
+		dir := fmt.Sprintf("/proc/%d/fd", pid)
+		fds, err := os.ReadDir(dir)
+		for _, fd := range fds {
+			d := Descriptor{PID: pid, path: filepath.Join(dir, fd.Name())}
+			if d.link, err = os.Readlink(d.path); errors.Is(err, fs.ErrPermission) {
+				break
+			}
+			if inode, ok := wanted[d.link]; ok {
+				found[inode] = d
+				delete(wanted, d.link)
+			}
+			if len(wanted) == 0 {
+				return found, nil
+			}
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			refused = fmt.Errorf("descriptors of pid %d: %w", pid, err)
+		}
+	}
+	return found, refused
 }
