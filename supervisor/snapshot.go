@@ -66,6 +66,9 @@ func (s *snapshot) warnings() []string {
 			w = append(w, s.last.Hint)
 		}
 	}
+	if problem := s.current.ListenerProblem(); problem != "" {
+		w = append(w, "requests are held: "+problem)
+	}
 	if s.current.Lenient {
 		w = append(w, "its first answer was an error; set ready.path to say what counts")
 	}

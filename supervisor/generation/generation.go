@@ -1,6 +1,7 @@
 package generation
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"tideover/listener"
 	"tideover/proxy/gate"
@@ -24,10 +27,11 @@ import (
 // generation into service.
 type Generation struct {
 	LaunchSpec
-	scratchDir string // for what the child makes itself
+	scratchDir string // see scratch
 	Started    time.Time
 
-	private *listener.Private // nil when the child binds for itself
+	private *listener.Private // nil: the child opens its listening socket itself
+	child   *childListener    // nil: it gets the private socket
 	Process *process.Process
 	Target  *gate.Target  // nil: a plain process
 	notify  *notifySocket // nil: it is not asked to say READY=1
@@ -42,14 +46,15 @@ type Generation struct {
 // is passed to it, or the address that it is told to open.
 type upstream struct {
 	private          *listener.Private
-	network, address string
-	port             int // of the placeholder {port}
+	network, address string // what the relay dials
+	socket           string // of the placeholder {socket}: the path at which the child listens
+	port             int    // of the placeholder {port}
 }
 
 // substitute fills in the placeholders {fd}, {socket} and {port}.
 func (p upstream) substitute(argv []string) []string {
 	argv = config.Substitute(argv, config.FD, "3")
-	argv = config.Substitute(argv, config.Socket, p.address)
+	argv = config.Substitute(argv, config.Socket, p.socket)
 	return config.Substitute(argv, config.Port, strconv.Itoa(p.port))
 }
 
@@ -65,9 +70,9 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec) (_ *Generation, err error)
 			}
 		}
 	}()
-	g.scratchDir, err = p.scratch(l.options.RuntimeDir, func(dir string) (err error) {
+	g.scratchDir, err = p.scratch(l.options.RuntimeDir, func(childDir string) (err error) {
 		if ProbeOf(p.App) == ProbeNotify {
-			g.notify, err = openNotifySocket(dir)
+			g.notify, err = openNotifySocket(childDir)
 		}
 		return err
 	})
@@ -86,7 +91,7 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec) (_ *Generation, err error)
 		g.notify.start(g.Process, l.logger)
 	}
 	if p.App.Web() {
-		g.buildTarget(at, hostOf(l.options.Resolve(p.App.Listen[0])))
+		g.buildTarget(l, at)
 	}
 	l.record(g, g.Process.Record())
 	return g, nil
@@ -107,6 +112,7 @@ func (g *Generation) cleanup() {
 	if g.notify != nil {
 		g.notify.close()
 	}
+	g.child.close()
 	if g.scratchDir != "" {
 		os.RemoveAll(g.scratchDir)
 	}
@@ -120,7 +126,7 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 	}
 	if gu := g.App.Gunicorn; gu != nil && gu.HasControlSocket() {
 		// One path for all gunicorns of a user: two generations would take it from each other.
-		spec.Env = prepend(spec.Env, "GUNICORN_CMD_ARGS", "--control-socket "+filepath.Join(g.scratchDir, "gunicorn.ctl"))
+		spec.Env = prepend(spec.Env, "GUNICORN_CMD_ARGS", "--control-socket "+filepath.Join(childDir(g.scratchDir), "gunicorn.ctl"))
 	}
 	if g.notify != nil {
 		spec.Env = append(spec.Env, "NOTIFY_SOCKET="+g.notify.path)
@@ -145,18 +151,26 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 	return nil
 }
 
-// buildTarget makes the target and the probe. host is what a client of the public
-// address sends as Host.
-func (g *Generation) buildTarget(at upstream, host string) {
-	cfg := g.App
+// buildTarget makes the target and the probe.
+func (g *Generation) buildTarget(l *Launcher, at upstream) {
+	cfg, host := g.App, hostOf(l.options.Resolve(g.App.Listen[0])) // what a client of the public address sends
 	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
-	g.Target = gate.NewTarget(gate.TargetOptions{
+	o := gate.TargetOptions{
 		Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.address,
 		Concurrency: concurrency(cfg), Marker: g.marker, DefaultHost: host,
-	})
-	g.probe = httpProbe{
-		network: at.network, address: at.address, host: cfg.Ready.Host, path: cfg.Ready.Path,
-		accept: cfg.Ready.Status.Counts, warm: cfg.Ready.Warm,
+	}
+	g.probe = httpProbe{host: cfg.Ready.Host, path: cfg.Ready.Path, accept: cfg.Ready.Status.Counts, warm: cfg.Ready.Warm}
+	if g.private == nil {
+		g.child = g.newChildListener(l.logger, at)
+		o.OnSuspend, g.probe.dial = g.child.onSuspend, g.child.dial
+	} else {
+		g.probe.dial = func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, at.network, at.address)
+		}
+	}
+	g.Target = gate.NewTarget(o)
+	if g.child != nil {
+		g.child.start(g.Target, g.Process.Exited())
 	}
 	if g.probe.host == "" {
 		g.probe.host = host
@@ -164,6 +178,26 @@ func (g *Generation) buildTarget(at upstream, host string) {
 	if g.probe.path == "" {
 		g.probe.path = "/"
 	}
+}
+
+// newChildListener returns the listener at the address that the child was told to open.
+func (g *Generation) newChildListener(logger hclog.Logger, at upstream) *childListener {
+	l := &childListener{app: g.App.Name, generation: g.Number, logger: logger, lost: make(chan struct{}, 1)}
+	user := g.User
+	if user != nil && user.UID == 0 {
+		user = nil // it may give its socket to any user
+	}
+	if at.network == "unix" {
+		s := &childSocket{process: g.Process, user: user, path: at.socket, link: at.address}
+		l.address, l.prove = at.socket, s.prove
+		return l
+	}
+	p := &childPort{process: g.Process, uid: uint32(os.Geteuid()), port: at.port}
+	if user != nil {
+		p.uid = user.UID
+	}
+	l.address, l.prove = at.address, p.prove
+	return l
 }
 
 // openUpstream opens the private socket, or chooses the address for the
@@ -175,10 +209,10 @@ func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (up
 	asked := config.Placeholders(cfg.Command)
 	switch {
 	case slices.Contains(asked, config.Socket):
-		return upstream{network: "unix", address: filepath.Join(scratch, "app.sock")}, nil
+		return socketUpstream(scratch, filepath.Join(childDir(scratch), "app.sock"))
 	case slices.Contains(asked, config.Port):
 		port, err := freePort()
-		return upstream{network: "tcp", address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), port: port}, err
+		return portUpstream(port), err
 	}
 	o := listener.PrivateOptions{Family: "unix", Dir: l.options.RuntimeDir, Name: cfg.Name, Generation: number}
 	if public, err := listener.Parse(l.options.Resolve(cfg.Listen[0])); err == nil && cfg.Upstream != "unix" && (cfg.Upstream == "tcp" || public.Network == "tcp") {
@@ -196,8 +230,19 @@ func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (up
 	return upstream{private: private, network: private.Network(), address: private.Address()}, nil
 }
 
+// socketUpstream is the upstream of a child that listens at path.
+func socketUpstream(scratch, path string) (upstream, error) {
+	_, err := listener.Parse("unix:" + path) // it is not longer than the kernel allows
+	return upstream{network: "unix", address: filepath.Join(scratch, "app.sock"), socket: path}, err
+}
+
+// portUpstream is the upstream of a child that listens on a port of 127.0.0.1.
+func portUpstream(port int) upstream {
+	return upstream{network: "tcp", address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), port: port}
+}
+
 // freePort returns a port on which nothing listens. Another process may take it
-// before the child does; then the start fails and is tried again.
+// before the child does; then the start fails and is tried again with another port.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -208,7 +253,13 @@ func freePort() (int, error) {
 }
 
 // Upstream returns the address at which the generation answers.
-func (g *Generation) Upstream() (network, address string) { return g.probe.network, g.probe.address }
+func (g *Generation) Upstream() (network, address string) {
+	return g.Target.Options().Network, g.Target.Options().Address
+}
+
+// ListenerProblem says why requests are held although the main process lives; empty:
+// they are not.
+func (g *Generation) ListenerProblem() string { return g.child.Problem() }
 
 // NotifyStatus is the last STATUS that the processes have sent (sd_notify).
 func (g *Generation) NotifyStatus() string { return g.notify.Status() }

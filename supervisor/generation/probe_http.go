@@ -22,12 +22,12 @@ const probeInterval = 250 * time.Millisecond
 // counts: not a connection (the backlog accepts it), not a timer, not sd_notify
 // (gunicorn sends READY before any worker exists).
 type httpProbe struct {
-	network, address string
-	host             string
-	path             string
-	accept           func(status int) bool
-	lenient          bool     // any valid answer counts
-	warm             []string // paths that are requested once each after the answer that counted; any answer will do
+	dial    func(context.Context) (net.Conn, error)
+	host    string
+	path    string
+	accept  func(status int) bool
+	lenient bool     // any valid answer counts
+	warm    []string // paths that are requested once each after the answer that counted; any answer will do
 }
 
 // ProbeResult is the last result of a probe.
@@ -57,8 +57,8 @@ func (r ProbeResult) attrs() []api.Attr {
 	return attrs
 }
 
-// wait returns when an answer counts. When ctx ends, it returns its error and the
-// last answer.
+// wait returns when an answer counts, or when another process listens in the place of the
+// app (*strangerError). When ctx ends, it returns its error and the last answer.
 func (p httpProbe) wait(ctx context.Context) (ProbeResult, error) {
 	client := p.client()
 	last := ProbeResult{Text: "no answer at all"}
@@ -70,6 +70,10 @@ func (p httpProbe) wait(ctx context.Context) (ProbeResult, error) {
 		}
 		last = result
 		last.Tries = tries
+		var stranger *strangerError
+		if errors.As(err, &stranger) {
+			return last, stranger
+		}
 		if counts := err == nil && p.accept(result.Status); counts || err == nil && p.lenient {
 			last.Lenient = !counts
 			p.warmUp(ctx, client)
@@ -117,13 +121,10 @@ func (p httpProbe) request(ctx context.Context, client *http.Client, path string
 }
 
 func (p httpProbe) client() *http.Client {
-	var d net.Dialer
 	return &http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return d.DialContext(ctx, p.network, p.address)
-			},
+			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

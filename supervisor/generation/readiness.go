@@ -51,8 +51,11 @@ func (g *Generation) waitReady(ctx context.Context, l *Launcher) (ProbeResult, e
 		g.watchStartup(ctx, stop)
 	}()
 	result, err := g.waitProbe(ctx, l, g.extendTimeout(timeout))
-	if err != nil {
-		err = context.Cause(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	if stranger := g.strangerAfter(err); stranger != nil {
+		err = errors.Join(stranger, err)
 	}
 	if err == errReadyTimeout && g.private != nil {
 		if address, other := g.otherListener(nil); other {
@@ -62,6 +65,15 @@ func (g *Generation) waitReady(ctx context.Context, l *Launcher) (ProbeResult, e
 	stop(nil)
 	<-watched
 	return result, err
+}
+
+// strangerAfter returns the error of another process that listens in the place of the
+// app, after the main process has exited: it may have exited for that.
+func (g *Generation) strangerAfter(err error) *strangerError {
+	if !errors.Is(err, errExited) {
+		return nil
+	}
+	return g.child.stranger()
 }
 
 // extendTimeout returns a function that extends the timeout to d from now. It

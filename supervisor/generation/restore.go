@@ -2,8 +2,10 @@ package generation
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"tideover/listener"
@@ -28,11 +30,25 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 		}
 	}
 	at := upstream{network: left.Network, address: left.Address}
-	if left.Private != nil {
+	switch {
+	case left.Private != nil:
 		if g.private, err = listener.RestorePrivate(*left.Private, left.Network, left.Address); err != nil {
 			return nil, err
 		}
 		at.private = g.private
+	case left.Network == "unix":
+		if filepath.Dir(left.Address) != childDir(left.Scratch) {
+			return nil, errors.New("the former tideover made its socket where the app's user can replace it")
+		}
+		if at, err = socketUpstream(left.Scratch, left.Address); err != nil {
+			return nil, err
+		}
+	case left.Network == "tcp":
+		_, port, ok := loopback(listener.Address{Network: "tcp", Address: left.Address})
+		if !ok {
+			return nil, fmt.Errorf("%s is not an address of a {port}", left.Address)
+		}
+		at = portUpstream(port)
 	}
 	if g.Process, err = process.Adopt(left.Tree, left.Started); err != nil {
 		return nil, err
@@ -45,7 +61,10 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 		g.notify.start(g.Process, l.logger)
 	}
 	if cfg.Web() {
-		g.buildTarget(at, hostOf(l.options.Resolve(cfg.Listen[0])))
+		g.buildTarget(l, at)
+	}
+	if g.child != nil {
+		g.child.onSuspend() // it is proven anew
 	}
 	return g, nil
 }
@@ -68,15 +87,18 @@ func inheritNotifySocket(fd int) (*notifySocket, error) {
 // HandoffState describes a generation for the next program.
 func (g *Generation) HandoffState() (*handoff.GenerationState, error) {
 	s := &handoff.GenerationState{Number: g.Number, Dir: g.Dir, Scratch: g.scratchDir, Started: g.Started, Ready: g.Ready, Lenient: g.Lenient,
-		Tree: g.Process.Record(), Network: g.probe.network, Address: g.probe.address}
+		Tree: g.Process.Record()}
 	var errs []error
 	number := func(open syscall.Conn) *int {
 		fd, err := handoff.Descriptor(open)
 		errs = append(errs, err)
 		return &fd
 	}
-	if g.private != nil {
-		s.Private = number(g.private.File())
+	switch {
+	case g.private != nil:
+		s.Network, s.Address, s.Private = g.private.Network(), g.private.Address(), number(g.private.File())
+	case g.child != nil:
+		s.Network, s.Address = g.Target.Options().Network, g.child.address
 	}
 	if g.notify != nil {
 		s.Notify = number(g.notify.conn)

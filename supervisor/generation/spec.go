@@ -2,11 +2,14 @@ package generation
 
 import (
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
@@ -90,32 +93,64 @@ func rlimits(l config.Limits) map[string][2]uint64 {
 	return set
 }
 
-// scratch makes a directory for what the child creates: its socket, or gunicorn's
-// control socket. It is removed with the generation. For a child of another user
-// it is in the system's temporary directory, because that user cannot enter
-// runtimeDir. furnish runs before the directory is given to the child's user, which
-// therefore cannot replace what furnish makes.
-func (p LaunchSpec) scratch(runtimeDir string, furnish func(dir string) error) (string, error) {
+// scratch makes a directory for the sockets of a generation. It is removed with the
+// generation. Only the daemon's user can change it; in it is a directory of the child's
+// user, childDir, for what the child creates itself. So the child cannot replace childDir,
+// nor what is beside it. For a child of another user the directory is in the system's
+// temporary directory, because that user cannot enter runtimeDir. furnish runs before
+// childDir is given to the child's user.
+func (p LaunchSpec) scratch(runtimeDir string, furnish func(childDir string) error) (dir string, err error) {
 	parent := runtimeDir
 	if p.User != nil {
-		parent = "" // the system's
+		parent = os.TempDir()
+		err = checkOwnership(parent)
 	}
 	name := p.App.Name
-	dir, err := os.MkdirTemp(parent, strings.ReplaceAll(name[:min(len(name), 20)], "*", "_")+"."+strconv.Itoa(p.Number)+"-")
+	if err == nil {
+		dir, err = os.MkdirTemp(parent, strings.ReplaceAll(name[:min(len(name), 20)], "*", "_")+"."+strconv.Itoa(p.Number)+"-")
+	}
 	if err != nil {
 		return "", api.Errorf(api.ExitError, "cannot make a directory for the child's socket: %v", err)
 	}
-	if err := furnish(dir); err != nil {
-		os.RemoveAll(dir)
-		return "", err
+	child := childDir(dir)
+	if err = os.Mkdir(child, 0o700); err == nil {
+		err = furnish(child)
 	}
-	if p.User != nil {
-		if err := os.Chown(dir, int(p.User.UID), int(p.User.GID)); err != nil {
-			os.RemoveAll(dir)
-			return "", api.Errorf(api.ExitError, "cannot give %s to user %s: %v", dir, p.User.Name, err)
-		}
+	if err == nil && p.User != nil {
+		err = errors.Join(os.Chown(child, int(p.User.UID), int(p.User.GID)), os.Chmod(dir, 0o711))
+	}
+	if err != nil {
+		os.RemoveAll(dir)
+		return "", api.Errorf(api.ExitError, "cannot prepare %s for the child: %v", dir, err)
 	}
 	return dir, nil
+}
+
+// childDir is the directory of the child's user in a scratch directory.
+func childDir(scratch string) string { return filepath.Join(scratch, "child") }
+
+// checkOwnership returns an error if others than root and the daemon's user can replace an
+// entry of theirs in dir, or in a directory above it.
+func checkOwnership(dir string) error {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	for {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		owner := int(info.Sys().(*syscall.Stat_t).Uid)
+		shared := info.Mode().Perm()&0o022 != 0 && info.Mode()&os.ModeSticky == 0
+		if owner != 0 && owner != os.Geteuid() || shared {
+			return fmt.Errorf("other users can replace files in %s: set TMPDIR to a directory of root's", dir)
+		}
+		if dir == "/" {
+			return nil
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 // prepend puts a word before the value of a variable, so that the user's own

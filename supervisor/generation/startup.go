@@ -189,7 +189,10 @@ func (s *Startup) Explain() (why, hint string) {
 	cfg := g.App
 	head := fmt.Sprintf("generation %d of %s did not come up: ", g.Number, cfg.Name)
 	var other *wrongListenerError
+	var stranger *strangerError
 	switch {
+	case errors.As(s.err, &stranger):
+		return head + stranger.Error(), "until the command listens on it, every user can take the port of {port}; {fd} and {socket} cannot be taken"
 	case errors.As(s.err, &other) && other.late:
 		return head + fmt.Sprintf("no answer within %s; it listens on %s, which is not the socket it was given", api.FormatDuration(cfg.Ready.Timeout), other.address), forkRemedy(g)
 	case errors.As(s.err, &other):

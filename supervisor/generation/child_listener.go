@@ -1,0 +1,195 @@
+package generation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/gate"
+)
+
+const (
+	// minProofInterval is the time between two proofs after one that has failed. It doubles up
+	// to maxProofInterval, because a proof looks through the processes of the machine.
+	minProofInterval = 150 * time.Millisecond
+	maxProofInterval = time.Second
+	// connectTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog.
+	connectTimeout = time.Second
+)
+
+// childListener is the listening socket that the child opens itself, where its command has
+// {socket} or {port}. Nothing is sent to it before it is proven that a process of the
+// generation's tree listens: another user may have taken the port, and the child may have
+// put another socket in the place of its own. A failed connect suspends the target until
+// the next proof. The target has the present proof.
+type childListener struct {
+	app        string
+	generation int
+	address    string                      // at which the child was told to listen
+	prove      func() (*gate.Proof, error) // of childPort or childSocket
+	logger     hclog.Logger
+	target     *gate.Target
+
+	proving sync.Mutex             // one proof at a time
+	problem atomic.Pointer[string] // why the last proof has failed; nil: it has not
+	lost    chan struct{}          // the target was suspended
+	stop    context.CancelFunc
+	done    chan struct{} // closed when watch has returned
+}
+
+// errNotListening is the error of a proof when nothing listens at the address.
+var errNotListening = errors.New("nothing listens")
+
+// strangerError is the error of a proof when a process that does not belong to the
+// generation listens at the address.
+type strangerError struct {
+	address string
+	process string // pid and user
+}
+
+func (e *strangerError) Error() string {
+	return "another process listens on " + e.address + ": " + e.process
+}
+
+// describeProcess names a process in a message. uid is the user of its socket.
+func describeProcess(pid int, uid uint32) string {
+	if pid <= 0 {
+		return fmt.Sprintf("a process of uid %d", uid)
+	}
+	name, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+	return fmt.Sprintf("pid %d (%q, uid %d)", pid, strings.TrimSpace(string(name)), uid)
+}
+
+// onSuspend is told by the target that it was suspended.
+func (l *childListener) onSuspend() {
+	select {
+	case l.lost <- struct{}{}:
+	default:
+	}
+}
+
+// proof returns the present proof, or makes one and resumes the target.
+func (l *childListener) proof() (*gate.Proof, error) {
+	l.proving.Lock()
+	defer l.proving.Unlock()
+	if p, ok := l.target.Proof(); ok {
+		return p, nil
+	}
+	p, err := l.prove()
+	if err != nil {
+		text := err.Error()
+		l.problem.Store(&text)
+		return nil, err
+	}
+	l.problem.Store(nil)
+	l.target.Resume(p)
+	return p, nil
+}
+
+// dial opens a connection for a probe, as the relay does for a request: to the listening
+// socket that was proven, or none.
+func (l *childListener) dial(ctx context.Context) (net.Conn, error) {
+	p, err := l.proof()
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, l.target.Options().Network, l.target.Options().Address)
+	if err == nil && !p.Holds() {
+		conn.Close()
+		err = syscall.ECONNREFUSED // by the socket that was proven
+	}
+	if err == nil {
+		return conn, nil
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+		l.target.Suspend(p)
+	}
+	return nil, err
+}
+
+// stranger returns the error of a proof if it fails because a process that does not belong
+// to the generation listens at the address.
+func (l *childListener) stranger() *strangerError {
+	var stranger *strangerError
+	if l != nil {
+		_, err := l.proof()
+		errors.As(err, &stranger)
+	}
+	return stranger
+}
+
+// Problem says why requests are held although the main process lives; empty: they are not.
+func (l *childListener) Problem() string {
+	if l == nil || l.problem.Load() == nil {
+		return ""
+	}
+	return *l.problem.Load()
+}
+
+// start begins to prove the listener anew whenever target is suspended, until close or
+// until the main process has exited.
+func (l *childListener) start(target *gate.Target, exited <-chan struct{}) {
+	ctx, stop := context.WithCancel(context.Background())
+	l.target, l.stop, l.done = target, stop, make(chan struct{})
+	go l.watch(ctx, exited)
+}
+
+func (l *childListener) watch(ctx context.Context, exited <-chan struct{}) {
+	defer close(l.done)
+	for {
+		select {
+		case <-l.lost:
+			l.proveAgain(ctx, exited)
+		case <-exited:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// proveAgain repeats the proof until it succeeds.
+func (l *childListener) proveAgain(ctx context.Context, exited <-chan struct{}) {
+	began, logged := time.Now(), ""
+	for interval := minProofInterval; ; interval = min(2*interval, maxProofInterval) {
+		_, err := l.proof()
+		if err == nil {
+			break
+		}
+		if kind := fmt.Sprintf("%T", err); kind != logged {
+			logged = kind
+			l.logger.Warn("listener not proven", "app", l.app, "generation", l.generation, "address", l.address, "error", err,
+				"hint", "requests are held")
+		}
+		select {
+		case <-time.After(interval):
+		case <-exited:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+	if logged != "" {
+		l.logger.Info("listener proven", "app", l.app, "generation", l.generation, "address", l.address,
+			"after_s", time.Since(began).Round(time.Millisecond).Seconds())
+	}
+}
+
+// close ends watch and waits for it.
+func (l *childListener) close() {
+	if l != nil {
+		l.stop()
+		<-l.done
+	}
+}

@@ -1,0 +1,313 @@
+package generation
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/proxy/gate"
+	"tideover/supervisor/config"
+	"tideover/supervisor/process"
+)
+
+// rootOnly is a socket to which only the daemon's user can connect.
+type rootOnly struct {
+	path            string
+	accepted, bytes atomic.Int64
+}
+
+func openRootOnly(t *testing.T, dir string) *rootOnly {
+	t.Helper()
+	s := &rootOnly{path: filepath.Join(dir, "control.sock")}
+	l, err := net.Listen("unix", s.path)
+	if err == nil {
+		err = os.Chmod(s.path, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.accepted.Add(1)
+			n, _ := io.Copy(io.Discard, conn)
+			s.bytes.Add(n)
+			conn.Close()
+		}
+	}()
+	return s
+}
+
+// newChildSocket makes a scratch directory and starts a program that listens in it.
+func newChildSocket(t *testing.T, user *process.User, program string) (*childSocket, *testProcess) {
+	t.Helper()
+	dir, err := LaunchSpec{App: &config.App{Name: "shop"}, Number: 1, User: user}.scratch(shortDir(t), func(string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	c := &childSocket{user: user, path: filepath.Join(childDir(dir), "app.sock"), link: filepath.Join(dir, "app.sock")}
+	p, child := startTree(t, user, program, "unix", c.path)
+	c.process = p
+	child.want("ready")
+	return c, child
+}
+
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tide")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func inodeOf(t *testing.T, path string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return st.Ino
+}
+
+func TestTheSocketOfTheTreeIsProven(t *testing.T) {
+	app, _ := otherUsers()
+	for _, program := range []string{"listen", "inherit"} {
+		t.Run(program, func(t *testing.T) {
+			c, _ := newChildSocket(t, app, program)
+			for range 2 { // the second time the link is there already
+				p, err := c.prove()
+				if err != nil || !p.Holds() {
+					t.Fatal(err)
+				}
+				if inodeOf(t, c.link) != inodeOf(t, c.path) {
+					t.Error("the link is another socket")
+				}
+			}
+			if names, _ := os.ReadDir(filepath.Dir(c.link)); len(names) != 2 {
+				t.Errorf("left behind: %v", names)
+			}
+		})
+	}
+}
+
+// What the app puts in the place of its socket is not connected to, and the daemon goes on with
+// the socket that was proven.
+func TestAFileInThePlaceOfTheSocketIsNotConnectedTo(t *testing.T) {
+	app, _ := otherUsers()
+	c, _ := newChildSocket(t, app, "listen")
+	if _, err := c.prove(); err != nil {
+		t.Fatal(err)
+	}
+	proven := inodeOf(t, c.link)
+	target := openRootOnly(t, filepath.Dir(c.link))
+	for name, put := range map[string]func() error{
+		"symlink":      func() error { return os.Symlink(target.path, c.path) },
+		"regular file": func() error { return os.WriteFile(c.path, nil, 0o666) },
+		"directory":    func() error { return os.Mkdir(c.path, 0o777) },
+		"FIFO":         func() error { return unix.Mkfifo(c.path, 0o666) },
+		"hard link": func() error {
+			if app == nil { // of the same user: there is nothing to be gained
+				return os.Symlink(target.path, c.path)
+			}
+			return os.Link(target.path, c.path)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := errors.Join(os.Rename(c.path, c.path+".old"), put()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.prove(); err == nil {
+				t.Error("proven")
+			} else {
+				t.Log(err)
+			}
+			if target.accepted.Load() != 0 || inodeOf(t, c.link) != proven {
+				t.Errorf("%d connections to the socket of root; the link is inode %d, want %d", target.accepted.Load(), inodeOf(t, c.link), proven)
+			}
+			if err := errors.Join(os.RemoveAll(c.path), os.Rename(c.path+".old", c.path)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if _, err := c.prove(); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// A socket of the app's user that a process outside of the tree listens on gets no byte.
+func TestASocketOfAnotherProcessIsNotTheChilds(t *testing.T) {
+	app, _ := otherUsers()
+	c, _ := newChildSocket(t, app, "listen")
+	uid := os.Geteuid()
+	if app != nil {
+		uid = int(app.UID)
+	}
+	if err := os.Rename(c.path, c.path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	other := startStranger(t, uid, "listen", "unix", c.path)
+	other.want("ready")
+	_, err := c.prove()
+	var stranger *strangerError
+	if !errors.As(err, &stranger) || !strings.Contains(stranger.process, "pid ") {
+		t.Errorf("error %v", err)
+	}
+	if line := other.signal(unix.SIGUSR1).want("accepted"); !strings.HasSuffix(line, "bytes 0") {
+		t.Error(line)
+	}
+	if _, err := os.Lstat(c.link); err == nil {
+		t.Error("there is a link to it")
+	}
+	t.Log(err)
+}
+
+// A process of the app's user exchanges its socket for others as fast as it can while the socket
+// is proven and dialled.
+func TestNoRaceOfSwapsReachesASocketOfRoot(t *testing.T) {
+	const swaps = 10_000
+	app, _ := otherUsers()
+	if app == nil {
+		t.Skip("another user than the daemon's is needed, which only root can have")
+	}
+	c, _ := newChildSocket(t, app, "listen")
+	own := inodeOf(t, c.path)
+	target := openRootOnly(t, filepath.Dir(c.link))
+	symlink, hard := c.path+".symlink", c.path+".hard"
+	if err := errors.Join(os.Symlink(target.path, symlink), os.Lchown(symlink, 33, 33), os.Link(target.path, hard)); err != nil {
+		t.Fatal(err)
+	}
+	swapper := startStranger(t, int(app.UID), "swap", c.path, "10000", symlink, hard)
+	swapper.want("ready")
+	over := make(chan string, 1)
+	go func() { over <- swapper.want("swapped") }()
+	proven, refused, dialled := 0, 0, 0
+	for running := true; running; {
+		select {
+		case <-over:
+			running = false
+		default:
+		}
+		if _, err := c.prove(); err != nil {
+			refused++
+		} else {
+			proven++
+		}
+		if inode := inodeOf2(c.link); inode != 0 && inode != own {
+			t.Fatalf("the link is inode %d, want %d", inode, own)
+		}
+		if conn, err := net.Dial("unix", c.link); err == nil {
+			dialled++
+			conn.Close()
+		}
+	}
+	t.Logf("%d swaps; %d times proven, %d times refused, %d connections; %d to the socket of root", swaps, proven, refused, dialled, target.accepted.Load())
+	if target.accepted.Load() != 0 || refused == 0 {
+		t.Errorf("%d connections to the socket of root", target.accepted.Load())
+	}
+	if _, err := c.prove(); err != nil && inodeOf(t, c.path) == own {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func inodeOf2(path string) uint64 {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// The app's user cannot move away the directory that was made for it, nor anything beside it.
+func TestTheDirectoryOfTheSocketCannotBeReplaced(t *testing.T) {
+	app, other := otherUsers()
+	if app == nil {
+		t.Skip("another user than the daemon's is needed, which only root can have")
+	}
+	c, _ := newChildSocket(t, app, "listen")
+	if _, err := c.prove(); err != nil {
+		t.Fatal(err)
+	}
+	scratch := filepath.Dir(c.link)
+	for _, uid := range []int{int(app.UID), other} {
+		for _, path := range []string{scratch, childDir(scratch), c.link} {
+			startStranger(t, uid, "rename", path, filepath.Join(os.TempDir(), "aside")).want("error")
+			startStranger(t, uid, "rename", path, filepath.Join(childDir(scratch), "aside")).want("error")
+			if _, err := os.Lstat(path); err != nil {
+				t.Errorf("uid %d: %v", uid, err)
+			}
+		}
+	}
+}
+
+func TestASharedTemporaryDirectoryIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := checkOwnership(dir); err != nil {
+		t.Fatal(err)
+	}
+	shared := filepath.Join(dir, "shared")
+	if err := errors.Join(os.Mkdir(shared, 0o777), os.Chmod(shared, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkOwnership(filepath.Join(shared)); err == nil {
+		t.Error("a directory in which every user can replace files")
+	}
+	if err := os.Chmod(shared, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkOwnership(shared); err != nil {
+		t.Errorf("sticky: %v", err)
+	}
+	if app, _ := otherUsers(); app != nil {
+		if err := os.Chown(dir, int(app.UID), int(app.GID)); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkOwnership(shared); err == nil {
+			t.Error("a directory in one of the app's user")
+		}
+	}
+}
+
+// The child may close its socket and open another one: that is proven, too.
+func TestANewSocketOfTheTreeIsProvenAgain(t *testing.T) {
+	app, _ := otherUsers()
+	c, child := newChildSocket(t, app, "listen")
+	l := &childListener{address: c.path, prove: c.prove, lost: make(chan struct{}, 1)}
+	l.target = gate.NewTarget(gate.TargetOptions{Network: "unix", Address: c.link, OnSuspend: l.onSuspend})
+	conn, err := l.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	child.signal(unix.SIGUSR1).want("accepted")
+	if _, err := l.dial(t.Context()); err == nil {
+		t.Fatal("connected to a closed socket")
+	}
+	if _, ok := l.target.Proof(); ok {
+		t.Error("not suspended")
+	}
+	if _, err := l.dial(t.Context()); !errors.Is(err, errNotListening) || !strings.Contains(l.Problem(), "nothing listens") {
+		t.Errorf("error %v, problem %q", err, l.Problem())
+	}
+	child.signal(unix.SIGUSR2).want("ready")
+	if conn, err = l.dial(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if l.Problem() != "" {
+		t.Error(l.Problem())
+	}
+}
