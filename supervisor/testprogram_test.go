@@ -7,6 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,6 +32,8 @@ func testPrograms() map[string]func() {
 		"unwell":       func() { serve(http.StatusInternalServerError) },
 		"worker":       func() { fmt.Println("working"); untilTerm() },
 		"switched":     runSwitched,
+		"listener":     listenItself,
+		"thief":        stealPort,
 	}
 }
 
@@ -80,14 +85,28 @@ func serveOK() { serve(http.StatusOK) }
 // serve answers on fd 3 like an app: after TESTPROGRAM_IMPORT, with its release (the
 // directory it runs in) and its pid. /slow takes until its pipe is opened.
 func serve(status int) {
-	if pause, err := time.ParseDuration(os.Getenv("TESTPROGRAM_IMPORT")); err == nil {
-		<-time.After(pause)
-	}
+	pause()
 	l, err := net.FileListener(os.NewFile(3, "private"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "no socket:", err)
 		os.Exit(1)
 	}
+	server := &http.Server{Handler: handler(status)}
+	go func() {
+		untilTerm()
+		server.Close()
+	}()
+	server.Serve(l)
+}
+
+// pause takes as long as the import of an app.
+func pause() {
+	if pause, err := time.ParseDuration(os.Getenv("TESTPROGRAM_IMPORT")); err == nil {
+		<-time.After(pause)
+	}
+}
+
+func handler(status int) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		os.ReadFile(r.FormValue("until")) // a pipe: until its other end was opened and closed
@@ -98,12 +117,79 @@ func serve(status int) {
 		w.WriteHeader(status)
 		fmt.Fprintf(w, "pid=%d generation=%s dir=%s nonce=%s", os.Getpid(), os.Getenv("TIDEOVER_GENERATION"), dir, r.FormValue("nonce"))
 	})
-	server := &http.Server{Handler: mux}
-	go func() {
-		untilTerm()
-		server.Close()
-	}()
-	server.Serve(l)
+	return mux
+}
+
+// listenItself answers on the port or the path in its first argument, without keep-alive. It closes
+// that socket at SIGUSR1 and opens it again at SIGUSR2.
+func listenItself() {
+	pause()
+	network, address := "unix", os.Args[1]
+	if port, err := strconv.Atoi(address); err == nil {
+		network, address = "tcp", fmt.Sprint("127.0.0.1:", port)
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)
+	server := &http.Server{Handler: handler(http.StatusOK)}
+	server.SetKeepAlivesEnabled(false)
+	for {
+		l, err := net.Listen(network, address)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		go server.Serve(l)
+		for s := range signals {
+			if s == syscall.SIGUSR2 {
+				break
+			}
+			l.Close()
+		}
+	}
+}
+
+// stealPort listens, as another process than the app, on each port that stands in a command line
+// before the word in its argument, as soon as it sees it. It says how many bytes each one got.
+func stealPort() {
+	stolen := map[int]bool{}
+	for {
+		lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, path := range lines {
+			text, _ := os.ReadFile(path)
+			words := strings.Split(string(text), "\x00")
+			i := slices.Index(words, os.Args[1])
+			if i < 1 {
+				continue
+			}
+			port, err := strconv.Atoi(words[i-1])
+			if err != nil || stolen[port] {
+				continue
+			}
+			if l, err := net.Listen("tcp4", fmt.Sprint("127.0.0.1:", port)); err == nil {
+				stolen[port] = true
+				fmt.Println("stole", port)
+				go countBytes(l)
+			}
+		}
+	}
+}
+
+// countBytes answers every request, and says what it got.
+func countBytes(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			request := make([]byte, 1<<16)
+			if n, _ := conn.Read(request); n > 0 {
+				fmt.Printf("bytes %d %q\n", n, request[:n])
+				fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nstolen")
+			}
+		}()
+	}
 }
 
 // leaveSession leaves a child in a session of its own, as a daemonising library

@@ -123,15 +123,18 @@ func listen(args []string) {
 	}
 }
 
-// swap exchanges the file PATH for each of the others in turn, N times.
+// swap exchanges the file PATH for each of the others in turn, until it is killed. It says when it
+// has done so N times.
 func swap(args []string) {
 	path, n, others := args[0], 0, args[2:]
 	fmt.Sscan(args[1], &n)
 	fmt.Println("ready")
-	for i := range n {
+	for i := 1; ; i++ {
 		check(unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, others[i%len(others)], unix.RENAME_EXCHANGE))
+		if i == n {
+			fmt.Println("swapped", n)
+		}
 	}
-	fmt.Println("swapped", n)
 }
 
 // testProcess is a running test program.
