@@ -16,8 +16,8 @@ import (
 // Servers other than gunicorn take their socket from a word in their command.
 func TestOtherServers(t *testing.T) {
 	t.Parallel()
-	for _, server := range []string{"uvicorn-fd", "uvicorn-socket", "uvicorn-port", "hypercorn-fd", "waitress-socket",
-		"waitress-port", "go-fd", "node-socket", "node-port"} {
+	for _, server := range []string{"uvicorn-fd", "uvicorn-socket", "uvicorn-port", "uvicorn-workers-socket", "uvicorn-workers-port",
+		"hypercorn-fd", "hypercorn-workers-port", "waitress-socket", "waitress-port", "go-fd", "node-socket", "node-port"} {
 		t.Run(server, func(t *testing.T) {
 			r := begin(t)
 			s := newFixture(r, setup{
@@ -46,6 +46,12 @@ func (r *row) serverCommand(server string) []string {
 		return []string{venv("uvicorn"), "--uds", "{socket}", "shop_asgi:app"}
 	case "uvicorn-port":
 		return []string{venv("uvicorn"), "--port", "{port}", "shop_asgi:app"}
+	case "uvicorn-workers-socket":
+		return []string{venv("uvicorn"), "--workers", "2", "--uds", "{socket}", "shop_asgi:app"}
+	case "uvicorn-workers-port":
+		return []string{venv("uvicorn"), "--workers", "2", "--port", "{port}", "shop_asgi:app"}
+	case "hypercorn-workers-port":
+		return []string{venv("hypercorn"), "--workers", "2", "--bind", "127.0.0.1:{port}", "shop_asgi:app"}
 	case "hypercorn-fd":
 		return []string{venv("hypercorn"), "--bind", "fd://{fd}", "shop_asgi:app"}
 	case "waitress-socket":

@@ -21,7 +21,10 @@ func TestUpgrade(t *testing.T) {
 	variants := map[string]setup{
 		"apache": {front: apache(testenv.Apache{}), gunicorn: testenv.Gunicorn{Class: "gthread", Args: []string{"--threads", "4"}}},
 		"unix":   {unix: true, config: "upstream = \"unix\""},
+		"socket": {},
+		"port":   {},
 	}
+	servers := map[string]string{"socket": "uvicorn-socket", "port": "waitress-port"} // that open their socket themselves
 	if *full {
 		variants["nginx"] = setup{front: func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) {
 			return r.Nginx(back, testenv.ProxyConfig{})
@@ -34,6 +37,9 @@ func TestUpgrade(t *testing.T) {
 			o.binary = r.env.Path("tideover")
 			r.must(install(r, o.binary))
 			o.release = testenv.Release{Number: 1, Import: 1}
+			if server, ok := servers[name]; ok {
+				o.command = r.serverCommand(server)
+			}
 			s := newFixture(r, o)
 			s.startLoad(60)
 			longest := time.Duration(0)
@@ -42,8 +48,10 @@ func TestUpgrade(t *testing.T) {
 			}
 			s.reload()
 			s.upgrade(o.binary)
-			s.killMaster()
-			s.upgrade(o.binary)
+			if len(o.command) == 0 { // a server of one process loses what it works on
+				s.killMaster()
+				s.upgrade(o.binary)
+			}
 			s.addNumbers("longest_upgrade=%.2fs", longest.Seconds())
 			s.finish()
 			s.shutdown()

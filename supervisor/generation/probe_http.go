@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -138,6 +139,10 @@ func plainError(err error) string {
 	}
 	if errors.Is(err, io.EOF) {
 		return "the connection was closed without an answer"
+	}
+	var request *url.Error
+	if errors.As(err, &request) {
+		return request.Err.Error()
 	}
 	return err.Error()
 }
