@@ -84,6 +84,9 @@ func TestHooksKnowWhyTheyRun(t *testing.T) {
 	}
 	r.want(r.do(api.Restart), api.ExitOK)
 	third := pidOf(t, r.page())
+	if line := after.until(r, "after_ready shop 3 restart 2"); !strings.HasSuffix(line, " "+itoa(third)) { // the end of its generation kills it
+		t.Errorf("after_ready was told %q, want pid %d", line, third)
+	}
 	kill(t, third, syscall.SIGKILL)
 	r.until("a fourth generation", func(s api.AppStatus) bool { return s.Generation == 4 })
 	r.want(r.do(api.Stop), api.ExitOK)
@@ -98,9 +101,6 @@ func TestHooksKnowWhyTheyRun(t *testing.T) {
 		if dir, cwd, _ := strings.Cut(words[5], "="); dir != cwd || dir != r.status().Directory {
 			t.Errorf("it ran in %s, and was told %s", cwd, dir)
 		}
-	}
-	if line := after.until(r, "after_ready shop 3 restart 2"); !strings.HasSuffix(line, " "+itoa(third)) {
-		t.Errorf("after_ready was told %q, want pid %d", line, third)
 	}
 	after.until(r, "after_ready shop 5 start none")
 	after.until(r, "after_reload shop 2 reload 1")
