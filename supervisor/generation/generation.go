@@ -143,7 +143,7 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 		spec.Listen = at.private.File()
 	}
 	// Before it exists: a daemon that dies at this moment has its token on record.
-	l.record(g, process.Record{Name: spec.Name, Token: spec.Token})
+	l.record(g, spec.Record())
 	g.Process, err = process.Start(spec)
 	if err != nil {
 		return startFailed(g.App.Name, err)

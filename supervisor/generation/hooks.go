@@ -208,7 +208,7 @@ func (h *Hooks) Idle() <-chan struct{} {
 // recordHook stores a hook for the next daemon, should this one die: a migration
 // must not run twice at once.
 func (l *Launcher) recordHook(spec process.Spec) {
-	if err := l.options.State.SetHook(process.Record{Name: spec.Name, Token: spec.Token}); err != nil {
+	if err := l.options.State.SetHook(spec.Record()); err != nil {
 		l.logger.Warn("cannot save state", "record", "hook started", "process", spec.Name, "error", err)
 	}
 }

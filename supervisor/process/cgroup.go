@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,20 +122,69 @@ func removeStaleCgroups() {
 	}
 }
 
-// procs returns the members, those of child cgroups included.
-func (c *cgroup) procs() []int {
-	if c == nil {
-		return nil
+// members returns the members that live, those of child cgroups included. It is certain that
+// there are none only if cgroup.events says so: a member can fork and exit while the lists are
+// read. The error is fs.ErrNotExist if the cgroup does not exist any more.
+func (c *cgroup) members() ([]stat, error) {
+	for range maxRescans {
+		found, err := c.list()
+		if len(found) > 0 || err != nil {
+			return found, err
+		}
+		if awaitUnpopulated(c.path) {
+			return nil, nil
+		}
+	}
+	return nil, errUnstable
+}
+
+func (c *cgroup) list() ([]stat, error) {
+	pids, err := c.procs()
+	if err != nil {
+		return nil, err
+	}
+	var found []stat
+	for _, pid := range pids {
+		s, err := readStat(pid)
+		if err == nil && s.alive() {
+			found = append(found, s)
+		} else if err != nil && !isNoProcess(err) {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// procs returns the pids in the cgroup and in those below it.
+func (c *cgroup) procs() ([]int, error) {
+	if _, err := os.Stat(c.path); err != nil {
+		return nil, err
 	}
 	var found []int
 	for _, dir := range c.directories() {
-		eachLine(filepath.Join(dir, "cgroup.procs"), func(line string) {
-			if pid, err := strconv.Atoi(line); err == nil && pid > 0 {
+		text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if err != nil && !isRemoved(err) {
+			return nil, err
+		}
+		for line := range strings.Lines(string(text)) {
+			if pid, err := strconv.Atoi(strings.TrimSpace(line)); err == nil && pid > 0 {
 				found = append(found, pid)
 			}
-		})
+		}
 	}
-	return found
+	return found, nil
+}
+
+// isRemoved reports whether an error means that the cgroup does not exist any more.
+func isRemoved(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) }
+
+// contains reports whether a process is in the cgroup or in one below it.
+func (c *cgroup) contains(pid int) bool {
+	if c == nil {
+		return false
+	}
+	pids, err := c.procs()
+	return err == nil && slices.Contains(pids, pid)
 }
 
 // directories returns the cgroup and those below it, parents first.

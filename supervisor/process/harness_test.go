@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,12 +39,6 @@ func launch(t testing.TB, cgroups func(string) *cgroup, s Spec, args ...string) 
 }
 
 func tryLaunch(t testing.TB, cgroups func(string) *cgroup, s Spec) (*testChild, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.SetReadDeadline(time.Now().Add(waitLimit))
-	s.Stdout = w
 	if s.Stderr == nil {
 		s.Stderr = os.Stderr
 	}
@@ -53,18 +48,33 @@ func tryLaunch(t testing.TB, cgroups func(string) *cgroup, s Spec) (*testChild, 
 	if s.Token == "" {
 		s.Token = fmt.Sprintf("%s-%d-%d", t.Name(), os.Getpid(), time.Now().UnixNano())
 	}
+	k, err := startWithOutput(s, cgroups)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() {
+		if report := k.Kill(context.Background()); !report.Empty() {
+			t.Errorf("left behind: %v", report.Left)
+		}
+		k.end.Close()
+	})
+	return k, nil
+}
+
+// startWithOutput starts a process with its standard output in a pipe.
+func startWithOutput(s Spec, cgroups func(string) *cgroup) (*testChild, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	r.SetReadDeadline(time.Now().Add(waitLimit))
+	s.Stdout = w
 	p, err := start(s, cgroups)
 	w.Close()
 	if err != nil {
 		r.Close()
 		return nil, err
 	}
-	t.Cleanup(func() {
-		if report := p.Kill(context.Background()); !report.Empty() {
-			t.Errorf("left behind: %v", report.Left)
-		}
-		r.Close()
-	})
 	return &testChild{Process: p, out: bufio.NewReader(r), end: r}, nil
 }
 
@@ -110,6 +120,23 @@ func (k *testChild) awaitExit(t testing.TB) Outcome {
 func withAndWithoutCgroup(t *testing.T, test func(t *testing.T, cgroups func(string) *cgroup)) {
 	t.Run("cgroup", func(t *testing.T) { test(t, newCgroup) })
 	t.Run("sweep", func(t *testing.T) { test(t, noCgroup) })
+}
+
+// reap runs Reap until the end of the test, as the daemon does.
+func reap(t testing.TB) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- Reap(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	for !ownChildren.isSubreaper() {
+		runtime.Gosched()
+	}
 }
 
 func noCgroup(string) *cgroup { return nil }

@@ -44,6 +44,17 @@ type Spec struct {
 	Token string // unique to this tree; it marks its members
 }
 
+// uid returns the user of the process.
+func (s Spec) uid() uint32 {
+	if s.User != nil {
+		return s.User.UID
+	}
+	return uint32(os.Geteuid())
+}
+
+// Record returns the record of the tree before Start.
+func (s Spec) Record() Record { return Record{Name: s.Name, Token: s.Token, UID: s.uid()} }
+
 // StartError is the error of one step of a start.
 type StartError struct {
 	Step string // "fork", "user", "directory", "exec" ...
@@ -83,10 +94,12 @@ func start(s Spec, makeCgroup func(name string) *cgroup) (*Process, error) {
 	if len(s.Argv) == 0 || s.Argv[0] == "" {
 		return nil, &StartError{Step: "exec", Err: errors.New("the command is empty")}
 	}
+	t := newTree(s.uid(), s.Token)
 	group := makeCgroup(s.Name)
 	started := time.Now()
 	main, joined, err := spawn(s, group)
 	if err != nil {
+		ownTrees.remove(t)
 		group.remove()
 		return nil, err
 	}
@@ -94,9 +107,9 @@ func start(s Spec, makeCgroup func(name string) *cgroup) (*Process, error) {
 		group.remove()
 		group = nil
 	}
-	t, err := newTree(main.Pid, s.Token, group)
-	if err != nil {
+	if err := t.begin(main.Pid, group); err != nil {
 		killAndReap(main)
+		ownTrees.remove(t)
 		group.remove()
 		return nil, &StartError{Step: "fork", Err: err}
 	}
@@ -113,16 +126,18 @@ func newProcess(name string, main *os.Process, t *tree, started time.Time) *Proc
 // time started. The main process is still its child, and may have exited meanwhile. Adopt
 // must be called before Reap. It is an error if the record does not describe a child.
 func Adopt(r Record, started time.Time) (*Process, error) {
-	t, err := newTree(r.Pid, r.Token, openCgroup(r.Cgroup))
+	t := newTree(r.UID, r.Token)
+	err := t.begin(r.Pid, openCgroup(r.Cgroup))
 	if err == nil && (t.main.start != r.StartTime || t.main.parent != os.Getpid()) {
 		err = errors.New("it is no child of this process")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("adopt %s (pid %d): %w", r.Name, r.Pid, err)
+	var main *os.Process
+	if err == nil {
+		main, err = os.FindProcess(r.Pid)
 	}
-	main, err := os.FindProcess(r.Pid)
 	if err != nil {
-		return nil, err
+		ownTrees.remove(t)
+		return nil, fmt.Errorf("adopt %s (pid %d): %w", r.Name, r.Pid, err)
 	}
 	ownChildren.adopt(r.Pid)
 	return newProcess(r.Name, main, t, started), nil
@@ -138,8 +153,8 @@ func (p *Process) wait() {
 	p.tree.release(func() {
 		state, err := p.main.Wait()
 		p.outcome = outcomeOf(state, err, time.Since(p.started))
+		ownChildren.forget(p.main.Pid)
 	})
-	ownChildren.forget(p.main.Pid)
 	p.apply(exited)
 	close(p.exited)
 }

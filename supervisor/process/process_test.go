@@ -191,8 +191,8 @@ func TestCgroupWhereAllowed(t *testing.T) {
 	if twin.Record().Cgroup == path {
 		t.Error("two trees in one cgroup")
 	}
-	if procs := (&cgroup{path}).procs(); len(procs) != 1 || procs[0] != k.Pid() {
-		t.Errorf("in the cgroup: %v, want %d", procs, k.Pid())
+	if procs, err := (&cgroup{path}).procs(); err != nil || len(procs) != 1 || procs[0] != k.Pid() {
+		t.Errorf("in the cgroup: %v, %v, want %d", procs, err, k.Pid())
 	}
 	k.Kill(t.Context())
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {

@@ -17,18 +17,41 @@ import (
 type stat struct {
 	pid, parent, session int
 	state                byte
+	threads              int
 	start                uint64 // clock ticks after boot (field 22)
 }
 
-// alive is false for zombies, which hold only their pid.
-func (s stat) alive() bool { return s.state != 'Z' && s.state != 'X' }
+// alive is false for zombies, which hold only their pid. The state is that of the first
+// thread: when this has called pthread_exit, the process is a zombie only after the other
+// threads have ended.
+func (s stat) alive() bool { return s.state != 'Z' && s.state != 'X' || s.threads > 1 }
+
+// maxStat is more than the kernel writes into /proc/PID/stat: 52 numbers and a name of 16
+// bytes at most, or 64 for a kernel thread.
+const maxStat = 2048
 
 func readStat(pid int) (stat, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	var buffer [maxStat]byte
+	raw, err := readProc(pid, "stat", buffer[:])
 	if err != nil {
 		return stat{}, err
 	}
 	return parseStat(pid, raw)
+}
+
+// readProc reads a file of /proc/PID, up to the length of buffer, and returns the part of
+// buffer that it has filled. It uses three system calls; os.ReadFile uses six.
+func readProc(pid int, name string, buffer []byte) ([]byte, error) {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: fmt.Sprintf("/proc/%d/%s", pid, name), Err: err}
+	}
+	defer unix.Close(fd)
+	n, err := unix.Read(fd, buffer)
+	if err != nil {
+		return nil, &os.PathError{Op: "read", Path: fmt.Sprintf("/proc/%d/%s", pid, name), Err: err}
+	}
+	return buffer[:n], nil
 }
 
 // parseStat begins behind the last ")", because the name of the process may contain any
@@ -39,14 +62,15 @@ func parseStat(pid int, raw []byte) (stat, error) {
 		return stat{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
 	}
 	s := stat{pid: pid, state: fields[0][0]}
-	var errs [3]error
+	var errs [4]error
 	s.parent, errs[0] = strconv.Atoi(fields[1])
 	s.session, errs[1] = strconv.Atoi(fields[3])
-	s.start, errs[2] = strconv.ParseUint(fields[19], 10, 64)
+	s.threads, errs[2] = strconv.Atoi(fields[17])
+	s.start, errs[3] = strconv.ParseUint(fields[19], 10, 64)
 	return s, errors.Join(errs[:]...)
 }
 
-// listProcesses returns all visible processes but zombies. After an error some may be
+// listProcesses returns all visible processes, zombies too. After an error some may be
 // missing.
 func listProcesses() ([]stat, error) {
 	dir, err := os.Open("/proc")
@@ -65,13 +89,42 @@ func listProcesses() ([]stat, error) {
 			continue
 		}
 		s, err := readStat(pid)
-		if err == nil && s.alive() {
+		if err == nil {
 			all = append(all, s)
-		} else if err != nil && !isNoProcess(err) {
+		} else if !isNoProcess(err) && !errors.Is(err, os.ErrPermission) { // hidepid hides those of other users
 			return nil, err
 		}
 	}
 	return all, nil
+}
+
+// readUser returns the uid of a process, if its real, effective and saved uid are the same.
+func readUser(pid int) (uid uint32, same bool, err error) {
+	var buffer [4096]byte
+	raw, err := readProc(pid, "status", buffer[:])
+	if err != nil {
+		return 0, false, err
+	}
+	uid, same = parseUser(raw)
+	return uid, same, nil
+}
+
+// parseUser finds the line "Uid:" of /proc/PID/status. The name of the process, which comes
+// before, contains no newline there: the kernel escapes it.
+func parseUser(status []byte) (uid uint32, same bool) {
+	for line := range bytes.Lines(status) {
+		ids, ok := bytes.CutPrefix(line, []byte("Uid:"))
+		if !ok {
+			continue
+		}
+		f := strings.Fields(string(ids)) // real, effective, saved, file system
+		if len(f) < 3 || f[0] != f[1] || f[0] != f[2] {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(f[0], 10, 32)
+		return uint32(n), err == nil
+	}
+	return 0, false
 }
 
 // isNoProcess reports whether an error means that the process does not exist.

@@ -17,7 +17,7 @@ func TestParseStat(t *testing.T) {
 	const rest = " 1 7 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 136898 3133440"
 	for _, name := range []string{"(cat)", "(a b)", "(a) S 9 9 9 (b)", "()", "(\xff\n)"} {
 		s, err := parseStat(42, []byte("42 "+name+" S"+rest))
-		if want := (stat{pid: 42, parent: 1, session: 5, state: 'S', start: 136898}); err != nil || s != want {
+		if want := (stat{pid: 42, parent: 1, session: 5, state: 'S', threads: 1, start: 136898}); err != nil || s != want {
 			t.Errorf("%q: %+v, %v", name, s, err)
 		}
 	}
@@ -42,39 +42,48 @@ func FuzzParseStat(f *testing.F) {
 	})
 }
 
-func TestMarks(t *testing.T) {
-	for environ, want := range map[string]bool{
-		"A=1\x00TIDEOVER_TREE=abc\x00B=2\x00": true,
-		"TIDEOVER_TREE=abc":                   true,
-		"TIDEOVER_TREE=abcd\x00":              false,
-		"XTIDEOVER_TREE=abc\x00":              false,
-		"A=TIDEOVER_TREE=abc\x00":             false,
-		"TIDEOVER_TREE=\x00":                  false,
-		"":                                    false,
+func TestTokens(t *testing.T) {
+	for environ, want := range map[string][]string{
+		"A=1\x00TIDEOVER_TREE=abc\x00B=2\x00":           {"abc"},
+		"TIDEOVER_TREE=abc":                             {"abc"},
+		"TIDEOVER_TREE=abc\x00\x00TIDEOVER_TREE=d\x00":  {"abc", "d"},
+		"XTIDEOVER_TREE=abc\x00A=TIDEOVER_TREE=abc\x00": nil,
+		"TIDEOVER_TREE\x00":                             nil,
+		"TIDEOVER_TREE=\x00":                            {""},
+		"":                                              nil,
 	} {
-		if got := environMarked([]byte(environ), "abc"); got != want {
-			t.Errorf("%q: %v, want %v", environ, got, want)
+		if got := tokensOf([]byte(environ)); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", environ, got, want)
 		}
 	}
-	for limits, want := range map[string]string{
-		"Max cpu time  1  2  seconds\nMax file locks            123  unlimited            locks     \n": "123",
-		"Max file locks            unlimited            unlimited            locks     \n":              "",
-		"Max file locks            0  123            locks     \n":                                      "0",
-		"Max msgqueue size            123  unlimited            bytes     \n":                           "",
-		"": "", "Max file locks ": "",
-	} {
-		if got := limitsMark([]byte(limits)); got != want {
-			t.Errorf("%q: %q, want %q", limits, got, want)
+	for _, pid := range []int{1 << 30, 1} { // none, and one that may be hidden
+		if got, err := readTokens(pid); len(got) > 0 || err != nil {
+			t.Errorf("of pid %d: %q, %v", pid, got, err)
 		}
 	}
-	if a, b := markNumber("abc"), markNumber("abd"); a == b || a >= 1<<63 || b >= 1<<63 {
-		t.Errorf("numbers %d and %d", a, b)
+}
+
+func TestParseUser(t *testing.T) {
+	for status, want := range map[string]struct {
+		uid  uint32
+		same bool
+	}{
+		"Name:\tcat\nUmask:\t0022\nUid:\t33\t33\t33\t33\nGid:\t0\t0\t0\t0\n": {33, true},
+		"Name:\ta\\nUid:\t0\t0\t0\t0\nUid:\t33\t33\t33\t0\n":                 {33, true},
+		"Uid:\t4294967294\t4294967294\t4294967294\t0\n":                      {4294967294, true},
+		"Uid:\t33\t0\t33\t33\n":                                              {},
+		"Uid:\t33\t33\t0\t33\n":                                              {},
+		"Uid:\t33\n":                                                         {},
+		"Uid:\tx\tx\tx\n":                                                    {},
+		"Gid:\t33\t33\t33\t33\n":                                             {},
+		"":                                                                   {},
+	} {
+		if uid, same := parseUser([]byte(status)); same != want.same || same && uid != want.uid {
+			t.Errorf("%q: %d, %v", status, uid, same)
+		}
 	}
-	if m, err := isMarked(1<<30, "abc"); m || err != nil {
-		t.Errorf("a pid that is not: %v, %v", m, err)
-	}
-	if m, err := isMarked(1, "abc"); m || err != nil {
-		t.Errorf("one that may be hidden: %v, %v", m, err)
+	if uid, same, err := readUser(os.Getpid()); int(uid) != os.Getuid() || !same || err != nil {
+		t.Errorf("ourselves: %d, %v, %v", uid, same, err)
 	}
 }
 

@@ -17,8 +17,13 @@ import (
 var ownChildren = childTable{collected: map[int]chan struct{}{}}
 
 type childTable struct {
+	// reaping is held to reap an orphan, and for reading during a scan, which must see the
+	// zombie of an orphan that has exited. It is locked before mu.
+	reaping sync.RWMutex
+
 	mu        sync.RWMutex
 	collected map[int]chan struct{} // by pid; closed when the child is reaped
+	subreaper bool                  // Reap runs: orphans of the children become children of this process
 }
 
 // start calls fork and adds the child. The lock is held meanwhile, so that Reap does not
@@ -58,6 +63,18 @@ func (c *childTable) pids() map[int]bool {
 	return list
 }
 
+func (c *childTable) setSubreaper(is bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.subreaper = is
+}
+
+func (c *childTable) isSubreaper() bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.subreaper
+}
+
 // reapRetry is the interval of looking again while a zombie of os/exec hides the others.
 const reapRetry = 50 * time.Millisecond
 
@@ -68,6 +85,8 @@ func Reap(ctx context.Context) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the subreaper: %w", err)
 	}
+	ownChildren.setSubreaper(true)
+	defer ownChildren.setSubreaper(false)
 	if session, err := unix.Getsid(0); err == nil && session == 0 {
 		// The session is outside of this pid namespace, like that of processes that enter the
 		// namespace (docker exec), and both are shown as 0. A new session distinguishes them.
@@ -111,6 +130,8 @@ func reapOrphans() (collected <-chan struct{}, again bool) {
 
 // reapOrphan reaps one zombie unless it is a child of Start or os/exec.
 func reapOrphan(pid, session int) (<-chan struct{}, bool) {
+	ownChildren.reaping.Lock()
+	defer ownChildren.reaping.Unlock()
 	ownChildren.mu.RLock()
 	defer ownChildren.mu.RUnlock()
 	if collected, ok := ownChildren.collected[pid]; ok {

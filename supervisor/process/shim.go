@@ -50,7 +50,6 @@ func (s *shim) run() error {
 		{"order", s.readRequest},
 		{"cgroup", s.join},
 		{"limits", s.limit},
-		{"mark", func() error { return setMark(s.request.Token) }},
 		{"oom_score_adj", s.oom},
 		{"nice", s.nice},
 		{"umask", s.umask},

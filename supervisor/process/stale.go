@@ -23,13 +23,14 @@ type Record struct {
 	StartTime uint64 `json:"start_time"` // of the main process, in clock ticks since the boot
 	Boot      string `json:"boot"`       // the kernel's boot id; after another boot no process of the tree lives
 	Token     string `json:"token"`
+	UID       uint32 `json:"uid"` // of the app
 	Cgroup    string `json:"cgroup,omitempty"`
 	Name      string `json:"name"`
 }
 
 // Record returns the record of this tree.
 func (p *Process) Record() Record {
-	r := Record{Pid: p.main.Pid, StartTime: p.tree.main.start, Boot: bootID(), Token: p.tree.token, Name: p.name}
+	r := Record{Pid: p.main.Pid, StartTime: p.tree.main.start, Boot: bootID(), Token: p.tree.token, UID: p.tree.uid, Name: p.name}
 	if p.tree.cgroup != nil {
 		r.Cgroup = p.tree.cgroup.path
 	}
@@ -38,16 +39,21 @@ func (p *Process) Record() Record {
 
 // EndStale ends a tree after its daemon has died. It sends SIGTERM to the main process, or to
 // all members if that is gone, then after 5 s or when ctx ends SIGKILL to the whole tree,
-// and verifies that it is empty. It also finds members of other sessions without a main
-// process. It never signals another process that has the pid of the main process. It is an
-// error if a process is left, or if the record cannot be used.
+// and verifies that it is empty. Without a cgroup the members are the main process, what is in
+// its session while it lives, their descendants, and orphans of the app's user with the token
+// in their environment; it cannot find others (see membership.go). It never signals another
+// process that has the pid of the main process. It is an error if a process is left, or if the
+// record cannot be used.
+//
+// A record of an earlier version has no uid, which is 0 here. Then only a process of root can
+// be found by its token, and no other user can have changed that.
 func EndStale(ctx context.Context, r Record) (StopReport, error) {
 	began := time.Now()
 	if r.Token == "" && (r.Pid <= 1 || r.StartTime == 0) {
 		return StopReport{}, errors.New("the record of a stale tree has neither a token nor a pid with its start time")
 	}
-	t := &tree{main: stat{pid: r.Pid, start: r.StartTime}, token: r.Token, cgroup: openCgroup(r.Cgroup)}
-	if slices.Contains(t.cgroup.procs(), os.Getpid()) {
+	t := &tree{main: stat{pid: r.Pid, start: r.StartTime}, uid: r.UID, token: r.Token, cgroup: openCgroup(r.Cgroup)}
+	if t.cgroup.contains(os.Getpid()) {
 		return StopReport{}, fmt.Errorf("the recorded cgroup %s is this daemon's own", r.Cgroup)
 	}
 	if boot := bootID(); r.Boot != "" && boot != "" && r.Boot != boot {

@@ -35,6 +35,7 @@ func (p *Process) Stop(ctx context.Context, sig syscall.Signal, grace time.Durat
 	p.apply(stopRequested)
 	gentle, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
+	p.members() // to know them while their parents live; after an error those of the last scan are known
 	if p.Signal(sig) == nil {
 		p.Signal(syscall.SIGCONT) // a stopped process does not handle sig before
 	}

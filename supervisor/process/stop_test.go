@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 )
 
 func TestStop(t *testing.T) {
+	reap(t)
 	const short = 150 * time.Millisecond
 	for _, c := range []struct {
 		name    string
@@ -111,6 +113,7 @@ func TestStopGivesUpItsGrace(t *testing.T) {
 
 // TestMainDiesByItself: what is left of a crashed tree is known, waited for and killed, wherever it has gone.
 func TestMainDiesByItself(t *testing.T) {
+	reap(t)
 	for _, args := range [][]string{{"master", "deaf", "masked"}, {"leave-session"}, {"leave-session", "bare"}, {"master", "sleep"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
@@ -137,6 +140,7 @@ func TestMainDiesByItself(t *testing.T) {
 
 // TestTheOneWhoEscaped: a daemon that a command has forked off at once, without environment, is still its own.
 func TestTheOneWhoEscaped(t *testing.T) {
+	reap(t)
 	withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
 		k := launch(t, cgroups, Spec{}, "leave-session", "bare", "exit")
 		others := k.readyPids(t)
@@ -172,7 +176,7 @@ func TestManyKillsAreOne(t *testing.T) {
 	})
 }
 
-// TestOurOwnSession: a process in the daemon's session is no member of a tree, also with the marks
+// TestOurOwnSession: a process in the daemon's session is no member of a tree, also with the token
 // of one.
 func TestOurOwnSession(t *testing.T) {
 	cmd := exec.Command("/bin/cat")
@@ -196,10 +200,10 @@ func TestOurOwnSession(t *testing.T) {
 	if _, err := out.Read(make([]byte, 1)); err != nil { // not before its exec is over, which Start does not wait for, it has its environment
 		t.Fatal(err)
 	}
-	if marked, err := isMarked(cmd.Process.Pid, t.Name()); !marked || err != nil {
-		t.Fatalf("marked %v, %v", marked, err)
+	if tokens, err := readTokens(cmd.Process.Pid); !slices.Contains(tokens, t.Name()) || err != nil {
+		t.Fatalf("tokens %q, %v", tokens, err)
 	}
-	if found, err := (&tree{token: t.Name()}).members(); len(found) > 0 || err != nil {
+	if found, err := (&tree{token: t.Name(), uid: uint32(os.Getuid())}).members(); len(found) > 0 || err != nil {
 		t.Errorf("%v, %v", found, err)
 	}
 }

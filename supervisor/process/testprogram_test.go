@@ -29,12 +29,17 @@ import (
 func TestMain(m *testing.M) {
 	Shim()
 	if len(os.Args) > 2 && os.Args[1] == "testprogram" {
-		program, ok := testPrograms[os.Args[2]]
+		args := os.Args[2:]
+		if name, ok := strings.CutPrefix(args[0], "name="); ok { // of this process
+			os.WriteFile("/proc/self/comm", []byte(name), 0)
+			args = args[1:]
+		}
+		program, ok := testPrograms[args[0]]
 		if !ok {
-			fmt.Fprintln(os.Stderr, "no such test program:", os.Args[2])
+			fmt.Fprintln(os.Stderr, "no such test program:", args[0])
 			os.Exit(99)
 		}
-		program(os.Args[3:])
+		program(args[1:])
 		unix.Exit(0) // at once: os.Exit waits for a second under the race detector
 	}
 	flag.Parse()
@@ -70,6 +75,12 @@ var testPrograms = map[string]func(args []string){
 	"no-descriptors": func([]string) { withoutDescriptors() },
 	"daemon":         daemon,
 	"reaper":         reaper,
+	"descendants":    descendants,
+	"between":        between,
+	"supervise":      supervise,
+	"hop":            hop,
+	"threads":        threads,
+	"take-pid":       takePid,
 }
 
 func ready() { fmt.Println("ready") }

@@ -2,7 +2,8 @@ package process
 
 import (
 	"context"
-	"os"
+	"errors"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -10,28 +11,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// scanRetry is the interval after which a failed scan is repeated; a scan fails with EMFILE.
+// scanRetry is the interval after which a failed scan is repeated; a scan fails with EMFILE,
+// or with errUnstable.
 const scanRetry = 20 * time.Millisecond
 
-// tree finds the processes that descend from one main process.
+// maxRescans bounds the scans for one answer. Each one but the first follows the end of a
+// process that may have been a member.
+const maxRescans = 20
+
+// errUnstable is returned if orphans end faster than they are found: each one may have started
+// the next.
+var errUnstable = errors.New("processes of the tree start others faster than they can be listed")
+
+// tree finds the processes that descend from one main process: by its cgroup if it has one,
+// otherwise by the rules in membership.go.
 type tree struct {
-	main   stat // pid and start time; zero: unknown
+	main   stat   // pid and start time; zero: unknown
+	uid    uint32 // of the app
 	token  string
 	cgroup *cgroup // nil: none
+	own    bool    // of this daemon, and not of one that has died
 
 	mu       sync.Mutex
 	unreaped bool           // main is a child that is not reaped, so no other process has its pid, group or session
-	known    map[int]uint64 // members at the last scan: start time by pid
+	known    map[int]member // members at the last scan, by pid
 	empty    bool           // a scan has found no member; there never will be one again
 }
 
-// newTree returns the tree of a child that is not reaped yet.
-func newTree(pid int, token string, group *cgroup) (*tree, error) {
+// newTree returns the tree of a process that is not started yet. Thereby the scans of other
+// trees do not take a process of this one for theirs.
+func newTree(uid uint32, token string) *tree {
+	t := &tree{uid: uid, token: token, own: true, unreaped: true}
+	ownTrees.set(t, t.extent())
+	return t
+}
+
+// begin sets the main process, a child that is not reaped yet.
+func (t *tree) begin(pid int, group *cgroup) error {
 	main, err := readStat(pid)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &tree{main: main, token: token, cgroup: group, unreaped: true, known: map[int]uint64{pid: main.start}}, nil
+	t.main, t.cgroup, t.known = main, group, map[int]member{pid: {main.start, proven}}
+	ownTrees.set(t, t.extent())
+	return nil
+}
+
+func (t *tree) extent() extent {
+	return extent{uid: t.uid, token: t.token, main: t.main, known: t.known}
 }
 
 // release reaps the main process. From then on other processes may have its pid and session,
@@ -43,110 +70,109 @@ func (t *tree) release(collect func()) {
 	t.unreaped = false
 }
 
-// members scans for the members that live, in ascending order of pids. The members of the
-// cgroup are the result if there are any. Otherwise, or without a cgroup, it scans all
-// processes of the machine. After an error the members are unknown.
+// members scans for the members that live, in ascending order of pids. After an error the
+// members are unknown.
 func (t *tree) members() ([]stat, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.empty {
 		return nil, nil
 	}
-	found, err := t.cgroupMembers(), error(nil)
-	if len(found) == 0 {
-		found, err = t.sweep()
-	}
-	if len(found) == 0 && err == nil && t.cgroup == nil {
-		found, err = t.sweep() // a process may have forked and exited during the first scan
-	}
+	found, err := t.cgroupMembers()
 	if err != nil {
 		return nil, err
 	}
-	t.known, t.empty = make(map[int]uint64, len(found)), len(found) == 0
-	for _, s := range found {
-		t.known[s.pid] = s.start
-	}
 	slices.SortFunc(found, func(a, b stat) int { return a.pid - b.pid })
+	t.empty = len(found) == 0
 	return found, nil
 }
 
-func (t *tree) cgroupMembers() []stat {
-	var found []stat
-	for _, pid := range t.cgroup.procs() {
-		if s, err := readStat(pid); err == nil && s.alive() {
-			found = append(found, s)
-		}
+// cgroupMembers returns the members of the cgroup, and the main process, which is this
+// daemon's child wherever it is. Without a cgroup, or if it does not exist any more, it returns
+// the members that sweep finds. t.mu must be held.
+func (t *tree) cgroupMembers() ([]stat, error) {
+	if t.cgroup == nil {
+		return t.sweep()
 	}
-	return found
-}
-
-// sweep scans all processes. A member is a process that was a member before, that is in the
-// session of the main process, or that has the mark, and every process that descends from a
-// member or shares its session.
-func (t *tree) sweep() ([]stat, error) {
-	candidates, err := t.candidates()
+	found, err := t.cgroup.members()
+	if errors.Is(err, fs.ErrNotExist) {
+		return t.sweep()
+	}
 	if err != nil {
 		return nil, err
 	}
-	in := map[int]bool{}
-	for _, s := range candidates {
-		in[s.pid] = t.isKnown(s) || t.unreaped && s.session == t.main.pid
+	if main, err := readStat(t.main.pid); err == nil && t.isMain(main) && main.alive() && !slices.ContainsFunc(found, t.isMain) {
+		found = append(found, main)
 	}
-	addRelated(candidates, in)
-	for _, s := range candidates {
-		if in[s.pid] {
-			continue
-		}
-		if in[s.pid], err = isMarked(s.pid, t.token); err != nil {
+	known := make(map[int]member, len(found))
+	for _, s := range found {
+		known[s.pid] = member{s.start, proven}
+	}
+	t.record(known)
+	if len(found) == 0 && t.own {
+		ownTrees.remove(t)
+	}
+	return found, nil
+}
+
+// sweep scans all processes, again and again until the result is certain. A scan that finds no
+// member can be wrong: a process that it has not seen yet may have forked and exited. A child
+// of this daemon that did so is found as a zombie. t.mu must be held.
+func (t *tree) sweep() ([]stat, error) {
+	seen := map[stat]bool{}
+	for n := range maxRescans {
+		v, found, err := t.scan()
+		if err != nil {
 			return nil, err
 		}
+		if len(found) > 0 {
+			t.record(v.known(found))
+			return found, nil
+		}
+		certain := v.subreaper || n > 0
+		for _, s := range v.zombies {
+			id := stat{pid: s.pid, start: s.start}
+			certain = certain && seen[id]
+			seen[id] = true
+		}
+		if certain && (!t.own || ownTrees.removeUnless(t, v.ended)) {
+			return nil, nil
+		}
 	}
-	addRelated(candidates, in)
-	return slices.DeleteFunc(candidates, func(s stat) bool { return !in[s.pid] }), nil
+	return nil, errUnstable
 }
 
-// candidates returns the processes that can be members. These are not process 1, the
-// daemon, processes of the daemon's session or of another child's session, and processes
-// older than the main process.
-func (t *tree) candidates() ([]stat, error) {
-	self := os.Getpid()
-	session, err := unix.Getsid(0)
+// scan is one scan. No orphan is reaped meanwhile.
+func (t *tree) scan() (*scan, []stat, error) {
+	ownChildren.reaping.RLock()
+	defer ownChildren.reaping.RUnlock()
+	v, err := t.newScan()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	others := ownChildren.pids()
-	delete(others, t.main.pid)
-	others[0], others[session] = true, true
-	all, err := listProcesses()
-	return slices.DeleteFunc(all, func(s stat) bool {
-		return s.pid == 1 || s.pid == self || others[s.session] || s.start < t.main.start
-	}), err
+	found, err := v.members()
+	return v, found, err
+}
+
+// record keeps the members of a scan.
+func (t *tree) record(known map[int]member) {
+	t.known = known
+	if t.own {
+		ownTrees.set(t, t.extent())
+	}
 }
 
 func (t *tree) isMain(s stat) bool { return s.pid == t.main.pid && s.start == t.main.start }
 
-func (t *tree) isKnown(s stat) bool {
-	start, ok := t.known[s.pid]
-	return ok && s.start == start || t.isMain(s)
-}
-
-// addRelated adds to in the descendants and the processes of the same session, until it
-// finds no more.
-func addRelated(all []stat, in map[int]bool) {
-	for changed := true; changed; {
-		sessions := map[int]bool{}
-		for _, s := range all {
-			if in[s.pid] {
-				sessions[s.session] = true
-			}
-		}
-		changed = false
-		for _, s := range all {
-			if !in[s.pid] && (in[s.parent] || sessions[s.session]) {
-				in[s.pid], changed = true, true
-			}
-		}
+// classOf returns what a process was at the last scan.
+func (t *tree) classOf(s stat) class {
+	if t.isMain(s) {
+		return proven
 	}
+	if m := t.known[s.pid]; m.start == s.start {
+		return m.class
+	}
+	return foreign
 }
 
 // kill sends SIGKILL to all members until a scan finds none, and returns their number. It
@@ -163,17 +189,18 @@ func (t *tree) kill(ctx context.Context) (killed int, left []int) {
 			found = t.lastMembers()
 		}
 		t.cgroup.kill()
-		t.killGroup()
+		if t.cgroup == nil || err != nil {
+			t.killGroup()
+		}
 		for _, s := range found {
 			victims[stat{pid: s.pid, start: s.start}] = true
 			signalPidfd(s, unix.SIGKILL) // after an error it has exited or will be in left
 		}
 		if err != nil {
-			err = pause(ctx, scanRetry)
-		} else {
-			err = awaitKilled(ctx, found)
-		}
-		if err != nil {
+			if pause(ctx, scanRetry) != nil {
+				return len(victims) - len(found), pids(found) // the scan that would show their end has failed
+			}
+		} else if awaitKilled(ctx, found) != nil {
 			found = slices.DeleteFunc(found, hasEnded)
 			return len(victims) - len(found), pids(found)
 		}
@@ -191,8 +218,8 @@ func (t *tree) lastMembers() []stat {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var list []stat
-	for pid, start := range t.known {
-		list = append(list, stat{pid: pid, start: start})
+	for pid, m := range t.known {
+		list = append(list, stat{pid: pid, start: m.start})
 	}
 	return list
 }
