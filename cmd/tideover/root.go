@@ -84,6 +84,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	flags.DurationVar(&c.timeout, "timeout", 0, "how long this command waits; the daemon goes on")
 	flags.StringVar(&c.color, "color", "auto", "auto, always or never")
 	completeFlag(root, "color", "auto", "always", "never")
+	completeFlag(root, "user") // no names of files
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		c.configGiven = cmd.Flags().Changed("config")
 		return c.checkFlags()

@@ -54,14 +54,14 @@ func newClient(socket string, owners []int) *Client {
 // checkOwner checks that the process that listens on a socket belongs to one of the
 // owners.
 func checkOwner(conn *net.UnixConn, socket string, owners []int) error {
-	p, err := peerCredentials(conn)
+	process, err := peerProcess(conn)
 	if err != nil {
 		return err
 	}
-	if slices.Contains(owners, int(p.uid)) {
+	if slices.Contains(owners, int(process.Uid)) {
 		return nil
 	}
-	name := userName(int(p.uid))
+	name := userName(int(process.Uid))
 	return errorf(api.ExitDenied, "--user "+name+" asks the daemons of "+name, "the process that listens on %s belongs to %s", socket, name)
 }
 

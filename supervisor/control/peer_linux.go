@@ -48,24 +48,41 @@ func userName(uid int) string {
 	return number
 }
 
-func peerCredentials(conn *net.UnixConn) (peer, error) {
-	var p peer
+// peerCredentials are the user and the groups of the peer of a connection.
+func peerCredentials(conn *net.UnixConn) (p peer, err error) {
+	err = control(conn, func(fd int) error {
+		credentials, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err != nil {
+			return err
+		}
+		p.uid, p.gid = credentials.Uid, credentials.Gid
+		p.groups, err = peerGroups(uintptr(fd))
+		return err
+	})
+	return p, err
+}
+
+// peerProcess is the process at the other end of a connection: of a client's, the one
+// that listens.
+func peerProcess(conn *net.UnixConn) (credentials *unix.Ucred, err error) {
+	err = control(conn, func(fd int) (err error) {
+		credentials, err = unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		return err
+	})
+	return credentials, err
+}
+
+// control calls f with the descriptor of a connection.
+func control(conn *net.UnixConn, f func(fd int) error) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return p, err
+		return err
 	}
 	var failed error
-	err = raw.Control(func(fd uintptr) {
-		var credentials *unix.Ucred
-		if credentials, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); failed == nil {
-			p.uid, p.gid = credentials.Uid, credentials.Gid
-			p.groups, failed = peerGroups(fd)
-		}
-	})
-	if err == nil {
-		err = failed
+	if err := raw.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
+		return err
 	}
-	return p, err
+	return failed
 }
 
 // peerGroups are the supplementary groups of the peer at the time of connecting
@@ -96,15 +113,9 @@ func listenerPid(path string) (int, error) {
 		return 0, err
 	}
 	defer conn.Close()
-	raw, err := conn.SyscallConn()
+	process, err := peerProcess(conn)
 	if err != nil {
 		return 0, err
 	}
-	pid := 0
-	err = raw.Control(func(fd uintptr) {
-		if credentials, failed := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); failed == nil {
-			pid = int(credentials.Pid)
-		}
-	})
-	return pid, err
+	return int(process.Pid), nil
 }
