@@ -80,7 +80,7 @@ type boundError struct {
 // is valid TOML. Its time is linear in the length of any text.
 func scanPositions(text string) (*keyNode, *boundError) {
 	root := &keyNode{}
-	s := &tomlScanner{text: text, root: root, table: place{node: root}}
+	s := &tomlScanner{text: text, root: root, table: container{node: root}}
 	for s.skipBlank(); s.pos < len(s.text); s.skipBlank() {
 		if s.text[s.pos] == '[' {
 			s.header()
@@ -97,27 +97,27 @@ type tomlScanner struct {
 	text     string
 	pos      int
 	root     *keyNode
-	table    place // of the last header
+	table    container // of the last header
 	work     int
 	exceeded *boundError // the first; it ends the scan
 }
 
-// place is a table or a value, and the size of its full name.
-type place struct {
+// container is a table or a value, and the size of its full name.
+type container struct {
 	node         *keyNode
 	parts, bytes int
 }
 
-// inside is the place of a node inside p.
-func (p place) inside(node *keyNode, name string) place {
-	return place{node, p.parts + 1, p.bytes + len(name)}
+// inside is the container of a node inside c.
+func (c container) inside(node *keyNode, name string) container {
+	return container{node, c.parts + 1, c.bytes + len(name)}
 }
 
-// charge counts the full name of p, times times.
-func (s *tomlScanner) charge(p place, times int, at span) {
-	s.work += times * (p.bytes + partWork*p.parts)
+// charge counts the full name of c, times times.
+func (s *tomlScanner) charge(c container, times int, at span) {
+	s.work += times * (c.bytes + partWork*c.parts)
 	switch {
-	case p.parts > maxDepth:
+	case c.parts > maxDepth:
 		s.exceed(at, fmt.Sprintf("tables and arrays are nested more than %d deep", maxDepth))
 	case s.work > maxKeyWork:
 		s.exceed(at, fmt.Sprintf("the keys up to here and the names of the tables around them are longer than %s in all", FormatSize(maxKeyWork)))
@@ -169,7 +169,7 @@ func (s *tomlScanner) header() {
 	s.skipSpaces()
 	s.skip(1, array)
 	at := keyPos{key: span{start, s.pos}}
-	table := place{node: s.root}
+	table := container{node: s.root}
 	for _, name := range parts {
 		node, _ := table.node.member(name, at)
 		table = table.inside(node, name)
@@ -189,7 +189,7 @@ func (s *tomlScanner) skip(n int, twice bool) {
 }
 
 // keyValue reads key = value.
-func (s *tomlScanner) keyValue(table place) {
+func (s *tomlScanner) keyValue(table container) {
 	parts, extents := s.key()
 	if len(parts) == 0 {
 		return
@@ -280,7 +280,7 @@ func (s *tomlScanner) skipUntil(end, quote string) {
 }
 
 // value reads a value and stores the positions inside it.
-func (s *tomlScanner) value(at place) span {
+func (s *tomlScanner) value(at container) span {
 	start := s.pos
 	if s.pos >= len(s.text) {
 		return span{start, start}

@@ -54,7 +54,7 @@ func (d *draft) locate(f finding) Problem {
 
 // checkAll checks each app as a whole, and the apps against each other.
 func (l *loader) checkAll() {
-	addresses, circles := newAddressIndex(), l.circles()
+	addresses, cycles := newAddressIndex(), l.cycles()
 	for _, d := range l.apps {
 		if l.full() {
 			return
@@ -63,7 +63,7 @@ func (l *loader) checkAll() {
 			l.addFinding(d, f)
 		}
 		l.checkAddresses(d, addresses)
-		l.checkAfter(d, circles)
+		l.checkAfter(d, cycles)
 		for i, label := range d.Labels {
 			if _, ok := l.byName[label]; ok {
 				l.addFinding(d, finding{key: "labels", part: []string{fmt.Sprint(i)}, message: fmt.Sprintf("the label %q is the name of an app", label)})
@@ -120,8 +120,8 @@ func (d *draft) listenKey() string {
 // maxSuggested is the number of names among which a similar one is looked for.
 const maxSuggested = 1000
 
-// checkAfter reports unknown names in the key after, and circles.
-func (l *loader) checkAfter(d *draft, circles map[string]int) {
+// checkAfter reports unknown names in the key after, and cycles.
+func (l *loader) checkAfter(d *draft, cycles map[string]int) {
 	for i, name := range d.After {
 		part := []string{fmt.Sprint(i)}
 		_, known := l.byName[name]
@@ -136,7 +136,7 @@ func (l *loader) checkAfter(d *draft, circles map[string]int) {
 				f.hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			l.addFinding(d, f)
-		case circles[name] == circles[d.Name]:
+		case cycles[name] == cycles[d.Name]:
 			l.addFinding(d, finding{key: "after", part: part, message: fmt.Sprintf("%s and %s wait for each other", d.Name, name)})
 		}
 	}
@@ -151,28 +151,28 @@ func (l *loader) names(limit int) []string {
 	return names
 }
 
-// circles numbers the apps so that two have the same number if each waits for the other,
+// cycles numbers the apps so that two have the same number if each waits for the other,
 // directly or through others: Tarjan's strongly connected components of the key after. Its
 // time is linear in the number of names.
-func (l *loader) circles() map[string]int {
-	c := circleFinder{apps: l.byName, order: map[string]int{}, low: map[string]int{}, circle: map[string]int{}}
+func (l *loader) cycles() map[string]int {
+	c := cycleFinder{apps: l.byName, order: map[string]int{}, low: map[string]int{}, cycle: map[string]int{}}
 	for _, d := range l.apps {
 		if c.order[d.Name] == 0 {
 			c.visit(l.byName[d.Name])
 		}
 	}
-	return c.circle
+	return c.cycle
 }
 
-type circleFinder struct {
-	apps   map[string]*draft
-	order  map[string]int // from 1, as they were visited
-	low    map[string]int // the lowest order that is reached from an app and is open
-	open   []*draft       // visited, and not in a circle yet
-	circle map[string]int
+type cycleFinder struct {
+	apps  map[string]*draft
+	order map[string]int // from 1, as they were visited
+	low   map[string]int // the lowest order that is reached from an app and is open
+	open  []*draft       // visited, and not in a cycle yet
+	cycle map[string]int
 }
 
-func (c *circleFinder) visit(d *draft) {
+func (c *cycleFinder) visit(d *draft) {
 	c.order[d.Name] = len(c.order) + 1
 	c.low[d.Name] = c.order[d.Name]
 	c.open = append(c.open, d)
@@ -184,7 +184,7 @@ func (c *circleFinder) visit(d *draft) {
 		if c.order[name] == 0 {
 			c.visit(next)
 			c.low[d.Name] = min(c.low[d.Name], c.low[name])
-		} else if c.circle[name] == 0 {
+		} else if c.cycle[name] == 0 {
 			c.low[d.Name] = min(c.low[d.Name], c.order[name])
 		}
 	}
@@ -194,7 +194,7 @@ func (c *circleFinder) visit(d *draft) {
 	for {
 		last := c.open[len(c.open)-1]
 		c.open = c.open[:len(c.open)-1]
-		if c.circle[last.Name] = c.order[d.Name]; last == d {
+		if c.cycle[last.Name] = c.order[d.Name]; last == d {
 			return
 		}
 	}

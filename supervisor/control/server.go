@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	maxRequestBytes = 1 << 20
+	maxRequestBytes = 64 << 10
 	requestTimeout  = 5 * time.Second // to receive a whole request
 	writeTimeout    = 10 * time.Second
 	shutdownTimeout = 2 * time.Second // for streams to write their last event

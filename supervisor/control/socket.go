@@ -41,7 +41,12 @@ type Socket struct {
 	group    int
 	listener *net.UnixListener
 	lock     *os.File
+	warning  *api.Error
 }
+
+// Warning says why socket_group cannot use the socket, with the remedy; nil: it can, or
+// there is none.
+func (s *Socket) Warning() *api.Error { return s.warning }
 
 // Listen makes the control socket. It fails when other users may write in its
 // directory, when the path is no socket, and when a process listens on it; the
@@ -57,7 +62,8 @@ func Listen(o SocketOptions) (*Socket, error) {
 		return nil, err
 	}
 	directory := filepath.Dir(o.Path)
-	if err := prepareDirectory(directory, group); err != nil {
+	warning, err := prepareDirectory(directory, group)
+	if err != nil {
 		return nil, err
 	}
 	lock, err := acquireLock(o)
@@ -69,7 +75,7 @@ func Listen(o SocketOptions) (*Socket, error) {
 		releaseLock(lock)
 		return nil, err
 	}
-	return &Socket{path: o.Path, group: group, listener: listener, lock: lock}, nil
+	return &Socket{path: o.Path, group: group, listener: listener, lock: lock, warning: warning}, nil
 }
 
 func openListener(o SocketOptions, group int) (*net.UnixListener, error) {
@@ -146,44 +152,46 @@ func lookUpGroup(name string) (int, error) {
 }
 
 // prepareDirectory makes the directory, 0700 or with group 0750, or checks that it belongs
-// to this user, that no other may write in it, and that the group can enter it. It works on
-// an open descriptor, so that the directory cannot be exchanged in between. A directory
-// that was there, such as /run, keeps its group and its mode.
-func prepareDirectory(path string, group int) error {
+// to this user and that no other may write in it. It works on an open descriptor, so that
+// the directory cannot be exchanged in between. A directory that was there, such as /run,
+// keeps its group and its mode; the warning says that the group cannot enter it.
+func prepareDirectory(path string, group int) (warning *api.Error, err error) {
 	isNew, err := makeDirectory(path)
 	if err != nil {
-		return errorf(api.ExitError, "choose another with --socket", "cannot make the directory of the control socket: %v", err)
+		return nil, errorf(api.ExitError, "choose another with --socket", "cannot make the directory of the control socket: %v", err)
 	}
 	directory, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return errorf(api.ExitError, "choose another with --socket", "cannot use the directory of the control socket: %v", err)
+		return nil, errorf(api.ExitError, "choose another with --socket", "cannot use the directory of the control socket: %v", err)
 	}
 	defer directory.Close()
 	info, err := directory.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	stat := info.Sys().(*syscall.Stat_t)
-	if int(stat.Uid) != os.Geteuid() {
-		return errorf(api.ExitDenied, "give a directory of your own with --socket",
-			"the control socket's directory %s belongs to uid %d", path, stat.Uid)
-	}
-	mode := info.Mode().Perm()
-	if mode&0o022 != 0 {
-		return errorf(api.ExitDenied, "chmod go-w "+path+", or give another directory with --socket",
-			"others may write in the control socket's directory %s (mode %04o)", path, mode)
-	}
+	stat, mode := info.Sys().(*syscall.Stat_t), info.Mode().Perm()
 	switch {
+	case int(stat.Uid) != os.Geteuid():
+		return nil, errorf(api.ExitDenied, "give a directory of your own with --socket",
+			"the control socket's directory %s belongs to uid %d", path, stat.Uid)
+	case mode&0o022 != 0:
+		return nil, errorf(api.ExitDenied, "chmod go-w "+path+", or give another directory with --socket",
+			"others may write in the control socket's directory %s (mode %04o)", path, mode)
 	case group == noGroup, mode&0o001 != 0, int(stat.Gid) == group && mode&0o010 != 0:
-		return nil
+		return nil, nil
 	case isNew:
-		if err := directory.Chown(-1, group); err != nil {
-			return fmt.Errorf("cannot give %s to socket_group: %w", path, err)
-		}
-		return directory.Chmod(mode | 0o050)
+		return nil, giveToGroup(directory, mode, group)
 	}
 	return errorf(api.ExitConfig, fmt.Sprintf("chgrp %d %s; chmod g+rx %s", group, path, path),
-		"socket_group cannot enter the control socket's directory %s (mode %04o, gid %d)", path, mode, stat.Gid)
+		"socket_group cannot enter the control socket's directory %s (mode %04o, gid %d)", path, mode, stat.Gid), nil
+}
+
+// giveToGroup lets a group list and enter a directory.
+func giveToGroup(directory *os.File, mode fs.FileMode, group int) error {
+	if err := directory.Chown(-1, group); err != nil {
+		return fmt.Errorf("cannot give %s to socket_group: %w", directory.Name(), err)
+	}
+	return directory.Chmod(mode | 0o050)
 }
 
 // makeDirectory makes a directory and those above it, and reports whether it was not there.

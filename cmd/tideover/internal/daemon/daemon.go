@@ -121,10 +121,17 @@ func (d *daemon) warnOfSecrets() {
 func (d *daemon) listen(path string) (*control.Socket, error) {
 	open := d.Handoff.ControlSocket(path)
 	defer open.Close() // Listen takes a duplicate
-	return control.Listen(control.SocketOptions{
+	socket, err := control.Listen(control.SocketOptions{
 		Path: path, Inherited: open, Group: d.Config.Daemon.SocketGroup, Mode: d.Config.Daemon.SocketMode,
 		Name: cmp.Or(d.App, "this configuration"),
 	})
+	if err != nil {
+		return nil, err
+	}
+	if w := socket.Warning(); w != nil {
+		d.logger.Warn("socket_group cannot use the control socket", "error", w.Message, "hint", w.Hint)
+	}
+	return socket, nil
 }
 
 // serve runs the supervisor and what speaks to it, and returns when all of that
