@@ -263,9 +263,6 @@ func (c *counter) end() int64 {
 // The app puts a symlink or a hard link to a socket of root in the place of its own.
 func TestTheAppCannotHaveTheDaemonSpeakToASocketOfRoot(t *testing.T) {
 	const rounds, requests = 5, 10
-	if os.Geteuid() != 0 {
-		t.Skip("only root has more rights than its apps")
-	}
 	r := open(t, "listener", listeningItself("{socket}", "word-"+t.Name()))
 	pid := r.mainProcess()
 	_, link := r.upstream()
@@ -275,13 +272,15 @@ func TestTheAppCannotHaveTheDaemonSpeakToASocketOfRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := count(l)
-	for _, attack := range []struct {
-		name, why string
-		put       func(string, string) error
-	}{
-		{"symlink", path + " is not a socket", os.Symlink},
-		{"hard link", "another process listens on " + path + ": a process of uid 0", os.Link},
-	} {
+	type attack struct {
+		put func(string, string) error
+		why string // the requests are held
+	}
+	attacks := []attack{{os.Symlink, path + " is not a socket"}}
+	if os.Geteuid() == 0 { // else the socket is one of the app's user, and may be connected to
+		attacks = append(attacks, attack{os.Link, "another process listens on " + path + ": a process of uid 0"})
+	}
+	for _, attack := range attacks {
 		for range rounds {
 			put := func() {
 				if err := attack.put(l.Addr().String(), path); err != nil {

@@ -216,7 +216,9 @@ func (s *Startup) explainTimeout(cfg *config.App) (why, hint string) {
 		return "ready.command did not succeed" + within + " (the last time: " + s.probe.FirstLine() + ")", "ready.command and ready.timeout set the check and its time limit"
 	}
 	why = "no answer that counts" + within
-	if s.probe.Status != 0 {
+	if problem := s.generation.ListenerProblem(); problem != "" {
+		why += " (" + problem + ")"
+	} else if s.probe.Status != 0 {
 		why += fmt.Sprintf(" (the last one: %s)", s.probe.FirstLine())
 		hint = "ready.path and ready.status set the request and the statuses that count"
 	}
