@@ -67,6 +67,14 @@ func startStranger(t *testing.T, program string, args ...string) *stranger {
 	return s
 }
 
+// uid is its user.
+func (s *stranger) uid() int {
+	if os.Geteuid() == 0 {
+		return strangerUID
+	}
+	return os.Geteuid()
+}
+
 // end kills it and returns what it had said.
 func (s *stranger) end() (said []string) {
 	s.once.Do(func() { s.cmd.Process.Kill() })
@@ -101,58 +109,76 @@ func (r *harness) refused() {
 	})
 }
 
-// checkNothingStolen fails when a stranger has got a byte.
-func checkNothingStolen(t *testing.T, said []string) {
+// thief is another user that takes the port of the app before the app listens.
+type thief struct {
+	*stranger
+	file string // see listenItself
+}
+
+// steal starts a thief; word stands behind the port in the command line of the app.
+func steal(t *testing.T, file, word string) *thief {
 	t.Helper()
-	ports := 0
-	for _, line := range said {
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return &thief{startStranger(t, "thief", word), file}
+}
+
+// end ends the thefts. It fails when the thief has got a byte.
+func (s *thief) end(t *testing.T) (ports int) {
+	t.Helper()
+	if err := os.Remove(s.file); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range s.stranger.end() {
 		if strings.HasPrefix(line, "stole ") {
 			ports++
 		} else {
-			t.Errorf("a stranger got %s", line)
+			t.Errorf("the thief got %s", line)
 		}
 	}
-	t.Logf("%d ports stolen, %d requests", ports, len(said)-ports)
+	return ports
 }
 
 // Another user reads the port in the command line and takes it while the app is imported.
 func TestAUserThatTakesThePortBeforeTheAppGetsNoRequest(t *testing.T) {
 	const rounds = 3
 	r := prepare(t)
-	word := "word-" + t.Name()
-	thief := startStranger(t, "thief", word)
-	r.open("listener", listeningItself("{port}", word), env("TESTPROGRAM_IMPORT", "200ms"))
+	word, file := "word-"+t.Name(), filepath.Join(openToAll(t), "thief")
+	thief := steal(t, file, word)
+	r.open("listener", listeningItself("{port}", word), env("TESTPROGRAM_THIEF", file))
 	load := r.load(4) // the requests of the start are held
-	stolen := 0
-	for line := range thief.lines {
-		if !strings.HasPrefix(line, "stole ") {
-			t.Errorf("the thief got %s", line)
-		} else if stolen++; stolen == rounds {
-			break
-		}
+	r.until("failed", func(api.AppStatus) bool {
+		return strings.Count(strings.Join(r.output(), "\n"), "another process listens on 127.0.0.1:") >= rounds
+	})
+	ports := thief.end(t)
+	pid := r.mainProcess()
+	if answered := pidOf(t, r.page()); answered != pid {
+		t.Errorf("pid %d answers, want %d", answered, pid)
 	}
-	checkNothingStolen(t, thief.end())
-	r.mainProcess()
 	r.noneLost(load)
-	if notes := strings.Join(r.output(), "\n"); !strings.Contains(notes, "another process listens on 127.0.0.1:") {
-		t.Errorf("the log does not say why the starts failed:\n%s", notes)
+	if t.Logf("%d ports stolen", ports); ports < rounds {
+		t.Errorf("%d ports stolen", ports)
 	}
 }
 
 func TestAReloadWhosePortAnotherUserTakesChangesNothing(t *testing.T) {
+	const rounds = 3
 	r := prepare(t)
-	word := "word-" + t.Name()
-	r.open("listener", listeningItself("{port}", word), env("TESTPROGRAM_IMPORT", "200ms"))
+	word, file := "word-"+t.Name(), filepath.Join(openToAll(t), "thief")
+	r.open("listener", listeningItself("{port}", word), env("TESTPROGRAM_THIEF", file))
 	pid := r.mainProcess()
 	load := r.load(4)
-	thief := startStranger(t, "thief", word)
-	for range 3 {
-		res := r.want(r.do(api.Reload), api.ExitKeptOld)
-		if !strings.Contains(res.Error, "another process listens on 127.0.0.1:") || os.Geteuid() == 0 && !strings.Contains(res.Error, fmt.Sprint("uid ", strangerUID)) || res.Hint == "" {
-			t.Errorf("error %q, hint %q", res.Error, res.Hint)
+	thief := steal(t, file, word)
+	for range rounds {
+		res := r.do(api.Reload)
+		if res.Exit != api.ExitKeptOld || !strings.Contains(res.Error, "another process listens on 127.0.0.1:") || !strings.Contains(res.Error, fmt.Sprint("uid ", thief.uid())) || res.Hint == "" {
+			t.Errorf("exit %d, error %q, hint %q", res.Exit, res.Error, res.Hint)
 		}
 	}
-	checkNothingStolen(t, thief.end())
+	if ports := thief.end(t); ports != rounds {
+		t.Errorf("%d ports stolen, want %d", ports, rounds)
+	}
 	r.noneLost(load)
 	if now := pidOf(t, r.page()); now != pid {
 		t.Errorf("pid %d answers, want %d", now, pid)

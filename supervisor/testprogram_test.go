@@ -121,12 +121,21 @@ func handler(status int) http.Handler {
 }
 
 // listenItself answers on the port or the path in its first argument, without keep-alive. It closes
-// that socket at SIGUSR1 and opens it again at SIGUSR2.
+// that socket at SIGUSR1 and opens it again at SIGUSR2. While the file in TESTPROGRAM_THIEF exists,
+// its import takes until another process listens on its port.
 func listenItself() {
-	pause()
 	network, address := "unix", os.Args[1]
 	if port, err := strconv.Atoi(address); err == nil {
 		network, address = "tcp", fmt.Sprint("127.0.0.1:", port)
+	}
+	for taken := false; !taken; {
+		<-time.After(5 * time.Millisecond)
+		conn, err := net.Dial(network, address)
+		if err == nil {
+			conn.Close()
+		}
+		_, awaited := os.Stat(os.Getenv("TESTPROGRAM_THIEF"))
+		taken = err == nil || awaited != nil
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)

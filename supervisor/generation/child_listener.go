@@ -159,30 +159,37 @@ func (l *childListener) watch(ctx context.Context, exited <-chan struct{}) {
 	}
 }
 
-// proveAgain repeats the proof until it succeeds.
+// proveAgain repeats the proof until it succeeds. It returns later than that if need be, so that
+// proofs take at most a quarter of one CPU: an app can open and close its socket all the time, and
+// have as many processes and descriptors as it likes.
 func (l *childListener) proveAgain(ctx context.Context, exited <-chan struct{}) {
 	began, logged := time.Now(), ""
 	for interval := minProofInterval; ; interval = min(2*interval, maxProofInterval) {
+		tried := time.Now()
 		_, err := l.proof()
-		if err == nil {
-			break
-		}
-		if kind := fmt.Sprintf("%T", err); kind != logged {
+		pause := 3 * time.Since(tried)
+		switch kind := fmt.Sprintf("%T", err); {
+		case err != nil && kind != logged:
 			logged = kind
 			l.logger.Warn("listener not proven", "app", l.app, "generation", l.generation, "address", l.address, "error", err,
 				"hint", "requests are held")
+		case err == nil && logged != "":
+			l.logger.Info("listener proven", "app", l.app, "generation", l.generation, "address", l.address,
+				"after_s", time.Since(began).Round(time.Millisecond).Seconds())
+		}
+		if err != nil {
+			pause = max(pause, interval)
 		}
 		select {
-		case <-time.After(interval):
+		case <-time.After(pause):
 		case <-exited:
 			return
 		case <-ctx.Done():
 			return
 		}
-	}
-	if logged != "" {
-		l.logger.Info("listener proven", "app", l.app, "generation", l.generation, "address", l.address,
-			"after_s", time.Since(began).Round(time.Millisecond).Seconds())
+		if err == nil {
+			return
+		}
 	}
 }
 

@@ -19,6 +19,9 @@ type childPort struct {
 	process *process.Process
 	uid     uint32 // the app's user
 	port    int
+
+	stranger process.Listening // the last socket of another process
+	holder   string            // that process
 }
 
 func (c *childPort) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)) }
@@ -34,6 +37,8 @@ func (c *childPort) address() string { return net.JoinHostPort("127.0.0.1", strc
 //
 // Without CAP_SYS_PTRACE the descriptors of another user's processes cannot be read. Then the
 // user of the socket decides, and no connection can be verified later.
+//
+// One call at a time.
 func (c *childPort) prove() (*gate.Proof, error) {
 	if err := c.tryConnect(); errors.Is(err, errNotListening) { // costs less than the kernel's table of all sockets
 		return nil, err
@@ -60,10 +65,19 @@ func (c *childPort) prove() (*gate.Proof, error) {
 			return &gate.Proof{}, nil
 		}
 		if sockets[i] == stranger { // seen twice: the process was not just forked
-			return nil, &strangerError{c.address(), describeProcess(process.HolderOf(stranger.Inode), stranger.UID)}
+			return nil, &strangerError{c.address(), c.holderOf(stranger)}
 		}
 		stranger = sockets[i]
 	}
+}
+
+// holderOf names the process that holds a socket. It looks through the descriptors of all
+// processes of the machine, once for each socket.
+func (c *childPort) holderOf(s process.Listening) string {
+	if s != c.stranger {
+		c.stranger, c.holder = s, describeProcess(process.HolderOf(s.Inode), s.UID)
+	}
+	return c.holder
 }
 
 func inodesOf(sockets []process.Listening) []uint64 {

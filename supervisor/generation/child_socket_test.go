@@ -132,6 +132,17 @@ func TestAFileInThePlaceOfTheSocketIsNotConnectedTo(t *testing.T) {
 			}
 			return os.Link(target.path, c.path)
 		},
+		"bind mount": func() error {
+			if err := os.WriteFile(c.path, nil, 0o666); err != nil || app == nil {
+				return err
+			}
+			err := unix.Mount(target.path, c.path, "", unix.MS_BIND, "")
+			if errors.Is(err, unix.EPERM) { // in a container: what is left is a regular file
+				return nil
+			}
+			t.Cleanup(func() { unix.Unmount(c.path, unix.MNT_DETACH) })
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := errors.Join(os.Rename(c.path, c.path+".old"), put()); err != nil {
@@ -151,6 +162,7 @@ func TestAFileInThePlaceOfTheSocketIsNotConnectedTo(t *testing.T) {
 			if _, err := os.Lstat(c.link); target.accepted.Load() != 0 || err == nil {
 				t.Errorf("%d connections to the socket of root; link: %v", target.accepted.Load(), err)
 			}
+			unix.Unmount(c.path, unix.MNT_DETACH)
 			if err := errors.Join(os.RemoveAll(c.path), os.Rename(c.path+".old", c.path)); err != nil {
 				t.Fatal(err)
 			}
