@@ -176,16 +176,9 @@ func becomeUser(uid int, groups []int) error {
 	return nil
 }
 
-// race runs do as a user again and again until the test says stop, and at least
-// times(10,000) times.
-func (a *attack) race(uid int, do func() error) (stop func() (turns int)) {
-	return a.repeat(uid, times(10_000), func() { do() }) // an error is the defence
-}
-
-// repeatAs runs do as a user again and again until the test says stop.
-func (a *attack) repeatAs(uid int, do func()) (stop func() (turns int)) { return a.repeat(uid, 0, do) }
-
-func (a *attack) repeat(uid, least int, do func()) (stop func() (turns int)) {
+// race runs do as a user again and again until the test says stop, and at least so many
+// times.
+func (a *attack) race(uid, least int, do func()) (stop func() (turns int)) {
 	end, done := make(chan struct{}), make(chan int, 1)
 	go func() {
 		turns := 0
@@ -332,9 +325,8 @@ func unzipped(content []byte) []byte {
 	return text
 }
 
-// processesOf returns the processes of a user whose first argument is name.
-func processesOf(uid int, name string) map[int]bool {
-	all := map[int]bool{}
+// helpersOf returns the children of a process whose first argument is name.
+func helpersOf(parent int, name string) (all []int) {
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -342,10 +334,12 @@ func processesOf(uid int, name string) map[int]bool {
 			continue
 		}
 		line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
-		info, gone := os.Stat("/proc/" + e.Name())
+		stat, gone := os.ReadFile("/proc/" + e.Name() + "/stat")
 		first, _, _ := strings.Cut(string(line), "\x00")
-		if err == nil && gone == nil && first == name && int(info.Sys().(*syscall.Stat_t).Uid) == uid {
-			all[pid] = true
+		_, after, _ := strings.Cut(string(stat), ") ")
+		fields := strings.Fields(after)
+		if err == nil && gone == nil && first == name && len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
+			all = append(all, pid)
 		}
 	}
 	return all

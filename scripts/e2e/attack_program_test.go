@@ -133,10 +133,9 @@ func stealPort(args []string) {
 				go stealAfter(port)
 				continue
 			}
-			if !steal(port) {
-				fmt.Println("late", port)
+			if steal(port) {
+				stolen++
 			}
-			stolen++
 		}
 	}
 	select {}

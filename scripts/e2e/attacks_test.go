@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -28,6 +29,7 @@ type variation struct {
 	begin func(path, target string) error
 	// repeat runs again and again, after begin; nil: begin is all.
 	repeat func(path, target string) error
+	turns  int // how often repeat runs at least; 0: times(10,000)
 	// asRoot has both run as root: what an administrator, or a system without
 	// fs.protected_hardlinks, makes possible.
 	asRoot bool
@@ -91,7 +93,8 @@ func (a *attack) run(v variation, targets map[string]string, work func()) {
 		work()
 		return
 	}
-	stop := a.race(uid, each(v.repeat))
+	repeat := each(v.repeat)
+	stop := a.race(uid, cmp.Or(v.turns, times(10_000)), func() { repeat() }) // an error is the defence
 	work()
 	a.addNumbers("turns=%d", stop())
 }
@@ -208,7 +211,7 @@ ready.after = "10ms"
 		switch {
 		case v.ofDirectories():
 		case v.repeat == nil: // the files of the rotation come and go: the attack goes on
-			v.begin, v.repeat = func(string, string) error { return nil }, attackRotation(v.begin)
+			v.begin, v.repeat, v.turns = func(string, string) error { return nil }, attackRotation(v.begin), times(2_000)
 		default:
 			v.repeat = func(path, target string) error {
 				os.Symlink(target, path+".evil") // the last one became a file of the rotation
@@ -416,21 +419,18 @@ log.file = "noisy.log"
 log.max_size = "4KiB"
 ready.after = "10ms"
 `, "shop", "other", "noisy")
-	stopped := map[string]bool{}
-	stop := a.repeatAs(appUser, func() {
-		for pid := range processesOf(appUser, "tideover-open") {
+	stopped, daemon := map[int]bool{}, a.daemon.Pid()
+	stop := a.race(appUser, 0, func() {
+		for _, pid := range helpersOf(daemon, "tideover-open") {
 			if unix.Kill(pid, unix.SIGSTOP) == nil {
-				stopped[fmt.Sprint(pid)] = true
+				stopped[pid] = true
 			}
 		}
 	})
 	a.reopenLogs("noisy")
-	for range 2 {
-		a.call(10*time.Second, "apply")
-		a.call(10*time.Second, "reload", "shop")
-		a.call(10*time.Second, "restart", "other")
-	}
-	a.reopenLogs("noisy")
+	a.call(10*time.Second, "apply")
+	a.call(10*time.Second, "reload", "shop")
+	a.call(10*time.Second, "restart", "other")
 	a.wants(0, 10*time.Second, "status")
 	a.endBySignal()
 	stop()
