@@ -38,13 +38,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// endOnSignal kills the processes of every Env on Ctrl-C, because cleanups of
-// tests do not run then.
+// endOnSignal kills the processes of every Env and removes the shared programs on
+// Ctrl-C, because cleanups of tests do not run then.
 func endOnSignal() {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	<-asked
 	testenv.EndRun()
+	removeShared()
 	os.Exit(130)
 }
 
