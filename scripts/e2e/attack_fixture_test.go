@@ -95,6 +95,32 @@ func (a *attack) startWith(o testenv.RunOptions, config string, apps ...string) 
 	a.files = a.rootFiles()
 }
 
+// startsOrRefuses is start for a configuration that tideover may refuse: it reports
+// whether it serves.
+func (a *attack) startsOrRefuses(config string, flags ...string) bool {
+	a.Helper()
+	a.files = a.rootFiles()
+	path, err := a.env.Write("tideover.toml", a.fill(config))
+	a.must(err)
+	a.daemon, err = a.env.Tideover(&testenv.App{Dir: a.env.Dir}, testenv.RunOptions{Flags: append(flags, "-c", path), Name: "shop"})
+	a.must(err)
+	serves := false
+	a.must(testenv.Poll(a.timeout(20*time.Second), 20*time.Millisecond, func() error {
+		select {
+		case <-a.daemon.Exited():
+			a.addNumbers("refused=%d", a.daemon.Code())
+			return nil
+		default:
+		}
+		now, err := a.daemon.Status(a.timeout(5 * time.Second))
+		if serves = err == nil && now.State == "running"; !serves && err == nil {
+			err = fmt.Errorf("shop is %s", now.State)
+		}
+		return err
+	}))
+	return serves
+}
+
 // fill replaces the words in braces.
 func (a *attack) fill(text string) string {
 	a.Helper()

@@ -187,6 +187,56 @@ ready.after = "10ms"
 	a.checkRootUntouched()
 }
 
+// Nor can a user that may make entries in the directory of a log: all users in /tmp, the
+// members of a group in /var/log.
+func TestALogInASharedDirectoryWritesNoFileOfRoot(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		mode  os.FileMode
+		group int
+		uid   int
+		user  string // of the app
+	}{
+		"sticky":                    {os.ModeSticky | 0o777, 0, localUser, "www-data"},
+		"sticky-and-an-app-of-root": {os.ModeSticky | 0o777, 0, localUser, "root"},
+		"of-a-group":                {0o775, memberGroup, localUser, "www-data"},
+		"of-a-group-of-the-app":     {0o775, appUser, appUser, "www-data"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAttack(begin(t))
+			dir := a.env.Path("shared")
+			a.mkdir(dir, 0, 0o755)
+			a.must(os.Chown(dir, 0, c.group))
+			a.must(os.Chmod(dir, c.mode))
+			log := filepath.Join(dir, "shop.log")
+			replace := func() error {
+				return a.as(c.uid, func() error {
+					// In a sticky directory only root renames what is root's, in another one a member does.
+					err := replaceByLink(filepath.Join(a.root, "profile.sh"), log)
+					return errors.Join(err, os.Symlink(filepath.Join(a.root, "shadow"), log+".1"), os.Symlink(filepath.Join(a.root, "zz"), log+".2.part"))
+				}, memberGroup)
+			}
+			a.must(replace())
+			serves := a.startsOrRefuses(`
+[app.shop]
+command = ["{program}", "say", "` + strings.Repeat("x", 100) + `"]
+directory = "{srv}"
+user = "` + c.user + `"
+log.file = "` + log + `"
+log.max_size = "2KiB"
+ready.after = "10ms"
+`)
+			for range 3 {
+				if serves {
+					a.reopenLogs("shop")
+					replace() // refused where the rotation has made a file of root
+				}
+			}
+			a.checkFilesOfRoot()
+		})
+	}
+}
+
 // The rotation of a log reads, overwrites and renames no file of root.
 func TestRotationTouchesNoFileOfRoot(t *testing.T) {
 	inParallel(t, fileVariations(), func(a *attack, v variation) {
@@ -463,32 +513,15 @@ func TestThePidFileOverwritesNoFileOfRoot(t *testing.T) {
 			dir := filepath.Join(a.srv, "run")
 			a.mkdir(dir, appUser, 0o755)
 			a.same("daemon.pid", "daemon.pid.new")
-			a.files = a.rootFiles()
-			a.write(a.env.Path("tideover.toml"), 0, 0o644, "[app.other]\ncommand = \"sleep 1000\"\nready.after = \"10ms\"\n")
-			var err error
 			a.run(v, map[string]string{filepath.Join(dir, "daemon.pid"): filepath.Join(a.root, "shadow")}, func() {
 				if !v.ofDirectories() {
 					a.must(os.Symlink(filepath.Join(a.root, "shadow"), filepath.Join(dir, "daemon.pid.new")))
 				}
-				a.daemon, err = a.env.Tideover(&testenv.App{Dir: a.env.Dir}, testenv.RunOptions{Name: "other",
-					Flags: []string{"-c", a.env.Path("tideover.toml"), "--pidfile", filepath.Join(dir, "daemon.pid")}})
-				a.must(err)
-				a.must(testenv.Poll(a.timeout(10*time.Second), 20*time.Millisecond, func() error {
-					select {
-					case <-a.daemon.Exited():
-						return nil
-					default:
-						_, err := a.daemon.Status(a.timeout(5 * time.Second))
-						return err
-					}
-				}))
+				serves := a.startsOrRefuses("[app.shop]\ncommand = \"sleep 1000\"\nready.after = \"10ms\"\n", "--pidfile", filepath.Join(dir, "daemon.pid"))
+				if serves {
+					a.must(a.daemon.Stop(syscall.SIGTERM, 20*time.Second))
+				}
 			})
-			select {
-			case <-a.daemon.Exited():
-				a.addNumbers("refused=%d", a.daemon.Code())
-			default:
-				a.must(a.daemon.Stop(syscall.SIGTERM, 20*time.Second))
-			}
 			a.checkFilesOfRoot()
 		})
 	}

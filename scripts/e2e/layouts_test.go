@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +21,8 @@ type layout struct {
 	// prepare makes the directories, and returns the directory of the app and its log
 	// file as the configuration has them.
 	prepare func(a *attack) (directory, log string)
-	deploys bool // a release is a directory, and current a symlink to it
+	deploys bool   // a release is a directory, and current a symlink to it
+	group   string // of the app; empty: www-data
 }
 
 // systemGroup is the group that owns /var/log of Ubuntu: a group of the system, of
@@ -49,6 +51,9 @@ func layouts() []layout {
 			dir := filepath.Join(varLog(a, systemGroup, 0o775), "tideover")
 			a.mkdir(dir, 0, 0o755)
 			return a.srv, filepath.Join(dir, "shop.log")
+		}},
+		{name: "ubuntu-with-an-app-in-the-group", group: fmt.Sprint(systemGroup), prepare: func(a *attack) (string, string) {
+			return a.srv, filepath.Join(varLog(a, systemGroup, 0o775), "shop.log")
 		}},
 		{name: "debian", prepare: func(a *attack) (string, string) {
 			dir := filepath.Join(varLog(a, 0, 0o755), "tideover")
@@ -103,6 +108,7 @@ command = "{program} web fd={fd}"
 directory = "`+directory+`"
 listen = "`+address+`"
 user = "www-data"
+group = "`+cmp.Or(l.group, "www-data")+`"
 env_file = ".env"
 log.file = "`+log+`"
 log.max_size = "4KiB"
