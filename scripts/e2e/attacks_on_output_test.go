@@ -158,16 +158,29 @@ func (a *attack) checkChildren(first, second, when string) {
 		if has := strings.Contains(environ, inheritedSecret); has != (address == first) {
 			a.Errorf("%s: the secret of the daemon's environment is in that of the app: %v, with env_clear %v", when, has, address == second)
 		}
+		a.checkDescriptors(address, when)
+	}
+}
+
+// checkDescriptors fails the row when an app has others than its output, its private
+// socket, and the connection of the request. Those of earlier requests are closed soon.
+func (a *attack) checkDescriptors(address, when string) {
+	a.Helper()
+	err := testenv.Poll(a.timeout(3*time.Second), 50*time.Millisecond, func() error {
 		_, descriptors := a.get(address, "/descriptors")
 		for _, line := range strings.Split(descriptors, "\n") {
 			number, target, _ := strings.Cut(line, " ")
-			if !slices.Contains([]string{"0", "1", "2", "3"}, number) && !strings.HasPrefix(target, "socket:") { // the last: the request's
-				a.Errorf("%s the app has descriptor %s", when, line)
+			if !slices.Contains([]string{"0", "1", "2", "3"}, number) && !strings.HasPrefix(target, "socket:") {
+				return fmt.Errorf("descriptor %s", line)
 			}
 		}
 		if sockets := strings.Count(descriptors, "socket:"); sockets > 3 { // the private socket, its duplicate in Go, the request's
-			a.Errorf("%s the app has %d sockets:\n%s", when, sockets, descriptors)
+			return fmt.Errorf("%d sockets:\n%s", sockets, descriptors)
 		}
+		return nil
+	})
+	if err != nil {
+		a.Errorf("%s the app has %v", when, err)
 	}
 }
 
