@@ -7,6 +7,10 @@
 //	Startup    hook before_start, spawn, readiness probe      startup.go
 //	Teardown   drain, stop signal, SIGKILL, verified empty    teardown.go
 //
+// Where the child opens its listening socket itself ({socket}, {port}), a childListener
+// proves that a process of the tree listens, before anything is sent and again after each
+// connect that fails.
+//
 // The caller decides when the gate is switched to a generation, and what follows a
 // failure.
 package generation
