@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -278,7 +280,7 @@ func (v *scan) isStray(s stat) (bool, error) {
 	if v.tree.classOf(s) == stray {
 		return true, nil
 	}
-	tokens, err := readTokens(s.pid)
+	tokens, err := readTokens(s.pid, v.tree.uid)
 	if err != nil {
 		return false, err
 	}
@@ -308,21 +310,49 @@ func (e extent) canOwn(s stat, uid uint32, tokens []string) bool {
 // process can place its environment elsewhere, also in an area without limit (PR_SET_MM_MAP).
 const maxEnviron = 6 << 20
 
-// readTokens returns the values of treeVariable in the environment of a process, as far as
-// this is readable.
-func readTokens(pid int) ([]string, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/environ", pid))
-	if err == nil {
-		defer f.Close()
-		var environ []byte
-		if environ, err = io.ReadAll(io.LimitReader(f, maxEnviron)); err == nil {
-			return tokensOf(environ), nil
-		}
+// readTokens returns the values of treeVariable in the environment of a process of this user,
+// as far as this is readable.
+func readTokens(pid int, uid uint32) ([]string, error) {
+	environ, err := readEnviron(pid)
+	if errors.Is(err, os.ErrPermission) && uid != uint32(os.Getuid()) {
+		environ, err = readEnvironAs(pid, uid)
 	}
 	if isNoProcess(err) || errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EIO) {
 		return nil, nil // EIO: that part of its memory does not exist
 	}
-	return nil, err
+	return tokensOf(environ), err
+}
+
+func readEnviron(pid int) ([]byte, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxEnviron))
+}
+
+// readEnvironAs is readEnviron for root in a container, which has no CAP_SYS_PTRACE: the kernel
+// compares the user and group for file access (setfsuid) with those of the process.
+func readEnvironAs(pid int, uid uint32) (environ []byte, err error) {
+	info, err := os.Stat(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return nil, err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid != uid {
+		return nil, unix.EPERM
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // the thread ends with the goroutine, because it is not unlocked
+		unix.RawSyscall(unix.SYS_SETFSGID, uintptr(owner.Gid), 0, 0)
+		unix.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0)
+		environ, err = readEnviron(pid)
+	}()
+	<-done
+	return environ, err
 }
 
 func tokensOf(environ []byte) []string {

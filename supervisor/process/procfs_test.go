@@ -57,7 +57,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	for _, pid := range []int{1 << 30, 1} { // none, and one that may be hidden
-		if got, err := readTokens(pid); len(got) > 0 || err != nil {
+		if got, err := readTokens(pid, 1); len(got) > 0 || err != nil {
 			t.Errorf("of pid %d: %q, %v", pid, got, err)
 		}
 	}

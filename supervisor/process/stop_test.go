@@ -200,7 +200,7 @@ func TestOurOwnSession(t *testing.T) {
 	if _, err := out.Read(make([]byte, 1)); err != nil { // not before its exec is over, which Start does not wait for, it has its environment
 		t.Fatal(err)
 	}
-	if tokens, err := readTokens(cmd.Process.Pid); !slices.Contains(tokens, t.Name()) || err != nil {
+	if tokens, err := readTokens(cmd.Process.Pid, uint32(os.Getuid())); !slices.Contains(tokens, t.Name()) || err != nil {
 		t.Fatalf("tokens %q, %v", tokens, err)
 	}
 	if found, err := (&tree{token: t.Name(), uid: uint32(os.Getuid())}).members(); len(found) > 0 || err != nil {
