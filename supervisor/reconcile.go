@@ -112,7 +112,7 @@ func (s *Supervisor) readWanted() (*reconciliation, error) {
 			cfg = full // now, so that the app's goroutine need not query gunicorn
 		}
 		if a, err := s.registry.app(cfg.Name); err != nil || a.snapshot.Load().settings.Log.File != cfg.Log.File {
-			if err := checkLog(cfg); err != nil {
+			if err := s.shared.source.checkLog(cfg); err != nil {
 				return nil, invalid(err)
 			}
 		}

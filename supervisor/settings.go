@@ -56,12 +56,19 @@ func (s *settingsSource) prepare(cfg *config.App) (*config.App, error) {
 	return &complete, nil
 }
 
-// checkLog is the error of opening the log file of an app.
-func checkLog(cfg *config.App) error {
-	if err := logFile(cfg).Check(); err != nil {
-		return api.Errorf(api.ExitError, "cannot open the log of %s: %v", cfg.Name, err)
+// checkLog is the error of opening the log file of an app. Where the app's user can change the
+// path it is only logged: this user must not be able to keep other apps from starting.
+func (s *settingsSource) checkLog(cfg *config.App) error {
+	file := logFile(cfg)
+	err := file.Check()
+	if err == nil {
+		return nil
 	}
-	return nil
+	if access, denied := file.Opener.Access(file.Path); denied == nil && access.As != "" {
+		s.logger.Warn("cannot open log file", "app", cfg.Name, "file", file.Path, "error", err, "hint", "it is tried again for every line")
+		return nil
+	}
+	return api.Errorf(api.ExitError, "cannot open the log of %s: %v", cfg.Name, err)
 }
 
 // opener opens the files of an app. An app whose user does not exist cannot start; until

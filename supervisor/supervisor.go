@@ -118,7 +118,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	for _, cfg := range eachApp(f) {
 		cfg, err := s.shared.source.prepare(cfg)
 		if err == nil {
-			err = checkLog(cfg)
+			err = s.shared.source.checkLog(cfg)
 		}
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 )
@@ -25,9 +26,13 @@ func (a *App) completePaths(base string) {
 func (a *App) complete(environ []string, files []envFile) []finding {
 	var found []finding
 	env, err := a.environment(environ, files)
-	if err != nil {
-		found = append(found, finding{key: "env_file", message: err.Error()})
-		env = environ
+	var fault *envFileError
+	if errors.As(err, &fault) {
+		f := finding{key: "env_file", message: err.Error()}
+		if fault.as != "" { // its user must not be able to make the whole configuration invalid
+			f.warning, f.hint = true, "the app does not start before that is mended"
+		}
+		found, env = append(found, f), environ
 	}
 	return append(found, a.detectGunicorn(env)...)
 }

@@ -27,8 +27,13 @@ func (a *App) Opener() (safepath.Opener, error) {
 type envFile struct {
 	path     string
 	optional bool // it may be missing: "-" in front of its path
-	safepath.File
-	err error
+	safepath.Read
+}
+
+// envFileError is an error in an env file.
+type envFileError struct {
+	error
+	as string // the app's user, if this user can change the file; else empty
 }
 
 // readEnvFiles reads the env files of apps. The files of all apps with the same user are
@@ -53,11 +58,11 @@ func readEnvFiles(dir string, apps ...*App) map[*App][]envFile {
 			}
 		}
 		opener, _ := apps[0].Opener() // Inspect reports a user that does not exist
-		files, errs := opener.ReadFiles(paths)
+		results := opener.ReadFiles(paths)
 		for _, a := range apps {
 			for i := range read[a] {
-				read[a][i].File, read[a][i].err = files[0], errs[0]
-				files, errs = files[1:], errs[1:]
+				read[a][i].Read = results[0]
+				results = results[1:]
 			}
 		}
 	}
@@ -66,13 +71,13 @@ func readEnvFiles(dir string, apps ...*App) map[*App][]envFile {
 
 // variables parses NAME=value lines. They are nil if the file is missing and may be.
 func (f envFile) variables() (map[string]string, error) {
-	switch missing := errors.Is(f.err, fs.ErrNotExist); {
+	switch missing := errors.Is(f.Err, fs.ErrNotExist); {
 	case missing && f.optional:
 		return nil, nil
 	case missing:
 		return nil, fmt.Errorf("env file %s: there is no such file", f.path)
-	case f.err != nil:
-		return nil, fmt.Errorf("env file %s: it cannot be read: %s", f.path, reason(f.err))
+	case f.Err != nil:
+		return nil, fmt.Errorf("env file %s: it cannot be read: %s", f.path, reason(f.Err))
 	}
 	set, err := envparse.Parse(bytes.NewReader(f.Text))
 	var parseError *envparse.ParseError

@@ -46,7 +46,7 @@ func (a *App) environment(base []string, files []envFile) ([]string, error) {
 	for _, file := range files {
 		set, err := file.variables()
 		if err != nil {
-			return nil, err
+			return nil, &envFileError{err, file.As}
 		}
 		maps.Copy(env, set)
 	}

@@ -54,7 +54,9 @@ func (l *location) open(flags int, mode fs.FileMode) (*os.File, unix.Stat_t, err
 	f, err := openat(l.dir, l.name, flags, mode)
 	var st unix.Stat_t
 	if err == unix.ENXIO && unix.Fstatat(int(l.dir.Fd()), l.name, &st, 0) == nil {
-		err = notRegular(st.Mode) // a socket, or a FIFO that no process reads
+		if err = notRegular(st.Mode); st.Mode&unix.S_IFMT == unix.S_IFIFO { // no process reads from it
+			f, err = openat(l.dir, l.name, flags&^unix.O_ACCMODE|unix.O_RDWR, mode)
+		}
 	}
 	if err != nil {
 		return nil, unix.Stat_t{}, l.fault("open", err)
@@ -138,11 +140,18 @@ func (l *location) appendTo(mode fs.FileMode) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFCHR {
+	if !isWritable(st.Mode) {
 		f.Close()
 		return nil, l.fault("open", notRegular(st.Mode))
 	}
 	return f, nil
+}
+
+// isWritable reports whether a log can be written to a file with this mode. Where another user
+// can change the path, only a regular file is accepted; see checkLog.
+func isWritable(mode uint32) bool {
+	kind := mode & unix.S_IFMT
+	return kind == unix.S_IFREG || kind == unix.S_IFCHR || kind == unix.S_IFIFO
 }
 
 // probe is the error of appendTo; it does not make the file.
@@ -158,7 +167,7 @@ func (l *location) probe() error {
 		return err
 	}
 	f.Close()
-	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFCHR {
+	if !isWritable(st.Mode) {
 		return l.fault("open", notRegular(st.Mode))
 	}
 	return nil

@@ -14,8 +14,8 @@ import (
 
 const (
 	// openTimeout is how long the helper may take. A file system of the app's user, such as
-	// FUSE, can make an open last for ever.
-	openTimeout = 2 * time.Second
+	// FUSE, can make an open last for ever, and so can a SIGSTOP of that user.
+	openTimeout = 5 * time.Second
 	// cleanUpTimeout bounds the compression of rotated files.
 	cleanUpTimeout = 10 * time.Minute
 )
@@ -53,16 +53,23 @@ func (o Opener) Access(path string) (Access, error) {
 	return Access{}, o.explain(err)
 }
 
+// Read is the result of reading a file.
+type Read struct {
+	File
+	// As is the name of the app's user if the helper has opened the file: this user can cause
+	// any error.
+	As  string
+	Err error
+}
+
 // ReadFile reads a regular file of at most 1 MiB.
 func (o Opener) ReadFile(path string) (File, error) {
-	files, errs := o.ReadFiles([]string{path})
-	return files[0], errs[0]
+	r := o.ReadFiles([]string{path})[0]
+	return r.File, r.Err
 }
 
 // ReadFiles is ReadFile for several files. At most one helper runs for all of them.
-func (o Opener) ReadFiles(paths []string) ([]File, []error) {
-	return o.readFiles(paths, 0)
-}
+func (o Opener) ReadFiles(paths []string) []Read { return o.readFiles(paths, 0) }
 
 // ReadProgram reads the first bytes of a program that the app is about to execute, at most
 // limit. An app that runs as root executes it as root, so root may read it.
@@ -71,12 +78,12 @@ func (o Opener) ReadProgram(path string, limit int) ([]byte, error) {
 		file, err := readAsSelf(path, limit)
 		return file.Text, err
 	}
-	files, errs := o.readFiles([]string{path}, limit)
-	return files[0].Text, errs[0]
+	r := o.readFiles([]string{path}, limit)[0]
+	return r.Text, r.Err
 }
 
-func (o Opener) readFiles(paths []string, limit int) ([]File, []error) {
-	files, errs := make([]File, len(paths)), make([]error, len(paths))
+func (o Opener) readFiles(paths []string, limit int) []Read {
+	reads := make([]Read, len(paths))
 	var others []int // indexes of the files that the helper reads
 	for i, path := range paths {
 		l, err := o.locate(path, false)
@@ -85,13 +92,13 @@ func (o Opener) readFiles(paths []string, limit int) ([]File, []error) {
 			continue
 		}
 		if err == nil {
-			files[i], err = l.read(limit)
+			reads[i].File, err = l.read(limit)
 			l.close()
 		}
-		errs[i] = o.explain(err)
+		reads[i].Err = o.explain(err)
 	}
 	if len(others) == 0 {
-		return files, errs
+		return reads
 	}
 	r := request{Action: readAction, Limit: limit}
 	for _, i := range others {
@@ -99,11 +106,12 @@ func (o Opener) readFiles(paths []string, limit int) ([]File, []error) {
 	}
 	answer, _, err := o.ask(r, openTimeout)
 	for n, i := range others {
-		if errs[i] = err; err == nil {
-			files[i], errs[i] = answer.file(n), o.explain(answer.err(n))
+		reads[i].As, reads[i].Err = userName(o.User.UID), err
+		if err == nil {
+			reads[i].File, reads[i].Err = answer.file(n), o.explain(answer.err(n))
 		}
 	}
-	return files, errs
+	return reads
 }
 
 // OpenLog opens a log file to append to it. It makes the file and its directories if they

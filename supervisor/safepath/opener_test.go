@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -388,7 +389,15 @@ func TestReadFile(t *testing.T) {
 	own := p.file(filepath.Join(p.private, "shop.env"), "A=2\n", 0, 0o600)
 	defer os.Remove(own)
 	large := p.file(filepath.Join(p.app, "large"), strings.Repeat("x", maxFileSize+1), 33, 0o644)
-	files, errs := o.ReadFiles([]string{readable, own, denied, filepath.Join(p.app, "none"), p.app, large})
+	var files []File
+	var errs []error
+	var as []string
+	for _, r := range o.ReadFiles([]string{readable, own, denied, filepath.Join(p.app, "none"), p.app, large}) {
+		files, errs, as = append(files, r.File), append(errs, r.Err), append(as, r.As)
+	}
+	if want := []string{"www-data", "", "www-data", "www-data", "", "www-data"}; !slices.Equal(as, want) {
+		t.Errorf("opened as %q, want %q", as, want)
+	}
 	for i, want := range []string{"A=1\n", "A=2\n"} {
 		if string(files[i].Text) != want || errs[i] != nil {
 			t.Errorf("%d: %q, %v", i, files[i].Text, errs[i])
