@@ -408,17 +408,31 @@ func TestANamedPipeHangsNothing(t *testing.T) {
 			}))
 			a.must(a.daemon.Signal(syscall.SIGUSR1)) // the log files are opened again
 			a.call(5*time.Second, "apply")
-			if file == "env" {
-				a.call(5*time.Second, "restart", "other") // an env file that cannot be read is an error of the configuration
-			} else {
-				a.wants(0, 5*time.Second, "restart", "other")
-			}
+			a.wants(0, 5*time.Second, "restart", "other")
 			a.call(5*time.Second, "reload", "shop")
 			a.call(5*time.Second, "apply", "--dry-run")
 			a.checkRootUntouched()
 			a.endBySignal()
 		})
 	}
+}
+
+// What an app's user has made of its files keeps no other app from being started with the
+// daemon.
+func TestBrokenFilesOfAnAppKeepNoOtherAppDown(t *testing.T) {
+	a := newAttack(begin(t))
+	a.prepareFiles()
+	for _, file := range []string{"venv/bin/gunicorn", "env", "page.html", "shop.log", "restart.txt"} {
+		path := filepath.Join(a.srv, file)
+		a.must(a.as(appUser, func() error {
+			os.Rename(path, path+".old")
+			return unix.Mkfifo(path, 0o755)
+		}))
+	}
+	a.start(everyFile(a.unusedAddress()), "other")
+	a.wants(0, 5*time.Second, "restart", "other")
+	a.checkRootUntouched()
+	a.endBySignal()
 }
 
 // A file without an end, or one that is larger than any memory, is not read: a page, an
@@ -442,7 +456,7 @@ func TestAnEndlessFileIsNotRead(t *testing.T) {
 				a.must(a.as(appUser, func() error { return errors.Join(os.Rename(path, path+".own"), replace(path)) }))
 				a.call(10*time.Second, "apply")
 				a.call(10*time.Second, "reload", "shop")
-				a.call(10*time.Second, "restart", "other")
+				a.wants(0, 10*time.Second, "restart", "other")
 				after = max(after, residentMemory(a, a.daemon.Pid()))
 				a.must(a.as(appUser, func() error { return os.Rename(path+".own", path) }))
 			}
