@@ -173,7 +173,7 @@ func (o Opener) ProbeLog(path string) error {
 		return o.explain(answer.err(0))
 	}
 	if err != nil {
-		return o.explain(err)
+		return o.explain(probeMissing(filepath.Dir(path), err))
 	}
 	defer l.close()
 	return o.explain(l.probe())

@@ -466,6 +466,14 @@ func TestAccess(t *testing.T) {
 	if a, err := o.Access(filepath.Join(open, "x")); err != nil || a.As != "www-data" || a.Cause.Error() != "every user can change "+open {
 		t.Errorf("%+v, %v", a, err)
 	}
+	for _, log := range []string{filepath.Join(p.root, "new", "dir", "shop.log"), filepath.Join(p.app, "new", "shop.log")} {
+		if err := o.ProbeLog(log); err != nil {
+			t.Errorf("%s could not be made: %v", log, err)
+		}
+	}
+	if err := o.ProbeLog(filepath.Join(p.mkdir(filepath.Join(p.root, "deploy"), 1000, 0o755), "new", "shop.log")); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("the app's user can make a log where it may not write: %v", err)
+	}
 	if _, err := (Opener{}).Access(filepath.Join(p.app, "shop.log")); err == nil {
 		t.Error("an app that runs as root may use a path that www-data can change")
 	}
