@@ -177,8 +177,10 @@ func (l *location) probe() error {
 func probeMissing(dir string, err error) error {
 	for errors.Is(err, fs.ErrNotExist) && dir != "/" {
 		dir = filepath.Dir(dir)
-		if err = unix.Access(dir, unix.W_OK|unix.X_OK); err == nil {
+		if e := unix.Access(dir, unix.W_OK|unix.X_OK); e == nil {
 			return nil
+		} else {
+			err = &fs.PathError{Op: "create a file in", Path: dir, Err: e}
 		}
 	}
 	return err
