@@ -177,11 +177,11 @@ func (l *location) probe() error {
 func probeMissing(dir string, err error) error {
 	for errors.Is(err, fs.ErrNotExist) && dir != "/" {
 		dir = filepath.Dir(dir)
-		if e := unix.Access(dir, unix.W_OK|unix.X_OK); e == nil {
+		refused := unix.Access(dir, unix.W_OK|unix.X_OK)
+		if refused == nil {
 			return nil
-		} else {
-			err = &fs.PathError{Op: "create a file in", Path: dir, Err: e}
 		}
+		err = &fs.PathError{Op: "create a file in", Path: dir, Err: refused}
 	}
 	return err
 }
