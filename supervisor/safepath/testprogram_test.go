@@ -76,7 +76,11 @@ func swap(args []string) error {
 	}
 }
 
-// whileSwapping runs swap as a user and calls do 300 times meanwhile. It returns the number
+// tries is how often root tries to open a path that is being exchanged. Each one may start a
+// helper, which is slow under the race detector.
+const tries = 100
+
+// whileSwapping runs swap as a user and calls do meanwhile, as often as tries. It returns the number
 // of exchanges.
 func whileSwapping(t *testing.T, user *process.User, a, b string, do func()) string {
 	t.Helper()
@@ -96,7 +100,7 @@ func whileSwapping(t *testing.T, user *process.User, a, b string, do func()) str
 	if line, err := lines.ReadString('\n'); strings.TrimSpace(line) != "begun" {
 		t.Fatalf("the test program says %q, %v", line, err)
 	}
-	for range 300 {
+	for range tries {
 		do()
 	}
 	in.Close()
