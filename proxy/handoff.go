@@ -20,6 +20,7 @@ type Connection struct {
 	// Of a request that has not been sent to the app, or may be sent again:
 	Unanswered []byte        `json:"unanswered,omitempty"` // what was read of it
 	Waited     time.Duration `json:"waited,omitempty"`     // for how long it was held
+	Counted    time.Duration `json:"counted,omitempty"`    // the part of Waited that counts toward the timeout
 	Lost       int           `json:"lost,omitempty"`       // times the app had it and died
 	Continued  bool          `json:"continued,omitempty"`  // it has had its 100
 }
@@ -83,7 +84,7 @@ func (l *eventLoop) restore(known *Connection) {
 		return
 	}
 	c.replay = replay{attempts: known.Lost, sent100: known.Continued}
-	c.waiter.CarriedWait = known.Waited
+	c.waiter.CarriedWait, c.waiter.CarriedCounted = known.Waited, known.Counted
 	c.in.hold(known.Unanswered)
 	c.readPending = true // there may be more in the kernel
 	c.dispatch()
@@ -115,7 +116,7 @@ func (l *eventLoop) idleInOrder() []*loopClient {
 func (l *eventLoop) connections() []Connection {
 	var all []Connection
 	for _, c := range l.idleInOrder() {
-		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: c.waiter.CarriedWait,
+		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: c.waiter.CarriedWait, Counted: c.waiter.CarriedCounted,
 			Lost: c.replay.attempts, Continued: c.replay.sent100})
 	}
 	return all

@@ -14,14 +14,19 @@ const (
 	// listener). Each further one doubles it, up to maxBackoff.
 	initialBackoff = 2 * time.Millisecond
 	maxBackoff     = 100 * time.Millisecond
+	// clockInterval is how often the gate reads the clock while requests are held. A step of more
+	// than two intervals means that the process did not run (SIGSTOP, a frozen machine); it counts
+	// as one interval toward Settings.Timeout.
+	clockInterval = time.Second
 )
 
 // Settings bound what a gate holds.
 type Settings struct {
 	// Limit is how many requests are held at once; one more is answered 503. 0: none is held.
 	Limit int
-	// Timeout is the longest a request is held, counted from its arrival; then it is answered 503.
-	// 0: none is held.
+	// Timeout is the longest a request is held while no target can answer; then it is answered 503.
+	// The time in which the queue is released at the target's pace does not count, and neither does
+	// the time before, in which a former target had the request. 0: none is held.
 	Timeout time.Duration
 }
 
@@ -46,8 +51,12 @@ type Gate struct {
 	evicting bool // see Evict
 
 	held      queue
-	arrivals  uint64 // number of the latest arrival
-	episodes  uint64 // number of the latest stay of a request in the queue
+	deadlines expiryHeap    // the same requests, the next to expire first
+	shutFor   time.Duration // the time in which requests were held and no target could answer
+	clockRead time.Time     // shutFor is up to date until here
+	shut      bool          // no target could answer at clockRead
+	arrivals  uint64        // number of the latest arrival
+	episodes  uint64        // number of the latest stay of a request in the queue
 	observers []*Observation
 
 	window        int           // in-flight limit of the target while requests are held
@@ -62,8 +71,8 @@ func New(s Settings) *Gate {
 	return &Gate{settings: s}
 }
 
-// Configure replaces the settings. A new timeout applies to held requests too, counted from their
-// arrival; a lower limit ends no request that is held already.
+// Configure replaces the settings. A new timeout applies to held requests too, with the time that
+// has counted already; a lower limit ends no request that is held already.
 func (g *Gate) Configure(s Settings) {
 	g.change(func(time.Time) { g.settings = s })
 }
@@ -131,6 +140,8 @@ type Decision struct {
 	Target  *Target       // of a passed request, which is counted on it until Done or Requeue
 	Refusal *Refusal      // of a refused request
 	Waited  time.Duration // for how long the request was held, all its stays in the queue together
+	Counted time.Duration // the part of Waited that counts toward Settings.Timeout
+	Cause   string        // of an expired request: what kept the gate shut, in words
 }
 
 // An Outcome is the kind of a Decision. The zero value is none.
@@ -139,7 +150,7 @@ type Outcome int
 const (
 	Passed     Outcome = iota + 1 // goes to the target
 	Held                          // the decision is delivered later, to the Owner
-	Expired                       // was held for the longest time allowed
+	Expired                       // was held for Settings.Timeout while no target could answer
 	Overflowed                    // too many requests are held already
 	Refused                       // the gate refuses
 	Evicted                       // goes back to its connection; see Gate.Evict
@@ -152,12 +163,14 @@ func (g *Gate) Enter(w *Waiter) Decision {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
+	g.readClockLocked(now)
 	g.arrivals++
 	w.arrival, w.arrivedAt, w.waited, w.episode = g.arrivals, now.Add(-w.CarriedWait), w.CarriedWait, 0
-	w.CarriedWait = 0
+	w.counted = w.CarriedCounted
+	w.CarriedWait, w.CarriedCounted = 0, 0
 	switch {
 	case g.evicting:
-		return Decision{Outcome: Evicted, Waited: w.waited}
+		return Decision{Outcome: Evicted, Waited: w.waited, Counted: w.counted}
 	case g.refusal != nil:
 		return Decision{Outcome: Refused, Refusal: g.refusal}
 	case g.openLocked() && g.held.empty():
@@ -165,7 +178,7 @@ func (g *Gate) Enter(w *Waiter) Decision {
 	case g.held.length >= g.settings.Limit:
 		return Decision{Outcome: Overflowed}
 	case g.settings.Timeout <= 0:
-		return Decision{Outcome: Expired}
+		return Decision{Outcome: Expired, Cause: g.whyShutLocked()}
 	}
 	g.enqueueLocked(w, now)
 	g.resetTimerLocked(now)
@@ -173,8 +186,8 @@ func (g *Gate) Enter(w *Waiter) Decision {
 }
 
 // Requeue gives the pass of w to t back (nil: it has none any more) and asks for another one. w
-// takes its former place, ahead of all later arrivals, with its former deadline and regardless of
-// the limit. The decision is always delivered to the owner, perhaps before Requeue returns. busy
+// takes its former place, ahead of all later arrivals, regardless of the limit. Toward the timeout
+// count only its stays in the queue. The decision is always delivered to the owner, perhaps before Requeue returns. busy
 // says that t took no connection: releases pause for a backoff.
 func (g *Gate) Requeue(w *Waiter, t *Target, busy bool) {
 	g.change(func(now time.Time) {
@@ -205,6 +218,7 @@ func (g *Gate) Done(t *Target, answered bool) {
 		return
 	}
 	now := time.Now()
+	g.readClockLocked(now)
 	if t == g.target && answered {
 		g.window, g.windowMovedAt = g.window+1, now
 		g.backoff, g.pausedUntil = 0, time.Time{}
@@ -277,6 +291,7 @@ func (g *Gate) resetWindowLocked(now time.Time) {
 func (g *Gate) change(do func(now time.Time)) {
 	g.mu.Lock()
 	now := time.Now()
+	g.readClockLocked(now)
 	do(now)
 	decided := g.dispatchLocked(now)
 	g.mu.Unlock()
@@ -289,7 +304,7 @@ func (g *Gate) dispatchLocked(now time.Time) *Waiter {
 	var decided queue
 	decide := func(w *Waiter, d Decision) {
 		g.dequeueLocked(w, now)
-		d.Waited = w.waited
+		d.Waited, d.Counted = w.waited, w.counted
 		w.decision = d
 		decided.insert(w)
 	}
@@ -303,8 +318,8 @@ func (g *Gate) dispatchLocked(now time.Time) *Waiter {
 		w := g.held.oldest
 		decide(w, g.passLocked(w))
 	}
-	for !g.held.empty() && !now.Before(g.deadlineLocked()) {
-		decide(g.held.oldest, Decision{Outcome: Expired})
+	for !g.held.empty() && g.isShutLocked() && g.untilExpiryLocked() <= 0 {
+		decide(g.deadlines[0], Decision{Outcome: Expired, Cause: g.whyShutLocked()})
 	}
 	g.resetTimerLocked(now)
 	return decided.oldest
@@ -322,33 +337,29 @@ func (g *Gate) canReleaseLocked(now time.Time) bool {
 	return inFlight < g.window
 }
 
-// deadlineLocked is when the oldest held request expires: the order of arrival is the order of
-// expiry. g.mu must be held, and the queue must not be empty.
-func (g *Gate) deadlineLocked() time.Time {
-	return g.held.oldest.arrivedAt.Add(g.settings.Timeout)
-}
-
-// resetTimerLocked sets the gate's timer to the next moment at which a decision may be due. g.mu
-// must be held.
+// resetTimerLocked sets the gate's timer to the next moment at which a decision may be due, or the
+// clock must be read. g.mu must be held.
 func (g *Gate) resetTimerLocked(now time.Time) {
+	g.shut = g.isShutLocked()
 	if g.held.empty() {
 		return
 	}
-	next := g.deadlineLocked()
+	wait := clockInterval
+	if g.shut {
+		wait = min(wait, g.untilExpiryLocked())
+	}
 	if g.openLocked() {
 		ready := g.windowMovedAt.Add(stallInterval)
 		if now.Before(g.pausedUntil) {
 			ready = g.pausedUntil
 		}
-		if ready.Before(next) {
-			next = ready
-		}
+		wait = min(wait, ready.Sub(now))
 	}
 	if g.timer == nil {
-		g.timer = time.AfterFunc(next.Sub(now), func() { g.change(func(time.Time) {}) })
+		g.timer = time.AfterFunc(wait, func() { g.change(func(time.Time) {}) })
 		return
 	}
-	g.timer.Reset(next.Sub(now))
+	g.timer.Reset(wait)
 }
 
 // deliver tells the owners their decisions. g.mu must not be held: an owner may call the gate again

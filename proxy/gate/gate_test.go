@@ -114,7 +114,7 @@ func TestExpiryIsExactAndInOrder(t *testing.T) {
 	})
 }
 
-func TestRequeueKeepsPlaceAndDeadline(t *testing.T) {
+func TestRequeueKeepsThePlaceAndBeginsTheHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := New(settings(1, 3*time.Second))
 		old := NewTarget(TargetOptions{Name: "shop.1"})
@@ -130,18 +130,18 @@ func TestRequeueKeepsPlaceAndDeadline(t *testing.T) {
 		if old.InFlight() != 0 {
 			t.Fatal("the pass was not given back")
 		}
-		if s := g.Snapshot(); s.Held != 2 || s.Oldest != time.Second {
-			t.Fatalf("%+v: the one that comes back has a place beyond the limit, and its age", s)
+		if s := g.Snapshot(); s.Held != 2 || s.Oldest != 0 {
+			t.Fatalf("%+v: the one that comes back has a place beyond the limit, and was not held before", s)
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if v := first.verdict(t); v.Outcome != Expired {
-			t.Fatal(v)
-		}
 		next := NewTarget(TargetOptions{Name: "shop.2"})
 		g.Swap(next)
-		if v := second.verdict(t); v.Outcome != Passed || v.Target != next || v.Waited != 2*time.Second {
+		if v := first.verdict(t); v.Outcome != Passed || v.Target != next || v.Waited != 2*time.Second {
 			t.Fatal(v)
+		}
+		if v := second.told; len(v) > 0 {
+			t.Fatal("the second one is released first, or beside the first one")
 		}
 	})
 }
@@ -275,4 +275,105 @@ func FuzzGate(f *testing.F) {
 		script = script[:min(len(script), 500)] // the model checks all requests at every step
 		synctest.Test(t, func(t *testing.T) { playGate(t, script) })
 	})
+}
+
+// A request that a target had, and lost, was not held meanwhile. Its stays in the queue add up.
+func TestStaysInTheQueueAddUpToTheTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(settings(10, 3*time.Second))
+		a, _ := ask(g, "first")
+		for i := range 2 {
+			time.Sleep(time.Second)
+			target := NewTarget(TargetOptions{})
+			g.Swap(target)
+			synctest.Wait()
+			if v := a.told[i]; v.Outcome != Passed || v.Waited != time.Duration(i+1)*time.Second || v.Counted != v.Waited {
+				t.Fatalf("%+v", v)
+			}
+			time.Sleep(time.Minute) // in the target's backlog
+			g.Swap(nil)
+			g.Requeue(&a.Waiter, target, false)
+		}
+		time.Sleep(999 * time.Millisecond)
+		synctest.Wait()
+		if len(a.told) != 2 {
+			t.Fatal("expired early")
+		}
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if v := a.told[2]; v.Outcome != Expired || v.Waited != 3*time.Second || v.Cause != "no generation is ready" {
+			t.Fatalf("%+v", v)
+		}
+	})
+}
+
+// A queue that is released at the pace of the app loses no request, however long that takes.
+func TestTheReleaseOfALongQueueExpiresNoRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(settings(1000, 3*time.Second))
+		all := queued(t, g, 200)
+		time.Sleep(2 * time.Second)
+		target := NewTarget(TargetOptions{Concurrency: 1})
+		g.Swap(target)
+		for i, a := range all {
+			for len(a.told) == 0 {
+				time.Sleep(stallInterval) // the app works, and answers no request
+				synctest.Wait()
+			}
+			if v := a.verdict(t); v.Outcome != Passed {
+				t.Fatalf("%d: %+v", i, v)
+			}
+		}
+	})
+}
+
+// An app whose backlog is full serves no request: what waits for it expires.
+func TestAnAppThatTakesNoConnectionExpiresTheHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(settings(10, 3*time.Second))
+		target := NewTarget(TargetOptions{})
+		g.Swap(target)
+		begun := time.Now()
+		a, v := ask(g, "refused")
+		for n := 0; v.Outcome == Passed; n++ {
+			g.Requeue(&a.Waiter, target, true)
+			for len(a.told) == n {
+				time.Sleep(time.Millisecond)
+				synctest.Wait()
+			}
+			v = a.told[n]
+		}
+		if waited := time.Since(begun); v.Outcome != Expired || v.Cause != "the app takes no connection" || waited > 3*time.Second+2*maxBackoff {
+			t.Fatalf("%+v after %v", v, waited)
+		}
+	})
+}
+
+// While the process does not run (SIGSTOP) no generation can be started, so that time counts as one
+// reading of the clock.
+func TestTimeInWhichTheProcessDidNotRunExpiresNoRequest(t *testing.T) {
+	g := New(settings(10, 30*time.Second))
+	a, _ := ask(g, "held")
+	clock := time.Now()
+	read := func(step time.Duration) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		clock = clock.Add(step)
+		g.readClockLocked(clock)
+	}
+	read(clockInterval)
+	before := g.shutFor
+	read(35 * time.Second)
+	if counted := g.shutFor - before; counted != clockInterval {
+		t.Errorf("35 s of SIGSTOP count as %v", counted)
+	}
+	for range 27 {
+		read(clockInterval)
+	}
+	if left := g.untilExpiryLocked(); left <= 0 || left > 2*clockInterval {
+		t.Errorf("expires in %v", left)
+	}
+	if !g.Leave(&a.Waiter) {
+		t.Error("not held any more")
+	}
 }

@@ -21,12 +21,32 @@ type gateModel struct {
 	waiting []*asker // in order of arrival
 	out     map[*asker]*Target
 	counts  map[*Target]int
-	arrived map[*asker]time.Time
+	stays   map[*asker]*stay // all stays of a request in the queue together
+	asleep  time.Time        // when the present sleep began; zero: no time passes
 	ended   int
 	target  *Target
 	holds   map[string]bool
 	refusal *Refusal
 	proof   *Proof // of target; nil: it is suspended
+}
+
+// stay is for how long a request was held. The gate may also count, beyond shut, the time in which
+// the target took no connection.
+type stay struct {
+	held time.Duration
+	shut time.Duration // no target, a hold, or a suspended target
+}
+
+// stayOf returns the stay of a request that is in the queue, up to now.
+func (m *gateModel) stayOf(a *asker) stay {
+	s := *m.stays[a]
+	if !m.asleep.IsZero() {
+		s.held += time.Since(m.asleep)
+		if !m.open() {
+			s.shut += time.Since(m.asleep)
+		}
+	}
+	return s
 }
 
 func (m *gateModel) open() bool {
@@ -49,8 +69,14 @@ func (m *gateModel) told(a *asker) {
 		}
 		m.passes(a, v)
 	case Expired:
-		if age := time.Since(m.arrived[a]); age < m.timeout || i != 0 {
-			m.t.Fatalf("%s expires after %v of %v as number %d", a.name, age, m.timeout, i)
+		age := m.stayOf(a)
+		if age.held < m.timeout {
+			m.t.Fatalf("%s expires after %v of %v", a.name, age.held, m.timeout)
+		}
+		for _, other := range m.waiting {
+			if m.stayOf(other).shut > age.held {
+				m.t.Fatalf("%s expires before %s", a.name, other.name)
+			}
 		}
 	case Refused:
 		if m.refusal == nil || v.Refusal != m.refusal {
@@ -62,6 +88,7 @@ func (m *gateModel) told(a *asker) {
 	if v.Outcome != Passed {
 		m.ended++
 	}
+	*m.stays[a] = m.stayOf(a)
 	m.waiting = slices.Delete(m.waiting, i, i+1)
 }
 
@@ -76,7 +103,7 @@ func (m *gateModel) passes(a *asker, v Decision) {
 func (m *gateModel) enter(name string) {
 	a := &asker{name: name, onTold: m.told}
 	a.Owner = a
-	m.arrived[a] = time.Now()
+	m.stays[a] = &stay{}
 	v := m.gate.Enter(&a.Waiter)
 	want := Held
 	switch {
@@ -142,8 +169,8 @@ func (m *gateModel) check() {
 	if s.Held != len(m.waiting) || s.Open != m.open() || len(s.Holds) != len(m.holds) {
 		m.t.Fatalf("snapshot %+v, want %d held, open %v, holds %v", s, len(m.waiting), m.open(), m.holds)
 	}
-	if len(m.waiting) > 0 && s.Oldest != time.Since(m.arrived[m.waiting[0]]) {
-		m.t.Fatalf("oldest %v, want %v", s.Oldest, time.Since(m.arrived[m.waiting[0]]))
+	if len(m.waiting) > 0 && s.Oldest != m.stays[m.waiting[0]].held {
+		m.t.Fatalf("oldest %v, want %v", s.Oldest, m.stays[m.waiting[0]].held)
 	}
 	for target, n := range m.counts {
 		if got := target.InFlight(); got != n {
@@ -151,7 +178,7 @@ func (m *gateModel) check() {
 		}
 	}
 	for _, a := range m.waiting {
-		if time.Since(m.arrived[a]) >= m.timeout {
+		if m.stays[a].shut >= m.timeout+clockInterval { // a suspension is noticed when the clock is read
 			m.t.Fatalf("%s is held beyond its deadline", a.name)
 		}
 	}
@@ -161,7 +188,7 @@ func (m *gateModel) check() {
 // to a gate and its model. In the end everything that waits must come out of an open gate.
 func playGate(t *testing.T, script []byte) {
 	m := &gateModel{t: t, limit: 8, timeout: 5 * time.Second, out: map[*asker]*Target{}, counts: map[*Target]int{},
-		arrived: map[*asker]time.Time{}, holds: map[string]bool{}}
+		stays: map[*asker]*stay{}, holds: map[string]bool{}}
 	m.gate = New(Settings{Limit: m.limit, Timeout: m.timeout})
 	entered := 0
 	for _, b := range script {
@@ -253,7 +280,17 @@ func newProven(name string, concurrency int) *Target {
 // verdicts the gate's timer gives.
 func (m *gateModel) sleep(d time.Duration) {
 	m.gate.Snapshot()
+	m.mu.Lock()
+	m.asleep = time.Now()
+	m.mu.Unlock()
 	time.Sleep(d)
+	synctest.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range m.waiting {
+		*m.stays[a] = m.stayOf(a)
+	}
+	m.asleep = time.Time{}
 }
 
 func (m *gateModel) swap(t *Target) {

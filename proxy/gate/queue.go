@@ -1,14 +1,18 @@
 package gate
 
-import "time"
+import (
+	"container/heap"
+	"time"
+)
 
 // A Waiter is a request as the gate sees it. It is part of the connection that owns it, so that a
 // held request costs no memory of its own. From Enter or Requeue until the decision it belongs to
 // the gate.
 type Waiter struct {
 	Owner Owner
-	// CarriedWait is for how long the request was held by a former process; the next Enter adds it.
-	CarriedWait time.Duration
+	// CarriedWait is for how long the request was held by a former process, and CarriedCounted the
+	// part of it that counts toward the timeout; the next Enter adds them.
+	CarriedWait, CarriedCounted time.Duration
 
 	next, prev *Waiter
 	arrival    uint64 // position in the order of arrival, for the life of the gate
@@ -16,6 +20,9 @@ type Waiter struct {
 	queued     bool
 	queuedAt   time.Time     // when the present stay in the queue began
 	waited     time.Duration // all stays together
+	counted    time.Duration // the part of waited that counts toward the timeout
+	countFrom  time.Duration // while queued: Gate.shutFor less counted
+	expiry     int           // while queued: index in Gate.deadlines
 	episode    uint64        // number of the latest stay
 	decision   Decision
 }
@@ -86,6 +93,8 @@ func (q *queue) remove(w *Waiter) {
 func (g *Gate) enqueueLocked(w *Waiter, now time.Time) {
 	g.held.insert(w)
 	w.queued, w.queuedAt = true, now
+	w.countFrom = g.shutFor - w.counted
+	heap.Push(&g.deadlines, w)
 	for _, o := range g.observers {
 		o.beginLocked(w)
 	}
@@ -96,8 +105,10 @@ func (g *Gate) enqueueLocked(w *Waiter, now time.Time) {
 // dequeueLocked takes w out of the queue. g.mu must be held.
 func (g *Gate) dequeueLocked(w *Waiter, now time.Time) {
 	g.held.remove(w)
+	heap.Remove(&g.deadlines, w.expiry)
 	w.queued = false
 	w.waited += now.Sub(w.queuedAt)
+	w.counted = g.shutFor - w.countFrom
 	for _, o := range g.observers {
 		o.endLocked(w, w.waited)
 	}

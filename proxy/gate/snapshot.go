@@ -8,7 +8,7 @@ import (
 // A Snapshot is the state of a gate at one moment.
 type Snapshot struct {
 	Held     int           // requests in the queue
-	Oldest   time.Duration // since the arrival of the oldest of them; 0 when none is held
+	Oldest   time.Duration // for how long the oldest of them is held; 0 when none is held
 	Open     bool          // a new request may pass, behind those that are still held
 	Holds    []string      // names of the holds, in the order they were set
 	Target   string        // the target's name; empty without one
@@ -23,7 +23,8 @@ func (g *Gate) Snapshot() Snapshot {
 	defer g.mu.Unlock()
 	s := Snapshot{Held: g.held.length, Open: g.openLocked(), Holds: slices.Clone(g.holds)}
 	if !g.held.empty() {
-		s.Oldest = time.Since(g.held.oldest.arrivedAt)
+		oldest := g.held.oldest
+		s.Oldest = oldest.waited + time.Since(oldest.queuedAt)
 	}
 	if g.target != nil {
 		s.Target, s.InFlight, s.Tunnels = g.target.Name(), g.target.InFlight(), g.target.Tunnels()
