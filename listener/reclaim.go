@@ -26,6 +26,29 @@ func (p *Private) Reclaim(ctx context.Context, marker []byte) (int, error) {
 	if err := p.SetNonblock(); err != nil {
 		return 0, fmt.Errorf("reclaim %s: %w", p.address, err)
 	}
+	return p.drainBacklog(ctx, marker)
+}
+
+// ReclaimWhileServing is Reclaim while the workers go on serving. It leaves the flags of the
+// open file description as they are. Where that is blocking it reclaims nothing: a worker
+// may call accept(2) without poll(2), and does not expect EAGAIN.
+func (p *Private) ReclaimWhileServing(ctx context.Context, marker []byte) (int, error) {
+	flags := 0
+	err := withFD(p.file, func(fd int) (err error) {
+		flags, err = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("reclaim %s: %w", p.address, err)
+	}
+	if flags&unix.O_NONBLOCK == 0 {
+		return 0, nil
+	}
+	return p.drainBacklog(ctx, marker)
+}
+
+// drainBacklog is Reclaim for a description that is non-blocking.
+func (p *Private) drainBacklog(ctx context.Context, marker []byte) (int, error) {
 	var open sync.WaitGroup
 	defer open.Wait()
 	for n, retried := 0, false; ; {

@@ -44,7 +44,9 @@ type App struct {
 	current   *generation.Generation // the one that serves
 	starting  *startup
 	restored  *restoredGeneration
-	teardowns teardowns
+	teardowns []*generation.Teardown // the oldest first
+	stopped   chan struct{}          // capacity 1: a teardown is done
+	drains    []*drain               // of these teardowns, those that a reload has begun
 	queue     queue
 	restart   restart
 	leases    leases
@@ -89,20 +91,9 @@ func (s *startup) finished() <-chan struct{} {
 	return s.Done()
 }
 
-// teardowns are the generations that are being stopped, the oldest first.
-type teardowns []*generation.Teardown
-
-// finished is ready when the oldest of them is done.
-func (t teardowns) finished() <-chan struct{} {
-	if len(t) == 0 {
-		return nil
-	}
-	return t[0].Done()
-}
-
 func newApp(shared shared, cfg *config.App, log *logs.Log) *App {
 	a := &App{shared: shared, name: cfg.Name, settings: cfg, log: log,
-		commands: make(chan func()), started: make(chan struct{}), closed: make(chan struct{})}
+		commands: make(chan func()), stopped: make(chan struct{}, 1), started: make(chan struct{}), closed: make(chan struct{})}
 	a.gate = gate.New(gateSettings(cfg))
 	if cfg.Web() {
 		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: a.logger})
@@ -189,7 +180,7 @@ func (a *App) waitEvent(done, or <-chan struct{}) {
 			a.startUnlessUp()
 		case <-a.leases.due():
 			a.leases.expire()
-		case <-a.teardowns.finished():
+		case <-a.stopped:
 			a.reapTeardowns()
 		}
 	}
@@ -225,7 +216,7 @@ func (a *App) start(r generation.StartRequest) *startup {
 // cancelStart gives up the generation that is being started. What exists of it is
 // stopped.
 func (a *App) cancelStart() *generation.Teardown {
-	t := a.launcher.Cancel(a.starting.Startup)
+	t := a.launcher.Cancel(a.starting.Startup, a.stopped)
 	a.starting = nil
 	a.teardowns = append(a.teardowns, t)
 	return t
@@ -306,22 +297,25 @@ func (a *App) detachCurrent() *generation.Generation {
 
 // stopGeneration begins to stop a generation that is out of service.
 func (a *App) stopGeneration(g *generation.Generation, reason generation.StopReason, timeouts generation.StopTimeouts) *generation.Teardown {
-	t := a.launcher.Stop(g, reason, timeouts)
+	t := a.launcher.Stop(g, reason, timeouts, a.stopped)
 	a.teardowns = append(a.teardowns, t)
 	return t
 }
 
 // reapTeardowns forgets the teardowns that are done.
 func (a *App) reapTeardowns() {
-	for len(a.teardowns) > 0 && isClosed(a.teardowns[0].Done()) {
-		t := a.teardowns[0]
-		a.teardowns = a.teardowns[1:]
+	for _, t := range slices.Clone(a.teardowns) {
+		if !isClosed(t.Done()) {
+			continue
+		}
+		a.teardowns = slices.DeleteFunc(a.teardowns, func(other *generation.Teardown) bool { return other == t })
 		a.logger.Debug("stopped", "app", a.name, "generation", t.Number,
 			"in_flight", t.InFlight, "cut", t.Cut, "killed", t.Stopped.Killed, "reclaimed", t.Reclaimed)
 		if len(t.Stopped.Left) > 0 {
 			a.logger.Error("cannot kill processes", "app", a.name, "generation", t.Number, "pids", t.Stopped.Left)
 		}
 	}
+	a.completeDrains()
 	if a.restart.afterStop && len(a.teardowns) == 0 {
 		a.startUnlessUp()
 	}
@@ -406,14 +400,14 @@ func (a *App) stopAll() {
 		a.cancelStart()
 	}
 	if g := a.detachCurrent(); g != nil {
-		a.stopGeneration(g, generation.StopReplaced, g.StopTimeouts())
+		a.stopGeneration(g, generation.StopDown, g.StopTimeouts())
 	}
 }
 
 // publish stores a snapshot of the app as it is now.
 func (a *App) publish() {
 	s := &snapshot{
-		settings: a.settings, current: a.current, teardowns: len(a.teardowns), desired: a.restart.desired,
+		settings: a.settings, current: a.current, draining: slices.Clone(a.teardowns), desired: a.restart.desired,
 		failed: a.restart.failed, reason: a.restart.reason, crashes: a.restart.crashes, last: a.queue.last,
 	}
 	if a.starting != nil {

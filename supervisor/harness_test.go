@@ -219,14 +219,23 @@ type slow struct {
 	body chan string
 }
 
-func (r *harness) slow() *slow {
+func (r *harness) slow() *slow { return r.slowRequest(http.MethodGet) }
+
+// slowRequest is slow with a method. A POST is lost when its worker is killed.
+func (r *harness) slowRequest(method string) *slow {
 	r.t.Helper()
 	s := &slow{pipe: filepath.Join(r.t.TempDir(), "pipe"), body: make(chan string, 1)}
 	if err := syscall.Mkfifo(s.pipe, 0o600); err != nil {
 		r.t.Fatal(err)
 	}
 	go func() {
-		_, body := r.get("/slow?until=" + s.pipe)
+		body := ""
+		if method == http.MethodGet {
+			_, body = r.get("/slow?until=" + s.pipe)
+		} else if resp, err := r.http.Post("http://"+r.address+"/slow?until="+s.pipe, "", nil); err == nil {
+			body = resp.Status
+			resp.Body.Close()
+		}
 		s.body <- body
 	}()
 	r.until("at work", func(api.AppStatus) bool { // the pipe can be opened when the app reads from it

@@ -79,7 +79,7 @@ func TestHooksKnowWhyTheyRun(t *testing.T) {
 	})
 	r.page()
 	reloaded := r.want(r.do(api.Reload), api.ExitOK)
-	if names := phases(reloaded); !slices.Equal(names, []string{"hook", "start", "ready", "swap", "drain", "hook", "done"}) {
+	if names := phases(reloaded); !slices.Equal(names, []string{"hook", "start", "ready", "swap", "hook", "done"}) {
 		t.Errorf("phases %q", names)
 	}
 	r.want(r.do(api.Restart), api.ExitOK)

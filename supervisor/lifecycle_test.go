@@ -270,7 +270,7 @@ func TestNoProcessIsLeft(t *testing.T) {
 	if pids := r.processes(); len(pids) != 2 {
 		t.Fatalf("processes %v, want the app and its daemon", pids)
 	}
-	r.want(r.do(api.Reload), api.ExitOK)
+	r.want(r.reload(true), api.ExitOK)
 	if pids := r.processes(); len(pids) != 2 {
 		t.Errorf("processes %v after a reload, want those of one generation", pids)
 	}

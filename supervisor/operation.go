@@ -24,10 +24,13 @@ type operation struct {
 	abort   context.CancelCauseFunc
 	failure *startup // the startup that failed
 
-	result api.Result
-	began  time.Time
-	phase  api.Phase // that runs
-	phased time.Time // when phase began
+	draining *drain // of the generation that this operation has replaced; nil: there is none
+
+	result   api.Result
+	finished bool // the result is complete but for the drain
+	began    time.Time
+	phase    api.Phase // that runs
+	phased   time.Time // when phase began
 
 	requests *requestMeter
 }
@@ -70,10 +73,12 @@ func (o *operation) endPhase(result string, attrs []api.Attr) {
 	o.reportPhase()
 }
 
-func (o *operation) reportPhase() {
-	for _, t := range o.tickets {
+func (o *operation) reportPhase() { reportPhase(o.tickets, o.phase) }
+
+func reportPhase(to []*ticket, p api.Phase) {
+	for _, t := range to {
 		select {
-		case t.phases <- o.phase:
+		case t.phases <- p:
 		default: // the caller reads too slowly; it still gets the result
 		}
 	}
@@ -134,11 +139,16 @@ func outageHint(cfg *config.App) string {
 	return fmt.Sprintf("nothing serves: requests are held for up to %s each, then answered 503", api.FormatDuration(cfg.Hold.Timeout))
 }
 
-// finish completes the result.
+// finish completes the result. While a generation drains, the counts are those until now.
 func (o *operation) finish() {
-	o.result.Requests = o.requests.end()
+	if o.draining != nil {
+		o.result.Requests = o.requests.counts()
+	} else {
+		o.result.Requests = o.requests.end()
+	}
 	o.result.Ended = time.Now()
 	o.result.Duration = api.Seconds(o.result.Ended.Sub(o.began))
+	o.finished = true
 }
 
 // log writes the result to the daemon's log.

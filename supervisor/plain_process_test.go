@@ -60,7 +60,7 @@ func TestReadyWhenItSaysSo(t *testing.T) {
 	st = r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
 	r.until("told of its tasks", func(s api.AppStatus) bool { return s.Says == "12 tasks" })
 	socket := filepath.Dir(environ(t, st.Pid)["NOTIFY_SOCKET"])
-	res := r.want(r.do(api.Reload), api.ExitOK)
+	res := r.want(r.reload(true), api.ExitOK)
 	if res.Generation.To != 2 {
 		t.Errorf("result %+v", res)
 	}

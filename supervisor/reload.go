@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
@@ -34,8 +33,15 @@ func (o *operation) reload() {
 
 // overlap is the reload without a pause: the new generation starts beside the old
 // one, which is not touched before the new one is ready.
+//
+// It ends at the swap. The old generation drains meanwhile; see drain.
 func (o *operation) overlap() {
 	a := o.app
+	for len(a.drains) >= maxDraining {
+		if !o.waitStopped(a.drains[0].Teardown) {
+			return
+		}
+	}
 	o.warnOfMemory()
 	s := o.startGeneration(false)
 	if s == nil {
@@ -44,11 +50,12 @@ func (o *operation) overlap() {
 	o.beginPhase("swap")
 	old := a.current // read only now: it may have crashed meanwhile
 	a.serve(s)
-	o.phaseOK()
-	if old != nil && !o.waitStopped(a.stopGeneration(old, generation.StopReplaced, old.StopTimeouts())) {
-		return
+	if old != nil {
+		o.beginDrain(a.stopGeneration(old, generation.StopReplaced, old.StopTimeouts()))
 	}
+	o.phaseOK()
 	o.afterReload()
+	o.leaveDraining()
 	o.succeed()
 }
 
@@ -56,6 +63,9 @@ func (o *operation) overlap() {
 // the old generation stops and the new one starts.
 func (o *operation) replace() {
 	a := o.app
+	if !o.waitAllStopped() { // of former reloads, before a request is held
+		return
+	}
 	o.beginPhase("hold")
 	old := a.detachCurrent()
 	o.phaseOK()
@@ -238,14 +248,7 @@ func (o *operation) waitStopped(t *generation.Teardown) bool {
 		o.failOvertaken()
 		return false
 	}
-	attrs := []api.Attr{api.Int("in_flight", t.InFlight), api.Int("cut", t.Cut)}
-	if t.Stopped.Took > time.Second { // the time of the server to stop, not of a request
-		attrs = append(attrs, api.String("stop", t.Stopped.Took.Round(100*time.Millisecond).String()))
-	}
-	if t.Stopped.Killed > 0 {
-		attrs = append(attrs, api.Int("killed", t.Stopped.Killed))
-	}
-	o.phaseOK(attrs...)
+	o.phaseOK(stopAttrs(t)...)
 	o.app.reapTeardowns()
 	return true
 }
@@ -339,4 +342,5 @@ func (o *operation) perform() {
 	for _, t := range o.tickets {
 		t.done <- o.result
 	}
+	a.completeDrains()
 }

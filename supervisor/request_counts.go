@@ -22,13 +22,21 @@ func newRequestMeter(g *gate.Gate, server *proxy.Server) *requestMeter {
 	return &requestMeter{server: server, before: server.Counters(), observed: g.Observe()}
 }
 
-// end ends the count. It must be called once. Of a plain process all counts are 0.
-func (m *requestMeter) end() api.RequestCounts {
+// counts returns the counts so far. Of a plain process all are 0.
+func (m *requestMeter) counts() api.RequestCounts {
 	if m.server == nil {
 		return api.RequestCounts{}
 	}
-	held := m.observed.End()
+	held := m.observed.Stats()
 	return api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(m.before, m.server.Counters())}
+}
+
+// end ends the count and returns it. It must be called once.
+func (m *requestMeter) end() api.RequestCounts {
+	if m.server != nil {
+		defer m.observed.End()
+	}
+	return m.counts()
 }
 
 // lost counts the requests that ended between two readings without a complete

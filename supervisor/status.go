@@ -53,6 +53,11 @@ func (a *App) status(detailed bool) api.AppStatus {
 	} else if g := seen.spawned; g != nil {
 		st.Pid, st.Directory, st.Says = g.Process.Pid(), g.Dir, g.NotifyStatus()
 	}
+	for _, t := range seen.draining {
+		if t.Target != nil {
+			st.Draining = append(st.Draining, api.DrainingGeneration{Generation: t.Number, InFlight: t.Target.InFlight(), Tunnels: t.Target.Tunnels()})
+		}
+	}
 	if a.server != nil {
 		held := a.gate.Snapshot()
 		st.Held, st.HeldOldest = held.Held, api.Seconds(held.Oldest)

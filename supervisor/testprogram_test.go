@@ -1,9 +1,12 @@
 package supervisor
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -34,6 +37,9 @@ func testPrograms() map[string]func() {
 		"switched":     runSwitched,
 		"listener":     listenItself,
 		"thief":        stealPort,
+		"sequential":   serveSequentially,
+
+		"blocking accept": serveAfterBlockingAccept,
 	}
 }
 
@@ -154,6 +160,59 @@ func listenItself() {
 			}
 			l.Close()
 		}
+	}
+}
+
+// serveSequentially is an app with one worker that serves one connection at a time, as gunicorn's
+// sync worker does: all others wait in the backlog.
+func serveSequentially() {
+	pause()
+	l, err := net.FileListener(os.NewFile(3, "private"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "no socket:", err)
+		os.Exit(1)
+	}
+	serveEach(l.Accept)
+}
+
+// serveAfterBlockingAccept is serveSequentially with accept(2) on a blocking description.
+func serveAfterBlockingAccept() {
+	pause()
+	if err := syscall.SetNonblock(3, false); err != nil {
+		fmt.Fprintln(os.Stderr, "no socket:", err)
+		os.Exit(1)
+	}
+	serveEach(func() (net.Conn, error) {
+		fd, _, err := syscall.Accept(3)
+		if err != nil {
+			return nil, err
+		}
+		file := os.NewFile(uintptr(fd), "connection")
+		defer file.Close()
+		return net.FileConn(file)
+	})
+}
+
+func serveEach(accept func() (net.Conn, error)) {
+	go func() {
+		untilTerm()
+		os.Exit(0)
+	}()
+	for {
+		conn, err := accept()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "accept:", err)
+			os.Exit(1)
+		}
+		if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			io.Copy(io.Discard, r.Body)
+			answer := httptest.NewRecorder()
+			handler(http.StatusOK).ServeHTTP(answer, r)
+			w := answer.Result()
+			w.Close, w.ContentLength = true, int64(answer.Body.Len())
+			w.Write(conn)
+		}
+		conn.Close()
 	}
 }
 

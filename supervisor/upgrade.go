@@ -253,6 +253,7 @@ func (o *operation) drainCurrent() bool {
 	if g == nil {
 		return true
 	}
+	defer g.ReclaimWhileServing()() // the next program has them sent again
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)

@@ -14,14 +14,17 @@ func newReloadCommand(c *cli) *cobra.Command {
 		Example: `  tideover reload                    the only app
   tideover reload shop celery        one after another; labels select, too
   tideover reload shop || exit 1     in a deploy script`,
-		Long: `The new code is started first. When it answers, it gets the requests, and the
-old code finishes the requests that it has.
+		Long: `The new code is started first. When it answers, it gets the requests, also those
+that no worker of the old code has accepted. The command ends then, while the
+old code finishes the requests that it has (status shows it).
 Exits 0 when the new code answers, 7 when it does not come up and the old code
-still serves, 8 when nothing serves.
+still serves, 8 when nothing serves. With --wait-drain it ends when the old code
+is gone, and exits 1 when a request was lost.
 Several apps are reloaded one after another, also after a failure (to stop at
 the first failure: reload a && reload b); the exit code is the worst of them.
 Stopped apps are skipped unless they are named.`,
 	}
 	cmd.Flags().BoolVar(&o.request.DryRun, "dry-run", false, "show what would happen")
+	cmd.Flags().BoolVar(&o.request.WaitDrain, "wait-drain", false, "until the old code is gone; exit 1 if a request was lost")
 	return o.newCommand(cmd)
 }

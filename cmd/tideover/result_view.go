@@ -34,8 +34,8 @@ func printSuccess(c *cli, r api.Result) {
 		if r.Verb == api.Stop {
 			what = r.App + " is stopped"
 		}
-		fmt.Fprintf(s.Out, "\n%s %s after %s · %s\n",
-			s.Paint(term.Green, "✓"), what, humanSeconds(r.Duration), describeRequests(r.Requests))
+		fmt.Fprintf(s.Out, "\n%s %s after %s · %s%s\n",
+			s.Paint(term.Green, "✓"), what, humanSeconds(r.Duration), describeRequests(r.Requests), describeDraining(r.Drain))
 	}
 	c.printWarnings(r.Warnings)
 }
@@ -75,6 +75,14 @@ func describeRequests(r api.RequestCounts) string {
 		held += " (longest " + humanSeconds(r.HeldMax) + ")"
 	}
 	return fmt.Sprintf("%s · lost %d", held, r.Lost)
+}
+
+// describeDraining says that the old generation has requests; empty: it has none.
+func describeDraining(d *api.Drain) string {
+	if d == nil || d.Result != "running" || d.InFlight == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" · generation %d finishes %s", d.Generation, term.Plural(d.InFlight, "request"))
 }
 
 func printPlan(c *cli, r api.Result) {

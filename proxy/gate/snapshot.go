@@ -68,7 +68,22 @@ func (o *Observation) End() HeldStats {
 		return o.stats
 	}
 	g.observers = slices.Delete(g.observers, i, i+1)
-	now := time.Now()
+	return o.readLocked()
+}
+
+// Stats returns the result so far.
+func (o *Observation) Stats() HeldStats {
+	o.gate.mu.Lock()
+	defer o.gate.mu.Unlock()
+	if !slices.Contains(o.gate.observers, o) {
+		return o.stats
+	}
+	return o.readLocked()
+}
+
+// readLocked brings the result up to date. The gate's mu must be held.
+func (o *Observation) readLocked() HeldStats {
+	g, now := o.gate, time.Now()
 	for w := g.held.oldest; w != nil; w = w.next {
 		o.endLocked(w, w.waited+now.Sub(w.queuedAt))
 	}

@@ -21,7 +21,10 @@ type Request struct {
 	App     string `json:"app"` // may be empty when there is one app
 	NoQueue bool   `json:"no_queue,omitempty"`
 	DryRun  bool   `json:"dry_run,omitempty"` // reload only: say what would happen
-	By      string `json:"by,omitempty"`      // the caller, for the log: "cli uid 0", "signal HUP"
+	// WaitDrain, of a reload, waits until the old generation has finished its requests and
+	// is gone. A lost request is then an error. Else the result comes at the swap.
+	WaitDrain bool   `json:"wait_drain,omitempty"`
+	By        string `json:"by,omitempty"` // the caller, for the log: "cli uid 0", "signal HUP"
 }
 
 // Attr is one key=value pair of a phase. Attributes are printed in their order.
@@ -69,16 +72,27 @@ type RequestCounts struct {
 	Lost    int     `json:"lost"`       // ended by tideover's own 502, 503 or 504, or cut
 }
 
+// Drain is what became of the generation that a reload has replaced.
+type Drain struct {
+	Generation int     `json:"generation"`
+	Result     string  `json:"result"`     // running; ok: no process of it is left
+	InFlight   int     `json:"in_flight"`  // requests that it had at the swap
+	Reclaimed  int     `json:"reclaimed"`  // of those, the ones that no worker had accepted: the new generation got them
+	Cut        int     `json:"cut"`        // of those, the ones still in flight when it was stopped
+	Duration   float64 `json:"duration_s"` // 0 while it runs
+}
+
 // Result is how an operation ended. Its JSON is fixed by the interface; keys
 // may be added, never changed.
 type Result struct {
 	App         string         `json:"app"`
 	Verb        Verb           `json:"verb"`
-	Result      string         `json:"result"` // ok, kept old, down, failed, dry run
+	Result      string         `json:"result"` // ok, kept old, down, failed, dry run, lost requests (with WaitDrain)
 	Exit        Exit           `json:"exit"`
 	Generation  GenerationPair `json:"generation"`
 	Phases      []PhaseResult  `json:"phases"`
-	Requests    RequestCounts  `json:"requests"`
+	Requests    RequestCounts  `json:"requests"` // until it ended; of a reload in status, until the drain ended
+	Drain       *Drain         `json:"drain,omitempty"`
 	Error       string         `json:"error,omitempty"` // what went wrong, in a sentence
 	Hint        string         `json:"hint,omitempty"`  // what to do, what endangers what still serves
 	Probe       string         `json:"probe,omitempty"` // the readiness probe's last answer

@@ -41,6 +41,8 @@ type AppStatus struct {
 	Counters   Counters `json:"counters"`
 	LastReload *Result  `json:"last_reload"` // nil: none yet
 
+	Draining []DrainingGeneration `json:"draining,omitempty"` // the generations that are being stopped, the oldest first
+
 	Command   []string `json:"command"`
 	Directory string   `json:"directory"` // symlinks resolved, as the generation got it
 	User      string   `json:"user,omitempty"`
@@ -56,6 +58,13 @@ type AppStatus struct {
 	Warnings  []string `json:"warnings,omitempty"`     // what endangers what serves
 	HoldLimit int      `json:"hold_limit"`
 	HoldFor   float64  `json:"hold_timeout_s"`
+}
+
+// DrainingGeneration is a generation that gets no new request and finishes what it has.
+type DrainingGeneration struct {
+	Generation int `json:"generation"`
+	InFlight   int `json:"in_flight"`
+	Tunnels    int `json:"tunnels"`
 }
 
 // Counters count the endings of requests since the daemon started; every

@@ -88,7 +88,7 @@ var appKeys = []Key{
 	app("hold.limit", integer(0, 1_000_000), `1000`, Live, func(a *App) *int { return &a.Hold.Limit },
 		"requests that may wait; further ones get 503 at once"),
 	app("hold.timeout", duration, `"30s"`, Live, func(a *App) *time.Duration { return &a.Hold.Timeout },
-		"the longest a request may wait, then 503; keep it below the front-end's own timeout"),
+		"the longest a request may wait while no generation can answer, then 503; keep it below the front-end's own timeout"),
 	app("hold.max_for", duration, `"10m"`, Live, func(a *App) *time.Duration { return &a.Hold.MaxFor },
 		"the longest time of tideover hold --for; 0s: no limit"),
 	app("hold.buffer", size, `"64KiB"`, Live, func(a *App) *int64 { return &a.Hold.Buffer },

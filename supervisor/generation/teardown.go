@@ -25,13 +25,15 @@ type Teardown struct {
 	Cut        int         // of those, the ones still in flight when the processes were stopped
 	Stopped    process.StopReport
 	Reclaimed  int // connections that no worker had accepted
+	Took       time.Duration
 }
 
 // StopReason says how a generation is stopped.
 type StopReason int
 
 const (
-	StopReplaced StopReason = iota // a newer one serves, or the operator stops the app: drain, then stop
+	StopReplaced StopReason = iota // a newer one serves, or will: that gets what no worker has accepted
+	StopDown                       // no newer one follows: its workers go on accepting during the drain
 	StopCrashed                    // the main process has exited: its workers may finish within a bound
 	StopNotReady                   // it was never ready: there is nothing to drain
 )
@@ -61,35 +63,49 @@ func (g *Generation) StopTimeoutsWhileHeld() StopTimeouts {
 // SIGINT, because a gunicorn that is still importing does not act on SIGTERM.
 const importGrace = 2 * time.Second
 
-// reclaimTimeout bounds the accepting of what waits in a private socket's backlog.
-const reclaimTimeout = 5 * time.Second
+const (
+	// reclaimTimeout bounds the accepting of what waits in a private socket's backlog.
+	reclaimTimeout = 5 * time.Second
+	// reclaimInterval is how often the backlog is accepted while workers live. A request that
+	// passed the gate before the swap may connect after it.
+	reclaimInterval = 50 * time.Millisecond
+)
 
 // Stop begins to stop g. The gate must not point to its target any more. When
-// Options.Hurry ends, what is left of it is killed.
-func (l *Launcher) Stop(g *Generation, reason StopReason, timeouts StopTimeouts) *Teardown {
+// Options.Hurry ends, what is left of it is killed. done gets a value, if there is room,
+// once the Teardown is done.
+func (l *Launcher) Stop(g *Generation, reason StopReason, timeouts StopTimeouts, done chan<- struct{}) *Teardown {
 	t := &Teardown{Number: g.Number, Target: g.Target, reason: reason, generation: g, done: make(chan struct{})}
 	if g.Target != nil {
 		t.InFlight = g.Target.InFlight()
 	}
-	go func() {
-		defer close(t.done)
-		l.tearDown(t, timeouts)
-	}()
+	go t.run(done, func() { l.tearDown(t, timeouts) })
 	return t
 }
 
-// Cancel ends a startup and stops what exists of its generation.
-func (l *Launcher) Cancel(s *Startup) *Teardown {
+// Cancel ends a startup and stops what exists of its generation. done is that of Stop.
+func (l *Launcher) Cancel(s *Startup, done chan<- struct{}) *Teardown {
 	s.cancel(ErrOvertaken)
 	t := &Teardown{Number: s.Number, reason: StopNotReady, done: make(chan struct{})}
-	go func() {
-		defer close(t.done)
+	go t.run(done, func() {
 		<-s.done
 		if t.generation = s.generation; t.generation != nil {
 			l.tearDown(t, t.generation.StopTimeouts())
 		}
-	}()
+	})
 	return t
+}
+
+// run carries the teardown out.
+func (t *Teardown) run(done chan<- struct{}, tearDown func()) {
+	began := time.Now()
+	tearDown()
+	t.Took = time.Since(began)
+	close(t.done)
+	select {
+	case done <- struct{}{}:
+	default:
+	}
 }
 
 // Done is closed when no process of the generation exists.
@@ -100,8 +116,13 @@ func (l *Launcher) tearDown(t *Teardown, timeouts StopTimeouts) {
 	if g.Target != nil {
 		g.Target.Retire() // at once: an idle connection would keep newer gunicorns from stopping
 	}
+	reclaimed := func() int { return 0 }
+	if t.reason == StopReplaced {
+		reclaimed = g.ReclaimWhileServing()
+	}
 	t.drain(hurry, timeouts)
 	t.stopProcesses(hurry, timeouts.Stop)
+	t.Reclaimed += reclaimed()
 	t.reclaim(context.WithoutCancel(hurry))
 	if g.Target != nil {
 		g.Target.Abandon()
@@ -166,6 +187,35 @@ func (t *Teardown) stopProcesses(hurry context.Context, grace time.Duration) {
 		t.Stopped = g.Process.StopTree(hurry, g.App.Stop.Signal, grace)
 	default: // also a plain process that was never ready: it may be at work
 		t.Stopped = g.Process.Stop(hurry, g.App.Stop.Signal, grace)
+	}
+}
+
+// ReclaimWhileServing begins to accept what no worker of g accepts, and writes the marker to
+// it, again and again: its workers compete for it. end ends that and returns the number of
+// connections. The gate must not point to g's target, or requests must be held.
+func (g *Generation) ReclaimWhileServing() (end func() int) {
+	if g.private == nil || g.Target == nil {
+		return func() int { return 0 }
+	}
+	total, stop, ended := 0, make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(reclaimInterval)
+		defer ticker.Stop()
+		for {
+			n, _ := g.private.ReclaimWhileServing(context.Background(), g.marker) // each one is bounded
+			total += n
+			select {
+			case <-ticker.C:
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() int {
+		close(stop)
+		<-ended
+		return total
 	}
 }
 
