@@ -188,8 +188,9 @@ func TestBacklogSurvivesTheChild(t *testing.T) {
 	})
 }
 
-// TestReclaim: hundreds of clients that have sent a request get exactly the marker and then EOF, also
-// after a child with the socket was killed, and in the middle of large bodies.
+// TestReclaim: hundreds of clients that have sent a request get exactly the marker, every byte that
+// they have sent, and then EOF, also after a child with the socket was killed, and in the middle of
+// large bodies.
 func TestReclaim(t *testing.T) {
 	const marker = "tideover: the app never saw this\n"
 	families(t, func(t *testing.T, p *Private) {
@@ -198,25 +199,31 @@ func TestReclaim(t *testing.T) {
 		c.line(t)
 		const clients = 300
 		var conns []net.Conn
+		head := func(i int) string { return fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nX: %d\r\n\r\n", i) }
 		for i := range clients {
 			conn := dial(t, p.Network(), p.Address())
-			fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: a\r\nX: %d\r\n\r\n", i)
+			io.WriteString(conn, head(i))
 			conns = append(conns, conn)
 		}
 		c.kill()
 		var good atomic.Int32
 		var all sync.WaitGroup
 		for i, conn := range conns {
+			conn.SetDeadline(time.Now().Add(time.Minute))
+			body := 0
 			if i%50 == 0 { // still sends when it is taken back
-				all.Go(func() { io.Copy(conn, io.LimitReader(zeros{}, 4<<20)) })
+				body = 4 << 20
 			}
 			all.Go(func() {
-				conn.SetDeadline(time.Now().Add(time.Minute))
+				io.Copy(conn, io.LimitReader(zeros{}, int64(body)))
+				conn.(interface{ CloseWrite() error }).CloseWrite()
+			})
+			all.Go(func() {
 				got, err := io.ReadAll(conn)
-				if string(got) == marker && err == nil {
+				if string(got) == marker+head(i)+strings.Repeat("\x00", body) && err == nil {
 					good.Add(1)
 				} else {
-					t.Errorf("%d: %q, %v", i, got, err)
+					t.Errorf("%d: %d bytes, %.100q, %v", i, len(got), got, err)
 				}
 				conn.Close()
 			})
@@ -231,6 +238,8 @@ func TestReclaim(t *testing.T) {
 		}
 	})
 }
+
+func isFull(_ int, err error) bool { return err == nil }
 
 type zeros struct{}
 
@@ -252,17 +261,13 @@ func TestReclaimIsBounded(t *testing.T) {
 		}
 
 		p.drainTimeout = time.Minute
-		polite := dial(t, p.Network(), p.Address())
+		leaves := dial(t, p.Network(), p.Address())
 		var reading sync.WaitGroup
-		reading.Go(func() { // after EOF a client may still send, without ECONNRESET
-			defer polite.Close()
-			if got, err := io.ReadAll(polite); string(got) != "marker" || err != nil {
-				t.Errorf("%q, %v", got, err)
-			}
-			for range 20 {
-				if _, err := polite.Write(make([]byte, 64<<10)); err != nil {
-					t.Error(err)
-				}
+		reading.Go(func() { // it has the marker, and wants nothing of the rest
+			defer leaves.Close()
+			leaves.Write(make([]byte, 64<<10))
+			if got := make([]byte, 6); !isFull(io.ReadFull(leaves, got)) || string(got) != "marker" {
+				t.Errorf("%q", got)
 			}
 		})
 		if n, err := p.Reclaim(t.Context(), []byte("marker")); n != 1 || err != nil {

@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drainTimeout bounds how long one connection is read to its end, so that a reset does
-// not discard the marker.
+// drainTimeout bounds how long one connection is read to its end.
 const drainTimeout = time.Second
 
-// Reclaim accepts the connections in the backlog, sends the marker and a FIN on each, and
-// returns their number. The marker proves to the proxy that the app never saw the request,
-// so it may resend any method. A worker that still lives may accept at the same time, and
+// Reclaim accepts the connections in the backlog and returns their number. On each it sends
+// the marker, then every byte that the client has sent, and a FIN after the client's. The
+// marker proves to the proxy that the app never saw the request,
+// so it may resend any method; the bytes behind it are those that the proxy may not have
+// kept. A worker that still lives may accept at the same time, and
 // gets some of the connections. To reclaim all, call it again when no process of the
 // generation lives. It returns when all connections are closed. It closes a connection
 // when the client does not close within a second, or when ctx ends.
@@ -82,8 +83,8 @@ func (p *Private) accept() (*os.File, error) {
 	return os.NewFile(uintptr(conn), "reclaimed"), nil
 }
 
-// sendMarker sends the marker and a FIN, and reads until the other end closes. A close with
-// unread bytes would send a reset, which may discard the marker at the other end.
+// sendMarker sends the marker and returns what the other end sends, until that closes. A
+// close with unread bytes would send a reset, which may discard the marker there.
 func (p *Private) sendMarker(ctx context.Context, conn *os.File, marker []byte) {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(p.drainTimeout))
@@ -91,8 +92,8 @@ func (p *Private) sendMarker(ctx context.Context, conn *os.File, marker []byte) 
 	if _, err := conn.Write(marker); err != nil {
 		return // the other end has closed
 	}
-	if err := withFD(conn, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) }); err != nil {
+	if _, err := io.Copy(conn, conn); err != nil {
 		return
 	}
-	io.Copy(io.Discard, conn)
+	_ = withFD(conn, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
 }

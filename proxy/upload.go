@@ -21,6 +21,9 @@ type upload struct {
 	done chan struct{} // nil: it is not running
 	err  error         // how it ended, after done
 
+	written int64 // bytes of the request that the kernel has taken
+	failed  bool  // a write has failed: a piece of the body is lost
+
 	// blockedSince is since when, in UnixNano, the app is waited for: to take a piece of the
 	// request, or to answer. 0: the client is.
 	blockedSince atomic.Int64
@@ -31,6 +34,7 @@ type upload struct {
 // begin prepares for a round trip.
 func (p *upload) begin() {
 	p.done, p.err = nil, nil
+	p.written, p.failed = 0, false
 	p.blockedSince.Store(0)
 	p.lastPiece.Store(false)
 	p.fullySent.Store(false)
@@ -180,6 +184,8 @@ func (u *blockingUpstream) write(p []byte, timeout time.Duration) (n int, err er
 	for start := time.Now(); ; {
 		m, err := u.conn.write(p[n:], disconnectCheckInterval)
 		n += m
+		u.upload.written += int64(m)
+		u.upload.failed = err != nil // a deadline is tried again
 		switch {
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return n, err

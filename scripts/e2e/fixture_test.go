@@ -172,17 +172,18 @@ func (s *fixture) event(name string, do func()) {
 
 // reload deploys the next release and reloads. After exit code 0 the new release
 // must answer the next request.
-func (s *fixture) reload() { s.Helper(); s.operate("reload") }
+// It waits for the drain, so that a request that the old release loses is an exit code.
+func (s *fixture) reload() { s.Helper(); s.operate("reload", "--wait-drain") }
 
 // restart deploys the next release and restarts.
 func (s *fixture) restart() { s.Helper(); s.operate("restart") }
 
-func (s *fixture) operate(verb string) {
+func (s *fixture) operate(verb string, args ...string) {
 	s.Helper()
 	s.event(verb, func() {
 		next, err := s.app.DeployNext()
 		s.must(err)
-		result, outcome, err := s.daemon.Operate(s.timeout(90*time.Second), verb)
+		result, outcome, err := s.daemon.Operate(s.timeout(90*time.Second), verb, args...)
 		s.must(err)
 		if outcome.Exit != 0 || result.Exit != 0 {
 			s.Errorf("%s: %v", verb, outcome)

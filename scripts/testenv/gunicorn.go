@@ -55,6 +55,9 @@ func (e *Env) Direct(a *App, g Gunicorn) (*Direct, error) {
 	return d, err
 }
 
+// Signal sends a signal to the main process.
+func (d *Direct) Signal(sig syscall.Signal) error { return d.process.Signal(sig) }
+
 // Restart sends SIGTERM, waits for the exit and starts gunicorn again, as simple
 // deploy scripts do.
 func (d *Direct) Restart() error {

@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"bytes"
+	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/proxy/http1"
+)
+
+// takeBackTimeout bounds the wait for the next bytes of a request that comes back.
+const takeBackTimeout = time.Second
+
+// takeBack restores the part of a streamed body that was sent on a connection which no worker has
+// accepted: it comes back behind the marker. The upload is stopped between two pieces of the body,
+// and how it ended stays for stopUpload. When not every byte comes back, or the app's budget for
+// buffered bodies does not suffice, the request stays consumed.
+func (u *blockingUpstream) takeBack() {
+	x, p := u.x, &u.upload
+	echo := make(chan []byte, 1)
+	go func() { echo <- u.readEcho() }() // meanwhile: a write under way ends when the other end reads
+	if p.running() {
+		u.client.conn.interrupt()
+		<-p.done
+	}
+	u.conn.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
+	all := <-echo
+	sent := x.appendRequest(nil)
+	if p.failed || int64(len(all)) != p.written || !bytes.HasPrefix(all, sent) {
+		return
+	}
+	if rest := all[len(sent):]; x.reserve(int64(len(rest))) {
+		x.unconsume(rest)
+	}
+}
+
+// readEcho reads what comes back behind the marker; nil: not all of it came.
+func (u *blockingUpstream) readEcho() []byte {
+	all := bytes.Clone(u.in.bytes()[len(u.target.Options().Marker):])
+	piece := make([]byte, bufferSize)
+	for {
+		n, err := u.conn.read(piece, takeBackTimeout)
+		all = append(all, piece[:n]...)
+		if err == io.EOF {
+			return all
+		} else if err != nil {
+			return nil
+		}
+	}
+}
+
+// unconsume puts the part of the body that was sent behind buffered back there. It is in the
+// framing of the app's connection.
+func (x *exchange) unconsume(sent []byte) {
+	if x.request.Body.Framing == http1.Chunked {
+		var chunks http1.BodyReader
+		chunks.StartResponse(x.request.Body, &responseLimits)
+		for len(sent) > 0 && !chunks.Done() {
+			data, n, fault := chunks.Next(sent)
+			if fault != nil {
+				return
+			}
+			x.buffered, sent = append(x.buffered, data...), sent[n:]
+		}
+	} else {
+		x.buffered = append(x.buffered, sent...)
+	}
+	x.consumed = false
+	if x.body.done() {
+		x.complete, x.streaming = true, false
+	}
+}
