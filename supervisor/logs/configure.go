@@ -86,10 +86,14 @@ func (ss *sinks) startFile(f *file) {
 }
 
 func (ss *sinks) startWriter() {
-	if ss.options.Writer != nil {
-		style := Style{Color: ss.options.Color, Unicode: ss.options.Unicode}
-		ss.start(&sink{kind: toWriter, out: ss.options.Writer, format: style.append})
+	if ss.options.Writer == nil {
+		return
 	}
+	format := Style{Color: ss.options.Color, Unicode: ss.options.Unicode}.append
+	if ss.options.plain {
+		format = appendPlain
+	}
+	ss.start(&sink{kind: toWriter, out: ss.options.Writer, format: format})
 }
 
 func (ss *sinks) startJournal() {

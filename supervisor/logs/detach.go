@@ -67,12 +67,12 @@ func duplicate(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// flush waits until all lines are written, up to closeTimeout. It locks Log.mu.
+// flush waits until all lines are written, up to stuckAfter. It locks Log.mu.
 func (ss *sinks) flush() {
 	ss.log.mu.Lock()
 	former := ss.replaceAll()
 	ss.log.mu.Unlock()
-	timeout := time.NewTimer(closeTimeout)
+	timeout := time.NewTimer(stuckAfter)
 	defer timeout.Stop()
 	for _, s := range former {
 		select {

@@ -189,11 +189,16 @@ func (f *file) requestReopen(sinkDone <-chan struct{}) error {
 	defer timeout.Stop()
 	select {
 	case f.requests <- done:
-		return <-done
 	case <-sinkDone:
 		return nil
 	case <-timeout.C:
 		return fmt.Errorf("cannot reopen %s: a write to it is stuck", f.Path)
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-timeout.C:
+		return fmt.Errorf("cannot reopen %s: opening it is stuck", f.Path)
 	}
 }
 

@@ -66,3 +66,9 @@ func appendDated(b []byte, l Line) []byte {
 	b = l.Time.AppendFormat(b, "2006-01-02T15:04:05.000Z07:00 ")
 	return Style{}.append(b, l)
 }
+
+// appendPlain appends a line without a prefix.
+func appendPlain(b []byte, l Line) []byte {
+	b = append(b, l.Text...)
+	return append(b, '\n')
+}

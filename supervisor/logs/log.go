@@ -14,8 +14,12 @@ import (
 // defaultRing is the default of Options.RingBytes.
 const defaultRing = 4 << 20
 
-// closeTimeout is how long Close waits for a writer that makes no progress.
-const closeTimeout = 2 * time.Second
+const (
+	// stuckAfter is how long Close waits for a writer that makes no progress.
+	stuckAfter = 2 * time.Second
+	// closeTimeout bounds Close in all: a reader may be slow and make progress.
+	closeTimeout = 5 * time.Second
+)
 
 // Options are the options of a Log.
 type Options struct {
@@ -35,13 +39,16 @@ type Options struct {
 	// fields SYSLOG_IDENTIFIER, PRIORITY, TIDEOVER_APP, TIDEOVER_GENERATION and
 	// TIDEOVER_STREAM. Empty: no journal.
 	Journal string
+
+	plain bool // Writer gets the lines without a prefix
 }
 
 // Log is the output of one app over all its generations. All methods may be called from
 // any goroutine. Only Settle, Follow, Detach, Reopen and Close wait.
 type Log struct {
-	app     string
-	dropped atomic.Uint64
+	app           string
+	dropped       atomic.Uint64
+	formatDropped dropFormat // of the line in the place of dropped ones; nil: plain text
 
 	copiers sync.WaitGroup // counts the goroutines that read pipes
 	ended   chan struct{}  // closed after the last line
@@ -198,7 +205,11 @@ func (l *Log) drained(r *reader) bool {
 }
 
 func (l *Log) droppedNote(n uint64, why string) Line {
-	return Line{Time: time.Now(), App: l.app, Stream: Note, Text: fmt.Sprintf("%d lines dropped: %s", n, why)}
+	text := fmt.Sprintf("%d lines dropped: %s", n, why)
+	if format := l.formatDropped.Load(); format != nil {
+		text = strings.TrimRight((*format)(n, why), "\n")
+	}
+	return Line{Time: time.Now(), App: l.app, Stream: Note, Text: text}
 }
 
 // Dropped returns the number of lines that were not written to the Writer, the file or
@@ -217,28 +228,35 @@ func (l *Log) Reopen() error {
 }
 
 // Close closes all pipes, writes the remaining lines, and ends every Follow. It is an
-// error if a writer makes no progress for two seconds.
-func (l *Log) Close() error {
+// error if a writer makes no progress for two seconds, or is not done after five.
+func (l *Log) Close() error { return l.end(stuckAfter, closeTimeout) }
+
+// end is Close with other bounds.
+func (l *Log) end(stuckAfter, timeout time.Duration) error {
 	if !l.closePipes() {
 		return nil // closed already
 	}
 	l.copiers.Wait()
 	close(l.ended)
-	return l.finish()
+	return l.finish(stuckAfter, timeout)
 }
 
-// finish waits for the sinks while they make progress.
-func (l *Log) finish() error {
+// finish waits for the sinks while they make progress, up to timeout.
+func (l *Log) finish(stuckAfter, timeout time.Duration) error {
 	done := make(chan struct{})
 	go func() { // ends with the sinks; a stuck one ends with the process
 		l.sinks.running.Wait()
 		close(done)
 	}()
+	late := time.NewTimer(timeout)
+	defer late.Stop()
 	for before := l.sinks.progress(); ; before = l.sinks.progress() {
 		select {
 		case <-done:
 			return l.sinks.failed
-		case <-time.After(closeTimeout):
+		case <-late.C:
+			return errors.New("the output of " + l.app + " could not be written: its writer is too slow")
+		case <-time.After(stuckAfter):
 			if l.sinks.progress() == before {
 				return errors.New("the output of " + l.app + " could not be written: its writer is stuck")
 			}
