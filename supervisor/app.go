@@ -380,8 +380,11 @@ func (a *App) recordStopped(stopped bool) {
 	}
 }
 
-// leave ends the app for good, at the daemon's shutdown.
+// leave ends the app for good, at the daemon's shutdown. A hook that still runs has the
+// time that the app has to stop.
 func (a *App) leave() {
+	hooks, cancel := context.WithTimeout(context.Background(), a.snapshot.Load().stopTimeout())
+	defer cancel()
 	a.gate.Refuse(refusal(a.settings, "the service is shutting down"))
 	a.restart.cancel()
 	a.stopAll()
@@ -389,7 +392,10 @@ func (a *App) leave() {
 		a.waitEvent(a.teardowns[0].Done(), nil)
 		a.reapTeardowns()
 	}
-	a.waitEvent(a.hooks.Idle(), nil)
+	idle := a.hooks.Idle()
+	a.waitEvent(idle, hooks.Done())
+	a.hooks.Kill(generation.ErrShutdown)
+	a.waitEvent(idle, nil)
 	a.queue.close()
 	a.publish()
 }

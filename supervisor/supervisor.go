@@ -258,14 +258,20 @@ func (s *Supervisor) Signal(name string, sig syscall.Signal) error {
 // Apps returns the names of all apps, in the order of the configuration.
 func (s *Supervisor) Apps() []string { return s.registry.names() }
 
-// Reopen reopens the log files, after they were renamed.
+// Reopen reopens the log files, after they were renamed. It takes a few seconds at most.
 func (s *Supervisor) Reopen() error {
-	for _, e := range s.registry.all() {
-		if err := e.app.log.Reopen(); err != nil {
-			return api.Errorf(api.ExitError, "cannot reopen the log of %s: %v", e.app.name, err)
-		}
+	entries := s.registry.all()
+	failed := make([]error, len(entries))
+	var opens sync.WaitGroup
+	for i, e := range entries {
+		opens.Go(func() {
+			if err := e.app.log.Reopen(); err != nil {
+				failed[i] = api.Errorf(api.ExitError, "cannot reopen the log of %s: %v", e.app.name, err)
+			}
+		})
 	}
-	return nil
+	opens.Wait()
+	return cmp.Or(failed...)
 }
 
 // StartupComplete reports whether every app that is to run has been ready once, or

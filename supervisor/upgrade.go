@@ -200,7 +200,10 @@ func (o *operation) standStill(u *upgrade) {
 			}
 		}(a.current)
 	}
-	a.waitEvent(a.hooks.Idle(), nil)
+	if !o.await(a.hooks.Idle()) {
+		o.failOvertaken()
+		return
+	}
 	if a.server == nil {
 		if o.quieten() {
 			o.handOff(u, hooked, nil)

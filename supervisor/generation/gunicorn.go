@@ -72,6 +72,9 @@ func (l *Launcher) output(cfg *config.App, spec process.Spec) ([]byte, error) {
 	case <-ctx.Done():
 	}
 	p.Kill(context.WithoutCancel(ctx)) // also its children: they may hold the pipes open
+	for _, r := range []*os.File{outRead, errRead} {
+		r.SetReadDeadline(time.Now().Add(time.Second)) // a process in uninterruptible sleep may do so still
+	}
 	text, message := <-stdout, <-stderr
 	if o := p.Outcome(); o.Code != 0 || o.Signal != 0 {
 		return nil, fmt.Errorf("%s: %s", o, lastLine(message))

@@ -86,6 +86,7 @@ var (
 	errHookTimeout = errors.New("it took too long")
 	ErrReplaced    = errors.New("its generation is being stopped")
 	ErrUpgrade     = errors.New("tideover is being upgraded; the hook runs again afterwards")
+	ErrShutdown    = errors.New("tideover is shutting down, and the time to stop the app is over")
 )
 
 // RunHook runs a hook to its end. The error is a *HookError.
@@ -131,19 +132,29 @@ func (l *Launcher) RunHook(ctx context.Context, log *logs.Log, r HookRun) error 
 type Hooks struct {
 	launcher *Launcher
 	log      *logs.Log
+	all      context.Context         // of every hook
+	kill     context.CancelCauseFunc // ends all
 	running  sync.WaitGroup
 	stop     context.CancelCauseFunc // kills after_ready; nil: it does not run
 	ended    <-chan struct{}         // closed when after_ready has ended
 }
 
 // NewHooks returns the Hooks of an app. Their output goes to log.
-func NewHooks(l *Launcher, log *logs.Log) *Hooks { return &Hooks{launcher: l, log: log} }
+func NewHooks(l *Launcher, log *logs.Log) *Hooks {
+	h := &Hooks{launcher: l, log: log}
+	h.all, h.kill = context.WithCancelCause(l.options.Hurry)
+	return h
+}
+
+// Kill kills the hooks that run, and those that are started later; why is their HookError's
+// text. It does not wait.
+func (h *Hooks) Kill(why error) { h.kill(why) }
 
 // AfterReady runs after_ready for the generation that serves now. One that runs
 // for an earlier generation is ended.
 func (h *Hooks) AfterReady(g *Generation, why Reason, from int) {
 	h.StopAfterReady(ErrReplaced)
-	ctx, cancel := context.WithCancelCause(h.launcher.options.Hurry)
+	ctx, cancel := context.WithCancelCause(h.all)
 	h.stop = cancel
 	h.ended = h.runAsync(ctx, HookRun{Hook: HookAfterReady, Spec: g.LaunchSpec, Reason: why, From: from, Pid: g.Process.Pid()})
 }
@@ -175,7 +186,7 @@ func (h *Hooks) OnFailure(cfg *config.App, number, from int, why Reason, what st
 		bare := *cfg
 		bare.EnvFile, p.App = nil, &bare
 	}
-	h.runAsync(h.launcher.options.Hurry, HookRun{Hook: HookOnFailure, Spec: p, Reason: why, From: from, Err: what})
+	h.runAsync(h.all, HookRun{Hook: HookOnFailure, Spec: p, Reason: why, From: from, Err: what})
 }
 
 // runAsync runs a hook and closes the channel when it has ended.

@@ -94,6 +94,9 @@ func start(s Spec, makeCgroup func(name string) *cgroup) (*Process, error) {
 	if len(s.Argv) == 0 || s.Argv[0] == "" {
 		return nil, &StartError{Step: "exec", Err: errors.New("the command is empty")}
 	}
+	if ending.Load() {
+		return nil, &StartError{Step: "fork", Err: errEnding}
+	}
 	t := newTree(s.uid(), s.Token)
 	group := makeCgroup(s.Name)
 	started := time.Now()
