@@ -50,6 +50,7 @@ func newRunCommand(c *cli) *cobra.Command {
 }
 
 func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
+	c.decoupleErrors()
 	received, err := handoff.Receive()
 	if err != nil {
 		return err

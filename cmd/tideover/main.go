@@ -33,5 +33,6 @@ func (m Main) Run(ctx context.Context, args []string, stdin io.Reader, stdout, s
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	defer c.closeOutput()
 	return c.exit(root.ExecuteContext(ctx))
 }

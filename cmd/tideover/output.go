@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"tideover/cmd/tideover/internal/term"
 	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 // results is where results go: standard output.
@@ -16,6 +19,21 @@ func (c *cli) results() term.Screen { return term.NewScreen(c.stdout, c.color, c
 
 // errors is where progress and errors go: standard error.
 func (c *cli) errors() term.Screen { return term.NewScreen(c.stderr, c.color, c.getenv) }
+
+// decoupleErrors has all that follows on standard error written by a goroutine of its own:
+// the daemon must not wait for the reader of its output.
+func (c *cli) decoupleErrors() {
+	signal.Ignore(syscall.SIGPIPE) // a closed standard error must not end the daemon: EPIPE is enough
+	c.daemonErrors = logs.NewWriter(c.stderr)
+	c.stderr = c.daemonErrors
+}
+
+// closeOutput writes what decoupleErrors has left to write.
+func (c *cli) closeOutput() {
+	if c.daemonErrors != nil {
+		c.daemonErrors.Close() // an error could not be printed
+	}
+}
 
 // note writes a line to standard error, unless -q was given.
 func (c *cli) note(format string, args ...any) {

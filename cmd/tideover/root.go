@@ -15,6 +15,7 @@ import (
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/control"
+	"tideover/supervisor/logs"
 )
 
 // cli is one command line: its streams and its global flags.
@@ -36,6 +37,8 @@ type cli struct {
 	color       string
 
 	documentWritten bool // the document of --json
+
+	daemonErrors *logs.Writer // what stderr is in the daemon; nil: another verb
 }
 
 func newCLI(dirs []string, stdin io.Reader, stdout, stderr io.Writer, env []string) *cli {

@@ -18,7 +18,7 @@ var walls = map[string][]string{
 		"supervisor/process", "supervisor/safepath", "supervisor/supervisordconf"},
 	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term",
 		"supervisor", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
-		"supervisor/safepath", "listener"},
+		"supervisor/process", "supervisor/safepath", "listener"},
 	"cmd/tideover/internal/term": {},
 
 	"supervisor/control": {"supervisor/api", "supervisor/logs"},

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -51,20 +50,18 @@ func Run(ctx context.Context, o Options) error {
 // daemon is the process while it runs.
 type daemon struct {
 	Options
-	tty    controllingTTY
-	logger hclog.Logger
-	level  hclog.Level // of what goes to standard error
-	ownLog *logs.OwnLog
+	tty        controllingTTY
+	logger     hclog.Logger
+	level      hclog.Level // of what goes to standard error
+	ownLog     *logs.OwnLog
+	shutdown   *shutdown
+	supervisor atomic.Pointer[supervisor.Supervisor] // nil: the daemon is being started
 }
 
 func (d *daemon) run(ctx context.Context) error {
 	d.tty = findControllingTTY(d.Stdin, d.Stdout.Out, d.Stderr.Out)
-	signals := make(chan os.Signal, 8)
-	for _, s := range handledSignals {
-		signal.Notify(signals, s)
-	}
-	defer signal.Stop(signals)
-	signal.Ignore(syscall.SIGPIPE) // a closed standard output must not end the daemon: EPIPE is enough
+	signals := receiveSignals()
+	defer signals.stop()
 	inherited, err := listener.SystemdSockets()
 	if err != nil {
 		return err
@@ -72,6 +69,13 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.openLogger(); err != nil {
 		return err
 	}
+	d.shutdown = newShutdown(ctx, d.abandon)
+	ended, end := context.WithCancel(context.WithoutCancel(ctx))
+	var stopSignals sync.WaitGroup
+	stopSignals.Go(func() { d.handleStopSignals(ended, signals) })
+	defer d.shutdown.end()
+	defer stopSignals.Wait()
+	defer end()
 	d.warnOfSecrets()
 	socketPath := d.socketPath()
 	if err := d.refuseSecondDaemon(ctx, socketPath); err != nil {
@@ -93,6 +97,8 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.supervisor.Store(sup)
+	d.shutdown.setBound(sup.ShutdownTimeout)
 	if d.PidFile != "" {
 		if err := writePidFile(d.PidFile); err != nil {
 			return err
@@ -137,7 +143,7 @@ func (d *daemon) listen(path string) (*control.Socket, error) {
 // serve runs the supervisor and what speaks to it, and returns when all of that
 // has ended.
 func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *control.Socket,
-	signals <-chan os.Signal, output *sharedOutput) error {
+	signals signalQueue, output *sharedOutput) error {
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	ended, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -145,7 +151,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 	systemd := newNotifier(d, sup)
 	helpers.Go(func() { systemd.run(ended) })
 	helpers.Go(func() {
-		if err := control.NewServer(socket, backend{sup, systemd}, d.logger).Serve(ended); err != nil {
+		if err := control.NewServer(socket, backend{sup, systemd, d.shutdown}, d.logger).Serve(ended); err != nil {
 			d.logger.Error("control socket failed", "error", err)
 		}
 	})
@@ -153,12 +159,22 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 	if d.Stdout.Terminal && d.level == hclog.Info {
 		d.logger.SetLevel(hclog.Warn) // the startup view says the rest
 		helpers.Go(func() {
-			newStartupView(d, output).show(ended, sup)
+			lines := logs.NewWriter(daemonLines{output})
+			newStartupView(d, lines).show(ended, sup)
 			d.logger.SetLevel(d.level)
+			lines.Close() // an error could not be printed
 		})
 	}
+	helpers.Go(func() { // exit_when
+		select {
+		case <-sup.ShuttingDown():
+			d.shutdown.begin(false)
+		case <-ended.Done():
+		}
+	})
+	defer context.AfterFunc(d.shutdown.hurried, func() { sup.Shutdown(true) })()
 	d.logger.Info("control socket opened", "socket", socket.Path())
-	return sup.Run(ctx)
+	return sup.Run(d.shutdown.requested)
 }
 
 // refuseSecondDaemon fails when another daemon in the same directory has an app
@@ -188,8 +204,11 @@ func (d *daemon) refuseSecondDaemon(ctx context.Context, socket string) error {
 // backend is what the control socket needs of the supervisor.
 type backend struct {
 	*supervisor.Supervisor
-	systemd *notifier
+	systemd  *notifier
+	shutdown *shutdown
 }
+
+func (b backend) Shutdown(fast bool) { b.shutdown.begin(fast) }
 
 func (b backend) Hold(ctx context.Context, app string, r api.HoldRequest) (control.Hold, error) {
 	return b.Supervisor.Hold(ctx, app, r)

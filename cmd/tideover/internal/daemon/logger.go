@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -11,7 +13,7 @@ import (
 )
 
 // openLogger constructs the daemon's logger: to standard error, and to memory
-// for `tideover logs --daemon`.
+// for `tideover logs --daemon`. Neither makes a caller wait.
 func (d *daemon) openLogger() error {
 	own := logs.NewOwnLog()
 	d.ownLog = own
@@ -27,17 +29,46 @@ func (d *daemon) openLogger() error {
 			Hint:    "auto, text or json",
 		}
 	}
-	options := &hclog.LoggerOptions{Name: "tideover", Level: d.level, Output: d.Stderr.Out}
+	options := hclog.LoggerOptions{Name: "tideover", Level: d.level}
 	options.JSONFormat = format == "json" || format == "auto" && !d.logIsReadByPeople()
+	output := func(out io.Writer) io.Writer { return out }
 	if stderrIsJournal() {
 		options.DisableTime = !options.JSONFormat // the journal has its own
-		options.Output = prioritized{d.Stderr.Out}
+		output = func(out io.Writer) io.Writer { return prioritized{out} }
 	}
-	logger := hclog.NewInterceptLogger(options)
+	if stderr, ok := d.Stderr.Out.(*logs.Writer); ok {
+		stderr.FormatDropped(func(lines uint64, cause string) string { return droppedLine(options, output, lines, cause) })
+	}
+	options.Output = output(d.Stderr.Out)
+	logger := hclog.NewInterceptLogger(&options)
 	memory := hclog.NewSinkAdapter(&hclog.LoggerOptions{Level: min(d.level, hclog.Info), Output: own})
 	logger.RegisterSink(nameless{memory})
 	d.logger = logger
 	return nil
+}
+
+// flushLog writes the lines up to now, for the end of this program by exec.
+func (d *daemon) flushLog() {
+	if stderr, ok := d.Stderr.Out.(*logs.Writer); ok {
+		stderr.Flush()
+	}
+}
+
+// closeLog writes the last lines, for the end of this process by os.Exit.
+func (d *daemon) closeLog() {
+	if stderr, ok := d.Stderr.Out.(*logs.Writer); ok {
+		stderr.Close() // an error could not be printed
+	}
+}
+
+// droppedLine is the line of the log in the place of lines that were dropped, in the
+// format of the others.
+func droppedLine(options hclog.LoggerOptions, output func(io.Writer) io.Writer, lines uint64, cause string) string {
+	var line bytes.Buffer
+	options.Level, options.Output = hclog.Warn, output(&line)
+	logger := hclog.New(&options)
+	logger.Warn("log lines dropped", "lines", lines, "cause", cause)
+	return line.String()
 }
 
 func (d *daemon) logLevel() (hclog.Level, error) {

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"fmt"
 	"io"
 	"sync"
 
@@ -10,7 +9,8 @@ import (
 
 // sharedOutput is standard output, written by the apps and by the startup view
 // in turn, whole lines each. On a terminal an app's control characters are made
-// visible, but for colours.
+// visible, but for colours. A write blocks while standard output does, so each writer has
+// a goroutine and a ring of its own (package logs).
 type sharedOutput struct {
 	mu     sync.Mutex // guards screen.Out
 	screen term.Screen
@@ -30,9 +30,11 @@ func (o *sharedOutput) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// printf writes lines of the daemon itself.
-func (o *sharedOutput) printf(format string, args ...any) {
+// daemonLines writes lines of the daemon itself, as they are.
+type daemonLines struct{ *sharedOutput }
+
+func (o daemonLines) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	fmt.Fprintf(o.screen.Out, format, args...)
+	return o.screen.Out.Write(p)
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -17,15 +18,15 @@ import (
 type startupView struct {
 	version string
 	config  *config.File
-	app     string // of `run -- COMMAND`; empty: a configuration
-	output  *sharedOutput
+	app     string    // of `run -- COMMAND`; empty: a configuration
+	output  io.Writer // never blocks
 	screen  term.Screen
 	shown   map[string]api.State // the state shown last, by app
 }
 
-func newStartupView(d *daemon, output *sharedOutput) *startupView {
+func newStartupView(d *daemon, output io.Writer) *startupView {
 	return &startupView{version: d.Version, config: d.Config, app: d.App,
-		output: output, screen: output.screen, shown: map[string]api.State{}}
+		output: output, screen: d.Stdout, shown: map[string]api.State{}}
 }
 
 // statusReader is what the startup view reads of the supervisor.
@@ -57,7 +58,7 @@ func (v *startupView) printHead() {
 	if v.app != "" {
 		from = "app " + v.app
 	}
-	v.output.printf("%s  %s\n\n", v.screen.Paint(term.Bold, "tideover "+v.version), from)
+	fmt.Fprintf(v.output, "%s  %s\n\n", v.screen.Paint(term.Bold, "tideover "+v.version), from)
 	for _, app := range v.config.Apps {
 		for _, address := range app.Listen {
 			v.printDone(app.Name, "listening", browsable(address)+listenSource(app.ListenFrom))
@@ -120,10 +121,10 @@ func (v *startupView) printState(a api.AppStatus, after time.Duration) {
 		v.printDone(a.Name, "stopped", "tideover start "+a.Name+" starts it")
 	default:
 		label := term.Pad(v.label(a.Name, string(a.State)), 11)
-		v.output.printf("  %s %s %s\n", v.screen.Paint(term.Red, "✗"), label, term.Sanitize(a.Reason))
+		fmt.Fprintf(v.output, "  %s %s %s\n", v.screen.Paint(term.Red, "✗"), label, term.Sanitize(a.Reason))
 		if a.Next > 0 {
 			next := time.Duration(a.Next * float64(time.Second))
-			v.output.printf("    requests are held meanwhile; the next try is in %s\n", api.FormatDuration(next))
+			fmt.Fprintf(v.output, "    requests are held meanwhile; the next try is in %s\n", api.FormatDuration(next))
 		}
 	}
 }
@@ -133,12 +134,12 @@ func (v *startupView) printHints() {
 	if len(v.config.Apps) > 1 {
 		which = " --all"
 	}
-	v.output.printf("\n  reload   tideover reload%s   or   kill -HUP %d\n  look     tideover status   ·    tideover logs -f\n"+
+	fmt.Fprintf(v.output, "\n  reload   tideover reload%s   or   kill -HUP %d\n  look     tideover status   ·    tideover logs -f\n"+
 		"  stop     Ctrl-C (finishes what is running; twice = now)\n\n", which, os.Getpid())
 }
 
 func (v *startupView) printDone(app, what, details string) {
-	v.output.printf("  %s %s %s\n", v.screen.Paint(term.Green, "✓"), term.Pad(v.label(app, what), 11), details)
+	fmt.Fprintf(v.output, "  %s %s %s\n", v.screen.Paint(term.Green, "✓"), term.Pad(v.label(app, what), 11), details)
 }
 
 // label names the app where there are several.

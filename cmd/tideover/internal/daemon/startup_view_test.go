@@ -12,11 +12,11 @@ import (
 )
 
 func startupViewOf(out *bytes.Buffer, apps ...*config.App) *startupView {
-	d := &daemon{Options: Options{Version: "1.2.3", Config: &config.File{Path: "/etc/tideover/tideover.toml", Apps: apps}}}
+	d := &daemon{Options: Options{Version: "1.2.3", Stdout: term.Screen{Out: out, Terminal: true, Width: 80}, Config: &config.File{Path: "/etc/tideover/tideover.toml", Apps: apps}}}
 	if len(apps) == 1 {
 		d.App = apps[0].Name
 	}
-	return newStartupView(d, &sharedOutput{screen: term.Screen{Out: out, Terminal: true, Width: 80}})
+	return newStartupView(d, out)
 }
 
 func TestStartupView(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -80,8 +81,19 @@ func newNotifier(d *daemon, sup supervisorView) *notifier {
 	return n
 }
 
+// notifyTimeout bounds the sending of one message: the queue of a receiver that does not
+// read is full for ever.
+const notifyTimeout = time.Second
+
+// sdNotify sends a message to NOTIFY_SOCKET. SdNotify of go-systemd has no timeout.
 func sdNotify(state string) error {
-	_, err := sd.SdNotify(false, state)
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: os.Getenv("NOTIFY_SOCKET")})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetWriteDeadline(time.Now().Add(notifyTimeout))
+	_, err = conn.Write([]byte(state))
 	return err
 }
 

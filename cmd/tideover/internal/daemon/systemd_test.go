@@ -3,6 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -227,5 +230,24 @@ func TestNilNotifier(t *testing.T) {
 	n.reloading(func() { called = true })
 	if !called {
 		t.Error("the reload was not done")
+	}
+}
+
+// A manager that does not read its messages delays one by a second, and nothing for ever.
+func TestAFullNotifySocketDoesNotBlock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	for range 10000 {
+		if err = sdNotify("STATUS=1"); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a full queue: %v", err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/cmd/tideover/internal/term"
 )
 
 // controllingTTY is the terminal that the daemon was started on. SIGHUP has two
@@ -21,7 +23,7 @@ func findControllingTTY(streams ...any) controllingTTY {
 		return controllingTTY{}
 	}
 	for _, stream := range streams {
-		if file, ok := stream.(*os.File); ok && isControllingTTY(file) {
+		if file := term.File(stream); file != nil && isControllingTTY(file) {
 			return controllingTTY{file}
 		}
 	}

@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +18,7 @@ import (
 	"tideover/supervisor"
 	"tideover/supervisor/control"
 	"tideover/supervisor/handoff"
+	"tideover/supervisor/process"
 )
 
 // verifyTimeout is how long the new binary has to show that it can take over.
@@ -24,14 +27,15 @@ const verifyTimeout = 20 * time.Second
 // upgrade is what USR2 asks for: this process executes the tideover binary that
 // is installed now and keeps its pid, apps, sockets and clients. It returns only
 // when that has failed, which it logs.
-func (d *daemon) upgrade(ctx context.Context, sup *supervisor.Supervisor, socket *control.Socket) {
+func (d *daemon) upgrade(sup *supervisor.Supervisor, socket *control.Socket) {
 	path, err := lookPath()
 	if err == nil {
-		err = d.verifyBinary(ctx, path)
+		err = d.verifyBinary(d.shutdown.requested, path)
 	}
 	if err == nil {
 		d.logger.Info("upgrade started", "program", path)
 		err = sup.Upgrade(socket.Path(), socket, func(variable string) error {
+			d.flushLog()
 			return execBinary(path, append(os.Environ(), variable))
 		})
 	}
@@ -52,9 +56,9 @@ func lookPath() (string, error) {
 // verifyBinary checks that the new binary runs, that it reads the format in
 // which this one hands over, and that it accepts the configuration.
 func (d *daemon) verifyBinary(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, verifyTimeout, errVerifyTimeout)
 	defer cancel()
-	text, err := exec.CommandContext(ctx, path, "version", "--json").Output()
+	text, err := rehearse(ctx, path, "version", "--json")
 	if err != nil {
 		return fmt.Errorf("%s version: %w", path, err)
 	}
@@ -62,7 +66,7 @@ func (d *daemon) verifyBinary(ctx context.Context, path string) error {
 		Version        string
 		HandoffVersion int `json:"estate"`
 	}
-	if err := json.Unmarshal(text, &about); err != nil {
+	if err := json.Unmarshal([]byte(text), &about); err != nil {
 		return fmt.Errorf("%s is not a tideover: %w", path, err)
 	}
 	if about.HandoffVersion != handoff.FormatVersion {
@@ -71,11 +75,25 @@ func (d *daemon) verifyBinary(ctx context.Context, path string) error {
 	if d.Load == nil {
 		return nil
 	}
-	output, err := exec.CommandContext(ctx, path, "check", "--color", "never", d.Config.Path).CombinedOutput()
+	output, err := rehearse(ctx, path, "check", "--color", "never", d.Config.Path)
 	if err != nil {
-		return fmt.Errorf("%s check %s: %w: %s", path, d.Config.Path, err, strings.TrimSpace(string(output)))
+		return fmt.Errorf("%s check %s: %w: %s", path, d.Config.Path, err, strings.TrimSpace(output))
 	}
 	return nil
+}
+
+var errVerifyTimeout = fmt.Errorf("given up after %v", verifyTimeout)
+
+// rehearse runs the new binary and returns its output. When ctx ends, its whole process
+// tree is killed: it may be a script, and what that has started keeps the output open.
+func rehearse(ctx context.Context, argv ...string) (string, error) {
+	var output strings.Builder
+	spec := process.Spec{Argv: argv, Env: os.Environ(), Name: "upgrade", Token: rand.Text()}
+	outcome, err := process.Run(ctx, spec, func(line string) { output.WriteString(line + "\n") })
+	if err == nil && (outcome.Code != 0 || outcome.Signal != 0) {
+		err = errors.New(outcome.String())
+	}
+	return output.String(), err
 }
 
 // execBinary calls execve(2) with this process's arguments. The handled signals

@@ -21,7 +21,7 @@ type Screen struct {
 // no terminal.
 func NewScreen(w io.Writer, color string, getenv func(string) string) Screen {
 	s := Screen{Out: w, Width: 80, Height: 24}
-	if f, ok := w.(*os.File); ok && getenv("TERM") != "dumb" && xterm.IsTerminal(int(f.Fd())) {
+	if f := File(w); f != nil && getenv("TERM") != "dumb" && xterm.IsTerminal(int(f.Fd())) {
 		s.Terminal = true
 		if width, height, err := xterm.GetSize(int(f.Fd())); err == nil && width > 0 {
 			s.Width, s.Height = width, height
@@ -34,6 +34,15 @@ func NewScreen(w io.Writer, color string, getenv func(string) string) Screen {
 		s.Color = s.Terminal && getenv("NO_COLOR") == ""
 	}
 	return s
+}
+
+// File returns the file that w is or, by its method Unwrap, writes to; nil: none.
+func File(w any) *os.File {
+	if outer, ok := w.(interface{ Unwrap() io.Writer }); ok {
+		w = outer.Unwrap()
+	}
+	f, _ := w.(*os.File)
+	return f
 }
 
 // Columns is how many columns of the width may be used: the last one stays
