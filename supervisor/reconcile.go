@@ -26,7 +26,7 @@ func (s *Supervisor) Apply(_ context.Context, r api.ApplyRequest, progress func(
 	case <-s.leaving.Done():
 		return applyFailed(errShuttingDown)
 	}
-	c, err := s.readWanted()
+	c, err := s.readWanted(r.AllowEmpty)
 	if err != nil {
 		return applyFailed(err)
 	}
@@ -49,7 +49,7 @@ func (s *Supervisor) Apply(_ context.Context, r api.ApplyRequest, progress func(
 		if err := c.carryOut(); err != nil {
 			return applyFailed(err)
 		}
-		s.file = file
+		s.shared.source.inForce.Store(file)
 	}
 	for _, a := range c.all {
 		out.Apps = append(out.Apps, a.AppChange)
@@ -94,11 +94,11 @@ type appChange struct {
 // readWanted reads the configuration and the files of the apps that it needs. It opens files
 // of the apps and runs their gunicorn, so registry.changing must not be held: a shutdown
 // needs it. reading must be held.
-func (s *Supervisor) readWanted() (*reconciliation, error) {
+func (s *Supervisor) readWanted(allowEmpty bool) (*reconciliation, error) {
 	invalid := func(err error) error {
 		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 	}
-	file, err := s.options.Load()
+	file, err := s.shared.source.read(allowEmpty)
 	if err != nil {
 		return nil, invalid(err)
 	}
@@ -182,7 +182,7 @@ func (a *appChange) differ() {
 // needNewStart returns the settings of [daemon] that differ and need a new daemon.
 func (c *reconciliation) needNewStart() []string {
 	var all []string
-	for _, d := range config.DaemonDifferences(&c.Supervisor.file.Daemon, &c.file.Daemon) {
+	for _, d := range config.DaemonDifferences(&c.shared.source.inForce.Load().Daemon, &c.file.Daemon) {
 		all = append(all, "daemon."+d.Key.Path+" has changed; the change takes effect when tideover is started again")
 	}
 	return all

@@ -1,9 +1,11 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -19,8 +21,25 @@ import (
 // settingsSource reads the configuration again.
 type settingsSource struct {
 	load     func() (*config.File, error) // nil: there is no file
+	inForce  atomic.Pointer[config.File]  // as it was applied last; only the holder of registry.changing stores it
 	launcher *generation.Launcher
 	logger   hclog.Logger
+}
+
+// read reads the configuration. Unless allowEmpty is set, it is an error when apps are missing
+// as after a truncation: no app is left, or an include matches no file any more.
+func (s *settingsSource) read(allowEmpty bool) (*config.File, error) {
+	file, err := s.load()
+	var faults *config.Error
+	if errors.As(err, &faults) && allowEmpty {
+		if empty, ok := faults.AllowEmpty(); ok {
+			return empty, nil
+		}
+	}
+	if err != nil || allowEmpty {
+		return file, err
+	}
+	return file, file.LostIncludes(s.inForce.Load())
 }
 
 // app returns an app's settings as the file has them now; nil when there is no file.
@@ -28,7 +47,7 @@ func (s *settingsSource) app(name string) (*config.App, error) {
 	if s.load == nil {
 		return nil, nil
 	}
-	file, err := s.load()
+	file, err := s.read(false)
 	if err != nil {
 		return nil, err
 	}

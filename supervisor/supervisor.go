@@ -67,7 +67,6 @@ type Supervisor struct {
 	registry *registry
 	reading  chan struct{} // capacity 1: Apply and Upgrade take turns to read the configuration
 	reports  *gunicorn.Cache
-	file     *config.File // as it was applied last; guarded by registry.changing
 
 	leaving context.Context // ends when the shutdown begins
 	leave   func()
@@ -93,7 +92,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	if damaged != nil {
 		o.Logger.Error("state file damaged", "error", damaged, "hint", "it was renamed to *.damaged; stopped apps start again")
 	}
-	s := &Supervisor{options: o, began: time.Now(), file: f, reading: make(chan struct{}, 1), reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
+	s := &Supervisor{options: o, began: time.Now(), reading: make(chan struct{}, 1), reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
 	s.leaving, s.leave = context.WithCancel(context.Background())
 	s.hurry, s.rush = context.WithCancel(context.Background())
 	listeners := newListeners(o.Inherited, o.Handoff)
@@ -106,6 +105,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		exit:       newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
 		logOptions: o.logs, freeMemory: o.FreeMemory,
 	}
+	s.shared.source.inForce.Store(f)
 	if s.shared.freeMemory == nil {
 		s.shared.freeMemory = process.MemoryAvailable
 	}

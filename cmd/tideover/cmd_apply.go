@@ -10,9 +10,9 @@ import (
 )
 
 func newApplyCommand(c *cli) *cobra.Command {
-	dryRun := false
+	dryRun, allowEmpty := false, false
 	cmd := &cobra.Command{
-		Use:        "apply [--dry-run]",
+		Use:        "apply [--dry-run] [--allow-empty]",
 		Aliases:    []string{"update", "reread"}, // as in supervisorctl; reread is a dry run
 		SuggestFor: []string{"add", "remove"},
 		Short:      "Read the configuration again and apply it",
@@ -21,6 +21,10 @@ func newApplyCommand(c *cli) *cobra.Command {
 		Long: `New apps are started; removed apps drain and stop. Settings that can change
 live change at once; an app is reloaded only when a setting requires it. No
 request is lost. An app that was stopped with tideover stop stays stopped.
+
+A configuration without apps is an error, and so is an include that matched
+files before and matches none now: a truncated file or a directory that is not
+mounted removes no app. --allow-empty applies such a configuration.
 
 Exits 0 when the apps match the configuration; 5 when the configuration is not
 valid (nothing was changed); 7 or 8 when new code did not come up (help exits).`,
@@ -32,9 +36,10 @@ valid (nothing was changed); 7 or 8 when new code did not come up (help exits).`
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return applyConfig(c, cmd.Context(), api.ApplyRequest{DryRun: dryRun || cmd.CalledAs() == "reread"})
+			return applyConfig(c, cmd.Context(), api.ApplyRequest{DryRun: dryRun || cmd.CalledAs() == "reread", AllowEmpty: allowEmpty})
 		},
 	}
+	cmd.Flags().BoolVar(&allowEmpty, "allow-empty", false, "accept a configuration that has lost its apps")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would happen")
 	return cmd
 }

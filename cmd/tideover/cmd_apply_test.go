@@ -97,3 +97,14 @@ exit 5 (config)
 	tideover(t, dir, "apply", "--timeout", "50ms").want(t, 10, "",
 		"tideover: stopped waiting; apply goes on\nhint: tideover status shows how it goes\n")
 }
+
+func TestApplyAllowsAnEmptyConfigurationOnlyOnDemand(t *testing.T) {
+	t.Parallel()
+	d, dir := shopDaemon(t)
+	d.applied = api.ApplyResult{Result: "ok", Apps: []api.AppChange{}}
+	tideover(t, dir, "apply", "-q").want(t, 0, "", "")
+	tideover(t, dir, "apply", "-q", "--allow-empty").want(t, 0, "", "")
+	if got := d.notes(); got != "apply false\nallow-empty\napply false" {
+		t.Errorf("asked for\n%s", got)
+	}
+}

@@ -90,6 +90,9 @@ func (d *fakeDaemon) Do(ctx context.Context, r api.Request, progress func(api.Ph
 }
 
 func (d *fakeDaemon) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
+	if r.AllowEmpty {
+		d.note("allow-empty")
+	}
 	d.note("apply", strconv.FormatBool(r.DryRun))
 	for _, p := range d.phases {
 		progress(p)

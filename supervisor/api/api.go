@@ -135,6 +135,9 @@ type LogQuery struct {
 type ApplyRequest struct {
 	DryRun bool   `json:"dry_run,omitempty"` // only tell the difference
 	By     string `json:"by,omitempty"`
+	// AllowEmpty accepts a configuration without apps, and one whose include matches no file
+	// any more.
+	AllowEmpty bool `json:"allow_empty,omitempty"`
 }
 
 // Change is what became of an app when a configuration was applied.

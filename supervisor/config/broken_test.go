@@ -113,7 +113,7 @@ func TestWarned(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		warnings := &Error{f.Warnings}
+		warnings := &Error{Problems: f.Warnings}
 		checkPlaces(t, warnings)
 		golden(t, filepath.Join(texts, strings.TrimSuffix(filepath.Base(path), ".toml")+".txt"), strings.ReplaceAll(warnings.Error(), dir+"/", "")+"\n")
 	}

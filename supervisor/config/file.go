@@ -7,6 +7,7 @@ type File struct {
 	Path     string // of the main file, absolute
 	Daemon   Daemon
 	Apps     []*App // in the order they are written
+	Includes []Include
 	Warnings []Problem
 
 	drafts []*draft // the apps with the places of their keys, for Inspect

@@ -44,7 +44,7 @@ func FuzzLoad(f *testing.F) {
 		if errAgain != nil || !reflect.DeepEqual(file.Apps, again.Apps) {
 			t.Fatalf("first %v, then %v, %v", file.Apps, again.Apps, errAgain)
 		}
-		checkPlaces(t, &Error{file.Warnings})
+		checkPlaces(t, &Error{Problems: file.Warnings})
 		for _, a := range file.Apps {
 			checkComplete(t, a)
 		}

@@ -22,10 +22,12 @@ func Load(path string) (*File, error) {
 	l := newLoader(full)
 	l.environ = os.Environ()
 	l.load(full)
+	l.file.drafts = l.apps
 	if err := NewError(l.problems); err.Errors() > 0 {
+		err.file = l.file
 		return nil, err
 	}
-	l.file.Warnings, l.file.drafts = l.problems, l.apps
+	l.file.Warnings = l.problems
 	return l.file, nil
 }
 
@@ -138,12 +140,23 @@ func (l *loader) includes(main *source) (all []*source) {
 		l.addValueError(main, []string{"include"}, err)
 		return nil
 	}
-	paths, problems := main.include(patterns)
-	for _, p := range problems {
-		l.add(p)
+	var paths []string
+	for _, i := range main.include(patterns) {
+		if i.problem != nil {
+			l.add(*i.problem)
+		}
+		l.file.Includes = append(l.file.Includes, i)
+		for _, path := range i.matched {
+			if path != main.path && !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
+		}
 	}
 	for _, path := range paths {
 		src, problem := readSource(path)
+		if problem == nil && strings.TrimSpace(src.text) == "" {
+			problem = emptyInclude(path)
+		}
 		if problem != nil {
 			l.add(*problem)
 			continue

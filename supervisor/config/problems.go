@@ -18,11 +18,14 @@ type Problem struct {
 	Hint         string // what to do about it
 	Warning      bool
 	Untrusted    bool // the file was not read because others can change it
+	Empty        bool // apps are missing, as in a truncated file
 }
 
 // Error is the error of Load. It holds every problem.
 type Error struct {
 	Problems []Problem // errors and warnings, by file and line
+
+	file *File // as far as it could be loaded; nil: nothing
 }
 
 // NewError returns an error with the problems, sorted by file and line.
@@ -30,7 +33,7 @@ func NewError(problems []Problem) *Error {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column)
 	})
-	return &Error{problems}
+	return &Error{Problems: problems}
 }
 
 func (f *Error) Error() string {
@@ -105,6 +108,22 @@ func (f *Error) Errors() int {
 		}
 	}
 	return n
+}
+
+// AllowEmpty returns the configuration if its only errors are that apps are missing. These
+// errors are among the warnings then.
+func (f *Error) AllowEmpty() (*File, bool) {
+	if f.file == nil || slices.ContainsFunc(f.Problems, func(p Problem) bool { return !p.Warning && !p.Empty }) {
+		return nil, false
+	}
+	allowed := *f.file
+	for _, p := range f.Problems {
+		if p.Empty {
+			p.Warning, p.Hint = true, ""
+		}
+		allowed.Warnings = append(allowed.Warnings, p)
+	}
+	return &allowed, true
 }
 
 // Untrusted reports whether a file was not read because others can change it.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -171,40 +170,6 @@ func (s *source) lineAndColumn(e span) (line, column, length int, quoted string)
 func (s *source) find(path []string) keyPos {
 	node, _ := s.positions.lookup(path...)
 	return node.keyPos
-}
-
-// include returns the files that patterns match, in order and each once. A pattern
-// without wildcards must match a file.
-func (s *source) include(patterns []string) (paths []string, problems []Problem) {
-	for i, pattern := range patterns {
-		full := absolute(filepath.Dir(s.path), pattern)
-		found, err := filepath.Glob(full)
-		switch {
-		case err != nil:
-			err = fmt.Errorf("%q is not a pattern of file names", pattern)
-		case len(found) == 0 && full == filepath.Clean(full) && !hasWildcard(pattern):
-			err = fmt.Errorf("there is no file %s", full)
-		}
-		if err != nil {
-			p := s.find([]string{"include", fmt.Sprint(i)})
-			problems = append(problems, s.problem(p.value, err.Error()))
-		}
-		for _, path := range found {
-			if path != s.path && !slices.Contains(paths, path) {
-				paths = append(paths, path)
-			}
-		}
-	}
-	return paths, problems
-}
-
-func hasWildcard(pattern string) bool {
-	for _, r := range pattern {
-		if r == '*' || r == '?' || r == '[' {
-			return true
-		}
-	}
-	return false
 }
 
 func firstLine(s string) string {

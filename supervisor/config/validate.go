@@ -70,8 +70,8 @@ func (l *loader) checkAll() {
 			}
 		}
 	}
-	if len(l.apps) == 0 && len(l.problems) == 0 {
-		l.add(Problem{File: l.main.path, Message: "there is no app in it", Hint: "an app begins with [app.NAME]", Warning: true})
+	if len(l.apps) == 0 && l.errors == 0 {
+		l.add(noApp(l.main.path))
 	}
 }
 
