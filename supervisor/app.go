@@ -177,7 +177,9 @@ func (a *App) waitEvent(done, or <-chan struct{}) {
 		case <-a.restart.dependencyStarted():
 			a.firstStart()
 		case <-a.restart.due():
-			a.startUnlessUp()
+			if a.restart.isDue(a.gate.Snapshot().Held > 0) {
+				a.startUnlessUp()
+			}
 		case <-a.leases.due():
 			a.leases.expire()
 		case <-a.stopped:
@@ -344,7 +346,7 @@ func (a *App) onExit() {
 		"pid", g.Process.Pid(), "outcome", outcome.String(), "uptime_s", uptime.Round(time.Millisecond).Seconds())
 	a.log.Note(g.Number, "%s", why)
 	if a.starting == nil { // else the next generation is on its way already
-		a.scheduleRetry(a.restart.exited(uptime), why)
+		a.scheduleRetry(a.restart.exited(time.Now()), why)
 	}
 }
 

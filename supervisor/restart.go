@@ -1,26 +1,38 @@
 package supervisor
 
 import (
+	"slices"
 	"time"
 
 	"tideover/supervisor/generation"
 )
 
-// The first retry after a crash is immediate, because requests are held. Then the
-// backoff doubles.
 const (
-	initialBackoff      = 500 * time.Millisecond
-	maxBackoff          = 30 * time.Second
+	maxFailedStarts     = 5 // in a row; then the app has failed
 	failedRetryInterval = 60 * time.Second
-	resetAfter          = 30 * time.Second // of serving: the retries start anew
-	maxFailedStarts     = 5                // in a row; then the app has failed
+	initialPause        = 500 * time.Millisecond
+	maxPause            = 30 * time.Second
+	maxPauseWhileHeld   = time.Second
+	restartWindow       = time.Minute
+	restartBudget       = 10 // restarts in a restartWindow that cost no pause
 )
 
-// backoff decides when an app that went down is started again. It is pure. Its
-// zero value is an app that never failed.
+// backoff decides when an app that went down is started again. It is pure. Its zero value is
+// an app that never failed. The rule:
+//
+//   - A start that failed (the generation never answered) is tried again after 0, 0.5, 1 and
+//     2 s. After the fifth in a row the app has failed: requests are answered 503, and a start
+//     is tried once a minute. A generation that is ready sets this count to 0.
+//   - A generation that had been ready and exited is replaced at once, up to restartBudget
+//     times in the last minute. Beyond that, the pause is 0.5 s and doubles with each further
+//     restart in that minute, up to 30 s. So an app that dies all the time does not take a
+//     whole CPU. Nothing else resets this count but time.
+//   - A held request ends a pause after 1 s (maxPauseWhileHeld), unless the app has failed. So
+//     the longest wait after a crash is 1 s and the time that the app needs to start.
+//   - An operation of the operator sets both counts to 0.
 type backoff struct {
-	retries      int // since the app last served for resetAfter
-	failedStarts int // in a row
+	failedStarts int         // in a row
+	exits        []time.Time // of generations that were ready, in the last restartWindow
 }
 
 // retry is when to start again, and whether requests are held until then.
@@ -30,41 +42,33 @@ type retry struct {
 }
 
 // exited is called when a generation that was ready has exited by itself.
-func (b *backoff) exited(uptime time.Duration) retry {
+func (b *backoff) exited(now time.Time) retry {
 	b.failedStarts = 0
-	if uptime >= resetAfter {
-		b.retries = 0
-	}
-	return b.next()
+	b.exits = slices.DeleteFunc(append(b.exits, now), func(at time.Time) bool { return now.Sub(at) >= restartWindow })
+	return retry{after: pauseAfter(len(b.exits) - restartBudget + 1)}
 }
 
 // startFailed is called when a generation has ended without being ready.
 func (b *backoff) startFailed() retry {
 	b.failedStarts++
-	return b.next()
-}
-
-func (b *backoff) next() retry {
 	if b.failedStarts >= maxFailedStarts {
 		return retry{after: failedRetryInterval, failed: true}
 	}
-	after := backoffAfter(b.retries)
-	b.retries++
-	return retry{after: after}
+	return retry{after: pauseAfter(b.failedStarts)}
 }
 
-// backoffAfter is 0, 0.5, 1, 2, 4, 8, 16, 30, 30 ... seconds.
-func backoffAfter(retries int) time.Duration {
-	if retries == 0 {
+// pauseAfter is 0 for the first failure and those before it, then 0.5, 1, 2, 4 ... 30 s.
+func pauseAfter(failures int) time.Duration {
+	if failures <= 1 {
 		return 0
 	}
-	after := initialBackoff
-	for range retries - 1 {
-		if after *= 2; after >= maxBackoff {
-			return maxBackoff
+	pause := initialPause
+	for range failures - 2 {
+		if pause *= 2; pause >= maxPause {
+			return maxPause
 		}
 	}
-	return after
+	return pause
 }
 
 // restart is whether an app is to be up, and when and why the next generation is
@@ -74,7 +78,7 @@ type restart struct {
 	desired      desired
 	dependencies []<-chan struct{} // before the first start: started of the apps in after
 	timer        *time.Timer
-	at           time.Time // when timer fires
+	at           time.Time // when the pause ends
 	reason       string    // why the app is down, in words
 	failed       bool
 	crashed      bool // the next generation replaces one that crashed
@@ -92,12 +96,32 @@ const (
 )
 
 func (r *restart) schedule(next retry, reason string) {
-	r.stopTimer()
 	r.at, r.reason, r.failed = time.Now().Add(next.after), reason, next.failed
-	r.timer = time.NewTimer(next.after)
+	r.setTimer()
 }
 
-// due is ready when the next start is due.
+// setTimer sets the timer for the end of the pause, or for the next look whether a request
+// is held.
+func (r *restart) setTimer() {
+	r.stopTimer()
+	left := time.Until(r.at)
+	if !r.failed {
+		left = min(left, maxPauseWhileHeld)
+	}
+	r.timer = time.NewTimer(left)
+}
+
+// isDue reports, when the timer has fired, whether the next start is due: the pause is over,
+// or a request is held. If not, it sets the timer again.
+func (r *restart) isDue(held bool) bool {
+	if held && !r.failed || time.Until(r.at) <= 0 {
+		return true
+	}
+	r.setTimer()
+	return false
+}
+
+// due is ready when it is time to ask isDue.
 func (r *restart) due() <-chan time.Time {
 	if r.timer == nil {
 		return nil

@@ -61,6 +61,9 @@ func (a *App) status(detailed bool) api.AppStatus {
 	if a.server != nil {
 		held := a.gate.Snapshot()
 		st.Held, st.HeldOldest = held.Held, api.Seconds(held.Oldest)
+		if held.Held > 0 && !seen.failed {
+			st.Next = min(st.Next, maxPauseWhileHeld.Seconds())
+		}
 		c := a.server.Counters()
 		st.Counters = api.Counters{Requests: c.Requests, Answered: c.Answered, Held: c.Held, Expired: c.Expired, Overflowed: c.Overflowed,
 			ClientLeft: c.ClientLeft, Resent: c.Resent, Cut: c.Cut, BadRequest: c.BadRequest, BadGateway: c.BadGateway,

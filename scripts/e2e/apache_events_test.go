@@ -93,8 +93,7 @@ func (s *fixture) runEvents(n eventCounts) {
 	}
 	for range n.kills {
 		s.killMaster()
-		// A crash every other second is answered with longer and longer
-		// pauses; the operator's reload says that the past is over.
+		// An operation resets the count of restarts in the last minute.
 		s.reload()
 	}
 }

@@ -240,7 +240,7 @@ func (s *fixture) killMaster() {
 	})
 }
 
-// resetBackoff reloads the app, which resets the backoff after crashes.
+// resetBackoff reloads the app, which resets the count of restarts.
 func (s *fixture) resetBackoff() {
 	s.Helper()
 	_, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), "reload")
