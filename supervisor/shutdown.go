@@ -69,8 +69,8 @@ func (s *Supervisor) Unfinished() []string {
 			continue
 		}
 		switch seen := e.app.snapshot.Load(); {
-		case seen.teardowns > 0:
-			all = append(all, fmt.Sprintf("app %s stops %d of its generations", e.app.name, seen.teardowns))
+		case len(seen.draining) > 0:
+			all = append(all, fmt.Sprintf("app %s stops %d of its generations", e.app.name, len(seen.draining)))
 		case seen.verb != "":
 			all = append(all, fmt.Sprintf("app %s: %s", e.app.name, seen.verb))
 		default:
