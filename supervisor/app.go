@@ -98,7 +98,7 @@ func newApp(shared shared, cfg *config.App, log *logs.Log) *App {
 	if cfg.Web() {
 		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: a.logger})
 	}
-	a.queue.wake = make(chan struct{}, 1)
+	a.queue = queue{app: cfg.Name, logger: a.logger, wake: make(chan struct{}, 1)}
 	a.leases = leases{app: cfg.Name, gate: a.gate, server: a.server, logger: a.logger, byName: map[string]*lease{}}
 	a.hooks = generation.NewHooks(a.launcher, log)
 	switch {

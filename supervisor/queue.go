@@ -2,6 +2,10 @@ package supervisor
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/generation"
@@ -10,6 +14,7 @@ import (
 // ticket is one caller's request in the queue of an app.
 type ticket struct {
 	request api.Request
+	left    atomic.Bool     // the caller has left, and does not want what has not begun
 	phases  chan api.Phase  // lossy: a caller that does not read misses phases and delays nothing
 	done    chan api.Result // capacity 1: the caller may have left
 	upgrade *upgrade        // of which it is a part
@@ -20,7 +25,8 @@ func newTicket(r api.Request) *ticket {
 }
 
 // await passes phases to progress until the result is there. When ctx ends, the
-// caller stops waiting and the operation goes on.
+// caller stops waiting. An operation that has begun goes on; a request that still waits in
+// the queue is dropped, unless it has NoWait.
 func (t *ticket) await(ctx context.Context, progress func(api.Phase)) api.Result {
 	for {
 		select {
@@ -32,8 +38,9 @@ func (t *ticket) await(ctx context.Context, progress func(api.Phase)) api.Result
 			}
 			return r
 		case <-ctx.Done():
+			t.left.Store(!t.request.NoWait)
 			return api.Result{App: t.request.App, Verb: t.request.Verb, Result: "timeout", Exit: api.ExitTimeout,
-				Error: "stopped waiting; the daemon goes on", Hint: "tideover status " + t.request.App}
+				Error: "stopped waiting; an operation that has begun goes on", Hint: "tideover status " + t.request.App}
 		}
 	}
 }
@@ -45,6 +52,8 @@ func (t *ticket) refused(exit api.Exit, why string) api.Result {
 
 // queue has the requests for operations on one app. The app's goroutine owns it.
 type queue struct {
+	app     string
+	logger  hclog.Logger
 	waiting []*ticket
 	running *running
 	wake    chan struct{} // capacity 1: a ticket was added
@@ -58,8 +67,9 @@ type running struct {
 	abort context.CancelCauseFunc
 }
 
-// add appends a ticket. A stop aborts any other operation that runs. A ticket with
-// NoQueue is refused when an operation runs.
+// add appends a ticket. A stop overtakes any other operation: one that runs is aborted,
+// and those that wait are refused, because the app would be stopped after them anyway. A
+// ticket with NoQueue is refused when an operation runs.
 func (q *queue) add(t *ticket) {
 	switch {
 	case q.closed:
@@ -68,8 +78,8 @@ func (q *queue) add(t *ticket) {
 	case q.running != nil && t.request.NoQueue:
 		t.done <- t.refused(api.ExitBusy, "another "+string(q.running.verb)+" of "+t.request.App+" runs")
 		return
-	case q.running != nil && t.request.Verb == api.Stop && q.running.verb != api.Stop:
-		q.running.abort(generation.ErrOvertaken)
+	case t.request.Verb == api.Stop:
+		q.overtake()
 	}
 	if q.running != nil {
 		t.phases <- api.Phase{App: t.request.App, Verb: t.request.Verb, Name: "queue", Attrs: []api.Attr{api.String("behind", string(q.running.verb))}}
@@ -81,10 +91,36 @@ func (q *queue) add(t *ticket) {
 	}
 }
 
+// overtake makes way for a stop.
+func (q *queue) overtake() {
+	if q.running != nil && q.running.verb != api.Stop {
+		q.running.abort(generation.ErrOvertaken)
+	}
+	q.waiting = slices.DeleteFunc(q.waiting, func(t *ticket) bool {
+		if t.request.Verb == api.Stop {
+			return false
+		}
+		q.logDropped(t, "overtaken by a stop")
+		t.done <- t.refused(api.ExitError, "overtaken: "+generation.ErrOvertaken.Error())
+		return true
+	})
+}
+
+func (q *queue) logDropped(t *ticket, why string) {
+	q.logger.Info("operation dropped", "app", q.app, "verb", t.request.Verb, "by", t.request.By, "cause", why)
+}
+
 // next removes the first ticket and those directly behind it with the same verb.
 // All of them were added before the operation begins, so one new generation
-// answers each.
+// answers each. Tickets of callers that have left are dropped before.
 func (q *queue) next() []*ticket {
+	q.waiting = slices.DeleteFunc(q.waiting, func(t *ticket) bool {
+		left := t.left.Load()
+		if left {
+			q.logDropped(t, "the client has left")
+		}
+		return left
+	})
 	if len(q.waiting) == 0 {
 		return nil
 	}

@@ -14,9 +14,9 @@ import (
 // are started, removed ones drain and stop, what can change live changes live, and
 // only what must is reloaded. A configuration that is faulty, or has an address
 // that cannot be opened, changes nothing: ExitConfig. progress gets the phases,
-// from the caller's goroutine. Apply is carried out whole even when the caller
-// leaves; only a shutdown ends it early.
-func (s *Supervisor) Apply(_ context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
+// from the caller's goroutine. An Apply that has begun is carried out whole even when ctx
+// ends; only a shutdown ends it early. One that waits for another Apply is dropped.
+func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
 	if s.options.Load == nil {
 		return applyFailed(api.Errorf(api.ExitUsage, "this daemon runs one command and has no configuration to read again"))
 	}
@@ -25,6 +25,8 @@ func (s *Supervisor) Apply(_ context.Context, r api.ApplyRequest, progress func(
 		defer func() { <-s.reading }()
 	case <-s.leaving.Done():
 		return applyFailed(errShuttingDown)
+	case <-ctx.Done():
+		return applyFailed(api.Errorf(api.ExitTimeout, "stopped waiting; the apply had not begun and is dropped"))
 	}
 	c, err := s.readWanted(r.AllowEmpty)
 	if err != nil {

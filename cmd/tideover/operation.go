@@ -66,8 +66,8 @@ func (o *operation) execute(ctx context.Context, t target, width int) (api.Resul
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	r := o.request
-	r.App = t.app
-	begun := false
+	r.App, r.NoWait = t.app, o.noWait
+	begun, queued := false, false
 	result, err := withProgress(o.cli, width, func(progress func(api.Phase)) (api.Result, error) {
 		return t.client.Do(ctx, r, func(p api.Phase) {
 			if o.noWait {
@@ -75,13 +75,14 @@ func (o *operation) execute(ctx context.Context, t target, width int) (api.Resul
 				leave()
 				return
 			}
+			queued = p.Name == "queue"
 			progress(p)
 		})
 	})
 	if begun && err != nil {
 		return o.localResult(t, "accepted", nil), nil
 	}
-	return result, o.explainTimeout(err, t)
+	return result, o.explainTimeout(err, t, queued)
 }
 
 // localResult is the result of an app for which there is none from the daemon.
@@ -93,11 +94,16 @@ func (o *operation) localResult(t target, what string, err *api.Error) api.Resul
 	return r
 }
 
-// explainTimeout says that the operation goes on when the client stopped waiting.
-func (o *operation) explainTimeout(err error, t target) error {
+// explainTimeout says what becomes of the operation when the client stopped waiting: it
+// goes on, or is dropped if it waits behind another one.
+func (o *operation) explainTimeout(err error, t target, queued bool) error {
 	var typed *api.Error
 	if !errors.As(err, &typed) || typed.Exit != api.ExitTimeout {
 		return err
+	}
+	if queued {
+		return errorf(api.ExitTimeout, "--no-wait has it carried out after the operation that runs",
+			"stopped waiting; the %s of %s had not begun and is dropped", o.request.Verb, t.app)
 	}
 	return errorf(api.ExitTimeout, "tideover status "+t.app+" shows how it goes",
 		"stopped waiting; the %s of %s goes on", o.request.Verb, t.app)

@@ -20,6 +20,7 @@ type Request struct {
 	Verb    Verb   `json:"verb"`
 	App     string `json:"app"` // may be empty when there is one app
 	NoQueue bool   `json:"no_queue,omitempty"`
+	NoWait  bool   `json:"no_wait,omitempty"` // it is carried out although the caller leaves the queue
 	DryRun  bool   `json:"dry_run,omitempty"` // reload only: say what would happen
 	// WaitDrain, of a reload, waits until the old generation has finished its requests and
 	// is gone. A lost request is then an error. Else the result comes at the swap.

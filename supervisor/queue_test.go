@@ -1,0 +1,114 @@
+package supervisor
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+)
+
+// hangingStarts makes every start from the second one on hang in its hook, and returns a
+// function that lets one go on.
+func hangingStarts(t *testing.T) (appOption, func()) {
+	t.Helper()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	option := func(a *config.App) {
+		a.Hooks.BeforeStart = []string{"sh", "-c", `[ "$TIDEOVER_GENERATION" = 1 ] || cat ` + pipe}
+		a.Hooks.Timeout = 0
+	}
+	return option, func() {
+		f, err := os.OpenFile(pipe, os.O_WRONLY, 0) // waits for the hook to open it
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+}
+
+// queued adds an operation behind the one that runs and returns when it waits there.
+func (r *harness) queued(ctx context.Context, request api.Request) <-chan api.Result {
+	waits, done := make(chan struct{}), make(chan api.Result, 1)
+	go func() {
+		done <- r.s.Do(ctx, request, func(p api.Phase) {
+			if p.Name == "queue" {
+				close(waits)
+			}
+		})
+	}()
+	<-waits
+	return done
+}
+
+// reloading begins a reload that hangs, and returns when it does.
+func (r *harness) reloading() <-chan api.Result {
+	done := make(chan api.Result, 1)
+	go func() { done <- r.do(api.Reload) }()
+	r.until("reloading", func(s api.AppStatus) bool { return s.State == api.Reloading })
+	return done
+}
+
+// A stop overtakes a reload that runs and hangs, and all that waits behind it.
+func TestAStopDoesNotWaitForQueuedOperations(t *testing.T) {
+	t.Parallel()
+	hang, _ := hangingStarts(t)
+	r := open(t, "web", hang)
+	r.page()
+	running := r.reloading()
+	leaves, leave := context.WithCancel(t.Context())
+	abandoned := r.queued(leaves, api.Request{Verb: api.Reload, By: "test"})
+	leave()
+	if got := <-abandoned; got.Exit != api.ExitTimeout {
+		t.Errorf("the client that has left: %+v", got)
+	}
+	waiting := r.queued(t.Context(), api.Request{Verb: api.Restart, By: "test"})
+	detached := r.queued(t.Context(), api.Request{Verb: api.Reload, By: "test", NoWait: true})
+	r.want(r.do(api.Stop), api.ExitOK)
+	for _, done := range []<-chan api.Result{running, waiting, detached} {
+		r.want(<-done, api.ExitError)
+	}
+	if s := r.status(); s.State != api.Stopped {
+		t.Errorf("after the stop: %+v", s)
+	}
+	if pids := r.processes(); len(pids) > 0 {
+		t.Errorf("after the stop processes live: %v", pids)
+	}
+}
+
+// A client that leaves takes its request out of the queue; one with --no-wait does not.
+func TestARequestIsDroppedWhenItsClientLeaves(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		noWait bool
+		want   int // generation in the end
+	}{{"leaves", false, 2}, {"does not wait", true, 3}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			hang, goOn := hangingStarts(t)
+			r := open(t, "web", hang)
+			r.page()
+			running := r.reloading()
+			leaves, leave := context.WithCancel(t.Context())
+			left := r.queued(leaves, api.Request{Verb: api.Restart, By: "test", NoWait: c.noWait})
+			leave()
+			<-left
+			last := r.queued(t.Context(), api.Request{Verb: api.Start, By: "test"})
+			goOn()
+			r.want(<-running, api.ExitOK)
+			if c.noWait {
+				goOn()
+			}
+			r.want(<-last, api.ExitOK)
+			if s := r.status(); s.Generation != c.want {
+				t.Errorf("generation %d serves, want %d", s.Generation, c.want)
+			}
+		})
+	}
+}
