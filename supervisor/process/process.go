@@ -110,7 +110,11 @@ func start(s Spec, makeCgroup func(name string) *cgroup) (*Process, error) {
 		group.remove()
 		group = nil
 	}
-	if err := t.begin(main.Pid, group); err != nil {
+	err = t.begin(main.Pid, group)
+	if err == nil && ending.Load() { // since the check above
+		err = errEnding
+	}
+	if err != nil {
 		killAndReap(main)
 		ownTrees.remove(t)
 		group.remove()

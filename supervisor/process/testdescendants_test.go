@@ -150,7 +150,7 @@ func takePid(args []string) {
 
 // superviseRequest is a line for the program "supervise".
 type superviseRequest struct {
-	Do    string // "start", "members", "stop", "kill-main", "read-output", "quit"
+	Do    string // "start", "members", "stop", "kill-main", "kill-all", "read-output", "quit"
 	Name  string // of the tree; "stop" takes several, with a blank between them, and stops them at once
 	Argv  []string
 	UID   *uint32
@@ -232,6 +232,10 @@ func superviseAnswer(trees map[string]*testChild, r superviseRequest) (reply sup
 	case "kill-main":
 		p.Signal(unix.SIGKILL)
 		<-p.Exited()
+	case "kill-all":
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		reply.Left = KillAll(ctx)
 	case "stop":
 		var all sync.WaitGroup
 		var mu sync.Mutex
