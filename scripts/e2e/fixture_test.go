@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -39,6 +40,7 @@ type setup struct {
 	binary   string       // of the daemon; empty: the program under test
 	unix     bool         // the public socket
 	front    frontStarter // nil: none
+	output   *os.File     // of the daemon; nil: a file
 }
 
 // frontStarter starts a front-end before an app.
@@ -82,7 +84,7 @@ func newFixture(r *row, o setup) *fixture {
 // configuration.
 func (s *fixture) start(o setup, listen string) {
 	s.Helper()
-	options := testenv.RunOptions{Flags: o.flags, Command: o.command, Binary: o.binary}
+	options := testenv.RunOptions{Flags: o.flags, Command: o.command, Binary: o.binary, Output: o.output}
 	switch {
 	case o.config != "":
 		options.Name = "shop-" + strings.ToLower(strings.ReplaceAll(s.name, "/", "-"))

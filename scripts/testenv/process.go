@@ -30,6 +30,8 @@ type Command struct {
 	Env  []string            // added to the environment
 	App  bool                // it is an app or the supervisor of one
 	User *syscall.Credential // nil: the user of this program
+
+	Output *os.File // instead of the file; the caller closes it
 }
 
 // Start starts a process, which Close ends.
@@ -46,6 +48,9 @@ func (e *Env) Start(c Command) (*Process, error) {
 	}
 	cmd.Env = e.environment(c.App, c.Env)
 	cmd.Stdout, cmd.Stderr = out, out
+	if c.Output != nil {
+		cmd.Stdout, cmd.Stderr = c.Output, c.Output
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.User}
 	p := &Process{Name: c.Name, Output: out.Name(), command: cmd, exited: make(chan struct{})}
 

@@ -21,6 +21,7 @@ type Tideover struct {
 	argv   []string
 	dir    string
 	vars   []string // added to its environment
+	output *os.File // nil: a file of the Env
 }
 
 // RunOptions are the options of Env.Tideover.
@@ -30,11 +31,12 @@ type RunOptions struct {
 	Env     []string // added to the environment
 	Name    string   // of the app; empty: a unique one
 	Binary  string   // of the daemon; empty: Binary
+	Output  *os.File // of the daemon; nil: a file of the Env
 }
 
 // Tideover starts `tideover run` in the folder of a.
 func (e *Env) Tideover(a *App, o RunOptions) (*Tideover, error) {
-	t := &Tideover{env: e, App: orElse(o.Name, e.token), Socket: e.Path("control.sock"), dir: a.Dir}
+	t := &Tideover{env: e, App: orElse(o.Name, e.token), Socket: e.Path("control.sock"), dir: a.Dir, output: o.Output}
 	t.argv = append([]string{orElse(o.Binary, Binary(e.Root)), "-S", t.Socket, "run"}, o.Flags...)
 	if len(o.Command) > 0 {
 		t.argv = append(append(t.argv, "--name", t.App, "--"), o.Command...)
@@ -51,7 +53,7 @@ func (e *Env) Tideover(a *App, o RunOptions) (*Tideover, error) {
 // StartAgain starts the daemon with the same command line, after its exit.
 func (t *Tideover) StartAgain() error {
 	var err error
-	t.Process, err = t.env.Start(Command{Name: "tideover", Argv: t.argv, Dir: t.dir, Env: t.vars, App: true})
+	t.Process, err = t.env.Start(Command{Name: "tideover", Argv: t.argv, Dir: t.dir, Env: t.vars, App: true, Output: t.output})
 	return err
 }
 

@@ -1,0 +1,82 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/scripts/testenv"
+)
+
+// Standard output and standard error of the daemon are a pipe that is full and is not read,
+// as with a stopped `docker logs`: a reload, a crash of gunicorn and a request that tideover
+// refuses are what they are otherwise, nothing is lost, and TERM ends the daemon.
+func TestTheReaderOfTheOutputStopsReading(t *testing.T) {
+	r := begin(t)
+	pipe := unreadPipe(r)
+	s := newFixture(r, setup{
+		gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 0.3},
+		flags: loadFlags(), output: pipe,
+	})
+	pipe.Close()
+	s.waitWorkers()
+	s.startLoad(50)
+	began := time.Now()
+	s.reload()
+	s.addNumbers("reload_s=%.1f", time.Since(began).Seconds())
+	began = time.Now()
+	s.killMaster()
+	s.addNumbers("crash_s=%.1f", time.Since(began).Seconds())
+	began = time.Now()
+	s.refusesBadRequest()
+	s.addNumbers("bad_request_ms=%d", time.Since(began).Milliseconds())
+	s.finish()
+	began = time.Now()
+	s.must(s.daemon.Signal(syscall.SIGTERM))
+	select {
+	case <-s.daemon.Exited():
+	case <-s.timeout(10 * time.Second).Done():
+		s.Fatal("TERM has not ended the daemon")
+	}
+	s.addNumbers("term_s=%.1f", time.Since(began).Seconds())
+	if code := s.daemon.Code(); code != 0 {
+		s.Errorf("TERM: exit code %d", code)
+	}
+	s.checkNoneLeft()
+}
+
+// unreadPipe returns the write end of a full pipe that is not read until the row ends.
+func unreadPipe(r *row) *os.File {
+	r.Helper()
+	var fds [2]int
+	r.must(unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK))
+	r.Cleanup(func() { unix.Close(fds[0]) })
+	for err := error(nil); err == nil; {
+		_, err = unix.Write(fds[1], []byte("\n"))
+	}
+	r.must(unix.SetNonblock(fds[1], false))
+	return os.NewFile(uintptr(fds[1]), "pipe")
+}
+
+// refusesBadRequest demands tideover's own 400.
+func (s *fixture) refusesBadRequest() {
+	s.Helper()
+	conn, err := net.Dial("tcp", string(s.back))
+	s.must(err)
+	defer conn.Close()
+	s.must(conn.SetDeadline(time.Now().Add(10 * time.Second)))
+	_, err = io.WriteString(conn, "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n")
+	s.must(err)
+	if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 400 ") {
+		s.Errorf("a bad request: %q, %v", line, err)
+	}
+}
