@@ -60,7 +60,7 @@ const exitCodes = `Exit codes of every verb:
    7  kept old     the reload failed; the previous generation serves
    8  down         the reload failed and nothing serves; requests are held
    9  busy         another operation runs and --no-queue was given
-  10  timeout      this command stopped waiting; the daemon goes on
+  10  timeout      this command stopped waiting; what has begun goes on
 
 With several apps, it is the worst of their codes. "hold APP -- COMMAND" exits
 with the command's own code.
@@ -76,6 +76,14 @@ const daemonSignals = `Signals to the daemon:
   USR2         execute the tideover that is installed now: same pid, same
                apps, same clients; requests wait for a moment
   TTIN, TTOU   passed to the main process when there is one app
+
+Whatever hangs, TERM ends the daemon after drain.timeout, drain.tunnels and
+stop.timeout of its slowest app and 30 s more: for apps that stop one after
+another ("after"), the sum of their times; twice that while an apply or an
+upgrade runs. QUIT ends it after 10 s. If it takes longer, the log says what
+it waited for, every process is killed, and the exit code is 1. A signal that
+comes several times before it is handled counts once: during a reload, any
+number of HUPs is one more reload.
 
 A signal returns no result: use "tideover reload" in deploy scripts.
 `

@@ -16,8 +16,13 @@ import (
 	"tideover/supervisor/api"
 )
 
-// lookTimeout is how long all daemons together may take to list their apps.
-const lookTimeout = 2 * time.Second
+const (
+	// lookTimeout is how long all daemons together may take to list their apps.
+	lookTimeout = 2 * time.Second
+	// namedTimeout is that of one daemon whose socket is given. It is longer, because no
+	// other daemon waits for it, and a hundred clients at once can keep a machine busy.
+	namedTimeout = 10 * time.Second
+)
 
 // Locator finds daemons by their control sockets. A daemon that it looks for in
 // directories counts only if its directory and its process (SO_PEERCRED) belong to
@@ -52,9 +57,16 @@ func (d Daemon) names() string { return strings.Join(d.Apps(), ", ") }
 // ExitDenied when there are only daemons that deny access, ExitTimeout when there are
 // only those that do not answer.
 func (l Locator) Daemons(ctx context.Context) ([]Daemon, error) {
-	look, cancel := context.WithTimeout(ctx, lookTimeout)
+	look, cancel := context.WithTimeout(ctx, l.timeout())
 	defer cancel()
 	return l.daemons(look)
+}
+
+func (l Locator) timeout() time.Duration {
+	if l.Socket != "" {
+		return namedTimeout
+	}
+	return lookTimeout
 }
 
 func (l Locator) daemons(look context.Context) ([]Daemon, error) {
@@ -175,7 +187,7 @@ func (c *Client) silence(look context.Context, err error) error {
 // selectors it is the only app there is. A selector that no daemon or more than
 // one knows is ExitNoSuchApp.
 func (l Locator) Select(ctx context.Context, selectors ...string) ([]Daemon, error) {
-	look, cancel := context.WithTimeout(ctx, lookTimeout)
+	look, cancel := context.WithTimeout(ctx, l.timeout())
 	defer cancel()
 	daemons, err := l.daemons(look)
 	if err != nil {
