@@ -446,30 +446,12 @@ func (a *App) publish() {
 	}
 }
 
-// rereadSettings takes the app's settings from the file as it is now. A faulty file
-// changes nothing.
-func (a *App) rereadSettings() error {
-	cfg, err := a.source.app(a.name)
-	if err != nil || cfg == nil {
-		return err
-	}
-	if same := slices.Equal(cfg.Listen, a.settings.Listen); !same && cfg.ListenFrom == "listen" {
-		a.logger.Warn("listen address changed", "app", a.name, "hint", "tideover apply opens the new address")
-	}
-	fixed := *cfg
-	fixed.Listen = a.settings.Listen
-	a.applySettings(&fixed)
-	return nil
-}
+// applySettings makes cfg the app's settings, with what gunicorn reports.
+func (a *App) applySettings(cfg *config.App) { a.useSettings(a.source.complete(cfg)) }
 
-// applySettings makes cfg the app's settings. What can change live does; the rest is
-// for the next generation.
-func (a *App) applySettings(cfg *config.App) {
-	if complete, err := a.launcher.CompleteSettings(cfg); err != nil {
-		a.logger.Error("gunicorn settings rejected", "app", a.name, "error", err)
-	} else {
-		cfg = complete
-	}
+// useSettings makes cfg the app's settings. What can change live does; the rest is for
+// the next generation.
+func (a *App) useSettings(cfg *config.App) {
 	a.settings = cfg
 	a.gate.Configure(gateSettings(cfg))
 	a.log.Configure(a.logOptions(cfg))

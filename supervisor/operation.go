@@ -53,6 +53,27 @@ func (o *operation) await(done <-chan struct{}) bool {
 	return isClosed(done)
 }
 
+// rereadSettings takes the app's settings from the file as it is now. It reports false when
+// the operation has ended: the file is faulty, which changes nothing, or a stop or a
+// shutdown has overtaken the operation.
+func (o *operation) rereadSettings() bool {
+	a := o.app
+	before := a.settings
+	r := a.source.beginReading(before)
+	if !o.await(r.done) {
+		o.failOvertaken()
+		return false
+	}
+	if r.err != nil {
+		o.fail(api.ExitConfig, r.err.Error(), "nothing was changed")
+		return false
+	}
+	if r.cfg != nil && a.settings == before { // else an apply has read the file later
+		a.useSettings(r.cfg)
+	}
+	return true
+}
+
 // beginPhase begins a phase. The one before must have ended.
 func (o *operation) beginPhase(name string) {
 	o.phase = api.Phase{App: o.result.App, Verb: o.verb, From: o.result.Generation.From, To: o.result.Generation.To, Name: name}

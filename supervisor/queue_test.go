@@ -112,3 +112,34 @@ func TestARequestIsDroppedWhenItsClientLeaves(t *testing.T) {
 		})
 	}
 }
+
+// A reload whose configuration cannot be read, as on a file system that hangs, keeps neither
+// a crash from being noticed nor a stop.
+func TestAReloadThatCannotReadItsSettingsIsOvertaken(t *testing.T) {
+	t.Parallel()
+	r := prepare(t)
+	file := &config.File{Apps: []*config.App{r.settings("web")}}
+	hang := make(chan struct{})
+	r.run(file, func() (*config.File, error) {
+		<-hang
+		return file, nil
+	})
+	t.Cleanup(func() { close(hang) })
+	first := pidOf(t, r.page())
+	reload := make(chan api.Result, 1)
+	go func() { reload <- r.do(api.Reload) }()
+	behind := r.queuedBehind(api.Request{Verb: api.Restart, By: "test"})
+	kill(t, first, syscall.SIGKILL)
+	if pid := pidOf(t, r.page()); pid == first {
+		t.Error("the crash was not noticed")
+	}
+	r.want(r.do(api.Stop), api.ExitOK)
+	r.want(<-reload, api.ExitError)
+	r.want(<-behind, api.ExitError)
+}
+
+// queuedBehind is queued for an operation that may not have begun.
+func (r *harness) queuedBehind(request api.Request) <-chan api.Result {
+	r.until("an operation runs", func(api.AppStatus) bool { return r.s.registry.all()[0].app.snapshot.Load().verb != "" })
+	return r.queued(r.t.Context(), request)
+}

@@ -19,8 +19,7 @@ func (o *operation) reload() {
 		o.fail(api.ExitNotRunning, a.name+" is stopped", "tideover start "+a.name)
 		return
 	}
-	if err := a.rereadSettings(); err != nil {
-		o.fail(api.ExitConfig, err.Error(), "nothing was changed")
+	if !o.rereadSettings() {
 		return
 	}
 	o.cancelPendingStart()
@@ -88,20 +87,19 @@ func (o *operation) replace() {
 // start starts the app, or waits for the generation that is being started.
 func (o *operation) start() {
 	a := o.app
-	if a.current != nil {
-		o.result.Result, o.result.Exit = "ok", api.ExitOK
+	if a.current == nil && a.starting == nil && !o.rereadSettings() {
 		return
 	}
-	if a.starting != nil {
+	switch { // it may have come up meanwhile, after a crash
+	case a.current != nil:
+		o.result.Result, o.result.Exit = "ok", api.ExitOK
+		return
+	case a.starting != nil:
 		a.starting.awaited = true
 		if s := o.waitReady(a.starting); s != nil {
 			o.release(s)
 			o.succeed()
 		}
-		return
-	}
-	if err := a.rereadSettings(); err != nil {
-		o.fail(api.ExitConfig, err.Error(), "nothing was changed")
 		return
 	}
 	a.recordStopped(false)

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -24,6 +26,65 @@ type settingsSource struct {
 	inForce  atomic.Pointer[config.File]  // as it was applied last; only the holder of registry.changing stores it
 	launcher *generation.Launcher
 	logger   hclog.Logger
+	reads    sync.WaitGroup // counts the goroutines of beginReading
+}
+
+// settingsReading is one reading of an app's settings.
+type settingsReading struct {
+	done chan struct{}
+	cfg  *config.App // nil: there is no file; set before done is closed
+	err  error       // likewise
+}
+
+// beginReading begins to read the settings of an app as the file has them now. The file, and
+// gunicorn, which is queried, may hang; so the app's goroutine does not wait for them
+// alone.
+func (s *settingsSource) beginReading(current *config.App) *settingsReading {
+	r := &settingsReading{done: make(chan struct{})}
+	s.reads.Go(func() {
+		defer close(r.done)
+		r.cfg, r.err = s.app(current.Name)
+		if r.err != nil || r.cfg == nil {
+			return
+		}
+		if same := slices.Equal(r.cfg.Listen, current.Listen); !same && r.cfg.ListenFrom == "listen" {
+			s.logger.Warn("listen address changed", "app", current.Name, "hint", "tideover apply opens the new address")
+		}
+		fixed := *r.cfg
+		fixed.Listen = current.Listen
+		r.cfg = s.complete(&fixed)
+	})
+	return r
+}
+
+// complete adds to the settings of an app what gunicorn reports.
+func (s *settingsSource) complete(cfg *config.App) *config.App {
+	full, err := s.launcher.CompleteSettings(cfg)
+	if err != nil {
+		s.logger.Error("gunicorn settings rejected", "app", cfg.Name, "error", err)
+		return cfg
+	}
+	return full
+}
+
+// readsTimeout bounds close. It is the time of a gunicorn to die of SIGKILL, and of its
+// output to end.
+const readsTimeout = 6 * time.Second
+
+// close waits for the processes of readings that an operation no longer waits for. The
+// launcher's Hurry must have ended, which kills them. A file that hangs is not waited for.
+func (s *settingsSource) close() {
+	ended := make(chan struct{})
+	go func() {
+		s.reads.Wait()
+		close(ended)
+	}()
+	timeout := time.NewTimer(readsTimeout)
+	defer timeout.Stop()
+	select {
+	case <-ended:
+	case <-timeout.C:
+	}
 }
 
 // read reads the configuration. Unless allowEmpty is set, it is an error when apps are missing

@@ -192,9 +192,10 @@ func (s *Supervisor) close() {
 	for _, e := range s.registry.all() {
 		e.close()
 	}
-	s.shared.state.Close()
 	s.leave()
 	s.rush()
+	s.shared.source.close()
+	s.shared.state.Close()
 }
 
 // Shutdown begins the shutdown: drain, stop all. It does not wait; Run returns when
