@@ -259,6 +259,8 @@ func (im *importer) rejectedApps(text string) (rejected []*program, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// That no program has become an app is said by the comments, and by Load.
+	problems = slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Empty })
 	for _, p := range problems {
 		for _, q := range im.programs {
 			if p.Warning || !isInApp(text, p.Line, q.app) {
