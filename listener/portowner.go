@@ -14,13 +14,14 @@ import (
 )
 
 // portOwner returns a process that listens on an address that conflicts with a, as
-// "pid 4711 (gunicorn: master)". It is empty if /proc does not show one: only root can
-// see the descriptors of other users' processes.
+// "pid 4711 (gunicorn: master)", this process only if there is no other. It is empty if /proc
+// does not show one: only root can see the descriptors of other users' processes.
 func portOwner(a Address) string {
 	inodes := listeningInodes(a)
 	if len(inodes) == 0 {
 		return ""
 	}
+	self := ""
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, link := range links {
 		target, err := os.Readlink(link)
@@ -28,9 +29,13 @@ func portOwner(a Address) string {
 			continue
 		}
 		pid := strings.Split(link, "/")[2]
-		return fmt.Sprintf("pid %s (%s)", pid, commandLine(pid))
+		holder := fmt.Sprintf("pid %s (%s)", pid, commandLine(pid))
+		if pid != strconv.Itoa(os.Getpid()) {
+			return holder
+		}
+		self = holder
 	}
-	return ""
+	return self
 }
 
 // listeningInodes returns the sockets that conflict with a, as the links in /proc/PID/fd

@@ -28,7 +28,7 @@ type Private struct {
 	network, address string
 	file             *os.File // the only owner of the descriptor
 	inode            uint64
-	path             fileID // zero: no path to remove
+	path             *socketFile // nil: of TCP
 	drainTimeout     time.Duration
 }
 
@@ -62,11 +62,11 @@ func openPrivateUnix(path string) (*Private, error) {
 	if err := removeStaleSocket(path); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	fd, id, err := listenUnix(path, 0o600)
+	fd, file, err := listenUnix(path, 0o600, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return newPrivate(fd, "unix", path, id)
+	return newPrivate(fd, "unix", path, file)
 }
 
 // openPrivateTCP tries 127.0.0.2 to 127.0.0.254. Every generation begins with another
@@ -90,13 +90,13 @@ func openLoopback(ip net.IP, port int) (*Private, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPrivate(fd, "tcp", net.JoinHostPort(ip.String(), strconv.Itoa(port)), fileID{})
+	return newPrivate(fd, "tcp", net.JoinHostPort(ip.String(), strconv.Itoa(port)), nil)
 }
 
 // newPrivate owns fd from here on. The descriptor must be blocking: os.NewFile then does
 // not add it to the runtime's poller, and the daemon does not wake up for connections
 // that the child accepts.
-func newPrivate(fd int, network, address string, path fileID) (*Private, error) {
+func newPrivate(fd int, network, address string, path *socketFile) (*Private, error) {
 	p := &Private{network: network, address: address, path: path, drainTimeout: drainTimeout, file: os.NewFile(uintptr(fd), network+":"+address)}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -108,11 +108,18 @@ func newPrivate(fd int, network, address string, path fileID) (*Private, error) 
 }
 
 // RestorePrivate returns a private socket that an earlier program of this process has
-// opened. It owns fd from here on. If a child has made the open file description
+// opened. It owns fd from here on, and pin: that of PathFile; nil: there is none, or the
+// earlier program had none. If a child has made the open file description
 // non-blocking, the runtime's poller wakes up for its connections, too; that costs a
 // little CPU until the next generation.
-func RestorePrivate(fd int, network, address string) (*Private, error) {
-	path, err := statSocket(network, address)
+func RestorePrivate(fd int, network, address string, pin *os.File) (p *Private, err error) {
+	var path *socketFile
+	switch {
+	case pin != nil:
+		path, err = restoreSocketFile(address, pin)
+	case network == "unix":
+		path, err = pinSocket(address)
+	}
 	if err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -123,8 +130,28 @@ func RestorePrivate(fd int, network, address string) (*Private, error) {
 // Network is the network that the proxy dials, "unix" or "tcp".
 func (p *Private) Network() string { return p.network }
 
-// Address is the address that the proxy dials, a path or host:port.
+// Address is the address at which it was bound, a path or host:port.
 func (p *Private) Address() string { return p.address }
+
+// DialAddress is the address that the proxy dials. That of a unix socket reaches the inode, so
+// that the socket is reached also when its file was removed or replaced. After Close it can
+// reach another socket: the target must have been abandoned before, so that nothing is sent on
+// a connection that is made then.
+func (p *Private) DialAddress() string {
+	if p.path == nil {
+		return p.address
+	}
+	return p.path.address()
+}
+
+// PathFile is an O_PATH descriptor of the file of a unix socket, for RestorePrivate; nil: it is
+// not one. It belongs to p.
+func (p *Private) PathFile() *os.File {
+	if p.path == nil {
+		return nil
+	}
+	return p.path.pin
+}
 
 // File returns the listening descriptor, to be passed to the child. It belongs to p: the
 // caller must not close it, nor use it after p is closed. It is close-on-exec, and
@@ -149,8 +176,8 @@ func (p *Private) Close() error {
 	if errors.Is(err, os.ErrClosed) {
 		return nil
 	}
-	if p.path != (fileID{}) {
-		err = errors.Join(err, removeSocket(p.address, p.path))
+	if p.path != nil {
+		err = errors.Join(err, p.path.remove())
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,9 @@ type Options struct {
 type Public struct {
 	address  Address
 	listener net.Listener
-	file     fileID // of the unix socket that Open created; zero: there is no file to remove
+	file     *socketFile // of the unix socket that Open created; nil: it has not created one
+	mode     os.FileMode // of file, if that is not known
+	rival    rival
 
 	close sync.Once
 	err   error
@@ -66,7 +69,7 @@ func Open(a Address, o Options) (*Public, error) {
 	}
 	open := openTCP
 	if a.Network == "unix" {
-		open = func(a Address) (*Public, error) { return openUnix(a, o.Mode) }
+		open = func(a Address) (*Public, error) { return openUnix(a, o.Mode, nil) }
 	}
 	p, err := open(a)
 	if err != nil {
@@ -89,14 +92,14 @@ func openTCP(a Address) (*Public, error) {
 	return &Public{address: a, listener: l}, nil
 }
 
-func openUnix(a Address, mode os.FileMode) (*Public, error) {
+func openUnix(a Address, mode os.FileMode, to *owner) (*Public, error) {
 	if err := checkLength(a.Address); err != nil {
 		return nil, err
 	}
 	if err := removeStaleSocket(a.Address); err != nil {
 		return nil, err
 	}
-	fd, id, err := listenUnix(a.Address, mode)
+	fd, file, err := listenUnix(a.Address, mode, to)
 	if err != nil {
 		return nil, err
 	}
@@ -104,10 +107,10 @@ func openUnix(a Address, mode os.FileMode) (*Public, error) {
 	defer f.Close()
 	l, err := net.FileListener(f) // has a duplicate, and does not remove the path when it is closed
 	if err != nil {
-		removeSocket(a.Address, id)
+		file.remove()
 		return nil, err
 	}
-	return &Public{address: a, listener: l, file: id}, nil
+	return &Public{address: a, listener: l, file: file, mode: mode}, nil
 }
 
 var (
@@ -214,9 +217,19 @@ func FromFile(f *os.File) (*Public, error) {
 }
 
 // Restore is FromFile for a socket that an earlier program of this process has opened
-// with Open. Close removes the path of a unix socket.
-func Restore(f *os.File, a Address) (*Public, error) {
-	file, err := statSocket(a.Network, a.Address)
+// with Open. Close removes the path of a unix socket. It owns pin from here on, which is the
+// PathFile of that program; nil: it had none.
+func Restore(f *os.File, a Address, o Options, pin *os.File) (_ *Public, err error) {
+	var file *socketFile
+	switch {
+	case pin != nil:
+		file, err = restoreSocketFile(a.Address, pin)
+	case a.Network == "unix":
+		file, err = pinSocket(a.Address)
+		if err != nil { // it was removed: Rebind makes another one
+			file, err = &socketFile{path: a.Address}, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +237,7 @@ func Restore(f *os.File, a Address) (*Public, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.address, p.file = a, file
+	p.address, p.file, p.mode = a, file, cmp.Or(o.Mode, publicMode)
 	return p, nil
 }
 
@@ -258,8 +271,8 @@ func (p *Public) File() (*os.File, error) {
 func (p *Public) Close() error {
 	p.close.Do(func() {
 		p.err = p.listener.Close()
-		if p.file != (fileID{}) {
-			p.err = errors.Join(p.err, removeSocket(p.address.Address, p.file))
+		if p.file != nil {
+			p.err = errors.Join(p.err, p.file.remove())
 		}
 	})
 	return p.err

@@ -25,12 +25,25 @@ func newSocket(family int) (int, error) {
 	return fd, nil
 }
 
+// A socketFile is the file of a bound unix socket. The O_PATH descriptor keeps the inode: by it
+// the owner and the mode can be read and the socket can be reached, also when the file was
+// removed or replaced.
+type socketFile struct {
+	path string
+	id   fileID
+	pin  *os.File // nil: not known, only from an earlier version
+}
+
+// owner is the uid and the gid of a socket file.
+type owner struct{ uid, gid int }
+
 // listenUnix binds path with exactly this mode and listens. No process can connect before
 // the mode is right: bind creates the file with the mode of the socket less the umask,
-// then the mode is set, and only then it listens.
-func listenUnix(path string, mode os.FileMode) (fd int, id fileID, err error) {
+// then the owner and the mode are set, and only then it listens. With to nil the file keeps
+// the owner that the kernel has given it. An owner that the daemon may not set is no error.
+func listenUnix(path string, mode os.FileMode, to *owner) (fd int, file *socketFile, err error) {
 	if fd, err = newSocket(unix.AF_UNIX); err != nil {
-		return -1, id, err
+		return -1, nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -38,53 +51,99 @@ func listenUnix(path string, mode os.FileMode) (fd int, id fileID, err error) {
 		}
 	}()
 	if err = unix.Fchmod(fd, uint32(mode.Perm())); err != nil {
-		return -1, id, os.NewSyscallError("fchmod", err)
+		return -1, nil, os.NewSyscallError("fchmod", err)
 	}
 	if err = unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
-		return -1, id, os.NewSyscallError("bind", err)
+		return -1, nil, os.NewSyscallError("bind", err)
 	}
-	if id, err = setMode(path, mode); err == nil {
+	if file, err = pinSocket(path); err != nil {
+		return -1, nil, err
+	}
+	if err = file.setAccess(mode, to); err == nil {
 		err = os.NewSyscallError("listen", unix.Listen(fd, backlog))
 	}
 	if err != nil {
-		removeSocket(path, id)
-		return -1, id, err
+		file.remove()
+		return -1, nil, err
 	}
-	return fd, id, nil
+	return fd, file, nil
 }
 
-// setMode sets the mode of the socket file at path without following a symlink, and
-// returns its identity.
-func setMode(path string, mode os.FileMode) (fileID, error) {
+// pinSocket opens the socket file at path with O_PATH, without following a symlink.
+func pinSocket(path string) (*socketFile, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fileID{}, &os.PathError{Op: "open", Path: path, Err: err}
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return fileID{}, os.NewSyscallError("fstat", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return fileID{}, fmt.Errorf("%s was replaced by something else while it was bound", path)
-	}
-	id := fileID{uint64(st.Dev), st.Ino}
-	if os.FileMode(st.Mode).Perm() == mode.Perm() {
-		return id, nil
-	}
-	return id, os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode.Perm())
+	return restoreSocketFile(path, os.NewFile(uintptr(fd), path))
 }
 
-// statSocket returns the identity of the socket file at an address; zero if there is
-// none.
-func statSocket(network, address string) (fileID, error) {
-	var st unix.Stat_t
-	if network != "unix" {
-		return fileID{}, nil
+// restoreSocketFile returns the socket file that an O_PATH descriptor keeps. It owns the
+// descriptor from here on.
+func restoreSocketFile(path string, pin *os.File) (*socketFile, error) {
+	file := &socketFile{path: path, pin: pin}
+	st, err := file.stat()
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		err = fmt.Errorf("%s was replaced by something else while it was bound", path)
 	}
-	switch err := unix.Lstat(address, &st); {
+	if err != nil {
+		pin.Close()
+		return nil, err
+	}
+	file.id = fileID{uint64(st.Dev), st.Ino}
+	return file, nil
+}
+
+// stat returns what the inode has now, also when the file was removed.
+func (f *socketFile) stat() (st unix.Stat_t, err error) {
+	err = withFD(f.pin, func(fd int) error { return os.NewSyscallError("fstat", unix.Fstat(fd, &st)) })
+	return st, err
+}
+
+// setAccess sets the owner, unless to is nil, and the mode.
+func (f *socketFile) setAccess(mode os.FileMode, to *owner) error {
+	st, err := f.stat()
+	if err != nil {
+		return err
+	}
+	if to != nil && (int(st.Uid) != to.uid || int(st.Gid) != to.gid) {
+		if int(st.Uid) != os.Geteuid() {
+			return fmt.Errorf("%s was replaced by a socket of uid %d while it was bound", f.path, st.Uid)
+		}
+		err = withFD(f.pin, func(fd int) error { return unix.Fchownat(fd, "", to.uid, to.gid, unix.AT_EMPTY_PATH) })
+		if err != nil && !errors.Is(err, unix.EPERM) {
+			return os.NewSyscallError("fchownat", err)
+		}
+	}
+	if os.FileMode(st.Mode).Perm() == mode.Perm() {
+		return nil
+	}
+	return os.Chmod(f.address(), mode.Perm())
+}
+
+// address reaches the inode without its path: chmod and connect follow it.
+func (f *socketFile) address() string {
+	number := -1
+	withFD(f.pin, func(fd int) error { number = fd; return nil })
+	return fmt.Sprintf("/proc/self/fd/%d", number)
+}
+
+// remove unlinks the file if it is still this socket's, and closes the descriptor. A second
+// call does nothing.
+func (f *socketFile) remove() error {
+	err := removeSocket(f.path, f.id)
+	if f.pin != nil {
+		f.pin.Close()
+	}
+	return err
+}
+
+// statSocket returns the identity of the socket file at a path; zero if there is none.
+func statSocket(path string) (fileID, error) {
+	var st unix.Stat_t
+	switch err := unix.Lstat(path, &st); {
 	case err != nil && !errors.Is(err, unix.ENOENT):
-		return fileID{}, &os.PathError{Op: "lstat", Path: address, Err: err}
+		return fileID{}, &os.PathError{Op: "lstat", Path: path, Err: err}
 	case err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK:
 		return fileID{}, nil
 	}
@@ -93,7 +152,7 @@ func statSocket(network, address string) (fileID, error) {
 
 // removeSocket unlinks path if it is still this socket.
 func removeSocket(path string, id fileID) error {
-	if at, err := statSocket("unix", path); err != nil || at != id {
+	if at, err := statSocket(path); err != nil || at != id || id == (fileID{}) {
 		return err
 	}
 	if err := unix.Unlink(path); err != nil && !errors.Is(err, unix.ENOENT) {

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"tideover/listener"
-	"tideover/proxy"
 	"tideover/supervisor/handoff"
 )
 
@@ -21,29 +21,54 @@ const systemdPrefix = "systemd:"
 
 // publicListener is one public address of an app.
 type publicListener struct {
-	address string             // as the configuration has it
-	sockets []*listener.Public // several only where a service manager has passed them
-	stop    func()             // stops accepting and waits until it has; nil: serve was not called
+	address string // as the configuration has it
+	stop    func() // stops accepting and waits until it has; nil: serve was not called
+
+	mu sync.Mutex // guards sockets while it serves
+	// sockets are several where a service manager has passed them, and while connections wait in
+	// the backlog of a socket whose file was removed: then the last one has the path.
+	sockets []*listener.Public
 }
 
 // fromSystemd reports whether a service manager has opened it.
 func (l *publicListener) fromSystemd() bool { return strings.HasPrefix(l.address, systemdPrefix) }
 
-// serve accepts connections for a server until stop or close. failed is called when
-// accepting fails for good.
-func (l *publicListener) serve(server *proxy.Server, failed func(error)) {
+// current returns the socket that has the address.
+func (l *publicListener) current() *listener.Public {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sockets[len(l.sockets)-1]
+}
+
+// serve accepts connections for an app until stop or close.
+func (l *publicListener) serve(a *App) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var accepting sync.WaitGroup
 	l.stop = func() {
 		cancel()
 		accepting.Wait()
 	}
-	for _, socket := range l.sockets {
+	accept := func(socket *listener.Public) (stop func()) {
+		until, end := context.WithCancel(ctx)
+		ended := make(chan struct{})
 		accepting.Go(func() {
-			if err := server.Serve(ctx, socket.Listener()); err != nil {
-				failed(err)
+			defer close(ended)
+			if err := a.server.Serve(until, socket.Listener()); err != nil {
+				a.logger.Error("listener failed", "app", a.name, "address", l.address, "error", err)
 			}
 		})
+		return func() {
+			end()
+			<-ended
+		}
+	}
+	var stops []func()
+	for _, socket := range l.sockets {
+		stops = append(stops, accept(socket))
+	}
+	if l.current().HasPath() {
+		k := &pathKeeper{listener: l, app: a, accept: accept, stops: stops}
+		accepting.Go(func() { k.run(ctx) })
 	}
 }
 
@@ -57,6 +82,72 @@ func (l *publicListener) close() {
 	}
 }
 
+// pathInterval is the time between two checks of the file of a public unix socket. Clients that
+// connect between its removal and the next check fail with ENOENT.
+const pathInterval = time.Second
+
+// pathKeeper binds the path of a public unix socket again when its file was removed or replaced:
+// clients find a socket by its file only, although it still listens.
+type pathKeeper struct {
+	listener *publicListener
+	app      *App
+	accept   func(*listener.Public) (stop func())
+	stops    []func() // of the listener's sockets, in their order
+	logged   string   // the error that was logged last
+}
+
+func (k *pathKeeper) run(ctx context.Context) {
+	check := time.NewTicker(pathInterval)
+	defer check.Stop()
+	for {
+		select {
+		case <-check.C:
+			k.retire()
+			k.rebind()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// rebind binds the path again if it has to.
+func (k *pathKeeper) rebind() {
+	l, a := k.listener, k.app
+	fresh, err := l.current().Rebind()
+	switch {
+	case err != nil:
+		if text := err.Error(); text != k.logged {
+			k.logged = text
+			a.logger.Error("cannot bind public socket again", "app", a.name, "address", l.address, "error", err,
+				"hint", "clients cannot connect; it is tried again every second")
+		}
+		return
+	case fresh == nil:
+		k.logged = ""
+		return
+	}
+	k.logged = ""
+	a.logger.Warn("public socket bound again", "app", a.name, "address", l.address, "hint", "its file was removed or replaced")
+	k.stops = append(k.stops, k.accept(fresh))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sockets = append(l.sockets, fresh)
+}
+
+// retire closes the sockets without a path whose backlog is empty. They have accepted since the
+// last check at least, so a connect that had found the file has ended.
+func (k *pathKeeper) retire() {
+	l := k.listener
+	for len(k.stops) > 1 && !l.sockets[0].Pending() {
+		k.stops[0]()
+		l.sockets[0].Close()
+		k.stops = k.stops[1:]
+		l.mu.Lock()
+		l.sockets = l.sockets[1:]
+		l.mu.Unlock()
+	}
+}
+
 // listeners opens public sockets: new ones, those of a service manager, and those
 // of the program before the exec. The sockets of a service manager stay open for
 // the daemon's life: an app that is removed and added again finds its socket, with
@@ -64,19 +155,29 @@ func (l *publicListener) close() {
 type listeners struct {
 	systemd map[string][]*os.File // by name
 
-	mu        sync.Mutex          // guards inherited and addresses
-	inherited map[string]*os.File // by address: of the program before the exec, each once
-	addresses map[string]string   // by name: where the opened sockets of systemd listen
+	mu        sync.Mutex                 // guards inherited and addresses
+	inherited map[string]inheritedSocket // by address: of the program before the exec, each once
+	addresses map[string]string          // by name: where the opened sockets of systemd listen
+}
+
+// inheritedSocket is a socket of the program before the exec.
+type inheritedSocket struct {
+	socket *os.File
+	path   *os.File // of a unix socket: see listener.Public.PathFile; nil: that program had none
 }
 
 // newListeners returns the sockets of the service manager and of the program before
 // the exec; left is nil when there was none.
 func newListeners(systemd map[string][]*os.File, left *handoff.State) *listeners {
-	ls := &listeners{systemd: systemd, inherited: map[string]*os.File{}, addresses: map[string]string{}}
+	ls := &listeners{systemd: systemd, inherited: map[string]inheritedSocket{}, addresses: map[string]string{}}
 	if left != nil {
 		ls.systemd = left.SystemdSockets()
 		for address, fd := range left.Listeners {
-			ls.inherited[address] = os.NewFile(uintptr(fd), address)
+			f := inheritedSocket{socket: os.NewFile(uintptr(fd), address)}
+			if pin, ok := left.Files[address]; ok {
+				f.path = os.NewFile(uintptr(pin), address)
+			}
+			ls.inherited[address] = f
 		}
 	}
 	return ls
@@ -92,7 +193,7 @@ func (ls *listeners) open(address string, mode os.FileMode) ([]*listener.Public,
 	if err != nil {
 		return nil, err
 	}
-	public, err := ls.takeInherited(address, parsed)
+	public, err := ls.takeInherited(address, parsed, mode)
 	if public == nil && err == nil {
 		public, err = listener.Open(parsed, listener.Options{Mode: mode})
 	}
@@ -104,16 +205,16 @@ func (ls *listeners) open(address string, mode os.FileMode) ([]*listener.Public,
 
 // takeInherited returns the socket of the program before the exec; nil: there is
 // none.
-func (ls *listeners) takeInherited(address string, parsed listener.Address) (*listener.Public, error) {
+func (ls *listeners) takeInherited(address string, parsed listener.Address, mode os.FileMode) (*listener.Public, error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	f := ls.inherited[address]
-	if f == nil {
+	if f.socket == nil {
 		return nil, nil
 	}
 	delete(ls.inherited, address)
-	defer f.Close()
-	return listener.Restore(f, parsed)
+	defer f.socket.Close()
+	return listener.Restore(f.socket, parsed, listener.Options{Mode: mode}, f.path)
 }
 
 func (ls *listeners) openSystemd(name string) ([]*listener.Public, error) {

@@ -397,7 +397,7 @@ func (a *appChange) adopt(c *reconciliation) {
 	}
 	for _, d := range a.listeners {
 		if !slices.Contains(a.old.listeners, d) {
-			a.old.serve(d)
+			d.serve(a.old.app)
 		}
 	}
 	a.old.listeners = a.listeners

@@ -75,20 +75,13 @@ func (r *registry) open(cfg *config.App, address string) (*publicListener, error
 // started.
 func (r *registry) start(e *entry, dependencies []<-chan struct{}) {
 	for _, l := range e.listeners {
-		e.serve(l)
+		l.serve(e.app)
 	}
 	ctx, leave := context.WithCancel(context.Background())
 	e.leave = leave
 	r.running.Go(func() {
 		defer leave()
 		e.app.run(ctx, dependencies)
-	})
-}
-
-// serve accepts connections for the app.
-func (e *entry) serve(l *publicListener) {
-	l.serve(e.app.server, func(err error) {
-		e.app.logger.Error("listener failed", "app", e.app.name, "address", l.address, "error", err)
 	})
 }
 

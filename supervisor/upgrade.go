@@ -120,7 +120,7 @@ func (s *Supervisor) collect(u *upgrade, entries []*entry, failed <-chan error, 
 		}
 	}
 	close(u.freeze)
-	e := &handoff.State{Version: handoff.FormatVersion, Passed: map[string][]int{}, Listeners: map[string]int{}, Apps: map[string]*handoff.AppState{}, Gunicorns: s.reports.Reports()}
+	e := &handoff.State{Version: handoff.FormatVersion, Passed: map[string][]int{}, Listeners: map[string]int{}, Files: map[string]int{}, Apps: map[string]*handoff.AppState{}, Gunicorns: s.reports.Reports()}
 	for range entries {
 		select {
 		case b := <-u.states:
@@ -164,13 +164,19 @@ func (s *Supervisor) sockets(e *handoff.State, entries []*entry) (files []*os.Fi
 			if d.fromSystemd() {
 				continue
 			}
-			f, err := d.sockets[0].File()
+			socket := d.current()
+			f, err := socket.File()
 			if err != nil {
 				return files, err
 			}
 			files = append(files, f)
 			if e.Listeners[d.address], err = handoff.Descriptor(f); err != nil {
 				return files, err
+			}
+			if path := socket.PathFile(); path != nil {
+				if e.Files[d.address], err = handoff.Descriptor(path); err != nil {
+					return files, err
+				}
 			}
 		}
 	}

@@ -70,6 +70,9 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec) (_ *Generation, err error)
 			}
 		}
 	}()
+	if err := prepareRuntimeDir(l.options.RuntimeDir); err != nil {
+		return nil, err
+	}
 	g.scratchDir, err = p.scratch(l.options.RuntimeDir, func(childDir string) (err error) {
 		if ProbeOf(p.App) == ProbeNotify {
 			g.notify, err = openNotifySocket(childDir)
@@ -227,7 +230,12 @@ func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (up
 	if err != nil {
 		return upstream{}, api.Errorf(api.ExitError, "cannot open a private socket: %v", err)
 	}
-	return upstream{private: private, network: private.Network(), address: private.Address()}, nil
+	return privateUpstream(private), nil
+}
+
+// privateUpstream is the upstream of a child that gets a private socket.
+func privateUpstream(private *listener.Private) upstream {
+	return upstream{private: private, network: private.Network(), address: private.DialAddress()}
 }
 
 // socketUpstream is the upstream of a child that listens at path.
@@ -254,6 +262,9 @@ func freePort() (int, error) {
 
 // Upstream returns the address at which the generation answers.
 func (g *Generation) Upstream() (network, address string) {
+	if g.private != nil {
+		return g.private.Network(), g.private.Address()
+	}
 	return g.Target.Options().Network, g.Target.Options().Address
 }
 

@@ -32,10 +32,14 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 	at := upstream{network: left.Network, address: left.Address}
 	switch {
 	case left.Private != nil:
-		if g.private, err = listener.RestorePrivate(*left.Private, left.Network, left.Address); err != nil {
+		var pin *os.File
+		if left.Path != nil {
+			pin = os.NewFile(uintptr(*left.Path), left.Address)
+		}
+		if g.private, err = listener.RestorePrivate(*left.Private, left.Network, left.Address, pin); err != nil {
 			return nil, err
 		}
-		at.private = g.private
+		at = privateUpstream(g.private)
 	case left.Network == "unix":
 		if filepath.Dir(left.Address) != childDir(left.Scratch) {
 			return nil, errors.New("the former tideover made its socket where the app's user can replace it")
@@ -97,6 +101,9 @@ func (g *Generation) HandoffState() (*handoff.GenerationState, error) {
 	switch {
 	case g.private != nil:
 		s.Network, s.Address, s.Private = g.private.Network(), g.private.Address(), number(g.private.File())
+		if path := g.private.PathFile(); path != nil {
+			s.Path = number(path)
+		}
 	case g.child != nil:
 		s.Network, s.Address = g.Target.Options().Network, g.child.address
 	}

@@ -126,6 +126,22 @@ func (p LaunchSpec) scratch(runtimeDir string, furnish func(childDir string) err
 	return dir, nil
 }
 
+// prepareRuntimeDir makes the runtime directory again if it was removed. It is an error if the
+// directory belongs to another user, or others may write in it: they have made it meanwhile.
+func prepareRuntimeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return api.Errorf(api.ExitError, "cannot make the runtime directory: %v", err)
+	}
+	info, err := os.Lstat(dir)
+	switch {
+	case err != nil:
+		return api.Errorf(api.ExitError, "cannot use the runtime directory: %v", err)
+	case !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0:
+		return &api.Error{Exit: api.ExitError, Message: "cannot use the runtime directory " + dir + ": it was replaced, and others can change it", Hint: "remove it"}
+	}
+	return nil
+}
+
 // childDir is the directory of the child's user in a scratch directory.
 func childDir(scratch string) string { return filepath.Join(scratch, "child") }
 

@@ -34,9 +34,10 @@ const variable = "TIDEOVER_ESTATE"
 // numbers over the exec.
 type State struct {
 	Version   int                        `json:"version"`
-	Passed    map[string][]int           `json:"passed"`  // by a service manager, by name
-	Listeners map[string]int             `json:"doors"`   // public sockets, by address as the configuration says it
-	Control   map[string]int             `json:"control"` // the control socket, by its path
+	Passed    map[string][]int           `json:"passed"`               // by a service manager, by name
+	Listeners map[string]int             `json:"doors"`                // public sockets, by address as the configuration says it
+	Files     map[string]int             `json:"door_files,omitempty"` // of those that are unix sockets: O_PATH descriptors
+	Control   map[string]int             `json:"control"`              // the control socket, by its path
 	Apps      map[string]*AppState       `json:"apps"`
 	Gunicorns map[string]gunicorn.Report `json:"hearsay"` // the last report of each app's gunicorn
 }
@@ -102,8 +103,9 @@ type GenerationState struct {
 	Tree    process.Record `json:"tree"`
 	Network string         `json:"network,omitempty"` // of its socket
 	Address string         `json:"address,omitempty"`
-	Private *int           `json:"private,omitempty"` // the private socket, unless the child opened its own
-	Notify  *int           `json:"notices,omitempty"` // the socket of sd_notify
+	Private *int           `json:"private,omitempty"`      // the private socket, unless the child opened its own
+	Path    *int           `json:"private_file,omitempty"` // of that, if it is a unix socket: an O_PATH descriptor
+	Notify  *int           `json:"notices,omitempty"`      // the socket of sd_notify
 }
 
 // Descriptors returns every descriptor of the state.
@@ -112,7 +114,7 @@ func (e *State) Descriptors() []int {
 	for _, fds := range e.Passed {
 		all = append(all, fds...)
 	}
-	for _, sockets := range []map[string]int{e.Listeners, e.Control} {
+	for _, sockets := range []map[string]int{e.Listeners, e.Files, e.Control} {
 		for _, fd := range sockets {
 			all = append(all, fd)
 		}
@@ -125,7 +127,7 @@ func (e *State) Descriptors() []int {
 			all = append(all, p.FD)
 		}
 		if g := b.Current; g != nil {
-			for _, fd := range []*int{g.Private, g.Notify} {
+			for _, fd := range []*int{g.Private, g.Path, g.Notify} {
 				if fd != nil {
 					all = append(all, *fd)
 				}
