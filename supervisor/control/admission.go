@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -33,7 +34,7 @@ const (
 // connection beyond the bounds waits in a short queue. The request of a peer that may do
 // nothing is not parsed.
 type admission struct {
-	socket *net.UnixListener
+	socket *Socket
 	group  int // of socket_group, or noGroup
 	logger hclog.Logger
 
@@ -42,6 +43,7 @@ type admission struct {
 	running  sync.WaitGroup // the goroutine that accepts, and those that turn away
 
 	mu       sync.Mutex // guards the fields below
+	listener *net.UnixListener
 	users    map[uint32]*userShare
 	members  int // connections that are served
 	queue    []*admittedConn
@@ -66,10 +68,11 @@ func (c *admittedConn) Close() error { return c.close() }
 
 func newAdmission(socket *Socket, logger hclog.Logger) *admission {
 	a := &admission{
-		socket: socket.listener, group: socket.group, logger: logger,
+		socket: socket, listener: socket.listener, group: socket.group, logger: logger,
 		admitted: make(chan *admittedConn), closed: make(chan struct{}), users: map[uint32]*userShare{},
 	}
-	a.running.Go(a.acceptAll)
+	a.running.Go(func() { a.acceptAll(a.listener) })
+	a.running.Go(a.keepPath)
 	return a
 }
 
@@ -83,7 +86,8 @@ func (a *admission) Accept() (net.Conn, error) {
 	}
 }
 
-func (a *admission) Addr() net.Addr { return a.socket.Addr() }
+// Addr is not used: the HTTP server only wants it to be there.
+func (a *admission) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: a.socket.Path()} }
 
 // Close closes the socket and all connections in the queue.
 func (a *admission) Close() error {
@@ -95,9 +99,9 @@ func (a *admission) Close() error {
 	a.isClosed = true
 	queue := a.queue
 	a.queue = nil
+	err := a.listener.Close()
 	a.mu.Unlock()
 	close(a.closed)
-	err := a.socket.Close()
 	for _, c := range queue {
 		c.expires.Stop()
 		c.UnixConn.Close()
@@ -108,12 +112,66 @@ func (a *admission) Close() error {
 // wait waits for the goroutines after Close: answerTimeout at most.
 func (a *admission) wait() { a.running.Wait() }
 
-// acceptAll accepts connections until the socket is closed. When descriptors run out it
-// tries again.
-func (a *admission) acceptAll() {
+const (
+	// pathInterval is the time between two checks of the files of the socket.
+	pathInterval = time.Second
+	// formerTime is how long a socket whose file was removed accepts what is in its backlog.
+	formerTime = time.Second
+)
+
+// keepPath binds the socket again when its file or its lock file was removed or replaced,
+// as by a cleaner of temporary files: commands find a daemon by both.
+func (a *admission) keepPath() {
+	check := time.NewTicker(pathInterval)
+	defer check.Stop()
+	logged := ""
 	for {
-		conn, err := a.socket.AcceptUnix()
+		select {
+		case <-check.C:
+		case <-a.closed:
+			return
+		}
+		err := a.rebind()
+		if err == nil {
+			logged = ""
+		} else if text := err.Error(); text != logged {
+			logged = text
+			a.logger.Error("cannot bind control socket again", "socket", a.socket.Path(), "error", err,
+				"hint", "commands do not find the daemon; it is tried again every second")
+		}
+	}
+}
+
+func (a *admission) rebind() error {
+	made, err := a.socket.Rebind()
+	if len(made.files) > 0 {
+		a.logger.Warn("control socket bound again", "socket", a.socket.Path(), "files", made.files, "hint", "they were removed or replaced")
+	}
+	if made.fresh == nil {
+		return err
+	}
+	made.former.SetDeadline(time.Now().Add(formerTime))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.isClosed {
+		made.fresh.Close()
+		return nil
+	}
+	a.listener = made.fresh
+	a.running.Go(func() { a.acceptAll(made.fresh) })
+	return nil
+}
+
+// acceptAll accepts connections until the socket is closed, or its deadline is over: then it
+// is closed. When descriptors run out it tries again.
+func (a *admission) acceptAll(socket *net.UnixListener) {
+	for {
+		conn, err := socket.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			socket.Close()
 			return
 		}
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -37,11 +38,14 @@ type SocketOptions struct {
 // Socket is a control socket that listens. A lock on a file beside it is held
 // until Close, so that there is one daemon for each path.
 type Socket struct {
-	path     string
-	group    int
+	options SocketOptions
+	group   int
+	warning *api.Error
+
+	mu       sync.Mutex // guards the fields below
 	listener *net.UnixListener
+	file     fs.FileInfo // of the socket
 	lock     *os.File
-	warning  *api.Error
 }
 
 // Warning says why socket_group cannot use the socket, with the remedy; nil: it can, or
@@ -70,28 +74,79 @@ func Listen(o SocketOptions) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := openListener(o, group)
-	if err != nil {
+	s := &Socket{options: o, group: group, lock: lock, warning: warning}
+	if err = s.open(); err != nil {
 		releaseLock(lock)
 		return nil, err
 	}
-	return &Socket{path: o.Path, group: group, listener: listener, lock: lock, warning: warning}, nil
+	return s, nil
 }
 
-func openListener(o SocketOptions, group int) (*net.UnixListener, error) {
-	if o.Inherited != nil {
-		return reuseListener(o, group)
+// open goes on with the inherited socket, or binds one. A socket whose file was removed is not
+// gone on with: no client can find it.
+func (s *Socket) open() (err error) {
+	if inherited := s.options.Inherited; inherited != nil {
+		s.options.Inherited = nil
+		if info, err := os.Lstat(s.options.Path); err == nil && info.Mode().Type() == fs.ModeSocket {
+			s.file = info
+			s.listener, err = reuseListener(s.options, inherited, s.group)
+			return err
+		}
 	}
-	if err := checkReplaceable(o); err != nil {
-		return nil, err
+	if err := checkReplaceable(s.options); err != nil {
+		return err
 	}
-	return bind(o, group)
+	s.listener, s.file, err = bind(s.options, s.group)
+	return err
+}
+
+// rebound is what Rebind has made.
+type rebound struct {
+	files         []string          // the socket, the lock file
+	fresh, former *net.UnixListener // nil: the socket was there. Connections may wait in the backlog of former
+}
+
+// Rebind makes the socket and its lock file again where they were removed or replaced. It
+// removes nothing that another daemon, or a process that listens, uses: that is an error.
+func (s *Socket) Rebind() (made rebound, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	locked, there := isCurrentFile(s.lock, s.lock.Name()), s.isThereLocked()
+	if locked && there {
+		return made, nil
+	}
+	if _, err := prepareDirectory(filepath.Dir(s.options.Path), s.group); err != nil {
+		return made, err
+	}
+	if !locked {
+		lock, err := acquireLock(s.options)
+		if err != nil {
+			return made, err
+		}
+		s.lock.Close()
+		s.lock, made.files = lock, append(made.files, lock.Name())
+	}
+	if there {
+		return made, nil
+	}
+	former := s.listener
+	if err := s.open(); err != nil {
+		return made, err
+	}
+	made.files, made.fresh, made.former = append(made.files, s.options.Path), s.listener, former
+	return made, nil
+}
+
+// isThereLocked reports whether the path still is the file of the socket.
+func (s *Socket) isThereLocked() bool {
+	info, err := os.Lstat(s.options.Path)
+	return err == nil && os.SameFile(info, s.file)
 }
 
 // reuseListener goes on with a listening socket. Clients may be waiting in its
 // backlog.
-func reuseListener(o SocketOptions, group int) (*net.UnixListener, error) {
-	listener, err := net.FileListener(o.Inherited)
+func reuseListener(o SocketOptions, inherited *os.File, group int) (*net.UnixListener, error) {
+	listener, err := net.FileListener(inherited)
 	if err != nil {
 		return nil, fmt.Errorf("cannot take up the control socket: %w", err)
 	}
@@ -120,20 +175,28 @@ func setAccess(path string, o SocketOptions, group int) error {
 }
 
 // Path is where clients connect.
-func (s *Socket) Path() string { return s.path }
+func (s *Socket) Path() string { return s.options.Path }
 
 // SyscallConn gives access to the descriptor, for an upgrade.
-func (s *Socket) SyscallConn() (syscall.RawConn, error) { return s.listener.SyscallConn() }
+func (s *Socket) SyscallConn() (syscall.RawConn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listener.SyscallConn()
+}
 
 // Close stops listening and removes the socket.
 func (s *Socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	err := s.listener.Close()
 	if errors.Is(err, net.ErrClosed) {
 		err = nil // the server that listened on it was closed first
 	}
-	removed := os.Remove(s.path)
+	if s.isThereLocked() {
+		err = errors.Join(err, os.Remove(s.options.Path))
+	}
 	releaseLock(s.lock)
-	return errors.Join(err, removed)
+	return err
 }
 
 func lookUpGroup(name string) (int, error) {
@@ -235,7 +298,9 @@ func acquireLock(o SocketOptions) (*os.File, error) {
 // releaseLock removes the lock file while the lock is held, so that a process that
 // has opened it already finds it gone when it gets the lock.
 func releaseLock(lock *os.File) {
-	os.Remove(lock.Name())
+	if isCurrentFile(lock, lock.Name()) {
+		os.Remove(lock.Name())
+	}
 	lock.Close()
 }
 
@@ -282,27 +347,41 @@ func errAlreadyRuns(o SocketOptions, pid int) error {
 		"a daemon%s already runs%s", of, which)
 }
 
-// bind makes the socket in a new directory of mode 0700, sets its mode and group
+// bind makes the socket at its path and returns its file.
+//
+// It makes the socket in a new directory of mode 0700, sets its mode and group
 // there, and renames it. So no other user can connect before. The umask is not
 // used for it, because it belongs to the whole process.
-func bind(o SocketOptions, group int) (*net.UnixListener, error) {
+func bind(o SocketOptions, group int) (*net.UnixListener, fs.FileInfo, error) {
+	listener, file, err := bindTemporary(o, group)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot make the control socket: %w", err)
+	}
+	return listener, file, nil
+}
+
+func bindTemporary(o SocketOptions, group int) (*net.UnixListener, fs.FileInfo, error) {
 	tmpDir, err := os.MkdirTemp(filepath.Dir(o.Path), ".")
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the control socket: %w", err)
+		return nil, nil, err
 	}
 	defer os.RemoveAll(tmpDir)
 	tmpPath := filepath.Join(tmpDir, "s")
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: tmpPath})
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the control socket: %w", err)
+		return nil, nil, err
 	}
 	listener.SetUnlinkOnClose(false)
+	var file fs.FileInfo
 	if err = setAccess(tmpPath, o, group); err == nil {
+		file, err = os.Lstat(tmpPath)
+	}
+	if err == nil {
 		err = os.Rename(tmpPath, o.Path)
 	}
 	if err != nil {
 		listener.Close()
-		return nil, fmt.Errorf("cannot make the control socket: %w", err)
+		return nil, nil, err
 	}
-	return listener, nil
+	return listener, file, nil
 }

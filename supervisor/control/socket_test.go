@@ -1,17 +1,21 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"tideover/supervisor/api"
 )
@@ -169,6 +173,120 @@ func TestOfManyDaemonsAtOnceOneListens(t *testing.T) {
 	}
 	if winners != 1 {
 		t.Errorf("%d daemons listen, want 1", winners)
+	}
+}
+
+// findable reports whether commands find the daemon of a socket.
+func findable(socket *Socket) bool {
+	_, err := NewClient(socket.Path()).Status(context.Background())
+	paths, listed := socketsIn(filepath.Dir(socket.Path()))
+	return err == nil && listed == nil && slices.Contains(paths, socket.Path())
+}
+
+// untilFindable waits until it is.
+func untilFindable(t *testing.T, socket *Socket) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !findable(socket) {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("the daemon is not found")
+		}
+	}
+}
+
+func TestAControlSocketWhoseFilesAreRemovedIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]func(path string) error{
+		"socket":     os.Remove,
+		"lock file":  func(path string) error { return os.Remove(path + lockSuffix) },
+		"directory":  func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
+		"moved away": func(path string) error { return os.Rename(path, path+".old") },
+		"replaced by a dead socket": func(path string) error {
+			dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path + ".dead"})
+			if err != nil {
+				return err
+			}
+			dead.SetUnlinkOnClose(false)
+			return errors.Join(dead.Close(), os.Rename(path+".dead", path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			socket := serve(t, newFake("shop"), SocketOptions{Mode: 0o640})
+			for range 2 {
+				must(t, remove(socket.Path()))
+				untilFindable(t, socket)
+			}
+			if mode := modeOf(t, socket.Path()); mode != 0o640 {
+				t.Errorf("mode %o", mode)
+			}
+			if second, err := Listen(SocketOptions{Path: socket.Path()}); err == nil {
+				second.Close()
+				t.Error("a second daemon listens there")
+			}
+		})
+	}
+}
+
+// A second daemon that has started meanwhile, or another process, keeps what it has.
+func TestAControlSocketIsNotTakenFromAnotherProcess(t *testing.T) {
+	t.Parallel()
+	for name, put := range map[string]func(path string) (check func() error){
+		"a second daemon": func(path string) func() error {
+			second, err := Listen(SocketOptions{Path: path})
+			must(t, err)
+			return func() error {
+				if !second.isThereLocked() || !isCurrentFile(second.lock, path+lockSuffix) {
+					return errors.New("its files were replaced")
+				}
+				return second.Close()
+			}
+		},
+		"a socket": func(path string) func() error {
+			l, err := net.Listen("unix", path)
+			must(t, err)
+			return l.Close
+		},
+		"a file": func(path string) func() error {
+			must(t, os.WriteFile(path, []byte("precious"), 0o600))
+			return func() error {
+				_, err := os.ReadFile(path)
+				return err
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(privateDir(t), "control.sock")
+			socket, err := Listen(SocketOptions{Path: path})
+			must(t, err)
+			must(t, os.Remove(path), os.Remove(path+lockSuffix))
+			check := put(path)
+			if made, err := socket.Rebind(); err == nil || made.fresh != nil {
+				t.Errorf("%+v, %v", made, err)
+			}
+			must(t, socket.Close(), check())
+		})
+	}
+}
+
+// A command that connected before the removal gets its answer.
+func TestWhatWaitsOnARemovedControlSocketIsAnswered(t *testing.T) {
+	t.Parallel()
+	d := newFake("shop")
+	socket := serve(t, d, SocketOptions{})
+	conn, err := net.Dial("unix", socket.Path())
+	must(t, err, os.Remove(socket.Path()))
+	defer conn.Close()
+	untilFindable(t, socket)
+	_, err = io.WriteString(conn, "GET /v1/status HTTP/1.1\r\nHost: tideover\r\n\r\n")
+	must(t, err)
+	answer := make([]byte, 12)
+	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "HTTP/1.1 200" {
+		t.Errorf("%q, %v", answer, err)
 	}
 }
 
