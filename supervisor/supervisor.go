@@ -85,7 +85,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	if err := os.MkdirAll(o.RuntimeDir, 0o700); err != nil {
 		return nil, api.Errorf(api.ExitError, "cannot make the runtime directory: %v", err)
 	}
-	store, damaged, err := state.Open(o.StateDir, o.Name)
+	store, damaged, err := state.Open(o.StateDir, o.Name, o.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +171,13 @@ func (s *Supervisor) Run(ctx context.Context) error {
 
 // endStale kills the process trees of a daemon that died, so that no app runs twice.
 func (s *Supervisor) endStale() {
+	store := s.shared.state
+	unrecorded, err := process.FindTrees(store.TreePrefix(), store.IsKnown)
+	if err != nil {
+		s.options.Logger.Warn("cannot look for leftover processes", "error", err)
+	}
 	var ends sync.WaitGroup
-	for _, tree := range s.shared.state.StaleTrees() {
+	for _, tree := range append(store.StaleTrees(), unrecorded...) {
 		ends.Go(func() {
 			report, err := process.EndStale(s.hurry, tree)
 			if err != nil || !report.Empty() {
@@ -183,7 +188,7 @@ func (s *Supervisor) endStale() {
 		})
 	}
 	ends.Wait()
-	if err := s.shared.state.ForgetStale(); err != nil {
+	if err := store.ForgetStale(); err != nil {
 		s.options.Logger.Warn("cannot save state", "record", "leftover processes", "error", err)
 	}
 }

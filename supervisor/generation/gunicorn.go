@@ -25,7 +25,7 @@ const queryTimeout = 20 * time.Second
 // line, the environment and the configuration file, without importing the app. It
 // runs as the app would: same interpreter, directory, environment and user.
 func (l *Launcher) queryGunicorn(cfg *config.App) (gunicorn.Report, error) {
-	p, err := newLaunchSpec(cfg, 0)
+	p, err := l.launchSpec(cfg, 0)
 	if err != nil {
 		return gunicorn.Report{}, err
 	}

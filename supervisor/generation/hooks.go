@@ -173,7 +173,7 @@ func (h *Hooks) StopAfterReady(why error) {
 // OnFailure runs on_failure. It runs without the app's directory or env files
 // where those are missing: their absence may be the failure.
 func (h *Hooks) OnFailure(cfg *config.App, number, from int, why Reason, what string) {
-	p, err := newLaunchSpec(cfg, number)
+	p, err := h.launcher.launchSpec(cfg, number)
 	var step *process.StartError
 	if errors.As(err, &step) && step.Step == "directory" {
 		p.Dir, err = "/", nil

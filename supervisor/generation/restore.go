@@ -17,7 +17,7 @@ import (
 // Restore makes a Generation of what the program before the exec has left. When
 // it fails, the descriptors are closed.
 func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *Generation, err error) {
-	g := &Generation{LaunchSpec: LaunchSpec{App: cfg, Number: left.Number, Dir: left.Dir}, scratchDir: left.Scratch,
+	g := &Generation{LaunchSpec: LaunchSpec{App: cfg, Number: left.Number, Dir: left.Dir, tokens: l.options.State.TreePrefix()}, scratchDir: left.Scratch,
 		Started: left.Started, Ready: left.Ready, Lenient: left.Lenient}
 	defer func() {
 		if err != nil {

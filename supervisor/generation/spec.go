@@ -24,11 +24,12 @@ type LaunchSpec struct {
 	Number int           // of the generation
 	Dir    string        // symlinks resolved
 	User   *process.User // nil: as the daemon
+	tokens string        // prefix of the tokens of its trees
 }
 
-// newLaunchSpec resolves the directory and the user of an app.
-func newLaunchSpec(cfg *config.App, number int) (LaunchSpec, error) {
-	p := LaunchSpec{App: cfg, Number: number}
+// launchSpec resolves the directory and the user of an app.
+func (l *Launcher) launchSpec(cfg *config.App, number int) (LaunchSpec, error) {
+	p := LaunchSpec{App: cfg, Number: number, tokens: l.options.State.TreePrefix()}
 	var err error
 	if cfg.User != "" || cfg.Group != "" {
 		if p.User, err = process.ResolveUser(cfg.User, cfg.Group); err != nil {
@@ -76,7 +77,7 @@ func (p LaunchSpec) processSpec(argv []string, name string) (process.Spec, error
 		Argv: argv, Dir: p.Dir, Env: env, User: p.User,
 		Umask: cfg.Umask, Nofile: cfg.Limits.Nofile, Limits: rlimits(cfg.Limits),
 		Nice: cfg.Nice, OOMScoreAdj: cfg.OOMScoreAdj, NoNewPrivs: cfg.NoNewPrivileges(),
-		Name: name, Token: rand.Text(),
+		Name: name, Token: p.tokens + rand.Text(),
 	}, err
 }
 

@@ -94,7 +94,7 @@ func (l *Launcher) Start(log *logs.Log, r StartRequest) *Startup {
 		ready.Attrs = s.probe.attrs()
 		return err
 	})
-	go s.run(ctx, func() (LaunchSpec, error) { return newLaunchSpec(cfg, number) })
+	go s.run(ctx, func() (LaunchSpec, error) { return l.launchSpec(cfg, number) })
 	return s
 }
 

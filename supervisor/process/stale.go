@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,6 +76,40 @@ func EndStale(ctx context.Context, r Record) (StopReport, error) {
 		return report, fmt.Errorf("%s: processes %v still exist after SIGKILL", r.Name, report.Left)
 	}
 	return report, nil
+}
+
+// FindTrees returns a record for each tree whose token has this prefix and is not known: a
+// daemon that has died started it and could not record it, as on a full disk. The record has
+// no pid, so EndStale finds the tree by its token: processes whose environment was cleared or
+// overwritten are not found. A process of which the real, effective and saved uid differ
+// (set-user-ID) is not looked at, because its environment may be of another user.
+func FindTrees(prefix string, known func(token string) bool) ([]Record, error) {
+	all, err := listProcesses()
+	if err != nil {
+		return nil, err
+	}
+	var found []Record
+	for _, s := range all {
+		if s.pid == 1 || s.pid == os.Getpid() || !s.alive() {
+			continue
+		}
+		uid, same, err := readUser(s.pid)
+		if err != nil || !same {
+			continue
+		}
+		tokens, err := readTokens(s.pid, uid)
+		if err != nil {
+			return nil, err
+		}
+		for _, token := range tokens {
+			isFound := slices.ContainsFunc(found, func(r Record) bool { return r.Token == token && r.UID == uid })
+			if isFound || !strings.HasPrefix(token, prefix) || known(token) {
+				continue
+			}
+			found = append(found, Record{Token: token, UID: uid, Boot: bootID(), Name: fmt.Sprintf("not recorded (pid %d)", s.pid)})
+		}
+	}
+	return found, nil
 }
 
 // terminate sends SIGTERM to the main process, or to all members if that is gone, and waits

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -143,6 +145,73 @@ func TestEndStaleByTokenAlone(t *testing.T) {
 	report, err := EndStale(brief(t), Record{Token: r.Token, Name: r.Name})
 	if err != nil || !report.Empty() || lives(r.Pid) || lives(others[0]) {
 		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// A daemon that was killed could not record a tree, as on a full disk.
+func TestATreeThatWasNeverRecordedIsFoundByThePrefixOfItsToken(t *testing.T) {
+	r, others := orphan(t, true, false, "master", "sleep")
+	prefix := r.Token[:len(r.Token)-3]
+	find := func(prefix string, known ...string) []Record {
+		t.Helper()
+		found, err := FindTrees(prefix, func(token string) bool { return slices.Contains(known, token) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if found := find(prefix, r.Token); len(found) != 0 {
+		t.Errorf("one that is known: %+v", found)
+	}
+	if found := find("x" + prefix); len(found) != 0 {
+		t.Errorf("another prefix: %+v", found)
+	}
+	found := find(prefix)
+	if len(found) != 1 || found[0].Token != r.Token || found[0].UID != r.UID {
+		t.Fatalf("found %+v, want %+v", found, r)
+	}
+	report, err := EndStale(brief(t), found[0])
+	if err != nil || !report.Empty() || lives(r.Pid) || lives(others[0]) {
+		t.Errorf("%+v, %v", report, err)
+	}
+	if found := find(prefix); len(found) != 0 {
+		t.Errorf("after its end: %+v", found)
+	}
+}
+
+// A user can write any token into the environment of a process of its own.
+func TestATokenOfAnotherUserEndsOnlyItsOwnProcesses(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("root starts processes of other users")
+	}
+	r, _ := orphan(t, true, false, "master", "sleep")
+	var theirs []int
+	for _, uid := range []uint32{33, 1000} {
+		other := exec.Command("/bin/sleep", "1000")
+		other.Env = []string{treeVariable + "=" + r.Token}
+		other.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		if err := other.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			other.Process.Kill()
+			other.Wait()
+		})
+		theirs = append(theirs, other.Process.Pid)
+	}
+	found, err := FindTrees(r.Token, func(string) bool { return false })
+	if err != nil || len(found) != 3 {
+		t.Fatalf("%+v, %v; want one record for each user", found, err)
+	}
+	for _, record := range found {
+		if record.UID == 0 {
+			if report, err := EndStale(brief(t), record); err != nil || !report.Empty() {
+				t.Errorf("%+v, %v", report, err)
+			}
+		}
+	}
+	if lives(r.Pid) || !lives(theirs[0]) || !lives(theirs[1]) {
+		t.Errorf("alive: %v, of others: %v, %v; want only those of the others", lives(r.Pid), lives(theirs[0]), lives(theirs[1]))
 	}
 }
 

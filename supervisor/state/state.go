@@ -4,6 +4,8 @@
 package state
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +15,10 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
+	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
 	"tideover/supervisor/api"
@@ -26,13 +31,23 @@ import (
 // The lock file beside it is locked (flock) for the daemon's life: a second daemon
 // with the same name is refused before it touches the children of the first one.
 type Store struct {
-	path string
-	lock *os.File
+	path       string
+	lock       *os.File
+	treePrefix string
+	logger     hclog.Logger
 
-	mu      sync.Mutex // guards the fields below, and the file
-	content content
-	adopted map[string]bool // by token: trees that this daemon has taken over
+	mu       sync.Mutex // guards the fields below, and the file
+	content  content
+	adopted  map[string]bool // by token: trees that this daemon has taken over
+	unsaved  time.Time       // since when the file is older than content; zero: it is not
+	unsynced bool            // content must be on the disk (fsync) when it is saved
+	retry    *time.Timer     // saves content when that has failed; nil: that has not failed
+	closed   bool
 }
+
+// retryInterval is the time between two attempts to write the file after one has failed, as
+// on a full disk. Every change writes it, too.
+const retryInterval = 5 * time.Second
 
 type content struct {
 	Version int                               `json:"version"`
@@ -50,10 +65,15 @@ type checksummed struct {
 	State json.RawMessage `json:"state"`
 }
 
+// newContent is the content of a file that was never written.
+func newContent() content {
+	return content{Version: formatVersion, Trees: map[string]map[int]process.Record{}, Hooks: map[string]process.Record{}, Last: map[string]int{}, Stopped: map[string]bool{}}
+}
+
 // Open takes the lock in dir and reads the file of the last daemon. A file that
 // fails its checks is renamed to *.damaged and the state is empty; damaged says
 // why, for the log.
-func Open(dir, name string) (s *Store, damaged error, err error) {
+func Open(dir, name string, logger hclog.Logger) (s *Store, damaged error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("cannot make the state directory: %w", err)
 	}
@@ -65,14 +85,19 @@ func Open(dir, name string) (s *Store, damaged error, err error) {
 		lock.Close()
 		return nil, nil, api.Errorf(api.ExitError, "another tideover runs as %q already", name)
 	}
-	s = &Store{path: filepath.Join(dir, name+".json"), lock: lock, adopted: map[string]bool{}}
-	s.content = content{Version: formatVersion, Trees: map[string]map[int]process.Record{}, Hooks: map[string]process.Record{}, Last: map[string]int{}, Stopped: map[string]bool{}}
+	prefix, err := treePrefix(lock)
+	if err != nil {
+		lock.Close()
+		return nil, nil, fmt.Errorf("cannot use the lock file: %w", err)
+	}
+	s = &Store{path: filepath.Join(dir, name+".json"), lock: lock, treePrefix: prefix, logger: logger, adopted: map[string]bool{}, content: newContent()}
 	if damaged = s.read(); damaged != nil {
 		_ = os.Rename(s.path, s.path+".damaged") // for the operator to look at; the start goes on
 	}
 	return s, damaged, nil
 }
 
+// read reads the file, if there is one.
 func (s *Store) read() error {
 	text, err := os.ReadFile(s.path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -81,30 +106,90 @@ func (s *Store) read() error {
 	if err != nil {
 		return err
 	}
-	var file checksummed
-	if err := json.Unmarshal(text, &file); err != nil {
+	content, err := decode(text)
+	if err != nil {
 		return fmt.Errorf("%s: %w", s.path, err)
 	}
-	if crc32.ChecksumIEEE(file.State) != file.Sum {
-		return fmt.Errorf("%s: wrong checksum", s.path)
-	}
-	state := s.content
-	if err := json.Unmarshal(file.State, &state); err != nil {
-		return fmt.Errorf("%s: %w", s.path, err)
-	}
-	if state.Version != formatVersion {
-		return fmt.Errorf("%s: version %d, this tideover writes %d", s.path, state.Version, formatVersion)
-	}
-	s.content = state
+	s.content = content
 	return nil
 }
 
-// write replaces the file without fsync. That is enough for what does not survive
-// a reboot: process trees, and their numbers.
-func (s *Store) write() error { return s.writeFile(false) }
+// decode returns the content of a file. It has all maps, whatever the file has.
+func decode(text []byte) (content, error) {
+	var file checksummed
+	if err := json.Unmarshal(text, &file); err != nil {
+		return content{}, err
+	}
+	if crc32.ChecksumIEEE(file.State) != file.Sum {
+		return content{}, errors.New("wrong checksum")
+	}
+	var read content
+	if err := json.Unmarshal(file.State, &read); err != nil {
+		return content{}, err
+	}
+	if read.Version != formatVersion {
+		return content{}, fmt.Errorf("version %d, this tideover writes %d", read.Version, formatVersion)
+	}
+	c := newContent()
+	for app, generations := range read.Trees {
+		if generations != nil {
+			c.Trees[app] = generations
+		}
+	}
+	maps.Copy(c.Hooks, read.Hooks)
+	maps.Copy(c.Last, read.Last)
+	maps.Copy(c.Stopped, read.Stopped)
+	return c, nil
+}
+
+// TreePrefix begins the tokens of all process trees of the daemons that have had this store.
+// By it a daemon finds trees of the one before it that were never recorded. It is the identity
+// of the lock file, so no two daemons that run at the same time have the same one.
+func (s *Store) TreePrefix() string { return s.treePrefix }
+
+func treePrefix(lock *os.File) (string, error) {
+	info, err := lock.Stat()
+	if err != nil {
+		return "", err
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%d:%s", st.Dev, st.Ino, lock.Name()))
+	return hex.EncodeToString(sum[:10]) + ".", nil
+}
+
+// saveLocked writes the file. If that fails it is tried again in the background. s.mu must be
+// held.
+func (s *Store) saveLocked(sync bool) error {
+	s.unsynced = s.unsynced || sync
+	err := s.writeFile(s.unsynced)
+	if err == nil {
+		if !s.unsaved.IsZero() {
+			s.logger.Info("state saved", "after_s", time.Since(s.unsaved).Round(time.Millisecond).Seconds())
+		}
+		s.unsaved, s.unsynced = time.Time{}, false
+		return nil
+	}
+	if s.unsaved.IsZero() {
+		s.unsaved = time.Now()
+	}
+	if s.retry == nil && !s.closed {
+		s.retry = time.AfterFunc(retryInterval, s.saveAgain)
+	}
+	return err
+}
+
+func (s *Store) saveAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retry = nil
+	if !s.closed && !s.unsaved.IsZero() {
+		_ = s.saveLocked(false) // logged when it failed first
+	}
+}
 
 // writeFile writes a temporary file and renames it. With sync the file is fsynced
-// before the rename, and its directory after it.
+// before the rename, and its directory after it. What does not survive a reboot needs no
+// sync: process trees, and their numbers.
 func (s *Store) writeFile(sync bool) error {
 	state, err := json.Marshal(s.content)
 	if err != nil {
@@ -145,6 +230,23 @@ func (s *Store) Adopt(token string) {
 	s.adopted[token] = true
 }
 
+// IsKnown reports whether a tree is recorded, or was taken over.
+func (s *Store) IsKnown(token string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, hook := s.content.Hooks[token]; hook || s.adopted[token] {
+		return true
+	}
+	for _, generations := range s.content.Trees {
+		for _, tree := range generations {
+			if tree.Token == token {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // StaleTrees returns the trees without a recorded end by the last daemon that were
 // not adopted.
 func (s *Store) StaleTrees() []process.Record {
@@ -169,7 +271,7 @@ func (s *Store) ForgetStale() error {
 		maps.DeleteFunc(generations, func(_ int, tree process.Record) bool { return !s.adopted[tree.Token] })
 	}
 	s.content.Hooks = map[string]process.Record{}
-	return s.write()
+	return s.saveLocked(false)
 }
 
 // NextNumber returns the next generation number of app. No number is used twice,
@@ -178,7 +280,7 @@ func (s *Store) NextNumber(app string) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.content.Last[app]++
-	return s.content.Last[app], s.write()
+	return s.content.Last[app], s.saveLocked(false)
 }
 
 // SetTree records the process tree of a generation.
@@ -189,7 +291,7 @@ func (s *Store) SetTree(app string, generation int, tree process.Record) error {
 		s.content.Trees[app] = map[int]process.Record{}
 	}
 	s.content.Trees[app][generation] = tree
-	return s.write()
+	return s.saveLocked(false)
 }
 
 // RemoveTree records that no process of a generation is left.
@@ -197,7 +299,7 @@ func (s *Store) RemoveTree(app string, generation int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.content.Trees[app], generation)
-	return s.write()
+	return s.saveLocked(false)
 }
 
 // SetHook records a hook that is about to run. Its token is enough to find its
@@ -206,7 +308,7 @@ func (s *Store) SetHook(tree process.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.content.Hooks[tree.Token] = tree
-	return s.write()
+	return s.saveLocked(false)
 }
 
 // RemoveHook records that a hook has ended.
@@ -214,7 +316,7 @@ func (s *Store) RemoveHook(token string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.content.Hooks, token)
-	return s.write()
+	return s.saveLocked(false)
 }
 
 // SetStopped records that the operator has stopped an app, or started it. It
@@ -227,7 +329,7 @@ func (s *Store) SetStopped(app string, stopped bool) error {
 	} else {
 		delete(s.content.Stopped, app)
 	}
-	return s.writeFile(true)
+	return s.saveLocked(true)
 }
 
 // Stopped reports whether the operator has stopped an app.
@@ -237,5 +339,20 @@ func (s *Store) Stopped(app string) bool {
 	return s.content.Stopped[app]
 }
 
-// Close releases the lock.
-func (s *Store) Close() error { return s.lock.Close() }
+// Close writes what was not saved yet, and releases the lock.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if s.retry != nil {
+		s.retry.Stop()
+	}
+	var err error
+	if !s.unsaved.IsZero() {
+		err = s.saveLocked(false)
+	}
+	return errors.Join(err, s.lock.Close())
+}
