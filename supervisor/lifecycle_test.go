@@ -78,6 +78,21 @@ func TestBrokenReloadKeepsTheOldAndSaysWhy(t *testing.T) {
 	}
 }
 
+// An app that takes a port, a lock or a database for itself cannot run twice at once.
+func TestAReloadThatFailsBecauseTwoCopiesRunAdvisesReplace(t *testing.T) {
+	t.Parallel()
+	lock := filepath.Join(t.TempDir(), "lock")
+	r := open(t, "web", func(a *config.App) {
+		a.Command = append([]string{"/bin/sh", "-c", "mkdir " + lock + " || { echo '[Errno 98] Address already in use'; exit 1; }; exec \"$0\""}, a.Command...)
+	})
+	r.page()
+	res := r.want(r.do(api.Reload), api.ExitKeptOld)
+	if !strings.Contains(res.Hint, `reload = "replace"`) || strings.Contains(res.Hint, "repair") {
+		t.Errorf("hint %q", res.Hint)
+	}
+	r.page()
+}
+
 func TestReloadThatNeverAnswersEndsAtItsDeadline(t *testing.T) {
 	t.Parallel()
 	r, swap := switchable(t, "web", func(a *config.App) { a.Ready.Timeout = 500 * time.Millisecond })

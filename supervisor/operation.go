@@ -142,7 +142,12 @@ func (o *operation) failStart(s *startup, why, hint string) {
 	}
 	r.Result, r.Exit = "kept old", api.ExitKeptOld
 	r.Error += fmt.Sprintf("; generation %d still serves", old.Number)
-	if old.Dir == s.Spec().Dir {
+	switch {
+	case generation.SaysInUse(r.ChildOutput):
+		advice := fmt.Sprintf("generation %d still runs and may have what the new one needs: an app of which two copies cannot run "+
+			"at once needs reload = \"replace\", which stops the old one first", old.Number)
+		r.Hint = strings.TrimPrefix(r.Hint+"\n"+advice, "\n")
+	case old.Dir == s.Spec().Dir:
 		danger := fmt.Sprintf("generation %d serves as long as its workers live; the release was changed in place (%s), "+
 			"so a worker that restarts would load the broken code: repair it and reload, and release into a directory of its own behind a symlink", old.Number, old.Dir)
 		r.Hint = strings.TrimPrefix(r.Hint+"\n"+danger, "\n")

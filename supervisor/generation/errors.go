@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"regexp"
+	"slices"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/process"
@@ -51,3 +53,13 @@ func PathCause(err error) error {
 	}
 	return err
 }
+
+// inUse is in the output of a process that finds its port, lock or database taken: texts of
+// errno, of locks, and of servers.
+var inUse = regexp.MustCompile(`(?i)\b(EADDRINUSE|EWOULDBLOCK|errno (98|11)|in use|already (running|exists)|another instance|database is locked|` +
+	`(could not|cannot|can't|unable to|failed to) (acquire|get|obtain|take) (the |a |an )?([a-z]+ )?lock|lock\b.* could not be acquired|` +
+	`lock (is )?(already )?held)\b`)
+
+// SaysInUse reports whether the output of a process that did not come up says that something is
+// in use already. Where another generation still runs, that may be the one that uses it.
+func SaysInUse(lines []string) bool { return slices.ContainsFunc(lines, inUse.MatchString) }
