@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drainTimeout bounds how long one connection is read to its end.
+// drainTimeout bounds how long the other end of a connection may neither send nor read.
 const drainTimeout = time.Second
 
 // Reclaim accepts the connections in the backlog and returns their number. On each it sends
@@ -22,7 +22,7 @@ const drainTimeout = time.Second
 // kept. A worker that still lives may accept at the same time, and
 // gets some of the connections. To reclaim all, call it again when no process of the
 // generation lives. It returns when all connections are closed. It closes a connection
-// when the client does not close within a second, or when ctx ends.
+// when the client neither sends nor reads for a second, or when ctx ends.
 func (p *Private) Reclaim(ctx context.Context, marker []byte) (int, error) {
 	if err := p.SetNonblock(); err != nil {
 		return 0, fmt.Errorf("reclaim %s: %w", p.address, err)
@@ -87,13 +87,22 @@ func (p *Private) accept() (*os.File, error) {
 // close with unread bytes would send a reset, which may discard the marker there.
 func (p *Private) sendMarker(ctx context.Context, conn *os.File, marker []byte) {
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(p.drainTimeout))
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })()
-	if _, err := conn.Write(marker); err != nil {
-		return // the other end has closed
-	}
-	if _, err := io.Copy(conn, conn); err != nil {
-		return
+	buffer := make([]byte, 32<<10)
+	for n := copy(buffer, marker); ; {
+		conn.SetDeadline(time.Now().Add(p.drainTimeout))
+		if ctx.Err() != nil {
+			conn.SetDeadline(time.Now())
+		}
+		if _, err := conn.Write(buffer[:n]); err != nil {
+			return // the other end has closed
+		}
+		var err error
+		if n, err = conn.Read(buffer); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return
+		}
 	}
 	_ = withFD(conn, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
 }

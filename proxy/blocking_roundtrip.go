@@ -245,8 +245,8 @@ func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy boo
 		return false, false
 	}
 	f := u.classify(p, err)
-	if f.retryable() && !(x.settings.NoResend && p == requestSent && !f.neverAccepted) {
-		if p == requestSent && !f.neverAccepted { // the app has not seen the other ones
+	if f.retryable() && !(x.settings.NoResend && f.mayHaveRun()) {
+		if f.mayHaveRun() {
 			x.app.counters.resent.Add(1)
 		}
 		return true, p == connected

@@ -25,7 +25,7 @@ const (
 	notConnected    progress = iota
 	connected                // nothing written
 	requestSent              // at least one byte written, nothing read back
-	responseStarted          // a byte of the response arrived
+	responseStarted          // a byte of the response arrived, and none was sent to the client
 )
 
 // A failedAttempt is what is known about a round trip that failed.
@@ -37,26 +37,29 @@ type failedAttempt struct {
 	reset         bool          // ECONNRESET: there were bytes that the app had not read
 	neverAccepted bool          // the target's marker came: the app never accepted the connection
 	workerDied    bool          // the target lives: only a worker died
-	elapsed       time.Duration // since the request was written
+	elapsed       time.Duration // since a worker had the request, as far as that is known
 	attempts      int           // times the request was lost after it had been written
 }
 
 // retryable reports whether the request may be sent to the app again ([http1.RuleResend]).
 func (f failedAttempt) retryable() bool {
 	switch {
-	case !f.replayable || f.progress == responseStarted:
+	case !f.replayable:
 		return false
 	case f.progress == notConnected || f.progress == connected || f.neverAccepted:
 		return true
 	case f.attempts > 1:
 		return false
-	case f.reset && f.noBody:
+	case f.reset && f.noBody && f.progress == requestSent:
 		return true
 	case f.workerDied && f.elapsed >= workerTimeout:
 		return false
 	}
 	return f.idempotent
 }
+
+// mayHaveRun reports whether a worker of the app may have read the request.
+func (f failedAttempt) mayHaveRun() bool { return f.progress >= requestSent && !f.neverAccepted }
 
 // cause says in words why the client gets a 502.
 func (f failedAttempt) cause() string {

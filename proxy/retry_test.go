@@ -39,16 +39,17 @@ func TestLedger(t *testing.T) {
 
 // byTheBook is the rule as design has it, one sentence after the other.
 func byTheBook(l failedAttempt) bool {
-	neverRead := l.neverAccepted || l.reset && l.noBody && l.attempts < 2 // provably
 	may := false
+	again := l.attempts < 2                              // a request is sent to two children at most
+	killer := l.workerDied && l.elapsed >= 5*time.Second // a worker timeout would kill the next one too
 	switch l.progress {
 	case notConnected, connected: // any request may be sent again
 		may = true
 	case requestSent: // an idempotent one, or one the dead child provably never read
-		again := l.attempts < 2                              // a request is sent to two children at most
-		killer := l.workerDied && l.elapsed >= 5*time.Second // a worker timeout would kill the next one too
+		neverRead := l.neverAccepted || l.reset && l.noBody && again
 		may = neverRead || l.idempotent && again && !killer
-	case responseStarted: // never
+	case responseStarted: // an idempotent one: the client has seen nothing of the response
+		may = l.neverAccepted || l.idempotent && again && !killer
 	}
 	return may && l.replayable // kept whole or not resent
 }
@@ -63,6 +64,7 @@ func TestResending(t *testing.T) {
 	unread := func(k *appConn) { k.Read(make([]byte, 1)) } // leaves a reset
 	marked := func(k *appConn) { k.request(); io.WriteString(k, "marker") }
 	part := func(k *appConn) { k.request(); io.WriteString(k, "H") }
+	headOnly := func(k *appConn) { k.request(); k.say("HTTP/1.1 200 OK\nContent-Length: 5\n\n") }
 	for _, c := range []struct {
 		name    string
 		set     Settings
@@ -86,7 +88,11 @@ func TestResending(t *testing.T) {
 		{"not read, without a body, never resent", Settings{NoResend: true}, bare, unread, 502, 0},
 		{"not accepted", Settings{}, post, marked, 200, 0},
 		{"not accepted, never resent", Settings{NoResend: true}, post, marked, 200, 0},
-		{"begun", Settings{}, get, part, 502, 0},
+		{"begun, idempotent", Settings{}, get, part, 200, 1},
+		{"begun, idempotent, never resent", Settings{NoResend: true}, get, part, 502, 0},
+		{"begun, not idempotent", Settings{}, post, part, 502, 0},
+		{"head only", Settings{}, get, headOnly, 200, 1},
+		{"head only, not idempotent", Settings{}, bare, headOnly, 502, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newHarness(t, patient, c.set)
@@ -226,6 +232,30 @@ func TestWorkerTimeout(t *testing.T) {
 			time.Sleep(time.Second)
 		})
 	}
+}
+
+// The 5 s begin when a worker has the request, not when it was written into the app's backlog.
+func TestTimeInTheBacklogIsNoTimeInAWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, target := gate.New(patient), gate.NewTarget(gate.TargetOptions{Concurrency: 1, Bounded: true})
+		g.Swap(target)
+		c := &clientConn{}
+		g.Enter(new(gate.Waiter)) // the only worker works on this one
+		g.Enter(&c.waiter)
+		rt := roundTrip{target: target}
+		rt.x = &exchange{settings: &Settings{}, client: c}
+		rt.startedAt, rt.turn = time.Now(), c.waiter.Turn()
+		time.Sleep(10 * time.Second)
+		g.Done(target, true)
+		time.Sleep(time.Second)
+		if f := rt.classify(requestSent, io.EOF); f.workerDied || f.elapsed != time.Second {
+			t.Errorf("%+v", f)
+		}
+		time.Sleep(5 * time.Second)
+		if f := rt.classify(requestSent, io.EOF); !f.workerDied || f.elapsed != 6*time.Second {
+			t.Errorf("%+v", f)
+		}
+	})
 }
 
 // How long it is looked for news of a target's death.

@@ -20,6 +20,7 @@ type roundTrip struct {
 	x         *exchange // nil: the connection is idle
 	target    *gate.Target
 	startedAt time.Time // when the request was written
+	turn      int       // of its pass; see gate.Waiter.Turn
 	unsent    []byte    // of the request
 	in        buffer    // read from the app and not consumed
 	out       []byte    // what is being written, to either side
@@ -35,7 +36,7 @@ type roundTrip struct {
 
 // begin prepares for a request. The memory of the former response is kept.
 func (rt *roundTrip) begin(x *exchange, now time.Time) {
-	rt.x, rt.startedAt = x, now
+	rt.x, rt.startedAt, rt.turn = x, now, x.client.waiter.Turn()
 	rt.responseStarted, rt.bytesSent, rt.bodyDone = false, false, false
 	rt.resetResponse()
 }
@@ -135,9 +136,9 @@ func (rt *roundTrip) classify(p progress, err error) failedAttempt {
 	f := failedAttempt{
 		progress: p, idempotent: x.settings.idempotent(&x.request), noBody: x.request.Body.Empty(), replayable: !x.consumed,
 		reset: errors.Is(err, syscall.ECONNRESET), neverAccepted: err == errNeverAccepted,
-		elapsed: time.Since(rt.startedAt),
+		elapsed: time.Since(rt.target.AcceptedAt(rt.turn, rt.startedAt)),
 	}
-	if p == requestSent && !f.neverAccepted {
+	if f.mayHaveRun() {
 		x.attempts++
 	}
 	f.attempts = x.attempts

@@ -273,7 +273,7 @@ func (g *Gate) openLocked() bool {
 
 // passLocked counts w on the target. g.mu must be held, and the gate must be open.
 func (g *Gate) passLocked(w *Waiter) Decision {
-	g.target.enter()
+	w.turn = g.target.enter()
 	return Decision{Outcome: Passed, Target: g.target, Waited: w.waited}
 }
 

@@ -18,6 +18,7 @@ type Waiter struct {
 	arrival    uint64 // position in the order of arrival, for the life of the gate
 	arrivedAt  time.Time
 	queued     bool
+	turn       int           // of the latest pass
 	queuedAt   time.Time     // when the present stay in the queue began
 	waited     time.Duration // all stays together
 	counted    time.Duration // the part of waited that counts toward the timeout
@@ -38,6 +39,10 @@ func (w *Waiter) ArrivedAt() time.Time { return w.arrivedAt }
 
 // Arrival is the request's position in the order of arrival at its gate.
 func (w *Waiter) Arrival() uint64 { return w.arrival }
+
+// Turn is the place in the order of the target that the request has passed to, for
+// Target.AcceptedAt.
+func (w *Waiter) Turn() int { return w.turn }
 
 // Decision is the latest decision that was delivered.
 func (w *Waiter) Decision() Decision { return w.decision }

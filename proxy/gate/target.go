@@ -13,6 +13,7 @@ type TargetOptions struct {
 	Network     string // "unix" or "tcp"
 	Address     string // what to dial
 	Concurrency int    // requests that the app works on at once; 0: unknown, which counts as 1
+	Bounded     bool   // it never works on more; further ones wait in its backlog in their order
 	Marker      []byte // sent instead of a response on a connection that the app never accepted
 	DefaultHost string // Host for HTTP/1.0 requests without one; empty: the proxy's own default
 	// OnSuspend is set where the app has opened the listening socket itself: such a target is
@@ -46,6 +47,7 @@ type Target struct {
 	mu        sync.Mutex
 	gate      *Gate // that has this target; nil: none
 	inFlight  int   // requests that passed and are not done
+	left      departures
 	conns     map[Conn]connUse
 	tunnels   int // connections in use as a tunnel
 	retired   bool
@@ -278,17 +280,24 @@ func (t *Target) SetTunnel(c Conn) bool {
 	return true
 }
 
-// enter counts one request more. Only the gate calls it, with its mu held.
-func (t *Target) enter() {
+// enter counts one request more and returns its turn. Only the gate calls it, with its mu held.
+func (t *Target) enter() (turn int) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.options.Bounded {
+		turn = t.left.total + t.inFlight - t.options.Concurrency + 1
+	}
 	t.inFlight++
-	t.mu.Unlock()
+	return turn
 }
 
 // leave counts one request less. Only the gate calls it.
 func (t *Target) leave() {
 	t.mu.Lock()
 	t.inFlight--
+	if t.options.Bounded {
+		t.left.add(time.Now())
+	}
 	t.notifyLocked()
 	t.mu.Unlock()
 }

@@ -340,7 +340,7 @@ var Rules = []RuleInfo{
 		"After an error response the connection is read for a bounded time before it is closed, so that a reset does not destroy the response.",
 		nil, "proxy"},
 	{RuleResend, "Resend", "RFC 9110 section 9.2.2",
-		"A request that is kept whole is sent to the app again when nothing of it was written, when the app provably did not read it, or, once, when it is idempotent and nothing was read back. The last does not hold after 5 s in a worker that died alone.",
+		"A request that is kept whole is sent to the app again when nothing of it was written, when the app provably did not read it, or, once, when it is idempotent and nothing of a response was sent to the client. The last does not hold after 5 s in a worker that died alone; the time in the app's backlog does not count where the number of workers and threads is known.",
 		nil, "proxy"},
 	{RuleUpstreamUnavailable, "UpstreamUnavailable", "RFC 9110 section 15.6.4",
 		"A connect that fails (EAGAIN, ECONNREFUSED, ENOENT), or that does not reach the listening socket that was proven to be the app's, sends the request back to the gate, where it is held.",

@@ -160,7 +160,7 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
 	o := gate.TargetOptions{
 		Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.address,
-		Concurrency: concurrency(cfg), Marker: g.marker, DefaultHost: host,
+		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: g.marker, DefaultHost: host,
 	}
 	g.probe = httpProbe{host: cfg.Ready.Host, path: cfg.Ready.Path, accept: cfg.Ready.Status.Counts, warm: cfg.Ready.Warm}
 	if g.private == nil {

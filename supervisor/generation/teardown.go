@@ -203,7 +203,9 @@ func (g *Generation) ReclaimWhileServing() (end func() int) {
 		ticker := time.NewTicker(reclaimInterval)
 		defer ticker.Stop()
 		for {
-			n, _ := g.private.ReclaimWhileServing(context.Background(), g.marker) // each one is bounded
+			ctx, cancel := context.WithTimeout(context.Background(), reclaimTimeout)
+			n, _ := g.private.ReclaimWhileServing(ctx, g.marker)
+			cancel()
 			total += n
 			select {
 			case <-ticker.C:

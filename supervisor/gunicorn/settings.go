@@ -92,8 +92,13 @@ func (s Settings) Concurrency() int {
 	if s.Workers == 0 || s.Threads < 2 {
 		return s.Workers
 	}
-	if slices.Contains([]string{"", "sync", "gthread"}, s.WorkerClass) {
+	if s.IsBounded() {
 		return s.Workers * s.Threads
 	}
 	return s.Workers
+}
+
+// IsBounded reports whether gunicorn never processes more requests at once than Concurrency.
+func (s Settings) IsBounded() bool {
+	return s.Workers > 0 && slices.Contains([]string{"", "sync", "gthread"}, s.WorkerClass)
 }
