@@ -26,7 +26,8 @@ type Settings struct {
 	Limit int
 	// Timeout is the longest a request is held while no target can answer; then it is answered 503.
 	// The time in which the queue is released at the target's pace does not count, and neither does
-	// the time before, in which a former target had the request. 0: none is held.
+	// the time before, in which a former target had the request, nor that in which a former target
+	// still answers others. 0: none is held.
 	Timeout time.Duration
 }
 
@@ -53,6 +54,7 @@ type Gate struct {
 	held      queue
 	deadlines expiryHeap    // the same requests, the next to expire first
 	shutFor   time.Duration // the time in which requests were held and no target could answer
+	shutAt    time.Duration // shutFor at the latest Swap
 	clockRead time.Time     // shutFor is up to date until here
 	shut      bool          // no target could answer at clockRead
 	arrivals  uint64        // number of the latest arrival
@@ -90,6 +92,7 @@ func (g *Gate) Swap(t *Target) *Target {
 		if t != nil {
 			t.activate(g)
 		}
+		g.shutAt = g.shutFor
 		g.backoff, g.pausedUntil = 0, time.Time{}
 		g.resetWindowLocked(now)
 	})
@@ -219,6 +222,9 @@ func (g *Gate) Done(t *Target, answered bool) {
 	}
 	now := time.Now()
 	g.readClockLocked(now)
+	if t != g.target && answered {
+		g.shutFor = g.shutAt // until here a generation was answering
+	}
 	if t == g.target && answered {
 		g.window, g.windowMovedAt = g.window+1, now
 		g.backoff, g.pausedUntil = 0, time.Time{}

@@ -377,3 +377,37 @@ func TestTimeInWhichTheProcessDidNotRunExpiresNoRequest(t *testing.T) {
 		t.Error("not held any more")
 	}
 }
+
+// A former target that works off what it has accepted is a generation that answers: the held wait
+// for it, and their hold begins with its last answer.
+func TestTheAnswersOfADrainExpireNoHeldRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(settings(100, 3*time.Second))
+		old := NewTarget(TargetOptions{Concurrency: 100})
+		g.Swap(old)
+		for range 5 {
+			ask(g, "accepted")
+		}
+		g.Swap(nil)
+		held := queued(t, g, 2)
+		for range 4 {
+			time.Sleep(2 * time.Second)
+			g.Done(old, true)
+		}
+		later, _ := ask(g, "later")
+		g.Done(old, false) // no answer
+		time.Sleep(3*time.Second - 1)
+		synctest.Wait()
+		if n := len(held[0].told) + len(held[1].told) + len(later.told); n != 0 {
+			t.Fatalf("%d expired", n)
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if v := held[0].verdict(t); v.Outcome != Expired || v.Waited != 11*time.Second || v.Counted != 3*time.Second {
+			t.Errorf("%+v", v)
+		}
+		if v := later.verdict(t); v.Outcome != Expired || v.Waited != 3*time.Second {
+			t.Errorf("%+v", v)
+		}
+	})
+}

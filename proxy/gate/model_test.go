@@ -309,5 +309,10 @@ func (m *gateModel) done(a *asker) {
 	delete(m.out, a)
 	m.counts[target]--
 	m.ended++
+	if target != m.target {
+		for _, w := range m.waiting { // a former target answers: what was counted since the swap is not
+			m.stays[w].shut = 0
+		}
+	}
 	m.gate.Done(target, true)
 }

@@ -113,7 +113,7 @@ func (g *Gate) dequeueLocked(w *Waiter, now time.Time) {
 	heap.Remove(&g.deadlines, w.expiry)
 	w.queued = false
 	w.waited += now.Sub(w.queuedAt)
-	w.counted = g.shutFor - w.countFrom
+	w.counted = max(0, g.shutFor-w.countFrom)
 	for _, o := range g.observers {
 		o.endLocked(w, w.waited)
 	}
