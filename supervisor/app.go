@@ -137,6 +137,9 @@ func (a *App) run(leaving context.Context, dependencies []<-chan struct{}) {
 	}
 }
 
+// plain reports whether the app is a plain process: it has no requests.
+func (a *App) plain() bool { return a.server == nil }
+
 // do runs f on the app's goroutine and returns when its effect is published. It
 // reports false when ctx ends first, or the app is closed.
 func (a *App) do(ctx context.Context, f func()) bool {
@@ -201,7 +204,7 @@ func (a *App) startUnlessUp() {
 	if a.starting != nil || a.current != nil {
 		return
 	}
-	if a.settings.Reload == config.Replace && len(a.teardowns) > 0 {
+	if a.settings.ReloadMode() == config.Replace && len(a.teardowns) > 0 {
 		a.restart.afterStop = true // never two at once
 		return
 	}
@@ -278,8 +281,12 @@ func (a *App) serve(s *startup) {
 	if g.Target != nil {
 		a.gate.Swap(g.Target)
 	}
-	a.logger.Info("ready", "app", a.name, "generation", g.Number, "pid", g.Process.Pid(),
-		"after_s", g.Ready.Sub(g.Started).Round(time.Millisecond).Seconds(), "tries", probe.Tries)
+	attrs := []any{"app", a.name, "generation", g.Number, "pid", g.Process.Pid(),
+		"after_s", g.Ready.Sub(g.Started).Round(time.Millisecond).Seconds()}
+	if probe.Tries > 0 {
+		attrs = append(attrs, "tries", probe.Tries)
+	}
+	a.logger.Info("ready", attrs...)
 	if g.Lenient {
 		a.logger.Warn("ready with an error response", "app", a.name, "generation", g.Number, "response", probe.FirstLine(),
 			"hint", "a reload would reject this response; set ready.path to a path that shows that the app is ready")
@@ -369,8 +376,11 @@ func (a *App) scheduleRetry(next retry, reason string) {
 	if !next.failed {
 		return
 	}
-	a.logger.Error("app failed", "app", a.name, "next_s", next.after.Seconds(),
-		"hint", "requests are answered 503 until a start succeeds")
+	hint := "requests are answered 503 until a start succeeds"
+	if a.plain() {
+		hint = "tideover reload " + a.name + " starts it at once"
+	}
+	a.logger.Error("app failed", "app", a.name, "next_s", next.after.Seconds(), "hint", hint)
 	a.gate.Refuse(&gate.Refusal{RetryAfter: next.after, Cause: "the app does not start"})
 }
 

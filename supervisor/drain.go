@@ -29,7 +29,7 @@ type drain struct {
 // beginDrain says that t drains the generation that the operation has replaced.
 func (o *operation) beginDrain(t *generation.Teardown) {
 	d := &drain{Teardown: t, operation: o}
-	d.phase = api.Phase{App: o.result.App, Verb: o.verb, From: o.result.Generation.From, To: o.result.Generation.To, Name: "drain"}
+	d.phase = api.Phase{App: o.result.App, Verb: o.verb, From: o.result.Generation.From, To: o.result.Generation.To, Name: o.app.stopPhase(), Plain: o.result.Plain}
 	o.draining = d
 	o.result.Drain = &api.Drain{Generation: t.Number, Result: "running", InFlight: t.InFlight}
 	o.app.drains = append(o.app.drains, d)
@@ -118,11 +118,14 @@ func plural(n int, one, many string) string {
 
 // stopAttrs are the attributes of the phase in which a generation was stopped.
 func stopAttrs(t *generation.Teardown) []api.Attr {
-	attrs := []api.Attr{api.Int("in_flight", t.InFlight), api.Int("cut", t.Cut)}
+	var attrs []api.Attr
+	if t.Target != nil {
+		attrs = append(attrs, api.Int("in_flight", t.InFlight), api.Int("cut", t.Cut))
+	}
 	if t.Reclaimed > 0 {
 		attrs = append(attrs, api.Int("reclaimed", t.Reclaimed))
 	}
-	if t.Stopped.Took > time.Second { // the time of the server to stop, not of a request
+	if t.Target != nil && t.Stopped.Took > time.Second { // the time of the server to stop, not of a request
 		attrs = append(attrs, api.String("stop", t.Stopped.Took.Round(100*time.Millisecond).String()))
 	}
 	if t.Stopped.Killed > 0 {

@@ -38,7 +38,7 @@ type operation struct {
 func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now()}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
-	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}}
+	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}, Plain: a.plain()}
 	if a.current != nil {
 		o.result.Generation = api.GenerationPair{From: a.current.Number, To: a.current.Number}
 	}
@@ -76,7 +76,7 @@ func (o *operation) rereadSettings() bool {
 
 // beginPhase begins a phase. The one before must have ended.
 func (o *operation) beginPhase(name string) {
-	o.phase = api.Phase{App: o.result.App, Verb: o.verb, From: o.result.Generation.From, To: o.result.Generation.To, Name: name}
+	o.phase = api.Phase{App: o.result.App, Verb: o.verb, From: o.result.Generation.From, To: o.result.Generation.To, Name: name, Plain: o.result.Plain}
 	o.phased = time.Now()
 	o.reportPhase()
 }
@@ -141,6 +141,10 @@ func (o *operation) failStart(s *startup, why, hint string) {
 		return
 	}
 	r.Result, r.Exit = "kept old", api.ExitKeptOld
+	if a.plain() {
+		r.Error += fmt.Sprintf("; generation %d still runs", old.Number)
+		return
+	}
 	r.Error += fmt.Sprintf("; generation %d still serves", old.Number)
 	switch {
 	case generation.SaysInUse(r.ChildOutput):
@@ -185,7 +189,10 @@ func (o *operation) log() {
 		level = hclog.Error
 	}
 	attrs := []any{"app", a.name, "verb", r.Verb, "result", r.Result, "from", r.Generation.From, "to", r.Generation.To,
-		"duration_s", o.result.Ended.Sub(o.began).Round(time.Millisecond).Seconds(), "held", r.Requests.Held, "lost", r.Requests.Lost}
+		"duration_s", o.result.Ended.Sub(o.began).Round(time.Millisecond).Seconds()}
+	if !r.Plain {
+		attrs = append(attrs, "held", r.Requests.Held, "lost", r.Requests.Lost)
+	}
 	if r.Error != "" {
 		attrs = append(attrs, "error", r.Error)
 	}

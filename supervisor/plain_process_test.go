@@ -140,6 +140,7 @@ func TestReadyWhenACommandSaysSo(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "up")
 	createFile(t, file)
 	r := open(t, "worker", withoutListen(), func(a *config.App) {
+		a.Reload = config.Overlap
 		a.Ready.Command = shell(`test -e ` + file + ` && kill -0 $TIDEOVER_PID || { echo no broker; exit 5; }`)
 		a.Ready.Timeout = 5 * time.Second
 	})
@@ -313,4 +314,117 @@ func TestCommandThatCanNeverHaveWorked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// phaseNames are the phases of an operation, in order.
+func phaseNames(r api.Result) (names []string) {
+	for _, p := range r.Phases {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+func TestOneCopyOfAPlainProcessRunsUnlessToldOtherwise(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		mode   config.ReloadMode
+		phases []string
+		lines  []string
+	}{
+		{"", []string{"stop", "start", "ready", "done"}, []string{"start 1", "end 1", "start 2"}},
+		{config.Overlap, []string{"start", "ready", "done"}, []string{"start 1", "start 2", "end 1"}},
+	} {
+		t.Run(string(c.mode), func(t *testing.T) {
+			t.Parallel()
+			notes := newNotesFile(t)
+			script := `trap '` + notes.note("end $TIDEOVER_GENERATION") + `; exit 0' TERM; ` + notes.note("start $TIDEOVER_GENERATION") + `; while :; do sleep 0.05; done`
+			r := open(t, "worker", withoutListen(shell(script)...), func(a *config.App) { a.Reload, a.Ready.After = c.mode, 300*time.Millisecond })
+			r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
+			res := r.want(r.do(api.Reload), api.ExitOK)
+			if !slices.Equal(phaseNames(res), c.phases) || !res.Plain {
+				t.Errorf("phases %v, plain %v", phaseNames(res), res.Plain)
+			}
+			notes.until(r, "end 1") // with overlap the old one is stopped after the result
+			if lines := notes.lines(); !slices.Equal(lines, c.lines) {
+				t.Errorf("it ran as %q", lines)
+			}
+		})
+	}
+}
+
+func TestADeathWithinReadyAfterIsTheResultOfTheReload(t *testing.T) {
+	t.Parallel()
+	const script = `import os, socket, sys, time
+if "NOTIFY_SOCKET" in os.environ:
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.connect(os.environ["NOTIFY_SOCKET"])
+    s.sendall(b"READY=1")
+if os.path.exists(sys.argv[1]):
+    sys.exit("no module named jobs")
+time.sleep(1000)`
+	for name, probe := range map[string]appOption{
+		"alive":   func(*config.App) {},
+		"command": func(a *config.App) { a.Ready.Command = []string{"true"} },
+		"notify":  func(a *config.App) { a.Ready.Notify = true },
+	} {
+		for mode, exit := range map[config.ReloadMode]api.Exit{config.Overlap: api.ExitKeptOld, config.Replace: api.ExitDown} {
+			t.Run(name+" "+string(mode), func(t *testing.T) {
+				t.Parallel()
+				broken := filepath.Join(t.TempDir(), "broken")
+				r := open(t, "worker", withoutListen("python3", "-c", script, broken), probe, func(a *config.App) {
+					a.Reload, a.Ready.After = mode, 2*time.Second
+				})
+				before := r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
+				createFile(t, broken)
+				res := r.want(r.do(api.Reload), exit)
+				if !strings.Contains(res.Error, "exit status 1") || !slices.Equal(res.ChildOutput, []string{"no module named jobs"}) {
+					t.Errorf("result %+v", res)
+				}
+				if after := r.status(); (exit == api.ExitKeptOld) != (after.Pid == before.Pid) {
+					t.Errorf("pid %d, before %d", after.Pid, before.Pid)
+				}
+			})
+		}
+	}
+}
+
+func TestASecondCopyOfAProcessThatListensItselfIsRefused(t *testing.T) {
+	t.Parallel()
+	port := fixedPort(t)
+	r := open(t, "listener", withoutListen(), func(a *config.App) { a.Command, a.Reload = append(a.Command, itoa(port)), config.Overlap })
+	before := r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
+	address := "127.0.0.1:" + itoa(port)
+	r.until("listening", func(api.AppStatus) bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	res := r.want(r.do(api.Reload), api.ExitKeptOld)
+	if !strings.Contains(res.Error, address) || !strings.Contains(res.Hint, `reload = "replace"`) {
+		t.Errorf("error %q, hint %q", res.Error, res.Hint)
+	}
+	plan := r.s.Do(t.Context(), api.Request{Verb: api.Reload, DryRun: true}, func(api.Phase) {})
+	if !strings.Contains(strings.Join(plan.Plan, "\n"), "refused    it listens on "+address) {
+		t.Errorf("plan %q", plan.Plan)
+	}
+	if st := r.status(); st.Pid != before.Pid {
+		t.Errorf("pid %d, before %d", st.Pid, before.Pid)
+	}
+	r.want(r.do(api.Restart), api.ExitOK)
+}
+
+// fixedPort is a free port that the kernel chooses for no socket.
+func fixedPort(t *testing.T) int {
+	t.Helper()
+	for port := 21000; port < 22000; port++ {
+		l, err := net.Listen("tcp", "127.0.0.1:"+itoa(port))
+		if err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }

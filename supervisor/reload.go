@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -23,7 +22,7 @@ func (o *operation) reload() {
 		return
 	}
 	o.cancelPendingStart()
-	if o.verb == api.Restart || a.settings.Reload == config.Replace {
+	if o.verb == api.Restart || a.settings.ReloadMode() == config.Replace {
 		o.replace()
 		return
 	}
@@ -36,6 +35,10 @@ func (o *operation) reload() {
 // It ends at the swap. The old generation drains meanwhile; see drain.
 func (o *operation) overlap() {
 	a := o.app
+	if address := a.ownListener(a.current); address != "" {
+		o.refuseOverlap(address)
+		return
+	}
 	for len(a.drains) >= maxDraining {
 		if !o.waitStopped(a.drains[0].Teardown) {
 			return
@@ -46,13 +49,13 @@ func (o *operation) overlap() {
 	if s == nil {
 		return
 	}
-	o.beginPhase("swap")
 	old := a.current // read only now: it may have crashed meanwhile
-	a.serve(s)
-	if old != nil {
-		o.beginDrain(a.stopGeneration(old, generation.StopReplaced, old.StopTimeouts()))
-	}
-	o.phaseOK()
+	o.requestPhase("swap", func() {
+		a.serve(s)
+		if old != nil {
+			o.beginDrain(a.stopGeneration(old, generation.StopReplaced, old.StopTimeouts()))
+		}
+	})
 	o.afterReload()
 	o.leaveDraining()
 	o.succeed()
@@ -65,9 +68,8 @@ func (o *operation) replace() {
 	if !o.waitAllStopped() { // of former reloads, before a request is held
 		return
 	}
-	o.beginPhase("hold")
-	old := a.detachCurrent()
-	o.phaseOK()
+	var old *generation.Generation
+	o.requestPhase("hold", func() { old = a.detachCurrent() })
 	strict := old != nil && !old.Lenient
 	if old != nil {
 		a.stopGeneration(old, generation.StopReplaced, old.StopTimeoutsWhileHeld())
@@ -79,7 +81,7 @@ func (o *operation) replace() {
 	if s == nil {
 		return
 	}
-	o.release(s)
+	o.requestPhase("release", func() { a.serve(s) })
 	o.afterReload()
 	o.succeed()
 }
@@ -97,21 +99,21 @@ func (o *operation) start() {
 	case a.starting != nil:
 		a.starting.awaited = true
 		if s := o.waitReady(a.starting); s != nil {
-			o.release(s)
+			o.requestPhase("release", func() { a.serve(s) })
 			o.succeed()
 		}
 		return
 	}
 	a.recordStopped(false)
 	o.cancelPendingStart()
-	if a.settings.Reload == config.Replace && !o.waitAllStopped() {
+	if a.settings.ReloadMode() == config.Replace && !o.waitAllStopped() {
 		return
 	}
 	s := o.startGeneration(true)
 	if s == nil {
 		return
 	}
-	o.release(s)
+	o.requestPhase("release", func() { a.serve(s) })
 	o.succeed()
 }
 
@@ -190,11 +192,42 @@ func (o *operation) stageFailed(s *startup, stage *generation.Stage) {
 	o.failStart(s, why, hint)
 }
 
-// release puts a generation into service while requests are held.
-func (o *operation) release(s *startup) {
-	o.beginPhase("release")
-	o.app.serve(s)
+// requestPhase runs do as a phase. A plain process has no requests, so for it this is none.
+func (o *operation) requestPhase(name string, do func()) {
+	if o.result.Plain {
+		do()
+		return
+	}
+	o.beginPhase(name)
+	do()
 	o.phaseOK()
+}
+
+// ownListener returns an address on which a generation of a plain process listens by itself;
+// empty: none. A second copy cannot listen there. A port that the kernel has chosen does not
+// count: the copy gets another one.
+func (a *App) ownListener(g *generation.Generation) string {
+	if !a.plain() || g == nil {
+		return ""
+	}
+	open, err := g.Process.Listening()
+	if err != nil {
+		return ""
+	}
+	for _, l := range open {
+		if l.Network == "tcp" && !l.Ephemeral() {
+			return l.Address
+		}
+	}
+	return ""
+}
+
+// refuseOverlap ends the operation before a second copy is started.
+func (o *operation) refuseOverlap(address string) {
+	a := o.app
+	o.fail(api.ExitKeptOld, fmt.Sprintf("reload = \"overlap\" is not possible for %s: it listens on %s itself, and a second copy could not; generation %d still runs",
+		a.name, address, a.current.Number), `set reload = "replace" (one copy at a time), or use tideover restart `+a.name)
+	o.result.Result = "kept old"
 }
 
 // afterReload runs the hook after_reload. The new code serves already, so a failure
@@ -238,9 +271,17 @@ func (o *operation) waitAllStopped() bool {
 	return true
 }
 
-// waitStopped waits until a teardown is done, as the phase "drain".
+// stopPhase is the name of the phase in which a generation is stopped.
+func (a *App) stopPhase() string {
+	if a.plain() {
+		return "stop"
+	}
+	return "drain"
+}
+
+// waitStopped waits until a teardown is done, as a phase.
 func (o *operation) waitStopped(t *generation.Teardown) bool {
-	o.beginPhase("drain")
+	o.beginPhase(o.app.stopPhase())
 	if !o.await(t.Done()) {
 		o.phaseFailed()
 		o.failOvertaken()
@@ -273,7 +314,7 @@ func mebibytes(n uint64) string { return fmt.Sprintf("%d MiB", n>>20) }
 // call it.
 func (a *App) planReload(r api.Request) api.Result {
 	seen := a.snapshot.Load()
-	out := api.Result{App: a.name, Verb: r.Verb, Result: "dry run", Exit: api.ExitOK, Phases: []api.PhaseResult{}, ChildOutput: []string{}}
+	out := api.Result{App: a.name, Verb: r.Verb, Result: "dry run", Exit: api.ExitOK, Phases: []api.PhaseResult{}, ChildOutput: []string{}, Plain: a.plain()}
 	plan := func(format string, args ...any) { out.Plan = append(out.Plan, fmt.Sprintf(format, args...)) }
 	cfg, err := a.source.app(a.name)
 	if err != nil {
@@ -289,7 +330,7 @@ func (a *App) planReload(r api.Request) api.Result {
 		out.Result, out.Exit, out.Error = "failed", api.ExitError, "cannot use directory "+cfg.Directory+": "+generation.PathCause(err).Error()
 		return out
 	}
-	mode := cmp.Or(cfg.Reload, config.Overlap)
+	mode := cfg.ReloadMode()
 	if g := seen.current; g != nil {
 		out.Generation = api.GenerationPair{From: g.Number, To: g.Number}
 		if g.Dir == dir {
@@ -305,6 +346,9 @@ func (a *App) planReload(r api.Request) api.Result {
 		plan("directory  %s", dir)
 	}
 	plan("mode       %s", mode)
+	if address := a.ownListener(seen.current); address != "" && mode == config.Overlap {
+		plan("refused    it listens on %s itself, and a second copy could not; set reload = \"replace\"", address)
+	}
 	if hook := cfg.Hooks.BeforeStart; len(hook) > 0 {
 		plan("hook       %s, before the start", strings.Join(hook, " "))
 	}

@@ -131,8 +131,11 @@ func resultTable(results []api.Result) *term.Table {
 		if r.Duration > 0 {
 			took = humanSeconds(r.Duration)
 		}
-		row := term.Cells(r.App, r.Result, orDash(r.Generation.To), took,
-			strconv.Itoa(r.Requests.Held), longest, strconv.Itoa(r.Requests.Lost))
+		held, lost := strconv.Itoa(r.Requests.Held), strconv.Itoa(r.Requests.Lost)
+		if r.Plain {
+			held, lost = dash, dash
+		}
+		row := term.Cells(r.App, r.Result, orDash(r.Generation.To), took, held, longest, lost)
 		row[1].Color = resultColor(r)
 		t.Add(row...)
 	}

@@ -181,6 +181,9 @@ func title(p api.Phase) string {
 	if p.From == 0 {
 		return string(p.Verb)
 	}
+	if p.Plain {
+		return fmt.Sprintf("%s   generation %d runs", p.Verb, p.From)
+	}
 	return fmt.Sprintf("%s   generation %d serves", p.Verb, p.From)
 }
 

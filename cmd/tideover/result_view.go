@@ -30,12 +30,15 @@ func printSuccess(c *cli, r api.Result) {
 	if !s.Terminal {
 		io.WriteString(s.Out, resultLine(r))
 	} else {
-		what := fmt.Sprintf("%s serves generation %d", r.App, r.Generation.To)
+		what, requests := fmt.Sprintf("%s serves generation %d", r.App, r.Generation.To), " · "+describeRequests(r.Requests)
+		if r.Plain {
+			what, requests = fmt.Sprintf("%s runs generation %d", r.App, r.Generation.To), ""
+		}
 		if r.Verb == api.Stop {
 			what = r.App + " is stopped"
 		}
-		fmt.Fprintf(s.Out, "\n%s %s after %s · %s%s\n",
-			s.Paint(term.Green, "✓"), what, humanSeconds(r.Duration), describeRequests(r.Requests), describeDraining(r.Drain))
+		fmt.Fprintf(s.Out, "\n%s %s after %s%s%s\n",
+			s.Paint(term.Green, "✓"), what, humanSeconds(r.Duration), requests, describeDraining(r.Drain))
 	}
 	c.printWarnings(r.Warnings)
 }
@@ -47,6 +50,9 @@ func resultLine(r api.Result) string {
 		{Key: "held", Value: strconv.Itoa(r.Requests.Held)},
 		{Key: "lost", Value: strconv.Itoa(r.Requests.Lost)},
 		{Key: "held_max_s", Value: term.Seconds(r.Requests.HeldMax)},
+	}
+	if r.Plain {
+		counts = nil
 	}
 	for duration := term.Seconds(r.Duration); ; duration = strings.TrimSuffix(duration[:len(duration)-1], ".") {
 		attrs := []api.Attr{{Key: "app", Value: r.App}, {Key: string(r.Verb), Value: r.Result}}

@@ -47,10 +47,11 @@ type Phase struct {
 	Verb     Verb          `json:"verb"`
 	From     int           `json:"from"` // generation that served before, 0: none
 	To       int           `json:"to"`   // generation being started, 0: none yet
-	Name     string        `json:"name"` // queue (behind another operation), hook, start, ready, swap, drain, stop, hold, release, done
+	Name     string        `json:"name"` // queue (behind another operation), hook, start, ready, swap, drain, stop (of a plain process), hold, release, done
 	Result   string        `json:"result,omitempty"`
 	Duration time.Duration `json:"duration_ns"`
 	Attrs    []Attr        `json:"facts,omitempty"`
+	Plain    bool          `json:"plain,omitempty"` // of a plain process
 }
 
 // PhaseResult is a finished phase as Result lists it.
@@ -94,6 +95,7 @@ type Result struct {
 	Phases      []PhaseResult  `json:"phases"`
 	Requests    RequestCounts  `json:"requests"` // until it ended; of a reload in status, until the drain ended
 	Drain       *Drain         `json:"drain,omitempty"`
+	Plain       bool           `json:"plain,omitempty"` // of a plain process: Requests is zero
 	Error       string         `json:"error,omitempty"` // what went wrong, in a sentence
 	Hint        string         `json:"hint,omitempty"`  // what to do, what endangers what still serves
 	Probe       string         `json:"probe,omitempty"` // the readiness probe's last answer

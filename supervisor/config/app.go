@@ -50,7 +50,7 @@ type App struct {
 	EnvClear   bool     // start from PATH, LANG, LC_*, TZ and TERM only
 	EnvPass    []string // names that are inherited in spite of EnvClear or User
 
-	Reload    ReloadMode
+	Reload    ReloadMode    // empty: see ReloadMode
 	Upstream  string        // "auto", "unix" or "tcp"
 	Timeout   time.Duration // until the first byte of the response; 0: no limit
 	Autostart bool
@@ -86,6 +86,19 @@ type App struct {
 // process.
 func (a *App) Web() bool { return len(a.Listen) > 0 }
 
+// ReloadMode says how a reload replaces a generation: as the key says; if it is not set, a
+// web app overlaps, and of a plain process there is one copy at a time, because two may do
+// the same work twice, or need the same port.
+func (a *App) ReloadMode() ReloadMode {
+	switch {
+	case a.Reload != "":
+		return a.Reload
+	case a.Web():
+		return Overlap
+	}
+	return Replace
+}
+
 // Ready says when a generation may serve.
 type Ready struct {
 	Path     string        // of the GET request; "/" if it is not set
@@ -94,7 +107,7 @@ type Ready struct {
 	Status   Statuses      // status codes that count as ready
 	Timeout  time.Duration // from the start of the process until it is ready
 	Warm     []string      // paths fetched once each before the swap
-	After    time.Duration // plain process: ready when it has run for so long
+	After    time.Duration // plain process: it is not ready before it has run for so long
 	Notify   bool          // plain process: ready when it sends READY=1 (sd_notify)
 	Command  []string      // plain process: ready when this command exits with 0
 }

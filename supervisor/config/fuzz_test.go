@@ -53,7 +53,7 @@ func FuzzLoad(f *testing.F) {
 
 func checkComplete(t *testing.T, a *App) {
 	t.Helper()
-	if checkName(a.Name) != nil || len(a.Command) == 0 || !filepath.IsAbs(a.Directory) || a.Stop.Signal == 0 || a.Instances < 1 || a.Reload == "" {
+	if checkName(a.Name) != nil || len(a.Command) == 0 || !filepath.IsAbs(a.Directory) || a.Stop.Signal == 0 || a.Instances < 1 || a.ReloadMode() == "" {
 		t.Errorf("not complete: %+v", a)
 	}
 	for _, l := range a.Listen {

@@ -33,7 +33,7 @@ func (a *App) detectGunicorn(env []string) []finding {
 	if g == nil || err != nil {
 		return found
 	}
-	unusable := g.Validate(a.Reload == Overlap)
+	unusable := g.Validate(a.Reload != Replace)
 	addError(unusable)
 	if len(a.Listen) == 0 && unusable == nil {
 		a.Listen, a.ListenFrom, a.QueryGunicorn = g.Addresses(a.Directory), g.Bind.From, g.NeedsQuery()
@@ -62,5 +62,5 @@ func (a *App) WithGunicornReport(r gunicorn.Report) (*App, error) {
 			}
 		}
 	}
-	return &merged, g.Validate(a.Reload == Overlap)
+	return &merged, g.Validate(a.Reload != Replace)
 }

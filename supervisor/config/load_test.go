@@ -70,7 +70,7 @@ hold.timeout = "10s"
 func TestDefaults(t *testing.T) {
 	f, _ := load(t, map[string]string{"tideover.toml": "[app.shop]\ncommand = \"gunicorn shop\"\n"})
 	a := f.Apps[0]
-	ok := a.Reload == Overlap && a.Upstream == "auto" && a.Timeout == 300*time.Second && a.Autostart && a.Restart == RestartAlways &&
+	ok := a.ReloadMode() == Overlap && a.Upstream == "auto" && a.Timeout == 300*time.Second && a.Autostart && a.Restart == RestartAlways &&
 		a.Instances == 1 && slices.Equal(a.ExitCodes, []int{0}) && a.ListenMode == 0o666 &&
 		a.Ready.Path == "/" && !a.Ready.Explicit && a.Ready.Status.String() == "<500" && a.Ready.Timeout == time.Minute &&
 		a.Hold.Limit == 1000 && a.Hold.Timeout == 30*time.Second && a.Hold.Buffer == 64<<10 && a.Hold.BufferTotal == 64<<20 && a.Hold.Alive == "" &&
@@ -157,7 +157,7 @@ resend = ["safe", "key"]
 nice = 5
 oom_score_adj = -5
 no_new_privs = true
-ready = { path = "/up", host = "shop.example", status = "200", timeout = "5s", warm = ["/a", "/b"], after = "5s", notify = true }
+ready = { path = "/up", host = "shop.example", status = "200", timeout = "5s", warm = ["/a", "/b"], after = "6s", notify = true }
 hold = { limit = 5, timeout = "5s", max_for = "1h", buffer = "1KiB", buffer_total = "1MiB", alive = "/alive", page = "503.html", retry_after = "9s" }
 stop = { signal = "QUIT", timeout = "40s", tree = true }
 drain = { timeout = "5s", tunnels = "5s" }

@@ -104,7 +104,7 @@ func (l *Launcher) CheckSettings(cfg *config.App) (*config.App, error) {
 	if cfg.Gunicorn == nil {
 		return cfg, nil
 	}
-	err := cfg.Gunicorn.Validate(cfg.Reload == config.Overlap)
+	err := cfg.Gunicorn.Validate(cfg.ReloadMode() == config.Overlap)
 	if err == nil && cfg.QueryGunicorn {
 		cfg, err = l.CompleteSettings(cfg)
 	}

@@ -19,7 +19,7 @@ const (
 	ProbeHTTP      ProbeKind = iota // of a web app: an HTTP answer
 	ProbeNotify                     // READY=1 (sd_notify)
 	ProbeCommand                    // ready.command exits with 0
-	ProbeMinUptime                  // it lives for ready.after
+	ProbeMinUptime                  // it has run for ready.after
 )
 
 // ProbeOf returns the kind of an app's probe.
@@ -89,19 +89,34 @@ func (g *Generation) extendTimeout(timeout *time.Timer) func(time.Duration) {
 }
 
 func (g *Generation) waitProbe(ctx context.Context, l *Launcher, extend func(time.Duration)) (ProbeResult, error) {
+	result := ProbeResult{Text: "alive"}
+	var err error
 	switch ProbeOf(g.App) {
 	case ProbeHTTP:
 		return g.probe.wait(ctx)
 	case ProbeNotify:
-		return g.notify.wait(ctx, extend)
+		result, err = g.notify.wait(ctx, extend)
 	case ProbeCommand:
-		return g.waitCommand(ctx, l)
+		result, err = g.waitCommand(ctx, l)
 	}
+	if err != nil {
+		return result, err
+	}
+	extend(g.App.Ready.After)
+	if err := g.waitMinUptime(ctx); err != nil {
+		return ProbeResult{}, err // the exit says more than the probe before it
+	}
+	return result, nil
+}
+
+// waitMinUptime waits until a plain process has run for ready.after, so that one that dies
+// at its first import never counts as ready.
+func (g *Generation) waitMinUptime(ctx context.Context) error {
 	select {
-	case <-time.After(g.App.Ready.After):
-		return ProbeResult{Text: "alive"}, nil
+	case <-time.After(time.Until(g.Started.Add(g.App.Ready.After))):
+		return nil
 	case <-ctx.Done():
-		return ProbeResult{Text: "ended"}, ctx.Err()
+		return ctx.Err()
 	}
 }
 

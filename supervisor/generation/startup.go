@@ -92,6 +92,9 @@ func (l *Launcher) Start(log *logs.Log, r StartRequest) *Startup {
 		s.generation.probe.lenient = r.Lenient && !cfg.Ready.Explicit
 		s.probe, err = s.generation.waitReady(ctx, l)
 		ready.Attrs = s.probe.attrs()
+		if err == nil && ProbeOf(cfg) == ProbeMinUptime {
+			ready.Attrs = append(ready.Attrs, api.String("alive", cfg.Ready.After.String()))
+		}
 		return err
 	})
 	go s.run(ctx, func() (LaunchSpec, error) { return l.launchSpec(cfg, number) })

@@ -27,6 +27,21 @@ type Listening struct {
 	Inode   uint64
 }
 
+// Ephemeral reports whether the port is in the range from which the kernel chooses.
+func (l Listening) Ephemeral() bool {
+	_, text, err := net.SplitHostPort(l.Address)
+	limits, rerr := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if errors.Join(err, rerr) != nil {
+		return false
+	}
+	var low, high int
+	port, err := strconv.Atoi(text)
+	if _, serr := fmt.Sscan(string(limits), &low, &high); errors.Join(err, serr) != nil {
+		return false
+	}
+	return low <= port && port <= high
+}
+
 // listeningOf returns the listening sockets among the descriptors of these processes. pids
 // must be in ascending order.
 func listeningOf(pids []int) ([]Listening, error) {

@@ -152,6 +152,7 @@ func (p *program) convert() {
 	p.convertCommand()
 	p.convertProcess()
 	p.convertStart()
+	p.convertReload()
 	p.convertStop()
 	p.convertLogs()
 	p.omitUnused()
@@ -243,6 +244,18 @@ func (p *program) convertStart() {
 		p.im.omit(&p.block, o, "a web app is ready when it answers a request, see ready.path")
 	default:
 		p.block.set("ready.after", tomlString(fmt.Sprintf("%ds", max(n, 0))), "")
+	}
+}
+
+// schedulers are words in commands of which two copies do each job twice. One copy is the
+// default of a plain process; import writes it for these, so that [defaults] cannot change it.
+var schedulers = []string{"beat", "celerybeat", "rqscheduler", "scheduler", "clock", "cron", "qcluster"}
+
+// convertReload sets reload = "replace" for a scheduler.
+func (p *program) convertReload() {
+	isScheduler := func(word string) bool { return slices.Contains(schedulers, filepath.Base(word)) }
+	if p.gunicorn == nil && slices.ContainsFunc(p.words, isScheduler) {
+		p.block.set("reload", `"replace"`, "never two at once: each would do every job")
 	}
 }
 

@@ -116,7 +116,11 @@ func (v *startupView) printState(a api.AppStatus, after time.Duration) {
 	case api.Starting:
 		v.printDone(a.Name, "started", fmt.Sprintf("pid %d", a.Pid))
 	case api.Running, api.Holding, api.Reloading:
-		v.printDone(a.Name, "answering", fmt.Sprintf("generation %d, pid %d, after %s", a.Generation, a.Pid, api.FormatDuration(after)))
+		what := "answering"
+		if len(a.Listen) == 0 {
+			what = "running"
+		}
+		v.printDone(a.Name, what, fmt.Sprintf("generation %d, pid %d, after %s", a.Generation, a.Pid, api.FormatDuration(after)))
 	case api.Stopped:
 		v.printDone(a.Name, "stopped", "tideover start "+a.Name+" starts it")
 	default:
@@ -124,9 +128,20 @@ func (v *startupView) printState(a api.AppStatus, after time.Duration) {
 		fmt.Fprintf(v.output, "  %s %s %s\n", v.screen.Paint(term.Red, "✗"), label, term.Sanitize(a.Reason))
 		if a.Next > 0 {
 			next := time.Duration(a.Next * float64(time.Second))
-			fmt.Fprintf(v.output, "    requests are held meanwhile; the next try is in %s\n", api.FormatDuration(next))
+			fmt.Fprintf(v.output, "    %sthe next try is in %s\n", meanwhile(a), api.FormatDuration(next))
 		}
 	}
+}
+
+// meanwhile says what happens to requests until the next try.
+func meanwhile(a api.AppStatus) string {
+	switch {
+	case len(a.Listen) == 0:
+		return ""
+	case a.State == api.Failed:
+		return "requests get 503 meanwhile; "
+	}
+	return "requests are held meanwhile; "
 }
 
 func (v *startupView) printHints() {

@@ -32,7 +32,7 @@ func TestStartupView(t *testing.T) {
 	for range 3 { // however often it looks, it says it once
 		v.update([]api.AppStatus{starting}, time.Second)
 	}
-	if !v.update([]api.AppStatus{{Name: "shop", State: api.Running, Generation: 1, Pid: 4711}}, 1400*time.Millisecond) {
+	if !v.update([]api.AppStatus{{Name: "shop", State: api.Running, Generation: 1, Pid: 4711, Listen: []string{":8000"}}}, 1400*time.Millisecond) {
 		t.Error("not over although it answers")
 	}
 	want := `tideover 1.2.3  app shop
@@ -52,7 +52,7 @@ func TestStartupViewOfAnAppThatDoesNotComeUp(t *testing.T) {
 	var out bytes.Buffer
 	v := startupViewOf(&out, &config.App{Name: "shop"}, &config.App{Name: "mail"})
 	over := v.update([]api.AppStatus{
-		{Name: "shop", State: api.Backoff, Reason: "it ended with exit status 3 \x07", Next: 2},
+		{Name: "shop", State: api.Backoff, Reason: "it ended with exit status 3 \x07", Next: 2, Listen: []string{":80"}},
 		{Name: "mail", State: api.Starting, Pid: 1},
 	}, time.Second)
 	if over {
@@ -69,6 +69,26 @@ func TestStartupViewOfAnAppThatDoesNotComeUp(t *testing.T) {
 		"tideover reload --all",
 	} {
 		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestStartupViewSpeaksOfProcessesWhereThereAreNoRequests(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	v := startupViewOf(&out, &config.App{Name: "beat"}, &config.App{Name: "jobs"}, &config.App{Name: "shop"})
+	v.update([]api.AppStatus{
+		{Name: "beat", State: api.Running, Generation: 1, Pid: 7},
+		{Name: "jobs", State: api.Failed, Reason: "it ended", Next: 60},
+		{Name: "shop", State: api.Failed, Reason: "it ended", Next: 60, Listen: []string{":80"}},
+	}, time.Second)
+	for _, want := range []string{
+		"  ✓ beat         running generation 1, pid 7, after 1 s\n",
+		"  ✗ jobs         failed it ended\n    the next try is in 1 min\n",
+		"  ✗ shop         failed it ended\n    requests get 503 meanwhile; the next try is in 1 min\n",
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), strings.Join(strings.Fields(want), " ")) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
 	}
