@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -51,6 +52,8 @@ type App struct {
 	restart   restart
 	leases    leases
 	hooks     *generation.Hooks
+
+	lastStatus int // with which the last generation was ready; 0: none yet
 }
 
 // shared is what the apps of a daemon have in common. It is fixed before the first
@@ -213,7 +216,7 @@ func (a *App) startUnlessUp() {
 
 // start begins to start the next generation.
 func (a *App) start(r generation.StartRequest) *startup {
-	r.App = a.settings
+	r.App, r.Serving, r.LastStatus = a.settings, a.current, a.lastStatus
 	a.starting = &startup{Startup: a.launcher.Start(a.log, r)}
 	return a.starting
 }
@@ -273,8 +276,12 @@ func (a *App) onStartFailed(s *startup, why string) {
 // finds the generation in the status.
 func (a *App) serve(s *startup) {
 	g, probe := s.Generation(), s.Probe()
-	g.Ready, g.Lenient = time.Now(), probe.Lenient
-	a.starting, a.current = nil, g
+	g.Ready, g.Lenient, g.Status = time.Now(), probe.Lenient, probe.Status
+	hostRejected := g.HostRejected()
+	if g.Status == a.lastStatus {
+		hostRejected = "" // it is no news
+	}
+	a.starting, a.current, a.lastStatus = nil, g, probe.Status
 	a.restart.setUp()
 	a.publish()
 	a.gate.Refuse(nil)
@@ -291,7 +298,16 @@ func (a *App) serve(s *startup) {
 		a.logger.Warn("ready with an error response", "app", a.name, "generation", g.Number, "response", probe.FirstLine(),
 			"hint", "a reload would reject this response; set ready.path to a path that shows that the app is ready")
 	}
+	if hostRejected != "" {
+		a.logger.Warn("ready although the Host may be rejected", "app", a.name, "generation", g.Number, "response", probe.FirstLine(),
+			"hint", hostHint(hostRejected))
+	}
 	a.hooks.AfterReady(g, s.Reason, s.From)
+}
+
+// hostHint is the remedy where the app answers the readiness probe with 400 or 421.
+func hostHint(host string) string {
+	return fmt.Sprintf("the app may not accept the Host %q, and then the answer says nothing of the code; set ready.host to one that it accepts", host)
 }
 
 // detachCurrent takes the generation that serves out of service, if there is one.
@@ -486,7 +502,7 @@ func (a *App) adoptRestored() {
 	restored := a.restored
 	a.restored = nil
 	restored.App = a.settings // with what gunicorn has said meanwhile
-	a.current = restored.Generation
+	a.current, a.lastStatus = restored.Generation, restored.Status
 	if restored.afterReadyRan {
 		a.hooks.AfterReady(a.current, generation.ReasonStart, 0)
 	}

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"time"
 
 	"tideover/supervisor/api"
@@ -71,6 +72,9 @@ func (s *snapshot) warnings() []string {
 	}
 	if s.current.Lenient {
 		w = append(w, "its first answer was an error; set ready.path to say what counts")
+	}
+	if host := s.current.HostRejected(); host != "" {
+		w = append(w, fmt.Sprintf("its first answer was %d: %s", s.current.Status, hostHint(host)))
 	}
 	return w
 }

@@ -33,6 +33,8 @@ func testPrograms() map[string]func() {
 		"ignores TERM": func() { signal.Ignore(syscall.SIGTERM); serveOK() },
 		"daemonises":   leaveSession,
 		"unwell":       func() { serve(http.StatusInternalServerError) },
+		"rejects Host": func() { serve(http.StatusBadRequest) },
+		"misdirected":  func() { serve(http.StatusMisdirectedRequest) },
 		"worker":       func() { fmt.Println("working"); untilTerm() },
 		"switched":     runSwitched,
 		"listener":     listenItself,
@@ -112,6 +114,9 @@ func pause() {
 	}
 }
 
+// acceptedHost is a Host for which every app answers 200, as with Django's ALLOWED_HOSTS.
+const acceptedHost = "shop.example"
+
 func handler(status int) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
@@ -120,7 +125,11 @@ func handler(status int) http.Handler {
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		dir, _ := os.Getwd()
-		w.WriteHeader(status)
+		if r.Host == acceptedHost {
+			w.WriteHeader(http.StatusOK)
+		} else {
+			w.WriteHeader(status)
+		}
 		fmt.Fprintf(w, "pid=%d generation=%s dir=%s nonce=%s", os.Getpid(), os.Getenv("TIDEOVER_GENERATION"), dir, r.FormValue("nonce"))
 	})
 	return mux

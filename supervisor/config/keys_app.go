@@ -71,7 +71,7 @@ var appKeys = []Key{
 	app("ready.path", urlPath, "", Next, func(a *App) *string { return &a.Ready.Path },
 		`GET request that shows whether a generation is ready; left out: "/", and at a first start every answer counts`),
 	app("ready.host", hostName, "", Next, func(a *App) *string { return &a.Ready.Host },
-		"Host of that request; left out: the listen address"),
+		"Host of that request; left out: the listen address; set it to a name that the app accepts, else it may answer 400"),
 	app("ready.status", statuses, `"<500"`, Next, func(a *App) *Statuses { return &a.Ready.Status },
 		`answers that count: "<500", "200", "200,302", "2xx", "200-399"`),
 	app("ready.timeout", duration, `"60s"`, Next, func(a *App) *time.Duration { return &a.Ready.Timeout },

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,6 +23,11 @@ func (s Statuses) Counts(code int) bool {
 		}
 	}
 	return false
+}
+
+// Names reports whether code itself is written in the set, not only a range that has it.
+func (s Statuses) Names(code int) bool {
+	return slices.Contains(s.ranges, [2]int{code, code})
 }
 
 // String is how the set was written.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +24,7 @@ import (
 
 // Generation is one incarnation of an app: a private socket, a process tree and,
 // for a web app, a target. Its fields do not change once it has been started,
-// except Ready and Lenient: the app's goroutine sets them when it puts the
+// except Ready, Lenient and Status: the app's goroutine sets them when it puts the
 // generation into service.
 type Generation struct {
 	LaunchSpec
@@ -40,6 +41,16 @@ type Generation struct {
 
 	Ready   time.Time // when it went into service; zero: never
 	Lenient bool      // its first answer was an error
+	Status  int       // of its first answer; 0: a plain process, or unknown
+}
+
+// HostRejected returns the Host of the readiness probe if the first answer may only mean that
+// the app does not accept it; else "".
+func (g *Generation) HostRejected() string {
+	if !hostRejected(g.Status) || g.probe.before.named {
+		return ""
+	}
+	return g.probe.host
 }
 
 // upstream is the address at which a generation answers: the private socket that
@@ -163,6 +174,7 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: g.marker, DefaultHost: host,
 	}
 	g.probe = httpProbe{host: cfg.Ready.Host, path: cfg.Ready.Path, accept: cfg.Ready.Status.Counts, warm: cfg.Ready.Warm}
+	g.probe.before.named = cfg.Ready.Status.Names(http.StatusBadRequest) || cfg.Ready.Status.Names(http.StatusMisdirectedRequest)
 	if g.private == nil {
 		g.child = g.newChildListener(l.logger, at)
 		o.OnSuspend, g.probe.dial = g.child.onSuspend, g.child.dial

@@ -28,6 +28,7 @@ type httpProbe struct {
 	path    string
 	accept  func(status int) bool
 	lenient bool     // any valid answer counts
+	before  baseline // for an answer that may only mean that Host is wrong
 	warm    []string // paths that are requested once each after the answer that counted; any answer will do
 }
 
@@ -39,6 +40,16 @@ type ProbeResult struct {
 
 	Lenient bool // it counts only because any answer does
 }
+
+// hostRejected reports whether an answer may say nothing of the code, because the app does
+// not accept the Host of the probe: 400 (Django's ALLOWED_HOSTS), 421 (RFC 9110, 15.5.20).
+func hostRejected(status int) bool {
+	return status == http.StatusBadRequest || status == http.StatusMisdirectedRequest
+}
+
+// HostRejected reports whether a generation is ready with an answer that may only mean that
+// the app does not accept the Host of the probe.
+func (r ProbeResult) HostRejected() bool { return hostRejected(r.Status) }
 
 // FirstLine is the first line of Text.
 func (r ProbeResult) FirstLine() string {
@@ -54,6 +65,9 @@ func (r ProbeResult) attrs() []api.Attr {
 	}
 	if r.Status != 0 {
 		attrs = append(attrs, api.Int("status", r.Status))
+	}
+	if r.HostRejected() {
+		attrs = append(attrs, api.String("host", "rejected"))
 	}
 	return attrs
 }
@@ -75,7 +89,13 @@ func (p httpProbe) wait(ctx context.Context) (ProbeResult, error) {
 		if errors.As(err, &stranger) {
 			return last, stranger
 		}
-		if counts := err == nil && p.accept(result.Status); counts || err == nil && p.lenient {
+		counts := err == nil && p.accept(result.Status)
+		if counts && hostRejected(result.Status) {
+			var text string
+			counts, text = p.before.gives(ctx, p, result.Status)
+			last.Text = text + last.Text
+		}
+		if counts || err == nil && p.lenient {
 			last.Lenient = !counts
 			p.warmUp(ctx, client)
 			return last, nil

@@ -63,6 +63,10 @@ type StartRequest struct {
 	// Lenient counts any valid answer as ready, unless ready.path or ready.status
 	// are set.
 	Lenient bool
+	// Serving serves meanwhile; nil: no generation does. LastStatus is the status with which
+	// the last generation was ready; 0: there was none.
+	Serving    *Generation
+	LastStatus int
 }
 
 // Start begins to start the next generation of an app. Its output goes to log.
@@ -90,6 +94,7 @@ func (l *Launcher) Start(log *logs.Log, r StartRequest) *Startup {
 	var ready *Stage
 	ready = s.addStage("ready", func(ctx context.Context) (err error) {
 		s.generation.probe.lenient = r.Lenient && !cfg.Ready.Explicit
+		s.generation.probe.before.serving, s.generation.probe.before.status = r.Serving, r.LastStatus
 		s.probe, err = s.generation.waitReady(ctx, l)
 		ready.Attrs = s.probe.attrs()
 		if err == nil && ProbeOf(cfg) == ProbeMinUptime {
@@ -224,6 +229,9 @@ func (s *Startup) explainTimeout(cfg *config.App) (why, hint string) {
 	} else if s.probe.Status != 0 {
 		why += fmt.Sprintf(" (the last one: %s)", s.probe.FirstLine())
 		hint = "ready.path and ready.status set the request and the statuses that count"
+		if s.probe.HostRejected() {
+			hint = fmt.Sprintf("the app may not accept the Host %q: ready.host sets the Host of the request", s.generation.probe.host)
+		}
 	}
 	return why, hint
 }

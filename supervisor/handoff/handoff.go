@@ -99,6 +99,7 @@ type GenerationState struct {
 	Started time.Time      `json:"started"`
 	Ready   time.Time      `json:"ready"`
 	Lenient bool           `json:"lenient,omitempty"`
+	Status  int            `json:"status,omitempty"` // of its first answer
 	Hooked  bool           `json:"hooked,omitempty"` // its after_ready was running
 	Tree    process.Record `json:"tree"`
 	Network string         `json:"network,omitempty"` // of its socket
