@@ -275,6 +275,7 @@ func (s *fixture) finish() loadgen.Tally {
 }
 
 func (s *fixture) report(tally loadgen.Tally) {
+	s.measure(tally)
 	s.addNumbers("events=%d lossy=%d %v", s.events, s.lossy, tally)
 }
 

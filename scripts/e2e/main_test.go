@@ -17,11 +17,17 @@ import (
 	"tideover/scripts/testenv"
 )
 
-var full = flag.Bool("full", false, "run every row at its full size")
+var (
+	full   = flag.Bool("full", false, "run every row at its full size")
+	faults = flag.Bool("faults", false, "run the rows of the fault matrix, and print it")
+)
 
 func TestMain(m *testing.M) {
 	runAttackProgram()
 	flag.Parse()
+	if *faults {
+		flag.Set("test.run", faultPattern())
+	}
 	root, err := testenv.Repository()
 	if err == nil {
 		err = testenv.Build(context.Background(), root)
@@ -35,6 +41,9 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	removeShared()
 	table.print(os.Stdout)
+	if *faults {
+		table.printFaults(os.Stdout)
+	}
 	os.Exit(code)
 }
 
@@ -55,14 +64,17 @@ type results struct {
 	lines []result
 }
 
-type result struct{ name, verdict, numbers string }
+type result struct {
+	name, verdict, numbers string
+	measured               measured
+}
 
 var table results
 
-func (r *results) add(name, verdict, numbers string) {
+func (r *results) add(name, verdict, numbers string, m measured) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lines = append(r.lines, result{name, verdict, numbers})
+	r.lines = append(r.lines, result{name, verdict, numbers, m})
 	fmt.Printf("%s row=%s %s\n", verdict, name, numbers)
 }
 

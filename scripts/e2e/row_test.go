@@ -19,6 +19,7 @@ type row struct {
 	name    string
 	env     *testenv.Env
 	numbers []string
+	measured
 }
 
 // begin starts a row in parallel with the others. At the end of the test its line
@@ -41,7 +42,7 @@ func begin(t *testing.T) *row {
 		if err := env.Close(t.Failed()); err != nil {
 			t.Error(err)
 		}
-		table.add(name, verdict, strings.Join(r.numbers, " "))
+		table.add(name, verdict, strings.Join(r.numbers, " "), r.measured)
 	})
 	return r
 }
@@ -80,6 +81,7 @@ func (r *row) checkNothingTwice(s *testenv.App) {
 	r.Helper()
 	twice, err := s.Log.BegunTwice("POST")
 	r.must(err)
+	r.checked, r.doubled = true, len(twice)
 	if len(twice) > 0 {
 		r.Errorf("%d POSTs were begun more than once: %v", len(twice), twice[:min(5, len(twice))])
 	}
