@@ -317,8 +317,8 @@ func TestFaultStateCannotBeSaved(t *testing.T) {
 
 // What is refused, held or in flight at that moment is lost; what comes later waits.
 func TestFaultDaemonKilled(t *testing.T) {
-	s := newFixture(begin(t), setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 1}, flags: loadFlags()})
-	s.startLoad(60)
+	s := newFixture(begin(t), setup{release: testenv.Release{Number: 1, Import: 1}, flags: loadFlags()})
+	s.startLoad(40)
 	for range fullTimes(1, 5) {
 		s.must(s.daemon.Signal(syscall.SIGKILL))
 		<-s.daemon.Exited()
@@ -343,8 +343,8 @@ func TestFaultMaxRequests(t *testing.T) {
 		t.Run(class, func(t *testing.T) {
 			gunicorn.Args = append(gunicorn.Args, "--max-requests", "5")
 			s := newFixture(begin(t), setup{gunicorn: gunicorn, release: testenv.Release{Number: 1}, flags: loadFlags()})
-			s.startLoad(30)
-			pause(s.row, time.Duration(fullTimes(5, 30))*time.Second)
+			s.startLoad(10) // two workers are started each second
+			pause(s.row, time.Duration(fullTimes(5, 60))*time.Second)
 			if class == "uvicorn" { // it closes connections with a request that it has not read
 				s.finishLossy(10)
 			} else {
