@@ -176,6 +176,8 @@ func (a *App) waitEvent(done, or <-chan struct{}) {
 			command()
 		case <-a.current.Exited():
 			a.onExit()
+		case <-a.current.SocketRemoved():
+			a.onSocketRemoved()
 		case <-a.starting.newProcess():
 			a.starting.spawned = true // and publish
 		case <-a.starting.finished():
@@ -368,6 +370,22 @@ func (a *App) onExit() {
 	a.logger.Error("process exited", "app", a.name, "generation", g.Number,
 		"pid", g.Process.Pid(), "outcome", outcome.String(), "uptime_s", uptime.Round(time.Millisecond).Seconds())
 	a.log.Note(g.Number, "%s", why)
+	if a.starting == nil { // else the next generation is on its way already
+		a.scheduleRetry(a.restart.exited(time.Now()), why)
+	}
+}
+
+// onSocketRemoved is called when the generation that serves cannot be reached any more, because the
+// files of the socket that it has opened were removed. The next one is started at once; requests
+// are held until then, and those in flight finish.
+func (a *App) onSocketRemoved() {
+	g := a.detachCurrent()
+	_, address := g.Upstream()
+	why := "the files of its socket were removed"
+	a.logger.Error("socket of the app removed", "app", a.name, "generation", g.Number, "address", address,
+		"hint", "requests are held; the next generation is started")
+	a.log.Note(g.Number, "%s", why)
+	a.stopGeneration(g, generation.StopReplaced, g.StopTimeoutsWhileHeld())
 	if a.starting == nil { // else the next generation is on its way already
 		a.scheduleRetry(a.restart.exited(time.Now()), why)
 	}

@@ -187,3 +187,22 @@ func TestARuntimeDirectoryOfAnotherUserIsNotUsed(t *testing.T) {
 	}
 	r.want(r.do(api.Reload), api.ExitOK)
 }
+
+// An app opens {socket} itself. Without its files it cannot be reached, although it listens.
+func TestAnAppWhoseOwnSocketIsRemovedIsStartedAnew(t *testing.T) {
+	t.Parallel()
+	for _, reload := range []config.ReloadMode{config.Overlap, config.Replace} {
+		r := open(t, "listener", listeningItself("{socket}", "word-"+t.Name()), func(a *config.App) { a.Reload = reload })
+		r.page()
+		before := r.status()
+		_, link := r.upstream()
+		if err := os.RemoveAll(filepath.Dir(link)); err != nil {
+			t.Fatal(err)
+		}
+		load := r.load(2)
+		r.until("started anew", func(s api.AppStatus) bool { return s.State == api.Running && s.Generation > before.Generation })
+		r.page()
+		r.noneLost(load)
+		r.close()
+	}
+}

@@ -43,6 +43,7 @@ type childListener struct {
 	proving sync.Mutex             // one proof at a time
 	problem atomic.Pointer[string] // why the last proof has failed; nil: it has not
 	lost    chan struct{}          // the target was suspended
+	removed chan struct{}          // closed when no file of the socket is left; see isRemoved
 	stop    context.CancelFunc
 	done    chan struct{} // closed when watch has returned
 }
@@ -150,7 +151,10 @@ func (l *childListener) watch(ctx context.Context, exited <-chan struct{}) {
 	for {
 		select {
 		case <-l.lost:
-			l.proveAgain(ctx, exited)
+			if l.proveAgain(ctx, exited) == errRemoved {
+				close(l.removed)
+				return
+			}
 		case <-exited:
 			return
 		case <-ctx.Done():
@@ -161,8 +165,8 @@ func (l *childListener) watch(ctx context.Context, exited <-chan struct{}) {
 
 // proveAgain repeats the proof until it succeeds. It returns later than that if need be, so that
 // proofs take at most a quarter of one CPU: an app can open and close its socket all the time, and
-// have as many processes and descriptors as it likes.
-func (l *childListener) proveAgain(ctx context.Context, exited <-chan struct{}) {
+// have as many processes and descriptors as it likes. The error is errRemoved, or nil.
+func (l *childListener) proveAgain(ctx context.Context, exited <-chan struct{}) error {
 	began, logged := time.Now(), ""
 	for interval := minProofInterval; ; interval = min(2*interval, maxProofInterval) {
 		tried := time.Now()
@@ -179,18 +183,43 @@ func (l *childListener) proveAgain(ctx context.Context, exited <-chan struct{}) 
 		}
 		if err != nil {
 			pause = max(pause, interval)
+			if time.Since(began) > removedGrace && l.isRemoved() {
+				return errRemoved
+			}
 		}
 		select {
 		case <-time.After(pause):
 		case <-exited:
-			return
+			return nil
 		case <-ctx.Done():
-			return
+			return nil
 		}
 		if err == nil {
-			return
+			return nil
 		}
 	}
+}
+
+// removedGrace is the time in which a server that opens its socket anew has bound it.
+const removedGrace = 2 * time.Second
+
+// errRemoved says that isRemoved holds.
+var errRemoved = errors.New("the files of the socket were removed")
+
+// isRemoved reports whether neither the file of the child's socket exists nor the daemon's link to
+// it, as after a cleaner of temporary files: then the socket cannot be reached, although the child
+// may listen on it.
+func (l *childListener) isRemoved() bool {
+	o := l.target.Options()
+	if o.Network != "unix" {
+		return false
+	}
+	for _, path := range []string{l.address, o.Address} {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			return false
+		}
+	}
+	return true
 }
 
 // close ends watch and waits for it.

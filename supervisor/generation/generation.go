@@ -197,7 +197,7 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 
 // newChildListener returns the listener at the address that the child was told to open.
 func (g *Generation) newChildListener(logger hclog.Logger, at upstream) *childListener {
-	l := &childListener{app: g.App.Name, generation: g.Number, logger: logger, lost: make(chan struct{}, 1)}
+	l := &childListener{app: g.App.Name, generation: g.Number, logger: logger, lost: make(chan struct{}, 1), removed: make(chan struct{})}
 	user := g.User
 	if user != nil && user.UID == 0 {
 		user = nil // it may give its socket to any user
@@ -283,6 +283,16 @@ func (g *Generation) Upstream() (network, address string) {
 // ListenerProblem says why requests are held although the main process lives; empty:
 // they are not.
 func (g *Generation) ListenerProblem() string { return g.child.Problem() }
+
+// SocketRemoved is closed when the socket that the child has opened cannot be reached any more,
+// because its files were removed. It is nil for a nil Generation, and where the daemon has opened
+// the socket.
+func (g *Generation) SocketRemoved() <-chan struct{} {
+	if g == nil || g.child == nil {
+		return nil
+	}
+	return g.child.removed
+}
 
 // NotifyStatus is the last STATUS that the processes have sent (sd_notify).
 func (g *Generation) NotifyStatus() string { return g.notify.Status() }
