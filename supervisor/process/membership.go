@@ -332,7 +332,8 @@ func readEnviron(pid int) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxEnviron))
 }
 
-// readEnvironAs is readEnviron for root in a container, which has no CAP_SYS_PTRACE: the kernel
+// readEnvironAs is readEnviron for root in a container, which has no CAP_SYS_PTRACE, and none of
+// those that serve as well since Linux 6.13, CAP_PERFMON and CAP_SYS_ADMIN. The kernel then
 // compares the user and group for file access (setfsuid) with those of the process.
 func readEnvironAs(pid int, uid uint32) (environ []byte, err error) {
 	info, err := os.Stat(fmt.Sprintf("/proc/%d/environ", pid))

@@ -457,6 +457,24 @@ func TestProcess1EndsNoOrphanWithoutToken(t *testing.T) {
 	d.do(superviseRequest{Do: "stop", Name: "shop"})
 }
 
+// TestATreeIsEmptyOnlyIfNoOtherHasEndedMeanwhile: of two trees that end at once, each one has seen the other
+// when it left an orphan undecided; the second one must look again.
+func TestATreeIsEmptyOnlyIfNoOtherHasEndedMeanwhile(t *testing.T) {
+	first, second := newTree(appUser, "first"), newTree(appUser, "second")
+	defer ownTrees.remove(second)
+	_, ended := ownTrees.others(second)
+	others, before := ownTrees.others(first)
+	if !slices.ContainsFunc(others, func(e extent) bool { return e.token == "second" }) {
+		t.Error("the second tree is not among the others")
+	}
+	if !ownTrees.removeUnless(first, before) || ownTrees.removeUnless(second, ended) {
+		t.Error("both have ended by what they had seen of each other")
+	}
+	if _, ended = ownTrees.others(second); !ownTrees.removeUnless(second, ended) {
+		t.Error("the second tree cannot end")
+	}
+}
+
 // TestRootInAContainerReadsTheTokenOfAnotherUser: it has no CAP_SYS_PTRACE there.
 func TestRootInAContainerReadsTheTokenOfAnotherUser(t *testing.T) {
 	d := startDaemon(t, 0, "no-ptrace")

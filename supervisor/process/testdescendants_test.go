@@ -170,12 +170,15 @@ type superviseReply struct {
 }
 
 // supervise is a daemon that reaps and starts trees as it is told. With "cgroup" it moves into a cgroup
-// of its own, and mounts version 2 if it is not mounted. With "no-ptrace" it has no CAP_SYS_PTRACE.
+// of its own, and mounts version 2 if it is not mounted. With "no-ptrace" it has no CAP_SYS_PTRACE,
+// as root in a container.
 func supervise(args []string) {
 	leave := func() {}
 	if len(args) > 0 && args[0] == "no-ptrace" {
 		runtime.LockOSThread()
-		unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_PTRACE, 0, 0, 0)
+		for _, capability := range []uintptr{unix.CAP_SYS_PTRACE, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN} { // each lets it read an environment since Linux 6.13
+			unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
+		}
 		panic(syscall.Exec("/proc/self/exe", []string{"/proc/self/exe", "testprogram", "supervise"}, os.Environ()))
 	}
 	if slices.Contains(args, "cgroup") {
