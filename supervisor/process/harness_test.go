@@ -116,6 +116,21 @@ func (k *testChild) awaitExit(t testing.TB) Outcome {
 	return k.Outcome()
 }
 
+// awaitStopped waits until a process has stopped itself with SIGSTOP. A signal that it handles in
+// this moment, and a SIGCONT, would come too early.
+func awaitStopped(t testing.TB, pid int) {
+	t.Helper()
+	for end := time.Now().Add(waitLimit); ; runtime.Gosched() {
+		s, err := readStat(pid)
+		if err != nil || time.Now().After(end) {
+			t.Fatalf("pid %d has not stopped: %+v, %v", pid, s, err)
+		}
+		if s.state == 'T' {
+			return
+		}
+	}
+}
+
 // withAndWithoutCgroup runs a test with a cgroup, where the machine has them, and without.
 func withAndWithoutCgroup(t *testing.T, test func(t *testing.T, cgroups func(string) *cgroup)) {
 	t.Run("cgroup", func(t *testing.T) { test(t, newCgroup) })

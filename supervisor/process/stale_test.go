@@ -97,6 +97,9 @@ func orphan(t *testing.T, sweep, killMain bool, args ...string) (Record, []int) 
 		t.Fatal(err, told.Err)
 	}
 	d.awaitExit(t)
+	if slices.Contains(args, "frozen") {
+		awaitStopped(t, told.Record.Pid)
+	}
 	if !lives(told.Record.Pid) {
 		t.Fatal("the tree did not outlive its daemon")
 	}

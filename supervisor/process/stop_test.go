@@ -44,6 +44,9 @@ func TestStop(t *testing.T) {
 				} else {
 					others = k.readyPids(t)
 				}
+				if c.args[0] == "frozen" {
+					awaitStopped(t, k.Pid())
+				}
 				began := time.Now()
 				report := k.Stop(t.Context(), syscall.SIGTERM, c.grace)
 				if report.Killed != c.killed || !report.Empty() || report.Took > time.Since(began) {
@@ -83,6 +86,11 @@ func TestStopTree(t *testing.T) {
 			withAndWithoutCgroup(t, func(t *testing.T, cgroups func(string) *cgroup) {
 				k := launch(t, cgroups, Spec{}, c.args...)
 				others := k.readyPids(t)
+				for i, program := range c.args[1:] {
+					if program == "frozen" {
+						awaitStopped(t, others[i])
+					}
+				}
 				report := k.StopTree(t.Context(), syscall.SIGTERM, c.grace)
 				if report.Killed != c.killed || !report.Empty() {
 					t.Errorf("%+v, want %d killed", report, c.killed)
