@@ -96,9 +96,9 @@ func (b *blockingClient) resumeRoundTrip(o offload) (keep bool) {
 		again, busy = u.resumeSending()
 	case o.reason == reasonStreaming:
 		u.readErr = o.err
-		u.finish(u.copyBody())
+		again, busy = u.finish(u.copyBody())
 	case u.responseStarted:
-		u.finish(o.err)
+		again, busy = u.finish(o.err)
 	default:
 		again, busy = u.handleFailure(o.progress, o.err)
 	}
@@ -207,11 +207,9 @@ func (u *blockingUpstream) handleResponse(p progress, err error) (again, busy bo
 	case err != nil:
 		return u.handleFailure(p, err)
 	case u.response.Status == 101:
-		u.tunnel()
-	default:
-		u.finish(u.copyResponse())
+		return u.tunnel()
 	}
-	return false, false
+	return u.finish(u.copyResponse())
 }
 
 // handleFailure decides about a failed request before the first byte of a response was sent to the
@@ -236,12 +234,14 @@ func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy boo
 		b.bodyRead(clientFault)
 		return false, false
 	case err == errResponseTimeout:
+		x.end(timedOut)
 		end()
-		b.refuse(timedOut, 504, 0, "the app did not answer in time")
+		b.writeError(504, 0, "the app did not answer in time")
 		return false, false
 	case errors.As(err, &fault):
+		x.end(badGateway)
 		end()
-		b.refuse(badGateway, 502, 0, "the app's response is not valid: "+fault.Error())
+		b.writeError(502, 0, "the app's response is not valid: "+fault.Error())
 		return false, false
 	}
 	f := u.classify(p, err)
@@ -251,8 +251,9 @@ func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy boo
 		}
 		return true, p == connected
 	}
+	x.end(badGateway) // counted when the target has no request in flight any more
 	end()
-	b.refuse(badGateway, 502, 0, f.cause())
+	b.writeError(502, 0, f.cause())
 	return false, false
 }
 
@@ -331,10 +332,9 @@ func (u *blockingUpstream) onUpstreamEOF() error {
 
 // finish ends a request after its response has started. err is nil when the complete response was
 // sent to the client.
-func (u *blockingUpstream) finish(err error) {
+func (u *blockingUpstream) finish(err error) (again, busy bool) {
 	if err != nil && !u.bytesSent {
-		u.handleFailure(responseStarted, err)
-		return
+		return u.handleFailure(responseStarted, err)
 	}
 	b, x, t := u.client, u.x, u.target
 	reuse := err == nil && u.reusable() && u.conn.quiet() && u.upload.fullySent.Load()
@@ -366,6 +366,7 @@ func (u *blockingUpstream) finish(err error) {
 	if err == nil && u.early {
 		x.body.drain(&b.conn, drainAfterResponse)
 	}
+	return false, false
 }
 
 // readInto reads further bytes behind those in the buffer, which may grow to limit bytes.

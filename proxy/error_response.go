@@ -39,15 +39,20 @@ func (b *blockingClient) reject(fault *http1.Error) {
 	x.body.linger(&b.conn, drainAfterError)
 }
 
-// refuse answers a valid request with an error response. The connection goes on where the request's
-// body was read.
+// refuse ends a valid request with an error response.
 func (b *blockingClient) refuse(o outcome, status int, retryAfter time.Duration, cause string) {
+	b.exchange.end(o)
+	b.writeError(status, retryAfter, cause)
+}
+
+// writeError answers a request that has ended with an error response. The connection goes on where
+// the request's body was read.
+func (b *blockingClient) writeError(status int, retryAfter time.Duration, cause string) {
 	x := b.exchange
 	unread := !x.body.done()
 	if unread || x.app.noKeepAlive.Load() {
 		x.keepAlive = false
 	}
-	x.end(o)
 	x.logError(status, cause)
 	answer := x.answer(status, cause)
 	answer.RetryAfter, answer.Held, answer.Hold = retryAfter, x.held, x.waited

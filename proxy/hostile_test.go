@@ -207,9 +207,10 @@ func TestChildThatClosesAfterEachByte(t *testing.T) {
 			}
 		}
 	}
-	// Sent again: three times without a byte, and once behind the hint, with which no response has
-	// begun.
-	r.counted("all ended", func(c Counters) bool { return c.Answered == 3 && c.Resent == 4 && c.BadGateway+c.Cut == c.Requests-3 })
+	// Sent again, once: each one of which the client has had no byte but a hint.
+	r.counted("all ended", func(c Counters) bool {
+		return c.Answered == 3 && c.BadGateway+c.Cut == c.Requests-3 && c.BadGateway <= c.Resent && c.Resent <= c.Requests-3
+	})
 }
 
 func TestBodyWhereThereMustBeNone(t *testing.T) {

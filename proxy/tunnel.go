@@ -20,12 +20,11 @@ type tunnel struct {
 // tunnel forwards the 101 and then bytes both ways until both sides have ended, one fails, or the
 // target's tunnels are closed. The request counts as answered, and its pass is done, when the
 // tunnel begins.
-func (u *blockingUpstream) tunnel() {
+func (u *blockingUpstream) tunnel() (again, busy bool) {
 	b, x := u.client, u.x
 	x.keepAlive = false
 	if !u.target.SetTunnel(u) {
-		u.handleFailure(responseStarted, errTargetGone)
-		return
+		return u.handleFailure(responseStarted, errTargetGone)
 	}
 	defer u.end()
 	defer u.discard()
@@ -35,7 +34,7 @@ func (u *blockingUpstream) tunnel() {
 	x.app.gate.Done(u.target, true)
 	if gone || b.write(head) != nil {
 		x.clientGone()
-		return
+		return false, false
 	}
 	x.end(answered)
 	x.app.counters.tunnels.Add(1)
@@ -50,6 +49,7 @@ func (u *blockingUpstream) tunnel() {
 	}()
 	t.copy(&b.conn, &u.conn, u.in.bytes())
 	<-done
+	return false, false
 }
 
 // copy sends bytes on from one side to the other, first those that were read already. At the end of

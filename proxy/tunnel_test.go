@@ -67,7 +67,7 @@ func TestCloseTunnels(t *testing.T) {
 	}
 }
 
-func TestTunnelToAnAppThatIsGoneIsA502(t *testing.T) {
+func TestHandshakeWithAnAppThatIsGoneIsSentAgain(t *testing.T) {
 	r := newHarness(t, patient, Settings{})
 	u, c := r.roundTrip(strings.ReplaceAll(handshake, "\n", "\r\n"), Settings{}, func(k *appConn) {
 		k.request()
@@ -83,9 +83,13 @@ func TestTunnelToAnAppThatIsGoneIsA502(t *testing.T) {
 	}
 	u.target.Remove(u) // Abandon closes the connections a moment after the target is abandoned
 	u.target.Abandon()
-	u.handleResponse(p, err)
-	c.want(502, "broke off")
-	r.counted("502", func(c Counters) bool { return c.BadGateway == 1 && c.Tunnels == 0 })
+	if again, busy := u.handleResponse(p, err); !again || busy {
+		t.Errorf("again %v, busy %v", again, busy)
+	}
+	r.gate.Done(u.target, false)
+	u.client.exchange.clientGone()
+	c.Close()
+	r.counted("resent", func(c Counters) bool { return c.Resent == 1 && c.Tunnels == 0 })
 }
 
 func TestSilentTunnelEnds(t *testing.T) {

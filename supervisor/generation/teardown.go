@@ -69,6 +69,8 @@ const (
 	// reclaimInterval is how often the backlog is accepted while workers live. A request that
 	// passed the gate before the swap may connect after it.
 	reclaimInterval = 50 * time.Millisecond
+	// endTimeout bounds the wait for the requests of an abandoned target.
+	endTimeout = time.Second
 )
 
 // Stop begins to stop g. The gate must not point to its target any more. When
@@ -126,11 +128,20 @@ func (l *Launcher) tearDown(t *Teardown, timeouts StopTimeouts) {
 	t.reclaim(context.WithoutCancel(hurry))
 	if g.Target != nil {
 		g.Target.Abandon()
+		t.awaitEnd()
 	}
 	g.cleanup()
 	if err := l.options.State.RemoveTree(g.App.Name, g.Number); err != nil {
 		l.logger.Warn("cannot save state", "record", "process ended", "app", g.App.Name, "generation", g.Number, "error", err)
 	}
+}
+
+// awaitEnd waits until every request has left the target that was abandoned: then those
+// that are lost are counted. One whose client reads slowly may take longer than that.
+func (t *Teardown) awaitEnd() {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	_ = t.generation.Target.Wait(ctx)
 }
 
 // drain lets the generation finish its requests.
