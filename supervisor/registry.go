@@ -161,7 +161,9 @@ func (e *entry) close() {
 	e.closeListeners()
 	e.app.watcher.Set(e.app.name, config.Watch{}, safepath.Opener{})
 	e.app.exit.remove(e.app.name)
-	e.app.log.Close()
+	if err := e.app.log.Close(); err != nil {
+		e.app.logger.Warn("output lost", "app", e.app.name, "error", err)
+	}
 }
 
 // names returns the names of all apps, in the order of the configuration.

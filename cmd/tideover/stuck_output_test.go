@@ -184,6 +184,27 @@ func TestAReaderThatComesBackFindsTheLines(t *testing.T) {
 	}
 }
 
+// A terminal that does not take output, as after Ctrl-S, delays nothing either: the first
+// screen and the log go there.
+func TestATerminalMayStopTakingOutput(t *testing.T) {
+	t.Parallel()
+	master, tty := pseudoTerminal(t)
+	defer master.Close()
+	fd := int(tty.Fd()) // each call of Fd makes the descriptor blocking
+	must(t, unix.SetNonblock(fd, true))
+	for err := error(nil); err == nil; {
+		_, err = unix.Write(fd, []byte("full\n"))
+	}
+	must(t, unix.SetNonblock(fd, false))
+	d := startWithOutput(t, tty, "one")
+	tty.Close()
+	d.up()
+	d.get("200 release one")
+	d.tideover("reload", "shop")
+	d.crash()
+	d.endsBy(syscall.SIGTERM, 10*time.Second)
+}
+
 // A reader that has gone costs lines and nothing else.
 func TestTheReaderOfTheOutputMayGo(t *testing.T) {
 	t.Parallel()
