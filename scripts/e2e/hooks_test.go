@@ -64,6 +64,7 @@ listen = %q
 directory = %q
 [app.worker]
 command = ["sh", "-c", %q]
+ready.after = "1s"
 restart = "never"
 `, tomlArray(testenv.Gunicorn{Workers: 1}.Argv(r.env)), address, r.shop("web").Dir, worker))
 	r.must(err)

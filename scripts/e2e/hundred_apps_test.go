@@ -52,7 +52,7 @@ func newManyApps(r *row, n int) *manyApps {
 	for i := range n {
 		fmt.Fprintf(&text, "[app.app-%d]\n", i)
 		if i%5 == 4 {
-			fmt.Fprintf(&text, "command = \"sleep infinity\"\n\n")
+			fmt.Fprintf(&text, "command = \"sleep infinity\"\nready.after = \"1s\"\n\n")
 			continue
 		}
 		address, err := testenv.Address()
