@@ -20,6 +20,7 @@ old code finishes the requests that it has (status shows it).
 Exits 0 when the new code answers, 7 when it does not come up and the old code
 still serves, 8 when nothing serves. With --wait-drain it ends when the old code
 is gone, and exits 1 when a request was lost.
+Of a plain process the old copy is stopped first, unless reload = "overlap".
 Several apps are reloaded one after another, also after a failure (to stop at
 the first failure: reload a && reload b); the exit code is the worst of them.
 Stopped apps are skipped unless they are named.`,
