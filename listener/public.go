@@ -235,6 +235,9 @@ func Restore(f *os.File, a Address, o Options, pin *os.File) (_ *Public, err err
 	}
 	p, err := FromFile(f)
 	if err != nil {
+		if file != nil && file.pin != nil {
+			file.pin.Close()
+		}
 		return nil, err
 	}
 	p.address, p.file, p.mode = a, file, cmp.Or(o.Mode, publicMode)
