@@ -30,8 +30,8 @@ var faultMatrix = []faultRow{
 	{"F13-up", "TestFaultSocketRemovedBeforeAnUpgrade", "files of sockets are removed before an upgrade"},
 	{"F17", "TestTheReaderOfTheOutputStopsReading", "the output is not read: reload, crash, 400, TERM"},
 	{"F20", "TestFaultManyReloads", "reloads in a row"},
-	{"QUEUE", "TestQueueOfABusyApp", "an operation with a queue before the workers"},
-	{"QUEUE-HUP", "TestQueueOfABusyGunicornAlone", "the same: kill -HUP of gunicorn alone"},
+	{"QUEUE", "TestBusyQueue", "an operation with a queue before the workers"},
+	{"QUEUE-HUP", "TestBusyQueueOfGunicornAlone", "the same: kill -HUP of gunicorn alone"},
 	{"SSE", "TestReloadReturnsWhileAStreamIsOpen", "a reload while a stream is open"},
 	{"F25 F26", "TestReloadsAtOnce", "reloads at once"},
 	{"F31", "TestHoldLimitRefusesTheRest", "more clients than hold.limit"},
@@ -82,19 +82,26 @@ func (r *row) measure(t loadgen.Tally) {
 }
 
 // printFaults prints the matrix: N requests, lost without a complete right answer, begun twice,
-// and the longest time to an answer.
-func (r *results) printFaults(w io.Writer) {
+// and the longest time to an answer. It reports whether each row of the matrix has run.
+func (r *results) printFaults(w io.Writer) (complete bool) {
+	complete = true
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fmt.Fprintf(w, "\n%-10s %-52s %7s %5s %7s %8s  %s\n", "row", "fault", "N", "lost", "doubled", "longest", "verdict")
 	for _, f := range faultMatrix {
-		name := strings.TrimPrefix(f.test, "Test")
+		name, ran := strings.TrimPrefix(f.test, "Test"), false
 		for _, line := range r.lines {
 			if rest, ok := strings.CutPrefix(line.name, name); ok && (rest == "" || rest[0] == '/') {
 				fmt.Fprintf(w, "%-10s %-52s %s  %s\n", f.id, f.fault+strings.ReplaceAll(rest, "/", ", "), line.measured, line.verdict)
+				ran = true
 			}
 		}
+		if !ran {
+			fmt.Fprintf(w, "%-10s %-52s there is no row %s\n", f.id, f.fault, f.test)
+			complete = false
+		}
 	}
+	return complete
 }
 
 func (m measured) String() string {

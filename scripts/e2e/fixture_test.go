@@ -87,7 +87,8 @@ func (s *fixture) start(o setup, listen string) {
 	options := testenv.RunOptions{Flags: o.flags, Command: o.command, Binary: o.binary, Output: o.output}
 	switch {
 	case o.config != "":
-		options.Name = "shop-" + strings.ToLower(strings.ReplaceAll(s.name, "/", "-"))
+		name := strings.ToLower(strings.ReplaceAll(s.name, "/", "-"))
+		options.Name = "shop-" + strings.TrimLeft(name[max(0, len(name)-27):], "-") // 32 at most
 		options.Command = nil
 		path, err := s.env.Write("tideover.toml", fmt.Sprintf("[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s\n",
 			options.Name, tomlArray(o.gunicorn.Argv(s.env)), listen, s.app.Dir,

@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	removeShared()
 	table.print(os.Stdout)
-	if *faults {
-		table.printFaults(os.Stdout)
+	if *faults && !table.printFaults(os.Stdout) {
+		code = 1
 	}
 	os.Exit(code)
 }
