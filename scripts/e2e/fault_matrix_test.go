@@ -87,17 +87,21 @@ func (r *results) printFaults(w io.Writer) (complete bool) {
 	complete = true
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fmt.Fprintf(w, "\n%-10s %-52s %7s %5s %7s %8s  %s\n", "row", "fault", "N", "lost", "doubled", "longest", "verdict")
+	fmt.Fprintf(w, "\n%-10s %7s %5s %7s %8s  %-4s  %s\n", "row", "N", "lost", "doubled", "longest", "", "fault")
 	for _, f := range faultMatrix {
 		name, ran := strings.TrimPrefix(f.test, "Test"), false
 		for _, line := range r.lines {
 			if rest, ok := strings.CutPrefix(line.name, name); ok && (rest == "" || rest[0] == '/') {
-				fmt.Fprintf(w, "%-10s %-52s %s  %s\n", f.id, f.fault+strings.ReplaceAll(rest, "/", ", "), line.measured, line.verdict)
+				text := f.fault + strings.ReplaceAll(rest, "/", ", ")
+				if !line.measured.counted && line.numbers != "" {
+					text += ": " + line.numbers
+				}
+				fmt.Fprintf(w, "%-10s %s  %-4s  %s\n", f.id, line.measured, line.verdict, text)
 				ran = true
 			}
 		}
 		if !ran {
-			fmt.Fprintf(w, "%-10s %-52s there is no row %s\n", f.id, f.fault, f.test)
+			fmt.Fprintf(w, "%-10s %s  %-4s  %s: there is no row %s\n", f.id, measured{}, "FAIL", f.fault, f.test)
 			complete = false
 		}
 	}
