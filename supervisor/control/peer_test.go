@@ -125,7 +125,11 @@ func asUser(t *testing.T, variable string, uid, gid uint32, groups ...uint32) *e
 	t.Cleanup(func() { os.RemoveAll(public) })
 	must(t, os.Chmod(public, 0o755))
 	binary := filepath.Join(public, "ask")
-	must(t, os.WriteFile(binary, self, 0o755))
+	// A child that is forked meanwhile has the file open for writing until its exec: ETXTBSY.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(binary, self, 0o755)
+	syscall.ForkLock.RUnlock()
+	must(t, err)
 	must(t, os.Chmod(binary, 0o755))
 	command := exec.Command(binary)
 	command.Dir = "/"
