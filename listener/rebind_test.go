@@ -194,7 +194,7 @@ func TestASocketIsBoundAgainWhenItsDirectoryIsBack(t *testing.T) {
 	rebind(t, p)
 }
 
-// Another process binds and unbinds the path all the time. Whatever it has bound and listens on
+// Another process binds and unbinds the path all the time. A socket on which it listens
 // is there until it removes it.
 func TestRebindInARaceNeverRemovesALiveSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shop.sock")

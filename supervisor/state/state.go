@@ -114,7 +114,7 @@ func (s *Store) read() error {
 	return nil
 }
 
-// decode returns the content of a file. It has all maps, whatever the file has.
+// decode returns the content of a file. It has all maps, also when the file lacks some.
 func decode(text []byte) (content, error) {
 	var file checksummed
 	if err := json.Unmarshal(text, &file); err != nil {
