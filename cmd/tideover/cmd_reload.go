@@ -18,8 +18,7 @@ func newReloadCommand(c *cli) *cobra.Command {
 that no worker of the old code has accepted. The command ends then, while the
 old code finishes the requests that it has (status shows it).
 Exits 0 when the new code answers, 7 when it does not come up and the old code
-still serves, 8 when nothing serves. With --wait-drain it ends when the old code
-is gone, and exits 1 when a request was lost.
+still serves, 8 when nothing serves, 1 when --wait-drain finds a request lost.
 Of a plain process the old copy is stopped first, unless reload = "overlap".
 Several apps are reloaded one after another, also after a failure (to stop at
 the first failure: reload a && reload b); the exit code is the worst of them.
