@@ -13,6 +13,7 @@ import (
 
 	"tideover/listener"
 	"tideover/supervisor/handoff"
+	"tideover/supervisor/pathwatch"
 )
 
 // systemdPrefix begins a public address that a service manager has opened:
@@ -67,7 +68,7 @@ func (l *publicListener) serve(a *App) {
 		stops = append(stops, accept(socket))
 	}
 	if l.current().HasPath() {
-		k := &pathKeeper{listener: l, app: a, accept: accept, stops: stops}
+		k := &pathKeeper{listener: l, app: a, path: l.current().Address().Address, accept: accept, stops: stops}
 		accepting.Go(func() { k.run(ctx) })
 	}
 }
@@ -82,8 +83,8 @@ func (l *publicListener) close() {
 	}
 }
 
-// pathInterval is the time between two checks of the file of a public unix socket. Clients that
-// connect between its removal and the next check fail with ENOENT.
+// pathInterval is the time between two checks of the file of a public unix socket that cannot be
+// bound again yet, or whose directory cannot be watched.
 const pathInterval = time.Second
 
 // pathKeeper binds the path of a public unix socket again when its file was removed or replaced:
@@ -91,19 +92,28 @@ const pathInterval = time.Second
 type pathKeeper struct {
 	listener *publicListener
 	app      *App
+	path     string
 	accept   func(*listener.Public) (stop func())
 	stops    []func() // of the listener's sockets, in their order
 	logged   string   // the error that was logged last
 }
 
+// run checks the file after each event of its directory. Clients that connect between its
+// removal and the check fail with ENOENT.
 func (k *pathKeeper) run(ctx context.Context) {
-	check := time.NewTicker(pathInterval)
-	defer check.Stop()
+	file := k.app.listeners.paths.Watch(k.path)
+	defer file.Stop()
 	for {
+		watched := file.Renew() // before the check, so that no change is missed
+		k.rebind()
+		var later <-chan time.Time
+		if !watched || k.logged != "" || len(k.stops) > 1 {
+			later = time.After(pathInterval)
+		}
 		select {
-		case <-check.C:
+		case <-file.Changed:
+		case <-later:
 			k.retire()
-			k.rebind()
 		case <-ctx.Done():
 			return
 		}
@@ -134,8 +144,8 @@ func (k *pathKeeper) rebind() {
 	l.sockets = append(l.sockets, fresh)
 }
 
-// retire closes the sockets without a path whose backlog is empty. They have accepted since the
-// last check at least, so a connect that had found the file has ended.
+// retire closes the sockets without a path whose backlog is empty. They have accepted for
+// pathInterval at least, so a connect that had found the file has ended.
 func (k *pathKeeper) retire() {
 	l := k.listener
 	for len(k.stops) > 1 && !l.sockets[0].Pending() {
@@ -154,6 +164,7 @@ func (k *pathKeeper) retire() {
 // the connections that wait in its backlog.
 type listeners struct {
 	systemd map[string][]*os.File // by name
+	paths   *pathwatch.Watcher    // of the files of unix sockets; nil: inotify does not work
 
 	mu        sync.Mutex                 // guards inherited and addresses
 	inherited map[string]inheritedSocket // by address: of the program before the exec, each once
@@ -170,6 +181,7 @@ type inheritedSocket struct {
 // the exec; left is nil when there was none.
 func newListeners(systemd map[string][]*os.File, left *handoff.State) *listeners {
 	ls := &listeners{systemd: systemd, inherited: map[string]inheritedSocket{}, addresses: map[string]string{}}
+	ls.paths, _ = pathwatch.New() // after an error the files are checked every second
 	if left != nil {
 		ls.systemd = left.SystemdSockets()
 		for address, fd := range left.Listeners {

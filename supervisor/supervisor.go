@@ -197,6 +197,7 @@ func (s *Supervisor) close() {
 	for _, e := range s.registry.all() {
 		e.close()
 	}
+	s.shared.listeners.paths.Close()
 	s.leave()
 	s.rush()
 	s.shared.source.close()

@@ -21,10 +21,10 @@ var walls = map[string][]string{
 		"supervisor/process", "supervisor/safepath", "listener"},
 	"cmd/tideover/internal/term": {},
 
-	"supervisor/control": {"supervisor/api", "supervisor/logs"},
+	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
 	"supervisor": {"proxy", "proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
-		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/safepath", "supervisor/state"},
+		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/pathwatch", "supervisor/process", "supervisor/safepath", "supervisor/state"},
 	"supervisor/generation": {"proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/safepath", "supervisor/state"},
 	"supervisor/handoff":         {"proxy", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
@@ -34,6 +34,7 @@ var walls = map[string][]string{
 	"supervisor/config":          {"supervisor/gunicorn", "supervisor/process", "supervisor/safepath", "supervisor/shellwords"},
 	"supervisor/gunicorn":        {"supervisor/shellwords"},
 	"supervisor/api":             {},
+	"supervisor/pathwatch":       {},
 	"supervisor/logs":            {"supervisor/safepath"},
 	"supervisor/safepath":        {"supervisor/process"},
 	"supervisor/process":         {},

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/pathwatch"
 )
 
 // Bounds of the connections. Each has one request, so these are also the bounds of the
@@ -113,7 +114,8 @@ func (a *admission) Close() error {
 func (a *admission) wait() { a.running.Wait() }
 
 const (
-	// pathInterval is the time between two checks of the files of the socket.
+	// pathInterval is the time between two checks of the files of the socket while they cannot
+	// be made again, or their directory cannot be watched.
 	pathInterval = time.Second
 	// formerTime is how long a socket whose file was removed accepts what is in its backlog.
 	formerTime = time.Second
@@ -122,15 +124,11 @@ const (
 // keepPath binds the socket again when its file or its lock file was removed or replaced,
 // as by a cleaner of temporary files: commands find a daemon by both.
 func (a *admission) keepPath() {
-	check := time.NewTicker(pathInterval)
-	defer check.Stop()
-	logged := ""
-	for {
-		select {
-		case <-check.C:
-		case <-a.closed:
-			return
-		}
+	paths, _ := pathwatch.New() // after an error the files are checked every second
+	defer paths.Close()
+	socket, lock := paths.Watch(a.socket.Path()), paths.Watch(a.socket.Path()+lockSuffix)
+	for logged := ""; ; {
+		watched := socket.Renew() && lock.Renew() // before the check, so that no change is missed
 		err := a.rebind()
 		if err == nil {
 			logged = ""
@@ -138,6 +136,17 @@ func (a *admission) keepPath() {
 			logged = text
 			a.logger.Error("cannot bind control socket again", "socket", a.socket.Path(), "error", err,
 				"hint", "commands do not find the daemon; it is tried again every second")
+		}
+		var later <-chan time.Time
+		if err != nil || !watched {
+			later = time.After(pathInterval)
+		}
+		select {
+		case <-socket.Changed:
+		case <-lock.Changed:
+		case <-later:
+		case <-a.closed:
+			return
 		}
 	}
 }
