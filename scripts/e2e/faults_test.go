@@ -242,7 +242,7 @@ func TestFaultSocketRemoved(t *testing.T) {
 	t.Parallel()
 	t.Run("public", func(t *testing.T) {
 		s := startForRemoval(t, setup{unix: true})
-		s.removeFiles(2*removalRate, func() []string { return []string{string(s.back)} }, // it is looked for once a second
+		s.removeFiles(2*removalRate, func() []string { return []string{string(s.back)} }, // inotify says it; a busy machine is slow
 			func() error { return s.isRelease(1) })
 	})
 	t.Run("private", func(t *testing.T) {
