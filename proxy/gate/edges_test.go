@@ -23,7 +23,7 @@ func queued(t *testing.T, g *Gate, n int) (all []*asker) {
 // released counts the askers with the outcome Passed.
 func released(all []*asker) (n int) {
 	for _, a := range all {
-		if len(a.told) > 0 && a.told[0].Outcome == Passed {
+		if len(a.told()) > 0 && a.told()[0].Outcome == Passed {
 			n++
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,16 +15,34 @@ import (
 type asker struct {
 	Waiter
 	name   string
-	told   []Decision
-	when   time.Time
 	onTold func(*asker)
+
+	mu   sync.Mutex // guards list and when: a timer's goroutine decides
+	list []Decision
+	when time.Time
 }
 
 func (a *asker) OnDecision(v Decision) {
-	a.told, a.when = append(a.told, v), time.Now()
+	a.mu.Lock()
+	a.list, a.when = append(a.list, v), time.Now()
+	a.mu.Unlock()
 	if a.onTold != nil {
 		a.onTold(a)
 	}
+}
+
+// told returns the decisions until now.
+func (a *asker) told() []Decision {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.list)
+}
+
+// forget forgets the decisions until now.
+func (a *asker) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.list = nil
 }
 
 func ask(g *Gate, name string) (*asker, Decision) {
@@ -34,10 +54,10 @@ func ask(g *Gate, name string) (*asker, Decision) {
 
 func (a *asker) verdict(t *testing.T) Decision {
 	t.Helper()
-	if len(a.told) != 1 {
-		t.Fatalf("%s was told %d verdicts, want 1", a.name, len(a.told))
+	if len(a.told()) != 1 {
+		t.Fatalf("%s was told %d verdicts, want 1", a.name, len(a.told()))
 	}
-	return a.told[0]
+	return a.told()[0]
 }
 
 func settings(limit int, timeout time.Duration) Settings {
@@ -140,7 +160,7 @@ func TestRequeueKeepsThePlaceAndBeginsTheHold(t *testing.T) {
 		if v := first.verdict(t); v.Outcome != Passed || v.Target != next || v.Waited != 2*time.Second {
 			t.Fatal(v)
 		}
-		if v := second.told; len(v) > 0 {
+		if v := second.told(); len(v) > 0 {
 			t.Fatal("the second one is released first, or beside the first one")
 		}
 	})
@@ -154,7 +174,7 @@ func TestNotNowPausesInsteadOfSpinning(t *testing.T) {
 		tries := 0
 		a, _ := ask(g, "a")
 		a.onTold = func(a *asker) {
-			if a.told[len(a.told)-1].Outcome == Passed {
+			if a.told()[len(a.told())-1].Outcome == Passed {
 				tries++
 				g.Requeue(&a.Waiter, target, true)
 			}
@@ -173,7 +193,7 @@ func TestNotNowPausesInsteadOfSpinning(t *testing.T) {
 		g.Snapshot()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if last := a.told[len(a.told)-1]; last.Outcome != Expired || b.verdict(t).Outcome != Expired {
+		if last := a.told()[len(a.told())-1]; last.Outcome != Expired || b.verdict(t).Outcome != Expired {
 			t.Fatalf("%+v", last)
 		}
 		if target.InFlight() != 0 {
@@ -241,7 +261,7 @@ func TestHoldsAreNamedAndDrainable(t *testing.T) {
 		if err := target.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if len(a.told) != 0 {
+		if len(a.told()) != 0 {
 			t.Fatal("released while held under another name")
 		}
 		g.Release("migration")
@@ -287,7 +307,7 @@ func TestStaysInTheQueueAddUpToTheTimeout(t *testing.T) {
 			target := NewTarget(TargetOptions{})
 			g.Swap(target)
 			synctest.Wait()
-			if v := a.told[i]; v.Outcome != Passed || v.Waited != time.Duration(i+1)*time.Second || v.Counted != v.Waited {
+			if v := a.told()[i]; v.Outcome != Passed || v.Waited != time.Duration(i+1)*time.Second || v.Counted != v.Waited {
 				t.Fatalf("%+v", v)
 			}
 			time.Sleep(time.Minute) // in the target's backlog
@@ -296,12 +316,12 @@ func TestStaysInTheQueueAddUpToTheTimeout(t *testing.T) {
 		}
 		time.Sleep(999 * time.Millisecond)
 		synctest.Wait()
-		if len(a.told) != 2 {
+		if len(a.told()) != 2 {
 			t.Fatal("expired early")
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if v := a.told[2]; v.Outcome != Expired || v.Waited != 3*time.Second || v.Cause != "no generation is ready" {
+		if v := a.told()[2]; v.Outcome != Expired || v.Waited != 3*time.Second || v.Cause != "no generation is ready" {
 			t.Fatalf("%+v", v)
 		}
 	})
@@ -316,7 +336,7 @@ func TestTheReleaseOfALongQueueExpiresNoRequest(t *testing.T) {
 		target := NewTarget(TargetOptions{Concurrency: 1})
 		g.Swap(target)
 		for i, a := range all {
-			for len(a.told) == 0 {
+			for len(a.told()) == 0 {
 				time.Sleep(stallInterval) // the app works, and answers no request
 				synctest.Wait()
 			}
@@ -337,11 +357,11 @@ func TestAnAppThatTakesNoConnectionExpiresTheHeld(t *testing.T) {
 		a, v := ask(g, "refused")
 		for n := 0; v.Outcome == Passed; n++ {
 			g.Requeue(&a.Waiter, target, true)
-			for len(a.told) == n {
+			for len(a.told()) == n {
 				time.Sleep(time.Millisecond)
 				synctest.Wait()
 			}
-			v = a.told[n]
+			v = a.told()[n]
 		}
 		if waited := time.Since(begun); v.Outcome != Expired || v.Cause != "the app takes no connection" || waited > 3*time.Second+2*maxBackoff {
 			t.Fatalf("%+v after %v", v, waited)
@@ -398,7 +418,7 @@ func TestTheAnswersOfADrainExpireNoHeldRequest(t *testing.T) {
 		g.Done(old, false) // no answer
 		time.Sleep(3*time.Second - 1)
 		synctest.Wait()
-		if n := len(held[0].told) + len(held[1].told) + len(later.told); n != 0 {
+		if n := len(held[0].told()) + len(held[1].told()) + len(later.told()); n != 0 {
 			t.Fatalf("%d expired", n)
 		}
 		time.Sleep(time.Nanosecond)

@@ -57,7 +57,7 @@ func (m *gateModel) open() bool {
 func (m *gateModel) told(a *asker) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v := a.told[len(a.told)-1]
+	v := a.told()[len(a.told())-1]
 	i := slices.Index(m.waiting, a)
 	if i < 0 {
 		m.t.Fatalf("%s is told %+v and does not wait", a.name, v)

@@ -23,7 +23,7 @@ func TestNothingPassesToATargetWithoutAProof(t *testing.T) {
 			t.Fatalf("outcome %d, open %v", v.Outcome, g.Snapshot().Open)
 		}
 		time.Sleep(10 * stallInterval)
-		if len(first.told) > 0 {
+		if len(first.told()) > 0 {
 			t.Fatal("a request passed although nothing was proven")
 		}
 		proof := &Proof{}
@@ -37,7 +37,7 @@ func TestNothingPassesToATargetWithoutAProof(t *testing.T) {
 			t.Fatalf("outcome %d after the suspension", v.Outcome)
 		}
 		g.Requeue(&first.Waiter, target, true)
-		first.told = nil
+		first.forget()
 		time.Sleep(10 * stallInterval)
 		target.Resume(&Proof{})
 		if first.verdict(t).Outcome != Passed || target.InFlight() != 1 {
@@ -103,7 +103,7 @@ func TestResumeOfAFormerTargetReleasesNothing(t *testing.T) {
 		a, _ := ask(g, "a")
 		g.Swap(target)
 		former.Resume(&Proof{})
-		if len(a.told) > 0 {
+		if len(a.told()) > 0 {
 			t.Error("a request passed")
 		}
 		target.Resume(&Proof{})
