@@ -6,7 +6,7 @@ import (
 )
 
 // rotate renames the file to PATH.1, and older ones to the next number, and opens a new
-// one. Old files are compressed and removed in the background.
+// one. Old files are compressed in the background.
 func (f *file) rotate() error {
 	f.cleaning.Wait() // files must not be renamed while the last rotation compresses them
 	fresh, err := f.Opener.RotateLog(f.Path, f.rotation())
@@ -17,8 +17,9 @@ func (f *file) rotate() error {
 		return err
 	}
 	f.created = time.Now()
-	o := f.FileOptions
-	f.cleaning.Go(func() { o.Opener.CleanUpLog(o.Path, o.rotation()) }) // after an error the next rotation tries again
+	if o := f.FileOptions; o.Compress {
+		f.cleaning.Go(func() { o.Opener.CleanUpLog(o.Path, o.rotation()) }) // after an error the next rotation tries again
+	}
 	return nil
 }
 

@@ -22,8 +22,8 @@ type Rotation struct {
 	Mode     fs.FileMode   // of new files
 }
 
-// rotate renames the file to NAME.1 and the older ones to the next number, and makes a new
-// one.
+// rotate renames the file to NAME.1 and the older ones to the next number, removes those that
+// are not kept, and makes a new one.
 func (l *location) rotate(r Rotation) (*os.File, error) {
 	for n := r.Backups - 1; n >= 1; n-- {
 		for _, suffix := range []string{"", ".gz"} {
@@ -39,6 +39,8 @@ func (l *location) rotate(r Rotation) (*os.File, error) {
 	} else if err := l.remove(); err != nil {
 		return nil, err
 	}
+	r.Compress = false
+	l.cleanUp(r) // after an error the next rotation tries again
 	return l.appendTo(r.Mode)
 }
 
