@@ -39,8 +39,8 @@ func (a *App) openedPaths() []appPath {
 	return all
 }
 
-// PathAccess returns how root opens the paths of every app. It is empty for another user, who
-// opens them all itself.
+// PathAccess returns how root opens the paths of every app. It is empty for another user,
+// because a daemon of that user opens them all with its own rights.
 func (f *File) PathAccess() []PathAccess {
 	var all []PathAccess
 	if os.Geteuid() != 0 {

@@ -48,7 +48,7 @@ type Watcher struct {
 	calls   sync.WaitGroup  // of reload
 }
 
-// files are the watched files of an app, and who opens them.
+// files are the watched files of an app, and the rights with which they are opened.
 type files struct {
 	config.Watch
 	opener safepath.Opener

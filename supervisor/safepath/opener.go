@@ -117,46 +117,26 @@ func (o Opener) readFiles(paths []string, limit int) []Read {
 // OpenLog opens a log file to append to it. It makes the file and its directories if they
 // do not exist. Apart from regular files it opens devices, but not for another user.
 func (o Opener) OpenLog(path string, mode fs.FileMode) (*os.File, error) {
-	return o.openLog(request{Action: appendAction, Paths: []string{path}, Rotation: Rotation{Mode: mode}},
-		func(l *location) (*os.File, error) { return l.appendTo(mode) })
+	return o.openLog(request{Action: appendAction, Paths: []string{path}, Rotation: Rotation{Mode: mode}})
 }
 
 // RotateLog renames a log file and those that were rotated before, and makes a new one.
 func (o Opener) RotateLog(path string, r Rotation) (*os.File, error) {
-	return o.openLog(request{Action: rotateAction, Paths: []string{path}, Rotation: r},
-		func(l *location) (*os.File, error) { return l.rotate(r) })
+	return o.openLog(request{Action: rotateAction, Paths: []string{path}, Rotation: r})
 }
 
-func (o Opener) openLog(r request, here func(*location) (*os.File, error)) (*os.File, error) {
-	l, err := o.locate(r.Paths[0], true)
-	if _, ok := o.delegates(err); ok {
-		return o.askForLog(r)
+// openLog checks a file that the helper hands back: the app's user may end the helper, but not
+// make root write to anything but a regular file.
+func (o Opener) openLog(r request) (*os.File, error) {
+	f, delegated, err := o.do(r, openTimeout)
+	switch {
+	case err != nil || !delegated:
+		return f, err
+	case f == nil:
+		return nil, errors.New("the helper process did not hand over a file")
 	}
-	if err != nil {
-		return nil, o.explain(err)
-	}
-	defer l.close()
-	f, err := here(l)
-	return f, o.explain(err)
-}
-
-// askForLog has the helper open the file, and checks what it hands back: the app's user may
-// end the helper, but not make root write to anything but a regular file.
-func (o Opener) askForLog(r request) (*os.File, error) {
-	answer, f, err := o.ask(r, openTimeout)
-	if err == nil {
-		err = o.explain(answer.err(0))
-	}
-	if err == nil && f == nil {
-		err = errors.New("the helper process did not hand over a file")
-	}
-	if err == nil {
-		err = checkLog(f)
-	}
-	if err != nil && f != nil {
+	if err := checkLog(f); err != nil {
 		f.Close()
-	}
-	if err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -164,36 +144,33 @@ func (o Opener) askForLog(r request) (*os.File, error) {
 
 // ProbeLog returns the error that OpenLog would return, and changes nothing.
 func (o Opener) ProbeLog(path string) error {
-	l, err := o.locate(path, false)
-	if _, ok := o.delegates(err); ok {
-		answer, _, err := o.ask(request{Action: probeAction, Paths: []string{path}}, openTimeout)
-		if err != nil {
-			return err
-		}
-		return o.explain(answer.err(0))
-	}
-	if err != nil {
-		return o.explain(probeMissing(filepath.Dir(path), err))
-	}
-	defer l.close()
-	return o.explain(l.probe())
+	_, _, err := o.do(request{Action: probeAction, Paths: []string{path}}, openTimeout)
+	return err
 }
 
 // CleanUpLog compresses rotated files and removes those that are not kept.
 func (o Opener) CleanUpLog(path string, r Rotation) error {
-	l, err := o.locate(path, false)
+	_, _, err := o.do(request{Action: cleanUpAction, Paths: []string{path}, Rotation: r}, cleanUpTimeout)
+	return err
+}
+
+// do carries out a request for one path, in this process or by the helper.
+func (o Opener) do(r request, timeout time.Duration) (f *os.File, delegated bool, err error) {
+	path := r.Paths[0]
+	l, err := o.locate(path, r.makesDirs())
 	if _, ok := o.delegates(err); ok {
-		answer, _, err := o.ask(request{Action: cleanUpAction, Paths: []string{path}, Rotation: r}, cleanUpTimeout)
-		if err != nil {
-			return err
+		answer, f, err := o.ask(r, timeout)
+		if err == nil {
+			err = o.explain(answer.err(0))
 		}
-		return o.explain(answer.err(0))
+		if err != nil && f != nil {
+			f.Close()
+			f = nil
+		}
+		return f, true, err
 	}
-	if err != nil {
-		return o.explain(err)
-	}
-	defer l.close()
-	return l.cleanUp(r)
+	f, err = r.carryOutAt(l, path, err)
+	return f, false, o.explain(err)
 }
 
 // WriteFile replaces a file by a new one. It fails where another user than the daemon's can

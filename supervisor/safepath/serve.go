@@ -69,10 +69,9 @@ func (r request) carryOut() (a answer, file *os.File) {
 			a.Files = append(a.Files, f)
 		case watchAction:
 			a.Watches = append(a.Watches, watchAsSelf(path))
-		case probeAction:
-			err = probeAsSelf(path)
 		default:
-			file, err = r.changeLog(path)
+			l, missing := locateAsSelf(path, r.makesDirs())
+			file, err = r.carryOutAt(l, path, missing)
 		}
 		a.Faults = append(a.Faults, newFailure(err))
 	}
@@ -88,17 +87,15 @@ func readAsSelf(path string, limit int) (File, error) {
 	return l.read(limit)
 }
 
-func probeAsSelf(path string) error {
-	l, err := locateAsSelf(path, false)
-	if err != nil {
-		return probeMissing(filepath.Dir(path), err)
-	}
-	defer l.close()
-	return l.probe()
-}
+// makesDirs reports whether missing directories are made.
+func (r request) makesDirs() bool { return r.Action == appendAction || r.Action == rotateAction }
 
-func (r request) changeLog(path string) (*os.File, error) {
-	l, err := locateAsSelf(path, true)
+// carryOutAt does what is asked with the log at path, which locate has found, or not for the
+// reason err.
+func (r request) carryOutAt(l *location, path string, err error) (*os.File, error) {
+	if err != nil && r.Action == probeAction {
+		return nil, probeMissing(filepath.Dir(path), err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +107,8 @@ func (r request) changeLog(path string) (*os.File, error) {
 		return l.rotate(r.Rotation)
 	case cleanUpAction:
 		return nil, l.cleanUp(r.Rotation)
+	case probeAction:
+		return nil, l.probe()
 	}
 	return nil, errors.New("unknown action " + string(r.Action))
 }

@@ -20,8 +20,8 @@ const (
 )
 
 // shutdown is the end of the daemon. It is requested by a signal, a client, or the
-// supervisor itself. When it takes longer than it may, expire is called: whatever hangs,
-// the daemon ends.
+// supervisor itself. When it takes longer than it may, expire is called, so that
+// a wait without a bound (a lock, a FIFO, a process in state D) does not keep the daemon.
 type shutdown struct {
 	requested context.Context // ended: the daemon is to end
 	hurried   context.Context // ended: it is not to drain
