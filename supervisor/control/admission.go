@@ -72,7 +72,8 @@ func newAdmission(socket *Socket, logger hclog.Logger) *admission {
 		socket: socket, listener: socket.listener, group: socket.group, logger: logger,
 		admitted: make(chan *admittedConn), closed: make(chan struct{}), users: map[uint32]*userShare{},
 	}
-	a.running.Go(func() { a.acceptAll(a.listener) })
+	first := a.listener // keepPath may replace it before this goroutine runs
+	a.running.Go(func() { a.acceptAll(first) })
 	a.running.Go(a.keepPath)
 	return a
 }
