@@ -12,7 +12,7 @@ func (b *blockingClient) deny(d gate.Decision) (keep bool) {
 	x := b.exchange
 	switch d.Outcome {
 	case gate.Expired:
-		b.refuse(expired, 503, x.settings.RetryAfter, "held for as long as a request may wait (hold.timeout): "+d.Cause)
+		b.refuse(expired, 503, x.settings.RetryAfter, "held for as long as a request may wait (hold.timeout): "+d.Refusal.Cause)
 	case gate.Overflowed:
 		b.refuse(overflowed, 503, x.settings.RetryAfter, "too many requests are waiting already")
 	case gate.Refused:

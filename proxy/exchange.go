@@ -129,7 +129,7 @@ func (x *exchange) unread(d gate.Decision) bool {
 		counters.held.Add(^uint64(0))
 	}
 	c.replay = replay{attempts: x.attempts, sent100: x.request.Expect100 && !x.body.awaits100, pending: true}
-	c.waiter.CarriedWait, c.waiter.CarriedCounted = d.Waited, d.Counted
+	c.waiter.Carry(d.Waited, d.Counted)
 	x.body.raw = text
 	return true
 }

@@ -84,7 +84,7 @@ func (l *eventLoop) restore(known *Connection) {
 		return
 	}
 	c.replay = replay{attempts: known.Lost, sent100: known.Continued}
-	c.waiter.CarriedWait, c.waiter.CarriedCounted = known.Waited, known.Counted
+	c.waiter.Carry(known.Waited, known.Counted)
 	c.in.hold(known.Unanswered)
 	c.readPending = true // there may be more in the kernel
 	c.dispatch()
@@ -116,7 +116,8 @@ func (l *eventLoop) idleInOrder() []*loopClient {
 func (l *eventLoop) connections() []Connection {
 	var all []Connection
 	for _, c := range l.idleInOrder() {
-		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: c.waiter.CarriedWait, Counted: c.waiter.CarriedCounted,
+		waited, counted := c.waiter.Carried()
+		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: waited, Counted: counted,
 			Lost: c.replay.attempts, Continued: c.replay.sent100})
 	}
 	return all

@@ -245,7 +245,7 @@ func (c *loopClient) restoreExchange() *exchange {
 	if c.exchange != nil {
 		return c.exchange
 	}
-	x := c.acquireExchange(c.waiter.ArrivedAt())
+	x := c.acquireExchange(c.app.gate.ArrivedAt(&c.waiter))
 	n, _ := x.request.Parse(c.in.bytes(), &c.rules.policy)
 	x.setHead(n)
 	x.reserved, x.held = int64(n), true

@@ -15,13 +15,13 @@ func (h expiryHeap) Less(i, j int) bool { return h[i].countFrom < h[j].countFrom
 
 func (h expiryHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].expiry, h[j].expiry = i, j
+	h[i].expiry, h[j].expiry = int32(i), int32(j)
 }
 
 // Push is called by package heap.
 func (h *expiryHeap) Push(w any) {
 	waiter := w.(*Waiter)
-	waiter.expiry = len(*h)
+	waiter.expiry = int32(len(*h))
 	*h = append(*h, waiter)
 }
 

@@ -44,6 +44,8 @@ type Refusal struct {
 // All methods may be called from any goroutine. They block on nothing but g.mu, which is never held
 // while an [Owner] or a [Conn] is called.
 type Gate struct {
+	createdAt time.Time
+
 	mu       sync.Mutex
 	settings Settings
 	target   *Target
@@ -70,7 +72,17 @@ type Gate struct {
 
 // New returns a gate that is shut: it has no target yet.
 func New(s Settings) *Gate {
-	return &Gate{settings: s}
+	return &Gate{createdAt: time.Now(), settings: s}
+}
+
+// moment is t as a duration since the creation of the gate, which takes a third of the memory of a
+// time.Time.
+func (g *Gate) moment(t time.Time) time.Duration { return t.Sub(g.createdAt) }
+
+// ArrivedAt is when the request has entered the gate, less the wait that it carried.
+func (g *Gate) ArrivedAt(w *Waiter) time.Time {
+	now := time.Now() // createdAt was read from a wall clock that may have been set since
+	return now.Add(w.arrivedAt - g.moment(now))
 }
 
 // Configure replaces the settings. A new timeout applies to held requests too, with the time that
@@ -141,14 +153,13 @@ func (g *Gate) Evict(on bool) {
 type Decision struct {
 	Outcome Outcome
 	Target  *Target       // of a passed request, which is counted on it until Done or Requeue
-	Refusal *Refusal      // of a refused request
+	Refusal *Refusal      // of a refused request; of an expired one only its Cause: what kept the gate shut
 	Waited  time.Duration // for how long the request was held, all its stays in the queue together
 	Counted time.Duration // the part of Waited that counts toward Settings.Timeout
-	Cause   string        // of an expired request: what kept the gate shut, in words
 }
 
 // An Outcome is the kind of a Decision. The zero value is none.
-type Outcome int
+type Outcome uint8
 
 const (
 	Passed     Outcome = iota + 1 // goes to the target
@@ -168,20 +179,21 @@ func (g *Gate) Enter(w *Waiter) Decision {
 	now := time.Now()
 	g.readClockLocked(now)
 	g.arrivals++
-	w.arrival, w.arrivedAt, w.waited, w.episode = g.arrivals, now.Add(-w.CarriedWait), w.CarriedWait, 0
-	w.counted = w.CarriedCounted
-	w.CarriedWait, w.CarriedCounted = 0, 0
+	w.waited, w.counted = w.Carried()
+	w.carried = false
+	w.arrival, w.arrivedAt, w.episode = g.arrivals, g.moment(now)-w.waited, 0
 	switch {
 	case g.evicting:
 		return Decision{Outcome: Evicted, Waited: w.waited, Counted: w.counted}
 	case g.refusal != nil:
 		return Decision{Outcome: Refused, Refusal: g.refusal}
 	case g.openLocked() && g.held.empty():
-		return g.passLocked(w)
+		g.passLocked(w)
+		return Decision{Outcome: Passed, Target: g.target, Waited: w.waited}
 	case g.held.length >= g.settings.Limit:
 		return Decision{Outcome: Overflowed}
 	case g.settings.Timeout <= 0:
-		return Decision{Outcome: Expired, Cause: g.whyShutLocked()}
+		return Decision{Outcome: Expired, Refusal: &Refusal{Cause: g.whyShutLocked()}}
 	}
 	g.enqueueLocked(w, now)
 	g.resetTimerLocked(now)
@@ -278,10 +290,7 @@ func (g *Gate) openLocked() bool {
 }
 
 // passLocked counts w on the target. g.mu must be held, and the gate must be open.
-func (g *Gate) passLocked(w *Waiter) Decision {
-	w.turn = g.target.enter()
-	return Decision{Outcome: Passed, Target: g.target, Waited: w.waited}
-}
+func (g *Gate) passLocked(w *Waiter) { w.turn = g.target.enter() }
 
 // resetWindowLocked sets the release window to what the target can do at once, beside what is in
 // flight on it already. g.mu must be held.
@@ -308,24 +317,24 @@ func (g *Gate) change(do func(now time.Time)) {
 // must be held.
 func (g *Gate) dispatchLocked(now time.Time) *Waiter {
 	var decided queue
-	decide := func(w *Waiter, d Decision) {
+	decide := func(w *Waiter, o Outcome, t *Target, r *Refusal) {
 		g.dequeueLocked(w, now)
-		d.Waited, d.Counted = w.waited, w.counted
-		w.decision = d
+		w.outcome, w.target, w.refusal = o, t, r
 		decided.insert(w)
 	}
 	for !g.held.empty() && g.evicting {
-		decide(g.held.oldest, Decision{Outcome: Evicted})
+		decide(g.held.oldest, Evicted, nil, nil)
 	}
 	for !g.held.empty() && g.refusal != nil {
-		decide(g.held.oldest, Decision{Outcome: Refused, Refusal: g.refusal})
+		decide(g.held.oldest, Refused, nil, g.refusal)
 	}
 	for !g.held.empty() && g.canReleaseLocked(now) {
 		w := g.held.oldest
-		decide(w, g.passLocked(w))
+		g.passLocked(w)
+		decide(w, Passed, g.target, nil)
 	}
 	for !g.held.empty() && g.isShutLocked() && g.untilExpiryLocked() <= 0 {
-		decide(g.deadlines[0], Decision{Outcome: Expired, Cause: g.whyShutLocked()})
+		decide(g.deadlines[0], Expired, nil, &Refusal{Cause: g.whyShutLocked()})
 	}
 	g.resetTimerLocked(now)
 	return decided.oldest
@@ -374,7 +383,7 @@ func deliver(w *Waiter) {
 	for w != nil {
 		next := w.next
 		w.next = nil
-		w.Owner.OnDecision(w.decision)
+		w.Owner.OnDecision(w.Decision())
 		w = next
 	}
 }

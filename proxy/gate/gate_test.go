@@ -321,7 +321,7 @@ func TestStaysInTheQueueAddUpToTheTimeout(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if v := a.told()[2]; v.Outcome != Expired || v.Waited != 3*time.Second || v.Cause != "no generation is ready" {
+		if v := a.told()[2]; v.Outcome != Expired || v.Waited != 3*time.Second || v.Refusal.Cause != "no generation is ready" {
 			t.Fatalf("%+v", v)
 		}
 	})
@@ -363,7 +363,7 @@ func TestAnAppThatTakesNoConnectionExpiresTheHeld(t *testing.T) {
 			}
 			v = a.told()[n]
 		}
-		if waited := time.Since(begun); v.Outcome != Expired || v.Cause != "the app takes no connection" || waited > 3*time.Second+2*maxBackoff {
+		if waited := time.Since(begun); v.Outcome != Expired || v.Refusal.Cause != "the app takes no connection" || waited > 3*time.Second+2*maxBackoff {
 			t.Fatalf("%+v after %v", v, waited)
 		}
 	})

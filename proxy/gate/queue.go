@@ -6,26 +6,40 @@ import (
 )
 
 // A Waiter is a request as the gate sees it. It is part of the connection that owns it, so that a
-// held request costs no memory of its own. From Enter or Requeue until the decision it belongs to
-// the gate.
+// held request costs no memory of its own; TestPriceOfAHeldRequest in package proxy bounds its
+// size. From Enter or Requeue until the decision it belongs to the gate.
 type Waiter struct {
 	Owner Owner
-	// CarriedWait is for how long the request was held by a former process, and CarriedCounted the
-	// part of it that counts toward the timeout; the next Enter adds them.
-	CarriedWait, CarriedCounted time.Duration
 
 	next, prev *Waiter
-	arrival    uint64 // position in the order of arrival, for the life of the gate
-	arrivedAt  time.Time
-	queued     bool
-	turn       int           // of the latest pass
-	queuedAt   time.Time     // when the present stay in the queue began
+	arrival    uint64        // position in the order of arrival, for the life of the gate
+	episode    uint64        // number of the latest stay
+	arrivedAt  time.Duration // as Gate.moment
+	queuedAt   time.Duration // when the present stay in the queue began, as Gate.moment
 	waited     time.Duration // all stays together
 	counted    time.Duration // the part of waited that counts toward the timeout
 	countFrom  time.Duration // while queued: Gate.shutFor less counted
-	expiry     int           // while queued: index in Gate.deadlines
-	episode    uint64        // number of the latest stay
-	decision   Decision
+	turn       int           // of the latest pass
+	target     *Target       // of the latest decision
+	refusal    *Refusal      // of the latest decision
+	expiry     int32         // while queued: index in Gate.deadlines
+	outcome    Outcome       // of the latest decision
+	queued     bool
+	carried    bool // waited and counted are those of Carry
+}
+
+// Carry says for how long the request was held before it enters, and which part of that counts
+// toward the timeout: in a former process, or before it was evicted.
+func (w *Waiter) Carry(waited, counted time.Duration) {
+	w.waited, w.counted, w.carried = waited, counted, true
+}
+
+// Carried returns what Carry was told, until the request enters.
+func (w *Waiter) Carried() (waited, counted time.Duration) {
+	if !w.carried {
+		return 0, 0
+	}
+	return w.waited, w.counted
 }
 
 // An Owner is told what was decided about its Waiter. OnDecision is called with no lock of the gate
@@ -33,9 +47,6 @@ type Waiter struct {
 type Owner interface {
 	OnDecision(Decision)
 }
-
-// ArrivedAt is when the request entered the gate, less the wait that it carried.
-func (w *Waiter) ArrivedAt() time.Time { return w.arrivedAt }
 
 // Arrival is the request's position in the order of arrival at its gate.
 func (w *Waiter) Arrival() uint64 { return w.arrival }
@@ -45,7 +56,9 @@ func (w *Waiter) Arrival() uint64 { return w.arrival }
 func (w *Waiter) Turn() int { return w.turn }
 
 // Decision is the latest decision that was delivered.
-func (w *Waiter) Decision() Decision { return w.decision }
+func (w *Waiter) Decision() Decision {
+	return Decision{Outcome: w.outcome, Target: w.target, Refusal: w.refusal, Waited: w.waited, Counted: w.counted}
+}
 
 // A queue links waiters in the order of their arrival, oldest first.
 type queue struct {
@@ -97,7 +110,7 @@ func (q *queue) remove(w *Waiter) {
 // enqueueLocked puts w into the queue. g.mu must be held.
 func (g *Gate) enqueueLocked(w *Waiter, now time.Time) {
 	g.held.insert(w)
-	w.queued, w.queuedAt = true, now
+	w.queued, w.queuedAt = true, g.moment(now)
 	w.countFrom = g.shutFor - w.counted
 	heap.Push(&g.deadlines, w)
 	for _, o := range g.observers {
@@ -110,9 +123,9 @@ func (g *Gate) enqueueLocked(w *Waiter, now time.Time) {
 // dequeueLocked takes w out of the queue. g.mu must be held.
 func (g *Gate) dequeueLocked(w *Waiter, now time.Time) {
 	g.held.remove(w)
-	heap.Remove(&g.deadlines, w.expiry)
+	heap.Remove(&g.deadlines, int(w.expiry))
 	w.queued = false
-	w.waited += now.Sub(w.queuedAt)
+	w.waited += g.moment(now) - w.queuedAt
 	w.counted = max(0, g.shutFor-w.countFrom)
 	for _, o := range g.observers {
 		o.endLocked(w, w.waited)

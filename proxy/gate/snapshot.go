@@ -24,7 +24,7 @@ func (g *Gate) Snapshot() Snapshot {
 	s := Snapshot{Held: g.held.length, Open: g.openLocked(), Holds: slices.Clone(g.holds)}
 	if !g.held.empty() {
 		oldest := g.held.oldest
-		s.Oldest = oldest.waited + time.Since(oldest.queuedAt)
+		s.Oldest = oldest.waited + g.moment(time.Now()) - oldest.queuedAt
 	}
 	if g.target != nil {
 		s.Target, s.InFlight, s.Tunnels = g.target.Name(), g.target.InFlight(), g.target.Tunnels()
@@ -83,9 +83,10 @@ func (o *Observation) Stats() HeldStats {
 
 // readLocked brings the result up to date. The gate's mu must be held.
 func (o *Observation) readLocked() HeldStats {
-	g, now := o.gate, time.Now()
+	g := o.gate
+	now := g.moment(time.Now())
 	for w := g.held.oldest; w != nil; w = w.next {
-		o.endLocked(w, w.waited+now.Sub(w.queuedAt))
+		o.endLocked(w, w.waited+now-w.queuedAt)
 	}
 	return o.stats
 }
