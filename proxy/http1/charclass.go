@@ -29,7 +29,7 @@ type class uint8
 
 const (
 	inText      class = 1 << iota // any line: HTAB, SP, visible octets, obs-text
-	inTarget                      // request target: 0x21 to 0x7E without '#'
+	inTarget                      // request target: 0x21 to 0x7E without '#', and 0x80 to 0xFF
 	inHost                        // host name: letters, digits, "-._"
 	inAddress                     // address with or without port, or a name instead of it
 	inAddresses                   // list of addresses
@@ -43,7 +43,7 @@ func makeClasses() (t [256]class) {
 		if c == '\t' || c >= ' ' && c != 0x7F {
 			t[c] |= inText
 		}
-		if c > ' ' && c < 0x7F && c != '#' {
+		if c > ' ' && c != 0x7F && c != '#' {
 			t[c] |= inTarget
 		}
 	}

@@ -29,9 +29,9 @@
 // colon, which a proxy should remove, and folded lines).
 //
 // These rules accept more than other servers do: RuleLeadingEmptyLine, RuleMethod (every token),
-// RuleTargetFragment (octets that should have been percent-encoded), RuleControlOctet (octets above
-// 0x7F in values), RuleStatusLine (no reason), and for responses RuleUnderscore (names with an
-// underscore) and RuleResponseHeadLimits (a line as long as the head).
+// RuleTargetOctet and RuleTargetFragment (octets that should have been percent-encoded),
+// RuleControlOctet (octets above 0x7F in values), RuleStatusLine (no reason), and for responses
+// RuleUnderscore (names with an underscore) and RuleResponseHeadLimits (a line as long as the head).
 //
 // # Rules
 //

@@ -27,7 +27,6 @@ var (
 	errRequestLine        = &Error{Status: 400, Rule: RuleRequestLine, Cause: "request line is not method, space, target, space, version"}
 	errMethod             = &Error{Status: 400, Rule: RuleMethod, Cause: "illegal octet in the method"}
 	errMethodTooLong      = &Error{Status: 501, Rule: RuleMethod, Cause: "method longer than 32 octets"}
-	errTargetOctet        = &Error{Status: 400, Rule: RuleTargetOctet, Cause: "illegal octet in the request target"}
 	errFragment           = &Error{Status: 400, Rule: RuleTargetFragment, Cause: "fragment in the request target"}
 	errTargetForm         = &Error{Status: 400, Rule: RuleOriginForm, Cause: "request target does not begin with a slash"}
 	errAsteriskForm       = &Error{Status: 400, Rule: RuleAsteriskForm, Cause: "asterisk target outside of OPTIONS *"}

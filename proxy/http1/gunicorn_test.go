@@ -78,7 +78,7 @@ func (d *differential) try(in string, p *Policy) {
 
 // mayRefuse are reasons for which gunicorn refuses a valid request: it accepts no lower-case
 // method, its limits count the fields that the relay adds, and it refuses two scheme fields that
-// differ. Newer versions also refuse a second Content-Type.
+// differ. Newer versions also refuse a second Content-Type, and octets above 0x7F in the target.
 var mayRefuse = []string{"InvalidRequestMethod", "LimitRequestLine", "LimitRequestHeaders", "InvalidSchemeHeaders"}
 
 // forward shows gunicorn what is written for the app.
@@ -88,7 +88,8 @@ func (d *differential) forward(got outcome) {
 	read := d.gunicorn.read(d.T, got.out)
 	sent := oracleRequest(got.out, &Policy{Limits: Limits{Head: 1 << 20, StartLine: 1 << 16, Line: 1 << 16, Fields: 1000}, Trusted: true, PassUnderscores: true})
 	switch fault := read.differs(sent, got.content); {
-	case slices.Contains(mayRefuse, read.Error), read.Error == "InvalidHeader" && len(sent.all("content-type")) > 1:
+	case slices.Contains(mayRefuse, read.Error), read.Error == "InvalidHeader" && len(sent.all("content-type")) > 1,
+		read.Error == "InvalidRequestLine" && !isPlainASCII(sent.target):
 		d.theirs[read.Error]++
 	case fault != "":
 		d.dirty++
@@ -128,7 +129,7 @@ func (r reading) differs(sent *oracleHead, content string) string {
 		return "gunicorn refuses it: " + r.Error
 	case r.Left > 0:
 		return fmt.Sprintf("%d octets are left over", r.Left)
-	case r.Method != sent.method || r.Target != sent.target || r.Version != "1.1":
+	case r.Method != sent.method || latin1(r.Target) != sent.target || r.Version != "1.1":
 		return fmt.Sprintf("gunicorn reads %s %s %s", r.Method, r.Target, r.Version)
 	case latin1(r.Body) != content:
 		return fmt.Sprintf("gunicorn reads the body %.300q, want %.300q", latin1(r.Body), content)

@@ -134,7 +134,6 @@ func (m *oracleHead) requestLine(line string) {
 	run := tokenStart.FindString(line)
 	m.breaks(len(run) > 32, 501, RuleMethod)
 	m.breaks(len(run) < len(line) && !strings.ContainsAny(line[len(run):len(run)+1], " \t"), 400, RuleMethod)
-	m.breaks(strings.ContainsFunc(m.target, func(r rune) bool { return r <= ' ' || r >= 0x7F }), 400, RuleTargetOctet)
 	m.breaks(strings.Contains(m.target, "#"), 400, RuleTargetFragment)
 	m.breaks(!wellVersion.MatchString(m.version), 400, RuleVersionSyntax)
 	m.breaks(wellVersion.MatchString(m.version) && m.version != "HTTP/1.0" && m.version != "HTTP/1.1", 505, RuleVersion)

@@ -20,7 +20,7 @@ func (r *Request) parseRequestLine(end int) *Error {
 	}
 	r.method = span{int32(r.lineStart), int32(i)}
 	j := i + 1
-	for j < end && classes[b[j]]&inTarget != 0 {
+	for j < end && classes[b[j]]&inTarget != 0 { // RuleTargetOctet
 		j++
 	}
 	if j == i+1 && (j == end || isBlank(b[j])) {
@@ -31,9 +31,6 @@ func (r *Request) parseRequestLine(end int) *Error {
 	}
 	if j < end && b[j] == '\t' {
 		return errRequestLine
-	}
-	if j < end && b[j] != ' ' {
-		return errTargetOctet
 	}
 	r.target = span{int32(i + 1), int32(j)}
 	minor, err := parseVersion(b[min(j+1, end):])

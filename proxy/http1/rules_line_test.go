@@ -39,9 +39,12 @@ func methodRules() []ruleCase {
 
 func targetRules() []ruleCase {
 	return []ruleCase{
-		refuse(RuleTargetOctet, 400, "raw UTF-8", "GET /\xC3\xA4 HTTP/1.1"+tail),
-		refuse(RuleTargetOctet, 400, "raw 0x80", "GET /\x80 HTTP/1.1"+tail),
-		refuse(RuleTargetOctet, 400, "raw 0xFF first", "GET \xFF/ HTTP/1.1"+tail),
+		pass(RuleTargetOctet, "UTF-8 as it is", "GET /caf\xC3\xA9 HTTP/1.1"+tail, "GET /caf\xC3\xA9 HTTP/1.1\r\n"),
+		pass(RuleTargetOctet, "Latin-1 in a query", "GET /?q=caf\xE9 HTTP/1.1"+tail, "GET /?q=caf\xE9 HTTP/1.1\r\n"),
+		pass(RuleTargetOctet, "octets that Unicode calls blanks and controls", "GET /\x80\x85\xA0\xFF HTTP/1.1"+tail, "GET /\x80\x85\xA0\xFF HTTP/1.1\r\n"),
+		pass(RuleTargetOctet, "behind an authority", "GET http://a/\xE9 HTTP/1.1"+tail, "GET /\xE9 HTTP/1.1\r\n"),
+		refuse(RuleTargetOctet, 400, "in an authority", "GET http://\xE9/ HTTP/1.1"+tail).refusedAs(400, RuleAbsoluteForm),
+		refuse(RuleTargetOctet, 400, "before the slash", "GET \xFF/ HTTP/1.1"+tail).refusedAs(400, RuleOriginForm),
 		refuse(RuleTargetOctet, 400, "DEL", "GET /\x7F HTTP/1.1"+tail).refusedAs(400, RuleControlOctet),
 
 		refuse(RuleTargetFragment, 400, "fragment", "GET /#top HTTP/1.1"+tail),

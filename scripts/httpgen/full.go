@@ -9,6 +9,7 @@ import (
 const (
 	alphanumeric = lowers + uppers + digits
 	rawPath      = alphanumeric + "-._~!$&'()*+,;=:@/%"             // '%' also without two digits
+	rawOctets    = rawPath + "\x80\x85\xA0\xC3\xA9\xE9\xFF"         // with octets above 0x7F
 	rawQuery     = alphanumeric + "-._~!$&'()*+,;=:@/?%\"<>\\^`{|}" // with octets that should be escaped
 	valueChars   = alphanumeric + "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ \t\xC3\xA4\xFF"
 )
@@ -128,7 +129,9 @@ func (d *draft) connectionFields() {
 // escaped.
 func (d *draft) rawTarget() string {
 	path := "/" + d.word(1+d.IntN(40), rawPath)
-	switch d.IntN(6) {
+	switch d.IntN(7) {
+	case 4:
+		return "/" + d.word(1+d.IntN(40), rawOctets)
 	case 0:
 		return "//" + d.word(1+d.IntN(60), rawQuery)
 	case 1:

@@ -15,7 +15,7 @@ func (d *draft) path() string {
 	if d.oneIn(6) {
 		return pick(d, "/", "/", "/?", "/??", "/.well-known/acme-challenge/"+d.word(43, urlSafe), "/favicon.ico", "/robots.txt", "/healthz",
 			"/index.html", "/a//b", "//", "//double/slash", "/a/./b", "/a/../b", "/a/b/..", "/trailing/", "/~user/", "/a;v=1/b;v=2", "/a:b", "/@user",
-			"/100%25", "/a%20b", "/caf%C3%A9", "/a%2Fb", "/%7Euser", "/a+b", "/*", "/(1)", "/a,b,c", "/x=y", "/$value", "/'quoted'", "/!")
+			"/100%25", "/a%20b", "/caf%C3%A9", "/a%2Fb", "/%7Euser", "/a+b", "/*", "/(1)", "/a,b,c", "/x=y", "/$value", "/'quoted'", "/!", "/caf\xc3\xa9", "/?q=caf\xe9")
 	}
 	var b strings.Builder
 	for range 1 + d.IntN(5) {
