@@ -10,7 +10,7 @@ import (
 // This part of the oracle checks response heads. Every broken rule has status 502, so a test compares
 // only whether a rule is broken.
 
-var statusLineRE = regexp.MustCompile(`(?s)^HTTP/1\.([01]) ([1-5][0-9][0-9])(?: (.*))?$`)
+var statusLineRE = regexp.MustCompile(`(?s)^HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (.*))?$`)
 
 // oracleResponseHead is a response head as the oracle reads it.
 type oracleResponseHead struct {

@@ -13,7 +13,7 @@ type RequestInfo struct {
 type Response struct {
 	head
 
-	Status   int   // 100 to 599
+	Status   int   // 100 to 999
 	Minor    uint8 // 0 for HTTP/1.0, 1 for HTTP/1.1
 	Body     Body  // the framing of the app; UntilClose if the body ends with the connection
 	Reusable bool  // the connection may carry another request after the body (RuleUpstreamReuse)
@@ -114,7 +114,7 @@ func (r *Response) parseStatusLine(b []byte) *Error {
 		}
 		r.Status = r.Status*10 + int(c-'0')
 	}
-	if r.Status < 100 || r.Status > 599 {
+	if r.Status < 100 {
 		return errStatusLine
 	}
 	if len(b) > code+3 && b[code+3] != ' ' {

@@ -298,7 +298,7 @@ var Rules = []RuleInfo{
 		"Tunnels are counted apart from requests and have their own idle timeout and drain timeout.",
 		nil, "proxy"},
 	{RuleStatusLine, "StatusLine", "RFC 9112 section 4",
-		"The status line is HTTP/1.0 or HTTP/1.1, space, a status of 100 to 599. The reason may be missing.",
+		"The status line is HTTP/1.0 or HTTP/1.1, space, a status of 100 to 999, although the RFC has no class above 599. The reason may be missing.",
 		[]int{502}, "proxy/http1/response.go"},
 	{RuleNotHTTP, "NotHTTP", "RFC 9112 section 4",
 		"A response begins with HTTP/; no empty line may come before it.",

@@ -37,7 +37,7 @@ func responseRules() []ruleCase {
 	switched := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n"
 	many := strings.Repeat("X: 1\r\n", 199) + "Content-Length: 0"
 	var cases []ruleCase
-	for _, line := range []string{"HTTP/1.1 2000 OK", "HTTP/1.1 099 OK", "HTTP/1.1 600 OK", "HTTP/1.1 20 OK", "HTTP/1.1 2x0 OK", "HTTP/1.1 1:0 OK", "HTTP/1.1  200 OK",
+	for _, line := range []string{"HTTP/1.1 2000 OK", "HTTP/1.1 099 OK", "HTTP/1.1 000 OK", "HTTP/1.1 1000 OK", "HTTP/1.1 20 OK", "HTTP/1.1 2x0 OK", "HTTP/1.1 1:0 OK", "HTTP/1.1  200 OK",
 		"HTTP/1.1\t200 OK", "HTTP/1.1 200\tOK", "HTTP/1.2 200 OK", "HTTP/2.0 200 OK", "HTTP/2 200 OK", "HTTP/1.1", "HTTP/1.1 ", "HTTP/11 200 OK", "HTTP/1.1 -20 OK"} {
 		cases = append(cases, refusedResponse(RuleStatusLine, line, line+"\r\nContent-Length: 0\r\n\r\n"))
 	}
@@ -70,6 +70,9 @@ func responseRules() []ruleCase {
 		passedResponse(RuleStatusLine, "no reason", "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 \r\n"),
 		passedResponse(RuleStatusLine, "no space either", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 \r\n"),
 		passedResponse(RuleStatusLine, "reason with tab and UTF-8", "HTTP/1.0 599 a\tb\xC3\xA4\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 599 a\tb\xC3\xA4\r\n"),
+		passedResponse(RuleStatusLine, "600", "HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 600 OK\r\n"),
+		passedResponse(RuleStatusLine, "a status of an app's own", "HTTP/1.1 700 Custom\r\nContent-Length: 3\r\n\r\nok\n", "HTTP/1.1 700 Custom\r\n").body("ok\n").flags("reusable"),
+		passedResponse(RuleStatusLine, "999", "HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 999 Denied\r\n"),
 		refusedResponse(RuleStatusLine, "control octet in the reason", "HTTP/1.1 200 O\x07K\r\n\r\n").refusedAs(502, RuleResponseFields),
 		refusedResponse(RuleStatusLine, "bare LF", "HTTP/1.1 200 OK\nContent-Length: 0\n\n").refusedAs(502, RuleResponseFields),
 		passedResponse(RuleNotHTTP, "begins like HTTP", "HTT", "").as("more"),

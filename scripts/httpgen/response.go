@@ -9,7 +9,7 @@ import (
 // responses. A response without a framing field ends with the connection.
 func (s Source) Response(number int) string {
 	d := s.draft(number)
-	status := pick(d, "200 OK", "200 OK", "201 Created", "204 No Content", "301 Moved", "304 Not Modified", "404 Not Found", "500 X", "200", "200 ")
+	status := pick(d, "200 OK", "200 OK", "201 Created", "204 No Content", "301 Moved", "304 Not Modified", "404 Not Found", "500 X", "200", "200 ", "700 Custom", "999")
 	d.fields = d.someOf("Server: gunicorn", "Date: Sun, 22 Nov 2026 14:00:00 GMT", "Connection: "+pick(d, "close", "keep-alive", "x-y, close"), "X_Y: 1", "x-y: 2",
 		"Set-Cookie: a="+d.word(1+d.IntN(80), alphanumeric)+"; Path=/; HttpOnly", "Set-Cookie: b=1", "Content-Security-Policy: "+d.word(1+d.IntN(900), valueChars),
 		"Content-Type:text/html; charset=utf-8 ", "Keep-Alive: 5", "Vary: Accept", "Upgrade: h2c", "Trailer: X-Sum", "Via: 1.1 x", "Location: /")

@@ -36,7 +36,7 @@ func (s Statuses) String() string { return s.text }
 var (
 	statusBelow = regexp.MustCompile(`^<(=?)(\d{3})$`)
 	statusRange = regexp.MustCompile(`^(\d{3})(?:-(\d{3}))?$`)
-	statusClass = regexp.MustCompile(`^([1-5])xx$`)
+	statusClass = regexp.MustCompile(`^([1-9])xx$`)
 )
 
 // ParseStatuses reads a set of status codes.
@@ -44,7 +44,7 @@ func ParseStatuses(text string) (Statuses, error) {
 	s := Statuses{text: text}
 	for _, part := range strings.Split(text, ",") {
 		r, ok := statusPart(strings.TrimSpace(part))
-		if !ok || r[0] > r[1] || r[0] < 100 || r[1] > 599 {
+		if !ok || r[0] > r[1] || r[0] < 100 {
 			return Statuses{}, fmt.Errorf(`%q is not a set of status codes such as "<500", "200", "200,302", "2xx" or "200-399"`, text)
 		}
 		s.ranges = append(s.ranges, r)

@@ -56,6 +56,7 @@ func TestStatuses(t *testing.T) {
 		"200, 302":    {[]int{200, 302}, []int{301}},
 		"2xx":         {[]int{200, 299}, []int{300, 199}},
 		"200-399,404": {[]int{200, 399, 404}, []int{400, 403}},
+		"7xx, 999":    {[]int{700, 799, 999}, []int{699, 800}},
 	} {
 		s, err := ParseStatuses(text)
 		if err != nil || s.String() != text {
@@ -72,7 +73,7 @@ func TestStatuses(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{"", "<5000", "20", "abc", "6xx", "399-200", "200,", "<099", "200-", "<100"} {
+	for _, text := range []string{"", "<5000", "20", "abc", "0xx", "399-200", "200,", "<099", "200-", "<100"} {
 		if s, err := ParseStatuses(text); err == nil {
 			t.Errorf("%q was taken for %v", text, s.ranges)
 		}
