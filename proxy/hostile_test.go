@@ -42,19 +42,24 @@ func hostiles() (all []hostile) {
 
 	add("no HTTP", 502, "hello world\n", "<html>EVIL</html>", "\n"+ok+"\nabc", " "+ok+"\nabc", "ICY 200 OK\n\n", "PRI * HTTP/2.0\n\nSM\n\n",
 		"\x15\x03\x01\x00\x02\x02\x28", "\x00\x00\x12\x04\x00\x00\x00\x00\x00", "GET / HTTP/1.1\nHost: a\n\n", "\x00")
-	for _, line := range []string{"HTTP/1.1 2000 OK", "HTTP/1.1 099 OK", "HTTP/1.1 600 OK", "HTTP/1.1 20 OK", "HTTP/1.1 +20 OK", "HTTP/1.1 2\x000 OK",
+	for _, line := range []string{"HTTP/1.1 2000 OK", "HTTP/1.1 099 OK", "HTTP/1.1 000 OK", "HTTP/1.1 1000 OK", "HTTP/1.1 20 OK", "HTTP/1.1 +20 OK", "HTTP/1.1 2\x000 OK",
 		"HTTP/2 200 OK", "HTTP/1.2 200 OK", "HTTP/0.9 200 OK", "HTTP/1.10 200 OK", "http/1.1 200 OK", "HTTP/1.1\t200 OK", "HTTP/1.1  200 OK",
 		"HTTP/1.1 200OK", "HTTP/1.1 200\tOK", "HTTP/1.1 200 O\x00K", "HTTP/1.1 200 O\bK", "HTTP/1.1 200 O\vK", "HTTP/1.1 200 O\x7fK", "HTTP/1.1", "HTTP/1.1 "} {
 		add("status line "+strconv.Quote(line), 502, line+"\nContent-Length: 3\n\nabc")
 	}
 	for _, field := range []string{"no colon", "Name : v", "Na me: v", ": v", " X: folded first", "X: a\n folded", "X: nul\x00", "X: cr\bcr", "X: lf\vlf", "X: bel\a",
 		"Content_Length: 3", "Transfer_Encoding: chunked", "Connection: content-length", "Connection: transfer-encoding", "Connection: cookie", "Connection: a b",
-		"Content-Length: 3", "Content-Length: 4", "Transfer-Encoding: chunked", strings.Repeat("N", 300) + ": v", "X: " + strings.Repeat("v", 70<<10),
+		"Content-Length: 4", "Content-Length:", "Content-Length: 3, 4", "Transfer-Encoding: chunked", strings.Repeat("N", 300) + ": v", "X: " + strings.Repeat("v", 70<<10),
 		strings.Repeat("A: b\n", 200) + "A: b", "Connection: " + strings.Repeat("a,", 40)} {
 		add("field "+strconv.Quote(field[:min(30, len(field))]), 502, ok+field+"\n\nabc")
 	}
+	for _, status := range []int{600, 700, 999} {
+		all = append(all, hostile{fmt.Sprint("status ", status), fmt.Sprintf("HTTP/1.1 %d Custom\nContent-Length: 3\n\nabc", status), status, "abc"})
+	}
+	sound("equal lengths", "abc", ok+"Content-Length: 3\n\nabc")
+	sound("a list of equal lengths", "abc", "HTTP/1.1 200 OK\nContent-Length: 3, 3\n\nabc")
 	add("endless head", 502, "HTTP/1.1 200 OK\n"+strings.Repeat("Set-Cookie: a="+strings.Repeat("x", 600)+"\n", 180))
-	for _, length := range []string{"", "+3", "-3", "3,3", "3, 4", "0x3", "3 ", "3 3", "1e1", "99999999999999999999", "9223372036854775808", "３"} {
+	for _, length := range []string{"", "+3", "-3", "3,4", "3, 4", "3,", "3,,3", "3,+3", "3, 3\nContent-Length: 4", "0x3", "3 ", "3 3", "1e1", "99999999999999999999", "9223372036854775808", "３"} {
 		want := 502
 		if length == "3 " {
 			want = 200

@@ -60,7 +60,7 @@ var (
 
 // Framing, Host, Connection, forwarding fields and Expect.
 var (
-	errContentLength      = bothError(400, RuleContentLength, RuleResponseFraming, "Content-Length is not a decimal number")
+	errContentLength      = bothError(400, RuleContentLength, RuleResponseFraming, "Content-Length is not one decimal number")
 	errDuplicateLength    = bothError(400, RuleDuplicateContentLength, RuleResponseFraming, "more than one Content-Length")
 	errLengthAndCoding    = bothError(400, RuleLengthAndTransferEncoding, RuleResponseFraming, "Content-Length together with Transfer-Encoding")
 	errTransferEncoding   = bothError(400, RuleTransferEncoding, RuleResponseFraming, "Transfer-Encoding is not exactly one chunked")

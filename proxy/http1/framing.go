@@ -24,8 +24,9 @@ type Body struct {
 func (b Body) Empty() bool { return b.Framing == NoBody || b.Framing == Fixed && b.Length == 0 }
 
 // parseFraming determines the framing from Content-Length and Transfer-Encoding, for every method
-// (RuleMethodIndependentFraming).
-func (h *head) parseFraming(minor uint8) (Body, *Error) {
+// (RuleMethodIndependentFraming). Where repeated is set, equal lengths count as one, in several
+// lines or in a list (RuleResponseFraming).
+func (h *head) parseFraming(minor uint8, repeated bool) (Body, *Error) {
 	lengths, codings := h.counts[nameContentLength], h.counts[nameTransferEncoding]
 	if lengths|codings == 0 { // RuleNoFraming
 		return Body{}, nil
@@ -33,7 +34,7 @@ func (h *head) parseFraming(minor uint8) (Body, *Error) {
 	if codings > 0 && minor == 0 {
 		return Body{}, errCodingHTTP10
 	}
-	if lengths > 1 {
+	if lengths > 1 && !repeated {
 		return Body{}, errDuplicateLength
 	}
 	if lengths > 0 && codings > 0 {
@@ -46,10 +47,35 @@ func (h *head) parseFraming(minor uint8) (Body, *Error) {
 		return Body{Framing: Chunked}, checkCoding(h.valueOf(h.knownField(nameTransferEncoding)))
 	}
 	n, ok := parseLength(h.valueOf(h.knownField(nameContentLength)))
+	if lengths > 1 || !ok && repeated {
+		n, ok = h.repeatedLength()
+	}
 	if !ok {
 		return Body{}, errContentLength
 	}
 	return Body{Framing: Fixed, Length: n}, nil
+}
+
+// repeatedLength returns the one value that all Content-Length fields and all elements of their
+// lists have.
+func (h *head) repeatedLength() (n int64, ok bool) {
+	n = -1
+	for i := range h.fields {
+		f := &h.fields[i]
+		if f.id != nameContentLength {
+			continue
+		}
+		for rest, more := h.valueOf(f), true; more; {
+			var element []byte
+			element, rest, more = bytes.Cut(rest, comma)
+			length, ok := parseLength(trim(element))
+			if !ok || n >= 0 && length != n {
+				return 0, false
+			}
+			n = length
+		}
+	}
+	return n, n >= 0
 }
 
 // checkCoding accepts "chunked" only. A malformed list, and chunked before another coding, are a

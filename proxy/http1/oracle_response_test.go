@@ -68,7 +68,7 @@ func (m *oracleResponseHead) checkMeaning(asked RequestInfo) {
 		return
 	}
 	m.oracleHead.framing(ten)
-	lengths := m.all("content-length")
+	lengths := distinct(m.all("content-length"))
 	if len(lengths) > 0 {
 		m.size, _ = strconv.ParseInt(lengths[0], 10, 64)
 	}

@@ -296,6 +296,9 @@ func (m *oracleHead) connection() {
 func (m *oracleHead) framing(ten bool) {
 	lengths, codings := m.all("content-length"), m.all("transfer-encoding")
 	m.breaks(len(codings) > 0 && ten, 400, RuleTransferEncodingHTTP10)
+	if m.response {
+		lengths = distinct(lengths)
+	}
 	m.breaks(len(lengths) > 1, 400, RuleDuplicateContentLength)
 	m.breaks(len(lengths) > 0 && len(codings) > 0, 400, RuleLengthAndTransferEncoding)
 	m.breaks(len(codings) > 1, 400, RuleTransferEncoding)
@@ -313,6 +316,23 @@ func (m *oracleHead) framing(ten bool) {
 		m.breaks(slices.Contains(parts, "") || early >= 0 && early < len(parts)-1, 400, RuleTransferEncoding)
 		m.breaks(len(parts) > 1 || parts[0] != "chunked", 501, RuleUnknownTransferCoding)
 	}
+}
+
+// distinct returns the different values of the lengths and of the lists among them, as written in
+// decimal without leading zeros. What is no length is returned as it is.
+func distinct(lengths []string) (values []string) {
+	for _, v := range lengths {
+		for e := range strings.SplitSeq(v, ",") {
+			e = strings.Trim(e, " \t")
+			if n, err := strconv.ParseInt(e, 10, 64); err == nil && digits19.MatchString(e) {
+				e = strconv.FormatInt(n, 10)
+			}
+			if !slices.Contains(values, e) {
+				values = append(values, e)
+			}
+		}
+	}
+	return values
 }
 
 // withPort returns a host in lower case with its port.

@@ -193,7 +193,7 @@ func (r *Request) checkHead() (err *Error) {
 	if err := r.checkHost(); err != nil {
 		return err
 	}
-	if r.Body, err = r.parseFraming(r.Minor); err != nil {
+	if r.Body, err = r.parseFraming(r.Minor, false); err != nil {
 		return err
 	}
 	if limit := r.policy.Limits.Body; limit > 0 && r.Body.Length > limit {

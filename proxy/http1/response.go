@@ -153,7 +153,7 @@ func (r *Response) checkHead(n int, l *Limits) *Error {
 	if r.Status < 200 {
 		return r.countInterim(n, l)
 	}
-	body, err := r.parseFraming(r.Minor) // RuleResponseFraming
+	body, err := r.parseFraming(r.Minor, true) // RuleResponseFraming
 	if err != nil {
 		return err
 	}

@@ -307,7 +307,7 @@ var Rules = []RuleInfo{
 		"R14 to R22, R25 and R46 hold for responses, too. SP before a colon is refused, although the RFC requires a proxy to remove it.",
 		[]int{502}, "proxy/http1/response.go"},
 	{RuleResponseFraming, "ResponseFraming", "RFC 9112 section 6.3",
-		"R27 to R32 hold for responses, too.",
+		"R27 to R32 hold for responses, too, but equal values of Content-Length count as one, in several lines or in a list.",
 		[]int{502}, "proxy/http1/response.go"},
 	{RuleResponseWithoutBody, "ResponseWithoutBody", "RFC 9112 section 6.3",
 		"A response to HEAD, and one with status 1xx, 204 or 304, has no body. Its Content-Length passes for HEAD and 304.",

@@ -93,7 +93,9 @@ func responseRules() []ruleCase {
 func responseFramingRules() []ruleCase {
 	chunked := func(body string) string { return ok("Transfer-Encoding: chunked") + body }
 	var cases []ruleCase
-	for _, lines := range []string{"Content-Length: 1, 1", "Content-Length: +1", "Content-Length: x", "Content-Length:", "Content-Length: 1\r\nContent-Length: 1",
+	for _, lines := range []string{"Content-Length: 1, 2", "Content-Length: 1,", "Content-Length: ,1", "Content-Length: 1,,1", "Content-Length: 1 1", "Content-Length: 1;1",
+		"Content-Length: 1, +1", "Content-Length: +1", "Content-Length: x", "Content-Length:", "Content-Length: 1\r\nContent-Length:",
+		"Content-Length: 1, 1\r\nContent-Length: 1, 2", "Content-Length: 1, 1\r\nTransfer-Encoding: chunked", "Content-Length: 9223372036854775808, 9223372036854775808",
 		"Content-Length: 1\r\nContent-Length: 2", "Content-Length: 1\r\nTransfer-Encoding: chunked", "Transfer-Encoding: gzip, chunked", "Transfer-Encoding: xchunked",
 		"Transfer-Encoding: identity", "Transfer-Encoding:", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"} {
 		cases = append(cases, refusedResponse(RuleResponseFraming, lines, ok(lines)), refusedResponse(RuleResponseFraming, lines+" to HEAD", ok(lines)).to(headRequest))
@@ -106,6 +108,10 @@ func responseFramingRules() []ruleCase {
 	return append(cases,
 		refusedResponse(RuleResponseFraming, "chunked in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
 		passedResponse(RuleResponseFraming, "chunked", chunked("2\r\nab\r\n0\r\n\r\n"), "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n").body("ab").flags("reusable"),
+		passedResponse(RuleResponseFraming, "a list of equal lengths", ok("Content-Length: 5, 5")+"hello", "OK\r\nContent-Length: 5\r\n\r\nhello").body("hello").flags("reusable"),
+		passedResponse(RuleResponseFraming, "equal lengths in two lines", ok("Content-Length: 5", "X: 1", "content-length: 05")+"hello", "OK\r\nX: 1\r\nContent-Length: 5\r\n\r\nhello").body("hello").flags("reusable"),
+		passedResponse(RuleResponseFraming, "lines and lists", ok("Content-Length: 2,\t2", "Content-Length: 2")+"ab", "OK\r\nContent-Length: 2\r\n\r\nab").body("ab"),
+		passedResponse(RuleResponseFraming, "equal lengths of a HEAD", ok("Content-Length: 5, 5"), "Content-Length: 5\r\n").to(headRequest),
 		passedResponse(RuleResponseFraming, "length", ok("Content-Length: 002")+"ab", "Content-Length: 2\r\n\r\nab").body("ab").flags("reusable"),
 		passedResponse(RuleResponseFraming, "until close", ok("X: 1")+"abc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n").to(closingUpstream).body("abc").flags("-"),
 

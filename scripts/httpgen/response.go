@@ -5,6 +5,21 @@ import (
 	"strings"
 )
 
+// repeatLength repeats some Content-Length fields, in the line or in a second one, as apps do
+// whose framework and middleware both write one.
+func (d *draft) repeatLength() {
+	last := len(d.fields) - 1
+	name, value, _ := strings.Cut(d.fields[last], ": ")
+	if name != "Content-Length" || !d.oneIn(6) {
+		return
+	}
+	if d.oneIn(2) {
+		d.fields = append(d.fields, d.fields[last])
+		return
+	}
+	d.fields[last] += ", " + value
+}
+
 // Response generates the response with this number, after up to two interim
 // responses. A response without a framing field ends with the connection.
 func (s Source) Response(number int) string {
@@ -19,6 +34,7 @@ func (s Source) Response(number int) string {
 		d.setBody(pick(d, nil, d.octets(d.upTo(s.Body))))
 		d.chunked = d.oneIn(2)
 		d.frame(&r)
+		d.repeatLength()
 	}
 	d.Shuffle(len(d.fields), func(i, j int) { d.fields[i], d.fields[j] = d.fields[j], d.fields[i] })
 	d.respace()
