@@ -69,7 +69,7 @@ func (c *clientConn) updateRules() {
 		c.peer = c.remote.Addr().Unmap().String()
 	}
 	c.rules = &rules{settings: set, limits: limits, policy: http1.Policy{Limits: limits, Trusted: trusted,
-		PassUnderscores: set.PassUnderscores, DefaultHost: c.defaultHost()}}
+		PassUnderscores: set.PassUnderscores, RemoveNamed: set.RemoveNamed, DefaultHost: c.defaultHost()}}
 	// Not the policy's: a head that announces too long a body is valid, and what follows can be
 	// drained.
 	c.rules.limits.Body = set.Limits.Body

@@ -52,6 +52,9 @@ type Settings struct {
 	TrustUnix bool
 	// PassUnderscores forwards fields with an underscore in the name; else they are dropped.
 	PassUnderscores bool
+	// RemoveNamed removes the fields of a request that its Connection names; else the request is
+	// refused. Fields that are always hop-by-hop are removed in any case.
+	RemoveNamed bool
 
 	// RetryAfter is what a 503 says when too many requests are held, or one for too long. 0: 5 s.
 	RetryAfter time.Duration

@@ -179,6 +179,7 @@ func relaySettings(cfg *config.App) proxy.Settings {
 		AllowHalfClose:     cfg.HalfClose == "serve",
 		FinishOnDisconnect: cfg.OnLeave == "finish",
 		PassUnderscores:    cfg.Underscores == "pass",
+		RemoveNamed:        cfg.ConnectionNamed == "remove",
 		IdempotencyKey:     slices.Contains(cfg.Resend, "key"),
 		NoResend:           len(cfg.Resend) == 0,
 		Trusted:            trusted(cfg.Trusted),

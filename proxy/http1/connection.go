@@ -12,9 +12,10 @@ type connectionOptions struct {
 	count                     int
 }
 
-// parseConnection reads all Connection fields as one list and drops every field that they name
+// parseConnection reads all Connection fields as one list and drops every field that they name. If
+// remove is false, a field that is named and not hop-by-hop is an error instead
 // (RuleConnectionOptions).
-func (h *head) parseConnection() (o connectionOptions, err *Error) {
+func (h *head) parseConnection(remove bool) (o connectionOptions, err *Error) {
 	if h.counts[nameConnection] == 0 {
 		return o, nil
 	}
@@ -26,7 +27,7 @@ func (h *head) parseConnection() (o connectionOptions, err *Error) {
 		for rest, more := h.valueOf(f), true; more; {
 			var option []byte
 			option, rest, more = bytes.Cut(rest, comma)
-			if err := h.parseOption(trim(option), &o); err != nil {
+			if err := h.parseOption(trim(option), &o, remove); err != nil {
 				return o, err
 			}
 		}
@@ -35,7 +36,7 @@ func (h *head) parseConnection() (o connectionOptions, err *Error) {
 }
 
 // parseOption reads one element of the list. It may be empty (RFC 9110 section 5.6.1).
-func (h *head) parseOption(v []byte, o *connectionOptions) *Error {
+func (h *head) parseOption(v []byte, o *connectionOptions, remove bool) *Error {
 	if len(v) == 0 {
 		return nil
 	}
@@ -51,20 +52,27 @@ func (h *head) parseOption(v []byte, o *connectionOptions) *Error {
 	case equalFold(v, "upgrade"):
 		o.upgrade = true
 	default:
-		return h.dropNamed(v)
+		return h.dropNamed(v, remove)
 	}
 	return nil
 }
 
-// dropNamed drops the fields with the name v.
-func (h *head) dropNamed(v []byte) *Error {
+// dropNamed drops the fields with the name v. If remove is false, only those that are dropped
+// anyway may be there: a front-end in front of a server that does not know Connection forwards the
+// list of its client, and the fields that it has set itself must not be lost by it.
+func (h *head) dropNamed(v []byte, remove bool) *Error {
 	if names[identify(v)].traits&endToEnd != 0 {
 		return errConnectionEndToEnd
 	}
 	for i := range h.fields {
-		if f := &h.fields[i]; sameName(h.nameOf(f), v) {
-			f.action = dropped
+		f := &h.fields[i]
+		if f.action == dropped || !sameName(h.nameOf(f), v) {
+			continue
 		}
+		if !remove {
+			return errConnectionNamed
+		}
+		f.action = dropped
 	}
 	return nil
 }

@@ -73,6 +73,7 @@ var (
 	errNoDefaultHost      = &Error{Status: 400, Rule: RuleDefaultHost, Cause: "no Host, and no default for it"}
 	errConnectionOption   = bothError(400, RuleConnectionOptions, RuleResponseFields, "Connection is not a list of at most 32 names")
 	errConnectionEndToEnd = bothError(400, RuleConnectionOptions, RuleResponseFields, "Connection names a field that is not for one hop only")
+	errConnectionNamed    = &Error{Status: 400, Rule: RuleConnectionOptions, Cause: "Connection names a field of the request (connection_named)"}
 	errForwarded          = &Error{Status: 400, Rule: RuleForwardingFields, Cause: "illegal value in a forwarding field"}
 	errDuplicateForwarded = &Error{Status: 400, Rule: RuleForwardingFields, Cause: "more than one of a forwarding field"}
 	errExpect             = &Error{Status: 417, Rule: RuleExpect, Cause: "expectation other than 100-continue"}

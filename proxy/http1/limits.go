@@ -33,6 +33,10 @@ type Policy struct {
 	// look like a framing or forwarding field are refused in any case (RuleUnderscore).
 	PassUnderscores bool
 
+	// RemoveNamed removes the fields that Connection names instead of refusing the request. A field
+	// that is always hop-by-hop is removed in any case (RuleConnectionOptions, RuleHopByHop).
+	RemoveNamed bool
+
 	// DefaultHost is the Host written for an HTTP/1.0 request without Host. If it is empty, such a
 	// request is refused (RuleDefaultHost).
 	DefaultHost string

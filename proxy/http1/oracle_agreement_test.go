@@ -8,7 +8,7 @@ import (
 // policies returns the policies under which requests are tested.
 func policies() []*Policy {
 	small := trustedPolicy
-	small.PassUnderscores = true
+	small.PassUnderscores, small.RemoveNamed = true, true
 	small.DefaultHost = ""
 	small.Limits = Limits{Head: 300, StartLine: 60, Line: 80, Fields: 6, Body: 1000}
 	return []*Policy{&trustedPolicy, &untrustedPolicy, &small}

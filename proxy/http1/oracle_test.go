@@ -290,7 +290,19 @@ func (m *oracleHead) connection() {
 	for _, o := range options {
 		key := strings.ToLower(strings.ReplaceAll(o, "_", "-"))
 		m.breaks(!tokenOnly.MatchString(o) || among(key, endToEndNames) || isForwardingName(key), 400, RuleConnectionOptions)
+		m.breaks(m.namesField(o), 400, RuleConnectionOptions)
 	}
+}
+
+// namesField reports whether the option names a field that must not be removed.
+func (m *oracleHead) namesField(option string) bool {
+	if m.response || m.policy.RemoveNamed || among(strings.ToLower(option), " close keep-alive upgrade ") {
+		return false
+	}
+	return slices.ContainsFunc(m.fields, func(f oracleField) bool {
+		removed := among(f.key, hopNames) || f.key == "expect" || m.spoofed(f) && !m.policy.PassUnderscores
+		return strings.EqualFold(f.name, option) && !removed
+	})
 }
 
 func (m *oracleHead) framing(ten bool) {

@@ -199,7 +199,7 @@ func (r *Request) checkHead() (err *Error) {
 	if limit := r.policy.Limits.Body; limit > 0 && r.Body.Length > limit {
 		return errBodyTooLong
 	}
-	o, err := r.parseConnection()
+	o, err := r.parseConnection(r.policy.RemoveNamed)
 	if err != nil {
 		return err
 	}

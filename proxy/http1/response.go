@@ -142,7 +142,7 @@ func (r *Response) acceptField(f *field) *Error {
 
 // checkHead checks what depends on the whole head. n is its length.
 func (r *Response) checkHead(n int, l *Limits) *Error {
-	o, err := r.parseConnection()
+	o, err := r.parseConnection(true)
 	if err != nil {
 		return err
 	}

@@ -253,7 +253,7 @@ var Rules = []RuleInfo{
 		"An HTTP/1.0 request without Host is forwarded with the default host, and refused where none is configured.",
 		[]int{400}, "proxy/http1/request.go"},
 	{RuleConnectionOptions, "ConnectionOptions", "RFC 9110 section 7.6.1",
-		"Fields named by Connection are removed. More than 32 names, and a name that is always end-to-end, are refused.",
+		"A request with a field that Connection names is refused unless the configuration has such fields removed, although the RFC requires it: a client must not remove what a front-end has set. Responses lose such fields. R47 has those that are always removed. More than 32 names, and a name that is always end-to-end, are refused.",
 		[]int{400}, "proxy/http1/connection.go"},
 	{RuleHopByHop, "HopByHop", "RFC 9110 section 7.6.1",
 		"Connection, Proxy-Connection, Keep-Alive, TE, Trailer, Upgrade, Proxy-Authenticate, Proxy-Authorization and HTTP2-Settings are removed in both directions.",

@@ -10,27 +10,39 @@ func connectionRules() []ruleCase {
 }
 
 func optionRules() []ruleCase {
+	removeNamed, underscores := trustedPolicy, trustedPolicy
+	removeNamed.RemoveNamed, underscores.PassUnderscores = true, true
 	var cases []ruleCase
 	for _, name := range []string{"Host", "Content-Length", "transfer-encoding", "Cookie", "Authorization", "X-Forwarded-For", "x_forwarded_proto",
 		"X-Forwarded-Anything", "Forwarded", "X-Real-IP", "SCRIPT_NAME", "Remote-User", "Proxy"} {
 		cases = append(cases, refuse(RuleConnectionOptions, 400, name, get("Connection: close, "+name)))
 	}
 	for _, name := range []string{"Proxy-Connection", "Keep-Alive", "TE", "Trailer", "Proxy-Authenticate", "Proxy-Authorization", "HTTP2-Settings", "Upgrade"} {
-		cases = append(cases, pass(RuleHopByHop, name, get(strings.ToLower(name)+": x", name+": y", "X: 1"), "Host: a\r\nX: 1\r\n\r\n"))
+		cases = append(cases, pass(RuleHopByHop, name, get(strings.ToLower(name)+": x", name+": y", "X: 1"), "Host: a\r\nX: 1\r\n\r\n"),
+			pass(RuleHopByHop, name+", named", get("Connection: close, "+name, name+": y", "X: 1"), "Host: a\r\nX: 1\r\n\r\n"))
 	}
 	expect := func(v, framing string) string { return get("Expect: "+v, framing) + "x" }
 	for _, v := range []string{"", "200-ok", "100-continue, 100-continue", "100-continue;q=1", "100 continue", "x"} {
 		cases = append(cases, refuse(RuleExpect, 417, "Expect "+v, expect(v, "Content-Length: 1")))
 	}
 	return append(cases,
-		pass(RuleConnectionOptions, "named fields are removed", get("Connection: X-A, x-b", "X-A: 1", "X-B: 2", "X-a: 3", "X-C: 4"), "Host: a\r\nX-C: 4\r\n\r\n"),
-		pass(RuleConnectionOptions, "all lines are one list", get("Connection:", "X-A: 1", "connection: ,X-A ,, close", "X-B: 2"), "Host: a\r\nX-B: 2\r\n\r\n").flags("-"),
-		pass(RuleConnectionOptions, "a field named before it comes", get("X-A: 1", "Connection: X-A", "X-A: 2"), "Host: a\r\n\r\n"),
+		pass(RuleConnectionOptions, "named fields are removed", get("Connection: X-A, x-b", "X-A: 1", "X-B: 2", "X-a: 3", "X-C: 4"), "Host: a\r\nX-C: 4\r\n\r\n").under(removeNamed),
+		pass(RuleConnectionOptions, "all lines are one list", get("Connection:", "X-A: 1", "connection: ,X-A ,, close", "X-B: 2"), "Host: a\r\nX-B: 2\r\n\r\n").flags("-").under(removeNamed),
+		pass(RuleConnectionOptions, "a field named before it comes", get("X-A: 1", "Connection: X-A", "X-A: 2"), "Host: a\r\n\r\n").under(removeNamed),
+		refuse(RuleConnectionOptions, 400, "a name", get("Connection: close, X-Auth-User", "X-Auth-User: alice")),
+		refuse(RuleConnectionOptions, 400, "a name of the second line", get("Connection: close", "X-A: 1", "connection: ,x-a", "X-B: 2")),
+		refuse(RuleConnectionOptions, 400, "the name of an empty field", get("Connection: X-A", "X-A:")),
+		refuse(RuleConnectionOptions, 400, "a name with an underscore that passes", get("Connection: x_a", "X_A: 1")).under(underscores),
+		refuse(RuleConnectionOptions, 400, "a name from an untrusted client", get("Connection: X-A", "X-A: 1")).untrusted(),
+		refuse(RuleConnectionOptions, 400, "an end-to-end name where named ones are removed", get("Connection: Cookie", "Cookie: a=b")).under(removeNamed),
+		pass(RuleConnectionOptions, "names without a field", get("Connection: keep-alive, X-A, x-b", "X-C: 4"), "Host: a\r\nX-C: 4\r\n\r\n").flags("keep"),
+		pass(RuleConnectionOptions, "a name of a field that is dropped", get("Connection: x_a, Expect", "X_A: 1", "Expect: 100-continue"), "Host: a\r\n\r\n"),
+		pass(RuleConnectionOptions, "a dash is no underscore", get("Connection: X_A", "X-A: 1"), "X-A: 1\r\n"),
 		refuse(RuleConnectionOptions, 400, "no token", get("Connection: close/x")),
 		refuse(RuleConnectionOptions, 400, "blank inside", get("Connection: keep alive")),
 		refuse(RuleConnectionOptions, 400, "33 options", get("Connection: "+strings.Repeat("x,", 33))),
 		pass(RuleConnectionOptions, "32 options", get("Connection: "+strings.Repeat("x,", 32)), "Host: a\r\n\r\n"),
-		pass(RuleConnectionOptions, "no key when it is named", get("Idempotency-Key: 1", "Connection: idempotency-key")).flags("keep"),
+		pass(RuleConnectionOptions, "no key when it is named", get("Idempotency-Key: 1", "Connection: idempotency-key")).flags("keep").under(removeNamed),
 
 		pass(RuleHopByHop, "Apache's Connection", get("Connection: Keep-Alive", "X: 1"), "Host: a\r\nX: 1\r\n\r\n"),
 
@@ -46,6 +58,8 @@ func optionRules() []ruleCase {
 }
 
 func upgradeRules() []ruleCase {
+	removeNamed := trustedPolicy
+	removeNamed.RemoveNamed = true
 	const key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 	const upgraded = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 	websocket := func(lines ...string) string { return get(append([]string{"Connection: Upgrade", key}, lines...)...) }
@@ -65,7 +79,7 @@ func upgradeRules() []ruleCase {
 		ordinary(RuleWebSocketUpgrade, "illegal key", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ!==")),
 		ordinary(RuleWebSocketUpgrade, "illegal key, beyond the letters", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ{==")),
 		ordinary(RuleWebSocketUpgrade, "key without padding", get("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQaa")),
-		ordinary(RuleWebSocketUpgrade, "key is for one hop", get("Connection: upgrade, sec-websocket-key", "Upgrade: websocket", key)),
+		ordinary(RuleWebSocketUpgrade, "key is for one hop", get("Connection: upgrade, sec-websocket-key", "Upgrade: websocket", key)).under(removeNamed),
 		ordinary(RuleWebSocketUpgrade, "body", websocket("Upgrade: websocket", "Content-Length: 1")+"x"),
 		ordinary(RuleWebSocketUpgrade, "chunked", websocket("Upgrade: websocket", "Transfer-Encoding: chunked")+"0\r\n\r\n"),
 		ordinary(RuleWebSocketUpgrade, "not alone", websocket("Upgrade: websocket, h2c")),

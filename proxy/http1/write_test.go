@@ -168,6 +168,8 @@ func TestRequestStart(t *testing.T) {
 	f := testUpstreamOptions
 	f.Start = time.UnixMilli(1_790_000_000_042)
 	f.Close = true
+	removeNamed := trustedPolicy
+	removeNamed.RemoveNamed = true
 	for in, want := range map[string]string{
 		get():                       "Host: a\r\nX-Request-Start: t=1790000000.042\r\nConnection: close\r\n\r\n",
 		get("X-Request-Start: t=1"): "Host: a\r\nX-Request-Start: t=1\r\nConnection: close\r\n\r\n",
@@ -175,7 +177,7 @@ func TestRequestStart(t *testing.T) {
 		get("Connection: x-request-start", "X-Request-Start: t=1"): "Host: a\r\nX-Request-Start: t=1790000000.042\r\nConnection: close\r\n\r\n",
 	} {
 		var r Request
-		if _, err := r.Parse([]byte(in), &trustedPolicy); err != nil {
+		if _, err := r.Parse([]byte(in), &removeNamed); err != nil {
 			t.Fatal(err)
 		}
 		if got := string(r.AppendUpstream(nil, &f)); !strings.HasSuffix(got, want) {

@@ -105,7 +105,7 @@ func (d *draft) randomFields() {
 		}
 		d.addLines(name + ": " + strings.Trim(d.word(1+d.IntN(100), valueChars), " \t"))
 	}
-	d.addLines(d.someOf("Empty: ", "Long: "+strings.Repeat("v", 8000), "Via: 1.0 a", "Via: 1.1 b", "Connection: , close,,x-y", "Upgrade: h2c, websocket")...)
+	d.addLines(d.someOf("Empty: ", "Long: "+strings.Repeat("v", 8000), "Via: 1.0 a", "Via: 1.1 b", "Connection: , close,,not-there", "Upgrade: h2c, websocket")...)
 }
 
 func (d *draft) websocketFields() {

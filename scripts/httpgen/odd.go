@@ -50,7 +50,7 @@ func oddMethod(d *draft) {
 // respell changes a few requests to legal spellings that few clients use.
 func (d *draft) respell() {
 	if d.oneIn(30) && d.version == "1.1" {
-		d.fields = append(d.fields, pick(d, "Connection: close", "Connection: Close", "connection: close, x-y", "Connection: , close", "Connection: keep-alive, "))
+		d.fields = append(d.fields, pick(d, "Connection: close", "Connection: Close", "connection: close, not-there", "Connection: , close", "Connection: keep-alive, "))
 	}
 	if !d.source.Wire {
 		return

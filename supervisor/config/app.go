@@ -66,7 +66,8 @@ type App struct {
 	OnLeave   string   // "close": the connection to the app is closed when the client leaves; "finish": the app may finish
 	Resend    []string // "safe": idempotent methods; "key": also requests with an Idempotency-Key; empty: none
 
-	Underscores string // header fields with an underscore in their name: "drop" or "pass"
+	Underscores     string // header fields with an underscore in their name: "drop" or "pass"
+	ConnectionNamed string // fields that Connection names beyond the hop-by-hop ones: "refuse" or "remove"
 
 	Ready  Ready
 	Hold   Hold

@@ -59,6 +59,8 @@ var appKeys = []Key{
 		"when a client leaves during its request: close the connection to the app, or let the app finish"),
 	app("underscores", oneOf("drop", "pass"), `"drop"`, Live, func(a *App) *string { return &a.Underscores },
 		"header fields with an underscore in their name; WSGI cannot distinguish them from those with a dash"),
+	app("connection_named", oneOf("refuse", "remove"), `"refuse"`, Live, func(a *App) *string { return &a.ConnectionNamed },
+		"a request with fields that its Connection names, beyond the hop-by-hop ones (Keep-Alive, TE ...), which are always removed: 400, or remove them too; behind HAProxy a client could remove what HAProxy has set"),
 	app("resend", list(oneOf("safe", "key")), `["safe"]`, Live, func(a *App) *[]string { return &a.Resend },
 		"which requests may be sent again when their process died: idempotent methods, requests with an Idempotency-Key; []: nothing"),
 	app("nice", optional(integer(-20, 19)), "", Next, func(a *App) **int { return &a.Nice },

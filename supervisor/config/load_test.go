@@ -153,6 +153,7 @@ trusted = ["10.0.0.0/8"]
 half_close = "serve"
 on_leave = "finish"
 underscores = "pass"
+connection_named = "remove"
 resend = ["safe", "key"]
 nice = 5
 oom_score_adj = -5
