@@ -108,6 +108,7 @@ func (b *blockingClient) readHead() bool {
 			return false
 		case n > 0:
 			x.setHead(n)
+			x.logDropped()
 			return true
 		}
 		left := time.Until(x.startedAt.Add(x.settings.HeadTimeout))

@@ -11,6 +11,9 @@ import (
 const (
 	// dedupWindow is for how long lines equal to one that was written are only counted.
 	dedupWindow = 5 * time.Second
+	// droppedDedupWindow is the same for dropped fields: a front-end that sends a wrong one sends it
+	// with every request.
+	droppedDedupWindow = time.Hour
 	// maxDedupLines bounds how many different lines are remembered at once; further ones are
 	// written as they come.
 	maxDedupLines = 256
@@ -18,8 +21,9 @@ const (
 	maxQuoted = 200
 )
 
-// An errorLog writes a line for every error response. Of equal lines the first is written at once
-// and the others are counted, so that a thousand held requests that expire together are two lines.
+// An errorLog writes a line for every error response, and for every request of which a forwarding
+// field was dropped. Of equal lines the first is written at once and the others are counted, so that
+// a thousand held requests that expire together are two lines.
 type errorLog struct {
 	logger hclog.Logger
 	mu     sync.Mutex
@@ -31,6 +35,7 @@ type errorLog struct {
 type errorKey struct {
 	status                      int
 	app, request, cause, target string
+	field                       string // the dropped field; empty: the line is one of an error response
 }
 
 // suppressed is what was not written of lines with the same key.
@@ -48,12 +53,35 @@ func newErrorLog(l hclog.Logger) *errorLog {
 func (l *errorLog) write(key errorKey, client, id string, held time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.countLocked(key, held) {
+		return
+	}
+	fields := append(key.fields(), "client", client, "held_s", held.Round(time.Millisecond).Seconds())
+	if id != "" {
+		fields = append(fields, "request_id", id)
+	}
+	l.logger.Warn("error response", fields...)
+}
+
+// writeDropped logs that a forwarding field of a front-end was dropped, or a part of it.
+func (l *errorLog) writeDropped(app, field, cause string, value []byte, client *clientConn) {
+	key := errorKey{app: app, field: field, cause: cause}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.countLocked(key, 0) {
+		l.logger.Warn("forwarding field dropped", append(key.fields(), "value", printable(value), "client", client.address())...)
+	}
+}
+
+// countLocked counts a line with this key. It reports false if the line is the first one, which is
+// to be written. l.mu must be held.
+func (l *errorLog) countLocked(key errorKey, held time.Duration) bool {
 	now := time.Now()
 	l.flushLocked(now, false)
 	if s := l.recent[key]; s != nil {
 		s.count++
 		s.held = max(s.held, held)
-		return
+		return true
 	}
 	if len(l.recent) < maxDedupLines {
 		l.recent[key] = &suppressed{since: now}
@@ -63,18 +91,25 @@ func (l *errorLog) write(key errorKey, client, id string, held time.Duration) {
 			l.timer.Reset(dedupWindow)
 		}
 	}
-	fields := append(key.fields(), "client", client, "held_s", held.Round(time.Millisecond).Seconds())
-	if id != "" {
-		fields = append(fields, "request_id", id)
+	return false
+}
+
+// window is for how long lines with this key are only counted.
+func (k errorKey) window() time.Duration {
+	if k.field != "" {
+		return droppedDedupWindow
 	}
-	l.logger.Warn("error response", fields...)
+	return dedupWindow
 }
 
 func (k errorKey) fields() []any {
+	if k.field != "" {
+		return []any{"app", k.app, "field", k.field, "cause", k.cause}
+	}
 	return []any{"app", k.app, "status", k.status, "request", k.request, "cause", k.cause, "generation", k.target}
 }
 
-// flushExpired writes the counts that are older than dedupWindow.
+// flushExpired writes the counts that are older than their window.
 func (l *errorLog) flushExpired() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,13 +126,17 @@ func (l *errorLog) flush() {
 	l.flushLocked(time.Now(), true)
 }
 
-// flushLocked writes all counts, or those older than dedupWindow. l.mu must be held.
+// flushLocked writes all counts, or those older than their window. l.mu must be held.
 func (l *errorLog) flushLocked(now time.Time, all bool) {
 	for key, s := range l.recent {
-		if !all && now.Sub(s.since) < dedupWindow {
+		if !all && now.Sub(s.since) < key.window() {
 			continue
 		}
-		if s.count > 0 {
+		switch {
+		case s.count == 0:
+		case key.field != "":
+			l.logger.Warn("forwarding field dropped again", append(key.fields(), "count", s.count)...)
+		default:
 			l.logger.Warn("error response repeated", append(key.fields(),
 				"count", s.count, "held_s", s.held.Round(time.Millisecond).Seconds())...)
 		}

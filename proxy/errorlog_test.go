@@ -45,6 +45,29 @@ func TestCountsAreWrittenInTime(t *testing.T) {
 	})
 }
 
+func TestADroppedForwardingFieldIsALineAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lockedBuffer{}
+		j := newErrorLog(hclog.New(&hclog.LoggerOptions{Output: log, JSONFormat: true}))
+		client := &clientConn{}
+		for range 1000 {
+			j.writeDropped("shop", "x-forwarded-port", "its value is illegal", []byte("\x1bevil\""), client)
+		}
+		j.writeDropped("shop", "x-real-ip", "its value is illegal", []byte("<x>"), client)
+		for _, lines := range []int{0, 1} {
+			time.Sleep(droppedDedupWindow * time.Duration(lines))
+			synctest.Wait()
+			first, again := strings.Count(log.String(), `"forwarding field dropped"`), strings.Count(log.String(), `"forwarding field dropped again"`)
+			if first != 2 || again != lines {
+				t.Errorf("%d lines and %d counts, want 2 and %d: %s", first, again, lines, log)
+			}
+		}
+		if text := log.String(); !strings.Contains(text, `"count":999`) || !strings.Contains(text, `\\x1bevil\\x22`) || strings.Contains(text, "status") {
+			t.Error(text)
+		}
+	})
+}
+
 func TestPrintable(t *testing.T) {
 	for in, want := range map[string]string{
 		"GET":                    "GET",

@@ -176,6 +176,13 @@ func (x *exchange) logError(status int, cause string) {
 	x.app.errorLog.write(key, x.client.address(), printable(x.request.Value("X-Request-Id")), x.waited)
 }
 
+// logDropped logs that a forwarding field of a trusted front-end was dropped, if one was.
+func (x *exchange) logDropped() {
+	if field, value, cause := x.request.DroppedForwarding(); field != "" {
+		x.app.errorLog.writeDropped(x.app.name, field, cause, value, x.client)
+	}
+}
+
 // finish gives back what the request had. Bytes behind its body are the next request's
 // ([http1.RulePipelining]).
 func (x *exchange) finish() {

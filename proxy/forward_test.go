@@ -37,6 +37,8 @@ func TestForwarding(t *testing.T) {
 	others := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("::1/128")}
 	apache := "X-Forwarded-For: 203.0.113.9, 10.0.0.1\nX-Forwarded-Host: shop.example\nX-Forwarded-Server: www\nX-Forwarded-Proto: https\n" +
 		"Forwarded: for=203.0.113.9\nX-Real-IP: 203.0.113.9\nSCRIPT_NAME: /shop\nREMOTE_USER: anna\n"
+	sloppy := "X-Forwarded-Proto: https, http\nX-Forwarded-Port: 443, 80\nX-Forwarded-Port: 80\nX-Real-IP: 203.0.113.9, 10.0.0.1\nX-Real-IP: \n" +
+		"X-Forwarded-Ssl: 1\nX-Forwarded-Ssl: 1\nX-Forwarded-Protocol: \n"
 	ours := "X-Forwarded-For: 127.0.0.1\nX-Forwarded-Proto: http\nX-Forwarded-Host: a\n"
 	for _, c := range []struct {
 		name     string
@@ -55,7 +57,11 @@ func TestForwarding(t *testing.T) {
 		{"a unix peer is, where it is named", true, Settings{Trusted: nobody, TrustUnix: true}, apache, 200, apache},
 		{"a unix peer is not, where others are", true, Settings{Trusted: others}, apache, 200, "X-Forwarded-Proto: http\nX-Forwarded-Host: a\n"},
 		{"loopback is not, where unix peers are", false, Settings{Trusted: nobody, TrustUnix: true}, apache, 200, ours},
-		{"a trusted one's nonsense is refused", false, Settings{}, "X-Forwarded-Proto: https\nX-Forwarded-Proto: http\n", 400, ""},
+		{"lists, empty ones and equal lines pass", false, Settings{}, sloppy, 200, sloppy},
+		{"the scheme of the nearest front-end counts", false, Settings{}, "X-Forwarded-Proto: https\nX: 1\nX-Forwarded-Proto: http\n", 200, "X: 1\nX-Forwarded-Proto: http\n"},
+		{"a trusted one's nonsense is dropped", false, Settings{}, "X-Forwarded-Port: https\nX-Real-IP: a b\nX: 1\nX-Forwarded-Ssl: \xff\n", 200, "X: 1\n"},
+		{"a client's nonsense before the addresses is dropped", false, Settings{}, "X-Forwarded-For: <x>\nX-Forwarded-For: 203.0.113.9\n", 200, "X-Forwarded-For: 203.0.113.9\n"},
+		{"an identity that comes twice is refused", false, Settings{}, "REMOTE_USER: anna\nRemote-User: eve\n", 400, ""},
 		{"an untrusted one's nonsense is dropped", false, Settings{Trusted: nobody}, "X-Forwarded-Proto: a b\nX-Real-IP:\n", 200, ours},
 		{"Proxy is nobody's", false, Settings{}, "Proxy: http://evil\nX: y\n", 200, "X: y\n"},
 		{"underscores are dropped", false, Settings{}, "X_Under: 1\nX-Under: 2\n", 200, "X-Under: 2\n"},
@@ -164,5 +170,26 @@ func TestAnswersPassThrough(t *testing.T) {
 	r.counted("9 answered", func(c Counters) bool { return c.Answered == 9 && c.Requests == 9 })
 	if n := child.accepted.Load(); n > 7 {
 		t.Errorf("%d connections to the app for 9 requests", n)
+	}
+}
+
+// TestADroppedForwardingFieldIsLogged: also of a request with a body, which a goroutine reads.
+func TestADroppedForwardingFieldIsLogged(t *testing.T) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
+	c := r.dial()
+	c.say("GET / HTTP/1.1\nHost: a\nX-Forwarded-Proto: https\nX-Forwarded-Proto: http\n\n").want(200, "GET / ")
+	c.say("POST / HTTP/1.1\nHost: a\nX-Forwarded-Port: no\nContent-Length: 2\n\nhi").want(200, "POST / hi")
+	c.say("GET / HTTP/1.1\nHost: a\nX-Forwarded-For: <x>, 203.0.113.9\n\n").want(200, "GET / ")
+	c.say("GET / HTTP/1.1\nHost: a\nX-Forwarded-Proto: https, http\nX-Real-IP:\n\n").want(200, "GET / ")
+	want := map[string]string{"x-forwarded-proto": "https", "x-forwarded-port": "no", "x-forwarded-for": "<x>, 203.0.113.9"}
+	lines := r.logged("forwarding field dropped")
+	for _, line := range lines {
+		if value, ok := line["value"].(string); !ok || value != want[line["field"].(string)] || line["cause"] == "" || line["app"] != "shop" || line["client"] == "" {
+			t.Errorf("%v", line)
+		}
+	}
+	if len(lines) != len(want) {
+		t.Errorf("%d lines, want %d: %v", len(lines), len(want), lines)
 	}
 }

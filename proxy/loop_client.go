@@ -140,6 +140,7 @@ func (c *loopClient) dispatch() {
 	}
 	l.app.counters.requests.Add(1)
 	x.setHead(n)
+	x.logDropped()
 	c.waiter.Owner = c
 	switch d := l.app.gate.Enter(&c.waiter); d.Outcome {
 	case gate.Passed:

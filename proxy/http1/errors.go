@@ -45,7 +45,7 @@ var (
 	errBareCR           = bothError(400, RuleBareCR, RuleResponseFields, "CR without LF")
 	errNUL              = bothError(400, RuleNUL, RuleResponseFields, "NUL octet")
 	errControl          = bothError(400, RuleControlOctet, RuleResponseFields, "control octet")
-	errObsText          = bothError(400, RuleControlOctet, RuleResponseFields, "octet beyond ASCII in a framing or forwarding field")
+	errObsText          = bothError(400, RuleControlOctet, RuleResponseFields, "octet beyond ASCII in a framing field")
 	errFieldName        = bothError(400, RuleFieldName, RuleResponseFields, "field name is not a token")
 	errFieldNameTooLong = bothError(400, RuleFieldName, RuleResponseFields, "field name longer than 256 octets")
 	errBlankBeforeColon = bothError(400, RuleBlankBeforeColon, RuleResponseFields, "blank between field name and colon")

@@ -19,69 +19,131 @@ func (r *Request) checkForwarded(f *field) *Error {
 	if r.counts[f.id] > 1 && names[f.id].traits&singleton != 0 {
 		return errDuplicateForwarded
 	}
-	if !isForwardingValue(f.id, r.valueOf(f)) {
-		return errForwarded
+	v := r.valueOf(f)
+	switch f.id {
+	case nameForwardedProto, nameForwardedProtocol, nameForwardedSsl:
+		r.dropUnlessListOf(isToken, f)
+	case nameForwardedPort:
+		r.dropUnlessListOf(isPort, f)
+	case nameRealIP:
+		r.dropUnlessListOf(isAddress, f)
+	case nameForwarded:
+		if !all(v, inForwarded) {
+			return errForwarded
+		}
+	case nameForwardedHost:
+		if !isListOf(isHost, v) {
+			return errForwarded
+		}
+	case nameScriptName, namePathInfo:
+		if len(v) > 0 && v[0] != '/' {
+			return errForwarded
+		}
 	}
 	return nil
 }
 
-// isForwardingValue reports whether v follows the grammar of a forwarding field.
-func isForwardingValue(id nameID, v []byte) bool {
-	switch id {
-	case nameForwarded:
-		return all(v, inForwarded)
-	case nameForwardedFor:
-		return all(v, inAddresses)
-	case nameForwardedHost:
-		return isHostList(v)
-	case nameForwardedProto, nameForwardedProtocol:
-		return isToken(v)
-	case nameForwardedPort:
-		_, ok := parsePort(v)
-		return ok
-	case nameForwardedSsl:
-		return equalFold(v, "on") || equalFold(v, "off")
-	case nameRealIP:
-		return len(v) > 0 && all(v, inAddress)
-	case nameScriptName, namePathInfo:
-		return len(v) == 0 || v[0] == '/'
+// The causes for which a forwarding field is dropped, as [Request.DroppedForwarding] returns them.
+const (
+	causeIllegalForwarded = "its value is illegal"
+	causeOtherScheme      = "a later line of it has another value"
+	causeTooManyHops      = "it has more than 32 addresses, or 1 KiB, or what is no address"
+)
+
+// dropUnlessListOf drops a forwarding field of a trusted front-end that is not a list of such
+// elements. A front-end may pass on what its own client has sent, or fill in a value that is empty:
+// neither must cost the request.
+func (r *Request) dropUnlessListOf(isElement func([]byte) bool, f *field) {
+	if !isListOf(isElement, r.valueOf(f)) {
+		r.dropForwarded(f, causeIllegalForwarded)
 	}
-	return true
 }
 
-// isHostList reports whether v is a list of hosts: each front-end may append the Host that it
-// received.
-func isHostList(v []byte) bool {
-	for more := true; more; {
-		var host []byte
-		host, v, more = bytes.Cut(v, comma)
-		if host = trim(host); len(host) == 0 {
+// dropForwarded drops a forwarding field of a trusted front-end.
+func (r *Request) dropForwarded(f *field, cause string) {
+	r.noteForwarded(f, cause)
+	f.action = dropped
+}
+
+// noteForwarded records the first forwarding field of which something is dropped.
+func (r *Request) noteForwarded(f *field, cause string) {
+	if r.dropped.cause == "" {
+		r.dropped = droppedField{name: names[f.id].text, value: span{f.value, f.valueEnd}, cause: cause}
+	}
+}
+
+// droppedField is a field of which a part or all is not forwarded.
+type droppedField struct {
+	name, cause string
+	value       span // as it was received
+}
+
+// DroppedForwarding returns the first forwarding field of a trusted front-end that is dropped, or
+// of which a part is dropped: its name in lower case, its value as it was received, and why. The
+// name is empty if there is none.
+func (r *Request) DroppedForwarding() (name string, value []byte, cause string) {
+	return r.dropped.name, r.text(r.dropped.value), r.dropped.cause
+}
+
+// dropOtherSchemes drops the lines of a scheme field that differ from its last one. The nearest
+// front-end has appended the last one, and earlier ones may be those of a client. A server joins
+// the lines, and frameworks read the first element of the result, or the last one.
+func (r *Request) dropOtherSchemes() {
+	for _, id := range [...]nameID{nameForwardedProto, nameForwardedProtocol, nameForwardedSsl} {
+		if r.counts[id] < 2 {
 			continue
 		}
-		if _, _, ok := parseHost(host); !ok {
+		var last []byte
+		for i := len(r.fields) - 1; i >= 0; i-- {
+			f := &r.fields[i]
+			if f.id != id {
+				continue
+			}
+			if last == nil {
+				last = r.valueOf(f)
+			} else if !bytes.Equal(r.valueOf(f), last) {
+				r.dropForwarded(f, causeOtherScheme)
+			}
+		}
+	}
+}
+
+// isListOf reports whether v is a list of such elements. A front-end may append to what it has
+// received, and elements may be empty.
+func isListOf(isElement func([]byte) bool, v []byte) bool {
+	for more := true; more; {
+		var element []byte
+		element, v, more = bytes.Cut(v, comma)
+		if element = trim(element); len(element) > 0 && !isElement(element) {
 			return false
 		}
 	}
 	return true
 }
 
-// trimForwardedFor keeps the last 32 addresses or 1 KiB of all X-Forwarded-For lines together
-// (RuleForwardedForLimit). The last addresses are those that trusted front-ends wrote.
-func (h *head) trimForwardedFor() {
-	if h.counts[nameForwardedFor] == 0 {
+func isPort(v []byte) bool    { _, ok := parsePort(v); return ok }
+func isAddress(v []byte) bool { return all(v, inAddress) }
+func isHost(v []byte) bool    { _, _, ok := parseHost(v); return ok }
+
+// trimForwardedFor keeps the last 32 addresses or 1 KiB of all X-Forwarded-For lines together, and
+// nothing before an element that is no address (RuleForwardedForLimit). The last addresses are
+// those that trusted front-ends wrote.
+func (r *Request) trimForwardedFor() {
+	if r.counts[nameForwardedFor] == 0 {
 		return
 	}
 	hops, octets := maxHops, maxHopOctets
-	for i := len(h.fields) - 1; i >= int(h.firstIndex[nameForwardedFor])-1; i-- {
-		f := &h.fields[i]
+	for i := len(r.fields) - 1; i >= int(r.firstIndex[nameForwardedFor])-1; i-- {
+		f := &r.fields[i]
 		if f.id != nameForwardedFor || f.action == dropped {
 			continue
 		}
-		v := h.valueOf(f)
+		v := r.valueOf(f)
 		from := fittingHops(v, &hops, &octets)
 		if from == 0 {
 			continue
 		}
+		r.noteForwarded(f, causeTooManyHops)
 		rest := bytes.TrimLeft(v[from:], " \t")
 		f.value = f.valueEnd - int32(len(rest))
 		f.action = rewritten
@@ -92,12 +154,12 @@ func (h *head) trimForwardedFor() {
 }
 
 // fittingHops returns the index where the part of the list v begins that fits, and subtracts that
-// part from hops and octets. Once an address did not fit, none before it fits.
+// part from hops and octets. Once an element did not fit, none before it fits.
 func fittingHops(v []byte, hops, octets *int) (from int) {
 	from = len(v)
 	for end := len(v); from > 0; end = from - 1 {
 		begin := bytes.LastIndexByte(v[:end], ',') + 1
-		if *hops == 0 || *octets < len(v)-begin {
+		if *hops == 0 || *octets < len(v)-begin || !all(v[begin:end], inAddresses) {
 			*hops = 0
 			return from
 		}

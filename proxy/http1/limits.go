@@ -25,8 +25,8 @@ func ResponseLimits() Limits {
 type Policy struct {
 	Limits Limits
 
-	// Trusted is set for a trusted front-end: its forwarding fields are checked and pass unchanged.
-	// Those of every other client are replaced (RuleForwardingFields).
+	// Trusted is set for a trusted front-end: its forwarding fields pass unchanged, with few
+	// exceptions. Those of every other client are replaced (RuleForwardingFields).
 	Trusted bool
 
 	// PassUnderscores forwards field names with an underscore instead of dropping them. Names that

@@ -31,9 +31,10 @@ const (
 	hopNames        = " connection proxy-connection keep-alive te trailer proxy-authenticate proxy-authorization http2-settings upgrade "
 	forwardingNames = " forwarded x-real-ip script-name path-info remote-user proxy "
 	endToEndNames   = " host content-length transfer-encoding cookie authorization "
-	asciiNames      = " host content-length transfer-encoding connection upgrade expect te trailer keep-alive proxy-connection forwarded x-real-ip" +
-		" x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-ssl x-forwarded-protocol "
-	singleNames = " x-forwarded-proto x-forwarded-port x-forwarded-ssl x-forwarded-protocol x-real-ip script-name path-info remote-user "
+	asciiNames      = " host content-length transfer-encoding connection upgrade expect te trailer keep-alive proxy-connection "
+	singleNames     = " script-name path-info remote-user "
+	needlessNames   = " x-forwarded-proto x-forwarded-port x-forwarded-ssl x-forwarded-protocol x-real-ip " // dropped when they are illegal
+	schemeNames     = " x-forwarded-proto x-forwarded-ssl x-forwarded-protocol "
 )
 
 func among(name, list string) bool { return strings.Contains(list, " "+name+" ") }
@@ -205,7 +206,7 @@ func (m *oracleHead) field(line string, first bool) {
 	}
 	m.breaks(among(f.key, asciiNames) && !isPlainASCII(f.value), 400, RuleControlOctet)
 	if isForwardingName(f.key) && m.policy.Trusted && f.key != "proxy" {
-		m.breaks(!oracleForwardingValue(f), 400, RuleForwardingFields)
+		m.breaks(!among(f.key, needlessNames) && !oracleForwardingValue(f), 400, RuleForwardingFields)
 		m.breaks(among(f.key, singleNames) && len(m.all(f.key)) > 1, 400, RuleForwardingFields)
 	}
 }
@@ -231,21 +232,26 @@ func (m *oracleHead) all(key string) (values []string) {
 
 var forwardedGrammar = map[string]*regexp.Regexp{
 	"forwarded":            regexp.MustCompile("^[0-9A-Za-z._:\\[\\]% \t,;=\"/!#$&'*+^`|~-]*$"),
-	"x-forwarded-for":      regexp.MustCompile(`^[0-9A-Za-z._:\[\]% \t,-]*$`),
-	"x-forwarded-proto":    tokenOnly,
-	"x-forwarded-protocol": tokenOnly,
-	"x-forwarded-ssl":      regexp.MustCompile(`^(?i:on|off)$`),
-	"x-real-ip":            regexp.MustCompile(`^[0-9A-Za-z._:\[\]%-]+$`),
+	"x-forwarded-proto":    listOf("[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
+	"x-forwarded-protocol": listOf("[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
+	"x-forwarded-ssl":      listOf("[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
+	"x-forwarded-port":     listOf("0{0,4}[1-9]|0{0,3}[1-9][0-9]|0{0,2}[1-9][0-9]{2}|0?[1-9][0-9]{3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"),
+	"x-real-ip":            listOf(`[0-9A-Za-z._:\[\]%-]+`),
 	"script-name":          regexp.MustCompile(`^(/|$)`),
 	"path-info":            regexp.MustCompile(`^(/|$)`),
 }
 
+// oracleAddress is an element of X-Forwarded-For.
+var oracleAddress = regexp.MustCompile(`^[0-9A-Za-z._:\[\]% \t-]*$`)
+
+// listOf returns the grammar of a list, in which elements may be empty.
+func listOf(element string) *regexp.Regexp {
+	one := "[ \t]*(?:" + element + ")?[ \t]*"
+	return regexp.MustCompile("^" + one + "(?:," + one + ")*$")
+}
+
 func oracleForwardingValue(f oracleField) bool {
-	switch f.key {
-	case "x-forwarded-port":
-		n, err := strconv.Atoi(f.value)
-		return err == nil && digits19.MatchString(f.value) && len(f.value) <= 5 && 1 <= n && n <= 65535
-	case "x-forwarded-host":
+	if f.key == "x-forwarded-host" {
 		return !slices.ContainsFunc(strings.Split(f.value, ","), func(h string) bool {
 			h = strings.Trim(h, " \t")
 			return h != "" && !oracleHost(h)

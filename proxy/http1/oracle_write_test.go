@@ -71,11 +71,17 @@ func (m *oracleHead) kept(i int, absolute bool) (value string, kept bool) {
 		return f.value, !absolute
 	case f.key == "x-forwarded-for" && m.policy.Trusted:
 		return m.keptHops(i)
+	case among(f.key, schemeNames) && f.value != lastOf(m.all(f.key)):
+		return "", false
+	case among(f.key, needlessNames) && !oracleForwardingValue(f):
+		return "", false
 	case isForwardingName(f.key):
 		return f.value, m.policy.Trusted
 	}
 	return f.value, true
 }
+
+func lastOf(values []string) string { return values[len(values)-1] }
 
 // keptHops returns what RuleForwardedForLimit keeps of one X-Forwarded-For line. Addresses are
 // counted from the right, over all lines.
@@ -92,7 +98,7 @@ func (m *oracleHead) keptHops(i int) (value string, kept bool) {
 			if m.fields[j].value == "" {
 				break
 			}
-			if hops++; hops > 32 || octets+len(tail) > 1024 {
+			if hops++; hops > 32 || octets+len(tail) > 1024 || !oracleAddress.MatchString(parts[k]) {
 				hops = 33
 				return strings.TrimLeft(value, " \t"), j == i && strings.TrimLeft(value, " \t") != ""
 			}

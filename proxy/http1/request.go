@@ -43,6 +43,7 @@ type Request struct {
 	origin      span // the part of target that is forwarded
 	authority   span // of a target in absolute-form, else empty
 	defaultPort int  // of the scheme of such a target
+	dropped     droppedField
 }
 
 // parseState is the part of a head that is parsed next.
@@ -211,6 +212,7 @@ func (r *Request) checkHead() (err *Error) {
 	if f := r.knownField(nameIdempotencyKey); f != nil {
 		r.IdempotencyKey = f.action != dropped && f.value < f.valueEnd
 	}
+	r.dropOtherSchemes()
 	r.trimForwardedFor()
 	return nil
 }

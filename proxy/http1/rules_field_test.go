@@ -33,7 +33,6 @@ func octetRules() []ruleCase {
 		refuse(RuleControlOctet, 400, "in Content-Length", get("Content-Length: 1\xA0")),
 		refuse(RuleControlOctet, 400, "in Connection", get("Connection: clos\xE9")),
 		refuse(RuleControlOctet, 400, "in Expect", get("Expect: 100-continue\xA0")),
-		refuse(RuleControlOctet, 400, "in X-Forwarded-For", get("X-Forwarded-For: 1.2.3.4\xA0")),
 	}
 }
 

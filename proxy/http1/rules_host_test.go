@@ -49,11 +49,43 @@ func forwardingRules() []ruleCase {
 		cases = append(cases, pass(RuleForwardingFields, "trusted "+field, get(field), "Host: a\r\n"+written+"\r\n"))
 		cases = append(cases, pass(RuleForwardingFields, "untrusted "+field, get(field)).without("\r\n"+written).untrusted())
 	}
-	for _, field := range []string{"X-Forwarded-For: <x>", "X-Forwarded-For: 1.2.3.4;", "X-Forwarded-For: \"1.2.3.4\"", "X-Forwarded-Proto: https, http",
-		"X-Forwarded-Proto:", "X-Forwarded-Proto: a b", "X-Forwarded-Host: a b", "X-Forwarded-Host: a/b", "X-Forwarded-Port: 0", "X-Forwarded-Port: 80, 81",
-		"X-Forwarded-Ssl: yes", "X-Forwarded-Protocol: ", "Forwarded: for=<x>", "X-Real-IP: 1.2.3.4, 5.6.7.8", "X-Real-IP:", "SCRIPT_NAME: adm",
-		"PATH_INFO: adm", "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: https", "X-Real-IP: a\r\nX-Real-IP: a", "SCRIPT_NAME: /a\r\nScript-Name: /a",
-		"REMOTE_USER: a\r\nREMOTE_USER: b"} {
+	for _, value := range []string{"https, http", "https,https", "HTTPS , http", ",https", "https,", ","} {
+		for _, name := range []string{"X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Ssl"} {
+			cases = append(cases, pass(RuleForwardingFields, name+" "+value, get(name+": "+value), "Host: a\r\n"+name+": "+value+"\r\n\r\n"))
+		}
+	}
+	for _, field := range []string{"X-Forwarded-Ssl: 1", "X-Forwarded-Ssl: yes", "X-Forwarded-Port: 443, 80", "X-Forwarded-Port: 443,", "X-Real-IP: 203.0.113.9, 10.0.0.1",
+		"X-Real-IP: unknown", "X-Real-IP: [2001:db8::1]:4711,::1", "X-Forwarded-Port: 443\r\nX-Forwarded-Port: 80", "X-Real-IP: 1.2.3.4\r\nX-Real-IP: 5.6.7.8",
+		"X-Forwarded-Proto: https\r\nX-Forwarded-Proto: https", "X-Forwarded-Ssl: on\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-Ssl: on",
+		"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off"} {
+		cases = append(cases, pass(RuleForwardingFields, "trusted "+field, get(field), "Host: a\r\n"+field+"\r\n\r\n"))
+	}
+	for _, name := range []string{"X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Port", "X-Forwarded-Ssl", "X-Real-IP"} {
+		cases = append(cases, pass(RuleForwardingFields, "an empty "+name, get(name+":"), "Host: a\r\n"+name+": \r\n\r\n"))
+		for _, value := range []string{"a b", "<x>", "https;x", "1, \"2\"", "\xA01", "1\xC3\xA4", "a/b"} {
+			cases = append(cases, pass(RuleForwardingFields, name+" "+value, get(name+": "+value, "X: 1"), "Host: a\r\nX: 1\r\n\r\n"))
+		}
+	}
+	for _, field := range []string{"X-Forwarded-Port: 0", "X-Forwarded-Port: 65536", "X-Forwarded-Port: https", "X-Forwarded-Port: 443, 0"} {
+		cases = append(cases, pass(RuleForwardingFields, "trusted "+field, get(field), "Host: a\r\n\r\n"))
+	}
+	for lines, last := range map[string]string{"https|http": "http", "http|https": "https", "https|https, http": "https, http", "https, http|http": "http",
+		"https|": "", "|https": "https", "HTTPS|https": "https", "https|http|https": "https", "https|https|http": "http"} {
+		for _, name := range []string{"X-Forwarded-Proto", "x-forwarded-protocol", "X-Forwarded-Ssl"} {
+			field := func(v string) string { return name + ": " + v + "\r\n" }
+			sent := get(name + ": " + strings.ReplaceAll(lines, "|", "\r\n"+name+": "))
+			written := strings.Repeat(field(last), strings.Count("|"+lines+"|", "|"+last+"|"))
+			if lines == "https|http|https" {
+				written = field(last) + field(last)
+			}
+			cases = append(cases, pass(RuleForwardingFields, name+" "+lines, sent, "Host: a\r\n"+written+"\r\n"))
+		}
+	}
+	for _, lines := range []string{"https\r\nX-Forwarded-Proto: a b", "a b\r\nX-Forwarded-Proto: c d"} {
+		cases = append(cases, pass(RuleForwardingFields, "an illegal last line "+lines, get("X-Forwarded-Proto: "+lines), "Host: a\r\n\r\n"))
+	}
+	for _, field := range []string{"X-Forwarded-Host: a b", "X-Forwarded-Host: a/b", "Forwarded: for=<x>", "SCRIPT_NAME: adm", "Forwarded: for=a\xA0", "X-Forwarded-Host: \xC3\xA4",
+		"PATH_INFO: adm", "SCRIPT_NAME: /a\r\nScript-Name: /a", "REMOTE_USER: a\r\nREMOTE_USER: b", "REMOTE_USER: a\r\nRemote-User: a"} {
 		cases = append(cases, refuse(RuleForwardingFields, 400, "trusted "+field, get(field)))
 	}
 	hops := func(n int) string { return strings.Repeat("1.1.1.1, ", n-1) + "2.2.2.2" }
@@ -74,6 +106,12 @@ func forwardingRules() []ruleCase {
 		pass(RuleForwardedForLimit, "over 1 KiB", get("X-Forwarded-For: "+long+", "+long), "X-Forwarded-For: "+long+"\r\n").without(long+","),
 		pass(RuleForwardedForLimit, "over 1 KiB in two lines", get("X-Forwarded-For: "+long, "X-Forwarded-For: "+long), "Host: a\r\nX-Forwarded-For: "+long+"\r\n\r\n"),
 		pass(RuleForwardedForLimit, "one hop over 1 KiB", get("X-Forwarded-For: 1.1.1.1, "+long+long), "Host: a\r\n\r\n"),
+		pass(RuleForwardedForLimit, "what a client made up before the addresses", get("X-Forwarded-For: ' OR 1=1, \xE9, 203.0.113.9, 10.0.0.1"),
+			"Host: a\r\nX-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n\r\n"),
+		pass(RuleForwardedForLimit, "what a client made up in a line of its own", get("X-Forwarded-For: 1.1.1.1", "X-Forwarded-For: <x>", "X-Forwarded-For: 2.2.2.2"),
+			"Host: a\r\nX-Forwarded-For: 2.2.2.2\r\n\r\n"),
+		pass(RuleForwardedForLimit, "no address at all", get("X-Forwarded-For: 1.1.1.1, <x>"), "Host: a\r\n\r\n"),
+		pass(RuleForwardedForLimit, "quotes", get("X-Forwarded-For: \"1.2.3.4\", 5.6.7.8"), "Host: a\r\nX-Forwarded-For: 5.6.7.8\r\n\r\n"),
 		pass(RuleForwardedForLimit, "an empty one stays", get("X-Forwarded-For:"), "Host: a\r\nX-Forwarded-For: \r\n\r\n"),
 		pass(RuleForwardedForLimit, "exactly 1 KiB", get("X-Forwarded-For: "+strings.Repeat("x", 1024)), strings.Repeat("x", 1024)+"\r\n"),
 	)
