@@ -91,12 +91,16 @@ func TestNothingIsAllocated(t *testing.T) {
 		chunks   = []byte("5;a=\"b\"\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n")
 		room     [ChunkHeaderMax]byte
 	)
+	removeNamed := trustedPolicy
+	removeNamed.RemoveNamed = true
 	heads := [][]byte{[]byte(browserRequest), []byte(get("Connection: x-a, close", "X-A: 1", "X_Y: 2", "Expect: 100-continue", "Content-Length: 5")),
 		[]byte("GET http://a/ HTTP/1.1\r\nHost: A:80\r\nUpgrade: websocket\r\n\r\n"), []byte("GET / HTTP/1.0\r\n\r\n"),
-		[]byte(get("X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: a, b", "Transfer-Encoding: chunked")), []byte(get("X: a\x00"))}
-	answers := [][]byte{[]byte(smallResponse), []byte(ok("Transfer-Encoding: chunked", "Connection: x, close", "X: 1")), []byte("HTTP/1.1 99 X\r\n\r\n")}
+		[]byte(get("X-Forwarded-For: 1.2.3.4", "X-Forwarded-Host: a, b", "Transfer-Encoding: chunked")), []byte(get("X: a\x00")),
+		[]byte(get("X-Forwarded-Proto: https, http", "X-Forwarded-Proto: http", "X-Forwarded-Port: 443, no", "X-Real-IP:", "X-Forwarded-For: <x>, 1.2.3.4")),
+		[]byte(get("Connection: X-A, close", "X-A: 1"))}
+	answers := [][]byte{[]byte(smallResponse), []byte(ok("Transfer-Encoding: chunked", "Connection: x, close", "X: 1")), []byte("HTTP/1.1 99 X\r\n\r\n"), []byte(ok("Content-Length: 5, 5", "Content-Length: 5"))}
 	allocations := testing.AllocsPerRun(100, func() {
-		for _, p := range []*Policy{&trustedPolicy, &untrustedPolicy} {
+		for _, p := range []*Policy{&trustedPolicy, &untrustedPolicy, &removeNamed} {
 			for _, in := range heads {
 				request.Reset()
 				for _, n := range []int{len(in) / 2, len(in)} {
