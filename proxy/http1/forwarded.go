@@ -22,11 +22,13 @@ func (r *Request) checkForwarded(f *field) *Error {
 	v := r.valueOf(f)
 	switch f.id {
 	case nameForwardedProto, nameForwardedProtocol, nameForwardedSsl:
-		r.dropUnlessListOf(isToken, f)
+		if !isListOf(isToken, v) {
+			r.keepEnd(f, len(v), causeIllegalForwarded)
+		}
 	case nameForwardedPort:
-		r.dropUnlessListOf(isPort, f)
+		r.keepLegalEnd(f, isPort)
 	case nameRealIP:
-		r.dropUnlessListOf(isAddress, f)
+		r.keepLegalEnd(f, isAddress)
 	case nameForwarded:
 		if !all(v, inForwarded) {
 			return errForwarded
@@ -50,25 +52,32 @@ const (
 	causeTooManyHops      = "it has more than 32 addresses, or 1 KiB, or what is no address"
 )
 
-// dropUnlessListOf drops a forwarding field of a trusted front-end that is not a list of such
-// elements. A front-end may pass on what its own client has sent, or fill in a value that is empty:
-// neither must cost the request.
-func (r *Request) dropUnlessListOf(isElement func([]byte) bool, f *field) {
-	if !isListOf(isElement, r.valueOf(f)) {
-		r.dropForwarded(f, causeIllegalForwarded)
+// keepLegalEnd keeps the legal elements at the end of a list. A front-end appends its own element
+// to what it has received, which a client may have made up: neither must that cost the request, nor
+// must the client remove what the front-end has set.
+func (r *Request) keepLegalEnd(f *field, isElement func([]byte) bool) {
+	v := r.valueOf(f)
+	for end := len(v); end >= 0; {
+		begin := bytes.LastIndexByte(v[:end], ',') + 1
+		if element := trim(v[begin:end]); len(element) > 0 && !isElement(element) {
+			r.keepEnd(f, min(end+1, len(v)), causeIllegalForwarded)
+			return
+		}
+		end = begin - 1
 	}
 }
 
-// dropForwarded drops a forwarding field of a trusted front-end.
-func (r *Request) dropForwarded(f *field, cause string) {
-	r.noteForwarded(f, cause)
-	f.action = dropped
-}
-
-// noteForwarded records the first forwarding field of which something is dropped.
-func (r *Request) noteForwarded(f *field, cause string) {
+// keepEnd drops the value of a forwarding field of a trusted front-end up to the index from, and
+// the whole field if nothing is left. The first such field of a request is recorded for the log.
+func (r *Request) keepEnd(f *field, from int, cause string) {
 	if r.dropped.cause == "" {
 		r.dropped = droppedField{name: names[f.id].text, value: span{f.value, f.valueEnd}, cause: cause}
+	}
+	rest := bytes.TrimLeft(r.valueOf(f)[from:], " \t")
+	f.value = f.valueEnd - int32(len(rest))
+	f.action = rewritten
+	if len(rest) == 0 {
+		f.action = dropped
 	}
 }
 
@@ -102,7 +111,7 @@ func (r *Request) dropOtherSchemes() {
 			if last == nil {
 				last = r.valueOf(f)
 			} else if !bytes.Equal(r.valueOf(f), last) {
-				r.dropForwarded(f, causeOtherScheme)
+				r.keepEnd(f, len(r.valueOf(f)), causeOtherScheme)
 			}
 		}
 	}
@@ -143,13 +152,7 @@ func (r *Request) trimForwardedFor() {
 		if from == 0 {
 			continue
 		}
-		r.noteForwarded(f, causeTooManyHops)
-		rest := bytes.TrimLeft(v[from:], " \t")
-		f.value = f.valueEnd - int32(len(rest))
-		f.action = rewritten
-		if len(rest) == 0 {
-			f.action = dropped
-		}
+		r.keepEnd(f, from, causeTooManyHops)
 	}
 }
 

@@ -73,12 +73,25 @@ func (m *oracleHead) kept(i int, absolute bool) (value string, kept bool) {
 		return m.keptHops(i)
 	case among(f.key, schemeNames) && f.value != lastOf(m.all(f.key)):
 		return "", false
-	case among(f.key, needlessNames) && !oracleForwardingValue(f):
+	case among(f.key, schemeNames) && !oracleForwardingValue(f):
 		return "", false
+	case among(f.key, needlessNames) && m.policy.Trusted:
+		return legalEnd(f)
 	case isForwardingName(f.key):
 		return f.value, m.policy.Trusted
 	}
 	return f.value, true
+}
+
+// legalEnd returns the longest part of a list that begins after a comma and is legal.
+func legalEnd(f oracleField) (value string, kept bool) {
+	for rest, more := f.value, true; more; {
+		if value = strings.TrimLeft(rest, " \t"); oracleForwardingValue(oracleField{key: f.key, value: rest}) {
+			return value, value != "" || f.value == ""
+		}
+		_, rest, more = strings.Cut(rest, ",")
+	}
+	return "", false
 }
 
 func lastOf(values []string) string { return values[len(values)-1] }

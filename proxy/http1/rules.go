@@ -259,7 +259,7 @@ var Rules = []RuleInfo{
 		"Connection, Proxy-Connection, Keep-Alive, TE, Trailer, Upgrade, Proxy-Authenticate, Proxy-Authorization and HTTP2-Settings are removed in both directions.",
 		nil, "proxy/http1/request.go"},
 	{RuleForwardingFields, "ForwardingFields", "RFC 7239 section 8.1",
-		"X-Forwarded-*, Forwarded, X-Real-IP, SCRIPT_NAME, PATH_INFO and REMOTE_USER of a trusted front-end pass unchanged, also when they are empty, lists, or in several lines. Dropped and logged are: an illegal value of X-Forwarded-Proto, -Protocol, -Ssl, -Port and X-Real-IP; lines of -Proto, -Protocol and -Ssl that differ from the last one, which the nearest front-end wrote. Refused are: an illegal value of Forwarded, X-Forwarded-Host, SCRIPT_NAME and PATH_INFO; two of SCRIPT_NAME, PATH_INFO or REMOTE_USER. Those of other clients are replaced. Proxy is always removed.",
+		"X-Forwarded-*, Forwarded, X-Real-IP, SCRIPT_NAME, PATH_INFO and REMOTE_USER of a trusted front-end pass unchanged, also when they are empty, lists, or in several lines. Dropped and logged are: an illegal value of X-Forwarded-Proto, -Protocol and -Ssl; an illegal element of -Port and X-Real-IP, with the elements before it; lines of -Proto, -Protocol and -Ssl that differ from the last one, which the nearest front-end wrote. Refused are: an illegal value of Forwarded, X-Forwarded-Host, SCRIPT_NAME and PATH_INFO; two of SCRIPT_NAME, PATH_INFO or REMOTE_USER. Those of other clients are replaced. Proxy is always removed.",
 		[]int{400}, "proxy/http1/forwarded.go"},
 	{RuleForwardedForLimit, "ForwardedForLimit", "RFC 7239 section 5.2",
 		"The last 32 addresses, or 1 KiB, of X-Forwarded-For are kept, and nothing before an element that is no address. What is not kept is logged.",
