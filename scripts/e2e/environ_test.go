@@ -48,7 +48,7 @@ func TestEnviron(t *testing.T) {
 			t.Run(class+"-"+name, func(t *testing.T) {
 				r := begin(t)
 				g.Workers = 1
-				alone, carried := r.startBoth(g, start)
+				alone, carried, _ := r.startBoth(g, start)
 				kinds := append(environKinds(), slices.DeleteFunc(wireKinds(), underscored)...)
 				for _, k := range kinds {
 					k.Plain, k.Method = true, strings.ReplaceAll(k.Method, "HEAD", "GET")
@@ -130,7 +130,7 @@ func underscored(k loadgen.Kind) bool { return k.Name == "underscore" }
 
 // startBoth starts the app twice behind a front-end each: alone, and under
 // tideover.
-func (r *row) startBoth(g testenv.Gunicorn, before frontStarter) (alone, carried *loadgen.Client) {
+func (r *row) startBoth(g testenv.Gunicorn, before frontStarter) (alone, carried *loadgen.Client, daemon *testenv.Tideover) {
 	r.Helper()
 	text, err := os.ReadFile(r.env.Root + "/scripts/e2e/testdata/environ.py")
 	r.must(err)
@@ -154,10 +154,11 @@ func (r *row) startBoth(g testenv.Gunicorn, before frontStarter) (alone, carried
 	})
 	carried = start("carried", func(shop *testenv.App, back testenv.Backend) {
 		g.Bind = string(back)
-		_, err := r.env.Tideover(shop, testenv.RunOptions{Command: g.Argv(r.env)})
+		var err error
+		daemon, err = r.env.Tideover(shop, testenv.RunOptions{Command: g.Argv(r.env)})
 		r.must(err)
 	})
-	return alone, carried
+	return alone, carried, daemon
 }
 
 // readEnviron is what the app was told, each value as JSON.

@@ -1,5 +1,9 @@
-"""Shows what a server told the app about a request: app for WSGI, scope for ASGI."""
+"""Shows what a server told the app about a request: app for WSGI, scope for ASGI.
+
+Of app's response, the query may set status=700+Custom, and lengths=2 repeats Content-Length.
+"""
 import json
+from urllib.parse import parse_qs
 
 
 def plain(value):
@@ -22,7 +26,9 @@ def app(environ, start_response):
     while environ["wsgi.input"].read(1 << 16):
         pass
     shown = text(environ)
-    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(shown)))])
+    query = parse_qs(environ["QUERY_STRING"], encoding="latin-1")
+    length = [("Content-Length", str(len(shown)))] * int(query.get("lengths", ["1"])[0])
+    start_response(query.get("status", ["200 OK"])[0], [("Content-Type", "application/json")] + length)
     return [shown]
 
 
