@@ -133,7 +133,7 @@ func (a *acceptor) accept() {
 			a.failingSince = l.now
 			l.app.logger.Warn("accepting failed", "app", l.app.name, "error", os.NewSyscallError("accept4", errno))
 		}
-		l.schedule(l.now.Add(retryInterval))
+		l.schedule(retryInterval)
 		return
 	}
 }

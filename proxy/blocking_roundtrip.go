@@ -374,7 +374,9 @@ func (u *blockingUpstream) readInto(limit int, wait time.Duration) error {
 	if u.readErr != nil {
 		return u.readErr
 	}
-	n, err := u.conn.read(u.in.room(limit), wait)
+	start := time.Now()
+	n, passed, err := u.conn.readTimed(u.in.room(limit), wait)
+	u.upload.stalled += time.Since(start) - passed
 	u.in.end += n
 	return err
 }

@@ -72,9 +72,8 @@ func (b *requestBody) fill(c *conn, timeout time.Duration) error {
 	if left <= 0 {
 		return errBodySlow
 	}
-	start := time.Now()
-	n, err := c.read(room, min(timeout, left))
-	b.waited += time.Since(start)
+	n, passed, err := c.readTimed(room, min(timeout, left))
+	b.waited += passed
 	b.raw = room[:n]
 	if err == io.EOF { // the end of the connection is not the end of the body
 		return io.ErrUnexpectedEOF
@@ -126,8 +125,8 @@ func (b *requestBody) drain(c *conn, limits drainLimits) {
 		b.linger(c, drainAfterError)
 		return
 	}
-	end, taken := time.Now().Add(limits.time), 0
-	for time.Now().Before(end) && taken < limits.bytes {
+	taken := 0
+	for before := b.waited; b.waited-before < limits.time && taken < limits.bytes; {
 		data, err := b.next(c, limits.idle)
 		if err != nil {
 			var fault *http1.Error
@@ -144,13 +143,14 @@ func (b *requestBody) drain(c *conn, limits drainLimits) {
 // the response ([http1.RuleLingeringClose]).
 func (b *requestBody) linger(c *conn, limits drainLimits) {
 	c.closeWrite()
-	end, taken := time.Now().Add(limits.time), 0
-	for time.Now().Before(end) && taken < limits.bytes {
+	taken := 0
+	for left := limits.time; left > 0 && taken < limits.bytes; {
 		b.scratch.reset()
-		n, err := c.read(b.scratch.room(bufferSize), limits.idle)
+		n, passed, err := c.readTimed(b.scratch.room(bufferSize), limits.idle)
 		if err != nil {
 			return
 		}
+		left -= passed
 		taken += n
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/proxy/awake"
 	"tideover/proxy/netpoll"
 )
 
@@ -76,15 +77,27 @@ func (c *conn) setReadDeadline(timeout time.Duration) {
 // read reads what there is and waits for the first byte for at most timeout (0: without bound; then
 // os.ErrDeadlineExceeded).
 func (c *conn) read(p []byte, timeout time.Duration) (int, error) {
-	c.setReadDeadline(timeout)
-	n, err := c.stream.Read(p)
-	if err = c.mapError(err); !errors.Is(err, os.ErrDeadlineExceeded) {
-		return n, err
+	n, _, err := c.readTimed(p, timeout)
+	return n, err
+}
+
+// readTimed is read, and returns how much of the timeout has passed.
+func (c *conn) readTimed(p []byte, timeout time.Duration) (n int, passed time.Duration, err error) {
+	for left := awake.NewCountdown(timeout); ; {
+		start := time.Now()
+		c.setReadDeadline(left.Step())
+		n, err = c.stream.Read(p)
+		if err = c.mapError(err); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, passed + awake.Elapsed(time.Since(start)), err
+		}
+		if n = c.readNow(p); n > 0 { // it came in time, and this goroutine ran too late
+			return n, passed + left.Step(), nil
+		}
+		passed += left.Step()
+		if left.Passed(); left.Step() <= 0 {
+			return 0, passed, err
+		}
 	}
-	if n = c.readNow(p); n > 0 { // it came in time, and this goroutine ran too late
-		return n, nil
-	}
-	return 0, err
 }
 
 // readNow reads what there is without waiting.
@@ -131,13 +144,22 @@ func (c *conn) mapError(err error) error {
 
 // write writes all of p, for at most timeout (0: without bound), and returns how much the kernel
 // took.
-func (c *conn) write(p []byte, timeout time.Duration) (int, error) {
-	deadline := time.Time{}
-	if timeout > 0 {
-		deadline = time.Now().Add(timeout)
+func (c *conn) write(p []byte, timeout time.Duration) (n int, err error) {
+	if timeout <= 0 {
+		c.stream.SetWriteDeadline(time.Time{})
+		return c.stream.Write(p)
 	}
-	c.stream.SetWriteDeadline(deadline)
-	return c.stream.Write(p)
+	for left := awake.NewCountdown(timeout); ; {
+		c.stream.SetWriteDeadline(time.Now().Add(left.Step()))
+		m, err := c.stream.Write(p[n:])
+		n += m
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if left.Passed(); left.Step() <= 0 {
+			return n, err
+		}
+	}
 }
 
 // writeMinRate writes all of p to a peer that may be slow. It fails when the peer takes nothing, or

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tideover/proxy/awake"
 	"tideover/proxy/netpoll"
 )
 
@@ -23,9 +24,10 @@ type eventLoop struct {
 	app       *app
 	poller    *netpoll.Poller
 	tasks     netpoll.TaskQueue
-	now       time.Time // of this turn
+	now       time.Time     // of this turn
+	ran       time.Duration // of this turn too, as a time that stands while the process is stopped: timeouts count by it
 	timer     *time.Timer
-	nextTimer time.Time // when it fires; zero: it is not set
+	nextTimer time.Duration // when it fires, as ran; 0: it is not set
 	acceptors []*acceptor
 
 	idleClients      netpoll.List[*loopClient]
@@ -88,7 +90,7 @@ func (l *eventLoop) call(f func()) bool { return l.tasks.Call(f) }
 func (l *eventLoop) turn() (done bool) {
 	for {
 		n, more := l.poller.Poll()
-		l.now = time.Now()
+		l.readClock()
 		// The app first: a connection that it has just closed must not be used below.
 		for i := range n {
 			if h, events := l.poller.Event(i); isUpstream(h) {
@@ -116,37 +118,57 @@ func isUpstream(h netpoll.Handler) bool {
 	return is
 }
 
-// schedule makes sure that onTimer is called at that moment, or earlier.
-func (l *eventLoop) schedule(t time.Time) {
-	if l.nextTimer.IsZero() || t.Before(l.nextTimer) {
-		l.nextTimer = t
-		l.timer.Reset(t.Sub(l.now))
+// readClock reads the clock.
+func (l *eventLoop) readClock() {
+	now := time.Now()
+	step := now.Sub(l.now)
+	if l.awaitsApp() {
+		step = awake.Elapsed(step)
+	}
+	l.now, l.ran = now, l.ran+step
+}
+
+// awaitsApp reports whether requests wait for the app. Meanwhile the clock is read at least every
+// awake.Interval, so that no request has to answer for a stall of this process.
+func (l *eventLoop) awaitsApp() bool {
+	return l.awaitingResponse.Front() != nil || l.connecting.Front() != nil
+}
+
+// schedule makes sure that onTimer is called d from now, or earlier.
+func (l *eventLoop) schedule(d time.Duration) {
+	if l.awaitsApp() {
+		d = min(d, awake.Interval)
+	}
+	if at := l.ran + d; l.nextTimer == 0 || at < l.nextTimer {
+		l.nextTimer = at
+		l.timer.Reset(d)
 	}
 }
 
-// expired reports whether a moment has come; else onTimer will be called then.
-func (l *eventLoop) expired(t time.Time) bool {
-	if l.now.Before(t) {
-		l.schedule(t)
-		return false
-	}
-	return true
-}
-
-// expiredWithin is expired for the first of many moments: those that follow within timerSlack are
-// looked at together.
-func (l *eventLoop) expiredWithin(since time.Time, age time.Duration) bool {
-	left := age - l.now.Sub(since)
+// expired reports whether something that began at since has lasted for d; else onTimer will be
+// called then.
+func (l *eventLoop) expired(since, d time.Duration) bool {
+	left := since + d - l.ran
 	if left > 0 {
-		l.schedule(l.now.Add(max(left, timerSlack)))
+		l.schedule(left)
+	}
+	return left <= 0
+}
+
+// expiredWithin is expired for the first of many: those that follow within timerSlack are looked at
+// together.
+func (l *eventLoop) expiredWithin(since, d time.Duration) bool {
+	left := since + d - l.ran
+	if left > 0 {
+		l.schedule(max(left, timerSlack))
 	}
 	return left <= 0
 }
 
 // onTimer does what is due by the clock.
 func (l *eventLoop) onTimer() {
-	l.nextTimer = time.Time{}
-	l.now = time.Now()
+	l.nextTimer = 0
+	l.readClock()
 	if l.quiesced {
 		return
 	}

@@ -61,8 +61,8 @@ func (l *eventLoop) addClient(fd int, peer netip.AddrPort, host string) *loopCli
 	}
 	l.clients.Add(1)
 	c.node.Value = c
-	l.idleClients.PushBack(&c.node, l.now)
-	l.schedule(l.now.Add(l.app.settings.Load().IdleTimeout))
+	l.idleClients.PushBack(&c.node, l.ran)
+	l.schedule(l.app.settings.Load().IdleTimeout)
 	return c
 }
 
@@ -281,9 +281,9 @@ func (c *loopClient) setIdle() {
 	l := c.loop
 	c.releaseExchange()
 	c.state = stateIdle
-	l.idleClients.PushBack(&c.node, l.now)
+	l.idleClients.PushBack(&c.node, l.ran)
 	if l.idleClients.Front() == &c.node {
-		l.schedule(l.now.Add(l.app.settings.Load().IdleTimeout))
+		l.schedule(l.app.settings.Load().IdleTimeout)
 	}
 	if c.readPending || l.closing {
 		c.onReadable()
@@ -327,7 +327,7 @@ func (c *loopClient) cut() {
 // closeIdleClients closes the connections that have been idle for too long.
 func (l *eventLoop) closeIdleClients() {
 	timeout := l.app.settings.Load().IdleTimeout
-	for n := l.idleClients.Front(); n != nil && l.expired(n.AddedAt().Add(timeout)); n = l.idleClients.Front() {
+	for n := l.idleClients.Front(); n != nil && l.expired(n.AddedAt(), timeout); n = l.idleClients.Front() {
 		n.Value.disconnect()
 	}
 }

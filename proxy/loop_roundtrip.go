@@ -82,8 +82,8 @@ func (c *loopClient) requestSent(u *loopUpstream, n int) {
 	u.begin(c.exchange, l.now)
 	u.headOnlyLen = 0
 	if u.connecting {
-		l.connecting.PushBack(&c.node, l.now)
-		l.schedule(l.now.Add(dialTimeout))
+		l.connecting.PushBack(&c.node, l.ran)
+		l.schedule(dialTimeout)
 	} else {
 		c.startResponseTimer()
 	}
@@ -124,11 +124,11 @@ func (c *loopClient) startResponseTimer() {
 	l, set := c.loop, c.exchange.settings
 	switch {
 	case c.gone() && !set.FinishOnDisconnect:
-		l.clientGone.PushBack(&c.node, l.now)
-		l.schedule(l.now.Add(disconnectCheckDelay))
+		l.clientGone.PushBack(&c.node, l.ran)
+		l.schedule(disconnectCheckDelay)
 	case set.Timeout > 0:
-		l.awaitingResponse.PushBack(&c.node, l.now)
-		l.schedule(l.now.Add(set.Timeout))
+		l.awaitingResponse.PushBack(&c.node, l.ran)
+		l.schedule(set.Timeout)
 	}
 }
 
@@ -205,8 +205,8 @@ func (u *loopUpstream) isHeadOnly(n int) bool {
 func (c *loopClient) awaitBody() {
 	l := c.loop
 	c.node.Remove()
-	l.headOnly.PushBack(&c.node, l.now)
-	l.schedule(l.now.Add(headCoalesceDelay))
+	l.headOnly.PushBack(&c.node, l.ran)
+	l.schedule(headCoalesceDelay)
 }
 
 // startResponse begins to send the response to the client. Its head is n bytes long.

@@ -140,13 +140,13 @@ func (u *loopUpstream) putIdle() {
 		u.discard()
 		return
 	}
-	l.idleUpstreams.PushBack(&u.node, l.now)
-	l.schedule(l.now.Add(upstreamIdleTimeout))
+	l.idleUpstreams.PushBack(&u.node, l.ran)
+	l.schedule(upstreamIdleTimeout)
 }
 
 // closeIdleUpstreams closes the connections that have been idle for too long.
 func (l *eventLoop) closeIdleUpstreams() {
-	for n := l.idleUpstreams.Front(); n != nil && l.expired(n.AddedAt().Add(upstreamIdleTimeout)); n = l.idleUpstreams.Front() {
+	for n := l.idleUpstreams.Front(); n != nil && l.expired(n.AddedAt(), upstreamIdleTimeout); n = l.idleUpstreams.Front() {
 		n.Value.discard()
 	}
 }

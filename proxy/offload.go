@@ -51,7 +51,7 @@ func (c *loopClient) offload(o offload) {
 	b, err := c.detach()
 	if err != nil {
 		l.deferredOffloads = append(l.deferredOffloads, deferredOffload{c, o})
-		l.schedule(l.now.Add(retryInterval))
+		l.schedule(retryInterval)
 		return
 	}
 	l.offloaded.Go(func() {

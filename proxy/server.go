@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/awake"
 )
 
 // closeGrace is how long requests under way may take to finish when a server is closed.
@@ -115,7 +117,7 @@ func (s *Server) Close() {
 	s.CloseAfterNextResponse()
 	if l := s.startedLoop(); l != nil {
 		l.post(l.beginClose)
-		cut := time.AfterFunc(closeGrace, func() { l.post(l.cut) })
+		cut := awake.AfterFunc(closeGrace, func() { l.post(l.cut) })
 		<-l.ended
 		cut.Stop()
 	}

@@ -14,7 +14,7 @@ import (
 // ([http1.RuleTunnels]).
 type tunnel struct {
 	idleTimeout time.Duration // without a byte either way; 0: without bound
-	active      atomic.Int64  // UnixNano when a side sent or took a byte for the last time
+	moved       atomic.Int64  // how often a side has sent or taken bytes
 }
 
 // tunnel forwards the 101 and then bytes both ways until both sides have ended, one fails, or the
@@ -39,7 +39,6 @@ func (u *blockingUpstream) tunnel() (again, busy bool) {
 	x.end(answered)
 	x.app.counters.tunnels.Add(1)
 	t := &tunnel{idleTimeout: x.settings.TunnelTimeout}
-	t.touch()
 	ahead := x.body.raw // http1.RuleBytesAfterUpgrade
 	x.body.raw = nil
 	done := make(chan struct{})
@@ -58,6 +57,7 @@ func (u *blockingUpstream) tunnel() (again, busy bool) {
 func (t *tunnel) copy(to, from *conn, ahead []byte) {
 	var b buffer
 	defer b.release()
+	idle := idleCheck{tunnel: t}
 	for {
 		if len(ahead) > 0 {
 			if t.write(to, ahead) != nil {
@@ -65,14 +65,15 @@ func (t *tunnel) copy(to, from *conn, ahead []byte) {
 			}
 		}
 		b.start, b.end = 0, 0
-		n, err := from.read(b.room(bufferSize), t.timeLeft())
+		n, err := from.read(b.room(bufferSize), t.idleTimeout/idleChecks)
 		ahead = b.data[:n]
 		switch {
 		case n > 0:
+			t.moved.Add(1)
 		case err == io.EOF:
 			to.closeWrite()
 			return
-		case errors.Is(err, os.ErrDeadlineExceeded) && t.timeLeft() > time.Nanosecond:
+		case errors.Is(err, os.ErrDeadlineExceeded) && !idle.expired():
 		default:
 			to.close()
 			from.close()
@@ -86,25 +87,34 @@ func (t *tunnel) copy(to, from *conn, ahead []byte) {
 // write writes all of p. A peer may take its time, as long as it takes anything at all, or the
 // other side sends.
 func (t *tunnel) write(to *conn, p []byte) error {
-	for {
+	for idle := (idleCheck{tunnel: t}); ; {
 		before := to.unsent()
-		n, err := to.write(p, t.idleTimeout/4)
+		n, err := to.write(p, t.idleTimeout/idleChecks)
 		if n > 0 || to.unsent() < before {
-			t.touch()
+			t.moved.Add(1)
 		}
-		if p = p[n:]; !errors.Is(err, os.ErrDeadlineExceeded) || t.timeLeft() == time.Nanosecond {
+		if p = p[n:]; !errors.Is(err, os.ErrDeadlineExceeded) || idle.expired() {
 			return err
 		}
 	}
 }
 
-// touch says that a byte was sent, or taken.
-func (t *tunnel) touch() { t.active.Store(time.Now().UnixNano()) }
+// idleChecks is how often a direction looks, in the idle timeout, whether the other one is in use.
+const idleChecks = 4
 
-// timeLeft is how long the tunnel may still be idle; 0: without bound.
-func (t *tunnel) timeLeft() time.Duration {
-	if t.idleTimeout == 0 {
-		return 0
+// An idleCheck tells one direction of a tunnel when neither has moved a byte for the idle timeout.
+type idleCheck struct {
+	tunnel *tunnel
+	moved  int64
+	quiet  int // checks in a row without a byte
+}
+
+// expired is called after each part of the idle timeout in which the direction has moved nothing.
+func (c *idleCheck) expired() bool {
+	if moved := c.tunnel.moved.Load(); moved != c.moved {
+		c.moved, c.quiet = moved, 0
+		return false
 	}
-	return max(time.Nanosecond, time.Until(time.Unix(0, t.active.Load()).Add(t.idleTimeout)))
+	c.quiet++
+	return c.quiet >= idleChecks
 }

@@ -14,6 +14,10 @@ import (
 // does not take the request.
 const disconnectCheckInterval = 50 * time.Millisecond
 
+// processStart is the origin of moments that are kept as one number: the time since then is that of
+// a monotonic clock.
+var processStart = time.Now()
+
 // An upload is the client's side of a round trip while the app works: a goroutine that sends the
 // part of the body that was not buffered, and then watches for the client's disconnect. When the
 // request cannot go on it closes the app's connection, which ends the round trip's read.
@@ -24,17 +28,18 @@ type upload struct {
 	written int64 // bytes of the request that the kernel has taken
 	failed  bool  // a write has failed: a piece of the body is lost
 
-	// blockedSince is since when, in UnixNano, the app is waited for: to take a piece of the
-	// request, or to answer. 0: the client is.
+	// blockedSince is since when the app is waited for, as a duration since processStart: to take a
+	// piece of the request, or to answer. 0: the client is.
 	blockedSince atomic.Int64
-	lastPiece    atomic.Bool // the last piece of the request is being written, or was
-	fullySent    atomic.Bool // the kernel has taken all of the request
+	stalled      time.Duration // in which this process did not run; of the goroutine that reads
+	lastPiece    atomic.Bool   // the last piece of the request is being written, or was
+	fullySent    atomic.Bool   // the kernel has taken all of the request
 }
 
 // begin prepares for a round trip.
 func (p *upload) begin() {
 	p.done, p.err = nil, nil
-	p.written, p.failed = 0, false
+	p.written, p.failed, p.stalled = 0, false, 0
 	p.blockedSince.Store(0)
 	p.lastPiece.Store(false)
 	p.fullySent.Store(false)
@@ -42,7 +47,7 @@ func (p *upload) begin() {
 
 // sentWhole prepares for a round trip. Its request was written completely at that moment.
 func (p *upload) sentWhole(at time.Time) {
-	p.blockedSince.Store(at.UnixNano())
+	p.blockedSince.Store(int64(at.Sub(processStart)))
 	p.lastPiece.Store(true)
 	p.fullySent.Store(true)
 }
@@ -51,7 +56,7 @@ func (p *upload) sentWhole(at time.Time) {
 // taken it.
 func (p *upload) beginWrite(last bool) {
 	p.lastPiece.Store(last)
-	p.blockedSince.Store(time.Now().UnixNano())
+	p.blockedSince.Store(int64(time.Since(processStart)))
 }
 
 // endWrite says that the piece was taken: behind the last one the app is waited for, behind others
@@ -64,10 +69,11 @@ func (p *upload) endWrite() {
 	}
 }
 
-// blocked is since when the app is waited for; zero: the client is.
+// blocked is since when the app is waited for, later by the stalls of this process; zero: the client
+// is.
 func (p *upload) blocked() time.Time {
-	if ns := p.blockedSince.Load(); ns != 0 {
-		return time.Unix(0, ns)
+	if since := p.blockedSince.Load(); since != 0 {
+		return processStart.Add(time.Duration(since) + p.stalled)
 	}
 	return time.Time{}
 }
@@ -181,7 +187,7 @@ func (u *blockingUpstream) copyRequestBody() error {
 // errClientGone. After timeout (0: without bound) it gives up with errResponseTimeout.
 func (u *blockingUpstream) write(p []byte, timeout time.Duration) (n int, err error) {
 	set := u.x.settings
-	for start := time.Now(); ; {
+	for waited := time.Duration(0); ; waited += disconnectCheckInterval {
 		m, err := u.conn.write(p[n:], disconnectCheckInterval)
 		n += m
 		u.upload.written += int64(m)
@@ -191,7 +197,7 @@ func (u *blockingUpstream) write(p []byte, timeout time.Duration) (n int, err er
 			return n, err
 		case !set.FinishOnDisconnect && u.client.conn.hungUp(set.finCounts()):
 			return n, errClientGone
-		case timeout > 0 && time.Since(start) >= timeout:
+		case timeout > 0 && waited >= timeout:
 			return n, errResponseTimeout
 		}
 	}

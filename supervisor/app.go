@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy"
+	"tideover/proxy/awake"
 	"tideover/proxy/gate"
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
@@ -429,7 +430,7 @@ func (a *App) recordStopped(stopped bool) {
 // leave ends the app for good, at the daemon's shutdown. A hook that still runs has the
 // time that the app has to stop.
 func (a *App) leave() {
-	hooks, cancel := context.WithTimeout(context.Background(), a.snapshot.Load().stopTimeout())
+	hooks, cancel := awake.WithTimeout(context.Background(), a.snapshot.Load().stopTimeout())
 	defer cancel()
 	a.gate.Refuse(refusal(a.settings, "the service is shutting down"))
 	a.restart.cancel()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"tideover/proxy/awake"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
@@ -279,7 +280,7 @@ func (c *reconciliation) remove() {
 // drainRemoved waits for connections that a removed app had accepted before its
 // listener moved to another app. It gets no new ones.
 func (c *reconciliation) drainRemoved(gone []*entry) {
-	soon, cancel := context.WithTimeout(c.leaving, idleLinger)
+	soon, cancel := awake.WithTimeout(c.leaving, idleLinger)
 	defer cancel()
 	for _, m := range gone {
 		if m.app.server != nil && len(m.listeners) == 0 {

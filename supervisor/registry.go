@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tideover/proxy/awake"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
@@ -129,7 +130,7 @@ func (r *registry) stop(leaving, among []*entry) {
 		})
 	}
 	stopping.Wait()
-	linger, cancel := context.WithTimeout(r.hurry, idleLinger)
+	linger, cancel := awake.WithTimeout(r.hurry, idleLinger)
 	defer cancel()
 	for _, e := range leaving {
 		stopping.Go(func() { e.end(linger) })

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy"
+	"tideover/proxy/awake"
 	"tideover/supervisor/api"
 	"tideover/supervisor/generation"
 	"tideover/supervisor/handoff"
@@ -221,7 +222,7 @@ func (o *operation) standStill(u *upgrade) {
 	if !o.drainCurrent() || !o.quieten() {
 		return
 	}
-	soon, cancel := context.WithTimeout(o.ctx, lastReturns)
+	soon, cancel := awake.WithTimeout(o.ctx, lastReturns)
 	defer cancel()
 	connections := a.server.Quiesce(soon)
 	defer a.server.Resume()
@@ -266,11 +267,11 @@ func (o *operation) drainCurrent() bool {
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		ctx, cancel := context.WithTimeout(o.ctx, g.StopTimeoutsWhileHeld().Drain)
+		ctx, cancel := awake.WithTimeout(o.ctx, g.StopTimeoutsWhileHeld().Drain)
 		defer cancel()
 		g.Target.Wait(ctx)
 		g.Target.CloseTunnels()
-		ctx, cancel = context.WithTimeout(o.ctx, lastReturns)
+		ctx, cancel = awake.WithTimeout(o.ctx, lastReturns)
 		defer cancel()
 		g.Target.WaitTunnels(ctx)
 	}()

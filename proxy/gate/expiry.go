@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"tideover/proxy/awake"
 )
 
 // expiryHeap has the held requests, the next one to expire first. The order is not that of arrival:
@@ -38,10 +40,7 @@ func (h *expiryHeap) Pop() any {
 // no target could answer. g.mu must be held.
 func (g *Gate) readClockLocked(now time.Time) {
 	if step := now.Sub(g.clockRead); g.shut && !g.held.empty() {
-		if step > 2*clockInterval {
-			step = clockInterval
-		}
-		g.shutFor += step
+		g.shutFor += awake.Elapsed(step)
 	}
 	g.clockRead = now
 }

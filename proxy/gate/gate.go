@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"tideover/proxy/awake"
 )
 
 const (
@@ -14,10 +16,6 @@ const (
 	// listener). Each further one doubles it, up to maxBackoff.
 	initialBackoff = 2 * time.Millisecond
 	maxBackoff     = 100 * time.Millisecond
-	// clockInterval is how often the gate reads the clock while requests are held. A step of more
-	// than two intervals means that the process did not run (SIGSTOP, a frozen machine); it counts
-	// as one interval toward Settings.Timeout.
-	clockInterval = time.Second
 )
 
 // Settings bound what a gate holds.
@@ -359,7 +357,7 @@ func (g *Gate) resetTimerLocked(now time.Time) {
 	if g.held.empty() {
 		return
 	}
-	wait := clockInterval
+	wait := awake.Interval // for readClockLocked
 	if g.shut {
 		wait = min(wait, g.untilExpiryLocked())
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tideover/proxy/awake"
 )
 
 // asker is a request as the gate sees it.
@@ -381,16 +383,16 @@ func TestTimeInWhichTheProcessDidNotRunExpiresNoRequest(t *testing.T) {
 		clock = clock.Add(step)
 		g.readClockLocked(clock)
 	}
-	read(clockInterval)
+	read(awake.Interval)
 	before := g.shutFor
 	read(35 * time.Second)
-	if counted := g.shutFor - before; counted != clockInterval {
+	if counted := g.shutFor - before; counted != awake.Interval {
 		t.Errorf("35 s of SIGSTOP count as %v", counted)
 	}
 	for range 27 {
-		read(clockInterval)
+		read(awake.Interval)
 	}
-	if left := g.untilExpiryLocked(); left <= 0 || left > 2*clockInterval {
+	if left := g.untilExpiryLocked(); left <= 0 || left > 2*awake.Interval {
 		t.Errorf("expires in %v", left)
 	}
 	if !g.Leave(&a.Waiter) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tideover/proxy/awake"
 )
 
 // gateModel is the state of a gate as callers know it: the queue in its order, and the requests in
@@ -178,7 +180,7 @@ func (m *gateModel) check() {
 		}
 	}
 	for _, a := range m.waiting {
-		if m.stays[a].shut >= m.timeout+clockInterval { // a suspension is noticed when the clock is read
+		if m.stays[a].shut >= m.timeout+awake.Interval { // a suspension is noticed when the clock is read
 			m.t.Fatalf("%s is held beyond its deadline", a.name)
 		}
 	}

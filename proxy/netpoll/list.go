@@ -12,15 +12,15 @@ type List[T any] struct {
 // A Node is a place in at most one List.
 type Node[T any] struct {
 	next, prev *Node[T]
-	addedAt    time.Time
+	addedAt    time.Duration
 	Value      T
 }
 
-// AddedAt is when the node was added to a list for the last time.
-func (n *Node[T]) AddedAt() time.Time { return n.addedAt }
+// AddedAt is when the node was added to a list for the last time, by the clock of the list's owner.
+func (n *Node[T]) AddedAt() time.Duration { return n.addedAt }
 
 // PushBack adds n, which must not be in a list.
-func (l *List[T]) PushBack(n *Node[T], now time.Time) {
+func (l *List[T]) PushBack(n *Node[T], now time.Duration) {
 	if l.root.next == nil {
 		l.root.next, l.root.prev = &l.root, &l.root
 	}

@@ -16,16 +16,16 @@ var walls = map[string][]string{
 	"cmd/tideover": {"cmd/tideover/internal/daemon", "cmd/tideover/internal/term",
 		"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
 		"supervisor/process", "supervisor/safepath", "supervisor/supervisordconf"},
-	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term",
+	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term", "proxy/awake",
 		"supervisor", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
 		"supervisor/process", "supervisor/safepath", "listener"},
 	"cmd/tideover/internal/term": {},
 
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
-	"supervisor": {"proxy", "proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
+	"supervisor": {"proxy", "proxy/awake", "proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
 		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/pathwatch", "supervisor/process", "supervisor/safepath", "supervisor/state"},
-	"supervisor/generation": {"proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn",
+	"supervisor/generation": {"proxy/awake", "proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/safepath", "supervisor/state"},
 	"supervisor/handoff":         {"proxy", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
 	"supervisor/filewatch":       {"supervisor/config", "supervisor/safepath"},
@@ -37,11 +37,12 @@ var walls = map[string][]string{
 	"supervisor/pathwatch":       {},
 	"supervisor/logs":            {"supervisor/safepath"},
 	"supervisor/safepath":        {"supervisor/process"},
-	"supervisor/process":         {},
+	"supervisor/process":         {"proxy/awake"},
 	"supervisor/shellwords":      {},
 
-	"proxy":         {"proxy/gate", "proxy/http1", "proxy/netpoll"},
-	"proxy/gate":    {},
+	"proxy":         {"proxy/awake", "proxy/gate", "proxy/http1", "proxy/netpoll"},
+	"proxy/awake":   {},
+	"proxy/gate":    {"proxy/awake"},
 	"proxy/netpoll": {},
 	"proxy/http1":   {},
 	"listener":      {},
@@ -70,7 +71,7 @@ var places = map[string][]string{
 
 // pure lists the packages that compute and wait, and reach nothing outside the
 // process: a fake clock covers them whole.
-var pure = []string{"proxy/gate"}
+var pure = []string{"proxy/awake", "proxy/gate"}
 
 // outside lists the packages of the standard library that reach outside the
 // process, with all below them.

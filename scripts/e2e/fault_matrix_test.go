@@ -39,6 +39,8 @@ var faultMatrix = []faultRow{
 	{"F33", "TestClientLeavesWhileHeld", "clients leave while they are held"},
 	{"F38", "TestAMemberOfTheGroupCannotShutRootOut", "silent clients of the control socket"},
 	{"F47", "TestFaultStateCannotBeSaved", "reloads that cannot be recorded, then kill -9 of tideover"},
+	{"F53", "TestSuspendedMachineTimesOutNothing", "SIGSTOP of tideover and of the app, longer than every timeout"},
+	{"F53h", "TestStoppedDaemonExpiresNoRequest", "SIGSTOP of tideover in a restart, longer than hold.timeout"},
 	{"F54", "TestFaultDaemonKilled", "kill -9 of tideover, started again at once"},
 	{"F54-left", "TestDaemonKilled", "kill -9 of tideover: its processes"},
 	{"F60", "TestUpgrade", "upgrades under load"},

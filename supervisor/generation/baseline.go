@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"tideover/proxy/awake"
 )
 
 // baseline is what the app answered before the generation that is being started. A 400 or a
@@ -39,7 +41,7 @@ func (b baseline) gives(ctx context.Context, p httpProbe, status int) (same bool
 // ask sends the probe to the generation that serves and returns the status; 0: it has not
 // answered.
 func (b baseline) ask(ctx context.Context, p httpProbe) int {
-	ctx, cancel := context.WithTimeout(ctx, baselineTimeout)
+	ctx, cancel := awake.WithTimeout(ctx, baselineTimeout)
 	defer cancel()
 	old := httpProbe{dial: b.serving.probe.dial, host: p.host}
 	result, err := old.request(ctx, old.client(), p.path)

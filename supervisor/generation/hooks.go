@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"tideover/proxy/awake"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
@@ -94,7 +95,7 @@ func (l *Launcher) RunHook(ctx context.Context, log *logs.Log, r HookRun) error 
 	limit := r.Spec.App.Hooks.Timeout
 	if limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, errHookTimeout)
+		ctx, cancel = awake.WithTimeoutCause(ctx, limit, errHookTimeout)
 		defer cancel()
 	}
 	failed := &HookError{hook: r.Hook}

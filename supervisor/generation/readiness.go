@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"tideover/proxy/awake"
 	"tideover/supervisor/config"
 	"tideover/supervisor/process"
 )
@@ -40,7 +41,7 @@ func ProbeOf(cfg *config.App) ProbeKind {
 func (g *Generation) waitReady(ctx context.Context, l *Launcher) (ProbeResult, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	timeout := time.AfterFunc(g.App.Ready.Timeout, func() { stop(errReadyTimeout) })
+	timeout := awake.AfterFunc(g.App.Ready.Timeout, func() { stop(errReadyTimeout) })
 	defer timeout.Stop()
 	if ProbeOf(g.App) == ProbeMinUptime {
 		timeout.Stop()
@@ -50,7 +51,7 @@ func (g *Generation) waitReady(ctx context.Context, l *Launcher) (ProbeResult, e
 		defer close(watched)
 		g.watchStartup(ctx, stop)
 	}()
-	result, err := g.waitProbe(ctx, l, g.extendTimeout(timeout))
+	result, err := g.waitProbe(ctx, l, timeout.Extend)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
@@ -74,18 +75,6 @@ func (g *Generation) strangerAfter(err error) *strangerError {
 		return nil
 	}
 	return g.child.stranger()
-}
-
-// extendTimeout returns a function that extends the timeout to d from now. It
-// never shortens it.
-func (g *Generation) extendTimeout(timeout *time.Timer) func(time.Duration) {
-	ends := time.Now().Add(g.App.Ready.Timeout)
-	return func(d time.Duration) {
-		if later := time.Now().Add(d); later.After(ends) && timeout.Stop() {
-			ends = later
-			timeout.Reset(d)
-		}
-	}
 }
 
 func (g *Generation) waitProbe(ctx context.Context, l *Launcher, extend func(time.Duration)) (ProbeResult, error) {

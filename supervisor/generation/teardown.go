@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"time"
 
+	"tideover/proxy/awake"
 	"tideover/proxy/gate"
 	"tideover/supervisor/process"
 )
@@ -139,7 +140,7 @@ func (l *Launcher) tearDown(t *Teardown, timeouts StopTimeouts) {
 // awaitEnd waits until every request has left the target that was abandoned: then those
 // that are lost are counted. One whose client reads slowly may take longer than that.
 func (t *Teardown) awaitEnd() {
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	ctx, cancel := awake.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	_ = t.generation.Target.Wait(ctx)
 }
@@ -150,7 +151,7 @@ func (t *Teardown) drain(hurry context.Context, timeouts StopTimeouts) {
 	if target == nil || t.reason == StopNotReady {
 		return
 	}
-	ctx, cancel := context.WithTimeout(hurry, timeouts.Drain)
+	ctx, cancel := awake.WithTimeout(hurry, timeouts.Drain)
 	defer cancel()
 	if t.reason == StopCrashed {
 		t.reclaim(hurry) // the next generation serves what waits in the backlog
@@ -159,7 +160,7 @@ func (t *Teardown) drain(hurry context.Context, timeouts StopTimeouts) {
 	}
 	_ = target.Wait(ctx)
 	if target.Tunnels() > 0 {
-		tunnels, cancel := context.WithTimeout(hurry, timeouts.Tunnels)
+		tunnels, cancel := awake.WithTimeout(hurry, timeouts.Tunnels)
 		defer cancel()
 		_ = target.WaitTunnels(tunnels)
 	}
@@ -214,7 +215,7 @@ func (g *Generation) ReclaimWhileServing() (end func() int) {
 		ticker := time.NewTicker(reclaimInterval)
 		defer ticker.Stop()
 		for {
-			ctx, cancel := context.WithTimeout(context.Background(), reclaimTimeout)
+			ctx, cancel := awake.WithTimeout(context.Background(), reclaimTimeout)
 			n, _ := g.private.ReclaimWhileServing(ctx, g.marker)
 			cancel()
 			total += n
@@ -241,7 +242,7 @@ func (t *Teardown) reclaim(ctx context.Context) {
 	if g.private == nil || g.Target == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, reclaimTimeout)
+	ctx, cancel := awake.WithTimeout(ctx, reclaimTimeout)
 	defer cancel()
 	n, _ := g.private.Reclaim(ctx, g.marker)
 	t.Reclaimed += n

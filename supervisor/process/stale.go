@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"tideover/proxy/awake"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -65,7 +67,7 @@ func EndStale(ctx context.Context, r Record) (StopReport, error) {
 		return StopReport{}, fmt.Errorf("look for what %s has left: %w", r.Name, err)
 	}
 	t.terminate(ctx, found)
-	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), totalKillTimeout)
+	final, cancel := awake.WithTimeout(context.WithoutCancel(ctx), totalKillTimeout)
 	defer cancel()
 	var report StopReport
 	report.Killed, report.Left = t.kill(final)
@@ -118,7 +120,7 @@ func (t *tree) terminate(ctx context.Context, found []stat) {
 	if i := slices.IndexFunc(found, t.isMain); i >= 0 {
 		found = found[i : i+1]
 	}
-	gentle, cancel := context.WithTimeout(ctx, staleGrace)
+	gentle, cancel := awake.WithTimeout(ctx, staleGrace)
 	defer cancel()
 	for _, s := range found {
 		if signalPidfd(s, unix.SIGTERM) == nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"syscall"
 	"time"
+
+	"tideover/proxy/awake"
 )
 
 const (
@@ -33,7 +35,7 @@ func (r StopReport) Empty() bool { return len(r.Left) == 0 }
 func (p *Process) Stop(ctx context.Context, sig syscall.Signal, grace time.Duration) StopReport {
 	began := time.Now()
 	p.apply(stopRequested)
-	gentle, cancel := context.WithTimeout(ctx, grace)
+	gentle, cancel := awake.WithTimeout(ctx, grace)
 	defer cancel()
 	p.members() // to know them while their parents live; after an error those of the last scan are known
 	if p.Signal(sig) == nil {
@@ -54,7 +56,7 @@ func (p *Process) Stop(ctx context.Context, sig syscall.Signal, grace time.Durat
 func (p *Process) StopTree(ctx context.Context, sig syscall.Signal, grace time.Duration) StopReport {
 	began := time.Now()
 	p.apply(stopRequested)
-	gentle, cancel := context.WithTimeout(ctx, grace)
+	gentle, cancel := awake.WithTimeout(ctx, grace)
 	defer cancel()
 	found, _ := p.members()
 	for _, s := range found {
@@ -72,7 +74,7 @@ func (p *Process) StopTree(ctx context.Context, sig syscall.Signal, grace time.D
 // after 30 s in all, or when ctx ends. SIGKILL is sent in any case.
 func (p *Process) Kill(ctx context.Context) StopReport {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, totalKillTimeout)
+	ctx, cancel := awake.WithTimeout(ctx, totalKillTimeout)
 	defer cancel()
 	var r StopReport
 	if p.apply(killed) == Killing {
@@ -91,7 +93,7 @@ func (p *Process) Kill(ctx context.Context) StopReport {
 
 // waitHelpers waits up to helperGrace for the rest of the members.
 func waitHelpers(ctx context.Context, members func() ([]stat, error)) {
-	ctx, cancel := context.WithTimeout(ctx, helperGrace)
+	ctx, cancel := awake.WithTimeout(ctx, helperGrace)
 	defer cancel()
 	for {
 		found, err := members()

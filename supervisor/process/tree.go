@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"tideover/proxy/awake"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -208,7 +210,7 @@ func (t *tree) kill(ctx context.Context) (killed int, left []int) {
 }
 
 func awaitKilled(ctx context.Context, found []stat) error {
-	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	ctx, cancel := awake.WithTimeout(ctx, killTimeout)
 	defer cancel()
 	return awaitAll(ctx, found)
 }

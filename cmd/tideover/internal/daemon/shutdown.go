@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"tideover/proxy/awake"
 	"tideover/supervisor"
 )
 
@@ -31,7 +32,7 @@ type shutdown struct {
 
 	mu    sync.Mutex           // guards what follows
 	bound func() time.Duration // of a shutdown that drains
-	timer *time.Timer          // nil: the shutdown has not begun
+	timer *awake.Timer         // nil: the shutdown has not begun
 	ended bool
 }
 
@@ -74,7 +75,7 @@ func (s *shutdown) limitLocked(d time.Duration) {
 		s.timer.Stop()
 	}
 	if !s.ended {
-		s.timer = time.AfterFunc(d, s.expire)
+		s.timer = awake.AfterFunc(d, s.expire)
 	}
 }
 
@@ -98,7 +99,7 @@ func (d *daemon) abandon() {
 		unfinished = sup.Unfinished()
 	}
 	d.logger.Error("shutdown timed out", "unfinished", unfinished, "hint", "every process is killed, and tideover exits with code 1")
-	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
+	ctx, cancel := awake.WithTimeout(context.Background(), killTimeout)
 	defer cancel()
 	if left := supervisor.KillProcesses(ctx); len(left) > 0 {
 		d.logger.Error("processes left", "pids", left)

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/proxy/awake"
 	"tideover/supervisor"
 	"tideover/supervisor/control"
 	"tideover/supervisor/handoff"
@@ -56,7 +57,7 @@ func lookPath() (string, error) {
 // verifyBinary checks that the new binary runs, that it reads the format in
 // which this one hands over, and that it accepts the configuration.
 func (d *daemon) verifyBinary(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, verifyTimeout, errVerifyTimeout)
+	ctx, cancel := awake.WithTimeoutCause(ctx, verifyTimeout, errVerifyTimeout)
 	defer cancel()
 	text, err := rehearse(ctx, path, "version", "--json")
 	if err != nil {
