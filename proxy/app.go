@@ -20,6 +20,7 @@ type app struct {
 	errorLog *errorLog
 
 	noKeepAlive atomic.Bool // every response is the last one of its connection
+	leaving     <-chan struct{}
 }
 
 // reserve counts n bytes that are kept for a request. It reports false, and counts nothing, when

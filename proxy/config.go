@@ -16,6 +16,9 @@ type Options struct {
 	Gate     *gate.Gate
 	Settings Settings
 	Logger   hclog.Logger // nil: nothing is logged
+	// Leaving is closed when the server is about to be closed: then health checks (HealthPath)
+	// are answered 503, and everything else as before. nil: never.
+	Leaving <-chan struct{}
 }
 
 // Settings are what may be configured of a server, also while it runs. Zero values mean the
@@ -30,8 +33,8 @@ type Settings struct {
 	// BufferTotal is how many bytes are kept for all requests of the app together, heads of held
 	// ones included. 0: 64 MiB.
 	BufferTotal int64
-	// HealthPath is a path to which the server itself answers 200. Its requests are never held.
-	// Empty: none.
+	// HealthPath is a path to which the server itself answers 200, or 503 when it is leaving. Its
+	// requests are never held. Empty: none.
 	HealthPath string
 
 	// AllowHalfClose says that a client that has sent FIN still waits for its response; else it

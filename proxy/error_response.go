@@ -69,12 +69,18 @@ func (b *blockingClient) writeError(status int, retryAfter time.Duration, cause 
 }
 
 // answerHealthCheck answers a front-end's question whether the server is there. A request would be
-// held, and not refused, even while the app is down.
+// held, and not refused, even while the app is down. A server that is leaving says so by 503.
 func (b *blockingClient) answerHealthCheck() (keep bool) {
 	x := b.exchange
 	x.keepAlive = x.keepAlive && x.request.Body.Empty()
 	x.end(answered)
 	answer := x.answer(200, "alive")
+	select {
+	case <-x.app.leaving:
+		answer = x.answer(503, "the service is shutting down")
+		x.logError(answer.Status, answer.Cause)
+	default:
+	}
 	b.conn.write(http1.AppendLocalResponse(nil, &answer), x.settings.WriteTimeout)
 	return x.keepAlive
 }

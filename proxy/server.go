@@ -26,7 +26,7 @@ type Server struct {
 
 // NewServer returns a server that waits for [Server.Serve].
 func NewServer(o Options) *Server {
-	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger}}
+	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving}}
 	if s.app.logger == nil {
 		s.app.logger = hclog.NewNullLogger()
 	}
@@ -122,4 +122,11 @@ func (s *Server) Close() {
 		cut.Stop()
 	}
 	s.app.errorLog.flush()
+}
+
+// Cut cuts the requests under way, so that a [Server.Close] that waits for them returns.
+func (s *Server) Cut() {
+	if l := s.startedLoop(); l != nil {
+		l.post(l.cut)
+	}
 }

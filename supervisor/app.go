@@ -53,6 +53,7 @@ type App struct {
 	restart   restart
 	leases    leases
 	hooks     *generation.Hooks
+	deadline  *deadline // of its stop when the daemon ends
 
 	lastStatus int // with which the last generation was ready; 0: none yet
 }
@@ -60,15 +61,18 @@ type App struct {
 // shared is what the apps of a daemon have in common. It is fixed before the first
 // app runs.
 type shared struct {
-	logger     hclog.Logger
-	launcher   *generation.Launcher
-	state      *state.Store
-	source     *settingsSource
-	listeners  *listeners
-	watcher    *filewatch.Watcher
-	exit       *exitWatcher
-	logOptions func(*config.App) logs.Options
-	freeMemory func() uint64 // of this machine, in bytes; 0: unknown
+	logger      hclog.Logger
+	hurry       context.Context // ended: every drain and grace period ends at once
+	launcher    *generation.Launcher
+	state       *state.Store
+	source      *settingsSource
+	listeners   *listeners
+	watcher     *filewatch.Watcher
+	exit        *exitWatcher
+	announced   <-chan struct{} // closed when the daemon is to end
+	failedAfter int             // see backoff
+	logOptions  func(*config.App) logs.Options
+	freeMemory  func() uint64 // of this machine, in bytes; 0: unknown
 }
 
 // startup is a generation that is being started, and what the app's goroutine
@@ -98,9 +102,12 @@ func (s *startup) finished() <-chan struct{} {
 func newApp(shared shared, cfg *config.App, log *logs.Log) *App {
 	a := &App{shared: shared, name: cfg.Name, settings: cfg, log: log,
 		commands: make(chan func()), stopped: make(chan struct{}, 1), started: make(chan struct{}), closed: make(chan struct{})}
+	a.restart.failedAfter = shared.failedAfter
+	a.deadline = newDeadline(shared.hurry)
+	a.launcher = shared.launcher.Within(a.deadline.drains, a.deadline.graces)
 	a.gate = gate.New(gateSettings(cfg))
 	if cfg.Web() {
-		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: a.logger})
+		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: a.logger, Leaving: a.announced})
 	}
 	a.queue = queue{app: cfg.Name, logger: a.logger, wake: make(chan struct{}, 1)}
 	a.leases = leases{app: cfg.Name, gate: a.gate, server: a.server, logger: a.logger, byName: map[string]*lease{}}
@@ -430,7 +437,7 @@ func (a *App) recordStopped(stopped bool) {
 // leave ends the app for good, at the daemon's shutdown. A hook that still runs has the
 // time that the app has to stop.
 func (a *App) leave() {
-	hooks, cancel := awake.WithTimeout(context.Background(), a.snapshot.Load().stopTimeout())
+	hooks, cancel := awake.WithTimeout(a.deadline.graces, a.snapshot.Load().stopTimeout())
 	defer cancel()
 	a.gate.Refuse(refusal(a.settings, "the service is shutting down"))
 	a.restart.cancel()

@@ -20,14 +20,13 @@ import (
 // Apply change it, one at a time.
 type registry struct {
 	shared   shared
-	hurry    context.Context          // ended: connections are closed at once
 	changing sync.Mutex               // held during a change of the registry
 	entries  atomic.Pointer[[]*entry] // in the order of the configuration
 	running  sync.WaitGroup           // the apps' goroutines
 }
 
-func newRegistry(hurry context.Context, shared shared) *registry {
-	r := &registry{shared: shared, hurry: hurry}
+func newRegistry(shared shared) *registry {
+	r := &registry{shared: shared}
 	r.entries.Store(&[]*entry{})
 	return r
 }
@@ -130,7 +129,7 @@ func (r *registry) stop(leaving, among []*entry) {
 		})
 	}
 	stopping.Wait()
-	linger, cancel := awake.WithTimeout(r.hurry, idleLinger)
+	linger, cancel := awake.WithTimeout(r.shared.hurry, idleLinger)
 	defer cancel()
 	for _, e := range leaving {
 		stopping.Go(func() { e.end(linger) })
@@ -160,6 +159,7 @@ func (e *entry) closeListeners() {
 // close closes the public sockets and the log. It may be called twice.
 func (e *entry) close() {
 	e.closeListeners()
+	e.app.deadline.close()
 	e.app.watcher.Set(e.app.name, config.Watch{}, safepath.Opener{})
 	e.app.exit.remove(e.app.name)
 	if err := e.app.log.Close(); err != nil {

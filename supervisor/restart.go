@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -8,7 +9,7 @@ import (
 )
 
 const (
-	maxFailedStarts     = 5 // in a row; then the app has failed
+	maxFailedStarts     = 5 // in a row; then the app has failed, unless daemon.failed_after says otherwise
 	failedRetryInterval = 60 * time.Second
 	initialPause        = 500 * time.Millisecond
 	maxPause            = 30 * time.Second
@@ -21,8 +22,8 @@ const (
 // an app that never failed. The rule:
 //
 //   - A start that failed (the generation never answered) is tried again after 0, 0.5, 1 and
-//     2 s. After the fifth in a row the app has failed: requests are answered 503, and a start
-//     is tried once a minute. A generation that is ready sets this count to 0.
+//     2 s. After the fifth in a row (daemon.failed_after) the app has failed: requests are
+//     answered 503, and a start is tried once a minute. A generation that is ready sets this count to 0.
 //   - A generation that had been ready and exited is replaced at once, up to restartBudget
 //     times in the last minute. Beyond that, the pause is 0.5 s and doubles with each further
 //     restart in that minute, up to 30 s. So an app that dies all the time does not take a
@@ -31,6 +32,7 @@ const (
 //     the longest wait after a crash is 1 s and the time that the app needs to start.
 //   - An operation of the operator sets both counts to 0.
 type backoff struct {
+	failedAfter  int         // failed starts in a row; 0: maxFailedStarts
 	failedStarts int         // in a row
 	exits        []time.Time // of generations that were ready, in the last restartWindow
 }
@@ -51,7 +53,7 @@ func (b *backoff) exited(now time.Time) retry {
 // startFailed is called when a generation has ended without being ready.
 func (b *backoff) startFailed() retry {
 	b.failedStarts++
-	if b.failedStarts >= maxFailedStarts {
+	if b.failedStarts >= cmp.Or(b.failedAfter, maxFailedStarts) {
 		return retry{after: failedRetryInterval, failed: true}
 	}
 	return retry{after: pauseAfter(b.failedStarts)}
@@ -170,7 +172,7 @@ func (r *restart) setUp() {
 }
 
 // resetBackoff is for an operation of the operator: earlier failures do not count.
-func (r *restart) resetBackoff() { r.backoff = backoff{} }
+func (r *restart) resetBackoff() { r.backoff = backoff{failedAfter: r.failedAfter} }
 
 // startReason is why the next generation is started without a request.
 func (r *restart) startReason() generation.Reason {

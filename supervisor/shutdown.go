@@ -12,10 +12,14 @@ import (
 // is given up, processes that do not die of SIGKILL, the last lines of the output.
 const shutdownMargin = 30 * time.Second
 
-// ShutdownTimeout bounds a shutdown that lets requests finish: drain.timeout, drain.tunnels
-// and stop.timeout of the apps that stop one after another because of `after`, and 30 s. It
-// is twice as long while an apply or an upgrade is under way, which may be stopping apps.
+// ShutdownTimeout bounds a shutdown that lets requests finish: what is left of
+// Options.StopTimeout; without it, drain.timeout, drain.tunnels and stop.timeout of the apps
+// that stop one after another because of `after`, and 30 s. This is twice as long while an
+// apply or an upgrade is under way, which may be stopping apps.
 func (s *Supervisor) ShutdownTimeout() time.Duration {
+	if end, limited := s.stopBy(); limited {
+		return max(0, time.Until(end))
+	}
 	apps := longestStop(s.registry.all())
 	if s.registry.changing.TryLock() {
 		s.registry.changing.Unlock()

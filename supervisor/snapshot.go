@@ -55,6 +55,17 @@ func (s *snapshot) state() api.State {
 	return api.Starting
 }
 
+// inFlight is the number of requests in the generations that are being stopped.
+func (s *snapshot) inFlight() int {
+	n := 0
+	for _, t := range s.draining {
+		if t.Target != nil {
+			n += t.Target.InFlight()
+		}
+	}
+	return n
+}
+
 // warnings are what endangers an app that serves.
 func (s *snapshot) warnings() []string {
 	if s.current == nil {

@@ -1,8 +1,12 @@
 package supervisor
 
 import (
+	"context"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"tideover/supervisor/api"
@@ -23,7 +27,65 @@ func (s *Supervisor) Status(selectors ...string) (api.Status, error) {
 	for _, a := range apps {
 		st.Apps = append(st.Apps, a.status(len(selectors) > 0))
 	}
+	st.ShuttingDown = isClosed(s.ShuttingDown())
 	return st, nil
+}
+
+// checkTimeout bounds the answer of an app to Check. Docker and Kubernetes have limits of their
+// own for a health check.
+const checkTimeout = 5 * time.Second
+
+// Check is Status with the answer of each app: whether a request would be answered now. A
+// web app gets its readiness probe, a plain process has to run. An app does not answer while it
+// starts, is stopped or held, and from the moment in which the shutdown was announced.
+func (s *Supervisor) Check(ctx context.Context, selectors ...string) (api.Status, error) {
+	apps, failed := s.registry.selectApps(selectors)
+	if failed != nil {
+		return api.Status{}, failed
+	}
+	st, err := s.Status(selectors...)
+	if err != nil {
+		return api.Status{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var asks sync.WaitGroup
+	for _, a := range apps {
+		i := slices.IndexFunc(st.Apps, func(seen api.AppStatus) bool { return seen.Name == a.name })
+		if i < 0 {
+			continue // an apply has removed it meanwhile
+		}
+		asks.Go(func() {
+			answers, text := a.answers(ctx)
+			st.Apps[i].Answers, st.Apps[i].Answer = &answers, text
+		})
+	}
+	asks.Wait()
+	return st, nil
+}
+
+// answers reports whether a request would be answered now, and the answer to the readiness
+// probe, or why there is none.
+func (a *App) answers(ctx context.Context) (ok bool, text string) {
+	seen := a.snapshot.Load()
+	state := seen.state()
+	switch {
+	case isClosed(a.announced):
+		return false, "tideover is shutting down"
+	case seen.current == nil && seen.reason != "":
+		return false, fmt.Sprintf("it is %s: %s", state, seen.reason)
+	case seen.current == nil:
+		return false, "it is " + string(state)
+	case len(seen.holds) > 0:
+		return false, "its requests are held: " + strings.Join(seen.holds, ", ")
+	case a.plain():
+		return true, fmt.Sprintf("pid %d runs", seen.current.Process.Pid())
+	}
+	ok, text = seen.current.Answers(ctx)
+	if ctx.Err() != nil {
+		return false, "no answer within " + api.FormatDuration(checkTimeout)
+	}
+	return ok, text
 }
 
 func (a *App) status(detailed bool) api.AppStatus {

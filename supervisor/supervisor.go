@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,6 +55,9 @@ type Options struct {
 	// Load reads the configuration anew before every reload; nil: it cannot
 	// change.
 	Load func() (*config.File, error)
+	// StopTimeout bounds the whole shutdown, from Announce on; 0: only the timeouts of the apps
+	// do.
+	StopTimeout time.Duration
 	// FreeMemory returns the available memory of this machine in bytes, 0: unknown;
 	// nil: it is read from /proc/meminfo.
 	FreeMemory func() uint64
@@ -68,10 +72,13 @@ type Supervisor struct {
 	reading  chan struct{} // capacity 1: Apply and Upgrade take turns to read the configuration
 	reports  *gunicorn.Cache
 
-	leaving context.Context // ends when the shutdown begins
-	leave   func()
-	hurry   context.Context // ended: every drain and grace period ends at once
-	rush    func()          // ends hurry
+	announced context.Context // ends when the daemon is to end: readiness says no
+	announce  func()
+	leaving   context.Context // ends when the apps are to stop
+	leave     func()
+	stopAt    atomic.Pointer[time.Time] // when the shutdown has to be over; nil: not bounded, or not announced
+	hurry     context.Context           // ended: every drain and grace period ends at once
+	rush      func()                    // ends hurry
 }
 
 // New opens every public socket. When it returns an error, nothing is open and
@@ -93,23 +100,27 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		o.Logger.Error("state file damaged", "error", damaged, "hint", "it was renamed to *.damaged; stopped apps start again")
 	}
 	s := &Supervisor{options: o, began: time.Now(), reading: make(chan struct{}, 1), reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
-	s.leaving, s.leave = context.WithCancel(context.Background())
+	s.announced, s.announce = context.WithCancel(context.Background())
+	leaving, leave := context.WithCancel(context.Background())
+	s.leaving, s.leave = leaving, func() { s.Announce(); leave() }
 	s.hurry, s.rush = context.WithCancel(context.Background())
 	listeners := newListeners(o.Inherited, o.Handoff)
 	launcher := generation.NewLauncher(generation.Options{Logger: o.Logger, RuntimeDir: o.RuntimeDir, State: store, Gunicorns: s.reports,
 		Hurry: s.hurry, Resolve: listeners.resolve})
 	s.shared = shared{
-		logger: o.Logger, launcher: launcher, state: store, listeners: listeners,
-		source:     &settingsSource{load: o.Load, launcher: launcher, logger: o.Logger},
-		watcher:    filewatch.New(o.Logger, s.reloadTouched),
-		exit:       newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
-		logOptions: o.logs, freeMemory: o.FreeMemory,
+		logger: o.Logger, hurry: s.hurry, launcher: launcher, state: store, listeners: listeners,
+		source:      &settingsSource{load: o.Load, launcher: launcher, logger: o.Logger},
+		watcher:     filewatch.New(o.Logger, s.reloadTouched),
+		announced:   s.announced.Done(),
+		failedAfter: f.Daemon.FailedAfter,
+		exit:        newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
+		logOptions:  o.logs, freeMemory: o.FreeMemory,
 	}
 	s.shared.source.inForce.Store(f)
 	if s.shared.freeMemory == nil {
 		s.shared.freeMemory = process.MemoryAvailable
 	}
-	s.registry = newRegistry(s.hurry, s.shared)
+	s.registry = newRegistry(s.shared)
 	defer func() {
 		if err != nil {
 			s.close()
@@ -162,6 +173,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 
 	<-s.leaving.Done()
 	s.options.Logger.Info("shutdown started")
+	s.limitStop()
 	s.registry.changing.Lock()
 	defer s.registry.changing.Unlock()
 	s.registry.stop(s.registry.all(), s.registry.all())
@@ -313,8 +325,30 @@ func (s *Supervisor) CheckAlive(ctx context.Context) error {
 	return nil
 }
 
-// ShuttingDown is closed when the shutdown has begun.
-func (s *Supervisor) ShuttingDown() <-chan struct{} { return s.leaving.Done() }
+// Announce says that the daemon is to end: from here on health checks and
+// `status --check` say no, so that no front-end sends new clients. Requests are served as
+// before until Shutdown.
+func (s *Supervisor) Announce() {
+	if limit := s.options.StopTimeout; limit > 0 {
+		at := time.Now().Add(limit)
+		s.stopAt.CompareAndSwap(nil, &at)
+	}
+	s.announce()
+}
+
+// stopBy is when the shutdown has to be over.
+func (s *Supervisor) stopBy() (at time.Time, limited bool) {
+	if at := s.stopAt.Load(); at != nil {
+		return *at, true
+	}
+	return time.Time{}, false
+}
+
+// ShuttingDown is closed when the shutdown was announced.
+func (s *Supervisor) ShuttingDown() <-chan struct{} { return s.announced.Done() }
+
+// Leaving is closed when the apps are to stop.
+func (s *Supervisor) Leaving() <-chan struct{} { return s.leaving.Done() }
 
 // logs returns the destinations of an app's output.
 func (o Options) logs(cfg *config.App) logs.Options {

@@ -50,7 +50,7 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 	select {
 	case s.reading <- struct{}{}:
 		defer func() { <-s.reading }()
-	case <-s.leaving.Done():
+	case <-s.announced.Done():
 		return errShuttingDown
 	}
 	var wanted *reconciliation
@@ -65,7 +65,7 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 	if err := wanted.isInForce(); err != nil {
 		return err
 	}
-	going, stop := context.WithCancel(s.leaving)
+	going, stop := context.WithCancel(s.announced) // the next program would not know of the shutdown
 	defer stop()
 	entries := s.registry.all()
 	u := &upgrade{ctx: going, idle: make(chan *App, len(entries)), freeze: make(chan struct{}), states: make(chan *handoff.AppState, len(entries)), over: make(chan struct{})}

@@ -12,7 +12,7 @@ import (
 )
 
 func newStatusCommand(c *cli) *cobra.Command {
-	every := interval(0)
+	every, check := interval(0), false
 	cmd := &cobra.Command{
 		Use:        "status [APP...] [--watch]",
 		Aliases:    []string{"ls"},
@@ -22,13 +22,22 @@ func newStatusCommand(c *cli) *cobra.Command {
   tideover status shop         all details of one app
   tideover status celery web   instances by their common name, apps by a label
   tideover status --watch      again every second; --watch=5s: every five
+  tideover status --check shop asks the app: for HEALTHCHECK and readiness probes
   tideover status --json       for scripts`,
-		Long: `Exits 0 when the daemon answered, also when an app is stopped or has failed. To
-test whether an app runs, use tideover pid APP: it exits 3 when it does not.`,
+		Long: `Exits 0 when the daemon answered, also when an app is stopped or has failed. With
+--check it exits 0 only when each app answers its readiness probe within 5 s (a
+plain process: runs), and 3 when one does not: while it starts, is stopped or
+held, hangs, and as soon as tideover is told to end. tideover pid APP tests
+whether the process runs.`,
 
 		ValidArgsFunction: c.completeApps(unlimited),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if every > 0 {
+			switch {
+			case check && every > 0:
+				return usageError(cmd, "--check and --watch exclude each other")
+			case check:
+				return checkApps(c, cmd.Context(), args)
+			case every > 0:
 				names := every.takeFrom(args)
 				return watchStatus(c, cmd, names, time.Duration(every))
 			}
@@ -45,6 +54,7 @@ test whether an app runs, use tideover pid APP: it exits 3 when it does not.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&check, "check", false, "exit 0 only if the apps answer")
 	cmd.Flags().VarP(&every, "watch", "w", "repeat every second, or every `TIME`, until Ctrl-C")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "1s"
 	return cmd

@@ -75,6 +75,10 @@ func (d *fakeDaemon) Status(names ...string) (api.Status, error) {
 	return st, nil
 }
 
+func (d *fakeDaemon) Check(_ context.Context, names ...string) (api.Status, error) {
+	return d.Status(names...)
+}
+
 func (d *fakeDaemon) Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result {
 	d.note(string(r.Verb), r.App)
 	for _, p := range d.phases {

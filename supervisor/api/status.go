@@ -24,6 +24,8 @@ type Status struct {
 	Pid     int         `json:"pid"`
 	Uptime  float64     `json:"uptime_s"`
 	Apps    []AppStatus `json:"apps"`
+
+	ShuttingDown bool `json:"shutting_down,omitempty"` // the daemon is to end; readiness says no
 }
 
 // AppStatus is one app at one instant.
@@ -58,6 +60,9 @@ type AppStatus struct {
 	Warnings  []string `json:"warnings,omitempty"`     // what endangers what serves
 	HoldLimit int      `json:"hold_limit"`
 	HoldFor   float64  `json:"hold_timeout_s"`
+
+	Answers *bool  `json:"answers,omitempty"` // whether a request would be answered now; only of a check
+	Answer  string `json:"answer,omitempty"`  // the answer to the readiness probe, or why there is none; only of a check
 }
 
 // DrainingGeneration is a generation that gets no new request and finishes what it has.

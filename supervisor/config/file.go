@@ -1,6 +1,10 @@
 package config
 
-import "os"
+import (
+	"fmt"
+	"os"
+	"time"
+)
 
 // File is a configuration.
 type File struct {
@@ -33,5 +37,28 @@ type Daemon struct {
 	StateDir    string
 	RuntimeDir  string
 	Pidfile     string
-	ExitWhen    string // "never", "failed" (an app has failed) or "done" (all apps are done)
+	ExitWhen    string         // "never", "failed" (an app has failed) or "done" (all apps are done)
+	FailedAfter int            // failed starts in a row after which an app has failed; 0: the default
+	StopTimeout *time.Duration // from TERM to the end, Linger included; 0: none; nil: see StopLimit
+	Linger      time.Duration  // after TERM, requests are served as before
+}
+
+// containerStopTimeout is the default of stop_timeout as process 1. Kubernetes kills after 30 s;
+// `docker stop` after 10, unless --stop-timeout says otherwise.
+const containerStopTimeout = 25 * time.Second
+
+// StopLimit is the time limit from TERM to the end of the daemon; 0: none. pid is that of the
+// daemon. The error is that of a linger that leaves no time to stop.
+func (d *Daemon) StopLimit(pid int) (time.Duration, error) {
+	limit, said := time.Duration(0), "daemon.stop_timeout"
+	switch {
+	case d.StopTimeout != nil:
+		limit = *d.StopTimeout
+	case pid == 1:
+		limit, said = containerStopTimeout, "the default of daemon.stop_timeout as process 1"
+	}
+	if limit > 0 && d.Linger >= limit {
+		return 0, fmt.Errorf("daemon.linger is %s, and %s is %s in all: no time is left to stop", formatDuration(d.Linger), said, formatDuration(limit))
+	}
+	return limit, nil
 }

@@ -1,6 +1,9 @@
 package config
 
-import "os"
+import (
+	"os"
+	"time"
+)
 
 // daemonKeys are the keys of [daemon].
 var daemonKeys = []Key{
@@ -22,6 +25,12 @@ var daemonKeys = []Key{
 		"file for the daemon's pid"),
 	daemon("exit_when", oneOf("never", "failed", "done"), `"never"`, func(d *Daemon) *string { return &d.ExitWhen },
 		"end the daemon when an app has failed (exit code 1), or when all are done"),
+	daemon("failed_after", integer(1, 1000), `5`, func(d *Daemon) *int { return &d.FailedAfter },
+		"failed starts in a row after which an app has failed: requests get 503, and a start is tried once a minute"),
+	daemon("stop_timeout", optional(duration), "", func(d *Daemon) **time.Duration { return &d.StopTimeout },
+		"time limit from TERM to the end of tideover, linger included; drains and stops are shortened to fit; 0s: none; left out: 25s as process 1 of a container, else none"),
+	daemon("linger", duration, `"0s"`, func(d *Daemon) *time.Duration { return &d.Linger },
+		"how long requests are served as before after TERM, while hold.alive answers 503 and status --check exits 3, until no front-end sends new ones; a second TERM ends it; 5s for Kubernetes"),
 }
 
 // daemon returns the key of a field of Daemon.

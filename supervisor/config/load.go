@@ -120,6 +120,7 @@ func (l *loader) use(main *source) {
 	if table, ok := l.table(main, main.tree, "daemon"); ok {
 		l.settings(reading{src: main, keys: daemonKeys, into: &l.file.Daemon, scope: "[daemon]"}, []string{"daemon"}, table, nil)
 	}
+	l.checkStop(main)
 	l.readDefaults(main)
 	for _, src := range sources {
 		l.topLevel(src)
@@ -127,6 +128,18 @@ func (l *loader) use(main *source) {
 	}
 	l.completeApps()
 	l.checkAll()
+}
+
+// checkStop checks that linger leaves time to stop.
+func (l *loader) checkStop(main *source) {
+	for pid := range 2 {
+		if _, err := l.file.Daemon.StopLimit(pid); err != nil {
+			p := main.problem(main.find([]string{"daemon", "linger"}).key, err.Error())
+			p.Warning, p.Hint = pid == 1, "set daemon.stop_timeout"
+			l.add(p)
+			return
+		}
+	}
 }
 
 // includes reads the files that the main file includes.

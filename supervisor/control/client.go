@@ -76,6 +76,13 @@ func (c *Client) Status(ctx context.Context, apps ...string) (api.Status, error)
 	return status, err
 }
 
+// Check is Status with the answers of the apps, each of which is asked now.
+func (c *Client) Check(ctx context.Context, apps ...string) (api.Status, error) {
+	var status api.Status
+	err := c.unary(ctx, http.MethodGet, "/v1/check?"+url.Values{"app": apps}.Encode(), nil, &status)
+	return status, err
+}
+
 // Do carries out an operation and waits for its end. progress, if not nil, is
 // called when a phase begins and when it ends, in order. When ctx ends first the
 // error is ExitTimeout and the operation goes on.

@@ -51,6 +51,10 @@ func (d *fakeBackend) notes() []string {
 	return append([]string(nil), d.asked...)
 }
 
+func (d *fakeBackend) Check(_ context.Context, names ...string) (api.Status, error) {
+	return d.Status(names...)
+}
+
 func (d *fakeBackend) Status(names ...string) (api.Status, error) {
 	for _, name := range names {
 		if name != d.app && name != "label-of-"+d.app {

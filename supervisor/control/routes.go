@@ -21,6 +21,7 @@ type route struct {
 func routes() []route {
 	return []route{
 		{"GET", "/v1/status", roleOperator, false, handleStatus},
+		{"GET", "/v1/check", roleOperator, false, handleCheck},
 		{"POST", "/v1/logs", roleOperator, false, handleLogs},
 		{"POST", "/v1/reload", roleOperator, true, handleOperation(api.Reload)},
 		{"POST", "/v1/restart", roleAdmin, true, handleOperation(api.Restart)},
@@ -36,6 +37,15 @@ func routes() []route {
 
 func handleStatus(c *call) error {
 	status, err := c.server.backend.Status(c.request.URL.Query()["app"]...)
+	if err != nil {
+		return err
+	}
+	return c.reply(status)
+}
+
+// handleCheck asks the apps whether they answer.
+func handleCheck(c *call) error {
+	status, err := c.server.backend.Check(c.ctx, c.request.URL.Query()["app"]...)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ const (
 // Backend carries out the requests: a supervisor.
 type Backend interface {
 	Status(names ...string) (api.Status, error)
+	Check(ctx context.Context, names ...string) (api.Status, error)
 	Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result
 	Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult
 	Hold(ctx context.Context, app string, r api.HoldRequest) (Hold, error)

@@ -17,6 +17,9 @@ type Options struct {
 	Gunicorns  *gunicorn.Cache // the settings that gunicorn reported, by app
 	// Hurry ends when every drain and every grace period is to end at once.
 	Hurry context.Context
+	// EndDrains ends when every drain is to end, and the stop signal is to be sent; nil: with
+	// Hurry only.
+	EndDrains context.Context
 	// Resolve returns the address at which a public address of the configuration
 	// ("systemd:NAME", too) really listens.
 	Resolve func(listen string) string
@@ -30,4 +33,16 @@ type Launcher struct {
 }
 
 // NewLauncher returns a Launcher.
-func NewLauncher(o Options) *Launcher { return &Launcher{options: o, logger: o.Logger} }
+func NewLauncher(o Options) *Launcher {
+	if o.EndDrains == nil {
+		o.EndDrains = o.Hurry
+	}
+	return &Launcher{options: o, logger: o.Logger}
+}
+
+// Within returns a Launcher with an EndDrains and a Hurry of its own.
+func (l *Launcher) Within(endDrains, hurry context.Context) *Launcher {
+	o := l.options
+	o.EndDrains, o.Hurry = endDrains, hurry
+	return NewLauncher(o)
+}

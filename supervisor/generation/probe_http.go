@@ -108,6 +108,19 @@ func (p httpProbe) wait(ctx context.Context) (ProbeResult, error) {
 	}
 }
 
+// Answers sends the readiness probe once to a generation that serves. Its answer counts as at
+// the start; so does the one with which it was ready. text is the answer, or the error.
+func (g *Generation) Answers(ctx context.Context) (ok bool, text string) {
+	began := time.Now()
+	result, err := g.probe.request(ctx, g.probe.client(), g.probe.path)
+	text = result.FirstLine()
+	if err != nil {
+		return false, text
+	}
+	text += " after " + api.FormatDuration(time.Since(began))
+	return g.probe.accept(result.Status) || result.Status == g.Status, text
+}
+
 func (p httpProbe) warmUp(ctx context.Context, client *http.Client) {
 	for _, path := range p.warm {
 		if _, err := p.request(ctx, client, path); err != nil {

@@ -123,7 +123,7 @@ func (l *Launcher) tearDown(t *Teardown, timeouts StopTimeouts) {
 	if t.reason == StopReplaced {
 		reclaimed = g.ReclaimWhileServing()
 	}
-	t.drain(hurry, timeouts)
+	t.drain(l.options.EndDrains, timeouts)
 	t.stopProcesses(hurry, timeouts.Stop)
 	t.Reclaimed += reclaimed()
 	t.reclaim(context.WithoutCancel(hurry))
@@ -145,22 +145,22 @@ func (t *Teardown) awaitEnd() {
 	_ = t.generation.Target.Wait(ctx)
 }
 
-// drain lets the generation finish its requests.
-func (t *Teardown) drain(hurry context.Context, timeouts StopTimeouts) {
+// drain lets the generation finish its requests, until the timeouts are over or ending ends.
+func (t *Teardown) drain(ending context.Context, timeouts StopTimeouts) {
 	target := t.generation.Target
 	if target == nil || t.reason == StopNotReady {
 		return
 	}
-	ctx, cancel := awake.WithTimeout(hurry, timeouts.Drain)
+	ctx, cancel := awake.WithTimeout(ending, timeouts.Drain)
 	defer cancel()
 	if t.reason == StopCrashed {
-		t.reclaim(hurry) // the next generation serves what waits in the backlog
+		t.reclaim(ending) // the next generation serves what waits in the backlog
 		t.drainWhileWorkersLive(ctx)
 		return
 	}
 	_ = target.Wait(ctx)
 	if target.Tunnels() > 0 {
-		tunnels, cancel := awake.WithTimeout(hurry, timeouts.Tunnels)
+		tunnels, cancel := awake.WithTimeout(ending, timeouts.Tunnels)
 		defer cancel()
 		_ = target.WaitTunnels(tunnels)
 	}

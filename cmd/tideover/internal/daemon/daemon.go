@@ -69,7 +69,11 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.openLogger(); err != nil {
 		return err
 	}
-	d.shutdown = newShutdown(ctx, d.abandon)
+	stopTimeout, err := d.Config.Daemon.StopLimit(os.Getpid())
+	if err != nil {
+		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "set daemon.stop_timeout"}
+	}
+	d.shutdown = newShutdown(ctx, d.Config.Daemon.Linger, d.abandon)
 	ended, end := context.WithCancel(context.WithoutCancel(ctx))
 	var stopSignals sync.WaitGroup
 	stopSignals.Go(func() { d.handleStopSignals(ended, signals) })
@@ -92,13 +96,13 @@ func (d *daemon) run(ctx context.Context) error {
 		Output: output, Color: d.Stdout.Color, Unicode: d.Stdout.Terminal, Journaled: stdoutIsJournal(),
 		Name:       strings.TrimSuffix(filepath.Base(socketPath), ".sock"),
 		RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath),
-		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff,
+		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff, StopTimeout: stopTimeout,
 	})
 	if err != nil {
 		return err
 	}
 	d.supervisor.Store(sup)
-	d.shutdown.setBound(sup.ShutdownTimeout)
+	d.shutdown.setSupervisor(sup)
 	if d.PidFile != "" {
 		if err := writePidFile(d.PidFile); err != nil {
 			return err
@@ -167,12 +171,17 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 	}
 	helpers.Go(func() { // exit_when
 		select {
-		case <-sup.ShuttingDown():
-			d.shutdown.begin(false)
+		case <-sup.Leaving():
+			d.shutdown.leave()
 		case <-ended.Done():
 		}
 	})
 	defer context.AfterFunc(d.shutdown.hurried, func() { sup.Shutdown(true) })()
+	defer context.AfterFunc(d.shutdown.announced, func() {
+		if d.shutdown.requested.Err() == nil {
+			d.logger.Info("shutdown announced", "linger_s", d.Config.Daemon.Linger.Seconds())
+		}
+	})()
 	d.logger.Info("control socket opened", "socket", socket.Path())
 	return sup.Run(d.shutdown.requested)
 }

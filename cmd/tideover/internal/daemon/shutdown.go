@@ -21,51 +21,105 @@ const (
 )
 
 // shutdown is the end of the daemon. It is requested by a signal, a client, or the
-// supervisor itself. When it takes longer than it may, expire is called, so that
-// a wait without a bound (a lock, a FIFO, a process in state D) does not keep the daemon.
+// supervisor itself. It has three steps: announced, requested and hurried. When it takes longer
+// than it may, expire is called, so that a wait without a bound (a lock, a FIFO, a process in
+// state D) does not keep the daemon.
 type shutdown struct {
-	requested context.Context // ended: the daemon is to end
-	hurried   context.Context // ended: it is not to drain
+	announced context.Context // ended: the daemon is to end; with linger, it serves for a while
+	requested context.Context // ended: the apps are to stop
+	hurried   context.Context // ended: they are not to drain
+	announce  context.CancelFunc
 	request   context.CancelFunc
 	hurry     context.CancelFunc
+	linger    time.Duration // from announced to requested
 	expire    func()
 
-	mu    sync.Mutex           // guards what follows
-	bound func() time.Duration // of a shutdown that drains
-	timer *awake.Timer         // nil: the shutdown has not begun
-	ended bool
+	mu     sync.Mutex   // guards what follows
+	stop   stopper      // nil: the supervisor does not exist yet
+	timer  *awake.Timer // nil: the shutdown has not begun
+	serves *time.Timer  // until linger is over; nil: it has not begun
+	ended  bool
+}
+
+// stopper is what a shutdown needs of the supervisor.
+type stopper interface {
+	Announce()                      // readiness says no from here on
+	ShutdownTimeout() time.Duration // bounds a shutdown that drains
 }
 
 // newShutdown returns a shutdown that has not begun. It begins with the end of ctx, too.
-func newShutdown(ctx context.Context, expire func()) *shutdown {
-	s := &shutdown{expire: expire, bound: func() time.Duration { return startTimeout }}
+func newShutdown(ctx context.Context, linger time.Duration, expire func()) *shutdown {
+	s := &shutdown{linger: linger, expire: expire}
+	s.announced, s.announce = context.WithCancel(context.WithoutCancel(ctx))
 	s.requested, s.request = context.WithCancel(context.WithoutCancel(ctx))
 	s.hurried, s.hurry = context.WithCancel(context.WithoutCancel(ctx))
 	context.AfterFunc(ctx, func() { s.begin(false) })
 	return s
 }
 
-// begin begins the shutdown, or makes one that drains a fast one.
+// begin begins the shutdown. When it was announced only, requests are served no longer; with
+// fast, they are not finished either.
 func (s *shutdown) begin(fast bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	first := s.announced.Err() == nil
+	s.announceLocked()
 	switch {
 	case fast && s.hurried.Err() == nil:
 		s.hurry()
-		s.limitLocked(fastTimeout)
-	case s.requested.Err() == nil:
-		s.limitLocked(s.bound())
+		limit := fastTimeout
+		if s.stop != nil {
+			limit = min(limit, s.stop.ShutdownTimeout())
+		}
+		s.limitLocked(limit)
+		s.request()
+	case fast, s.requested.Err() != nil:
+	case first && s.linger > 0 && s.stop != nil:
+		s.limitLocked(s.linger + s.stop.ShutdownTimeout())
+		s.serves = time.AfterFunc(s.linger, func() { s.begin(false) })
+	default:
+		s.drainLocked()
 	}
+}
+
+// leave is called when the supervisor stops the apps by itself (exit_when).
+func (s *shutdown) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.announceLocked()
+	if s.requested.Err() == nil {
+		s.drainLocked()
+	}
+}
+
+func (s *shutdown) announceLocked() {
+	s.announce()
+	if s.stop != nil {
+		s.stop.Announce()
+	}
+}
+
+// drainLocked has the apps stop.
+func (s *shutdown) drainLocked() {
+	limit := startTimeout
+	if s.stop != nil {
+		limit = s.stop.ShutdownTimeout()
+	}
+	s.limitLocked(limit)
 	s.request()
 }
 
-// setBound is called when the supervisor exists and knows how long a shutdown may take.
-func (s *shutdown) setBound(bound func() time.Duration) {
+// setSupervisor is called when the supervisor exists.
+func (s *shutdown) setSupervisor(sup stopper) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.bound = bound
-	if s.requested.Err() != nil && s.hurried.Err() == nil {
-		s.limitLocked(bound())
+	s.stop = sup
+	if s.announced.Err() == nil {
+		return
+	}
+	s.announceLocked()
+	if s.hurried.Err() == nil {
+		s.drainLocked()
 	}
 }
 
@@ -87,6 +141,10 @@ func (s *shutdown) end() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+	if s.serves != nil {
+		s.serves.Stop()
+	}
+	s.announce()
 	s.request()
 	s.hurry()
 }

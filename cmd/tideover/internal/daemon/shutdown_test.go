@@ -7,11 +7,32 @@ import (
 	"time"
 )
 
+// fakeStopper is a supervisor whose shutdown may take bound, or must be over at end.
+type fakeStopper struct {
+	bound     time.Duration
+	limit     time.Duration // from Announce on; 0: bound counts
+	end       time.Time
+	announced int
+}
+
+func (s *fakeStopper) Announce() {
+	if s.announced++; s.announced == 1 {
+		s.end = time.Now().Add(s.limit)
+	}
+}
+
+func (s *fakeStopper) ShutdownTimeout() time.Duration {
+	if s.limit > 0 {
+		return time.Until(s.end)
+	}
+	return s.bound
+}
+
 // Whatever hangs, the daemon ends: after TERM within the bound that the supervisor states,
 // after QUIT within 10 s.
 func TestAShutdownThatHangsIsEnded(t *testing.T) {
 	const bound = 2 * time.Minute
-	supervised := func(s *shutdown) { s.setBound(func() time.Duration { return bound }) }
+	supervised := func(s *shutdown) { s.setSupervisor(&fakeStopper{bound: bound}) }
 	for name, c := range map[string]struct {
 		requests func(s *shutdown)
 		want     time.Duration
@@ -37,7 +58,7 @@ func TestAShutdownThatHangsIsEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began, expired := time.Now(), make(chan time.Duration, 1)
-				s := newShutdown(t.Context(), func() { expired <- time.Since(began) })
+				s := newShutdown(t.Context(), 0, func() { expired <- time.Since(began) })
 				c.requests(s)
 				if got := <-expired; got != c.want {
 					t.Errorf("ended after %v, want %v", got, c.want)
@@ -52,7 +73,7 @@ func TestAShutdownThatHangsIsEnded(t *testing.T) {
 func TestAShutdownInTimeIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := newShutdown(ctx, func() { t.Error("expired") })
+		s := newShutdown(ctx, 0, func() { t.Error("expired") })
 		cancel()
 		<-s.requested.Done()
 		if s.hurried.Err() != nil {
@@ -62,5 +83,59 @@ func TestAShutdownInTimeIsLeftAlone(t *testing.T) {
 		<-s.hurried.Done()
 		s.end()
 		time.Sleep(time.Hour) // on the fake clock
+	})
+}
+
+// After TERM the apps serve on for linger, while readiness says no; a second TERM or INT ends
+// that. The whole shutdown stays within stop_timeout.
+func TestRequestsAreServedAsBeforeWhileADaemonLingers(t *testing.T) {
+	const linger, limit = 5 * time.Second, 25 * time.Second
+	for name, c := range map[string]struct {
+		more    func(s *shutdown) // what comes after a second
+		stops   time.Duration     // when the apps are to stop
+		hurried bool
+		expires time.Duration
+	}{
+		"alone":       {func(*shutdown) {}, linger, false, limit},
+		"TERM again":  {func(s *shutdown) { s.begin(false) }, time.Second, false, limit},
+		"INT twice":   {func(s *shutdown) { s.begin(true) }, time.Second, true, time.Second + fastTimeout},
+		"exit_when":   {func(s *shutdown) { s.leave() }, time.Second, false, limit},
+		"a third one": {func(s *shutdown) { s.begin(false); s.begin(false) }, time.Second, false, limit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, expired := time.Now(), make(chan time.Duration, 1)
+				s := newShutdown(t.Context(), linger, func() { expired <- time.Since(began) })
+				sup := &fakeStopper{limit: limit}
+				s.setSupervisor(sup)
+				s.begin(false)
+				if sup.announced != 1 || s.announced.Err() == nil || s.requested.Err() != nil {
+					t.Fatal("TERM does not announce the shutdown, or stops the apps at once")
+				}
+				time.Sleep(time.Second) // on the fake clock
+				c.more(s)
+				<-s.requested.Done()
+				if got := time.Since(began); got != c.stops || (s.hurried.Err() != nil) != c.hurried {
+					t.Errorf("the apps stop after %v, hurried: %v", got, s.hurried.Err() != nil)
+				}
+				if got := <-expired; got != c.expires {
+					t.Errorf("ended after %v, want %v", got, c.expires)
+				}
+				s.end()
+			})
+		})
+	}
+}
+
+// A TERM before the apps exist does not linger: nothing serves.
+func TestATermDuringTheStartDoesNotLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShutdown(t.Context(), time.Hour, func() {})
+		s.begin(false)
+		if s.requested.Err() == nil {
+			t.Error("the start goes on")
+		}
+		s.setSupervisor(&fakeStopper{bound: time.Minute})
+		s.end()
 	})
 }

@@ -31,7 +31,7 @@ const verifyTimeout = 20 * time.Second
 func (d *daemon) upgrade(sup *supervisor.Supervisor, socket *control.Socket) {
 	path, err := lookPath()
 	if err == nil {
-		err = d.verifyBinary(d.shutdown.requested, path)
+		err = d.verifyBinary(d.shutdown.announced, path)
 	}
 	if err == nil {
 		d.logger.Info("upgrade started", "program", path)
