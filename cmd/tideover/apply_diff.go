@@ -28,7 +28,7 @@ func printApplied(c *cli, r api.ApplyResult, dryRun bool) {
 		s := c.errors()
 		printFailureText(s, r.Error)
 		if hint := withoutRepeated(r.Hint, r.Error); hint != "" {
-			io.WriteString(s.Out, s.Paragraphs("  ", "  ", hint))
+			printHint(s, hint)
 		}
 	}
 	c.printWarnings(r.Warnings)

@@ -12,10 +12,9 @@ import (
 func newApplyCommand(c *cli) *cobra.Command {
 	dryRun, allowEmpty := false, false
 	cmd := &cobra.Command{
-		Use:        "apply [--dry-run] [--allow-empty]",
-		Aliases:    []string{"update", "reread"}, // as in supervisorctl; reread is a dry run
-		SuggestFor: []string{"add", "remove"},
-		Short:      "Read the configuration again and apply it",
+		Use:     "apply [--dry-run] [--allow-empty]",
+		Aliases: []string{"update", "reread"}, // as in supervisorctl; reread is a dry run
+		Short:   "Read the configuration again and apply it",
 		Example: `  tideover apply --dry-run     show the difference and what would happen
   tideover apply`,
 		Long: `New apps are started; removed apps drain and stop. Settings that can change

@@ -73,8 +73,7 @@ func TestApplyThatFails(t *testing.T) {
 	d.applied.Apps[0].Result, d.applied.Apps[0].Settings = &failed, nil
 	d.applied.Result, d.applied.Exit, d.applied.Error = "failed", api.ExitKeptOld, failed.Error
 	d.phases = reloaded()[:1]
-	tideover(t, dir, "apply").want(t, 7, "~ shop  kept old\n1 changed\n", `tideover: generation 8 of shop did not come up: it ended with exit status 3;
-  generation 7 still serves
+	tideover(t, dir, "apply").want(t, 7, "~ shop  kept old\n1 changed\n", `tideover: generation 8 of shop did not come up: it ended with exit status 3; generation 7 still serves
 
   Last lines of generation 8:
     | Traceback
@@ -90,12 +89,12 @@ exit 7 (kept old)
 a.toml:1:1: unknown key "x"
     1 │ x = 1
       │ ^  did you mean y?
-  nothing was changed
+hint: nothing was changed
 exit 5 (config)
 `)
 	d.forever = true
 	tideover(t, dir, "apply", "--timeout", "50ms").want(t, 10, "",
-		"tideover: stopped waiting; apply goes on\nhint: tideover status shows how it goes\n")
+		"tideover: stopped waiting; apply goes on\nhint: tideover status shows how it goes\nexit 10 (timeout)\n")
 }
 
 func TestApplyAllowsAnEmptyConfigurationOnlyOnDemand(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tideover/cmd/tideover/internal/term"
+	"tideover/supervisor/api"
 )
 
 // frontPage is printed by `tideover` without a verb.
@@ -18,7 +19,7 @@ const frontPage = `Keeps Python web apps answering while they restart.
   tideover status                      what runs, and since when
 
 Serve      run · reload · restart · start · stop · apply · shutdown
-Look       status · logs
+Look       status · logs · pid
 Traffic    hold · release · signal
 More       check · import · completion · version · help
 
@@ -27,7 +28,7 @@ tideover help flags    flags that every verb takes
 tideover help exits    exit codes, for scripts
 tideover help signals  signals that the daemon handles
 tideover help files    where configuration, sockets and state are
-tideover help config   every key of the configuration
+tideover help config   every key of the configuration; help config KEY: one
 `
 
 const globalFlags = `Flags that every verb takes:
@@ -40,6 +41,7 @@ const globalFlags = `Flags that every verb takes:
   -v, --verbose        more messages
       --timeout 30s    how long this command waits; the daemon goes on
       --color WHEN     auto, always or never; NO_COLOR is honoured
+  -V, --version        print the version of this program, and do nothing else
 
 APP is the name of an app, a label, the common name of its instances, or "all".
 It may be left out when there is one app, or when $TIDEOVER_APP names it.
@@ -121,11 +123,21 @@ func newHelpCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return unknownVerb(cmd.Root(), strings.Join(args, " "))
+				return unknownPage(cmd.Root(), strings.Join(args, " "))
 			}
 			return about.Help()
 		},
 	}
+}
+
+// unknownPage is the error for a help page that does not exist. It names pages, which change
+// nothing, of any verb.
+func unknownPage(root *cobra.Command, page string) error {
+	hint := "tideover help lists the pages"
+	if near := similarVerbs(root, page, func(*cobra.Command) bool { return true }); len(near) > 0 {
+		hint = "tideover help " + near[0]
+	}
+	return errorf(api.ExitUsage, hint, "there is no help on %q", page)
 }
 
 // printHelp prints a page of at most 24 lines: the purpose of the verb, examples,

@@ -77,7 +77,7 @@ func TestHoldTakesOneApp(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
 	d.status.Apps = append(d.status.Apps, serving("celery:1"), serving("celery:2"))
-	tideover(t, dir, "hold", "celery").want(t, 6, "", "tideover: celery is several apps: celery:1, celery:2\nhint: name one of them\n")
+	tideover(t, dir, "hold", "celery").want(t, 6, "", "tideover: celery is several apps: celery:1, celery:2\nhint: name one of them\nexit 6 (no such app)\n")
 	if d.notes() != "" {
 		t.Errorf("asked for %q", d.notes())
 	}

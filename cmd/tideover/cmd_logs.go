@@ -18,14 +18,14 @@ func newLogsCommand(c *cli) *cobra.Command {
 		Example: `  tideover logs shop           the last 100 lines
   tideover logs -f             all apps, and new lines as they are written
   tideover logs celery -f      all instances of celery; labels select, too
-  tideover logs --daemon       tideover's own log: why a 503 was sent`,
+  tideover logs --daemon       tideover's own log: why a 503 was sent
+  tideover tail -f shop        tail is logs, as in supervisorctl`,
 		Long: `Each line begins with the app and its generation, then "|" for standard output
 or ":" for standard error. Lines of failed generations are kept, too. With -f,
 the command goes on when tideover itself restarts, and prints that it did.`,
 
 		ValidArgsFunction: c.completeApps(unlimited),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q.Follow = q.Follow || cmd.CalledAs() == "tail"
 			q.Daemon = q.Daemon || cmd.CalledAs() == "maintail"
 			var stream string
 			if cmd.CalledAs() == "tail" {

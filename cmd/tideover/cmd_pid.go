@@ -8,12 +8,10 @@ import (
 	"tideover/supervisor/api"
 )
 
-// newPidCommand exists for scripts that were written for supervisorctl.
 func newPidCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:    "pid [APP...]",
-		Short:  "Print the pid of the daemon, or of apps' main processes",
-		Hidden: true,
+		Use:   "pid [APP...]",
+		Short: "Print the pid of the daemon, or of apps' main processes",
 		Example: `  tideover pid               the daemon
   tideover pid shop          its main process; exit 3 when there is none
   tideover pid all           a line for each app that runs`,
@@ -52,15 +50,14 @@ func printPids(c *cli, cmd *cobra.Command, names []string) error {
 		return err
 	}
 	if len(down) > 0 {
-		c.note("not running: %s", joinNames(down))
-		return exitCode(api.ExitNotRunning)
+		return errorf(api.ExitNotRunning, "", "not running: %s", joinNames(down))
 	}
 	return nil
 }
 
 func printPid(c *cli, byApp map[string]int, pids []int) error {
 	if c.json {
-		return c.writeDocument(map[string]any{"pids": byApp})
+		return c.writeDocument(map[string]any{"pids": byApp}) // also of apps that do not run: 0
 	}
 	for _, pid := range pids {
 		fmt.Fprintln(c.stdout, pid)

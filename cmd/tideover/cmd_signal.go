@@ -53,7 +53,7 @@ func splitSignal(args []string) ([]string, syscall.Signal, error) {
 	if sig, inFront := parseSignal(args[0]); inFront == nil {
 		return args[1:], sig, nil
 	}
-	return nil, 0, err
+	return nil, 0, errorf(api.ExitUsage, "write the signal last: tideover signal "+args[0]+" TTIN", "%q is no signal", args[last])
 }
 
 // signalResult is the outcome for one app in JSON.
@@ -86,9 +86,15 @@ func sendSignal(c *cli, ctx context.Context, names []string, sig syscall.Signal)
 	}
 	switch {
 	case c.json && single:
-		c.writeDocument(results[0])
+		c.writeDocument(struct {
+			signalResult
+			Results []signalResult `json:"results"`
+		}{results[0], results})
 	case c.json:
-		c.writeDocument(map[string]any{"results": results})
+		c.writeDocument(manyResults(results, worst))
+	}
+	if worst != api.ExitOK {
+		printExit(c.errors(), worst)
 	}
 	return exitError(worst)
 }

@@ -12,7 +12,7 @@ func TestSignal(t *testing.T) {
 	tideover(t, dir, "signal", "SIGUSR1").want(t, 0, "shop: SIGUSR1 sent\n", "")
 	tideover(t, dir, "signal", "shop", "KILL").want(t, 0, "shop: SIGKILL sent; it is started again, unless its restart key forbids that\n", "")
 	tideover(t, dir, "signal", "22").want(t, 0, "shop: SIGTTOU sent\n", "")
-	tideover(t, dir, "signal", "shop", "SIGNOPE").want(t, 2, "", "tideover: \"SIGNOPE\" is no signal\nhint: write it like TTIN, HUP or USR1\n")
+	tideover(t, dir, "signal", "shop", "SIGNOPE").want(t, 2, "", "tideover: \"SIGNOPE\" is no signal\nhint: write the signal last: tideover signal shop TTIN\nexit 2 (usage)\n")
 	if lines := strings.Split(d.notes(), "\n"); len(lines) != 4 {
 		t.Errorf("asked for\n%s", d.notes())
 	}

@@ -22,13 +22,13 @@ func newStatusCommand(c *cli) *cobra.Command {
   tideover status shop         all details of one app
   tideover status celery web   instances by their common name, apps by a label
   tideover status --watch      again every second; --watch=5s: every five
-  tideover status --check shop asks the app: for HEALTHCHECK and readiness probes
+  tideover status --check shop asks the app: for HEALTHCHECK, readiness probes
   tideover status --json       for scripts`,
-		Long: `Exits 0 when the daemon answered, also when an app is stopped or has failed. With
---check it exits 0 only when each app answers its readiness probe within 5 s (a
-plain process: runs), and 3 when one does not: while it starts, is stopped or
-held, hangs, and as soon as tideover is told to end. tideover pid APP tests
-whether the process runs.`,
+		Long: `Exits 0 when the daemon answered, also when an app is stopped or has failed.
+With --check it exits 0 only when each app answers its readiness probe within
+5 s (a plain process: runs), and 3 when one does not: while it starts, is
+stopped or held, hangs, and as soon as tideover is told to end. tideover pid
+APP tests whether the process runs.`,
 
 		ValidArgsFunction: c.completeApps(unlimited),
 		RunE: func(cmd *cobra.Command, args []string) error {

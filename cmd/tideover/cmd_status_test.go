@@ -48,8 +48,7 @@ func TestStatusOfOneApp(t *testing.T) {
               0 expired, 0 overflowed, 0 refused, 0 client left
               0 bad request, 0 bad gateway, 0 timed out, 0 cut
   last reload ok in 7.8 s, generation 7 -> 8, held 17 (longest 6 ms) · lost 0
-  ! generation 7 serves as long as its workers live, and a worker that restarts
-    would load the broken code:
+  ! generation 7 serves as long as its workers live, and a worker that restarts would load the broken code:
     repair it
 `, "")
 }

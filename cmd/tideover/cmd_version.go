@@ -19,25 +19,27 @@ func newVersionCommand(c *cli) *cobra.Command {
 		Short:   "Print the version of this program",
 		Example: `  tideover version --json`,
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			commit, modified := buildCommit()
-			if c.json {
-				return c.writeDocument(map[string]any{
-					"version": version, "commit": commit, "modified": modified, "estate": handoff.FormatVersion,
-					"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
-				})
-			}
-			from := ""
-			if commit != "" {
-				from = ", commit " + commit[:min(12, len(commit))]
-			}
-			if modified {
-				from += " and changes"
-			}
-			fmt.Fprintf(c.stdout, "tideover %s (%s, %s/%s%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, from)
-			return nil
-		},
+		RunE:    func(*cobra.Command, []string) error { return printVersion(c) },
 	}
+}
+
+func printVersion(c *cli) error {
+	commit, modified := buildCommit()
+	if c.json {
+		return c.writeDocument(map[string]any{
+			"version": version, "commit": commit, "modified": modified, "estate": handoff.FormatVersion,
+			"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+		})
+	}
+	from := ""
+	if commit != "" {
+		from = ", commit " + commit[:min(12, len(commit))]
+	}
+	if modified {
+		from += " and changes"
+	}
+	fmt.Fprintf(c.stdout, "tideover %s (%s, %s/%s%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, from)
+	return nil
 }
 
 // buildCommit is the commit that the binary was built from; empty: the toolchain

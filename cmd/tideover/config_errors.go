@@ -40,6 +40,7 @@ func (c *cli) reportInvalidConfig(err error) error {
 		return &api.Error{Exit: api.ExitConfig, Message: err.Error()}
 	}
 	printProblems(c.errors(), problems)
+	printExit(c.errors(), api.ExitConfig)
 	if c.json {
 		c.writeDocument(checkDocument("", problems))
 	}

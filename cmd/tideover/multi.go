@@ -36,7 +36,7 @@ func (o *operation) runEach(ctx context.Context, targets []target, named []strin
 		o.printOne(result)
 	}
 	if o.cli.json {
-		o.cli.writeDocument(map[string]any{"results": results})
+		o.cli.writeDocument(manyResults(results, worst))
 	}
 	o.printSummary(results, worst)
 	return exitError(worst)
@@ -89,6 +89,16 @@ func (o *operation) printSummary(results []api.Result, worst api.Exit) {
 		s.Message(term.Red, s.Mark("\n✗", "tideover:"), fmt.Sprintf("%s of %s", o.request.Verb, countResults(results)))
 		printExit(s, worst)
 	}
+}
+
+// manyResults is the document for several apps. Of one app it has the keys of its result
+// beside these.
+func manyResults[R any](results []R, worst api.Exit) map[string]any {
+	what := "ok"
+	if worst != api.ExitOK {
+		what = "failed"
+	}
+	return map[string]any{"result": what, "exit": worst, "results": results}
 }
 
 // countResults is a text such as "3 apps: 2 ok, 1 kept old (blog)".

@@ -55,7 +55,10 @@ func (o *operation) runOne(ctx context.Context, t target) error {
 	}
 	printResult(o.cli, result)
 	if o.cli.json {
-		o.cli.writeDocument(result)
+		o.cli.writeDocument(struct {
+			api.Result
+			Results []api.Result `json:"results"`
+		}{result, []api.Result{result}}) // the same keys as for several apps
 	}
 	return exitError(result.Exit)
 }

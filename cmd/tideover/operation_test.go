@@ -29,8 +29,7 @@ func TestFailedReloadTellsWhy(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
 	d.results["shop"] = keptOld()
-	tideover(t, dir, "reload", "shop").want(t, 7, "", `tideover: generation 8 of shop did not come up: it ended with exit status 3;
-  generation 7 still serves
+	tideover(t, dir, "reload", "shop").want(t, 7, "", `tideover: generation 8 of shop did not come up: it ended with exit status 3; generation 7 still serves
 
   Last answer to the readiness probe:
     | HTTP/1.1 500 Internal Server Error
@@ -40,8 +39,7 @@ func TestFailedReloadTellsWhy(t *testing.T) {
   Last lines of generation 8:
     | Traceback (most recent call last):
     | ModuleNotFoundError: No module named 'shop.wsgi'
-
-  the release was changed in place
+hint: the release was changed in place
 exit 7 (kept old)
 `)
 }
@@ -87,7 +85,7 @@ func TestTimeoutEndsOnlyTheWaiting(t *testing.T) {
 	d, dir := shopDaemon(t)
 	d.forever = true
 	tideover(t, dir, "stop", "--timeout", "50ms").want(t, 10, "",
-		"tideover: stopped waiting; the stop of shop goes on\nhint: tideover status shop shows how it goes\n")
+		"tideover: stopped waiting; the stop of shop goes on\nhint: tideover status shop shows how it goes\nexit 10 (timeout)\n")
 	got := tideover(t, dir, "stop", "--timeout", "50ms", "--json")
 	if document := oneDocument(t, got.stdout); document["exit"] != 10.0 {
 		t.Errorf("document: %s", got.stdout)

@@ -58,11 +58,17 @@ func (c *cli) writeDocument(v any) error {
 	return encoder.Encode(v)
 }
 
-// printError writes an error and its hint.
+// printError writes an error, its hint and its exit code.
 func printError(s term.Screen, e *api.Error) {
 	s.Message(term.Red, s.Mark("✗", "tideover:"), e.Message)
-	for line := range strings.Lines(withoutRepeated(e.Hint, e.Message)) {
-		mark := s.Mark("  ", "hint: ")
+	printHint(s, withoutRepeated(e.Hint, e.Message))
+	printExit(s, e.Exit)
+}
+
+// printHint writes what to do about an error.
+func printHint(s term.Screen, hint string) {
+	mark := s.Mark("  ", "hint: ")
+	for line := range strings.Lines(hint) {
 		io.WriteString(s.Out, s.Paragraphs(mark, mark, line))
 	}
 }

@@ -115,17 +115,19 @@ func printFailure(c *cli, r api.Result) {
 		printQuoted(s, output)
 	}
 	if hint := withoutRepeated(r.Hint, r.Error); hint != "" {
-		fmt.Fprintln(s.Out)
-		for line := range strings.Lines(hint) {
-			io.WriteString(s.Out, s.Paragraphs("  ", "  ", line))
-		}
+		fmt.Fprint(s.Out, s.Mark("\n", ""))
+		printHint(s, hint)
 	}
 	c.printWarnings(r.Warnings)
 }
 
 // printExit prints the exit code and its name.
 func printExit(s term.Screen, exit api.Exit) {
-	fmt.Fprintf(s.Out, "%s\n", s.Paint(term.Faint, fmt.Sprintf("exit %d (%s)", exit, exitName(exit))))
+	text := fmt.Sprintf("exit %d", exit)
+	if name := exitName(exit); name != "" {
+		text += " (" + name + ")"
+	}
+	fmt.Fprintln(s.Out, s.Paint(term.Faint, text))
 }
 
 // noAnswer is the daemon's text for a probe that was never answered. The error

@@ -20,8 +20,7 @@ tideover: it ended at once; nothing serves
 
   Last lines of generation 8:
     | boom
-
-  repair it
+hint: repair it
 exit 7 (kept old)
 `)
 }

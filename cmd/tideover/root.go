@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +36,7 @@ type cli struct {
 	verbose     bool
 	timeout     time.Duration
 	color       string
+	version     bool // --version
 
 	documentWritten bool // the document of --json
 
@@ -86,19 +88,26 @@ func (c *cli) rootCommand() *cobra.Command {
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "say more")
 	flags.DurationVar(&c.timeout, "timeout", 0, "how long this command waits; the daemon goes on")
 	flags.StringVar(&c.color, "color", "auto", "auto, always or never")
+	flags.BoolVarP(&c.version, "version", "V", false, "print the version of this program")
 	completeFlag(root, "color", "auto", "always", "never")
 	completeFlag(root, "user") // no names of files
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		c.configGiven = cmd.Flags().Changed("config")
-		return c.checkFlags()
+		if err := c.checkFlags(); err != nil || !c.version {
+			return err
+		}
+		if err := printVersion(c); err != nil {
+			return err
+		}
+		return exitCode(api.ExitOK) // the verb is not carried out
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, "%v", err) })
 	root.SetHelpCommand(newHelpCommand())
 	root.SetHelpFunc(printHelp)
 	root.AddCommand(newRunCommand(c), newReloadCommand(c), newRestartCommand(c), newStartCommand(c), newStopCommand(c),
-		newApplyCommand(c), newShutdownCommand(c), newStatusCommand(c), newPidCommand(c), newLogsCommand(c),
-		newHoldCommand(c), newReleaseCommand(c), newSignalCommand(c),
-		newCheckCommand(c), newImportCommand(c), newCompletionCommand(c), newVersionCommand(c))
+		newApplyCommand(c), newShutdownCommand(c), newHoldCommand(c), newReleaseCommand(c), newSignalCommand(c),
+		readOnly(newStatusCommand(c)), readOnly(newPidCommand(c)), readOnly(newLogsCommand(c)), readOnly(newCheckCommand(c)),
+		readOnly(newImportCommand(c)), readOnly(newCompletionCommand(c)), readOnly(newVersionCommand(c)))
 	root.AddCommand(newHelpTopics()...)
 	return root
 }
@@ -152,13 +161,35 @@ func usageError(cmd *cobra.Command, format string, args ...any) error {
 	return errorf(api.ExitUsage, hint, format, args...)
 }
 
-func unknownVerb(cmd *cobra.Command, verb string) error {
-	cmd.SuggestionsMinimumDistance = 2
-	hint := "tideover help"
-	if near := cmd.SuggestionsFor(verb); len(near) > 0 {
+// unknownVerb is the error for a verb that does not exist. It suggests only verbs that change
+// nothing: a suggestion is often typed without a thought.
+func unknownVerb(root *cobra.Command, verb string) error {
+	hint := "tideover help lists the verbs"
+	if near := similarVerbs(root, verb, func(other *cobra.Command) bool { return other.Annotations[looksOnly] != "" }); len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}
 	return errorf(api.ExitUsage, hint, "there is no verb %q", verb)
+}
+
+// looksOnly is the annotation of verbs that change nothing.
+const looksOnly = "looks only"
+
+// readOnly marks a verb as one that changes nothing.
+func readOnly(cmd *cobra.Command) *cobra.Command {
+	cmd.Annotations = map[string]string{looksOnly: "yes"}
+	return cmd
+}
+
+// similarVerbs lists the verbs with a name that is similar, among those that may be named.
+func similarVerbs(root *cobra.Command, verb string, mayBeNamed func(*cobra.Command) bool) []string {
+	if root.SuggestionsMinimumDistance = 2; len(verb) < 4 {
+		root.SuggestionsMinimumDistance = 1
+	}
+	near := root.SuggestionsFor(verb)
+	return slices.DeleteFunc(near, func(name string) bool {
+		found, _, err := root.Find([]string{name})
+		return err != nil || !mayBeNamed(found)
+	})
 }
 
 // exit prints err, also as the document of --json, and returns the exit code.

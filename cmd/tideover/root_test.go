@@ -9,9 +9,9 @@ func TestUsageErrors(t *testing.T) {
 	t.Parallel()
 	dir := runtimeDir(t)
 	for line, want := range map[string]string{
-		"relod":                       `there is no verb "relod"` + "\nhint: did you mean reload?",
+		"relod":                       `there is no verb "relod"` + "\nhint: tideover help lists the verbs\nexit 2 (usage)\n",
 		"xyzzy":                       `there is no verb "xyzzy"` + "\nhint: tideover help",
-		"help relod":                  `there is no verb "relod"`,
+		"help relod":                  `there is no help on "relod"` + "\nhint: tideover help reload",
 		"reload --frobnicate":         "unknown flag: --frobnicate\nhint: tideover help reload",
 		"reload --all shop":           "--all leaves nothing to name",
 		"status --color sometimes":    "--color sometimes is not one of its values",
@@ -28,7 +28,7 @@ func TestUsageErrors(t *testing.T) {
 		"signal a b c":                `"c" is no signal`,
 		"apply shop":                  "apply takes no names",
 		"update shop":                 "update takes no names",
-		"add shop":                    `there is no verb "add"` + "\nhint: did you mean apply?",
+		"add shop":                    `there is no verb "add"` + "\nhint: tideover help lists the verbs",
 		"avail":                       `there is no verb "avail"` + "\nhint: did you mean status?",
 		"status --watch=1":            "write it like 5s",
 		"status --watch=1ms":          "not below 100ms",

@@ -12,7 +12,7 @@ import (
 func TestUnknownNamesStopEverything(t *testing.T) {
 	t.Parallel()
 	d, dir := shopDaemon(t)
-	tideover(t, dir, "reload", "shop", "shpo").want(t, 6, "", "tideover: there is no app named \"shpo\"\nhint: did you mean shop?\n")
+	tideover(t, dir, "reload", "shop", "shpo").want(t, 6, "", "tideover: there is no app named \"shpo\"\nhint: did you mean shop?\nexit 6 (no such app)\n")
 	if d.notes() != "" {
 		t.Errorf("asked for %q although a name was wrong", d.notes())
 	}
@@ -33,7 +33,7 @@ func TestAppsOfSeveralDaemons(t *testing.T) {
 	if got := tideover(t, dir, "reload", "blog", "-q"); got.exit != 0 || other.notes() != "reload blog" {
 		t.Errorf("reload: exit %d, asked %q", got.exit, other.notes())
 	}
-	tideover(t, dir, "reload").want(t, 6, "", "tideover: 2 daemons run: shop (pid 4710); blog (pid 0)\nhint: name one of shop, blog\n")
+	tideover(t, dir, "reload").want(t, 6, "", "tideover: 2 daemons run: shop (pid 4710); blog (pid 0)\nhint: name one of shop, blog\nexit 6 (no such app)\n")
 	asked := other.notes()
 	if got := tideover(t, dir, "reload", "--all"); got.exit != 6 || !strings.Contains(got.stderr, "--socket "+control.SocketPath(dir, "blog")) {
 		t.Errorf("--all of two: exit %d, %s", got.exit, got.stderr)
@@ -61,11 +61,11 @@ func TestNoDaemon(t *testing.T) {
 	dir := runtimeDir(t)
 	for _, verb := range []string{"status", "reload", "logs", "hold", "release", "shutdown", "stop"} {
 		got := tideover(t, dir, verb)
-		got.want(t, 3, "", "tideover: no daemon runs (looked in "+dir+")\nhint: start one: tideover run -- gunicorn app:app\n")
+		got.want(t, 3, "", "tideover: no daemon runs (looked in "+dir+")\nhint: start one: tideover run -- gunicorn app:app\nexit 3 (not running)\n")
 		if document := oneDocument(t, tideover(t, dir, verb, "--json").stdout); document["exit"] != 3.0 {
 			t.Errorf("%s --json: %v", verb, document)
 		}
 	}
 	got := tideover(t, dir, "-S", socketIn(dir, "x.sock"), "status")
-	got.want(t, 3, "", "tideover: no daemon on "+socketIn(dir, "x.sock")+"\nhint: start one: tideover run -- gunicorn app:app\n")
+	got.want(t, 3, "", "tideover: no daemon on "+socketIn(dir, "x.sock")+"\nhint: start one: tideover run -- gunicorn app:app\nexit 3 (not running)\n")
 }

@@ -89,5 +89,5 @@ type Counters struct {
 	Refused    uint64 `json:"refused"`
 }
 
-// Seconds is d as JSON has durations, rounded to microseconds.
-func Seconds(d time.Duration) float64 { return d.Round(time.Microsecond).Seconds() }
+// Seconds is d as JSON has durations, rounded to milliseconds.
+func Seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

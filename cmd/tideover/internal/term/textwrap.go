@@ -13,7 +13,8 @@ func (s Screen) Message(c Color, mark, text string) {
 
 // Paragraphs breaks each line of text between words to the width of the
 // screen, and indents all but the first. lead is written before the text; mark
-// is lead without escape sequences, and its width counts.
+// is lead without escape sequences, and its width counts. Elsewhere than on a
+// terminal a line stays one line: scripts search for it.
 func (s Screen) Paragraphs(lead, mark, text string) string {
 	indent := strings.Repeat(" ", utf8.RuneCountInString(mark))
 	if strings.HasSuffix(mark, ": ") {
@@ -25,7 +26,12 @@ func (s Screen) Paragraphs(lead, mark, text string) string {
 		text = SanitizeLines(text)
 	}
 	for line := range strings.Lines(text) {
-		for _, part := range Wrap(strings.TrimSuffix(line, "\n"), width, s.Columns()-len(indent)) {
+		line = strings.TrimSuffix(line, "\n")
+		parts := []string{line}
+		if s.Terminal {
+			parts = Wrap(line, width, s.Columns()-len(indent))
+		}
+		for _, part := range parts {
 			b.WriteString(lead + part + "\n")
 			lead, width = indent, s.Columns()-len(indent)
 		}

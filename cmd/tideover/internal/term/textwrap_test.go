@@ -4,7 +4,7 @@ import "testing"
 
 func TestParagraphs(t *testing.T) {
 	t.Parallel()
-	narrow := Screen{Width: 31} // 30 columns, and the last stays free
+	narrow := Screen{Width: 31, Terminal: true} // 30 columns, and the last stays free
 	for _, c := range []struct{ mark, text, want string }{
 		{"✗ ", "short", "✗ short\n"},
 		{"✗ ", "generation 8 of shop did not come up", "✗ generation 8 of shop did not\n  come up\n"},
@@ -20,5 +20,14 @@ func TestParagraphs(t *testing.T) {
 		if got := narrow.Paragraphs(c.mark, c.mark, c.text); got != c.want {
 			t.Errorf("%q:\n%s\nwant:\n%s", c.text, got, c.want)
 		}
+	}
+}
+
+// Elsewhere than on a terminal a message is one line, so that grep finds it in a log.
+func TestAMessageIsNotBrokenElsewhereThanOnATerminal(t *testing.T) {
+	t.Parallel()
+	const text = "127.0.0.1:8000 is already in use, held by pid 8737: stop that process, or choose another listen address"
+	if got := (Screen{Width: 40}).Paragraphs("tideover: ", "tideover: ", text); got != "tideover: "+text+"\n" {
+		t.Errorf("%q", got)
 	}
 }
