@@ -11,6 +11,8 @@ var fragments = []string{"\r", "\n", "\r\n", "\r\n\r\n", "\n\n", "\x00", "\x0b",
 	"Content-Length: 5\r\n", "Content-Length: 1, 1\r\n", "Content_Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: gzip, chunked\r\n",
 	"Transfer-Encoding: identity\r\n", "Host: b\r\n", "Host:\r\n", "Connection: close, x\r\n", "Connection: Content-Length\r\n", "Connection: cookie\r\n",
 	"Expect: 100-continue\r\n", "Expect: x\r\n", "X-Forwarded-For: 6.6.6.6\r\n", "X_Forwarded_For: 6.6.6.6\r\n", "X-Forwarded-Proto: https\r\n",
+	"X-Forwarded-Proto: http\r\n", "X-Forwarded-Proto: https, http\r\n", "X-Forwarded-Ssl: on\r\n", "X-Forwarded-Port: 443, x\r\n", "X-Real-IP: <x>, 6.6.6.6\r\n",
+	"X-Real-IP:\r\n", "Connection: x-forwarded-proto\r\n", "Connection: user-agent, accept\r\n", "Content-Length: 5, 5\r\n",
 	"SCRIPT_NAME: /x\r\n", "Upgrade: websocket\r\n", "Upgrade: h2c\r\n", "0\r\n\r\n", "5\r\nhello\r\n", "ffffffffffffffff\r\n", "1;a\r\n", "GET / HTTP/1.1\r\n"}
 
 // Corrupt makes one to three random changes to a message, a quarter of them near
