@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -19,7 +20,7 @@ func newCheckCommand(c *cli) *cobra.Command {
 		Example: `  tideover check                   the file that run would use
   tideover check tideover.toml`,
 		Long: `Prints every error with its place and a remedy, and what this machine lacks:
-users, directories, commands. As root it also prints which files of the apps
+users, directories, commands. A syntax error hides nothing but its line. As root it also prints which files of the apps
 root opens, and which a helper opens that has become the app's user, because
 others can change the path. Exits 0 when there is no error, also when there
 are warnings, and 5 otherwise. Nothing is started or changed.`,
@@ -38,13 +39,17 @@ are warnings, and 5 otherwise. Nothing is started or changed.`,
 // machine.
 func checkFile(c *cli, path string) error {
 	file, err := config.Load(path)
+	var faulty *config.Error
+	if errors.As(err, &faulty) {
+		file = faulty.Loaded()
+	}
 	problems, err := problemsOf(file, err)
 	if err != nil {
 		return err
 	}
 	var paths []config.PathAccess
 	if file != nil {
-		problems = append(problems, file.Inspect()...)
+		problems = config.NewError(append(problems, file.Inspect()...)).Problems
 		paths = file.PathAccess()
 	}
 	faults := countErrors(problems)

@@ -127,7 +127,7 @@ func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff
 	if err != nil {
 		return err
 	}
-	load := func() (*config.File, error) { return config.Load(path) }
+	load := func() (*config.File, error) { return config.LoadToRun(path) }
 	file, err := load()
 	if err != nil {
 		return c.reportInvalidConfig(err)

@@ -32,6 +32,9 @@ APP tests whether the process runs.`,
 
 		ValidArgsFunction: c.completeApps(unlimited),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if every == 0 {
+				c.onSilent = func(socket string) { c.note("the daemon on %s does not answer", socket) }
+			}
 			switch {
 			case check && every > 0:
 				return usageError(cmd, "--check and --watch exclude each other")

@@ -36,7 +36,8 @@ type cli struct {
 	verbose     bool
 	timeout     time.Duration
 	color       string
-	version     bool // --version
+	version     bool                // --version
+	onSilent    func(socket string) // see control.Locator
 
 	documentWritten bool // the document of --json
 

@@ -28,7 +28,7 @@ type target struct {
 // locator says where daemons are looked for: on --socket, on the socket of
 // -c FILE, or in the directories of --user or of this user.
 func (c *cli) locator() (control.Locator, error) {
-	l := control.Locator{Socket: c.socket, Dirs: c.dirs, OtherUserDirs: c.otherUserDirs}
+	l := control.Locator{Socket: c.socket, Dirs: c.dirs, OtherUserDirs: c.otherUserDirs, OnSilent: c.onSilent}
 	if c.user != "" {
 		uid, err := c.ownerOfDaemons()
 		if err != nil {

@@ -12,12 +12,23 @@ import (
 
 // Inspect compares a configuration with this machine. It reports users that do not
 // exist or cannot read what they run, missing directories and commands, secrets in
-// world-readable files, and apps that run as root. All are warnings, because the file
-// may be meant for another machine or a later deployment. It changes nothing, and
-// sees what the effective user can see.
+// world-readable files, and apps that run as root. A user that does not exist is an error; the
+// others are warnings, because they may be there after a later deployment. It changes nothing,
+// and sees what the effective user can see.
 func (f *File) Inspect() []Problem {
 	i := inspector{euid: os.Geteuid(), identify: remembered(lookupUser)}
 	return i.inspect(f)
+}
+
+// missingUsers are the errors among what Inspect reports.
+func (f *File) missingUsers() []Problem {
+	i := inspector{identify: remembered(lookupUser)}
+	for _, d := range f.drafts {
+		if d.User != "" || d.Group != "" {
+			i.lookUp(d)
+		}
+	}
+	return i.found
 }
 
 // remembered looks each user and group up once: each look reads all of /etc/passwd.
@@ -42,13 +53,28 @@ type inspector struct {
 	euid     int
 	identify func(user, group string) (identity, error)
 	found    []Problem
+	asRoot   []*draft // the apps that run as root
 }
 
 func (i *inspector) inspect(f *File) []Problem {
 	for _, d := range f.drafts {
 		i.inspectApp(d)
 	}
+	i.warnOfRoot()
 	return NewError(i.found).Problems
+}
+
+// warnOfRoot warns once of all apps that run as root, at the first of them.
+func (i *inspector) warnOfRoot() {
+	if len(i.asRoot) == 0 {
+		return
+	}
+	message := "the app runs as root"
+	if n := len(i.asRoot); n > 1 {
+		message = fmt.Sprintf("this app and %d more run as root", n-1)
+	}
+	i.found = append(i.found, i.asRoot[0].locate(finding{key: "user", message: message, warning: true,
+		hint: `give it a user of its own, such as user = "www-data"`}))
 }
 
 func (i *inspector) inspectApp(d *draft) {
@@ -56,7 +82,7 @@ func (i *inspector) inspectApp(d *draft) {
 		f.warning = true
 		i.found = append(i.found, d.locate(f))
 	}
-	user, known := i.checkUser(d.App, warn)
+	user, known := i.checkUser(d, warn)
 	if i.checkDirectory(d.App, warn) && known {
 		i.checkAccess(d.App, user, warn)
 	}
@@ -67,23 +93,31 @@ func (i *inspector) inspectApp(d *draft) {
 	i.checkSecrets(d, warn)
 }
 
-// checkUser returns the user that the app runs as, and false if it does not exist.
-func (i *inspector) checkUser(a *App, warn func(finding)) (identity, bool) {
+// lookUp returns the user that the app runs as. It is an error if it does not exist.
+func (i *inspector) lookUp(d *draft) (identity, bool) {
+	user, err := i.identify(d.User, d.Group)
+	if err == nil {
+		return user, true
+	}
 	key := "user"
-	if a.User == "" && a.Group != "" {
+	if _, found := i.identify(d.User, ""); d.Group != "" && found == nil {
 		key = "group"
 	}
-	user, err := i.identify(a.User, a.Group)
+	i.found = append(i.found, d.locate(finding{key: key, message: err.Error(), hint: "create it, or name another " + key}))
+	return user, false
+}
+
+// checkUser returns the user that the app runs as, and false if it does not exist.
+func (i *inspector) checkUser(d *draft, warn func(finding)) (identity, bool) {
+	user, known := i.lookUp(d)
 	switch {
-	case err != nil:
-		warn(finding{key: key, message: err.Error()})
-		return user, false
+	case !known:
 	case i.euid != 0 && int(user.uid) != i.euid:
-		warn(finding{key: key, message: "only root can run an app as " + user.name, hint: "run tideover as root or as " + user.name})
+		warn(finding{key: "user", message: "only root can run an app as " + user.name, hint: "run tideover as root or as " + user.name})
 	case user.uid == 0:
-		warn(finding{key: key, message: "the app runs as root", hint: `give it a user of its own, such as user = "www-data"`})
+		i.asRoot = append(i.asRoot, d)
 	}
-	return user, true
+	return user, known
 }
 
 // checkDirectory reports whether the directory of the app exists.
@@ -107,7 +141,7 @@ func (i *inspector) checkAccess(a *App, user identity, warn func(finding)) {
 			hint: fmt.Sprintf("%s has mode %s", at, modeDigits(at))})
 		return
 	}
-	if !strings.Contains(a.Command[0], "/") {
+	if len(a.Command) == 0 || !strings.Contains(a.Command[0], "/") {
 		return
 	}
 	program := absolute(a.Directory, a.Command[0])

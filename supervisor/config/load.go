@@ -31,14 +31,37 @@ func Load(path string) (*File, error) {
 	return l.file, nil
 }
 
+// LoadToRun is Load for a daemon on this machine: a user or group that does not exist is an error.
+func LoadToRun(path string) (*File, error) {
+	file, err := Load(path)
+	var faults *Error
+	all, loaded := []Problem(nil), file
+	switch {
+	case errors.As(err, &faults):
+		all, loaded = faults.Problems, faults.file
+	case err != nil:
+		return nil, err
+	}
+	missing := loaded.missingUsers()
+	if len(missing) == 0 {
+		return file, err
+	}
+	if file != nil {
+		all = file.Warnings
+	}
+	failed := NewError(slices.Concat(all, missing))
+	failed.file = loaded
+	return nil, failed
+}
+
 // Check validates a configuration that is not in a file yet. It returns the problems
 // in the order in which they are found, or an *Error if the text is not TOML. path
 // is where the file will be; includes and relative paths begin in its directory.
 // The daemon's environment counts as empty.
 func Check(path, text string) ([]Problem, error) {
-	src, problem := parseSource(path, text)
-	if problem != nil {
-		return nil, NewError([]Problem{*problem})
+	src, problems := parseSource(path, text)
+	if len(problems) > 0 {
+		return nil, NewError(problems)
 	}
 	l := newLoader(path)
 	l.use(src)
@@ -85,6 +108,12 @@ func (l *loader) add(p Problem) {
 	}
 }
 
+func (l *loader) addAll(problems []Problem) {
+	for _, p := range problems {
+		l.add(p)
+	}
+}
+
 // full reports whether loading ends because there are too many errors.
 func (l *loader) full() bool { return l.errors >= maxErrors }
 
@@ -104,12 +133,11 @@ type location struct {
 }
 
 func (l *loader) load(path string) {
-	main, problem := readSource(path)
-	if problem != nil {
-		l.add(*problem)
-		return
+	main, problems := readSource(path)
+	l.addAll(problems)
+	if main != nil {
+		l.use(main)
 	}
-	l.use(main)
 }
 
 // use reads the main file and its includes into l.file.
@@ -166,15 +194,14 @@ func (l *loader) includes(main *source) (all []*source) {
 		}
 	}
 	for _, path := range paths {
-		src, problem := readSource(path)
-		if problem == nil && strings.TrimSpace(src.text) == "" {
-			problem = emptyInclude(path)
+		src, problems := readSource(path)
+		if src != nil && strings.TrimSpace(src.text) == "" {
+			src, problems = nil, []Problem{*emptyInclude(path)}
 		}
-		if problem != nil {
-			l.add(*problem)
-			continue
+		l.addAll(problems)
+		if src != nil {
+			all = append(all, src)
 		}
-		all = append(all, src)
 	}
 	return all
 }

@@ -110,6 +110,9 @@ func (f *Error) Errors() int {
 	return n
 }
 
+// Loaded returns the configuration as far as it could be loaded, for Inspect; nil: nothing.
+func (f *Error) Loaded() *File { return f.file }
+
 // AllowEmpty returns the configuration if its only errors are that apps are missing. These
 // errors are among the warnings then.
 func (f *Error) AllowEmpty() (*File, bool) {

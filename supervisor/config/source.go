@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -20,6 +21,7 @@ type source struct {
 	lines     []int // where each line begins
 	tree      map[string]any
 	positions *keyNode
+	unread    []string // keys of lines with a syntax error, as they are written
 }
 
 // maxLine is the length of a line in bytes. The column of a problem costs a scan of its line.
@@ -28,22 +30,21 @@ const maxLine = 64 << 10
 // maxQuoted is the length of a line in bytes that a problem quotes.
 const maxQuoted = 1000
 
-// readSource reads a file. A syntax error hides all other problems in it.
-func readSource(path string) (*source, *Problem) {
+// readSource reads a file. The source is nil where nothing of the file can be known.
+func readSource(path string) (*source, []Problem) {
 	b, info, err := readConfig(path)
 	var untrusted *untrustedError
 	if errors.As(err, &untrusted) {
-		return nil, &Problem{File: path, Message: untrusted.message, Hint: untrusted.hint, Untrusted: true}
+		return nil, []Problem{{File: path, Message: untrusted.message, Hint: untrusted.hint, Untrusted: true}}
 	}
 	if err != nil {
-		return nil, &Problem{File: path, Message: err.Error()}
+		return nil, []Problem{{File: path, Message: err.Error()}}
 	}
-	s, problem := parseSource(path, strings.TrimPrefix(string(b), byteOrderMark))
-	if problem != nil {
-		return nil, problem
+	s, problems := parseSource(path, strings.TrimPrefix(string(b), byteOrderMark))
+	if s != nil {
+		s.info = info
 	}
-	s.info = info
-	return s, nil
+	return s, problems
 }
 
 // readConfig is ReadFile for a configuration (openConfig).
@@ -56,28 +57,57 @@ func readConfig(path string) ([]byte, fs.FileInfo, error) {
 	return readOpen(f)
 }
 
-func parseSource(path, text string) (*source, *Problem) {
+// maxSyntaxErrors is how many syntax errors of a file are reported. Each costs a parse.
+const maxSyntaxErrors = 10
+
+// parseSource decodes a text. The decoder ends at the first syntax error; where that is in a line
+// "key = value", the line is left out, and what follows is decoded as well. The source is nil
+// where a syntax error is elsewhere: what follows it cannot be known.
+func parseSource(path, text string) (*source, []Problem) {
 	s := &source{path: path, text: text, lines: lineStarts(text)}
-	positions, exceeded := scanPositions(text)
-	if exceeded != nil {
-		p := s.problem(exceeded.at, exceeded.message)
-		return nil, &p
+	var problems []Problem
+	for decoded := text; ; {
+		positions, exceeded := scanPositions(decoded)
+		if exceeded != nil {
+			return nil, append(problems, s.problem(exceeded.at, exceeded.message))
+		}
+		if i := s.longLine(); i >= 0 {
+			return nil, []Problem{s.problem(span{i, i}, "the line is longer than "+FormatSize(maxLine))}
+		}
+		s.positions = positions
+		err := s.decode(decoded)
+		var syntax toml.ParseError
+		switch {
+		case err == nil:
+			return s, problems
+		case !errors.As(err, &syntax):
+			return nil, append(problems, Problem{File: path, Message: err.Error()})
+		}
+		problems = append(problems, s.syntax(syntax))
+		var ok bool
+		if decoded, ok = s.withoutLine(decoded, syntax.Position.Start); !ok || len(problems) == maxSyntaxErrors {
+			return nil, problems
+		}
 	}
-	if i := s.longLine(); i >= 0 {
-		p := s.problem(span{i, i}, "the line is longer than "+FormatSize(maxLine))
-		return nil, &p
+}
+
+// assignment is a line that sets a key.
+var assignment = regexp.MustCompile(`^\s*([A-Za-z0-9_."'-]+)\s*=`)
+
+// withoutLine replaces the line of an offset by blanks, so that the places of all others stay. It
+// reports false for a line that sets no key, and for one of supervisord.conf.
+func (s *source) withoutLine(text string, at int) (blanked string, ok bool) {
+	line := sort.SearchInts(s.lines, max(0, at)+1)
+	start, end := s.lines[line-1], len(text)
+	if line < len(s.lines) {
+		end = s.lines[line] - 1
 	}
-	s.positions = positions
-	err := s.decode()
-	var syntax toml.ParseError
-	if errors.As(err, &syntax) {
-		p := s.syntax(syntax)
-		return nil, &p
+	key := assignment.FindStringSubmatch(text[start:end])
+	if key == nil || looksLikeSupervisord(s.text) {
+		return text, false
 	}
-	if err != nil {
-		return nil, &Problem{File: path, Message: err.Error()}
-	}
-	return s, nil
+	s.unread = append(s.unread, key[1])
+	return text[:start] + strings.Repeat(" ", end-start) + text[end:], true
 }
 
 // longLine is where a line begins that is longer than maxLine; -1: there is none.
@@ -96,13 +126,14 @@ func (s *source) longLine() int {
 
 // decode decodes the text. The decoder panics where it finds a fault of its own; a file must
 // not end the daemon.
-func (s *source) decode() (err error) {
+func (s *source) decode(text string) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = fmt.Errorf("it cannot be decoded: %v", fault)
 		}
 	}()
-	_, err = toml.Decode(s.text, &s.tree)
+	s.tree = nil
+	_, err = toml.Decode(text, &s.tree)
 	return err
 }
 

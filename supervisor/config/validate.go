@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // completeApps completes every app and adds it to the file.
@@ -19,7 +20,7 @@ func (l *loader) completeApps() {
 			return
 		}
 		if len(d.Command) == 0 {
-			if _, tried := d.written["command"]; !tried {
+			if _, tried := d.written["command"]; !tried && !slices.ContainsFunc(d.src.unread, isCommand) {
 				l.addFinding(d, finding{message: "the app has no command"})
 			}
 		}
@@ -28,6 +29,11 @@ func (l *loader) completeApps() {
 		}
 		l.file.Apps = append(l.file.Apps, d.App)
 	}
+}
+
+// isCommand reports whether a key as it is written may be the command of an app.
+func isCommand(key string) bool {
+	return strings.HasSuffix(strings.Trim(key, `"'`), "command")
 }
 
 // addFinding adds a problem with one key of an app.

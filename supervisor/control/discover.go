@@ -19,6 +19,9 @@ import (
 const (
 	// lookTimeout is how long all daemons together may take to list their apps.
 	lookTimeout = 2 * time.Second
+	// silentTimeout is how much longer than the first daemon that answers the others may take. A
+	// daemon that hangs must not delay the commands for those that do not.
+	silentTimeout = 200 * time.Millisecond
 	// namedTimeout is that of one daemon whose socket is given. It is longer, because no
 	// other daemon waits for it, and a hundred clients at once can keep a machine busy.
 	namedTimeout = 10 * time.Second
@@ -32,6 +35,10 @@ type Locator struct {
 	Dirs          []string // runtime directories
 	Owners        []int    // user ids; nil: root and this user, and with Socket any user
 	OtherUserDirs []string // patterns of other users' runtime directories, for hints only
+
+	// OnSilent is called by Daemons for the socket of each daemon that is left out, because it
+	// does not answer while others do; nil: such daemons are passed over in silence.
+	OnSilent func(socket string)
 }
 
 // Daemon is a daemon that answered, and its status.
@@ -53,13 +60,19 @@ func (d Daemon) Apps() []string {
 func (d Daemon) names() string { return strings.Join(d.Apps(), ", ") }
 
 // Daemons asks every daemon for its status, all at the same time. Sockets that refuse
-// connections are passed over. The error is ExitNotRunning when there is no daemon,
-// ExitDenied when there are only daemons that deny access, ExitTimeout when there are
-// only those that do not answer.
+// connections are passed over, and so are daemons that do not answer within silentTimeout
+// while others do. The error is ExitNotRunning when there is no daemon, ExitDenied when there
+// are only daemons that deny access, ExitTimeout when there are only those that do not answer.
 func (l Locator) Daemons(ctx context.Context) ([]Daemon, error) {
-	look, cancel := context.WithTimeout(ctx, l.timeout())
-	defer cancel()
-	return l.daemons(look)
+	s := l.beginSurvey(ctx)
+	defer s.end()
+	s.gather(silentTimeout)
+	for _, socket := range s.silent() {
+		if l.OnSilent != nil {
+			l.OnSilent(socket)
+		}
+	}
+	return s.found()
 }
 
 func (l Locator) timeout() time.Duration {
@@ -69,27 +82,94 @@ func (l Locator) timeout() time.Duration {
 	return lookTimeout
 }
 
-func (l Locator) daemons(look context.Context) ([]Daemon, error) {
-	if l.Socket != "" {
-		one, err := probe(look, l.client(l.Socket))
-		if err != nil {
-			return nil, err
+// survey is a question to every daemon at the same time. One goroutine uses it.
+type survey struct {
+	locator    Locator
+	look       context.Context // ends the question
+	cancel     context.CancelFunc
+	probes     sync.WaitGroup
+	sockets    []string
+	unreadable []string // directories
+	answers    chan int // index of a socket of which daemons and errors are set
+	daemons    []Daemon
+	errors     []error
+	answered   []bool
+	left       int // sockets that are not answered
+}
+
+// beginSurvey asks. end must be called.
+func (l Locator) beginSurvey(ctx context.Context) *survey {
+	s := &survey{locator: l, sockets: []string{l.Socket}}
+	s.look, s.cancel = context.WithTimeout(ctx, l.timeout())
+	if l.Socket == "" {
+		s.sockets, s.unreadable = l.sockets()
+	}
+	n := len(s.sockets)
+	s.answers, s.daemons, s.errors, s.answered, s.left = make(chan int, n), make([]Daemon, n), make([]error, n), make([]bool, n), n
+	for i, path := range s.sockets {
+		s.probes.Go(func() {
+			s.daemons[i], s.errors[i] = probe(s.look, l.client(path))
+			s.answers <- i
+		})
+	}
+	return s
+}
+
+// end gives up the questions that are not answered.
+func (s *survey) end() {
+	s.cancel()
+	s.probes.Wait()
+}
+
+// gather waits until every daemon has answered, or for patience longer than for the first
+// one, or until the question ends.
+func (s *survey) gather(patience time.Duration) {
+	var late <-chan time.Time
+	for s.left > 0 {
+		if late == nil && slices.ContainsFunc(s.answeredIndexes(), func(i int) bool { return s.errors[i] == nil }) {
+			timer := time.NewTimer(patience)
+			defer timer.Stop()
+			late = timer.C
 		}
-		return []Daemon{one}, nil
+		select {
+		case i := <-s.answers:
+			s.answered[i] = true
+			s.left--
+		case <-late:
+			return
+		}
 	}
-	sockets, unreadable := l.sockets()
-	found, failed := make([]Daemon, len(sockets)), make([]error, len(sockets))
-	var probes sync.WaitGroup
-	for i, path := range sockets {
-		probes.Go(func() { found[i], failed[i] = probe(look, l.client(path)) })
+}
+
+func (s *survey) answeredIndexes() (all []int) {
+	for i, answered := range s.answered {
+		if answered {
+			all = append(all, i)
+		}
 	}
-	probes.Wait()
+	return all
+}
+
+// silent lists the sockets of daemons that have not answered.
+func (s *survey) silent() (all []string) {
+	for i, path := range s.sockets {
+		if !s.answered[i] || s.errors[i] != nil && asError(s.errors[i]).Exit == api.ExitTimeout {
+			all = append(all, path)
+		}
+	}
+	return all
+}
+
+// found returns the daemons that have answered; see Daemons.
+func (s *survey) found() ([]Daemon, error) {
 	var all []Daemon
 	var denied, silent error
-	for i, err := range failed {
-		switch {
+	for _, i := range s.answeredIndexes() {
+		switch err := s.errors[i]; {
 		case err == nil:
-			all = append(all, found[i])
+			all = append(all, s.daemons[i])
+		case s.locator.Socket != "":
+			return nil, err
 		case asError(err).Exit == api.ExitDenied:
 			denied = err
 		case asError(err).Exit == api.ExitTimeout:
@@ -104,11 +184,11 @@ func (l Locator) daemons(look context.Context) ([]Daemon, error) {
 	case silent != nil:
 		return nil, silent
 	}
-	looked := "looked in " + strings.Join(l.Dirs, ", ")
-	if len(unreadable) > 0 {
-		looked += "; may not look in " + strings.Join(unreadable, ", ")
+	looked := "looked in " + strings.Join(s.locator.Dirs, ", ")
+	if len(s.unreadable) > 0 {
+		looked += "; may not look in " + strings.Join(s.unreadable, ", ")
 	}
-	hint := cmp.Or(l.hintOtherUsers(), "start one: tideover run -- gunicorn app:app")
+	hint := cmp.Or(s.locator.hintOtherUsers(), "start one: tideover run -- gunicorn app:app")
 	return nil, errorf(api.ExitNotRunning, hint, "no daemon runs (%s)", looked)
 }
 
@@ -185,35 +265,68 @@ func (c *Client) silence(look context.Context, err error) error {
 // Select finds the apps that selectors mean: the daemons that have them, each
 // with the status of these apps only, in the order of its configuration. Without
 // selectors it is the only app there is. A selector that no daemon or more than
-// one knows is ExitNoSuchApp.
+// one knows is ExitNoSuchApp. A daemon that does not answer delays only the search for a
+// selector that none of the others knows.
 func (l Locator) Select(ctx context.Context, selectors ...string) ([]Daemon, error) {
-	look, cancel := context.WithTimeout(ctx, l.timeout())
-	defer cancel()
-	daemons, err := l.daemons(look)
+	s := l.beginSurvey(ctx)
+	defer s.end()
+	s.gather(silentTimeout)
+	daemons, err := s.found()
 	if err != nil {
 		return nil, err
 	}
 	if len(selectors) == 0 {
-		return onlyApp(daemons)
+		return onlyApp(daemons, s.silent())
 	}
-	for _, selector := range selectors {
-		i, err := l.findOwner(look, daemons, selector)
-		if err != nil {
-			return nil, err
-		}
-		daemons[i].Selectors = append(daemons[i].Selectors, selector)
+	err = l.assign(ctx, daemons, selectors)
+	if err != nil && s.left > 0 && asError(err).Exit == api.ExitNoSuchApp {
+		s.gather(l.timeout()) // one of those that are slow may have it
+		daemons, _ = s.found()
+		err = l.assign(ctx, daemons, selectors)
+	}
+	if err != nil {
+		return nil, withSilent(err, s.silent())
 	}
 	var found []Daemon
 	for _, d := range daemons {
 		if len(d.Selectors) == 0 {
 			continue
 		}
-		if d.Status, err = d.Client.Status(look, d.Selectors...); err != nil {
-			return nil, d.silence(look, err)
+		if d.Status, err = d.ask(ctx, d.Selectors...); err != nil {
+			return nil, err
 		}
 		found = append(found, d)
 	}
 	return found, nil
+}
+
+// assign gives each selector to the daemon that it belongs to.
+func (l Locator) assign(ctx context.Context, daemons []Daemon, selectors []string) error {
+	for _, selector := range selectors {
+		i, err := l.findOwner(ctx, daemons, selector)
+		if err != nil {
+			return err
+		}
+		daemons[i].Selectors = append(daemons[i].Selectors, selector)
+	}
+	return nil
+}
+
+// ask returns the status of the apps that selectors mean.
+func (d Daemon) ask(ctx context.Context, selectors ...string) (api.Status, error) {
+	look, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	st, err := d.Client.Status(look, selectors...)
+	return st, d.silence(look, err)
+}
+
+// withSilent adds to the hint of an error that there are daemons which were not asked.
+func withSilent(err error, silent []string) error {
+	failure := *asError(err)
+	if len(silent) > 0 && failure.Exit == api.ExitNoSuchApp {
+		failure.Hint = strings.TrimPrefix(failure.Hint+"\nno answer from the daemon on "+strings.Join(silent, ", "), "\n")
+	}
+	return &failure
 }
 
 // Find is Select for exactly one app.
@@ -235,22 +348,27 @@ func (l Locator) Find(ctx context.Context, app string) (*Client, string, error) 
 // One is the only daemon. Several are ExitNoSuchApp; the hint has the --socket
 // flag of each.
 func (l Locator) One(ctx context.Context) (Daemon, error) {
-	daemons, err := l.Daemons(ctx)
+	s := l.beginSurvey(ctx)
+	defer s.end()
+	s.gather(silentTimeout)
+	daemons, err := s.found()
 	if err != nil {
 		return Daemon{}, err
 	}
-	if len(daemons) == 1 {
+	silent := s.silent()
+	if len(daemons) == 1 && len(silent) == 0 {
 		return daemons[0], nil
 	}
 	hint := "say which:"
 	for _, d := range daemons {
 		hint += "\n--socket " + d.Socket()
 	}
-	return Daemon{}, errSeveralDaemons(daemons, hint)
+	return Daemon{}, errSeveralDaemons(daemons, silent, hint)
 }
 
-// onlyApp is the app that is meant when none is named.
-func onlyApp(daemons []Daemon) ([]Daemon, error) {
+// onlyApp is the app that is meant when none is named. A daemon that does not answer counts: it
+// may be the one that is meant.
+func onlyApp(daemons []Daemon, silent []string) ([]Daemon, error) {
 	var names []string
 	var all []Daemon // one for each app
 	for _, d := range daemons {
@@ -262,26 +380,28 @@ func onlyApp(daemons []Daemon) ([]Daemon, error) {
 		}
 	}
 	switch {
+	case len(silent) > 0:
+		return nil, errSeveralDaemons(daemons, silent, "name one of "+strings.Join(names, ", "))
 	case len(all) == 1:
 		return all, nil
 	case len(all) == 0:
 		return nil, errorf(api.ExitNoSuchApp, "", "there are no apps")
 	case len(daemons) > 1:
-		return nil, errSeveralDaemons(daemons, "name one of "+strings.Join(names, ", "))
+		return nil, errSeveralDaemons(daemons, nil, "name one of "+strings.Join(names, ", "))
 	}
 	return nil, errorf(api.ExitNoSuchApp, "name one of "+strings.Join(names, ", ")+", or all", "there are %d apps", len(names))
 }
 
 // findOwner returns the index of the daemon that a selector belongs to. The name
 // of an app comes before labels and groups.
-func (l Locator) findOwner(look context.Context, daemons []Daemon, selector string) (int, error) {
+func (l Locator) findOwner(ctx context.Context, daemons []Daemon, selector string) (int, error) {
 	hasApp := func(d Daemon) (bool, error) { return slices.Contains(d.Apps(), selector), nil }
 	knows := func(d Daemon) (bool, error) {
-		_, err := d.Client.Status(look, selector)
+		_, err := d.ask(ctx, selector)
 		if err != nil && asError(err).Exit == api.ExitNoSuchApp {
 			return false, nil
 		}
-		return err == nil, d.silence(look, err)
+		return err == nil, err
 	}
 	for _, matches := range []func(Daemon) (bool, error){hasApp, knows} {
 		owners, err := indexesOf(daemons, matches)
@@ -350,12 +470,15 @@ func Selectors(daemons []Daemon) []string {
 }
 
 // errSeveralDaemons is the error of a command that needs exactly one daemon.
-func errSeveralDaemons(daemons []Daemon, hint string) error {
+func errSeveralDaemons(daemons []Daemon, silent []string, hint string) error {
 	var each []string
 	for _, d := range daemons {
 		each = append(each, cmp.Or(d.names(), "one without apps")+" (pid "+strconv.Itoa(d.Status.Pid)+")")
 	}
-	return errorf(api.ExitNoSuchApp, hint, "%d daemons run: %s", len(daemons), strings.Join(each, "; "))
+	for _, socket := range silent {
+		each = append(each, "one that does not answer ("+socket+")")
+	}
+	return errorf(api.ExitNoSuchApp, hint, "%d daemons run: %s", len(each), strings.Join(each, "; "))
 }
 
 // errNoSuchApp is the error for an unknown name. Its hint is a known name that is

@@ -251,6 +251,51 @@ func TestADaemonIsWhatItsProcessIs(t *testing.T) {
 	}
 }
 
+// A daemon that hangs costs the commands for other daemons nothing, and an app that is named is
+// found; but where no name says which daemon is meant, the one that hangs may be it.
+func TestADaemonThatHangsDoesNotDelayCommandsForOthers(t *testing.T) {
+	t.Parallel()
+	dir := privateDir(t)
+	serve(t, newFake("shop"), SocketOptions{Path: SocketPath(dir, "shop")})
+	hanging := SocketPath(dir, "") // accepted by the kernel, and never answered: as after SIGSTOP
+	listener, err := net.Listen("unix", hanging)
+	must(t, err, os.WriteFile(hanging+lockSuffix, nil, 0o600))
+	t.Cleanup(func() { listener.Close() })
+	inTime := func(what string, began time.Time) {
+		t.Helper()
+		if took := time.Since(began); took > lookTimeout/2 {
+			t.Errorf("%s took %s", what, took)
+		}
+	}
+	var silent []string
+	locator := Locator{Dirs: []string{dir}, OnSilent: func(socket string) { silent = append(silent, socket) }}
+	began := time.Now()
+	daemons, err := locator.Daemons(t.Context())
+	if err != nil || len(daemons) != 1 || len(silent) != 1 || silent[0] != hanging {
+		t.Errorf("%d daemons, %v, without an answer: %v", len(daemons), err, silent)
+	}
+	inTime("a status of all", began)
+	for _, selector := range []string{"shop", "label-of-shop"} {
+		began = time.Now()
+		if found, err := locator.Select(t.Context(), selector); err != nil || len(found) != 1 || found[0].names() != "shop" {
+			t.Errorf("%s: %v, %v", selector, found, err)
+		}
+		inTime(selector, began)
+	}
+	began = time.Now()
+	if _, err := locator.One(t.Context()); exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "2 daemons run: shop (pid ") ||
+		!strings.Contains(err.Error(), "one that does not answer ("+hanging+")") {
+		t.Errorf("the only daemon: %v", err)
+	}
+	if _, err := locator.Select(t.Context()); exitOf(err) != api.ExitNoSuchApp {
+		t.Errorf("the only app: %v", err)
+	}
+	inTime("two errors", began)
+	if _, err := locator.Select(t.Context(), "blog"); exitOf(err) != api.ExitNoSuchApp || !strings.Contains(asError(err).Hint, "no answer from the daemon on "+hanging) {
+		t.Errorf("an app that it may have: %#v", err)
+	}
+}
+
 // All sockets are asked at the same time, and for as long as one would be.
 func TestManySilentSocketsCostTheTimeOfOne(t *testing.T) {
 	t.Parallel()

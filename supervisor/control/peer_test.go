@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -221,7 +222,7 @@ func TestRoles(t *testing.T) {
 // The role of a new route is given here as well as in the table.
 func TestRolesOfRoutes(t *testing.T) {
 	t.Parallel()
-	members := map[string]bool{"/v1/status": true, "/v1/logs": true, "/v1/reload": true, "/v1/hold": true, "/v1/release": true}
+	members := map[string]bool{"/v1/status": true, "/v1/check": true, "/v1/logs": true, "/v1/reload": true, "/v1/hold": true, "/v1/release": true}
 	for _, r := range routes() {
 		want := roleAdmin
 		if members[r.path] {
@@ -230,7 +231,7 @@ func TestRolesOfRoutes(t *testing.T) {
 		if r.minRole != want {
 			t.Errorf("%s is for role %d, want %d", r.path, r.minRole, want)
 		}
-		if r.mutating != (r.path != "/v1/status" && r.path != "/v1/logs") {
+		if r.mutating == slices.Contains([]string{"/v1/status", "/v1/check", "/v1/logs"}, r.path) {
 			t.Errorf("%s: acts is %v", r.path, r.mutating)
 		}
 	}
