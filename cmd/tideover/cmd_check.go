@@ -20,10 +20,11 @@ func newCheckCommand(c *cli) *cobra.Command {
 		Example: `  tideover check                   the file that run would use
   tideover check tideover.toml`,
 		Long: `Prints every error with its place and a remedy, and what this machine lacks:
-users, directories, commands. A syntax error hides nothing but its line. As root it also prints which files of the apps
-root opens, and which a helper opens that has become the app's user, because
-others can change the path. Exits 0 when there is no error, also when there
-are warnings, and 5 otherwise. Nothing is started or changed.`,
+users (an error), directories, commands. A syntax error hides nothing but its
+line. As root it also prints which files of the apps root opens, and which a
+helper opens that has become the app's user, because others can change the
+path. Exits 0 when there is no error, also when there are warnings, and 5
+otherwise. Nothing is started or changed.`,
 		Args: maxNames(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path, err := c.configPath(firstArg(args))

@@ -101,12 +101,20 @@ func completeFlag(cmd *cobra.Command, flag string, values ...string) {
 	}
 }
 
-// completeHelp completes verbs and help topics.
+// completeHelp completes verbs, help topics and, after config, keys.
 func completeHelp(cmd *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var pages []cobra.Completion
 	for _, page := range cmd.Root().Commands() {
 		if len(given) == 0 && !page.Hidden {
 			pages = append(pages, page.Name())
+		}
+	}
+	if len(given) == 1 && given[0] == "config" {
+		for _, k := range config.AppKeys() {
+			pages = append(pages, k.Path)
+		}
+		for _, k := range config.DaemonKeys() {
+			pages = append(pages, "daemon."+k.Path)
 		}
 	}
 	return pages, cobra.ShellCompDirectiveNoFileComp

@@ -116,11 +116,18 @@ func newHelpTopics() []*cobra.Command {
 
 func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "help [VERB]",
+		Use:   "help [VERB | config KEY]",
 		Short: "Help on a verb, or on flags, exits, signals, files, config",
 
 		ValidArgsFunction: completeHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 && args[0] == "config" {
+				page, err := keyPage(args[1])
+				if err == nil {
+					fmt.Fprint(cmd.OutOrStdout(), page)
+				}
+				return err
+			}
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
 				return unknownPage(cmd.Root(), strings.Join(args, " "))

@@ -1,6 +1,9 @@
 package config
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Change says when a new value takes effect.
 type Change string
@@ -20,9 +23,25 @@ type Key struct {
 	Default string // as TOML; empty: none
 	Change  Change
 	Meaning string
+	Values  []Choice // of a key with a few values
 
 	field func(any) any        // returns a pointer to the field of an *App or *Daemon
 	set   func(any, any) error // sets the field of an *App or *Daemon from a decoded TOML value
+}
+
+// Choice is one of the values of a key with a few values.
+type Choice struct {
+	Value   string // as TOML
+	Meaning string
+}
+
+// values adds what each value of a key of type oneOf means, in its order.
+func (k Key) values(meanings ...string) Key {
+	choices, _, _ := strings.Cut(k.Type, ",")
+	for i, value := range strings.Split(choices, " or ") {
+		k.Values = append(k.Values, Choice{value, meanings[i]})
+	}
+	return k
 }
 
 // AppKeys lists the keys of [app.NAME] and [defaults], in order.

@@ -14,9 +14,11 @@ var daemonKeys = []Key{
 	daemon("socket_mode", mode, "", func(d *Daemon) *os.FileMode { return &d.SocketMode },
 		"mode of the control socket; left out: 0600, or 0660 with socket_group"),
 	daemon("log_level", oneOf("trace", "debug", "info", "warn", "error"), `"info"`, func(d *Daemon) *string { return &d.LogLevel },
-		"lowest level that tideover logs"),
+		"lowest level that tideover logs").values(
+		"every step, for its developers", "also requests of commands and ended processes", "what happens", "what may need attention", "what has failed"),
 	daemon("log_format", oneOf("auto", "text", "json"), `"auto"`, func(d *Daemon) *string { return &d.LogFormat },
-		"format of tideover's own log; auto: text on a terminal, with run -- COMMAND and under supervisord, else JSON"),
+		"format of tideover's own log").values(
+		"text on a terminal, in the journal, with run -- COMMAND and under supervisord, else JSON", "lines for people", "a JSON object a line"),
 	daemon("state_dir", filePath, "", func(d *Daemon) *string { return &d.StateDir },
 		"directory for the state that outlives the daemon"),
 	daemon("runtime_dir", filePath, "", func(d *Daemon) *string { return &d.RuntimeDir },
@@ -24,7 +26,8 @@ var daemonKeys = []Key{
 	daemon("pidfile", filePath, "", func(d *Daemon) *string { return &d.Pidfile },
 		"file for the daemon's pid"),
 	daemon("exit_when", oneOf("never", "failed", "done"), `"never"`, func(d *Daemon) *string { return &d.ExitWhen },
-		"end the daemon when an app has failed (exit code 1), or when all are done"),
+		"when the daemon ends by itself, for containers").values(
+		"never", "when an app has failed (failed_after): exit code 1", "when every app is done or has failed"),
 	daemon("failed_after", integer(1, 1000), `5`, func(d *Daemon) *int { return &d.FailedAfter },
 		"failed starts in a row after which an app has failed: requests get 503, and a start is tried once a minute"),
 	daemon("stop_timeout", optional(duration), "", func(d *Daemon) **time.Duration { return &d.StopTimeout },

@@ -158,7 +158,7 @@ func (h *hintedError) Error() string { return h.message + ": " + h.hint }
 
 // integer is a whole number from low to high.
 func integer(low, high int64) valueType[int] {
-	return valueType[int]{"number", func(v any) (int, error) {
+	return valueType[int]{fmt.Sprintf("number from %d to %d", low, high), func(v any) (int, error) {
 		n, ok := v.(int64)
 		if !ok {
 			err := expected("a whole number", v)
@@ -176,7 +176,7 @@ func integer(low, high int64) valueType[int] {
 
 // positive is a number that is not 0.
 func positive[T ~int64](k valueType[T]) valueType[T] {
-	return valueType[T]{k.name, func(v any) (T, error) {
+	return valueType[T]{k.name + " above 0", func(v any) (T, error) {
 		n, err := k.read(v)
 		if err == nil && n == 0 {
 			err = fmt.Errorf("%q is too little: it must be more than 0", fmt.Sprint(v))

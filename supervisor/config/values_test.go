@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,23 @@ func TestNearest(t *testing.T) {
 	for word, want := range map[string]string{"lisetn": "listen", "comand": "command", "xyz": "", "directroy": "directory", "listen": ""} {
 		if got := Nearest(word, []string{"listen", "command", "directory"}); got != want {
 			t.Errorf("%s: %q", word, got)
+		}
+	}
+}
+
+// The reference says of every key what may be written, and what each of a few values means.
+func TestEveryKeySaysWhatMayBeWritten(t *testing.T) {
+	for _, k := range slices.Concat(appKeys, daemonKeys) {
+		if k.Type == "" || k.Meaning == "" {
+			t.Errorf("%s: type %q, meaning %q", k.Path, k.Type, k.Meaning)
+		}
+		if choices := strings.Count(k.Type, `" or "`); choices > 0 && len(k.Values) != choices+1 {
+			t.Errorf("%s: %d values have a meaning, want %d", k.Path, len(k.Values), choices+1)
+		}
+		for _, v := range k.Values {
+			if v.Meaning == "" || v.Value[0] != '"' {
+				t.Errorf("%s: value %q means %q", k.Path, v.Value, v.Meaning)
+			}
 		}
 	}
 }
