@@ -294,3 +294,50 @@ func TestATouchReloads(t *testing.T) {
 		t.Errorf("generation %d, want %d", st.Generation, generation+1)
 	}
 }
+
+// A change of a file that a pattern or a directory means, or a new one, reloads the app; what
+// Python writes while the app starts does not.
+func TestPatternsAndDirectoriesReload(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	path := func(name string) string { return filepath.Join(root, name) }
+	write := func(name string) error {
+		return errors.Join(os.MkdirAll(filepath.Dir(path(name)), 0o755), os.WriteFile(path(name), []byte(name), 0o644))
+	}
+	if err := errors.Join(write("shop.py"), write("templates/base.html")); err != nil {
+		t.Fatal(err)
+	}
+	w := openMultiApp(t, named("shop", func(a *config.App) {
+		a.Watch = config.Watch{Files: []string{path("*.py"), path("templates"), path("lib/**/*.py")}, Debounce: 20 * time.Millisecond}
+	}))
+	w.untilState("shop", api.Running)
+	generation := 1
+	for _, change := range []struct {
+		how string
+		do  func() error
+	}{
+		{"a change", func() error { return os.Chtimes(path("shop.py"), time.Time{}, time.Now().Add(time.Second)) }},
+		{"a new file", func() error { return write("new.py") }},
+		{"a new file in a directory", func() error { return write("templates/new.html") }},
+		{"a new file in a new directory", func() error { return write("templates/admin/new.html") }},
+		{"a directory that was not there", func() error { return write("lib/deep/er/new.py") }},
+	} {
+		if err := change.do(); err != nil {
+			t.Fatal(err)
+		}
+		generation++
+		w.until("reloaded by "+change.how, func(st api.AppStatus) bool { return st.Generation == generation && st.State == api.Running })
+	}
+	if err := errors.Join(write("__pycache__/shop.pyc"), write("templates/.base.html.swp"), write("notes.txt"), os.Remove(path("new.py"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("shop.py"); err != nil {
+		t.Fatal(err)
+	}
+	generation++
+	w.until("reloaded once more", func(st api.AppStatus) bool { return st.Generation == generation && st.State == api.Running })
+	w.want(w.do(api.Reload), api.ExitOK)
+	if st := w.status(); st.Generation != generation+1 {
+		t.Errorf("generation %d, want %d", st.Generation, generation+1)
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"tideover/supervisor/safepath"
 )
 
 // Inspect compares a configuration with this machine. It reports users that do not
@@ -89,6 +91,7 @@ func (i *inspector) inspectApp(d *draft) {
 	if known {
 		i.checkPaths(d, warn)
 	}
+	i.checkWatched(d.App, warn)
 	i.checkSocketDirs(d.App, warn)
 	i.checkSecrets(d, warn)
 }
@@ -151,6 +154,20 @@ func (i *inspector) checkAccess(a *App, user identity, warn func(finding)) {
 		warn(finding{key: "command", part: []string{"0"}, message: fmt.Sprintf("%s cannot be run: %s", program, withoutPath(err))})
 	case !info.Mode().IsRegular() || !user.canAccess(info, execute) || info.Mode().Perm()&0o111 == 0:
 		warn(finding{key: "command", part: []string{"0"}, message: fmt.Sprintf("%s cannot run %s", user.name, program), hint: fmt.Sprintf("it has mode %s", modeDigits(program))})
+	}
+}
+
+// checkWatched warns of a pattern that no file matches: a reload that never comes is not noticed.
+func (i *inspector) checkWatched(a *App, warn func(finding)) {
+	opener, err := a.Opener()
+	if err != nil || !slices.ContainsFunc(a.Watch.Files, safepath.HasPattern) {
+		return
+	}
+	watches, err := opener.Watches(a.Watch.Files)
+	for n, w := range watches {
+		if path := a.Watch.Files[n]; err == nil && safepath.HasPattern(path) && len(w.Files) == 0 {
+			warn(finding{key: "watch.files", part: []string{fmt.Sprint(n)}, message: "no file matches " + path})
+		}
 	}
 }
 

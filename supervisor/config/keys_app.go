@@ -162,8 +162,8 @@ var appKeys = []Key{
 	app("log.buffer", size, `"4MiB"`, Next, func(a *App) *int64 { return &a.Log.Buffer },
 		"output kept in memory while its reader is slow"),
 
-	app("watch.files", list(text), "", Live, func(a *App) *[]string { return &a.Watch.Files },
-		"a change of one of them reloads the app; relative to directory"),
+	app("watch.files", list(checked("path or pattern", checkWatched)), "", Live, func(a *App) *[]string { return &a.Watch.Files },
+		`a change of one of them, or a new one, reloads the app; relative to directory; a directory means all files below it; in patterns, * and ? and [a-z] match within a name, ** any directories: "src/**/*.py"; hidden files, *~, __pycache__ and node_modules are left out; at most 10000 files in 1000 directories`),
 	app("watch.debounce", duration, `"500ms"`, Live, func(a *App) *time.Duration { return &a.Watch.Debounce },
 		"quiet time before that reload"),
 

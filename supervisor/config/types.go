@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -329,4 +330,20 @@ func checkTrusted(s string) error {
 		return nil
 	}
 	return fmt.Errorf(`%q is not an IP address, a network such as "10.0.0.0/8", or "unix"`, s)
+}
+
+// checkWatched checks a path or a pattern of watch.files.
+func checkWatched(s string) error {
+	if err := checkFilePath(s); err != nil {
+		return err
+	}
+	for part := range strings.SplitSeq(s, "/") {
+		if _, err := filepath.Match(part, ""); err != nil {
+			return fmt.Errorf("%q is not a pattern: a [ is not closed, or a \\ is the last character", part)
+		}
+		if strings.Contains(part, "**") && part != "**" {
+			return &hintedError{fmt.Sprintf("%q is not a pattern: ** stands alone between two /", part), `write it like "**/*.py"`}
+		}
+	}
+	return nil
 }

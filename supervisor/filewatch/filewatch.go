@@ -26,10 +26,10 @@ const rescanInterval = 100 * time.Millisecond
 // maxRounds bounds how often a rescan follows paths that change while they are resolved.
 const maxRounds = 3
 
-// Watcher watches every directory on the path of each file, because editors
-// replace files, releases replace symlinks, and a directory may be made later. A
-// touch is a change of the inode or of the modification time of what the path
-// resolves to. The removal of a file is no touch.
+// Watcher watches every directory on the path of each file, and every directory of a pattern,
+// because editors replace files, releases replace symlinks, and a file or directory may be made
+// later. A touch is a change of the inode or of the modification time of what a path resolves
+// to, or a new file that a pattern matches. The removal of a file is no touch.
 //
 // One goroutine, Run, owns every field but wanted.
 type Watcher struct {
@@ -43,7 +43,9 @@ type Watcher struct {
 	inotify *fsnotify.Watcher
 	apps    map[string]*app
 	names   map[string]bool // base names of every file and directory on the paths
+	globs   map[string]bool // patterns of base names
 	scanned time.Time       // the last rescan
+	took    time.Duration   // that one
 	rescan  *time.Timer     // nil: no rescan is due
 	calls   sync.WaitGroup  // of reload
 }
@@ -60,15 +62,16 @@ type app struct {
 	files   []*file
 	watches []safepath.Watch // of files, as they were resolved last
 	failed  bool             // the last try to resolve them failed
+	limited bool             // there are more files than the limits allow
 }
 
-// file is one watched file of an app.
+// file is one entry of watch.files: a file, a directory or a pattern.
 type file struct {
 	path     string
-	debounce time.Duration // from the last touch to the reload
-	known    bool          // last is set
-	last     safepath.FileID
-	timer    *time.Timer // nil: no reload is due
+	debounce time.Duration              // from the last touch to the reload
+	last     map[string]safepath.FileID // by path; nil: not known yet
+	touched  string                     // the path that was touched last
+	timer    *time.Timer                // nil: no reload is due
 }
 
 // New returns a Watcher that calls reload for each touch, once Run runs.
@@ -117,7 +120,7 @@ func (w *Watcher) Run(ctx context.Context) {
 			w.reconcile()
 			w.compare(ctx, ready)
 		case e := <-events:
-			if w.names[filepath.Base(e.Name)] {
+			if w.isWatched(filepath.Base(e.Name)) {
 				w.scheduleRescan()
 			}
 		case err := <-faults:
@@ -132,9 +135,24 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
+// isWatched reports whether an event with a base name may be a touch.
+func (w *Watcher) isWatched(name string) bool {
+	if w.names[name] {
+		return true
+	}
+	for glob := range w.globs {
+		if safepath.MayMatch(glob, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// scheduleRescan has the paths resolved again. An app that writes all the time into a directory
+// with many files costs a tenth of a CPU at most.
 func (w *Watcher) scheduleRescan() {
 	if w.rescan == nil {
-		w.rescan = time.NewTimer(time.Until(w.scanned.Add(rescanInterval)))
+		w.rescan = time.NewTimer(time.Until(w.scanned.Add(max(rescanInterval, 10*w.took))))
 	}
 }
 
@@ -175,6 +193,9 @@ func (w *Watcher) reconcile() {
 	apps := map[string]*app{}
 	for name, wanted := range w.wanted {
 		a := &app{opener: wanted.opener}
+		if before := w.apps[name]; before != nil {
+			a.limited = before.limited
+		}
 		for _, path := range wanted.Files {
 			f := &file{path: path}
 			if before := w.apps[name].file(path); before != nil {
@@ -225,6 +246,7 @@ func (w *Watcher) compare(ctx context.Context, ready chan<- *file) {
 	if w.inotify == nil {
 		return
 	}
+	began := time.Now()
 	w.resolve()
 	for range maxRounds {
 		if !w.watchDirs() {
@@ -233,16 +255,28 @@ func (w *Watcher) compare(ctx context.Context, ready chan<- *file) {
 		w.resolve() // a touch before the directory was watched caused no event
 	}
 	w.scanned = time.Now()
+	w.took = w.scanned.Sub(began)
 	for _, a := range w.apps {
 		for i, f := range a.files {
-			if i < len(a.watches) && f.last != a.watches[i].ID {
-				f.last = a.watches[i].ID
-				if f.last != (safepath.FileID{}) {
-					f.startTimer(ctx, ready)
-				}
+			if i < len(a.watches) && f.update(a.watches[i].Files) {
+				f.startTimer(ctx, ready)
 			}
 		}
 	}
+}
+
+// update takes the files as they are now, and reports whether one was touched.
+func (f *file) update(now map[string]safepath.FileID) (touched bool) {
+	if now == nil {
+		return false // they were not resolved
+	}
+	for path, id := range now {
+		if f.last[path] != id {
+			touched, f.touched = true, path
+		}
+	}
+	f.last = now
+	return touched
 }
 
 // resolve resolves the paths of every app. The state of a new file is the first one that is
@@ -261,18 +295,25 @@ func (w *Watcher) resolve() {
 			continue // what was resolved before counts
 		}
 		a.watches = watches
+		limited := false
 		for i, f := range a.files {
-			if !f.known {
-				f.known, f.last = true, watches[i].ID
+			limited = limited || watches[i].Truncated
+			if f.last == nil {
+				f.last = watches[i].Files
 			}
 		}
+		if limited && !a.limited {
+			w.logger.Warn("too many files to watch", "app", name, "files", safepath.MaxWatchedFiles, "directories", safepath.MaxWatchedDirs,
+				"hint", "changes of further ones are not noticed; watch.files should name less")
+		}
+		a.limited = limited
 	}
 }
 
 // watchDirs watches the directories on the resolved paths and no others. It reports whether
 // one is new.
 func (w *Watcher) watchDirs() (added bool) {
-	w.names = map[string]bool{}
+	w.names, w.globs = map[string]bool{}, map[string]bool{}
 	dirs := map[string]bool{}
 	for _, a := range w.apps {
 		for _, watch := range a.watches {
@@ -280,7 +321,11 @@ func (w *Watcher) watchDirs() (added bool) {
 				dirs[dir] = true
 			}
 			for _, name := range watch.Names {
-				w.names[name] = true
+				if safepath.HasPattern(name) {
+					w.globs[name] = true
+				} else {
+					w.names[name] = true
+				}
 			}
 		}
 	}
@@ -321,8 +366,9 @@ func (w *Watcher) trigger(f *file) {
 	f.timer = nil
 	for name, a := range w.apps {
 		if slices.Contains(a.files, f) {
-			w.logger.Info("watched file changed", "app", name, "file", f.path)
-			w.calls.Go(func() { w.reload(name, f.path) })
+			touched := f.touched
+			w.logger.Info("watched file changed", "app", name, "file", touched)
+			w.calls.Go(func() { w.reload(name, touched) })
 		}
 	}
 }

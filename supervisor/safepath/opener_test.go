@@ -563,7 +563,38 @@ func TestWatchesShowNothingThatTheAppCannotReach(t *testing.T) {
 	foreign := p.symlink(p.secret, filepath.Join(p.app, "link"), 33)
 	watches, err := Opener{User: appUser}.Watches([]string{own, foreign, p.secret})
 	p.must(err)
-	if watches[0].ID == (FileID{}) || watches[1].ID != (FileID{}) || watches[2].ID == (FileID{}) {
+	if len(watches[0].Files) != 1 || len(watches[1].Files) != 0 || len(watches[2].Files) != 1 {
 		t.Errorf("%+v", watches)
+	}
+}
+
+// A pattern or a directory shows an app only what its user can list, and an app of root only
+// what others cannot exchange.
+func TestPatternsShowNothingThatTheAppCannotReach(t *testing.T) {
+	p := newPlace(t)
+	p.file(filepath.Join(p.app, "a.py"), "", 33, 0o644)
+	secrets := filepath.Join(p.root, "secrets")
+	p.must(errors.Join(os.Mkdir(secrets, 0o700), os.WriteFile(filepath.Join(secrets, "key.py"), nil, 0o600)))
+	p.symlink(secrets, filepath.Join(p.app, "link"), 33)
+	for pattern, want := range map[string]int{
+		filepath.Join(p.app, "*.py"):          1,
+		filepath.Join(p.app, "link", "*.py"):  0, // root could read it
+		filepath.Join(p.app, "*", "*.py"):     0,
+		secrets:                               0,
+		filepath.Join(secrets, "*.py"):        0,
+		filepath.Join(secrets, "**", "*.py"):  0,
+		filepath.Join(p.app, "**", "a.[p]?"):  1,
+		filepath.Join(p.app, "nothing", "**"): 0,
+	} {
+		watches, err := Opener{User: appUser}.Watches([]string{pattern})
+		p.must(err)
+		if got := len(watches[0].Files); got != want {
+			t.Errorf("%s: %d files, want %d: %v", pattern, got, want, watches[0].Files)
+		}
+	}
+	watches, err := Opener{}.Watches([]string{secrets, p.app, filepath.Join(p.app, "*.py")})
+	p.must(err)
+	if len(watches[0].Files) != 1 || len(watches[1].Files) != 0 || len(watches[2].Files) != 0 {
+		t.Errorf("an app of root: %+v", watches)
 	}
 }

@@ -60,6 +60,7 @@ func reply(conn *net.UnixConn, a answer, file *os.File) error {
 
 // carryOut does what is asked, with the rights of the calling process.
 func (r request) carryOut() (a answer, file *os.File) {
+	var watched *expansion // the limits are for all paths together
 	for _, path := range r.Paths {
 		var err error
 		switch r.Action {
@@ -68,7 +69,10 @@ func (r request) carryOut() (a answer, file *os.File) {
 			f, err = readAsSelf(path, r.Limit)
 			a.Files = append(a.Files, f)
 		case watchAction:
-			a.Watches = append(a.Watches, watchAsSelf(path))
+			if watched == nil {
+				watched = newExpansion(func(string) bool { return true })
+			}
+			a.Watches = append(a.Watches, watched.watch(path))
 		default:
 			l, missing := locateAsSelf(path, r.makesDirs())
 			file, err = r.carryOutAt(l, path, missing)
