@@ -39,7 +39,7 @@ func (s *Supervisor) Hold(ctx context.Context, name string, r api.HoldRequest) (
 	var ends time.Time
 	begun := a.do(ctx, func() {
 		if l.lease, targets, refused = a.hold(r); refused == nil {
-			ends, l.report.For = l.lease.ends, api.Seconds(l.lease.length)
+			ends, l.report.For, l.report.Longest = l.lease.ends, api.Seconds(l.lease.length), api.Seconds(a.settings.Hold.Timeout)
 		}
 	})
 	if !begun {
@@ -110,7 +110,7 @@ func (a *App) hold(r api.HoldRequest) (*lease, []*gate.Target, *api.Error) {
 		return nil, nil, &api.Error{Exit: api.ExitUsage, Message: fmt.Sprintf("a hold of %s lasts %s at most (hold.max_for)", a.name, api.FormatDuration(longest)),
 			Hint: "give a shorter --for, or set hold.max_for in the configuration"}
 	}
-	l := a.leases.lease(r)
+	l := a.leases.lease(r, a.settings.Hold.Timeout)
 	var targets []*gate.Target
 	if a.current != nil {
 		targets = append(targets, a.current.Target)

@@ -28,11 +28,12 @@ type leases struct {
 }
 
 type lease struct {
-	name   string
-	by     string
-	length time.Duration
-	began  time.Time
-	ends   time.Time
+	name    string
+	by      string
+	length  time.Duration
+	timeout time.Duration // hold.timeout when it began
+	began   time.Time
+	ends    time.Time
 
 	requests *requestMeter
 	ended    *api.HoldReport
@@ -64,7 +65,7 @@ func (l *leases) arm() {
 }
 
 // lease prolongs the operator's lease, or makes a new one, and shuts the gate.
-func (all *leases) lease(r api.HoldRequest) *lease {
+func (all *leases) lease(r api.HoldRequest, timeout time.Duration) *lease {
 	name := operator
 	if r.Attached {
 		all.last++
@@ -75,7 +76,7 @@ func (all *leases) lease(r api.HoldRequest) *lease {
 		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), requests: newRequestMeter(all.gate, all.server)}
 		all.byName[name] = l
 	}
-	l.by, l.length, l.ends = r.By, r.For, time.Now().Add(r.For)
+	l.by, l.length, l.timeout, l.ends = r.By, r.For, timeout, time.Now().Add(r.For)
 	all.gate.Hold(l.name)
 	all.arm()
 	all.logger.Info("hold started", "app", all.app, "by", r.By, "limit_s", l.length.Seconds())
@@ -102,7 +103,7 @@ func (all *leases) end(l *lease, expired bool) {
 	delete(all.byName, l.name)
 	all.arm()
 	all.gate.Release(l.name)
-	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Held: api.Seconds(time.Since(l.began)), Expired: expired,
+	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Longest: api.Seconds(l.timeout), Held: api.Seconds(time.Since(l.began)), Expired: expired,
 		Requests: l.requests.end()}
 	close(l.over)
 	all.logger.Info("hold ended", "app", all.app, "by", l.by,

@@ -60,11 +60,22 @@ func holdFor(c *cli, ctx context.Context, app string, lease time.Duration) error
 	}
 	switch {
 	case c.json:
+		warnOfExpiry(c, t.app, report)
 		return c.writeDocument(report)
 	case !c.quiet:
+		warnOfExpiry(c, t.app, report)
 		fmt.Fprintf(c.stdout, "%s: holding for %s; %s\n", t.app, humanSeconds(report.For), describeDrain(report))
 	}
 	return nil
+}
+
+// warnOfExpiry says what will happen to requests when the hold may last longer than a request
+// may wait.
+func warnOfExpiry(c *cli, app string, r api.HoldReport) {
+	if r.Longest > 0 && r.For > r.Longest {
+		c.printWarnings([]string{fmt.Sprintf("a request to %s that waits longer than %s (hold.timeout) gets 503; only those of the last %s before the release are answered",
+			app, humanSeconds(r.Longest), humanSeconds(r.Longest))})
+	}
 }
 
 func describeDrain(r api.HoldReport) string {

@@ -23,6 +23,9 @@ func holdDuring(c *cli, ctx context.Context, app string, lease time.Duration, co
 		return err
 	}
 	c.note("%s: holding; %s", t.app, describeDrain(hold.Started))
+	if !c.quiet && lease > 0 {
+		warnOfExpiry(c, t.app, hold.Started)
+	}
 	code, runErr := 0, error(nil)
 	if hold.Started.Drained {
 		code, runErr = runDuringHold(c, hold, t, command)

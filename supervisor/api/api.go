@@ -117,11 +117,12 @@ type HoldRequest struct {
 // HoldReport tells what a hold meant for clients; complete once it ended.
 type HoldReport struct {
 	App      string        `json:"app"`
-	Drained  bool          `json:"drained"`    // every request in flight had ended when hold returned
-	InFlight int           `json:"in_flight"`  // how many had not
-	Waited   float64       `json:"drain_s"`    // how long they took
-	For      float64       `json:"for_s"`      // the lease
-	Held     float64       `json:"held_for_s"` // how long it really was
+	Drained  bool          `json:"drained"`        // every request in flight had ended when hold returned
+	InFlight int           `json:"in_flight"`      // how many had not
+	Waited   float64       `json:"drain_s"`        // how long they took
+	For      float64       `json:"for_s"`          // the lease
+	Longest  float64       `json:"hold_timeout_s"` // the longest that a request is held (hold.timeout)
+	Held     float64       `json:"held_for_s"`     // how long it really was
 	Requests RequestCounts `json:"requests"`
 	Expired  bool          `json:"expired"` // the lease ended by itself
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"tideover/supervisor/api"
@@ -47,7 +48,7 @@ func (c *call) authorize(r route) *api.Error {
 	if c.role >= r.minRole {
 		return nil
 	}
-	return errDenied(c.peer, c.server.socket.group, r.path)
+	return errDenied(c.peer, c.server.socket.group, "tideover "+strings.TrimPrefix(r.path, "/v1/"))
 }
 
 // decode decodes the body into v, at most maxRequestBytes within requestTimeout.
@@ -125,8 +126,17 @@ func (c *call) encode(v any) error {
 	return c.encoder.Encode(v)
 }
 
-// caller names the client in logs.
-func (c *call) caller() string { return fmt.Sprintf("cli uid %d", c.peer.uid) }
+// caller names the client in logs: "cli uid 0, pid 4711: tideover reload shop".
+func (c *call) caller() string {
+	name := fmt.Sprintf("cli uid %d", c.peer.uid)
+	if c.peer.pid != 0 {
+		name += fmt.Sprintf(", pid %d", c.peer.pid)
+	}
+	if command := c.peer.command(); command != "" {
+		name += ": " + command
+	}
+	return name
+}
 
 func (c *call) exitCode(err error) api.Exit {
 	if err != nil {

@@ -1,11 +1,16 @@
 package control
 
 import (
+	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/user"
+	"path"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +29,7 @@ const (
 type peer struct {
 	uid, gid uint32
 	groups   []uint32
+	pid      int32 // 0: in another pid namespace
 }
 
 // roleOf is the role of the peer; group is the gid of socket_group, or noGroup.
@@ -55,11 +61,44 @@ func peerCredentials(conn *net.UnixConn) (p peer, err error) {
 		if err != nil {
 			return err
 		}
-		p.uid, p.gid = credentials.Uid, credentials.Gid
+		p.uid, p.gid, p.pid = credentials.Uid, credentials.Gid, credentials.Pid
 		p.groups, err = peerGroups(uintptr(fd))
 		return err
 	})
 	return p, err
+}
+
+// maxCommand is how many characters of a client's command line are logged.
+const maxCommand = 100
+
+// command is the command line of the peer, for the log: the name of its program, and its
+// arguments up to a command behind "--", which may hold secrets. It is empty if the process has
+// exited. The peer chooses what it is, so only printable characters are kept.
+func (p peer) command() string {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+	if err != nil || p.pid == 0 {
+		return ""
+	}
+	defer file.Close()
+	text, _ := io.ReadAll(io.LimitReader(file, 4*maxCommand))
+	if len(text) == 0 {
+		return "" // a zombie
+	}
+	words := strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
+	words[0] = path.Base(words[0])
+	if i := slices.Index(words, "--"); i >= 0 && i+1 < len(words) {
+		words = append(words[:i+1:i+1], path.Base(words[i+1]))
+	}
+	line := []rune(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.Join(words, " ")))
+	if len(line) > maxCommand {
+		line = append(line[:maxCommand-1], '…')
+	}
+	return string(line)
 }
 
 // peerProcess is the process at the other end of a connection: of a client's, the one

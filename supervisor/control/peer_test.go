@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +23,11 @@ import (
 // TestMain makes this test binary the client of another user: it asks the
 // socket for each thing in turn and prints the exit code of each.
 func TestMain(m *testing.M) {
+	if os.Getenv("TIDEOVER_TEST_WAIT") != "" { // with any arguments, until standard input ends
+		os.Stdout.WriteString("ready")
+		io.Copy(io.Discard, os.Stdin)
+		return
+	}
 	if socket := os.Getenv("TIDEOVER_TEST_ASK"); socket != "" {
 		askAll(socket)
 		return
@@ -234,5 +240,31 @@ func TestRolesOfRoutes(t *testing.T) {
 		if r.mutating == slices.Contains([]string{"/v1/status", "/v1/check", "/v1/logs"}, r.path) {
 			t.Errorf("%s: acts is %v", r.path, r.mutating)
 		}
+	}
+}
+
+// What a client is called by decides no line of the log: its command line is its own choice.
+func TestACommandIsLoggedWithoutControlCharactersAndSecrets(t *testing.T) {
+	t.Parallel()
+	for want, argv := range map[string][]string{
+		"tideover hold shop -- manage.py":       {"/usr/bin/tideover", "hold", "shop", "--", "/srv/manage.py", "--password", "x"},
+		"a?b ?[31m":                             {"a\nb", "\x1b[31m"},
+		strings.Repeat("x", maxCommand-1) + "…": {strings.Repeat("x", 2*maxCommand)},
+	} {
+		child := exec.Command("/proc/self/exe")
+		child.Args, child.Env = argv, append(os.Environ(), "TIDEOVER_TEST_WAIT=1")
+		input, err := child.StdinPipe()
+		must(t, err)
+		output, err := child.StdoutPipe()
+		must(t, err, child.Start())
+		io.ReadFull(output, make([]byte, len("ready")))
+		if got := (peer{pid: int32(child.Process.Pid)}).command(); got != want {
+			t.Errorf("%q: %q, want %q", argv, got, want)
+		}
+		input.Close()
+		child.Wait()
+	}
+	if got := (peer{pid: 0}).command() + (peer{pid: 1 << 30}).command(); got != "" {
+		t.Errorf("a process that is not there: %q", got)
 	}
 }

@@ -343,7 +343,7 @@ func errAlreadyRuns(o SocketOptions, pid int) error {
 	if pid > 0 {
 		which = fmt.Sprintf(", pid %d", pid)
 	}
-	return errorf(api.ExitBusy, "tideover -S "+o.Path+" shutdown ends it; --socket gives another place",
+	return errorf(api.ExitBusy, "new settings: tideover apply; new code: tideover reload; its end: tideover -S "+o.Path+" shutdown\na second one beside it: run it with --socket PATH",
 		"a daemon%s already runs%s", of, which)
 }
 

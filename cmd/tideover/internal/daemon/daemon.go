@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -197,17 +198,23 @@ func (d *daemon) refuseSecondDaemon(ctx context.Context, socket string) error {
 		return nil // there is none; control.Listen refuses one on the same path
 	}
 	for _, other := range daemons {
-		for _, app := range other.Status.Apps {
-			if _, same := d.Config.App(app.Name); same {
-				return &api.Error{
-					Exit:    api.ExitBusy,
-					Message: fmt.Sprintf("a daemon for %s already runs, pid %d", app.Name, other.Status.Pid),
-					Hint:    "--name gives this one another name",
-				}
-			}
+		same := slices.DeleteFunc(other.Apps(), func(name string) bool { _, has := d.Config.App(name); return !has })
+		if len(same) > 0 {
+			return d.errSecond(same, other)
 		}
 	}
 	return nil
+}
+
+// errSecond is the error when another daemon has the same apps.
+func (d *daemon) errSecond(same []string, other control.Daemon) error {
+	hint := "new settings: tideover apply; new code: tideover reload all; its end: tideover -S " + other.Socket() + " shutdown\n" +
+		"a second one beside it: give its apps other names, or run it with --socket PATH in another directory"
+	if d.App != "" {
+		hint = "new code: tideover reload " + d.App + "; its end: tideover -S " + other.Socket() + " shutdown\n" +
+			"a second one beside it: tideover run --name ANOTHER -- COMMAND"
+	}
+	return &api.Error{Exit: api.ExitBusy, Message: fmt.Sprintf("a daemon for %s already runs, pid %d", strings.Join(same, ", "), other.Status.Pid), Hint: hint}
 }
 
 // backend is what the control socket needs of the supervisor.
