@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tideover/cmd/tideover/internal/term"
 	"tideover/supervisor/api"
@@ -24,8 +27,35 @@ func (c *cli) errors() term.Screen { return term.NewScreen(c.stderr, c.color, c.
 // the daemon must not wait for the reader of its output.
 func (c *cli) decoupleErrors() {
 	signal.Ignore(syscall.SIGPIPE) // a closed standard error must not end the daemon: EPIPE is enough
+	if file, ok := c.stderr.(*os.File); ok && file == os.Stderr {
+		c.stderr = unblockCrashOutput(file)
+	}
 	c.daemonErrors = logs.NewWriter(c.stderr)
 	c.stderr = c.daemonErrors
+}
+
+// unblockCrashOutput makes descriptor 2 another open file of the pipe or terminal that it is, with
+// O_NONBLOCK, and returns the former one, for everything but what the Go runtime writes: the trace
+// of a panic, with write(2). Where that is not read, write(2) returns EAGAIN and the process ends.
+// What fits into the pipe is kept. O_NONBLOCK on the former open file would be one for the
+// processes that share it. A socket cannot be opened again; the journal's stays as it is, and
+// WatchdogSec= ends a daemon that hangs there.
+func unblockCrashOutput(stderr *os.File) *os.File {
+	const self = "/proc/self/fd/2"
+	kept, err := unix.FcntlInt(2, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return stderr
+	}
+	fresh, err := unix.Open(self, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Dup3(fresh, 2, 0)
+		unix.Close(fresh)
+	}
+	if err != nil { // a socket, or a pipe of another user
+		unix.Close(kept)
+		return stderr
+	}
+	return os.NewFile(uintptr(kept), stderr.Name())
 }
 
 // closeOutput writes what decoupleErrors has left to write.

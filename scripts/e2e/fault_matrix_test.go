@@ -29,6 +29,7 @@ var faultMatrix = []faultRow{
 	{"CTLGONE", "TestFaultSocketRemoved/control", "the files of the control socket are removed"},
 	{"F13-up", "TestFaultSocketRemovedBeforeAnUpgrade", "files of sockets are removed before an upgrade"},
 	{"F17", "TestTheReaderOfTheOutputStopsReading", "the output is not read: reload, crash, 400, TERM"},
+	{"F17-crash", "TestACrashOfTideoverEndsItWhateverReadsItsOutput", "a crash of tideover whose output is not read"},
 	{"F20", "TestFaultManyReloads", "reloads in a row"},
 	{"QUEUE", "TestBusyQueue", "an operation with a queue before the workers"},
 	{"QUEUE-HUP", "TestBusyQueueOfGunicornAlone", "the same: kill -HUP of gunicorn alone"},

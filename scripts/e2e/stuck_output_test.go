@@ -80,3 +80,36 @@ func (s *fixture) refusesBadRequest() {
 		s.Errorf("a bad request: %q, %v", line, err)
 	}
 }
+
+// A Go program that crashes writes its trace to standard error with write(2). A pipe that is full
+// and not read keeps it from that, and not from its end: what supervises it can start it again.
+func TestACrashOfTideoverEndsItWhateverReadsItsOutput(t *testing.T) {
+	t.Parallel()
+	for _, reader := range []string{"none", "file"} {
+		t.Run(reader, func(t *testing.T) {
+			r := begin(t)
+			o := setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1}}
+			if reader == "none" {
+				o.output = unreadPipe(r)
+			}
+			s := newFixture(r, o)
+			s.must(s.daemon.Signal(syscall.SIGABRT)) // as a panic that is not recovered
+			began := time.Now()
+			select {
+			case <-s.daemon.Exited():
+			case <-s.timeout(5 * time.Second).Done():
+				s.Fatal("the crash has not ended the daemon")
+			}
+			s.addNumbers("ended_s=%.1f", time.Since(began).Seconds())
+			if s.daemon.Code() == 0 {
+				s.Error("exit code 0")
+			}
+			if trace := s.daemon.Tail(1000); reader == "file" && !strings.Contains(trace, "goroutine ") {
+				s.Errorf("there is no trace:\n%s", trace)
+			}
+			s.must(s.daemon.StartAgain())
+			s.waitRelease(40*time.Second, 1)
+			s.shutdown()
+		})
+	}
+}
