@@ -24,6 +24,7 @@ var faultMatrix = []faultRow{
 	{"F4 F19", "TestFaultBrokenDeploys", "broken deploys in a row"},
 	{"F5 F8", "TestFailedGenerationLeavesNothing", "an import that raises, hangs, leaves orphans or ignores SIGTERM"},
 	{"F7", "TestNothingIsLeft", "double fork and setsid, SIGTERM ignored"},
+	{"F10w", "TestFaultWorkerStopped", "SIGSTOP of a worker, gunicorn --timeout"},
 	{"F13pub", "TestFaultSocketRemoved/public", "the file of a public socket is removed"},
 	{"F13", "TestFaultSocketRemoved/private", "the file of a private socket is removed"},
 	{"CTLGONE", "TestFaultSocketRemoved/control", "the files of the control socket are removed"},
@@ -38,6 +39,8 @@ var faultMatrix = []faultRow{
 	{"F31", "TestHoldLimitRefusesTheRest", "more clients than hold.limit"},
 	{"F32", "TestThousandHeld", "thousands of held requests are released"},
 	{"F33", "TestClientLeavesWhileHeld", "clients leave while they are held"},
+	{"F36", "TestFaultReleaseSwapped", "the symlink of the release is swapped all the time"},
+	{"F37", "TestFaultReleaseDeleted", "the release that runs is deleted"},
 	{"F38", "TestAMemberOfTheGroupCannotShutRootOut", "silent clients of the control socket"},
 	{"F47", "TestFaultStateCannotBeSaved", "reloads that cannot be recorded, then kill -9 of tideover"},
 	{"F53", "TestSuspendedMachineTimesOutNothing", "SIGSTOP of tideover and of the app, longer than every timeout"},
@@ -48,6 +51,9 @@ var faultMatrix = []faultRow{
 	{"F60ws", "TestUpgradeKeepsConnections", "upgrades with idle and long connections"},
 	{"F61", "TestUpgradeWhileHeld", "an upgrade while requests are held"},
 	{"MAXREQ", "TestFaultMaxRequests", "workers that end after five requests"},
+	{"KEEPALIVE", "TestFaultKeepAliveEnds", "the app closes idle connections after 1 s"},
+	{"PROTO", "TestFaultOldProtocol", "HTTP/1.0 and kept connections over reload, restart, kill -9"},
+	{"UP", "TestFaultUploadsHeld", "uploads are held at once"},
 	{"CRASH", "TestCrashLoopAnswers503", "an app that cannot start any more"},
 }
 
