@@ -41,9 +41,14 @@ func TestBusyQueue(t *testing.T) {
 			s := newFixture(r, setup{gunicorn: c.gunicorn, front: c.front, release: testenv.Release{Number: 1, Import: 0.5},
 				config: "hold.timeout = \"3s\"\ndrain.timeout = \"3s\"\n"})
 			s.load = busyLoad(s.client, c.kinds)
-			s.backlogOf(40)
-			s.operateAtOnce(c.verb)
-			s.finish()
+			for i := range fullTimes(1, 5) {
+				if i > 0 {
+					s.load = busyLoad(s.client, c.kinds)
+				}
+				s.backlogOf(40)
+				s.operateAtOnce(c.verb)
+				s.finish()
+			}
 			s.shutdown()
 		})
 	}
@@ -106,27 +111,55 @@ func (s *fixture) operateAtOnce(verb string) {
 
 // What kill -HUP of gunicorn alone does with the same load.
 func TestBusyQueueOfGunicornAlone(t *testing.T) {
-	r := begin(t)
-	app, err := r.env.NewApp("shop", testenv.Release{Number: 1, Import: 0.5})
-	r.must(err)
-	address, err := testenv.Address()
-	r.must(err)
-	alone, err := r.env.Direct(app, testenv.Gunicorn{Workers: 2, Bind: address})
-	r.must(err)
-	s := &fixture{row: r, app: app, client: &loadgen.Client{Address: address, Prefix: "n"}}
-	r.must(testenv.Poll(s.timeout(30*time.Second), 50*time.Millisecond, func() error { return s.isRelease(1) }))
-	s.load = busyLoad(s.client, busyKinds())
-	s.backlogOf(40)
-	_, err = app.DeployNext()
-	r.must(err)
-	r.must(alone.Signal(syscall.SIGHUP))
-	tally := s.load.Stop()
-	s.report(tally)
-	twice, err := app.Log.BegunTwice("POST")
-	r.must(err)
-	r.checked, r.doubled = true, len(twice)
-	if tally.Lost() > 0 {
-		t.Logf("gunicorn alone loses %d of %d", tally.Lost(), tally.Ended)
+	t.Parallel()
+	all := map[string]struct {
+		gunicorn testenv.Gunicorn
+		front    frontStarter
+	}{
+		"sync": {gunicorn: testenv.Gunicorn{Workers: 2}},
+	}
+	if *full {
+		one := all["sync"]
+		one.front = apache(testenv.Apache{})
+		all["apache"] = one
+		one.front, one.gunicorn = nil, testenv.Gunicorn{Workers: 1, Class: "gthread", Args: []string{"--threads", "2"}}
+		all["gthread"] = one
+		one.gunicorn = testenv.UvicornWorker("")
+		all["uvicorn"] = one
+	}
+	for name, c := range all {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			app, err := r.env.NewApp("shop", testenv.Release{Number: 1, Import: 0.5})
+			r.must(err)
+			address, err := testenv.Address()
+			r.must(err)
+			c.gunicorn.Bind = address
+			alone, err := r.env.Direct(app, c.gunicorn)
+			r.must(err)
+			s := &fixture{row: r, app: app, client: &loadgen.Client{Address: address, Prefix: "n"}}
+			r.must(testenv.Poll(s.timeout(30*time.Second), 50*time.Millisecond, func() error { return s.isRelease(1) }))
+			if c.front != nil {
+				s.front, err = c.front(r.env, testenv.Backend(address))
+				r.must(err)
+				s.client = &loadgen.Client{Address: s.front.Address, Host: "front.test", Prefix: "f"}
+			}
+			for range fullTimes(1, 5) {
+				s.load = busyLoad(s.client, busyKinds())
+				s.backlogOf(40)
+				_, err = app.DeployNext()
+				r.must(err)
+				r.must(alone.Signal(syscall.SIGHUP))
+				s.events++
+				s.report(s.load.Stop())
+			}
+			twice, err := app.Log.BegunTwice("POST")
+			r.must(err)
+			r.checked, r.doubled = true, len(twice)
+			if tally := r.measured.tally; tally.Lost() > 0 {
+				t.Logf("gunicorn alone loses %d of %d", tally.Lost(), tally.Ended)
+			}
+		})
 	}
 }
 

@@ -39,6 +39,7 @@ var faultMatrix = []faultRow{
 	{"F31", "TestHoldLimitRefusesTheRest", "more clients than hold.limit"},
 	{"F32", "TestThousandHeld", "thousands of held requests are released"},
 	{"F33", "TestClientLeavesWhileHeld", "clients leave while they are held"},
+	{"F27e", "TestFaultEmptyConfiguration", "a configuration without apps: apply, HUP"},
 	{"F36", "TestFaultReleaseSwapped", "the symlink of the release is swapped all the time"},
 	{"F37", "TestFaultReleaseDeleted", "the release that runs is deleted"},
 	{"F38", "TestAMemberOfTheGroupCannotShutRootOut", "silent clients of the control socket"},
