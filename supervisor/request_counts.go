@@ -46,3 +46,28 @@ func lost(before, after proxy.Counters) int {
 	return int(after.Expired - before.Expired + after.Overflowed - before.Overflowed +
 		after.BadGateway - before.BadGateway + after.Cut - before.Cut)
 }
+
+// ShutdownCounts is what a shutdown meant for clients.
+type ShutdownCounts struct {
+	Lost    int // did not get their answer
+	Refused int // 503 while the apps stopped
+}
+
+// countShutdown begins to count what happens to the requests of all apps. The function that it
+// returns ends the count.
+func (s *Supervisor) countShutdown() func() ShutdownCounts {
+	before := map[*proxy.Server]proxy.Counters{}
+	for _, e := range s.registry.all() {
+		if server := e.app.server; server != nil {
+			before[server] = server.Counters()
+		}
+	}
+	return func() (c ShutdownCounts) {
+		for server, counters := range before {
+			after := server.Counters()
+			c.Lost += lost(counters, after)
+			c.Refused += int(after.Refused - counters.Refused)
+		}
+		return c
+	}
+}

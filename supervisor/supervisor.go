@@ -76,9 +76,10 @@ type Supervisor struct {
 	announce  func()
 	leaving   context.Context // ends when the apps are to stop
 	leave     func()
-	stopAt    atomic.Pointer[time.Time] // when the shutdown has to be over; nil: not bounded, or not announced
-	hurry     context.Context           // ended: every drain and grace period ends at once
-	rush      func()                    // ends hurry
+	shutdown  atomic.Pointer[ShutdownCounts] // once Run has returned
+	stopAt    atomic.Pointer[time.Time]      // when the shutdown has to be over; nil: not bounded, or not announced
+	hurry     context.Context                // ended: every drain and grace period ends at once
+	rush      func()                         // ends hurry
 }
 
 // New opens every public socket. When it returns an error, nothing is open and
@@ -173,11 +174,15 @@ func (s *Supervisor) Run(ctx context.Context) error {
 
 	<-s.leaving.Done()
 	s.options.Logger.Info("shutdown started")
+	count := s.countShutdown()
 	s.limitStop()
 	s.registry.changing.Lock()
 	defer s.registry.changing.Unlock()
 	s.registry.stop(s.registry.all(), s.registry.all())
 	s.registry.running.Wait()
+	counts := count()
+	s.shutdown.Store(&counts)
+	s.options.Logger.Info("shutdown finished", "lost", counts.Lost, "refused", counts.Refused)
 	return s.shared.exit.err()
 }
 
@@ -342,6 +347,14 @@ func (s *Supervisor) stopBy() (at time.Time, limited bool) {
 		return *at, true
 	}
 	return time.Time{}, false
+}
+
+// ShutdownCounts is what the shutdown meant for clients, once Run has returned.
+func (s *Supervisor) ShutdownCounts() ShutdownCounts {
+	if counts := s.shutdown.Load(); counts != nil {
+		return *counts
+	}
+	return ShutdownCounts{}
 }
 
 // ShuttingDown is closed when the shutdown was announced.

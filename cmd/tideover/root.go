@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tideover/cmd/tideover/internal/daemon"
 	"tideover/supervisor/api"
 	"tideover/supervisor/control"
 	"tideover/supervisor/logs"
@@ -197,11 +198,14 @@ func similarVerbs(root *cobra.Command, verb string, mayBeNamed func(*cobra.Comma
 func (c *cli) exit(err error) int {
 	var code exitCode
 	var typed *api.Error
+	var logged *daemon.LoggedError
 	switch {
 	case err == nil:
 		return int(api.ExitOK)
 	case errors.As(err, &code):
 		return int(code)
+	case errors.As(err, &logged):
+		return int(logged.Exit)
 	case !errors.As(err, &typed):
 		typed = &api.Error{Exit: api.ExitError, Message: err.Error()}
 	}

@@ -20,10 +20,11 @@ import (
 const mainSocket = "control.sock"
 
 // DefaultDirs are the runtime directories of this user and of root, in this
-// order.
+// order. Root with an XDG_RUNTIME_DIR of its own has only that: its commands must not reach
+// the apps of the same names of the host's daemon.
 func DefaultDirs(getenv func(string) string) []string {
 	own := RuntimeDir(getenv)
-	if shared := "/run/tideover"; own != shared {
+	if shared := "/run/tideover"; own != shared && os.Geteuid() != 0 {
 		return []string{own, shared}
 	}
 	return []string{own}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -45,7 +46,32 @@ type Options struct {
 // Run keeps the apps until a signal, a client or ctx ends the daemon.
 func Run(ctx context.Context, o Options) error {
 	d := &daemon{Options: o}
-	return d.run(ctx)
+	err := d.run(ctx)
+	if err != nil && d.logsJSON {
+		return d.logEnd(err)
+	}
+	return err
+}
+
+// LoggedError is an error that the log has already.
+type LoggedError struct{ Exit api.Exit }
+
+func (e *LoggedError) Error() string { return fmt.Sprintf("exit code %d", e.Exit) }
+
+// logEnd logs why the daemon ends, where a program reads its standard error.
+func (d *daemon) logEnd(err error) error {
+	exit := api.ExitError
+	attrs := []any{"error", err}
+	var typed *api.Error
+	if errors.As(err, &typed) {
+		exit = typed.Exit
+		attrs = []any{"error", typed.Message, "exit", int(exit)}
+		if typed.Hint != "" {
+			attrs = append(attrs, "hint", typed.Hint)
+		}
+	}
+	d.logger.Error("tideover ends", attrs...)
+	return &LoggedError{exit}
 }
 
 // daemon is the process while it runs.
@@ -53,6 +79,7 @@ type daemon struct {
 	Options
 	tty        controllingTTY
 	logger     hclog.Logger
+	logsJSON   bool
 	level      hclog.Level // of what goes to standard error
 	ownLog     *logs.OwnLog
 	shutdown   *shutdown
@@ -113,6 +140,10 @@ func (d *daemon) run(ctx context.Context) error {
 	return d.serve(ctx, sup, socket, signals, output)
 }
 
+// hasView reports whether the daemon shows on its terminal what happens, instead of the lines
+// of the log that only inform.
+func (d *daemon) hasView() bool { return d.Stdout.Terminal && d.level == hclog.Info }
+
 // warnOfSecrets logs a warning for each app of another user that inherits a secret of
 // this process. After an upgrade it was logged already.
 func (d *daemon) warnOfSecrets() {
@@ -148,7 +179,7 @@ func (d *daemon) listen(path string) (*control.Socket, error) {
 // serve runs the supervisor and what speaks to it, and returns when all of that
 // has ended.
 func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *control.Socket,
-	signals signalQueue, output *sharedOutput) error {
+	signals signalQueue, output *sharedOutput) (err error) {
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	ended, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -161,14 +192,19 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 		}
 	})
 	helpers.Go(func() { d.handleSignals(ended, sup, signals, systemd, socket) })
-	if d.Stdout.Terminal && d.level == hclog.Info {
+	if d.hasView() {
 		d.logger.SetLevel(hclog.Warn) // the startup view says the rest
+		lines := logs.NewWriter(daemonLines{output})
+		defer lines.Close() // an error could not be printed
+		view := newStartupView(d, lines)
 		helpers.Go(func() {
-			lines := logs.NewWriter(daemonLines{output})
-			newStartupView(d, lines).show(ended, sup)
-			d.logger.SetLevel(d.level)
-			lines.Close() // an error could not be printed
+			view.show(ended, sup)
+			if d.shutdown.announced.Err() == nil {
+				d.logger.SetLevel(d.level)
+			}
 		})
+		defer context.AfterFunc(d.shutdown.announced, func() { view.printStopping(sup) })()
+		defer func() { view.printStopped(sup.ShutdownCounts(), err) }()
 	}
 	helpers.Go(func() { // exit_when
 		select {

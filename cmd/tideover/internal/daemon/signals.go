@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
 	"tideover/supervisor"
@@ -77,14 +78,14 @@ func (d *daemon) handleStopSignals(ended context.Context, signals signalQueue) {
 		case <-ended.Done():
 			return
 		case s := <-signals[syscall.SIGTERM]:
-			d.logSignal(s)
+			d.logStopSignal(s)
 			d.shutdown.begin(false)
 		case s := <-signals[syscall.SIGINT]:
-			d.logSignal(s)
+			d.logStopSignal(s)
 			d.shutdown.begin(interrupted)
 			interrupted = true
 		case s := <-signals[syscall.SIGQUIT]:
-			d.logSignal(s)
+			d.logStopSignal(s)
 			d.shutdown.begin(true)
 		}
 	}
@@ -131,6 +132,15 @@ func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor
 			d.forwardSignal(sup, s)
 		}
 	}
+}
+
+// logStopSignal is logSignal for a signal that ends the daemon: from here on the view says what
+// happens.
+func (d *daemon) logStopSignal(s os.Signal) {
+	if d.hasView() {
+		d.logger.SetLevel(hclog.Warn)
+	}
+	d.logSignal(s)
 }
 
 func (d *daemon) logSignal(s os.Signal) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tideover/cmd/tideover/internal/term"
+	"tideover/supervisor"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
@@ -71,8 +72,10 @@ func browsable(address string) string {
 	if strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "systemd:") {
 		return address
 	}
-	if strings.HasPrefix(address, ":") {
-		address = "localhost" + address
+	for _, all := range []string{":", "0.0.0.0:", "[::]:"} {
+		if port, ok := strings.CutPrefix(address, all); ok {
+			return "http://localhost:" + port + "   on all interfaces"
+		}
 	}
 	return "http://" + address
 }
@@ -151,6 +154,31 @@ func (v *startupView) printHints() {
 	}
 	fmt.Fprintf(v.output, "\n  reload   tideover reload%s   or   kill -HUP %d\n  look     tideover status   ·    tideover logs -f\n"+
 		"  stop     Ctrl-C (finishes what is running; twice = now)\n\n", which, os.Getpid())
+}
+
+// printStopping says what the shutdown waits for.
+func (v *startupView) printStopping(sup statusReader) {
+	requests := 0
+	if status, err := sup.Status(); err == nil {
+		for _, a := range status.Apps {
+			requests += a.InFlight
+		}
+	}
+	if requests > 0 {
+		fmt.Fprintf(v.output, "\nstopping: %s in flight; Ctrl-C again: now\n", term.Plural(requests, "request"))
+	}
+}
+
+// printStopped is the last line, unless an error follows.
+func (v *startupView) printStopped(counts supervisor.ShutdownCounts, err error) {
+	if err != nil {
+		return
+	}
+	refused := ""
+	if counts.Refused > 0 {
+		refused = fmt.Sprintf(", %d new ones refused (503)", counts.Refused)
+	}
+	fmt.Fprintf(v.output, "stopped, %d lost%s\n", counts.Lost, refused)
 }
 
 func (v *startupView) printDone(app, what, details string) {

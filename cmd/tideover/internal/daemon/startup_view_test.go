@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
+	"tideover/supervisor"
 	"time"
 
 	"tideover/cmd/tideover/internal/term"
@@ -37,7 +39,7 @@ func TestStartupView(t *testing.T) {
 	}
 	want := `tideover 1.2.3  app shop
 
-  ✓ listening   http://localhost:8000   the command's own address, taken over
+  ✓ listening   http://localhost:8000   on all interfaces   the command's own address, taken over
   ✓ started     pid 4711
   ✓ answering   generation 1, pid 4711, after 1.4 s
 
@@ -97,11 +99,24 @@ func TestStartupViewSpeaksOfProcessesWhereThereAreNoRequests(t *testing.T) {
 func TestBrowsable(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
-		":8000": "http://localhost:8000", "127.0.0.1:8000": "http://127.0.0.1:8000", "[::]:80": "http://[::]:80",
+		":8000": "http://localhost:8000   on all interfaces", "127.0.0.1:8000": "http://127.0.0.1:8000", "[::]:80": "http://localhost:80   on all interfaces",
 		"unix:/run/shop.sock": "unix:/run/shop.sock", "systemd:shop": "systemd:shop",
 	} {
 		if got := browsable(address); got != want {
 			t.Errorf("%s: %s, want %s", address, got, want)
 		}
+	}
+}
+
+// Ctrl-C on the screen ends with a plain line that says what was lost.
+func TestTheLastLineSaysWhatWasLost(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	v := &startupView{output: &out}
+	v.printStopped(supervisor.ShutdownCounts{}, nil)
+	v.printStopped(supervisor.ShutdownCounts{Lost: 2, Refused: 3}, nil)
+	v.printStopped(supervisor.ShutdownCounts{}, errors.New("shop has failed")) // printed by the caller
+	if got, want := out.String(), "stopped, 0 lost\nstopped, 2 lost, 3 new ones refused (503)\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
