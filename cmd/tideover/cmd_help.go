@@ -79,13 +79,15 @@ const daemonSignals = `Signals to the daemon:
                apps, same clients; requests wait for a moment
   TTIN, TTOU   passed to the main process when there is one app
 
-Whatever hangs, TERM ends the daemon after drain.timeout, drain.tunnels and
-stop.timeout of its slowest app and 30 s more: for apps that stop one after
-another ("after"), the sum of their times; twice that while an apply or an
-upgrade runs. QUIT ends it after 10 s. If it takes longer, the log says what
-it waited for, every process is killed, and the exit code is 1. A signal that
-comes several times before it is handled counts once: during a reload, any
-number of HUPs is one more reload.
+With daemon.stop_timeout (25 s as process 1 of a container), TERM ends the
+daemon within that time, daemon.linger included; a second TERM or INT ends the
+linger. Without it, whatever hangs, TERM ends the daemon after drain.timeout,
+drain.tunnels and stop.timeout of its slowest app and 30 s more: for apps that
+stop one after another ("after"), the sum of their times; twice that while an
+apply or an upgrade runs. QUIT ends it after 10 s. If it takes longer, the log
+says what it waited for, every process is killed, and the exit code is 1. A
+signal that comes several times before it is handled counts once: during a
+reload, any number of HUPs is one more reload.
 
 A signal returns no result: use "tideover reload" in deploy scripts.
 `
