@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,19 +10,31 @@ import (
 
 // fakeStopper is a supervisor whose shutdown may take bound, or must be over at end.
 type fakeStopper struct {
-	bound     time.Duration
-	limit     time.Duration // from Announce on; 0: bound counts
+	bound time.Duration
+	limit time.Duration // from Announce on; 0: bound counts
+
+	mu        sync.Mutex // guards what follows
 	end       time.Time
 	announced int
 }
 
+func (s *fakeStopper) announcements() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.announced
+}
+
 func (s *fakeStopper) Announce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.announced++; s.announced == 1 {
 		s.end = time.Now().Add(s.limit)
 	}
 }
 
 func (s *fakeStopper) ShutdownTimeout() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.limit > 0 {
 		return time.Until(s.end)
 	}
@@ -109,7 +122,7 @@ func TestRequestsAreServedAsBeforeWhileADaemonLingers(t *testing.T) {
 				sup := &fakeStopper{limit: limit}
 				s.setSupervisor(sup)
 				s.begin(false)
-				if sup.announced != 1 || s.announced.Err() == nil || s.requested.Err() != nil {
+				if sup.announcements() != 1 || s.announced.Err() == nil || s.requested.Err() != nil {
 					t.Fatal("TERM does not announce the shutdown, or stops the apps at once")
 				}
 				time.Sleep(time.Second) // on the fake clock
