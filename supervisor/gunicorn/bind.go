@@ -24,6 +24,15 @@ const (
 	FromGunicorn    = "gunicorn" // reported by gunicorn, from its configuration file or default
 )
 
+// defaultBind is gunicorn's, where nothing is known of another one.
+var defaultBind = Bind{Addresses: []string{"127.0.0.1:8000"}, From: FromDefault}
+
+// isRelative reports whether an address is a unix path that depends on gunicorn's directory.
+func isRelative(address string) bool {
+	p, ok := strings.CutPrefix(address, "unix:")
+	return ok && !filepath.IsAbs(p)
+}
+
 func (c *Command) readBind(args, envArgs parsedArgs, env func(string) string) error {
 	var written []string
 	switch {
@@ -77,8 +86,11 @@ func parseAddress(bind string) (string, error) {
 	if err != nil || number < 1 || number > 65535 {
 		return "", fmt.Errorf("the address %q has no valid port: write HOST:PORT with a port from 1 to 65535", bind)
 	}
-	if _, err := strconv.Atoi(host); err == nil {
+	if n, err := strconv.Atoi(host); err == nil && n > 0 && n <= 65535 {
 		return "", fmt.Errorf("gunicorn takes the address %q for the name of a host: write \":%s\" for a port", bind, host)
+	}
+	if ip, ok := inetAton(host); ok {
+		host = ip
 	}
 	switch {
 	case strings.Contains(host, ":"):
@@ -87,6 +99,31 @@ func parseAddress(bind string) (string, error) {
 		host = "0.0.0.0" // gunicorn binds IPv4 only
 	}
 	return strings.ToLower(host) + ":" + strconv.Itoa(number), nil
+}
+
+// inetAton reads an IPv4 address in the short forms that bind(2) gets from Python through
+// inet_aton(3): "0", "127.1", "0x7f000001", "0177.0.0.1".
+func inetAton(host string) (string, bool) {
+	parts := strings.Split(host, ".")
+	if len(parts) > 4 {
+		return "", false
+	}
+	var ip uint64
+	for i, part := range parts {
+		if lower := strings.ToLower(part); strings.HasPrefix(lower, "0b") || strings.HasPrefix(lower, "0o") || strings.Contains(part, "_") {
+			return "", false // of Go's spellings only
+		}
+		n, err := strconv.ParseUint(part, 0, 64)
+		bits := 8
+		if i == len(parts)-1 {
+			bits = 8 * (5 - len(parts))
+		}
+		if err != nil || n >= 1<<bits {
+			return "", false
+		}
+		ip = ip<<bits | n
+	}
+	return fmt.Sprintf("%d.%d.%d.%d", ip>>24, ip>>16&255, ip>>8&255, ip&255), true
 }
 
 // Addresses returns the bind with absolute unix paths. directory is the one in

@@ -13,10 +13,11 @@ import (
 // Command is a command that runs gunicorn, with the settings that are known.
 type Command struct {
 	Wrappers []Wrapper // outermost first
-	Prefix   []string  // the words of the wrappers
-	Python   []string  // the interpreter and its options, when the command names it
 	Script   string    // the word that runs gunicorn, such as "venv/bin/gunicorn"; empty with "python -m gunicorn"
-	Args     []string  // the arguments of gunicorn itself
+	Args     []string  // the arguments of gunicorn itself; of a script as far as they are known
+
+	ask       func(program string) []string // the command of a query
+	unaskable error
 
 	App        string // module:callable
 	ConfigFile string // as given with -c, else "./gunicorn.conf.py", which may not exist
@@ -33,20 +34,33 @@ var (
 )
 
 // Parse returns the gunicorn command in argv, or nil if argv does not run
-// gunicorn. It looks through wrappers and reads the arguments as gunicorn 20 to
-// 27 do: the command line overrides GUNICORN_CMD_ARGS, which overrides the
-// configuration file, which overrides PORT. The configuration file is named in
-// the result but not read. env looks up a variable in the environment that the
-// command will get. The error is what gunicorn itself would refuse; the command
-// is returned beside it.
-func Parse(argv []string, env func(string) string) (*Command, error) {
+// gunicorn. It looks through wrappers and into the scripts of shells, and reads the
+// arguments as gunicorn 20 to 27 do: the command line overrides GUNICORN_CMD_ARGS,
+// which overrides the configuration file, which overrides PORT. The configuration
+// file is named in the result but not read. Nothing is run. env looks up a variable
+// in the environment that the command will get; read returns the beginning of a file
+// that may be a script, relative to the directory of the command, and may be nil. The
+// error is what gunicorn itself would refuse; the command is returned beside it.
+func Parse(argv []string, env func(string) string, read func(path string) ([]byte, error)) (*Command, error) {
 	if len(argv) == 0 {
 		return nil, nil
 	}
-	u := unwrap(argv, env)
-	c := &Command{Wrappers: u.wrappers, Prefix: u.prefix}
+	u := unwrap(argv, env, read)
+	c := &Command{Wrappers: u.wrappers}
 	if !c.recognise(u) {
 		return nil, nil
+	}
+	s := u.scripted
+	if s != nil {
+		c.unaskable = s.unaskable()
+		c.ask = func(program string) []string { return append(slices.Clone(u.outer), s.ask(program)...) }
+	} else {
+		own := argv[:len(argv)-len(c.Args)]
+		c.ask = func(program string) []string { return append(slices.Clone(own), insertOption(c.Args, program)...) }
+	}
+	if s != nil && !s.conclusive {
+		c.Bind = defaultBind
+		return c, nil
 	}
 	args, err := parseArgs(c.Args)
 	if err != nil {
@@ -60,11 +74,18 @@ func Parse(argv []string, env func(string) string) (*Command, error) {
 	if err != nil {
 		return c, fmt.Errorf("GUNICORN_CMD_ARGS: %w", err)
 	}
-	return c, c.read(args, envArgs, u.env)
+	err = c.read(args, envArgs, u.env)
+	if s != nil && s.movedAway && slices.ContainsFunc(c.Bind.Addresses, isRelative) {
+		c.Bind = defaultBind
+	}
+	return c, err
 }
 
-// recognise reports whether an unwrapped command runs gunicorn, and sets Python,
-// Script and Args.
+// Unaskable is the error of a command whose gunicorn cannot be asked for its settings (see Query).
+func (c *Command) Unaskable() error { return c.unaskable }
+
+// recognise reports whether an unwrapped command runs gunicorn, and sets Script and
+// Args.
 func (c *Command) recognise(u unwrapped) bool {
 	argv := u.command
 	if len(argv) == 0 {
@@ -88,7 +109,6 @@ func (c *Command) recognise(u unwrapped) bool {
 		return false
 	}
 	c.Args = argv[own:]
-	c.Python = interpreterWords(argv[:own], c.Script)
 	return true
 }
 
@@ -120,23 +140,4 @@ func pythonWords(argv []string) (own int, module string) {
 		}
 	}
 	return len(argv), ""
-}
-
-// interpreterWords returns python and its options, without the script or module
-// that it is to run.
-func interpreterWords(words []string, script string) []string {
-	if script != "" {
-		return words[:len(words)-1]
-	}
-	own := slices.Clone(words)
-	for i := 1; i < len(own); i++ {
-		switch at := strings.IndexByte(own[i], 'm'); {
-		case strings.HasPrefix(own[i], "--") || at < 0 || strings.ContainsAny(own[i][:at], "WX"):
-		case at == 1:
-			return own[:i]
-		default:
-			return append(own[:i], own[i][:at])
-		}
-	}
-	return own
 }

@@ -72,7 +72,7 @@ func gunicornArgv(t *testing.T, args string) []string {
 
 func TestEverySpellingOfBind(t *testing.T) {
 	for _, c := range bindCases {
-		g, err := Parse(gunicornArgv(t, c.args), environ(c.env...))
+		g, err := Parse(gunicornArgv(t, c.args), environ(c.env...), nil)
 		if err != nil {
 			t.Errorf("%s: %v", c.args, err)
 			continue
@@ -101,7 +101,7 @@ func TestWhatGunicornWouldRefuseIsAnError(t *testing.T) {
 		"-b 127.0.0.1:70000 app":   "no valid port",
 		"-b 1:2 -b 127.0.0.1: app": "host",
 	} {
-		g, err := Parse(gunicornArgv(t, args), environ())
+		g, err := Parse(gunicornArgv(t, args), environ(), nil)
 		if args == "-b app" {
 			if err != nil || g.Bind.Addresses[0] != "app:8000" {
 				t.Errorf("%s: %v, %v", args, g.Bind, err)
@@ -112,14 +112,14 @@ func TestWhatGunicornWouldRefuseIsAnError(t *testing.T) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}
-	if _, err := Parse([]string{"gunicorn", "app"}, environ("GUNICORN_CMD_ARGS=-b 'x")); err == nil {
+	if _, err := Parse([]string{"gunicorn", "app"}, environ("GUNICORN_CMD_ARGS=-b 'x"), nil); err == nil {
 		t.Error("an open quote in GUNICORN_CMD_ARGS was accepted")
 	}
 }
 
 func TestSettingsOfTheCommandLine(t *testing.T) {
 	argv := gunicornArgv(t, "-c conf.py -w 4 --threads 8 -k gthread -t 60 --graceful-timeout 20 --keep-alive 5 --chdir /srv -p /run/x.pid shop.wsgi:app")
-	g, err := Parse(argv, environ("WEB_CONCURRENCY=9", "GUNICORN_CMD_ARGS=-w 3 --preload --reload -c other.py"))
+	g, err := Parse(argv, environ("WEB_CONCURRENCY=9", "GUNICORN_CMD_ARGS=-w 3 --preload --reload -c other.py"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestSettingsOfTheCommandLine(t *testing.T) {
 		g.Chdir != "/srv" || g.Pidfile != "/run/x.pid" || g.App != "shop.wsgi:app" || !g.Preload || !g.Reload {
 		t.Errorf("got %+v", g)
 	}
-	g, err = Parse([]string{"gunicorn", "app"}, environ("WEB_CONCURRENCY=9"))
+	g, err = Parse([]string{"gunicorn", "app"}, environ("WEB_CONCURRENCY=9"), nil)
 	if err != nil || g.Workers != 9 || g.ConfigFile != "./gunicorn.conf.py" || !g.NeedsQuery() {
 		t.Errorf("got %+v, %v", g, err)
 	}
@@ -138,38 +138,37 @@ func TestGunicornBehindWrappers(t *testing.T) {
 	for command, want := range map[string]struct {
 		wrappers string // with ! where it forks
 		script   string
-		python   string
 	}{
-		"gunicorn app":                                      {"", "gunicorn", ""},
-		"gunicorn3 app":                                     {"", "gunicorn3", ""},
-		"/srv/shop/venv/bin/gunicorn app":                   {"", "/srv/shop/venv/bin/gunicorn", ""},
-		"python -m gunicorn app":                            {"", "", "python"},
-		"venv/bin/python3.11 -u -m gunicorn app":            {"", "", "venv/bin/python3.11 -u"},
-		"python3 -Wignore -um gunicorn.app.wsgiapp app":     {"", "", "python3 -Wignore -u"},
-		"python3 -W ignore -X dev -mgunicorn app":           {"", "", "python3 -W ignore -X dev"},
-		"python -u venv/bin/gunicorn app":                   {"", "venv/bin/gunicorn", "python -u"},
-		"env A=b gunicorn app":                              {"env", "gunicorn", ""},
-		"/usr/bin/env -u X -i A=b nice -n 5 gunicorn app":   {"env nice", "gunicorn", ""},
-		"uv run gunicorn app":                               {"uv run!", "gunicorn", ""},
-		"uv run --with gevent -p 3.12 -- gunicorn app":      {"uv run!", "gunicorn", ""},
-		"uv run --frozen -m gunicorn app":                   {"uv run!", "", ""},
-		"uv run python -m gunicorn app":                     {"uv run!", "", "python"},
-		"poetry run gunicorn app":                           {"poetry run", "gunicorn", ""},
-		"poetry -C /srv run gunicorn app":                   {"poetry run", "gunicorn", ""},
-		"newrelic-admin run-program ddtrace-run gunicorn a": {"newrelic-admin run-program ddtrace-run", "gunicorn", ""},
-		"gosu www-data gunicorn app":                        {"gosu", "gunicorn", ""},
-		"timeout -k 5 100 gunicorn app":                     {"timeout!", "gunicorn", ""},
-		"tini -g -- gunicorn app":                           {"tini!", "gunicorn", ""},
-		"sudo -u www-data -E gunicorn app":                  {"sudo!", "gunicorn", ""},
-		"sh -c 'exec gunicorn app'":                         {"sh -c", "gunicorn", ""},
-		"sh -c 'cd /srv && A=b exec gunicorn app'":          {"sh -c", "gunicorn", ""},
-		"bash -lc 'migrate; gunicorn app'":                  {"bash -c!", "gunicorn", ""},
+		"gunicorn app":                                      {"", "gunicorn"},
+		"gunicorn3 app":                                     {"", "gunicorn3"},
+		"/srv/shop/venv/bin/gunicorn app":                   {"", "/srv/shop/venv/bin/gunicorn"},
+		"python -m gunicorn app":                            {"", ""},
+		"venv/bin/python3.11 -u -m gunicorn app":            {"", ""},
+		"python3 -Wignore -um gunicorn.app.wsgiapp app":     {"", ""},
+		"python3 -W ignore -X dev -mgunicorn app":           {"", ""},
+		"python -u venv/bin/gunicorn app":                   {"", "venv/bin/gunicorn"},
+		"env A=b gunicorn app":                              {"env", "gunicorn"},
+		"/usr/bin/env -u X -i A=b nice -n 5 gunicorn app":   {"env nice", "gunicorn"},
+		"uv run gunicorn app":                               {"uv run!", "gunicorn"},
+		"uv run --with gevent -p 3.12 -- gunicorn app":      {"uv run!", "gunicorn"},
+		"uv run --frozen -m gunicorn app":                   {"uv run!", ""},
+		"uv run python -m gunicorn app":                     {"uv run!", ""},
+		"poetry run gunicorn app":                           {"poetry run", "gunicorn"},
+		"poetry -C /srv run gunicorn app":                   {"poetry run", "gunicorn"},
+		"newrelic-admin run-program ddtrace-run gunicorn a": {"newrelic-admin run-program ddtrace-run", "gunicorn"},
+		"gosu www-data gunicorn app":                        {"gosu", "gunicorn"},
+		"timeout -k 5 100 gunicorn app":                     {"timeout!", "gunicorn"},
+		"tini -g -- gunicorn app":                           {"tini!", "gunicorn"},
+		"sudo -u www-data -E gunicorn app":                  {"sudo!", "gunicorn"},
+		"sh -c 'exec gunicorn app'":                         {"sh -c", "gunicorn"},
+		"sh -c 'cd /srv && A=b exec gunicorn app'":          {"sh -c", "gunicorn"},
+		"bash -lc 'migrate; gunicorn app'":                  {"bash -c!", "gunicorn"},
 	} {
 		argv, err := shellwords.Split(command)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := Parse(argv, environ())
+		g, err := Parse(argv, environ(), nil)
 		if g == nil || err != nil {
 			t.Errorf("%s: %+v, %v", command, g, err)
 			continue
@@ -181,7 +180,7 @@ func TestGunicornBehindWrappers(t *testing.T) {
 			}
 			names = append(names, w.Name)
 		}
-		if strings.Join(names, " ") != want.wrappers || g.Script != want.script || strings.Join(g.Python, " ") != want.python || len(g.Args) != 1 {
+		if strings.Join(names, " ") != want.wrappers || g.Script != want.script || len(g.Args) != 1 {
 			t.Errorf("%s: %+v, %v", command, g, err)
 		}
 		if _, forks := g.Forks(); forks != strings.Contains(want.wrappers, "!") {
@@ -196,7 +195,7 @@ func TestWhatIsNotGunicorn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if g, err := Parse(argv, environ()); g != nil || err != nil {
+		if g, err := Parse(argv, environ(), nil); g != nil || err != nil {
 			t.Errorf("%q: %+v, %v", command, g, err)
 		}
 	}
@@ -218,7 +217,7 @@ func TestWrappersChangeTheEnvironment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := Parse(argv, environ("PORT=5000"))
+		g, err := Parse(argv, environ("PORT=5000"), nil)
 		if err != nil || !slices.Equal(g.Bind.Addresses, []string{want}) {
 			t.Errorf("%s: %v, %v, want %s", command, g.Bind, err, want)
 		}
@@ -238,7 +237,7 @@ func TestRefusalsNameTheRemedy(t *testing.T) {
 		"-b fd://3 app":                    "listen",
 		"-b :8000 -b fd://3 --preload app": "listen",
 	} {
-		g, err := Parse(gunicornArgv(t, args), environ())
+		g, err := Parse(gunicornArgv(t, args), environ(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,14 +245,14 @@ func TestRefusalsNameTheRemedy(t *testing.T) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}
-	g, _ := Parse(gunicornArgv(t, "-p /run/g.pid --reload app"), environ())
+	g, _ := Parse(gunicornArgv(t, "-p /run/g.pid --reload app"), environ(), nil)
 	if err := g.Validate(false); err != nil {
 		t.Errorf("--pid is harmless with replace: %v", err)
 	}
 	if w := g.Warnings(); len(w) != 1 || !strings.Contains(w[0], "--reload") {
 		t.Errorf("got %q", w)
 	}
-	g, _ = Parse([]string{"uv", "run", "gunicorn", "app"}, environ())
+	g, _ = Parse([]string{"uv", "run", "gunicorn", "app"}, environ(), nil)
 	if w := g.Warnings(); len(w) != 1 || !strings.Contains(w[0], "uv run") {
 		t.Errorf("got %q", w)
 	}
@@ -267,7 +266,7 @@ func TestUnixBindIsRelativeToGunicornsDirectory(t *testing.T) {
 		"-b unix:s --chdir /run app":          "unix:/run/s",
 		"-b unix:/run/s --chdir /elsewhere a": "unix:/run/s",
 	} {
-		g, err := Parse(gunicornArgv(t, args), environ())
+		g, err := Parse(gunicornArgv(t, args), environ(), nil)
 		if got := g.Addresses("/srv/shop"); err != nil || len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %v, %v, want %s", args, got, err, want)
 		}
@@ -297,7 +296,7 @@ func TestRemovedOptionsLeaveTheOtherWords(t *testing.T) {
 
 func TestBracketsInTheWrongOrderAreNoAddress(t *testing.T) {
 	for _, bind := range []string{"][", "]:80[", "a]b[:80", "[", "]", "[]", "[]:", "[:1", "[::1]:x"} {
-		if g, err := Parse([]string{"gunicorn", "-b", bind, "app"}, environ()); err == nil && g.Bind.Addresses[0] == "" {
+		if g, err := Parse([]string{"gunicorn", "-b", bind, "app"}, environ(), nil); err == nil && g.Bind.Addresses[0] == "" {
 			t.Errorf("%q is an empty address", bind)
 		}
 	}

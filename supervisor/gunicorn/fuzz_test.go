@@ -23,7 +23,7 @@ func FuzzParse(f *testing.F) {
 		argv := strings.Split(command, "\n")
 		before := slices.Clone(argv)
 		env := map[string]string{"GUNICORN_CMD_ARGS": args, "PORT": port}
-		g, err := Parse(argv, func(name string) string { return env[name] })
+		g, err := Parse(argv, func(name string) string { return env[name] }, nil)
 		if !slices.Equal(argv, before) {
 			t.Fatalf("%q became %q", before, argv)
 		}
@@ -51,7 +51,7 @@ func FuzzParse(f *testing.F) {
 		g.Validate(true)
 		g.Warnings()
 		g.Addresses("/")
-		g.queryArgv([]byte("#!/usr/bin/python3\n"))
+		g.queryArgv("/tmp/query.py")
 	})
 }
 

@@ -6,20 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
-	"path"
-	"path/filepath"
-	"slices"
-	"strings"
 	"time"
-
-	"tideover/supervisor/shellwords"
 )
 
-// queryProgram is the Python program that prints gunicorn's settings.
+// QueryProgram is the Python program that prints gunicorn's settings. gunicorn reads it as
+// its configuration file; see Command.Query.
 //
 //go:embed query.py
-var queryProgram string
+var QueryProgram []byte
 
 // reportMarker is printed before the report, because a configuration file may
 // print as well.
@@ -28,7 +22,6 @@ const reportMarker = "tideover-gunicorn-settings:"
 // Report is what gunicorn reports about its settings.
 type Report struct {
 	Version         string   `json:"version"`
-	Python          string   `json:"python"`
 	Bind            []string `json:"bind"`
 	Workers         int      `json:"workers"`
 	Threads         int      `json:"threads"`
@@ -46,137 +39,52 @@ type Report struct {
 	TLS             bool     `json:"tls"`
 	ProxyProtocol   bool     `json:"proxy_protocol"`
 	Protocol        string   `json:"protocol"`
+
+	RequestLine       int      `json:"limit_request_line"` // as the next two, in gunicorn's terms; see Limits
+	RequestFields     int      `json:"limit_request_fields"`
+	RequestFieldSize  int      `json:"limit_request_field_size"`
+	ForwardedAllowIPs []string `json:"forwarded_allow_ips"`
 }
 
-// Place is where the app's process would run.
-type Place struct {
-	Dir string
-	Env []string
-	// ReadProgram returns the first bytes of a program; the app's user may be able to change it.
-	ReadProgram func(path string, limit int) ([]byte, error)
-	// Run starts argv as the app's user and returns its standard output.
-	Run func(argv []string) ([]byte, error)
-}
-
-// Query has gunicorn report its settings from the command line, the environment
-// and the configuration file, without importing the app.
-func (c *Command) Query(p Place) (Report, error) {
-	argv, err := c.queryArgv(p.scriptHead(c.Script))
+// Query has gunicorn report its settings, without importing the app and without binding an
+// address. program is the path of a file with QueryProgram that the app's user can read. run
+// starts a command as a start of the app would, and returns its standard output.
+//
+// The command is the user's own, with "-c program" as its last option. So gunicorn itself reads
+// its command line, environment and configuration file, with the interpreter, sys.path and
+// directory of a start, behind every wrapper that passes arguments on. What a script does before
+// gunicorn is done, too: Unaskable is the error of a script that must not run twice.
+func (c *Command) Query(program string, run func(argv []string) ([]byte, error)) (Report, error) {
+	argv, err := c.queryArgv(program)
 	if err != nil {
 		return Report{}, err
 	}
-	output, err := p.Run(argv)
+	output, err := run(argv)
 	if err != nil {
 		return Report{}, err
 	}
 	return parseReport(output)
 }
 
-// queryArgv is the command that runs queryProgram in the interpreter that the app
-// will have. head is the beginning of the file that Script names; the interpreter
-// is taken from it where neither Python nor a wrapper names one.
-func (c *Command) queryArgv(head []byte) ([]string, error) {
-	for _, w := range c.Wrappers {
-		if strings.HasSuffix(w.Name, " -c") {
-			return nil, fmt.Errorf("gunicorn inside of %q cannot be asked for its address: write listen, or the command without a shell", w.Name)
-		}
+// queryArgv is the command of a query.
+func (c *Command) queryArgv(program string) ([]string, error) {
+	if err := c.Unaskable(); err != nil {
+		return nil, err
 	}
-	words := slices.Clone(c.Prefix)
-	switch {
-	case len(c.Python) > 0:
-		words = append(words, c.Python...)
-	case c.Script == "": // uv run -m gunicorn
-		words = append(words[:len(words)-1], "python")
-	case len(c.Wrappers) > 0 && !strings.Contains(c.Script, "/") && hasVirtualEnv(c.Wrappers):
-		words = append(words, "python")
-	default:
-		python, err := interpreter(head)
-		if err != nil {
-			return nil, fmt.Errorf("cannot tell which Python runs %s: %w", c.Script, err)
-		}
-		words = append(words, python...)
-	}
-	return slices.Concat(words, []string{"-c", queryProgram, reportMarker}, c.Args), nil
+	return c.ask(program), nil
 }
 
-// hasVirtualEnv reports whether one of the wrappers runs its command in a virtual
-// environment of its own, where "python" is the interpreter of gunicorn.
-func hasVirtualEnv(all []Wrapper) bool {
-	return slices.ContainsFunc(all, func(w Wrapper) bool {
-		return strings.HasSuffix(w.Name, " run") || strings.HasPrefix(w.Name, "uv") || w.Name == "direnv exec"
-	})
-}
-
-// scriptHead returns the first 512 bytes of the script that runs gunicorn, found
-// as the child would find it; nil if it cannot be read.
-func (p Place) scriptHead(script string) []byte {
-	if script == "" {
-		return nil
-	}
-	path := script
-	if strings.Contains(script, "/") {
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(p.Dir, path)
-		}
-	} else if path = lookPath(script, p.Dir, p.Env); path == "" {
-		return nil
-	}
-	head, _ := p.ReadProgram(path, 512) // an error: queryArgv needs none where the command names Python
-	return head
-}
-
-// lookPath finds a program in the PATH of env.
-func lookPath(name, dir string, env []string) string {
-	for _, kv := range env {
-		list, ok := strings.CutPrefix(kv, "PATH=")
-		if !ok {
-			continue
-		}
-		for _, d := range filepath.SplitList(list) {
-			if !filepath.IsAbs(d) {
-				d = filepath.Join(dir, d)
-			}
-			if path, err := exec.LookPath(filepath.Join(d, name)); err == nil {
-				return path
-			}
+// insertOption returns the arguments of gunicorn with "-c program" as the last option. It stands
+// before "--", behind which argparse takes every word for a positional argument.
+func insertOption(args []string, program string) []string {
+	end := len(args)
+	for i, word := range args {
+		if word == "--" {
+			end = i
+			break
 		}
 	}
-	return ""
-}
-
-// interpreter reads the first lines of a script: "#!/path/python -s",
-// "#!/usr/bin/env python3", or the form that pip and uv use for paths that are
-// too long or have blanks:
-//
-//	#!/bin/sh
-//	'''exec' "/path/python" "$0" "$@"
-func interpreter(head []byte) ([]string, error) {
-	first, rest, _ := bytes.Cut(head, []byte("\n"))
-	line, ok := strings.CutPrefix(string(first), "#!")
-	if !ok {
-		return nil, errors.New("there is no #! line in it")
-	}
-	words := strings.Fields(line)
-	if len(words) == 0 {
-		return nil, errors.New("the line after #! is empty")
-	}
-	if path.Base(words[0]) == "sh" {
-		second, _, _ := bytes.Cut(rest, []byte("\n"))
-		command, ok := strings.CutPrefix(string(second), "'''exec' ")
-		if inner, err := shellwords.Split(command); ok && err == nil && len(inner) > 0 {
-			return inner[:1], nil
-		}
-		return nil, errors.New("it is a shell script")
-	}
-	if path.Base(words[0]) == "env" {
-		if words = slices.DeleteFunc(words[1:], func(w string) bool { return w == "-S" }); len(words) == 0 {
-			return nil, errors.New("nothing follows env")
-		}
-	}
-	if !pythonName.MatchString(path.Base(words[0])) {
-		return nil, fmt.Errorf("%s is not Python", words[0])
-	}
-	return words, nil
+	return append(append(append([]string{}, args[:end]...), "-c", program), args[end:]...)
 }
 
 // parseReport finds the report in the standard output of queryProgram.
@@ -218,6 +126,8 @@ func (c *Command) WithReport(r Report) (*Command, error) {
 	merged.Pidfile, merged.Chdir = r.Pidfile, r.Chdir
 	merged.Daemon, merged.ReusePort, merged.Reload, merged.Preload = r.Daemon, r.ReusePort, r.Reload, r.Preload
 	merged.TLS, merged.ProxyProtocol = r.TLS, r.ProxyProtocol
+	merged.Limits = limitsOf(r.RequestLine, r.RequestFields, r.RequestFieldSize)
+	merged.ForwardedAllowIPs = r.ForwardedAllowIPs
 	if r.Protocol != "" && r.Protocol != "http" {
 		errs = append(errs, fmt.Errorf("gunicorn speaks %s here, and tideover only HTTP: remove --protocol", r.Protocol))
 	}

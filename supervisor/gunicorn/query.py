@@ -1,16 +1,27 @@
-# Prints the settings of gunicorn: reads command line, GUNICORN_CMD_ARGS and
-# configuration file as a start would, but does not import the application.
-# The output is one line: the marker given as first argument, then JSON.
+# gunicorn reads this file as its configuration file, because "-c PATH" of it is the last option of
+# its command line. By then gunicorn runs as it would for a start: the same interpreter, sys.path,
+# directory, user and environment. The file has the application of gunicorn read its settings once
+# more, without that option, prints them and ends the process, before the app is imported and
+# before any address is bound.
+#
+# The output is one line: the marker, then JSON.
 import json
+import os
 import sys
 
-marker = sys.argv[1]
-sys.argv = ["gunicorn"] + sys.argv[2:]
+MARKER = "tideover-gunicorn-settings:"
+
+at = len(sys.argv) - 1 - sys.argv[::-1].index(__file__)
+del sys.argv[at - 1 : at + 1]
+
+frame = sys._getframe()
+while not hasattr(frame.f_locals.get("self"), "load_config_from_file"):
+    frame = frame.f_back
+app = frame.f_locals["self"]
+cfg = type(app)(app.usage, prog=app.prog).cfg  # an invalid setting ends the process with its message
 
 import gunicorn
-from gunicorn.app.wsgiapp import WSGIApplication
 
-cfg = WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="gunicorn").cfg
 known = cfg.settings
 
 
@@ -22,11 +33,13 @@ def text(value):
     return value if value is None or isinstance(value, str) else str(value)
 
 
-bind = get("bind")
+def words(value):
+    return [value] if isinstance(value, str) else [text(v) for v in value or []]
+
+
 report = {
     "version": gunicorn.__version__,
-    "python": sys.executable,
-    "bind": [bind] if isinstance(bind, str) else [text(b) for b in bind],
+    "bind": words(get("bind")),
     "workers": get("workers"),
     "threads": get("threads"),
     "worker_class": text(cfg.worker_class_str),
@@ -43,6 +56,11 @@ report = {
     "tls": bool(get("certfile") or get("keyfile")),
     "proxy_protocol": get("proxy_protocol", False) not in (False, None, "off"),
     "protocol": text(get("protocol", "http")),
+    "limit_request_line": get("limit_request_line"),
+    "limit_request_fields": get("limit_request_fields"),
+    "limit_request_field_size": get("limit_request_field_size"),
+    "forwarded_allow_ips": words(get("forwarded_allow_ips")),
 }
-sys.stdout.write("\n" + marker + json.dumps(report) + "\n")
+sys.stdout.write("\n" + MARKER + json.dumps(report) + "\n")
 sys.stdout.flush()
+os._exit(0)

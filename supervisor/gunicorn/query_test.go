@@ -36,14 +36,13 @@ func venv(t *testing.T, name string) string {
 // query has the gunicorn of a command report its settings, as a supervisor would.
 func query(t *testing.T, c *Command, dir string) (Report, error) {
 	t.Helper()
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
-	read := func(path string, limit int) ([]byte, error) {
-		text, err := os.ReadFile(path)
-		return text[:min(limit, len(text))], err
+	program := filepath.Join(t.TempDir(), "query.py")
+	if err := os.WriteFile(program, QueryProgram, 0o644); err != nil {
+		t.Fatal(err)
 	}
-	return c.Query(Place{Dir: dir, Env: env, ReadProgram: read, Run: func(argv []string) ([]byte, error) {
+	return c.Query(program, func(argv []string) ([]byte, error) {
 		cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
-		cmd.Dir, cmd.Env = dir, env
+		cmd.Dir, cmd.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
@@ -51,7 +50,17 @@ func query(t *testing.T, c *Command, dir string) (Report, error) {
 			t.Logf("%v: %s", err, stderr.String())
 		}
 		return out, err
-	}})
+	})
+}
+
+// reader reads the scripts of commands that run in dir.
+func reader(dir string) func(string) ([]byte, error) {
+	return func(path string) ([]byte, error) {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		return os.ReadFile(path)
+	}
 }
 
 // queryMany answers many questions in forks of one Python, which saves most of its
@@ -63,18 +72,20 @@ for name in [m for m in sys.modules if m.split(".")[0] == "gunicorn"]:
     del sys.modules[name]
 for question in json.load(sys.stdin):
     if os.fork() == 0:
-        os.environ.update(question["env"])
-        sys.argv = ["-c"] + question["argv"]
-        exec(compile(question["program"], "query.py", "exec"), {})
-        sys.exit()
+        try:
+            os.environ.update(question["env"])
+            sys.argv = question["argv"]
+            from gunicorn.app.wsgiapp import run
+            run()
+        finally:
+            os._exit(1)
     os.wait()
     print("answered", flush=True)
 `
 
 type question struct {
-	Program string            `json:"program"`
-	Argv    []string          `json:"argv"`
-	Env     map[string]string `json:"env"`
+	Argv []string          `json:"argv"`
+	Env  map[string]string `json:"env"`
 }
 
 // What Parse reads is what every gunicorn reads.
@@ -83,10 +94,14 @@ func TestBindsAsRealGunicornReadsThem(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			python := filepath.Join(venv(t, version), "bin", "python")
+			program := filepath.Join(t.TempDir(), "query.py")
+			if err := os.WriteFile(program, QueryProgram, 0o644); err != nil {
+				t.Fatal(err)
+			}
 			var questions []question
 			for _, c := range bindCases {
-				q := question{Program: queryProgram, Env: map[string]string{}}
-				q.Argv = append([]string{reportMarker}, gunicornArgv(t, c.args)[1:]...)
+				q := question{Env: map[string]string{}}
+				q.Argv = append([]string{"gunicorn"}, insertOption(gunicornArgv(t, c.args)[1:], program)...)
 				for _, pair := range c.env {
 					name, value, _ := strings.Cut(pair, "=")
 					q.Env[name] = value
@@ -147,7 +162,7 @@ func TestConfigurationFilesAreReadByGunicornItself(t *testing.T) {
 				{[]string{root + "/bin/python", "-u", root + "/bin/gunicorn", "-c", "python:other", "-w", "2", "shop"}, "127.0.0.1:9002 unix:/run/x.sock", "gunicorn", 8},
 				{[]string{"env", "A=b", root + "/bin/gunicorn", "--config=file:other.py", "-b", ":9003", "shop"}, "0.0.0.0:9003", "command line", 4},
 			} {
-				g, err := Parse(c.argv, environ())
+				g, err := Parse(c.argv, environ(), reader(dir))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -169,7 +184,7 @@ func TestConfigurationFilesAreReadByGunicornItself(t *testing.T) {
 					t.Errorf("graceful timeout %v", merged.GracefulTimeout)
 				}
 			}
-			g, err := Parse([]string{root + "/bin/gunicorn", "-c", "missing.py", "shop"}, environ())
+			g, err := Parse([]string{root + "/bin/gunicorn", "-c", "missing.py", "shop"}, environ(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,59 +195,62 @@ func TestConfigurationFilesAreReadByGunicornItself(t *testing.T) {
 	}
 }
 
-func TestInterpreter(t *testing.T) {
-	for head, want := range map[string]string{
-		"#!/srv/venv/bin/python3.11\nimport":                       "/srv/venv/bin/python3.11",
-		"#!/usr/bin/python3 -sE\n":                                 "/usr/bin/python3 -sE",
-		"#!/usr/bin/env python3\n":                                 "python3",
-		"#!/usr/bin/env -S python3 -u\n":                           "python3 -u",
-		"#!/bin/sh\n'''exec' \"/a b/python\" \"$0\" \"$@\"\n' '''": "/a b/python",
-		"#!/bin/sh\n'''exec' /long/python \"$0\" \"$@\"\n":         "/long/python",
-	} {
-		got, err := interpreter([]byte(head))
-		if err != nil || strings.Join(got, " ") != want {
-			t.Errorf("%q: %q, %v", head, got, err)
-		}
+func TestQueryIsTheCommandItself(t *testing.T) {
+	files := map[string]string{
+		"start.sh":  "#!/bin/bash -e\nHERE=\"$(dirname \"${BASH_SOURCE[0]}\")\"\nexec gunicorn app -b :1 \"$@\" 2>&1\n",
+		"migrate":   "#!/bin/sh\npython manage.py migrate\nexec gunicorn app\n",
+		"not.py":    "#!/usr/bin/python3\nimport gunicorn\n",
+		"other":     "#!/usr/bin/env -S bash -u\nnginx; gunicorn app & wait\n",
+		"loop":      "#!/bin/sh\nfor i in 1 2; do gunicorn app$i; done\n",
+		"either.sh": "#!/bin/sh\ntest -n \"$DEV\" && exec gunicorn --reload app\nexec gunicorn app\n",
 	}
-	for _, head := range []string{"", "\x7fELF", "#!", "#!/bin/sh\nexec x", "#!/usr/bin/env", "#!/usr/bin/ruby"} {
-		if got, err := interpreter([]byte(head)); err == nil {
-			t.Errorf("%q: %q", head, got)
-		}
-	}
-}
-
-func TestQueryUsesTheInterpreterOfTheApp(t *testing.T) {
-	head := []byte("#!/venv/bin/python\n")
 	for command, want := range map[string]string{
-		"gunicorn app":                     "/venv/bin/python",
-		"env A=b gunicorn app":             "env A=b /venv/bin/python",
-		"python3 -u -m gunicorn app":       "python3 -u",
-		"python3 bin/gunicorn app":         "python3",
-		"poetry run gunicorn app":          "poetry run python",
-		"uv run -m gunicorn app":           "uv run python",
-		"uv run python -m gunicorn app":    "uv run python",
-		"poetry run venv/bin/gunicorn app": "poetry run /venv/bin/python",
-		"nice -n 5 python -um gunicorn a":  "nice -n 5 python -u",
-		"sh -c 'exec gunicorn app'":        "",
-		"uvicorn app":                      "",
+		"gunicorn app":                        "gunicorn app -c Q",
+		"gunicorn -c x.py app -- more":        "gunicorn -c x.py app -c Q -- more",
+		"env A=b gunicorn app":                "env A=b gunicorn app -c Q",
+		"python3 -u -m gunicorn app":          "python3 -u -m gunicorn app -c Q",
+		"uv run -m gunicorn app":              "uv run -m gunicorn app -c Q",
+		"timeout 3600 gunicorn app":           "timeout 3600 gunicorn app -c Q",
+		"sh -c 'exec gunicorn app'":           "sh -c exec gunicorn app -c 'Q'",
+		"bash -lc 'gunicorn app | tee log' x": "bash -l -c gunicorn app -c 'Q' x",
+		"nice bash -c 'source v/bin/activate && exec gunicorn app > log'": "nice bash -c source v/bin/activate && exec gunicorn app -c 'Q'",
+		"./start.sh -w 2":                   "/bin/bash -e -c #!/bin/bash -e\nHERE=\"$(dirname \"$0\")\"\nexec gunicorn app -b :1 \"$@\" -c 'Q' ./start.sh -w 2",
+		"sh -x ./start.sh":                  "sh -x -c #!/bin/bash -e\nHERE=\"$(dirname \"$0\")\"\nexec gunicorn app -b :1 \"$@\" -c 'Q' ./start.sh",
+		"./migrate":                         `error: ./migrate runs "python manage.py migrate" before gunicorn`,
+		"./other":                           `error: ./other runs "nginx" before gunicorn`,
+		"sh -c 'gunicorn a --'":             "error: sh -c has the word --",
+		"./not.py":                          "", // not a script of a shell
+		"./loop":                            "",
+		"./either.sh":                       "",
+		"./missing":                         "",
+		"sh -c 'ls; f() { gunicorn app; }'": "",
+		"uvicorn app":                       "",
 	} {
 		argv, err := shellwords.Split(command)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := Parse(argv, environ())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if g == nil {
-			if want != "" {
-				t.Errorf("%s is not gunicorn", command)
+		read := func(path string) ([]byte, error) {
+			text, ok := files[strings.TrimPrefix(path, "./")]
+			if !ok {
+				return nil, os.ErrNotExist
 			}
+			return []byte(text), nil
+		}
+		g, err := Parse(argv, environ(), read)
+		if err != nil {
+			t.Errorf("%s: %v", command, err)
 			continue
 		}
-		words, err := g.queryArgv(head)
-		if got, _, _ := strings.Cut(strings.Join(words, " "), " -c #"); got != want || (err != nil) != (want == "") {
-			t.Errorf("%s: %s, %v", command, got, err)
+		got := ""
+		if g != nil {
+			words, err := g.queryArgv("Q")
+			if got = strings.Join(words, " "); err != nil {
+				got = "error: " + err.Error()
+			}
+		}
+		if got != want && !(strings.HasPrefix(want, "error") && strings.HasPrefix(got, want)) {
+			t.Errorf("%s:\ngot  %s\nwant %s", command, got, want)
 		}
 	}
 }

@@ -31,6 +31,10 @@ type Settings struct {
 	Preload       bool
 	TLS           bool
 	ProxyProtocol bool
+
+	// After a report only:
+	Limits            Limits
+	ForwardedAllowIPs []string // "*" or addresses of front-ends whose X-Forwarded-* count
 }
 
 // read sets the settings from the command line (args) and, for options that are

@@ -1,87 +1,377 @@
 package gunicorn
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path"
 	"slices"
 	"strings"
-
-	"tideover/supervisor/shellwords"
 )
 
-// removeShell removes `sh -c` and leaves the last command of the script. It
-// returns false if there is no such shell. Without exec that command may run as a
-// child of the shell: some shells exec the last command by themselves, others do
-// not.
+var shells = []string{"sh", "bash", "dash", "ash", "zsh", "ksh"}
+
+// scriptLimit bounds what is read of a script.
+const scriptLimit = 64 << 10
+
+// shellCommand is a command that runs a script: `sh -c TEXT`, `sh FILE`, or an executable FILE
+// whose first line names a shell.
+type shellCommand struct {
+	name string   // for messages
+	head []string // the shell and its options, without the script
+	text string
+	file string   // that has the text; "": it is in the command
+	tail []string // behind the text: with file the arguments, else also $0
+}
+
+// argv is the command with another text.
+func (s *shellCommand) argv(text string) []string {
+	argv := append(slices.Clone(s.head), "-c", text)
+	if s.file != "" {
+		argv = append(argv, s.file)
+	}
+	return append(argv, s.tail...)
+}
+
+// args are the positional parameters, and whether there are any that the script knows.
+func (s *shellCommand) args() []string {
+	if s.file != "" || len(s.tail) == 0 {
+		return s.tail
+	}
+	return s.tail[1:]
+}
+
+// findShell returns the script that argv runs, or nil. read may be nil.
+func findShell(argv []string, read scriptReader) *shellCommand {
+	if len(argv) == 0 {
+		return nil
+	}
+	if !slices.Contains(shells, path.Base(argv[0])) {
+		return scriptFile(argv, read)
+	}
+	for i := 1; i < len(argv); i++ {
+		word := argv[i]
+		switch {
+		case !strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "+"):
+			text, ok := readScript(word, read)
+			if !ok {
+				return nil
+			}
+			return &shellCommand{name: word, head: argv[:i], text: text, file: word, tail: argv[i+1:]}
+		case !strings.HasPrefix(word, "--") && strings.HasSuffix(word, "c"):
+			if i+1 == len(argv) {
+				return nil
+			}
+			head := slices.Clone(argv[:i])
+			if options := strings.TrimSuffix(word, "c"); options != "-" {
+				head = append(head, options)
+			}
+			return &shellCommand{name: path.Base(argv[0]) + " -c", head: head, text: argv[i+1], tail: argv[i+2:]}
+		case word == "-o" || word == "+o" || word == "-O" || word == "--rcfile" || word == "--init-file":
+			i++
+		}
+	}
+	return nil
+}
+
+// scriptFile returns the script in an executable file, or nil.
+func scriptFile(argv []string, read scriptReader) *shellCommand {
+	if !strings.Contains(argv[0], "/") {
+		return nil
+	}
+	text, ok := readScript(argv[0], read)
+	if !ok {
+		return nil
+	}
+	first, _, _ := strings.Cut(text, "\n")
+	line, ok := strings.CutPrefix(first, "#!")
+	words := strings.Fields(line)
+	if !ok || len(words) == 0 {
+		return nil
+	}
+	shell := words[0]
+	if path.Base(shell) == "env" {
+		words = slices.DeleteFunc(words, func(w string) bool { return w == "-S" })
+		if len(words) < 2 {
+			return nil
+		}
+		shell = words[1]
+	}
+	if !slices.Contains(shells, path.Base(shell)) {
+		return nil
+	}
+	return &shellCommand{name: argv[0], head: words, text: text, file: argv[0], tail: argv[1:]}
+}
+
+// readScript returns the text of a file that may be a script.
+func readScript(file string, read scriptReader) (string, bool) {
+	if read == nil {
+		return "", false
+	}
+	text, err := read(file)
+	if err != nil || len(text) >= scriptLimit || bytes.HasPrefix(text, []byte("\x7fELF")) {
+		return "", false
+	}
+	return string(text), true
+}
+
+// scripted is a gunicorn inside of a script.
+type scripted struct {
+	shell      *shellCommand
+	prefix     string      // what the script does before, as it is written
+	words      []shellWord // the command of gunicorn, with its wrappers
+	culprit    string      // the command that must not run twice; "": none
+	sourced    bool        // the script sources a file, which may set variables
+	movedAway  bool        // the script changes the directory
+	variables  map[string]variable
+	conclusive bool // every word of gunicorn's arguments is known
+}
+
+// variable is what a script assigns to a variable.
+type variable struct {
+	value string
+	known bool
+}
+
+// removeShell removes a shell and leaves the command of its script that runs gunicorn. It returns
+// false if there is no such shell, or the script runs gunicorn at more than one place or inside
+// of an if or a loop: then it is not known which one it is.
+//
+// Without exec that command may run as a child of the shell: some shells exec the last command by
+// themselves, others do not.
 func (u *unwrapped) removeShell() bool {
-	if !slices.Contains([]string{"sh", "bash", "dash", "ash", "zsh", "ksh"}, path.Base(u.command[0])) {
+	if u.scripted != nil {
 		return false
 	}
-	script := -1
-	for i, word := range u.command[1:] {
-		if !strings.HasPrefix(word, "-") {
-			break
-		}
-		if !strings.HasPrefix(word, "--") && strings.HasSuffix(word, "c") {
-			script = i + 2
-			break
-		}
-	}
-	if script < 0 || script >= len(u.command) {
+	shell := findShell(u.command, u.read)
+	if shell == nil {
 		return false
 	}
-	words, err := shellwords.Split(lastCommand(u.command[script]))
+	script, err := scanScript(shell.text)
 	if err != nil {
 		return false
 	}
-	var assignments []string
-	for len(words) > 0 && assignment.MatchString(words[0]) {
-		assignments, words = append(assignments, words[0]), words[1:]
+	at := -1
+	for i, c := range script.commands {
+		if c.runsGunicorn() {
+			if at >= 0 || c.depth > 0 {
+				return false
+			}
+			at = i
+		}
 	}
-	forks := len(words) == 0 || words[0] != "exec"
-	if !forks {
-		words = words[1:]
+	if at < 0 {
+		return false
+	}
+	c := script.commands[at]
+	s := &scripted{shell: shell, words: c.words, prefix: script.text[:c.words[0].at],
+		culprit: unrepeatable(script.commands[:at], u.read, 0)}
+	if s.culprit == "" {
+		for _, inner := range c.inner {
+			s.culprit = unrepeatable(inner.commands, u.read, 0)
+		}
+	}
+	if shell.file != "" {
+		// A text that is given with -c has no BASH_SOURCE, and the file's name as $0.
+		s.prefix = strings.NewReplacer("${BASH_SOURCE[0]}", "$0", "${BASH_SOURCE}", "$0", "$BASH_SOURCE", "$0").Replace(s.prefix)
+	}
+	s.readVariables(script.commands[:at], u.env)
+	own, assignments, execs := s.expandWords(u.env)
+	forks := !execs || slices.ContainsFunc([]string{c.before, c.after}, func(o string) bool { return o == "|" || o == "|&" }) || c.after == "&"
+	u.wrappers = append(u.wrappers, Wrapper{Name: shell.name, Forks: forks})
+	below := u.env
+	u.env = func(name string) string {
+		if v, ok := s.lookup(name, below); ok {
+			return v
+		}
+		return ""
 	}
 	u.changeEnv(assignments)
-	for i, word := range words {
-		words[i] = expand(word, u.env)
-	}
-	u.wrappers = append(u.wrappers, Wrapper{Name: path.Base(u.command[0]) + " -c", Forks: forks})
-	u.prefix = append(u.prefix, u.command[:script]...)
-	u.command = words
+	u.scripted, u.command = s, own
 	return true
 }
 
-// lastCommand returns the text behind the last unquoted "&&", ";" or line feed.
-func lastCommand(script string) string {
-	script = strings.TrimRight(script, " \t\r\n;")
-	start, quote, escaped := 0, rune(0), false
-	for i, r := range script {
-		switch {
-		case escaped:
-			escaped = false
-		case r == '\\' && quote != '\'':
-			escaped = true
-		case quote != 0:
-			if r == quote {
-				quote = 0
-			}
-		case r == '\'' || r == '"':
-			quote = r
-		case r == ';' || r == '\n' || r == '&' && i > 0 && script[i-1] == '&':
-			start = i + 1
-		}
+// runsGunicorn reports whether the words of a command are, behind its wrappers, those of gunicorn.
+func (c *simpleCommand) runsGunicorn() bool {
+	words := c.plainWords()
+	for len(words) > 0 && (assignment.MatchString(words[0]) || words[0] == "exec" || words[0] == "command") {
+		words = words[1:]
 	}
-	return script[start:]
+	u := unwrapped{command: words, env: func(string) string { return "" }}
+	for len(u.command) > 0 && !u.module && u.removeWrapper() {
+	}
+	return new(Command).recognise(u)
 }
 
-// expand replaces $NAME, ${NAME} and ${NAME:-default}.
-func expand(word string, env func(string) string) string {
-	return os.Expand(word, func(name string) string {
-		name, fallback, _ := strings.Cut(name, ":-")
-		if value := env(name); value != "" {
-			return value
+// readVariables collects what the script assigns to variables before gunicorn.
+func (s *scripted) readVariables(commands []simpleCommand, env func(string) string) {
+	s.variables = map[string]variable{"PWD": {}, "OLDPWD": {}}
+	for i, c := range commands {
+		words := c.plainWords()
+		if len(words) == 0 {
+			continue
 		}
-		return fallback
+		switch words[0] {
+		case "source", ".", "eval":
+			s.sourced = s.sourced || path.Base(words[len(words)-1]) != "activate"
+		case "cd", "pushd", "popd":
+			s.movedAway = true
+		}
+		certain := c.depth == 0 && c.before != "&&" && c.before != "||" || i == 0
+		for n, w := range c.words {
+			name, _, isAssignment := strings.Cut(words[n], "=")
+			if !isAssignment || !assignment.MatchString(words[n]) {
+				if n == 0 && !slices.Contains([]string{"export", "readonly", "local", "declare", "typeset"}, words[0]) {
+					break
+				}
+				continue
+			}
+			_, raw, _ := strings.Cut(w.raw, "=")
+			fields, known := s.expand(raw, env, false)
+			s.variables[name] = variable{value: strings.Join(fields, " "), known: known && certain}
+		}
+	}
+}
+
+// expandWords returns the words of gunicorn's command, expanded as far as they are known, without
+// exec and the assignments in front. It sets conclusive.
+func (s *scripted) expandWords(env func(string) string) (words, assignments []string, execs bool) {
+	s.conclusive = true
+	for _, w := range s.words {
+		fields, known := s.expand(w.raw, env, true)
+		s.conclusive = s.conclusive && known
+		switch {
+		case len(words) == 0 && len(fields) == 1 && assignment.MatchString(fields[0]):
+			assignments = append(assignments, fields[0])
+		case len(words) == 0 && w.raw == "exec":
+			execs = true
+		case len(words) == 0 && w.raw == "command":
+		default:
+			words = append(words, fields...)
+		}
+	}
+	return words, assignments, execs
+}
+
+// lookup returns the value of a variable in the script.
+func (s *scripted) lookup(name string, env func(string) string) (string, bool) {
+	if v, ok := s.variables[name]; ok {
+		return v.value, v.known
+	}
+	return env(name), !s.sourced
+}
+
+// expand returns the fields of a word: without quotes, and with $NAME, ${NAME} and
+// ${NAME:-default} replaced. Patterns for file names stay as they are. It returns false if the word
+// has an expansion whose value is not known.
+func (s *scripted) expand(raw string, env func(string) string, split bool) (fields []string, known bool) {
+	if raw == `"$@"` || raw == "$@" {
+		return s.shell.args(), true
+	}
+	var b strings.Builder
+	known = true
+	hasField := false
+	for i := 0; i < len(raw); {
+		quote := raw[i]
+		switch {
+		case quote == '\'':
+			end := i + 1 + strings.IndexByte(raw[i+1:], '\'')
+			b.WriteString(raw[i+1 : end])
+			hasField, i = true, end+1
+			continue
+		case quote == '"':
+			inside, n := quotedText(raw[i:])
+			text, ok := s.replaceVariables(inside, env)
+			b.WriteString(text)
+			known, hasField, i = known && ok, true, i+n
+			continue
+		}
+		n := strings.IndexAny(raw[i:], `'"`)
+		if n < 0 {
+			n = len(raw) - i
+		}
+		text, ok := s.replaceVariables(raw[i:i+n], env)
+		known, i = known && ok && !strings.HasPrefix(raw, "~"), i+n
+		if !split || !strings.Contains(raw, "$") {
+			b.WriteString(text)
+			continue
+		}
+		parts := strings.Fields(text)
+		for j, part := range parts {
+			if j > 0 || strings.HasPrefix(text, " ") && b.Len() > 0 {
+				fields = append(fields, b.String())
+				b.Reset()
+			}
+			b.WriteString(part)
+		}
+	}
+	if b.Len() > 0 || hasField {
+		fields = append(fields, b.String())
+	}
+	return fields, known
+}
+
+// quotedText returns what stands in the double quotes at the beginning of raw, and its length with
+// them.
+func quotedText(raw string) (string, int) {
+	for i := 1; i < len(raw); i++ {
+		switch raw[i] {
+		case '\\':
+			i++
+		case '"':
+			return raw[1:i], i + 1
+		}
+	}
+	return raw[1:], len(raw)
+}
+
+// replaceVariables replaces the variables in a text and removes backslashes. It returns false for
+// an expansion whose value is not known.
+func (s *scripted) replaceVariables(text string, env func(string) string) (string, bool) {
+	if strings.Contains(text, "`") || strings.Contains(text, "$(") {
+		return text, false
+	}
+	known := true
+	text = os.Expand(text, func(expression string) string {
+		name, fallback, hasFallback := strings.Cut(expression, ":-")
+		if !assignment.MatchString(name + "=") {
+			known = false
+			return "$" + expression
+		}
+		value, ok := s.lookup(name, env)
+		if known = known && ok; ok && value == "" && hasFallback {
+			value, ok = s.replaceVariables(strings.Trim(fallback, `"'`), env)
+			known = known && ok
+		}
+		return value
 	})
+	return strings.NewReplacer("\\\n", "", `\\`, `\`, `\`, "").Replace(text), known
+}
+
+// unaskable is the error of a script that must not run once more.
+func (s *scripted) unaskable() error {
+	if s.culprit != "" {
+		return fmt.Errorf("%s runs %q before gunicorn, which must not be run twice", s.shell.name, shorten(s.culprit))
+	}
+	if slices.ContainsFunc(s.words, func(w shellWord) bool { return w.raw == "--" }) {
+		return fmt.Errorf("%s has the word -- among the arguments of gunicorn", s.shell.name)
+	}
+	return nil
+}
+
+func shorten(text string) string {
+	if len(text) > 60 {
+		return text[:57] + "..."
+	}
+	return text
+}
+
+// ask is the command of a query: the script up to gunicorn, and gunicorn with one more option. What
+// stands behind gunicorn is left out: a pipe to tee, redirections, further commands.
+func (s *scripted) ask(program string) []string {
+	text := s.prefix
+	for _, w := range s.words {
+		text += w.raw + " "
+	}
+	return s.shell.argv(text + "-c '" + program + "'")
 }

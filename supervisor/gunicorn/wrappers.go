@@ -77,16 +77,18 @@ var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 
 // unwrapped is a command without its wrappers.
 type unwrapped struct {
-	prefix   []string // the words of the wrappers
+	read     scriptReader
 	wrappers []Wrapper
 	command  []string
 	env      func(string) string // the environment, as the wrappers change it
 	module   bool                // the command is a module for python -m (uv run -m gunicorn)
+	outer    []string            // the words in front of scripted
+	scripted *scripted           // nil: the command is not in a script
 }
 
-// unwrap removes all known wrappers from argv.
-func unwrap(argv []string, env func(string) string) unwrapped {
-	u := unwrapped{command: argv, env: env}
+// unwrap removes all known wrappers and a shell from argv.
+func unwrap(argv []string, env func(string) string, read scriptReader) unwrapped {
+	u := unwrapped{command: argv, env: env, read: read}
 	for len(u.command) > 0 && !u.module && (u.removeShell() || u.removeWrapper()) {
 	}
 	return u
@@ -105,7 +107,9 @@ func (u *unwrapped) removeWrapper() bool {
 		}
 		last := u.command[n-1]
 		u.module = w.name == "uv run" && (last == "-m" || last == "--module")
-		u.prefix = append(u.prefix, u.command[:n]...)
+		if u.scripted == nil {
+			u.outer = append(u.outer, u.command[:n]...)
+		}
 		u.command = u.command[n:]
 		return true
 	}

@@ -31,7 +31,7 @@ func (p *program) convertCommand() {
 		return
 	}
 	p.words = words
-	p.gunicorn, err = gunicorn.Parse(words, p.getenv)
+	p.gunicorn, err = gunicorn.Parse(words, p.getenv, nil)
 	if err == nil && p.gunicorn != nil {
 		p.removeOptions(o)
 	}
@@ -68,7 +68,7 @@ func (p *program) removeOptions(o *iniOption) {
 		return
 	}
 	words := slices.Concat(p.words[:own], rest)
-	g, err := gunicorn.Parse(words, p.getenv)
+	g, err := gunicorn.Parse(words, p.getenv, nil)
 	if err != nil {
 		return
 	}

@@ -1,0 +1,380 @@
+package gunicorn
+
+import (
+	"errors"
+	"strings"
+)
+
+// shellScript is the text of a shell script, split into simple commands. It is read as a POSIX
+// shell reads it, with what is usual of bash. Nothing is expanded.
+type shellScript struct {
+	text     string
+	commands []simpleCommand
+}
+
+// simpleCommand is one command of a script.
+type simpleCommand struct {
+	words    []shellWord // assignments among them, without redirections
+	depth    int         // number of compound commands (if, while, {, a subshell) around it
+	before   string      // operator in front of it; "" at the beginning
+	after    string      // operator behind it; "" at the end
+	writesTo string      // file to which output is redirected; "": none
+	inner    []shellScript
+}
+
+// shellWord is a word as it is written, with its quotes.
+type shellWord struct {
+	raw string
+	at  int // offset in the text
+}
+
+// errSyntax is the error of a script with syntax that scanScript does not know.
+var errSyntax = errors.New("its syntax is not known")
+
+// scanScript splits the text of a script. The error is errSyntax.
+func scanScript(text string) (shellScript, error) {
+	l := shellLexer{text: text}
+	s := shellScript{text: text}
+	var err error
+	s.commands, err = l.list(0)
+	return s, err
+}
+
+// maxNesting bounds command substitutions in each other.
+const maxNesting = 20
+
+type shellLexer struct {
+	text    string
+	at      int
+	nesting int
+}
+
+func (l *shellLexer) rest() string { return l.text[l.at:] }
+
+func (l *shellLexer) peek() byte {
+	if l.at < len(l.text) {
+		return l.text[l.at]
+	}
+	return 0
+}
+
+// reserved are the reserved words that stand before a command, and by how much they change the
+// depth. "for" stands before words that are not a command.
+var reserved = map[string]int{
+	"if": 1, "then": 0, "elif": 0, "else": 0, "fi": -1, "while": 1, "until": 1, "do": 0, "done": -1, "{": 1, "}": -1, "!": 0,
+}
+
+// operators of the shell, the longer ones first.
+var operators = []string{"&&", "||", "|&", "|", "&", ";", "\n"}
+
+// list reads commands up to the closing character, or to the end of the text.
+func (l *shellLexer) list(closing byte) (all []simpleCommand, err error) {
+	if l.nesting++; l.nesting > maxNesting {
+		return nil, errSyntax
+	}
+	defer func() { l.nesting-- }()
+	depth, c := 0, simpleCommand{}
+	end := func(operator string) {
+		if len(c.words) > 0 || c.writesTo != "" || len(c.inner) > 0 {
+			c.after = operator
+			all = append(all, c)
+		} else if operator == "\n" && len(all) > 0 {
+			operator = c.before // an empty line does not end "a &&"
+		}
+		c = simpleCommand{depth: depth, before: operator}
+	}
+	for {
+		l.skipBlanks()
+		switch b := l.peek(); {
+		case b == 0 || b == closing:
+			end("")
+			if b != closing || depth != 0 || closing == 0 && l.at < len(l.text) {
+				return all, errSyntax
+			}
+			return all, nil
+		case b == '(':
+			if len(c.words) > 0 || strings.HasPrefix(l.rest(), "((") {
+				return all, errSyntax // a function, an array, arithmetic
+			}
+			l.at++
+			inner, err := l.list(')')
+			if err != nil {
+				return all, err
+			}
+			l.at++
+			for _, sub := range inner {
+				sub.depth += depth + 1
+				all = append(all, sub)
+			}
+		case b == ')':
+			return all, errSyntax
+		case l.operator() != "":
+			operator := l.operator()
+			l.at += len(operator)
+			if operator == ";" && l.peek() == ';' {
+				return all, errSyntax // case
+			}
+			end(operator)
+		case l.isRedirection():
+			if err := l.redirection(&c); err != nil {
+				return all, err
+			}
+		default:
+			from := l.at
+			if err := l.word(&c.inner); err != nil {
+				return all, err
+			}
+			raw := l.text[from:l.at]
+			change, isReserved := reserved[raw]
+			switch {
+			case len(c.words) > 0 || !isReserved && raw != "for" && raw != "case" && raw != "function" && raw != "select" && raw != "[[":
+				c.words = append(c.words, shellWord{raw, from})
+			case isReserved:
+				depth += change
+				c.depth = depth
+			case raw == "for":
+				depth++
+				if err := l.skipFor(&c.inner); err != nil {
+					return all, err
+				}
+			case raw == "[[":
+				c.words = append(c.words, shellWord{raw, from})
+				if err := l.skipTest(&c.inner); err != nil {
+					return all, err
+				}
+			default:
+				return all, errSyntax
+			}
+		}
+	}
+}
+
+// operator returns the operator at the present offset, or "".
+func (l *shellLexer) operator() string {
+	if strings.HasPrefix(l.rest(), "&>") {
+		return ""
+	}
+	for _, o := range operators {
+		if strings.HasPrefix(l.rest(), o) {
+			return o
+		}
+	}
+	return ""
+}
+
+// skipBlanks skips blanks, continued lines and comments.
+func (l *shellLexer) skipBlanks() {
+	for {
+		switch {
+		case l.peek() == ' ' || l.peek() == '\t' || l.peek() == '\r':
+			l.at++
+		case strings.HasPrefix(l.rest(), "\\\n"):
+			l.at += 2
+		case strings.HasPrefix(l.rest(), "\\\r\n"):
+			l.at += 3
+		case l.peek() == '#':
+			for l.at < len(l.text) && l.peek() != '\n' {
+				l.at++
+			}
+		default:
+			return
+		}
+	}
+}
+
+// skipFor skips "NAME in WORDS" behind "for".
+func (l *shellLexer) skipFor(inner *[]shellScript) error {
+	for {
+		l.skipBlanks()
+		if b := l.peek(); b == ';' || b == '\n' {
+			return nil
+		}
+		before := l.at
+		if err := l.word(inner); err != nil {
+			return err
+		}
+		if l.at == before {
+			return errSyntax
+		}
+	}
+}
+
+// skipTest skips what stands between "[[" and "]]".
+func (l *shellLexer) skipTest(inner *[]shellScript) error {
+	for {
+		l.skipBlanks()
+		if strings.IndexByte("&|()<>", l.peek()) >= 0 && l.peek() != 0 {
+			l.at++
+			continue
+		}
+		before := l.at
+		if err := l.word(inner); err != nil {
+			return err
+		}
+		switch l.text[before:l.at] {
+		case "]]":
+			return nil
+		case "":
+			return errSyntax
+		}
+	}
+}
+
+// isRedirection reports whether a redirection begins here: "<", "2>&1", "&>".
+func (l *shellLexer) isRedirection() bool {
+	rest := strings.TrimLeft(l.rest(), "0123456789")
+	return strings.HasPrefix(l.rest(), "&>") || rest != "" && (rest[0] == '<' || rest[0] == '>')
+}
+
+// redirection reads a redirection. A here document and a process substitution are errSyntax.
+func (l *shellLexer) redirection(c *simpleCommand) error {
+	from := l.at
+	for strings.IndexByte("0123456789&<>|", l.peek()) >= 0 && l.peek() != 0 {
+		l.at++
+		if last := l.text[l.at-1]; last == '&' && l.at-1 > from {
+			break // the number in ">&1" is the target
+		}
+	}
+	operator := strings.TrimLeft(l.text[from:l.at], "0123456789")
+	if operator == "<<" || l.peek() == '(' {
+		return errSyntax
+	}
+	l.skipBlanks()
+	begin := l.at
+	if err := l.word(&c.inner); err != nil {
+		return err
+	}
+	target := l.text[begin:l.at]
+	toDescriptor := strings.HasSuffix(operator, "&") && strings.Trim(target, "0123456789-") == ""
+	if strings.Contains(operator, ">") && !toDescriptor && target != "/dev/null" && target != "/dev/stdout" && target != "/dev/stderr" {
+		c.writesTo = target
+	}
+	if target == "" {
+		return errSyntax
+	}
+	return nil
+}
+
+// word skips one word, which may be empty. The command substitutions in it are added to inner.
+func (l *shellLexer) word(inner *[]shellScript) error {
+	for l.at < len(l.text) {
+		switch b := l.peek(); {
+		case strings.IndexByte(" \t\r\n;&|<>()", b) >= 0:
+			return nil
+		case b == '\'':
+			if err := l.skipTo('\''); err != nil {
+				return err
+			}
+		case b == '"':
+			if err := l.quoted(inner); err != nil {
+				return err
+			}
+		default:
+			if err := l.character(inner); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// skipTo skips the present character and everything up to the next one like it.
+func (l *shellLexer) skipTo(closing byte) error {
+	end := strings.IndexByte(l.text[l.at+1:], closing)
+	if end < 0 {
+		return errSyntax
+	}
+	l.at += end + 2
+	return nil
+}
+
+// quoted skips a text in double quotes.
+func (l *shellLexer) quoted(inner *[]shellScript) error {
+	l.at++
+	for l.at < len(l.text) {
+		if l.peek() == '"' {
+			l.at++
+			return nil
+		}
+		if err := l.character(inner); err != nil {
+			return err
+		}
+	}
+	return errSyntax
+}
+
+// character skips one character, an escaped one, or an expansion.
+func (l *shellLexer) character(inner *[]shellScript) error {
+	switch rest := l.rest(); {
+	case rest[0] == '\\':
+		l.at = min(l.at+2, len(l.text))
+	case rest[0] == '`':
+		from := l.at + 1
+		if err := l.skipTo('`'); err != nil {
+			return err
+		}
+		text := l.text[from : l.at-1]
+		if strings.Contains(text, "\\") {
+			return errSyntax
+		}
+		return l.substitution(shellLexer{text: text, nesting: l.nesting}, 0, inner)
+	case strings.HasPrefix(rest, "$(("):
+		l.at += 3
+		return l.until("))", inner)
+	case strings.HasPrefix(rest, "$("):
+		sub := *l
+		sub.at += 2
+		if err := l.substitution(sub, ')', inner); err != nil {
+			return err
+		}
+	case strings.HasPrefix(rest, "${"):
+		l.at += 2
+		return l.until("}", inner)
+	case strings.HasPrefix(rest, "$'"):
+		return errSyntax
+	default:
+		l.at++
+	}
+	return nil
+}
+
+// substitution reads a command substitution. Where closing is not 0 it is part of l's own text,
+// and l continues behind it.
+func (l *shellLexer) substitution(sub shellLexer, closing byte, inner *[]shellScript) error {
+	from := sub.at
+	commands, err := sub.list(closing)
+	if err != nil {
+		return err
+	}
+	*inner = append(*inner, shellScript{text: sub.text[from:sub.at], commands: commands})
+	if closing != 0 {
+		l.at = sub.at + 1
+	}
+	return nil
+}
+
+// until skips the rest of an expansion, up to its end.
+func (l *shellLexer) until(closing string, inner *[]shellScript) error {
+	if l.nesting++; l.nesting > maxNesting {
+		return errSyntax
+	}
+	defer func() { l.nesting-- }()
+	for l.at < len(l.text) {
+		var err error
+		switch {
+		case strings.HasPrefix(l.rest(), closing):
+			l.at += len(closing)
+			return nil
+		case l.peek() == '\'' && closing == "}":
+			err = l.skipTo('\'')
+		case l.peek() == '"':
+			err = l.quoted(inner)
+		default:
+			err = l.character(inner)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errSyntax
+}
