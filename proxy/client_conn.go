@@ -63,7 +63,7 @@ func (c *clientConn) updateRules() {
 	}
 	limits := http1.RequestLimits()
 	limits.Head, limits.StartLine, limits.Fields = set.Limits.Head, set.Limits.Target, set.Limits.Fields
-	limits.Line = max(limits.Line, min(limits.StartLine, limits.Head))
+	limits.Line = orDefault(set.Limits.Field, max(limits.Line, limits.StartLine))
 	trusted := c.trusted(set)
 	if c.remote.IsValid() && !trusted {
 		c.peer = c.remote.Addr().Unmap().String()

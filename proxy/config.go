@@ -89,6 +89,7 @@ type Settings struct {
 type Limits struct {
 	Head   int   // 32 KiB; beyond: 431
 	Target int   // the request line, 8190; beyond: 414
+	Field  int   // one field line, as Target and at least 8190; beyond: 431
 	Fields int   // number of header fields, 100; beyond: 431
 	Body   int64 // 0: no limit; beyond: 413
 }

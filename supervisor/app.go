@@ -129,7 +129,7 @@ func newApp(shared shared, cfg *config.App, log *logs.Log) *App {
 // waits for the channels in dependencies, unless it is requested.
 func (a *App) run(leaving context.Context, dependencies []<-chan struct{}) {
 	defer close(a.closed)
-	a.applySettings(a.settings) // the public sockets are open: clients wait
+	a.useSettings(a.settings)
 	a.adoptRestored()
 	if a.restart.desired == desiredUp && a.current == nil {
 		a.restart.dependencies = dependencies
@@ -497,9 +497,6 @@ func (a *App) publish() {
 		close(a.started)
 	}
 }
-
-// applySettings makes cfg the app's settings, with what gunicorn reports.
-func (a *App) applySettings(cfg *config.App) { a.useSettings(a.source.complete(cfg)) }
 
 // useSettings makes cfg the app's settings. What can change live does; the rest is for
 // the next generation.

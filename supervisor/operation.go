@@ -68,7 +68,7 @@ func (o *operation) rereadSettings() bool {
 		o.fail(api.ExitConfig, r.err.Error(), "nothing was changed")
 		return false
 	}
-	if r.cfg != nil && a.settings == before { // else an apply has read the file later
+	if a.settings == before { // else an apply has read the file later
 		a.useSettings(r.cfg)
 	}
 	return true

@@ -29,7 +29,7 @@ func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 	case <-ctx.Done():
 		return applyFailed(api.Errorf(api.ExitTimeout, "stopped waiting; the apply had not begun and is dropped"))
 	}
-	c, err := s.readWanted(r.AllowEmpty)
+	c, err := s.readWanted(r.AllowEmpty, r.DryRun)
 	if err != nil {
 		return applyFailed(err)
 	}
@@ -44,6 +44,9 @@ func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 	out := api.ApplyResult{Result: "ok", Warnings: c.needNewStart()}
 	for _, w := range file.Warnings {
 		out.Warnings = append(out.Warnings, w.String())
+	}
+	for _, name := range c.unasked {
+		out.Warnings = append(out.Warnings, name+": gunicorn was not asked for its settings, because a dry run executes nothing")
 	}
 	if r.DryRun {
 		out.Result = "dry run"
@@ -79,6 +82,7 @@ type reconciliation struct {
 	*Supervisor
 	file     *config.File
 	wanted   []*config.App // the apps of file, prepared
+	unasked  []string      // of these, in a dry run, those whose gunicorn has not told its settings
 	by       string
 	progress func(api.Phase)
 	all      []*appChange // in the order of file, then the removed ones
@@ -95,9 +99,9 @@ type appChange struct {
 }
 
 // readWanted reads the configuration and the files of the apps that it needs. It opens files
-// of the apps and runs their gunicorn, so registry.changing must not be held: a shutdown
-// needs it. reading must be held.
-func (s *Supervisor) readWanted(allowEmpty bool) (*reconciliation, error) {
+// of the apps and, unless it is for a dry run, runs their gunicorn, so registry.changing must not
+// be held: a shutdown needs it. reading must be held.
+func (s *Supervisor) readWanted(allowEmpty, dryRun bool) (*reconciliation, error) {
 	invalid := func(err error) error {
 		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 	}
@@ -106,22 +110,43 @@ func (s *Supervisor) readWanted(allowEmpty bool) (*reconciliation, error) {
 		return nil, invalid(err)
 	}
 	c := &reconciliation{Supervisor: s, file: file}
-	for _, cfg := range eachApp(file) {
-		cfg, err := s.shared.source.prepare(cfg)
-		if err != nil {
-			return nil, invalid(err)
-		}
-		if full, err := s.shared.launcher.CompleteSettings(cfg); err == nil {
-			cfg = full // now, so that the app's goroutine need not query gunicorn
-		}
+	if dryRun {
+		err = c.recall(eachApp(file))
+	} else {
+		c.wanted, err = s.shared.source.prepareAll(eachApp(file))
+	}
+	if err != nil {
+		return nil, invalid(err)
+	}
+	for _, cfg := range c.wanted {
 		if a, err := s.registry.app(cfg.Name); err != nil || a.snapshot.Load().settings.Log.File != cfg.Log.File {
 			if err := s.shared.source.checkLog(cfg); err != nil {
 				return nil, invalid(err)
 			}
 		}
-		c.wanted = append(c.wanted, cfg)
 	}
 	return c, nil
+}
+
+// recall prepares the apps of a dry run. The address of a gunicorn that was not asked stays what it
+// is.
+func (c *reconciliation) recall(apps []*config.App) error {
+	for _, cfg := range apps {
+		cfg, asked, err := c.shared.source.recall(cfg)
+		if err != nil {
+			return err
+		}
+		if !asked {
+			c.unasked = append(c.unasked, cfg.Name)
+			if a, err := c.registry.app(cfg.Name); err == nil && cfg.QueryGunicorn {
+				kept := *cfg
+				kept.Listen = a.snapshot.Load().settings.Listen
+				cfg = &kept
+			}
+		}
+		c.wanted = append(c.wanted, cfg)
+	}
+	return nil
 }
 
 // compare finds what the configuration changes.
@@ -402,5 +427,5 @@ func (a *appChange) adopt(c *reconciliation) {
 		}
 	}
 	a.old.listeners = a.listeners
-	a.old.app.do(c.leaving, func() { a.old.app.applySettings(a.cfg) })
+	a.old.app.do(c.leaving, func() { a.old.app.useSettings(a.cfg) })
 }

@@ -42,11 +42,16 @@ type entry struct {
 // changed.
 func (r *registry) all() []*entry { return *r.entries.Load() }
 
-// add makes an app and opens its public sockets.
-func (r *registry) add(cfg *config.App) error {
+// add makes an app without public sockets.
+func (r *registry) add(cfg *config.App) *entry {
 	e := r.newEntry(cfg)
 	entries := append(slices.Clone(r.all()), e)
 	r.entries.Store(&entries)
+	return e
+}
+
+// openListeners opens the public sockets of an app.
+func (r *registry) openListeners(e *entry, cfg *config.App) error {
 	for _, address := range cfg.Listen {
 		l, err := r.open(cfg, address)
 		if err != nil {

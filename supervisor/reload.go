@@ -317,18 +317,22 @@ func (a *App) planReload(r api.Request) api.Result {
 	out := api.Result{App: a.name, Verb: r.Verb, Result: "dry run", Exit: api.ExitOK, Phases: []api.PhaseResult{}, ChildOutput: []string{}, Plain: a.plain()}
 	plan := func(format string, args ...any) { out.Plan = append(out.Plan, fmt.Sprintf(format, args...)) }
 	cfg, err := a.source.app(a.name)
+	asked := false
+	if err == nil {
+		cfg, asked, err = a.source.recall(cfg)
+	}
 	if err != nil {
 		out.Result, out.Exit, out.Error, out.Hint = "failed", api.ExitConfig, err.Error(), "nothing was changed"
 		return out
-	}
-	if cfg == nil {
-		cfg = seen.settings
 	}
 	plan("command    %s", strings.Join(cfg.Command, " "))
 	dir, err := filepath.EvalSymlinks(cfg.Directory)
 	if err != nil {
 		out.Result, out.Exit, out.Error = "failed", api.ExitError, "cannot use directory "+cfg.Directory+": "+generation.PathCause(err).Error()
 		return out
+	}
+	if !asked {
+		plan("settings   gunicorn was not asked, because a dry run executes nothing")
 	}
 	mode := cfg.ReloadMode()
 	if g := seen.current; g != nil {

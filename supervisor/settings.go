@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -22,7 +23,7 @@ import (
 
 // settingsSource reads the configuration again.
 type settingsSource struct {
-	load     func() (*config.File, error) // nil: there is no file
+	load     func() (*config.File, error)
 	inForce  atomic.Pointer[config.File]  // as it was applied last; only the holder of registry.changing stores it
 	launcher *generation.Launcher
 	logger   hclog.Logger
@@ -32,7 +33,7 @@ type settingsSource struct {
 // settingsReading is one reading of an app's settings.
 type settingsReading struct {
 	done chan struct{}
-	cfg  *config.App // nil: there is no file; set before done is closed
+	cfg  *config.App // set before done is closed
 	err  error       // likewise
 }
 
@@ -43,8 +44,10 @@ func (s *settingsSource) beginReading(current *config.App) *settingsReading {
 	r := &settingsReading{done: make(chan struct{})}
 	s.reads.Go(func() {
 		defer close(r.done)
-		r.cfg, r.err = s.app(current.Name)
-		if r.err != nil || r.cfg == nil {
+		if r.cfg, r.err = s.app(current.Name); r.err == nil {
+			r.cfg, r.err = s.prepare(r.cfg)
+		}
+		if r.err != nil {
 			return
 		}
 		if same := slices.Equal(r.cfg.Listen, current.Listen); !same && r.cfg.ListenFrom == "listen" {
@@ -52,19 +55,9 @@ func (s *settingsSource) beginReading(current *config.App) *settingsReading {
 		}
 		fixed := *r.cfg
 		fixed.Listen = current.Listen
-		r.cfg = s.complete(&fixed)
+		r.cfg = &fixed
 	})
 	return r
-}
-
-// complete adds to the settings of an app what gunicorn reports.
-func (s *settingsSource) complete(cfg *config.App) *config.App {
-	full, err := s.launcher.CompleteSettings(cfg)
-	if err != nil {
-		s.logger.Error("gunicorn settings rejected", "app", cfg.Name, "error", err)
-		return cfg
-	}
-	return full
 }
 
 // readsTimeout bounds close. It is the time of a gunicorn to die of SIGKILL, and of its
@@ -103,11 +96,8 @@ func (s *settingsSource) read(allowEmpty bool) (*config.File, error) {
 	return file, file.LostIncludes(s.inForce.Load())
 }
 
-// app returns an app's settings as the file has them now; nil when there is no file.
+// app returns an app's settings as the file has them now.
 func (s *settingsSource) app(name string) (*config.App, error) {
-	if s.load == nil {
-		return nil, nil
-	}
 	file, err := s.read(false)
 	if err != nil {
 		return nil, err
@@ -117,15 +107,52 @@ func (s *settingsSource) app(name string) (*config.App, error) {
 	if i < 0 {
 		return nil, fmt.Errorf("app %s is no longer in %s; `tideover apply` removes it", name, file.Path)
 	}
-	return s.prepare(all[i])
+	return all[i], nil
 }
 
-// prepare refuses settings that cannot work, and adds what they need of files. It must not
-// be called while a lock is held, because the files are the app's.
+// maxQueries is how many gunicorns are queried at the same time.
+const maxQueries = 4
+
+// prepareAll is prepare for several apps. The error is that of the first one that has one.
+func (s *settingsSource) prepareAll(apps []*config.App) ([]*config.App, error) {
+	prepared, errs := make([]*config.App, len(apps)), make([]error, len(apps))
+	places := make(chan struct{}, maxQueries)
+	var queries sync.WaitGroup
+	for i, cfg := range apps {
+		queries.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			prepared[i], errs[i] = s.prepare(cfg)
+		})
+	}
+	queries.Wait()
+	return prepared, cmp.Or(errs...)
+}
+
+// prepare refuses settings that cannot work, and adds what gunicorn reports and what is in files.
+// It runs gunicorn's configuration file. It must not be called while a lock is held, because the
+// files are the app's.
 func (s *settingsSource) prepare(cfg *config.App) (*config.App, error) {
-	cfg, err := s.launcher.CheckSettings(cfg)
-	if err != nil || cfg.Hold.Page == "" {
-		return cfg, err
+	cfg, err := s.launcher.CompleteSettings(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s.readPage(cfg), nil
+}
+
+// recall is prepare for a dry run, which runs nothing: it takes what gunicorn has reported last.
+// asked is false if it has reported nothing for this command.
+func (s *settingsSource) recall(cfg *config.App) (complete *config.App, asked bool, err error) {
+	if cfg, asked, err = s.launcher.RecallSettings(cfg); err != nil {
+		return nil, asked, err
+	}
+	return s.readPage(cfg), asked, nil
+}
+
+// readPage adds the page of tideover's own 503.
+func (s *settingsSource) readPage(cfg *config.App) *config.App {
+	if cfg.Hold.Page == "" {
+		return cfg
 	}
 	complete := *cfg
 	page, err := opener(cfg).ReadFile(cfg.Hold.Page)
@@ -133,7 +160,7 @@ func (s *settingsSource) prepare(cfg *config.App) (*config.App, error) {
 		s.logger.Warn("cannot read page", "app", cfg.Name, "file", cfg.Hold.Page, "error", err, "hint", "tideover's own 503 is plain text")
 	}
 	complete.Hold.PageText = page.Text
-	return &complete, nil
+	return &complete
 }
 
 // checkLog is the error of opening the log file of an app. Where the app's user can change the
@@ -185,7 +212,7 @@ func relaySettings(cfg *config.App) proxy.Settings {
 		Trusted:            trusted(cfg.Trusted),
 		TrustUnix:          slices.Contains(cfg.Trusted, "unix"),
 		Limits: proxy.Limits{Head: int(cfg.Limits.Head), Target: int(cfg.Limits.Target),
-			Fields: cfg.Limits.Fields, Body: cfg.Limits.Body},
+			Field: int(cfg.Limits.Field), Fields: cfg.Limits.Fields, Body: cfg.Limits.Body},
 		HeadTimeout: cfg.Limits.HeadTime, BodyTimeout: cfg.Limits.BodyTime,
 		WriteTimeout: cfg.Limits.SendTime, IdleTimeout: cfg.Limits.Idle, TunnelTimeout: cfg.Limits.Tunnel,
 		MinRate: noneIfZero(cfg.Limits.MinRate),

@@ -117,6 +117,9 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		exit:        newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
 		logOptions:  o.logs, freeMemory: o.FreeMemory,
 	}
+	if o.Load == nil { // the command line does not change, but gunicorn's configuration file may
+		s.shared.source.load = func() (*config.File, error) { return f, nil }
+	}
 	s.shared.source.inForce.Store(f)
 	if s.shared.freeMemory == nil {
 		s.shared.freeMemory = process.MemoryAvailable
@@ -127,23 +130,48 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 			s.close()
 		}
 	}()
-	for _, cfg := range eachApp(f) {
-		cfg, err := s.shared.source.prepare(cfg)
-		if err == nil {
-			err = s.shared.source.checkLog(cfg)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := s.registry.add(cfg); err != nil {
-			return nil, err
-		}
+	if err := s.addApps(eachApp(f)); err != nil {
+		return nil, err
 	}
 	s.restore(o.Handoff)
 	for _, name := range listeners.unused() {
 		o.Logger.Warn("inherited socket unused", "fd_name", name, "hint", "an app accepts its connections with listen = \""+systemdPrefix+name+"\"")
 	}
 	return s, nil
+}
+
+// addApps makes the apps and opens their public sockets. Clients of an address that the
+// configuration or the command names wait in the listen queue while gunicorn is queried.
+func (s *Supervisor) addApps(apps []*config.App) error {
+	var entries []*entry
+	for _, cfg := range apps {
+		if err := s.shared.source.checkLog(cfg); err != nil {
+			return err
+		}
+		e := s.registry.add(cfg)
+		entries = append(entries, e)
+		if cfg.QueryGunicorn {
+			continue
+		}
+		if err := s.registry.openListeners(e, cfg); err != nil {
+			return err
+		}
+	}
+	prepared, err := s.shared.source.prepareAll(apps)
+	if err != nil {
+		return err
+	}
+	for i, cfg := range prepared {
+		entries[i].app.settings = cfg // its goroutine does not run yet
+		entries[i].app.publish()
+		if !apps[i].QueryGunicorn {
+			continue
+		}
+		if err := s.registry.openListeners(entries[i], cfg); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Run ends what a daemon that died has left, starts the apps and keeps them until

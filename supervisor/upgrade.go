@@ -56,7 +56,7 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 	var wanted *reconciliation
 	if s.options.Load != nil {
 		var err error
-		if wanted, err = s.readWanted(false); err != nil {
+		if wanted, err = s.readWanted(false, true); err != nil {
 			return err
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // `run -- COMMAND`.
 type runFlags struct {
 	name, ready, reload, pidfile           string
-	listen, envFile                        []string
+	listen, envFile, trusted               []string
 	readyTimeout, holdTimeout, stopTimeout time.Duration
 	holdLimit                              int
 }
@@ -44,6 +44,7 @@ func newRunCommand(c *cli) *cobra.Command {
 	flags.IntVar(&f.holdLimit, "hold-limit", 0, "`N` requests may wait (default: 1000)")
 	flags.DurationVar(&f.stopTimeout, "stop-timeout", 0, "`TIME` to end; then it is killed (default: 35s)")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "`FILE` of NAME=value lines, read at every start")
+	flags.StringArrayVar(&f.trusted, "trusted", nil, "`CIDR` of front-ends whose X-Forwarded-* count, repeatable")
 	flags.StringVar(&f.pidfile, "pidfile", "", "`FILE` for the daemon's pid")
 	completeFlag(cmd, "reload", string(config.Overlap), string(config.Replace))
 	return cmd
@@ -86,11 +87,14 @@ func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags, r
 	}
 	app, err := config.FromCommand(config.CommandOptions{
 		Command: command, Directory: directory, Environ: c.env,
-		Name: f.name, Listen: f.listen, Ready: f.ready, Reload: f.reload, EnvFile: f.envFile,
+		Name: f.name, Listen: f.listen, Ready: f.ready, Reload: f.reload, EnvFile: f.envFile, Trusted: f.trusted,
 		ReadyTimeout: f.readyTimeout, HoldTimeout: f.holdTimeout, HoldLimit: holdLimit, StopTimeout: f.stopTimeout,
 	})
 	if err != nil {
-		return c.reportInvalidConfig(err)
+		return &api.Error{Exit: api.ExitUsage, Message: err.Error()}
+	}
+	if !c.quiet {
+		printProblems(c.errors(), app.Warnings())
 	}
 	o := c.daemonOptions(&config.File{Apps: []*config.App{app}}, received)
 	o.App, o.PidFile = app.Name, f.pidfile
@@ -118,7 +122,7 @@ func workingDirectory(pwd string) (string, error) {
 // runConfiguration runs every app of a configuration file.
 func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff.State) error {
 	for _, name := range []string{"name", "listen", "ready", "reload",
-		"ready-timeout", "hold-timeout", "hold-limit", "stop-timeout", "env-file"} {
+		"ready-timeout", "hold-timeout", "hold-limit", "stop-timeout", "env-file", "trusted"} {
 		if cmd.Flags().Changed(name) {
 			return usageError(cmd, "--%s is for `run -- COMMAND`; with a configuration, set it in the file", name)
 		}

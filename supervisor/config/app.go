@@ -33,9 +33,8 @@ type App struct {
 	Listen  []string // public addresses as package listener parses them, or "systemd:NAME"; empty: see Web
 
 	// ListenFrom says where Listen comes from: "listen" or one of the origins that
-	// package gunicorn defines. QueryGunicorn means that gunicorn has a
-	// configuration file which may name another address: Listen is provisional
-	// until WithGunicornReport.
+	// package gunicorn defines. QueryGunicorn means that only gunicorn knows its
+	// address: Listen is a guess until WithGunicornReport, and must not be opened.
 	ListenFrom    string
 	QueryGunicorn bool
 	Gunicorn      *gunicorn.Command // nil if the command does not run gunicorn
@@ -81,6 +80,8 @@ type App struct {
 	Nice        *int
 	OOMScoreAdj *int
 	NoNewPrivs  *bool // nil: see NoNewPrivileges
+
+	explicit map[string]bool // the keys that the file or a flag sets, by Key.Path
 }
 
 // Web reports whether requests are relayed to the app. Otherwise it is a plain
@@ -173,6 +174,7 @@ type Hooks struct {
 type Limits struct {
 	Head     int64 // bytes of a request's head
 	Target   int64 // bytes of a request line
+	Field    int64 // bytes of a field line; 0: as Target, and 8190 at least
 	Fields   int
 	Body     int64         // bytes; 0: no limit
 	HeadTime time.Duration // from a request's first byte to the end of its head

@@ -24,6 +24,7 @@ type CommandOptions struct {
 	HoldLimit    *int // nil: not given; 0 holds nothing
 	StopTimeout  time.Duration
 	EnvFile      []string
+	Trusted      []string
 }
 
 // FromCommand returns the app for a command line. It is always a web app: its public
@@ -56,10 +57,12 @@ func (o CommandOptions) apply(a *App) (errs []error) {
 			return
 		}
 		k, _ := keyAt(appKeys, path)
+		a.explicit[path] = true
 		if err := k.set(a, value); err != nil {
 			errs = append(errs, fmt.Errorf("--%s: %w", flag, err))
 		}
 	}
+	a.explicit = map[string]bool{}
 	set("listen", "listen", len(o.Listen) > 0, anys(o.Listen))
 	set("ready", "ready.path", o.Ready != "", o.Ready)
 	set("reload", "reload", o.Reload != "", o.Reload)
@@ -67,6 +70,7 @@ func (o CommandOptions) apply(a *App) (errs []error) {
 	set("hold-timeout", "hold.timeout", o.HoldTimeout != 0, o.HoldTimeout.String())
 	set("stop-timeout", "stop.timeout", o.StopTimeout != 0, o.StopTimeout.String())
 	set("env-file", "env_file", len(o.EnvFile) > 0, anys(o.EnvFile))
+	set("trusted", "trusted", len(o.Trusted) > 0, anys(o.Trusted))
 	if o.HoldLimit != nil {
 		set("hold-limit", "hold.limit", true, int64(*o.HoldLimit))
 	}

@@ -299,6 +299,10 @@ func (l *loader) readApp(src *source, path []string, table map[string]any) {
 	}
 	scope := "[" + strings.Join(path, ".") + "]"
 	l.settings(reading{src: src, keys: appKeys, into: d.App, scope: scope}, path, table, d.written)
+	d.explicit = map[string]bool{}
+	for key := range d.written {
+		d.explicit[key] = true
+	}
 	l.apps = append(l.apps, d)
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,14 @@ func (a *App) Warnings() (all []Problem) {
 	return all
 }
 
+// WarningsAfter returns the warnings that before does not have.
+func (a *App) WarningsAfter(before *App) []Problem {
+	known := before.Warnings()
+	return slices.DeleteFunc(a.Warnings(), func(p Problem) bool {
+		return slices.ContainsFunc(known, func(k Problem) bool { return k.Message == p.Message })
+	})
+}
+
 func (a *App) warnings() (all []finding) {
 	warn := func(key, format string, args ...any) {
 		all = append(all, finding{key: key, message: fmt.Sprintf(format, args...), warning: true})
@@ -29,8 +38,11 @@ func (a *App) warnings() (all []finding) {
 		if a.Stop.Timeout < graceful {
 			warn("stop.timeout", "stop.timeout is %s, but %s --graceful-timeout %d: workers would be killed while they finish", formatDuration(a.Stop.Timeout), said, int(graceful.Seconds()))
 		}
-		for _, w := range g.Warnings() {
+		for _, w := range append(g.Warnings(), a.limitWarnings()...) {
 			warn("command", "%s", w)
+		}
+		if distrustsLoopback(g) && a.Upstream != "unix" {
+			warn("command", "gunicorn's forwarded_allow_ips does not contain 127.0.0.1, from which tideover connects to it, so gunicorn ignores X-Forwarded-Proto: add 127.0.0.1 to it")
 		}
 	}
 	if a.Hold.Timeout > frontEndTimeout && a.Web() {

@@ -3,49 +3,78 @@ package generation
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/process"
-	"tideover/supervisor/safepath"
 )
 
 // queryTimeout bounds the query of gunicorn's settings: it starts an interpreter
 // and runs the configuration file, which is a program.
 const queryTimeout = 20 * time.Second
 
-// queryGunicorn runs gunicorn's own code to read its settings from the command
-// line, the environment and the configuration file, without importing the app. It
-// runs as the app would: same interpreter, directory, environment and user.
-func (l *Launcher) queryGunicorn(cfg *config.App) (gunicorn.Report, error) {
-	p, err := l.launchSpec(cfg, 0)
+// QueryGunicorn has the gunicorn of an app report its settings. It runs as the app
+// would: same command, directory, environment and user; see gunicorn.Command.Query.
+// When ctx ends, its processes are killed.
+func QueryGunicorn(ctx context.Context, cfg *config.App) (gunicorn.Report, error) {
+	if err := cfg.Gunicorn.Unaskable(); err != nil {
+		return gunicorn.Report{}, err
+	}
+	p, err := newLaunchSpec(cfg, 0, "query.")
 	if err != nil {
 		return gunicorn.Report{}, err
 	}
-	spec, err := p.processSpec(nil, cfg.Name+".ask")
+	return p.queryGunicorn(ctx)
+}
+
+func (p LaunchSpec) queryGunicorn(ctx context.Context) (gunicorn.Report, error) {
+	spec, err := p.processSpec(nil, p.App.Name+".ask")
 	if err != nil {
 		return gunicorn.Report{}, err
 	}
-	return cfg.Gunicorn.Query(gunicorn.Place{
-		Dir: spec.Dir, Env: spec.Env,
-		ReadProgram: safepath.Opener{User: p.User}.ReadProgram,
-		Run: func(argv []string) ([]byte, error) {
-			spec.Argv = argv
-			return l.output(cfg, spec)
-		},
+	// Where gunicorn does not get the option that the query adds, it ends without binding.
+	spec.Env = extend(spec.Env, "GUNICORN_CMD_ARGS", "--check-config")
+	program, err := writeQueryProgram()
+	if err != nil {
+		return gunicorn.Report{}, err
+	}
+	defer os.RemoveAll(filepath.Dir(program))
+	return p.App.Gunicorn.Query(program, func(argv []string) ([]byte, error) {
+		spec.Argv = argv
+		return output(ctx, p.App, spec)
 	})
+}
+
+// writeQueryProgram puts gunicorn.QueryProgram into a directory of its own, which every user can
+// read and only the daemon's can change: a wrapper such as gosu may run gunicorn as any user.
+func writeQueryProgram() (path string, err error) {
+	if err := checkOwnership(os.TempDir()); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "tideover-query-")
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "query.py")
+	if err = os.WriteFile(path, gunicorn.QueryProgram, 0o644); err == nil {
+		err = errors.Join(os.Chmod(path, 0o644), os.Chmod(dir, 0o755)) // whatever the umask is
+	}
+	if err != nil {
+		os.RemoveAll(dir)
+	}
+	return path, err
 }
 
 // output runs a short command and returns its standard output. When it fails, the
 // last line of its standard error is part of the error.
-func (l *Launcher) output(cfg *config.App, spec process.Spec) ([]byte, error) {
+func output(ctx context.Context, cfg *config.App, spec process.Spec) ([]byte, error) {
 	outRead, outWrite, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -64,7 +93,7 @@ func (l *Launcher) output(cfg *config.App, spec process.Spec) ([]byte, error) {
 	if err != nil {
 		return nil, startFailed(cfg.Name, err)
 	}
-	ctx, cancel := context.WithTimeout(l.options.Hurry, queryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	stdout, stderr := drain(outRead), drain(errRead)
 	select {
@@ -76,7 +105,11 @@ func (l *Launcher) output(cfg *config.App, spec process.Spec) ([]byte, error) {
 		r.SetReadDeadline(time.Now().Add(time.Second)) // a process in uninterruptible sleep may do so still
 	}
 	text, message := <-stdout, <-stderr
-	if o := p.Outcome(); o.Code != 0 || o.Signal != 0 {
+	o := p.Outcome()
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, fmt.Errorf("it did not end within %s: %s", api.FormatDuration(queryTimeout), lastLine(message))
+	case o.Code != 0 || o.Signal != 0:
 		return nil, fmt.Errorf("%s: %s", o, lastLine(message))
 	}
 	return text, nil
@@ -97,42 +130,84 @@ func lastLine(text []byte) string {
 	return string(lines[len(lines)-1])
 }
 
-// CheckSettings refuses settings that cannot work. Where gunicorn has a
-// configuration file, it queries gunicorn, because the file may set the public
-// address.
-func (l *Launcher) CheckSettings(cfg *config.App) (*config.App, error) {
+// CompleteSettings adds to an app's settings what only gunicorn itself can report, and refuses
+// settings that cannot work. It runs gunicorn's configuration file. When gunicorn does not report
+// its settings, its last report counts; without one the address must be known from elsewhere.
+func (l *Launcher) CompleteSettings(cfg *config.App) (*config.App, error) {
+	return l.completeSettings(cfg, func() (gunicorn.Report, error) {
+		p, err := l.launchSpec(cfg, 0)
+		if err != nil {
+			return gunicorn.Report{}, err
+		}
+		return p.queryGunicorn(l.options.Hurry)
+	})
+}
+
+// errNotAsked is the error of a query that is not made.
+var errNotAsked = errors.New("it was not asked")
+
+// RecallSettings is CompleteSettings without running anything: only the last report counts. asked
+// is false if there is none.
+func (l *Launcher) RecallSettings(cfg *config.App) (complete *config.App, asked bool, err error) {
+	if cfg.Gunicorn == nil {
+		return cfg, true, nil
+	}
+	if _, asked = l.options.Gunicorns.Last(cfg.Name, cfg.Command); !asked {
+		return cfg, false, refused(cfg, cfg.Gunicorn.Validate(cfg.ReloadMode() == config.Overlap))
+	}
+	complete, err = l.completeSettings(cfg, func() (gunicorn.Report, error) { return gunicorn.Report{}, errNotAsked })
+	return complete, true, err
+}
+
+func (l *Launcher) completeSettings(cfg *config.App, query func() (gunicorn.Report, error)) (*config.App, error) {
 	if cfg.Gunicorn == nil {
 		return cfg, nil
 	}
-	err := cfg.Gunicorn.Validate(cfg.ReloadMode() == config.Overlap)
-	if err == nil && cfg.QueryGunicorn {
-		cfg, err = l.CompleteSettings(cfg)
+	if err := cfg.Gunicorn.Validate(cfg.ReloadMode() == config.Overlap); err != nil {
+		return nil, refused(cfg, err)
 	}
+	report, err := l.options.Gunicorns.Get(cfg.Name, cfg.Command, query)
 	if err != nil {
-		return nil, api.Errorf(api.ExitUsage, "app %s: %v", cfg.Name, err)
-	}
-	return cfg, nil
-}
-
-// CompleteSettings adds to an app's settings what only gunicorn itself can report:
-// its version and its concurrency. When the query fails, it returns cfg as it is;
-// the error is only for settings that are refused.
-func (l *Launcher) CompleteSettings(cfg *config.App) (*config.App, error) {
-	if cfg.Gunicorn == nil || cfg.Gunicorn.Version != "" {
-		return cfg, nil
-	}
-	report, err := l.options.Gunicorns.Get(cfg.Name, func() (gunicorn.Report, error) { return l.queryGunicorn(cfg) })
-	if err != nil {
-		level := hclog.Debug
-		if cfg.QueryGunicorn {
-			level = hclog.Warn
+		var known bool
+		report, known = l.options.Gunicorns.Last(cfg.Name, cfg.Command)
+		switch {
+		case !known && cfg.QueryGunicorn:
+			return nil, unknownAddress(cfg, err)
+		case err != errNotAsked:
+			l.logger.Warn("cannot query gunicorn", "app", cfg.Name, "error", err, "last_answer", known)
 		}
-		l.logger.Log(level, "cannot query gunicorn", "app", cfg.Name, "listen", cfg.Listen, "error", err)
-		return cfg, nil
+		if !known {
+			return cfg, nil
+		}
 	}
 	merged, err := cfg.WithGunicornReport(report)
 	if err != nil {
-		return cfg, err
+		return nil, refused(cfg, err)
+	}
+	for _, w := range merged.WarningsAfter(cfg) {
+		l.logger.Warn("gunicorn setting", "app", cfg.Name, "problem", w.Message)
 	}
 	return merged, nil
+}
+
+// refused is the error of settings that cannot work, or nil.
+func refused(cfg *config.App, err error) error {
+	if err == nil {
+		return nil
+	}
+	return api.Errorf(api.ExitUsage, "app %s: %v", cfg.Name, err)
+}
+
+// unknownAddress is the error of an app whose gunicorn did not tell its address.
+func unknownAddress(cfg *config.App, err error) error {
+	e := api.Errorf(api.ExitUsage, "app %s: gunicorn did not tell where it listens: %v", cfg.Name, err)
+	e.Hint = "mend that, or give the public address with listen (--listen)"
+	var start *api.Error
+	if errors.As(err, &start) {
+		e.Message, e.Cause = fmt.Sprintf("app %s: gunicorn did not tell where it listens: %s", cfg.Name, start.Message), start.Cause
+		if start.Hint != "" {
+			e.Hint = start.Hint
+		}
+	}
+	return e
 }

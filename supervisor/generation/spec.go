@@ -29,7 +29,11 @@ type LaunchSpec struct {
 
 // launchSpec resolves the directory and the user of an app.
 func (l *Launcher) launchSpec(cfg *config.App, number int) (LaunchSpec, error) {
-	p := LaunchSpec{App: cfg, Number: number, tokens: l.options.State.TreePrefix()}
+	return newLaunchSpec(cfg, number, l.options.State.TreePrefix())
+}
+
+func newLaunchSpec(cfg *config.App, number int, tokens string) (LaunchSpec, error) {
+	p := LaunchSpec{App: cfg, Number: number, tokens: tokens}
 	var err error
 	if cfg.User != "" || cfg.Group != "" {
 		if p.User, err = process.ResolveUser(cfg.User, cfg.Group); err != nil {
@@ -168,6 +172,18 @@ func checkOwnership(dir string) error {
 		}
 		dir = filepath.Dir(dir)
 	}
+}
+
+// extend puts a word behind the value of a variable, so that it overrides the user's own.
+func extend(env []string, name, word string) []string {
+	env = slices.Clone(env)
+	for i, kv := range env {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			env[i] = name + "=" + value + " " + word
+			return env
+		}
+	}
+	return append(env, name+"="+word)
 }
 
 // prepend puts a word before the value of a variable, so that the user's own

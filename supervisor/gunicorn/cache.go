@@ -2,6 +2,7 @@ package gunicorn
 
 import (
 	"maps"
+	"slices"
 	"sync"
 )
 
@@ -24,23 +25,40 @@ func NewCache(inherited map[string]Report) *Cache {
 
 // Get returns the inherited report of an app if there is one, and removes it from
 // the inherited ones, so that the next Get calls query. Otherwise it returns what
-// query returns. Either becomes the app's latest report.
-func (c *Cache) Get(app string, query func() (Report, error)) (Report, error) {
+// query returns. Either becomes the app's latest report, that of command.
+func (c *Cache) Get(app string, command []string, query func() (Report, error)) (Report, error) {
 	c.mu.Lock()
 	r, ok := c.inherited[app]
 	delete(c.inherited, app)
 	c.mu.Unlock()
-	if !ok {
+	if !ok || !r.isOf(command) {
 		var err error
 		if r, err = query(); err != nil {
 			return r, err
 		}
 	}
+	r.Command = command
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.latest[app] = r
 	return r, nil
 }
+
+// Last returns the latest report of an app, or the inherited one, if it is that of
+// command.
+func (c *Cache) Last(app string, command []string) (Report, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.latest[app]
+	if !ok {
+		r, ok = c.inherited[app]
+	}
+	return r, ok && r.isOf(command)
+}
+
+// isOf reports whether the report is that of a command. One that an older version of
+// tideover has handed over lacks settings, and the command.
+func (r Report) isOf(command []string) bool { return slices.Equal(r.Command, command) }
 
 // Reports returns a copy of the latest report of every app.
 func (c *Cache) Reports() map[string]Report {

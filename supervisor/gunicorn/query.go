@@ -44,6 +44,8 @@ type Report struct {
 	RequestFields     int      `json:"limit_request_fields"`
 	RequestFieldSize  int      `json:"limit_request_field_size"`
 	ForwardedAllowIPs []string `json:"forwarded_allow_ips"`
+
+	Command []string `json:"command,omitempty"` // the app's, set by Cache
 }
 
 // Query has gunicorn report its settings, without importing the app and without binding an

@@ -5,7 +5,6 @@
 # before any address is bound.
 #
 # The output is one line: the marker, then JSON.
-import json
 import os
 import sys
 
@@ -61,6 +60,15 @@ report = {
     "limit_request_field_size": get("limit_request_field_size"),
     "forwarded_allow_ips": words(get("forwarded_allow_ips")),
 }
+
+# Only now, so that the configuration file imports what it would import; and not the json.py of a
+# project, whose directory gunicorn has put into sys.path.
+for name in [m for m in sys.modules if m.split(".")[0] == "json"]:
+    del sys.modules[name]
+library = os.path.dirname(os.__file__)
+sys.path[:] = [p for p in sys.path if p.startswith(library)]
+import json
+
 sys.stdout.write("\n" + MARKER + json.dumps(report) + "\n")
 sys.stdout.flush()
 os._exit(0)
