@@ -110,12 +110,13 @@ func (s *Supervisor) readWanted(allowEmpty, dryRun bool) (*reconciliation, error
 		return nil, invalid(err)
 	}
 	c := &reconciliation{Supervisor: s, file: file}
+	apps, errs := eachApp(file), []error(nil)
 	if dryRun {
-		err = c.recall(eachApp(file))
+		errs = c.recall(apps)
 	} else {
-		c.wanted, err = s.shared.source.prepareAll(eachApp(file))
+		c.wanted, errs = s.shared.source.prepareAll(apps)
 	}
-	if err != nil {
+	if err := file.CommandErrors(apps, errs); err != nil {
 		return nil, invalid(err)
 	}
 	for _, cfg := range c.wanted {
@@ -130,11 +131,11 @@ func (s *Supervisor) readWanted(allowEmpty, dryRun bool) (*reconciliation, error
 
 // recall prepares the apps of a dry run. The address of a gunicorn that was not asked stays what it
 // is.
-func (c *reconciliation) recall(apps []*config.App) error {
+func (c *reconciliation) recall(apps []*config.App) (errs []error) {
 	for _, cfg := range apps {
 		cfg, asked, err := c.shared.source.recall(cfg)
-		if err != nil {
-			return err
+		if errs = append(errs, err); err != nil {
+			continue
 		}
 		if !asked {
 			c.unasked = append(c.unasked, cfg.Name)
@@ -146,7 +147,7 @@ func (c *reconciliation) recall(apps []*config.App) error {
 		}
 		c.wanted = append(c.wanted, cfg)
 	}
-	return nil
+	return errs
 }
 
 // compare finds what the configuration changes.

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -24,7 +23,7 @@ import (
 // settingsSource reads the configuration again.
 type settingsSource struct {
 	load     func() (*config.File, error)
-	inForce  atomic.Pointer[config.File]  // as it was applied last; only the holder of registry.changing stores it
+	inForce  atomic.Pointer[config.File] // as it was applied last; only the holder of registry.changing stores it
 	launcher *generation.Launcher
 	logger   hclog.Logger
 	reads    sync.WaitGroup // counts the goroutines of beginReading
@@ -44,10 +43,11 @@ func (s *settingsSource) beginReading(current *config.App) *settingsReading {
 	r := &settingsReading{done: make(chan struct{})}
 	s.reads.Go(func() {
 		defer close(r.done)
-		if r.cfg, r.err = s.app(current.Name); r.err == nil {
-			r.cfg, r.err = s.prepare(r.cfg)
+		cfg, err := s.app(current.Name)
+		if err == nil {
+			cfg, err = s.prepare(cfg)
 		}
-		if r.err != nil {
+		if r.cfg, r.err = cfg, err; err != nil {
 			return
 		}
 		if same := slices.Equal(r.cfg.Listen, current.Listen); !same && r.cfg.ListenFrom == "listen" {
@@ -113,9 +113,9 @@ func (s *settingsSource) app(name string) (*config.App, error) {
 // maxQueries is how many gunicorns are queried at the same time.
 const maxQueries = 4
 
-// prepareAll is prepare for several apps. The error is that of the first one that has one.
-func (s *settingsSource) prepareAll(apps []*config.App) ([]*config.App, error) {
-	prepared, errs := make([]*config.App, len(apps)), make([]error, len(apps))
+// prepareAll is prepare for several apps, with an error for each app that has one.
+func (s *settingsSource) prepareAll(apps []*config.App) (prepared []*config.App, errs []error) {
+	prepared, errs = make([]*config.App, len(apps)), make([]error, len(apps))
 	places := make(chan struct{}, maxQueries)
 	var queries sync.WaitGroup
 	for i, cfg := range apps {
@@ -126,7 +126,7 @@ func (s *settingsSource) prepareAll(apps []*config.App) ([]*config.App, error) {
 		})
 	}
 	queries.Wait()
-	return prepared, cmp.Or(errs...)
+	return prepared, errs
 }
 
 // prepare refuses settings that cannot work, and adds what gunicorn reports and what is in files.

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -157,9 +158,11 @@ func (s *Supervisor) addApps(apps []*config.App) error {
 			return err
 		}
 	}
-	prepared, err := s.shared.source.prepareAll(apps)
-	if err != nil {
-		return err
+	prepared, errs := s.shared.source.prepareAll(apps)
+	for i, err := range errs {
+		if err != nil {
+			return ofApp(apps[i].Name, err)
+		}
 	}
 	for i, cfg := range prepared {
 		entries[i].app.settings = cfg // its goroutine does not run yet
@@ -172,6 +175,17 @@ func (s *Supervisor) addApps(apps []*config.App) error {
 		}
 	}
 	return nil
+}
+
+// ofApp is an error with the name of the app in front.
+func ofApp(name string, err error) error {
+	e := &api.Error{Exit: api.ExitError, Message: err.Error(), Cause: err}
+	var known *api.Error
+	if errors.As(err, &known) {
+		*e = *known
+	}
+	e.Message = "app " + name + ": " + e.Message
+	return e
 }
 
 // Run ends what a daemon that died has left, starts the apps and keeps them until

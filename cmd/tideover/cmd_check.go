@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
 
+	"tideover/cmd/tideover/internal/daemon"
 	"tideover/cmd/tideover/internal/term"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
@@ -21,24 +23,26 @@ func newCheckCommand(c *cli) *cobra.Command {
   tideover check tideover.toml`,
 		Long: `Prints every error with its place and a remedy, and what this machine lacks:
 users (an error), directories, commands. A syntax error hides nothing but its
-line. As root it also prints which files of the apps root opens, and which a
-helper opens that has become the app's user, because others can change the
-path. Exits 0 when there is no error, also when there are warnings, and 5
-otherwise. Nothing is started or changed.`,
+line. gunicorn is asked for its settings, as at a start: that runs its
+configuration file, as the app's user, but not the app. As root it also prints
+which files of the apps root opens, and which a helper opens that has become the
+app's user, because others can change the path. Exits 0 when there is no error,
+also when there are warnings, and 5 otherwise. No app is started and nothing is
+changed.`,
 		Args: maxNames(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := c.configPath(firstArg(args))
 			if err != nil {
 				return err
 			}
-			return checkFile(c, path)
+			return checkFile(c, cmd.Context(), path)
 		},
 	}
 }
 
 // checkFile prints the problems of a configuration and of what it needs on this
 // machine.
-func checkFile(c *cli, path string) error {
+func checkFile(c *cli, ctx context.Context, path string) error {
 	file, err := config.Load(path)
 	var faulty *config.Error
 	if errors.As(err, &faulty) {
@@ -50,7 +54,9 @@ func checkFile(c *cli, path string) error {
 	}
 	var paths []config.PathAccess
 	if file != nil {
-		problems = config.NewError(append(problems, file.Inspect()...)).Problems
+		problems = append(problems, file.Inspect()...)
+		problems = append(problems, daemon.CheckGunicorns(ctx, file)...)
+		problems = config.NewError(problems).Problems
 		paths = file.PathAccess()
 	}
 	faults := countErrors(problems)

@@ -39,6 +39,9 @@ type Error struct {
 	Cause   error  `json:"-"`
 }
 
+// Advice returns the message and the hint.
+func (e *Error) Advice() (message, hint string) { return e.Message, e.Hint }
+
 // Unwrap returns the cause, nil where there is none.
 func (e *Error) Unwrap() error { return e.Cause }
 

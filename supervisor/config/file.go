@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -25,6 +26,37 @@ func (f *File) App(name string) (*App, bool) {
 		}
 	}
 	return nil, false
+}
+
+// CommandProblem is a problem with the command of an app, at its place.
+func (f *File) CommandProblem(app *App, message, hint string, warning bool) Problem {
+	for _, d := range f.drafts {
+		if d.Name == app.Name {
+			return d.locate(finding{key: "command", message: message, hint: hint, warning: warning})
+		}
+	}
+	return Problem{App: app.Name, Message: message, Hint: hint, Warning: warning}
+}
+
+// CommandErrors returns an *Error with the problems of commands: errs has an error, or nil, for each
+// of apps. It returns nil if there is no problem.
+func (f *File) CommandErrors(apps []*App, errs []error) error {
+	var problems []Problem
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		message, hint := err.Error(), ""
+		var hinted interface{ Advice() (message, hint string) }
+		if errors.As(err, &hinted) {
+			message, hint = hinted.Advice()
+		}
+		problems = append(problems, f.CommandProblem(apps[i], message, hint, false))
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return NewError(problems)
 }
 
 // Daemon is the settings of tideover itself. An empty path means the default.

@@ -18,6 +18,7 @@ import (
 	"tideover/proxy/gate"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 )
@@ -141,6 +142,9 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 	if gu := g.App.Gunicorn; gu != nil && gu.HasControlSocket() {
 		// One path for all gunicorns of a user: two generations would take it from each other.
 		spec.Env = prepend(spec.Env, "GUNICORN_CMD_ARGS", "--control-socket "+filepath.Join(childDir(g.scratchDir), "gunicorn.ctl"))
+	}
+	if gu := g.App.Gunicorn; gu != nil && at.private != nil && gu.MayFork() {
+		spec.Env = append(spec.Env, gunicorn.SocketOfParent(3)...)
 	}
 	if g.notify != nil {
 		spec.Env = append(spec.Env, "NOTIFY_SOCKET="+g.notify.path)

@@ -2,6 +2,7 @@ package generation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -153,7 +154,7 @@ func (l *Launcher) RecallSettings(cfg *config.App) (complete *config.App, asked 
 		return cfg, true, nil
 	}
 	if _, asked = l.options.Gunicorns.Last(cfg.Name, cfg.Command); !asked {
-		return cfg, false, refused(cfg, cfg.Gunicorn.Validate(cfg.ReloadMode() == config.Overlap))
+		return cfg, false, refused(cfg.Gunicorn.Validate(cfg.ReloadMode() == config.Overlap))
 	}
 	complete, err = l.completeSettings(cfg, func() (gunicorn.Report, error) { return gunicorn.Report{}, errNotAsked })
 	return complete, true, err
@@ -164,7 +165,7 @@ func (l *Launcher) completeSettings(cfg *config.App, query func() (gunicorn.Repo
 		return cfg, nil
 	}
 	if err := cfg.Gunicorn.Validate(cfg.ReloadMode() == config.Overlap); err != nil {
-		return nil, refused(cfg, err)
+		return nil, refused(err)
 	}
 	report, err := l.options.Gunicorns.Get(cfg.Name, cfg.Command, query)
 	if err != nil {
@@ -172,7 +173,7 @@ func (l *Launcher) completeSettings(cfg *config.App, query func() (gunicorn.Repo
 		report, known = l.options.Gunicorns.Last(cfg.Name, cfg.Command)
 		switch {
 		case !known && cfg.QueryGunicorn:
-			return nil, unknownAddress(cfg, err)
+			return nil, unknownAddress(err)
 		case err != errNotAsked:
 			l.logger.Warn("cannot query gunicorn", "app", cfg.Name, "error", err, "last_answer", known)
 		}
@@ -182,7 +183,7 @@ func (l *Launcher) completeSettings(cfg *config.App, query func() (gunicorn.Repo
 	}
 	merged, err := cfg.WithGunicornReport(report)
 	if err != nil {
-		return nil, refused(cfg, err)
+		return nil, refused(err)
 	}
 	for _, w := range merged.WarningsAfter(cfg) {
 		l.logger.Warn("gunicorn setting", "app", cfg.Name, "problem", w.Message)
@@ -191,23 +192,21 @@ func (l *Launcher) completeSettings(cfg *config.App, query func() (gunicorn.Repo
 }
 
 // refused is the error of settings that cannot work, or nil.
-func refused(cfg *config.App, err error) error {
+func refused(err error) error {
 	if err == nil {
 		return nil
 	}
-	return api.Errorf(api.ExitUsage, "app %s: %v", cfg.Name, err)
+	return &api.Error{Exit: api.ExitUsage, Message: err.Error()}
 }
 
 // unknownAddress is the error of an app whose gunicorn did not tell its address.
-func unknownAddress(cfg *config.App, err error) error {
-	e := api.Errorf(api.ExitUsage, "app %s: gunicorn did not tell where it listens: %v", cfg.Name, err)
-	e.Hint = "mend that, or give the public address with listen (--listen)"
+func unknownAddress(err error) error {
+	e := &api.Error{Exit: api.ExitUsage, Hint: "mend that, or give the public address with listen (--listen)"}
 	var start *api.Error
 	if errors.As(err, &start) {
-		e.Message, e.Cause = fmt.Sprintf("app %s: gunicorn did not tell where it listens: %s", cfg.Name, start.Message), start.Cause
-		if start.Hint != "" {
-			e.Hint = start.Hint
-		}
+		err, e.Cause = errors.New(start.Message), start.Cause
+		e.Hint = cmp.Or(start.Hint, e.Hint)
 	}
+	e.Message = fmt.Sprintf("gunicorn did not tell where it listens: %v", err)
 	return e
 }

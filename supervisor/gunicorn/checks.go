@@ -7,8 +7,9 @@ import (
 )
 
 // Forks returns the name of the wrapper that starts gunicorn as its child.
-// gunicorn then has another pid than LISTEN_PID says, ignores the socket that it
-// is given and binds its own address.
+// gunicorn then has another pid than LISTEN_PID says, and takes its socket only by
+// SocketOfParent. A wrapper that closes descriptors or clears the environment
+// (sudo) keeps that from it.
 func (c *Command) Forks() (wrapper string, ok bool) {
 	for _, w := range c.Wrappers {
 		if w.Forks {
@@ -16,6 +17,20 @@ func (c *Command) Forks() (wrapper string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// MayFork reports whether a wrapper may start gunicorn as its child.
+func (c *Command) MayFork() bool {
+	_, forks := c.Forks()
+	return forks
+}
+
+// SocketOfParent returns the environment in which a gunicorn that is the child of a wrapper takes
+// an inherited descriptor for its listening socket, whatever its pid is: that of gunicorn's own
+// USR2. No process has the pid -1, so gunicorn finds at once that the parent is gone, and removes
+// GUNICORN_PID. LISTEN_FDS counts before these variables, where LISTEN_PID is right.
+func SocketOfParent(fd int) []string {
+	return []string{fmt.Sprintf("GUNICORN_FD=%d", fd), "GUNICORN_PID=-1"}
 }
 
 // Validate returns an error, with the remedy in it, if gunicorn cannot be run
@@ -56,7 +71,7 @@ func (c *Command) Warnings() []string {
 		all = append(all, "--reload lets gunicorn restart its workers by itself, and requests are lost then: remove it outside of development")
 	}
 	if w, ok := c.Forks(); ok {
-		all = append(all, fmt.Sprintf("%q may start gunicorn as its child, which then cannot take its socket: run gunicorn itself, such as .venv/bin/gunicorn", w))
+		all = append(all, fmt.Sprintf("%q may start gunicorn as its child, so that signals reach only %[1]q: run gunicorn itself, such as .venv/bin/gunicorn (in a shell: with exec)", w))
 	}
 	return all
 }
