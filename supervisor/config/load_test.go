@@ -168,6 +168,7 @@ hooks = { before_start = "a b", after_ready = "a", after_reload = "a", on_failur
 [app.shop.limits]
 head = "8KiB"
 target = "4KiB"
+field = "2KiB"
 fields = 50
 body = "10MiB"
 head_timeout = "5s"

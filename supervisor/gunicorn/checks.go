@@ -26,8 +26,8 @@ func (c *Command) MayFork() bool {
 }
 
 // SocketOfParent returns the environment in which a gunicorn that is the child of a wrapper takes
-// an inherited descriptor for its listening socket, whatever its pid is: that of gunicorn's own
-// USR2. No process has the pid -1, so gunicorn finds at once that the parent is gone, and removes
+// an inherited descriptor for its listening socket, also with a pid that is not LISTEN_PID: that of
+// gunicorn's own USR2. No process has the pid -1, so gunicorn finds at once that the parent is gone, and removes
 // GUNICORN_PID. LISTEN_FDS counts before these variables, where LISTEN_PID is right.
 func SocketOfParent(fd int) []string {
 	return []string{fmt.Sprintf("GUNICORN_FD=%d", fd), "GUNICORN_PID=-1"}

@@ -16,8 +16,8 @@ type Command struct {
 	Script   string    // the word that runs gunicorn, such as "venv/bin/gunicorn"; empty with "python -m gunicorn"
 	Args     []string  // the arguments of gunicorn itself; of a script as far as they are known
 
-	ask       func(program string) []string // the command of a query
-	unaskable error
+	query     queryForm
+	unaskable error // see Unaskable
 
 	App        string // module:callable
 	ConfigFile string // as given with -c, else "./gunicorn.conf.py", which may not exist
@@ -52,11 +52,9 @@ func Parse(argv []string, env func(string) string, read func(path string) ([]byt
 	}
 	s := u.scripted
 	if s != nil {
-		c.unaskable = s.unaskable()
-		c.ask = func(program string) []string { return append(slices.Clone(u.outer), s.ask(program)...) }
+		c.unaskable, c.query = s.unaskable(), s.query(u.outer)
 	} else {
-		own := argv[:len(argv)-len(c.Args)]
-		c.ask = func(program string) []string { return append(slices.Clone(own), insertOption(c.Args, program)...) }
+		c.query = queryForm{head: argv[:len(argv)-len(c.Args)], tail: c.Args}
 	}
 	if s != nil && !s.conclusive {
 		c.Bind = defaultBind

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -73,7 +74,18 @@ func (c *Command) queryArgv(program string) ([]string, error) {
 	if err := c.Unaskable(); err != nil {
 		return nil, err
 	}
-	return c.ask(program), nil
+	q := c.query
+	if q.script == "" {
+		return append(slices.Clone(q.head), insertOption(q.tail, program)...), nil
+	}
+	return append(append(slices.Clone(q.head), "-c", q.script+"-c '"+program+"'"), q.tail...), nil
+}
+
+// queryForm is the command of a query without its last option.
+type queryForm struct {
+	head   []string // up to gunicorn's arguments; with script, up to the options of the shell
+	script string   // which a shell runs up to gunicorn's arguments; "": there is no shell
+	tail   []string // gunicorn's arguments; with script, the words behind it
 }
 
 // insertOption returns the arguments of gunicorn with "-c program" as the last option. It stands

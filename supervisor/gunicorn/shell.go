@@ -24,16 +24,7 @@ type shellCommand struct {
 	tail []string // behind the text: with file the arguments, else also $0
 }
 
-// argv is the command with another text.
-func (s *shellCommand) argv(text string) []string {
-	argv := append(slices.Clone(s.head), "-c", text)
-	if s.file != "" {
-		argv = append(argv, s.file)
-	}
-	return append(argv, s.tail...)
-}
-
-// args are the positional parameters, and whether there are any that the script knows.
+// args are the positional parameters.
 func (s *shellCommand) args() []string {
 	if s.file != "" || len(s.tail) == 0 {
 		return s.tail
@@ -262,8 +253,8 @@ func (s *scripted) lookup(name string, env func(string) string) (string, bool) {
 }
 
 // expand returns the fields of a word: without quotes, and with $NAME, ${NAME} and
-// ${NAME:-default} replaced. Patterns for file names stay as they are. It returns false if the word
-// has an expansion whose value is not known.
+// ${NAME:-default} replaced. Patterns for file names stay as they are. It returns false if the value
+// of an expansion is not known.
 func (s *scripted) expand(raw string, env func(string) string, split bool) (fields []string, known bool) {
 	if raw == `"$@"` || raw == "$@" {
 		return s.shell.args(), true
@@ -325,8 +316,8 @@ func quotedText(raw string) (string, int) {
 	return raw[1:], len(raw)
 }
 
-// replaceVariables replaces the variables in a text and removes backslashes. It returns false for
-// an expansion whose value is not known.
+// replaceVariables replaces the variables in a text and removes backslashes. It returns false if the
+// value of an expansion is not known.
 func (s *scripted) replaceVariables(text string, env func(string) string) (string, bool) {
 	if strings.Contains(text, "`") || strings.Contains(text, "$(") {
 		return text, false
@@ -366,12 +357,16 @@ func shorten(text string) string {
 	return text
 }
 
-// ask is the command of a query: the script up to gunicorn, and gunicorn with one more option. What
-// stands behind gunicorn is left out: a pipe to tee, redirections, further commands.
-func (s *scripted) ask(program string) []string {
+// query is the form of a query: the script up to the arguments of gunicorn. What stands behind them
+// is left out: a pipe to tee, redirections, further commands.
+func (s *scripted) query(outer []string) queryForm {
 	text := s.prefix
 	for _, w := range s.words {
 		text += w.raw + " "
 	}
-	return s.shell.argv(text + "-c '" + program + "'")
+	q := queryForm{head: append(slices.Clone(outer), s.shell.head...), script: text, tail: s.shell.tail}
+	if s.shell.file != "" {
+		q.tail = append([]string{s.shell.file}, q.tail...)
+	}
+	return q
 }

@@ -68,85 +68,107 @@ var reserved = map[string]int{
 var operators = []string{"&&", "||", "|&", "|", "&", ";", "\n"}
 
 // list reads commands up to the closing character, or to the end of the text.
-func (l *shellLexer) list(closing byte) (all []simpleCommand, err error) {
+func (l *shellLexer) list(closing byte) ([]simpleCommand, error) {
 	if l.nesting++; l.nesting > maxNesting {
 		return nil, errSyntax
 	}
 	defer func() { l.nesting-- }()
-	depth, c := 0, simpleCommand{}
-	end := func(operator string) {
-		if len(c.words) > 0 || c.writesTo != "" || len(c.inner) > 0 {
-			c.after = operator
-			all = append(all, c)
-		} else if operator == "\n" && len(all) > 0 {
-			operator = c.before // an empty line does not end "a &&"
-		}
-		c = simpleCommand{depth: depth, before: operator}
-	}
+	r := listReader{shellLexer: l}
 	for {
 		l.skipBlanks()
-		switch b := l.peek(); {
-		case b == 0 || b == closing:
-			end("")
-			if b != closing || depth != 0 || closing == 0 && l.at < len(l.text) {
-				return all, errSyntax
+		if b := l.peek(); b == closing {
+			r.end("")
+			if r.depth != 0 || closing == 0 && l.at < len(l.text) {
+				return r.all, errSyntax
 			}
-			return all, nil
-		case b == '(':
-			if len(c.words) > 0 || strings.HasPrefix(l.rest(), "((") {
-				return all, errSyntax // a function, an array, arithmetic
-			}
-			l.at++
-			inner, err := l.list(')')
-			if err != nil {
-				return all, err
-			}
-			l.at++
-			for _, sub := range inner {
-				sub.depth += depth + 1
-				all = append(all, sub)
-			}
-		case b == ')':
-			return all, errSyntax
-		case l.operator() != "":
-			operator := l.operator()
-			l.at += len(operator)
-			if operator == ";" && l.peek() == ';' {
-				return all, errSyntax // case
-			}
-			end(operator)
-		case l.isRedirection():
-			if err := l.redirection(&c); err != nil {
-				return all, err
-			}
-		default:
-			from := l.at
-			if err := l.word(&c.inner); err != nil {
-				return all, err
-			}
-			raw := l.text[from:l.at]
-			change, isReserved := reserved[raw]
-			switch {
-			case len(c.words) > 0 || !isReserved && raw != "for" && raw != "case" && raw != "function" && raw != "select" && raw != "[[":
-				c.words = append(c.words, shellWord{raw, from})
-			case isReserved:
-				depth += change
-				c.depth = depth
-			case raw == "for":
-				depth++
-				if err := l.skipFor(&c.inner); err != nil {
-					return all, err
-				}
-			case raw == "[[":
-				c.words = append(c.words, shellWord{raw, from})
-				if err := l.skipTest(&c.inner); err != nil {
-					return all, err
-				}
-			default:
-				return all, errSyntax
-			}
+			return r.all, nil
+		}
+		if err := r.next(); err != nil {
+			return r.all, err
 		}
 	}
+}
+
+// listReader is a list of commands that is being read.
+type listReader struct {
+	*shellLexer
+	all   []simpleCommand
+	c     simpleCommand // the present one
+	depth int
+}
+
+// end ends the present command at an operator.
+func (r *listReader) end(operator string) {
+	if len(r.c.words) > 0 || r.c.writesTo != "" || len(r.c.inner) > 0 {
+		r.c.after = operator
+		r.all = append(r.all, r.c)
+	} else if operator == "\n" && len(r.all) > 0 {
+		operator = r.c.before // an empty line does not end "a &&"
+	}
+	r.c = simpleCommand{depth: r.depth, before: operator}
+}
+
+// next reads an operator, a redirection, a subshell or a word.
+func (r *listReader) next() error {
+	operator := r.operator()
+	switch b := r.peek(); {
+	case b == '(' && len(r.c.words) == 0 && !strings.HasPrefix(r.rest(), "(("): // else a function, an array, arithmetic
+		return r.subshell()
+	case b == 0 || b == '(' || b == ')':
+		return errSyntax
+	case operator != "":
+		r.at += len(operator)
+		if operator == ";" && r.peek() == ';' {
+			return errSyntax // case
+		}
+		r.end(operator)
+		return nil
+	case r.isRedirection():
+		return r.redirection(&r.c)
+	}
+	return r.command()
+}
+
+// subshell reads "( COMMANDS )".
+func (r *listReader) subshell() error {
+	r.at++
+	inner, err := r.list(')')
+	if err != nil {
+		return err
+	}
+	r.at++
+	for _, sub := range inner {
+		sub.depth += r.depth + 1
+		r.all = append(r.all, sub)
+	}
+	return nil
+}
+
+// command reads one word of a command, or a reserved word in front of it.
+func (r *listReader) command() error {
+	from := r.at
+	if err := r.word(&r.c.inner); err != nil {
+		return err
+	}
+	raw := r.text[from:r.at]
+	change, isReserved := reserved[raw]
+	switch {
+	case len(r.c.words) > 0:
+	case isReserved:
+		r.depth += change
+		r.c.depth = r.depth
+		return nil
+	case raw == "for":
+		r.depth++
+		return r.skipFor(&r.c.inner)
+	case raw == "case" || raw == "function" || raw == "select":
+		return errSyntax
+	case raw == "[[":
+		r.c.words = append(r.c.words, shellWord{raw, from})
+		return r.skipTest(&r.c.inner)
+	}
+	r.c.words = append(r.c.words, shellWord{raw, from})
+	return nil
 }
 
 // operator returns the operator at the present offset, or "".
