@@ -7,9 +7,9 @@ import (
 )
 
 // repeatable are the commands that a script may run once more without harm, because they only
-// print, test, wait or change the shell itself; of mkdir the second time does nothing.
+// print, test, wait or change the shell itself; mkdir, chmod and chown do nothing the second time.
 var repeatable = strings.Fields(`
-	: [ [[ alias basename cat cd cut date declare dirname echo egrep exit expr export false fgrep getconf grep
+	: [ [[ alias basename cat cd chmod chown cut date declare dirname echo egrep exit expr export false fgrep getconf grep
 	hash head hostname id local ls mkdir nproc popd printf printenv pushd pwd readlink readonly realpath return sed seq
 	set shift shopt sleep sort tail test tr true type typeset ulimit umask unalias uname uniq unset wc which whoami xargs`)
 
