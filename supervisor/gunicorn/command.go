@@ -56,7 +56,7 @@ func Parse(argv []string, env func(string) string, read func(path string) ([]byt
 	} else {
 		c.query = queryForm{head: argv[:len(argv)-len(c.Args)], tail: c.Args}
 	}
-	if s != nil && !s.conclusive {
+	if s != nil && !s.isConclusive(c.Args) {
 		c.Bind = defaultBind
 		return c, nil
 	}

@@ -90,14 +90,17 @@ cd "$APP_ROOT" || exit 1
                           --workers 3 \
                           --bind unix:/run/shop.sock \
                           app.config.wsgi:application
-`},
+`, bind: "unix:/run/shop.sock", app: "app.config.wsgi:application"},
 	{name: "runit", asked: true, text: "#!/bin/sh\nexec 2>&1\nexec gunicorn -b unix:/tmp/shop.sock --name shop -u web -g web shop.wsgi\n", bind: "unix:/tmp/shop.sock", app: "shop.wsgi"},
 	{name: "a socket that is removed", bind: "127.0.0.1:8000", app: "shop", text: "rm -f /run/shop.sock\nexec gunicorn -b 127.0.0.1:8000 shop\n"},
 	{name: "a log that is begun anew", bind: "127.0.0.1:8000", app: "shop", text: "date > start.log\nexec gunicorn -b 127.0.0.1:8000 shop\n"},
 	{name: "in the background", asked: true, forks: true, bind: "127.0.0.1:8000", app: "shop", text: "gunicorn -b 127.0.0.1:8000 shop &\nnginx -g 'daemon off;'\n"},
 	{name: "exec in a pipe", asked: true, forks: true, bind: "127.0.0.1:8000", app: "shop", text: "exec gunicorn -b 127.0.0.1:8000 shop 2>&1 | tee -a gunicorn.log\n"},
 	{name: "the port of the platform", asked: true, env: []string{"PORT=5000"}, bind: "0.0.0.0:5000", app: "shop", text: "exec gunicorn shop --bind 0.0.0.0:${PORT:-8000}\n"},
-	{name: "number of processors", asked: true, text: "exec gunicorn -b :8000 --workers $(( 2 * $(nproc --all) + 1 )) shop\n"},
+	{name: "number of processors", asked: true, bind: "0.0.0.0:8000", app: "shop", text: "exec gunicorn -b :8000 --workers $(( 2 * $(nproc --all) + 1 )) shop\n"},
+	{name: "number of processors, and a migration", bind: "0.0.0.0:8000", app: "shop", text: "flask db upgrade\nexec gunicorn --workers=$(nproc) -b :8000 -t \"$TIMEOUT\" shop\n"},
+	{name: "options in a variable of a file", app: "", text: "flask db upgrade; source .env\nexec gunicorn -b :8000 $OPTIONS shop\n"},
+	{name: "an address in a variable of a file", app: "", text: "flask db upgrade; source .env\nexec gunicorn -b \"$ADDRESS\" shop\n"},
 	{name: "conda", asked: true, bind: "0.0.0.0:8000", app: "shop", text: "eval \"$(pyenv init -)\"\nconda activate shop && exec gunicorn -b :8000 shop\n"},
 	{name: "a value that depends on a test", app: "", asked: true, text: "ADDRESS=:8000\ntest -n \"$DEV\" && ADDRESS=:9000\nexec gunicorn -b $ADDRESS shop\n"},
 	{name: "a value that a branch sets", app: "", asked: true, text: "ADDRESS=:8000\nif test -n \"$DEV\"; then ADDRESS=:9000; fi\nexec gunicorn -b $ADDRESS shop\n"},
@@ -106,6 +109,7 @@ cd "$APP_ROOT" || exit 1
 	{name: "two of them", notOurs: true, text: "gunicorn -b :8001 a &\ngunicorn -b :8002 b &\nwait\n"},
 	{name: "one of several servers", notOurs: true, text: "case $1 in\nweb) exec gunicorn shop;;\nworker) exec celery -A shop worker;;\nesac\n"},
 	{name: "no gunicorn", notOurs: true, text: "echo gunicorn\nexec celery -A gunicorn worker\n"},
+	{name: "quotes in expansions", asked: true, bind: "0.0.0.0:8000", app: "shop", text: "exec gunicorn -b :8000 --name \"${NAME:-\"'\"}\" --user \"$(echo \"x'y\")\" shop\n"},
 	{name: "an open quote", notOurs: true, text: "echo 'gunicorn\nexec gunicorn shop\n"},
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -52,7 +53,7 @@ func (c *Command) read(args, envArgs parsedArgs, env func(string) string) error 
 	var errs []error
 	number := func(name string) int {
 		text := last(name)
-		if text == "" {
+		if text == "" || strings.ContainsAny(text, "$`") { // only the shell of a script knows it
 			return 0
 		}
 		n, err := strconv.ParseInt(text, 0, 32)

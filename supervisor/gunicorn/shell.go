@@ -115,7 +115,7 @@ type scripted struct {
 	sourced    bool        // the script sources a file, which may set variables
 	movedAway  bool        // the script changes the directory
 	variables  map[string]variable
-	conclusive bool // every word of gunicorn's arguments is known
+	unknown    map[string]bool // the words of gunicorn, as they are written, that have an unknown value
 }
 
 // variable is what a script assigns to a variable.
@@ -225,12 +225,14 @@ func (s *scripted) readVariables(commands []simpleCommand, env func(string) stri
 }
 
 // expandWords returns the words of gunicorn's command, expanded as far as they are known, without
-// exec and the assignments in front. It sets conclusive.
+// exec and the assignments in front. A word with an unknown value stays as it is written.
 func (s *scripted) expandWords(env func(string) string) (words, assignments []string, execs bool) {
-	s.conclusive = true
+	s.unknown = map[string]bool{}
 	for _, w := range s.words {
 		fields, known := s.expand(w.raw, env, true)
-		s.conclusive = s.conclusive && known
+		if !known {
+			fields, s.unknown[w.raw] = []string{w.raw}, true
+		}
 		switch {
 		case len(words) == 0 && len(fields) == 1 && assignment.MatchString(fields[0]):
 			assignments = append(assignments, fields[0])
@@ -242,6 +244,25 @@ func (s *scripted) expandWords(env func(string) string) (words, assignments []st
 		}
 	}
 	return words, assignments, execs
+}
+
+// isConclusive reports whether the address that args name is that of gunicorn, although a word of
+// them may have an unknown value: then it is the value of another option.
+func (s *scripted) isConclusive(args []string) bool {
+	for i, word := range args {
+		if !s.unknown[word] {
+			continue
+		}
+		o, _, given, err := findOption(word)
+		if (o == nil || !given) && i > 0 {
+			o, _, given, err = findOption(args[i-1])
+			given = !given // its value is this word
+		}
+		if err != nil || o == nil || !given || !o.value || o.name == "bind" {
+			return false
+		}
+	}
+	return true
 }
 
 // lookup returns the value of a variable in the script.
@@ -266,9 +287,12 @@ func (s *scripted) expand(raw string, env func(string) string, split bool) (fiel
 		quote := raw[i]
 		switch {
 		case quote == '\'':
-			end := i + 1 + strings.IndexByte(raw[i+1:], '\'')
-			b.WriteString(raw[i+1 : end])
-			hasField, i = true, end+1
+			text, _, closed := strings.Cut(raw[i+1:], "'")
+			if !closed { // it is inside of an expansion
+				return []string{raw}, false
+			}
+			b.WriteString(text)
+			hasField, i = true, i+len(text)+2
 			continue
 		case quote == '"':
 			inside, n := quotedText(raw[i:])
