@@ -185,6 +185,7 @@ func (l *Launcher) completeSettings(cfg *config.App, query func() (gunicorn.Repo
 	if err != nil {
 		return nil, refused(err)
 	}
+	l.options.Gunicorns.Keep(cfg.Name, report)
 	for _, w := range merged.WarningsAfter(cfg) {
 		l.logger.Warn("gunicorn setting", "app", cfg.Name, "problem", w.Message)
 	}

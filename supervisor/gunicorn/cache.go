@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Cache holds the report that each app's gunicorn gave last, by app. A process of
+// Cache holds the last report of each app's gunicorn that was accepted, by app. A process of
 // tideover hands it to its successor, which then need not run Python before the
 // apps are up again.
 type Cache struct {
@@ -25,7 +25,7 @@ func NewCache(inherited map[string]Report) *Cache {
 
 // Get returns the inherited report of an app if there is one, and removes it from
 // the inherited ones, so that the next Get calls query. Otherwise it returns what
-// query returns. Either becomes the app's latest report, that of command.
+// query returns. Keep makes it the app's latest one.
 func (c *Cache) Get(app string, command []string, query func() (Report, error)) (Report, error) {
 	c.mu.Lock()
 	r, ok := c.inherited[app]
@@ -38,10 +38,14 @@ func (c *Cache) Get(app string, command []string, query func() (Report, error)) 
 		}
 	}
 	r.Command = command
+	return r, nil
+}
+
+// Keep makes a report of Get the latest one of an app.
+func (c *Cache) Keep(app string, r Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.latest[app] = r
-	return r, nil
 }
 
 // Last returns the latest report of an app, or the inherited one, if it is that of

@@ -294,6 +294,7 @@ func TestTheLastReportIsThatOfTheSameCommand(t *testing.T) {
 		if err != nil || r.Version != step.want {
 			t.Errorf("step %d: %+v, %v", i, r, err)
 		}
+		c.Keep(step.app, r)
 	}
 	if _, known := c.Last("shop", []string{"gunicorn", "b"}); known {
 		t.Error("the report of another command counts")
