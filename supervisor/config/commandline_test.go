@@ -10,13 +10,16 @@ func TestFromCommand(t *testing.T) {
 	limit := 7
 	a, err := FromCommand(CommandOptions{
 		Command: []string{"gunicorn", "shop.wsgi"}, Directory: "/srv/shop/current", Environ: []string{"PORT=5000", "SECRET=x"},
-		Ready: "/up", Reload: "replace", ReadyTimeout: time.Second, HoldTimeout: 2 * time.Second, HoldLimit: &limit, StopTimeout: 1500 * time.Millisecond,
+		Trusted: []string{"10.0.0.0/8", "unix"}, Ready: "/up", Reload: "replace", ReadyTimeout: time.Second, HoldTimeout: 2 * time.Second, HoldLimit: &limit, StopTimeout: 1500 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if a.Name != "shop" || a.Listen[0] != "0.0.0.0:5000" || a.ListenFrom != "PORT" || !a.QueryGunicorn || a.Directory != "/srv/shop/current" {
 		t.Errorf("got %+v", a)
+	}
+	if strings.Join(a.Trusted, " ") != "10.0.0.0/8 unix" {
+		t.Errorf("trusts %v", a.Trusted)
 	}
 	if a.Ready.Path != "/up" || !a.Ready.Explicit || a.Reload != Replace || a.Ready.Timeout != time.Second || a.Hold.Timeout != 2*time.Second || a.Hold.Limit != 7 || a.Stop.Timeout != 1500*time.Millisecond {
 		t.Errorf("got %+v", a)

@@ -366,3 +366,59 @@ func TestDifferences(t *testing.T) {
 		t.Error("an app differs from itself")
 	}
 }
+
+// Limits and trusted front-ends of gunicorn are taken over where the configuration says nothing.
+func TestLimitsAndFrontEndsOfGunicorn(t *testing.T) {
+	f, _ := load(t, map[string]string{"tideover.toml": `
+[app.plain]
+command = "gunicorn -b :1 a"
+[app.set]
+command = "gunicorn -b :2 a"
+trusted = ["127.0.0.1"]
+limits = { head = "32KiB", target = "8190B", field = "8190B", fields = 100 }
+`})
+	defaults := gunicorn.Report{Version: "23.0.0", Bind: []string{":1"}, RequestLine: 4094, RequestFields: 100, RequestFieldSize: 8190, ForwardedAllowIPs: []string{"127.0.0.1", "::1"}}
+	with := func(change func(*gunicorn.Report)) gunicorn.Report {
+		r := defaults
+		change(&r)
+		return r
+	}
+	type limits struct {
+		head, target, field int64
+		fields              int
+	}
+	own := limits{32 << 10, 8190, 0, 100}
+	for _, c := range []struct {
+		name     string
+		report   gunicorn.Report
+		want     limits
+		trusted  string
+		warnings int
+	}{
+		{"defaults", defaults, own, "127.0.0.0/8 ::1 unix", 0},
+		{"lower", with(func(r *gunicorn.Report) { r.RequestLine, r.RequestFields, r.RequestFieldSize = 100, 10, 100 }), own, "127.0.0.0/8 ::1 unix", 0},
+		{"no limit of the line", with(func(r *gunicorn.Report) { r.RequestLine = 0 }), limits{256 << 10, 64 << 10, 0, 100}, "127.0.0.0/8 ::1 unix", 1},
+		{"no limits", with(func(r *gunicorn.Report) { r.RequestLine, r.RequestFields, r.RequestFieldSize = 0, 0, 0 }), limits{256 << 10, 64 << 10, 0, 10_000}, "127.0.0.0/8 ::1 unix", 2},
+		{"a longer field", with(func(r *gunicorn.Report) { r.RequestFieldSize = 16_000 }), limits{256 << 10, 8190, 16_000, 100}, "127.0.0.0/8 ::1 unix", 0},
+		{"a field beyond all bounds", with(func(r *gunicorn.Report) { r.RequestFieldSize = 10 << 20 }), limits{256 << 10, 8190, 256 << 10, 100}, "127.0.0.0/8 ::1 unix", 1},
+		{"every front-end", with(func(r *gunicorn.Report) { r.ForwardedAllowIPs = []string{"*"} }), own, "0.0.0.0/0 ::/0 unix", 0},
+		{"some front-ends", with(func(r *gunicorn.Report) { r.ForwardedAllowIPs = []string{"127.0.0.1", "10.0.0.0/8", " "} }), own, "127.0.0.1 10.0.0.0/8 unix", 0},
+		{"not tideover", with(func(r *gunicorn.Report) { r.ForwardedAllowIPs = []string{"10.0.0.1"} }), own, "10.0.0.1 unix", 1},
+		{"none", with(func(r *gunicorn.Report) { r.ForwardedAllowIPs = []string{""} }), own, "unix", 1},
+	} {
+		a, err := f.Apps[0].WithGunicornReport(c.report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (limits{a.Limits.Head, a.Limits.Target, a.Limits.Field, a.Limits.Fields}); got != c.want || strings.Join(a.Trusted, " ") != c.trusted {
+			t.Errorf("%s: %+v, trusted %v", c.name, got, a.Trusted)
+		}
+		if w := a.WarningsAfter(f.Apps[0]); len(w) != c.warnings {
+			t.Errorf("%s: warnings %v", c.name, w)
+		}
+		a, err = f.Apps[1].WithGunicornReport(c.report)
+		if err != nil || a.Limits.Head != 32<<10 || a.Limits.Target != 8190 || a.Limits.Field != 8190 || a.Limits.Fields != 100 || strings.Join(a.Trusted, " ") != "127.0.0.1" {
+			t.Errorf("%s: what the configuration sets became %+v, trusted %v, %v", c.name, a.Limits, a.Trusted, err)
+		}
+	}
+}
