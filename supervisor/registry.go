@@ -58,6 +58,7 @@ func (r *registry) openListeners(e *entry, cfg *config.App) error {
 			return err
 		}
 		e.listeners = append(e.listeners, l)
+		r.shared.logger.Info("public socket opened", "app", cfg.Name, "address", address)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +38,9 @@ type statusReader interface {
 
 // show polls until every app has started or is not going to, or ended is done.
 func (v *startupView) show(ended context.Context, sup statusReader) {
-	v.printHead()
+	if status, err := sup.Status(); err == nil {
+		v.printHead(status.Apps)
+	}
 	began := time.Now()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
@@ -54,15 +57,23 @@ func (v *startupView) show(ended context.Context, sup statusReader) {
 	}
 }
 
-func (v *startupView) printHead() {
+// printHead prints what listens where. The address of an app that only gunicorn knows is in its
+// status.
+func (v *startupView) printHead(apps []api.AppStatus) {
 	from := v.config.Path
 	if v.app != "" {
 		from = "app " + v.app
 	}
 	fmt.Fprintf(v.output, "%s  %s\n\n", v.screen.Paint(term.Bold, "tideover "+v.version), from)
 	for _, app := range v.config.Apps {
-		for _, address := range app.Listen {
-			v.printDone(app.Name, "listening", browsable(address)+listenSource(app.ListenFrom))
+		addresses, source := app.Listen, listenSource(app.ListenFrom)
+		for _, a := range apps {
+			if a.Name == app.Name && app.QueryGunicorn && !slices.Equal(a.Listen, addresses) {
+				addresses, source = a.Listen, "   from gunicorn's settings, taken over"
+			}
+		}
+		for _, address := range addresses {
+			v.printDone(app.Name, "listening", browsable(address)+source)
 		}
 	}
 }

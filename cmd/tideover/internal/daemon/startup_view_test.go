@@ -25,7 +25,7 @@ func TestStartupView(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	v := startupViewOf(&out, &config.App{Name: "shop", Listen: []string{":8000"}, ListenFrom: "command line"})
-	v.printHead()
+	v.printHead(nil)
 	starting := api.AppStatus{Name: "shop", State: api.Starting}
 	if v.update([]api.AppStatus{starting}, 0) {
 		t.Error("over before there is a process")
@@ -118,5 +118,21 @@ func TestTheLastLineSaysWhatWasLost(t *testing.T) {
 	v.printStopped(supervisor.ShutdownCounts{}, errors.New("shop has failed")) // printed by the caller
 	if got, want := out.String(), "stopped, 0 lost\nstopped, 2 lost, 3 new ones refused (503)\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// The address that gunicorn has reported is shown, not the one that was guessed before.
+func TestStartupViewShowsWhereGunicornListens(t *testing.T) {
+	t.Parallel()
+	for reported, want := range map[string]string{
+		"127.0.0.1:9001": "http://127.0.0.1:9001   from gunicorn's settings, taken over\n",
+		"127.0.0.1:8000": "http://127.0.0.1:8000   gunicorn's default, taken over\n",
+	} {
+		var out bytes.Buffer
+		v := startupViewOf(&out, &config.App{Name: "shop", Listen: []string{"127.0.0.1:8000"}, ListenFrom: "default", QueryGunicorn: true})
+		v.printHead([]api.AppStatus{{Name: "shop", Listen: []string{reported}}})
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s:\n%s", reported, out.String())
+		}
 	}
 }
