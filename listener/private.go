@@ -161,6 +161,9 @@ func (p *Private) File() *os.File { return p.file }
 // Inode is the inode of the socket, by which /proc/PID/fd shows which processes hold it.
 func (p *Private) Inode() uint64 { return p.inode }
 
+// Pending reports whether a connection waits in the backlog.
+func (p *Private) Pending() bool { return pending(p.file) }
+
 // SetNonblock sets O_NONBLOCK on the open file description, which every process with a
 // duplicate shares; exec.Cmd.ExtraFiles and other ways to pass a socket may have cleared
 // it. Reclaim calls it. A child that calls accept without select or poll needs the

@@ -76,6 +76,10 @@ func (p *Public) Pending() bool {
 	if !ok {
 		return false
 	}
+	return pending(conn)
+}
+
+func pending(conn syscall.Conn) bool {
 	polled := []unix.PollFd{{Events: unix.POLLIN}}
 	err := withFD(conn, func(fd int) error {
 		polled[0].Fd = int32(fd)

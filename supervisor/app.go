@@ -249,7 +249,7 @@ func (a *App) onStarted() {
 	}
 	a.cancelStart()
 	firstStart := !s.awaited && a.restart.failedStarts == 0 && a.restart.crashes == 0
-	if firstStart && a.exit.fatalStart(s.Err()) {
+	if firstStart && a.exit.fatalStart(s.Startup) {
 		return
 	}
 	why, hint := s.Explain()

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/generation"
 	"tideover/supervisor/process"
 )
 
@@ -105,17 +106,17 @@ func (w *exitWatcher) evaluateLocked() {
 	w.leave()
 }
 
-// fatalStart shuts the daemon down, and reports true, when err says that the one
-// command of `run -- COMMAND` cannot be executed: another try would fail in the same
-// way. It is for the first start of an app.
-func (w *exitWatcher) fatalStart(err error) bool {
-	var why *api.Error
-	if !w.alone || !permanentError(err) || !errors.As(err, &why) {
+// fatalStart shuts the daemon down, and reports true, when a start has shown that the one
+// command of `run -- COMMAND` cannot be executed, or does not serve on its socket: another try
+// would fail in the same way. It is for the first start of an app.
+func (w *exitWatcher) fatalStart(s *generation.Startup) bool {
+	if !w.alone || !permanentError(s.Err()) && !s.IgnoresSocket() {
 		return false
 	}
+	why, hint := s.Explain()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.cause = why
+	w.cause = &api.Error{Exit: api.ExitError, Message: why, Hint: hint}
 	w.leave()
 	return true
 }

@@ -2,10 +2,12 @@ package config
 
 import (
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
 	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/servers"
 )
 
 // ReloadMode says in which order a reload replaces a generation.
@@ -32,12 +34,14 @@ type App struct {
 	Command []string
 	Listen  []string // public addresses as package listener parses them, or "systemd:NAME"; empty: see Web
 
-	// ListenFrom says where Listen comes from: "listen" or one of the origins that
-	// package gunicorn defines. QueryGunicorn means that only gunicorn knows its
-	// address: Listen is a guess until WithGunicornReport, and must not be opened.
+	// ListenFrom says where Listen comes from: "listen", one of the origins that
+	// package gunicorn defines, or a variable. QueryGunicorn means that only gunicorn
+	// knows its address: Listen is a guess until WithGunicornReport, and must not be
+	// opened.
 	ListenFrom    string
 	QueryGunicorn bool
 	Gunicorn      *gunicorn.Command // nil if the command does not run gunicorn
+	Server        *servers.Command  // nil if the command runs no other known server, or has a placeholder
 
 	ListenMode os.FileMode // of unix sockets
 	Directory  string      // absolute; a symlink is resolved at every start
@@ -87,6 +91,25 @@ type App struct {
 // Web reports whether requests are relayed to the app. Otherwise it is a plain
 // process.
 func (a *App) Web() bool { return len(a.Listen) > 0 }
+
+// Argv returns the command that is executed, with its placeholders: the command, or the one that
+// has its known server listen on the private socket.
+func (a *App) Argv() []string {
+	if a.Server == nil || !a.Web() {
+		return a.Command
+	}
+	unix := a.Upstream == "unix" || a.Upstream != "tcp" && strings.HasPrefix(a.Listen[0], "unix:")
+	if argv := a.Server.Argv(unix); argv != nil {
+		return argv
+	}
+	return a.Command
+}
+
+// TakesSocket reports whether the command is known to listen on its private socket: it runs
+// gunicorn or another known server, or has a placeholder.
+func (a *App) TakesSocket() bool {
+	return a.Gunicorn != nil || a.Server != nil || len(Placeholders(a.Command)) > 0
+}
 
 // ReloadMode says how a reload replaces a generation: as the key says; if it is not set, a
 // web app overlaps, and of a plain process there is one copy at a time, because two may do

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -59,31 +58,4 @@ func Substitute(argv []string, p Placeholder, value string) []string {
 		words[i] = strings.ReplaceAll(word, string(p), value)
 	}
 	return words
-}
-
-// socketOptions are the options that give other servers their private socket.
-var socketOptions = map[string]string{
-	"uvicorn":        "--fd {fd}",
-	"hypercorn":      "--bind fd://{fd}",
-	"daphne":         "--fd {fd}",
-	"waitress-serve": "--listen=127.0.0.1:{port}",
-	"granian":        "--host 127.0.0.1 --port {port}",
-}
-
-// ServerHint returns the known server in a command that has no placeholder for its
-// private socket, and a sentence that says what to add. Both are empty if there is
-// none. web says whether the app has a public address.
-func ServerHint(argv []string, web bool) (server, hint string) {
-	for _, word := range argv {
-		option, ok := socketOptions[path.Base(word)]
-		if !ok || len(Placeholders(argv)) > 0 {
-			continue
-		}
-		server = path.Base(word)
-		if !web {
-			return server, fmt.Sprintf("%s is run as a plain process, because the app has no listen: give the public address there, and %s to %s", server, option, server)
-		}
-		return server, fmt.Sprintf("%s does not take its private socket by itself: give it %s instead of an address of its own", server, option)
-	}
-	return "", ""
 }

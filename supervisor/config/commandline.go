@@ -28,7 +28,8 @@ type CommandOptions struct {
 }
 
 // FromCommand returns the app for a command line. It is always a web app: its public
-// address is Listen, else the bind of the command, else PORT, else 127.0.0.1:8000.
+// address is Listen, else that of gunicorn or another known server, else PORT, else
+// 127.0.0.1:8000.
 // The error joins all problems.
 func FromCommand(o CommandOptions) (*App, error) {
 	if len(o.Command) == 0 {
@@ -41,8 +42,12 @@ func FromCommand(o CommandOptions) (*App, error) {
 	for _, f := range a.complete(o.Environ, readEnvFiles("", a)[a]) {
 		errs = append(errs, errors.New(f.message))
 	}
-	if len(a.Listen) == 0 {
-		errs = append(errs, a.setDefaultListen(lookupEnv(o.Environ)("PORT")))
+	switch port := lookupEnv(o.Environ)("PORT"); {
+	case len(a.Listen) > 0:
+	case a.Server != nil:
+		errs = append(errs, a.setServerListen(port))
+	default:
+		errs = append(errs, a.setDefaultListen(port))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ func (a *App) completePaths(base string) {
 	a.Watch.Files = a.absolutePaths(a.Watch.Files)
 }
 
-// complete reads the gunicorn command and finds the public address.
+// complete reads the command of gunicorn or another server and finds the public address.
 func (a *App) complete(environ []string, files []envFile) []finding {
 	var found []finding
 	env, err := a.environment(environ, files)
@@ -34,7 +34,8 @@ func (a *App) complete(environ []string, files []envFile) []finding {
 		}
 		found, env = append(found, f), environ
 	}
-	return append(found, a.detectGunicorn(env)...)
+	found = append(found, a.detectGunicorn(env)...)
+	return append(found, a.detectServer(env)...)
 }
 
 func absolute(base, path string) string {

@@ -55,8 +55,13 @@ func (a *App) warnings() (all []finding) {
 		}
 		warn(key, "%s is for plain processes: a web app is ready when it answers (ready.path)", key)
 	}
-	if server, how := ServerHint(a.Command, a.Web()); server != "" {
-		warn("command", "%s", how)
+	switch {
+	case a.Server != nil && a.Web():
+		for _, w := range a.Server.Warnings() {
+			warn("command", "%s", w)
+		}
+	case a.Server != nil:
+		warn("command", "%s", PlainServerHint(a.Server, a.Directory))
 	}
 	return all
 }

@@ -8,14 +8,15 @@ import (
 	"slices"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/config"
 	"tideover/supervisor/process"
 )
 
 // forkRemedy is the remedy for wrappers that start gunicorn as another process:
 // gunicorn then ignores LISTEN_FDS.
-func forkRemedy(g *Generation) string {
+func forkRemedy(cfg *config.App) string {
 	name := "the command before gunicorn"
-	if gu := g.App.Gunicorn; gu != nil {
+	if gu := cfg.Gunicorn; gu != nil {
 		if w, ok := gu.Forks(); ok {
 			name = w
 		}

@@ -135,7 +135,7 @@ func (g *Generation) cleanup() {
 
 // spawn starts the child with the private socket as fd 3.
 func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
-	spec, err := g.processSpec(at.substitute(g.App.Command), fmt.Sprintf("%s.%d", g.App.Name, g.Number))
+	spec, err := g.processSpec(at.substitute(g.App.Argv()), fmt.Sprintf("%s.%d", g.App.Name, g.Number))
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (up
 	if !cfg.Web() {
 		return upstream{}, nil
 	}
-	asked := config.Placeholders(cfg.Command)
+	asked := config.Placeholders(cfg.Argv())
 	switch {
 	case slices.Contains(asked, config.Socket):
 		return socketUpstream(scratch, filepath.Join(childDir(scratch), "app.sock"))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -58,9 +57,9 @@ func (g *Generation) waitReady(ctx context.Context, l *Launcher) (ProbeResult, e
 	if stranger := g.strangerAfter(err); stranger != nil {
 		err = errors.Join(stranger, err)
 	}
-	if err == errReadyTimeout && g.private != nil {
-		if address, other := g.otherListener(nil); other {
-			err = &wrongListenerError{address: address, late: true}
+	if err == errReadyTimeout && g.Target != nil {
+		if other, found := g.otherListener(anyTCP); found {
+			err = &wrongListenerError{Listening: other, late: true}
 		}
 	}
 	stop(nil)
@@ -152,85 +151,8 @@ func (g *Generation) runReadyCommand(ctx context.Context, l *Launcher) (ok bool,
 	return out.Code == 0 && out.Signal == 0, out.String() + last
 }
 
-// firstListenCheck is the time until the first check whether the command listens
-// on another socket. The interval doubles from there, because a check reads the
-// kernel's socket tables, which have one line per connection of the machine.
-const firstListenCheck = 2 * time.Second
-
-// watchStartup ends the wait when the process has exited, or listens on another
-// socket.
-func (g *Generation) watchStartup(ctx context.Context, stop context.CancelCauseFunc) {
-	interval := firstListenCheck
-	check := time.NewTimer(interval)
-	defer check.Stop()
-	if !g.mayBindElsewhere() {
-		check.Stop()
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-g.Process.Exited():
-			stop(errExited)
-			return
-		case <-check.C:
-			if address, other := g.otherListener(g.App.Gunicorn.Bind.Addresses); other {
-				stop(&wrongListenerError{address: address})
-				return
-			}
-			interval *= 2
-			check.Reset(interval)
-		}
-	}
-}
-
-// mayBindElsewhere reports whether gunicorn may open an address other than the
-// public one. The public one is bound by the daemon, so an attempt of gunicorn to
-// bind it fails.
-func (g *Generation) mayBindElsewhere() bool {
-	gu := g.App.Gunicorn
-	if gu == nil || g.private == nil {
-		return false
-	}
-	return slices.ContainsFunc(gu.Bind.Addresses, func(bind string) bool { return !slices.Contains(g.App.Listen, bind) })
-}
-
 var (
 	errReadyTimeout = errors.New("no answer in time")
 	errExited       = errors.New("the process ended")
 	ErrOvertaken    = errors.New("a later request overtook it")
 )
-
-// wrongListenerError says that the command has opened its own address instead of
-// the socket that was passed to it.
-type wrongListenerError struct {
-	address string
-	late    bool // seen only at ready.timeout
-}
-
-func (e *wrongListenerError) Error() string { return "it listens on " + e.address + " by itself" }
-
-// otherListener reports whether the command listens on one of binds, or, with
-// binds nil, on any TCP socket but the private one. A wrapper that forks (uv run,
-// a shell) makes gunicorn ignore LISTEN_FDS without a message, because LISTEN_PID
-// is the wrapper's pid.
-func (g *Generation) otherListener(binds []string) (string, bool) {
-	open, err := g.Process.Listening()
-	if err != nil {
-		return "", false
-	}
-	for _, l := range open {
-		if l.Inode == g.private.Inode() {
-			continue
-		}
-		if binds == nil && l.Network != "unix" {
-			return l.Address, true
-		}
-		for _, bind := range binds {
-			if sameListener(bind, l.Network, l.Address) {
-				return bind, true
-			}
-		}
-	}
-	return "", false
-}

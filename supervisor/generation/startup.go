@@ -20,6 +20,7 @@ type Startup struct {
 	From   int // the generation that serves until then, 0: none
 	Stages []*Stage
 
+	log    *logs.Log
 	cancel context.CancelCauseFunc
 	spawn  *Stage // makes the generation
 	done   chan struct{}
@@ -77,7 +78,7 @@ func (l *Launcher) Start(log *logs.Log, r StartRequest) *Startup {
 		l.logger.Warn("cannot save state", "record", "generation number", "app", cfg.Name, "error", err)
 	}
 	ctx, cancel := context.WithCancelCause(l.options.Hurry)
-	s := &Startup{Number: number, Reason: r.Reason, From: r.From, cancel: cancel, done: make(chan struct{})}
+	s := &Startup{Number: number, Reason: r.Reason, From: r.From, log: log, cancel: cancel, done: make(chan struct{})}
 	if len(cfg.Hooks.BeforeStart) > 0 {
 		s.addStage("hook", func(ctx context.Context) error {
 			return l.RunHook(ctx, log, HookRun{Hook: HookBeforeStart, Spec: s.spec, Reason: s.Reason, From: s.From})
@@ -202,17 +203,35 @@ func (s *Startup) Explain() (why, hint string) {
 	case errors.As(s.err, &stranger):
 		return head + stranger.Error(), "until the command listens on it, every user can take the port of {port}; {fd} and {socket} cannot be taken"
 	case errors.As(s.err, &other) && other.late:
-		return head + fmt.Sprintf("no answer within %s; it listens on %s, which is not the socket it was given", api.FormatDuration(cfg.Ready.Timeout), other.address), forkRemedy(g)
+		return head + fmt.Sprintf("no answer within %s; it listens on %s, which is not the socket it was given", api.FormatDuration(cfg.Ready.Timeout), other.Address), other.remedy(cfg)
 	case errors.As(s.err, &other):
-		return head + fmt.Sprintf("the command listens on %s itself and not on the socket it was given", other.address), forkRemedy(g)
+		return head + fmt.Sprintf("the command listens on %s itself and not on the socket it was given", other.Address), other.remedy(cfg)
 	case errors.Is(s.err, errExited):
 		why, hint = explainExit(g)
+		if s.openedPublic() {
+			hint = unknownRemedy(cfg, cfg.Listen[0])
+		}
 		return head + why, hint
 	case errors.Is(s.err, errReadyTimeout):
 		why, hint = s.explainTimeout(cfg)
 		return head + why, hint
 	}
 	return head + s.err.Error(), ""
+}
+
+// openedPublic reports whether a command that is not known has exited because it found an address
+// in use: the daemon has the public one.
+func (s *Startup) openedPublic() bool {
+	cfg := s.spec.App
+	_, exited := s.exited()
+	return exited && cfg.Web() && !cfg.TakesSocket() && SaysInUse(s.generation.OutputTail(s.log))
+}
+
+// IgnoresSocket reports whether the startup has failed because the command does not serve on the
+// socket that it was given. Another start fails in the same way.
+func (s *Startup) IgnoresSocket() bool {
+	var wrong *wrongListenerError
+	return errors.As(s.err, &wrong) || s.openedPublic()
 }
 
 func (s *Startup) explainTimeout(cfg *config.App) (why, hint string) {
@@ -251,7 +270,7 @@ func explainExit(g *Generation) (why, hint string) {
 			why += " (gunicorn: the app failed to load)"
 		}
 		if _, forks := gu.Forks(); forks {
-			hint = forkRemedy(g)
+			hint = forkRemedy(g.App)
 		}
 	}
 	return why, hint

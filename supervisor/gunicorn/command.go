@@ -45,7 +45,7 @@ func Parse(argv []string, env func(string) string, read func(path string) ([]byt
 	if len(argv) == 0 {
 		return nil, nil
 	}
-	u := unwrap(argv, env, read)
+	u := unwrap(argv, env, read, findGunicorn)
 	c := &Command{Wrappers: u.wrappers}
 	if !c.recognise(u) {
 		return nil, nil

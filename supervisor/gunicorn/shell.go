@@ -108,14 +108,14 @@ func readScript(file string, read scriptReader) (string, bool) {
 
 // scripted is a gunicorn inside of a script.
 type scripted struct {
-	shell      *shellCommand
-	prefix     string      // what the script does before, as it is written
-	words      []shellWord // the command of gunicorn, with its wrappers
-	culprit    string      // the command that must not run twice; "": none
-	sourced    bool        // the script sources a file, which may set variables
-	movedAway  bool        // the script changes the directory
-	variables  map[string]variable
-	unknown    map[string]bool // the words of gunicorn, as they are written, that have an unknown value
+	shell     *shellCommand
+	prefix    string      // what the script does before, as it is written
+	words     []shellWord // the command of gunicorn, with its wrappers
+	culprit   string      // the command that must not run twice; "": none
+	sourced   bool        // the script sources a file, which may set variables
+	movedAway bool        // the script changes the directory
+	variables map[string]variable
+	unknown   map[string]bool // the words of gunicorn, as they are written, that have an unknown value
 }
 
 // variable is what a script assigns to a variable.
@@ -142,15 +142,7 @@ func (u *unwrapped) removeShell() bool {
 	if err != nil {
 		return false
 	}
-	at := -1
-	for i, c := range script.commands {
-		if c.runsGunicorn() {
-			if at >= 0 || c.depth > 0 {
-				return false
-			}
-			at = i
-		}
-	}
+	at := u.find(script.commands)
 	if at < 0 {
 		return false
 	}
@@ -180,6 +172,30 @@ func (u *unwrapped) removeShell() bool {
 	u.changeEnv(assignments)
 	u.scripted, u.command = s, own
 	return true
+}
+
+// findGunicorn returns the index of the one command that runs gunicorn, outside of compound
+// commands; -1 if there is none.
+func findGunicorn(commands []simpleCommand) int {
+	at := -1
+	for i, c := range commands {
+		if c.runsGunicorn() {
+			if at >= 0 || c.depth > 0 {
+				return -1
+			}
+			at = i
+		}
+	}
+	return at
+}
+
+// findLast returns the index of the last command if it is outside of compound commands; else -1.
+func findLast(commands []simpleCommand) int {
+	at := len(commands) - 1
+	if at < 0 || commands[at].depth > 0 {
+		return -1
+	}
+	return at
 }
 
 // runsGunicorn reports whether the words of a command are, behind its wrappers, those of gunicorn.

@@ -84,11 +84,16 @@ type unwrapped struct {
 	module   bool                // the command is a module for python -m (uv run -m gunicorn)
 	outer    []string            // the words in front of scripted
 	scripted *scripted           // nil: the command is not in a script
+	find     commandFinder
 }
 
+// commandFinder returns the index of the command of a script that a shell is removed for; -1:
+// there is none.
+type commandFinder func([]simpleCommand) int
+
 // unwrap removes all known wrappers and a shell from argv.
-func unwrap(argv []string, env func(string) string, read scriptReader) unwrapped {
-	u := unwrapped{command: argv, env: env, read: read}
+func unwrap(argv []string, env func(string) string, read scriptReader, find commandFinder) unwrapped {
+	u := unwrapped{command: argv, env: env, read: read, find: find}
 	for len(u.command) > 0 && !u.module && (u.removeShell() || u.removeWrapper()) {
 	}
 	return u

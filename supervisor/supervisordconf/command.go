@@ -9,6 +9,7 @@ import (
 
 	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/servers"
 	"tideover/supervisor/shellwords"
 )
 
@@ -36,12 +37,14 @@ func (p *program) convertCommand() {
 		p.removeOptions(o)
 	}
 	p.block.set("command", tomlCommand(oneLine(text), p.words), "")
-	switch server, how := config.ServerHint(p.words, false); {
-	case err != nil:
-	case p.gunicorn != nil:
+	if err != nil {
+		return
+	}
+	if p.gunicorn != nil {
 		p.convertAddress()
-	case server != "":
-		p.block.remark(how)
+	} else if server := servers.Parse(p.words, p.getenv); server != nil {
+		directory, _, _ := p.get("directory")
+		p.block.remark(config.PlainServerHint(server, absolute(filepath.Dir(p.im.path), directory)))
 	}
 }
 
