@@ -2,9 +2,13 @@ package listener
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,4 +53,62 @@ func SystemdSockets() (map[string][]*os.File, error) {
 		files[name] = append(files[name], os.NewFile(uintptr(fd), name))
 	}
 	return files, nil
+}
+
+// Has reports whether the socket is the one that Open would make for an address: bound to the same
+// host and port, or to the same path. One of [::] is also that of 0.0.0.0 and of every interface,
+// unless it is for IPv6 only.
+func (p *Public) Has(a Address) bool {
+	if p.address.Network != a.Network {
+		return false
+	}
+	if a.Network == "unix" {
+		return samePath(p.address.Address, a.Address)
+	}
+	host, port, err := net.SplitHostPort(a.Address)
+	own, perr := netip.ParseAddrPort(p.listener.Addr().String())
+	if err != nil || perr != nil || port != strconv.Itoa(int(own.Port())) {
+		return false
+	}
+	switch host {
+	case "localhost":
+		host = "127.0.0.1"
+	case "":
+		host = "::"
+	}
+	ip, err := netip.ParseAddr(host)
+	bound := own.Addr().Unmap()
+	switch {
+	case err != nil:
+		return false
+	case ip.IsUnspecified() && bound.Is6() && bound.IsUnspecified():
+		return ip.Is6() || !p.isV6Only()
+	}
+	return ip.Unmap() == bound
+}
+
+// isV6Only reports whether a socket of [::] gets no connections of IPv4.
+func (p *Public) isV6Only() bool {
+	conn, ok := p.listener.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	only := 1
+	err := withFD(conn, func(fd int) (err error) {
+		only, err = unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+		return err
+	})
+	return err != nil || only != 0
+}
+
+// samePath reports whether two paths are those of the same file. A service manager may have bound
+// a relative path, or one through a symlink such as /var/run.
+func samePath(a, b string) bool {
+	full, err := filepath.Abs(a)
+	if err != nil || full == filepath.Clean(b) {
+		return err == nil
+	}
+	one, err1 := os.Stat(a)
+	other, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(one, other)
 }

@@ -23,6 +23,7 @@ const systemdPrefix = "systemd:"
 // publicListener is one public address of an app.
 type publicListener struct {
 	address string // as the configuration has it
+	passed  bool   // a service manager has opened it
 	stop    func() // stops accepting and waits until it has; nil: serve was not called
 
 	mu sync.Mutex // guards sockets while it serves
@@ -30,9 +31,6 @@ type publicListener struct {
 	// the backlog of a socket whose file was removed: then the last one has the path.
 	sockets []*listener.Public
 }
-
-// fromSystemd reports whether a service manager has opened it.
-func (l *publicListener) fromSystemd() bool { return strings.HasPrefix(l.address, systemdPrefix) }
 
 // current returns the socket that has the address.
 func (l *publicListener) current() *listener.Public {
@@ -169,6 +167,7 @@ type listeners struct {
 	mu        sync.Mutex                 // guards inherited and addresses
 	inherited map[string]inheritedSocket // by address: of the program before the exec, each once
 	addresses map[string]string          // by name: where the opened sockets of systemd listen
+	used      map[*os.File]bool          // of the sockets of systemd
 }
 
 // inheritedSocket is a socket of the program before the exec.
@@ -180,7 +179,7 @@ type inheritedSocket struct {
 // newListeners returns the sockets of the service manager and of the program before
 // the exec; left is nil when there was none.
 func newListeners(systemd map[string][]*os.File, left *handoff.State) *listeners {
-	ls := &listeners{systemd: systemd, inherited: map[string]inheritedSocket{}, addresses: map[string]string{}}
+	ls := &listeners{systemd: systemd, inherited: map[string]inheritedSocket{}, addresses: map[string]string{}, used: map[*os.File]bool{}}
 	ls.paths, _ = pathwatch.New() // after an error the files are checked every second
 	if left != nil {
 		ls.systemd = left.SystemdSockets()
@@ -196,23 +195,28 @@ func newListeners(systemd map[string][]*os.File, left *handoff.State) *listeners
 }
 
 // open opens a public address: one socket, or those that a service manager has
-// passed under its name.
-func (ls *listeners) open(address string, mode os.FileMode) ([]*listener.Public, error) {
+// passed under its name. A socket that the service manager has passed for the same address is
+// used.
+func (ls *listeners) open(address string, mode os.FileMode) (sockets []*listener.Public, passed bool, err error) {
 	if name, ok := strings.CutPrefix(address, systemdPrefix); ok {
-		return ls.openSystemd(name)
+		sockets, err = ls.openSystemd(name)
+		return sockets, true, err
 	}
 	parsed, err := listener.Parse(address)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	public, err := ls.takeInherited(address, parsed, mode)
 	if public == nil && err == nil {
+		if public = ls.takePassed(parsed); public != nil {
+			return []*listener.Public{public}, true, nil
+		}
 		public, err = listener.Open(parsed, listener.Options{Mode: mode})
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return []*listener.Public{public}, nil
+	return []*listener.Public{public}, false, nil
 }
 
 // takeInherited returns the socket of the program before the exec; nil: there is
@@ -248,6 +252,9 @@ func (ls *listeners) openSystemd(name string) ([]*listener.Public, error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.addresses[name] = strings.Join(addresses, ", ")
+	for _, f := range ls.systemd[name] {
+		ls.used[f] = true
+	}
 	return open, nil
 }
 
@@ -290,11 +297,4 @@ func (ls *listeners) describe(addresses []string) []string {
 		}
 	}
 	return all
-}
-
-// unused returns the names of the service manager's sockets that no app has opened.
-func (ls *listeners) unused() []string {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(ls.systemd)), func(name string) bool { return ls.addresses[name] != "" })
 }

@@ -58,7 +58,6 @@ func (r *registry) openListeners(e *entry, cfg *config.App) error {
 			return err
 		}
 		e.listeners = append(e.listeners, l)
-		r.shared.logger.Info("public socket opened", "app", cfg.Name, "address", address)
 	}
 	return nil
 }
@@ -70,11 +69,11 @@ func (r *registry) newEntry(cfg *config.App) *entry {
 
 // open opens one of an app's public sockets.
 func (r *registry) open(cfg *config.App, address string) (*publicListener, error) {
-	sockets, err := r.shared.listeners.open(address, cfg.ListenMode)
+	sockets, passed, err := r.shared.listeners.open(address, cfg.ListenMode)
 	if err != nil {
 		return nil, api.Errorf(api.ExitError, "app %s: %v", cfg.Name, err)
 	}
-	return &publicListener{address: address, sockets: sockets}, nil
+	return &publicListener{address: address, passed: passed, sockets: sockets}, nil
 }
 
 // start accepts connections for an app and starts it once its dependencies have

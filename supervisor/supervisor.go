@@ -145,7 +145,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 // configuration or the command names wait in the listen queue while gunicorn is queried.
 func (s *Supervisor) addApps(apps []*config.App) error {
 	var entries []*entry
-	for _, cfg := range apps {
+	for i, cfg := range apps {
 		if err := s.shared.source.checkLog(cfg); err != nil {
 			return err
 		}
@@ -154,9 +154,11 @@ func (s *Supervisor) addApps(apps []*config.App) error {
 		if cfg.QueryGunicorn {
 			continue
 		}
-		if err := s.registry.openListeners(e, cfg); err != nil {
+		cfg, err := s.openFirst(e, cfg)
+		if err != nil {
 			return err
 		}
+		apps[i] = cfg
 	}
 	prepared, errs := s.shared.source.prepareAll(apps)
 	for i, err := range errs {
@@ -165,16 +167,28 @@ func (s *Supervisor) addApps(apps []*config.App) error {
 		}
 	}
 	for i, cfg := range prepared {
+		if apps[i].QueryGunicorn {
+			var err error
+			if cfg, err = s.openFirst(entries[i], cfg); err != nil {
+				return err
+			}
+		}
 		entries[i].app.settings = cfg // its goroutine does not run yet
 		entries[i].app.publish()
-		if !apps[i].QueryGunicorn {
-			continue
-		}
-		if err := s.registry.openListeners(entries[i], cfg); err != nil {
-			return err
-		}
 	}
 	return nil
+}
+
+// openFirst opens the public sockets of an app at the start of the daemon. The settings that it
+// returns name the passed sockets of `run -- COMMAND`.
+func (s *Supervisor) openFirst(e *entry, cfg *config.App) (*config.App, error) {
+	if s.options.Alone {
+		var err error
+		if cfg, err = s.shared.listeners.assignPassed(cfg); err != nil {
+			return nil, err
+		}
+	}
+	return cfg, s.registry.openListeners(e, cfg)
 }
 
 // ofApp is an error with the name of the app in front.
@@ -186,6 +200,19 @@ func ofApp(name string, err error) error {
 	}
 	e.Message = "app " + name + ": " + e.Message
 	return e
+}
+
+// logOpened logs the public addresses of an app, and that the command of `run -- COMMAND` is not
+// known to listen on the socket that it gets.
+func (s *Supervisor) logOpened(cfg *config.App) {
+	if !cfg.Web() {
+		return
+	}
+	s.options.Logger.Info("public socket opened", "app", cfg.Name, "listen", s.shared.listeners.describe(cfg.Listen), "from", cfg.ListenFrom)
+	if s.options.Alone && !cfg.TakesSocket() {
+		s.options.Logger.Warn("command not known", "app", cfg.Name, "command", generation.ProgramOf(cfg), "listen", cfg.Listen,
+			"hint", "it must listen on the socket that it inherits (LISTEN_FDS), or be told where by {fd}, {socket} or {port} in the command")
+	}
 }
 
 // Run ends what a daemon that died has left, starts the apps and keeps them until
@@ -210,6 +237,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.registry.changing.Lock()
 	entries := s.registry.all()
 	for _, e := range entries {
+		if s.options.Handoff == nil {
+			s.logOpened(e.settings())
+		}
 		s.registry.start(e, e.dependencies(entries))
 	}
 	s.registry.changing.Unlock()

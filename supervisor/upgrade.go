@@ -162,7 +162,7 @@ func (s *Supervisor) sockets(e *handoff.State, entries []*entry) (files []*os.Fi
 	}
 	for _, m := range entries {
 		for _, d := range m.listeners {
-			if d.fromSystemd() {
+			if d.passed {
 				continue
 			}
 			socket := d.current()

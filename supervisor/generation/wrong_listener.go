@@ -144,11 +144,11 @@ func unknownRemedy(cfg *config.App, address string) string {
 		told = command + " --port {port}"
 	}
 	return fmt.Sprintf("tideover does not know %s and cannot tell it where to listen: write {port} for the port in the command (or {socket} for the path of a unix socket, "+
-		"{fd} for the number of the inherited socket) and give the public address with listen (--listen), such as --listen %s -- %s", programOf(cfg), address, told)
+		"{fd} for the number of the inherited socket) and give the public address with listen (--listen), such as --listen %s -- %s", ProgramOf(cfg), address, told)
 }
 
-// programOf is the name of the program that a command runs, without wrappers and interpreter.
-func programOf(cfg *config.App) string {
+// ProgramOf is the name of the program that a command runs, without wrappers and interpreter.
+func ProgramOf(cfg *config.App) string {
 	u := gunicorn.Unwrap(cfg.Command, func(string) string { return "" })
 	return cmp.Or(u.Program, cfg.Command[0])
 }

@@ -38,9 +38,8 @@ type statusReader interface {
 
 // show polls until every app has started or is not going to, or ended is done.
 func (v *startupView) show(ended context.Context, sup statusReader) {
-	if status, err := sup.Status(); err == nil {
-		v.printHead(status.Apps)
-	}
+	status, _ := sup.Status()
+	v.printHead(status.Apps)
 	began := time.Now()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
@@ -57,19 +56,22 @@ func (v *startupView) show(ended context.Context, sup statusReader) {
 	}
 }
 
-// printHead prints what listens where. The address of an app that only gunicorn knows is in its
-// status.
-func (v *startupView) printHead(apps []api.AppStatus) {
+// printHead prints the public addresses. Those of status count: gunicorn's configuration file or
+// systemd may have named others than the command.
+func (v *startupView) printHead(status []api.AppStatus) {
 	from := v.config.Path
 	if v.app != "" {
 		from = "app " + v.app
 	}
 	fmt.Fprintf(v.output, "%s  %s\n\n", v.screen.Paint(term.Bold, "tideover "+v.version), from)
 	for _, app := range v.config.Apps {
-		addresses, source := app.Listen, listenSource(app.ListenFrom)
-		for _, a := range apps {
-			if a.Name == app.Name && app.QueryGunicorn && !slices.Equal(a.Listen, addresses) {
-				addresses, source = a.Listen, "   from gunicorn's settings, taken over"
+		addresses, source := app.Listen, listenSource(app)
+		for _, s := range status {
+			if s.Name == app.Name && !slices.Equal(s.Listen, addresses) {
+				addresses, source = s.Listen, ""
+				if app.QueryGunicorn {
+					source = "   from gunicorn's settings, taken over"
+				}
 			}
 		}
 		for _, address := range addresses {
@@ -92,16 +94,20 @@ func browsable(address string) string {
 }
 
 // listenSource says where an address was found, if not in the configuration.
-func listenSource(from string) string {
-	switch from {
-	case "command line":
+func listenSource(app *config.App) string {
+	switch from := app.ListenFrom; {
+	case from == "listen" || from == "gunicorn" || from == "":
+		return ""
+	case from == "command line":
 		return "   the command's own address, taken over"
-	case "GUNICORN_CMD_ARGS", "PORT":
+	case from != "default":
 		return "   from $" + from
-	case "default":
+	case app.Gunicorn != nil:
 		return "   gunicorn's default, taken over"
+	case app.Server != nil:
+		return "   the default of " + app.Server.Server + ", taken over"
 	}
-	return ""
+	return "   the default"
 }
 
 // update prints what is new, and reports whether no app is starting any more.
