@@ -316,6 +316,50 @@ func TestCommandThatCanNeverHaveWorked(t *testing.T) {
 	}
 }
 
+// The command of `run -- COMMAND` opens an address of its own: the daemon says so as soon as the
+// process listens there, names the address and what to write, and does not start it again.
+func TestACommandThatListensElsewhereIsToldSoAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ public, says, hint string }{
+		"on another address":    {"", "the command listens on ADDRESS itself and not on the socket it was given", "--listen ADDRESS -- "},
+		"on the public address": {"ADDRESS", "it ended with exit status 1", "{port}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := prepare(t)
+			r.ends, r.tune = true, func(o *Options) { o.Alone = true }
+			own := freeAddress(t)
+			_, port, _ := net.SplitHostPort(own)
+			r.open("listener", func(a *config.App) {
+				a.Command, a.Ready.Timeout = append(a.Command, port), time.Hour
+				if c.public != "" {
+					a.Listen = []string{own}
+				}
+			})
+			<-r.stopped
+			says, hint := strings.ReplaceAll(c.says, "ADDRESS", own), strings.ReplaceAll(c.hint, "ADDRESS", own)
+			if e, ok := r.verdict.(*api.Error); !ok || !strings.Contains(e.Message, says) || !strings.Contains(e.Hint, hint) {
+				t.Errorf("Run says %#v", r.verdict)
+			}
+		})
+	}
+}
+
+// A command that takes its socket may open others, before and after.
+func TestACommandThatTakesItsSocketMayListenElsewhere(t *testing.T) {
+	t.Parallel()
+	r := prepare(t)
+	other := freeAddress(t)
+	r.tune = func(o *Options) { o.Alone = true }
+	r.open("web", env("TESTPROGRAM_ALSO", other))
+	r.page()
+	conn, err := net.Dial("tcp", other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+}
+
 // phaseNames are the phases of an operation, in order.
 func phaseNames(r api.Result) (names []string) {
 	for _, p := range r.Phases {

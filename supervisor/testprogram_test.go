@@ -93,6 +93,11 @@ func serveOK() { serve(http.StatusOK) }
 // serve answers on fd 3 like an app: after TESTPROGRAM_IMPORT, with its release (the
 // directory it runs in) and its pid. /slow takes until its pipe is opened.
 func serve(status int) {
+	if also := os.Getenv("TESTPROGRAM_ALSO"); also != "" { // such as a port of metrics
+		if _, err := net.Listen("tcp", also); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
 	pause()
 	l, err := net.FileListener(os.NewFile(3, "private"))
 	if err != nil {
