@@ -38,6 +38,9 @@ func portOwner(a Address) string {
 	return self
 }
 
+// Holder returns a process that listens on an address that conflicts with a, as portOwner does.
+func Holder(a Address) string { return portOwner(a) }
+
 // listeningInodes returns the sockets that conflict with a, as the links in /proc/PID/fd
 // name them: "socket:[12345]".
 func listeningInodes(a Address) map[string]bool {

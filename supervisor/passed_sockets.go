@@ -34,6 +34,24 @@ func (ls *listeners) takePassed(address listener.Address) *listener.Public {
 	return nil
 }
 
+// hasPassed reports whether takePassed would return a socket.
+func (ls *listeners) hasPassed(address listener.Address) bool {
+	for _, files := range ls.systemd {
+		for _, f := range files {
+			public, err := listener.FromFile(f)
+			if err != nil {
+				continue
+			}
+			has := public.Has(address)
+			public.Close()
+			if has {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // unused returns the names of the service manager's sockets of which no app has opened any.
 func (ls *listeners) unused() []string {
 	ls.mu.Lock()

@@ -50,6 +50,7 @@ func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 	}
 	if r.DryRun {
 		out.Result = "dry run"
+		out.Warnings = append(out.Warnings, c.planListeners()...)
 	} else {
 		s.options.Logger.Info("apply started", "by", r.By)
 		if err := c.carryOut(); err != nil {
@@ -57,7 +58,7 @@ func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 		}
 		s.shared.source.inForce.Store(file)
 	}
-	for _, a := range c.all {
+	for _, a := range append(c.all, c.dropped...) {
 		out.Apps = append(out.Apps, a.AppChange)
 		if a.Result != nil && a.Result.Exit.Worse(out.Exit) {
 			out.Result, out.Exit, out.Error, out.Hint = "failed", a.Result.Exit, a.Result.Error, a.Result.Hint
@@ -86,6 +87,7 @@ type reconciliation struct {
 	by       string
 	progress func(api.Phase)
 	all      []*appChange // in the order of file, then the removed ones
+	dropped  []*appChange // new apps whose address could not be opened
 }
 
 // appChange is what a new configuration means for one app.
@@ -95,7 +97,10 @@ type appChange struct {
 	cfg       *config.App       // nil: it is removed
 	created   *entry            // the new app; nil: the old one stays
 	opened    []*publicListener // addresses that no app had
-	listeners []*publicListener // those it is to have, in order; opened are among them
+	listeners []*publicListener // those it is to have, in order; opened and late are among them
+	late      []*publicListener // addresses of a process that is stopped first
+	stopFirst bool              // of the old app: a process of it has an address of another change
+	failed    error             // why the addresses in late could not be opened
 }
 
 // readWanted reads the configuration and the files of the apps that it needs. It opens files
@@ -227,11 +232,7 @@ func (c *reconciliation) carryOut() error {
 		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 	}
 	c.releaseListeners()
-	for _, a := range c.all {
-		if a.Change == api.ByReplace {
-			c.registry.stop([]*entry{a.old}, c.registry.all())
-		}
-	}
+	c.stopOld()
 	c.publish()
 	for _, a := range c.all {
 		a.adopt(c)
@@ -252,6 +253,9 @@ func (c *reconciliation) start() {
 	do := func(a *appChange, verb api.Verb) {
 		result := c.Do(c.leaving, api.Request{Verb: verb, App: a.App, By: c.by}, progress)
 		a.Result = &result
+		if a.failed != nil {
+			result.Result, result.Exit, result.Error, result.Hint = "failed", api.ExitError, a.failed.Error(), "what ran before runs again"
+		}
 	}
 	var going sync.WaitGroup
 	going.Go(func() { c.remove() })
@@ -328,11 +332,10 @@ func (c *reconciliation) prepare() error {
 		for _, address := range a.cfg.Listen {
 			d := c.reusableListener(a, address)
 			if d == nil {
-				opened, err := c.registry.open(a.cfg, address)
-				if err != nil {
+				var err error
+				if d, err = c.openListener(a, address); err != nil {
 					return err
 				}
-				a.opened, d = append(a.opened, opened), opened
 			}
 			a.listeners = append(a.listeners, d)
 		}

@@ -63,6 +63,9 @@ func formatDiff(s term.Screen, apps []api.AppChange, dryRun, verbose bool) strin
 		for _, change := range a.Settings {
 			b.WriteString(formatSetting(s, change))
 		}
+		for _, note := range a.Notes {
+			b.WriteString(diffLine(s, "!", term.Yellow, note))
+		}
 	}
 	b.WriteString(countChanges(counts, dryRun))
 	return b.String()

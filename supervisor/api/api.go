@@ -170,6 +170,7 @@ type AppChange struct {
 	App      string          `json:"app"`
 	Change   Change          `json:"change"`
 	Settings []SettingChange `json:"settings,omitempty"`
+	Notes    []string        `json:"notes,omitempty"`  // dry run: what else would happen, a sentence each
 	Result   *Result         `json:"result,omitempty"` // of the start, reload or stop it took; nil: none, or a dry run
 }
 

@@ -276,6 +276,16 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
+// ListensOn reports whether a process of the generation listens on an address by itself. For a nil
+// Generation it reports false.
+func (g *Generation) ListensOn(address string) bool {
+	if g == nil {
+		return false
+	}
+	open, err := g.Process.Listening()
+	return err == nil && slices.ContainsFunc(open, func(l process.Listening) bool { return sameListener(address, l.Network, l.Address) })
+}
+
 // Upstream returns the address at which the generation answers.
 func (g *Generation) Upstream() (network, address string) {
 	if g.private != nil {

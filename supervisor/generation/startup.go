@@ -209,7 +209,7 @@ func (s *Startup) Explain() (why, hint string) {
 	case errors.Is(s.err, errExited):
 		why, hint = explainExit(g)
 		if s.openedPublic() {
-			hint = unknownRemedy(cfg, cfg.Listen[0])
+			hint = UnknownRemedy(cfg, cfg.Listen[0])
 		}
 		return head + why, hint
 	case errors.Is(s.err, errReadyTimeout):

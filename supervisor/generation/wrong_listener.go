@@ -132,11 +132,11 @@ func (e *wrongListenerError) remedy(cfg *config.App) string {
 		}
 		return s.Server + " is not in the command itself, so tideover could not tell it where to listen; write " + strings.Join(words, " ")
 	}
-	return unknownRemedy(cfg, e.Address)
+	return UnknownRemedy(cfg, e.Address)
 }
 
-// unknownRemedy is the remedy for a command that is not known and listens on address.
-func unknownRemedy(cfg *config.App, address string) string {
+// UnknownRemedy is the remedy for a command that is not known and listens on address.
+func UnknownRemedy(cfg *config.App, address string) string {
 	command := strings.Join(cfg.Command, " ")
 	_, port, _ := net.SplitHostPort(address)
 	told := strings.ReplaceAll(command, port, "{port}")

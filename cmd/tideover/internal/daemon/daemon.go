@@ -187,7 +187,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 	systemd := newNotifier(d, sup)
 	helpers.Go(func() { systemd.run(ended) })
 	helpers.Go(func() {
-		if err := control.NewServer(socket, backend{sup, systemd, d.shutdown}, d.logger).Serve(ended); err != nil {
+		if err := control.NewServer(socket, backend{sup, systemd, d.shutdown, d.logger}, d.logger).Serve(ended); err != nil {
 			d.logger.Error("control socket failed", "error", err)
 		}
 	})
@@ -258,6 +258,7 @@ type backend struct {
 	*supervisor.Supervisor
 	systemd  *notifier
 	shutdown *shutdown
+	logger   hclog.Logger
 }
 
 func (b backend) Shutdown(fast bool) { b.shutdown.begin(fast) }
@@ -272,5 +273,10 @@ func (b backend) Apply(ctx context.Context, r api.ApplyRequest, progress func(ap
 		return b.Supervisor.Apply(ctx, r, progress)
 	}
 	b.systemd.reloading(func() { result = b.Supervisor.Apply(ctx, r, progress) })
+	if result.Exit == api.ExitOK {
+		b.logger.Info("apply finished", "by", r.By)
+	} else {
+		b.logger.Error("apply failed", "by", r.By, "error", result.Error, "hint", result.Hint)
+	}
 	return result
 }

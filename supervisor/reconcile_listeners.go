@@ -1,0 +1,162 @@
+package supervisor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"tideover/listener"
+	"tideover/supervisor/api"
+	"tideover/supervisor/generation"
+)
+
+const (
+	// lateInterval is the time between two tries to open an address that a process still has.
+	lateInterval = 20 * time.Millisecond
+	// lateTimeout is how long it is tried after that process has ended.
+	lateTimeout = 2 * time.Second
+)
+
+// oldHolder returns the app that is removed or replaced, and whose process listens on an address
+// by itself; nil: there is none.
+func (c *reconciliation) oldHolder(address string) *appChange {
+	for _, a := range c.all {
+		if a.old == nil || a.Change != api.Removed && a.Change != api.ByReplace {
+			continue
+		}
+		seen := a.old.app.snapshot.Load()
+		if seen.current.ListensOn(address) || seen.spawned.ListensOn(address) {
+			return a
+		}
+	}
+	return nil
+}
+
+// openListener opens an address that no app had. One that a process of an app has which is removed
+// or replaced is opened later, once that process is stopped.
+func (c *reconciliation) openListener(a *appChange, address string) (*publicListener, error) {
+	opened, err := c.registry.open(a.cfg, address)
+	if err == nil {
+		a.opened = append(a.opened, opened)
+		return opened, nil
+	}
+	holder := c.oldHolder(address)
+	if holder == nil {
+		return nil, err
+	}
+	if err := a.listensAgain(holder, address); err != nil {
+		return nil, err
+	}
+	holder.stopFirst = true
+	late := &publicListener{address: address}
+	a.late = append(a.late, late)
+	return late, nil
+}
+
+// listensAgain is the error of an app whose process listens on an address by itself, and would do
+// so again: its command is not told to listen on the private socket.
+func (a *appChange) listensAgain(holder *appChange, address string) error {
+	if holder.App != a.App || a.cfg.TakesSocket() {
+		return nil
+	}
+	return fmt.Errorf("app %s: its process listens on %s itself, and so would the next one, which then finds the address in use; %s",
+		a.App, address, generation.UnknownRemedy(a.cfg, address))
+}
+
+// stopOld stops the apps that are replaced, and those of which a process has an address of
+// another app. These addresses are opened as soon as the process has closed them: a server closes
+// its socket at once and then finishes its requests.
+func (c *reconciliation) stopOld() {
+	var leaving []*entry
+	for _, a := range c.all {
+		if a.Change == api.ByReplace || a.stopFirst {
+			leaving = append(leaving, a.old)
+		}
+	}
+	stopped := make(chan struct{})
+	var opening sync.WaitGroup
+	for _, a := range c.all {
+		if len(a.late) > 0 {
+			opening.Go(func() { a.failed = c.openLate(a, stopped) })
+		}
+	}
+	c.registry.stop(leaving, c.registry.all())
+	close(stopped)
+	opening.Wait()
+	c.putBack()
+}
+
+// openLate opens the addresses in late. It gives up lateTimeout after stopped is closed.
+func (c *reconciliation) openLate(a *appChange, stopped <-chan struct{}) error {
+	var timeout <-chan time.Time
+	for _, l := range a.late {
+		for l.sockets == nil {
+			opened, err := c.registry.open(a.cfg, l.address)
+			if err == nil {
+				l.sockets, l.passed = opened.sockets, opened.passed
+				break
+			}
+			select {
+			case <-stopped:
+				stopped, timeout = nil, time.After(lateTimeout)
+			case <-timeout:
+				return err
+			case <-c.leaving.Done():
+				return errShuttingDown
+			case <-time.After(lateInterval):
+			}
+		}
+	}
+	return nil
+}
+
+// putBack undoes the changes whose addresses could not be opened: the old app is made anew.
+func (c *reconciliation) putBack() {
+	c.all = slices.DeleteFunc(c.all, func(a *appChange) bool {
+		if a.failed == nil {
+			return false
+		}
+		for _, l := range a.listeners {
+			l.close()
+		}
+		a.created.close()
+		c.options.Logger.Error("cannot open public address", "app", a.App, "error", a.failed)
+		if a.old == nil {
+			a.Result = &api.Result{App: a.App, Verb: api.Start, Result: "failed", Exit: api.ExitError, Error: a.failed.Error(),
+				Phases: []api.PhaseResult{}, ChildOutput: []string{}}
+			c.dropped = append(c.dropped, a)
+			return true
+		}
+		a.cfg, a.listeners = a.old.settings(), nil
+		a.created = c.registry.newEntry(a.cfg)
+		return false
+	})
+}
+
+// planListeners adds to the changes which process an apply would stop first. The warnings name the
+// addresses that another process has.
+func (c *reconciliation) planListeners() (warnings []string) {
+	for _, a := range c.all {
+		if a.cfg == nil {
+			continue
+		}
+		for _, address := range a.cfg.Listen {
+			parsed, err := listener.Parse(address)
+			if err != nil || c.reusableListener(a, address) != nil || c.shared.listeners.hasPassed(parsed) {
+				continue
+			}
+			if holder := c.oldHolder(address); holder != nil {
+				if err := a.listensAgain(holder, address); err != nil {
+					warnings = append(warnings, "apply would fail: "+err.Error())
+					continue
+				}
+				a.Notes = append(a.Notes, fmt.Sprintf("the process of %s listens on %s itself and would be stopped first; from then on requests are held", holder.App, address))
+			} else if held := listener.Holder(parsed); held != "" {
+				warnings = append(warnings, fmt.Sprintf("apply would fail: %s of %s is held by %s", address, a.App, strings.TrimSpace(held)))
+			}
+		}
+	}
+	return warnings
+}
