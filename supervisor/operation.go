@@ -68,6 +68,7 @@ func (o *operation) rereadSettings() bool {
 		o.fail(api.ExitConfig, r.err.Error(), "nothing was changed")
 		return false
 	}
+	o.result.Warnings = append(o.result.Warnings, r.warnings...)
 	if a.settings == before { // else an apply has read the file later
 		a.useSettings(r.cfg)
 	}

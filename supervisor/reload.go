@@ -316,7 +316,8 @@ func (a *App) planReload(r api.Request) api.Result {
 	seen := a.snapshot.Load()
 	out := api.Result{App: a.name, Verb: r.Verb, Result: "dry run", Exit: api.ExitOK, Phases: []api.PhaseResult{}, ChildOutput: []string{}, Plain: a.plain()}
 	plan := func(format string, args ...any) { out.Plan = append(out.Plan, fmt.Sprintf(format, args...)) }
-	cfg, err := a.source.app(a.name)
+	cfg, warnings, err := a.source.app(a.name)
+	out.Warnings = warnings
 	asked := false
 	if err == nil {
 		cfg, asked, err = a.source.recall(cfg)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,8 @@ type settingsReading struct {
 	done chan struct{}
 	cfg  *config.App // set before done is closed
 	err  error       // likewise
+	// warnings say which other parts of the file are faulty; likewise.
+	warnings []string
 }
 
 // beginReading begins to read the settings of an app as the file has them now. The file, and
@@ -43,11 +46,11 @@ func (s *settingsSource) beginReading(current *config.App) *settingsReading {
 	r := &settingsReading{done: make(chan struct{})}
 	s.reads.Go(func() {
 		defer close(r.done)
-		cfg, err := s.app(current.Name)
+		cfg, warnings, err := s.app(current.Name)
 		if err == nil {
 			cfg, err = s.prepare(cfg)
 		}
-		if r.cfg, r.err = cfg, err; err != nil {
+		if r.cfg, r.warnings, r.err = cfg, warnings, err; err != nil {
 			return
 		}
 		if same := slices.Equal(r.cfg.Listen, current.Listen); !same && r.cfg.ListenFrom == "listen" {
@@ -96,18 +99,43 @@ func (s *settingsSource) read(allowEmpty bool) (*config.File, error) {
 	return file, file.LostIncludes(s.inForce.Load())
 }
 
-// app returns an app's settings as the file has them now.
-func (s *settingsSource) app(name string) (*config.App, error) {
+// app returns an app's settings as the file has them now. Faults in the sections of other apps, and
+// in files that are included, are warnings.
+func (s *settingsSource) app(name string) (cfg *config.App, warnings []string, err error) {
 	file, err := s.read(false)
+	var faults *config.Error
+	if errors.As(err, &faults) {
+		family, _, _ := strings.Cut(name, ":")
+		if valid, ok := faults.ForReload(family); ok {
+			file, err = valid, nil
+			warnings = otherFaults(valid.Warnings)
+		}
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all := eachApp(file)
 	i := slices.IndexFunc(all, func(a *config.App) bool { return a.Name == name })
 	if i < 0 {
-		return nil, fmt.Errorf("app %s is no longer in %s; `tideover apply` removes it", name, file.Path)
+		return nil, nil, errors.New(strings.Join(append([]string{fmt.Sprintf("app %s is no longer in %s; `tideover apply` removes it", name, file.Path)}, warnings...), "; "))
 	}
-	return all[i], nil
+	return all[i], warnings, nil
+}
+
+// maxOtherFaults is how many faults of other apps a warning names.
+const maxOtherFaults = 3
+
+// otherFaults says which faults a reload has passed over.
+func otherFaults(faults []config.Problem) []string {
+	var all []string
+	for _, p := range faults {
+		p.Warning = false
+		all = append(all, p.String())
+	}
+	if more := len(all) - maxOtherFaults; more > 0 {
+		all = append(all[:maxOtherFaults], fmt.Sprintf("%d more", more))
+	}
+	return []string{"the configuration is faulty elsewhere, so `tideover apply` would be refused: " + strings.Join(all, "; ")}
 }
 
 // maxQueries is how many gunicorns are queried at the same time.

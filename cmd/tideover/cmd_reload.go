@@ -17,6 +17,10 @@ func newReloadCommand(c *cli) *cobra.Command {
 		Long: `The new code is started first. When it answers, it gets the requests, also those
 that no worker of the old code has accepted. The command ends then, while the
 old code finishes the requests that it has (status shows it).
+The configuration is read again first, so changed settings of the app take
+effect, too. A fault in its own section, in [defaults] or in [daemon] stops the
+reload with exit 5; one in the section of another app is only a warning. A new
+listen address, and apps that were added or removed, take tideover apply.
 Exits 0 when the new code answers, 7 when it does not come up and the old code
 still serves, 8 when nothing serves, 1 when --wait-drain finds a request lost.
 Of a plain process the old copy is stopped first, unless reload = "overlap".

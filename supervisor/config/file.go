@@ -28,6 +28,16 @@ func (f *File) App(name string) (*App, bool) {
 	return nil, false
 }
 
+// sourceOf returns the path of the file that has an app's section; "" if it is not known.
+func (f *File) sourceOf(app string) string {
+	for _, d := range f.drafts {
+		if d.Name == app {
+			return d.src.path
+		}
+	}
+	return ""
+}
+
 // CommandProblem is a problem with the command of an app, at its place.
 func (f *File) CommandProblem(app *App, message, hint string, warning bool) Problem {
 	for _, d := range f.drafts {

@@ -87,7 +87,8 @@ type loader struct {
 	defaults draft // what [defaults] says
 	apps     []*draft
 	byName   map[string]*draft
-	weight   int // of the settings of all apps
+	weight   int    // of the settings of all apps
+	concerns string // what the problems concern that are found now; see Problem
 }
 
 func newLoader(path string) *loader {
@@ -99,6 +100,7 @@ func (l *loader) add(p Problem) {
 	if l.full() {
 		return
 	}
+	p.concerns = cmp.Or(p.concerns, p.App, l.concerns)
 	l.problems = append(l.problems, p)
 	if p.Warning {
 		return
@@ -151,9 +153,14 @@ func (l *loader) use(main *source) {
 	l.checkStop(main)
 	l.readDefaults(main)
 	for _, src := range sources {
+		l.concerns = ""
+		if src != main {
+			l.concerns = src.path
+		}
 		l.topLevel(src)
 		l.readApps(src)
 	}
+	l.concerns = ""
 	l.completeApps()
 	l.checkAll()
 }
@@ -197,6 +204,9 @@ func (l *loader) includes(main *source) (all []*source) {
 		src, problems := readSource(path)
 		if src != nil && strings.TrimSpace(src.text) == "" {
 			src, problems = nil, []Problem{*emptyInclude(path)}
+		}
+		for i := range problems {
+			problems[i].concerns = path
 		}
 		l.addAll(problems)
 		if src != nil {
@@ -283,6 +293,8 @@ func (l *loader) readApps(src *source) {
 }
 
 func (l *loader) readApp(src *source, path []string, table map[string]any) {
+	defer func(outer string) { l.concerns = outer }(l.concerns)
+	l.concerns = path[1]
 	app := *l.defaults.App // settings are replaced when they are read, never changed in place
 	app.Name = path[1]
 	d := &draft{App: &app, src: src, header: src.find(path), written: maps.Clone(l.defaults.written)}

@@ -19,6 +19,8 @@ type Problem struct {
 	Warning      bool
 	Untrusted    bool // the file was not read because others can change it
 	Empty        bool // apps are missing, as in a truncated file
+
+	concerns string // the app, or the included file, that it concerns; empty: the whole configuration
 }
 
 // Error is the error of Load. It holds every problem.
@@ -127,6 +129,32 @@ func (f *Error) AllowEmpty() (*File, bool) {
 		allowed.Warnings = append(allowed.Warnings, p)
 	}
 	return &allowed, true
+}
+
+// ForReload returns the configuration for a reload of one app, if every error concerns other apps,
+// or included files. The apps with errors are left out, and the errors are among the warnings.
+func (f *Error) ForReload(app string) (*File, bool) {
+	if f.file == nil || f.Errors() >= maxErrors {
+		return nil, false
+	}
+	invalid := map[string]bool{}
+	for _, p := range f.Problems {
+		if !p.Warning && (p.concerns == "" || p.concerns == app) {
+			return nil, false
+		}
+		invalid[p.concerns] = invalid[p.concerns] || !p.Warning
+	}
+	valid := *f.file
+	valid.Apps = slices.DeleteFunc(slices.Clone(f.file.Apps), func(a *App) bool {
+		return invalid[a.Name] || invalid[f.file.sourceOf(a.Name)] // an included file may have lost a line to a syntax error
+	})
+	for _, p := range f.Problems {
+		if !p.Warning {
+			p.Warning, p.Text, p.Hint = true, "", ""
+			valid.Warnings = append(valid.Warnings, p)
+		}
+	}
+	return &valid, true
 }
 
 // Untrusted reports whether a file was not read because others can change it.
