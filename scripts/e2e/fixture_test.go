@@ -33,8 +33,10 @@ type fixture struct {
 // setup is how the fixture of a row differs from the usual one.
 type setup struct {
 	gunicorn testenv.Gunicorn
-	command  []string // instead of gunicorn
-	flags    []string // of tideover run
+	command  []string                      // instead of gunicorn
+	own      func(address string) []string // a command that names the public address itself
+	files    map[string]string             // written into the folder of the app
+	flags    []string                      // of tideover run
 	release  testenv.Release
 	config   string       // lines of [app.NAME] and its tables; run gets -c instead of a command
 	binary   string       // of the daemon; empty: the program under test
@@ -59,6 +61,10 @@ func newFixture(r *row, o setup) *fixture {
 	var err error
 	s.app, err = r.env.NewApp("shop", o.release)
 	r.must(err)
+	for name, text := range o.files {
+		_, err := r.env.Write("shop/"+name, text)
+		r.must(err)
+	}
 	s.back = s.backAddress(o.unix)
 	listen := string(s.back)
 	if o.unix {
@@ -95,6 +101,8 @@ func (s *fixture) start(o setup, listen string) {
 			strings.ReplaceAll(o.config, "[app.shop.", "[app."+options.Name+".")))
 		s.must(err)
 		options.Flags = append(options.Flags, "-c", path)
+	case o.own != nil:
+		options.Command = o.own(strings.TrimPrefix(listen, "unix:"))
 	case len(o.command) == 0:
 		o.gunicorn.Bind = listen
 		options.Command = o.gunicorn.Argv(s.env)

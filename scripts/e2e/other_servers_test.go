@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os/exec"
 	"strings"
 	"testing"
@@ -23,6 +24,73 @@ func TestOtherServers(t *testing.T) {
 			s := newFixture(r, setup{
 				front: apache(testenv.Apache{}), command: r.serverCommand(server),
 				release: testenv.Release{Number: 1, Import: 0.5},
+			})
+			s.startLoad(60)
+			for range times(1) {
+				s.reload()
+				s.restart()
+			}
+			s.finish()
+			s.shutdown()
+		})
+	}
+}
+
+// The apps of frameworks whose development server starts an app of its own kind only.
+var frameworkApps = map[string]string{
+	"shop_flask.py": "from flask import Flask\nfrom shop import app as wsgi\napp = Flask(__name__)\napp.wsgi_app = wsgi\n",
+	"main.py":       "from fastapi import FastAPI\nfrom shop_asgi import app as asgi\napp = FastAPI()\napp.mount('/', asgi)\n",
+	"manage.py": "import sys\nfrom django.conf import settings\n" +
+		"settings.configure(DEBUG=True, SECRET_KEY='x', WSGI_APPLICATION='shop.app', ROOT_URLCONF=__name__, ALLOWED_HOSTS=['*'])\n" +
+		"urlpatterns = []\nif __name__ == '__main__':\n    from django.core.management import execute_from_command_line\n    execute_from_command_line(sys.argv)\n",
+}
+
+// The command that a user types today names the public address itself. tideover takes it over,
+// and has the server listen on the private socket.
+func TestAddressOfOtherServers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, command string // HOST, PORT and PATH are the public address
+		unix          bool
+	}{
+		{"uvicorn", "uvicorn shop_asgi:app --host HOST --port PORT", false},
+		{"uvicorn-module-workers", "python -m uvicorn --workers 2 --port=PORT shop_asgi:app", false},
+		{"uvicorn-uds", "uvicorn --uds PATH shop_asgi:app", true},
+		{"uvicorn-reload", "uvicorn --reload --port PORT shop_asgi:app", false},
+		{"hypercorn", "hypercorn -b HOST:PORT shop_asgi:app", false},
+		{"hypercorn-unix-workers", "hypercorn --workers 2 --bind unix:PATH shop_asgi:app", true},
+		{"granian", "granian --interface asgi --host HOST --port PORT shop_asgi:app", false},
+		{"granian-uds-workers", "granian --interface wsgi --workers 2 --uds PATH shop:app", true},
+		{"daphne", "daphne -b HOST -p PORT shop_asgi:app", false},
+		{"daphne-unix", "daphne -u PATH shop_asgi:app", true},
+		{"daphne-endpoint", "daphne -e tcp:port=PORT:interface=HOST shop_asgi:app", false},
+		{"waitress-listen", "waitress-serve --listen=HOST:PORT shop:app", false},
+		{"waitress-port", "waitress-serve --host=HOST --port=PORT shop:app", false},
+		{"waitress-unix", "waitress-serve --unix-socket=PATH shop:app", true},
+		{"flask", "flask --app shop_flask run -h HOST -p PORT", false},
+		{"flask-debug", "flask --app shop_flask --debug run -p PORT", false},
+		{"django", "python manage.py runserver HOST:PORT", false},
+		{"django-noreload", "python manage.py runserver --noreload PORT", false},
+		{"fastapi-run", "fastapi run --host HOST --port PORT", false},
+		{"fastapi-dev", "fastapi dev main.py --port PORT", false},
+		{"shell", "sh -c exec\x00uvicorn\x00shop_asgi:app\x00--port\x00${P:-PORT}", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := begin(t)
+			s := newFixture(r, setup{
+				unix: c.unix, files: frameworkApps, release: testenv.Release{Number: 1, Import: 0.5},
+				own: func(address string) []string {
+					host, port, _ := net.SplitHostPort(address)
+					words := strings.Fields(strings.NewReplacer("HOST", host, "PORT", port, "PATH", address).Replace(c.command))
+					for i, word := range words {
+						words[i] = strings.ReplaceAll(word, "\x00", " ")
+					}
+					if c.name == "shell" {
+						words[2] = strings.Replace(words[2], "uvicorn", r.env.Venv("servers", "uvicorn"), 1)
+						return words
+					}
+					return append([]string{r.env.Venv("servers", words[0])}, words[1:]...)
+				},
 			})
 			s.startLoad(60)
 			for range times(1) {
