@@ -38,7 +38,8 @@ func TestOtherServers(t *testing.T) {
 
 // The apps of frameworks whose development server starts an app of its own kind only.
 var frameworkApps = map[string]string{
-	"shop_flask.py": "from flask import Flask\nfrom shop import app as wsgi\napp = Flask(__name__)\napp.wsgi_app = wsgi\n",
+	"shop_flask.py": "from flask import Flask\nfrom werkzeug.wsgi import get_input_stream\nfrom shop import app as wsgi\napp = Flask(__name__)\n" +
+		"app.wsgi_app = lambda e, start: wsgi(dict(e, **{'wsgi.input': get_input_stream(e)}), start)\n", // it ends with the body
 	"main.py":       "from fastapi import FastAPI\nfrom shop_asgi import app as asgi\napp = FastAPI()\napp.mount('/', asgi)\n",
 	"manage.py": "import sys\nfrom django.conf import settings\n" +
 		"settings.configure(DEBUG=True, SECRET_KEY='x', WSGI_APPLICATION='shop.app', ROOT_URLCONF=__name__, ALLOWED_HOSTS=['*'])\n" +
