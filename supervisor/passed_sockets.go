@@ -63,10 +63,11 @@ func (ls *listeners) unused() []string {
 
 // assignPassed returns the app of `run -- COMMAND` with the sockets of the service manager as its
 // public address, if the command has no address of its own. Else they must be those of its
-// addresses: a socket that no client is answered on is refused.
+// addresses: a socket on which no client would be answered is refused. With --listen it is the
+// user who decides; what is unused is logged.
 func (ls *listeners) assignPassed(cfg *config.App) (*config.App, error) {
 	named := func(address string) bool { return strings.HasPrefix(address, systemdPrefix) }
-	if len(ls.systemd) == 0 || slices.ContainsFunc(cfg.Listen, named) {
+	if len(ls.systemd) == 0 || cfg.ListenFrom == fromFlag || slices.ContainsFunc(cfg.Listen, named) {
 		return cfg, nil
 	}
 	names := slices.Sorted(maps.Keys(ls.systemd))
@@ -99,11 +100,14 @@ func (ls *listeners) assignPassed(cfg *config.App) (*config.App, error) {
 	return cfg, nil
 }
 
-// fromSystemd is the ListenFrom of an app that has the sockets of the service manager.
-const fromSystemd = "systemd"
+// Values of ListenFrom beside those of package gunicorn.
+const (
+	fromFlag    = "listen"  // --listen
+	fromSystemd = "systemd" // the sockets of the service manager
+)
 
 // hasOwnAddress reports whether the public address is written anywhere: in the command, in
-// gunicorn's configuration file, in a variable of the server, or as --listen.
+// gunicorn's configuration file, or in a variable of the server.
 func hasOwnAddress(cfg *config.App) bool {
 	switch cfg.ListenFrom {
 	case gunicorn.FromDefault, gunicorn.FromPort:

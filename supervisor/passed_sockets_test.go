@@ -98,11 +98,21 @@ func TestPassedSocketsAreTheBindOfACommandThatHasNone(t *testing.T) {
 	}
 }
 
+func TestAPassedSocketDoesNotOverrideTheFlag(t *testing.T) {
+	t.Parallel()
+	r := prepare(t)
+	other := socket(t, "127.0.0.1:0")
+	r.openAlone(map[string][]*os.File{"web": {socket(t, r.address)}, "other": {other}}, alone("listen", r.address))
+	r.page()
+	if st := r.status(); len(st.Listen) != 1 || st.Listen[0] != r.address {
+		t.Errorf("listens on %q", st.Listen)
+	}
+}
+
 func TestAPassedSocketThatIsNotTheBindIsRefusedWithTheRemedy(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, from, listen string }{
 		{"another port", "command line", "127.0.0.1:1"},
-		{"of a flag", "listen", "unix:/run/shop.sock"},
 		{"of gunicorn's file", "gunicorn", "127.0.0.1:1"},
 		{"of a variable", "UVICORN_PORT", "127.0.0.1:1"},
 		{"one of two", "command line", ""},

@@ -14,19 +14,15 @@ func newReloadCommand(c *cli) *cobra.Command {
 		Example: `  tideover reload                    the only app
   tideover reload shop celery        one after another; labels select, too
   tideover reload shop || exit 1     in a deploy script`,
-		Long: `The new code is started first. When it answers, it gets the requests, also those
-that no worker of the old code has accepted. The command ends then, while the
-old code finishes the requests that it has (status shows it).
-The configuration is read again first, so changed settings of the app take
-effect, too. A fault in its own section, in [defaults] or in [daemon] stops the
-reload with exit 5; one in the section of another app is only a warning. A new
-listen address, and apps that were added or removed, take tideover apply.
+		Long: `The configuration is read again: a fault in the app's section is exit 5, one in
+another app's a warning. Then the new code is started. When it answers, it gets
+the requests, also those that no worker of the old code has accepted. Then the
+command ends, while the old code finishes what it has (status shows it).
 Exits 0 when the new code answers, 7 when it does not come up and the old code
 still serves, 8 when nothing serves, 1 when --wait-drain finds a request lost.
 Of a plain process the old copy is stopped first, unless reload = "overlap".
-Several apps are reloaded one after another, also after a failure (to stop at
-the first failure: reload a && reload b); the exit code is the worst of them.
-Stopped apps are skipped unless they are named.`,
+Several apps are reloaded one after another, also after a failure; the exit code
+is the worst of them. Stopped apps are skipped unless they are named.`,
 	}
 	cmd.Flags().BoolVar(&o.request.DryRun, "dry-run", false, "show what would happen")
 	cmd.Flags().BoolVar(&o.request.WaitDrain, "wait-drain", false, "until the old code is gone; exit 1 if a request was lost")

@@ -96,6 +96,9 @@ func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags, r
 	if !c.quiet {
 		printProblems(c.errors(), app.Warnings())
 	}
+	if !c.quiet && received == nil {
+		printProblems(c.errors(), app.Warnings())
+	}
 	o := c.daemonOptions(&config.File{Apps: []*config.App{app}}, received)
 	o.App, o.PidFile = app.Name, f.pidfile
 	return daemon.Run(cmd.Context(), o)

@@ -41,6 +41,7 @@ type setup struct {
 	config   string       // lines of [app.NAME] and its tables; run gets -c instead of a command
 	binary   string       // of the daemon; empty: the program under test
 	unix     bool         // the public socket
+	back     string       // the public address; empty: an unused one
 	front    frontStarter // nil: none
 	output   *os.File     // of the daemon; nil: a file
 }
@@ -65,7 +66,10 @@ func newFixture(r *row, o setup) *fixture {
 		_, err := r.env.Write("shop/"+name, text)
 		r.must(err)
 	}
-	s.back = s.backAddress(o.unix)
+	s.back = testenv.Backend(o.back)
+	if o.back == "" {
+		s.back = s.backAddress(o.unix)
+	}
 	listen := string(s.back)
 	if o.unix {
 		listen = "unix:" + listen

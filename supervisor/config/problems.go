@@ -133,13 +133,14 @@ func (f *Error) AllowEmpty() (*File, bool) {
 
 // ForReload returns the configuration for a reload of one app, if every error concerns other apps,
 // or included files. The apps with errors are left out, and the errors are among the warnings.
+// Missing apps concern all.
 func (f *Error) ForReload(app string) (*File, bool) {
 	if f.file == nil || f.Errors() >= maxErrors {
 		return nil, false
 	}
 	invalid := map[string]bool{}
 	for _, p := range f.Problems {
-		if !p.Warning && (p.concerns == "" || p.concerns == app) {
+		if !p.Warning && (p.Empty || p.concerns == "" || p.concerns == app) {
 			return nil, false
 		}
 		invalid[p.concerns] = invalid[p.concerns] || !p.Warning

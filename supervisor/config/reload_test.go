@@ -25,6 +25,7 @@ func TestAFaultElsewhereStopsNoReload(t *testing.T) {
 		"syntax of an included file":       {"include = [\"*.d\"]\n" + shop, "[app.blog\n", true},
 		"an included file's top level":     {"include = [\"*.d\"]\n" + shop, "workers = 1\n", true},
 
+		"an empty included file":    {"include = [\"*.d\"]\n" + shop, "\n", false},
 		"its own key":               {shop + "worker = 1\n", "", false},
 		"its own section, included": {"include = [\"*.d\"]\n[app.blog]\ncommand = \"b\"\n", shop + "worker = 1\n", false},
 		"it is there twice":         {"include = [\"*.d\"]\n" + shop, shop, false},
