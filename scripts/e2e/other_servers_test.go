@@ -40,7 +40,7 @@ func TestOtherServers(t *testing.T) {
 var frameworkApps = map[string]string{
 	"shop_flask.py": "from flask import Flask\nfrom werkzeug.wsgi import get_input_stream\nfrom shop import app as wsgi\napp = Flask(__name__)\n" +
 		"app.wsgi_app = lambda e, start: wsgi(dict(e, **{'wsgi.input': get_input_stream(e)}), start)\n", // it ends with the body
-	"main.py":       "from fastapi import FastAPI\nfrom shop_asgi import app as asgi\napp = FastAPI()\napp.mount('/', asgi)\n",
+	"main.py": "from fastapi import FastAPI\nfrom shop_asgi import app as asgi\napp = FastAPI()\napp.mount('/', asgi)\n",
 	"manage.py": "import sys\nfrom django.conf import settings\n" +
 		"settings.configure(DEBUG=True, SECRET_KEY='x', WSGI_APPLICATION='shop.app', ROOT_URLCONF=__name__, ALLOWED_HOSTS=['*'])\n" +
 		"urlpatterns = []\nif __name__ == '__main__':\n    from django.core.management import execute_from_command_line\n    execute_from_command_line(sys.argv)\n",
