@@ -69,7 +69,7 @@ func (v *startupView) printHead(status []api.AppStatus) {
 		for _, s := range status {
 			if s.Name == app.Name && !slices.Equal(s.Listen, addresses) {
 				addresses, source = s.Listen, ""
-				if app.QueryGunicorn {
+				if app.QueryGunicorn && !strings.HasPrefix(s.Listen[0], "systemd:") {
 					source = "   from gunicorn's settings, taken over"
 				}
 			}

@@ -136,3 +136,37 @@ func TestStartupViewShowsWhereGunicornListens(t *testing.T) {
 		}
 	}
 }
+
+// The source of an address names the program that really runs.
+func TestTheStartupViewSaysWhereAnAddressComesFrom(t *testing.T) {
+	t.Parallel()
+	app := func(words ...string) *config.App {
+		a, err := config.FromCommand(config.CommandOptions{Command: words, Directory: "/srv/shop", Environ: []string{"UVICORN_HOST=0.0.0.0"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	for _, c := range []struct {
+		app  *config.App
+		want string
+	}{
+		{app("gunicorn", "shop:app"), "http://127.0.0.1:8000   gunicorn's default, taken over\n"},
+		{app("flask", "run"), "http://127.0.0.1:5000   the default of flask run, taken over\n"},
+		{app("uvicorn", "--port", "81", "a:b"), "http://0.0.0.0:81   the command's own address, taken over\n"},
+		{app("uvicorn", "a:b"), "http://0.0.0.0:8000   from $UVICORN_HOST\n"},
+		{app("./start.sh"), "http://127.0.0.1:8000   the default\n"},
+	} {
+		var out bytes.Buffer
+		startupViewOf(&out, c.app).printHead(nil)
+		if !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: want %s", out.String(), c.want)
+		}
+	}
+	var out bytes.Buffer
+	shop := app("gunicorn", "shop:app")
+	startupViewOf(&out, shop).printHead([]api.AppStatus{{Name: shop.Name, Listen: []string{"systemd:web (unix:/run/shop.sock)"}}})
+	if !strings.Contains(out.String(), "listening   systemd:web (unix:/run/shop.sock)\n") {
+		t.Errorf("%s", out.String())
+	}
+}
