@@ -67,7 +67,7 @@ func (v *startupView) printHead(status []api.AppStatus) {
 	for _, app := range v.config.Apps {
 		addresses, source := app.Listen, listenSource(app)
 		for _, s := range status {
-			if s.Name == app.Name && !slices.Equal(s.Listen, addresses) {
+			if s.Name == app.Name && len(s.Listen) > 0 && !slices.Equal(s.Listen, addresses) {
 				addresses, source = s.Listen, ""
 				if app.QueryGunicorn && !strings.HasPrefix(s.Listen[0], "systemd:") {
 					source = "   from gunicorn's settings, taken over"

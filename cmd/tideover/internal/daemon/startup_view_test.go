@@ -11,6 +11,7 @@ import (
 	"tideover/cmd/tideover/internal/term"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/gunicorn"
 )
 
 func startupViewOf(out *bytes.Buffer, apps ...*config.App) *startupView {
@@ -129,7 +130,7 @@ func TestStartupViewShowsWhereGunicornListens(t *testing.T) {
 		"127.0.0.1:8000": "http://127.0.0.1:8000   gunicorn's default, taken over\n",
 	} {
 		var out bytes.Buffer
-		v := startupViewOf(&out, &config.App{Name: "shop", Listen: []string{"127.0.0.1:8000"}, ListenFrom: "default", QueryGunicorn: true})
+		v := startupViewOf(&out, &config.App{Name: "shop", Listen: []string{"127.0.0.1:8000"}, ListenFrom: "default", QueryGunicorn: true, Gunicorn: &gunicorn.Command{}})
 		v.printHead([]api.AppStatus{{Name: "shop", Listen: []string{reported}}})
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s:\n%s", reported, out.String())
@@ -153,8 +154,8 @@ func TestTheStartupViewSaysWhereAnAddressComesFrom(t *testing.T) {
 	}{
 		{app("gunicorn", "shop:app"), "http://127.0.0.1:8000   gunicorn's default, taken over\n"},
 		{app("flask", "run"), "http://127.0.0.1:5000   the default of flask run, taken over\n"},
-		{app("uvicorn", "--port", "81", "a:b"), "http://0.0.0.0:81   the command's own address, taken over\n"},
-		{app("uvicorn", "a:b"), "http://0.0.0.0:8000   from $UVICORN_HOST\n"},
+		{app("uvicorn", "--port", "81", "a:b"), "http://localhost:81   on all interfaces   the command's own address, taken over\n"},
+		{app("uvicorn", "a:b"), "http://localhost:8000   on all interfaces   from $UVICORN_HOST\n"},
 		{app("./start.sh"), "http://127.0.0.1:8000   the default\n"},
 	} {
 		var out bytes.Buffer
