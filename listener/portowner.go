@@ -41,13 +41,17 @@ func portOwner(a Address) string {
 // Holder returns a process that listens on an address that conflicts with a, as portOwner does.
 func Holder(a Address) string { return portOwner(a) }
 
+// unixListens are the flags of a listening socket in /proc/net/unix (SO_ACCEPTCON). A connection
+// that it has accepted has the same path.
+const unixListens = "00010000"
+
 // listeningInodes returns the sockets that conflict with a, as the links in /proc/PID/fd
 // name them: "socket:[12345]".
 func listeningInodes(a Address) map[string]bool {
 	found := map[string]bool{}
 	if a.Network == "unix" {
 		eachRow("/proc/net/unix", func(f []string) {
-			if len(f) == 8 && f[7] == a.Address {
+			if len(f) == 8 && f[3] == unixListens && f[7] == a.Address {
 				found["socket:["+f[6]+"]"] = true
 			}
 		})

@@ -50,6 +50,9 @@ var testPrograms = map[string]func(){
 	"hold":      hold,
 	"serve one": serveOne,
 	"inherit":   inherit,
+	"listen":    listenProgram,
+	"parent":    parentProgram,
+	"duplicate": duplicateProgram,
 }
 
 // hold has the socket on fd 3 and never accepts.
@@ -126,6 +129,11 @@ func launch(t *testing.T, env []string, files []*os.File, program string) *testC
 	usedPrograms.Store(program, true)
 	cmd := exec.Command("/proc/self/exe", "testprogram", program)
 	cmd.Env, cmd.ExtraFiles, cmd.Stderr = env, files, os.Stderr
+	return startChild(t, cmd)
+}
+
+func startChild(t *testing.T, cmd *exec.Cmd) *testChild {
+	t.Helper()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
