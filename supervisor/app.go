@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -485,7 +486,7 @@ func (a *App) publish() {
 	s.waits = len(a.restart.dependencies) > 0
 	s.tried = s.current != nil || s.desired != desiredUp || s.failed || a.restart.failedStarts > 0
 	if s.waits {
-		s.reason = "waits for " + strings.Join(a.settings.After, ", ")
+		s.reason = "waits for " + cmp.Or(strings.Join(a.settings.After, ", "), "tideover start")
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.leases.byName)) {
 		l := a.leases.byName[name]

@@ -24,7 +24,10 @@ const systemdPrefix = "systemd:"
 type publicListener struct {
 	address string // as the configuration has it
 	passed  bool   // a service manager has opened it
-	stop    func() // stops accepting and waits until it has; nil: serve was not called
+	// borrowed says that another process has bound the sockets, and removes the path at its end.
+	borrowed bool
+	stop     func() // stops accepting and waits until it has; nil: serve was not called
+	unkeep   func() // ends the pathKeeper; nil: there is none
 
 	mu sync.Mutex // guards sockets while it serves
 	// sockets are several where a service manager has passed them, and while connections wait in
@@ -67,7 +70,26 @@ func (l *publicListener) serve(a *App) {
 	}
 	if l.current().HasPath() {
 		k := &pathKeeper{listener: l, app: a, path: l.current().Address().Address, accept: accept, stops: stops}
-		accepting.Go(func() { k.run(ctx) })
+		keeping, end := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		accepting.Go(func() {
+			defer close(ended)
+			k.run(keeping)
+		})
+		l.unkeep = func() {
+			end()
+			<-ended
+		}
+	}
+}
+
+// leavePath gives the file of a unix socket up to another process. The socket goes on to accept.
+func (l *publicListener) leavePath() {
+	if l.unkeep != nil {
+		l.unkeep()
+	}
+	for _, socket := range l.sockets {
+		socket.LeavePath()
 	}
 }
 
@@ -101,6 +123,9 @@ type pathKeeper struct {
 func (k *pathKeeper) run(ctx context.Context) {
 	file := k.app.listeners.paths.Watch(k.path)
 	defer file.Stop()
+	if k.listener.borrowed {
+		k.takePath(ctx)
+	}
 	for {
 		watched := file.Renew() // before the check, so that no change is missed
 		k.rebind()
@@ -118,10 +143,24 @@ func (k *pathKeeper) run(ctx context.Context) {
 	}
 }
 
+// borrowedTime is how long the process that has bound a borrowed socket is expected to remove its
+// path. Later, events of the directory are enough.
+const borrowedTime = 30 * time.Second
+
+// takePath waits until the process that has bound the path removes it.
+func (k *pathKeeper) takePath(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, borrowedTime)
+	defer cancel()
+	fresh, err := k.listener.current().TakePath(ctx)
+	k.use(fresh, err)
+}
+
 // rebind binds the path again if it has to.
-func (k *pathKeeper) rebind() {
+func (k *pathKeeper) rebind() { k.use(k.listener.current().Rebind()) }
+
+// use accepts on a socket that has the path now; nil: there is none.
+func (k *pathKeeper) use(fresh *listener.Public, err error) {
 	l, a := k.listener, k.app
-	fresh, err := l.current().Rebind()
 	switch {
 	case err != nil:
 		if text := err.Error(); text != k.logged {
@@ -217,6 +256,29 @@ func (ls *listeners) open(address string, mode os.FileMode) (sockets []*listener
 		return nil, false, err
 	}
 	return []*listener.Public{public}, false, nil
+}
+
+// duplicate returns the sockets that listen on a public address in the process pid or one of its
+// descendants.
+func (ls *listeners) duplicate(address string, mode os.FileMode, pid int) ([]*listener.Public, error) {
+	parsed, err := listener.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	return listener.Duplicate(parsed, listener.Options{Mode: mode}, pid)
+}
+
+// openWhenFree is open that waits while another process has the address, until ctx ends.
+func (ls *listeners) openWhenFree(ctx context.Context, address string, mode os.FileMode) ([]*listener.Public, error) {
+	parsed, err := listener.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	public, err := listener.OpenWhenFree(ctx, parsed, listener.Options{Mode: mode})
+	if err != nil {
+		return nil, err
+	}
+	return []*listener.Public{public}, nil
 }
 
 // takeInherited returns the socket of the program before the exec; nil: there is

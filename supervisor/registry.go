@@ -76,6 +76,16 @@ func (r *registry) open(cfg *config.App, address string) (*publicListener, error
 	return &publicListener{address: address, passed: passed, sockets: sockets}, nil
 }
 
+// find returns the entry of an app.
+func (r *registry) find(name string) (*entry, *api.Error) {
+	a, err := r.app(name)
+	if err != nil {
+		return nil, err
+	}
+	entries := r.all()
+	return entries[slices.IndexFunc(entries, func(e *entry) bool { return e.app == a })], nil
+}
+
 // start accepts connections for an app and starts it once its dependencies have
 // started.
 func (r *registry) start(e *entry, dependencies []<-chan struct{}) {

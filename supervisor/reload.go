@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tideover/supervisor/api"
@@ -120,7 +121,9 @@ func (o *operation) start() {
 // stop stops the app. Its public sockets stay open.
 func (o *operation) stop() {
 	a := o.app
-	a.recordStopped(true)
+	if slices.ContainsFunc(o.tickets, func(t *ticket) bool { return !t.request.Unrecorded }) {
+		a.recordStopped(true)
+	}
 	a.restart.setDown(desiredStopped, "", false)
 	a.gate.Refuse(refusal(a.settings, "the app is stopped"))
 	a.stopAll()

@@ -53,6 +53,9 @@ type Options struct {
 	// Alone says that the app is the command of `run -- COMMAND`: when it cannot
 	// be started at all, the first time, the daemon ends.
 	Alone bool
+	// TakeOver says that another supervisor still runs the apps: no public socket is opened
+	// and no app is started until a client asks for it with Listen and Do.
+	TakeOver bool
 	// Load reads the configuration anew before every reload; nil: it cannot
 	// change.
 	Load func() (*config.File, error)
@@ -179,9 +182,12 @@ func (s *Supervisor) addApps(apps []*config.App) error {
 	return nil
 }
 
-// openFirst opens the public sockets of an app at the start of the daemon. The settings that it
-// returns name the passed sockets of `run -- COMMAND`.
+// openFirst opens the public sockets of an app at the start of the daemon, unless a client is to
+// open them. The settings that it returns name the passed sockets of `run -- COMMAND`.
 func (s *Supervisor) openFirst(e *entry, cfg *config.App) (*config.App, error) {
+	if s.options.TakeOver {
+		return cfg, nil
+	}
 	if s.options.Alone {
 		var err error
 		if cfg, err = s.shared.listeners.assignPassed(cfg); err != nil {
@@ -237,10 +243,14 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.registry.changing.Lock()
 	entries := s.registry.all()
 	for _, e := range entries {
-		if s.options.Handoff == nil {
+		if s.options.Handoff == nil && !s.options.TakeOver {
 			s.logOpened(e.settings())
 		}
-		s.registry.start(e, e.dependencies(entries))
+		dependencies := e.dependencies(entries)
+		if s.options.TakeOver {
+			dependencies = []<-chan struct{}{make(chan struct{})} // an operation starts it
+		}
+		s.registry.start(e, dependencies)
 	}
 	s.registry.changing.Unlock()
 

@@ -22,6 +22,7 @@ type runFlags struct {
 	listen, envFile, trusted               []string
 	readyTimeout, holdTimeout, stopTimeout time.Duration
 	holdLimit                              int
+	takeOver                               bool
 }
 
 func newRunCommand(c *cli) *cobra.Command {
@@ -46,6 +47,8 @@ func newRunCommand(c *cli) *cobra.Command {
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "`FILE` of NAME=value lines, read at every start")
 	flags.StringArrayVar(&f.trusted, "trusted", nil, "`CIDR` of front-ends whose X-Forwarded-* count, repeatable")
 	flags.StringVar(&f.pidfile, "pidfile", "", "`FILE` for the daemon's pid")
+	flags.BoolVar(&f.takeOver, "take-over", false, "start no app and open no address until `tideover move` asks for it")
+	flags.MarkHidden("take-over")
 	completeFlag(cmd, "reload", string(config.Overlap), string(config.Replace))
 	return cmd
 }
@@ -144,6 +147,7 @@ func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff
 	}
 	o := c.daemonOptions(file, received)
 	o.Load, o.PidFile = load, cmp.Or(f.pidfile, file.Daemon.Pidfile)
+	o.TakeOver = f.takeOver || c.getenv("TIDEOVER_TAKE_OVER") != ""
 	return daemon.Run(cmd.Context(), o)
 }
 

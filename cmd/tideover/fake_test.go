@@ -139,6 +139,9 @@ func (d *fakeDaemon) Logs(_ context.Context, q api.LogQuery, yield func(logs.Lin
 	return nil
 }
 
+func (d *fakeDaemon) Listen(context.Context, api.ListenRequest) error { return nil }
+func (d *fakeDaemon) Unlisten(string, bool) error                     { return nil }
+
 func (d *fakeDaemon) Shutdown(fast bool) {
 	d.note("shutdown")
 	d.stop()

@@ -24,8 +24,10 @@ type Request struct {
 	DryRun  bool   `json:"dry_run,omitempty"` // reload only: say what would happen
 	// WaitDrain, of a reload, waits until the old generation has finished its requests and
 	// is gone. A lost request is then an error. Else the result comes at the swap.
-	WaitDrain bool   `json:"wait_drain,omitempty"`
-	By        string `json:"by,omitempty"` // the caller, for the log: "cli uid 0", "signal HUP"
+	WaitDrain bool `json:"wait_drain,omitempty"`
+	// Unrecorded, of a stop, is not kept over a restart of the daemon.
+	Unrecorded bool   `json:"unrecorded,omitempty"`
+	By         string `json:"by,omitempty"` // the caller, for the log: "cli uid 0", "signal HUP"
 }
 
 // Attr is one key=value pair of a phase. Attributes are printed in their order.
@@ -104,6 +106,16 @@ type Result struct {
 	Duration    float64        `json:"duration_s"`
 	Ended       time.Time      `json:"ended"`
 	Plan        []string       `json:"plan,omitempty"` // dry run: what would happen, a sentence each
+}
+
+// ListenRequest asks to open the public addresses of an app that has none open yet.
+type ListenRequest struct {
+	App string `json:"app"`
+	// Pid is a process that listens on them: its sockets are duplicated, so that no connection
+	// is lost. 0: they are bound.
+	Pid int `json:"pid,omitempty"`
+	// For is how long an address may still be in use.
+	For time.Duration `json:"for_ns,omitempty"`
 }
 
 // HoldRequest asks to hold one app's requests.

@@ -147,6 +147,17 @@ func (c *Client) Signal(ctx context.Context, app string, sig syscall.Signal) err
 	return c.unary(ctx, http.MethodPost, "/v1/signal", signalRequest{app, sig}, &struct{}{})
 }
 
+// Listen opens the public addresses of an app that has none open yet.
+func (c *Client) Listen(ctx context.Context, r api.ListenRequest) error {
+	return c.unary(ctx, http.MethodPost, "/v1/listen", r, &struct{}{})
+}
+
+// Unlisten gives the public addresses of app up; it goes on to answer what it has accepted. With
+// pathOnly only the files of its unix sockets are given up.
+func (c *Client) Unlisten(ctx context.Context, app string, pathOnly bool) error {
+	return c.unary(ctx, http.MethodPost, "/v1/unlisten", unlistenRequest{app, pathOnly}, &struct{}{})
+}
+
 // Logs yields the lines that q selects, oldest first, until there are no more,
 // yield returns false, or ctx ends, which is no error.
 func (c *Client) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error {

@@ -119,6 +119,16 @@ func (d *fakeBackend) Logs(ctx context.Context, q api.LogQuery, yield func(logs.
 	}
 }
 
+func (d *fakeBackend) Listen(_ context.Context, r api.ListenRequest) error {
+	d.note("listen " + r.App)
+	return nil
+}
+
+func (d *fakeBackend) Unlisten(app string, _ bool) error {
+	d.note("unlisten " + app)
+	return nil
+}
+
 func (d *fakeBackend) Shutdown(fast bool) {
 	d.note("shutdown")
 	d.shutdown()

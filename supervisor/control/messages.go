@@ -31,6 +31,11 @@ type appRequest struct {
 	App string `json:"app"`
 }
 
+type unlistenRequest struct {
+	App      string `json:"app"`
+	PathOnly bool   `json:"path_only,omitempty"`
+}
+
 type signalRequest struct {
 	App    string         `json:"app"`
 	Signal syscall.Signal `json:"signal"`

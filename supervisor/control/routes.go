@@ -31,6 +31,8 @@ func routes() []route {
 		{"POST", "/v1/hold", roleOperator, true, handleHold},
 		{"POST", "/v1/release", roleOperator, true, handleRelease},
 		{"POST", "/v1/signal", roleAdmin, true, handleSignal},
+		{"POST", "/v1/listen", roleAdmin, true, handleListen},
+		{"POST", "/v1/unlisten", roleAdmin, true, handleUnlisten},
 		{"POST", "/v1/shutdown", roleAdmin, true, handleShutdown},
 	}
 }
@@ -156,6 +158,31 @@ func handleSignal(c *call) error {
 	}
 	c.app = r.App
 	if err := c.server.backend.Signal(r.App, r.Signal); err != nil {
+		return err
+	}
+	return c.reply(struct{}{})
+}
+
+// handleListen and handleUnlisten are for a move from another supervisor and back.
+func handleListen(c *call) error {
+	var r api.ListenRequest
+	if err := c.decodeAll(&r); err != nil {
+		return err
+	}
+	c.app = r.App
+	if err := c.server.backend.Listen(c.ctx, r); err != nil {
+		return err
+	}
+	return c.reply(struct{}{})
+}
+
+func handleUnlisten(c *call) error {
+	var r unlistenRequest
+	if err := c.decodeAll(&r); err != nil {
+		return err
+	}
+	c.app = r.App
+	if err := c.server.backend.Unlisten(r.App, r.PathOnly); err != nil {
 		return err
 	}
 	return c.reply(struct{}{})

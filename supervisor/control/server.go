@@ -31,6 +31,8 @@ type Backend interface {
 	Release(app string) (api.HoldReport, error)
 	Signal(app string, sig syscall.Signal) error
 	Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error
+	Listen(ctx context.Context, r api.ListenRequest) error
+	Unlisten(app string, pathOnly bool) error
 	Shutdown(fast bool)
 }
 

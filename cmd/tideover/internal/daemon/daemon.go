@@ -31,7 +31,9 @@ type Options struct {
 	Config  *config.File
 	App     string                       // name of the one app of `run -- COMMAND`; empty: a configuration
 	Load    func() (*config.File, error) // reads the configuration again; nil: there is no file
-	Handoff *handoff.State               // from the former program of this process; nil: there was none
+	// TakeOver says that another supervisor still runs the apps (supervisor.Options.TakeOver).
+	TakeOver bool
+	Handoff  *handoff.State // from the former program of this process; nil: there was none
 
 	PidFile    string // empty: none
 	Socket     string // path of the control socket (--socket); empty: the usual one
@@ -125,6 +127,7 @@ func (d *daemon) run(ctx context.Context) error {
 		Name:       strings.TrimSuffix(filepath.Base(socketPath), ".sock"),
 		RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath),
 		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff, StopTimeout: stopTimeout,
+		TakeOver: d.TakeOver && d.Handoff == nil,
 	})
 	if err != nil {
 		return err
