@@ -33,6 +33,21 @@ func (f *File) missingUsers() []Problem {
 	return i.found
 }
 
+// CannotStart reports what keeps apps from being started on this machine by the effective user:
+// users that do not exist, directories and commands that are missing or that the user cannot read.
+func (f *File) CannotStart() []Problem {
+	i := inspector{euid: os.Geteuid(), identify: remembered(lookupUser)}
+	for _, d := range f.drafts {
+		add := func(f finding) { i.found = append(i.found, d.locate(f)) }
+		user, known := i.checkUser(d, add)
+		if i.checkDirectory(d.App, add) && known {
+			i.checkAccess(d.App, user, add)
+		}
+		i.checkSocketDirs(d.App, add)
+	}
+	return NewError(i.found).Problems
+}
+
 // remembered looks each user and group up once: each look reads all of /etc/passwd.
 func remembered(identify func(user, group string) (identity, error)) func(user, group string) (identity, error) {
 	type answer struct {

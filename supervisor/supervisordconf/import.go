@@ -48,9 +48,22 @@ func (n Note) String() string {
 // comment as a whole. The error is a *config.Error with what supervisord itself would
 // not accept.
 func Import(path string, o Options) (text []byte, notes []Note, err error) {
+	im, err := convert(path, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	im.noteRenamed()
+	if text, err = im.render(); err != nil {
+		return nil, nil, err
+	}
+	return text, im.notes, nil
+}
+
+// convert reads a supervisord.conf and converts its sections.
+func convert(path string, o Options) (*importer, error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
-		return nil, nil, config.NewError([]config.Problem{{File: path, Message: err.Error()}})
+		return nil, config.NewError([]config.Problem{{File: path, Message: err.Error()}})
 	}
 	if o.Host == "" {
 		o.Host, _ = os.Hostname()
@@ -69,13 +82,9 @@ func Import(path string, o Options) (text []byte, notes []Note, err error) {
 		im.noteOtherSections()
 	}
 	if len(im.problems) > 0 {
-		return nil, nil, config.NewError(im.problems)
+		return nil, config.NewError(im.problems)
 	}
-	im.noteRenamed()
-	if text, err = im.render(); err != nil {
-		return nil, nil, err
-	}
-	return text, im.notes, nil
+	return im, nil
 }
 
 // importer is one import.
