@@ -252,12 +252,13 @@ func TestThePathThatTheOldProcessRemovesIsTakenAtOnce(t *testing.T) {
 	}
 	all := duplicate(t, a, old.Process.Pid)
 	waiting := dial(t, "unix", path)
-	fresh, failed := make(chan *Public, 1), make(chan error, 1)
+	fresh, failed, armed := make(chan *Public, 1), make(chan error, 1), make(chan struct{})
 	go func() {
-		p, err := all[0].TakePath(t.Context())
+		p, err := all[0].TakePath(t.Context(), func() { close(armed) })
 		fresh <- p
 		failed <- err
 	}()
+	<-armed
 	old.end(t)
 	p := <-fresh
 	if err := <-failed; err != nil || p == nil {
@@ -301,7 +302,7 @@ func TestAPathThatStaysIsNotTaken(t *testing.T) {
 	all := duplicate(t, Address{"unix", path}, old.Process.Pid)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if p, err := all[0].TakePath(ctx); p != nil || err != nil {
+	if p, err := all[0].TakePath(ctx, func() {}); p != nil || err != nil {
 		t.Errorf("%v, %v", p, err)
 	}
 	if _, err := os.Lstat(path + ".new"); !errors.Is(err, os.ErrNotExist) {

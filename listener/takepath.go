@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,11 @@ const takePathPoll = 100 * time.Millisecond
 // A client that connects between the two finds no file. To keep that time at some microseconds
 // the other socket exists before, under a name beside the path, and one thread waits for the
 // removal with the scheduling policy SCHED_FIFO, where the kernel allows it.
-func (p *Public) TakePath(ctx context.Context) (*Public, error) {
+//
+// armed is called once: a removal after it is noticed by that thread, or there is an error.
+func (p *Public) TakePath(ctx context.Context, armed func()) (*Public, error) {
+	armed = sync.OnceFunc(armed)
+	defer armed()
 	if p.file == nil || p.file.pin == nil {
 		return nil, nil
 	}
@@ -37,7 +42,7 @@ func (p *Public) TakePath(ctx context.Context) (*Public, error) {
 	linked := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and ends with the thread, so that its policy is no other goroutine's
-		linked <- linkWhenFree(ctx, fresh.file.address(), p.file.path)
+		linked <- linkWhenFree(ctx, fresh.file.address(), p.file.path, armed)
 	}()
 	if err := <-linked; err != nil {
 		fresh.Close()
@@ -53,7 +58,7 @@ func (p *Public) TakePath(ctx context.Context) (*Public, error) {
 
 // linkWhenFree makes path a hard link of a file as soon as there is none at path. file is a link in
 // /proc/self/fd. It must be called on a thread of its own.
-func linkWhenFree(ctx context.Context, file, path string) error {
+func linkWhenFree(ctx context.Context, file, path string, armed func()) error {
 	events, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return os.NewSyscallError("inotify_init1", err)
@@ -64,6 +69,7 @@ func linkWhenFree(ctx context.Context, file, path string) error {
 	}
 	unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
 	buffer := make([]byte, 4096)
+	armed()
 	for ctx.Err() == nil {
 		err := unix.Linkat(unix.AT_FDCWD, file, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 		if !errors.Is(err, unix.EEXIST) {

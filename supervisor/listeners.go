@@ -26,6 +26,7 @@ type publicListener struct {
 	passed  bool   // a service manager has opened it
 	// borrowed says that another process has bound the sockets, and removes the path at its end.
 	borrowed bool
+	armed    chan struct{} // closed when such a removal is noticed at once; nil: it has no path
 	stop     func() // stops accepting and waits until it has; nil: serve was not called
 	unkeep   func() // ends the pathKeeper; nil: there is none
 
@@ -70,6 +71,7 @@ func (l *publicListener) serve(a *App) {
 	}
 	if l.current().HasPath() {
 		k := &pathKeeper{listener: l, app: a, path: l.current().Address().Address, accept: accept, stops: stops}
+		l.armed = make(chan struct{})
 		keeping, end := context.WithCancel(ctx)
 		ended := make(chan struct{})
 		accepting.Go(func() {
@@ -151,7 +153,7 @@ const borrowedTime = 30 * time.Second
 func (k *pathKeeper) takePath(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, borrowedTime)
 	defer cancel()
-	fresh, err := k.listener.current().TakePath(ctx)
+	fresh, err := k.listener.current().TakePath(ctx, func() { close(k.listener.armed) })
 	k.use(fresh, err)
 }
 

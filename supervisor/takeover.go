@@ -40,6 +40,11 @@ func (s *Supervisor) Listen(ctx context.Context, r api.ListenRequest) error {
 		}
 		return err
 	}
+	for _, l := range opened {
+		if l.borrowed && l.armed != nil {
+			<-l.armed
+		}
+	}
 	how := "bound"
 	if r.Pid > 0 {
 		how = "duplicated"

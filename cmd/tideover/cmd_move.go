@@ -27,20 +27,12 @@ func newMoveCommand(c *cli) *cobra.Command {
 		Example: `  tideover move --dry-run     what would be done
   tideover move               supervisord goes on, with its programs stopped
   tideover move --back        supervisord runs them again, tideover ends`,
-		Long: `The configuration is that of -c, /etc/tideover/tideover.toml by default; it is
-made as by tideover import if it is not there. supervisord's files are not
-changed. tideover is started by its systemd service if there is one.
-
-Nothing is stopped before tideover runs and every user, directory and command
-was found. The apps go over one by one, those that do not depend on each other
-at the same time: a web app is started while the old one still answers, then
-its listening socket is duplicated out of the old process (pidfd_getfd) and the
-old process is stopped. No request is lost. This needs root or CAP_SYS_PTRACE;
-without it the address is bound again as soon as it is free, and the time in
-which requests were refused is printed. After an error all goes back.
-
---back cannot give a socket to the old command: gunicorn binds the address
-again, and the time in which no process listened is printed for each app.`,
+		Long: `The configuration is that of -c, else /etc/tideover/tideover.toml; import makes
+it if it is not there. Nothing is stopped before every user, directory and
+command was found and the new web processes answer. Their listening sockets are
+duplicated out of the old ones, which needs root or CAP_SYS_PTRACE: no request
+is lost. Otherwise, and with --back, the addresses are bound again, and how
+long they refused requests is printed. After an error all goes back.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return moveApps(c, cmd, o, back) },
 	}

@@ -28,6 +28,9 @@ const (
 	busyInterval = 10 * time.Millisecond
 	// busyTimeout is how long the old command may take until it finds its address in use.
 	busyTimeout = 20 * time.Second
+	// keptTime is how long connections that a front-end keeps to tideover have for their last
+	// response, which closes them: a shutdown answers them 503.
+	keptTime = 2 * time.Second
 	// runTimeout is how long supervisord may take until it says RUNNING.
 	runTimeout = 2 * time.Minute
 )
@@ -48,6 +51,7 @@ func Back(ctx context.Context, o Options) error {
 	if err := m.each(ctx, m.plan.units, m.giveBack); err != nil {
 		return fmt.Errorf("%w\ntideover goes on with the apps that were not given back: tideover status", err)
 	}
+	wait(ctx, keptTime)
 	if err := m.daemon.Shutdown(ctx, false); err != nil {
 		return err
 	}
