@@ -27,8 +27,8 @@ type publicListener struct {
 	// borrowed says that another process has bound the sockets, and removes the path at its end.
 	borrowed bool
 	armed    chan struct{} // closed when such a removal is noticed at once; nil: it has no path
-	stop     func() // stops accepting and waits until it has; nil: serve was not called
-	unkeep   func() // ends the pathKeeper; nil: there is none
+	stop     func()        // stops accepting and waits until it has; nil: serve was not called
+	unkeep   func()        // ends the pathKeeper; nil: there is none
 
 	mu sync.Mutex // guards sockets while it serves
 	// sockets are several where a service manager has passed them, and while connections wait in

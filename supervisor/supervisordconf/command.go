@@ -31,7 +31,20 @@ func (p *program) convertCommand() {
 		p.block.set("command", tomlString(oneLine(text)), "")
 		return
 	}
+	if variable := notReplaced(words); variable != "" {
+		p.rejected = append(p.rejected, fmt.Sprintf("there is no shell here, so %s is not replaced: write its value, or put the command into sh -c 'exec ...'", variable))
+		p.block.set("command", tomlCommand(oneLine(text), words), "")
+		return
+	}
+	if p.socket != "" {
+		if served, ok := withSocket(words); ok {
+			p.block.set("command", tomlArrayOrText(served), "{fd} is the descriptor of the socket; it was 0")
+			p.words = served
+			return
+		}
+	}
 	p.words = words
+	p.noteBackground(o)
 	p.gunicorn, err = gunicorn.Parse(words, p.getenv, nil)
 	if err == nil && p.gunicorn != nil {
 		p.removeOptions(o)
@@ -47,6 +60,9 @@ func (p *program) convertCommand() {
 		p.block.remark(config.PlainServerHint(server, absolute(filepath.Dir(p.im.path), directory)))
 	}
 }
+
+// tomlArrayOrText returns the words of a command as a string, if that is split into the same words.
+func tomlArrayOrText(words []string) string { return tomlCommand(strings.Join(words, " "), words) }
 
 // tomlCommand returns the command as a TOML value: its original text if tideover
 // splits that into the same words, else an array.
@@ -77,6 +93,9 @@ func (p *program) removeOptions(o *iniOption) {
 	}
 	p.words, p.gunicorn = words, g
 	message := strings.Join(removed, " ") + " is taken out: tideover runs gunicorn in the foreground, knows its pid and needs two of it during a reload"
+	if _, pid := gunicorn.RemoveOptions(args, "pid"); len(pid) > 0 {
+		message += "; what sends signals by that file, such as logrotate's kill -USR1, is tideover signal " + p.app + " USR1 now"
+	}
 	p.block.remark(message)
 	p.im.addNote(o, message)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,10 +103,34 @@ type importer struct {
 	diagnostics
 }
 
+// processLine is a line of a Procfile.
+var processLine = regexp.MustCompile(`^[A-Za-z0-9_-]+:\s*\S`)
+
+// procfileLine returns the first line of a Procfile; ok is false if the text is none: it has a
+// section, or a line that names no process.
+func procfileLine(path, text string) (first string, ok bool) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		switch {
+		case strings.TrimSpace(line) == "", strings.HasPrefix(line, "#"):
+		case !processLine.MatchString(line):
+			return "", false
+		case first == "":
+			first = line
+		}
+	}
+	return first, first != ""
+}
+
 func (im *importer) read(path string) {
 	text, _, err := config.ReadFile(path)
 	if err != nil {
 		im.problems = append(im.problems, config.Problem{File: path, Message: err.Error()})
+		return
+	}
+	if line, ok := procfileLine(path, string(text)); ok {
+		im.problems = append(im.problems, config.Problem{File: path, Line: 1, Column: 1, Length: len([]rune(line)), Text: line,
+			Message: "this is a Procfile and not a supervisord.conf", Hint: "write an app for each line, as [app.web] with command = \"...\"; tideover run -- COMMAND runs one of them"})
 		return
 	}
 	im.ini.read(path, string(text))
@@ -191,7 +216,8 @@ func parseInt(text string) (int, error) {
 func (im *importer) convertPrograms() {
 	groups := im.groups()
 	for _, s := range im.ini.sections {
-		if name, ok := strings.CutPrefix(s.name, "program:"); ok {
+		kind, name, _ := strings.Cut(s.name, ":")
+		if kind == "program" || kind == "fcgi-program" && im.servesHTTP(s) {
 			im.programs = append(im.programs, im.programsOf(s, strings.TrimSpace(name), groups)...)
 		}
 	}

@@ -41,6 +41,7 @@ type program struct {
 	env       []variable // of the section alone
 	words     []string
 	gunicorn  *gunicorn.Command // nil if the command does not run gunicorn
+	socket    string            // public address of an [fcgi-program:x]; empty: it is none
 	logFile   string
 	used      map[string]bool // names of the options that are carried over or dealt with
 	values    map[string]any
@@ -149,6 +150,7 @@ func (p *program) convert() {
 	}
 	p.block = block{header: "[app." + p.app + "]", origin: fmt.Sprintf("[%s], %s:%d", p.section.name, relative, p.section.line)}
 	p.convertEnvironment()
+	p.convertSocket()
 	p.convertCommand()
 	p.convertProcess()
 	p.convertStart()
@@ -210,6 +212,11 @@ func (p *program) convertProcess() {
 		p.im.omit(&p.block, o, "one gunicorn per address, with as many workers as its -w says")
 		p.instances = 1
 	}
+	if p.instances > 1 && p.socket != "" {
+		o, _ := p.im.ini.option(p.section, "numprocs")
+		p.im.omit(&p.block, o, fmt.Sprintf("one process has the socket; an option of the server, such as --workers %d, starts as many", p.instances))
+		p.instances = 1
+	}
 	if p.instances > 1 {
 		p.block.set("instances", fmt.Sprint(p.instances), "")
 	}
@@ -240,7 +247,7 @@ func (p *program) convertStart() {
 	case !ok:
 	case err != nil:
 		p.im.addProblem(o, err)
-	case p.gunicorn != nil:
+	case p.gunicorn != nil || p.socket != "":
 		p.im.omit(&p.block, o, "a web app is ready when it answers a request, see ready.path")
 	default:
 		p.block.set("ready.after", tomlString(fmt.Sprintf("%ds", max(n, 0))), "")

@@ -8,9 +8,15 @@ import (
 	"tideover/supervisor/config"
 )
 
+// everyApp is what commands call all apps: it is the name of none, and no label.
+const everyApp = "all"
+
 // uniqueName makes a valid name of an app that is not taken.
 func uniqueName(name string, taken map[string]bool) string {
 	name = config.ValidName(name)
+	if name == everyApp {
+		name += "-app"
+	}
 	unique := name
 	for n := 2; taken[unique]; n++ {
 		suffix := fmt.Sprintf("-%d", n)
@@ -23,7 +29,11 @@ func uniqueName(name string, taken map[string]bool) string {
 func (im *importer) noteRenamed() {
 	for _, p := range im.programs {
 		if p.app != p.name && !p.split {
-			p.im.addSectionNote(p.section, "the app is called "+p.app+": names are of a-z, 0-9, - and _")
+			why := "names are of a-z, 0-9, - and _"
+			if config.ValidName(p.name) == everyApp {
+				why = "commands call every app " + everyApp
+			}
+			p.im.addSectionNote(p.section, "the app is called "+p.app+": "+why)
 		}
 	}
 }
@@ -68,7 +78,7 @@ func (im *importer) label(name string) string {
 		return ""
 	}
 	label := config.ValidName(name)
-	if slices.ContainsFunc(im.programs, func(p *program) bool { return p.app == label }) {
+	if label == everyApp || slices.ContainsFunc(im.programs, func(p *program) bool { return p.app == label }) {
 		label = config.ValidName(label + "-group")
 	}
 	return label

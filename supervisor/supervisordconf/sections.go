@@ -3,6 +3,7 @@ package supervisordconf
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tideover/supervisor/config"
@@ -48,6 +49,11 @@ func (im *importer) convertEnvironment(s *iniSection) {
 	}
 	text, ok := im.expand(o, nil)
 	if !ok {
+		return
+	}
+	again := *o // supervisord expands this option twice, and no other one: "%%%%" is one "%"
+	again.value = text
+	if text, ok = im.expand(&again, nil); !ok {
 		return
 	}
 	all, err := readVariables(text)
@@ -185,7 +191,9 @@ func (im *importer) noteOtherSections() {
 		case "eventlistener":
 			im.omitSection(s, im.listenerAdvice(s))
 		case "fcgi-program":
-			im.omitSection(s, "FastCGI is not spoken: run the program as HTTP server under gunicorn, or leave it with supervisord")
+			if !slices.ContainsFunc(im.programs, func(p *program) bool { return p.section == s }) {
+				im.omitSection(s, "FastCGI is not spoken: run the program as HTTP server under gunicorn, or leave it with supervisord")
+			}
 		default:
 			message := "supervisord does not know this section and ignored it"
 			if near := config.Nearest(kind, []string{"program", "group", "include", "supervisord", "eventlistener"}); near != "" {

@@ -18,6 +18,7 @@ import (
 type questions struct {
 	Files        [][]string `json:"files"` // texts read one after another
 	Environments []string   `json:"environments"`
+	Shared       []string   `json:"shared"` // of [supervisord]
 	Percents     []string   `json:"percents"`
 	Sizes        []string   `json:"sizes"`
 }
@@ -25,6 +26,7 @@ type questions struct {
 type answers struct {
 	Files        [][]section   `json:"files"`
 	Environments [][][2]string `json:"environments"`
+	Shared       [][][2]string `json:"shared"`
 	Percents     []*string     `json:"percents"`
 	Sizes        []*int64      `json:"sizes"`
 }
@@ -52,6 +54,7 @@ func askSupervisord(t *testing.T, q questions) answers {
 	}
 	q.Files = append([][]string{}, q.Files...) // no null
 	q.Environments, q.Percents, q.Sizes = append([]string{}, q.Environments...), append([]string{}, q.Percents...), append([]string{}, q.Sizes...)
+	q.Shared = append([]string{}, q.Shared...)
 	input, err := json.Marshal(q)
 	if err != nil {
 		t.Fatal(err)
@@ -215,5 +218,31 @@ func TestValuesMeanWhatSupervisordTakesThemFor(t *testing.T) {
 		if really := want.Sizes[i]; (err != nil) != (really == nil) || really != nil && got != *really {
 			t.Errorf("%q is to us %d (%v), and really %v", text, got, err, really)
 		}
+	}
+}
+
+// supervisord expands the environment of [supervisord] twice. 4.2.5 and 4.3.0 give the same answers.
+func TestTheEnvironmentOfSupervisordIsExpandedTwice(t *testing.T) {
+	q := questions{Shared: []string{`A="p%%%%40ss"`, `A="5%%"`, `A="5%%%%"`, `A="100%%%%",B="x"`, `A="%%(host)s"`, `A="%%%%(here)s"`, `A="%"`, `A="%%%"`, `A="%%%%%%"`,
+		`A="%%%%%%%%"`, `A="50%%%% off",B='%%%%'`, `A="a%%sb"`, `A="%%d"`, `URL="amqp://u:p%%%%2F@h/%%%%2Fv"`, `A="%%%%d",A="2"`}}
+	accepted := 0
+	for i, want := range askSupervisord(t, q).Shared {
+		dir := files(t, map[string]string{"supervisord.conf": "[supervisord]\nenvironment=" + q.Shared[i] + "\n[program:a]\ncommand=/bin/cat\n"})
+		im, err := convert(filepath.Join(dir, "supervisord.conf"), Options{})
+		var got [][2]string
+		if err == nil {
+			for _, v := range im.sharedEnv {
+				got = append(got, [2]string{v.name, v.value})
+			}
+		}
+		if want != nil {
+			accepted++
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is to us %q (%v), and really %q", q.Shared[i], got, err, want)
+		}
+	}
+	if accepted < 5 {
+		t.Errorf("supervisord accepts only %d of %d", accepted, len(q.Shared))
 	}
 }

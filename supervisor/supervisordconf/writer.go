@@ -120,6 +120,12 @@ func (im *importer) differences() (all []string) {
 	has := func(name string) func(*program) bool {
 		return func(p *program) bool { _, ok := im.ini.option(p.section, name); return ok }
 	}
+	var listening []string
+	for _, p := range im.programs {
+		if p.listensItself() {
+			listening = append(listening, p.app)
+		}
+	}
 	lacks := func(p *program) bool { return !has("directory")(p) }
 	inDefaults := slices.ContainsFunc(im.defaults.entries, func(e entry) bool { return e.key == "directory" })
 	if slices.ContainsFunc(im.programs, has("user")) {
@@ -128,6 +134,9 @@ func (im *importer) differences() (all []string) {
 	}
 	if slices.ContainsFunc(im.programs, lacks) && !inDefaults {
 		all = append(all, "Without directory, an app is started in the directory of this file; supervisord used its own.")
+	}
+	if len(listening) > 0 {
+		all = append(all, "These listen by themselves, so that a restart refuses connections (listen, with {fd}, {socket} or {port} in the command, keeps them): "+strings.Join(listening, ", "))
 	}
 	return all
 }
