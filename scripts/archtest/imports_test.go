@@ -24,7 +24,7 @@ var walls = map[string][]string{
 
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
-	"supervisor": {"proxy", "proxy/awake", "proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
+	"supervisor": {"proxy", "proxy/awake", "proxy/gate", "proxy/spool", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
 		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/pathwatch", "supervisor/process", "supervisor/safepath", "supervisor/state"},
 	"supervisor/generation": {"proxy/awake", "proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn", "supervisor/servers",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/safepath", "supervisor/state"},
@@ -42,7 +42,8 @@ var walls = map[string][]string{
 	"supervisor/process":         {"proxy/awake"},
 	"supervisor/shellwords":      {},
 
-	"proxy":         {"proxy/awake", "proxy/gate", "proxy/http1", "proxy/netpoll"},
+	"proxy":         {"proxy/awake", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/spool"},
+	"proxy/spool":   {},
 	"proxy/awake":   {},
 	"proxy/gate":    {"proxy/awake"},
 	"proxy/netpoll": {},

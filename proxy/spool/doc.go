@@ -1,0 +1,13 @@
+// Package spool keeps bytes of requests and responses on disk: what is too long for memory, until
+// a worker has taken it, or its client.
+//
+// All files of a [Spool] share one descriptor, that of an unlinked file, which is divided into
+// blocks. So a thousand slow clients cost disk space and no descriptors, and after a crash nothing
+// is left to be removed. A block that is given back is punched out of the file (fallocate(2)); with
+// the last one the file is closed.
+//
+// A disk may be full, or may hang. Every system call on the file runs on a goroutine of its own, a
+// bounded number of them at a time, and the caller waits for it until a deadline. After a failure
+// nothing is written for some seconds, so that the next requests do not wait too. It is for the
+// caller to go on without the spool.
+package spool

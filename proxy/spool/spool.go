@@ -1,0 +1,287 @@
+package spool
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// BlockSize is the unit in which disk space is taken and given back.
+	BlockSize = 16 << 10
+	// maxOperations is how many system calls on the file run at once, each on a thread of its own
+	// while the disk hangs.
+	maxOperations = 32
+	// writeTimeout is how long a caller waits for a write, with all that comes before it.
+	writeTimeout = time.Second
+	// retryInterval is for how long nothing is written after a failure.
+	retryInterval = 5 * time.Second
+)
+
+// Reasons for which a spool takes nothing.
+var (
+	ErrFull = errors.New("the spool is full")
+	ErrSlow = errors.New("the disk of the spool did not answer in time")
+
+	errSuspended = errors.New("the spool has failed a moment ago")
+)
+
+// Options make a spool.
+type Options struct {
+	// Open opens the unlinked file. It is called on a goroutine, for the first byte and after each
+	// time at which the spool was empty. nil: OpenIn(Dir).
+	Open   func() (*os.File, error)
+	Dir    string // for logs too
+	Limit  int64  // bytes of all files together; 0: nothing is taken
+	Logger hclog.Logger
+}
+
+// A Spool keeps a bounded number of bytes in one unlinked file. Its methods and those of its files
+// may be called from any goroutine; those of one file from one at a time.
+type Spool struct {
+	options    Options
+	operations chan struct{} // a place for each that runs
+	running    sync.WaitGroup
+
+	mu           sync.Mutex
+	store        *store // nil: no block is in use
+	blocks       int    // in use, in this store and in those that are being closed
+	returned     []returned
+	giving       bool // giveReturned runs
+	failingSince time.Time
+	retryAt      time.Time
+}
+
+// A store is one unlinked file. It lives from the first block that is in use to the last.
+type store struct {
+	opening sync.Mutex // held while file is opened, by an operation
+	file    *os.File   // nil: not opened yet
+
+	// Guarded by the spool's mu:
+	free  []uint32 // blocks that were in use before
+	end   uint32   // the blocks from here on never were
+	inUse int      // blocks
+}
+
+// returned are blocks whose disk space is still to be given back.
+type returned struct {
+	store  *store
+	blocks []uint32
+}
+
+// New returns a spool. It opens nothing before the first byte.
+func New(o Options) *Spool {
+	if o.Open == nil {
+		o.Open = func() (*os.File, error) { return OpenIn(o.Dir) }
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	return &Spool{options: o, operations: make(chan struct{}, maxOperations)}
+}
+
+// OpenIn opens an unlinked file in a directory (O_TMPFILE), or makes one and unlinks it where the
+// file system has no such files.
+func OpenIn(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		return os.NewFile(uintptr(fd), "spool"), nil
+	}
+	if err != unix.EOPNOTSUPP && err != unix.EISDIR && err != unix.EINVAL {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	f, err := os.CreateTemp(dir, "tideover-spool-") // O_EXCL, 0600
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Used is the number of bytes that are taken, in whole blocks.
+func (s *Spool) Used() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(s.blocks) * BlockSize
+}
+
+// Wait waits until no system call on the file runs, or for at most d. No file may be in use any
+// more.
+func (s *Spool) Wait(d time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C: // the disk hangs: the goroutines end with the process
+	}
+}
+
+// take takes n blocks. All of them are of the same store, which is of if that is not nil.
+func (s *Spool) take(of *store, n int) (*store, []uint32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case time.Now().Before(s.retryAt):
+		return nil, nil, errSuspended
+	case int64(s.blocks+n)*BlockSize > s.options.Limit:
+		return nil, nil, ErrFull
+	}
+	if of == nil {
+		if s.store == nil {
+			s.store = &store{}
+		}
+		of = s.store
+	}
+	taken := make([]uint32, 0, n)
+	for range n {
+		if last := len(of.free) - 1; last >= 0 {
+			taken, of.free = append(taken, of.free[last]), of.free[:last]
+			continue
+		}
+		taken = append(taken, of.end)
+		of.end++
+	}
+	of.inUse += n
+	s.blocks += n
+	return of, taken, nil
+}
+
+// give gives blocks back, in the background: their disk space first.
+func (s *Spool) give(of *store, blocks []uint32) {
+	if len(blocks) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.returned = append(s.returned, returned{of, blocks})
+	if len(s.returned) == 1 && !s.giving {
+		s.giving = true
+		s.running.Go(s.giveReturned)
+	}
+}
+
+// giveReturned gives back what there is to be given back.
+func (s *Spool) giveReturned() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.returned) > 0 {
+		r := s.returned[0]
+		s.returned = s.returned[1:]
+		of := r.store
+		last := of.inUse == len(r.blocks)
+		if last && s.store == of {
+			s.store = nil // the next byte opens another file
+		}
+		s.mu.Unlock()
+		if last {
+			of.close()
+		} else {
+			of.punch(r.blocks)
+		}
+		s.mu.Lock()
+		of.inUse -= len(r.blocks)
+		of.free = append(of.free, r.blocks...)
+		s.blocks -= len(r.blocks)
+	}
+	s.giving = false
+}
+
+// begin has op run on a goroutine, once there is a place for it. done gets its result. It reports
+// false when there is no place before expired: then op is not run.
+func (s *Spool) begin(op func() error, done chan<- error, expired <-chan time.Time) bool {
+	select {
+	case s.operations <- struct{}{}:
+	case <-expired:
+		return false
+	}
+	s.running.Go(func() {
+		defer func() { <-s.operations }()
+		done <- op()
+	})
+	return true
+}
+
+// succeeded and failed say how a write ended.
+func (s *Spool) succeeded() {
+	s.mu.Lock()
+	since := s.failingSince
+	s.failingSince = time.Time{}
+	s.mu.Unlock()
+	if !since.IsZero() {
+		s.options.Logger.Info("spool resumed", "after_s", time.Since(since).Round(time.Millisecond).Seconds())
+	}
+}
+
+func (s *Spool) failed(err error) {
+	s.mu.Lock()
+	now := time.Now()
+	first := s.failingSince.IsZero()
+	if first {
+		s.failingSince = now
+	}
+	s.retryAt = now.Add(retryInterval)
+	s.mu.Unlock()
+	if first {
+		s.options.Logger.Warn("spool failed", "file", s.options.Dir, "error", err,
+			"hint", "bodies that do not fit into memory are streamed: a slow client then occupies a worker; see daemon.spool_dir")
+	}
+}
+
+// open opens the file, unless it is open.
+func (t *store) open(how func() (*os.File, error)) (err error) {
+	t.opening.Lock()
+	defer t.opening.Unlock()
+	if t.file == nil {
+		t.file, err = how()
+	}
+	return err
+}
+
+func (t *store) close() {
+	t.opening.Lock()
+	defer t.opening.Unlock()
+	if t.file != nil {
+		t.file.Close()
+	}
+}
+
+// punch gives the disk space of blocks back, where the file system can do that; else it stays the
+// file's, and is used again.
+func (t *store) punch(blocks []uint32) {
+	t.opening.Lock()
+	file := t.file
+	t.opening.Unlock()
+	if file == nil {
+		return
+	}
+	for at := 0; at < len(blocks); {
+		n := adjacent(blocks[at:])
+		err := unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE,
+			int64(blocks[at])*BlockSize, int64(n)*BlockSize)
+		if err != nil {
+			return
+		}
+		at += n
+	}
+}
+
+// adjacent is how many blocks from the first on lie behind one another in the file.
+func adjacent(blocks []uint32) int {
+	n := 1
+	for n < len(blocks) && blocks[n] == blocks[0]+uint32(n) {
+		n++
+	}
+	return n
+}

@@ -1,0 +1,267 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func newSpool(t *testing.T, o Options) *Spool {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	if o.Limit == 0 {
+		o.Limit = 64 << 20
+	}
+	s := New(o)
+	t.Cleanup(func() {
+		s.Wait(10 * time.Second)
+		if n := s.Used(); n != 0 {
+			t.Errorf("%d bytes are still in use", n)
+		}
+	})
+	return s
+}
+
+// readAll reads a file in the pieces in which it comes.
+func readAll(f *File) ([]byte, error) {
+	r := f.NewReader()
+	defer r.Close()
+	var all []byte
+	for {
+		p, err := r.Next(10 * time.Second)
+		if err == io.EOF {
+			return all, nil
+		} else if err != nil {
+			return all, err
+		}
+		all = append(all, p...)
+	}
+}
+
+func randomBytes(seed byte, n int) []byte {
+	p := make([]byte, n)
+	rand.NewChaCha8([32]byte{seed}).Read(p)
+	return p
+}
+
+func TestFilesKeepTheirBytesApart(t *testing.T) {
+	s := newSpool(t, Options{})
+	var all sync.WaitGroup
+	for i := range byte(20) {
+		all.Go(func() {
+			for round := range 5 {
+				want, f := randomBytes(i, 1+round*100_003), s.NewFile()
+				for p, size := want, 1; len(p) > 0; size = size*5 + 3 {
+					n := min(size, len(p))
+					if m, err := f.Append(p[:n]); m != n || err != nil {
+						t.Errorf("%d of %d: %v", m, n, err)
+					}
+					p = p[n:]
+				}
+				for range 2 { // it can be read again
+					if got, err := readAll(f); err != nil || !bytes.Equal(got, want) {
+						t.Errorf("%d bytes, want %d: %v", len(got), len(want), err)
+					}
+				}
+				f.Release()
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestALimitHoldsForAllFilesTogether(t *testing.T) {
+	s := newSpool(t, Options{Limit: 10 * BlockSize})
+	a, b := s.NewFile(), s.NewFile()
+	if _, err := a.Append(make([]byte, 7*BlockSize)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := b.Append(make([]byte, 4*BlockSize)); n != 0 || err != ErrFull {
+		t.Errorf("%d, %v", n, err)
+	}
+	b.Release()
+	b = s.NewFile()
+	if _, err := b.Append(make([]byte, 3*BlockSize)); err != nil {
+		t.Error(err)
+	}
+	a.Release()
+	s.Wait(10 * time.Second)
+	a = s.NewFile()
+	if _, err := a.Append(make([]byte, 7*BlockSize)); err != nil {
+		t.Errorf("what was given back is not free: %v", err)
+	}
+	a.Release()
+	b.Release()
+}
+
+// watched opens the spool's file and keeps a second descriptor of it, to look at what it holds.
+func watched(t *testing.T, dir string, all *[]*os.File) func() (*os.File, error) {
+	return func() (*os.File, error) {
+		f, err := OpenIn(dir)
+		if err == nil {
+			fd, _ := unix.Dup(int(f.Fd()))
+			second := os.NewFile(uintptr(fd), "")
+			t.Cleanup(func() { second.Close() })
+			*all = append(*all, second)
+		}
+		return f, err
+	}
+}
+
+func onDisk(t *testing.T, f *os.File) int64 {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Blocks * 512
+}
+
+func TestDiskSpaceIsGivenBackAndNoNameIsLeft(t *testing.T) {
+	dir := t.TempDir()
+	var opened []*os.File
+	s := newSpool(t, Options{Dir: dir, Open: watched(t, dir, &opened)})
+	a, b := s.NewFile(), s.NewFile()
+	a.Append(make([]byte, 4<<20))
+	b.Append(make([]byte, 1<<20))
+	if names, _ := os.ReadDir(dir); len(names) > 0 {
+		t.Errorf("there is a name: %v", names)
+	}
+	a.Release()
+	s.Wait(10 * time.Second)
+	if n := s.Used(); n != 1<<20 {
+		t.Errorf("%d bytes are in use", n)
+	}
+	if n := onDisk(t, opened[0]); n > 2<<20 {
+		t.Logf("%d bytes on disk: no holes here", n)
+	}
+	b.Release()
+	s.Wait(10 * time.Second)
+	if s.store != nil {
+		t.Error("the file is open although nothing is in it")
+	}
+	c := s.NewFile()
+	c.Append([]byte("x"))
+	c.Release()
+	if len(opened) != 2 {
+		t.Errorf("opened %d times", len(opened))
+	}
+}
+
+// The disk is a small tmpfs; without the right to mount one it is /dev/full, on which no byte has
+// room.
+func TestAFullDiskIsAnErrorOfTheWriteOnly(t *testing.T) {
+	dir, kept := t.TempDir(), randomBytes(1, 512<<10)
+	o := Options{Dir: dir}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err == nil {
+		t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	} else {
+		kept = nil
+		o.Open = func() (*os.File, error) { return os.OpenFile("/dev/full", os.O_RDWR, 0) }
+	}
+	s := newSpool(t, o)
+	f := s.NewFile()
+	if _, err := f.Append(kept); err != nil {
+		t.Fatal(err)
+	}
+	n, err := f.Append(make([]byte, 4<<20))
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("%d bytes, then %v", n, err)
+	}
+	if got, err := readAll(f); err != nil || !bytes.HasPrefix(got, kept) || len(got) != len(kept)+n {
+		t.Errorf("%d bytes are left, %v", len(got), err)
+	}
+	f.Release()
+	fresh := s.NewFile()
+	if _, err := fresh.Append([]byte("x")); err != errSuspended {
+		t.Errorf("the next file: %v", err)
+	}
+	fresh.Release()
+}
+
+func TestADiskThatHangsDelaysAWriterForASecondAndTheNextOneNotAtAll(t *testing.T) {
+	answer := make(chan struct{})
+	s := newSpool(t, Options{Open: func() (*os.File, error) {
+		<-answer
+		return nil, unix.EIO
+	}})
+	start := time.Now()
+	var all sync.WaitGroup
+	for range 3 * maxOperations {
+		all.Go(func() {
+			f := s.NewFile()
+			defer f.Release()
+			if n, err := f.Append([]byte("x")); n != 0 || err == nil {
+				t.Errorf("%d, %v", n, err)
+			}
+		})
+	}
+	all.Wait()
+	if took := time.Since(start); took > 5*writeTimeout {
+		t.Errorf("it took %v", took)
+	}
+	start = time.Now()
+	f := s.NewFile()
+	if _, err := f.Append([]byte("x")); err != errSuspended || time.Since(start) > writeTimeout/2 {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+	f.Release()
+	close(answer)
+}
+
+// A write that comes to its end late must not change what a later file has in the same place.
+func TestALateWriteChangesNoOtherFile(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	s := newSpool(t, Options{Open: func() (*os.File, error) {
+		io.ReadFull(r, make([]byte, 1))
+		return OpenIn(t.TempDir())
+	}})
+	late := s.NewFile()
+	if _, err := late.Append(bytes.Repeat([]byte("late"), BlockSize)); err != ErrSlow {
+		t.Fatal(err)
+	}
+	late.Release()
+	if s.Used() == 0 {
+		t.Error("the blocks of a write that runs are free")
+	}
+	w.Write([]byte("x"))
+	s.Wait(10 * time.Second)
+	s.mu.Lock()
+	s.retryAt = time.Time{}
+	s.mu.Unlock()
+	next, want := s.NewFile(), bytes.Repeat([]byte("next"), BlockSize)
+	go w.Write([]byte("x"))
+	if _, err := next.Append(want); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readAll(next); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	next.Release()
+}
+
+func TestADirectoryThatCannotBeUsedIsAnError(t *testing.T) {
+	for _, dir := range []string{filepath.Join(t.TempDir(), "missing"), "/proc"} {
+		t.Run(dir, func(t *testing.T) {
+			f := newSpool(t, Options{Dir: dir}).NewFile()
+			defer f.Release()
+			if _, err := f.Append([]byte("x")); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}
