@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy/gate"
+	"tideover/proxy/spool"
 )
 
 // An app is what all connections of one server share.
@@ -17,6 +18,7 @@ type app struct {
 	rules    atomic.Pointer[rules] // those that were made last
 	counters counters
 	buffered atomic.Int64 // bytes kept for requests, bounded by Settings.BufferTotal
+	spool    *spool.Spool // for what is longer; nil: it is streamed
 	errorLog *errorLog
 
 	noKeepAlive atomic.Bool // every response is the last one of its connection

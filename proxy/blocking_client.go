@@ -71,7 +71,7 @@ func (b *blockingClient) serveRequest() (keep bool) {
 func (b *blockingClient) proxy(d gate.Decision) (keep bool) {
 	x := b.exchange
 	for d.Outcome == gate.Passed {
-		if b.bufferBody(bodyWait) != nil {
+		if b.bufferBody(bodyWait, bodyWait) != nil {
 			d = b.requeueForBody(d.Target)
 			continue
 		}
@@ -131,18 +131,18 @@ func (b *blockingClient) readHead() bool {
 	}
 }
 
-// readBodyAhead reads a body that fits into the buffer before the gate is asked, so that a slow
-// upload occupies no worker. While the gate is shut it stays in the kernel instead; then only the
+// readBodyAhead reads a body that is kept before the gate is asked, so that a slow upload occupies
+// no worker. While the gate is shut it stays in the kernel instead; then only the
 // 100 is sent, because front-ends give up without it. If it reports false, the request has ended.
 func (b *blockingClient) readBodyAhead() bool {
-	return !b.app.gate.WouldAdmit() || b.bodyRead(b.bufferBody(b.exchange.settings.BodyTimeout))
+	return !b.app.gate.WouldAdmit() || b.bodyRead(b.bufferBody(b.exchange.settings.BodyTimeout, 0))
 }
 
 // requeueForBody gives a pass back that came too early, waits for the body, and asks again at the
 // request's former place.
 func (b *blockingClient) requeueForBody(t *gate.Target) gate.Decision {
 	b.app.gate.Done(t, false)
-	if !b.bodyRead(b.bufferBody(b.exchange.settings.BodyTimeout)) {
+	if !b.bodyRead(b.bufferBody(b.exchange.settings.BodyTimeout, 0)) {
 		return gate.Decision{}
 	}
 	return b.requeue(nil, false)
@@ -164,40 +164,38 @@ func (b *blockingClient) bodyRead(err error) bool {
 	return false
 }
 
-// bufferBody reads the body into memory and waits for at most timeout for each piece. If it turns
-// out too long for that, the request is streamed, and what was read is sent first.
-func (b *blockingClient) bufferBody(timeout time.Duration) error {
+// bufferBody reads the body into memory, and into the spool where bodies are kept there. It waits for
+// at most timeout for each piece, and for in all for all of them (0: without bound); then the error
+// is os.ErrDeadlineExceeded, and it may be called again. If the body turns out too long, the request
+// is streamed, and what was read is sent first.
+func (b *blockingClient) bufferBody(timeout, inAll time.Duration) error {
 	x := b.exchange
 	if x.complete || x.streaming {
 		return nil
 	}
-	if x.buffered == nil {
-		if !x.reserve(x.request.Body.Length) {
-			x.streaming = true
-			return nil
+	x.begun = true
+	for start := time.Now(); !x.complete && !x.streaming; {
+		wait := timeout
+		if !x.body.patient {
+			wait = min(timeout, bodyWait)
 		}
-		x.buffered = make([]byte, 0, x.request.Body.Length)
-	}
-	for {
-		data, err := x.body.next(&b.conn, timeout)
-		if err == io.EOF {
+		data, err := x.body.next(&b.conn, wait)
+		switch {
+		case err == io.EOF:
 			x.complete = true
-			return nil
-		}
-		if err != nil {
+		case errors.Is(err, os.ErrDeadlineExceeded) && !x.body.patient && wait < timeout:
+			x.body.patient = true
+			x.compact() // where that exceeds the budget it keeps its buffer
+		case err != nil:
 			return err
+		default:
+			x.storeBody(data)
 		}
-		if x.request.Body.Framing == http1.Chunked && !x.reserve(int64(len(data))) {
-			x.streaming = true
-		}
-		x.buffered = append(x.buffered, data...)
-		if int64(len(x.buffered)) > x.settings.Buffer {
-			x.streaming = true
-		}
-		if x.streaming {
-			return nil
+		if inAll > 0 && !x.complete && time.Since(start) > inAll {
+			return os.ErrDeadlineExceeded
 		}
 	}
+	return nil
 }
 
 // enterGate asks the gate for a pass, and waits for it where it must.

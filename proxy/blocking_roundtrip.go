@@ -108,13 +108,15 @@ func (b *blockingClient) resumeRoundTrip(o offload) (keep bool) {
 	return b.exchange.keepAlive
 }
 
-// sendRequest writes the head and what was buffered of the body, in one piece. It is no error if
-// not all could be written: the app may have answered before it had read all.
+// sendRequest writes the head and what is in memory of the body, in one piece, and has the upload
+// send the rest. It is no error if not all could be written: the app may have answered before it
+// had read all.
 func (u *blockingUpstream) sendRequest(x *exchange) (progress, error) {
 	u.begin(x, time.Now())
 	u.upload.begin()
 	u.out = x.appendRequest(u.out[:0])
-	u.upload.beginWrite(!x.streaming)
+	whole := x.endsWithStored() && x.stored.inMemory()
+	u.upload.beginWrite(whole)
 	n, err := u.write(u.out, x.settings.Timeout)
 	switch {
 	case n == 0:
@@ -124,7 +126,8 @@ func (u *blockingUpstream) sendRequest(x *exchange) (progress, error) {
 	case err == nil:
 		u.upload.endWrite()
 	}
-	if x.streaming {
+	x.consumed = x.consumed || x.overBudget
+	if !whole {
 		u.startUpload()
 	}
 	return requestSent, nil
@@ -228,6 +231,11 @@ func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy boo
 	case gone || err == errClientGone:
 		end()
 		x.clientGone()
+		return false, false
+	case clientFault == errSpoolUnreadable:
+		x.end(badGateway)
+		end()
+		b.writeError(502, 0, clientFault.Error())
 		return false, false
 	case clientFault != nil:
 		end()
@@ -348,7 +356,7 @@ func (u *blockingUpstream) finish(err error) (again, busy bool) {
 	case gone || err == errClientGone:
 		x.clientGone()
 		b.conn.abort() // what the kernel still has for a slow reader must not look whole
-	case clientFault != nil:
+	case clientFault != nil && clientFault != errSpoolUnreadable:
 		x.keepAlive = false
 		x.end(badRequest)
 		b.conn.abort()

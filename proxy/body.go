@@ -22,6 +22,7 @@ type requestBody struct {
 	raw       []byte // read and not decoded yet
 	scratch   buffer // raw is a part of it, once it is not a part of the head's buffer any more
 	awaits100 bool
+	patient   bool // the client is slow: no memory is kept while it is waited for
 
 	readTimeout time.Duration // how long the client may be waited for in all, and
 	minRate     int64         // one second more for so many bytes of content; 0: without bound
@@ -31,7 +32,7 @@ type requestBody struct {
 // begin prepares for the body of r. sent100 says that the client has had its 100 (Continue) before.
 func (b *requestBody) begin(r *http1.Request, limits *http1.Limits, sent100 bool, readTimeout time.Duration, minRate int64) {
 	b.framing, b.awaits100 = r.Body, r.Expect100 && !sent100
-	b.readTimeout, b.minRate, b.waited = readTimeout, minRate, 0
+	b.readTimeout, b.minRate, b.waited, b.patient = readTimeout, minRate, 0, false
 	b.reader.StartRequest(r.Body, limits)
 }
 
@@ -63,14 +64,26 @@ func (b *requestBody) next(c *conn, timeout time.Duration) ([]byte, error) {
 // fill reads more raw bytes; never more than the body has, where that is known.
 func (b *requestBody) fill(c *conn, timeout time.Duration) error {
 	b.send100(c, timeout)
+	left := b.timeLeft()
+	if left <= 0 {
+		return errBodySlow
+	}
+	if b.patient {
+		b.scratch.release()
+		start := time.Now()
+		err := c.waitReadable(min(timeout, left))
+		b.waited += time.Since(start)
+		if err != nil {
+			return err
+		}
+	}
+	if b.reader.Remaining() > largeBody {
+		b.scratch.enlarge()
+	}
 	b.scratch.reset()
 	room := b.scratch.room(bufferSize)
 	if b.framing.Framing == http1.Fixed {
 		room = room[:min(int64(len(room)), b.framing.Length-b.reader.Total)]
-	}
-	left := b.timeLeft()
-	if left <= 0 {
-		return errBodySlow
 	}
 	n, passed, err := c.readTimed(room, min(timeout, left))
 	b.waited += passed

@@ -32,9 +32,16 @@ type rules struct {
 // A replay is what became of a request before it was given back to its connection, to be read once
 // more.
 type replay struct {
-	attempts int  // times it was lost after it had been written to the app
-	sent100  bool // its 100 (Continue) was sent
-	pending  bool // it is in the client's buffer and waits for Server.Resume
+	attempts int   // times it was lost after it had been written to the app
+	sent100  bool  // its 100 (Continue) was sent
+	pending  bool  // it is in the client's buffer and waits for Server.Resume
+	reserved int64 // bytes of it counted in app.buffered
+}
+
+// releaseReplay says that the request is read again, or never will be.
+func (c *clientConn) releaseReplay() {
+	c.app.buffered.Add(-c.replay.reserved)
+	c.replay.reserved = 0
 }
 
 // newClientConn returns the connection of a client at remote, which has connected to host, as far

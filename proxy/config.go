@@ -8,6 +8,7 @@ import (
 
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
+	"tideover/proxy/spool"
 )
 
 // Options make a server.
@@ -19,6 +20,7 @@ type Options struct {
 	// Leaving is closed when the server is about to be closed: then health checks (HealthPath)
 	// are answered 503, and everything else as before. nil: never.
 	Leaving <-chan struct{}
+	Spool    *spool.Spool // shared by all servers; nil: none
 }
 
 // Settings are what may be configured of a server, also while it runs. Zero values mean the
@@ -27,8 +29,12 @@ type Settings struct {
 	// Timeout is the time from the pass to the first byte of the response; then 504. 0: without
 	// bound.
 	Timeout time.Duration
-	// Buffer is how many bytes of a body are kept per request, so that it can be sent again; a
-	// longer one is streamed. 0: 64 KiB, <0: none.
+	// Buffering says that a worker of the app serves one connection at a time, and must not wait
+	// for a client: a request passes the gate when its body is complete, in memory or in the spool.
+	// What both do not take is streamed, and a body that comes very fast.
+	Buffering bool
+	// Buffer is how many bytes of a body are kept in memory per request, so that it can be sent
+	// again; a longer one is streamed, or goes to the spool. 0: 64 KiB, <0: none.
 	Buffer int64
 	// BufferTotal is how many bytes are kept for all requests of the app together, heads of held
 	// ones included. 0: 64 MiB.

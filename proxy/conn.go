@@ -100,6 +100,24 @@ func (c *conn) readTimed(p []byte, timeout time.Duration) (n int, passed time.Du
 	}
 }
 
+// waitReadable waits for the first byte, or the end, for at most timeout; then
+// os.ErrDeadlineExceeded.
+func (c *conn) waitReadable(timeout time.Duration) error {
+	c.setReadDeadline(timeout)
+	err := c.raw.Read(func(fd uintptr) bool { return !netpoll.Quiet(int(fd)) })
+	if err = c.mapError(err); errors.Is(err, os.ErrDeadlineExceeded) && !c.quiet() { // as in read
+		return nil
+	}
+	return err
+}
+
+// isInterrupted reports whether interrupt was called, and clearInterrupt was not since.
+func (c *conn) isInterrupted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.interrupted
+}
+
 // readNow reads what there is without waiting.
 func (c *conn) readNow(p []byte) (n int) {
 	c.raw.Control(func(fd uintptr) { n, _ = netpoll.Read(int(fd), p) })

@@ -23,8 +23,16 @@
 // connection goes back to the loop.
 //
 // What both sides share is passive: exchange.go is one request, client_conn.go what is known of its
-// client, roundtrip.go one attempt to send it, body.go its body, retry.go the rule that decides
-// whether it may be sent again.
+// client, roundtrip.go one attempt to send it, body.go its body, stored_body.go what was read ahead
+// of that, retry.go the rule that decides whether it may be sent again.
+//
+// # Slow clients
+//
+// A worker of gunicorn's sync and gthread classes serves one connection at a time. For such an app
+// (Settings.Buffering) a request passes the gate when its body is complete: up to Settings.Buffer
+// in memory, then in the spool (package spool). What the spool does not take, because it is full,
+// slow or broken, is streamed to the app, and so is a long body that comes as fast as a front-end
+// sends it.
 //
 // # Ownership
 //

@@ -21,6 +21,7 @@ var (
 	errNeverAccepted   = errors.New("the app never accepted the connection")
 	errSuspended       = errors.New("it is not proven that the app listens")
 	errTargetGone      = errors.New("the app's processes are gone")
+	errSpoolUnreadable = errors.New("the body cannot be read from the spool again")
 	errUploadRefused   = errors.New("the app takes no more of the body") // and may answer all the same
 	errInterrupted     = errors.New("proxy: interrupted")                // of a read or wait, by conn.interrupt
 )

@@ -2,11 +2,21 @@ package proxy
 
 import (
 	"bytes"
+	"io"
 	"slices"
 	"time"
 
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
+)
+
+const (
+	// fastBody is how much of a body is kept in any case, where bodies are kept, and how much of it
+	// a client sends in a second that is called fast: a front-end, or one near by. It bounds what a
+	// request takes along to another process, too.
+	fastBody = 16 << 20
+	// storedReadTimeout bounds the wait for the disk when a request goes to another process.
+	storedReadTimeout = time.Second
 )
 
 // An exchange is one request and what becomes of it. It goes with its connection from the event
@@ -16,15 +26,18 @@ type exchange struct {
 	client   *clientConn
 	settings *Settings
 
-	request   http1.Request
-	headLen   int
-	startedAt time.Time // when its first byte was read
-	body      requestBody
-	buffered  []byte // the body, or as much of it as was read ahead
-	complete  bool   // buffered is the whole body
-	streaming bool   // the body is too long to be buffered
-	consumed  bool   // a part of the body was sent to the app and is not in buffered
-	reserved  int64  // bytes counted in app.buffered
+	request    http1.Request
+	headLen    int
+	startedAt  time.Time // when its first byte was read
+	body       requestBody
+	stored     storedBody // the body, or as much of it as was read ahead
+	begun      bool       // the body was begun to be read
+	complete   bool       // stored is the whole body
+	streaming  bool       // the rest of the body is read while the app has the request
+	consumed   bool       // a part of the body was sent to the app and is not in stored
+	overBudget bool       // the end of stored exceeds the app's budget: it is sent once
+	compacted  bool       // the head is an exact copy
+	reserved   int64      // bytes counted in app.buffered
 
 	held      bool
 	waited    time.Duration // at the gate
@@ -34,16 +47,49 @@ type exchange struct {
 	ended     bool
 }
 
+// storeBody keeps a piece of the body, and decides whether the rest is kept too.
+func (x *exchange) storeBody(p []byte) {
+	s := &x.stored
+	switch {
+	case s.toMemory(x, p):
+	case x.settings.Buffering && s.toFile(x, p):
+		x.streaming = s.full || x.bodyIsFast()
+	default:
+		s.toTail(x, p)
+		x.streaming = true
+	}
+	if x.body.done() && !x.overBudget {
+		x.complete, x.streaming = true, false
+	}
+	if x.streaming && x.settings.Buffering {
+		x.app.counters.streamed.Add(1)
+	}
+}
+
+// endsWithStored reports whether what follows stored in the request is nothing at all.
+func (x *exchange) endsWithStored() bool {
+	return !x.streaming || x.request.Body.Framing == http1.Fixed && x.body.done()
+}
+
+// bodyIsFast reports whether so much of the body has come, and so fast, that a worker will not wait
+// for the rest: to keep it would only make the request slower.
+func (x *exchange) bodyIsFast() bool {
+	n := x.stored.size()
+	return n >= fastBody && float64(n) >= fastBody*x.body.waited.Seconds()
+}
+
 // begin prepares for a request of c. Its first byte was read at now.
 func (x *exchange) begin(c *clientConn, now time.Time) {
 	x.app, x.client, x.settings = c.app, c, c.rules.settings
 	x.startedAt = now
 	x.request.Reset()
 	x.body = requestBody{}
-	x.buffered, x.complete, x.streaming, x.consumed, x.reserved = nil, false, false, false, 0
+	x.stored, x.begun, x.complete, x.streaming, x.consumed = storedBody{}, false, false, false, false
+	x.overBudget, x.compacted, x.reserved = false, false, 0
 	x.held, x.waited, x.attempts, x.target = false, 0, c.replay.attempts, ""
 	x.keepAlive, x.ended = true, false
 	c.replay.pending = false
+	c.releaseReplay()
 }
 
 // setHead says that the head is the first n bytes of the client's buffer. What is behind it belongs
@@ -54,7 +100,7 @@ func (x *exchange) setHead(n int) {
 	x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.app.noKeepAlive.Load()
 	x.body.begin(&x.request, &x.client.rules.limits, x.client.replay.sent100, x.settings.BodyTimeout, x.settings.MinRate)
 	x.complete = x.request.Body.Empty()
-	x.streaming = x.request.Body.Framing == http1.Fixed && x.request.Body.Length > x.settings.Buffer
+	x.streaming = !x.settings.Buffering && x.request.Body.Framing == http1.Fixed && x.request.Body.Length > x.settings.Buffer
 }
 
 // bodyTooLarge reports whether the head announces a longer body than is allowed.
@@ -66,11 +112,19 @@ func (x *exchange) bodyTooLarge() bool {
 // compact makes a request small for its wait at the gate: an exact copy of its head, and of what
 // has come behind it. It reports false when even that exceeds the app's budget.
 func (x *exchange) compact() bool {
-	if !x.reserve(int64(x.headLen + len(x.body.raw))) {
+	n := len(x.body.raw)
+	if !x.compacted {
+		n += x.headLen
+	}
+	if !x.reserve(int64(n)) {
 		return false
 	}
 	x.body.raw = bytes.Clone(x.body.raw) // it is behind the head, or in the scratch buffer
 	x.body.scratch.release()
+	if x.compacted {
+		return true
+	}
+	x.compacted = true
 	in := &x.client.in
 	in.end = in.start + x.headLen
 	in.shrink()
@@ -102,17 +156,18 @@ func (x *exchange) recordHeld() {
 	x.app.counters.held.Add(1)
 }
 
-// appendRequest appends what is sent to the app: the head and what was buffered of the body.
+// appendRequest appends what is sent to the app at once: the head, and what is in memory of the
+// body.
 func (x *exchange) appendRequest(dst []byte) []byte {
 	f := http1.UpstreamOptions{Peer: x.client.peer, Scheme: "http", Start: x.startedAt, Body: x.request.Body}
 	if x.complete && !x.request.Body.Empty() {
-		f.Body = http1.Body{Framing: http1.Fixed, Length: int64(len(x.buffered))}
+		f.Body = http1.Body{Framing: http1.Fixed, Length: x.stored.size()}
 	}
 	dst = x.request.AppendUpstream(dst, &f)
 	if f.Body.Framing == http1.Chunked {
-		return http1.AppendChunk(dst, x.buffered)
+		return http1.AppendChunk(dst, x.stored.memory)
 	}
-	return append(dst, x.buffered...)
+	return append(dst, x.stored.memory...)
 }
 
 // unread undoes the reading of the request, which the gate has evicted after d.Waited: its bytes
@@ -128,7 +183,7 @@ func (x *exchange) unread(d gate.Decision) bool {
 	if x.held {
 		counters.held.Add(^uint64(0))
 	}
-	c.replay = replay{attempts: x.attempts, sent100: x.request.Expect100 && !x.body.awaits100, pending: true}
+	c.replay = replay{attempts: x.attempts, sent100: x.request.Expect100 && !x.body.awaits100, pending: true, reserved: c.replay.reserved}
 	c.waiter.Carry(d.Waited, d.Counted)
 	x.body.raw = text
 	return true
@@ -140,18 +195,49 @@ func (x *exchange) rawRequest() ([]byte, bool) {
 	in := &x.client.in
 	text := slices.Clone(in.data[in.start : in.start+x.headLen])
 	chunked := x.request.Body.Framing == http1.Chunked
-	switch {
-	case x.consumed, chunked && x.buffered != nil && !x.complete:
+	if x.consumed || chunked && x.begun && !x.complete {
 		return nil, false
-	case chunked && x.buffered != nil:
-		if len(x.buffered) > 0 {
-			text = http1.AppendChunk(text, x.buffered)
+	}
+	body, ok := x.storedBytes()
+	switch {
+	case !ok:
+		return nil, false
+	case chunked && x.begun:
+		if len(body) > 0 {
+			text = http1.AppendChunk(text, body)
 		}
 		text = append(text, http1.LastChunk...)
 	default:
-		text = append(text, x.buffered...)
+		text = append(text, body...)
 	}
 	return append(text, x.body.raw...), true
+}
+
+// storedBytes is what was read of the body, in memory. What was in a file stays counted in
+// app.buffered until the request is read again. It reports false when it is too long, or the disk
+// too slow.
+func (x *exchange) storedBytes() ([]byte, bool) {
+	s := &x.stored
+	if s.inMemory() {
+		return s.memory, true
+	}
+	n := s.size()
+	if n > fastBody || !x.app.reserve(n, x.settings.BufferTotal) {
+		return nil, false
+	}
+	all, r := append(make([]byte, 0, n), s.memory...), s.newReader()
+	defer r.close()
+	for {
+		p, err := r.next(storedReadTimeout)
+		all = append(all, p...)
+		if err == io.EOF {
+			x.client.replay.reserved = n
+			return all, true
+		} else if err != nil {
+			x.app.buffered.Add(-n)
+			return nil, false
+		}
+	}
 }
 
 // end counts the outcome of the request, once.
@@ -187,7 +273,8 @@ func (x *exchange) logDropped() {
 // ([http1.RulePipelining]).
 func (x *exchange) finish() {
 	x.app.buffered.Add(-x.reserved)
-	x.reserved, x.buffered = 0, nil
+	x.reserved = 0
+	x.stored.release()
 	x.client.in.hold(x.body.raw)
 	x.body.release()
 	if !x.client.replay.pending {

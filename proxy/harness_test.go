@@ -21,6 +21,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy/gate"
+	"tideover/proxy/spool"
 )
 
 // harness is a server on a loopback port with a gate, for scripted clients and scripted apps.
@@ -28,6 +29,7 @@ type harness struct {
 	*testing.T
 	gate   *gate.Gate
 	server *Server
+	spool  *spool.Spool
 	addr   string
 	log    *lockedBuffer
 	end    context.CancelFunc
@@ -68,7 +70,8 @@ func newHarnessOn(t *testing.T, l net.Listener, g gate.Settings, s Settings) *ha
 	before := runtime.NumGoroutine()
 	r := &harness{T: t, gate: gate.New(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
 	logger := hclog.New(&hclog.LoggerOptions{Output: r.log, JSONFormat: true})
-	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger})
+	r.spool = spool.New(spool.Options{Dir: t.TempDir(), Limit: 64 << 20, Logger: logger})
+	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger, Spool: r.spool})
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel
 	go func() {
@@ -98,6 +101,10 @@ func (r *harness) balanced() {
 	}
 	if n := r.server.app.buffered.Load(); n != 0 {
 		r.Errorf("%d bytes are still counted as kept", n)
+	}
+	r.spool.Wait(10 * time.Second)
+	if n := r.spool.Used(); n != 0 {
+		r.Errorf("%d bytes are still in the spool", n)
 	}
 }
 

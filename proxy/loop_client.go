@@ -295,6 +295,7 @@ func (c *loopClient) disconnect() {
 	l := c.loop
 	c.node.Remove()
 	c.in.release()
+	c.releaseReplay()
 	c.releaseExchange()
 	l.poller.Forget(c.fd)
 	if c.resetOnClose {

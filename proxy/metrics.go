@@ -33,6 +33,10 @@ type Counters struct {
 	// time.
 	Resent uint64 `json:"resent"`
 
+	// Streamed requests took a worker before their body was complete, although bodies are buffered:
+	// it came very fast, or the spool did not take it.
+	Streamed uint64 `json:"streamed"`
+
 	// Connections that were accepted.
 	Connections uint64 `json:"connections"`
 	// Tunnels: requests answered with 101.
@@ -57,8 +61,8 @@ const (
 
 // counters are the totals as they are kept: each is one atomic add.
 type counters struct {
-	requests, held, resent, connections, tunnels atomic.Uint64
-	outcomes                                     [outcomes]atomic.Uint64
+	requests, held, resent, streamed, connections, tunnels atomic.Uint64
+	outcomes                                               [outcomes]atomic.Uint64
 }
 
 // snapshot reads the totals one after the other, while requests go on.
@@ -81,6 +85,7 @@ func (c *counters) each(s *Counters, do func(kept *atomic.Uint64, shown *uint64)
 	}
 	do(&c.held, &s.Held)
 	do(&c.resent, &s.Resent)
+	do(&c.streamed, &s.Streamed)
 	do(&c.connections, &s.Connections)
 	do(&c.tunnels, &s.Tunnels)
 	do(&c.requests, &s.Requests)

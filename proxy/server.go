@@ -26,7 +26,7 @@ type Server struct {
 
 // NewServer returns a server that waits for [Server.Serve].
 func NewServer(o Options) *Server {
-	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving}}
+	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving, spool: o.Spool}}
 	if s.app.logger == nil {
 		s.app.logger = hclog.NewNullLogger()
 	}

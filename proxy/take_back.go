@@ -15,8 +15,8 @@ const takeBackTimeout = time.Second
 
 // takeBack restores the part of a streamed body that was sent on a connection which no worker has
 // accepted: it comes back behind the marker. The upload is stopped between two pieces of the body,
-// and how it ended stays for stopUpload. When not every byte comes back, or the app's budget for
-// buffered bodies does not suffice, the request stays consumed.
+// and how it ended stays for stopUpload. When not every byte comes back, or neither the app's budget
+// for buffered bodies nor the spool suffices, the request stays consumed.
 func (u *blockingUpstream) takeBack() {
 	x, p := u.x, &u.upload
 	echo := make(chan []byte, 1)
@@ -31,9 +31,7 @@ func (u *blockingUpstream) takeBack() {
 	if p.failed || int64(len(all)) != p.written || !bytes.HasPrefix(all, sent) {
 		return
 	}
-	if rest := all[len(sent):]; x.reserve(int64(len(rest))) {
-		x.unconsume(rest)
-	}
+	x.unconsume(all[len(sent):])
 }
 
 // readEcho reads what comes back behind the marker; nil: not all of it came.
@@ -51,24 +49,44 @@ func (u *blockingUpstream) readEcho() []byte {
 	}
 }
 
-// unconsume puts the part of the body that was sent behind buffered back there. It is in the
-// framing of the app's connection.
+// unconsume puts the part of the body that was sent and is not stored behind what is. sent is all
+// that was sent behind the stored memory, in the framing of the app's connection.
 func (x *exchange) unconsume(sent []byte) {
+	content := sent
 	if x.request.Body.Framing == http1.Chunked {
 		var chunks http1.BodyReader
 		chunks.StartResponse(x.request.Body, &responseLimits)
-		for len(sent) > 0 && !chunks.Done() {
+		for content = nil; len(sent) > 0 && !chunks.Done(); {
 			data, n, fault := chunks.Next(sent)
 			if fault != nil {
 				return
 			}
-			x.buffered, sent = append(x.buffered, data...), sent[n:]
+			content, sent = append(content, data...), sent[n:]
 		}
-	} else {
-		x.buffered = append(x.buffered, sent...)
+	}
+	sentAgain := x.stored.size() - int64(len(x.stored.memory)) // from the file: it is there still
+	if int64(len(content)) < sentAgain || !x.stored.restore(x, content[sentAgain:]) {
+		return
 	}
 	x.consumed = false
 	if x.body.done() {
 		x.complete, x.streaming = true, false
 	}
+}
+
+// restore appends p, which was stored before: in memory, or where the app's budget does not suffice
+// in the file.
+func (s *storedBody) restore(x *exchange, p []byte) bool {
+	if s.inMemory() && x.reserve(int64(len(p))) {
+		s.memory = append(s.memory, p...)
+		return true
+	}
+	if x.settings.Buffering && s.toFile(x, p) {
+		return true
+	}
+	if !s.inMemory() && x.reserve(int64(len(p))) {
+		s.tail = append(s.tail, p...)
+		return true
+	}
+	return false
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tideover/proxy/http1"
+	"tideover/proxy/spool"
 )
 
 // disconnectCheckInterval is how often a goroutine looks whether the client is gone while the app
@@ -123,7 +124,11 @@ func (u *blockingUpstream) stopUpload() (gone bool, fault error) {
 // runUpload returns errClientGone, what was wrong with the client's body, or errInterrupted.
 func (u *blockingUpstream) runUpload() error {
 	if !u.upload.lastPiece.Load() {
-		if err := u.copyRequestBody(); err != nil && err != errUploadRefused {
+		err := u.sendStored()
+		if err == nil && !u.x.endsWithStored() {
+			err = u.copyRequestBody()
+		}
+		if err != nil && err != errUploadRefused {
 			return err
 		}
 	}
@@ -137,6 +142,54 @@ func (u *blockingUpstream) runUpload() error {
 	return errClientGone
 }
 
+// sendStored sends what was kept of the body and is not in memory with the head. While the disk is
+// waited for it checks whether the client is gone.
+func (u *blockingUpstream) sendStored() error {
+	x, client := u.x, &u.client.conn
+	chunked := x.request.Body.Framing == http1.Chunked && !x.complete
+	r := x.stored.newReader()
+	defer r.close()
+	var out []byte
+	for left := x.stored.size() - int64(len(x.stored.memory)); left > 0; {
+		data, err := r.next(disconnectCheckInterval)
+		switch {
+		case client.isInterrupted():
+			return errInterrupted
+		case err == spool.ErrSlow:
+			if set := x.settings; !set.FinishOnDisconnect && client.hungUp(set.finCounts()) {
+				u.Close()
+				return errClientGone
+			}
+			continue
+		case err != nil:
+			u.Close()
+			return errSpoolUnreadable
+		}
+		if left -= int64(len(data)); chunked {
+			data = http1.AppendChunk(out[:0], data)
+			out = data
+		}
+		if err := u.sendPiece(data, left == 0 && x.endsWithStored()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendPiece writes a piece of the body to the app.
+func (u *blockingUpstream) sendPiece(p []byte, last bool) error {
+	u.upload.beginWrite(last)
+	switch _, err := u.write(p, 0); {
+	case err == errClientGone:
+		u.Close()
+		return err
+	case err != nil:
+		return errUploadRefused
+	}
+	u.upload.endWrite()
+	return nil
+}
+
 // copyRequestBody sends the body as it comes.
 func (u *blockingUpstream) copyRequestBody() error {
 	x := u.x
@@ -144,10 +197,6 @@ func (u *blockingUpstream) copyRequestBody() error {
 	chunked := x.request.Body.Framing == http1.Chunked
 	var out []byte
 	for {
-		if body.reader.Remaining() > largeBody && len(body.raw) == 0 {
-			body.scratch.reset()
-			body.scratch.enlarge()
-		}
 		data, err := body.next(&u.client.conn, x.settings.BodyTimeout)
 		out = out[:0]
 		switch {
@@ -168,17 +217,8 @@ func (u *blockingUpstream) copyRequestBody() error {
 		}
 		x.consumed = true
 		last := err == io.EOF || !chunked && body.done()
-		u.upload.beginWrite(last)
-		switch _, err := u.write(out, 0); {
-		case err == errClientGone:
-			u.Close()
+		if err := u.sendPiece(out, last); err != nil || last {
 			return err
-		case err != nil:
-			return errUploadRefused
-		}
-		u.upload.endWrite()
-		if last {
-			return nil
 		}
 	}
 }
