@@ -70,10 +70,9 @@ func (b *requestBody) fill(c *conn, timeout time.Duration) error {
 	}
 	if b.patient {
 		b.scratch.release()
-		start := time.Now()
-		err := c.waitReadable(min(timeout, left))
-		b.waited += time.Since(start)
-		if err != nil {
+		passed, err := c.waitReadable(min(timeout, left))
+		b.waited += passed
+		if left -= passed; err != nil {
 			return err
 		}
 	}
@@ -85,7 +84,7 @@ func (b *requestBody) fill(c *conn, timeout time.Duration) error {
 	if b.framing.Framing == http1.Fixed {
 		room = room[:min(int64(len(room)), b.framing.Length-b.reader.Total)]
 	}
-	n, passed, err := c.readTimed(room, min(timeout, left))
+	n, passed, err := c.readTimed(room, max(time.Nanosecond, min(timeout, left)))
 	b.waited += passed
 	b.raw = room[:n]
 	if err == io.EOF { // the end of the connection is not the end of the body

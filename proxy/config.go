@@ -20,7 +20,7 @@ type Options struct {
 	// Leaving is closed when the server is about to be closed: then health checks (HealthPath)
 	// are answered 503, and everything else as before. nil: never.
 	Leaving <-chan struct{}
-	Spool    *spool.Spool // shared by all servers; nil: none
+	Spool   *spool.Spool // shared by all servers; nil: none
 }
 
 // Settings are what may be configured of a server, also while it runs. Zero values mean the

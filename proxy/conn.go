@@ -101,14 +101,23 @@ func (c *conn) readTimed(p []byte, timeout time.Duration) (n int, passed time.Du
 }
 
 // waitReadable waits for the first byte, or the end, for at most timeout; then
-// os.ErrDeadlineExceeded.
-func (c *conn) waitReadable(timeout time.Duration) error {
-	c.setReadDeadline(timeout)
-	err := c.raw.Read(func(fd uintptr) bool { return !netpoll.Quiet(int(fd)) })
-	if err = c.mapError(err); errors.Is(err, os.ErrDeadlineExceeded) && !c.quiet() { // as in read
-		return nil
+// os.ErrDeadlineExceeded. passed is how long it waited, as in readTimed.
+func (c *conn) waitReadable(timeout time.Duration) (passed time.Duration, err error) {
+	for left := awake.NewCountdown(timeout); ; {
+		start := time.Now()
+		c.setReadDeadline(left.Step())
+		err = c.raw.Read(func(fd uintptr) bool { return !netpoll.Quiet(int(fd)) })
+		if err = c.mapError(err); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return passed + awake.Elapsed(time.Since(start)), err
+		}
+		passed += left.Step()
+		if !c.quiet() { // it came in time, and this goroutine ran too late
+			return passed, nil
+		}
+		if left.Passed(); left.Step() <= 0 {
+			return passed, err
+		}
 	}
-	return err
 }
 
 // isInterrupted reports whether interrupt was called, and clearInterrupt was not since.

@@ -230,7 +230,8 @@ func gateSettings(cfg *config.App) gate.Settings {
 func relaySettings(cfg *config.App) proxy.Settings {
 	return proxy.Settings{
 		RetryAfter: cfg.Hold.RetryAfter, ErrorPage: cfg.Hold.PageText,
-		Timeout: cfg.Timeout, Buffer: noneIfZero(cfg.Hold.Buffer), BufferTotal: noneIfZero(cfg.Hold.BufferTotal), HealthPath: cfg.Hold.Alive,
+		Buffering: cfg.BuffersBodies(),
+		Timeout:   cfg.Timeout, Buffer: noneIfZero(cfg.Hold.Buffer), BufferTotal: noneIfZero(cfg.Hold.BufferTotal), HealthPath: cfg.Hold.Alive,
 		AllowHalfClose:     cfg.HalfClose == "serve",
 		FinishOnDisconnect: cfg.OnLeave == "finish",
 		PassUnderscores:    cfg.Underscores == "pass",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/proxy/spool"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
@@ -66,6 +67,9 @@ type Options struct {
 	// nil: it is read from /proc/meminfo.
 	FreeMemory func() uint64
 }
+
+// spoolTimeout bounds the wait for the disk of the spool at the end.
+const spoolTimeout = time.Second
 
 // Supervisor runs every app of a configuration.
 type Supervisor struct {
@@ -120,6 +124,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		failedAfter: f.Daemon.FailedAfter,
 		exit:        newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
 		logOptions:  o.logs, freeMemory: o.FreeMemory,
+		spool: spool.New(spool.Options{Dir: f.Daemon.SpoolDir, Limit: f.Daemon.Spool, Logger: o.Logger}),
 	}
 	if o.Load == nil { // the command line does not change, but gunicorn's configuration file may
 		s.shared.source.load = func() (*config.File, error) { return f, nil }
@@ -300,6 +305,7 @@ func (s *Supervisor) close() {
 	s.leave()
 	s.rush()
 	s.shared.source.close()
+	s.shared.spool.Wait(spoolTimeout)
 	s.shared.state.Close()
 }
 

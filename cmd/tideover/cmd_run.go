@@ -102,7 +102,7 @@ func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags, r
 	if !c.quiet && received == nil {
 		printProblems(c.errors(), app.Warnings())
 	}
-	o := c.daemonOptions(&config.File{Apps: []*config.App{app}}, received)
+	o := c.daemonOptions(&config.File{Daemon: config.DefaultDaemon(), Apps: []*config.App{app}}, received)
 	o.App, o.PidFile = app.Name, f.pidfile
 	return daemon.Run(cmd.Context(), o)
 }

@@ -81,7 +81,8 @@ type Counters struct {
 	Expired    uint64 `json:"expired"`
 	Overflowed uint64 `json:"overflowed"`
 	ClientLeft uint64 `json:"client_left"`
-	Resent     uint64 `json:"resent"` // of all: sent again; not an ending
+	Resent     uint64 `json:"resent"`   // of all: sent again; not an ending
+	Streamed   uint64 `json:"streamed"` // of all: reached a worker before their body was complete, although it is to be buffered
 	Cut        uint64 `json:"cut"`
 	BadRequest uint64 `json:"bad_request"`
 	BadGateway uint64 `json:"bad_gateway"`

@@ -55,6 +55,7 @@ type App struct {
 
 	Reload    ReloadMode    // empty: see ReloadMode
 	Upstream  string        // "auto", "unix" or "tcp"
+	Buffering string        // "auto", "on" or "off"; see BuffersBodies
 	Timeout   time.Duration // until the first byte of the response; 0: no limit
 	Autostart bool
 	Restart   RestartPolicy
@@ -122,6 +123,19 @@ func (a *App) ReloadMode() ReloadMode {
 		return Overlap
 	}
 	return Replace
+}
+
+// BuffersBodies reports whether a request reaches the app when its body is complete: as the key
+// says; "auto": where a worker of gunicorn serves one connection at a time. Other servers may want
+// to read a body while it comes, and serve others meanwhile.
+func (a *App) BuffersBodies() bool {
+	switch a.Buffering {
+	case "on":
+		return true
+	case "off":
+		return false
+	}
+	return a.Gunicorn != nil && a.Gunicorn.ServesOneAtATime()
 }
 
 // Ready says when a generation may serve.

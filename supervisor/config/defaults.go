@@ -9,6 +9,12 @@ func newApp(name string) *App {
 	return a
 }
 
+// DefaultDaemon returns the settings of a daemon without a configuration file.
+func DefaultDaemon() (d Daemon) {
+	setDefaults(daemonKeys, &d)
+	return d
+}
+
 // setDefaults sets the default of every key, as if it were written in a file. It
 // panics if a default in the table is not valid.
 func setDefaults(keys []Key, settings any) {

@@ -79,6 +79,8 @@ type Daemon struct {
 	StateDir    string
 	RuntimeDir  string
 	Pidfile     string
+	Spool       int64          // bytes of bodies kept on disk, of all apps together; 0: none
+	SpoolDir    string         // directory of the spool file
 	ExitWhen    string         // "never", "failed" (an app has failed) or "done" (all apps are done)
 	FailedAfter int            // failed starts in a row after which an app has failed; 0: the default
 	StopTimeout *time.Duration // from TERM to the end, Linger included; 0: none; nil: see StopLimit

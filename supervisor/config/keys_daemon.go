@@ -25,6 +25,10 @@ var daemonKeys = []Key{
 		"directory for private sockets and the control socket"),
 	daemon("pidfile", filePath, "", func(d *Daemon) *string { return &d.Pidfile },
 		"file for the daemon's pid"),
+	daemon("spool", size, `"1GiB"`, func(d *Daemon) *int64 { return &d.Spool },
+		"bytes of bodies that are kept on disk for slow clients, of all apps together; 0B: none"),
+	daemon("spool_dir", filePath, `"/var/tmp"`, func(d *Daemon) *string { return &d.SpoolDir },
+		"directory on whose disk they are kept, in a file without a name"),
 	daemon("exit_when", oneOf("never", "failed", "done"), `"never"`, func(d *Daemon) *string { return &d.ExitWhen },
 		"when the daemon ends by itself, for containers").values(
 		"never", "when an app has failed (failed_after): exit code 1", "when every app is done or has failed"),

@@ -75,15 +75,40 @@ func TestDefaults(t *testing.T) {
 		a.Ready.Path == "/" && !a.Ready.Explicit && a.Ready.Status.String() == "<500" && a.Ready.Timeout == time.Minute &&
 		a.Hold.Limit == 1000 && a.Hold.Timeout == 30*time.Second && a.Hold.Buffer == 64<<10 && a.Hold.BufferTotal == 64<<20 && a.Hold.Alive == "" &&
 		a.Stop.Signal == syscall.SIGTERM && a.Stop.Timeout == 35*time.Second && a.Drain.Timeout == 30*time.Second && a.Drain.Tunnels == 30*time.Second &&
-		a.Limits.Head == 32<<10 && a.Limits.Target == 8190 && a.Limits.Fields == 100 && a.Limits.Body == 0 && a.Limits.Core == -1 && a.Umask == nil
+		a.Limits.Head == 32<<10 && a.Limits.Target == 8190 && a.Limits.Fields == 100 && a.Limits.Body == 0 && a.Limits.Core == -1 && a.Umask == nil &&
+		a.Buffering == "auto"
 	if !ok {
 		t.Errorf("got %+v", a)
 	}
 	if a.Listen[0] != "127.0.0.1:8000" || a.ListenFrom != "default" || !a.QueryGunicorn {
 		t.Errorf("listens on %v from %s, ask %v", a.Listen, a.ListenFrom, a.QueryGunicorn)
 	}
-	if f.Daemon.LogLevel != "info" || f.Daemon.ExitWhen != "never" {
+	if d := f.Daemon; d.LogLevel != "info" || d.ExitWhen != "never" || d.Spool != 1<<30 || d.SpoolDir != "/var/tmp" || d != DefaultDaemon() {
 		t.Errorf("got %+v", f.Daemon)
+	}
+}
+
+// With buffering = "auto" the command decides.
+func TestBodiesAreBufferedForWorkersThatServeOneAtATime(t *testing.T) {
+	for _, c := range []struct {
+		command, buffering string
+		want               bool
+	}{
+		{"gunicorn shop", "auto", true},
+		{"gunicorn -k sync shop", "auto", true},
+		{"gunicorn --threads 4 shop", "auto", true},
+		{"gunicorn -k gthread shop", "auto", true},
+		{"gunicorn -k gevent shop", "auto", false},
+		{"gunicorn -k uvicorn.workers.UvicornWorker shop", "auto", false},
+		{"uvicorn --fd {fd} shop:app", "auto", false},
+		{"gunicorn shop", "off", false},
+		{"gunicorn -k gevent shop", "on", true},
+		{"uvicorn --fd {fd} shop:app", "on", true},
+	} {
+		f, _ := load(t, map[string]string{"tideover.toml": fmt.Sprintf("[app.shop]\nlisten = \":8000\"\ncommand = %q\nbuffering = %q\n", c.command, c.buffering)})
+		if got := f.Apps[0].BuffersBodies(); got != c.want {
+			t.Errorf("%s, %s: %v", c.command, c.buffering, got)
+		}
 	}
 }
 
@@ -143,6 +168,7 @@ env_clear = true
 env_pass = ["AWS_REGION"]
 reload = "replace"
 upstream = "unix"
+buffering = "on"
 timeout = "10s"
 autostart = false
 restart = "on-failure"

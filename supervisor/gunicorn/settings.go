@@ -103,7 +103,13 @@ func (s Settings) Concurrency() int {
 	return s.Workers
 }
 
+// ServesOneAtATime reports whether a worker, or each of its threads, serves one connection at a
+// time and waits for what its client sends and takes: the worker classes sync and gthread.
+func (s Settings) ServesOneAtATime() bool {
+	return slices.Contains([]string{"", "sync", "gthread"}, s.WorkerClass)
+}
+
 // IsBounded reports whether gunicorn never processes more requests at once than Concurrency.
 func (s Settings) IsBounded() bool {
-	return s.Workers > 0 && slices.Contains([]string{"", "sync", "gthread"}, s.WorkerClass)
+	return s.Workers > 0 && s.ServesOneAtATime()
 }
