@@ -226,7 +226,6 @@ func (x *exchange) storedBytes() ([]byte, bool) {
 		return nil, false
 	}
 	all, r := append(make([]byte, 0, n), s.memory...), s.newReader()
-	defer r.close()
 	for {
 		p, err := r.next(storedReadTimeout)
 		all = append(all, p...)

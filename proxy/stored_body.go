@@ -93,7 +93,7 @@ func (x *exchange) grow(p []byte, n int) ([]byte, bool) {
 	return p, true
 }
 
-// A storedReader reads what lies behind the first memory of a storedBody. close must be called.
+// A storedReader reads what lies behind the first memory of a storedBody.
 type storedReader struct {
 	file *spool.Reader // nil: read to its end
 	tail []byte
@@ -102,7 +102,7 @@ type storedReader struct {
 func (s *storedBody) newReader() storedReader {
 	r := storedReader{tail: s.tail}
 	if s.file != nil {
-		r.file = s.file.NewReader()
+		r.file = s.file.NewReader(largeBufferSize)
 	}
 	return r
 }
@@ -115,18 +115,11 @@ func (r *storedReader) next(timeout time.Duration) ([]byte, error) {
 		if err != io.EOF {
 			return p, err
 		}
-		r.close()
+		r.file = nil
 	}
 	p := r.tail
 	if r.tail = nil; len(p) == 0 {
 		return nil, io.EOF
 	}
 	return p, nil
-}
-
-func (r *storedReader) close() {
-	if r.file != nil {
-		r.file.Close()
-		r.file = nil
-	}
 }

@@ -148,7 +148,6 @@ func (u *blockingUpstream) sendStored() error {
 	x, client := u.x, &u.client.conn
 	chunked := x.request.Body.Framing == http1.Chunked && !x.complete
 	r := x.stored.newReader()
-	defer r.close()
 	var out []byte
 	for left := x.stored.size() - int64(len(x.stored.memory)); left > 0; {
 		data, err := r.next(disconnectCheckInterval)

@@ -15,15 +15,17 @@ const pieceSize = 128 << 10
 
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
-// A File is a sequence of bytes in a spool. It is written at its end and may be read from any
-// offset, also while it is written. Release gives its space back.
+// A File is a sequence of bytes in a spool. One goroutine writes it, at its end, while others read
+// it. Release gives its space back.
 type File struct {
-	spool  *Spool
+	spool *Spool
+	err   error        // of Append
+	uses  atomic.Int32 // by its owner, and by operations that run
+
+	mu     sync.Mutex
 	store  *store // nil: nothing was written
 	blocks []uint32
 	size   int64
-	err    error        // of Append
-	uses   atomic.Int32 // by its owner, and by operations that run
 }
 
 // NewFile returns an empty file. It costs nothing before the first byte.
@@ -34,7 +36,11 @@ func (s *Spool) NewFile() *File {
 }
 
 // Size is the number of bytes.
-func (f *File) Size() int64 { return f.size }
+func (f *File) Size() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.size
+}
 
 // Append writes p at the end and returns how many bytes were written: all, or an error says why
 // not. Nothing can be appended after an error. It returns after a second at the latest for each
@@ -50,18 +56,13 @@ func (f *File) Append(p []byte) (n int, err error) {
 }
 
 func (f *File) appendPiece(p []byte) error {
-	size := f.size + int64(len(p))
-	if missing := int((size+BlockSize-1)/BlockSize) - len(f.blocks); missing > 0 {
-		of, blocks, err := f.spool.take(f.store, missing)
-		if err != nil {
-			return err
-		}
-		f.store, f.blocks = of, append(f.blocks, blocks...)
+	at, blocks, store, err := f.extend(len(p))
+	if err != nil {
+		return err
 	}
 	piece := pieces.Get().(*[pieceSize]byte) // the operation's own: it may outlast the call
 	n := copy(piece[:], p)
-	at, blocks, store := f.size, f.blocks, f.store
-	err := f.await(func() error {
+	err = f.await(func() error {
 		defer f.unuse()
 		defer pieces.Put(piece)
 		if err := store.open(f.spool.options.Open); err != nil {
@@ -70,9 +71,25 @@ func (f *File) appendPiece(p []byte) error {
 		return transfer(blocks, at, piece[:n], store.file.WriteAt)
 	})
 	if err == nil {
-		f.size = size
+		f.mu.Lock()
+		f.size += int64(n)
+		f.mu.Unlock()
 	}
 	return err
+}
+
+// extend makes sure that there are blocks for n bytes more, and returns where those bytes begin.
+func (f *File) extend(n int) (at int64, blocks []uint32, of *store, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if missing := int((f.size+int64(n)+BlockSize-1)/BlockSize) - len(f.blocks); missing > 0 {
+		of, blocks, err := f.spool.take(f.store, missing)
+		if err != nil {
+			return 0, nil, nil, err
+		}
+		f.store, f.blocks = of, append(f.blocks, blocks...)
+	}
+	return f.size, f.blocks, f.store, nil
 }
 
 // await runs a write and waits for it until the deadline.
@@ -109,18 +126,18 @@ func (f *File) unuse() {
 	}
 }
 
-// A Reader reads a file from its start. It belongs to one goroutine, and must be closed before the
-// file is released.
+// A Reader reads a file from its start. It belongs to one goroutine. A read that runs keeps the
+// space of a file that is released until it ends.
 type Reader struct {
 	file  *File
 	at    int64
-	piece *[pieceSize]byte
+	piece []byte
 	done  chan error // of a read that runs
 	n     int        // length of what it reads
 }
 
-// NewReader returns a reader at the start of the file.
-func (f *File) NewReader() *Reader { return &Reader{file: f} }
+// NewReader returns a reader at the start of the file, which returns up to size bytes at once.
+func (f *File) NewReader(size int) *Reader { return &Reader{file: f, piece: make([]byte, size)} }
 
 // Next returns the next bytes, valid until the following call; io.EOF at the end of what is written
 // by now. ErrSlow says that the disk has not answered within timeout: Next is to be called again.
@@ -128,7 +145,7 @@ func (r *Reader) Next(timeout time.Duration) ([]byte, error) {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	if r.done == nil {
-		if r.at == r.file.size {
+		if r.AtEnd() {
 			return nil, io.EOF
 		}
 		if !r.begin(timer.C) {
@@ -148,14 +165,16 @@ func (r *Reader) Next(timeout time.Duration) ([]byte, error) {
 	}
 }
 
+// AtEnd reports whether all that is written by now was read.
+func (r *Reader) AtEnd() bool { return r.at == r.file.Size() }
+
 // begin begins to read the next piece.
 func (r *Reader) begin(expired <-chan time.Time) bool {
 	f := r.file
-	if r.piece == nil {
-		r.piece = pieces.Get().(*[pieceSize]byte)
-	}
+	f.mu.Lock()
 	piece, at, blocks, store := r.piece, r.at, f.blocks, f.store
-	n := int(min(pieceSize, f.size-at))
+	n := int(min(int64(len(piece)), f.size-at))
+	f.mu.Unlock()
 	done := make(chan error, 1)
 	f.uses.Add(1)
 	begun := f.spool.begin(func() error {
@@ -168,14 +187,6 @@ func (r *Reader) begin(expired <-chan time.Time) bool {
 	}
 	r.done, r.n = done, n
 	return true
-}
-
-// Close gives the reader's memory back.
-func (r *Reader) Close() {
-	if r.piece != nil && r.done == nil { // else a read still runs into it
-		pieces.Put(r.piece)
-	}
-	r.piece = nil
 }
 
 // transfer reads or writes p at an offset of the file that consists of blocks.

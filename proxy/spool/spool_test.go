@@ -34,8 +34,7 @@ func newSpool(t *testing.T, o Options) *Spool {
 
 // readAll reads a file in the pieces in which it comes.
 func readAll(f *File) ([]byte, error) {
-	r := f.NewReader()
-	defer r.Close()
+	r := f.NewReader(100_000)
 	var all []byte
 	for {
 		p, err := r.Next(10 * time.Second)
