@@ -140,7 +140,7 @@ func measure(name, before string, k kind, n int, duration time.Duration) error {
 		return err
 	}
 	clients := connect(s.address, k, n)
-	time.Sleep(settle)
+	<-time.After(settle)
 	var took []time.Duration
 	failed := 0
 	for end := time.Now().Add(duration); time.Now().Before(end) || len(took) < 3; {
@@ -149,11 +149,11 @@ func measure(name, before string, k kind, n int, duration time.Duration) error {
 			failed++
 		}
 		took = append(took, d)
-		time.Sleep(gap)
+		<-time.After(gap)
 	}
 	with := rss(s.pids())
 	clients.close()
-	time.Sleep(2 * time.Second)
+	<-time.After(2 * time.Second)
 	slices.Sort(took)
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	fmt.Printf("| %s | %d %s | %.1f | %.1f | %.1f | %d of %d | %.1f | %.1f |\n", name, n, k.name, ms(took[len(took)/2]), ms(took[len(took)*99/100]),
