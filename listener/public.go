@@ -69,7 +69,12 @@ func Open(a Address, o Options) (*Public, error) {
 	}
 	open := openTCP
 	if a.Network == "unix" {
-		open = func(a Address) (*Public, error) { return openUnix(a, o.Mode, nil) }
+		open = func(a Address) (*Public, error) {
+			if err := removeStaleSocket(a.Address); err != nil {
+				return nil, err
+			}
+			return openUnix(a, o.Mode, nil)
+		}
 	}
 	p, err := open(a)
 	if err != nil {
@@ -92,11 +97,9 @@ func openTCP(a Address) (*Public, error) {
 	return &Public{address: a, listener: l}, nil
 }
 
+// openUnix opens a unix socket at a path where no file is.
 func openUnix(a Address, mode os.FileMode, to *owner) (*Public, error) {
 	if err := checkLength(a.Address); err != nil {
-		return nil, err
-	}
-	if err := removeStaleSocket(a.Address); err != nil {
 		return nil, err
 	}
 	fd, file, err := listenUnix(a.Address, mode, to)

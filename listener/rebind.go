@@ -61,7 +61,13 @@ func (p *Public) Rebind() (*Public, error) {
 		}
 		mode, to = os.FileMode(st.Mode).Perm(), &owner{int(st.Uid), int(st.Gid)}
 	}
-	fresh, err := openUnix(p.address, mode, to)
+	if at != (fileID{}) { // else a process may bind the path now, and has not called listen(2) yet
+		err = removeStaleSocket(p.file.path)
+	}
+	var fresh *Public
+	if err == nil {
+		fresh, err = openUnix(p.address, mode, to)
+	}
 	if err != nil {
 		err = newOpenError(p.address, err)
 		p.rival.next, p.rival.fault = time.Now().Add(rivalInterval), err
