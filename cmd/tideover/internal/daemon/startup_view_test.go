@@ -11,7 +11,6 @@ import (
 	"tideover/cmd/tideover/internal/term"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
-	"tideover/supervisor/gunicorn"
 )
 
 func startupViewOf(out *bytes.Buffer, apps ...*config.App) *startupView {
@@ -129,8 +128,12 @@ func TestStartupViewShowsWhereGunicornListens(t *testing.T) {
 		"127.0.0.1:9001": "http://127.0.0.1:9001   from gunicorn's settings, taken over\n",
 		"127.0.0.1:8000": "http://127.0.0.1:8000   gunicorn's default, taken over\n",
 	} {
+		app, err := config.FromCommand(config.CommandOptions{Name: "shop", Command: []string{"gunicorn", "shop:app"}, Directory: "/srv/shop"})
+		if err != nil || !app.QueryGunicorn {
+			t.Fatal(app, err)
+		}
 		var out bytes.Buffer
-		v := startupViewOf(&out, &config.App{Name: "shop", Listen: []string{"127.0.0.1:8000"}, ListenFrom: "default", QueryGunicorn: true, Gunicorn: &gunicorn.Command{}})
+		v := startupViewOf(&out, app)
 		v.printHead([]api.AppStatus{{Name: "shop", Listen: []string{reported}}})
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s:\n%s", reported, out.String())
