@@ -29,7 +29,7 @@ type CommandOptions struct {
 
 // FromCommand returns the app for a command line. It is always a web app: its public
 // address is Listen, else that of gunicorn or another known server, else PORT, else
-// 127.0.0.1:8000.
+// 127.0.0.1:8000. It is never guessed for a script that runs gunicorn.
 // The error joins all problems.
 func FromCommand(o CommandOptions) (*App, error) {
 	if len(o.Command) == 0 {
@@ -46,6 +46,9 @@ func FromCommand(o CommandOptions) (*App, error) {
 	case len(a.Listen) > 0:
 	case a.Server != nil:
 		errs = append(errs, a.setServerListen(port))
+	case !a.TakesSocket() && gunicorn.NamedInScript(a.Command, lookupEnv(o.Environ), a.readScript):
+		errs = append(errs, errors.New("it cannot be known where the gunicorn of this script listens, because it stands in a function, "+
+			"a condition or a loop, or beside another one; "+listenRemedy))
 	default:
 		errs = append(errs, a.setDefaultListen(port))
 	}

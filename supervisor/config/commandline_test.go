@@ -76,3 +76,26 @@ func TestDefaultName(t *testing.T) {
 		}
 	}
 }
+
+// A script whose gunicorn is not understood is not served on a guessed address.
+func TestTheAddressOfAGunicornInAScriptIsNeverGuessed(t *testing.T) {
+	for _, script := range []string{
+		"run() { exec gunicorn shop:app; }; run",
+		"if true; then gunicorn shop:app; fi",
+		"gunicorn shop:app & gunicorn admin:app",
+		"cat <<EOF\nx\nEOF\nexec gunicorn shop:app",
+	} {
+		o := CommandOptions{Command: []string{"sh", "-c", script}, Directory: "/srv/shop"}
+		if a, err := FromCommand(o); err == nil || !strings.Contains(err.Error(), "--listen") {
+			t.Errorf("%q: %+v, %v", script, a, err)
+		}
+		o.Listen = []string{"127.0.0.1:8001"}
+		if _, err := FromCommand(o); err != nil {
+			t.Errorf("%q with --listen: %v", script, err)
+		}
+	}
+	other := CommandOptions{Command: []string{"sh", "-c", "# instead of gunicorn\nexec shop-server"}, Directory: "/srv/shop"}
+	if a, err := FromCommand(other); err != nil || a.ListenFrom != "default" {
+		t.Errorf("%+v, %v", a, err)
+	}
+}

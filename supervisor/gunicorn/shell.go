@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -196,6 +197,18 @@ func findLast(commands []simpleCommand) int {
 		return -1
 	}
 	return at
+}
+
+// inScript finds the word gunicorn in a line of a script, outside of comments.
+var inScript = regexp.MustCompile(`(?m)^[^#\n]*\bgunicorn\b`)
+
+// NamedInScript reports whether argv runs the script of a shell that has the word gunicorn. If
+// Parse has found no gunicorn in it, gunicorn stands in a function or a compound command, or the
+// syntax is not known, so it cannot be known where it listens. read is as for Parse.
+func NamedInScript(argv []string, env func(string) string, read func(path string) ([]byte, error)) bool {
+	none := func([]simpleCommand) int { return -1 }
+	shell := findShell(unwrap(argv, env, read, none).command, read)
+	return shell != nil && inScript.MatchString(shell.text)
 }
 
 // runsGunicorn reports whether the words of a command are, behind its wrappers, those of gunicorn.
