@@ -190,10 +190,11 @@ func findGunicorn(commands []simpleCommand) int {
 	return at
 }
 
-// findLast returns the index of the last command if it is outside of compound commands; else -1.
+// findLast returns the index of the last command if it is outside of compound commands and not only
+// a redirection; else -1.
 func findLast(commands []simpleCommand) int {
 	at := len(commands) - 1
-	if at < 0 || commands[at].depth > 0 {
+	if at < 0 || commands[at].depth > 0 || len(commands[at].words) == 0 {
 		return -1
 	}
 	return at

@@ -207,7 +207,7 @@ func TestReloadersAreSaid(t *testing.T) {
 // placeholder.
 func FuzzParse(f *testing.F) {
 	for _, command := range []string{"uvicorn a:b --port 80", "sh\x00-c\x00exec uvicorn a:b --port $PORT", "flask\x00run\x00-p", "manage.py\x00runserver\x00[::]:80",
-		"daphne\x00-e\x00tcp", "waitress-serve\x00--listen", "hypercorn\x00-b\x00[", "sh\x00-c\x00uvicorn \\"} {
+		"daphne\x00-e\x00tcp", "waitress-serve\x00--listen", "hypercorn\x00-b\x00[", "sh\x00-c\x00uvicorn \\", "sh\x00-c\x00>A"} {
 		f.Add(strings.ReplaceAll(command, " ", "\x00"))
 		f.Add(command)
 	}
