@@ -110,11 +110,11 @@ func readScript(file string, read scriptReader) (string, bool) {
 // scripted is a gunicorn inside of a script.
 type scripted struct {
 	shell     *shellCommand
-	prefix    string      // what the script does before, as it is written
-	words     []shellWord // the command of gunicorn, with its wrappers
-	culprit   string      // the command that must not run twice; "": none
-	sourced   bool        // the script sources a file, which may set variables
-	movedAway bool        // the script changes the directory
+	prefix    string        // what the script does before, as it is written
+	command   simpleCommand // that of gunicorn, with its wrappers
+	culprit   string        // the command that must not run twice; "": none
+	sourced   bool          // the script sources a file, which may set variables
+	movedAway bool          // the script changes the directory
 	variables map[string]variable
 	unknown   map[string]bool // the words of gunicorn, as they are written, that have an unknown value
 }
@@ -148,7 +148,7 @@ func (u *unwrapped) removeShell() bool {
 		return false
 	}
 	c := script.commands[at]
-	s := &scripted{shell: shell, words: c.words, prefix: script.text[:c.words[0].at],
+	s := &scripted{shell: shell, command: c, prefix: script.text[:c.words[0].at],
 		culprit: unrepeatable(script.commands[:at], u.read, 0)}
 	if s.culprit == "" {
 		for _, inner := range c.inner {
@@ -258,7 +258,7 @@ func (s *scripted) readVariables(commands []simpleCommand, env func(string) stri
 // exec and the assignments in front. A word with an unknown value stays as it is written.
 func (s *scripted) expandWords(env func(string) string) (words, assignments []string, execs bool) {
 	s.unknown = map[string]bool{}
-	for _, w := range s.words {
+	for _, w := range s.command.words {
 		fields, known := s.expand(w.raw, env, true)
 		if !known {
 			fields, s.unknown[w.raw] = []string{w.raw}, true
@@ -398,7 +398,7 @@ func (s *scripted) unaskable() error {
 	if s.culprit != "" {
 		return fmt.Errorf("%s runs %q before gunicorn, which must not be run twice", s.shell.name, shorten(s.culprit))
 	}
-	if slices.ContainsFunc(s.words, func(w shellWord) bool { return w.raw == "--" }) {
+	if slices.ContainsFunc(s.command.words, func(w shellWord) bool { return w.raw == "--" }) {
 		return fmt.Errorf("%s has the word -- among the arguments of gunicorn", s.shell.name)
 	}
 	return nil
@@ -415,7 +415,7 @@ func shorten(text string) string {
 // is left out: a pipe to tee, redirections, further commands.
 func (s *scripted) query(outer []string) queryForm {
 	text := s.prefix
-	for _, w := range s.words {
+	for _, w := range s.command.words {
 		text += w.raw + " "
 	}
 	q := queryForm{head: append(slices.Clone(outer), s.shell.head...), script: text, tail: s.shell.tail}

@@ -28,6 +28,9 @@ type shellWord struct {
 	at  int // offset in the text
 }
 
+// end is the offset behind the word.
+func (w shellWord) end() int { return w.at + len(w.raw) }
+
 // errSyntax is the error of a script with syntax that scanScript does not know.
 var errSyntax = errors.New("its syntax is not known")
 

@@ -20,12 +20,11 @@ type Command struct {
 	From string
 
 	server    *server
-	argv      []string
+	command   gunicorn.Unwrapped
 	args      []string   // of the program, as a shell expands them
 	own       int        // index in args at which those of the server begin
 	removed   []wordSpan // the words in args that name an address
 	forks     bool       // a wrapper starts the server as its child
-	inShell   bool       // the server is in the script of a shell
 	addresses []string
 	unknown   error // why the address is not known; nil: it is
 	unusable  error
@@ -51,12 +50,13 @@ func Parse(argv []string, env func(string) string) *Command {
 	if s == nil {
 		return nil
 	}
-	c := &Command{Server: s.name, server: s, argv: argv, args: u.Args, own: own, inShell: u.InShell()}
+	c := &Command{Server: s.name, server: s, command: u, args: u.Args, own: own}
 	_, c.forks = u.Forks()
 	if s.verbs != nil && own > 0 && s.verbs[0] != u.Args[own-1] {
 		c.Server = u.Args[own-1] // runserver_plus
 	}
 	c.read(u.Env)
+	c.command.Env = nil // commands are compared
 	return c
 }
 
@@ -237,7 +237,6 @@ func (c *Command) option(unix bool) []string {
 
 // words returns the command with the words of option in the place of its addresses.
 func (c *Command) words(unix bool) ([]string, error) {
-	args := c.args
 	keep := func(i int) bool {
 		return !slices.ContainsFunc(c.removed, func(s wordSpan) bool { return s.first <= i && i < s.end })
 	}
@@ -250,21 +249,11 @@ func (c *Command) words(unix bool) ([]string, error) {
 		}
 		return out
 	}
-	if !c.inShell {
-		return slices.Concat(c.argv[:len(c.argv)-len(args)], replace(args)), nil
-	}
-	at := slices.IndexFunc(c.argv, func(word string) bool { return len(rawWords(word).words) > 1 })
-	if at < 0 || at != len(c.argv)-1 {
+	argv, ok := c.command.ReplaceArgs(replace)
+	if !ok {
 		return nil, c.scriptError()
 	}
-	script := rawWords(c.argv[at])
-	first := len(script.words) - len(args)
-	if !script.simple || first < 1 {
-		return nil, c.scriptError()
-	}
-	start := script.starts[first-1] + len(script.words[first-1])
-	text := c.argv[at][:start] + " " + strings.Join(replace(script.words[first:]), " ") + c.argv[at][script.end:]
-	return slices.Concat(c.argv[:at], []string{text}), nil
+	return argv, nil
 }
 
 // scriptError is the error where the address is in a script that cannot be changed.
