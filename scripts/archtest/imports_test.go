@@ -19,7 +19,8 @@ var walls = map[string][]string{
 	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term", "proxy/awake",
 		"supervisor", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
 		"supervisor/process", "supervisor/safepath", "listener"},
-	"cmd/tideover/internal/move": {"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/supervisordconf"},
+	"cmd/tideover/internal/move": {"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/process", "supervisor/safepath",
+		"supervisor/supervisordconf"},
 	"cmd/tideover/internal/term": {},
 
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},

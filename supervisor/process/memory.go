@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,6 +22,28 @@ func memoryOf(pids []int) (uint64, error) {
 		sum += n
 	}
 	return sum, nil
+}
+
+// MemoryOfTrees returns the memory in bytes of these processes and of all that descend from them.
+func MemoryOfTrees(roots []int) (uint64, error) {
+	all, err := listProcesses()
+	if err != nil {
+		return 0, err
+	}
+	parents := map[int]int{}
+	for _, s := range all {
+		parents[s.pid] = s.parent
+	}
+	var members []int
+	for _, s := range all {
+		for pid := s.pid; pid > 1; pid = parents[pid] {
+			if slices.Contains(roots, pid) {
+				members = append(members, s.pid)
+				break
+			}
+		}
+	}
+	return memoryOf(members)
 }
 
 // memory returns the proportional set size, or the resident set size if the kernel does not

@@ -160,7 +160,13 @@ func TestMemory(t *testing.T) {
 	if err != nil || one >= whole {
 		t.Errorf("one of two: %d of %d, %v", one, whole, err)
 	}
+	if tree, err := MemoryOfTrees([]int{k.Pid()}); err != nil || tree <= one {
+		t.Errorf("tree: %d of %d, %v", tree, whole, err)
+	}
 	k.Kill(t.Context())
+	if n, err := MemoryOfTrees([]int{k.Pid()}); n != 0 || err != nil {
+		t.Errorf("gone tree: %d, %v", n, err)
+	}
 	if n, err := k.Memory(); n != 0 || err != nil {
 		t.Errorf("gone: %d, %v", n, err)
 	}

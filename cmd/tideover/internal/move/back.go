@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -55,7 +54,7 @@ func Back(ctx context.Context, o Options) error {
 	if err := m.daemon.Shutdown(ctx, false); err != nil {
 		return err
 	}
-	os.Remove(o.movedFile())
+	o.files().RemoveFile(o.movedFile())
 	if o.Systemd {
 		m.disableSupervisord("enable")
 		m.systemctl("disable", service)
@@ -66,7 +65,7 @@ func Back(ctx context.Context, o Options) error {
 
 // compareBack finds the processes that were moved and the daemon that has them.
 func (m *mover) compareBack(ctx context.Context) error {
-	text, err := os.ReadFile(m.movedFile())
+	list, err := m.files().ReadFile(m.movedFile())
 	if err != nil {
 		return fmt.Errorf("%w: move did not get to its end", err)
 	}
@@ -82,7 +81,7 @@ func (m *mover) compareBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	moved := strings.Fields(string(text))
+	moved := strings.Fields(string(list.Text))
 	for i := range all {
 		if slices.Contains(moved, all[i].name) {
 			all[i].state = "RUNNING" // it did
@@ -340,18 +339,18 @@ func (m *mover) undo(cause error) error {
 		}
 	}
 	m.daemon.leave(m.Systemd)
-	os.Remove(m.movedFile())
+	m.files().RemoveFile(m.movedFile())
 	return errors.Join(errs...)
 }
 
-// restore gives one unit back in whatever state it is.
+// restore gives one unit back to supervisord, also one of which only a part was taken over.
 func (m *mover) restore(ctx context.Context, u *unit) error {
 	running, err := m.supervisord.processes(ctx)
 	if err != nil {
 		return err
 	}
 	names := u.names()
-	stopped := slices.ContainsFunc(running, func(p process) bool { return slices.Contains(names, p.name) && !p.runs() })
+	stopped := slices.ContainsFunc(running, func(p processInfo) bool { return slices.Contains(names, p.name) && !p.runs() })
 	if !stopped { // it answers as before
 		if m.web(ctx, u) {
 			return m.daemon.Unlisten(ctx, u.cfg.Name, false)

@@ -88,10 +88,13 @@ func (o Options) startDaemon(ctx context.Context) (*daemon, error) {
 
 // spawn starts the daemon in a session of its own, so that it outlives this command.
 func (d *daemon) spawn(o Options) error {
+	if err := o.files().ProbeLog(o.Log); err != nil {
+		return fmt.Errorf("log %s: %w", o.Log, err)
+	}
 	os.Rename(o.Log, o.Log+".before")
-	log, err := os.OpenFile(o.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	log, err := o.files().OpenLog(o.Log, 0o640)
 	if err != nil {
-		return err
+		return fmt.Errorf("log %s: %w", o.Log, err)
 	}
 	defer log.Close()
 	args := []string{"run", "-c", o.Config, "--take-over"}

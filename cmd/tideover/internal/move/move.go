@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -14,6 +13,8 @@ import (
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/process"
+	"tideover/supervisor/safepath"
 	"tideover/supervisor/supervisordconf"
 )
 
@@ -57,6 +58,9 @@ func (m *mover) sayLost(format string, args ...any) {
 	defer m.mu.Unlock()
 	m.lost = true
 }
+
+// files opens the files of the move itself: as root none that another user can change.
+func (Options) files() safepath.Opener { return safepath.Opener{} }
 
 // movedFile lists the processes that a move has taken over, one in a line.
 func (o Options) movedFile() string { return o.Config + ".moved" }
@@ -154,6 +158,19 @@ func (m *mover) takeAll(ctx context.Context) error {
 	return m.each(ctx, twice, m.takeOverlapped)
 }
 
+// fits reports whether the machine has memory for another copy of what runs of the units.
+func (m *mover) fits(units []*unit) bool {
+	var running []int
+	for _, u := range units {
+		for _, p := range u.processes {
+			running = append(running, p.pid)
+		}
+	}
+	need, err := process.MemoryOfTrees(running)
+	free := process.MemoryAvailable()
+	return err != nil || free == 0 || free > need // it is not known, or enough
+}
+
 // sameApps checks that the daemon has exactly the apps of the file.
 func (m *mover) sameApps(ctx context.Context) error {
 	status, err := m.daemon.Status(ctx)
@@ -212,7 +229,7 @@ func (m *mover) finish(ctx context.Context) error {
 			names.WriteString(name + "\n")
 		}
 	}
-	if err := os.WriteFile(m.movedFile(), []byte(names.String()), 0o640); err != nil {
+	if err := m.files().WriteFile(m.movedFile(), []byte(names.String()), 0o640); err != nil {
 		return err
 	}
 	if !m.Systemd {

@@ -15,7 +15,7 @@ import (
 type unit struct {
 	cfg       *config.App
 	apps      []string      // cfg's instances, or its name
-	processes []process     // those that run under supervisord
+	processes []processInfo // those that run under supervisord
 	known     bool          // supervisord has a program for it
 	stopWait  time.Duration // its stopwaitsecs
 	after     []*unit
@@ -29,7 +29,7 @@ type plan struct {
 
 // newPlan compares the programs of supervisord with the apps of the configuration: a program is
 // replaced by the app of the name that import gives it.
-func newPlan(programs []supervisordconf.Program, running []process, file *config.File, leave []string) *plan {
+func newPlan(programs []supervisordconf.Program, running []processInfo, file *config.File, leave []string) *plan {
 	p := &plan{}
 	byApp := map[string]*unit{}
 	for _, cfg := range file.Apps {

@@ -20,7 +20,7 @@ func TestProgramsAreReplacedByTheAppsThatImportMakesOfThem(t *testing.T) {
 		{Section: "program:idle", App: "idle", Processes: []string{"idle"}},
 		{Section: "program:gone", App: "gone", Processes: []string{"gone"}},
 	}
-	running := []process{{"site:shop", "RUNNING", 10}, {"celery:celery_00", "STARTING", 11}, {"celery:celery_01", "RUNNING", 12},
+	running := []processInfo{{"site:shop", "RUNNING", 10}, {"celery:celery_00", "STARTING", 11}, {"celery:celery_01", "RUNNING", 12},
 		{"idle", "STOPPED", 0}, {"gone", "RUNNING", 13}, {"crashmail", "RUNNING", 14}}
 	file := &config.File{Apps: []*config.App{{Name: "shop", Instances: 1, After: []string{"celery"}}, {Name: "celery", Instances: 2}, {Name: "idle", Instances: 1}, {Name: "new", Instances: 1}}}
 	p := newPlan(programs, running, file, []string{"crashmail"})

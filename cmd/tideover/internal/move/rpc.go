@@ -27,15 +27,15 @@ func newSupervisord(server supervisordconf.Server) *supervisord {
 	return &supervisord{server, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
-// process is one process of supervisord. Its name is "shop", or GROUP:PROCESS.
-type process struct {
+// processInfo is one process of supervisord. Its name is "shop", or GROUP:PROCESS.
+type processInfo struct {
 	name  string
 	state string // RUNNING, STARTING, STOPPED, EXITED, FATAL ...
 	pid   int    // 0: none
 }
 
 // runs reports whether supervisord keeps the process running.
-func (p process) runs() bool {
+func (p processInfo) runs() bool {
 	return p.state == "RUNNING" || p.state == "STARTING" || p.state == "BACKOFF"
 }
 
@@ -61,25 +61,25 @@ func (s *supervisord) pid(ctx context.Context) (int, error) {
 }
 
 // processes returns the processes of all programs.
-func (s *supervisord) processes(ctx context.Context) ([]process, error) {
+func (s *supervisord) processes(ctx context.Context) ([]processInfo, error) {
 	v, err := s.call(ctx, "supervisor.getAllProcessInfo")
 	if err != nil {
 		return nil, err
 	}
 	list, _ := v.([]any)
-	var all []process
+	var all []processInfo
 	for _, one := range list {
 		all = append(all, processOf(one))
 	}
 	return all, nil
 }
 
-func (s *supervisord) process(ctx context.Context, name string) (process, error) {
+func (s *supervisord) process(ctx context.Context, name string) (processInfo, error) {
 	v, err := s.call(ctx, "supervisor.getProcessInfo", name)
 	return processOf(v), err
 }
 
-func processOf(v any) process {
+func processOf(v any) processInfo {
 	info, _ := v.(map[string]any)
 	name, _ := info["name"].(string)
 	if group, _ := info["group"].(string); group != name {
@@ -87,7 +87,7 @@ func processOf(v any) process {
 	}
 	state, _ := info["statename"].(string)
 	pid, _ := info["pid"].(int)
-	return process{name: name, state: state, pid: pid}
+	return processInfo{name: name, state: state, pid: pid}
 }
 
 // stop stops a process and returns when it is gone. One that does not run is no error.
