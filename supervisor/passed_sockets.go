@@ -63,8 +63,8 @@ func (ls *listeners) unused() []string {
 
 // assignPassed returns the app of `run -- COMMAND` with the sockets of the service manager as its
 // public address, if the command has no address of its own. Else they must be those of its
-// addresses: a socket on which no client would be answered is refused. With --listen it is the
-// user who decides; what is unused is logged.
+// addresses: a socket on which no client would be answered is refused. With --listen a socket that
+// is not used is only logged.
 func (ls *listeners) assignPassed(cfg *config.App) (*config.App, error) {
 	named := func(address string) bool { return strings.HasPrefix(address, systemdPrefix) }
 	if len(ls.systemd) == 0 || cfg.ListenFrom == fromFlag || slices.ContainsFunc(cfg.Listen, named) {

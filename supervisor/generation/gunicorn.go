@@ -65,7 +65,7 @@ func writeQueryProgram() (path string, err error) {
 	}
 	path = filepath.Join(dir, "query.py")
 	if err = os.WriteFile(path, gunicorn.QueryProgram, 0o644); err == nil {
-		err = errors.Join(os.Chmod(path, 0o644), os.Chmod(dir, 0o755)) // whatever the umask is
+		err = errors.Join(os.Chmod(path, 0o644), os.Chmod(dir, 0o755)) // the umask may have taken bits away
 	}
 	if err != nil {
 		os.RemoveAll(dir)
