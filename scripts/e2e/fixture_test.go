@@ -277,6 +277,19 @@ func (s *fixture) waitGeneration(generation int) {
 	}))
 }
 
+// reloadAndRestart is a row from the first request to the end of the daemon: a reload and a restart
+// under load lose nothing.
+func (s *fixture) reloadAndRestart(rate int) {
+	s.Helper()
+	s.startLoad(rate)
+	for range times(1) {
+		s.reload()
+		s.restart()
+	}
+	s.finish()
+	s.shutdown()
+}
+
 // finish ends the load: no request may be lost and no POST begun twice.
 func (s *fixture) finish() loadgen.Tally {
 	s.Helper()

@@ -25,13 +25,7 @@ func TestOtherServers(t *testing.T) {
 				front: apache(testenv.Apache{}), command: r.serverCommand(server),
 				release: testenv.Release{Number: 1, Import: 0.5},
 			})
-			s.startLoad(60)
-			for range times(1) {
-				s.reload()
-				s.restart()
-			}
-			s.finish()
-			s.shutdown()
+			s.reloadAndRestart(60)
 		})
 	}
 }
@@ -93,13 +87,7 @@ func TestAddressOfOtherServers(t *testing.T) {
 					return append([]string{r.env.Venv("servers", words[0])}, words[1:]...)
 				},
 			})
-			s.startLoad(60)
-			for range times(1) {
-				s.reload()
-				s.restart()
-			}
-			s.finish()
-			s.shutdown()
+			s.reloadAndRestart(60)
 		})
 	}
 }

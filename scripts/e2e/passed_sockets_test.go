@@ -69,13 +69,7 @@ func TestPassedSockets(t *testing.T) {
 					return append([]string{r.env.Venv(venv, words[0])}, words[1:]...)
 				},
 			})
-			s.startLoad(60)
-			for range times(1) {
-				s.reload()
-				s.restart()
-			}
-			s.finish()
-			s.shutdown()
+			s.reloadAndRestart(60)
 		})
 	}
 }

@@ -32,13 +32,7 @@ func TestCommandsAsTheyAreTyped(t *testing.T) {
 				r.must(err)
 				s := &fixture{row: r, app: shop, daemon: daemon, client: &loadgen.Client{Address: address, Prefix: form}}
 				r.must(waitAnswer(r, s.client))
-				s.startLoad(40)
-				for range times(1) {
-					s.reload()
-					s.restart()
-				}
-				s.finish()
-				s.shutdown()
+				s.reloadAndRestart(40)
 			})
 		}
 	}
