@@ -33,7 +33,10 @@ type blockingClient struct {
 func (b *blockingClient) serve(o offload) (keep bool) {
 	switch o.reason {
 	case reasonNewRequest:
-		keep = b.serveRequest()
+		keep = b.serveBegun()
+	case reasonHeadTimeout:
+		b.reject(errHeadTimeout)
+		b.exchange.finish()
 	case reasonDecision:
 		keep = b.proxy(o.decision)
 		b.exchange.finish()
@@ -49,9 +52,14 @@ func (b *blockingClient) serve(o offload) (keep bool) {
 
 // serveRequest serves one request from its first byte to its last.
 func (b *blockingClient) serveRequest() (keep bool) {
-	x := b.exchange
 	b.updateRules()
-	x.begin(b.clientConn, time.Now())
+	b.exchange.begin(b.clientConn, time.Now())
+	return b.serveBegun()
+}
+
+// serveBegun serves a request of which a part of the head was read.
+func (b *blockingClient) serveBegun() (keep bool) {
+	x := b.exchange
 	defer x.finish()
 	switch {
 	case !b.readHead():
@@ -95,13 +103,9 @@ func (b *blockingClient) proxy(d gate.Decision) (keep bool) {
 // its client is gone.
 func (b *blockingClient) readHead() bool {
 	x := b.exchange
-	counted := false
 	for {
 		n, fault := x.request.Parse(b.in.bytes(), &b.rules.policy)
-		if !counted && x.request.Started() {
-			b.app.counters.requests.Add(1)
-			counted = true
-		}
+		x.count()
 		switch {
 		case fault != nil:
 			b.reject(fault)
@@ -112,14 +116,14 @@ func (b *blockingClient) readHead() bool {
 			return true
 		}
 		left := time.Until(x.startedAt.Add(x.settings.HeadTimeout))
-		if !counted {
+		if !x.counted {
 			left = x.settings.IdleTimeout
 		}
 		n, err := b.conn.read(b.in.room(b.rules.policy.Limits.Head), max(left, time.Nanosecond))
 		b.in.end += n
 		switch {
 		case n > 0:
-		case !counted:
+		case !x.counted:
 			return false
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			b.reject(errHeadTimeout)

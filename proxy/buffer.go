@@ -6,6 +6,8 @@ const (
 	// bufferSize is the size of a pooled buffer: nearly every head fits, and a good piece of a
 	// body.
 	bufferSize = 16 << 10
+	// minOwnBuffer is the least size of a buffer for the rest of a head that comes in pieces.
+	minOwnBuffer = 512
 	// largeBufferSize is the size of a buffer through which a long body goes.
 	largeBufferSize = 128 << 10
 )
@@ -61,6 +63,14 @@ func (b *buffer) enlarge() {
 		b.free()
 		b.large = largeBuffers.Get().(*[largeBufferSize]byte)
 		b.data, b.start, b.end = b.large[:], 0, 0
+	}
+}
+
+// unpool gives a pooled buffer back that holds little, for one of its own with room for as much
+// again.
+func (b *buffer) unpool() {
+	if n := b.end - b.start; b.pooled != nil && n <= bufferSize/4 {
+		b.replace(make([]byte, max(minOwnBuffer, 2*n)))
 	}
 }
 

@@ -10,13 +10,12 @@
 //
 // An acceptor (acceptor.go) accepts the connection and registers it with the event loop
 // (eventloop.go) as a loopClient. When the client sends bytes, the loop parses the head
-// (loop_client.go) and asks the gate. A request without a body that passes is written to the app,
+// (loop_client.go), in one piece or in many, and asks the gate. A request without a body that passes is written to the app,
 // and its response to the client, without leaving the loop (loop_roundtrip.go, on a connection of
 // loop_upstream.go). A request that is held is an entry in the gate's queue.
 //
-// Everything that may take longer is offloaded (offload.go) to a goroutine: a request with a body,
-// a head that comes in pieces, a response that is long or slow to be read, a failure, an error
-// response, a tunnel. There the code runs from top to bottom and blocks: blocking_client.go reads
+// Everything that may take longer is offloaded (offload.go) to a goroutine: a request with a body, a
+// response that is long or slow to be read, a failure, an error response, a tunnel. There the code runs from top to bottom and blocks: blocking_client.go reads
 // the head and the body and waits at the gate, blocking_roundtrip.go forwards the request and
 // copies the response, upload.go sends the rest of a body and watches for the client's disconnect,
 // tunnel.go copies both ways after a 101, error_response.go answers for the app. Then the

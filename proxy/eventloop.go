@@ -31,6 +31,7 @@ type eventLoop struct {
 	acceptors []*acceptor
 
 	idleClients      netpoll.List[*loopClient]
+	partialHeads     netpoll.List[*loopClient] // clients that have sent a part of a head
 	connecting       netpoll.List[*loopClient] // requests that wait for connect() to the app
 	awaitingResponse netpoll.List[*loopClient] // requests that wait for a response until a deadline
 	headOnly         netpoll.List[*loopClient] // requests with a response head and no byte of its body yet
@@ -173,6 +174,7 @@ func (l *eventLoop) onTimer() {
 		return
 	}
 	l.closeIdleClients()
+	l.expireHeads()
 	l.expireRoundTrips()
 	l.closeIdleUpstreams()
 	l.retryOffloads()

@@ -29,6 +29,7 @@ type exchange struct {
 	request    http1.Request
 	headLen    int
 	startedAt  time.Time // when its first byte was read
+	counted    bool      // in the number of requests
 	body       requestBody
 	stored     storedBody // the body, or as much of it as was read ahead
 	begun      bool       // the body was begun to be read
@@ -81,7 +82,7 @@ func (x *exchange) bodyIsFast() bool {
 // begin prepares for a request of c. Its first byte was read at now.
 func (x *exchange) begin(c *clientConn, now time.Time) {
 	x.app, x.client, x.settings = c.app, c, c.rules.settings
-	x.startedAt = now
+	x.startedAt, x.counted = now, false
 	x.request.Reset()
 	x.body = requestBody{}
 	x.stored, x.begun, x.complete, x.streaming, x.consumed = storedBody{}, false, false, false, false
@@ -90,6 +91,22 @@ func (x *exchange) begin(c *clientConn, now time.Time) {
 	x.keepAlive, x.ended = true, false
 	c.replay.pending = false
 	c.releaseReplay()
+}
+
+// count counts the request, once a byte of its head was read.
+func (x *exchange) count() {
+	if !x.counted && x.request.Started() {
+		x.counted = true
+		x.app.counters.requests.Add(1)
+	}
+}
+
+// uncount undoes count: the request is read again.
+func (x *exchange) uncount() {
+	if x.counted {
+		x.counted = false
+		x.app.counters.requests.Add(^uint64(0))
+	}
 }
 
 // setHead says that the head is the first n bytes of the client's buffer. What is behind it belongs
@@ -178,10 +195,10 @@ func (x *exchange) unread(d gate.Decision) bool {
 	if !ok {
 		return false
 	}
-	counters, c := &x.app.counters, x.client
-	counters.requests.Add(^uint64(0))
+	c := x.client
+	x.uncount()
 	if x.held {
-		counters.held.Add(^uint64(0))
+		x.app.counters.held.Add(^uint64(0))
 	}
 	c.replay = replay{attempts: x.attempts, sent100: x.request.Expect100 && !x.body.awaits100, pending: true, reserved: c.replay.reserved}
 	c.waiter.Carry(d.Waited, d.Counted)

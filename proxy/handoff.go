@@ -34,7 +34,7 @@ func (s *Server) Quiesce(ctx context.Context) []Connection {
 		return nil
 	}
 	allIdle := make(chan struct{})
-	if !l.call(func() { l.quiesced, l.allIdle = true, allIdle }) {
+	if !l.call(func() { l.quiesce(allIdle) }) {
 		return nil
 	}
 	s.app.gate.Evict(true)
@@ -45,6 +45,16 @@ func (s *Server) Quiesce(ctx context.Context) []Connection {
 	var all []Connection
 	l.call(func() { all = l.connections() })
 	return all
+}
+
+// quiesce stops reading. What has come of heads is handed off as it is.
+func (l *eventLoop) quiesce(allIdle chan struct{}) {
+	l.quiesced, l.allIdle = true, allIdle
+	for c := range l.eachClient {
+		if c.state == statePartial {
+			c.unreadHead()
+		}
+	}
 }
 
 // Resume undoes [Server.Quiesce].

@@ -36,6 +36,7 @@ type connState uint8
 
 const (
 	stateIdle      connState = iota
+	statePartial             // a part of a request's head has come
 	stateProxying            // its request is out on a loopUpstream
 	stateQueued              // its request is held at the gate
 	stateOffloaded           // to a goroutine, perhaps deferred
@@ -61,8 +62,7 @@ func (l *eventLoop) addClient(fd int, peer netip.AddrPort, host string) *loopCli
 	}
 	l.clients.Add(1)
 	c.node.Value = c
-	l.idleClients.PushBack(&c.node, l.ran)
-	l.schedule(l.app.settings.Load().IdleTimeout)
+	l.addIdle(c)
 	return c
 }
 
@@ -70,7 +70,7 @@ func (l *eventLoop) addClient(fd int, peer netip.AddrPort, host string) *loopCli
 func (c *loopClient) OnEvents(events uint32) {
 	c.hupEvents |= events & (unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR)
 	switch c.state {
-	case stateIdle:
+	case stateIdle, statePartial:
 		c.onReadable()
 	case stateQueued:
 		c.readPending = true
@@ -100,45 +100,82 @@ func (c *loopClient) gone() bool {
 	return c.hupEvents&signs != 0
 }
 
-// onReadable reads what an idle client has sent.
+// onReadable reads what a client has sent that is idle or has sent a part of a head.
 func (c *loopClient) onReadable() {
 	l := c.loop
 	if l.quiesced {
 		c.readPending = true
 		return
 	}
-	room := c.in.room(bufferSize)
+	limit := bufferSize
+	if c.state == statePartial {
+		limit = max(limit, c.rules.policy.Limits.Head)
+	}
+	room := c.in.room(limit)
 	n, errno := netpoll.Read(c.fd, room)
 	switch {
 	case errno == unix.EAGAIN:
-		c.in.release()
 		c.readPending = false
-		if l.closing {
-			c.disconnect()
+		switch {
+		case c.state == statePartial && c.exchange.counted:
+		case l.closing:
+			c.leave()
+		case c.state == stateIdle:
+			c.in.release()
 		}
 	case n <= 0:
-		c.disconnect()
+		c.leave()
 	default:
 		c.in.end += n
 		c.readPending = n == len(room) || c.hupEvents != 0
-		c.dispatch()
+		if c.state == statePartial {
+			c.parseHead()
+		} else {
+			c.dispatch()
+		}
 	}
 }
 
-// dispatch parses a request that has begun in the client's buffer and takes it as far as the loop
-// can: to the app, into the gate's queue, or to a goroutine.
+// leave ends the connection of a client that has closed it without a complete request.
+func (c *loopClient) leave() {
+	if c.state == statePartial {
+		c.endPartial(clientLeft)
+	}
+	c.disconnect()
+}
+
+// endPartial ends a request of which only a part of the head has come.
+func (c *loopClient) endPartial(o outcome) {
+	if c.exchange.counted {
+		c.exchange.end(o)
+	}
+	c.exchange.finish()
+}
+
+// dispatch begins with the request whose first bytes are in the client's buffer.
 func (c *loopClient) dispatch() {
-	l := c.loop
 	c.node.Remove()
 	c.updateRules()
-	x := c.acquireExchange(l.now)
+	c.acquireExchange(c.loop.now)
+	c.parseHead()
+}
+
+// parseHead parses the head of a request and takes the request as far as the loop can: to the app,
+// into the gate's queue, or to a goroutine.
+func (c *loopClient) parseHead() {
+	l, x := c.loop, c.exchange
 	r := &x.request
 	n, fault := r.Parse(c.in.bytes(), &c.rules.policy)
-	if fault != nil || n == 0 || !r.Body.Empty() || r.Upgrade || x.settings.isHealthCheck(r) {
+	if fault == nil && n == 0 {
+		c.awaitRestOfHead()
+		return
+	}
+	c.node.Remove()
+	if fault != nil || !r.Body.Empty() || r.Upgrade || x.settings.isHealthCheck(r) {
 		c.offload(offload{reason: reasonNewRequest})
 		return
 	}
-	l.app.counters.requests.Add(1)
+	x.count()
 	x.setHead(n)
 	x.logDropped()
 	c.waiter.Owner = c
@@ -156,6 +193,56 @@ func (c *loopClient) dispatch() {
 	}
 }
 
+// awaitRestOfHead waits for more of a head. That costs the descriptor, the bytes that have come and
+// what is known of them: no goroutine and no pooled buffer. A client that has sent an empty line and
+// no byte of a head still counts as idle.
+func (c *loopClient) awaitRestOfHead() {
+	l, x := c.loop, c.exchange
+	begun := x.counted
+	x.count()
+	c.in.unpool()
+	x.request.Rebase(c.in.bytes())
+	switch {
+	case begun:
+	case x.counted:
+		c.node.Remove()
+		l.partialHeads.PushBack(&c.node, l.ran)
+		l.schedule(x.settings.HeadTimeout)
+	case c.state != statePartial:
+		l.addIdle(c)
+	}
+	c.state = statePartial
+	if c.readPending {
+		c.onReadable()
+	}
+}
+
+// unreadHead makes a client idle that has sent a part of a head, which is parsed again with what
+// follows.
+func (c *loopClient) unreadHead() {
+	c.node.Remove()
+	x := c.exchange
+	x.uncount()
+	x.body.raw = c.in.bytes()
+	x.finish()
+	c.setIdle()
+}
+
+// expireHeads answers requests whose head is not complete in time with 408.
+func (l *eventLoop) expireHeads() {
+	current := l.app.settings.Load()
+	for n := l.partialHeads.Front(); n != nil; {
+		c, next := n.Value, l.partialHeads.Next(n)
+		switch set := c.exchange.settings; {
+		case l.expiredWithin(n.AddedAt(), set.HeadTimeout):
+			c.offload(offload{reason: reasonHeadTimeout})
+		case set == current: // all that follow have as long, and began later
+			return
+		}
+		n = next
+	}
+}
+
 // enqueue makes a client small that the gate has put into its queue. What is kept is the head, and
 // nothing else where nothing else came.
 func (c *loopClient) enqueue() {
@@ -165,7 +252,7 @@ func (c *loopClient) enqueue() {
 		c.offload(offload{reason: reasonDecision, decision: gate.Decision{Outcome: gate.Overflowed}})
 		return
 	}
-	if len(x.body.raw) == 0 && c.in.pooled == nil {
+	if len(x.body.raw) == 0 && x.compacted {
 		c.releaseExchange()
 	}
 	if c.gone() {
@@ -177,7 +264,7 @@ func (c *loopClient) enqueue() {
 func (c *loopClient) requeue(t *gate.Target) {
 	c.node.Remove()
 	c.state = stateQueued
-	if c.in.pooled != nil {
+	if !c.exchange.compacted {
 		c.exchange.compact() // where that exceeds the budget it keeps its buffer
 	}
 	c.app.gate.Requeue(&c.waiter, t, true)
@@ -249,6 +336,7 @@ func (c *loopClient) restoreExchange() *exchange {
 	x := c.acquireExchange(c.app.gate.ArrivedAt(&c.waiter))
 	n, _ := x.request.Parse(c.in.bytes(), &c.rules.policy)
 	x.setHead(n)
+	x.counted, x.compacted = true, true
 	x.reserved, x.held = int64(n), true
 	return x
 }
@@ -281,12 +369,17 @@ func (c *loopClient) setIdle() {
 	l := c.loop
 	c.releaseExchange()
 	c.state = stateIdle
+	l.addIdle(c)
+	if c.readPending || l.closing {
+		c.onReadable()
+	}
+}
+
+// addIdle puts a client behind those that are idle.
+func (l *eventLoop) addIdle(c *loopClient) {
 	l.idleClients.PushBack(&c.node, l.ran)
 	if l.idleClients.Front() == &c.node {
 		l.schedule(l.app.settings.Load().IdleTimeout)
-	}
-	if c.readPending || l.closing {
-		c.onReadable()
 	}
 }
 
@@ -314,8 +407,8 @@ func (c *loopClient) disconnect() {
 func (c *loopClient) cut() {
 	c.hupEvents = unix.EPOLLHUP
 	switch c.state {
-	case stateIdle:
-		c.disconnect()
+	case stateIdle, statePartial:
+		c.leave()
 	case stateQueued:
 		c.leaveQueue()
 	case stateProxying:
@@ -329,6 +422,6 @@ func (c *loopClient) cut() {
 func (l *eventLoop) closeIdleClients() {
 	timeout := l.app.settings.Load().IdleTimeout
 	for n := l.idleClients.Front(); n != nil && l.expired(n.AddedAt(), timeout); n = l.idleClients.Front() {
-		n.Value.disconnect()
+		n.Value.leave()
 	}
 }

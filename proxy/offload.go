@@ -27,6 +27,7 @@ type offloadReason uint8
 
 const (
 	reasonNewRequest   offloadReason = iota // a request has begun; nothing is known of it yet
+	reasonHeadTimeout                       // its head was not complete in time
 	reasonDecision                          // the gate has decided
 	reasonAwaitingHead                      // the request is out
 	reasonStreaming                         // the response has begun
