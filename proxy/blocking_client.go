@@ -25,7 +25,8 @@ type blockingClient struct {
 
 	pending sync.WaitGroup // the gate's decision
 	home    *loopClient    // the connection's place in the event loop
-	keep    bool           // it carries another request
+	keep    bool           // it carries another request,
+	fd      int            // on this descriptor; -1: there is none yet
 }
 
 // serve goes on with a request that the event loop has begun, and then with all that have been read

@@ -228,6 +228,11 @@ func (c *conn) dup() (fd int, err error) {
 	return fd, errors.Join(controlled, err)
 }
 
+// shutdown ends both directions; any goroutine may call it.
+func (c *conn) shutdown() {
+	c.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+}
+
 func (c *conn) close() { c.stream.Close() }
 
 // abort closes the connection so that the peer sees an error where the protocol has one: a reset,

@@ -36,8 +36,9 @@ type eventLoop struct {
 	awaitingResponse netpoll.List[*loopClient] // requests that wait for a response until a deadline
 	headOnly         netpoll.List[*loopClient] // requests with a response head and no byte of its body yet
 	clientGone       netpoll.List[*loopClient] // requests of disconnected clients, before they are cancelled
+	offloadedClients netpoll.List[*loopClient]
 	idleUpstreams    netpoll.List[*loopUpstream]
-	deferredOffloads []deferredOffload
+	deferredReturns  []*blockingClient // clients for which there is no descriptor at present
 
 	out            []byte      // scratch memory for what is being written
 	spareExchanges []*exchange // memory for requests
@@ -177,7 +178,7 @@ func (l *eventLoop) onTimer() {
 	l.expireHeads()
 	l.expireRoundTrips()
 	l.closeIdleUpstreams()
-	l.retryOffloads()
+	l.retryReturns()
 	l.retryAccepts()
 }
 
@@ -185,6 +186,11 @@ func (l *eventLoop) onTimer() {
 func (l *eventLoop) eachClient(yield func(*loopClient) bool) {
 	for h := range l.poller.Handlers() {
 		if c, is := h.(*loopClient); is && !yield(c) {
+			return
+		}
+	}
+	for n := l.offloadedClients.Front(); n != nil; n = l.offloadedClients.Next(n) {
+		if !yield(n.Value) {
 			return
 		}
 	}

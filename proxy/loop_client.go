@@ -13,21 +13,21 @@ import (
 // maxSpareExchanges is how many requests' memory a loop keeps.
 const maxSpareExchanges = 1024
 
-// A loopClient is a client's connection in the event loop. While it is offloaded, what is known of
-// the client belongs to its [blockingClient], and the loop has only the descriptor and its events.
+// A loopClient is a client's connection in the event loop. While it is offloaded, the descriptor and
+// all that is known of the client belong to its [blockingClient].
 type loopClient struct {
 	*clientConn           // nil: offloaded
 	exchange    *exchange // nil: nothing is known of a request but its head, or it is offloaded
 
 	loop     *eventLoop
-	fd       int
+	fd       int // -1: offloaded
 	state    connState
-	node     netpoll.Node[*loopClient] // while idle or proxying: in a list of the loop
+	node     netpoll.Node[*loopClient] // in a list of the loop, unless queued
 	upstream *loopUpstream             // while proxying
+	away     *blockingClient           // while offloaded
 
 	hupEvents    uint32 // which ends of the connection are known to be closed
 	readPending  bool   // an edge was seen, and the socket was not read to its end since
-	eventsOff    bool   // the descriptor's events are not reported
 	resetOnClose bool   // the client is to see an error
 }
 
@@ -39,7 +39,7 @@ const (
 	statePartial             // a part of a request's head has come
 	stateProxying            // its request is out on a loopUpstream
 	stateQueued              // its request is held at the gate
-	stateOffloaded           // to a goroutine, perhaps deferred
+	stateOffloaded           // to a goroutine
 	stateClosed
 )
 
@@ -81,12 +81,6 @@ func (c *loopClient) OnEvents(events uint32) {
 		c.readPending = true
 		if c.gone() {
 			c.onGone()
-		}
-	case stateOffloaded: // the goroutine reads it
-		c.readPending = true
-		if !c.eventsOff { // one that tells nothing new is enough
-			c.eventsOff = true
-			c.loop.poller.Modify(c.fd, 0)
 		}
 	}
 }
@@ -390,11 +384,13 @@ func (c *loopClient) disconnect() {
 	c.in.release()
 	c.releaseReplay()
 	c.releaseExchange()
-	l.poller.Forget(c.fd)
-	if c.resetOnClose {
-		netpoll.ResetOnClose(c.fd)
+	if c.fd >= 0 {
+		l.poller.Forget(c.fd)
+		if c.resetOnClose {
+			netpoll.ResetOnClose(c.fd)
+		}
+		netpoll.Close(c.fd)
 	}
-	netpoll.Close(c.fd)
 	c.state = stateClosed
 	l.clients.Add(-1)
 	select {
@@ -414,7 +410,7 @@ func (c *loopClient) cut() {
 	case stateProxying:
 		c.cancelRoundTrip()
 	case stateOffloaded: // the goroutine notices it
-		unix.Shutdown(c.fd, unix.SHUT_RDWR)
+		c.away.conn.shutdown()
 	}
 }
 

@@ -34,13 +34,7 @@ const (
 	reasonFailed                            // the round trip has failed
 )
 
-// A deferredOffload is one for which there is no descriptor at present.
-type deferredOffload struct {
-	client *loopClient
-	offload
-}
-
-// offload has a goroutine serve a client. Without a descriptor for that it is tried again later.
+// offload has a goroutine serve a client.
 func (c *loopClient) offload(o offload) {
 	l := c.loop
 	c.node.Remove()
@@ -49,58 +43,71 @@ func (c *loopClient) offload(o offload) {
 		o.upstream = c.upstream.detach()
 		c.upstream = nil
 	}
-	b, err := c.detach()
-	if err != nil {
-		l.deferredOffloads = append(l.deferredOffloads, deferredOffload{c, o})
-		l.schedule(retryInterval)
-		return
-	}
+	b := c.detach()
 	l.offloaded.Go(func() {
 		b.keep = b.serve(o)
-		b.conn.close()
+		b.detach()
 		l.tasks.Post(b)
 	})
 }
 
-// retryOffloads offloads what could not be offloaded before.
-func (l *eventLoop) retryOffloads() {
-	deferred := l.deferredOffloads
-	l.deferredOffloads = nil
-	for _, d := range deferred {
-		d.client.offload(d.offload)
-	}
-}
-
-// detach makes a client a goroutine's. That gets a duplicate of the descriptor: the loop keeps the
-// original, so that the connection keeps its place in the epoll set.
-func (c *loopClient) detach() (*blockingClient, error) {
-	fd, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
+// detach makes a client a goroutine's, descriptor and all.
+func (c *loopClient) detach() *blockingClient {
+	l := c.loop
 	b := &blockingClient{clientConn: c.clientConn, exchange: c.exchange, home: c}
-	if err := b.conn.open(os.NewFile(uintptr(fd), "client")); err != nil {
-		return nil, err
-	}
 	b.waiter.Owner = b
-	c.clientConn, c.exchange = nil, nil
-	return b, nil
+	l.poller.Remove(c.fd)
+	b.conn.open(os.NewFile(uintptr(c.fd), "client"))
+	c.clientConn, c.exchange, c.fd, c.away = nil, nil, -1, b
+	l.offloadedClients.PushBack(&c.node, l.ran)
+	return b
 }
 
-// Run makes the client the event loop's again.
+// detach takes the descriptor from a goroutine's connection, or closes it. Go's runtime does not
+// give it back, so that it is a duplicate; without a number for that the connection stays open.
+func (b *blockingClient) detach() {
+	b.fd = -1
+	if b.keep {
+		fd, err := b.conn.dup()
+		if err != nil {
+			return
+		}
+		b.fd = fd
+	}
+	b.conn.close()
+}
+
+// Run makes the client the event loop's again. Without a descriptor for that it is tried again
+// later.
 func (b *blockingClient) Run() {
 	c := b.home
-	c.clientConn, c.exchange = b.clientConn, b.exchange
-	if !b.keep {
+	l := c.loop
+	b.keep = b.keep && c.hupEvents&unix.EPOLLHUP == 0 // else it was cut meanwhile
+	if b.keep && b.fd < 0 && !l.closing {
+		if b.detach(); b.fd < 0 {
+			l.deferredReturns = append(l.deferredReturns, b)
+			l.schedule(retryInterval)
+			return
+		}
+	}
+	c.node.Remove()
+	c.clientConn, c.exchange, c.fd, c.away = b.clientConn, b.exchange, b.fd, nil
+	if !b.keep || c.fd < 0 || l.poller.Add(c.fd, clientEvents, c) != nil {
+		b.conn.close()
 		c.disconnect()
 		return
 	}
-	if c.eventsOff {
-		c.eventsOff = false
-		c.loop.poller.Modify(c.fd, clientEvents)
-	}
 	c.readPending = true
 	c.setIdle()
+}
+
+// retryReturns makes the clients the event loop's for which there was no descriptor.
+func (l *eventLoop) retryReturns() {
+	deferred := l.deferredReturns
+	l.deferredReturns = nil
+	for _, b := range deferred {
+		b.Run()
+	}
 }
 
 // detach makes a connection to the app a goroutine's, for good, with the round trip that uses it.

@@ -50,3 +50,47 @@ func TestConnectionHasOneOwner(t *testing.T) {
 	r.eventually("back in the loop", func() bool { loop, _ := r.owned(); return loop == 2 })
 	c.get("/loop").want(200, "GET /loop")
 }
+
+func TestAClientOnAGoroutineCostsOneDescriptor(t *testing.T) {
+	const n = 100
+	r := newHarness(t, patient, Settings{Buffering: true})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
+	r.dial().get("/first").want(200, "GET /first")
+	var callers []*testClient
+	for range n {
+		callers = append(callers, r.dial())
+	}
+	r.eventually("accepted", func() bool { return r.server.Counters().Connections == n+1 })
+	before := descriptors(t)
+	for _, c := range callers {
+		c.say("POST /slow HTTP/1.1\nHost: a\nContent-Length: 5\n\nhel")
+	}
+	r.eventually("offloaded", func() bool { _, goroutine := r.owned(); return goroutine == n })
+	if now := descriptors(t); now > before {
+		t.Errorf("%d descriptors, before the bodies began %d", now, before)
+	}
+	for _, c := range callers {
+		c.say("lo").want(200, "POST /slow hello")
+		c.get("/next").want(200, "GET /next")
+	}
+}
+
+// The way back to the event loop needs a number for a descriptor. Without one the connection waits
+// for it, and no request on it is lost.
+func TestAClientComesBackWhenThereIsADescriptorAgain(t *testing.T) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
+	c := r.dial().get("/first")
+	c.want(200, "GET /first")
+	var away *loopClient
+	r.everyClient(func(c *loopClient) { away = c })
+	r.server.startedLoop().call(func() { // as if the duplicate had failed
+		away.node.Remove()
+		b := away.detach()
+		away.state = stateOffloaded
+		b.keep, b.fd = true, -1
+		away.loop.deferredReturns = append(away.loop.deferredReturns, b)
+		away.loop.schedule(retryInterval)
+	})
+	c.get("/second").want(200, "GET /second")
+}
