@@ -59,6 +59,10 @@ type Settings struct {
 	Trusted []netip.Prefix
 	// TrustUnix says that unix peers are trusted too, where Trusted is not nil.
 	TrustUnix bool
+	// ListenProxyProtocol says that every connection begins with a header of the PROXY protocol,
+	// version 1 or 2. The address in it becomes that of the client, for Trusted, forwarding fields,
+	// logs and the app. Connections accepted before it was set have none.
+	ListenProxyProtocol bool
 	// PassUnderscores forwards fields with an underscore in the name; else they are dropped.
 	PassUnderscores bool
 	// RemoveNamed removes the fields of a request that its Connection names; else the request is

@@ -16,11 +16,28 @@ type TargetOptions struct {
 	Bounded     bool   // it never works on more; further ones wait in its backlog in their order
 	Marker      []byte // sent instead of a response on a connection that the app never accepted
 	DefaultHost string // Host for HTTP/1.0 requests without one; empty: the proxy's own default
+	Peer        PeerPassing
+	OneRequest  bool // every request gets a connection of its own: the app forgets the peer after one
 	// OnSuspend is set where the app has opened the listening socket itself: such a target is
 	// suspended until its first Resume. Suspend calls it, with no lock held; it must not block. nil:
 	// the listening socket is the supervisor's own.
 	OnSuspend func()
 }
+
+// PeerPassing is how the app learns the address of a client.
+type PeerPassing uint8
+
+const (
+	// PeerInFields: from forwarding fields, of which those of a trusted front-end pass unchanged.
+	PeerInFields PeerPassing = iota
+	// PeerProxyLine: from a line of the PROXY protocol, version 1, before the first request of each
+	// connection to the app, and from forwarding fields. The connection carries requests of one
+	// client's connection only. A client without an address, of a unix socket, has no line.
+	PeerProxyLine
+	// PeerOneForwardedFor: from X-Forwarded-For, which is one address, that of the nearest client
+	// which is not trusted. Other forwarding fields are those of PeerInFields.
+	PeerOneForwardedFor
+)
 
 // A Proof says that the app's own processes listen at a target's address. Only the supervisor makes
 // one, and a connection may be opened only under one.
