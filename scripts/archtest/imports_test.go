@@ -43,13 +43,14 @@ var walls = map[string][]string{
 	"supervisor/process":         {"proxy/awake"},
 	"supervisor/shellwords":      {},
 
-	"proxy":         {"proxy/awake", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/spool"},
-	"proxy/spool":   {},
-	"proxy/awake":   {},
-	"proxy/gate":    {"proxy/awake"},
-	"proxy/netpoll": {},
-	"proxy/http1":   {},
-	"listener":      {},
+	"proxy":            {"proxy/awake", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
+	"proxy/spool":      {},
+	"proxy/awake":      {},
+	"proxy/proxyproto": {},
+	"proxy/gate":       {"proxy/awake"},
+	"proxy/netpoll":    {},
+	"proxy/http1":      {},
+	"listener":         {},
 }
 
 // testImports are the packages that every test of the product may import too.
