@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"syscall"
@@ -17,9 +18,9 @@ import (
 
 // An acceptor is a listener in an event loop.
 type acceptor struct {
-	loop *eventLoop
-	fd   int
-	host string // its address; empty when that is a wildcard
+	loop  *eventLoop
+	fd    int
+	local netip.AddrPort // its address; invalid when that is a wildcard, or a unix socket's
 	// optionsPending says that the backlog may hold TCP connections that are older than the options
 	// of the listener, which they have therefore not inherited.
 	optionsPending bool
@@ -33,7 +34,7 @@ func (l *eventLoop) serve(ctx context.Context, raw syscall.RawConn, address net.
 	if tcp, ok := address.(*net.TCPAddr); ok {
 		a.optionsPending = true
 		if !tcp.IP.IsUnspecified() {
-			a.host = tcp.String()
+			a.local = tcp.AddrPort()
 		}
 	}
 	served := net.ErrClosed
@@ -110,7 +111,7 @@ func (a *acceptor) accept() {
 			if a.optionsPending {
 				setOptions(fd)
 			}
-			if l.addClient(fd, peer.AddrPort(), a.host) != nil {
+			if l.addClient(fd, peer.AddrPort(), a.local) != nil {
 				l.app.counters.connections.Add(1)
 			}
 			if !a.failingSince.IsZero() {

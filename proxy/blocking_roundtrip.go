@@ -22,6 +22,7 @@ type blockingUpstream struct {
 	upload upload
 
 	readErr    error // how reading ended, where the event loop found out
+	fresh      bool  // it was opened for this request
 	early      bool  // the response came before all of the request was written,
 	goneBefore bool  // and the client had closed its connection before that
 }
@@ -48,11 +49,15 @@ func (b *blockingClient) forward(t *gate.Target) (again, busy bool) {
 // new one; for a request that must not be sent twice a new one, as in loopClient.sendRequest.
 func (b *blockingClient) connect(t *gate.Target) (*blockingUpstream, error) {
 	if x := b.exchange; x.attempts == 0 && x.settings.idempotent(&x.request) {
-		if u := b.home.loop.borrow(t); u != nil {
+		if u := b.borrow(t); u != nil {
 			return u, nil
 		}
 	}
-	return dialBlocking(t)
+	u, err := dialBlocking(t)
+	if err == nil {
+		u.hasLine, u.fresh = b.hasProxyLine(t), true
+	}
+	return u, err
 }
 
 // dialBlocking opens a connection to t. Every error means "not now", as in eventLoop.dial.
@@ -114,7 +119,11 @@ func (b *blockingClient) resumeRoundTrip(o offload) (keep bool) {
 func (u *blockingUpstream) sendRequest(x *exchange) (progress, error) {
 	u.begin(x, time.Now())
 	u.upload.begin()
-	u.out = x.appendRequest(u.out[:0])
+	out, line := x.appendRequest(u.out[:0], u.target)
+	if !u.fresh {
+		out = out[line:]
+	}
+	u.out = out
 	whole := x.endsWithStored() && x.stored.inMemory()
 	u.upload.beginWrite(whole)
 	n, err := u.write(u.out, x.settings.Timeout)
@@ -368,7 +377,7 @@ func (u *blockingUpstream) finish(err error) (again, busy bool) {
 	}
 	u.end()
 	if reuse {
-		u.giveBack(b.home.loop)
+		u.giveBack(b.home)
 	}
 	x.app.gate.Done(t, err == nil)
 	if err == nil && u.early {

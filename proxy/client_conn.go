@@ -17,16 +17,23 @@ type clientConn struct {
 	in     buffer // read from the client and not consumed; no memory while the connection is idle
 
 	remote netip.AddrPort // invalid for a unix socket
-	peer   string         // remote without its port, for X-Forwarded-For; empty: not to be written
-	host   string         // what a request without a Host was sent to
+	local  netip.AddrPort // what the client has connected to; invalid for a unix socket
 	rules  *rules
 }
 
 // rules are what the settings mean for clients of one kind, which share them.
 type rules struct {
-	settings *Settings
-	policy   http1.Policy
-	limits   http1.Limits // the policy's, and that of a body
+	clientKind
+	policy http1.Policy
+	limits http1.Limits // the policy's, and that of a body
+}
+
+// clientKind is what the rules of a client depend on.
+type clientKind struct {
+	settings    *Settings
+	trusted     bool
+	defaultHost string         // the target's, for requests without a Host; empty: the address
+	local       netip.AddrPort // to which the client has connected
 }
 
 // A replay is what became of a request before it was given back to its connection, to be read once
@@ -44,16 +51,6 @@ func (c *clientConn) releaseReplay() {
 	c.replay.reserved = 0
 }
 
-// newClientConn returns the connection of a client at remote, which has connected to host, as far
-// as that is known.
-func newClientConn(a *app, remote netip.AddrPort, host string) *clientConn {
-	c := &clientConn{app: a, remote: remote, host: "localhost"}
-	if remote.IsValid() && host != "" {
-		c.host = host
-	}
-	return c
-}
-
 // address is the client's, for logs.
 func (c *clientConn) address() string {
 	if !c.remote.IsValid() {
@@ -62,49 +59,58 @@ func (c *clientConn) address() string {
 	return netip.AddrPortFrom(c.remote.Addr().Unmap(), c.remote.Port()).String()
 }
 
+// hasProxyLine reports whether a connection to t for this client begins with a line of the PROXY
+// protocol. Then it carries no other client's requests. The app refuses a line without an address
+// (gunicorn answers 400 to PROXY UNKNOWN), so that a unix client has none.
+func (c *clientConn) hasProxyLine(t *gate.Target) bool {
+	return t.Options().Peer == gate.PeerProxyLine && c.remote.IsValid()
+}
+
 // updateRules makes the present settings those of the client's next request.
 func (c *clientConn) updateRules() {
 	set := c.app.settings.Load()
 	if c.rules != nil && c.rules.settings == set {
 		return
 	}
+	kind := clientKind{settings: set, trusted: c.trusted(set), local: c.local}
+	if t := c.app.gate.Target(); t != nil {
+		kind.defaultHost = t.Options().DefaultHost
+	}
+	if c.rules = c.app.rules.Load(); c.rules == nil || c.rules.clientKind != kind {
+		c.rules = newRules(kind)
+		c.app.rules.Store(c.rules)
+	}
+}
+
+func newRules(k clientKind) *rules {
+	set := k.settings
 	limits := http1.RequestLimits()
 	limits.Head, limits.StartLine, limits.Fields = set.Limits.Head, set.Limits.Target, set.Limits.Fields
 	limits.Line = orDefault(set.Limits.Field, max(limits.Line, limits.StartLine))
-	trusted := c.trusted(set)
-	if c.remote.IsValid() && !trusted {
-		c.peer = c.remote.Addr().Unmap().String()
-	}
-	c.rules = &rules{settings: set, limits: limits, policy: http1.Policy{Limits: limits, Trusted: trusted,
-		PassUnderscores: set.PassUnderscores, RemoveNamed: set.RemoveNamed, DefaultHost: c.defaultHost()}}
+	r := &rules{clientKind: k, limits: limits, policy: http1.Policy{Limits: limits, Trusted: k.trusted,
+		PassUnderscores: set.PassUnderscores, RemoveNamed: set.RemoveNamed, DefaultHost: k.host()}}
 	// Not the policy's: a head that announces too long a body is valid, and what follows can be
 	// drained.
-	c.rules.limits.Body = set.Limits.Body
-	if shared := c.app.rules.Load(); shared != nil && *shared == *c.rules {
-		c.rules = shared
-		return
-	}
-	c.app.rules.Store(c.rules)
+	r.limits.Body = set.Limits.Body
+	return r
 }
 
-// defaultHost is the Host of a request without one: the target's, else the address to which the
-// client has connected.
-func (c *clientConn) defaultHost() string {
-	if t := c.app.gate.Target(); t != nil && t.Options().DefaultHost != "" {
-		return t.Options().DefaultHost
+// host is the Host of a request without one.
+func (k *clientKind) host() string {
+	switch {
+	case k.defaultHost != "":
+		return k.defaultHost
+	case k.local.IsValid():
+		return netip.AddrPortFrom(k.local.Addr().Unmap(), k.local.Port()).String()
 	}
-	return c.host
+	return "localhost"
 }
 
 // trusted reports whether forwarding fields of this client pass, as those of a front-end.
 func (c *clientConn) trusted(set *Settings) bool {
-	ip := c.remote.Addr().Unmap()
-	unix := !ip.IsValid()
-	switch {
-	case set.Trusted == nil:
-		return unix || ip.IsLoopback()
-	case unix:
+	if !c.remote.IsValid() {
 		return set.TrustUnix
 	}
+	ip := c.remote.Addr().Unmap()
 	return slices.ContainsFunc(set.Trusted, func(p netip.Prefix) bool { return p.Contains(ip) })
 }

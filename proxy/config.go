@@ -104,10 +104,16 @@ type Limits struct {
 	Body   int64 // 0: no limit; beyond: 413
 }
 
+// loopback are the addresses of this machine's own clients.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
 // withDefaults returns the settings with every default filled in.
 func (s Settings) withDefaults() Settings {
 	s.Buffer = max(0, orDefault(s.Buffer, 64<<10))
 	s.BufferTotal = orDefault(s.BufferTotal, 64<<20)
+	if s.Trusted == nil {
+		s.Trusted, s.TrustUnix = loopback, true
+	}
 	s.RetryAfter = orDefault(s.RetryAfter, 5*time.Second)
 	s.Limits.Head = orDefault(s.Limits.Head, 32<<10)
 	s.Limits.Target = orDefault(s.Limits.Target, 8190)

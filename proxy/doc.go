@@ -25,6 +25,16 @@
 // client, roundtrip.go one attempt to send it, body.go its body, stored_body.go what was read ahead
 // of that, retry.go the rule that decides whether it may be sent again.
 //
+// # The client's address
+//
+// How the app learns it is an option of the target (gate.PeerPassing). A gunicorn at a unix socket
+// reads it from a PROXY line (package proxyproto) before the first request of a connection. Such a
+// connection is its client's own: while it is idle it is kept at the loopClient, so that it costs no
+// search and ends with the client, and at most 256 of them are kept in all. The line and the
+// request go out in one write: a connection on which nothing was written stays one on which nothing
+// was written. A request that is sent again is written anew, for its new target. An ASGI server
+// gets an X-Forwarded-For of one address instead.
+//
 // # Slow clients
 //
 // A worker of gunicorn's sync and gthread classes serves one connection at a time. For such an app

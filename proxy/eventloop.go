@@ -31,14 +31,16 @@ type eventLoop struct {
 	acceptors []*acceptor
 
 	idleClients      netpoll.List[*loopClient]
-	partialHeads     netpoll.List[*loopClient] // clients that have sent a part of a head
-	connecting       netpoll.List[*loopClient] // requests that wait for connect() to the app
-	awaitingResponse netpoll.List[*loopClient] // requests that wait for a response until a deadline
-	headOnly         netpoll.List[*loopClient] // requests with a response head and no byte of its body yet
-	clientGone       netpoll.List[*loopClient] // requests of disconnected clients, before they are cancelled
+	partialHeads     netpoll.List[*loopClient]   // clients that have sent a part of a head
+	connecting       netpoll.List[*loopClient]   // requests that wait for connect() to the app
+	awaitingResponse netpoll.List[*loopClient]   // requests that wait for a response until a deadline
+	headOnly         netpoll.List[*loopClient]   // requests with a response head and no byte of its body yet
+	clientGone       netpoll.List[*loopClient]   // requests of disconnected clients, before they are cancelled
 	offloadedClients netpoll.List[*loopClient]
-	idleUpstreams    netpoll.List[*loopUpstream]
-	deferredReturns  []*blockingClient // clients for which there is no descriptor at present
+	idleUpstreams    netpoll.List[*loopUpstream] // that any client's request may use
+	idleOwnUpstreams netpoll.List[*loopUpstream] // each for the requests of one client
+	ownUpstreams     int                         // length of that list
+	deferredReturns  []*blockingClient           // clients for which there is no descriptor at present
 
 	out            []byte      // scratch memory for what is being written
 	spareExchanges []*exchange // memory for requests
@@ -73,7 +75,7 @@ func startEventLoop(a *app) (*eventLoop, error) {
 func (l *eventLoop) run() {
 	defer close(l.ended)
 	l.poller.Run(l.turn)
-	for n := l.idleUpstreams.Front(); n != nil; n = l.idleUpstreams.Front() {
+	for n := l.idleUpstreams.Front(); n != nil; n = l.idleUpstreams.Front() { // own ones end with their client
 		n.Value.discard()
 	}
 	l.tasks.Close()

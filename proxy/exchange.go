@@ -8,6 +8,7 @@ import (
 
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
+	"tideover/proxy/proxyproto"
 )
 
 const (
@@ -174,17 +175,26 @@ func (x *exchange) recordHeld() {
 }
 
 // appendRequest appends what is sent to the app at once: the head, and what is in memory of the
-// body.
-func (x *exchange) appendRequest(dst []byte) []byte {
-	f := http1.UpstreamOptions{Peer: x.client.peer, Scheme: "http", Start: x.startedAt, Body: x.request.Body}
+// body. Before it, line bytes long, is the PROXY line of a new connection; on one that is used again
+// the request begins behind it. So a line never is in a write of its own: then it could be that the
+// app has it, and nothing else, and whether it has begun with the request would not be known.
+func (x *exchange) appendRequest(dst []byte, t *gate.Target) (out []byte, line int) {
+	o := t.Options()
+	before := len(dst)
+	if x.client.hasProxyLine(t) {
+		dst = proxyproto.AppendLine(dst, x.client.remote, x.client.local)
+	}
+	line = len(dst) - before
+	f := http1.UpstreamOptions{Peer: x.client.remote.Addr(), Scheme: "http", Start: x.startedAt, Body: x.request.Body, Close: o.OneRequest,
+		OneForwardedFor: o.Peer == gate.PeerOneForwardedFor, Trusted: x.settings.Trusted} // http1.RuleOneForwardedFor
 	if x.complete && !x.request.Body.Empty() {
 		f.Body = http1.Body{Framing: http1.Fixed, Length: x.stored.size()}
 	}
 	dst = x.request.AppendUpstream(dst, &f)
 	if f.Body.Framing == http1.Chunked {
-		return http1.AppendChunk(dst, x.stored.memory)
+		return http1.AppendChunk(dst, x.stored.memory), line
 	}
-	return append(dst, x.stored.memory...)
+	return append(dst, x.stored.memory...), line
 }
 
 // unread undoes the reading of the request, which the gate has evicted after d.Waited: its bytes

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -89,7 +90,7 @@ func (s *Server) RestoreCounters(c Counters) { s.app.counters.add(c) }
 
 func (l *eventLoop) restore(known *Connection) {
 	unix.SetNonblock(known.FD, true)
-	c := l.addClient(known.FD, netpoll.PeerAddr(known.FD), "") // no peer: its end will be read
+	c := l.addClient(known.FD, netpoll.PeerAddr(known.FD), netip.AddrPort{}) // no peer: its end will be read
 	if c == nil || len(known.Unanswered) == 0 {
 		return
 	}

@@ -35,8 +35,14 @@ func smallBufferRig(t *testing.T) *harness {
 // duplicates, as after an exec.
 func (r *harness) successor(all []Connection, script func(*appConn)) *harness {
 	r.Helper()
+	return r.successorTo(all, gate.TargetOptions{}, script)
+}
+
+// successorTo is successor for a target with these options.
+func (r *harness) successorTo(all []Connection, o gate.TargetOptions, script func(*appConn)) *harness {
+	r.Helper()
 	next := smallBufferRig(r.T)
-	child := next.newTestApp(gate.TargetOptions{}, script)
+	child := next.newTestApp(o, script)
 	for i := range all {
 		fd, err := unix.FcntlInt(uintptr(all[i].FD), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {

@@ -26,6 +26,8 @@ type loopClient struct {
 	upstream *loopUpstream             // while proxying
 	away     *blockingClient           // while offloaded
 
+	idleUpstream *loopUpstream // the client's own connection to the app, while it is idle
+
 	hupEvents    uint32 // which ends of the connection are known to be closed
 	readPending  bool   // an edge was seen, and the socket was not read to its end since
 	resetOnClose bool   // the client is to see an error
@@ -46,15 +48,13 @@ const (
 // clientEvents are the events of a client's connection that are reported.
 const clientEvents = unix.EPOLLIN | unix.EPOLLRDHUP
 
-// addClient adds the connection of a client at peer, accepted at host; empty: it is asked for. The
-// result is nil, and the connection closed, when there is no room for it.
-func (l *eventLoop) addClient(fd int, peer netip.AddrPort, host string) *loopClient {
-	if host == "" {
-		if own := netpoll.LocalAddr(fd); own.IsValid() {
-			host = netip.AddrPortFrom(own.Addr().Unmap(), own.Port()).String()
-		}
+// addClient adds the connection of a client at peer, accepted at local; invalid: it is asked for.
+// The result is nil, and the connection closed, when there is no room for it.
+func (l *eventLoop) addClient(fd int, peer, local netip.AddrPort) *loopClient {
+	if peer.IsValid() && !local.IsValid() {
+		local = netpoll.LocalAddr(fd)
 	}
-	c := &loopClient{clientConn: newClientConn(l.app, peer, host), loop: l, fd: fd}
+	c := &loopClient{clientConn: &clientConn{app: l.app, remote: peer, local: local}, loop: l, fd: fd}
 	if err := l.poller.Add(fd, clientEvents, c); err != nil {
 		l.app.logger.Error("cannot serve connection", "app", l.app.name, "error", err)
 		netpoll.Close(fd)
@@ -381,6 +381,9 @@ func (l *eventLoop) addIdle(c *loopClient) {
 func (c *loopClient) disconnect() {
 	l := c.loop
 	c.node.Remove()
+	if c.idleUpstream != nil {
+		c.idleUpstream.discard()
+	}
 	c.in.release()
 	c.releaseReplay()
 	c.releaseExchange()

@@ -30,19 +30,21 @@ const (
 func (c *loopClient) sendRequest(t *gate.Target) {
 	l, x := c.loop, c.exchange
 	x.target = t.Name()
-	l.out = x.appendRequest(l.out[:0])
+	line := 0
+	l.out, line = x.appendRequest(l.out[:0], t)
 	if len(l.out) > maxInlineRequest {
 		c.offload(offload{reason: reasonDecision, decision: gate.Decision{Outcome: gate.Passed, Target: t}})
 		return
 	}
 	for x.attempts == 0 && x.settings.idempotent(&x.request) {
-		u := l.takeIdle(t)
+		u := c.takeIdle(t, c.hasProxyLine(t))
 		if u == nil {
 			break
 		}
-		n, errno := netpoll.Write(u.fd, l.out)
+		request := l.out[line:]
+		n, errno := netpoll.Write(u.fd, request)
 		if errno == 0 || errno == unix.EAGAIN {
-			c.requestSent(u, n)
+			c.requestSent(u, request[max(0, n):])
 			return
 		}
 		u.discard() // it was ending, and took nothing
@@ -50,7 +52,7 @@ func (c *loopClient) sendRequest(t *gate.Target) {
 	c.sendOnNewConnection(t)
 }
 
-// sendOnNewConnection sends the request that is in l.out.
+// sendOnNewConnection sends the request that is in l.out, behind its PROXY line if it has one.
 func (c *loopClient) sendOnNewConnection(t *gate.Target) {
 	l := c.loop
 	var to netpoll.Sockaddr
@@ -70,12 +72,13 @@ func (c *loopClient) sendOnNewConnection(t *gate.Target) {
 		return
 	}
 	u.connecting = errno == unix.EAGAIN
-	c.requestSent(u, n)
+	u.hasLine = c.hasProxyLine(t)
+	c.requestSent(u, l.out[max(0, n):])
 }
 
-// requestSent says that the first n bytes of the request in l.out are written on u; the rest
-// follows as soon as it can.
-func (c *loopClient) requestSent(u *loopUpstream, n int) {
+// requestSent says that the request is written on u, but for unsent, which follows as soon as it
+// can.
+func (c *loopClient) requestSent(u *loopUpstream, unsent []byte) {
 	l := c.loop
 	c.state = stateProxying
 	c.upstream, u.user = u, c
@@ -87,10 +90,10 @@ func (c *loopClient) requestSent(u *loopUpstream, n int) {
 	} else {
 		c.startResponseTimer()
 	}
-	if n = max(0, n); n == len(l.out) {
+	if len(unsent) == 0 {
 		return
 	}
-	u.unsent = bytes.Clone(l.out[n:])
+	u.unsent = bytes.Clone(unsent)
 	if !u.connecting {
 		c.offload(offload{reason: reasonAwaitingHead})
 	}
@@ -226,7 +229,7 @@ func (c *loopClient) flushResponse() bool {
 		c.offload(offload{reason: reasonFailed, err: fault})
 		return true
 	}
-	if done && !u.response.Reusable {
+	if done && !u.persistent() {
 		u.closeFD() // some servers wait for that
 	}
 	n, errno := 0, syscall.Errno(0)
@@ -258,7 +261,7 @@ func (c *loopClient) finishResponse() {
 	t := u.target
 	c.upstream = nil
 	if u.reusable() && u.drained() {
-		u.putIdle()
+		u.putIdle(c)
 	} else {
 		u.discard()
 	}

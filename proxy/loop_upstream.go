@@ -23,6 +23,9 @@ const (
 	// dialTimeout bounds a connect that neither succeeds nor fails: TCP with a full backlog, where
 	// the kernel asks again after 1 s.
 	dialTimeout = time.Second
+	// maxOwnUpstreams is how many connections to the app are kept idle that are clients' own. A
+	// gevent worker takes 1000 connections by default, idle ones included, and no further ones.
+	maxOwnUpstreams = 256
 )
 
 // A loopUpstream is a connection to the app in the event loop, and the round trip that uses it.
@@ -35,6 +38,7 @@ type loopUpstream struct {
 	fd          int
 	proof       *gate.Proof                 // under which the connection was opened
 	node        netpoll.Node[*loopUpstream] // while idle
+	owner       *loopClient                 // while idle: whose requests alone it carries; nil: any client's
 	connecting  bool
 	ended       bool // the last edge has come: a read must go on to the end
 	readFull    bool // the last read filled its buffer: there may be more
@@ -118,7 +122,22 @@ func (l *eventLoop) addUpstream(t *gate.Target, fd int, events uint32) *loopUpst
 	return u
 }
 
-// takeIdle takes the connection to t that became idle last; nil when there is none.
+// takeIdle takes a connection to t that is idle, and fit for a request of the client: its own one,
+// or the one of all clients that became idle last. The result is nil when there is none.
+func (c *loopClient) takeIdle(t *gate.Target, own bool) *loopUpstream {
+	if !own {
+		return c.loop.takeIdle(t)
+	}
+	u := c.idleUpstream
+	if u == nil || u.target != t || !t.SetExchanging(u) {
+		return nil
+	}
+	u.leaveIdle()
+	return u
+}
+
+// takeIdle takes the connection to t that became idle last, of those that are no client's own; nil
+// when there is none.
 func (l *eventLoop) takeIdle(t *gate.Target) *loopUpstream {
 	n := l.idleUpstreams.Back()
 	for n != nil && n.Value.target != t {
@@ -127,27 +146,51 @@ func (l *eventLoop) takeIdle(t *gate.Target) *loopUpstream {
 	if n == nil || !t.SetExchanging(n.Value) {
 		return nil
 	}
-	n.Remove()
+	n.Value.leaveIdle()
 	return n.Value
 }
 
-// putIdle keeps the connection for the next request.
-func (u *loopUpstream) putIdle() {
+// putIdle keeps the connection for the next request: of the client c, if it is that client's own.
+func (u *loopUpstream) putIdle(c *loopClient) {
 	l := u.loop
 	u.user = nil
 	u.end()
-	if !u.target.SetIdle(u) {
+	if u.hasLine && c.state == stateClosed || !u.target.SetIdle(u) {
 		u.discard()
 		return
 	}
-	l.idleUpstreams.PushBack(&u.node, l.ran)
 	l.schedule(upstreamIdleTimeout)
+	if !u.hasLine {
+		l.idleUpstreams.PushBack(&u.node, l.ran)
+		return
+	}
+	if c.idleUpstream != nil { // it was not used for a request that must not be sent twice
+		c.idleUpstream.discard()
+	}
+	if l.ownUpstreams == maxOwnUpstreams {
+		l.idleOwnUpstreams.Front().Value.discard()
+	}
+	l.idleOwnUpstreams.PushBack(&u.node, l.ran)
+	l.ownUpstreams++
+	u.owner, c.idleUpstream = c, u
+}
+
+// leaveIdle says that the connection is not idle any more, if it was.
+func (u *loopUpstream) leaveIdle() {
+	u.node.Remove()
+	if u.owner != nil {
+		u.loop.ownUpstreams--
+		u.owner.idleUpstream = nil
+		u.owner = nil
+	}
 }
 
 // closeIdleUpstreams closes the connections that have been idle for too long.
 func (l *eventLoop) closeIdleUpstreams() {
-	for n := l.idleUpstreams.Front(); n != nil && l.expired(n.AddedAt(), upstreamIdleTimeout); n = l.idleUpstreams.Front() {
-		n.Value.discard()
+	for _, idle := range [...]*netpoll.List[*loopUpstream]{&l.idleUpstreams, &l.idleOwnUpstreams} {
+		for n := idle.Front(); n != nil && l.expired(n.AddedAt(), upstreamIdleTimeout); n = idle.Front() {
+			n.Value.discard()
+		}
 	}
 }
 
@@ -229,7 +272,7 @@ func (u *loopUpstream) Close() {
 // discard closes the connection and ends its round trip.
 func (u *loopUpstream) discard() {
 	u.closeFD()
-	u.node.Remove()
+	u.leaveIdle()
 	u.user = nil
 	u.end()
 }

@@ -132,34 +132,37 @@ func (u *loopUpstream) detach() *blockingUpstream {
 
 // borrow returns the connection to t that became idle last, for a goroutine, if there is one that
 // is fit.
-func (l *eventLoop) borrow(t *gate.Target) (b *blockingUpstream) {
+func (b *blockingClient) borrow(t *gate.Target) (u *blockingUpstream) {
+	own := b.hasProxyLine(t)
 	for {
-		b = nil
-		l.call(func() {
-			if u := l.takeIdle(t); u != nil {
-				b = u.detach()
+		u = nil
+		b.home.loop.call(func() {
+			if idle := b.home.takeIdle(t, own); idle != nil {
+				u = idle.detach()
 			}
 		})
-		if b == nil || b.conn.quiet() {
-			return b
+		if u == nil || u.conn.quiet() {
+			return u
 		}
-		b.discard()
+		u.discard()
 	}
 }
 
-// giveBack makes a connection to the app the event loop's, which keeps it for the next request.
-func (u *blockingUpstream) giveBack(l *eventLoop) {
-	t := u.target
+// giveBack makes a connection to the app the event loop's, which keeps it for the next request: of
+// the client c, if it is that client's own.
+func (u *blockingUpstream) giveBack(c *loopClient) {
+	t, hasLine := u.target, u.hasLine
 	fd, err := u.conn.dup()
 	u.discard()
-	if err == nil && !l.post(func() { l.adopt(t, fd) }) {
+	if err == nil && !c.loop.post(func() { c.adopt(t, fd, hasLine) }) {
 		netpoll.Close(fd)
 	}
 }
 
 // adopt keeps an idle connection to t.
-func (l *eventLoop) adopt(t *gate.Target, fd int) {
-	if u := l.addUpstream(t, fd, unix.EPOLLIN|unix.EPOLLRDHUP); u != nil {
-		u.putIdle()
+func (c *loopClient) adopt(t *gate.Target, fd int, hasLine bool) {
+	if u := c.loop.addUpstream(t, fd, unix.EPOLLIN|unix.EPOLLRDHUP); u != nil {
+		u.hasLine = hasLine
+		u.putIdle(c)
 	}
 }

@@ -62,12 +62,18 @@ func calls(t *testing.T) (reads, writes int) {
 }
 
 func TestPriceOfARequest(t *testing.T) {
+	for name, o := range map[string]gate.TargetOptions{"": {}, "on a connection of its client": withLine, "with one forwarded address": {Peer: gate.PeerOneForwardedFor}} {
+		t.Run(name, func(t *testing.T) { priceOfARequest(t, o) })
+	}
+}
+
+func priceOfARequest(t *testing.T, o gate.TargetOptions) {
 	r := newHarness(t, patient, Settings{})
-	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, plain).Target)
+	r.gate.Swap(r.newTestApp(o, plain).Target)
 	c := r.dial()
 	fd := blocking(c.Conn.(*net.TCPConn))
 	defer unix.Close(fd)
-	request, buffer := []byte("GET /page HTTP/1.1\r\nHost: shop.test\r\nCookie: a=b\r\n\r\n"), make([]byte, 4096)
+	request, buffer := []byte("GET /page HTTP/1.1\r\nHost: shop.test\r\nCookie: a=b\r\nX-Forwarded-For: 192.0.2.7, 127.0.0.1\r\n\r\n"), make([]byte, 4096)
 	ask := func(n int) {
 		for range n {
 			unix.Write(fd, request)
@@ -91,6 +97,30 @@ func TestPriceOfARequest(t *testing.T) {
 	most := struct{ allocations, bytes, reads, writes float64 }{0.01, 4 << 20 / 200_000, 2.1, 2.1} // below 4 MiB there is no collection
 	if allocations > most.allocations || bytes > most.bytes || ours > most.reads || written > most.writes {
 		t.Errorf("more than %+v", most)
+	}
+}
+
+// A request on a new connection is written together with its PROXY line.
+func TestALineAndItsRequestAreOneWrite(t *testing.T) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{Peer: gate.PeerProxyLine, OneRequest: true}, plain).Target)
+	c := r.dial()
+	fd := blocking(c.Conn.(*net.TCPConn))
+	defer unix.Close(fd)
+	request, buffer := []byte("GET /page HTTP/1.1\r\nHost: shop.test\r\n\r\n"), make([]byte, 4096)
+	ask := func(n int) {
+		for range n {
+			unix.Write(fd, request)
+			unix.Read(fd, buffer)
+		}
+	}
+	const n = 500
+	ask(n)
+	_, before := calls(t)
+	ask(n)
+	_, after := calls(t)
+	if written := float64(after-before)/n - 2; written > 2.1 { // the client and the app write once each
+		t.Errorf("%.2f writes for a request", written)
 	}
 }
 

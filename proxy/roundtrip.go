@@ -19,6 +19,7 @@ var responseLimits = http1.ResponseLimits()
 type roundTrip struct {
 	x         *exchange // nil: the connection is idle
 	target    *gate.Target
+	hasLine   bool      // the connection has begun with a PROXY line: it is its client's own
 	startedAt time.Time // when the request was written
 	turn      int       // of its pass; see gate.Waiter.Turn
 	unsent    []byte    // of the request
@@ -126,7 +127,12 @@ func (rt *roundTrip) reframe() (done bool, fault *http1.Error) {
 // body where there must be none.
 func (rt *roundTrip) reusable() bool {
 	f := rt.response.Body.Framing
-	return rt.response.Reusable && (f == http1.Fixed || f == http1.Chunked) && rt.in.empty()
+	return rt.persistent() && (f == http1.Fixed || f == http1.Chunked) && rt.in.empty()
+}
+
+// persistent reports whether neither side closes the connection after the response.
+func (rt *roundTrip) persistent() bool {
+	return rt.response.Reusable && !rt.target.Options().OneRequest
 }
 
 // classify says what is known about the round trip, which failed with err. It waits for the news

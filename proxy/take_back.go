@@ -27,7 +27,7 @@ func (u *blockingUpstream) takeBack() {
 	}
 	u.conn.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
 	all := <-echo
-	sent := x.appendRequest(nil)
+	sent, _ := x.appendRequest(nil, u.target) // with its PROXY line: no worker has used this connection
 	if p.failed || int64(len(all)) != p.written || !bytes.HasPrefix(all, sent) {
 		return
 	}

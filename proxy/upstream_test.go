@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -127,7 +126,7 @@ func (r *harness) roundTrip(request string, set Settings, script func(*appConn))
 	}
 	ours, caller := pair(r.T)
 	r.server.Configure(set)
-	b := &blockingClient{clientConn: newClientConn(&r.server.app, netip.AddrPort{}, ""), exchange: &exchange{}}
+	b := &blockingClient{clientConn: &clientConn{app: &r.server.app}, exchange: &exchange{}}
 	if err := b.conn.open(ours.stream); err != nil {
 		r.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func benchmarkRequest(b *testing.B, text string, trusted bool) {
 	in := []byte(text)
 	out := make([]byte, 0, 16<<10)
 	p := Policy{Limits: RequestLimits(), Trusted: trusted}
-	f := UpstreamOptions{Peer: "192.0.2.7", Scheme: "http", Start: time.Unix(1790000000, 0)}
+	f := UpstreamOptions{Peer: netip.MustParseAddr("192.0.2.7"), Scheme: "http", Start: time.Unix(1790000000, 0)}
 	var r Request
 	b.ReportAllocs()
 	for b.Loop() {
@@ -87,7 +88,7 @@ func TestNothingIsAllocated(t *testing.T) {
 		body     BodyReader
 		limits   = ResponseLimits()
 		out      = make([]byte, 0, 64<<10)
-		forward  = UpstreamOptions{Peer: "192.0.2.7", Scheme: "http", Start: time.Unix(1790000000, 0), Body: Body{Framing: Chunked}, Close: true}
+		forward  = UpstreamOptions{Peer: netip.MustParseAddr("192.0.2.7"), Scheme: "http", Start: time.Unix(1790000000, 0), Body: Body{Framing: Chunked}, Close: true}
 		chunks   = []byte("5;a=\"b\"\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n")
 		room     [ChunkHeaderMax]byte
 	)

@@ -64,6 +64,10 @@
 // as lists. Those of other clients are replaced. Proxy never passes, because CGI would turn it into
 // HTTP_PROXY.
 //
+// An ASGI server reads the client's address from X-Forwarded-For and nowhere else, and takes the
+// first of the list where it trusts every address. Such a server gets an X-Forwarded-For of one
+// address (RuleOneForwardedFor), and other fields as every app.
+//
 // A list passes as it is, so an app reads of it what it would read without a relay. Measured with
 // X-Forwarded-Proto: https, http: gunicorn 20.1 to 27 and uvicorn do not take it for https, Django
 // takes its first element and Werkzeug's ProxyFix its last. Of several lines only those pass that

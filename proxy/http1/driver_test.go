@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +13,7 @@ import (
 var (
 	trustedPolicy       = Policy{Limits: RequestLimits(), Trusted: true, DefaultHost: "127.0.0.1:8000"}
 	untrustedPolicy     = Policy{Limits: RequestLimits(), DefaultHost: "127.0.0.1:8000"}
-	testUpstreamOptions = UpstreamOptions{Peer: "192.0.2.7", Scheme: "http"}
+	testUpstreamOptions = UpstreamOptions{Peer: netip.MustParseAddr("192.0.2.7"), Scheme: "http"}
 )
 
 // outcome is everything that is observable for one message.

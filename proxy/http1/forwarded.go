@@ -1,6 +1,11 @@
 package http1
 
-import "bytes"
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"unsafe"
+)
 
 // The limits of RuleForwardedForLimit.
 const (
@@ -171,4 +176,45 @@ func fittingHops(v []byte, hops, octets *int) (from int) {
 	}
 	*octets -= len(v)
 	return 0
+}
+
+// nearestUntrusted returns the last address of all X-Forwarded-For lines together that is not in
+// trusted, and the first one if all are (RuleOneForwardedFor). It is the address that uvicorn's
+// ProxyHeadersMiddleware finds with the same list. The result is nil if there is no address.
+func (r *Request) nearestUntrusted(trusted []netip.Prefix) (hop []byte) {
+	if r.counts[nameForwardedFor] == 0 {
+		return nil
+	}
+	for i := len(r.fields) - 1; i >= int(r.firstIndex[nameForwardedFor])-1; i-- {
+		f := &r.fields[i]
+		if f.id != nameForwardedFor || f.action == dropped {
+			continue
+		}
+		v := r.valueOf(f)
+		for end := len(v); end >= 0; {
+			begin := bytes.LastIndexByte(v[:end], ',') + 1
+			if element := trim(v[begin:end]); len(element) > 0 {
+				if hop = element; !isHopIn(trusted, hop) {
+					return hop
+				}
+			}
+			end = begin - 1
+		}
+	}
+	return hop
+}
+
+// isHopIn reports whether an element of X-Forwarded-For is an address in one of the prefixes. Some
+// front-ends write a port behind it.
+func isHopIn(prefixes []netip.Prefix, hop []byte) bool {
+	switch end := bytes.IndexByte(hop, ']'); {
+	case hop[0] == '[' && end > 0:
+		hop = hop[1:end]
+	case bytes.Count(hop, []byte(":")) == 1:
+		hop = hop[:bytes.IndexByte(hop, ':')]
+	}
+	// ParseAddr keeps its argument in an error, which ends here, and nowhere else: no copy is needed.
+	ip, err := netip.ParseAddr(unsafe.String(unsafe.SliceData(hop), len(hop)))
+	ip = ip.Unmap()
+	return err == nil && slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) })
 }

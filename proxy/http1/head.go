@@ -184,18 +184,22 @@ func sameName[A, B ~string | ~[]byte](a A, b B) bool {
 
 // appendFields appends the field lines that are not dropped, in their order (RuleFieldOrder).
 // Adjacent lines that need no change are copied together.
-func (h *head) appendFields(dst []byte) []byte {
+func (h *head) appendFields(dst []byte) []byte { return h.appendFieldsWithout(dst, nameCount) }
+
+// appendFieldsWithout is appendFields without the lines of one name.
+func (h *head) appendFieldsWithout(dst []byte, without nameID) []byte {
 	from, to := int32(0), int32(0)
 	for i := range h.fields {
 		f := &h.fields[i]
-		switch f.action {
-		case copied:
+		switch {
+		case f.id == without:
+		case f.action == copied:
 			if f.name != to {
 				dst = append(dst, h.buf[from:to]...)
 				from = f.name
 			}
 			to = f.valueEnd + 2
-		case rewritten:
+		case f.action == rewritten:
 			dst = append(dst, h.buf[from:to]...)
 			from, to = 0, 0
 			dst = appendField(dst, h.nameOf(f), h.valueOf(f))

@@ -36,8 +36,8 @@ func (m *oracleHead) forwarded(f *UpstreamOptions) string {
 		}
 	}
 	if !m.policy.Trusted {
-		if f.Peer != "" {
-			lines = append(lines, "X-Forwarded-For: "+f.Peer)
+		if f.Peer.IsValid() {
+			lines = append(lines, "X-Forwarded-For: "+f.Peer.String())
 		}
 		lines = append(lines, "X-Forwarded-Proto: "+f.Scheme, "X-Forwarded-Host: "+host)
 	}

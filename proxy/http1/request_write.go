@@ -1,17 +1,22 @@
 package http1
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 )
 
 // UpstreamOptions is what AppendUpstream needs beside the request.
 type UpstreamOptions struct {
-	Peer   string    // client address without port, for X-Forwarded-For; empty: none is written
-	Scheme string    // http or https, for X-Forwarded-Proto; empty: http
-	Start  time.Time // X-Request-Start, unless the request has one; zero: none is written
-	Body   Body      // Request.Body, or Fixed for a chunked body that was buffered
-	Close  bool      // write Connection: close
+	Peer   netip.Addr // of the client, for X-Forwarded-For; invalid: it has none
+	Scheme string     // http or https, for X-Forwarded-Proto; empty: http
+	Start  time.Time  // X-Request-Start, unless the request has one; zero: none is written
+	Body   Body       // Request.Body, or Fixed for a chunked body that was buffered
+	Close  bool       // write Connection: close
+	// OneForwardedFor writes an X-Forwarded-For of one address also for a trusted front-end
+	// (RuleOneForwardedFor); Trusted are the addresses that it passes over.
+	OneForwardedFor bool
+	Trusted         []netip.Prefix
 }
 
 // AppendUpstream appends the canonical head for the app:
@@ -31,12 +36,20 @@ func (r *Request) AppendUpstream(dst []byte, o *UpstreamOptions) []byte {
 	} else if r.counts[nameHost] == 0 { // RuleDefaultHost
 		dst = appendField(dst, "Host", r.policy.DefaultHost)
 	}
-	dst = r.appendFields(dst)
+	one := r.policy.Trusted && o.OneForwardedFor
+	if one {
+		dst = r.appendFieldsWithout(dst, nameForwardedFor)
+	} else {
+		dst = r.appendFields(dst)
+	}
 	if !o.Start.IsZero() && !r.forwards(nameRequestStart) {
 		dst = appendRequestStart(dst, o.Start)
 	}
-	if !r.policy.Trusted {
+	switch {
+	case !r.policy.Trusted:
 		dst = r.appendForwarded(dst, o)
+	case one:
+		dst = r.appendOneForwardedFor(dst, o)
 	}
 	dst = appendFraming(dst, o.Body)
 	switch {
@@ -50,9 +63,7 @@ func (r *Request) AppendUpstream(dst []byte, o *UpstreamOptions) []byte {
 
 // appendForwarded appends the forwarding fields for a client that is not a trusted front-end.
 func (r *Request) appendForwarded(dst []byte, o *UpstreamOptions) []byte {
-	if o.Peer != "" {
-		dst = appendField(dst, "X-Forwarded-For", o.Peer)
-	}
+	dst = appendPeer(dst, o.Peer)
 	scheme := o.Scheme
 	if scheme == "" {
 		scheme = "http"
@@ -62,6 +73,24 @@ func (r *Request) appendForwarded(dst []byte, o *UpstreamOptions) []byte {
 		return appendField(dst, "X-Forwarded-Host", host)
 	}
 	return appendField(dst, "X-Forwarded-Host", r.policy.DefaultHost)
+}
+
+// appendOneForwardedFor appends the address of the nearest client that is not trusted
+// (RuleOneForwardedFor), and nothing where no address is known.
+func (r *Request) appendOneForwardedFor(dst []byte, o *UpstreamOptions) []byte {
+	if hop := r.nearestUntrusted(o.Trusted); hop != nil {
+		return appendField(dst, "X-Forwarded-For", hop)
+	}
+	return appendPeer(dst, o.Peer)
+}
+
+// appendPeer appends X-Forwarded-For with the client's own address, if it has one.
+func appendPeer(dst []byte, peer netip.Addr) []byte {
+	if !peer.IsValid() {
+		return dst
+	}
+	dst = append(dst, "X-Forwarded-For: "...)
+	return append(peer.Unmap().AppendTo(dst), "\r\n"...)
 }
 
 // appendRequestStart appends the arrival time as front-ends write it: seconds with three decimals.

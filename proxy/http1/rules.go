@@ -70,6 +70,9 @@ const (
 	RuleInterimResponses Rule = "R53"
 	RuleEarlyResponse    Rule = "R54"
 
+	// X-Forwarded-For for ASGI servers.
+	RuleOneForwardedFor Rule = "R55"
+
 	// Upgrade.
 	RuleWebSocketUpgrade   Rule = "R60"
 	RuleH2C                Rule = "R61"
@@ -278,6 +281,9 @@ var Rules = []RuleInfo{
 		[]int{502}, "proxy/http1/response.go"},
 	{RuleEarlyResponse, "EarlyResponse", "RFC 9112 section 9.5",
 		"A response that comes before the end of the request's body passes with Connection: close. The rest of the body is read within bounds and dropped.",
+		nil, "proxy"},
+	{RuleOneForwardedFor, "OneForwardedFor", "RFC 7239 section 5.2",
+		"For an ASGI server, X-Forwarded-For is one address: that of a client that is not trusted; for a trusted front-end the last one of its list that is not trusted, else the first one, else its own.",
 		nil, "proxy"},
 	{RuleWebSocketUpgrade, "WebSocketUpgrade", "RFC 6455 section 4.1",
 		"Upgrade passes for a GET of HTTP/1.1 without a body, with websocket alone, named by Connection, and with a valid Sec-WebSocket-Key. Elsewhere it is removed.",

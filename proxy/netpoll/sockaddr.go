@@ -49,14 +49,15 @@ func (a *Sockaddr) Family() int { return int(binary.NativeEndian.Uint16(a.raw[:]
 
 func (a *Sockaddr) setFamily(family uint16) { binary.NativeEndian.PutUint16(a.raw[:], family) }
 
-// AddrPort is the address of a TCP socket; invalid for another kind.
+// AddrPort is the address of a TCP socket; invalid for another kind. An IPv4 address is in its IPv6
+// form (::ffff:192.0.2.1) where the socket is one for both.
 func (a *Sockaddr) AddrPort() netip.AddrPort {
 	port := binary.BigEndian.Uint16(a.raw[2:])
 	switch a.Family() {
 	case unix.AF_INET:
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(a.raw[4:8])), port)
 	case unix.AF_INET6:
-		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(a.raw[8:24])).Unmap(), port)
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(a.raw[8:24])), port)
 	}
 	return netip.AddrPort{}
 }
