@@ -158,7 +158,7 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 	}
 	defer spec.Stderr.Close()
 	if at.private != nil {
-		spec.Listen = at.private.File()
+		spec.Listen = []*os.File{at.private.File()}
 	}
 	// Before it exists: a daemon that dies at this moment has its token on record.
 	l.record(g, spec.Record())

@@ -165,7 +165,7 @@ func TestATreeHoldsItsSocketsAndNoOthers(t *testing.T) {
 		}
 		inodes = append(inodes, found[0].Inode)
 	}
-	k := launch(t, newCgroup, Spec{Listen: f}, "sleep")
+	k := launch(t, newCgroup, Spec{Listen: []*os.File{f}}, "sleep")
 	k.line(t)
 	holders, err := k.Holders(inodes)
 	if err != nil || len(holders) != 1 || holders[inodes[0]].PID != k.Pid() {

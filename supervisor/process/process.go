@@ -25,9 +25,10 @@ type Spec struct {
 	Dir  string   // empty: the daemon's own
 	Env  []string // complete; the shim adds LISTEN_* and TIDEOVER_TREE, which is the Token
 
-	// Listen, if not nil, becomes fd 3, with LISTEN_FDS=1 and LISTEN_PID. LISTEN_FDNAMES
-	// is Name unless Env has one.
-	Listen *os.File
+	// Listen are the descriptors from 3 on, with LISTEN_FDS and LISTEN_PID. LISTEN_FDNAMES is
+	// Name for each of them, unless Env has one. A File of package net becomes blocking, also
+	// for the processes that share its open file description; one of os.NewFile stays as it is.
+	Listen []*os.File
 	// Stdout and Stderr are the descriptors 1 and 2; nil is /dev/null. The caller closes
 	// its copies after Start.
 	Stdout, Stderr *os.File

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -87,6 +88,7 @@ func (s *shim) reportError(err error) {
 
 func (s *shim) readRequest() error {
 	f := os.NewFile(requestFD, "order")
+	defer f.Close()
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<40))
 	if err != nil {
 		return err
@@ -104,12 +106,12 @@ func (s *shim) readRequest() error {
 // environment returns the requested environment with LISTEN_* and the token.
 func (s *shim) environment() []string {
 	var env []string
-	names := s.request.Name
+	names, named := s.request.Name, false
 	for _, entry := range s.request.Env {
 		key, value, _ := strings.Cut(string(entry), "=")
 		switch key {
 		case "LISTEN_FDNAMES":
-			names = value
+			names, named = value, true
 		case "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", treeVariable:
 		default:
 			env = append(env, string(entry))
@@ -118,9 +120,11 @@ func (s *shim) environment() []string {
 	if s.request.Token != "" {
 		env = append(env, treeVariable+"="+s.request.Token)
 	}
-	if s.request.Listen {
-		env = append(env, "LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS=1",
-			"LISTEN_FDNAMES="+strings.ReplaceAll(names, ":", "_"))
+	if n := s.request.Listen; n > 0 {
+		if !named {
+			names = strings.Join(slices.Repeat([]string{strings.ReplaceAll(names, ":", "_")}, n), ":")
+		}
+		env = append(env, "LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS="+strconv.Itoa(n), "LISTEN_FDNAMES="+names)
 	}
 	return env
 }
@@ -189,14 +193,22 @@ func (s *shim) changeDirectory() error {
 	return os.Chdir(string(s.request.Dir))
 }
 
-// keepDescriptors makes all descriptors close-on-exec but 0, 1, 2 and the listening socket.
-// The shim needs its own ones until then.
+// keepDescriptors gives the listening sockets the numbers from listenFD on, and makes all other
+// descriptors close-on-exec but 0, 1 and 2. The request was read; the status needs another number.
 func (s *shim) keepDescriptors() error {
-	first := listenFD
-	if s.request.Listen {
-		first++
+	first := listenFD + s.request.Listen
+	moved, err := unix.FcntlInt(statusFD, unix.F_DUPFD_CLOEXEC, firstSocketFD+s.request.Listen)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
 	}
-	err := unix.CloseRange(uint(first), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	s.status.Close() // here, and not when it is collected: the number will be that of a socket
+	s.status = os.NewFile(uintptr(moved), "report")
+	for i := range s.request.Listen {
+		if err := unix.Dup3(firstSocketFD+i, listenFD+i, 0); err != nil {
+			return os.NewSyscallError("dup3", err)
+		}
+	}
+	err = unix.CloseRange(uint(first), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if err == nil {
 		return nil
 	}

@@ -209,9 +209,13 @@ func TestDescriptors(t *testing.T) {
 	defer unix.Close(high)
 	l := listenerFile(t)
 	for _, c := range []struct {
-		listen *os.File
+		listen []*os.File
 		want   []string
-	}{{nil, []string{"0 null", "1", "2"}}, {l, []string{"0 null", "1", "2", "3 socket"}}} {
+	}{
+		{nil, []string{"0 null", "1", "2"}},
+		{[]*os.File{l}, []string{"0 null", "1", "2", "3 socket"}},
+		{[]*os.File{l, l, l, l}, []string{"0 null", "1", "2", "3 socket", "4 socket", "5 socket", "6 socket"}},
+	} {
 		lines := strings.Split(output(t, Spec{Listen: c.listen}, "/bin/sh", "-c", descriptors), "\n")
 		if !slices.Equal(lines, c.want) {
 			t.Errorf("open: %q, want %q", lines, c.want)
@@ -250,7 +254,7 @@ func TestListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	k := launch(t, newCgroup, Spec{Listen: f, Name: "shop.12"}, "accept")
+	k := launch(t, newCgroup, Spec{Listen: []*os.File{f}, Name: "shop.12"}, "accept")
 	answer, err := io.ReadAll(conn)
 	if err != nil || string(answer) != strconv.Itoa(k.Pid()) {
 		t.Errorf("answer %q, %v; pid %d", answer, err, k.Pid())
@@ -260,14 +264,19 @@ func TestListen(t *testing.T) {
 		t.Errorf("listening: %+v, %v", held, err)
 	}
 	variables := `echo $LISTEN_FDS $(( LISTEN_PID == $$ )) $LISTEN_FDNAMES`
-	if got := output(t, Spec{Listen: f, Name: "shop.12"}, "/bin/sh", "-c", variables); got != "1 1 shop.12" {
-		t.Error(got)
-	}
-	if got := output(t, Spec{Listen: f, Name: "a:b"}, "/bin/sh", "-c", variables); got != "1 1 a_b" {
-		t.Error(got)
-	}
-	if got := output(t, Spec{Listen: f, Env: []string{"LISTEN_FDNAMES=http"}}, "/bin/sh", "-c", variables); got != "1 1 http" {
-		t.Error(got)
+	for _, c := range []struct {
+		spec Spec
+		want string
+	}{
+		{Spec{Listen: []*os.File{f}, Name: "shop.12"}, "1 1 shop.12"},
+		{Spec{Listen: []*os.File{f}, Name: "a:b"}, "1 1 a_b"},
+		{Spec{Listen: []*os.File{f}, Env: []string{"LISTEN_FDNAMES=http"}}, "1 1 http"},
+		{Spec{Listen: []*os.File{f, f, f}, Name: "shop.12"}, "3 1 shop.12:shop.12:shop.12"},
+		{Spec{Listen: []*os.File{f, f}, Env: []string{"LISTEN_FDNAMES=http:https"}}, "2 1 http:https"},
+	} {
+		if got := output(t, c.spec, "/bin/sh", "-c", variables); got != c.want {
+			t.Errorf("LISTEN_*: %q, want %q", got, c.want)
+		}
 	}
 }
 
@@ -299,5 +308,26 @@ func TestCommandLookup(t *testing.T) {
 	}
 	if got := output(t, Spec{}, "sh", "-c", "echo found"); got != "found" {
 		t.Errorf("without a PATH: %q", got)
+	}
+}
+
+// TestAPassedSocketStaysNonblockingForItsOtherProcesses: a worker of another generation may be
+// between poll(2) and accept(2), and would wait in accept for the next client.
+func TestAPassedSocketStaysNonblockingForItsOtherProcesses(t *testing.T) {
+	for _, nonblock := range []bool{true, false} {
+		fd, err := unix.FcntlInt(listenerFile(t).Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.SetNonblock(fd, nonblock); err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(fd), "shared")
+		defer f.Close()
+		output(t, Spec{Listen: []*os.File{f, f}}, "/bin/true")
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil || flags&unix.O_NONBLOCK != 0 != nonblock {
+			t.Errorf("O_NONBLOCK was %v; flags %#x, %v", nonblock, flags, err)
+		}
 	}
 }

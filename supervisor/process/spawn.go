@@ -20,12 +20,14 @@ const (
 	execTimeout = 30 * time.Second
 )
 
-// The descriptors of the shim beside 0, 1 and 2. The command gets the listening socket at
-// the same number.
+// The descriptors of the shim beside 0, 1 and 2: the listening sockets have the numbers from
+// firstSocketFD on. The command gets them from listenFD on.
 const (
-	listenFD  = 3
-	requestFD = 4
-	statusFD  = 5
+	requestFD     = 3
+	statusFD      = 4
+	firstSocketFD = 5
+
+	listenFD = 3
 )
 
 // execRequest is Spec for the shim. Texts are byte slices, because JSON would replace
@@ -33,7 +35,7 @@ const (
 type execRequest struct {
 	Argv, Env   [][]byte
 	Dir         []byte
-	Listen      bool
+	Listen      int // number of listening sockets
 	Cgroup      string
 	User        *User
 	Umask       *int
@@ -91,7 +93,7 @@ func killAndReap(main *os.Process) {
 // shim reads it.
 func writeRequest(s Spec, group *cgroup) (*os.File, error) {
 	r := execRequest{
-		Argv: bytesOf(s.Argv), Env: bytesOf(s.Env), Dir: []byte(s.Dir), Listen: s.Listen != nil,
+		Argv: bytesOf(s.Argv), Env: bytesOf(s.Env), Dir: []byte(s.Dir), Listen: len(s.Listen),
 		User: s.User, Umask: s.Umask, Nofile: s.Nofile, Limits: s.Limits, Nice: s.Nice, OOMScoreAdj: s.OOMScoreAdj,
 		NoNewPrivs: s.NoNewPrivs, Name: s.Name, Token: s.Token,
 	}
@@ -130,7 +132,7 @@ func fork(s Spec, request, statusWrite *os.File) (*os.Process, error) {
 	return ownChildren.start(func() (*os.Process, error) {
 		return os.StartProcess("/proc/self/exe", []string{shimName}, &os.ProcAttr{
 			Env:   []string{treeVariable + "=" + s.Token, "GOMAXPROCS=1"},
-			Files: []*os.File{null, or(s.Stdout), or(s.Stderr), or(s.Listen), request, statusWrite},
+			Files: append([]*os.File{null, or(s.Stdout), or(s.Stderr), request, statusWrite}, s.Listen...),
 			Sys:   &syscall.SysProcAttr{Setsid: true},
 		})
 	})
