@@ -113,7 +113,7 @@ func TestAConnectionInTheBacklogOutlivesTheProcessThatListened(t *testing.T) {
 	old.end(t)
 	later := dial(t, "tcp", a.Address)
 	for _, client := range []net.Conn{waiting, later} {
-		conn, err := all[0].Listener().Accept()
+		conn, err := accept(t, all[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +138,7 @@ func TestEverySocketOfAReusedPortIsDuplicated(t *testing.T) {
 	old.end(t)
 	for _, p := range all {
 		for p.Pending() {
-			conn, err := p.Listener().Accept()
+			conn, err := accept(t, p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -270,7 +270,7 @@ func TestThePathThatTheOldProcessRemovesIsTakenAtOnce(t *testing.T) {
 		at     *Public
 		client net.Conn
 	}{{all[0], waiting}, {p, later}} {
-		conn, err := c.at.Listener().Accept()
+		conn, err := accept(t, c.at)
 		if err != nil {
 			t.Fatal(err)
 		}

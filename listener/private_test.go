@@ -96,7 +96,7 @@ func TestPrivateUnix(t *testing.T) {
 // TestPortHint: the app sees the public port, on another loopback address in every generation.
 func TestPortHint(t *testing.T) {
 	public := open(t, Address{"tcp", "127.0.0.1:0"}, Options{})
-	port := public.Listener().Addr().(*net.TCPAddr).Port
+	port := public.Addr().(*net.TCPAddr).Port
 	seen := map[string]bool{}
 	for generation := range 5 {
 		p := private(t, PrivateOptions{Family: "tcp", Generation: generation, PortHint: port})
@@ -118,7 +118,7 @@ func TestPortHint(t *testing.T) {
 	dial(t, twin.Network(), twin.Address())
 
 	everywhere := open(t, Address{"tcp", "0.0.0.0:0"}, Options{})
-	taken := everywhere.Listener().Addr().(*net.TCPAddr).Port
+	taken := everywhere.Addr().(*net.TCPAddr).Port
 	p := private(t, PrivateOptions{Family: "tcp", Generation: 3, PortHint: taken})
 	if host, got, _ := net.SplitHostPort(p.Address()); host != "127.0.0.1" || got == strconv.Itoa(taken) {
 		t.Errorf("nothing was free: %s", p.Address())

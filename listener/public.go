@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -27,14 +28,23 @@ type Options struct {
 // daemon's whole life, so no client meets a refused connection. Its methods may be called
 // from any goroutine.
 type Public struct {
-	address  Address
-	listener net.Listener
-	file     *socketFile // of the unix socket that Open created; nil: it has not created one
-	mode     os.FileMode // of file, if that is not known
-	rival    rival
+	address Address
+	bound   net.Addr    // as the kernel has it
+	file    *socketFile // of the unix socket that Open created; nil: it has not created one
+	mode    os.FileMode // of file, if that is not known
+	rival   rival
+
+	mu     sync.Mutex // guards socket
+	socket socket     // a net.Listener once this process accepts from it, else a descriptor
 
 	close sync.Once
 	err   error
+}
+
+// socket is the only descriptor of a Public.
+type socket interface {
+	syscall.Conn
+	io.Closer
 }
 
 // OpenError says why a public socket could not be opened, which process holds the
@@ -94,7 +104,12 @@ func openTCP(a Address) (*Public, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Public{address: a, listener: l}, nil
+	return newPublic(a, l), nil
+}
+
+// newPublic returns the Public of a listener of package net.
+func newPublic(a Address, l net.Listener) *Public {
+	return &Public{address: a, bound: l.Addr(), socket: l.(socket)}
 }
 
 // openUnix opens a unix socket at a path where no file is.
@@ -113,7 +128,9 @@ func openUnix(a Address, mode os.FileMode, to *owner) (*Public, error) {
 		file.remove()
 		return nil, err
 	}
-	return &Public{address: a, listener: l, file: file, mode: mode}, nil
+	p := newPublic(a, l)
+	p.file, p.mode = file, mode
+	return p, nil
 }
 
 var (
@@ -196,7 +213,8 @@ func rootCause(err error) error {
 
 // FromFile returns a Public for a listening stream socket that is open already, such as
 // those of SystemdSockets. It uses a duplicate: f still belongs to the caller, and as long
-// as f is open the socket stays open and can be used again. Close does not remove the path.
+// as f is open the socket stays open and can be used again. O_NONBLOCK stays as it is until
+// Listener is called. Close does not remove the path.
 func FromFile(f *os.File) (*Public, error) {
 	err := withFD(f, func(fd int) error {
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
@@ -212,11 +230,16 @@ func FromFile(f *os.File) (*Public, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the inherited socket %s cannot serve: %w", f.Name(), err)
 	}
-	l, err := net.FileListener(f)
+	d, err := duplicateDescriptor(f)
 	if err != nil {
 		return nil, fmt.Errorf("the inherited socket %s cannot serve: %w", f.Name(), err)
 	}
-	return &Public{address: Address{l.Addr().Network(), l.Addr().String()}, listener: l}, nil
+	bound, err := boundAddress(d)
+	if err != nil {
+		d.Close()
+		return nil, fmt.Errorf("the inherited socket %s cannot serve: %w", f.Name(), err)
+	}
+	return &Public{address: Address{bound.Network(), bound.String()}, bound: bound, socket: d}, nil
 }
 
 // Restore is FromFile for a socket that an earlier program of this process has opened
@@ -247,36 +270,53 @@ func Restore(f *os.File, a Address, o Options, pin *os.File) (_ *Public, err err
 	return p, nil
 }
 
-// Listener returns the socket on which the proxy accepts. Only Close may close it.
-func (p *Public) Listener() net.Listener { return p.listener }
+// Listener returns the socket on which the proxy accepts. It is non-blocking. Only Close and Share
+// may close it.
+func (p *Public) Listener() (net.Listener, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l, ok := p.socket.(net.Listener); ok {
+		return l, nil
+	}
+	f, err := duplicateFile(p.socket, p.address)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("accept on %s: %w", p.address, err)
+	}
+	p.socket.Close()
+	p.socket = l.(socket)
+	return l, nil
+}
 
-// Address returns the address that was given to Open. If its port is 0, see
-// Listener().Addr().
+// Address returns the address that was given to Open. If its port is 0, see Addr.
 func (p *Public) Address() Address { return p.address }
 
-// File returns a duplicate, which the caller must close. It is close-on-exec, and the open
-// file description stays non-blocking.
-func (p *Public) File() (*os.File, error) {
-	conn, ok := p.listener.(syscall.Conn)
-	if !ok {
-		return nil, errors.ErrUnsupported
-	}
-	var dup int
-	err := withFD(conn, func(fd int) (err error) {
-		dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-		return err
-	})
+// Addr returns the address to which the socket is bound.
+func (p *Public) Addr() net.Addr { return p.bound }
+
+// File returns a duplicate, which the caller must close. It is close-on-exec, and O_NONBLOCK of the
+// open file description stays as it is.
+func (p *Public) File() (*os.File, error) { return duplicateFile(p.conn(), p.address) }
+
+func duplicateFile(c syscall.Conn, address Address) (*os.File, error) {
+	d, err := duplicateDescriptor(c)
 	if err != nil {
-		return nil, fmt.Errorf("duplicate %s: %w", p.address, err)
+		return nil, fmt.Errorf("duplicate %s: %w", address, err)
 	}
-	return os.NewFile(uintptr(dup), p.address.String()), nil
+	return os.NewFile(uintptr(d.fd), address.String()), nil
 }
 
 // Close closes the socket and removes the file of a unix socket that Open created, if it
 // is still there. It may be called more than once.
 func (p *Public) Close() error {
 	p.close.Do(func() {
-		p.err = p.listener.Close()
+		p.mu.Lock()
+		p.err = p.socket.Close()
+		p.mu.Unlock()
 		if p.file != nil {
 			p.err = errors.Join(p.err, p.file.remove())
 		}

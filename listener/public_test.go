@@ -35,12 +35,12 @@ func TestOpenTCP(t *testing.T) {
 		if p.Address() != a {
 			t.Errorf("%s: %v", s, p.Address())
 		}
-		addr := p.Listener().Addr().(*net.TCPAddr)
+		addr := p.Addr().(*net.TCPAddr)
 		if s == "0.0.0.0:0" && addr.IP.To4() == nil {
 			t.Errorf("0.0.0.0 listens on %v", addr)
 		}
-		conn := dial(t, "tcp", p.Listener().Addr().String())
-		if _, err := p.Listener().Accept(); err != nil {
+		conn := dial(t, "tcp", p.Addr().String())
+		if _, err := accept(t, p); err != nil {
 			t.Error(err)
 		}
 		conn.Close()
@@ -55,7 +55,7 @@ func TestOpenTCP(t *testing.T) {
 
 func option(t *testing.T, p *Public, name int) (value int) {
 	t.Helper()
-	err := withFD(p.Listener().(syscall.Conn), func(fd int) (err error) {
+	err := withFD(p.conn(), func(fd int) (err error) {
 		value, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, name)
 		return err
 	})
@@ -68,7 +68,7 @@ func option(t *testing.T, p *Public, name int) (value int) {
 // TestInUse: the error names the process in the way, for every spelling that clashes with it.
 func TestInUse(t *testing.T) {
 	p := open(t, Address{"tcp", "127.0.0.1:0"}, Options{})
-	_, port, _ := net.SplitHostPort(p.Listener().Addr().String())
+	_, port, _ := net.SplitHostPort(p.Addr().String())
 	for _, host := range []string{"127.0.0.1", "", "localhost", "0.0.0.0"} {
 		a := Address{"tcp", net.JoinHostPort(host, port)}
 		_, err := Open(a, Options{})
@@ -197,7 +197,7 @@ func TestFullBacklogIsLive(t *testing.T) {
 // TestFile: a duplicate outlives the socket, is close-on-exec, and leaves the description non-blocking.
 func TestFile(t *testing.T) {
 	p := open(t, Address{"tcp", "127.0.0.1:0"}, Options{})
-	address := p.Listener().Addr().String()
+	address := p.Addr().String()
 	f, err := p.File()
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestFile(t *testing.T) {
 	}
 	defer again.Close()
 	defer f.Close()
-	accepted, err := again.Listener().Accept()
+	accepted, err := accept(t, again)
 	if err != nil || accepted.RemoteAddr().String() != conn.LocalAddr().String() || again.Address() != (Address{"tcp", address}) {
 		t.Errorf("%v, %v, %v", accepted, err, again.Address())
 	}
@@ -262,7 +262,7 @@ func TestInherited(t *testing.T) {
 		defer f.Close()
 		files = append(files, f)
 	}
-	address := tcp.Listener().Addr().String()
+	address := tcp.Addr().String()
 	for _, c := range []struct {
 		name string
 		env  []string
@@ -303,4 +303,14 @@ func TestInherited(t *testing.T) {
 		})
 	}
 	dial(t, "unix", local.Address().Address) // the test processes that adopted it have closed it and kept its path
+}
+
+// accept accepts a connection as the proxy does.
+func accept(t *testing.T, p *Public) (net.Conn, error) {
+	t.Helper()
+	l, err := p.Listener()
+	if err != nil {
+		return nil, err
+	}
+	return l.Accept()
 }

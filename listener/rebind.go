@@ -77,13 +77,7 @@ func (p *Public) Rebind() (*Public, error) {
 }
 
 // Pending reports whether a connection waits in the backlog.
-func (p *Public) Pending() bool {
-	conn, ok := p.listener.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	return pending(conn)
-}
+func (p *Public) Pending() bool { return pending(p.conn()) }
 
 func pending(conn syscall.Conn) bool {
 	polled := []unix.PollFd{{Events: unix.POLLIN}}

@@ -71,7 +71,7 @@ func TestARemovedPublicSocketIsBoundAgainWithItsModeAndOwner(t *testing.T) {
 	if !p.Pending() || fresh.Pending() {
 		t.Errorf("connections wait: former %v, new %v; want only in the former", p.Pending(), fresh.Pending())
 	}
-	conn, err := p.Listener().Accept()
+	conn, err := accept(t, p)
 	if err != nil || p.Pending() {
 		t.Fatalf("accept from the former socket: %v, pending %v", err, p.Pending())
 	}
@@ -164,7 +164,7 @@ func TestALiveSocketAtThePathIsConnectedToRarely(t *testing.T) {
 	}
 	connects := 0
 	for other.Pending() {
-		conn, err := other.Listener().Accept()
+		conn, err := accept(t, other)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,7 +65,7 @@ func (p *Public) Has(a Address) bool {
 		return samePath(p.address.Address, a.Address)
 	}
 	host, port, err := net.SplitHostPort(a.Address)
-	own, perr := netip.ParseAddrPort(p.listener.Addr().String())
+	own, perr := netip.ParseAddrPort(p.bound.String())
 	if err != nil || perr != nil || port != strconv.Itoa(int(own.Port())) {
 		return false
 	}
@@ -89,12 +88,8 @@ func (p *Public) Has(a Address) bool {
 
 // isV6Only reports whether a socket of [::] gets no connections of IPv4.
 func (p *Public) isV6Only() bool {
-	conn, ok := p.listener.(syscall.Conn)
-	if !ok {
-		return true
-	}
 	only := 1
-	err := withFD(conn, func(fd int) (err error) {
+	err := withFD(p.conn(), func(fd int) (err error) {
 		only, err = unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
 		return err
 	})

@@ -56,7 +56,11 @@ func (l *publicListener) serve(a *App) {
 		ended := make(chan struct{})
 		accepting.Go(func() {
 			defer close(ended)
-			if err := a.server.Serve(until, socket.Listener()); err != nil {
+			accepted, err := socket.Listener()
+			if err == nil {
+				err = a.server.Serve(until, accepted)
+			}
+			if err != nil {
 				a.logger.Error("listener failed", "app", a.name, "address", l.address, "error", err)
 			}
 		})
