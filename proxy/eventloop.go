@@ -31,11 +31,11 @@ type eventLoop struct {
 	acceptors []*acceptor
 
 	idleClients      netpoll.List[*loopClient]
-	partialHeads     netpoll.List[*loopClient]   // clients that have sent a part of a head
-	connecting       netpoll.List[*loopClient]   // requests that wait for connect() to the app
-	awaitingResponse netpoll.List[*loopClient]   // requests that wait for a response until a deadline
-	headOnly         netpoll.List[*loopClient]   // requests with a response head and no byte of its body yet
-	clientGone       netpoll.List[*loopClient]   // requests of disconnected clients, before they are cancelled
+	partialHeads     netpoll.List[*loopClient] // clients that have sent a part of a head
+	connecting       netpoll.List[*loopClient] // requests that wait for connect() to the app
+	awaitingResponse netpoll.List[*loopClient] // requests that wait for a response until a deadline
+	headOnly         netpoll.List[*loopClient] // requests with a response head and no byte of its body yet
+	clientGone       netpoll.List[*loopClient] // requests of disconnected clients, before they are cancelled
 	offloadedClients netpoll.List[*loopClient]
 	idleUpstreams    netpoll.List[*loopUpstream] // that any client's request may use
 	idleOwnUpstreams netpoll.List[*loopUpstream] // each for the requests of one client
