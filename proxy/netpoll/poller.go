@@ -13,19 +13,27 @@ type Handler interface {
 	OnEvents(events uint32) // a set of unix.EPOLL*
 }
 
-// A Poller is an epoll set, all of it edge-triggered. It is itself a member of the set that Go's
-// runtime polls, so that a goroutine that waits for it occupies no thread.
+// A Poller is an epoll set, all of it edge-triggered, for one goroutine that waits without occupying
+// a thread: Go's runtime polls a second set, the wake set, whose only member is the first one.
 //
-// That rests on three things which no documentation promises. Each has a test of its own: an epoll
-// set can be a member of another one; os.NewFile registers such a descriptor with the runtime's
-// poller; and RawConn.Read forgets an earlier readiness only before its first call of the function,
-// so that an event that comes while the function runs makes the next wait return at once.
+// While the goroutine works, the wake set reports nothing. Else each event of a busy loop would wake
+// a thread of the runtime, which would find that the loop runs already.
+//
+// That rests on three things, and each has a test of its own: an epoll set can be a member of
+// another one (epoll(7)); os.NewFile registers a non-blocking one with the runtime's poller (its
+// documentation); and RawConn.Read forgets an earlier readiness only before its first call of the
+// function, so that an event that comes while the function runs makes the next wait return at once
+// (not documented).
 type Poller struct {
 	fd            int
-	file          *os.File
+	wakeFD        int // the wake set
+	wakeFile      *os.File
 	raw           syscall.RawConn
 	registrations []registration // by descriptor
 	events        [256]unix.EpollEvent
+
+	found  bool // the last Poll has found an event
+	silent bool // the wake set reports nothing
 }
 
 // A registration is the handler of a descriptor. An event that was meant for an earlier owner of
@@ -41,33 +49,74 @@ func Open() (*Poller, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	if err := unix.SetNonblock(fd, true); err != nil { // else os.NewFile does not register it
+	p := &Poller{fd: fd}
+	if err := p.openWakeSet(); err != nil {
 		unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	p := &Poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
-	if p.raw, err = p.file.SyscallConn(); err != nil {
-		p.file.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
+func (p *Poller) openWakeSet() (err error) {
+	if p.wakeFD, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	if err = unix.SetNonblock(p.wakeFD, true); err != nil { // else os.NewFile does not register it
+		unix.Close(p.wakeFD)
+		return os.NewSyscallError("fcntl", err)
+	}
+	p.wakeFile = os.NewFile(uintptr(p.wakeFD), "epoll")
+	if err = unix.EpollCtl(p.wakeFD, unix.EPOLL_CTL_ADD, p.fd, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+		err = os.NewSyscallError("epoll_ctl", err)
+	} else {
+		p.raw, err = p.wakeFile.SyscallConn()
+	}
+	if err != nil {
+		p.wakeFile.Close()
+	}
+	return err
+}
+
 // Run calls turn whenever there are events, until it returns true. A turn that returns false must
-// have found fewer events than [Poller.Poll] can return: then any later event is a new edge, which
-// makes Run call turn again.
+// have called [Poller.Poll] until that reported no more events: then any later event is a new edge,
+// which makes Run call turn again.
 func (p *Poller) Run(turn func() (done bool)) {
-	p.raw.Read(func(uintptr) bool { return turn() })
+	p.raw.Read(func(uintptr) bool {
+		done := turn()
+		if p.silent && !done {
+			p.setSilent(false) // what is the case already wakes the runtime at once
+		}
+		return done
+	})
+}
+
+// setSilent sets whether the wake set reports nothing.
+func (p *Poller) setSilent(silent bool) {
+	events := unix.EpollEvent{Events: unix.EPOLLIN}
+	if silent {
+		events.Events = 0
+	}
+	p.silent = silent
+	unix.EpollCtl(p.wakeFD, unix.EPOLL_CTL_MOD, p.fd, &events)
 }
 
 // Close closes the set.
-func (p *Poller) Close() { p.file.Close() }
+func (p *Poller) Close() {
+	p.wakeFile.Close()
+	unix.Close(p.fd)
+}
 
 // Poll takes the events that are there now, without waiting, and returns their number. more reports
-// that there may be others.
+// that there may be others: after one event that ends a wait there is seldom another one, after
+// several there often is.
 func (p *Poller) Poll() (n int, more bool) {
 	n = epollWait(p.fd, p.events[:])
-	return n, n == len(p.events)
+	if n > 0 && p.found && !p.silent {
+		p.setSilent(true)
+	}
+	more = n > 1 || n > 0 && p.silent
+	p.found = more
+	return n, more
 }
 
 // Event returns what the event number i of the last Poll is, and its handler, which is nil

@@ -78,7 +78,7 @@ func TestEpollSetCanBeAMemberOfAnotherOne(t *testing.T) {
 // error.
 func TestNewFileRegistersAnEpollSetWithTheRuntimesPoller(t *testing.T) {
 	p := open(t)
-	if err := p.file.SetReadDeadline(time.Unix(1, 0)); err != nil {
+	if err := p.wakeFile.SetReadDeadline(time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.raw.Read(func(uintptr) bool { return false }); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -94,7 +94,7 @@ func TestEventWhileATurnRunsMakesTheNextWaitReturnAtOnce(t *testing.T) {
 	if err := p.Add(fd, unix.EPOLLIN, &recorder{}); err != nil {
 		t.Fatal(err)
 	}
-	p.file.SetReadDeadline(time.Now().Add(10 * time.Second))
+	p.wakeFile.SetReadDeadline(time.Now().Add(10 * time.Second))
 	turns, events := 0, 0
 	err := p.raw.Read(func(uintptr) bool {
 		n, _ := p.Poll()
@@ -137,6 +137,93 @@ func TestEventAtAnyMomentWakesTheLoop(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Between two waits a busy loop costs the runtime nothing, and an event at the end of it is not lost.
+func TestBusyLoopWakesNoThread(t *testing.T) {
+	p := open(t)
+	one, signalOne := eventFD(t)
+	other, signalOther := eventFD(t)
+	for _, fd := range []int{one, other} {
+		if err := p.Add(fd, unix.EPOLLIN, &recorder{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(wanted int) {
+		t.Helper()
+		if n, more := p.Poll(); n != wanted || more != (n > 0) {
+			t.Errorf("%d events, more: %v; want %d", n, more, wanted)
+		}
+	}
+	p.wakeFile.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for range 3 {
+		turns := 0
+		signalOne()
+		signalOther()
+		p.Run(func() bool {
+			switch turns++; turns {
+			case 1:
+				expect(2)
+				signalOne()
+				expect(1)
+				signalOther()
+				if poll(p.wakeFD, unix.POLLIN) != 0 {
+					t.Error("the wake set reports an event while the loop is busy")
+				}
+				expect(1)
+				expect(0)
+				signalOne() // behind the last poll
+				return false
+			default:
+				if n, _ := p.Poll(); n != 1 {
+					t.Errorf("%d events after a wait", n)
+				}
+				return true
+			}
+		})
+		if turns != 2 {
+			t.Fatalf("%d turns", turns)
+		}
+	}
+}
+
+// The same with events in other goroutines, at any moment.
+func TestNoEventIsLostBetweenBusyAndWaiting(t *testing.T) {
+	p := open(t)
+	const goroutines, each = 4, 5000
+	seen := map[Handler]chan struct{}{}
+	for range goroutines {
+		fd, signal := eventFD(t)
+		told, answered := &recorder{}, make(chan struct{}, 1)
+		seen[told] = answered
+		if err := p.Add(fd, unix.EPOLLIN, told); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for range each {
+				signal()
+				<-answered
+			}
+		}()
+	}
+	p.wakeFile.SetReadDeadline(time.Now().Add(time.Minute))
+	left := goroutines * each
+	p.Run(func() bool {
+		for {
+			n, more := p.Poll()
+			for i := range n {
+				h, _ := p.Event(i)
+				left--
+				seen[h] <- struct{}{}
+			}
+			if left == 0 || !more {
+				return left == 0
+			}
+		}
+	})
+	if left > 0 {
+		t.Errorf("%d events were not seen", left)
+	}
 }
 
 func TestHandlersAreToldTheirEvents(t *testing.T) {
