@@ -25,6 +25,7 @@ type acceptor struct {
 	// of the listener, which they have therefore not inherited.
 	optionsPending bool
 	failingSince   time.Time  // since when no connection can be accepted; zero: they can
+	full           bool       // there are as many connections as there may be
 	errc           chan error // the listener is closed, or has become something else
 }
 
@@ -97,14 +98,17 @@ func (a *acceptor) unregister() {
 // OnEvents accepts what is in the backlog.
 func (a *acceptor) OnEvents(uint32) { a.accept() }
 
-// accept accepts all connections of the backlog. For want of descriptors or memory they stay there;
-// that is logged once, not at each attempt.
+// accept accepts all connections of the backlog, as far as there may be so many. For want of
+// descriptors or memory they stay there; that is logged once, not at each attempt.
 func (a *acceptor) accept() {
 	l := a.loop
 	if l.quiesced {
 		return
 	}
 	for peer := (netpoll.Sockaddr{}); ; {
+		if a.full = !a.hasRoom(); a.full {
+			return
+		}
 		fd, errno := netpoll.Accept(a.fd, &peer)
 		switch errno {
 		case 0:
@@ -134,15 +138,18 @@ func (a *acceptor) accept() {
 			a.failingSince = l.now
 			l.app.logger.Warn("accepting failed", "app", l.app.name, "error", os.NewSyscallError("accept4", errno))
 		}
+		if errno == unix.EMFILE {
+			l.reclaim()
+		}
 		l.schedule(retryInterval)
 		return
 	}
 }
 
-// retryAccepts accepts from listeners that failed before.
+// retryAccepts accepts from listeners that failed before, or for which there was no room.
 func (l *eventLoop) retryAccepts() {
 	for _, a := range slices.Clone(l.acceptors) { // accept may take one out
-		if !a.failingSince.IsZero() {
+		if a.full || !a.failingSince.IsZero() {
 			a.accept()
 		}
 	}

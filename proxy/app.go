@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/proxy/connlimit"
 	"tideover/proxy/gate"
 	"tideover/proxy/spool"
 )
@@ -20,6 +21,7 @@ type app struct {
 	buffered atomic.Int64 // bytes kept for requests, bounded by Settings.BufferTotal
 	spool    *spool.Spool // for what is longer; nil: it is streamed
 	errorLog *errorLog
+	limiter  *connlimit.Limiter
 
 	noKeepAlive atomic.Bool // every response is the last one of its connection
 	leaving     <-chan struct{}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +54,7 @@ func (b *blockingClient) connect(t *gate.Target) (*blockingUpstream, error) {
 			return u, nil
 		}
 	}
-	u, err := dialBlocking(t)
+	u, err := b.app.dialBlocking(t)
 	if err == nil {
 		u.hasLine, u.fresh = b.hasProxyLine(t), true
 	}
@@ -61,12 +62,12 @@ func (b *blockingClient) connect(t *gate.Target) (*blockingUpstream, error) {
 }
 
 // dialBlocking opens a connection to t. Every error means "not now", as in eventLoop.dial.
-func dialBlocking(t *gate.Target) (*blockingUpstream, error) {
+func (a *app) dialBlocking(t *gate.Target) (*blockingUpstream, error) {
 	proof, ok := t.Proof()
 	if !ok {
 		return nil, errSuspended
 	}
-	d := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: -1, Control: a.leaveReserve}
 	c, err := d.Dial(t.Options().Network, t.Options().Address)
 	if err == nil && !proof.Holds() {
 		c.Close()
@@ -88,6 +89,15 @@ func dialBlocking(t *gate.Target) (*blockingUpstream, error) {
 		return nil, net.ErrClosed
 	}
 	return u, nil
+}
+
+// leaveReserve makes a dial fail whose descriptor is of the reserve.
+func (a *app) leaveReserve(_, _ string, raw syscall.RawConn) error {
+	may := true
+	if err := raw.Control(func(fd uintptr) { may = a.limiter.MayDial(int(fd)) }); err != nil || may {
+		return err
+	}
+	return unix.EMFILE
 }
 
 // resumeRoundTrip goes on with a round trip that the event loop has begun, and then with the gate.

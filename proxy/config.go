@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/proxy/connlimit"
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 	"tideover/proxy/spool"
@@ -20,7 +21,8 @@ type Options struct {
 	// Leaving is closed when the server is about to be closed: then health checks (HealthPath)
 	// are answered 503, and everything else as before. nil: never.
 	Leaving <-chan struct{}
-	Spool   *spool.Spool // shared by all servers; nil: none
+	Spool   *spool.Spool       // shared by all servers; nil: none
+	Limiter *connlimit.Limiter // of client connections, shared by all servers; nil: none
 }
 
 // Settings are what may be configured of a server, also while it runs. Zero values mean the
@@ -76,6 +78,9 @@ type Settings struct {
 	ErrorPage []byte
 
 	Limits Limits
+	// MaxConnections is how many client connections the server has at most. Beyond, idle ones are
+	// closed; without one, new ones wait in the backlog. 0: as many as Options.Limiter allows.
+	MaxConnections int
 
 	// HeadTimeout is the time from the first byte of a request to the end of its head; then 408. 0:
 	// 10 s.

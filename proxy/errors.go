@@ -10,6 +10,7 @@ import (
 // Faults of a client that only a clock or a setting can see.
 var (
 	errHeadTimeout  = &http1.Error{Status: 408, Rule: http1.RuleHeadTimeout, Cause: "the request's head took too long"}
+	errHeadGivenUp  = &http1.Error{Status: 408, Rule: http1.RuleHeadTimeout, Cause: "the request's head was not complete, and its connection was needed for others"}
 	errBodySlow     = &http1.Error{Status: 408, Rule: http1.RuleBodyLimits, Cause: "the request's body came too slowly"}
 	errBodyTooLarge = &http1.Error{Status: 413, Rule: http1.RuleBodyLimits, Cause: "the request's body is too large"}
 )

@@ -49,6 +49,8 @@ type eventLoop struct {
 	allIdle  chan struct{} // closed once every client is idle then
 	closing  bool          // connections are closed once they are idle
 
+	nextLimitWarn time.Time // no warning of limits.max_connections before
+
 	clients      atomic.Int64
 	clientClosed chan struct{}  // capacity 1: a client has been disconnected
 	offloaded    sync.WaitGroup // goroutines that serve a client
@@ -68,6 +70,7 @@ func startEventLoop(a *app) (*eventLoop, error) {
 	}
 	l.timer = time.AfterFunc(time.Hour, func() { l.post(l.onTimer) })
 	l.timer.Stop()
+	a.limiter.Join(l)
 	go l.run()
 	return l, nil
 }
@@ -75,6 +78,7 @@ func startEventLoop(a *app) (*eventLoop, error) {
 func (l *eventLoop) run() {
 	defer close(l.ended)
 	l.poller.Run(l.turn)
+	l.app.limiter.Leave(l)
 	for n := l.idleUpstreams.Front(); n != nil; n = l.idleUpstreams.Front() { // own ones end with their client
 		n.Value.discard()
 	}

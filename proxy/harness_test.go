@@ -20,6 +20,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/proxy/connlimit"
 	"tideover/proxy/gate"
 	"tideover/proxy/spool"
 )
@@ -67,11 +68,17 @@ func newHarness(t *testing.T, g gate.Settings, s Settings) *harness {
 // newHarnessOn is newHarness on a listener of the test's choice.
 func newHarnessOn(t *testing.T, l net.Listener, g gate.Settings, s Settings) *harness {
 	t.Helper()
+	return newHarnessWithin(t, l, g, s, nil)
+}
+
+// newHarnessWithin is newHarnessOn with a limit of connections that it shares with other servers.
+func newHarnessWithin(t *testing.T, l net.Listener, g gate.Settings, s Settings, limiter *connlimit.Limiter) *harness {
+	t.Helper()
 	before := runtime.NumGoroutine()
 	r := &harness{T: t, gate: gate.New(g), addr: l.Addr().String(), log: &lockedBuffer{}, served: make(chan error, 1)}
 	logger := hclog.New(&hclog.LoggerOptions{Output: r.log, JSONFormat: true})
 	r.spool = spool.New(spool.Options{Dir: t.TempDir(), Limit: 64 << 20, Logger: logger})
-	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger, Spool: r.spool})
+	r.server = NewServer(Options{App: "shop", Gate: r.gate, Settings: s, Logger: logger, Spool: r.spool, Limiter: limiter})
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel
 	go func() {

@@ -61,6 +61,7 @@ func (l *eventLoop) addClient(fd int, peer, local netip.AddrPort) *loopClient {
 		return nil
 	}
 	l.clients.Add(1)
+	l.app.limiter.Opened(fd)
 	c.node.Value = c
 	l.addIdle(c)
 	return c
@@ -396,6 +397,7 @@ func (c *loopClient) disconnect() {
 	}
 	c.state = stateClosed
 	l.clients.Add(-1)
+	l.app.limiter.Closed()
 	select {
 	case l.clientClosed <- struct{}{}:
 	default:

@@ -70,6 +70,10 @@ func (l *eventLoop) dial(t *gate.Target, to *netpoll.Sockaddr) *loopUpstream {
 	if err != nil {
 		return nil
 	}
+	if !l.app.limiter.MayDial(fd) {
+		netpoll.Close(fd)
+		return nil
+	}
 	if errno := netpoll.Connect(fd, to); errno != 0 && errno != unix.EINPROGRESS {
 		netpoll.Close(fd)
 		if isListenerGone(errno) {

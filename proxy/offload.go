@@ -72,7 +72,9 @@ func (b *blockingClient) detach() {
 		if err != nil {
 			return
 		}
-		b.fd = fd
+		b.conn.close()
+		b.fd = b.app.limiter.Settle(fd)
+		return
 	}
 	b.conn.close()
 }
@@ -154,6 +156,9 @@ func (u *blockingUpstream) giveBack(c *loopClient) {
 	t, hasLine := u.target, u.hasLine
 	fd, err := u.conn.dup()
 	u.discard()
+	if err == nil {
+		fd = c.loop.app.limiter.Settle(fd)
+	}
 	if err == nil && !c.loop.post(func() { c.adopt(t, fd, hasLine) }) {
 		netpoll.Close(fd)
 	}

@@ -26,7 +26,7 @@ type Server struct {
 
 // NewServer returns a server that waits for [Server.Serve].
 func NewServer(o Options) *Server {
-	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving, spool: o.Spool}}
+	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving, spool: o.Spool, limiter: o.Limiter}}
 	if s.app.logger == nil {
 		s.app.logger = hclog.NewNullLogger()
 	}
@@ -43,6 +43,14 @@ func (s *Server) Configure(settings Settings) {
 
 // Counters returns the totals. They are read one after the other while requests go on.
 func (s *Server) Counters() Counters { return s.app.counters.snapshot() }
+
+// Connections is how many clients are connected.
+func (s *Server) Connections() int {
+	if l := s.startedLoop(); l != nil {
+		return l.Connections()
+	}
+	return 0
+}
 
 // Serve accepts from l, a *net.TCPListener or *net.UnixListener, until ctx ends, and relays. It
 // does not close l, which may be served again, by another server too: what it has accepted is

@@ -109,7 +109,7 @@ func TestNoConnectionToATargetThatIsGone(t *testing.T) {
 	r := newHarness(t, patient, Settings{})
 	child := r.newTestApp(gate.TargetOptions{}, echo)
 	child.Abandon()
-	if _, err := dialBlocking(child.Target); err != net.ErrClosed {
+	if _, err := r.server.app.dialBlocking(child.Target); err != net.ErrClosed {
 		t.Errorf("%v", err)
 	}
 	r.eventually("closed", child.idle)
@@ -120,7 +120,7 @@ func TestNoConnectionToATargetThatIsGone(t *testing.T) {
 func (r *harness) roundTrip(request string, set Settings, script func(*appConn)) (*blockingUpstream, *testClient) {
 	r.Helper()
 	child := r.newTestApp(gate.TargetOptions{}, script)
-	u, err := dialBlocking(child.Target)
+	u, err := r.server.app.dialBlocking(child.Target)
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -38,6 +38,10 @@ func Writable(fd int) bool {
 	return poll(fd, unix.POLLOUT) != 0
 }
 
+// Readable reports whether something has come that can be taken: of a listening socket, a
+// connection.
+func Readable(fd int) bool { return poll(fd, unix.POLLIN) != 0 }
+
 // Unsent is the number of bytes that were written to a socket and that its peer has not taken yet:
 // the peer's kernel over TCP, the peer itself over a unix socket.
 func Unsent(fd int) int {

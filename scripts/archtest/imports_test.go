@@ -25,7 +25,7 @@ var walls = map[string][]string{
 
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
-	"supervisor": {"proxy", "proxy/awake", "proxy/gate", "proxy/spool", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
+	"supervisor": {"proxy", "proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/spool", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
 		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/pathwatch", "supervisor/process", "supervisor/safepath", "supervisor/state"},
 	"supervisor/generation": {"proxy/awake", "proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn", "supervisor/servers",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/safepath", "supervisor/state"},
@@ -43,7 +43,8 @@ var walls = map[string][]string{
 	"supervisor/process":         {"proxy/awake"},
 	"supervisor/shellwords":      {},
 
-	"proxy":            {"proxy/awake", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
+	"proxy":            {"proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
+	"proxy/connlimit":  {},
 	"proxy/spool":      {},
 	"proxy/awake":      {},
 	"proxy/proxyproto": {},
