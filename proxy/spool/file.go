@@ -10,22 +10,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pieceSize is how much is written or read at once.
-const pieceSize = 128 << 10
+const (
+	// pieceSize is how much is written or read at once.
+	pieceSize = 128 << 10
+	// trimBlocks is how many blocks Trim gives back at once.
+	trimBlocks = 64
+	// maxShare is the part of the spool, as a divisor, that one file with a holder may take.
+	maxShare = 4
+)
 
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // A File is a sequence of bytes in a spool. One goroutine writes it, at its end, while others read
 // it. Release gives its space back.
 type File struct {
-	spool *Spool
-	err   error        // of Append
-	uses  atomic.Int32 // by its owner, and by operations that run
+	spool  *Spool
+	holder Holder       // nil: the file is never evicted
+	limit  int          // blocks; 0: the spool's limit alone counts
+	err    error        // of a write that has failed
+	uses   atomic.Int32 // by its owner, and by operations that run
 
-	mu     sync.Mutex
-	store  *store // nil: nothing was written
-	blocks []uint32
-	size   int64
+	mu      sync.Mutex
+	store   *store // nil: nothing was written
+	trimmed int    // blocks before those in blocks, given back already
+	blocks  []uint32
+	size    int64
 }
 
 // NewFile returns an empty file. It costs nothing before the first byte.
@@ -35,7 +44,15 @@ func (s *Spool) NewFile() *File {
 	return f
 }
 
-// Size is the number of bytes.
+// NewFileFor returns an empty file that h can give up when the spool is full. It takes a quarter of
+// the spool at most.
+func (s *Spool) NewFileFor(h Holder) *File {
+	f := s.NewFile()
+	f.holder, f.limit = h, max(1, int(s.options.Limit/BlockSize/maxShare))
+	return f
+}
+
+// Size is the number of bytes that were written.
 func (f *File) Size() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -43,26 +60,35 @@ func (f *File) Size() int64 {
 }
 
 // Append writes p at the end and returns how many bytes were written: all, or an error says why
-// not. Nothing can be appended after an error. It returns after a second at the latest for each
-// piece of 128 KiB. p is not used afterwards.
+// not. After ErrFull and errSuspended it may be tried again; after a write that has failed nothing
+// can be appended any more. It returns after a second at the latest for each piece of 128 KiB. p is
+// not used afterwards.
 func (f *File) Append(p []byte) (n int, err error) {
-	for n < len(p) && f.err == nil {
+	for n < len(p) && err == nil {
 		piece := p[n:min(len(p), n+pieceSize)]
-		if f.err = f.appendPiece(piece); f.err == nil {
+		if err = f.appendPiece(piece); err == nil {
 			n += len(piece)
 		}
 	}
-	return n, f.err
+	return n, err
 }
 
 func (f *File) appendPiece(p []byte) error {
+	if f.err != nil {
+		return f.err
+	}
+	timer := time.NewTimer(writeTimeout)
+	defer timer.Stop()
 	at, blocks, store, err := f.extend(len(p))
+	for err == ErrFull && f.spool.awaitRoom(f, timer.C) {
+		at, blocks, store, err = f.extend(len(p))
+	}
 	if err != nil {
 		return err
 	}
 	piece := pieces.Get().(*[pieceSize]byte) // the operation's own: it may outlast the call
 	n := copy(piece[:], p)
-	err = f.await(func() error {
+	f.err = f.await(timer.C, func() error {
 		defer f.unuse()
 		defer pieces.Put(piece)
 		if err := store.open(f.spool.options.Open); err != nil {
@@ -70,42 +96,45 @@ func (f *File) appendPiece(p []byte) error {
 		}
 		return transfer(blocks, at, piece[:n], store.file.WriteAt)
 	})
-	if err == nil {
+	if f.err == nil {
 		f.mu.Lock()
 		f.size += int64(n)
 		f.mu.Unlock()
 	}
-	return err
+	return f.err
 }
 
-// extend makes sure that there are blocks for n bytes more, and returns where those bytes begin.
+// extend makes sure that there are blocks for n bytes more. It returns the blocks of the file and
+// where in them those bytes begin.
 func (f *File) extend(n int) (at int64, blocks []uint32, of *store, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if missing := int((f.size+int64(n)+BlockSize-1)/BlockSize) - len(f.blocks); missing > 0 {
-		of, blocks, err := f.spool.take(f.store, missing)
+	at = f.size - int64(f.trimmed)*BlockSize
+	if missing := int((at+int64(n)+BlockSize-1)/BlockSize) - len(f.blocks); missing > 0 {
+		if f.limit > 0 && len(f.blocks)+missing > f.limit {
+			return 0, nil, nil, errShare
+		}
+		of, blocks, err := f.spool.take(f, f.store, missing)
 		if err != nil {
 			return 0, nil, nil, err
 		}
 		f.store, f.blocks = of, append(f.blocks, blocks...)
 	}
-	return f.size, f.blocks, f.store, nil
+	return at, f.blocks, f.store, nil
 }
 
-// await runs a write and waits for it until the deadline.
-func (f *File) await(op func() error) error {
+// await runs a write and waits for it until expired.
+func (f *File) await(expired <-chan time.Time, op func() error) error {
 	s := f.spool
-	timer := time.NewTimer(writeTimeout)
-	defer timer.Stop()
 	done := make(chan error, 1)
 	f.uses.Add(1)
 	err := ErrSlow
-	if !s.begin(op, done, timer.C) {
+	if !s.begin(op, done, expired) {
 		f.unuse()
 	} else {
 		select {
 		case err = <-done:
-		case <-timer.C:
+		case <-expired:
 		}
 	}
 	if err != nil {
@@ -123,6 +152,9 @@ func (f *File) Release() { f.unuse() }
 func (f *File) unuse() {
 	if f.uses.Add(-1) == 0 {
 		f.spool.give(f.store, f.blocks)
+		if f.holder != nil {
+			f.spool.forget(f)
+		}
 	}
 }
 
@@ -166,14 +198,33 @@ func (r *Reader) Next(timeout time.Duration) ([]byte, error) {
 }
 
 // AtEnd reports whether all that is written by now was read.
-func (r *Reader) AtEnd() bool { return r.at == r.file.Size() }
+func (r *Reader) AtEnd() bool { return r.Unread() == 0 }
+
+// Unread is the number of bytes that are written by now and were not read.
+func (r *Reader) Unread() int64 { return r.file.Size() - r.at }
+
+// Trim gives the space of what was read back, in large pieces. It must not be called while a read
+// runs, which is after ErrSlow, and the file must have no other reader.
+func (r *Reader) Trim() {
+	f := r.file
+	f.mu.Lock()
+	n := min(int(r.at/BlockSize)-f.trimmed, len(f.blocks)-1) // without a block the store may be closed
+	if n < trimBlocks {
+		f.mu.Unlock()
+		return
+	}
+	given := f.blocks[:n]
+	f.blocks, f.trimmed = f.blocks[n:], f.trimmed+n
+	f.mu.Unlock()
+	f.spool.give(f.store, given)
+}
 
 // begin begins to read the next piece.
 func (r *Reader) begin(expired <-chan time.Time) bool {
 	f := r.file
 	f.mu.Lock()
-	piece, at, blocks, store := r.piece, r.at, f.blocks, f.store
-	n := int(min(int64(len(piece)), f.size-at))
+	piece, at, blocks, store := r.piece, r.at-int64(f.trimmed)*BlockSize, f.blocks, f.store
+	n := int(min(int64(len(piece)), f.size-r.at))
 	f.mu.Unlock()
 	done := make(chan error, 1)
 	f.uses.Add(1)

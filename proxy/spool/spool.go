@@ -28,6 +28,7 @@ var (
 	ErrSlow = errors.New("the disk of the spool did not answer in time")
 
 	errSuspended = errors.New("the spool has failed a moment ago")
+	errShare     = errors.New("the file has its share of the spool")
 )
 
 // Options make a spool.
@@ -48,8 +49,13 @@ type Spool struct {
 	running    sync.WaitGroup
 
 	mu           sync.Mutex
-	store        *store // nil: no block is in use
-	blocks       int    // in use, in this store and in those that are being closed
+	store        *store         // nil: no block is in use
+	blocks       int            // in use, in this store and in those that are being closed
+	held         map[*File]bool // the files with a holder that have blocks; true: it was evicted
+	evicting     int            // files of held that were evicted
+	searching    bool           // for a file to evict
+	searchAt     time.Time      // not before
+	room         chan struct{}  // closed when blocks were given back; nil when no call waits for it
 	returned     []returned
 	giving       bool // giveReturned runs
 	failingSince time.Time
@@ -81,7 +87,7 @@ func New(o Options) *Spool {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
-	return &Spool{options: o, operations: make(chan struct{}, maxOperations)}
+	return &Spool{options: o, operations: make(chan struct{}, maxOperations), held: map[*File]bool{}}
 }
 
 // OpenIn opens an unlinked file in a directory (O_TMPFILE), or makes one and unlinks it where the
@@ -128,8 +134,8 @@ func (s *Spool) Wait(d time.Duration) {
 	}
 }
 
-// take takes n blocks. All of them are of the same store, which is of if that is not nil.
-func (s *Spool) take(of *store, n int) (*store, []uint32, error) {
+// take takes n blocks for f. All of them are of the same store, which is of if that is not nil.
+func (s *Spool) take(f *File, of *store, n int) (*store, []uint32, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -155,6 +161,9 @@ func (s *Spool) take(of *store, n int) (*store, []uint32, error) {
 	}
 	of.inUse += n
 	s.blocks += n
+	if f.holder != nil && !s.held[f] {
+		s.held[f] = false
+	}
 	return of, taken, nil
 }
 
@@ -194,6 +203,7 @@ func (s *Spool) giveReturned() {
 		of.inUse -= len(r.blocks)
 		of.free = append(of.free, r.blocks...)
 		s.blocks -= len(r.blocks)
+		s.notifyLocked()
 	}
 	s.giving = false
 }

@@ -264,3 +264,164 @@ func TestADirectoryThatCannotBeUsedIsAnError(t *testing.T) {
 		})
 	}
 }
+
+// A stay is a holder that remains for a time and releases its file when it is evicted.
+type stay struct {
+	file      *File
+	remaining time.Duration
+	evicted   chan struct{}
+}
+
+func newStay(s *Spool, remaining time.Duration) *stay {
+	h := &stay{remaining: remaining, evicted: make(chan struct{})}
+	h.file = s.NewFileFor(h)
+	return h
+}
+
+func (h *stay) Remaining() time.Duration { return h.remaining }
+
+func (h *stay) Evict() {
+	close(h.evicted)
+	go h.file.Release()
+}
+
+func (h *stay) wasEvicted() bool {
+	select {
+	case <-h.evicted:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestAFullSpoolEvictsTheFileThatIsNeededLongest(t *testing.T) {
+	s := newSpool(t, Options{Limit: 16 * BlockSize})
+	var all []*stay
+	for _, remaining := range []time.Duration{0, 2 * longStay, 3 * longStay, longStay - 1} {
+		h := newStay(s, remaining)
+		if _, err := h.file.Append(make([]byte, 4*BlockSize)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, h)
+	}
+	for round, want := range [][]bool{{false, false, true, false}, {false, true, true, false}} {
+		f := s.NewFile()
+		if n, err := f.Append(randomBytes(byte(round), 4*BlockSize)); err != nil {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		defer f.Release()
+		for i, h := range all {
+			if h.wasEvicted() != want[i] {
+				t.Errorf("round %d: %v of file %d", round, h.wasEvicted(), i)
+			}
+		}
+	}
+	f := s.NewFile() // none is left that will be needed for long
+	if n, err := f.Append([]byte("x")); n != 0 || err != ErrFull {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	f.Release()
+	all[0].file.Release()
+	all[3].file.Release()
+}
+
+// One that is evicted at once by many, who all need its space, is evicted once, and one at a time.
+func TestManyThatNeedRoomEvictNoMoreThanIsNeeded(t *testing.T) {
+	s := newSpool(t, Options{Limit: 64 * BlockSize})
+	var all []*stay
+	for range 4 {
+		h := newStay(s, 2*longStay)
+		if _, err := h.file.Append(make([]byte, 16*BlockSize)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, h)
+	}
+	var asking sync.WaitGroup
+	for range 16 {
+		asking.Go(func() {
+			f := s.NewFile()
+			defer f.Release()
+			if _, err := f.Append(make([]byte, BlockSize)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	asking.Wait()
+	evicted := 0
+	for _, h := range all {
+		if h.wasEvicted() {
+			evicted++
+		} else {
+			h.file.Release()
+		}
+	}
+	if evicted != 1 {
+		t.Errorf("%d were evicted, want 1", evicted)
+	}
+}
+
+func TestAFileWithAHolderTakesAQuarter(t *testing.T) {
+	s := newSpool(t, Options{Limit: 16 * BlockSize})
+	h := newStay(s, 2*longStay)
+	if n, err := h.file.Append(make([]byte, 4*BlockSize)); err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if n, err := h.file.Append([]byte("x")); n != 0 || err != errShare {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	h.file.Release()
+}
+
+// A file that is read while it is written gives the space of what was read back, and every byte
+// comes as it was written.
+func TestAFileIsReadAndTrimmedWhileItIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	var opened []*os.File
+	s := newSpool(t, Options{Dir: dir, Open: watched(t, dir, &opened), Limit: 16 << 20})
+	f, want := s.NewFile(), randomBytes(3, 12<<20)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for round := range 5 { // five times as much as there is room for at once
+			for p := want; len(p) > 0; {
+				n := min(len(p), 1+(round*77_777+len(p))%300_000)
+				m, err := f.Append(p[:n])
+				if p = p[m:]; err != nil && err != ErrFull {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	}()
+	r, most := f.NewReader(50_000), int64(0)
+	for at := 0; at < 5*len(want); {
+		r.Trim()
+		p, err := r.Next(10 * time.Second)
+		if err == io.EOF {
+			select {
+			case <-written:
+				if r.AtEnd() {
+					t.Fatalf("the end at %d", at)
+				}
+			default:
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for len(p) > 0 {
+			n := min(len(p), len(want)-at%len(want))
+			if !bytes.Equal(p[:n], want[at%len(want):][:n]) {
+				t.Fatalf("another byte at %d", at)
+			}
+			at, p = at+n, p[n:]
+		}
+		most = max(most, s.Used())
+	}
+	<-written
+	if most > 16<<20 {
+		t.Errorf("%d bytes were in use", most)
+	}
+	f.Release()
+}
