@@ -115,8 +115,9 @@ func (a *acceptor) accept() {
 			if a.optionsPending {
 				setOptions(fd)
 			}
-			if l.addClient(fd, peer.AddrPort(), a.local) != nil {
+			if c := l.addClient(fd, peer.AddrPort(), a.local); c != nil {
 				l.app.counters.connections.Add(1)
+				c.expectHeader()
 			}
 			if !a.failingSince.IsZero() {
 				l.app.logger.Info("accepting resumed", "app", l.app.name,

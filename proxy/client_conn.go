@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net/netip"
-	"slices"
 
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
@@ -16,8 +15,9 @@ type clientConn struct {
 	replay replay // of the next request
 	in     buffer // read from the client and not consumed; no memory while the connection is idle
 
-	remote netip.AddrPort // invalid for a unix socket
+	remote netip.AddrPort // the socket's, or that of a PROXY header; invalid for a unix socket
 	local  netip.AddrPort // what the client has connected to; invalid for a unix socket
+	header proxyHeader
 	rules  *rules
 }
 
@@ -111,6 +111,5 @@ func (c *clientConn) trusted(set *Settings) bool {
 	if !c.remote.IsValid() {
 		return set.TrustUnix
 	}
-	ip := c.remote.Addr().Unmap()
-	return slices.ContainsFunc(set.Trusted, func(p netip.Prefix) bool { return p.Contains(ip) })
+	return isIn(set.Trusted, c.remote.Addr())
 }

@@ -62,9 +62,13 @@ type Settings struct {
 	// TrustUnix says that unix peers are trusted too, where Trusted is not nil.
 	TrustUnix bool
 	// ListenProxyProtocol says that every connection begins with a header of the PROXY protocol,
-	// version 1 or 2. The address in it becomes that of the client, for Trusted, forwarding fields,
-	// logs and the app. Connections accepted before it was set have none.
+	// version 1 or 2; else it is closed. The address in the header becomes that of the client, for
+	// Trusted, forwarding fields, logs and the app. Whether a connection has a header is settled when
+	// it is accepted.
 	ListenProxyProtocol bool
+	// ProxyProtocolFrom are the addresses of load balancers: only their headers are believed, and
+	// other connections are closed. nil: those that are trusted (Trusted, TrustUnix).
+	ProxyProtocolFrom []netip.Prefix
 	// PassUnderscores forwards fields with an underscore in the name; else they are dropped.
 	PassUnderscores bool
 	// RemoveNamed removes the fields of a request that its Connection names; else the request is
@@ -82,8 +86,8 @@ type Settings struct {
 	// closed; without one, new ones wait in the backlog. 0: as many as Options.Limiter allows.
 	MaxConnections int
 
-	// HeadTimeout is the time from the first byte of a request to the end of its head; then 408. 0:
-	// 10 s.
+	// HeadTimeout is the time from the first byte of a request to the end of its head; then 408. A
+	// PROXY header has as long. 0: 10 s.
 	HeadTimeout time.Duration
 	// BodyTimeout is the longest time without a byte of an expected body; then 408. 0: 30 s.
 	BodyTimeout time.Duration

@@ -35,6 +35,10 @@
 // was written. A request that is sent again is written anew, for its new target. An ASGI server
 // gets an X-Forwarded-For of one address instead.
 //
+// Behind a load balancer (Settings.ListenProxyProtocol) the first bytes of a client's connection are
+// a PROXY header, which the loop reads (proxy_header.go). From then on the address in it is the
+// client's.
+//
 // # Slow clients
 //
 // A worker of gunicorn's sync and gthread classes serves one connection at a time. For such an app

@@ -14,6 +14,9 @@ const (
 	// droppedDedupWindow is the same for dropped fields: a front-end that sends a wrong one sends it
 	// with every request.
 	droppedDedupWindow = time.Hour
+	// refusedDedupWindow is the same for connections without a valid PROXY header: a balancer that is
+	// set up wrongly, or its health check, comes again and again.
+	refusedDedupWindow = time.Minute
 	// maxDedupLines bounds how many different lines are remembered at once; further ones are
 	// written as they come.
 	maxDedupLines = 256
@@ -21,8 +24,8 @@ const (
 	maxQuoted = 200
 )
 
-// An errorLog writes a line for every error response, and for every request of which a forwarding
-// field was dropped. Of equal lines the first is written at once and the others are counted, so that
+// An errorLog writes a line for every error response, for every request of which a forwarding field
+// was dropped, and for every connection that was closed for its PROXY header. Of equal lines the first is written at once and the others are counted, so that
 // a thousand held requests that expire together are two lines.
 type errorLog struct {
 	logger hclog.Logger
@@ -35,7 +38,8 @@ type errorLog struct {
 type errorKey struct {
 	status                      int
 	app, request, cause, target string
-	field                       string // the dropped field; empty: the line is one of an error response
+	field                       string // the dropped field; empty: the line is one of another kind
+	refused                     bool   // the line is one of a PROXY header
 }
 
 // suppressed is what was not written of lines with the same key.
@@ -73,6 +77,21 @@ func (l *errorLog) writeDropped(app, field, cause string, value []byte, client *
 	}
 }
 
+// writeRefused logs that a connection was closed for its PROXY header.
+func (l *errorLog) writeRefused(app string, cause error, client *clientConn) {
+	key := errorKey{app: app, cause: cause.Error(), refused: true}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.countLocked(key, 0) {
+		return
+	}
+	hint := "the load balancer must send a PROXY header on every connection, and nothing else may connect"
+	if cause == errHeaderUntrusted {
+		hint = "if this is the load balancer, add its address to trusted"
+	}
+	l.logger.Warn("connection without PROXY header", append(key.fields(), "client", client.address(), "hint", hint)...)
+}
+
 // countLocked counts a line with this key. It reports false if the line is the first one, which is
 // to be written. l.mu must be held.
 func (l *errorLog) countLocked(key errorKey, held time.Duration) bool {
@@ -96,15 +115,21 @@ func (l *errorLog) countLocked(key errorKey, held time.Duration) bool {
 
 // window is for how long lines with this key are only counted.
 func (k errorKey) window() time.Duration {
-	if k.field != "" {
+	switch {
+	case k.field != "":
 		return droppedDedupWindow
+	case k.refused:
+		return refusedDedupWindow
 	}
 	return dedupWindow
 }
 
 func (k errorKey) fields() []any {
-	if k.field != "" {
+	switch {
+	case k.field != "":
 		return []any{"app", k.app, "field", k.field, "cause", k.cause}
+	case k.refused:
+		return []any{"app", k.app, "cause", k.cause}
 	}
 	return []any{"app", k.app, "status", k.status, "request", k.request, "cause", k.cause, "generation", k.target}
 }
@@ -136,6 +161,8 @@ func (l *errorLog) flushLocked(now time.Time, all bool) {
 		case s.count == 0:
 		case key.field != "":
 			l.logger.Warn("forwarding field dropped again", append(key.fields(), "count", s.count)...)
+		case key.refused:
+			l.logger.Warn("connection without PROXY header again", append(key.fields(), "count", s.count)...)
 		default:
 			l.logger.Warn("error response repeated", append(key.fields(),
 				"count", s.count, "held_s", s.held.Round(time.Millisecond).Seconds())...)

@@ -31,6 +31,7 @@ type eventLoop struct {
 	acceptors []*acceptor
 
 	idleClients      netpoll.List[*loopClient]
+	partialHeaders   netpoll.List[*loopClient] // clients that have sent a part of a PROXY header
 	partialHeads     netpoll.List[*loopClient] // clients that have sent a part of a head
 	connecting       netpoll.List[*loopClient] // requests that wait for connect() to the app
 	awaitingResponse netpoll.List[*loopClient] // requests that wait for a response until a deadline
@@ -181,6 +182,7 @@ func (l *eventLoop) onTimer() {
 		return
 	}
 	l.closeIdleClients()
+	l.expireHeaders()
 	l.expireHeads()
 	l.expireRoundTrips()
 	l.closeIdleUpstreams()
@@ -208,6 +210,9 @@ func (l *eventLoop) beginClose() {
 	l.closing = true
 	for n := l.idleClients.Front(); n != nil; n = l.idleClients.Front() {
 		n.Value.onReadable()
+	}
+	for n := l.partialHeaders.Front(); n != nil; n = l.partialHeaders.Front() {
+		n.Value.disconnect()
 	}
 }
 

@@ -24,6 +24,11 @@ type Connection struct {
 	Counted    time.Duration `json:"counted,omitempty"`    // the part of Waited that counts toward the timeout
 	Lost       int           `json:"lost,omitempty"`       // times the app had it and died
 	Continued  bool          `json:"continued,omitempty"`  // it has had its 100
+
+	// Of a connection that begins with a PROXY header:
+	HeaderDue   bool           `json:"header_due,omitempty"` // what was read of it is in Unanswered
+	Source      netip.AddrPort `json:"source,omitzero"`      // the client's address, once it was read,
+	Destination netip.AddrPort `json:"destination,omitzero"` // and what it has connected to
 }
 
 // Quiesce stops accepting and reading, gives held requests back to their connections, oldest first,
@@ -52,7 +57,11 @@ func (s *Server) Quiesce(ctx context.Context) []Connection {
 func (l *eventLoop) quiesce(allIdle chan struct{}) {
 	l.quiesced, l.allIdle = true, allIdle
 	for c := range l.eachClient {
-		if c.state == statePartial {
+		switch c.state {
+		case statePartialHeader:
+			c.node.Remove()
+			c.setIdle()
+		case statePartial:
 			c.unreadHead()
 		}
 	}
@@ -90,15 +99,28 @@ func (s *Server) RestoreCounters(c Counters) { s.app.counters.add(c) }
 
 func (l *eventLoop) restore(known *Connection) {
 	unix.SetNonblock(known.FD, true)
-	c := l.addClient(known.FD, netpoll.PeerAddr(known.FD), netip.AddrPort{}) // no peer: its end will be read
-	if c == nil || len(known.Unanswered) == 0 {
+	peer := known.Source
+	if !peer.IsValid() {
+		peer = netpoll.PeerAddr(known.FD) // no peer: its end will be read
+	}
+	c := l.addClient(known.FD, peer, known.Destination)
+	if c == nil {
+		return
+	}
+	switch {
+	case known.HeaderDue:
+		c.header = headerDue
+	case known.Source.IsValid():
+		c.header = headerRead
+	}
+	if len(known.Unanswered) == 0 {
 		return
 	}
 	c.replay = replay{attempts: known.Lost, sent100: known.Continued}
 	c.waiter.Carry(known.Waited, known.Counted)
 	c.in.hold(known.Unanswered)
 	c.readPending = true // there may be more in the kernel
-	c.dispatch()
+	c.begin()
 }
 
 // idleInOrder returns the clients with a request that was given back, oldest first, and then the
@@ -128,8 +150,12 @@ func (l *eventLoop) connections() []Connection {
 	var all []Connection
 	for _, c := range l.idleInOrder() {
 		waited, counted := c.waiter.Carried()
-		all = append(all, Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: waited, Counted: counted,
-			Lost: c.replay.attempts, Continued: c.replay.sent100})
+		known := Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: waited, Counted: counted,
+			Lost: c.replay.attempts, Continued: c.replay.sent100, HeaderDue: c.header == headerDue}
+		if c.header == headerRead {
+			known.Source, known.Destination = c.remote, c.local
+		}
+		all = append(all, known)
 	}
 	return all
 }
@@ -140,7 +166,7 @@ func (l *eventLoop) resume() {
 	for _, c := range l.idleInOrder() {
 		switch {
 		case !c.in.empty():
-			c.dispatch()
+			c.begin()
 		case c.readPending:
 			c.onReadable()
 		}

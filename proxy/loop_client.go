@@ -37,11 +37,12 @@ type loopClient struct {
 type connState uint8
 
 const (
-	stateIdle      connState = iota
-	statePartial             // a part of a request's head has come
-	stateProxying            // its request is out on a loopUpstream
-	stateQueued              // its request is held at the gate
-	stateOffloaded           // to a goroutine
+	stateIdle          connState = iota
+	statePartialHeader           // a part of a PROXY header has come
+	statePartial                 // a part of a request's head has come
+	stateProxying                // its request is out on a loopUpstream
+	stateQueued                  // its request is held at the gate
+	stateOffloaded               // to a goroutine
 	stateClosed
 )
 
@@ -71,7 +72,7 @@ func (l *eventLoop) addClient(fd int, peer, local netip.AddrPort) *loopClient {
 func (c *loopClient) OnEvents(events uint32) {
 	c.hupEvents |= events & (unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR)
 	switch c.state {
-	case stateIdle, statePartial:
+	case stateIdle, statePartialHeader, statePartial:
 		c.onReadable()
 	case stateQueued:
 		c.readPending = true
@@ -126,7 +127,7 @@ func (c *loopClient) onReadable() {
 		if c.state == statePartial {
 			c.parseHead()
 		} else {
-			c.dispatch()
+			c.begin()
 		}
 	}
 }
@@ -408,7 +409,7 @@ func (c *loopClient) disconnect() {
 func (c *loopClient) cut() {
 	c.hupEvents = unix.EPOLLHUP
 	switch c.state {
-	case stateIdle, statePartial:
+	case stateIdle, statePartialHeader, statePartial:
 		c.leave()
 	case stateQueued:
 		c.leaveQueue()
