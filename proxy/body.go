@@ -27,6 +27,8 @@ type requestBody struct {
 	readTimeout time.Duration // how long the client may be waited for in all, and
 	minRate     int64         // one second more for so many bytes of content; 0: without bound
 	waited      time.Duration // so far
+	workerWaits bool          // then what the client was ahead of the rate counts for readTimeout at most:
+	forfeited   time.Duration // the rest of it
 }
 
 // begin prepares for the body of r. sent100 says that the client has had its 100 (Continue) before.
@@ -100,7 +102,23 @@ func (b *requestBody) timeLeft() time.Duration {
 		return math.MaxInt64
 	}
 	const maximum = int64(math.MaxInt64 / time.Second / 2)
-	return b.readTimeout + time.Duration(min(b.reader.Total/b.minRate, maximum))*time.Second - b.waited
+	left := b.readTimeout + time.Duration(min(b.reader.Total/b.minRate, maximum))*time.Second - b.waited - b.forfeited
+	if b.workerWaits && left > b.readTimeout {
+		b.forfeited += left - b.readTimeout
+		left = b.readTimeout
+	}
+	return left
+}
+
+// occupyWorker says that a worker waits for the rest of the body, which has to come at a rate of its
+// own from now on, however fast or slow the client was before.
+func (b *requestBody) occupyWorker(minRate int64) {
+	if b.workerWaits {
+		return
+	}
+	b.minRate = max(b.minRate, minRate)
+	b.forfeited = b.timeLeft() - b.readTimeout
+	b.workerWaits = true
 }
 
 // send100 sends the 100 (Continue) that a client waits for before it sends its body, once. A failed

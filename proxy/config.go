@@ -101,6 +101,10 @@ type Settings struct {
 	// MinRate is how many bytes a second a client must send, beyond the first BodyTimeout, or take,
 	// in each WriteTimeout. 0: 256, <0: none.
 	MinRate int64
+	// WorkerMinRate is the same, and MinRate at least, for the body of a request that has a worker
+	// which serves one connection (Buffering): one that is streamed. Here a client may never be more
+	// than BodyTimeout ahead of the rate. 0: 1 KiB, <0: none.
+	WorkerMinRate int64
 }
 
 // Limits bound what a client may send, in bytes where nothing else is said. Zero values mean the
@@ -132,6 +136,7 @@ func (s Settings) withDefaults() Settings {
 	s.WriteTimeout = orDefault(s.WriteTimeout, 60*time.Second)
 	s.IdleTimeout = orDefault(s.IdleTimeout, 620*time.Second)
 	s.MinRate = max(0, orDefault(s.MinRate, 256))
+	s.WorkerMinRate = max(0, orDefault(s.WorkerMinRate, 1<<10))
 	return s
 }
 

@@ -96,6 +96,32 @@ func TestSteadyBodyMayTakeLong(t *testing.T) {
 	c.want(200, "POST / xxx")
 }
 
+// A body that a worker waits for has to keep a rate of its own, whatever the client was ahead: bytes
+// that came fast do not pay for a worker that waits for hours.
+func TestABodyThatAWorkerWaitsForHasARateOfItsOwn(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		set    Settings
+		status int
+	}{
+		{"a worker waits", Settings{Buffering: true, WorkerMinRate: 10_000}, 408},
+		{"none does", Settings{WorkerMinRate: 10_000}, 200},
+		{"no such rate", Settings{Buffering: true, WorkerMinRate: -1, MinRate: -1}, 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.set.BodyTimeout, c.set.Buffer = shortly, -1
+			r := newHarness(t, patient, c.set)
+			r.server.app.spool = nil // so that the body is streamed
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{}, hash).Target)
+			start := time.Now()
+			caller := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 1000060\n\n" + strings.Repeat("x", 1_000_000))
+			go caller.drip(strings.Repeat("x", 60), 20*time.Millisecond)
+			caller.want(c.status, "")
+			between(t, start, shortly, 5*time.Second)
+		})
+	}
+}
+
 func TestTimeInWhichNobodyReadsIsNotTheClients(t *testing.T) {
 	r := newHarness(t, patient, Settings{BodyTimeout: shortly, MinRate: 1 << 20})
 	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 100000\n\n" + strings.Repeat("x", 50000))

@@ -194,6 +194,9 @@ func (u *blockingUpstream) copyRequestBody() error {
 	x := u.x
 	body := &x.body
 	chunked := x.request.Body.Framing == http1.Chunked
+	if x.settings.Buffering {
+		body.occupyWorker(x.settings.WorkerMinRate)
+	}
 	var out []byte
 	for {
 		data, err := body.next(&u.client.conn, x.settings.BodyTimeout)
