@@ -14,6 +14,7 @@ import (
 
 	"tideover/proxy"
 	"tideover/proxy/awake"
+	"tideover/proxy/connlimit"
 	"tideover/proxy/gate"
 	"tideover/proxy/spool"
 	"tideover/supervisor/config"
@@ -71,7 +72,8 @@ type shared struct {
 	listeners   *listeners
 	watcher     *filewatch.Watcher
 	exit        *exitWatcher
-	spool       *spool.Spool    // for bodies that do not fit into memory
+	spool       *spool.Spool // for bodies that do not fit into memory
+	limiter     *connlimit.Limiter
 	announced   <-chan struct{} // closed when the daemon is to end
 	failedAfter int             // see backoff
 	logOptions  func(*config.App) logs.Options
@@ -110,7 +112,7 @@ func newApp(shared shared, cfg *config.App, log *logs.Log) *App {
 	a.launcher = shared.launcher.Within(a.deadline.drains, a.deadline.graces)
 	a.gate = gate.New(gateSettings(cfg))
 	if cfg.Web() {
-		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: a.logger, Spool: a.spool, Leaving: a.announced})
+		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: a.logger, Spool: a.spool, Limiter: a.limiter, Leaving: a.announced})
 	}
 	a.queue = queue{app: cfg.Name, logger: a.logger, wake: make(chan struct{}, 1)}
 	a.leases = leases{app: cfg.Name, gate: a.gate, server: a.server, logger: a.logger, byName: map[string]*lease{}}

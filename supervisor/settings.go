@@ -244,7 +244,8 @@ func relaySettings(cfg *config.App) proxy.Settings {
 			Field: int(cfg.Limits.Field), Fields: cfg.Limits.Fields, Body: cfg.Limits.Body},
 		HeadTimeout: cfg.Limits.HeadTime, BodyTimeout: cfg.Limits.BodyTime,
 		WriteTimeout: cfg.Limits.SendTime, IdleTimeout: cfg.Limits.Idle, TunnelTimeout: cfg.Limits.Tunnel,
-		MinRate: noneIfZero(cfg.Limits.MinRate),
+		MinRate: noneIfZero(cfg.Limits.MinRate), WorkerMinRate: noneIfZero(cfg.Limits.MinRateWorker),
+		MaxConnections: cfg.Limits.MaxConns,
 	}
 }
 

@@ -31,11 +31,11 @@ func TestRelaySettingsSayWhatWasWritten(t *testing.T) {
 			}
 		}
 	}
-	if s := relaySettings(&config.App{}); s.Buffer >= 0 || s.BufferTotal >= 0 || s.MinRate >= 0 || s.FinishOnDisconnect || s.PassUnderscores || s.RemoveNamed {
+	if s := relaySettings(&config.App{}); s.Buffer >= 0 || s.BufferTotal >= 0 || s.MinRate >= 0 || s.WorkerMinRate >= 0 || s.FinishOnDisconnect || s.PassUnderscores || s.RemoveNamed {
 		t.Errorf("%+v", s)
 	}
-	some := config.App{Buffering: "on", OnLeave: "finish", Underscores: "pass", ConnectionNamed: "remove", Limits: config.Limits{MinRate: 1000, Tunnel: 5}, Hold: config.Hold{Buffer: 7, BufferTotal: 8}}
-	if s := relaySettings(&some); s.Buffer != 7 || s.BufferTotal != 8 || s.MinRate != 1000 || s.TunnelTimeout != 5 || !s.FinishOnDisconnect || !s.PassUnderscores || !s.RemoveNamed || !s.Buffering {
+	some := config.App{Buffering: "on", OnLeave: "finish", Underscores: "pass", ConnectionNamed: "remove", Limits: config.Limits{MinRate: 1000, MaxConns: 9, Tunnel: 5}, Hold: config.Hold{Buffer: 7, BufferTotal: 8}}
+	if s := relaySettings(&some); s.Buffer != 7 || s.BufferTotal != 8 || s.MinRate != 1000 || s.MaxConnections != 9 || s.TunnelTimeout != 5 || !s.FinishOnDisconnect || !s.PassUnderscores || !s.RemoveNamed || !s.Buffering {
 		t.Errorf("%+v", s)
 	}
 }

@@ -27,6 +27,7 @@ func (s *Supervisor) Status(selectors ...string) (api.Status, error) {
 	for _, a := range apps {
 		st.Apps = append(st.Apps, a.status(len(selectors) > 0))
 	}
+	st.Connections, st.ConnectionLimit = s.shared.limiter.Open(), s.shared.limiter.Max()
 	st.ShuttingDown = isClosed(s.ShuttingDown())
 	return st, nil
 }
@@ -122,6 +123,7 @@ func (a *App) status(detailed bool) api.AppStatus {
 	}
 	if a.server != nil {
 		held := a.gate.Snapshot()
+		st.Connections = a.server.Connections()
 		st.Held, st.HeldOldest = held.Held, api.Seconds(held.Oldest)
 		if held.Held > 0 && !seen.failed {
 			st.Next = min(st.Next, maxPauseWhileHeld.Seconds())

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
+	"tideover/proxy/connlimit"
 	"tideover/proxy/spool"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
@@ -124,7 +126,8 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		failedAfter: f.Daemon.FailedAfter,
 		exit:        newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
 		logOptions:  o.logs, freeMemory: o.FreeMemory,
-		spool: spool.New(spool.Options{Dir: f.Daemon.SpoolDir, Limit: f.Daemon.Spool, Logger: o.Logger}),
+		spool:   spool.New(spool.Options{Dir: f.Daemon.SpoolDir, Limit: f.Daemon.Spool, Logger: o.Logger}),
+		limiter: newLimiter(f, o.Logger),
 	}
 	if o.Load == nil { // the command line does not change, but gunicorn's configuration file may
 		s.shared.source.load = func() (*config.File, error) { return f, nil }
@@ -147,6 +150,22 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		o.Logger.Warn("inherited socket unused", "fd_name", name, "hint", "an app accepts its connections with listen = \""+systemdPrefix+name+"\"")
 	}
 	return s, nil
+}
+
+// newLimiter returns the bound for client connections. Go's runtime has raised RLIMIT_NOFILE to the
+// hard limit, for this process alone.
+func newLimiter(f *config.File, logger hclog.Logger) *connlimit.Limiter {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		limit.Cur = 0
+	}
+	descriptors := int(min(limit.Cur, 1<<30))
+	l := connlimit.New(connlimit.Options{Max: f.Daemon.MaxConns, Descriptors: descriptors, Apps: len(eachApp(f)), Logger: logger})
+	if asked := f.Daemon.MaxConns; asked > l.Max() {
+		logger.Warn("daemon.max_connections out of reach", "max_connections", asked, "limit", l.Max(),
+			"hint", fmt.Sprintf("RLIMIT_NOFILE is %d: raise it (LimitNOFILE= of a systemd unit, ulimit -n)", descriptors))
+	}
+	return l
 }
 
 // addApps makes the apps and opens their public sockets. Clients of an address that the

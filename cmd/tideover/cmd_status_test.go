@@ -41,6 +41,7 @@ func TestStatusOfOneApp(t *testing.T) {
   process     pid 48213, 5 processes, 412 MB, 0 crashes
   ready       GET / -> <500
   listens     127.0.0.1:8000
+  connections 12
   requests    9 in flight, 0 tunnels
   held        3, the oldest for 1.5 s (at most 1000, for 30 s)
               held by operator (cli uid 0)

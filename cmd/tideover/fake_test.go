@@ -215,7 +215,7 @@ func shopDaemon(t *testing.T) (d *fakeDaemon, dir string) {
 
 func serving(app string) api.AppStatus {
 	return api.AppStatus{Name: app, State: api.Running, Generation: 8, Pid: 48213, Uptime: 252, Listen: []string{"127.0.0.1:8000"},
-		InFlight: 9, Held: 0, Command: []string{"venv/bin/gunicorn", "shop.wsgi"}, Directory: "/srv/shop", Ready: "GET / -> <500",
+		InFlight: 9, Connections: 12, Held: 0, Command: []string{"venv/bin/gunicorn", "shop.wsgi"}, Directory: "/srv/shop", Ready: "GET / -> <500",
 		Processes: 5, Memory: 412 << 20, HoldLimit: 1000, HoldFor: 30}
 }
 

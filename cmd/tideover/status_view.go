@@ -202,6 +202,7 @@ func asUser(name string) string {
 }
 
 func printTraffic(line func(what, format string, args ...any), a api.AppStatus) {
+	line("connections", "%d", a.Connections)
 	line("requests", "%d in flight, %s", a.InFlight, term.Plural(a.Tunnels, "tunnel"))
 	for _, d := range a.Draining {
 		line("", "%d in flight, %s in generation %d, which drains", d.InFlight, term.Plural(d.Tunnels, "tunnel"), d.Generation)

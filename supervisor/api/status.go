@@ -25,6 +25,9 @@ type Status struct {
 	Uptime  float64     `json:"uptime_s"`
 	Apps    []AppStatus `json:"apps"`
 
+	Connections     int `json:"connections"`      // of clients, of all apps
+	ConnectionLimit int `json:"connection_limit"` // how many there can be; 0: without bound
+
 	ShuttingDown bool `json:"shutting_down,omitempty"` // the daemon is to end; readiness says no
 }
 
@@ -42,6 +45,8 @@ type AppStatus struct {
 	HeldOldest float64  `json:"held_oldest_s"`
 	Counters   Counters `json:"counters"`
 	LastReload *Result  `json:"last_reload"` // nil: none yet
+
+	Connections int `json:"connections"` // of clients
 
 	Draining []DrainingGeneration `json:"draining,omitempty"` // the generations that are being stopped, the oldest first
 

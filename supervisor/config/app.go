@@ -218,8 +218,11 @@ type Limits struct {
 	BodyTime time.Duration // without a byte inside a body
 	SendTime time.Duration // without a byte read by the client
 	MinRate  int64         // bytes per second that a client must send or read; 0: no minimum
+	MaxConns int           // client connections; 0: as the daemon
 	Idle     time.Duration // of a public connection between requests
 	Tunnel   time.Duration // of a tunnel without a byte either way; 0: no limit
+
+	MinRateWorker int64 // MinRate for a body that a worker waits for; 0: as MinRate
 
 	Nofile uint64 // 0: as the daemon
 	Nproc  uint64 // 0: as the daemon

@@ -29,6 +29,9 @@ var daemonKeys = []Key{
 		"bytes of bodies that are kept on disk for slow clients, of all apps together; 0B: none"),
 	daemon("spool_dir", filePath, `"/var/tmp"`, func(d *Daemon) *string { return &d.SpoolDir },
 		"directory on whose disk they are kept, in a file without a name"),
+	daemon("max_connections", integer(1, 1<<30), "", func(d *Daemon) *int { return &d.MaxConns },
+		"client connections of all apps together; beyond, idle ones are closed, the longest idle one first, and without one new ones wait in the backlog; left out: as many as "+
+			"RLIMIT_NOFILE allows, less a reserve for connections to the apps, starts and the control socket"),
 	daemon("exit_when", oneOf("never", "failed", "done"), `"never"`, func(d *Daemon) *string { return &d.ExitWhen },
 		"when the daemon ends by itself, for containers").values(
 		"never", "when an app has failed (failed_after): exit code 1", "when every app is done or has failed"),
