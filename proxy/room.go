@@ -72,8 +72,8 @@ func (l *eventLoop) Reclaim(done func(closed int)) {
 	}
 }
 
-// closeForRoom closes idle connections or, where there are none, those with a half-sent head. A
-// client with a request, on its way or held, keeps its connection.
+// closeForRoom closes idle connections or, where there are none, those with a half-sent PROXY header
+// or head. A client with a request, on its way or held, keeps its connection.
 func (l *eventLoop) closeForRoom() (closed int) {
 	if l.quiesced { // they are being handed off
 		return 0
@@ -90,9 +90,11 @@ func (l *eventLoop) closeForRoom() (closed int) {
 	if len(idle) > 0 {
 		return closed
 	}
-	for n := l.partialHeads.Front(); n != nil && l.ran-n.AddedAt() >= minReclaimedHead && closed < maxReclaimedHeads; n = l.partialHeads.Front() {
-		n.Value.rejectHead()
-		closed++
+	for _, list := range []*netpoll.List[*loopClient]{&l.partialHeaders, &l.partialHeads} {
+		for n := list.Front(); n != nil && l.ran-n.AddedAt() >= minReclaimedHead && closed < maxReclaimedHeads; n = list.Front() {
+			n.Value.giveUpHead()
+			closed++
+		}
 	}
 	return closed
 }
@@ -147,10 +149,14 @@ func shareOf(remote netip.AddrPort) netip.Addr {
 	return a
 }
 
-// rejectHead gives up a request with a half-sent head because its connection is needed. The client
-// learns it if it still reads.
-func (c *loopClient) rejectHead() {
+// giveUpHead closes a connection with a half-sent head because it is needed for others. The client of
+// a request learns it if it still reads.
+func (c *loopClient) giveUpHead() {
 	x := c.exchange
+	if c.state != statePartial {
+		c.disconnect()
+		return
+	}
 	answer := http1.AppendError(nil, errHeadGivenUp, &x.request)
 	x.logError(errHeadGivenUp.Status, errHeadGivenUp.Error())
 	c.endPartial(badRequest)
