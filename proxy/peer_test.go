@@ -51,6 +51,13 @@ func peerApp() func(*appConn) {
 	}
 }
 
+// skipLine reads the PROXY line of a connection, if it has one.
+func (k *appConn) skipLine() {
+	if start, _ := k.in.Peek(6); string(start) == "PROXY " {
+		k.in.ReadString('\n')
+	}
+}
+
 // listenOn returns a listener; network tcp4, tcp6, both (one socket for both) or unix.
 func listenOn(t *testing.T, network string) net.Listener {
 	t.Helper()

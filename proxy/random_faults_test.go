@@ -54,6 +54,7 @@ func (a *faultRun) executed() map[string]int {
 // app answers with the id, method and digest of what it got; now and then it dies before, in the
 // middle of, or after that.
 func (a *faultRun) app(k *appConn) {
+	k.skipLine()
 	for req := k.request(); req != nil; req = k.request() {
 		fate := rand.IntN(60)
 		if a.calm.Load() {
@@ -106,7 +107,7 @@ func (a *faultRun) operate(steps int, random *rand.Rand) {
 		<-tick.C
 		switch random.IntN(12) {
 		case 0, 1, 2: // a reload: the new one serves, the old one drains
-			next := a.newTestApp(gate.TargetOptions{Name: fmt.Sprint("shop.", step), Concurrency: 2}, a.app)
+			next := a.newTestApp(gate.TargetOptions{Name: fmt.Sprint("shop.", step), Concurrency: 2, Peer: gate.PeerPassing(step % 3)}, a.app)
 			a.gate.Swap(next.Target)
 			if serving != nil {
 				a.drain(serving)

@@ -22,6 +22,7 @@ var stressed = flag.Int("stress", 3000, "requests of TestStress; a million is th
 
 // shapes answers as its path says, in every way in which an app may.
 func shapes(k *appConn) {
+	k.skipLine()
 	for req := k.request(); req != nil; req = k.request() {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
@@ -185,7 +186,7 @@ func (s *stressor) hangUp() {
 // of the event loop about kernel and runtime.
 func TestStress(t *testing.T) {
 	r := newHarness(t, gate.Settings{Limit: 1000, Timeout: time.Minute}, Settings{AllowHalfClose: true})
-	next := func() *testApp { return r.newTestApp(gate.TargetOptions{Concurrency: 4}, shapes) }
+	next := func() *testApp { return r.newTestApp(gate.TargetOptions{Concurrency: 4, Peer: gate.PeerProxyLine}, shapes) }
 	serving := next()
 	r.gate.Swap(serving.Target)
 	var left atomic.Int64
