@@ -186,7 +186,9 @@ func (s *stressor) hangUp() {
 // of the event loop about kernel and runtime.
 func TestStress(t *testing.T) {
 	r := newHarness(t, gate.Settings{Limit: 1000, Timeout: time.Minute}, Settings{AllowHalfClose: true})
-	next := func() *testApp { return r.newTestApp(gate.TargetOptions{Concurrency: 4, Peer: gate.PeerProxyLine}, shapes) }
+	next := func() *testApp {
+		return r.newTestApp(gate.TargetOptions{Concurrency: 4, Peer: gate.PeerProxyLine}, shapes)
+	}
 	serving := next()
 	r.gate.Swap(serving.Target)
 	var left atomic.Int64

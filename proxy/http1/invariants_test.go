@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"net/url"
 	"slices"
@@ -20,6 +21,7 @@ import (
 //   - fixpoint: parsing it and writing it again gives the same bytes;
 //   - segmentation: the result does not depend on how the bytes were divided into reads;
 //   - early bytes: a part of a valid head gives neither a length nor an error;
+//   - one address: for an ASGI server X-Forwarded-For is one address, and nothing else changes;
 //   - agreement: the oracle and net/http read the same message (gunicorn: gunicorn_test.go).
 func checkRequest(t *testing.T, in string, p *Policy, random *rand.Rand) {
 	t.Helper()
@@ -34,7 +36,36 @@ func checkRequest(t *testing.T, in string, p *Policy, random *rand.Rand) {
 	}
 	checkNoEarlyOctets(t, in, p, random)
 	checkCanonical(t, got, p)
+	checkOneForwardedFor(t, in, p)
 	checkNetHTTP(t, got)
+}
+
+// checkOneForwardedFor checks what an ASGI server gets for a valid request.
+func checkOneForwardedFor(t *testing.T, in string, p *Policy) {
+	t.Helper()
+	var r Request
+	r.Parse([]byte(in), p)
+	o := testUpstreamOptions
+	o.Body = r.Body
+	all, _ := cutForwardedFor(string(r.AppendUpstream(nil, &o)))
+	o.OneForwardedFor, o.Trusted = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	out := string(r.AppendUpstream(nil, &o))
+	one, values := cutForwardedFor(out)
+	if !slices.Equal(all, one) || len(values) != 1 || values[0] == "" || strings.Contains(values[0], ",") || !p.Trusted && values[0] != o.Peer.String() {
+		t.Fatalf("one address: %q in %.900q of %.900q", values, out, in)
+	}
+}
+
+// cutForwardedFor takes the values of X-Forwarded-For out of the lines of a head.
+func cutForwardedFor(head string) (others, values []string) {
+	for line := range strings.SplitSeq(head, "\r\n") {
+		if name, value, _ := strings.Cut(line, ": "); strings.EqualFold(name, "X-Forwarded-For") {
+			values = append(values, value)
+		} else {
+			others = append(others, line)
+		}
+	}
+	return others, values
 }
 
 // checkBody compares the decoded body with the oracle.
