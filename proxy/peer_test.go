@@ -116,6 +116,21 @@ func TestTheAppLearnsTheClientsAddressFromALine(t *testing.T) {
 	}
 }
 
+// An app at a TCP port, as gunicorn's asgi workers need it: the connection may still be being made when
+// the line is to be written.
+func TestALineComesOverTCPToo(t *testing.T) {
+	for _, method := range []string{"GET", "PUT", "POST"} {
+		r := newHarness(t, patient, Settings{})
+		r.gate.Swap(r.newTestAppOn(listenOn(t, "tcp4"), withLine, peerApp()).Target)
+		for range 10 {
+			c := r.dial()
+			for range 3 {
+				c.say(method+" / HTTP/1.1\nHost: a\nContent-Length: 4\n\nbody").want(200, "from "+peerOf(c.Conn, false))
+			}
+		}
+	}
+}
+
 // Loop and goroutine use the client's own connection in turn.
 func TestAClientsOwnConnectionGoesToAGoroutineAndBack(t *testing.T) {
 	r := newHarness(t, patient, Settings{})
