@@ -18,7 +18,8 @@ type app struct {
 	settings atomic.Pointer[Settings]
 	rules    atomic.Pointer[rules] // those that were made last
 	counters counters
-	buffered atomic.Int64 // bytes kept for requests, bounded by Settings.BufferTotal
+	buffered atomic.Int64 // bytes kept for requests and responses, bounded by Settings.BufferTotal
+	unsent   sendings
 	spool    *spool.Spool // for what is longer; nil: it is streamed
 	errorLog *errorLog
 	limiter  *connlimit.Limiter

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ type blockingUpstream struct {
 	client *blockingClient
 	conn   conn
 	upload upload
+	stored storedResponse // where Settings.Buffering says so
 
 	readErr    error // how reading ended, where the event loop found out
 	fresh      bool  // it was opened for this request
@@ -296,6 +298,7 @@ func (u *blockingUpstream) copyResponse() error {
 
 // copyBody sends what is in out and then the rest of the body, each piece as soon as it comes.
 func (u *blockingUpstream) copyBody() error {
+	u.stored.begin(u.client, u, u.x.settings)
 	for {
 		if err := u.copyRaw(); err != nil {
 			return err
@@ -305,8 +308,7 @@ func (u *blockingUpstream) copyBody() error {
 			return fault
 		}
 		if len(u.out) > 0 {
-			u.bytesSent = true
-			if err := u.client.write(u.out); err != nil {
+			if err := u.send(u.out); err != nil {
 				return err
 			}
 			u.out = u.out[:0]
@@ -338,8 +340,18 @@ func (u *blockingUpstream) copyRaw() error {
 	if len(data) == 0 {
 		return nil
 	}
+	return u.send(data)
+}
+
+// send gives the client a piece of the response. Where the app is not to wait for a slow client, what
+// that does not take at once is stored.
+func (u *blockingUpstream) send(p []byte) error {
 	u.bytesSent = true
-	return u.client.write(data)
+	u.client.home.beginResponse()
+	if u.x.settings.Buffering {
+		return u.stored.write(p)
+	}
+	return u.client.write(p)
 }
 
 // onUpstreamEOF ends a response at the end of its connection. It is whole only if the app has not
@@ -352,48 +364,80 @@ func (u *blockingUpstream) onUpstreamEOF() error {
 		return errTargetGone
 	}
 	if u.framing == http1.Chunked {
-		return u.client.write([]byte(http1.LastChunk))
+		return u.send([]byte(http1.LastChunk))
 	}
 	return nil
 }
 
-// finish ends a request after its response has started. err is nil when the complete response was
-// sent to the client.
+// finish ends a request after its response has started. err is nil when the response is complete:
+// what was not sent to the client is stored. The request ends for the target at once, and for the
+// client when it has all that there is of the response.
 func (u *blockingUpstream) finish(err error) (again, busy bool) {
 	if err != nil && !u.bytesSent {
 		return u.handleFailure(responseStarted, err)
 	}
-	b, x, t := u.client, u.x, u.target
+	b, x := u.client, u.x
 	reuse := err == nil && u.reusable() && u.conn.quiet() && u.upload.fullySent.Load()
 	if !reuse {
 		u.discard()
 	}
 	gone, clientFault := u.stopUpload()
-	switch {
-	case err == nil && !u.goneBefore:
-		x.end(answered)
-	case gone || err == errClientGone:
-		x.clientGone()
-		b.conn.abort() // what the kernel still has for a slow reader must not look whole
-	case clientFault != nil && clientFault != errSpoolUnreadable:
-		x.keepAlive = false
-		x.end(badRequest)
-		b.conn.abort()
-	default:
-		x.keepAlive = false
-		x.end(truncated)
-		x.logError(u.response.Status, "the response broke off: "+err.Error())
-		b.conn.abort()
+	var o outcome
+	if err == nil && u.stored.sending() {
+		u.leave(reuse, true)
+		x.releaseBody()
+		o = u.conclude(x, x.app.unsent.await(&u.stored), gone, nil)
+	} else {
+		o = u.conclude(x, cmp.Or(u.stored.failure(), err), gone, clientFault)
+		u.leave(reuse, err == nil)
 	}
+	if o == answered {
+		b.home.completeResponse()
+		if u.early {
+			x.body.drain(&b.conn, drainAfterResponse)
+		}
+		return false, false
+	}
+	if o == truncated {
+		x.app.unsent.await(&u.stored)
+	}
+	b.conn.abort() // what the kernel still has for a slow reader must not look whole
+	u.stored.wait()
+	return false, false
+}
+
+// leave ends the request for the target, whose connection is kept where reuse says so.
+func (u *blockingUpstream) leave(reuse, answered bool) {
+	b, t := u.client, u.target
 	u.end()
 	if reuse {
 		u.giveBack(b.home)
 	}
-	x.app.gate.Done(t, err == nil)
-	if err == nil && u.early {
-		x.body.drain(&b.conn, drainAfterResponse)
+	b.app.gate.Done(t, answered)
+}
+
+// conclude counts how a request has ended after its response has started.
+func (u *blockingUpstream) conclude(x *exchange, err error, gone bool, clientFault error) outcome {
+	switch {
+	case err == nil && !u.goneBefore:
+		x.end(answered)
+		return answered
+	case err == errEvicted:
+		x.logError(u.response.Status, err.Error())
+		x.clientGone()
+		return clientLeft
+	case gone || err == errClientGone:
+		x.clientGone()
+		return clientLeft
+	case clientFault != nil && clientFault != errSpoolUnreadable:
+		x.keepAlive = false
+		x.end(badRequest)
+		return badRequest
 	}
-	return false, false
+	x.keepAlive = false
+	x.end(truncated)
+	x.logError(u.response.Status, "the response broke off: "+err.Error())
+	return truncated
 }
 
 // readInto reads further bytes behind those in the buffer, which may grow to limit bytes.

@@ -233,11 +233,23 @@ func (c *conn) shutdown() {
 	c.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 }
 
+// reset ends the connection with a reset, where its protocol has one, else it reports false. Any
+// goroutine may call it.
+func (c *conn) reset() (done bool) {
+	c.raw.Control(func(fd uintptr) { done = netpoll.Reset(int(fd)) })
+	return done
+}
+
+// setReset says whether closing the connection sends a reset.
+func (c *conn) setReset(on bool) {
+	c.raw.Control(func(fd uintptr) { netpoll.SetReset(int(fd), on) })
+}
+
 func (c *conn) close() { c.stream.Close() }
 
 // abort closes the connection so that the peer sees an error where the protocol has one: a reset,
 // on TCP.
 func (c *conn) abort() {
-	c.raw.Control(func(fd uintptr) { netpoll.ResetOnClose(int(fd)) })
+	c.setReset(true)
 	c.stream.Close()
 }

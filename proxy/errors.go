@@ -22,7 +22,8 @@ var (
 	errNeverAccepted   = errors.New("the app never accepted the connection")
 	errSuspended       = errors.New("it is not proven that the app listens")
 	errTargetGone      = errors.New("the app's processes are gone")
-	errSpoolUnreadable = errors.New("the body cannot be read from the spool again")
+	errSpoolUnreadable = errors.New("what was kept in the spool cannot be read again")
+	errEvicted         = errors.New("the client read the response too slowly, and the spool was full")
 	errUploadRefused   = errors.New("the app takes no more of the body") // and may answer all the same
 	errInterrupted     = errors.New("proxy: interrupted")                // of a read or wait, by conn.interrupt
 )

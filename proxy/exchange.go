@@ -295,6 +295,14 @@ func (x *exchange) logDropped() {
 	}
 }
 
+// releaseBody gives back what was kept of the body, which is not needed any more.
+func (x *exchange) releaseBody() {
+	kept := min(x.reserved, int64(x.headLen+len(x.body.raw)))
+	x.app.buffered.Add(kept - x.reserved)
+	x.reserved = kept
+	x.stored.release()
+}
+
 // finish gives back what the request had. Bytes behind its body are the next request's
 // ([http1.RulePipelining]).
 func (x *exchange) finish() {

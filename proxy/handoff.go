@@ -33,7 +33,8 @@ type Connection struct {
 
 // Quiesce stops accepting and reading, gives held requests back to their connections, oldest first,
 // and returns all idle connections for the handoff. Requests still under way when ctx ends are not
-// among them. The descriptors stay the server's. [Server.Resume] undoes it.
+// among them: exec(2) breaks them off, their responses visibly. The descriptors stay the server's.
+// [Server.Resume] undoes it.
 func (s *Server) Quiesce(ctx context.Context) []Connection {
 	l := s.startedLoop()
 	if l == nil {
@@ -49,7 +50,12 @@ func (s *Server) Quiesce(ctx context.Context) []Connection {
 	case <-ctx.Done():
 	}
 	var all []Connection
-	l.call(func() { all = l.connections() })
+	l.call(func() {
+		all = l.connections()
+		for c := range l.eachClient {
+			c.resetUnlessComplete()
+		}
+	})
 	return all
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,42 @@ type loopClient struct {
 	hupEvents    uint32 // which ends of the connection are known to be closed
 	readPending  bool   // an edge was seen, and the socket was not read to its end since
 	resetOnClose bool   // the client is to see an error
+
+	responding atomic.Uint32 // see beginResponse; the methods on it may be called from the client's goroutine
+}
+
+// How far a response is that takes longer than one turn of the event loop.
+const (
+	notResponding     uint32 = iota
+	responding               // it has begun and is not complete
+	respondingOrReset        // and the kernel has been told to reset the connection when it is closed
+)
+
+// beginResponse says that a response has begun.
+func (c *loopClient) beginResponse() { c.responding.CompareAndSwap(notResponding, responding) }
+
+// resetUnlessComplete makes the end of this process, or an exec(2), break a response off that is
+// under way.
+func (c *loopClient) resetUnlessComplete() {
+	if c.responding.CompareAndSwap(responding, respondingOrReset) {
+		c.setReset(true)
+	}
+}
+
+// completeResponse says that a response is complete.
+func (c *loopClient) completeResponse() {
+	if c.responding.Load() != notResponding && c.responding.Swap(notResponding) == respondingOrReset {
+		c.setReset(false)
+	}
+}
+
+// setReset says whether the end of the connection is to be a reset.
+func (c *loopClient) setReset(on bool) {
+	if c.away != nil {
+		c.away.conn.setReset(on)
+	} else {
+		netpoll.SetReset(c.fd, on)
+	}
 }
 
 // connState is what a client's connection is in use for.
@@ -392,7 +429,7 @@ func (c *loopClient) disconnect() {
 	if c.fd >= 0 {
 		l.poller.Forget(c.fd)
 		if c.resetOnClose {
-			netpoll.ResetOnClose(c.fd)
+			netpoll.SetReset(c.fd, true)
 		}
 		netpoll.Close(c.fd)
 	}
@@ -416,7 +453,9 @@ func (c *loopClient) cut() {
 	case stateProxying:
 		c.cancelRoundTrip()
 	case stateOffloaded: // the goroutine notices it
-		c.away.conn.shutdown()
+		if conn := &c.away.conn; c.responding.Load() == notResponding || !conn.reset() {
+			conn.shutdown()
+		}
 	}
 }
 

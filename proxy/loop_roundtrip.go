@@ -243,16 +243,20 @@ func (c *loopClient) flushResponse() bool {
 		return true
 	case max(0, n) < len(u.out) || u.body.Remaining() > largeBody:
 		u.out = bytes.Clone(u.out[max(0, n):])
+		c.beginResponse()
 		c.offload(offload{reason: reasonStreaming})
 		return true
 	}
 	c.loop.out, u.out = u.out[:0], nil
 	if done {
 		c.finishResponse()
-	} else if u.in.empty() {
+		return true
+	}
+	c.beginResponse()
+	if u.in.empty() {
 		u.in.release()
 	}
-	return done
+	return false
 }
 
 // finishResponse ends a request after its response was sent to the client.
@@ -265,6 +269,7 @@ func (c *loopClient) finishResponse() {
 	} else {
 		u.discard()
 	}
+	c.completeResponse()
 	x.end(answered)
 	x.app.gate.Done(t, true)
 	c.finishRequest()

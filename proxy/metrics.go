@@ -36,11 +36,20 @@ type Counters struct {
 	// Streamed requests took a worker before their body was complete, although bodies are buffered:
 	// it came very fast, or the spool did not take it.
 	Streamed uint64 `json:"streamed"`
+	// Blocked responses kept a worker waiting for their client, although responses are taken off
+	// the worker: neither memory nor the spool had room.
+	Blocked uint64 `json:"blocked"`
 
 	// Connections that were accepted.
 	Connections uint64 `json:"connections"`
 	// Tunnels: requests answered with 101.
 	Tunnels uint64 `json:"tunnels"`
+}
+
+// CutUnderWay counts the requests under way as cut, as the end of the process will do.
+func (c *Counters) CutUnderWay() {
+	ended := c.Answered + c.Expired + c.Overflowed + c.ClientLeft + c.Cut + c.BadRequest + c.BadGateway + c.TimedOut + c.Refused
+	c.Cut += c.Requests - ended
 }
 
 // An outcome is how a request ended.
@@ -61,8 +70,8 @@ const (
 
 // counters are the totals as they are kept: each is one atomic add.
 type counters struct {
-	requests, held, resent, streamed, connections, tunnels atomic.Uint64
-	outcomes                                               [outcomes]atomic.Uint64
+	requests, held, resent, streamed, blocked, connections, tunnels atomic.Uint64
+	outcomes                                                        [outcomes]atomic.Uint64
 }
 
 // snapshot reads the totals one after the other, while requests go on.
@@ -86,6 +95,7 @@ func (c *counters) each(s *Counters, do func(kept *atomic.Uint64, shown *uint64)
 	do(&c.held, &s.Held)
 	do(&c.resent, &s.Resent)
 	do(&c.streamed, &s.Streamed)
+	do(&c.blocked, &s.Blocked)
 	do(&c.connections, &s.Connections)
 	do(&c.tunnels, &s.Tunnels)
 	do(&c.requests, &s.Requests)

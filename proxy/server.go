@@ -119,6 +119,13 @@ func (s *Server) WaitIdle(ctx context.Context) {
 	}
 }
 
+// WaitSent waits until no response is left that is sent from memory or the spool, while the app
+// has finished its request, or ctx ends.
+func (s *Server) WaitSent(ctx context.Context) { s.app.unsent.wait(ctx) }
+
+// Sending is the number of such responses.
+func (s *Server) Sending() int { return s.app.unsent.number() }
+
 // Close closes idle connections, gives requests under way closeGrace to finish, then cuts them, and
 // returns when no connection is left. Every Serve must have returned.
 func (s *Server) Close() {

@@ -139,8 +139,13 @@ func (r *registry) stop(leaving, among []*entry) {
 					<-other.app.closed
 				}
 			}
+			sent, cancel := awake.WithTimeout(e.app.deadline.drains, e.settings().Drain.Timeout)
+			defer cancel()
 			e.leave()
 			<-e.app.closed
+			if e.app.server != nil { // clients that read slowly what the app has finished
+				e.app.server.WaitSent(sent)
+			}
 		})
 	}
 	stopping.Wait()

@@ -190,7 +190,7 @@ func (o *operation) standStill(u *upgrade) {
 	a := o.app
 	defer context.AfterFunc(u.ctx, func() { o.abort(errUpgradeAborted) })()
 	defer o.goOn()
-	if !o.quieten() {
+	if !o.awaitSent() || !o.quieten() {
 		return
 	}
 	u.idle <- a
@@ -227,6 +227,28 @@ func (o *operation) standStill(u *upgrade) {
 	connections := a.server.Quiesce(soon)
 	defer a.server.Resume()
 	o.handOff(u, hooked, connections)
+}
+
+// awaitSent waits for responses that the app has finished and that are being sent to slow clients,
+// for at most drain.timeout. Nothing is held meanwhile.
+func (o *operation) awaitSent() bool {
+	a := o.app
+	if a.server == nil || a.server.Sending() == 0 {
+		return true
+	}
+	ctx, cancel := awake.WithTimeout(o.ctx, a.settings.Drain.Timeout)
+	defer cancel()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		a.server.WaitSent(ctx)
+	}()
+	a.waitEvent(sent, nil)
+	if o.ctx.Err() != nil {
+		o.failOvertaken()
+		return false
+	}
+	return true
 }
 
 // quieten waits for startups and teardowns that are under way, and cancels a retry
@@ -270,6 +292,7 @@ func (o *operation) drainCurrent() bool {
 		ctx, cancel := awake.WithTimeout(o.ctx, g.StopTimeoutsWhileHeld().Drain)
 		defer cancel()
 		g.Target.Wait(ctx)
+		o.app.server.WaitSent(ctx)
 		g.Target.CloseTunnels()
 		ctx, cancel = awake.WithTimeout(o.ctx, lastReturns)
 		defer cancel()
@@ -280,7 +303,7 @@ func (o *operation) drainCurrent() bool {
 		o.failOvertaken()
 		return false
 	}
-	if n := g.Target.InFlight(); n > 0 {
+	if n := g.Target.InFlight() + o.app.server.Sending(); n > 0 {
 		o.app.logger.Warn("upgrade cuts requests", "app", o.app.name, "cut", n)
 	}
 	return true
@@ -293,6 +316,7 @@ func (o *operation) handOff(u *upgrade, hooked bool, connections []proxy.Connect
 	b := &handoff.AppState{Name: a.name, Ended: a.restart.desired == desiredFinished, Failed: a.restart.failed, Reason: a.restart.reason, Last: a.queue.last, Connections: connections}
 	if a.server != nil {
 		b.Counters = a.server.Counters()
+		b.Counters.CutUnderWay()
 	}
 	pipes, err := a.log.Detach()
 	defer a.attachPipes(pipes)

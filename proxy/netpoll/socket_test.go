@@ -127,7 +127,7 @@ func TestResetOnClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(null)
-	ResetOnClose(server)
+	SetReset(server, true)
 	unix.Dup3(null, server, unix.O_CLOEXEC) // closes the socket; the number stays ours
 	for !HungUp(client, false) {
 	}

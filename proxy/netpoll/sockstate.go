@@ -52,7 +52,19 @@ func Unsent(fd int) int {
 	return n
 }
 
-// ResetOnClose makes close(2) of a TCP connection send a reset. Other kinds of sockets ignore it.
-func ResetOnClose(fd int) {
-	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+// SetReset says whether close(2) of a TCP connection sends a reset. Other kinds of sockets ignore it.
+func SetReset(fd int, on bool) {
+	var linger unix.Linger // for no time at all
+	if on {
+		linger.Onoff = 1
+	}
+	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &linger)
+}
+
+// Reset ends a TCP connection with a reset, also while other descriptors of it are in use: what the
+// kernel has not sent is dropped. It reports false for other kinds of sockets, which it leaves alone.
+func Reset(fd int) bool {
+	var unspecified [16]byte // a sockaddr with AF_UNSPEC dissolves the association, see connect(2)
+	_, errno := call(unix.SYS_CONNECT, fd, unspecified[:])
+	return errno == 0
 }

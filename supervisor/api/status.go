@@ -88,6 +88,7 @@ type Counters struct {
 	ClientLeft uint64 `json:"client_left"`
 	Resent     uint64 `json:"resent"`   // of all: sent again; not an ending
 	Streamed   uint64 `json:"streamed"` // of all: reached a worker before their body was complete, although it is to be buffered
+	Blocked    uint64 `json:"blocked"`  // of all: their worker had to wait for the client, although responses are taken off it
 	Cut        uint64 `json:"cut"`
 	BadRequest uint64 `json:"bad_request"`
 	BadGateway uint64 `json:"bad_gateway"`

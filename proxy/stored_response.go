@@ -1,0 +1,445 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"tideover/proxy/gate"
+	"tideover/proxy/spool"
+)
+
+const (
+	// directWriteTimeout is how long the app waits for a client before its response is stored. A
+	// client that is fast costs neither a copy nor a second goroutine.
+	directWriteTimeout = 10 * time.Millisecond
+	// storedPiece is how much is read from the spool at once: a client that is waited for keeps as
+	// much memory.
+	storedPiece = 16 << 10
+	// lentPiece is how much the app has to wait with, when there is no room, before it is looked
+	// again whether there is, and roomInterval for how long at most.
+	lentPiece    = 16 << 10
+	roomInterval = 100 * time.Millisecond
+	// rateTime is how long the rate of a client is measured at least. It is not measured for as long
+	// after the sender has started: meanwhile the client's kernel takes what it has room for.
+	rateTime = 2 * time.Second
+)
+
+// A storedResponse takes a response off the worker of the app while the client reads it more slowly
+// than the worker writes it. What the client does not take at once lies in memory, then in a spool
+// file, and a goroutine, the sender, writes it to the client. When there is no room, the worker
+// waits.
+//
+// The goroutine of the round trip calls write and wait. The sender runs while there is something to
+// be sent.
+type storedResponse struct {
+	client   *blockingClient
+	upstream gate.Conn // closed when the client fails, which ends the read of the response
+	settings *Settings
+
+	progress chan struct{} // capacity 1: the sender has sent something, or has failed
+	added    chan struct{} // capacity 1: the writer has stored something
+
+	mu        sync.Mutex
+	done      chan struct{} // closed when the sender ends; nil: it does not run
+	memory    []byte        // sent first,
+	file      *spool.File   // then what is here; nil: nothing,
+	lent      []byte        // then the writer's own piece, for which there is no room
+	lentTaken bool          // the sender is writing lent
+	reader    *spool.Reader // of file
+	appending bool          // the writer uses file
+	inFile    int64         // bytes of file that were not sent
+	writing   int           // bytes of memory that the sender is writing
+	reserved  int           // bytes counted in app.buffered
+	blocked   bool          // the worker has waited for want of room
+	evicted   bool          // the spool has asked for its space
+	err       error         // how the sender failed
+
+	since    time.Time // when the sender has started, or the rate of the client is measured
+	measured bool      // the latter
+	taken    int64     // bytes that the sender has written since, and
+	inKernel int       // those that the kernel had not sent then
+}
+
+// begin prepares for a response. It allocates nothing.
+func (s *storedResponse) begin(b *blockingClient, upstream gate.Conn, settings *Settings) {
+	s.client, s.upstream, s.settings = b, upstream, settings
+}
+
+// sending reports whether there is something that was not sent.
+func (s *storedResponse) sending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done != nil
+}
+
+// write sends p to the client, or stores it behind what is stored. p is not used afterwards.
+func (s *storedResponse) write(p []byte) error {
+	for len(p) > 0 {
+		n, err := 0, error(nil)
+		if s.sending() {
+			n, err = s.store(p)
+		} else if n, err = s.client.conn.write(p, directWriteTimeout); errors.Is(err, os.ErrDeadlineExceeded) {
+			p = p[n:]
+			n, err = s.store(p)
+		} else if err != nil {
+			err = errClientGone
+		}
+		if err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// wait waits until everything was sent, or the sender has failed: then the result says how.
+func (s *storedResponse) wait() error {
+	s.mu.Lock()
+	done := s.done
+	s.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+	return s.failure()
+}
+
+// failure is how the sender has failed; nil: it has not.
+func (s *storedResponse) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// store stores the first bytes of p and returns how many. Without room for one it returns when the
+// sender has sent some, or when it is time to look for room again.
+func (s *storedResponse) store(p []byte) (n int, err error) {
+	if n, err = s.toMemory(p); n == 0 && err == nil {
+		n, err = s.toFile(p)
+	}
+	if n == 0 && err == nil {
+		n, err = s.lend(p[:min(len(p), lentPiece)])
+	}
+	return n, err
+}
+
+// toMemory appends to the memory as much of p as the response may have there. Half of the app's
+// budget is left to requests.
+func (s *storedResponse) toMemory(p []byte) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil || s.file != nil || s.lent != nil {
+		return 0, s.err
+	}
+	n = min(len(p), max(0, int(s.settings.Buffer)-s.writing-len(s.memory)))
+	if need := len(s.memory) + n; need > cap(s.memory) {
+		size := max(need, min(2*cap(s.memory), int(s.settings.Buffer)-s.writing))
+		if !s.client.app.reserve(int64(size-cap(s.memory)), s.settings.BufferTotal/2) {
+			return 0, nil
+		}
+		s.reserved += size - cap(s.memory)
+		s.memory = append(make([]byte, 0, size), s.memory...)
+	}
+	if n > 0 {
+		s.memory = append(s.memory, p[:n]...)
+		s.startLocked()
+	}
+	return n, nil
+}
+
+// toFile appends to the file what the spool takes of p.
+func (s *storedResponse) toFile(p []byte) (n int, err error) {
+	if s.client.app.spool == nil {
+		return 0, nil
+	}
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return 0, s.err
+	}
+	if s.file == nil {
+		s.file = s.client.app.spool.NewFileFor(s)
+		s.reader = s.file.NewReader(storedPiece)
+	}
+	file := s.file
+	s.appending = true
+	s.startLocked()
+	s.mu.Unlock()
+	n, _ = file.Append(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.appending = false
+	s.inFile += int64(n)
+	notify(s.added)
+	return n, s.err
+}
+
+// lend has the sender send p from where it is, behind all that is stored. It returns 0 when there may
+// be room meanwhile.
+func (s *storedResponse) lend(p []byte) (n int, err error) {
+	s.mu.Lock()
+	s.lent, s.lentTaken = p, false
+	if !s.blocked {
+		s.blocked = true
+		s.client.app.counters.blocked.Add(1)
+	}
+	s.startLocked()
+	s.mu.Unlock()
+	ticker := time.NewTicker(roomInterval)
+	defer ticker.Stop()
+	for {
+		look := false
+		select {
+		case <-s.progress:
+		case <-ticker.C:
+			look = true
+		}
+		if n, err, over := s.returned(len(p), look); over {
+			return n, err
+		}
+	}
+}
+
+// returned reports whether the writer has its piece of n bytes back: it was sent, the sender has
+// failed, or it can be taken back, to look for room.
+func (s *storedResponse) returned(n int, look bool) (sent int, err error, over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.err != nil:
+		return 0, s.err, true
+	case s.lent == nil:
+		return n, nil, true
+	case !s.lentTaken && (look || s.file == nil):
+		s.lent = nil
+		return 0, nil, true
+	}
+	return 0, nil, false
+}
+
+// startLocked starts the sender, unless it runs. s.mu must be held.
+func (s *storedResponse) startLocked() {
+	if s.done != nil {
+		notify(s.added)
+		return
+	}
+	if s.progress == nil {
+		s.progress, s.added = make(chan struct{}, 1), make(chan struct{}, 1)
+	}
+	s.done = make(chan struct{})
+	s.measureLocked(false)
+	go s.send()
+}
+
+// send is the sender.
+func (s *storedResponse) send() {
+	for {
+		p, err := s.next()
+		if p == nil && err == nil {
+			return
+		}
+		if err == nil && s.client.write(p) != nil {
+			err = errClientGone
+		}
+		if err != nil {
+			s.fail(err)
+			return
+		}
+		s.sent(len(p))
+	}
+}
+
+// next returns the next piece; nil: everything was sent, and the sender has ended.
+func (s *storedResponse) next() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case len(s.memory) > 0:
+			p := s.memory
+			s.memory, s.writing = nil, len(p)
+			return p, nil
+		case s.file != nil && !s.reader.AtEnd():
+			s.mu.Unlock()
+			p, err := s.read()
+			s.mu.Lock()
+			return p, err
+		case s.file != nil && s.appending:
+			s.mu.Unlock()
+			<-s.added
+			s.mu.Lock()
+		case s.file != nil:
+			s.file.Release()
+			s.file, s.reader = nil, nil
+			notify(s.progress)
+		case s.lent != nil:
+			s.lentTaken = true
+			return s.lent, nil
+		default:
+			s.endLocked()
+			return nil, nil
+		}
+	}
+}
+
+// read reads the next piece of the file. While the disk does not answer it checks whether the client
+// is gone.
+func (s *storedResponse) read() ([]byte, error) {
+	s.reader.Trim()
+	for waited := time.Duration(0); ; waited += disconnectCheckInterval {
+		p, err := s.reader.Next(disconnectCheckInterval)
+		switch {
+		case err == nil:
+			return p, nil
+		case err != spool.ErrSlow || waited >= s.settings.WriteTimeout:
+			return nil, errSpoolUnreadable
+		case s.client.conn.hungUp(s.settings.finCounts()):
+			return nil, errClientGone
+		}
+	}
+}
+
+// sent says that the piece of the latest call of next was written.
+func (s *storedResponse) sent(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken += int64(n)
+	switch {
+	case s.writing > 0:
+		s.writing = 0
+		s.unreserveLocked(cap(s.memory))
+	case s.lentTaken:
+		s.lent, s.lentTaken = nil, false
+	default:
+		s.inFile -= int64(n)
+	}
+	notify(s.progress)
+}
+
+// fail ends the sender, which has failed, and the round trip.
+func (s *storedResponse) fail(err error) {
+	s.mu.Lock()
+	if s.evicted {
+		err = errEvicted
+	}
+	s.err = err
+	s.memory, s.writing = nil, 0
+	for s.appending {
+		s.mu.Unlock()
+		<-s.added
+		s.mu.Lock()
+	}
+	if s.file != nil {
+		s.file.Release()
+		s.file, s.reader = nil, nil
+	}
+	s.endLocked()
+	s.mu.Unlock()
+	s.upstream.Close()
+	notify(s.progress)
+}
+
+// endLocked says that the sender has ended. s.mu must be held.
+func (s *storedResponse) endLocked() {
+	s.unreserveLocked(0)
+	close(s.done)
+	s.done = nil
+}
+
+// unreserveLocked uncounts what is counted as kept but for left bytes. s.mu must be held.
+func (s *storedResponse) unreserveLocked(left int) {
+	s.client.app.buffered.Add(int64(left - s.reserved))
+	s.reserved = left
+}
+
+// measureLocked begins to count what the client takes. s.mu must be held.
+func (s *storedResponse) measureLocked(measured bool) {
+	s.measured, s.since, s.taken, s.inKernel = measured, time.Now(), 0, s.client.conn.unsent()
+}
+
+// Remaining is how long the client will take for what is stored, if it goes on as it does. It is 0
+// while that is not known.
+func (s *storedResponse) Remaining() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	age := time.Since(s.since)
+	switch {
+	case s.file == nil || age < rateTime:
+		return 0
+	case !s.measured:
+		s.measureLocked(true)
+		return 0
+	}
+	inKernel := s.client.conn.unsent()
+	left := s.inFile + int64(len(s.memory)+s.writing+inKernel)
+	took := max(0, s.taken+int64(s.inKernel-inKernel)) + storedPiece // with that which is being written
+	return time.Duration(min(float64(left)/float64(took)*float64(age), 1<<62))
+}
+
+// Evict gives up the client, if the file is still in use.
+func (s *storedResponse) Evict() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file != nil && s.err == nil {
+		s.evicted = true
+		s.client.conn.abort()
+	}
+}
+
+// notify signals on a channel of capacity 1.
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// A sendings counts the responses that are sent from what is stored, while no target has their
+// request any more.
+type sendings struct {
+	mu   sync.Mutex
+	n    int
+	none chan struct{} // closed when there is none any more; nil when no call waits for it
+}
+
+// await waits for the end of a response.
+func (c *sendings) await(s *storedResponse) error {
+	c.mu.Lock()
+	c.n++
+	c.mu.Unlock()
+	err := s.wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n--; c.n == 0 && c.none != nil {
+		close(c.none)
+		c.none = nil
+	}
+	return err
+}
+
+// number is how many there are.
+func (c *sendings) number() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+// wait waits until there is none, or ctx ends.
+func (c *sendings) wait(ctx context.Context) {
+	c.mu.Lock()
+	if c.n == 0 {
+		c.mu.Unlock()
+		return
+	}
+	if c.none == nil {
+		c.none = make(chan struct{})
+	}
+	none := c.none
+	c.mu.Unlock()
+	select {
+	case <-none:
+	case <-ctx.Done():
+	}
+}
