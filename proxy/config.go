@@ -32,14 +32,16 @@ type Settings struct {
 	// bound.
 	Timeout time.Duration
 	// Buffering says that a worker of the app serves one connection at a time, and must not wait
-	// for a client: a request passes the gate when its body is complete, in memory or in the spool.
-	// What both do not take is streamed, and a body that comes very fast.
+	// for a client: a request passes the gate when its body is complete, in memory or in the spool,
+	// and a response is taken off the worker into the same places. What both do not take is streamed,
+	// and a body that comes very fast.
 	Buffering bool
 	// Buffer is how many bytes of a body are kept in memory per request, so that it can be sent
-	// again; a longer one is streamed, or goes to the spool. 0: 64 KiB, <0: none.
+	// again; a longer one is streamed, or goes to the spool. The same goes for a response whose client
+	// is slow. 0: 64 KiB, <0: none.
 	Buffer int64
 	// BufferTotal is how many bytes are kept for all requests of the app together, heads of held
-	// ones included. 0: 64 MiB.
+	// ones included; responses take half of that at most. 0: 64 MiB.
 	BufferTotal int64
 	// HealthPath is a path to which the server itself answers 200, or 503 when it is leaving. Its
 	// requests are never held. Empty: none.

@@ -47,6 +47,15 @@
 // slow or broken, is streamed to the app, and so is a long body that comes as fast as a front-end
 // sends it.
 //
+// In the other direction a response is written to the client as it comes. What the client does not
+// take within 10 ms is stored in the same two places (stored_response.go), and a second goroutine
+// sends it, while the first one goes on to read what the app writes. When the app has written
+// everything, its connection and the pass are given back: for the target the request has ended, and
+// for the client it ends when everything was sent, or the connection fails. Only then is it counted;
+// Server.WaitSent waits for such responses. Where neither memory nor the spool has room, the app
+// waits for the client. When the spool is full, the client that would keep its space longest is
+// disconnected (decision 0010).
+//
 // # Ownership
 //
 // All state of a connection has one owner at a time, the event loop or one goroutine, and the type
@@ -59,7 +68,8 @@
 // Across that line go only: tasks for the loop (netpoll.TaskQueue), the gate's decisions
 // (OnDecision, which posts a task or interrupts the goroutine), Close of a connection to the app,
 // and interruption of a goroutine's read (conn.interrupt). While a goroutine reads a response, a
-// second one, its upload, uses the client's connection; what the two share is in the type upload.
+// second one, its upload, reads the client's connection, and a third one, the sender of a stored
+// response, writes it; what they share is in the types upload and storedResponse.
 //
 // The event loop never blocks and allocates nothing for a request in the steady state;
 // TestPriceOfARequest holds it to that.

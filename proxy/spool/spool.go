@@ -245,7 +245,7 @@ func (s *Spool) failed(err error) {
 	s.mu.Unlock()
 	if first {
 		s.options.Logger.Warn("spool failed", "file", s.options.Dir, "error", err,
-			"hint", "bodies that do not fit into memory are streamed: a slow client then occupies a worker; see daemon.spool_dir")
+			"hint", "bodies and responses that do not fit into memory are streamed: a slow client then occupies a worker; see daemon.spool_dir")
 	}
 }
 

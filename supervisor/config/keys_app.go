@@ -45,10 +45,10 @@ var appKeys = []Key{
 		"TCP on 127.0.0.1",
 	),
 	app("buffering", oneOf("auto", "on", "off"), `"auto"`, Live, func(a *App) *string { return &a.Buffering },
-		"whether a request reaches the app only when its body is complete, so that a slow client occupies no worker").values(
+		"whether a request reaches the app only when its body is complete, and its response is taken off the app at once, so that a slow client occupies no worker").values(
 		"on with gunicorn's sync and gthread workers, off with others",
 		"memory first, then the spool; what both do not take is streamed",
-		"bodies over hold.buffer are streamed",
+		"bodies over hold.buffer are streamed, and so are responses",
 	),
 	app("timeout", duration, `"300s"`, Live, func(a *App) *time.Duration { return &a.Timeout },
 		"time limit for the first byte of the app's answer, then 504; 0s: none"),

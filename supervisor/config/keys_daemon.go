@@ -26,7 +26,7 @@ var daemonKeys = []Key{
 	daemon("pidfile", filePath, "", func(d *Daemon) *string { return &d.Pidfile },
 		"file for the daemon's pid"),
 	daemon("spool", size, `"1GiB"`, func(d *Daemon) *int64 { return &d.Spool },
-		"bytes of bodies that are kept on disk for slow clients, of all apps together; 0B: none"),
+		"bytes of bodies and responses that are kept on disk for slow clients, of all apps together; 0B: none"),
 	daemon("spool_dir", filePath, `"/var/tmp"`, func(d *Daemon) *string { return &d.SpoolDir },
 		"directory on whose disk they are kept, in a file without a name"),
 	daemon("max_connections", integer(1, 1<<30), "", func(d *Daemon) *int { return &d.MaxConns },
