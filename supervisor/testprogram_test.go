@@ -91,7 +91,7 @@ func runSwitched() {
 func serveOK() { serve(http.StatusOK) }
 
 // serve answers on fd 3 like an app: after TESTPROGRAM_IMPORT, with its release (the
-// directory it runs in) and its pid. /slow takes until its pipe is opened.
+// directory it runs in) and its pid. /slow takes until its pipe is opened, /big is bigResponse bytes long.
 func serve(status int) {
 	if also := os.Getenv("TESTPROGRAM_ALSO"); also != "" { // such as a port of metrics
 		if _, err := net.Listen("tcp", also); err != nil {
@@ -127,6 +127,9 @@ func handler(status int) http.Handler {
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		os.ReadFile(r.FormValue("until")) // a pipe: until its other end was opened and closed
 		fmt.Fprintf(w, "slow pid=%d", os.Getpid())
+	})
+	mux.HandleFunc("/big", func(w http.ResponseWriter, r *http.Request) {
+		w.Write(make([]byte, bigResponse))
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		dir, _ := os.Getwd()
