@@ -16,8 +16,8 @@ type Handler interface {
 // A Poller is an epoll set, all of it edge-triggered, for one goroutine that waits without occupying
 // a thread: Go's runtime polls a second set, the wake set, whose only member is the first one.
 //
-// While the goroutine works, the wake set reports nothing. Else each event of a busy loop would wake
-// a thread of the runtime, which would find that the loop runs already.
+// While the loop is busy, the wake set reports nothing. Else each event would wake a thread of the
+// runtime, which would find that the loop runs already.
 //
 // That rests on three things, and each has a test of its own: an epoll set can be a member of
 // another one (epoll(7)); os.NewFile registers a non-blocking one with the runtime's poller (its
@@ -32,9 +32,13 @@ type Poller struct {
 	registrations []registration // by descriptor
 	events        [256]unix.EpollEvent
 
-	found  bool // the last Poll has found an event
+	streak int  // how often in a row Poll has found events and reported more
 	silent bool // the wake set reports nothing
 }
+
+// busyStreak is how often in a row a loop finds events before the wake set is silenced. That costs
+// two system calls, this one and its opposite, which a loop that soon waits again does not need.
+const busyStreak = 4
 
 // A registration is the handler of a descriptor. An event that was meant for an earlier owner of
 // the same number has another generation.
@@ -111,11 +115,12 @@ func (p *Poller) Close() {
 // several there often is.
 func (p *Poller) Poll() (n int, more bool) {
 	n = epollWait(p.fd, p.events[:])
-	if n > 0 && p.found && !p.silent {
+	more = n > 1 || n > 0 && p.silent
+	if !more {
+		p.streak = 0
+	} else if p.streak++; p.streak == busyStreak {
 		p.setSilent(true)
 	}
-	more = n > 1 || n > 0 && p.silent
-	p.found = more
 	return n, more
 }
 
