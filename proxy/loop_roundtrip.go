@@ -233,7 +233,11 @@ func (c *loopClient) flushResponse() bool {
 		u.closeFD() // some servers wait for that
 	}
 	n, errno := 0, syscall.Errno(0)
-	if len(u.out) > 0 {
+	switch {
+	case len(u.out) == 0:
+	case done && !c.exchange.keepAlive:
+		n, errno = netpoll.WriteLast(c.fd, u.out)
+	default:
 		n, errno = netpoll.Write(c.fd, u.out)
 	}
 	u.bytesSent = u.bytesSent || n > 0

@@ -120,15 +120,73 @@ func TestSocketsNeverBlockAndTellTheirState(t *testing.T) {
 	}
 }
 
-func TestResetOnClose(t *testing.T) {
+// Each further segment costs both ends as much as a small response.
+func TestLastBytesAndFINAreOneSegment(t *testing.T) {
 	client, server := connected(t, "tcp", "127.0.0.1:0")
+	received := func() uint32 {
+		info, err := unix.GetsockoptTCPInfo(client, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Segs_in
+	}
+	before := received()
+	if n, errno := WriteLast(server, []byte("hello")); n != 5 || errno != 0 {
+		t.Fatalf("%d %v", n, errno)
+	}
+	for !HungUp(client, true) {
+	}
+	p := make([]byte, 10)
+	if n, errno := Read(client, p); n != 5 || errno != 0 || string(p[:n]) != "hello" {
+		t.Errorf("%q %v", p[:max(0, n)], errno)
+	}
+	if n, errno := Read(client, p); n != 0 || errno != 0 {
+		t.Errorf("%d %v, want the end", n, errno)
+	}
+	if n := received() - before; n != 1 {
+		t.Errorf("%d segments", n)
+	}
+}
+
+// What does not fit is the caller's to write; nothing is shut until then.
+func TestWriteLastOfAPartShutsNothing(t *testing.T) {
+	client, server := connected(t, "tcp", "127.0.0.1:0")
+	all := make([]byte, 64<<20)
+	n, errno := WriteLast(server, all)
+	if n <= 0 || n >= len(all) || errno != 0 {
+		t.Fatalf("%d %v", n, errno)
+	}
+	if n, errno := WriteLast(server, all); n != -1 || errno != unix.EAGAIN {
+		t.Errorf("%d %v", n, errno)
+	}
+	if HungUp(client, true) {
+		t.Error("the writing side is shut")
+	}
+	closeSocket(t, client) // with unread bytes, which resets the connection
+	for !HungUp(server, false) {
+	}
+	if n, errno := WriteLast(server, all); n != -1 || errno != unix.ECONNRESET && errno != unix.EPIPE {
+		t.Errorf("%d %v", n, errno)
+	}
+}
+
+// closeSocket closes a socket; its number stays the test's.
+func closeSocket(t *testing.T, fd int) {
+	t.Helper()
 	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(null)
+	if err := unix.Dup3(null, fd, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestResetOnClose(t *testing.T) {
+	client, server := connected(t, "tcp", "127.0.0.1:0")
 	SetReset(server, true)
-	unix.Dup3(null, server, unix.O_CLOEXEC) // closes the socket; the number stays ours
+	closeSocket(t, server)
 	for !HungUp(client, false) {
 	}
 	if n, errno := Read(client, make([]byte, 1)); n != -1 || errno != unix.ECONNRESET {

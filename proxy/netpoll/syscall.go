@@ -16,6 +16,25 @@ func Read(fd int, p []byte) (n int, errno syscall.Errno) { return call(unix.SYS_
 // Write is write(2); n is -1 with an error.
 func Write(fd int, p []byte) (n int, errno syscall.Errno) { return call(unix.SYS_WRITE, fd, p) }
 
+// WriteLast is Write of the last bytes of a connection, whose writing side it shuts when they are
+// written: so TCP sends its FIN with them, in one segment.
+func WriteLast(fd int, p []byte) (n int, errno syscall.Errno) {
+	for {
+		sent, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+			unix.MSG_MORE|unix.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			if int(sent) == len(p) {
+				unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
+			}
+			return int(sent), 0
+		case unix.EINTR:
+		default:
+			return -1, errno
+		}
+	}
+}
+
 // Close is close(2), of a socket that does not linger.
 func Close(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
 
