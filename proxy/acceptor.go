@@ -98,13 +98,28 @@ func (a *acceptor) unregister() {
 // OnEvents accepts what is in the backlog.
 func (a *acceptor) OnEvents(uint32) { a.accept() }
 
-// accept accepts all connections of the backlog, as far as there may be so many. For want of
-// descriptors or memory they stay there; that is logged once, not at each attempt.
+// accept accepts the connections of the backlog and reads from them: the first request has often
+// arrived by then.
 func (a *acceptor) accept() {
 	l := a.loop
 	if l.quiesced {
 		return
 	}
+	a.emptyBacklog()
+	for _, c := range l.accepted {
+		if c.state == stateIdle && !l.closing { // else the read would end one whose request is on its way
+			c.onReadable()
+		}
+	}
+	clear(l.accepted)
+	l.accepted = l.accepted[:0]
+}
+
+// emptyBacklog accepts all connections of the backlog, as far as there may be so many, into
+// l.accepted. For want of descriptors or memory they stay there; that is logged once, not at each
+// attempt.
+func (a *acceptor) emptyBacklog() {
+	l := a.loop
 	for peer := (netpoll.Sockaddr{}); ; {
 		if a.full = !a.hasRoom(); a.full {
 			return
@@ -118,6 +133,7 @@ func (a *acceptor) accept() {
 			if c := l.addClient(fd, peer.AddrPort(), a.local); c != nil {
 				l.app.counters.connections.Add(1)
 				c.expectHeader()
+				l.accepted = append(l.accepted, c)
 			}
 			if !a.failingSince.IsZero() {
 				l.app.logger.Info("accepting resumed", "app", l.app.name,

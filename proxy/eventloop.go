@@ -43,8 +43,9 @@ type eventLoop struct {
 	ownUpstreams     int                         // length of that list
 	deferredReturns  []*blockingClient           // clients for which there is no descriptor at present
 
-	out            []byte      // scratch memory for what is being written
-	spareExchanges []*exchange // memory for requests
+	out            []byte        // scratch memory for what is being written
+	spareExchanges []*exchange   // memory for requests
+	accepted       []*loopClient // scratch memory for clients from which nothing was read yet
 
 	quiesced bool          // see Server.Quiesce
 	allIdle  chan struct{} // closed once every client is idle then
