@@ -27,8 +27,19 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// What a request costs in system calls, all threads of the daemon together, as strace counts them. What is counted is what a busy
-// daemon does.
+// priceOfRequests is what requests of one pattern may cost in system calls: reads, writes, and what
+// the daemon does before it waits and when it is woken, which one client makes it do for each piece.
+type priceOfRequests struct {
+	clients  int
+	newOnes  bool // each request has a connection of its own
+	n        int
+	most     float64 // calls of each request
+	mostVain float64 // reads that find nothing
+	fewest   float64 // below it they were not counted
+}
+
+// What a request costs in system calls, all of those of all threads of the daemon together, as
+// strace counts them. What is counted is what a busy daemon does.
 func TestPriceInSystemCalls(t *testing.T) {
 	r := begin(t)
 	r.must(onOneCPU())
@@ -40,45 +51,62 @@ func TestPriceInSystemCalls(t *testing.T) {
 	r.must(err)
 	daemon, err := r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Flags: []string{"-c", path}})
 	r.must(err)
-	r.must(testenv.Poll(r.timeout(10*time.Second), 10*time.Millisecond, func() error { return keptClient(r.Context(), address, 1) }))
-	r.must(keepAsking(r.timeout(time.Minute), address, 32, 2000)) // and everything is warm
-
-	const n = 20_000
-	var calls, vain float64
-	var text []byte
-	for range 3 { // what else runs on the machine makes it idle now and then, which only adds to the count
-		text = r.counted(daemon, address, n)
-		all, idle := tallied(text)
-		calls, vain = float64(all)/n, float64(idle)/n
-		if calls <= 4.5 && vain <= 0.1 {
-			break
-		}
-	}
-	r.addNumbers("requests=%d calls=%.2f vain_reads=%.3f", n, calls, vain)
-	if calls > 4.5 || vain > 0.1 || calls < 4 {
-		t.Errorf("%.2f system calls for each request, %.3f of them reads for nothing:\n%s", calls, vain, text)
+	r.must(testenv.Poll(r.timeout(10*time.Second), 10*time.Millisecond, func() error { return client(r.Context(), address, 1, false) }))
+	r.must(sendFromAll(r.timeout(time.Minute), address, 256, 2560, false)) // and everything is warm
+	for _, p := range []priceOfRequests{
+		{clients: 1, n: 3000, most: 10.3, mostVain: 0.1, fewest: 4},
+		{clients: 32, n: 20_000, most: 4.5, mostVain: 0.1, fewest: 4},
+		{clients: 256, n: 20_480, most: 5.8, mostVain: 0.1, fewest: 4},
+		{clients: 1, newOnes: true, n: 3000, most: 17, mostVain: 1, fewest: 8},
+		{clients: 32, newOnes: true, n: 9600, most: 9.5, mostVain: 0.7, fewest: 8},
+		{clients: 256, newOnes: true, n: 10_240, most: 9.2, mostVain: 0.7, fewest: 8},
+	} {
+		r.checkPrice(daemon, address, p)
 	}
 }
 
-// counted is strace's table of what the daemon does for n requests.
-func (r *row) counted(daemon *testenv.Tideover, address string, n int) []byte {
+func (r *row) checkPrice(daemon *testenv.Tideover, address string, p priceOfRequests) {
+	r.Helper()
+	var calls, vain float64
+	var text []byte
+	for range 3 { // what else runs on the machine makes it idle now and then, which only adds to the count
+		text = r.counted(daemon, address, p)
+		all, idle := tallied(text)
+		calls, vain = float64(all)/float64(p.n), float64(idle)/float64(p.n)
+		if calls <= p.most && vain <= p.mostVain {
+			break
+		}
+	}
+	kind := "kept"
+	if p.newOnes {
+		kind = "new"
+	}
+	r.addNumbers("%s connections=%d requests=%d calls=%.2f vain_reads=%.3f", kind, p.clients, p.n, calls, vain)
+	if calls > p.most || vain > p.mostVain || calls < p.fewest {
+		r.Errorf("%d %s connections: %.2f system calls for each request, %.3f of them reads for nothing:\n%s", p.clients, kind, calls, vain, text)
+	}
+}
+
+// counted is strace's table of what the daemon does for the requests of a pattern.
+func (r *row) counted(daemon *testenv.Tideover, address string, p priceOfRequests) []byte {
 	counts := r.env.Path("calls")
 	tracer, err := r.env.Start(testenv.Command{Name: "strace", Argv: []string{"strace", "-f", "-c", "-U", "calls,errors,name", "-o", counts, "-p", strconv.Itoa(daemon.Pid())}})
 	r.must(err)
 	r.must(testenv.Poll(r.timeout(10*time.Second), 10*time.Millisecond, func() error { return traced(daemon.Pid()) }))
-	r.must(keepAsking(r.timeout(2*time.Minute), address, 32, n))
+	r.must(sendFromAll(r.timeout(2*time.Minute), address, p.clients, p.n, p.newOnes))
 	r.must(tracer.Stop(syscall.SIGINT, 10*time.Second))
 	text, err := os.ReadFile(counts)
 	r.must(err)
 	return text
 }
 
-// keepAsking sends n requests, shared by clients that keep their connections.
-func keepAsking(ctx context.Context, address string, clients, n int) error {
+// sendFromAll sends n requests, shared by clients that keep their connections or open one for each
+// request.
+func sendFromAll(ctx context.Context, address string, clients, n int, newOnes bool) error {
 	failures := make([]error, clients)
 	var all sync.WaitGroup
 	for i := range clients {
-		all.Go(func() { failures[i] = cmp.Or(onOneCPU(), keptClient(ctx, address, n/clients)) })
+		all.Go(func() { failures[i] = cmp.Or(onOneCPU(), client(ctx, address, n/clients, newOnes)) })
 	}
 	all.Wait()
 	return errors.Join(failures...)
@@ -101,7 +129,21 @@ func onOneCPU() error {
 	return unix.SchedSetaffinity(0, &one)
 }
 
-func keptClient(ctx context.Context, address string, n int) error {
+func client(ctx context.Context, address string, n int, newOnes bool) error {
+	connections, each := 1, n
+	if newOnes {
+		connections, each = n, 1
+	}
+	for range connections {
+		if err := onConnection(ctx, address, each, newOnes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onConnection sends n requests on a new connection; last: the server is to close it.
+func onConnection(ctx context.Context, address string, n int, last bool) error {
 	c, err := keep(ctx, address)
 	if err != nil {
 		return err
@@ -109,8 +151,12 @@ func keptClient(ctx context.Context, address string, n int) error {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
+	request := "GET /page HTTP/1.1\r\nHost: shop.test\r\nCookie: a=b\r\n"
+	if last {
+		request += "Connection: close\r\n"
+	}
 	for range n {
-		if err := c.ask("/page"); err != nil {
+		if _, err := io.WriteString(c, request+"\r\n"); err != nil {
 			return err
 		}
 		if body, err := c.answer(); err != nil || body != "ok\n" {
