@@ -33,7 +33,15 @@ func scenarios() []scenario {
 		{"keepalive", "32 clients that keep their connection; CPU per request", compareRequests(32, false, allServers)},
 		{"thousand", "1,000 clients that keep their connection; CPU per request", compareRequests(1000, false, mainServers)},
 		{"connect", "a new connection for each request, 32 at once; CPU per request", compareRequests(32, true, mainServers)},
-		{"pace", "500 requests a second; CPU per request, and the median wait", comparePaced},
+		{"pace-500", "500 requests a second; CPU per request, and the wait", comparePaced(500, 4*time.Second)},
+		{"pace-3000", "3,000 requests a second; CPU per request, and the wait", comparePaced(3000, 2*time.Second)},
+		{"wrk-1", "wrk, 1 client that keeps its connection; CPU per request", compareByWrk(1, false)},
+		{"wrk-4", "wrk, 4 clients that keep their connection; CPU per request", compareByWrk(4, false)},
+		{"wrk-16", "wrk, 16 clients that keep their connection; CPU per request", compareByWrk(16, false)},
+		{"wrk-64", "wrk, 64 clients that keep their connection; CPU per request", compareByWrk(64, false)},
+		{"wrk-256", "wrk, 256 clients that keep their connection; CPU per request", compareByWrk(256, false)},
+		{"wrk-1000", "wrk, 1,000 clients that keep their connection; CPU per request", compareByWrk(1000, false)},
+		{"wrk-connect", "wrk, a new connection for each request, 32 at once; CPU per request", compareByWrk(32, true)},
 		{"down", "responses of 100 MiB; CPU per GB", compareBodies(http.MethodGet)},
 		{"up", "uploads of 100 MiB; CPU per GB", compareBodies(http.MethodPost)},
 		{"sync", "gunicorn with 2 sync workers, alone and behind; requests a second", compareGunicorn("sync")},
@@ -86,14 +94,20 @@ func (b *bench) choose(only, peers string) (err error) {
 	return err
 }
 
-// listOf reads names separated by commas; none given: all that are known.
-func listOf(text string, known []string, kind string) ([]string, error) {
+// listOf reads names separated by commas; none given: all that are known. wrk stands for wrk-1,
+// wrk-4 and so on, where nothing is named wrk.
+func listOf(text string, known []string, kind string) (list []string, err error) {
 	if text == "" {
 		return known, nil
 	}
-	list := strings.Split(text, ",")
-	for _, name := range list {
-		if !slices.Contains(known, name) {
+	for name := range strings.SplitSeq(text, ",") {
+		before := len(list)
+		for _, one := range known {
+			if one == name || strings.HasPrefix(one, name+"-") && !slices.Contains(known, name) {
+				list = append(list, one)
+			}
+		}
+		if len(list) == before {
 			return nil, fmt.Errorf("no %s %q; there are %s", kind, name, strings.Join(known, ", "))
 		}
 	}

@@ -26,7 +26,7 @@ func (r *report) begin(b *bench) {
 	r.since = readProcessorTime()
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	r.versions = []string{fmt.Sprintf("Linux %s, %d processors, %s", strings.TrimSpace(string(kernel)), runtime.NumCPU(), runtime.Version())}
-	for _, argv := range [][]string{{"nginx", "-v"}, {"haproxy", "-v"}, {"caddy", "version"}, {"apache2", "-v"}} {
+	for _, argv := range [][]string{{"nginx", "-v"}, {"haproxy", "-v"}, {"caddy", "version"}, {"apache2", "-v"}, {"wrk", "-v"}} {
 		cmd := exec.Command("/usr/bin/env", argv...)
 		cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin")
 		out, _ := cmd.CombinedOutput()
@@ -35,7 +35,8 @@ func (r *report) begin(b *bench) {
 			first = strings.TrimPrefix(first, noise)
 		}
 		first, _, _ = strings.Cut(first, " - ")
-		if !strings.HasPrefix(strings.ToLower(first), argv[0][:5]) {
+		first, _, _ = strings.Cut(first, " [")
+		if !strings.HasPrefix(strings.ToLower(first), argv[0][:min(5, len(argv[0]))]) {
 			first = argv[0] + " " + first
 		}
 		r.versions = append(r.versions, first)
@@ -55,7 +56,9 @@ const explanation = "All servers ran side by side on the same machine, which the
 	"and two workers, and where gunicorn is the app, against gunicorn alone. `client's` is the CPU time of\n" +
 	"the client for the same request. The number behind a server's name is that of its workers or threads;\n" +
 	"`tideover-tcp` reaches its app over TCP, as it does by default behind a TCP address, all others over a\n" +
-	"unix socket. Access logs are off. Two builds of tideover are compared by `scripts/bench --before BINARY`.\n\n"
+	"unix socket. Access logs are off. The scenarios `wrk-*` have wrk as the load generator, with one thread;\n" +
+	"all others have our own, which checks every response. Two builds of tideover are compared by\n" +
+	"`scripts/bench --before BINARY`.\n\n"
 
 // write writes the tables as Markdown, and a plot of the ratios beside it.
 func (r *report) write(path string) error {

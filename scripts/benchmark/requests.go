@@ -79,29 +79,39 @@ func compareRequests(clients int, reconnect bool, names []string) func(*bench) (
 }
 
 // comparePaced is a scenario of small requests at a steady rate. The median wait is less that of
-// the same requests sent to the app directly.
-func comparePaced(b *bench) (*table, error) {
-	turns, d := b.turns(2*time.Second, 500*time.Millisecond)
-	columns := []column{cost("µs/request", mainPeers), cost("added p50, µs", mainPeers), shown("late, ms", lower), shown("failed", lower)}
-	return b.sideBySide(turns, mainServers, columns, func(e *environment, s *server) ([]float64, error) {
-		pids := s.pids()
-		before := cpuTime(pids)
-		through, p50, err := sendPaced(s.address, d)
-		if err != nil {
-			return nil, err
+// the same requests sent to the app directly; the others are whole.
+func comparePaced(rate int, round time.Duration) func(*bench) (*table, error) {
+	return func(b *bench) (*table, error) {
+		turns, d := 1, b.length(round) // one turn: a thousand requests and more have a p99.9
+		if b.before != "" {
+			turns, d = b.turns(2*time.Second, 500*time.Millisecond)
 		}
-		each := float64(cpuTime(pids)-before) / 1e3 / float64(through.Right)
-		_, direct, err := sendPaced(e.app, d)
-		return []float64{each, float64(p50-direct) / 1e3, float64(through.Late.Milliseconds()), float64(through.Lost())}, err
-	})
+		columns := []column{cost("µs/request", mainPeers), cost("added p50, µs", mainPeers), {"p99, µs", lower, mainPeers, false},
+			{"p99.9, µs", lower, mainPeers, false}, shown("longest, µs", lower), shown("late, ms", lower), shown("failed", lower)}
+		return b.sideBySide(turns, mainServers, columns, func(e *environment, s *server) ([]float64, error) {
+			pids := s.pids()
+			before := cpuTime(pids)
+			through, waits, err := sendPaced(s.address, rate, d)
+			if err != nil {
+				return nil, err
+			}
+			each := float64(cpuTime(pids)-before) / 1e3 / float64(through.Right)
+			_, direct, err := sendPaced(e.app, rate, d/4)
+			if err != nil {
+				return nil, err
+			}
+			return []float64{each, quantile(waits, 0.5) - quantile(direct, 0.5), quantile(waits, 0.99), quantile(waits, 0.999), quantile(waits, 1),
+				float64(through.Late.Milliseconds()), float64(through.Lost())}, nil
+		})
+	}
 }
 
-// sendPaced sends 500 requests a second and returns the median time that they waited.
-func sendPaced(address string, d time.Duration) (loadgen.Tally, time.Duration, error) {
+// sendPaced sends so many requests a second and returns how long they waited, shortest first.
+func sendPaced(address string, rate int, d time.Duration) (loadgen.Tally, []time.Duration, error) {
 	var waits []time.Duration
 	l := loadgen.Start(loadgen.Plan{
 		Client: &loadgen.Client{Address: address, Host: requestHost},
-		Rate:   500,
+		Rate:   rate,
 		Mix:    []loadgen.Kind{{Path: requestPath, Query: "of=the+app", Header: requestFields, Keep: true, Plain: true}},
 		Each:   func(a loadgen.Answer) { waits = append(waits, a.Waited) },
 	})
@@ -109,8 +119,13 @@ func sendPaced(address string, d time.Duration) (loadgen.Tally, time.Duration, e
 	<-over
 	tally := l.Stop()
 	if tally.Right == 0 {
-		return tally, 0, errors.New("nothing was answered")
+		return tally, nil, errors.New("nothing was answered")
 	}
 	slices.Sort(waits)
-	return tally, waits[len(waits)/2], nil
+	return tally, waits, nil
+}
+
+// quantile is the wait, in microseconds, that the part q of the sorted waits does not exceed.
+func quantile(sorted []time.Duration, q float64) float64 {
+	return float64(sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]) / 1e3
 }
