@@ -295,6 +295,15 @@ func (p *Public) Listener() (net.Listener, error) {
 // Address returns the address that was given to Open. If its port is 0, see Addr.
 func (p *Public) Address() Address { return p.address }
 
+// Inode is the inode of the socket, by which /proc/PID/fd shows which processes hold it; 0: unknown.
+func (p *Public) Inode() uint64 {
+	var st unix.Stat_t
+	if withFD(p.conn(), func(fd int) error { return unix.Fstat(fd, &st) }) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
 // Addr returns the address to which the socket is bound.
 func (p *Public) Addr() net.Addr { return p.bound }
 

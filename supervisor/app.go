@@ -35,7 +35,8 @@ type App struct {
 	shared
 	name   string
 	gate   *gate.Gate
-	server *proxy.Server // nil: a plain process
+	server *proxy.Server  // nil: no request is relayed to it
+	direct *directSockets // of an app with relay = "none"; else nil
 	log    *logs.Log
 
 	// For other goroutines.
@@ -114,6 +115,9 @@ func newApp(shared shared, cfg *config.App, log *logs.Log) *App {
 	if cfg.Web() {
 		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: a.logger, Spool: a.spool, Limiter: a.limiter, Leaving: a.announced})
 	}
+	if cfg.Direct() {
+		a.direct = &directSockets{}
+	}
 	a.queue = queue{app: cfg.Name, logger: a.logger, wake: make(chan struct{}, 1)}
 	a.leases = leases{app: cfg.Name, gate: a.gate, server: a.server, logger: a.logger, byName: map[string]*lease{}}
 	a.hooks = generation.NewHooks(a.launcher, log)
@@ -153,8 +157,8 @@ func (a *App) run(leaving context.Context, dependencies []<-chan struct{}) {
 	}
 }
 
-// plain reports whether the app is a plain process: it has no requests.
-func (a *App) plain() bool { return a.server == nil }
+// plain reports whether the app is a plain process: it has no public socket.
+func (a *App) plain() bool { return a.server == nil && a.direct == nil }
 
 // do runs f on the app's goroutine and returns when its effect is published. It
 // reports false when ctx ends first, or the app is closed.
@@ -232,6 +236,7 @@ func (a *App) startUnlessUp() {
 // start begins to start the next generation.
 func (a *App) start(r generation.StartRequest) *startup {
 	r.App, r.Serving, r.LastStatus = a.settings, a.current, a.lastStatus
+	r.Public = a.direct.sockets(a.settings.Listen)
 	a.starting = &startup{Startup: a.launcher.Start(a.log, r)}
 	return a.starting
 }
@@ -303,6 +308,7 @@ func (a *App) serve(s *startup) {
 	if g.Target != nil {
 		a.gate.Swap(g.Target)
 	}
+	a.restoreBacklog()
 	attrs := []any{"app", a.name, "generation", g.Number, "pid", g.Process.Pid(),
 		"after_s", g.Ready.Sub(g.Started).Round(time.Millisecond).Seconds()}
 	if probe.Tries > 0 {
@@ -312,6 +318,10 @@ func (a *App) serve(s *startup) {
 	if g.Lenient {
 		a.logger.Warn("ready with an error response", "app", a.name, "generation", g.Number, "response", probe.FirstLine(),
 			"hint", "a reload would reject this response; set ready.path to a path that shows that the app is ready")
+	}
+	if probe.TLSOnly {
+		a.logger.Warn("ready by TLS alone", "app", a.name, "generation", g.Number, "answer", probe.FirstLine(),
+			"hint", "the server asks clients for a certificate, so whether the app answers was not seen; ready.command can ask with one")
 	}
 	if hostRejected != "" {
 		a.logger.Warn("ready although the Host may be rejected", "app", a.name, "generation", g.Number, "response", probe.FirstLine(),
@@ -424,8 +434,11 @@ func (a *App) scheduleRetry(next retry, reason string) {
 		return
 	}
 	hint := "requests are answered 503 until a start succeeds"
-	if a.plain() {
+	switch {
+	case a.plain():
 		hint = "tideover reload " + a.name + " starts it at once"
+	case a.server == nil:
+		hint = "connections wait in the kernel's queue until a start succeeds; tideover reload " + a.name + " starts it at once"
 	}
 	a.logger.Error("app failed", "app", a.name, "next_s", next.after.Seconds(), "hint", hint)
 	a.gate.Refuse(&gate.Refusal{RetryAfter: next.after, Cause: "the app does not start"})

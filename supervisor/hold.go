@@ -30,6 +30,10 @@ func (s *Supervisor) Hold(ctx context.Context, name string, r api.HoldRequest) (
 	if err != nil {
 		return nil, err
 	}
+	if a.direct != nil {
+		return nil, &api.Error{Exit: api.ExitUsage, Message: fmt.Sprintf(`%s has relay = "none": no request passes through tideover, so none can be held`, a.name),
+			Hint: fmt.Sprintf("to run a command while the app is stopped: tideover stop %[1]s, the command, tideover start %[1]s; new connections wait in the kernel's queue meanwhile", a.name)}
+	}
 	if a.server == nil {
 		return nil, api.Errorf(api.ExitUsage, "%s is a plain process: it has no requests to hold", a.name)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tideover/listener"
+	"tideover/supervisor/api"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/pathwatch"
 )
@@ -43,26 +44,27 @@ func (l *publicListener) current() *listener.Public {
 	return l.sockets[len(l.sockets)-1]
 }
 
-// serve accepts connections for an app until stop or close.
+// serve accepts connections for an app until stop or close, or has its processes accept them.
 func (l *publicListener) serve(a *App) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var accepting sync.WaitGroup
 	l.stop = func() {
+		a.direct.remove(l)
 		cancel()
 		accepting.Wait()
 	}
+	shutDown := make(chan struct{}, 1)
 	accept := func(socket *listener.Public) (stop func()) {
 		until, end := context.WithCancel(ctx)
 		ended := make(chan struct{})
+		run := l.relay
+		if a.direct != nil {
+			l.share(a, socket) // before a generation gets it
+			run = func(ctx context.Context, a *App, socket *listener.Public) { l.keepListening(ctx, a, socket, shutDown) }
+		}
 		accepting.Go(func() {
 			defer close(ended)
-			accepted, err := socket.Listener()
-			if err == nil {
-				err = a.server.Serve(until, accepted)
-			}
-			if err != nil {
-				a.logger.Error("listener failed", "app", a.name, "address", l.address, "error", err)
-			}
+			run(until, a, socket)
 		})
 		return func() {
 			end()
@@ -73,8 +75,9 @@ func (l *publicListener) serve(a *App) {
 	for _, socket := range l.sockets {
 		stops = append(stops, accept(socket))
 	}
+	a.direct.add(l)
 	if l.current().HasPath() {
-		k := &pathKeeper{listener: l, app: a, path: l.current().Address().Address, accept: accept, stops: stops}
+		k := &pathKeeper{listener: l, app: a, path: l.current().Address().Address, accept: accept, stops: stops, shutDown: shutDown}
 		l.armed = make(chan struct{})
 		keeping, end := context.WithCancel(ctx)
 		ended := make(chan struct{})
@@ -86,6 +89,17 @@ func (l *publicListener) serve(a *App) {
 			end()
 			<-ended
 		}
+	}
+}
+
+// relay accepts connections from a socket until ctx ends.
+func (l *publicListener) relay(ctx context.Context, a *App, socket *listener.Public) {
+	accepted, err := socket.Listener()
+	if err == nil {
+		err = a.server.Serve(ctx, accepted)
+	}
+	if err != nil {
+		a.logger.Error("listener failed", "app", a.name, "address", l.address, "error", err)
 	}
 }
 
@@ -120,8 +134,9 @@ type pathKeeper struct {
 	app      *App
 	path     string
 	accept   func(*listener.Public) (stop func())
-	stops    []func() // of the listener's sockets, in their order
-	logged   string   // the error that was logged last
+	stops    []func()        // of the listener's sockets, in their order
+	shutDown <-chan struct{} // a process has shut the socket down, and another one is needed
+	logged   string          // the error that was logged last
 }
 
 // run checks the file after each event of its directory. Clients that connect between its
@@ -134,13 +149,15 @@ func (k *pathKeeper) run(ctx context.Context) {
 	}
 	for {
 		watched := file.Renew() // before the check, so that no change is missed
-		k.rebind()
+		k.rebind(ctx)
 		var later <-chan time.Time
 		if !watched || k.logged != "" || len(k.stops) > 1 {
 			later = time.After(pathInterval)
 		}
 		select {
 		case <-file.Changed:
+		case <-k.shutDown:
+			k.replace(ctx)
 		case <-later:
 			k.retire()
 		case <-ctx.Done():
@@ -158,14 +175,25 @@ func (k *pathKeeper) takePath(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, borrowedTime)
 	defer cancel()
 	fresh, err := k.listener.current().TakePath(ctx, func() { close(k.listener.armed) })
-	k.use(fresh, err)
+	k.use(ctx, fresh, err)
 }
 
 // rebind binds the path again if it has to.
-func (k *pathKeeper) rebind() { k.use(k.listener.current().Rebind()) }
+func (k *pathKeeper) rebind(ctx context.Context) {
+	fresh, err := k.listener.current().Rebind()
+	k.use(ctx, fresh, err)
+}
+
+// replace puts another socket in the place of one that was shut down.
+func (k *pathKeeper) replace(ctx context.Context) {
+	if current := k.listener.current(); !current.IsListening() {
+		fresh, err := current.Replace()
+		k.use(ctx, fresh, err)
+	}
+}
 
 // use accepts on a socket that has the path now; nil: there is none.
-func (k *pathKeeper) use(fresh *listener.Public, err error) {
+func (k *pathKeeper) use(ctx context.Context, fresh *listener.Public, err error) {
 	l, a := k.listener, k.app
 	switch {
 	case err != nil:
@@ -180,18 +208,34 @@ func (k *pathKeeper) use(fresh *listener.Public, err error) {
 		return
 	}
 	k.logged = ""
-	a.logger.Warn("public socket bound again", "app", a.name, "address", l.address, "hint", "its file was removed or replaced")
+	hint := "its file was removed or replaced"
+	if a.direct != nil {
+		hint = "its file was removed or replaced, or a process has shut it down; the app is reloaded, so that it accepts from the new socket"
+	}
+	a.logger.Warn("public socket bound again", "app", a.name, "address", l.address, "hint", hint)
 	k.stops = append(k.stops, k.accept(fresh))
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.sockets = append(l.sockets, fresh)
+	l.mu.Unlock()
+	if a.direct != nil {
+		k.reload(ctx)
+	}
+}
+
+// reload has the next generation accept from the new socket. The app's goroutine may not run yet.
+func (k *pathKeeper) reload(ctx context.Context) {
+	k.app.do(ctx, func() {
+		if k.app.restart.desired == desiredUp {
+			k.app.queue.add(newTicket(api.Request{Verb: api.Reload, App: k.app.name, By: "public socket bound again"}))
+		}
+	})
 }
 
 // retire closes the sockets without a path whose backlog is empty. They have accepted for
 // pathInterval at least, so a connect that had found the file has ended.
 func (k *pathKeeper) retire() {
 	l := k.listener
-	for len(k.stops) > 1 && !l.sockets[0].Pending() {
+	for len(k.stops) > 1 && !(l.sockets[0].Pending() && l.sockets[0].IsListening()) {
 		k.stops[0]()
 		l.sockets[0].Close()
 		k.stops = k.stops[1:]

@@ -38,7 +38,7 @@ type operation struct {
 func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now()}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
-	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}, Plain: a.plain()}
+	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}, Plain: a.server == nil}
 	if a.current != nil {
 		o.result.Generation = api.GenerationPair{From: a.current.Number, To: a.current.Number}
 	}
@@ -162,6 +162,8 @@ func (o *operation) failStart(s *startup, why, hint string) {
 // outageHint says what it means that no generation serves.
 func outageHint(cfg *config.App) string {
 	switch {
+	case cfg.Direct():
+		return "nothing serves: connections wait in the kernel's queue"
 	case !cfg.Web():
 		return "nothing runs"
 	case cfg.Restart == config.RestartNever:

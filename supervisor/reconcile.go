@@ -202,7 +202,7 @@ func (a *appChange) differ() {
 	switch takes := config.Strongest(all); {
 	case len(all) == 0:
 		a.Change = api.Unchanged
-	case seen.settings.Web() != a.cfg.Web():
+	case seen.settings.Web() != a.cfg.Web(), seen.settings.Direct() != a.cfg.Direct():
 		a.Change = api.ByReplace
 	case takes == config.Live, seen.desired == desiredStopped && takes == config.Next:
 		a.Change = api.ByLive

@@ -50,10 +50,13 @@ func (r *registry) add(cfg *config.App) *entry {
 	return e
 }
 
-// openListeners opens the public sockets of an app.
+// openListeners opens the public sockets of an app at the start of the daemon.
 func (r *registry) openListeners(e *entry, cfg *config.App) error {
 	for _, address := range cfg.Listen {
 		l, err := r.open(cfg, address)
+		if left := r.takeLeft(cfg, address, err); left != nil {
+			l, err = left, nil
+		}
 		if err != nil {
 			return err
 		}
@@ -71,7 +74,7 @@ func (r *registry) newEntry(cfg *config.App) *entry {
 func (r *registry) open(cfg *config.App, address string) (*publicListener, error) {
 	sockets, passed, err := r.shared.listeners.open(address, cfg.ListenMode)
 	if err != nil {
-		return nil, api.Errorf(api.ExitError, "app %s: %v", cfg.Name, err)
+		return nil, &api.Error{Exit: api.ExitError, Message: fmt.Sprintf("app %s: %v", cfg.Name, err), Cause: err}
 	}
 	return &publicListener{address: address, passed: passed, sockets: sockets}, nil
 }
@@ -127,8 +130,11 @@ const idleLinger = time.Second
 // until then every request is answered.
 func (r *registry) stop(leaving, among []*entry) {
 	for _, e := range leaving {
-		if e.app.server != nil {
+		switch {
+		case e.app.server != nil:
 			e.app.server.CloseAfterNextResponse()
+		case e.app.direct != nil: // its processes accept until they end; nothing would answer later
+			e.closeListeners()
 		}
 	}
 	var stopping sync.WaitGroup

@@ -56,6 +56,11 @@ func (s *settingsSource) beginReading(current *config.App) *settingsReading {
 		if same := slices.Equal(r.cfg.Listen, current.Listen); !same && r.cfg.ListenFrom == "listen" {
 			s.logger.Warn("listen address changed", "app", current.Name, "hint", "tideover apply opens the new address")
 		}
+		if r.cfg.Relay != current.Relay && current.Listens() {
+			r.err = &api.Error{Exit: api.ExitConfig, Message: fmt.Sprintf("relay of %s has changed to %q, which a reload cannot do", current.Name, r.cfg.Relay),
+				Hint: "tideover apply stops the app and starts it again; connections wait meanwhile"}
+			return
+		}
 		fixed := *r.cfg
 		fixed.Listen = current.Listen
 		r.cfg = &fixed

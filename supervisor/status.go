@@ -79,7 +79,7 @@ func (a *App) answers(ctx context.Context) (ok bool, text string) {
 		return false, "it is " + string(state)
 	case len(seen.holds) > 0:
 		return false, "its requests are held: " + strings.Join(seen.holds, ", ")
-	case a.plain():
+	case generation.ProbeOf(seen.settings) != generation.ProbeHTTP:
 		return true, fmt.Sprintf("pid %d runs", seen.current.Process.Pid())
 	}
 	ok, text = seen.current.Answers(ctx)
@@ -96,6 +96,9 @@ func (a *App) status(detailed bool) api.AppStatus {
 		Name: a.name, State: seen.state(), Listen: a.listeners.describe(cfg.Listen), LastReload: seen.last,
 		Command: cfg.Command, Directory: cfg.Directory, User: cfg.User, Labels: cfg.Labels, Ready: readyText(cfg),
 		Restarts: seen.crashes, Holds: seen.holds, HoldLimit: cfg.Hold.Limit, HoldFor: api.Seconds(cfg.Hold.Timeout),
+	}
+	if cfg.Direct() {
+		st.Relay = cfg.Relay
 	}
 	if seen.current == nil {
 		st.Reason = seen.reason

@@ -235,11 +235,11 @@ func ofApp(name string, err error) error {
 // logOpened logs the public addresses of an app, and that the command of `run -- COMMAND` is not
 // known to listen on the socket that it gets.
 func (s *Supervisor) logOpened(cfg *config.App) {
-	if !cfg.Web() {
+	if !cfg.Listens() {
 		return
 	}
 	s.options.Logger.Info("public socket opened", "app", cfg.Name, "listen", s.shared.listeners.describe(cfg.Listen), "from", cfg.ListenFrom)
-	if s.options.Alone && !cfg.TakesSocket() {
+	if s.options.Alone && !cfg.TakesSocket() && cfg.Web() {
 		s.options.Logger.Warn("command not known", "app", cfg.Name, "command", generation.ProgramOf(cfg), "listen", cfg.Listen,
 			"hint", "it must listen on the socket that it inherits (LISTEN_FDS), or be told where by {fd}, {socket} or {port} in the command")
 	}

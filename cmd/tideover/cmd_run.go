@@ -18,7 +18,7 @@ import (
 // runFlags are the flags of run. Most replace a key of the configuration for
 // `run -- COMMAND`.
 type runFlags struct {
-	name, ready, reload, pidfile           string
+	name, ready, reload, relay, pidfile    string
 	listen, envFile, trusted               []string
 	readyTimeout, holdTimeout, stopTimeout time.Duration
 	holdLimit                              int
@@ -40,6 +40,7 @@ func newRunCommand(c *cli) *cobra.Command {
 	flags.StringArrayVar(&f.listen, "listen", nil, "`ADDRESS` for clients, repeatable (default: the command's)")
 	flags.StringVar(&f.ready, "ready", "", "`PATH` that must answer before new code serves")
 	flags.StringVar(&f.reload, "reload", "", "`MODE` overlap, or replace: never two copies")
+	flags.StringVar(&f.relay, "relay", "", "`MODE` http, or none: the app gets the public socket")
 	flags.DurationVar(&f.readyTimeout, "ready-timeout", 0, "`TIME` for the first answer (default: 60s)")
 	flags.DurationVar(&f.holdTimeout, "hold-timeout", 0, "`TIME` a request may wait at most (default: 30s)")
 	flags.IntVar(&f.holdLimit, "hold-limit", 0, "`N` requests may wait (default: 1000)")
@@ -50,6 +51,7 @@ func newRunCommand(c *cli) *cobra.Command {
 	flags.BoolVar(&f.takeOver, "take-over", false, "start no app and open no address until `tideover move` asks for it")
 	flags.MarkHidden("take-over")
 	completeFlag(cmd, "reload", string(config.Overlap), string(config.Replace))
+	completeFlag(cmd, "relay", "http", config.RelayNone)
 	return cmd
 }
 
@@ -90,7 +92,7 @@ func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags, r
 	}
 	app, err := config.FromCommand(config.CommandOptions{
 		Command: command, Directory: directory, Environ: c.env,
-		Name: f.name, Listen: f.listen, Ready: f.ready, Reload: f.reload, EnvFile: f.envFile, Trusted: f.trusted,
+		Name: f.name, Listen: f.listen, Ready: f.ready, Reload: f.reload, Relay: f.relay, EnvFile: f.envFile, Trusted: f.trusted,
 		ReadyTimeout: f.readyTimeout, HoldTimeout: f.holdTimeout, HoldLimit: holdLimit, StopTimeout: f.stopTimeout,
 	})
 	if err != nil {
@@ -127,7 +129,7 @@ func workingDirectory(pwd string) (string, error) {
 
 // runConfiguration runs every app of a configuration file.
 func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff.State) error {
-	for _, name := range []string{"name", "listen", "ready", "reload",
+	for _, name := range []string{"name", "listen", "ready", "reload", "relay",
 		"ready-timeout", "hold-timeout", "hold-limit", "stop-timeout", "env-file", "trusted"} {
 		if cmd.Flags().Changed(name) {
 			return usageError(cmd, "--%s is for `run -- COMMAND`; with a configuration, set it in the file", name)

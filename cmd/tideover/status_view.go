@@ -61,10 +61,11 @@ func statusTable(s term.Screen, apps []api.AppStatus) string {
 	return b.String()
 }
 
-func isWeb(a api.AppStatus) bool { return len(a.Listen) > 0 }
+// isWeb reports whether requests are relayed to the app, and counted.
+func isWeb(a api.AppStatus) bool { return len(a.Listen) > 0 && a.Relay == "" }
 
-// requestCells are the counts of requests in flight and held; dashes for a plain
-// process.
+// requestCells are the counts of requests in flight and held; dashes where none is
+// relayed.
 func requestCells(a api.AppStatus) []term.Cell {
 	if !isWeb(a) {
 		return term.Cells(dash, dash)
@@ -166,9 +167,13 @@ func statusDetails(s term.Screen, a api.AppStatus) string {
 		line("process", "pid %d, %s%s", a.Pid, tree, term.Plural(a.Restarts, "crash"))
 	}
 	line("ready", "%s", a.Ready)
-	if isWeb(a) {
+	switch {
+	case isWeb(a):
 		line("listens", "%s", joinNames(a.Listen))
 		printTraffic(line, a)
+	case len(a.Listen) > 0:
+		line("listens", "%s", joinNames(a.Listen))
+		line("requests", "not counted: relay = %q, the app has the socket itself", a.Relay)
 	}
 	if r := a.LastReload; r != nil {
 		clients := ""

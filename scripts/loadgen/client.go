@@ -46,6 +46,7 @@ type Client struct {
 	Address string        // host:port, or the path of a unix socket
 	Host    string        // the Host field; empty: Address
 	Timeout time.Duration // for one request as a whole; 0: 30 s
+	TLS     bool          // any certificate will do
 	Prefix  string        // of the nonces, so that two clients of one app differ
 
 	last atomic.Int64
@@ -142,7 +143,7 @@ func (c *Client) connect(ctx context.Context, k Kind) (*conn, error) {
 			return conn, nil
 		}
 	}
-	return dial(ctx, c.Address)
+	return dial(ctx, c.Address, c.TLS)
 }
 
 // Close drops the idle connections.

@@ -86,7 +86,7 @@ type loopClient struct {
 }
 
 func (c *loopClient) connect() (err error) {
-	c.conn, err = dial(context.Background(), c.loop.Address)
+	c.conn, err = dial(context.Background(), c.loop.Address, false)
 	c.served = 0
 	return err
 }

@@ -35,7 +35,7 @@ func (c *RawClient) Send(r httpgen.Request) Reply {
 		c.Close()
 	}
 	if c.conn == nil {
-		conn, err := dial(context.Background(), c.Address)
+		conn, err := dial(context.Background(), c.Address, false)
 		if err != nil {
 			return Reply{Err: err}
 		}

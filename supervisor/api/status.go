@@ -39,6 +39,7 @@ type AppStatus struct {
 	Pid        int      `json:"pid"`        // its main process, 0: none
 	Uptime     float64  `json:"uptime_s"`   // since it was ready
 	Listen     []string `json:"listen"`
+	Relay      string   `json:"relay,omitempty"` // "none": the processes have the public sockets, and nothing is counted
 	InFlight   int      `json:"in_flight"`
 	Tunnels    int      `json:"tunnels"`
 	Held       int      `json:"held"`

@@ -18,6 +18,9 @@ const (
 	Replace ReloadMode = "replace" // the old one stops first, requests are held meanwhile
 )
 
+// RelayNone is the value of the key relay with which no request is relayed.
+const RelayNone = "none"
+
 // RestartPolicy says what happens when a process exits by itself.
 type RestartPolicy string
 
@@ -53,6 +56,7 @@ type App struct {
 	EnvClear   bool     // start from PATH, LANG, LC_*, TZ and TERM only
 	EnvPass    []string // names that are inherited in spite of EnvClear or User
 
+	Relay     string        // "http" or "none"; see Web and Direct
 	Reload    ReloadMode    // empty: see ReloadMode
 	Upstream  string        // "auto", "unix" or "tcp"
 	Buffering string        // "auto", "on" or "off"; see BuffersBodies
@@ -87,16 +91,28 @@ type App struct {
 	NoNewPrivs  *bool // nil: see NoNewPrivileges
 
 	explicit map[string]bool // the keys that the file or a flag sets, by Key.Path
+	own      map[string]bool // of these, those that are not from [defaults]
 }
 
-// Web reports whether requests are relayed to the app. Otherwise it is a plain
-// process.
-func (a *App) Web() bool { return len(a.Listen) > 0 }
+// Listens reports whether the app has public sockets. Otherwise it is a plain process.
+func (a *App) Listens() bool { return len(a.Listen) > 0 }
+
+// Web reports whether requests are relayed to the app.
+func (a *App) Web() bool { return a.Listens() && a.Relay != RelayNone }
+
+// Direct reports whether the app's processes get the public sockets themselves.
+func (a *App) Direct() bool { return a.Listens() && a.Relay == RelayNone }
 
 // Argv returns the command that is executed, with its placeholders: the command, or the one that
 // has its known server listen on the private socket.
 func (a *App) Argv() []string {
-	if a.Server == nil || !a.Web() {
+	if a.Server == nil || !a.Listens() {
+		return a.Command
+	}
+	if a.Direct() {
+		if argv, err := a.Server.SharedArgv(strings.HasPrefix(a.Listen[0], "unix:")); err == nil {
+			return argv
+		}
 		return a.Command
 	}
 	unix := a.Upstream == "unix" || a.Upstream != "tcp" && strings.HasPrefix(a.Listen[0], "unix:")
@@ -113,13 +129,13 @@ func (a *App) TakesSocket() bool {
 }
 
 // ReloadMode says how a reload replaces a generation: as the key says; if it is not set, a
-// web app overlaps, and of a plain process there is one copy at a time, because two may do
-// the same work twice, or need the same port.
+// web app overlaps, also without a relay, and of a plain process there is one copy at a time,
+// because two may do the same work twice, or need the same port.
 func (a *App) ReloadMode() ReloadMode {
 	switch {
 	case a.Reload != "":
 		return a.Reload
-	case a.Web():
+	case a.Listens():
 		return Overlap
 	}
 	return Replace

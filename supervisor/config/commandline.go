@@ -19,6 +19,7 @@ type CommandOptions struct {
 	Listen       []string
 	Ready        string
 	Reload       string
+	Relay        string
 	ReadyTimeout time.Duration
 	HoldTimeout  time.Duration
 	HoldLimit    *int // nil: not given; 0 holds nothing
@@ -55,6 +56,12 @@ func FromCommand(o CommandOptions) (*App, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	for _, f := range a.relayConflicts() {
+		errs = append(errs, errors.New(f.message))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
@@ -71,9 +78,11 @@ func (o CommandOptions) apply(a *App) (errs []error) {
 		}
 	}
 	a.explicit = map[string]bool{}
+	a.own = a.explicit
 	set("listen", "listen", len(o.Listen) > 0, anys(o.Listen))
 	set("ready", "ready.path", o.Ready != "", o.Ready)
 	set("reload", "reload", o.Reload != "", o.Reload)
+	set("relay", "relay", o.Relay != "", o.Relay)
 	set("ready-timeout", "ready.timeout", o.ReadyTimeout != 0, o.ReadyTimeout.String())
 	set("hold-timeout", "hold.timeout", o.HoldTimeout != 0, o.HoldTimeout.String())
 	set("stop-timeout", "stop.timeout", o.StopTimeout != 0, o.StopTimeout.String())

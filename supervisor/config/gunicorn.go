@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -39,7 +40,7 @@ func (a *App) detectGunicorn(env []string) []finding {
 	if g == nil || err != nil {
 		return found
 	}
-	unusable := g.Validate(a.Reload != Replace)
+	unusable := a.ValidateGunicorn()
 	addError(unusable)
 	if len(a.Listen) == 0 && unusable == nil {
 		a.Listen, a.ListenFrom, a.QueryGunicorn = g.Addresses(a.Directory), g.Bind.From, g.NeedsQuery()
@@ -86,7 +87,20 @@ func (a *App) WithGunicornReport(r gunicorn.Report) (*App, error) {
 	}
 	merged.takeLimits(g.Limits)
 	merged.takeTrusted(g.ForwardedAllowIPs)
-	return &merged, g.Validate(a.Reload != Replace)
+	if all := merged.relayConflicts(); len(all) > 0 { // the reported address is another one, perhaps
+		return &merged, errors.New(all[0].message)
+	}
+	return &merged, merged.ValidateGunicorn()
+}
+
+// ValidateGunicorn returns an error, with the remedy in it, if the gunicorn of the app cannot be run
+// with these settings.
+func (a *App) ValidateGunicorn() error {
+	err := a.Gunicorn.Validate(a.Reload != Replace)
+	if err == nil && a.Relay != RelayNone {
+		err = a.Gunicorn.ValidateRelay()
+	}
+	return err
 }
 
 // Bounds of what is taken over of gunicorn's limits.
@@ -157,7 +171,7 @@ func distrustsLoopback(g *gunicorn.Command) bool {
 // limitWarnings are sentences about limits of gunicorn that are not taken over whole.
 func (a *App) limitWarnings() (all []string) {
 	g := a.Gunicorn
-	if g.Version == "" {
+	if g.Version == "" || !a.Web() {
 		return nil
 	}
 	for _, l := range []struct {

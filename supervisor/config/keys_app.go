@@ -33,6 +33,11 @@ var appKeys = []Key{
 		"start from PATH, LANG, LC_*, TZ and TERM instead of all of tideover's environment; an app with a user of its own never gets SSH_*, SUDO_*, DBUS_*, LISTEN_*, NOTIFY_* and CREDENTIALS_DIRECTORY"),
 	app("env_pass", list(text), "", Next, func(a *App) *[]string { return &a.EnvPass },
 		"variables of tideover's environment that are kept in spite of env_clear or user"),
+	app("relay", oneOf("http", RelayNone), `"http"`, Reopen, func(a *App) *string { return &a.Relay },
+		"what is between the public socket and the app").values(
+		"tideover relays HTTP, and holds the requests while no generation can answer",
+		"nothing: the processes of the app get the public socket itself (TLS in gunicorn, gRPC, uwsgi, any protocol); connections wait in the kernel's queue meanwhile",
+	),
 	app("reload", oneOf(Overlap, Replace), "", Live, func(a *App) *ReloadMode { return &a.Reload },
 		"how a reload replaces a generation; left out: overlap for a web app, replace for a plain process").values(
 		"the new generation is started first, and gets the requests when it answers",

@@ -311,9 +311,10 @@ func (l *loader) readApp(src *source, path []string, table map[string]any) {
 	}
 	scope := "[" + strings.Join(path, ".") + "]"
 	l.settings(reading{src: src, keys: appKeys, into: d.App, scope: scope}, path, table, d.written)
-	d.explicit = map[string]bool{}
-	for key := range d.written {
+	d.explicit, d.own = map[string]bool{}, map[string]bool{}
+	for key, at := range d.written {
 		d.explicit[key] = true
+		d.own[key] = at.path[0] == path[0]
 	}
 	l.apps = append(l.apps, d)
 }

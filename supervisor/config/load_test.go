@@ -166,6 +166,7 @@ env = { A = "1" }
 env_file = [".env", "-/etc/none"]
 env_clear = true
 env_pass = ["AWS_REGION"]
+relay = "none"
 reload = "replace"
 upstream = "unix"
 buffering = "on"

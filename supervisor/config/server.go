@@ -14,7 +14,7 @@ func (a *App) detectServer(env []string) []finding {
 		return nil
 	}
 	a.Server = servers.Parse(a.Command, lookupEnv(env))
-	if a.Server == nil || !a.Web() {
+	if a.Server == nil || !a.Web() { // without a relay, see relayConflicts
 		return nil
 	}
 	if err := a.Server.Validate(); err != nil {
@@ -26,7 +26,7 @@ func (a *App) detectServer(env []string) []finding {
 // setServerListen sets the public address of the command of `run -- COMMAND` to the address of
 // its server. An address that is only the server's default does not count if PORT is set.
 func (a *App) setServerListen(port string) error {
-	if err := a.Server.Validate(); err != nil {
+	if err := a.Server.Validate(); err != nil && a.Relay != RelayNone {
 		return err
 	}
 	addresses, err := a.Server.Addresses(a.Directory)

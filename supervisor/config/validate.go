@@ -83,7 +83,8 @@ func (l *loader) checkAll() {
 
 // conflicts returns the problems between several keys of one app.
 func (a *App) conflicts() (all []finding) {
-	if a.Instances > 1 && a.Web() {
+	all = append(all, a.relayConflicts()...)
+	if a.Instances > 1 && a.Listens() {
 		all = append(all, finding{key: "instances", message: "instances is for plain processes: a web app has one, and gunicorn its workers (-w)"})
 	}
 	if a.Hold.Buffer > a.Hold.BufferTotal {

@@ -38,10 +38,10 @@ func (a *App) warnings() (all []finding) {
 		if a.Stop.Timeout < graceful {
 			warn("stop.timeout", "stop.timeout is %s, but %s --graceful-timeout %d: workers would be killed while they finish", formatDuration(a.Stop.Timeout), said, int(graceful.Seconds()))
 		}
-		for _, w := range append(g.Warnings(), a.limitWarnings()...) {
+		for _, w := range slices.Concat(g.Warnings(), a.limitWarnings()) {
 			warn("command", "%s", w)
 		}
-		if distrustsLoopback(g) && a.Upstream != "unix" {
+		if a.Web() && distrustsLoopback(g) && a.Upstream != "unix" {
 			warn("command", "gunicorn's forwarded_allow_ips does not contain 127.0.0.1, from which tideover connects to it, so gunicorn ignores X-Forwarded-Proto: add 127.0.0.1 to it")
 		}
 	}
@@ -56,12 +56,12 @@ func (a *App) warnings() (all []finding) {
 		warn(key, "%s is for plain processes: a web app is ready when it answers (ready.path)", key)
 	}
 	switch {
-	case a.Server != nil && a.Web():
+	case a.Server != nil && a.Listens():
 		for _, w := range a.Server.Warnings() {
 			warn("command", "%s", w)
 		}
 	case a.Server != nil:
 		warn("command", "%s", PlainServerHint(a.Server, a.Directory))
 	}
-	return all
+	return append(all, a.relayWarnings()...)
 }

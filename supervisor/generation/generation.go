@@ -1,6 +1,7 @@
 package generation
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -32,10 +33,11 @@ type Generation struct {
 	scratchDir string // see scratch
 	Started    time.Time
 
-	private *listener.Private // nil: the child opens its listening socket itself
+	public  []uint64          // inodes of the public sockets that the child gets
+	private *listener.Private // nil: the child opens its listening socket itself, or has public ones only
 	child   *childListener    // nil: it gets the private socket
 	Process *process.Process
-	Target  *gate.Target  // nil: a plain process
+	Target  *gate.Target  // nil: no request is relayed to it
 	notify  *notifySocket // nil: it is not asked to say READY=1
 	probe   httpProbe
 	marker  []byte // what Reclaim writes to connections the app never saw
@@ -58,9 +60,10 @@ func (g *Generation) HostRejected() string {
 // is passed to it, or the address that it is told to open.
 type upstream struct {
 	private          *listener.Private
-	network, address string // what the relay dials
-	socket           string // of the placeholder {socket}: the path at which the child listens
-	port             int    // of the placeholder {port}
+	public           []*os.File // the public sockets, which the child inherits in front of the private one
+	network, address string     // what the relay dials
+	socket           string     // of the placeholder {socket}: the path at which the child listens
+	port             int        // of the placeholder {port}
 }
 
 // substitute fills in the placeholders {fd}, {socket} and {port}.
@@ -72,7 +75,9 @@ func (p upstream) substitute(argv []string) []string {
 
 // spawn opens the private socket, starts the child and makes the target. It does
 // not wait for an answer. When it fails, nothing is left.
-func (l *Launcher) spawn(log *logs.Log, p LaunchSpec) (_ *Generation, err error) {
+//
+// public are the public sockets of an app without a relay: the child accepts from them.
+func (l *Launcher) spawn(log *logs.Log, p LaunchSpec, public []*listener.Public) (_ *Generation, err error) {
 	g := &Generation{LaunchSpec: p, Started: time.Now()}
 	defer func() {
 		if err != nil {
@@ -99,15 +104,25 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec) (_ *Generation, err error)
 		return nil, err
 	}
 	g.private = at.private
+	defer func() {
+		for _, f := range at.public {
+			f.Close()
+		}
+	}()
+	for _, socket := range public {
+		f, err := socket.File()
+		if err != nil {
+			return nil, err
+		}
+		at.public, g.public = append(at.public, f), append(g.public, socket.Inode())
+	}
 	if err := g.spawn(l, log, at); err != nil {
 		return nil, err
 	}
 	if g.notify != nil {
 		g.notify.start(g.Process, l.logger)
 	}
-	if p.App.Web() {
-		g.buildTarget(l, at)
-	}
+	g.buildTarget(l, at)
 	l.record(g, g.Process.Record())
 	return g, nil
 }
@@ -133,7 +148,7 @@ func (g *Generation) cleanup() {
 	}
 }
 
-// spawn starts the child with the private socket as fd 3.
+// spawn starts the child with its listening sockets from fd 3 on.
 func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 	spec, err := g.processSpec(at.substitute(g.App.Argv()), fmt.Sprintf("%s.%d", g.App.Name, g.Number))
 	if err != nil {
@@ -143,8 +158,12 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 		// One path for all gunicorns of a user: two generations would take it from each other.
 		spec.Env = prepend(spec.Env, "GUNICORN_CMD_ARGS", "--control-socket "+filepath.Join(childDir(g.scratchDir), "gunicorn.ctl"))
 	}
+	spec.Listen = at.public
+	if at.private != nil {
+		spec.Listen = append(slices.Clone(spec.Listen), at.private.File())
+	}
 	if gu := g.App.Gunicorn; gu != nil && at.private != nil && gu.MayFork() {
-		spec.Env = append(spec.Env, gunicorn.SocketOfParent(3)...)
+		spec.Env = append(spec.Env, gunicorn.SocketsOfParent(3, len(spec.Listen))...)
 	}
 	if g.notify != nil {
 		spec.Env = append(spec.Env, "NOTIFY_SOCKET="+g.notify.path)
@@ -157,9 +176,6 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 		return err
 	}
 	defer spec.Stderr.Close()
-	if at.private != nil {
-		spec.Listen = []*os.File{at.private.File()}
-	}
 	// Before it exists: a daemon that dies at this moment has its token on record.
 	l.record(g, spec.Record())
 	g.Process, err = process.Start(spec)
@@ -169,34 +185,41 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 	return nil
 }
 
-// buildTarget makes the target and the probe.
+// buildTarget makes the target and the probe of an app with public sockets.
 func (g *Generation) buildTarget(l *Launcher, at upstream) {
+	if !g.App.Listens() {
+		return
+	}
 	cfg, host := g.App, hostOf(l.options.Resolve(g.App.Listen[0])) // what a client of the public address sends
+	g.probe = newProbe(cfg, at, host)
+	if !cfg.Web() {
+		return
+	}
 	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
 	o := gate.TargetOptions{
 		Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.address,
 		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: g.marker, DefaultHost: host,
 	}
-	g.probe = httpProbe{host: cfg.Ready.Host, path: cfg.Ready.Path, accept: cfg.Ready.Status.Counts, warm: cfg.Ready.Warm}
-	g.probe.before.named = cfg.Ready.Status.Names(http.StatusBadRequest) || cfg.Ready.Status.Names(http.StatusMisdirectedRequest)
 	if g.private == nil {
 		g.child = g.newChildListener(l.logger, at)
 		o.OnSuspend, g.probe.dial = g.child.onSuspend, g.child.dial
-	} else {
-		g.probe.dial = func(ctx context.Context) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, at.network, at.address)
-		}
 	}
 	g.Target = gate.NewTarget(o)
 	if g.child != nil {
 		g.child.start(g.Target, g.Process.Exited())
 	}
-	if g.probe.host == "" {
-		g.probe.host = host
+}
+
+// newProbe returns the readiness probe to the address at. host is what a client of the public
+// address sends.
+func newProbe(cfg *config.App, at upstream, host string) httpProbe {
+	p := httpProbe{host: cmp.Or(cfg.Ready.Host, host), path: cmp.Or(cfg.Ready.Path, "/"), accept: cfg.Ready.Status.Counts, warm: cfg.Ready.Warm}
+	p.before.named = cfg.Ready.Status.Names(http.StatusBadRequest) || cfg.Ready.Status.Names(http.StatusMisdirectedRequest)
+	p.tls = cfg.Gunicorn != nil && cfg.Gunicorn.TLS // on every socket that it has
+	p.dial = func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, at.network, at.address)
 	}
-	if g.probe.path == "" {
-		g.probe.path = "/"
-	}
+	return p
 }
 
 // newChildListener returns the listener at the address that the child was told to open.
@@ -222,7 +245,11 @@ func (g *Generation) newChildListener(logger hclog.Logger, at upstream) *childLi
 // openUpstream opens the private socket, or chooses the address for the
 // placeholder of the command.
 func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (upstream, error) {
-	if !cfg.Web() {
+	switch {
+	case cfg.Direct() && cfg.Gunicorn != nil: // for the readiness probe: on the public socket another generation may answer
+		private, err := l.openPrivate(listener.PrivateOptions{Family: "unix", Name: cfg.Name, Generation: number})
+		return privateUpstream(private), err
+	case !cfg.Web():
 		return upstream{}, nil
 	}
 	asked := config.Placeholders(cfg.Argv())
@@ -233,7 +260,7 @@ func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (up
 		port, err := freePort()
 		return portUpstream(port), err
 	}
-	o := listener.PrivateOptions{Family: "unix", Dir: l.options.RuntimeDir, Name: cfg.Name, Generation: number}
+	o := listener.PrivateOptions{Family: "unix", Name: cfg.Name, Generation: number}
 	if public, err := listener.Parse(l.options.Resolve(cfg.Listen[0])); err == nil && cfg.Upstream != "unix" && (cfg.Upstream == "tcp" || public.Network == "tcp") {
 		o.Family, o.PortHint = "tcp", 0
 		if ip, port, ok := loopback(public); ok && ip == "127.0.0.1" {
@@ -242,15 +269,24 @@ func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (up
 			o.Family = "tcp6"
 		}
 	}
+	private, err := l.openPrivate(o)
+	return privateUpstream(private), err
+}
+
+func (l *Launcher) openPrivate(o listener.PrivateOptions) (*listener.Private, error) {
+	o.Dir = l.options.RuntimeDir
 	private, err := listener.OpenPrivate(o)
 	if err != nil {
-		return upstream{}, api.Errorf(api.ExitError, "cannot open a private socket: %v", err)
+		return nil, api.Errorf(api.ExitError, "cannot open a private socket: %v", err)
 	}
-	return privateUpstream(private), nil
+	return private, nil
 }
 
 // privateUpstream is the upstream of a child that gets a private socket.
 func privateUpstream(private *listener.Private) upstream {
+	if private == nil {
+		return upstream{}
+	}
 	return upstream{private: private, network: private.Network(), address: private.DialAddress()}
 }
 
@@ -277,9 +313,9 @@ func freePort() (int, error) {
 }
 
 // ListensOn reports whether a process of the generation listens on an address by itself. For a nil
-// Generation it reports false.
+// Generation, and one that has the public sockets of the daemon, it reports false.
 func (g *Generation) ListensOn(address string) bool {
-	if g == nil {
+	if g == nil || g.App.Direct() {
 		return false
 	}
 	open, err := g.Process.Listening()

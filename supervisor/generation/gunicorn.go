@@ -154,7 +154,7 @@ func (l *Launcher) RecallSettings(cfg *config.App) (complete *config.App, asked 
 		return cfg, true, nil
 	}
 	if _, asked = l.options.Gunicorns.Last(cfg.Name, cfg.Command); !asked {
-		return cfg, false, refused(cfg.Gunicorn.Validate(cfg.ReloadMode() == config.Overlap))
+		return cfg, false, refused(cfg.ValidateGunicorn())
 	}
 	complete, err = l.completeSettings(cfg, func() (gunicorn.Report, error) { return gunicorn.Report{}, errNotAsked })
 	return complete, true, err
@@ -164,7 +164,7 @@ func (l *Launcher) completeSettings(cfg *config.App, query func() (gunicorn.Repo
 	if cfg.Gunicorn == nil {
 		return cfg, nil
 	}
-	if err := cfg.Gunicorn.Validate(cfg.ReloadMode() == config.Overlap); err != nil {
+	if err := cfg.ValidateGunicorn(); err != nil {
 		return nil, refused(err)
 	}
 	report, err := l.options.Gunicorns.Get(cfg.Name, cfg.Command, query)

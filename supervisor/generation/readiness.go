@@ -16,13 +16,14 @@ import (
 type ProbeKind int
 
 const (
-	ProbeHTTP      ProbeKind = iota // of a web app: an HTTP answer
+	ProbeHTTP      ProbeKind = iota // an HTTP answer on the private socket
 	ProbeNotify                     // READY=1 (sd_notify)
 	ProbeCommand                    // ready.command exits with 0
 	ProbeMinUptime                  // it has run for ready.after
 )
 
-// ProbeOf returns the kind of an app's probe.
+// ProbeOf returns the kind of an app's probe. On a public socket that is passed to the processes the
+// old generation may answer, so without a private one no answer can be asked for.
 func ProbeOf(cfg *config.App) ProbeKind {
 	switch {
 	case cfg.Web():
@@ -31,6 +32,8 @@ func ProbeOf(cfg *config.App) ProbeKind {
 		return ProbeNotify
 	case len(cfg.Ready.Command) > 0:
 		return ProbeCommand
+	case cfg.Direct() && cfg.Gunicorn != nil:
+		return ProbeHTTP // on a private socket, which it has beside the public ones
 	}
 	return ProbeMinUptime
 }
@@ -57,7 +60,7 @@ func (g *Generation) waitReady(ctx context.Context, l *Launcher) (ProbeResult, e
 	if stranger := g.strangerAfter(err); stranger != nil {
 		err = errors.Join(stranger, err)
 	}
-	if err == errReadyTimeout && g.Target != nil {
+	if err == errReadyTimeout && (g.private != nil || g.Target != nil) {
 		if other, found := g.otherListener(anyTCP); found {
 			err = &wrongListenerError{Listening: other, late: true}
 		}
@@ -87,7 +90,7 @@ func (g *Generation) waitProbe(ctx context.Context, l *Launcher, extend func(tim
 	case ProbeCommand:
 		result, err = g.waitCommand(ctx, l)
 	}
-	if err != nil {
+	if err != nil || g.App.Listens() && ProbeOf(g.App) != ProbeMinUptime {
 		return result, err
 	}
 	extend(g.App.Ready.After)

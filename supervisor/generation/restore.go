@@ -64,9 +64,7 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 		}
 		g.notify.start(g.Process, l.logger)
 	}
-	if cfg.Web() {
-		g.buildTarget(l, at)
-	}
+	g.buildTarget(l, at)
 	if g.child != nil {
 		g.child.onSuspend() // it is proven anew
 	}

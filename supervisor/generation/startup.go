@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"tideover/listener"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
@@ -68,6 +69,8 @@ type StartRequest struct {
 	// the last generation was ready; 0: there was none.
 	Serving    *Generation
 	LastStatus int
+	// Public are the public sockets of an app without a relay, which the processes inherit.
+	Public []*listener.Public
 }
 
 // Start begins to start the next generation of an app. Its output goes to log.
@@ -85,7 +88,7 @@ func (l *Launcher) Start(log *logs.Log, r StartRequest) *Startup {
 		}).Attrs = []api.Attr{api.String("hook", HookBeforeStart)}
 	}
 	s.spawn = s.addStage("start", func(context.Context) error {
-		g, err := l.spawn(log, s.spec)
+		g, err := l.spawn(log, s.spec, r.Public)
 		if err == nil {
 			s.generation, s.spawn.Attrs = g, []api.Attr{api.Int("pid", g.Process.Pid())}
 			l.logger.Info("started", "app", cfg.Name, "generation", g.Number, "pid", g.Process.Pid())
@@ -178,7 +181,7 @@ func (s *Startup) exited() (process.Outcome, bool) {
 // ready.
 func (s *Startup) Complete() bool {
 	o, exited := s.exited()
-	return exited && !s.spec.App.Web() && OnExit(s.spec.App, o) == ExitDone
+	return exited && !s.spec.App.Listens() && OnExit(s.spec.App, o) == ExitDone
 }
 
 // Explain says in words why the startup has failed, and what to do.
@@ -224,7 +227,7 @@ func (s *Startup) Explain() (why, hint string) {
 func (s *Startup) openedPublic() bool {
 	cfg := s.spec.App
 	_, exited := s.exited()
-	return exited && cfg.Web() && !cfg.TakesSocket() && SaysInUse(s.generation.OutputTail(s.log))
+	return exited && cfg.Listens() && !cfg.TakesSocket() && SaysInUse(s.generation.OutputTail(s.log))
 }
 
 // IgnoresSocket reports whether the startup has failed because the command does not serve on the

@@ -191,9 +191,11 @@ func (t *Teardown) stopProcesses(hurry context.Context, grace time.Duration) {
 		t.Cut = g.Target.InFlight()
 	}
 	switch {
+	case t.reason == StopCrashed && g.App.Direct(): // its workers may finish: they are not seen to be idle
+		t.Stopped = g.Process.StopTree(hurry, g.App.Stop.Signal, grace)
 	case t.reason == StopCrashed:
 		t.Stopped = g.Process.Kill(context.WithoutCancel(hurry))
-	case t.reason == StopNotReady && g.Target != nil:
+	case t.reason == StopNotReady && g.App.Listens():
 		t.Stopped = g.Process.Stop(hurry, syscall.SIGINT, min(importGrace, grace))
 	case g.App.Stop.Tree:
 		t.Stopped = g.Process.StopTree(hurry, g.App.Stop.Signal, grace)

@@ -73,8 +73,8 @@ func (g *Generation) wrongListener() func() (process.Listening, bool) {
 	return nil
 }
 
-// otherListener returns the first socket but the private one, and but the one that the command
-// was told to open, on which the command listens and that matches. A wrapper that forks (uv run,
+// otherListener returns the first socket but those that were passed to the command, and but the one
+// that it was told to open, on which the command listens and that matches. A wrapper that forks (uv run,
 // a shell) makes gunicorn ignore LISTEN_FDS without a message, because LISTEN_PID is the
 // wrapper's pid.
 func (g *Generation) otherListener(matches func(process.Listening) bool) (process.Listening, bool) {
@@ -84,7 +84,7 @@ func (g *Generation) otherListener(matches func(process.Listening) bool) (proces
 	}
 	for _, l := range open {
 		told := g.child != nil && l.Address == g.child.address
-		if !told && (g.private == nil || l.Inode != g.private.Inode()) && matches(l) {
+		if !told && !slices.Contains(g.public, l.Inode) && (g.private == nil || l.Inode != g.private.Inode()) && matches(l) {
 			return l, true
 		}
 	}
@@ -137,6 +137,10 @@ func (e *wrongListenerError) remedy(cfg *config.App) string {
 
 // UnknownRemedy is the remedy for a command that is not known and listens on address.
 func UnknownRemedy(cfg *config.App, address string) string {
+	if cfg.Direct() {
+		return fmt.Sprintf(`with relay = "none" tideover has opened the public socket: %s must serve on the one that it inherits as descriptor 3 (LISTEN_FDS), `+
+			"or be told its number by {fd} in the command", ProgramOf(cfg))
+	}
 	command := strings.Join(cfg.Command, " ")
 	_, port, _ := net.SplitHostPort(address)
 	told := strings.ReplaceAll(command, port, "{port}")

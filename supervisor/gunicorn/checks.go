@@ -3,12 +3,13 @@ package gunicorn
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // Forks returns the name of the wrapper that starts gunicorn as its child.
 // gunicorn then has another pid than LISTEN_PID says, and takes its socket only by
-// SocketOfParent. A wrapper that closes descriptors or clears the environment
+// SocketsOfParent. A wrapper that closes descriptors or clears the environment
 // (sudo) keeps that from it.
 func (c *Command) Forks() (wrapper string, ok bool) {
 	for _, w := range c.Wrappers {
@@ -25,12 +26,16 @@ func (c *Command) MayFork() bool {
 	return forks
 }
 
-// SocketOfParent returns the environment in which a gunicorn that is the child of a wrapper takes
-// an inherited descriptor for its listening socket, also with a pid that is not LISTEN_PID: that of
+// SocketsOfParent returns the environment in which a gunicorn that is the child of a wrapper takes
+// inherited descriptors, from first on, for its listening sockets, also with a pid that is not LISTEN_PID: that of
 // gunicorn's own USR2. No process has the pid -1, so gunicorn finds at once that the parent is gone, and removes
 // GUNICORN_PID. LISTEN_FDS counts before these variables, where LISTEN_PID is right.
-func SocketOfParent(fd int) []string {
-	return []string{fmt.Sprintf("GUNICORN_FD=%d", fd), "GUNICORN_PID=-1"}
+func SocketsOfParent(first, count int) []string {
+	var numbers []string
+	for fd := first; fd < first+count; fd++ {
+		numbers = append(numbers, strconv.Itoa(fd))
+	}
+	return []string{"GUNICORN_FD=" + strings.Join(numbers, ","), "GUNICORN_PID=-1"}
 }
 
 // Validate returns an error, with the remedy in it, if gunicorn cannot be run
@@ -44,10 +49,6 @@ func (c *Command) Validate(overlap bool) error {
 		return unusable("--reuse-port", "makes gunicorn bind its own address instead of the socket it is given", "remove it; tideover needs no free port to reload")
 	case c.Pidfile != "" && overlap:
 		return unusable("--pid "+c.Pidfile, "lets only one gunicorn run, and a reload needs two for a moment", `remove it (the pid is in "tideover status"), or set reload = "replace"`)
-	case c.TLS:
-		return unusable("--certfile", "makes gunicorn speak TLS, which tideover does not", "remove it and let the front-end terminate TLS")
-	case c.ProxyProtocol:
-		return unusable("--proxy-protocol", "makes gunicorn expect PROXY lines, which tideover does not send", "remove it; X-Forwarded-For is passed on")
 	case c.Exits != "":
 		return unusable(c.Exits, "makes gunicorn exit at once", "remove it")
 	}
@@ -55,6 +56,21 @@ func (c *Command) Validate(overlap bool) error {
 		if strings.HasPrefix(a, "fd://") {
 			return unusable("--bind "+a, "names a file descriptor that gunicorn will not have", "give the public address with listen (--listen), or as --bind HOST:PORT")
 		}
+	}
+	return nil
+}
+
+// ValidateRelay returns an error, with the remedy in it, if requests cannot be relayed to this
+// gunicorn.
+func (c *Command) ValidateRelay() error {
+	const without = `, or set relay = "none" (--relay none): then gunicorn gets the public socket itself`
+	switch {
+	case c.TLS:
+		return unusable("--certfile", "makes gunicorn speak TLS, which tideover does not", "remove it and let the front-end terminate TLS"+without)
+	case c.ProxyProtocol:
+		return unusable("--proxy-protocol", "makes gunicorn expect PROXY lines, which tideover does not send", "remove it; X-Forwarded-For is passed on"+without)
+	case c.Protocol != "" && c.Protocol != "http":
+		return unusable("--protocol "+c.Protocol, "makes gunicorn speak "+c.Protocol+", and tideover relays only HTTP", "remove it"+without)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package gunicorn
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -80,7 +81,7 @@ func TestEverySpellingOfBind(t *testing.T) {
 		if got := strings.Join(g.Bind.Addresses, " "); got != c.want || g.Bind.From != c.from {
 			t.Errorf("%s %v: bind %s from %s, want %s from %s", c.args, c.env, got, g.Bind.From, c.want, c.from)
 		}
-		if err := g.Validate(true); err != nil {
+		if err := errors.Join(g.Validate(true), g.ValidateRelay()); err != nil {
 			t.Errorf("%s: refused: %v", c.args, err)
 		}
 	}
@@ -241,7 +242,7 @@ func TestRefusalsNameTheRemedy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := g.Validate(true); err == nil || !strings.Contains(err.Error(), want) {
+		if err := errors.Join(g.Validate(true), g.ValidateRelay()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}

@@ -139,11 +139,8 @@ func (c *Command) WithReport(r Report) (*Command, error) {
 	merged.Timeout, merged.GracefulTimeout, merged.KeepAlive = seconds(r.Timeout), seconds(r.GracefulTimeout), seconds(r.KeepAlive)
 	merged.Pidfile, merged.Chdir = r.Pidfile, r.Chdir
 	merged.Daemon, merged.ReusePort, merged.Reload, merged.Preload = r.Daemon, r.ReusePort, r.Reload, r.Preload
-	merged.TLS, merged.ProxyProtocol = r.TLS, r.ProxyProtocol
+	merged.TLS, merged.ProxyProtocol, merged.Protocol = r.TLS, r.ProxyProtocol, r.Protocol
 	merged.Limits = limitsOf(r.RequestLine, r.RequestFields, r.RequestFieldSize)
 	merged.ForwardedAllowIPs = r.ForwardedAllowIPs
-	if r.Protocol != "" && r.Protocol != "http" {
-		errs = append(errs, fmt.Errorf("gunicorn speaks %s here, and tideover only HTTP: remove --protocol", r.Protocol))
-	}
 	return &merged, errors.Join(errs...)
 }

@@ -267,7 +267,7 @@ func TestParseReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	g, err := (&Command{Settings: Settings{Bind: Bind{From: FromDefault}}}).WithReport(a)
-	if err == nil || !strings.Contains(err.Error(), "uwsgi") || g.Validate(true) == nil {
-		t.Errorf("got %+v, %v", g, err)
+	if refused := g.ValidateRelay(); err != nil || refused == nil || !strings.Contains(refused.Error(), "uwsgi") || g.Validate(true) == nil {
+		t.Errorf("got %+v, %v; %v", g, err, refused)
 	}
 }

@@ -32,6 +32,7 @@ type Settings struct {
 	Preload       bool
 	TLS           bool
 	ProxyProtocol bool
+	Protocol      string // "" or "http", "uwsgi", "fastcgi"
 
 	// After a report only:
 	Limits            Limits
@@ -76,6 +77,7 @@ func (c *Command) read(args, envArgs parsedArgs, env func(string) string) error 
 	c.Daemon, c.ReusePort, c.Reload, c.Preload = flag("daemon"), flag("reuse-port"), flag("reload"), flag("preload")
 	c.TLS = flag("certfile") || flag("keyfile")
 	c.ProxyProtocol = flag("proxy-protocol") && last("proxy-protocol") != "off"
+	c.Protocol = last("protocol")
 	for _, name := range []string{"check-config", "print-config", "version", "help"} {
 		if flag(name) {
 			c.Exits = "--" + name

@@ -52,15 +52,9 @@ func (p *Process) Record() Record {
 // be found by its token, and no other user can have changed that.
 func EndStale(ctx context.Context, r Record) (StopReport, error) {
 	began := time.Now()
-	if r.Token == "" && (r.Pid <= 1 || r.StartTime == 0) {
-		return StopReport{}, errors.New("the record of a stale tree has neither a token nor a pid with its start time")
-	}
-	t := &tree{main: stat{pid: r.Pid, start: r.StartTime}, uid: r.UID, token: r.Token, cgroup: openCgroup(r.Cgroup)}
-	if t.cgroup.contains(os.Getpid()) {
-		return StopReport{}, fmt.Errorf("the recorded cgroup %s is this daemon's own", r.Cgroup)
-	}
-	if boot := bootID(); r.Boot != "" && boot != "" && r.Boot != boot {
-		return StopReport{}, nil
+	t, err := r.tree()
+	if t == nil {
+		return StopReport{}, err
 	}
 	found, err := t.members()
 	if err != nil {
@@ -130,4 +124,29 @@ func (t *tree) terminate(ctx context.Context, found []stat) {
 	if awaitAll(gentle, found) == nil {
 		waitHelpers(gentle, t.members)
 	}
+}
+
+// Pids returns the processes that EndStale would end.
+func (r Record) Pids() ([]int, error) {
+	t, err := r.tree()
+	if t == nil {
+		return nil, err
+	}
+	found, err := t.members()
+	return pids(found), err
+}
+
+// tree returns the recorded tree; nil: it is of another boot, or there is an error.
+func (r Record) tree() (*tree, error) {
+	if r.Token == "" && (r.Pid <= 1 || r.StartTime == 0) {
+		return nil, errors.New("the record of a stale tree has neither a token nor a pid with its start time")
+	}
+	t := &tree{main: stat{pid: r.Pid, start: r.StartTime}, uid: r.UID, token: r.Token, cgroup: openCgroup(r.Cgroup)}
+	if t.cgroup.contains(os.Getpid()) {
+		return nil, fmt.Errorf("the recorded cgroup %s is this daemon's own", r.Cgroup)
+	}
+	if boot := bootID(); r.Boot != "" && boot != "" && r.Boot != boot {
+		return nil, nil
+	}
+	return t, nil
 }

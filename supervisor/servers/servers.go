@@ -28,6 +28,7 @@ type Command struct {
 	addresses []string
 	unknown   error // why the address is not known; nil: it is
 	unusable  error
+	tls       error  // it speaks TLS, and tideover does not
 	socketEnv string // variable that names a unix socket; empty: none
 }
 
@@ -79,6 +80,10 @@ func (c *Command) read(env func(string) string) {
 	c.Reloads = n.flags[reload] != "" || c.Server == "fastapi dev" ||
 		c.server.name == "runserver" && !slices.Contains(c.args, "--noreload")
 	c.unusable = c.refuse(n)
+	if n.flags[tls] != "" {
+		c.tls = fmt.Errorf(`%s of %s makes it speak TLS, which tideover does not: remove it and let the front-end terminate TLS, `+
+			`or set relay = "none" (--relay none): then it gets the public socket itself`, n.flags[tls], c.Server)
+	}
 	c.From = gunicorn.FromCommandLine
 	written := slices.ContainsFunc([]kind{host, port, bind, listen, endpoint, uds, descriptor}, func(k kind) bool { return len(n.values[k]) > 0 })
 	if file := n.last(config); file != "" && !written {
@@ -164,8 +169,6 @@ func (c *Command) refuse(n named) error {
 		return fmt.Errorf("%s of %s %s: %s", n.flags[k], c.Server, why, remedy)
 	}
 	switch {
-	case n.flags[tls] != "":
-		return unusable(tls, "makes it speak TLS, which tideover does not", "remove it and let the front-end terminate TLS")
 	case n.flags[quic] != "":
 		return unusable(quic, "makes it speak HTTP/3, which tideover does not relay", "remove it")
 	case n.flags[daemons] != "":
@@ -179,8 +182,8 @@ func (c *Command) refuse(n named) error {
 // Validate returns an error, with the remedy in it, if the server cannot be run this way under
 // tideover.
 func (c *Command) Validate() error {
-	if c.unusable != nil {
-		return c.unusable
+	if err := cmp.Or(c.tls, c.unusable); err != nil {
+		return err
 	}
 	_, err := c.words(false)
 	return err
@@ -210,6 +213,28 @@ func (c *Command) Warnings() []string {
 	return []string{c.Server + " starts its code again by itself when a file changes, and requests in flight are lost then: only for development"}
 }
 
+// SharedArgv returns the command that serves on the inherited public socket; unix says that it is a
+// unix socket. The error, with the remedy in it, says why the server cannot.
+func (c *Command) SharedArgv(unix bool) ([]string, error) {
+	none := func(why, remedy string) ([]string, error) {
+		return nil, fmt.Errorf(`relay = "none" passes the public socket itself, and %s %s: %s`, c.Server, why, remedy)
+	}
+	const relay = `set relay = "http"`
+	switch s := c.server; {
+	case c.unusable != nil:
+		return nil, c.unusable
+	case s.fd == nil:
+		return none("cannot serve on an inherited socket", relay)
+	case unix && s.fdTCP:
+		return none("takes only a TCP socket by its number", "listen on a TCP address, or "+relay)
+	case c.forks:
+		return none("is started by a wrapper that may not pass it on", "run "+c.Server+" itself")
+	case c.socketEnv != "":
+		return none("prefers the unix socket of "+c.socketEnv, "remove that variable")
+	}
+	return c.replaced(c.server.fd)
+}
+
 // Argv returns the command that listens on the private socket. unix says that the public address
 // is a unix socket: the app sees a peer of the same family, where the server can listen there.
 // It is nil if Validate returns an error.
@@ -236,12 +261,15 @@ func (c *Command) option(unix bool) []string {
 }
 
 // words returns the command with the words of option in the place of its addresses.
-func (c *Command) words(unix bool) ([]string, error) {
+func (c *Command) words(unix bool) ([]string, error) { return c.replaced(c.option(unix)) }
+
+// replaced returns the command with other words in the place of its addresses.
+func (c *Command) replaced(option []string) ([]string, error) {
 	keep := func(i int) bool {
 		return !slices.ContainsFunc(c.removed, func(s wordSpan) bool { return s.first <= i && i < s.end })
 	}
 	replace := func(words []string) []string {
-		out := slices.Concat(words[:c.own], c.option(unix))
+		out := slices.Concat(words[:c.own], option)
 		for i := c.own; i < len(words); i++ {
 			if keep(i) {
 				out = append(out, words[i])

@@ -75,7 +75,10 @@ func (v *startupView) printHead(status []api.AppStatus) {
 			}
 		}
 		for _, address := range addresses {
-			v.printDone(app.Name, "listening", browsable(address)+source)
+			if app.Relay != config.RelayNone { // else it may not be HTTP
+				address = browsable(address)
+			}
+			v.printDone(app.Name, "listening", address+source)
 		}
 	}
 }
@@ -137,7 +140,7 @@ func (v *startupView) printState(a api.AppStatus, after time.Duration) {
 		v.printDone(a.Name, "started", fmt.Sprintf("pid %d", a.Pid))
 	case api.Running, api.Holding, api.Reloading:
 		what := "answering"
-		if len(a.Listen) == 0 {
+		if len(a.Listen) == 0 || a.Relay != "" {
 			what = "running"
 		}
 		v.printDone(a.Name, what, fmt.Sprintf("generation %d, pid %d, after %s", a.Generation, a.Pid, api.FormatDuration(after)))
@@ -158,6 +161,8 @@ func meanwhile(a api.AppStatus) string {
 	switch {
 	case len(a.Listen) == 0:
 		return ""
+	case a.Relay != "":
+		return "connections wait meanwhile; "
 	case a.State == api.Failed:
 		return "requests get 503 meanwhile; "
 	}

@@ -112,7 +112,7 @@ func (m *mover) giveBack(ctx context.Context, u *unit) error {
 		}
 		return m.startPrograms(ctx, u)
 	}
-	if u.cfg.ReloadMode() == config.Replace {
+	if u.cfg.ReloadMode() == config.Replace || u.cfg.Direct() {
 		return m.giveBackReplaced(ctx, u)
 	}
 	return m.giveBackOverlapped(ctx, u)

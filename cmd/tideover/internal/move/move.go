@@ -138,7 +138,7 @@ func (m *mover) takeAll(ctx context.Context) error {
 	}
 	var twice, once []*unit
 	for _, u := range m.plan.units {
-		if len(u.processes) > 0 && u.cfg.ReloadMode() == config.Overlap && m.web(ctx, u) {
+		if len(u.processes) > 0 && u.cfg.ReloadMode() == config.Overlap && !u.cfg.Direct() && m.web(ctx, u) {
 			twice = append(twice, u)
 		} else {
 			once = append(once, u)

@@ -98,6 +98,8 @@ func (u *unit) describe() string {
 	switch {
 	case u.cfg.Web() && u.cfg.ReloadMode() == config.Overlap:
 		what = fmt.Sprintf("started here; then its socket %s is taken over, and it is stopped there", strings.Join(u.cfg.Listen, ", "))
+	case u.cfg.Direct():
+		what = fmt.Sprintf("its socket %s is taken over, it is stopped there, then started here (relay = \"none\")", strings.Join(u.cfg.Listen, ", "))
 	case u.cfg.Web():
 		what = fmt.Sprintf("its socket %s is taken over, it is stopped there, then started here (reload = \"replace\")", strings.Join(u.cfg.Listen, ", "))
 	}

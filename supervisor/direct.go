@@ -1,0 +1,134 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"tideover/listener"
+	"tideover/supervisor/config"
+	"tideover/supervisor/process"
+)
+
+// directSockets are the public sockets of an app with relay = "none": its processes accept from
+// them, and the daemon keeps them open, so that connections wait in the kernel's queue while no
+// process accepts. A nil one, of another app, has none.
+type directSockets struct {
+	mu        sync.Mutex
+	listeners []*publicListener
+}
+
+func (d *directSockets) add(l *publicListener) {
+	if d != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.listeners = append(d.listeners, l)
+	}
+}
+
+func (d *directSockets) remove(l *publicListener) {
+	if d != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.listeners = slices.DeleteFunc(d.listeners, func(other *publicListener) bool { return other == l })
+	}
+}
+
+// sockets returns the sockets of public addresses, in this order.
+func (d *directSockets) sockets(addresses []string) (all []*listener.Public) {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, address := range addresses {
+		for _, l := range d.listeners {
+			if l.address == address {
+				all = append(all, l.passedOn()...)
+			}
+		}
+	}
+	return all
+}
+
+// passedOn returns the sockets that a generation gets: all that a service manager has passed under
+// one name, else the one that has the address.
+func (l *publicListener) passedOn() []*listener.Public {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.passed {
+		return slices.Clone(l.sockets)
+	}
+	return slices.Clone(l.sockets[len(l.sockets)-1:])
+}
+
+// restoreBacklog makes the queues of an app without a relay as long as the kernel allows: its
+// server has made them as long as its own setting says.
+func (a *App) restoreBacklog() {
+	for _, socket := range a.direct.sockets(a.settings.Listen) {
+		if err := socket.Listen(); err != nil {
+			a.logger.Warn("cannot set the backlog of a public socket", "app", a.name, "address", socket.Address().String(), "error", err)
+		}
+	}
+}
+
+// share gives a socket up to the processes of the app.
+func (l *publicListener) share(a *App, socket *listener.Public) {
+	if err := socket.Share(); err != nil {
+		a.logger.Error("listener failed", "app", a.name, "address", l.address, "error", err)
+	}
+}
+
+// keepListening makes a socket listen again whenever a process of the app has shut it down, until
+// ctx ends. For a unix socket, which cannot, shutDown gets a value.
+func (l *publicListener) keepListening(ctx context.Context, a *App, socket *listener.Public, shutDown chan<- struct{}) {
+	logged := ""
+	err := socket.AwaitShutdown(ctx, func() {
+		err := socket.ListenAgain()
+		if err == nil {
+			logged = ""
+			a.logger.Warn("public socket listens again", "app", a.name, "address", l.address,
+				"hint", "a process of the app has called shutdown(2) on it, which ended it for all; connections that waited in its queue were reset")
+			return
+		}
+		if text := err.Error(); text != logged {
+			logged = text
+			a.logger.Error("public socket was shut down", "app", a.name, "address", l.address, "error", err,
+				"hint", "a process of the app has called shutdown(2) on it; clients cannot connect until there is another socket")
+		}
+		if errors.Is(err, listener.ErrShutDown) && socket == l.current() && socket.HasPath() {
+			select {
+			case shutDown <- struct{}{}:
+			default:
+			}
+		}
+	})
+	if err != nil {
+		a.logger.Error("listener failed", "app", a.name, "address", l.address, "error", err)
+	}
+}
+
+// takeLeft duplicates the public sockets that processes of a daemon hold which has died: they have
+// them where nothing is relayed. Clients wait in the queue until the app's own processes accept.
+// failed is why the address cannot be opened. The result is nil if there are none.
+// It must be called before a process is started: it looks at all that are recorded.
+func (r *registry) takeLeft(cfg *config.App, address string, failed error) *publicListener {
+	var inUse *listener.OpenError
+	if !errors.As(failed, &inUse) || strings.HasPrefix(address, systemdPrefix) {
+		return nil
+	}
+	unrecorded, _ := process.FindTrees(r.shared.state.TreePrefix(), r.shared.state.IsKnown)
+	for _, tree := range append(r.shared.state.StaleTrees(), unrecorded...) {
+		members, _ := tree.Pids()
+		for _, pid := range members {
+			if sockets, err := r.shared.listeners.duplicate(address, cfg.ListenMode, pid); err == nil {
+				r.shared.logger.Warn("public socket taken over", "app", cfg.Name, "address", address, "process", tree.Name, "pid", pid,
+					"hint", "a tideover that was killed has left the process; connections in the queue are kept")
+				return &publicListener{address: address, sockets: sockets}
+			}
+		}
+	}
+	return nil
+}
