@@ -40,6 +40,7 @@ type setup struct {
 	release  testenv.Release
 	config   string       // lines of [app.NAME] and its tables; run gets -c instead of a command
 	binary   string       // of the daemon; empty: the program under test
+	tls      bool         // the app speaks TLS with its clients
 	unix     bool         // the public socket
 	back     string       // the public address; empty: an unused one
 	front    frontStarter // nil: none
@@ -75,7 +76,7 @@ func newFixture(r *row, o setup) *fixture {
 		listen = "unix:" + listen
 	}
 	s.start(o, listen)
-	s.client = &loadgen.Client{Address: string(s.back), Prefix: "n"}
+	s.client = &loadgen.Client{Address: string(s.back), TLS: o.tls, Prefix: "n"}
 	if o.unix {
 		s.client.Host = "front.test"
 	}
@@ -100,8 +101,12 @@ func (s *fixture) start(o setup, listen string) {
 		name := strings.ToLower(strings.ReplaceAll(s.name, "/", "-"))
 		options.Name = "shop-" + strings.TrimLeft(name[max(0, len(name)-27):], "-") // 32 at most
 		options.Command = nil
+		command := o.command
+		if len(command) == 0 {
+			command = o.gunicorn.Argv(s.env)
+		}
 		path, err := s.env.Write("tideover.toml", fmt.Sprintf("[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s\n",
-			options.Name, tomlArray(o.gunicorn.Argv(s.env)), listen, s.app.Dir,
+			options.Name, tomlArray(command), listen, s.app.Dir,
 			strings.ReplaceAll(o.config, "[app.shop.", "[app."+options.Name+".")))
 		s.must(err)
 		options.Flags = append(options.Flags, "-c", path)
