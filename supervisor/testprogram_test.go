@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -42,6 +43,7 @@ func testPrograms() map[string]func() {
 		"sequential":   serveSequentially,
 
 		"blocking accept": serveAfterBlockingAccept,
+		"direct":          serveDirectly,
 	}
 }
 
@@ -221,15 +223,58 @@ func serveEach(accept func() (net.Conn, error)) {
 			fmt.Fprintln(os.Stderr, "accept:", err)
 			os.Exit(1)
 		}
-		if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-			io.Copy(io.Discard, r.Body)
-			answer := httptest.NewRecorder()
-			handler(http.StatusOK).ServeHTTP(answer, r)
-			w := answer.Result()
-			w.Close, w.ContentLength = true, int64(answer.Body.Len())
-			w.Write(conn)
+		answer(conn)
+	}
+}
+
+// answer answers one request and closes the connection.
+func answer(conn net.Conn) {
+	defer conn.Close()
+	if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+		io.Copy(io.Discard, r.Body)
+		answer := httptest.NewRecorder()
+		handler(http.StatusOK).ServeHTTP(answer, r)
+		w := answer.Result()
+		w.Close, w.ContentLength = true, int64(answer.Body.Len())
+		w.Write(conn)
+	}
+}
+
+// serveDirectly answers on the public socket until SIGTERM and finishes then what it has accepted;
+// Shutdown of net/http would close connections whose request it has not read. At SIGUSR1 it calls
+// shutdown(2) on the socket.
+func serveDirectly() {
+	pause()
+	public := os.NewFile(3, "public")
+	defer public.Close()
+	l, err := net.FileListener(public) // which makes the description non-blocking
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "no socket:", err)
+		os.Exit(1)
+	}
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	go func() {
+		for range asked {
+			syscall.Shutdown(3, syscall.SHUT_RD)
 		}
-		conn.Close()
+	}()
+	go func() {
+		untilTerm()
+		l.Close()
+	}()
+	var accepted sync.WaitGroup
+	for {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			accepted.Go(func() { answer(conn) })
+		case errors.Is(err, net.ErrClosed):
+			accepted.Wait()
+			return
+		default: // EINVAL, until the daemon has called listen(2) again
+			<-time.After(time.Millisecond)
+		}
 	}
 }
 
