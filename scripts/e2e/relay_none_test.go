@@ -104,7 +104,7 @@ func TestRelayNone(t *testing.T) {
 				s.restart()
 			}
 			s.killMaster()
-			s.stopAndStart()
+			s.event("stop and start", s.stopAndStart)
 			s.addNumbers("reloads=%d restarts=%d", c.reloads, c.restarts)
 			s.finish()
 			s.shutdown()
@@ -116,15 +116,13 @@ func TestRelayNone(t *testing.T) {
 // stopAndStart stops the app, as for a migration, and starts it again: connections wait meanwhile.
 func (s *fixture) stopAndStart() {
 	s.Helper()
-	s.event("stop and start", func() {
-		for _, verb := range []string{"stop", "start"} {
-			outcome, err := s.daemon.Call(s.timeout(operationTimeout), verb, s.daemon.App)
-			s.must(err)
-			if outcome.Exit != 0 {
-				s.Errorf("%s: %v", verb, outcome)
-			}
+	for _, verb := range []string{"stop", "start"} {
+		outcome, err := s.daemon.Call(s.timeout(operationTimeout), verb, s.daemon.App)
+		s.must(err)
+		if outcome.Exit != 0 {
+			s.Errorf("%s: %v", verb, outcome)
 		}
-	})
+	}
 }
 
 // control counts what gunicorn loses without tideover, under the same load.
@@ -180,7 +178,30 @@ func (s *fixture) checkGoesStraight() {
 	if a.Loss != "" || len(holders) == 0 || slices.ContainsFunc(holders, func(pid string) bool { return pid != a.Echo["pid"] }) {
 		s.Errorf("the connection is one of %v, the worker is %s; %s", holders, a.Echo["pid"], a.Cause)
 	}
-	s.addNumbers("straight=yes")
+	before := s.daemonTicks()
+	const requests = 200
+	for range requests {
+		s.client.Do(s.Context(), loadgen.Kind{Name: "straight"})
+	}
+	ticks := s.daemonTicks() - before
+	s.addNumbers("straight=yes daemon_cpu=%dms/%d", 10*ticks, requests)
+	if ticks > 10 {
+		s.Errorf("tideover itself has used %d ms of CPU for %d requests", 10*ticks, requests)
+	}
+}
+
+// daemonTicks is the CPU time that the daemon has used, in hundredths of a second.
+func (s *fixture) daemonTicks() (ticks int) {
+	s.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.daemon.Pid()))
+	s.must(err)
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')'):]))
+	for _, i := range []int{12, 13} { // utime and stime, counted from the state
+		n, err := strconv.Atoi(fields[i])
+		s.must(err)
+		ticks += n
+	}
+	return ticks
 }
 
 // connectionHolders returns the processes that have accepted a connection to the public address.
@@ -207,6 +228,53 @@ func (s *fixture) connectionHolders() (pids []string) {
 		}
 	}
 	return pids
+}
+
+// What a reload with relay = "none" may cost, as the table of the README says: requests on kept
+// connections end with their worker, and what a server does with connections that it has accepted
+// when it is told to stop is its own affair. No client is ever refused.
+func TestRelayNoneCosts(t *testing.T) {
+	t.Parallel()
+	const ready = `ready.command = ["sh", "-c", "grep -q \"^ready .* $TIDEOVER_GENERATION\" requests.log"]`
+	gthread := func(version string) setup {
+		return setup{gunicorn: testenv.Gunicorn{Version: version, Workers: 2, Class: "gthread"}, config: `relay = "none"`}
+	}
+	gevent := setup{gunicorn: testenv.Gunicorn{Workers: 2, Class: "gevent"}, config: `relay = "none"`}
+	variants := map[string]setup{"gthread": gthread("latest")}
+	if *full {
+		variants["gthread-20"], variants["gthread-23"], variants["gevent"] = gthread("20.1.0"), gthread("23.0.0"), gevent
+		variants["uvicorn"] = setup{config: "relay = \"none\"\n" + ready}
+	}
+	for name, o := range variants {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t)
+			if name == "uvicorn" {
+				o.command = r.serverCommand("uvicorn-fd")
+			}
+			o.release = testenv.Release{Number: 1, Import: 0.2}
+			s := newFixture(r, o)
+			keep := &loadgen.Client{Address: string(s.back), Prefix: "k"}
+			var kept []loadgen.Kind
+			for _, k := range newConnections() {
+				k.Keep = true
+				kept = append(kept, k)
+			}
+			fresh := loadgen.Start(loadgen.Plan{Client: s.client, Rate: 20, Mix: newConnections()})
+			reused := loadgen.Start(loadgen.Plan{Client: keep, Rate: 40, Mix: kept})
+			for range times(3) {
+				s.must(s.operateQuietly("reload", "--wait-drain"))
+			}
+			news, keeps := fresh.Stop(), reused.Stop()
+			r.addNumbers("reloads=%d new=%d/%d kept=%d/%d %s", times(3), news.Lost(), news.Ended, keeps.Lost(), keeps.Ended, keeps.Ways())
+			if refused := news.Losses[loadgen.Refused] + keeps.Losses[loadgen.Refused]; refused > 0 {
+				r.Errorf("%d clients were refused", refused)
+			}
+			if name != "uvicorn" {
+				r.checkNothingLost(news)
+			}
+			s.shutdown()
+		})
+	}
 }
 
 // What else takes the socket by its number, or by LISTEN_FDS, and says itself when it is ready.
@@ -242,14 +310,30 @@ func TestRelayNoneOfOtherServers(t *testing.T) {
 			}
 			s.startLoad(20, mix...)
 			for range times(2) {
-				s.reload()
+				s.must(s.operateQuietly("reload", "--wait-drain"))
 			}
-			s.restart()
+			s.must(s.operateQuietly("restart"))
 			s.stopAndStart()
-			s.finish()
+			tally := s.load.Stop()
+			s.report(tally)
+			if refused := tally.Losses[loadgen.Refused]; refused > 0 {
+				r.Errorf("%d clients were refused", refused)
+			}
+			if c.name == "python-notify" { // the others close connections that have not sent a request yet
+				r.checkNothingLost(tally)
+			}
 			s.shutdown()
 		})
 	}
+}
+
+// operateQuietly is operate without a deploy and without requests that are in flight for certain.
+func (s *fixture) operateQuietly(verb string, args ...string) error {
+	_, outcome, err := s.daemon.Operate(s.timeout(operationTimeout), verb, args...)
+	if err == nil && outcome.Exit != 0 {
+		err = fmt.Errorf("%s: %v", verb, outcome)
+	}
+	return err
 }
 
 // plainServer accepts on descriptor 3 and knows nothing of HTTP but what the standard library has.
