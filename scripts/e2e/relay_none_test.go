@@ -96,7 +96,8 @@ func TestRelayNone(t *testing.T) {
 			}
 			s := newFixture(r, setup{gunicorn: c.gunicorn, tls: c.tls, release: release, flags: flags("--relay", "none")})
 			s.checkGoesStraight()
-			s.startLoad(40, newConnections()...)
+			// Also at full size what the machine carries: without hold.limit a queue that grows has no end.
+			s.load = loadgen.Start(loadgen.Plan{Client: s.client, Rate: s.affordableRate(20), Mix: newConnections()})
 			for range c.reloads {
 				s.reload()
 			}
@@ -269,7 +270,8 @@ func TestRelayNoneCosts(t *testing.T) {
 			if refused := news.Losses[loadgen.Refused] + keeps.Losses[loadgen.Refused]; refused > 0 {
 				r.Errorf("%d clients were refused", refused)
 			}
-			if name != "uvicorn" {
+			// The others may close a connection at SIGTERM that they have accepted and not read from.
+			if slices.Contains([]string{"gthread", "gthread-20", "gevent"}, name) {
 				r.checkNothingLost(news)
 			}
 			s.shutdown()
