@@ -103,6 +103,12 @@ func (p *program) removeOptions(o *iniOption) {
 // convertAddress sets the public address to the bind of gunicorn's command line.
 func (p *program) convertAddress() {
 	g := p.gunicorn
+	switch {
+	case g.TLS:
+		p.block.set("relay", tomlString(config.RelayNone), "gunicorn speaks TLS, so it gets the public socket itself; tideover help config relay")
+	case g.Protocol != "" && g.Protocol != "http":
+		p.block.set("relay", tomlString(config.RelayNone), "gunicorn speaks "+g.Protocol+", so it gets the public socket itself; tideover help config relay")
+	}
 	if g.NeedsQuery() {
 		file := g.ConfigFile
 		p.block.remark(fmt.Sprintf("listen is left to gunicorn, which is asked: %s may name its bind, else it is %s", file, strings.Join(g.Bind.Addresses, ", ")))
