@@ -616,6 +616,7 @@ func (m *responseModel) client(c *testClient, random *rand.Rand) {
 	if random.IntN(5) == 0 {
 		leaves = random.IntN(size + 1)
 	}
+	c.SetDeadline(time.Now().Add(2 * time.Minute)) // under the race detector, on a busy machine
 	c.get(fmt.Sprintf("/%s/%d/%d/%d", framing, size, piece, dies))
 	res, err := http.ReadResponse(c.in, nil)
 	if err != nil {
