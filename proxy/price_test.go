@@ -208,3 +208,39 @@ func TestPriceOfAHeldRequest(t *testing.T) {
 		t.Error("more than 680")
 	}
 }
+
+// A client that reads slowly costs two goroutines and a small buffer, however long its response is.
+func TestPriceOfAStoredResponse(t *testing.T) {
+	set := buffering
+	set.Buffer = -1
+	r := newNarrowHarness(t, set)
+	app := &responder{framing: "length", body: randomBytes(600_000)}
+	child := r.newTestApp(gate.TargetOptions{}, app.serve)
+	r.gate.Swap(child.Target)
+	memory := func() uint64 {
+		runtime.GC()
+		runtime.GC() // what is in a sync.Pool survives the first one
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	r.dial().get("/quick").want(200, "quick")
+	const n = 100
+	var slow []*testClient
+	for range n {
+		slow = append(slow, r.dialNarrow())
+	}
+	before := memory()
+	for i, c := range slow {
+		c.get("/")
+		r.eventually("written", func() bool { return app.written.Load() == int64(i+1) && child.InFlight() == 0 })
+	}
+	each := int64(memory()-before) / n
+	t.Logf("%d bytes for a response of %d, %d of it on disk", each, len(app.body), r.spool.Used()/n)
+	if each > 64<<10 {
+		t.Error("more than 64 KiB")
+	}
+	for _, c := range slow {
+		c.wantBody(app.body)
+	}
+}

@@ -18,8 +18,8 @@ const (
 	// storedPiece is how much is read from the spool at once: a client that is waited for keeps as
 	// much memory.
 	storedPiece = 16 << 10
-	// lentPiece is how much the app has to wait with, when there is no room, before it is looked
-	// again whether there is, and roomInterval for how long at most.
+	// lentPiece is how much is sent while the app waits because there is no room, before the store
+	// is tried again, and roomInterval is for how long it waits for that at most.
 	lentPiece    = 16 << 10
 	roomInterval = 100 * time.Millisecond
 	// rateTime is how long the rate of a client is measured at least. It is not measured for as long
@@ -326,6 +326,11 @@ func (s *storedResponse) fail(err error) {
 	}
 	s.err = err
 	s.memory, s.writing = nil, 0
+	s.mu.Unlock()
+	s.upstream.Close()
+	notify(s.progress)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for s.appending {
 		s.mu.Unlock()
 		<-s.added
@@ -336,9 +341,6 @@ func (s *storedResponse) fail(err error) {
 		s.file, s.reader = nil, nil
 	}
 	s.endLocked()
-	s.mu.Unlock()
-	s.upstream.Close()
-	notify(s.progress)
 }
 
 // endLocked says that the sender has ended. s.mu must be held.
