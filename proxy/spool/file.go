@@ -213,10 +213,10 @@ func (r *Reader) Trim() {
 		f.mu.Unlock()
 		return
 	}
-	given := f.blocks[:n]
+	of, given := f.store, f.blocks[:n]
 	f.blocks, f.trimmed = f.blocks[n:], f.trimmed+n
 	f.mu.Unlock()
-	f.spool.give(f.store, given)
+	f.spool.give(of, given)
 }
 
 // begin begins to read the next piece.
