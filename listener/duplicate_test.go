@@ -8,10 +8,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +38,8 @@ func listenAs(t *testing.T, uid uint32, arguments ...string) *testChild {
 }
 
 // listenProgram listens on its arguments: an address, a path, or "reuseport ADDRESS" for two sockets. It ends as
-// gunicorn does: it closes the sockets and removes their paths.
+// gunicorn does: it closes the sockets and removes their paths. Then it says after how many milliseconds another
+// socket is at a path, which it waits for as long as missingLimit.
 func listenProgram() {
 	var all []net.Listener
 	for _, argument := range os.Args[3:] {
@@ -61,7 +67,19 @@ func listenProgram() {
 	for _, l := range all {
 		l.Close()
 	}
+	removed := time.Now()
+	for _, path := range os.Args[3:] {
+		_, err := os.Lstat(path)
+		for filepath.IsAbs(path) && err != nil && time.Since(removed) < missingLimit {
+			unix.Nanosleep(&unix.Timespec{Nsec: 50_000}, nil)
+			_, err = os.Lstat(path)
+		}
+	}
+	fmt.Println(time.Since(removed).Milliseconds())
 }
+
+// missingLimit bounds the time in which listenProgram waits for another socket at its path.
+const missingLimit = 2 * time.Second
 
 // end has the program close its sockets and waits until it is gone.
 func (c *testChild) end(t *testing.T) {
@@ -294,6 +312,72 @@ func TestThePathThatTheOldProcessRemovesIsTakenAtOnce(t *testing.T) {
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Error("Close leaves the path:", err)
 	}
+}
+
+// Every thread that could run Go code sleeps in a system call of which the scheduler of Go knows nothing, as on a
+// machine that gives these threads no CPU.
+func TestAPathIsTakenAtOnceWhileThisProcessGetsNoCPU(t *testing.T) {
+	path := filepath.Join(openDirectory(t), "app.sock")
+	old := listenAs(t, otherUser(), path)
+	all := duplicate(t, Address{"unix", path}, old.Process.Pid)
+	taken, armed := make(chan *Public), make(chan struct{})
+	go func() {
+		p, err := all[0].TakePath(t.Context(), func() { close(armed) })
+		if err != nil {
+			t.Error(err)
+		}
+		taken <- p
+	}()
+	<-armed
+	withoutCPU(missingLimit/2, old.closeInputRaw(t))
+	missing := old.line(t)
+	if p := <-taken; p != nil {
+		defer p.Close()
+	}
+	if n, err := strconv.Atoi(missing); err != nil || n > int(missingLimit.Milliseconds())/4 {
+		t.Errorf("the path was missing for %s ms", missing)
+	}
+}
+
+// closeInputRaw returns a function that closes the program's standard input without the scheduler of Go.
+func (c *testChild) closeInputRaw(t *testing.T) func() {
+	t.Helper()
+	fd := -1
+	err := withFD(c.stdin.(syscall.Conn), func(input int) (err error) {
+		fd, err = unix.FcntlInt(uintptr(input), unix.F_DUPFD_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.stdin.Close()
+	return func() { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+}
+
+// withoutCPU calls do and then lets no goroutine of this process run for some time: each processor of Go's scheduler
+// is in a system call that the scheduler is not told of, on a thread that no signal interrupts.
+func withoutCPU(d time.Duration, do func()) {
+	n := int32(runtime.GOMAXPROCS(0))
+	sleep := unix.NsecToTimespec(d.Nanoseconds())
+	var all unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^uint64(0)
+	}
+	var there atomic.Int32
+	var sleeping sync.WaitGroup
+	for i := range n {
+		sleeping.Go(func() {
+			runtime.LockOSThread() // and the thread ends with the goroutine
+			for there.Add(1); there.Load() < n; {
+			}
+			unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil)
+			if i == 0 {
+				do()
+			}
+			unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&sleep)), 0, 0)
+		})
+	}
+	sleeping.Wait()
 }
 
 func TestAPathThatStaysIsNotTaken(t *testing.T) {

@@ -125,8 +125,11 @@ func (f *socketFile) setAccess(mode os.FileMode, to *owner) error {
 func (f *socketFile) address() string {
 	number := -1
 	withFD(f.pin, func(fd int) error { number = fd; return nil })
-	return fmt.Sprintf("/proc/self/fd/%d", number)
+	return procFD(number)
 }
+
+// procFD is a path of the file of a descriptor of this process.
+func procFD(number int) string { return fmt.Sprintf("/proc/self/fd/%d", number) }
 
 // remove unlinks the file if it is still this socket's, and closes the descriptor. A second
 // call does nothing.

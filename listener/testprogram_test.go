@@ -20,6 +20,7 @@ import (
 // The test binary, called with "testprogram NAME", runs one of the test programs. One that no test
 // uses fails a whole run.
 func TestMain(m *testing.M) {
+	Helper()
 	if len(os.Args) > 2 && os.Args[1] == "testprogram" {
 		testPrograms[os.Args[2]]()
 		unix.Exit(0)

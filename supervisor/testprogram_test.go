@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"tideover/listener"
 	"tideover/supervisor/process"
 	"tideover/supervisor/safepath"
 )
@@ -53,6 +54,7 @@ var usedPrograms sync.Map
 func TestMain(m *testing.M) {
 	process.Shim()
 	safepath.Helper()
+	listener.Helper()
 	if program := os.Getenv("TESTPROGRAM"); program != "" {
 		testPrograms()[program]()
 		return

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"tideover/listener"
 	"tideover/supervisor/process"
 	"tideover/supervisor/safepath"
 )
@@ -12,6 +13,7 @@ import (
 func main() {
 	process.Shim()
 	safepath.Helper()
+	listener.Helper()
 	os.Exit(Main{}.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"tideover/listener"
 	"tideover/supervisor/process"
 	"tideover/supervisor/safepath"
 )
@@ -29,6 +30,7 @@ import (
 func TestMain(m *testing.M) {
 	process.Shim()
 	safepath.Helper()
+	listener.Helper()
 	testscript.Main(m, map[string]func(){"tideover": main, "webapp": webapp, "worker": worker})
 }
 

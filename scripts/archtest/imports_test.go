@@ -13,7 +13,7 @@ const module = "tideover"
 // leaves. A leaf imports no package of this module, so it cannot call back into
 // the supervisor, and no request can wait for one of the supervisor's locks.
 var walls = map[string][]string{
-	"cmd/tideover": {"cmd/tideover/internal/daemon", "cmd/tideover/internal/move", "cmd/tideover/internal/term",
+	"cmd/tideover": {"cmd/tideover/internal/daemon", "cmd/tideover/internal/move", "cmd/tideover/internal/term", "listener",
 		"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
 		"supervisor/process", "supervisor/safepath", "supervisor/supervisordconf"},
 	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term", "proxy/awake",
