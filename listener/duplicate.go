@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,19 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Duplicate returns the sockets that listen on exactly this address and that the process pid or
-// one of its descendants has open: several where each worker of it has a socket of its own
-// (SO_REUSEPORT). They are duplicates (pidfd_getfd(2)): connections that wait in the backlog
-// are kept when the process closes its own. Other sockets of it, and those of other processes,
-// are never duplicated.
+// Duplicate returns the sockets that listen on exactly this address and that one of the processes
+// has open: several where each worker has a socket of its own (SO_REUSEPORT). They are duplicates
+// (pidfd_getfd(2)): connections that wait in the backlog are kept when the processes close theirs.
+// Other sockets of them, and those of other processes, are never duplicated.
 //
-// It needs the right to trace the process (PTRACE_MODE_ATTACH_REALCREDS): CAP_SYS_PTRACE, for
+// It needs the right to trace the processes (PTRACE_MODE_ATTACH_REALCREDS): CAP_SYS_PTRACE, for
 // other users' processes and where Yama restricts it. The error says what is missing.
 //
 // The file of a unix socket is Public's from here on: Rebind binds it again when the process
 // removes it at its end, and Close removes it.
-func Duplicate(a Address, o Options, pid int) ([]*Public, error) {
-	found, err := duplicateListening(a, pid)
+func Duplicate(a Address, o Options, pids []int) ([]*Public, error) {
+	found, err := duplicateListening(a, pids)
 	var all []*Public
 	for _, f := range found {
 		if err == nil {
@@ -36,9 +36,6 @@ func Duplicate(a Address, o Options, pid int) ([]*Public, error) {
 			}
 		}
 		f.Close()
-	}
-	if err == nil && len(all) == 0 {
-		err = fmt.Errorf("no socket of pid %d or of its descendants listens on %s", pid, a)
 	}
 	if err != nil {
 		for _, p := range all {
@@ -76,27 +73,38 @@ func (p *Public) LeavePath() {
 	p.file = nil
 }
 
-// duplicateListening duplicates the sockets of a process tree that listen on a, each once.
-func duplicateListening(a Address, pid int) (all []*os.File, err error) {
-	inodes, seen := listeningInodes(a), map[string]bool{}
-	for _, member := range processTree(pid) {
-		more, err := duplicateOf(a, member, inodes, seen)
+// duplicateListening duplicates the sockets of processes that listen on a, each once.
+func duplicateListening(a Address, pids []int) (all []*os.File, err error) {
+	names, seen := listeningSockets(a), map[string]bool{}
+	refused := fmt.Errorf("no process of pid %s listens on %s", strings.Trim(fmt.Sprint(pids), "[]"), a)
+	for _, pid := range pids {
+		more, err := duplicateOf(a, pid, names, seen)
 		all = append(all, more...)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // it has exited
+		case errors.Is(err, fs.ErrPermission):
+			refused = err
+		case err != nil:
 			return all, err
 		}
 	}
-	if a.Network == "unix" && len(all) > 0 && len(inodes) > len(all) {
-		return all, errors.New("another process listens on a socket of the same path")
+	if len(all) == 0 {
+		return nil, refused
+	}
+	for socket, path := range names {
+		if a.Network == "unix" && path == a.Address && !seen[socket] {
+			return all, errors.New("another process listens on a socket of the same path")
+		}
 	}
 	return all, nil
 }
 
-// duplicateOf duplicates the sockets of one process. inodes are candidates, as /proc/PID/fd
+// duplicateOf duplicates the sockets of one process. names has the candidates, as /proc/PID/fd
 // names them; whether one is the socket that is wanted is asked of the duplicate itself, because
 // the process can close and open descriptors meanwhile.
-func duplicateOf(a Address, pid int, inodes, seen map[string]bool) (all []*os.File, err error) {
-	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+func duplicateOf(a Address, pid int, names map[string]string, seen map[string]bool) (all []*os.File, err error) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	descriptors, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +114,10 @@ func duplicateOf(a Address, pid int, inodes, seen map[string]bool) (all []*os.Fi
 			unix.Close(pidfd)
 		}
 	}()
-	for _, link := range links {
-		target, err := os.Readlink(link)
-		if err != nil || !inodes[target] || seen[target] {
+	for _, d := range descriptors {
+		target, err := os.Readlink(filepath.Join(dir, d.Name()))
+		name, listens := names[target]
+		if err != nil || !listens || seen[target] || !isAtPath(strconv.Itoa(pid), name, a) {
 			continue
 		}
 		if pidfd < 0 {
@@ -116,7 +125,7 @@ func duplicateOf(a Address, pid int, inodes, seen map[string]bool) (all []*os.Fi
 				return all, os.NewSyscallError("pidfd_open", err)
 			}
 		}
-		number, _ := strconv.Atoi(filepath.Base(link))
+		number, _ := strconv.Atoi(d.Name())
 		fd, err := unix.PidfdGetfd(pidfd, number, 0)
 		if errors.Is(err, unix.EBADF) || errors.Is(err, unix.ESRCH) {
 			continue // it was closed meanwhile
@@ -125,7 +134,7 @@ func duplicateOf(a Address, pid int, inodes, seen map[string]bool) (all []*os.Fi
 			return all, os.NewSyscallError("pidfd_getfd", err)
 		}
 		f := os.NewFile(uintptr(fd), a.String())
-		if !listensOn(fd, a) {
+		if !listensOn(fd, a, name) {
 			f.Close()
 			continue
 		}
@@ -135,8 +144,9 @@ func duplicateOf(a Address, pid int, inodes, seen map[string]bool) (all []*os.Fi
 	return all, nil
 }
 
-// listensOn reports whether a descriptor is a stream socket that listens on exactly this address.
-func listensOn(fd int, a Address) bool {
+// listensOn reports whether a descriptor is a stream socket that listens on exactly this address. A
+// unix socket must be bound to this path.
+func listensOn(fd int, a Address, path string) bool {
 	listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if err != nil || listening == 0 {
 		return false
@@ -151,7 +161,7 @@ func listensOn(fd int, a Address) bool {
 	}
 	switch at := name.(type) {
 	case *unix.SockaddrUnix:
-		return a.Network == "unix" && filepath.Clean(at.Name) == a.Address
+		return a.Network == "unix" && at.Name == path
 	case *unix.SockaddrInet4:
 		return a.isAt(net.IP(at.Addr[:]), at.Port)
 	case *unix.SockaddrInet6:
@@ -184,34 +194,12 @@ func (a Address) isAt(ip net.IP, port int) bool {
 	return false
 }
 
-// processTree returns a process and its descendants.
-func processTree(pid int) []int {
-	children := map[int][]int{}
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		own, _ := strconv.Atoi(strings.Split(path, "/")[2])
-		_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ")
-		if fields := strings.Fields(rest); len(fields) > 1 { // state, ppid
-			parent, _ := strconv.Atoi(fields[1])
-			children[parent] = append(children[parent], own)
-		}
-	}
-	all := []int{pid}
-	for i := 0; i < len(all); i++ {
-		all = append(all, children[all[i]]...)
-	}
-	return all
-}
-
 // freeInterval is the time between two tries of OpenWhenFree.
 const freeInterval = 2 * time.Millisecond
 
 // OpenWhenFree is Open that waits while another process has the address, until ctx ends.
-// Between two tries it connects to no socket, so the other process sees no connection of it.
+// Between two tries it connects to no socket that is bound to an absolute path, so the other process
+// sees no connection of it.
 func OpenWhenFree(ctx context.Context, a Address, o Options) (*Public, error) {
 	if o.Mode == 0 {
 		o.Mode = publicMode
@@ -233,15 +221,21 @@ func OpenWhenFree(ctx context.Context, a Address, o Options) (*Public, error) {
 
 // openIfFree returns EADDRINUSE for an address that another process has.
 func openIfFree(a Address, o Options) (*Public, error) {
-	if a.Network == "unix" && len(listeningInodes(a)) > 0 {
-		return nil, unix.EADDRINUSE
+	if a.Network == "tcp" {
+		p, err := openTCP(a)
+		if err != nil && !errors.Is(err, unix.EADDRINUSE) {
+			err = newOpenError(a, err)
+		}
+		return p, err
 	}
-	if a.Network == "unix" {
-		return Open(a, o)
+	for _, path := range listeningSockets(a) {
+		if path == a.Address {
+			return nil, unix.EADDRINUSE
+		}
 	}
-	p, err := openTCP(a)
-	if err != nil && !errors.Is(err, unix.EADDRINUSE) {
-		err = newOpenError(a, err)
+	p, err := Open(a, o)
+	if errors.Is(err, errInUse) { // a socket that is bound to a relative path
+		err = unix.EADDRINUSE
 	}
 	return p, err
 }

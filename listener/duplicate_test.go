@@ -24,9 +24,20 @@ import (
 // listenAs opens addresses in a test program of another user and returns its pid. The program never accepts.
 func listenAs(t *testing.T, uid uint32, arguments ...string) *testChild {
 	t.Helper()
+	return startListening(t, uid, "/", arguments)
+}
+
+// listenIn is listenAs in a directory, for relative paths.
+func listenIn(t *testing.T, dir, path string) *testChild {
+	t.Helper()
+	return startListening(t, otherUser(), dir, []string{"unix " + path})
+}
+
+func startListening(t *testing.T, uid uint32, dir string, arguments []string) *testChild {
+	t.Helper()
 	usedPrograms.Store("listen", true)
 	cmd := exec.Command("/proc/self/exe", append([]string{"testprogram", "listen"}, arguments...)...)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr, cmd.Dir = os.Stderr, dir
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	}
@@ -37,7 +48,8 @@ func listenAs(t *testing.T, uid uint32, arguments ...string) *testChild {
 	return c
 }
 
-// listenProgram listens on its arguments: an address, a path, or "reuseport ADDRESS" for two sockets. It ends as
+// listenProgram listens on its arguments: an address, a path, "unix PATH" for a relative path, or "reuseport ADDRESS"
+// for two sockets. It ends as
 // gunicorn does: it closes the sockets and removes their paths. Then it says after how many milliseconds another
 // socket is at a path, which it waits for as long as missingLimit.
 func listenProgram() {
@@ -51,12 +63,12 @@ func listenProgram() {
 				}
 			})
 		}}
-		network := "tcp"
-		if filepath.IsAbs(address) {
-			network = "unix"
+		network, path := "tcp", address
+		if address, relative := strings.CutPrefix(address, "unix "); relative || filepath.IsAbs(address) {
+			network, path = "unix", address
 		}
 		for range map[bool]int{false: 1, true: 2}[twice] {
-			l, err := config.Listen(context.Background(), network, address)
+			l, err := config.Listen(context.Background(), network, path)
 			if err != nil {
 				panic(err)
 			}
@@ -92,7 +104,7 @@ func (c *testChild) end(t *testing.T) {
 
 func duplicate(t *testing.T, a Address, pid int) []*Public {
 	t.Helper()
-	all, err := Duplicate(a, Options{}, pid)
+	all, err := Duplicate(a, Options{}, []int{pid})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +203,7 @@ func TestOnlyTheNamedAddressOfTheNamedProcessIsDuplicated(t *testing.T) {
 		{"another path", Address{"unix", path + "x"}, old.Process.Pid},
 		{"a process that is gone", here, 1 << 22},
 	} {
-		if all, err := Duplicate(c.a, Options{}, c.pid); err == nil {
+		if all, err := Duplicate(c.a, Options{}, []int{c.pid}); err == nil {
 			t.Errorf("%s: %d sockets", c.name, len(all))
 		}
 	}
@@ -199,21 +211,47 @@ func TestOnlyTheNamedAddressOfTheNamedProcessIsDuplicated(t *testing.T) {
 	duplicate(t, Address{"unix", path}, old.Process.Pid)
 }
 
-func TestSocketsOfDescendantsAreDuplicated(t *testing.T) {
+func TestTheSocketIsFoundInOneOfSeveralProcesses(t *testing.T) {
 	a := freeAddress(t)
-	usedPrograms.Store("parent", true)
-	parent := startChild(t, exec.Command("/proc/self/exe", "testprogram", "parent", a.Address))
-	if line := parent.line(t); line != "ready" {
-		t.Fatal(line)
+	first, second := listenAs(t, otherUser(), freeAddress(t).Address), listenAs(t, otherUser(), a.Address)
+	all, err := Duplicate(a, Options{}, []int{1 << 22, first.Process.Pid, second.Process.Pid})
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%d sockets, %v", len(all), err)
 	}
-	duplicate(t, a, parent.Process.Pid)
+	all[0].Close()
 }
 
-// parentProgram starts the program listen and passes its own standard streams on.
-func parentProgram() {
-	cmd := exec.Command("/proc/self/exe", append([]string{"testprogram", "listen"}, os.Args[3:]...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Run()
+// gunicorn -b unix:app.sock binds a relative path. The name of the socket is "app.sock" then.
+func TestASocketThatIsBoundToARelativePathIsFoundInTheDirectoryOfItsProcess(t *testing.T) {
+	dir, other := openDirectory(t), openDirectory(t)
+	for _, name := range []string{"app.sock", "./beside.sock", "my app.sock"} {
+		a := Address{"unix", filepath.Join(dir, name)}
+		old := listenIn(t, dir, name)
+		listenIn(t, other, name)
+		for _, p := range duplicate(t, a, old.Process.Pid) {
+			p.LeavePath()
+		}
+		if got := portOwner(a); !strings.HasPrefix(got, fmt.Sprintf("pid %d ", old.Process.Pid)) && os.Geteuid() == 0 {
+			t.Errorf("held by %q", got)
+		}
+		opened := make(chan error)
+		go func() {
+			p, err := OpenWhenFree(t.Context(), a, Options{})
+			if err == nil {
+				p.Close()
+			}
+			opened <- err
+		}()
+		select {
+		case err := <-opened:
+			t.Fatalf("%v: opened while it is in use: %v", a, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+		old.end(t)
+		if err := <-opened; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // A process without the right to trace the other one gets an error that names the system call, and nothing is
@@ -221,7 +259,7 @@ func parentProgram() {
 func TestWithoutPtracePermissionTheErrorNamesTheSystemCall(t *testing.T) {
 	a := freeAddress(t)
 	if os.Geteuid() != 0 {
-		_, err := Duplicate(a, Options{}, 1)
+		_, err := Duplicate(a, Options{}, []int{1})
 		if err == nil {
 			t.Error("a socket of pid 1")
 		}
@@ -242,7 +280,7 @@ func TestWithoutPtracePermissionTheErrorNamesTheSystemCall(t *testing.T) {
 func duplicateProgram() {
 	var pid int
 	fmt.Sscan(os.Args[4], &pid)
-	_, err := Duplicate(Address{"tcp", os.Args[3]}, Options{}, pid)
+	_, err := Duplicate(Address{"tcp", os.Args[3]}, Options{}, []int{pid})
 	fmt.Println(err)
 }
 

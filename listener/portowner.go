@@ -17,18 +17,19 @@ import (
 // "pid 4711 (gunicorn: master)", this process only if there is no other. It is empty if /proc
 // does not show one: only root can see the descriptors of other users' processes.
 func portOwner(a Address) string {
-	inodes := listeningInodes(a)
-	if len(inodes) == 0 {
+	names := listeningSockets(a)
+	if len(names) == 0 {
 		return ""
 	}
 	self := ""
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, link := range links {
 		target, err := os.Readlink(link)
-		if err != nil || !inodes[target] {
+		name, listens := names[target]
+		pid := strings.Split(link, "/")[2]
+		if err != nil || !listens || !isAtPath(pid, name, a) {
 			continue
 		}
-		pid := strings.Split(link, "/")[2]
 		holder := fmt.Sprintf("pid %s (%s)", pid, commandLine(pid))
 		if pid != strconv.Itoa(os.Getpid()) {
 			return holder
@@ -45,14 +46,20 @@ func Holder(a Address) string { return portOwner(a) }
 // that it has accepted has the same path.
 const unixListens = "00010000"
 
-// listeningInodes returns the sockets that conflict with a, as the links in /proc/PID/fd
-// name them: "socket:[12345]".
-func listeningInodes(a Address) map[string]bool {
-	found := map[string]bool{}
+// listeningSockets returns the sockets that conflict with a, as the links in /proc/PID/fd name
+// them: "socket:[12345]", and the paths to which they are bound, empty for TCP. A relative path may
+// be a's: isAtPath knows.
+func listeningSockets(a Address) map[string]string {
+	found := map[string]string{}
 	if a.Network == "unix" {
-		eachRow("/proc/net/unix", func(f []string) {
-			if len(f) == 8 && f[3] == unixListens && f[7] == a.Address {
-				found["socket:["+f[6]+"]"] = true
+		eachLine("/proc/net/unix", func(line string) {
+			f := strings.Fields(line)
+			if len(f) < 8 || f[3] != unixListens {
+				return
+			}
+			path := line[strings.LastIndex(line, " "+f[6]+" ")+len(f[6])+2:] // it may contain blanks
+			if path == a.Address || strings.HasSuffix(a.Address, "/"+strings.TrimPrefix(path, "./")) {
+				found["socket:["+f[6]+"]"] = path
 			}
 		})
 		return found
@@ -60,14 +67,15 @@ func listeningInodes(a Address) map[string]bool {
 	host, port, _ := net.SplitHostPort(a.Address)
 	want := net.ParseIP(host) // nil for a host name or every interface: only the port is compared
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		eachRow(table, func(f []string) {
+		eachLine(table, func(line string) {
+			f := strings.Fields(line)
 			if len(f) < 10 || f[3] != "0A" {
 				return
 			}
 			ip, p, ok := decodeAddress(f[1])
 			clash := want == nil || want.IsUnspecified() || ip.IsUnspecified() || ip.Equal(want)
 			if ok && clash && strconv.Itoa(p) == port {
-				found["socket:["+f[9]+"]"] = true
+				found["socket:["+f[9]+"]"] = ""
 			}
 		})
 	}
@@ -90,15 +98,25 @@ func decodeAddress(s string) (net.IP, int, bool) {
 	return ip, int(p), true
 }
 
-// eachRow calls f with the fields of every line of a table in /proc.
-func eachRow(path string, f func(fields []string)) {
+// isAtPath reports whether the path to which a process has bound a unix socket is a's. A relative
+// one begins in its working directory: a server is asked for "app.sock" and stays there.
+func isAtPath(pid, path string, a Address) bool {
+	if a.Network != "unix" || path == a.Address {
+		return true
+	}
+	dir, err := os.Readlink("/proc/" + pid + "/cwd")
+	return err == nil && !filepath.IsAbs(path) && filepath.Join(dir, path) == a.Address
+}
+
+// eachLine calls f for every line of a table in /proc.
+func eachLine(path string, f func(line string)) {
 	file, err := os.Open(path)
 	if err != nil {
 		return
 	}
 	defer file.Close()
 	for s := bufio.NewScanner(file); s.Scan(); {
-		f(strings.Fields(s.Text()))
+		f(s.Text())
 	}
 }
 

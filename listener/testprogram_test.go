@@ -52,7 +52,6 @@ var testPrograms = map[string]func(){
 	"serve one": serveOne,
 	"inherit":   inherit,
 	"listen":    listenProgram,
-	"parent":    parentProgram,
 	"duplicate": duplicateProgram,
 }
 

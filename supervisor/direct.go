@@ -122,12 +122,10 @@ func (r *registry) takeLeft(cfg *config.App, address string, failed error) *publ
 	unrecorded, _ := process.FindTrees(r.shared.state.TreePrefix(), r.shared.state.IsKnown)
 	for _, tree := range append(r.shared.state.StaleTrees(), unrecorded...) {
 		members, _ := tree.Pids()
-		for _, pid := range members {
-			if sockets, err := r.shared.listeners.duplicate(address, cfg.ListenMode, pid); err == nil {
-				r.shared.logger.Warn("public socket taken over", "app", cfg.Name, "address", address, "process", tree.Name, "pid", pid,
-					"hint", "a tideover that was killed has left the process; connections in the queue are kept")
-				return &publicListener{address: address, sockets: sockets}
-			}
+		if sockets, err := r.shared.listeners.duplicate(address, cfg.ListenMode, members); err == nil {
+			r.shared.logger.Warn("public socket taken over", "app", cfg.Name, "address", address, "process", tree.Name, "pids", members,
+				"hint", "a tideover that was killed has left the process; connections in the queue are kept")
+			return &publicListener{address: address, sockets: sockets}
 		}
 	}
 	return nil

@@ -27,9 +27,11 @@ type publicListener struct {
 	passed  bool   // a service manager has opened it
 	// borrowed says that another process has bound the sockets, and removes the path at its end.
 	borrowed bool
-	armed    chan struct{} // closed when such a removal is noticed at once; nil: it has no path
+	app      *App          // that accepts; nil: none
 	stop     func()        // stops accepting and waits until it has; nil: serve was not called
 	unkeep   func()        // ends the pathKeeper; nil: there is none
+	armed    chan struct{} // closed when a removal of a borrowed path is noticed at once; nil: it is not borrowed
+	untake   func()        // ends the wait for that removal; nil: it is not borrowed
 
 	mu sync.Mutex // guards sockets while it serves
 	// sockets are several where a service manager has passed them, and while connections wait in
@@ -37,21 +39,33 @@ type publicListener struct {
 	sockets []*listener.Public
 }
 
-// current returns the socket that has the address.
-func (l *publicListener) current() *listener.Public {
+// all returns the sockets. The last one has the path of a unix socket.
+func (l *publicListener) all() []*listener.Public {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.sockets[len(l.sockets)-1]
+	return slices.Clone(l.sockets)
 }
 
-// serve accepts connections for an app until stop or close, or has its processes accept them.
+// current returns the socket that has the address.
+func (l *publicListener) current() *listener.Public {
+	all := l.all()
+	return all[len(all)-1]
+}
+
+// serve accepts connections for an app until stop or close, or has its processes accept them. It does
+// nothing where it does so already.
 func (l *publicListener) serve(a *App) {
+	if l.app == a {
+		return
+	}
+	l.app = a
 	ctx, cancel := context.WithCancel(context.Background())
 	var accepting sync.WaitGroup
 	l.stop = func() {
 		a.direct.remove(l)
 		cancel()
 		accepting.Wait()
+		l.app = nil
 	}
 	shutDown := make(chan struct{}, 1)
 	accept := func(socket *listener.Public) (stop func()) {
@@ -78,8 +92,16 @@ func (l *publicListener) serve(a *App) {
 	a.direct.add(l)
 	if l.current().HasPath() {
 		k := &pathKeeper{listener: l, app: a, path: l.current().Address().Address, accept: accept, stops: stops, shutDown: shutDown}
-		l.armed = make(chan struct{})
 		keeping, end := context.WithCancel(ctx)
+		if l.borrowed {
+			var untake context.CancelFunc
+			k.taking, untake = context.WithTimeout(keeping, borrowedTime)
+			k.taken, l.armed, l.borrowed = make(chan struct{}), make(chan struct{}), false
+			l.untake = func() {
+				untake()
+				<-k.taken
+			}
+		}
 		ended := make(chan struct{})
 		accepting.Go(func() {
 			defer close(ended)
@@ -100,6 +122,13 @@ func (l *publicListener) relay(ctx context.Context, a *App, socket *listener.Pub
 	}
 	if err != nil {
 		a.logger.Error("listener failed", "app", a.name, "address", l.address, "error", err)
+	}
+}
+
+// awaitArmed returns when a removal of a borrowed path is noticed at once.
+func (l *publicListener) awaitArmed() {
+	if l.armed != nil {
+		<-l.armed
 	}
 }
 
@@ -136,6 +165,8 @@ type pathKeeper struct {
 	accept   func(*listener.Public) (stop func())
 	stops    []func()        // of the listener's sockets, in their order
 	shutDown <-chan struct{} // a process has shut the socket down, and another one is needed
+	taking   context.Context // ends the wait for the removal of a borrowed path; nil: it is not borrowed
+	taken    chan struct{}   // closed when that wait has ended
 	logged   string          // the error that was logged last
 }
 
@@ -144,7 +175,7 @@ type pathKeeper struct {
 func (k *pathKeeper) run(ctx context.Context) {
 	file := k.app.listeners.paths.Watch(k.path)
 	defer file.Stop()
-	if k.listener.borrowed {
+	if k.taking != nil {
 		k.takePath(ctx)
 	}
 	for {
@@ -172,9 +203,8 @@ const borrowedTime = 30 * time.Second
 
 // takePath waits until the process that has bound the path removes it.
 func (k *pathKeeper) takePath(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, borrowedTime)
-	defer cancel()
-	fresh, err := k.listener.current().TakePath(ctx, func() { close(k.listener.armed) })
+	defer close(k.taken)
+	fresh, err := k.listener.current().TakePath(k.taking, func() { close(k.listener.armed) })
 	k.use(ctx, fresh, err)
 }
 
@@ -262,7 +292,8 @@ type listeners struct {
 // inheritedSocket is a socket of the program before the exec.
 type inheritedSocket struct {
 	socket *os.File
-	path   *os.File // of a unix socket: see listener.Public.PathFile; nil: that program had none
+	path   *os.File   // of a unix socket: see listener.Public.PathFile; nil: that program had none
+	more   []*os.File // sockets that listen on the address, too
 }
 
 // newListeners returns the sockets of the service manager and of the program before
@@ -276,6 +307,9 @@ func newListeners(systemd map[string][]*os.File, left *handoff.State) *listeners
 			f := inheritedSocket{socket: os.NewFile(uintptr(fd), address)}
 			if pin, ok := left.Files[address]; ok {
 				f.path = os.NewFile(uintptr(pin), address)
+			}
+			for _, fd := range left.MoreListeners[address] {
+				f.more = append(f.more, os.NewFile(uintptr(fd), address))
 			}
 			ls.inherited[address] = f
 		}
@@ -295,27 +329,26 @@ func (ls *listeners) open(address string, mode os.FileMode) (sockets []*listener
 	if err != nil {
 		return nil, false, err
 	}
-	public, err := ls.takeInherited(address, parsed, mode)
-	if public == nil && err == nil {
-		if public = ls.takePassed(parsed); public != nil {
-			return []*listener.Public{public}, true, nil
-		}
-		public, err = listener.Open(parsed, listener.Options{Mode: mode})
+	if sockets, err := ls.takeInherited(address, parsed, mode); len(sockets) > 0 || err != nil {
+		return sockets, false, err
 	}
+	if public := ls.takePassed(parsed); public != nil {
+		return []*listener.Public{public}, true, nil
+	}
+	public, err := listener.Open(parsed, listener.Options{Mode: mode})
 	if err != nil {
 		return nil, false, err
 	}
 	return []*listener.Public{public}, false, nil
 }
 
-// duplicate returns the sockets that listen on a public address in the process pid or one of its
-// descendants.
-func (ls *listeners) duplicate(address string, mode os.FileMode, pid int) ([]*listener.Public, error) {
+// duplicate returns the sockets of these processes that listen on a public address.
+func (ls *listeners) duplicate(address string, mode os.FileMode, pids []int) ([]*listener.Public, error) {
 	parsed, err := listener.Parse(address)
 	if err != nil {
 		return nil, err
 	}
-	return listener.Duplicate(parsed, listener.Options{Mode: mode}, pid)
+	return listener.Duplicate(parsed, listener.Options{Mode: mode}, pids)
 }
 
 // openWhenFree is open that waits while another process has the address, until ctx ends.
@@ -331,9 +364,8 @@ func (ls *listeners) openWhenFree(ctx context.Context, address string, mode os.F
 	return []*listener.Public{public}, nil
 }
 
-// takeInherited returns the socket of the program before the exec; nil: there is
-// none.
-func (ls *listeners) takeInherited(address string, parsed listener.Address, mode os.FileMode) (*listener.Public, error) {
+// takeInherited returns the sockets of the program before the exec; none: there are none.
+func (ls *listeners) takeInherited(address string, parsed listener.Address, mode os.FileMode) (all []*listener.Public, err error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	f := ls.inherited[address]
@@ -341,8 +373,26 @@ func (ls *listeners) takeInherited(address string, parsed listener.Address, mode
 		return nil, nil
 	}
 	delete(ls.inherited, address)
+	for _, socket := range f.more {
+		if err == nil {
+			var p *listener.Public
+			if p, err = listener.FromFile(socket); err == nil {
+				all = append(all, p)
+			}
+		}
+		socket.Close()
+	}
 	defer f.socket.Close()
-	return listener.Restore(f.socket, parsed, listener.Options{Mode: mode}, f.path)
+	if err == nil {
+		var p *listener.Public
+		if p, err = listener.Restore(f.socket, parsed, listener.Options{Mode: mode}, f.path); err == nil {
+			return append(all, p), nil
+		}
+	}
+	for _, p := range all {
+		p.Close()
+	}
+	return nil, err
 }
 
 func (ls *listeners) openSystemd(name string) ([]*listener.Public, error) {

@@ -157,5 +157,7 @@ func TestAnUpgradeCutsAClientThatDoesNotRead(t *testing.T) {
 	if n, err := s.rest(); n != bigResponse || err != nil {
 		t.Errorf("%d bytes of %d, %v", n, bigResponse, err)
 	}
-	r.until("answered", func(st api.AppStatus) bool { return st.Counters.Cut == 0 && st.Counters.Answered == st.Counters.Requests })
+	r.until("answered", func(st api.AppStatus) bool {
+		return st.Counters.Cut == 0 && st.Counters.Answered == st.Counters.Requests
+	})
 }

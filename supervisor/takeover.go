@@ -7,6 +7,7 @@ import (
 
 	"tideover/listener"
 	"tideover/supervisor/api"
+	"tideover/supervisor/process"
 )
 
 // Listen opens the public addresses of an app that has none open yet, because another supervisor
@@ -41,9 +42,7 @@ func (s *Supervisor) Listen(ctx context.Context, r api.ListenRequest) error {
 		return err
 	}
 	for _, l := range opened {
-		if l.borrowed && l.armed != nil {
-			<-l.armed
-		}
+		l.awaitArmed()
 	}
 	how := "bound"
 	if r.Pid > 0 {
@@ -60,7 +59,11 @@ func (s *Supervisor) openElsewhere(ctx context.Context, address string, mode os.
 		sockets, _, err := s.shared.listeners.open(address, mode)
 		return sockets, err
 	case pid > 0:
-		return s.shared.listeners.duplicate(address, mode, pid)
+		tree, err := process.Descendants(pid)
+		if err != nil {
+			return nil, err
+		}
+		return s.shared.listeners.duplicate(address, mode, tree)
 	}
 	return s.shared.listeners.openWhenFree(ctx, address, mode)
 }

@@ -2,15 +2,20 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tideover/supervisor/api"
+	"tideover/supervisor/handoff"
 )
 
 // oldServer answers "old" on an address, as the process of another supervisor does. end closes its socket.
@@ -102,6 +107,104 @@ func TestWithoutADuplicateTheAddressIsBoundWhenItIsFree(t *testing.T) {
 	if got := r.body(); got == "" || got == "old" {
 		t.Errorf("%q", got)
 	}
+}
+
+// Each worker of gunicorn --reuse-port has a socket of its own. After a move an upgrade passes all of them on: the
+// kernel spreads connections over them.
+func TestAnUpgradePassesOnEverySocketOfAnAddress(t *testing.T) {
+	r, end := takeOver(t, func(address string) func() { return oldServers(t, address, 3) })
+	r.want(r.do(api.Start), api.ExitOK)
+	if err := r.s.Listen(t.Context(), api.ListenRequest{App: "shop", Pid: os.Getpid()}); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	err := r.upgrade(func(variable string) error {
+		left := duplicateDescriptors(t, readHandoff(t, variable))
+		sockets, _, err := newListeners(nil, left).open(r.address, 0)
+		if err != nil || len(sockets) != 3 {
+			t.Errorf("the next program has %d sockets, %v", len(sockets), err)
+		}
+		const clients = 30
+		for range clients {
+			conn, err := net.Dial("tcp", r.address)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			defer conn.Close()
+		}
+		n := 0
+		for _, s := range sockets {
+			for s.Pending() {
+				conn, err := s.Listener().Accept()
+				if err != nil {
+					t.Error(err)
+					break
+				}
+				n++
+				conn.Close()
+			}
+			s.Close()
+		}
+		if n != clients {
+			t.Errorf("the next program accepts %d of %d connections", n, clients)
+		}
+		return syscall.ENOEXEC
+	})
+	if !errors.Is(err, syscall.ENOEXEC) {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if got := r.body(); got == "old" || got == "" {
+			t.Fatalf("after an upgrade that failed: %q", got)
+		}
+	}
+}
+
+// oldServers is oldServer with several sockets at one address (SO_REUSEPORT).
+func oldServers(t *testing.T, address string, n int) (end func()) {
+	t.Helper()
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}), err)
+	}}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "old") })}
+	for range n {
+		l, err := config.Listen(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go server.Serve(l)
+	}
+	t.Cleanup(func() { server.Close() })
+	return func() { server.Close() }
+}
+
+// duplicateDescriptors is the public sockets of a state with descriptors of their own, as the next program has them.
+func duplicateDescriptors(t *testing.T, e *handoff.State) *handoff.State {
+	t.Helper()
+	duplicate := func(fd int) int {
+		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return own
+	}
+	left := &handoff.State{Listeners: map[string]int{}, MoreListeners: map[string][]int{}, Files: map[string]int{}}
+	for address, fd := range e.Listeners {
+		left.Listeners[address] = duplicate(fd)
+	}
+	for address, fd := range e.Files {
+		left.Files[address] = duplicate(fd)
+	}
+	for address, fds := range e.MoreListeners {
+		for _, fd := range fds {
+			left.MoreListeners[address] = append(left.MoreListeners[address], duplicate(fd))
+		}
+	}
+	return left
 }
 
 func TestAnAppThatGivesItsAddressUpFinishesWhatItHas(t *testing.T) {

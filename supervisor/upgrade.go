@@ -121,7 +121,8 @@ func (s *Supervisor) collect(u *upgrade, entries []*entry, failed <-chan error, 
 		}
 	}
 	close(u.freeze)
-	e := &handoff.State{Version: handoff.FormatVersion, Passed: map[string][]int{}, Listeners: map[string]int{}, Files: map[string]int{}, Apps: map[string]*handoff.AppState{}, Gunicorns: s.reports.Reports()}
+	e := &handoff.State{Version: handoff.FormatVersion, Passed: map[string][]int{}, Listeners: map[string]int{}, Files: map[string]int{},
+		MoreListeners: map[string][]int{}, Apps: map[string]*handoff.AppState{}, Gunicorns: s.reports.Reports()}
 	for range entries {
 		select {
 		case b := <-u.states:
@@ -165,23 +166,40 @@ func (s *Supervisor) sockets(e *handoff.State, entries []*entry) (files []*os.Fi
 			if d.passed {
 				continue
 			}
-			socket := d.current()
-			f, err := socket.File()
-			if err != nil {
-				return files, err
+			if d.untake != nil {
+				d.untake() // its helper process would outlive the exec
 			}
-			files = append(files, f)
-			if e.Listeners[d.address], err = handoff.Descriptor(f); err != nil {
-				return files, err
-			}
-			if path := socket.PathFile(); path != nil {
-				if e.Files[d.address], err = handoff.Descriptor(path); err != nil {
+			for _, socket := range d.all() {
+				f, err := socket.File()
+				if err != nil {
+					return files, err
+				}
+				files = append(files, f)
+				if err := addSocket(e, d.address, f, socket.PathFile()); err != nil {
 					return files, err
 				}
 			}
 		}
 	}
 	return files, nil
+}
+
+// addSocket adds one of the sockets of an address to the state. The last one that is added has the
+// path of a unix socket, which is an O_PATH descriptor.
+func addSocket(e *handoff.State, address string, socket, path *os.File) error {
+	fd, err := handoff.Descriptor(socket)
+	if err != nil {
+		return err
+	}
+	if former, ok := e.Listeners[address]; ok {
+		e.MoreListeners[address] = append(e.MoreListeners[address], former)
+	}
+	e.Listeners[address] = fd
+	delete(e.Files, address)
+	if path != nil {
+		e.Files[address], err = handoff.Descriptor(path)
+	}
+	return err
 }
 
 // standStill freezes the app, hands its state to the upgrade, and undoes every

@@ -33,13 +33,15 @@ const variable = "TIDEOVER_ESTATE"
 // they are. Upgrade writes it; Receive reads it, once. The descriptors keep their
 // numbers over the exec.
 type State struct {
-	Version   int                        `json:"version"`
-	Passed    map[string][]int           `json:"passed"`               // by a service manager, by name
-	Listeners map[string]int             `json:"doors"`                // public sockets, by address as the configuration says it
-	Files     map[string]int             `json:"door_files,omitempty"` // of those that are unix sockets: O_PATH descriptors
-	Control   map[string]int             `json:"control"`              // the control socket, by its path
-	Apps      map[string]*AppState       `json:"apps"`
-	Gunicorns map[string]gunicorn.Report `json:"hearsay"` // the last report of each app's gunicorn
+	Version   int              `json:"version"`
+	Passed    map[string][]int `json:"passed"`               // by a service manager, by name
+	Listeners map[string]int   `json:"doors"`                // public sockets, by address as the configuration says it
+	Files     map[string]int   `json:"door_files,omitempty"` // of those that are unix sockets: O_PATH descriptors
+	// MoreListeners are sockets that listen on an address beside that of Listeners.
+	MoreListeners map[string][]int           `json:"more_doors,omitempty"`
+	Control       map[string]int             `json:"control"` // the control socket, by its path
+	Apps          map[string]*AppState       `json:"apps"`
+	Gunicorns     map[string]gunicorn.Report `json:"hearsay"` // the last report of each app's gunicorn
 }
 
 // GunicornReports returns the reports of the apps' gunicorns; e may be nil.
@@ -112,8 +114,10 @@ type GenerationState struct {
 // Descriptors returns every descriptor of the state.
 func (e *State) Descriptors() []int {
 	var all []int
-	for _, fds := range e.Passed {
-		all = append(all, fds...)
+	for _, sockets := range []map[string][]int{e.Passed, e.MoreListeners} {
+		for _, fds := range sockets {
+			all = append(all, fds...)
+		}
 	}
 	for _, sockets := range []map[string]int{e.Listeners, e.Files, e.Control} {
 		for _, fd := range sockets {

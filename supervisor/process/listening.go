@@ -60,12 +60,26 @@ func listeningOf(pids []int) ([]Listening, error) {
 			inode, ok := socketInode(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name()))
 			if l, listens := table[inode]; ok && listens {
 				l.PID = pid
+				l.Address = absolute(l)
 				found = append(found, l)
 				delete(table, inode)
 			}
 		}
 	}
 	return found, refused
+}
+
+// absolute returns the address of a socket that a process holds. A relative path begins in its
+// working directory.
+func absolute(l Listening) string {
+	if l.Network != "unix" || l.Address == "" || l.Address[0] == '/' || l.Address[0] == '@' {
+		return l.Address
+	}
+	dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", l.PID))
+	if err != nil {
+		return l.Address
+	}
+	return filepath.Join(dir, l.Address)
 }
 
 // socketInode parses a link such as "socket:[12345]".

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,22 +25,9 @@ func memoryOf(pids []int) (uint64, error) {
 
 // MemoryOfTrees returns the memory in bytes of these processes and of all that descend from them.
 func MemoryOfTrees(roots []int) (uint64, error) {
-	all, err := listProcesses()
+	members, err := Descendants(roots...)
 	if err != nil {
 		return 0, err
-	}
-	parents := map[int]int{}
-	for _, s := range all {
-		parents[s.pid] = s.parent
-	}
-	var members []int
-	for _, s := range all {
-		for pid := s.pid; pid > 1; pid = parents[pid] {
-			if slices.Contains(roots, pid) {
-				members = append(members, s.pid)
-				break
-			}
-		}
 	}
 	return memoryOf(members)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -96,6 +97,32 @@ func listProcesses() ([]stat, error) {
 		}
 	}
 	return all, nil
+}
+
+// Descendants returns the processes roots and all that descend from them, each once: a root first,
+// the parents before their children.
+func Descendants(roots ...int) ([]int, error) {
+	all, err := listProcesses()
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]int{}
+	for _, s := range all {
+		children[s.parent] = append(children[s.parent], s.pid)
+	}
+	var found []int
+	seen := map[int]bool{} // pids that are used again meanwhile can make a cycle
+	for next := slices.Clone(roots); len(next) > 0; {
+		pid := next[0]
+		next = next[1:]
+		if seen[pid] {
+			continue
+		}
+		seen[pid] = true
+		found = append(found, pid)
+		next = append(next, children[pid]...)
+	}
+	return found, nil
 }
 
 // readUser returns the uid of a process, if its real, effective and saved uid are the same.

@@ -160,6 +160,10 @@ func TestMemory(t *testing.T) {
 	if err != nil || one >= whole {
 		t.Errorf("one of two: %d of %d, %v", one, whole, err)
 	}
+	tree, err := Descendants(k.Pid())
+	if err != nil || tree[0] != k.Pid() || !slices.Equal(slices.Sorted(slices.Values(tree)), k.Members()) {
+		t.Errorf("descendants %v, members %v, %v", tree, k.Members(), err)
+	}
 	if tree, err := MemoryOfTrees([]int{k.Pid()}); err != nil || tree <= one {
 		t.Errorf("tree: %d of %d, %v", tree, whole, err)
 	}
