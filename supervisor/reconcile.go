@@ -97,10 +97,10 @@ type appChange struct {
 	cfg       *config.App       // nil: it is removed
 	created   *entry            // the new app; nil: the old one stays
 	opened    []*publicListener // addresses that no app had
-	listeners []*publicListener // those it is to have, in order; opened and late are among them
-	late      []*publicListener // addresses of a process that is stopped first
-	stopFirst bool              // of the old app: a process of it has an address of another change
-	failed    error             // why the addresses in late could not be opened
+	listeners []*publicListener // those it is to have, in order; opened and those of late are among them
+	late      []lateListener
+	stopFirst bool  // of the old app: a process of it has an address of another change
+	failed    error // why the addresses in late could not be opened
 }
 
 // readWanted reads the configuration and the files of the apps that it needs. It opens files
@@ -232,6 +232,7 @@ func (c *reconciliation) carryOut() error {
 		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 	}
 	c.releaseListeners()
+	c.duplicateLate()
 	c.stopOld()
 	c.publish()
 	for _, a := range c.all {
@@ -268,7 +269,7 @@ func (c *reconciliation) start() {
 		}
 	}
 	for _, a := range c.all {
-		if (a.Change == api.ByReload || a.Change == api.ByReopen) && a.old.app.snapshot.Load().desired != desiredStopped {
+		if a.failed == nil && (a.Change == api.ByReload || a.Change == api.ByReopen) && a.old.app.snapshot.Load().desired != desiredStopped {
 			do(a, api.Reload)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tideover/listener"
+	"tideover/proxy/awake"
 	"tideover/supervisor/api"
 	"tideover/supervisor/generation"
 )
@@ -19,6 +20,13 @@ const (
 	lateTimeout = 2 * time.Second
 )
 
+// lateListener is a public address on which the process of an app listens that is removed or
+// replaced. Its sockets are duplicated, or it is opened once that process is stopped.
+type lateListener struct {
+	*publicListener
+	holder *appChange
+}
+
 // oldHolder returns the app that is removed or replaced, and whose process listens on an address
 // by itself; nil: there is none.
 func (c *reconciliation) oldHolder(address string) *appChange {
@@ -26,16 +34,26 @@ func (c *reconciliation) oldHolder(address string) *appChange {
 		if a.old == nil || a.Change != api.Removed && a.Change != api.ByReplace {
 			continue
 		}
-		seen := a.old.app.snapshot.Load()
-		if seen.current.ListensOn(address) || seen.spawned.ListensOn(address) {
+		if len(a.old.app.listeningTree(address)) > 0 {
 			return a
 		}
 	}
 	return nil
 }
 
-// openListener opens an address that no app had. One that a process of an app has which is removed
-// or replaced is opened later, once that process is stopped.
+// listeningTree returns the processes of the generation that listens on an address by itself; none:
+// there is no such generation.
+func (a *App) listeningTree(address string) []int {
+	seen := a.snapshot.Load()
+	for _, g := range []*generation.Generation{seen.current, seen.spawned} {
+		if g.ListensOn(address) {
+			return g.Process.Members()
+		}
+	}
+	return nil
+}
+
+// openListener opens an address that no app had, or finds the process that has it.
 func (c *reconciliation) openListener(a *appChange, address string) (*publicListener, error) {
 	opened, err := c.registry.open(a.cfg, address)
 	if err == nil {
@@ -51,7 +69,7 @@ func (c *reconciliation) openListener(a *appChange, address string) (*publicList
 	}
 	holder.stopFirst = true
 	late := &publicListener{address: address}
-	a.late = append(a.late, late)
+	a.late = append(a.late, lateListener{late, holder})
 	return late, nil
 }
 
@@ -65,8 +83,35 @@ func (a *appChange) listensAgain(holder *appChange, address string) error {
 		a.App, address, generation.UnknownRemedy(a.cfg, address))
 }
 
+// duplicateLate duplicates the sockets of processes that will be stopped and accepts on them, where
+// that is possible: no connection is refused then.
+func (c *reconciliation) duplicateLate() {
+	for _, a := range c.all {
+		a.late = slices.DeleteFunc(a.late, func(l lateListener) bool {
+			sockets, err := c.shared.listeners.duplicate(l.address, a.cfg.ListenMode, l.holder.old.app.listeningTree(l.address))
+			if err != nil {
+				c.options.Logger.Warn("cannot duplicate public socket", "app", a.App, "address", l.address, "error", err,
+					"hint", "connections are refused until the process of "+l.holder.App+" has closed its own and this one is bound")
+				return false
+			}
+			l.sockets, l.borrowed = sockets, true
+			l.serve(a.next().app)
+			l.awaitArmed()
+			return true
+		})
+	}
+}
+
+// next is the entry of the app with its new settings.
+func (a *appChange) next() *entry {
+	if a.created != nil {
+		return a.created
+	}
+	return a.old
+}
+
 // stopOld stops the apps that are replaced, and those of which a process has an address of
-// another app. These addresses are opened as soon as the process has closed them: a server closes
+// another app. Addresses in late are opened as soon as the process has closed them: a server closes
 // its socket at once and then finishes its requests.
 func (c *reconciliation) stopOld() {
 	var leaving []*entry
@@ -112,20 +157,26 @@ func (c *reconciliation) openLate(a *appChange, stopped <-chan struct{}) error {
 	return nil
 }
 
-// putBack undoes the changes whose addresses could not be opened: the old app is made anew.
+// putBack undoes the changes whose addresses could not be opened: an app whose process was stopped
+// is made anew, one that has run all the time goes on.
 func (c *reconciliation) putBack() {
 	c.all = slices.DeleteFunc(c.all, func(a *appChange) bool {
 		if a.failed == nil {
 			return false
 		}
+		c.options.Logger.Error("cannot open public address", "app", a.App, "error", a.failed)
+		if a.created == nil {
+			a.cfg = a.old.settings()
+			a.listeners = c.formerListeners(a)
+			a.Result = a.failedResult(api.Reload)
+			return false
+		}
 		for _, l := range a.listeners {
 			l.close()
 		}
-		a.created.close()
-		c.options.Logger.Error("cannot open public address", "app", a.App, "error", a.failed)
+		a.created.abandon()
 		if a.old == nil {
-			a.Result = &api.Result{App: a.App, Verb: api.Start, Result: "failed", Exit: api.ExitError, Error: a.failed.Error(),
-				Phases: []api.PhaseResult{}, ChildOutput: []string{}}
+			a.Result = a.failedResult(api.Start)
 			c.dropped = append(c.dropped, a)
 			return true
 		}
@@ -133,6 +184,47 @@ func (c *reconciliation) putBack() {
 		a.created = c.registry.newEntry(a.cfg)
 		return false
 	})
+}
+
+// failedResult is the result of an app whose address could not be opened.
+func (a *appChange) failedResult(verb api.Verb) *api.Result {
+	return &api.Result{App: a.App, Verb: verb, Result: "failed", Exit: api.ExitError, Error: a.failed.Error(),
+		Phases: []api.PhaseResult{}, ChildOutput: []string{}}
+}
+
+// formerListeners closes the new addresses of an app that goes on as it was, and returns those that
+// it had. One that it has given up is opened again.
+func (c *reconciliation) formerListeners(a *appChange) (former []*publicListener) {
+	for _, l := range a.listeners {
+		if !slices.Contains(a.old.listeners, l) {
+			l.close()
+		}
+	}
+	for _, address := range a.cfg.Listen {
+		i := slices.IndexFunc(a.old.listeners, func(l *publicListener) bool { return l.address == address })
+		if i >= 0 {
+			former = append(former, a.old.listeners[i])
+			continue
+		}
+		l, err := c.registry.open(a.cfg, address)
+		if err != nil {
+			c.options.Logger.Error("cannot open public address", "app", a.App, "error", err)
+			continue
+		}
+		former = append(former, l)
+	}
+	return former
+}
+
+// abandon closes an app that was never started. Requests that it holds are answered.
+func (e *entry) abandon() {
+	e.app.gate.Refuse(refusal(e.settings(), "the app could not be started"))
+	soon, cancel := awake.WithTimeout(e.app.hurry, idleLinger)
+	defer cancel()
+	if e.app.server != nil {
+		e.app.server.CloseAfterNextResponse()
+	}
+	e.end(soon)
 }
 
 // planListeners adds to the changes which process an apply would stop first. The warnings name the

@@ -2,17 +2,28 @@ package supervisor
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+	"net/http"
+	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
+	"tideover/listener"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
 
-// listeningPlain is a plain process that listens on an address by itself.
+// listeningPlain is a plain process that listens on an address or a path by itself.
 func listeningPlain(address string) appOption {
-	_, port, _ := net.SplitHostPort(address)
+	port := address
+	if !filepath.IsAbs(address) {
+		_, port, _ = net.SplitHostPort(address)
+	}
 	return func(a *config.App) {
 		withoutListen()(a)
 		a.Command, a.Env["TESTPROGRAM"] = append(a.Command[:1:1], port), "listener"
@@ -30,10 +41,10 @@ func (w *multiApp) dryRun() api.ApplyResult {
 }
 
 // untilAnswered waits for an answer of a process that listens by itself.
-func (w *multiApp) untilAnswered(address string) {
+func (w *multiApp) untilAnswered(network, address string) {
 	w.t.Helper()
 	w.until("answered", func(api.AppStatus) bool {
-		conn, err := net.Dial("tcp", address)
+		conn, err := net.Dial(network, address)
 		if err != nil {
 			return false
 		}
@@ -46,7 +57,7 @@ func TestApplyGivesAProcessThatListensItselfItsAddressAsThePublicOne(t *testing.
 	t.Parallel()
 	address := freeAddress(t)
 	w := openMultiApp(t, named("shop"), named("api", listeningPlain(address)))
-	w.untilAnswered(address)
+	w.untilAnswered("tcp", address)
 	pid := w.untilState("api", api.Running).Pid
 	w.edit("api", relayed(address))
 	res := w.dryRun()
@@ -68,7 +79,7 @@ func TestApplyGivesTheAddressOfARemovedProcessToANewApp(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)
 	w := openMultiApp(t, named("old", listeningPlain(address)))
-	w.untilAnswered(address)
+	w.untilAnswered("tcp", address)
 	renamed := w.app(named("new"))
 	renamed.Listen = []string{address}
 	w.change(func([]*config.App) []*config.App { return []*config.App{renamed} })
@@ -87,7 +98,7 @@ func TestApplyStopsNoProcessForACommandThatWouldListenItselfAgain(t *testing.T) 
 	t.Parallel()
 	address := freeAddress(t)
 	w := openMultiApp(t, named("api", listeningPlain(address)))
-	w.untilAnswered(address)
+	w.untilAnswered("tcp", address)
 	pid := w.untilState("api", api.Running).Pid
 	w.edit("api", func(a *config.App) { a.Listen = []string{address} })
 	if res := w.dryRun(); len(res.Warnings) != 1 || !strings.HasPrefix(res.Warnings[0], "apply would fail: ") {
@@ -127,7 +138,7 @@ func TestApplyStopsNothingWhereAnotherAddressCannotBeOpened(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)
 	w := openMultiApp(t, named("api", listeningPlain(address)))
-	w.untilAnswered(address)
+	w.untilAnswered("tcp", address)
 	pid := w.untilState("api", api.Running).Pid
 	w.edit("api", func(a *config.App) {
 		relayed(address)(a)
@@ -141,21 +152,77 @@ func TestApplyStopsNothingWhereAnotherAddressCannotBeOpened(t *testing.T) {
 	}
 }
 
-// Another process takes the address after the old one was stopped.
-func TestAnAppWhoseAddressIsTakenMeanwhileIsStartedAgainAsItWas(t *testing.T) {
+// Clients connect all the time. The socket of the old process is duplicated before it is stopped; its requests are
+// held until the new one answers.
+func TestNoConnectionIsRefusedWhileAProcessGivesItsAddressUp(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)
-	w := openMultiApp(t, named("api", listeningPlain(address)))
-	w.untilAnswered(address)
+	path := filepath.Join(shortDir(t), "api.sock")
+	w := openMultiApp(t, named("api", listeningPlain(address)), named("other", listeningPlain(path)))
+	w.untilAnswered("tcp", address)
+	w.untilAnswered("unix", path)
+	possible := canDuplicate(t, address, w.untilState("api", api.Running).Pid)
 	w.edit("api", relayed(address))
+	w.edit("other", relayed("unix:"+path))
+	var clients sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	for network, at := range map[string]string{"tcp": address, "unix": path} {
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, at)
+		}}}
+		clients.Go(func() {
+			tick := time.NewTicker(2 * time.Millisecond)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				<-tick.C
+				response, err := client.Get("http://shop.test/")
+				if err != nil {
+					accepted := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+					if possible && !accepted { // else the old process had it
+						t.Error(network, err)
+					}
+					continue
+				}
+				response.Body.Close()
+				if response.StatusCode != http.StatusOK {
+					t.Error(network, response.Status)
+				}
+			}
+		})
+	}
+	w.wantApplied("api:replace other:replace")
+	w.at(address).page()
+	stop()
+	clients.Wait()
+}
+
+// canDuplicate reports whether the sockets of a child can be duplicated: some containers forbid pidfd_getfd. Then the
+// address is bound when the process has closed it, and connections are refused meanwhile.
+func canDuplicate(t *testing.T, address string, pid int) bool {
+	t.Helper()
+	sockets, err := listener.Duplicate(listener.Address{Network: "tcp", Address: address}, listener.Options{}, []int{pid})
+	for _, s := range sockets {
+		s.Close()
+	}
+	if err != nil {
+		t.Log(err)
+	}
+	return err == nil
+}
+
+// takenMeanwhile applies the configuration. A thief listens on an address as soon as no process does; nil: the apply
+// was first.
+func (w *multiApp) takenMeanwhile(address string) (api.ApplyResult, net.Listener) {
 	taken, stop := make(chan net.Listener, 1), make(chan struct{})
 	go func() {
+		tick := time.NewTicker(100 * time.Microsecond)
+		defer tick.Stop()
 		for {
 			select {
 			case <-stop:
 				taken <- nil
 				return
-			default:
+			case <-tick.C:
 			}
 			if l, err := net.Listen("tcp", address); err == nil {
 				taken <- l
@@ -165,14 +232,31 @@ func TestAnAppWhoseAddressIsTakenMeanwhileIsStartedAgainAsItWas(t *testing.T) {
 	}()
 	res := w.apply()
 	close(stop)
-	thief := <-taken
+	return res, <-taken
+}
+
+// everyInterface is the address with the port of another one on every interface. The socket of a process that listens
+// on the other one is not duplicated for it, because it is not the same.
+func everyInterface(address string) string {
+	_, port, _ := net.SplitHostPort(address)
+	return ":" + port
+}
+
+// Another process takes the address after the old one was stopped.
+func TestAnAppWhoseAddressIsTakenMeanwhileIsStartedAgainAsItWas(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	w := openMultiApp(t, named("api", listeningPlain(address)))
+	w.untilAnswered("tcp", address)
+	w.edit("api", relayed(everyInterface(address)))
+	res, thief := w.takenMeanwhile(everyInterface(address))
 	if thief == nil {
 		if res.Exit != api.ExitOK { // the apply was first
 			t.Errorf("exit %d: %s", res.Exit, res.Error)
 		}
 		return
 	}
-	if res.Exit == api.ExitOK || !strings.Contains(res.Error, address) {
+	if res.Exit == api.ExitOK || !strings.Contains(res.Error, everyInterface(address)) {
 		t.Errorf("exit %d: %s", res.Exit, res.Error)
 	}
 	if st := w.s.Apps(); len(st) != 1 {
@@ -181,4 +265,30 @@ func TestAnAppWhoseAddressIsTakenMeanwhileIsStartedAgainAsItWas(t *testing.T) {
 	thief.Close()
 	w.wantApplied("api:replace")
 	w.at(address).page()
+}
+
+// The address was to go from a removed process to an app that runs: that one goes on with what it had.
+func TestAnAppThatGetsNoMoreAddressGoesOnWithTheFormerOnes(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	w := openMultiApp(t, named("shop"), named("api", listeningPlain(address)))
+	w.untilAnswered("tcp", address)
+	pid := w.untilState("shop", api.Running).Pid
+	former := w.apps[0].Listen[0]
+	w.change(func(apps []*config.App) []*config.App { return apps[:1] })
+	w.edit("shop", func(a *config.App) { a.Listen = []string{everyInterface(address)} })
+	res, thief := w.takenMeanwhile(everyInterface(address))
+	if thief == nil {
+		if res.Exit != api.ExitOK { // the apply was first
+			t.Errorf("exit %d: %s", res.Exit, res.Error)
+		}
+		return
+	}
+	defer thief.Close()
+	if res.Exit == api.ExitOK || !strings.Contains(res.Error, everyInterface(address)) {
+		t.Errorf("exit %d: %s", res.Exit, res.Error)
+	}
+	if now := pidOf(t, w.at(former).page()); now != pid {
+		t.Errorf("pid %d answers, want %d", now, pid)
+	}
 }
