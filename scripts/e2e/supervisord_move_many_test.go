@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -74,8 +75,8 @@ func newManyMoves(r *row, n int) *manyMoves {
 		g.Bind = address
 		switch i % 5 {
 		case 3:
-			address = r.env.Path(fmt.Sprintf("app-%d.sock", i))
-			g.Bind = "unix:" + address
+			address = filepath.Join(shop.Dir, fmt.Sprintf("app-%d.sock", i)) // the path is relative, as many tutorials have it
+			g.Bind = "unix:" + filepath.Base(address)
 		case 4:
 			g.Workers, g.Args = 2, []string{"--reuse-port"}
 		}
