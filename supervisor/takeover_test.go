@@ -135,8 +135,9 @@ func TestAnUpgradePassesOnEverySocketOfAnAddress(t *testing.T) {
 		}
 		n := 0
 		for _, s := range sockets {
-			for s.Pending() {
-				conn, err := s.Listener().Accept()
+			l, err := s.Listener()
+			for err == nil && s.Pending() {
+				conn, err := l.Accept()
 				if err != nil {
 					t.Error(err)
 					break
