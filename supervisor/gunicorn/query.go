@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -78,7 +79,8 @@ func (c *Command) queryArgv(program string) ([]string, error) {
 	if q.script == "" {
 		return append(slices.Clone(q.head), insertOption(q.tail, program)...), nil
 	}
-	return append(append(slices.Clone(q.head), "-c", q.script+"-c '"+program+"'"), q.tail...), nil
+	quoted := "'" + strings.ReplaceAll(program, "'", `'\''`) + "'"
+	return append(append(slices.Clone(q.head), "-c", q.script+"-c "+quoted), q.tail...), nil
 }
 
 // queryForm is the command of a query without its last option.

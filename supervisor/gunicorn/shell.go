@@ -115,6 +115,7 @@ type scripted struct {
 	culprit   string        // the command that must not run twice; "": none
 	sourced   bool          // the script sources a file, which may set variables
 	movedAway bool          // the script changes the directory
+	shifted   bool          // the script changes the positional parameters
 	variables map[string]variable
 	unknown   map[string]bool // the words of gunicorn, as they are written, that have an unknown value
 }
@@ -148,7 +149,7 @@ func (u *unwrapped) removeShell() bool {
 		return false
 	}
 	c := script.commands[at]
-	s := &scripted{shell: shell, command: c, prefix: script.text[:c.words[0].at],
+	s := &scripted{shell: shell, command: c, prefix: script.text[:c.at],
 		culprit: unrepeatable(script.commands[:at], u.read, 0)}
 	if s.culprit == "" {
 		for _, inner := range c.inner {
@@ -232,26 +233,80 @@ func (s *scripted) readVariables(commands []simpleCommand, env func(string) stri
 		if len(words) == 0 {
 			continue
 		}
-		switch words[0] {
-		case "source", ".", "eval":
-			s.sourced = s.sourced || path.Base(words[len(words)-1]) != "activate"
-		case "cd", "pushd", "popd":
-			s.movedAway = true
-		}
 		certain := c.depth == 0 && c.before != "&&" && c.before != "||" || i == 0
-		for n, w := range c.words {
-			name, _, isAssignment := strings.Cut(words[n], "=")
-			if !isAssignment || !assignment.MatchString(words[n]) {
-				if n == 0 && !slices.Contains([]string{"export", "readonly", "local", "declare", "typeset"}, words[0]) {
-					break
-				}
-				continue
-			}
-			_, raw, _ := strings.Cut(w.raw, "=")
-			fields, known := s.expand(raw, env, false)
-			s.variables[name] = variable{value: strings.Join(fields, " "), known: known && certain}
+		s.assign(&c, words, certain, env)
+		for len(words) > 0 && assignment.MatchString(words[0]) {
+			words = words[1:]
+		}
+		if len(words) > 0 {
+			s.runBuiltin(words)
 		}
 	}
+	for _, match := range assigning.FindAllStringSubmatch(s.prefix+s.command.text(), -1) {
+		s.variables[match[1]+match[2]] = variable{}
+	}
+}
+
+// assigning finds the variable of an expansion that assigns a value (${NAME:=value}), or of a loop.
+var assigning = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*):?=|\bfor[ \t]+([A-Za-z_][A-Za-z0-9_]*)`)
+
+// assign reads the assignments in front of a command, and those of export and the like.
+func (s *scripted) assign(c *simpleCommand, words []string, certain bool, env func(string) string) {
+	for n, w := range c.words {
+		name, _, isAssignment := strings.Cut(words[n], "=")
+		if !isAssignment || !assignment.MatchString(words[n]) {
+			if added, ok := strings.CutSuffix(name, "+"); isAssignment && ok && assignment.MatchString(added+"=") {
+				s.variables[added] = variable{}
+				continue
+			}
+			if n == 0 && !slices.Contains([]string{"export", "readonly", "local", "declare", "typeset"}, words[0]) {
+				break
+			}
+			continue
+		}
+		_, raw, _ := strings.Cut(w.raw, "=")
+		fields, known := s.expand(raw, env, false)
+		s.variables[name] = variable{value: strings.Join(fields, " "), known: known && certain}
+	}
+}
+
+// runBuiltin notes what a command of the shell itself changes, beside assignments.
+func (s *scripted) runBuiltin(words []string) {
+	switch words[0] {
+	case "source", ".", "eval":
+		if path.Base(words[len(words)-1]) == "activate" {
+			return
+		}
+		s.sourced = true
+		for name := range s.variables {
+			s.variables[name] = variable{}
+		}
+	case "cd", "pushd", "popd":
+		s.movedAway = true
+	case "shift":
+		s.shifted = true
+	case "set":
+		for i, word := range words[1:] {
+			isOption := word != "--" && (strings.HasPrefix(word, "-") || strings.HasPrefix(word, "+"))
+			s.shifted = s.shifted || !isOption && !strings.HasSuffix(words[i], "o") // set -eo pipefail
+		}
+	case "unset", "read", "getopts", "mapfile", "readarray", "printf", "let":
+		for _, word := range words[1:] {
+			name, _, _ := strings.Cut(word, "=")
+			if assignment.MatchString(name + "=") {
+				s.variables[name] = variable{}
+			}
+		}
+	}
+}
+
+// text is the words as they are written.
+func (c *simpleCommand) text() string {
+	var b strings.Builder
+	for _, w := range c.words {
+		b.WriteString(w.raw + " ")
+	}
+	return b.String()
 }
 
 // expandWords returns the words of gunicorn's command, expanded as far as they are known, without
@@ -308,7 +363,7 @@ func (s *scripted) lookup(name string, env func(string) string) (string, bool) {
 // of an expansion is not known.
 func (s *scripted) expand(raw string, env func(string) string, split bool) (fields []string, known bool) {
 	if raw == `"$@"` || raw == "$@" {
-		return s.shell.args(), true
+		return s.shell.args(), !s.shifted
 	}
 	var b strings.Builder
 	known = true
@@ -373,7 +428,7 @@ func quotedText(raw string) (string, int) {
 // replaceVariables replaces the variables in a text and removes backslashes. It returns false if the
 // value of an expansion is not known.
 func (s *scripted) replaceVariables(text string, env func(string) string) (string, bool) {
-	if strings.Contains(text, "`") || strings.Contains(text, "$(") {
+	if strings.Contains(text, "`") || strings.Contains(text, "$(") || strings.Contains(text, `\$`) {
 		return text, false
 	}
 	known := true
@@ -414,11 +469,7 @@ func shorten(text string) string {
 // query is the form of a query: the script up to the arguments of gunicorn. What stands behind them
 // is left out: a pipe to tee, redirections, further commands.
 func (s *scripted) query(outer []string) queryForm {
-	text := s.prefix
-	for _, w := range s.command.words {
-		text += w.raw + " "
-	}
-	q := queryForm{head: append(slices.Clone(outer), s.shell.head...), script: text, tail: s.shell.tail}
+	q := queryForm{head: append(slices.Clone(outer), s.shell.head...), script: s.prefix + s.command.text(), tail: s.shell.tail}
 	if s.shell.file != "" {
 		q.tail = append([]string{s.shell.file}, q.tail...)
 	}

@@ -7,10 +7,10 @@ import (
 )
 
 // repeatable are the commands that a script may run once more without harm, because they only
-// print, test, wait or change the shell itself; mkdir, chmod and chown do nothing the second time.
+// print, test, wait or change the shell itself; chmod and chown do nothing the second time.
 var repeatable = strings.Fields(`
 	: [ [[ alias basename cat cd chmod chown cut date declare dirname echo egrep exit expr export false fgrep getconf grep
-	hash head hostname id local ls mkdir nproc popd printf printenv pushd pwd readlink readonly realpath return sed seq
+	hash head hostname id local ls nproc popd printf printenv pushd pwd readlink readonly realpath return sed seq
 	set shift shopt sleep sort tail test tr true type typeset ulimit umask unalias uname uniq unset wc which whoami xargs`)
 
 // activations are the commands of environment managers that only change the shell.
@@ -73,15 +73,33 @@ func (c *simpleCommand) isRepeatable(read scriptReader, nesting int) bool {
 		return option("-v") || option("-V")
 	case "exec":
 		return len(words) == 1 // only its redirections count
-	case "sed":
-		return !option("-i") && !option("--in-place")
+	case "sed": // -i, also as -ni; --in-place; the commands w and e of a script are not looked for
+		return !c.hasOption('i', "--i")
 	case "sort":
-		return !option("-o") && !option("--output")
+		return !c.hasOption('o', "--o")
+	case "date":
+		return !option("-s") && !option("-us") && !option("--s")
+	case "mkdir": // without -p it fails the second time
+		return c.hasOption('p', "--p")
+	case "hostname":
+		return !slices.ContainsFunc(words[1:], func(w string) bool { return !strings.HasPrefix(w, "-") })
+	case "uniq": // the second file is written
+		files := slices.DeleteFunc(words[1:], func(w string) bool { return strings.HasPrefix(w, "-") })
+		return len(files) < 2
 	case "xargs":
 		return !slices.ContainsFunc(words[1:], func(w string) bool { return !strings.HasPrefix(w, "-") && strings.Trim(w, "0123456789") != "" })
 	}
 	return slices.Contains(repeatable, words[0]) ||
 		slices.ContainsFunc(activations, func(a string) bool { return line == a || strings.HasPrefix(line, a+" ") })
+}
+
+// hasOption reports whether one of the words is an option, alone or among other letters, or begins as
+// its long form does, which may be shortened.
+func (c *simpleCommand) hasOption(letter byte, long string) bool {
+	return slices.ContainsFunc(c.plainWords(), func(w string) bool {
+		short := strings.HasPrefix(w, "-") && !strings.HasPrefix(w, "--") && strings.IndexByte(w, letter) > 0
+		return short || strings.HasPrefix(w, long)
+	})
 }
 
 // plainWords are the words without their quotes.

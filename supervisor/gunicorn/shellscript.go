@@ -15,6 +15,7 @@ type shellScript struct {
 // simpleCommand is one command of a script.
 type simpleCommand struct {
 	words    []shellWord // assignments among them, without redirections
+	at       int         // offset in the text of its first word or redirection
 	depth    int         // number of compound commands (if, while, {, a subshell) around it
 	before   string      // operator in front of it; "" at the beginning
 	after    string      // operator behind it; "" at the end
@@ -50,6 +51,7 @@ type shellLexer struct {
 	text    string
 	at      int
 	nesting int
+	quotes  bool // inside of double quotes
 }
 
 func (l *shellLexer) rest() string { return l.text[l.at:] }
@@ -97,6 +99,7 @@ type listReader struct {
 	*shellLexer
 	all   []simpleCommand
 	c     simpleCommand // the present one
+	begun bool          // it has a word or a redirection
 	depth int
 }
 
@@ -108,7 +111,7 @@ func (r *listReader) end(operator string) {
 	} else if operator == "\n" && len(r.all) > 0 {
 		operator = r.c.before // an empty line does not end "a &&"
 	}
-	r.c = simpleCommand{depth: r.depth, before: operator}
+	r.c, r.begun = simpleCommand{depth: r.depth, before: operator}, false
 }
 
 // next reads an operator, a redirection, a subshell or a word.
@@ -127,9 +130,17 @@ func (r *listReader) next() error {
 		r.end(operator)
 		return nil
 	case r.isRedirection():
+		r.begin(r.at)
 		return r.redirection(&r.c)
 	}
 	return r.command()
+}
+
+// begin sets where the present command begins, unless it has begun.
+func (r *listReader) begin(at int) {
+	if !r.begun {
+		r.c.at, r.begun = at, true
+	}
 }
 
 // subshell reads "( COMMANDS )".
@@ -167,9 +178,11 @@ func (r *listReader) command() error {
 	case raw == "case" || raw == "function" || raw == "select":
 		return errSyntax
 	case raw == "[[":
+		r.begin(from)
 		r.c.words = append(r.c.words, shellWord{raw, from})
 		return r.skipTest(&r.c.inner)
 	}
+	r.begin(from)
 	r.c.words = append(r.c.words, shellWord{raw, from})
 	return nil
 }
@@ -207,28 +220,31 @@ func (l *shellLexer) skipBlanks() {
 	}
 }
 
-// skipFor skips "NAME in WORDS" behind "for".
+// skipFor skips "NAME in WORDS" behind "for". Without "in" a command follows.
 func (l *shellLexer) skipFor(inner *[]shellScript) error {
-	for {
+	for n := 0; ; n++ {
 		l.skipBlanks()
-		if b := l.peek(); b == ';' || b == '\n' {
+		if b := l.peek(); n > 0 && (b == ';' || b == '\n') {
 			return nil
 		}
 		before := l.at
 		if err := l.word(inner); err != nil {
 			return err
 		}
-		if l.at == before {
+		if word := l.text[before:l.at]; word == "" || n == 1 && word != "in" {
 			return errSyntax
 		}
 	}
 }
 
-// skipTest skips what stands between "[[" and "]]".
+// skipTest skips what stands between "[[" and "]]". A process substitution is errSyntax.
 func (l *shellLexer) skipTest(inner *[]shellScript) error {
 	for {
 		l.skipBlanks()
-		if strings.IndexByte("&|()<>", l.peek()) >= 0 && l.peek() != 0 {
+		if strings.HasPrefix(l.rest(), "<(") || strings.HasPrefix(l.rest(), ">(") {
+			return errSyntax
+		}
+		if strings.IndexByte("&|()<>\n", l.peek()) >= 0 && l.peek() != 0 {
 			l.at++
 			continue
 		}
@@ -315,6 +331,8 @@ func (l *shellLexer) skipTo(closing byte) error {
 
 // quoted skips a text in double quotes.
 func (l *shellLexer) quoted(inner *[]shellScript) error {
+	defer func(outside bool) { l.quotes = outside }(l.quotes)
+	l.quotes = true
 	l.at++
 	for l.at < len(l.text) {
 		if l.peek() == '"' {
@@ -331,8 +349,10 @@ func (l *shellLexer) quoted(inner *[]shellScript) error {
 // character skips one character, an escaped one, or an expansion.
 func (l *shellLexer) character(inner *[]shellScript) error {
 	switch rest := l.rest(); {
+	case rest == "\\":
+		return errSyntax // what is put behind it would be escaped
 	case rest[0] == '\\':
-		l.at = min(l.at+2, len(l.text))
+		l.at += 2
 	case rest[0] == '`':
 		from := l.at + 1
 		if err := l.skipTo('`'); err != nil {
@@ -348,7 +368,7 @@ func (l *shellLexer) character(inner *[]shellScript) error {
 		return l.until("))", inner)
 	case strings.HasPrefix(rest, "$("):
 		sub := *l
-		sub.at += 2
+		sub.at, sub.quotes = sub.at+2, false
 		if err := l.substitution(sub, ')', inner); err != nil {
 			return err
 		}
@@ -378,22 +398,34 @@ func (l *shellLexer) substitution(sub shellLexer, closing byte, inner *[]shellSc
 	return nil
 }
 
-// until skips the rest of an expansion, up to its end.
+// until skips the rest of an expansion, up to its end. Where shells differ it is errSyntax: a single
+// quote in "${X:-'}", and parentheses that make of "$((" a command substitution with a subshell.
 func (l *shellLexer) until(closing string, inner *[]shellScript) error {
 	if l.nesting++; l.nesting > maxNesting {
 		return errSyntax
 	}
 	defer func() { l.nesting-- }()
+	open := 0 // parentheses
 	for l.at < len(l.text) {
 		var err error
-		switch {
-		case strings.HasPrefix(l.rest(), closing):
+		switch b := l.peek(); {
+		case open == 0 && strings.HasPrefix(l.rest(), closing):
 			l.at += len(closing)
 			return nil
-		case l.peek() == '\'' && closing == "}":
+		case b == '\'' && (l.quotes || closing == "))"):
+			return errSyntax
+		case b == '\'':
 			err = l.skipTo('\'')
-		case l.peek() == '"':
+		case b == '"':
 			err = l.quoted(inner)
+		case b == '(' && closing == "))":
+			open++
+			l.at++
+		case b == ')' && closing == "))":
+			if open--; open < 0 {
+				return errSyntax
+			}
+			l.at++
 		default:
 			err = l.character(inner)
 		}
