@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +34,9 @@ it if it is not there. Nothing is stopped before every user, directory and
 command was found and the new web processes answer. Their listening sockets are
 duplicated out of the old ones, which needs root or CAP_SYS_PTRACE: no request
 is lost. Otherwise, and with --back, the addresses are bound again, and how
-long they refused requests is printed. After an error all goes back.`,
+long they refused requests is printed. After an error, or Ctrl-C, all goes back.
+When the terminal is closed it goes on. If it was killed, --back gives back what
+was moved.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return moveApps(c, cmd, o, back) },
 	}
@@ -49,6 +53,9 @@ long they refused requests is printed. After an error all goes back.`,
 func moveApps(c *cli, cmd *cobra.Command, o move.Options, back bool) error {
 	ctx, cancel := c.waitContext(cmd.Context())
 	defer cancel()
+	ends := make(chan os.Signal, 1) // the end of the terminal, or of a pager, does not end a move halfway
+	signal.Notify(ends, syscall.SIGHUP, syscall.SIGPIPE)
+	defer signal.Stop(ends)
 	o.Environ, o.Out, o.Systemd = c.env, c.stdout, move.HasSystemd()
 	for _, usual := range []string{"/etc/supervisor/supervisord.conf", "/etc/supervisord.conf"} {
 		if _, err := os.Stat(usual); err == nil && o.Supervisord == "" {

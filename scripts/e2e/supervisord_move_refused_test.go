@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,6 +57,44 @@ func TestMoveStopsNothingBeforeTheStartIsRehearsed(t *testing.T) {
 		m.vars = append(m.vars, "TIDEOVER_SOCKET="+dir+"/control.sock")
 		m.refused("a directory of another user for the control socket", config, "tideover does not start", nil)
 		m.vars = vars
+	}
+	m.must(m.supervisord.Stop(syscall.SIGTERM, 40*time.Second))
+	m.checkNoneLeft()
+}
+
+// A move goes on when its terminal is closed. One that is killed halfway is given back: what it had taken, and what it
+// had only started.
+func TestAMoveThatIsKilledHalfwayIsGivenBack(t *testing.T) {
+	r := begin(t)
+	m := newManyMoves(r, 3)
+	p, err := r.env.Start(testenv.Command{Name: "move", Argv: m.command("--jobs", "1"), Env: m.vars, App: true})
+	r.must(err)
+	until := func(words ...string) {
+		r.Helper()
+		r.must(testenv.Poll(m.timeout(time.Minute), 10*time.Millisecond, func() error {
+			if said := p.Tail(50); !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(said, w) }) {
+				return fmt.Errorf("the move has not come to %q:\n%s", words, said)
+			}
+			return nil
+		}))
+	}
+	until("supervisord is pid")
+	r.must(p.Signal(syscall.SIGHUP))
+	until("its socket was duplicated", "was bound again")
+	r.must(p.Signal(syscall.SIGKILL))
+	<-p.Exited()
+	if code, said := m.run(m.command("--back")); code != 0 {
+		m.Errorf("back: %d\n%s", code, said)
+	}
+	status, err := m.supervisord.Ctl("status")
+	if err != nil || strings.Count(status, "RUNNING") != len(m.plans) {
+		m.Errorf("%v\n%s", err, status)
+	}
+	for _, plan := range m.plans {
+		r.must(waitAnswer(r, plan.Client))
+	}
+	if _, err := os.Stat(r.env.Path("tideover.toml.moved")); err == nil {
+		m.Error("it says that the programs are moved")
 	}
 	m.must(m.supervisord.Stop(syscall.SIGTERM, 40*time.Second))
 	m.checkNoneLeft()

@@ -34,7 +34,8 @@ const (
 	runTimeout = 2 * time.Minute
 )
 
-// Back gives the processes that There has taken back to supervisord, and ends tideover.
+// Back gives the processes that There has taken back to supervisord, and ends tideover. What There
+// had not taken when it was killed stays as it is. After the end of ctx no other app is begun with.
 func Back(ctx context.Context, o Options) error {
 	m := &mover{Options: o}
 	if err := m.compareBack(ctx); err != nil {
@@ -47,8 +48,9 @@ func Back(ctx context.Context, o Options) error {
 		return nil
 	}
 	began := time.Now()
-	if err := m.each(ctx, m.plan.units, m.giveBack); err != nil {
-		return fmt.Errorf("%w\ntideover goes on with the apps that were not given back: tideover status", err)
+	whole := func(ctx context.Context, u *unit) error { return m.restore(context.WithoutCancel(ctx), u) }
+	if err := m.each(ctx, m.plan.moving(), whole); err != nil {
+		return fmt.Errorf("%w\n%s", err, goesOn)
 	}
 	wait(ctx, keptTime)
 	if err := m.daemon.Shutdown(ctx, false); err != nil {
@@ -56,6 +58,7 @@ func Back(ctx context.Context, o Options) error {
 	}
 	o.files().RemoveFile(o.movedFile())
 	if o.Systemd {
+		setDropIn(false)
 		m.disableSupervisord("enable")
 		m.systemctl("disable", service)
 	}
@@ -67,7 +70,7 @@ func Back(ctx context.Context, o Options) error {
 func (m *mover) compareBack(ctx context.Context) error {
 	list, err := m.files().ReadFile(m.movedFile())
 	if err != nil {
-		return fmt.Errorf("%w: move did not get to its end", err)
+		return fmt.Errorf("%w: no move has begun with this configuration", err)
 	}
 	programs, server, err := supervisordconf.Programs(m.Supervisord, supervisordconf.Options{Environ: m.Environ})
 	if err != nil {
@@ -101,11 +104,11 @@ func (m *mover) compareBack(ctx context.Context) error {
 	return m.sameApps(ctx)
 }
 
+// goesOn says what became of the apps of which an error says that they are not back.
+const goesOn = "tideover goes on with the apps that were not given back: tideover status, tideover move --back"
+
 // giveBack gives one unit back.
 func (m *mover) giveBack(ctx context.Context, u *unit) error {
-	if len(u.processes) == 0 {
-		return nil // it never was supervisord's
-	}
 	if !m.web(ctx, u) {
 		if err := m.stopApps(ctx, u, true); err != nil {
 			return err
@@ -338,9 +341,12 @@ func (m *mover) undo(cause error) error {
 			errs = append(errs, fmt.Errorf("%s is NOT back: %w", u.cfg.Name, err))
 		}
 	}
+	if len(errs) > 1 {
+		return fmt.Errorf("%w\n%s", errors.Join(errs...), goesOn)
+	}
 	m.daemon.leave(m.Systemd)
 	m.files().RemoveFile(m.movedFile())
-	return errors.Join(errs...)
+	return cause
 }
 
 // restore gives one unit back to supervisord, also one of which only a part was taken over.

@@ -62,13 +62,13 @@ func (m *mover) sayLost(format string, args ...any) {
 // files opens the files of the move itself: as root none that another user can change.
 func (Options) files() safepath.Opener { return safepath.Opener{} }
 
-// movedFile lists the processes that a move has taken over, one in a line.
+// movedFile lists the processes that a move takes over, one in a line.
 func (o Options) movedFile() string { return o.Config + ".moved" }
 
 // There moves the programs of supervisord to tideover. supervisord goes on, with its programs
 // stopped. Nothing is stopped before tideover runs, every app's user, directory and command were
 // looked for, and, of an app that may run twice, the new processes answer. An error means that
-// supervisord has every program again, unless it says otherwise.
+// supervisord has every program again; of those for which it says otherwise tideover goes on.
 func There(ctx context.Context, o Options) error {
 	m := &mover{Options: o}
 	if err := m.compare(ctx); err != nil {
@@ -85,12 +85,14 @@ func There(ctx context.Context, o Options) error {
 		return fmt.Errorf("%w; nothing was changed", err)
 	}
 	began := time.Now()
-	if err := m.takeAll(ctx); err != nil {
+	err = m.writeMoved() // before the first is taken: if this process is killed, Back knows what to look for
+	if err == nil {
+		err = m.takeAll(ctx)
+	}
+	if err != nil {
 		return m.undo(err)
 	}
-	if err := m.finish(ctx); err != nil {
-		return m.undo(err)
-	}
+	m.finish()
 	m.sum(began)
 	return nil
 }
@@ -221,25 +223,26 @@ func (m *mover) each(ctx context.Context, units []*unit, do func(context.Context
 	return context.Cause(failed)
 }
 
-// finish records what was moved and has the next boot start tideover instead of supervisord.
-func (m *mover) finish(ctx context.Context) error {
+// writeMoved lists the processes that the move takes over.
+func (m *mover) writeMoved() error {
 	var names strings.Builder
 	for _, u := range m.plan.moving() {
 		for _, name := range u.names() {
 			names.WriteString(name + "\n")
 		}
 	}
-	if err := m.files().WriteFile(m.movedFile(), []byte(names.String()), 0o640); err != nil {
-		return err
-	}
+	return m.files().WriteFile(m.movedFile(), []byte(names.String()), 0o640)
+}
+
+// finish has the next boot start tideover instead of supervisord.
+func (m *mover) finish() {
 	if !m.Systemd {
 		m.say("There is no tideover.service: let what starts supervisord now start\n  tideover run -c %s", m.Config)
-		return nil
+		return
 	}
 	setDropIn(false)
 	m.systemctl("enable", service)
 	m.disableSupervisord("disable")
-	return nil
 }
 
 // disableSupervisord enables or disables the service of supervisord, under either name.

@@ -100,9 +100,19 @@ func (s *supervisord) stop(ctx context.Context, name string) error {
 }
 
 // start starts a process; with wait it returns when supervisord says RUNNING. One that runs is no
-// error.
-func (s *supervisord) start(ctx context.Context, name string, wait bool) error {
-	_, err := s.call(ctx, "supervisor.startProcess", name, wait)
+// error. One that is being stopped is waited for: supervisord would not start it and say it did.
+func (s *supervisord) start(ctx context.Context, name string, waits bool) error {
+	for {
+		p, err := s.process(ctx, name)
+		if err != nil {
+			return err
+		}
+		if p.state != "STOPPING" {
+			break
+		}
+		wait(ctx, pollInterval)
+	}
+	_, err := s.call(ctx, "supervisor.startProcess", name, waits)
 	if f, ok := err.(*fault); ok && f.code == faultAlreadyStarted {
 		return nil
 	}
