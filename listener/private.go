@@ -164,6 +164,18 @@ func (p *Private) Inode() uint64 { return p.inode }
 // Pending reports whether a connection waits in the backlog.
 func (p *Private) Pending() bool { return pending(p.file) }
 
+// Listens reports whether the socket is in LISTEN state. It is not after a shutdown(2) of TCP in any
+// process that has it; a unix socket stays in that state, and refuses connections.
+func (p *Private) Listens() bool {
+	listens := true
+	withFD(p.file, func(fd int) error {
+		n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		listens = err != nil || n != 0
+		return err
+	})
+	return listens
+}
+
 // SetNonblock sets O_NONBLOCK on the open file description, which every process with a
 // duplicate shares; exec.Cmd.ExtraFiles and other ways to pass a socket may have cleared
 // it. Reclaim calls it. A child that calls accept without select or poll needs the

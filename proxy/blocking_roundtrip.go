@@ -448,7 +448,10 @@ func (u *blockingUpstream) readInto(limit int, wait time.Duration) error {
 	start := time.Now()
 	n, passed, err := u.conn.readTimed(u.in.room(limit), wait)
 	u.upload.stalled += time.Since(start) - passed
-	u.in.end += n
+	if n > 0 {
+		u.in.end += n
+		u.target.SetHeard()
+	}
 	return err
 }
 

@@ -241,7 +241,10 @@ func (u *loopUpstream) onReadable() {
 			}
 			return
 		}
-		u.in.end += max(0, n)
+		if n > 0 {
+			u.in.end += n
+			u.target.SetHeard()
+		}
 		u.readFull = n == len(room)
 		if u.user.onResponse(readError(n, errno)) || !u.readFull && !u.ended {
 			return

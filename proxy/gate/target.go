@@ -60,6 +60,7 @@ func (p *Proof) Holds() bool { return p == nil || p.Valid == nil || p.Valid() }
 type Target struct {
 	options TargetOptions
 	proof   atomic.Pointer[Proof] // nil: suspended, if the target needs one
+	heard   atomic.Bool           // the app has sent a byte; see Heard
 
 	mu        sync.Mutex
 	gate      *Gate // that has this target; nil: none
@@ -71,6 +72,7 @@ type Target struct {
 	abandoned bool
 	inactive  chan struct{} // closed while the gate has another target, and by Abandon
 	changed   chan struct{} // closed at the next change of a count; nil when no call waits for it
+	asked     chan struct{} // closed at the next request, and by Suspend; nil when nothing waits for it
 }
 
 // A Conn is an open connection to the target. Close ends it at once, also while it is in use. It
@@ -113,6 +115,9 @@ func (t *Target) Proof() (p *Proof, ok bool) {
 func (t *Target) Suspend(p *Proof) {
 	if p != nil && t.proof.CompareAndSwap(p, nil) {
 		t.options.OnSuspend()
+		t.mu.Lock()
+		t.askLocked()
+		t.mu.Unlock()
 	}
 }
 
@@ -135,6 +140,39 @@ func (t *Target) suspended() bool {
 
 // Name returns the name of the generation.
 func (t *Target) Name() string { return t.options.Name }
+
+// SetHeard says that the app has sent a byte of a response.
+func (t *Target) SetHeard() {
+	if !t.heard.Load() { // mostly it is set, and then no cache line changes its owner
+		t.heard.Store(true)
+	}
+}
+
+// Heard reports whether the app has sent a byte of a response since the last call.
+func (t *Target) Heard() bool { return t.heard.Swap(false) }
+
+// Asked returns a channel that is closed as soon as the app has something to answer: a request is in
+// flight, or one that would be is held because the target is suspended.
+func (t *Target) Asked() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.asked == nil {
+		t.asked = make(chan struct{})
+	}
+	asked := t.asked
+	if t.inFlight > 0 || t.suspended() {
+		t.askLocked()
+	}
+	return asked
+}
+
+// askLocked closes the channel of Asked. t.mu must be held.
+func (t *Target) askLocked() {
+	if t.asked != nil {
+		close(t.asked)
+		t.asked = nil
+	}
+}
 
 // InFlight returns the number of requests in flight; tunnels are not among them.
 func (t *Target) InFlight() int {
@@ -305,6 +343,7 @@ func (t *Target) enter() (turn int) {
 		turn = t.left.total + t.inFlight - t.options.Concurrency + 1
 	}
 	t.inFlight++
+	t.askLocked()
 	return turn
 }
 

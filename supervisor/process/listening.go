@@ -112,22 +112,33 @@ func listenTable(pid int) map[uint64]Listening {
 		})
 	}
 	eachLine(filepath.Join(dir, "unix"), func(line string) {
-		const acceptsConnections = 0x10000
-		f := strings.Fields(line)
-		if len(f) < 7 {
+		s := parseUnix(line)
+		if !s.listens() {
 			return
 		}
-		flags, err := strconv.ParseUint(f[3], 16, 32)
-		if err != nil || flags&acceptsConnections == 0 {
-			return
-		}
-		path := ""
-		if len(f) > 7 {
-			path = line[strings.LastIndex(line, " "+f[6]+" ")+len(f[6])+2:] // the path may contain blanks
-		}
-		add("unix", path, f[6])
+		add("unix", s.path, s.inode)
 	})
 	return table
+}
+
+// unixLine is a line of /proc/net/unix. It is zero for the header.
+type unixLine struct{ flags, inode, path string }
+
+func (l unixLine) listens() bool {
+	const acceptsConnections = 0x10000
+	flags, err := strconv.ParseUint(l.flags, 16, 32)
+	return err == nil && flags&acceptsConnections != 0
+}
+
+// parseUnix parses a line such as "0000000083b9fc53: 00000002 00000000 00010000 0001 01  1190 /path".
+// The path may contain blanks; an unnamed socket has none.
+func parseUnix(line string) unixLine {
+	var fields [7]string
+	for i := range fields {
+		line = strings.TrimLeft(line, " ")
+		fields[i], line, _ = strings.Cut(line, " ")
+	}
+	return unixLine{flags: fields[3], inode: fields[6], path: line}
 }
 
 // decodeAddress decodes "0100007F:1F90" of /proc/net/tcp: an IP address in 32-bit words of

@@ -23,6 +23,30 @@ func memoryOf(pids []int) (uint64, error) {
 	return sum, nil
 }
 
+// MemoryAbove is Memory, and reports whether it is above limit. Mostly it reads the resident set sizes
+// only, of which the sum is never less: the kernel walks through all pages of a process to tell its
+// proportional set size.
+func (p *Process) MemoryAbove(limit uint64) (n uint64, above bool, err error) {
+	members := p.Members()
+	if n, err = residentOf(members); err != nil || n <= limit {
+		return n, false, err
+	}
+	n, err = memoryOf(members)
+	return n, n > limit, err
+}
+
+// residentOf returns the sum of the resident set sizes in bytes. A process that has exited counts as 0.
+func residentOf(pids []int) (sum uint64, err error) {
+	for _, pid := range pids {
+		n, err := resident(pid)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, fmt.Errorf("memory of pid %d: %w", pid, err)
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
 // MemoryOfTrees returns the memory in bytes of these processes and of all that descend from them.
 func MemoryOfTrees(roots []int) (uint64, error) {
 	members, err := Descendants(roots...)
@@ -38,6 +62,11 @@ func memory(pid int) (uint64, error) {
 	if pss, ok := readKilobytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:"); ok {
 		return pss, nil
 	}
+	return resident(pid)
+}
+
+// resident returns the resident set size.
+func resident(pid int) (uint64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return 0, err

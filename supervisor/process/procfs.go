@@ -20,6 +20,7 @@ type stat struct {
 	state                byte
 	threads              int
 	start                uint64 // clock ticks after boot (field 22)
+	ticks                uint64 // of CPU time, user and system, of all threads
 }
 
 // alive is false for zombies, which hold only their pid. The state is that of the first
@@ -63,11 +64,14 @@ func parseStat(pid int, raw []byte) (stat, error) {
 		return stat{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
 	}
 	s := stat{pid: pid, state: fields[0][0]}
-	var errs [4]error
+	var errs [6]error
 	s.parent, errs[0] = strconv.Atoi(fields[1])
 	s.session, errs[1] = strconv.Atoi(fields[3])
 	s.threads, errs[2] = strconv.Atoi(fields[17])
 	s.start, errs[3] = strconv.ParseUint(fields[19], 10, 64)
+	user, err := strconv.ParseUint(fields[11], 10, 64)
+	system, serr := strconv.ParseUint(fields[12], 10, 64)
+	s.ticks, errs[4], errs[5] = user+system, err, serr
 	return s, errors.Join(errs[:]...)
 }
 
