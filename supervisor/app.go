@@ -17,6 +17,7 @@ import (
 	"tideover/proxy/connlimit"
 	"tideover/proxy/gate"
 	"tideover/proxy/spool"
+	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
 	"tideover/supervisor/generation"
@@ -47,7 +48,11 @@ type App struct {
 
 	// Owned by run.
 	settings  *config.App
-	current   *generation.Generation // the one that serves
+	current   *generation.Generation    // the one that serves
+	liveness  *generation.LivenessWatch // of it; nil: not watched
+	memory    *generation.MemoryWatch   // of it; nil: not watched
+	recycling recycling
+	lastCrash *api.Crash // nil: none yet
 	starting  *startup
 	restored  *restoredGeneration
 	teardowns []*generation.Teardown // the oldest first
@@ -77,6 +82,7 @@ type shared struct {
 	limiter     *connlimit.Limiter
 	announced   <-chan struct{} // closed when the daemon is to end
 	failedAfter int             // see backoff
+	recycler    chan struct{}   // capacity 1: the app that is recycled because of its memory
 	logOptions  func(*config.App) logs.Options
 	freeMemory  func() uint64 // of this machine, in bytes; 0: unknown
 }
@@ -195,6 +201,10 @@ func (a *App) waitEvent(done, or <-chan struct{}) {
 			a.onExit()
 		case <-a.current.SocketRemoved():
 			a.onSocketRemoved()
+		case death := <-a.liveness.Dead():
+			a.onDead(death)
+		case n := <-a.memory.Over():
+			a.onMemory(n)
 		case <-a.starting.newProcess():
 			a.starting.spawned = true // and publish
 		case <-a.starting.finished():
@@ -303,6 +313,7 @@ func (a *App) serve(s *startup) {
 	}
 	a.starting, a.current, a.lastStatus = nil, g, probe.Status
 	a.restart.setUp()
+	a.watchCurrent()
 	a.publish()
 	a.gate.Refuse(nil)
 	if g.Target != nil {
@@ -340,6 +351,7 @@ func hostHint(host string) string {
 func (a *App) detachCurrent() *generation.Generation {
 	g := a.current
 	a.current = nil
+	a.endWatches()
 	a.gate.Swap(nil)
 	a.hooks.StopAfterReady(generation.ErrReplaced)
 	return g
@@ -382,20 +394,11 @@ func (a *App) onExit() {
 		a.setFinished(g.Number, generation.DoneText(outcome), false)
 		return
 	}
-	a.restart.crashes++
-	a.restart.crashed = true
-	why := "the main process ended: " + outcome.String()
-	if action == generation.ExitFail && a.starting == nil {
-		a.setFinished(g.Number, why+`; restart = "never"`, true)
-		a.hooks.OnFailure(a.settings, g.Number, 0, generation.ReasonCrash, why)
-		return
+	if action == generation.ExitRestart || a.starting != nil {
+		a.logger.Error("process exited", "app", a.name, "generation", g.Number,
+			"pid", g.Process.Pid(), "outcome", outcome.String(), "uptime_s", uptime.Round(time.Millisecond).Seconds())
 	}
-	a.logger.Error("process exited", "app", a.name, "generation", g.Number,
-		"pid", g.Process.Pid(), "outcome", outcome.String(), "uptime_s", uptime.Round(time.Millisecond).Seconds())
-	a.log.Note(g.Number, "%s", why)
-	if a.starting == nil { // else the next generation is on its way already
-		a.scheduleRetry(a.restart.exited(time.Now()), why)
-	}
+	a.onCrash(g, action, "the main process ended: "+outcome.String())
 }
 
 // onSocketRemoved is called when the generation that serves cannot be reached any more, because the
@@ -459,6 +462,7 @@ func (a *App) leave() {
 	defer cancel()
 	a.gate.Refuse(refusal(a.settings, "the service is shutting down"))
 	a.restart.cancel()
+	a.endRecycle()
 	a.stopAll()
 	for len(a.teardowns) > 0 {
 		a.waitEvent(a.teardowns[0].Done(), nil)
@@ -485,7 +489,7 @@ func (a *App) stopAll() {
 // publish stores a snapshot of the app as it is now.
 func (a *App) publish() {
 	s := &snapshot{
-		settings: a.settings, current: a.current, draining: slices.Clone(a.teardowns), desired: a.restart.desired,
+		settings: a.settings, current: a.current, lastCrash: a.lastCrash, draining: slices.Clone(a.teardowns), desired: a.restart.desired,
 		failed: a.restart.failed, reason: a.restart.reason, crashes: a.restart.crashes, last: a.queue.last,
 	}
 	if a.starting != nil {
@@ -526,6 +530,7 @@ func (a *App) useSettings(cfg *config.App) {
 		a.server.Configure(relaySettings(cfg))
 	}
 	a.watcher.Set(a.name, cfg.Watch, opener(cfg))
+	a.watchCurrent()
 }
 
 // restoredGeneration is a generation that was restored, until the app's goroutine
@@ -544,6 +549,7 @@ func (a *App) adoptRestored() {
 	a.restored = nil
 	restored.App = a.settings // with what gunicorn has said meanwhile
 	a.current, a.lastStatus = restored.Generation, restored.Status
+	a.watchCurrent()
 	if restored.afterReadyRan {
 		a.hooks.AfterReady(a.current, generation.ReasonStart, 0)
 	}

@@ -38,7 +38,7 @@ type operation struct {
 func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now()}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
-	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}, Plain: a.server == nil}
+	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}, Plain: a.server == nil, Cause: tickets[0].request.Cause}
 	if a.current != nil {
 		o.result.Generation = api.GenerationPair{From: a.current.Number, To: a.current.Number}
 	}
@@ -195,6 +195,9 @@ func (o *operation) log() {
 		"duration_s", o.result.Ended.Sub(o.began).Round(time.Millisecond).Seconds()}
 	if !r.Plain {
 		attrs = append(attrs, "held", r.Requests.Held, "lost", r.Requests.Lost)
+	}
+	if r.Cause != "" {
+		attrs = append(attrs, "cause", r.Cause)
 	}
 	if r.Error != "" {
 		attrs = append(attrs, "error", r.Error)

@@ -11,21 +11,22 @@ import (
 
 // snapshot is the state that an app's goroutine has published. It is never changed.
 type snapshot struct {
-	settings *config.App
-	current  *generation.Generation
-	starting bool                   // a generation is being started
-	spawned  *generation.Generation // that one, once it has a process
-	draining []*generation.Teardown // every generation that is being stopped
-	verb     api.Verb               // of the operation that runs
-	desired  desired
-	failed   bool
-	next     time.Time
-	reason   string
-	crashes  int
-	tried    bool // up, stopped or failed, or a start has failed
-	waits    bool // for its dependencies
-	holds    []string
-	last     *api.Result
+	settings  *config.App
+	current   *generation.Generation
+	starting  bool                   // a generation is being started
+	spawned   *generation.Generation // that one, once it has a process
+	draining  []*generation.Teardown // every generation that is being stopped
+	verb      api.Verb               // of the operation that runs
+	desired   desired
+	failed    bool
+	next      time.Time
+	reason    string
+	crashes   int
+	lastCrash *api.Crash
+	tried     bool // up, stopped or failed, or a start has failed
+	waits     bool // for its dependencies
+	holds     []string
+	last      *api.Result
 }
 
 // state is the state that status shows.

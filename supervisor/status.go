@@ -95,7 +95,7 @@ func (a *App) status(detailed bool) api.AppStatus {
 	st := api.AppStatus{
 		Name: a.name, State: seen.state(), Listen: a.listeners.describe(cfg.Listen), LastReload: seen.last,
 		Command: cfg.Command, Directory: cfg.Directory, User: cfg.User, Labels: cfg.Labels, Ready: readyText(cfg),
-		Restarts: seen.crashes, Holds: seen.holds, HoldLimit: cfg.Hold.Limit, HoldFor: api.Seconds(cfg.Hold.Timeout),
+		Restarts: seen.crashes, LastCrash: seen.lastCrash, MemoryMax: uint64(cfg.Memory.Max), Holds: seen.holds, HoldLimit: cfg.Hold.Limit, HoldFor: api.Seconds(cfg.Hold.Timeout),
 	}
 	if cfg.Direct() {
 		st.Relay = cfg.Relay

@@ -124,6 +124,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		watcher:     filewatch.New(o.Logger, s.reloadTouched),
 		announced:   s.announced.Done(),
 		failedAfter: f.Daemon.FailedAfter,
+		recycler:    make(chan struct{}, 1),
 		exit:        newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
 		logOptions:  o.logs, freeMemory: o.FreeMemory,
 		spool:   spool.New(spool.Options{Dir: f.Daemon.SpoolDir, Limit: f.Daemon.Spool, Logger: o.Logger}),

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"tideover/cmd/tideover/internal/term"
 	"tideover/supervisor/api"
@@ -162,9 +163,16 @@ func statusDetails(s term.Screen, a api.AppStatus) string {
 	if a.Pid > 0 {
 		tree := "" // empty while the app starts: not counted yet
 		if a.Processes > 0 {
-			tree = term.Plural(a.Processes, "process") + ", " + term.Bytes(a.Memory) + ", "
+			tree = term.Plural(a.Processes, "process") + ", " + term.Bytes(a.Memory)
+			if a.MemoryMax > 0 {
+				tree += " of " + term.Bytes(a.MemoryMax)
+			}
+			tree += ", "
 		}
 		line("process", "pid %d, %s%s", a.Pid, tree, term.Plural(a.Restarts, "crash"))
+	}
+	if c := a.LastCrash; c != nil {
+		line("last crash", "generation %d, %s ago: %s", c.Generation, humanSeconds(time.Since(c.At).Seconds()), c.Cause)
 	}
 	line("ready", "%s", a.Ready)
 	switch {
@@ -181,6 +189,9 @@ func statusDetails(s term.Screen, a api.AppStatus) string {
 			clients = ", " + describeRequests(r.Requests)
 		}
 		line("last reload", "%s, generation %d -> %d%s", lastReload(r), r.Generation.From, r.Generation.To, clients)
+		if r.Cause != "" {
+			line("", "because %s", r.Cause)
+		}
 	}
 	for _, w := range a.Warnings {
 		b.WriteString(s.Paragraphs("  "+s.Paint(term.Yellow, "!")+" ", "  ! ", w))

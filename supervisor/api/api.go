@@ -28,6 +28,7 @@ type Request struct {
 	// Unrecorded, of a stop, is not kept over a restart of the daemon.
 	Unrecorded bool   `json:"unrecorded,omitempty"`
 	By         string `json:"by,omitempty"` // the caller, for the log: "cli uid 0", "signal HUP"
+	Cause      string `json:"-"`            // why the daemon itself asks for it, in words
 }
 
 // Attr is one key=value pair of a phase. Attributes are printed in their order.
@@ -98,6 +99,7 @@ type Result struct {
 	Requests    RequestCounts  `json:"requests"` // until it ended; of a reload in status, until the drain ended
 	Drain       *Drain         `json:"drain,omitempty"`
 	Plain       bool           `json:"plain,omitempty"` // of a plain process: Requests is zero
+	Cause       string         `json:"cause,omitempty"` // why the daemon itself has asked for it
 	Error       string         `json:"error,omitempty"` // what went wrong, in a sentence
 	Hint        string         `json:"hint,omitempty"`  // what to do, what endangers what still serves
 	Probe       string         `json:"probe,omitempty"` // the readiness probe's last answer

@@ -55,20 +55,29 @@ type AppStatus struct {
 	Directory string   `json:"directory"` // symlinks resolved, as the generation got it
 	User      string   `json:"user,omitempty"`
 	Labels    []string `json:"labels,omitempty"`
-	Ready     string   `json:"ready"`                  // how readiness is asked
-	Processes int      `json:"processes,omitempty"`    // only of apps asked for by name
-	Memory    uint64   `json:"memory_bytes,omitempty"` // only of apps asked for by name
-	Restarts  int      `json:"restarts"`               // crashes since the daemon started
-	Next      float64  `json:"next_try_s"`             // backoff, failed: until the next try
-	Holds     []string `json:"holds,omitempty"`        // the names of the holds
-	Reason    string   `json:"reason,omitempty"`       // why it is in this state, in words
-	Says      string   `json:"says,omitempty"`         // its own words: STATUS of sd_notify
-	Warnings  []string `json:"warnings,omitempty"`     // what endangers what serves
+	Ready     string   `json:"ready"`                      // how readiness is asked
+	Processes int      `json:"processes,omitempty"`        // only of apps asked for by name
+	Memory    uint64   `json:"memory_bytes,omitempty"`     // only of apps asked for by name
+	MemoryMax uint64   `json:"memory_max_bytes,omitempty"` // 0: no limit
+	Restarts  int      `json:"restarts"`                   // crashes since the daemon started
+	LastCrash *Crash   `json:"last_crash,omitempty"`       // nil: none since the daemon started
+	Next      float64  `json:"next_try_s"`                 // backoff, failed: until the next try
+	Holds     []string `json:"holds,omitempty"`            // the names of the holds
+	Reason    string   `json:"reason,omitempty"`           // why it is in this state, in words
+	Says      string   `json:"says,omitempty"`             // its own words: STATUS of sd_notify
+	Warnings  []string `json:"warnings,omitempty"`         // what endangers what serves
 	HoldLimit int      `json:"hold_limit"`
 	HoldFor   float64  `json:"hold_timeout_s"`
 
 	Answers *bool  `json:"answers,omitempty"` // whether a request would be answered now; only of a check
 	Answer  string `json:"answer,omitempty"`  // the answer to the readiness probe, or why there is none; only of a check
+}
+
+// Crash is the end of a generation that served, without an operation.
+type Crash struct {
+	Generation int       `json:"generation"`
+	Cause      string    `json:"cause"` // in words
+	At         time.Time `json:"at"`
 }
 
 // DrainingGeneration is a generation that gets no new request and finishes what it has.

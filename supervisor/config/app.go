@@ -78,6 +78,8 @@ type App struct {
 	ConnectionNamed string // fields that Connection names beyond the hop-by-hop ones: "refuse" or "remove"
 
 	Ready  Ready
+	Live   Liveness
+	Memory Memory
 	Hold   Hold
 	Stop   Stop
 	Drain  Drain
@@ -165,6 +167,21 @@ type Ready struct {
 	After    time.Duration // plain process: it is not ready before it has run for so long
 	Notify   bool          // plain process: ready when it sends READY=1 (sd_notify)
 	Command  []string      // plain process: ready when this command exits with 0
+}
+
+// Liveness says when a generation that answers nothing counts as dead.
+type Liveness struct {
+	Path     string        // of a periodic GET request; empty: none
+	Interval time.Duration // 0: a generation never counts as dead
+	Timeout  time.Duration // of one request; Interval if that is less
+	Failures int           // in a row
+}
+
+// Memory bounds the memory of an app.
+type Memory struct {
+	Max      int64 // bytes of the whole tree; 0: no limit
+	Interval time.Duration
+	Pause    time.Duration // between two reloads for that reason
 }
 
 // Hold bounds the queue of held requests.

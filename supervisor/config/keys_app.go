@@ -124,6 +124,22 @@ var appKeys = []Key{
 	app("ready.command", words, "", Next, func(a *App) *[]string { return &a.Ready.Command },
 		"plain process: not ready before this command exits with 0"),
 
+	app("live.path", urlPath, "", Live, func(a *App) *string { return &a.Live.Path },
+		"GET request that is sent to a generation every live.interval; an answer of any status shows that it lives; left out: only requests that get no answer cause a look, and an idle app costs nothing"),
+	app("live.interval", duration, `"10s"`, Live, func(a *App) *time.Duration { return &a.Live.Interval },
+		"a dead generation is replaced after live.interval x live.failures: no process of it listens, all are stopped, or none accepts, sends or uses CPU; one that is busy in requests is never dead; 0s: it is not looked at"),
+	app("live.timeout", positive(duration), `"5s"`, Live, func(a *App) *time.Duration { return &a.Live.Timeout },
+		"time limit for an answer to that request; live.interval at most"),
+	app("live.failures", integer(1, 1000), `3`, Live, func(a *App) *int { return &a.Live.Failures },
+		"requests in a row without an answer after which a generation may count as dead"),
+
+	app("memory.max", size, "", Live, func(a *App) *int64 { return &a.Memory.Max },
+		"memory of all processes of the app together (PSS: shared pages count once); a larger generation is reloaded, or restarted where two have no room; left out or 0B: no limit"),
+	app("memory.interval", positive(duration), `"10s"`, Live, func(a *App) *time.Duration { return &a.Memory.Interval },
+		"time between two readings; three in a row above memory.max count"),
+	app("memory.pause", positive(duration), `"1m"`, Live, func(a *App) *time.Duration { return &a.Memory.Pause },
+		"least time between two such reloads; it doubles, up to an hour, while the new generation reaches memory.max within twice the pause"),
+
 	app("hold.limit", integer(0, 1_000_000), `1000`, Live, func(a *App) *int { return &a.Hold.Limit },
 		"requests that may wait; further ones get 503 at once"),
 	app("hold.timeout", duration, `"30s"`, Live, func(a *App) *time.Duration { return &a.Hold.Timeout },

@@ -76,7 +76,8 @@ func TestDefaults(t *testing.T) {
 		a.Hold.Limit == 1000 && a.Hold.Timeout == 30*time.Second && a.Hold.Buffer == 64<<10 && a.Hold.BufferTotal == 64<<20 && a.Hold.Alive == "" &&
 		a.Stop.Signal == syscall.SIGTERM && a.Stop.Timeout == 35*time.Second && a.Drain.Timeout == 30*time.Second && a.Drain.Tunnels == 30*time.Second &&
 		a.Limits.Head == 32<<10 && a.Limits.Target == 8190 && a.Limits.Fields == 100 && a.Limits.Body == 0 && a.Limits.Core == -1 && a.Umask == nil &&
-		a.Buffering == "auto"
+		a.Buffering == "auto" &&
+		a.Live == Liveness{Interval: 10 * time.Second, Timeout: 5 * time.Second, Failures: 3} && a.Memory == Memory{Interval: 10 * time.Second, Pause: time.Minute}
 	if !ok {
 		t.Errorf("got %+v", a)
 	}
@@ -186,6 +187,8 @@ nice = 5
 oom_score_adj = -5
 no_new_privs = true
 ready = { path = "/up", host = "shop.example", status = "200", timeout = "5s", warm = ["/a", "/b"], after = "6s", notify = true }
+live = { path = "/live", interval = "20s", timeout = "2s", failures = 5 }
+memory = { max = "1GiB", interval = "5s", pause = "5m" }
 hold = { limit = 5, timeout = "5s", max_for = "1h", buffer = "1KiB", buffer_total = "1MiB", alive = "/alive", page = "503.html", retry_after = "9s" }
 stop = { signal = "QUIT", timeout = "40s", tree = true }
 drain = { timeout = "5s", tunnels = "5s" }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -40,7 +41,8 @@ type Generation struct {
 	Target  *gate.Target  // nil: no request is relayed to it
 	notify  *notifySocket // nil: it is not asked to say READY=1
 	probe   httpProbe
-	marker  []byte // what Reclaim writes to connections the app never saw
+	watches sync.WaitGroup // of WatchLiveness and WatchMemory
+	marker  []byte         // what Reclaim writes to connections the app never saw
 
 	Ready   time.Time // when it went into service; zero: never
 	Lenient bool      // its first answer was an error
@@ -134,8 +136,9 @@ func (l *Launcher) record(g *Generation, tree process.Record) {
 	}
 }
 
-// cleanup closes the sockets and removes the scratch directory.
+// cleanup closes the sockets and removes the scratch directory. Every watch must have been stopped.
 func (g *Generation) cleanup() {
+	g.watches.Wait()
 	if g.private != nil {
 		g.private.Close()
 	}

@@ -31,5 +31,14 @@ func OnExit(cfg *config.App, o process.Outcome) ExitAction {
 	return ExitRestart
 }
 
+// OnDeath applies the restart policy of an app to a generation that is killed because it is dead: it
+// has failed, whatever its exit code is.
+func OnDeath(cfg *config.App) ExitAction {
+	if cfg.Restart == config.RestartNever {
+		return ExitFail
+	}
+	return ExitRestart
+}
+
 // DoneText is the reason in status of an app that is done.
 func DoneText(o process.Outcome) string { return fmt.Sprintf("done: exit %d", o.Code) }
