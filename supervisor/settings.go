@@ -237,14 +237,16 @@ func relaySettings(cfg *config.App) proxy.Settings {
 		RetryAfter: cfg.Hold.RetryAfter, ErrorPage: cfg.Hold.PageText,
 		Buffering: cfg.BuffersBodies(),
 		Timeout:   cfg.Timeout, Buffer: noneIfZero(cfg.Hold.Buffer), BufferTotal: noneIfZero(cfg.Hold.BufferTotal), HealthPath: cfg.Hold.Alive,
-		AllowHalfClose:     cfg.HalfClose == "serve",
-		FinishOnDisconnect: cfg.OnLeave == "finish",
-		PassUnderscores:    cfg.Underscores == "pass",
-		RemoveNamed:        cfg.ConnectionNamed == "remove",
-		IdempotencyKey:     slices.Contains(cfg.Resend, "key"),
-		NoResend:           len(cfg.Resend) == 0,
-		Trusted:            trusted(cfg.Trusted),
-		TrustUnix:          slices.Contains(cfg.Trusted, "unix"),
+		AllowHalfClose:      cfg.HalfClose == "serve",
+		FinishOnDisconnect:  cfg.OnLeave == "finish",
+		PassUnderscores:     cfg.Underscores == "pass",
+		RemoveNamed:         cfg.ConnectionNamed == "remove",
+		IdempotencyKey:      slices.Contains(cfg.Resend, "key"),
+		NoResend:            len(cfg.Resend) == 0,
+		Trusted:             trusted(cfg.Trusted),
+		TrustUnix:           slices.Contains(cfg.Trusted, "unix"),
+		ListenProxyProtocol: cfg.ListenProxyProtocol,
+		ProxyProtocolFrom:   proxyProtocolFrom(cfg.ProxyProtocolFrom),
 		Limits: proxy.Limits{Head: int(cfg.Limits.Head), Target: int(cfg.Limits.Target),
 			Field: int(cfg.Limits.Field), Fields: cfg.Limits.Fields, Body: cfg.Limits.Body},
 		HeadTimeout: cfg.Limits.HeadTime, BodyTimeout: cfg.Limits.BodyTime,
@@ -275,6 +277,15 @@ func trusted(words []string) []netip.Prefix {
 		}
 	}
 	return prefixes
+}
+
+// proxyProtocolFrom returns the addresses of balancers whose PROXY headers are believed; nil: those
+// of trusted front-ends.
+func proxyProtocolFrom(words []string) []netip.Prefix {
+	if words == nil {
+		return nil
+	}
+	return trusted(words)
 }
 
 // refusal is the answer while the app is not to serve.

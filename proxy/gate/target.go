@@ -99,6 +99,10 @@ func NewTarget(o TargetOptions) *Target {
 // Options returns the target's options. They must not be changed.
 func (t *Target) Options() *TargetOptions { return &t.options }
 
+// PassPeerInFields changes Options().Peer to [PeerInFields]. It must be called before the target is
+// that of a gate.
+func (t *Target) PassPeerInFields() { t.options.Peer = PeerInFields }
+
 // Proof returns the proof under which a connection may be opened now; nil: none is needed. It
 // reports false while the target is suspended: then no connection may be opened.
 func (t *Target) Proof() (p *Proof, ok bool) {

@@ -83,7 +83,7 @@ func TestRefusedInTheConfigurationFile(t *testing.T) {
 	for _, version := range []string{"20.1.0", "23.0.0", "latest"} {
 		for setting, option := range map[string]string{
 			"pidfile = 'shop.pid'": "--pid", "daemon = True": "--daemon", "reuse_port = True": "--reuse-port",
-			"certfile = 'c.pem'": "--certfile", "proxy_protocol = True": "--proxy-protocol",
+			"certfile = 'c.pem'": "--certfile",
 		} {
 			t.Run(version+option, func(t *testing.T) {
 				r := begin(t)

@@ -45,6 +45,9 @@ type App struct {
 	QueryGunicorn bool
 	Gunicorn      *gunicorn.Command // nil if the command does not run gunicorn
 	Server        *servers.Command  // nil if the command runs no other known server, or has a placeholder
+	// ReadsForwardedFor says that the command runs another server, perhaps with a placeholder, that
+	// takes the address of a client from X-Forwarded-For.
+	ReadsForwardedFor bool
 
 	ListenMode os.FileMode // of unix sockets
 	Directory  string      // absolute; a symlink is resolved at every start
@@ -69,7 +72,11 @@ type App struct {
 	After     []string // apps that start before and stop after this one
 	Labels    []string // selectors that address several apps
 
-	Trusted   []string // IP, CIDR or "unix": peers from which X-Forwarded-* pass untouched
+	Trusted []string // IP, CIDR or "unix": peers from which X-Forwarded-* pass untouched
+
+	ListenProxyProtocol bool     // every connection to the public socket begins with a PROXY header
+	ProxyProtocolFrom   []string // IP or CIDR: peers whose headers are believed; nil: Trusted
+
 	HalfClose string   // "leave": a FIN after the request means that the client left; "serve": it is answered
 	OnLeave   string   // "close": the connection to the app is closed when the client leaves; "finish": the app may finish
 	Resend    []string // "safe": idempotent methods; "key": also requests with an Idempotency-Key; empty: none
@@ -117,8 +124,7 @@ func (a *App) Argv() []string {
 		}
 		return a.Command
 	}
-	unix := a.Upstream == "unix" || a.Upstream != "tcp" && strings.HasPrefix(a.Listen[0], "unix:")
-	if argv := a.Server.Argv(unix); argv != nil {
+	if argv := a.Server.Argv(a.UnixUpstream()); argv != nil {
 		return argv
 	}
 	return a.Command

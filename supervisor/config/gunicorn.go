@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -40,6 +39,7 @@ func (a *App) detectGunicorn(env []string) []finding {
 	if g == nil || err != nil {
 		return found
 	}
+	a.takeProxyProtocol()
 	unusable := a.ValidateGunicorn()
 	addError(unusable)
 	if len(a.Listen) == 0 && unusable == nil {
@@ -87,6 +87,7 @@ func (a *App) WithGunicornReport(r gunicorn.Report) (*App, error) {
 	}
 	merged.takeLimits(g.Limits)
 	merged.takeTrusted(g.ForwardedAllowIPs)
+	merged.takeProxyProtocol()
 	if all := merged.relayConflicts(); len(all) > 0 { // the reported address is another one, perhaps
 		return &merged, errors.New(all[0].message)
 	}
@@ -139,33 +140,15 @@ func (a *App) takeLimits(g gunicorn.Limits) {
 // loopbacks are what gunicorn trusts when nothing is set.
 var loopbacks = []string{"127.0.0.1", "::1"}
 
-// takeTrusted makes the front-ends that gunicorn trusts the trusted ones, unless the configuration
-// sets them, or gunicorn has its default. gunicorn trusts every peer on a unix socket.
+// takeTrusted makes the front-ends that gunicorn or uvicorn trusts the trusted ones, unless the
+// configuration sets them, or the server has its default. gunicorn trusts every peer on a unix
+// socket.
 func (a *App) takeTrusted(ips []string) {
 	others := slices.DeleteFunc(slices.Clone(ips), func(ip string) bool { return slices.Contains(loopbacks, ip) })
 	if a.explicit["trusted"] || len(others) == 0 && slices.Contains(ips, loopbacks[0]) {
 		return
 	}
-	if slices.Contains(ips, "*") {
-		a.Trusted = []string{"0.0.0.0/0", "::/0", "unix"}
-		return
-	}
-	a.Trusted = nil
-	for _, ip := range ips {
-		if ip = strings.TrimSpace(ip); ip != "" && checkTrusted(ip) == nil {
-			a.Trusted = append(a.Trusted, ip)
-		}
-	}
-	a.Trusted = append(a.Trusted, "unix")
-}
-
-// distrustsLoopback reports whether gunicorn takes no X-Forwarded-* from 127.0.0.1, from which
-// tideover connects to it.
-func distrustsLoopback(g *gunicorn.Command) bool {
-	return g.Version != "" && !slices.ContainsFunc(g.ForwardedAllowIPs, func(ip string) bool {
-		prefix, err := netip.ParsePrefix(ip)
-		return ip == "*" || ip == loopbacks[0] || err == nil && prefix.Contains(netip.MustParseAddr(loopbacks[0]))
-	})
+	a.Trusted = append(prefixes(ips), "unix")
 }
 
 // limitWarnings are sentences about limits of gunicorn that are not taken over whole.

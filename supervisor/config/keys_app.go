@@ -45,9 +45,9 @@ var appKeys = []Key{
 	),
 	app("upstream", oneOf("auto", "unix", "tcp"), `"auto"`, Next, func(a *App) *string { return &a.Upstream },
 		"private socket between tideover and the app").values(
-		"the same address family as the public socket, so that the app sees the same kind of client address",
-		"a unix socket, which is faster",
-		"TCP on 127.0.0.1",
+		"a unix socket for gunicorn's WSGI workers and behind a public unix socket; else TCP on loopback",
+		"a unix socket: only tideover can connect to it; ASGI servers know no client's address then",
+		"TCP on loopback: every user of the machine can connect to it",
 	),
 	app("buffering", oneOf("auto", "on", "off"), `"auto"`, Live, func(a *App) *string { return &a.Buffering },
 		"whether a request reaches the app only when its body is complete, and its response is taken off the app at once, so that a slow client occupies no worker").values(
@@ -74,7 +74,9 @@ var appKeys = []Key{
 	app("labels", list(appName), "", Live, func(a *App) *[]string { return &a.Labels },
 		"names that commands accept for several apps"),
 	app("trusted", list(checked("address", checkTrusted)), `["127.0.0.0/8", "::1", "unix"]`, Live, func(a *App) *[]string { return &a.Trusted },
-		`front-ends whose X-Forwarded-* pass untouched: IP, CIDR or "unix"; left out: gunicorn's forwarded_allow_ips where it is set`),
+		`front-ends whose X-Forwarded-* pass untouched: IP, CIDR or "unix"; left out: the forwarded_allow_ips of gunicorn or uvicorn where it is set`),
+	app("listen_proxy_protocol", boolean, `false`, Live, func(a *App) *bool { return &a.ListenProxyProtocol },
+		"every connection to the public socket begins with a PROXY header, version 1 or 2, of a front-end in trusted (HAProxy: send-proxy, and check-send-proxy for health checks); others are closed; left out: true where gunicorn's proxy_protocol is set, for those in its proxy_allow_ips"),
 	app("half_close", oneOf("leave", "serve"), `"leave"`, Live, func(a *App) *string { return &a.HalfClose },
 		"what a FIN after a complete request means").values(
 		"the client has left: the connection to the app is closed",

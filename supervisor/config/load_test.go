@@ -179,6 +179,7 @@ after = "other"
 labels = ["site"]
 trusted = ["10.0.0.0/8"]
 half_close = "serve"
+listen_proxy_protocol = true
 on_leave = "finish"
 underscores = "pass"
 connection_named = "remove"
@@ -409,7 +410,7 @@ command = "gunicorn -b :2 a"
 trusted = ["127.0.0.1"]
 limits = { head = "32KiB", target = "8190B", field = "8190B", fields = 100 }
 `})
-	defaults := gunicorn.Report{Version: "23.0.0", Bind: []string{":1"}, RequestLine: 4094, RequestFields: 100, RequestFieldSize: 8190, ForwardedAllowIPs: []string{"127.0.0.1", "::1"}}
+	defaults := gunicorn.Report{Version: "23.0.0", Bind: []string{":1"}, RequestLine: 4094, RequestFields: 100, RequestFieldSize: 8190, WorkerKind: "sync", ForwardedAllowIPs: []string{"127.0.0.1", "::1"}}
 	with := func(change func(*gunicorn.Report)) gunicorn.Report {
 		r := defaults
 		change(&r)
@@ -435,8 +436,8 @@ limits = { head = "32KiB", target = "8190B", field = "8190B", fields = 100 }
 		{"a field beyond all bounds", with(func(r *gunicorn.Report) { r.RequestFieldSize = 10 << 20 }), limits{256 << 10, 8190, 256 << 10, 100}, "127.0.0.0/8 ::1 unix", 1},
 		{"every front-end", with(func(r *gunicorn.Report) { r.ForwardedAllowIPs = []string{"*"} }), own, "0.0.0.0/0 ::/0 unix", 0},
 		{"some front-ends", with(func(r *gunicorn.Report) { r.ForwardedAllowIPs = []string{"127.0.0.1", "10.0.0.0/8", " "} }), own, "127.0.0.1 10.0.0.0/8 unix", 0},
-		{"not tideover", with(func(r *gunicorn.Report) { r.ForwardedAllowIPs = []string{"10.0.0.1"} }), own, "10.0.0.1 unix", 1},
-		{"none", with(func(r *gunicorn.Report) { r.ForwardedAllowIPs = []string{""} }), own, "unix", 1},
+		{"not tideover", with(func(r *gunicorn.Report) { r.ForwardedAllowIPs = []string{"10.0.0.1"} }), own, "10.0.0.1 unix", 0},
+		{"none", with(func(r *gunicorn.Report) { r.ForwardedAllowIPs = []string{""} }), own, "unix", 0},
 	} {
 		a, err := f.Apps[0].WithGunicornReport(c.report)
 		if err != nil {

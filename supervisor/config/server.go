@@ -14,6 +14,12 @@ func (a *App) detectServer(env []string) []finding {
 		return nil
 	}
 	a.Server = servers.Parse(a.Command, lookupEnv(env))
+	if s := servers.Recognise(a.Command, lookupEnv(env)); s != nil {
+		a.ReadsForwardedFor = s.ReadsForwardedFor()
+		if s.TrustedIPs != nil {
+			a.takeTrusted(s.TrustedIPs)
+		}
+	}
 	if a.Server == nil || !a.Web() { // without a relay, see relayConflicts
 		return nil
 	}

@@ -41,9 +41,12 @@ func (a *App) warnings() (all []finding) {
 		for _, w := range slices.Concat(g.Warnings(), a.limitWarnings()) {
 			warn("command", "%s", w)
 		}
-		if a.Web() && distrustsLoopback(g) && a.Upstream != "unix" {
+		if a.distrusted() {
 			warn("command", "gunicorn's forwarded_allow_ips does not contain 127.0.0.1, from which tideover connects to it, so gunicorn ignores X-Forwarded-Proto: add 127.0.0.1 to it")
 		}
+	}
+	for _, w := range a.peerWarnings() {
+		warn("command", "%s", w)
 	}
 	if a.Hold.Timeout > frontEndTimeout && a.Web() {
 		warn("hold.timeout", "hold.timeout is %s; most front-ends give up after %s unless their own timeout is set", formatDuration(a.Hold.Timeout), formatDuration(frontEndTimeout))

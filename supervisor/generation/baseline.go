@@ -43,7 +43,7 @@ func (b baseline) gives(ctx context.Context, p httpProbe, status int) (same bool
 func (b baseline) ask(ctx context.Context, p httpProbe) int {
 	ctx, cancel := awake.WithTimeout(ctx, baselineTimeout)
 	defer cancel()
-	old := httpProbe{dial: b.serving.probe.dial, host: p.host, tls: b.serving.probe.tls}
+	old := httpProbe{dial: b.serving.probe.dial, line: b.serving.probe.line, host: p.host, tls: b.serving.probe.tls}
 	result, err := old.request(ctx, old.client(), p.path)
 	if err != nil {
 		return 0

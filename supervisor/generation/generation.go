@@ -63,6 +63,7 @@ func (g *Generation) HostRejected() string {
 type upstream struct {
 	private          *listener.Private
 	public           []*os.File // the public sockets, which the child inherits in front of the private one
+	peer             peer       // how the address of a client reaches the app
 	network, address string     // what the relay dials
 	socket           string     // of the placeholder {socket}: the path at which the child listens
 	port             int        // of the placeholder {port}
@@ -105,6 +106,7 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec, public []*listener.Public)
 	if err != nil {
 		return nil, err
 	}
+	at.peer = newPeer(p.App)
 	g.private = at.private
 	defer func() {
 		for _, f := range at.public {
@@ -161,6 +163,9 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 		// One path for all gunicorns of a user: two generations would take it from each other.
 		spec.Env = prepend(spec.Env, "GUNICORN_CMD_ARGS", "--control-socket "+filepath.Join(childDir(g.scratchDir), "gunicorn.ctl"))
 	}
+	if args := g.App.GunicornArgs(); args != "" {
+		spec.Env = extend(spec.Env, "GUNICORN_CMD_ARGS", args)
+	}
 	spec.Listen = at.public
 	if at.private != nil {
 		spec.Listen = append(slices.Clone(spec.Listen), at.private.File())
@@ -202,6 +207,7 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 	o := gate.TargetOptions{
 		Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.address,
 		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: g.marker, DefaultHost: host,
+		Peer: at.peer.passing, OneRequest: at.peer.oneRequest,
 	}
 	if g.private == nil {
 		g.child = g.newChildListener(l.logger, at)
@@ -221,6 +227,9 @@ func newProbe(cfg *config.App, at upstream, host string) httpProbe {
 	p.tls = cfg.Gunicorn != nil && cfg.Gunicorn.TLS // on every socket that it has
 	p.dial = func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, at.network, at.address)
+	}
+	if at.peer.passing == gate.PeerProxyLine {
+		p.line = probeLine
 	}
 	return p
 }
@@ -264,7 +273,7 @@ func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (up
 		return portUpstream(port), err
 	}
 	o := listener.PrivateOptions{Family: "unix", Name: cfg.Name, Generation: number}
-	if public, err := listener.Parse(l.options.Resolve(cfg.Listen[0])); err == nil && cfg.Upstream != "unix" && (cfg.Upstream == "tcp" || public.Network == "tcp") {
+	if public, err := listener.Parse(l.options.Resolve(cfg.Listen[0])); err == nil && !cfg.UnixUpstream() && (cfg.Upstream == "tcp" || public.Network == "tcp") {
 		o.Family, o.PortHint = "tcp", 0
 		if ip, port, ok := loopback(public); ok && ip == "127.0.0.1" {
 			o.PortHint = port

@@ -25,7 +25,8 @@ const probeInterval = 250 * time.Millisecond
 // (gunicorn sends READY before any worker exists).
 type httpProbe struct {
 	dial    func(context.Context) (net.Conn, error)
-	tls     bool // it speaks TLS; any certificate will do
+	line    string // of the PROXY protocol, before the request; empty: none
+	tls     bool   // it speaks TLS; any certificate will do
 	host    string
 	path    string
 	accept  func(status int) bool
@@ -41,6 +42,7 @@ type ProbeResult struct {
 	Tries  int
 
 	Lenient bool // it counts only because any answer does
+	NoLine  bool // the server takes no PROXY line; see refusesLine
 	TLSOnly bool // the answer is a TLS alert: the server wants a client's certificate, perhaps
 }
 
@@ -80,14 +82,19 @@ func (r ProbeResult) attrs() []api.Attr {
 func (p httpProbe) wait(ctx context.Context) (ProbeResult, error) {
 	client := p.client()
 	last := ProbeResult{Text: "no answer at all"}
+	noLine := false
 	for {
 		tries := last.Tries + 1
 		result, err := p.request(ctx, client, p.path)
 		if ctx.Err() != nil {
 			return last, ctx.Err()
 		}
+		if without, refuses := p.refusesLine(ctx, result); refuses {
+			p.line, noLine, result = "", true, without
+			client = p.client()
+		}
 		last = result
-		last.Tries = tries
+		last.Tries, last.NoLine = tries, noLine
 		var stranger *strangerError
 		if errors.As(err, &stranger) {
 			return last, stranger
@@ -169,7 +176,13 @@ func (p httpProbe) client() *http.Client {
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10},
-			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				conn, err := p.dial(ctx)
+				if err == nil && p.line != "" {
+					conn = &lineConn{conn, p.line}
+				}
+				return conn, err
+			},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

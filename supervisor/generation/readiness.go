@@ -84,7 +84,10 @@ func (g *Generation) waitProbe(ctx context.Context, l *Launcher, extend func(tim
 	var err error
 	switch ProbeOf(g.App) {
 	case ProbeHTTP:
-		return g.probe.wait(ctx)
+		if result, err = g.probe.wait(ctx); err == nil && result.NoLine {
+			g.takeNoLine(l)
+		}
+		return result, err
 	case ProbeNotify:
 		result, err = g.notify.wait(ctx, extend)
 	case ProbeCommand:

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"tideover/listener"
+	"tideover/proxy/gate"
 	"tideover/supervisor/config"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/process"
@@ -54,6 +55,7 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 		}
 		at = portUpstream(port)
 	}
+	at.peer = peer{gate.PeerPassing(left.Peer), left.Single}
 	if g.Process, err = process.Adopt(left.Tree, left.Started); err != nil {
 		return nil, err
 	}
@@ -104,6 +106,9 @@ func (g *Generation) HandoffState() (*handoff.GenerationState, error) {
 		}
 	case g.child != nil:
 		s.Network, s.Address = g.Target.Options().Network, g.child.address
+	}
+	if g.Target != nil {
+		s.Peer, s.Single = uint8(g.Target.Options().Peer), g.Target.Options().OneRequest
 	}
 	if g.notify != nil {
 		s.Notify = number(g.notify.conn)

@@ -67,8 +67,6 @@ func (c *Command) ValidateRelay() error {
 	switch {
 	case c.TLS:
 		return unusable("--certfile", "makes gunicorn speak TLS, which tideover does not", "remove it and let the front-end terminate TLS"+without)
-	case c.ProxyProtocol:
-		return unusable("--proxy-protocol", "makes gunicorn expect PROXY lines, which tideover does not send", "remove it; X-Forwarded-For is passed on"+without)
 	case c.Protocol != "" && c.Protocol != "http":
 		return unusable("--protocol "+c.Protocol, "makes gunicorn speak "+c.Protocol+", and tideover relays only HTTP", "remove it"+without)
 	}

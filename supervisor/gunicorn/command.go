@@ -82,6 +82,14 @@ func Parse(argv []string, env func(string) string, read func(path string) ([]byt
 // Unaskable is the error of a command whose gunicorn cannot be asked for its settings (see Query).
 func (c *Command) Unaskable() error { return c.unaskable }
 
+// OnCommandLine reports whether the command line has an option, which counts more than
+// GUNICORN_CMD_ARGS. option is its long name without dashes.
+func (c *Command) OnCommandLine(option string) bool {
+	args, err := parseArgs(c.Args)
+	_, found := args.last(option)
+	return err == nil && found
+}
+
 // recognise reports whether an unwrapped command runs gunicorn, and sets Script and
 // Args.
 func (c *Command) recognise(u unwrapped) bool {

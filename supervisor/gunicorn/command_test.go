@@ -233,7 +233,6 @@ func TestRefusalsNameTheRemedy(t *testing.T) {
 		"--reuse-port app":                 "--reuse-port",
 		"-p /run/g.pid app":                `reload = "replace"`,
 		"--certfile x app":                 "front-end terminate TLS",
-		"--proxy-protocol app":             "PROXY",
 		"--check-config app":               "exit at once",
 		"-b fd://3 app":                    "listen",
 		"-b :8000 -b fd://3 --preload app": "listen",

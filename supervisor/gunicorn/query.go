@@ -28,6 +28,7 @@ type Report struct {
 	Workers         int      `json:"workers"`
 	Threads         int      `json:"threads"`
 	WorkerClass     string   `json:"worker_class"`
+	WorkerKind      string   `json:"worker_kind"`
 	Connections     int      `json:"worker_connections"`
 	GracefulTimeout float64  `json:"graceful_timeout"` // in seconds, like the next two
 	Timeout         float64  `json:"timeout"`
@@ -46,6 +47,7 @@ type Report struct {
 	RequestFields     int      `json:"limit_request_fields"`
 	RequestFieldSize  int      `json:"limit_request_field_size"`
 	ForwardedAllowIPs []string `json:"forwarded_allow_ips"`
+	ProxyAllowIPs     []string `json:"proxy_allow_ips"`
 
 	Command []string `json:"command,omitempty"` // the app's, set by Cache
 }
@@ -143,6 +145,10 @@ func (c *Command) WithReport(r Report) (*Command, error) {
 	merged.Daemon, merged.ReusePort, merged.Reload, merged.Preload = r.Daemon, r.ReusePort, r.Reload, r.Preload
 	merged.TLS, merged.ProxyProtocol, merged.Protocol = r.TLS, r.ProxyProtocol, r.Protocol
 	merged.Limits = limitsOf(r.RequestLine, r.RequestFields, r.RequestFieldSize)
-	merged.ForwardedAllowIPs = r.ForwardedAllowIPs
+	merged.WorkerKind = WorkerKind(r.WorkerKind)
+	if slices.Contains([]WorkerKind{Sync, Gthread, Gevent, Eventlet, ASGI}, WorkerKind(r.WorkerClass)) {
+		merged.WorkerKind = WorkerKind(r.WorkerClass) // an earlier version of tideover has not asked for it
+	}
+	merged.ForwardedAllowIPs, merged.ProxyAllowIPs = r.ForwardedAllowIPs, r.ProxyAllowIPs
 	return &merged, errors.Join(errs...)
 }

@@ -36,12 +36,45 @@ def words(value):
     return [value] if isinstance(value, str) else [text(v) for v in value or []]
 
 
+# The worker classes of gunicorn and uvicorn, by which the kind of the app's own class is known: it
+# may derive from one of them.
+KINDS = {
+    "gunicorn.workers.sync.SyncWorker": "sync",
+    "gunicorn.workers.gthread.ThreadWorker": "gthread",
+    "gunicorn.workers.ggevent.GeventPyWSGIWorker": "",  # a server of gevent's own
+    "gunicorn.workers.ggevent.GeventWorker": "gevent",
+    "gunicorn.workers.geventlet.EventletWorker": "eventlet",
+    "gunicorn.workers.gasgi.ASGIWorker": "asgi",
+    "uvicorn.workers.UvicornWorker": "uvicorn",
+    "uvicorn_worker._workers.UvicornWorker": "uvicorn",
+}
+
+
+def worker_kind():
+    name = cfg.worker_class_str
+    if name in ("sync", "gthread", "gevent", "eventlet", "asgi"):
+        return name
+    from gunicorn.util import load_class
+
+    for base in load_class(name if isinstance(name, str) else cfg.settings["worker_class"].get()).__mro__:
+        kind = KINDS.get(base.__module__ + "." + base.__qualname__)
+        if kind is not None:
+            return kind
+    return ""
+
+
+try:
+    kind = worker_kind()
+except BaseException:  # what cannot be imported says so at the start
+    kind = ""
+
 report = {
     "version": gunicorn.__version__,
     "bind": words(get("bind")),
     "workers": get("workers"),
     "threads": get("threads"),
     "worker_class": text(cfg.worker_class_str),
+    "worker_kind": kind,
     "worker_connections": get("worker_connections"),
     "graceful_timeout": get("graceful_timeout"),
     "timeout": get("timeout"),
@@ -59,6 +92,7 @@ report = {
     "limit_request_fields": get("limit_request_fields"),
     "limit_request_field_size": get("limit_request_field_size"),
     "forwarded_allow_ips": words(get("forwarded_allow_ips")),
+    "proxy_allow_ips": words(get("proxy_allow_ips")),
 }
 
 # Only now, so that the configuration file imports what it would import; and not the json.py of a

@@ -36,7 +36,27 @@ type Settings struct {
 
 	// After a report only:
 	Limits            Limits
+	WorkerKind        WorkerKind
 	ForwardedAllowIPs []string // "*" or addresses of front-ends whose X-Forwarded-* count
+	ProxyAllowIPs     []string // the same for lines of the PROXY protocol
+}
+
+// WorkerKind is the worker class of gunicorn or uvicorn that an app's worker class is or derives
+// from. It says how a worker learns the address of its client. Empty: another one, or unknown.
+type WorkerKind string
+
+const (
+	Sync     WorkerKind = "sync"
+	Gthread  WorkerKind = "gthread"
+	Gevent   WorkerKind = "gevent"
+	Eventlet WorkerKind = "eventlet"
+	ASGI     WorkerKind = "asgi" // gunicorn's own
+	Uvicorn  WorkerKind = "uvicorn"
+)
+
+// IsWSGI reports whether gunicorn's own parser reads the requests of a WSGI app.
+func (k WorkerKind) IsWSGI() bool {
+	return k == Sync || k == Gthread || k == Gevent || k == Eventlet
 }
 
 // read sets the settings from the command line (args) and, for options that are
@@ -115,3 +135,13 @@ func (s Settings) ServesOneAtATime() bool {
 func (s Settings) IsBounded() bool {
 	return s.Workers > 0 && s.ServesOneAtATime()
 }
+
+// ReadsProxyLine reports whether the workers read a line of the PROXY protocol, on TCP at least.
+func (s Settings) ReadsProxyLine() bool { return s.WorkerKind.IsWSGI() || s.WorkerKind == ASGI }
+
+// ReadsForwardedFor reports whether the workers take the address of a client from X-Forwarded-For.
+func (s Settings) ReadsForwardedFor() bool { return s.WorkerKind == Uvicorn }
+
+// ForgetsPeer reports whether a worker has forgotten the PROXY line of a connection at its second
+// request.
+func (s Settings) ForgetsPeer() bool { return s.WorkerKind == Gthread }

@@ -106,6 +106,8 @@ type GenerationState struct {
 	Tree    process.Record `json:"tree"`
 	Network string         `json:"network,omitempty"` // of its socket
 	Address string         `json:"address,omitempty"`
+	Peer    uint8          `json:"peer,omitempty"`         // gate.PeerPassing; of an earlier program: 0, from fields
+	Single  bool           `json:"single,omitempty"`       // gate.TargetOptions.OneRequest
 	Private *int           `json:"private,omitempty"`      // the private socket, unless the child opened its own
 	Path    *int           `json:"private_file,omitempty"` // of that, if it is a unix socket: an O_PATH descriptor
 	Notify  *int           `json:"notices,omitempty"`      // the socket of sd_notify

@@ -19,17 +19,21 @@ type Command struct {
 	// or gunicorn.FromDefault.
 	From string
 
-	server    *server
-	command   gunicorn.Unwrapped
-	args      []string   // of the program, as a shell expands them
-	own       int        // index in args at which those of the server begin
-	removed   []wordSpan // the words in args that name an address
-	forks     bool       // a wrapper starts the server as its child
-	addresses []string
-	unknown   error // why the address is not known; nil: it is
-	unusable  error
-	tls       error  // it speaks TLS, and tideover does not
-	socketEnv string // variable that names a unix socket; empty: none
+	server  *server
+	command gunicorn.Unwrapped
+	args    []string   // of the program, as a shell expands them
+	own     int        // index in args at which those of the server begin
+	removed []wordSpan // the words in args that name an address
+	trust   []wordSpan // the words in args that name trusted front-ends
+	// TrustedIPs are "*" or the addresses of front-ends whose X-Forwarded-* count; nil: the default.
+	TrustedIPs []string
+	noFields   bool // X-Forwarded-* count of none
+	forks      bool // a wrapper starts the server as its child
+	addresses  []string
+	unknown    error // why the address is not known; nil: it is
+	unusable   error
+	tls        error  // it speaks TLS, and tideover does not
+	socketEnv  string // variable that names a unix socket; empty: none
 }
 
 // wordSpan is the words from first up to, not including, end.
@@ -46,6 +50,12 @@ func Parse(argv []string, env func(string) string) *Command {
 	}) {
 		return nil
 	}
+	return Recognise(argv, env)
+}
+
+// Recognise is Parse for a command that may have placeholders. Then the address and Argv mean
+// nothing.
+func Recognise(argv []string, env func(string) string) *Command {
 	u := gunicorn.Unwrap(argv, env)
 	s, own := find(u.Program, u.Module, u.Args)
 	if s == nil {
@@ -84,6 +94,7 @@ func (c *Command) read(env func(string) string) {
 		c.tls = fmt.Errorf(`%s of %s makes it speak TLS, which tideover does not: remove it and let the front-end terminate TLS, `+
 			`or set relay = "none" (--relay none): then it gets the public socket itself`, n.flags[tls], c.Server)
 	}
+	c.readTrusted(n, env)
 	c.From = gunicorn.FromCommandLine
 	written := slices.ContainsFunc([]kind{host, port, bind, listen, endpoint, uds, descriptor}, func(k kind) bool { return len(n.values[k]) > 0 })
 	if file := n.last(config); file != "" && !written {
@@ -123,6 +134,9 @@ func (c *Command) readArgs() named {
 		case host, port, bind, listen, endpoint, uds, descriptor:
 			n.values[o.kind] = append(n.values[o.kind], text)
 			c.removed = append(c.removed, wordSpan{first, i + 1})
+		case allowed:
+			n.values[allowed] = append(n.values[allowed], text)
+			c.trust = append(c.trust, wordSpan{first, i + 1})
 		case config:
 			n.values[config] = append(n.values[config], text)
 		default:
@@ -161,6 +175,35 @@ func (c *Command) readEnv(n named, env func(string) string) (from string) {
 		}
 	}
 	return from
+}
+
+// readTrusted reads which front-ends the server trusts.
+func (c *Command) readTrusted(n named, env func(string) string) {
+	c.noFields = n.flags[noFields] != ""
+	if c.server.forwarded == "" {
+		return
+	}
+	text := n.last(allowed)
+	if text == "" && c.server.env != "" {
+		text = env(c.server.env + "FORWARDED_ALLOW_IPS")
+	}
+	if text == "" {
+		text = env("FORWARDED_ALLOW_IPS")
+	}
+	for ip := range strings.SplitSeq(text, ",") {
+		if ip = strings.TrimSpace(ip); ip != "" {
+			c.TrustedIPs = append(c.TrustedIPs, ip)
+		}
+	}
+}
+
+// ReadsForwardedFor reports whether the server takes the address of a client from X-Forwarded-For.
+func (c *Command) ReadsForwardedFor() bool { return c.server.forwarded != "" && !c.noFields }
+
+// mustTrust reports whether the server must be told to trust 127.0.0.1, from which tideover connects
+// to it over TCP. Other front-ends that it trusts are none of its clients there.
+func (c *Command) mustTrust(unix bool) bool {
+	return !unix && c.ReadsForwardedFor() && c.TrustedIPs != nil && !slices.Contains(c.TrustedIPs, "*") && !slices.Contains(c.TrustedIPs, "127.0.0.1")
 }
 
 // refuse returns why the command cannot be run under tideover.
@@ -232,7 +275,7 @@ func (c *Command) SharedArgv(unix bool) ([]string, error) {
 	case c.socketEnv != "":
 		return none("prefers the unix socket of "+c.socketEnv, "remove that variable")
 	}
-	return c.replaced(c.server.fd)
+	return c.replaced(c.removed, c.server.fd)
 }
 
 // Argv returns the command that listens on the private socket. unix says that the public address
@@ -261,12 +304,17 @@ func (c *Command) option(unix bool) []string {
 }
 
 // words returns the command with the words of option in the place of its addresses.
-func (c *Command) words(unix bool) ([]string, error) { return c.replaced(c.option(unix)) }
+func (c *Command) words(unix bool) ([]string, error) {
+	if !c.mustTrust(unix) {
+		return c.replaced(c.removed, c.option(unix))
+	}
+	return c.replaced(slices.Concat(c.removed, c.trust), append(slices.Clone(c.option(unix)), c.server.forwarded, "127.0.0.1"))
+}
 
-// replaced returns the command with other words in the place of its addresses.
-func (c *Command) replaced(option []string) ([]string, error) {
+// replaced returns the command with other words in the place of the removed ones.
+func (c *Command) replaced(removed []wordSpan, option []string) ([]string, error) {
 	keep := func(i int) bool {
-		return !slices.ContainsFunc(c.removed, func(s wordSpan) bool { return s.first <= i && i < s.end })
+		return !slices.ContainsFunc(removed, func(s wordSpan) bool { return s.first <= i && i < s.end })
 	}
 	replace := func(words []string) []string {
 		out := slices.Concat(words[:c.own], option)

@@ -23,7 +23,7 @@ func TestTheAddressOfAServerIsTakenOver(t *testing.T) {
 	for _, c := range []struct{ command, address, argv string }{
 		{"uvicorn app.main:app --host 0.0.0.0 --port 8000", "0.0.0.0:8000", "uvicorn --fd {fd} app.main:app"},
 		{"uvicorn main:app --host 0.0.0.0 --port 8000 --proxy-headers --forwarded-allow-ips 172.16.0.10 --reload", "0.0.0.0:8000",
-			"uvicorn --fd {fd} main:app --proxy-headers --forwarded-allow-ips 172.16.0.10 --reload"},
+			"uvicorn --fd {fd} --forwarded-allow-ips 127.0.0.1 main:app --proxy-headers --reload"},
 		{"/opt/app/venv/bin/uvicorn --uds /run/uvicorn/webhook.socket --workers 1 --root-path /api main:app", "unix:/run/uvicorn/webhook.socket",
 			"/opt/app/venv/bin/uvicorn --fd {fd} --workers 1 --root-path /api main:app"},
 		{"python3 -m uvicorn src.app:app --uds run/app.sock --workers 25 --no-access-log", "unix:/srv/run/app.sock",

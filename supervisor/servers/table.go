@@ -21,6 +21,10 @@ type server struct {
 	address string // where it listens by default
 	port    string // the default port where only the host is given
 
+	// forwarded is the option that names the front-ends from which the server takes the address of a
+	// client, in X-Forwarded-For; by default that is 127.0.0.1. Empty: it takes none.
+	forwarded string
+
 	// How it is told where to listen; nil: it cannot be.
 	fd, tcp, unix []string
 	fdTCP         bool // it takes only a TCP socket by its number
@@ -38,13 +42,15 @@ const (
 	uds
 	descriptor
 	ipv6
-	tls     // it speaks TLS
-	quic    // it listens on UDP as well
-	config  // names a file that may have another address
-	reload  // it starts its code again by itself
-	exits   // it exits at once
-	daemons // it detaches
-	ignored // takes a value that must not be taken for an option or an address
+	tls      // it speaks TLS
+	quic     // it listens on UDP as well
+	config   // names a file that may have another address
+	reload   // it starts its code again by itself
+	exits    // it exits at once
+	daemons  // it detaches
+	allowed  // names front-ends whose X-Forwarded-* count
+	noFields // X-Forwarded-* of none count
+	ignored  // takes a value that must not be taken for an option or an address
 )
 
 // option is one option of a server.
@@ -69,8 +75,9 @@ var known = []server{
 	{
 		name: "uvicorn", scripts: []string{"uvicorn"}, modules: []string{"uvicorn"}, env: "UVICORN_", address: "127.0.0.1:8000", port: "8000",
 		options: []option{value(host, "--host"), value(port, "--port"), value(uds, "--uds"), value(descriptor, "--fd"),
-			value(tls, "--ssl-certfile", "--ssl-keyfile"), flag(reload, "--reload"), flag(exits, "--help", "--version")},
-		fd: []string{"--fd", "{fd}"}, tcp: []string{"--host", "127.0.0.1", "--port", "{port}"}, unix: []string{"--uds", "{socket}"},
+			value(tls, "--ssl-certfile", "--ssl-keyfile"), flag(reload, "--reload"), flag(exits, "--help", "--version"),
+			value(allowed, "--forwarded-allow-ips"), flag(noFields, "--no-proxy-headers")},
+		forwarded: "--forwarded-allow-ips", fd: []string{"--fd", "{fd}"}, tcp: []string{"--host", "127.0.0.1", "--port", "{port}"}, unix: []string{"--uds", "{socket}"},
 	},
 	{
 		name: "hypercorn", scripts: []string{"hypercorn"}, modules: []string{"hypercorn"}, bundled: true, address: "127.0.0.1:8000", port: "8000",
@@ -105,14 +112,16 @@ var known = []server{
 	{
 		name: "fastapi run", scripts: []string{"fastapi"}, modules: []string{"fastapi", "fastapi_cli"}, verbs: []string{"run"}, portEnv: "PORT",
 		address: "0.0.0.0:8000", port: "8000",
-		options: []option{value(host, "--host"), value(port, "--port"), flag(reload, "--reload"), flag(exits, "-h", "--help")},
-		tcp:     []string{"--host", "127.0.0.1", "--port", "{port}"},
+		options: []option{value(host, "--host"), value(port, "--port"), flag(reload, "--reload"), flag(exits, "-h", "--help"),
+			value(allowed, "--forwarded-allow-ips"), flag(noFields, "--no-proxy-headers")},
+		forwarded: "--forwarded-allow-ips", tcp: []string{"--host", "127.0.0.1", "--port", "{port}"},
 	},
 	{
 		name: "fastapi dev", scripts: []string{"fastapi"}, modules: []string{"fastapi", "fastapi_cli"}, verbs: []string{"dev"}, portEnv: "PORT",
 		address: "127.0.0.1:8000", port: "8000",
-		options: []option{value(host, "--host"), value(port, "--port"), flag(exits, "-h", "--help")},
-		tcp:     []string{"--host", "127.0.0.1", "--port", "{port}"},
+		options: []option{value(host, "--host"), value(port, "--port"), flag(exits, "-h", "--help"),
+			value(allowed, "--forwarded-allow-ips"), flag(noFields, "--no-proxy-headers")},
+		forwarded: "--forwarded-allow-ips", tcp: []string{"--host", "127.0.0.1", "--port", "{port}"},
 	},
 	{
 		name: "runserver", scripts: []string{"manage.py", "django-admin", "django-admin.py"}, modules: []string{"django"}, verbs: []string{"runserver", "runserver_plus"},
