@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,9 @@ const (
 	maxDedupLines = 256
 	// maxQuoted is how many bytes of what a client sent are shown.
 	maxQuoted = 200
+	// maxForeign bounds for how many addresses a line says that their forwarding fields do not
+	// count. Every client of the Internet can send such fields.
+	maxForeign = 32
 )
 
 // An errorLog writes a line for every error response, for every request of which a forwarding field
@@ -32,6 +36,9 @@ type errorLog struct {
 	mu     sync.Mutex
 	recent map[errorKey]*suppressed
 	timer  *time.Timer
+	// foreign are the addresses of clients that are not trusted and have sent forwarding fields;
+	// the zero address is that of unix sockets.
+	foreign map[netip.Addr]struct{}
 }
 
 // errorKey is what makes two lines equal.
@@ -50,7 +57,7 @@ type suppressed struct {
 }
 
 func newErrorLog(l hclog.Logger) *errorLog {
-	return &errorLog{logger: l, recent: map[errorKey]*suppressed{}}
+	return &errorLog{logger: l, recent: map[errorKey]*suppressed{}, foreign: map[netip.Addr]struct{}{}}
 }
 
 // write logs an error response to client; id is the request's X-Request-Id.
@@ -75,6 +82,23 @@ func (l *errorLog) writeDropped(app, field, cause string, value []byte, client *
 	if !l.countLocked(key, 0) {
 		l.logger.Warn("forwarding field dropped", append(key.fields(), "value", printable(value), "client", client.address())...)
 	}
+}
+
+// writeForeign logs that forwarding fields of a client were replaced because it is not trusted: once
+// for each address, and for maxForeign addresses at most.
+func (l *errorLog) writeForeign(app string, client *clientConn) {
+	address, name := client.remote.Addr().Unmap(), "unix"
+	if address.IsValid() {
+		name = address.WithZone("").String()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, known := l.foreign[address]; known || len(l.foreign) == maxForeign {
+		return
+	}
+	l.foreign[address] = struct{}{}
+	l.logger.Warn("front-end not trusted", "app", app, "client", name, "cause", "its X-Forwarded-* do not count: the app sees it as the client, and http as the scheme",
+		"hint", `if it is a front-end of yours, add "`+name+`" to trusted (run --trusted)`)
 }
 
 // writeRefused logs that a connection was closed for its PROXY header.

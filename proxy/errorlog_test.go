@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -128,5 +129,26 @@ func TestLogStaysBoundedWhateverIsAsked(t *testing.T) {
 	j.flush()
 	if n := len(j.recent); n != 0 {
 		t.Errorf("%d lines are remembered after the flush", n)
+	}
+}
+
+// A front-end that is not trusted is one line, whatever it sends, and clients of the Internet cannot
+// fill the log.
+func TestAFrontEndThatIsNotTrustedIsSaidOnce(t *testing.T) {
+	log := &lockedBuffer{}
+	j := newErrorLog(hclog.New(&hclog.LoggerOptions{Output: log, JSONFormat: true}))
+	balancer := &clientConn{remote: netip.MustParseAddrPort("[::ffff:10.0.0.7]:4711")}
+	for range 3 {
+		j.writeForeign("shop", balancer)
+		j.writeForeign("shop", &clientConn{})
+	}
+	if text := log.String(); strings.Count(text, "not trusted") != 2 || !strings.Contains(text, `add \"10.0.0.7\" to trusted`) || !strings.Contains(text, `add \"unix\"`) {
+		t.Errorf("the log is\n%s", text)
+	}
+	for i := range 1000 {
+		j.writeForeign("shop", &clientConn{remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}), 80)})
+	}
+	if n := strings.Count(log.String(), "front-end not trusted"); n != maxForeign {
+		t.Errorf("%d lines", n)
 	}
 }

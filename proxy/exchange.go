@@ -288,8 +288,12 @@ func (x *exchange) logError(status int, cause string) {
 	x.app.errorLog.write(key, x.client.address(), printable(x.request.Value("X-Request-Id")), x.waited)
 }
 
-// logDropped logs that a forwarding field of a trusted front-end was dropped, if one was.
+// logDropped logs that a forwarding field of a trusted front-end was dropped, or that those of
+// a client that is not trusted were replaced, if that is so.
 func (x *exchange) logDropped() {
+	if x.request.HasForeignForwarding() {
+		x.app.errorLog.writeForeign(x.app.name, x.client)
+	}
 	if field, value, cause := x.request.DroppedForwarding(); field != "" {
 		x.app.errorLog.writeDropped(x.app.name, field, cause, value, x.client)
 	}

@@ -99,6 +99,13 @@ func (r *Request) DroppedForwarding() (name string, value []byte, cause string) 
 	return r.dropped.name, r.text(r.dropped.value), r.dropped.cause
 }
 
+// HasForeignForwarding reports whether the request has X-Forwarded-For, -Proto or -Host of a client
+// that is not trusted, which are replaced: it may be a front-end.
+func (r *Request) HasForeignForwarding() bool {
+	c := &r.counts
+	return !r.policy.Trusted && int(c[nameForwardedFor])+int(c[nameForwardedProto])+int(c[nameForwardedHost]) > 0
+}
+
 // dropOtherSchemes drops the lines of a scheme field that differ from its last one. The nearest
 // front-end has appended the last one, and earlier ones may be those of a client. A server joins
 // the lines, and frameworks read the first element of the result, or the last one.

@@ -48,9 +48,9 @@ var environDifferences = map[string][]difference{
 	},
 	"all": {
 		{"X-Request-Start", "a TCP or unix socket", "added where no front-end has set it: when tideover has received the request"},
-		{"X-Forwarded-For", "no front-end", "added: the client's address; to uvicorn it has always exactly one address"},
-		{"X-Forwarded-Proto", "no front-end", "added: http"},
-		{"X-Forwarded-Host", "no front-end", "added: the Host field"},
+		{"X-Forwarded-For", "no front-end in `trusted`", "the client's address; to uvicorn it has exactly one address also behind a front-end"},
+		{"X-Forwarded-Proto", "no front-end in `trusted`", "http"},
+		{"X-Forwarded-Host", "no front-end in `trusted`", "the Host field"},
 		{"Connection", "a front-end", "belongs to one hop"},
 		{"HTTP version", "nginx", "1.1: each hop has its own (SERVER_PROTOCOL, http_version)"},
 	},
@@ -192,8 +192,12 @@ type environComparison struct {
 // compareServer compares the server at public sockets of these families.
 func (c *environComparison) compareServer(server environServer, families []string) {
 	c.Helper()
-	bare := c.startEnviron("bare-"+families[0], server, families, false)
-	through := c.startEnviron("through-"+families[0], server, families, true)
+	bare := c.startEnviron("bare-"+families[0], server, families)
+	through := c.startEnviron("through-"+families[0], server, families, "run")
+	if *full && families[0] == "ipv4" {
+		direct := c.startEnviron("direct", server, families[:1], "run", "--trusted", "192.0.2.1")
+		c.compareAt("ipv4, not trusted", "direct", bare["ipv4"], direct["ipv4"])
+	}
 	fronts := []string{"direct", "apache", "nginx", "haproxy"}
 	for _, family := range families {
 		for i, front := range fronts {
@@ -205,8 +209,9 @@ func (c *environComparison) compareServer(server environServer, families []strin
 	}
 }
 
-// startEnviron starts the server at one address of each family, and returns the addresses.
-func (c *environComparison) startEnviron(folder string, server environServer, families []string, tideover bool) map[string]testenv.Backend {
+// startEnviron starts the server at one address of each family, and returns the addresses. run is
+// the verb of tideover with flags; none: the server is alone.
+func (c *environComparison) startEnviron(folder string, server environServer, families []string, run ...string) map[string]testenv.Backend {
 	c.Helper()
 	text, err := os.ReadFile(c.env.Root + "/scripts/e2e/testdata/environ.py")
 	c.must(err)
@@ -230,13 +235,11 @@ func (c *environComparison) startEnviron(folder string, server environServer, fa
 		}
 		binds = append(binds, address)
 	}
-	if tideover {
-		socket := c.env.Path(folder + ".control")
-		_, err = c.env.Start(testenv.Command{Name: folder, Dir: shop.Dir, App: true,
-			Argv: append([]string{testenv.Binary(c.env.Root), "-S", socket, "run", "--name", "app", "--"}, server.argv(c.row, binds)...)})
-	} else {
-		_, err = c.env.Start(testenv.Command{Name: folder, Dir: shop.Dir, App: true, Argv: server.argv(c.row, binds)})
+	argv := server.argv(c.row, binds)
+	if len(run) > 0 {
+		argv = slices.Concat([]string{testenv.Binary(c.env.Root), "-S", c.env.Path(folder + ".control")}, run, []string{"--name", "app", "--"}, argv)
 	}
+	_, err = c.env.Start(testenv.Command{Name: folder, Dir: shop.Dir, App: true, Argv: argv})
 	c.must(err)
 	for _, back := range at {
 		c.must(testenv.Poll(c.timeout(20*time.Second), 50*time.Millisecond, func() error {
@@ -258,7 +261,7 @@ func (c *environComparison) compareAt(name, front string, bare, through testenv.
 			was, is := a[i].told[key], b[i].told[key]
 			switch {
 			case key == "REMOTE_PORT" && front == "direct":
-				if is != fmt.Sprintf("%q", a0(b[i].port)) {
+				if is != fmt.Sprintf("\"%d\"", b[i].port) {
 					c.Errorf("%s: REMOTE_PORT is %s, and the client's port %d", where, is, b[i].port)
 				}
 			case key == "REMOTE_PORT": // of the front-end's connection
@@ -294,8 +297,6 @@ func addressOf(client string) string {
 	}
 	return fmt.Sprint(pair[0])
 }
-
-func a0(port int) string { return fmt.Sprint(port) }
 
 // threeRequests asks three times on one connection, to the server itself or to a front-end.
 func (c *environComparison) threeRequests(front string, back testenv.Backend) (all []environAnswer) {
