@@ -346,7 +346,7 @@ func newEnvironClient(address string) *environClient {
 	}}}
 }
 
-func (c *environClient) ask(ctx context.Context) (environAnswer, error) {
+func (c *environClient) ask(ctx context.Context, fields ...string) (environAnswer, error) {
 	var a environAnswer
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if local, ok := info.Conn.LocalAddr().(*net.TCPAddr); ok {
@@ -358,6 +358,10 @@ func (c *environClient) ask(ctx context.Context) (environAnswer, error) {
 		return a, err
 	}
 	req.Header.Set("User-Agent", "environ")
+	for _, f := range fields {
+		name, value, _ := strings.Cut(f, ": ")
+		req.Header.Add(name, value)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return a, err
@@ -367,15 +371,23 @@ func (c *environClient) ask(ctx context.Context) (environAnswer, error) {
 	if err != nil {
 		return a, err
 	}
+	if a.told, err = factsOf(body); err != nil {
+		err = fmt.Errorf("%s: %w", resp.Status, err)
+	}
+	return a, err
+}
+
+// factsOf is what environ.py says, each value as JSON.
+func factsOf(body []byte) (map[string]string, error) {
 	facts := map[string]json.RawMessage{}
 	if err := json.Unmarshal(body, &facts); err != nil {
-		return a, fmt.Errorf("%s: %.200s", resp.Status, body)
+		return nil, fmt.Errorf("%w: %.200s", err, body)
 	}
-	a.told = map[string]string{}
+	told := map[string]string{}
 	for key, value := range facts {
 		var compact bytes.Buffer
 		json.Compact(&compact, value)
-		a.told[key] = compact.String()
+		told[key] = compact.String()
 	}
-	return a, nil
+	return told, nil
 }
