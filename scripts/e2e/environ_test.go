@@ -20,6 +20,7 @@ import (
 var documentedDifferences = map[string]string{
 	"REMOTE_PORT":            "the connection to gunicorn is another one",
 	"client":                 "its port: the same",
+	"header x-forwarded-for": "exactly one address, for uvicorn",
 	"SERVER_NAME":            "gunicorn's own socket is a private one, without an address: it comes from Host",
 	"SERVER_PORT":            "the same",
 	"server":                 "that of the private socket, in ASGI",
@@ -72,6 +73,14 @@ func (r *row) compareEnviron(alone, carried *loadgen.Client, k loadgen.Kind) {
 	for _, key := range slices.Sorted(maps.Keys(merged(bare, through))) {
 		if _, known := documentedDifferences[key]; !known && bare[key] != through[key] {
 			r.Errorf("%s: %s is %s, and was %s without tideover", k.Name, key, through[key], bare[key])
+		}
+	}
+	if client, asgi := through["client"]; asgi {
+		if addressOf(client) != addressOf(bare["client"]) {
+			r.Errorf("%s: the client is %s, and was %s without tideover", k.Name, client, bare["client"])
+		}
+		if one := addressOf(through["header x-forwarded-for"]); one != addressOf(client) {
+			r.Errorf("%s: X-Forwarded-For is %s, and the client %s", k.Name, through["header x-forwarded-for"], client)
 		}
 	}
 	for _, key := range []string{"REMOTE_ADDR", "wsgi.url_scheme", "scheme"} {
