@@ -30,7 +30,7 @@ func TestTLSInTheServerNeedsNoRelay(t *testing.T) {
 		if got := strings.Join(a.Argv(), " "); got != want || a.Web() || !a.Direct() || a.ReloadMode() != Overlap {
 			t.Errorf("%s:\n%s, relayed %v, direct %v, %s", command, got, a.Web(), a.Direct(), a.ReloadMode())
 		}
-		if !strings.Contains(command, "cert") && !strings.Contains(command, "proto") {
+		if !strings.Contains(command, "cert") && !strings.Contains(command, "--protocol") {
 			continue
 		}
 		if _, err := FromCommand(CommandOptions{Command: strings.Fields(command), Directory: "/srv"}); err == nil || !strings.Contains(err.Error(), `relay = "none" (--relay none)`) {
