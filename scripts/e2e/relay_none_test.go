@@ -451,3 +451,35 @@ func TestRelayIsSwitched(t *testing.T) {
 	s.finish()
 	s.shutdown()
 }
+
+// A gunicorn that speaks TLS goes from supervisord to tideover, as it is imported: its socket is
+// duplicated, and no new connection is lost.
+func TestMoveOfAServerWithTLS(t *testing.T) {
+	r := begin(t)
+	shop, err := r.env.NewApp("shop", testenv.Release{Number: 1, Import: 0.3})
+	r.must(err)
+	address, err := testenv.Address()
+	r.must(err)
+	r.must(os.MkdirAll(r.env.Path("bin"), 0o755))
+	r.must(os.Symlink(testenv.Binary(r.env.Root), r.env.Path("bin", "tideover")))
+	supervisord, err := r.env.Supervisord(shop, testenv.Gunicorn{Workers: 2, Bind: address, Args: r.certificate()}.Argv(r.env), "stopwaitsecs=40")
+	r.must(err)
+	m := &move{supervisord: supervisord, fixture: &fixture{row: r, app: shop, client: &loadgen.Client{Address: address, TLS: true, Prefix: "n"}}}
+	m.vars = []string{"PATH=" + r.env.Path("bin") + ":" + os.Getenv("PATH"), "TIDEOVER_SOCKET=" + r.env.Path("control.sock")}
+	r.must(waitAnswer(r, m.client))
+	m.load = loadgen.Start(loadgen.Plan{Client: m.client, Rate: m.affordableRate(10), Mix: newConnections()})
+	m.there()
+	next, err := shop.DeployNext()
+	m.must(err)
+	if code, said := m.run([]string{m.env.Path("bin/tideover"), "reload", "--wait-drain", "shop"}); code != 0 {
+		m.Errorf("reload: %d\n%s", code, said)
+	}
+	m.must(m.isRelease(next.Number))
+	tally := m.load.Stop()
+	m.addNumbers("%v", tally)
+	m.checkNothingLost(tally)
+	m.move("--back")
+	m.must(waitAnswer(r, m.client))
+	m.must(m.supervisord.Stop(syscall.SIGTERM, 40*time.Second))
+	m.checkNoneLeft()
+}

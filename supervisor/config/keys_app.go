@@ -36,7 +36,7 @@ var appKeys = []Key{
 	app("relay", oneOf("http", RelayNone), `"http"`, Reopen, func(a *App) *string { return &a.Relay },
 		"what is between the public socket and the app").values(
 		"tideover relays HTTP, and holds the requests while no generation can answer",
-		"nothing: the processes of the app get the public socket itself (TLS in gunicorn, gRPC, uwsgi, any protocol); connections wait in the kernel's queue meanwhile",
+		"the processes of the app get the public socket itself, for TLS in gunicorn, gRPC, uwsgi, any protocol; connections wait in the kernel's queue while none accepts",
 	),
 	app("reload", oneOf(Overlap, Replace), "", Live, func(a *App) *ReloadMode { return &a.Reload },
 		"how a reload replaces a generation; left out: overlap for a web app, replace for a plain process").values(
