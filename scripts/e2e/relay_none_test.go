@@ -96,6 +96,7 @@ func TestRelayNone(t *testing.T) {
 			}
 			s := newFixture(r, setup{gunicorn: c.gunicorn, tls: c.tls, release: release, flags: flags("--relay", "none")})
 			s.checkGoesStraight()
+			s.client.Timeout = 2 * time.Minute // no time limit of tideover ends a wait
 			// Also at full size what the machine carries: without hold.limit a queue that grows has no end.
 			s.load = loadgen.Start(loadgen.Plan{Client: s.client, Rate: s.affordableRate(20), Mix: newConnections()})
 			for range c.reloads {
