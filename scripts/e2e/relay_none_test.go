@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
@@ -96,6 +97,9 @@ func TestRelayNone(t *testing.T) {
 			}
 			s := newFixture(r, setup{gunicorn: c.gunicorn, tls: c.tls, release: release, flags: flags("--relay", "none")})
 			s.checkGoesStraight()
+			if !c.tls {
+				s.checkNoPeerIsClaimed()
+			}
 			s.client.Timeout = 2 * time.Minute // no time limit of tideover ends a wait
 			// Also at full size what the machine carries: without hold.limit a queue that grows has no end.
 			s.load = loadgen.Start(loadgen.Plan{Client: s.client, Rate: s.affordableRate(20), Mix: newConnections()})
@@ -189,6 +193,20 @@ func (s *fixture) checkGoesStraight() {
 	s.addNumbers("straight=yes daemon_cpu=%dms/%d", 10*ticks, requests)
 	if ticks > 10 {
 		s.Errorf("tideover itself has used %d ms of CPU for %d requests", 10*ticks, requests)
+	}
+}
+
+// checkNoPeerIsClaimed checks that gunicorn is not told to believe PROXY lines, which any client of
+// the public socket could send.
+func (s *fixture) checkNoPeerIsClaimed() {
+	s.Helper()
+	conn, err := net.Dial("tcp", string(s.back))
+	s.must(err)
+	defer conn.Close()
+	_, err = fmt.Fprint(conn, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET /environ HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n")
+	s.must(err)
+	if answer, _ := io.ReadAll(conn); !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") {
+		s.Errorf("a client sent a PROXY line, and the answer is %.300q", answer)
 	}
 }
 
