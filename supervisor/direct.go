@@ -3,12 +3,14 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
 
 	"tideover/listener"
 	"tideover/supervisor/config"
+	"tideover/supervisor/generation"
 	"tideover/supervisor/process"
 )
 
@@ -110,10 +112,12 @@ func (l *publicListener) keepListening(ctx context.Context, a *App, socket *list
 	}
 }
 
-// takeLeft duplicates the public sockets that processes of a daemon hold which has died: they have
-// them where nothing is relayed. Clients wait in the queue until the app's own processes accept.
-// failed is why the address cannot be opened. The result is nil if there are none.
-// It must be called before a process is started: it looks at all that are recorded.
+// takeLeft opens a public address that processes of a daemon hold which has died: they have it where
+// nothing is relayed. The socket is duplicated, and clients wait in its queue until the app's own
+// processes accept. Where that is not permitted (PTRACE_MODE_ATTACH_REALCREDS) those processes are
+// ended first, and clients are refused meanwhile. failed is why the address cannot be opened. The
+// result is nil if no such process holds it. It must be called before a process is started: it looks
+// at all that are recorded.
 func (r *registry) takeLeft(cfg *config.App, address string, failed error) *publicListener {
 	var inUse *listener.OpenError
 	if !errors.As(failed, &inUse) || strings.HasPrefix(address, systemdPrefix) {
@@ -121,12 +125,40 @@ func (r *registry) takeLeft(cfg *config.App, address string, failed error) *publ
 	}
 	unrecorded, _ := process.FindTrees(r.shared.state.TreePrefix(), r.shared.state.IsKnown)
 	for _, tree := range append(r.shared.state.StaleTrees(), unrecorded...) {
-		members, _ := tree.Pids()
-		if sockets, err := r.shared.listeners.duplicate(address, cfg.ListenMode, members); err == nil {
-			r.shared.logger.Warn("public socket taken over", "app", cfg.Name, "address", address, "process", tree.Name, "pids", members,
+		pid := leftHolder(tree, cfg.Name, address)
+		if pid == 0 {
+			continue
+		}
+		sockets, err := r.shared.listeners.duplicate(address, cfg.ListenMode, []int{pid})
+		if err == nil {
+			r.shared.logger.Warn("public socket taken over", "app", cfg.Name, "address", address, "process", tree.Name, "pid", pid,
 				"hint", "a tideover that was killed has left the process; connections in the queue are kept")
 			return &publicListener{address: address, sockets: sockets}
 		}
+		r.shared.logger.Warn("cannot take public socket over", "app", cfg.Name, "address", address, "process", tree.Name, "pid", pid, "error", err,
+			"hint", "a tideover that was killed has left the process; it is ended first, and clients are refused meanwhile")
+		if _, err := process.EndStale(r.shared.hurry, tree); err != nil {
+			return nil
+		}
+		if l, err := r.open(cfg, address); err == nil {
+			return l
+		}
 	}
 	return nil
+}
+
+// leftHolder returns the process of a tree that listens on a public address of an app; 0: there is
+// none. Where the descriptors of the processes cannot be read, which needs CAP_SYS_PTRACE for those of
+// another user, the main process of a tree of the same app counts.
+func leftHolder(tree process.Record, app, address string) int {
+	open, err := tree.Listening()
+	for _, l := range open {
+		if generation.SameListener(address, l.Network, l.Address) {
+			return l.PID
+		}
+	}
+	if errors.Is(err, fs.ErrPermission) && strings.HasPrefix(tree.Name, app+".") {
+		return tree.Pid
+	}
+	return 0
 }

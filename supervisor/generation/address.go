@@ -41,9 +41,9 @@ func loopback(at listener.Address) (ip string, port int, ok bool) {
 	return addr.String(), port, err == nil
 }
 
-// sameListener reports whether an open socket is the one that a bind of gunicorn
+// SameListener reports whether an open socket is the one that a bind of gunicorn
 // asks for.
-func sameListener(bind, network, address string) bool {
+func SameListener(bind, network, address string) bool {
 	want, err := listener.Parse(bind)
 	if err != nil || want.Network != network && !(want.Network == "tcp" && network == "tcp6") {
 		return false

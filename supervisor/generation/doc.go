@@ -7,6 +7,9 @@
 //	Startup    hook before_start, spawn, readiness probe      startup.go
 //	Teardown   drain, stop signal, SIGKILL, verified empty    teardown.go
 //
+// Without a relay the child inherits the public sockets, and there is no target. gunicorn has a
+// private socket beside them, for the readiness probe.
+//
 // Where the child opens its listening socket itself ({socket}, {port}), a childListener
 // proves that a process of the tree listens, before anything is sent and again after each
 // connect that fails.

@@ -331,7 +331,7 @@ func (g *Generation) ListensOn(address string) bool {
 		return false
 	}
 	open, err := g.Process.Listening()
-	return err == nil && slices.ContainsFunc(open, func(l process.Listening) bool { return sameListener(address, l.Network, l.Address) })
+	return err == nil && slices.ContainsFunc(open, func(l process.Listening) bool { return SameListener(address, l.Network, l.Address) })
 }
 
 // Upstream returns the address at which the generation answers.

@@ -96,7 +96,7 @@ func anyTCP(l process.Listening) bool { return l.Network == "tcp" }
 // boundAt matches the sockets that binds of gunicorn ask for.
 func boundAt(binds []string) func(process.Listening) bool {
 	return func(l process.Listening) bool {
-		return slices.ContainsFunc(binds, func(bind string) bool { return sameListener(bind, l.Network, l.Address) })
+		return slices.ContainsFunc(binds, func(bind string) bool { return SameListener(bind, l.Network, l.Address) })
 	}
 }
 

@@ -53,17 +53,21 @@ func listeningOf(pids []int) ([]Listening, error) {
 	var refused error
 	for _, pid := range pids {
 		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-		if errors.Is(err, fs.ErrPermission) {
-			refused = fmt.Errorf("descriptors of pid %d: %w", pid, err)
-		}
 		for _, fd := range fds {
-			inode, ok := socketInode(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name()))
+			var inode uint64
+			var ok bool
+			if inode, ok, err = socketInode(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name())); errors.Is(err, fs.ErrPermission) {
+				break
+			}
 			if l, listens := table[inode]; ok && listens {
 				l.PID = pid
 				l.Address = absolute(l)
 				found = append(found, l)
 				delete(table, inode)
 			}
+		}
+		if errors.Is(err, fs.ErrPermission) { // of the directory, or of what is in it
+			refused = fmt.Errorf("descriptors of pid %d: %w", pid, err)
 		}
 	}
 	return found, refused
@@ -83,14 +87,14 @@ func absolute(l Listening) string {
 }
 
 // socketInode parses a link such as "socket:[12345]".
-func socketInode(link string) (uint64, bool) {
+func socketInode(link string) (inode uint64, ok bool, err error) {
 	target, err := os.Readlink(link)
 	number, ok := strings.CutPrefix(target, "socket:[")
 	if err != nil || !ok {
-		return 0, false
+		return 0, false, err
 	}
-	inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
-	return inode, err == nil
+	inode, err = strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
+	return inode, err == nil, nil
 }
 
 // listenTable returns all listening sockets of the network namespace of a process, by inode.

@@ -136,6 +136,16 @@ func (r Record) Pids() ([]int, error) {
 	return pids(found), err
 }
 
+// Listening returns the sockets in LISTEN state of the processes that EndStale would end.
+func (r Record) Listening() ([]Listening, error) {
+	all, err := r.Pids()
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(all)
+	return listeningOf(all)
+}
+
 // tree returns the recorded tree; nil: it is of another boot, or there is an error.
 func (r Record) tree() (*tree, error) {
 	if r.Token == "" && (r.Pid <= 1 || r.StartTime == 0) {
