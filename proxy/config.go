@@ -105,7 +105,8 @@ type Settings struct {
 	MinRate int64
 	// WorkerMinRate is the same, and MinRate at least, for the body of a request that has a worker
 	// which serves one connection (Buffering): one that is streamed. Here a client may never be more
-	// than BodyTimeout ahead of the rate. 0: 1 KiB, <0: none.
+	// than BodyTimeout ahead of the rate. It is the same, too, for a response whose worker waits
+	// because there is no room for it. 0: 1 KiB, <0: none.
 	WorkerMinRate int64
 }
 

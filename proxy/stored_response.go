@@ -240,7 +240,7 @@ func (s *storedResponse) send() {
 		if p == nil && err == nil {
 			return
 		}
-		if err == nil && s.client.write(p) != nil {
+		if err == nil && s.client.conn.writeMinRate(p, s.settings.WriteTimeout, s.minRate()) != nil {
 			err = errClientGone
 		}
 		if err != nil {
@@ -299,6 +299,16 @@ func (s *storedResponse) read() ([]byte, error) {
 			return nil, errClientGone
 		}
 	}
+}
+
+// minRate is how many bytes a second the client must take: more while the worker waits for it.
+func (s *storedResponse) minRate() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lent != nil {
+		return max(s.settings.MinRate, s.settings.WorkerMinRate)
+	}
+	return s.settings.MinRate
 }
 
 // sent says that the piece of the latest call of next was written.

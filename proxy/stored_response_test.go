@@ -362,6 +362,32 @@ func TestAReaderOfAStoredResponseBelowTheRateIsCut(t *testing.T) {
 	between(t, start, 400*time.Millisecond, 2*later)
 }
 
+// A client for which a worker waits must read at a rate of its own; one for which none waits need not.
+func TestAReaderForWhichAWorkerWaitsHasARateOfItsOwn(t *testing.T) {
+	for _, waits := range []bool{true, false} {
+		t.Run(fmt.Sprint(waits), func(t *testing.T) {
+			set := buffering
+			set.WriteTimeout, set.MinRate, set.WorkerMinRate = 1200*time.Millisecond, 1, 4<<20
+			r := newHarness(t, patient, set)
+			if waits {
+				r.server.app.spool = nil
+			}
+			r.gate.Swap(r.newTestApp(gate.TargetOptions{}, (&responder{framing: "length", body: randomBytes(14 << 20)}).serve).Target)
+			c := r.dial()
+			c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+			c.get("/")
+			c.sips(8000, 1_000_000, 20*time.Millisecond)
+			if waits {
+				r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
+			} else if n := r.server.Counters().ClientLeft; n != 0 {
+				t.Error("it was disconnected")
+			}
+			c.Close()
+			r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
+		})
+	}
+}
+
 // When the spool is full, the client that would keep its space longest is disconnected, and the
 // workers stay free.
 func TestTheSlowestReaderLeavesAFullSpool(t *testing.T) {

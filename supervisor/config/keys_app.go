@@ -226,7 +226,7 @@ var appKeys = []Key{
 	app("limits.min_rate", size, `"256B"`, Live, func(a *App) *int64 { return &a.Limits.MinRate },
 		"bytes a second that a client must send of a body (beyond the first body_timeout) or take of a response (in any send_timeout); 0B: no limit"),
 	app("limits.min_rate_worker", size, `"1KiB"`, Live, func(a *App) *int64 { return &a.Limits.MinRateWorker },
-		"the same (min_rate at least) for a body that is streamed to a worker which serves one connection, and so waits; what came faster before does not count; 0B: as min_rate"),
+		"the same (min_rate at least) for a body that is streamed to a worker which serves one connection, and so waits, and for a response that such a worker waits for; what came faster before does not count; 0B: as min_rate"),
 	app("limits.max_connections", integer(1, 1<<30), "", Live, func(a *App) *int { return &a.Limits.MaxConns },
 		"client connections of this app; beyond, idle ones are closed, the longest idle one first, and without one new ones wait in the backlog; left out: as daemon.max_connections"),
 	app("limits.tunnel_timeout", duration, `"0s"`, Live, func(a *App) *time.Duration { return &a.Limits.Tunnel },
