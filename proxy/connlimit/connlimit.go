@@ -12,6 +12,8 @@ import (
 )
 
 const (
+	// askTimeout is how long servers are waited for that are being asked: one may end meanwhile.
+	askTimeout = time.Second
 	// reclaimInterval is how long no server is asked again when none had an idle connection.
 	reclaimInterval = 250 * time.Millisecond
 	// warnInterval is the shortest time between two warnings of the same kind.
@@ -38,8 +40,7 @@ type Limiter struct {
 
 	mu        sync.Mutex // guards the fields below
 	servers   []Server
-	asking    bool      // servers are being asked
-	nextAsk   time.Time // not before
+	nextAsk   time.Time // no server is asked before
 	nextWarns [2]time.Time
 }
 
@@ -182,10 +183,11 @@ func (l *Limiter) Reclaim(retry func()) {
 func (l *Limiter) beginAsking() []Server {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.asking || time.Now().Before(l.nextAsk) {
+	now := time.Now()
+	if now.Before(l.nextAsk) {
 		return nil
 	}
-	l.asking = true
+	l.nextAsk = now.Add(askTimeout)
 	connections := make(map[Server]int, len(l.servers))
 	for _, s := range l.servers {
 		connections[s] = s.Connections()
@@ -215,8 +217,8 @@ func (l *Limiter) ask(all []Server, retry func()) {
 func (l *Limiter) asked(closed int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.asking = false
 	now, kind := time.Now(), 0
+	l.nextAsk = now
 	follows := "idle connections are closed, the oldest first"
 	if closed == 0 {
 		l.nextAsk = now.Add(reclaimInterval)

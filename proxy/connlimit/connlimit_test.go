@@ -2,9 +2,11 @@ package connlimit
 
 import (
 	"bytes"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -139,4 +141,25 @@ func TestALimiterCountsConnections(t *testing.T) {
 	none.Join(&fake{})
 	none.Leave(&fake{})
 	none.Closed()
+}
+
+// silent is a server that has ended without an answer.
+type silent struct{ fake }
+
+func (s *silent) Reclaim(func(closed int)) { s.asked++ }
+
+func TestAServerThatEndsWhileItIsAskedDelaysTheOthersOnly(t *testing.T) {
+	l := New(Options{Max: 10})
+	gone, other := &silent{fake{connections: 9}}, &fake{connections: 1, idle: 1}
+	l.Join(gone)
+	l.Join(other)
+	l.Reclaim(func() {})
+	l.Leave(gone)
+	retried := false
+	for deadline := time.Now().Add(10 * askTimeout); !retried && time.Now().Before(deadline); runtime.Gosched() {
+		l.Reclaim(func() { retried = true })
+	}
+	if !retried || gone.asked != 1 || other.asked != 1 {
+		t.Errorf("retried: %v, asked %d and %d times", retried, gone.asked, other.asked)
+	}
 }

@@ -32,7 +32,6 @@ const (
 	minSettle  = 2 * time.Second
 	maxSettle  = 10 * time.Second
 	settled    = time.Second // a request takes less when the workers are free
-	rest       = time.Second // between the last slow client's end and the last look at the memory
 	gap        = 20 * time.Millisecond
 	giveUp     = 3 * time.Second // of a healthy request
 	uploadSize = 1 << 30
@@ -88,6 +87,7 @@ type comparison struct {
 	only     []string
 	counts   []int
 	duration time.Duration            // of healthy requests
+	rest     time.Duration            // from the end of what is measured to the last look at the memory
 	alone    map[string]time.Duration // of a server: the median of its requests without slow clients
 }
 
@@ -96,6 +96,7 @@ func main() {
 	only := flag.String("only", "", "only these parts, separated by commas: idle, heads, 50kB, 10MB, read (clients); events, upload")
 	counts := flag.String("clients", "2,100,2000", "numbers of slow clients")
 	duration := flag.Duration("measure", 3*time.Second, "how long healthy requests are measured")
+	rest := flag.Duration("rest", time.Second, "how long after the end of the slow clients memory and spool are looked at again; Go gives memory back within 5 minutes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -103,7 +104,7 @@ func main() {
 		testenv.EndRun()
 		os.Exit(130)
 	})
-	c := &comparison{servers: []string{"tideover", "nginx"}, before: *before, duration: *duration, alone: map[string]time.Duration{}}
+	c := &comparison{servers: []string{"tideover", "nginx"}, before: *before, duration: *duration, rest: *rest, alone: map[string]time.Duration{}}
 	if *before != "" {
 		c.servers = []string{"tideover", "before", "nginx"}
 	}
@@ -204,7 +205,7 @@ func (c *comparison) measure(name, part string, measure func(*server, *line) err
 	if err := measure(s, l); err != nil {
 		return err
 	}
-	<-time.After(rest)
+	<-time.After(c.rest)
 	l.after = s.usage()
 	l.print(name, part)
 	return nil
