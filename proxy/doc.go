@@ -56,6 +56,12 @@
 // waits for the client. When the spool is full, the client that would keep its space longest is
 // disconnected (decision 0010).
 //
+// # Many clients
+//
+// Every client costs one descriptor, in the loop and on a goroutine. How many there can be is what
+// Settings.MaxConnections and package connlimit say, which all servers share; room.go chooses the
+// connections that are closed for new ones.
+//
 // # Ownership
 //
 // All state of a connection has one owner at a time, the event loop or one goroutine, and the type
@@ -67,9 +73,10 @@
 //
 // Across that line go only: tasks for the loop (netpoll.TaskQueue), the gate's decisions
 // (OnDecision, which posts a task or interrupts the goroutine), Close of a connection to the app,
-// and interruption of a goroutine's read (conn.interrupt). While a goroutine reads a response, a
-// second one, its upload, reads the client's connection, and a third one, the sender of a stored
-// response, writes it; what they share is in the types upload and storedResponse.
+// and the end of a goroutine's read (conn.interrupt) or of its client's connection (conn.shutdown).
+// While a goroutine reads a response, a second one, its upload, reads the client's connection, and a
+// third one, the sender of a stored response, writes it; what they share is in the types upload and
+// storedResponse.
 //
 // The event loop never blocks and allocates nothing for a request in the steady state;
 // TestPriceOfARequest holds it to that.
