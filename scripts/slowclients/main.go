@@ -27,10 +27,9 @@ import (
 
 const (
 	slowRate = 300 // bytes a second of a slow client, in one piece
-	// minSettle and maxSettle bound the time between the last slow client's first bytes and the first
-	// measured request: workers that write long responses into a spool are not measured.
+	// minSettle is the least time between the last slow client's first bytes and the first measured
+	// request; --settle is the longest one, in which workers write long responses into a spool.
 	minSettle  = 2 * time.Second
-	maxSettle  = 10 * time.Second
 	settled    = time.Second // a request takes less when the workers are free
 	gap        = 20 * time.Millisecond
 	giveUp     = 3 * time.Second // of a healthy request
@@ -87,6 +86,7 @@ type comparison struct {
 	only     []string
 	counts   []int
 	duration time.Duration            // of healthy requests
+	settle   time.Duration            // before that, at most
 	rest     time.Duration            // from the end of what is measured to the last look at the memory
 	alone    map[string]time.Duration // of a server: the median of its requests without slow clients
 }
@@ -96,6 +96,7 @@ func main() {
 	only := flag.String("only", "", "only these parts, separated by commas: idle, heads, 50kB, 10MB, read (clients); events, upload")
 	counts := flag.String("clients", "2,100,2000", "numbers of slow clients")
 	duration := flag.Duration("measure", 3*time.Second, "how long healthy requests are measured")
+	settle := flag.Duration("settle", 10*time.Second, "how long the workers may take for the first bytes of the slow clients: 2,000 readers ask for 40 GB")
 	rest := flag.Duration("rest", time.Second, "how long after the end of the slow clients memory and spool are looked at again; Go gives memory back within 5 minutes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -104,7 +105,7 @@ func main() {
 		testenv.EndRun()
 		os.Exit(130)
 	})
-	c := &comparison{servers: []string{"tideover", "nginx"}, before: *before, duration: *duration, rest: *rest, alone: map[string]time.Duration{}}
+	c := &comparison{servers: []string{"tideover", "nginx"}, before: *before, duration: *duration, settle: *settle, rest: *rest, alone: map[string]time.Duration{}}
 	if *before != "" {
 		c.servers = []string{"tideover", "before", "nginx"}
 	}
@@ -239,7 +240,7 @@ func (l *line) print(name, part string) {
 func (c *comparison) healthy(s *server, l *line, k kind, n int) error {
 	clients := connect(s.address, k, n)
 	if n > 0 {
-		limit := time.Now().Add(maxSettle)
+		limit := time.Now().Add(c.settle)
 		<-time.After(minSettle)
 		for time.Now().Before(limit) {
 			if d, err := request(s.address); err == nil && d < settled {
