@@ -117,6 +117,28 @@ func TestHostOfHTTP10(t *testing.T) {
 	}
 }
 
+// What a client sends behind its last request makes close(2) reset the connection. The response is
+// out by then.
+func TestLastResponseIsWholeAlthoughTheClientHasSentMore(t *testing.T) {
+	r := newHarness(t, patient, Settings{})
+	body := strings.Repeat("x", 8000)
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
+		for k.request() != nil {
+			arrived <- struct{}{}
+			<-answer
+			k.say("HTTP/1.1 200 OK\nContent-Length: 8000\n\n" + body)
+		}
+	}).Target)
+	for range 50 {
+		c := r.dial().say("GET /page HTTP/1.1\nHost: shop.test\nConnection: close\n\n")
+		<-arrived
+		c.say("more")
+		answer <- struct{}{}
+		c.want(200, body)
+	}
+}
+
 // TestSyncWorkersGetAFreshConnectionEach: they say Connection: close, and nothing is kept for them.
 func TestSyncWorkersGetAFreshConnectionEach(t *testing.T) {
 	r := newHarness(t, patient, Settings{})
