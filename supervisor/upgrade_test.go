@@ -123,3 +123,29 @@ func TestShutdownOvertakesAnUpgrade(t *testing.T) {
 	}
 	<-r.stopped
 }
+
+// What waits in the private socket, because the only worker is at work, is taken back: the next program sends it. An
+// exec that fails sends it to the generation that serves.
+func TestAnUpgradeTakesBackWhatNoWorkerHasAccepted(t *testing.T) {
+	t.Parallel()
+	r := open(t, "sequential")
+	const n = 5
+	b := r.backlog(n)
+	given := make(chan error, 1)
+	go func() {
+		given <- r.upgrade(func(variable string) error {
+			if got := len(readHandoff(t, variable).Apps["shop"].Connections); got < n {
+				t.Errorf("%d connections are passed on, want %d", got, n)
+			}
+			return syscall.ENOEXEC
+		})
+	}()
+	r.until("taken back", func(s api.AppStatus) bool { return s.Held == n && s.InFlight == 1 })
+	if body := b.busy.finish(); !strings.HasPrefix(body, "slow pid=") {
+		t.Error(body)
+	}
+	if err := <-given; !errors.Is(err, syscall.ENOEXEC) {
+		t.Fatal(err)
+	}
+	b.answeredBy(r, 1)
+}
