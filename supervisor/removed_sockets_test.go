@@ -79,15 +79,18 @@ func TestAPublicSocketWhoseFileIsRemovedIsFoundAgain(t *testing.T) {
 func TestAPublicSocketIsNotTakenFromAnotherProcess(t *testing.T) {
 	t.Parallel()
 	r, path, log := openUnix(t)
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	other, err := net.Listen("unix", path)
+	other, err := net.Listen("unix", path+".other") // between a removal and a bind the app's would be bound again
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Rename(path+".other", path); err != nil {
+		t.Fatal(err)
+	}
 	r.until("logged", func(api.AppStatus) bool { return strings.Contains(log.String(), "another process is serving there") })
-	other.Close() // removes its file
+	other.Close()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
 	r.untilFound(path)
 	r.page()
 }

@@ -27,8 +27,12 @@ func oldServer(t *testing.T, network, address string) (end func()) {
 	}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "old") })}
 	go server.Serve(l)
-	t.Cleanup(func() { server.Close() })
-	return func() { server.Close() }
+	end = func() {
+		server.Close()
+		l.Close() // Serve may not have begun yet
+	}
+	t.Cleanup(end)
+	return end
 }
 
 // takeOver opens a supervisor with Options.TakeOver.
@@ -172,15 +176,23 @@ func oldServers(t *testing.T, address string, n int) (end func()) {
 		}), err)
 	}}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "old") })}
+	var all []net.Listener
 	for range n {
 		l, err := config.Listen(t.Context(), "tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
+		all = append(all, l)
 		go server.Serve(l)
 	}
-	t.Cleanup(func() { server.Close() })
-	return func() { server.Close() }
+	end = func() {
+		server.Close()
+		for _, l := range all {
+			l.Close() // Serve may not have begun yet
+		}
+	}
+	t.Cleanup(end)
+	return end
 }
 
 // duplicateDescriptors is the public sockets of a state with descriptors of their own, as the next program has them.
