@@ -59,6 +59,10 @@ func (l *livenessLook) look() evidence {
 	if !e.listens {
 		return e
 	}
+	if _, proven := l.Target.Proof(); !proven { // a request tells whether nothing listens, or it could not be found out
+		e.accepted = false
+		return e
+	}
 	if !l.Process.MainStopped() {
 		if e.accepted = l.hasAccepted(); e.accepted {
 			l.lookedAt = time.Time{}
