@@ -23,8 +23,8 @@ type recyclePace struct {
 	pause time.Duration
 }
 
-// request reports whether a recycle may be requested now, and counts it. wait is how long it must wait
-// otherwise.
+// request reports whether a recycle may be requested now, and counts it. wait is how long it must
+// wait otherwise.
 func (p *recyclePace) request(now time.Time, base time.Duration) (wait time.Duration, ok bool) {
 	since := now.Sub(p.last)
 	switch {
@@ -41,7 +41,8 @@ func (p *recyclePace) request(now time.Time, base time.Duration) (wait time.Dura
 	return 0, true
 }
 
-// recycling is the replacement of generations that hold too much memory. The app's goroutine owns it.
+// recycling is the replacement of generations that hold too much memory. The app's goroutine owns
+// it.
 type recycling struct {
 	pace    recyclePace
 	under   bool               // a recycle waits or runs

@@ -51,6 +51,9 @@ func (a *App) warnings() (all []finding) {
 	if a.Hold.Timeout > frontEndTimeout && a.Web() {
 		warn("hold.timeout", "hold.timeout is %s; most front-ends give up after %s unless their own timeout is set", formatDuration(a.Hold.Timeout), formatDuration(frontEndTimeout))
 	}
+	if !a.Web() && a.Live.Path != "" {
+		warn("live.path", "live.path is for web apps: a plain process gets no request")
+	}
 	if a.Web() && (a.Ready.Notify || len(a.Ready.Command) > 0) {
 		key := "ready.notify"
 		if !a.Ready.Notify {

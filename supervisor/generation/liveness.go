@@ -79,8 +79,8 @@ type livenessVerdict struct {
 	failed   int // in a row, so far
 }
 
-// add returns the death once the last samples leave no doubt. suspected says that further samples are
-// needed.
+// add returns the death once the last samples leave no doubt. suspected says that further samples
+// are needed.
 func (v *livenessVerdict) add(s livenessSample) (dead *Death, suspected bool) {
 	death := s.death()
 	if death == nil {
@@ -109,7 +109,8 @@ type livenessSubject interface {
 // lives. Without live.path it does nothing while no request is in flight: no timer, no wake-up. A
 // request is sent to the generation only when the evidence is suspicious already.
 //
-// A generation that dies is found within live.interval x live.failures.
+// A generation that dies is found within live.interval x live.failures; with one failure,
+// live.timeout comes on top.
 type LivenessWatch struct {
 	subject  livenessSubject
 	settings config.Liveness
@@ -167,8 +168,8 @@ func (w *LivenessWatch) run(ctx context.Context) {
 }
 
 // awaitSilence returns when the app has had something to answer, has sent nothing for a while, and
-// has nothing accepted that it may be busy with; or when ctx ends. It looks twice in an interval, so that the
-// silence is noticed within one.
+// has nothing accepted that it may be busy with; or when ctx ends. It looks twice in an interval, so
+// that the silence is noticed within one.
 func (w *LivenessWatch) awaitSilence(ctx context.Context) {
 	for ctx.Err() == nil {
 		asked := w.subject.asked()

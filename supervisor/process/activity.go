@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// ClockTick is the resolution of CPU time in /proc: 1/USER_HZ, which is 100 on every architecture that
-// Go supports.
+// ClockTick is the resolution of CPU time in /proc: 1/USER_HZ, which is 100 on every architecture
+// that Go supports.
 const ClockTick = 10 * time.Millisecond
 
 // Activity is what the processes of a tree do at one moment.
@@ -62,8 +62,8 @@ func (a Activity) Since(before Activity) (cpu time.Duration, same bool) {
 
 // AcceptedConnections returns how many connections of a listening socket are accepted and open on
 // the side of the process that has accepted them: its peer may have closed them. One that waits in
-// the backlog does not count: the kernel lists it with the inode 0. The socket must be in the network
-// namespace of the daemon.
+// the backlog does not count: the kernel lists it with the inode 0. The socket must be in the
+// network namespace of the daemon.
 func AcceptedConnections(network, address string) (int, error) {
 	if network == "unix" {
 		return acceptedUnix("/proc/self/net/unix", address)
@@ -91,8 +91,8 @@ func acceptedUnix(table, path string) (n int, err error) {
 	return n, err
 }
 
-// acceptedTCP counts the connections in a table such as /proc/net/tcp. One of a listening socket that
-// is bound to all addresses may have any of them.
+// acceptedTCP counts the connections in a table such as /proc/net/tcp. One of a listening socket
+// that is bound to all addresses may have any of them.
 func acceptedTCP(table string, at netip.AddrPort) (n int, err error) {
 	const listens = "0A"
 	err = eachLineWith(table, fmt.Sprintf(":%04X ", at.Port()), func(line string) {

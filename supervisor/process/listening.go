@@ -134,7 +134,10 @@ func (l unixLine) listens() bool {
 	return err == nil && flags&acceptsConnections != 0
 }
 
-// parseUnix parses a line such as "0000000083b9fc53: 00000002 00000000 00010000 0001 01  1190 /path".
+// parseUnix parses a line such as
+//
+//	0000000083b9fc53: 00000002 00000000 00010000 0001 01  1190 /path
+//
 // The path may contain blanks; an unnamed socket has none.
 func parseUnix(line string) unixLine {
 	var fields [7]string

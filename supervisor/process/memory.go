@@ -23,9 +23,9 @@ func memoryOf(pids []int) (uint64, error) {
 	return sum, nil
 }
 
-// MemoryAbove is Memory, and reports whether it is above limit. Mostly it reads the resident set sizes
-// only, of which the sum is never less: the kernel walks through all pages of a process to tell its
-// proportional set size.
+// MemoryAbove is Memory, and reports whether it is above limit. Mostly it reads the resident set
+// sizes only, of which the sum is never less: the kernel walks through all pages of a process to tell
+// its proportional set size.
 func (p *Process) MemoryAbove(limit uint64) (n uint64, above bool, err error) {
 	members := p.Members()
 	if n, err = residentOf(members); err != nil || n <= limit {
@@ -35,7 +35,8 @@ func (p *Process) MemoryAbove(limit uint64) (n uint64, above bool, err error) {
 	return n, n > limit, err
 }
 
-// residentOf returns the sum of the resident set sizes in bytes. A process that has exited counts as 0.
+// residentOf returns the sum of the resident set sizes in bytes. A process that has exited counts as
+// 0.
 func residentOf(pids []int) (sum uint64, err error) {
 	for _, pid := range pids {
 		n, err := resident(pid)
