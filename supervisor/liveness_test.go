@@ -1,7 +1,10 @@
 package supervisor
 
 import (
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,11 +28,26 @@ func (r *harness) checkCrash(cause string) {
 	}
 }
 
+// freeze stops a process with SIGSTOP, and returns when each of its threads has stopped.
+func (r *harness) freeze(pid int) {
+	r.t.Helper()
+	kill(r.t, pid, syscall.SIGSTOP)
+	r.until("stopped by SIGSTOP", func(api.AppStatus) bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, thread := range threads {
+			if text, err := os.ReadFile(thread); err != nil || !strings.Contains(string(text), ") T ") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 func TestAStoppedAppIsReplacedWhenItIsAsked(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web", foundSoon)
 	pid := pidOf(t, r.page())
-	kill(t, pid, syscall.SIGSTOP)
+	r.freeze(pid)
 	if again := pidOf(t, r.page()); again == pid {
 		t.Error("the stopped process answers")
 	}
@@ -39,7 +57,7 @@ func TestAStoppedAppIsReplacedWhenItIsAsked(t *testing.T) {
 func TestAStoppedAppWithAPathIsReplacedUnasked(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web", foundSoon, func(a *config.App) { a.Live.Path = "/live" })
-	kill(t, pidOf(t, r.page()), syscall.SIGSTOP)
+	r.freeze(pidOf(t, r.page()))
 	r.until("replaced", func(s api.AppStatus) bool { return s.State == api.Running && s.Generation == 2 })
 	r.checkCrash("all of its processes are stopped")
 }
@@ -88,7 +106,7 @@ func TestAnAppThatClosesItsOwnSocketIsReplaced(t *testing.T) {
 func TestADeadAppThatIsNotToBeRestartedStaysDown(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web", foundSoon, func(a *config.App) { a.Restart = config.RestartNever })
-	kill(t, pidOf(t, r.page()), syscall.SIGSTOP)
+	r.freeze(pidOf(t, r.page()))
 	if status, body := r.get("/"); status != http.StatusServiceUnavailable && status != http.StatusBadGateway {
 		t.Errorf("%d %s", status, body)
 	}
@@ -105,7 +123,7 @@ func TestLivenessSettingsTakeEffectAtOnce(t *testing.T) {
 	address := w.apps[0].Listen[0]
 	w.untilAnswered(address)
 	pid := w.untilState("shop", api.Running).Pid
-	kill(t, pid, syscall.SIGSTOP)
+	w.freeze(pid)
 	answered := make(chan string)
 	go func() { answered <- w.at(address).page() }()
 	w.until("in flight", func(s api.AppStatus) bool { return s.InFlight == 1 })

@@ -52,7 +52,7 @@ func (a *App) warnings() (all []finding) {
 		warn("hold.timeout", "hold.timeout is %s; most front-ends give up after %s unless their own timeout is set", formatDuration(a.Hold.Timeout), formatDuration(frontEndTimeout))
 	}
 	if !a.Web() && a.Live.Path != "" {
-		warn("live.path", "live.path is for web apps: a plain process gets no request")
+		warn("live.path", "live.path has no effect: tideover relays no request to this app")
 	}
 	if a.Web() && (a.Ready.Notify || len(a.Ready.Command) > 0) {
 		key := "ready.notify"
