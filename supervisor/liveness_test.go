@@ -121,7 +121,7 @@ func TestLivenessSettingsTakeEffectAtOnce(t *testing.T) {
 	t.Parallel()
 	w := openMultiApp(t, named("shop", func(a *config.App) { a.Live.Interval = 0 }))
 	address := w.apps[0].Listen[0]
-	w.untilAnswered(address)
+	w.untilAnswered("tcp", address)
 	pid := w.untilState("shop", api.Running).Pid
 	w.freeze(pid)
 	answered := make(chan string)
