@@ -74,7 +74,7 @@ func TestAnAppThatIsBusyIsNotReplaced(t *testing.T) {
 			waited <- body
 		}()
 		r.until("two in flight", func(s api.AppStatus) bool { return s.InFlight == 2 })
-		time.Sleep(10 * 300 * time.Millisecond)
+		<-time.After(10 * 300 * time.Millisecond) // nothing happens meanwhile
 		if st := r.status(); st.Generation != 1 || st.Restarts > 0 {
 			t.Errorf("live.path %q: generation %d, %+v", path, st.Generation, st.LastCrash)
 		}

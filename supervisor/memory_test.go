@@ -72,7 +72,7 @@ func TestAnAppAboveItsLimitIsReplacedOnceInAPause(t *testing.T) {
 			if st.LastReload.Verb != c.verb || st.LastReload.Exit != api.ExitOK || !strings.Contains(st.LastReload.Cause, "memory.max is") || st.Restarts != 0 {
 				t.Errorf("%+v, %d crashes", st.LastReload, st.Restarts)
 			}
-			time.Sleep(20 * 20 * time.Millisecond)
+			<-time.After(20 * 20 * time.Millisecond) // nothing happens meanwhile
 			if st := r.status(); st.Generation != 2 {
 				t.Errorf("generation %d within the pause", st.Generation)
 			}
@@ -85,7 +85,7 @@ func TestOneAppOfTheDaemonIsReplacedAtATime(t *testing.T) {
 	w := openMultiApp(t, named("one", tooLarge), named("two"))
 	w.s.shared.recycler <- struct{}{} // another app is being replaced
 	w.untilState("one", api.Running)
-	time.Sleep(20 * 20 * time.Millisecond)
+	<-time.After(20 * 20 * time.Millisecond) // nothing happens meanwhile
 	if st := w.untilState("one", api.Running); st.Generation != 1 {
 		t.Errorf("generation %d", st.Generation)
 	}
