@@ -240,7 +240,7 @@ func (u *blockingUpstream) handleResponse(p progress, err error) (again, busy bo
 // client: it returns the request to the gate or answers it with an error.
 func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy bool) {
 	b, x, t := u.client, u.x, u.target
-	if err == errNeverAccepted && x.consumed {
+	if err == errNeverAccepted && (u.upload.running() || x.consumed) { // a running upload may still consume
 		u.takeBack()
 	}
 	u.discard()

@@ -15,8 +15,9 @@ const takeBackTimeout = time.Second
 
 // takeBack restores the part of a streamed body that was sent on a connection which no worker has
 // accepted: it comes back behind the marker. The upload is stopped between two pieces of the body,
-// and how it ended stays for stopUpload. When not every byte comes back, or neither the app's budget
-// for buffered bodies nor the spool suffices, the request stays consumed.
+// and how it ended stays for stopUpload; where it has consumed nothing, there is nothing to restore.
+// When not every byte comes back, or neither the app's budget for buffered bodies nor the spool
+// suffices, the request stays consumed.
 func (u *blockingUpstream) takeBack() {
 	x, p := u.x, &u.upload
 	echo := make(chan []byte, 1)
@@ -24,6 +25,11 @@ func (u *blockingUpstream) takeBack() {
 	if p.running() {
 		u.client.conn.interrupt()
 		<-p.done
+	}
+	if !x.consumed {
+		u.Close()
+		<-echo
+		return
 	}
 	u.conn.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
 	all := <-echo
