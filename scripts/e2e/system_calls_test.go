@@ -59,7 +59,7 @@ func TestPriceInSystemCalls(t *testing.T) {
 		{clients: 256, n: 20_480, most: 5.8, mostVain: 0.1, fewest: 4},
 		{clients: 1, newOnes: true, n: 3000, most: 17, mostVain: 1, fewest: 8},
 		{clients: 32, newOnes: true, n: 9600, most: 9.5, mostVain: 0.7, fewest: 8},
-		{clients: 256, newOnes: true, n: 10_240, most: 9.2, mostVain: 0.7, fewest: 8},
+		{clients: 256, newOnes: true, n: 10_240, most: 11.5, mostVain: 0.7, fewest: 8},
 	} {
 		r.checkPrice(daemon, address, p)
 	}

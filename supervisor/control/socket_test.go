@@ -201,9 +201,14 @@ func untilFindable(t *testing.T, socket *Socket) {
 func TestAControlSocketWhoseFilesAreRemovedIsFoundAgain(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(path string) error{
-		"socket":     os.Remove,
-		"lock file":  func(path string) error { return os.Remove(path + lockSuffix) },
-		"directory":  func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
+		"socket":    os.Remove,
+		"lock file": func(path string) error { return os.Remove(path + lockSuffix) },
+		"directory": func(path string) (err error) {
+			for err = syscall.ENOTEMPTY; errors.Is(err, syscall.ENOTEMPTY); { // the daemon binds again meanwhile
+				err = os.RemoveAll(filepath.Dir(path))
+			}
+			return err
+		},
 		"moved away": func(path string) error { return os.Rename(path, path+".old") },
 		"replaced by a dead socket": func(path string) error {
 			dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path + ".dead"})
