@@ -55,7 +55,8 @@ async def asgi(scope, receive, send):
 
 HOP = {"HTTP_" + name for name in ("CONNECTION", "KEEP_ALIVE", "PROXY_CONNECTION", "TE", "TRAILER", "UPGRADE", "HTTP2_SETTINGS",
                                    "EXPECT", "TRANSFER_ENCODING", "X_REQUEST_START")}
-OURS = {"CONTENT_LENGTH", "REMOTE_PORT", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL"}
+OURS = {"CONTENT_LENGTH", "REMOTE_PORT", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL",
+        "PROXY_ADDR", "PROXY_PORT", "PROXY_PROTOCOL"}
 
 
 def seen(environ, start_response):
