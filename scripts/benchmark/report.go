@@ -55,7 +55,7 @@ const explanation = "All servers ran side by side on the same machine, which the
 	"only ratios inside one table mean anything. `ratio` is against the best of nginx and HAProxy with one\n" +
 	"and two workers, and where gunicorn is the app, against gunicorn alone. `client's` is the CPU time of\n" +
 	"the client for the same request. The number behind a server's name is that of its workers or threads;\n" +
-	"`tideover-tcp` reaches its app over TCP, as it does by default behind a TCP address, all others over a\n" +
+	"`tideover-tcp` reaches its app over TCP, the default for other servers than gunicorn, all others over a\n" +
 	"unix socket. Access logs are off. The scenarios `wrk-*` have wrk as the load generator, with one thread;\n" +
 	"all others have our own, which checks every response. Two builds of tideover are compared by\n" +
 	"`scripts/bench --before BINARY`.\n\n"
