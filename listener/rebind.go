@@ -53,13 +53,9 @@ func (p *Public) Rebind() (*Public, error) {
 	case now.Before(p.rival.next):
 		return nil, p.rival.fault
 	}
-	mode, to := p.mode, (*owner)(nil)
-	if p.file.pin != nil {
-		st, err := p.file.stat()
-		if err != nil {
-			return nil, newOpenError(p.address, err)
-		}
-		mode, to = os.FileMode(st.Mode).Perm(), &owner{int(st.Uid), int(st.Gid)}
+	mode, to, err := p.fileAccess()
+	if err != nil {
+		return nil, newOpenError(p.address, err)
 	}
 	if at != (fileID{}) { // else a process may bind the path now, and has not called listen(2) yet
 		err = removeStaleSocket(p.file.path)
@@ -74,6 +70,20 @@ func (p *Public) Rebind() (*Public, error) {
 		return nil, err
 	}
 	return fresh, nil
+}
+
+// fileAccess returns the mode and the owner for a socket in the place of this one: those of its file,
+// which somebody may have changed. Where there is no descriptor of the file, the mode is that of
+// Open, and there is no owner.
+func (p *Public) fileAccess() (os.FileMode, *owner, error) {
+	if p.file.pin == nil {
+		return p.mode, nil, nil
+	}
+	st, err := p.file.stat()
+	if err != nil {
+		return 0, nil, err
+	}
+	return os.FileMode(st.Mode).Perm(), &owner{int(st.Uid), int(st.Gid)}, nil
 }
 
 // Pending reports whether a connection waits in the backlog.

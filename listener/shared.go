@@ -80,12 +80,12 @@ func (p *Public) Replace() (*Public, error) {
 	if p.file == nil || p.file.pin == nil {
 		return nil, fmt.Errorf("the socket %s was not bound by tideover, so it cannot bind it again", p.address)
 	}
-	st, err := p.file.stat()
+	mode, to, err := p.fileAccess()
 	if err != nil {
 		return nil, newOpenError(p.address, err)
 	}
 	spare := Address{"unix", p.file.path + ".new"}
-	fresh, err := openUnix(spare, os.FileMode(st.Mode).Perm(), &owner{int(st.Uid), int(st.Gid)})
+	fresh, err := openUnix(spare, mode, to)
 	if err != nil {
 		return nil, newOpenError(spare, err)
 	}

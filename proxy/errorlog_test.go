@@ -132,7 +132,7 @@ func TestLogStaysBoundedWhateverIsAsked(t *testing.T) {
 	}
 }
 
-// A front-end that is not trusted is one line, whatever it sends, and clients of the Internet cannot
+// A front-end that is not trusted is one line for all its requests, and clients of the Internet cannot
 // fill the log.
 func TestAFrontEndThatIsNotTrustedIsSaidOnce(t *testing.T) {
 	log := &lockedBuffer{}

@@ -3,7 +3,7 @@
 // of a generation that starts, logs.
 //
 // The kernel gives the lowest number that is free. So a new descriptor's number says how many the
-// process has in use, whatever they are for, and nothing needs to be counted: a client's connection
+// process has in use, of all kinds together, and nothing needs to be counted: a client's connection
 // must have a number below a first bound, a connection to an app one below a second bound, and
 // what is above that is the reserve.
 //

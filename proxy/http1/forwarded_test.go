@@ -63,7 +63,7 @@ func TestOneForwardedForIsTheNearestAddressThatIsNotTrusted(t *testing.T) {
 	}
 }
 
-// A client that is not trusted is its own address, whatever it claims.
+// For a client that is not trusted the address of its connection counts, not its X-Forwarded-For.
 func TestOneForwardedForOfAnUntrustedClientIsItsOwnAddress(t *testing.T) {
 	const forged = "X-Forwarded-For: 127.0.0.1, 6.6.6.6"
 	for peer, want := range map[string]string{"192.0.2.7": "X-Forwarded-For: 192.0.2.7\r\n", "::ffff:192.0.2.7": "X-Forwarded-For: 192.0.2.7\r\n",

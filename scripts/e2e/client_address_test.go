@@ -35,11 +35,11 @@ type clientRow struct {
 func startClientRow(r *row, address string, argv []string, o testenv.RunOptions) *clientRow {
 	r.Helper()
 	c := &clientRow{row: r}
-	text, err := os.ReadFile(r.env.Root + "/scripts/e2e/testdata/environ.py")
-	r.must(err)
+	text := r.environApp()
+	var err error
 	c.shop, err = r.env.NewApp("shop", testenv.Release{Number: 1})
 	r.must(err)
-	_, err = r.env.Write("shop/environ.py", string(text))
+	_, err = r.env.Write("shop/environ.py", text)
 	r.must(err)
 	for _, word := range argv {
 		o.Command = append(o.Command, placed(word, address))
@@ -303,9 +303,8 @@ func TestNoOtherUserReachesThePrivateSocket(t *testing.T) {
 	r := begin(t)
 	a := newAttack(r)
 	address := r.unusedAddress()
-	text, err := os.ReadFile(r.env.Root + "/scripts/e2e/testdata/environ.py")
-	r.must(err)
-	a.write(filepath.Join(a.srv, "environ.py"), appUser, 0o644, string(text))
+	text := r.environApp()
+	a.write(filepath.Join(a.srv, "environ.py"), appUser, 0o644, text)
 	// The environments of the tests may be where www-data cannot read them. Without an interpreter of
 	// the system the app runs as the daemon.
 	packages, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(r.env.Venv("gunicorn-latest", "python"))), "lib", "python3*", "site-packages"))

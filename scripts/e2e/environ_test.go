@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -140,16 +141,23 @@ func environKinds() []loadgen.Kind {
 // same as with a dash.
 func underscored(k loadgen.Kind) bool { return k.Name == "underscore" }
 
+// environApp is the text of the app that answers with its environ.
+func (r *row) environApp() string {
+	r.Helper()
+	text, err := os.ReadFile(filepath.Join(r.env.Root, "scripts/e2e/testdata/environ.py"))
+	r.must(err)
+	return string(text)
+}
+
 // startBoth starts the app twice behind a front-end each: alone, and under
 // tideover.
 func (r *row) startBoth(g testenv.Gunicorn, before frontStarter) (alone, carried *loadgen.Client, daemon *testenv.Tideover) {
 	r.Helper()
-	text, err := os.ReadFile(r.env.Root + "/scripts/e2e/testdata/environ.py")
-	r.must(err)
+	text := r.environApp()
 	start := func(folder string, serve func(*testenv.App, testenv.Backend)) *loadgen.Client {
 		shop, err := r.env.NewApp(folder, testenv.Release{Number: 1})
 		r.must(err)
-		_, err = r.env.Write(folder+"/environ.py", string(text))
+		_, err = r.env.Write(folder+"/environ.py", text)
 		r.must(err)
 		back := testenv.Backend(r.unusedAddress())
 		serve(shop, back)

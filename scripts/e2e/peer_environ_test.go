@@ -213,11 +213,10 @@ func (c *environComparison) compareServer(server environServer, families []strin
 // the verb of tideover with flags; none: the server is alone.
 func (c *environComparison) startEnviron(folder string, server environServer, families []string, run ...string) map[string]testenv.Backend {
 	c.Helper()
-	text, err := os.ReadFile(c.env.Root + "/scripts/e2e/testdata/environ.py")
-	c.must(err)
+	text := c.environApp()
 	shop, err := c.env.NewApp(folder, testenv.Release{Number: 1})
 	c.must(err)
-	_, err = c.env.Write(folder+"/environ.py", string(text))
+	_, err = c.env.Write(folder+"/environ.py", text)
 	c.must(err)
 	at := map[string]testenv.Backend{}
 	var binds []string

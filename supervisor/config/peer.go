@@ -94,7 +94,7 @@ func (a *App) distrusted() bool {
 }
 
 // takeProxyProtocol has the public socket expect PROXY lines where gunicorn's own settings do,
-// unless the configuration says otherwise. Lines are believed of those of whom gunicorn believes
+// unless the configuration says otherwise. Lines count from the addresses from which gunicorn takes
 // them.
 func (a *App) takeProxyProtocol() {
 	g := a.Gunicorn

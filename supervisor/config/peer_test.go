@@ -103,7 +103,7 @@ func TestTrustedFollowsTheCommand(t *testing.T) {
 }
 
 // A gunicorn whose own settings ask for the PROXY protocol gets its public socket so, with headers
-// of those from whom gunicorn itself takes them.
+// from the addresses from which gunicorn itself takes them.
 func TestAGunicornWithProxyProtocolGetsItFromTheFrontEnd(t *testing.T) {
 	report := gunicorn.Report{Version: "23.0.0", Bind: []string{":1"}, WorkerKind: "sync", ForwardedAllowIPs: []string{"127.0.0.1"}, ProxyAllowIPs: []string{"10.0.0.7"}, ProxyProtocol: true,
 		RequestLine: 4094, RequestFields: 100, RequestFieldSize: 8190}
