@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -196,25 +195,12 @@ func (h *host) port(name string) int {
 // prefix is what n free ports have in common: they end in 0, 1, 2...
 func (h *host) prefix(n int) string {
 	name := fmt.Sprintf("prefix of %d", n)
-	for h.ports[name] == 0 {
-		port := h.port("one of them")
-		delete(h.ports, "one of them")
-		if free(port/10*10, n) {
-			h.ports[name] = port / 10
-		}
+	if h.ports[name] == 0 {
+		first, err := testenv.Ports(n)
+		h.must(err)
+		h.ports[name] = first / 10
 	}
 	return fmt.Sprint(h.ports[name])
-}
-
-func free(first, n int) bool {
-	for port := first; port < first+n; port++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			return false
-		}
-		l.Close()
-	}
-	return true
 }
 
 // otherUser returns the user for programs that give up root. Without root it is

@@ -15,20 +15,44 @@ const (
 	lastPort  = 32000
 )
 
-var ports atomic.Int64
+// handedOut counts the ports from firstPort on that were returned or passed over.
+var handedOut atomic.Int64
 
 // Port returns a free TCP port of 127.0.0.1.
 func Port() (int, error) {
-	ports.CompareAndSwap(0, int64(os.Getpid())*37)
+	return consecutive(1, 1)
+}
+
+// Ports returns the first of n free TCP ports of 127.0.0.1 that follow each other. It is a
+// multiple of ten, and n is at most ten.
+func Ports(n int) (int, error) {
+	return consecutive(n, 10)
+}
+
+func consecutive(n, multiple int) (int, error) {
+	handedOut.CompareAndSwap(0, int64(os.Getpid())*37)
 	for range 1000 {
-		port := firstPort + int(ports.Add(1))%(lastPort-firstPort)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			l.Close()
+		before := handedOut.Load()
+		first := (before/int64(multiple) + 1) * int64(multiple)
+		if !handedOut.CompareAndSwap(before, first+int64(n)-1) {
+			continue
+		}
+		if port := firstPort + int(first%(lastPort-firstPort)); free(port, n) {
 			return port, nil
 		}
 	}
-	return 0, fmt.Errorf("no free port between %d and %d", firstPort, lastPort)
+	return 0, fmt.Errorf("no %d free ports between %d and %d", n, firstPort, lastPort)
+}
+
+func free(first, n int) bool {
+	for port := first; port < first+n; port++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return false
+		}
+		l.Close()
+	}
+	return true
 }
 
 // Address returns a free TCP address of 127.0.0.1.
