@@ -42,6 +42,7 @@ var walls = map[string][]string{
 	"supervisor/safepath":        {"supervisor/process"},
 	"supervisor/process":         {"proxy/awake"},
 	"supervisor/shellwords":      {},
+	"supervisor/confine":         {},
 
 	"proxy":            {"proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
 	"proxy/connlimit":  {},
@@ -57,6 +58,11 @@ var walls = map[string][]string{
 // testImports are the packages that every test of the product may import too.
 var testImports = []string{"scripts/httpgen"}
 
+// testWalls are the packages that the tests of a package may import too.
+var testWalls = map[string][]string{
+	"supervisor/confine": {"proxy", "proxy/gate"}, // the relay runs inside
+}
+
 // places lists the third-party modules, and for each the packages that may
 // import it ("*": all), so that a module can be replaced by a change of one
 // package.
@@ -71,6 +77,9 @@ var places = map[string][]string{
 	"github.com/coreos/go-systemd/v22/daemon":  {"cmd/tideover/internal/daemon"},
 	"github.com/coreos/go-systemd/v22/journal": {"cmd/tideover/internal/daemon"},
 	"github.com/coreos/go-systemd/v22/unit":    {"cmd/tideover"}, // tests of the example units
+	"github.com/elastic/go-seccomp-bpf":        {"supervisor/confine"},
+	"github.com/landlock-lsm/go-landlock":      {"supervisor/confine"},
+	"kernel.org/pub/linux/libs/security":       {"supervisor/confine"},
 	"github.com/hashicorp/go-hclog":            {"*"},
 	"golang.org/x/sys":                         {"*"},
 }
@@ -117,7 +126,8 @@ func mayImport(f file, imported string) bool {
 	if strings.HasPrefix(f.path, "scripts/") {
 		return strings.HasPrefix(imported, "scripts/")
 	}
-	return slices.Contains(walls[f.folder()], imported) || f.isTest() && slices.Contains(testImports, imported)
+	return slices.Contains(walls[f.folder()], imported) ||
+		f.isTest() && (slices.Contains(testImports, imported) || slices.Contains(testWalls[f.folder()], imported))
 }
 
 // A new package gets an entry in walls, and with it a position in the layout.
