@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -108,6 +109,9 @@ func completeHelp(cmd *cobra.Command, given []string, _ string) ([]cobra.Complet
 		if len(given) == 0 && !page.Hidden {
 			pages = append(pages, page.Name())
 		}
+	}
+	if len(given) == 0 {
+		pages = slices.AppendSeq(pages, maps.Keys(generatedPages()))
 	}
 	if len(given) == 1 && given[0] == "config" {
 		for _, k := range config.AppKeys() {

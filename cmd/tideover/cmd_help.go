@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,7 @@ tideover help exits    exit codes, for scripts
 tideover help signals  signals that the daemon handles
 tideover help files    where configuration, sockets and state are
 tideover help config   every key of the configuration; help config KEY: one
+tideover help schema   its JSON Schema, for editors; help tideover.1: man page
 `
 
 const globalFlags = `Flags that every verb takes:
@@ -130,6 +132,13 @@ func newHelpCommand() *cobra.Command {
 				}
 				return err
 			}
+			if page, ok := generatedPages()[strings.Join(args, " ")]; ok {
+				text, err := page(cmd.Root())
+				if err == nil {
+					_, err = io.WriteString(cmd.OutOrStdout(), text)
+				}
+				return err
+			}
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
 				return unknownPage(cmd.Root(), strings.Join(args, " "))
@@ -166,21 +175,20 @@ func printHelp(cmd *cobra.Command, _ []string) {
 		fmt.Fprintf(out, "%s\n\n", cmd.Example)
 	}
 	fmt.Fprintf(out, "Usage: tideover %s\n", cmd.Use)
-	if flags := localFlags(cmd); flags != "" {
-		fmt.Fprintf(out, "\n%s", flags)
+	if flags := localFlags(cmd); len(flags) > 0 {
+		fmt.Fprintf(out, "\n%s", formatFlags(flags))
 	}
 	if cmd.Long != "" {
 		fmt.Fprintf(out, "\n%s\n", cmd.Long)
 	}
 }
 
-// localFlags is a line for each of the verb's own flags, in the order of their
-// declaration. A word in back quotes at the beginning of a flag's usage is the
-// name of its value and is printed once.
-func localFlags(cmd *cobra.Command) string {
-	type line struct{ flag, meaning string }
-	var lines []line
-	width := 0
+// flagHelp is one flag in the help: "  -f, --follow", and what it means.
+type flagHelp struct{ flag, meaning string }
+
+// localFlags lists the verb's own flags, in the order of their declaration. A word in back quotes
+// at the beginning of a flag's usage is the name of its value and is printed once.
+func localFlags(cmd *cobra.Command) (all []flagHelp) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -195,12 +203,20 @@ func localFlags(cmd *cobra.Command) string {
 		if value != "" {
 			flag += " " + value
 		}
-		width = max(width, len(flag))
-		lines = append(lines, line{flag, meaning})
+		all = append(all, flagHelp{flag, meaning})
 	})
+	return all
+}
+
+// formatFlags writes a line for each flag.
+func formatFlags(flags []flagHelp) string {
+	width := 0
+	for _, f := range flags {
+		width = max(width, len(f.flag))
+	}
 	var b strings.Builder
-	for _, l := range lines {
-		b.WriteString(term.Pad(l.flag, width) + "   " + l.meaning + "\n")
+	for _, f := range flags {
+		b.WriteString(term.Pad(f.flag, width) + "   " + f.meaning + "\n")
 	}
 	return b.String()
 }

@@ -10,8 +10,12 @@ import (
 	"tideover/supervisor/handoff"
 )
 
-// version is the release of this source, or the next one.
-const version = "0.1.0"
+// version is the release of this source, or the next one. scripts/package sets it to the
+// version of the tag, and commit to the commit that it packages.
+var (
+	version = "0.1.0"
+	commit  string
+)
 
 func newVersionCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
@@ -44,7 +48,10 @@ func printVersion(c *cli) error {
 
 // buildCommit is the commit that the binary was built from; empty: the toolchain
 // has not recorded it.
-func buildCommit() (commit string, modified bool) {
+func buildCommit() (revision string, modified bool) {
+	if commit != "" {
+		return commit, false
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "", false
@@ -52,10 +59,10 @@ func buildCommit() (commit string, modified bool) {
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
-			commit = s.Value
+			revision = s.Value
 		case "vcs.modified":
 			modified = s.Value == "true"
 		}
 	}
-	return commit, modified
+	return revision, modified
 }

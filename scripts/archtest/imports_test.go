@@ -69,6 +69,7 @@ var testWalls = map[string][]string{
 var places = map[string][]string{
 	"github.com/BurntSushi/toml":               {"supervisor/config"},
 	"github.com/hashicorp/go-envparse":         {"supervisor/config"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"supervisor/config"}, // tests of the JSON Schema
 	"github.com/fsnotify/fsnotify":             {"supervisor/filewatch"},
 	"github.com/spf13/cobra":                   {"cmd/tideover"},
 	"github.com/spf13/pflag":                   {"cmd/tideover"},

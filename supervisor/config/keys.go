@@ -25,8 +25,9 @@ type Key struct {
 	Meaning string
 	Values  []Choice // of a key with a few values
 
-	field func(any) any        // returns a pointer to the field of an *App or *Daemon
-	set   func(any, any) error // sets the field of an *App or *Daemon from a decoded TOML value
+	schema schema               // the values that it accepts
+	field  func(any) any        // returns a pointer to the field of an *App or *Daemon
+	set    func(any, any) error // sets the field of an *App or *Daemon from a decoded TOML value
 }
 
 // Choice is one of the values of a key with a few values.
@@ -54,7 +55,7 @@ func DaemonKeys() []Key { return daemonKeys }
 // type of the field.
 func key[S, T any](path string, k valueType[T], def string, change Change, at func(*S) *T, meaning string) Key {
 	return Key{
-		Path: path, Type: k.name, Default: def, Change: change, Meaning: meaning,
+		Path: path, Type: k.name, Default: def, Change: change, Meaning: meaning, schema: k.schema,
 		field: func(s any) any { return at(s.(*S)) },
 		set: func(s, value any) error {
 			v, err := k.read(value)

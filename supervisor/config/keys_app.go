@@ -73,7 +73,7 @@ var appKeys = []Key{
 		"apps that are started before this one, and stopped after it"),
 	app("labels", list(appName), "", Live, func(a *App) *[]string { return &a.Labels },
 		"names that commands accept for several apps"),
-	app("trusted", list(checked("address", checkTrusted)), `["127.0.0.0/8", "::1", "unix"]`, Live, func(a *App) *[]string { return &a.Trusted },
+	app("trusted", list(network), `["127.0.0.0/8", "::1", "unix"]`, Live, func(a *App) *[]string { return &a.Trusted },
 		`front-ends whose X-Forwarded-* pass untouched: IP, CIDR or "unix"; left out: the forwarded_allow_ips of gunicorn or uvicorn where it is set`),
 	app("listen_proxy_protocol", boolean, `false`, Live, func(a *App) *bool { return &a.ListenProxyProtocol },
 		"every connection to the public socket begins with a PROXY header, version 1 or 2, of a front-end in trusted (HAProxy: send-proxy, and check-send-proxy for health checks); others are closed; left out: true where gunicorn's proxy_protocol is set, for those in its proxy_allow_ips"),

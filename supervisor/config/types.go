@@ -16,8 +16,15 @@ import (
 
 // valueType describes values of type T in TOML.
 type valueType[T any] struct {
-	name string               // in the documentation
-	read func(any) (T, error) // converts a decoded TOML value
+	name   string               // in the documentation
+	schema schema               // what read accepts, as far as JSON Schema can say it
+	read   func(any) (T, error) // converts a decoded TOML value
+}
+
+// where returns k with a schema that is narrower than the one of its kind of value.
+func (k valueType[T]) where(narrower schema) valueType[T] {
+	k.schema = merged(k.schema, narrower)
+	return k
 }
 
 // elementError is an error in one element of an array.
@@ -50,7 +57,7 @@ func expected(what string, got any) error {
 
 // parsed is a type that is written as a string and converted by parse.
 func parsed[T any](name string, parse func(string) (T, error)) valueType[T] {
-	return valueType[T]{name, func(v any) (T, error) {
+	return valueType[T]{name, schema{"type": "string"}, func(v any) (T, error) {
 		if s, ok := v.(string); ok {
 			return parse(s)
 		}
@@ -90,18 +97,18 @@ func checked(name string, check func(string) error) valueType[string] {
 
 var (
 	text     = checked("string", func(string) error { return nil })
-	duration = parsed("duration", parseDuration)
-	size     = parsed("size", parseSize)
-	statuses = parsed("set of status codes", ParseStatuses)
-	mode     = parsed("octal mode", ParseMode)
-	signal   = parsed("signal", ParseSignal)
-	urlPath  = checked("path of a URL", checkURLPath)
-	appName  = checked("name", checkName)
-	address  = checked("address", checkListen)
-	hostName = checked("host", checkHostHeader)
-	filePath = checked("path", checkFilePath)
+	duration = parsed("duration", parseDuration).where(durationSchema)
+	size     = parsed("size", parseSize).where(sizeSchema)
+	statuses = parsed("set of status codes", ParseStatuses).where(schema{"pattern": statusPattern})
+	mode     = parsed("octal mode", ParseMode).where(schema{"pattern": "^0*[0-7]{1,3}$"})
+	signal   = parsed("signal", ParseSignal).where(schema{"pattern": signalPattern()})
+	urlPath  = checked("path of a URL", checkURLPath).where(schema{"pattern": `^/[^\x00-\x20\x7f#]*$`})
+	appName  = checked("name", checkName).where(schema{"pattern": nameText.String(), "not": schema{"const": "all"}})
+	address  = checked("address", checkListen).where(schema{"pattern": listenPattern})
+	hostName = checked("host", checkHostHeader).where(schema{"pattern": `^[!"$-+.0->A-\[\]-~-]*$`})
+	filePath = checked("path", checkFilePath).where(schema{"pattern": "^[^~]"})
 
-	boolean = valueType[bool]{"true or false", func(v any) (bool, error) {
+	boolean = valueType[bool]{"true or false", schema{"type": "boolean"}, func(v any) (bool, error) {
 		if b, ok := v.(bool); ok {
 			return b, nil
 		}
@@ -114,14 +121,15 @@ var (
 		}
 		return false, err
 	}}
-	umask = valueType[*int]{"octal mode", func(v any) (*int, error) {
+	umask = valueType[*int]{"octal mode", mode.schema, func(v any) (*int, error) {
 		m, err := mode.read(v)
 		n := int(m)
 		return &n, err
 	}}
-	codes = list(integer(0, 255))
-	words = valueType[[]string]{"command: string (shell words, no shell) or array of strings", readCommand}
-	pairs = valueType[map[string]string]{"table of strings", readPairs}
+	network = checked("address", checkTrusted).where(schema{"pattern": `^(unix|[0-9A-Fa-f.:]+(%[^/]+)?(/[0-9]+)?)$`})
+	codes   = list(integer(0, 255))
+	words   = valueType[[]string]{"command: string (shell words, no shell) or array of strings", commandSchema, readCommand}
+	pairs   = valueType[map[string]string]{"table of strings", pairsSchema, readPairs}
 )
 
 // oneOf is one of a few strings.
@@ -131,7 +139,7 @@ func oneOf[T ~string](choices ...T) valueType[T] {
 		quoted = append(quoted, strconv.Quote(string(c)))
 	}
 	name := strings.Join(quoted, " or ")
-	return valueType[T]{name, func(v any) (T, error) {
+	return valueType[T]{name, schema{"enum": choices}, func(v any) (T, error) {
 		s, ok := v.(string)
 		if !ok {
 			return "", expected(name, v)
@@ -159,7 +167,8 @@ func (h *hintedError) Error() string { return h.message + ": " + h.hint }
 
 // integer is a whole number from low to high.
 func integer(low, high int64) valueType[int] {
-	return valueType[int]{fmt.Sprintf("number from %d to %d", low, high), func(v any) (int, error) {
+	accepted := schema{"type": "integer", "minimum": low, "maximum": high}
+	return valueType[int]{fmt.Sprintf("number from %d to %d", low, high), accepted, func(v any) (int, error) {
 		n, ok := v.(int64)
 		if !ok {
 			err := expected("a whole number", v)
@@ -177,7 +186,7 @@ func integer(low, high int64) valueType[int] {
 
 // positive is a number that is not 0.
 func positive[T ~int64](k valueType[T]) valueType[T] {
-	return valueType[T]{k.name + " above 0", func(v any) (T, error) {
+	return valueType[T]{k.name + " above 0", merged(k.schema, schema{"not": schema{"pattern": zeroText}}), func(v any) (T, error) {
 		n, err := k.read(v)
 		if err == nil && n == 0 {
 			err = fmt.Errorf("%q is too little: it must be more than 0", fmt.Sprint(v))
@@ -188,7 +197,7 @@ func positive[T ~int64](k valueType[T]) valueType[T] {
 
 // optional is a value that may be left out.
 func optional[T any](k valueType[T]) valueType[*T] {
-	return valueType[*T]{k.name, func(v any) (*T, error) {
+	return valueType[*T]{k.name, k.schema, func(v any) (*T, error) {
 		value, err := k.read(v)
 		return &value, err
 	}}
@@ -196,7 +205,7 @@ func optional[T any](k valueType[T]) valueType[*T] {
 
 // count is a number of type uint64.
 func count(k valueType[int]) valueType[uint64] {
-	return valueType[uint64]{k.name, func(v any) (uint64, error) {
+	return valueType[uint64]{k.name, k.schema, func(v any) (uint64, error) {
 		n, err := k.read(v)
 		return uint64(n), err
 	}}
@@ -204,7 +213,8 @@ func count(k valueType[int]) valueType[uint64] {
 
 // list is an array, or a single element without brackets.
 func list[T any](k valueType[T]) valueType[[]T] {
-	return valueType[[]T]{k.name + ", or an array of them", func(v any) ([]T, error) {
+	accepted := schema{"anyOf": []schema{k.schema, {"type": "array", "items": k.schema}}}
+	return valueType[[]T]{k.name + ", or an array of them", accepted, func(v any) ([]T, error) {
 		elements, ok := v.([]any)
 		if !ok {
 			one, err := k.read(v)
