@@ -1,0 +1,57 @@
+#!/bin/sh
+set -e
+
+program=/usr/bin/tideover
+socket=/run/tideover/control.sock
+
+# daemon_pid prints the pid of the daemon on root's control socket, if it is of this package:
+# not one that runs from /usr/local/bin or from a Python environment.
+daemon_pid() {
+    [ -S "$socket" ] || return 0
+    pid=$("$program" --socket "$socket" pid 2>/dev/null) || return 0
+    case $(readlink "/proc/$pid/exe" 2>/dev/null) in
+    "$program" | "$program "*) echo "$pid" ;;
+    esac
+}
+
+# replace_daemon lets the running daemon execute the new program (USR2): same pid, same apps,
+# same clients. New requests wait until those in flight have finished.
+replace_daemon() {
+    pid=$(daemon_pid)
+    [ -n "$pid" ] || return 0
+    kill -USR2 "$pid" || return 0
+    waited=0
+    while [ "$(readlink "/proc/$pid/exe" 2>/dev/null)" != "$program" ]; do
+        if [ "$waited" -ge 90 ]; then
+            echo "tideover: installed, but process $pid still is the version before; its log has the reason" >&2
+            echo "tideover: to try again: kill -USR2 $pid" >&2
+            return 0
+        fi
+        sleep 1
+        waited=$((waited + 1))
+    done
+}
+
+# stop_daemon ends the daemon of this package, with its apps.
+stop_daemon() {
+    if [ -d /run/systemd/system ]; then
+        systemctl --no-reload disable --now tideover.service >/dev/null 2>&1 || true
+    fi
+    [ -z "$(daemon_pid)" ] || "$program" --socket "$socket" shutdown >/dev/null || true
+}
+
+# make_user makes the user and the group tideover.
+make_user() {
+    if command -v systemd-sysusers >/dev/null; then
+        systemd-sysusers tideover.conf
+    else
+        getent group tideover >/dev/null || groupadd --system tideover
+        getent passwd tideover >/dev/null || useradd --system --gid tideover --home-dir / --no-create-home \
+            --shell /usr/sbin/nologin --comment tideover tideover
+    fi
+}
+
+reload_systemd() {
+    [ ! -d /run/systemd/system ] || systemctl daemon-reload || true
+}
+
