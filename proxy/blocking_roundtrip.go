@@ -145,7 +145,7 @@ func (u *blockingUpstream) sendRequest(x *exchange) (progress, error) {
 	case err == errClientGone || err == errResponseTimeout:
 		return requestSent, err
 	case err == nil:
-		u.upload.endWrite()
+		u.endWrite()
 	}
 	x.consumed = x.consumed || x.overBudget
 	if !whole {
@@ -158,9 +158,13 @@ func (u *blockingUpstream) sendRequest(x *exchange) (progress, error) {
 func (u *blockingUpstream) resumeSending() (again, busy bool) {
 	if len(u.unsent) > 0 {
 		_, err := u.write(u.unsent, u.x.settings.Timeout)
-		if u.unsent = nil; err == errClientGone || err == errResponseTimeout {
+		u.unsent = nil
+		switch err {
+		case nil:
+			u.endWrite()
+		case errClientGone, errResponseTimeout:
 			return u.handleFailure(requestSent, err)
-		} // else the app may have answered all the same
+		} // after other errors the app may have answered all the same
 	}
 	return u.handleResponse(u.awaitHead())
 }

@@ -185,7 +185,7 @@ func (x *exchange) appendRequest(dst []byte, t *gate.Target) (out []byte, line i
 		dst = proxyproto.AppendLine(dst, x.client.remote, x.client.local)
 	}
 	line = len(dst) - before
-	f := http1.UpstreamOptions{Peer: x.client.remote.Addr(), Scheme: "http", Start: x.startedAt, Body: x.request.Body, Close: o.OneRequest,
+	f := http1.UpstreamOptions{Peer: x.client.remote.Addr(), Scheme: "http", Start: x.startedAt, Body: x.request.Body, Close: o.OneRequest && x.client.hasProxyLine(t),
 		OneForwardedFor: o.Peer == gate.PeerOneForwardedFor, Trusted: x.settings.Trusted} // http1.RuleOneForwardedFor
 	if x.complete && !x.request.Body.Empty() {
 		f.Body = http1.Body{Framing: http1.Fixed, Length: x.stored.size()}

@@ -99,13 +99,18 @@ func isListenerGone(err error) bool {
 
 // writeFirst writes the first bytes to a new connection. It writes none, which is EAGAIN, while the
 // connection is not made and the proof has to hold afterwards. Every other error says that the
-// connection was not made, or has not reached the listening socket of the proof.
+// connection was not made, or has not reached the listening socket of the proof. The loop sends no
+// body, so that the bytes are the whole request.
 func (u *loopUpstream) writeFirst(p []byte) (n int, errno syscall.Errno) {
 	if u.proof != nil && u.proof.Valid != nil && !netpoll.Writable(u.fd) {
 		return 0, unix.EAGAIN
 	}
 	holds := u.proof.Holds()
-	if holds {
+	switch {
+	case !holds:
+	case u.target.Options().HalfClose:
+		n, errno = netpoll.WriteLast(u.fd, p)
+	default:
 		n, errno = netpoll.Write(u.fd, p)
 	}
 	if !holds || isListenerGone(errno) {

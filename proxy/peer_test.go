@@ -195,6 +195,55 @@ func TestEveryRequestHasItsOwnConnectionWhereTheAppForgetsThePeer(t *testing.T) 
 	}
 }
 
+// Clients without an address have no line that an app could forget: they share kept connections.
+func TestAClientWithoutAnAddressKeepsItsConnectionWhereTheAppForgetsThePeer(t *testing.T) {
+	for _, method := range []string{"GET", "PUT"} {
+		r := newHarnessOn(t, listenOn(t, "unix"), patient, Settings{})
+		r.gate.Swap(r.newTestApp(gate.TargetOptions{Peer: gate.PeerProxyLine, OneRequest: true}, peerApp()).Target)
+		c := r.dial()
+		for i := range 3 {
+			c.say(method+" / HTTP/1.1\nHost: a\nContent-Length: 1\n\nx").want(200, fmt.Sprintf("connection 1 request %d from none close false", i+1))
+			r.counted("ended", func(n Counters) bool { return n.Answered == uint64(i+1) && r.gate.Target().InFlight() == 0 })
+		}
+	}
+}
+
+// An app that answers only when its client has shut the writing side: by loop and goroutine, over unix
+// sockets and TCP, with a body in one piece, in chunks, or streamed. A connection carries one request.
+func TestTheEndOfARequestIsShownToAnAppThatWaitsForIt(t *testing.T) {
+	requests := map[string]string{
+		"no body":       "GET / HTTP/1.1\nHost: a\n\n",
+		"a body":        "PUT / HTTP/1.1\nHost: a\nContent-Length: 4\n\nbody",
+		"chunks":        "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n4\nbody\n0\n\n",
+		"a long body":   "POST / HTTP/1.1\nHost: a\nContent-Length: 300000\n\n" + strings.Repeat("x", 300_000),
+		"a long target": "GET /" + strings.Repeat("x", maxInlineRequest) + " HTTP/1.1\nHost: a\n\n",
+	}
+	for _, network := range []string{"unix", "tcp4"} {
+		for name, request := range requests {
+			t.Run(name+" "+network, func(t *testing.T) {
+				r := newHarness(t, patient, Settings{Buffer: 1 << 10, Limits: Limits{Target: 2 * maxInlineRequest}})
+				connections := atomic.Int64{}
+				app := r.newTestAppOn(listenOn(t, network), gate.TargetOptions{HalfClose: true}, func(k *appConn) {
+					n := connections.Add(1)
+					req := k.request()
+					body, err := io.ReadAll(req.Body)
+					if rest, end := io.ReadAll(k.in); err != nil || end != nil || len(rest) > 0 {
+						t.Errorf("%v, then %q %v", err, rest, end)
+					}
+					k.answer(200, fmt.Sprintf("connection %d body %d", n, len(body)))
+				})
+				r.gate.Swap(app.Target)
+				body := map[string]int{"a body": 4, "chunks": 4, "a long body": 300_000}[name]
+				c := r.dial()
+				for i := range 3 {
+					c.say(request).want(200, fmt.Sprintf("connection %d body %d", i+1, body))
+					r.eventually("closed", app.idle)
+				}
+			})
+		}
+	}
+}
+
 // A worker resets a connection, or the reclaim returns it from the backlog: the request is sent again,
 // with its line, and a body that was streamed comes back from behind the line.
 func TestARequestIsSentAgainWithItsLine(t *testing.T) {

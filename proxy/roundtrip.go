@@ -132,7 +132,8 @@ func (rt *roundTrip) reusable() bool {
 
 // persistent reports whether neither side closes the connection after the response.
 func (rt *roundTrip) persistent() bool {
-	return rt.response.Reusable && !rt.target.Options().OneRequest
+	o := rt.target.Options()
+	return rt.response.Reusable && !o.HalfClose && !(o.OneRequest && rt.hasLine)
 }
 
 // classify says what is known about the round trip, which failed with err. It waits for the news

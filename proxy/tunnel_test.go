@@ -49,6 +49,17 @@ func TestTunnel(t *testing.T) {
 	r.counted("answered", func(c Counters) bool { return c.Answered == 1 && c.Tunnels == 1 })
 }
 
+// The end of a handshake is not that of what the client sends.
+func TestTunnelOfAnAppThatWaitsForTheEndOfRequests(t *testing.T) {
+	r := newHarness(t, patient, Settings{})
+	r.gate.Swap(r.newTestApp(gate.TargetOptions{HalfClose: true}, switching).Target)
+	c := r.dial().say(handshake)
+	c.want(101, "")
+	c.echoes("hello")
+	c.Conn.(*net.TCPConn).CloseWrite()
+	c.ended()
+}
+
 func TestCloseTunnels(t *testing.T) {
 	r := newHarness(t, patient, Settings{})
 	child := r.newTestApp(gate.TargetOptions{}, switching)

@@ -185,8 +185,16 @@ func (u *blockingUpstream) sendPiece(p []byte, last bool) error {
 	case err != nil:
 		return errUploadRefused
 	}
-	u.upload.endWrite()
+	u.endWrite()
 	return nil
+}
+
+// endWrite says that a piece of the request was taken.
+func (u *blockingUpstream) endWrite() {
+	u.upload.endWrite()
+	if u.target.Options().HalfClose && u.upload.fullySent.Load() && !u.x.request.Upgrade {
+		u.conn.closeWrite()
+	}
 }
 
 // copyRequestBody sends the body as it comes.

@@ -17,7 +17,10 @@ type TargetOptions struct {
 	Marker      []byte // sent instead of a response on a connection that the app never accepted
 	DefaultHost string // Host for HTTP/1.0 requests without one; empty: the proxy's own default
 	Peer        PeerPassing
-	OneRequest  bool // every request gets a connection of its own: the app forgets the peer after one
+	OneRequest  bool // a PROXY line is followed by one request: the app forgets the peer after it
+	// HalfClose: a connection carries one request, behind which its writing side is shut. After a
+	// response a worker of the app waits for the end of the connection before it takes another one.
+	HalfClose bool
 	// OnSuspend is set where the app has opened the listening socket itself: such a target is
 	// suspended until its first Resume. Suspend calls it, with no lock held; it must not block. nil:
 	// the listening socket is the supervisor's own.

@@ -207,7 +207,7 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 	o := gate.TargetOptions{
 		Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.address,
 		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: g.marker, DefaultHost: host,
-		Peer: at.peer.passing, OneRequest: at.peer.oneRequest,
+		Peer: at.peer.passing, OneRequest: at.peer.oneRequest, HalfClose: cfg.Gunicorn != nil && cfg.Gunicorn.AwaitsClose(),
 	}
 	if g.private == nil {
 		g.child = g.newChildListener(l.logger, at)

@@ -48,6 +48,7 @@ type Report struct {
 	RequestFieldSize  int      `json:"limit_request_field_size"`
 	ForwardedAllowIPs []string `json:"forwarded_allow_ips"`
 	ProxyAllowIPs     []string `json:"proxy_allow_ips"`
+	Lingers           bool     `json:"lingers"`
 
 	Command []string `json:"command,omitempty"` // the app's, set by Cache
 }
@@ -149,6 +150,6 @@ func (c *Command) WithReport(r Report) (*Command, error) {
 	if slices.Contains([]WorkerKind{Sync, Gthread, Gevent, Eventlet, ASGI}, WorkerKind(r.WorkerClass)) {
 		merged.WorkerKind = WorkerKind(r.WorkerClass) // an earlier version of tideover has not asked for it
 	}
-	merged.ForwardedAllowIPs, merged.ProxyAllowIPs = r.ForwardedAllowIPs, r.ProxyAllowIPs
+	merged.ForwardedAllowIPs, merged.ProxyAllowIPs, merged.Lingers = r.ForwardedAllowIPs, r.ProxyAllowIPs, r.Lingers
 	return &merged, errors.Join(errs...)
 }

@@ -68,6 +68,13 @@ try:
 except BaseException:  # what cannot be imported says so at the start
     kind = ""
 
+try:
+    from gunicorn.util import close_graceful
+
+    lingers = True
+except ImportError:
+    lingers = False
+
 report = {
     "version": gunicorn.__version__,
     "bind": words(get("bind")),
@@ -93,6 +100,7 @@ report = {
     "limit_request_field_size": get("limit_request_field_size"),
     "forwarded_allow_ips": words(get("forwarded_allow_ips")),
     "proxy_allow_ips": words(get("proxy_allow_ips")),
+    "lingers": lingers,
 }
 
 # Only now, so that the configuration file imports what it would import; and not the json.py of a

@@ -39,6 +39,7 @@ type Settings struct {
 	WorkerKind        WorkerKind
 	ForwardedAllowIPs []string // "*" or addresses of front-ends whose X-Forwarded-* count
 	ProxyAllowIPs     []string // the same for lines of the PROXY protocol
+	Lingers           bool     // after a response it waits for the client to close the connection
 }
 
 // WorkerKind is the worker class of gunicorn or uvicorn that an app's worker class is or derives
@@ -141,6 +142,10 @@ func (s Settings) ReadsProxyLine() bool { return s.WorkerKind.IsWSGI() || s.Work
 
 // ReadsForwardedFor reports whether the workers take the address of a client from X-Forwarded-For.
 func (s Settings) ReadsForwardedFor() bool { return s.WorkerKind == Uvicorn }
+
+// AwaitsClose reports whether a worker that has answered takes no other connection until the client
+// has closed this one: gunicorn's close_graceful in a sync worker.
+func (s Settings) AwaitsClose() bool { return s.Lingers && s.WorkerKind == Sync }
 
 // ForgetsPeer reports whether a worker has forgotten the PROXY line of a connection at its second
 // request.

@@ -61,6 +61,9 @@ class Other(Worker): pass
 			if err != nil || WorkerKind(report.WorkerKind) != c.want {
 				t.Errorf("%s %v: %q, %v", version, c.args, report.WorkerKind, err)
 			}
+			if lingers := version == "gunicorn-latest"; report.Lingers != lingers {
+				t.Errorf("%s lingers: %v", version, report.Lingers)
+			}
 		}
 	}
 }
