@@ -169,12 +169,12 @@ func (b *bench) turns(round, short time.Duration) (number int, each time.Duratio
 	return usual, b.length(round) / usual
 }
 
-// interleaved measures every server of a table in each round, in turns. Each second turn goes
+// measureInTurns measures every server of a table in each round, in turns. Each second turn goes
 // through the servers backwards (A B, B A), so that a drift of the machine's speed is the same for
-// all. measure returns a value for each column.
-func (b *bench) interleaved(turns int, t *table, measure func(server string) ([]float64, error)) error {
+// all. summary returns a value for each column from a server's turns of one round.
+func measureInTurns[T any](b *bench, turns int, t *table, measure func(server string) (T, error), summary func(turns []T) []float64) error {
 	for round := range b.rounds {
-		values := map[string][][]float64{} // by server, turn and column
+		measured := map[string][]T{} // by server and turn
 		for turn := range turns {
 			for i := range t.names {
 				if turn%2 == 1 {
@@ -185,15 +185,24 @@ func (b *bench) interleaved(turns int, t *table, measure func(server string) ([]
 				if err != nil {
 					return fmt.Errorf("%s: %w", name, err)
 				}
-				values[name] = append(values[name], one)
+				measured[name] = append(measured[name], one)
 			}
 		}
-		for name, turns := range values {
-			t.add(name, means(turns)...)
+		values := map[string][][]float64{} // by server, turn and column
+		for name, turns := range measured {
+			t.add(name, summary(turns)...)
+			for _, one := range turns {
+				values[name] = append(values[name], summary([]T{one}))
+			}
 		}
 		t.compare(values)
 	}
 	return nil
+}
+
+// interleaved is measureInTurns with the mean of each column.
+func (b *bench) interleaved(turns int, t *table, measure func(server string) ([]float64, error)) error {
+	return measureInTurns(b, turns, t, measure, means)
 }
 
 // means is the mean of each column.
@@ -207,8 +216,9 @@ func means(turns [][]float64) []float64 {
 	return sums
 }
 
-// sideBySide starts the servers of these names that take part, and measures them interleaved.
-func (b *bench) sideBySide(turns int, names []string, columns []column, measure func(*environment, *server) ([]float64, error)) (*table, error) {
+// measureSideBySide starts the servers of these names that take part, and measures them in turns.
+func measureSideBySide[T any](b *bench, turns int, names []string, columns []column,
+	measure func(*environment, *server) (T, error), summary func(turns []T) []float64) (*table, error) {
 	e, err := b.newEnvironment()
 	if err != nil {
 		return nil, err
@@ -220,5 +230,10 @@ func (b *bench) sideBySide(turns int, names []string, columns []column, measure 
 		return nil, err
 	}
 	t := newTable(names, columns...)
-	return t, b.interleaved(turns, t, func(name string) ([]float64, error) { return measure(e, servers[name]) })
+	return t, measureInTurns(b, turns, t, func(name string) (T, error) { return measure(e, servers[name]) }, summary)
+}
+
+// sideBySide is measureSideBySide with the mean of each column.
+func (b *bench) sideBySide(turns int, names []string, columns []column, measure func(*environment, *server) ([]float64, error)) (*table, error) {
+	return measureSideBySide(b, turns, names, columns, measure, means)
 }

@@ -79,53 +79,82 @@ func compareRequests(clients int, reconnect bool, names []string) func(*bench) (
 }
 
 // comparePaced is a scenario of small requests at a steady rate. The median wait is less that of
-// the same requests sent to the app directly; the others are whole.
+// the same requests sent to the app directly; the others are whole, and each is one of all waits of
+// a round: what disturbs the machine for a moment meets every server.
 func comparePaced(rate int, round time.Duration) func(*bench) (*table, error) {
 	return func(b *bench) (*table, error) {
-		turns, d := 1, b.length(round) // one turn: a thousand requests and more have a p99.9
-		if b.before != "" {
-			turns, d = b.turns(2*time.Second, 500*time.Millisecond)
-		}
+		turns, d := b.turns(round, 500*time.Millisecond)
 		columns := []column{cost("µs/request", mainPeers), cost("added p50, µs", mainPeers), {"p99, µs", lower, mainPeers, false},
 			{"p99.9, µs", lower, mainPeers, false}, shown("longest, µs", lower), shown("late, ms", lower), shown("failed", lower)}
-		return b.sideBySide(turns, mainServers, columns, func(e *environment, s *server) ([]float64, error) {
-			pids := s.pids()
-			before := cpuTime(pids)
-			through, waits, err := sendPaced(s.address, rate, d)
-			if err != nil {
-				return nil, err
+		return measureSideBySide(b, turns, mainServers, columns, func(e *environment, s *server) (p pace, err error) {
+			if p.through, err = sendPaced(s.address, rate, d, s.pids()); err == nil {
+				p.direct, err = sendPaced(e.app, rate, d/4, nil)
 			}
-			each := float64(cpuTime(pids)-before) / 1e3 / float64(through.Right)
-			_, direct, err := sendPaced(e.app, rate, d/4)
-			if err != nil {
-				return nil, err
-			}
-			return []float64{each, quantile(waits, 0.5) - quantile(direct, 0.5), quantile(waits, 0.99), quantile(waits, 0.999), quantile(waits, 1),
-				float64(through.Late.Milliseconds()), float64(through.Lost())}, nil
-		})
+			return p, err
+		}, summarizePace)
 	}
 }
 
-// sendPaced sends so many requests a second and returns how long they waited, shortest first.
-func sendPaced(address string, rate int, d time.Duration) (loadgen.Tally, []time.Duration, error) {
-	var waits []time.Duration
+// A pace is one turn of a steady rate: through a server, and to the app directly.
+type pace struct{ through, direct pacedRequests }
+
+// pacedRequests are those that were sent in a turn after its first tenth, by when the connections
+// are open.
+type pacedRequests struct {
+	waits  []time.Duration
+	failed int
+	late   time.Duration // the most by which a request was sent too late
+	used   time.Duration // CPU time of the server
+}
+
+// summarizePace returns what the columns of comparePaced show of the turns of one round.
+func summarizePace(turns []pace) []float64 {
+	var through, direct pacedRequests
+	for _, turn := range turns {
+		through.add(turn.through)
+		direct.add(turn.direct)
+	}
+	return []float64{float64(through.used) / 1e3 / float64(len(through.waits)), through.quantile(0.5) - direct.quantile(0.5),
+		through.quantile(0.99), through.quantile(0.999), through.quantile(1), float64(through.late.Milliseconds()), float64(through.failed)}
+}
+
+func (p *pacedRequests) add(other pacedRequests) {
+	p.waits = append(p.waits, other.waits...)
+	p.failed += other.failed
+	p.late = max(p.late, other.late)
+	p.used += other.used
+}
+
+// quantile is the wait, in microseconds, that the part q of the requests does not exceed.
+func (p *pacedRequests) quantile(q float64) float64 {
+	sorted := slices.Sorted(slices.Values(p.waits))
+	return float64(sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]) / 1e3
+}
+
+// sendPaced sends so many requests a second to an address, which these processes serve.
+func sendPaced(address string, rate int, d time.Duration, server []int) (p pacedRequests, err error) {
+	begun := time.Now().Add(d / 10)
 	l := loadgen.Start(loadgen.Plan{
 		Client: &loadgen.Client{Address: address, Host: requestHost},
 		Rate:   rate,
 		Mix:    []loadgen.Kind{{Path: requestPath, Query: "of=the+app", Header: requestFields, Keep: true, Plain: true}},
-		Each:   func(a loadgen.Answer) { waits = append(waits, a.Waited) },
+		Each: func(a loadgen.Answer) {
+			switch {
+			case a.Loss != "":
+				p.failed++
+			case a.Started.After(begun):
+				p.waits = append(p.waits, a.Waited)
+			}
+		},
 	})
+	warm := time.After(d / 10)
+	<-warm
+	before := cpuTime(server)
 	over := time.After(d)
 	<-over
-	tally := l.Stop()
-	if tally.Right == 0 {
-		return tally, nil, errors.New("nothing was answered")
+	p.used = cpuTime(server) - before
+	if p.late = l.Stop().Late; len(p.waits) == 0 {
+		err = errors.New("nothing was answered")
 	}
-	slices.Sort(waits)
-	return tally, waits, nil
-}
-
-// quantile is the wait, in microseconds, that the part q of the sorted waits does not exceed.
-func quantile(sorted []time.Duration, q float64) float64 {
-	return float64(sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]) / 1e3
+	return p, err
 }
