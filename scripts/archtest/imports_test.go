@@ -45,6 +45,7 @@ var walls = map[string][]string{
 	"supervisor/confine":         {},
 
 	"proxy":            {"proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
+	"proxy/remote":     {"proxy", "proxy/connlimit", "proxy/gate", "proxy/spool"},
 	"proxy/connlimit":  {},
 	"proxy/spool":      {},
 	"proxy/awake":      {},
