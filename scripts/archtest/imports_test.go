@@ -54,6 +54,8 @@ var walls = map[string][]string{
 	"proxy/netpoll":    {},
 	"proxy/http1":      {},
 	"listener":         {},
+
+	"proxy/remote/channel": {"proxy/awake"},
 }
 
 // testImports are the packages that every test of the product may import too.
