@@ -201,9 +201,6 @@ const freeInterval = 2 * time.Millisecond
 // Between two tries it connects to no socket that is bound to an absolute path, so the other process
 // sees no connection of it.
 func OpenWhenFree(ctx context.Context, a Address, o Options) (*Public, error) {
-	if o.Mode == 0 {
-		o.Mode = publicMode
-	}
 	tick := time.NewTicker(freeInterval)
 	defer tick.Stop()
 	for {

@@ -22,6 +22,17 @@ const publicMode os.FileMode = 0o666
 // Options are the options of Open.
 type Options struct {
 	Mode os.FileMode // permissions of a unix socket's file; 0: 0666
+
+	// As returns the user that makes, renames and removes the file of a unix socket at this path.
+	// nil: this process. It is called before each of them. Root has to name a user that can
+	// change the path, because a symlink on it could lead to any directory. nil: always this process.
+	As func(path string) (*User, error)
+}
+
+// withDefaults returns the options with the default mode.
+func (o Options) withDefaults() Options {
+	o.Mode = cmp.Or(o.Mode, publicMode)
+	return o
 }
 
 // Public is a public socket. It is opened before the first child starts and kept for the
@@ -31,7 +42,7 @@ type Public struct {
 	address Address
 	bound   net.Addr    // as the kernel has it
 	file    *socketFile // of the unix socket that Open created; nil: it has not created one
-	mode    os.FileMode // of file, if that is not known
+	options Options     // with a mode
 	rival   rival
 
 	mu     sync.Mutex // guards socket
@@ -74,16 +85,11 @@ func (e *OpenError) Unwrap() error { return e.Err }
 // path on which no process listens is replaced; a live one, a symlink or another file is
 // an error. The error is an *OpenError.
 func Open(a Address, o Options) (*Public, error) {
-	if o.Mode == 0 {
-		o.Mode = publicMode
-	}
+	o = o.withDefaults()
 	open := openTCP
 	if a.Network == "unix" {
 		open = func(a Address) (*Public, error) {
-			if err := removeStaleSocket(a.Address); err != nil {
-				return nil, err
-			}
-			return openUnix(a, o.Mode, nil)
+			return openUnix(a, o, pathRequest{Action: bindAction, Path: a.Address, Mode: o.Mode, Stale: true})
 		}
 	}
 	p, err := open(a)
@@ -112,24 +118,24 @@ func newPublic(a Address, l net.Listener) *Public {
 	return &Public{address: a, bound: l.Addr(), socket: l.(socket)}
 }
 
-// openUnix opens a unix socket at a path where no file is.
-func openUnix(a Address, mode os.FileMode, to *owner) (*Public, error) {
+// openUnix opens a unix socket as r says.
+func openUnix(a Address, o Options, r pathRequest) (*Public, error) {
 	if err := checkLength(a.Address); err != nil {
 		return nil, err
 	}
-	fd, file, err := listenUnix(a.Address, mode, to)
+	fd, file, err := o.do(r)
 	if err != nil {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), a.String())
 	defer f.Close()
 	l, err := net.FileListener(f) // has a duplicate, and does not remove the path when it is closed
+	p := &Public{address: a, file: file, options: o}
 	if err != nil {
-		file.remove()
+		p.removeFile()
 		return nil, err
 	}
-	p := newPublic(a, l)
-	p.file, p.mode = file, mode
+	p.bound, p.socket = l.Addr(), l.(socket)
 	return p, nil
 }
 
@@ -173,6 +179,7 @@ func probe(path string) error {
 func newOpenError(a Address, err error) error {
 	e := &OpenError{Address: a, Err: rootCause(err)}
 	_, port, _ := net.SplitHostPort(a.Address)
+	var asUser *userError
 	switch {
 	case errors.Is(err, unix.EADDRINUSE) && a.Network == "tcp":
 		e.Holder = portOwner(a)
@@ -187,6 +194,9 @@ func newOpenError(a Address, err error) error {
 		e.Remedy = "remove it if it is not needed, or choose another path"
 	case errors.Is(err, unix.EACCES) && a.Network == "tcp":
 		e.Remedy = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+	case (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)) && errors.As(err, &asUser):
+		e.Remedy = fmt.Sprintf("uid %d may not create files in %s or replace what is there, and root does not, because others than root can change that path",
+			asUser.uid, filepath.Dir(a.Address))
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		e.Remedy = fmt.Sprintf("the daemon's user may not create files in %s", filepath.Dir(a.Address))
 	case errors.Is(err, unix.ENOENT) && a.Network == "unix":
@@ -266,7 +276,7 @@ func Restore(f *os.File, a Address, o Options, pin *os.File) (_ *Public, err err
 		}
 		return nil, err
 	}
-	p.address, p.file, p.mode = a, file, cmp.Or(o.Mode, publicMode)
+	p.address, p.file, p.options = a, file, o.withDefaults()
 	return p, nil
 }
 
@@ -327,8 +337,21 @@ func (p *Public) Close() error {
 		p.err = p.socket.Close()
 		p.mu.Unlock()
 		if p.file != nil {
-			p.err = errors.Join(p.err, p.file.remove())
+			p.err = errors.Join(p.err, p.removeFile())
 		}
 	})
 	return p.err
+}
+
+// removeFile removes the file of a unix socket if it is still this socket's, and closes its
+// descriptor.
+func (p *Public) removeFile() error {
+	var err error
+	if at, failed := statSocket(p.file.path); failed != nil || at == p.file.id { // else no helper process is needed
+		_, _, err = p.options.do(pathRequest{Action: removeAction, Path: p.file.path, ID: p.file.id})
+	}
+	if p.file.pin != nil {
+		p.file.pin.Close()
+	}
+	return err
 }

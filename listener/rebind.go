@@ -57,13 +57,9 @@ func (p *Public) Rebind() (*Public, error) {
 	if err != nil {
 		return nil, newOpenError(p.address, err)
 	}
-	if at != (fileID{}) { // else a process may bind the path now, and has not called listen(2) yet
-		err = removeStaleSocket(p.file.path)
-	}
-	var fresh *Public
-	if err == nil {
-		fresh, err = openUnix(p.address, mode, to)
-	}
+	// Where there is no file, a process may bind the path now, and has not called listen(2) yet.
+	stale := at != (fileID{})
+	fresh, err := openUnix(p.address, p.options, pathRequest{Action: bindAction, Path: p.file.path, Mode: mode, Owner: to, Stale: stale})
 	if err != nil {
 		err = newOpenError(p.address, err)
 		p.rival.next, p.rival.fault = time.Now().Add(rivalInterval), err
@@ -77,7 +73,7 @@ func (p *Public) Rebind() (*Public, error) {
 // Open, and there is no owner.
 func (p *Public) fileAccess() (os.FileMode, *owner, error) {
 	if p.file.pin == nil {
-		return p.mode, nil, nil
+		return p.options.Mode, nil, nil
 	}
 	st, err := p.file.stat()
 	if err != nil {

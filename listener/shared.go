@@ -84,16 +84,10 @@ func (p *Public) Replace() (*Public, error) {
 	if err != nil {
 		return nil, newOpenError(p.address, err)
 	}
-	spare := Address{"unix", p.file.path + ".new"}
-	fresh, err := openUnix(spare, mode, to)
+	fresh, err := openUnix(p.address, p.options, pathRequest{Action: replaceAction, Path: p.file.path, Mode: mode, Owner: to})
 	if err != nil {
-		return nil, newOpenError(spare, err)
-	}
-	if err := os.Rename(spare.Address, p.file.path); err != nil {
-		fresh.Close()
 		return nil, newOpenError(p.address, err)
 	}
-	fresh.address, fresh.file.path = p.address, p.file.path
 	return fresh, nil
 }
 

@@ -14,7 +14,7 @@ import (
 const backlog = 65535
 
 // fileID identifies a socket file, independent of its name.
-type fileID struct{ dev, ino uint64 }
+type fileID struct{ Dev, Ino uint64 }
 
 // newSocket returns a close-on-exec stream socket.
 func newSocket(family int) (int, error) {
@@ -35,7 +35,7 @@ type socketFile struct {
 }
 
 // owner is the uid and the gid of a socket file.
-type owner struct{ uid, gid int }
+type owner struct{ UID, GID int }
 
 // listenUnix binds path with exactly this mode and listens. No process can connect before
 // the mode is right: bind creates the file with the mode of the socket less the umask,
@@ -100,17 +100,21 @@ func (f *socketFile) stat() (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// setAccess sets the owner, unless to is nil, and the mode.
+// setAccess sets the owner, unless to is nil, and the mode. A process that is not root can only set
+// the group, to one of its own.
 func (f *socketFile) setAccess(mode os.FileMode, to *owner) error {
 	st, err := f.stat()
 	if err != nil {
 		return err
 	}
-	if to != nil && (int(st.Uid) != to.uid || int(st.Gid) != to.gid) {
+	if to != nil && os.Geteuid() != 0 {
+		to = &owner{os.Geteuid(), to.GID}
+	}
+	if to != nil && (int(st.Uid) != to.UID || int(st.Gid) != to.GID) {
 		if int(st.Uid) != os.Geteuid() {
 			return fmt.Errorf("%s was replaced by a socket of uid %d while it was bound", f.path, st.Uid)
 		}
-		err = withFD(f.pin, func(fd int) error { return unix.Fchownat(fd, "", to.uid, to.gid, unix.AT_EMPTY_PATH) })
+		err = withFD(f.pin, func(fd int) error { return unix.Fchownat(fd, "", to.UID, to.GID, unix.AT_EMPTY_PATH) })
 		if err != nil && !errors.Is(err, unix.EPERM) {
 			return os.NewSyscallError("fchownat", err)
 		}

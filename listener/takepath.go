@@ -6,9 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,43 +34,43 @@ func (p *Public) TakePath(ctx context.Context, armed func()) (*Public, error) {
 }
 
 func (p *Public) takePath(ctx context.Context, armed func()) (*Public, error) {
-	beside := p.file.path + ".new"
-	st, err := p.file.stat()
+	beside := Address{"unix", besides(p.file.path)}
+	mode, to, err := p.fileAccess()
 	var fresh *Public
 	if err == nil {
-		fresh, err = openUnix(Address{"unix", beside}, os.FileMode(st.Mode).Perm(), &owner{int(st.Uid), int(st.Gid)})
+		fresh, err = openUnix(beside, p.options, pathRequest{Action: bindAction, Path: beside.Address, Mode: mode, Owner: to, Stale: true})
 	}
 	if err != nil {
 		armed()
 		return nil, err
 	}
-	linked, err := linkWhenFree(ctx, fresh.file.pin, p.file.path, armed)
+	linked, err := p.linkWhenFree(ctx, fresh.file.pin, armed)
 	if !linked {
 		fresh.Close()
 		return nil, err
 	}
-	unix.Unlink(beside)
+	p.options.do(pathRequest{Action: removeAction, Path: beside.Address, ID: fresh.file.id})
 	fresh.address, fresh.file.path = p.address, p.file.path
 	return fresh, nil
 }
 
-// pathHelperName is argv[0] of the helper process of TakePath. The path is its argument, and the
-// O_PATH descriptor of the other socket's file is pathHelperFD. It writes armedLine and linkedLine,
-// or an error, and ends at the end of its standard input.
-const pathHelperName = "tideover-path"
-
 const (
-	pathHelperFD = 3
-	armedLine    = "armed"
-	linkedLine   = "linked"
+	armedLine  = "armed"
+	linkedLine = "linked"
 )
 
-// linkWhenFree has the helper process make path a hard link of a file as soon as there is none at
-// path. It returns when the process has ended: after the link, or after the end of ctx.
-func linkWhenFree(ctx context.Context, file *os.File, path string, armed func()) (linked bool, err error) {
-	helper := exec.Command("/proc/self/exe")
-	helper.Args, helper.Env, helper.Dir = []string{pathHelperName, path}, []string{"GOMAXPROCS=1"}, "/"
-	helper.ExtraFiles = []*os.File{file}
+// linkWhenFree has the helper process make the path of p a hard link of a file as soon as there is
+// none at it. It returns when the process has ended: after the link, or after the end of ctx. The
+// process writes armedLine and linkedLine, or an error, and ends at the end of its standard input.
+func (p *Public) linkWhenFree(ctx context.Context, file *os.File, armed func()) (linked bool, err error) {
+	r := pathRequest{Action: awaitAction, Path: p.file.path}
+	if p.options.As != nil {
+		if r.User, err = p.options.As(r.Path); err != nil {
+			armed()
+			return false, err
+		}
+	}
+	helper := r.command(context.Background(), file)
 	output, err := helper.StdoutPipe()
 	var input io.WriteCloser
 	if err == nil {
@@ -103,35 +101,25 @@ func linkWhenFree(ctx context.Context, file *os.File, path string, armed func())
 	}
 }
 
-// Helper must be called first in main. It returns at once unless this process is the helper process
-// of TakePath: the daemon's own binary.
-func Helper() {
-	if len(os.Args) != 2 || os.Args[0] != pathHelperName {
-		return
+// await makes the path a hard link of the file of helperFD as soon as there is none at it. The
+// scheduling policy is set before the process gives up its rights.
+func (r pathRequest) await() error {
+	unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+	if err := r.User.become(); err != nil {
+		return err
 	}
-	runtime.LockOSThread() // the scheduling policy is an attribute of the thread
-	if err := awaitRemoval(os.Args[1]); err != nil {
-		os.Stdout.WriteString(err.Error() + "\n")
-		unix.Exit(1)
-	}
-	unix.Exit(0)
-}
-
-// awaitRemoval makes path a hard link of the file of pathHelperFD as soon as there is none at path.
-func awaitRemoval(path string) error {
 	events, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return os.NewSyscallError("inotify_init1", err)
 	}
-	if _, err := unix.InotifyAddWatch(events, filepath.Dir(path), unix.IN_DELETE|unix.IN_MOVED_FROM); err != nil {
+	if _, err := unix.InotifyAddWatch(events, filepath.Dir(r.Path), unix.IN_DELETE|unix.IN_MOVED_FROM); err != nil {
 		return os.NewSyscallError("inotify_add_watch", err)
 	}
-	unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
 	waitFor := []unix.PollFd{{Fd: int32(events), Events: unix.POLLIN}, {Fd: 0}} // POLLHUP of standard input
 	buffer := make([]byte, 4096)
 	os.Stdout.WriteString(armedLine + "\n")
 	for waitFor[1].Revents == 0 {
-		err := unix.Linkat(unix.AT_FDCWD, procFD(pathHelperFD), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+		err := unix.Linkat(unix.AT_FDCWD, procFD(helperFD), unix.AT_FDCWD, r.Path, unix.AT_SYMLINK_FOLLOW)
 		if err == nil {
 			os.Stdout.WriteString(linkedLine + "\n")
 			return nil

@@ -48,11 +48,12 @@ func selected() bool {
 var usedPrograms sync.Map
 
 var testPrograms = map[string]func(){
-	"hold":      hold,
-	"serve one": serveOne,
-	"inherit":   inherit,
-	"listen":    listenProgram,
-	"duplicate": duplicateProgram,
+	"hold":       hold,
+	"serve one":  serveOne,
+	"inherit":    inherit,
+	"listen":     listenProgram,
+	"duplicate":  duplicateProgram,
+	"swap paths": swapPaths,
 }
 
 // hold has the socket on fd 3 and never accepts.

@@ -129,7 +129,7 @@ func (r *registry) takeLeft(cfg *config.App, address string, failed error) *publ
 		if pid == 0 {
 			continue
 		}
-		sockets, err := r.shared.listeners.duplicate(address, cfg.ListenMode, []int{pid})
+		sockets, err := r.shared.listeners.duplicate(address, socketOptions(cfg), []int{pid})
 		if err == nil {
 			r.shared.logger.Warn("public socket taken over", "app", cfg.Name, "address", address, "process", tree.Name, "pid", pid,
 				"hint", "a tideover that was killed has left the process; connections in the queue are kept")

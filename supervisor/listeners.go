@@ -13,6 +13,7 @@ import (
 
 	"tideover/listener"
 	"tideover/supervisor/api"
+	"tideover/supervisor/config"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/pathwatch"
 )
@@ -317,10 +318,26 @@ func newListeners(systemd map[string][]*os.File, left *handoff.State) *listeners
 	return ls
 }
 
+// socketOptions are the options of the public sockets of an app. Root lets the app's user make,
+// rename and remove the file of a unix socket whose path that user can change.
+func socketOptions(cfg *config.App) listener.Options {
+	return listener.Options{Mode: cfg.ListenMode, As: func(path string) (*listener.User, error) {
+		opener, err := cfg.Opener()
+		if err != nil {
+			return nil, err
+		}
+		access, err := opener.Access(path)
+		if err != nil || access.As == "" {
+			return nil, err
+		}
+		return &listener.User{UID: opener.User.UID, GID: opener.User.GID, Groups: opener.User.Groups}, nil
+	}}
+}
+
 // open opens a public address: one socket, or those that a service manager has
 // passed under its name. A socket that the service manager has passed for the same address is
 // used.
-func (ls *listeners) open(address string, mode os.FileMode) (sockets []*listener.Public, passed bool, err error) {
+func (ls *listeners) open(address string, o listener.Options) (sockets []*listener.Public, passed bool, err error) {
 	if name, ok := strings.CutPrefix(address, systemdPrefix); ok {
 		sockets, err = ls.openSystemd(name)
 		return sockets, true, err
@@ -329,13 +346,13 @@ func (ls *listeners) open(address string, mode os.FileMode) (sockets []*listener
 	if err != nil {
 		return nil, false, err
 	}
-	if sockets, err := ls.takeInherited(address, parsed, mode); len(sockets) > 0 || err != nil {
+	if sockets, err := ls.takeInherited(address, parsed, o); len(sockets) > 0 || err != nil {
 		return sockets, false, err
 	}
 	if public := ls.takePassed(parsed); public != nil {
 		return []*listener.Public{public}, true, nil
 	}
-	public, err := listener.Open(parsed, listener.Options{Mode: mode})
+	public, err := listener.Open(parsed, o)
 	if err != nil {
 		return nil, false, err
 	}
@@ -343,21 +360,21 @@ func (ls *listeners) open(address string, mode os.FileMode) (sockets []*listener
 }
 
 // duplicate returns the sockets of these processes that listen on a public address.
-func (ls *listeners) duplicate(address string, mode os.FileMode, pids []int) ([]*listener.Public, error) {
+func (ls *listeners) duplicate(address string, o listener.Options, pids []int) ([]*listener.Public, error) {
 	parsed, err := listener.Parse(address)
 	if err != nil {
 		return nil, err
 	}
-	return listener.Duplicate(parsed, listener.Options{Mode: mode}, pids)
+	return listener.Duplicate(parsed, o, pids)
 }
 
 // openWhenFree is open that waits while another process has the address, until ctx ends.
-func (ls *listeners) openWhenFree(ctx context.Context, address string, mode os.FileMode) ([]*listener.Public, error) {
+func (ls *listeners) openWhenFree(ctx context.Context, address string, o listener.Options) ([]*listener.Public, error) {
 	parsed, err := listener.Parse(address)
 	if err != nil {
 		return nil, err
 	}
-	public, err := listener.OpenWhenFree(ctx, parsed, listener.Options{Mode: mode})
+	public, err := listener.OpenWhenFree(ctx, parsed, o)
 	if err != nil {
 		return nil, err
 	}
@@ -365,7 +382,7 @@ func (ls *listeners) openWhenFree(ctx context.Context, address string, mode os.F
 }
 
 // takeInherited returns the sockets of the program before the exec; none: there are none.
-func (ls *listeners) takeInherited(address string, parsed listener.Address, mode os.FileMode) (all []*listener.Public, err error) {
+func (ls *listeners) takeInherited(address string, parsed listener.Address, o listener.Options) (all []*listener.Public, err error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	f := ls.inherited[address]
@@ -385,7 +402,7 @@ func (ls *listeners) takeInherited(address string, parsed listener.Address, mode
 	defer f.socket.Close()
 	if err == nil {
 		var p *listener.Public
-		if p, err = listener.Restore(f.socket, parsed, listener.Options{Mode: mode}, f.path); err == nil {
+		if p, err = listener.Restore(f.socket, parsed, o, f.path); err == nil {
 			return append(all, p), nil
 		}
 	}

@@ -88,7 +88,7 @@ func (a *appChange) listensAgain(holder *appChange, address string) error {
 func (c *reconciliation) duplicateLate() {
 	for _, a := range c.all {
 		a.late = slices.DeleteFunc(a.late, func(l lateListener) bool {
-			sockets, err := c.shared.listeners.duplicate(l.address, a.cfg.ListenMode, l.holder.old.app.listeningTree(l.address))
+			sockets, err := c.shared.listeners.duplicate(l.address, socketOptions(a.cfg), l.holder.old.app.listeningTree(l.address))
 			if err != nil {
 				c.options.Logger.Warn("cannot duplicate public socket", "app", a.App, "address", l.address, "error", err,
 					"hint", "connections are refused until the process of "+l.holder.App+" has closed its own and this one is bound")

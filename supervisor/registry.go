@@ -72,7 +72,7 @@ func (r *registry) newEntry(cfg *config.App) *entry {
 
 // open opens one of an app's public sockets.
 func (r *registry) open(cfg *config.App, address string) (*publicListener, error) {
-	sockets, passed, err := r.shared.listeners.open(address, cfg.ListenMode)
+	sockets, passed, err := r.shared.listeners.open(address, socketOptions(cfg))
 	if err != nil {
 		return nil, &api.Error{Exit: api.ExitError, Message: fmt.Sprintf("app %s: %v", cfg.Name, err), Cause: err}
 	}

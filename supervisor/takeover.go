@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"os"
 	"strings"
 
 	"tideover/listener"
@@ -26,7 +25,7 @@ func (s *Supervisor) Listen(ctx context.Context, r api.ListenRequest) error {
 	var opened []*publicListener
 	err := func() error {
 		for _, address := range cfg.Listen {
-			sockets, err := s.openElsewhere(ctx, address, cfg.ListenMode, r.Pid)
+			sockets, err := s.openElsewhere(ctx, address, socketOptions(cfg), r.Pid)
 			if err != nil {
 				return api.Errorf(api.ExitError, "app %s: %v", cfg.Name, err)
 			}
@@ -53,19 +52,19 @@ func (s *Supervisor) Listen(ctx context.Context, r api.ListenRequest) error {
 }
 
 // openElsewhere opens an address that another process has.
-func (s *Supervisor) openElsewhere(ctx context.Context, address string, mode os.FileMode, pid int) ([]*listener.Public, error) {
+func (s *Supervisor) openElsewhere(ctx context.Context, address string, o listener.Options, pid int) ([]*listener.Public, error) {
 	switch {
 	case strings.HasPrefix(address, systemdPrefix):
-		sockets, _, err := s.shared.listeners.open(address, mode)
+		sockets, _, err := s.shared.listeners.open(address, o)
 		return sockets, err
 	case pid > 0:
 		tree, err := process.Descendants(pid)
 		if err != nil {
 			return nil, err
 		}
-		return s.shared.listeners.duplicate(address, mode, tree)
+		return s.shared.listeners.duplicate(address, o, tree)
 	}
-	return s.shared.listeners.openWhenFree(ctx, address, mode)
+	return s.shared.listeners.openWhenFree(ctx, address, o)
 }
 
 // adoptListeners gives an app its public sockets.

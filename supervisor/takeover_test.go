@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/listener"
 	"tideover/supervisor/api"
 	"tideover/supervisor/handoff"
 )
@@ -124,7 +125,7 @@ func TestAnUpgradePassesOnEverySocketOfAnAddress(t *testing.T) {
 	end()
 	err := r.upgrade(func(variable string) error {
 		left := duplicateDescriptors(t, readHandoff(t, variable))
-		sockets, _, err := newListeners(nil, left).open(r.address, 0)
+		sockets, _, err := newListeners(nil, left).open(r.address, listener.Options{})
 		if err != nil || len(sockets) != 3 {
 			t.Errorf("the next program has %d sockets, %v", len(sockets), err)
 		}

@@ -263,6 +263,9 @@ func (a *attack) rootFiles() map[string]string {
 		}
 		stat := info.Sys().(*syscall.Stat_t)
 		what := fmt.Sprintf("%v %d:%d", info.Mode(), stat.Uid, stat.Gid)
+		if info.Mode().Type() == fs.ModeSocket {
+			what += fmt.Sprintf(" inode %d", stat.Ino)
+		}
 		if info.Mode().IsRegular() {
 			content, err := os.ReadFile(path)
 			if err != nil {

@@ -134,6 +134,78 @@ ready.after = "10ms"
 	})
 }
 
+// The file of a public unix socket may be in a directory of the app's user, as gunicorn's is often. The
+// daemon makes, replaces and removes it as that user: sockets of root and of other apps with the
+// same name in another directory stay.
+func TestThePathOfAPublicSocketLeadsToNoSocketOfRoot(t *testing.T) {
+	t.Parallel()
+	for _, relay := range []string{"http", "none"} {
+		for _, v := range fileVariations() {
+			t.Run(relay+"-"+v.name, func(t *testing.T) {
+				a := newAttack(begin(t))
+				a.mkdir(filepath.Join(a.srv, "run"), appUser, 0o755)
+				public := filepath.Join(a.srv, "run", "shop.sock")
+				a.mkdir(filepath.Join(a.root, "same"), 0, 0o755) // where swapped directories lead to
+				for _, path := range []string{"victim.sock", "same/shop.sock", "same/shop.sock.new"} {
+					a.leftSocket(filepath.Join(a.root, path))
+				}
+				if v.prepare != nil {
+					v.prepare(a, public)
+				}
+				a.start(`
+[app.shop]
+command = "{program} web fd={fd}"
+directory = "{srv}"
+listen = "unix:`+public+`"
+relay = "`+relay+`"
+ready.command = ["true"]
+user = "www-data"
+[app.other]
+command = "sleep 1000"
+ready.after = "10ms"
+`, "shop", "other")
+				if text, err := askUnix(public); err != nil || !strings.Contains(text, "app") {
+					a.Fatalf("the socket in the app's directory serves %q, %v", text, err)
+				}
+				a.run(v, map[string]string{public: filepath.Join(a.root, "victim.sock")}, func() {
+					for range 3 {
+						a.must(a.as(appUser, func() error { os.Remove(public); return nil })) // it is bound again
+						a.call(20*time.Second, "apply")
+						a.call(20*time.Second, "reload", "shop")
+					}
+				})
+				a.wants(0, 10*time.Second, "restart", "other")
+				a.checkRootUntouched()
+				a.endBySignal() // the file is removed
+				a.checkFilesOfRoot()
+			})
+		}
+	}
+}
+
+// leftSocket makes the file of a socket on which no process listens any more.
+func (a *attack) leftSocket(path string) {
+	a.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
+	a.must(err)
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	a.must(os.Chmod(path, 0o600))
+}
+
+// askUnix returns the answer to a request on a unix socket.
+func askUnix(path string) (string, error) {
+	conn, err := net.DialTimeout("unix", path, 5*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+	text, err := io.ReadAll(conn)
+	return string(text), err
+}
+
 // An app that never listens, and makes the path of {socket} lead to root's own socket
 // from the start, is not ready, and root's socket gets no connection.
 func TestRootAsksNoOtherSocketWhetherAnAppIsReady(t *testing.T) {

@@ -22,7 +22,7 @@ type appPath struct {
 	part      []string // the element of a list
 }
 
-// openedPaths returns the paths of an app that the daemon itself opens.
+// openedPaths returns the paths of an app that the daemon itself opens, or binds.
 func (a *App) openedPaths() []appPath {
 	var all []appPath
 	for _, p := range []appPath{{key: "log.file", path: a.Log.File}, {key: "hold.page", path: a.Hold.Page}} {
@@ -35,6 +35,15 @@ func (a *App) openedPaths() []appPath {
 	}
 	for i, path := range a.Watch.Files {
 		all = append(all, appPath{"watch.files", path, []string{strconv.Itoa(i)}})
+	}
+	for i, address := range a.Listen {
+		path, ok := strings.CutPrefix(address, "unix:")
+		switch {
+		case ok && a.ListenFrom == fromListen:
+			all = append(all, appPath{"listen", path, []string{strconv.Itoa(i)}})
+		case ok:
+			all = append(all, appPath{key: "command", path: path})
+		}
 	}
 	return all
 }
