@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,7 +25,6 @@ import (
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
-	"tideover/supervisor/safepath"
 	"tideover/supervisor/state"
 )
 
@@ -92,14 +90,10 @@ type Supervisor struct {
 	rush      func()                         // ends hurry
 }
 
-// New opens every public socket. When it returns an error, nothing is open and
+// New opens every public socket. Only the daemon's user may be able to change o.RuntimeDir and
+// o.StateDir. When it returns an error, nothing is open and
 // nothing was started.
 func New(f *config.File, o Options) (_ *Supervisor, err error) {
-	for _, dir := range []string{o.RuntimeDir, o.StateDir} {
-		if _, err := (safepath.Opener{}).Access(filepath.Join(dir, "x")); err != nil {
-			return nil, &api.Error{Exit: api.ExitConfig, Message: fmt.Sprintf("cannot use the directory %s: %v", dir, err)}
-		}
-	}
 	if err := os.MkdirAll(o.RuntimeDir, 0o700); err != nil {
 		return nil, api.Errorf(api.ExitError, "cannot make the runtime directory: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -543,6 +544,32 @@ func TestThePidFileOverwritesNoFileOfRoot(t *testing.T) {
 					a.must(a.daemon.Stop(syscall.SIGTERM, 20*time.Second))
 				}
 			})
+			a.checkFilesOfRoot()
+		})
+	}
+}
+
+// Root does not start with its own files where others can lead it to any other directory: the control
+// socket, the state, the spool.
+func TestTheDaemonKeepsNoFileWhereOthersCanChangeThePath(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"socket", "state_dir", "spool_dir"} {
+		t.Run(key, func(t *testing.T) {
+			a := newAttack(begin(t))
+			dir := filepath.Join(a.srv, "run")
+			a.mkdir(dir, appUser, 0o755)
+			a.must(a.as(appUser, func() error {
+				return errors.Join(os.Rename(dir, dir+".own"), os.Symlink(a.root, dir))
+			}))
+			config, err := a.env.Write("tideover.toml", fmt.Sprintf("[daemon]\n%s = %q\n[app.shop]\ncommand = \"sleep 1000\"\n", key, filepath.Join(dir, "shadow")))
+			a.must(err)
+			a.files = a.rootFiles()
+			programs, err := shared()
+			a.must(err)
+			out, err := exec.CommandContext(a.timeout(20*time.Second), filepath.Join(programs, "tideover"), "run", "-c", config).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "root does not open it") {
+				a.Errorf("tideover run: %v\n%s", err, out)
+			}
 			a.checkFilesOfRoot()
 		})
 	}

@@ -16,6 +16,7 @@ type File struct {
 	Warnings []Problem
 
 	drafts []*draft // the apps with the places of their keys, for Inspect
+	main   *source  // for Inspect; nil: there is no file
 }
 
 // App returns the app with a name.

@@ -78,6 +78,7 @@ func (i *inspector) inspect(f *File) []Problem {
 		i.inspectApp(d)
 	}
 	i.warnOfRoot()
+	i.checkDaemonPaths(f)
 	return NewError(i.found).Problems
 }
 

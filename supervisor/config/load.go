@@ -144,7 +144,7 @@ func (l *loader) load(path string) {
 
 // use reads the main file and its includes into l.file.
 func (l *loader) use(main *source) {
-	l.main = main
+	l.main, l.file.main = main, main
 	sources := append([]*source{main}, l.includes(main)...)
 	setDefaults(daemonKeys, &l.file.Daemon)
 	if table, ok := l.table(main, main.tree, "daemon"); ok {

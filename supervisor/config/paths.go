@@ -3,8 +3,11 @@ package config
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+
+	"tideover/supervisor/safepath"
 )
 
 // PathAccess says how a daemon that runs as root opens a file of an app.
@@ -73,6 +76,33 @@ func (f *File) PathAccess() []PathAccess {
 		}
 	}
 	return all
+}
+
+// checkDaemonPaths reports the paths of the daemon itself that root will not use, because others
+// can change them.
+func (i *inspector) checkDaemonPaths(f *File) {
+	if i.euid != 0 || f.main == nil {
+		return
+	}
+	d := f.Daemon
+	for _, p := range []struct {
+		key, path string
+		dir       bool
+	}{
+		{"socket", d.Socket, false}, {"state_dir", d.StateDir, true}, {"runtime_dir", d.RuntimeDir, true},
+		{"pidfile", d.Pidfile, false}, {"spool_dir", d.SpoolDir, true},
+	} {
+		file := p.path
+		if p.dir {
+			file = filepath.Join(file, "x")
+		}
+		if p.path == "" || p.key == "spool_dir" && d.Spool == 0 {
+			continue
+		}
+		if _, err := (safepath.Opener{}).Access(file); err != nil {
+			i.found = append(i.found, f.main.problem(f.main.find([]string{"daemon", p.key}).key, fmt.Sprintf("%s: %s", p.path, reason(err))))
+		}
+	}
 }
 
 // checkPaths reports the paths that root will not open, because others can change them and

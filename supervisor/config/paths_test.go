@@ -78,3 +78,36 @@ func TestAnAppOfRootListensOnNoPathThatOthersCanChange(t *testing.T) {
 		t.Errorf("as uid %d it is refused: %v", os.Geteuid(), found)
 	}
 }
+
+// Root keeps none of its own files in a directory that others can change: they could lead it to any other.
+func TestTheDaemonsOwnFilesAreNowhereThatOthersCanChange(t *testing.T) {
+	dir := machine(t, map[string]string{"tideover.toml": "", "srv/x": ""})
+	srv := dir + "/srv"
+	if os.Geteuid() == 0 {
+		must(t, os.Chown(srv, 33, 33))
+	}
+	keys := []string{"socket", "state_dir", "runtime_dir", "pidfile", "spool_dir"}
+	text := "[daemon]\n"
+	for _, key := range keys {
+		text += fmt.Sprintf("%s = %q\n", key, srv+"/"+key)
+	}
+	write(t, dir+"/tideover.toml", text+"[app.shop]\ncommand = \"sleep 1\"\n", 0o600)
+	f, err := Load(dir + "/tideover.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused []string
+	for _, p := range f.Inspect() {
+		if !p.Warning && strings.Contains(p.Message, "root does not open it") && p.Line > 1 {
+			refused = append(refused, keys[p.Line-2])
+		}
+	}
+	if os.Geteuid() != 0 {
+		keys = nil
+	}
+	slices.Sort(keys)
+	slices.Sort(refused)
+	if !slices.Equal(refused, keys) {
+		t.Errorf("refused: %q, want %q", refused, keys)
+	}
+}

@@ -112,6 +112,9 @@ func (d *daemon) run(ctx context.Context) error {
 	defer end()
 	d.warnOfSecrets()
 	socketPath := d.socketPath()
+	if err := d.checkDirectories(socketPath); err != nil {
+		return err
+	}
 	if err := d.refuseSecondDaemon(ctx, socketPath); err != nil {
 		return err
 	}

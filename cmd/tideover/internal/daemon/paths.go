@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -10,7 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/supervisor/api"
 	"tideover/supervisor/control"
+	"tideover/supervisor/safepath"
 )
 
 // socketPath is where the daemon listens for commands.
@@ -23,6 +26,21 @@ func (d *daemon) socketPath() string {
 		return absolute
 	}
 	return path
+}
+
+// checkDirectories refuses directories that others can change: root would make, replace and remove
+// files in another one.
+func (d *daemon) checkDirectories(socketPath string) error {
+	dirs := []string{filepath.Dir(socketPath), d.stateDir(socketPath)}
+	if d.Config.Daemon.Spool > 0 {
+		dirs = append(dirs, d.Config.Daemon.SpoolDir)
+	}
+	for _, dir := range dirs {
+		if _, err := (safepath.Opener{}).Access(filepath.Join(dir, "x")); err != nil {
+			return &api.Error{Exit: api.ExitConfig, Message: fmt.Sprintf("cannot use the directory %s: %v", dir, err)}
+		}
+	}
+	return nil
 }
 
 // stateDir is where files that outlive the daemon are kept: beside a control
