@@ -427,7 +427,8 @@ func (u *blockingUpstream) conclude(x *exchange, err error, gone bool, clientFau
 		x.end(answered)
 		return answered
 	case err == errEvicted:
-		x.logError(u.response.Status, err.Error())
+		x.app.counters.evicted.Add(1)
+		x.logEvicted()
 		x.clientGone()
 		return clientLeft
 	case gone || err == errClientGone:

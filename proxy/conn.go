@@ -217,6 +217,13 @@ func (c *conn) unsent() (n int) {
 	return n
 }
 
+// acknowledged is the number of bytes that the peer's kernel has acknowledged since the connection was
+// opened. It reports false where the protocol does not say so.
+func (c *conn) acknowledged() (n int64, known bool) {
+	c.raw.Control(func(fd uintptr) { n, known = netpoll.Acknowledged(int(fd)) })
+	return n, known
+}
+
 // closeWrite sends a FIN: nothing more comes.
 func (c *conn) closeWrite() {
 	c.raw.Control(func(fd uintptr) { syscall.Shutdown(int(fd), syscall.SHUT_WR) })

@@ -29,8 +29,9 @@ const (
 )
 
 // An errorLog writes a line for every error response, for every request of which a forwarding field
-// was dropped, and for every connection that was closed for its PROXY header. Of equal lines the first is written at once and the others are counted, so that
-// a thousand held requests that expire together are two lines.
+// was dropped, for every connection that was closed for its PROXY header, and for every client that
+// was disconnected because the spool was full. Of equal lines the first is written at once and the
+// others are counted, so that a thousand held requests that expire together are two lines.
 type errorLog struct {
 	logger hclog.Logger
 	mu     sync.Mutex
@@ -47,6 +48,7 @@ type errorKey struct {
 	app, request, cause, target string
 	field                       string // the dropped field; empty: the line is one of another kind
 	refused                     bool   // the line is one of a PROXY header
+	evicted                     bool   // the line is one of a full spool
 }
 
 // suppressed is what was not written of lines with the same key.
@@ -116,6 +118,18 @@ func (l *errorLog) writeRefused(app string, cause error, client *clientConn) {
 	l.logger.Warn("connection without PROXY header", append(key.fields(), "client", client.address(), "hint", hint)...)
 }
 
+// writeEvicted logs that a client was disconnected because the spool was full. All such lines of an
+// app are equal, whatever their clients have asked for.
+func (l *errorLog) writeEvicted(app, request, client string) {
+	key := errorKey{app: app, cause: errEvicted.Error(), evicted: true}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.countLocked(key, 0) {
+		l.logger.Warn("slow reader disconnected", append(key.fields(), "request", request, "client", client,
+			"hint", "if clients are slow in good faith, raise daemon.spool")...)
+	}
+}
+
 // countLocked counts a line with this key. It reports false if the line is the first one, which is
 // to be written. l.mu must be held.
 func (l *errorLog) countLocked(key errorKey, held time.Duration) bool {
@@ -152,7 +166,7 @@ func (k errorKey) fields() []any {
 	switch {
 	case k.field != "":
 		return []any{"app", k.app, "field", k.field, "cause", k.cause}
-	case k.refused:
+	case k.refused, k.evicted:
 		return []any{"app", k.app, "cause", k.cause}
 	}
 	return []any{"app", k.app, "status", k.status, "request", k.request, "cause", k.cause, "generation", k.target}
@@ -187,6 +201,8 @@ func (l *errorLog) flushLocked(now time.Time, all bool) {
 			l.logger.Warn("forwarding field dropped again", append(key.fields(), "count", s.count)...)
 		case key.refused:
 			l.logger.Warn("connection without PROXY header again", append(key.fields(), "count", s.count)...)
+		case key.evicted:
+			l.logger.Warn("slow readers disconnected again", append(key.fields(), "count", s.count)...)
 		default:
 			l.logger.Warn("error response repeated", append(key.fields(),
 				"count", s.count, "held_s", s.held.Round(time.Millisecond).Seconds())...)

@@ -288,6 +288,11 @@ func (x *exchange) logError(status int, cause string) {
 	x.app.errorLog.write(key, x.client.address(), printable(x.request.Value("X-Request-Id")), x.waited)
 }
 
+// logEvicted logs that the client was disconnected because others needed its space in the spool.
+func (x *exchange) logEvicted() {
+	x.app.errorLog.writeEvicted(x.app.name, printable(x.request.MethodName())+" "+printable(x.request.Target()), x.client.address())
+}
+
 // logDropped logs that a forwarding field of a trusted front-end was dropped, or that those of
 // a client that is not trusted were replaced, if that is so.
 func (x *exchange) logDropped() {

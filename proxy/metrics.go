@@ -39,6 +39,9 @@ type Counters struct {
 	// Blocked responses kept a worker waiting for their client, although responses are taken off
 	// the worker: neither memory nor the spool had room.
 	Blocked uint64 `json:"blocked"`
+	// Evicted: clients that left because they were disconnected: they read so slowly what the spool
+	// kept for them that others needed the space.
+	Evicted uint64 `json:"evicted"`
 
 	// Connections that were accepted.
 	Connections uint64 `json:"connections"`
@@ -70,8 +73,8 @@ const (
 
 // counters are the totals as they are kept: each is one atomic add.
 type counters struct {
-	requests, held, resent, streamed, blocked, connections, tunnels atomic.Uint64
-	outcomes                                                        [outcomes]atomic.Uint64
+	requests, held, resent, streamed, blocked, evicted, connections, tunnels atomic.Uint64
+	outcomes                                                                 [outcomes]atomic.Uint64
 }
 
 // snapshot reads the totals one after the other, while requests go on.
@@ -96,6 +99,7 @@ func (c *counters) each(s *Counters, do func(kept *atomic.Uint64, shown *uint64)
 	do(&c.resent, &s.Resent)
 	do(&c.streamed, &s.Streamed)
 	do(&c.blocked, &s.Blocked)
+	do(&c.evicted, &s.Evicted)
 	do(&c.connections, &s.Connections)
 	do(&c.tunnels, &s.Tunnels)
 	do(&c.requests, &s.Requests)

@@ -21,10 +21,13 @@ const (
 	// lentPiece is how much is sent while the app waits because there is no room, before the store
 	// is tried again, and roomInterval is for how long it waits for that at most.
 	lentPiece    = 16 << 10
-	roomInterval = 100 * time.Millisecond
-	// rateTime is how long the rate of a client is measured at least. It is not measured for as long
-	// after the sender has started: meanwhile the client's kernel takes what it has room for.
-	rateTime = 2 * time.Second
+	roomInterval = 20 * time.Millisecond
+	// firstMark is how long after the sender has started what the client has taken is first noted:
+	// before that, its kernel takes what it has room for. Its rate is measured for minWindow at least;
+	// for half of the time that the client has had, up to maxWindow, so that it may pause.
+	firstMark = 400 * time.Millisecond
+	minWindow = 600 * time.Millisecond
+	maxWindow = 10 * time.Second
 )
 
 // A storedResponse takes a response off the worker of the app while the client reads it more slowly
@@ -57,10 +60,15 @@ type storedResponse struct {
 	evicted   bool          // the spool has asked for its space
 	err       error         // how the sender failed
 
-	since    time.Time // when the sender has started, or the rate of the client is measured
-	measured bool      // the latter
-	taken    int64     // bytes that the sender has written since, and
-	inKernel int       // those that the kernel had not sent then
+	taken          int64     // bytes that the sender has written
+	start          time.Time // of the sender
+	former, recent mark      // since the former one the client's rate is measured
+}
+
+// A mark is how many bytes a client had taken at a time: least at least, and most at most.
+type mark struct {
+	at          time.Time
+	least, most int64
 }
 
 // begin prepares for a response. It allocates nothing.
@@ -229,7 +237,8 @@ func (s *storedResponse) startLocked() {
 		s.progress, s.added = make(chan struct{}, 1), make(chan struct{}, 1)
 	}
 	s.done = make(chan struct{})
-	s.measureLocked(false)
+	s.former = s.markLocked()
+	s.recent, s.start = s.former, s.former.at
 	go s.send()
 }
 
@@ -366,28 +375,34 @@ func (s *storedResponse) unreserveLocked(left int) {
 	s.reserved = left
 }
 
-// measureLocked begins to count what the client takes. s.mu must be held.
-func (s *storedResponse) measureLocked(measured bool) {
-	s.measured, s.since, s.taken, s.inKernel = measured, time.Now(), 0, s.client.conn.unsent()
+// markLocked notes what the client has taken by now. s.mu must be held.
+func (s *storedResponse) markLocked() mark {
+	if taken, known := s.client.conn.acknowledged(); known {
+		return mark{time.Now(), taken, taken}
+	}
+	taken := s.taken - int64(s.client.conn.unsent())
+	return mark{time.Now(), taken, taken + int64(max(s.writing, storedPiece))} // with what is being written
 }
 
 // Remaining is how long the client will take for what is stored, if it goes on as it does. It is 0
-// while that is not known.
+// while that is not known. To know it takes calls firstMark and minWindow apart, or a client that has
+// had maxWindow.
 func (s *storedResponse) Remaining() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	age := time.Since(s.since)
-	switch {
-	case s.file == nil || age < rateTime:
-		return 0
-	case !s.measured:
-		s.measureLocked(true)
+	if s.file == nil {
 		return 0
 	}
-	inKernel := s.client.conn.unsent()
-	left := s.inFile + int64(len(s.memory)+s.writing+inKernel)
-	took := max(0, s.taken+int64(s.inKernel-inKernel)) + storedPiece // with that which is being written
-	return time.Duration(min(float64(left)/float64(took)*float64(age), 1<<62))
+	m := s.markLocked()
+	if m.at.Sub(s.recent.at) >= min(max(firstMark, s.recent.at.Sub(s.start)), maxWindow) {
+		s.former, s.recent = s.recent, m
+	}
+	window := m.at.Sub(s.former.at)
+	if window < minWindow || window < maxWindow && s.former.at.Equal(s.start) {
+		return 0
+	}
+	left, took := max(0, s.inFile+int64(len(s.memory)+s.writing)), max(1, m.most-s.former.least)
+	return time.Duration(min(float64(left)/float64(took)*float64(window), 1<<62))
 }
 
 // Evict gives up the client, if the file is still in use.

@@ -420,12 +420,53 @@ func TestTheSlowestReaderLeavesAFullSpool(t *testing.T) {
 	r.eventually("the last one is written too", func() bool { return app.written.Load() == 5 && child.InFlight() == 0 })
 	close(stop)
 	reading.Wait()
-	if c := r.server.Counters(); c.ClientLeft != 1 || !strings.Contains(r.log.String(), "the spool was full") {
+	if c := r.server.Counters(); c.ClientLeft != 1 || c.Evicted != 1 || !strings.Contains(r.log.String(), "the spool was full") {
 		t.Errorf("%+v %s", c, r.log)
 	}
 	last.wantBody(app.body)
 	if rest, err := io.ReadAll(io.LimitReader(reader.in, int64(len(app.body)-read))); err != nil || len(rest) != len(app.body)-read {
 		t.Errorf("the one that reads was disconnected: %d %v", len(rest), err)
+	}
+}
+
+// Many clients that read nothing ask for more than the spool can keep. Workers get free as soon as it
+// is known that those clients are slow; clients that read at a good pace get every byte.
+func TestABurstOfSlowReadersTakesNeitherWorkersNorPlacesFromOthers(t *testing.T) {
+	r := newNarrowHarness(t, buffering)
+	r.server.app.spool = spool.New(spool.Options{Dir: t.TempDir(), Limit: 24 << 20})
+	t.Cleanup(func() { r.spool = r.server.app.spool })
+	app := &responder{framing: "length", body: randomBytes(3 << 20)}
+	child := r.newTestApp(gate.TargetOptions{}, app.serve)
+	r.gate.Swap(child.Target)
+	var reading sync.WaitGroup
+	read := func() { // at about 800 kB/s
+		c := r.dialNarrow().get("/")
+		reading.Go(func() {
+			got, p := bytes.Buffer{}, make([]byte, 16<<10)
+			res, err := http.ReadResponse(c.in, nil)
+			tick := time.NewTicker(20 * time.Millisecond)
+			defer tick.Stop()
+			for err == nil {
+				<-tick.C
+				var n int
+				n, err = res.Body.Read(p)
+				got.Write(p[:n])
+			}
+			if err != io.EOF || !bytes.Equal(got.Bytes(), app.body) {
+				t.Errorf("%d bytes, %v", got.Len(), err)
+			}
+		})
+	}
+	for i := range 40 {
+		if r.dialNarrow().get("/"); i%10 == 0 {
+			read()
+		}
+	}
+	r.eventually("no worker waits", func() bool { return child.InFlight() == 0 })
+	read()
+	reading.Wait()
+	if c := r.server.Counters(); c.Evicted == 0 || c.Evicted != c.ClientLeft || c.Cut != 0 {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -133,7 +133,7 @@ func (a *App) status(detailed bool) api.AppStatus {
 		}
 		c := a.server.Counters()
 		st.Counters = api.Counters{Requests: c.Requests, Answered: c.Answered, Held: c.Held, Expired: c.Expired, Overflowed: c.Overflowed,
-			ClientLeft: c.ClientLeft, Resent: c.Resent, Streamed: c.Streamed, Blocked: c.Blocked, Cut: c.Cut, BadRequest: c.BadRequest,
+			ClientLeft: c.ClientLeft, Resent: c.Resent, Streamed: c.Streamed, Blocked: c.Blocked, Evicted: c.Evicted, Cut: c.Cut, BadRequest: c.BadRequest,
 			BadGateway: c.BadGateway, TimedOut: c.TimedOut, Refused: c.Refused}
 	}
 	st.Warnings = seen.warnings()

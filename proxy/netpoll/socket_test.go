@@ -116,6 +116,9 @@ func TestSocketsNeverBlockAndTellTheirState(t *testing.T) {
 			if Unsent(server) == 0 {
 				t.Error("a peer that reads nothing has taken all")
 			}
+			if n, known := Acknowledged(server); known != (network == "tcp") || known != (n > 0) {
+				t.Errorf("%d bytes are acknowledged, %v", n, known)
+			}
 		})
 	}
 }

@@ -52,6 +52,16 @@ func Unsent(fd int) int {
 	return n
 }
 
+// Acknowledged is the number of bytes that the peer of a TCP connection has acknowledged since it was
+// opened. It reports false for other sockets.
+func Acknowledged(fd int) (n int64, known bool) {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0, false
+	}
+	return int64(info.Bytes_acked), true
+}
+
 // SetReset says whether close(2) of a TCP connection sends a reset. Other kinds of sockets ignore it.
 func SetReset(fd int, on bool) {
 	var linger unix.Linger // for no time at all

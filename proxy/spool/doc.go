@@ -6,9 +6,10 @@
 // is left to be removed. A block that is given back is punched out of the file (fallocate(2)); with
 // the last one the file is closed.
 //
-// A file that is kept for a slow reader has a [Holder]: it takes a quarter of the spool at most, and
-// when the spool is full, the one that will be needed longest is evicted, so that one slow client
-// does not take the room of all others.
+// A file that is kept for a slow reader has a [Holder]: it takes a quarter of the spool at most. When
+// the spool is full, as many of them are evicted as waiting writes need, those first that will be
+// needed longest, so that slow clients do not take the room of all others. The longer a write has
+// waited, the less long such a file must be needed.
 //
 // A disk may be full, or may hang. Every system call on the file runs on a goroutine of its own, a
 // bounded number of them at a time, and the caller waits for it until a deadline. After a failure

@@ -30,6 +30,9 @@ type File struct {
 	err    error        // of a write that has failed
 	uses   atomic.Int32 // by its owner, and by operations that run
 
+	fullSince time.Time     // since when a write has waited for room, also between calls; zero: none does
+	waited    time.Duration // how long those before it have waited
+
 	mu      sync.Mutex
 	store   *store // nil: nothing was written
 	trimmed int    // blocks before those in blocks, given back already
@@ -80,11 +83,18 @@ func (f *File) appendPiece(p []byte) error {
 	timer := time.NewTimer(writeTimeout)
 	defer timer.Stop()
 	at, blocks, store, err := f.extend(len(p))
-	for err == ErrFull && f.spool.awaitRoom(f, timer.C) {
+	if err == ErrFull && f.fullSince.IsZero() {
+		f.fullSince = time.Now()
+	}
+	for err == ErrFull && f.spool.awaitRoom(f, blocksFor(len(p)), timer.C) {
 		at, blocks, store, err = f.extend(len(p))
 	}
 	if err != nil {
 		return err
+	}
+	if !f.fullSince.IsZero() {
+		f.waited += time.Since(f.fullSince)
+		f.fullSince = time.Time{}
 	}
 	piece := pieces.Get().(*[pieceSize]byte) // the operation's own: it may outlast the call
 	n := copy(piece[:], p)
@@ -110,7 +120,7 @@ func (f *File) extend(n int) (at int64, blocks []uint32, of *store, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at = f.size - int64(f.trimmed)*BlockSize
-	if missing := int((at+int64(n)+BlockSize-1)/BlockSize) - len(f.blocks); missing > 0 {
+	if missing := blocksFor(int(at)+n) - len(f.blocks); missing > 0 {
 		if f.limit > 0 && len(f.blocks)+missing > f.limit {
 			return 0, nil, nil, errShare
 		}
@@ -121,6 +131,16 @@ func (f *File) extend(n int) (at int64, blocks []uint32, of *store, err error) {
 		f.store, f.blocks = of, append(f.blocks, blocks...)
 	}
 	return at, f.blocks, f.store, nil
+}
+
+// blocksFor is the number of blocks that n bytes need.
+func blocksFor(n int) int { return (n + BlockSize - 1) / BlockSize }
+
+// length is the number of blocks that the file has.
+func (f *File) length() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.blocks)
 }
 
 // await runs a write and waits for it until expired.

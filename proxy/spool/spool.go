@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,14 +50,17 @@ type Spool struct {
 	running    sync.WaitGroup
 
 	mu           sync.Mutex
-	store        *store         // nil: no block is in use
-	blocks       int            // in use, in this store and in those that are being closed
-	held         map[*File]bool // the files with a holder that have blocks; true: it was evicted
-	evicting     int            // files of held that were evicted
-	searching    bool           // for a file to evict
-	searchAt     time.Time      // not before
-	room         chan struct{}  // closed when blocks were given back; nil when no call waits for it
+	store        *store        // nil: no block is in use
+	blocks       int           // in use, in this store and in those that are being closed
+	held         map[*File]int // the files with a holder that have blocks; not 0: those of a file that was evicted
+	leaving      int           // the sum of held
+	wanted       int           // blocks for which calls of awaitRoom wait
+	searching    bool          // searchLocked runs
+	searchAt     time.Time     // not before
+	candidates   []candidate   // of the latest search, the one that will be needed longest last
+	room         chan struct{} // closed when blocks were given back; nil when no call waits for it
 	returned     []returned
+	returning    int  // blocks in returned and in the one that giveReturned gives back
 	giving       bool // giveReturned runs
 	failingSince time.Time
 	retryAt      time.Time
@@ -68,8 +72,9 @@ type store struct {
 	file    *os.File   // nil: not opened yet
 
 	// Guarded by the spool's mu:
-	free  []uint32 // blocks that were in use before
-	end   uint32   // the blocks from here on never were
+	free  []uint32 // blocks that were in use before, without disk space,
+	kept  []uint32 // and with it: they are used first
+	end   uint32   // the blocks from here on were never in use
 	inUse int      // blocks
 }
 
@@ -87,7 +92,7 @@ func New(o Options) *Spool {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
-	return &Spool{options: o, operations: make(chan struct{}, maxOperations), held: map[*File]bool{}}
+	return &Spool{options: o, operations: make(chan struct{}, maxOperations), held: map[*File]int{}}
 }
 
 // OpenIn opens an unlinked file in a directory (O_TMPFILE), or makes one and unlinks it where the
@@ -141,7 +146,7 @@ func (s *Spool) take(f *File, of *store, n int) (*store, []uint32, error) {
 	switch {
 	case time.Now().Before(s.retryAt):
 		return nil, nil, errSuspended
-	case int64(s.blocks+n)*BlockSize > s.options.Limit:
+	case n > s.freeLocked():
 		return nil, nil, ErrFull
 	}
 	if of == nil {
@@ -151,18 +156,17 @@ func (s *Spool) take(f *File, of *store, n int) (*store, []uint32, error) {
 		of = s.store
 	}
 	taken := make([]uint32, 0, n)
-	for range n {
-		if last := len(of.free) - 1; last >= 0 {
-			taken, of.free = append(taken, of.free[last]), of.free[:last]
-			continue
-		}
+	for _, from := range []*[]uint32{&of.kept, &of.free} {
+		rest := max(0, len(*from)-(n-len(taken)))
+		taken, *from = append(taken, (*from)[rest:]...), (*from)[:rest] // in their order: adjacent ones are written at once
+	}
+	for ; len(taken) < n; of.end++ {
 		taken = append(taken, of.end)
-		of.end++
 	}
 	of.inUse += n
 	s.blocks += n
-	if f.holder != nil && !s.held[f] {
-		s.held[f] = false
+	if _, is := s.held[f]; f.holder != nil && !is {
+		s.held[f] = 0
 	}
 	return of, taken, nil
 }
@@ -175,7 +179,8 @@ func (s *Spool) give(of *store, blocks []uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.returned = append(s.returned, returned{of, blocks})
-	if len(s.returned) == 1 && !s.giving {
+	s.returning += len(blocks)
+	if !s.giving {
 		s.giving = true
 		s.running.Go(s.giveReturned)
 	}
@@ -186,26 +191,50 @@ func (s *Spool) giveReturned() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.returned) > 0 {
-		r := s.returned[0]
-		s.returned = s.returned[1:]
-		of := r.store
-		last := of.inUse == len(r.blocks)
-		if last && s.store == of {
-			s.store = nil // the next byte opens another file
+		of, blocks := s.returned[0].store, []uint32(nil)
+		rest := s.returned[:0]
+		for _, r := range s.returned {
+			if r.store == of {
+				blocks = append(blocks, r.blocks...)
+			} else {
+				rest = append(rest, r)
+			}
 		}
-		s.mu.Unlock()
-		if last {
-			of.close()
-		} else {
-			of.punch(r.blocks)
-		}
-		s.mu.Lock()
-		of.inUse -= len(r.blocks)
-		of.free = append(of.free, r.blocks...)
-		s.blocks -= len(r.blocks)
+		s.returned = rest
+		s.giveLocked(of, blocks)
+		s.returning -= len(blocks)
 		s.notifyLocked()
 	}
 	s.giving = false
+}
+
+// giveLocked gives blocks back, and the store with the last ones. Those for which a call waits keep
+// their disk space, until blocks are given back for which none waits: to give disk space back and
+// take it again costs more than to write. s.mu must be held; it is released meanwhile.
+func (s *Spool) giveLocked(of *store, blocks []uint32) {
+	switch {
+	case of.inUse == len(blocks):
+		if s.store == of {
+			s.store = nil // the next byte opens another file
+		}
+		s.mu.Unlock()
+		of.close()
+		s.mu.Lock()
+	case s.wanted > 0:
+		of.kept = append(of.kept, blocks...)
+	default:
+		all := append(of.kept, blocks...)
+		s.blocks += len(of.kept) // none of them is free meanwhile
+		of.kept = nil
+		s.mu.Unlock()
+		slices.Sort(all) // adjacent ones are given back at once
+		of.punch(all)
+		s.mu.Lock()
+		s.blocks -= len(all) - len(blocks)
+		of.free = append(of.free, all...)
+	}
+	of.inUse -= len(blocks)
+	s.blocks -= len(blocks)
 }
 
 // begin has op run on a goroutine, once there is a place for it. done gets its result. It reports

@@ -270,6 +270,8 @@ type stay struct {
 	file      *File
 	remaining time.Duration
 	evicted   chan struct{}
+	releasing sync.WaitGroup
+	appending bool // the test releases the file itself, after Append
 }
 
 func newStay(s *Spool, remaining time.Duration) *stay {
@@ -282,7 +284,17 @@ func (h *stay) Remaining() time.Duration { return h.remaining }
 
 func (h *stay) Evict() {
 	close(h.evicted)
-	go h.file.Release()
+	if !h.appending {
+		h.releasing.Go(h.file.Release)
+	}
+}
+
+// release releases the file, or waits until it is, if it was evicted.
+func (h *stay) release() {
+	if !h.wasEvicted() {
+		h.file.Release()
+	}
+	h.releasing.Wait()
 }
 
 func (h *stay) wasEvicted() bool {
@@ -321,8 +333,9 @@ func TestAFullSpoolEvictsTheFileThatIsNeededLongest(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 	f.Release()
-	all[0].file.Release()
-	all[3].file.Release()
+	for _, h := range all {
+		h.release()
+	}
 }
 
 // One that is evicted at once by many, who all need its space, is evicted once, and one at a time.
@@ -351,13 +364,136 @@ func TestManyThatNeedRoomEvictNoMoreThanIsNeeded(t *testing.T) {
 	for _, h := range all {
 		if h.wasEvicted() {
 			evicted++
-		} else {
-			h.file.Release()
 		}
+		h.release()
 	}
 	if evicted != 1 {
 		t.Errorf("%d were evicted, want 1", evicted)
 	}
+}
+
+// A file that is evicted for a write may be too small for it: then more are, at once.
+func TestAsManyAreEvictedAsAWriteNeeds(t *testing.T) {
+	s := newSpool(t, Options{Limit: 32 * BlockSize})
+	var all []*stay
+	for i := range 32 {
+		h := newStay(s, time.Duration(i)*longStay)
+		if _, err := h.file.Append(make([]byte, BlockSize)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, h)
+	}
+	f := s.NewFile()
+	if n, err := f.Append(make([]byte, pieceSize)); err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	f.Release()
+	for i, h := range all {
+		if want := i >= len(all)-pieceSize/BlockSize; h.wasEvicted() != want {
+			t.Errorf("evicted: %v of file %d", h.wasEvicted(), i)
+		}
+		h.release()
+	}
+}
+
+// The longer a worker has waited for room, the less long a client may keep it.
+func TestAWriteThatHasWaitedEvictsWhatIsNeededForLess(t *testing.T) {
+	for _, c := range []struct {
+		waited, remaining time.Duration
+		evicts            bool
+	}{
+		{0, longStay, true},
+		{0, longStay - 1, false},
+		{4 * time.Second, longStay/4 - 1, true},
+		{4 * time.Second, longStay / 5, false},
+		{time.Hour, shortStay, true},
+		{time.Hour, shortStay - 1, false},
+	} {
+		s := newSpool(t, Options{Limit: 4 * BlockSize})
+		h := newStay(s, c.remaining)
+		if _, err := h.file.Append(make([]byte, BlockSize)); err != nil {
+			t.Fatal(err)
+		}
+		f := s.NewFile()
+		f.waited = c.waited
+		if _, err := f.Append(make([]byte, 4*BlockSize)); (err == nil) != c.evicts || h.wasEvicted() != c.evicts {
+			t.Errorf("%+v: %v, evicted: %v", c, err, h.wasEvicted())
+		}
+		f.Release()
+		h.release()
+	}
+}
+
+// The client for which a worker waits may itself be the slowest.
+func TestTheFileThatNeedsRoomMayBeEvictedItself(t *testing.T) {
+	s := newSpool(t, Options{Limit: 16 * BlockSize})
+	slow, others := newStay(s, 3*longStay), s.NewFile()
+	slow.appending = true
+	other := newStay(s, 2*longStay)
+	for f, n := range map[*File]int{slow.file: 1, other.file: 3, others: 12} {
+		if _, err := f.Append(make([]byte, n*BlockSize)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := slow.file.Append(make([]byte, BlockSize)); n != 0 || err != ErrFull {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if !slow.wasEvicted() || other.wasEvicted() {
+		t.Errorf("evicted: %v, %v", slow.wasEvicted(), other.wasEvicted())
+	}
+	slow.file.Release()
+	other.release()
+	others.Release()
+}
+
+// Space that is passed on to a waiting write stays on disk; it is given back with the next space for
+// which none waits.
+func TestDiskSpaceThatWasPassedOnIsGivenBack(t *testing.T) {
+	dir := t.TempDir()
+	var opened []*os.File
+	s := newSpool(t, Options{Dir: dir, Open: watched(t, dir, &opened), Limit: 16 << 20})
+	kept, last := s.NewFile(), s.NewFile()
+	for _, f := range []*File{kept, last} {
+		if _, err := f.Append(randomBytes(1, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range byte(20) {
+		var all []*stay
+		for range 3 {
+			h := newStay(s, longStay)
+			if _, err := h.file.Append(make([]byte, 4<<20)); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, h)
+		}
+		var asking sync.WaitGroup
+		for range 3 {
+			asking.Go(func() {
+				f, want := s.NewFile(), randomBytes(round, 3<<20)
+				defer f.Release()
+				if n, err := f.Append(want); err != nil {
+					t.Errorf("%d bytes, %v", n, err)
+				} else if got, err := readAll(f); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%d bytes, want %d: %v", len(got), len(want), err)
+				}
+				if used, disk := s.Used(), onDisk(t, opened[0]); used > 16<<20 || disk > 17<<20 {
+					t.Errorf("%d bytes are in use, %d on disk", used, disk)
+				}
+			})
+		}
+		asking.Wait()
+		for _, h := range all {
+			h.release()
+		}
+		s.Wait(10 * time.Second)
+	}
+	last.Release()
+	s.Wait(10 * time.Second)
+	if n := onDisk(t, opened[0]); len(opened) != 1 || n > 2<<20 {
+		t.Errorf("%d bytes on disk of %d files", n, len(opened))
+	}
+	kept.Release()
 }
 
 func TestAFileWithAHolderTakesAQuarter(t *testing.T) {

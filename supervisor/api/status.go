@@ -99,6 +99,7 @@ type Counters struct {
 	Resent     uint64 `json:"resent"`   // of all: sent again; not an ending
 	Streamed   uint64 `json:"streamed"` // of all: reached a worker before their body was complete, although it is to be buffered
 	Blocked    uint64 `json:"blocked"`  // of all: their worker had to wait for the client, although responses are taken off it
+	Evicted    uint64 `json:"evicted"`  // of those that left: disconnected, because they read too slowly while the spool was full
 	Cut        uint64 `json:"cut"`
 	BadRequest uint64 `json:"bad_request"`
 	BadGateway uint64 `json:"bad_gateway"`
