@@ -56,6 +56,7 @@ var walls = map[string][]string{
 	"listener":         {},
 
 	"proxy/remote/channel": {"proxy/awake"},
+	"proxy/remote/rpc":     {"proxy/awake", "proxy/remote", "proxy/remote/channel"},
 }
 
 // testImports are the packages that every test of the product may import too.

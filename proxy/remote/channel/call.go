@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"cmp"
 	"context"
 	"os"
 )
@@ -12,6 +13,9 @@ type Call struct {
 	Body       []byte
 	// Files belong to the channel from here on, which closes them, also when the call fails.
 	Files []*os.File
+	// AnswerBody is how many bytes the answer may have, AnswerFiles how many descriptors. More of
+	// them end the channel. 0: Options.MaxBody and none.
+	AnswerBody, AnswerFiles int
 }
 
 // An Answer is the answer to a call. Files belong to the caller.
@@ -38,7 +42,7 @@ func (c *Channel) Call(ctx context.Context, call Call) (Answer, error) {
 		m.closeFiles()
 		return Answer{}, c.Err()
 	}
-	p := &pending{answered: make(chan struct{})}
+	p := &pending{answered: make(chan struct{}), maxBody: cmp.Or(call.AnswerBody, c.options.MaxBody), maxFiles: call.AnswerFiles}
 	if err := c.register(m, p); err != nil {
 		m.closeFiles()
 		return Answer{}, err
@@ -67,7 +71,9 @@ func (c *Channel) Call(ctx context.Context, call Call) (Answer, error) {
 // pending is a call of this side until its answer has come. Its fields are set before answered is
 // closed.
 type pending struct {
-	answered  chan struct{}
+	answered          chan struct{}
+	maxBody, maxFiles int // of the answer
+
 	answer    Answer
 	err       error
 	forgotten bool // Channel.mu must be held
@@ -109,6 +115,16 @@ func (c *Channel) settle(call uint64) *pending {
 		<-c.slots
 	}
 	return p
+}
+
+// answerLimits returns what the answer to a call may have.
+func (c *Channel) answerLimits(call uint64) (body, files int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.open[call]; p != nil {
+		return p.maxBody, p.maxFiles
+	}
+	return c.options.MaxBody, 0
 }
 
 // forget has the answer to a call dropped and tells the peer. It reports whether the caller must

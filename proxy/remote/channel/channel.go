@@ -35,8 +35,8 @@ type Options struct {
 	Handler func(*Request)
 	// WriteTimeout is how long the peer may not read while a frame waits for it. 0: 10 s.
 	WriteTimeout time.Duration
-	// MaxBody is how many bytes a message of the peer may have, MaxFiles how many descriptors.
-	// 0: MaxMessage and none.
+	// MaxBody is how many bytes a message of the peer may have, MaxFiles how many descriptors a call
+	// of the peer may have. 0: MaxMessage and none.
 	MaxBody, MaxFiles int
 }
 

@@ -91,9 +91,24 @@ func TestDescriptorsGoBothWaysAtOnce(t *testing.T) {
 	}
 }
 
+func TestAnAnswerWithMoreThanTheCallerExpectsEndsTheChannel(t *testing.T) {
+	for name, call := range map[string]Call{
+		"descriptors": {Method: methodEcho, Files: repeat(devNull(t), 3), AnswerFiles: 2},
+		"bytes":       {Method: methodEcho, Body: make([]byte, 101), AnswerBody: 100},
+	} {
+		p := startPeer(t, Options{})
+		if _, err := p.Call(t.Context(), call); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestReceivedDescriptorsAreNotInherited(t *testing.T) {
-	p := startPeer(t, Options{MaxFiles: 1})
-	a := p.call(methodEcho, nil, devNull(t))
+	p := startPeer(t, Options{})
+	a, err := p.Call(t.Context(), Call{Method: methodEcho, Files: repeat(devNull(t), 1), AnswerFiles: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer closeFiles(a.Files)
 	if len(a.Files) != 1 {
 		t.Fatalf("%d descriptors came back", len(a.Files))

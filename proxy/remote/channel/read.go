@@ -24,6 +24,8 @@ type incoming struct {
 	body  bytes.Buffer
 	files []*os.File
 	lost  bool // descriptors of it were lost
+
+	maxBody, maxFiles int
 }
 
 // read reads frames until the channel ends.
@@ -143,7 +145,10 @@ func (r *reader) part(h *header, body []byte, files []*os.File, lost bool) error
 	m := r.partial
 	switch {
 	case m == nil:
-		m = &incoming{header: *h}
+		m = &incoming{header: *h, maxBody: r.options.MaxBody, maxFiles: r.options.MaxFiles}
+		if h.kind != kindCall {
+			m.maxBody, m.maxFiles = r.answerLimits(h.call)
+		}
 	case m.kind != h.kind || m.epoch != h.epoch || m.call != h.call:
 		closeFiles(files)
 		return protocolError("a message begins within another one")
@@ -151,11 +156,11 @@ func (r *reader) part(h *header, body []byte, files []*os.File, lost bool) error
 	r.partial = m
 	m.files = append(m.files, files...)
 	m.lost = m.lost || lost
-	if m.body.Len()+len(body) > r.options.MaxBody {
-		return protocolError("a message has more than %d bytes", r.options.MaxBody)
+	if m.body.Len()+len(body) > m.maxBody {
+		return protocolError("a message has more than %d bytes", m.maxBody)
 	}
-	if len(m.files) > r.options.MaxFiles {
-		return protocolError("a message has more than %d descriptors", r.options.MaxFiles)
+	if len(m.files) > m.maxFiles {
+		return protocolError("a message has more than %d descriptors", m.maxFiles)
 	}
 	m.body.Write(body)
 	if m.lost { // no partial set of descriptors is handed on, and these numbers are needed

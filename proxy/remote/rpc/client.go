@@ -1,0 +1,214 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"tideover/proxy/awake"
+	"tideover/proxy/remote"
+	"tideover/proxy/remote/channel"
+)
+
+const (
+	// answerTimeout is after how long a relay does not answer: time in which the supervisor ran.
+	answerTimeout = 10 * time.Second
+	// readTimeout bounds a look at what the relay counts.
+	readTimeout = time.Second
+)
+
+// errNotAnswering ends the channel to a relay that is alive and does not answer.
+var errNotAnswering = errors.New("it does not answer")
+
+// A Client is a relay in another process. It implements [remote.Relay].
+type Client struct {
+	channel *channel.Channel
+
+	mu      sync.Mutex
+	cause   error // why the relay was given up; nil: it was not
+	provers map[remote.ID]remote.Prover
+	known   lastKnown
+}
+
+// lastKnown is what the relay has counted when it was asked last.
+type lastKnown struct {
+	states   map[remote.AppID]remote.State
+	counters map[remote.AppID]remote.Counters
+	uses     map[remote.ID]remote.Use
+}
+
+var _ remote.Relay = (*Client)(nil)
+
+// NewClient returns a client of the relay at the other end of socket, which it closes. epoch must
+// be higher than that of any supervisor that has used the socket before.
+func NewClient(socket *os.File, epoch uint64) (*Client, error) {
+	c := &Client{provers: map[remote.ID]remote.Prover{}, known: lastKnown{
+		states:   map[remote.AppID]remote.State{},
+		counters: map[remote.AppID]remote.Counters{},
+		uses:     map[remote.ID]remote.Use{},
+	}}
+	var err error
+	c.mu.Lock() // until the channel is set
+	defer c.mu.Unlock()
+	c.channel, err = channel.New(socket, channel.Options{Epoch: epoch, Handler: c.handle, MaxBody: maxFromRelay})
+	return c, err
+}
+
+// Done is closed when the relay has ended, or was given up.
+func (c *Client) Done() <-chan struct{} { return c.channel.Done() }
+
+// Err is why, an ErrEnded of package remote; nil: it has not.
+func (c *Client) Err() error { return c.ended(c.channel.Err()) }
+
+// Close ends the channel. The relay then accepts nothing more, finishes what is in flight and exits.
+func (c *Client) Close() { c.channel.Close() }
+
+// giveUp ends the channel to a relay that does not answer.
+func (c *Client) giveUp() {
+	c.mu.Lock()
+	if c.cause == nil && c.channel.Err() == nil {
+		c.cause = errNotAnswering
+	}
+	c.mu.Unlock()
+	c.channel.Close()
+}
+
+// ended makes an error of the channel one of package remote.
+func (c *Client) ended(err error) error {
+	if !errors.Is(err, channel.ErrEnded) {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return fmt.Errorf("%w: %w", remote.ErrEnded, c.cause)
+	}
+	return fmt.Errorf("%w: %w", remote.ErrEnded, err)
+}
+
+// ask sends a call and decodes its answer.
+func ask[A any](ctx context.Context, c *Client, method uint16, generation int, question any, files ...*os.File) (answer A, err error) {
+	reply, err := c.channel.Call(ctx, channel.Call{Method: method, Generation: uint64(generation), Body: encode(question), Files: files})
+	if err != nil {
+		return answer, c.ended(err)
+	}
+	if err := json.Unmarshal(reply.Body, &answer); err != nil {
+		var zero A
+		return zero, fmt.Errorf("an answer of the relay: %w", err)
+	}
+	return answer, nil
+}
+
+// prompt is ask for a call that a relay answers at once: one that does not is given up.
+func prompt[A any](ctx context.Context, c *Client, method uint16, generation int, question any, files ...*os.File) (A, error) {
+	overdue := awake.AfterFunc(answerTimeout, c.giveUp)
+	defer overdue.Stop()
+	return ask[A](ctx, c, method, generation, question, files...)
+}
+
+func (c *Client) Set(ctx context.Context, s remote.Set) (remote.Applied, error) {
+	generation := 0
+	if s.Target != nil {
+		generation = s.Target.Generation
+	}
+	return prompt[remote.Applied](ctx, c, methodSet, generation, s)
+}
+
+func (c *Client) Remove(ctx context.Context, id remote.AppID) error {
+	_, err := ask[none](ctx, c, methodRemove, 0, app{id})
+	return err
+}
+
+func (c *Client) Open(ctx context.Context, d remote.Door) error {
+	socket, err := duplicateFile(d.Socket)
+	if err != nil {
+		return err
+	}
+	_, err = prompt[none](ctx, c, methodOpen, 0, d, socket)
+	return err
+}
+
+func (c *Client) Shut(ctx context.Context, number uint64) error {
+	_, err := prompt[none](ctx, c, methodShut, 0, door{number})
+	return err
+}
+
+func (c *Client) Mark(ctx context.Context, id remote.AppID) (remote.Mark, error) {
+	return prompt[remote.Mark](ctx, c, methodMark, 0, app{id})
+}
+
+func (c *Client) Since(ctx context.Context, s remote.Since) remote.Held {
+	held, err := prompt[remote.Held](ctx, c, methodSince, 0, s)
+	if err != nil {
+		return remote.Held{Partial: true}
+	}
+	return held
+}
+
+// Await has no other error than that of ctx: what a relay that has ended was to wait for is lost.
+func (c *Client) Await(ctx context.Context, a remote.Await) error {
+	if _, err := ask[none](ctx, c, methodAwait, a.Generation, a); err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func (c *Client) Cut(ctx context.Context, cut remote.Cut) error {
+	_, err := prompt[none](ctx, c, methodCut, cut.Generation, cut)
+	return err
+}
+
+func (c *Client) Gone(ctx context.Context, id remote.ID) error {
+	_, err := prompt[none](ctx, c, methodGone, id.Generation, id)
+	return err
+}
+
+func (c *Client) Proven(ctx context.Context, p remote.Proven) error {
+	_, err := prompt[none](ctx, c, methodProven, p.Generation, p)
+	return err
+}
+
+func (c *Client) Probe(ctx context.Context, p remote.Probe) (remote.ProbeAnswer, error) {
+	return ask[remote.ProbeAnswer](ctx, c, methodProbe, p.Generation, p)
+}
+
+func (c *Client) Turn(ctx context.Context) error {
+	_, err := ask[none](ctx, c, methodTurn, 0, none{})
+	return err
+}
+
+func (c *Client) Suspend(ctx context.Context, id remote.AppID) ([]remote.Connection, error) {
+	reply, err := c.channel.Call(ctx, channel.Call{Method: methodSuspend, Body: encode(app{id}),
+		AnswerBody: channel.MaxMessage, AnswerFiles: maxConnections})
+	if err != nil {
+		return nil, c.ended(err)
+	}
+	var packed connections
+	if err := json.Unmarshal(reply.Body, &packed); err != nil {
+		closeFiles(reply.Files)
+		return nil, fmt.Errorf("an answer of the relay: %w", err)
+	}
+	return unpackConnections(packed.Connections, reply.Files)
+}
+
+func (c *Client) Resume(ctx context.Context, id remote.AppID) error {
+	_, err := prompt[none](ctx, c, methodResume, 0, app{id})
+	return err
+}
+
+func (c *Client) Admit(ctx context.Context, a remote.Admission) error {
+	packed, files, err := packConnections(a.Connections)
+	if err != nil {
+		return err
+	}
+	given := a.Connections
+	a.Connections = packed
+	if _, err = ask[none](ctx, c, methodAdmit, 0, a, files...); err == nil {
+		closeConnections(given)
+	}
+	return err
+}

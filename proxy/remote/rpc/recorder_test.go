@@ -1,0 +1,204 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/proxy/remote"
+	"tideover/proxy/remote/channel"
+)
+
+// recorder is a relay that keeps what it was asked, and answers what it was told to.
+type recorder struct {
+	mu      sync.Mutex
+	asked   []any
+	blocked chan struct{} // Await, Turn and Probe return when it is closed
+
+	applied     remote.Applied
+	mark        remote.Mark
+	held        remote.Held
+	answer      remote.ProbeAnswer
+	connections []remote.Connection
+	err         error // of Open and Admit
+	provers     map[remote.ID]remote.Prover
+	inode       uint64 // of the socket of the last door
+}
+
+func (r *recorder) record(question any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = append(r.asked, question)
+}
+
+// with calls f with r.mu held: the race detector does not see that a call over the channel orders
+// what both sides do.
+func (r *recorder) with(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
+func (r *recorder) last() any {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked[len(r.asked)-1]
+}
+
+func (r *recorder) block(ctx context.Context) error {
+	select {
+	case <-r.blocked:
+		return nil
+	case <-ctx.Done():
+		r.record("forgotten")
+		return ctx.Err()
+	}
+}
+
+func (r *recorder) Set(_ context.Context, s remote.Set) (remote.Applied, error) {
+	r.record(s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.applied, nil
+}
+func (r *recorder) Remove(ctx context.Context, id remote.AppID) error {
+	r.record(id)
+	return nil
+}
+func (r *recorder) Open(_ context.Context, d remote.Door) error {
+	inode := inodeOf(int(d.Socket.Fd()))
+	d.Socket = nil
+	r.record(d)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inode = inode
+	return r.err
+}
+func (r *recorder) Shut(_ context.Context, number uint64) error {
+	r.record(number)
+	return nil
+}
+func (r *recorder) Mark(_ context.Context, id remote.AppID) (remote.Mark, error) {
+	r.record(id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mark, nil
+}
+func (r *recorder) Since(_ context.Context, s remote.Since) remote.Held {
+	r.record(s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held
+}
+func (r *recorder) Await(ctx context.Context, a remote.Await) error {
+	r.record(a)
+	return r.block(ctx)
+}
+func (r *recorder) Cut(_ context.Context, c remote.Cut) error {
+	r.record(c)
+	return nil
+}
+func (r *recorder) Gone(_ context.Context, id remote.ID) error {
+	r.record(id)
+	return nil
+}
+func (r *recorder) Proven(_ context.Context, p remote.Proven) error {
+	r.record(p)
+	return nil
+}
+func (r *recorder) Probe(_ context.Context, p remote.Probe) (remote.ProbeAnswer, error) {
+	r.record(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.answer, nil
+}
+func (r *recorder) Turn(ctx context.Context) error { return r.block(ctx) }
+func (r *recorder) Suspend(_ context.Context, id remote.AppID) ([]remote.Connection, error) {
+	r.record(id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.connections, nil
+}
+func (r *recorder) Resume(_ context.Context, id remote.AppID) error {
+	r.record(id)
+	return nil
+}
+func (r *recorder) Admit(_ context.Context, a remote.Admission) error {
+	r.record(a)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+func (r *recorder) State(id remote.AppID) remote.State { return remote.State{Connections: int(id)} }
+func (r *recorder) Counters(id remote.AppID) remote.Counters {
+	return remote.Counters{Requests: uint64(id)}
+}
+func (r *recorder) Use(id remote.ID) remote.Use { return remote.Use{InFlight: id.Generation} }
+func (r *recorder) Heard(id remote.ID) bool     { return id.Generation == 1 }
+func (r *recorder) SetProver(id remote.ID, p remote.Prover) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.provers[id] = p
+}
+
+var errSocket = errors.New("listen tcp: the socket is closed")
+
+// connect returns a client of a recorder over a pair of sockets.
+func connect(t *testing.T) (*Client, *recorder) {
+	r := &recorder{blocked: make(chan struct{}), provers: map[remote.ID]remote.Prover{}}
+	return connectTo(t, r), r
+}
+
+func connectTo(t *testing.T, relay remote.Relay) *Client {
+	ours, theirs, err := channel.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := Serve(theirs, relay); !errors.Is(err, channel.ErrEnded) {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	c, err := NewClient(ours, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		serving.Wait()
+	})
+	return c
+}
+
+func inodeOf(fd int) uint64 {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+func openDescriptors(t testing.TB) int {
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
+// takeAdmitted closes the connections of all Admits, and forgets what was asked.
+func (r *recorder) takeAdmitted() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, q := range r.asked {
+		if a, ok := q.(remote.Admission); ok {
+			closeConnections(a.Connections)
+		}
+	}
+	r.asked = nil
+}

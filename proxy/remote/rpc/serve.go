@@ -1,0 +1,176 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"tideover/proxy/remote"
+	"tideover/proxy/remote/channel"
+)
+
+// Serve executes the calls that come over socket on relay, and closes socket. It returns why the
+// channel has ended, when no call is executed any more.
+func Serve(socket *os.File, relay remote.Relay) error {
+	s := &server{relay: relay, ready: make(chan struct{}), lost: map[remote.ID]uint64{}, anyLost: make(chan struct{}, 1)}
+	c, err := channel.New(socket, channel.Options{Handler: s.handle, MaxFiles: maxConnections})
+	if err != nil {
+		return err
+	}
+	s.channel = c
+	close(s.ready)
+	s.reportLost()
+	c.Close()
+	s.waiting.Wait()
+	return c.Err()
+}
+
+// server executes calls.
+type server struct {
+	relay   remote.Relay
+	ready   chan struct{} // closed when channel is set
+	channel *channel.Channel
+	waiting sync.WaitGroup // for the calls that wait for something
+
+	mu      sync.Mutex
+	lost    map[remote.ID]uint64 // proofs that the supervisor is to be told of
+	anyLost chan struct{}        // cap 1
+}
+
+// handle executes a call. What is answered at once is executed here, in the order of arrival; what
+// may wait has a goroutine of its own.
+func (s *server) handle(r *channel.Request) {
+	<-s.ready
+	if r.Method != methodOpen && r.Method != methodAdmit {
+		closeFiles(r.Files)
+		r.Files = nil
+	}
+	switch r.Method {
+	case methodSet:
+		reply(r, s.set)
+	case methodOpen:
+		reply(r, func(ctx context.Context, d remote.Door) (none, error) { return none{}, s.open(ctx, d, r.Files) })
+	case methodMark:
+		reply(r, func(ctx context.Context, a app) (remote.Mark, error) { return s.relay.Mark(ctx, a.App) })
+	case methodSince:
+		reply(r, func(ctx context.Context, m remote.Since) (remote.Held, error) { return s.relay.Since(ctx, m), nil })
+	case methodCut:
+		reply(r, nothing(s.relay.Cut))
+	case methodGone:
+		reply(r, nothing(s.gone))
+	case methodProven:
+		reply(r, nothing(s.relay.Proven))
+	case methodResume:
+		reply(r, func(ctx context.Context, a app) (none, error) { return none{}, s.relay.Resume(ctx, a.App) })
+	case methodState:
+		reply(r, func(_ context.Context, a app) (remote.State, error) { return s.relay.State(a.App), nil })
+	case methodCounters:
+		reply(r, func(_ context.Context, a app) (remote.Counters, error) { return s.relay.Counters(a.App), nil })
+	case methodUse:
+		reply(r, func(_ context.Context, id remote.ID) (remote.Use, error) { return s.relay.Use(id), nil })
+	case methodHeard:
+		reply(r, func(_ context.Context, id remote.ID) (yes, error) { return yes{s.relay.Heard(id)}, nil })
+	default:
+		s.waiting.Go(func() { s.wait(r) })
+	}
+}
+
+// wait executes a call that may wait for something.
+func (s *server) wait(r *channel.Request) {
+	switch r.Method {
+	case methodRemove:
+		reply(r, func(ctx context.Context, a app) (none, error) { return none{}, s.relay.Remove(ctx, a.App) })
+	case methodShut:
+		reply(r, func(ctx context.Context, d door) (none, error) { return none{}, s.relay.Shut(ctx, d.Door) })
+	case methodAwait:
+		reply(r, nothing(s.relay.Await))
+	case methodProbe:
+		reply(r, s.relay.Probe)
+	case methodTurn:
+		reply(r, func(ctx context.Context, _ none) (none, error) { return none{}, s.relay.Turn(ctx) })
+	case methodSuspend:
+		s.suspend(r)
+	case methodAdmit:
+		reply(r, func(ctx context.Context, a remote.Admission) (none, error) { return none{}, s.admit(ctx, a, r.Files) })
+	default:
+		r.Fail(codeMethod, fmt.Sprintf("method %d is unknown", r.Method))
+	}
+}
+
+// reply decodes the question of a call, and answers it with what do returns.
+func reply[Q, A any](r *channel.Request, do func(context.Context, Q) (A, error)) {
+	var question Q
+	if err := json.Unmarshal(r.Body, &question); err != nil {
+		closeFiles(r.Files)
+		r.Fail(codeMessage, err.Error())
+		return
+	}
+	answer, err := do(r.Context(), question)
+	if err != nil {
+		r.Fail(codeError, err.Error())
+		return
+	}
+	r.Answer(encode(answer))
+}
+
+// nothing makes a call without an answer one with an empty answer.
+func nothing[Q any](do func(context.Context, Q) error) func(context.Context, Q) (none, error) {
+	return func(ctx context.Context, q Q) (none, error) { return none{}, do(ctx, q) }
+}
+
+func (s *server) set(ctx context.Context, set remote.Set) (remote.Applied, error) {
+	if t := set.Target; t != nil && t.NeedsProof {
+		id := remote.ID{App: set.App, Generation: t.Generation}
+		s.relay.SetProver(id, &prover{s, id})
+	}
+	return s.relay.Set(ctx, set)
+}
+
+func (s *server) gone(ctx context.Context, id remote.ID) error {
+	err := s.relay.Gone(ctx, id)
+	s.relay.SetProver(id, nil)
+	return err
+}
+
+func (s *server) open(ctx context.Context, d remote.Door, files []*os.File) error {
+	defer closeFiles(files)
+	if len(files) != 1 {
+		return errors.New("a door without its socket")
+	}
+	d.Socket = files[0]
+	return s.relay.Open(ctx, d)
+}
+
+func (s *server) suspend(r *channel.Request) {
+	var question app
+	if err := json.Unmarshal(r.Body, &question); err != nil {
+		r.Fail(codeMessage, err.Error())
+		return
+	}
+	all, err := s.relay.Suspend(r.Context(), question.App)
+	var packed connections
+	var files []*os.File
+	if err == nil {
+		packed.Connections, files, err = packConnections(all)
+	}
+	if err != nil {
+		r.Fail(codeError, err.Error())
+		return
+	}
+	r.Answer(encode(packed), files...)
+}
+
+func (s *server) admit(ctx context.Context, a remote.Admission, files []*os.File) (err error) {
+	a.Connections, err = unpackConnections(a.Connections, files)
+	if err != nil {
+		return err
+	}
+	if err := s.relay.Admit(ctx, a); err != nil {
+		closeConnections(a.Connections)
+		return err
+	}
+	return nil
+}
