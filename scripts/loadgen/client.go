@@ -109,7 +109,7 @@ func (c *Client) exchange(ctx context.Context, k Kind, a *Answer) (Loss, string)
 	if a.Status != http.StatusOK {
 		return Status, fmt.Sprintf("status %d: %.120q", a.Status, a.Body)
 	}
-	if cause := k.wrong(a.Nonce, body, a.Echo); cause != "" {
+	if cause := k.wrong(a.Nonce, body, a.Body, a.Echo); cause != "" {
 		return Wrong, cause
 	}
 	keep = k.Keep && !reply.closing

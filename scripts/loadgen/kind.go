@@ -22,7 +22,8 @@ type Kind struct {
 	Keep    bool          // a keep-alive client; else Connection: close
 	Expect  bool          // Expect: 100-continue, and the body waits for the 100
 	Over    time.Duration // the body is sent evenly over this long; 0: at once
-	Plain   bool          // the answer is not an echo: any complete 200 is right
+	Plain   bool          // the answer is not an echo: a complete 200 is right
+	Want    string        // what the body of a Plain answer has to contain
 	HTTP10  bool
 }
 
@@ -152,9 +153,11 @@ func (k Kind) send(w *bufio.Writer, body []byte) error {
 
 // wrong reports what is wrong with an echo of this request, "" when it is the
 // complete right answer.
-func (k Kind) wrong(nonce string, sent []byte, echo Echo) string {
+func (k Kind) wrong(nonce string, sent, answer []byte, echo Echo) string {
 	sum := sha256.Sum256(sent)
 	switch {
+	case !bytes.Contains(answer, []byte(k.Want)):
+		return fmt.Sprintf("the body has no %q: %.120q", k.Want, answer)
 	case k.Plain || k.method() == "HEAD":
 		return ""
 	case echo["nonce"] != nonce:
