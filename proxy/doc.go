@@ -2,8 +2,8 @@
 // connections, holds requests at a gate while no process can answer, forwards each request to one
 // target and counts how it ended.
 //
-// The supervisor meets the package at three types: it moves a [gate.Gate] and its [gate.Target],
-// and starts and closes a [Server]. Nothing here knows a process or a configuration file, and
+// Package remote alone meets the package at three types: it moves a [gate.Gate] and its
+// [gate.Target], and starts and closes a [Server]. Nothing here knows a process or a configuration file, and
 // nothing here calls back into the supervisor.
 //
 // # How a request flows

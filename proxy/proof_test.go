@@ -73,7 +73,7 @@ func TestAfterAFailedConnectNothingIsDialledUntilTheNextProof(t *testing.T) {
 	address := former.Addr().String()
 	former.Close()
 	var suspended atomic.Int64
-	target := gate.NewTarget(gate.TargetOptions{Network: "tcp", Address: address, OnSuspend: func() { suspended.Add(1) }})
+	target := gate.NewTarget(gate.TargetOptions{Network: "tcp", Address: address, OnSuspend: func(*gate.Proof) { suspended.Add(1) }})
 	target.Resume(&gate.Proof{Valid: func() bool { return true }})
 	r.gate.Swap(target)
 	clients := r.mixedRequests(n)
@@ -103,7 +103,7 @@ func TestASocketThatWasNotProvenGetsNoByte(t *testing.T) {
 	r := newHarness(t, patient, Settings{})
 	thief := listenAs(t, "127.0.0.1:0")
 	suspended := make(chan struct{}, n)
-	target := gate.NewTarget(gate.TargetOptions{Network: "tcp", Address: thief.Addr().String(), OnSuspend: func() { suspended <- struct{}{} }})
+	target := gate.NewTarget(gate.TargetOptions{Network: "tcp", Address: thief.Addr().String(), OnSuspend: func(*gate.Proof) { suspended <- struct{}{} }})
 	invalid := func() bool { return false }
 	target.Resume(&gate.Proof{Valid: invalid})
 	r.gate.Swap(target)

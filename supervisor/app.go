@@ -12,11 +12,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/proxy"
 	"tideover/proxy/awake"
-	"tideover/proxy/connlimit"
-	"tideover/proxy/gate"
-	"tideover/proxy/spool"
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
@@ -35,8 +32,7 @@ import (
 type App struct {
 	shared
 	name   string
-	gate   *gate.Gate
-	server *proxy.Server  // nil: no request is relayed to it
+	relay  *relayApp      // nil: no request is relayed to it
 	direct *directSockets // of an app with relay = "none"; else nil
 	log    *logs.Log
 
@@ -78,9 +74,9 @@ type shared struct {
 	listeners   *listeners
 	watcher     *filewatch.Watcher
 	exit        *exitWatcher
-	spool       *spool.Spool // for bodies that do not fit into memory
-	limiter     *connlimit.Limiter
+	relay       remote.Relay
 	announced   <-chan struct{} // closed when the daemon is to end
+	doors       *atomic.Uint64  // number of the door of the relay that was opened last
 	failedAfter int             // see backoff
 	recycler    chan struct{}   // capacity 1: the app that is recycled because of its memory
 	logOptions  func(*config.App) logs.Options
@@ -111,21 +107,21 @@ func (s *startup) finished() <-chan struct{} {
 	return s.Done()
 }
 
-func newApp(shared shared, cfg *config.App, log *logs.Log) *App {
+// newApp makes an app. id is the relay's number of it.
+func newApp(shared shared, id remote.AppID, cfg *config.App, log *logs.Log) *App {
 	a := &App{shared: shared, name: cfg.Name, settings: cfg, log: log,
 		commands: make(chan func()), stopped: make(chan struct{}, 1), started: make(chan struct{}), closed: make(chan struct{})}
 	a.restart.failedAfter = shared.failedAfter
 	a.deadline = newDeadline(shared.hurry)
-	a.launcher = shared.launcher.Within(a.deadline.drains, a.deadline.graces)
-	a.gate = gate.New(gateSettings(cfg))
+	a.launcher = shared.launcher.ForApp(id, a.deadline.drains, a.deadline.graces)
 	if cfg.Web() {
-		a.server = proxy.NewServer(proxy.Options{App: cfg.Name, Gate: a.gate, Settings: relaySettings(cfg), Logger: a.logger, Spool: a.spool, Limiter: a.limiter, Leaving: a.announced})
+		a.relay = newRelayApp(shared, id, cfg)
 	}
 	if cfg.Direct() {
 		a.direct = &directSockets{}
 	}
 	a.queue = queue{app: cfg.Name, logger: a.logger, wake: make(chan struct{}, 1)}
-	a.leases = leases{app: cfg.Name, gate: a.gate, server: a.server, logger: a.logger, byName: map[string]*lease{}}
+	a.leases = leases{app: cfg.Name, relay: a.relay, logger: a.logger, byName: map[string]*lease{}}
 	a.hooks = generation.NewHooks(a.launcher, log)
 	switch {
 	case a.state.Stopped(cfg.Name):
@@ -134,7 +130,7 @@ func newApp(shared shared, cfg *config.App, log *logs.Log) *App {
 		a.restart.setDown(desiredStopped, "autostart = false", false)
 	}
 	if a.restart.desired != desiredUp {
-		a.gate.Refuse(refusal(cfg, "the app is stopped"))
+		a.relay.refuse(refusal(cfg, "the app is stopped"))
 	}
 	a.publish()
 	return a
@@ -164,7 +160,7 @@ func (a *App) run(leaving context.Context, dependencies []<-chan struct{}) {
 }
 
 // plain reports whether the app is a plain process: it has no public socket.
-func (a *App) plain() bool { return a.server == nil && a.direct == nil }
+func (a *App) plain() bool { return a.relay == nil && a.direct == nil }
 
 // do runs f on the app's goroutine and returns when its effect is published. It
 // reports false when ctx ends first, or the app is closed.
@@ -212,7 +208,7 @@ func (a *App) waitEvent(done, or <-chan struct{}) {
 		case <-a.restart.dependencyStarted():
 			a.firstStart()
 		case <-a.restart.due():
-			if a.restart.isDue(a.gate.Snapshot().Held > 0) {
+			if a.restart.isDue(a.relay.state().Held > 0) {
 				a.startUnlessUp()
 			}
 		case <-a.leases.due():
@@ -315,10 +311,7 @@ func (a *App) serve(s *startup) {
 	a.restart.setUp()
 	a.watchCurrent()
 	a.publish()
-	a.gate.Refuse(nil)
-	if g.Target != nil {
-		a.gate.Swap(g.Target)
-	}
+	a.relay.serve(g.Target)
 	a.restoreBacklog()
 	attrs := []any{"app", a.name, "generation", g.Number, "pid", g.Process.Pid(),
 		"after_s", g.Ready.Sub(g.Started).Round(time.Millisecond).Seconds()}
@@ -352,7 +345,7 @@ func (a *App) detachCurrent() *generation.Generation {
 	g := a.current
 	a.current = nil
 	a.endWatches()
-	a.gate.Swap(nil)
+	a.relay.detach()
 	a.hooks.StopAfterReady(generation.ErrReplaced)
 	return g
 }
@@ -426,7 +419,7 @@ func (a *App) setFinished(number int, why string, failed bool) {
 	a.logger.Log(level, "not restarting", "app", a.name, "generation", number, "cause", why)
 	a.log.Note(number, "%s", why)
 	a.restart.setDown(desiredFinished, why, failed)
-	a.gate.Refuse(refusal(a.settings, "the app has ended"))
+	a.relay.refuse(refusal(a.settings, "the app has ended"))
 }
 
 // scheduleRetry sets the next start. Requests to an app that has failed are not
@@ -440,11 +433,11 @@ func (a *App) scheduleRetry(next retry, reason string) {
 	switch {
 	case a.plain():
 		hint = "tideover reload " + a.name + " starts it at once"
-	case a.server == nil:
+	case a.relay == nil:
 		hint = "connections wait in the kernel's queue until a start succeeds; tideover reload " + a.name + " starts it at once"
 	}
 	a.logger.Error("app failed", "app", a.name, "next_s", next.after.Seconds(), "hint", hint)
-	a.gate.Refuse(&gate.Refusal{RetryAfter: next.after, Cause: "the app does not start"})
+	a.relay.refuse(&remote.Refusal{RetryAfter: next.after, Cause: "the app does not start"})
 }
 
 // recordStopped keeps over a restart of the daemon whether the operator has
@@ -460,7 +453,7 @@ func (a *App) recordStopped(stopped bool) {
 func (a *App) leave() {
 	hooks, cancel := awake.WithTimeout(a.deadline.graces, a.snapshot.Load().stopTimeout())
 	defer cancel()
-	a.gate.Refuse(refusal(a.settings, "the service is shutting down"))
+	a.relay.refuse(refusal(a.settings, "the service is shutting down"))
 	a.restart.cancel()
 	a.endRecycle()
 	a.stopAll()
@@ -524,11 +517,8 @@ func (a *App) publish() {
 // the next generation.
 func (a *App) useSettings(cfg *config.App) {
 	a.settings = cfg
-	a.gate.Configure(gateSettings(cfg))
+	a.relay.configure(cfg)
 	a.log.Configure(a.logOptions(cfg))
-	if a.server != nil {
-		a.server.Configure(relaySettings(cfg))
-	}
 	a.watcher.Set(a.name, cfg.Watch, opener(cfg))
 	a.watchCurrent()
 }

@@ -80,9 +80,7 @@ func (s *Supervisor) limitStop() {
 	time.AfterFunc(left-kill/2, func() {
 		s.rush()
 		for _, e := range entries {
-			if e.app.server != nil {
-				e.app.server.Cut() // a client that reads slowly
-			}
+			e.app.relay.cut() // a client that reads slowly
 		}
 	})
 	following := stopsAfter(entries)

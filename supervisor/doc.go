@@ -9,12 +9,14 @@
 //	    restart       restart.go      desired state, backoff
 //	    leases        lease.go        holds that end by themselves; hold.go: their API
 //	  Apply           reconcile.go    the configuration is read again
+//	  relayApp        relay.go       what is desired of the relay for one app
 //	  Status          status.go       from the snapshots that the apps publish
 //
-// It moves the gate and never touches a request: of package proxy it knows Gate,
-// Target and Server, so no request can wait for anything that happens here. The
-// packages below it are called, and answer by a channel or a snapshot; none of them
-// calls back.
+// It says what is desired of the relay (relay.go) and never touches a request: of package
+// proxy it knows the messages of package remote only, so no request can wait for anything
+// that happens here. The packages below it are called, and answer by a channel or a
+// snapshot; none of them calls back, but the relay asks whether a proof of a child's
+// listening socket holds (remote.Prover).
 //
 // A generation is started (generation.Startup) and stopped (generation.Teardown) on
 // goroutines of its own; the app's goroutine handles their results as events.

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"tideover/proxy/gate"
 	"tideover/supervisor/api"
+	"tideover/supervisor/generation"
 )
 
 // Lease is a hold on one app.
@@ -34,11 +34,11 @@ func (s *Supervisor) Hold(ctx context.Context, name string, r api.HoldRequest) (
 		return nil, &api.Error{Exit: api.ExitUsage, Message: fmt.Sprintf(`%s has relay = "none": no request passes through tideover, so none can be held`, a.name),
 			Hint: fmt.Sprintf("to run a command while the app is stopped: tideover stop %[1]s, the command, tideover start %[1]s; new connections wait in the kernel's queue meanwhile", a.name)}
 	}
-	if a.server == nil {
+	if a.relay == nil {
 		return nil, api.Errorf(api.ExitUsage, "%s is a plain process: it has no requests to hold", a.name)
 	}
 	l := &Lease{app: a, report: api.HoldReport{App: a.name, Drained: true}}
-	var targets []*gate.Target
+	var targets []*generation.Target
 	var refused *api.Error
 	var ends time.Time
 	begun := a.do(ctx, func() {
@@ -100,7 +100,7 @@ func (s *Supervisor) Release(name string) (api.HoldReport, error) {
 
 // hold shuts the gate and returns the targets that may still have requests in
 // flight.
-func (a *App) hold(r api.HoldRequest) (*lease, []*gate.Target, *api.Error) {
+func (a *App) hold(r api.HoldRequest) (*lease, []*generation.Target, *api.Error) {
 	if a.restart.desired != desiredUp {
 		return nil, nil, &api.Error{Exit: api.ExitNotRunning, Message: a.name + " is stopped", Hint: "tideover start " + a.name}
 	}
@@ -115,7 +115,7 @@ func (a *App) hold(r api.HoldRequest) (*lease, []*gate.Target, *api.Error) {
 			Hint: "give a shorter --for, or set hold.max_for in the configuration"}
 	}
 	l := a.leases.lease(r, a.settings.Hold.Timeout)
-	var targets []*gate.Target
+	var targets []*generation.Target
 	if a.current != nil {
 		targets = append(targets, a.current.Target)
 	}

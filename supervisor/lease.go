@@ -6,8 +6,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/proxy"
-	"tideover/proxy/gate"
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 )
 
@@ -18,8 +17,7 @@ const operator = "operator"
 // The app's goroutine owns them.
 type leases struct {
 	app    string
-	gate   *gate.Gate
-	server *proxy.Server
+	relay  *relayApp
 	logger hclog.Logger
 
 	byName map[string]*lease
@@ -73,11 +71,11 @@ func (all *leases) lease(r api.HoldRequest, timeout time.Duration) *lease {
 	}
 	l := all.byName[name]
 	if l == nil {
-		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), requests: newRequestMeter(all.gate, all.server)}
+		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), requests: newRequestMeter(all.relay)}
 		all.byName[name] = l
 	}
 	l.by, l.length, l.timeout, l.ends = r.By, r.For, timeout, time.Now().Add(r.For)
-	all.gate.Hold(l.name)
+	all.relay.hold(remote.Hold{Name: l.name, Until: l.ends})
 	all.arm()
 	all.logger.Info("hold started", "app", all.app, "by", r.By, "limit_s", l.length.Seconds())
 	return l
@@ -102,7 +100,7 @@ func (all *leases) end(l *lease, expired bool) {
 	}
 	delete(all.byName, l.name)
 	all.arm()
-	all.gate.Release(l.name)
+	all.relay.release(l.name)
 	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Longest: api.Seconds(l.timeout), Held: api.Seconds(time.Since(l.began)), Expired: expired,
 		Requests: l.requests.end()}
 	close(l.over)

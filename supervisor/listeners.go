@@ -115,11 +115,12 @@ func (l *publicListener) serve(a *App) {
 	}
 }
 
-// relay accepts connections from a socket until ctx ends.
+// relay has the relay accept connections from a socket until ctx ends.
 func (l *publicListener) relay(ctx context.Context, a *App, socket *listener.Public) {
-	accepted, err := socket.Listener()
+	f, err := socket.File()
 	if err == nil {
-		err = a.server.Serve(ctx, accepted)
+		err = a.relay.accept(ctx, l.address, f)
+		f.Close()
 	}
 	if err != nil {
 		a.logger.Error("listener failed", "app", a.name, "address", l.address, "error", err)

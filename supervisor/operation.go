@@ -38,11 +38,11 @@ type operation struct {
 func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now()}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
-	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}, Plain: a.server == nil, Cause: tickets[0].request.Cause}
+	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}, Plain: a.relay == nil, Cause: tickets[0].request.Cause}
 	if a.current != nil {
 		o.result.Generation = api.GenerationPair{From: a.current.Number, To: a.current.Number}
 	}
-	o.requests = newRequestMeter(a.gate, a.server)
+	o.requests = newRequestMeter(a.relay)
 	return o
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"tideover/proxy/awake"
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
@@ -314,9 +315,9 @@ func (c *reconciliation) drainRemoved(gone []*entry) {
 	soon, cancel := awake.WithTimeout(c.leaving, idleLinger)
 	defer cancel()
 	for _, m := range gone {
-		if m.app.server != nil && len(m.listeners) == 0 {
-			m.app.server.CloseAfterNextResponse()
-			m.app.server.WaitIdle(soon)
+		if m.app.relay != nil && len(m.listeners) == 0 {
+			m.app.relay.closeAfterNextResponse()
+			m.app.relay.await(soon, remote.Disconnected)
 		}
 	}
 }

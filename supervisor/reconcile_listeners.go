@@ -218,12 +218,10 @@ func (c *reconciliation) formerListeners(a *appChange) (former []*publicListener
 
 // abandon closes an app that was never started. Requests that it holds are answered.
 func (e *entry) abandon() {
-	e.app.gate.Refuse(refusal(e.settings(), "the app could not be started"))
+	e.app.relay.refuse(refusal(e.settings(), "the app could not be started"))
 	soon, cancel := awake.WithTimeout(e.app.hurry, idleLinger)
 	defer cancel()
-	if e.app.server != nil {
-		e.app.server.CloseAfterNextResponse()
-	}
+	e.app.relay.closeAfterNextResponse()
 	e.end(soon)
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tideover/proxy/awake"
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
@@ -23,6 +24,7 @@ type registry struct {
 	changing sync.Mutex               // held during a change of the registry
 	entries  atomic.Pointer[[]*entry] // in the order of the configuration
 	running  sync.WaitGroup           // the apps' goroutines
+	made     atomic.Uint64            // number of the app that was made last, for the relay
 }
 
 func newRegistry(shared shared) *registry {
@@ -67,7 +69,7 @@ func (r *registry) openListeners(e *entry, cfg *config.App) error {
 
 // newEntry makes an app without public sockets.
 func (r *registry) newEntry(cfg *config.App) *entry {
-	return &entry{app: newApp(r.shared, cfg, logs.New(r.shared.logOptions(cfg)))}
+	return &entry{app: newApp(r.shared, remote.AppID(r.made.Add(1)), cfg, logs.New(r.shared.logOptions(cfg)))}
 }
 
 // open opens one of an app's public sockets.
@@ -131,8 +133,8 @@ const idleLinger = time.Second
 func (r *registry) stop(leaving, among []*entry) {
 	for _, e := range leaving {
 		switch {
-		case e.app.server != nil:
-			e.app.server.CloseAfterNextResponse()
+		case e.app.relay != nil:
+			e.app.relay.closeAfterNextResponse()
 		case e.app.direct != nil: // its processes accept until they end; nothing would answer later
 			e.closeListeners()
 		}
@@ -149,9 +151,7 @@ func (r *registry) stop(leaving, among []*entry) {
 			defer cancel()
 			e.leave()
 			<-e.app.closed
-			if e.app.server != nil { // clients that read slowly what the app has finished
-				e.app.server.WaitSent(sent)
-			}
+			e.app.relay.await(sent, remote.Sent) // clients that read slowly what the app has finished
 		})
 	}
 	stopping.Wait()
@@ -168,10 +168,8 @@ func (r *registry) stop(leaving, among []*entry) {
 // accepts any more. Open connections get one last answer until linger ends.
 func (e *entry) end(linger context.Context) {
 	e.closeListeners()
-	if server := e.app.server; server != nil {
-		server.WaitIdle(linger)
-		server.Close()
-	}
+	e.app.relay.await(linger, remote.Disconnected)
+	e.app.relay.remove()
 	e.close()
 }
 

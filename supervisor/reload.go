@@ -125,7 +125,7 @@ func (o *operation) stop() {
 		a.recordStopped(true)
 	}
 	a.restart.setDown(desiredStopped, "", false)
-	a.gate.Refuse(refusal(a.settings, "the app is stopped"))
+	a.relay.refuse(refusal(a.settings, "the app is stopped"))
 	a.stopAll()
 	if !o.waitAllStopped() {
 		return
@@ -144,7 +144,7 @@ func (o *operation) cancelPendingStart() {
 	}
 	a.restart.resetBackoff()
 	a.restart.setUp()
-	a.gate.Refuse(nil)
+	a.relay.refuse(nil)
 }
 
 // startGeneration starts a generation and waits until it is ready. When it is not,
@@ -276,7 +276,7 @@ func (o *operation) waitAllStopped() bool {
 
 // stopPhase is the name of the phase in which a generation is stopped.
 func (a *App) stopPhase() string {
-	if a.server == nil {
+	if a.relay == nil {
 		return "stop"
 	}
 	return "drain"
@@ -317,7 +317,7 @@ func mebibytes(n uint64) string { return fmt.Sprintf("%d MiB", n>>20) }
 // call it.
 func (a *App) planReload(r api.Request) api.Result {
 	seen := a.snapshot.Load()
-	out := api.Result{App: a.name, Verb: r.Verb, Result: "dry run", Exit: api.ExitOK, Phases: []api.PhaseResult{}, ChildOutput: []string{}, Plain: a.server == nil}
+	out := api.Result{App: a.name, Verb: r.Verb, Result: "dry run", Exit: api.ExitOK, Phases: []api.PhaseResult{}, ChildOutput: []string{}, Plain: a.relay == nil}
 	plan := func(format string, args ...any) { out.Plan = append(out.Plan, fmt.Sprintf(format, args...)) }
 	cfg, warnings, err := a.source.app(a.name)
 	out.Warnings = warnings

@@ -1,48 +1,47 @@
 package supervisor
 
 import (
-	"tideover/proxy"
-	"tideover/proxy/gate"
+	"context"
+
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 )
 
 // requestMeter counts what happens to the requests of an app during an operation or
 // a hold.
 type requestMeter struct {
-	server   *proxy.Server
-	before   proxy.Counters
-	observed *gate.Observation
+	relay  *relayApp
+	before remote.Counters
+	mark   remote.Mark
 }
 
-// newRequestMeter begins to count. server may be nil: a plain process.
-func newRequestMeter(g *gate.Gate, server *proxy.Server) *requestMeter {
-	if server == nil {
-		return &requestMeter{}
+// newRequestMeter begins to count. r may be nil: a plain process.
+func newRequestMeter(r *relayApp) *requestMeter {
+	m := &requestMeter{relay: r, before: r.counters()}
+	if r != nil {
+		m.mark, _ = r.relay.Mark(context.Background(), r.id)
 	}
-	return &requestMeter{server: server, before: server.Counters(), observed: g.Observe()}
+	return m
 }
 
 // counts returns the counts so far. Of a plain process all are 0.
-func (m *requestMeter) counts() api.RequestCounts {
-	if m.server == nil {
-		return api.RequestCounts{}
-	}
-	held := m.observed.Stats()
-	return api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(m.before, m.server.Counters())}
-}
+func (m *requestMeter) counts() api.RequestCounts { return m.since(false) }
 
 // end ends the count and returns it. It must be called once.
-func (m *requestMeter) end() api.RequestCounts {
-	if m.server != nil {
-		defer m.observed.End()
+func (m *requestMeter) end() api.RequestCounts { return m.since(true) }
+
+func (m *requestMeter) since(end bool) api.RequestCounts {
+	if m.relay == nil {
+		return api.RequestCounts{}
 	}
-	return m.counts()
+	held := m.relay.relay.Since(context.Background(), remote.Since{Mark: m.mark, End: end})
+	return api.RequestCounts{Held: held.Held, HeldMax: api.Seconds(held.Longest), Lost: lost(m.before, m.relay.counters())}
 }
 
 // lost counts the requests that ended between two readings without a complete
 // answer of the app, because of tideover or of a child that died. A client that
 // left and a malformed request are not lost.
-func lost(before, after proxy.Counters) int {
+func lost(before, after remote.Counters) int {
 	return int(after.Expired - before.Expired + after.Overflowed - before.Overflowed +
 		after.BadGateway - before.BadGateway + after.Cut - before.Cut)
 }
@@ -56,15 +55,15 @@ type ShutdownCounts struct {
 // countShutdown begins to count what happens to the requests of all apps. The function that it
 // returns ends the count.
 func (s *Supervisor) countShutdown() func() ShutdownCounts {
-	before := map[*proxy.Server]proxy.Counters{}
+	before := map[*relayApp]remote.Counters{}
 	for _, e := range s.registry.all() {
-		if server := e.app.server; server != nil {
-			before[server] = server.Counters()
+		if r := e.app.relay; r != nil {
+			before[r] = r.counters()
 		}
 	}
 	return func() (c ShutdownCounts) {
-		for server, counters := range before {
-			after := server.Counters()
+		for r, counters := range before {
+			after := r.counters()
 			c.Lost += lost(counters, after)
 			c.Refused += int(after.Refused - counters.Refused)
 		}

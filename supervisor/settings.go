@@ -12,8 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/proxy"
-	"tideover/proxy/gate"
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
@@ -227,13 +226,13 @@ func eachApp(f *config.File) []*config.App {
 	return all
 }
 
-func gateSettings(cfg *config.App) gate.Settings {
-	return gate.Settings{Limit: cfg.Hold.Limit, Timeout: cfg.Hold.Timeout}
+func gateSettings(cfg *config.App) remote.GateSettings {
+	return remote.GateSettings{Limit: cfg.Hold.Limit, Timeout: cfg.Hold.Timeout}
 }
 
-// relaySettings are an app's settings in the terms of package proxy.
-func relaySettings(cfg *config.App) proxy.Settings {
-	return proxy.Settings{
+// relaySettings are an app's settings in the terms of the relay.
+func relaySettings(cfg *config.App) remote.ProxySettings {
+	return remote.ProxySettings{
 		RetryAfter: cfg.Hold.RetryAfter, ErrorPage: cfg.Hold.PageText,
 		Buffering: cfg.BuffersBodies(),
 		Timeout:   cfg.Timeout, Buffer: noneIfZero(cfg.Hold.Buffer), BufferTotal: noneIfZero(cfg.Hold.BufferTotal), HealthPath: cfg.Hold.Alive,
@@ -247,7 +246,7 @@ func relaySettings(cfg *config.App) proxy.Settings {
 		TrustUnix:           slices.Contains(cfg.Trusted, "unix"),
 		ListenProxyProtocol: cfg.ListenProxyProtocol,
 		ProxyProtocolFrom:   proxyProtocolFrom(cfg.ProxyProtocolFrom),
-		Limits: proxy.Limits{Head: int(cfg.Limits.Head), Target: int(cfg.Limits.Target),
+		Limits: remote.Limits{Head: int(cfg.Limits.Head), Target: int(cfg.Limits.Target),
 			Field: int(cfg.Limits.Field), Fields: cfg.Limits.Fields, Body: cfg.Limits.Body},
 		HeadTimeout: cfg.Limits.HeadTime, BodyTimeout: cfg.Limits.BodyTime,
 		WriteTimeout: cfg.Limits.SendTime, IdleTimeout: cfg.Limits.Idle, TunnelTimeout: cfg.Limits.Tunnel,
@@ -289,8 +288,8 @@ func proxyProtocolFrom(words []string) []netip.Prefix {
 }
 
 // refusal is the answer while the app is not to serve.
-func refusal(cfg *config.App, cause string) *gate.Refusal {
-	return &gate.Refusal{RetryAfter: cfg.Hold.RetryAfter, Cause: cause}
+func refusal(cfg *config.App, cause string) *remote.Refusal {
+	return &remote.Refusal{RetryAfter: cfg.Hold.RetryAfter, Cause: cause}
 }
 
 // logFile is where the app's output is kept.

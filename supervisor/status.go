@@ -27,7 +27,8 @@ func (s *Supervisor) Status(selectors ...string) (api.Status, error) {
 	for _, a := range apps {
 		st.Apps = append(st.Apps, a.status(len(selectors) > 0))
 	}
-	st.Connections, st.ConnectionLimit = s.shared.limiter.Open(), s.shared.limiter.Max()
+	clients := s.shared.relay.Clients()
+	st.Connections, st.ConnectionLimit = clients.Open, clients.Limit
 	st.ShuttingDown = isClosed(s.ShuttingDown())
 	return st, nil
 }
@@ -124,14 +125,14 @@ func (a *App) status(detailed bool) api.AppStatus {
 			st.Draining = append(st.Draining, api.DrainingGeneration{Generation: t.Number, InFlight: t.Target.InFlight(), Tunnels: t.Target.Tunnels()})
 		}
 	}
-	if a.server != nil {
-		held := a.gate.Snapshot()
-		st.Connections = a.server.Connections()
+	if a.relay != nil {
+		held := a.relay.state()
+		st.Connections = held.Connections
 		st.Held, st.HeldOldest = held.Held, api.Seconds(held.Oldest)
 		if held.Held > 0 && !seen.failed {
 			st.Next = min(st.Next, maxPauseWhileHeld.Seconds())
 		}
-		c := a.server.Counters()
+		c := a.relay.counters()
 		st.Counters = api.Counters{Requests: c.Requests, Answered: c.Answered, Held: c.Held, Expired: c.Expired, Overflowed: c.Overflowed,
 			ClientLeft: c.ClientLeft, Resent: c.Resent, Streamed: c.Streamed, Blocked: c.Blocked, Evicted: c.Evicted, Cut: c.Cut, BadRequest: c.BadRequest,
 			BadGateway: c.BadGateway, TimedOut: c.TimedOut, Refused: c.Refused}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy/connlimit"
+	"tideover/proxy/remote"
 	"tideover/proxy/spool"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
@@ -57,6 +58,8 @@ type Options struct {
 	// TakeOver says that another supervisor still runs the apps: no public socket is opened
 	// and no app is started until a client asks for it with Listen and Do.
 	TakeOver bool
+	// Relay relays; nil: this process does.
+	Relay remote.Relay
 	// Load reads the configuration anew before every reload; nil: it cannot
 	// change.
 	Load func() (*config.File, error)
@@ -68,8 +71,8 @@ type Options struct {
 	FreeMemory func() uint64
 }
 
-// spoolTimeout bounds the wait for the disk of the spool at the end.
-const spoolTimeout = time.Second
+// relayTimeout bounds the wait for the end of the relay, and for the disk of its spool.
+const relayTimeout = time.Second
 
 // Supervisor runs every app of a configuration.
 type Supervisor struct {
@@ -105,24 +108,32 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		o.Logger.Error("state file damaged", "error", damaged, "hint", "it was renamed to *.damaged; stopped apps start again")
 	}
 	s := &Supervisor{options: o, began: time.Now(), reading: make(chan struct{}, 1), reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
-	s.announced, s.announce = context.WithCancel(context.Background())
+	relay := o.Relay
+	if relay == nil {
+		relay = remote.NewLocal(remote.LocalOptions{Logger: o.Logger, Limiter: newLimiter(f, o.Logger),
+			Spool: spool.New(spool.Options{Dir: f.Daemon.SpoolDir, Limit: f.Daemon.Spool, Logger: o.Logger})})
+	}
+	announced, announce := context.WithCancel(context.Background())
+	s.announced, s.announce = announced, func() {
+		announce()
+		relay.Announce(context.Background())
+	}
 	leaving, leave := context.WithCancel(context.Background())
 	s.leaving, s.leave = leaving, func() { s.Announce(); leave() }
 	s.hurry, s.rush = context.WithCancel(context.Background())
 	listeners := newListeners(o.Inherited, o.Handoff)
-	launcher := generation.NewLauncher(generation.Options{Logger: o.Logger, RuntimeDir: o.RuntimeDir, State: store, Gunicorns: s.reports,
+	launcher := generation.NewLauncher(generation.Options{Logger: o.Logger, RuntimeDir: o.RuntimeDir, State: store, Gunicorns: s.reports, Relay: relay,
 		Hurry: s.hurry, Resolve: listeners.resolve})
 	s.shared = shared{
 		logger: o.Logger, hurry: s.hurry, launcher: launcher, state: store, listeners: listeners,
 		source:      &settingsSource{load: o.Load, launcher: launcher, logger: o.Logger},
 		watcher:     filewatch.New(o.Logger, s.reloadTouched),
-		announced:   s.announced.Done(),
 		failedAfter: f.Daemon.FailedAfter,
 		recycler:    make(chan struct{}, 1),
 		exit:        newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
 		logOptions:  o.logs, freeMemory: o.FreeMemory,
-		spool:   spool.New(spool.Options{Dir: f.Daemon.SpoolDir, Limit: f.Daemon.Spool, Logger: o.Logger}),
-		limiter: newLimiter(f, o.Logger),
+		announced: announced.Done(),
+		relay:     relay, doors: &atomic.Uint64{},
 	}
 	if o.Load == nil { // the command line does not change, but gunicorn's configuration file may
 		s.shared.source.load = func() (*config.File, error) { return f, nil }
@@ -319,7 +330,9 @@ func (s *Supervisor) close() {
 	s.leave()
 	s.rush()
 	s.shared.source.close()
-	s.shared.spool.Wait(spoolTimeout)
+	ending, cancel := context.WithTimeout(context.Background(), relayTimeout)
+	defer cancel()
+	s.shared.relay.End(ending)
 	s.shared.state.Close()
 }
 
@@ -418,16 +431,11 @@ func (s *Supervisor) StartupComplete() bool {
 	return !waits || failed
 }
 
-// CheckAlive returns when every accept loop has shown that it runs. The error is
+// CheckAlive returns when every event loop that accepts has shown that it runs. The error is
 // that of ctx, with the app and the address. One call at a time.
 func (s *Supervisor) CheckAlive(ctx context.Context) error {
-	for _, e := range s.registry.all() {
-		if e.app.server == nil {
-			continue
-		}
-		if err := e.app.server.CheckAlive(ctx); err != nil {
-			return api.Errorf(api.ExitError, "app %s: %v", e.app.name, err)
-		}
+	if err := s.shared.relay.Turn(ctx); err != nil {
+		return api.Errorf(api.ExitError, "%v", err)
 	}
 	return nil
 }

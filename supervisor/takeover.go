@@ -100,9 +100,7 @@ func (s *Supervisor) Unlisten(name string, pathOnly bool) error {
 	if pathOnly {
 		return nil
 	}
-	if e.app.server != nil {
-		e.app.server.CloseAfterNextResponse()
-	}
+	e.app.relay.closeAfterNextResponse()
 	e.closeListeners()
 	s.options.Logger.Info("public sockets closed", "app", e.app.name)
 	return nil

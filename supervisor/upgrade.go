@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/proxy"
 	"tideover/proxy/awake"
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/generation"
 	"tideover/supervisor/handoff"
@@ -229,21 +229,21 @@ func (o *operation) standStill(u *upgrade) {
 		o.failOvertaken()
 		return
 	}
-	if a.server == nil {
+	if a.relay == nil {
 		if o.quieten() {
 			o.handOff(u, hooked, nil)
 		}
 		return
 	}
-	a.gate.Hold(string(upgrading))
-	defer a.gate.Release(string(upgrading))
+	a.relay.hold(remote.Hold{Name: string(upgrading)})
+	defer a.relay.release(string(upgrading))
 	if !o.drainCurrent() || !o.quieten() {
 		return
 	}
 	soon, cancel := awake.WithTimeout(o.ctx, lastReturns)
 	defer cancel()
-	connections := a.server.Quiesce(soon)
-	defer a.server.Resume()
+	connections := a.relay.suspend(soon)
+	defer a.relay.resume()
 	o.handOff(u, hooked, connections)
 }
 
@@ -251,7 +251,7 @@ func (o *operation) standStill(u *upgrade) {
 // for at most drain.timeout. Nothing is held meanwhile.
 func (o *operation) awaitSent() bool {
 	a := o.app
-	if a.server == nil || a.server.Sending() == 0 {
+	if a.relay.state().Sending == 0 {
 		return true
 	}
 	ctx, cancel := awake.WithTimeout(o.ctx, a.settings.Drain.Timeout)
@@ -259,7 +259,7 @@ func (o *operation) awaitSent() bool {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		a.server.WaitSent(ctx)
+		a.relay.await(ctx, remote.Sent)
 	}()
 	a.waitEvent(sent, nil)
 	if o.ctx.Err() != nil {
@@ -310,7 +310,7 @@ func (o *operation) drainCurrent() bool {
 		ctx, cancel := awake.WithTimeout(o.ctx, g.StopTimeoutsWhileHeld().Drain)
 		defer cancel()
 		g.Target.Wait(ctx)
-		o.app.server.WaitSent(ctx)
+		o.app.relay.await(ctx, remote.Sent)
 		g.Target.CloseTunnels()
 		ctx, cancel = awake.WithTimeout(o.ctx, lastReturns)
 		defer cancel()
@@ -321,7 +321,7 @@ func (o *operation) drainCurrent() bool {
 		o.failOvertaken()
 		return false
 	}
-	if n := g.Target.InFlight() + o.app.server.Sending(); n > 0 {
+	if n := g.Target.InFlight() + o.app.relay.state().Sending; n > 0 {
 		o.app.logger.Warn("upgrade cuts requests", "app", o.app.name, "cut", n)
 	}
 	return true
@@ -329,11 +329,11 @@ func (o *operation) drainCurrent() bool {
 
 // handOff sends the app's state to the upgrade and waits until the upgrade has
 // failed. No event of the app may be handled between quieten and this.
-func (o *operation) handOff(u *upgrade, hooked bool, connections []proxy.Connection) {
+func (o *operation) handOff(u *upgrade, hooked bool, connections []remote.Connection) {
 	a := o.app
 	b := &handoff.AppState{Name: a.name, Ended: a.restart.desired == desiredFinished, Failed: a.restart.failed, Reason: a.restart.reason, Last: a.queue.last, Connections: connections}
-	if a.server != nil {
-		b.Counters = a.server.Counters()
+	if a.relay != nil {
+		b.Counters = a.relay.counters()
 		b.Counters.CutUnderWay()
 	}
 	pipes, err := a.log.Detach()
@@ -404,21 +404,17 @@ func (a *App) restore(b *handoff.AppState) error {
 		if failed = err; err == nil {
 			a.restored = &restoredGeneration{g, b.Current.Hooked}
 			a.restart.setUp()
-			a.gate.Refuse(nil)
+			a.relay.serve(g.Target)
 			a.logger.Info("restored", "app", a.name, "generation", a.restored.Number, "pid", a.restored.Process.Pid())
 		}
 	case b.Ended:
 		a.restart.setDown(desiredFinished, b.Reason, b.Failed)
-		a.gate.Refuse(refusal(a.settings, "the app has ended"))
+		a.relay.refuse(refusal(a.settings, "the app has ended"))
 	}
-	if a.server == nil {
+	if a.relay == nil {
 		return failed
 	}
-	if a.restored != nil {
-		a.gate.Swap(a.restored.Target)
-	}
-	a.server.RestoreCounters(b.Counters)
-	if err := a.server.Restore(b.Connections); err != nil {
+	if err := a.relay.admit(b.Counters, b.Connections); err != nil {
 		for _, c := range b.Connections {
 			unix.Close(c.FD)
 		}

@@ -33,7 +33,7 @@ func TestATargetIsAskedWhenARequestPasses(t *testing.T) {
 }
 
 func TestASuspendedTargetIsAsked(t *testing.T) {
-	target := NewTarget(TargetOptions{OnSuspend: func() {}})
+	target := NewTarget(TargetOptions{OnSuspend: func(*Proof) {}})
 	if !isAsked(target.Asked()) {
 		t.Error("it is suspended from the beginning")
 	}

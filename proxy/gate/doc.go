@@ -7,7 +7,7 @@
 // until the supervisor has a [Proof] that the app's own processes listen there; meanwhile the gate
 // is shut.
 //
-// The package is pure: no network, no files, only time, so that a fake clock covers it. The
-// supervisor moves gates and targets; package proxy asks them for each request. Nothing here calls
+// The package is pure: no network, no files, only time, so that a fake clock covers it. Package
+// remote moves gates and targets, as the supervisor desires; package proxy asks them for each request. Nothing here calls
 // into either of them, except through [Owner] and [Conn], with no lock held.
 package gate

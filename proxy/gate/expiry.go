@@ -59,7 +59,7 @@ func (g *Gate) untilExpiryLocked() time.Duration {
 func (g *Gate) whyShutLocked() string {
 	switch {
 	case len(g.holds) > 0:
-		return fmt.Sprintf("requests are held by %s", strings.Join(g.holds, " and "))
+		return fmt.Sprintf("requests are held by %s", strings.Join(g.holdNamesLocked(), " and "))
 	case g.target == nil:
 		return "no generation is ready"
 	case g.target.suspended():

@@ -47,7 +47,7 @@ type Gate struct {
 	mu       sync.Mutex
 	settings Settings
 	target   *Target
-	holds    []string
+	holds    []Hold
 	refusal  *Refusal
 	evicting bool // see Evict
 
@@ -66,6 +66,7 @@ type Gate struct {
 	backoff       time.Duration // the latest pause after "no connection"; 0 after a success
 	pausedUntil   time.Time     // no request is released before; zero: not paused
 	timer         *time.Timer   // for the next expiry, or end of a pause or stall
+	holdTimer     *time.Timer   // for the next end of a hold; nil: none ends by itself
 }
 
 // New returns a gate that is shut: it has no target yet.
@@ -89,23 +90,109 @@ func (g *Gate) Configure(s Settings) {
 	g.change(func(time.Time) { g.settings = s })
 }
 
+// Desired is what a gate is to be: all that is not of its requests.
+type Desired struct {
+	Settings Settings
+	Target   *Target // nil: none, so that requests are held
+	Holds    []Hold  // in the order in which they began
+	Refusal  *Refusal
+}
+
+// A Hold keeps a gate shut.
+type Hold struct {
+	Name  string    `json:"name"`
+	Until time.Time `json:"until,omitzero"` // when it ends by itself; zero: never
+}
+
+// Apply makes the gate what is desired, in one step, and returns the target that was replaced (nil:
+// none was) with its requests in flight at that moment. Once it has returned, no further request
+// passes to that target. It is retired. Applying the same again changes nothing.
+func (g *Gate) Apply(d Desired) (former *Target, inFlight int) {
+	g.change(func(now time.Time) {
+		g.settings = d.Settings
+		if d.Target != g.target {
+			former = g.swapLocked(d.Target, now)
+		}
+		if former != nil {
+			inFlight = former.InFlight()
+		}
+		if !sameRefusal(g.refusal, d.Refusal) {
+			g.refusal = d.Refusal
+			g.resetWindowLocked(now)
+		}
+		if g.setHoldsLocked(d.Holds, now) {
+			g.resetWindowLocked(now)
+		}
+	})
+	if former != nil {
+		former.Retire()
+	}
+	return former, inFlight
+}
+
+func sameRefusal(a, b *Refusal) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// setHoldsLocked replaces the holds, but for those whose time is over, and reports whether one has
+// ended. g.mu must be held.
+func (g *Gate) setHoldsLocked(holds []Hold, now time.Time) (ended bool) {
+	former, next := g.holds, time.Time{}
+	g.holds = nil
+	for _, h := range holds {
+		switch {
+		case h.Until.IsZero():
+		case !h.Until.After(now):
+			continue
+		case next.IsZero() || h.Until.Before(next):
+			next = h.Until
+		}
+		g.holds = append(g.holds, h)
+	}
+	if g.holdTimer != nil {
+		g.holdTimer.Stop()
+		g.holdTimer = nil
+	}
+	if !next.IsZero() {
+		g.holdTimer = time.AfterFunc(next.Sub(now), g.endHolds)
+	}
+	return slices.ContainsFunc(former, func(h Hold) bool { return g.holdLocked(h.Name) < 0 })
+}
+
+// endHolds ends the holds whose time is over.
+func (g *Gate) endHolds() {
+	g.change(func(now time.Time) {
+		if g.setHoldsLocked(g.holds, now) {
+			g.resetWindowLocked(now)
+		}
+	})
+}
+
+// holdLocked returns the index of the hold of that name; -1: there is none. g.mu must be held.
+func (g *Gate) holdLocked(name string) int {
+	return slices.IndexFunc(g.holds, func(h Hold) bool { return h.Name == name })
+}
+
 // Swap makes t the gate's target and returns the former one; nil: none, so that requests are held.
 // It is atomic with passes: once it has returned, no further request passes to the former target,
 // and [Target.InFlight] of that one only falls.
 func (g *Gate) Swap(t *Target) *Target {
 	var former *Target
-	g.change(func(now time.Time) {
-		former, g.target = g.target, t
-		if former != nil && former != t {
-			former.deactivate()
-		}
-		if t != nil {
-			t.activate(g)
-		}
-		g.shutAt = g.shutFor
-		g.backoff, g.pausedUntil = 0, time.Time{}
-		g.resetWindowLocked(now)
-	})
+	g.change(func(now time.Time) { former = g.swapLocked(t, now) })
+	return former
+}
+
+// swapLocked is Swap. g.mu must be held.
+func (g *Gate) swapLocked(t *Target, now time.Time) *Target {
+	former := g.target
+	g.target = t
+	if former != nil && former != t {
+		former.deactivate()
+	}
+	if t != nil {
+		t.activate(g)
+	}
+	g.shutAt = g.shutFor
+	g.backoff, g.pausedUntil = 0, time.Time{}
+	g.resetWindowLocked(now)
 	return former
 }
 
@@ -113,8 +200,8 @@ func (g *Gate) Swap(t *Target) *Target {
 // one hold.
 func (g *Gate) Hold(name string) {
 	g.change(func(time.Time) {
-		if !slices.Contains(g.holds, name) {
-			g.holds = append(g.holds, name)
+		if g.holdLocked(name) < 0 {
+			g.holds = append(g.holds, Hold{Name: name})
 		}
 	})
 }
@@ -123,7 +210,7 @@ func (g *Gate) Hold(name string) {
 // be shut, held requests are released.
 func (g *Gate) Release(name string) {
 	g.change(func(now time.Time) {
-		i := slices.Index(g.holds, name)
+		i := g.holdLocked(name)
 		if i < 0 {
 			return
 		}

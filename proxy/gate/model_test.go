@@ -273,7 +273,7 @@ func (m *gateModel) step(op, argument int, entered *int) {
 
 // newProven returns a target that can be suspended.
 func newProven(name string, concurrency int) *Target {
-	t := NewTarget(TargetOptions{Name: name, Concurrency: concurrency, OnSuspend: func() {}})
+	t := NewTarget(TargetOptions{Name: name, Concurrency: concurrency, OnSuspend: func(*Proof) {}})
 	t.Resume(&Proof{})
 	return t
 }

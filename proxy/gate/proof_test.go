@@ -10,7 +10,7 @@ import (
 // its suspensions.
 func suspendable(name string) (*Target, *int) {
 	suspended := 0
-	return NewTarget(TargetOptions{Name: name, OnSuspend: func() { suspended++ }}), &suspended
+	return NewTarget(TargetOptions{Name: name, OnSuspend: func(*Proof) { suspended++ }}), &suspended
 }
 
 func TestNothingPassesToATargetWithoutAProof(t *testing.T) {

@@ -21,7 +21,7 @@ type Snapshot struct {
 func (g *Gate) Snapshot() Snapshot {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := Snapshot{Held: g.held.length, Open: g.openLocked(), Holds: slices.Clone(g.holds)}
+	s := Snapshot{Held: g.held.length, Open: g.openLocked(), Holds: g.holdNamesLocked()}
 	if !g.held.empty() {
 		oldest := g.held.oldest
 		s.Oldest = oldest.waited + g.moment(time.Now()) - oldest.queuedAt
@@ -33,6 +33,14 @@ func (g *Gate) Snapshot() Snapshot {
 		s.Refusing = g.refusal.Cause
 	}
 	return s
+}
+
+// holdNamesLocked returns the names of the holds; nil: there is none. g.mu must be held.
+func (g *Gate) holdNamesLocked() (names []string) {
+	for _, h := range g.holds {
+		names = append(names, h.Name)
+	}
+	return names
 }
 
 // HeldStats is the result of an observation.

@@ -22,9 +22,9 @@ type TargetOptions struct {
 	// response a worker of the app waits for the end of the connection before it takes another one.
 	HalfClose bool
 	// OnSuspend is set where the app has opened the listening socket itself: such a target is
-	// suspended until its first Resume. Suspend calls it, with no lock held; it must not block. nil:
-	// the listening socket is the supervisor's own.
-	OnSuspend func()
+	// suspended until its first Resume. Suspend calls it with the proof that does not hold any more,
+	// with no lock held; it must not block. nil: the listening socket is the supervisor's own.
+	OnSuspend func(*Proof)
 }
 
 // PeerPassing is how the app learns the address of a client.
@@ -45,6 +45,7 @@ const (
 // A Proof says that the app's own processes listen at a target's address. Only the supervisor makes
 // one, and a connection may be opened only under one.
 type Proof struct {
+	Number uint64 // of the proofs of one target, for the supervisor
 	// Valid reports whether the listening socket of the proof is still open. It is called after a
 	// connect and before the first byte, from any goroutine, and must not block. nil: no other
 	// socket can ever be reached at the address.
@@ -121,7 +122,7 @@ func (t *Target) Proof() (p *Proof, ok bool) {
 // seen is older than that, or the target needs none.
 func (t *Target) Suspend(p *Proof) {
 	if p != nil && t.proof.CompareAndSwap(p, nil) {
-		t.options.OnSuspend()
+		t.options.OnSuspend(p)
 		t.mu.Lock()
 		t.askLocked()
 		t.mu.Unlock()

@@ -23,12 +23,19 @@ type Relay interface {
 	// relay's answer.
 	Set(ctx context.Context, s Set) (Applied, error)
 	// Remove ends an app: idle connections are closed, requests under way are cut after 5 s. It
-	// returns when no connection is left. The doors of the app must have been closed.
-	Remove(ctx context.Context, app AppID) error
+	// returns when no connection is left, with the final totals. The doors of the app must have been
+	// shut.
+	Remove(ctx context.Context, app AppID) (Counters, error)
+
+	// Announce says that the daemon is to end: health checks are answered 503, everything else as
+	// before. It cannot be taken back.
+	Announce(ctx context.Context) error
+	// End returns when nothing of the relay is left, or ctx has ended. Every app must have been removed.
+	End(ctx context.Context) error
 
 	// Open accepts connections for an app from a listening socket until Shut. A door that is open
-	// already moves to the app, with no time in which nothing accepts. The error is that of the
-	// socket, or ErrEnded; an app that is not set is an error.
+	// already moves to the app; what arrives meanwhile waits in its backlog. The error says that the
+	// socket is none to accept from, that the app is not set, or ErrEnded. What fails later is logged.
 	Open(ctx context.Context, d Door) error
 	// Shut ends Open and returns when nothing more is accepted. What was accepted is relayed. An
 	// unknown door is no error.
@@ -52,9 +59,9 @@ type Relay interface {
 	// of its private socket must have got the marker before. The answer comes when the target counts as
 	// abandoned; a request of it may be in flight for a moment yet.
 	Gone(ctx context.Context, id ID) error
-	// Proven says that the app's own processes listen at the generation's address, by the proof of
-	// this number. Numbers of a generation grow; an older one than the last has no effect.
-	Proven(ctx context.Context, p Proven) error
+	// Prove says under which proof the relay may connect to the app's own listening socket. It has no
+	// effect on a target that is not set, or needs no proof.
+	Prove(ctx context.Context, p Proof) error
 
 	// Probe sends one GET to an address from the relay's process, on a connection of its own, and
 	// returns the beginning of the answer. The error is that of ctx or ErrEnded; how else the request
@@ -76,6 +83,7 @@ type Relay interface {
 	// State and Counters read memory that both sides share: they ask no process, block on nothing and
 	// stay readable after the death of the relay. An app or a generation that is not known has zeros.
 	State(app AppID) State
+	Clients() Clients
 	Counters(app AppID) Counters
 	Use(id ID) Use
 	// Heard reports whether the app has sent a byte of a response on a connection of this generation
@@ -91,11 +99,10 @@ type Relay interface {
 // goroutine.
 type Prover interface {
 	// Lost says that a connect has failed under the proof, or has reached another socket: the target
-	// is suspended until the next Proven. It must not block. It is called again for the same proof
-	// if the supervisor may not have heard it.
+	// is suspended until the next Prove. It must not block. It may be called again for the same proof.
 	Lost(proof uint64)
 	// Holds reports whether the listening socket of the proof is still open. It is called after each
-	// connect where Target.Verify is set, and the connection is used only if it returns true. It does
+	// connect where Proof.Verify is set, and the connection is used only if it returns true. It does
 	// not wait. Without a supervisor that answers the relay takes true for granted.
 	Holds(proof uint64) bool
 }
@@ -127,13 +134,6 @@ type Set struct {
 	Last bool `json:"last,omitempty"`
 }
 
-// A Hold keeps the gate shut until a Set without it, or until its deadline.
-type Hold struct {
-	Name string `json:"name"`
-	// Until is when the hold ends by itself, also where no supervisor is there; zero: never.
-	Until time.Time `json:"until,omitzero"`
-}
-
 // Applied is the answer to a Set.
 type Applied struct {
 	Version uint64 `json:"version"` // the one in force: a later one, if the Set was older
@@ -155,26 +155,30 @@ type Target struct {
 	DefaultHost string      `json:"default_host,omitempty"`
 	Peer        PeerPassing `json:"peer,omitempty"`
 	OneRequest  bool        `json:"one_request,omitempty"`
-	// NeedsProof says that the app opens its listening socket itself: no connection is opened but
-	// under a proof. Proof is the present one; 0: there is none yet. Verify says that Prover.Holds is
-	// asked after each connect.
-	NeedsProof bool   `json:"needs_proof,omitempty"`
-	Proof      uint64 `json:"proof,omitempty"`
-	Verify     bool   `json:"verify,omitempty"`
+	HalfClose   bool        `json:"half_close,omitempty"`
+	// NeedsProof says that the app opens its listening socket itself: the target is suspended, and
+	// requests are held, until the first Prove.
+	NeedsProof bool `json:"needs_proof,omitempty"`
 }
 
-// Proven is a proof that was made.
-type Proven struct {
+// A Proof says that the app's own processes listen at the address of a generation.
+type Proof struct {
 	ID
-	Proof  uint64 `json:"proof"`
-	Verify bool   `json:"verify,omitempty"`
+	// Number is that of the proof; those of one generation grow, from 1 on. A number that is not above
+	// the last one has no effect.
+	Number uint64 `json:"number"`
+	// Void takes the proof of this number back: the target is suspended until the next one.
+	Void bool `json:"void,omitempty"`
+	// Verify says that Prover.Holds is asked after each connect.
+	Verify bool `json:"verify,omitempty"`
 }
 
 // A Door is a listening socket from which the relay accepts.
 type Door struct {
-	Door   uint64   `json:"door"` // number, for the life of the supervisor; not 0
-	App    AppID    `json:"app"`
-	Socket *os.File `json:"-"`
+	Door    uint64   `json:"door"` // number, for the life of the supervisor; not 0
+	App     AppID    `json:"app"`
+	Address string   `json:"address"` // as the configuration has it; for logs
+	Socket  *os.File `json:"-"`
 }
 
 // Mark names the beginning of a count of held requests. It is valid in one relay only.
@@ -244,7 +248,7 @@ type Probe struct {
 	TLS     bool   `json:"tls,omitempty"`  // any certificate will do
 	Host    string `json:"host"`
 	Path    string `json:"path"`
-	// Proof is that of the address, where it needs one; Verify as in Target.
+	// Proof is that of the address; 0: none is needed. Verify is as in Proof.
 	Proof  uint64 `json:"proof,omitempty"`
 	Verify bool   `json:"verify,omitempty"`
 	// UserAgent is the field of that name.
@@ -288,6 +292,12 @@ type State struct {
 	Sending     int // responses that are sent from memory or the spool after the app has finished them
 }
 
+// Clients are the client connections of all apps.
+type Clients struct {
+	Open  int
+	Limit int // as many there may be; 0: without bound
+}
+
 // Use is what a generation is in use for.
 type Use struct {
 	InFlight int // requests
@@ -296,6 +306,7 @@ type Use struct {
 
 // What both sides mean by the same words.
 type (
+	Hold          = gate.Hold // it ends by itself also where no supervisor is there
 	Refusal       = gate.Refusal
 	GateSettings  = gate.Settings
 	ProxySettings = proxy.Settings

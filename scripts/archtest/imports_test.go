@@ -25,11 +25,11 @@ var walls = map[string][]string{
 
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
-	"supervisor": {"proxy", "proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/spool", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
+	"supervisor": {"proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/spool", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
 		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/pathwatch", "supervisor/process", "supervisor/safepath", "supervisor/state"},
-	"supervisor/generation": {"proxy/awake", "proxy/gate", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn", "supervisor/servers",
+	"supervisor/generation": {"proxy/awake", "proxy/remote", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn", "supervisor/servers",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/safepath", "supervisor/state"},
-	"supervisor/handoff":         {"proxy", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
+	"supervisor/handoff":         {"proxy/remote", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
 	"supervisor/filewatch":       {"supervisor/config", "supervisor/safepath"},
 	"supervisor/state":           {"supervisor/api", "supervisor/process"},
 	"supervisor/supervisordconf": {"supervisor/config", "supervisor/gunicorn", "supervisor/servers", "supervisor/shellwords"},

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-
-	"tideover/proxy/gate"
 )
 
 const (
@@ -31,22 +29,35 @@ const (
 // {socket} or {port}. Nothing is sent to it before it is proven that a process of the
 // generation's tree listens: another user may have taken the port, and the child may have
 // put another socket in the place of its own. A failed connect suspends the target until
-// the next proof. The target has the present proof.
+// the next proof. It is the remote.Prover of its generation.
 type childListener struct {
 	app        string
 	generation int
-	address    string                      // at which the child was told to listen
-	prove      func() (*gate.Proof, error) // of childPort or childSocket
+	address    string                 // at which the child was told to listen
+	prove      func() (*proof, error) // of childPort or childSocket
 	logger     hclog.Logger
-	target     *gate.Target
+	target     *Target
 
-	proving sync.Mutex             // one proof at a time
+	proving sync.Mutex             // one proof at a time; guards last
+	last    uint64                 // number of the last proof
+	present atomic.Pointer[proof]  // nil: there is none
 	problem atomic.Pointer[string] // why the last proof has failed; nil: it has not
-	lost    chan struct{}          // the target was suspended
+	lost    chan struct{}          // a proof was lost
 	removed chan struct{}          // closed when no file of the socket is left; see isRemoved
 	stop    context.CancelFunc
 	done    chan struct{} // closed when watch has returned
 }
+
+// proof says that the app's own processes listen at the generation's address.
+type proof struct {
+	number uint64
+	// valid reports whether the listening socket of the proof is still open. It may be called from
+	// any goroutine. nil: no other socket can ever be reached at the address.
+	valid func() bool
+}
+
+// holds reports whether a connection that was opened under the proof has reached its socket.
+func (p *proof) holds() bool { return p.valid == nil || p.valid() }
 
 // errNotListening is the error of a proof when nothing listens at the address.
 var errNotListening = errors.New("nothing listens")
@@ -71,19 +82,41 @@ func describeProcess(pid int, uid uint32) string {
 	return fmt.Sprintf("pid %d (%q, uid %d)", pid, strings.TrimSpace(string(name)), uid)
 }
 
-// onSuspend is told by the target that it was suspended.
-func (l *childListener) onSuspend() {
+// Lost is called by the relay: a connect under the proof of this number has failed.
+func (l *childListener) Lost(number uint64) {
+	if p := l.present.Load(); p != nil && p.number == number {
+		l.lose(p)
+	}
+}
+
+// Holds is called by the relay after a connect under the proof of this number.
+func (l *childListener) Holds(number uint64) bool {
+	p := l.present.Load()
+	return p != nil && p.number == number && p.holds()
+}
+
+// lose takes the proof p back, if it is the present one, and reports whether it was.
+func (l *childListener) lose(p *proof) bool {
+	lost := l.present.CompareAndSwap(p, nil)
+	if lost {
+		l.signal()
+	}
+	return lost
+}
+
+// signal has watch prove the listener again.
+func (l *childListener) signal() {
 	select {
 	case l.lost <- struct{}{}:
 	default:
 	}
 }
 
-// proof returns the present proof, or makes one and resumes the target.
-func (l *childListener) proof() (*gate.Proof, error) {
+// proof returns the present proof, or makes one and has the relay use it.
+func (l *childListener) proof() (*proof, error) {
 	l.proving.Lock()
 	defer l.proving.Unlock()
-	if p, ok := l.target.Proof(); ok {
+	if p := l.present.Load(); p != nil {
 		return p, nil
 	}
 	p, err := l.prove()
@@ -93,7 +126,10 @@ func (l *childListener) proof() (*gate.Proof, error) {
 		return nil, err
 	}
 	l.problem.Store(nil)
-	l.target.Resume(p)
+	l.last++
+	p.number = l.last
+	l.present.Store(p)
+	l.target.prove(p)
 	return p, nil
 }
 
@@ -105,8 +141,8 @@ func (l *childListener) dial(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, l.target.Options().Network, l.target.Options().Address)
-	if err == nil && !p.Holds() {
+	conn, err := d.DialContext(ctx, l.target.message.Network, l.target.message.Address)
+	if err == nil && !p.holds() {
 		conn.Close()
 		err = syscall.ECONNREFUSED // by the socket that was proven
 	}
@@ -114,7 +150,9 @@ func (l *childListener) dial(ctx context.Context) (net.Conn, error) {
 		return conn, nil
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
-		l.target.Suspend(p)
+		if l.lose(p) {
+			l.target.void(p)
+		}
 	}
 	return nil, err
 }
@@ -138,11 +176,13 @@ func (l *childListener) Problem() string {
 	return *l.problem.Load()
 }
 
-// start begins to prove the listener anew whenever target is suspended, until close or
-// until the main process has exited.
-func (l *childListener) start(target *gate.Target, exited <-chan struct{}) {
+// start begins to prove the listener anew whenever a proof is lost, until close or until the main
+// process has exited.
+func (l *childListener) start(target *Target, exited <-chan struct{}) {
 	ctx, stop := context.WithCancel(context.Background())
 	l.target, l.stop, l.done = target, stop, make(chan struct{})
+	target.child = l
+	target.relay.SetProver(target.id, l)
 	go l.watch(ctx, exited)
 }
 
@@ -210,11 +250,10 @@ var errRemoved = errors.New("the files of the socket were removed")
 // it, as after a cleaner of temporary files: then the socket cannot be reached, although the child
 // may listen on it.
 func (l *childListener) isRemoved() bool {
-	o := l.target.Options()
-	if o.Network != "unix" {
+	if l.target.message.Network != "unix" {
 		return false
 	}
-	for _, path := range []string{l.address, o.Address} {
+	for _, path := range []string{l.address, l.target.message.Address} {
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 			return false
 		}

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"syscall"
 
-	"tideover/proxy/gate"
 	"tideover/supervisor/process"
 )
 
@@ -39,7 +38,7 @@ func (c *childPort) address() string { return net.JoinHostPort("127.0.0.1", strc
 // user of the socket decides, and no connection can be verified later.
 //
 // One call at a time.
-func (c *childPort) prove() (*gate.Proof, error) {
+func (c *childPort) prove() (*proof, error) {
 	if err := c.tryConnect(); errors.Is(err, errNotListening) { // costs less than the kernel's table of all sockets
 		return nil, err
 	}
@@ -60,9 +59,9 @@ func (c *childPort) prove() (*gate.Proof, error) {
 		})
 		if i < 0 {
 			if holder, ok := holders[sockets[0].Inode]; ok {
-				return &gate.Proof{Valid: holder.IsOpen}, nil
+				return &proof{valid: holder.IsOpen}, nil
 			}
-			return &gate.Proof{}, nil
+			return &proof{}, nil
 		}
 		if sockets[i] == stranger { // seen twice: the process was not just forked
 			return nil, &strangerError{c.address(), c.holderOf(stranger)}

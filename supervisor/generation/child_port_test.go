@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/proxy/gate"
+	"tideover/proxy/remote"
 )
 
 // newChildPort chooses a port and starts a program that listens there at an address.
@@ -40,7 +40,7 @@ func TestThePortOfTheTreeIsProven(t *testing.T) {
 			t.Run(program+" "+host, func(t *testing.T) {
 				c, _ := newChildPort(t, program, host)
 				p, err := c.prove()
-				if err != nil || !p.Holds() {
+				if err != nil || !p.holds() {
 					t.Fatal(err)
 				}
 			})
@@ -130,15 +130,15 @@ func TestAProofDoesNotHoldAfterTheChildHasClosedItsSocket(t *testing.T) {
 	_, uid := otherUsers()
 	c, child := newChildPort(t, "listen", "127.0.0.1")
 	l := &childListener{address: c.address(), prove: c.prove, lost: make(chan struct{}, 1)}
-	l.target = gate.NewTarget(gate.TargetOptions{Network: "tcp", Address: c.address(), OnSuspend: l.onSuspend})
+	l.target = &Target{relay: remote.NewLocal(remote.LocalOptions{}), message: remote.Target{Network: "tcp", Address: c.address()}}
 	conn, err := l.dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn.Close()
-	proof, _ := l.target.Proof()
+	proof := l.present.Load()
 	child.signal(unix.SIGUSR1).want("accepted")
-	if proof.Holds() {
+	if proof.holds() {
 		t.Error("holds after the close")
 	}
 	thief := startStranger(t, uid, "listen", "tcp4", c.address())
@@ -146,7 +146,7 @@ func TestAProofDoesNotHoldAfterTheChildHasClosedItsSocket(t *testing.T) {
 	if _, err := l.dial(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("dial: %v", err)
 	}
-	if _, ok := l.target.Proof(); ok {
+	if l.present.Load() != nil {
 		t.Error("not suspended")
 	}
 	c.wantStranger(t, thief.pid, uid)
@@ -184,7 +184,7 @@ func TestWithoutPtraceTheUserOfTheSocketDecides(t *testing.T) {
 	}
 	c, child := newChildPort(t, "listen", "127.0.0.1")
 	withoutPtrace(func() {
-		if p, err := c.prove(); err != nil || !p.Holds() {
+		if p, err := c.prove(); err != nil || !p.holds() {
 			t.Errorf("the app's own socket: %v", err)
 		}
 	})

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/proxy/gate"
 	"tideover/supervisor/process"
 )
 
@@ -29,9 +28,9 @@ type childSocket struct {
 // prove makes link another name of the socket at path, if a process of the tree listens on it.
 // A link that was made before an upgrade of the daemon stays if that is still so: the app may
 // have removed its own name of the socket.
-func (c *childSocket) prove() (*gate.Proof, error) {
+func (c *childSocket) prove() (*proof, error) {
 	if peer, err := peerOf(c.link); err == nil && c.isOwn(peer) {
-		return &gate.Proof{}, nil
+		return &proof{}, nil
 	}
 	pin, err := c.pin()
 	if err != nil {
@@ -59,7 +58,7 @@ func (c *childSocket) prove() (*gate.Proof, error) {
 	if err := os.Rename(unproven, c.link); err != nil {
 		return nil, err
 	}
-	return &gate.Proof{}, nil
+	return &proof{}, nil
 }
 
 // pin returns an O_PATH descriptor of the socket at path. A socket that does not belong to the

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/proxy/gate"
+	"tideover/proxy/remote"
 	"tideover/supervisor/config"
 	"tideover/supervisor/process"
 )
@@ -91,7 +91,7 @@ func TestTheSocketOfTheTreeIsProven(t *testing.T) {
 			c, _ := newChildSocket(t, app, program)
 			for range 2 { // the second time the link is there already
 				p, err := c.prove()
-				if err != nil || !p.Holds() {
+				if err != nil || !p.holds() {
 					t.Fatal(err)
 				}
 				if inodeOf(t, c.link) != inodeOf(t, c.path) {
@@ -308,7 +308,7 @@ func TestANewSocketOfTheTreeIsProvenAgain(t *testing.T) {
 	app, _ := otherUsers()
 	c, child := newChildSocket(t, app, "listen")
 	l := &childListener{address: c.path, prove: c.prove, lost: make(chan struct{}, 1)}
-	l.target = gate.NewTarget(gate.TargetOptions{Network: "unix", Address: c.link, OnSuspend: l.onSuspend})
+	l.target = &Target{relay: remote.NewLocal(remote.LocalOptions{}), message: remote.Target{Network: "unix", Address: c.link}}
 	conn, err := l.dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -318,7 +318,7 @@ func TestANewSocketOfTheTreeIsProvenAgain(t *testing.T) {
 	if _, err := l.dial(t.Context()); err == nil {
 		t.Fatal("connected to a closed socket")
 	}
-	if _, ok := l.target.Proof(); ok {
+	if l.present.Load() != nil {
 		t.Error("not suspended")
 	}
 	if _, err := l.dial(t.Context()); !errors.Is(err, errNotListening) || !strings.Contains(l.Problem(), "nothing listens") {

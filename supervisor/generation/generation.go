@@ -17,7 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/listener"
-	"tideover/proxy/gate"
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
@@ -38,7 +38,7 @@ type Generation struct {
 	private *listener.Private // nil: the child opens its listening socket itself, or has public ones only
 	child   *childListener    // nil: it gets the private socket
 	Process *process.Process
-	Target  *gate.Target  // nil: no request is relayed to it
+	Target  *Target       // nil: no request is relayed to it
 	notify  *notifySocket // nil: it is not asked to say READY=1
 	probe   httpProbe
 	watches sync.WaitGroup // of WatchLiveness and WatchMemory
@@ -204,17 +204,15 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 		return
 	}
 	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
-	o := gate.TargetOptions{
-		Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.address,
+	g.Target = &Target{relay: l.options.Relay, id: remote.ID{App: l.options.App, Generation: g.Number}, message: remote.Target{
+		Generation: g.Number, Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.address,
 		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: g.marker, DefaultHost: host,
-		Peer: at.peer.passing, OneRequest: at.peer.oneRequest, HalfClose: cfg.Gunicorn != nil && cfg.Gunicorn.AwaitsClose(),
-	}
+		Peer: at.peer.passing, OneRequest: at.peer.oneRequest,
+		HalfClose: cfg.Gunicorn != nil && cfg.Gunicorn.AwaitsClose(), NeedsProof: g.private == nil,
+	}}
 	if g.private == nil {
 		g.child = g.newChildListener(l.logger, at)
-		o.OnSuspend, g.probe.dial = g.child.onSuspend, g.child.dial
-	}
-	g.Target = gate.NewTarget(o)
-	if g.child != nil {
+		g.probe.dial = g.child.dial
 		g.child.start(g.Target, g.Process.Exited())
 	}
 }
@@ -228,7 +226,7 @@ func newProbe(cfg *config.App, at upstream, host string) httpProbe {
 	p.dial = func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, at.network, at.address)
 	}
-	if at.peer.passing == gate.PeerProxyLine {
+	if at.peer.passing == remote.PeerProxyLine {
 		p.line = probeLine
 	}
 	return p
@@ -339,7 +337,7 @@ func (g *Generation) Upstream() (network, address string) {
 	if g.private != nil {
 		return g.private.Network(), g.private.Address()
 	}
-	return g.Target.Options().Network, g.Target.Options().Address
+	return g.Target.message.Network, g.Target.message.Address
 }
 
 // ListenerProblem says why requests are held although the main process lives; empty:

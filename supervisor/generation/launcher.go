@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/proxy/remote"
 	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/state"
 )
@@ -15,6 +16,8 @@ type Options struct {
 	RuntimeDir string          // private sockets and scratch directories
 	State      *state.Store    // process trees are recorded in it
 	Gunicorns  *gunicorn.Cache // the settings that gunicorn reported, by app
+	Relay      remote.Relay    // has the targets of web apps
+	App        remote.AppID    // the relay's number of the app; see ForApp
 	// Hurry ends when every drain and every grace period is to end at once.
 	Hurry context.Context
 	// EndDrains ends when every drain is to end, and the stop signal is to be sent; nil: with
@@ -40,9 +43,9 @@ func NewLauncher(o Options) *Launcher {
 	return &Launcher{options: o, logger: o.Logger}
 }
 
-// Within returns a Launcher with an EndDrains and a Hurry of its own.
-func (l *Launcher) Within(endDrains, hurry context.Context) *Launcher {
+// ForApp returns a Launcher of one app, with an EndDrains and a Hurry of its own.
+func (l *Launcher) ForApp(app remote.AppID, endDrains, hurry context.Context) *Launcher {
 	o := l.options
-	o.EndDrains, o.Hurry = endDrains, hurry
+	o.App, o.EndDrains, o.Hurry = app, endDrains, hurry
 	return NewLauncher(o)
 }

@@ -95,8 +95,8 @@ func (v *livenessVerdict) add(s livenessSample) (dead *Death, suspected bool) {
 
 // livenessSubject is the generation that a LivenessWatch looks at.
 type livenessSubject interface {
-	// asked is closed as soon as the app has something to answer.
-	asked() <-chan struct{}
+	// awaitAsked returns as soon as the app has something to answer, or ctx ends.
+	awaitAsked(ctx context.Context)
 	// heard reports whether the app has sent a byte of a response since the last call.
 	heard() bool
 	// probe sends one request on a connection of its own.
@@ -172,12 +172,7 @@ func (w *LivenessWatch) run(ctx context.Context) {
 // that the silence is noticed within one.
 func (w *LivenessWatch) awaitSilence(ctx context.Context) {
 	for ctx.Err() == nil {
-		asked := w.subject.asked()
-		select {
-		case <-asked:
-		case <-ctx.Done():
-			return
-		}
+		w.subject.awaitAsked(ctx)
 		pause(ctx, w.settings.Interval/2)
 		if !w.subject.heard() && ctx.Err() == nil && w.subject.look().suspicious() {
 			return

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"tideover/proxy/remote"
 	"tideover/supervisor/process"
 )
 
@@ -26,10 +27,12 @@ type livenessLook struct {
 
 func newLivenessLook(g *Generation) *livenessLook { return &livenessLook{Generation: g} }
 
-func (l *livenessLook) asked() <-chan struct{} { return l.Target.Asked() }
+func (l *livenessLook) awaitAsked(ctx context.Context) {
+	_ = l.Target.await(ctx, remote.Asked)
+}
 
 func (l *livenessLook) heard() bool {
-	heard := l.Target.Heard()
+	heard := l.Target.relay.Heard(l.Target.id)
 	if heard {
 		l.lookedAt = time.Time{}
 	}
@@ -59,7 +62,7 @@ func (l *livenessLook) look() evidence {
 	if !e.listens {
 		return e
 	}
-	if _, proven := l.Target.Proof(); !proven { // a request tells whether nothing listens, or it could not be found out
+	if l.child != nil && l.child.present.Load() == nil { // a request tells whether nothing listens, or it could not be found out
 		e.accepted = false
 		return e
 	}

@@ -62,7 +62,12 @@ type subject struct {
 
 func newSubject() *subject { return &subject{request: make(chan struct{}), answers: true, saw: lives} }
 
-func (s *subject) asked() <-chan struct{} { return s.request }
+func (s *subject) awaitAsked(ctx context.Context) {
+	select {
+	case <-s.request:
+	case <-ctx.Done():
+	}
+}
 
 func (s *subject) heard() bool {
 	s.mu.Lock()

@@ -5,13 +5,13 @@ import (
 	"net"
 	"strings"
 
-	"tideover/proxy/gate"
+	"tideover/proxy/remote"
 	"tideover/supervisor/config"
 )
 
 // peer is how the address of a client reaches the app.
 type peer struct {
-	passing    gate.PeerPassing
+	passing    remote.PeerPassing
 	oneRequest bool
 }
 
@@ -22,9 +22,9 @@ func newPeer(cfg *config.App) peer {
 	}
 	switch cfg.PeerPassing() {
 	case config.PeerProxyLine:
-		return peer{gate.PeerProxyLine, cfg.Gunicorn.ForgetsPeer()}
+		return peer{remote.PeerProxyLine, cfg.Gunicorn.ForgetsPeer()}
 	case config.PeerOneForwardedFor:
-		return peer{passing: gate.PeerOneForwardedFor}
+		return peer{passing: remote.PeerOneForwardedFor}
 	}
 	return peer{}
 }
@@ -74,7 +74,7 @@ func saysInvalidLine(text string) bool {
 // takes none. The generation must not serve yet.
 func (g *Generation) takeNoLine(l *Launcher) {
 	g.probe.line = ""
-	g.Target.PassPeerInFields()
+	g.Target.message.Peer = remote.PeerInFields
 	network, _ := g.Upstream()
 	sees := "127.0.0.1"
 	if network == "unix" {

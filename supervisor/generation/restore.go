@@ -9,7 +9,7 @@ import (
 	"syscall"
 
 	"tideover/listener"
-	"tideover/proxy/gate"
+	"tideover/proxy/remote"
 	"tideover/supervisor/config"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/process"
@@ -55,7 +55,7 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 		}
 		at = portUpstream(port)
 	}
-	at.peer = peer{gate.PeerPassing(left.Peer), left.Single}
+	at.peer = peer{remote.PeerPassing(left.Peer), left.Single}
 	if g.Process, err = process.Adopt(left.Tree, left.Started); err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 	}
 	g.buildTarget(l, at)
 	if g.child != nil {
-		g.child.onSuspend() // it is proven anew
+		g.child.signal() // it is proven anew
 	}
 	return g, nil
 }
@@ -105,10 +105,10 @@ func (g *Generation) HandoffState() (*handoff.GenerationState, error) {
 			s.Path = number(path)
 		}
 	case g.child != nil:
-		s.Network, s.Address = g.Target.Options().Network, g.child.address
+		s.Network, s.Address = g.Target.message.Network, g.child.address
 	}
 	if g.Target != nil {
-		s.Peer, s.Single = uint8(g.Target.Options().Peer), g.Target.Options().OneRequest
+		s.Peer, s.Single = uint8(g.Target.message.Peer), g.Target.message.OneRequest
 	}
 	if g.notify != nil {
 		s.Notify = number(g.notify.conn)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"tideover/proxy/awake"
-	"tideover/proxy/gate"
 	"tideover/supervisor/process"
 )
 
@@ -15,7 +14,7 @@ import (
 // carries it out.
 type Teardown struct {
 	Number int
-	Target *gate.Target // nil: it never got requests
+	Target *Target // nil: it never got requests
 
 	reason StopReason
 	done   chan struct{}
@@ -74,7 +73,7 @@ const (
 	endTimeout = time.Second
 )
 
-// Stop begins to stop g. The gate must not point to its target any more. When
+// Stop begins to stop g. The relay must have another target of the app, or none. When
 // Options.Hurry ends, what is left of it is killed. done gets a value, if there is room,
 // once the Teardown is done.
 func (l *Launcher) Stop(g *Generation, reason StopReason, timeouts StopTimeouts, done chan<- struct{}) *Teardown {
@@ -116,9 +115,6 @@ func (t *Teardown) Done() <-chan struct{} { return t.done }
 
 func (l *Launcher) tearDown(t *Teardown, timeouts StopTimeouts) {
 	g, hurry := t.generation, l.options.Hurry
-	if g.Target != nil {
-		g.Target.Retire() // at once: an idle connection would keep newer gunicorns from stopping
-	}
 	reclaimed := func() int { return 0 }
 	if t.reason == StopReplaced {
 		reclaimed = g.ReclaimWhileServing()
@@ -128,7 +124,7 @@ func (l *Launcher) tearDown(t *Teardown, timeouts StopTimeouts) {
 	t.Reclaimed += reclaimed()
 	t.reclaim(context.WithoutCancel(hurry))
 	if g.Target != nil {
-		g.Target.Abandon()
+		g.Target.gone()
 		t.awaitEnd()
 	}
 	g.cleanup()
@@ -206,7 +202,7 @@ func (t *Teardown) stopProcesses(hurry context.Context, grace time.Duration) {
 
 // ReclaimWhileServing begins to accept what no worker of g accepts, and writes the marker to
 // it, again and again: its workers compete for it. end ends that and returns the number of
-// connections. The gate must not point to g's target, or requests must be held.
+// connections. The relay must have another target, or requests must be held.
 func (g *Generation) ReclaimWhileServing() (end func() int) {
 	if g.private == nil || g.Target == nil {
 		return func() int { return 0 }

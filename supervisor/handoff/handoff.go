@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/proxy"
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/logs"
@@ -54,15 +54,15 @@ func (e *State) GunicornReports() map[string]gunicorn.Report {
 
 // AppState is the part of one app.
 type AppState struct {
-	Name        string             `json:"-"`
-	Current     *GenerationState   `json:"current,omitempty"` // nil: nothing serves
-	Ended       bool               `json:"ended,omitempty"`   // the restart policy leaves it down
-	Failed      bool               `json:"failed,omitempty"`
-	Reason      string             `json:"reason,omitempty"`
-	Last        *api.Result        `json:"last,omitempty"`
-	Counters    proxy.Counters     `json:"counters"`
-	Connections []proxy.Connection `json:"connections,omitempty"`
-	Pipes       []Pipe             `json:"pipes,omitempty"`
+	Name        string              `json:"-"`
+	Current     *GenerationState    `json:"current,omitempty"` // nil: nothing serves
+	Ended       bool                `json:"ended,omitempty"`   // the restart policy leaves it down
+	Failed      bool                `json:"failed,omitempty"`
+	Reason      string              `json:"reason,omitempty"`
+	Last        *api.Result         `json:"last,omitempty"`
+	Counters    remote.Counters     `json:"counters"`
+	Connections []remote.Connection `json:"connections,omitempty"`
+	Pipes       []Pipe              `json:"pipes,omitempty"`
 }
 
 // SetPipes records the pipes that the next program reads.
@@ -106,8 +106,8 @@ type GenerationState struct {
 	Tree    process.Record `json:"tree"`
 	Network string         `json:"network,omitempty"` // of its socket
 	Address string         `json:"address,omitempty"`
-	Peer    uint8          `json:"peer,omitempty"`         // gate.PeerPassing; of an earlier program: 0, from fields
-	Single  bool           `json:"single,omitempty"`       // gate.TargetOptions.OneRequest
+	Peer    uint8          `json:"peer,omitempty"`         // remote.PeerPassing; of an earlier program: 0, from fields
+	Single  bool           `json:"single,omitempty"`       // remote.Target.OneRequest
 	Private *int           `json:"private,omitempty"`      // the private socket, unless the child opened its own
 	Path    *int           `json:"private_file,omitempty"` // of that, if it is a unix socket: an O_PATH descriptor
 	Notify  *int           `json:"notices,omitempty"`      // the socket of sd_notify

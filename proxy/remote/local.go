@@ -1,0 +1,467 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy"
+	"tideover/proxy/connlimit"
+	"tideover/proxy/gate"
+	"tideover/proxy/spool"
+)
+
+// LocalOptions make a Local.
+type LocalOptions struct {
+	Logger  hclog.Logger
+	Spool   *spool.Spool       // for bodies that do not fit into memory; nil: none
+	Limiter *connlimit.Limiter // of client connections; nil: none
+}
+
+// Local relays in the calling process. It is what a relay's process runs behind its channel, and it
+// is the whole relay where there is no such process.
+type Local struct {
+	options   LocalOptions
+	announce  func()
+	announced <-chan struct{}
+	marks     atomic.Uint64 // the last number
+
+	mu           sync.Mutex
+	apps         map[AppID]*localApp
+	doors        map[uint64]*localDoor
+	provers      map[ID]Prover
+	observations map[uint64]*gate.Observation // by the number of their mark
+}
+
+// NewLocal returns a Local without apps.
+func NewLocal(o LocalOptions) *Local {
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	ctx, announce := context.WithCancel(context.Background())
+	return &Local{options: o, announce: announce, announced: ctx.Done(), apps: map[AppID]*localApp{}, doors: map[uint64]*localDoor{},
+		provers: map[ID]Prover{}, observations: map[uint64]*gate.Observation{}}
+}
+
+// localApp is one app. Its targets are those of which a request may be in flight.
+type localApp struct {
+	name   string
+	gate   *gate.Gate
+	server *proxy.Server
+
+	mu      sync.Mutex // held during a Set
+	version uint64
+	current int // the generation of the gate's target; 0: none
+	targets map[int]*localTarget
+}
+
+// localTarget is a generation.
+type localTarget struct {
+	*gate.Target
+	gone atomic.Bool
+
+	proving sync.Mutex
+	proof   *gate.Proof // the last one; nil: there was none
+}
+
+// localDoor is a socket from which an app's server accepts.
+type localDoor struct {
+	app  AppID
+	stop func() // stops accepting, and waits until it has
+}
+
+var errNoApp = errors.New("the relay has no such app")
+
+// Set is that of Relay.
+func (l *Local) Set(_ context.Context, s Set) (Applied, error) {
+	a := l.obtain(s)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.Version < a.version {
+		return Applied{Version: a.version}, nil
+	}
+	a.version = s.Version
+	a.forgetGone()
+	var target *gate.Target
+	number := 0
+	if s.Target != nil {
+		number = s.Target.Generation
+		target = a.target(l, ID{s.App, number}, s.Target).Target
+	}
+	if s.Last {
+		a.server.CloseAfterNextResponse()
+	}
+	a.server.Configure(s.Settings)
+	former, inFlight := a.gate.Apply(gate.Desired{Settings: s.Gate, Target: target, Holds: s.Holds, Refusal: s.Refusal})
+	applied := Applied{Version: s.Version}
+	if former != nil {
+		applied.Former, applied.InFlight = a.current, inFlight
+	}
+	a.current = number
+	return applied, nil
+}
+
+// obtain returns an app, which is made if need be.
+func (l *Local) obtain(s Set) *localApp {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.apps[s.App]
+	if a == nil {
+		a = &localApp{name: s.Name, gate: gate.New(s.Gate), targets: map[int]*localTarget{}}
+		a.server = proxy.NewServer(proxy.Options{App: s.Name, Gate: a.gate, Settings: s.Settings, Logger: l.options.Logger,
+			Leaving: l.announced, Spool: l.options.Spool, Limiter: l.options.Limiter})
+		l.apps[s.App] = a
+	}
+	return a
+}
+
+// target returns the target of a generation, which is made if need be. a.mu must be held.
+func (a *localApp) target(l *Local, id ID, t *Target) *localTarget {
+	if known := a.targets[t.Generation]; known != nil {
+		return known
+	}
+	o := gate.TargetOptions{Name: t.Name, Network: t.Network, Address: t.Address, Concurrency: t.Concurrency, Bounded: t.Bounded,
+		Marker: t.Marker, DefaultHost: t.DefaultHost, Peer: t.Peer, OneRequest: t.OneRequest, HalfClose: t.HalfClose}
+	if t.NeedsProof {
+		o.OnSuspend = func(p *gate.Proof) {
+			if prover := l.prover(id); prover != nil {
+				prover.Lost(p.Number)
+			}
+		}
+	}
+	made := &localTarget{Target: gate.NewTarget(o)}
+	a.targets[t.Generation] = made
+	return made
+}
+
+// forgetGone forgets the targets of which no process exists and no request is in flight. a.mu must
+// be held.
+func (a *localApp) forgetGone() {
+	maps.DeleteFunc(a.targets, func(_ int, t *localTarget) bool { return t.gone.Load() && t.InFlight() == 0 })
+}
+
+func (l *Local) app(id AppID) *localApp {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.apps[id]
+}
+
+// target returns the target of a generation; nil: it is not known.
+func (l *Local) target(id ID) *localTarget {
+	a := l.app(id.App)
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.targets[id.Generation]
+}
+
+// Remove is that of Relay.
+func (l *Local) Remove(_ context.Context, app AppID) (Counters, error) {
+	a := l.app(app)
+	if a == nil {
+		return Counters{}, errNoApp
+	}
+	a.server.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.apps, app)
+	return a.server.Counters(), nil
+}
+
+// Announce is that of Relay.
+func (l *Local) Announce(context.Context) error {
+	l.announce()
+	return nil
+}
+
+// End is that of Relay. It waits for the disk of the spool.
+func (l *Local) End(ctx context.Context) error {
+	l.announce()
+	if l.options.Spool != nil {
+		if end, limited := ctx.Deadline(); limited {
+			l.options.Spool.Wait(time.Until(end))
+		}
+	}
+	return ctx.Err()
+}
+
+// Open is that of Relay.
+func (l *Local) Open(ctx context.Context, d Door) error {
+	accepted, err := net.FileListener(d.Socket)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	former := l.doors[d.Door]
+	delete(l.doors, d.Door)
+	l.mu.Unlock()
+	if former != nil {
+		former.stop()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.apps[d.App]
+	if a == nil {
+		accepted.Close()
+		return errNoApp
+	}
+	serving, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer accepted.Close()
+		if err := a.server.Serve(serving, accepted); err != nil {
+			l.options.Logger.Error("listener failed", "app", a.name, "address", d.Address, "error", err)
+		}
+	}()
+	l.doors[d.Door] = &localDoor{app: d.App, stop: func() {
+		cancel()
+		<-ended
+	}}
+	return nil
+}
+
+// Shut is that of Relay.
+func (l *Local) Shut(_ context.Context, door uint64) error {
+	l.mu.Lock()
+	d := l.doors[door]
+	delete(l.doors, door)
+	l.mu.Unlock()
+	if d != nil {
+		d.stop()
+	}
+	return nil
+}
+
+// Mark is that of Relay.
+func (l *Local) Mark(_ context.Context, app AppID) (Mark, error) {
+	a := l.app(app)
+	if a == nil {
+		return Mark{}, errNoApp
+	}
+	m := Mark{App: app, Number: l.marks.Add(1)}
+	observed := a.gate.Observe()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.observations[m.Number] = observed
+	return m, nil
+}
+
+// Since is that of Relay.
+func (l *Local) Since(_ context.Context, s Since) Held {
+	l.mu.Lock()
+	observed := l.observations[s.Number]
+	if s.End {
+		delete(l.observations, s.Number)
+	}
+	l.mu.Unlock()
+	if observed == nil {
+		return Held{Partial: true}
+	}
+	stats := observed.Stats()
+	if s.End {
+		stats = observed.End()
+	}
+	return Held{Held: stats.Held, Longest: stats.Longest}
+}
+
+// Await is that of Relay.
+func (l *Local) Await(ctx context.Context, w Await) error {
+	switch w.What {
+	case Disconnected, Sent:
+		a := l.app(w.App)
+		if a == nil {
+			return nil
+		}
+		if w.What == Disconnected {
+			a.server.WaitIdle(ctx)
+			if a.server.Connections() > 0 {
+				return ctx.Err()
+			}
+			return nil
+		}
+		a.server.WaitSent(ctx)
+		if a.server.Sending() > 0 {
+			return ctx.Err()
+		}
+		return nil
+	}
+	t := l.target(w.ID)
+	if t == nil {
+		return nil
+	}
+	switch w.What {
+	case Finished:
+		return t.Wait(ctx)
+	case TunnelsClosed:
+		return t.WaitTunnels(ctx)
+	case Asked:
+		select {
+		case <-t.Asked():
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("the relay knows no event %d", w.What)
+}
+
+// Cut is that of Relay.
+func (l *Local) Cut(_ context.Context, c Cut) error {
+	switch c.What {
+	case Tunnels:
+		if t := l.target(c.ID); t != nil {
+			t.CloseTunnels()
+		}
+	case Requests:
+		if a := l.app(c.App); a != nil {
+			a.server.Cut()
+		}
+	}
+	return nil
+}
+
+// Gone is that of Relay.
+func (l *Local) Gone(_ context.Context, id ID) error {
+	if t := l.target(id); t != nil {
+		t.gone.Store(true)
+		t.Abandon()
+	}
+	return nil
+}
+
+// SetProver is that of Relay.
+func (l *Local) SetProver(id ID, p Prover) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p == nil {
+		delete(l.provers, id)
+	} else {
+		l.provers[id] = p
+	}
+}
+
+func (l *Local) prover(id ID) Prover {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.provers[id]
+}
+
+// Prove is that of Relay.
+func (l *Local) Prove(_ context.Context, p Proof) error {
+	t := l.target(p.ID)
+	if t == nil || t.Options().OnSuspend == nil {
+		return nil
+	}
+	t.proving.Lock()
+	defer t.proving.Unlock()
+	switch last := t.proof; {
+	case last != nil && p.Number < last.Number:
+	case last != nil && p.Number == last.Number:
+		if p.Void {
+			t.Suspend(last)
+		}
+	case p.Void: // nothing was connected under it
+		t.proof = &gate.Proof{Number: p.Number}
+	default:
+		t.proof = &gate.Proof{Number: p.Number}
+		if p.Verify {
+			t.proof.Valid = func() bool {
+				prover := l.prover(p.ID)
+				return prover == nil || prover.Holds(p.Number)
+			}
+		}
+		t.Resume(t.proof)
+	}
+	return nil
+}
+
+// Turn is that of Relay.
+func (l *Local) Turn(ctx context.Context) error {
+	l.mu.Lock()
+	apps := maps.Clone(l.apps)
+	l.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(apps)) {
+		if err := apps[id].server.CheckAlive(ctx); err != nil {
+			return fmt.Errorf("app %s: %w", apps[id].name, err)
+		}
+	}
+	return nil
+}
+
+// Suspend is that of Relay.
+func (l *Local) Suspend(ctx context.Context, app AppID) ([]Connection, error) {
+	if a := l.app(app); a != nil {
+		return a.server.Quiesce(ctx), nil
+	}
+	return nil, nil
+}
+
+// Resume is that of Relay.
+func (l *Local) Resume(_ context.Context, app AppID) error {
+	if a := l.app(app); a != nil {
+		a.server.Resume()
+	}
+	return nil
+}
+
+// Admit is that of Relay.
+func (l *Local) Admit(_ context.Context, from Admission) error {
+	a := l.app(from.App)
+	if a == nil {
+		return errNoApp
+	}
+	a.server.RestoreCounters(from.Counters)
+	return a.server.Restore(from.Connections)
+}
+
+// State is that of Relay.
+func (l *Local) State(app AppID) State {
+	a := l.app(app)
+	if a == nil {
+		return State{}
+	}
+	return State{Snapshot: a.gate.Snapshot(), Connections: a.server.Connections(), Sending: a.server.Sending()}
+}
+
+// Clients is that of Relay.
+func (l *Local) Clients() Clients {
+	if l.options.Limiter == nil {
+		return Clients{}
+	}
+	return Clients{Open: l.options.Limiter.Open(), Limit: l.options.Limiter.Max()}
+}
+
+// Counters is that of Relay.
+func (l *Local) Counters(app AppID) Counters {
+	a := l.app(app)
+	if a == nil {
+		return Counters{}
+	}
+	return a.server.Counters()
+}
+
+// Use is that of Relay.
+func (l *Local) Use(id ID) Use {
+	t := l.target(id)
+	if t == nil {
+		return Use{}
+	}
+	return Use{InFlight: t.InFlight(), Tunnels: t.Tunnels()}
+}
+
+// Heard is that of Relay.
+func (l *Local) Heard(id ID) bool {
+	t := l.target(id)
+	return t != nil && t.Heard()
+}
