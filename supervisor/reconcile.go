@@ -54,7 +54,7 @@ func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 		out.Warnings = append(out.Warnings, c.planListeners()...)
 	} else {
 		s.options.Logger.Info("apply started", "by", r.By)
-		if err := c.carryOut(); err != nil {
+		if err := c.carryOutAll(); err != nil {
 			return applyFailed(err)
 		}
 		s.shared.source.inForce.Store(file)
@@ -218,9 +218,29 @@ func (a *appChange) differ() {
 func (c *reconciliation) needNewStart() []string {
 	var all []string
 	for _, d := range config.DaemonDifferences(&c.shared.source.inForce.Load().Daemon, &c.file.Daemon) {
+		if d.Key.Change == config.Live {
+			continue
+		}
 		all = append(all, "daemon."+d.Key.Path+" has changed; the change takes effect when tideover is started again")
 	}
 	return all
+}
+
+// carryOutAll makes the daemon and the apps what the configuration says.
+func (c *reconciliation) carryOutAll() error {
+	if c.options.Reconfigure == nil {
+		return c.carryOut()
+	}
+	change, err := c.options.Reconfigure(&c.file.Daemon)
+	if err != nil {
+		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
+	}
+	if err := c.carryOut(); err != nil {
+		change.Discard()
+		return err
+	}
+	change.Commit()
+	return nil
 }
 
 // carryOut makes the apps what the configuration says. What can fail without harm

@@ -63,6 +63,9 @@ type Options struct {
 	// Load reads the configuration anew before every reload; nil: it cannot
 	// change.
 	Load func() (*config.File, error)
+	// Reconfigure prepares what a configuration that is being applied changes outside of the apps.
+	// An error means that nothing is changed. nil: nothing.
+	Reconfigure func(*config.Daemon) (DaemonChange, error)
 	// StopTimeout bounds the whole shutdown, from Announce on; 0: only the timeouts of the apps
 	// do.
 	StopTimeout time.Duration
@@ -70,6 +73,10 @@ type Options struct {
 	// nil: it is read from /proc/meminfo.
 	FreeMemory func() uint64
 }
+
+// DaemonChange is a change of what is outside of the apps, prepared. Exactly one of its functions is
+// called.
+type DaemonChange struct{ Commit, Discard func() }
 
 // relayTimeout bounds the wait for the end of the relay, and for the disk of its spool.
 const relayTimeout = time.Second

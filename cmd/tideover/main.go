@@ -6,12 +6,14 @@ import (
 	"os"
 
 	"tideover/listener"
+	"tideover/supervisor/admin"
 	"tideover/supervisor/process"
 	"tideover/supervisor/safepath"
 )
 
 func main() {
 	process.Shim()
+	admin.Role()
 	safepath.Helper()
 	listener.Helper()
 	os.Exit(Main{}.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))

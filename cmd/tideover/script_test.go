@@ -21,14 +21,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/listener"
+	"tideover/supervisor/admin"
 	"tideover/supervisor/process"
 	"tideover/supervisor/safepath"
 )
 
-// TestMain makes this binary four programs: the tests, tideover itself, and the
+// TestMain makes this binary several programs: the tests, tideover itself and its roles, and the
 // web app and the plain process that tideover runs in the scripts.
 func TestMain(m *testing.M) {
 	process.Shim()
+	admin.Role()
 	safepath.Helper()
 	listener.Helper()
 	testscript.Main(m, map[string]func(){"tideover": main, "webapp": webapp, "worker": worker})

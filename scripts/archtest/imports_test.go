@@ -14,15 +14,16 @@ const module = "tideover"
 // the supervisor, and no request can wait for one of the supervisor's locks.
 var walls = map[string][]string{
 	"cmd/tideover": {"cmd/tideover/internal/daemon", "cmd/tideover/internal/move", "cmd/tideover/internal/term", "listener",
-		"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
+		"supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
 		"supervisor/process", "supervisor/safepath", "supervisor/supervisordconf"},
 	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term", "proxy/awake",
-		"supervisor", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
+		"supervisor", "supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/confine", "supervisor/control", "supervisor/handoff", "supervisor/logs",
 		"supervisor/process", "supervisor/safepath", "listener"},
 	"cmd/tideover/internal/move": {"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/process", "supervisor/safepath",
 		"supervisor/supervisordconf"},
 	"cmd/tideover/internal/term": {},
 
+	"supervisor/admin":   {"listener", "supervisor/api", "supervisor/confine", "supervisor/control"},
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
 	"supervisor": {"proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/spool", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",

@@ -37,6 +37,20 @@ func checkListen(s string) error {
 	return checkHostPort(s)
 }
 
+// checkAdmin checks daemon.admin: an address that tideover binds itself.
+func checkAdmin(s string) error {
+	if strings.HasPrefix(s, "systemd:") {
+		return errors.New(`this address is bound by tideover itself: write "127.0.0.1:9464" or "unix:/run/tideover/admin.sock"`)
+	}
+	return checkListen(s)
+}
+
+// isLoopback reports whether only processes of this machine reach a host.
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
 func checkUnixPath(p string) error {
 	switch {
 	case strings.HasPrefix(p, "@") || strings.HasPrefix(p, "\x00"):

@@ -76,6 +76,7 @@ func (l *loader) checkAll() {
 			}
 		}
 	}
+	l.checkAdmin(addresses)
 	if len(l.apps) == 0 && l.errors == 0 {
 		l.add(noApp(l.main.path))
 	}
@@ -113,6 +114,23 @@ func (l *loader) checkAddresses(d *draft, earlier *addressIndex) {
 	}
 	for _, a := range d.Listen {
 		earlier.add(a, d.App)
+	}
+}
+
+// checkAdmin reports a daemon.admin that is the address of an app, or that other machines reach.
+func (l *loader) checkAdmin(apps *addressIndex) {
+	address := l.file.Daemon.Admin
+	if address == "" {
+		return
+	}
+	at := l.main.find([]string{"daemon", "admin"}).value
+	for _, other := range apps.overlapping(address) {
+		l.add(l.main.problem(at, fmt.Sprintf("%s is also the address of %s (%s)", address, other.app.Name, other.address)))
+	}
+	if host, _, tcp := splitHostPort(address); tcp && !isLoopback(host) {
+		p := l.main.problem(at, "daemon.admin is open to other machines: they see the names and states of the apps, without a password")
+		p.Warning, p.Hint = true, "127.0.0.1 or unix:PATH is for this machine alone; elsewhere a firewall must protect it"
+		l.add(p)
 	}
 }
 

@@ -32,8 +32,11 @@ type call struct {
 
 func newCall(s *Server, w http.ResponseWriter, r *http.Request) *call {
 	c := &call{server: s, ctx: r.Context(), request: r, w: w, controller: http.NewResponseController(w)}
-	if conn, ok := c.ctx.Value(connKey{}).(*admittedConn); ok {
+	switch conn := c.ctx.Value(connKey{}).(type) {
+	case *admittedConn:
 		c.peer, c.role = conn.peer, conn.role
+	case *viewerConn:
+		c.peer, c.role = conn.peer, roleViewer
 	}
 	return c
 }

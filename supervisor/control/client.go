@@ -204,6 +204,7 @@ func (c *Client) unary(ctx context.Context, method, path string, request, reply 
 	if err := resp.decode(reply); err != nil {
 		return c.wrapError(ctx, err)
 	}
+	io.CopyN(io.Discard, resp.body, 2) // the end of the line and of the body, for the next request on a ViewerClient's connection
 	return nil
 }
 

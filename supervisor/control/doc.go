@@ -11,7 +11,8 @@
 // daemon's own user may do everything, members of socket_group may reload, hold,
 // release and look, all others nothing. Credentials are those at the time of
 // connecting and are asked for before a byte is read, so a connection has one
-// request. A client checks the credentials of the daemon in the same way.
+// request. A client checks the credentials of the daemon in the same way. The admin process has
+// one end of a socket pair instead (viewer.go), which shows it the state of the apps only.
 //
 // Operations that take time answer with JSON lines, one event each; the last line
 // is the result. A client that leaves does not end its operation, with one

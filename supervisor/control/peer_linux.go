@@ -21,6 +21,7 @@ type role int
 
 const (
 	roleNone     role = iota // nothing
+	roleViewer               // the admin process: look at the state of the apps
 	roleOperator             // members of socket_group: reload, hold, release, look
 	roleAdmin                // root and the daemon's own user: everything
 )

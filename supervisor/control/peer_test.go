@@ -234,6 +234,9 @@ func TestRolesOfRoutes(t *testing.T) {
 		if members[r.path] {
 			want = roleOperator
 		}
+		if r.path == "/v1/status" {
+			want = roleViewer
+		}
 		if r.minRole != want {
 			t.Errorf("%s is for role %d, want %d", r.path, r.minRole, want)
 		}

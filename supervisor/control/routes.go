@@ -20,7 +20,7 @@ type route struct {
 // routes is every path, and the role it needs.
 func routes() []route {
 	return []route{
-		{"GET", "/v1/status", roleOperator, false, handleStatus},
+		{"GET", "/v1/status", roleViewer, false, handleStatus},
 		{"GET", "/v1/check", roleOperator, false, handleCheck},
 		{"POST", "/v1/logs", roleOperator, false, handleLogs},
 		{"POST", "/v1/reload", roleOperator, true, handleOperation(api.Reload)},

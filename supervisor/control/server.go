@@ -61,15 +61,8 @@ func NewServer(socket *Socket, backend Backend, logger hclog.Logger) *Server {
 // Serve serves until ctx ends. Then every stream gets its last event, and Serve
 // returns when all connections are closed. The caller closes the socket.
 func (s *Server) Serve(ctx context.Context) error {
-	web := &http.Server{
-		Handler:           s.handler(),
-		ReadHeaderTimeout: requestTimeout,
-		IdleTimeout:       requestTimeout,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          s.logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext:       withPeer,
-	}
+	web := s.webServer(ctx)
+	web.ReadHeaderTimeout, web.IdleTimeout = requestTimeout, requestTimeout
 	web.SetKeepAlivesEnabled(false) // credentials are those at the time of connecting
 	connections := newAdmission(s.socket, s.logger)
 	defer connections.wait()
@@ -90,6 +83,17 @@ func (s *Server) Serve(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// webServer returns a server for the routes. Requests end with ctx.
+func (s *Server) webServer(ctx context.Context) *http.Server {
+	return &http.Server{
+		Handler:        s.handler(),
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       s.logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+		BaseContext:    func(net.Listener) context.Context { return ctx },
+		ConnContext:    withPeer,
+	}
 }
 
 // connKey is the key of the connection in the context of a request.

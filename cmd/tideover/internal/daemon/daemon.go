@@ -18,6 +18,7 @@ import (
 	"tideover/cmd/tideover/internal/term"
 	"tideover/listener"
 	"tideover/supervisor"
+	"tideover/supervisor/admin"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/control"
@@ -86,6 +87,8 @@ type daemon struct {
 	ownLog     *logs.OwnLog
 	shutdown   *shutdown
 	supervisor atomic.Pointer[supervisor.Supervisor] // nil: the daemon is being started
+	admin      *admin.Keeper
+	control    *control.Server // set before admin runs
 }
 
 func (d *daemon) run(ctx context.Context) error {
@@ -123,6 +126,9 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer socket.Close()
+	if d.admin, err = d.openAdmin(socketPath); err != nil {
+		return err
+	}
 	output := &sharedOutput{screen: d.Stdout}
 	sup, err := supervisor.New(d.Config, supervisor.Options{
 		Logger: d.logger, OwnLog: d.ownLog, Version: d.Version,
@@ -130,7 +136,7 @@ func (d *daemon) run(ctx context.Context) error {
 		Name:       strings.TrimSuffix(filepath.Base(socketPath), ".sock"),
 		RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath),
 		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff, StopTimeout: stopTimeout,
-		TakeOver: d.TakeOver && d.Handoff == nil,
+		TakeOver: d.TakeOver && d.Handoff == nil, Reconfigure: d.reconfigure,
 	})
 	if err != nil {
 		return err
@@ -192,8 +198,10 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 	defer end()
 	systemd := newNotifier(d, sup)
 	helpers.Go(func() { systemd.run(ended) })
+	d.control = control.NewServer(socket, backend{sup, systemd, d.shutdown, d.logger}, d.logger)
+	helpers.Go(func() { d.admin.Run(ended) })
 	helpers.Go(func() {
-		if err := control.NewServer(socket, backend{sup, systemd, d.shutdown, d.logger}, d.logger).Serve(ended); err != nil {
+		if err := d.control.Serve(ended); err != nil {
 			d.logger.Error("control socket failed", "error", err)
 		}
 	})

@@ -37,6 +37,7 @@ func (d *daemon) upgrade(sup *supervisor.Supervisor, socket *control.Socket) {
 		d.logger.Info("upgrade started", "program", path)
 		err = sup.Upgrade(socket.Path(), socket, func(variable string) error {
 			d.flushLog()
+			defer d.admin.Halt()()
 			return execBinary(path, append(os.Environ(), variable))
 		})
 	}

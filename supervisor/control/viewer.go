@@ -1,0 +1,95 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+)
+
+// viewerConn is the daemon's end of a socket pair whose other end only looks.
+type viewerConn struct {
+	*net.UnixConn
+	peer  peer
+	close func() error
+}
+
+// Close closes the connection once.
+func (c *viewerConn) Close() error { return c.close() }
+
+// ServeViewer answers requests on one end of a socket pair until ctx ends or the peer has closed
+// the other end. It takes the descriptor over. The peer, a process that the daemon has started
+// itself, may look at the state of the apps and nothing else, whichever user it is. Its requests
+// are answered one after another, beside the bounds of the control socket.
+func (s *Server) ServeViewer(ctx context.Context, end *os.File) error {
+	conn, err := net.FileConn(end)
+	end.Close()
+	if err != nil {
+		return err
+	}
+	local, ok := conn.(*net.UnixConn)
+	if !ok {
+		conn.Close()
+		return errors.New("no unix socket")
+	}
+	closed := make(chan struct{})
+	viewer := &viewerConn{UnixConn: local, peer: peer{uid: uint32(os.Geteuid())}, close: sync.OnceValue(func() error {
+		defer close(closed)
+		return local.Close()
+	})}
+	web := s.webServer(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- web.Serve(&oneConn{conn: viewer, closed: closed}) }()
+	select {
+	case <-closed:
+	case <-ctx.Done():
+	}
+	web.Close()
+	<-ended
+	return viewer.Close()
+}
+
+// oneConn is a listener that accepts one connection, and ends when that is closed.
+type oneConn struct {
+	conn     net.Conn
+	accepted sync.Once
+	closed   <-chan struct{}
+}
+
+func (l *oneConn) Accept() (conn net.Conn, err error) {
+	l.accepted.Do(func() { conn = l.conn })
+	if conn != nil {
+		return conn, nil
+	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
+
+func (l *oneConn) Close() error { return l.conn.Close() }
+
+// NewViewerClient returns a client on the other end of the socket pair. When the connection is
+// broken every request fails.
+func NewViewerClient(end *os.File) (*Client, error) {
+	conn, err := net.FileConn(end)
+	end.Close()
+	if err != nil {
+		return nil, err
+	}
+	first := make(chan net.Conn, 1)
+	first <- conn
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		select {
+		case conn := <-first:
+			return conn, nil
+		default:
+			return nil, net.ErrClosed
+		}
+	}
+	return &Client{socket: "the supervisor's socket pair", http: &http.Client{Transport: &http.Transport{
+		DialContext: dial, MaxConnsPerHost: 1, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
+	}}}, nil
+}
