@@ -3,7 +3,10 @@ package main
 import (
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -81,4 +84,62 @@ func checkCommands(t *testing.T, service map[string][]string) (listen []string) 
 		}
 	}
 	return listen
+}
+
+// The units are hardened as far as the README of the examples says. Where systemd-analyze is
+// missing, the directives with the largest part in that are looked for.
+func TestExposureOfTheUnits(t *testing.T) {
+	t.Parallel()
+	dir := "../../examples/systemd/"
+	for _, c := range []struct {
+		unit, dropIn string
+		most         float64
+	}{
+		{dir + "tideover.service", "", 4.5},
+		{dir + "tideover.service", dir + "hardened.conf", 4},
+		{dir + "one-app/shop.service", "", 2.5},
+	} {
+		set := values(t, c.unit)
+		for _, name := range []string{"CapabilityBoundingSet", "SystemCallFilter", "RestrictAddressFamilies", "RestrictNamespaces", "PrivateDevices", "ProtectProc"} {
+			if _, ok := set[name]; !ok {
+				t.Errorf("%s has no %s=", c.unit, name)
+			}
+		}
+		if name, has := "MemoryDenyWriteExecute", set["MemoryDenyWriteExecute"]; has != nil {
+			t.Errorf("%s: %s= breaks cffi, numba and PyPy", c.unit, name)
+		}
+		analyze, err := exec.LookPath("systemd-analyze")
+		if err != nil {
+			continue
+		}
+		root, name := t.TempDir(), filepath.Base(c.unit)
+		units := filepath.Join(root, "etc/systemd/system")
+		must(t, os.MkdirAll(filepath.Join(units, name+".d"), 0o755))
+		copyFile(t, c.unit, filepath.Join(units, name))
+		if c.dropIn != "" {
+			copyFile(t, c.dropIn, filepath.Join(units, name+".d/hardened.conf"))
+		}
+		out, err := exec.Command(analyze, "security", "--no-pager", "--offline=yes", "--root="+root, name).CombinedOutput()
+		if err != nil {
+			t.Logf("systemd-analyze does not know what it is asked: %v\n%s", err, out) // before 250
+			continue
+		}
+		found := regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`).FindSubmatch(out)
+		if found == nil {
+			t.Fatalf("%s", out)
+		}
+		if level, err := strconv.ParseFloat(string(found[1]), 64); err != nil || level > c.most {
+			t.Errorf("%s %s: exposure %s, at most %v\n%s", c.unit, c.dropIn, found[1], c.most, out)
+		}
+		if strings.Contains(string(out), "ignoring") {
+			t.Errorf("systemd %s\n%s", name, out)
+		}
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	must(t, err)
+	must(t, os.WriteFile(to, text, 0o644))
 }
