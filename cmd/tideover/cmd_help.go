@@ -22,7 +22,7 @@ const frontPage = `Keeps Python web apps answering while they restart.
 Serve      run · reload · restart · start · stop · apply · shutdown
 Look       status · logs · pid
 Traffic    hold · release · signal
-More       check · import · move · completion · version · help
+More       init · check · doctor · import · move · completion · version · help
 
 tideover help VERB     one verb: examples, flags, exit codes
 tideover help flags    flags that every verb takes

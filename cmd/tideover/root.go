@@ -107,8 +107,8 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.SetHelpCommand(newHelpCommand())
 	root.SetHelpFunc(printHelp)
 	root.AddCommand(newRunCommand(c), newReloadCommand(c), newRestartCommand(c), newStartCommand(c), newStopCommand(c),
-		newApplyCommand(c), newShutdownCommand(c), newHoldCommand(c), newReleaseCommand(c), newSignalCommand(c), newMoveCommand(c),
-		readOnly(newStatusCommand(c)), readOnly(newPidCommand(c)), readOnly(newLogsCommand(c)), readOnly(newCheckCommand(c)),
+		newApplyCommand(c), newShutdownCommand(c), newHoldCommand(c), newReleaseCommand(c), newSignalCommand(c), newMoveCommand(c), newInitCommand(c),
+		readOnly(newStatusCommand(c)), readOnly(newPidCommand(c)), readOnly(newLogsCommand(c)), readOnly(newCheckCommand(c)), readOnly(newDoctorCommand(c)),
 		readOnly(newImportCommand(c)), readOnly(newCompletionCommand(c)), readOnly(newVersionCommand(c)))
 	root.AddCommand(newHelpTopics()...)
 	return root

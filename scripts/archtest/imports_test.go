@@ -13,7 +13,8 @@ const module = "tideover"
 // leaves. A leaf imports no package of this module, so it cannot call back into
 // the supervisor, and no request can wait for one of the supervisor's locks.
 var walls = map[string][]string{
-	"cmd/tideover": {"cmd/tideover/internal/daemon", "cmd/tideover/internal/move", "cmd/tideover/internal/term", "listener",
+	"cmd/tideover": {"cmd/tideover/internal/daemon", "cmd/tideover/internal/doctor", "cmd/tideover/internal/move", "cmd/tideover/internal/project",
+		"cmd/tideover/internal/term", "listener",
 		"supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
 		"supervisor/process", "supervisor/safepath", "supervisor/supervisordconf"},
 	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term", "proxy/awake",
@@ -21,7 +22,9 @@ var walls = map[string][]string{
 		"supervisor/process", "supervisor/safepath", "listener"},
 	"cmd/tideover/internal/move": {"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/process", "supervisor/safepath",
 		"supervisor/supervisordconf"},
-	"cmd/tideover/internal/term": {},
+	"cmd/tideover/internal/project": {"supervisor/config", "supervisor/gunicorn", "supervisor/servers", "supervisor/supervisordconf"},
+	"cmd/tideover/internal/doctor":  {"supervisor/api", "supervisor/config"},
+	"cmd/tideover/internal/term":    {},
 
 	"supervisor/admin":   {"listener", "supervisor/api", "supervisor/confine", "supervisor/control"},
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},

@@ -141,6 +141,9 @@ func (im *importer) differences() (all []string) {
 	return all
 }
 
+// Quote returns text as a string of TOML.
+func Quote(text string) string { return tomlString(text) }
+
 // tomlString returns text as a TOML string, without escapes if possible.
 func tomlString(text string) string {
 	plain := !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError })
