@@ -52,7 +52,7 @@ type Phase struct {
 	To       int           `json:"to"`   // generation being started, 0: none yet
 	Name     string        `json:"name"` // queue (behind another operation), hook, start, ready, swap, drain, stop (of a plain process), hold, release, done
 	Result   string        `json:"result,omitempty"`
-	Duration time.Duration `json:"duration_ns"`
+	Duration time.Duration `json:"-"` // package control sends it in seconds
 	Attrs    []Attr        `json:"facts,omitempty"`
 	Plain    bool          `json:"plain,omitempty"` // of a plain process
 }
@@ -117,12 +117,12 @@ type ListenRequest struct {
 	// is lost. 0: they are bound.
 	Pid int `json:"pid,omitempty"`
 	// For is how long an address may still be in use.
-	For time.Duration `json:"for_ns,omitempty"`
+	For time.Duration `json:"-"` // package control sends it in seconds
 }
 
 // HoldRequest asks to hold one app's requests.
 type HoldRequest struct {
-	For time.Duration `json:"for_ns"` // the lease; 0: the app's hold.timeout
+	For time.Duration `json:"-"` // the lease; 0: the app's hold.timeout; package control sends it in seconds
 	By  string        `json:"by,omitempty"`
 	// Attached holds end with the control connection that asked for them.
 	Attached bool `json:"attached,omitempty"`

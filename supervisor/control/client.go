@@ -117,7 +117,7 @@ func (c *Client) stream(ctx context.Context, path string, request any, progress 
 			return e, err
 		}
 		if e.Phase != nil && progress != nil {
-			progress(*e.Phase)
+			progress(e.Phase.phase())
 		}
 	}
 }
@@ -126,7 +126,7 @@ func (c *Client) stream(ctx context.Context, path string, request any, progress 
 // The hold ends after r.For, or by Release.
 func (c *Client) Hold(ctx context.Context, app string, r api.HoldRequest) (api.HoldReport, error) {
 	r.Attached = false
-	resp, err := c.request(ctx, http.MethodPost, "/v1/hold", holdRequest{app, r})
+	resp, err := c.request(ctx, http.MethodPost, "/v1/hold", newHoldRequest(app, r))
 	if err != nil {
 		return api.HoldReport{}, err
 	}
@@ -149,7 +149,7 @@ func (c *Client) Signal(ctx context.Context, app string, sig syscall.Signal) err
 
 // Listen opens the public addresses of an app that has none open yet.
 func (c *Client) Listen(ctx context.Context, r api.ListenRequest) error {
-	return c.unary(ctx, http.MethodPost, "/v1/listen", r, &struct{}{})
+	return c.unary(ctx, http.MethodPost, "/v1/listen", listenRequest{r, seconds(r.For)}, &struct{}{})
 }
 
 // Unlisten gives the public addresses of app up; it goes on to answer what it has accepted. With

@@ -29,7 +29,7 @@ type finalReport struct {
 // The caller must call End; its report says whether the hold had ended before.
 func (c *Client) OpenHold(ctx context.Context, app string, r api.HoldRequest) (*HoldSession, error) {
 	r.Attached = true
-	request, err := json.Marshal(holdRequest{app, r})
+	request, err := json.Marshal(newHoldRequest(app, r))
 	if err != nil {
 		return nil, asError(err)
 	}

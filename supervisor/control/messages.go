@@ -1,10 +1,13 @@
 package control
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"syscall"
+	"time"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/logs"
@@ -12,7 +15,7 @@ import (
 
 // event is one line of a streamed response. Exactly one field is set.
 type event struct {
-	Phase   *api.Phase       `json:"phase,omitempty"`
+	Phase   *phaseEvent      `json:"phase,omitempty"`
 	Result  *api.Result      `json:"result,omitempty"`  // last line of an operation
 	Applied *api.ApplyResult `json:"applied,omitempty"` // last line of apply
 	Held    *api.HoldReport  `json:"held,omitempty"`    // the hold has begun and the requests in flight have finished
@@ -22,9 +25,62 @@ type event struct {
 	Error   *api.Error       `json:"error,omitempty"`
 }
 
+// seconds is a duration that JSON has in seconds, as all those of the API.
+type seconds time.Duration
+
+func (s seconds) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(s).Seconds()) }
+
+func (s *seconds) UnmarshalJSON(text []byte) error {
+	var number float64
+	if err := json.Unmarshal(text, &number); err != nil {
+		return err
+	}
+	if number < 0 || number > maxSeconds {
+		return fmt.Errorf("%v is not a number of seconds from 0 to %v", number, float64(maxSeconds))
+	}
+	*s = seconds(math.Round(number * float64(time.Second)))
+	return nil
+}
+
+// maxSeconds is close to the longest time.Duration, 292 years.
+const maxSeconds = 9e9
+
+// phaseEvent is a phase with its duration.
+type phaseEvent struct {
+	api.Phase
+	Duration seconds `json:"duration_s"`
+}
+
+func newPhaseEvent(p api.Phase) *phaseEvent { return &phaseEvent{p, seconds(p.Duration)} }
+
+func (p *phaseEvent) phase() api.Phase {
+	p.Phase.Duration = time.Duration(p.Duration)
+	return p.Phase
+}
+
 type holdRequest struct {
 	App string `json:"app"`
 	api.HoldRequest
+	For seconds `json:"for_s,omitempty"`
+}
+
+func newHoldRequest(app string, r api.HoldRequest) holdRequest {
+	return holdRequest{app, r, seconds(r.For)}
+}
+
+func (r holdRequest) request() api.HoldRequest {
+	r.HoldRequest.For = time.Duration(r.For)
+	return r.HoldRequest
+}
+
+type listenRequest struct {
+	api.ListenRequest
+	For seconds `json:"for_s,omitempty"`
+}
+
+func (r listenRequest) request() api.ListenRequest {
+	r.ListenRequest.For = time.Duration(r.For)
+	return r.ListenRequest
 }
 
 type appRequest struct {

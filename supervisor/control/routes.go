@@ -64,7 +64,7 @@ func handleOperation(verb api.Verb) func(*call) error {
 		}
 		r.Verb, r.By = verb, c.caller()
 		result := c.server.backend.Do(c.ctx, r, func(p api.Phase) {
-			c.sendEvent(event{Phase: &p}) // fails when the client has left; then c.ctx has ended, too
+			c.sendEvent(event{Phase: newPhaseEvent(p)}) // fails when the client has left; then c.ctx has ended, too
 		})
 		c.app, c.exit = result.App, result.Exit
 		return c.sendEvent(event{Result: &result})
@@ -80,7 +80,7 @@ func handleApply(c *call) error {
 	}
 	r.By = c.caller()
 	result := c.server.backend.Apply(c.ctx, r, func(p api.Phase) {
-		c.sendEvent(event{Phase: &p})
+		c.sendEvent(event{Phase: newPhaseEvent(p)})
 	})
 	c.exit = result.Exit
 	return c.sendEvent(event{Applied: &result})
@@ -107,7 +107,7 @@ func handleHold(c *call) error {
 	if r.Attached {
 		defer c.onEndOfBody(cancel)()
 	}
-	hold, err := c.server.backend.Hold(ctx, r.App, r.HoldRequest)
+	hold, err := c.server.backend.Hold(ctx, r.App, r.request())
 	if err != nil {
 		return err
 	}
@@ -165,12 +165,12 @@ func handleSignal(c *call) error {
 
 // handleListen and handleUnlisten are for a move from another supervisor and back.
 func handleListen(c *call) error {
-	var r api.ListenRequest
+	var r listenRequest
 	if err := c.decodeAll(&r); err != nil {
 		return err
 	}
 	c.app = r.App
-	if err := c.server.backend.Listen(c.ctx, r); err != nil {
+	if err := c.server.backend.Listen(c.ctx, r.request()); err != nil {
 		return err
 	}
 	return c.reply(struct{}{})
