@@ -23,11 +23,13 @@ const (
 	lentPiece    = 16 << 10
 	roomInterval = 20 * time.Millisecond
 	// firstMark is how long after the sender has started what the client has taken is first noted:
-	// before that, its kernel takes what it has room for. Its rate is measured for minWindow at least;
-	// for half of the time that the client has had, up to maxWindow, so that it may pause.
-	firstMark = 400 * time.Millisecond
-	minWindow = 600 * time.Millisecond
-	maxWindow = 10 * time.Second
+	// before that, its kernel takes what it has room for. Its rate is measured for minWindow at least,
+	// for a quarter of the time that the client has had up to longWindow, and for about a half of it
+	// where the spool has been full for so long, up to maxWindow: it may pause.
+	firstMark  = 400 * time.Millisecond
+	minWindow  = 600 * time.Millisecond
+	longWindow = 2 * time.Second
+	maxWindow  = 10 * time.Second
 )
 
 // A storedResponse takes a response off the worker of the app while the client reads it more slowly
@@ -114,10 +116,13 @@ func (s *storedResponse) wait() error {
 	return s.failure()
 }
 
-// failure is how the sender has failed; nil: it has not.
+// failure is how the sender has failed, or is about to; nil: it has not.
 func (s *storedResponse) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.evicted { // the watch for the client's disconnect may have noticed it before the sender
+		return errEvicted
+	}
 	return s.err
 }
 
@@ -385,23 +390,26 @@ func (s *storedResponse) markLocked() mark {
 }
 
 // Remaining is how long the client will take for what is stored, if it goes on as it does. It is 0
-// while that is not known. To know it takes calls firstMark and minWindow apart, or a client that has
-// had maxWindow.
+// while that is not known. It has to be called again and again to become known.
 func (s *storedResponse) Remaining() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.file == nil {
 		return 0
 	}
-	m := s.markLocked()
-	if m.at.Sub(s.recent.at) >= min(max(firstMark, s.recent.at.Sub(s.start)), maxWindow) {
-		s.former, s.recent = s.recent, m
+	now := s.markLocked()
+	if now.at.Sub(s.recent.at) >= min(max(firstMark, s.recent.at.Sub(s.start)), maxWindow) {
+		s.former, s.recent = s.recent, now
 	}
-	window := m.at.Sub(s.former.at)
-	if window < minWindow || window < maxWindow && s.former.at.Equal(s.start) {
+	age, since := now.at.Sub(s.start), s.former
+	if since.at.Equal(s.start) && age < maxWindow {
+		since = s.recent
+	}
+	window := now.at.Sub(since.at)
+	if since.at.Equal(s.start) && age < maxWindow || window < max(minWindow, min(age/4, longWindow)) {
 		return 0
 	}
-	left, took := max(0, s.inFile+int64(len(s.memory)+s.writing)), max(1, m.most-s.former.least)
+	left, took := max(0, s.inFile+int64(len(s.memory)+s.writing)), max(1, now.most-since.least)
 	return time.Duration(min(float64(left)/float64(took)*float64(window), 1<<62))
 }
 
