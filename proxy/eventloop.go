@@ -41,6 +41,7 @@ type eventLoop struct {
 	headOnly         netpoll.List[*loopClient] // requests with a response head and no byte of its body yet
 	clientGone       netpoll.List[*loopClient] // requests of disconnected clients, before they are cancelled
 	offloadedClients netpoll.List[*loopClient]
+	burst            burst                       // of them
 	idleUpstreams    netpoll.List[*loopUpstream] // that any client's request may use
 	idleOwnUpstreams netpoll.List[*loopUpstream] // each for the requests of one client
 	ownUpstreams     int                         // length of that list
@@ -89,6 +90,7 @@ func (l *eventLoop) run() {
 	}
 	l.tasks.Close()
 	l.timer.Stop()
+	l.burst.close()
 	l.poller.Close()
 	l.offloaded.Wait()
 }

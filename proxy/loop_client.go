@@ -378,6 +378,7 @@ func (c *loopClient) restoreExchange() *exchange {
 func (c *loopClient) releaseExchange() {
 	if c.exchange != nil && len(c.loop.spareExchanges) < maxSpareExchanges {
 		c.exchange.client = nil
+		c.exchange.request.Rebase(nil) // else it keeps a buffer of the pool
 		c.loop.spareExchanges = append(c.loop.spareExchanges, c.exchange)
 	}
 	c.exchange = nil

@@ -60,6 +60,7 @@ func (c *loopClient) detach() *blockingClient {
 	b.conn.open(os.NewFile(uintptr(c.fd), "client"))
 	c.clientConn, c.exchange, c.fd, c.away = nil, nil, -1, b
 	l.offloadedClients.PushBack(&c.node, l.ran)
+	l.burst.begin()
 	return b
 }
 
@@ -93,6 +94,7 @@ func (b *blockingClient) Run() {
 		}
 	}
 	c.node.Remove()
+	l.burst.end()
 	c.clientConn, c.exchange, c.fd, c.away = b.clientConn, b.exchange, b.fd, nil
 	if !b.keep || c.fd < 0 || l.poller.Add(c.fd, clientEvents, c) != nil {
 		b.conn.close()
