@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -477,6 +478,11 @@ func TestAStoppedHelperHangsNothing(t *testing.T) {
 	a.prepareFiles()
 	address := a.unusedAddress()
 	a.start(everyFile(address)+`
+[app.unix]
+command = "{program} web fd={fd}"
+directory = "{srv}"
+listen = "unix:{srv}/unix.sock"
+user = "www-data"
 [app.noisy]
 command = "{program} say `+strings.Repeat("x", 500)+`"
 directory = "{srv}"
@@ -484,17 +490,18 @@ user = "www-data"
 log.file = "noisy.log"
 log.max_size = "4KiB"
 ready.after = "10ms"
-`, "shop", "other", "noisy")
+`, "shop", "other", "noisy", "unix")
 	var stopped atomic.Int64
 	daemon, seen := a.daemon.Pid(), map[int]bool{} // seen is of the race alone
 	stop := a.race(appUser, 0, func() {
-		for _, pid := range helpersOf(daemon, "tideover-open") {
+		for _, pid := range slices.Concat(helpersOf(daemon, "tideover-open"), helpersOf(daemon, "tideover-path")) {
 			if !seen[pid] && unix.Kill(pid, unix.SIGSTOP) == nil {
 				seen[pid] = true
 				stopped.Add(1)
 			}
 		}
 	})
+	a.must(a.as(appUser, func() error { return os.Remove(filepath.Join(a.srv, "unix.sock")) })) // it is bound again
 	a.reopenLogs("noisy")
 	for range 10 { // on a busy machine the attacker may be late
 		if a.call(10*time.Second, "apply"); stopped.Load() > 0 {
