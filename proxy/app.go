@@ -23,6 +23,7 @@ type app struct {
 	spool    *spool.Spool // for what is longer; nil: it is streamed
 	errorLog *errorLog
 	limiter  *connlimit.Limiter
+	pipes    atomic.Int32 // that are open
 
 	noKeepAlive atomic.Bool // every response is the last one of its connection
 	leaving     <-chan struct{}

@@ -7,11 +7,20 @@ import (
 	"time"
 
 	"tideover/proxy/http1"
+	"tideover/proxy/netpoll"
 )
 
 // largeBody is how much of a body is still to come when it goes through a large buffer, on a
 // goroutine.
 const largeBody = 64 << 10
+
+const (
+	// splicedBody is how much of a body is still to come when it is worth a pipe.
+	splicedBody = 512 << 10
+	// splicedPiece is how much of it is taken at once. The kernel has as much of it in memory, beside
+	// its socket buffers, while the app does not read.
+	splicedPiece = 256 << 10
+)
 
 // A requestBody is a request's body as it arrives: first the bytes that came with the head, then
 // what is read from the client. Only a goroutine reads one; each method that does is given the
@@ -65,10 +74,9 @@ func (b *requestBody) next(c *conn, timeout time.Duration) ([]byte, error) {
 
 // fill reads more raw bytes; never more than the body has, where that is known.
 func (b *requestBody) fill(c *conn, timeout time.Duration) error {
-	b.send100(c, timeout)
-	left := b.timeLeft()
-	if left <= 0 {
-		return errBodySlow
+	left, err := b.prepare(c, timeout)
+	if err != nil {
+		return err
 	}
 	if b.patient {
 		b.scratch.release()
@@ -89,10 +97,45 @@ func (b *requestBody) fill(c *conn, timeout time.Duration) error {
 	n, passed, err := c.readTimed(room, max(time.Nanosecond, min(timeout, left)))
 	b.waited += passed
 	b.raw = room[:n]
-	if err == io.EOF { // the end of the connection is not the end of the body
+	return brokenOff(err)
+}
+
+// prepare is for a read. It sends the 100 that the client may wait for, and returns how long the
+// client may still be waited for in all.
+func (b *requestBody) prepare(c *conn, timeout time.Duration) (left time.Duration, err error) {
+	b.send100(c, timeout)
+	if left = b.timeLeft(); left <= 0 {
+		return 0, errBodySlow
+	}
+	return left, nil
+}
+
+// brokenOff turns the end of the connection into an error: it is not the end of the body.
+func brokenOff(err error) error {
+	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// maySplice reports whether what comes next may go to the app by way of a pipe, unseen: it is a long
+// piece of content and nothing else.
+func (b *requestBody) maySplice() bool {
+	return b.framing.Framing == http1.Fixed && len(b.raw) == 0 && b.reader.Remaining() > splicedBody
+}
+
+// splice is next into a pipe, which is empty. n is the length of the piece.
+func (b *requestBody) splice(c *conn, p *netpoll.Pipe, timeout time.Duration) (n int, err error) {
+	left, err := b.prepare(c, timeout)
+	if err != nil {
+		return 0, err
+	}
+	b.scratch.release()
+	limit := min(splicedPiece, b.reader.Remaining())
+	n, passed, err := c.fillTimed(p, int(limit), max(time.Nanosecond, min(timeout, left)))
+	b.waited += passed
+	b.reader.Skip(int64(n))
+	return n, brokenOff(err)
 }
 
 // timeLeft is how long the client may still be waited for before its body counts as too slow. The

@@ -83,14 +83,20 @@ func (c *conn) read(p []byte, timeout time.Duration) (int, error) {
 
 // readTimed is read, and returns how much of the timeout has passed.
 func (c *conn) readTimed(p []byte, timeout time.Duration) (n int, passed time.Duration, err error) {
+	return c.timed(timeout, func() (int, error) { return c.stream.Read(p) }, func() int { return c.readNow(p) })
+}
+
+// timed calls read, which waits for the first byte until the read deadline, as often as its timeout
+// has steps. readNow does the same without waiting; it returns 0 when nothing is there.
+func (c *conn) timed(timeout time.Duration, read func() (int, error), readNow func() int) (n int, passed time.Duration, err error) {
 	for left := awake.NewCountdown(timeout); ; {
 		start := time.Now()
 		c.setReadDeadline(left.Step())
-		n, err = c.stream.Read(p)
+		n, err = read()
 		if err = c.mapError(err); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, passed + awake.Elapsed(time.Since(start)), err
 		}
-		if n = c.readNow(p); n > 0 { // it came in time, and this goroutine ran too late
+		if n = readNow(); n > 0 { // it came in time, and this goroutine ran too late
 			return n, passed + left.Step(), nil
 		}
 		passed += left.Step()
@@ -98,6 +104,29 @@ func (c *conn) readTimed(p []byte, timeout time.Duration) (n int, passed time.Du
 			return 0, passed, err
 		}
 	}
+}
+
+// fillTimed is readTimed of at most limit bytes into a pipe, which is empty.
+func (c *conn) fillTimed(p *netpoll.Pipe, limit int, timeout time.Duration) (n int, passed time.Duration, err error) {
+	var errno syscall.Errno
+	fill := func(fd uintptr) bool {
+		n, errno = p.Fill(int(fd), limit)
+		return errno != unix.EAGAIN
+	}
+	return c.timed(timeout, func() (int, error) {
+		switch err := c.raw.Read(fill); {
+		case err != nil:
+			return 0, err
+		case errno != 0:
+			return 0, os.NewSyscallError("splice", errno)
+		case n == 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}, func() int {
+		c.raw.Control(func(fd uintptr) { fill(fd) })
+		return max(0, n)
+	})
 }
 
 // waitReadable waits for the first byte, or the end, for at most timeout; then
@@ -187,6 +216,26 @@ func (c *conn) write(p []byte, timeout time.Duration) (n int, err error) {
 			return n, err
 		}
 	}
+}
+
+// drain writes the n bytes that are in a pipe, as write does; timeout is positive.
+func (c *conn) drain(p *netpoll.Pipe, n int, timeout time.Duration) (written int, err error) {
+	var errno syscall.Errno
+	c.stream.SetWriteDeadline(time.Now().Add(timeout))
+	err = c.raw.Write(func(fd uintptr) bool {
+		for written < n {
+			taken := 0
+			if taken, errno = p.Drain(int(fd), n-written); errno != 0 {
+				return errno != unix.EAGAIN
+			}
+			written += taken
+		}
+		return true
+	})
+	if err == nil && errno != 0 {
+		err = os.NewSyscallError("splice", errno)
+	}
+	return written, err
 }
 
 // writeMinRate writes all of p to a peer that may be slow. It fails when the peer takes nothing, or

@@ -88,6 +88,11 @@ func (s *stressor) order() (request, answer string) {
 	case 1:
 		method, body = "PUT", strings.Repeat("x", 1+s.random.IntN(100_000))
 		head += fmt.Sprintf("Content-Length: %d\r\n", len(body))
+	case 3:
+		if s.random.IntN(20) == 0 { // by way of a pipe
+			method, body = "PUT", strings.Repeat("x", splicedBody+s.random.IntN(1<<20))
+			head += fmt.Sprintf("Content-Length: %d\r\n", len(body))
+		}
 	case 2:
 		head += "Cookie: " + strings.Repeat("c", s.random.IntN(7000)) + "\r\n"
 	}

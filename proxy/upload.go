@@ -7,13 +7,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tideover/proxy/http1"
+	"tideover/proxy/netpoll"
 	"tideover/proxy/spool"
 )
 
 // disconnectCheckInterval is how often a goroutine looks whether the client is gone while the app
 // does not take the request.
 const disconnectCheckInterval = 50 * time.Millisecond
+
+// maxPipes is how many uploads of an app are spliced at a time; further ones are copied. So the pieces
+// that are in pipes take 16 MiB of the kernel's memory at most.
+const maxPipes = 64
 
 // processStart is the origin of moments that are kept as one number: the time since then is that of
 // a monotonic clock.
@@ -178,7 +185,13 @@ func (u *blockingUpstream) sendStored() error {
 // sendPiece writes a piece of the body to the app.
 func (u *blockingUpstream) sendPiece(p []byte, last bool) error {
 	u.upload.beginWrite(last)
-	switch _, err := u.write(p, 0); {
+	_, err := u.write(p, 0)
+	return u.pieceSent(err)
+}
+
+// pieceSent goes on when a piece was written, or could not be: errClientGone, or errUploadRefused.
+func (u *blockingUpstream) pieceSent(err error) error {
+	switch {
 	case err == errClientGone:
 		u.Close()
 		return err
@@ -206,20 +219,20 @@ func (u *blockingUpstream) copyRequestBody() error {
 		body.occupyWorker(x.settings.WorkerMinRate)
 	}
 	var out []byte
-	for {
+	for mayTry := true; ; {
+		if mayTry && body.maySplice() {
+			if done, err := u.spliceRequestBody(); done || err != nil {
+				return err
+			}
+			mayTry = false
+		}
 		data, err := body.next(&u.client.conn, x.settings.BodyTimeout)
 		out = out[:0]
 		switch {
-		case err == errInterrupted:
-			return err
 		case err == io.EOF: // of a chunked body; another one ends with its last piece
 			out = append(out, http1.LastChunk...)
 		case err != nil:
-			u.Close()
-			if !isClientFault(err) {
-				err = errClientGone
-			}
-			return err
+			return u.bodyBroke(err)
 		case chunked:
 			out = http1.AppendChunk(out, data)
 		default:
@@ -233,12 +246,91 @@ func (u *blockingUpstream) copyRequestBody() error {
 	}
 }
 
+// spliceRequestBody sends the rest of a body inside the kernel, without a copy. It reports false
+// where that is not possible.
+func (u *blockingUpstream) spliceRequestBody() (done bool, err error) {
+	x := u.x
+	body := &x.body
+	pipe := x.app.openPipe()
+	if pipe == nil {
+		return false, nil
+	}
+	defer x.app.closePipe(pipe)
+	for !body.done() {
+		n, err := body.splice(&u.client.conn, pipe, x.settings.BodyTimeout)
+		switch {
+		case isNotPermitted(err):
+			return false, nil
+		case err != nil:
+			return false, u.bodyBroke(err)
+		}
+		x.consumed = true
+		u.upload.beginWrite(body.done())
+		_, err = u.untilTaken(0, func() (int, error) {
+			m, err := u.conn.drain(pipe, n, disconnectCheckInterval)
+			n -= m
+			return m, err
+		})
+		if err := u.pieceSent(err); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// isNotPermitted reports whether a system call has failed because the kernel, or a filter of system
+// calls, does not have it for these descriptors.
+func isNotPermitted(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM)
+}
+
+// openPipe returns a pipe for an upload; nil: there are as many as there may be, or no descriptors to
+// spare. closePipe closes it.
+func (a *app) openPipe() *netpoll.Pipe {
+	if a.pipes.Add(1) <= maxPipes {
+		if p, err := netpoll.OpenPipe(); err == nil && a.limiter.MayUse(p.Highest()) {
+			return p
+		} else if err == nil {
+			p.Close()
+		}
+	}
+	a.pipes.Add(-1)
+	return nil
+}
+
+func (a *app) closePipe(p *netpoll.Pipe) {
+	p.Close()
+	a.pipes.Add(-1)
+}
+
+// bodyBroke ends the upload when no more of the body can be read.
+func (u *blockingUpstream) bodyBroke(err error) error {
+	if err == errInterrupted {
+		return err
+	}
+	u.Close()
+	if !isClientFault(err) {
+		err = errClientGone
+	}
+	return err
+}
+
 // write writes to the app. While that does not take it, it checks whether the client is gone:
 // errClientGone. After timeout (0: without bound) it gives up with errResponseTimeout.
 func (u *blockingUpstream) write(p []byte, timeout time.Duration) (n int, err error) {
+	return u.untilTaken(timeout, func() (int, error) {
+		m, err := u.conn.write(p, disconnectCheckInterval)
+		p = p[m:]
+		return m, err
+	})
+}
+
+// untilTaken is write, of what the function writes: as much as the app takes, each time until the
+// deadline of disconnectCheckInterval has passed.
+func (u *blockingUpstream) untilTaken(timeout time.Duration, write func() (int, error)) (n int, err error) {
 	set := u.x.settings
 	for waited := time.Duration(0); ; waited += disconnectCheckInterval {
-		m, err := u.conn.write(p[n:], disconnectCheckInterval)
+		m, err := write()
 		n += m
 		u.upload.written += int64(m)
 		u.upload.failed = err != nil // a deadline is tried again

@@ -147,12 +147,16 @@ func (l *Limiter) HasRoom(fd int) bool {
 // MayDial reports whether a connection to an app may keep the descriptor fd. One that may not must be
 // closed, and can be tried again soon: idle connections of clients are closed meanwhile.
 func (l *Limiter) MayDial(fd int) bool {
-	if l == nil || l.dialMax == 0 || fd < l.dialMax {
+	if l.MayUse(fd) {
 		return true
 	}
 	l.Reclaim(func() {})
 	return false
 }
+
+// MayUse reports whether the descriptor fd is not of the reserve for clients, so that something may
+// keep it that can do without.
+func (l *Limiter) MayUse(fd int) bool { return l == nil || l.dialMax == 0 || fd < l.dialMax }
 
 // Settle returns the connection fd under a lower number, where it has one of the reserve and there is
 // another one now.

@@ -55,6 +55,13 @@ func (b *BodyReader) Next(in []byte) (data []byte, n int, err *Error) {
 	return data, n, nil
 }
 
+// Skip counts n bytes of a Fixed body that were received and are not passed to Next. There must be so
+// many still to come.
+func (b *BodyReader) Skip(n int64) {
+	b.remaining -= n
+	b.Total += n
+}
+
 // room returns the number of content bytes that may still come.
 func (b *BodyReader) room() int64 {
 	if b.limit == 0 {

@@ -1,0 +1,67 @@
+package netpoll
+
+import (
+	"errors"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// pipeSize is the capacity of a Pipe: that of a page for each entry, of which a piece from a TCP
+// socket takes one for each page that it touches. What is in the pipe at once is for the caller to
+// bound.
+const pipeSize = 1 << 20
+
+// A Pipe moves bytes from one socket to another inside the kernel, by splice(2): the pages that the
+// network has filled are passed on, and not copied. It has no lock.
+type Pipe struct{ out, in int }
+
+// OpenPipe returns an empty pipe. Besides want of descriptors an error may be that the user has as
+// many large pipes as the kernel allows (pipe-user-pages-soft in /proc/sys/fs); a small one would be
+// slower than a copy.
+func OpenPipe() (*Pipe, error) {
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	p := &Pipe{out: ends[0], in: ends[1]}
+	if _, err := unix.FcntlInt(uintptr(p.in), unix.F_SETPIPE_SZ, pipeSize); err != nil {
+		p.Close()
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return p, nil
+}
+
+// Highest is the higher one of its two descriptors.
+func (p *Pipe) Highest() int { return max(p.out, p.in) }
+
+// Close closes the pipe and drops what is in it.
+func (p *Pipe) Close() {
+	unix.Close(p.out)
+	unix.Close(p.in)
+}
+
+// Fill takes at most limit bytes from a socket into the pipe, which must be empty. n is -1 with an
+// error, and 0 at the end of the stream.
+func (p *Pipe) Fill(fd, limit int) (n int, errno syscall.Errno) { return splice(fd, p.in, limit) }
+
+// Drain puts n bytes of the pipe, which must be all that it has, into a socket, as many as that
+// takes. The result is -1 with an error.
+func (p *Pipe) Drain(fd, n int) (taken int, errno syscall.Errno) { return splice(p.out, fd, n) }
+
+// splice is splice(2), which does not block. It may move much, so Go's scheduler knows of it.
+func splice(from, to, limit int) (n int, errno syscall.Errno) {
+	for {
+		n, err := unix.Splice(from, nil, to, nil, limit, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		switch {
+		case err == nil:
+			return int(n), 0
+		case err == unix.EINTR:
+			continue
+		case !errors.As(err, &errno):
+			errno = unix.EINVAL
+		}
+		return -1, errno
+	}
+}
