@@ -14,6 +14,7 @@ import (
 type bench struct {
 	quick  bool
 	rounds int
+	out    string   // the file for the report; empty: none
 	only   []string // scenarios
 	peers  []string // servers compared with tideover
 	kamal  string   // its binary; empty: not compared
@@ -28,13 +29,16 @@ type scenario struct {
 	run         func(*bench) (*table, error)
 }
 
+// scenarios are in the order in which they are run: those that take long come last.
 func scenarios() []scenario {
 	return []scenario{
 		{"keepalive", "32 clients that keep their connection; CPU per request", compareRequests(32, false, allServers)},
 		{"thousand", "1,000 clients that keep their connection; CPU per request", compareRequests(1000, false, mainServers)},
 		{"connect", "a new connection for each request, 32 at once; CPU per request", compareRequests(32, true, mainServers)},
-		{"pace-500", "500 requests a second; CPU per request, and the wait", comparePaced(500, 4*time.Second)},
-		{"pace-3000", "3,000 requests a second; CPU per request, and the wait", comparePaced(3000, 2*time.Second)},
+		{"down", "responses of 100 MiB; CPU per GB", compareBodies(http.MethodGet)},
+		{"up", "uploads of 100 MiB; CPU per GB", compareBodies(http.MethodPost)},
+		{"release", "500 requests held and released, again and again; CPU per request", compareRelease},
+		{"wake", "from an app's first answer to the first held request's", compareWake},
 		{"wrk-1", "wrk, 1 client that keeps its connection; CPU per request", compareByWrk(1, false)},
 		{"wrk-4", "wrk, 4 clients that keep their connection; CPU per request", compareByWrk(4, false)},
 		{"wrk-16", "wrk, 16 clients that keep their connection; CPU per request", compareByWrk(16, false)},
@@ -42,13 +46,11 @@ func scenarios() []scenario {
 		{"wrk-256", "wrk, 256 clients that keep their connection; CPU per request", compareByWrk(256, false)},
 		{"wrk-1000", "wrk, 1,000 clients that keep their connection; CPU per request", compareByWrk(1000, false)},
 		{"wrk-connect", "wrk, a new connection for each request, 32 at once; CPU per request", compareByWrk(32, true)},
-		{"down", "responses of 100 MiB; CPU per GB", compareBodies(http.MethodGet)},
-		{"up", "uploads of 100 MiB; CPU per GB", compareBodies(http.MethodPost)},
+		{"pace-3000", "3,000 requests a second; CPU per request, and the wait", comparePaced(3000, 2*time.Second)},
+		{"pace-500", "500 requests a second; CPU per request, and the wait", comparePaced(500, 4*time.Second)},
 		{"sync", "gunicorn with 2 sync workers, alone and behind; requests a second", compareGunicorn("sync")},
 		{"gthread", "gunicorn with 2 gthread workers, alone and behind; requests a second", compareGunicorn("gthread")},
 		{"held", "1,000 and 9,500 held requests, released into gunicorn with 2 workers", compareHeld},
-		{"release", "500 requests held and released, again and again; CPU per request", compareRelease},
-		{"wake", "from an app's first answer to the first held request's", compareWake},
 	}
 }
 
@@ -143,6 +145,9 @@ func (b *bench) run() error {
 		t.name, t.title = s.name, s.description
 		fmt.Print(plain(t.cells()))
 		b.report.tables = append(b.report.tables, t)
+		if err := b.report.write(b.out); err != nil {
+			return err
+		}
 	}
 	if rows := b.report.comparisonRows(); len(rows) > 1 {
 		fmt.Printf("\nnow / before\n%s\n%s", plain(rows), b.report.verdicts())

@@ -26,7 +26,7 @@ func main() {
 	if *socket != "" {
 		check(serve(*socket))
 	}
-	b := &bench{quick: *quick, rounds: *rounds, kamal: *kamal, before: *before}
+	b := &bench{quick: *quick, rounds: *rounds, out: *out, kamal: *kamal, before: *before}
 	check(b.choose(*only, *peers))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -44,9 +44,6 @@ func main() {
 	}
 	debug.SetGCPercent(1000) // the clients share the machine with the servers, and memory is not short
 	check(b.run())
-	if *out != "" {
-		check(b.report.write(*out))
-	}
 }
 
 func check(err error) {

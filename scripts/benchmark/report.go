@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -15,14 +16,15 @@ type report struct {
 	date     time.Time
 	rounds   int
 	quick    bool
-	load     string // of the machine when it began, as the kernel says it
+	planned  []string // scenarios
+	load     string   // of the machine when it began, as the kernel says it
 	since    processorTime
 	versions []string
 	tables   []*table
 }
 
 func (r *report) begin(b *bench) {
-	r.date, r.rounds, r.quick, r.load = time.Now(), b.rounds, b.quick, loadAverage()
+	r.date, r.rounds, r.quick, r.planned, r.load = time.Now(), b.rounds, b.quick, b.only, loadAverage()
 	r.since = readProcessorTime()
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	r.versions = []string{fmt.Sprintf("Linux %s, %d processors, %s", strings.TrimSpace(string(kernel)), runtime.NumCPU(), runtime.Version())}
@@ -51,23 +53,40 @@ func loadAverage() string {
 }
 
 // explanation stands above the tables.
-const explanation = "All servers ran side by side on the same machine, which the clients and the app shared with them;\n" +
-	"only ratios inside one table mean anything. `ratio` is against the best of nginx and HAProxy with one\n" +
-	"and two workers, and where gunicorn is the app, against gunicorn alone. `client's` is the CPU time of\n" +
-	"the client for the same request. The number behind a server's name is that of its workers or threads;\n" +
-	"`tideover-tcp` reaches its app over TCP, the default for other servers than gunicorn, all others over a\n" +
-	"unix socket. Access logs are off. The scenarios `wrk-*` have wrk as the load generator, with one thread;\n" +
-	"all others have our own, which checks every response. Two builds of tideover are compared by\n" +
-	"`scripts/bench --before BINARY`.\n\n"
+const explanation = `All servers ran side by side on one machine, which the clients and the app shared with them, so that
+only the figures of one table can be compared. The number behind a server's name is that of its
+workers or threads. tideover reaches its app over a unix socket, as the others do, and as
+tideover-tcp over TCP, which is the default for other servers than gunicorn. Access logs are off.
 
-// write writes the tables as Markdown, and a plot of the ratios beside it.
+- ratio: the figure before it, divided by that of the best of nginx and HAProxy with one and two
+  workers; where the app is gunicorn, by that of gunicorn alone.
+- CPU is the time of all processes of a server, user and system; "client's" is that of the load
+  generator for the same request.
+- p50, p99, p99.9, longest: how long requests waited, from before they were sent to the last byte of
+  the response. "added p50" is less the median of the same requests sent to the app directly.
+- late: by how much the load generator sent a request too late, at most. More than a few
+  milliseconds mean that other work disturbed the round.
+- failed: requests without a complete and right response.
+- held: memory is the proportional set size (PSS); "µs/held" is all CPU for a request, from its first
+  byte to its response; "CPU" is used while all wait; "drained" is the time from the release to the
+  last response, and "gunicorn alone" how long gunicorn takes for as many without a relay.
+
+The scenarios wrk-* have wrk as the load generator, on one thread, which checks the status of a
+response; all others have our own, which checks every byte.
+
+`
+
+// write writes the tables that there are as Markdown, and a plot of the ratios beside it, where a
+// path is given.
 func (r *report) write(path string) error {
+	if path == "" {
+		return nil
+	}
 	var b strings.Builder
 	plot := strings.TrimSuffix(path, ".md") + ".svg"
 	fmt.Fprintf(&b, "# What tideover costs\n\n*Measured by `scripts/bench` on %s: medians of %d interleaved rounds. %s.*\n\n",
 		r.date.Format("2006-01-02"), r.rounds, strings.Join(r.versions, "; "))
-	fmt.Fprintf(&b, "The machine's load average over the minute before was %s. Its host took %.0f %% of its processors' time for others\n"+
-		"meanwhile (steal), which makes all figures larger and less even.\n\n", r.load, r.since.stolenSince())
+	fmt.Fprintf(&b, "%s\n\n", r.circumstances())
 	b.WriteString(explanation)
 	fmt.Fprintf(&b, "![CPU compared with the best of nginx and HAProxy](%s)\n", filepath.Base(plot))
 	for _, t := range r.tables {
@@ -80,4 +99,27 @@ func (r *report) write(path string) error {
 		return err
 	}
 	return os.WriteFile(plot, []byte(r.plot()), 0o644)
+}
+
+// circumstances says under which the tables were made.
+func (r *report) circumstances() string {
+	said := []string{"The machine's load average over the minute before was " + r.load + "."}
+	if stolen := r.since.stolenSince(); stolen >= 0.5 {
+		said = append(said, fmt.Sprintf("Its host took %.0f %% of its processors' time for other machines meanwhile (steal), which makes all\nfigures larger and less even.", stolen))
+	} else {
+		said = append(said, "Its host took none of its processors' time for other machines meanwhile (steal).")
+	}
+	if r.quick {
+		said = append(said, "The rounds were short (`--quick`).")
+	}
+	var missing []string
+	for _, name := range r.planned {
+		if !slices.ContainsFunc(r.tables, func(t *table) bool { return t.name == name }) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		said = append(said, "The run ended before: "+strings.Join(missing, ", ")+".")
+	}
+	return strings.Join(said, "\n")
 }

@@ -33,7 +33,7 @@ func compareByWrk(clients int, reconnect bool) func(*bench) (*table, error) {
 	return func(b *bench) (*table, error) {
 		columns := []column{cost("µs/request", mainPeers), shown("p50, µs", lower), shown("p99, µs", lower), shown("p99.9, µs", lower),
 			shown("req/s", higher), shown("failed", lower)}
-		const turns, seconds = 2, 1 // wrk takes whole seconds
+		const turns, seconds = 1, 1 // wrk takes whole seconds
 		return b.sideBySide(turns, names, columns, func(e *environment, s *server) ([]float64, error) {
 			pids := s.pids()
 			before := cpuTime(pids)
