@@ -37,6 +37,7 @@ type Client struct {
 // lastKnown is what the relay has counted when it was asked last.
 type lastKnown struct {
 	states   map[remote.AppID]remote.State
+	clients  map[none]remote.Clients
 	counters map[remote.AppID]remote.Counters
 	uses     map[remote.ID]remote.Use
 }
@@ -48,6 +49,7 @@ var _ remote.Relay = (*Client)(nil)
 func NewClient(socket *os.File, epoch uint64) (*Client, error) {
 	c := &Client{provers: map[remote.ID]remote.Prover{}, known: lastKnown{
 		states:   map[remote.AppID]remote.State{},
+		clients:  map[none]remote.Clients{},
 		counters: map[remote.AppID]remote.Counters{},
 		uses:     map[remote.ID]remote.Use{},
 	}}
@@ -110,6 +112,19 @@ func prompt[A any](ctx context.Context, c *Client, method uint16, generation int
 	return ask[A](ctx, c, method, generation, question, files...)
 }
 
+// Start has the relay made from options, and decodes what its process says of itself. It must be the
+// first call, and is bounded by ctx alone.
+func (c *Client) Start(ctx context.Context, options, answer any) error {
+	reply, err := c.channel.Call(ctx, channel.Call{Method: methodStart, Body: encode(options)})
+	if err != nil {
+		return c.ended(err)
+	}
+	if err := json.Unmarshal(reply.Body, answer); err != nil {
+		return fmt.Errorf("an answer of the relay: %w", err)
+	}
+	return nil
+}
+
 func (c *Client) Set(ctx context.Context, s remote.Set) (remote.Applied, error) {
 	generation := 0
 	if s.Target != nil {
@@ -118,13 +133,22 @@ func (c *Client) Set(ctx context.Context, s remote.Set) (remote.Applied, error) 
 	return prompt[remote.Applied](ctx, c, methodSet, generation, s)
 }
 
-func (c *Client) Remove(ctx context.Context, id remote.AppID) error {
-	_, err := ask[none](ctx, c, methodRemove, 0, app{id})
+func (c *Client) Remove(ctx context.Context, id remote.AppID) (remote.Counters, error) {
+	return ask[remote.Counters](ctx, c, methodRemove, 0, app{id})
+}
+
+func (c *Client) Announce(ctx context.Context) error {
+	_, err := prompt[none](ctx, c, methodAnnounce, 0, none{})
+	return err
+}
+
+func (c *Client) End(ctx context.Context) error {
+	_, err := ask[none](ctx, c, methodEnd, 0, none{})
 	return err
 }
 
 func (c *Client) Open(ctx context.Context, d remote.Door) error {
-	socket, err := duplicateFile(d.Socket)
+	socket, err := DuplicateFile(d.Socket)
 	if err != nil {
 		return err
 	}
@@ -167,8 +191,8 @@ func (c *Client) Gone(ctx context.Context, id remote.ID) error {
 	return err
 }
 
-func (c *Client) Proven(ctx context.Context, p remote.Proven) error {
-	_, err := prompt[none](ctx, c, methodProven, p.Generation, p)
+func (c *Client) Prove(ctx context.Context, p remote.Proof) error {
+	_, err := prompt[none](ctx, c, methodProve, p.Generation, p)
 	return err
 }
 

@@ -25,8 +25,19 @@ func (c *Client) State(id remote.AppID) remote.State {
 	return look(c, methodState, 0, app{id}, c.known.states, id)
 }
 
+func (c *Client) Clients() remote.Clients {
+	return look(c, methodClients, 0, none{}, c.known.clients, none{})
+}
+
 func (c *Client) Counters(id remote.AppID) remote.Counters {
 	return look(c, methodCounters, 0, app{id}, c.known.counters, id)
+}
+
+// Known returns the totals of an app as far as they are known, without asking the relay.
+func (c *Client) Known(id remote.AppID) remote.Counters {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known.counters[id]
 }
 
 func (c *Client) Use(id remote.ID) remote.Use {

@@ -20,8 +20,9 @@ func duplicate(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(dup), "connection"), nil
 }
 
-// duplicateFile returns a duplicate of a file. Its file status flags stay what they are.
-func duplicateFile(f syscall.Conn) (dup *os.File, err error) {
+// DuplicateFile returns a duplicate of a file, close-on-exec. Its file status flags stay what they
+// are.
+func DuplicateFile(f syscall.Conn) (dup *os.File, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return nil, err

@@ -10,7 +10,8 @@ import (
 
 // Methods of the relay, called by the supervisor. The numbers do not change.
 const (
-	methodSet uint16 = iota + 1
+	methodStart uint16 = iota + 1
+	methodSet
 	methodRemove
 	methodOpen
 	methodShut
@@ -19,7 +20,7 @@ const (
 	methodAwait
 	methodCut
 	methodGone
-	methodProven
+	methodProve
 	methodProbe
 	methodTurn
 	methodSuspend
@@ -29,12 +30,16 @@ const (
 	methodCounters
 	methodUse
 	methodHeard
+	methodAnnounce
+	methodEnd
+	methodClients
 )
 
 // Methods of the supervisor, called by the relay.
 const (
 	methodLost uint16 = iota + 128
 	methodHolds
+	methodReplace
 )
 
 const (

@@ -22,6 +22,7 @@ type recorder struct {
 	applied     remote.Applied
 	mark        remote.Mark
 	held        remote.Held
+	final       remote.Counters
 	answer      remote.ProbeAnswer
 	connections []remote.Connection
 	err         error // of Open and Admit
@@ -65,8 +66,18 @@ func (r *recorder) Set(_ context.Context, s remote.Set) (remote.Applied, error) 
 	defer r.mu.Unlock()
 	return r.applied, nil
 }
-func (r *recorder) Remove(ctx context.Context, id remote.AppID) error {
+func (r *recorder) Remove(ctx context.Context, id remote.AppID) (remote.Counters, error) {
 	r.record(id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.final, nil
+}
+func (r *recorder) Announce(context.Context) error {
+	r.record("announced")
+	return nil
+}
+func (r *recorder) End(context.Context) error {
+	r.record("ended")
 	return nil
 }
 func (r *recorder) Open(_ context.Context, d remote.Door) error {
@@ -106,7 +117,7 @@ func (r *recorder) Gone(_ context.Context, id remote.ID) error {
 	r.record(id)
 	return nil
 }
-func (r *recorder) Proven(_ context.Context, p remote.Proven) error {
+func (r *recorder) Prove(_ context.Context, p remote.Proof) error {
 	r.record(p)
 	return nil
 }
@@ -134,6 +145,7 @@ func (r *recorder) Admit(_ context.Context, a remote.Admission) error {
 	return r.err
 }
 func (r *recorder) State(id remote.AppID) remote.State { return remote.State{Connections: int(id)} }
+func (r *recorder) Clients() remote.Clients            { return remote.Clients{Open: 3, Limit: 4} }
 func (r *recorder) Counters(id remote.AppID) remote.Counters {
 	return remote.Counters{Requests: uint64(id)}
 }
@@ -160,7 +172,7 @@ func connectTo(t *testing.T, relay remote.Relay) *Client {
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if err := Serve(theirs, relay); !errors.Is(err, channel.ErrEnded) {
+		if err := Serve(theirs, func([]byte) (remote.Relay, any, error) { return relay, none{}, nil }); !errors.Is(err, channel.ErrEnded) {
 			t.Errorf("Serve: %v", err)
 		}
 	})
@@ -172,6 +184,9 @@ func connectTo(t *testing.T, relay remote.Relay) *Client {
 		c.Close()
 		serving.Wait()
 	})
+	if err := c.Start(t.Context(), none{}, &none{}); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 

@@ -73,7 +73,7 @@ func filled[T any]() (v T) {
 func TestEveryFieldOfAMessageArrives(t *testing.T) {
 	c, r := connect(t)
 	r.with(func() {
-		r.applied, r.mark, r.held, r.answer = filled[remote.Applied](), filled[remote.Mark](), filled[remote.Held](), filled[remote.ProbeAnswer]()
+		r.applied, r.mark, r.held, r.answer, r.final = filled[remote.Applied](), filled[remote.Mark](), filled[remote.Held](), filled[remote.ProbeAnswer](), filled[remote.Counters]()
 	})
 	close(r.blocked)
 	ctx := t.Context()
@@ -103,13 +103,18 @@ func TestEveryFieldOfAMessageArrives(t *testing.T) {
 	check("Await", any(filled[remote.Await]()), func() any { err = c.Await(ctx, filled[remote.Await]()); return r.last() }(), err)
 	check("Cut", any(filled[remote.Cut]()), func() any { err = c.Cut(ctx, filled[remote.Cut]()); return r.last() }(), err)
 	check("Gone", any(filled[remote.ID]()), func() any { err = c.Gone(ctx, filled[remote.ID]()); return r.last() }(), err)
-	check("Proven", any(filled[remote.Proven]()), func() any { err = c.Proven(ctx, filled[remote.Proven]()); return r.last() }(), err)
+	check("Prove", any(filled[remote.Proof]()), func() any { err = c.Prove(ctx, filled[remote.Proof]()); return r.last() }(), err)
 	check("Resume", any(remote.AppID(4)), func() any { err = c.Resume(ctx, 4); return r.last() }(), err)
-	check("Remove", any(remote.AppID(5)), func() any { err = c.Remove(ctx, 5); return r.last() }(), err)
+	final, err := c.Remove(ctx, 5)
+	check("the answer to Remove", final, r.final, err)
+	check("Remove", r.last(), remote.AppID(5), nil)
+	check("Announce", any("announced"), func() any { err = c.Announce(ctx); return r.last() }(), err)
+	check("End", any("ended"), func() any { err = c.End(ctx); return r.last() }(), err)
 	check("Shut", any(uint64(6)), func() any { err = c.Shut(ctx, 6); return r.last() }(), err)
 	check("Turn", nil, nil, c.Turn(ctx))
 
 	check("State", c.State(9).Connections, 9, nil)
+	check("Clients", c.Clients(), remote.Clients{Open: 3, Limit: 4}, nil)
 	check("Counters", c.Counters(9).Requests, uint64(9), nil)
 	check("Use", c.Use(remote.ID{Generation: 9}).InFlight, 9, nil)
 	check("Heard", c.Heard(remote.ID{Generation: 1}), true, nil)
@@ -356,7 +361,7 @@ func nested(depth int) []byte {
 
 // Any body of any method gets an answer and harms nothing.
 func FuzzServe(f *testing.F) {
-	for method := methodSet; method <= methodHeard; method++ {
+	for method := methodSet; method <= methodClients; method++ {
 		f.Add(method, encode(whole()))
 		f.Add(method, []byte(`{"app":1,"door":2,"connections":[{"fd":0},{"fd":0}]}`))
 	}
@@ -366,12 +371,15 @@ func FuzzServe(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	go Serve(theirs, r)
+	go Serve(theirs, func([]byte) (remote.Relay, any, error) { return r, none{}, nil })
 	c, err := channel.New(ours, channel.Options{})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(c.Close)
+	if _, err := c.Call(f.Context(), channel.Call{Method: methodStart, Body: encode(none{})}); err != nil {
+		f.Fatal(err)
+	}
 	before := openDescriptors(f)
 	f.Fuzz(func(t *testing.T, method uint16, body []byte) {
 		null, err := os.Open(os.DevNull)

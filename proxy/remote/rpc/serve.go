@@ -12,10 +12,11 @@ import (
 	"tideover/proxy/remote/channel"
 )
 
-// Serve executes the calls that come over socket on relay, and closes socket. It returns why the
-// channel has ended, when no call is executed any more.
-func Serve(socket *os.File, relay remote.Relay) error {
-	s := &server{relay: relay, ready: make(chan struct{}), lost: map[remote.ID]uint64{}, anyLost: make(chan struct{}, 1)}
+// Serve executes the calls that come over socket, and closes socket. start makes the relay from the
+// options that [Client.Start] sends, and returns what its process says of itself. Serve returns why
+// the channel has ended, when no call is executed any more.
+func Serve(socket *os.File, start func(options []byte) (remote.Relay, any, error)) error {
+	s := &server{start: start, ready: make(chan struct{}), lost: map[remote.ID]uint64{}, anyLost: make(chan struct{}, 1)}
 	c, err := channel.New(socket, channel.Options{Handler: s.handle, MaxFiles: maxConnections})
 	if err != nil {
 		return err
@@ -30,7 +31,8 @@ func Serve(socket *os.File, relay remote.Relay) error {
 
 // server executes calls.
 type server struct {
-	relay   remote.Relay
+	start   func([]byte) (remote.Relay, any, error)
+	relay   remote.Relay  // nil before the first call; of the goroutine that reads the channel until then
 	ready   chan struct{} // closed when channel is set
 	channel *channel.Channel
 	waiting sync.WaitGroup // for the calls that wait for something
@@ -48,6 +50,10 @@ func (s *server) handle(r *channel.Request) {
 		closeFiles(r.Files)
 		r.Files = nil
 	}
+	if s.relay == nil {
+		s.begin(r)
+		return
+	}
 	switch r.Method {
 	case methodSet:
 		reply(r, s.set)
@@ -61,12 +67,16 @@ func (s *server) handle(r *channel.Request) {
 		reply(r, nothing(s.relay.Cut))
 	case methodGone:
 		reply(r, nothing(s.gone))
-	case methodProven:
-		reply(r, nothing(s.relay.Proven))
+	case methodProve:
+		reply(r, nothing(s.relay.Prove))
+	case methodAnnounce:
+		reply(r, func(ctx context.Context, _ none) (none, error) { return none{}, s.relay.Announce(ctx) })
 	case methodResume:
 		reply(r, func(ctx context.Context, a app) (none, error) { return none{}, s.relay.Resume(ctx, a.App) })
 	case methodState:
 		reply(r, func(_ context.Context, a app) (remote.State, error) { return s.relay.State(a.App), nil })
+	case methodClients:
+		reply(r, func(context.Context, none) (remote.Clients, error) { return s.relay.Clients(), nil })
 	case methodCounters:
 		reply(r, func(_ context.Context, a app) (remote.Counters, error) { return s.relay.Counters(a.App), nil })
 	case methodUse:
@@ -78,11 +88,29 @@ func (s *server) handle(r *channel.Request) {
 	}
 }
 
+// begin executes the first call.
+func (s *server) begin(r *channel.Request) {
+	if r.Method != methodStart {
+		closeFiles(r.Files)
+		r.Fail(codeError, "the relay has not been started")
+		return
+	}
+	relay, answer, err := s.start(r.Body)
+	if err != nil {
+		r.Fail(codeError, err.Error())
+		return
+	}
+	s.relay = relay
+	r.Answer(encode(answer))
+}
+
 // wait executes a call that may wait for something.
 func (s *server) wait(r *channel.Request) {
 	switch r.Method {
 	case methodRemove:
-		reply(r, func(ctx context.Context, a app) (none, error) { return none{}, s.relay.Remove(ctx, a.App) })
+		reply(r, func(ctx context.Context, a app) (remote.Counters, error) { return s.relay.Remove(ctx, a.App) })
+	case methodEnd:
+		reply(r, func(ctx context.Context, _ none) (none, error) { return none{}, s.relay.End(ctx) })
 	case methodShut:
 		reply(r, func(ctx context.Context, d door) (none, error) { return none{}, s.relay.Shut(ctx, d.Door) })
 	case methodAwait:
