@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"tideover/cmd/tideover/internal/daemon"
 	"tideover/listener"
 	"tideover/supervisor/admin"
 	"tideover/supervisor/process"
@@ -14,6 +15,7 @@ import (
 func main() {
 	process.Shim()
 	admin.Role()
+	daemon.RelayRole()
 	safepath.Helper()
 	listener.Helper()
 	os.Exit(Main{}.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))

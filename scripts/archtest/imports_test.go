@@ -19,7 +19,7 @@ var walls = map[string][]string{
 		"supervisor/process", "supervisor/safepath", "supervisor/supervisordconf"},
 	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term", "proxy/awake",
 		"supervisor", "supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/confine", "supervisor/control", "supervisor/handoff", "supervisor/logs",
-		"supervisor/process", "supervisor/safepath", "listener"},
+		"supervisor/process", "supervisor/relay", "supervisor/safepath", "listener"},
 	"cmd/tideover/internal/move": {"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/process", "supervisor/safepath",
 		"supervisor/supervisordconf"},
 	"cmd/tideover/internal/project": {"supervisor/config", "supervisor/gunicorn", "supervisor/servers", "supervisor/supervisordconf"},
@@ -61,6 +61,8 @@ var walls = map[string][]string{
 
 	"proxy/remote/channel": {"proxy/awake"},
 	"proxy/remote/rpc":     {"proxy/awake", "proxy/remote", "proxy/remote/channel"},
+	"supervisor/relay": {"proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/remote/channel", "proxy/remote/rpc", "proxy/spool",
+		"supervisor/process"},
 }
 
 // testImports are the packages that every test of the product may import too.

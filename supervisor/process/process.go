@@ -22,6 +22,8 @@ type Spec struct {
 	// Argv is the command. A name without a slash is searched in the PATH of Env. A
 	// relative path is relative to Dir.
 	Argv []string
+	// File is the file to execute; empty: the one that Argv[0] names.
+	File string
 	Dir  string   // empty: the daemon's own
 	Env  []string // complete; the shim adds LISTEN_* and TIDEOVER_TREE, which is the Token
 

@@ -229,6 +229,9 @@ func (s *shim) exec() error {
 		return err
 	}
 	name := s.argv[0]
+	if file := string(s.request.File); file != "" {
+		return explainExec(file, syscall.Exec(file, s.argv, s.env))
+	}
 	if strings.Contains(name, "/") {
 		return explainExec(name, syscall.Exec(name, s.argv, s.env))
 	}

@@ -34,7 +34,7 @@ const (
 // bytes that are not UTF-8.
 type execRequest struct {
 	Argv, Env   [][]byte
-	Dir         []byte
+	Dir, File   []byte
 	Listen      int // number of listening sockets
 	Cgroup      string
 	User        *User
@@ -93,7 +93,7 @@ func killAndReap(main *os.Process) {
 // shim reads it.
 func writeRequest(s Spec, group *cgroup) (*os.File, error) {
 	r := execRequest{
-		Argv: bytesOf(s.Argv), Env: bytesOf(s.Env), Dir: []byte(s.Dir), Listen: len(s.Listen),
+		Argv: bytesOf(s.Argv), Env: bytesOf(s.Env), Dir: []byte(s.Dir), File: []byte(s.File), Listen: len(s.Listen),
 		User: s.User, Umask: s.Umask, Nofile: s.Nofile, Limits: s.Limits, Nice: s.Nice, OOMScoreAdj: s.OOMScoreAdj,
 		NoNewPrivs: s.NoNewPrivs, Name: s.Name, Token: s.Token,
 	}

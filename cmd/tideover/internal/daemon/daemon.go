@@ -130,14 +130,23 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	output := &sharedOutput{screen: d.Stdout}
-	sup, err := supervisor.New(d.Config, supervisor.Options{
+	relaying, err := d.startRelay()
+	if err != nil {
+		return err
+	}
+	options := supervisor.Options{
 		Logger: d.logger, OwnLog: d.ownLog, Version: d.Version,
 		Output: output, Color: d.Stdout.Color, Unicode: d.Stdout.Terminal, Journaled: stdoutIsJournal(),
 		Name:       strings.TrimSuffix(filepath.Base(socketPath), ".sock"),
 		RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath),
 		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff, StopTimeout: stopTimeout,
 		TakeOver: d.TakeOver && d.Handoff == nil, Reconfigure: d.reconfigure,
-	})
+	}
+	if relaying != nil {
+		defer relaying.Close()
+		options.Relay = relaying
+	}
+	sup, err := supervisor.New(d.Config, options)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,5 @@
+//go:build relay_process
+
+package daemon
+
+const relayIsProcess = true

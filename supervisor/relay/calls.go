@@ -1,0 +1,231 @@
+package relay
+
+import (
+	"context"
+	"maps"
+
+	"tideover/proxy/remote"
+	"tideover/proxy/remote/rpc"
+)
+
+// Set is that of remote.Relay. Without a relay the answer is empty.
+func (k *Keeper) Set(ctx context.Context, s remote.Set) (remote.Applied, error) {
+	return change(k, func(d *desired) {
+		if s.Version >= d.sets[s.App].Version {
+			d.sets[s.App] = s
+		}
+	}, func(p *relayProcess) (remote.Applied, error) { return p.Set(ctx, s) })
+}
+
+// Remove is that of remote.Relay.
+func (k *Keeper) Remove(ctx context.Context, app remote.AppID) (remote.Counters, error) {
+	k.turnover.RLock()
+	k.mu.Lock()
+	p, d := k.current, &k.desired
+	known := d.counters[app]
+	delete(d.sets, app)
+	delete(d.counters, app)
+	maps.DeleteFunc(d.proofs, func(id remote.ID, _ remote.Proof) bool { return id.App == app })
+	k.mu.Unlock()
+	k.turnover.RUnlock() // it may take seconds, in which no other relay has the app
+	if p == nil {
+		return known, nil
+	}
+	final, err := p.Remove(ctx, app)
+	if err != nil && ctx.Err() == nil {
+		return p.Known(app), nil // with the relay everything of the app has ended
+	}
+	return final, err
+}
+
+// Announce is that of remote.Relay.
+func (k *Keeper) Announce(ctx context.Context) error {
+	return nothing(k, func(d *desired) { d.announced = true }, func(p *relayProcess) error { return p.Announce(ctx) })
+}
+
+// End is that of remote.Relay.
+func (k *Keeper) End(ctx context.Context) error {
+	if p := k.relay(); p != nil {
+		return p.End(ctx)
+	}
+	return nil
+}
+
+// Open is that of remote.Relay.
+func (k *Keeper) Open(ctx context.Context, o remote.Door) error {
+	socket, err := rpc.DuplicateFile(o.Socket)
+	if err != nil {
+		return err
+	}
+	var former remote.Door
+	err = nothing(k, func(d *desired) {
+		former = d.doors[o.Door]
+		kept := o
+		kept.Socket = socket
+		d.doors[o.Door] = kept
+	}, func(p *relayProcess) error { return p.Open(ctx, o) })
+	closeSocket(former)
+	return err
+}
+
+// Shut is that of remote.Relay.
+func (k *Keeper) Shut(ctx context.Context, door uint64) error {
+	var former remote.Door
+	err := nothing(k, func(d *desired) {
+		former = d.doors[door]
+		delete(d.doors, door)
+	}, func(p *relayProcess) error { return p.Shut(ctx, door) })
+	closeSocket(former)
+	return err
+}
+
+// Mark is that of remote.Relay.
+func (k *Keeper) Mark(ctx context.Context, app remote.AppID) (remote.Mark, error) {
+	p, err := k.await(ctx)
+	if err != nil {
+		return remote.Mark{}, err
+	}
+	m, err := p.Mark(ctx, app)
+	m.Epoch = p.number
+	return m, err
+}
+
+// Since is that of remote.Relay.
+func (k *Keeper) Since(ctx context.Context, s remote.Since) remote.Held {
+	if p := k.relay(); p != nil && p.number == s.Epoch {
+		return p.Since(ctx, s)
+	}
+	return remote.Held{Partial: true}
+}
+
+// Await is that of remote.Relay.
+func (k *Keeper) Await(ctx context.Context, a remote.Await) error {
+	if p := k.relay(); p != nil {
+		return p.Await(ctx, a)
+	}
+	return nil
+}
+
+// Cut is that of remote.Relay.
+func (k *Keeper) Cut(ctx context.Context, c remote.Cut) error {
+	if p := k.relay(); p != nil {
+		return p.Cut(ctx, c)
+	}
+	return nil
+}
+
+// Gone is that of remote.Relay.
+func (k *Keeper) Gone(ctx context.Context, id remote.ID) error {
+	return nothing(k, func(d *desired) { delete(d.proofs, id) }, func(p *relayProcess) error { return p.Gone(ctx, id) })
+}
+
+// Prove is that of remote.Relay.
+func (k *Keeper) Prove(ctx context.Context, o remote.Proof) error {
+	return nothing(k, func(d *desired) {
+		if o.Number >= d.proofs[o.ID].Number {
+			d.proofs[o.ID] = o
+		}
+	}, func(p *relayProcess) error { return p.Prove(ctx, o) })
+}
+
+// Probe is that of remote.Relay. While there is no relay it waits for the next one.
+func (k *Keeper) Probe(ctx context.Context, o remote.Probe) (remote.ProbeAnswer, error) {
+	p, err := k.await(ctx)
+	if err != nil {
+		return remote.ProbeAnswer{}, err
+	}
+	return p.Probe(ctx, o)
+}
+
+// Turn is that of remote.Relay. While there is no relay it waits for the next one.
+func (k *Keeper) Turn(ctx context.Context) error {
+	p, err := k.await(ctx)
+	if err != nil {
+		return err
+	}
+	return p.Turn(ctx)
+}
+
+// Suspend is that of remote.Relay.
+func (k *Keeper) Suspend(ctx context.Context, app remote.AppID) ([]remote.Connection, error) {
+	if p := k.relay(); p != nil {
+		return p.Suspend(ctx, app)
+	}
+	return nil, nil
+}
+
+// Resume is that of remote.Relay.
+func (k *Keeper) Resume(ctx context.Context, app remote.AppID) error {
+	if p := k.relay(); p != nil {
+		return p.Resume(ctx, app)
+	}
+	return nil
+}
+
+// Admit is that of remote.Relay.
+func (k *Keeper) Admit(ctx context.Context, a remote.Admission) error {
+	return nothing(k, func(*desired) {}, func(p *relayProcess) error { return p.Admit(ctx, a) })
+}
+
+// State is that of remote.Relay.
+func (k *Keeper) State(app remote.AppID) remote.State {
+	if p := k.relay(); p != nil {
+		return p.State(app)
+	}
+	return remote.State{}
+}
+
+// Clients is that of remote.Relay.
+func (k *Keeper) Clients() remote.Clients {
+	if p := k.relay(); p != nil {
+		return p.Clients()
+	}
+	return remote.Clients{}
+}
+
+// Counters is that of remote.Relay.
+func (k *Keeper) Counters(app remote.AppID) remote.Counters {
+	if p := k.relay(); p != nil {
+		return p.Counters(app)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.desired.counters[app]
+}
+
+// Use is that of remote.Relay.
+func (k *Keeper) Use(id remote.ID) remote.Use {
+	if p := k.relay(); p != nil {
+		return p.Use(id)
+	}
+	return remote.Use{}
+}
+
+// Heard is that of remote.Relay.
+func (k *Keeper) Heard(id remote.ID) bool {
+	p := k.relay()
+	return p != nil && p.Heard(id)
+}
+
+// SetProver is that of remote.Relay.
+func (k *Keeper) SetProver(id remote.ID, prover remote.Prover) {
+	k.turnover.RLock()
+	defer k.turnover.RUnlock()
+	k.mu.Lock()
+	if prover == nil {
+		delete(k.desired.provers, id)
+	} else {
+		k.desired.provers[id] = prover
+	}
+	p := k.current
+	k.mu.Unlock()
+	if p != nil {
+		p.SetProver(id, prover)
+	}
+}
+
+// nothing is change for a call without an answer.
+func nothing(k *Keeper, remember func(*desired), call func(*relayProcess) error) error {
+	_, err := change(k, remember, func(p *relayProcess) (struct{}, error) { return struct{}{}, call(p) })
+	return err
+}

@@ -1,0 +1,246 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/remote"
+)
+
+const (
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = time.Second
+	// soundFor is how long a relay has to run until the next one is started without a delay.
+	soundFor = time.Second
+)
+
+// Options make a Keeper.
+type Options struct {
+	Logger   hclog.Logger
+	Settings Settings
+}
+
+// A Keeper is the relay of a supervisor, over the deaths of the process that relays. It implements
+// remote.Relay.
+type Keeper struct {
+	options Options
+	ended   chan struct{} // closed by Close
+	running sync.WaitGroup
+
+	// turnover is held for reading by a call that changes something, and for writing while a relay
+	// becomes the present one, so that each change is in what the next relay gets.
+	turnover sync.RWMutex
+
+	mu      sync.Mutex
+	current *relayProcess // nil: there is none at the moment
+	present chan struct{} // closed while there is one
+	last    uint64        // number of the last relay
+	desired desired
+}
+
+var _ remote.Relay = (*Keeper)(nil)
+
+// desired is what each relay gets.
+type desired struct {
+	sets      map[remote.AppID]remote.Set
+	proofs    map[remote.ID]remote.Proof
+	doors     map[uint64]remote.Door // with duplicates of the sockets
+	provers   map[remote.ID]remote.Prover
+	counters  map[remote.AppID]remote.Counters // of the relays that have died
+	announced bool
+}
+
+// New starts a relay, and returns when it takes calls.
+func New(o Options) (*Keeper, error) {
+	k := &Keeper{options: o, ended: make(chan struct{}), present: make(chan struct{}), desired: desired{
+		sets: map[remote.AppID]remote.Set{}, proofs: map[remote.ID]remote.Proof{}, doors: map[uint64]remote.Door{},
+		provers: map[remote.ID]remote.Prover{}, counters: map[remote.AppID]remote.Counters{},
+	}}
+	p, err := k.start()
+	if err != nil {
+		return nil, err
+	}
+	k.running.Go(func() { k.run(p) })
+	return k, nil
+}
+
+// Close ends the relay. Its apps must have been removed.
+func (k *Keeper) Close() {
+	close(k.ended)
+	k.running.Wait()
+	for _, d := range k.desired.doors {
+		d.Socket.Close()
+	}
+}
+
+// Pid is that of the present relay; 0: there is none.
+func (k *Keeper) Pid() int {
+	if p := k.relay(); p != nil {
+		return p.process.Pid()
+	}
+	return 0
+}
+
+// run keeps a relay until Close.
+func (k *Keeper) run(p *relayProcess) {
+	backoff := time.Duration(0)
+	for {
+		began := time.Now()
+		if p != nil {
+			select {
+			case <-p.Done():
+			case <-k.ended:
+				k.set(nil)
+				p.end()
+				return
+			}
+			k.set(nil)
+			cause := p.Err()
+			p.kill()
+			k.options.Logger.Error("relay ended", "pid", p.process.Pid(), "outcome", p.process.Outcome().String(), "error", cause,
+				"hint", "another one is started; requests in flight and held in it are lost")
+			if time.Since(began) >= soundFor {
+				backoff = 0
+			}
+		}
+		select {
+		case <-time.After(backoff):
+			backoff = min(max(minBackoff, 2*backoff), maxBackoff)
+		case <-k.ended:
+			return
+		}
+		var err error
+		if p, err = k.start(); err != nil {
+			k.options.Logger.Error("relay start failed", "error", err, "retry_s", backoff.Seconds())
+		}
+	}
+}
+
+// start starts a relay, gives it everything that is desired, and makes it the present one.
+func (k *Keeper) start() (*relayProcess, error) {
+	k.last++
+	p, err := fork(k.last, k.options.Settings, k.options.Logger)
+	if err != nil {
+		return nil, err
+	}
+	k.turnover.Lock()
+	defer k.turnover.Unlock()
+	if err := k.restore(p); err != nil {
+		p.kill()
+		return nil, err
+	}
+	k.set(p)
+	k.options.Logger.Debug("relay started", "pid", p.process.Pid())
+	return p, nil
+}
+
+// restore gives a relay everything that is desired: first the apps, then the sockets. k.turnover
+// must be held for writing.
+func (k *Keeper) restore(p *relayProcess) error {
+	ctx := context.Background() // a relay that does not answer is given up
+	d := &k.desired
+	for id, prover := range d.provers {
+		p.SetProver(id, prover)
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.sets)) {
+		if _, err := p.Set(ctx, d.sets[id]); err != nil {
+			return err
+		}
+		if counters, ok := d.counters[id]; ok {
+			if err := p.Admit(ctx, remote.Admission{App: id, Counters: counters}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, proof := range d.proofs {
+		if err := p.Prove(ctx, proof); err != nil {
+			return err
+		}
+	}
+	for _, number := range slices.Sorted(maps.Keys(d.doors)) {
+		err := p.Open(ctx, d.doors[number])
+		if errors.Is(err, remote.ErrEnded) {
+			return err
+		}
+		if err != nil { // of this socket alone
+			k.options.Logger.Error("relay cannot accept", "address", d.doors[number].Address, "error", err)
+		}
+	}
+	if d.announced {
+		return p.Announce(ctx)
+	}
+	return nil
+}
+
+// set makes p the present relay; nil: there is none.
+func (k *Keeper) set(p *relayProcess) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case p != nil:
+		close(k.present)
+	case k.current != nil:
+		k.present = make(chan struct{})
+		for id := range k.desired.sets {
+			k.desired.counters[id] = k.current.Known(id)
+		}
+	}
+	k.current = p
+}
+
+// await returns the present relay, or the next one where there is none.
+func (k *Keeper) await(ctx context.Context) (*relayProcess, error) {
+	for {
+		k.mu.Lock()
+		p, present := k.current, k.present
+		k.mu.Unlock()
+		if p != nil {
+			return p, nil
+		}
+		select {
+		case <-present:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-k.ended:
+			return nil, remote.ErrEnded
+		}
+	}
+}
+
+// relay returns the present relay; nil: there is none.
+func (k *Keeper) relay() *relayProcess {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.current
+}
+
+// change changes what is desired, and calls the present relay. Where there is none, or it has died,
+// the change is made all the same: the next relay gets it.
+func change[A any](k *Keeper, remember func(*desired), call func(*relayProcess) (A, error)) (answer A, err error) {
+	k.turnover.RLock()
+	defer k.turnover.RUnlock()
+	k.mu.Lock()
+	remember(&k.desired)
+	p := k.current
+	k.mu.Unlock()
+	if p == nil {
+		return answer, nil
+	}
+	if answer, err = call(p); errors.Is(err, remote.ErrEnded) {
+		err = nil
+	}
+	return answer, err
+}
+
+// closeSocket closes the duplicate of a door that is given up.
+func closeSocket(d remote.Door) {
+	if d.Socket != nil {
+		d.Socket.Close()
+	}
+}

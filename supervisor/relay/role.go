@@ -1,0 +1,75 @@
+package relay
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"tideover/proxy/connlimit"
+	"tideover/proxy/remote"
+	"tideover/proxy/remote/rpc"
+	"tideover/proxy/spool"
+)
+
+// roleName is argv[0] of the process, and what ps(1) shows.
+const roleName = "tideover: relay"
+
+// channelFD is the descriptor of the channel to the supervisor.
+const channelFD = 3
+
+// Settings are what a relay is started with.
+type Settings struct {
+	LogLevel       hclog.Level
+	SpoolDir       string
+	SpoolLimit     int64
+	MaxConnections int // of clients; 0: as many as the descriptors allow
+	Apps           int // for which descriptors are reserved
+}
+
+// started is what the process says of itself.
+type started struct{}
+
+// Role must be called early in main. It returns at once unless this process is a relay: the
+// daemon's own binary, started by a Keeper. Else it never returns. newLogger makes a logger that
+// gives its entries to a sink.
+func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) {
+	if len(os.Args) != 1 || os.Args[0] != roleName {
+		return
+	}
+	// A service manager may send these to every process. The relay ends by its channel, when the
+	// supervisor has stopped the apps.
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	unix.SetNonblock(int(os.Stderr.Fd()), true)
+	err := rpc.Serve(os.NewFile(channelFD, "channel"), func(options []byte) (remote.Relay, any, error) {
+		var s Settings
+		if err := json.Unmarshal(options, &s); err != nil {
+			return nil, nil, err
+		}
+		return newLocal(s, newLogger(s.LogLevel, sink{s.LogLevel, &stderr{fd: 2}})), started{}, nil
+	})
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(0)
+}
+
+// newLocal makes the relay of this process.
+func newLocal(s Settings, logger hclog.Logger) *remote.Local {
+	return remote.NewLocal(remote.LocalOptions{
+		Logger:  logger,
+		Spool:   spool.New(spool.Options{Dir: s.SpoolDir, Limit: s.SpoolLimit, Logger: logger}),
+		Limiter: connlimit.New(connlimit.Options{Max: s.MaxConnections, Descriptors: maxDescriptors(), Apps: s.Apps, Logger: logger}),
+	})
+}
+
+// maxDescriptors is RLIMIT_NOFILE, which Go's runtime has raised to the hard limit; 0: unknown.
+func maxDescriptors() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int(min(limit.Cur, 1<<30))
+}
