@@ -26,18 +26,18 @@ func TestTheAdminAddressIsChecked(t *testing.T) {
 	} {
 		dir := files(t, map[string]string{"tideover.toml": "[daemon]\nadmin = \"" + admin + "\"\n" + app})
 		file, err := Load(filepath.Join(dir, "tideover.toml"))
-		text := ""
+		said := ""
 		if err != nil {
-			text = err.Error()
+			said = err.Error()
 		} else {
 			for _, w := range file.Warnings {
 				if strings.Contains(w.Message, "admin") {
-					text += "warning: " + w.Message
+					said += "warning: " + w.Message
 				}
 			}
 		}
-		if want == "" && text != "" || !strings.Contains(text, want) {
-			t.Errorf("%q: %q, want %q", admin, text, want)
+		if want == "" && said != "" || !strings.Contains(said, want) {
+			t.Errorf("%q: %q, want %q", admin, said, want)
 		}
 	}
 }
