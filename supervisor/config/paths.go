@@ -85,12 +85,16 @@ func (i *inspector) checkDaemonPaths(f *File) {
 		return
 	}
 	d := f.Daemon
+	admin, _ := strings.CutPrefix(d.Admin, "unix:")
+	if admin == d.Admin {
+		admin = "" // TCP
+	}
 	for _, p := range []struct {
 		key, path string
 		dir       bool
 	}{
 		{"socket", d.Socket, false}, {"state_dir", d.StateDir, true}, {"runtime_dir", d.RuntimeDir, true},
-		{"pidfile", d.Pidfile, false}, {"spool_dir", d.SpoolDir, true},
+		{"pidfile", d.Pidfile, false}, {"spool_dir", d.SpoolDir, true}, {"admin", admin, false},
 	} {
 		file := p.path
 		if p.dir {

@@ -86,10 +86,14 @@ func TestTheDaemonsOwnFilesAreNowhereThatOthersCanChange(t *testing.T) {
 	if os.Geteuid() == 0 {
 		must(t, os.Chown(srv, 33, 33))
 	}
-	keys := []string{"socket", "state_dir", "runtime_dir", "pidfile", "spool_dir"}
+	keys := []string{"socket", "state_dir", "runtime_dir", "pidfile", "spool_dir", "admin"}
 	text := "[daemon]\n"
 	for _, key := range keys {
-		text += fmt.Sprintf("%s = %q\n", key, srv+"/"+key)
+		path := srv + "/" + key
+		if key == "admin" {
+			path = "unix:" + path
+		}
+		text += fmt.Sprintf("%s = %q\n", key, path)
 	}
 	write(t, dir+"/tideover.toml", text+"[app.shop]\ncommand = \"sleep 1\"\n", 0o600)
 	f, err := Load(dir + "/tideover.toml")

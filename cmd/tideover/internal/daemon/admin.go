@@ -14,6 +14,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/confine"
+	"tideover/supervisor/safepath"
 )
 
 // openAdmin binds daemon.admin. After an upgrade its failure is logged only: the apps run.
@@ -23,7 +24,7 @@ func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 		Confinement: func() (confine.Options, error) { return d.confinement(socketPath) },
 		Serve:       func(ctx context.Context, end *os.File) error { return d.control.ServeViewer(ctx, end) },
 	})
-	change, err := keeper.Prepare(d.Config.Daemon.Admin)
+	change, err := prepareAdmin(keeper, d.Config.Daemon.Admin)
 	switch {
 	case err == nil:
 		change.Commit()
@@ -33,6 +34,17 @@ func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 		return nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "daemon.admin is the address of /-/live and /-/ready"}
 	}
 	return keeper, nil
+}
+
+// prepareAdmin binds an address. Root makes no socket on a path that others can change: a symlink on
+// it could lead to any directory.
+func prepareAdmin(keeper *admin.Keeper, address string) (admin.Change, error) {
+	if path, unix := strings.CutPrefix(address, "unix:"); unix && os.Geteuid() == 0 {
+		if _, err := (safepath.Opener{}).Access(path); err != nil {
+			return admin.Change{}, fmt.Errorf("daemon.admin: %w", err)
+		}
+	}
+	return keeper.Prepare(address)
 }
 
 // confinement is how the admin process is confined: in an empty directory beside the control
@@ -58,6 +70,6 @@ func (d *daemon) confinement(socketPath string) (confine.Options, error) {
 
 // reconfigure prepares what a configuration changes outside of the apps.
 func (d *daemon) reconfigure(to *config.Daemon) (supervisor.DaemonChange, error) {
-	change, err := d.admin.Prepare(to.Admin)
+	change, err := prepareAdmin(d.admin, to.Admin)
 	return supervisor.DaemonChange{Commit: change.Commit, Discard: change.Discard}, err
 }
