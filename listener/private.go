@@ -15,7 +15,8 @@ import (
 // PrivateOptions are the options of OpenPrivate.
 type PrivateOptions struct {
 	Family     string // "unix", "tcp" (IPv4 loopback) or "tcp6"
-	Dir        string // of a unix socket; it must exist and be accessible to the daemon only
+	Dir        string // of a unix socket; it must exist and be accessible to the daemon, and to Group, only
+	Group      int    // gid of another process of tideover that connects to a unix socket; 0: none
 	Name       string // the app's name
 	Generation int
 	PortHint   int // of "tcp": the public port if the public socket is on 127.0.0.1; 0: any port
@@ -33,7 +34,8 @@ type Private struct {
 }
 
 // OpenPrivate opens a new private socket. A unix socket is DIR/NAME.GENERATION.sock with
-// mode 0600: only the daemon connects to it, and the child gets the descriptor. A TCP
+// mode 0600, or 0660 with a Group: only the daemon and that group connect to it, and the child gets
+// the descriptor. A TCP
 // socket is on loopback. With a PortHint it has that port on 127.0.0.2 to 127.0.0.254, so
 // that an app that reads the port from its socket sees the public one; else any port.
 func OpenPrivate(o PrivateOptions) (*Private, error) {
@@ -41,7 +43,7 @@ func OpenPrivate(o PrivateOptions) (*Private, error) {
 	var err error
 	switch o.Family {
 	case "unix":
-		p, err = openPrivateUnix(filepath.Join(o.Dir, fmt.Sprintf("%s.%d.sock", o.Name, o.Generation)))
+		p, err = openPrivateUnix(filepath.Join(o.Dir, fmt.Sprintf("%s.%d.sock", o.Name, o.Generation)), o.Group)
 	case "tcp":
 		p, err = openPrivateTCP(o)
 	case "tcp6":
@@ -55,18 +57,30 @@ func OpenPrivate(o PrivateOptions) (*Private, error) {
 	return p, nil
 }
 
-func openPrivateUnix(path string) (*Private, error) {
+func openPrivateUnix(path string, group int) (*Private, error) {
 	if err := checkLength(path); err != nil {
 		return nil, err
 	}
 	if err := removeStaleSocket(path); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	fd, file, err := listenUnix(path, 0o600, nil)
+	mode, to := os.FileMode(0o600), (*owner)(nil)
+	if group != 0 {
+		mode, to = 0o660, &owner{os.Geteuid(), group}
+	}
+	fd, file, err := listenUnix(path, mode, to)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return newPrivate(fd, "unix", path, file)
+	p, err := newPrivate(fd, "unix", path, file)
+	if err != nil || group == 0 {
+		return p, err
+	}
+	if st, err := file.stat(); err != nil || int(st.Gid) != group {
+		p.Close()
+		return nil, fmt.Errorf("%s: the daemon may not give it to the group %d (%v)", path, group, err)
+	}
+	return p, nil
 }
 
 // openPrivateTCP tries 127.0.0.2 to 127.0.0.254. Every generation begins with another

@@ -289,3 +289,57 @@ func TestReclaimIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// A private socket with a group is reached by processes of that group, and by no others.
+func TestAPrivateSocketIsReachedByItsGroupOnly(t *testing.T) {
+	const group = 61020
+	dir, err := os.MkdirTemp("", "private") // t.TempDir is below a directory of this user alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if os.Geteuid() != 0 {
+		if p, err := OpenPrivate(PrivateOptions{Family: "unix", Dir: dir, Name: "shop", Group: group}); err == nil {
+			p.Close()
+			t.Error("a group that the daemon may not set is accepted")
+		}
+		if entries, _ := os.ReadDir(dir); len(entries) > 0 {
+			t.Errorf("left: %v", entries)
+		}
+		return
+	}
+	for _, err := range []error{os.Chown(dir, 0, group), os.Chmod(dir, 0o750)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := private(t, PrivateOptions{Family: "unix", Dir: dir, Group: group})
+	for want, ids := range map[bool][][2]int{true: {{61021, group}, {0, 0}}, false: {{61021, 61021}, {33, 33}, {group, 61021}}} {
+		for _, id := range ids {
+			if err := connectAs(id[0], id[1], p.Address()); (err == nil) != want {
+				t.Errorf("uid %d, gid %d: %v", id[0], id[1], err)
+			}
+		}
+	}
+	info, err := os.Stat(p.Address())
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+}
+
+// connectAs connects on a thread with the file system ids of another user.
+func connectAs(uid, gid int, path string) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine
+		unix.RawSyscall(unix.SYS_SETFSGID, uintptr(gid), 0, 0)
+		unix.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0)
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+			unix.Close(fd)
+		}
+		done <- err
+	}()
+	return <-done
+}
