@@ -147,6 +147,11 @@ func TestTheConnectionOfAStoredResponseIsUsedAgain(t *testing.T) {
 	for i := range 5 {
 		slow = append(slow, r.dialNarrow().get("/"))
 		r.eventually("written", func() bool { return app.written.Load() == int64(i+1) && child.InFlight() == 0 })
+		loop := r.server.startedLoop()
+		r.eventually("the connection is idle", func() (idle bool) {
+			loop.call(func() { idle = loop.idleUpstreams.Front() != nil })
+			return idle
+		})
 	}
 	if n := child.accepted.Load(); n != 1 {
 		t.Errorf("%d connections for 5 requests", n)
