@@ -53,7 +53,7 @@
 // everything, its connection and the pass are given back: for the target the request has ended, and
 // for the client it ends when everything was sent, or the connection fails. Only then is it counted;
 // Server.WaitSent waits for such responses. Where neither memory nor the spool has room, the app
-// waits for the client. When the spool is full, the client that would keep its space longest is
+// waits for the client. When the spool is full, clients that would keep their space longest are
 // disconnected (decision 0010).
 //
 // # Many clients

@@ -97,7 +97,7 @@ func main() {
 	counts := flag.String("clients", "2,100,2000", "numbers of slow clients")
 	duration := flag.Duration("measure", 3*time.Second, "how long healthy requests are measured")
 	settle := flag.Duration("settle", 10*time.Second, "how long the workers may take for the first bytes of the slow clients: 2,000 readers ask for 40 GB")
-	rest := flag.Duration("rest", time.Second, "how long after the end of the slow clients memory and spool are looked at again; Go gives memory back within 5 minutes")
+	rest := flag.Duration("rest", time.Second, "how long after the end of the slow clients memory and spool are looked at again; tideover gives memory back after 10 s")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
