@@ -56,7 +56,8 @@ func (f *finder) unit(path string) (p Process, ok bool) {
 	command := strings.TrimLeft(last("ExecStart"), "-@:+!")
 	p = Process{Name: config.ValidName(strings.TrimSuffix(filepath.Base(path), ".service")), Command: command, From: "the unit " + path,
 		Directory: last("WorkingDirectory"), User: last("User"), Env: map[string]string{}}
-	if command == "" || strings.Contains(command, "tideover") || !isServer(command) || !f.isOurs(p.Directory, command) {
+	program, _, _ := strings.Cut(command, " ")
+	if filepath.Base(program) == "tideover" || !isServer(command) || !f.isOurs(p.Directory, command) {
 		return p, false
 	}
 	if strings.Contains(command, "%") || strings.Contains(command, "$") {
