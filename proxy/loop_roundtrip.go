@@ -81,8 +81,7 @@ func (c *loopClient) sendOnNewConnection(t *gate.Target) {
 func (c *loopClient) requestSent(u *loopUpstream, unsent []byte) {
 	l := c.loop
 	c.state = stateProxying
-	c.upstream = u
-	u.setUser(c)
+	c.upstream, u.user = u, c
 	u.begin(c.exchange, l.now)
 	u.headOnlyLen = 0
 	if u.connecting {
