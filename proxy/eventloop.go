@@ -30,6 +30,9 @@ type eventLoop struct {
 	nextTimer time.Duration // when it fires, as ran; 0: it is not set
 	acceptors []*acceptor
 
+	roundTrips int // requests that are out on a loopUpstream
+	brief      briefPoll
+
 	idleClients      netpoll.List[*loopClient]
 	partialHeaders   netpoll.List[*loopClient] // clients that have sent a part of a PROXY header
 	partialHeads     netpoll.List[*loopClient] // clients that have sent a part of a head
@@ -102,6 +105,7 @@ func (l *eventLoop) call(f func()) bool { return l.tasks.Call(f) }
 func (l *eventLoop) turn() (done bool) {
 	for {
 		n, more := l.poller.Poll()
+		l.brief.polled(n)
 		l.readClock()
 		// The app first: a connection that it has just closed must not be used below.
 		for i := range n {
@@ -119,7 +123,10 @@ func (l *eventLoop) turn() (done bool) {
 		if l.closing && l.clients.Load() == 0 {
 			return true
 		}
-		if !more && !ran && l.tasks.PrepareWait() {
+		if more || ran || l.brief.again(l.roundTrips) {
+			continue
+		}
+		if l.tasks.PrepareWait() {
 			return false
 		}
 	}

@@ -81,7 +81,8 @@ func (c *loopClient) sendOnNewConnection(t *gate.Target) {
 func (c *loopClient) requestSent(u *loopUpstream, unsent []byte) {
 	l := c.loop
 	c.state = stateProxying
-	c.upstream, u.user = u, c
+	c.upstream = u
+	u.setUser(c)
 	u.begin(c.exchange, l.now)
 	u.headOnlyLen = 0
 	if u.connecting {

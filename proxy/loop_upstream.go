@@ -159,10 +159,20 @@ func (l *eventLoop) takeIdle(t *gate.Target) *loopUpstream {
 	return n.Value
 }
 
+// setUser says which request is out on the connection; nil: none.
+func (u *loopUpstream) setUser(user upstreamUser) {
+	if u.user != nil {
+		u.loop.roundTrips--
+	}
+	if u.user = user; user != nil {
+		u.loop.roundTrips++
+	}
+}
+
 // putIdle keeps the connection for the next request: of the client c, if it is that client's own.
 func (u *loopUpstream) putIdle(c *loopClient) {
 	l := u.loop
-	u.user = nil
+	u.setUser(nil)
 	u.end()
 	if u.hasLine && c.state == stateClosed || !u.target.SetIdle(u) {
 		u.discard()
@@ -285,7 +295,7 @@ func (u *loopUpstream) Close() {
 func (u *loopUpstream) discard() {
 	u.closeFD()
 	u.leaveIdle()
-	u.user = nil
+	u.setUser(nil)
 	u.end()
 }
 

@@ -119,7 +119,7 @@ func (u *loopUpstream) detach() *blockingUpstream {
 	b := &blockingUpstream{roundTrip: u.roundTrip}
 	b.upload.sentWhole(u.startedAt)
 	u.roundTrip = roundTrip{target: u.target}
-	u.user = nil
+	u.setUser(nil)
 	if !u.release() { // its response was read to the end
 		return b
 	}
