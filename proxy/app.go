@@ -17,7 +17,7 @@ type app struct {
 	logger   hclog.Logger
 	settings atomic.Pointer[Settings]
 	rules    atomic.Pointer[rules] // those that were made last
-	counters counters
+	counters *Totals
 	buffered atomic.Int64 // bytes kept for requests and responses, bounded by Settings.BufferTotal
 	unsent   sendings
 	spool    *spool.Spool // for what is longer; nil: it is streamed

@@ -23,6 +23,7 @@ type Options struct {
 	Leaving <-chan struct{}
 	Spool   *spool.Spool       // shared by all servers; nil: none
 	Limiter *connlimit.Limiter // of client connections, shared by all servers; nil: none
+	Totals  *Totals            // to which the server counts; nil: its own
 }
 
 // Settings are what may be configured of a server, also while it runs. Zero values mean the

@@ -57,7 +57,7 @@ type eventLoop struct {
 
 	nextLimitWarn time.Time // no warning of limits.max_connections before
 
-	clients      atomic.Int64
+	clients      *atomic.Int64  // of the app's totals
 	clientClosed chan struct{}  // capacity 1: a client has been disconnected
 	offloaded    sync.WaitGroup // goroutines that serve a client
 	ended        chan struct{}  // closed behind all of them
@@ -65,7 +65,7 @@ type eventLoop struct {
 
 // startEventLoop starts a loop. It ends after beginClose, when the last client is disconnected.
 func startEventLoop(a *app) (*eventLoop, error) {
-	l := &eventLoop{app: a, now: time.Now(), clientClosed: make(chan struct{}, 1), ended: make(chan struct{})}
+	l := &eventLoop{app: a, clients: &a.counters.clients, now: time.Now(), clientClosed: make(chan struct{}, 1), ended: make(chan struct{})}
 	var err error
 	if l.poller, err = netpoll.Open(); err != nil {
 		return nil, err

@@ -71,26 +71,56 @@ const (
 	outcomes // their number
 )
 
-// counters are the totals as they are kept: each is one atomic add.
-type counters struct {
+// Totals are a server's counters and gauges as they are kept, each one atomic word, in memory that
+// another process may read. Fields are only added, at the end. The zero value is ready.
+type Totals struct {
 	requests, held, resent, streamed, blocked, evicted, connections, tunnels atomic.Uint64
 	outcomes                                                                 [outcomes]atomic.Uint64
+
+	clients atomic.Int64 // connections of clients that are open
+	sending atomic.Int64 // see Server.Sending
 }
 
-// snapshot reads the totals one after the other, while requests go on.
-func (c *counters) snapshot() (s Counters) {
+// Open is how many clients are connected.
+func (c *Totals) Open() int { return int(c.clients.Load()) }
+
+// Sending is the number of responses that are sent from memory or the spool, while the app has
+// finished its request.
+func (c *Totals) Sending() int { return int(c.sending.Load()) }
+
+// Bury counts what was under way in a process that has died as cut, and returns how many requests
+// that were.
+func (c *Totals) Bury() int {
+	s := c.Snapshot()
+	before := s.Cut
+	s.CutUnderWay()
+	c.outcomes[truncated].Store(s.Cut)
+	c.clients.Store(0)
+	c.sending.Store(0)
+	return int(s.Cut - before)
+}
+
+// Clear sets everything to 0.
+func (c *Totals) Clear() {
+	c.each(&Counters{}, func(kept *atomic.Uint64, _ *uint64) { kept.Store(0) })
+	c.clients.Store(0)
+	c.sending.Store(0)
+}
+
+// Snapshot reads the counters one after the other, while requests go on.
+func (c *Totals) Snapshot() (s Counters) {
 	c.each(&s, func(kept *atomic.Uint64, shown *uint64) { *shown = kept.Load() })
 	return s
 }
 
 // add adds the totals of another process.
-func (c *counters) add(s Counters) {
+func (c *Totals) add(s Counters) {
 	c.each(&s, func(kept *atomic.Uint64, shown *uint64) { kept.Add(*shown) })
 }
 
 // each calls do with each total and its field of s. Requests come last, so that a snapshot never
 // has fewer requests than outcomes.
-func (c *counters) each(s *Counters, do func(kept *atomic.Uint64, shown *uint64)) {
+func (c *Totals) each(s *Counters, do func(kept *atomic.Uint64, shown *uint64)) {
 	for o, shown := range [outcomes]*uint64{answered: &s.Answered, expired: &s.Expired, overflowed: &s.Overflowed, clientLeft: &s.ClientLeft,
 		truncated: &s.Cut, badRequest: &s.BadRequest, badGateway: &s.BadGateway, timedOut: &s.TimedOut, refused: &s.Refused} {
 		do(&c.outcomes[o], shown)

@@ -26,7 +26,11 @@ type Server struct {
 
 // NewServer returns a server that waits for [Server.Serve].
 func NewServer(o Options) *Server {
-	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving, spool: o.Spool, limiter: o.Limiter}}
+	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving, spool: o.Spool, limiter: o.Limiter, counters: o.Totals}}
+	if s.app.counters == nil {
+		s.app.counters = &Totals{}
+	}
+	s.app.unsent.total = &s.app.counters.sending
 	if s.app.logger == nil {
 		s.app.logger = hclog.NewNullLogger()
 	}
@@ -42,7 +46,7 @@ func (s *Server) Configure(settings Settings) {
 }
 
 // Counters returns the totals. They are read one after the other while requests go on.
-func (s *Server) Counters() Counters { return s.app.counters.snapshot() }
+func (s *Server) Counters() Counters { return s.app.counters.Snapshot() }
 
 // Connections is how many clients are connected.
 func (s *Server) Connections() int {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tideover/proxy/gate"
@@ -434,20 +435,24 @@ func notify(c chan<- struct{}) {
 // A sendings counts the responses that are sent from what is stored, while no target has their
 // request any more.
 type sendings struct {
-	mu   sync.Mutex
-	n    int
-	none chan struct{} // closed when there is none any more; nil when no call waits for it
+	mu    sync.Mutex
+	n     int
+	total *atomic.Int64 // n, for other processes
+	none  chan struct{} // closed when there is none any more; nil when no call waits for it
 }
 
 // await waits for the end of a response.
 func (c *sendings) await(s *storedResponse) error {
 	c.mu.Lock()
 	c.n++
+	c.total.Store(int64(c.n))
 	c.mu.Unlock()
 	err := s.wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.n--; c.n == 0 && c.none != nil {
+	c.n--
+	c.total.Store(int64(c.n))
+	if c.n == 0 && c.none != nil {
 		close(c.none)
 		c.none = nil
 	}

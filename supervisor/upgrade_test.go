@@ -115,7 +115,7 @@ func TestShutdownOvertakesAnUpgrade(t *testing.T) {
 	slow := r.slow()
 	given := make(chan error, 1)
 	go func() { given <- r.upgrade(func(string) error { t.Error("exec was called"); return nil }) }()
-	r.until("standing still", func(api.AppStatus) bool { return r.s.registry.all()[0].app.relay.state().Holds != nil })
+	r.until("standing still", func(api.AppStatus) bool { return r.s.registry.all()[0].app.relay.holding() })
 	r.s.Shutdown(false)
 	slow.finish()
 	if err := <-given; err == nil {

@@ -49,7 +49,8 @@ type Gate struct {
 	target   *Target
 	holds    []Hold
 	refusal  *Refusal
-	evicting bool // see Evict
+	evicting bool         // see Evict
+	gauges   *QueueGauges // nil: none are written
 
 	held      queue
 	deadlines expiryHeap    // the same requests, the next to expire first
@@ -441,6 +442,7 @@ func (g *Gate) canReleaseLocked(now time.Time) bool {
 // clock must be read. g.mu must be held.
 func (g *Gate) resetTimerLocked(now time.Time) {
 	g.shut = g.isShutLocked()
+	g.publishLocked(now)
 	if g.held.empty() {
 		return
 	}

@@ -25,6 +25,7 @@ type TargetOptions struct {
 	// suspended until its first Resume. Suspend calls it with the proof that does not hold any more,
 	// with no lock held; it must not block. nil: the listening socket is the supervisor's own.
 	OnSuspend func(*Proof)
+	Gauges    *TargetGauges // to which the target writes its numbers; nil: its own
 }
 
 // PeerPassing is how the app learns the address of a client.
@@ -64,7 +65,7 @@ func (p *Proof) Holds() bool { return p == nil || p.Valid == nil || p.Valid() }
 type Target struct {
 	options TargetOptions
 	proof   atomic.Pointer[Proof] // nil: suspended, if the target needs one
-	heard   atomic.Bool           // the app has sent a byte; see Heard
+	gauges  *TargetGauges
 
 	mu        sync.Mutex
 	gate      *Gate // that has this target; nil: none
@@ -97,7 +98,11 @@ const (
 
 // NewTarget returns a target without requests and connections.
 func NewTarget(o TargetOptions) *Target {
-	return &Target{options: o, conns: map[Conn]connUse{}, inactive: make(chan struct{})}
+	t := &Target{options: o, gauges: o.Gauges, conns: map[Conn]connUse{}, inactive: make(chan struct{})}
+	if t.gauges == nil {
+		t.gauges = &TargetGauges{}
+	}
+	return t
 }
 
 // Options returns the target's options. They must not be changed.
@@ -150,14 +155,10 @@ func (t *Target) suspended() bool {
 func (t *Target) Name() string { return t.options.Name }
 
 // SetHeard says that the app has sent a byte of a response.
-func (t *Target) SetHeard() {
-	if !t.heard.Load() { // mostly it is set, and then no cache line changes its owner
-		t.heard.Store(true)
-	}
-}
+func (t *Target) SetHeard() { t.gauges.SetHeard() }
 
 // Heard reports whether the app has sent a byte of a response since the last call.
-func (t *Target) Heard() bool { return t.heard.Swap(false) }
+func (t *Target) Heard() bool { return t.gauges.TakeHeard() }
 
 // Asked returns a channel that is closed as soon as the app has something to answer: a request is in
 // flight, or one that would be is held because the target is suspended.
@@ -301,6 +302,7 @@ func (t *Target) Remove(c Conn) {
 	defer t.mu.Unlock()
 	if t.conns[c] == tunnelling {
 		t.tunnels--
+		t.gauges.Tunnels.Store(int64(t.tunnels))
 		t.notifyLocked()
 	}
 	delete(t.conns, c)
@@ -340,6 +342,7 @@ func (t *Target) SetTunnel(c Conn) bool {
 	}
 	t.conns[c] = tunnelling
 	t.tunnels++
+	t.gauges.Tunnels.Store(int64(t.tunnels))
 	return true
 }
 
@@ -351,6 +354,7 @@ func (t *Target) enter() (turn int) {
 		turn = t.left.total + t.inFlight - t.options.Concurrency + 1
 	}
 	t.inFlight++
+	t.gauges.InFlight.Store(int64(t.inFlight))
 	t.askLocked()
 	return turn
 }
@@ -359,6 +363,7 @@ func (t *Target) enter() (turn int) {
 func (t *Target) leave() {
 	t.mu.Lock()
 	t.inFlight--
+	t.gauges.InFlight.Store(int64(t.inFlight))
 	if t.options.Bounded {
 		t.left.add(time.Now())
 	}

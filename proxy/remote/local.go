@@ -24,6 +24,7 @@ type LocalOptions struct {
 	Logger  hclog.Logger
 	Spool   *spool.Spool       // for bodies that do not fit into memory; nil: none
 	Limiter *connlimit.Limiter // of client connections; nil: none
+	Page    *Page              // has the numbers that others read; nil: one of this process alone
 }
 
 // Local relays in the calling process. It is what a relay's process runs behind its channel, and it
@@ -46,6 +47,12 @@ func NewLocal(o LocalOptions) *Local {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
+	if o.Page == nil {
+		o.Page = newPrivatePage()
+	}
+	if o.Limiter != nil {
+		o.Page.header.limit.Store(int64(o.Limiter.Max()))
+	}
 	ctx, announce := context.WithCancel(context.Background())
 	return &Local{options: o, announce: announce, announced: ctx.Done(), apps: map[AppID]*localApp{}, doors: map[uint64]*localDoor{},
 		provers: map[ID]Prover{}, observations: map[uint64]*gate.Observation{}}
@@ -56,6 +63,8 @@ type localApp struct {
 	name   string
 	gate   *gate.Gate
 	server *proxy.Server
+
+	numbers *group
 
 	mu      sync.Mutex // held during a Set
 	version uint64
@@ -82,7 +91,10 @@ var errNoApp = errors.New("the relay has no such app")
 
 // Set is that of Relay.
 func (l *Local) Set(_ context.Context, s Set) (Applied, error) {
-	a := l.obtain(s)
+	a, err := l.obtain(s)
+	if err != nil {
+		return Applied{}, err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if s.Version < a.version {
@@ -110,17 +122,22 @@ func (l *Local) Set(_ context.Context, s Set) (Applied, error) {
 }
 
 // obtain returns an app, which is made if need be.
-func (l *Local) obtain(s Set) *localApp {
+func (l *Local) obtain(s Set) (*localApp, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.apps[s.App]
 	if a == nil {
-		a = &localApp{name: s.Name, gate: gate.New(s.Gate), targets: map[int]*localTarget{}}
+		numbers, err := l.options.Page.obtain(s.App)
+		if err != nil {
+			return nil, err
+		}
+		a = &localApp{name: s.Name, gate: gate.New(s.Gate), numbers: numbers, targets: map[int]*localTarget{}}
+		a.gate.SetGauges(&numbers.queue)
 		a.server = proxy.NewServer(proxy.Options{App: s.Name, Gate: a.gate, Settings: s.Settings, Logger: l.options.Logger,
-			Leaving: l.announced, Spool: l.options.Spool, Limiter: l.options.Limiter})
+			Leaving: l.announced, Spool: l.options.Spool, Limiter: l.options.Limiter, Totals: &numbers.totals})
 		l.apps[s.App] = a
 	}
-	return a
+	return a, nil
 }
 
 // target returns the target of a generation, which is made if need be. a.mu must be held.
@@ -137,6 +154,9 @@ func (a *localApp) target(l *Local, id ID, t *Target) *localTarget {
 			}
 		}
 	}
+	if numbers := a.numbers.obtainTarget(t.Generation); numbers != nil {
+		o.Gauges = &numbers.gauges
+	}
 	made := &localTarget{Target: gate.NewTarget(o)}
 	a.targets[t.Generation] = made
 	return made
@@ -145,7 +165,13 @@ func (a *localApp) target(l *Local, id ID, t *Target) *localTarget {
 // forgetGone forgets the targets of which no process exists and no request is in flight. a.mu must
 // be held.
 func (a *localApp) forgetGone() {
-	maps.DeleteFunc(a.targets, func(_ int, t *localTarget) bool { return t.gone.Load() && t.InFlight() == 0 })
+	maps.DeleteFunc(a.targets, func(generation int, t *localTarget) bool {
+		over := t.gone.Load() && t.InFlight() == 0 && t.Tunnels() == 0
+		if numbers := a.numbers.target(generation); over && numbers != nil {
+			numbers.free()
+		}
+		return over
+	})
 }
 
 func (l *Local) app(id AppID) *localApp {
@@ -175,7 +201,10 @@ func (l *Local) Remove(_ context.Context, app AppID) (Counters, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.apps, app)
-	return a.server.Counters(), nil
+	final := a.server.Counters()
+	a.gate.SetGauges(nil) // its timer may be running
+	l.options.Page.free(app)
+	return final, nil
 }
 
 // Announce is that of Relay.
@@ -426,42 +455,19 @@ func (l *Local) Admit(_ context.Context, from Admission) error {
 }
 
 // State is that of Relay.
-func (l *Local) State(app AppID) State {
-	a := l.app(app)
-	if a == nil {
-		return State{}
-	}
-	return State{Snapshot: a.gate.Snapshot(), Connections: a.server.Connections(), Sending: a.server.Sending()}
-}
+func (l *Local) State(app AppID) State { return l.options.Page.State(app) }
 
 // Clients is that of Relay.
-func (l *Local) Clients() Clients {
-	if l.options.Limiter == nil {
-		return Clients{}
-	}
-	return Clients{Open: l.options.Limiter.Open(), Limit: l.options.Limiter.Max()}
-}
+func (l *Local) Clients() Clients { return l.options.Page.Clients() }
 
 // Counters is that of Relay.
 func (l *Local) Counters(app AppID) Counters {
-	a := l.app(app)
-	if a == nil {
-		return Counters{}
-	}
-	return a.server.Counters()
+	totals, _ := l.options.Page.Counters(app)
+	return totals
 }
 
 // Use is that of Relay.
-func (l *Local) Use(id ID) Use {
-	t := l.target(id)
-	if t == nil {
-		return Use{}
-	}
-	return Use{InFlight: t.InFlight(), Tunnels: t.Tunnels()}
-}
+func (l *Local) Use(id ID) Use { return l.options.Page.Use(id) }
 
 // Heard is that of Relay.
-func (l *Local) Heard(id ID) bool {
-	t := l.target(id)
-	return t != nil && t.Heard()
-}
+func (l *Local) Heard(id ID) bool { return l.options.Page.Heard(id) }

@@ -285,11 +285,12 @@ type Admission struct {
 	Counters Counters `json:"counters"`
 }
 
-// State is what is known of an app at one moment.
+// State is what an app is in the middle of.
 type State struct {
-	gate.Snapshot
-	Connections int // of clients
-	Sending     int // responses that are sent from memory or the spool after the app has finished them
+	Held        int           // requests in the queue
+	Oldest      time.Duration // for how long the oldest of them is held; 0 when none is
+	Connections int           // of clients
+	Sending     int           // responses that are sent from memory or the spool after the app has finished them
 }
 
 // Clients are the client connections of all apps.

@@ -48,8 +48,11 @@ var walls = map[string][]string{
 	"supervisor/shellwords":      {},
 	"supervisor/confine":         {},
 
-	"proxy":            {"proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
-	"proxy/remote":     {"proxy", "proxy/connlimit", "proxy/gate", "proxy/spool"},
+	"proxy":        {"proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
+	"proxy/remote": {"proxy", "proxy/connlimit", "proxy/gate", "proxy/spool", "proxy/remote/remotetest"},
+
+	"proxy/remote/remotetest": {"proxy/remote"},
+
 	"proxy/connlimit":  {},
 	"proxy/spool":      {},
 	"proxy/awake":      {},

@@ -1,0 +1,285 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"tideover/proxy"
+	"tideover/proxy/gate"
+)
+
+const (
+	// pageApps is how many apps a Page has room for. Memory is taken only for those that exist.
+	pageApps = 2048
+	// pageTargets is how many generations of an app have their numbers in the Page at once.
+	pageTargets = 16
+	// groupSize is the size of an app's group: a page of memory, so that no two apps share a cache
+	// line.
+	groupSize = 4096
+	// cacheLine is what two writers must not share.
+	cacheLine = 64
+	// pageVersion is that of the layout. Fields are only added, into what is reserved.
+	pageVersion = 1
+)
+
+// A Page is the memory in which a relay keeps the counters and gauges of its apps, and the
+// supervisor reads them without asking it. It survives the relay. Whoever reads it must believe no
+// number more than the relay that writes it.
+//
+// The relay alone writes to it while it lives; see Bury.
+type Page struct {
+	file   *os.File // nil: of this process alone
+	header *pageHeader
+	groups []group
+}
+
+// pageHeader is at the beginning. A group is not looked at before its app is in the list: to read
+// memory of a memfd takes it, too.
+type pageHeader struct {
+	version  atomic.Uint64
+	limit    atomic.Int64  // of client connections
+	used     atomic.Uint64 // all that follow are free
+	reserved [groupSize - 3*8]byte
+	apps     [pageApps]atomic.Uint64 // AppID of each group; 0: free
+}
+
+// group has the numbers of one app. Each part begins at a cache line of its own.
+type group struct {
+	totals   proxy.Totals
+	_        [4*cacheLine - unsafe.Sizeof(proxy.Totals{})]byte
+	queue    gate.QueueGauges
+	_        [cacheLine - unsafe.Sizeof(gate.QueueGauges{})]byte
+	targets  [pageTargets]targetGroup
+	reserved [groupSize - (5+pageTargets)*cacheLine]byte // for histograms
+}
+
+// targetGroup has the numbers of one generation.
+type targetGroup struct {
+	generation atomic.Uint64 // 0: free
+	gauges     gate.TargetGauges
+	_          [cacheLine - 8 - unsafe.Sizeof(gate.TargetGauges{})]byte
+}
+
+// pageSize is that of the whole Page.
+const pageSize = int64(unsafe.Sizeof(pageHeader{})) + groupSize*pageApps
+
+var (
+	_ [groupSize - unsafe.Sizeof(group{})]byte
+	_ [unsafe.Sizeof(group{}) - groupSize]byte
+	_ [0 - unsafe.Sizeof(pageHeader{})%groupSize]byte
+)
+
+var errPageFull = errors.New("the page of counters is full")
+
+// NewPage returns a Page in a memfd, for another process. Its size is sealed: a process that made it
+// smaller would kill every other one that reads it (SIGBUS).
+func NewPage() (*Page, error) {
+	fd, err := unix.MemfdCreate("tideover counters", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "counters")
+	err = f.Truncate(pageSize)
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot make the page of counters: %w", err)
+	}
+	return MapPage(f)
+}
+
+// MapPage returns the Page in the memfd of another process, whose file it takes over.
+func MapPage(f *os.File) (*Page, error) {
+	info, err := f.Stat()
+	if err == nil && info.Size() != pageSize {
+		err = fmt.Errorf("it has %d bytes, want %d", info.Size(), pageSize)
+	}
+	var p *Page
+	if err == nil {
+		p, err = mapPage(int(f.Fd()), unix.MAP_SHARED)
+	}
+	if err == nil && !p.header.version.CompareAndSwap(0, pageVersion) && p.header.version.Load() != pageVersion {
+		err = fmt.Errorf("it has version %d, want %d", p.header.version.Load(), pageVersion)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot use the page of counters: %w", err)
+	}
+	p.file = f
+	return p, nil
+}
+
+// newPrivatePage returns a Page of this process alone. It is never unmapped: a reader may come at any
+// time.
+func newPrivatePage() *Page {
+	p, err := mapPage(-1, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil { // of address space, which the heap may have
+		p = &Page{header: &pageHeader{}, groups: make([]group, pageApps)}
+	}
+	return p
+}
+
+func mapPage(fd, flags int) (*Page, error) {
+	memory, err := unix.Mmap(fd, 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE, flags)
+	if err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	return &Page{
+		header: (*pageHeader)(unsafe.Pointer(&memory[0])),
+		groups: unsafe.Slice((*group)(unsafe.Pointer(&memory[unsafe.Sizeof(pageHeader{})])), pageApps),
+	}, nil
+}
+
+// File is the memfd, for the other process. It stays the Page's own.
+func (p *Page) File() *os.File { return p.file }
+
+// find returns the group of an app; nil: it has none.
+func (p *Page) find(app AppID) *group {
+	if i := p.index(app); i >= 0 {
+		return &p.groups[i]
+	}
+	return nil
+}
+
+// index returns the index of the group of an app; -1: it has none.
+func (p *Page) index(app AppID) int {
+	for i := range min(p.header.used.Load(), pageApps) {
+		if AppID(p.header.apps[i].Load()) == app && app != 0 {
+			return int(i)
+		}
+	}
+	return -1
+}
+
+// obtain returns the group of an app, and takes a free one if need be. Only the relay calls it, one
+// call at a time.
+func (p *Page) obtain(app AppID) (*group, error) {
+	if g := p.find(app); g != nil {
+		return g, nil
+	}
+	for i := range p.header.apps {
+		if p.header.apps[i].Load() == 0 {
+			p.header.apps[i].Store(uint64(app))
+			p.header.used.Store(max(p.header.used.Load(), uint64(i)+1))
+			return &p.groups[i], nil
+		}
+	}
+	return nil, errPageFull
+}
+
+// free clears the group of an app, for another one. Nothing may count in it any more.
+func (p *Page) free(app AppID) {
+	i := p.index(app)
+	if i < 0 {
+		return
+	}
+	p.groups[i].clear()
+	p.groups[i].totals.Clear()
+	p.header.apps[i].Store(0)
+}
+
+// clear sets what is now to 0.
+func (g *group) clear() {
+	g.queue.Held.Store(0)
+	for i := range g.targets {
+		g.targets[i].free()
+	}
+}
+
+// target returns the numbers of a generation; nil: it has none.
+func (g *group) target(generation int) *targetGroup {
+	for i := range g.targets {
+		if g.targets[i].generation.Load() == uint64(generation) {
+			return &g.targets[i]
+		}
+	}
+	return nil
+}
+
+// obtainTarget returns the numbers of a generation, and takes free ones if need be. nil: there is no
+// room. Only the relay calls it, one call at a time.
+func (g *group) obtainTarget(generation int) *targetGroup {
+	if t := g.target(generation); t != nil {
+		return t
+	}
+	t := g.target(0)
+	if t != nil {
+		t.generation.Store(uint64(generation))
+	}
+	return t
+}
+
+func (t *targetGroup) free() {
+	t.gauges.InFlight.Store(0)
+	t.gauges.Tunnels.Store(0)
+	t.gauges.Heard.Store(0)
+	t.generation.Store(0)
+}
+
+// Bury counts all requests that were under way in a relay as cut (Counters.Cut), because it has
+// died, and returns their number. It must be called when no process of that relay exists, before the
+// next one begins.
+func (p *Page) Bury() (lost int) {
+	for i := range p.groups[:min(p.header.used.Load(), pageApps)] {
+		lost += p.groups[i].totals.Bury()
+		p.groups[i].clear()
+	}
+	return lost
+}
+
+// Clients reads how many clients are connected, and may be.
+func (p *Page) Clients() Clients {
+	c := Clients{Limit: int(p.header.limit.Load())}
+	for i := range p.groups[:min(p.header.used.Load(), pageApps)] {
+		c.Open += p.groups[i].totals.Open()
+	}
+	return c
+}
+
+// Counters reads the totals of an app, and whether there is such an app.
+func (p *Page) Counters(app AppID) (Counters, bool) {
+	g := p.find(app)
+	if g == nil {
+		return Counters{}, false
+	}
+	return g.totals.Snapshot(), true
+}
+
+// State reads what an app is in the middle of.
+func (p *Page) State(app AppID) State {
+	g := p.find(app)
+	if g == nil {
+		return State{}
+	}
+	return State{Held: int(g.queue.Held.Load()), Oldest: g.queue.Oldest(), Connections: g.totals.Open(), Sending: g.totals.Sending()}
+}
+
+// Use reads what a generation is in use for.
+func (p *Page) Use(id ID) Use {
+	t := p.targetOf(id)
+	if t == nil {
+		return Use{}
+	}
+	return Use{InFlight: int(t.gauges.InFlight.Load()), Tunnels: int(t.gauges.Tunnels.Load())}
+}
+
+// Heard is that of Relay.
+func (p *Page) Heard(id ID) bool {
+	t := p.targetOf(id)
+	return t != nil && t.gauges.TakeHeard()
+}
+
+func (p *Page) targetOf(id ID) *targetGroup {
+	g := p.find(id.App)
+	if id.Generation == 0 || g == nil {
+		return nil
+	}
+	return g.target(id.Generation)
+}
