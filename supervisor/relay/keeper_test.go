@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -182,9 +183,7 @@ func TestTheRelayIsAProcessOfItsOwn(t *testing.T) {
 	if err := r.get("/"); err != nil || r.Pid() != pid {
 		t.Errorf("after signals: %v", err)
 	}
-	if got := r.Counters(1); got.Requests != 2 || got.Answered != 2 {
-		t.Errorf("counted: %+v", got)
-	}
+	waitUntil(t, func() bool { c := r.Counters(1); return c.Requests == 2 && c.Answered == 2 })
 }
 
 func TestAKilledRelayIsReplacedAndNothingIsRefused(t *testing.T) {
@@ -336,6 +335,38 @@ func TestARelayThatDoesNotAnswerIsKilled(t *testing.T) {
 	}
 	if !r.log.has("does not answer") {
 		t.Error("the cause is not logged")
+	}
+}
+
+// The supervisor names a private socket by its own descriptor of it (/proc/self/fd/N).
+func TestASocketThatTheSupervisorNamesByItsDescriptorIsReached(t *testing.T) {
+	r := newRig(t)
+	path := filepath.Join(t.TempDir(), "app.sock")
+	private, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go r.app.Config.Serve(private)
+	pin, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pin)
+	target := remote.Target{Generation: 1, Name: "shop#1", Network: "unix", Address: fmt.Sprintf("/proc/self/fd/%d", pin)}
+	if _, err := r.Set(t.Context(), remote.Set{App: 1, Name: "shop", Version: 1, Target: &target}); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := r.Probe(t.Context(), remote.Probe{ID: remote.ID{App: 1, Generation: 1}, Network: "unix", Address: target.Address, Host: "localhost", Path: "/"})
+	if err != nil || answer.Status != 200 {
+		t.Errorf("the probe: %+v %v", answer, err)
+	}
+	r.open()
+	if err := r.get("/"); err != nil {
+		t.Error(err)
+	}
+	r.kill()
+	if err := r.get("/"); err != nil {
+		t.Errorf("from the next relay: %v", err)
 	}
 }
 

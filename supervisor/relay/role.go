@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -12,6 +13,7 @@ import (
 
 	"tideover/proxy/connlimit"
 	"tideover/proxy/remote"
+	"tideover/proxy/remote/channel"
 	"tideover/proxy/remote/rpc"
 	"tideover/proxy/spool"
 )
@@ -52,7 +54,10 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 		}
 		return newLocal(s, newLogger(s.LogLevel, sink{s.LogLevel, &stderr{fd: 2}})), started{}, nil
 	})
-	fmt.Fprintln(os.Stderr, err)
+	if !errors.Is(err, channel.ErrEnded) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(0)
 }
 

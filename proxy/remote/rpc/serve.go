@@ -14,7 +14,7 @@ import (
 
 // Serve executes the calls that come over socket, and closes socket. start makes the relay from the
 // options that [Client.Start] sends, and returns what its process says of itself. Serve returns why
-// the channel has ended, when no call is executed any more.
+// the channel has ended. Calls that wait may be under way: the process is to exit.
 func Serve(socket *os.File, start func(options []byte) (remote.Relay, any, error)) error {
 	s := &server{start: start, ready: make(chan struct{}), lost: map[remote.ID]uint64{}, anyLost: make(chan struct{}, 1)}
 	c, err := channel.New(socket, channel.Options{Handler: s.handle, MaxFiles: maxConnections})
@@ -25,7 +25,6 @@ func Serve(socket *os.File, start func(options []byte) (remote.Relay, any, error
 	close(s.ready)
 	s.reportLost()
 	c.Close()
-	s.waiting.Wait()
 	return c.Err()
 }
 
@@ -35,7 +34,6 @@ type server struct {
 	relay   remote.Relay  // nil before the first call; of the goroutine that reads the channel until then
 	ready   chan struct{} // closed when channel is set
 	channel *channel.Channel
-	waiting sync.WaitGroup // for the calls that wait for something
 
 	mu      sync.Mutex
 	lost    map[remote.ID]uint64 // proofs that the supervisor is to be told of
@@ -84,7 +82,7 @@ func (s *server) handle(r *channel.Request) {
 	case methodHeard:
 		reply(r, func(_ context.Context, id remote.ID) (yes, error) { return yes{s.relay.Heard(id)}, nil })
 	default:
-		s.waiting.Go(func() { s.wait(r) })
+		go s.wait(r)
 	}
 }
 
