@@ -108,7 +108,7 @@ func (u *loopUpstream) writeFirst(p []byte) (n int, errno syscall.Errno) {
 	holds := u.proof.Holds()
 	switch {
 	case !holds:
-	case u.target.Options().HalfClose:
+	case u.target.Options().HalfClose && u.loop.roundTrips >= u.target.Options().Concurrency: // else no request waits for a worker
 		n, errno = netpoll.WriteLast(u.fd, p)
 	default:
 		n, errno = netpoll.Write(u.fd, p)
