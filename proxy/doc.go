@@ -45,7 +45,8 @@
 // (Settings.Buffering) a request passes the gate when its body is complete: up to Settings.Buffer
 // in memory, then in the spool (package spool). What the spool does not take, because it is full,
 // slow or broken, is streamed to the app, and so is a long body that comes as fast as a front-end
-// sends it.
+// sends it. A streamed body goes through a pipe (netpoll.Pipe) where much of it is to come, and is
+// not copied.
 //
 // In the other direction a response is written to the client as it comes. What the client does not
 // take within 10 ms is stored in the same two places (stored_response.go), and a second goroutine
