@@ -50,7 +50,8 @@ const pageHead = `# The control API
 
 HTTP/1.1 and JSON on the control socket of a daemon: ` + "`/run/tideover/control.sock`" + ` of root, ` + "`$XDG_RUNTIME_DIR/tideover/control.sock`" + ` of other users,
 ` + "`NAME.sock`" + ` beside it for ` + "`tideover run -- COMMAND`" + `. There is no TCP. The daemon asks the kernel which user has connected (SO_PEERCRED): root and
-the daemon's own user may use every path (*admin*), members of ` + "`daemon.socket_group`" + ` those marked *operator*. A connection has one request.
+the daemon's own user may use every path (*admin*), members of ` + "`daemon.socket_group`" + ` those marked *operator*
+or *viewer*, which is also the role of the admin process. A connection has one request.
 
 Version 1, as the paths say: keys may be added, and none is changed or removed. Unknown keys of a request are errors. Durations are seconds, times are RFC 3339.
 
@@ -78,7 +79,7 @@ func TestAPIPage(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s is not in routePages", r.path)
 		}
-		role := map[role]string{roleOperator: "operator", roleAdmin: "admin"}[r.minRole]
+		role := map[role]string{roleViewer: "viewer", roleOperator: "operator", roleAdmin: "admin"}[r.minRole]
 		fmt.Fprintf(p, "| `%s %s` | %s | %s | %s |\n", r.method, r.path, role, answerOf(page), page.about)
 	}
 	p.WriteString("\n## Requests\n")

@@ -28,7 +28,7 @@ type Command struct {
 }
 
 var (
-	scriptName = regexp.MustCompile(`^gunicorn(3|-?3\.\d+)?(\.exe)?$`)
+	scriptName = regexp.MustCompile(`^gunicorn(-?\d+(\.\d+)*)?(\.exe)?$`)
 	moduleName = regexp.MustCompile(`^gunicorn(\.app\.wsgiapp|\.__main__)?$`)
 	pythonName = regexp.MustCompile(`^(python|pypy)(\d+(\.\d+)?t?)?$`)
 )

@@ -142,6 +142,7 @@ func TestGunicornBehindWrappers(t *testing.T) {
 	}{
 		"gunicorn app":                                      {"", "gunicorn"},
 		"gunicorn3 app":                                     {"", "gunicorn3"},
+		"bin/gunicorn-23.0.0 app":                           {"", "bin/gunicorn-23.0.0"},
 		"/srv/shop/venv/bin/gunicorn app":                   {"", "/srv/shop/venv/bin/gunicorn"},
 		"python -m gunicorn app":                            {"", ""},
 		"venv/bin/python3.11 -u -m gunicorn app":            {"", ""},
