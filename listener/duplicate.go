@@ -55,6 +55,11 @@ func adoptSocket(a Address, o Options, f *os.File) (*Public, error) {
 		return nil, os.NewSyscallError("listen", err)
 	}
 	if a.Network == "unix" {
+		if o.As != nil { // before the other process has removed the path
+			if _, err := o.As(a.Address); err != nil {
+				return nil, err
+			}
+		}
 		pin, err := pinSocket(a.Address)
 		if err != nil {
 			return nil, err

@@ -85,6 +85,9 @@ func moveApps(c *cli, cmd *cobra.Command, o move.Options, back bool) error {
 	if err != nil {
 		return c.reportInvalidConfig(err)
 	}
+	if problems := file.Inspect(); !back && countErrors(problems) > 0 {
+		return c.reportInvalidConfig(config.NewError(problems))
+	}
 	o.NamedSocket = c.socket != ""
 	o.Socket = cmp.Or(c.socket, file.Daemon.Socket, control.SocketPath(cmp.Or(file.Daemon.RuntimeDir, c.dirs[0]), ""))
 	run := move.There

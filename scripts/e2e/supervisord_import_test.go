@@ -134,7 +134,7 @@ func (h *host) programs() {
 	for _, dir := range []string{"venv/bin", "log", "run"} {
 		h.must(os.MkdirAll(h.env.Path(dir), 0o755))
 	}
-	h.must(os.Chmod(h.env.Path("run"), 0o777)) // sockets of other users are made there
+	h.must(os.Chmod(h.env.Path("run"), os.ModeSticky|0o777)) // sockets of several users are made there
 	venv := filepath.Dir(filepath.Dir(h.env.Venv("gunicorn-latest", "gunicorn")))
 	h.must(os.Symlink(filepath.Join(h.env.Root, ".local/venvs/servers"), h.env.Path("servers")))
 	for _, name := range []string{"pyvenv.cfg", "lib", "bin/python", "bin/python3", "bin/gunicorn", "bin/activate"} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -53,6 +54,8 @@ func TestMoveStopsNothingBeforeTheStartIsRehearsed(t *testing.T) {
 		r.must(os.Mkdir(dir, 0o755))
 		r.must(os.Chown(dir, 33, 33))
 		m.refused("a log in a directory of another user", config, "root does not open it", nil, "--log", dir+"/tideover.log")
+		listen := regexp.MustCompile(`(?m)^listen .*$`)
+		m.refused("a public socket in a directory of another user", strings.Replace(config, listen.FindString(config), fmt.Sprintf("listen = %q", "unix:"+dir+"/shop.sock"), 1), "root does not open it", nil)
 		vars := m.vars
 		m.vars = append(m.vars, "TIDEOVER_SOCKET="+dir+"/control.sock")
 		m.refused("a directory of another user for the control socket", config, "tideover does not start", nil)

@@ -44,7 +44,7 @@ func (e *Env) NewApp(folder string, first Release) (*App, error) {
 	}
 	a := &App{Dir: e.Path(folder), Log: &AppLog{path: e.Path(folder, "requests.log")}}
 	// The children may run as another user.
-	if err := os.Chmod(a.Dir, 0o777); err != nil {
+	if err := os.Chmod(a.Dir, os.ModeSticky|0o777); err != nil {
 		return nil, err
 	}
 	return a, a.Deploy(first)
