@@ -119,7 +119,7 @@ func (l *errorLog) writeRefused(app string, cause error, client *clientConn) {
 }
 
 // writeEvicted logs that a client was disconnected because the spool was full. All such lines of an
-// app are equal, whatever their clients have asked for.
+// app are equal, whichever request the client has sent.
 func (l *errorLog) writeEvicted(app, request, client string) {
 	key := errorKey{app: app, cause: errEvicted.Error(), evicted: true}
 	l.mu.Lock()

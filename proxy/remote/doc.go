@@ -11,7 +11,7 @@
 // # Who owns what
 //
 // The desired state of an app is one message, [Set]. It is the whole state, so that it can be sent
-// again, to the same relay or to the next one. Whoever sends it raises Set.Version each time; a relay
+// again, to the same relay or to the next one. Its sender raises Set.Version each time; a relay
 // drops one that is older than the last. Each app has one sender: its goroutine in the supervisor.
 // Everything else names a generation by [ID] and may be called from any goroutine.
 //

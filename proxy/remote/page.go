@@ -28,7 +28,7 @@ const (
 )
 
 // A Page is the memory in which a relay keeps the counters and gauges of its apps, and the
-// supervisor reads them without asking it. It survives the relay. Whoever reads it must believe no
+// supervisor reads them without asking it. It survives the relay. A reader must believe no
 // number more than the relay that writes it.
 //
 // The relay alone writes to it while it lives; see Bury.

@@ -262,7 +262,7 @@ func TestExampleFastAPI(t *testing.T) {
 	e.finish()
 }
 
-// Each task that a producer has queued is done once, whatever happens to the workers by a verb.
+// Each task that a producer has queued is done once, also while verbs replace the workers.
 func TestExampleCelery(t *testing.T) {
 	r := begin(t)
 	e := copyExample(r, "celery")

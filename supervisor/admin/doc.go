@@ -1,9 +1,9 @@
 // Package admin is the admin process: what tideover answers besides the apps' requests and the
 // commands of the control socket. Today /-/live and /-/ready on daemon.admin.
 //
-// It parses what anybody sends who reaches its address, so it is a process of its own, confined
+// It parses what any client of its address sends, so it is a process of its own, confined
 // (supervisor/confine): it makes no socket, opens no file and is no client of anything but the
-// supervisor, whom it asks over a socket pair, in a role that only looks (control.ServeViewer).
+// supervisor, which it asks over a socket pair, in a role that only looks (control.ServeViewer).
 // Its death costs the requests that it was answering.
 //
 // keeper.go is the side of the daemon: it binds the address, starts the process, verifies its

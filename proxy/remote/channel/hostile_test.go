@@ -212,7 +212,7 @@ func FuzzParseFrame(f *testing.F) {
 	})
 }
 
-// Whatever packets come, the channel does not panic, every call returns, and no descriptor is lost.
+// With any packets the channel does not panic, every call returns, and no descriptor is lost.
 func FuzzPackets(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 0}, uint8(1))
 	f.Add([]byte{1, 0, 1, 1, 1, 0, 1, 0, 2, 0, 1, 0}, uint8(0))
