@@ -33,7 +33,7 @@ func TestAdminProcessCostsTheAppsNothing(t *testing.T) {
 	a.want("404", "/-/ready/other", "/")
 	a.isConfined()
 	was := s.daemonStatus()
-	s.startLoad(20)
+	s.startLoad(50)
 
 	for range 1000 {
 		conn, err := net.Dial("tcp", address)
