@@ -118,20 +118,32 @@ func (m *manyApps) timed(name string, do func()) {
 // countWakeups counts the wake-ups of the daemon while nothing happens.
 func (m *manyApps) countWakeups(d time.Duration) {
 	m.Helper()
-	pause(m.row, 2*time.Second) // what the step before it left to do
+	m.must(testenv.Poll(m.timeout(10*time.Second), time.Millisecond, func() error { // what the step before it left to do
+		before := m.wakeups()
+		pause(m.row, time.Second)
+		if n := m.wokenSince(before); n > 1 {
+			return fmt.Errorf("%d wake-ups in a second", n)
+		}
+		return nil
+	}))
 	before, cpu := m.wakeups(), m.cpu()
 	if len(before) == 0 || slices.Max(slices.Collect(maps.Values(before))) == 0 {
 		m.Fatalf("the daemon's threads were never woken at all: %v", before)
 	}
 	pause(m.row, d)
-	woken := 0
-	for thread, count := range m.wakeups() {
-		woken += count - before[thread]
-	}
+	woken := m.wokenSince(before)
 	m.addNumbers("idle=%v wakeups=%d cpu=%v", d, woken, m.cpu()-cpu)
 	if float64(woken) > d.Seconds() {
 		m.Errorf("%d wake-ups in %v of idleness", woken, d)
 	}
+}
+
+// wokenSince counts the wake-ups since the counts before.
+func (m *manyApps) wokenSince(before map[string]int) (n int) {
+	for thread, count := range m.wakeups() {
+		n += count - before[thread]
+	}
+	return n
 }
 
 // wakeups reads the voluntary context switches of each thread of the daemon.
