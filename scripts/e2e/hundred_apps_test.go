@@ -115,27 +115,26 @@ func (m *manyApps) timed(name string, do func()) {
 		float64(m.statusField("VmRSS:"))/1024, float64(m.statusField("VmRSS:"))/float64(m.n))
 }
 
-// countWakeups counts the wake-ups of the daemon while nothing happens.
+// countWakeups counts the wake-ups of the daemon while nothing happens. What the step before has left
+// to do, also for Go's runtime, which gives memory back to the kernel in small steps, may take two
+// more periods.
 func (m *manyApps) countWakeups(d time.Duration) {
 	m.Helper()
-	m.must(testenv.Poll(m.timeout(10*time.Second), time.Millisecond, func() error { // what the step before it left to do
-		before := m.wakeups()
-		pause(m.row, time.Second)
-		if n := m.wokenSince(before); n > 1 {
-			return fmt.Errorf("%d wake-ups in a second", n)
+	pause(m.row, 2*time.Second)
+	woken := 0
+	for range 3 {
+		before, cpu := m.wakeups(), m.cpu()
+		if len(before) == 0 || slices.Max(slices.Collect(maps.Values(before))) == 0 {
+			m.Fatalf("the daemon's threads were never woken at all: %v", before)
 		}
-		return nil
-	}))
-	before, cpu := m.wakeups(), m.cpu()
-	if len(before) == 0 || slices.Max(slices.Collect(maps.Values(before))) == 0 {
-		m.Fatalf("the daemon's threads were never woken at all: %v", before)
+		pause(m.row, d)
+		woken = m.wokenSince(before)
+		m.addNumbers("idle=%v wakeups=%d cpu=%v", d, woken, m.cpu()-cpu)
+		if float64(woken) <= d.Seconds() {
+			return
+		}
 	}
-	pause(m.row, d)
-	woken := m.wokenSince(before)
-	m.addNumbers("idle=%v wakeups=%d cpu=%v", d, woken, m.cpu()-cpu)
-	if float64(woken) > d.Seconds() {
-		m.Errorf("%d wake-ups in %v of idleness", woken, d)
-	}
+	m.Errorf("%d wake-ups in %v of idleness, and as many before", woken, d)
 }
 
 // wokenSince counts the wake-ups since the counts before.
