@@ -69,7 +69,7 @@ func (p *Public) Rebind() (*Public, error) {
 }
 
 // fileAccess returns the mode and the owner for a socket in the place of this one: those of its file,
-// which somebody may have changed. Where there is no descriptor of the file, the mode is that of
+// which another process may have changed. Where there is no descriptor of the file, the mode is that of
 // Open, and there is no owner.
 func (p *Public) fileAccess() (os.FileMode, *owner, error) {
 	if p.file.pin == nil {

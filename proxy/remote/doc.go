@@ -8,7 +8,7 @@
 // strings, durations, byte slices. Descriptors are *os.File fields with the tag `json:"-"`: they
 // travel beside the message, and the receiver gets duplicates. The sender keeps and closes its own.
 //
-// # Who owns what
+// # Ownership
 //
 // The desired state of an app is one message, [Set]. It is the whole state, so that it can be sent
 // again, to the same relay or to the next one. Its sender raises Set.Version each time; a relay

@@ -59,12 +59,14 @@ func (l *Local) dial(ctx context.Context, p Probe) (net.Conn, error) {
 		return nil, syscall.ECONNREFUSED // by the socket that was proven
 	}
 	if p.Line != "" {
-		return &lineConn{conn, p.Line}, nil
+		return WithLine(conn, p.Line), nil
 	}
 	return conn, nil
 }
 
-// lineConn writes a line before the first bytes, with one system call.
+// WithLine returns a connection that writes a line before the first bytes, with one system call.
+func WithLine(conn net.Conn, line string) net.Conn { return &lineConn{conn, line} }
+
 type lineConn struct {
 	net.Conn
 	line string

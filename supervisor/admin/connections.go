@@ -95,10 +95,10 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// noteState keeps the connections that wait for a request apart from those that are answered. A
+// onConnState keeps the connections that wait for a request apart from those that are answered. A
 // connection whose head has begun to arrive is active to net/http, too: so answering says when it
 // is complete.
-func noteState(conn net.Conn, state http.ConnState) {
+func onConnState(conn net.Conn, state http.ConnState) {
 	if c, ok := conn.(*connection); ok && state == http.StateIdle {
 		c.setWaiting(true)
 	}

@@ -30,7 +30,7 @@ func newWebServer(s *source) *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHead,
-		ConnState:         noteState,
+		ConnState:         onConnState,
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          log.New(io.Discard, "", 0), // what clients do wrong
 	}

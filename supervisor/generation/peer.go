@@ -2,7 +2,6 @@ package generation
 
 import (
 	"context"
-	"net"
 	"strings"
 
 	"tideover/proxy/remote"
@@ -31,22 +30,6 @@ func newPeer(cfg *config.App) peer {
 
 // probeLine is the PROXY line of a probe: the app sees a client of this machine.
 const probeLine = "PROXY TCP4 127.0.0.1 127.0.0.1 9 9\r\n"
-
-// lineConn writes a line before the first bytes, with one system call.
-type lineConn struct {
-	net.Conn
-	line string
-}
-
-func (c *lineConn) Write(p []byte) (int, error) {
-	if c.line == "" {
-		return c.Conn.Write(p)
-	}
-	n, err := c.Conn.Write(append([]byte(c.line), p...))
-	n = max(0, n-len(c.line))
-	c.line = ""
-	return n, err
-}
 
 // refusesLine reports whether the server answers 400 to the PROXY line of the probe, and
 // not to the request: it was not told to expect one, because a wrapper has overwritten

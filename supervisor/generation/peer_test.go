@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tideover/proxy/remote"
 )
 
 // serveLines serves HTTP. answer gets the PROXY line of a connection, or "".
@@ -91,7 +93,7 @@ func TestTheProbeGoesWithoutAPROXYLineThatIsNotUnderstood(t *testing.T) {
 // connection of which nobody knows what it has read.
 func TestThePROXYLineIsWrittenWithTheRequest(t *testing.T) {
 	written := &writes{}
-	c := &lineConn{written, probeLine}
+	c := remote.WithLine(written, probeLine)
 	for _, text := range []string{"GET / HTTP/1.1\r\n\r\n", "more"} {
 		if n, err := c.Write([]byte(text)); n != len(text) || err != nil {
 			t.Errorf("%d, %v", n, err)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 )
 
@@ -179,7 +180,7 @@ func (p httpProbe) client() *http.Client {
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				conn, err := p.dial(ctx)
 				if err == nil && p.line != "" {
-					conn = &lineConn{conn, p.line}
+					conn = remote.WithLine(conn, p.line)
 				}
 				return conn, err
 			},

@@ -1,11 +1,13 @@
 package project
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Options say where to look.
@@ -83,19 +85,19 @@ func (f *finder) exists(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// read returns the beginning of a file; "" if there is none.
+// read returns the beginning of a regular file; "" if there is none. O_NONBLOCK: a FIFO must not
+// hang it.
 func (f *finder) read(path string) string {
-	if !f.exists(path) {
-		return ""
-	}
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return ""
 	}
 	defer file.Close()
-	text := make([]byte, maxFile)
-	n, _ := file.Read(text)
-	return string(text[:n])
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	text, _ := io.ReadAll(io.LimitReader(file, maxFile))
+	return string(text)
 }
 
 // complete fills in what is the same for every source.
