@@ -467,6 +467,13 @@ func (u *blockingUpstream) Close() {
 	}
 }
 
+// Abandon ends the connection. What was sent on it by now is read, and then its end.
+func (u *blockingUpstream) Abandon() {
+	if u.conn.stream != nil {
+		u.conn.shutdown()
+	}
+}
+
 // discard closes the connection. Its round trip ends with end, once no upload uses it any more.
 func (u *blockingUpstream) discard() {
 	u.target.Remove(u)

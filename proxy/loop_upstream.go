@@ -3,9 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
-	"net"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,9 +42,8 @@ type loopUpstream struct {
 	readFull    bool // the last read filled its buffer: there may be more
 	headOnlyLen int  // length of the head of a final response of which nothing else has come
 
-	mu       sync.Mutex  // guards the descriptor against its number's next owner
-	closed   bool        // the descriptor is closed, or a goroutine's
-	shutDown atomic.Bool // by Close
+	mu     sync.Mutex // guards the descriptor against its number's next owner
+	closed bool       // the descriptor is closed, or a goroutine's
 }
 
 // An upstreamUser is told what happens on the connection that its request is out on. A connection
@@ -244,10 +241,6 @@ func (u *loopUpstream) onWritable() {
 // onReadable reads what the app has sent in answer to the request.
 func (u *loopUpstream) onReadable() {
 	for {
-		if u.shutDown.Load() { // what has come meanwhile is not looked at: the app is gone
-			u.user.onResponse(net.ErrClosed)
-			return
-		}
 		room := u.in.room(responseLimits.Head)
 		n, errno := netpoll.Read(u.fd, room)
 		if errno == unix.EAGAIN {
@@ -286,10 +279,12 @@ func (u *loopUpstream) Close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.closed {
-		u.shutDown.Store(true)
 		unix.Shutdown(u.fd, unix.SHUT_RDWR)
 	}
 }
+
+// Abandon is Close: the loop reads what is there, and then the end.
+func (u *loopUpstream) Abandon() { u.Close() }
 
 // discard closes the connection and ends its round trip.
 func (u *loopUpstream) discard() {

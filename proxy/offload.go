@@ -128,8 +128,8 @@ func (u *loopUpstream) detach() *blockingUpstream {
 		unix.SetsockoptInt(u.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
 	b.conn.open(os.NewFile(uintptr(u.fd), "upstream"))
-	if !b.target.Add(b) || u.shutDown.Load() {
-		b.Close()
+	if !b.target.Add(b) {
+		b.Abandon()
 	}
 	return b
 }

@@ -86,6 +86,60 @@ func TestAStreamedBodyComesBackFromABacklog(t *testing.T) {
 	}
 }
 
+// The supervisor accepts what waits in the backlog, writes the marker, and says that the app's processes
+// are gone. A relay that has not read the marker by then reads it all the same. On the loop and on a
+// goroutine.
+func TestAMarkerIsReadFromATargetThatWasAbandoned(t *testing.T) {
+	request := "POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+	t.Run("loop", func(t *testing.T) {
+		r := newHarness(t, patient, Settings{})
+		accepted, start, ended := make(chan net.Conn, 1), make(chan struct{}), make(chan struct{})
+		waiting := r.newTestApp(gate.TargetOptions{Marker: []byte("marker")}, func(k *appConn) {
+			reclaim(accepted, start, 1)(k)
+			k.Close()
+			close(ended)
+		})
+		r.gate.Swap(waiting.Target)
+		caller := r.dial()
+		caller.Write([]byte(request))
+		r.blocked(<-accepted)
+		r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
+		r.server.startedLoop().call(func() {
+			close(start)
+			<-ended
+			waiting.Abandon()
+		})
+		caller.want(200, "POST /m")
+		r.counted("sent again without a loss", func(c Counters) bool { return c.Answered == 1 && c.Resent == 0 })
+	})
+	t.Run("goroutine", func(t *testing.T) {
+		r := newHarness(t, patient, Settings{})
+		accepted, start, ended := make(chan net.Conn, 1), make(chan struct{}), make(chan struct{})
+		close(start)
+		u, c := r.roundTrip(request, Settings{}, func(k *appConn) {
+			reclaim(accepted, start, 1)(k)
+			k.Close()
+			close(ended)
+		})
+		r.server.app.counters.requests.Add(1) // the one that has passed
+		p, err := u.sendRequest(u.client.exchange)
+		if err != nil {
+			t.Fatal(p, err)
+		}
+		<-ended
+		u.target.Abandon()
+		if p, err = u.awaitHead(); p != requestSent || err != errNeverAccepted {
+			t.Errorf("progress %d, %v", p, err)
+		}
+		if again, busy := u.handleFailure(p, err); !again || busy {
+			t.Fatalf("again %v, busy %v", again, busy)
+		}
+		r.gate.Done(u.target, false)
+		u.client.exchange.clientGone()
+		c.Close()
+	})
+}
+
 // A client that leaves while its body comes back is no request any more.
 func TestAClientThatLeavesWhileItsBodyComesBack(t *testing.T) {
 	r := newHarness(t, patient, Settings{Buffer: 1 << 10})

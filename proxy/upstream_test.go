@@ -119,7 +119,7 @@ func TestNoConnectionToATargetThatIsGone(t *testing.T) {
 // the request's client.
 func (r *harness) roundTrip(request string, set Settings, script func(*appConn)) (*blockingUpstream, *testClient) {
 	r.Helper()
-	child := r.newTestApp(gate.TargetOptions{}, script)
+	child := r.newTestApp(gate.TargetOptions{Marker: []byte("marker")}, script)
 	u, err := r.server.app.dialBlocking(child.Target)
 	if err != nil {
 		r.Fatal(err)

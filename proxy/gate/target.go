@@ -80,11 +80,13 @@ type Target struct {
 	asked     chan struct{} // closed at the next request, and by Suspend; nil when nothing waits for it
 }
 
-// A Conn is an open connection to the target. Close ends it at once, also while it is in use. It
-// is called with no lock of the target held, from any goroutine, perhaps more than once, and must
-// not block.
+// A Conn is an open connection to the target. Its methods are called with no lock of the target
+// held, from any goroutine, perhaps more than once, and must not block.
 type Conn interface {
+	// Close ends it at once, also while it is in use.
 	Close()
+	// Abandon ends it, but what was sent on it by now is read before: the marker may be among it.
+	Abandon()
 }
 
 // connUse is what a connection is in use for.
@@ -271,17 +273,21 @@ func (t *Target) CloseTunnels() {
 	closeAll(closing)
 }
 
-// Abandon says that the target's processes are gone. Every open connection is closed, so that
+// Abandon says that the target's processes are gone. Every open connection is ended, so that
 // requests without a response go back to the gate where they may be sent again. A response that
 // ends with its connection counts as truncated from now on.
 func (t *Target) Abandon() {
 	t.mu.Lock()
 	t.retired, t.abandoned = true, true
-	closing := t.connsLocked(func(connUse) bool { return true })
+	closing := t.connsLocked(func(use connUse) bool { return use != exchanging })
+	ending := t.connsLocked(func(use connUse) bool { return use == exchanging })
 	t.deactivateLocked()
 	t.notifyLocked()
 	t.mu.Unlock()
 	closeAll(closing)
+	for _, c := range ending {
+		c.Abandon()
+	}
 }
 
 // Add registers an open connection. It reports false when the target was abandoned: then the
