@@ -88,9 +88,9 @@ func (c *Totals) Open() int { return int(c.clients.Load()) }
 // finished its request.
 func (c *Totals) Sending() int { return int(c.sending.Load()) }
 
-// Bury counts what was under way in a process that has died as cut, and returns how many requests
-// that were.
-func (c *Totals) Bury() int {
+// CutUnderWay counts the requests that were under way in a process that has died as cut, and returns
+// their number. Its connections are closed.
+func (c *Totals) CutUnderWay() int {
 	s := c.Snapshot()
 	before := s.Cut
 	s.CutUnderWay()

@@ -20,6 +20,6 @@
 // A call that changes something returns [ErrEnded]: the change is part of the desired state, which
 // the next relay gets as a whole. A wait is fulfilled and returns nil, because the requests that it
 // has waited for are lost. A count is returned as far as it is known, marked as partial. What
-// [Relay.State] and [Relay.Counters] read is in a [Page], which stays readable; [Page.Bury] counts
-// there as cut what was under way.
+// [Relay.State] and [Relay.Counters] read is in a [Page], which belongs to the supervisor and
+// outlives each relay; [Page.CutUnderWay] counts there as cut what was in flight and held.
 package remote

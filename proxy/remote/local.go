@@ -461,10 +461,7 @@ func (l *Local) State(app AppID) State { return l.options.Page.State(app) }
 func (l *Local) Clients() Clients { return l.options.Page.Clients() }
 
 // Counters is that of Relay.
-func (l *Local) Counters(app AppID) Counters {
-	totals, _ := l.options.Page.Counters(app)
-	return totals
-}
+func (l *Local) Counters(app AppID) Counters { return l.options.Page.Counters(app) }
 
 // Use is that of Relay.
 func (l *Local) Use(id ID) Use { return l.options.Page.Use(id) }

@@ -31,9 +31,10 @@ const (
 // supervisor reads them without asking it. It survives the relay. A reader must believe no
 // number more than the relay that writes it.
 //
-// The relay alone writes to it while it lives; see Bury.
+// The relay alone writes to it while it lives. After its death the supervisor does: CutUnderWay and
+// Retain.
 type Page struct {
-	file   *os.File // nil: of this process alone
+	file   *os.File // of NewPage; else nil
 	header *pageHeader
 	groups []group
 }
@@ -92,11 +93,22 @@ func NewPage() (*Page, error) {
 		f.Close()
 		return nil, fmt.Errorf("cannot make the page of counters: %w", err)
 	}
-	return MapPage(f)
+	p, err := mapFile(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	p.file = f
+	return p, nil
 }
 
-// MapPage returns the Page in the memfd of another process, whose file it takes over.
+// MapPage returns the Page in the memfd of another process, whose file it closes.
 func MapPage(f *os.File) (*Page, error) {
+	defer f.Close()
+	return mapFile(f)
+}
+
+func mapFile(f *os.File) (*Page, error) {
 	info, err := f.Stat()
 	if err == nil && info.Size() != pageSize {
 		err = fmt.Errorf("it has %d bytes, want %d", info.Size(), pageSize)
@@ -109,10 +121,8 @@ func MapPage(f *os.File) (*Page, error) {
 		err = fmt.Errorf("it has version %d, want %d", p.header.version.Load(), pageVersion)
 	}
 	if err != nil {
-		f.Close()
 		return nil, fmt.Errorf("cannot use the page of counters: %w", err)
 	}
-	p.file = f
 	return p, nil
 }
 
@@ -137,7 +147,7 @@ func mapPage(fd, flags int) (*Page, error) {
 	}, nil
 }
 
-// File is the memfd, for the other process. It stays the Page's own.
+// File is the memfd of NewPage, for the other process. It stays the Page's own.
 func (p *Page) File() *os.File { return p.file }
 
 // find returns the group of an app; nil: it has none.
@@ -223,15 +233,25 @@ func (t *targetGroup) free() {
 	t.generation.Store(0)
 }
 
-// Bury counts all requests that were under way in a relay as cut (Counters.Cut), because it has
-// died, and returns their number. It must be called when no process of that relay exists, before the
-// next one begins.
-func (p *Page) Bury() (lost int) {
+// CutUnderWay counts all requests that were in flight or held in a relay as cut (Counters.Cut),
+// because it has died, and returns their number. It must be called when no process of that relay
+// exists, before the next one begins.
+func (p *Page) CutUnderWay() (lost int) {
 	for i := range p.groups[:min(p.header.used.Load(), pageApps)] {
-		lost += p.groups[i].totals.Bury()
+		lost += p.groups[i].totals.CutUnderWay()
 		p.groups[i].clear()
 	}
 	return lost
+}
+
+// Retain frees the groups of the apps that are not among these. It must be called when no relay has
+// an app: one that died may have left groups of apps that no relay will have again.
+func (p *Page) Retain(apps func(AppID) bool) {
+	for i := range p.header.apps[:min(p.header.used.Load(), pageApps)] {
+		if app := AppID(p.header.apps[i].Load()); app != 0 && !apps(app) {
+			p.free(app)
+		}
+	}
 }
 
 // Clients reads how many clients are connected, and may be.
@@ -243,13 +263,13 @@ func (p *Page) Clients() Clients {
 	return c
 }
 
-// Counters reads the totals of an app, and whether there is such an app.
-func (p *Page) Counters(app AppID) (Counters, bool) {
+// Counters reads the totals of an app.
+func (p *Page) Counters(app AppID) Counters {
 	g := p.find(app)
 	if g == nil {
-		return Counters{}, false
+		return Counters{}
 	}
-	return g.totals.Snapshot(), true
+	return g.totals.Snapshot()
 }
 
 // State reads what an app is in the middle of.

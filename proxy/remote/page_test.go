@@ -52,8 +52,8 @@ func TestAnotherMappingSeesTheNumbers(t *testing.T) {
 	other := mapAgain(t, p)
 	count(t, p, 5, 10, 7, 2, 1)
 	count(t, p, 6, 1, 1, 0, 0)
-	if c, ok := other.Counters(5); !ok || c.Requests != 10 || c.Answered != 7 {
-		t.Errorf("%+v, %t", c, ok)
+	if c := other.Counters(5); c.Requests != 10 || c.Answered != 7 {
+		t.Errorf("%+v", c)
 	}
 	if s, u := other.State(5), other.Use(ID{5, 3}); s.Held != 1 || u.InFlight != 2 {
 		t.Errorf("%+v, %+v", s, u)
@@ -62,7 +62,7 @@ func TestAnotherMappingSeesTheNumbers(t *testing.T) {
 	if id := (ID{5, 3}); !other.Heard(id) || other.Heard(id) {
 		t.Error("heard is not told once")
 	}
-	if _, ok := other.Counters(7); ok {
+	if other.find(7) != nil {
 		t.Error("there is an app 7")
 	}
 }
@@ -74,13 +74,13 @@ func TestTheDeathOfARelayBooksWhatWasUnderWayAsCut(t *testing.T) {
 	count(t, p, 5, 10, 7, 2, 1)
 	count(t, p, 6, 4, 4, 0, 0)
 	supervisors := mapAgain(t, p)
-	if lost := supervisors.Bury(); lost != 3 {
+	if lost := supervisors.CutUnderWay(); lost != 3 {
 		t.Errorf("%d lost, want 3", lost)
 	}
-	if lost := supervisors.Bury(); lost != 0 {
+	if lost := supervisors.CutUnderWay(); lost != 0 {
 		t.Errorf("%d lost twice", lost)
 	}
-	c, _ := supervisors.Counters(5)
+	c := supervisors.Counters(5)
 	if c.Requests != 10 || c.Answered != 7 || c.Cut != 3 {
 		t.Errorf("%+v", c)
 	}
@@ -149,10 +149,10 @@ func TestAFreedGroupIsUsedAgainFromZero(t *testing.T) {
 	count(t, p, 9, 5, 4, 1, 1)
 	p.free(9)
 	count(t, p, pageApps+1, 1, 0, 0, 0)
-	if c, ok := p.Counters(pageApps + 1); !ok || c != (Counters{Requests: 1}) {
-		t.Errorf("%+v, %t", c, ok)
+	if c := p.Counters(pageApps + 1); c != (Counters{Requests: 1}) {
+		t.Errorf("%+v", c)
 	}
-	if _, ok := p.Counters(9); ok {
+	if p.find(9) != nil {
 		t.Error("app 9 is still there")
 	}
 }

@@ -63,8 +63,8 @@ var walls = map[string][]string{
 	"listener":         {},
 
 	"proxy/remote/channel": {"proxy/awake"},
-	"proxy/remote/rpc":     {"proxy/awake", "proxy/remote", "proxy/remote/channel"},
-	"supervisor/relay": {"proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/remote/channel", "proxy/remote/rpc", "proxy/spool",
+	"proxy/remote/rpc":     {"proxy/awake", "proxy/remote", "proxy/remote/channel", "proxy/remote/remotetest"},
+	"supervisor/relay": {"proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/remote/channel", "proxy/remote/remotetest", "proxy/remote/rpc", "proxy/spool",
 		"supervisor/process"},
 }
 

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -25,25 +26,27 @@ func (k *Keeper) Set(ctx context.Context, s remote.Set) (remote.Applied, error) 
 	}, func(p *relayProcess) (remote.Applied, error) { return p.Set(ctx, s) })
 }
 
-// Remove is that of remote.Relay.
+// Remove is that of remote.Relay. With a relay that dies everything of the app has ended.
 func (k *Keeper) Remove(ctx context.Context, app remote.AppID) (remote.Counters, error) {
-	k.turnover.RLock()
+	k.turnover.RLock() // no later relay frees what the app has counted
+	defer k.turnover.RUnlock()
 	k.mu.Lock()
-	p, d := k.current, &k.desired
-	known := d.counters[app]
+	p, ended, d := k.current, k.former, &k.desired
 	delete(d.sets, app)
-	delete(d.counters, app)
 	maps.DeleteFunc(d.proofs, func(id remote.ID, _ remote.Proof) bool { return id.App == app })
 	k.mu.Unlock()
-	k.turnover.RUnlock() // it may take seconds, in which no other relay has the app
-	if p == nil {
-		return known, nil
+	if p != nil {
+		if final, err := p.Remove(ctx, app); !errors.Is(err, remote.ErrEnded) {
+			return final, err
+		}
+		ended = p
 	}
-	final, err := p.Remove(ctx, app)
-	if err != nil && ctx.Err() == nil {
-		return p.Known(app), nil // with the relay everything of the app has ended
+	select {
+	case <-ended.counted:
+	case <-ctx.Done():
+		return remote.Counters{}, context.Cause(ctx)
 	}
-	return final, err
+	return k.Counters(app), nil
 }
 
 // Announce is that of remote.Relay.
@@ -87,11 +90,11 @@ func (k *Keeper) Shut(ctx context.Context, door uint64) error {
 	return err
 }
 
-// Mark is that of remote.Relay.
+// Mark is that of remote.Relay. The count ends with the relay.
 func (k *Keeper) Mark(ctx context.Context, app remote.AppID) (remote.Mark, error) {
-	p, err := k.await(ctx)
-	if err != nil {
-		return remote.Mark{}, err
+	p := k.relay()
+	if p == nil {
+		return remote.Mark{}, remote.ErrEnded
 	}
 	m, err := p.Mark(ctx, app)
 	m.Epoch = p.number
@@ -171,49 +174,13 @@ func (k *Keeper) Resume(ctx context.Context, app remote.AppID) error {
 	return nil
 }
 
-// Admit is that of remote.Relay.
+// Admit is that of remote.Relay. While there is no relay it waits for the next one.
 func (k *Keeper) Admit(ctx context.Context, a remote.Admission) error {
-	return nothing(k, func(*desired) {}, func(p *relayProcess) error { return p.Admit(ctx, a) })
-}
-
-// State is that of remote.Relay.
-func (k *Keeper) State(app remote.AppID) remote.State {
-	if p := k.relay(); p != nil {
-		return p.State(app)
+	p, err := k.await(ctx)
+	if err != nil {
+		return err
 	}
-	return remote.State{}
-}
-
-// Clients is that of remote.Relay.
-func (k *Keeper) Clients() remote.Clients {
-	if p := k.relay(); p != nil {
-		return p.Clients()
-	}
-	return remote.Clients{}
-}
-
-// Counters is that of remote.Relay.
-func (k *Keeper) Counters(app remote.AppID) remote.Counters {
-	if p := k.relay(); p != nil {
-		return p.Counters(app)
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.desired.counters[app]
-}
-
-// Use is that of remote.Relay.
-func (k *Keeper) Use(id remote.ID) remote.Use {
-	if p := k.relay(); p != nil {
-		return p.Use(id)
-	}
-	return remote.Use{}
-}
-
-// Heard is that of remote.Relay.
-func (k *Keeper) Heard(id remote.ID) bool {
-	p := k.relay()
-	return p != nil && p.Heard(id)
+	return p.Admit(ctx, a)
 }
 
 // SetProver is that of remote.Relay.

@@ -29,9 +29,10 @@ type Options struct {
 // A Keeper is the relay of a supervisor, over the deaths of the process that relays. It implements
 // remote.Relay.
 type Keeper struct {
-	options Options
-	ended   chan struct{} // closed by Close
-	running sync.WaitGroup
+	*remote.Page // in which each relay counts, one after the other
+	options      Options
+	ended        chan struct{} // closed by Close
+	running      sync.WaitGroup
 
 	// turnover is held for reading by a call that changes something, and for writing while a relay
 	// becomes the present one, so that each change is in what the next relay gets.
@@ -39,6 +40,7 @@ type Keeper struct {
 
 	mu      sync.Mutex
 	current *relayProcess // nil: there is none at the moment
+	former  *relayProcess // the one before, whose requests may not be counted as cut yet; nil: none
 	present chan struct{} // closed while there is one
 	last    uint64        // number of the last relay
 	desired desired
@@ -52,15 +54,18 @@ type desired struct {
 	proofs    map[remote.ID]remote.Proof
 	doors     map[uint64]remote.Door // with duplicates of the sockets
 	provers   map[remote.ID]remote.Prover
-	counters  map[remote.AppID]remote.Counters // of the relays that have died
 	announced bool
 }
 
 // New starts a relay, and returns when it takes calls.
 func New(o Options) (*Keeper, error) {
-	k := &Keeper{options: o, ended: make(chan struct{}), present: make(chan struct{}), desired: desired{
+	page, err := remote.NewPage()
+	if err != nil {
+		return nil, err
+	}
+	k := &Keeper{Page: page, options: o, ended: make(chan struct{}), present: make(chan struct{}), desired: desired{
 		sets: map[remote.AppID]remote.Set{}, proofs: map[remote.ID]remote.Proof{}, doors: map[uint64]remote.Door{},
-		provers: map[remote.ID]remote.Prover{}, counters: map[remote.AppID]remote.Counters{},
+		provers: map[remote.ID]remote.Prover{},
 	}}
 	p, err := k.start()
 	if err != nil {
@@ -98,13 +103,15 @@ func (k *Keeper) run(p *relayProcess) {
 			case <-k.ended:
 				k.set(nil)
 				p.end()
+				k.bookLost(p)
 				return
 			}
 			k.set(nil)
 			cause := p.Err()
 			p.kill()
-			k.options.Logger.Error("relay ended", "pid", p.process.Pid(), "outcome", p.process.Outcome().String(), "error", cause,
-				"hint", "another one is started; requests in flight and held in it are lost")
+			lost := k.bookLost(p)
+			k.options.Logger.Error("relay ended", "pid", p.process.Pid(), "outcome", p.process.Outcome().String(), "error", cause, "lost", lost,
+				"hint", "another one is started; the requests that were in flight and held in it are lost")
 			if time.Since(began) >= soundFor {
 				backoff = 0
 			}
@@ -125,7 +132,7 @@ func (k *Keeper) run(p *relayProcess) {
 // start starts a relay, gives it everything that is desired, and makes it the present one.
 func (k *Keeper) start() (*relayProcess, error) {
 	k.last++
-	p, err := fork(k.last, k.options.Settings, k.options.Logger)
+	p, err := fork(k.last, k.options.Settings, k.Page, k.options.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +140,7 @@ func (k *Keeper) start() (*relayProcess, error) {
 	defer k.turnover.Unlock()
 	if err := k.restore(p); err != nil {
 		p.kill()
+		k.bookLost(p)
 		return nil, err
 	}
 	k.set(p)
@@ -140,22 +148,25 @@ func (k *Keeper) start() (*relayProcess, error) {
 	return p, nil
 }
 
+// bookLost counts as cut what was under way in a relay of which no process exists, and returns the
+// number of requests.
+func (k *Keeper) bookLost(p *relayProcess) int {
+	defer close(p.counted)
+	return k.CutUnderWay()
+}
+
 // restore gives a relay everything that is desired: first the apps, then the sockets. k.turnover
 // must be held for writing.
 func (k *Keeper) restore(p *relayProcess) error {
 	ctx := context.Background() // a relay that does not answer is given up
 	d := &k.desired
+	k.Retain(func(app remote.AppID) bool { _, ok := d.sets[app]; return ok })
 	for id, prover := range d.provers {
 		p.SetProver(id, prover)
 	}
 	for _, id := range slices.Sorted(maps.Keys(d.sets)) {
 		if _, err := p.Set(ctx, d.sets[id]); err != nil {
 			return err
-		}
-		if counters, ok := d.counters[id]; ok {
-			if err := p.Admit(ctx, remote.Admission{App: id, Counters: counters}); err != nil {
-				return err
-			}
 		}
 	}
 	for _, proof := range d.proofs {
@@ -186,10 +197,7 @@ func (k *Keeper) set(p *relayProcess) {
 	case p != nil:
 		close(k.present)
 	case k.current != nil:
-		k.present = make(chan struct{})
-		for id := range k.desired.sets {
-			k.desired.counters[id] = k.current.Known(id)
-		}
+		k.present, k.former = make(chan struct{}), k.current
 	}
 	k.current = p
 }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy/remote"
+	"tideover/proxy/remote/remotetest"
 	"tideover/supervisor/process"
 )
 
@@ -162,6 +163,17 @@ func waitUntil(t *testing.T, holds func() bool) {
 	}
 }
 
+func TestAKeeperIsARelay(t *testing.T) {
+	remotetest.Run(t, func(t *testing.T) remote.Relay {
+		k, err := New(Options{Logger: hclog.NewNullLogger(), Settings: Settings{SpoolDir: t.TempDir(), Apps: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(k.Close)
+		return k
+	})
+}
+
 func TestTheRelayIsAProcessOfItsOwn(t *testing.T) {
 	r := newRig(t)
 	r.serve()
@@ -271,6 +283,57 @@ func TestARequestInFlightOrHeldEndsWithItsRelay(t *testing.T) {
 	if err := <-held; err != nil {
 		t.Error(err)
 	}
+	// What the clients have seen is what is counted, over the deaths of two relays.
+	waitUntil(t, func() bool { return r.Counters(1).Answered == 1 })
+	c := r.Counters(1)
+	if c.Requests != 3 || c.Cut != 2 {
+		t.Errorf("%+v", c)
+	}
+	if s, u := r.State(1), r.Use(remote.ID{App: 1, Generation: 1}); s.Held != 0 || u.InFlight != 0 {
+		t.Errorf("%+v %+v", s, u)
+	}
+	r.kill()
+	if got := r.Counters(1); got != c {
+		t.Errorf("%+v after another death, %+v before", got, c)
+	}
+	if final, err := r.Remove(t.Context(), 1); err != nil || final != c {
+		t.Errorf("Remove: %+v, %v", final, err)
+	}
+}
+
+// Without a relay, or with one that dies, a removal has the totals all the same.
+func TestAnAppIsRemovedWithItsTotalsWhileTheRelayDies(t *testing.T) {
+	r := newRig(t)
+	r.serve()
+	if err := r.get("/"); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, func() bool { return r.Counters(1).Answered == 1 })
+	go r.get("/slow")
+	waitUntil(t, func() bool { return r.started.Load() == 2 })
+	former := r.relay()
+	if err := r.Shut(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	removed := make(chan remote.Counters)
+	go func() {
+		c, err := r.Remove(t.Context(), 1)
+		if err != nil {
+			t.Error(err)
+		}
+		removed <- c
+	}()
+	if err := syscall.Kill(former.process.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if c := <-removed; c.Requests != 2 || c.Answered != 1 || c.Cut != 1 {
+		t.Errorf("%+v", c)
+	}
+	waitUntil(t, func() bool { p := r.relay(); return p != nil && p != former })
+	if c := r.Counters(1); c != (remote.Counters{}) {
+		t.Errorf("the next relay has the app: %+v", c)
+	}
+	close(r.blocked)
 }
 
 func TestWhatChangesWhileNoRelayIsThereIsWhatTheNextOneGets(t *testing.T) {

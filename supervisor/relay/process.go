@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy/awake"
+	"tideover/proxy/remote"
 	"tideover/proxy/remote/channel"
 	"tideover/proxy/remote/rpc"
 	"tideover/supervisor/process"
@@ -29,10 +30,11 @@ type relayProcess struct {
 	number  uint64 // of the relay, for the life of the supervisor
 	process *process.Process
 	log     sync.WaitGroup // what reads its log
+	counted chan struct{}  // closed when no process of it exists and what was under way counts as cut
 }
 
 // fork starts a relay and its first call. After an error no process is left.
-func fork(number uint64, s Settings, logger hclog.Logger) (*relayProcess, error) {
+func fork(number uint64, s Settings, page *remote.Page, logger hclog.Logger) (*relayProcess, error) {
 	ours, theirs, err := channel.Pair()
 	if err != nil {
 		return nil, err
@@ -53,9 +55,9 @@ func fork(number uint64, s Settings, logger hclog.Logger) (*relayProcess, error)
 		logRead.Close()
 		return nil, fmt.Errorf("cannot start the relay: %w", err)
 	}
-	p := &relayProcess{number: number, process: started}
+	p := &relayProcess{number: number, process: started, counted: make(chan struct{})}
 	p.log.Go(func() { copyLog(logRead, logger) })
-	p.Client, err = rpc.NewClient(ours, number)
+	p.Client, err = rpc.NewClient(ours, number, page)
 	if err == nil {
 		err = p.start(s)
 	}

@@ -47,12 +47,12 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 	// supervisor has stopped the apps.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	unix.SetNonblock(int(os.Stderr.Fd()), true)
-	err := rpc.Serve(os.NewFile(channelFD, "channel"), func(options []byte) (remote.Relay, any, error) {
+	err := rpc.Serve(os.NewFile(channelFD, "channel"), func(start rpc.Start) (remote.Relay, any, error) {
 		var s Settings
-		if err := json.Unmarshal(options, &s); err != nil {
+		if err := json.Unmarshal(start.Options, &s); err != nil {
 			return nil, nil, err
 		}
-		return newLocal(s, newLogger(s.LogLevel, sink{s.LogLevel, &stderr{fd: 2}})), started{}, nil
+		return newLocal(s, start.Page, newLogger(s.LogLevel, sink{s.LogLevel, &stderr{fd: 2}})), started{}, nil
 	})
 	if !errors.Is(err, channel.ErrEnded) {
 		fmt.Fprintln(os.Stderr, err)
@@ -62,8 +62,9 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 }
 
 // newLocal makes the relay of this process.
-func newLocal(s Settings, logger hclog.Logger) *remote.Local {
+func newLocal(s Settings, page *remote.Page, logger hclog.Logger) *remote.Local {
 	return remote.NewLocal(remote.LocalOptions{
+		Page:    page,
 		Logger:  logger,
 		Spool:   spool.New(spool.Options{Dir: s.SpoolDir, Limit: s.SpoolLimit, Logger: logger}),
 		Limiter: connlimit.New(connlimit.Options{Max: s.MaxConnections, Descriptors: maxDescriptors(), Apps: s.Apps, Logger: logger}),

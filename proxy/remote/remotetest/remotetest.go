@@ -42,8 +42,12 @@ func Run(t *testing.T, open func(t *testing.T) remote.Relay) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			t.Cleanup(cancel)
 			r := &row{T: t, ctx: ctx, relay: open(t), set: remote.Set{App: 1, Name: "shop"}}
+			t.Cleanup(func() {
+				cancel() // clients leave
+				r.relay.Shut(context.Background(), 1)
+				r.relay.Remove(context.Background(), 1)
+			})
 			r.set.Gate = remote.GateSettings{Limit: 100, Timeout: time.Minute}
 			r.apply()
 			r.door()
@@ -87,7 +91,6 @@ func (r *row) door() {
 		r.Fatal(err)
 	}
 	r.address = l.Addr().String()
-	r.Cleanup(func() { r.relay.Shut(context.Background(), 1) })
 }
 
 // app answers with its name once release is closed; nil: at once. It is generation number.
@@ -366,10 +369,13 @@ func (r *row) shut() {
 	if err := r.relay.Shut(r.ctx, 1); err != nil {
 		r.Error(err)
 	}
-	if conn, err := net.Dial("tcp", r.address); err == nil {
-		conn.Close()
-		r.Error("it still listens")
-	}
+	r.until("refused", func() bool { // a child that is being forked has the socket until its execve
+		conn, err := net.Dial("tcp", r.address)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
 }
 
 func (r *row) remove() {

@@ -17,8 +17,6 @@ import (
 const (
 	// answerTimeout is after how long a relay does not answer: time in which the supervisor ran.
 	answerTimeout = 10 * time.Second
-	// readTimeout bounds a look at what the relay counts.
-	readTimeout = time.Second
 )
 
 // errNotAnswering ends the channel to a relay that is alive and does not answer.
@@ -26,33 +24,21 @@ var errNotAnswering = errors.New("it does not answer")
 
 // A Client is a relay in another process. It implements [remote.Relay].
 type Client struct {
-	channel *channel.Channel
+	*remote.Page // what the relay counts
+	channel      *channel.Channel
 
 	mu      sync.Mutex
 	cause   error // why the relay was given up; nil: it was not
 	provers map[remote.ID]remote.Prover
-	known   lastKnown
-}
-
-// lastKnown is what the relay has counted when it was asked last.
-type lastKnown struct {
-	states   map[remote.AppID]remote.State
-	clients  map[none]remote.Clients
-	counters map[remote.AppID]remote.Counters
-	uses     map[remote.ID]remote.Use
 }
 
 var _ remote.Relay = (*Client)(nil)
 
 // NewClient returns a client of the relay at the other end of socket, which it closes. epoch must
-// be higher than that of any supervisor that has used the socket before.
-func NewClient(socket *os.File, epoch uint64) (*Client, error) {
-	c := &Client{provers: map[remote.ID]remote.Prover{}, known: lastKnown{
-		states:   map[remote.AppID]remote.State{},
-		clients:  map[none]remote.Clients{},
-		counters: map[remote.AppID]remote.Counters{},
-		uses:     map[remote.ID]remote.Use{},
-	}}
+// be higher than that of any supervisor that has used the socket before. The relay counts in page,
+// which must have a file and stays the caller's.
+func NewClient(socket *os.File, epoch uint64, page *remote.Page) (*Client, error) {
+	c := &Client{Page: page, provers: map[remote.ID]remote.Prover{}}
 	var err error
 	c.mu.Lock() // until the channel is set
 	defer c.mu.Unlock()
@@ -115,7 +101,11 @@ func prompt[A any](ctx context.Context, c *Client, method uint16, generation int
 // Start has the relay made from options, and decodes what its process says of itself. It must be the
 // first call, and is bounded by ctx alone.
 func (c *Client) Start(ctx context.Context, options, answer any) error {
-	reply, err := c.channel.Call(ctx, channel.Call{Method: methodStart, Body: encode(options)})
+	page, err := DuplicateFile(c.Page.File())
+	if err != nil {
+		return err
+	}
+	reply, err := c.channel.Call(ctx, channel.Call{Method: methodStart, Body: encode(options), Files: []*os.File{page}})
 	if err != nil {
 		return c.ended(err)
 	}

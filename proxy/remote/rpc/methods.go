@@ -26,13 +26,8 @@ const (
 	methodSuspend
 	methodResume
 	methodAdmit
-	methodState
-	methodCounters
-	methodUse
-	methodHeard
 	methodAnnounce
 	methodEnd
-	methodClients
 )
 
 // Methods of the supervisor, called by the relay.
@@ -72,7 +67,7 @@ type proof struct {
 	Proof uint64 `json:"proof"`
 }
 
-// yes is the answer of Heard and Holds.
+// yes is the answer of Holds.
 type yes struct {
 	Yes bool `json:"yes"`
 }

@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"time"
 
 	"tideover/proxy/remote"
 	"tideover/proxy/remote/channel"
 )
+
+// holdsTimeout bounds the wait for the supervisor's word on a proof.
+const holdsTimeout = time.Second
 
 func (c *Client) SetProver(id remote.ID, p remote.Prover) {
 	c.mu.Lock()
@@ -66,7 +70,7 @@ func (p *prover) Lost(number uint64) {
 
 // Holds asks the supervisor, and takes true for granted where there is none that answers.
 func (p *prover) Holds(number uint64) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), holdsTimeout)
 	defer cancel()
 	answer, err := p.server.askProof(ctx, methodHolds, proof{p.id, number})
 	return err != nil || answer.Yes

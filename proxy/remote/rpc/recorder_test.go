@@ -15,9 +15,10 @@ import (
 
 // recorder is a relay that keeps what it was asked, and answers what it was told to.
 type recorder struct {
-	mu      sync.Mutex
-	asked   []any
-	blocked chan struct{} // Await, Turn and Probe return when it is closed
+	*remote.Page // never read
+	mu           sync.Mutex
+	asked        []any
+	blocked      chan struct{} // Await, Turn and Probe return when it is closed
 
 	applied     remote.Applied
 	mark        remote.Mark
@@ -144,13 +145,6 @@ func (r *recorder) Admit(_ context.Context, a remote.Admission) error {
 	defer r.mu.Unlock()
 	return r.err
 }
-func (r *recorder) State(id remote.AppID) remote.State { return remote.State{Connections: int(id)} }
-func (r *recorder) Clients() remote.Clients            { return remote.Clients{Open: 3, Limit: 4} }
-func (r *recorder) Counters(id remote.AppID) remote.Counters {
-	return remote.Counters{Requests: uint64(id)}
-}
-func (r *recorder) Use(id remote.ID) remote.Use { return remote.Use{InFlight: id.Generation} }
-func (r *recorder) Heard(id remote.ID) bool     { return id.Generation == 1 }
 func (r *recorder) SetProver(id remote.ID, p remote.Prover) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -162,21 +156,21 @@ var errSocket = errors.New("listen tcp: the socket is closed")
 // connect returns a client of a recorder over a pair of sockets.
 func connect(t *testing.T) (*Client, *recorder) {
 	r := &recorder{blocked: make(chan struct{}), provers: map[remote.ID]remote.Prover{}}
-	return connectTo(t, r), r
+	return connectTo(t, func(Start) remote.Relay { return r }), r
 }
 
-func connectTo(t *testing.T, relay remote.Relay) *Client {
+func connectTo(t *testing.T, relay func(Start) remote.Relay) *Client {
 	ours, theirs, err := channel.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if err := Serve(theirs, func([]byte) (remote.Relay, any, error) { return relay, none{}, nil }); !errors.Is(err, channel.ErrEnded) {
+		if err := Serve(theirs, func(s Start) (remote.Relay, any, error) { return relay(s), none{}, nil }); !errors.Is(err, channel.ErrEnded) {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	c, err := NewClient(ours, 1)
+	c, err := NewClient(ours, 1, newPage(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,6 +182,15 @@ func connectTo(t *testing.T, relay remote.Relay) *Client {
 		t.Fatal(err)
 	}
 	return c
+}
+
+func newPage(t testing.TB) *remote.Page {
+	page, err := remote.NewPage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { page.File().Close() })
+	return page
 }
 
 func inodeOf(fd int) uint64 {

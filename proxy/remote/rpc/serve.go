@@ -12,10 +12,16 @@ import (
 	"tideover/proxy/remote/channel"
 )
 
-// Serve executes the calls that come over socket, and closes socket. start makes the relay from the
-// options that [Client.Start] sends, and returns what its process says of itself. Serve returns why
-// the channel has ended. Calls that wait may be under way: the process is to exit.
-func Serve(socket *os.File, start func(options []byte) (remote.Relay, any, error)) error {
+// Start is what a relay is made from.
+type Start struct {
+	Options []byte       // see Client.Start
+	Page    *remote.Page // in which it is to count
+}
+
+// Serve executes the calls that come over socket, and closes socket. start makes the relay, and
+// returns what its process says of itself. Serve returns why the channel has ended. Calls that wait
+// may be under way: the process is to exit.
+func Serve(socket *os.File, start func(Start) (remote.Relay, any, error)) error {
 	s := &server{start: start, ready: make(chan struct{}), lost: map[remote.ID]uint64{}, anyLost: make(chan struct{}, 1)}
 	c, err := channel.New(socket, channel.Options{Handler: s.handle, MaxFiles: maxConnections})
 	if err != nil {
@@ -30,7 +36,7 @@ func Serve(socket *os.File, start func(options []byte) (remote.Relay, any, error
 
 // server executes calls.
 type server struct {
-	start   func([]byte) (remote.Relay, any, error)
+	start   func(Start) (remote.Relay, any, error)
 	relay   remote.Relay  // nil before the first call; of the goroutine that reads the channel until then
 	ready   chan struct{} // closed when channel is set
 	channel *channel.Channel
@@ -44,13 +50,13 @@ type server struct {
 // may wait has a goroutine of its own.
 func (s *server) handle(r *channel.Request) {
 	<-s.ready
-	if r.Method != methodOpen && r.Method != methodAdmit {
-		closeFiles(r.Files)
-		r.Files = nil
-	}
 	if s.relay == nil {
 		s.begin(r)
 		return
+	}
+	if r.Method != methodOpen && r.Method != methodAdmit {
+		closeFiles(r.Files)
+		r.Files = nil
 	}
 	switch r.Method {
 	case methodSet:
@@ -71,16 +77,6 @@ func (s *server) handle(r *channel.Request) {
 		reply(r, func(ctx context.Context, _ none) (none, error) { return none{}, s.relay.Announce(ctx) })
 	case methodResume:
 		reply(r, func(ctx context.Context, a app) (none, error) { return none{}, s.relay.Resume(ctx, a.App) })
-	case methodState:
-		reply(r, func(_ context.Context, a app) (remote.State, error) { return s.relay.State(a.App), nil })
-	case methodClients:
-		reply(r, func(context.Context, none) (remote.Clients, error) { return s.relay.Clients(), nil })
-	case methodCounters:
-		reply(r, func(_ context.Context, a app) (remote.Counters, error) { return s.relay.Counters(a.App), nil })
-	case methodUse:
-		reply(r, func(_ context.Context, id remote.ID) (remote.Use, error) { return s.relay.Use(id), nil })
-	case methodHeard:
-		reply(r, func(_ context.Context, id remote.ID) (yes, error) { return yes{s.relay.Heard(id)}, nil })
 	default:
 		go s.wait(r)
 	}
@@ -88,17 +84,20 @@ func (s *server) handle(r *channel.Request) {
 
 // begin executes the first call.
 func (s *server) begin(r *channel.Request) {
-	if r.Method != methodStart {
+	if r.Method != methodStart || len(r.Files) != 1 {
 		closeFiles(r.Files)
-		r.Fail(codeError, "the relay has not been started")
+		r.Fail(codeError, "the relay has not been started with a page")
 		return
 	}
-	relay, answer, err := s.start(r.Body)
+	page, err := remote.MapPage(r.Files[0])
+	var answer any
+	if err == nil {
+		s.relay, answer, err = s.start(Start{Options: r.Body, Page: page})
+	}
 	if err != nil {
 		r.Fail(codeError, err.Error())
 		return
 	}
-	s.relay = relay
 	r.Answer(encode(answer))
 }
 
