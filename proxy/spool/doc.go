@@ -4,7 +4,7 @@
 // All files of a [Spool] share one descriptor, that of an unlinked file, which is divided into
 // blocks. So a thousand slow clients cost disk space and no descriptors, and after a crash nothing
 // is left to be removed. A block that is given back is punched out of the file (fallocate(2)); with
-// the last one the file is closed.
+// the last one the file is closed. A process that may open no file has them from a [Pool].
 //
 // A file that is kept for a slow reader has a [Holder]: it takes a quarter of the spool at most. When
 // the spool is full, as many of them are evicted as waiting writes need, those first that will be

@@ -63,7 +63,7 @@ func (f *File) Size() int64 {
 }
 
 // Append writes p at the end and returns how many bytes were written: all, or an error says why
-// not. After ErrFull and errSuspended it may be tried again; after a write that has failed nothing
+// not. After ErrFull, errSuspended and errNoFile it may be tried again; after a write that has failed nothing
 // can be appended any more. It returns after a second at the latest for each piece of 128 KiB. p is
 // not used afterwards.
 func (f *File) Append(p []byte) (n int, err error) {
@@ -104,12 +104,16 @@ func (f *File) appendPiece(p []byte) error {
 		if err := store.open(f.spool.options.Open); err != nil {
 			return err
 		}
-		return transfer(blocks, at, piece[:n], store.file.WriteAt)
+		return store.transfer(blocks, at, piece[:n], store.file.WriteAt)
 	})
-	if f.err == nil {
+	switch f.err {
+	case nil:
 		f.mu.Lock()
 		f.size += int64(n)
 		f.mu.Unlock()
+	case errNoFile: // nothing was written
+		f.err = nil
+		return errNoFile
 	}
 	return f.err
 }
@@ -157,12 +161,14 @@ func (f *File) await(expired <-chan time.Time, op func() error) error {
 		case <-expired:
 		}
 	}
-	if err != nil {
+	switch err {
+	case nil:
+		s.succeeded()
+	case errNoFile:
+	default:
 		s.failed(err)
-		return err
 	}
-	s.succeeded()
-	return nil
+	return err
 }
 
 // Release gives the space back. Operations that still run are waited for in the background.
@@ -250,7 +256,7 @@ func (r *Reader) begin(expired <-chan time.Time) bool {
 	f.uses.Add(1)
 	begun := f.spool.begin(func() error {
 		defer f.unuse()
-		return transfer(blocks, at, piece[:n], store.file.ReadAt)
+		return store.transfer(blocks, at, piece[:n], store.file.ReadAt)
 	}, done, expired)
 	if !begun {
 		f.unuse()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -36,7 +37,10 @@ var (
 type Options struct {
 	// Open opens the unlinked file. It is called on a goroutine, for the first byte and after each
 	// time at which the spool was empty. nil: OpenIn(Dir).
-	Open   func() (*os.File, error)
+	Open func() (*os.File, error)
+	// Close closes such a file, in the background, when nothing in it is used any more. failed says
+	// that an operation on it has failed. nil: it is closed.
+	Close  func(f *os.File, failed bool)
 	Dir    string // for logs too
 	Limit  int64  // bytes of all files together; 0: nothing is taken
 	Logger hclog.Logger
@@ -68,8 +72,9 @@ type Spool struct {
 
 // A store is one unlinked file. It lives from the first block that is in use to the last.
 type store struct {
-	opening sync.Mutex // held while file is opened, by an operation
-	file    *os.File   // nil: not opened yet
+	opening sync.Mutex  // held while file is opened, by an operation
+	file    *os.File    // nil: not opened yet
+	failed  atomic.Bool // an operation on file has failed
 
 	// Guarded by the spool's mu:
 	free  []uint32 // blocks that were in use before, without disk space,
@@ -88,6 +93,9 @@ type returned struct {
 func New(o Options) *Spool {
 	if o.Open == nil {
 		o.Open = func() (*os.File, error) { return OpenIn(o.Dir) }
+	}
+	if o.Close == nil {
+		o.Close = func(f *os.File, _ bool) { f.Close() }
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
@@ -218,7 +226,7 @@ func (s *Spool) giveLocked(of *store, blocks []uint32) {
 			s.store = nil // the next byte opens another file
 		}
 		s.mu.Unlock()
-		of.close()
+		of.close(s.options.Close)
 		s.mu.Lock()
 	case s.wanted > 0:
 		of.kept = append(of.kept, blocks...)
@@ -288,12 +296,21 @@ func (t *store) open(how func() (*os.File, error)) (err error) {
 	return err
 }
 
-func (t *store) close() {
+func (t *store) close(how func(f *os.File, failed bool)) {
 	t.opening.Lock()
 	defer t.opening.Unlock()
 	if t.file != nil {
-		t.file.Close()
+		how(t.file, t.failed.Load())
 	}
+}
+
+// transfer reads or writes p at an offset of what the blocks hold.
+func (t *store) transfer(blocks []uint32, at int64, p []byte, do func([]byte, int64) (int, error)) error {
+	err := transfer(blocks, at, p, do)
+	if err != nil {
+		t.failed.Store(true)
+	}
+	return err
 }
 
 // punch gives the disk space of blocks back, where the file system can do that; else it stays the
