@@ -141,6 +141,25 @@ func RestorePrivate(fd int, network, address string, pin *os.File) (p *Private, 
 	return newPrivate(fd, network, address, path)
 }
 
+// Offer lets another process of tideover, of that group, reach a unix socket by its name in dir. A
+// socket that an earlier program has bound elsewhere gets another name, there; to its own process
+// it keeps the former one. It must not be called while other methods are.
+func (p *Private) Offer(dir string, group int) error {
+	if p.path == nil {
+		return nil
+	}
+	if filepath.Dir(p.path.path) != dir {
+		if err := p.path.moveTo(filepath.Join(dir, filepath.Base(p.path.path))); err != nil {
+			return err
+		}
+		p.address = p.path.path
+	}
+	if group == 0 {
+		return nil
+	}
+	return p.path.setAccess(0o660, &owner{os.Geteuid(), group})
+}
+
 // Network is the network that the proxy dials, "unix" or "tcp".
 func (p *Private) Network() string { return p.network }
 

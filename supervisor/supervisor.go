@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"tideover/listener"
 	"tideover/proxy/connlimit"
 	"tideover/proxy/remote"
 	"tideover/proxy/spool"
@@ -39,7 +40,9 @@ type Options struct {
 	OwnLog     *logs.OwnLog // the daemon's own last lines, fed by Logger; nil: not kept
 	Name       string       // of the records: "control", or the app's for `run --`
 	RuntimeDir string       // private sockets; made, 0700
-	StateDir   string       // records; made, 0700
+	// RelayDir has the private sockets where Relay is another process. It was prepared.
+	RelayDir *listener.PrivateDir
+	StateDir string // records; made, 0700
 	// Inherited are the sockets a service manager has passed, by name (see the
 	// function of that name): "systemd:NAME" as a public address. They stay the
 	// caller's, and must stay open until Run has returned.
@@ -129,7 +132,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	s.leaving, s.leave = leaving, func() { s.Announce(); leave() }
 	s.hurry, s.rush = context.WithCancel(context.Background())
 	listeners := newListeners(o.Inherited, o.Handoff)
-	launcher := generation.NewLauncher(generation.Options{Logger: o.Logger, RuntimeDir: o.RuntimeDir, State: store, Gunicorns: s.reports, Relay: relay,
+	launcher := generation.NewLauncher(generation.Options{Logger: o.Logger, RuntimeDir: o.RuntimeDir, RelayDir: o.RelayDir, State: store, Gunicorns: s.reports, Relay: relay,
 		Hurry: s.hurry, Resolve: listeners.resolve})
 	s.shared = shared{
 		logger: o.Logger, hurry: s.hurry, launcher: launcher, state: store, listeners: listeners,

@@ -34,6 +34,8 @@ type childListener struct {
 	app        string
 	generation int
 	address    string                 // at which the child was told to listen
+	network    string                 // of that, and of dialed
+	dialed     string                 // at which this process connects to it
 	prove      func() (*proof, error) // of childPort or childSocket
 	logger     hclog.Logger
 	target     *Target
@@ -141,7 +143,7 @@ func (l *childListener) dial(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, l.target.message.Network, l.target.message.Address)
+	conn, err := d.DialContext(ctx, l.network, l.dialed)
 	if err == nil && !p.holds() {
 		conn.Close()
 		err = syscall.ECONNREFUSED // by the socket that was proven
@@ -250,10 +252,10 @@ var errRemoved = errors.New("the files of the socket were removed")
 // it, as after a cleaner of temporary files: then the socket cannot be reached, although the child
 // may listen on it.
 func (l *childListener) isRemoved() bool {
-	if l.target.message.Network != "unix" {
+	if l.network != "unix" {
 		return false
 	}
-	for _, path := range []string{l.address, l.target.message.Address} {
+	for _, path := range []string{l.address, l.dialed} {
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 			return false
 		}

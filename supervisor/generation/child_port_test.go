@@ -129,7 +129,7 @@ func TestASocketBesideTheChildsIsNotAccepted(t *testing.T) {
 func TestAProofDoesNotHoldAfterTheChildHasClosedItsSocket(t *testing.T) {
 	_, uid := otherUsers()
 	c, child := newChildPort(t, "listen", "127.0.0.1")
-	l := &childListener{address: c.address(), prove: c.prove, lost: make(chan struct{}, 1)}
+	l := &childListener{address: c.address(), network: "tcp", dialed: c.address(), prove: c.prove, lost: make(chan struct{}, 1)}
 	l.target = &Target{relay: remote.NewLocal(remote.LocalOptions{}), message: remote.Target{Network: "tcp", Address: c.address()}}
 	conn, err := l.dial(t.Context())
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/listener"
 	"tideover/supervisor/process"
 )
 
@@ -20,9 +21,10 @@ import (
 // never be reached by that inode, so no connection has to be verified.
 type childSocket struct {
 	process *process.Process
-	user    *process.User // nil: the daemon's own, or root
-	path    string        // of the child
-	link    string        // of the daemon
+	user    *process.User        // nil: the daemon's own, or root
+	path    string               // of the child
+	link    string               // of the daemon
+	relay   *listener.PrivateDir // in which link is; nil: the relay is in this process
 }
 
 // prove makes link another name of the socket at path, if a process of the tree listens on it.
@@ -30,7 +32,7 @@ type childSocket struct {
 // have removed its own name of the socket.
 func (c *childSocket) prove() (*proof, error) {
 	if peer, err := peerOf(c.link); err == nil && c.isOwn(peer) {
-		return &proof{}, nil
+		return &proof{}, c.admit()
 	}
 	pin, err := c.pin()
 	if err != nil {
@@ -55,10 +57,29 @@ func (c *childSocket) prove() (*proof, error) {
 	if !c.isOwn(peer) {
 		return nil, &strangerError{c.path, describeProcess(int(peer.Pid), peer.Uid)}
 	}
+	if c.relay != nil {
+		if err := c.relay.Admit(pin); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.Rename(unproven, c.link); err != nil {
 		return nil, err
 	}
 	return &proof{}, nil
+}
+
+// admit lets the relay connect to the socket that was proven: the app may have changed its mode
+// meanwhile.
+func (c *childSocket) admit() error {
+	if c.relay == nil {
+		return nil
+	}
+	fd, err := unix.Open(c.link, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: c.link, Err: err}
+	}
+	defer unix.Close(fd)
+	return c.relay.Admit(fd)
 }
 
 // pin returns an O_PATH descriptor of the socket at path. A socket that does not belong to the

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/listener"
 	"tideover/proxy/remote"
 	"tideover/supervisor/config"
 	"tideover/supervisor/process"
@@ -50,15 +51,35 @@ func openRootOnly(t *testing.T, dir string) *rootOnly {
 	return s
 }
 
+// relayGroup is the group of a relay, which no account has.
+const relayGroup = 61001
+
+// access returns the group and the mode of a socket.
+func access(t *testing.T, path string) (group int, mode os.FileMode) {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return int(st.Gid), os.FileMode(st.Mode).Perm()
+}
+
 // newChildSocket makes a scratch directory and starts a program that listens in it.
 func newChildSocket(t *testing.T, user *process.User, program string) (*childSocket, *testProcess) {
 	t.Helper()
-	dir, err := LaunchSpec{App: &config.App{Name: "shop"}, Number: 1, User: user}.scratch(shortDir(t), func(string) error { return nil })
+	parent := os.TempDir() // the user cannot enter another one
+	if user == nil {
+		parent = shortDir(t)
+	}
+	dir, err := LaunchSpec{App: &config.App{Name: "shop"}, Number: 1, User: user}.scratch(parent, func(string) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	c := &childSocket{user: user, path: filepath.Join(childDir(dir), "app.sock"), link: filepath.Join(dir, "app.sock")}
+	if os.Geteuid() == 0 {
+		c.relay = &listener.PrivateDir{Path: parent, Group: relayGroup}
+	}
 	p, child := startTree(t, user, program, "unix", c.path)
 	c.process = p
 	child.want("ready")
@@ -73,6 +94,33 @@ func shortDir(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// The app may set the mode of its socket at any time, and give it to another group of its user.
+func TestTheRelaysGroupReachesTheChildsSocket(t *testing.T) {
+	app, _ := otherUsers()
+	c, _ := newChildSocket(t, app, "listen")
+	for _, mode := range []os.FileMode{0o755, 0o600, 0o666, 0o000} {
+		if err := os.Chmod(c.path, mode); err != nil {
+			t.Fatal(err)
+		}
+		group, _ := access(t, c.path)
+		if _, err := c.prove(); err != nil {
+			t.Fatalf("%04o: %v", mode, err)
+		}
+		if app == nil {
+			if _, is := access(t, c.link); is != mode {
+				t.Errorf("%04o: the relay has the daemon's user, and the mode is %04o now", mode, is)
+			}
+			continue
+		}
+		if group, is := access(t, c.link); group != relayGroup || is != mode|0o060 {
+			t.Errorf("%04o: it has group %d and mode %04o", mode, group, is)
+		}
+		if err := os.Lchown(c.path, -1, group); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func inodeOf(t *testing.T, path string) uint64 {
@@ -121,6 +169,7 @@ func TestAFileInThePlaceOfTheSocketIsNotConnectedTo(t *testing.T) {
 	}
 	proven := inodeOf(t, c.link)
 	target := openRootOnly(t, filepath.Dir(c.link))
+	group, mode := access(t, target.path)
 	for name, put := range map[string]func() error{
 		"symlink":      func() error { return os.Symlink(target.path, c.path) },
 		"regular file": func() error { return os.WriteFile(c.path, nil, 0o666) },
@@ -161,6 +210,9 @@ func TestAFileInThePlaceOfTheSocketIsNotConnectedTo(t *testing.T) {
 			}
 			if _, err := os.Lstat(c.link); target.accepted.Load() != 0 || err == nil {
 				t.Errorf("%d connections to the socket of root; link: %v", target.accepted.Load(), err)
+			}
+			if g, m := access(t, target.path); g != group || m != mode {
+				t.Errorf("the socket of root has group %d and mode %04o now", g, m)
 			}
 			unix.Unmount(c.path, unix.MNT_DETACH)
 			if err := errors.Join(os.RemoveAll(c.path), os.Rename(c.path+".old", c.path)); err != nil {
@@ -248,6 +300,9 @@ func TestNoRaceOfSwapsReachesASocketOfRoot(t *testing.T) {
 	if target.accepted.Load() != 0 {
 		t.Errorf("%d connections to the socket of root", target.accepted.Load())
 	}
+	if group, mode := access(t, target.path); group != os.Getegid() || mode != 0o600 {
+		t.Errorf("the socket of root has group %d and mode %04o now", group, mode)
+	}
 }
 
 // The app's user cannot move away the directory that was made for it, nor anything beside it.
@@ -307,7 +362,7 @@ func TestASharedTemporaryDirectoryIsRefused(t *testing.T) {
 func TestANewSocketOfTheTreeIsProvenAgain(t *testing.T) {
 	app, _ := otherUsers()
 	c, child := newChildSocket(t, app, "listen")
-	l := &childListener{address: c.path, prove: c.prove, lost: make(chan struct{}, 1)}
+	l := &childListener{address: c.path, network: "unix", dialed: c.link, prove: c.prove, lost: make(chan struct{}, 1)}
 	l.target = &Target{relay: remote.NewLocal(remote.LocalOptions{}), message: remote.Target{Network: "unix", Address: c.link}}
 	conn, err := l.dial(t.Context())
 	if err != nil {

@@ -64,7 +64,8 @@ type upstream struct {
 	private          *listener.Private
 	public           []*os.File // the public sockets, which the child inherits in front of the private one
 	peer             peer       // how the address of a client reaches the app
-	network, address string     // what the relay dials
+	network, address string     // what this process dials
+	relayed          string     // what the relay dials
 	socket           string     // of the placeholder {socket}: the path at which the child listens
 	port             int        // of the placeholder {port}
 }
@@ -90,10 +91,14 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec, public []*listener.Public)
 			}
 		}
 	}()
-	if err := prepareRuntimeDir(l.options.RuntimeDir); err != nil {
+	if err := l.prepareDirectories(); err != nil {
 		return nil, err
 	}
-	g.scratchDir, err = p.scratch(l.options.RuntimeDir, func(childDir string) (err error) {
+	parent, err := l.scratchParent(p)
+	if err != nil {
+		return nil, err
+	}
+	g.scratchDir, err = p.scratch(parent, func(childDir string) (err error) {
 		if ProbeOf(p.App) == ProbeNotify {
 			g.notify, err = openNotifySocket(childDir)
 		}
@@ -101,6 +106,11 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec, public []*listener.Public)
 	})
 	if err != nil {
 		return nil, err
+	}
+	if d := l.options.RelayDir; d != nil && d.Group != 0 && parent == d.Path {
+		if err := os.Chmod(g.scratchDir, 0o711); err != nil { // the relay passes, too
+			return nil, err
+		}
 	}
 	at, err := l.openUpstream(p.App, p.Number, g.scratchDir)
 	if err != nil {
@@ -205,13 +215,13 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 	}
 	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
 	g.Target = &Target{relay: l.options.Relay, id: remote.ID{App: l.options.App, Generation: g.Number}, message: remote.Target{
-		Generation: g.Number, Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.address,
+		Generation: g.Number, Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.relayed,
 		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: g.marker, DefaultHost: host,
 		Peer: at.peer.passing, OneRequest: at.peer.oneRequest,
 		HalfClose: cfg.Gunicorn != nil && cfg.Gunicorn.AwaitsClose(), NeedsProof: g.private == nil,
 	}}
 	if g.private == nil {
-		g.child = g.newChildListener(l.logger, at)
+		g.child = g.newChildListener(l.logger, at, l.options.RelayDir)
 		g.probe.dial = g.child.dial
 		g.child.start(g.Target, g.Process.Exited())
 	}
@@ -233,14 +243,14 @@ func newProbe(cfg *config.App, at upstream, host string) httpProbe {
 }
 
 // newChildListener returns the listener at the address that the child was told to open.
-func (g *Generation) newChildListener(logger hclog.Logger, at upstream) *childListener {
-	l := &childListener{app: g.App.Name, generation: g.Number, logger: logger, lost: make(chan struct{}, 1), removed: make(chan struct{})}
+func (g *Generation) newChildListener(logger hclog.Logger, at upstream, relay *listener.PrivateDir) *childListener {
+	l := &childListener{app: g.App.Name, generation: g.Number, network: at.network, dialed: at.address, logger: logger, lost: make(chan struct{}, 1), removed: make(chan struct{})}
 	user := g.User
 	if user != nil && user.UID == 0 {
 		user = nil // it may give its socket to any user
 	}
 	if at.network == "unix" {
-		s := &childSocket{process: g.Process, user: user, path: at.socket, link: at.address}
+		s := &childSocket{process: g.Process, user: user, path: at.socket, link: at.address, relay: relay}
 		l.address, l.prove = at.socket, s.prove
 		return l
 	}
@@ -257,15 +267,14 @@ func (g *Generation) newChildListener(logger hclog.Logger, at upstream) *childLi
 func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (upstream, error) {
 	switch {
 	case cfg.Direct() && cfg.Gunicorn != nil: // for the readiness probe: on the public socket another generation may answer
-		private, err := l.openPrivate(listener.PrivateOptions{Family: "unix", Name: cfg.Name, Generation: number})
-		return privateUpstream(private), err
+		return l.openPrivate(listener.PrivateOptions{Family: "unix", Name: cfg.Name, Generation: number})
 	case !cfg.Web():
 		return upstream{}, nil
 	}
 	asked := config.Placeholders(cfg.Argv())
 	switch {
 	case slices.Contains(asked, config.Socket):
-		return socketUpstream(scratch, filepath.Join(childDir(scratch), "app.sock"))
+		return l.socketUpstream(scratch, filepath.Join(childDir(scratch), "app.sock"))
 	case slices.Contains(asked, config.Port):
 		port, err := freePort()
 		return portUpstream(port), err
@@ -279,36 +288,56 @@ func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (up
 			o.Family = "tcp6"
 		}
 	}
-	private, err := l.openPrivate(o)
-	return privateUpstream(private), err
+	return l.openPrivate(o)
 }
 
-func (l *Launcher) openPrivate(o listener.PrivateOptions) (*listener.Private, error) {
+func (l *Launcher) openPrivate(o listener.PrivateOptions) (upstream, error) {
 	o.Dir = l.options.RuntimeDir
+	if d := l.options.RelayDir; d != nil {
+		o.Dir, o.Group = d.Path, d.Group
+	}
 	private, err := listener.OpenPrivate(o)
 	if err != nil {
-		return nil, api.Errorf(api.ExitError, "cannot open a private socket: %v", err)
+		return upstream{}, api.Errorf(api.ExitError, "cannot open a private socket: %v", err)
 	}
-	return private, nil
+	return l.privateUpstream(private)
 }
 
-// privateUpstream is the upstream of a child that gets a private socket.
-func privateUpstream(private *listener.Private) upstream {
-	if private == nil {
-		return upstream{}
+// privateUpstream is the upstream of a child that gets a private socket, which is closed after an
+// error.
+func (l *Launcher) privateUpstream(private *listener.Private) (upstream, error) {
+	at := upstream{private: private, network: private.Network(), address: private.DialAddress()}
+	at.relayed = at.address
+	if d := l.options.RelayDir; d != nil && at.network == "unix" {
+		err := private.Offer(d.Path, d.Group)
+		if err == nil {
+			at.relayed, err = d.Name(private.Address())
+		}
+		if err != nil {
+			private.Close()
+			return upstream{}, err
+		}
 	}
-	return upstream{private: private, network: private.Network(), address: private.DialAddress()}
+	return at, nil
 }
 
 // socketUpstream is the upstream of a child that listens at path.
-func socketUpstream(scratch, path string) (upstream, error) {
-	_, err := listener.Parse("unix:" + path) // it is not longer than the kernel allows
-	return upstream{network: "unix", address: filepath.Join(scratch, "app.sock"), socket: path}, err
+func (l *Launcher) socketUpstream(scratch, path string) (at upstream, err error) {
+	if _, err = listener.Parse("unix:" + path); err != nil { // it is longer than the kernel allows
+		return at, err
+	}
+	at = upstream{network: "unix", address: filepath.Join(scratch, "app.sock"), socket: path}
+	at.relayed = at.address
+	if d := l.options.RelayDir; d != nil {
+		at.relayed, err = d.Name(at.address)
+	}
+	return at, err
 }
 
 // portUpstream is the upstream of a child that listens on a port of 127.0.0.1.
 func portUpstream(port int) upstream {
-	return upstream{network: "tcp", address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), port: port}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	return upstream{network: "tcp", address: address, relayed: address, port: port}
 }
 
 // freePort returns a port on which nothing listens. Another process may take it
@@ -337,7 +366,7 @@ func (g *Generation) Upstream() (network, address string) {
 	if g.private != nil {
 		return g.private.Network(), g.private.Address()
 	}
-	return g.Target.message.Network, g.Target.message.Address
+	return g.child.network, g.child.dialed
 }
 
 // ListenerProblem says why requests are held although the main process lives; empty:

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/listener"
 	"tideover/proxy/remote"
 	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/state"
@@ -13,11 +14,12 @@ import (
 // Options of a Launcher.
 type Options struct {
 	Logger     hclog.Logger
-	RuntimeDir string          // private sockets and scratch directories
-	State      *state.Store    // process trees are recorded in it
-	Gunicorns  *gunicorn.Cache // the settings that gunicorn reported, by app
-	Relay      remote.Relay    // has the targets of web apps
-	App        remote.AppID    // the relay's number of the app; see ForApp
+	RuntimeDir string               // private sockets and scratch directories
+	State      *state.Store         // process trees are recorded in it
+	Gunicorns  *gunicorn.Cache      // the settings that gunicorn reported, by app
+	Relay      remote.Relay         // has the targets of web apps
+	RelayDir   *listener.PrivateDir // of the relay's process, in RuntimeDir; nil: the relay is in this process
+	App        remote.AppID         // the relay's number of the app; see ForApp
 	// Hurry ends when every drain and every grace period is to end at once.
 	Hurry context.Context
 	// EndDrains ends when every drain is to end, and the stop signal is to be sent; nil: with

@@ -40,12 +40,14 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 		if g.private, err = listener.RestorePrivate(*left.Private, left.Network, left.Address, pin); err != nil {
 			return nil, err
 		}
-		at = privateUpstream(g.private)
+		if at, err = l.privateUpstream(g.private); err != nil {
+			return nil, err
+		}
 	case left.Network == "unix":
 		if filepath.Dir(left.Address) != childDir(left.Scratch) {
 			return nil, errors.New("the former tideover made its socket where the app's user can replace it")
 		}
-		if at, err = socketUpstream(left.Scratch, left.Address); err != nil {
+		if at, err = l.socketUpstream(left.Scratch, left.Address); err != nil {
 			return nil, err
 		}
 	case left.Network == "tcp":
@@ -105,7 +107,7 @@ func (g *Generation) HandoffState() (*handoff.GenerationState, error) {
 			s.Path = number(path)
 		}
 	case g.child != nil:
-		s.Network, s.Address = g.Target.message.Network, g.child.address
+		s.Network, s.Address = g.child.network, g.child.address
 	}
 	if g.Target != nil {
 		s.Peer, s.Single = uint8(g.Target.message.Peer), g.Target.message.OneRequest

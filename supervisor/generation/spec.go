@@ -102,18 +102,11 @@ func rlimits(l config.Limits) map[string][2]uint64 {
 // generation. Only the daemon's user can change it; in it is a directory of the child's
 // user, childDir, for what the child creates itself. So the child cannot replace childDir,
 // nor what is beside it. For a child of another user the directory is in the system's
-// temporary directory, because that user cannot enter runtimeDir. furnish runs before
-// childDir is given to the child's user.
-func (p LaunchSpec) scratch(runtimeDir string, furnish func(childDir string) error) (dir string, err error) {
-	parent := runtimeDir
-	if p.User != nil {
-		parent = os.TempDir()
-		err = checkOwnership(parent)
-	}
+// temporary directory, because that user cannot enter RuntimeDir, unless the relay must reach the
+// child's socket. furnish runs before childDir is given to the child's user.
+func (p LaunchSpec) scratch(parent string, furnish func(childDir string) error) (dir string, err error) {
 	name := p.App.Name
-	if err == nil {
-		dir, err = os.MkdirTemp(parent, strings.ReplaceAll(name[:min(len(name), 20)], "*", "_")+"."+strconv.Itoa(p.Number)+"-")
-	}
+	dir, err = os.MkdirTemp(parent, strings.ReplaceAll(name[:min(len(name), 20)], "*", "_")+"."+strconv.Itoa(p.Number)+"-")
 	if err != nil {
 		return "", api.Errorf(api.ExitError, "cannot make a directory for the child's socket: %v", err)
 	}
@@ -129,6 +122,41 @@ func (p LaunchSpec) scratch(runtimeDir string, furnish func(childDir string) err
 		return "", api.Errorf(api.ExitError, "cannot prepare %s for the child: %v", dir, err)
 	}
 	return dir, nil
+}
+
+// scratchParent returns the directory for the scratch directory of a generation.
+func (l *Launcher) scratchParent(p LaunchSpec) (string, error) {
+	if d := l.options.RelayDir; d != nil && slices.Contains(config.Placeholders(p.App.Argv()), config.Socket) {
+		if p.User == nil {
+			return d.Path, nil
+		}
+		if err := d.OpenForOthers(); err != nil {
+			return "", &api.Error{Exit: api.ExitError, Message: fmt.Sprintf("the app's user cannot reach the socket of {socket}: %v", err),
+				Hint: "let other users pass (chmod o+x), or set daemon.runtime_dir (or daemon.socket) to a directory to which they can pass"}
+		}
+		return d.Path, nil
+	}
+	if p.User == nil {
+		return l.options.RuntimeDir, nil
+	}
+	dir := os.TempDir()
+	if err := checkOwnership(dir); err != nil {
+		return "", api.Errorf(api.ExitError, "cannot make a directory for the child's socket: %v", err)
+	}
+	return dir, nil
+}
+
+// prepareDirectories makes the directories of sockets again if they were removed.
+func (l *Launcher) prepareDirectories() error {
+	if err := prepareRuntimeDir(l.options.RuntimeDir); err != nil {
+		return err
+	}
+	if d := l.options.RelayDir; d != nil {
+		if err := d.Prepare(); err != nil {
+			return api.Errorf(api.ExitError, "cannot use the directory of private sockets: %v", err)
+		}
+	}
+	return nil
 }
 
 // prepareRuntimeDir makes the runtime directory again if it was removed. It is an error if the
