@@ -28,14 +28,8 @@ type Pool struct {
 }
 
 // NewPool returns a pool that calls fetch for each file that it lacks, on a goroutine, one call at a
-// time. It begins at once.
-func NewPool(fetch func() (*os.File, error)) *Pool {
-	p := &Pool{fetch: fetch}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.fillLocked()
-	return p
-}
+// time. It begins with the first Renew.
+func NewPool(fetch func() (*os.File, error)) *Pool { return &Pool{fetch: fetch} }
 
 // Open returns an empty file. It does not wait: where none is at hand the error is errNoFile, or
 // why the last one could not be fetched.
@@ -75,7 +69,8 @@ func (p *Pool) Close(f *os.File, failed bool) {
 	p.fillLocked()
 }
 
-// Renew has every file that is at hand replaced: new ones are to be in another directory.
+// Renew closes the files that are at hand, and has new ones fetched: they may be in another
+// directory.
 func (p *Pool) Renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -23,6 +23,12 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+func newPool(fetch func() (*os.File, error)) *Pool {
+	p := NewPool(fetch)
+	p.Renew()
+	return p
+}
+
 func (p *Pool) atHand() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -34,7 +40,7 @@ func TestFilesOfAPoolAreUsedAgain(t *testing.T) {
 	dir := t.TempDir()
 	var fetched atomic.Int32
 	answers := make(chan struct{})
-	pool := NewPool(func() (*os.File, error) {
+	pool := newPool(func() (*os.File, error) {
 		if fetched.Add(1) > poolSize {
 			<-answers
 		}
@@ -63,7 +69,7 @@ func TestFilesOfAPoolAreUsedAgain(t *testing.T) {
 
 func TestFilesOfAPoolKeepTheirBytesApart(t *testing.T) {
 	dir := t.TempDir()
-	pool := NewPool(func() (*os.File, error) { return OpenIn(dir) })
+	pool := newPool(func() (*os.File, error) { return OpenIn(dir) })
 	until(t, "filled", func() bool { return pool.atHand() == poolSize })
 	s := newSpool(t, Options{Dir: dir, Open: pool.Open, Close: pool.Close})
 	var all sync.WaitGroup
@@ -89,7 +95,7 @@ func TestFilesOfAPoolKeepTheirBytesApart(t *testing.T) {
 // What waits for a file is streamed; the disk has not failed, so the next one is not kept from it.
 func TestAnEmptyPoolIsNoFailureOfTheDisk(t *testing.T) {
 	dir, answer := t.TempDir(), make(chan struct{})
-	pool := NewPool(func() (*os.File, error) {
+	pool := newPool(func() (*os.File, error) {
 		<-answer
 		return OpenIn(dir)
 	})
@@ -113,7 +119,7 @@ func TestAnEmptyPoolIsNoFailureOfTheDisk(t *testing.T) {
 
 func TestAPoolIsBounded(t *testing.T) {
 	dir := t.TempDir()
-	pool := NewPool(func() (*os.File, error) { return OpenIn(dir) })
+	pool := newPool(func() (*os.File, error) { return OpenIn(dir) })
 	until(t, "filled", func() bool { return pool.atHand() == poolSize })
 	before := openDescriptors(t)
 	for range 10 * poolSize {
@@ -140,7 +146,7 @@ func openDescriptors(t *testing.T) int {
 func TestNoFileOfADiskThatHasFailedIsUsedAgain(t *testing.T) {
 	dir := t.TempDir()
 	var fetched atomic.Int32
-	pool := NewPool(func() (*os.File, error) {
+	pool := newPool(func() (*os.File, error) {
 		if fetched.Add(1) <= poolSize {
 			return os.OpenFile("/dev/full", os.O_RDWR, 0)
 		}
@@ -170,7 +176,7 @@ func TestAPoolThatCannotBeFilledSaysWhy(t *testing.T) {
 	var broken atomic.Bool
 	broken.Store(true)
 	dir := t.TempDir()
-	pool := NewPool(func() (*os.File, error) {
+	pool := newPool(func() (*os.File, error) {
 		if broken.Load() {
 			return nil, unix.EROFS
 		}

@@ -76,7 +76,7 @@ func conditional(sockets Sockets) []seccomp.NameWithConditions {
 		when("prlimit64", equal(0, 0), equal(2, 0)), // reads
 	}
 	list = append(list, oneOf("prctl", 0, prSetVMA, unix.PR_GET_NO_NEW_PRIVS, unix.PR_GET_SECCOMP, unix.PR_GET_DUMPABLE)...)
-	list = append(list, oneOf("fcntl", 1, unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL, unix.F_GET_SEALS)...)
+	list = append(list, oneOf("fcntl", 1, unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL, unix.F_GET_SEALS, unix.F_SETPIPE_SZ)...)
 	list = append(list, oneOf("ioctl", 1, unix.TIOCINQ, unix.SIOCOUTQ)...)
 	const otherKinds = 0xf &^ unix.SOCK_STREAM // of sockets
 	if sockets == UnixSockets || sockets == UnixAndTCP {

@@ -69,6 +69,9 @@ func userOf(account *user.User) (*User, error) {
 // mayChangeUser reports whether this process has what setuid(2), setgid(2) and setgroups(2) need.
 func mayChangeUser() bool { return hasCapability(unix.CAP_SETUID) && hasCapability(unix.CAP_SETGID) }
 
+// MayGiveFiles reports whether this process may give files of any owner to a group.
+func MayGiveFiles() bool { return hasCapability(unix.CAP_CHOWN) && hasCapability(unix.CAP_FOWNER) }
+
 // hasCapability reports whether a capability, of the first 32, is effective in this process.
 func hasCapability(number int) bool {
 	sets, err := capabilities()

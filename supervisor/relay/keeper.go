@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy/remote"
+	"tideover/supervisor/confine"
 )
 
 const (
@@ -24,6 +25,8 @@ const (
 type Options struct {
 	Logger   hclog.Logger
 	Settings Settings
+	// Confinement says how each relay confines itself, and prepares its directory; nil: it does not.
+	Confinement func() (confine.Options, error)
 }
 
 // A Keeper is the relay of a supervisor, over the deaths of the process that relays. It implements
@@ -43,7 +46,10 @@ type Keeper struct {
 	former  *relayProcess // the one before, whose requests may not be counted as cut yet; nil: none
 	present chan struct{} // closed while there is one
 	last    uint64        // number of the last relay
-	desired desired
+	// Of the goroutine that starts relays:
+	keepsUser     bool // a relay could not have another user
+	missingLogged bool
+	desired       desired
 }
 
 var _ remote.Relay = (*Keeper)(nil)
@@ -132,7 +138,7 @@ func (k *Keeper) run(p *relayProcess) {
 // start starts a relay, gives it everything that is desired, and makes it the present one.
 func (k *Keeper) start() (*relayProcess, error) {
 	k.last++
-	p, err := fork(k.last, k.options.Settings, k.Page, k.options.Logger)
+	p, err := k.launch()
 	if err != nil {
 		return nil, err
 	}

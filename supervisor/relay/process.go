@@ -14,6 +14,7 @@ import (
 	"tideover/proxy/remote"
 	"tideover/proxy/remote/channel"
 	"tideover/proxy/remote/rpc"
+	"tideover/supervisor/confine"
 	"tideover/supervisor/process"
 )
 
@@ -30,11 +31,22 @@ type relayProcess struct {
 	number  uint64 // of the relay, for the life of the supervisor
 	process *process.Process
 	log     sync.WaitGroup // what reads its log
-	counted chan struct{}  // closed when no process of it exists and what was under way counts as cut
+	// measures are those of its confinement.
+	measures []confine.Measure
+	counted  chan struct{} // closed when no process of it exists and what was under way counts as cut
+}
+
+// forkOptions are what a relay is started with.
+type forkOptions struct {
+	number    uint64
+	settings  Settings
+	page      *remote.Page
+	spoolFile func() (*os.File, error)
+	logger    hclog.Logger
 }
 
 // fork starts a relay and its first call. After an error no process is left.
-func fork(number uint64, s Settings, page *remote.Page, logger hclog.Logger) (*relayProcess, error) {
+func fork(o forkOptions) (*relayProcess, error) {
 	ours, theirs, err := channel.Pair()
 	if err != nil {
 		return nil, err
@@ -47,7 +59,7 @@ func fork(number uint64, s Settings, page *remote.Page, logger hclog.Logger) (*r
 	}
 	started, err := process.Start(process.Spec{
 		File: "/proc/self/exe", Argv: []string{roleName}, Dir: "/", Env: environment(), Listen: []*os.File{theirs}, Stderr: logWrite,
-		Name: fmt.Sprintf("relay.%d", number), Token: rand.Text(), Nofile: uint64(maxDescriptors()),
+		Name: fmt.Sprintf("relay.%d", o.number), Token: rand.Text(), Nofile: uint64(maxDescriptors()),
 	})
 	logWrite.Close()
 	if err != nil {
@@ -55,11 +67,12 @@ func fork(number uint64, s Settings, page *remote.Page, logger hclog.Logger) (*r
 		logRead.Close()
 		return nil, fmt.Errorf("cannot start the relay: %w", err)
 	}
-	p := &relayProcess{number: number, process: started, counted: make(chan struct{})}
-	p.log.Go(func() { copyLog(logRead, logger) })
-	p.Client, err = rpc.NewClient(ours, number, page)
+	p := &relayProcess{number: o.number, process: started, counted: make(chan struct{})}
+	p.log.Go(func() { copyLog(logRead, o.logger) })
+	p.Client, err = rpc.NewClient(ours, o.number, o.page)
 	if err == nil {
-		err = p.start(s)
+		p.SetSpool(o.spoolFile)
+		err = p.start(o.settings)
 	}
 	if err != nil {
 		p.kill()
@@ -83,7 +96,20 @@ func (p *relayProcess) start(s Settings) error {
 	ctx, cancel := awake.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	var answer started
-	return p.Client.Start(ctx, s, &answer)
+	if err := p.Client.Start(ctx, s, &answer); err != nil {
+		return err
+	}
+	if answer.NotConfined != "" {
+		return &confinementError{answer.NotConfined}
+	}
+	if s.Confinement == nil {
+		return nil
+	}
+	p.measures = answer.Measures
+	if err := confine.Verify(p.process.Pid(), *s.Confinement); err != nil {
+		return fmt.Errorf("it is not confined: %w", err)
+	}
+	return nil
 }
 
 // end closes the channel, and kills the process when it does not end by itself.

@@ -16,6 +16,7 @@ import (
 	"tideover/proxy/remote/channel"
 	"tideover/proxy/remote/rpc"
 	"tideover/proxy/spool"
+	"tideover/supervisor/confine"
 )
 
 // roleName is argv[0] of the process, and what ps(1) shows.
@@ -31,10 +32,15 @@ type Settings struct {
 	SpoolLimit     int64
 	MaxConnections int // of clients; 0: as many as the descriptors allow
 	Apps           int // for which descriptors are reserved
+	// Confinement says how the process confines itself; nil: it does not.
+	Confinement *confine.Options
 }
 
 // started is what the process says of itself.
-type started struct{}
+type started struct {
+	Measures    []confine.Measure
+	NotConfined string // why it could not confine itself: it is to be killed. Empty: it could
+}
 
 // Role must be called early in main. It returns at once unless this process is a relay: the
 // daemon's own binary, started by a Keeper. Else it never returns. newLogger makes a logger that
@@ -52,7 +58,15 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 		if err := json.Unmarshal(start.Options, &s); err != nil {
 			return nil, nil, err
 		}
-		return newLocal(s, start.Page, newLogger(s.LogLevel, sink{s.LogLevel, &stderr{fd: 2}})), started{}, nil
+		var said started
+		if s.Confinement != nil {
+			var err error
+			if said.Measures, err = confine.Confine(*s.Confinement); err != nil {
+				said.NotConfined = err.Error()
+				return nil, said, nil
+			}
+		}
+		return newLocal(s, start, newLogger(s.LogLevel, sink{s.LogLevel, &stderr{fd: 2}})), said, nil
 	})
 	if !errors.Is(err, channel.ErrEnded) {
 		fmt.Fprintln(os.Stderr, err)
@@ -62,11 +76,15 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 }
 
 // newLocal makes the relay of this process.
-func newLocal(s Settings, page *remote.Page, logger hclog.Logger) *remote.Local {
+func newLocal(s Settings, start rpc.Start, logger hclog.Logger) *remote.Local {
+	files := spool.NewPool(start.Supervisor.SpoolFile) // the process may open none itself
+	if s.SpoolLimit > 0 {
+		files.Renew()
+	}
 	return remote.NewLocal(remote.LocalOptions{
-		Page:    page,
+		Page:    start.Page,
 		Logger:  logger,
-		Spool:   spool.New(spool.Options{Dir: s.SpoolDir, Limit: s.SpoolLimit, Logger: logger}),
+		Spool:   spool.New(spool.Options{Open: files.Open, Close: files.Close, Dir: s.SpoolDir, Limit: s.SpoolLimit, Logger: logger}),
 		Limiter: connlimit.New(connlimit.Options{Max: s.MaxConnections, Descriptors: maxDescriptors(), Apps: s.Apps, Logger: logger}),
 	})
 }

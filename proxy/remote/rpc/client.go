@@ -26,6 +26,7 @@ var errNotAnswering = errors.New("it does not answer")
 type Client struct {
 	*remote.Page // what the relay counts
 	channel      *channel.Channel
+	spool        spoolOpener
 
 	mu      sync.Mutex
 	cause   error // why the relay was given up; nil: it was not

@@ -35,6 +35,7 @@ const (
 	methodLost uint16 = iota + 128
 	methodHolds
 	methodReplace
+	methodSpool
 )
 
 const (

@@ -31,6 +31,10 @@ func (c *Client) prover(id remote.ID) remote.Prover {
 
 // handle executes a call of the relay, in the order of their arrival. A Prover does not block.
 func (c *Client) handle(r *channel.Request) {
+	if r.Method == methodSpool {
+		c.spool.answer(r)
+		return
+	}
 	var question proof
 	if err := json.Unmarshal(r.Body, &question); err != nil {
 		r.Fail(codeMessage, err.Error())

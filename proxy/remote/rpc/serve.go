@@ -16,6 +16,8 @@ import (
 type Start struct {
 	Options []byte       // see Client.Start
 	Page    *remote.Page // in which it is to count
+	// Supervisor may be asked from when Serve's start has been called on.
+	Supervisor *Supervisor
 }
 
 // Serve executes the calls that come over socket, and closes socket. start makes the relay, and
@@ -92,7 +94,7 @@ func (s *server) begin(r *channel.Request) {
 	page, err := remote.MapPage(r.Files[0])
 	var answer any
 	if err == nil {
-		s.relay, answer, err = s.start(Start{Options: r.Body, Page: page})
+		s.relay, answer, err = s.start(Start{Options: r.Body, Page: page, Supervisor: &Supervisor{s}})
 	}
 	if err != nil {
 		r.Fail(codeError, err.Error())

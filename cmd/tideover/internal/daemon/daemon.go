@@ -130,7 +130,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	output := &sharedOutput{screen: d.Stdout}
-	relaying, err := d.startRelay()
+	relaying, relayDir, err := d.startRelay(socketPath)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	if relaying != nil {
 		defer relaying.Close()
-		options.Relay = relaying
+		options.Relay, options.RelayDir = relaying, relayDir
 	}
 	sup, err := supervisor.New(d.Config, options)
 	if err != nil {

@@ -2,9 +2,13 @@ package daemon
 
 import (
 	"io"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/listener"
+	"tideover/supervisor/api"
+	"tideover/supervisor/confine"
 	"tideover/supervisor/relay"
 )
 
@@ -17,13 +21,44 @@ func RelayRole() {
 	})
 }
 
-// startRelay starts the process that relays. It is nil where the daemon itself relays.
-func (d *daemon) startRelay() (*relay.Keeper, error) {
+// startRelay starts the process that relays. It is nil where the daemon itself relays. The directory
+// is that of the private sockets, which is all that the process sees of the file system.
+func (d *daemon) startRelay(socketPath string) (*relay.Keeper, *listener.PrivateDir, error) {
 	if !relayIsProcess {
-		return nil, nil
+		return nil, nil, nil
+	}
+	user, err := d.relayUser()
+	if err != nil {
+		return nil, nil, err
+	}
+	dir := &listener.PrivateDir{Path: strings.TrimSuffix(socketPath, ".sock") + ".relay"}
+	if user != nil {
+		dir.Group = user.GID
+	}
+	confinement := func() (confine.Options, error) {
+		return confine.Options{User: user, Root: dir.Path, Sockets: confine.UnixAndTCP}, dir.Prepare()
 	}
 	f := d.Config.Daemon
-	return relay.New(relay.Options{Logger: d.logger, Settings: relay.Settings{
+	keeper, err := relay.New(relay.Options{Logger: d.logger, Confinement: confinement, Settings: relay.Settings{
 		LogLevel: d.logger.GetLevel(), SpoolDir: f.SpoolDir, SpoolLimit: f.Spool, MaxConnections: f.MaxConns, Apps: max(1, len(d.Config.Apps)),
 	}})
+	return keeper, dir, err
+}
+
+// relayUser returns the user of the relay; nil: the daemon's own. Where the system does not allow
+// another one the apps are served all the same.
+func (d *daemon) relayUser() (*confine.User, error) {
+	user, err := confine.FindUser(d.Config.Daemon.RelayUser)
+	switch {
+	case err != nil && (d.Config.Daemon.RelayUser == "" || d.Handoff != nil):
+		d.logger.Warn("process confined in part", "process", "tideover: relay", "missing", "own user ("+err.Error()+")")
+		return nil, nil
+	case err != nil:
+		return nil, &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "daemon.relay_user is the user of the processes that parse requests"}
+	case user != nil && !confine.MayGiveFiles():
+		d.logger.Warn("process confined in part", "process", "tideover: relay",
+			"missing", "own user (tideover may not give it the private sockets: CAP_CHOWN or CAP_FOWNER is missing)")
+		return nil, nil
+	}
+	return user, nil
 }

@@ -1,0 +1,68 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/spool"
+	"tideover/supervisor/confine"
+)
+
+// confinementError says why a relay could not confine itself. The process has ended.
+type confinementError struct{ text string }
+
+func (e *confinementError) Error() string { return "the relay could not confine itself: " + e.text }
+
+// launch starts a relay in its confinement. Where the kernel or the container does not allow it
+// another user, the relay keeps the daemon's, without the daemon's capabilities.
+func (k *Keeper) launch() (*relayProcess, error) {
+	settings := k.options.Settings
+	if k.options.Confinement != nil {
+		o, err := k.options.Confinement()
+		if err != nil {
+			return nil, fmt.Errorf("cannot confine the relay: %w", err)
+		}
+		if k.keepsUser {
+			o.User = nil
+		}
+		settings.Confinement = &o
+	}
+	p, err := k.fork(settings)
+	var failed *confinementError
+	if errors.As(err, &failed) && settings.Confinement.User != nil {
+		k.options.Logger.Warn("process confined in part", "process", roleName, "missing", "own user ("+failed.text+")")
+		k.keepsUser = true
+		settings.Confinement.User = nil
+		p, err = k.fork(settings)
+	}
+	if err == nil && settings.Confinement != nil {
+		k.logMissing(p.measures, settings.Confinement.User == nil)
+	}
+	return p, err
+}
+
+func (k *Keeper) fork(s Settings) (*relayProcess, error) {
+	return fork(forkOptions{number: k.last, settings: s, page: k.Page, logger: k.options.Logger,
+		spoolFile: func() (*os.File, error) { return spool.OpenIn(s.SpoolDir) }})
+}
+
+// logMissing logs once what of the confinement does not hold. Without root that is expected.
+func (k *Keeper) logMissing(all []confine.Measure, expected bool) {
+	var missing []string
+	for _, m := range confine.Missing(all) {
+		missing = append(missing, m.Name+" ("+m.Reason+")")
+	}
+	if k.missingLogged || len(missing) == 0 {
+		return
+	}
+	k.missingLogged = true
+	level := hclog.Warn
+	if expected {
+		level = hclog.Info
+	}
+	k.options.Logger.Log(level, "process confined in part", "process", roleName, "missing", strings.Join(missing, "; "))
+}
