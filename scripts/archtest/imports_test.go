@@ -47,6 +47,7 @@ var walls = map[string][]string{
 	"supervisor/process":         {"proxy/awake"},
 	"supervisor/shellwords":      {},
 	"supervisor/confine":         {},
+	"supervisor/xmlrpc":          {},
 
 	"proxy":        {"proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
 	"proxy/remote": {"proxy", "proxy/connlimit", "proxy/gate", "proxy/spool", "proxy/remote/remotetest"},
