@@ -212,7 +212,11 @@ func (r *registry) app(name string) (*App, *api.Error) {
 	if i := slices.IndexFunc(entries, func(e *entry) bool { return e.app.name == name }); i >= 0 {
 		return entries[i].app, nil
 	}
-	if several := r.match(name); len(several) > 0 {
+	several := r.match(name)
+	if len(several) == 1 {
+		return several[0], nil
+	}
+	if len(several) > 0 {
 		return nil, api.Errorf(api.ExitNoSuchApp, "%s means %d apps; one is wanted here", name, len(several))
 	}
 	return nil, r.noSuchApp(name)

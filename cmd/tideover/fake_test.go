@@ -60,6 +60,7 @@ func (d *fakeDaemon) Status(names ...string) (api.Status, error) {
 	}
 	st.Apps = []api.AppStatus{}
 	selects := func(name string, a api.AppStatus) bool {
+		name = strings.TrimSuffix(name, ":*")
 		return a.Name == name || name == "all" || strings.HasPrefix(a.Name, name+":") || slices.Contains(a.Labels, name)
 	}
 	for _, name := range names {

@@ -104,17 +104,12 @@ func (c *cli) selectDaemons(ctx context.Context, selectors []string) ([]control.
 	return l.Select(ctx, selectors...)
 }
 
-// selectors are the names that were typed, else $TIDEOVER_APP. The suffix ":*"
-// of a supervisorctl group is accepted: "celery:*".
+// selectors are the names that were typed, else $TIDEOVER_APP.
 func (c *cli) selectors(typed []string) []string {
 	if name := c.getenv("TIDEOVER_APP"); len(typed) == 0 && name != "" {
 		typed = []string{name}
 	}
-	names := make([]string, len(typed))
-	for i, name := range typed {
-		names[i] = strings.TrimSuffix(name, ":*")
-	}
-	return names
+	return typed
 }
 
 // target finds one app. Without a name it is $TIDEOVER_APP, else the only app.

@@ -71,6 +71,8 @@ type App struct {
 	Instance  int      // number of this instance, from 1; 0: there is only one
 	After     []string // apps that start before and stop after this one
 	Labels    []string // selectors that address several apps
+	// SupervisorNames are the names of the processes to clients of supervisord; see Program.
+	SupervisorNames []string
 
 	Trusted []string // IP, CIDR or "unix": peers from which X-Forwarded-* pass untouched
 
@@ -228,6 +230,8 @@ type Log struct {
 	Stdout   bool  // also to the daemon's own output, with a prefix
 	Journal  bool  // also to the systemd journal
 	Buffer   int64 // bytes kept in memory
+	// MergeStderr shows clients of supervisord standard error in the log of standard output.
+	MergeStderr bool
 }
 
 // Watch names files. A change of one causes a reload.

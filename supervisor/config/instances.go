@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -42,10 +44,45 @@ func (a *App) Family() string {
 	return family
 }
 
-// Matches reports whether a selector addresses the app: its name, its family, a label
-// or "all".
+// Program returns the group and the name by which clients of supervisord know the app.
+func (a *App) Program() (group, name string) {
+	if i := max(a.Instance, 1) - 1; i < len(a.SupervisorNames) {
+		group, name, _ = strings.Cut(a.SupervisorNames[i], ":")
+		return group, cmp.Or(name, group)
+	}
+	family, number, isInstance := strings.Cut(a.Name, ":")
+	switch {
+	case len(a.Labels) > 0 && isInstance:
+		return a.Labels[0], family + "_" + number
+	case len(a.Labels) > 0:
+		return a.Labels[0], a.Name
+	case isInstance:
+		return family, number
+	}
+	return a.Name, a.Name
+}
+
+// checkProcessName checks a name of a process as supervisord has it.
+func checkProcessName(s string) error {
+	group, name, two := strings.Cut(s, ":")
+	if group == "" || two && name == "" || strings.ContainsAny(s, " \t\n/*") || strings.Contains(name, ":") || group == "all" {
+		return fmt.Errorf("%q is not a name of supervisord: it is GROUP:PROCESS or NAME, without spaces, / and *", s)
+	}
+	return nil
+}
+
+// Matches reports whether a selector addresses the app: its name, its family, a label or "all"; as
+// supervisorctl writes it, GROUP:PROCESS, GROUP:* or GROUP:.
 func (a *App) Matches(selector string) bool {
-	return selector == a.Name || selector == a.Family() || selector == "all" || slices.Contains(a.Labels, selector)
+	group, process := a.Program()
+	name, part, two := strings.Cut(selector, ":")
+	switch {
+	case selector == a.Name || selector == "all":
+		return true
+	case !two || part == "" || part == "*":
+		return name == a.Name || name == a.Family() || slices.Contains(a.Labels, name) || name == group && (two || process == group)
+	}
+	return name == group && part == process
 }
 
 func numbered(file, number string) string {
