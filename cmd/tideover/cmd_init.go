@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -95,7 +96,7 @@ func initProject(c *cli, cmd *cobra.Command, directory, write string) error {
 func projectConfiguration(c *cli, directory, path string) (text []byte, from []string, err error) {
 	found := project.Find(project.Options{Directory: directory, UnitDirs: unitDirs, Getenv: c.getenv, Root: os.Geteuid() == 0})
 	if found.Supervisord != "" {
-		text, notes, err := supervisordconf.Import(found.Supervisord, supervisordconf.Options{Environ: c.env})
+		text, notes, err := supervisordconf.Import(found.Supervisord, supervisordconf.Options{Environ: c.env, ReadFile: found.ReadFile})
 		if err != nil {
 			return nil, nil, c.reportInvalidConfig(err)
 		}
@@ -106,8 +107,11 @@ func projectConfiguration(c *cli, directory, path string) (text []byte, from []s
 		return text, from, nil
 	}
 	if len(found.Processes) == 0 {
-		return nil, nil, errorf(api.ExitNoSuchApp, "write it by hand: tideover help config; or put tideover run -- in front of the command that you type today",
-			"found no app in %s: no unit, Procfile, Dockerfile, gunicorn.conf.py, manage.py, and no module with a WSGI or ASGI app", directory)
+		message := fmt.Sprintf("found no app in %s: no unit, Procfile, Dockerfile, gunicorn.conf.py, manage.py, and no module with a WSGI or ASGI app", directory)
+		if found.Unread != nil {
+			message += "; not read: " + found.Unread.Error()
+		}
+		return nil, nil, errorf(api.ExitNoSuchApp, "write it by hand: tideover help config; or put tideover run -- in front of the command that you type today", "%s", message)
 	}
 	for _, p := range found.Processes {
 		from = append(from, p.Name+": "+p.Command+" (from "+p.From+")")

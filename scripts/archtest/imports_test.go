@@ -22,9 +22,10 @@ var walls = map[string][]string{
 		"supervisor/process", "supervisor/relay", "supervisor/safepath", "listener"},
 	"cmd/tideover/internal/move": {"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/process", "supervisor/safepath",
 		"supervisor/supervisordconf"},
-	"cmd/tideover/internal/project": {"supervisor/config", "supervisor/gunicorn", "supervisor/servers", "supervisor/supervisordconf"},
-	"cmd/tideover/internal/doctor":  {"supervisor/api", "supervisor/config"},
-	"cmd/tideover/internal/term":    {},
+	"cmd/tideover/internal/project": {"supervisor/config", "supervisor/gunicorn", "supervisor/process", "supervisor/safepath", "supervisor/servers",
+		"supervisor/supervisordconf"},
+	"cmd/tideover/internal/doctor": {"supervisor/api", "supervisor/config"},
+	"cmd/tideover/internal/term":   {},
 
 	"supervisor/admin":   {"listener", "supervisor/api", "supervisor/confine", "supervisor/control"},
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},

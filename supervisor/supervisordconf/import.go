@@ -17,6 +17,9 @@ import (
 type Options struct {
 	Environ []string // supervisord's environment, for %(ENV_NAME)s
 	Host    string   // %(host_node_name)s; empty: this machine
+
+	// ReadFile reads a file of the configuration; nil: as this process, and through symlinks.
+	ReadFile func(path string) ([]byte, error)
 }
 
 // Note says what was changed or left out.
@@ -68,6 +71,12 @@ func convert(path string, o Options) (*importer, error) {
 	}
 	if o.Host == "" {
 		o.Host, _ = os.Hostname()
+	}
+	if o.ReadFile == nil {
+		o.ReadFile = func(path string) ([]byte, error) {
+			text, _, err := config.ReadFile(path)
+			return text, err
+		}
 	}
 	im := &importer{options: o, path: full, environ: map[string]string{}}
 	for _, pair := range o.Environ {
@@ -123,7 +132,7 @@ func procfileLine(path, text string) (first string, ok bool) {
 }
 
 func (im *importer) read(path string) {
-	text, _, err := config.ReadFile(path)
+	text, err := im.options.ReadFile(path)
 	if err != nil {
 		im.problems = append(im.problems, config.Problem{File: path, Message: err.Error()})
 		return

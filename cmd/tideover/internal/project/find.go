@@ -1,13 +1,11 @@
 package project
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // Options say where to look.
@@ -39,18 +37,19 @@ type Found struct {
 	HealthFrom  string // file in which it is
 	Host        string // name that a Django project accepts; empty: none, or any
 	EnvFile     string // file with variables beside the project, which its app does not read itself
+	Unread      error  // of the first file that is there and could not be read; nil: none
+
+	files *files
 }
 
-// maxFile is how much of a file is read.
-const maxFile = 1 << 20
-
 // Find looks at a project. Processes is empty where nothing shows how the app is run.
-func Find(o Options) Found {
-	f := &finder{Options: o, code: o.Directory}
+func Find(o Options) (found Found) {
+	f := &finder{Options: o, code: o.Directory, files: newFiles(o)}
 	if info, err := os.Stat(filepath.Join(o.Directory, "current")); err == nil && info.IsDir() {
 		f.code = filepath.Join(o.Directory, "current")
 	}
-	var found Found
+	found.files = f.files
+	defer func() { found.Unread = f.files.unread }()
 	for _, name := range []string{"supervisord.conf", "supervisor.conf", "etc/supervisord.conf", "deploy/supervisord.conf"} {
 		if path := filepath.Join(f.code, name); f.exists(path) {
 			found.Supervisord = path
@@ -77,7 +76,8 @@ func Find(o Options) Found {
 
 type finder struct {
 	Options
-	code string // directory of the code
+	code  string // directory of the code
+	files *files
 }
 
 func (f *finder) exists(path string) bool {
@@ -85,20 +85,8 @@ func (f *finder) exists(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// read returns the beginning of a regular file; "" if there is none. O_NONBLOCK: a FIFO must not
-// hang it.
-func (f *finder) read(path string) string {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return ""
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return ""
-	}
-	text, _ := io.ReadAll(io.LimitReader(file, maxFile))
-	return string(text)
-}
+// read returns the text of a regular file; "" if it cannot be read.
+func (f *finder) read(path string) string { return f.files.read(path) }
 
 // complete fills in what is the same for every source.
 func (f *finder) complete(p *Process) {
@@ -176,6 +164,7 @@ func (f *finder) readsEnvFile() bool {
 
 // pythonFiles lists the files in which an app, its settings and its routes usually are.
 func (f *finder) pythonFiles() (all []string) {
+	defer func() { f.files.load(all) }()
 	for _, pattern := range []string{"*.py", "*/*.py", "src/*/*.py", "*/settings/*.py"} {
 		found, _ := filepath.Glob(filepath.Join(f.code, pattern))
 		for _, path := range found {

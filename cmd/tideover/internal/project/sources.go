@@ -342,17 +342,26 @@ func (p *Process) removeDaemonOptions() {
 
 // ownerOf is the user that a directory belongs to; empty: root, or unknown.
 func ownerOf(directory string) string {
-	info, err := os.Stat(directory)
-	if err != nil {
+	uid := uidOf(directory)
+	if uid == 0 {
 		return ""
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || stat.Uid == 0 {
-		return ""
-	}
-	number := strconv.Itoa(int(stat.Uid))
+	number := strconv.Itoa(int(uid))
 	if account, err := user.LookupId(number); err == nil {
 		return account.Username
 	}
 	return number
+}
+
+// uidOf is the owner of a directory; 0: root, or unknown.
+func uidOf(directory string) uint32 {
+	info, err := os.Stat(directory)
+	if err != nil {
+		return 0
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	return stat.Uid
 }

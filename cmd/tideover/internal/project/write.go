@@ -45,7 +45,7 @@ func (f Found) writeProcess(b *strings.Builder, p Process, folder string) {
 	quote := supervisordconf.Quote
 	set("command", quote(p.Command), "")
 	set("directory", quote(relative(folder, p.Directory)), "a symlink is resolved again at every start")
-	if listen, comment := p.listen(); listen != "" {
+	if listen, comment := p.listen(f.files); listen != "" {
 		set("listen", quote(listen), comment)
 	} else if comment != "" {
 		b.WriteString("# " + comment + "\n")
@@ -93,7 +93,7 @@ func (f Found) writeReadiness(b *strings.Builder, p Process, quote func(string) 
 }
 
 // listen is the public address; empty: gunicorn itself is asked for it.
-func (p Process) listen() (address, comment string) {
+func (p Process) listen(read *files) (address, comment string) {
 	if p.Plain {
 		return "", ""
 	}
@@ -106,7 +106,7 @@ func (p Process) listen() (address, comment string) {
 		if _, ok := g.Option("bind"); ok || p.Env["GUNICORN_CMD_ARGS"] != "" {
 			return "", "listen is left out: the address is that of --bind"
 		}
-		if configHasBind(p, g) {
+		if configHasBind(p, g, read) {
 			return "", "listen is left out: the address is the bind of gunicorn's configuration"
 		}
 		return "127.0.0.1:8000", "gunicorn's default"
@@ -122,12 +122,12 @@ func (p Process) listen() (address, comment string) {
 var bindSetting = regexp.MustCompile(`(?m)^\s*bind\s*=`)
 
 // configHasBind reports whether the configuration file of gunicorn sets its address.
-func configHasBind(p Process, g *gunicorn.Command) bool {
+func configHasBind(p Process, g *gunicorn.Command, read *files) bool {
 	path := g.ConfigFile
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(p.Directory, path)
 	}
-	return bindSetting.MatchString((&finder{}).read(path))
+	return bindSetting.MatchString(read.read(path))
 }
 
 // relative is a directory as it is written in a file of folder.
