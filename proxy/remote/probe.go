@@ -13,8 +13,11 @@ import (
 	"syscall"
 )
 
-// probeBody is how many bytes of a body are read.
-const probeBody = 512
+const (
+	maxProbeHead = 64 << 10
+	maxProbeBody = 512 // that are read
+	maxProbeText = 512 // of a line of the answer, and of an error
+)
 
 // Probe is that of Relay. The connection is closed at once: an idle one would block a sync worker.
 func (l *Local) Probe(ctx context.Context, p Probe) (ProbeAnswer, error) {
@@ -30,9 +33,10 @@ func (l *Local) Probe(ctx context.Context, p Probe) (ProbeAnswer, error) {
 	req.Header.Set("Connection", "close")
 	client := http.Client{
 		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10},
-			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return l.dial(ctx, p) },
+			DisableKeepAlives:      true,
+			MaxResponseHeaderBytes: maxProbeHead,
+			TLSClientConfig:        &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10},
+			DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return l.dial(ctx, p) },
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -41,12 +45,14 @@ func (l *Local) Probe(ctx context.Context, p Probe) (ProbeAnswer, error) {
 		if ctx.Err() != nil {
 			return ProbeAnswer{Failure: failure(err, p.TLS)}, ctx.Err()
 		}
-		return ProbeAnswer{Failure: failure(err, p.TLS), Error: plainError(err)}, nil
+		return ProbeAnswer{Failure: failure(err, p.TLS), Error: truncate(plainError(err))}, nil
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, probeBody))
-	return ProbeAnswer{Status: resp.StatusCode, Line: resp.Status, ContentType: resp.Header.Get("Content-Type"), Body: body}, nil
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxProbeBody))
+	return ProbeAnswer{Status: resp.StatusCode, Line: truncate(resp.Status), ContentType: truncate(resp.Header.Get("Content-Type")), Body: body}, nil
 }
+
+func truncate(text string) string { return text[:min(len(text), maxProbeText)] }
 
 // dial connects to the address of a probe, under its proof.
 func (l *Local) dial(ctx context.Context, p Probe) (net.Conn, error) {
@@ -59,14 +65,13 @@ func (l *Local) dial(ctx context.Context, p Probe) (net.Conn, error) {
 		return nil, syscall.ECONNREFUSED // by the socket that was proven
 	}
 	if p.Line != "" {
-		return WithLine(conn, p.Line), nil
+		return &lineConn{conn, p.Line}, nil
 	}
 	return conn, nil
 }
 
-// WithLine returns a connection that writes a line before the first bytes, with one system call.
-func WithLine(conn net.Conn, line string) net.Conn { return &lineConn{conn, line} }
-
+// lineConn writes a line before the first bytes, with one system call: between two, a server that dies
+// would leave a connection of which it is not known what was read.
 type lineConn struct {
 	net.Conn
 	line string

@@ -43,8 +43,8 @@ func (b baseline) gives(ctx context.Context, p httpProbe, status int) (same bool
 func (b baseline) ask(ctx context.Context, p httpProbe) int {
 	ctx, cancel := awake.WithTimeout(ctx, baselineTimeout)
 	defer cancel()
-	old := httpProbe{dial: b.serving.probe.dial, line: b.serving.probe.line, host: p.host, tls: b.serving.probe.tls}
-	result, err := old.request(ctx, old.client(), p.path)
+	old := httpProbe{ask: b.serving.probe.ask, line: b.serving.probe.line, host: p.host, tls: b.serving.probe.tls}
+	result, err := old.request(ctx, p.path)
 	if err != nil {
 		return 0
 	}

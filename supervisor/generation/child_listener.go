@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"tideover/proxy/remote"
 )
 
 const (
@@ -135,28 +135,20 @@ func (l *childListener) proof() (*proof, error) {
 	return p, nil
 }
 
-// dial opens a connection for a probe, as the relay does for a request: to the listening
-// socket that was proven, or none.
-func (l *childListener) dial(ctx context.Context) (net.Conn, error) {
+// ask has the relay send a probe, as it sends a request: to the listening socket that was proven, or
+// to none.
+func (l *childListener) ask(ctx context.Context, q remote.Probe) (remote.ProbeAnswer, error) {
 	p, err := l.proof()
 	if err != nil {
-		return nil, err
+		return remote.ProbeAnswer{}, err
 	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, l.network, l.dialed)
-	if err == nil && !p.holds() {
-		conn.Close()
-		err = syscall.ECONNREFUSED // by the socket that was proven
+	q.ID, q.Network, q.Address = l.target.id, l.target.message.Network, l.target.message.Address
+	q.Proof, q.Verify = p.number, p.valid != nil
+	answer, err := l.target.relay.Probe(ctx, q)
+	if answer.Failure == remote.ProbeRefused && l.lose(p) {
+		l.target.void(p)
 	}
-	if err == nil {
-		return conn, nil
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
-		if l.lose(p) {
-			l.target.void(p)
-		}
-	}
-	return nil, err
+	return answer, err
 }
 
 // stranger returns the error of a proof if it fails because a process that does not belong

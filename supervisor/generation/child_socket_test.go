@@ -363,27 +363,24 @@ func TestANewSocketOfTheTreeIsProvenAgain(t *testing.T) {
 	app, _ := otherUsers()
 	c, child := newChildSocket(t, app, "listen")
 	l := &childListener{address: c.path, network: "unix", dialed: c.link, prove: c.prove, lost: make(chan struct{}, 1)}
-	l.target = &Target{relay: remote.NewLocal(remote.LocalOptions{}), message: remote.Target{Network: "unix", Address: c.link}}
-	conn, err := l.dial(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	askLocal(l, "unix", c.link)
+	if !connects(t, l) {
+		t.Fatal("not connected")
 	}
-	conn.Close()
 	child.signal(unix.SIGUSR1).want("accepted")
-	if _, err := l.dial(t.Context()); err == nil {
+	if connects(t, l) {
 		t.Fatal("connected to a closed socket")
 	}
 	if l.present.Load() != nil {
 		t.Error("not suspended")
 	}
-	if _, err := l.dial(t.Context()); !errors.Is(err, errNotListening) || !strings.Contains(l.Problem(), "nothing listens") {
+	if _, err := l.ask(t.Context(), remote.Probe{}); !errors.Is(err, errNotListening) || !strings.Contains(l.Problem(), "nothing listens") {
 		t.Errorf("error %v, problem %q", err, l.Problem())
 	}
 	child.signal(unix.SIGUSR2).want("ready")
-	if conn, err = l.dial(t.Context()); err != nil {
-		t.Fatal(err)
+	if !connects(t, l) {
+		t.Fatal("not connected again")
 	}
-	conn.Close()
 	if l.Problem() != "" {
 		t.Error(l.Problem())
 	}

@@ -209,12 +209,17 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 		return
 	}
 	cfg, host := g.App, hostOf(l.options.Resolve(g.App.Listen[0])) // what a client of the public address sends
-	g.probe = newProbe(cfg, at, host)
+	id := remote.ID{App: l.options.App, Generation: g.Number}
+	g.probe = newProbe(cfg, at.peer, host)
+	g.probe.ask = func(ctx context.Context, q remote.Probe) (remote.ProbeAnswer, error) {
+		q.ID, q.Network, q.Address = id, at.network, at.relayed
+		return l.options.Relay.Probe(ctx, q)
+	}
 	if !cfg.Web() {
 		return
 	}
 	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
-	g.Target = &Target{relay: l.options.Relay, id: remote.ID{App: l.options.App, Generation: g.Number}, message: remote.Target{
+	g.Target = &Target{relay: l.options.Relay, id: id, message: remote.Target{
 		Generation: g.Number, Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.relayed,
 		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: g.marker, DefaultHost: host,
 		Peer: at.peer.passing, OneRequest: at.peer.oneRequest,
@@ -222,21 +227,18 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 	}}
 	if g.private == nil {
 		g.child = g.newChildListener(l.logger, at, l.options.RelayDir)
-		g.probe.dial = g.child.dial
+		g.probe.ask = g.child.ask
 		g.child.start(g.Target, g.Process.Exited())
 	}
 }
 
-// newProbe returns the readiness probe to the address at. host is what a client of the public
-// address sends.
-func newProbe(cfg *config.App, at upstream, host string) httpProbe {
+// newProbe returns the readiness probe without its ask. host is what a client of the public address
+// sends.
+func newProbe(cfg *config.App, peer peer, host string) httpProbe {
 	p := httpProbe{host: cmp.Or(cfg.Ready.Host, host), path: cmp.Or(cfg.Ready.Path, "/"), accept: cfg.Ready.Status.Counts, warm: cfg.Ready.Warm}
 	p.before.named = cfg.Ready.Status.Names(http.StatusBadRequest) || cfg.Ready.Status.Names(http.StatusMisdirectedRequest)
 	p.tls = cfg.Gunicorn != nil && cfg.Gunicorn.TLS // on every socket that it has
-	p.dial = func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, at.network, at.address)
-	}
-	if at.peer.passing == remote.PeerProxyLine {
+	if peer.passing == remote.PeerProxyLine {
 		p.line = probeLine
 	}
 	return p

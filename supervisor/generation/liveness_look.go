@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"syscall"
 	"time"
 
 	"tideover/proxy/remote"
@@ -40,16 +39,16 @@ func (l *livenessLook) heard() bool {
 }
 
 func (l *livenessLook) probe(ctx context.Context, path string) probeOutcome {
-	p := l.Generation.probe
-	_, err := p.request(ctx, p.client(), cmp.Or(path, p.path))
-	var dial *net.OpError
+	_, err := l.Generation.probe.request(ctx, cmp.Or(path, l.Generation.probe.path))
 	var stranger *strangerError
+	var none *noAnswerError
+	errors.As(err, &none)
 	switch {
-	case err == nil:
+	case errors.Is(err, remote.ErrEnded): // it was not found out
 		return probeAccepted
-	case errors.Is(err, errNotListening), errors.As(err, &stranger), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+	case errors.Is(err, errNotListening), errors.As(err, &stranger), none != nil && none.failure == remote.ProbeRefused:
 		return probeRefused
-	case ctx.Err() != nil, errors.As(err, &dial) && dial.Op == "dial":
+	case err != nil && ctx.Err() != nil, none != nil && (none.failure == remote.ProbeTimeout || none.failure == remote.ProbeOther):
 		return probeUnanswered
 	}
 	return probeAccepted

@@ -40,7 +40,7 @@ func (p httpProbe) refusesLine(ctx context.Context, answer ProbeResult) (ProbeRe
 		return answer, false
 	}
 	p.line = ""
-	without, err := p.request(ctx, p.client(), p.path)
+	without, err := p.request(ctx, p.path)
 	if err != nil || without.Status == 400 && (without.Text == answer.Text || !saysInvalidLine(answer.Text)) {
 		return answer, false // an answer of the app, such as Django's to an unknown Host
 	}

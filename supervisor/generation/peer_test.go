@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 )
 
 // serveLines serves HTTP. answer gets the PROXY line of a connection, or "".
-func serveLines(t *testing.T, answer func(line string) (status int, body string)) func(context.Context) (net.Conn, error) {
+func serveLines(t *testing.T, answer func(line string) (status int, body string)) func(context.Context, remote.Probe) (remote.ProbeAnswer, error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -38,8 +37,10 @@ func serveLines(t *testing.T, answer func(line string) (status int, body string)
 			conn.Close()
 		}
 	}()
-	return func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+	relay := remote.NewLocal(remote.LocalOptions{})
+	return func(ctx context.Context, q remote.Probe) (remote.ProbeAnswer, error) {
+		q.Network, q.Address = "tcp", l.Addr().String()
+		return relay.Probe(ctx, q)
 	}
 }
 
@@ -71,7 +72,7 @@ func TestTheProbeGoesWithoutAPROXYLineThatIsNotUnderstood(t *testing.T) {
 	} {
 		p := httpProbe{line: probeLine, host: "shop", path: "/", accept: func(int) bool { return true }}
 		lines := 0
-		p.dial = serveLines(t, func(line string) (int, string) {
+		p.ask = serveLines(t, func(line string) (int, string) {
 			if line == "" {
 				return c.without, c.textAround
 			}
@@ -87,33 +88,4 @@ func TestTheProbeGoesWithoutAPROXYLineThatIsNotUnderstood(t *testing.T) {
 			t.Errorf("%s: %+v, %v, %d lines", c.name, result, err, lines)
 		}
 	}
-}
-
-// The line and the request leave with one write: between two, a server that dies would leave a
-// connection of which nobody knows what it has read.
-func TestThePROXYLineIsWrittenWithTheRequest(t *testing.T) {
-	written := &writes{}
-	c := remote.WithLine(written, probeLine)
-	for _, text := range []string{"GET / HTTP/1.1\r\n\r\n", "more"} {
-		if n, err := c.Write([]byte(text)); n != len(text) || err != nil {
-			t.Errorf("%d, %v", n, err)
-		}
-	}
-	if got := strings.Join(*written.all, "|"); got != probeLine+"GET / HTTP/1.1\r\n\r\n|more" {
-		t.Errorf("written: %q", got)
-	}
-}
-
-// writes is a connection that keeps what is written.
-type writes struct {
-	net.Conn
-	all *[]string
-}
-
-func (w *writes) Write(p []byte) (int, error) {
-	if w.all == nil {
-		w.all = new([]string)
-	}
-	*w.all = append(*w.all, string(p))
-	return len(p), nil
 }

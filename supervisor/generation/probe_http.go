@@ -2,13 +2,9 @@ package generation
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -25,9 +21,9 @@ const probeInterval = 250 * time.Millisecond
 // counts: not a connection (the backlog accepts it), not a timer, not sd_notify
 // (gunicorn sends READY before any worker exists).
 type httpProbe struct {
-	dial    func(context.Context) (net.Conn, error)
-	line    string // of the PROXY protocol, before the request; empty: none
-	tls     bool   // it speaks TLS; any certificate will do
+	ask     func(context.Context, remote.Probe) (remote.ProbeAnswer, error) // of the relay, which gets the address here
+	line    string                                                          // of the PROXY protocol, before the request; empty: none
+	tls     bool                                                            // it speaks TLS; any certificate will do
 	host    string
 	path    string
 	accept  func(status int) bool
@@ -81,18 +77,16 @@ func (r ProbeResult) attrs() []api.Attr {
 // wait returns when an answer counts, or when another process listens in the place of the
 // app (*strangerError). When ctx ends, it returns its error and the last answer.
 func (p httpProbe) wait(ctx context.Context) (ProbeResult, error) {
-	client := p.client()
 	last := ProbeResult{Text: "no answer at all"}
 	noLine := false
 	for {
 		tries := last.Tries + 1
-		result, err := p.request(ctx, client, p.path)
+		result, err := p.request(ctx, p.path)
 		if ctx.Err() != nil {
 			return last, ctx.Err()
 		}
 		if without, refuses := p.refusesLine(ctx, result); refuses {
 			p.line, noLine, result = "", true, without
-			client = p.client()
 		}
 		last = result
 		last.Tries, last.NoLine = tries, noLine
@@ -108,7 +102,7 @@ func (p httpProbe) wait(ctx context.Context) (ProbeResult, error) {
 		}
 		if counts || err == nil && p.lenient {
 			last.Lenient = !counts
-			p.warmUp(ctx, client)
+			p.warmUp(ctx)
 			return last, nil
 		}
 		select {
@@ -123,7 +117,7 @@ func (p httpProbe) wait(ctx context.Context) (ProbeResult, error) {
 // the start; so does the one with which it was ready. text is the answer, or the error.
 func (g *Generation) Answers(ctx context.Context) (ok bool, text string) {
 	began := time.Now()
-	result, err := g.probe.request(ctx, g.probe.client(), g.probe.path)
+	result, err := g.probe.request(ctx, g.probe.path)
 	text = result.FirstLine()
 	if err != nil {
 		return false, text
@@ -132,82 +126,40 @@ func (g *Generation) Answers(ctx context.Context) (ok bool, text string) {
 	return result.TLSOnly || g.probe.accept(result.Status) || result.Status == g.Status, text
 }
 
-func (p httpProbe) warmUp(ctx context.Context, client *http.Client) {
+func (p httpProbe) warmUp(ctx context.Context) {
 	for _, path := range p.warm {
-		if _, err := p.request(ctx, client, path); err != nil {
+		if _, err := p.request(ctx, path); err != nil {
 			return
 		}
 	}
 }
 
-// request sends one GET on a connection of its own and closes it at once: an idle
-// connection would block a sync worker.
-func (p httpProbe) request(ctx context.Context, client *http.Client, path string) (ProbeResult, error) {
-	scheme := "http://"
-	if p.tls {
-		scheme = "https://"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+p.host+path, nil)
-	if err != nil {
+// request sends one GET. The error says why there is no answer.
+func (p httpProbe) request(ctx context.Context, path string) (ProbeResult, error) {
+	answer, err := p.ask(ctx, remote.Probe{Line: p.line, TLS: p.tls, Host: p.host, Path: path, UserAgent: "tideover-ready"})
+	switch {
+	case err != nil:
 		return ProbeResult{Text: err.Error()}, err
+	case answer.Failure == remote.ProbeTLSAlert:
+		// With gunicorn it is a worker that has ended the handshake. It has loaded the app by then.
+		return ProbeResult{Text: answer.Error, TLSOnly: true}, nil
+	case answer.Status == 0:
+		return ProbeResult{Text: answer.Error}, &noAnswerError{answer.Failure, answer.Error}
 	}
-	req.Header.Set("User-Agent", "tideover-ready")
-	req.Header.Set("Connection", "close")
-	resp, err := client.Do(req)
-	if p.tls && isTLSAlert(err) {
-		return ProbeResult{Text: plainError(err), TLSOnly: true}, nil
+	text := fmt.Sprintf("GET %s -> %s", path, answer.Line)
+	if answer.ContentType != "" {
+		text += "  " + answer.ContentType
 	}
-	if err != nil {
-		return ProbeResult{Text: plainError(err)}, err
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
-	text := fmt.Sprintf("GET %s -> %s", path, resp.Status)
-	if kind := resp.Header.Get("Content-Type"); kind != "" {
-		text += "  " + kind
-	}
-	if b := strings.TrimSpace(string(body)); b != "" {
+	if b := strings.TrimSpace(string(answer.Body)); b != "" {
 		text += "\n" + b
 	}
-	return ProbeResult{Status: resp.StatusCode, Text: text}, nil
+	return ProbeResult{Status: answer.Status, Text: text}, nil
 }
 
-func (p httpProbe) client() *http.Client {
-	return &http.Client{
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10},
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				conn, err := p.dial(ctx)
-				if err == nil && p.line != "" {
-					conn = remote.WithLine(conn, p.line)
-				}
-				return conn, err
-			},
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+// noAnswerError is why a generation has not answered a request.
+type noAnswerError struct {
+	failure remote.ProbeFailure
+	text    string
 }
 
-// isTLSAlert reports whether the server has ended the handshake. With gunicorn that is a worker, which
-// has loaded the app by then.
-func isTLSAlert(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "remote error" // as package tls marks it
-}
-
-// plainError removes Go's wrapping from the error of a probe.
-func plainError(err error) string {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Op + ": " + op.Err.Error()
-	}
-	if errors.Is(err, io.EOF) {
-		return "the connection was closed without an answer"
-	}
-	var request *url.Error
-	if errors.As(err, &request) {
-		return request.Err.Error()
-	}
-	return err.Error()
-}
+func (e *noAnswerError) Error() string { return e.text }

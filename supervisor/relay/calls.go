@@ -139,11 +139,11 @@ func (k *Keeper) Prove(ctx context.Context, o remote.Proof) error {
 	}, func(p *relayProcess) error { return p.Prove(ctx, o) })
 }
 
-// Probe is that of remote.Relay. While there is no relay it waits for the next one.
+// Probe is that of remote.Relay.
 func (k *Keeper) Probe(ctx context.Context, o remote.Probe) (remote.ProbeAnswer, error) {
-	p, err := k.await(ctx)
-	if err != nil {
-		return remote.ProbeAnswer{}, err
+	p := k.relay()
+	if p == nil {
+		return remote.ProbeAnswer{}, remote.ErrEnded
 	}
 	o.Address = addressElsewhere(o.Address)
 	return p.Probe(ctx, o)

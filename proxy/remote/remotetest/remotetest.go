@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) remote.Relay) {
 		{"WhatIsUnknownIsNoHindrance", (*row).unknown},
 		{"ATargetThatNeedsAProofIsSuspendedWithoutOne", (*row).proof},
 		{"AProbeBringsTheBeginningOfTheAnswer", (*row).probe},
+		{"AProbeReachesTheSocketOfItsProofOnly", (*row).provenProbe},
 		{"ADoorIsShut", (*row).shut},
 		{"RemoveReturnsTheFinalTotals", (*row).remove},
 	} {
@@ -359,6 +360,20 @@ func (r *row) probe() {
 	answer, err = r.relay.Probe(r.ctx, remote.Probe{Network: "unix", Address: target.Address + "x", Host: "shop", Path: "/"})
 	if err != nil || answer.Failure != remote.ProbeRefused || answer.Error == "" {
 		r.Errorf("%+v, %v", answer, err)
+	}
+}
+
+// provenProbe sends probes before the first Set of their generation.
+func (r *row) provenProbe() {
+	p := &prover{}
+	probe := remote.Probe{ID: remote.ID{App: 1, Generation: 4}, Network: "unix", Address: r.app(4, nil).Address, Host: "shop", Path: "/", Proof: 1, Verify: true}
+	r.relay.SetProver(probe.ID, p)
+	if answer, err := r.relay.Probe(r.ctx, probe); err != nil || answer.Status != 200 {
+		r.Errorf("%+v, %v", answer, err)
+	}
+	p.invalid.Store(true)
+	if answer, err := r.relay.Probe(r.ctx, probe); err != nil || answer.Failure != remote.ProbeRefused || answer.Status != 0 {
+		r.Errorf("without a proof that holds: %+v, %v", answer, err)
 	}
 }
 

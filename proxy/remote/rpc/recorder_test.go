@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -207,6 +208,17 @@ func openDescriptors(t testing.TB) int {
 		t.Fatal(err)
 	}
 	return len(names)
+}
+
+// wantDescriptors waits until no more than n descriptors are open: those of a test before this one may
+// be closed a moment later than that has ended.
+func wantDescriptors(t *testing.T, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); openDescriptors(t) > n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d descriptors are open instead of %d", openDescriptors(t), n)
+		}
+	}
 }
 
 // takeAdmitted closes the connections of all Admits, and forgets what was asked.

@@ -155,9 +155,7 @@ func TestADoorIsTheSameSocket(t *testing.T) {
 	if err := c.Open(t.Context(), remote.Door{Door: 1, App: 2, Socket: f}); err == nil || err.Error() != errSocket.Error() || errors.Is(err, remote.ErrEnded) {
 		t.Errorf("got %v", err)
 	}
-	if after := openDescriptors(t); after != before {
-		t.Errorf("%d descriptors are open, %d before", after, before)
-	}
+	wantDescriptors(t, before)
 }
 
 func TestConnectionsOfASuspendAreAdmitted(t *testing.T) {
@@ -194,9 +192,7 @@ func TestConnectionsOfASuspendAreAdmitted(t *testing.T) {
 			t.Fatalf("connection %d is %+v", i, got)
 		}
 	}
-	if after := openDescriptors(t); after != before+n {
-		t.Errorf("%d descriptors are open instead of %d", after, before+n)
-	}
+	wantDescriptors(t, before+n)
 }
 
 func TestAnEndedWaitIsForgottenByTheRelay(t *testing.T) {
@@ -334,9 +330,7 @@ func TestConnectionsWithoutADescriptorOfTheirOwnAreRefused(t *testing.T) {
 		if _, err := unpackConnections(packed, []*os.File{f}); err == nil {
 			t.Errorf("%v is taken", fds)
 		}
-		if after := openDescriptors(t); after != before {
-			t.Errorf("%d descriptors are open, %d before", after, before)
-		}
+		wantDescriptors(t, before)
 	}
 }
 

@@ -115,7 +115,7 @@ func (s *server) wait(r *channel.Request) {
 	case methodAwait:
 		reply(r, nothing(s.relay.Await))
 	case methodProbe:
-		reply(r, s.relay.Probe)
+		reply(r, s.probe)
 	case methodTurn:
 		reply(r, func(ctx context.Context, _ none) (none, error) { return none{}, s.relay.Turn(ctx) })
 	case methodSuspend:
@@ -154,6 +154,14 @@ func (s *server) set(ctx context.Context, set remote.Set) (remote.Applied, error
 		s.relay.SetProver(id, &prover{s, id})
 	}
 	return s.relay.Set(ctx, set)
+}
+
+// probe may come before the first Set of its generation.
+func (s *server) probe(ctx context.Context, p remote.Probe) (remote.ProbeAnswer, error) {
+	if p.Verify {
+		s.relay.SetProver(p.ID, &prover{s, p.ID})
+	}
+	return s.relay.Probe(ctx, p)
 }
 
 func (s *server) gone(ctx context.Context, id remote.ID) error {
