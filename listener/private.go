@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,11 +25,11 @@ type PrivateOptions struct {
 // Because the daemon holds a duplicate, connections in the backlog survive the child.
 // Its methods may be called from any goroutine.
 type Private struct {
+	Backlog
 	network, address string
-	file             *os.File // the only owner of the descriptor
+	file             *os.File // the only owner of the descriptor; that of the Backlog, too
 	inode            uint64
 	path             *socketFile // nil: of TCP
-	drainTimeout     time.Duration
 }
 
 // OpenPrivate opens a new private socket. A unix socket is DIR/NAME.GENERATION.sock with
@@ -111,7 +110,8 @@ func openLoopback(ip net.IP, port int) (*Private, error) {
 // not add it to the runtime's poller, and the daemon does not wake up for connections
 // that the child accepts.
 func newPrivate(fd int, network, address string, path *socketFile) (*Private, error) {
-	p := &Private{network: network, address: address, path: path, drainTimeout: drainTimeout, file: os.NewFile(uintptr(fd), network+":"+address)}
+	file := os.NewFile(uintptr(fd), network+":"+address)
+	p := &Private{Backlog: Backlog{address, file, drainTimeout}, network: network, address: address, path: path, file: file}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		p.Close()
@@ -207,14 +207,6 @@ func (p *Private) Listens() bool {
 		return err
 	})
 	return listens
-}
-
-// SetNonblock sets O_NONBLOCK on the open file description, which every process with a
-// duplicate shares; exec.Cmd.ExtraFiles and other ways to pass a socket may have cleared
-// it. Reclaim calls it. A child that calls accept without select or poll needs the
-// description blocking.
-func (p *Private) SetNonblock() error {
-	return withFD(p.file, func(fd int) error { return unix.SetNonblock(fd, true) })
 }
 
 // Close closes the daemon's duplicate and removes the path. If no child holds the socket,

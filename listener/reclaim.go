@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +15,76 @@ import (
 
 // drainTimeout bounds how long the other end of a connection may neither send nor read.
 const drainTimeout = time.Second
+
+// A Backlog is the queue of connections of a listening socket that a child has, too. Its methods may
+// be called from any goroutine.
+type Backlog struct {
+	name         string // for errors
+	socket       openSocket
+	drainTimeout time.Duration
+}
+
+type openSocket interface {
+	syscall.Conn
+	io.Closer
+}
+
+// NewBacklog returns the backlog of a socket. It keeps a duplicate of the descriptor until Close.
+func NewBacklog(socket syscall.Conn, name string) (*Backlog, error) {
+	u := &unpolled{}
+	err := withFD(socket, func(fd int) (err error) {
+		u.fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		return os.NewSyscallError("fcntl", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Backlog{name: name, socket: u, drainTimeout: drainTimeout}, nil
+}
+
+// Close closes the duplicate. A second Close does nothing.
+func (b *Backlog) Close() { b.socket.Close() }
+
+// unpolled is a descriptor that the runtime's poller does not have, although it may be non-blocking:
+// else each connection that the child accepts would wake this process, too.
+type unpolled struct {
+	mu sync.RWMutex
+	fd int // -1: closed
+}
+
+func (u *unpolled) SyscallConn() (syscall.RawConn, error) { return u, nil }
+
+func (u *unpolled) Control(f func(fd uintptr)) error {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	if u.fd < 0 {
+		return os.ErrClosed
+	}
+	f(uintptr(u.fd))
+	return nil
+}
+
+func (u *unpolled) Read(func(uintptr) bool) error  { return errors.ErrUnsupported }
+func (u *unpolled) Write(func(uintptr) bool) error { return errors.ErrUnsupported }
+
+func (u *unpolled) Close() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.fd < 0 {
+		return nil
+	}
+	fd := u.fd
+	u.fd = -1
+	return unix.Close(fd)
+}
+
+// SetNonblock sets O_NONBLOCK on the open file description, which every process with a
+// duplicate shares; exec.Cmd.ExtraFiles and other ways to pass a socket may have cleared
+// it. Reclaim calls it. A child that calls accept without select or poll needs the
+// description blocking.
+func (b *Backlog) SetNonblock() error {
+	return withFD(b.socket, func(fd int) error { return unix.SetNonblock(fd, true) })
+}
 
 // Reclaim accepts the connections in the backlog and returns their number. On each it sends
 // the marker, then every byte that the client has sent, and a FIN after the client's. The
@@ -23,41 +94,41 @@ const drainTimeout = time.Second
 // gets some of the connections. To reclaim all, call it again when no process of the
 // generation lives. It returns when all connections are closed. It closes a connection
 // when the client neither sends nor reads for a second, or when ctx ends.
-func (p *Private) Reclaim(ctx context.Context, marker []byte) (int, error) {
-	if err := p.SetNonblock(); err != nil {
-		return 0, fmt.Errorf("reclaim %s: %w", p.address, err)
+func (b *Backlog) Reclaim(ctx context.Context, marker []byte) (int, error) {
+	if err := b.SetNonblock(); err != nil {
+		return 0, fmt.Errorf("reclaim %s: %w", b.name, err)
 	}
-	return p.drainBacklog(ctx, marker)
+	return b.drain(ctx, marker)
 }
 
 // ReclaimWhileServing is Reclaim while the workers go on serving. It leaves the flags of the
 // open file description as they are. Where that is blocking it reclaims nothing: a worker
 // may call accept(2) without poll(2), and does not expect EAGAIN.
-func (p *Private) ReclaimWhileServing(ctx context.Context, marker []byte) (int, error) {
+func (b *Backlog) ReclaimWhileServing(ctx context.Context, marker []byte) (int, error) {
 	flags := 0
-	err := withFD(p.file, func(fd int) (err error) {
+	err := withFD(b.socket, func(fd int) (err error) {
 		flags, err = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("reclaim %s: %w", p.address, err)
+		return 0, fmt.Errorf("reclaim %s: %w", b.name, err)
 	}
 	if flags&unix.O_NONBLOCK == 0 {
 		return 0, nil
 	}
-	return p.drainBacklog(ctx, marker)
+	return b.drain(ctx, marker)
 }
 
-// drainBacklog is Reclaim for a description that is non-blocking.
-func (p *Private) drainBacklog(ctx context.Context, marker []byte) (int, error) {
+// drain is Reclaim for a description that is non-blocking.
+func (b *Backlog) drain(ctx context.Context, marker []byte) (int, error) {
 	var open sync.WaitGroup
 	defer open.Wait()
 	for n, retried := 0, false; ; {
-		conn, err := p.accept()
+		conn, err := b.accept()
 		switch {
 		case err == nil:
 			n, retried = n+1, false
-			open.Go(func() { p.sendMarker(ctx, conn, marker) })
+			open.Go(func() { b.sendMarker(ctx, conn, marker) })
 		case errors.Is(err, unix.EAGAIN):
 			return n, nil
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
@@ -65,15 +136,15 @@ func (p *Private) drainBacklog(ctx context.Context, marker []byte) (int, error) 
 			open.Wait() // their descriptors are free then
 			retried = true
 		default:
-			return n, fmt.Errorf("reclaim %s: %w", p.address, err)
+			return n, fmt.Errorf("reclaim %s: %w", b.name, err)
 		}
 	}
 }
 
 // accept accepts one connection without waiting.
-func (p *Private) accept() (*os.File, error) {
+func (b *Backlog) accept() (*os.File, error) {
 	var conn int
-	err := withFD(p.file, func(fd int) (err error) {
+	err := withFD(b.socket, func(fd int) (err error) {
 		conn, _, err = unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		return err
 	})
@@ -85,12 +156,12 @@ func (p *Private) accept() (*os.File, error) {
 
 // sendMarker sends the marker and returns what the other end sends, until that closes. A
 // close with unread bytes would send a reset, which may discard the marker there.
-func (p *Private) sendMarker(ctx context.Context, conn *os.File, marker []byte) {
+func (b *Backlog) sendMarker(ctx context.Context, conn *os.File, marker []byte) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })()
 	buffer := make([]byte, 32<<10)
 	for n := copy(buffer, marker); ; {
-		conn.SetDeadline(time.Now().Add(p.drainTimeout))
+		conn.SetDeadline(time.Now().Add(b.drainTimeout))
 		if ctx.Err() != nil {
 			conn.SetDeadline(time.Now())
 		}

@@ -303,7 +303,7 @@ func (o *operation) drainCurrent() bool {
 	if g == nil {
 		return true
 	}
-	defer g.ReclaimWhileServing()() // the next program has them sent again
+	defer g.Target.Reclaim(false)() // the next program has them sent again
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -68,14 +69,20 @@ type localApp struct {
 
 	mu      sync.Mutex // held during a Set
 	version uint64
-	current int // the generation of the gate's target; 0: none
+	desired gate.Desired // as it was applied last
+	current int          // the generation of the gate's target; 0: none
 	targets map[int]*localTarget
 }
 
 // localTarget is a generation.
 type localTarget struct {
 	*gate.Target
-	gone atomic.Bool
+	backlog *backlog // nil: the app opens its socket itself
+	gone    atomic.Bool
+
+	main   *os.File       // pidfd of the main process; nil: its exit is not seen
+	exited bool           // the main process has; guarded by the app's mu
+	watch  sync.WaitGroup // of watchMain
 
 	proving sync.Mutex
 	proof   *gate.Proof // the last one; nil: there was none
@@ -106,13 +113,18 @@ func (l *Local) Set(_ context.Context, s Set) (Applied, error) {
 	number := 0
 	if s.Target != nil {
 		number = s.Target.Generation
-		target = a.target(l, ID{s.App, number}, s.Target).Target
+		if t := a.target(l, ID{s.App, number}, s.Target); t.exited { // which the supervisor does not know yet
+			number = 0
+		} else {
+			target = t.Target
+		}
 	}
 	if s.Last {
 		a.server.CloseAfterNextResponse()
 	}
 	a.server.Configure(s.Settings)
-	former, inFlight := a.gate.Apply(gate.Desired{Settings: s.Gate, Target: target, Holds: s.Holds, Refusal: s.Refusal})
+	a.desired = gate.Desired{Settings: s.Gate, Target: target, Holds: s.Holds, Refusal: s.Refusal}
+	former, inFlight := a.gate.Apply(a.desired)
 	applied := Applied{Version: s.Version}
 	if former != nil {
 		applied.Former, applied.InFlight = a.current, inFlight
@@ -159,6 +171,10 @@ func (a *localApp) target(l *Local, id ID, t *Target) *localTarget {
 	}
 	made := &localTarget{Target: gate.NewTarget(o)}
 	a.targets[t.Generation] = made
+	made.keep(t, l.options.Logger)
+	if made.main != nil {
+		made.watch.Go(func() { a.watchMain(made, t.Generation) })
+	}
 	return made
 }
 
@@ -198,6 +214,12 @@ func (l *Local) Remove(_ context.Context, app AppID) (Counters, error) {
 		return Counters{}, errNoApp
 	}
 	a.server.Close()
+	a.mu.Lock()
+	targets := maps.Clone(a.targets)
+	a.mu.Unlock()
+	for _, t := range targets {
+		t.close()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.apps, app)
@@ -361,10 +383,28 @@ func (l *Local) Cut(_ context.Context, c Cut) error {
 }
 
 // Gone is that of Relay.
-func (l *Local) Gone(_ context.Context, id ID) error {
-	if t := l.target(id); t != nil {
-		t.gone.Store(true)
-		t.Abandon()
+func (l *Local) Gone(_ context.Context, id ID) (reclaimed int, err error) {
+	t := l.target(id)
+	if t == nil {
+		return 0, nil
+	}
+	if t.backlog != nil {
+		reclaimed = t.backlog.finish()
+	}
+	t.gone.Store(true)
+	t.Abandon()
+	t.close()
+	return reclaimed, nil
+}
+
+// Reclaim is that of Relay.
+func (l *Local) Reclaim(_ context.Context, r Reclaim) error {
+	switch t := l.target(r.ID); {
+	case t == nil || t.backlog == nil:
+	case r.End:
+		t.backlog.end()
+	default:
+		t.backlog.begin(r.Exited)
 	}
 	return nil
 }

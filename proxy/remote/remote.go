@@ -54,11 +54,17 @@ type Relay interface {
 	Await(ctx context.Context, a Await) error
 	// Cut ends connections at once. Unknown ones are no error.
 	Cut(ctx context.Context, c Cut) error
-	// Gone says that no process of a generation exists: all its connections are closed, and requests
-	// without a response go back to the gate, where they may be sent again. What waits in the backlog
-	// of its private socket must have got the marker before. The answer comes when the target counts as
-	// abandoned; a request of it may be in flight for a moment yet.
-	Gone(ctx context.Context, id ID) error
+	// Reclaim has the relay accept what waits in the backlog of a generation's private socket, again
+	// and again, while workers of the generation may accept, too: they will not get to it, or are not to.
+	// Those requests are sent to the next generation. The relay begins that by itself when
+	// Target.Main has exited. Requests must be held, or have another target.
+	Reclaim(ctx context.Context, r Reclaim) error
+	// Gone says that no process of a generation exists. What waits in the backlog of its private
+	// socket is accepted for the last time, all its connections are closed, and requests without a
+	// response go back to the gate, where they may be sent again. It returns how many connections were
+	// accepted from the backlog in all. The answer comes when the target counts as abandoned; a request
+	// of it may be in flight for a moment yet.
+	Gone(ctx context.Context, id ID) (reclaimed int, err error)
 	// Prove says under which proof the relay may connect to the app's own listening socket. It has no
 	// effect on a target that is not set, or needs no proof.
 	Prove(ctx context.Context, p Proof) error
@@ -156,6 +162,13 @@ type Target struct {
 	Peer        PeerPassing `json:"peer,omitempty"`
 	OneRequest  bool        `json:"one_request,omitempty"`
 	HalfClose   bool        `json:"half_close,omitempty"`
+	// Main is a pidfd of the main process that can be polled (PIDFD_NONBLOCK): when the process has
+	// exited, the target is replaced by none without a Set, and its backlog reclaimed. nil: the
+	// relay does not see that.
+	Main *os.File `json:"-"`
+	// Socket is the listening socket at Address; nil: the app opens it itself. Both must stay open
+	// until a Set without the target has returned.
+	Socket *os.File `json:"-"`
 	// NeedsProof says that the app opens its listening socket itself: the target is suspended, and
 	// requests are held, until the first Prove.
 	NeedsProof bool `json:"needs_proof,omitempty"`
@@ -238,6 +251,13 @@ const (
 	Tunnels  Connections = iota + 1 // of the generation
 	Requests                        // all requests under way of an app; Generation is 0. For a Remove that waits
 )
+
+// Reclaim begins or ends the reclaiming of a backlog.
+type Reclaim struct {
+	ID
+	Exited bool `json:"exited,omitempty"` // the main process has: its workers need no blocking accept(2)
+	End    bool `json:"end,omitempty"`
+}
 
 // A Probe is one GET to a generation.
 type Probe struct {

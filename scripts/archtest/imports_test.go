@@ -51,7 +51,7 @@ var walls = map[string][]string{
 	"supervisor/xmlrpc":          {},
 
 	"proxy":        {"proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
-	"proxy/remote": {"proxy", "proxy/connlimit", "proxy/gate", "proxy/spool", "proxy/remote/remotetest"},
+	"proxy/remote": {"listener", "proxy", "proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/spool", "proxy/remote/remotetest"},
 
 	"proxy/remote/remotetest": {"proxy/remote"},
 

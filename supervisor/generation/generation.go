@@ -42,7 +42,6 @@ type Generation struct {
 	notify  *notifySocket // nil: it is not asked to say READY=1
 	probe   httpProbe
 	watches sync.WaitGroup // of WatchLiveness and WatchMemory
-	marker  []byte         // what Reclaim writes to connections the app never saw
 
 	Ready   time.Time // when it went into service; zero: never
 	Lenient bool      // its first answer was an error
@@ -151,6 +150,7 @@ func (l *Launcher) record(g *Generation, tree process.Record) {
 // cleanup closes the sockets and removes the scratch directory. Every watch must have been stopped.
 func (g *Generation) cleanup() {
 	g.watches.Wait()
+	g.Target.close()
 	if g.private != nil {
 		g.private.Close()
 	}
@@ -218,13 +218,16 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 	if !cfg.Web() {
 		return
 	}
-	g.marker = []byte("tideover: never read " + rand.Text() + "\r\n")
 	g.Target = &Target{relay: l.options.Relay, id: id, message: remote.Target{
 		Generation: g.Number, Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.relayed,
-		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: g.marker, DefaultHost: host,
+		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: []byte("tideover: never read " + rand.Text() + "\r\n"), DefaultHost: host,
 		Peer: at.peer.passing, OneRequest: at.peer.oneRequest,
 		HalfClose: cfg.Gunicorn != nil && cfg.Gunicorn.AwaitsClose(), NeedsProof: g.private == nil,
 	}}
+	g.Target.message.Main, _ = g.Process.Pidfd() // without it the relay learns of the exit with the next Set
+	if g.private != nil {
+		g.Target.message.Socket = g.private.File()
+	}
 	if g.private == nil {
 		g.child = g.newChildListener(l.logger, at, l.options.RelayDir)
 		g.probe.ask = g.child.ask

@@ -67,8 +67,28 @@ func (t *Target) CloseTunnels() {
 	t.relay.Cut(context.Background(), remote.Cut{ID: t.id, What: remote.Tunnels})
 }
 
-// gone says that no process of the generation exists.
-func (t *Target) gone() {
-	t.relay.Gone(context.Background(), t.id)
+// Reclaim has the relay begin to accept what no worker accepts, again and again: the workers compete
+// for it. exited says that the main process has exited. end ends that. The relay must have another target of the app, or none, or requests must be
+// held. t may be nil.
+func (t *Target) Reclaim(exited bool) (end func()) {
+	if t == nil {
+		return func() {}
+	}
+	t.relay.Reclaim(context.Background(), remote.Reclaim{ID: t.id, Exited: exited})
+	return func() { t.relay.Reclaim(context.Background(), remote.Reclaim{ID: t.id, End: true}) }
+}
+
+// gone says that no process of the generation exists, and returns how many connections the relay has
+// accepted that no worker had.
+func (t *Target) gone() (reclaimed int) {
+	reclaimed, _ = t.relay.Gone(context.Background(), t.id)
 	t.relay.SetProver(t.id, nil)
+	return reclaimed
+}
+
+// close closes the descriptors of the target. The relay must have another one of the app, or none.
+func (t *Target) close() {
+	if t != nil && t.message.Main != nil {
+		t.message.Main.Close()
+	}
 }

@@ -63,15 +63,8 @@ func (g *Generation) StopTimeoutsWhileHeld() StopTimeouts {
 // SIGINT, because a gunicorn that is still importing does not act on SIGTERM.
 const importGrace = 2 * time.Second
 
-const (
-	// reclaimTimeout bounds the accepting of what waits in a private socket's backlog.
-	reclaimTimeout = 5 * time.Second
-	// reclaimInterval is how often the backlog is accepted while workers live. A request that
-	// passed the gate before the swap may connect after it.
-	reclaimInterval = 50 * time.Millisecond
-	// endTimeout bounds the wait for the requests of an abandoned target.
-	endTimeout = time.Second
-)
+// endTimeout bounds the wait for the requests of an abandoned target.
+const endTimeout = time.Second
 
 // Stop begins to stop g. The relay must have another target of the app, or none. When
 // Options.Hurry ends, what is left of it is killed. done gets a value, if there is room,
@@ -115,16 +108,13 @@ func (t *Teardown) Done() <-chan struct{} { return t.done }
 
 func (l *Launcher) tearDown(t *Teardown, timeouts StopTimeouts) {
 	g, hurry := t.generation, l.options.Hurry
-	reclaimed := func() int { return 0 }
-	if t.reason == StopReplaced {
-		reclaimed = g.ReclaimWhileServing()
+	if t.reason == StopReplaced || t.reason == StopCrashed {
+		g.Target.Reclaim(t.reason == StopCrashed) // the next generation serves what waits in the backlog
 	}
 	t.drain(l.options.EndDrains, timeouts)
 	t.stopProcesses(hurry, timeouts.Stop)
-	t.Reclaimed += reclaimed()
-	t.reclaim(context.WithoutCancel(hurry))
 	if g.Target != nil {
-		g.Target.gone()
+		t.Reclaimed = g.Target.gone()
 		t.awaitEnd()
 	}
 	g.cleanup()
@@ -150,7 +140,6 @@ func (t *Teardown) drain(ending context.Context, timeouts StopTimeouts) {
 	ctx, cancel := awake.WithTimeout(ending, timeouts.Drain)
 	defer cancel()
 	if t.reason == StopCrashed {
-		t.reclaim(ending) // the next generation serves what waits in the backlog
 		t.drainWhileWorkersLive(ctx)
 		return
 	}
@@ -198,50 +187,4 @@ func (t *Teardown) stopProcesses(hurry context.Context, grace time.Duration) {
 	default: // also a plain process that was never ready: it may be at work
 		t.Stopped = g.Process.Stop(hurry, g.App.Stop.Signal, grace)
 	}
-}
-
-// ReclaimWhileServing begins to accept what no worker of g accepts, and writes the marker to
-// it, again and again: its workers compete for it. end ends that and returns the number of
-// connections. The relay must have another target, or requests must be held.
-func (g *Generation) ReclaimWhileServing() (end func() int) {
-	if g.private == nil || g.Target == nil {
-		return func() int { return 0 }
-	}
-	total, stop, ended := 0, make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		ticker := time.NewTicker(reclaimInterval)
-		defer ticker.Stop()
-		for {
-			ctx, cancel := awake.WithTimeout(context.Background(), reclaimTimeout)
-			n, _ := g.private.ReclaimWhileServing(ctx, g.marker)
-			cancel()
-			total += n
-			select {
-			case <-ticker.C:
-			case <-stop:
-				return
-			}
-		}
-	}()
-	return func() int {
-		close(stop)
-		<-ended
-		return total
-	}
-}
-
-// reclaim accepts what no worker has accepted and writes the marker to it. The
-// marker tells the relay that the app never read those requests, so they are sent
-// to the next generation even if their method is not idempotent. Abandon cuts the
-// others.
-func (t *Teardown) reclaim(ctx context.Context) {
-	g := t.generation
-	if g.private == nil || g.Target == nil {
-		return
-	}
-	ctx, cancel := awake.WithTimeout(ctx, reclaimTimeout)
-	defer cancel()
-	n, _ := g.private.Reclaim(ctx, g.marker)
-	t.Reclaimed += n
 }

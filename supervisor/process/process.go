@@ -172,6 +172,13 @@ func (p *Process) wait() {
 // Pid returns the pid of the main process, also after it has exited.
 func (p *Process) Pid() int { return p.main.Pid }
 
+// Pidfd returns a new descriptor of the main process, which can be polled and is readable once that
+// has exited. It is an error if the process has been waited for, and before Linux 5.10.
+func (p *Process) Pidfd() (*os.File, error) {
+	f, err := openPidfd(p.tree.main)
+	return f, os.NewSyscallError("pidfd_open", err)
+}
+
 // Exited is closed when the main process has exited. Other processes of the tree may
 // still live: see Empty.
 func (p *Process) Exited() <-chan struct{} { return p.exited }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"tideover/proxy/remote"
-	"tideover/proxy/remote/rpc"
 )
 
 // Set is that of remote.Relay. Without a relay the answer is empty.
@@ -64,7 +63,7 @@ func (k *Keeper) End(ctx context.Context) error {
 
 // Open is that of remote.Relay.
 func (k *Keeper) Open(ctx context.Context, o remote.Door) error {
-	socket, err := rpc.DuplicateFile(o.Socket)
+	socket, err := remote.DuplicateFile(o.Socket)
 	if err != nil {
 		return err
 	}
@@ -126,8 +125,16 @@ func (k *Keeper) Cut(ctx context.Context, c remote.Cut) error {
 }
 
 // Gone is that of remote.Relay.
-func (k *Keeper) Gone(ctx context.Context, id remote.ID) error {
-	return nothing(k, func(d *desired) { delete(d.proofs, id) }, func(p *relayProcess) error { return p.Gone(ctx, id) })
+func (k *Keeper) Gone(ctx context.Context, id remote.ID) (reclaimed int, err error) {
+	return change(k, func(d *desired) { delete(d.proofs, id) }, func(p *relayProcess) (int, error) { return p.Gone(ctx, id) })
+}
+
+// Reclaim is that of remote.Relay. A relay that dies leaves nothing in a backlog.
+func (k *Keeper) Reclaim(ctx context.Context, r remote.Reclaim) error {
+	if p := k.relay(); p != nil {
+		return p.Reclaim(ctx, r)
+	}
+	return nil
 }
 
 // Prove is that of remote.Relay.

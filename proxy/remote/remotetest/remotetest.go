@@ -9,10 +9,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tideover/proxy/remote"
 )
@@ -32,6 +35,9 @@ func Run(t *testing.T, open func(t *testing.T) remote.Relay) {
 		{"AHoldWithADeadlineEndsWithoutASupervisor", (*row).deadline},
 		{"ASwapTellsTheFormerTargetAndItsRequestsInFlight", (*row).swap},
 		{"GoneSendsAnUnansweredRequestToTheNextGeneration", (*row).gone},
+		{"TheExitOfTheMainProcessShutsTheGate", (*row).exit},
+		{"WhatNoWorkerHasAcceptedGoesToTheNextGeneration", (*row).backlog},
+		{"AReplacedGenerationGivesBackWhatItsWorkersDoNotAccept", (*row).replaced},
 		{"AnAwaitIsForgottenWithItsContext", (*row).forgotten},
 		{"WhatIsUnknownIsNoHindrance", (*row).unknown},
 		{"ATargetThatNeedsAProofIsSuspendedWithoutOne", (*row).proof},
@@ -128,11 +134,13 @@ func (r *row) dir() string {
 }
 
 // get sends a request; the channel gets its body, or the error.
-func (r *row) get() <-chan string {
+func (r *row) get() <-chan string { return r.request(http.MethodGet) }
+
+func (r *row) request(method string) <-chan string {
 	got := make(chan string, 1)
 	go func() {
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		req, _ := http.NewRequestWithContext(r.ctx, http.MethodGet, "http://"+r.address+"/", nil)
+		req, _ := http.NewRequestWithContext(r.ctx, method, "http://"+r.address+"/", nil)
 		resp, err := client.Do(req)
 		if err != nil {
 			got <- err.Error()
@@ -267,13 +275,140 @@ func (r *row) gone() {
 	r.until("in flight", r.inFlight(1, 1))
 	r.set.Target = nil
 	r.apply()
-	if err := r.relay.Gone(r.ctx, remote.ID{App: 1, Generation: 1}); err != nil {
+	if _, err := r.relay.Gone(r.ctx, remote.ID{App: 1, Generation: 1}); err != nil {
 		r.Error(err)
 	}
 	r.until("held", r.heldNow(1))
 	r.set.Target = r.app(2, nil)
 	r.apply()
 	r.want(got, "2")
+}
+
+// process starts a process, and returns its pidfd (nil: the kernel has none that can be polled) and
+// what kills it.
+func (r *row) process() (pidfd *os.File, kill func()) {
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	kill = func() {
+		cmd.Process.Kill()
+		in.Close()
+		cmd.Wait()
+	}
+	fd, err := unix.PidfdOpen(cmd.Process.Pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		r.Cleanup(kill)
+		return nil, kill
+	}
+	pidfd = os.NewFile(uintptr(fd), "pidfd")
+	r.Cleanup(func() { kill(); pidfd.Close() })
+	return pidfd, kill
+}
+
+// exited has the main process of generation 1 exit. Without a pidfd the relay learns of it by a Set.
+func (r *row) exited(kill func()) {
+	kill()
+	if r.set.Target.Main == nil {
+		r.set.Target = nil
+		r.apply()
+		r.relay.Reclaim(r.ctx, remote.Reclaim{ID: remote.ID{App: 1, Generation: 1}, Exited: true})
+	}
+}
+
+func (r *row) exit() {
+	var kill func()
+	r.set.Target = r.app(1, nil) // which goes on to answer, as workers without their main process do
+	r.set.Target.Main, kill = r.process()
+	r.apply()
+	r.want(r.get(), "1")
+	r.exited(kill)
+	var got <-chan string
+	r.until("held", func() bool {
+		got = r.get()
+		for r.relay.State(1).Held == 0 {
+			select {
+			case text := <-got:
+				if text != "1" {
+					r.Fatalf("answer %q", text)
+				}
+				return false
+			case <-time.After(time.Millisecond):
+			}
+		}
+		return true
+	})
+	r.apply() // of a supervisor that does not know it yet
+	if held := r.relay.State(1).Held; held != 1 {
+		r.Errorf("%d held after a Set of the same target", held)
+	}
+	r.set.Target = r.app(2, nil)
+	r.apply()
+	r.want(got, "2")
+}
+
+// deaf is generation 1, which listens and accepts nothing.
+func (r *row) deaf() *remote.Target {
+	path := filepath.Join(r.dir(), "1")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		r.Fatal(err)
+	}
+	f, err := l.(*net.UnixListener).File()
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() { l.Close(); f.Close() })
+	return &remote.Target{Generation: 1, Name: "shop#1", Network: "unix", Address: path, Concurrency: 4, Socket: f, Marker: []byte("never read\r\n")}
+}
+
+// post sends a request that may not be sent twice.
+func (r *row) post() <-chan string { return r.request(http.MethodPost) }
+
+func (r *row) backlog() {
+	var kill func()
+	r.set.Target = r.deaf()
+	r.set.Target.Main, kill = r.process()
+	r.apply()
+	got := r.post()
+	r.until("in flight", r.inFlight(1, 1))
+	r.exited(kill)
+	r.until("held", r.heldNow(1))
+	r.set.Target = r.app(2, nil)
+	r.apply()
+	r.want(got, "2")
+	r.gives(1)
+}
+
+// gives says that no process of generation 1 exists.
+func (r *row) gives(reclaimed int) {
+	r.Helper()
+	if n, err := r.relay.Gone(r.ctx, remote.ID{App: 1, Generation: 1}); n != reclaimed || err != nil {
+		r.Errorf("%d reclaimed, %v; want %d", n, err, reclaimed)
+	}
+}
+
+func (r *row) replaced() {
+	r.set.Target = r.deaf()
+	r.apply()
+	first, second := r.post(), r.post()
+	r.until("in flight", r.inFlight(1, 2))
+	r.set.Target = r.app(2, nil)
+	r.apply()
+	id := remote.ID{App: 1, Generation: 1}
+	if err := r.relay.Reclaim(r.ctx, remote.Reclaim{ID: id}); err != nil {
+		r.Error(err)
+	}
+	r.want(first, "2")
+	r.want(second, "2")
+	if err := r.relay.Reclaim(r.ctx, remote.Reclaim{ID: id, End: true}); err != nil {
+		r.Error(err)
+	}
+	r.gives(2)
 }
 
 func (r *row) forgotten() {
@@ -303,7 +438,8 @@ func (r *row) unknown() {
 			r.Errorf("event %d: %v", what, err)
 		}
 	}
-	for _, err := range []error{r.relay.Gone(r.ctx, id), r.relay.Cut(r.ctx, remote.Cut{ID: id, What: remote.Tunnels}),
+	_, gone := r.relay.Gone(r.ctx, id)
+	for _, err := range []error{gone, r.relay.Reclaim(r.ctx, remote.Reclaim{ID: id}), r.relay.Cut(r.ctx, remote.Cut{ID: id, What: remote.Tunnels}),
 		r.relay.Prove(r.ctx, remote.Proof{ID: id, Number: 1}), r.relay.Shut(r.ctx, 9), r.relay.Turn(r.ctx)} {
 		if err != nil {
 			r.Error(err)

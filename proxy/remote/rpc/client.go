@@ -17,6 +17,9 @@ import (
 const (
 	// answerTimeout is after how long a relay does not answer: time in which the supervisor ran.
 	answerTimeout = 10 * time.Second
+	// reclaimTimeout is that of a call that accepts what waits in a backlog, which takes 5 s at most,
+	// or twice that behind another one.
+	reclaimTimeout = answerTimeout + 10*time.Second
 )
 
 // errNotAnswering ends the channel to a relay that is alive and does not answer.
@@ -94,7 +97,12 @@ func ask[A any](ctx context.Context, c *Client, method uint16, generation int, q
 
 // prompt is ask for a call that a relay answers at once: one that does not is given up.
 func prompt[A any](ctx context.Context, c *Client, method uint16, generation int, question any, files ...*os.File) (A, error) {
-	overdue := awake.AfterFunc(answerTimeout, c.giveUp)
+	return within[A](ctx, c, answerTimeout, method, generation, question, files...)
+}
+
+// within is ask for a call that a relay answers in time: one that does not is given up.
+func within[A any](ctx context.Context, c *Client, timeout time.Duration, method uint16, generation int, question any, files ...*os.File) (A, error) {
+	overdue := awake.AfterFunc(timeout, c.giveUp)
 	defer overdue.Stop()
 	return ask[A](ctx, c, method, generation, question, files...)
 }
@@ -102,7 +110,7 @@ func prompt[A any](ctx context.Context, c *Client, method uint16, generation int
 // Start has the relay made from options, and decodes what its process says of itself. It must be the
 // first call, and is bounded by ctx alone.
 func (c *Client) Start(ctx context.Context, options, answer any) error {
-	page, err := DuplicateFile(c.Page.File())
+	page, err := remote.DuplicateFile(c.Page.File())
 	if err != nil {
 		return err
 	}
@@ -117,11 +125,23 @@ func (c *Client) Start(ctx context.Context, options, answer any) error {
 }
 
 func (c *Client) Set(ctx context.Context, s remote.Set) (remote.Applied, error) {
-	generation := 0
-	if s.Target != nil {
-		generation = s.Target.Generation
+	m, generation := set{Set: s}, 0
+	var files []*os.File
+	if t := s.Target; t != nil {
+		generation = t.Generation
+		add := func(f *os.File) bool {
+			if f == nil {
+				return false
+			}
+			dup, err := remote.DuplicateFile(f)
+			if err == nil {
+				files = append(files, dup)
+			}
+			return err == nil // without it the rest is desired all the same
+		}
+		m.Main, m.Socket = add(t.Main), add(t.Socket)
 	}
-	return prompt[remote.Applied](ctx, c, methodSet, generation, s)
+	return prompt[remote.Applied](ctx, c, methodSet, generation, m, files...)
 }
 
 func (c *Client) Remove(ctx context.Context, id remote.AppID) (remote.Counters, error) {
@@ -139,7 +159,7 @@ func (c *Client) End(ctx context.Context) error {
 }
 
 func (c *Client) Open(ctx context.Context, d remote.Door) error {
-	socket, err := DuplicateFile(d.Socket)
+	socket, err := remote.DuplicateFile(d.Socket)
 	if err != nil {
 		return err
 	}
@@ -177,8 +197,13 @@ func (c *Client) Cut(ctx context.Context, cut remote.Cut) error {
 	return err
 }
 
-func (c *Client) Gone(ctx context.Context, id remote.ID) error {
-	_, err := prompt[none](ctx, c, methodGone, id.Generation, id)
+func (c *Client) Gone(ctx context.Context, id remote.ID) (int, error) {
+	answer, err := within[reclaimed](ctx, c, reclaimTimeout, methodGone, id.Generation, id)
+	return answer.Reclaimed, err
+}
+
+func (c *Client) Reclaim(ctx context.Context, r remote.Reclaim) error {
+	_, err := within[none](ctx, c, reclaimTimeout, methodReclaim, r.Generation, r)
 	return err
 }
 

@@ -4,40 +4,17 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy/remote"
 )
 
-// duplicate returns a duplicate of a descriptor, close-on-exec.
-func duplicate(fd int) (*os.File, error) {
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	return os.NewFile(uintptr(dup), "connection"), nil
-}
-
-// DuplicateFile returns a duplicate of a file, close-on-exec. Its file status flags stay what they
-// are.
-func DuplicateFile(f syscall.Conn) (dup *os.File, err error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	if controlErr := raw.Control(func(fd uintptr) { dup, err = duplicate(int(fd)) }); controlErr != nil {
-		return nil, controlErr
-	}
-	return dup, err
-}
-
 // packConnections returns connections whose FD is an index into files, which are duplicates.
 func packConnections(all []remote.Connection) (packed []remote.Connection, files []*os.File, err error) {
 	packed = slices.Clone(all)
 	for i := range packed {
-		f, err := duplicate(packed[i].FD)
+		f, err := remote.Duplicate(packed[i].FD)
 		if err != nil {
 			closeFiles(files)
 			return nil, nil, err

@@ -28,6 +28,7 @@ const (
 	methodAdmit
 	methodAnnounce
 	methodEnd
+	methodReclaim
 )
 
 // Methods of the supervisor, called by the relay.
@@ -55,6 +56,18 @@ const (
 // app is the message of a call about one app.
 type app struct {
 	App remote.AppID `json:"app"`
+}
+
+// set is the message of Set. The descriptors of its target travel in this order.
+type set struct {
+	remote.Set
+	Main   bool `json:"main,omitempty"` // there is such a descriptor
+	Socket bool `json:"socket,omitempty"`
+}
+
+// reclaimed is the answer of Gone.
+type reclaimed struct {
+	Reclaimed int `json:"reclaimed"`
 }
 
 // door is the message of Shut.

@@ -115,8 +115,12 @@ func (r *recorder) Cut(_ context.Context, c remote.Cut) error {
 	r.record(c)
 	return nil
 }
-func (r *recorder) Gone(_ context.Context, id remote.ID) error {
+func (r *recorder) Gone(_ context.Context, id remote.ID) (int, error) {
 	r.record(id)
+	return 7, nil
+}
+func (r *recorder) Reclaim(_ context.Context, q remote.Reclaim) error {
+	r.record(q)
 	return nil
 }
 func (r *recorder) Prove(_ context.Context, p remote.Proof) error {
@@ -214,8 +218,10 @@ func openDescriptors(t testing.TB) int {
 // be closed a moment later than that has ended.
 func wantDescriptors(t *testing.T, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); openDescriptors(t) > n; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); openDescriptors(t) > n; {
+		if now := <-tick.C; now.After(deadline) {
 			t.Fatalf("%d descriptors are open instead of %d", openDescriptors(t), n)
 		}
 	}

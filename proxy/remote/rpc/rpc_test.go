@@ -103,7 +103,10 @@ func TestEveryFieldOfAMessageArrives(t *testing.T) {
 
 	check("Await", any(filled[remote.Await]()), func() any { err = c.Await(ctx, filled[remote.Await]()); return r.last() }(), err)
 	check("Cut", any(filled[remote.Cut]()), func() any { err = c.Cut(ctx, filled[remote.Cut]()); return r.last() }(), err)
-	check("Gone", any(filled[remote.ID]()), func() any { err = c.Gone(ctx, filled[remote.ID]()); return r.last() }(), err)
+	reclaimed, err := c.Gone(ctx, filled[remote.ID]())
+	check("the answer to Gone", reclaimed, 7, err)
+	check("Gone", r.last(), filled[remote.ID](), nil)
+	check("Reclaim", any(filled[remote.Reclaim]()), func() any { err = c.Reclaim(ctx, filled[remote.Reclaim]()); return r.last() }(), err)
 	check("Prove", any(filled[remote.Proof]()), func() any { err = c.Prove(ctx, filled[remote.Proof]()); return r.last() }(), err)
 	check("Resume", any(remote.AppID(4)), func() any { err = c.Resume(ctx, 4); return r.last() }(), err)
 	final, err := c.Remove(ctx, 5)
@@ -344,7 +347,7 @@ func nested(depth int) []byte {
 
 // Any body of any method gets an answer and harms nothing.
 func FuzzServe(f *testing.F) {
-	for method := methodSet; method <= methodEnd; method++ {
+	for method := methodSet; method <= methodReclaim; method++ {
 		f.Add(method, encode(whole()))
 		f.Add(method, []byte(`{"app":1,"door":2,"connections":[{"fd":0},{"fd":0}]}`))
 	}

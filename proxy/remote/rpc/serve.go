@@ -56,13 +56,13 @@ func (s *server) handle(r *channel.Request) {
 		s.begin(r)
 		return
 	}
-	if r.Method != methodOpen && r.Method != methodAdmit {
+	if r.Method != methodOpen && r.Method != methodAdmit && r.Method != methodSet {
 		closeFiles(r.Files)
 		r.Files = nil
 	}
 	switch r.Method {
 	case methodSet:
-		reply(r, s.set)
+		reply(r, func(ctx context.Context, m set) (remote.Applied, error) { return s.set(ctx, m, r.Files) })
 	case methodOpen:
 		reply(r, func(ctx context.Context, d remote.Door) (none, error) { return none{}, s.open(ctx, d, r.Files) })
 	case methodMark:
@@ -71,8 +71,6 @@ func (s *server) handle(r *channel.Request) {
 		reply(r, func(ctx context.Context, m remote.Since) (remote.Held, error) { return s.relay.Since(ctx, m), nil })
 	case methodCut:
 		reply(r, nothing(s.relay.Cut))
-	case methodGone:
-		reply(r, nothing(s.gone))
 	case methodProve:
 		reply(r, nothing(s.relay.Prove))
 	case methodAnnounce:
@@ -114,6 +112,10 @@ func (s *server) wait(r *channel.Request) {
 		reply(r, func(ctx context.Context, d door) (none, error) { return none{}, s.relay.Shut(ctx, d.Door) })
 	case methodAwait:
 		reply(r, nothing(s.relay.Await))
+	case methodGone:
+		reply(r, s.gone)
+	case methodReclaim:
+		reply(r, nothing(s.relay.Reclaim))
 	case methodProbe:
 		reply(r, s.probe)
 	case methodTurn:
@@ -148,12 +150,26 @@ func nothing[Q any](do func(context.Context, Q) error) func(context.Context, Q) 
 	return func(ctx context.Context, q Q) (none, error) { return none{}, do(ctx, q) }
 }
 
-func (s *server) set(ctx context.Context, set remote.Set) (remote.Applied, error) {
-	if t := set.Target; t != nil && t.NeedsProof {
-		id := remote.ID{App: set.App, Generation: t.Generation}
+func (s *server) set(ctx context.Context, m set, files []*os.File) (remote.Applied, error) {
+	defer closeFiles(files)
+	t, rest := m.Target, files
+	take := func(sent bool) (f *os.File) {
+		if sent && len(rest) > 0 {
+			f, rest = rest[0], rest[1:]
+		}
+		return f
+	}
+	if t != nil {
+		t.Main, t.Socket = take(m.Main), take(m.Socket)
+		if m.Main && t.Main == nil || m.Socket && t.Socket == nil {
+			return remote.Applied{}, errors.New("a target without its descriptors")
+		}
+	}
+	if t != nil && t.NeedsProof {
+		id := remote.ID{App: m.App, Generation: t.Generation}
 		s.relay.SetProver(id, &prover{s, id})
 	}
-	return s.relay.Set(ctx, set)
+	return s.relay.Set(ctx, m.Set)
 }
 
 // probe may come before the first Set of its generation.
@@ -164,10 +180,10 @@ func (s *server) probe(ctx context.Context, p remote.Probe) (remote.ProbeAnswer,
 	return s.relay.Probe(ctx, p)
 }
 
-func (s *server) gone(ctx context.Context, id remote.ID) error {
-	err := s.relay.Gone(ctx, id)
+func (s *server) gone(ctx context.Context, id remote.ID) (reclaimed, error) {
+	n, err := s.relay.Gone(ctx, id)
 	s.relay.SetProver(id, nil)
-	return err
+	return reclaimed{n}, err
 }
 
 func (s *server) open(ctx context.Context, d remote.Door, files []*os.File) error {
