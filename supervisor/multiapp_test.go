@@ -15,9 +15,10 @@ import (
 // multiApp is a harness with several apps and a configuration that can be changed.
 type multiApp struct {
 	*harness
-	mu   sync.Mutex // guards apps, err
-	apps []*config.App
-	err  error
+	mu     sync.Mutex // guards apps, err
+	apps   []*config.App
+	err    error
+	daemon config.Daemon // of the next load
 }
 
 func openMultiApp(t *testing.T, apps ...appOption) *multiApp {
@@ -67,7 +68,7 @@ func (w *multiApp) load() (*config.File, error) {
 		same := *a
 		apps = append(apps, &same)
 	}
-	return &config.File{Path: "tideover.toml", Apps: apps}, w.err
+	return &config.File{Path: "tideover.toml", Daemon: w.daemon, Apps: apps}, w.err
 }
 
 // change edits the configuration.

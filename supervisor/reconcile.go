@@ -228,19 +228,19 @@ func (c *reconciliation) needNewStart() []string {
 
 // carryOutAll makes the daemon and the apps what the configuration says.
 func (c *reconciliation) carryOutAll() error {
-	if c.options.Reconfigure == nil {
-		return c.carryOut()
-	}
-	change, err := c.options.Reconfigure(&c.file.Daemon)
-	if err != nil {
-		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
+	change := DaemonChange{Commit: func() {}, Discard: func() {}}
+	if c.options.Reconfigure != nil {
+		var err error
+		if change, err = c.options.Reconfigure(&c.file.Daemon); err != nil {
+			return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
+		}
 	}
 	if err := c.carryOut(); err != nil {
 		change.Discard()
 		return err
 	}
 	change.Commit()
-	return nil
+	return c.shared.relay.Configure(context.Background(), RelaySettings(c.file))
 }
 
 // carryOut makes the apps what the configuration says. What can fail without harm

@@ -47,6 +47,27 @@ func TestApplyChangesLiveWhatCan(t *testing.T) {
 	w.wantApplied("shop:unchanged")
 }
 
+func TestApplyChangesTheLimitsOfAllAppsWithoutANewStart(t *testing.T) {
+	t.Parallel()
+	w := openMultiApp(t, named("shop"))
+	before := w.untilState("shop", api.Running)
+	for _, limit := range []int{7, 3} {
+		w.mu.Lock()
+		w.daemon.MaxConns, w.daemon.Spool, w.daemon.SpoolDir = limit, 1<<20, t.TempDir()
+		w.mu.Unlock()
+		if res := w.wantApplied("shop:unchanged"); len(res.Warnings) > 0 {
+			t.Errorf("warnings %q", res.Warnings)
+		}
+		st, err := w.s.Status("shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.ConnectionLimit != limit || st.Apps[0].Pid != before.Pid {
+			t.Errorf("limit %d, pid %d, want %d and %d", st.ConnectionLimit, st.Apps[0].Pid, limit, before.Pid)
+		}
+	}
+}
+
 func TestApplyReloadsOnlyWhatMust(t *testing.T) {
 	t.Parallel()
 	w := openMultiApp(t, named("shop"), named("blog"))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -175,13 +174,12 @@ func newLimiter(f *config.File, logger hclog.Logger) *connlimit.Limiter {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		limit.Cur = 0
 	}
-	descriptors := int(min(limit.Cur, 1<<30))
-	l := connlimit.New(connlimit.Options{Max: f.Daemon.MaxConns, Descriptors: descriptors, Apps: len(eachApp(f)), Logger: logger})
-	if asked := f.Daemon.MaxConns; asked > l.Max() {
-		logger.Warn("daemon.max_connections out of reach", "max_connections", asked, "limit", l.Max(),
-			"hint", fmt.Sprintf("RLIMIT_NOFILE is %d: raise it (LimitNOFILE= of a systemd unit, ulimit -n)", descriptors))
-	}
-	return l
+	return connlimit.New(connlimit.Options{Max: f.Daemon.MaxConns, Descriptors: int(min(limit.Cur, 1<<30)), Apps: len(eachApp(f)), Logger: logger})
+}
+
+// RelaySettings are what a configuration says of the whole relay.
+func RelaySettings(f *config.File) remote.Settings {
+	return remote.Settings{SpoolDir: f.Daemon.SpoolDir, SpoolLimit: f.Daemon.Spool, MaxConnections: f.Daemon.MaxConns, Apps: len(eachApp(f))}
 }
 
 // addApps makes the apps and opens their public sockets. Clients of an address that the

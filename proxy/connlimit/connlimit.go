@@ -2,6 +2,7 @@ package connlimit
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,12 +29,12 @@ type Options struct {
 	Logger      hclog.Logger
 }
 
-// A Limiter bounds the client connections of all servers. All methods but those of [Options] may be
-// called from any goroutine. A nil Limiter has no limit.
+// A Limiter bounds the client connections of all servers. Its methods may be called from any
+// goroutine. A nil Limiter has no limit.
 type Limiter struct {
-	options   Options
-	acceptMax int // number of a client's descriptor; exclusive
-	dialMax   int // number of the descriptor of a connection to an app; exclusive
+	logger      hclog.Logger
+	descriptors int
+	bounds      atomic.Pointer[bounds]
 
 	open  atomic.Int64 // client connections
 	short atomic.Bool  // a descriptor above acceptMax was in use
@@ -42,6 +43,13 @@ type Limiter struct {
 	servers   []Server
 	nextAsk   time.Time // no server is asked before
 	nextWarns [2]time.Time
+}
+
+// bounds are what follows from the options.
+type bounds struct {
+	max       int // as asked for; 0: no bound was
+	acceptMax int // number of a client's descriptor; exclusive; 0: without bound
+	dialMax   int // number of the descriptor of a connection to an app; exclusive
 }
 
 // A Server has client connections.
@@ -63,24 +71,36 @@ func New(o Options) *Limiter {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
-	l := &Limiter{options: o}
-	if n := o.Descriptors; n > 0 {
-		l.dialMax = n - Reserve(n, o.Apps)
-		l.acceptMax = l.dialMax - n/8
-	}
+	l := &Limiter{logger: o.Logger, descriptors: o.Descriptors}
+	l.Configure(o.Max, o.Apps)
 	return l
+}
+
+// Configure changes Options.Max and Options.Apps. Connections above a lower bound are not closed; no
+// further one is accepted meanwhile.
+func (l *Limiter) Configure(max, apps int) {
+	b := &bounds{max: max}
+	if n := l.descriptors; n > 0 {
+		b.dialMax = n - Reserve(n, apps)
+		b.acceptMax = b.dialMax - n/8
+	}
+	if former := l.bounds.Swap(b); (former == nil || former.max != max) && max > l.Max() {
+		l.logger.Warn("daemon.max_connections out of reach", "max_connections", max, "limit", l.Max(),
+			"hint", fmt.Sprintf("RLIMIT_NOFILE is %d: raise it (LimitNOFILE= of a systemd unit, ulimit -n)", l.descriptors))
+	}
 }
 
 // Max is how many client connections there can be; 0: without bound. Where the descriptors are the
 // limit, it may be fewer: each of another kind costs one.
 func (l *Limiter) Max() int {
-	switch {
-	case l == nil:
+	if l == nil {
 		return 0
-	case l.options.Max == 0, l.acceptMax > 0 && l.acceptMax < l.options.Max:
-		return l.acceptMax
 	}
-	return l.options.Max
+	b := l.bounds.Load()
+	if b.max == 0 || b.acceptMax > 0 && b.acceptMax < b.max {
+		return b.acceptMax
+	}
+	return b.max
 }
 
 // Open is how many client connections there are.
@@ -107,7 +127,7 @@ func (l *Limiter) Leave(s Server) {
 func (l *Limiter) Opened(fd int) {
 	if l != nil {
 		l.open.Add(1)
-		if l.acceptMax > 0 && fd >= l.acceptMax {
+		if max := l.bounds.Load().acceptMax; max > 0 && fd >= max {
 			l.short.Store(true)
 		}
 	}
@@ -137,7 +157,7 @@ func (l *Limiter) HasRoom(fd int) bool {
 		return false
 	}
 	unix.Close(next)
-	if next >= l.acceptMax {
+	if max := l.bounds.Load().acceptMax; max > 0 && next >= max {
 		return false
 	}
 	l.short.Store(false)
@@ -156,12 +176,21 @@ func (l *Limiter) MayDial(fd int) bool {
 
 // MayUse reports whether the descriptor fd is not of the reserve for clients, so that something may
 // keep it that can do without.
-func (l *Limiter) MayUse(fd int) bool { return l == nil || l.dialMax == 0 || fd < l.dialMax }
+func (l *Limiter) MayUse(fd int) bool {
+	if l == nil {
+		return true
+	}
+	max := l.bounds.Load().dialMax
+	return max == 0 || fd < max
+}
 
 // Settle returns the connection fd under a lower number, where it has one of the reserve and there is
 // another one now.
 func (l *Limiter) Settle(fd int) int {
-	if l == nil || l.acceptMax == 0 || fd < l.acceptMax {
+	if l == nil {
+		return fd
+	}
+	if max := l.bounds.Load().acceptMax; max == 0 || fd < max {
 		return fd
 	}
 	lower, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
@@ -233,8 +262,8 @@ func (l *Limiter) asked(closed int) {
 	}
 	l.nextWarns[kind] = now.Add(warnInterval)
 	remedy := "raise RLIMIT_NOFILE (LimitNOFILE= of a systemd unit, ulimit -n)"
-	if max := l.options.Max; max > 0 && l.Max() == max {
+	if max := l.bounds.Load().max; max > 0 && l.Max() == max {
 		remedy = "raise daemon.max_connections"
 	}
-	l.options.Logger.Warn("connection limit reached", "connections", l.Open(), "limit", l.Max(), "hint", follows+"; "+remedy)
+	l.logger.Warn("connection limit reached", "connections", l.Open(), "limit", l.Max(), "hint", follows+"; "+remedy)
 }

@@ -77,8 +77,8 @@ func fill(t *testing.T, number int) {
 
 func TestDescriptorsAreLeftForEverythingElse(t *testing.T) {
 	l := New(Options{Descriptors: 400, Apps: 1})
-	if reserve := Reserve(400, 1); reserve != 80 || l.dialMax != 320 || l.acceptMax != 270 || l.Max() != 270 {
-		t.Fatalf("%d, %d, %d", reserve, l.dialMax, l.acceptMax)
+	if reserve := Reserve(400, 1); reserve != 80 || l.bounds.Load().dialMax != 320 || l.bounds.Load().acceptMax != 270 || l.Max() != 270 {
+		t.Fatalf("%d, %d, %d", reserve, l.bounds.Load().dialMax, l.bounds.Load().acceptMax)
 	}
 	fill(t, 269)
 	if !l.HasRoom(2) {

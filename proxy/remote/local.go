@@ -59,6 +59,18 @@ func NewLocal(o LocalOptions) *Local {
 		provers: map[ID]Prover{}, observations: map[uint64]*gate.Observation{}}
 }
 
+// Configure is that of Relay.
+func (l *Local) Configure(_ context.Context, s Settings) error {
+	if l.options.Spool != nil {
+		l.options.Spool.Configure(s.SpoolDir, s.SpoolLimit)
+	}
+	if l.options.Limiter != nil {
+		l.options.Limiter.Configure(s.MaxConnections, s.Apps)
+		l.options.Page.header.limit.Store(int64(l.options.Limiter.Max()))
+	}
+	return nil
+}
+
 // localApp is one app. Its targets are those of which a request may be in flight.
 type localApp struct {
 	name   string

@@ -9,7 +9,7 @@ import (
 )
 
 // messages are all types that cross the boundary.
-var messages = []any{Set{}, Applied{}, Proof{}, Door{}, Mark{}, Since{}, Held{}, Await{}, Cut{}, Probe{}, ProbeAnswer{}, Admission{}, ID{}}
+var messages = []any{Settings{}, Set{}, Applied{}, Proof{}, Door{}, Mark{}, Since{}, Held{}, Await{}, Cut{}, Probe{}, ProbeAnswer{}, Admission{}, ID{}}
 
 // Every field of a message is written and read back as it was: no func, no channel, no pointer to a
 // thing that lives in one process.
@@ -58,7 +58,7 @@ func fill(t *testing.T, v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.Bool:
 		v.SetBool(true)
-	case reflect.Int, reflect.Int64:
+	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(-7)
 	case reflect.Uint8, reflect.Uint64:
 		v.SetUint(7)

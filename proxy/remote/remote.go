@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"tideover/proxy"
 	"tideover/proxy/gate"
 )
@@ -13,10 +15,21 @@ import (
 // ErrEnded is the error of a call when the relay has ended, or does not answer and is being ended.
 var ErrEnded = errors.New("the relay has ended")
 
+// Settings are what the configuration says of a whole relay.
+type Settings struct {
+	LogLevel       hclog.Level `json:"log_level,omitempty"` // of a relay with a log of its own
+	SpoolDir       string      `json:"spool_dir"`
+	SpoolLimit     int64       `json:"spool_limit"`
+	MaxConnections int         `json:"max_connections,omitempty"` // of clients; 0: as many as the descriptors allow
+	Apps           int         `json:"apps"`                      // for which descriptors are reserved
+}
+
 // A Relay accepts connections, holds requests and relays them, for all apps of a daemon. All methods
 // may be called from any goroutine. A context bounds the wait for the answer: what was sent is
 // carried out all the same.
 type Relay interface {
+	// Configure changes the settings of the whole relay. It can be sent again.
+	Configure(ctx context.Context, s Settings) error
 	// Set makes s the desired state of an app, in one step under the lock of its gate. An app that
 	// the relay does not have is made. The target that s replaces is retired in the same step: its
 	// idle connections are closed, and its requests in flight go on. Set blocks on nothing but the

@@ -51,7 +51,7 @@ func (s *Spool) NewFile() *File {
 // the spool at most.
 func (s *Spool) NewFileFor(h Holder) *File {
 	f := s.NewFile()
-	f.holder, f.limit = h, max(1, int(s.options.Limit/BlockSize/maxShare))
+	f.holder, f.limit = h, s.share()
 	return f
 }
 

@@ -49,7 +49,7 @@ type Options struct {
 // A Spool keeps a bounded number of bytes in one unlinked file. Its methods and those of its files
 // may be called from any goroutine; those of one file from one at a time.
 type Spool struct {
-	options    Options
+	options    Options       // Limit and Dir: mu must be held
 	operations chan struct{} // a place for each that runs
 	running    sync.WaitGroup
 
@@ -91,16 +91,38 @@ type returned struct {
 
 // New returns a spool. It opens nothing before the first byte.
 func New(o Options) *Spool {
-	if o.Open == nil {
-		o.Open = func() (*os.File, error) { return OpenIn(o.Dir) }
-	}
 	if o.Close == nil {
 		o.Close = func(f *os.File, _ bool) { f.Close() }
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
-	return &Spool{options: o, operations: make(chan struct{}, maxOperations), held: map[*File]int{}}
+	s := &Spool{options: o, operations: make(chan struct{}, maxOperations), held: map[*File]int{}}
+	if o.Open == nil {
+		s.options.Open = func() (*os.File, error) { return OpenIn(s.dir()) }
+	}
+	return s
+}
+
+// Configure changes how much is taken, and in which directory the next file is opened. What is in use
+// stays where it is.
+func (s *Spool) Configure(dir string, limit int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.options.Dir, s.options.Limit = dir, limit
+}
+
+// share is how many blocks a file with a holder has at most.
+func (s *Spool) share() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(1, int(s.options.Limit/BlockSize/maxShare))
+}
+
+func (s *Spool) dir() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.options.Dir
 }
 
 // OpenIn opens an unlinked file in a directory (O_TMPFILE), or makes one and unlinks it where the
@@ -281,7 +303,7 @@ func (s *Spool) failed(err error) {
 	s.retryAt = now.Add(retryInterval)
 	s.mu.Unlock()
 	if first {
-		s.options.Logger.Warn("spool failed", "file", s.options.Dir, "error", err,
+		s.options.Logger.Warn("spool failed", "file", s.dir(), "error", err,
 			"hint", "bodies and responses that do not fit into memory are streamed: a slow client then occupies a worker; see daemon.spool_dir")
 	}
 }

@@ -13,7 +13,7 @@ var daemonKeys = []Key{
 		"group whose members may reload, hold and see the status"),
 	daemon("socket_mode", mode, "", func(d *Daemon) *os.FileMode { return &d.SocketMode },
 		"mode of the control socket; left out: 0600, or 0660 with socket_group"),
-	daemon("log_level", oneOf("trace", "debug", "info", "warn", "error"), `"info"`, func(d *Daemon) *string { return &d.LogLevel },
+	key("log_level", oneOf("trace", "debug", "info", "warn", "error"), `"info"`, Live, func(d *Daemon) *string { return &d.LogLevel },
 		"lowest level that tideover logs").values(
 		"every step, for its developers", "also requests of commands and ended processes", "what happens", "what may need attention", "what has failed"),
 	daemon("log_format", oneOf("auto", "text", "json"), `"auto"`, func(d *Daemon) *string { return &d.LogFormat },
@@ -25,11 +25,11 @@ var daemonKeys = []Key{
 		"directory for private sockets and the control socket"),
 	daemon("pidfile", filePath, "", func(d *Daemon) *string { return &d.Pidfile },
 		"file for the daemon's pid"),
-	daemon("spool", size, `"1GiB"`, func(d *Daemon) *int64 { return &d.Spool },
+	key("spool", size, `"1GiB"`, Live, func(d *Daemon) *int64 { return &d.Spool },
 		"bytes of bodies and responses that are kept on disk for slow clients, of all apps together; 0B: none"),
-	daemon("spool_dir", filePath, `"/var/tmp"`, func(d *Daemon) *string { return &d.SpoolDir },
+	key("spool_dir", filePath, `"/var/tmp"`, Live, func(d *Daemon) *string { return &d.SpoolDir },
 		"directory on whose disk they are kept, in a file without a name"),
-	daemon("max_connections", integer(1, 1<<30), "", func(d *Daemon) *int { return &d.MaxConns },
+	key("max_connections", integer(1, 1<<30), "", Live, func(d *Daemon) *int { return &d.MaxConns },
 		"client connections of all apps together; beyond, idle ones are closed, the longest idle one first, and without one new ones wait in the backlog; left out: as many as "+
 			"RLIMIT_NOFILE allows, less a reserve for connections to the apps, starts and the control socket"),
 	key("admin", checked("address", checkAdmin), "", Live, func(d *Daemon) *string { return &d.Admin },

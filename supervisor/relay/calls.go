@@ -8,8 +8,31 @@ import (
 	"os"
 	"strings"
 
+	"github.com/hashicorp/go-hclog"
+
 	"tideover/proxy/remote"
 )
+
+// Configure is that of remote.Relay. The level of the log stays; see SetLogLevel.
+func (k *Keeper) Configure(ctx context.Context, s remote.Settings) error {
+	return k.configure(ctx, func(to *remote.Settings) {
+		s.LogLevel = to.LogLevel
+		*to = s
+	})
+}
+
+// SetLogLevel changes what the relay logs.
+func (k *Keeper) SetLogLevel(level hclog.Level) {
+	k.configure(context.Background(), func(to *remote.Settings) { to.LogLevel = level })
+}
+
+func (k *Keeper) configure(ctx context.Context, alter func(*remote.Settings)) error {
+	var s remote.Settings
+	return nothing(k, func(d *desired) {
+		alter(&d.settings)
+		s = d.settings
+	}, func(p *relayProcess) error { return p.Configure(ctx, s) })
+}
 
 // Set is that of remote.Relay. Without a relay the answer is empty.
 func (k *Keeper) Set(ctx context.Context, s remote.Set) (remote.Applied, error) {

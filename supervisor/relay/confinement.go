@@ -20,7 +20,7 @@ func (e *confinementError) Error() string { return "the relay could not confine 
 // launch starts a relay in its confinement. Where the kernel or the container does not allow it
 // another user, the relay keeps the daemon's, without the daemon's capabilities.
 func (k *Keeper) launch() (*relayProcess, error) {
-	settings := k.options.Settings
+	settings := Settings{Settings: k.settings()}
 	if k.options.Confinement != nil {
 		o, err := k.options.Confinement()
 		if err != nil {
@@ -47,7 +47,7 @@ func (k *Keeper) launch() (*relayProcess, error) {
 
 func (k *Keeper) fork(s Settings) (*relayProcess, error) {
 	return fork(forkOptions{number: k.last, settings: s, page: k.Page, logger: k.options.Logger,
-		spoolFile: func() (*os.File, error) { return spool.OpenIn(s.SpoolDir) }})
+		spoolFile: func() (*os.File, error) { return spool.OpenIn(k.settings().SpoolDir) }})
 }
 
 // logMissing logs once what of the confinement does not hold. Without root that is expected.

@@ -24,7 +24,7 @@ const (
 // Options make a Keeper.
 type Options struct {
 	Logger   hclog.Logger
-	Settings Settings
+	Settings remote.Settings // of the first relay; see Keeper.Configure
 	// Confinement says how each relay confines itself, and prepares its directory; nil: it does not.
 	Confinement func() (confine.Options, error)
 }
@@ -56,6 +56,7 @@ var _ remote.Relay = (*Keeper)(nil)
 
 // desired is what each relay gets.
 type desired struct {
+	settings  remote.Settings
 	sets      map[remote.AppID]remote.Set
 	proofs    map[remote.ID]remote.Proof
 	doors     map[uint64]remote.Door // with duplicates of the sockets
@@ -70,7 +71,7 @@ func New(o Options) (*Keeper, error) {
 		return nil, err
 	}
 	k := &Keeper{Page: page, options: o, ended: make(chan struct{}), present: make(chan struct{}), desired: desired{
-		sets: map[remote.AppID]remote.Set{}, proofs: map[remote.ID]remote.Proof{}, doors: map[uint64]remote.Door{},
+		settings: o.Settings, sets: map[remote.AppID]remote.Set{}, proofs: map[remote.ID]remote.Proof{}, doors: map[uint64]remote.Door{},
 		provers: map[remote.ID]remote.Prover{},
 	}}
 	p, err := k.start()
@@ -135,6 +136,13 @@ func (k *Keeper) run(p *relayProcess) {
 	}
 }
 
+// settings are those in force.
+func (k *Keeper) settings() remote.Settings {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.desired.settings
+}
+
 // start starts a relay, gives it everything that is desired, and makes it the present one.
 func (k *Keeper) start() (*relayProcess, error) {
 	k.last++
@@ -167,6 +175,9 @@ func (k *Keeper) restore(p *relayProcess) error {
 	ctx := context.Background() // a relay that does not answer is given up
 	d := &k.desired
 	k.Retain(func(app remote.AppID) bool { _, ok := d.sets[app]; return ok })
+	if err := p.Configure(ctx, d.settings); err != nil { // they may have changed since the fork
+		return err
+	}
 	for id, prover := range d.provers {
 		p.SetProver(id, prover)
 	}

@@ -86,7 +86,7 @@ func newRig(t *testing.T) *rig {
 	}
 	r.public = public.(*net.TCPListener)
 	t.Cleanup(func() { public.Close() })
-	r.Keeper, err = New(Options{Logger: hclog.New(&hclog.LoggerOptions{Output: r.log, Level: hclog.Debug}), Settings: Settings{LogLevel: hclog.Debug, SpoolDir: t.TempDir(), Apps: 1}})
+	r.Keeper, err = New(Options{Logger: hclog.New(&hclog.LoggerOptions{Output: r.log, Level: hclog.Debug}), Settings: remote.Settings{LogLevel: hclog.Debug, SpoolDir: t.TempDir(), Apps: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func waitUntil(t *testing.T, holds func() bool) {
 
 func TestAKeeperIsARelay(t *testing.T) {
 	remotetest.Run(t, func(t *testing.T) remote.Relay {
-		k, err := New(Options{Logger: hclog.NewNullLogger(), Settings: Settings{SpoolDir: t.TempDir(), Apps: 1}})
+		k, err := New(Options{Logger: hclog.NewNullLogger(), Settings: remote.Settings{SpoolDir: t.TempDir(), Apps: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -375,6 +375,41 @@ func TestWhatChangesWhileNoRelayIsThereIsWhatTheNextOneGets(t *testing.T) {
 		t.Error(err)
 	} else {
 		accepted.Close()
+	}
+}
+
+func TestWhatIsConfiguredReachesTheRelayAndTheNextOne(t *testing.T) {
+	r := newRig(t)
+	r.serve()
+	pid := r.Pid()
+	for _, limit := range []int{50, 7} {
+		if err := r.Configure(t.Context(), remote.Settings{SpoolDir: t.TempDir(), MaxConnections: limit, Apps: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Clients().Limit; got != limit {
+			t.Errorf("%d clients may be connected, want %d", got, limit)
+		}
+	}
+	if err := r.Configure(t.Context(), remote.Settings{SpoolDir: t.TempDir(), MaxConnections: 1 << 29, Apps: 1}); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, func() bool { return r.log.has("daemon.max_connections out of reach") }) // the level is that of the start
+	r.SetLogLevel(hclog.Error)
+	if err := r.Configure(t.Context(), remote.Settings{SpoolDir: t.TempDir(), MaxConnections: 1 << 28, Apps: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Configure(t.Context(), remote.Settings{SpoolDir: t.TempDir(), MaxConnections: 7, Apps: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if r.Pid() != pid {
+		t.Error("another relay was started")
+	}
+	r.kill()
+	if got := r.Clients().Limit; got != 7 {
+		t.Errorf("in the next relay %d clients may be connected, want 7", got)
+	}
+	if r.log.has(fmt.Sprint(1 << 28)) {
+		t.Error("a warning was logged below the level")
 	}
 }
 

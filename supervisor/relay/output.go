@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -121,13 +122,19 @@ type entry struct {
 
 // sink writes entries to the pipe.
 type sink struct {
-	level hclog.Level
+	level atomic.Int32 // hclog.Level
 	to    *stderr
 }
 
+func newSink(level hclog.Level, to *stderr) *sink {
+	s := &sink{to: to}
+	s.level.Store(int32(level))
+	return s
+}
+
 // Accept is that of hclog.SinkAdapter.
-func (s sink) Accept(_ string, level hclog.Level, message string, args ...any) {
-	if level >= s.level {
+func (s *sink) Accept(_ string, level hclog.Level, message string, args ...any) {
+	if level >= hclog.Level(s.level.Load()) {
 		s.to.writeEntry(entry{Level: level, Message: message, Pairs: plainValues(args)})
 	}
 }

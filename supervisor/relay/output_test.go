@@ -27,7 +27,7 @@ func TestAnEntryOfTheRelaysLogIsOneOfTheDaemons(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries(newLogger(hclog.Info, sink{hclog.Info, &stderr{fd: int(w.Fd())}}))
+	entries(newLogger(hclog.Info, newSink(hclog.Info, &stderr{fd: int(w.Fd())})))
 	w.WriteString("panic: a line that is no entry")
 	w.Close()
 	copyLog(r, hclog.New(options(&piped)))
@@ -50,7 +50,7 @@ func TestAFullPipeCostsLinesAndBlocksNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := &stderr{fd: fd}
-	logger := newLogger(hclog.Info, sink{hclog.Info, out})
+	logger := newLogger(hclog.Info, newSink(hclog.Info, out))
 	const lines = 5000
 	for range lines {
 		logger.Info("one line", "text", strings.Repeat("x", 1000))

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,11 +28,7 @@ const channelFD = 3
 
 // Settings are what a relay is started with.
 type Settings struct {
-	LogLevel       hclog.Level
-	SpoolDir       string
-	SpoolLimit     int64
-	MaxConnections int // of clients; 0: as many as the descriptors allow
-	Apps           int // for which descriptors are reserved
+	remote.Settings
 	// Confinement says how the process confines itself; nil: it does not.
 	Confinement *confine.Options
 }
@@ -66,7 +63,7 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 				return nil, said, nil
 			}
 		}
-		return newLocal(s, start, newLogger(s.LogLevel, sink{s.LogLevel, &stderr{fd: 2}})), said, nil
+		return newRelay(s, start, newLogger), said, nil
 	})
 	if !errors.Is(err, channel.ErrEnded) {
 		fmt.Fprintln(os.Stderr, err)
@@ -75,18 +72,43 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 	os.Exit(0)
 }
 
-// newLocal makes the relay of this process.
-func newLocal(s Settings, start rpc.Start, logger hclog.Logger) *remote.Local {
-	files := spool.NewPool(start.Supervisor.SpoolFile) // the process may open none itself
-	if s.SpoolLimit > 0 {
-		files.Renew()
-	}
-	return remote.NewLocal(remote.LocalOptions{
+// roleRelay is the relay of this process.
+type roleRelay struct {
+	*remote.Local
+	logger hclog.Logger
+	log    *sink
+	files  *spool.Pool
+	dir    string // of the files
+}
+
+// newRelay makes the relay of this process.
+func newRelay(s Settings, start rpc.Start, newLogger func(hclog.Level, hclog.SinkAdapter) hclog.Logger) *roleRelay {
+	r := &roleRelay{log: newSink(s.LogLevel, &stderr{fd: 2}), files: spool.NewPool(start.Supervisor.SpoolFile)} // the process may open none itself
+	r.logger = newLogger(s.LogLevel, r.log)
+	r.renewFiles(s.Settings)
+	r.Local = remote.NewLocal(remote.LocalOptions{
 		Page:    start.Page,
-		Logger:  logger,
-		Spool:   spool.New(spool.Options{Open: files.Open, Close: files.Close, Dir: s.SpoolDir, Limit: s.SpoolLimit, Logger: logger}),
-		Limiter: connlimit.New(connlimit.Options{Max: s.MaxConnections, Descriptors: maxDescriptors(), Apps: s.Apps, Logger: logger}),
+		Logger:  r.logger,
+		Spool:   spool.New(spool.Options{Open: r.files.Open, Close: r.files.Close, Dir: s.SpoolDir, Limit: s.SpoolLimit, Logger: r.logger}),
+		Limiter: connlimit.New(connlimit.Options{Max: s.MaxConnections, Descriptors: maxDescriptors(), Apps: s.Apps, Logger: r.logger}),
 	})
+	return r
+}
+
+// Configure is that of remote.Relay. Calls come one after the other.
+func (r *roleRelay) Configure(ctx context.Context, s remote.Settings) error {
+	r.log.level.Store(int32(s.LogLevel))
+	r.logger.SetLevel(s.LogLevel)
+	r.renewFiles(s)
+	return r.Local.Configure(ctx, s)
+}
+
+// renewFiles has the files of the spool fetched, where their directory is another one than before.
+func (r *roleRelay) renewFiles(s remote.Settings) {
+	if s.SpoolLimit > 0 && s.SpoolDir != r.dir {
+		r.dir = s.SpoolDir
+		r.files.Renew()
+	}
 }
 
 // maxDescriptors is RLIMIT_NOFILE, which Go's runtime has raised to the hard limit; 0: unknown.

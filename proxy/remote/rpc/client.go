@@ -124,6 +124,11 @@ func (c *Client) Start(ctx context.Context, options, answer any) error {
 	return nil
 }
 
+func (c *Client) Configure(ctx context.Context, s remote.Settings) error {
+	_, err := prompt[none](ctx, c, methodConfigure, 0, s)
+	return err
+}
+
 func (c *Client) Set(ctx context.Context, s remote.Set) (remote.Applied, error) {
 	m, generation := set{Set: s}, 0
 	var files []*os.File

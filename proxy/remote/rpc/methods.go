@@ -29,6 +29,7 @@ const (
 	methodAnnounce
 	methodEnd
 	methodReclaim
+	methodConfigure
 )
 
 // Methods of the supervisor, called by the relay.

@@ -74,6 +74,10 @@ func (r *recorder) Remove(ctx context.Context, id remote.AppID) (remote.Counters
 	defer r.mu.Unlock()
 	return r.final, nil
 }
+func (r *recorder) Configure(_ context.Context, s remote.Settings) error {
+	r.record(s)
+	return nil
+}
 func (r *recorder) Announce(context.Context) error {
 	r.record("announced")
 	return nil

@@ -112,6 +112,8 @@ func TestEveryFieldOfAMessageArrives(t *testing.T) {
 	final, err := c.Remove(ctx, 5)
 	check("the answer to Remove", final, r.final, err)
 	check("Remove", r.last(), remote.AppID(5), nil)
+	settings := filled[remote.Settings]()
+	check("Configure", any(settings), func() any { err = c.Configure(ctx, settings); return r.last() }(), err)
 	check("Announce", any("announced"), func() any { err = c.Announce(ctx); return r.last() }(), err)
 	check("End", any("ended"), func() any { err = c.End(ctx); return r.last() }(), err)
 	check("Shut", any(uint64(6)), func() any { err = c.Shut(ctx, 6); return r.last() }(), err)

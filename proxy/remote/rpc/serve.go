@@ -61,6 +61,8 @@ func (s *server) handle(r *channel.Request) {
 		r.Files = nil
 	}
 	switch r.Method {
+	case methodConfigure:
+		reply(r, nothing(s.relay.Configure))
 	case methodSet:
 		reply(r, func(ctx context.Context, m set) (remote.Applied, error) { return s.set(ctx, m, r.Files) })
 	case methodOpen:

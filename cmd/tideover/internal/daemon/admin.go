@@ -70,6 +70,18 @@ func (d *daemon) confinement(socketPath string) (confine.Options, error) {
 
 // reconfigure prepares what a configuration changes outside of the apps.
 func (d *daemon) reconfigure(to *config.Daemon) (supervisor.DaemonChange, error) {
+	level, err := d.logLevel(to)
+	if err != nil {
+		return supervisor.DaemonChange{}, err
+	}
+	if to.Spool > 0 {
+		if err := checkOnlyOurs(to.SpoolDir); err != nil {
+			return supervisor.DaemonChange{}, err
+		}
+	}
 	change, err := prepareAdmin(d.admin, to.Admin)
-	return supervisor.DaemonChange{Commit: change.Commit, Discard: change.Discard}, err
+	return supervisor.DaemonChange{Commit: func() {
+		change.Commit()
+		d.setLogLevel(level)
+	}, Discard: change.Discard}, err
 }

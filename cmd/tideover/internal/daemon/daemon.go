@@ -24,6 +24,7 @@ import (
 	"tideover/supervisor/control"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
+	"tideover/supervisor/relay"
 )
 
 // Options is what a daemon is started with.
@@ -83,7 +84,9 @@ type daemon struct {
 	tty        controllingTTY
 	logger     hclog.Logger
 	logsJSON   bool
-	level      hclog.Level // of what goes to standard error
+	level      atomic.Int32 // hclog.Level of what goes to standard error
+	memory     hclog.SinkAdapter
+	relaying   *relay.Keeper // nil: this process relays
 	ownLog     *logs.OwnLog
 	shutdown   *shutdown
 	supervisor atomic.Pointer[supervisor.Supervisor] // nil: the daemon is being started
@@ -130,8 +133,8 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	output := &sharedOutput{screen: d.Stdout}
-	relaying, relayDir, err := d.startRelay(socketPath)
-	if err != nil {
+	var relayDir *listener.PrivateDir
+	if d.relaying, relayDir, err = d.startRelay(socketPath); err != nil {
 		return err
 	}
 	options := supervisor.Options{
@@ -142,9 +145,9 @@ func (d *daemon) run(ctx context.Context) error {
 		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff, StopTimeout: stopTimeout,
 		TakeOver: d.TakeOver && d.Handoff == nil, Reconfigure: d.reconfigure,
 	}
-	if relaying != nil {
-		defer relaying.Close()
-		options.Relay, options.RelayDir = relaying, relayDir
+	if d.relaying != nil {
+		defer d.relaying.Close()
+		options.Relay, options.RelayDir = d.relaying, relayDir
 	}
 	sup, err := supervisor.New(d.Config, options)
 	if err != nil {
@@ -163,7 +166,9 @@ func (d *daemon) run(ctx context.Context) error {
 
 // hasView reports whether the daemon shows on its terminal what happens, instead of the lines
 // of the log that only inform.
-func (d *daemon) hasView() bool { return d.Stdout.Terminal && d.level == hclog.Info }
+func (d *daemon) hasView() bool {
+	return d.Stdout.Terminal && hclog.Level(d.level.Load()) == hclog.Info
+}
 
 // warnOfSecrets logs a warning for each app of another user that inherits a secret of
 // this process. After an upgrade it was logged already.
@@ -223,7 +228,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 		helpers.Go(func() {
 			view.show(ended, sup)
 			if d.shutdown.announced.Err() == nil {
-				d.logger.SetLevel(d.level)
+				d.logger.SetLevel(hclog.Level(d.level.Load()))
 			}
 		})
 		defer context.AfterFunc(d.shutdown.announced, func() { view.printStopping(sup) })()

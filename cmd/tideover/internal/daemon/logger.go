@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/config"
 	"tideover/supervisor/logs"
 )
 
@@ -17,10 +18,11 @@ import (
 func (d *daemon) openLogger() error {
 	own := logs.NewOwnLog()
 	d.ownLog = own
-	var err error
-	if d.level, err = d.logLevel(); err != nil {
+	level, err := d.logLevel(&d.Config.Daemon)
+	if err != nil {
 		return err
 	}
+	d.level.Store(int32(level))
 	format := cmp.Or(d.Getenv("TIDEOVER_LOG_FORMAT"), d.Config.Daemon.LogFormat, "auto")
 	if format != "auto" && format != "text" && format != "json" {
 		return &api.Error{
@@ -29,7 +31,7 @@ func (d *daemon) openLogger() error {
 			Hint:    "auto, text or json",
 		}
 	}
-	options := hclog.LoggerOptions{Name: "tideover", Level: d.level}
+	options := hclog.LoggerOptions{Name: "tideover", Level: level}
 	options.JSONFormat = format == "json" || format == "auto" && !d.logIsReadByPeople()
 	output := func(out io.Writer) io.Writer { return out }
 	d.logsJSON = options.JSONFormat
@@ -42,8 +44,8 @@ func (d *daemon) openLogger() error {
 	}
 	options.Output = output(d.Stderr.Out)
 	logger := hclog.NewInterceptLogger(&options)
-	memory := hclog.NewSinkAdapter(&hclog.LoggerOptions{Level: min(d.level, hclog.Info), Output: own})
-	logger.RegisterSink(nameless{memory})
+	d.memory = hclog.NewSinkAdapter(&hclog.LoggerOptions{Level: min(level, hclog.Info), Output: own})
+	logger.RegisterSink(nameless{d.memory})
 	d.logger = logger
 	return nil
 }
@@ -72,8 +74,8 @@ func droppedLine(options hclog.LoggerOptions, output func(io.Writer) io.Writer, 
 	return line.String()
 }
 
-func (d *daemon) logLevel() (hclog.Level, error) {
-	level := hclog.LevelFromString(cmp.Or(d.Getenv("TIDEOVER_LOG_LEVEL"), d.Config.Daemon.LogLevel, "info"))
+func (d *daemon) logLevel(c *config.Daemon) (hclog.Level, error) {
+	level := hclog.LevelFromString(cmp.Or(d.Getenv("TIDEOVER_LOG_LEVEL"), c.LogLevel, "info"))
 	switch {
 	case level == hclog.NoLevel:
 		return level, &api.Error{
@@ -87,6 +89,20 @@ func (d *daemon) logLevel() (hclog.Level, error) {
 		return max(level, hclog.Error), nil
 	}
 	return level, nil
+}
+
+// setLogLevel changes the level of the log, of what is kept of it, and of the relay's.
+func (d *daemon) setLogLevel(level hclog.Level) {
+	if hclog.Level(d.level.Swap(int32(level))) == level {
+		return
+	}
+	d.logger.SetLevel(level)
+	if memory, ok := d.memory.(hclog.Logger); ok {
+		memory.SetLevel(min(level, hclog.Info))
+	}
+	if d.relaying != nil {
+		d.relaying.SetLogLevel(level)
+	}
 }
 
 // logIsReadByPeople decides log_format = "auto". People read the log on a

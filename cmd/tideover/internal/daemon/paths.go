@@ -35,6 +35,11 @@ func (d *daemon) checkDirectories(socketPath string) error {
 	if d.Config.Daemon.Spool > 0 {
 		dirs = append(dirs, d.Config.Daemon.SpoolDir)
 	}
+	return checkOnlyOurs(dirs...)
+}
+
+// checkOnlyOurs refuses directories that others can change.
+func checkOnlyOurs(dirs ...string) error {
 	for _, dir := range dirs {
 		if _, err := (safepath.Opener{}).Access(filepath.Join(dir, "x")); err != nil {
 			return &api.Error{Exit: api.ExitConfig, Message: fmt.Sprintf("cannot use the directory %s: %v", dir, err)}

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/listener"
+	"tideover/supervisor"
 	"tideover/supervisor/api"
 	"tideover/supervisor/confine"
 	"tideover/supervisor/relay"
@@ -38,10 +39,9 @@ func (d *daemon) startRelay(socketPath string) (*relay.Keeper, *listener.Private
 	confinement := func() (confine.Options, error) {
 		return confine.Options{User: user, Root: dir.Path, Sockets: confine.UnixAndTCP}, dir.Prepare()
 	}
-	f := d.Config.Daemon
-	keeper, err := relay.New(relay.Options{Logger: d.logger, Confinement: confinement, Settings: relay.Settings{
-		LogLevel: d.logger.GetLevel(), SpoolDir: f.SpoolDir, SpoolLimit: f.Spool, MaxConnections: f.MaxConns, Apps: max(1, len(d.Config.Apps)),
-	}})
+	settings := supervisor.RelaySettings(d.Config)
+	settings.LogLevel = d.logger.GetLevel()
+	keeper, err := relay.New(relay.Options{Logger: d.logger, Confinement: confinement, Settings: settings})
 	return keeper, dir, err
 }
 
