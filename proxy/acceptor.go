@@ -108,7 +108,7 @@ func (a *acceptor) accept() {
 	a.emptyBacklog()
 	for _, c := range l.accepted {
 		if c.state == stateIdle && !l.closing { // else the read would end one whose request is on its way
-			c.onReadable()
+			l.deliver(c, 0)
 		}
 	}
 	clear(l.accepted)

@@ -22,6 +22,7 @@ type blockingClient struct {
 	*clientConn
 	exchange *exchange
 	conn     conn
+	upstream *blockingUpstream // of the last round trip; nil: there was none
 
 	pending sync.WaitGroup // the gate's decision
 	home    *loopClient    // the connection's place in the event loop

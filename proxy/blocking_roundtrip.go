@@ -40,7 +40,7 @@ func (b *blockingClient) forward(t *gate.Target) (again, busy bool) {
 	if err != nil {
 		return true, true
 	}
-	u.client = b
+	u.client, b.upstream = b, u
 	p, err := u.sendRequest(x)
 	if err == nil {
 		p, err = u.awaitHead()
@@ -106,7 +106,7 @@ func (a *app) leaveReserve(_, _ string, raw syscall.RawConn) error {
 // It reports whether the connection may carry another request.
 func (b *blockingClient) resumeRoundTrip(o offload) (keep bool) {
 	u := o.upstream
-	u.client = b
+	u.client, b.upstream = b, u
 	again, busy := false, false
 	switch {
 	case o.reason == reasonAwaitingHead:

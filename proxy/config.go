@@ -24,6 +24,9 @@ type Options struct {
 	Spool   *spool.Spool       // shared by all servers; nil: none
 	Limiter *connlimit.Limiter // of client connections, shared by all servers; nil: none
 	Totals  *Totals            // to which the server counts; nil: its own
+	// Panicked is called after a panic that has cost a connection: the memory of the process may be
+	// damaged. It must not block. nil: nothing is done.
+	Panicked func()
 }
 
 // Settings are what may be configured of a server, also while it runs. Zero values mean the
@@ -54,6 +57,10 @@ type Settings struct {
 	// FinishOnDisconnect lets the app finish a request after its client has disconnected; else the
 	// connection to the app is closed.
 	FinishOnDisconnect bool
+	// PanicOn is for tests: a request for PanicOn + POINT panics at that point: "head", "response",
+	// "upload" or "tunnel". Empty: none does. No configuration sets it.
+	PanicOn string
+
 	// IdempotencyKey says that an Idempotency-Key field makes a request of any method safe to
 	// resend.
 	IdempotencyKey bool

@@ -47,6 +47,8 @@ type eventLoop struct {
 	ownUpstreams     int                         // length of that list
 	deferredReturns  []*blockingClient           // clients for which there is no descriptor at present
 
+	serving *loopClient // the client whose event, task or request is being handled; nil: none
+
 	out            []byte        // scratch memory for what is being written
 	spareExchanges []*exchange   // memory for requests
 	accepted       []*loopClient // scratch memory for clients from which nothing was read yet
@@ -110,12 +112,12 @@ func (l *eventLoop) turn() (done bool) {
 		// The app first: a connection that it has just closed must not be used below.
 		for i := range n {
 			if h, events := l.poller.Event(i); isUpstream(h) {
-				h.OnEvents(events)
+				l.deliver(h, events)
 			}
 		}
 		for i := range n {
 			if h, events := l.poller.Event(i); h != nil && !isUpstream(h) {
-				h.OnEvents(events)
+				l.deliver(h, events)
 			}
 		}
 		ran := l.tasks.RunAll()

@@ -113,6 +113,7 @@ func (x *exchange) uncount() {
 // setHead says that the head is the first n bytes of the client's buffer. What is behind it belongs
 // to the body.
 func (x *exchange) setHead(n int) {
+	x.panicAt("head")
 	x.headLen, x.body.raw = n, x.client.in.bytes()[n:]
 	// No request follows a handshake ([http1.RuleFailedUpgrade]).
 	x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.app.noKeepAlive.Load()

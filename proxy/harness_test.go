@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -238,7 +239,11 @@ func (c *testClient) want(status int, body string) *http.Response {
 // ended checks that the server closes the connection without another byte.
 func (c *testClient) ended() {
 	c.Helper()
-	if rest, err := io.ReadAll(c.in); len(rest) > 0 {
+	rest, err := io.ReadAll(c.in)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.Fatal("the connection is open still")
+	}
+	if len(rest) > 0 {
 		c.Fatalf("%q after the end (%v)", rest, err)
 	}
 }

@@ -187,6 +187,7 @@ func (c *loopClient) endPartial(o outcome) {
 
 // dispatch begins with the request whose first bytes are in the client's buffer.
 func (c *loopClient) dispatch() {
+	c.loop.serving = c
 	c.node.Remove()
 	c.updateRules()
 	c.acquireExchange(c.loop.now)
@@ -320,6 +321,8 @@ func (c *loopClient) OnDecision(gate.Decision) { c.loop.tasks.Post(c) }
 
 // Run acts on the gate's decision about a held request.
 func (c *loopClient) Run() {
+	c.loop.serving = c
+	defer c.loop.recoverConnection()
 	x, d := c.restoreExchange(), c.waiter.Decision()
 	x.recordWait(d)
 	switch {

@@ -45,7 +45,7 @@ func (c *loopClient) offload(o offload) {
 	}
 	b := c.detach()
 	l.offloaded.Go(func() {
-		b.keep = b.serve(o)
+		b.keep = b.serveOrBreakOff(o)
 		b.detach()
 		l.tasks.Post(b)
 	})

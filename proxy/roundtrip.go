@@ -86,6 +86,7 @@ func (rt *roundTrip) progress(err error) progress {
 // startResponse puts the response's head, which is at the front of in, before what the client gets.
 func (rt *roundTrip) startResponse() {
 	x := rt.x
+	x.panicAt("response")
 	rt.responseStarted = true
 	if x.app.noKeepAlive.Load() {
 		x.keepAlive = false

@@ -44,6 +44,14 @@ func (u *blockingUpstream) tunnel() (again, busy bool) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer func() {
+			if cause := recover(); cause != nil {
+				x.app.reportPanic(cause)
+				u.conn.shutdown()
+				b.conn.shutdown()
+			}
+		}()
+		x.panicAt("tunnel")
 		t.copy(&u.conn, &b.conn, ahead)
 	}()
 	t.copy(&b.conn, &u.conn, u.in.bytes())

@@ -104,6 +104,13 @@ func (u *blockingUpstream) startUpload() {
 	p.done = make(chan struct{})
 	go func() {
 		defer close(p.done)
+		defer func() {
+			if cause := recover(); cause != nil {
+				u.x.app.reportPanic(cause)
+				p.err = errClientGone
+				u.conn.shutdown() // it may be read from: for the head of the response
+			}
+		}()
 		p.err = u.runUpload()
 	}()
 }
@@ -130,6 +137,7 @@ func (u *blockingUpstream) stopUpload() (gone bool, fault error) {
 
 // runUpload returns errClientGone, what was wrong with the client's body, or errInterrupted.
 func (u *blockingUpstream) runUpload() error {
+	u.x.panicAt("upload")
 	if !u.upload.lastPiece.Load() {
 		err := u.sendStored()
 		if err == nil && !u.x.endsWithStored() {
