@@ -1,14 +1,13 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"tideover/proxy/awake"
 	"tideover/proxy/remote"
@@ -414,11 +413,5 @@ func (a *App) restore(b *handoff.AppState) error {
 	if a.relay == nil {
 		return failed
 	}
-	if err := a.relay.admit(b.Counters, b.Connections); err != nil {
-		for _, c := range b.Connections {
-			unix.Close(c.FD)
-		}
-		return err
-	}
-	return failed
+	return cmp.Or(a.relay.admit(b.Counters, b.Connections), failed)
 }

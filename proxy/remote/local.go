@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"tideover/proxy"
 	"tideover/proxy/connlimit"
@@ -498,12 +499,17 @@ func (l *Local) Resume(_ context.Context, app AppID) error {
 
 // Admit is that of Relay.
 func (l *Local) Admit(_ context.Context, from Admission) error {
-	a := l.app(from.App)
-	if a == nil {
-		return errNoApp
+	err := errNoApp
+	if a := l.app(from.App); a != nil {
+		a.server.RestoreCounters(from.Counters)
+		err = a.server.Restore(from.Connections)
 	}
-	a.server.RestoreCounters(from.Counters)
-	return a.server.Restore(from.Connections)
+	if err != nil {
+		for _, c := range from.Connections {
+			unix.Close(c.FD)
+		}
+	}
+	return err
 }
 
 // State is that of Relay.

@@ -94,7 +94,8 @@ type Relay interface {
 	// Suspend stops accepting and reading for an app, gives held requests back to their connections,
 	// and returns the idle connections, oldest request first, for another relay. Those still under way
 	// when ctx ends are not among them. Resume undoes it. Admit takes over what Suspend has returned:
-	// before the first Open of the app. After an error of Admit nothing was taken over.
+	// before the first Open of the app. The descriptors are the relay's from then on; after an error
+	// they are closed. Those that Suspend has returned are valid until Resume.
 	Suspend(ctx context.Context, app AppID) ([]Connection, error)
 	Resume(ctx context.Context, app AppID) error
 	Admit(ctx context.Context, a Admission) error

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,23 +98,24 @@ func TestFaultWorkersKilled(t *testing.T) {
 	}
 }
 
-// usage is what a daemon has of the machine.
+// usage is what the processes of tideover have of the machine.
 type usage struct{ descriptors, kilobytes int }
 
 func (s *fixture) usage() (u usage) {
 	s.Helper()
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.daemon.Pid()))
-	s.must(err)
-	u.descriptors = len(fds)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.daemon.Pid()))
-	s.must(err)
-	for line := range strings.Lines(string(status)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
-			u.kilobytes, err = strconv.Atoi(f[1])
-			s.must(err)
-		}
+	for _, pid := range s.daemon.Processes() {
+		u.descriptors += s.descriptors(pid)
+		u.kilobytes += s.memory(pid)
 	}
 	return u
+}
+
+// descriptors is the number of open descriptors of a process.
+func (s *fixture) descriptors(pid int) int {
+	s.Helper()
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	s.must(err)
+	return len(fds)
 }
 
 // usageWithoutClients is usage once no connection of a client is left.

@@ -50,11 +50,11 @@ func asyncWorkers() testenv.Gunicorn {
 
 func (s *fixture) holdMany(held int, sync bool) {
 	s.Helper()
-	before := s.memory(s.daemon.Pid())
+	before := s.memory(s.daemon.RelayPid())
 	s.hold(5 * time.Minute)
 	q := newQueue(s)
 	q.enqueue(held, mixedKind)
-	after := s.memory(s.daemon.Pid())
+	after := s.memory(s.daemon.RelayPid())
 	const beyond, newcomers = 50, 20
 	late := &loadgen.Client{Address: s.client.Address, Host: s.client.Host, Prefix: "late"}
 	for _, a := range sendAll(map[string]*loadgen.Client{"": late}, make([]loadgen.Kind, beyond))[""] {

@@ -145,21 +145,26 @@ func (m *manyApps) wokenSince(before map[string]int) (n int) {
 	return n
 }
 
-// wakeups reads the voluntary context switches of each thread of the daemon.
+// wakeups reads the voluntary context switches of each thread of tideover.
 func (m *manyApps) wakeups() map[string]int {
 	m.Helper()
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", m.daemon.Pid()))
-	m.must(err)
 	all := map[string]int{}
-	for _, thread := range threads {
-		all[thread] = procField(thread, "voluntary_ctxt_switches:")
+	for _, pid := range m.daemon.Processes() {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		m.must(err)
+		for _, thread := range threads {
+			all[thread] = procField(thread, "voluntary_ctxt_switches:")
+		}
 	}
 	return all
 }
 
-// statusField reads one number of /proc/PID/status of the daemon.
-func (m *manyApps) statusField(name string) int {
-	return procField(fmt.Sprintf("/proc/%d/status", m.daemon.Pid()), name)
+// statusField reads one number of /proc/PID/status, the sum of tideover's processes.
+func (m *manyApps) statusField(name string) (sum int) {
+	for _, pid := range m.daemon.Processes() {
+		sum += procField(fmt.Sprintf("/proc/%d/status", pid), name)
+	}
+	return sum
 }
 
 // procField reads one number of a status file of /proc; 0 without the file.
@@ -174,9 +179,16 @@ func procField(path, name string) int {
 	return 0
 }
 
-// cpu returns the processor time of the daemon, without its children.
-func (m *manyApps) cpu() time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.daemon.Pid()))
+// cpu returns the processor time of tideover's processes.
+func (m *manyApps) cpu() (sum time.Duration) {
+	for _, pid := range m.daemon.Processes() {
+		sum += cpuOf(pid)
+	}
+	return sum
+}
+
+func cpuOf(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}

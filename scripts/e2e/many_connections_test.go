@@ -77,7 +77,7 @@ func affordableConnections(r *row) (n, descriptors int) {
 // checkDescriptors fails the row unless clients have what they may, and the reserve is left.
 func (s *fixture) checkDescriptors(limit int) {
 	s.Helper()
-	used := s.usage().descriptors
+	used := s.descriptors(s.daemon.RelayPid())
 	s.addNumbers("fds=%d", used)
 	if most, least := limit-min(64, limit/4)/2, limit/2; used > most || used < least {
 		s.Errorf("the daemon uses %d of %d descriptors, want %d to %d", used, limit, least, most)

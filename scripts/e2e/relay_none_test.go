@@ -210,16 +210,11 @@ func (s *fixture) checkNoPeerIsClaimed() {
 	}
 }
 
-// daemonTicks is the CPU time that the daemon has used, in hundredths of a second.
+// daemonTicks is the CPU time that tideover has used, in hundredths of a second.
 func (s *fixture) daemonTicks() (ticks int) {
 	s.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.daemon.Pid()))
-	s.must(err)
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')'):]))
-	for _, i := range []int{12, 13} { // utime and stime, counted from the state
-		n, err := strconv.Atoi(fields[i])
-		s.must(err)
-		ticks += n
+	for _, pid := range s.daemon.Processes() {
+		ticks += int(cpuOf(pid) * clockTicks / time.Second)
 	}
 	return ticks
 }

@@ -27,9 +27,9 @@ func TestStoppedDaemonExpiresNoRequest(t *testing.T) {
 	}()
 	q := newQueue(s)
 	s.must(testenv.Poll(s.timeout(20*time.Second), 5*time.Millisecond, func() error { return q.some() }))
-	s.must(s.daemon.Signal(syscall.SIGSTOP))
+	s.must(s.daemon.SignalAll(syscall.SIGSTOP))
 	<-time.After(8 * time.Second)
-	s.must(s.daemon.Signal(syscall.SIGCONT))
+	s.must(s.daemon.SignalAll(syscall.SIGCONT))
 	if outcome := <-restarted; outcome.Exit != 0 {
 		s.Errorf("restart: %v", outcome)
 	}
@@ -98,7 +98,7 @@ func TestSuspendedMachineTimesOutNothing(t *testing.T) {
 // suspend stops tideover and the processes of the app for that long.
 func (s *fixture) suspend(d time.Duration) {
 	s.Helper()
-	s.must(s.daemon.Signal(syscall.SIGSTOP))
+	s.must(s.daemon.SignalAll(syscall.SIGSTOP))
 	var app []int
 	for _, line := range s.env.AppProcesses() {
 		pid, err := strconv.Atoi(strings.Fields(line)[0])
@@ -107,7 +107,7 @@ func (s *fixture) suspend(d time.Duration) {
 		app = append(app, pid)
 	}
 	<-time.After(d)
-	s.must(s.daemon.Signal(syscall.SIGCONT))
+	s.must(s.daemon.SignalAll(syscall.SIGCONT))
 	<-time.After(200 * time.Millisecond)
 	for _, pid := range app {
 		syscall.Kill(pid, syscall.SIGCONT)

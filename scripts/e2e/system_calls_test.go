@@ -92,9 +92,9 @@ func (r *row) checkPrice(daemon *testenv.Tideover, address string, p priceOfRequ
 // counted is strace's table of what the daemon does for the requests of a pattern.
 func (r *row) counted(daemon *testenv.Tideover, address string, p priceOfRequests) []byte {
 	counts := r.env.Path("calls")
-	tracer, err := r.env.Start(testenv.Command{Name: "strace", Argv: []string{"strace", "-f", "-c", "-U", "calls,errors,name", "-o", counts, "-p", strconv.Itoa(daemon.Pid())}})
+	tracer, err := r.env.Start(testenv.Command{Name: "strace", Argv: []string{"strace", "-f", "-c", "-U", "calls,errors,name", "-o", counts, "-p", strconv.Itoa(daemon.RelayPid())}})
 	r.must(err)
-	r.must(testenv.Poll(r.timeout(10*time.Second), 10*time.Millisecond, func() error { return traced(daemon.Pid()) }))
+	r.must(testenv.Poll(r.timeout(10*time.Second), 10*time.Millisecond, func() error { return traced(daemon.RelayPid()) }))
 	r.must(sendFromAll(r.timeout(2*time.Minute), address, p.clients, p.n, p.newOnes))
 	r.must(tracer.Stop(syscall.SIGINT, 10*time.Second))
 	text, err := os.ReadFile(counts)

@@ -9,6 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -151,6 +154,41 @@ func (t *Tideover) Operate(ctx context.Context, verb string, args ...string) (Op
 		}
 	}
 	return r, o, err
+}
+
+// Processes returns the pids of tideover: the daemon's, and those of its processes that parse.
+func (t *Tideover) Processes() []int {
+	all := []int{t.Pid()}
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", t.Pid()))
+	for _, list := range lists {
+		children, _ := os.ReadFile(list)
+		for _, word := range strings.Fields(string(children)) {
+			if name, _ := os.ReadFile("/proc/" + word + "/cmdline"); strings.HasPrefix(string(name), "tideover: ") {
+				pid, _ := strconv.Atoi(word)
+				all = append(all, pid)
+			}
+		}
+	}
+	return all
+}
+
+// RelayPid is the pid of the process that relays. Where there is none the daemon relays itself.
+func (t *Tideover) RelayPid() int {
+	for _, pid := range t.Processes()[1:] {
+		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.HasPrefix(string(name), "tideover: relay") {
+			return pid
+		}
+	}
+	return t.Pid()
+}
+
+// SignalAll sends a signal to all processes of tideover.
+func (t *Tideover) SignalAll(sig syscall.Signal) error {
+	var errs []error
+	for _, pid := range t.Processes() {
+		errs = append(errs, syscall.Kill(pid, sig))
+	}
+	return errors.Join(errs...)
 }
 
 // Build compiles the program under test to the path that Binary returns, unless

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"tideover/proxy/remote"
 )
@@ -190,14 +191,25 @@ func (k *Keeper) Turn(ctx context.Context) error {
 
 // Suspend is that of remote.Relay.
 func (k *Keeper) Suspend(ctx context.Context, app remote.AppID) ([]remote.Connection, error) {
-	if p := k.relay(); p != nil {
-		return p.Suspend(ctx, app)
+	p := k.relay()
+	if p == nil {
+		return nil, nil
 	}
-	return nil, nil
+	all, err := p.Suspend(ctx, app)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.suspended[app] = append(k.suspended[app], all...)
+	return all, err
 }
 
 // Resume is that of remote.Relay.
 func (k *Keeper) Resume(ctx context.Context, app remote.AppID) error {
+	k.mu.Lock()
+	for _, c := range k.suspended[app] {
+		unix.Close(c.FD)
+	}
+	delete(k.suspended, app)
+	k.mu.Unlock()
 	if p := k.relay(); p != nil {
 		return p.Resume(ctx, app)
 	}

@@ -46,6 +46,8 @@ type Keeper struct {
 	former  *relayProcess // the one before, whose requests may not be counted as cut yet; nil: none
 	present chan struct{} // closed while there is one
 	last    uint64        // number of the last relay
+	// suspended are the duplicates of connections that Suspend has returned, until Resume.
+	suspended map[remote.AppID][]remote.Connection
 	// Of the goroutine that starts relays:
 	keepsUser     bool // a relay could not have another user
 	missingLogged bool
@@ -70,7 +72,7 @@ func New(o Options) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{Page: page, options: o, ended: make(chan struct{}), present: make(chan struct{}), desired: desired{
+	k := &Keeper{Page: page, options: o, ended: make(chan struct{}), present: make(chan struct{}), suspended: map[remote.AppID][]remote.Connection{}, desired: desired{
 		settings: o.Settings, sets: map[remote.AppID]remote.Set{}, proofs: map[remote.ID]remote.Proof{}, doors: map[uint64]remote.Door{},
 		provers: map[remote.ID]remote.Prover{},
 	}}

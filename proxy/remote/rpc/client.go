@@ -246,14 +246,8 @@ func (c *Client) Resume(ctx context.Context, id remote.AppID) error {
 }
 
 func (c *Client) Admit(ctx context.Context, a remote.Admission) error {
-	packed, files, err := packConnections(a.Connections)
-	if err != nil {
-		return err
-	}
-	given := a.Connections
+	packed, fds := packConnections(a.Connections)
 	a.Connections = packed
-	if _, err = ask[none](ctx, c, methodAdmit, 0, a, files...); err == nil {
-		closeConnections(given)
-	}
+	_, err := ask[none](ctx, c, methodAdmit, 0, a, asFiles(fds)...)
 	return err
 }

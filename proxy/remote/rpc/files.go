@@ -10,23 +10,26 @@ import (
 	"tideover/proxy/remote"
 )
 
-// packConnections returns connections whose FD is an index into files, which are duplicates.
-func packConnections(all []remote.Connection) (packed []remote.Connection, files []*os.File, err error) {
+// packConnections returns connections whose FD is an index into fds.
+func packConnections(all []remote.Connection) (packed []remote.Connection, fds []int) {
 	packed = slices.Clone(all)
 	for i := range packed {
-		f, err := remote.Duplicate(packed[i].FD)
-		if err != nil {
-			closeFiles(files)
-			return nil, nil, err
-		}
+		fds = append(fds, packed[i].FD)
 		packed[i].FD = i
-		files = append(files, f)
 	}
-	return packed, files, nil
+	return packed, fds
+}
+
+// asFiles makes descriptors files, to which they belong from here on.
+func asFiles(fds []int) (files []*os.File) {
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), "connection"))
+	}
+	return files
 }
 
 // unpackConnections gives connections their descriptors, which are the caller's from here on. It
-// closes the files.
+// closes the files, one by one: there may be no numbers for all connections twice.
 func unpackConnections(packed []remote.Connection, files []*os.File) (all []remote.Connection, err error) {
 	defer closeFiles(files)
 	seen := make([]bool, len(files))
@@ -36,7 +39,9 @@ func unpackConnections(packed []remote.Connection, files []*os.File) (all []remo
 			return nil, errors.New("a connection has no descriptor of its own")
 		}
 		seen[c.FD] = true
-		dup, err := unix.FcntlInt(files[c.FD].Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		f := files[c.FD]
+		dup, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		f.Close()
 		if err != nil {
 			closeConnections(all)
 			return nil, os.NewSyscallError("fcntl", err)

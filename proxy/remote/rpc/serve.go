@@ -204,16 +204,14 @@ func (s *server) suspend(r *channel.Request) {
 		return
 	}
 	all, err := s.relay.Suspend(r.Context(), question.App)
-	var packed connections
-	var files []*os.File
-	if err == nil {
-		packed.Connections, files, err = packConnections(all)
-	}
 	if err != nil {
 		r.Fail(codeError, err.Error())
 		return
 	}
-	r.Answer(encode(packed), files...)
+	var packed connections
+	var fds []int
+	packed.Connections, fds = packConnections(all)
+	r.AnswerDescriptors(encode(packed), fds)
 }
 
 func (s *server) admit(ctx context.Context, a remote.Admission, files []*os.File) (err error) {
@@ -221,9 +219,5 @@ func (s *server) admit(ctx context.Context, a remote.Admission, files []*os.File
 	if err != nil {
 		return err
 	}
-	if err := s.relay.Admit(ctx, a); err != nil {
-		closeConnections(a.Connections)
-		return err
-	}
-	return nil
+	return s.relay.Admit(ctx, a)
 }
