@@ -55,6 +55,7 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 		if err := json.Unmarshal(start.Options, &s); err != nil {
 			return nil, nil, err
 		}
+		descriptors := maxDescriptors() // getrlimit(2) is refused later
 		var said started
 		if s.Confinement != nil {
 			var err error
@@ -63,7 +64,7 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 				return nil, said, nil
 			}
 		}
-		return newRelay(s, start, newLogger), said, nil
+		return newRelay(s, start, descriptors, newLogger), said, nil
 	})
 	if !errors.Is(err, channel.ErrEnded) {
 		fmt.Fprintln(os.Stderr, err)
@@ -81,8 +82,8 @@ type roleRelay struct {
 	dir    string // of the files
 }
 
-// newRelay makes the relay of this process.
-func newRelay(s Settings, start rpc.Start, newLogger func(hclog.Level, hclog.SinkAdapter) hclog.Logger) *roleRelay {
+// newRelay makes the relay of this process, which may have so many descriptors; 0: unknown.
+func newRelay(s Settings, start rpc.Start, descriptors int, newLogger func(hclog.Level, hclog.SinkAdapter) hclog.Logger) *roleRelay {
 	r := &roleRelay{log: newSink(s.LogLevel, &stderr{fd: 2}), files: spool.NewPool(start.Supervisor.SpoolFile)} // the process may open none itself
 	r.logger = newLogger(s.LogLevel, r.log)
 	r.renewFiles(s.Settings)
@@ -90,7 +91,7 @@ func newRelay(s Settings, start rpc.Start, newLogger func(hclog.Level, hclog.Sin
 		Page:    start.Page,
 		Logger:  r.logger,
 		Spool:   spool.New(spool.Options{Open: r.files.Open, Close: r.files.Close, Dir: s.SpoolDir, Limit: s.SpoolLimit, Logger: r.logger}),
-		Limiter: connlimit.New(connlimit.Options{Max: s.MaxConnections, Descriptors: maxDescriptors(), Apps: s.Apps, Logger: r.logger}),
+		Limiter: connlimit.New(connlimit.Options{Max: s.MaxConnections, Descriptors: descriptors, Apps: s.Apps, Logger: r.logger}),
 	})
 	return r
 }
