@@ -22,6 +22,7 @@ import (
 
 	"tideover/listener"
 	"tideover/supervisor/process"
+	"tideover/supervisor/relay"
 	"tideover/supervisor/safepath"
 )
 
@@ -53,6 +54,7 @@ var usedPrograms sync.Map
 
 func TestMain(m *testing.M) {
 	process.Shim()
+	relay.Role(relayLogger)
 	safepath.Helper()
 	listener.Helper()
 	if program := os.Getenv("TESTPROGRAM"); program != "" {

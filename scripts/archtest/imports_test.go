@@ -31,7 +31,7 @@ var walls = map[string][]string{
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
 	"supervisor": {"proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/spool", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
-		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/pathwatch", "supervisor/process", "supervisor/safepath", "supervisor/state"},
+		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/pathwatch", "supervisor/process", "supervisor/relay", "supervisor/safepath", "supervisor/state"},
 	"supervisor/generation": {"proxy/awake", "proxy/remote", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn", "supervisor/servers",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/safepath", "supervisor/state"},
 	"supervisor/handoff":         {"proxy/remote", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
