@@ -121,7 +121,7 @@ func (l *Local) Set(_ context.Context, s Set) (Applied, error) {
 		return Applied{Version: a.version}, nil
 	}
 	a.version = s.Version
-	a.forgetGone()
+	a.forgetGone(s.App, l.options.Page)
 	var target *gate.Target
 	number := 0
 	if s.Target != nil {
@@ -179,7 +179,7 @@ func (a *localApp) target(l *Local, id ID, t *Target) *localTarget {
 			}
 		}
 	}
-	if numbers := a.numbers.obtainTarget(t.Generation); numbers != nil {
+	if numbers := l.options.Page.obtainTarget(id); numbers != nil {
 		o.Gauges = &numbers.gauges
 	}
 	made := &localTarget{Target: gate.NewTarget(o)}
@@ -193,10 +193,10 @@ func (a *localApp) target(l *Local, id ID, t *Target) *localTarget {
 
 // forgetGone forgets the targets of which no process exists and no request is in flight. a.mu must
 // be held.
-func (a *localApp) forgetGone() {
+func (a *localApp) forgetGone(app AppID, page *Page) {
 	maps.DeleteFunc(a.targets, func(generation int, t *localTarget) bool {
 		over := t.gone.Load() && t.InFlight() == 0 && t.Tunnels() == 0
-		if numbers := a.numbers.target(generation); over && numbers != nil {
+		if numbers := page.targetOf(ID{app, generation}); over && numbers != nil {
 			numbers.free()
 		}
 		return over

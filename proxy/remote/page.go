@@ -3,7 +3,9 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -16,8 +18,11 @@ import (
 const (
 	// pageApps is how many apps a Page has room for. Memory is taken only for those that exist.
 	pageApps = 2048
-	// pageTargets is how many generations of an app have their numbers in the Page at once.
+	// pageTargets is how many generations have their numbers in one group. An app with more of them
+	// takes another group.
 	pageTargets = 16
+	// moreTargets marks such a further group in pageHeader.apps.
+	moreTargets AppID = 1 << 63
 	// groupSize is the size of an app's group: a page of memory, so that no two apps share a cache
 	// line.
 	groupSize = 4096
@@ -37,6 +42,7 @@ type Page struct {
 	file   *os.File // of NewPage; else nil
 	header *pageHeader
 	groups []group
+	taking sync.Mutex // held while a group, or a part of one, is taken
 }
 
 // pageHeader is at the beginning. A group is not looked at before its app is in the list: to read
@@ -46,7 +52,7 @@ type pageHeader struct {
 	limit    atomic.Int64  // of client connections
 	used     atomic.Uint64 // all that follow are free
 	reserved [groupSize - 3*8]byte
-	apps     [pageApps]atomic.Uint64 // AppID of each group; 0: free
+	apps     [pageApps]atomic.Uint64 // AppID of each group, perhaps with moreTargets; 0: free
 }
 
 // group has the numbers of one app. Each part begins at a cache line of its own.
@@ -168,12 +174,29 @@ func (p *Page) index(app AppID) int {
 	return -1
 }
 
-// obtain returns the group of an app, and takes a free one if need be. Only the relay calls it, one
-// call at a time.
+// targetGroups are all groups that have generations of an app.
+func (p *Page) targetGroups(app AppID) iter.Seq[*group] {
+	return func(yield func(*group) bool) {
+		for i := range min(p.header.used.Load(), pageApps) {
+			if of := AppID(p.header.apps[i].Load()); app != 0 && of&^moreTargets == app && !yield(&p.groups[i]) {
+				return
+			}
+		}
+	}
+}
+
+// obtain returns the group of an app, and takes a free one if need be. Only the relay calls it.
 func (p *Page) obtain(app AppID) (*group, error) {
+	p.taking.Lock()
+	defer p.taking.Unlock()
 	if g := p.find(app); g != nil {
 		return g, nil
 	}
+	return p.takeLocked(app)
+}
+
+// takeLocked takes a free group. p.taking must be held.
+func (p *Page) takeLocked(app AppID) (*group, error) {
 	for i := range p.header.apps {
 		if p.header.apps[i].Load() == 0 {
 			p.header.apps[i].Store(uint64(app))
@@ -184,15 +207,18 @@ func (p *Page) obtain(app AppID) (*group, error) {
 	return nil, errPageFull
 }
 
-// free clears the group of an app, for another one. Nothing may count in it any more.
+// free clears the groups of an app, for other ones. Nothing may count in them any more.
 func (p *Page) free(app AppID) {
-	i := p.index(app)
-	if i < 0 {
-		return
+	p.taking.Lock()
+	defer p.taking.Unlock()
+	for i := range min(p.header.used.Load(), pageApps) {
+		if of := AppID(p.header.apps[i].Load()); app == 0 || of&^moreTargets != app {
+			continue
+		}
+		p.groups[i].clear()
+		p.groups[i].totals.Clear()
+		p.header.apps[i].Store(0)
 	}
-	p.groups[i].clear()
-	p.groups[i].totals.Clear()
-	p.header.apps[i].Store(0)
 }
 
 // clear sets what is now to 0.
@@ -213,17 +239,29 @@ func (g *group) target(generation int) *targetGroup {
 	return nil
 }
 
-// obtainTarget returns the numbers of a generation, and takes free ones if need be. nil: there is no
-// room. Only the relay calls it, one call at a time.
-func (g *group) obtainTarget(generation int) *targetGroup {
-	if t := g.target(generation); t != nil {
+// obtainTarget returns the numbers of a generation of an app that has a group, and takes free ones if
+// need be. nil: the page is full. Only the relay calls it.
+func (p *Page) obtainTarget(id ID) *targetGroup {
+	p.taking.Lock()
+	defer p.taking.Unlock()
+	if t := p.targetOf(id); t != nil {
 		return t
 	}
-	t := g.target(0)
-	if t != nil {
-		t.generation.Store(uint64(generation))
+	var free *targetGroup
+	for g := range p.targetGroups(id.App) {
+		if free = g.target(0); free != nil {
+			break
+		}
 	}
-	return t
+	if free == nil {
+		g, err := p.takeLocked(id.App | moreTargets)
+		if err != nil {
+			return nil
+		}
+		free = &g.targets[0]
+	}
+	free.generation.Store(uint64(id.Generation))
+	return free
 }
 
 func (t *targetGroup) free() {
@@ -248,7 +286,7 @@ func (p *Page) CutUnderWay() (lost int) {
 // an app: one that died may have left groups of apps that no relay will have again.
 func (p *Page) Retain(apps func(AppID) bool) {
 	for i := range p.header.apps[:min(p.header.used.Load(), pageApps)] {
-		if app := AppID(p.header.apps[i].Load()); app != 0 && !apps(app) {
+		if app := AppID(p.header.apps[i].Load()) &^ moreTargets; app != 0 && !apps(app) {
 			p.free(app)
 		}
 	}
@@ -296,10 +334,15 @@ func (p *Page) Heard(id ID) bool {
 	return t != nil && t.gauges.TakeHeard()
 }
 
+// targetOf returns the numbers of a generation; nil: it has none.
 func (p *Page) targetOf(id ID) *targetGroup {
-	g := p.find(id.App)
-	if id.Generation == 0 || g == nil {
+	if id.Generation == 0 {
 		return nil
 	}
-	return g.target(id.Generation)
+	for g := range p.targetGroups(id.App) {
+		if t := g.target(id.Generation); t != nil {
+			return t
+		}
+	}
+	return nil
 }

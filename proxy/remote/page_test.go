@@ -43,7 +43,7 @@ func count(t *testing.T, p *Page, app AppID, requests, answered, inFlight, held 
 	}
 	s := proxy.NewServer(proxy.Options{Totals: &g.totals})
 	s.RestoreCounters(Counters{Requests: uint64(requests), Answered: uint64(answered)})
-	g.obtainTarget(3).gauges.InFlight.Store(int64(inFlight))
+	p.obtainTarget(ID{app, 3}).gauges.InFlight.Store(int64(inFlight))
 	g.queue.Held.Store(int64(held))
 }
 
@@ -154,5 +154,49 @@ func TestAFreedGroupIsUsedAgainFromZero(t *testing.T) {
 	}
 	if p.find(9) != nil {
 		t.Error("app 9 is still there")
+	}
+}
+
+// An app may have any number of generations that drain.
+func TestAnAppHasTheNumbersOfAllItsGenerations(t *testing.T) {
+	p := newPrivatePage()
+	count(t, p, 8, 1, 1, 0, 0)
+	count(t, p, 5, 1, 1, 0, 0)
+	p.free(8) // a further group comes before the first one
+	const generations = 3*pageTargets + 1
+	for n := range generations {
+		p.obtainTarget(ID{5, n + 1}).gauges.InFlight.Store(int64(n + 1))
+	}
+	count(t, p, 6, 2, 1, 1, 0)
+	for n := range generations {
+		if u := p.Use(ID{5, n + 1}); u.InFlight != n+1 {
+			t.Errorf("generation %d: %+v", n+1, u)
+		}
+	}
+	if c := p.Counters(5); c.Requests != 1 {
+		t.Errorf("%+v", c)
+	}
+	p.targetOf(ID{5, 40}).free()
+	p.obtainTarget(ID{5, 100})
+	p.Retain(func(app AppID) bool { return app == 6 })
+	if u := p.Use(ID{5, 1}); u != (Use{}) || p.find(5) != nil {
+		t.Errorf("%+v", u)
+	}
+	if c := p.Counters(6); c.Requests != 2 {
+		t.Errorf("%+v", c)
+	}
+	for app := AppID(10); app < 10+pageApps-1; app++ { // every group but that of app 6 is free
+		if _, err := p.obtain(app); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.obtainTarget(ID{6, 1}) == nil {
+		t.Error("no room in a group that has some")
+	}
+	for n := range pageTargets {
+		p.obtainTarget(ID{6, n + 1})
+	}
+	if p.obtainTarget(ID{6, 1000}) != nil {
+		t.Error("a full page has room")
 	}
 }
