@@ -3,10 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
-	"os"
-	"strings"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -37,11 +34,6 @@ func (k *Keeper) configure(ctx context.Context, alter func(*remote.Settings)) er
 
 // Set is that of remote.Relay. Without a relay the answer is empty.
 func (k *Keeper) Set(ctx context.Context, s remote.Set) (remote.Applied, error) {
-	if s.Target != nil {
-		target := *s.Target
-		target.Address = addressElsewhere(target.Address)
-		s.Target = &target
-	}
 	return change(k, func(d *desired) {
 		if s.Version >= d.sets[s.App].Version {
 			d.sets[s.App] = s
@@ -176,7 +168,6 @@ func (k *Keeper) Probe(ctx context.Context, o remote.Probe) (remote.ProbeAnswer,
 	if p == nil {
 		return remote.ProbeAnswer{}, remote.ErrEnded
 	}
-	o.Address = addressElsewhere(o.Address)
 	return p.Probe(ctx, o)
 }
 
@@ -240,15 +231,6 @@ func (k *Keeper) SetProver(id remote.ID, prover remote.Prover) {
 	if p != nil {
 		p.SetProver(id, prover)
 	}
-}
-
-// addressElsewhere returns the address by which another process reaches a unix socket that this one
-// names by its own descriptor of the directory or the file.
-func addressElsewhere(address string) string {
-	if rest, ok := strings.CutPrefix(address, "/proc/self/"); ok {
-		return fmt.Sprintf("/proc/%d/%s", os.Getpid(), rest)
-	}
-	return address
 }
 
 // nothing is change for a call without an answer.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"tideover/listener"
 	"tideover/proxy/remote"
 	"tideover/proxy/remote/remotetest"
 	"tideover/supervisor/process"
@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 func newLogger(level hclog.Level, to hclog.SinkAdapter) hclog.Logger {
 	logger := hclog.NewInterceptLogger(&hclog.LoggerOptions{Level: level, Output: io.Discard})
 	logger.RegisterSink(to)
+	if level == attackLevel {
+		go attack(logger)
+	}
 	return logger
 }
 
@@ -64,10 +67,14 @@ type rig struct {
 	started atomic.Int64  // requests that the app has begun
 	blocked chan struct{} // requests for /slow are answered when it is closed
 	public  *net.TCPListener
+	dir     *listener.PrivateDir
 	version uint64
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigAt(t, hclog.Debug) }
+
+// newRigAt is newRig whose relay logs from a level on.
+func newRigAt(t *testing.T, level hclog.Level) *rig {
 	r := &rig{t: t, log: &log{}, blocked: make(chan struct{})}
 	r.app = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.started.Add(1)
@@ -86,7 +93,9 @@ func newRig(t *testing.T) *rig {
 	}
 	r.public = public.(*net.TCPListener)
 	t.Cleanup(func() { public.Close() })
-	r.Keeper, err = New(Options{Logger: hclog.New(&hclog.LoggerOptions{Output: r.log, Level: hclog.Debug}), Settings: remote.Settings{LogLevel: hclog.Debug, SpoolDir: t.TempDir(), Apps: 1}})
+	r.dir = newPrivateDir(t)
+	r.Keeper, err = New(Options{Logger: hclog.New(&hclog.LoggerOptions{Output: r.log, Level: hclog.Debug}), Confinement: confinedIn(r.dir),
+		Settings: remote.Settings{LogLevel: level, SpoolDir: t.TempDir(), SpoolLimit: 1 << 20, Apps: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +174,7 @@ func waitUntil(t *testing.T, holds func() bool) {
 
 func TestAKeeperIsARelay(t *testing.T) {
 	remotetest.Run(t, func(t *testing.T) remote.Relay {
-		k, err := New(Options{Logger: hclog.NewNullLogger(), Settings: remote.Settings{SpoolDir: t.TempDir(), Apps: 1}})
+		k, err := New(Options{Logger: hclog.NewNullLogger(), Settings: remote.Settings{SpoolDir: t.TempDir(), Apps: 1}}) // its apps are at paths outside of a relay's directory
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -433,38 +442,6 @@ func TestARelayThatDoesNotAnswerIsKilled(t *testing.T) {
 	}
 	if !r.log.has("does not answer") {
 		t.Error("the cause is not logged")
-	}
-}
-
-// The supervisor names a private socket by its own descriptor of it (/proc/self/fd/N).
-func TestASocketThatTheSupervisorNamesByItsDescriptorIsReached(t *testing.T) {
-	r := newRig(t)
-	path := filepath.Join(t.TempDir(), "app.sock")
-	private, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go r.app.Config.Serve(private)
-	pin, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(pin)
-	target := remote.Target{Generation: 1, Name: "shop#1", Network: "unix", Address: fmt.Sprintf("/proc/self/fd/%d", pin)}
-	if _, err := r.Set(t.Context(), remote.Set{App: 1, Name: "shop", Version: 1, Target: &target}); err != nil {
-		t.Fatal(err)
-	}
-	answer, err := r.Probe(t.Context(), remote.Probe{ID: remote.ID{App: 1, Generation: 1}, Network: "unix", Address: target.Address, Host: "localhost", Path: "/"})
-	if err != nil || answer.Status != 200 {
-		t.Errorf("the probe: %+v %v", answer, err)
-	}
-	r.open()
-	if err := r.get("/"); err != nil {
-		t.Error(err)
-	}
-	r.kill()
-	if err := r.get("/"); err != nil {
-		t.Errorf("from the next relay: %v", err)
 	}
 }
 
