@@ -40,7 +40,7 @@ func (k *Keeper) launch() (*relayProcess, error) {
 		p, err = k.fork(settings)
 	}
 	if err == nil && settings.Confinement != nil {
-		k.logMissing(p.measures, settings.Confinement.User == nil)
+		k.logMissing(p.measures)
 	}
 	return p, err
 }
@@ -51,7 +51,7 @@ func (k *Keeper) fork(s Settings) (*relayProcess, error) {
 }
 
 // logMissing logs once what of the confinement does not hold. Without root that is expected.
-func (k *Keeper) logMissing(all []confine.Measure, expected bool) {
+func (k *Keeper) logMissing(all []confine.Measure) {
 	var missing []string
 	for _, m := range confine.Missing(all) {
 		missing = append(missing, m.Name+" ("+m.Reason+")")
@@ -61,7 +61,7 @@ func (k *Keeper) logMissing(all []confine.Measure, expected bool) {
 	}
 	k.missingLogged = true
 	level := hclog.Warn
-	if expected {
+	if os.Geteuid() != 0 {
 		level = hclog.Info
 	}
 	k.options.Logger.Log(level, "process confined in part", "process", roleName, "missing", strings.Join(missing, "; "))
