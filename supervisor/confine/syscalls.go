@@ -27,7 +27,7 @@ var allowed = []string{
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall",
 	// Time, and what is harmless.
 	"clock_gettime", "clock_nanosleep", "nanosleep", "gettimeofday", "getrandom", "uname",
-	"getuid", "geteuid", "getgid", "getegid", "getppid", "getrusage",
+	"getuid", "geteuid", "getgid", "getegid", "getppid", "getrusage", "getrlimit",
 }
 
 // Flags of clone(2) that make a namespace.
