@@ -14,8 +14,7 @@ import (
 // PrivateOptions are the options of OpenPrivate.
 type PrivateOptions struct {
 	Family     string // "unix", "tcp" (IPv4 loopback) or "tcp6"
-	Dir        string // of a unix socket; it must exist and be accessible to the daemon, and to Group, only
-	Group      int    // gid of another process of tideover that connects to a unix socket; 0: none
+	Dir        string // of a unix socket; it must exist, and nothing in it be accessible to others
 	Name       string // the app's name
 	Generation int
 	PortHint   int // of "tcp": the public port if the public socket is on 127.0.0.1; 0: any port
@@ -30,11 +29,11 @@ type Private struct {
 	file             *os.File // the only owner of the descriptor; that of the Backlog, too
 	inode            uint64
 	path             *socketFile // nil: of TCP
+	offered          string      // its second name; empty: it has none
 }
 
 // OpenPrivate opens a new private socket. A unix socket is DIR/NAME.GENERATION.sock with
-// mode 0600, or 0660 with a Group: only the daemon and that group connect to it, and the child gets
-// the descriptor. A TCP
+// mode 0600: only the daemon connects to it, and the child gets the descriptor. A TCP
 // socket is on loopback. With a PortHint it has that port on 127.0.0.2 to 127.0.0.254, so
 // that an app that reads the port from its socket sees the public one; else any port.
 func OpenPrivate(o PrivateOptions) (*Private, error) {
@@ -42,7 +41,7 @@ func OpenPrivate(o PrivateOptions) (*Private, error) {
 	var err error
 	switch o.Family {
 	case "unix":
-		p, err = openPrivateUnix(filepath.Join(o.Dir, fmt.Sprintf("%s.%d.sock", o.Name, o.Generation)), o.Group)
+		p, err = openPrivateUnix(filepath.Join(o.Dir, fmt.Sprintf("%s.%d.sock", o.Name, o.Generation)))
 	case "tcp":
 		p, err = openPrivateTCP(o)
 	case "tcp6":
@@ -56,30 +55,18 @@ func OpenPrivate(o PrivateOptions) (*Private, error) {
 	return p, nil
 }
 
-func openPrivateUnix(path string, group int) (*Private, error) {
+func openPrivateUnix(path string) (*Private, error) {
 	if err := checkLength(path); err != nil {
 		return nil, err
 	}
 	if err := removeStaleSocket(path); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	mode, to := os.FileMode(0o600), (*owner)(nil)
-	if group != 0 {
-		mode, to = 0o660, &owner{os.Geteuid(), group}
-	}
-	fd, file, err := listenUnix(path, mode, to)
+	fd, file, err := listenUnix(path, 0o600, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	p, err := newPrivate(fd, "unix", path, file)
-	if err != nil || group == 0 {
-		return p, err
-	}
-	if st, err := file.stat(); err != nil || int(st.Gid) != group {
-		p.Close()
-		return nil, fmt.Errorf("%s: the daemon may not give it to the group %d (%v)", path, group, err)
-	}
-	return p, nil
+	return newPrivate(fd, "unix", path, file)
 }
 
 // openPrivateTCP tries 127.0.0.2 to 127.0.0.254. Every generation begins with another
@@ -141,23 +128,22 @@ func RestorePrivate(fd int, network, address string, pin *os.File) (p *Private, 
 	return newPrivate(fd, network, address, path)
 }
 
-// Offer lets another process of tideover, of that group, reach a unix socket by its name in dir. A
-// socket that an earlier program has bound elsewhere gets another name, there; to its own process
-// it keeps the former one. It must not be called while other methods are.
-func (p *Private) Offer(dir string, group int) error {
+// Offer gives a unix socket a second name, in a directory from which another process of tideover
+// connects to it, and lets the group of that connect. It returns the name in the directory. The
+// first name may be removed. It must not be called while other methods are.
+func (p *Private) Offer(d *PrivateDir) (name string, err error) {
 	if p.path == nil {
-		return nil
+		return "", errNotSocket
 	}
-	if filepath.Dir(p.path.path) != dir {
-		if err := p.path.moveTo(filepath.Join(dir, filepath.Base(p.path.path))); err != nil {
-			return err
+	name = filepath.Base(p.path.path)
+	p.offered = filepath.Join(d.Path, name)
+	if at, err := statSocket(p.offered); err != nil || at != p.path.id {
+		os.Remove(p.offered) // of a daemon that was killed
+		if err := p.path.link(p.offered); err != nil {
+			return "", err
 		}
-		p.address = p.path.path
 	}
-	if group == 0 {
-		return nil
-	}
-	return p.path.setAccess(0o660, &owner{os.Geteuid(), group})
+	return name, withFD(p.path.pin, d.Admit)
 }
 
 // Network is the network that the proxy dials, "unix" or "tcp".
@@ -215,6 +201,9 @@ func (p *Private) Close() error {
 	err := p.file.Close()
 	if errors.Is(err, os.ErrClosed) {
 		return nil
+	}
+	if p.offered != "" {
+		err = errors.Join(err, removeSocket(p.offered, p.path.id))
 	}
 	if p.path != nil {
 		err = errors.Join(err, p.path.remove())

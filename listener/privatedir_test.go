@@ -119,41 +119,43 @@ func TestASocketIsReachedByItsNameInTheDirectory(t *testing.T) {
 	}
 }
 
-// An earlier program has bound its private sockets elsewhere, for itself alone.
-func TestAPrivateSocketOfAnEarlierProgramIsOfferedToTheRelay(t *testing.T) {
+// A cleaner of sockets removes the first name, an earlier daemon has left another socket at the
+// second one, and an upgrade offers the socket anew.
+func TestAPrivateSocketIsReachedByItsSecondName(t *testing.T) {
 	d := newPrivateDir(t)
-	for _, dir := range []string{filepath.Dir(d.Path), d.Path} {
-		p, err := OpenPrivate(PrivateOptions{Family: "unix", Dir: dir, Name: "shop", Generation: 12})
+	first, second := filepath.Join(filepath.Dir(d.Path), "shop.12.sock"), filepath.Join(d.Path, "shop.12.sock")
+	left, err := net.Listen("unix", second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.(*net.UnixListener).SetUnlinkOnClose(false)
+	left.Close()
+	p, err := OpenPrivate(PrivateOptions{Family: "unix", Dir: filepath.Dir(d.Path), Name: "shop", Generation: 12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if name, err := p.Offer(d); err != nil || name != "shop.12.sock" {
+			t.Fatalf("%q, %v", name, err)
+		}
+		if mode, _, gid := accessOf(t, second); d.Group != 0 && (mode != 0o660 || gid != d.Group) || d.Group == 0 && mode != 0o600 {
+			t.Errorf("mode %04o, gid %d", mode, gid)
+		}
+		conn, err := net.Dial("unix", second)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 {
-			if err := p.Offer(d.Path, d.Group); err != nil {
-				t.Fatal(err)
-			}
-		}
-		path := filepath.Join(d.Path, "shop.12.sock")
-		if p.Address() != path {
-			t.Errorf("its address is %s", p.Address())
-		}
-		if mode, _, gid := accessOf(t, path); d.Group != 0 && (mode != 0o660 || gid != d.Group) || d.Group == 0 && mode != 0o600 {
-			t.Errorf("mode %04o, gid %d", mode, gid)
-		}
-		conn, err := net.Dial("unix", path)
-		if err != nil || !p.Pending() {
-			t.Errorf("it is not reached: %v", err)
-		}
-		if err == nil {
-			conn.Close()
-		}
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-		for _, left := range []string{path, filepath.Join(dir, "shop.12.sock")} {
-			if _, err := os.Lstat(left); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("%s is left: %v", left, err)
-			}
-		}
+		conn.Close()
+		os.Remove(first)
+	}
+	if !p.Pending() {
+		t.Error("another socket was reached")
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(second); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", second, err)
 	}
 }
 

@@ -135,20 +135,12 @@ func (f *socketFile) address() string {
 // procFD is a path of the file of a descriptor of this process.
 func procFD(number int) string { return fmt.Sprintf("/proc/self/fd/%d", number) }
 
-// moveTo gives the inode another name and removes the former one.
-func (f *socketFile) moveTo(path string) error {
-	if err := checkLength(path); err != nil {
-		return err
-	}
-	if err := removeStaleSocket(path); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
+// link gives the inode another name.
+func (f *socketFile) link(path string) error {
 	if err := unix.Linkat(unix.AT_FDCWD, f.address(), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
 		return &os.LinkError{Op: "link", Old: f.path, New: path, Err: err}
 	}
-	former := f.path
-	f.path = path
-	return removeSocket(former, f.id)
+	return nil
 }
 
 // remove unlinks the file if it is still this socket's, and closes the descriptor. A second

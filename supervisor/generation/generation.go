@@ -298,9 +298,6 @@ func (l *Launcher) openUpstream(cfg *config.App, number int, scratch string) (up
 
 func (l *Launcher) openPrivate(o listener.PrivateOptions) (upstream, error) {
 	o.Dir = l.options.RuntimeDir
-	if d := l.options.RelayDir; d != nil {
-		o.Dir, o.Group = d.Path, d.Group
-	}
 	private, err := listener.OpenPrivate(o)
 	if err != nil {
 		return upstream{}, api.Errorf(api.ExitError, "cannot open a private socket: %v", err)
@@ -314,11 +311,8 @@ func (l *Launcher) privateUpstream(private *listener.Private) (upstream, error) 
 	at := upstream{private: private, network: private.Network(), address: private.DialAddress()}
 	at.relayed = at.address
 	if d := l.options.RelayDir; d != nil && at.network == "unix" {
-		err := private.Offer(d.Path, d.Group)
-		if err == nil {
-			at.relayed, err = d.Name(private.Address())
-		}
-		if err != nil {
+		var err error
+		if at.relayed, err = private.Offer(d); err != nil {
 			private.Close()
 			return upstream{}, err
 		}

@@ -222,7 +222,7 @@ func TestNoThreadOfTheRelayIsRootOrHasAPrivilege(t *testing.T) {
 // A unix socket is reached by its name in the directory, by the group alone.
 func TestTheRelayReachesAPrivateSocketInItsDirectory(t *testing.T) {
 	r := newRig(t)
-	private, err := listener.OpenPrivate(listener.PrivateOptions{Family: "unix", Dir: r.dir.Path, Group: r.dir.Group, Name: "shop", Generation: 7})
+	private, err := listener.OpenPrivate(listener.PrivateOptions{Family: "unix", Dir: filepath.Dir(r.dir.Path), Name: "shop", Generation: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestTheRelayReachesAPrivateSocketInItsDirectory(t *testing.T) {
 	server := &http.Server{Handler: r.app.Config.Handler}
 	go server.Serve(l)
 	defer server.Close()
-	name, err := r.dir.Name(private.Address())
+	name, err := private.Offer(r.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
