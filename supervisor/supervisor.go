@@ -124,8 +124,10 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	}
 	announced, announce := context.WithCancel(context.Background())
 	s.announced, s.announce = announced, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), relayTimeout)
+		defer cancel()
+		relay.Announce(ctx) // before this is logged, and `status --check` says it
 		announce()
-		relay.Announce(context.Background())
 	}
 	leaving, leave := context.WithCancel(context.Background())
 	s.leaving, s.leave = leaving, func() { s.Announce(); leave() }

@@ -78,7 +78,8 @@ type localApp struct {
 	gate   *gate.Gate
 	server *proxy.Server
 
-	numbers *group
+	numbers   *group
+	suspended atomic.Bool // between Suspend and Resume
 
 	mu      sync.Mutex // held during a Set
 	version uint64
@@ -257,6 +258,36 @@ func (l *Local) End(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// closePatience is how long Close leaves connections open that are idle: a request may be on its way.
+const closePatience = time.Second
+
+// Close is for a process whose supervisor is gone. It accepts nothing more, finishes what is under way
+// within a few seconds, and returns when no connection is left. The connections of apps that are
+// suspended are another relay's: they are left alone.
+func (l *Local) Close() {
+	l.mu.Lock()
+	doors, apps := l.doors, l.apps
+	l.doors, l.apps = map[uint64]*localDoor{}, map[AppID]*localApp{}
+	l.mu.Unlock()
+	for _, d := range doors {
+		d.stop()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	var closing sync.WaitGroup
+	for _, a := range apps {
+		if !a.suspended.Load() {
+			closing.Go(func() {
+				a.server.CloseAfterNextResponse()
+				a.gate.Configure(gate.Settings{}) // nothing would end a wait
+				a.server.WaitIdle(ctx)
+				a.server.Close()
+			})
+		}
+	}
+	closing.Wait()
 }
 
 // Open is that of Relay.
@@ -484,6 +515,7 @@ func (l *Local) Turn(ctx context.Context) error {
 // Suspend is that of Relay.
 func (l *Local) Suspend(ctx context.Context, app AppID) ([]Connection, error) {
 	if a := l.app(app); a != nil {
+		a.suspended.Store(true)
 		return a.server.Quiesce(ctx), nil
 	}
 	return nil, nil
@@ -493,6 +525,7 @@ func (l *Local) Suspend(ctx context.Context, app AppID) ([]Connection, error) {
 func (l *Local) Resume(_ context.Context, app AppID) error {
 	if a := l.app(app); a != nil {
 		a.server.Resume()
+		a.suspended.Store(false)
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ type Options struct {
 	Settings remote.Settings // of the first relay; see Keeper.Configure
 	// Confinement says how each relay confines itself, and prepares its directory; nil: it does not.
 	Confinement func() (confine.Options, error)
+	// Retry says that New does not fail when no relay can be started, but goes on trying.
+	Retry bool
 }
 
 // A Keeper is the relay of a supervisor, over the deaths of the process that relays. It implements
@@ -77,7 +79,11 @@ func New(o Options) (*Keeper, error) {
 		provers: map[remote.ID]remote.Prover{},
 	}}
 	p, err := k.start()
-	if err != nil {
+	switch {
+	case err == nil:
+	case o.Retry:
+		o.Logger.Error("relay start failed", "error", err, "retry_s", 0.0)
+	default:
 		return nil, err
 	}
 	k.running.Go(func() { k.run(p) })

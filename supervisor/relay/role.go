@@ -50,6 +50,7 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 	// supervisor has stopped the apps.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	unix.SetNonblock(int(os.Stderr.Fd()), true)
+	var relay *roleRelay
 	err := rpc.Serve(os.NewFile(channelFD, "channel"), func(start rpc.Start) (remote.Relay, any, error) {
 		var s Settings
 		if err := json.Unmarshal(start.Options, &s); err != nil {
@@ -64,8 +65,12 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 				return nil, said, nil
 			}
 		}
-		return newRelay(s, start, descriptors, newLogger), said, nil
+		relay = newRelay(s, start, descriptors, newLogger)
+		return relay, said, nil
 	})
+	if relay != nil {
+		relay.Close()
+	}
 	if !errors.Is(err, channel.ErrEnded) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -93,10 +93,10 @@ func (s *shutdown) leave() {
 }
 
 func (s *shutdown) announceLocked() {
-	s.announce()
 	if s.stop != nil {
-		s.stop.Announce()
+		s.stop.Announce() // before it is logged
 	}
+	s.announce()
 }
 
 // drainLocked has the apps stop.
