@@ -83,7 +83,7 @@ func TestAsPid1(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	awaitChildren(t, c.pid, 1)
+	awaitChildren(t, c.pid, 2) // the app and the relay
 	must(t, syscall.Kill(c.pid, syscall.SIGTERM))
 	c.awaitEnd(t)
 }

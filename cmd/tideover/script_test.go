@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"tideover/cmd/tideover/internal/daemon"
 	"tideover/listener"
 	"tideover/supervisor/admin"
 	"tideover/supervisor/process"
@@ -31,6 +32,7 @@ import (
 func TestMain(m *testing.M) {
 	process.Shim()
 	admin.Role()
+	daemon.RelayRole()
 	safepath.Helper()
 	listener.Helper()
 	testscript.Main(m, map[string]func(){"tideover": main, "webapp": webapp, "worker": worker})

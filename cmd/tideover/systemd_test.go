@@ -306,6 +306,36 @@ func (u *unit) childKnowsNothing(pid int) {
 	}
 }
 
+// relayOf is the pid of a daemon's relay.
+func relayOf(t *testing.T, daemon int) string {
+	t.Helper()
+	for _, pid := range children(t, daemon) {
+		if name, _ := os.ReadFile("/proc/" + pid + "/cmdline"); strings.HasPrefix(string(name), "tideover: relay") {
+			return pid
+		}
+	}
+	t.Fatalf("process %d has no relay", daemon)
+	return ""
+}
+
+// awaitExit returns when there is no process of that pid, or only what is left to be waited for.
+func awaitExit(t *testing.T, pid string) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(patience)
+	for {
+		if words, err := os.ReadFile("/proc/" + pid + "/cmdline"); err != nil || len(words) == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("process %s has not ended", pid)
+		}
+	}
+}
+
 // The daemon is killed and started again under load: no connection is refused,
 // and requests that arrive without a daemon are answered by the next one.
 func TestNobodyIsRefusedWhileTheDaemonIsDead(t *testing.T) {
@@ -335,8 +365,9 @@ func TestNobodyIsRefusedWhileTheDaemonIsDead(t *testing.T) {
 	})
 	const times, waiting = 3, 5
 	for range times {
-		old := u.status().Pid
+		old, relay := u.status().Pid, relayOf(t, u.daemon.Process.Pid)
 		u.signal(syscall.SIGKILL, true)
+		awaitExit(t, relay) // until then it finishes what it has accepted
 		answers := make(chan string, waiting)
 		for range waiting {
 			clients.Go(func() {

@@ -86,7 +86,7 @@ type daemon struct {
 	logsJSON   bool
 	level      atomic.Int32 // hclog.Level of what goes to standard error
 	memory     hclog.SinkAdapter
-	relaying   *relay.Keeper // nil: this process relays
+	relaying   *relay.Keeper
 	ownLog     *logs.OwnLog
 	shutdown   *shutdown
 	supervisor atomic.Pointer[supervisor.Supervisor] // nil: the daemon is being started
@@ -145,10 +145,8 @@ func (d *daemon) run(ctx context.Context) error {
 		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff, StopTimeout: stopTimeout,
 		TakeOver: d.TakeOver && d.Handoff == nil, Reconfigure: d.reconfigure,
 	}
-	if d.relaying != nil {
-		defer d.relaying.Close()
-		options.Relay, options.RelayDir = d.relaying, relayDir
-	}
+	defer d.relaying.Close()
+	options.Relay, options.RelayDir = d.relaying, relayDir
 	sup, err := supervisor.New(d.Config, options)
 	if err != nil {
 		return err

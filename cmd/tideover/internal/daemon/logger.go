@@ -100,9 +100,7 @@ func (d *daemon) setLogLevel(level hclog.Level) {
 	if memory, ok := d.memory.(hclog.Logger); ok {
 		memory.SetLevel(min(level, hclog.Info))
 	}
-	if d.relaying != nil {
-		d.relaying.SetLogLevel(level)
-	}
+	d.relaying.SetLogLevel(level)
 }
 
 // logIsReadByPeople decides log_format = "auto". People read the log on a

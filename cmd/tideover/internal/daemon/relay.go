@@ -22,12 +22,10 @@ func RelayRole() {
 	})
 }
 
-// startRelay starts the process that relays. It is nil where the daemon itself relays. The directory
-// is that of the private sockets, which is all that the process sees of the file system.
+// startRelay starts the process that relays. The directory is that of the private sockets, which is
+// all that the process sees of the file system. After an upgrade the apps run, so that the start is
+// tried again until it succeeds.
 func (d *daemon) startRelay(socketPath string) (*relay.Keeper, *listener.PrivateDir, error) {
-	if !relayIsProcess {
-		return nil, nil, nil
-	}
 	user, err := d.relayUser()
 	if err != nil {
 		return nil, nil, err
@@ -41,8 +39,11 @@ func (d *daemon) startRelay(socketPath string) (*relay.Keeper, *listener.Private
 	}
 	settings := supervisor.RelaySettings(d.Config)
 	settings.LogLevel = d.logger.GetLevel()
-	keeper, err := relay.New(relay.Options{Logger: d.logger, Confinement: confinement, Settings: settings})
-	return keeper, dir, err
+	keeper, err := relay.New(relay.Options{Logger: d.logger, Confinement: confinement, Settings: settings, Retry: d.Handoff != nil})
+	if err != nil {
+		return nil, nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "tideover relays in a process of its own, and serves nothing without it"}
+	}
+	return keeper, dir, nil
 }
 
 // relayUser returns the user of the relay; nil: the daemon's own. Where the system does not allow

@@ -1,5 +1,0 @@
-//go:build relay_process
-
-package daemon
-
-const relayIsProcess = true
