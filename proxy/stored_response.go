@@ -19,8 +19,8 @@ const (
 	// storedPiece is how much is read from the spool at once: a client that is waited for keeps as
 	// much memory.
 	storedPiece = 16 << 10
-	// lentPiece is how much is sent while the app waits because there is no room, before the store
-	// is tried again, and roomInterval is for how long it waits for that at most.
+	// lentPiece is how much the sender takes over at once from an app that waits because there is no
+	// room, and roomInterval is after which time the app looks for room again meanwhile.
 	lentPiece    = 16 << 10
 	roomInterval = 20 * time.Millisecond
 	// firstMark is how long after the sender has started what the client has taken is first noted:
@@ -53,7 +53,8 @@ type storedResponse struct {
 	memory    []byte        // sent first,
 	file      *spool.File   // then what is here; nil: nothing,
 	lent      []byte        // then the writer's own piece, for which there is no room
-	lentTaken bool          // the sender is writing lent
+	lentTaken bool          // the sender is writing its copy of such a piece
+	copied    []byte        // the memory of those copies
 	reader    *spool.Reader // of file
 	appending bool          // the writer uses file
 	inFile    int64         // bytes of file that were not sent
@@ -190,11 +191,12 @@ func (s *storedResponse) toFile(p []byte) (n int, err error) {
 	return n, s.err
 }
 
-// lend has the sender send p from where it is, behind all that is stored. It returns 0 when there may
-// be room meanwhile.
+// lend has the sender take p over, behind all that is stored. It returns 0 when there may be room
+// meanwhile. The sender copies p: a client that takes nothing of it keeps the worker no longer than
+// there is no room for what follows.
 func (s *storedResponse) lend(p []byte) (n int, err error) {
 	s.mu.Lock()
-	s.lent, s.lentTaken = p, false
+	s.lent = p
 	if !s.blocked {
 		s.blocked = true
 		s.client.app.counters.blocked.Add(1)
@@ -216,8 +218,8 @@ func (s *storedResponse) lend(p []byte) (n int, err error) {
 	}
 }
 
-// returned reports whether the writer has its piece of n bytes back: it was sent, the sender has
-// failed, or it can be taken back, to look for room.
+// returned reports whether the writer has its piece of n bytes back: the sender has a copy, or has
+// failed, or the piece can be taken back, to look for room.
 func (s *storedResponse) returned(n int, look bool) (sent int, err error, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,7 +228,7 @@ func (s *storedResponse) returned(n int, look bool) (sent int, err error, over b
 		return 0, s.err, true
 	case s.lent == nil:
 		return n, nil, true
-	case !s.lentTaken && (look || s.file == nil):
+	case look || s.file == nil:
 		s.lent = nil
 		return 0, nil, true
 	}
@@ -290,8 +292,10 @@ func (s *storedResponse) next() ([]byte, error) {
 			s.file, s.reader = nil, nil
 			notify(s.progress)
 		case s.lent != nil:
-			s.lentTaken = true
-			return s.lent, nil
+			s.copied = append(s.copied[:0], s.lent...)
+			s.lent, s.lentTaken = nil, true
+			notify(s.progress)
+			return s.copied, nil
 		default:
 			s.endLocked()
 			return nil, nil
@@ -320,7 +324,7 @@ func (s *storedResponse) read() ([]byte, error) {
 func (s *storedResponse) minRate() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lent != nil {
+	if s.lent != nil || s.lentTaken {
 		return max(s.settings.MinRate, s.settings.WorkerMinRate)
 	}
 	return s.settings.MinRate
@@ -336,7 +340,7 @@ func (s *storedResponse) sent(n int) {
 		s.writing = 0
 		s.unreserveLocked(cap(s.memory))
 	case s.lentTaken:
-		s.lent, s.lentTaken = nil, false
+		s.lentTaken = false
 	default:
 		s.inFile -= int64(n)
 	}

@@ -244,7 +244,6 @@ func TestALongResponseLeavesRoomInTheSpool(t *testing.T) {
 	if n := r.spool.Used(); n > 16<<20 || n < 15<<20 {
 		t.Errorf("%d bytes in the spool", n)
 	}
-	c.Conn.(*net.TCPConn).SetReadBuffer(1 << 20)
 	res, err := http.ReadResponse(c.in, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -479,6 +478,43 @@ func TestABurstOfSlowReadersTakesNeitherWorkersNorPlacesFromOthers(t *testing.T)
 	reading.Wait()
 	if c := r.server.Counters(); c.Evicted == 0 || c.Evicted != c.ClientLeft || c.Cut != 0 {
 		t.Errorf("%+v", c)
+	}
+}
+
+// A client that takes nothing keeps its worker while there is no room, and not longer: the worker does
+// not wait for the piece that is being sent to the client meanwhile.
+func TestAWorkerIsFreeAsSoonAsThereIsRoom(t *testing.T) {
+	r := newHarness(t, patient, Settings{})
+	set := Settings{Buffering: true, Buffer: -1}
+	u, c := r.roundTrip("GET / HTTP/1.1\r\nHost: a\r\n\r\n", set, func(k *appConn) { io.Copy(io.Discard, k) })
+	full := spool.New(spool.Options{Dir: t.TempDir(), Limit: 32 << 20})
+	r.server.app.spool = full
+	others := full.NewFile()
+	if n, err := others.Append(make([]byte, 32<<20)); err != nil {
+		t.Fatal(n, err)
+	}
+	s, body, written := &u.stored, randomBytes(8<<20), make(chan error, 1)
+	s.begin(u.client, u, u.client.exchange.settings)
+	go func() { written <- s.write(body) }()
+	taken, since := int64(0), time.Now()
+	r.eventually("the client takes nothing", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.lentTaken || s.taken != taken {
+			taken, since = s.taken, time.Now()
+		}
+		return time.Since(since) > 300*time.Millisecond
+	})
+	others.Release()
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(body))
+	if n, err := io.ReadFull(c.Conn, got); err != nil || !bytes.Equal(got, body) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if err := s.wait(); err != nil {
+		t.Error(err)
 	}
 }
 
