@@ -30,6 +30,8 @@ type File struct {
 	err    error        // of a write that has failed
 	uses   atomic.Int32 // by its owner, and by operations that run
 
+	late <-chan error // of a write that has not ended in time; nil: none has
+
 	fullSince time.Time     // since when a write has waited for room, also between calls; zero: none does
 	waited    time.Duration // how long those before it have waited
 
@@ -63,9 +65,9 @@ func (f *File) Size() int64 {
 }
 
 // Append writes p at the end and returns how many bytes were written: all, or an error says why
-// not. After ErrFull, errSuspended and errNoFile it may be tried again; after a write that has failed nothing
-// can be appended any more. It returns after a second at the latest for each piece of 128 KiB. p is
-// not used afterwards.
+// not. After ErrFull, ErrSlow, errSuspended and errNoFile it may be tried again; after a write that
+// has failed nothing can be appended any more. For each piece of 128 KiB it waits for room for a
+// second at most, and as long for the disk. p is not used afterwards.
 func (f *File) Append(p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		piece := p[n:min(len(p), n+pieceSize)]
@@ -77,6 +79,17 @@ func (f *File) Append(p []byte) (n int, err error) {
 }
 
 func (f *File) appendPiece(p []byte) error {
+	if f.late != nil {
+		select {
+		case err := <-f.late: // what it wrote is written again
+			f.late = nil
+			if err != errNoFile {
+				f.err = err
+			}
+		default:
+			return ErrSlow
+		}
+	}
 	if f.err != nil {
 		return f.err
 	}
@@ -95,10 +108,11 @@ func (f *File) appendPiece(p []byte) error {
 	if !f.fullSince.IsZero() {
 		f.waited += time.Since(f.fullSince)
 		f.fullSince = time.Time{}
+		timer.Reset(writeTimeout) // the disk has as long as without that wait
 	}
 	piece := pieces.Get().(*[pieceSize]byte) // the operation's own: it may outlast the call
 	n := copy(piece[:], p)
-	f.err = f.await(timer.C, func() error {
+	err = f.await(timer.C, func() error {
 		defer f.unuse()
 		defer pieces.Put(piece)
 		if err := store.open(f.spool.options.Open); err != nil {
@@ -106,16 +120,16 @@ func (f *File) appendPiece(p []byte) error {
 		}
 		return store.transfer(blocks, at, piece[:n], store.file.WriteAt)
 	})
-	switch f.err {
+	switch err {
 	case nil:
 		f.mu.Lock()
 		f.size += int64(n)
 		f.mu.Unlock()
-	case errNoFile: // nothing was written
-		f.err = nil
-		return errNoFile
+	case ErrSlow, errNoFile:
+	default:
+		f.err = err
 	}
-	return f.err
+	return err
 }
 
 // extend makes sure that there are blocks for n bytes more. It returns the blocks of the file and
@@ -159,6 +173,7 @@ func (f *File) await(expired <-chan time.Time, op func() error) error {
 		select {
 		case err = <-done:
 		case <-expired:
+			f.late = done
 		}
 	}
 	switch err {

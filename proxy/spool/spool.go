@@ -18,7 +18,7 @@ const (
 	// maxOperations is how many system calls on the file run at once, each on a thread of its own
 	// while the disk hangs.
 	maxOperations = 32
-	// writeTimeout is how long a caller waits for a write, with all that comes before it.
+	// writeTimeout is how long a caller waits for a write that has room, with all that comes before it.
 	writeTimeout = time.Second
 	// retryInterval is for how long nothing is written after a failure.
 	retryInterval = 5 * time.Second

@@ -253,6 +253,37 @@ func TestALateWriteChangesNoOtherFile(t *testing.T) {
 	next.Release()
 }
 
+// A file whose write has come to its end late can be written on: a hiccup of the disk takes the spool
+// from a response for as long as it lasts.
+func TestAFileCanBeWrittenOnAfterALateWrite(t *testing.T) {
+	answer := make(chan struct{})
+	s := newSpool(t, Options{Open: func() (*os.File, error) {
+		<-answer
+		return OpenIn(t.TempDir())
+	}})
+	f := s.NewFile()
+	for range 2 {
+		if n, err := f.Append([]byte("late")); n != 0 || err != ErrSlow {
+			t.Fatal(n, err)
+		}
+	}
+	close(answer)
+	want := bytes.Repeat([]byte("next"), 100) // in the same block: for another one it has to wait for retryInterval
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+		n, err := f.Append(want)
+		if err == nil {
+			break
+		}
+		if n != 0 || err != ErrSlow || time.Since(begun) > time.Minute {
+			t.Fatal(n, err)
+		}
+	}
+	if got, err := readAll(f); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	f.Release()
+}
+
 func TestADirectoryThatCannotBeUsedIsAnError(t *testing.T) {
 	for _, dir := range []string{filepath.Join(t.TempDir(), "missing"), "/proc"} {
 		t.Run(dir, func(t *testing.T) {
