@@ -253,7 +253,7 @@ func TestAPrivateSocketIsReachedWithoutItsFile(t *testing.T) {
 		t.Helper()
 		conn := dial(t, "unix", p.DialAddress())
 		defer conn.Close()
-		l.(*net.UnixListener).SetDeadline(time.Now().Add(5 * time.Second))
+		l.(*net.UnixListener).SetDeadline(time.Now().Add(time.Minute))
 		server, err := l.Accept()
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)

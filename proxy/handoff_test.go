@@ -17,7 +17,7 @@ import (
 // quiesce quiesces the server, which must come about.
 func (r *harness) quiesce() []Connection {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), never)
 	defer cancel()
 	all := r.server.Quiesce(ctx)
 	if ctx.Err() != nil {

@@ -98,7 +98,7 @@ func TestTheAppLearnsTheClientsAddressFromALine(t *testing.T) {
 					}
 					c.say(method+" / HTTP/1.1\nHost: a\nContent-Length: 4\n\nbody").want(200,
 						fmt.Sprintf("connection %d request %d from %s close false", connection, request, peer))
-					r.counted("ended", func(n Counters) bool { return n.Answered == n.Requests })
+					r.counted("ended", func(n Counters) bool { return n.Answered == n.Requests && r.gate.Target().InFlight() == 0 })
 				}
 				first, second := r.dial(), r.dial()
 				ask(first, 1, 1)
@@ -147,7 +147,7 @@ func TestAClientsOwnConnectionGoesToAGoroutineAndBack(t *testing.T) {
 	}
 	// A request that must not be sent twice has a new one, which then is the client's own.
 	c.say("POST / HTTP/1.1\nHost: a\nContent-Length: 4\n\nbody").want(200, "connection 2 request 1 from "+peerOf(c.Conn, false))
-	r.counted("ended", func(n Counters) bool { return n.Answered == 7 })
+	r.counted("ended", func(n Counters) bool { return n.Answered == 7 && r.gate.Target().InFlight() == 0 })
 	c.get("/").want(200, "connection 2 request 2 from "+peerOf(c.Conn, false))
 }
 
@@ -172,7 +172,7 @@ func TestAConnectionWithALineIsNeverUsedForAClientWithoutAnAddress(t *testing.T)
 	for i := range 4 {
 		tcp.get("/").want(200, fmt.Sprintf("connection 1 request %d from %s", i+1, peerOf(tcp.Conn, false)))
 		unix.get("/").want(200, fmt.Sprintf("connection 2 request %d from none", i+1))
-		r.counted("ended", func(n Counters) bool { return n.Answered == uint64(2*i+2) })
+		r.counted("ended", func(n Counters) bool { return n.Answered == uint64(2*i+2) && r.gate.Target().InFlight() == 0 })
 	}
 	unix.Close()
 	tcp.Close()

@@ -122,7 +122,7 @@ func (r *harness) close() {
 	r.s.Shutdown(false)
 	select {
 	case <-r.stopped:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		r.s.Shutdown(true)
 		<-r.stopped
 		r.t.Error("the shutdown took longer than 20 s")
@@ -196,7 +196,7 @@ func (r *harness) status() api.AppStatus {
 // until waits for the status to be as wanted.
 func (r *harness) until(what string, ok func(api.AppStatus) bool) api.AppStatus {
 	r.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {

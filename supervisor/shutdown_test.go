@@ -60,7 +60,7 @@ func (r *harness) refusesBadRequest() {
 		r.t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	io.WriteString(conn, "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n")
 	if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 400 ") {
 		r.t.Errorf("a bad request: %q, %v", line, err)

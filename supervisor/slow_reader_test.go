@@ -45,7 +45,7 @@ func (r *harness) slowReader() *slowReader {
 	}
 	r.t.Cleanup(func() { c.Close() })
 	c.(*net.TCPConn).SetReadBuffer(128 << 10)
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprint(c, "GET /big HTTP/1.1\r\nHost: shop\r\n\r\n")
 	response, err := http.ReadResponse(bufio.NewReaderSize(c, 16), nil)
 	if err != nil {

@@ -17,7 +17,7 @@ func TestBegunWithTheFirstAnswer(t *testing.T) {
 	}
 	r.page()
 	r.awaitBegun()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := r.s.CheckAlive(ctx); err != nil {
 		t.Error(err)

@@ -186,7 +186,7 @@ func findable(socket *Socket) bool {
 // untilFindable waits until it is.
 func untilFindable(t *testing.T, socket *Socket) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !findable(socket) {

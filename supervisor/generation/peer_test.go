@@ -81,7 +81,7 @@ func TestTheProbeGoesWithoutAPROXYLineThatIsNotUnderstood(t *testing.T) {
 			}
 			return c.with, c.textWith
 		})
-		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		result, err := p.wait(ctx)
 		stop()
 		if err != nil || result.NoLine != c.noLine || result.Status != c.status || lines != 1 {

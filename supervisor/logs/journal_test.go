@@ -43,7 +43,7 @@ func (j *standIn) listen() {
 func (j *standIn) entry() map[string]string {
 	j.t.Helper()
 	b := make([]byte, 256<<10)
-	j.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	j.conn.SetReadDeadline(time.Now().Add(time.Minute))
 	n, err := j.conn.Read(b)
 	if err != nil {
 		j.t.Fatal(err)

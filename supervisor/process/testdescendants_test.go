@@ -236,7 +236,7 @@ func superviseAnswer(trees map[string]*testChild, r superviseRequest) (reply sup
 		p.Signal(unix.SIGKILL)
 		<-p.Exited()
 	case "kill-all":
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		reply.Left = KillAll(ctx)
 	case "stop":
