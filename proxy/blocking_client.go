@@ -131,7 +131,7 @@ func (b *blockingClient) readHead() bool {
 			b.reject(errHeadTimeout)
 			return false
 		default:
-			x.end(clientLeft)
+			x.end(clientLeft, time.Now())
 			return false
 		}
 	}
@@ -165,7 +165,7 @@ func (b *blockingClient) bodyRead(err error) bool {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		b.reject(errBodySlow)
 	default:
-		b.exchange.clientGone()
+		b.exchange.clientGone(time.Now())
 	}
 	return false
 }

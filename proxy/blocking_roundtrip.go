@@ -250,15 +250,16 @@ func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy boo
 	u.discard()
 	defer u.end()
 	gone, clientFault := u.stopUpload()
+	x.status, x.appTook = 0, time.Since(u.startedAt)
 	end := func() { x.app.gate.Done(t, false) }
 	var fault *http1.Error
 	switch {
 	case gone || err == errClientGone:
 		end()
-		x.clientGone()
+		x.clientGone(time.Now())
 		return false, false
 	case clientFault == errSpoolUnreadable:
-		x.end(badGateway)
+		x.fail(badGateway, 502)
 		end()
 		b.writeError(502, 0, clientFault.Error())
 		return false, false
@@ -267,12 +268,12 @@ func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy boo
 		b.bodyRead(clientFault)
 		return false, false
 	case err == errResponseTimeout:
-		x.end(timedOut)
+		x.fail(timedOut, 504)
 		end()
 		b.writeError(504, 0, "the app did not answer in time")
 		return false, false
 	case errors.As(err, &fault):
-		x.end(badGateway)
+		x.fail(badGateway, 502)
 		end()
 		b.writeError(502, 0, "the app's response is not valid: "+fault.Error())
 		return false, false
@@ -282,9 +283,10 @@ func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy boo
 		if f.mayHaveRun() {
 			x.app.counters.resent.Add(1)
 		}
+		x.appTook = 0
 		return true, p == connected
 	}
-	x.end(badGateway) // counted when the target has no request in flight any more
+	x.fail(badGateway, 502) // counted when the target has no request in flight any more
 	end()
 	b.writeError(502, 0, f.cause())
 	return false, false
@@ -381,6 +383,7 @@ func (u *blockingUpstream) finish(err error) (again, busy bool) {
 		return u.handleFailure(responseStarted, err)
 	}
 	b, x := u.client, u.x
+	x.appTook = time.Since(u.startedAt)
 	reuse := err == nil && u.reusable() && u.conn.quiet() && u.upload.fullySent.Load()
 	if !reuse {
 		u.discard()
@@ -424,23 +427,23 @@ func (u *blockingUpstream) leave(reuse, answered bool) {
 func (u *blockingUpstream) conclude(x *exchange, err error, gone bool, clientFault error) outcome {
 	switch {
 	case err == nil && !u.goneBefore:
-		x.end(answered)
+		x.end(answered, time.Now())
 		return answered
 	case err == errEvicted:
 		x.app.counters.evicted.Add(1)
 		x.logEvicted()
-		x.clientGone()
+		x.clientGone(time.Now())
 		return clientLeft
 	case gone || err == errClientGone:
-		x.clientGone()
+		x.clientGone(time.Now())
 		return clientLeft
 	case clientFault != nil && clientFault != errSpoolUnreadable:
 		x.keepAlive = false
-		x.end(badRequest)
+		x.end(badRequest, time.Now())
 		return badRequest
 	}
 	x.keepAlive = false
-	x.end(truncated)
+	x.end(truncated, time.Now())
 	x.logError(u.response.Status, "the response broke off: "+err.Error())
 	return truncated
 }

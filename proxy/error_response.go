@@ -19,7 +19,7 @@ func (b *blockingClient) deny(d gate.Decision) (keep bool) {
 		b.refuse(refused, orDefault(d.Refusal.Status, 503), d.Refusal.RetryAfter, d.Refusal.Cause)
 	default:
 		if !x.ended {
-			x.clientGone()
+			x.clientGone(time.Now())
 		}
 	}
 	return x.keepAlive
@@ -29,7 +29,7 @@ func (b *blockingClient) deny(d gate.Decision) (keep bool) {
 func (b *blockingClient) reject(fault *http1.Error) {
 	x := b.exchange
 	x.keepAlive = false
-	x.end(badRequest)
+	x.fail(badRequest, fault.Status)
 	x.logError(fault.Status, fault.Error())
 	b.conn.write(http1.AppendError(nil, fault, &x.request), x.settings.WriteTimeout)
 	if fault.Status == 413 {
@@ -41,7 +41,7 @@ func (b *blockingClient) reject(fault *http1.Error) {
 
 // refuse ends a valid request with an error response.
 func (b *blockingClient) refuse(o outcome, status int, retryAfter time.Duration, cause string) {
-	b.exchange.end(o)
+	b.exchange.fail(o, status)
 	b.writeError(status, retryAfter, cause)
 }
 
@@ -73,7 +73,6 @@ func (b *blockingClient) writeError(status int, retryAfter time.Duration, cause 
 func (b *blockingClient) answerHealthCheck() (keep bool) {
 	x := b.exchange
 	x.keepAlive = x.keepAlive && x.request.Body.Empty()
-	x.end(answered)
 	answer := x.answer(200, "alive")
 	select {
 	case <-x.app.leaving:
@@ -81,6 +80,7 @@ func (b *blockingClient) answerHealthCheck() (keep bool) {
 		x.logError(answer.Status, answer.Cause)
 	default:
 	}
+	x.fail(answered, answer.Status)
 	b.conn.write(http1.AppendLocalResponse(nil, &answer), x.settings.WriteTimeout)
 	return x.keepAlive
 }

@@ -45,6 +45,8 @@ type exchange struct {
 	waited    time.Duration // at the gate
 	attempts  int           // times the request was lost after it had been written to the app
 	target    string        // name of the last target, for logs
+	status    int           // that the client gets; 0: none yet
+	appTook   time.Duration // since the request was sent to the app; 0: it was not, or the app has it
 	keepAlive bool          // the connection may carry another request
 	ended     bool
 }
@@ -89,6 +91,7 @@ func (x *exchange) begin(c *clientConn, now time.Time) {
 	x.stored, x.begun, x.complete, x.streaming, x.consumed = storedBody{}, false, false, false, false
 	x.overBudget, x.compacted, x.reserved = false, false, 0
 	x.held, x.waited, x.attempts, x.target = false, 0, c.replay.attempts, ""
+	x.status, x.appTook = 0, 0
 	x.keepAlive, x.ended = true, false
 	c.replay.pending = false
 	c.releaseReplay()
@@ -268,18 +271,24 @@ func (x *exchange) storedBytes() ([]byte, bool) {
 }
 
 // end counts the outcome of the request, once.
-func (x *exchange) end(o outcome) {
+func (x *exchange) end(o outcome, now time.Time) {
 	if x.ended {
 		panic("proxy: a request ended twice")
 	}
 	x.ended = true
-	x.app.counters.outcomes[o].Add(1)
+	x.app.counters.end(ending{outcome: o, status: x.status, took: now.Sub(x.startedAt), app: x.appTook, hold: x.waited, held: x.held, now: now})
+}
+
+// fail ends the request with an error response of the server's own.
+func (x *exchange) fail(o outcome, status int) {
+	x.status = status
+	x.end(o, time.Now())
 }
 
 // clientGone ends the request of a client that has closed its connection.
-func (x *exchange) clientGone() {
+func (x *exchange) clientGone(now time.Time) {
 	x.keepAlive = false
-	x.end(clientLeft)
+	x.end(clientLeft, now)
 }
 
 // logError logs an error response to the request.

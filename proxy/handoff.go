@@ -101,7 +101,7 @@ func (s *Server) Restore(all []Connection) error {
 }
 
 // RestoreCounters adds the totals of another process. It must be called before the first Serve.
-func (s *Server) RestoreCounters(c Counters) { s.app.counters.add(c) }
+func (s *Server) RestoreCounters(c Counters, m Metrics) { s.app.counters.add(c, m) }
 
 func (l *eventLoop) restore(known *Connection) {
 	unix.SetNonblock(known.FD, true)

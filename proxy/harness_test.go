@@ -110,6 +110,9 @@ func (r *harness) balanced() {
 	if sum != c.Requests {
 		r.Errorf("%d requests, %d endings: %+v", c.Requests, sum, c)
 	}
+	if m := r.server.Metrics(); m.Client.Count() != sum || m.Hold.Count() > c.Held || m.App.Count() > sum {
+		r.Errorf("%d endings, %d held, %d durations of clients, %d of the app, %d of holds", sum, c.Held, m.Client.Count(), m.App.Count(), m.Hold.Count())
+	}
 	if n := r.server.app.buffered.Load(); n != 0 {
 		r.Errorf("%d bytes are still counted as kept", n)
 	}

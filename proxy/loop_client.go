@@ -180,7 +180,7 @@ func (c *loopClient) leave() {
 // endPartial ends a request of which only a part of the head has come.
 func (c *loopClient) endPartial(o outcome) {
 	if c.exchange.counted {
-		c.exchange.end(o)
+		c.exchange.end(o, c.loop.now)
 	}
 	c.exchange.finish()
 }
@@ -311,7 +311,7 @@ func (c *loopClient) requeue(t *gate.Target) {
 // the decision is on its way.
 func (c *loopClient) leaveQueue() {
 	if c.app.gate.Leave(&c.waiter) {
-		c.restoreExchange().clientGone()
+		c.restoreExchange().clientGone(c.loop.now)
 		c.finishRequest()
 	}
 }
@@ -332,7 +332,7 @@ func (c *loopClient) Run() {
 		c.offload(offload{reason: reasonDecision, decision: d})
 	case c.gone() || netpoll.HungUp(c.fd, x.settings.finCounts()):
 		c.app.gate.Done(d.Target, false)
-		x.clientGone()
+		x.clientGone(c.loop.now)
 		c.finishRequest()
 	default:
 		c.sendRequest(d.Target)

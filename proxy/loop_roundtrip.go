@@ -157,8 +157,9 @@ func (c *loopClient) onGone() {
 func (c *loopClient) cancelRoundTrip() {
 	t := c.upstream.target
 	c.resetOnClose = c.upstream.bytesSent
+	c.exchange.appTook = c.loop.now.Sub(c.upstream.startedAt)
 	c.discardUpstream()
-	c.exchange.clientGone()
+	c.exchange.clientGone(c.loop.now)
 	c.app.gate.Done(t, false)
 	c.finishRequest()
 }
@@ -268,6 +269,7 @@ func (c *loopClient) flushResponse() bool {
 func (c *loopClient) finishResponse() {
 	u, x := c.upstream, c.exchange
 	t := u.target
+	x.appTook = c.loop.now.Sub(u.startedAt)
 	c.upstream = nil
 	if u.reusable() && u.drained() {
 		u.putIdle(c)
@@ -275,7 +277,7 @@ func (c *loopClient) finishResponse() {
 		u.discard()
 	}
 	c.completeResponse()
-	x.end(answered)
+	x.end(answered, c.loop.now)
 	x.app.gate.Done(t, true)
 	c.finishRequest()
 }

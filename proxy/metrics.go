@@ -1,6 +1,9 @@
 package proxy
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Counters are a server's totals since it was made. Every request has exactly one outcome, so that
 // Requests = Answered + Expired + Overflowed + ClientLeft + Cut + BadRequest + BadGateway +
@@ -71,14 +74,52 @@ const (
 	outcomes // their number
 )
 
+// outcomeNames are the names of the outcomes in metrics and in the access log; those of Counters.
+var outcomeNames = [outcomes]string{"answered", "expired", "overflowed", "client_left", "cut", "bad_request", "bad_gateway", "timed_out", "refused"}
+
+func (o outcome) String() string { return outcomeNames[o] }
+
 // Totals are a server's counters and gauges as they are kept, each one atomic word, in memory that
-// another process may read. Fields are only added, at the end. The zero value is ready.
+// another process may read. The zero value is ready.
 type Totals struct {
 	requests, held, resent, streamed, blocked, evicted, connections, tunnels atomic.Uint64
-	outcomes                                                                 [outcomes]atomic.Uint64
 
 	clients atomic.Int64 // connections of clients that are open
 	sending atomic.Int64 // see Server.Sending
+
+	endings endings
+	// client is the time from the first byte of a request to the end of its response, app the time
+	// from the moment it was sent to the app to the last byte of the app's response, and hold the
+	// time at the gate of those that were held.
+	client, app, hold histogram
+	recent, recent5xx window // requests that ended, and those of them with a status of 500 or above
+}
+
+// An ending is how a request has ended, and when.
+type ending struct {
+	outcome outcome
+	status  int           // that the client has got; 0: none
+	took    time.Duration // since the first byte of the request
+	app     time.Duration // the app's part; 0: the request was not sent to it
+	hold    time.Duration // the gate's part
+	held    bool
+	now     time.Time
+}
+
+// end counts a request that has ended. It takes no lock and allocates nothing.
+func (c *Totals) end(e ending) {
+	c.endings.add(e.outcome, e.status, 1)
+	c.client.observe(e.took)
+	if e.app > 0 {
+		c.app.observe(e.app)
+	}
+	if e.held {
+		c.hold.observe(e.hold)
+	}
+	c.recent.add(e.now)
+	if e.status >= 500 {
+		c.recent5xx.add(e.now)
+	}
 }
 
 // Open is how many clients are connected.
@@ -94,37 +135,67 @@ func (c *Totals) CutUnderWay() int {
 	s := c.Snapshot()
 	before := s.Cut
 	s.CutUnderWay()
-	c.outcomes[truncated].Store(s.Cut)
+	lost := s.Cut - before
+	c.endings.add(truncated, 0, lost)
 	c.clients.Store(0)
 	c.sending.Store(0)
-	return int(s.Cut - before)
+	return int(lost)
 }
 
 // Clear sets everything to 0.
 func (c *Totals) Clear() {
 	c.each(&Counters{}, func(kept *atomic.Uint64, _ *uint64) { kept.Store(0) })
+	c.endings.clear()
+	c.client.clear()
+	c.app.clear()
+	c.hold.clear()
+	c.recent.clear()
+	c.recent5xx.clear()
 	c.clients.Store(0)
 	c.sending.Store(0)
 }
 
 // Snapshot reads the counters one after the other, while requests go on.
 func (c *Totals) Snapshot() (s Counters) {
+	var ended [outcomes]uint64
+	for e := range c.endings.all {
+		ended[e.outcome] += e.n
+	}
+	for o, shown := range s.ended() {
+		*shown = ended[o]
+	}
 	c.each(&s, func(kept *atomic.Uint64, shown *uint64) { *shown = kept.Load() })
 	return s
 }
 
-// add adds the totals of another process.
-func (c *Totals) add(s Counters) {
+// add adds the totals of another process. What m does not have of the endings of s is added without
+// a status.
+func (c *Totals) add(s Counters, m Metrics) {
 	c.each(&s, func(kept *atomic.Uint64, shown *uint64) { kept.Add(*shown) })
+	var known [outcomes]uint64
+	for _, e := range m.Endings {
+		if o := outcomeOf(e.Ending); o >= 0 {
+			known[o] += e.Requests
+			c.endings.add(o, e.Status, e.Requests)
+		}
+	}
+	for o, shown := range s.ended() {
+		c.endings.add(outcome(o), 0, *shown-min(known[o], *shown))
+	}
+	c.client.add(m.Client)
+	c.app.add(m.App)
+	c.hold.add(m.Hold)
 }
 
-// each calls do with each total and its field of s. Requests come last, so that a snapshot never
-// has fewer requests than outcomes.
+// ended are the fields of c that count endings.
+func (c *Counters) ended() [outcomes]*uint64 {
+	return [outcomes]*uint64{answered: &c.Answered, expired: &c.Expired, overflowed: &c.Overflowed, clientLeft: &c.ClientLeft,
+		truncated: &c.Cut, badRequest: &c.BadRequest, badGateway: &c.BadGateway, timedOut: &c.TimedOut, refused: &c.Refused}
+}
+
+// each calls do with each total that counts no ending, and its field of s. Requests come last, so that
+// a snapshot never has fewer requests than endings.
 func (c *Totals) each(s *Counters, do func(kept *atomic.Uint64, shown *uint64)) {
-	for o, shown := range [outcomes]*uint64{answered: &s.Answered, expired: &s.Expired, overflowed: &s.Overflowed, clientLeft: &s.ClientLeft,
-		truncated: &s.Cut, badRequest: &s.BadRequest, badGateway: &s.BadGateway, timedOut: &s.TimedOut, refused: &s.Refused} {
-		do(&c.outcomes[o], shown)
-	}
 	do(&c.held, &s.Held)
 	do(&c.resent, &s.Resent)
 	do(&c.streamed, &s.Streamed)

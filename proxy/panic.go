@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"runtime/debug"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -108,7 +109,7 @@ func (x *exchange) breakOff() {
 		return
 	}
 	if x.counted && !x.ended {
-		x.end(truncated)
+		x.end(truncated, time.Now())
 	}
 	x.app.buffered.Add(-x.reserved)
 	x.reserved = 0

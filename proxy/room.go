@@ -159,6 +159,7 @@ func (c *loopClient) giveUpHead() {
 	}
 	answer := http1.AppendError(nil, errHeadGivenUp, &x.request)
 	x.logError(errHeadGivenUp.Status, errHeadGivenUp.Error())
+	x.status = errHeadGivenUp.Status
 	c.endPartial(badRequest)
 	if n, errno := netpoll.Write(c.fd, answer); errno == 0 && n == len(answer) {
 		unix.Shutdown(c.fd, unix.SHUT_WR)

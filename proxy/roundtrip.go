@@ -88,6 +88,7 @@ func (rt *roundTrip) startResponse() {
 	x := rt.x
 	x.panicAt("response")
 	rt.responseStarted = true
+	x.status = rt.response.Status
 	if x.app.noKeepAlive.Load() {
 		x.keepAlive = false
 	}

@@ -48,6 +48,9 @@ func (s *Server) Configure(settings Settings) {
 // Counters returns the totals. They are read one after the other while requests go on.
 func (s *Server) Counters() Counters { return s.app.counters.Snapshot() }
 
+// Metrics returns the totals in detail, which are read in the same way.
+func (s *Server) Metrics() Metrics { return s.app.counters.Metrics() }
+
 // Connections is how many clients are connected.
 func (s *Server) Connections() int {
 	if l := s.startedLoop(); l != nil {

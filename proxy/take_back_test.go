@@ -135,7 +135,7 @@ func TestAMarkerIsReadFromATargetThatWasAbandoned(t *testing.T) {
 			t.Fatalf("again %v, busy %v", again, busy)
 		}
 		r.gate.Done(u.target, false)
-		u.client.exchange.clientGone()
+		u.client.exchange.clientGone(time.Now())
 		c.Close()
 	})
 }

@@ -31,12 +31,13 @@ func (u *blockingUpstream) tunnel() (again, busy bool) {
 	gone, _ := u.stopUpload()
 	head, _ := u.response.AppendClient(u.out[:0], &http1.ResponseOptions{Minor: x.request.Minor, Held: x.held, Hold: x.waited})
 	u.in.start += u.headLen
+	x.status, x.appTook = u.response.Status, time.Since(u.startedAt)
 	x.app.gate.Done(u.target, true)
 	if gone || b.write(head) != nil {
-		x.clientGone()
+		x.clientGone(time.Now())
 		return false, false
 	}
-	x.end(answered)
+	x.end(answered, time.Now())
 	x.app.counters.tunnels.Add(1)
 	t := &tunnel{idleTimeout: x.settings.TunnelTimeout}
 	ahead := x.body.raw // http1.RuleBytesAfterUpgrade

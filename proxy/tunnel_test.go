@@ -98,7 +98,7 @@ func TestHandshakeWithAnAppThatIsGoneIsSentAgain(t *testing.T) {
 		t.Errorf("again %v, busy %v", again, busy)
 	}
 	r.gate.Done(u.target, false)
-	u.client.exchange.clientGone()
+	u.client.exchange.clientGone(time.Now())
 	c.Close()
 	r.counted("resent", func(c Counters) bool { return c.Resent == 1 && c.Tunnels == 0 })
 }

@@ -142,6 +142,14 @@ func (r *relayApp) counters() remote.Counters {
 	return r.relay.Counters(r.id)
 }
 
+// metrics are the totals in detail.
+func (r *relayApp) metrics() remote.Metrics {
+	if r == nil {
+		return remote.Metrics{}
+	}
+	return r.relay.Metrics(r.id)
+}
+
 // await waits for an event of the whole app, or until ctx ends.
 func (r *relayApp) await(ctx context.Context, what remote.Event) {
 	if r != nil {
@@ -166,8 +174,8 @@ func (r *relayApp) suspend(ctx context.Context) []remote.Connection {
 func (r *relayApp) resume() { r.relay.Resume(context.Background(), r.id) }
 
 // admit takes over what the former program has left. Nothing may have been accepted yet.
-func (r *relayApp) admit(totals remote.Counters, connections []remote.Connection) error {
-	return r.relay.Admit(context.Background(), remote.Admission{App: r.id, Counters: totals, Connections: connections})
+func (r *relayApp) admit(totals remote.Counters, detail remote.Metrics, connections []remote.Connection) error {
+	return r.relay.Admit(context.Background(), remote.Admission{App: r.id, Counters: totals, Metrics: detail, Connections: connections})
 }
 
 // remove ends the app in the relay and returns when no connection is left. Nothing may be accepted

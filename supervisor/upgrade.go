@@ -334,6 +334,7 @@ func (o *operation) handOff(u *upgrade, hooked bool, connections []remote.Connec
 	if a.relay != nil {
 		b.Counters = a.relay.counters()
 		b.Counters.CutUnderWay()
+		b.Metrics = a.relay.metrics()
 	}
 	pipes, err := a.log.Detach()
 	defer a.attachPipes(pipes)
@@ -413,5 +414,5 @@ func (a *App) restore(b *handoff.AppState) error {
 	if a.relay == nil {
 		return failed
 	}
-	return cmp.Or(a.relay.admit(b.Counters, b.Connections), failed)
+	return cmp.Or(a.relay.admit(b.Counters, b.Metrics, b.Connections), failed)
 }

@@ -534,7 +534,7 @@ func (l *Local) Resume(_ context.Context, app AppID) error {
 func (l *Local) Admit(_ context.Context, from Admission) error {
 	err := errNoApp
 	if a := l.app(from.App); a != nil {
-		a.server.RestoreCounters(from.Counters)
+		a.server.RestoreCounters(from.Counters, from.Metrics)
 		err = a.server.Restore(from.Connections)
 	}
 	if err != nil {
@@ -553,6 +553,9 @@ func (l *Local) Clients() Clients { return l.options.Page.Clients() }
 
 // Counters is that of Relay.
 func (l *Local) Counters(app AppID) Counters { return l.options.Page.Counters(app) }
+
+// Metrics is that of Relay.
+func (l *Local) Metrics(app AppID) Metrics { return l.options.Page.Metrics(app) }
 
 // Use is that of Relay.
 func (l *Local) Use(id ID) Use { return l.options.Page.Use(id) }

@@ -28,8 +28,10 @@ const (
 	groupSize = 4096
 	// cacheLine is what two writers must not share.
 	cacheLine = 64
+	// totalsLines is how many cache lines the totals of an app have.
+	totalsLines = 30
 	// pageVersion is that of the layout. Fields are only added, into what is reserved.
-	pageVersion = 1
+	pageVersion = 2
 )
 
 // A Page is the memory in which a relay keeps the counters and gauges of its apps, and the
@@ -58,11 +60,11 @@ type pageHeader struct {
 // group has the numbers of one app. Each part begins at a cache line of its own.
 type group struct {
 	totals   proxy.Totals
-	_        [4*cacheLine - unsafe.Sizeof(proxy.Totals{})]byte
+	_        [totalsLines*cacheLine - unsafe.Sizeof(proxy.Totals{})]byte
 	queue    gate.QueueGauges
 	_        [cacheLine - unsafe.Sizeof(gate.QueueGauges{})]byte
 	targets  [pageTargets]targetGroup
-	reserved [groupSize - (5+pageTargets)*cacheLine]byte // for histograms
+	reserved [groupSize - (totalsLines+1+pageTargets)*cacheLine]byte
 }
 
 // targetGroup has the numbers of one generation.
@@ -308,6 +310,14 @@ func (p *Page) Counters(app AppID) Counters {
 		return Counters{}
 	}
 	return g.totals.Snapshot()
+}
+
+// Metrics reads the totals of an app in detail.
+func (p *Page) Metrics(app AppID) Metrics {
+	if g := p.find(app); g != nil {
+		return g.totals.Metrics()
+	}
+	return Metrics{}
 }
 
 // State reads what an app is in the middle of.

@@ -42,7 +42,7 @@ func count(t *testing.T, p *Page, app AppID, requests, answered, inFlight, held 
 		t.Fatal(err)
 	}
 	s := proxy.NewServer(proxy.Options{Totals: &g.totals})
-	s.RestoreCounters(Counters{Requests: uint64(requests), Answered: uint64(answered)})
+	s.RestoreCounters(Counters{Requests: uint64(requests), Answered: uint64(answered)}, proxy.Metrics{})
 	p.obtainTarget(ID{app, 3}).gauges.InFlight.Store(int64(inFlight))
 	g.queue.Held.Store(int64(held))
 }

@@ -100,11 +100,12 @@ type Relay interface {
 	Resume(ctx context.Context, app AppID) error
 	Admit(ctx context.Context, a Admission) error
 
-	// State and Counters read memory that both sides share: they ask no process, block on nothing and
+	// State, Counters and Metrics read memory that both sides share: they ask no process, block on nothing and
 	// stay readable after the death of the relay. An app or a generation that is not known has zeros.
 	State(app AppID) State
 	Clients() Clients
 	Counters(app AppID) Counters
+	Metrics(app AppID) Metrics
 	Use(id ID) Use
 	// Heard reports whether the app has sent a byte of a response on a connection of this generation
 	// since the last call.
@@ -315,8 +316,9 @@ const (
 type Admission struct {
 	App         AppID        `json:"app"`
 	Connections []Connection `json:"connections"`
-	// Counters are added to the app's.
+	// Counters are added to the app's, and Metrics are the same in detail.
 	Counters Counters `json:"counters"`
+	Metrics  Metrics  `json:"metrics"`
 }
 
 // State is what an app is in the middle of.
@@ -347,6 +349,8 @@ type (
 	ProxySettings = proxy.Settings
 	Limits        = proxy.Limits
 	Counters      = proxy.Counters
+	Metrics       = proxy.Metrics
+	Histogram     = proxy.Histogram
 	Connection    = proxy.Connection
 	PeerPassing   = gate.PeerPassing
 )

@@ -61,6 +61,7 @@ type AppState struct {
 	Reason      string              `json:"reason,omitempty"`
 	Last        *api.Result         `json:"last,omitempty"`
 	Counters    remote.Counters     `json:"counters"`
+	Metrics     remote.Metrics      `json:"metrics"`
 	Connections []remote.Connection `json:"connections,omitempty"`
 	Pipes       []Pipe              `json:"pipes,omitempty"`
 }
