@@ -34,6 +34,7 @@ type App struct {
 	name   string
 	relay  *relayApp      // nil: no request is relayed to it
 	direct *directSockets // of an app with relay = "none"; else nil
+	tally  *tally
 	log    *logs.Log
 
 	// For other goroutines.
@@ -109,7 +110,7 @@ func (s *startup) finished() <-chan struct{} {
 
 // newApp makes an app. id is the relay's number of it.
 func newApp(shared shared, id remote.AppID, cfg *config.App, log *logs.Log) *App {
-	a := &App{shared: shared, name: cfg.Name, settings: cfg, log: log,
+	a := &App{shared: shared, name: cfg.Name, settings: cfg, log: log, tally: newTally(),
 		commands: make(chan func()), stopped: make(chan struct{}, 1), started: make(chan struct{}), closed: make(chan struct{})}
 	a.restart.failedAfter = shared.failedAfter
 	a.deadline = newDeadline(shared.hurry)
@@ -264,6 +265,9 @@ func (a *App) onStarted() {
 		return
 	}
 	a.cancelStart()
+	if !s.Complete() {
+		a.tally.start(false)
+	}
 	firstStart := !s.awaited && a.restart.failedStarts == 0 && a.restart.crashes == 0
 	if firstStart && a.exit.fatalStart(s.Startup) {
 		return
@@ -303,6 +307,7 @@ func (a *App) onStartFailed(s *startup, why string) {
 func (a *App) serve(s *startup) {
 	g, probe := s.Generation(), s.Probe()
 	g.Ready, g.Lenient, g.Status = time.Now(), probe.Lenient, probe.Status
+	a.tally.start(true)
 	hostRejected := g.HostRejected()
 	if g.Status == a.lastStatus {
 		hostRejected = "" // it is no news

@@ -91,6 +91,7 @@ func (o *operation) endPhase(result string, attrs []api.Attr) {
 	o.phase.To = o.result.Generation.To
 	o.phase.Duration = time.Since(o.phased)
 	o.phase.Attrs = attrs
+	o.app.tally.phase(o.verb, o.phase.Name, o.phase.Duration)
 	o.result.Phases = append(o.result.Phases, api.PhaseResult{Name: o.phase.Name, Result: result, Duration: api.Seconds(o.phase.Duration)})
 	o.reportPhase()
 }
@@ -127,6 +128,7 @@ func (o *operation) failOvertaken() {
 // still serves, what endangers that, and what the child has written last.
 func (o *operation) failStart(s *startup, why, hint string) {
 	a, r := o.app, &o.result
+	a.tally.start(false)
 	r.Error, r.Hint = why, hint
 	r.Probe = s.Probe().Text
 	var hook *generation.HookError
@@ -182,6 +184,7 @@ func (o *operation) finish() {
 	o.result.Ended = time.Now()
 	o.result.Duration = api.Seconds(o.result.Ended.Sub(o.began))
 	o.finished = true
+	o.app.tally.operation(o.verb, o.result.Result)
 }
 
 // log writes the result to the daemon's log.

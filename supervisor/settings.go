@@ -126,6 +126,9 @@ func (s *settingsSource) app(name string) (cfg *config.App, warnings []string, e
 	return all[i], warnings, nil
 }
 
+// changedFile is the file of the configuration that was changed after it was applied; empty: none.
+func (s *settingsSource) changedFile() string { return s.inForce.Load().ChangedFile() }
+
 // maxOtherFaults is how many faults of other apps a warning names.
 const maxOtherFaults = 3
 

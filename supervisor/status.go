@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ import (
 
 // Status returns the state of the apps that match the selectors (an app's name, the
 // name that instances have in common, a label, or "all"), or of all apps. With
-// selectors it also reads the processes and memory of each tree, which takes
+// selectors it also reads what the processes of each app use, which takes
 // milliseconds.
 func (s *Supervisor) Status(selectors ...string) (api.Status, error) {
 	st := api.Status{Version: s.options.Version, Pid: os.Getpid(), Uptime: api.Seconds(time.Since(s.began)), Apps: []api.AppStatus{}}
@@ -25,7 +26,11 @@ func (s *Supervisor) Status(selectors ...string) (api.Status, error) {
 		return api.Status{}, err
 	}
 	for _, a := range apps {
-		st.Apps = append(st.Apps, a.status(len(selectors) > 0))
+		st.Apps = append(st.Apps, a.status())
+	}
+	if len(selectors) > 0 {
+		s.readUsage(st.Apps)
+		st.ConfigChanged = s.shared.source.changedFile()
 	}
 	clients := s.shared.relay.Clients()
 	st.Connections, st.ConnectionLimit = clients.Open, clients.Limit
@@ -90,7 +95,31 @@ func (a *App) answers(ctx context.Context) (ok bool, text string) {
 	return ok, text
 }
 
-func (a *App) status(detailed bool) api.AppStatus {
+// readUsage reads what the processes of these apps use.
+func (s *Supervisor) readUsage(apps []api.AppStatus) {
+	var mains []int
+	for _, a := range apps {
+		if a.Generation > 0 {
+			mains = append(mains, a.Pid)
+		}
+	}
+	used, share := s.usage.of(mains)
+	for i := range apps {
+		a := &apps[i]
+		u, known := used[a.Pid]
+		if a.Generation == 0 || !known {
+			continue
+		}
+		a.Processes, a.Memory, a.CPU = u.Processes, u.Memory, u.CPU.Seconds()
+		now, measured := share[a.Pid]
+		if !measured && a.Uptime > 0 {
+			now = u.CPU.Seconds() / a.Uptime
+		}
+		a.CPUShare = math.Round(1000*now) / 1000
+	}
+}
+
+func (a *App) status() api.AppStatus {
 	seen := a.snapshot.Load()
 	cfg := seen.settings
 	st := api.AppStatus{
@@ -110,12 +139,8 @@ func (a *App) status(detailed bool) api.AppStatus {
 	if g := seen.current; g != nil {
 		st.Generation, st.Pid, st.Uptime, st.Directory = g.Number, g.Process.Pid(), api.Seconds(time.Since(g.Ready)), g.Dir
 		st.Says = g.NotifyStatus()
-		if detailed {
-			st.Processes = len(g.Process.Members())
-			st.Memory, _ = g.Process.Memory() // 0 when it is going this very moment
-		}
 		if g.Target != nil {
-			st.InFlight, st.Tunnels = g.Target.InFlight(), g.Target.Tunnels()
+			st.Capacity, st.InFlight, st.Tunnels = g.Target.Concurrency(), g.Target.InFlight(), g.Target.Tunnels()
 		}
 	} else if g := seen.spawned; g != nil {
 		st.Pid, st.Directory, st.Says = g.Process.Pid(), g.Dir, g.NotifyStatus()
@@ -132,6 +157,8 @@ func (a *App) status(detailed bool) api.AppStatus {
 		if held.Held > 0 && !seen.failed {
 			st.Next = min(st.Next, maxPauseWhileHeld.Seconds())
 		}
+		m := a.relay.metrics()
+		st.RequestsPerSecond, st.FailingPerSecond = m.PerSecond, m.Failing
 		c := a.relay.counters()
 		st.Counters = api.Counters{Requests: c.Requests, Answered: c.Answered, Held: c.Held, Expired: c.Expired, Overflowed: c.Overflowed,
 			ClientLeft: c.ClientLeft, Resent: c.Resent, Streamed: c.Streamed, Blocked: c.Blocked, Evicted: c.Evicted, Cut: c.Cut, BadRequest: c.BadRequest,

@@ -71,6 +71,8 @@ type Options struct {
 	// StopTimeout bounds the whole shutdown, from Announce on; 0: only the timeouts of the apps
 	// do.
 	StopTimeout time.Duration
+	// Processes returns the daemon's other processes, pids by role, for metrics; nil: there is none.
+	Processes func() map[string]int
 	// FreeMemory returns the available memory of this machine in bytes, 0: unknown;
 	// nil: it is read from /proc/meminfo.
 	FreeMemory func() uint64
@@ -91,6 +93,7 @@ type Supervisor struct {
 	registry *registry
 	reading  chan struct{} // capacity 1: Apply and Upgrade take turns to read the configuration
 	reports  *gunicorn.Cache
+	usage    usage
 
 	announced context.Context // ends when the daemon is to end: readiness says no
 	announce  func()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"tideover/cmd/tideover/internal/term"
 	"tideover/supervisor/api"
+	"tideover/supervisor/control"
 )
 
 func newStatusCommand(c *cli) *cobra.Command {
@@ -69,14 +71,29 @@ func queryStatus(c *cli, ctx context.Context, names []string) (api.Status, error
 	if err != nil {
 		return api.Status{}, err
 	}
+	if len(names) == 0 {
+		for i := range daemons {
+			daemons[i].Status = withUsage(ctx, daemons[i])
+		}
+	}
 	if len(daemons) == 1 {
 		return daemons[0].Status, nil
 	}
 	all := api.Status{Version: version, Apps: []api.AppStatus{}}
 	for _, d := range daemons {
+		all.ConfigChanged = cmp.Or(all.ConfigChanged, d.Status.ConfigChanged)
 		all.Apps = append(all.Apps, d.Status.Apps...)
 	}
 	return all, nil
+}
+
+// withUsage is the status of a daemon with what the processes of its apps use, which only a question
+// with selectors has.
+func withUsage(ctx context.Context, d control.Daemon) api.Status {
+	if st, err := d.Client.Status(ctx, "all"); err == nil {
+		return st
+	}
+	return d.Status
 }
 
 // isSingle reports whether one app was asked for, by its own name.
@@ -91,6 +108,9 @@ func renderStatus(s term.Screen, st api.Status, long bool) string {
 	page := statusTable(s, st.Apps)
 	if long {
 		page = statusDetails(s, st.Apps[0])
+	}
+	if st.ConfigChanged != "" {
+		page += s.Paragraphs(s.Paint(term.Yellow, "!")+" ", "! ", st.ConfigChanged+" was changed after it was applied; tideover apply --dry-run shows the difference")
 	}
 	if s.Terminal {
 		page = term.SanitizeLines(page)

@@ -12,19 +12,23 @@ func TestStatus(t *testing.T) {
 	d, dir := shopDaemon(t)
 	result := okResult()
 	d.status.Apps[0].LastReload = &result
+	shop := &d.status.Apps[0]
+	shop.Capacity, shop.CPUShare, shop.RequestsPerSecond, shop.FailingPerSecond = 16, 0.42, 213.4, 0.3
+	d.status.ConfigChanged = "/etc/tideover/tideover.toml"
 	d.status.Apps = append(d.status.Apps, api.AppStatus{Name: "blog", State: api.Backoff, Listen: []string{":8001"}, Held: 41,
 		Warnings: []string{"generation 7 serves as long as its workers live;\nso repair it"}})
 	failed := keptOld()
 	d.status.Apps = append(d.status.Apps, api.AppStatus{Name: "wiki", State: api.Running, Warnings: []string{"one", "two"}, LastReload: &failed},
 		api.AppStatus{Name: "celery:1", State: api.Backoff, Restarts: 3, Reason: "it ended with exit status 1", Next: 4})
-	tideover(t, dir, "ls").want(t, 0, `APP       STATE    GEN    PID      UPTIME  IN-FLIGHT  HELD  CRASHES  LAST RELOAD
-shop      running    8  48213  4 min 12 s          9     0        0  ok in 7.8 s
-blog      backoff    -      -           -          0    41        0  -
-wiki      running    -      -           -          -     -        0  kept old in 7.8 s
-celery:1  backoff    -      -           -          -     -        3  -
+	tideover(t, dir, "ls").want(t, 0, `APP       STATE    GEN    PID      UPTIME     MEM  CPU  REQ/S  5XX/S  IN-FLIGHT  HELD  CRASHES  LAST RELOAD
+shop      running    8  48213  4 min 12 s  412 MB  42%    213    0.3       9/16     0        0  ok in 7.8 s
+blog      backoff    -      -           -       -    -      0      0          0    41        0  -
+wiki      running    -      -           -       -    -      -      -          -     -        0  kept old in 7.8 s
+celery:1  backoff    -      -           -       -    -      -      -          -     -        3  -
 ! blog: a warning; tideover status blog says more
 ! wiki: last reload failed; tideover status wiki says more
 ! celery:1: it ended with exit status 1; the next try is in 4 s
+! /etc/tideover/tideover.toml was changed after it was applied; tideover apply --dry-run shows the difference
 `, "")
 }
 
@@ -38,11 +42,12 @@ func TestStatusOfOneApp(t *testing.T) {
 	tideover(t, dir, "status", "shop").want(t, 0, `shop: running, generation 8 for 4 min 12 s
   command     venv/bin/gunicorn shop.wsgi
   directory   /srv/shop
-  process     pid 48213, 5 processes, 412 MB, 0 crashes
+  process     pid 48213, 5 processes, 412 MB, CPU 0%, 0 crashes
   ready       GET / -> <500
   listens     127.0.0.1:8000
   connections 12
   requests    9 in flight, 0 tunnels
+  rate        0/s, 0/s with a status of 500 or above
   held        3, the oldest for 1.5 s (at most 1000, for 30 s)
               held by operator (cli uid 0)
   so far      0 requests, 0 answered, 0 held, 0 resent

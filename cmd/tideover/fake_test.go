@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,6 +51,8 @@ func (d *fakeDaemon) notes() string {
 	defer d.mu.Unlock()
 	return strings.Join(d.asked, "\n")
 }
+
+func (d *fakeDaemon) Metrics(io.Writer) error { return nil }
 
 func (d *fakeDaemon) Status(names ...string) (api.Status, error) {
 	d.mu.Lock()

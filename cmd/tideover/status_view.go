@@ -27,7 +27,14 @@ func statusTable(s term.Screen, apps []api.AppStatus) string {
 		{Head: "PID", Right: true, Priority: 2},
 		{Head: "UPTIME", Right: true, Priority: 4},
 	}}
+	used := slices.ContainsFunc(apps, func(a api.AppStatus) bool { return a.Memory > 0 })
+	if used {
+		t.Columns = append(t.Columns, term.Column{Head: "MEM", Right: true, Priority: 2}, term.Column{Head: "CPU", Right: true, Priority: 2})
+	}
 	web := slices.ContainsFunc(apps, isWeb)
+	if web && used {
+		t.Columns = append(t.Columns, term.Column{Head: "REQ/S", Right: true, Priority: 3}, term.Column{Head: "5XX/S", Right: true, Priority: 3})
+	}
 	if web {
 		t.Columns = append(t.Columns,
 			term.Column{Head: "IN-FLIGHT", Right: true, Priority: 5},
@@ -41,6 +48,12 @@ func statusTable(s term.Screen, apps []api.AppStatus) string {
 	for _, a := range apps {
 		row := term.Cells(a.Name, string(a.State), orDash(a.Generation), orDash(a.Pid), uptime(a))
 		row[1].Color = stateColor(a.State)
+		if used {
+			row = append(row, usageCells(a)...)
+		}
+		if web && used {
+			row = append(row, rateCells(a)...)
+		}
 		if web {
 			row = append(row, requestCells(a)...)
 		}
@@ -65,13 +78,49 @@ func statusTable(s term.Screen, apps []api.AppStatus) string {
 // isWeb reports whether requests are relayed to the app, and counted.
 func isWeb(a api.AppStatus) bool { return len(a.Listen) > 0 && a.Relay == "" }
 
+// usageCells are the memory and the CPU time of the processes; dashes where they are not known.
+func usageCells(a api.AppStatus) []term.Cell {
+	if a.Memory == 0 {
+		return term.Cells(dash, dash)
+	}
+	return term.Cells(term.Bytes(a.Memory), fmt.Sprintf("%.0f%%", 100*a.CPUShare))
+}
+
+// rateCells are the requests in a second, and those of them with a status of 500 or above.
+func rateCells(a api.AppStatus) []term.Cell {
+	if !isWeb(a) {
+		return term.Cells(dash, dash)
+	}
+	cells := term.Cells(rate(a.RequestsPerSecond), rate(a.FailingPerSecond))
+	if a.FailingPerSecond > 0 {
+		cells[1].Color = term.Red
+	}
+	return cells
+}
+
+// rate shows a number of requests in a second.
+func rate(n float64) string {
+	if n == 0 || n >= 100 {
+		return fmt.Sprintf("%.0f", n)
+	}
+	return fmt.Sprintf("%.1f", n)
+}
+
+// inFlight is the number of requests in flight, and of how many.
+func inFlight(a api.AppStatus) string {
+	if a.Capacity == 0 {
+		return strconv.Itoa(a.InFlight)
+	}
+	return strconv.Itoa(a.InFlight) + "/" + strconv.Itoa(a.Capacity)
+}
+
 // requestCells are the counts of requests in flight and held; dashes where none is
 // relayed.
 func requestCells(a api.AppStatus) []term.Cell {
 	if !isWeb(a) {
 		return term.Cells(dash, dash)
 	}
-	cells := term.Cells(strconv.Itoa(a.InFlight), strconv.Itoa(a.Held))
+	cells := term.Cells(inFlight(a), strconv.Itoa(a.Held))
 	if a.Held > 0 {
 		cells[1].Color = term.Yellow
 	}
@@ -167,7 +216,7 @@ func statusDetails(s term.Screen, a api.AppStatus) string {
 			if a.MemoryMax > 0 {
 				tree += " of " + term.Bytes(a.MemoryMax)
 			}
-			tree += ", "
+			tree += fmt.Sprintf(", CPU %.0f%%, ", 100*a.CPUShare)
 		}
 		line("process", "pid %d, %s%s", a.Pid, tree, term.Plural(a.Restarts, "crash"))
 	}
@@ -219,7 +268,12 @@ func asUser(name string) string {
 
 func printTraffic(line func(what, format string, args ...any), a api.AppStatus) {
 	line("connections", "%d", a.Connections)
-	line("requests", "%d in flight, %s", a.InFlight, term.Plural(a.Tunnels, "tunnel"))
+	of := ""
+	if a.Capacity > 0 {
+		of = " of " + strconv.Itoa(a.Capacity)
+	}
+	line("requests", "%d%s in flight, %s", a.InFlight, of, term.Plural(a.Tunnels, "tunnel"))
+	line("rate", "%s/s, %s/s with a status of 500 or above", rate(a.RequestsPerSecond), rate(a.FailingPerSecond))
 	for _, d := range a.Draining {
 		line("", "%d in flight, %s in generation %d, which drains", d.InFlight, term.Plural(d.Tunnels, "tunnel"), d.Generation)
 	}

@@ -12,6 +12,7 @@ func TestNarrowTable(t *testing.T) {
 	last := okResult()
 	apps := []api.AppStatus{serving("shop"), serving("a-name-of-thirty-two-characters-")}
 	apps[0].LastReload = &last
+	apps[0].Memory, apps[1].Memory = 0, 0 // fewer columns
 	for width, want := range map[int]string{
 		120: "APP                               STATE    GEN    PID      UPTIME  IN-FLIGHT  HELD  LAST RELOAD\n" +
 			"shop                              running    8  48213  4 min 12 s          9     0  ok in 7.8 s\n" +

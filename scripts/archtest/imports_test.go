@@ -28,10 +28,11 @@ var walls = map[string][]string{
 	"cmd/tideover/internal/term":   {},
 
 	"supervisor/admin":   {"listener", "supervisor/api", "supervisor/confine", "supervisor/control"},
+	"supervisor/metrics": {"proxy", "proxy/remote", "supervisor/api"},
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
 	"supervisor": {"proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/spool", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
-		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/pathwatch", "supervisor/process", "supervisor/relay", "supervisor/safepath", "supervisor/state"},
+		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/metrics", "supervisor/pathwatch", "supervisor/process", "supervisor/relay", "supervisor/safepath", "supervisor/state"},
 	"supervisor/generation": {"proxy/awake", "proxy/remote", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn", "supervisor/servers",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/safepath", "supervisor/state"},
 	"supervisor/handoff":         {"proxy/remote", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
@@ -96,6 +97,7 @@ var places = map[string][]string{
 	"github.com/elastic/go-seccomp-bpf":        {"supervisor/confine"},
 	"github.com/landlock-lsm/go-landlock":      {"supervisor/confine"},
 	"kernel.org/pub/linux/libs/security":       {"supervisor/confine"},
+	"github.com/prometheus":                    {"supervisor/metrics"},
 	"github.com/hashicorp/go-hclog":            {"*"},
 	"golang.org/x/sys":                         {"*"},
 }

@@ -41,6 +41,11 @@ func (b *backend) Status(...string) (api.Status, error) {
 	return *b.status.Load(), nil
 }
 
+func (b *backend) Metrics(w io.Writer) error {
+	_, err := io.WriteString(w, strings.Repeat("tideover_up 1\n", 50_000)) // as of hundreds of apps
+	return err
+}
+
 // syncBuffer is a log.
 type syncBuffer struct {
 	mu   sync.Mutex
@@ -188,6 +193,19 @@ func TestTheProcessIsConfinedBeforeItAccepts(t *testing.T) {
 			if strings.Contains(string(text), "\nUid:\t0") {
 				t.Errorf("thread %s is root", thread.Name())
 			}
+		}
+	}
+}
+
+func TestTheProcessHandsOnTheSupervisorsMetrics(t *testing.T) {
+	address := freeAddress(t)
+	h := newHarness(t, address)
+	for range 3 {
+		if status, text := h.get(address, "/metrics"); status != 200 || len(text) != 50_000*len("tideover_up 1\n") {
+			t.Errorf("%d, %d bytes", status, len(text))
+		}
+		if status, _ := h.get(address, "/-/live"); status != 200 {
+			t.Errorf("/-/live: %d", status)
 		}
 	}
 }

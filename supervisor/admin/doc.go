@@ -1,5 +1,6 @@
 // Package admin is the admin process: what tideover answers besides the apps' requests and the
-// commands of the control socket. Today /-/live and /-/ready on daemon.admin.
+// commands of the control socket. Today /metrics,
+// /-/live and /-/ready on daemon.admin.
 //
 // It parses what any client of its address sends, so it is a process of its own, confined
 // (supervisor/confine): it makes no socket, opens no file and is no client of anything but the

@@ -206,6 +206,16 @@ func (k *Keeper) forget(p *roleProcess) {
 	k.process = nil
 }
 
+// Pid is that of the process; 0: none runs.
+func (k *Keeper) Pid() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.process == nil {
+		return 0
+	}
+	return k.process.cmd.Process.Pid
+}
+
 func (k *Keeper) isHalted() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -21,6 +21,9 @@ const (
 	maxHead      = 16 << 10
 )
 
+// metricsType is the media type of Prometheus' text format.
+const metricsType = "text/plain; version=0.0.4; charset=utf-8"
+
 // newWebServer returns the server of the admin address.
 func newWebServer(s *source) *http.Server {
 	return &http.Server{
@@ -41,6 +44,7 @@ type connKey struct{}
 
 func (s *source) handler() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", s.writeMetrics)
 	mux.HandleFunc("GET /-/live", s.live)
 	mux.HandleFunc("GET /-/ready", s.ready)
 	mux.HandleFunc("GET /-/ready/{app}", s.ready)
@@ -60,9 +64,20 @@ func answer(w http.ResponseWriter, status int, text string) {
 	io.WriteString(w, text)
 }
 
+// writeMetrics answers a scrape of Prometheus with the supervisor's own text.
+func (s *source) writeMetrics(w http.ResponseWriter, r *http.Request) {
+	text, err := s.metrics.answer(r.Context())
+	if err != nil {
+		answer(w, http.StatusServiceUnavailable, "the supervisor does not answer\n")
+		return
+	}
+	w.Header().Set("Content-Type", metricsType)
+	w.Write(text)
+}
+
 // live is 200 if the supervisor answers. It says nothing of the apps.
 func (s *source) live(w http.ResponseWriter, r *http.Request) {
-	if _, err := s.status(r.Context()); err != nil {
+	if _, err := s.status.answer(r.Context()); err != nil {
 		answer(w, http.StatusServiceUnavailable, "the supervisor does not answer\n")
 		return
 	}
@@ -72,7 +87,7 @@ func (s *source) live(w http.ResponseWriter, r *http.Request) {
 // ready is 200 if a request to each app, or to the one that the path names, would be passed to a
 // process now. The body has a line for each: its name and its state.
 func (s *source) ready(w http.ResponseWriter, r *http.Request) {
-	st, err := s.status(r.Context())
+	st, err := s.status.answer(r.Context())
 	if err != nil {
 		answer(w, http.StatusServiceUnavailable, "the supervisor does not answer\n")
 		return

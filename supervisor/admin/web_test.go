@@ -31,6 +31,14 @@ func (s *supervisor) Status(context.Context, ...string) (api.Status, error) {
 	return s.status, s.err
 }
 
+func (s *supervisor) Metrics(context.Context) ([]byte, error) {
+	s.asked.Add(1)
+	if s.hangs != nil {
+		<-s.hangs
+	}
+	return []byte("tideover_up 1\n"), s.err
+}
+
 func ask(s *source, method, path string) (int, string) {
 	w := httptest.NewRecorder()
 	s.handler().ServeHTTP(w, httptest.NewRequest(method, path, nil))

@@ -28,6 +28,10 @@ type Status struct {
 	Connections     int `json:"connections"`      // of clients, of all apps
 	ConnectionLimit int `json:"connection_limit"` // how many there can be; 0: without bound
 
+	// ConfigChanged is the file of the configuration that was changed after it was applied; empty:
+	// none. Only with apps asked for by name.
+	ConfigChanged string `json:"config_changed,omitempty"`
+
 	ShuttingDown bool `json:"shutting_down,omitempty"` // the daemon is to end; readiness says no
 }
 
@@ -39,7 +43,8 @@ type AppStatus struct {
 	Pid        int      `json:"pid"`        // its main process, 0: none
 	Uptime     float64  `json:"uptime_s"`   // since it was ready
 	Listen     []string `json:"listen"`
-	Relay      string   `json:"relay,omitempty"` // "none": the processes have the public sockets, and nothing is counted
+	Relay      string   `json:"relay,omitempty"`    // "none": the processes have the public sockets, and nothing is counted
+	Capacity   int      `json:"capacity,omitempty"` // requests that its workers handle at once; 0: unknown
 	InFlight   int      `json:"in_flight"`
 	Tunnels    int      `json:"tunnels"`
 	Held       int      `json:"held"`
@@ -48,6 +53,9 @@ type AppStatus struct {
 	LastReload *Result  `json:"last_reload"` // nil: none yet
 
 	Connections int `json:"connections"` // of clients
+
+	RequestsPerSecond float64 `json:"requests_per_s"` // that have ended in the last 10 s
+	FailingPerSecond  float64 `json:"failing_per_s"`  // of them, those with a status of 500 or above
 
 	Draining []DrainingGeneration `json:"draining,omitempty"` // the generations that are being stopped, the oldest first
 
@@ -58,6 +66,8 @@ type AppStatus struct {
 	Ready     string   `json:"ready"`                      // how readiness is asked
 	Processes int      `json:"processes,omitempty"`        // only of apps asked for by name
 	Memory    uint64   `json:"memory_bytes,omitempty"`     // only of apps asked for by name
+	CPU       float64  `json:"cpu_s,omitempty"`            // that these processes have used; only of apps asked for by name
+	CPUShare  float64  `json:"cpu_share,omitempty"`        // of one CPU, since the last question, or at first since it was ready
 	MemoryMax uint64   `json:"memory_max_bytes,omitempty"` // 0: no limit
 	Restarts  int      `json:"restarts"`                   // crashes since the daemon started
 	LastCrash *Crash   `json:"last_crash,omitempty"`       // nil: none since the daemon started

@@ -17,6 +17,8 @@ type File struct {
 
 	drafts []*draft // the apps with the places of their keys, for Inspect
 	main   *source  // for Inspect; nil: there is no file
+
+	sources []*source // of which it was read, for ChangedFile
 }
 
 // App returns the app with a name.
@@ -83,7 +85,7 @@ type Daemon struct {
 	Spool       int64          // bytes of bodies kept on disk, of all apps together; 0: none
 	SpoolDir    string         // directory of the spool file
 	MaxConns    int            // client connections of all apps together; 0: as many as RLIMIT_NOFILE allows
-	Admin       string         // address of /-/live and /-/ready; empty: none
+	Admin       string         // address of /metrics, /-/live and /-/ready; empty: none
 	RelayUser   string         // of the processes that parse; empty: tideover, or an id without an account
 	ExitWhen    string         // "never", "failed" (an app has failed) or "done" (all apps are done)
 	FailedAfter int            // failed starts in a row after which an app has failed; 0: the default

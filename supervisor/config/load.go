@@ -146,6 +146,7 @@ func (l *loader) load(path string) {
 func (l *loader) use(main *source) {
 	l.main, l.file.main = main, main
 	sources := append([]*source{main}, l.includes(main)...)
+	l.file.sources = sources
 	setDefaults(daemonKeys, &l.file.Daemon)
 	if table, ok := l.table(main, main.tree, "daemon"); ok {
 		l.settings(reading{src: main, keys: daemonKeys, into: &l.file.Daemon, scope: "[daemon]"}, []string{"daemon"}, table, nil)

@@ -30,6 +30,7 @@ type routePage struct {
 
 var routePages = map[string]routePage{
 	"/v1/status":  {"The state of all apps, or of those that `?app=NAME` selects; it can be repeated.", nil, api.Status{}, false, "'http://t/v1/status?app=shop'"},
+	"/metrics":    {"What the daemon counts, in the text format of Prometheus. It is the same text as on `daemon.admin`.", nil, metricsText(""), false, "http://t/metrics"},
 	"/v1/check":   {"The same, with the answer of each app to its readiness probe (`answers`, `answer`).", nil, api.Status{}, false, "http://t/v1/check"},
 	"/v1/logs":    {"Lines of the apps' output, or of tideover's own log. With `follow` it goes on until the client leaves.", api.LogQuery{}, logs.Line{}, true, `-d '{"apps":["shop"],"lines":20}' http://t/v1/logs`},
 	"/v1/reload":  {"Starts the new code and stops the old one when the new one answers.", api.Request{}, api.Result{}, true, `-d '{"app":"shop"}' http://t/v1/reload`},
@@ -107,9 +108,14 @@ func TestAPIPage(t *testing.T) {
 	}
 }
 
+// metricsText stands for the one answer that is no JSON.
+type metricsText string
+
 func answerOf(page routePage) string {
 	name := "`{}`"
-	if page.answer != nil {
+	if _, text := page.answer.(metricsText); text {
+		name = "text"
+	} else if page.answer != nil {
 		name = reflect.TypeOf(page.answer).Name()
 	}
 	if page.stream {

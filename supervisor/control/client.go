@@ -76,6 +76,23 @@ func (c *Client) Status(ctx context.Context, apps ...string) (api.Status, error)
 	return status, err
 }
 
+// maxMetrics bounds the answer of Metrics in bytes: thousands of apps.
+const maxMetrics = 64 << 20
+
+// Metrics returns what the daemon counts, in the text format of Prometheus.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	resp, err := c.request(ctx, http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.body, maxMetrics))
+	if err != nil {
+		return nil, c.wrapError(ctx, err)
+	}
+	return text, nil
+}
+
 // Check is Status with the answers of the apps, each of which is asked now.
 func (c *Client) Check(ctx context.Context, apps ...string) (api.Status, error) {
 	var status api.Status

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"io"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -53,6 +54,11 @@ func (d *fakeBackend) notes() []string {
 
 func (d *fakeBackend) Check(_ context.Context, names ...string) (api.Status, error) {
 	return d.Status(names...)
+}
+
+func (d *fakeBackend) Metrics(w io.Writer) error {
+	_, err := io.WriteString(w, "up 1\n")
+	return err
 }
 
 func (d *fakeBackend) Status(names ...string) (api.Status, error) {

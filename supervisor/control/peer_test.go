@@ -234,13 +234,13 @@ func TestRolesOfRoutes(t *testing.T) {
 		if members[r.path] {
 			want = roleOperator
 		}
-		if r.path == "/v1/status" {
+		if r.path == "/v1/status" || r.path == "/metrics" {
 			want = roleViewer
 		}
 		if r.minRole != want {
 			t.Errorf("%s is for role %d, want %d", r.path, r.minRole, want)
 		}
-		if r.mutating == slices.Contains([]string{"/v1/status", "/v1/check", "/v1/logs"}, r.path) {
+		if r.mutating == slices.Contains([]string{"/v1/status", "/metrics", "/v1/check", "/v1/logs"}, r.path) {
 			t.Errorf("%s: acts is %v", r.path, r.mutating)
 		}
 	}

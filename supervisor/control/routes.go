@@ -1,8 +1,10 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"net/http"
 	"time"
 
 	"tideover/supervisor/api"
@@ -21,6 +23,7 @@ type route struct {
 func routes() []route {
 	return []route{
 		{"GET", "/v1/status", roleViewer, false, handleStatus},
+		{"GET", "/metrics", roleViewer, false, handleMetrics},
 		{"GET", "/v1/check", roleOperator, false, handleCheck},
 		{"POST", "/v1/logs", roleOperator, false, handleLogs},
 		{"POST", "/v1/reload", roleOperator, true, handleOperation(api.Reload)},
@@ -43,6 +46,18 @@ func handleStatus(c *call) error {
 		return err
 	}
 	return c.reply(status)
+}
+
+// handleMetrics answers in the text format of Prometheus, which is why its path is not of this API.
+func handleMetrics(c *call) error {
+	var text bytes.Buffer
+	if err := c.server.backend.Metrics(&text); err != nil {
+		return err
+	}
+	c.writeHeader("text/plain; version=0.0.4; charset=utf-8", http.StatusOK)
+	c.controller.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_, err := c.w.Write(text.Bytes())
+	return err
 }
 
 // handleCheck asks the apps whether they answer.

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"syscall"
@@ -24,6 +25,7 @@ const (
 // Backend carries out the requests: a supervisor.
 type Backend interface {
 	Status(names ...string) (api.Status, error)
+	Metrics(w io.Writer) error // in the text format of Prometheus
 	Check(ctx context.Context, names ...string) (api.Status, error)
 	Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result
 	Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult

@@ -45,6 +45,9 @@ func (t *Target) void(p *proof) {
 	t.relay.Prove(context.Background(), remote.Proof{ID: t.id, Number: p.number, Void: true})
 }
 
+// Concurrency returns how many requests the workers handle at once; 0: that is not known.
+func (t *Target) Concurrency() int { return t.message.Concurrency }
+
 // InFlight returns the number of requests in flight; tunnels are not among them.
 func (t *Target) InFlight() int { return t.relay.Use(t.id).InFlight }
 

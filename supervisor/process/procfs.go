@@ -21,6 +21,7 @@ type stat struct {
 	threads              int
 	start                uint64 // clock ticks after boot (field 22)
 	ticks                uint64 // of CPU time, user and system, of all threads
+	reaped               uint64 // of CPU time, of its children that have ended and that it has waited for
 }
 
 // alive is false for zombies, which hold only their pid. The state is that of the first
@@ -64,7 +65,7 @@ func parseStat(pid int, raw []byte) (stat, error) {
 		return stat{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
 	}
 	s := stat{pid: pid, state: fields[0][0]}
-	var errs [6]error
+	var errs [8]error
 	s.parent, errs[0] = strconv.Atoi(fields[1])
 	s.session, errs[1] = strconv.Atoi(fields[3])
 	s.threads, errs[2] = strconv.Atoi(fields[17])
@@ -72,6 +73,9 @@ func parseStat(pid int, raw []byte) (stat, error) {
 	user, err := strconv.ParseUint(fields[11], 10, 64)
 	system, serr := strconv.ParseUint(fields[12], 10, 64)
 	s.ticks, errs[4], errs[5] = user+system, err, serr
+	reapedUser, err := strconv.ParseInt(fields[13], 10, 64) // the kernel prints them as signed
+	reapedSystem, serr := strconv.ParseInt(fields[14], 10, 64)
+	s.reaped, errs[6], errs[7] = uint64(max(0, reapedUser+reapedSystem)), err, serr
 	return s, errors.Join(errs[:]...)
 }
 

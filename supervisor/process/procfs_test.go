@@ -17,7 +17,7 @@ func TestParseStat(t *testing.T) {
 	const rest = " 1 7 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 136898 3133440"
 	for _, name := range []string{"(cat)", "(a b)", "(a) S 9 9 9 (b)", "()", "(\xff\n)"} {
 		s, err := parseStat(42, []byte("42 "+name+" S"+rest))
-		if want := (stat{pid: 42, parent: 1, session: 5, state: 'S', threads: 1, start: 136898, ticks: 11}); err != nil || s != want {
+		if want := (stat{pid: 42, parent: 1, session: 5, state: 'S', threads: 1, start: 136898, ticks: 11, reaped: 15}); err != nil || s != want {
 			t.Errorf("%q: %+v, %v", name, s, err)
 		}
 	}

@@ -31,7 +31,7 @@ func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 	case d.Handoff != nil:
 		d.logger.Error("cannot open admin address", "error", err, "hint", "free the address, then: tideover apply")
 	default:
-		return nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "daemon.admin is the address of /-/live and /-/ready"}
+		return nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "daemon.admin is the address of /metrics, /-/live and /-/ready"}
 	}
 	return keeper, nil
 }

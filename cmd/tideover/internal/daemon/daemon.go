@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,6 +145,14 @@ func (d *daemon) run(ctx context.Context) error {
 		RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath),
 		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff, StopTimeout: stopTimeout,
 		TakeOver: d.TakeOver && d.Handoff == nil, Reconfigure: d.reconfigure,
+		Processes: func() map[string]int {
+			pids := map[string]int{"admin": d.admin.Pid()}
+			if relaying != nil {
+				pids["relay"] = relaying.Pid()
+			}
+			maps.DeleteFunc(pids, func(_ string, pid int) bool { return pid == 0 })
+			return pids
+		},
 	}
 	defer d.relaying.Close()
 	options.Relay, options.RelayDir = d.relaying, relayDir
