@@ -1,0 +1,364 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/testenv"
+)
+
+// A Prometheus with the files of examples/prometheus scrapes several apps under load, over reloads,
+// restarts, crashes and an upgrade. At the end it has exactly the requests that the clients have
+// counted, by app and status, and quantiles within one bucket of those that the clients have measured.
+func TestPrometheusCountsEveryRequest(t *testing.T) {
+	r := begin(t)
+	m := newScrapedApps(r, fullTimes(3, 10))
+	stop := m.load()
+	for round := range fullTimes(1, 30) {
+		m.events(round)
+	}
+	stop()
+	m.checkSums()
+	m.checkQuantiles()
+	m.checkAlertsAndDashboard()
+	r.addNumbers("apps=%d requests=%d events=%d lost=%d", len(m.names), m.requests(), m.happened, m.broken)
+	if _, err := m.daemon.Call(r.timeout(time.Minute), "shutdown"); err != nil {
+		r.Error(err)
+	}
+}
+
+// scrapedApps are apps, a load on each, and a Prometheus.
+type scrapedApps struct {
+	*row
+	names      []string
+	addresses  []string
+	binary     string
+	daemon     *testenv.Tideover
+	prometheus string // its address
+	happened   int
+
+	mu     sync.Mutex
+	seen   map[[2]string]int // by app and status
+	took   map[string][]time.Duration
+	broken int // requests without a whole answer
+}
+
+func newScrapedApps(r *row, n int) *scrapedApps {
+	r.Helper()
+	m := &scrapedApps{row: r, binary: r.env.Path("tideover"), seen: map[[2]string]int{}, took: map[string][]time.Duration{}}
+	r.must(install(r, m.binary))
+	admin, err := testenv.Address()
+	r.must(err)
+	program, err := os.ReadFile("testdata/paced.py")
+	r.must(err)
+	_, err = r.env.Write("paced.py", string(program))
+	r.must(err)
+	var config strings.Builder
+	fmt.Fprintf(&config, "[daemon]\nadmin = %q\n", admin)
+	for i := range n {
+		address, err := testenv.Address()
+		r.must(err)
+		m.names, m.addresses = append(m.names, fmt.Sprintf("app-%d", i)), append(m.addresses, address)
+		class := []string{"-w 4", "-w 2 --threads 4", "-k gthread --threads 8"}[i%3]
+		fmt.Fprintf(&config, "[app.app-%d]\ncommand = \"%s %s paced\"\nlisten = %q\ndirectory = %q\n", i, r.env.Venv("gunicorn-latest", "gunicorn"), class, address, r.env.Dir)
+	}
+	path, err := r.env.Write("tideover.toml", config.String())
+	r.must(err)
+	m.daemon, err = r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Binary: m.binary, Flags: []string{"-c", path}})
+	r.must(err)
+	for _, name := range m.names {
+		m.waitRunning(name, 0)
+	}
+	m.startPrometheus(admin)
+	return m
+}
+
+// startPrometheus starts it with the example's files, but for the address and the interval.
+func (m *scrapedApps) startPrometheus(target string) {
+	m.Helper()
+	for _, name := range []string{"prometheus.yml", "alerts.yml"} {
+		text, err := os.ReadFile(filepath.Join(m.env.Root, "examples", "prometheus", name))
+		m.must(err)
+		changed := strings.NewReplacer("127.0.0.1:9464", target, "scrape_interval: 15s", "scrape_interval: 1s").Replace(string(text))
+		_, err = m.env.Write(name, changed)
+		m.must(err)
+	}
+	var err error
+	m.prometheus, err = testenv.Address()
+	m.must(err)
+	_, err = m.env.Start(testenv.Command{Name: "prometheus", Argv: []string{"prometheus", "--config.file=" + m.env.Path("prometheus.yml"),
+		"--storage.tsdb.path=" + m.env.Path("tsdb"), "--web.listen-address=" + m.prometheus}})
+	m.must(err)
+	m.must(testenv.Poll(m.timeout(time.Minute), 100*time.Millisecond, func() error {
+		up, err := m.query(`up{job="tideover"}`)
+		if err == nil && (len(up) != 1 || up[0].value != 1) {
+			err = fmt.Errorf("up is %v", up)
+		}
+		return err
+	}))
+}
+
+// sample is a series at one moment.
+type sample struct {
+	labels map[string]string
+	value  float64
+}
+
+// query asks Prometheus.
+func (m *scrapedApps) query(text string) ([]sample, error) {
+	client := http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Get("http://" + m.prometheus + "/api/v1/query?" + url.Values{"query": {text}}.Encode())
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Status, Error string
+		Data          struct {
+			Result []struct {
+				Metric map[string]string
+				Value  [2]any
+			}
+		}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return nil, err
+	}
+	if answer.Status != "success" {
+		return nil, errors.New(text + ": " + answer.Error)
+	}
+	var all []sample
+	for _, one := range answer.Data.Result {
+		value, err := strconv.ParseFloat(fmt.Sprint(one.Value[1]), 64)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sample{one.Metric, value})
+	}
+	return all, nil
+}
+
+// load sends requests to all apps until the function that it returns has returned.
+func (m *scrapedApps) load() (stop func()) {
+	end := make(chan struct{})
+	var clients sync.WaitGroup
+	for i, name := range m.names {
+		for n := range 4 {
+			clients.Go(func() {
+				client := &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{DisableKeepAlives: n == 0}}
+				defer client.CloseIdleConnections()
+				for k := n; ; k++ {
+					select {
+					case <-end:
+						return
+					default:
+						m.ask(client, name, "http://"+m.addresses[i], k)
+					}
+				}
+			})
+		}
+	}
+	return func() {
+		close(end)
+		clients.Wait()
+	}
+}
+
+// ask sends one request. Three of five take 150 ms, the others 600 ms: each in the middle of a bucket.
+func (m *scrapedApps) ask(client *http.Client, app, base string, n int) {
+	status, wait := []string{"200", "200", "404", "200", "500", "201"}[n%6], []int{150, 150, 600, 150, 600}[n%5]
+	began := time.Now()
+	resp, err := client.Get(fmt.Sprintf("%s/%s/%d", base, status, wait))
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		m.broken++
+		m.Logf("%s: %v", app, err)
+		return
+	}
+	m.seen[[2]string{app, strconv.Itoa(resp.StatusCode)}]++
+	m.took[app] = append(m.took[app], time.Since(began))
+}
+
+// events are an upgrade, a reload of each app, a restart and a crash.
+func (m *scrapedApps) events(round int) {
+	m.Helper()
+	if round%10 == 0 {
+		m.must(install(m.row, m.binary))
+		m.must(m.daemon.Signal(syscall.SIGUSR2))
+		m.must(testenv.Poll(m.timeout(time.Minute), 20*time.Millisecond, func() error {
+			exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", m.daemon.Pid()))
+			if err == nil && exe != m.binary {
+				err = errors.New("the daemon runs from " + exe)
+			}
+			return err
+		}))
+		for _, name := range m.names {
+			m.waitRunning(name, 0)
+		}
+		m.happened++
+	}
+	for _, name := range m.names {
+		m.must2(m.daemon.Call(m.timeout(operationTimeout), "reload", name))
+	}
+	m.must2(m.daemon.Call(m.timeout(operationTimeout), "restart", m.names[round%len(m.names)]))
+	crashes := m.names[(round+1)%len(m.names)]
+	before, err := m.daemon.StatusOf(m.timeout(time.Minute), crashes)
+	m.must(err)
+	m.must(syscall.Kill(before.Pid, syscall.SIGKILL))
+	m.waitRunning(crashes, before.Generation)
+	m.happened += len(m.names) + 2
+}
+
+// must2 fails unless a command has succeeded.
+func (m *scrapedApps) must2(o testenv.Outcome, err error) {
+	m.Helper()
+	if err != nil || o.Exit != 0 {
+		m.Fatal(o, err)
+	}
+}
+
+// waitRunning waits until a generation above that one serves.
+func (m *scrapedApps) waitRunning(name string, above int) {
+	m.Helper()
+	m.must(testenv.Poll(m.timeout(time.Minute), 20*time.Millisecond, func() error {
+		st, err := m.daemon.StatusOf(m.timeout(time.Minute), name)
+		if err == nil && (st.State != "running" || st.Generation <= above) {
+			err = fmt.Errorf("%s is %s in generation %d", name, st.State, st.Generation)
+		}
+		return err
+	}))
+}
+
+func (m *scrapedApps) requests() (n int) {
+	for _, of := range m.seen {
+		n += of
+	}
+	return n
+}
+
+// checkSums waits until Prometheus has scraped what the clients have counted.
+func (m *scrapedApps) checkSums() {
+	m.Helper()
+	if m.broken > 0 {
+		m.Errorf("%d requests without a whole answer: their status is not known", m.broken)
+	}
+	m.must(testenv.Poll(m.timeout(time.Minute), 200*time.Millisecond, func() error {
+		all, err := m.query("sum by (app, code) (tideover_app_requests_total)")
+		if err != nil {
+			return err
+		}
+		got := map[[2]string]int{}
+		for _, s := range all {
+			got[[2]string{s.labels["app"], s.labels["code"]}] = int(s.value)
+		}
+		for key, n := range m.seen {
+			if got[key] != n {
+				return fmt.Errorf("%v: Prometheus has %d, the clients have counted %d", key, got[key], n)
+			}
+		}
+		if len(got) != len(m.seen) {
+			return fmt.Errorf("Prometheus has %v, the clients have counted %v", got, m.seen)
+		}
+		return nil
+	}))
+	for _, app := range m.names {
+		count, err := m.query(fmt.Sprintf("tideover_app_request_duration_seconds_count{app=%q}", app))
+		m.must(err)
+		if len(count) != 1 || int(count[0].value) != len(m.took[app]) {
+			m.Errorf("durations of %s: %v, the clients have measured %d", app, count, len(m.took[app]))
+		}
+	}
+}
+
+// bucketBounds are those of the histograms.
+var bucketBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60}
+
+func bucketOf(seconds float64) int {
+	i, _ := slices.BinarySearch(bucketBounds, seconds)
+	return i
+}
+
+// checkQuantiles compares the medians and the 95th percentiles.
+func (m *scrapedApps) checkQuantiles() {
+	m.Helper()
+	for _, app := range m.names {
+		took := slices.Sorted(slices.Values(m.took[app]))
+		for _, q := range []float64{0.5, 0.95} {
+			got, err := m.query(fmt.Sprintf("histogram_quantile(%g, tideover_app_request_duration_seconds_bucket{app=%q})", q, app))
+			m.must(err)
+			want := took[int(q*float64(len(took)-1))].Seconds()
+			if len(got) != 1 || math.Abs(float64(bucketOf(got[0].value)-bucketOf(want))) > 1 {
+				m.Errorf("%s, quantile %g: %v, the clients have measured %.3f s", app, q, got, want)
+			}
+		}
+	}
+}
+
+// checkAlertsAndDashboard has promtool check what was scraped and the example's tests of its alerts, and Prometheus evaluate
+// each query of the dashboard.
+func (m *scrapedApps) checkAlertsAndDashboard() {
+	m.Helper()
+	example := filepath.Join(m.env.Root, "examples", "prometheus")
+	resp, err := http.Get("http://" + m.scraped() + "/metrics")
+	m.must(err)
+	defer resp.Body.Close()
+	lint := exec.CommandContext(m.timeout(time.Minute), "promtool", "check", "metrics")
+	lint.Stdin = resp.Body
+	if output, err := lint.CombinedOutput(); err != nil || len(output) > 0 {
+		m.Errorf("promtool check metrics: %v\n%s", err, output)
+	}
+	tests := exec.CommandContext(m.timeout(time.Minute), "promtool", "test", "rules", "alerts_test.yml")
+	tests.Dir = example
+	if output, err := tests.CombinedOutput(); err != nil {
+		m.Errorf("promtool test rules: %v\n%s", err, output)
+	}
+	text, err := os.ReadFile(filepath.Join(example, "dashboard.json"))
+	m.must(err)
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	m.must(json.Unmarshal(text, &dashboard))
+	for _, p := range dashboard.Panels {
+		query := strings.NewReplacer("$__rate_interval", "10m", "$app", ".*").Replace(p.Targets[0].Expr)
+		m.must(testenv.Poll(m.timeout(time.Minute), 200*time.Millisecond, func() error {
+			found, err := m.query(query)
+			if err == nil && len(found) == 0 {
+				err = fmt.Errorf("the panel %q shows nothing", p.Title)
+			}
+			return err
+		}))
+	}
+}
+
+// scraped is the address that Prometheus scrapes.
+func (m *scrapedApps) scraped() string {
+	m.Helper()
+	up, err := m.query("up")
+	m.must(err)
+	return up[0].labels["instance"]
+}
