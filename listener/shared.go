@@ -58,6 +58,12 @@ func (p *Public) IsListening() bool {
 	return listening
 }
 
+// Shutdown ends the socket for all processes that have it: nothing connects any more, and what waits
+// in the backlog is reset.
+func (p *Public) Shutdown() error {
+	return withFD(p.conn(), func(fd int) error { return os.NewSyscallError("shutdown", unix.Shutdown(fd, unix.SHUT_RDWR)) })
+}
+
 // ErrShutDown is the error of ListenAgain for a unix socket: once shut down, it never listens again.
 var ErrShutDown = errors.New("the unix socket was shut down")
 

@@ -42,7 +42,8 @@ func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 		return applyFailed(errShuttingDown)
 	}
 	c.compare()
-	out := api.ApplyResult{Result: "ok", Warnings: c.needNewStart()}
+	out := api.ApplyResult{Result: "ok"}
+	out.Settings, out.Warnings = c.daemonChanges()
 	for _, w := range file.Warnings {
 		out.Warnings = append(out.Warnings, w.String())
 	}
@@ -214,16 +215,18 @@ func (a *appChange) differ() {
 	}
 }
 
-// needNewStart returns the settings of [daemon] that differ and need a new daemon.
-func (c *reconciliation) needNewStart() []string {
-	var all []string
+// daemonChanges returns the settings of [daemon] that differ: those that are changed at once, and what
+// is to be said of those that need a new daemon.
+func (c *reconciliation) daemonChanges() (live []api.SettingChange, others []string) {
 	for _, d := range config.DaemonDifferences(&c.shared.source.inForce.Load().Daemon, &c.file.Daemon) {
 		if d.Key.Change == config.Live {
+			before, after := d.Texts()
+			live = append(live, api.SettingChange{Key: "daemon." + d.Key.Path, Before: before, After: after, Takes: string(d.Key.Change)})
 			continue
 		}
-		all = append(all, "daemon."+d.Key.Path+" has changed; the change takes effect when tideover is started again")
+		others = append(others, "daemon."+d.Key.Path+" has changed; the change takes effect when tideover is started again")
 	}
-	return all
+	return live, others
 }
 
 // carryOutAll makes the daemon and the apps what the configuration says.

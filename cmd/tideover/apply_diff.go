@@ -15,7 +15,7 @@ import (
 func printApplied(c *cli, r api.ApplyResult, dryRun bool) {
 	if !c.json && !c.quiet && r.Exit != api.ExitConfig {
 		s := c.results()
-		io.WriteString(s.Out, formatDiff(s, r.Apps, dryRun, c.verbose))
+		io.WriteString(s.Out, formatDiff(s, r, dryRun, c.verbose))
 	}
 	printed := false // the error of the whole is that of an app
 	for _, a := range r.Apps {
@@ -37,10 +37,14 @@ func printApplied(c *cli, r api.ApplyResult, dryRun bool) {
 	}
 }
 
-// formatDiff is a line for each app, its settings below it, and a line of counts.
-func formatDiff(s term.Screen, apps []api.AppChange, dryRun, verbose bool) string {
+// formatDiff is a line for each app, its settings below it, and a line of counts. What changes in the
+// daemon itself comes first.
+func formatDiff(s term.Screen, r api.ApplyResult, dryRun, verbose bool) string {
 	var b strings.Builder
-	width := 0
+	for _, change := range r.Settings {
+		b.WriteString(formatSetting(s, change))
+	}
+	width, apps := 0, r.Apps
 	for _, a := range apps {
 		if a.Change != api.Unchanged || verbose {
 			width = max(width, len(a.App))
@@ -67,7 +71,7 @@ func formatDiff(s term.Screen, apps []api.AppChange, dryRun, verbose bool) strin
 			b.WriteString(diffLine(s, "!", term.Yellow, note))
 		}
 	}
-	b.WriteString(countChanges(counts, dryRun))
+	b.WriteString(countChanges(counts, len(r.Settings), dryRun))
 	return b.String()
 }
 
@@ -170,9 +174,13 @@ func describeTakes(takes string) string {
 	return words
 }
 
-// countChanges is a line such as "1 added, 2 changed, 14 unchanged".
-func countChanges(counts map[api.Change]int, dryRun bool) string {
+// countChanges is a line such as "1 added, 2 changed, 14 unchanged". settings are those of the daemon
+// that change.
+func countChanges(counts map[api.Change]int, settings int, dryRun bool) string {
 	var parts []string
+	if settings > 0 {
+		parts = append(parts, fmt.Sprintf("%d of [daemon] changed", settings))
+	}
 	for _, c := range []api.Change{api.Added, api.Removed, "changed", api.Unchanged} {
 		if n := counts[c]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, c))

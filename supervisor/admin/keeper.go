@@ -92,14 +92,15 @@ func (k *Keeper) Prepare(address string) (Change, error) {
 	}, nil
 }
 
-// set gives the keeper another socket and closes the former one. Its process goes on until Run has
-// ended it; it accepts nothing more than what the backlog has.
+// set gives the keeper another socket and ends the former one, also for its process, which goes on
+// until Run has ended it.
 func (k *Keeper) set(socket *listener.Public, address string) {
 	k.mu.Lock()
 	former := k.socket
 	k.socket, k.address = socket, address
 	k.mu.Unlock()
 	if former != nil {
+		former.Shutdown()
 		former.Close()
 	}
 	select {

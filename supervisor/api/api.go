@@ -191,10 +191,12 @@ type AppChange struct {
 // ApplyResult is how an Apply ended. Its JSON is fixed by the interface; keys
 // may be added, never changed.
 type ApplyResult struct {
-	Result   string      `json:"result"` // ok, failed, dry run
-	Exit     Exit        `json:"exit"`   // of several, the worst
-	Apps     []AppChange `json:"apps"`
-	Warnings []string    `json:"warnings,omitempty"` // of the configuration; settings of [daemon] that need a new start
-	Error    string      `json:"error,omitempty"`
-	Hint     string      `json:"hint,omitempty"`
+	Result string      `json:"result"` // ok, failed, dry run
+	Exit   Exit        `json:"exit"`   // of several, the worst
+	Apps   []AppChange `json:"apps"`
+	// Settings of [daemon] that differ and are changed in the running daemon.
+	Settings []SettingChange `json:"settings,omitempty"`
+	Warnings []string        `json:"warnings,omitempty"` // of the configuration; settings of [daemon] that need a new start
+	Error    string          `json:"error,omitempty"`
+	Hint     string          `json:"hint,omitempty"`
 }
