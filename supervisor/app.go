@@ -50,6 +50,7 @@ type App struct {
 	memory    *generation.MemoryWatch   // of it; nil: not watched
 	recycling recycling
 	lastCrash *api.Crash // nil: none yet
+	past      past
 	starting  *startup
 	restored  *restoredGeneration
 	teardowns []*generation.Teardown // the oldest first
@@ -214,6 +215,8 @@ func (a *App) waitEvent(done, or <-chan struct{}) {
 			}
 		case <-a.leases.due():
 			a.leases.expire()
+		case <-a.restart.startOverdue():
+			a.refuseStopped()
 		case <-a.stopped:
 			a.reapTeardowns()
 		}
@@ -286,6 +289,7 @@ func (a *App) onStarted() {
 // onStartFailed decides what follows a startup that failed while no generation
 // serves.
 func (a *App) onStartFailed(s *startup, why string) {
+	a.past.onStartFailed(s, why)
 	first, failed := a.restart.failedStarts == 0, a.restart.failed
 	switch {
 	case s.Complete():
@@ -314,6 +318,7 @@ func (a *App) serve(s *startup) {
 	}
 	a.starting, a.current, a.lastStatus = nil, g, probe.Status
 	a.restart.setUp()
+	a.past.startFailure = ""
 	a.watchCurrent()
 	a.publish()
 	a.relay.serve(g.Target)
@@ -369,6 +374,7 @@ func (a *App) reapTeardowns() {
 			continue
 		}
 		a.teardowns = slices.DeleteFunc(a.teardowns, func(other *generation.Teardown) bool { return other == t })
+		a.past.onStopped(t)
 		a.logger.Debug("stopped", "app", a.name, "generation", t.Number,
 			"in_flight", t.InFlight, "cut", t.Cut, "killed", t.Stopped.Killed, "reclaimed", t.Reclaimed)
 		if len(t.Stopped.Left) > 0 {
@@ -486,12 +492,14 @@ func (a *App) stopAll() {
 
 // publish stores a snapshot of the app as it is now.
 func (a *App) publish() {
+	a.past.onProcess(a.current)
 	s := &snapshot{
 		settings: a.settings, current: a.current, lastCrash: a.lastCrash, draining: slices.Clone(a.teardowns), desired: a.restart.desired,
 		failed: a.restart.failed, reason: a.restart.reason, crashes: a.restart.crashes, last: a.queue.last,
 	}
 	if a.starting != nil {
 		s.starting, s.spawned = true, a.starting.Generation()
+		a.past.onProcess(s.spawned)
 		if a.starting.HookRuns() {
 			s.reason = generation.HookBeforeStart + " runs"
 		}
@@ -511,6 +519,7 @@ func (a *App) publish() {
 		l := a.leases.byName[name]
 		s.holds = append(s.holds, l.name+" ("+l.by+")")
 	}
+	s.past = a.past
 	a.snapshot.Store(s)
 	a.exit.update(a.name, s)
 	if started := s.current != nil || s.desired != desiredUp || s.failed; started && !isClosed(a.started) {

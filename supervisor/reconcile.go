@@ -30,7 +30,7 @@ func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 	case <-ctx.Done():
 		return applyFailed(api.Errorf(api.ExitTimeout, "stopped waiting; the apply had not begun and is dropped"))
 	}
-	c, err := s.readWanted(r.AllowEmpty, r.DryRun)
+	c, err := s.readWanted(r)
 	if err != nil {
 		return applyFailed(err)
 	}
@@ -43,7 +43,10 @@ func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 	}
 	c.compare()
 	out := api.ApplyResult{Result: "ok"}
-	out.Settings, out.Warnings = c.daemonChanges()
+	settings, warnings := c.daemonChanges()
+	if c.only == nil {
+		out.Settings, out.Warnings = settings, warnings
+	}
 	for _, w := range file.Warnings {
 		out.Warnings = append(out.Warnings, w.String())
 	}
@@ -58,7 +61,9 @@ func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 		if err := c.carryOutAll(); err != nil {
 			return applyFailed(err)
 		}
-		s.shared.source.inForce.Store(file)
+		if c.only == nil {
+			s.shared.source.inForce.Store(file)
+		}
 	}
 	for _, a := range append(c.all, c.dropped...) {
 		out.Apps = append(out.Apps, a.AppChange)
@@ -87,6 +92,7 @@ type reconciliation struct {
 	wanted   []*config.App // the apps of file, prepared
 	unasked  []string      // of these, in a dry run, those whose gunicorn has not told its settings
 	by       string
+	only     []string // names of the apps that may change; nil: all, and the daemon
 	progress func(api.Phase)
 	all      []*appChange // in the order of file, then the removed ones
 	dropped  []*appChange // new apps whose address could not be opened
@@ -108,17 +114,23 @@ type appChange struct {
 // readWanted reads the configuration and the files of the apps that it needs. It opens files
 // of the apps and, unless it is for a dry run, runs their gunicorn, so registry.changing must not
 // be held: a shutdown needs it. reading must be held.
-func (s *Supervisor) readWanted(allowEmpty, dryRun bool) (*reconciliation, error) {
+func (s *Supervisor) readWanted(r api.ApplyRequest) (*reconciliation, error) {
 	invalid := func(err error) error {
 		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 	}
-	file, err := s.shared.source.read(allowEmpty)
+	if r.Remove {
+		return &reconciliation{Supervisor: s, file: &config.File{}, only: r.Only}, nil
+	}
+	file, err := s.shared.source.read(r.AllowEmpty)
 	if err != nil {
 		return nil, invalid(err)
 	}
-	c := &reconciliation{Supervisor: s, file: file}
+	c := &reconciliation{Supervisor: s, file: file, only: r.Only}
 	apps, errs := eachApp(file), []error(nil)
-	if dryRun {
+	if c.only != nil {
+		apps = slices.DeleteFunc(apps, func(a *config.App) bool { return !slices.Contains(c.only, a.Name) })
+	}
+	if r.DryRun {
 		errs = c.recall(apps)
 	} else {
 		c.wanted, errs = s.shared.source.prepareAll(apps)
@@ -172,6 +184,10 @@ func (c *reconciliation) compare() {
 		c.all = append(c.all, a)
 	}
 	for _, m := range c.registry.all() {
+		if before[m.app.name] != nil && c.only != nil && !slices.Contains(c.only, m.app.name) {
+			c.all = append(c.all, &appChange{AppChange: api.AppChange{App: m.app.name, Change: api.Unchanged}, old: m, cfg: m.settings()})
+			continue
+		}
 		if before[m.app.name] != nil {
 			c.all = append(c.all, &appChange{AppChange: api.AppChange{App: m.app.name, Change: api.Removed}, old: m})
 		}
@@ -232,7 +248,7 @@ func (c *reconciliation) daemonChanges() (live []api.SettingChange, others []str
 // carryOutAll makes the daemon and the apps what the configuration says.
 func (c *reconciliation) carryOutAll() error {
 	change := DaemonChange{Commit: func() {}, Discard: func() {}}
-	if c.options.Reconfigure != nil {
+	if c.options.Reconfigure != nil && c.only == nil {
 		var err error
 		if change, err = c.options.Reconfigure(&c.file.Daemon); err != nil {
 			return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}

@@ -124,14 +124,41 @@ func (o *operation) stop() {
 	if slices.ContainsFunc(o.tickets, func(t *ticket) bool { return !t.request.Unrecorded }) {
 		a.recordStopped(true)
 	}
+	wasUp := a.current != nil || a.starting != nil || a.restart.pending()
 	a.restart.setDown(desiredStopped, "", false)
-	a.relay.refuse(refusal(a.settings, "the app is stopped"))
-	a.stopAll()
+	if wasUp && !slices.ContainsFunc(o.tickets, func(t *ticket) bool { return !t.request.AwaitStart }) {
+		o.stopUntilStart()
+	} else {
+		a.relay.refuse(refusal(a.settings, "the app is stopped"))
+		a.stopAll()
+	}
 	if !o.waitAllStopped() {
 		return
 	}
 	o.result.Generation.To = 0
 	o.succeed()
+}
+
+// stopUntilStart stops every generation and holds the requests. What no worker has accepted waits
+// with them, and the drain is that of a restart.
+func (o *operation) stopUntilStart() {
+	a := o.app
+	if a.starting != nil {
+		a.cancelStart()
+	}
+	if g := a.detachCurrent(); g != nil {
+		a.stopGeneration(g, generation.StopReplaced, g.StopTimeoutsWhileHeld())
+	}
+	a.relay.refuse(nil)
+	if a.relay != nil {
+		a.restart.holdUntilStart(a.settings.Hold.Timeout)
+	}
+}
+
+// refuseStopped refuses the requests of an app that was stopped and not started again in time.
+func (a *App) refuseStopped() {
+	a.restart.endAwaitStart()
+	a.relay.refuse(refusal(a.settings, "the app is stopped"))
 }
 
 // cancelPendingStart gives up a startup that no operation waits for: this operation
@@ -192,6 +219,7 @@ func (o *operation) stageFailed(s *startup, stage *generation.Stage) {
 		return
 	}
 	why, hint := s.Explain()
+	a.past.onStartFailed(s, why)
 	o.failStart(s, why, hint)
 }
 

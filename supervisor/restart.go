@@ -86,6 +86,7 @@ type restart struct {
 	crashed      bool // the next generation replaces one that crashed
 	afterStop    bool // the next generation starts when the last teardown is done
 	crashes      int
+	awaitStart   *time.Timer // of a stop whose requests are held: they are refused then; nil: they are not held
 }
 
 // desired is the state that an app is to have.
@@ -156,6 +157,7 @@ func (r *restart) pending() bool {
 // cancel forgets the start that is to come.
 func (r *restart) cancel() {
 	r.stopTimer()
+	r.endAwaitStart()
 	r.afterStop, r.dependencies = false, nil
 }
 
@@ -173,6 +175,28 @@ func (r *restart) setUp() {
 
 // resetBackoff is for an operation of the operator: earlier failures do not count.
 func (r *restart) resetBackoff() { r.backoff = backoff{failedAfter: r.failedAfter} }
+
+// holdUntilStart is for a stop after which requests are held for d.
+func (r *restart) holdUntilStart(d time.Duration) {
+	r.endAwaitStart()
+	r.awaitStart = time.NewTimer(d)
+}
+
+// endAwaitStart ends that hold.
+func (r *restart) endAwaitStart() {
+	if r.awaitStart != nil {
+		r.awaitStart.Stop()
+		r.awaitStart = nil
+	}
+}
+
+// startOverdue is ready when requests are to be refused after a stop.
+func (r *restart) startOverdue() <-chan time.Time {
+	if r.awaitStart == nil {
+		return nil
+	}
+	return r.awaitStart.C
+}
 
 // startReason is why the next generation is started without a request.
 func (r *restart) startReason() generation.Reason {

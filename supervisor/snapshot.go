@@ -27,6 +27,7 @@ type snapshot struct {
 	waits     bool // for its dependencies
 	holds     []string
 	last      *api.Result
+	past      past
 }
 
 // state is the state that status shows.

@@ -94,6 +94,7 @@ type Supervisor struct {
 	reading  chan struct{} // capacity 1: Apply and Upgrade take turns to read the configuration
 	reports  *gunicorn.Cache
 	usage    usage
+	removals removals
 
 	announced context.Context // ends when the daemon is to end: readiness says no
 	announce  func()
@@ -298,6 +299,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.registry.changing.Unlock()
 
 	<-s.leaving.Done()
+	s.removals.close()
 	s.options.Logger.Info("shutdown started")
 	count := s.countShutdown()
 	s.limitStop()

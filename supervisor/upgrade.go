@@ -55,7 +55,7 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 	var wanted *reconciliation
 	if s.options.Load != nil {
 		var err error
-		if wanted, err = s.readWanted(false, true); err != nil {
+		if wanted, err = s.readWanted(api.ApplyRequest{DryRun: true}); err != nil {
 			return err
 		}
 	}

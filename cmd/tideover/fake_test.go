@@ -293,3 +293,17 @@ func oneDocument(t *testing.T, text string) map[string]any {
 	}
 	return document
 }
+
+func (d *fakeDaemon) Programs(bool) ([]api.Program, error) { return nil, nil }
+
+func (d *fakeDaemon) LogText(api.LogTextQuery) (api.LogText, error) { return api.LogText{}, nil }
+
+func (d *fakeDaemon) ClearLog(string) error { return nil }
+
+func (d *fakeDaemon) Reread(context.Context, string) (api.Reread, error) { return api.Reread{}, nil }
+
+func (d *fakeDaemon) AddGroup(context.Context, string, string) error { return nil }
+
+func (d *fakeDaemon) RemoveGroup(context.Context, string, string) error { return nil }
+
+func (d *fakeDaemon) Renew(string) {}

@@ -27,7 +27,7 @@ var walls = map[string][]string{
 	"cmd/tideover/internal/doctor": {"supervisor/api", "supervisor/config"},
 	"cmd/tideover/internal/term":   {},
 
-	"supervisor/admin":   {"listener", "supervisor/api", "supervisor/confine", "supervisor/control"},
+	"supervisor/admin":   {"listener", "supervisor/admin/supervisord", "supervisor/api", "supervisor/confine", "supervisor/control"},
 	"supervisor/metrics": {"proxy", "proxy/remote", "supervisor/api"},
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
@@ -50,6 +50,8 @@ var walls = map[string][]string{
 	"supervisor/shellwords":      {},
 	"supervisor/confine":         {},
 	"supervisor/xmlrpc":          {},
+
+	"supervisor/admin/supervisord": {"supervisor/api", "supervisor/xmlrpc"},
 
 	"proxy":        {"proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
 	"proxy/remote": {"listener", "proxy", "proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/spool", "proxy/remote/remotetest"},
@@ -78,6 +80,7 @@ var testImports = []string{"scripts/httpgen"}
 var testWalls = map[string][]string{
 	"supervisor/confine": {"proxy", "proxy/gate"}, // the relay runs inside
 	"supervisor/relay":   {"listener"},            // it reaches a private socket
+	"supervisor/admin":   {"supervisor/xmlrpc"},
 }
 
 // places lists the third-party modules, and for each the packages that may

@@ -106,7 +106,7 @@ func newHarness(t *testing.T, address string) *harness {
 
 func (h *harness) prepare(address string) Change {
 	h.Helper()
-	c, err := h.keeper.Prepare(address)
+	c, err := h.keeper.Prepare(Addresses{Admin: address}, false)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestAnAddressThatCannotBeBoundChangesNothing(t *testing.T) {
 	address := freeAddress(t)
 	h := newHarness(t, address)
 	pid := h.pid()
-	if _, err := h.keeper.Prepare(taken.Addr().String()); err == nil {
+	if _, err := h.keeper.Prepare(Addresses{Admin: taken.Addr().String()}, false); err == nil {
 		t.Fatal("a taken address is accepted")
 	}
 	h.prepare(freeAddress(t)).Discard()

@@ -21,8 +21,15 @@ type order struct {
 	Confinement confine.Options `json:"confinement"`
 }
 
-// readiness is the answer: the process is confined, or why it is not. The second and last message of the
-// daemon is an empty one with the listening socket.
+// door is a message of the daemon with a listening socket. Those messages follow when the process is
+// confined; the last message, without a socket, says what the doors are for.
+type door struct {
+	For endpoint `json:"for,omitempty"`
+	// Of the last one:
+	Supervisor Supervisor `json:"supervisor"`
+}
+
+// readiness is the answer to order: the process is confined, or why it is not.
 type readiness struct {
 	Measures []confine.Measure `json:"measures"`
 	Error    string            `json:"error,omitempty"`

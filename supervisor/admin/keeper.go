@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -12,7 +13,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/listener"
+	"tideover/supervisor/admin/supervisord"
 	"tideover/supervisor/confine"
+	"tideover/supervisor/control"
 )
 
 const (
@@ -29,20 +32,79 @@ type Options struct {
 	Confinement func() (confine.Options, error)
 	// Serve answers the control protocol on one end of a socket pair until the other end is closed
 	// or ctx ends; see control.Server.ServeViewer.
-	Serve func(ctx context.Context, end *os.File) error
+	Serve func(ctx context.Context, end *os.File, access control.Access) error
 }
 
-// A Keeper keeps one admin process for an address, or none. The address is bound by the daemon, so
-// that clients wait in the backlog while another process is started.
+// endpoint is what a listening socket is for.
+type endpoint string
+
+const (
+	adminEndpoint  endpoint = "admin"  // /-/live and /-/ready
+	socketEndpoint endpoint = "socket" // clients of supervisord, on a unix socket
+	httpEndpoint   endpoint = "http"   // clients of supervisord, by HTTP
+)
+
+// Addresses are where the process answers; an empty one: not there.
+type Addresses struct {
+	Admin  string // HOST:PORT or unix:PATH
+	Socket string // path
+	HTTP   string // HOST:PORT
+
+	SocketMode os.FileMode
+	SocketUID  int // -1: this process
+	SocketGID  int // -1: that of this process
+	Supervisor Supervisor
+}
+
+// Supervisor is what is to be known to answer clients of supervisord.
+type Supervisor struct {
+	Identifier string `json:"identifier"`
+	User       string `json:"user"` // empty: no password is asked for
+	Password   string `json:"password"`
+	SocketAuth bool   `json:"socket_auth"` // the password is asked for on the unix socket, too
+}
+
+// access is what clients may do. The mode of the unix socket says who may connect there.
+func (s Supervisor) access(at endpoint) supervisord.Access {
+	if at == socketEndpoint && !s.SocketAuth {
+		return supervisord.Access{}
+	}
+	return supervisord.Access{User: s.User, Password: s.Password, ReadOnly: s.User == ""}
+}
+
+// all are the addresses that are not empty.
+func (a Addresses) all() map[endpoint]string {
+	all := map[endpoint]string{adminEndpoint: a.Admin, socketEndpoint: a.Socket, httpEndpoint: a.HTTP}
+	if a.Socket != "" {
+		all[socketEndpoint] = "unix:" + a.Socket
+	}
+	maps.DeleteFunc(all, func(_ endpoint, address string) bool { return address == "" })
+	return all
+}
+
+// needed is what the process may ask of the supervisor.
+func (a Addresses) needed() control.Access {
+	switch {
+	case a.Socket != "", a.HTTP != "" && a.Supervisor.User != "":
+		return control.Drive
+	case a.HTTP != "":
+		return control.Read
+	}
+	return control.Look
+}
+
+// A Keeper keeps one admin process for some addresses, or none. They are bound by the daemon, so that
+// clients wait in the backlog while another process is started.
 type Keeper struct {
 	options Options
-	changed chan struct{} // capacity 1: socket is another one
+	changed chan struct{} // capacity 1: what the process is to have is another
 	serving sync.WaitGroup
 	shown   bool // what does not hold was logged; of Run's goroutine
 
-	mu          sync.Mutex       // guards the fields below
-	socket      *listener.Public // nil: none is configured
-	address     string           // of it
+	mu          sync.Mutex // guards the fields below
+	wanted      Addresses
+	sockets     map[endpoint]*listener.Public
+	missing     bool // an address of wanted is not bound yet: it is tried again
 	confinement confine.Options
 	process     *roleProcess  // nil: none runs
 	forking     chan struct{} // closed when process is set; nil: none is being started
@@ -54,54 +116,99 @@ func NewKeeper(o Options) *Keeper {
 	return &Keeper{options: o, changed: make(chan struct{}, 1)}
 }
 
-// Change is a change of the address that is prepared: the new one is bound. Exactly one of its
+// Change is a change of the addresses that is prepared: the new ones are bound. Exactly one of its
 // functions must be called.
 type Change struct {
 	Commit, Discard func()
 }
 
-// Prepare binds an address; empty: there is to be none. Nothing that serves is changed before
-// Commit.
-func (k *Keeper) Prepare(address string) (Change, error) {
+// Prepare binds the addresses that are new. Nothing that serves is changed before Commit. With later,
+// those for clients of supervisord may be in use now, as while tideover takes over from it: they are
+// tried again until they are free.
+func (k *Keeper) Prepare(to Addresses, later bool) (Change, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if address == k.address {
+	if to == k.wanted && !k.missing {
 		return Change{Commit: func() {}, Discard: func() {}}, nil
 	}
-	var socket *listener.Public
-	if address != "" {
+	if len(to.all()) > 0 {
 		var err error
 		if k.confinement, err = k.options.Confinement(); err != nil {
-			return Change{}, fmt.Errorf("daemon.admin: %w", err)
-		}
-		parsed, err := listener.Parse(address)
-		if err != nil {
-			return Change{}, fmt.Errorf("daemon.admin: %w", err)
-		}
-		if socket, err = listener.Open(parsed, listener.Options{}); err != nil {
-			return Change{}, fmt.Errorf("daemon.admin: %w", err)
+			return Change{}, fmt.Errorf("admin process: %w", err)
 		}
 	}
-	return Change{
-		Commit: func() { k.set(socket, address) },
-		Discard: func() {
-			if socket != nil {
-				socket.Close()
+	sockets, opened, missing := map[endpoint]*listener.Public{}, []*listener.Public{}, false
+	discard := func() {
+		for _, socket := range opened {
+			socket.Close()
+		}
+	}
+	for at, address := range to.all() {
+		if k.sockets[at] != nil && k.keeps(at, to) {
+			sockets[at] = k.sockets[at]
+			continue
+		}
+		socket, err := open(at, address, to)
+		switch {
+		case err == nil:
+			sockets[at], opened = socket, append(opened, socket)
+		case (later || k.missing && k.wanted.all()[at] == address) && at != adminEndpoint:
+			missing = true
+			if !k.missing {
+				k.options.Logger.Warn("cannot open address for supervisorctl", "address", address, "error", err, "hint", "it is tried again every second")
 			}
-		},
-	}, nil
+		default:
+			discard()
+			return Change{}, err
+		}
+	}
+	return Change{Commit: func() { k.set(to, sockets, missing) }, Discard: discard}, nil
 }
 
-// set gives the keeper another socket and ends the former one, also for its process, which goes on
-// until Run has ended it.
-func (k *Keeper) set(socket *listener.Public, address string) {
+// keeps reports whether a socket stays as it is. k.mu must be held.
+func (k *Keeper) keeps(at endpoint, to Addresses) bool {
+	if k.wanted.all()[at] != to.all()[at] {
+		return false
+	}
+	return at != socketEndpoint || k.wanted.SocketMode == to.SocketMode && k.wanted.SocketUID == to.SocketUID && k.wanted.SocketGID == to.SocketGID
+}
+
+// open binds an address.
+func open(at endpoint, address string, to Addresses) (*listener.Public, error) {
+	key := map[endpoint]string{adminEndpoint: "daemon.admin", socketEndpoint: "daemon.supervisor_socket", httpEndpoint: "daemon.supervisor_http"}[at]
+	parsed, err := listener.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	o := listener.Options{}
+	if at == socketEndpoint {
+		o.Mode = to.SocketMode
+	}
+	socket, err := listener.Open(parsed, o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	if at == socketEndpoint && (to.SocketUID >= 0 || to.SocketGID >= 0) {
+		if err := os.Lchown(to.Socket, to.SocketUID, to.SocketGID); err != nil {
+			socket.Close()
+			return nil, fmt.Errorf("daemon.supervisor_socket_owner: %w", err)
+		}
+	}
+	return socket, nil
+}
+
+// set gives the keeper other sockets and closes the former ones. Its process goes on until Run has
+// ended it; it accepts nothing more than what the backlog has.
+func (k *Keeper) set(to Addresses, sockets map[endpoint]*listener.Public, missing bool) {
 	k.mu.Lock()
-	former := k.socket
-	k.socket, k.address = socket, address
+	former := k.sockets
+	k.wanted, k.sockets, k.missing = to, sockets, missing
 	k.mu.Unlock()
-	if former != nil {
-		former.Shutdown()
-		former.Close()
+	for at, socket := range former {
+		if sockets[at] != socket {
+			socket.Shutdown()
+			socket.Close()
+		}
 	}
 	select {
 	case k.changed <- struct{}{}:
@@ -109,10 +216,52 @@ func (k *Keeper) set(socket *listener.Public, address string) {
 	}
 }
 
+// missingInterval is the time between two tries to bind an address that is in use.
+const missingInterval = time.Second
+
+// openMissing binds addresses that were in use, until ctx ends.
+func (k *Keeper) openMissing(ctx context.Context) {
+	ticker := time.NewTicker(missingInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		k.mu.Lock()
+		missing, to, had := k.missing, k.wanted, len(k.sockets)
+		k.mu.Unlock()
+		if !missing {
+			return
+		}
+		change, err := k.Prepare(to, true)
+		if err != nil {
+			continue
+		}
+		k.mu.Lock()
+		same := k.wanted == to
+		k.mu.Unlock()
+		if !same {
+			change.Discard()
+			continue
+		}
+		change.Commit()
+		k.mu.Lock()
+		if len(k.sockets) > had {
+			k.options.Logger.Info("address for supervisorctl opened")
+		}
+		k.mu.Unlock()
+	}
+}
+
 // Run keeps the process until ctx ends. Then the address is closed.
 func (k *Keeper) Run(ctx context.Context) {
 	defer k.serving.Wait()
-	defer func() { k.set(nil, "") }()
+	defer func() { k.set(Addresses{}, nil, false) }()
+	retrying, endRetries := context.WithCancel(ctx)
+	defer endRetries()
+	k.serving.Go(func() { k.openMissing(retrying) })
 	pause := minPause
 	for ctx.Err() == nil {
 		select {
@@ -164,8 +313,8 @@ func (k *Keeper) Run(ctx context.Context) {
 // start starts a process, if there is an address. It is nil when none is to run.
 func (k *Keeper) start(ctx context.Context) (*roleProcess, error) {
 	k.mu.Lock()
-	socket, o := k.socket, k.confinement
-	if socket == nil || k.halted {
+	sockets, to, o := k.sockets, k.wanted, k.confinement
+	if len(sockets) == 0 || k.halted {
 		k.mu.Unlock()
 		return nil, nil
 	}
@@ -179,17 +328,17 @@ func (k *Keeper) start(ctx context.Context) (*roleProcess, error) {
 	k.mu.Unlock()
 	if err == nil {
 		k.serving.Go(func() {
-			if err := k.options.Serve(ctx, p.control); err != nil {
+			if err := k.options.Serve(ctx, p.control, to.needed()); err != nil {
 				k.options.Logger.Error("cannot answer admin process", "error", err)
 			}
 		})
-		err = p.confine(socket, o)
+		err = p.confine(sockets, to.Supervisor, o)
 	}
 	if err != nil {
 		k.forget(p)
 		return nil, err
 	}
-	k.options.Logger.Info("admin process started", "address", socket.Address().String(), "pid", p.cmd.Process.Pid)
+	k.options.Logger.Info("admin process started", "address", slices.Sorted(maps.Values(to.all())), "pid", p.cmd.Process.Pid)
 	if !k.shown {
 		k.shown = true
 		k.logMissing(p.measures)
@@ -249,7 +398,7 @@ func (k *Keeper) logEnd(p *roleProcess, err error, pause time.Duration) {
 		said = p.said[i]
 	}
 	k.options.Logger.Warn("admin process ended", "error", said, "next_s", pause.Seconds(),
-		"hint", "the apps are not concerned; requests to daemon.admin wait")
+		"hint", "the apps are not concerned; requests to it wait")
 	for _, line := range p.said {
 		k.options.Logger.Debug("admin process output", "line", line)
 	}

@@ -72,10 +72,10 @@ func fork() (*roleProcess, error) {
 	return p, nil
 }
 
-// confine has the process confine itself, verifies that, and sends it the listening socket. After
+// confine has the process confine itself, verifies that, and sends it the listening sockets. After
 // an error the process is gone.
-func (p *roleProcess) confine(socket *listener.Public, o confine.Options) error {
-	err := p.order(socket, o)
+func (p *roleProcess) confine(sockets map[endpoint]*listener.Public, s Supervisor, o confine.Options) error {
+	err := p.order(sockets, s, o)
 	if err == nil {
 		return nil
 	}
@@ -86,7 +86,7 @@ func (p *roleProcess) confine(socket *listener.Public, o confine.Options) error 
 	return err
 }
 
-func (p *roleProcess) order(socket *listener.Public, o confine.Options) error {
+func (p *roleProcess) order(sockets map[endpoint]*listener.Public, s Supervisor, o confine.Options) error {
 	p.channel.conn.SetDeadline(time.Now().Add(startTimeout))
 	if err := p.channel.send(order{o}, nil); err != nil {
 		return err
@@ -102,15 +102,24 @@ func (p *roleProcess) order(socket *listener.Public, o confine.Options) error {
 	if err := confine.Verify(p.cmd.Process.Pid, o); err != nil {
 		return fmt.Errorf("it is not confined: %w", err)
 	}
+	for at, socket := range sockets {
+		if err := p.sendDoor(at, socket); err != nil {
+			return err
+		}
+	}
+	if err := p.channel.send(door{Supervisor: s}, nil); err != nil {
+		return err
+	}
+	return p.channel.conn.SetDeadline(time.Time{})
+}
+
+func (p *roleProcess) sendDoor(at endpoint, socket *listener.Public) error {
 	file, err := socket.File()
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	if err := p.channel.send(struct{}{}, file); err != nil {
-		return err
-	}
-	return p.channel.conn.SetDeadline(time.Time{})
+	return p.channel.send(door{For: at}, file)
 }
 
 // wait keeps the first lines that the process writes, and waits for its end. The error of Wait is

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"tideover/supervisor/admin/supervisord"
 	"tideover/supervisor/confine"
 	"tideover/supervisor/control"
 )
@@ -58,20 +59,49 @@ func runRole() error {
 	if failed := daemon.send(r, nil); err != nil || failed != nil {
 		return errors.Join(err, failed)
 	}
-	file, err := daemon.receive(&struct{}{})
+	doors, about, err := receiveDoors(daemon)
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	listener, err := net.FileListener(file)
-	file.Close()
-	if err != nil {
-		return err
+	return serve(daemon, client, doors, about)
+}
+
+// receiveDoors receives the listening sockets, and what is to be known of those for clients of
+// supervisord.
+func receiveDoors(daemon channel) (doors map[endpoint]net.Listener, about Supervisor, err error) {
+	doors = map[endpoint]net.Listener{}
+	for {
+		var d door
+		file, err := daemon.receive(&d)
+		if err != nil {
+			return nil, about, err
+		}
+		if file == nil {
+			return doors, d.Supervisor, nil
+		}
+		doors[d.For], err = net.FileListener(file)
+		file.Close()
+		if err != nil {
+			return nil, about, err
+		}
 	}
-	asked, served := newSource(client), make(chan error, 1)
-	go func() { served <- newWebServer(asked).Serve(newConnections(listener)) }()
+}
+
+// serve answers on the sockets until the daemon closes the channel, or one of them fails.
+func serve(daemon channel, client *control.Client, doors map[endpoint]net.Listener, about Supervisor) error {
+	asked := newSource(client)
+	calls := supervisord.NewService(client, about.Identifier)
+	served := make(chan error, len(doors))
+	for at, listener := range doors {
+		server := newWebServer(asked)
+		if at != adminEndpoint {
+			server = newCallServer(calls.Handler(about.access(at)))
+		}
+		go func() { served <- server.Serve(newConnections(listener)) }()
+	}
 	ended := make(chan error, 1)
 	go func() {
 		_, err := daemon.receive(&struct{}{})

@@ -39,6 +39,25 @@ func newWebServer(s *source) *http.Server {
 	}
 }
 
+// newCallServer returns a server of an address for clients of supervisord. An operation takes as long
+// as the app needs, so its answer has no time limit.
+func newCallServer(calls http.Handler) *http.Server {
+	return &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if c, ok := r.Context().Value(connKey{}).(*connection); ok {
+				c.setWaiting(false)
+			}
+			calls.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: headTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHead,
+		ConnState:         onConnState,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ErrorLog:          log.New(io.Discard, "", 0), // what clients do wrong
+	}
+}
+
 // connKey is the key of the connection in the context of a request.
 type connKey struct{}
 

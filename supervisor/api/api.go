@@ -26,7 +26,11 @@ type Request struct {
 	// is gone. A lost request is then an error. Else the result comes at the swap.
 	WaitDrain bool `json:"wait_drain,omitempty"`
 	// Unrecorded, of a stop, is not kept over a restart of the daemon.
-	Unrecorded bool   `json:"unrecorded,omitempty"`
+	Unrecorded bool `json:"unrecorded,omitempty"`
+	// AwaitStart, of a stop, holds requests for hold.timeout before they are refused, so that a start
+	// within that time makes it a restart: for clients of supervisord, whose restart is a stop and a
+	// start.
+	AwaitStart bool   `json:"await_start,omitempty"`
 	By         string `json:"by,omitempty"` // the caller, for the log: "cli uid 0", "signal HUP"
 	Cause      string `json:"-"`            // why the daemon itself asks for it, in words
 }
@@ -156,6 +160,11 @@ type ApplyRequest struct {
 	// AllowEmpty accepts a configuration without apps, and one whose include matches no file
 	// any more.
 	AllowEmpty bool `json:"allow_empty,omitempty"`
+	// Only, unless it is empty, are the names of the apps that are made what the file says; the others
+	// and the daemon stay as they are.
+	Only []string `json:"only,omitempty"`
+	// Remove takes the apps in Only away, whatever the file says.
+	Remove bool `json:"remove,omitempty"`
 }
 
 // Change is what became of an app when a configuration was applied.

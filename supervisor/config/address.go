@@ -45,6 +45,14 @@ func checkAdmin(s string) error {
 	return checkListen(s)
 }
 
+// checkSupervisorHTTP checks daemon.supervisor_http.
+func checkSupervisorHTTP(s string) error {
+	if strings.HasPrefix(s, "unix:") {
+		return errors.New("a unix socket is daemon.supervisor_socket")
+	}
+	return checkAdmin(s)
+}
+
 // isLoopback reports whether only processes of this machine reach a host.
 func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)

@@ -82,15 +82,28 @@ type Daemon struct {
 	StateDir    string
 	RuntimeDir  string
 	Pidfile     string
-	Spool       int64          // bytes of bodies kept on disk, of all apps together; 0: none
-	SpoolDir    string         // directory of the spool file
-	MaxConns    int            // client connections of all apps together; 0: as many as RLIMIT_NOFILE allows
-	Admin       string         // address of /metrics, /-/live and /-/ready; empty: none
-	RelayUser   string         // of the processes that parse; empty: tideover, or an id without an account
+	Spool       int64  // bytes of bodies kept on disk, of all apps together; 0: none
+	SpoolDir    string // directory of the spool file
+	MaxConns    int    // client connections of all apps together; 0: as many as RLIMIT_NOFILE allows
+	Admin       string // address of /metrics, /-/live and /-/ready; empty: none
+	RelayUser   string // of the processes that parse; empty: tideover, or an id without an account
+	Supervisor  SupervisorAPI
 	ExitWhen    string         // "never", "failed" (an app has failed) or "done" (all apps are done)
 	FailedAfter int            // failed starts in a row after which an app has failed; 0: the default
 	StopTimeout *time.Duration // from TERM to the end, Linger included; 0: none; nil: see StopLimit
 	Linger      time.Duration  // after TERM, requests are served as before
+}
+
+// SupervisorAPI is where supervisorctl and other clients of supervisord are answered.
+type SupervisorAPI struct {
+	Socket       string      // path of a unix socket; empty: none
+	SocketMode   os.FileMode // of it
+	SocketOwner  string      // USER, USER:GROUP or :GROUP; empty: the daemon's own
+	SocketAuth   bool        // the password is asked for there, too
+	HTTP         string      // HOST:PORT; empty: none. Without a password it only looks
+	User         string      // empty: no password is asked for
+	PasswordFile string
+	Identifier   string // answer to getIdentification
 }
 
 // containerStopTimeout is the default of stop_timeout as process 1. Kubernetes kills after 30 s;

@@ -95,6 +95,7 @@ func (i *inspector) checkDaemonPaths(f *File) {
 	}{
 		{"socket", d.Socket, false}, {"state_dir", d.StateDir, true}, {"runtime_dir", d.RuntimeDir, true},
 		{"pidfile", d.Pidfile, false}, {"spool_dir", d.SpoolDir, true}, {"admin", admin, false},
+		{"supervisor_socket", d.Supervisor.Socket, false}, {"supervisor_password_file", d.Supervisor.PasswordFile, false},
 	} {
 		file := p.path
 		if p.dir {

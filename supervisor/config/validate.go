@@ -117,18 +117,42 @@ func (l *loader) checkAddresses(d *draft, earlier *addressIndex) {
 	}
 }
 
-// checkAdmin reports a daemon.admin that is the address of an app, or that other machines reach.
+// checkAdmin reports addresses of the daemon that are addresses of an app, or that other machines
+// reach.
 func (l *loader) checkAdmin(apps *addressIndex) {
-	address := l.file.Daemon.Admin
+	d := &l.file.Daemon
+	if path := d.Supervisor.Socket; path != "" {
+		l.checkOwnAddress(apps, "supervisor_socket", "unix:"+path, "")
+	}
+	l.checkOwnAddress(apps, "admin", d.Admin, "they see the names and states of the apps, without a password")
+	said := "they see the names, states and output of the apps, without a password"
+	if d.Supervisor.User != "" {
+		said = "the password of supervisor_user is sent in the clear"
+	}
+	l.checkOwnAddress(apps, "supervisor_http", d.Supervisor.HTTP, said)
+	at := l.main.find([]string{"daemon", "supervisor_user"}).value
+	switch s := d.Supervisor; {
+	case s.User != "" && s.PasswordFile == "":
+		l.add(l.main.problem(at, "supervisor_user needs supervisor_password_file"))
+	case s.User == "" && s.SocketAuth:
+		l.add(l.main.problem(l.main.find([]string{"daemon", "supervisor_socket_auth"}).value, "supervisor_socket_auth needs supervisor_user and supervisor_password_file"))
+	case s.User == "" && s.PasswordFile != "":
+		l.add(l.main.problem(l.main.find([]string{"daemon", "supervisor_password_file"}).value, "supervisor_password_file needs supervisor_user"))
+	}
+}
+
+// checkOwnAddress checks one address of the daemon. open says what its being open to other machines
+// means.
+func (l *loader) checkOwnAddress(apps *addressIndex, key, address, open string) {
 	if address == "" {
 		return
 	}
-	at := l.main.find([]string{"daemon", "admin"}).value
+	at := l.main.find([]string{"daemon", key}).value
 	for _, other := range apps.overlapping(address) {
 		l.add(l.main.problem(at, fmt.Sprintf("%s is also the address of %s (%s)", address, other.app.Name, other.address)))
 	}
 	if host, _, tcp := splitHostPort(address); tcp && !isLoopback(host) {
-		p := l.main.problem(at, "daemon.admin is open to other machines: they see the names and states of the apps, without a password")
+		p := l.main.problem(at, "daemon."+key+" is open to other machines: "+open)
 		p.Warning, p.Hint = true, "127.0.0.1 or unix:PATH is for this machine alone; elsewhere a firewall must protect it"
 		l.add(p)
 	}

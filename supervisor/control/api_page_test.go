@@ -44,15 +44,23 @@ var routePages = map[string]routePage{
 	"/v1/signal":   {"Sends a signal, by its number, to the main process of an app.", signalRequest{}, nil, false, `-d '{"app":"shop","signal":10}' http://t/v1/signal`},
 	"/v1/listen":   {"Opens the public addresses of an app, for a move from another supervisor.", listenRequest{}, nil, false, `-d '{"app":"shop"}' http://t/v1/listen`},
 	"/v1/unlisten": {"Gives the public addresses of an app up, for a move back.", unlistenRequest{}, nil, false, `-d '{"app":"shop"}' http://t/v1/unlisten`},
-	"/v1/shutdown": {"Drains, stops all apps, and ends the daemon.", shutdownRequest{}, nil, true, `-d '{}' http://t/v1/shutdown`},
+	"/v1/programs": {"The apps as clients of supervisord see them, by group and process; with `?configured=true` those of the configuration file.", nil, programList{}, false, "http://t/v1/programs"},
+	"/v1/log-text": {"Bytes of an app's output, or of tideover's own log, as far as they are in memory. `text` is base64.", api.LogTextQuery{}, api.LogText{}, false,
+		`-d '{"app":"shop","offset":-1600}' http://t/v1/log-text`},
+	"/v1/clear-log":    {"Makes that text begin with the next line.", appRequest{}, nil, false, `-d '{"app":"shop"}' http://t/v1/clear-log`},
+	"/v1/reread":       {"The groups that an apply would add, change and remove.", struct{}{}, api.Reread{}, false, `-d '{}' http://t/v1/reread`},
+	"/v1/add-group":    {"Makes the apps of one group what the configuration file says, and starts them.", groupRequest{}, nil, false, `-d '{"group":"shop"}' http://t/v1/add-group`},
+	"/v1/remove-group": {"Takes the apps of a group away, which must be stopped; their public sockets are kept for hold.timeout.", groupRequest{}, nil, false, `-d '{"group":"shop"}' http://t/v1/remove-group`},
+	"/v1/renew":        {"Begins to apply the configuration and to reload every app, as SIGHUP.", struct{}{}, nil, false, `-d '{}' http://t/v1/renew`},
+	"/v1/shutdown":     {"Drains, stops all apps, and ends the daemon.", shutdownRequest{}, nil, true, `-d '{}' http://t/v1/shutdown`},
 }
 
 const pageHead = `# The control API
 
 HTTP/1.1 and JSON on the control socket of a daemon: ` + "`/run/tideover/control.sock`" + ` of root, ` + "`$XDG_RUNTIME_DIR/tideover/control.sock`" + ` of other users,
 ` + "`NAME.sock`" + ` beside it for ` + "`tideover run -- COMMAND`" + `. There is no TCP. The daemon asks the kernel which user has connected (SO_PEERCRED): root and
-the daemon's own user may use every path (*admin*), members of ` + "`daemon.socket_group`" + ` those marked *operator*
-or *viewer*, which is also the role of the admin process. A connection has one request.
+the daemon's own user may use every path (*admin*), members of ` + "`daemon.socket_group`" + ` those marked *operator*,
+*reader* or *viewer*. The admin process is a viewer; where it answers clients of supervisord it is a reader, or a *supervisor*, which may use all but *admin*. A connection has one request.
 
 Version 1, as the paths say: keys may be added, and none is changed or removed. Unknown keys of a request are errors. Durations are seconds, times are RFC 3339.
 
@@ -80,7 +88,7 @@ func TestAPIPage(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s is not in routePages", r.path)
 		}
-		role := map[role]string{roleViewer: "viewer", roleOperator: "operator", roleAdmin: "admin"}[r.minRole]
+		role := map[role]string{roleViewer: "viewer", roleReader: "reader", roleOperator: "operator", roleSupervisor: "supervisor", roleAdmin: "admin"}[r.minRole]
 		fmt.Fprintf(p, "| `%s %s` | %s | %s | %s |\n", r.method, r.path, role, answerOf(page), page.about)
 	}
 	p.WriteString("\n## Requests\n")

@@ -36,7 +36,7 @@ func newCall(s *Server, w http.ResponseWriter, r *http.Request) *call {
 	case *admittedConn:
 		c.peer, c.role = conn.peer, conn.role
 	case *viewerConn:
-		c.peer, c.role = conn.peer, roleViewer
+		c.peer, c.role = conn.peer, conn.role
 	}
 	return c
 }

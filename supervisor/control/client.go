@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -162,6 +163,48 @@ func (c *Client) Release(ctx context.Context, app string) (api.HoldReport, error
 // Signal sends sig to the main process of app.
 func (c *Client) Signal(ctx context.Context, app string, sig syscall.Signal) error {
 	return c.unary(ctx, http.MethodPost, "/v1/signal", signalRequest{app, sig}, &struct{}{})
+}
+
+// Programs returns the apps as clients of supervisord see them; configured: those of the
+// configuration file.
+func (c *Client) Programs(ctx context.Context, configured bool) ([]api.Program, error) {
+	var list programList
+	err := c.unary(ctx, http.MethodGet, fmt.Sprintf("/v1/programs?configured=%v", configured), nil, &list)
+	return list.Programs, err
+}
+
+// LogText returns output that is kept in memory.
+func (c *Client) LogText(ctx context.Context, q api.LogTextQuery) (api.LogText, error) {
+	var text api.LogText
+	err := c.unary(ctx, http.MethodPost, "/v1/log-text", q, &text)
+	return text, err
+}
+
+// ClearLog makes the text of a log begin with the next line.
+func (c *Client) ClearLog(ctx context.Context, app string) error {
+	return c.unary(ctx, http.MethodPost, "/v1/clear-log", appRequest{app}, &struct{}{})
+}
+
+// Reread says what an apply would change, as groups of supervisord.
+func (c *Client) Reread(ctx context.Context) (api.Reread, error) {
+	var groups api.Reread
+	err := c.unary(ctx, http.MethodPost, "/v1/reread", struct{}{}, &groups)
+	return groups, err
+}
+
+// AddGroup makes the apps of a group what the configuration file says.
+func (c *Client) AddGroup(ctx context.Context, group string) error {
+	return c.unary(ctx, http.MethodPost, "/v1/add-group", groupRequest{group}, &struct{}{})
+}
+
+// RemoveGroup takes the apps of a group away.
+func (c *Client) RemoveGroup(ctx context.Context, group string) error {
+	return c.unary(ctx, http.MethodPost, "/v1/remove-group", groupRequest{group}, &struct{}{})
+}
+
+// Renew begins to apply the configuration and to reload every app.
+func (c *Client) Renew(ctx context.Context) error {
+	return c.unary(ctx, http.MethodPost, "/v1/renew", struct{}{}, &struct{}{})
 }
 
 // Listen opens the public addresses of an app that has none open yet.

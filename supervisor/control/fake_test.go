@@ -191,3 +191,25 @@ func exitOf(err error) api.Exit {
 	}
 	return asError(err).Exit
 }
+
+func (d *fakeBackend) Programs(bool) ([]api.Program, error) { return []api.Program{{App: d.app}}, nil }
+
+func (d *fakeBackend) LogText(api.LogTextQuery) (api.LogText, error) {
+	return api.LogText{Text: []byte("text"), Size: 4}, nil
+}
+
+func (d *fakeBackend) ClearLog(app string) error { d.note("clear " + app); return nil }
+
+func (d *fakeBackend) Reread(context.Context, string) (api.Reread, error) { return api.Reread{}, nil }
+
+func (d *fakeBackend) AddGroup(_ context.Context, group, _ string) error {
+	d.note("add " + group)
+	return nil
+}
+
+func (d *fakeBackend) RemoveGroup(_ context.Context, group, _ string) error {
+	d.note("remove " + group)
+	return nil
+}
+
+func (d *fakeBackend) Renew(string) { d.note("renew") }

@@ -87,6 +87,14 @@ type appRequest struct {
 	App string `json:"app"`
 }
 
+type groupRequest struct {
+	Group string `json:"group"`
+}
+
+type programList struct {
+	Programs []api.Program `json:"programs"`
+}
+
 type unlistenRequest struct {
 	App      string `json:"app"`
 	PathOnly bool   `json:"path_only,omitempty"`

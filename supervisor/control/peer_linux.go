@@ -20,10 +20,12 @@ import (
 type role int
 
 const (
-	roleNone     role = iota // nothing
-	roleViewer               // the admin process: look at the state of the apps
-	roleOperator             // members of socket_group: reload, hold, release, look
-	roleAdmin                // root and the daemon's own user: everything
+	roleNone       role = iota // nothing
+	roleViewer                 // the admin process: look at the state of the apps
+	roleReader                 // the admin process where it answers clients of supervisord: their output, too
+	roleOperator               // members of socket_group: reload, hold, release, look
+	roleSupervisor             // the admin process where such clients may start and stop: also apply, signal, shutdown
+	roleAdmin                  // root and the daemon's own user: everything
 )
 
 // peer is the credentials of a client at the time of connecting (SO_PEERCRED).

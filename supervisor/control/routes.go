@@ -25,18 +25,25 @@ func routes() []route {
 		{"GET", "/v1/status", roleViewer, false, handleStatus},
 		{"GET", "/metrics", roleViewer, false, handleMetrics},
 		{"GET", "/v1/check", roleOperator, false, handleCheck},
-		{"POST", "/v1/logs", roleOperator, false, handleLogs},
+		{"POST", "/v1/logs", roleReader, false, handleLogs},
+		{"POST", "/v1/log-text", roleReader, false, handleLogText},
+		{"GET", "/v1/programs", roleReader, false, handlePrograms},
 		{"POST", "/v1/reload", roleOperator, true, handleOperation(api.Reload)},
-		{"POST", "/v1/restart", roleAdmin, true, handleOperation(api.Restart)},
-		{"POST", "/v1/start", roleAdmin, true, handleOperation(api.Start)},
-		{"POST", "/v1/stop", roleAdmin, true, handleOperation(api.Stop)},
-		{"POST", "/v1/apply", roleAdmin, true, handleApply},
+		{"POST", "/v1/restart", roleSupervisor, true, handleOperation(api.Restart)},
+		{"POST", "/v1/start", roleSupervisor, true, handleOperation(api.Start)},
+		{"POST", "/v1/stop", roleSupervisor, true, handleOperation(api.Stop)},
+		{"POST", "/v1/apply", roleSupervisor, true, handleApply},
 		{"POST", "/v1/hold", roleOperator, true, handleHold},
 		{"POST", "/v1/release", roleOperator, true, handleRelease},
-		{"POST", "/v1/signal", roleAdmin, true, handleSignal},
+		{"POST", "/v1/signal", roleSupervisor, true, handleSignal},
 		{"POST", "/v1/listen", roleAdmin, true, handleListen},
 		{"POST", "/v1/unlisten", roleAdmin, true, handleUnlisten},
-		{"POST", "/v1/shutdown", roleAdmin, true, handleShutdown},
+		{"POST", "/v1/clear-log", roleSupervisor, true, handleClearLog},
+		{"POST", "/v1/reread", roleSupervisor, false, handleReread},
+		{"POST", "/v1/add-group", roleSupervisor, true, handleGroup(Backend.AddGroup)},
+		{"POST", "/v1/remove-group", roleSupervisor, true, handleGroup(Backend.RemoveGroup)},
+		{"POST", "/v1/renew", roleSupervisor, true, handleRenew},
+		{"POST", "/v1/shutdown", roleSupervisor, true, handleShutdown},
 	}
 }
 
@@ -215,6 +222,74 @@ func handleLogs(c *call) error {
 		return err
 	}
 	return c.sendEvent(event{End: true})
+}
+
+func handleLogText(c *call) error {
+	var q api.LogTextQuery
+	if err := c.decodeAll(&q); err != nil {
+		return err
+	}
+	text, err := c.server.backend.LogText(q)
+	if err != nil {
+		return err
+	}
+	return c.reply(text)
+}
+
+// handlePrograms answers with the apps as clients of supervisord see them; with ?configured=true with
+// those of the configuration file.
+func handlePrograms(c *call) error {
+	programs, err := c.server.backend.Programs(c.request.URL.Query().Get("configured") == "true")
+	if err != nil {
+		return err
+	}
+	return c.reply(programList{programs})
+}
+
+func handleClearLog(c *call) error {
+	var r appRequest
+	if err := c.decodeAll(&r); err != nil {
+		return err
+	}
+	c.app = r.App
+	if err := c.server.backend.ClearLog(r.App); err != nil {
+		return err
+	}
+	return c.reply(struct{}{})
+}
+
+func handleReread(c *call) error {
+	if err := c.decodeAll(&struct{}{}); err != nil {
+		return err
+	}
+	groups, err := c.server.backend.Reread(c.ctx, c.caller())
+	if err != nil {
+		return err
+	}
+	return c.reply(groups)
+}
+
+// handleGroup adds or removes a group of supervisord.
+func handleGroup(f func(b Backend, ctx context.Context, group, by string) error) func(*call) error {
+	return func(c *call) error {
+		var r groupRequest
+		if err := c.decodeAll(&r); err != nil {
+			return err
+		}
+		if err := f(c.server.backend, c.ctx, r.Group, c.caller()); err != nil {
+			return err
+		}
+		return c.reply(struct{}{})
+	}
+}
+
+// handleRenew begins to apply the configuration and to reload every app, as SIGHUP does.
+func handleRenew(c *call) error {
+	if err := c.decodeAll(&struct{}{}); err != nil {
+		return err
+	}
+	c.server.backend.Renew(c.caller())
+	return c.reply(struct{}{})
 }
 
 // handleShutdown sends its event when every app is stopped: then the context of

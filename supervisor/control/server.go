@@ -33,6 +33,13 @@ type Backend interface {
 	Release(app string) (api.HoldReport, error)
 	Signal(app string, sig syscall.Signal) error
 	Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error
+	Programs(configured bool) ([]api.Program, error)
+	LogText(q api.LogTextQuery) (api.LogText, error)
+	ClearLog(app string) error
+	Reread(ctx context.Context, by string) (api.Reread, error)
+	AddGroup(ctx context.Context, group, by string) error
+	RemoveGroup(ctx context.Context, group, by string) error
+	Renew(by string)
 	Listen(ctx context.Context, r api.ListenRequest) error
 	Unlisten(app string, pathOnly bool) error
 	Shutdown(fast bool)

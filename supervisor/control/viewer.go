@@ -9,10 +9,23 @@ import (
 	"sync"
 )
 
-// viewerConn is the daemon's end of a socket pair whose other end only looks.
+// Access is what a process that the daemon has started itself may do.
+type Access int
+
+const (
+	Look  Access = iota // at the state of the apps
+	Read                // also what they have written
+	Drive               // also start, stop, reload, apply, signal and shutdown
+)
+
+// role is that of an Access.
+func (a Access) role() role { return []role{roleViewer, roleReader, roleSupervisor}[a] }
+
+// viewerConn is the daemon's end of a socket pair.
 type viewerConn struct {
 	*net.UnixConn
 	peer  peer
+	role  role
 	close func() error
 }
 
@@ -21,9 +34,10 @@ func (c *viewerConn) Close() error { return c.close() }
 
 // ServeViewer answers requests on one end of a socket pair until ctx ends or the peer has closed
 // the other end. It takes the descriptor over. The peer, a process that the daemon has started
-// itself, may look at the state of the apps and nothing else, whichever user it is. Its requests
-// are answered one after another, beside the bounds of the control socket.
-func (s *Server) ServeViewer(ctx context.Context, end *os.File) error {
+// itself, may do what access says and nothing else, whichever user it is. Its requests are HTTP/2
+// without TLS, so that they are answered side by side on the one connection, beside the bounds of
+// the control socket.
+func (s *Server) ServeViewer(ctx context.Context, end *os.File, access Access) error {
 	conn, err := net.FileConn(end)
 	end.Close()
 	if err != nil {
@@ -35,11 +49,12 @@ func (s *Server) ServeViewer(ctx context.Context, end *os.File) error {
 		return errors.New("no unix socket")
 	}
 	closed := make(chan struct{})
-	viewer := &viewerConn{UnixConn: local, peer: peer{uid: uint32(os.Geteuid())}, close: sync.OnceValue(func() error {
+	viewer := &viewerConn{UnixConn: local, peer: peer{uid: uint32(os.Geteuid())}, role: access.role(), close: sync.OnceValue(func() error {
 		defer close(closed)
 		return local.Close()
 	})}
 	web := s.webServer(ctx)
+	web.Protocols = onlyHTTP2()
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(&oneConn{conn: viewer, closed: closed}) }()
 	select {
@@ -49,6 +64,13 @@ func (s *Server) ServeViewer(ctx context.Context, end *os.File) error {
 	web.Close()
 	<-ended
 	return viewer.Close()
+}
+
+// onlyHTTP2 is HTTP/2 without TLS.
+func onlyHTTP2() *http.Protocols {
+	p := &http.Protocols{}
+	p.SetUnencryptedHTTP2(true)
+	return p
 }
 
 // oneConn is a listener that accepts one connection, and ends when that is closed.
@@ -90,6 +112,6 @@ func NewViewerClient(end *os.File) (*Client, error) {
 		}
 	}
 	return &Client{socket: "the supervisor's socket pair", http: &http.Client{Transport: &http.Transport{
-		DialContext: dial, MaxConnsPerHost: 1, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
+		DialContext: dial, Protocols: onlyHTTP2(), DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
 	}}}, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // startViewer returns a client that may look only, and what ends with its server.
-func startViewer(t *testing.T, b Backend) (client *Client, end context.CancelFunc, ended <-chan struct{}) {
+func startViewer(t *testing.T, b Backend, access Access) (client *Client, end context.CancelFunc, ended <-chan struct{}) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -25,7 +25,7 @@ func startViewer(t *testing.T, b Backend) (client *Client, end context.CancelFun
 	server := NewServer(&Socket{group: noGroup}, b, hclog.NewNullLogger())
 	go func() {
 		defer close(done)
-		if err := server.ServeViewer(ctx, os.NewFile(uintptr(fds[0]), "daemon")); err != nil {
+		if err := server.ServeViewer(ctx, os.NewFile(uintptr(fds[0]), "daemon"), access); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -42,7 +42,7 @@ func startViewer(t *testing.T, b Backend) (client *Client, end context.CancelFun
 
 func TestTheViewerSeesTheStateAndMayDoNothing(t *testing.T) {
 	fake := newFake("shop")
-	viewer, _, _ := startViewer(t, fake)
+	viewer, _, _ := startViewer(t, fake, Look)
 	for range 3 { // on one connection
 		if st, err := viewer.Status(t.Context()); err != nil || len(st.Apps) != 1 {
 			t.Fatalf("%v %v", st, err)
@@ -69,7 +69,7 @@ func TestTheViewerSeesTheStateAndMayDoNothing(t *testing.T) {
 }
 
 func TestTheViewersServerEndsWithEitherEnd(t *testing.T) {
-	viewer, end, ended := startViewer(t, newFake("shop"))
+	viewer, end, ended := startViewer(t, newFake("shop"), Look)
 	if _, err := viewer.Status(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestTheViewersServerEndsWithEitherEnd(t *testing.T) {
 	if _, err := viewer.Status(t.Context()); err == nil {
 		t.Error("answered without a server")
 	}
-	viewer, _, ended = startViewer(t, newFake("shop"))
+	viewer, _, ended = startViewer(t, newFake("shop"), Look)
 	if _, err := viewer.Status(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -87,5 +87,67 @@ func TestTheViewersServerEndsWithEitherEnd(t *testing.T) {
 	case <-ended:
 	case <-time.After(time.Minute):
 		t.Error("the server goes on without its peer")
+	}
+}
+
+func TestAProcessOfTheDaemonMayDoWhatItsAccessSays(t *testing.T) {
+	for access, may := range map[Access]map[string]bool{
+		Look:  {},
+		Read:  {"programs": true, "text": true},
+		Drive: {"programs": true, "text": true, "stop": true, "apply": true, "signal": true, "clear": true, "reread": true, "add": true, "remove": true, "renew": true},
+	} {
+		fake := newFake("shop")
+		close(fake.finish)
+		client, _, _ := startViewer(t, fake, access)
+		ctx := t.Context()
+		for name, ask := range map[string]func() error{
+			"programs": func() error { _, err := client.Programs(ctx, false); return err },
+			"text":     func() error { _, err := client.LogText(ctx, api.LogTextQuery{App: "shop"}); return err },
+			"stop":     func() error { _, err := client.Do(ctx, api.Request{Verb: api.Stop, App: "shop"}, nil); return err },
+			"apply":    func() error { _, err := client.Apply(ctx, api.ApplyRequest{}, nil); return err },
+			"signal":   func() error { return client.Signal(ctx, "shop", unix.SIGUSR1) },
+			"clear":    func() error { return client.ClearLog(ctx, "shop") },
+			"reread":   func() error { _, err := client.Reread(ctx); return err },
+			"add":      func() error { return client.AddGroup(ctx, "shop") },
+			"remove":   func() error { return client.RemoveGroup(ctx, "shop") },
+			"renew":    func() error { return client.Renew(ctx) },
+			"listen":   func() error { return client.Listen(ctx, api.ListenRequest{App: "shop"}) },
+			"unlisten": func() error { return client.Unlisten(ctx, "shop", false) },
+		} {
+			err := ask()
+			var e *api.Error
+			if denied := errors.As(err, &e) && e.Exit == api.ExitDenied; denied == may[name] || err != nil && !denied {
+				t.Errorf("access %d: %s: %v", access, name, err)
+			}
+		}
+	}
+}
+
+// An operation takes as long as the app needs: others are answered meanwhile on the one connection.
+func TestRequestsOfTheAdminProcessAreAnsweredSideBySide(t *testing.T) {
+	fake := newFake("shop")
+	client, _, _ := startViewer(t, fake, Drive)
+	stopped := make(chan error, 1)
+	go func() {
+		_, err := client.Do(t.Context(), api.Request{Verb: api.Stop, App: "shop"}, nil)
+		stopped <- err
+	}()
+	<-fake.waiting
+	for range 100 {
+		if _, err := client.Status(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := client.Status(ctx); err == nil {
+		t.Error("answered without a client")
+	}
+	if _, err := client.Status(t.Context()); err != nil {
+		t.Errorf("a request that is given up breaks the connection: %v", err)
+	}
+	close(fake.finish)
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }

@@ -103,6 +103,14 @@ func (t *Teardown) run(done chan<- struct{}, tearDown func()) {
 	}
 }
 
+// Outcome is how the main process has ended; ok is false if there was none. Done must be closed.
+func (t *Teardown) Outcome() (o process.Outcome, ok bool) {
+	if t.generation == nil || t.generation.Process == nil {
+		return o, false
+	}
+	return t.generation.Process.Outcome(), true
+}
+
 // Done is closed when no process of the generation exists.
 func (t *Teardown) Done() <-chan struct{} { return t.done }
 

@@ -55,6 +55,7 @@ type Log struct {
 
 	mu      sync.Mutex // guards what follows
 	ring    ring
+	cleared cleared
 	tails   generationTails
 	readers map[*reader]struct{}
 	pipes   map[int]*pipes // open pipes by generation

@@ -12,6 +12,7 @@ type ring struct {
 	first uint64 // sequence number of the oldest
 	bytes int
 	limit int
+	gone  [Note + 1]int64 // text of the lines that were dropped, in bytes with line feeds, by stream
 }
 
 // next is the sequence number of the next line.
@@ -34,6 +35,7 @@ func (r *ring) push(l Line) {
 func (r *ring) drop() {
 	oldest := &r.lines[r.head]
 	r.bytes -= len(oldest.Text) + lineCost
+	r.gone[oldest.Stream] += int64(len(oldest.Text)) + 1
 	*oldest = Line{} // release the text
 	r.head = (r.head + 1) % len(r.lines)
 	r.count--

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -14,37 +16,108 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/confine"
+	"tideover/supervisor/control"
 	"tideover/supervisor/safepath"
 )
 
-// openAdmin binds daemon.admin. After an upgrade its failure is logged only: the apps run.
+// openAdmin binds daemon.admin and the addresses for clients of supervisord. After an upgrade a
+// failure is logged only: the apps run.
 func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 	keeper := admin.NewKeeper(admin.Options{
 		Logger:      d.logger,
 		Confinement: func() (confine.Options, error) { return d.confinement(socketPath) },
-		Serve:       func(ctx context.Context, end *os.File) error { return d.control.ServeViewer(ctx, end) },
+		Serve: func(ctx context.Context, end *os.File, access control.Access) error {
+			return d.control.ServeViewer(ctx, end, access)
+		},
 	})
-	change, err := prepareAdmin(keeper, d.Config.Daemon.Admin)
+	change, err := prepareAdmin(keeper, &d.Config.Daemon, true)
 	switch {
 	case err == nil:
 		change.Commit()
 	case d.Handoff != nil:
 		d.logger.Error("cannot open admin address", "error", err, "hint", "free the address, then: tideover apply")
 	default:
-		return nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "daemon.admin is the address of /metrics, /-/live and /-/ready"}
+		return nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "daemon.admin is the address of /metrics, /-/live and /-/ready, daemon.supervisor_* are for supervisorctl"}
 	}
 	return keeper, nil
 }
 
-// prepareAdmin binds an address. Root makes no socket on a path that others can change: a symlink on
-// it could lead to any directory.
-func prepareAdmin(keeper *admin.Keeper, address string) (admin.Change, error) {
-	if path, unix := strings.CutPrefix(address, "unix:"); unix && os.Geteuid() == 0 {
+// prepareAdmin binds the addresses. Root makes no socket on a path that others can change: a symlink
+// on it could lead to any directory. later is that of Keeper.Prepare.
+func prepareAdmin(keeper *admin.Keeper, cfg *config.Daemon, later bool) (admin.Change, error) {
+	adminPath, _ := strings.CutPrefix(cfg.Admin, "unix:")
+	if adminPath == cfg.Admin {
+		adminPath = "" // TCP
+	}
+	for key, path := range map[string]string{"admin": adminPath, "supervisor_socket": cfg.Supervisor.Socket} {
+		if path == "" || os.Geteuid() != 0 {
+			continue
+		}
 		if _, err := (safepath.Opener{}).Access(path); err != nil {
-			return admin.Change{}, fmt.Errorf("daemon.admin: %w", err)
+			return admin.Change{}, fmt.Errorf("daemon.%s: %w", key, err)
 		}
 	}
-	return keeper.Prepare(address)
+	to, err := adminAddresses(cfg)
+	if err != nil {
+		return admin.Change{}, err
+	}
+	return keeper.Prepare(to, later)
+}
+
+// adminAddresses are the addresses of the admin process, with the password.
+func adminAddresses(cfg *config.Daemon) (admin.Addresses, error) {
+	s := cfg.Supervisor
+	to := admin.Addresses{Admin: cfg.Admin, Socket: s.Socket, HTTP: s.HTTP, SocketMode: s.SocketMode, SocketUID: -1, SocketGID: -1,
+		Supervisor: admin.Supervisor{Identifier: s.Identifier, User: s.User, SocketAuth: s.SocketAuth}}
+	var err error
+	if to.SocketUID, to.SocketGID, err = lookUpOwner(s.SocketOwner); err != nil {
+		return to, fmt.Errorf("daemon.supervisor_socket_owner: %w", err)
+	}
+	if s.User == "" {
+		return to, nil
+	}
+	file, err := (safepath.Opener{}).ReadFile(s.PasswordFile)
+	if err != nil {
+		return to, fmt.Errorf("daemon.supervisor_password_file: %w", err)
+	}
+	to.Supervisor.Password, _, _ = strings.Cut(string(file.Text), "\n")
+	if to.Supervisor.Password = strings.TrimRight(to.Supervisor.Password, "\r"); to.Supervisor.Password == "" {
+		return to, fmt.Errorf("daemon.supervisor_password_file: %s is empty", s.PasswordFile)
+	}
+	return to, nil
+}
+
+// lookUpOwner finds USER, USER:GROUP or :GROUP; -1 is for one that is left out. As with supervisord,
+// the group of USER alone is that of the account.
+func lookUpOwner(text string) (uid, gid int, err error) {
+	uid, gid = -1, -1
+	name, group, both := strings.Cut(text, ":")
+	if name != "" {
+		account, err := user.Lookup(name)
+		if err != nil {
+			if account, err = user.LookupId(name); err != nil {
+				return -1, -1, fmt.Errorf("there is no user %q", name)
+			}
+		}
+		if uid, err = strconv.Atoi(account.Uid); err != nil {
+			return -1, -1, err
+		}
+		if !both {
+			gid, err = strconv.Atoi(account.Gid)
+			return uid, gid, err
+		}
+	}
+	if group != "" {
+		found, err := user.LookupGroup(group)
+		if err != nil {
+			if found, err = user.LookupGroupId(group); err != nil {
+				return -1, -1, fmt.Errorf("there is no group %q", group)
+			}
+		}
+		gid, err = strconv.Atoi(found.Gid)
+		return uid, gid, err
+	}
+	return uid, gid, nil
 }
 
 // confinement is how the admin process is confined: in an empty directory beside the control
@@ -79,7 +152,7 @@ func (d *daemon) reconfigure(to *config.Daemon) (supervisor.DaemonChange, error)
 			return supervisor.DaemonChange{}, err
 		}
 	}
-	change, err := prepareAdmin(d.admin, to.Admin)
+	change, err := prepareAdmin(d.admin, to, false)
 	return supervisor.DaemonChange{Commit: func() {
 		change.Commit()
 		d.setLogLevel(level)

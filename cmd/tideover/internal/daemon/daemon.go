@@ -146,10 +146,7 @@ func (d *daemon) run(ctx context.Context) error {
 		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff, StopTimeout: stopTimeout,
 		TakeOver: d.TakeOver && d.Handoff == nil, Reconfigure: d.reconfigure,
 		Processes: func() map[string]int {
-			pids := map[string]int{"admin": d.admin.Pid()}
-			if relaying != nil {
-				pids["relay"] = relaying.Pid()
-			}
+			pids := map[string]int{"admin": d.admin.Pid(), "relay": d.relaying.Pid()}
 			maps.DeleteFunc(pids, func(_ string, pid int) bool { return pid == 0 })
 			return pids
 		},
@@ -219,7 +216,11 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 	defer end()
 	systemd := newNotifier(d, sup)
 	helpers.Go(func() { systemd.run(ended) })
-	d.control = control.NewServer(socket, backend{sup, systemd, d.shutdown, d.logger}, d.logger)
+	renewals := newCoalescer()
+	helpers.Go(func() {
+		renewals.serve(ended, func() { systemd.reloading(func() { d.applyAndReload(ended, sup, "renew") }) })
+	})
+	d.control = control.NewServer(socket, backend{sup, systemd, d.shutdown, d.logger, renewals}, d.logger)
 	helpers.Go(func() { d.admin.Run(ended) })
 	helpers.Go(func() {
 		if err := d.control.Serve(ended); err != nil {
@@ -294,6 +295,12 @@ type backend struct {
 	systemd  *notifier
 	shutdown *shutdown
 	logger   hclog.Logger
+	renewals coalescer
+}
+
+func (b backend) Renew(by string) {
+	b.logger.Info("renewal requested", "by", by)
+	b.renewals.add()
 }
 
 func (b backend) Shutdown(fast bool) { b.shutdown.begin(fast) }

@@ -99,7 +99,7 @@ func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor
 	defer background.Wait()
 	reloads, upgrades, reopens := newCoalescer(), newCoalescer(), newCoalescer()
 	background.Go(func() {
-		reloads.serve(ended, func() { systemd.reloading(func() { d.applyAndReload(ended, sup) }) })
+		reloads.serve(ended, func() { systemd.reloading(func() { d.applyAndReload(ended, sup, "signal HUP") }) })
 	})
 	background.Go(func() {
 		upgrades.serve(ended, func() { systemd.reloading(func() { d.upgrade(sup, socket) }) })

@@ -1,0 +1,166 @@
+package admin
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/confine"
+	"tideover/supervisor/control"
+	"tideover/supervisor/xmlrpc"
+)
+
+func (b *backend) Programs(bool) ([]api.Program, error) {
+	return []api.Program{{App: "shop", Group: "shop", Name: "shop", State: api.Running, Pid: 11}}, nil
+}
+
+func (b *backend) ClearLog(string) error { return nil }
+
+// call calls a method of supervisord.
+func (h *harness) call(address, user, password, method string, params ...any) (any, error) {
+	h.Helper()
+	request, err := http.NewRequest(http.MethodPost, "http://admin/RPC2", bytes.NewReader(xmlrpc.Request(xmlrpc.Call{Method: method, Params: params})))
+	if err != nil {
+		h.Fatal(err)
+	}
+	if user != "" {
+		request.SetBasicAuth(user, password)
+	}
+	answer, err := client(address).Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != 200 {
+		return answer.StatusCode, errors.New(answer.Status)
+	}
+	return xmlrpc.ReadResponse(answer.Body, 1<<20)
+}
+
+func TestClientsOfSupervisordAreAnsweredWithTheirRights(t *testing.T) {
+	h := newHarness(t, "")
+	path := filepath.Join(t.TempDir(), "supervisor.sock")
+	to := Addresses{Admin: freeAddress(t), Socket: path, HTTP: freeAddress(t), SocketMode: 0o660, SocketUID: -1, SocketGID: -1, Supervisor: Supervisor{Identifier: "here"}}
+	if os.Geteuid() == 0 {
+		to.SocketUID, to.SocketGID = 33, 61012
+	}
+	set := func() {
+		t.Helper()
+		change, err := h.keeper.Prepare(to, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change.Commit()
+	}
+	faultCode := func(err error) int {
+		var f *xmlrpc.Fault
+		if errors.As(err, &f) {
+			return f.Code
+		}
+		return 0
+	}
+	set()
+	if status, _ := h.get(to.Admin, "/-/live"); status != 200 {
+		t.Errorf("the admin address: %d", status)
+	}
+	for _, address := range []string{"unix:" + path, to.HTTP} {
+		if v, err := h.call(address, "", "", "supervisor.getIdentification"); v != "here" {
+			t.Errorf("%s: %v %v", address, v, err)
+		}
+	}
+	if v, err := h.call("unix:"+path, "", "", "supervisor.clearProcessLogs", "shop"); v != true {
+		t.Errorf("on the socket: %v %v", v, err)
+	}
+	if v, err := h.call(to.HTTP, "", "", "supervisor.clearProcessLogs", "shop"); faultCode(err) != 30 {
+		t.Errorf("without a password: %v %v", v, err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("%v %v", info, err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); os.Geteuid() == 0 && (st.Uid != 33 || st.Gid != 61012) {
+		t.Errorf("owner %d:%d", st.Uid, st.Gid)
+	}
+	if err := confine.Verify(h.pid(), confine.Options{User: h.user, Root: h.jail}); err != nil {
+		t.Error(err)
+	}
+
+	to.Supervisor.User, to.Supervisor.Password = "deploy", "secret"
+	former := h.pid()
+	set()
+	h.pid(former)
+	if v, err := h.call(to.HTTP, "deploy", "secret", "supervisor.clearProcessLogs", "shop"); v != true {
+		t.Errorf("with the password: %v %v", v, err)
+	}
+	for _, password := range []string{"", "other"} {
+		if v, _ := h.call(to.HTTP, "deploy", password, "supervisor.getState"); v != 401 {
+			t.Errorf("with %q: %v", password, v)
+		}
+	}
+	if v, err := h.call("unix:"+path, "", "", "supervisor.clearProcessLogs", "shop"); v != true {
+		t.Errorf("the password is asked for on the socket: %v %v", v, err)
+	}
+	to.Supervisor.SocketAuth = true
+	former = h.pid()
+	set()
+	h.pid(former)
+	if v, _ := h.call("unix:"+path, "", "", "supervisor.getState"); v != 401 {
+		t.Errorf("the password is not asked for on the socket: %v", v)
+	}
+}
+
+func TestTheProcessMayNoMoreThanItsAddressesNeed(t *testing.T) {
+	with := Supervisor{User: "deploy", Password: "secret"}
+	for want, all := range map[control.Access][]Addresses{
+		control.Look:  {{}, {Admin: ":1"}},
+		control.Read:  {{HTTP: ":1"}, {Admin: ":1", HTTP: ":2"}},
+		control.Drive: {{HTTP: ":1", Supervisor: with}, {Socket: "/a"}, {Socket: "/a", HTTP: ":1"}},
+	} {
+		for _, a := range all {
+			if got := a.needed(); got != want {
+				t.Errorf("%+v: %v, want %v", a, got, want)
+			}
+		}
+	}
+}
+
+// supervisord still has its addresses while the apps are moved.
+func TestAnAddressForSupervisorctlThatIsInUseIsOpenedLater(t *testing.T) {
+	h := newHarness(t, "")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := Addresses{Admin: freeAddress(t), HTTP: taken.Addr().String(), SocketUID: -1, SocketGID: -1}
+	if _, err := h.keeper.Prepare(to, false); err == nil {
+		t.Error("an apply accepts an address that is in use")
+	}
+	change, err := h.keeper.Prepare(to, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change.Commit()
+	if status, _ := h.get(to.Admin, "/-/live"); status != 200 {
+		t.Errorf("status %d", status)
+	}
+	if change, err = h.keeper.Prepare(to, false); err != nil { // another apply, meanwhile
+		t.Errorf("an apply that does not concern it: %v", err)
+	} else {
+		change.Commit()
+	}
+	taken.Close()
+	for range 3000 {
+		if v, err := h.call(to.HTTP, "", "", "supervisor.getAPIVersion"); err == nil && v == "3.0" {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	t.Error("it is not opened")
+}
