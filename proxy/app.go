@@ -22,6 +22,7 @@ type app struct {
 	unsent   sendings
 	spool    *spool.Spool // for what is longer; nil: it is streamed
 	errorLog *errorLog
+	access   accessLog
 	limiter  *connlimit.Limiter
 	pipes    atomic.Int32 // that are open
 

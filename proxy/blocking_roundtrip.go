@@ -282,6 +282,7 @@ func (u *blockingUpstream) handleFailure(p progress, err error) (again, busy boo
 	if f.retryable() && !(x.settings.NoResend && f.mayHaveRun()) {
 		if f.mayHaveRun() {
 			x.app.counters.resent.Add(1)
+			x.resent++
 		}
 		x.appTook = 0
 		return true, p == connected
@@ -346,6 +347,7 @@ func (u *blockingUpstream) copyRaw() error {
 	if len(data) == 0 {
 		return nil
 	}
+	u.x.sent += int64(len(data))
 	return u.send(data)
 }
 

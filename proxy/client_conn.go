@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/netip"
 
+	"tideover/proxy/accesslog"
 	"tideover/proxy/gate"
 	"tideover/proxy/http1"
 )
@@ -18,13 +19,17 @@ type clientConn struct {
 	remote netip.AddrPort // the socket's, or that of a PROXY header; invalid for a unix socket
 	local  netip.AddrPort // what the client has connected to; invalid for a unix socket
 	header proxyHeader
-	rules  *rules
+
+	logged   string         // see logAddress
+	loggedOf netip.AddrPort // the remote that it is
+	rules    *rules
 }
 
 // rules are what the settings mean for clients of one kind, which share them.
 type rules struct {
 	clientKind
 	policy http1.Policy
+	access *accesslog.Format
 	limits http1.Limits // the policy's, and that of a body
 }
 
@@ -59,6 +64,14 @@ func (c *clientConn) address() string {
 	return netip.AddrPortFrom(c.remote.Addr().Unmap(), c.remote.Port()).String()
 }
 
+// logAddress is address, which is formatted once for a connection.
+func (c *clientConn) logAddress() string {
+	if c.logged == "" || c.loggedOf != c.remote {
+		c.logged, c.loggedOf = c.address(), c.remote
+	}
+	return c.logged
+}
+
 // hasProxyLine reports whether a connection to t for this client begins with a line of the PROXY
 // protocol. Then it carries no other client's requests. The app refuses a line without an address
 // (gunicorn answers 400 to PROXY UNKNOWN), so that a unix client has none.
@@ -89,6 +102,10 @@ func newRules(k clientKind) *rules {
 	limits.Line = orDefault(set.Limits.Field, max(limits.Line, limits.StartLine))
 	r := &rules{clientKind: k, limits: limits, policy: http1.Policy{Limits: limits, Trusted: k.trusted,
 		PassUnderscores: set.PassUnderscores, RemoveNamed: set.RemoveNamed, DefaultHost: k.host()}}
+	var err error
+	if r.access, err = accesslog.Parse(set.AccessFormat); err != nil { // the configuration was checked
+		r.access, _ = accesslog.Parse("")
+	}
 	// Not the policy's: a head that announces too long a body is valid, and what follows can be
 	// drained.
 	r.limits.Body = set.Limits.Body

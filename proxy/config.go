@@ -85,6 +85,13 @@ type Settings struct {
 	// refused. Fields that are always hop-by-hop are removed in any case.
 	RemoveNamed bool
 
+	// Access says which requests have a line in the access log (Server.SetAccessLog), AccessSlow from
+	// which duration on one is slow, and AccessFormat what the line has (accesslog.Parse); empty:
+	// "combined".
+	Access       Access
+	AccessSlow   time.Duration
+	AccessFormat string
+
 	// RetryAfter is what a 503 says when too many requests are held, or one for too long. 0: 5 s.
 	RetryAfter time.Duration
 	// ErrorPage is the body of a 503, HTML where it begins with '<', else plain text. Empty: the

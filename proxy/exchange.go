@@ -46,6 +46,8 @@ type exchange struct {
 	attempts  int           // times the request was lost after it had been written to the app
 	target    string        // name of the last target, for logs
 	status    int           // that the client gets; 0: none yet
+	sent      int64         // bytes of the body of the app's response that the client gets
+	resent    int           // times it was sent again after the app may have read it
 	appTook   time.Duration // since the request was sent to the app; 0: it was not, or the app has it
 	keepAlive bool          // the connection may carry another request
 	ended     bool
@@ -91,7 +93,7 @@ func (x *exchange) begin(c *clientConn, now time.Time) {
 	x.stored, x.begun, x.complete, x.streaming, x.consumed = storedBody{}, false, false, false, false
 	x.overBudget, x.compacted, x.reserved = false, false, 0
 	x.held, x.waited, x.attempts, x.target = false, 0, c.replay.attempts, ""
-	x.status, x.appTook = 0, 0
+	x.status, x.appTook, x.sent, x.resent = 0, 0, 0, 0
 	x.keepAlive, x.ended = true, false
 	c.replay.pending = false
 	c.releaseReplay()
@@ -276,7 +278,11 @@ func (x *exchange) end(o outcome, now time.Time) {
 		panic("proxy: a request ended twice")
 	}
 	x.ended = true
-	x.app.counters.end(ending{outcome: o, status: x.status, took: now.Sub(x.startedAt), app: x.appTook, hold: x.waited, held: x.held, now: now})
+	e := ending{outcome: o, status: x.status, took: now.Sub(x.startedAt), app: x.appTook, hold: x.waited, held: x.held, now: now}
+	x.app.counters.end(&e)
+	if x.settings.Access.wants(&e, x.settings.AccessSlow) {
+		x.app.access.write(x, &e)
+	}
 }
 
 // fail ends the request with an error response of the server's own.

@@ -56,6 +56,7 @@ func (s *Server) Quiesce(ctx context.Context) []Connection {
 			c.resetUnlessComplete()
 		}
 	})
+	s.app.access.flush()
 	return all
 }
 

@@ -17,6 +17,8 @@ type Metrics struct {
 	App Histogram `json:"app"`
 	// Hold: the time at the gate, of the requests that were held.
 	Hold Histogram `json:"hold"`
+	// AccessDropped is how many lines of the access log were dropped.
+	AccessDropped uint64 `json:"access_dropped"`
 	// PerSecond is how many requests have ended in a second, and Failing how many of them with a
 	// status of 500 or above, in the last few seconds.
 	PerSecond float64 `json:"-"`
@@ -48,7 +50,7 @@ func (h Histogram) Count() (n uint64) {
 
 // Metrics reads the totals in detail, one after the other, while requests go on.
 func (c *Totals) Metrics() Metrics {
-	m := Metrics{Client: c.client.snapshot(), App: c.app.snapshot(), Hold: c.hold.snapshot()}
+	m := Metrics{Client: c.client.snapshot(), App: c.app.snapshot(), Hold: c.hold.snapshot(), AccessDropped: c.accessDropped.Load()}
 	for e := range c.endings.all {
 		m.Endings = append(m.Endings, EndingCount{Ending: e.outcome.String(), Status: e.status, Requests: e.n})
 	}

@@ -28,7 +28,7 @@ func TestEachEndingIsCountedOnceByStatus(t *testing.T) {
 			for i := range each {
 				status := []int{200, 201, 404, 500, 503}[i%5]
 				c.requests.Add(1)
-				c.end(ending{outcome: outcome(i % 3), status: status, took: time.Duration(w) * time.Millisecond, now: time.Now()})
+				c.end(&ending{outcome: outcome(i % 3), status: status, took: time.Duration(w) * time.Millisecond, now: time.Now()})
 			}
 		})
 	}
@@ -55,8 +55,8 @@ func TestEachEndingIsCountedOnceByStatus(t *testing.T) {
 func TestMoreStatusesThanThereIsRoomForLoseNoRequest(t *testing.T) {
 	var c Totals
 	for status := 100; status < 1000; status++ {
-		c.end(ending{outcome: answered, status: status})
-		c.end(ending{outcome: answered, status: status})
+		c.end(&ending{outcome: answered, status: status})
+		c.end(&ending{outcome: answered, status: status})
 	}
 	if s := c.Snapshot(); s.Answered != 1800 {
 		t.Errorf("%d answered", s.Answered)
@@ -71,7 +71,7 @@ func TestMetricsOfAnotherProcessAreAdded(t *testing.T) {
 	var former, next Totals
 	for i, status := range []int{200, 200, 404, 0} {
 		former.requests.Add(1)
-		former.end(ending{outcome: []outcome{answered, answered, answered, clientLeft}[i], status: status, took: 20 * time.Millisecond, app: time.Millisecond, held: true, hold: 7 * time.Second})
+		former.end(&ending{outcome: []outcome{answered, answered, answered, clientLeft}[i], status: status, took: 20 * time.Millisecond, app: time.Millisecond, held: true, hold: 7 * time.Second})
 	}
 	former.requests.Add(2)
 	s := former.Snapshot()

@@ -93,6 +93,8 @@ type Totals struct {
 	// time at the gate of those that were held.
 	client, app, hold histogram
 	recent, recent5xx window // requests that ended, and those of them with a status of 500 or above
+
+	accessDropped atomic.Uint64 // lines of the access log
 }
 
 // An ending is how a request has ended, and when.
@@ -107,7 +109,7 @@ type ending struct {
 }
 
 // end counts a request that has ended. It takes no lock and allocates nothing.
-func (c *Totals) end(e ending) {
+func (c *Totals) end(e *ending) {
 	c.endings.add(e.outcome, e.status, 1)
 	c.client.observe(e.took)
 	if e.app > 0 {
@@ -151,6 +153,7 @@ func (c *Totals) Clear() {
 	c.hold.clear()
 	c.recent.clear()
 	c.recent5xx.clear()
+	c.accessDropped.Store(0)
 	c.clients.Store(0)
 	c.sending.Store(0)
 }
@@ -185,6 +188,7 @@ func (c *Totals) add(s Counters, m Metrics) {
 	c.client.add(m.Client)
 	c.app.add(m.App)
 	c.hold.add(m.Hold)
+	c.accessDropped.Add(m.AccessDropped)
 }
 
 // ended are the fields of c that count endings.

@@ -110,6 +110,7 @@ func (rt *roundTrip) reframe() (done bool, fault *http1.Error) {
 		if fault != nil {
 			return false, fault
 		}
+		rt.x.sent += int64(len(data))
 		if rt.framing == http1.Chunked {
 			rt.out = http1.AppendChunk(rt.out, data)
 		} else {

@@ -30,6 +30,7 @@ func NewServer(o Options) *Server {
 	if s.app.counters == nil {
 		s.app.counters = &Totals{}
 	}
+	s.app.access.totals = s.app.counters
 	s.app.unsent.total = &s.app.counters.sending
 	if s.app.logger == nil {
 		s.app.logger = hclog.NewNullLogger()
@@ -144,6 +145,7 @@ func (s *Server) Close() {
 		cut.Stop()
 	}
 	s.app.errorLog.flush()
+	s.app.access.setFile(nil)
 }
 
 // Cut cuts the requests under way, so that a [Server.Close] that waits for them returns.

@@ -35,6 +35,7 @@ type App struct {
 	relay  *relayApp      // nil: no request is relayed to it
 	direct *directSockets // of an app with relay = "none"; else nil
 	tally  *tally
+	access accessLog
 	log    *logs.Log
 
 	// For other goroutines.
@@ -531,6 +532,7 @@ func (a *App) publish() {
 // the next generation.
 func (a *App) useSettings(cfg *config.App) {
 	a.settings = cfg
+	a.configureAccess(cfg)
 	a.relay.configure(cfg)
 	a.log.Configure(a.logOptions(cfg))
 	a.watcher.Set(a.name, cfg.Watch, opener(cfg))

@@ -45,7 +45,7 @@ func mainProcesses(apps []*App) (pids []int) {
 func (a *App) metrics() metrics.App {
 	seen := a.snapshot.Load()
 	m := metrics.App{Name: a.name, State: seen.state(), MemoryMax: uint64(seen.settings.Memory.Max), Crashes: uint64(seen.crashes), LastReload: seen.last,
-		Draining: len(seen.draining), LinesDropped: a.log.Dropped()}
+		Draining: len(seen.draining), LinesDropped: a.linesDropped()}
 	a.tally.fill(&m)
 	if g := seen.current; g != nil {
 		m.Generation, m.Revision, m.Ready = g.Number, g.Dir, g.Ready

@@ -139,7 +139,8 @@ func (s *Supervisor) readWanted(r api.ApplyRequest) (*reconciliation, error) {
 		return nil, invalid(err)
 	}
 	for _, cfg := range c.wanted {
-		if a, err := s.registry.app(cfg.Name); err != nil || a.snapshot.Load().settings.Log.File != cfg.Log.File {
+		a, err := s.registry.app(cfg.Name)
+		if err != nil || logFiles(a.snapshot.Load().settings) != logFiles(cfg) {
 			if err := s.shared.source.checkLog(cfg); err != nil {
 				return nil, invalid(err)
 			}
@@ -147,6 +148,9 @@ func (s *Supervisor) readWanted(r api.ApplyRequest) (*reconciliation, error) {
 	}
 	return c, nil
 }
+
+// logFiles are the paths of the log files of an app.
+func logFiles(cfg *config.App) [2]string { return [2]string{cfg.Log.File, cfg.Log.AccessFile} }
 
 // recall prepares the apps of a dry run. The address of a gunicorn that was not asked stays what it
 // is.

@@ -22,6 +22,7 @@ type relayApp struct {
 
 	mu      sync.Mutex // held during a Set, so that the relay gets them in their order
 	desired remote.Set
+	pipes   uint64             // number of the last pipe of the access log
 	target  *generation.Target // that of desired
 	final   *remote.Counters   // once it was removed
 }
@@ -140,6 +141,15 @@ func (r *relayApp) counters() remote.Counters {
 		return *final
 	}
 	return r.relay.Counters(r.id)
+}
+
+// setAccess has the lines of the access log written to the write end of a pipe; nil: they are dropped.
+// It returns when the relay has written the lines of the former one.
+func (r *relayApp) setAccess(f *os.File) {
+	r.change(func(s *remote.Set) {
+		r.pipes++
+		s.Access = remote.AccessPipe{Number: r.pipes, File: f}
+	})
 }
 
 // metrics are the totals in detail.

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -198,10 +199,16 @@ func (s *settingsSource) readPage(cfg *config.App) *config.App {
 	return &complete
 }
 
-// checkLog is the error of opening the log file of an app. Where the app's user can change the
+// checkLog is the error of opening the log files of an app. Where the app's user can change the
 // path it is only logged: this user must not be able to keep other apps from starting.
 func (s *settingsSource) checkLog(cfg *config.App) error {
-	file := logFile(cfg)
+	return cmp.Or(s.checkLogFile(cfg, logFile(cfg)), s.checkLogFile(cfg, accessFile(cfg)))
+}
+
+func (s *settingsSource) checkLogFile(cfg *config.App, file logs.FileOptions) error {
+	if file.Path == "" {
+		return nil
+	}
 	err := file.Check()
 	if err == nil {
 		return nil
@@ -255,6 +262,7 @@ func relaySettings(cfg *config.App) remote.ProxySettings {
 		WriteTimeout: cfg.Limits.SendTime, IdleTimeout: cfg.Limits.Idle, TunnelTimeout: cfg.Limits.Tunnel,
 		MinRate: noneIfZero(cfg.Limits.MinRate), WorkerMinRate: noneIfZero(cfg.Limits.MinRateWorker),
 		MaxConnections: cfg.Limits.MaxConns,
+		Access:         remote.Access(cfg.Log.Access), AccessSlow: cfg.Log.AccessSlow, AccessFormat: cfg.Log.AccessFormat,
 	}
 }
 

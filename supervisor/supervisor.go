@@ -36,6 +36,7 @@ type Options struct {
 	Output     io.Writer // the children's output, prefixed; nil: nowhere
 	Color      bool
 	Unicode    bool         // its prefixes are drawn, not typed
+	JSON       bool         // each line is a JSON object, for containers
 	OwnLog     *logs.OwnLog // the daemon's own last lines, fed by Logger; nil: not kept
 	Name       string       // of the records: "control", or the app's for `run --`
 	RuntimeDir string       // private sockets; made, 0700
@@ -419,7 +420,11 @@ func (s *Supervisor) Reopen() error {
 	var opens sync.WaitGroup
 	for i, e := range entries {
 		opens.Go(func() {
-			if err := e.app.log.Reopen(); err != nil {
+			err := e.app.log.Reopen()
+			if own := e.app.access.own.Load(); own != nil {
+				err = cmp.Or(err, own.Reopen())
+			}
+			if err != nil {
 				failed[i] = api.Errorf(api.ExitError, "cannot reopen the log of %s: %v", e.app.name, err)
 			}
 		})
@@ -491,7 +496,7 @@ func (s *Supervisor) Leaving() <-chan struct{} { return s.leaving.Done() }
 // logs returns the destinations of an app's output.
 func (o Options) logs(cfg *config.App) logs.Options {
 	l := logs.Options{
-		App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: o.Output, Color: o.Color, Unicode: o.Unicode,
+		App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: o.Output, Color: o.Color, Unicode: o.Unicode, JSON: o.JSON,
 		File: logFile(cfg),
 	}
 	if cfg.Log.Journal {

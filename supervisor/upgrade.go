@@ -336,6 +336,10 @@ func (o *operation) handOff(u *upgrade, hooked bool, connections []remote.Connec
 		b.Counters.CutUnderWay()
 		b.Metrics = a.relay.metrics()
 	}
+	if a.access.own.Load() != nil { // the next program opens the file anew
+		a.closeAccess()
+		defer a.configureAccess(a.settings)
+	}
 	pipes, err := a.log.Detach()
 	defer a.attachPipes(pipes)
 	if err == nil {

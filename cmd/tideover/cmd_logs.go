@@ -10,7 +10,7 @@ import (
 )
 
 func newLogsCommand(c *cli) *cobra.Command {
-	q := api.LogQuery{}
+	q, times := api.LogQuery{}, false
 	cmd := &cobra.Command{
 		Use:     "logs [APP...] [-f] [-n N]",
 		Aliases: []string{"tail", "maintail"},
@@ -18,6 +18,7 @@ func newLogsCommand(c *cli) *cobra.Command {
 		Example: `  tideover logs shop           the last 100 lines
   tideover logs -f             all apps, and new lines as they are written
   tideover logs celery -f      all instances of celery; labels select, too
+  tideover logs -t shop        with the time of each line
   tideover logs --daemon       tideover's own log: why a 503 was sent
   tideover tail -f shop        tail is logs, as in supervisorctl`,
 		Long: `Each line begins with the app and its generation, then "|" for standard output
@@ -39,11 +40,12 @@ the command goes on when tideover itself restarts, and prints that it did.`,
 			case q.Daemon && len(args) > 0:
 				return usageError(cmd, "--daemon is the log of tideover itself, not of %s", args[0])
 			}
-			return showLogs(c, cmd.Context(), q, args, stream)
+			return showLogs(c, cmd.Context(), q, args, stream, times)
 		},
 	}
 	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "print new lines as they are written, until Ctrl-C")
 	cmd.Flags().IntVarP(&q.Lines, "lines", "n", 100, "`N` last lines (default: 100)")
+	cmd.Flags().BoolVarP(&times, "timestamps", "t", false, "print when each line was written")
 	cmd.Flags().BoolVar(&q.Daemon, "daemon", false, "the daemon's own log")
 	return cmd
 }
@@ -58,7 +60,7 @@ func splitStream(args []string) (names []string, stream string) {
 }
 
 // showLogs reads from every daemon that has one of the apps, concurrently.
-func showLogs(c *cli, ctx context.Context, q api.LogQuery, names []string, stream string) error {
+func showLogs(c *cli, ctx context.Context, q api.LogQuery, names []string, stream string, times bool) error {
 	ctx, cancel := c.waitContext(ctx)
 	defer cancel()
 	daemons, err := logDaemons(c, ctx, q, names)
@@ -66,6 +68,7 @@ func showLogs(c *cli, ctx context.Context, q api.LogQuery, names []string, strea
 		return err
 	}
 	r := newLogReader(c, daemons, stream)
+	r.times = times
 	if err := r.read(ctx, daemons, q); err != nil {
 		return err
 	}

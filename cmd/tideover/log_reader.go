@@ -28,6 +28,7 @@ type logReader struct {
 	screen term.Screen
 	style  logs.Style
 	stream string // stdout or stderr; empty: both
+	times  bool   // each line begins with its time
 
 	mu           sync.Mutex  // guards the fields below, and the output
 	lines        []logs.Line // for the document of --json
@@ -127,7 +128,11 @@ func (r *logReader) print(l logs.Line) bool {
 	if r.screen.Terminal {
 		text = term.Sanitize(text)
 	}
-	_, err := fmt.Fprintln(r.screen.Out, l.Prefix(r.style)+text)
+	at := ""
+	if r.times {
+		at = l.Time.Local().Format("2006-01-02T15:04:05.000Z07:00 ")
+	}
+	_, err := fmt.Fprintln(r.screen.Out, at+l.Prefix(r.style)+text)
 	r.outputClosed = r.outputClosed || err != nil
 	return !r.outputClosed
 }

@@ -83,6 +83,7 @@ type localApp struct {
 
 	mu      sync.Mutex // held during a Set
 	version uint64
+	access  uint64       // number of the pipe of the last Set
 	desired gate.Desired // as it was applied last
 	current int          // the generation of the gate's target; 0: none
 	targets map[int]*localTarget
@@ -136,6 +137,7 @@ func (l *Local) Set(_ context.Context, s Set) (Applied, error) {
 	if s.Last {
 		a.server.CloseAfterNextResponse()
 	}
+	a.setAccess(s.Access)
 	a.server.Configure(s.Settings)
 	a.desired = gate.Desired{Settings: s.Gate, Target: target, Holds: s.Holds, Refusal: s.Refusal}
 	former, inFlight := a.gate.Apply(a.desired)
@@ -164,6 +166,24 @@ func (l *Local) obtain(s Set) (*localApp, error) {
 		l.apps[s.App] = a
 	}
 	return a, nil
+}
+
+// setAccess has the lines of the access log written to a duplicate of a pipe. a.mu must be held.
+func (a *localApp) setAccess(p AccessPipe) {
+	if p.Number == a.access {
+		return
+	}
+	a.access = p.Number
+	if p.File == nil {
+		a.server.SetAccessLog(nil)
+		return
+	}
+	file, err := DuplicateFile(p.File)
+	if err != nil { // no descriptor is left: the lines are dropped
+		a.server.SetAccessLog(nil)
+		return
+	}
+	a.server.SetAccessLog(file)
 }
 
 // target returns the target of a generation, which is made if need be. a.mu must be held.

@@ -150,9 +150,20 @@ type Set struct {
 	Refusal  *Refusal      `json:"refusal,omitempty"` // nil: nothing is refused
 	Gate     GateSettings  `json:"gate"`
 	Settings ProxySettings `json:"settings"`
+	// Access is the pipe for the lines of the access log; the zero value: they are dropped.
+	Access AccessPipe `json:"access,omitzero"`
 	// Last makes every response the last one of its connection, because the app's listeners go to
 	// another process or end. It cannot be taken back.
 	Last bool `json:"last,omitempty"`
+}
+
+// An AccessPipe is a pipe for the lines of an access log.
+type AccessPipe struct {
+	// Number is that of the pipe; 0: there is none. Another number than in the Set before replaces the
+	// pipe, when its last lines are written.
+	Number uint64 `json:"number"`
+	// File is the write end, which must be non-blocking. It stays the caller's.
+	File *os.File `json:"-"`
 }
 
 // Applied is the answer to a Set.
@@ -348,6 +359,7 @@ type (
 	GateSettings  = gate.Settings
 	ProxySettings = proxy.Settings
 	Limits        = proxy.Limits
+	Access        = proxy.Access
 	Counters      = proxy.Counters
 	Metrics       = proxy.Metrics
 	Histogram     = proxy.Histogram

@@ -39,7 +39,7 @@ var walls = map[string][]string{
 	"supervisor/filewatch":       {"supervisor/config", "supervisor/safepath"},
 	"supervisor/state":           {"supervisor/api", "supervisor/process"},
 	"supervisor/supervisordconf": {"supervisor/config", "supervisor/gunicorn", "supervisor/servers", "supervisor/shellwords"},
-	"supervisor/config":          {"supervisor/gunicorn", "supervisor/process", "supervisor/safepath", "supervisor/servers", "supervisor/shellwords"},
+	"supervisor/config":          {"proxy/accesslog", "supervisor/gunicorn", "supervisor/process", "supervisor/safepath", "supervisor/servers", "supervisor/shellwords"},
 	"supervisor/servers":         {"supervisor/gunicorn"},
 	"supervisor/gunicorn":        {"supervisor/shellwords"},
 	"supervisor/api":             {},
@@ -53,12 +53,13 @@ var walls = map[string][]string{
 
 	"supervisor/admin/supervisord": {"supervisor/api", "supervisor/xmlrpc"},
 
-	"proxy":        {"proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
+	"proxy":        {"proxy/accesslog", "proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
 	"proxy/remote": {"listener", "proxy", "proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/spool", "proxy/remote/remotetest"},
 
 	"proxy/remote/remotetest": {"proxy/remote"},
 
 	"proxy/connlimit":  {},
+	"proxy/accesslog":  {},
 	"proxy/spool":      {},
 	"proxy/awake":      {},
 	"proxy/proxyproto": {},

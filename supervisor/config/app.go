@@ -220,16 +220,20 @@ type Drain struct {
 
 // Log says where the output of the app's processes goes.
 type Log struct {
-	File     string        // absolute; empty: no file
-	MaxSize  int64         // bytes after which it is rotated; 0: never
-	Every    time.Duration // age at which it is rotated; 0: never
-	Backups  int
-	MaxAge   time.Duration // after which rotated files are removed; 0: never
-	Compress bool
-	Mode     os.FileMode
-	Stdout   bool  // also to the daemon's own output, with a prefix
-	Journal  bool  // also to the systemd journal
-	Buffer   int64 // bytes kept in memory
+	File         string        // absolute; empty: no file
+	MaxSize      int64         // bytes after which it is rotated; 0: never
+	Every        time.Duration // age at which it is rotated; 0: never
+	Backups      int
+	MaxAge       time.Duration // after which rotated files are removed; 0: never
+	Compress     bool
+	Mode         os.FileMode
+	Stdout       bool   // also to the daemon's own output, with a prefix
+	Journal      bool   // also to the systemd journal
+	Buffer       int64  // bytes kept in memory
+	Access       string // which requests have a line in the access log: off, all, errors, slow, held
+	AccessSlow   time.Duration
+	AccessFormat string
+	AccessFile   string // absolute; empty: among the output
 	// MergeStderr shows clients of supervisord standard error in the log of standard output.
 	MergeStderr bool
 }

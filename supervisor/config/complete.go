@@ -13,7 +13,7 @@ func (a *App) completePaths(base string) {
 		a.Ready.Path = "/"
 	}
 	a.Directory = absolute(base, a.Directory)
-	for _, p := range []*string{&a.Log.File, &a.Hold.Page} {
+	for _, p := range []*string{&a.Log.File, &a.Log.AccessFile, &a.Hold.Page} {
 		if *p != "" {
 			*p = absolute(a.Directory, *p)
 		}

@@ -25,7 +25,7 @@ func (a *App) Each() []*App {
 		number := strconv.Itoa(n)
 		if a.Instances > 1 {
 			one.Name, one.Instance = a.Name+":"+number, n
-			one.Log.File = numbered(a.Log.File, number)
+			one.Log.File, one.Log.AccessFile = numbered(a.Log.File, number), numbered(a.Log.AccessFile, number)
 		}
 		one.Command = Substitute(a.Command, Instance, number)
 		one.Env = maps.Clone(a.Env)

@@ -195,6 +195,20 @@ var appKeys = []Key{
 	app("log.buffer", size, `"4MiB"`, Next, func(a *App) *int64 { return &a.Log.Buffer },
 		"output kept in memory while its reader is slow"),
 
+	app("log.access", oneOf("off", "all", "errors", "slow", "held"), `"off"`, Live, func(a *App) *string { return &a.Log.Access },
+		"which requests have a line in the access log").values(
+		"none",
+		"each",
+		"those with a status of 500 or above, and those without a whole response",
+		"those that took access_slow or longer",
+		"those that were held"),
+	app("log.access_slow", duration, `"1s"`, Live, func(a *App) *time.Duration { return &a.Log.AccessSlow },
+		"what a slow request takes, held time included"),
+	app("log.access_format", checked("format", checkAccessFormat), `"combined"`, Live, func(a *App) *string { return &a.Log.AccessFormat },
+		`"combined", "json" (with hold_s, upstream_s, generation, resent), or a line with gunicorn's atoms, such as "%(h)s %(r)s %(s)s %(L)s"; tideover's own atoms are %({hold}x)s, %({upstream}x)s, %({generation}x)s, %({resent}x)s, %({ending}x)s, %({app}x)s`),
+	app("log.access_file", filePath, "", Live, func(a *App) *string { return &a.Log.AccessFile },
+		"file for the access log alone, rotated as log.file is; relative to directory; left out: the lines are among the app's output"),
+
 	app("watch.files", list(checked("path or pattern", checkWatched)), "", Live, func(a *App) *[]string { return &a.Watch.Files },
 		`a change of one of them, or a new one, reloads the app; relative to directory; a directory means all files below it; in patterns, * and ? and [a-z] match within a name, ** any directories: "src/**/*.py"; hidden files, *~, __pycache__ and node_modules are left out; at most 10000 files in 1000 directories`),
 	app("watch.debounce", duration, `"500ms"`, Live, func(a *App) *time.Duration { return &a.Watch.Debounce },

@@ -18,7 +18,7 @@ var daemonKeys = []Key{
 		"every step, for its developers", "also requests of commands and ended processes", "what happens", "what may need attention", "what has failed"),
 	daemon("log_format", oneOf("auto", "text", "json"), `"auto"`, func(d *Daemon) *string { return &d.LogFormat },
 		"format of tideover's own log").values(
-		"text on a terminal, in the journal, with run -- COMMAND and under supervisord, else JSON", "lines for people", "a JSON object a line"),
+		"text on a terminal, in the journal, with run -- COMMAND and under supervisord, else JSON", "lines for people", "a JSON object a line; lines of the apps, too, with app and generation"),
 	daemon("state_dir", filePath, "", func(d *Daemon) *string { return &d.StateDir },
 		"directory for the state that outlives the daemon"),
 	daemon("runtime_dir", filePath, "", func(d *Daemon) *string { return &d.RuntimeDir },

@@ -194,7 +194,7 @@ memory = { max = "1GiB", interval = "5s", pause = "5m" }
 hold = { limit = 5, timeout = "5s", max_for = "1h", buffer = "1KiB", buffer_total = "1MiB", alive = "/alive", page = "503.html", retry_after = "9s" }
 stop = { signal = "QUIT", timeout = "40s", tree = true }
 drain = { timeout = "5s", tunnels = "5s" }
-log = { file = "/var/log/shop.log", max_size = "5MiB", every = "1d", backups = 9, max_age = "30d", compress = false, mode = "0600", stdout = false, journal = true, merge_stderr = true, buffer = "1MiB" }
+log = { file = "/var/log/shop.log", max_size = "5MiB", every = "1d", backups = 9, max_age = "30d", compress = false, mode = "0600", stdout = false, journal = true, merge_stderr = true, access = "slow", access_slow = "2s", access_format = "json", access_file = "/var/log/shop.access", buffer = "1MiB" }
 watch = { files = "tmp/restart.txt", debounce = "1s" }
 hooks = { before_start = "a b", after_ready = "a", after_reload = "a", on_failure = "a", timeout = "5s" }
 [app.shop.limits]

@@ -28,7 +28,7 @@ type appPath struct {
 // openedPaths returns the paths of an app that the daemon itself opens, or binds.
 func (a *App) openedPaths() []appPath {
 	var all []appPath
-	for _, p := range []appPath{{key: "log.file", path: a.Log.File}, {key: "hold.page", path: a.Hold.Page}} {
+	for _, p := range []appPath{{key: "log.file", path: a.Log.File}, {key: "log.access_file", path: a.Log.AccessFile}, {key: "hold.page", path: a.Hold.Page}} {
 		if p.path != "" {
 			all = append(all, p)
 		}

@@ -33,7 +33,7 @@ type sinks struct {
 
 func (ss *sinks) apply(o Options) {
 	before := ss.options
-	o.App, o.Color, o.Unicode = before.App, before.Color, before.Unicode
+	o.App, o.Color, o.Unicode, o.JSON, o.PlainFile = before.App, before.Color, before.Unicode, before.JSON, before.PlainFile
 	ss.options = o
 	switch {
 	case o.File.equal(before.File):
@@ -82,7 +82,11 @@ func (ss *sinks) retire(k sinkKind) {
 }
 
 func (ss *sinks) startFile(f *file) {
-	ss.start(&sink{kind: toFile, out: f, format: appendDated, file: f, name: "the log file"})
+	format := appendDated
+	if ss.options.PlainFile {
+		format = appendPlain
+	}
+	ss.start(&sink{kind: toFile, out: f, format: format, file: f, name: "the log file"})
 }
 
 func (ss *sinks) startWriter() {
@@ -90,8 +94,11 @@ func (ss *sinks) startWriter() {
 		return
 	}
 	format := Style{Color: ss.options.Color, Unicode: ss.options.Unicode}.append
-	if ss.options.plain {
+	switch {
+	case ss.options.plain:
 		format = appendPlain
+	case ss.options.JSON:
+		format = appendJSON
 	}
 	ss.start(&sink{kind: toWriter, out: ss.options.Writer, format: format})
 }

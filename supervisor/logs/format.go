@@ -1,8 +1,10 @@
 package logs
 
 import (
+	"encoding/json"
 	"hash/fnv"
 	"strconv"
+	"strings"
 )
 
 // Style is the format of prefixes.
@@ -47,9 +49,9 @@ func (s Style) prefix(b []byte, l Line) []byte {
 }
 
 func (s Style) mark(stream Stream) string {
-	marks := [...]string{Stdout: "|", Stderr: ":", Note: "-"}
+	marks := [...]string{Stdout: "|", Stderr: ":", Note: "-", Access: "|"}
 	if s.Unicode {
-		marks = [...]string{Stdout: "│", Stderr: "┆", Note: "·"}
+		marks = [...]string{Stdout: "│", Stderr: "┆", Note: "·", Access: "│"}
 	}
 	return marks[stream]
 }
@@ -65,6 +67,20 @@ func (s Style) append(b []byte, l Line) []byte {
 func appendDated(b []byte, l Line) []byte {
 	b = l.Time.AppendFormat(b, "2006-01-02T15:04:05.000Z07:00 ")
 	return Style{}.append(b, l)
+}
+
+// appendJSON appends a line as a JSON object with the keys of Line. A line of the access log that is an
+// object already stays as it is.
+func appendJSON(b []byte, l Line) []byte {
+	if l.Stream == Access && strings.HasPrefix(l.Text, "{") {
+		return appendPlain(b, l)
+	}
+	l.Text = strings.ToValidUTF8(l.Text, "\uFFFD")
+	text, err := json.Marshal(l)
+	if err != nil { // it has no value that JSON has not
+		return appendPlain(b, l)
+	}
+	return append(append(b, text...), '\n')
 }
 
 // appendPlain appends a line without a prefix.

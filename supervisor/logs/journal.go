@@ -65,7 +65,7 @@ func (j *journal) close() error {
 // priority is the syslog priority. Standard error is "notice" and not "err", because
 // gunicorn and Python's logging write all messages there.
 func (s Stream) priority() string {
-	return [...]string{Stdout: "6", Stderr: "5", Note: "4"}[s]
+	return [...]string{Stdout: "6", Stderr: "5", Note: "4", Access: "6"}[s]
 }
 
 // appendEntry appends a line as an entry of the journal's native protocol.

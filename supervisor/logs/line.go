@@ -12,7 +12,8 @@ type Stream int
 const (
 	Stdout Stream = iota
 	Stderr
-	Note // messages of tideover itself
+	Note   // messages of tideover itself
+	Access // lines of the access log
 )
 
 func (s Stream) String() string {
@@ -21,6 +22,8 @@ func (s Stream) String() string {
 		return "stdout"
 	case Stderr:
 		return "stderr"
+	case Access:
+		return "access"
 	}
 	return "tideover"
 }
@@ -34,7 +37,7 @@ func (s *Stream) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &name); err != nil {
 		return err
 	}
-	for _, known := range []Stream{Stdout, Stderr, Note} {
+	for _, known := range []Stream{Stdout, Stderr, Note, Access} {
 		if known.String() == name {
 			*s = known
 			return nil

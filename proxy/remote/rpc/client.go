@@ -132,20 +132,21 @@ func (c *Client) Configure(ctx context.Context, s remote.Settings) error {
 func (c *Client) Set(ctx context.Context, s remote.Set) (remote.Applied, error) {
 	m, generation := set{Set: s}, 0
 	var files []*os.File
+	add := func(f *os.File) bool {
+		if f == nil {
+			return false
+		}
+		dup, err := remote.DuplicateFile(f)
+		if err == nil {
+			files = append(files, dup)
+		}
+		return err == nil // without it the rest is desired all the same
+	}
 	if t := s.Target; t != nil {
 		generation = t.Generation
-		add := func(f *os.File) bool {
-			if f == nil {
-				return false
-			}
-			dup, err := remote.DuplicateFile(f)
-			if err == nil {
-				files = append(files, dup)
-			}
-			return err == nil // without it the rest is desired all the same
-		}
 		m.Main, m.Socket = add(t.Main), add(t.Socket)
 	}
+	m.Pipe = add(s.Access.File)
 	return prompt[remote.Applied](ctx, c, methodSet, generation, m, files...)
 }
 

@@ -59,11 +59,13 @@ type app struct {
 	App remote.AppID `json:"app"`
 }
 
-// set is the message of Set. The descriptors of its target travel in this order.
+// set is the message of Set. The descriptors of its target, and then the pipe of the access log, travel in
+// this order.
 type set struct {
 	remote.Set
 	Main   bool `json:"main,omitempty"` // there is such a descriptor
 	Socket bool `json:"socket,omitempty"`
+	Pipe   bool `json:"pipe,omitempty"`
 }
 
 // reclaimed is the answer of Gone.

@@ -167,6 +167,7 @@ func (s *server) set(ctx context.Context, m set, files []*os.File) (remote.Appli
 			return remote.Applied{}, errors.New("a target without its descriptors")
 		}
 	}
+	m.Access.File = take(m.Pipe)
 	if t != nil && t.NeedsProof {
 		id := remote.ID{App: m.App, Generation: t.Generation}
 		s.relay.SetProver(id, &prover{s, id})

@@ -85,6 +85,7 @@ type daemon struct {
 	tty        controllingTTY
 	logger     hclog.Logger
 	logsJSON   bool
+	outputJSON bool         // lines of the apps are JSON objects, too: log_format says so
 	level      atomic.Int32 // hclog.Level of what goes to standard error
 	memory     hclog.SinkAdapter
 	relaying   *relay.Keeper
@@ -140,7 +141,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	options := supervisor.Options{
 		Logger: d.logger, OwnLog: d.ownLog, Version: d.Version,
-		Output: output, Color: d.Stdout.Color, Unicode: d.Stdout.Terminal, Journaled: stdoutIsJournal(),
+		Output: output, Color: d.Stdout.Color, Unicode: d.Stdout.Terminal, JSON: d.outputJSON, Journaled: stdoutIsJournal(),
 		Name:       strings.TrimSuffix(filepath.Base(socketPath), ".sock"),
 		RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath),
 		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff, StopTimeout: stopTimeout,

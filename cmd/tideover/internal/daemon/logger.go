@@ -34,7 +34,7 @@ func (d *daemon) openLogger() error {
 	options := hclog.LoggerOptions{Name: "tideover", Level: level}
 	options.JSONFormat = format == "json" || format == "auto" && !d.logIsReadByPeople()
 	output := func(out io.Writer) io.Writer { return out }
-	d.logsJSON = options.JSONFormat
+	d.logsJSON, d.outputJSON = options.JSONFormat, format == "json"
 	if stderrIsJournal() {
 		options.DisableTime = !options.JSONFormat // the journal has its own
 		output = func(out io.Writer) io.Writer { return prioritized{out} }

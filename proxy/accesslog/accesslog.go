@@ -1,0 +1,255 @@
+// Package accesslog formats the lines of an access log: "combined", "json", or a line with gunicorn's %
+// atoms. It is pure.
+package accesslog
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Record is a request that has ended. Its slices are used during Append only.
+type Record struct {
+	Now        time.Time
+	App        string
+	Client     string // address and port; "unix": a unix socket
+	Method     []byte
+	Target     []byte // as the client has sent it
+	Minor      int    // of HTTP/1.x
+	Fields     Fields // of the request
+	Status     int    // that the client has got; 0: none
+	Bytes      int64  // of the body of the app's response
+	Ending     string // answered, client_left, ...
+	Took       time.Duration
+	Upstream   time.Duration // the app's part; 0: it has not got the request
+	Hold       time.Duration // the gate's part
+	Generation string        // that the request was sent to last; empty: none
+	Resent     int           // times it was sent again
+}
+
+// Fields are the header fields of a request. A field that there is not is empty.
+type Fields interface{ Value(name string) []byte }
+
+// Format is a parsed format. It does not change.
+type Format struct {
+	json  bool
+	parts []part
+}
+
+// part is a text, and an atom behind it.
+type part struct {
+	text string
+	atom func(dst []byte, r *Record) []byte // nil: none
+}
+
+// combined is Apache's and nginx's format of that name.
+const combined = `%(h)s - - [%(t)s] "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"`
+
+// Parse parses "combined", "json" or a line with atoms, such as "%(m)s %(U)s %({x-request-id}i)s".
+func Parse(text string) (*Format, error) {
+	switch text {
+	case "json":
+		return &Format{json: true}, nil
+	case "", "combined":
+		text = combined
+	}
+	f := &Format{}
+	literal := strings.Builder{}
+	for len(text) > 0 {
+		at := strings.IndexByte(text, '%')
+		if at < 0 {
+			break
+		}
+		literal.WriteString(text[:at])
+		text = text[at:]
+		if strings.HasPrefix(text, "%%") {
+			literal.WriteByte('%')
+			text = text[2:]
+			continue
+		}
+		name, rest, ok := cutAtom(text)
+		if !ok {
+			return nil, fmt.Errorf("%q is no atom: write %%(NAME)s, and %%%% for a %%", text[:min(len(text), 12)])
+		}
+		atom, err := atomOf(name)
+		if err != nil {
+			return nil, err
+		}
+		f.parts = append(f.parts, part{literal.String(), atom})
+		literal.Reset()
+		text = rest
+	}
+	literal.WriteString(text)
+	f.parts = append(f.parts, part{text: literal.String()})
+	return f, nil
+}
+
+// cutAtom cuts "%(NAME)s" from the front of a text.
+func cutAtom(text string) (name, rest string, ok bool) {
+	text, ok = strings.CutPrefix(text, "%(")
+	if !ok {
+		return "", "", false
+	}
+	name, rest, ok = strings.Cut(text, ")")
+	if !ok || rest == "" || rest[0] != 's' && rest[0] != 'd' {
+		return "", "", false
+	}
+	return name, rest[1:], true
+}
+
+// atoms are gunicorn's, and those in braces that end in x are tideover's own.
+var atoms = map[string]func([]byte, *Record) []byte{
+	"h": func(b []byte, r *Record) []byte { return append(b, host(r.Client)...) },
+	"l": func(b []byte, _ *Record) []byte { return append(b, '-') },
+	"u": func(b []byte, _ *Record) []byte { return append(b, '-') },
+	"p": func(b []byte, _ *Record) []byte { return append(b, '-') }, // the worker's pid is not known here
+	"t": func(b []byte, r *Record) []byte { return r.Now.AppendFormat(b, "02/Jan/2006:15:04:05 -0700") },
+	"r": func(b []byte, r *Record) []byte {
+		b = append(appendSafe(b, r.Method), ' ')
+		b = append(appendSafe(b, r.Target), " HTTP/1."...)
+		return strconv.AppendInt(b, int64(r.Minor), 10)
+	},
+	"m": func(b []byte, r *Record) []byte { return appendOrDash(b, r.Method) },
+	"U": func(b []byte, r *Record) []byte { path, _ := cutQuery(r.Target); return appendOrDash(b, path) },
+	"q": func(b []byte, r *Record) []byte { _, query := cutQuery(r.Target); return appendSafe(b, query) },
+	"H": func(b []byte, r *Record) []byte {
+		return strconv.AppendInt(append(b, "HTTP/1."...), int64(r.Minor), 10)
+	},
+	"s": func(b []byte, r *Record) []byte { return strconv.AppendInt(b, int64(r.Status), 10) },
+	"B": func(b []byte, r *Record) []byte { return strconv.AppendInt(b, r.Bytes, 10) },
+	"b": func(b []byte, r *Record) []byte {
+		if r.Bytes == 0 {
+			return append(b, '-')
+		}
+		return strconv.AppendInt(b, r.Bytes, 10)
+	},
+	"f": func(b []byte, r *Record) []byte { return appendOrDash(b, r.Fields.Value("Referer")) },
+	"a": func(b []byte, r *Record) []byte { return appendOrDash(b, r.Fields.Value("User-Agent")) },
+	"T": func(b []byte, r *Record) []byte { return strconv.AppendInt(b, int64(r.Took/time.Second), 10) },
+	"D": func(b []byte, r *Record) []byte { return strconv.AppendInt(b, r.Took.Microseconds(), 10) },
+	"M": func(b []byte, r *Record) []byte { return strconv.AppendInt(b, r.Took.Milliseconds(), 10) },
+	"L": func(b []byte, r *Record) []byte { return appendSeconds(b, r.Took) },
+
+	"{app}x":        func(b []byte, r *Record) []byte { return append(b, r.App...) },
+	"{ending}x":     func(b []byte, r *Record) []byte { return append(b, r.Ending...) },
+	"{upstream}x":   func(b []byte, r *Record) []byte { return appendSeconds(b, r.Upstream) },
+	"{hold}x":       func(b []byte, r *Record) []byte { return appendSeconds(b, r.Hold) },
+	"{generation}x": func(b []byte, r *Record) []byte { return appendOrDash(b, []byte(r.Generation)) },
+	"{resent}x":     func(b []byte, r *Record) []byte { return strconv.AppendInt(b, int64(r.Resent), 10) },
+}
+
+func atomOf(name string) (func([]byte, *Record) []byte, error) {
+	if atom := atoms[name]; atom != nil {
+		return atom, nil
+	}
+	if field, ok := strings.CutPrefix(name, "{"); ok {
+		if field, ok := strings.CutSuffix(field, "}i"); ok && field != "" {
+			return func(b []byte, r *Record) []byte { return appendOrDash(b, r.Fields.Value(field)) }, nil
+		}
+	}
+	return nil, fmt.Errorf("%%(%s)s is not known: gunicorn's h l u t r m U q H s b B f a T D M L and {FIELD}i are, and {app}x {ending}x {upstream}x {hold}x {generation}x {resent}x", name)
+}
+
+// Append appends a line with its line feed. What a client has sent cannot end the line, or a quoted
+// part of it.
+func (f *Format) Append(dst []byte, r *Record) []byte {
+	if f.json {
+		return appendJSON(dst, r)
+	}
+	for _, p := range f.parts {
+		dst = append(dst, p.text...)
+		if p.atom != nil {
+			dst = p.atom(dst, r)
+		}
+	}
+	return append(dst, '\n')
+}
+
+func appendJSON(b []byte, r *Record) []byte {
+	b = r.Now.UTC().AppendFormat(append(b, `{"time":"`...), "2006-01-02T15:04:05.000Z07:00")
+	b = appendString(b, `","app":`, []byte(r.App))
+	b = appendString(b, `,"client":`, []byte(r.Client))
+	b = appendString(b, `,"method":`, r.Method)
+	b = appendString(b, `,"target":`, r.Target)
+	b = appendString(b, `,"host":`, r.Fields.Value("Host"))
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(r.Status), 10)
+	b = strconv.AppendInt(append(b, `,"bytes":`...), r.Bytes, 10)
+	b = appendString(b, `,"ending":`, []byte(r.Ending))
+	b = appendSeconds(append(b, `,"duration_s":`...), r.Took)
+	b = appendSeconds(append(b, `,"upstream_s":`...), r.Upstream)
+	b = appendSeconds(append(b, `,"hold_s":`...), r.Hold)
+	b = appendString(b, `,"generation":`, []byte(r.Generation))
+	b = strconv.AppendInt(append(b, `,"resent":`...), int64(r.Resent), 10)
+	for _, field := range optional {
+		if value := r.Fields.Value(field.name); len(value) > 0 {
+			b = appendString(b, field.key, value)
+		}
+	}
+	return append(b, "}\n"...)
+}
+
+// optional are the fields that are in a JSON line if the request has them.
+var optional = []struct{ key, name string }{
+	{`,"forwarded_for":`, "X-Forwarded-For"}, {`,"request_id":`, "X-Request-Id"}, {`,"referer":`, "Referer"}, {`,"user_agent":`, "User-Agent"},
+}
+
+const hex = "0123456789abcdef"
+
+// appendString appends key and a JSON string. Bytes that are not ASCII, and control characters, are
+// escaped as the code points of their numbers.
+func appendString(b []byte, key string, value []byte) []byte {
+	b = append(append(b, key...), '"')
+	for _, c := range value {
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < 0x20 || c >= 0x7f:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, '"')
+}
+
+// appendSafe appends what a client has sent, as Apache and nginx do: \xHH for what could end the line or
+// a quoted part.
+func appendSafe(b, value []byte) []byte {
+	for _, c := range value {
+		if c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			b = append(b, '\\', 'x', hex[c>>4], hex[c&15])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return b
+}
+
+func appendOrDash(b, value []byte) []byte {
+	if len(value) == 0 {
+		return append(b, '-')
+	}
+	return appendSafe(b, value)
+}
+
+func appendSeconds(b []byte, d time.Duration) []byte {
+	return strconv.AppendFloat(b, d.Seconds(), 'f', 6, 64)
+}
+
+func cutQuery(target []byte) (path, query []byte) {
+	for i, c := range target {
+		if c == '?' {
+			return target[:i], target[i+1:]
+		}
+	}
+	return target, nil
+}
+
+// host is an address without its port.
+func host(address string) string {
+	if i := strings.LastIndexByte(address, ':'); i > 0 {
+		return strings.Trim(address[:i], "[]")
+	}
+	return address
+}
