@@ -152,6 +152,7 @@ func (d *daemon) run(ctx context.Context) error {
 			return pids
 		},
 	}
+	defer os.Remove(relayDir.Path) // it is empty by then
 	defer d.relaying.Close()
 	options.Relay, options.RelayDir = d.relaying, relayDir
 	sup, err := supervisor.New(d.Config, options)
