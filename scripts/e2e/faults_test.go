@@ -300,9 +300,15 @@ func TestFaultStateCannotBeSaved(t *testing.T) {
 		s.reload()
 	}
 	s.finish()
-	old := s.env.AppProcesses()
+	old, relay := s.env.AppProcesses(), s.daemon.RelayPid()
 	s.must(s.daemon.Signal(syscall.SIGKILL))
 	<-s.daemon.Exited()
+	s.must(testenv.Poll(s.timeout(20*time.Second), 5*time.Millisecond, func() error { // until then it passes requests to the old processes
+		if procField(fmt.Sprintf("/proc/%d/status", relay), "Threads:") > 0 {
+			return errors.New("the relay has not ended")
+		}
+		return nil
+	}))
 	s.must(os.RemoveAll(state))
 	s.must(s.daemon.StartAgain())
 	s.waitRelease(40*time.Second, s.app.Release().Number)
