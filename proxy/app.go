@@ -28,7 +28,6 @@ type app struct {
 
 	noKeepAlive atomic.Bool // every response is the last one of its connection
 	leaving     <-chan struct{}
-	panicked    func() // nil: nothing is done
 }
 
 // reserve counts n bytes that are kept for a request. It reports false, and counts nothing, when

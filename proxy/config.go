@@ -24,9 +24,6 @@ type Options struct {
 	Spool   *spool.Spool       // shared by all servers; nil: none
 	Limiter *connlimit.Limiter // of client connections, shared by all servers; nil: none
 	Totals  *Totals            // to which the server counts; nil: its own
-	// Panicked is called after a panic that has cost a connection: the memory of the process may be
-	// damaged. It must not block. nil: nothing is done.
-	Panicked func()
 }
 
 // Settings are what may be configured of a server, also while it runs. Zero values mean the

@@ -26,7 +26,7 @@ type Server struct {
 
 // NewServer returns a server that waits for [Server.Serve].
 func NewServer(o Options) *Server {
-	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving, panicked: o.Panicked, spool: o.Spool, limiter: o.Limiter, counters: o.Totals}}
+	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving, spool: o.Spool, limiter: o.Limiter, counters: o.Totals}}
 	if s.app.counters == nil {
 		s.app.counters = &Totals{}
 	}
