@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,7 @@ func importFile(c *cli, path, write string) error {
 		return c.reportInvalidConfig(err)
 	}
 	if write != "" {
-		if err := writeNew(write, text); err != nil {
+		if err := writeImported(c, path, write, text); err != nil {
 			return err
 		}
 	}
@@ -55,6 +56,22 @@ func importFile(c *cli, path, write string) error {
 	}
 	c.note("%s is written; next: tideover check %s", write, write)
 	return nil
+}
+
+// writeImported writes the result to a new file, and the password of its supervisor_password_file to
+// another one beside it.
+func writeImported(c *cli, path, write string, text []byte) error {
+	password, err := supervisordconf.Password(path, supervisordconf.Options{Environ: c.env})
+	if err != nil {
+		return err
+	}
+	if password != "" {
+		beside := filepath.Join(filepath.Dir(write), supervisordconf.PasswordFile)
+		if err := writeNew(beside, []byte(password+"\n")); err != nil {
+			return err
+		}
+	}
+	return writeNew(write, text)
 }
 
 // writeNew writes a file that does not exist yet. It can hold passwords, so

@@ -130,7 +130,7 @@ func (c *cli) importForMove(o move.Options, path string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", err
 	}
-	if err := writeNew(path, text); err != nil {
+	if err := writeImported(c, o.Supervisord, path, text); err != nil {
 		return "", err
 	}
 	c.note("%s is written", path)

@@ -62,8 +62,8 @@ func (a *App) Program() (group, name string) {
 	return a.Name, a.Name
 }
 
-// checkProcessName checks a name of a process as supervisord has it.
-func checkProcessName(s string) error {
+// CheckProcessName checks a name of a process as supervisord has it.
+func CheckProcessName(s string) error {
 	group, name, two := strings.Cut(s, ":")
 	if group == "" || two && name == "" || strings.ContainsAny(s, " \t\n/*") || strings.Contains(name, ":") || group == "all" {
 		return fmt.Errorf("%q is not a name of supervisord: it is GROUP:PROCESS or NAME, without spaces, / and *", s)

@@ -73,7 +73,7 @@ var appKeys = []Key{
 		"apps that are started before this one, and stopped after it"),
 	app("labels", list(appName), "", Live, func(a *App) *[]string { return &a.Labels },
 		"names that commands accept for several apps"),
-	app("supervisor_names", list(checked("name", checkProcessName)), "", Live, func(a *App) *[]string { return &a.SupervisorNames },
+	app("supervisor_names", list(checked("name", CheckProcessName)), "", Live, func(a *App) *[]string { return &a.SupervisorNames },
 		`names of the processes to supervisorctl and other clients of supervisord, and to tideover's own commands: GROUP:PROCESS, or NAME for both, one for each instance; left out: the first label and the app's name, NAME:NUMBER of an instance`),
 	app("trusted", list(network), `["127.0.0.0/8", "::1", "unix"]`, Live, func(a *App) *[]string { return &a.Trusted },
 		`front-ends whose X-Forwarded-* pass untouched: IP, CIDR or "unix"; left out: the forwarded_allow_ips of gunicorn or uvicorn where it is set`),

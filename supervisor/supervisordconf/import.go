@@ -109,6 +109,7 @@ type importer struct {
 	omitted          []string   // comments about sections that are not carried over
 	sharedEnv        []variable // environment of [supervisord]
 	programs         []*program
+	password         string // of supervisor_password_file
 	diagnostics
 }
 

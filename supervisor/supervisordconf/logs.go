@@ -17,6 +17,7 @@ func (p *program) convertLogs() {
 	redirect := p.getBool("redirect_stderr", false)
 	main := "stdout"
 	if redirect {
+		p.block.set("log.merge_stderr", "true", "redirect_stderr")
 		stderr, errJournal, errSilent = "", journal, silent
 	}
 	if stdout == "" && stderr != "" {

@@ -54,6 +54,9 @@ func (p *program) relationEntries() (lines []entry) {
 		}
 		lines = append(lines, entry{key: "labels", value: tomlArray(labels), comment: comment})
 	}
+	if names := p.supervisorNames(labels); len(names) > 0 {
+		lines = append(lines, entry{key: "supervisor_names", value: tomlStrings(names), comment: "as supervisorctl names them"})
+	}
 	var after []string
 	for _, other := range p.predecessors() {
 		after = append(after, other.app)
@@ -62,6 +65,30 @@ func (p *program) relationEntries() (lines []entry) {
 		lines = append(lines, entry{key: "after", value: tomlArray(after), comment: "priority; supervisord did not wait, tideover does until they are ready"})
 	}
 	return lines
+}
+
+// supervisorNames are the names of the processes as supervisord has them, unless they are those that
+// the app has without the key.
+func (p *program) supervisorNames(labels []string) []string {
+	names := p.processNames()
+	names = names[:min(len(names), p.instances)]
+	same := true
+	for i, name := range names {
+		app := config.App{Name: p.app, Labels: labels}
+		if p.instances > 1 {
+			app.Name = fmt.Sprintf("%s:%d", p.app, i+1)
+		}
+		group, process := app.Program()
+		same = same && (name == group+":"+process || name == group && name == process)
+		if config.CheckProcessName(name) != nil {
+			p.im.addSectionNote(p.section, "supervisorctl calls it by the name of the app: "+name+" is not possible")
+			return nil
+		}
+	}
+	if same {
+		return nil
+	}
+	return names
 }
 
 // sectionLabel is the label for all apps of a section that was split; else empty.

@@ -18,7 +18,6 @@ var daemonOmissions = map[string]string{
 	"pidfile":          `tideover needs none; with [daemon] pidfile it writes one`,
 	"nodaemon":         "tideover is always in the foreground",
 	"silent":           "there is no log file to be silent beside",
-	"identifier":       "a daemon is known by its socket",
 	"childlogdir":      "there are no automatic log files: the last output is kept in memory, log.file keeps it in a file",
 	"nocleanup":        "there are no automatic log files",
 	"strip_ansi":       "output is kept as it is",
@@ -35,9 +34,7 @@ func (im *importer) convertDaemon() {
 			im.convertDaemonOption(o)
 		}
 	}
-	if s, ok := im.ini.section("unix_http_server"); ok {
-		im.convertControlSocket(s)
-	}
+	im.convertServers()
 }
 
 // convertEnvironment converts the environment of [supervisord]. It must come before the
@@ -112,6 +109,8 @@ func (im *importer) convertDaemonOption(o *iniOption) {
 			im.directory = directory
 		}
 		im.defaults.setFrom(o, "directory", tomlString(directory), "[supervisord] directory")
+	case o.name == "identifier":
+		im.daemon.setFrom(o, "supervisor_identifier", tomlString(text), "")
 	case o.name == "minfds":
 		im.setOpenFiles(o, text)
 	default:
@@ -152,44 +151,22 @@ func (im *importer) setOpenFiles(o *iniOption, text string) {
 	}
 }
 
-// convertControlSocket converts the permissions of [unix_http_server], but not the
-// path.
-func (im *importer) convertControlSocket(s *iniSection) {
-	for _, o := range s.options {
-		text, ok := im.expand(o, nil)
-		_, group, _ := strings.Cut(text, ":")
-		switch {
-		case !ok:
-		case o.name == "chown" && group != "" && group != "root":
-			im.daemon.setFrom(o, "socket_group", tomlString(group), "may reload, hold and look; [unix_http_server] chown")
-		case o.name == "chown" || o.name == "chmod":
-			im.omit(&im.daemon, o, "the socket belongs to the daemon's user; socket_group gives access to a group")
-		case o.name == "file":
-			im.omit(&im.daemon, o, "tideover has a socket of its own, which is not supervisord's: control.sock in its runtime directory")
-		case o.name == "username" || o.name == "password":
-			im.omitSecret(&im.daemon, o, "the kernel tells the user of each command; socket_group gives access to a group")
-		default:
-			im.omitUnknown(&im.daemon, o, []string{"file", "chmod", "chown", "username", "password"})
-		}
-	}
-}
-
 // noteOtherSections omits the sections that are not converted.
 func (im *importer) noteOtherSections() {
 	for _, s := range im.ini.sections {
 		kind, name, _ := strings.Cut(s.name, ":")
 		switch kind {
-		case "program", "group", "supervisord", "unix_http_server", "include":
+		case "program", "group", "supervisord", "unix_http_server", "inet_http_server", "include":
 		case "supervisorctl":
-			im.omitSection(s, "the commands of tideover find their daemon by themselves; -S or TIDEOVER_SOCKET names another")
-		case "inet_http_server":
-			im.omitSection(s, "tideover has no HTTP interface for its control: use the socket, and ssh from afar")
+			im.omitSection(s, "supervisorctl goes on to read it from this file; the commands of tideover find their daemon by themselves")
+		case "ctlplugin":
+			im.omitSection(s, "extensions of supervisorctl run in supervisorctl alone; their XML-RPC has nothing to speak to here")
 		case "rpcinterface":
 			if name != "supervisor" {
 				im.omitSection(s, "extensions of supervisord's XML-RPC have nothing to extend here")
 			}
 		case "eventlistener":
-			im.omitSection(s, im.listenerAdvice(s))
+			im.convertListener(s)
 		case "fcgi-program":
 			if !slices.ContainsFunc(im.programs, func(p *program) bool { return p.section == s }) {
 				im.omitSection(s, "FastCGI is not spoken: run the program as HTTP server under gunicorn, or leave it with supervisord")
@@ -202,26 +179,6 @@ func (im *importer) noteOtherSections() {
 			im.omitSection(s, message)
 		}
 	}
-}
-
-// listenerAdvice says what replaces an event listener.
-func (im *importer) listenerAdvice(s *iniSection) string {
-	command := ""
-	if o, ok := im.ini.option(s, "command"); ok {
-		command = o.value
-	}
-	for listener, advice := range map[string]string{
-		"memmon":    "watch the memory in tideover status --json",
-		"httpok":    "a web app is ready when ready.path answers",
-		"crashmail": "hooks.on_failure is run when a start or reload failed",
-		"fatalmail": "hooks.on_failure is run when a start or reload failed",
-		"crashsms":  "hooks.on_failure is run when a start or reload failed",
-	} {
-		if strings.Contains(command, listener) {
-			return "event listeners have nothing to listen to; instead of " + listener + ": " + advice
-		}
-	}
-	return "event listeners have nothing to listen to; hooks are commands run at certain moments"
 }
 
 // omitSection adds a section to those that are not carried over.
@@ -250,7 +207,7 @@ func knownOptions(section string) (all []string) {
 		for name := range daemonOmissions {
 			all = append(all, name)
 		}
-		return append(all, "environment", "loglevel", "user", "umask", "directory", "minfds")
+		return append(all, "environment", "loglevel", "user", "umask", "directory", "minfds", "identifier")
 	}
 	for name := range programOmissions {
 		all = append(all, name)
