@@ -4,8 +4,10 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 
 	"tideover/cmd/tideover/internal/daemon"
+	"tideover/cmd/tideover/internal/supervisorctl"
 	"tideover/listener"
 	"tideover/supervisor/admin"
 	"tideover/supervisor/process"
@@ -18,6 +20,9 @@ func main() {
 	daemon.RelayRole()
 	safepath.Helper()
 	listener.Helper()
+	if filepath.Base(os.Args[0]) == "supervisorctl" {
+		os.Exit(supervisorctl.Run(context.Background(), os.Args[0], os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
+	}
 	os.Exit(Main{}.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
 

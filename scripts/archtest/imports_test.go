@@ -14,7 +14,7 @@ const module = "tideover"
 // the supervisor, and no request can wait for one of the supervisor's locks.
 var walls = map[string][]string{
 	"cmd/tideover": {"cmd/tideover/internal/daemon", "cmd/tideover/internal/doctor", "cmd/tideover/internal/move", "cmd/tideover/internal/project",
-		"cmd/tideover/internal/term", "listener",
+		"cmd/tideover/internal/supervisorctl", "cmd/tideover/internal/term", "listener",
 		"supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
 		"supervisor/process", "supervisor/safepath", "supervisor/supervisordconf"},
 	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term", "proxy/awake",
@@ -26,6 +26,8 @@ var walls = map[string][]string{
 		"supervisor/supervisordconf"},
 	"cmd/tideover/internal/doctor": {"supervisor/api", "supervisor/config"},
 	"cmd/tideover/internal/term":   {},
+
+	"cmd/tideover/internal/supervisorctl": {"supervisor/supervisordconf", "supervisor/xmlrpc"},
 
 	"supervisor/admin":   {"listener", "supervisor/admin/supervisord", "supervisor/api", "supervisor/confine", "supervisor/control"},
 	"supervisor/metrics": {"proxy", "proxy/remote", "supervisor/api"},

@@ -1,7 +1,10 @@
 package supervisordconf
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -101,4 +104,48 @@ func localAddress(port string) string {
 		host = "localhost"
 	}
 	return host + ":" + number
+}
+
+// Client is what [supervisorctl] says.
+type Client struct {
+	URL, Username, Password, Prompt string
+}
+
+// ReadClient reads the [supervisorctl] section of a supervisord.conf as supervisorctl does: without the
+// included files.
+func ReadClient(path string, o Options) (Client, error) {
+	c := Client{URL: "http://localhost:9001", Prompt: "supervisor"}
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return c, err
+	}
+	if _, err := os.Stat(full); err != nil {
+		return c, fmt.Errorf("could not find config file %s", path)
+	}
+	im := &importer{options: o, path: full, environ: map[string]string{}}
+	for _, pair := range o.Environ {
+		if name, value, ok := strings.Cut(pair, "="); ok {
+			im.environ[name] = value
+		}
+	}
+	im.read(full)
+	s, ok := im.ini.section("supervisorctl")
+	switch {
+	case len(im.problems) > 0:
+		return c, fmt.Errorf("could not read config file %s: %s", path, im.problems[0].Message)
+	case !ok:
+		return c, errors.New(".ini file does not include supervisorctl section")
+	}
+	for name, to := range map[string]*string{"serverurl": &c.URL, "username": &c.Username, "password": &c.Password, "prompt": &c.Prompt} {
+		if o, ok := im.ini.option(s, name); ok {
+			*to, _ = im.expand(o, nil)
+		}
+	}
+	if len(im.problems) > 0 {
+		return c, fmt.Errorf("could not read config file %s: %s", path, im.problems[0].Message)
+	}
+	if socket, ok := strings.CutPrefix(c.URL, "unix://"); ok {
+		c.URL = "unix://" + absolute(filepath.Dir(full), socket)
+	}
+	return c, nil
 }
