@@ -69,21 +69,7 @@ func convert(path string, o Options) (*importer, error) {
 	if err != nil {
 		return nil, config.NewError([]config.Problem{{File: path, Message: err.Error()}})
 	}
-	if o.Host == "" {
-		o.Host, _ = os.Hostname()
-	}
-	if o.ReadFile == nil {
-		o.ReadFile = func(path string) ([]byte, error) {
-			text, _, err := config.ReadFile(path)
-			return text, err
-		}
-	}
-	im := &importer{options: o, path: full, environ: map[string]string{}}
-	for _, pair := range o.Environ {
-		if name, value, ok := strings.Cut(pair, "="); ok {
-			im.environ[name] = value
-		}
-	}
+	im := newImporter(full, o)
 	im.read(full)
 	im.include()
 	if len(im.problems) == 0 {
@@ -95,6 +81,26 @@ func convert(path string, o Options) (*importer, error) {
 		return nil, config.NewError(im.problems)
 	}
 	return im, nil
+}
+
+// newImporter returns an import that has read nothing.
+func newImporter(path string, o Options) *importer {
+	if o.Host == "" {
+		o.Host, _ = os.Hostname()
+	}
+	if o.ReadFile == nil {
+		o.ReadFile = func(path string) ([]byte, error) {
+			text, _, err := config.ReadFile(path)
+			return text, err
+		}
+	}
+	im := &importer{options: o, path: path, environ: map[string]string{}}
+	for _, pair := range o.Environ {
+		if name, value, ok := strings.Cut(pair, "="); ok {
+			im.environ[name] = value
+		}
+	}
+	return im
 }
 
 // importer is one import.

@@ -122,12 +122,7 @@ func ReadClient(path string, o Options) (Client, error) {
 	if _, err := os.Stat(full); err != nil {
 		return c, fmt.Errorf("could not find config file %s", path)
 	}
-	im := &importer{options: o, path: full, environ: map[string]string{}}
-	for _, pair := range o.Environ {
-		if name, value, ok := strings.Cut(pair, "="); ok {
-			im.environ[name] = value
-		}
-	}
+	im := newImporter(full, o)
 	im.read(full)
 	s, ok := im.ini.section("supervisorctl")
 	switch {

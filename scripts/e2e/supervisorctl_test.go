@@ -1,0 +1,342 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/testenv"
+)
+
+// supervised is a supervisord, or a tideover that has imported the same file, and a client.
+type supervised struct {
+	*row
+	dir  string
+	port string // of the program web
+	name string // of the client
+	run  func(args []string) (said string, code int)
+}
+
+// configuration is the supervisord.conf of a supervised. Relative to a former one, web has another
+// environment, man is gone, and new is there.
+func (s *supervised) configuration(changed bool) string {
+	release, more := "1", "[program:man]\ncommand=sleep 1000\nautostart=false\nstartsecs=1\n"
+	if changed {
+		release, more = "2", "[program:new]\ncommand=sleep 1000\nstartsecs=1\n"
+	}
+	return fmt.Sprintf(`[unix_http_server]
+file=%[1]s/supervisor.sock
+[supervisord]
+nodaemon=true
+logfile=%[1]s/supervisord.log
+pidfile=%[1]s/supervisord.pid
+childlogdir=%[1]s
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl=unix://%[1]s/supervisor.sock
+[program:web]
+command=%[2]s
+directory=%[1]s/shop
+redirect_stderr=true
+environment=RELEASE_OF_TEST="%[4]s"
+stopwaitsecs=40
+[program:worker]
+command=sh %[1]s/worker.sh
+numprocs=2
+process_name=%%(program_name)s_%%(process_num)02d
+startsecs=1
+[program:bad]
+command=sh %[1]s/bad.sh
+startretries=1
+startsecs=1
+[group:jobs]
+programs=worker
+%[3]s`, s.dir, strings.Join(testenv.Gunicorn{Bind: "127.0.0.1:" + s.port, Workers: 1}.Argv(s.env), " "), more, release)
+}
+
+func (s *supervised) write(name, text string) string {
+	s.Helper()
+	path := filepath.Join(s.dir, name)
+	s.must(os.WriteFile(path, []byte(text), 0o644))
+	return path
+}
+
+// newSupervised writes the files of one.
+func newSupervised(r *row, name string) *supervised {
+	r.Helper()
+	_, err := r.env.NewApp(filepath.Join(name, "shop"), testenv.Release{Number: 1, Import: 0.2})
+	r.must(err)
+	port, err := testenv.Port()
+	r.must(err)
+	s := &supervised{row: r, dir: r.env.Path(name), port: fmt.Sprint(port)}
+	s.write("worker.sh", "echo hello\necho trouble >&2\nexec sleep 1000\n")
+	s.write("bad.sh", "exit 3\n")
+	s.write("supervisord.conf", s.configuration(false))
+	return s
+}
+
+// startSupervisord runs supervisord itself.
+func startSupervisord(r *row) *supervised {
+	s := newSupervised(r, "supervisord")
+	_, err := r.env.Start(testenv.Command{Name: "supervisord", Argv: []string{r.env.Venv("supervisor", "supervisord"), "-c", s.path("supervisord.conf")}, App: true})
+	r.must(err)
+	s.python("supervisor")
+	return s
+}
+
+func (s *supervised) path(name string) string { return filepath.Join(s.dir, name) }
+
+// importConfig writes tideover.toml from supervisord.conf, with a place of its own for the daemon.
+func (s *supervised) importConfig() {
+	s.Helper()
+	out, err := exec.Command(testenv.Binary(s.env.Root), "import", s.path("supervisord.conf")).Output()
+	s.must(err)
+	s.write("tideover.toml", strings.Replace(string(out), "[daemon]\n", fmt.Sprintf("[daemon]\nruntime_dir = %q\nstate_dir = %q\n", s.path("run"), s.path("state")), 1))
+}
+
+// startImported runs a tideover with the same programs.
+func startImported(r *row, name string) *supervised {
+	s := newSupervised(r, name)
+	s.importConfig()
+	_, err := r.env.Start(testenv.Command{Name: name, Argv: []string{testenv.Binary(r.env.Root), "run", "-c", s.path("tideover.toml")}, App: true})
+	r.must(err)
+	s.python("supervisor")
+	return s
+}
+
+// python starts supervisorctl of an environment, for many commands.
+func (s *supervised) python(venv string) {
+	s.Helper()
+	script, err := filepath.Abs("testdata/supervisorctl.py")
+	s.must(err)
+	cmd := exec.Command(s.env.Venv(venv, "python"), script)
+	stdin, err := cmd.StdinPipe()
+	s.must(err)
+	stdout, err := cmd.StdoutPipe()
+	s.must(err)
+	s.must(cmd.Start())
+	s.Cleanup(func() {
+		stdin.Close()
+		cmd.Wait()
+	})
+	questions, answers := json.NewEncoder(stdin), json.NewDecoder(stdout)
+	s.name = venv
+	s.run = func(args []string) (string, int) {
+		var said string
+		var code int
+		err := questions.Encode(append([]string{"-c", s.path("supervisord.conf")}, args...))
+		if err == nil {
+			err = answers.Decode(&[]any{&said, &code})
+		}
+		if err != nil {
+			return err.Error(), -1
+		}
+		return said, code
+	}
+}
+
+// own makes supervisorctl a symlink to tideover.
+func (s *supervised) own() {
+	s.Helper()
+	s.must(os.Symlink(testenv.Binary(s.env.Root), s.path("supervisorctl")))
+	s.name = "tideover"
+	s.run = func(args []string) (string, int) {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, s.path("supervisorctl"), append([]string{"-c", s.path("supervisord.conf")}, args...)...)
+		out, _ := cmd.CombinedOutput() // the exit code is compared
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+}
+
+// ctl runs a command of supervisorctl and returns what it prints and its exit code.
+func (s *supervised) ctl(args ...string) string {
+	said, code := s.run(args)
+	return fmt.Sprintf("%sexit %d\n", said, code)
+}
+
+// varies is what differs between two runs.
+var varies = []struct {
+	pattern *regexp.Regexp
+	same    string
+}{
+	{regexp.MustCompile(`pid \d+, uptime \d+:\d\d:\d\d`), "pid N, uptime T"},
+	{regexp.MustCompile(`[A-Z][a-z]{2} \d\d \d\d:\d\d [AP]M`), "DATE"},
+	{regexp.MustCompile(`unix://\S*/supervisor.sock`), "URL"},
+	{regexp.MustCompile(`(?m)^[1-9]\d*$`), "N"},
+}
+
+func normalised(out string, sorted bool) string {
+	for _, v := range varies {
+		out = v.pattern.ReplaceAllString(out, v.same)
+	}
+	if sorted {
+		lines := strings.Split(out, "\n")
+		slices.Sort(lines)
+		out = strings.Join(lines, "\n")
+	}
+	return out
+}
+
+// settle waits until every process is in one of its last states.
+func (s *supervised) settle() {
+	s.Helper()
+	s.must(testenv.Poll(s.timeout(40*time.Second), 200*time.Millisecond, func() error {
+		out := s.ctl("status")
+		if strings.Contains(out, "STARTING") || strings.Contains(out, "BACKOFF") || strings.Contains(out, "STOPPING") || !strings.Contains(out, "bad ") {
+			return fmt.Errorf("%s: %s", s.name, out)
+		}
+		return nil
+	}))
+}
+
+// each calls f for all side by side.
+func each(all []*supervised, f func(i int, s *supervised)) {
+	var running sync.WaitGroup
+	for i, s := range all {
+		running.Go(func() { f(i, s) })
+	}
+	running.Wait()
+}
+
+// compare runs a command everywhere: the lines and the exit codes must be those of the first one.
+func compare(all []*supervised, line string) {
+	said := make([]string, len(all))
+	each(all, func(i int, s *supervised) {
+		said[i] = normalised(s.ctl(strings.Fields(line)...), strings.Contains(line, " all") || strings.Contains(line, "jobs:"))
+	})
+	for i, s := range all[1:] {
+		if said[i+1] != said[0] {
+			s.Errorf("supervisorctl %s (%s):\n%s\nwith supervisord:\n%s", line, s.name, said[i+1], said[0])
+		}
+	}
+}
+
+// verbs are commands in the order in which they are run. "settle" waits.
+var verbs = []string{
+	"status", "status web", "status jobs:*", "status jobs:worker_01 web", "status nope", "status nope:* web", "avail", "version",
+	"pid nope", "pid man", "pid web", "pid",
+	"start", "start web", "start man", "start man", "start nope", "start nope:*", "start jobs:*", "start bad", "settle",
+	"signal", "signal HUP web", "signal FOO web", "signal HUP nope", "signal HUP nope:*", "signal CONT jobs:*", "signal CONT all",
+	"stop", "stop man", "stop man", "stop nope", "stop nope:*", "stop jobs:worker_00", "start jobs:*", "signal HUP man", "pid man",
+	"restart", "restart web", "restart jobs:*", "restart nope", "settle", "status",
+	"tail", "tail jobs:worker_01", "tail jobs:worker_01 stderr", "tail -4 jobs:worker_01", "tail nope", "tail web none", "tail web stderr", "tail -x web", "tail a b c d",
+	"clear", "clear jobs:worker_01", "tail jobs:worker_01", "clear nope", "clear all",
+	"maintail x", "maintail -1 -2", "fg", "fg nope", "fg man", "fg a b",
+	"reread", "reread x", "update", "update nope", "add web", "add nope", "remove web", "remove nope",
+	"help", "help help", "help tail", "help nope", "nonsense", "shutdown x", "reload x", "avail x", "version x", "open nope",
+}
+
+// supervisorctl, of two versions and unmodified, prints line by line what it prints with a supervisord
+// that runs the same programs; and so does tideover called as supervisorctl.
+func TestSupervisorctlWithTideoverIsAsWithSupervisord(t *testing.T) {
+	r := begin(t)
+	all := []*supervised{startSupervisord(r), startImported(r, "imported"), startImported(r, "own")}
+	all[2].own()
+	run := func(all []*supervised, lines []string) {
+		for _, line := range lines {
+			if line == "settle" {
+				each(all, func(_ int, s *supervised) { s.settle() })
+				continue
+			}
+			compare(all, line)
+		}
+	}
+	each(all, func(_ int, s *supervised) { s.settle() })
+	run(all, verbs)
+
+	for _, venv := range []string{"supervisor-4.2.5", "supervisor"} {
+		all[0].python(venv)
+		all[1].python(venv)
+		if venv != "supervisor" {
+			run(all[:2], verbs)
+		}
+	}
+
+	each(all, func(_ int, s *supervised) {
+		s.write("supervisord.conf", s.configuration(true))
+		if s != all[0] {
+			s.importConfig()
+		}
+	})
+	run(all, []string{"reread", "stop man", "update", "settle", "reread", "status", "avail", "restart all", "settle", "stop all", "stop all", "status", "start all", "settle", "status",
+		"stop new", "remove new", "status", "reread", "add new", "settle", "status new", "shutdown"})
+	each(all, func(_ int, s *supervised) {
+		s.must(testenv.Poll(s.timeout(60*time.Second), 200*time.Millisecond, func() error {
+			if out := s.ctl("status"); !strings.Contains(out, "no such file") && !strings.Contains(out, "refused connection") {
+				return fmt.Errorf("after the shutdown: %s", out)
+			}
+			return nil
+		}))
+	})
+	r.addNumbers("commands=%d", 2*len(verbs)+23)
+	r.checkNoneLeft()
+}
+
+// The restart and the update of supervisorctl are stops and starts. Under load they lose nothing.
+func TestRestartAndUpdateOfSupervisorctlLoseNothing(t *testing.T) {
+	r := begin(t)
+	socket := r.env.Path("supervisor.sock")
+	s := newFixture(r, setup{release: testenv.Release{Number: 1, Import: 0.5}, gunicorn: testenv.Gunicorn{Workers: 2},
+		config: "env = { N = \"0\" }\n[daemon]\nsupervisor_socket = \"" + socket + "\"\n"})
+	ctl := func(args ...string) string {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, r.env.Venv("supervisor", "supervisorctl"), append([]string{"-s", "unix://" + socket}, args...)...).CombinedOutput()
+		if err != nil {
+			s.Errorf("supervisorctl %v: %v %s", args, err, out)
+		}
+		return string(out)
+	}
+	app := s.daemon.App
+	s.startLoad(50)
+	rounds := 3
+	if *full {
+		rounds = 50
+	}
+	path := filepath.Join(r.env.Dir, "tideover.toml")
+	text, err := os.ReadFile(path)
+	r.must(err)
+	for n := range rounds {
+		if out := ctl("restart", app); out != app+": stopped\n"+app+": started\n" {
+			s.Errorf("restart: %q", out)
+		}
+		changed := strings.Replace(string(text), `N = "0"`, fmt.Sprintf("N = \"%d\"", n+1), 1)
+		r.must(os.WriteFile(path, []byte(changed), 0o600))
+		if out := ctl("update"); out != app+": stopped\n"+app+": updated process group\n" {
+			s.Errorf("update: %q", out)
+		}
+		s.events += 2
+	}
+	if out := ctl("reload"); out != "Restarted supervisord\n" {
+		s.Errorf("reload: %q", out)
+	}
+	s.waitGeneration(2*rounds + 2)
+	tally := s.load.Stop()
+	s.addNumbers("restarts=%d requests=%d", 2*rounds+1, tally.Ended)
+	s.checkNothingLost(tally)
+	s.checkNothingTwice(s.app)
+	if out := ctl("shutdown"); out != "Shut down\n" {
+		s.Errorf("shutdown: %q", out)
+	}
+	select {
+	case <-s.daemon.Exited():
+	case <-s.timeout(30 * time.Second).Done():
+		s.Error("the daemon goes on after the shutdown")
+		s.daemon.Signal(syscall.SIGKILL)
+	}
+	r.checkNoneLeft()
+}
