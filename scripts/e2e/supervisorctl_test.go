@@ -340,3 +340,35 @@ func TestRestartAndUpdateOfSupervisorctlLoseNothing(t *testing.T) {
 	}
 	r.checkNoneLeft()
 }
+
+// What reads supervisord by XML-RPC (node_exporter, Datadog, Telegraf, cesi, supervisord-monitor) gets
+// from tideover what it gets from supervisord: values, types, faults.
+func TestXMLRPCAnswersAreThoseOfSupervisord(t *testing.T) {
+	r := begin(t)
+	all := []*supervised{startSupervisord(r), startImported(r, "imported")}
+	script, err := filepath.Abs("testdata/supervisor_rpc.py")
+	r.must(err)
+	answers := make([][]json.RawMessage, 2)
+	each(all, func(i int, s *supervised) {
+		s.settle()
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, r.env.Venv("supervisor", "python"), script, "unix://"+s.path("supervisor.sock"))
+		out, err := cmd.Output()
+		if err == nil {
+			err = json.Unmarshal(out, &answers[i])
+		}
+		if err != nil {
+			s.Errorf("%v: %s", err, out)
+		}
+	})
+	if len(answers[0]) != len(answers[1]) || len(answers[0]) == 0 {
+		r.Fatalf("%d answers, and %d", len(answers[0]), len(answers[1]))
+	}
+	for i, one := range answers[0] {
+		if string(one) != string(answers[1][i]) {
+			t.Errorf("tideover:\n%s\nsupervisord:\n%s", answers[1][i], one)
+		}
+	}
+	r.addNumbers("answers=%d", len(answers[0]))
+}

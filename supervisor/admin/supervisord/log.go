@@ -69,7 +69,7 @@ func (c *call) readProcess(stream string) (xmlrpc.Value, error) {
 		return nil, err
 	}
 	if p.MergeStderr && stream == stderr {
-		return nil, fault(noFile, "None")
+		return nil, fault(noFile, "")
 	}
 	offset, length, err := c.rangeOf(1)
 	if err != nil {

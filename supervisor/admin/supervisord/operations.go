@@ -41,7 +41,11 @@ func (c *call) waits(i int) bool {
 func (c *call) one(do operation, group func(name string) (xmlrpc.Value, error)) (xmlrpc.Value, error) {
 	name := c.name(0)
 	if g, process := split(name); process == "" {
-		return group(g)
+		value, err := group(g)
+		if f, ok := err.(*xmlrpc.Fault); ok && f.Code == badName {
+			err = fault(badName, name)
+		}
+		return value, err
 	}
 	p, err := c.program(0)
 	if err != nil {

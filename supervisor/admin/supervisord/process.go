@@ -74,13 +74,13 @@ func info(p api.Program, now time.Time) xmlrpc.Struct {
 	if p.MergeStderr {
 		stderr = ""
 	}
-	spawnError := ""
-	if state == backoff || state == fatal {
-		spawnError = p.Reason
+	spawnError, exitStatus := "", p.ExitStatus
+	if state == backoff || state == fatal { // supervisord keeps no exit status of a start that has failed
+		spawnError, exitStatus = p.Reason, 0
 	}
 	return xmlrpc.Struct{
 		"name": p.Name, "group": p.Group, "start": seconds(p.Started), "stop": seconds(p.Stopped), "now": int(now.Unix()),
-		"state": int(state), "statename": stateNames[state], "spawnerr": spawnError, "exitstatus": p.ExitStatus,
+		"state": int(state), "statename": stateNames[state], "spawnerr": spawnError, "exitstatus": exitStatus,
 		"logfile": p.LogFile, "stdout_logfile": p.LogFile, "stderr_logfile": stderr, "pid": p.Pid,
 		"description": describe(p, state, spawnError, now),
 	}
