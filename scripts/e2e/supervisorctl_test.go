@@ -372,3 +372,33 @@ func TestXMLRPCAnswersAreThoseOfSupervisord(t *testing.T) {
 	}
 	r.addNumbers("answers=%d", len(answers[0]))
 }
+
+// httpok and memmon of superlance, unmodified, restart a program by XML-RPC when an event tells them to
+// look.
+func TestSuperlanceRestartsAProgramOfTideover(t *testing.T) {
+	r := begin(t)
+	s := startImported(r, "imported")
+	s.settle()
+	for _, l := range []struct {
+		argv []string
+		said string
+	}{
+		{[]string{"httpok", "-p", "web", "-t", "10", "-s", "/bin/cat", "http://127.0.0.1:1/"}, "web restarted"},
+		{[]string{"memmon", "-p", "web=1MB", "-s", "/bin/cat"}, "Restarting web:web"},
+	} {
+		before := s.ctl("pid", "web")
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		cmd := exec.CommandContext(ctx, r.env.Venv("supervisor", l.argv[0]), l.argv[1:]...)
+		cmd.Env = append(os.Environ(), "SUPERVISOR_SERVER_URL=unix://"+s.path("supervisor.sock"))
+		cmd.Stdin = strings.NewReader("ver:3.0 server:supervisor serial:1 pool:a poolserial:1 eventname:TICK_60 len:15\nwhen:1201063880")
+		out, _ := cmd.CombinedOutput() // after the one event it fails at the end of its input
+		cancel()
+		if !strings.Contains(string(out), l.said) || !strings.Contains(string(out), "RESULT 2\nOK") {
+			s.Errorf("%v:\n%s", l.argv, out)
+		}
+		s.settle()
+		if after := s.ctl("pid", "web"); after == before {
+			s.Errorf("%v: the process is still %s", l.argv, after)
+		}
+	}
+}
