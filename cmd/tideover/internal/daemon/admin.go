@@ -30,7 +30,15 @@ func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 			return d.control.ServeViewer(ctx, end, access)
 		},
 	})
-	change, err := prepareAdmin(keeper, &d.Config.Daemon, true)
+	cfg := d.Config.Daemon
+	if _, err := adminAddresses(&cfg); err != nil && cfg.Supervisor.User != "" { // without the password nothing that asks for it is opened
+		d.logger.Warn("cannot open address for supervisorctl", "address", cfg.Supervisor.HTTP, "error", err, "hint", "write the password into supervisor_password_file, then: tideover apply")
+		if cfg.Supervisor.SocketAuth {
+			cfg.Supervisor.Socket = ""
+		}
+		cfg.Supervisor.HTTP, cfg.Supervisor.User, cfg.Supervisor.SocketAuth = "", "", false
+	}
+	change, err := prepareAdmin(keeper, &cfg, true)
 	switch {
 	case err == nil:
 		change.Commit()
