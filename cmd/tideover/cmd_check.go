@@ -55,8 +55,8 @@ func checkFile(c *cli, ctx context.Context, path string) error {
 	var paths []config.PathAccess
 	if file != nil {
 		problems = append(problems, file.Inspect()...)
-		problems = append(problems, daemon.CheckGunicorns(ctx, file)...)
-		problems = config.NewError(problems).Problems
+		ofGunicorn, _ := daemon.CheckGunicorns(ctx, file)
+		problems = config.NewError(append(problems, ofGunicorn...)).Problems
 		paths = file.PathAccess()
 	}
 	faults := countErrors(problems)

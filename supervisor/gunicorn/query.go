@@ -24,6 +24,7 @@ const reportMarker = "tideover-gunicorn-settings:"
 // Report is what gunicorn reports about its settings.
 type Report struct {
 	Version         string   `json:"version"`
+	Python          string   `json:"python"` // its version; empty: an earlier version of tideover has not asked for it
 	Bind            []string `json:"bind"`
 	Workers         int      `json:"workers"`
 	Threads         int      `json:"threads"`
@@ -139,7 +140,7 @@ func (c *Command) WithReport(r Report) (*Command, error) {
 		merged.Bind.Addresses = append(merged.Bind.Addresses, address)
 	}
 	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-	merged.Version = r.Version
+	merged.Version, merged.Python = r.Version, r.Python
 	merged.Workers, merged.Threads, merged.WorkerClass = r.Workers, r.Threads, r.WorkerClass
 	merged.Timeout, merged.GracefulTimeout, merged.KeepAlive = seconds(r.Timeout), seconds(r.GracefulTimeout), seconds(r.KeepAlive)
 	merged.Pidfile, merged.Chdir = r.Pidfile, r.Chdir

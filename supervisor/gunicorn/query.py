@@ -77,6 +77,7 @@ except ImportError:
 
 report = {
     "version": gunicorn.__version__,
+    "python": "%d.%d.%d" % sys.version_info[:3],
     "bind": words(get("bind")),
     "workers": get("workers"),
     "threads": get("threads"),

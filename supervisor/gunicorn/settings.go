@@ -15,6 +15,7 @@ import (
 // decides.
 type Settings struct {
 	Version string // of gunicorn; empty before it has reported its settings
+	Python  string // version of the Python that runs it; empty: unknown
 
 	Bind            Bind
 	Workers         int

@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
+	"strings"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
@@ -18,27 +20,32 @@ type Finding struct {
 }
 
 // Checks are the names of all checks, in the order of the findings.
-var Checks = []string{"config", "daemon", "app", "address", "descriptors", "queue", "memory", "disk", "systemd", "front-end", "cgroup"}
+var Checks = []string{"config", "daemon", "app", "apply", "address", "versions", "descriptors", "queue", "memory", "disk", "systemd", "front-end", "cgroup"}
 
 // Examined is what is compared with the machine.
 type Examined struct {
 	File      *config.File // nil: there is none, or it cannot be read
 	Problems  []config.Problem
-	Status    *api.Status // of the daemon that runs; nil: none
-	Version   string      // of this program
-	Units     []string    // patterns of units of systemd
-	FrontEnds []string    // patterns of configurations of front-ends
-	Root      string      // where /proc and /sys are, for tests
+	Asked     map[string]*config.App // the apps of File whose gunicorn has reported its settings
+	Status    *api.Status            // of the daemon that runs; nil: none
+	Applied   *api.ApplyResult       // of a dry run in that daemon; nil: none
+	Version   string                 // of this program
+	Units     []string               // patterns of units of systemd
+	FrontEnds []string               // patterns of configurations of front-ends
+	URLs      []string               // of apps, as clients have them
+	Root      string                 // where /proc and /sys are, for tests
 }
 
 // Examine returns the findings, in the order of Checks.
-func Examine(e Examined) []Finding {
-	x := &examination{Examined: e}
+func Examine(ctx context.Context, e Examined) []Finding {
+	x := &examination{Examined: e, configured: map[string]bool{}}
 	x.config()
 	x.daemon()
 	x.apps()
+	x.applied()
 	if e.File != nil {
 		x.addresses()
+		x.versions()
 	}
 	x.descriptors()
 	if e.File != nil {
@@ -48,13 +55,15 @@ func Examine(e Examined) []Finding {
 		x.units()
 		x.frontEnds()
 	}
+	x.urls(ctx)
 	x.cgroup()
 	return x.found
 }
 
 type examination struct {
 	Examined
-	found []Finding
+	found      []Finding
+	configured map[string]bool // kinds of front-ends that have an address of an app in their configuration
 }
 
 func (x *examination) add(f Finding) { x.found = append(x.found, f) }
@@ -106,13 +115,15 @@ func (x *examination) apps() {
 			add("tideover release "+a.Name, "its requests are held: %v", a.Holds)
 		}
 		if a.LastReload != nil && a.LastReload.Exit != api.ExitOK {
-			add(fmt.Sprintf("tideover status %s shows the reason; repair it, and: tideover reload %s", a.Name, a.Name), "its last reload failed (exit %d)", a.LastReload.Exit)
+			add(fmt.Sprintf("tideover logs %s shows its output; repair it, and: tideover reload %s", a.Name, a.Name), "its last reload failed (exit %d): %s", a.LastReload.Exit, a.LastReload.Error)
 		}
 		if a.LastCrash != nil {
 			add("tideover logs "+a.Name, "generation %d crashed: %s; %d crashes since the daemon started", a.LastCrash.Generation, a.LastCrash.Cause, a.Restarts)
 		}
 		for _, w := range a.Warnings {
-			add("tideover status "+a.Name, "%s", w)
+			if !strings.HasPrefix(w, "the last reload failed") {
+				add("tideover status "+a.Name+" shows it with the state of the app", "%s", w)
+			}
 		}
 	}
 	if x.File == nil {
@@ -121,6 +132,54 @@ func (x *examination) apps() {
 	for _, a := range x.File.Apps {
 		if !running[a.Name] && !running[a.Name+":1"] {
 			x.add(Finding{Check: "app", App: a.Name, Message: "the daemon does not know it", Remedy: "tideover apply"})
+		}
+	}
+}
+
+// applied compares the configuration on the disk with what runs.
+func (x *examination) applied() {
+	if x.Applied == nil {
+		return
+	}
+	for _, a := range x.Applied.Apps {
+		f := Finding{Check: "apply", App: a.App, Remedy: "tideover apply --dry-run shows the difference; then: tideover apply"}
+		switch a.Change {
+		case api.Unchanged, api.Added: // apps has the latter
+			continue
+		case api.Removed:
+			f.Message = "it runs, and is not in the configuration on the disk any more"
+		default:
+			var keys []string
+			for _, s := range a.Settings {
+				keys = append(keys, s.Key)
+			}
+			f.Message = "the configuration on the disk has other settings than what runs: " + strings.Join(keys, ", ")
+		}
+		x.add(f)
+	}
+}
+
+// oldestGunicorn is the oldest version with which tideover is tested.
+var oldestGunicorn = [2]int{20, 1}
+
+// versions names the versions of the apps' servers.
+func (x *examination) versions() {
+	for _, a := range x.File.Apps {
+		asked, ok := x.Asked[a.Name]
+		if !ok || asked.Gunicorn.Version == "" {
+			continue
+		}
+		g := asked.Gunicorn
+		f := Finding{Check: "versions", App: a.Name, Note: true, Message: fmt.Sprintf("gunicorn %s, Python %s, %s workers", g.Version, g.Python, g.WorkerClass)}
+		var major, minor int
+		if n, _ := fmt.Sscanf(g.Version, "%d.%d", &major, &minor); n == 2 && (major < oldestGunicorn[0] || major == oldestGunicorn[0] && minor < oldestGunicorn[1]) {
+			f.Note, f.Remedy = false, "pip install --upgrade gunicorn, in the environment of the app; then: tideover reload "+a.Name
+			f.Message = fmt.Sprintf("gunicorn %s is older than %d.%d, the oldest version with which tideover is tested", g.Version, oldestGunicorn[0], oldestGunicorn[1])
+		}
+		x.add(f)
+		if timeout := g.Timeout; timeout > 0 && a.Web() && a.Timeout > 0 && timeout > a.Timeout {
+			x.add(Finding{Check: "versions", App: a.Name, Message: fmt.Sprintf("gunicorn lets a request take %v (--timeout), and clients get a 504 after %v (timeout)", timeout, a.Timeout),
+				Remedy: fmt.Sprintf("timeout = \"%ds\" of the app, or a shorter --timeout of gunicorn", int(timeout.Seconds())+10)})
 		}
 	}
 }
