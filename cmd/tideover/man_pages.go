@@ -35,6 +35,7 @@ func generatedPages() map[string]func(root *cobra.Command) (string, error) {
 	return map[string]func(*cobra.Command) (string, error){
 		"tideover.1":      func(root *cobra.Command) (string, error) { return commandManPage(root, releaseDate()), nil },
 		"tideover.toml.5": func(*cobra.Command) (string, error) { return configManPage(releaseDate()), nil },
+		"tideover.7":      func(*cobra.Command) (string, error) { return guideManPage(releaseDate()), nil },
 		"schema": func(*cobra.Command) (string, error) {
 			text, err := config.JSONSchema()
 			return string(text), err
@@ -52,7 +53,7 @@ func commandManPage(root *cobra.Command, date string) string {
 	m.section("DESCRIPTION")
 	m.text(`tideover owns the public socket of a web app, runs the app behind it, and holds requests while no process can answer.
 "run" is the daemon, which stays in the foreground. The other verbs send requests to it over its control socket, and exit when they know the result.`)
-	m.text("The keys of the configuration are in tideover.toml(5).")
+	m.text("The keys of the configuration are in tideover.toml(5). How tideover behaves is in tideover(7), topic by topic.")
 	m.section("VERBS")
 	for _, verb := range root.Commands() {
 		if verb.Runnable() && !verb.Hidden {
@@ -70,7 +71,7 @@ func commandManPage(root *cobra.Command, date string) string {
 	m.entry("TIDEOVER_GENERATION", "in the environment of each app: the number of its generation")
 	m.entry("TIDEOVER_LOG_LEVEL, TIDEOVER_LOG_FORMAT", "as daemon.log_level and daemon.log_format")
 	m.entry("NO_COLOR", "if it is set, no colours are used")
-	m.seeAlso("tideover.toml(5), gunicorn(1), systemd(1)")
+	m.seeAlso("tideover.toml(5), tideover(7), gunicorn(1), systemd(1)")
 	return m.String()
 }
 
@@ -93,7 +94,7 @@ An unknown key is an error. "tideover check FILE" finds all errors; "tideover ap
 	m.section("KEYS OF THE DAEMON")
 	m.text("In [daemon].")
 	m.keys(config.DaemonKeys())
-	m.seeAlso("tideover(1)")
+	m.seeAlso("tideover(1), tideover(7)")
 	return m.String()
 }
 

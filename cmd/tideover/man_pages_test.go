@@ -14,7 +14,7 @@ import (
 )
 
 // manMacros are the macros of man(7) and the requests of roff that every man understands.
-var manMacros = regexp.MustCompile(`^\.(TH|SH|SS|TP|PP|B|BR|br|nf|fi|RS|RE)( |$)`)
+var manMacros = regexp.MustCompile(`^\.(TH|SH|SS|TP|PP|IP|B|BR|br|nf|fi|RS|RE)( |$)`)
 
 // The pages have no errors that a man could complain of: mandoc says so where it is installed.
 func TestManPagesAreWellFormed(t *testing.T) {
@@ -22,6 +22,7 @@ func TestManPagesAreWellFormed(t *testing.T) {
 	root := newCLI([]string{t.TempDir()}, nil, nil, nil, nil).rootCommand()
 	for name, page := range map[string]string{
 		"tideover.1": commandManPage(root, "2026-11-27"), "tideover.toml.5": configManPage("2026-11-27"),
+		"tideover.7": guideManPage("2026-11-27"),
 	} {
 		for i, line := range strings.Split(page, "\n") {
 			if strings.HasPrefix(line, "'") || strings.HasPrefix(line, ".") && !manMacros.MatchString(line) {

@@ -49,6 +49,7 @@ func (p *packager) archive(arch, binary string) error {
 	}
 	files = append(files, entry{"tideover", program, 0o755},
 		entry{"man/man1/tideover.1", p.pages.command, 0o644}, entry{"man/man5/tideover.toml.5", p.pages.config, 0o644},
+		entry{"man/man7/tideover.7", p.pages.guide, 0o644},
 		entry{"completions/tideover.bash", p.pages.bash, 0o644}, entry{"completions/_tideover", p.pages.zsh, 0o644},
 		entry{"completions/tideover.fish", p.pages.fish, 0o644},
 		entry{"tideover.schema.json", p.pages.schema, 0o644}, entry{"systemd/tideover.service", unit, 0o644})

@@ -27,9 +27,9 @@ func (p *packager) build(arch string) (path string, err error) {
 
 // pages are what the program prints for man, shells and editors.
 type pages struct {
-	command, config []byte // man pages
-	bash, zsh, fish []byte // completions
-	schema          []byte // JSON Schema of the configuration
+	command, config, guide []byte // man pages
+	bash, zsh, fish        []byte // completions
+	schema                 []byte // JSON Schema of the configuration
 }
 
 func readPages(binary string) (all pages, err error) {
@@ -37,7 +37,7 @@ func readPages(binary string) (all pages, err error) {
 		text *[]byte
 		args string
 	}{
-		{&all.command, "help tideover.1"}, {&all.config, "help tideover.toml.5"}, {&all.schema, "help schema"},
+		{&all.command, "help tideover.1"}, {&all.config, "help tideover.toml.5"}, {&all.guide, "help tideover.7"}, {&all.schema, "help schema"},
 		{&all.bash, "completion bash"}, {&all.zsh, "completion zsh"}, {&all.fish, "completion fish"},
 	} {
 		cmd := exec.Command(binary, strings.Fields(page.args)...)

@@ -65,6 +65,7 @@ func (p *packager) systemFiles(program []byte) ([]installed, error) {
 		{"/usr/lib/systemd/system/tideover.service", "", 0o644, unit},
 		{"/usr/share/man/man1/tideover.1.gz", "", 0o644, gzipped(p.pages.command)},
 		{"/usr/share/man/man5/tideover.toml.5.gz", "", 0o644, gzipped(p.pages.config)},
+		{"/usr/share/man/man7/tideover.7.gz", "", 0o644, gzipped(p.pages.guide)},
 		{"/usr/share/bash-completion/completions/tideover", "", 0o644, p.pages.bash},
 		{"/usr/share/fish/vendor_completions.d/tideover.fish", "", 0o644, p.pages.fish},
 		{"/usr/share/tideover/tideover.schema.json", "", 0o644, p.pages.schema},

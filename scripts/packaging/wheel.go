@@ -40,6 +40,7 @@ func (p *packager) wheel(arch, binary string) error {
 		{data + "scripts/tideover", program, 0o755},
 		{data + "data/share/man/man1/tideover.1", p.pages.command, 0o644},
 		{data + "data/share/man/man5/tideover.toml.5", p.pages.config, 0o644},
+		{data + "data/share/man/man7/tideover.7", p.pages.guide, 0o644},
 		{info + "METADATA", wheelMetadata(p.source.version, documents[0].data), 0o644},
 		{info + "WHEEL", wheelTags(platforms), 0o644},
 		{info + "licenses/LICENSE", documents[1].data, 0o644},
