@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,13 +25,24 @@ import (
 
 // The packages of a release: two builds are equal, all have the same program in
 // them, a Python environment without Go runs an app with the wheel, and Debian's
-// package is installed, replaced under load, removed and purged.
+// package is installed, replaced under load, removed and purged. At full size
+// also: the Dockerfile of the examples, the .rpm where there is an rpm, and the
+// program for arm64 where there is an emulator.
 func TestPackages(t *testing.T) {
 	r := begin(t)
 	one := r.packages("one", r.env.Root)
 	t.Run("equal", func(t *testing.T) { begin(t).comparePackages(one) })
 	t.Run("wheel", func(t *testing.T) { begin(t).tryWheel(one) })
+	if *full {
+		t.Run("container", func(t *testing.T) { begin(t).tryContainer(one) })
+	}
 	t.Run("debian", func(t *testing.T) { begin(t).tryDebianPackage(one) })
+	if _, err := exec.LookPath("rpm"); err == nil && *full {
+		t.Run("rpm", func(t *testing.T) { begin(t).tryRPM(one) })
+	}
+	if _, err := exec.LookPath("qemu-aarch64-static"); err == nil && *full {
+		t.Run("arm64", func(t *testing.T) { begin(t).tryARM64(one) })
+	}
 }
 
 // packages runs scripts/package in a fresh clone and returns the folder with the
@@ -46,7 +58,7 @@ func (r *row) packages(name, source string) string {
 		args = []string{"--out", out}
 		cache = "GOCACHE=" + r.env.Path(name+".cache")
 	}
-	cmd := exec.CommandContext(r.timeout(3*time.Minute), filepath.Join(clone, "scripts/package"), args...)
+	cmd := exec.CommandContext(r.timeout(15*time.Minute), filepath.Join(clone, "scripts/package"), args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+r.env.Dir)
 	if cache != "" {
 		cmd.Env = append(cmd.Env, cache)
@@ -157,7 +169,8 @@ func (r *row) tryDebianPackage(dist string) {
 		r.addNumbers("scripts=checked namespace=none") // without root there are no namespaces to install in
 		return
 	}
-	d := &debianRoot{row: r, folder: r.env.Path("root")}
+	d := &packageRoot{row: r, folder: r.env.Path("root")}
+	d.install = func(deb string) { d.dpkg("--install", deb) }
 	d.make()
 	d.namespace()
 	d.dpkg("--install", deb)
@@ -193,16 +206,70 @@ func (r *row) tryDebianPackage(dist string) {
 	r.addNumbers("namespace=own")
 }
 
-// debianRoot is a root folder with what the scripts of a package need.
-type debianRoot struct {
+// tryRPM lets rpm install the package into such a folder, replace the running daemon, and remove it.
+func (r *row) tryRPM(dist string) {
+	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+	file := r.onePackage(dist, "*."+arch+".rpm")
+	r.shell("rpm -K --nosignature " + file)
+	if os.Geteuid() != 0 || exec.Command("unshare", "--mount", "mount", "--bind", "/tmp", "/tmp").Run() != nil {
+		r.addNumbers("checked namespace=none")
+		return
+	}
+	d := &packageRoot{row: r, folder: r.env.Path("root")}
+	d.install = func(file string) { d.rpm("-U", "--nodeps", "--replacepkgs", file) } // no package of sh is in the folder
+	d.make()
+	d.namespace()
+	d.install(file)
+	if out := r.shell("cat root/etc/passwd root/etc/tideover/tideover.toml"); !strings.Contains(out, "\ntideover:") || !strings.Contains(out, "socket_group") {
+		r.Errorf("no user, or no configuration: %s", out)
+	}
+	d.upgradeUnderLoad(file, file)
+	d.rpm("-e", "tideover")
+	r.must(testenv.Poll(r.timeout(30*time.Second), 10*time.Millisecond, func() error {
+		if left := r.env.AppProcesses(); len(left) > 0 {
+			return fmt.Errorf("processes are left after the removal: %s", left)
+		}
+		return nil
+	}))
+	left := strings.Fields(r.shell("find root -name '*tideover*' ! -path 'root/run/*' ! -path 'root/var/lib/*'"))
+	if want := []string{"root/etc/tideover", "root/etc/tideover/tideover.toml.rpmsave"}; !slices.Equal(left, want) {
+		r.Errorf("the removal leaves %v, not %v", left, want) // the file that was changed is kept
+	}
+}
+
+func (d *packageRoot) rpm(args ...string) {
+	d.Helper()
+	argv := d.inside(append([]string{"rpm", "--root=" + d.folder}, args...)...)
+	if out, err := exec.CommandContext(d.timeout(3*time.Minute), argv[0], argv[1:]...).CombinedOutput(); err != nil {
+		d.Fatalf("rpm %v: %v\n%s", args, err, out)
+	}
+}
+
+// tryARM64 runs the program for arm64 under an emulator: what reads a configuration and prints. A daemon
+// executes itself (/proc/self/exe), which the kernel does under the emulator only with binfmt_misc.
+func (r *row) tryARM64(dist string) {
+	r.shell("tar -xzf " + r.onePackage(dist, "*linux-arm64.tar.gz") + " --strip-components 1")
+	if out := r.shell("qemu-aarch64-static ./tideover version"); !strings.Contains(out, "linux/arm64") {
+		r.Errorf("it says %q", out)
+	}
+	_, err := r.env.Write("tideover.toml", "[app.shop]\ncommand = \"gunicorn shop:app\"\nlisten = \"127.0.0.1:8000\"\n")
+	r.must(err)
+	if out := r.shell("qemu-aarch64-static ./tideover check tideover.toml || true"); !strings.Contains(out, "error") {
+		r.Errorf("check says %q", out)
+	}
+}
+
+// packageRoot is a root folder with what the scripts of a package need.
+type packageRoot struct {
 	*row
-	folder string
-	pid    int // of the process that keeps the mount namespace
+	install func(file string) // or upgrades
+	folder  string
+	pid     int // of the process that keeps the mount namespace
 }
 
 // make copies a shell and a few programs with their libraries, and writes the
 // database of an empty Debian.
-func (d *debianRoot) make() {
+func (d *packageRoot) make() {
 	d.Helper()
 	d.shell(`mkdir -p root/bin root/usr/bin root/usr/sbin root/sbin root/tmp root/var/tmp root/var/log root/run root/proc root/dev root/etc root/srv
 chmod 1777 root/tmp root/var/tmp
@@ -224,7 +291,7 @@ mkdir -p root/srv/shop && echo release=1 > root/srv/shop/release && chown -R 33:
 
 // namespace starts the process whose mount namespace is that of all commands: it has /proc and
 // /dev/null in the folder.
-func (d *debianRoot) namespace() {
+func (d *packageRoot) namespace() {
 	d.Helper()
 	script := `mount --bind /proc "$0/proc"; mount --bind /dev/null "$0/dev/null"; echo mounted; exec sleep 1000`
 	p, err := d.env.Start(testenv.Command{Name: "namespace", Argv: []string{"unshare", "--mount", "sh", "-ec", script, d.folder}})
@@ -239,11 +306,11 @@ func (d *debianRoot) namespace() {
 }
 
 // inside returns a command in that namespace.
-func (d *debianRoot) inside(argv ...string) []string {
+func (d *packageRoot) inside(argv ...string) []string {
 	return append([]string{"nsenter", "--mount", "--target", fmt.Sprint(d.pid)}, argv...)
 }
 
-func (d *debianRoot) dpkg(args ...string) {
+func (d *packageRoot) dpkg(args ...string) {
 	d.Helper()
 	argv := d.inside(append([]string{"dpkg", "--root=" + d.folder, "--log=/dev/null", "--force-confold"}, args...)...)
 	cmd := exec.CommandContext(d.timeout(2*time.Minute), argv[0], argv[1:]...)
@@ -253,7 +320,7 @@ func (d *debianRoot) dpkg(args ...string) {
 }
 
 // upgradeUnderLoad runs the daemon, and installs packages while requests come.
-func (d *debianRoot) upgradeUnderLoad(packages ...string) {
+func (d *packageRoot) upgradeUnderLoad(packages ...string) {
 	d.Helper()
 	address, err := testenv.Address()
 	d.must(err)
@@ -275,9 +342,9 @@ func (d *debianRoot) upgradeUnderLoad(packages ...string) {
 		return nil
 	}))
 	load := loadgen.Start(loadgen.Plan{Client: client, Rate: 50})
-	for _, deb := range packages {
+	for _, file := range packages {
 		before := d.program(p.Pid())
-		d.dpkg("--install", deb)
+		d.install(file)
 		if after := d.program(p.Pid()); after == before {
 			d.Errorf("the daemon is not replaced: %s\n%s", after, p.Tail(20))
 		}
@@ -291,7 +358,7 @@ func (d *debianRoot) upgradeUnderLoad(packages ...string) {
 }
 
 // program is the device and inode of the program that a process runs.
-func (d *debianRoot) program(pid int) string {
+func (d *packageRoot) program(pid int) string {
 	var stat syscall.Stat_t
 	d.must(syscall.Stat(fmt.Sprintf("/proc/%d/exe", pid), &stat))
 	return fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)

@@ -245,7 +245,7 @@ func (s *fixture) connectionHolders() (pids []string) {
 	return pids
 }
 
-// What a reload with relay = "none" may cost, as the table of the README says: requests on kept
+// What a reload with relay = "none" may cost, as the table of the guide says: requests on kept
 // connections end with their worker, and what a server does with connections that it has accepted
 // when it is told to stop is its own affair. No client is ever refused.
 func TestRelayNoneCosts(t *testing.T) {

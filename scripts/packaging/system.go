@@ -108,6 +108,10 @@ func (p *packager) runNfpm(kind, arch, target string, all []installed) error {
 		contents = append(contents, map[string]any{"src": path, "dst": f.path, "type": f.kind,
 			"file_info": map[string]any{"mode": f.mode, "owner": "root", "group": "root", "mtime": p.source.date}})
 	}
+	for _, own := range []string{"/etc/tideover", "/usr/share/tideover", "/usr/share/doc/tideover"} { // rpm removes no others
+		contents = append(contents, map[string]any{"dst": own, "type": "dir",
+			"file_info": map[string]any{"mode": 0o755, "owner": "root", "group": "root", "mtime": p.source.date}})
+	}
 	scripts, err := writeScripts(kind, folder)
 	if err != nil {
 		return err
