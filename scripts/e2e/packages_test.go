@@ -179,6 +179,7 @@ func (r *row) tryDebianPackage(dist string) {
 			r.Errorf("%s has no tideover: %v\n%s", account, err, text)
 		}
 	}
+	d.checkSupervisorctl("/usr/bin/tideover")
 	if out := r.shell("cat root/etc/tideover/tideover.toml"); !strings.Contains(out, "socket_group") {
 		r.Errorf("no configuration: %s", out)
 	}
@@ -190,6 +191,7 @@ func (r *row) tryDebianPackage(dist string) {
 	}
 	d.upgradeUnderLoad(next, deb)
 	d.dpkg("--remove", "tideover")
+	d.checkSupervisorctl("")
 	if _, err := os.Stat(filepath.Join(d.folder, "etc/tideover/tideover.toml")); err != nil {
 		r.Errorf("removal takes the configuration: %v", err)
 	}
@@ -220,11 +222,13 @@ func (r *row) tryRPM(dist string) {
 	d.make()
 	d.namespace()
 	d.install(file)
+	d.checkSupervisorctl("/usr/bin/tideover")
 	if out := r.shell("cat root/etc/passwd root/etc/tideover/tideover.toml"); !strings.Contains(out, "\ntideover:") || !strings.Contains(out, "socket_group") {
 		r.Errorf("no user, or no configuration: %s", out)
 	}
 	d.upgradeUnderLoad(file, file)
 	d.rpm("-e", "tideover")
+	d.checkSupervisorctl("")
 	r.must(testenv.Poll(r.timeout(30*time.Second), 10*time.Millisecond, func() error {
 		if left := r.env.AppProcesses(); len(left) > 0 {
 			return fmt.Errorf("processes are left after the removal: %s", left)
@@ -234,6 +238,18 @@ func (r *row) tryRPM(dist string) {
 	left := strings.Fields(r.shell("find root -name '*tideover*' ! -path 'root/run/*' ! -path 'root/var/lib/*'"))
 	if want := []string{"root/etc/tideover", "root/etc/tideover/tideover.toml.rpmsave"}; !slices.Equal(left, want) {
 		r.Errorf("the removal leaves %v, not %v", left, want) // the file that was changed is kept
+	}
+}
+
+// checkSupervisorctl compares what supervisorctl is, by the alternatives; empty: there is none.
+func (d *packageRoot) checkSupervisorctl(want string) {
+	d.Helper()
+	got := ""
+	if first, err := os.Readlink(filepath.Join(d.folder, "usr/bin/supervisorctl")); err == nil {
+		got, _ = os.Readlink(filepath.Join(d.folder, first))
+	}
+	if got != want {
+		d.Errorf("supervisorctl is %q, not %q", got, want)
 	}
 }
 
@@ -273,13 +289,13 @@ func (d *packageRoot) make() {
 	d.Helper()
 	d.shell(`mkdir -p root/bin root/usr/bin root/usr/sbin root/sbin root/tmp root/var/tmp root/var/log root/run root/proc root/dev root/etc root/srv
 chmod 1777 root/tmp root/var/tmp
-mkdir -p root/var/lib/dpkg/info root/var/lib/dpkg/updates
+mkdir -p root/var/lib/dpkg/info root/var/lib/dpkg/updates root/var/lib/dpkg/alternatives root/etc/alternatives
 printf 'Package: passwd\nStatus: install ok installed\nMaintainer: a <a@example.org>\nArchitecture: all\nVersion: 1\nDescription: d\n\n' > root/var/lib/dpkg/status
 printf 'root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/:/bin/false\n' > root/etc/passwd
 printf 'root:x:0:\nwww-data:x:33:\n' > root/etc/group
 printf 'passwd: files\ngroup: files\nshadow: files\n' > root/etc/nsswitch.conf
 : > root/etc/shadow; : > root/etc/gshadow; : > root/dev/null
-for name in sh cat tr readlink sleep rm getent groupadd useradd; do
+for name in sh cat tr readlink sleep rm getent groupadd useradd update-alternatives; do
     path=$(PATH=/usr/sbin:/usr/bin:/sbin:/bin; command -v $name)
     cp -L $path root/usr/bin/$name
     ldd $path | grep -o '/[^ ]*' | while read -r library; do mkdir -p root$(dirname $library); cp -Ln $library root$library; done

@@ -51,6 +51,25 @@ make_user() {
     fi
 }
 
+# supervisorctl_link prints the program that manages alternatives, if /usr/bin/supervisorctl is one
+# or can become one: that of another package, or a link of the administrator, stays.
+supervisorctl_link() {
+    case $(readlink /usr/bin/supervisorctl 2>/dev/null || [ ! -e /usr/bin/supervisorctl ] || echo file) in
+    "" | /etc/alternatives/supervisorctl) command -v update-alternatives || command -v alternatives || true ;;
+    esac
+}
+
+# add_supervisorctl makes this program answer as supervisorctl, which scripts and Ansible call.
+add_supervisorctl() {
+    alternatives=$(supervisorctl_link)
+    [ -z "$alternatives" ] || "$alternatives" --install /usr/bin/supervisorctl supervisorctl "$program" 10 || true
+}
+
+remove_supervisorctl() {
+    alternatives=$(supervisorctl_link)
+    [ -z "$alternatives" ] || "$alternatives" --remove supervisorctl "$program" || true
+}
+
 reload_systemd() {
     [ ! -d /run/systemd/system ] || systemctl daemon-reload || true
 }

@@ -1,3 +1,6 @@
 case $1 in
-remove) stop_daemon ;;
+remove)
+    remove_supervisorctl
+    stop_daemon
+    ;;
 esac

@@ -1,1 +1,4 @@
-[ "$1" != 0 ] || stop_daemon
+if [ "$1" = 0 ]; then
+    remove_supervisorctl
+    stop_daemon
+fi
