@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -59,7 +60,7 @@ func examine(c *cli, ctx context.Context, path string, e doctor.Examined) error 
 	case !errors.As(err, &typed):
 		return err
 	default:
-		e.Problems = []config.Problem{{Message: typed.Message, Hint: typed.Hint}}
+		e.Problems, e.Missing = []config.Problem{{Message: typed.Message, Hint: typed.Hint}}, true
 	}
 	queryForDoctor(c, ctx, &e)
 	found := doctor.Examine(ctx, e)
@@ -130,7 +131,7 @@ func printFindings(c *cli, found []doctor.Finding, bad int) {
 			fmt.Fprintf(s.Out, "    %s\n", f.Place)
 		}
 		if f.Remedy != "" {
-			fmt.Fprintf(s.Out, "    remedy: %s\n", f.Remedy)
+			fmt.Fprintf(s.Out, "    remedy: %s\n", strings.ReplaceAll(f.Remedy, "\n", "\n            "))
 		}
 	}
 	if !c.quiet || bad > 0 {

@@ -31,6 +31,7 @@ tideover help signals  signals that the daemon handles
 tideover help files    where configuration, sockets and state are
 tideover help config   every key of the configuration; help config KEY: one
 tideover help schema   its JSON Schema, for editors; help tideover.1: man page
+tideover help guide    how tideover behaves, topic by topic; also tideover(7)
 `
 
 const globalFlags = `Flags that every verb takes:

@@ -36,6 +36,7 @@ func generatedPages() map[string]func(root *cobra.Command) (string, error) {
 		"tideover.1":      func(root *cobra.Command) (string, error) { return commandManPage(root, releaseDate()), nil },
 		"tideover.toml.5": func(*cobra.Command) (string, error) { return configManPage(releaseDate()), nil },
 		"tideover.7":      func(*cobra.Command) (string, error) { return guideManPage(releaseDate()), nil },
+		"guide":           func(*cobra.Command) (string, error) { return guide, nil },
 		"schema": func(*cobra.Command) (string, error) {
 			text, err := config.JSONSchema()
 			return string(text), err

@@ -26,6 +26,7 @@ var Checks = []string{"config", "daemon", "app", "apply", "address", "versions",
 type Examined struct {
 	File      *config.File // nil: there is none, or it cannot be read
 	Problems  []config.Problem
+	Missing   bool                   // there is no configuration, which Problems say
 	Asked     map[string]*config.App // the apps of File whose gunicorn has reported its settings
 	Status    *api.Status            // of the daemon that runs; nil: none
 	Applied   *api.ApplyResult       // of a dry run in that daemon; nil: none
@@ -74,6 +75,9 @@ func (x *examination) config() {
 		f := Finding{Check: "config", App: p.App, Message: p.Message, Remedy: p.Hint}
 		if f.Remedy == "" {
 			f.Remedy = "tideover check shows the line"
+		}
+		if x.Missing && x.Status != nil { // `tideover run -- COMMAND`
+			f.Note, f.Message, f.Remedy = true, p.Message+": what runs was started by a command line", "tideover init writes one"
 		}
 		if f.Place = p.File; p.Line > 0 {
 			f.Place += fmt.Sprintf(":%d", p.Line)
