@@ -22,6 +22,7 @@ type exampleApp struct {
 	*row
 	dir    string
 	vars   []string
+	binary string // of the daemon; empty: the program under test
 	daemon *testenv.Tideover
 	client *loadgen.Client
 	load   *loadgen.OpenLoop
@@ -31,7 +32,12 @@ type exampleApp struct {
 // copyExample copies the directory, because programs write into it.
 func copyExample(r *row, name string) *exampleApp {
 	r.Helper()
-	e := &exampleApp{row: r, dir: r.env.Path(name)}
+	return copyExampleTo(r, name, r.env.Path(filepath.Base(name)))
+}
+
+func copyExampleTo(r *row, name, dir string) *exampleApp {
+	r.Helper()
+	e := &exampleApp{row: r, dir: dir}
 	r.must(os.CopyFS(e.dir, os.DirFS(filepath.Join(r.env.Root, "examples", name))))
 	r.must(filepath.Walk(e.dir, func(path string, info os.FileInfo, err error) error {
 		if err == nil && filepath.Ext(path) == ".sh" { // CopyFS keeps no mode
@@ -76,7 +82,7 @@ func (e *exampleApp) start(app string, kind loadgen.Kind) {
 func (e *exampleApp) run(app string) {
 	e.Helper()
 	var err error
-	e.daemon, err = e.env.Tideover(&testenv.App{Dir: e.dir}, testenv.RunOptions{Flags: []string{"-c", filepath.Join(e.dir, "tideover.toml")}, Name: app, Env: e.vars})
+	e.daemon, err = e.env.Tideover(&testenv.App{Dir: e.dir}, testenv.RunOptions{Flags: []string{"-c", filepath.Join(e.dir, "tideover.toml")}, Name: app, Env: e.vars, Binary: e.binary})
 	e.must(err)
 }
 
@@ -122,7 +128,11 @@ func (e *exampleApp) killMain() {
 	e.event("kill -9", func() {
 		before, err := e.daemon.Status(e.timeout(10 * time.Second))
 		e.must(err)
-		e.must(syscall.Kill(before.Pid, syscall.SIGKILL))
+		outcome, err := e.daemon.Call(e.timeout(10*time.Second), "signal", e.daemon.App, "KILL") // it may be in a pid namespace of its own
+		e.must(err)
+		if outcome.Exit != 0 {
+			e.Fatal(outcome)
+		}
 		e.must(testenv.Poll(e.timeout(30*time.Second), 50*time.Millisecond, func() error {
 			now, err := e.daemon.Status(e.timeout(10 * time.Second))
 			if err == nil && (now.State != "running" || now.Generation <= before.Generation) {

@@ -117,14 +117,14 @@ func (r *row) serverCommand(server string) []string {
 		return []string{venv("waitress-serve"), "--listen=127.0.0.1:{port}", "shop:app"}
 	case "go-fd":
 		binary := r.env.Path("goserver")
-		if out, err := exec.Command("go", "build", "-o", binary, example("go-server")).CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-o", binary, example("other-servers")).CombinedOutput(); err != nil {
 			r.Fatalf("%v\n%s", err, out)
 		}
 		return []string{binary, "{fd}"}
 	case "node-socket":
-		return []string{"node", example("node-server/server.js"), "{socket}"}
+		return []string{"node", example("other-servers/server.js"), "{socket}"}
 	}
-	return []string{"node", example("node-server/server.js"), "{port}"}
+	return []string{"node", example("other-servers/server.js"), "{port}"}
 }
 
 // Two apps in one configuration live side by side: what happens to one is

@@ -302,7 +302,7 @@ for name in sh cat tr readlink sleep rm getent groupadd useradd update-alternati
 done
 cp -L root/usr/bin/sh root/bin/sh
 mkdir -p root/srv/shop && echo release=1 > root/srv/shop/release && chown -R 33:33 root/srv/shop`)
-	d.shell("cd "+d.env.Root+" && go build -o "+filepath.Join(d.folder, "srv/shop/server")+" ./examples/go-server", "CGO_ENABLED=0")
+	d.shell("cd "+d.env.Root+" && go build -o "+filepath.Join(d.folder, "srv/shop/server")+" ./examples/other-servers", "CGO_ENABLED=0")
 }
 
 // namespace starts the process whose mount namespace is that of all commands: it has /proc and

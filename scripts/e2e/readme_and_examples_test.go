@@ -16,7 +16,8 @@ import (
 )
 
 // The front-end configurations that are published with tideover are run as they
-// are, but for addresses: through a hold, with everything that passes it.
+// are, but for addresses: through a hold, with everything that passes it, then a reload, a restart, a
+// crash and a broken deploy. Apache has clients that keep their connections, and its own numbers.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	for name, file := range map[string]string{
@@ -25,15 +26,23 @@ func TestExamples(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)
 			s := newFixture(r, setup{gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1, Import: 1}})
-			text, err := os.ReadFile(filepath.Join(r.env.Root, "examples", file))
-			r.must(err)
-			clients := s.startFronts(map[string]frontStarter{name: published(name, string(text))})
+			read := func(file string) string {
+				text, err := os.ReadFile(filepath.Join(r.env.Root, "examples", file))
+				r.must(err)
+				return string(text)
+			}
+			start := published(name, read(file))
+			rate := 20
+			if name == "apache" {
+				start, rate = apache(testenv.Apache{Site: read(file), Event: read("apache/mpm_event.conf")}), 60
+			}
+			clients := s.startFronts(map[string]frontStarter{name: start})
 			s.client = clients[name]
 			// HAProxy serves no files.
 			if a := s.client.Do(t.Context(), loadgen.Kind{Path: "/media/file.txt", Plain: true}); string(a.Body) != "a static file\n" && name != "haproxy" {
 				s.Errorf("/media/: %d %s %s %q", a.Status, a.Loss, a.Cause, a.Body)
 			}
-			s.startLoad(20)
+			s.startLoad(rate)
 			s.hold(4 * time.Second)
 			ws, err := s.client.WebSocket(s.timeout(20*time.Second), "/ws")
 			s.must(err)
@@ -46,6 +55,8 @@ func TestExamples(t *testing.T) {
 			}
 			s.reload()
 			s.restart()
+			s.killMaster()
+			s.failedReload("raise")
 			s.finish()
 		})
 	}
@@ -61,12 +72,10 @@ func published(name, site string) frontStarter {
 		return func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
 			return r.HAProxy(b, testenv.ProxyConfig{Site: site})
 		}
-	case "caddy":
-		return func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
-			return r.Caddy(b, testenv.ProxyConfig{Site: site})
-		}
 	}
-	return apache(testenv.Apache{Site: site})
+	return func(r *testenv.Env, b testenv.Backend) (*testenv.FrontEnd, error) {
+		return r.Caddy(b, testenv.ProxyConfig{Site: site})
+	}
 }
 
 // The two commands at the top of the README work in a fresh clone. The second

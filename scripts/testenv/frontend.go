@@ -43,6 +43,7 @@ type Apache struct {
 	Timeout  int    // seconds; 0: 300, as Debian
 	Extra    string // further directives of the virtual host
 	Site     string // a whole virtual host instead
+	Event    string // the settings of MPM event instead
 }
 
 const apacheModules = "/usr/lib/apache2/modules"
@@ -58,7 +59,7 @@ func (e *Env) Apache(back Backend, a Apache) (*FrontEnd, error) {
 		slots, threads, children = 2000, 1000, 2
 	}
 	values := map[string]any{
-		"MPM": orElse(a.MPM, "event"), "Params": a.Params, "Balancer": a.Balancer, "Extra": a.Extra, "Site": a.Site,
+		"MPM": orElse(a.MPM, "event"), "Params": a.Params, "Balancer": a.Balancer, "Extra": a.Extra, "Site": a.Site, "Event": a.Event,
 		"Slots": slots, "Threads": threads, "Children": children,
 		"Timeout": orElse(a.Timeout, 300), "Modules": apacheModules, "Back": url,
 	}

@@ -1,7 +1,7 @@
-// Command go-server is a plain Go server that takes its listening socket from
+// Command other-servers is a plain Go server that takes its listening socket from
 // the process that starts it:
 //
-//	tideover run --listen 127.0.0.1:8000 -- ./go-server '{fd}'
+//	tideover run --listen 127.0.0.1:8000 -- ./other-servers '{fd}'
 //
 // It is the small shop that the other examples serve: it answers with what it
 // was asked.
@@ -25,7 +25,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		log.Fatal("usage: go-server FD")
+		log.Fatal("usage: other-servers FD")
 	}
 	fd, err := strconv.Atoi(os.Args[1])
 	if err != nil {

@@ -1,0 +1,4 @@
+def app(environ, start_response):
+    body = b"blog\n"
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
