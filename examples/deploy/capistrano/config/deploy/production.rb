@@ -1,0 +1,1 @@
+server "shop.example.com", user: "deploy", roles: %w[app]
