@@ -1,7 +1,10 @@
 import os
+import signal
 import time
 
 from celery import Celery
+from celery.signals import worker_ready
+from celery.worker import state
 
 app = Celery("tasks", broker=os.environ.get("BROKER", "redis://127.0.0.1:6379/0"))
 app.conf.update(
@@ -27,3 +30,29 @@ def bill(order, journal, seconds=0.2):
 def note(journal, line):
     with open(journal, "a") as f:
         f.write(line + "\n")
+
+
+@worker_ready.connect
+def end_when_idle(sender, **_):
+    """On TERM a worker takes no further task, and ends when those that it has taken are done.
+
+    celery's own warm shutdown puts a task back into the queue that begins in the moment of the
+    signal, before it is acknowledged: it is done twice (celery issue 3796).
+    """
+    warm_shutdown, asked = signal.getsignal(signal.SIGTERM), []
+
+    def on_term(*args):
+        if asked or not (sender.connection and sender.connection.connected):
+            return warm_shutdown(*args)
+        asked.append("TERM")
+
+    def look():
+        if asked == ["TERM"]:
+            asked.append("cancelled")
+            for queue in list(app.amqp.queues.consume_from):
+                sender.cancel_task_queue(queue)
+        elif asked and not state.reserved_requests:
+            state.should_stop = 0  # the exit code
+
+    signal.signal(signal.SIGTERM, on_term)
+    sender.timer.call_repeatedly(0.1, look)
