@@ -269,14 +269,9 @@ func TestAFileCanBeWrittenOnAfterALateWrite(t *testing.T) {
 	}
 	close(answer)
 	want := bytes.Repeat([]byte("next"), 100) // in the same block: for another one it has to wait for retryInterval
-	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
-		n, err := f.Append(want)
-		if err == nil {
-			break
-		}
-		if n != 0 || err != ErrSlow || time.Since(begun) > time.Minute {
-			t.Fatal(n, err)
-		}
+	s.Wait(time.Minute)
+	if n, err := f.Append(want); n != len(want) || err != nil {
+		t.Fatal(n, err)
 	}
 	if got, err := readAll(f); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%d bytes, %v", len(got), err)
