@@ -47,12 +47,6 @@ func (a *diagnostics) omit(b *block, o *iniOption, reason string) {
 	b.omitted = append(b.omitted, fmt.Sprintf("%s = %s: %s", name, oneLine(o.value), reason))
 }
 
-// omitSecret is omit without the value of the option.
-func (a *diagnostics) omitSecret(b *block, o *iniOption, reason string) {
-	a.addNote(o, reason)
-	b.omitted = append(b.omitted, fmt.Sprintf("[%s] %s: %s", o.section, o.name, reason))
-}
-
 // omitUnknown omits an option that supervisord does not know. known are the names that
 // it knows.
 func (a *diagnostics) omitUnknown(b *block, o *iniOption, known []string) {

@@ -217,6 +217,12 @@ func (s *shell) pid(arg string) error {
 	return nil
 }
 
+// unknownResult is an error in supervisorctl's own words, which scripts compare.
+func unknownResult(r result, description string) error {
+	//lint:ignore ST1005 the words are supervisorctl's
+	return fmt.Errorf("Unknown result code %d for %s%s", r.status, r.process(), description)
+}
+
 func startText(r result) (string, error) {
 	said := map[int]string{badName: "no such process", noFile: "no such file", notExecutable: "file is not executable", alreadyStarted: "already started",
 		spawnError: "spawn error", abnormalTerminated: "abnormal termination"}[r.status]
@@ -224,7 +230,7 @@ func startText(r result) (string, error) {
 	case r.status == success:
 		return r.process() + ": started", nil
 	case said == "":
-		return "", fmt.Errorf("Unknown result code %d for %s: %s", r.status, r.process(), r.description)
+		return "", unknownResult(r, ": "+r.description)
 	}
 	return fmt.Sprintf("%s: ERROR (%s)", r.process(), said), nil
 }
@@ -237,7 +243,7 @@ func signalText(r result, done string) (string, error) {
 	case r.status == failed:
 		return r.description, nil
 	case said == "":
-		return "", fmt.Errorf("Unknown result code %d for %s: %s", r.status, r.process(), r.description)
+		return "", unknownResult(r, ": "+r.description)
 	}
 	return fmt.Sprintf("%s: ERROR (%s)", r.process(), said), nil
 }
@@ -626,7 +632,7 @@ func (s *shell) clear(arg string) error {
 		case failed:
 			return r.process() + ": ERROR (failed)", nil
 		}
-		return "", fmt.Errorf("Unknown result code %d for %s", r.status, r.process())
+		return "", unknownResult(r, "")
 	}
 	if slices.Contains(names, "all") {
 		v, err := s.call("clearAllProcessLogs")
