@@ -228,19 +228,21 @@ func TestRoles(t *testing.T) {
 // The role of a new route is given here as well as in the table.
 func TestRolesOfRoutes(t *testing.T) {
 	t.Parallel()
-	members := map[string]bool{"/v1/status": true, "/v1/check": true, "/v1/logs": true, "/v1/reload": true, "/v1/hold": true, "/v1/release": true}
+	lowest := map[string]role{
+		"/v1/status": roleViewer, "/metrics": roleViewer,
+		"/v1/logs": roleReader, "/v1/log-text": roleReader, "/v1/programs": roleReader,
+		"/v1/check": roleOperator, "/v1/reload": roleOperator, "/v1/hold": roleOperator, "/v1/release": roleOperator,
+		"/v1/restart": roleSupervisor, "/v1/start": roleSupervisor, "/v1/stop": roleSupervisor, "/v1/apply": roleSupervisor,
+		"/v1/signal": roleSupervisor, "/v1/clear-log": roleSupervisor, "/v1/reread": roleSupervisor, "/v1/add-group": roleSupervisor,
+		"/v1/remove-group": roleSupervisor, "/v1/renew": roleSupervisor, "/v1/shutdown": roleSupervisor,
+		"/v1/listen": roleAdmin, "/v1/unlisten": roleAdmin,
+	}
+	looks := []string{"/v1/status", "/metrics", "/v1/check", "/v1/logs", "/v1/log-text", "/v1/programs", "/v1/reread"}
 	for _, r := range routes() {
-		want := roleAdmin
-		if members[r.path] {
-			want = roleOperator
+		if r.minRole != lowest[r.path] {
+			t.Errorf("%s is for role %d, want %d", r.path, r.minRole, lowest[r.path])
 		}
-		if r.path == "/v1/status" || r.path == "/metrics" {
-			want = roleViewer
-		}
-		if r.minRole != want {
-			t.Errorf("%s is for role %d, want %d", r.path, r.minRole, want)
-		}
-		if r.mutating == slices.Contains([]string{"/v1/status", "/metrics", "/v1/check", "/v1/logs"}, r.path) {
+		if r.mutating == slices.Contains(looks, r.path) {
 			t.Errorf("%s: acts is %v", r.path, r.mutating)
 		}
 	}
