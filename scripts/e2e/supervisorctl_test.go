@@ -283,7 +283,12 @@ func TestSupervisorctlWithTideoverIsAsWithSupervisord(t *testing.T) {
 		}))
 	})
 	r.addNumbers("commands=%d", 2*len(verbs)+23)
-	r.checkNoneLeft()
+	r.must(testenv.Poll(r.timeout(time.Minute), 20*time.Millisecond, func() error { // supervisord ends after its socket
+		if left := r.env.AppProcesses(); len(left) > 0 {
+			return fmt.Errorf("%d processes are left: %s", len(left), strings.Join(left, "\n"))
+		}
+		return nil
+	}))
 }
 
 // The restart and the update of supervisorctl are stops and starts. Under load they lose nothing.
