@@ -300,15 +300,8 @@ func TestFaultStateCannotBeSaved(t *testing.T) {
 		s.reload()
 	}
 	s.finish()
-	old, relay := s.env.AppProcesses(), s.daemon.RelayPid()
-	s.must(s.daemon.Signal(syscall.SIGKILL))
-	<-s.daemon.Exited()
-	s.must(testenv.Poll(s.timeout(20*time.Second), 5*time.Millisecond, func() error { // until then it passes requests to the old processes
-		if procField(fmt.Sprintf("/proc/%d/status", relay), "Threads:") > 0 {
-			return errors.New("the relay has not ended")
-		}
-		return nil
-	}))
+	old := s.env.AppProcesses()
+	s.killDaemon()
 	s.must(os.RemoveAll(state))
 	s.must(s.daemon.StartAgain())
 	s.waitRelease(40*time.Second, s.app.Release().Number)
@@ -326,8 +319,7 @@ func TestFaultDaemonKilled(t *testing.T) {
 	s := newFixture(begin(t), setup{release: testenv.Release{Number: 1, Import: 1}, flags: loadFlags()})
 	s.startLoad(40)
 	for range fullTimes(1, 5) {
-		s.must(s.daemon.Signal(syscall.SIGKILL))
-		<-s.daemon.Exited()
+		s.killDaemon()
 		s.must(s.daemon.StartAgain())
 		s.waitRelease(40*time.Second, 1)
 		window := s.load.Open()

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -308,6 +309,21 @@ func (s *fixture) finish() loadgen.Tally {
 func (s *fixture) report(tally loadgen.Tally) {
 	s.measure(tally)
 	s.addNumbers("events=%d lossy=%d %v", s.events, s.lossy, tally)
+}
+
+// killDaemon kills the daemon, and returns when its relay has ended too: until then that one passes
+// requests to the old processes.
+func (s *fixture) killDaemon() {
+	s.Helper()
+	relay := s.daemon.RelayPid()
+	s.must(s.daemon.Signal(syscall.SIGKILL))
+	<-s.daemon.Exited()
+	s.must(testenv.Poll(s.timeout(20*time.Second), 5*time.Millisecond, func() error {
+		if procField(fmt.Sprintf("/proc/%d/status", relay), "Threads:") > 0 {
+			return errors.New("the relay has not ended")
+		}
+		return nil
+	}))
 }
 
 // shutdown ends the daemon by its verb and checks that no process is left.

@@ -111,8 +111,7 @@ func TestDaemonKilled(t *testing.T) {
 			s := newFixture(r, setup{front: apache(testenv.Apache{}), release: testenv.Release{Number: 1, Import: 0.5, Fault: fault}})
 			for range times(1) {
 				old := s.env.AppProcesses()
-				s.must(s.daemon.Signal(syscall.SIGKILL))
-				<-s.daemon.Exited()
+				s.killDaemon()
 				s.must(s.daemon.StartAgain())
 				s.waitRelease(40*time.Second, 1)
 				for _, process := range s.env.AppProcesses() {

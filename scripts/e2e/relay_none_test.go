@@ -420,8 +420,7 @@ func TestRelayNoneOutlivesTheDaemon(t *testing.T) {
 			before, err := s.daemon.Status(s.timeout(10 * time.Second))
 			s.must(err)
 			s.event("kill -9 of the daemon", func() {
-				s.must(s.daemon.Signal(syscall.SIGKILL))
-				<-s.daemon.Exited()
+				s.killDaemon()
 				s.must(s.daemon.StartAgain())
 				s.waitGeneration(before.Generation + 1)
 			})

@@ -279,8 +279,7 @@ func tryDaemonKilled(r *row) {
 	for range times(1) {
 		s.waitRelease(30*time.Second, 1)
 		s.must(testenv.Poll(s.timeout(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
-		s.must(s.daemon.Signal(syscall.SIGKILL))
-		<-s.daemon.Exited()
+		s.killDaemon()
 		if left := s.env.AppProcesses(); len(left) < 4 {
 			s.Fatalf("nothing is left that could be a second copy: %v", left)
 		}
