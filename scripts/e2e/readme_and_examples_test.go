@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,6 +98,7 @@ func TestFreshClone(t *testing.T) {
 		line, _, _ := strings.Cut(command[1], "#")
 		if line = strings.TrimSpace(line); line == "scripts/test" {
 			line += " --rows TestRefused"
+			r.must(linkEnvironments(r.env.Root, clone))
 		}
 		p, err := r.env.Start(testenv.Command{Name: "readme", Argv: []string{"sh", "-c", line}, Dir: clone})
 		r.must(err)
@@ -110,4 +112,20 @@ func TestFreshClone(t *testing.T) {
 		}
 	}
 	r.addNumbers("commands=%d took=%.0fs", min(2, len(commands)), time.Since(begun).Seconds())
+}
+
+// linkEnvironments gives a clone the Python environments that it has not made itself. scripts/setup has made
+// them for this run by the same commands.
+func linkEnvironments(root, clone string) error {
+	all, err := filepath.Glob(filepath.Join(root, ".local", "venvs", "*"))
+	if err != nil {
+		return err
+	}
+	for _, environment := range all {
+		link := filepath.Join(clone, ".local", "venvs", filepath.Base(environment))
+		if err := os.Symlink(environment, link); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	return nil
 }
