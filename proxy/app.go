@@ -24,6 +24,7 @@ type app struct {
 	errorLog *errorLog
 	access   accessLog
 	limiter  *connlimit.Limiter
+	panicked func()       // see Options
 	pipes    atomic.Int32 // that are open
 
 	noKeepAlive atomic.Bool // every response is the last one of its connection

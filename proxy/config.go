@@ -24,6 +24,9 @@ type Options struct {
 	Spool   *spool.Spool       // shared by all servers; nil: none
 	Limiter *connlimit.Limiter // of client connections, shared by all servers; nil: none
 	Totals  *Totals            // to which the server counts; nil: its own
+	// Panicked is called, from any goroutine, each time that a panic has cost a connection. It must
+	// not block. nil: nothing is.
+	Panicked func()
 }
 
 // Settings are what may be configured of a server, also while it runs. Zero values mean the

@@ -59,6 +59,16 @@ func (c *Totals) Metrics() Metrics {
 	return m
 }
 
+// Plus returns the sums of two processes.
+func (m Metrics) Plus(o Metrics) Metrics {
+	var sum Totals
+	sum.add(Counters{}, m)
+	sum.add(Counters{}, o)
+	s := sum.Metrics()
+	s.PerSecond, s.Failing = m.PerSecond+o.PerSecond, m.Failing+o.Failing
+	return s
+}
+
 // outcomeOf returns the outcome of that name, or -1.
 func outcomeOf(name string) outcome { return outcome(slices.Index(outcomeNames[:], name)) }
 

@@ -101,6 +101,32 @@ func TestMetricsOfAnotherProcessAreAdded(t *testing.T) {
 	}
 }
 
+func TestWhatTwoProcessesHaveCountedIsSummed(t *testing.T) {
+	now := time.Now()
+	var totals [2]Totals
+	for i := range totals {
+		for range i + 1 {
+			totals[i].requests.Add(1)
+			totals[i].connections.Add(3)
+			totals[i].end(&ending{outcome: answered, status: 200 + i, took: time.Millisecond, now: now})
+		}
+	}
+	c := totals[0].Snapshot().Plus(totals[1].Snapshot())
+	if c != (Counters{Requests: 3, Answered: 3, Connections: 9}) {
+		t.Errorf("%+v", c)
+	}
+	m := totals[0].Metrics().Plus(totals[1].Metrics())
+	if m.ending("answered", 200) != 1 || m.ending("answered", 201) != 2 || m.Client.Count() != 3 || m.Client.Sum != 3*time.Millisecond {
+		t.Errorf("%+v", m)
+	}
+	if got := totals[0].Snapshot().Plus(Counters{}); got != totals[0].Snapshot() {
+		t.Errorf("with nothing: %+v", got)
+	}
+	if got := m.Plus(Metrics{}); got.Client.Count() != 3 || got.ending("answered", 201) != 2 {
+		t.Errorf("with nothing: %+v", got)
+	}
+}
+
 func TestADurationIsInTheBucketOfItsBound(t *testing.T) {
 	var h histogram
 	for _, d := range []time.Duration{-1, 0, 5 * time.Millisecond, 5*time.Millisecond + 1, 60 * time.Second, 60*time.Second + 1} {

@@ -440,6 +440,11 @@ func (c *loopClient) disconnect() {
 	c.state = stateClosed
 	l.clients.Add(-1)
 	l.app.limiter.Closed()
+	l.reportClosed()
+}
+
+// reportClosed wakes one Server.WaitIdle.
+func (l *eventLoop) reportClosed() {
 	select {
 	case l.clientClosed <- struct{}{}:
 	default:

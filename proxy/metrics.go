@@ -52,6 +52,14 @@ type Counters struct {
 	Tunnels uint64 `json:"tunnels"`
 }
 
+// Plus returns the sums of two processes.
+func (c Counters) Plus(o Counters) Counters {
+	var sum Totals
+	sum.add(c, Metrics{})
+	sum.add(o, Metrics{})
+	return sum.Snapshot()
+}
+
 // CutUnderWay counts the requests under way as cut, as the end of the process will do.
 func (c *Counters) CutUnderWay() {
 	ended := c.Answered + c.Expired + c.Overflowed + c.ClientLeft + c.Cut + c.BadRequest + c.BadGateway + c.TimedOut + c.Refused

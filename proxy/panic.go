@@ -12,11 +12,14 @@ import (
 // A panic in the code that serves a connection costs that connection: it is reset, its request counts
 // as cut. Others go on.
 
-// reportPanic logs a panic with its stack. It must be called by the deferred function that has
+// reportPanic logs a panic with its stack, and reports it. It must be called by the deferred function that has
 // recovered.
 func (a *app) reportPanic(cause any) {
 	a.logger.Error("panic while a connection was served", "app", a.name, "error", cause, "stack", string(debug.Stack()),
 		"hint", "this connection is lost; please report the stack")
+	if a.panicked != nil {
+		a.panicked()
+	}
 }
 
 // deliver tells a handler its events.

@@ -26,7 +26,7 @@ type Server struct {
 
 // NewServer returns a server that waits for [Server.Serve].
 func NewServer(o Options) *Server {
-	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving, spool: o.Spool, limiter: o.Limiter, counters: o.Totals}}
+	s := &Server{app: app{name: o.App, gate: o.Gate, logger: o.Logger, leaving: o.Leaving, spool: o.Spool, limiter: o.Limiter, counters: o.Totals, panicked: o.Panicked}}
 	if s.app.counters == nil {
 		s.app.counters = &Totals{}
 	}
@@ -125,6 +125,9 @@ func (s *Server) WaitIdle(ctx context.Context) {
 			return
 		}
 	}
+	if l != nil { // another one may wait, too
+		l.reportClosed()
+	}
 }
 
 // WaitSent waits until no response is left that is sent from memory or the spool, while the app
@@ -133,6 +136,14 @@ func (s *Server) WaitSent(ctx context.Context) { s.app.unsent.wait(ctx) }
 
 // Sending is the number of such responses.
 func (s *Server) Sending() int { return s.app.unsent.number() }
+
+// CloseIdle closes idle connections, and from now on each one as soon as it is idle. Requests under
+// way and tunnels go on. Every Serve must have returned.
+func (s *Server) CloseIdle() {
+	if l := s.startedLoop(); l != nil {
+		l.post(l.beginClose)
+	}
+}
 
 // Close closes idle connections, gives requests under way closeGrace to finish, then cuts them, and
 // returns when no connection is left. Every Serve must have returned.

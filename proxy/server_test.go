@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -168,14 +169,39 @@ func TestLingerWaitsForIdleConnectionsWithinBounds(t *testing.T) {
 	if r.server.WaitIdle(short); short.Err() == nil {
 		t.Error("returned while a connection was idle")
 	}
-	lingered := make(chan struct{})
-	go func() {
-		defer close(lingered)
-		r.server.WaitIdle(context.Background())
-	}()
+	var lingering sync.WaitGroup
+	for range 3 { // each of them learns of it
+		lingering.Go(func() { r.server.WaitIdle(context.Background()) })
+	}
 	idle.get("/2").want(200, "GET /2")
 	idle.ended()
-	<-lingered
+	lingering.Wait()
+}
+
+func TestIdleConnectionsAreClosedWhileRequestsAndTunnelsGoOn(t *testing.T) {
+	r := newHarness(t, patient, Settings{})
+	answer := make(chan struct{})
+	app := r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); <-answer; k.answer(200, "in time") })
+	tunnels := r.newTestApp(gate.TargetOptions{Name: "shop.2"}, switching)
+	r.gate.Swap(tunnels.Target)
+	tunnel, idle := r.dial().say(handshake), r.dial()
+	tunnel.want(101, "")
+	r.gate.Swap(app.Target)
+	working := r.dial().get("/")
+	r.eventually("in flight", func() bool { return app.accepted.Load() == 1 })
+	r.counted("accepted", func(c Counters) bool { return c.Connections == 3 })
+	r.server.CloseIdle()
+	idle.ended()
+	close(answer)
+	working.want(200, "in time")
+	working.ended()
+	tunnel.say("ping")
+	if got, err := io.ReadAll(io.LimitReader(tunnel.in, 4)); string(got) != "ping" {
+		t.Errorf("%q came back, %v", got, err)
+	}
+	tunnel.Conn.Close()
+	r.server.WaitIdle(context.Background())
+	r.end()
 }
 
 func TestEndOfServe(t *testing.T) {

@@ -26,13 +26,18 @@ type LocalOptions struct {
 	Logger  hclog.Logger
 	Spool   *spool.Spool       // for bodies that do not fit into memory; nil: none
 	Limiter *connlimit.Limiter // of client connections; nil: none
-	Page    *Page              // has the numbers that others read; nil: one of this process alone
+	// Page has the numbers that another process reads, which forgets those of an app after Remove: the
+	// answer may be lost. nil: it is one of this process alone.
+	Page *Page
+	// Panicked is that of proxy.Options, of all apps.
+	Panicked func()
 }
 
 // Local relays in the calling process. It is what a relay's process runs behind its channel, and it
 // is the whole relay where there is no such process.
 type Local struct {
 	options   LocalOptions
+	ownPage   bool
 	announce  func()
 	announced <-chan struct{}
 	marks     atomic.Uint64 // the last number
@@ -49,14 +54,15 @@ func NewLocal(o LocalOptions) *Local {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
-	if o.Page == nil {
+	ownPage := o.Page == nil
+	if ownPage {
 		o.Page = newPrivatePage()
 	}
 	if o.Limiter != nil {
 		o.Page.header.limit.Store(int64(o.Limiter.Max()))
 	}
 	ctx, announce := context.WithCancel(context.Background())
-	return &Local{options: o, announce: announce, announced: ctx.Done(), apps: map[AppID]*localApp{}, doors: map[uint64]*localDoor{},
+	return &Local{options: o, ownPage: ownPage, announce: announce, announced: ctx.Done(), apps: map[AppID]*localApp{}, doors: map[uint64]*localDoor{},
 		provers: map[ID]Prover{}, observations: map[uint64]*gate.Observation{}}
 }
 
@@ -162,7 +168,7 @@ func (l *Local) obtain(s Set) (*localApp, error) {
 		a = &localApp{name: s.Name, gate: gate.New(s.Gate), numbers: numbers, targets: map[int]*localTarget{}}
 		a.gate.SetGauges(&numbers.queue)
 		a.server = proxy.NewServer(proxy.Options{App: s.Name, Gate: a.gate, Settings: s.Settings, Logger: l.options.Logger,
-			Leaving: l.announced, Spool: l.options.Spool, Limiter: l.options.Limiter, Totals: &numbers.totals})
+			Leaving: l.announced, Spool: l.options.Spool, Limiter: l.options.Limiter, Totals: &numbers.totals, Panicked: l.options.Panicked})
 		l.apps[s.App] = a
 	}
 	return a, nil
@@ -259,7 +265,9 @@ func (l *Local) Remove(_ context.Context, app AppID) (Counters, error) {
 	delete(l.apps, app)
 	final := a.server.Counters()
 	a.gate.SetGauges(nil) // its timer may be running
-	l.options.Page.free(app)
+	if l.ownPage {
+		l.options.Page.Forget(app)
+	}
 	return final, nil
 }
 
@@ -280,7 +288,7 @@ func (l *Local) End(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// closePatience is how long Close leaves connections open that are idle: a request may be on its way.
+// closePatience is how long Close and Retire leave connections open that are idle: a request may be on its way.
 const closePatience = time.Second
 
 // Close is for a process whose supervisor is gone. It accepts nothing more, finishes what is under way
@@ -308,6 +316,28 @@ func (l *Local) Close() {
 		}
 	}
 	closing.Wait()
+}
+
+// Retire is for a relay whose place another one has taken. It finishes what is under way, tunnels
+// included, and returns when no connection is left, or ctx has ended. Sets and everything else that is
+// about its requests must reach it until then. Its doors must have been shut.
+func (l *Local) Retire(ctx context.Context) error {
+	l.mu.Lock()
+	apps := maps.Clone(l.apps)
+	l.mu.Unlock()
+	var retiring sync.WaitGroup
+	for _, a := range apps {
+		retiring.Go(func() {
+			a.server.CloseAfterNextResponse()
+			soon, cancel := context.WithTimeout(ctx, closePatience)
+			defer cancel()
+			a.server.WaitIdle(soon)
+			a.server.CloseIdle()
+			a.server.WaitIdle(ctx)
+		})
+	}
+	retiring.Wait()
+	return ctx.Err()
 }
 
 // Open is that of Relay.

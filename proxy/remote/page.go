@@ -38,8 +38,8 @@ const (
 // supervisor reads them without asking it. It survives the relay. A reader must believe no
 // number more than the relay that writes it.
 //
-// The relay alone writes to it while it lives. After its death the supervisor does: CutUnderWay and
-// Retain.
+// The relay alone writes to it while it lives. After its death the supervisor does: CutUnderWay,
+// Retain and Forget.
 type Page struct {
 	file   *os.File // of NewPage; else nil
 	header *pageHeader
@@ -209,8 +209,8 @@ func (p *Page) takeLocked(app AppID) (*group, error) {
 	return nil, errPageFull
 }
 
-// free clears the groups of an app, for other ones. Nothing may count in them any more.
-func (p *Page) free(app AppID) {
+// Forget clears the groups of an app, for other ones. Nothing may count in them any more.
+func (p *Page) Forget(app AppID) {
 	p.taking.Lock()
 	defer p.taking.Unlock()
 	for i := range min(p.header.used.Load(), pageApps) {
@@ -289,7 +289,7 @@ func (p *Page) CutUnderWay() (lost int) {
 func (p *Page) Retain(apps func(AppID) bool) {
 	for i := range p.header.apps[:min(p.header.used.Load(), pageApps)] {
 		if app := AppID(p.header.apps[i].Load()) &^ moreTargets; app != 0 && !apps(app) {
-			p.free(app)
+			p.Forget(app)
 		}
 	}
 }

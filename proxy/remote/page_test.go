@@ -147,7 +147,7 @@ func TestAFreedGroupIsUsedAgainFromZero(t *testing.T) {
 		t.Errorf("one too many: %v", err)
 	}
 	count(t, p, 9, 5, 4, 1, 1)
-	p.free(9)
+	p.Forget(9)
 	count(t, p, pageApps+1, 1, 0, 0, 0)
 	if c := p.Counters(pageApps + 1); c != (Counters{Requests: 1}) {
 		t.Errorf("%+v", c)
@@ -162,7 +162,7 @@ func TestAnAppHasTheNumbersOfAllItsGenerations(t *testing.T) {
 	p := newPrivatePage()
 	count(t, p, 8, 1, 1, 0, 0)
 	count(t, p, 5, 1, 1, 0, 0)
-	p.free(8) // a further group comes before the first one
+	p.Forget(8) // a further group comes before the first one
 	const generations = 3*pageTargets + 1
 	for n := range generations {
 		p.obtainTarget(ID{5, n + 1}).gauges.InFlight.Store(int64(n + 1))

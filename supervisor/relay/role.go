@@ -51,7 +51,7 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	unix.SetNonblock(int(os.Stderr.Fd()), true)
 	var relay *roleRelay
-	err := rpc.Serve(os.NewFile(channelFD, "channel"), func(start rpc.Start) (remote.Relay, any, error) {
+	err := rpc.Serve(os.NewFile(channelFD, "channel"), func(start rpc.Start) (rpc.Process, any, error) {
 		var s Settings
 		if err := json.Unmarshal(start.Options, &s); err != nil {
 			return nil, nil, err
@@ -93,10 +93,11 @@ func newRelay(s Settings, start rpc.Start, descriptors int, newLogger func(hclog
 	r.logger = newLogger(s.LogLevel, r.log)
 	r.renewFiles(s.Settings)
 	r.Local = remote.NewLocal(remote.LocalOptions{
-		Page:    start.Page,
-		Logger:  r.logger,
-		Spool:   spool.New(spool.Options{Open: r.files.Open, Close: r.files.Close, Dir: s.SpoolDir, Limit: s.SpoolLimit, Logger: r.logger}),
-		Limiter: connlimit.New(connlimit.Options{Max: s.MaxConnections, Descriptors: descriptors, Apps: s.Apps, Logger: r.logger}),
+		Page:     start.Page,
+		Panicked: start.Supervisor.Replace,
+		Logger:   r.logger,
+		Spool:    spool.New(spool.Options{Open: r.files.Open, Close: r.files.Close, Dir: s.SpoolDir, Limit: s.SpoolLimit, Logger: r.logger}),
+		Limiter:  connlimit.New(connlimit.Options{Max: s.MaxConnections, Descriptors: descriptors, Apps: s.Apps, Logger: r.logger}),
 	})
 	return r
 }

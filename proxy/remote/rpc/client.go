@@ -30,6 +30,8 @@ type Client struct {
 	*remote.Page // what the relay counts
 	channel      *channel.Channel
 	spool        spoolOpener
+	replace      chan struct{} // see Replace
+	replaceOnce  sync.Once
 
 	mu      sync.Mutex
 	cause   error // why the relay was given up; nil: it was not
@@ -42,7 +44,7 @@ var _ remote.Relay = (*Client)(nil)
 // be higher than that of any supervisor that has used the socket before. The relay counts in page,
 // which must have a file and stays the caller's.
 func NewClient(socket *os.File, epoch uint64, page *remote.Page) (*Client, error) {
-	c := &Client{Page: page, provers: map[remote.ID]remote.Prover{}}
+	c := &Client{Page: page, replace: make(chan struct{}), provers: map[remote.ID]remote.Prover{}}
 	var err error
 	c.mu.Lock() // until the channel is set
 	defer c.mu.Unlock()
@@ -58,6 +60,10 @@ func (c *Client) Err() error { return c.ended(c.channel.Err()) }
 
 // Close ends the channel. The relay then accepts nothing more, finishes what is in flight and exits.
 func (c *Client) Close() { c.channel.Close() }
+
+// Replace is closed when the relay has asked for another one to take its place, because a panic has
+// cost a connection.
+func (c *Client) Replace() <-chan struct{} { return c.replace }
 
 // giveUp ends the channel to a relay that does not answer.
 func (c *Client) giveUp() {
@@ -151,7 +157,11 @@ func (c *Client) Set(ctx context.Context, s remote.Set) (remote.Applied, error) 
 }
 
 func (c *Client) Remove(ctx context.Context, id remote.AppID) (remote.Counters, error) {
-	return ask[remote.Counters](ctx, c, methodRemove, 0, app{id})
+	final, err := ask[remote.Counters](ctx, c, methodRemove, 0, app{id})
+	if err == nil {
+		c.Forget(id)
+	}
+	return final, err
 }
 
 func (c *Client) Announce(ctx context.Context) error {
@@ -220,6 +230,12 @@ func (c *Client) Prove(ctx context.Context, p remote.Proof) error {
 
 func (c *Client) Probe(ctx context.Context, p remote.Probe) (remote.ProbeAnswer, error) {
 	return ask[remote.ProbeAnswer](ctx, c, methodProbe, p.Generation, p)
+}
+
+// Retire is that of Process. Its error is that of ctx or ErrEnded.
+func (c *Client) Retire(ctx context.Context) error {
+	_, err := ask[none](ctx, c, methodRetire, 0, none{})
+	return err
 }
 
 func (c *Client) Turn(ctx context.Context) error {

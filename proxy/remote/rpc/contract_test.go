@@ -9,6 +9,6 @@ import (
 
 func TestARelayBehindAChannel(t *testing.T) {
 	remotetest.Run(t, func(t *testing.T) remote.Relay {
-		return connectTo(t, func(s Start) remote.Relay { return remote.NewLocal(remote.LocalOptions{Page: s.Page}) })
+		return connectTo(t, func(s Start) Process { return remote.NewLocal(remote.LocalOptions{Page: s.Page}) })
 	})
 }

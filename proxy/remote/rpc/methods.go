@@ -30,6 +30,7 @@ const (
 	methodEnd
 	methodReclaim
 	methodConfigure
+	methodRetire
 )
 
 // Methods of the supervisor, called by the relay.

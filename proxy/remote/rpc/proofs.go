@@ -31,8 +31,13 @@ func (c *Client) prover(id remote.ID) remote.Prover {
 
 // handle executes a call of the relay, in the order of their arrival. A Prover does not block.
 func (c *Client) handle(r *channel.Request) {
-	if r.Method == methodSpool {
+	switch r.Method {
+	case methodSpool:
 		c.spool.answer(r)
+		return
+	case methodReplace:
+		c.replaceOnce.Do(func() { close(c.replace) })
+		r.Answer(encode(none{}))
 		return
 	}
 	var question proof
@@ -80,11 +85,17 @@ func (p *prover) Holds(number uint64) bool {
 	return err != nil || answer.Yes
 }
 
-// reportLost tells the supervisor of lost proofs until the channel has ended.
-func (s *server) reportLost() {
+// report tells the supervisor of lost proofs, and that the relay is to be replaced, until the channel
+// has ended.
+func (s *server) report() {
+	replace := s.replace
 	for {
 		select {
 		case <-s.anyLost:
+		case <-replace:
+			replace = nil
+			s.channel.Call(context.Background(), channel.Call{Method: methodReplace, Body: encode(none{})})
+			continue
 		case <-s.channel.Done():
 			return
 		}

@@ -137,6 +137,10 @@ func (r *recorder) Probe(_ context.Context, p remote.Probe) (remote.ProbeAnswer,
 	defer r.mu.Unlock()
 	return r.answer, nil
 }
+func (r *recorder) Retire(context.Context) error {
+	r.record("retired")
+	return nil
+}
 func (r *recorder) Turn(ctx context.Context) error { return r.block(ctx) }
 func (r *recorder) Suspend(_ context.Context, id remote.AppID) ([]remote.Connection, error) {
 	r.record(id)
@@ -165,17 +169,17 @@ var errSocket = errors.New("listen tcp: the socket is closed")
 // connect returns a client of a recorder over a pair of sockets.
 func connect(t *testing.T) (*Client, *recorder) {
 	r := &recorder{blocked: make(chan struct{}), provers: map[remote.ID]remote.Prover{}}
-	return connectTo(t, func(Start) remote.Relay { return r }), r
+	return connectTo(t, func(Start) Process { return r }), r
 }
 
-func connectTo(t *testing.T, relay func(Start) remote.Relay) *Client {
+func connectTo(t *testing.T, relay func(Start) Process) *Client {
 	ours, theirs, err := channel.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if err := Serve(theirs, func(s Start) (remote.Relay, any, error) { return relay(s), none{}, nil }); !errors.Is(err, channel.ErrEnded) {
+		if err := Serve(theirs, func(s Start) (Process, any, error) { return relay(s), none{}, nil }); !errors.Is(err, channel.ErrEnded) {
 			t.Errorf("Serve: %v", err)
 		}
 	})

@@ -117,6 +117,7 @@ func TestEveryFieldOfAMessageArrives(t *testing.T) {
 	check("Announce", any("announced"), func() any { err = c.Announce(ctx); return r.last() }(), err)
 	check("End", any("ended"), func() any { err = c.End(ctx); return r.last() }(), err)
 	check("Shut", any(uint64(6)), func() any { err = c.Shut(ctx, 6); return r.last() }(), err)
+	check("Retire", any("retired"), func() any { err = c.Retire(ctx); return r.last() }(), err)
 	check("Turn", nil, nil, c.Turn(ctx))
 }
 
@@ -290,6 +291,28 @@ func TestTheRelayReachesTheProverOfItsGeneration(t *testing.T) {
 	}
 }
 
+func TestARelayAsksForItsReplacement(t *testing.T) {
+	r := &recorder{blocked: make(chan struct{}), provers: map[remote.ID]remote.Prover{}}
+	var supervisor *Supervisor
+	c := connectTo(t, func(s Start) Process {
+		supervisor = s.Supervisor
+		return r
+	})
+	select {
+	case <-c.Replace():
+		t.Fatal("it has not asked")
+	default:
+	}
+	for range 3 {
+		supervisor.Replace()
+	}
+	<-c.Replace()
+	supervisor.Replace()
+	if err := c.Cut(t.Context(), remote.Cut{}); err != nil { // the channel stays
+		t.Error(err)
+	}
+}
+
 // What the relay sends is not believed.
 func TestAHostileRelayIsGivenUpOrGetsAnError(t *testing.T) {
 	for name, hostile := range map[string]func(*channel.Request){
@@ -349,7 +372,7 @@ func nested(depth int) []byte {
 
 // Any body of any method gets an answer and harms nothing.
 func FuzzServe(f *testing.F) {
-	for method := methodSet; method <= methodReclaim; method++ {
+	for method := methodSet; method <= methodRetire; method++ {
 		f.Add(method, encode(whole()))
 		f.Add(method, []byte(`{"app":1,"door":2,"connections":[{"fd":0},{"fd":0}]}`))
 	}
@@ -359,7 +382,7 @@ func FuzzServe(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	go Serve(theirs, func(Start) (remote.Relay, any, error) { return r, none{}, nil })
+	go Serve(theirs, func(Start) (Process, any, error) { return r, none{}, nil })
 	c, err := channel.New(ours, channel.Options{})
 	if err != nil {
 		f.Fatal(err)

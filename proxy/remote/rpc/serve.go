@@ -20,32 +20,43 @@ type Start struct {
 	Supervisor *Supervisor
 }
 
+// A Process is what Serve serves.
+type Process interface {
+	remote.Relay
+	// Retire finishes what is under way and returns when no connection is left. Another relay has
+	// taken the place of this one, whose doors have been shut.
+	Retire(ctx context.Context) error
+}
+
 // Serve executes the calls that come over socket, and closes socket. start makes the relay, and
 // returns what its process says of itself. Serve returns why the channel has ended. Calls that wait
 // may be under way: the process is to exit.
-func Serve(socket *os.File, start func(Start) (remote.Relay, any, error)) error {
-	s := &server{start: start, ready: make(chan struct{}), lost: map[remote.ID]uint64{}, anyLost: make(chan struct{}, 1)}
+func Serve(socket *os.File, start func(Start) (Process, any, error)) error {
+	s := &server{start: start, ready: make(chan struct{}), lost: map[remote.ID]uint64{}, anyLost: make(chan struct{}, 1),
+		replace: make(chan struct{}, 1)}
 	c, err := channel.New(socket, channel.Options{Handler: s.handle, MaxFiles: maxConnections})
 	if err != nil {
 		return err
 	}
 	s.channel = c
 	close(s.ready)
-	s.reportLost()
+	s.report()
 	c.Close()
 	return c.Err()
 }
 
 // server executes calls.
 type server struct {
-	start   func(Start) (remote.Relay, any, error)
-	relay   remote.Relay  // nil before the first call; of the goroutine that reads the channel until then
+	start   func(Start) (Process, any, error)
+	relay   Process       // nil before the first call; of the goroutine that reads the channel until then
 	ready   chan struct{} // closed when channel is set
 	channel *channel.Channel
 
 	mu      sync.Mutex
 	lost    map[remote.ID]uint64 // proofs that the supervisor is to be told of
 	anyLost chan struct{}        // cap 1
+
+	replace chan struct{} // cap 1; see Supervisor.Replace
 }
 
 // handle executes a call. What is answered at once is executed here, in the order of arrival; what
@@ -116,6 +127,8 @@ func (s *server) wait(r *channel.Request) {
 		reply(r, nothing(s.relay.Await))
 	case methodGone:
 		reply(r, s.gone)
+	case methodRetire:
+		reply(r, nothing(func(ctx context.Context, _ none) error { return s.relay.Retire(ctx) }))
 	case methodReclaim:
 		reply(r, nothing(s.relay.Reclaim))
 	case methodProbe:

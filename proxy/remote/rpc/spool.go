@@ -15,6 +15,15 @@ const spoolTimeout = 10 * time.Second
 // Supervisor is what the process that relays may ask of its supervisor.
 type Supervisor struct{ server *server }
 
+// Replace asks for another relay to take the place of this one. It does not wait; to ask again changes
+// nothing.
+func (s *Supervisor) Replace() {
+	select {
+	case s.server.replace <- struct{}{}:
+	default:
+	}
+}
+
 // SpoolFile returns an empty file without a name, which the supervisor has opened. It must not be
 // called on the goroutine of a call that is answered at once.
 func (s *Supervisor) SpoolFile() (*os.File, error) {
