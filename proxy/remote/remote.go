@@ -237,7 +237,7 @@ type Since struct {
 type Held struct {
 	Held    int           `json:"held"`
 	Longest time.Duration `json:"longest"`
-	Partial bool          `json:"partial,omitempty"` // a relay has died meanwhile
+	Partial bool          `json:"partial,omitempty"` // a relay has died, or was replaced, meanwhile
 }
 
 // An Await asks for an answer once something has come true.

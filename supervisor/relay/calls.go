@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"sync"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -26,19 +27,24 @@ func (k *Keeper) SetLogLevel(level hclog.Level) {
 
 func (k *Keeper) configure(ctx context.Context, alter func(*remote.Settings)) error {
 	var s remote.Settings
-	return nothing(k, func(d *desired) {
+	return k.change(func(d *desired) {
 		alter(&d.settings)
 		s = d.settings
 	}, func(p *relayProcess) error { return p.Configure(ctx, s) })
 }
 
 // Set is that of remote.Relay. Without a relay the answer is empty.
-func (k *Keeper) Set(ctx context.Context, s remote.Set) (remote.Applied, error) {
-	return change(k, func(d *desired) {
+func (k *Keeper) Set(ctx context.Context, s remote.Set) (sum remote.Applied, err error) {
+	err = k.change(func(d *desired) {
 		if s.Version >= d.sets[s.App].Version {
 			d.sets[s.App] = s
 		}
-	}, func(p *relayProcess) (remote.Applied, error) { return p.Set(ctx, s) })
+	}, func(p *relayProcess) error {
+		a, err := p.Set(ctx, s)
+		sum = remote.Applied{Version: max(sum.Version, a.Version), Former: max(sum.Former, a.Former), InFlight: sum.InFlight + a.InFlight}
+		return err
+	})
+	return sum, err
 }
 
 // Remove is that of remote.Relay. With a relay that dies everything of the app has ended.
@@ -46,35 +52,49 @@ func (k *Keeper) Remove(ctx context.Context, app remote.AppID) (remote.Counters,
 	k.turnover.RLock() // no later relay frees what the app has counted
 	defer k.turnover.RUnlock()
 	k.mu.Lock()
-	p, ended, d := k.current, k.former, &k.desired
+	all, former, d := k.relaysLocked(), k.former, &k.desired
 	delete(d.sets, app)
 	maps.DeleteFunc(d.proofs, func(id remote.ID, _ remote.Proof) bool { return id.App == app })
 	k.mu.Unlock()
-	if p != nil {
-		if final, err := p.Remove(ctx, app); !errors.Is(err, remote.ErrEnded) {
-			return final, err
+	finals, errs := make([]remote.Counters, len(all)), make([]error, len(all))
+	var removing sync.WaitGroup
+	for i, p := range all {
+		removing.Go(func() { finals[i], errs[i] = p.Remove(ctx, app) })
+	}
+	removing.Wait()
+	var sum remote.Counters
+	ended := []*relayProcess{former}
+	for i, p := range all {
+		switch {
+		case errors.Is(errs[i], remote.ErrEnded):
+			ended = append(ended, p)
+		case errs[i] != nil && (!p.retired || ctx.Err() != nil):
+			return remote.Counters{}, errs[i]
 		}
-		ended = p
+		sum = sum.Plus(finals[i])
 	}
-	select {
-	case <-ended.counted:
-	case <-ctx.Done():
-		return remote.Counters{}, context.Cause(ctx)
+	for _, p := range ended {
+		if p == nil {
+			continue
+		}
+		select {
+		case <-p.counted:
+		case <-ctx.Done():
+			return remote.Counters{}, context.Cause(ctx)
+		}
 	}
-	return k.Counters(app), nil
+	return sum.Plus(k.take(app)), nil
 }
 
 // Announce is that of remote.Relay.
 func (k *Keeper) Announce(ctx context.Context) error {
-	return nothing(k, func(d *desired) { d.announced = true }, func(p *relayProcess) error { return p.Announce(ctx) })
+	return k.change(func(d *desired) { d.announced = true }, func(p *relayProcess) error { return p.Announce(ctx) })
 }
 
 // End is that of remote.Relay.
 func (k *Keeper) End(ctx context.Context) error {
-	if p := k.relay(); p != nil {
-		return p.End(ctx)
-	}
-	return nil
+	all, _ := k.relays()
+	return callAll(all, func(p *relayProcess) error { return p.End(ctx) })
 }
 
 // Open is that of remote.Relay.
@@ -84,12 +104,17 @@ func (k *Keeper) Open(ctx context.Context, o remote.Door) error {
 		return err
 	}
 	var former remote.Door
-	err = nothing(k, func(d *desired) {
+	err = k.change(func(d *desired) {
 		former = d.doors[o.Door]
 		kept := o
 		kept.Socket = socket
 		d.doors[o.Door] = kept
-	}, func(p *relayProcess) error { return p.Open(ctx, o) })
+	}, func(p *relayProcess) error {
+		if p.retired {
+			return nil
+		}
+		return p.Open(ctx, o)
+	})
 	closeSocket(former)
 	return err
 }
@@ -97,7 +122,7 @@ func (k *Keeper) Open(ctx context.Context, o remote.Door) error {
 // Shut is that of remote.Relay.
 func (k *Keeper) Shut(ctx context.Context, door uint64) error {
 	var former remote.Door
-	err := nothing(k, func(d *desired) {
+	err := k.change(func(d *desired) {
 		former = d.doors[door]
 		delete(d.doors, door)
 	}, func(p *relayProcess) error { return p.Shut(ctx, door) })
@@ -116,46 +141,52 @@ func (k *Keeper) Mark(ctx context.Context, app remote.AppID) (remote.Mark, error
 	return m, err
 }
 
-// Since is that of remote.Relay.
+// Since is that of remote.Relay. After a replacement it is partial, as after a death.
 func (k *Keeper) Since(ctx context.Context, s remote.Since) remote.Held {
-	if p := k.relay(); p != nil && p.number == s.Epoch {
-		return p.Since(ctx, s)
+	all, _ := k.relays()
+	for _, p := range all {
+		if p.number == s.Epoch {
+			held := p.Since(ctx, s)
+			held.Partial = held.Partial || p != k.relay()
+			return held
+		}
 	}
 	return remote.Held{Partial: true}
 }
 
 // Await is that of remote.Relay.
 func (k *Keeper) Await(ctx context.Context, a remote.Await) error {
-	if p := k.relay(); p != nil {
-		return p.Await(ctx, a)
+	if a.What == remote.Asked {
+		return k.awaitAny(ctx, a)
 	}
-	return nil
+	return k.awaitAll(ctx, a)
 }
 
 // Cut is that of remote.Relay.
 func (k *Keeper) Cut(ctx context.Context, c remote.Cut) error {
-	if p := k.relay(); p != nil {
-		return p.Cut(ctx, c)
-	}
-	return nil
+	all, _ := k.relays()
+	return callAll(all, func(p *relayProcess) error { return p.Cut(ctx, c) })
 }
 
 // Gone is that of remote.Relay.
 func (k *Keeper) Gone(ctx context.Context, id remote.ID) (reclaimed int, err error) {
-	return change(k, func(d *desired) { delete(d.proofs, id) }, func(p *relayProcess) (int, error) { return p.Gone(ctx, id) })
+	err = k.change(func(d *desired) { delete(d.proofs, id) }, func(p *relayProcess) error {
+		n, err := p.Gone(ctx, id)
+		reclaimed += n
+		return err
+	})
+	return reclaimed, err
 }
 
 // Reclaim is that of remote.Relay. A relay that dies leaves nothing in a backlog.
 func (k *Keeper) Reclaim(ctx context.Context, r remote.Reclaim) error {
-	if p := k.relay(); p != nil {
-		return p.Reclaim(ctx, r)
-	}
-	return nil
+	all, _ := k.relays()
+	return callAll(all, func(p *relayProcess) error { return p.Reclaim(ctx, r) })
 }
 
 // Prove is that of remote.Relay.
 func (k *Keeper) Prove(ctx context.Context, o remote.Proof) error {
-	return nothing(k, func(d *desired) {
+	return k.change(func(d *desired) {
 		if o.Number >= d.proofs[o.ID].Number {
 			d.proofs[o.ID] = o
 		}
@@ -180,9 +211,20 @@ func (k *Keeper) Turn(ctx context.Context) error {
 	return p.Turn(ctx)
 }
 
-// Suspend is that of remote.Relay.
+// Suspend is that of remote.Relay. The relay that drains ends meanwhile: its connections are not handed
+// over.
 func (k *Keeper) Suspend(ctx context.Context, app remote.AppID) ([]remote.Connection, error) {
-	p := k.relay()
+	k.turnover.RLock() // no relay is replaced from now on
+	k.mu.Lock()
+	if _, again := k.suspended[app]; !again {
+		k.suspended[app] = nil
+	}
+	p := k.current
+	k.mu.Unlock()
+	k.turnover.RUnlock()
+	var drained sync.WaitGroup
+	drained.Go(k.endDraining)
+	defer drained.Wait()
 	if p == nil {
 		return nil, nil
 	}
@@ -218,23 +260,14 @@ func (k *Keeper) Admit(ctx context.Context, a remote.Admission) error {
 
 // SetProver is that of remote.Relay.
 func (k *Keeper) SetProver(id remote.ID, prover remote.Prover) {
-	k.turnover.RLock()
-	defer k.turnover.RUnlock()
-	k.mu.Lock()
-	if prover == nil {
-		delete(k.desired.provers, id)
-	} else {
-		k.desired.provers[id] = prover
-	}
-	p := k.current
-	k.mu.Unlock()
-	if p != nil {
+	k.change(func(d *desired) {
+		if prover == nil {
+			delete(d.provers, id)
+		} else {
+			d.provers[id] = prover
+		}
+	}, func(p *relayProcess) error {
 		p.SetProver(id, prover)
-	}
-}
-
-// nothing is change for a call without an answer.
-func nothing(k *Keeper, remember func(*desired), call func(*relayProcess) error) error {
-	_, err := change(k, remember, func(p *relayProcess) (struct{}, error) { return struct{}{}, call(p) })
-	return err
+		return nil
+	})
 }

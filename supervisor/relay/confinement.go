@@ -46,7 +46,7 @@ func (k *Keeper) launch() (*relayProcess, error) {
 }
 
 func (k *Keeper) fork(s Settings) (*relayProcess, error) {
-	return fork(forkOptions{number: k.last, settings: s, page: k.Page, logger: k.options.Logger,
+	return fork(forkOptions{number: k.last, settings: s, page: k.freePage(), logger: k.options.Logger,
 		spoolFile: func() (*os.File, error) { return spool.OpenIn(k.settings().SpoolDir) }})
 }
 

@@ -8,4 +8,10 @@
 // flight and held in the former one are lost. No app's process is touched.
 //
 // A relay that does not answer for 10 s is killed. The supervisor's own stops do not count.
+//
+// # A relay that panics
+//
+// A panic costs the connection that was served. The relay asks for another one to take its place,
+// which is restored in the same way; then the former one shuts its doors and drains: it finishes what it
+// has, gets every change meanwhile, and ends with its last connection. At most one relay drains.
 package relay

@@ -34,23 +34,26 @@ type Options struct {
 // A Keeper is the relay of a supervisor, over the deaths of the process that relays. It implements
 // remote.Relay.
 type Keeper struct {
-	*remote.Page // in which each relay counts, one after the other
-	options      Options
-	ended        chan struct{} // closed by Close
-	running      sync.WaitGroup
+	pages
+	options Options
+	ended   chan struct{} // closed by Close
+	running sync.WaitGroup
 
 	// turnover is held for reading by a call that changes something, and for writing while a relay
 	// becomes the present one, so that each change is in what the next relay gets.
 	turnover sync.RWMutex
 
 	mu      sync.Mutex
-	current *relayProcess // nil: there is none at the moment
-	former  *relayProcess // the one before, whose requests may not be counted as cut yet; nil: none
-	present chan struct{} // closed while there is one
-	last    uint64        // number of the last relay
-	// suspended are the duplicates of connections that Suspend has returned, until Resume.
+	current *relayProcess // the present one, which accepts; nil: there is none at the moment
+	former  *relayProcess // died before it, and its requests may not be counted as cut yet; nil: none
+	// draining was replaced after a panic, and finishes what it has; nil: there is none.
+	draining *relayProcess
+	changed  chan struct{} // closed, and made anew, when another relay is the present one
+	last     uint64        // number of the last relay
+	// suspended are the duplicates of connections that Suspend has returned, from its begin to Resume.
 	suspended map[remote.AppID][]remote.Connection
 	// Of the goroutine that starts relays:
+	replacements  pace
 	keepsUser     bool // a relay could not have another user
 	missingLogged bool
 	desired       desired
@@ -70,15 +73,15 @@ type desired struct {
 
 // New starts a relay, and returns when it takes calls.
 func New(o Options) (*Keeper, error) {
-	page, err := remote.NewPage()
+	pages, err := newPages()
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{Page: page, options: o, ended: make(chan struct{}), present: make(chan struct{}), suspended: map[remote.AppID][]remote.Connection{}, desired: desired{
+	k := &Keeper{pages: pages, options: o, ended: make(chan struct{}), changed: make(chan struct{}), suspended: map[remote.AppID][]remote.Connection{}, desired: desired{
 		settings: o.Settings, sets: map[remote.AppID]remote.Set{}, proofs: map[remote.ID]remote.Proof{}, doors: map[uint64]remote.Door{},
 		provers: map[remote.ID]remote.Prover{},
 	}}
-	p, err := k.start()
+	p, err := k.start(nil)
 	switch {
 	case err == nil:
 	case o.Retry:
@@ -113,15 +116,18 @@ func (k *Keeper) run(p *relayProcess) {
 	for {
 		began := time.Now()
 		if p != nil {
-			select {
-			case <-p.Done():
-			case <-k.ended:
-				k.set(nil)
+			switch k.watch(p) {
+			case due:
+				p = k.replace(p)
+				continue
+			case closed:
+				k.set(nil, nil)
 				p.end()
 				k.bookLost(p)
+				k.endDraining()
 				return
 			}
-			k.set(nil)
+			k.set(nil, nil)
 			cause := p.Err()
 			p.kill()
 			lost := k.bookLost(p)
@@ -135,10 +141,11 @@ func (k *Keeper) run(p *relayProcess) {
 		case <-time.After(backoff):
 			backoff = min(max(minBackoff, 2*backoff), maxBackoff)
 		case <-k.ended:
+			k.endDraining()
 			return
 		}
 		var err error
-		if p, err = k.start(); err != nil {
+		if p, err = k.start(nil); err != nil {
 			k.options.Logger.Error("relay start failed", "error", err, "retry_s", backoff.Seconds())
 		}
 	}
@@ -151,8 +158,9 @@ func (k *Keeper) settings() remote.Settings {
 	return k.desired.settings
 }
 
-// start starts a relay, gives it everything that is desired, and makes it the present one.
-func (k *Keeper) start() (*relayProcess, error) {
+// start starts a relay, gives it everything that is desired, and makes it the present one. former,
+// if any, is the one whose place it takes.
+func (k *Keeper) start(former *relayProcess) (*relayProcess, error) {
 	k.last++
 	p, err := k.launch()
 	if err != nil {
@@ -160,12 +168,20 @@ func (k *Keeper) start() (*relayProcess, error) {
 	}
 	k.turnover.Lock()
 	defer k.turnover.Unlock()
-	if err := k.restore(p); err != nil {
+	if former != nil && k.suspending() {
+		err = errSuspended
+	} else {
+		err = k.restore(p)
+	}
+	if err != nil {
 		p.kill()
 		k.bookLost(p)
 		return nil, err
 	}
-	k.set(p)
+	k.set(p, former)
+	if former != nil {
+		k.retire(former)
+	}
 	k.options.Logger.Debug("relay started", "pid", p.process.Pid())
 	return p, nil
 }
@@ -173,8 +189,14 @@ func (k *Keeper) start() (*relayProcess, error) {
 // bookLost counts as cut what was under way in a relay of which no process exists, and returns the
 // number of requests.
 func (k *Keeper) bookLost(p *relayProcess) int {
-	defer close(p.counted)
-	return k.CutUnderWay()
+	lost := p.CutUnderWay()
+	k.mu.Lock()
+	if k.draining == p {
+		k.draining = nil
+	}
+	k.mu.Unlock()
+	close(p.counted)
+	return lost
 }
 
 // restore gives a relay everything that is desired: first the apps, then the sockets. k.turnover
@@ -182,7 +204,7 @@ func (k *Keeper) bookLost(p *relayProcess) int {
 func (k *Keeper) restore(p *relayProcess) error {
 	ctx := context.Background() // a relay that does not answer is given up
 	d := &k.desired
-	k.Retain(func(app remote.AppID) bool { _, ok := d.sets[app]; return ok })
+	p.Retain(func(app remote.AppID) bool { _, ok := d.sets[app]; return ok })
 	if err := p.Configure(ctx, d.settings); err != nil { // they may have changed since the fork
 		return err
 	}
@@ -214,30 +236,35 @@ func (k *Keeper) restore(p *relayProcess) error {
 	return nil
 }
 
-// set makes p the present relay; nil: there is none.
-func (k *Keeper) set(p *relayProcess) {
+// set makes p the present relay; nil: the one before has died. draining, if any, is the one whose place
+// p has taken.
+func (k *Keeper) set(p, draining *relayProcess) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch {
-	case p != nil:
-		close(k.present)
-	case k.current != nil:
-		k.present, k.former = make(chan struct{}), k.current
+	if p == nil {
+		k.former = k.current
+	} else {
+		k.newest.Store(p.Page)
+	}
+	if draining != nil {
+		k.draining = draining
 	}
 	k.current = p
+	close(k.changed)
+	k.changed = make(chan struct{})
 }
 
 // await returns the present relay, or the next one where there is none.
 func (k *Keeper) await(ctx context.Context) (*relayProcess, error) {
 	for {
 		k.mu.Lock()
-		p, present := k.current, k.present
+		p, changed := k.current, k.changed
 		k.mu.Unlock()
 		if p != nil {
 			return p, nil
 		}
 		select {
-		case <-present:
+		case <-changed:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-k.ended:
@@ -253,22 +280,43 @@ func (k *Keeper) relay() *relayProcess {
 	return k.current
 }
 
-// change changes what is desired, and calls the present relay. Where there is none, or it has died,
-// the change is made all the same: the next relay gets it.
-func change[A any](k *Keeper, remember func(*desired), call func(*relayProcess) (A, error)) (answer A, err error) {
+// relays returns the present relay and then the one that drains, as far as there are any, and what is
+// closed when another one is the present relay.
+func (k *Keeper) relays() ([]*relayProcess, <-chan struct{}) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.relaysLocked(), k.changed
+}
+
+func (k *Keeper) relaysLocked() (all []*relayProcess) {
+	for _, p := range []*relayProcess{k.current, k.draining} {
+		if p != nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// change changes what is desired, and calls the relays. Where there is none, or it has died, the change
+// is made all the same: the next relay gets it.
+func (k *Keeper) change(remember func(*desired), call func(*relayProcess) error) error {
 	k.turnover.RLock()
 	defer k.turnover.RUnlock()
 	k.mu.Lock()
 	remember(&k.desired)
-	p := k.current
+	all := k.relaysLocked()
 	k.mu.Unlock()
-	if p == nil {
-		return answer, nil
+	return callAll(all, call)
+}
+
+// callAll calls each of these relays. The error is that of the present one. ErrEnded is none.
+func callAll(all []*relayProcess, call func(*relayProcess) error) (failed error) {
+	for _, p := range all {
+		if err := call(p); err != nil && !errors.Is(err, remote.ErrEnded) && !p.retired {
+			failed = err
+		}
 	}
-	if answer, err = call(p); errors.Is(err, remote.ErrEnded) {
-		err = nil
-	}
-	return answer, err
+	return failed
 }
 
 // closeSocket closes the duplicate of a door that is given up.

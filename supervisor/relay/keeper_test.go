@@ -78,6 +78,10 @@ func newRigAt(t *testing.T, level hclog.Level) *rig {
 	r := &rig{t: t, log: &log{}, blocked: make(chan struct{})}
 	r.app = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.started.Add(1)
+		if q.URL.Path == "/ws" {
+			echo(w)
+			return
+		}
 		if q.URL.Path == "/slow" {
 			select {
 			case <-r.blocked:
@@ -106,7 +110,8 @@ func newRigAt(t *testing.T, level hclog.Level) *rig {
 // set sets the app with or without its target.
 func (r *rig) set(serving bool) error {
 	r.version++
-	s := remote.Set{App: 1, Name: "shop", Version: r.version, Gate: remote.GateSettings{Limit: 100, Timeout: time.Minute}}
+	s := remote.Set{App: 1, Name: "shop", Version: r.version, Gate: remote.GateSettings{Limit: 100, Timeout: time.Minute},
+		Settings: remote.ProxySettings{PanicOn: "/!"}}
 	if serving {
 		s.Target = &remote.Target{Generation: 1, Name: "shop#1", Network: "tcp", Address: r.app.Listener.Addr().String(), Concurrency: 100}
 	}

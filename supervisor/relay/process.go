@@ -33,6 +33,10 @@ type relayProcess struct {
 	log     sync.WaitGroup // what reads its log
 	// measures are those of its confinement.
 	measures []confine.Measure
+	retired  bool // another one has taken its place; guarded by Keeper.turnover
+	// draining ends by hurry: then a retired relay is to end although it has connections.
+	draining context.Context
+	hurry    context.CancelFunc
 	counted  chan struct{} // closed when no process of it exists and what was under way counts as cut
 }
 
@@ -68,6 +72,7 @@ func fork(o forkOptions) (*relayProcess, error) {
 		return nil, fmt.Errorf("cannot start the relay: %w", err)
 	}
 	p := &relayProcess{number: o.number, process: started, counted: make(chan struct{})}
+	p.draining, p.hurry = context.WithCancel(context.Background())
 	p.log.Go(func() { copyLog(logRead, o.logger) })
 	p.Client, err = rpc.NewClient(ours, o.number, o.page)
 	if err == nil {

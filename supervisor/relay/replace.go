@@ -1,0 +1,168 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tideover/proxy/remote"
+)
+
+const (
+	// minReplacePause is the time between the first two replacements. It doubles with each one, up to
+	// maxReplacePause: a client may send again and again what makes a relay panic.
+	minReplacePause = time.Second
+	maxReplacePause = time.Minute
+	// quietFor is how long no relay has to ask for a replacement until the pause is minReplacePause
+	// again.
+	quietFor = 10 * time.Minute
+)
+
+// A pace says when the next relay may be replaced.
+type pace struct {
+	last  time.Time // of the last replacement
+	pause time.Duration
+}
+
+// left is the time until the next replacement.
+func (p *pace) left(now time.Time) time.Duration { return max(0, p.last.Add(p.pause).Sub(now)) }
+
+// replaced notes a replacement, or the attempt of one.
+func (p *pace) replaced(now time.Time) {
+	if now.Sub(p.last) >= quietFor {
+		p.pause = 0
+	}
+	p.last, p.pause = now, min(max(minReplacePause, 2*p.pause), maxReplacePause)
+}
+
+// An event is why watch has returned.
+type event int
+
+const (
+	died   event = iota
+	due          // the relay is to be replaced
+	closed       // by Close
+)
+
+// watch waits for the next event of the present relay.
+func (k *Keeper) watch(p *relayProcess) event {
+	asked := p.Replace()
+	var pause <-chan time.Time
+	for {
+		select {
+		case <-p.Done():
+			return died
+		case <-k.ended:
+			return closed
+		case <-asked:
+			asked, pause = nil, time.After(k.replacements.left(time.Now()))
+		case <-pause:
+			return due
+		}
+	}
+}
+
+// errSuspended says that an upgrade is under way: its program starts another relay.
+var errSuspended = errors.New("its connections are being handed over")
+
+// suspending reports whether an app is suspended.
+func (k *Keeper) suspending() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.suspended) > 0
+}
+
+// replace starts a relay that takes the place of p, because a panic may have left p in a bad state. It
+// returns the present relay, which is p after an error.
+func (k *Keeper) replace(p *relayProcess) *relayProcess {
+	k.replacements.replaced(time.Now())
+	if k.suspending() {
+		return p
+	}
+	k.endDraining()
+	next, err := k.start(p)
+	if err != nil {
+		k.options.Logger.Error("relay start failed", "error", err, "retry_s", k.replacements.left(time.Now()).Seconds())
+		return p
+	}
+	k.options.Logger.Warn("relay replaced", "pid", next.process.Pid(), "former", p.process.Pid(),
+		"hint", "after a panic; the former one ends when it has no connection left")
+	return next
+}
+
+// retire has a relay accept nothing more, and finish what it has. It still gets every change. k.turnover
+// must be held for writing.
+func (k *Keeper) retire(p *relayProcess) {
+	p.retired = true
+	for number := range k.desired.doors {
+		p.Shut(context.Background(), number)
+	}
+	k.running.Go(func() { k.drain(p) })
+}
+
+// drain waits until a relay has no connection left, or is to end, and ends it.
+func (k *Keeper) drain(p *relayProcess) {
+	p.Retire(p.draining)
+	p.hurry()
+	cause := p.Err()
+	p.end()
+	lost := k.bookLost(p)
+	if cause != nil || lost > 0 {
+		k.options.Logger.Warn("replaced relay ended", "pid", p.process.Pid(), "outcome", p.process.Outcome().String(), "error", cause, "lost", lost)
+	}
+}
+
+// endDraining ends the relay that drains, if any, and returns when no process of it is left. Its requests
+// have endTimeout to finish.
+func (k *Keeper) endDraining() {
+	k.mu.Lock()
+	p := k.draining
+	k.mu.Unlock()
+	if p != nil {
+		p.hurry()
+		<-p.counted
+	}
+}
+
+// awaitAll waits until something has come true in each relay: also in one that has become the present
+// one meanwhile.
+func (k *Keeper) awaitAll(ctx context.Context, a remote.Await) error {
+	for {
+		all, changed := k.relays()
+		for _, p := range all {
+			if err := p.Await(ctx, a); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		default:
+			return nil
+		}
+	}
+}
+
+// awaitAny waits until something has come true in a relay, or one has ended, or become the present one.
+func (k *Keeper) awaitAny(ctx context.Context, a remote.Await) error {
+	all, changed := k.relays()
+	if len(all) == 0 {
+		return nil
+	}
+	each, cancel := context.WithCancel(ctx)
+	answers := make(chan error, len(all))
+	for _, p := range all {
+		go func() { answers <- p.Await(each, a) }()
+	}
+	var err error
+	left := len(all)
+	select {
+	case err = <-answers:
+		left--
+	case <-changed:
+	}
+	cancel()
+	for range left {
+		<-answers
+	}
+	return err
+}
