@@ -14,6 +14,8 @@ const (
 	Stderr
 	Note   // messages of tideover itself
 	Access // lines of the access log
+
+	streamCount = iota // their number
 )
 
 func (s Stream) String() string {
@@ -37,7 +39,7 @@ func (s *Stream) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &name); err != nil {
 		return err
 	}
-	for _, known := range []Stream{Stdout, Stderr, Note, Access} {
+	for known := range Stream(streamCount) {
 		if known.String() == name {
 			*s = known
 			return nil

@@ -12,7 +12,7 @@ type ring struct {
 	first uint64 // sequence number of the oldest
 	bytes int
 	limit int
-	gone  [Note + 1]int64 // text of the lines that were dropped, in bytes with line feeds, by stream
+	gone  [streamCount]int64 // text of the lines that were dropped, in bytes with line feeds, by stream
 }
 
 // next is the sequence number of the next line.

@@ -4,8 +4,8 @@ import "slices"
 
 // cleared is where the text of a Log begins: see Clear.
 type cleared struct {
-	seq  uint64          // of the first line
-	text [Note + 1]int64 // bytes before it, by stream
+	seq  uint64             // of the first line
+	text [streamCount]int64 // bytes before it, by stream
 }
 
 // Clear makes Text begin with the next line. Files, and readers, are not changed.
@@ -16,7 +16,7 @@ func (l *Log) Clear() {
 }
 
 // written is the text of all lines so far, by stream.
-func (r *ring) written() [Note + 1]int64 {
+func (r *ring) written() [streamCount]int64 {
 	all := r.gone
 	for seq := r.first; seq < r.next(); seq++ {
 		line := r.at(seq)
