@@ -4,16 +4,21 @@ import (
 	"bytes"
 	"os"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tideover/proxy/accesslog"
 )
 
 const (
+	// accessBlock is how many bytes of lines are written at once: each write wakes the supervisor.
+	accessBlock = 64 << 10
+	// accessDelay is how long a line waits for others.
+	accessDelay = 200 * time.Millisecond
 	// maxAccessPending bounds in bytes what waits to be written; further lines are dropped.
 	maxAccessPending = 1 << 20
-	// accessDelay is for how long lines are collected: one write has many of them.
-	accessDelay = 50 * time.Millisecond
 	// accessFlushTimeout bounds the wait for the last lines.
 	accessFlushTimeout = time.Second
 )
@@ -44,107 +49,136 @@ func (a Access) wants(e *ending, slow time.Duration) bool {
 	return false
 }
 
-// An accessLog collects lines, and a goroutine writes them to a pipe. A request never waits for it: when
-// too much waits to be written the line is dropped and counted.
+// An accessLog collects lines and writes them to a pipe in blocks. A request never waits for it: the
+// pipe does not block, and when too much waits to be written the line is dropped and counted.
 type accessLog struct {
-	totals  *Totals
-	writing sync.Mutex // held during a write, so that lines stay in their order
+	totals *Totals
 
 	mu      sync.Mutex // guards the fields below
+	pipe    *os.File   // nil: lines are dropped
+	raw     syscall.RawConn
+	clock   accesslog.Clock
 	record  accesslog.Record
 	pending []byte
-	spare   []byte        // memory of the lines that were written last
-	wake    chan struct{} // capacity 1: there are lines; nil: no goroutine runs
-	ended   chan struct{} // closed when the goroutine has ended
-	file    *os.File      // nil: lines are dropped
+	full    bool        // the pipe had no room; the timer tries again
+	due     bool        // the timer runs
+	timer   *time.Timer // of the first pending line; no timer runs while there is none
 }
 
-// setFile has the lines written to the write end of a pipe, which it takes over. nil ends the log: what
-// can be written at once of the last lines is written.
+// setFile has the lines written to the write end of a pipe, which it takes over. It must be
+// non-blocking. nil ends the log: what can be written of the last lines within accessFlushTimeout is
+// written.
 func (l *accessLog) setFile(f *os.File) {
-	l.mu.Lock()
-	wake, ended := l.wake, l.ended
-	l.wake, l.ended = nil, nil
-	if wake != nil {
-		l.file.SetWriteDeadline(time.Now().Add(accessFlushTimeout))
-		close(wake)
+	var raw syscall.RawConn
+	if f != nil {
+		var err error
+		if raw, err = f.SyscallConn(); err != nil { // it is closed
+			f = nil
+		}
 	}
-	l.mu.Unlock()
-	if ended != nil {
-		<-ended
-	}
+	l.flush()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file != nil {
-		l.file.Close()
+	l.dropLocked()
+	if l.pipe != nil {
+		l.pipe.Close()
 	}
-	l.file = f
-	if f != nil {
-		l.wake, l.ended = make(chan struct{}, 1), make(chan struct{})
-		go l.run(f, l.wake, l.ended)
-	}
+	l.pipe, l.raw, l.full = f, raw, false
 }
 
-// run writes lines until wake is closed.
-func (l *accessLog) run(f *os.File, wake <-chan struct{}, ended chan<- struct{}) {
-	defer close(ended)
-	for open := true; open; {
-		if _, open = <-wake; open {
-			<-time.After(accessDelay)
-		}
-		l.writePending(f)
-	}
-}
-
-// writePending writes the lines that wait.
-func (l *accessLog) writePending(f *os.File) {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	l.mu.Lock()
-	lines := l.pending
-	l.pending, l.spare = l.spare[:0], nil
-	l.mu.Unlock()
-	if len(lines) > 0 {
-		if _, err := f.Write(lines); err != nil { // the supervisor does not read, or has closed the pipe
-			l.totals.accessDropped.Add(uint64(bytes.Count(lines, []byte{'\n'})))
-		}
-	}
-	l.mu.Lock()
-	l.spare = lines
-	l.mu.Unlock()
-}
-
-// flush writes the lines that wait, as far as that can be done at once.
+// flush writes the lines that wait, as far as the pipe takes them within accessFlushTimeout.
 func (l *accessLog) flush() {
 	l.mu.Lock()
-	f := l.file
+	pipe, raw := l.pipe, l.raw
 	l.mu.Unlock()
-	if f != nil {
-		f.SetWriteDeadline(time.Now().Add(accessFlushTimeout))
-		l.writePending(f)
-		f.SetWriteDeadline(time.Time{})
+	if pipe == nil {
+		return
 	}
+	pipe.SetWriteDeadline(time.Now().Add(accessFlushTimeout))
+	raw.Write(func(uintptr) (done bool) { // called again when the pipe has room
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.pipe == pipe {
+			l.writeLocked()
+		}
+		return l.pipe != pipe || len(l.pending) == 0
+	})
+	pipe.SetWriteDeadline(time.Time{})
 }
 
 // write adds a line for a request that has ended.
 func (l *accessLog) write(x *exchange, e *ending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.wake == nil || len(l.pending) > maxAccessPending {
+	if l.pipe == nil || len(l.pending) > maxAccessPending {
 		l.totals.accessDropped.Add(1)
 		return
 	}
 	r := &x.request
-	l.record = accesslog.Record{Now: e.now, App: x.app.name, Client: x.client.logAddress(), Method: r.MethodName(), Target: r.Target(), Minor: int(r.Minor), Fields: r,
+	l.record = accesslog.Record{Now: e.now, Clock: &l.clock, App: x.app.name, Client: x.client.logAddress(), Method: r.MethodName(), Target: r.Target(), Minor: int(r.Minor), Fields: r,
 		Status: e.status, Bytes: x.sent, Ending: e.outcome.String(), Took: e.took, Upstream: e.app, Hold: e.hold, Generation: x.target, Resent: x.resent}
 	l.pending = x.client.rules.access.Append(l.pending, &l.record)
 	l.record = accesslog.Record{} // it keeps no buffer of the pool
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	if len(l.pending) >= accessBlock && !l.full {
+		l.writeLocked()
+	}
+	if len(l.pending) > 0 && !l.due {
+		l.startTimerLocked()
 	}
 }
 
+// startTimerLocked has the pending lines written soon. l.mu must be held.
+func (l *accessLog) startTimerLocked() {
+	l.due = true
+	if l.timer == nil {
+		l.timer = time.AfterFunc(accessDelay, l.onTimer)
+	} else {
+		l.timer.Reset(accessDelay)
+	}
+}
+
+// onTimer is called by the timer.
+func (l *accessLog) onTimer() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.due = false
+	if l.pipe != nil {
+		l.writeLocked()
+	}
+	if len(l.pending) > 0 {
+		l.startTimerLocked()
+	}
+}
+
+// writeLocked writes what the pipe takes at once of the pending lines. They are dropped when the
+// supervisor has closed it. l.mu must be held, and there must be a pipe.
+func (l *accessLog) writeLocked() {
+	l.full = false
+	for len(l.pending) > 0 && !l.full {
+		var n int
+		var err error
+		if closed := l.raw.Control(func(fd uintptr) { n, err = unix.Write(int(fd), l.pending) }); closed != nil {
+			err = closed
+		}
+		l.pending = l.pending[:copy(l.pending, l.pending[max(n, 0):])]
+		switch {
+		case err == unix.EAGAIN:
+			l.full = true
+		case err != nil && err != unix.EINTR:
+			l.dropLocked()
+		}
+	}
+	if len(l.pending) == 0 && cap(l.pending) > 2*accessBlock {
+		l.pending = nil
+	}
+}
+
+// dropLocked drops the pending lines. l.mu must be held.
+func (l *accessLog) dropLocked() {
+	l.totals.accessDropped.Add(uint64(bytes.Count(l.pending, []byte{'\n'})))
+	l.pending = l.pending[:0]
+}
+
 // SetAccessLog has the lines of requests (Settings.Access) written to the write end of a pipe, which it
-// takes over; nil: they are dropped.
+// takes over and which must be non-blocking; nil: they are dropped.
 func (s *Server) SetAccessLog(f *os.File) { s.app.access.setFile(f) }

@@ -13,8 +13,10 @@ import (
 // accessLog is where the lines of an app's requests go: by a pipe from the relay to a file of their own,
 // or among the app's output. The app's goroutine owns it.
 type accessLog struct {
-	own  atomic.Pointer[logs.Log] // nil: the lines are among the output, or there are none. Others only read its counts
-	pipe *os.File                 // the write end, for the relay; nil: no request has a line
+	own  atomic.Pointer[logs.Copier] // nil: the lines are among the output, or there are none
+	pipe *os.File                    // the write end, for the relay; nil: no request has a line
+
+	dropped atomic.Uint64 // lines that former files have not got
 }
 
 // configureAccess opens or closes the access log as cfg says, before the relay has the settings.
@@ -31,22 +33,15 @@ func (a *App) configureAccess(cfg *config.App) {
 	if !on {
 		return
 	}
-	options := logs.Options{App: a.name, RingBytes: accessRing, File: file, PlainFile: true}
 	if own != nil {
-		own.Configure(options)
+		own.Configure(file)
 	}
 	if a.access.pipe != nil {
 		return
 	}
-	to := a.log
-	if file.Path != "" {
-		to = logs.New(options)
-		a.access.own.Store(to)
-	}
-	pipe, err := to.Pipe(0, logs.Access)
+	pipe, err := a.openAccess(file)
 	if err != nil {
 		a.logger.Error("cannot open access log", "app", a.name, "error", err)
-		a.closeAccess()
 		return
 	}
 	if raw, err := pipe.SyscallConn(); err == nil { // else a write of the relay could block
@@ -56,8 +51,17 @@ func (a *App) configureAccess(cfg *config.App) {
 	a.relay.setAccess(pipe)
 }
 
-// accessRing bounds in bytes the lines in memory that wait for their file.
-const accessRing = 4 << 20
+// openAccess returns the write end of a new pipe.
+func (a *App) openAccess(file logs.FileOptions) (*os.File, error) {
+	if file.Path == "" {
+		return a.log.Pipe(0, logs.Access)
+	}
+	own, pipe, err := logs.NewCopier("access log of "+a.name, file, func(text string) { a.log.Note(0, "access log: %s", text) })
+	if err == nil {
+		a.access.own.Store(own)
+	}
+	return pipe, err
+}
 
 // closeAccess ends the access log. What the relay has written is in the file when it returns.
 func (a *App) closeAccess() {
@@ -70,12 +74,13 @@ func (a *App) closeAccess() {
 		if err := own.Close(); err != nil {
 			a.logger.Warn("output lost", "app", a.name, "error", err)
 		}
+		a.access.dropped.Add(own.Dropped())
 	}
 }
 
 // linesDropped is how many lines of the output and of the access log were dropped.
 func (a *App) linesDropped() uint64 {
-	n := a.log.Dropped() + a.relay.metrics().AccessDropped
+	n := a.log.Dropped() + a.relay.metrics().AccessDropped + a.access.dropped.Load()
 	if own := a.access.own.Load(); own != nil {
 		n += own.Dropped()
 	}

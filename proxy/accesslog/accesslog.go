@@ -12,6 +12,7 @@ import (
 // Record is a request that has ended. Its slices are used during Append only.
 type Record struct {
 	Now        time.Time
+	Clock      *Clock
 	App        string
 	Client     string // address and port; "unix": a unix socket
 	Method     []byte
@@ -26,6 +27,22 @@ type Record struct {
 	Hold       time.Duration // the gate's part
 	Generation string        // that the request was sent to last; empty: none
 	Resent     int           // times it was sent again
+}
+
+// A Clock keeps the text of the second in which it was asked last: formatting the time costs more than
+// the rest of a line. It is not safe for concurrent use.
+type Clock struct {
+	second     int64  // Unix time of the texts
+	local, utc []byte // empty: there are none
+}
+
+// at makes the texts those of a moment.
+func (c *Clock) at(now time.Time) {
+	if second := now.Unix(); second != c.second || len(c.local) == 0 {
+		c.second = second
+		c.local = now.AppendFormat(c.local[:0], "[02/Jan/2006:15:04:05 -0700]")
+		c.utc = now.UTC().AppendFormat(c.utc[:0], "2006-01-02T15:04:05.")
+	}
 }
 
 // Fields are the header fields of a request. A field that there is not is empty.
@@ -44,7 +61,7 @@ type part struct {
 }
 
 // combined is Apache's and nginx's format of that name.
-const combined = `%(h)s - - [%(t)s] "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"`
+const combined = `%(h)s - - %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"`
 
 // Parse parses "combined", "json" or a line with atoms, such as "%(m)s %(U)s %({x-request-id}i)s".
 func Parse(text string) (*Format, error) {
@@ -104,7 +121,7 @@ var atoms = map[string]func([]byte, *Record) []byte{
 	"l": func(b []byte, _ *Record) []byte { return append(b, '-') },
 	"u": func(b []byte, _ *Record) []byte { return append(b, '-') },
 	"p": func(b []byte, _ *Record) []byte { return append(b, '-') }, // the worker's pid is not known here
-	"t": func(b []byte, r *Record) []byte { return r.Now.AppendFormat(b, "02/Jan/2006:15:04:05 -0700") },
+	"t": func(b []byte, r *Record) []byte { r.Clock.at(r.Now); return append(b, r.Clock.local...) },
 	"r": func(b []byte, r *Record) []byte {
 		b = append(appendSafe(b, r.Method), ' ')
 		b = append(appendSafe(b, r.Target), " HTTP/1."...)
@@ -119,7 +136,7 @@ var atoms = map[string]func([]byte, *Record) []byte{
 	"s": func(b []byte, r *Record) []byte { return strconv.AppendInt(b, int64(r.Status), 10) },
 	"B": func(b []byte, r *Record) []byte { return strconv.AppendInt(b, r.Bytes, 10) },
 	"b": func(b []byte, r *Record) []byte {
-		if r.Bytes == 0 {
+		if r.Status == 0 {
 			return append(b, '-')
 		}
 		return strconv.AppendInt(b, r.Bytes, 10)
@@ -135,7 +152,7 @@ var atoms = map[string]func([]byte, *Record) []byte{
 	"{ending}x":     func(b []byte, r *Record) []byte { return append(b, r.Ending...) },
 	"{upstream}x":   func(b []byte, r *Record) []byte { return appendSeconds(b, r.Upstream) },
 	"{hold}x":       func(b []byte, r *Record) []byte { return appendSeconds(b, r.Hold) },
-	"{generation}x": func(b []byte, r *Record) []byte { return appendOrDash(b, []byte(r.Generation)) },
+	"{generation}x": func(b []byte, r *Record) []byte { return appendOrDash(b, r.Generation) },
 	"{resent}x":     func(b []byte, r *Record) []byte { return strconv.AppendInt(b, int64(r.Resent), 10) },
 }
 
@@ -167,19 +184,21 @@ func (f *Format) Append(dst []byte, r *Record) []byte {
 }
 
 func appendJSON(b []byte, r *Record) []byte {
-	b = r.Now.UTC().AppendFormat(append(b, `{"time":"`...), "2006-01-02T15:04:05.000Z07:00")
-	b = appendString(b, `","app":`, []byte(r.App))
-	b = appendString(b, `,"client":`, []byte(r.Client))
+	r.Clock.at(r.Now)
+	b = append(append(b, `{"time":"`...), r.Clock.utc...)
+	b = appendDigits(b, r.Now.Nanosecond()/1e6, 100)
+	b = appendString(b, `Z","app":`, r.App)
+	b = appendString(b, `,"client":`, r.Client)
 	b = appendString(b, `,"method":`, r.Method)
 	b = appendString(b, `,"target":`, r.Target)
 	b = appendString(b, `,"host":`, r.Fields.Value("Host"))
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(r.Status), 10)
 	b = strconv.AppendInt(append(b, `,"bytes":`...), r.Bytes, 10)
-	b = appendString(b, `,"ending":`, []byte(r.Ending))
+	b = appendString(b, `,"ending":`, r.Ending)
 	b = appendSeconds(append(b, `,"duration_s":`...), r.Took)
 	b = appendSeconds(append(b, `,"upstream_s":`...), r.Upstream)
 	b = appendSeconds(append(b, `,"hold_s":`...), r.Hold)
-	b = appendString(b, `,"generation":`, []byte(r.Generation))
+	b = appendString(b, `,"generation":`, r.Generation)
 	b = strconv.AppendInt(append(b, `,"resent":`...), int64(r.Resent), 10)
 	for _, field := range optional {
 		if value := r.Fields.Value(field.name); len(value) > 0 {
@@ -196,45 +215,70 @@ var optional = []struct{ key, name string }{
 
 const hex = "0123456789abcdef"
 
+// text is what a client has sent, or a name.
+type text interface{ ~string | ~[]byte }
+
+// plain are the bytes that stay as they are in a line and in a JSON string.
+var plain = func() (is [256]bool) {
+	for c := 0x20; c < 0x7f; c++ {
+		is[c] = c != '"' && c != '\\'
+	}
+	return is
+}()
+
 // appendString appends key and a JSON string. Bytes that are not ASCII, and control characters, are
 // escaped as the code points of their numbers.
-func appendString(b []byte, key string, value []byte) []byte {
+func appendString[T text](b []byte, key string, value T) []byte {
 	b = append(append(b, key...), '"')
-	for _, c := range value {
-		switch {
-		case c == '"' || c == '\\':
+	from := 0
+	for i := range len(value) {
+		c := value[i]
+		if plain[c] {
+			continue
+		}
+		b = append(b, value[from:i]...)
+		from = i + 1
+		if c == '"' || c == '\\' {
 			b = append(b, '\\', c)
-		case c < 0x20 || c >= 0x7f:
+		} else {
 			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			b = append(b, c)
 		}
 	}
-	return append(b, '"')
+	return append(append(b, value[from:]...), '"')
 }
 
 // appendSafe appends what a client has sent, as Apache and nginx do: \xHH for what could end the line or
 // a quoted part.
-func appendSafe(b, value []byte) []byte {
-	for _, c := range value {
-		if c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
-			b = append(b, '\\', 'x', hex[c>>4], hex[c&15])
-		} else {
-			b = append(b, c)
+func appendSafe[T text](b []byte, value T) []byte {
+	from := 0
+	for i := range len(value) {
+		if c := value[i]; !plain[c] {
+			b = append(append(b, value[from:i]...), '\\', 'x', hex[c>>4], hex[c&15])
+			from = i + 1
 		}
 	}
-	return b
+	return append(b, value[from:]...)
 }
 
-func appendOrDash(b, value []byte) []byte {
+func appendOrDash[T text](b []byte, value T) []byte {
 	if len(value) == 0 {
 		return append(b, '-')
 	}
 	return appendSafe(b, value)
 }
 
+// appendSeconds appends a duration in seconds, with six digits behind the point.
 func appendSeconds(b []byte, d time.Duration) []byte {
-	return strconv.AppendFloat(b, d.Seconds(), 'f', 6, 64)
+	b = append(strconv.AppendInt(b, int64(d/time.Second), 10), '.')
+	return appendDigits(b, int(d%time.Second/time.Microsecond), 100_000)
+}
+
+// appendDigits appends a number with all its digits; first is the value of the first one.
+func appendDigits(b []byte, n, first int) []byte {
+	for ; first > 0; first /= 10 {
+		b = append(b, '0'+byte(n/first%10))
+	}
+	return b
 }
 
 func cutQuery(target []byte) (path, query []byte) {

@@ -12,7 +12,7 @@ type fields map[string]string
 func (f fields) Value(name string) []byte { return []byte(f[name]) }
 
 func record() *Record {
-	return &Record{Now: time.Date(2026, 11, 27, 23, 4, 5, 0, time.UTC), App: "shop", Client: "[2001:db8::1]:4711", Method: []byte("GET"), Target: []byte("/a?b=\"c\"\n"),
+	return &Record{Now: time.Date(2026, 11, 27, 23, 4, 5, 0, time.UTC), Clock: &Clock{}, App: "shop", Client: "[2001:db8::1]:4711", Method: []byte("GET"), Target: []byte("/a?b=\"c\"\n"),
 		Minor: 1, Fields: fields{"Host": "shop.test", "User-Agent": "curl\\8", "X-Request-Id": "id\xff"}, Status: 200, Bytes: 12, Ending: "answered", Took: 1500 * time.Millisecond,
 		Upstream: 500 * time.Millisecond, Hold: time.Second, Generation: "shop.3", Resent: 1}
 }
@@ -43,10 +43,48 @@ func TestAFaultyFormatIsNamed(t *testing.T) {
 	}
 }
 
+// Lines of one second share its text.
+func TestEachLineHasItsOwnTime(t *testing.T) {
+	f, err := Parse("%(t)s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := Parse("json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := record()
+	for _, now := range []time.Time{time.Unix(0, 5e6), time.Unix(0, 999_999_999), time.Unix(1, 0), time.Unix(1, 40e6), time.Unix(0, 0)} {
+		r.Now = now.In(time.FixedZone("", 3600))
+		if got, want := string(f.Append(nil, r)), r.Now.Format("[02/Jan/2006:15:04:05 -0700]\n"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if got, want := string(j.Append(nil, r)), now.UTC().Format(`{"time":"2006-01-02T15:04:05.000Z07:00",`); !strings.HasPrefix(got, want) {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func BenchmarkALine(b *testing.B) {
+	r, line := record(), make([]byte, 0, 4096)
+	r.Fields = none{}
+	for _, format := range []string{"combined", "json"} {
+		f, err := Parse(format)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(format, func(b *testing.B) {
+			for b.Loop() {
+				line = f.Append(line[:0], r)
+			}
+		})
+	}
+}
+
 func TestALineCostsNoAllocation(t *testing.T) {
 	r, b := record(), make([]byte, 0, 4096)
 	r.Fields = none{}
-	for _, format := range []string{"combined", "json"} {
+	for _, format := range []string{"combined", "json", "%(L)s %({hold}x)s %({generation}x)s %(B)s %(q)s"} {
 		f, err := Parse(format)
 		if err != nil {
 			t.Fatal(err)

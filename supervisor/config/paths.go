@@ -125,7 +125,7 @@ func (i *inspector) checkPaths(d *draft, report func(finding)) {
 			i.found = append(i.found, d.locate(finding{key: p.key, part: p.part, message: fmt.Sprintf("%s: %s", p.path, reason(err))}))
 			continue
 		}
-		if p.key != "log.file" {
+		if p.key != "log.file" && p.key != "log.access_file" {
 			continue
 		}
 		if err := opener.ProbeLog(p.path); err != nil {

@@ -33,7 +33,7 @@ type sinks struct {
 
 func (ss *sinks) apply(o Options) {
 	before := ss.options
-	o.App, o.Color, o.Unicode, o.JSON, o.PlainFile = before.App, before.Color, before.Unicode, before.JSON, before.PlainFile
+	o.App, o.Color, o.Unicode, o.JSON = before.App, before.Color, before.Unicode, before.JSON
 	ss.options = o
 	switch {
 	case o.File.equal(before.File):
@@ -82,11 +82,7 @@ func (ss *sinks) retire(k sinkKind) {
 }
 
 func (ss *sinks) startFile(f *file) {
-	format := appendDated
-	if ss.options.PlainFile {
-		format = appendPlain
-	}
-	ss.start(&sink{kind: toFile, out: f, format: format, file: f, name: "the log file"})
+	ss.start(&sink{kind: toFile, out: f, format: appendDated, file: f, name: "the log file"})
 }
 
 func (ss *sinks) startWriter() {

@@ -34,8 +34,7 @@ type Options struct {
 	Unicode bool // │ and ┆ instead of | and :
 	JSON    bool // Writer gets each line as a JSON object
 
-	File      FileOptions // Path empty: no file
-	PlainFile bool        // the file gets the lines without date and prefix; it cannot change
+	File FileOptions // Path empty: no file
 
 	// Journal is the path of the systemd journal's socket. It gets every line with the
 	// fields SYSLOG_IDENTIFIER, PRIORITY, TIDEOVER_APP, TIDEOVER_GENERATION and

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -156,17 +157,20 @@ func (l *Log) copyLines(r io.Reader, like Line) {
 }
 
 // split returns the complete lines of text, with too long ones in pieces, and the rest.
-// like is a Line with all fields but Text.
+// like is a Line with all fields but Text. The lines share one string.
 func split(text []byte, like Line) (lines []Line, rest []byte) {
-	start := 0
-	for start < len(text) {
-		end := bytes.IndexByte(text[start:], '\n')
+	if len(text) <= maxLineLength && bytes.IndexByte(text, '\n') < 0 {
+		return nil, text
+	}
+	all, start := string(text), 0
+	for start < len(all) {
+		end := strings.IndexByte(all[start:], '\n')
 		switch {
 		case end >= 0 && end <= maxLineLength:
-			like.Text = string(text[start : start+end])
+			like.Text = all[start : start+end]
 			start += end + 1
-		case end > maxLineLength || len(text)-start > maxLineLength:
-			like.Text = string(text[start : start+maxLineLength])
+		case end > maxLineLength || len(all)-start > maxLineLength:
+			like.Text = all[start : start+maxLineLength]
 			start += maxLineLength
 		default:
 			return lines, append(text[:0], text[start:]...)
