@@ -293,11 +293,12 @@ func TestTheRelayReachesTheProverOfItsGeneration(t *testing.T) {
 
 func TestARelayAsksForItsReplacement(t *testing.T) {
 	r := &recorder{blocked: make(chan struct{}), provers: map[remote.ID]remote.Prover{}}
-	var supervisor *Supervisor
+	started := make(chan *Supervisor, 1)
 	c := connectTo(t, func(s Start) Process {
-		supervisor = s.Supervisor
+		started <- s.Supervisor
 		return r
 	})
+	supervisor := <-started
 	select {
 	case <-c.Replace():
 		t.Fatal("it has not asked")
