@@ -401,6 +401,7 @@ func (s *Supervisor) restore(e *handoff.State) {
 func (a *App) restore(b *handoff.AppState) error {
 	a.queue.last = b.Last
 	a.attachPipes(b.LogPipes())
+	a.configureAccess(a.settings) // the first requests are answered before the app's goroutine runs
 	var failed error
 	switch {
 	case b.Current != nil:
