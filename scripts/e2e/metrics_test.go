@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
@@ -363,4 +365,25 @@ func (m *scrapedApps) scraped() string {
 	up, err := m.query("up")
 	m.must(err)
 	return up[0].labels["instance"]
+}
+
+// What an operator sees of workers that are all busy.
+func TestFourBusyWorkersAreFourOfFour(t *testing.T) {
+	s := newFixture(begin(t), setup{gunicorn: testenv.Gunicorn{Workers: 4}, release: testenv.Release{Number: 1}, config: "drain.timeout = \"1s\"\nstop.timeout = \"1s\"\n"})
+	s.waitWorkers()
+	ctx, leave := context.WithCancel(s.Context())
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() { s.client.Do(ctx, loadgen.Kind{Name: "long", Query: "s=60"}) })
+	}
+	s.must(testenv.Poll(s.timeout(20*time.Second), 50*time.Millisecond, func() error {
+		o, err := s.daemon.Call(s.timeout(10*time.Second), "status")
+		if err == nil && !slices.Contains(strings.Fields(o.Stdout), "4/4") {
+			err = errors.New(o.Stdout)
+		}
+		return err
+	}))
+	leave()
+	clients.Wait()
+	s.shutdown()
 }
