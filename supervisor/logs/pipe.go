@@ -138,29 +138,30 @@ func (l *Log) Settle(ctx context.Context, generation int) {
 // copyLines reads r to its end and pushes the lines. It waits for nothing but r.
 func (l *Log) copyLines(r io.Reader, like Line) {
 	var rest []byte // the incomplete last line
+	var lines []Line
 	chunk := make([]byte, maxLineLength)
 	for {
 		n, err := r.Read(chunk)
 		rest = append(rest, chunk[:n]...)
 		like.Time = time.Now()
-		var lines []Line
-		lines, rest = split(rest, like)
+		lines, rest = split(lines[:0], rest, like)
 		if err != nil && len(rest) > 0 {
 			like.Text = string(rest)
 			lines = append(lines, like)
 		}
 		l.push(lines...)
+		clear(lines) // release the texts
 		if err != nil {
 			return
 		}
 	}
 }
 
-// split returns the complete lines of text, with too long ones in pieces, and the rest.
-// like is a Line with all fields but Text. The lines share one string.
-func split(text []byte, like Line) (lines []Line, rest []byte) {
+// split appends the complete lines of text, with too long ones in pieces, to lines, and returns
+// the rest. like is a Line with all fields but Text. The lines share one string.
+func split(lines []Line, text []byte, like Line) (_ []Line, rest []byte) {
 	if len(text) <= maxLineLength && bytes.IndexByte(text, '\n') < 0 {
-		return nil, text
+		return lines, text
 	}
 	all, start := string(text), 0
 	for start < len(all) {

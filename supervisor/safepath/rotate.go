@@ -103,7 +103,8 @@ func (l *location) compress(mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	z := gzip.NewWriter(out)
+	// An access log grows with the requests, and a better level takes a multiple of the CPU.
+	z, _ := gzip.NewWriterLevel(out, gzip.BestSpeed) // the level is valid
 	_, err = io.Copy(z, in)
 	err = errors.Join(err, z.Close())
 	modified := unix.NsecToTimespec(st.Mtim.Nano()) // MaxAge counts from the last line
