@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,16 +119,15 @@ func (c *Client) exchange(ctx context.Context, k Kind, a *Answer) (Loss, string)
 
 // message is a request of this kind, ready to be written.
 func (c *Client) message(k Kind, nonce string, body []byte) message {
-	host := c.Host
-	if host == "" {
-		host = c.Address
-	}
-	m := message{method: k.method(), head: k.head(host, nonce), expect: k.Expect}
+	m := message{method: k.method(), head: k.head(c.host(), nonce), expect: k.Expect}
 	if len(body) > 0 || k.Chunked || k.Expect {
 		m.body = func(w *bufio.Writer) error { return k.send(w, body) }
 	}
 	return m
 }
+
+// host is the Host field of each request.
+func (c *Client) host() string { return cmp.Or(c.Host, c.Address) }
 
 func lossOf(ctx context.Context, err error, otherwise Loss) (Loss, string) {
 	if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
