@@ -53,6 +53,7 @@ var faultMatrix = []faultRow{
 	{"F53h", "TestStoppedDaemonExpiresNoRequest", "SIGSTOP of tideover in a restart, longer than hold.timeout"},
 	{"F54", "TestFaultDaemonKilled", "kill -9 of tideover, started again at once"},
 	{"F54-left", "TestDaemonKilled", "kill -9 of tideover: its processes"},
+	{"RELAY", "TestFaultRelayKilled", "kill -9 of the relay, every other time while requests are held"},
 	{"F60", "TestUpgrade", "upgrades under load"},
 	{"F60ws", "TestUpgradeKeepsConnections", "upgrades with idle and long connections"},
 	{"F61", "TestUpgradeWhileHeld", "an upgrade while requests are held"},
