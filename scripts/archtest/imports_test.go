@@ -29,7 +29,7 @@ var walls = map[string][]string{
 
 	"cmd/tideover/internal/supervisorctl": {"supervisor/supervisordconf", "supervisor/xmlrpc"},
 
-	"supervisor/admin":   {"listener", "supervisor/admin/supervisord", "supervisor/api", "supervisor/confine", "supervisor/control"},
+	"supervisor/admin":   {"listener", "supervisor/admin/supervisord", "supervisor/api", "supervisor/confine", "supervisor/control", "supervisor/pathwatch"},
 	"supervisor/metrics": {"proxy", "proxy/remote", "supervisor/api"},
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 

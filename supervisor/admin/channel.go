@@ -22,7 +22,8 @@ type order struct {
 }
 
 // door is a message of the daemon with a listening socket. Those messages follow when the process is
-// confined; the last message, without a socket, says what the doors are for.
+// confined; the last message, without a socket, says what the doors are for. Each later one has a
+// unix socket that was bound again.
 type door struct {
 	For endpoint `json:"for,omitempty"`
 	// Of the last one:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 )
@@ -26,6 +27,9 @@ type connections struct {
 	waiting *list.List // of *connection: no request of it is being answered; the longest first
 }
 
+// errReplaced ends http.Server.Serve, which would go on after a temporary error.
+var errReplaced = errors.New("another socket has the path")
+
 type connection struct {
 	net.Conn
 	all   *connections
@@ -37,10 +41,14 @@ func newConnections(l net.Listener) *connections {
 }
 
 // Accept returns the next connection, and closes another one if there are too many. While
-// requests are answered on all of them it waits.
+// requests are answered on all of them it waits. When the deadline of the listener is over, the error
+// is errReplaced.
 func (c *connections) Accept() (net.Conn, error) {
 	for {
 		conn, err := c.Listener.Accept()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, errReplaced
+		}
 		var failed net.Error
 		if errors.As(err, &failed) && !errors.Is(err, net.ErrClosed) {
 			<-time.After(acceptPause)

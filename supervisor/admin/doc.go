@@ -8,7 +8,8 @@
 // clients of supervisord are answered. Its death costs the requests that it was answering.
 //
 // keeper.go is the side of the daemon: it binds the addresses, starts the process, verifies its
-// confinement, sends it the listening sockets (channel.go), and starts another one when it ends.
+// confinement, sends it the listening sockets (channel.go), and starts another one when it ends;
+// rebind.go binds a unix socket again whose file was removed.
 // role.go is the process, web.go what it answers, connections.go its bound for connections, and
 // source.go asks the supervisor.
 package admin

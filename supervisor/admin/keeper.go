@@ -100,6 +100,7 @@ type Keeper struct {
 	changed chan struct{} // capacity 1: what the process is to have is another
 	serving sync.WaitGroup
 	shown   bool // what does not hold was logged; of Run's goroutine
+	files   files
 
 	mu          sync.Mutex // guards the fields below
 	wanted      Addresses
@@ -137,21 +138,21 @@ func (k *Keeper) Prepare(to Addresses, later bool) (Change, error) {
 			return Change{}, fmt.Errorf("admin process: %w", err)
 		}
 	}
-	sockets, opened, missing := map[endpoint]*listener.Public{}, []*listener.Public{}, false
+	kept, opened, missing := []endpoint{}, map[endpoint]*listener.Public{}, false
 	discard := func() {
 		for _, socket := range opened {
 			socket.Close()
 		}
 	}
 	for at, address := range to.all() {
-		if k.sockets[at] != nil && k.keeps(at, to) {
-			sockets[at] = k.sockets[at]
+		if k.sockets[at] != nil && k.wanted.all()[at] == address {
+			kept = append(kept, at)
 			continue
 		}
 		socket, err := open(at, address, to)
 		switch {
 		case err == nil:
-			sockets[at], opened = socket, append(opened, socket)
+			opened[at] = socket
 		case (later || k.missing && k.wanted.all()[at] == address) && at != adminEndpoint:
 			missing = true
 			if !k.missing {
@@ -162,15 +163,7 @@ func (k *Keeper) Prepare(to Addresses, later bool) (Change, error) {
 			return Change{}, err
 		}
 	}
-	return Change{Commit: func() { k.set(to, sockets, missing) }, Discard: discard}, nil
-}
-
-// keeps reports whether a socket stays as it is. k.mu must be held.
-func (k *Keeper) keeps(at endpoint, to Addresses) bool {
-	if k.wanted.all()[at] != to.all()[at] {
-		return false
-	}
-	return at != socketEndpoint || k.wanted.SocketMode == to.SocketMode && k.wanted.SocketUID == to.SocketUID && k.wanted.SocketGID == to.SocketGID
+	return Change{Commit: func() { k.set(to, kept, opened, missing) }, Discard: discard}, nil
 }
 
 // open binds an address.
@@ -188,8 +181,8 @@ func open(at endpoint, address string, to Addresses) (*listener.Public, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
-	if at == socketEndpoint && (to.SocketUID >= 0 || to.SocketGID >= 0) {
-		if err := os.Lchown(to.Socket, to.SocketUID, to.SocketGID); err != nil {
+	if at == socketEndpoint {
+		if err := setAccess(socket, to); err != nil {
 			socket.Close()
 			return nil, fmt.Errorf("daemon.supervisor_socket_owner: %w", err)
 		}
@@ -197,11 +190,21 @@ func open(at endpoint, address string, to Addresses) (*listener.Public, error) {
 	return socket, nil
 }
 
-// set gives the keeper other sockets and closes the former ones. Its process goes on until Run has
-// ended it; it accepts nothing more than what the backlog has.
-func (k *Keeper) set(to Addresses, sockets map[endpoint]*listener.Public, missing bool) {
+// set gives the keeper other sockets and closes the former ones but those that are kept. Its process
+// goes on until Run has ended it; it accepts nothing more than what the backlog has.
+func (k *Keeper) set(to Addresses, kept []endpoint, sockets map[endpoint]*listener.Public, missing bool) {
 	k.mu.Lock()
 	former := k.sockets
+	for _, at := range kept {
+		if socket := former[at]; socket != nil {
+			sockets[at] = socket
+		}
+	}
+	if slices.Contains(kept, socketEndpoint) && !k.wanted.sameAccess(to) {
+		if err := setAccess(sockets[socketEndpoint], to); err != nil {
+			k.options.Logger.Error("cannot set owner of admin socket", "address", to.Socket, "error", err)
+		}
+	}
 	k.wanted, k.sockets, k.missing = to, sockets, missing
 	k.mu.Unlock()
 	for at, socket := range former {
@@ -258,7 +261,8 @@ func (k *Keeper) openMissing(ctx context.Context) {
 // Run keeps the process until ctx ends. Then the address is closed.
 func (k *Keeper) Run(ctx context.Context) {
 	defer k.serving.Wait()
-	defer func() { k.set(Addresses{}, nil, false) }()
+	defer k.files.close()
+	defer func() { k.set(Addresses{}, nil, nil, false) }()
 	retrying, endRetries := context.WithCancel(ctx)
 	defer endRetries()
 	k.serving.Go(func() { k.openMissing(retrying) })
@@ -279,19 +283,18 @@ func (k *Keeper) Run(ctx context.Context) {
 			continue
 		}
 		if err == nil {
-			select {
-			case <-p.exited:
-			case <-k.changed:
-				pause = minPause
+			changed := k.attend(ctx, p)
+			if changed || ctx.Err() != nil {
 				p.end()
-				k.forget(p)
-				continue
-			case <-ctx.Done():
-				p.end()
-				k.forget(p)
-				return
 			}
 			k.forget(p)
+			if changed {
+				pause = minPause
+				continue
+			}
+			if ctx.Err() != nil {
+				return
+			}
 			if k.isHalted() {
 				continue
 			}

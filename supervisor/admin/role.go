@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"tideover/supervisor/admin/supervisord"
 	"tideover/supervisor/confine"
@@ -74,19 +75,50 @@ func runRole() error {
 func receiveDoors(daemon channel) (doors map[endpoint]net.Listener, about Supervisor, err error) {
 	doors = map[endpoint]net.Listener{}
 	for {
-		var d door
-		file, err := daemon.receive(&d)
+		d, socket, err := receiveDoor(daemon)
 		if err != nil {
 			return nil, about, err
 		}
-		if file == nil {
+		if socket == nil {
 			return doors, d.Supervisor, nil
 		}
-		doors[d.For], err = net.FileListener(file)
-		file.Close()
-		if err != nil {
-			return nil, about, err
+		doors[d.For] = socket
+	}
+}
+
+// receiveDoor receives a message, and the listening socket that is with it, or nil.
+func receiveDoor(daemon channel) (d door, socket net.Listener, err error) {
+	file, err := daemon.receive(&d)
+	if err != nil || file == nil {
+		return d, nil, err
+	}
+	defer file.Close()
+	socket, err = net.FileListener(file)
+	return d, socket, err
+}
+
+// formerTime is how long a unix socket is accepted from whose path another one has: clients that had
+// found the file may be about to connect.
+const formerTime = 2 * time.Second
+
+// receiveAgain receives the unix sockets that take the place of others, until the daemon closes the
+// channel.
+func receiveAgain(daemon channel, doors map[endpoint]net.Listener, accept func(endpoint, net.Listener)) error {
+	for {
+		d, fresh, err := receiveDoor(daemon)
+		if errors.Is(err, io.EOF) {
+			return nil
 		}
+		if err != nil {
+			return err
+		}
+		former, ok := doors[d.For].(*net.UnixListener)
+		if fresh == nil || !ok {
+			return errors.New("a message of the channel is not expected")
+		}
+		former.SetDeadline(time.Now().Add(formerTime))
+		doors[d.For] = fresh
+		accept(d.For, fresh)
 	}
 }
 
@@ -94,25 +126,29 @@ func receiveDoors(daemon channel) (doors map[endpoint]net.Listener, about Superv
 func serve(daemon channel, client *control.Client, doors map[endpoint]net.Listener, about Supervisor) error {
 	asked := newSource(client)
 	calls := supervisord.NewService(client, about.Identifier)
-	served := make(chan error, len(doors))
-	for at, listener := range doors {
+	served := make(chan error)
+	accept := func(at endpoint, listener net.Listener) {
 		server := newWebServer(asked)
 		if at != adminEndpoint {
 			server = newCallServer(calls.Handler(about.access(at)))
 		}
-		go func() { served <- server.Serve(newConnections(listener)) }()
+		go func() {
+			if err := server.Serve(newConnections(listener)); !errors.Is(err, errReplaced) {
+				served <- err
+			}
+		}()
+	}
+	for at, listener := range doors {
+		accept(at, listener)
 	}
 	ended := make(chan error, 1)
-	go func() {
-		_, err := daemon.receive(&struct{}{})
-		ended <- err
-	}()
+	go func() { ended <- receiveAgain(daemon, doors, accept) }()
 	select {
 	case err := <-served:
 		return err
 	case err := <-asked.failed:
 		return err
-	case <-ended:
-		return nil
+	case err := <-ended:
+		return err
 	}
 }

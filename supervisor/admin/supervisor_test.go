@@ -3,10 +3,13 @@ package admin
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -51,14 +54,6 @@ func TestClientsOfSupervisordAreAnsweredWithTheirRights(t *testing.T) {
 	if os.Geteuid() == 0 {
 		to.SocketUID, to.SocketGID = 33, 61012
 	}
-	set := func() {
-		t.Helper()
-		change, err := h.keeper.Prepare(to, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		change.Commit()
-	}
 	faultCode := func(err error) int {
 		var f *xmlrpc.Fault
 		if errors.As(err, &f) {
@@ -66,7 +61,7 @@ func TestClientsOfSupervisordAreAnsweredWithTheirRights(t *testing.T) {
 		}
 		return 0
 	}
-	set()
+	h.set(to)
 	if status, _ := h.get(to.Admin, "/-/live"); status != 200 {
 		t.Errorf("the admin address: %d", status)
 	}
@@ -94,7 +89,7 @@ func TestClientsOfSupervisordAreAnsweredWithTheirRights(t *testing.T) {
 
 	to.Supervisor.User, to.Supervisor.Password = "deploy", "secret"
 	former := h.pid()
-	set()
+	h.set(to)
 	h.pid(former)
 	if v, err := h.call(to.HTTP, "deploy", "secret", "supervisor.clearProcessLogs", "shop"); v != true {
 		t.Errorf("with the password: %v %v", v, err)
@@ -109,7 +104,7 @@ func TestClientsOfSupervisordAreAnsweredWithTheirRights(t *testing.T) {
 	}
 	to.Supervisor.SocketAuth = true
 	former = h.pid()
-	set()
+	h.set(to)
 	h.pid(former)
 	if v, _ := h.call("unix:"+path, "", "", "supervisor.getState"); v != 401 {
 		t.Errorf("the password is not asked for on the socket: %v", v)
@@ -163,4 +158,163 @@ func TestAnAddressForSupervisorctlThatIsInUseIsOpenedLater(t *testing.T) {
 		<-time.After(10 * time.Millisecond)
 	}
 	t.Error("it is not opened")
+}
+
+// set applies addresses.
+func (h *harness) set(to Addresses) {
+	h.Helper()
+	change, err := h.keeper.Prepare(to, false)
+	if err != nil {
+		h.Fatal(err)
+	}
+	change.Commit()
+}
+
+// await calls a function until it returns nil.
+func (h *harness) await(done func() error) {
+	h.Helper()
+	var err error
+	for range 6000 {
+		if err = done(); err == nil {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	h.Fatal(err)
+}
+
+// answers reports whether a client reaches the process on the unix socket.
+func (h *harness) answers(path string) error {
+	v, err := h.call("unix:"+path, "", "", "supervisor.getAPIVersion")
+	if err == nil && v != "3.0" {
+		err = fmt.Errorf("%v", v)
+	}
+	return err
+}
+
+// access is the mode and the owner of a file.
+func access(path string) string {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err.Error()
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%o %d:%d", info.Mode().Perm(), st.Uid, st.Gid)
+}
+
+func socketAddresses(path string) Addresses {
+	to := Addresses{Socket: path, SocketMode: 0o660, SocketUID: -1, SocketGID: -1}
+	if os.Geteuid() == 0 {
+		to.SocketUID, to.SocketGID = 33, 61012
+	}
+	return to
+}
+
+// tmpreaper, rm and another supervisord remove the file. What the process answers goes on.
+func TestAUnixSocketWhoseFileIsRemovedIsBoundAgain(t *testing.T) {
+	h := newHarness(t, "")
+	dir := t.TempDir()
+	path := filepath.Join(dir, "supervisor.sock")
+	to := socketAddresses(path)
+	to.Admin = "unix:" + filepath.Join(dir, "admin.sock")
+	h.set(to)
+	h.await(func() error { return h.answers(path) })
+	pid, before := h.pid(), access(path)
+	descriptors := func() int {
+		all, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid)) // none where the kernel does not show them
+		return len(all)
+	}
+	few := descriptors()
+	for range 5 {
+		open, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{path, filepath.Join(dir, "admin.sock")} {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.await(func() error { return h.answers(path) })
+		h.await(func() error {
+			answer, err := client(to.Admin).Get("http://admin/-/live")
+			if err == nil {
+				answer.Body.Close()
+			}
+			return err
+		})
+		open.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.WriteString(open, "GET /none HTTP/1.0\r\n\r\n"); err != nil {
+			t.Error(err)
+		}
+		if text, err := io.ReadAll(open); err != nil || len(text) == 0 {
+			t.Errorf("a connection from before: %q %v", text, err)
+		}
+		open.Close()
+		if after := access(path); after != before {
+			t.Errorf("the file is %s, it was %s", after, before)
+		}
+	}
+	if h.pid() != pid {
+		t.Error("another process answers")
+	}
+	h.await(func() error {
+		if now := descriptors(); now > few {
+			return fmt.Errorf("%d descriptors, there were %d: the former sockets stay open", now, few)
+		}
+		return nil
+	})
+}
+
+func TestASocketOfAnotherProcessAtThePathStaysAndIsReplacedWhenItIsGone(t *testing.T) {
+	h := newHarness(t, "")
+	path := filepath.Join(t.TempDir(), "supervisor.sock")
+	h.set(socketAddresses(path))
+	h.await(func() error { return h.answers(path) })
+	other, err := net.Listen("unix", path+".other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".other", path); err != nil {
+		t.Fatal(err)
+	}
+	h.await(func() error {
+		if !strings.Contains(h.log.String(), "cannot bind admin socket again") {
+			return errors.New("nothing is logged")
+		}
+		return nil
+	})
+	if conn, err := net.Dial("unix", path); err != nil {
+		t.Error(err)
+	} else {
+		conn.Close()
+	}
+	to := socketAddresses(path)
+	to.HTTP = freeAddress(t)
+	h.set(to) // an apply, meanwhile
+	other.Close()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	h.await(func() error { return h.answers(path) })
+}
+
+func TestAnApplyChangesTheModeAndTheOwnerOfTheSocket(t *testing.T) {
+	h := newHarness(t, "")
+	path := filepath.Join(t.TempDir(), "supervisor.sock")
+	to := socketAddresses(path)
+	h.set(to)
+	h.await(func() error { return h.answers(path) })
+	to.SocketMode = 0o600
+	want := fmt.Sprintf("600 %d:%d", os.Geteuid(), os.Getegid())
+	if os.Geteuid() == 0 {
+		to.SocketUID, to.SocketGID, want = 61013, 61014, "600 61013:61014"
+	}
+	former := h.pid()
+	h.set(to)
+	h.pid(former)
+	h.await(func() error { return h.answers(path) })
+	if got := access(path); got != want {
+		t.Errorf("the file is %s, want %s", got, want)
+	}
 }
