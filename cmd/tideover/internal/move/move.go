@@ -40,6 +40,8 @@ type mover struct {
 	supervisord *supervisord
 	daemon      *daemon
 	plan        *plan
+	pid         int      // of supervisord
+	clients     []string // addresses of tideover that supervisord has now
 
 	mu   sync.Mutex // guards Out and lost
 	lost bool       // requests were lost, or may have been
@@ -94,7 +96,20 @@ func There(ctx context.Context, o Options) error {
 	}
 	m.finish()
 	m.sum(began)
+	if len(m.clients) > 0 {
+		m.say("supervisord still answers supervisorctl, Ansible and the like on %s, and they would start its programs again.\nWhen everything works, end it: kill %d. From then on tideover answers there.", strings.Join(m.clients, " and "), m.pid)
+	}
 	return nil
+}
+
+// clientAddresses are those at which clients of supervisord find tideover.
+func clientAddresses(file *config.File) (all []string) {
+	for _, address := range []string{file.Daemon.Supervisor.Socket, file.Daemon.Supervisor.HTTP} {
+		if address != "" {
+			all = append(all, address)
+		}
+	}
+	return all
 }
 
 // compare asks supervisord what runs, reads the configuration and finds what would keep the move
@@ -105,15 +120,14 @@ func (m *mover) compare(ctx context.Context) error {
 		return err
 	}
 	m.supervisord = newSupervisord(server)
-	pid, err := m.supervisord.pid(ctx)
-	if err != nil {
+	if m.pid, err = m.supervisord.pid(ctx); err != nil {
 		return err
 	}
 	running, err := m.supervisord.processes(ctx)
 	if err != nil {
 		return err
 	}
-	m.say("supervisord is pid %d", pid)
+	m.say("supervisord is pid %d", m.pid)
 	file, err := config.Load(m.Config)
 	if err != nil {
 		return err
@@ -121,6 +135,7 @@ func (m *mover) compare(ctx context.Context) error {
 	if problems := file.CannotStart(); len(problems) > 0 {
 		return fmt.Errorf("%s: %w", m.Config, config.NewError(problems))
 	}
+	m.clients = clientAddresses(file)
 	m.plan = newPlan(programs, running, file, m.Leave)
 	switch {
 	case len(m.plan.unmatched) > 0:
