@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -325,6 +326,17 @@ func TestRestartAndUpdateOfSupervisorctlLoseNothing(t *testing.T) {
 			s.Errorf("update: %q", out)
 		}
 		s.events += 2
+	}
+	r.must(os.Remove(socket))
+	r.must(testenv.Poll(r.timeout(20*time.Second), 50*time.Millisecond, func() error {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}))
+	if out := ctl("status"); !strings.HasPrefix(out, app+" ") || !strings.Contains(out, "RUNNING") {
+		s.Errorf("status by a socket that was bound again: %q", out)
 	}
 	if out := ctl("reload"); out != "Restarted supervisord\n" {
 		s.Errorf("reload: %q", out)
