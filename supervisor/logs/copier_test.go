@@ -68,11 +68,15 @@ func (c *copier) end() {
 // waitFor waits until a file has a text.
 func waitFor(t *testing.T, path, text string) {
 	t.Helper()
-	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+	ticker, never := time.NewTicker(time.Millisecond), time.After(time.Minute)
+	defer ticker.Stop()
+	for {
 		if got, _ := os.ReadFile(path); strings.Contains(string(got), text) {
 			return
 		}
-		if time.Since(began) > time.Minute {
+		select {
+		case <-ticker.C:
+		case <-never:
 			t.Fatalf("%s does not get %q", path, text)
 		}
 	}
