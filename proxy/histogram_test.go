@@ -173,3 +173,20 @@ func TestMetricsHaveTheStatusThatTheClientGot(t *testing.T) {
 		t.Errorf("%d, %d, %d", m.Client.Count(), m.App.Count(), m.Hold.Count())
 	}
 }
+
+func TestTheEndOfARequestAllocatesNothing(t *testing.T) {
+	var c Totals
+	e := ending{outcome: answered, status: 500, took: time.Second, app: time.Second, hold: time.Second, held: true, now: time.Now()}
+	if n := testing.AllocsPerRun(100, func() { c.end(&e) }); n > 0 {
+		t.Errorf("%g allocations", n)
+	}
+}
+
+func BenchmarkEndOfARequest(b *testing.B) {
+	var c Totals
+	e := ending{outcome: answered, status: 200, took: time.Millisecond, app: 900 * time.Microsecond, now: time.Now()}
+	b.ReportAllocs()
+	for b.Loop() {
+		c.end(&e)
+	}
+}

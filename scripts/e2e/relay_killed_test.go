@@ -69,6 +69,7 @@ type requestLife struct {
 func startRelayKills(s *fixture) *relayKills {
 	s.Helper()
 	k := &relayKills{fixture: s}
+	s.client.Timeout = 2 * time.Minute // a busy machine is no loss
 	rate := 200
 	if !*full {
 		rate = s.affordableRate(rate)
@@ -159,10 +160,12 @@ func (k *relayKills) openWebSockets(n int) []*loadgen.WebSocket {
 	k.Helper()
 	all := make([]*loadgen.WebSocket, n)
 	for i := range all {
-		ws, err := k.client.WebSocket(k.timeout(shortTimeout), "/ws")
+		ws, err := k.client.WebSocket(k.timeout(20*time.Second), "/ws")
 		k.must(err)
 		k.Cleanup(func() { ws.Close() })
-		k.echoes(ws, "release=1 ")
+		if text, err := ws.Echo("ping", time.Minute); err != nil || !strings.HasSuffix(text, " echo=ping") {
+			k.Errorf("a new websocket: %q, %v", text, err)
+		}
 		all[i] = ws
 		k.websockets++
 	}
@@ -173,7 +176,7 @@ func (k *relayKills) openWebSockets(n int) []*loadgen.WebSocket {
 func (k *relayKills) checkWebSocketsEnd(all []*loadgen.WebSocket) {
 	k.Helper()
 	for _, ws := range all {
-		if text, err := ws.Read(20 * time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		if text, err := ws.Read(time.Minute); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			k.Errorf("a websocket of the relay that was killed: %q, %v, want its end", text, err)
 		}
 		ws.Close()

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/logs"
