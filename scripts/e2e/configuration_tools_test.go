@@ -276,8 +276,8 @@ const hostPlaybook = `- hosts: localhost
       loop: %[3]s
 `
 
-// A host with 20 programs moves. Its playbook, unchanged, has nothing to do before and after the move,
-// with supervisorctl and with tideover in its place.
+// A host with 20 programs moves. Its playbook, unchanged, has nothing to do, with supervisorctl and with
+// tideover in its place.
 func TestTheUnchangedPlaybookOfAMovedHostChangesNothing(t *testing.T) {
 	r := begin(t)
 	shop, err := r.env.NewApp("shop", testenv.Release{Number: 1})
@@ -295,7 +295,7 @@ func TestTheUnchangedPlaybookOfAMovedHostChangesNothing(t *testing.T) {
 	r.must(waitAnswer(r, client))
 	m := &move{supervisord: supervisord, fixture: &fixture{row: r, app: shop, client: client}, vars: []string{"PATH=" + r.env.Path("bin") + ":" + os.Getenv("PATH"), "TIDEOVER_SOCKET=" + r.env.Path("control.sock")}}
 
-	present, started := []string{"mail:", "worker-03"}, []string{"all", "queue:"}
+	present, started := []string{"mail:"}, []string{"all"}
 	if *full {
 		present, started = names, append(names, "all", "queue:queue_01", "mail:mail-in")
 	}
@@ -334,7 +334,9 @@ func TestTheUnchangedPlaybookOfAMovedHostChangesNothing(t *testing.T) {
 	}
 	const processes = 1 + 3 + 2 + 16
 	before := settled(processes)
-	nothingToDo("with supervisord", python)
+	if *full {
+		nothingToDo("with supervisord", python)
+	}
 
 	m.startLoad(20)
 	said := m.move()
