@@ -529,9 +529,13 @@ func TestStoredResponsesLeaveMemoryToRequests(t *testing.T) {
 	for range 40 {
 		slow = append(slow, r.dialNarrow().get("/"))
 	}
-	r.eventually("written", func() bool { return app.written.Load() == 40 && child.InFlight() == 0 })
-	if n := r.server.app.buffered.Load(); n > 512<<10 || n < 256<<10 {
-		t.Errorf("%d bytes are kept in memory", n)
+	most := int64(0) // it falls again, where the kernel takes more for a client
+	r.eventually("written", func() bool {
+		most = max(most, r.server.app.buffered.Load())
+		return app.written.Load() == 40 && child.InFlight() == 0
+	})
+	if most > 512<<10 || most < 256<<10 {
+		t.Errorf("%d bytes are kept in memory", most)
 	}
 	for _, c := range slow {
 		c.wantBody(app.body)

@@ -121,8 +121,8 @@ func (m *manyMoves) measured(name string, more ...string) (said string, lost int
 		m.Fatalf("%s ended with %d\n%s", name, code, said)
 	}
 	m.Logf("%s: lost: %v", name, t.examples)
-	if t.lost > t.ended/3 {
-		m.Errorf("%s: more than a third of the requests is lost: %v", name, t.examples)
+	if t.lost > max(t.ended/3, 2*moveRate) { // a quick move has few requests, and each app is down for a second
+		m.Errorf("%s: more than a third of the requests is lost, and more than those of two seconds: %v", name, t.examples)
 	}
 	return said, t.lost
 }
