@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -318,9 +317,15 @@ func (s *fixture) killDaemon() {
 	relay := s.daemon.RelayPid()
 	s.must(s.daemon.Signal(syscall.SIGKILL))
 	<-s.daemon.Exited()
-	s.must(testenv.Poll(s.timeout(20*time.Second), 5*time.Millisecond, func() error {
-		if procField(fmt.Sprintf("/proc/%d/status", relay), "Threads:") > 0 {
-			return errors.New("the relay has not ended")
+	s.awaitExit(relay)
+}
+
+// awaitExit waits for the end of a process that is not the row's child.
+func (s *fixture) awaitExit(pid int) {
+	s.Helper()
+	s.must(testenv.Poll(s.timeout(time.Minute), 5*time.Millisecond, func() error {
+		if procField(fmt.Sprintf("/proc/%d/status", pid), "Threads:") > 0 {
+			return fmt.Errorf("process %d has not ended", pid)
 		}
 		return nil
 	}))

@@ -279,10 +279,13 @@ func tryDaemonKilled(r *row) {
 	for range times(1) {
 		s.waitRelease(30*time.Second, 1)
 		s.must(testenv.Poll(s.timeout(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
-		s.killDaemon()
-		if left := s.env.AppProcesses(); len(left) < 4 {
+		relay := s.daemon.RelayPid()
+		s.must(s.daemon.Signal(syscall.SIGKILL))
+		<-s.daemon.Exited()
+		if left := s.env.AppProcesses(); len(left) < 4 { // a worker ends by itself when it writes
 			s.Fatalf("nothing is left that could be a second copy: %v", left)
 		}
+		s.awaitExit(relay)
 		s.must(s.daemon.StartAgain())
 		s.events++
 	}
