@@ -31,52 +31,15 @@ type openSocket interface {
 
 // NewBacklog returns the backlog of a socket. It keeps a duplicate of the descriptor until Close.
 func NewBacklog(socket syscall.Conn, name string) (*Backlog, error) {
-	u := &unpolled{}
-	err := withFD(socket, func(fd int) (err error) {
-		u.fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-		return os.NewSyscallError("fcntl", err)
-	})
+	d, err := duplicateDescriptor(socket)
 	if err != nil {
 		return nil, err
 	}
-	return &Backlog{name: name, socket: u, drainTimeout: drainTimeout}, nil
+	return &Backlog{name: name, socket: d, drainTimeout: drainTimeout}, nil
 }
 
 // Close closes the duplicate. A second Close does nothing.
 func (b *Backlog) Close() { b.socket.Close() }
-
-// unpolled is a descriptor that the runtime's poller does not have, although it may be non-blocking:
-// else each connection that the child accepts would wake this process, too.
-type unpolled struct {
-	mu sync.RWMutex
-	fd int // -1: closed
-}
-
-func (u *unpolled) SyscallConn() (syscall.RawConn, error) { return u, nil }
-
-func (u *unpolled) Control(f func(fd uintptr)) error {
-	u.mu.RLock()
-	defer u.mu.RUnlock()
-	if u.fd < 0 {
-		return os.ErrClosed
-	}
-	f(uintptr(u.fd))
-	return nil
-}
-
-func (u *unpolled) Read(func(uintptr) bool) error  { return errors.ErrUnsupported }
-func (u *unpolled) Write(func(uintptr) bool) error { return errors.ErrUnsupported }
-
-func (u *unpolled) Close() error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.fd < 0 {
-		return nil
-	}
-	fd := u.fd
-	u.fd = -1
-	return unix.Close(fd)
-}
 
 // SetNonblock sets O_NONBLOCK on the open file description, which every process with a
 // duplicate shares; exec.Cmd.ExtraFiles and other ways to pass a socket may have cleared

@@ -232,6 +232,16 @@ func (d *decoder) children(f func(name string) error) error {
 	}
 }
 
+// childrenCalled is children where every element has this name.
+func (d *decoder) childrenCalled(name string, f func() error) error {
+	return d.children(func(found string) error {
+		if found != name {
+			return d.unexpected(found)
+		}
+		return f()
+	})
+}
+
 // text reads the text of the present element to its end.
 func (d *decoder) text() (string, error) {
 	var b strings.Builder
@@ -252,16 +262,13 @@ func (d *decoder) text() (string, error) {
 }
 
 // params reads <params> to its end.
-func (d *decoder) params() (all []Value, err error) {
+func (d *decoder) params() ([]Value, error) { return d.valuesIn("param") }
+
+// valuesIn reads the <value>s in elements called wrapper to the end of the present one.
+func (d *decoder) valuesIn(wrapper string) (all []Value, err error) {
 	all = []Value{}
-	err = d.children(func(name string) error {
-		if name != "param" {
-			return d.unexpected(name)
-		}
-		return d.children(func(name string) error {
-			if name != "value" {
-				return d.unexpected(name)
-			}
+	err = d.childrenCalled(wrapper, func() error {
+		return d.childrenCalled("value", func() error {
 			v, err := d.value()
 			all = append(all, v)
 			return err
@@ -363,23 +370,7 @@ func (d *decoder) typed(kind string) (Value, error) {
 	return nil, d.unexpected(kind)
 }
 
-func (d *decoder) array() (all []any, err error) {
-	all = []any{}
-	err = d.children(func(name string) error {
-		if name != "data" {
-			return d.unexpected(name)
-		}
-		return d.children(func(name string) error {
-			if name != "value" {
-				return d.unexpected(name)
-			}
-			v, err := d.value()
-			all = append(all, v)
-			return err
-		})
-	})
-	return all, err
-}
+func (d *decoder) array() ([]Value, error) { return d.valuesIn("data") }
 
 func (d *decoder) structure() (all Struct, err error) {
 	all = Struct{}
