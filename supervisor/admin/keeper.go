@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -377,18 +376,15 @@ func (k *Keeper) isHalted() bool {
 
 // logMissing logs what of the confinement does not hold. Without root that is expected.
 func (k *Keeper) logMissing(all []confine.Measure) {
-	var missing []string
-	for _, m := range confine.Missing(all) {
-		missing = append(missing, m.Name+" ("+m.Reason+")")
-	}
-	if len(missing) == 0 {
+	missing := confine.MissingText(all)
+	if missing == "" {
 		return
 	}
 	level := hclog.Warn
 	if k.confinement.User == nil {
 		level = hclog.Info
 	}
-	k.options.Logger.Log(level, "process confined in part", "process", roleName, "missing", strings.Join(missing, "; "))
+	k.options.Logger.Log(level, "process confined in part", "process", roleName, "missing", missing)
 }
 
 func (k *Keeper) logEnd(p *roleProcess, err error, pause time.Duration) {

@@ -1,5 +1,7 @@
 package confine
 
+import "strings"
+
 // Options say how a role is confined. The role and the supervisor that verifies it use equal
 // ones.
 type Options struct {
@@ -35,4 +37,13 @@ func Missing(all []Measure) (missing []Measure) {
 		}
 	}
 	return missing
+}
+
+// MissingText says which measures do not hold, and why, for a log; empty: all do.
+func MissingText(all []Measure) string {
+	var texts []string
+	for _, m := range Missing(all) {
+		texts = append(texts, m.Name+" ("+m.Reason+")")
+	}
+	return strings.Join(texts, "; ")
 }

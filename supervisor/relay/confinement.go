@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -52,11 +51,8 @@ func (k *Keeper) fork(s Settings) (*relayProcess, error) {
 
 // logMissing logs once what of the confinement does not hold. Without root that is expected.
 func (k *Keeper) logMissing(all []confine.Measure) {
-	var missing []string
-	for _, m := range confine.Missing(all) {
-		missing = append(missing, m.Name+" ("+m.Reason+")")
-	}
-	if k.missingLogged || len(missing) == 0 {
+	missing := confine.MissingText(all)
+	if k.missingLogged || missing == "" {
 		return
 	}
 	k.missingLogged = true
@@ -64,5 +60,5 @@ func (k *Keeper) logMissing(all []confine.Measure) {
 	if os.Geteuid() != 0 {
 		level = hclog.Info
 	}
-	k.options.Logger.Log(level, "process confined in part", "process", roleName, "missing", strings.Join(missing, "; "))
+	k.options.Logger.Log(level, "process confined in part", "process", roleName, "missing", missing)
 }
