@@ -41,8 +41,9 @@ type App struct {
 	// For other goroutines.
 	commands chan func()
 	snapshot atomic.Pointer[snapshot]
-	started  chan struct{} // closed once it is up, or will not be up soon
-	closed   chan struct{} // closed when nothing of it is left
+	progress atomic.Pointer[progress] // of the operation that runs; nil: none
+	started  chan struct{}            // closed once it is up, or will not be up soon
+	closed   chan struct{}            // closed when nothing of it is left
 
 	// Owned by run.
 	settings  *config.App

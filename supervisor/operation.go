@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,40 @@ func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 		o.result.Generation = api.GenerationPair{From: a.current.Number, To: a.current.Number}
 	}
 	o.requests = newRequestMeter(a.relay)
+	o.publish()
 	return o
+}
+
+// progress is how far an operation has come. It is never changed.
+type progress struct {
+	verb       api.Verb
+	generation api.GenerationPair
+	began      time.Time
+	phases     []api.PhaseResult // that have ended
+	phase      string            // that runs; empty: none
+	phased     time.Time         // when phase began
+}
+
+// publish stores how far the operation has come, for status. Between two phases of the app's own
+// snapshot the app's goroutine may wait for long.
+func (o *operation) publish() {
+	p := &progress{verb: o.verb, generation: o.result.Generation, began: o.began, phases: slices.Clone(o.result.Phases), phased: o.phased}
+	if o.phase.Result == "" {
+		p.phase = o.phase.Name
+	}
+	o.app.progress.Store(p)
+}
+
+// status is the operation as status shows it.
+func (p *progress) status() *api.Operation {
+	if p == nil {
+		return nil
+	}
+	s := &api.Operation{Verb: p.verb, Generation: p.generation, Phases: p.phases, Phase: p.phase, Duration: api.Seconds(time.Since(p.began))}
+	if p.phase != "" {
+		s.PhaseTime = api.Seconds(time.Since(p.phased))
+	}
+	return s
 }
 
 // await handles the app's events until done is ready. It reports false when a stop
@@ -79,6 +113,7 @@ func (o *operation) rereadSettings() bool {
 func (o *operation) beginPhase(name string) {
 	o.phase = api.Phase{App: o.result.App, Verb: o.verb, From: o.result.Generation.From, To: o.result.Generation.To, Name: name, Plain: o.result.Plain}
 	o.phased = time.Now()
+	o.publish()
 	o.reportPhase()
 }
 
@@ -93,6 +128,7 @@ func (o *operation) endPhase(result string, attrs []api.Attr) {
 	o.phase.Attrs = attrs
 	o.app.tally.phase(o.verb, o.phase.Name, o.phase.Duration)
 	o.result.Phases = append(o.result.Phases, api.PhaseResult{Name: o.phase.Name, Result: result, Duration: api.Seconds(o.phase.Duration)})
+	o.publish()
 	o.reportPhase()
 }
 

@@ -416,6 +416,7 @@ func (o *operation) perform() {
 	}
 	o.ensureStart()
 	o.log()
+	a.progress.Store(nil)
 	a.publish() // before the callers have the result: a status they ask for shows it
 	for _, t := range o.tickets {
 		t.done <- o.result

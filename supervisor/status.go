@@ -13,6 +13,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/metrics"
 )
 
 // Status returns the state of the apps that match the selectors (an app's name, the
@@ -20,7 +21,7 @@ import (
 // selectors it also reads what the processes of each app use, which takes
 // milliseconds.
 func (s *Supervisor) Status(selectors ...string) (api.Status, error) {
-	st := api.Status{Version: s.options.Version, Pid: os.Getpid(), Uptime: api.Seconds(time.Since(s.began)), Apps: []api.AppStatus{}}
+	st := api.Status{Version: s.options.Version, Pid: os.Getpid(), Uptime: api.Seconds(time.Since(s.began)), Apps: []api.AppStatus{}, DurationBounds: metrics.DurationBounds()}
 	apps, err := s.registry.selectApps(selectors)
 	if err != nil {
 		return api.Status{}, err
@@ -158,11 +159,19 @@ func (a *App) status() api.AppStatus {
 			st.Next = min(st.Next, maxPauseWhileHeld.Seconds())
 		}
 		m := a.relay.metrics()
-		st.RequestsPerSecond, st.FailingPerSecond = m.PerSecond, m.Failing
+		st.RequestsPerSecond, st.FailingPerSecond, st.Durations = m.PerSecond, m.Failing, m.Client.Buckets
+		for _, e := range m.Endings {
+			if e.Status >= 500 {
+				st.Failed += e.Requests
+			}
+		}
 		c := a.relay.counters()
 		st.Counters = api.Counters{Requests: c.Requests, Answered: c.Answered, Held: c.Held, Expired: c.Expired, Overflowed: c.Overflowed,
 			ClientLeft: c.ClientLeft, Resent: c.Resent, Streamed: c.Streamed, Blocked: c.Blocked, Evicted: c.Evicted, Cut: c.Cut, BadRequest: c.BadRequest,
 			BadGateway: c.BadGateway, TimedOut: c.TimedOut, Refused: c.Refused}
+	}
+	if st.Operation = a.progress.Load().status(); st.Operation != nil && seen.spawned != nil {
+		st.Operation.Pid = seen.spawned.Process.Pid()
 	}
 	st.Warnings = seen.warnings()
 	return st

@@ -28,6 +28,10 @@ type Status struct {
 	Connections     int `json:"connections"`      // of clients, of all apps
 	ConnectionLimit int `json:"connection_limit"` // how many there can be; 0: without bound
 
+	// DurationBounds are the upper bounds, in seconds, of the buckets of AppStatus.Durations but for
+	// the last one, which has none.
+	DurationBounds []float64 `json:"duration_bounds_s"`
+
 	// ConfigChanged is the file of the configuration that was changed after it was applied; empty:
 	// none. Only with apps asked for by name.
 	ConfigChanged string `json:"config_changed,omitempty"`
@@ -56,6 +60,11 @@ type AppStatus struct {
 
 	RequestsPerSecond float64 `json:"requests_per_s"` // that have ended in the last 10 s
 	FailingPerSecond  float64 `json:"failing_per_s"`  // of them, those with a status of 500 or above
+
+	Failed    uint64   `json:"failed"`              // requests that have ended with a status of 500 or above, since the daemon started
+	Durations []uint64 `json:"durations,omitempty"` // requests by how long they took for the client, since the daemon started; see DurationBounds
+
+	Operation *Operation `json:"operation,omitempty"` // that runs; nil: none
 
 	Draining []DrainingGeneration `json:"draining,omitempty"` // the generations that are being stopped, the oldest first
 
@@ -95,6 +104,18 @@ type DrainingGeneration struct {
 	Generation int `json:"generation"`
 	InFlight   int `json:"in_flight"`
 	Tunnels    int `json:"tunnels"`
+}
+
+// Operation is an operation that runs. Its result is AppStatus.LastReload when it has ended, but for
+// the drain of a reload.
+type Operation struct {
+	Verb       Verb           `json:"verb"`
+	Generation GenerationPair `json:"generation"`    // To is From until a new one is being started
+	Pid        int            `json:"pid,omitempty"` // the main process of the generation that is being started, 0: none yet
+	Phases     []PhaseResult  `json:"phases"`        // that have ended
+	Phase      string         `json:"phase"`         // that runs; empty: the operation is between two
+	PhaseTime  float64        `json:"phase_s"`       // since that phase began
+	Duration   float64        `json:"duration_s"`    // since the operation began
 }
 
 // Counters count the endings of requests since the daemon started; every

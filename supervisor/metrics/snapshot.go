@@ -3,6 +3,7 @@ package metrics
 import (
 	"time"
 
+	"tideover/proxy"
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 )
@@ -71,4 +72,12 @@ type Phase struct {
 	Name  string
 	Count uint64
 	Took  time.Duration
+}
+
+// DurationBounds are the upper bounds of the buckets of durations, in seconds.
+func DurationBounds() (seconds []float64) {
+	for _, d := range proxy.Buckets() {
+		seconds = append(seconds, d.Seconds())
+	}
+	return seconds
 }
