@@ -22,6 +22,8 @@ type Request struct {
 	NoQueue bool   `json:"no_queue,omitempty"`
 	NoWait  bool   `json:"no_wait,omitempty"` // it is carried out although the caller leaves the queue
 	DryRun  bool   `json:"dry_run,omitempty"` // reload only: say what would happen
+	// Revision is the word for what is deployed; empty: as the app's settings say.
+	Revision string `json:"revision,omitempty"`
 	// WaitDrain, of a reload, waits until the old generation has finished its requests and
 	// is gone. A lost request is then an error. Else the result comes at the swap.
 	WaitDrain bool `json:"wait_drain,omitempty"`
@@ -99,6 +101,7 @@ type Result struct {
 	Result      string         `json:"result"` // ok, kept old, down, failed, dry run, lost requests (with WaitDrain)
 	Exit        Exit           `json:"exit"`
 	Generation  GenerationPair `json:"generation"`
+	Revision    RevisionPair   `json:"revision,omitzero"` // of these generations
 	Phases      []PhaseResult  `json:"phases"`
 	Requests    RequestCounts  `json:"requests"` // until it ended; of a reload in status, until the drain ended
 	Drain       *Drain         `json:"drain,omitempty"`

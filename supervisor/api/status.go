@@ -43,9 +43,10 @@ type Status struct {
 type AppStatus struct {
 	Name       string   `json:"name"`
 	State      State    `json:"state"`
-	Generation int      `json:"generation"` // the one that serves, 0: none
-	Pid        int      `json:"pid"`        // its main process, 0: none
-	Uptime     float64  `json:"uptime_s"`   // since it was ready
+	Generation int      `json:"generation"`         // the one that serves, 0: none
+	Revision   string   `json:"revision,omitempty"` // of it: the word for what is deployed; empty: none is known
+	Pid        int      `json:"pid"`                // its main process, 0: none
+	Uptime     float64  `json:"uptime_s"`           // since it was ready
 	Listen     []string `json:"listen"`
 	Relay      string   `json:"relay,omitempty"`    // "none": the processes have the public sockets, and nothing is counted
 	Capacity   int      `json:"capacity,omitempty"` // requests that its workers handle at once; 0: unknown
@@ -101,21 +102,24 @@ type Crash struct {
 
 // DrainingGeneration is a generation that gets no new request and finishes what it has.
 type DrainingGeneration struct {
-	Generation int `json:"generation"`
-	InFlight   int `json:"in_flight"`
-	Tunnels    int `json:"tunnels"`
+	Generation int    `json:"generation"`
+	Revision   string `json:"revision,omitempty"`
+	InFlight   int    `json:"in_flight"`
+	Tunnels    int    `json:"tunnels"`
 }
 
 // Operation is an operation that runs. Its result is AppStatus.LastReload when it has ended, but for
 // the drain of a reload.
 type Operation struct {
 	Verb       Verb           `json:"verb"`
-	Generation GenerationPair `json:"generation"`    // To is From until a new one is being started
-	Pid        int            `json:"pid,omitempty"` // the main process of the generation that is being started, 0: none yet
-	Phases     []PhaseResult  `json:"phases"`        // that have ended
-	Phase      string         `json:"phase"`         // that runs; empty: the operation is between two
-	PhaseTime  float64        `json:"phase_s"`       // since that phase began
-	Duration   float64        `json:"duration_s"`    // since the operation began
+	By         Caller         `json:"by,omitzero"`
+	Generation GenerationPair `json:"generation"`        // To is From until a new one is being started
+	Revision   RevisionPair   `json:"revision,omitzero"` // of these generations
+	Pid        int            `json:"pid,omitempty"`     // the main process of the generation that is being started, 0: none yet
+	Phases     []PhaseResult  `json:"phases"`            // that have ended
+	Phase      string         `json:"phase"`             // that runs; empty: the operation is between two
+	PhaseTime  float64        `json:"phase_s"`           // since that phase began
+	Duration   float64        `json:"duration_s"`        // since the operation began
 }
 
 // Counters count the endings of requests since the daemon started; every
