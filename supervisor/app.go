@@ -18,6 +18,7 @@ import (
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/history"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/state"
 )
@@ -74,6 +75,7 @@ type shared struct {
 	hurry       context.Context // ended: every drain and grace period ends at once
 	launcher    *generation.Launcher
 	state       *state.Store
+	history     *history.Store
 	source      *settingsSource
 	listeners   *listeners
 	watcher     *filewatch.Watcher
@@ -125,7 +127,7 @@ func newApp(shared shared, id remote.AppID, cfg *config.App, log *logs.Log) *App
 		a.direct = &directSockets{}
 	}
 	a.queue = queue{app: cfg.Name, logger: a.logger, wake: make(chan struct{}, 1)}
-	a.leases = leases{app: cfg.Name, relay: a.relay, logger: a.logger, byName: map[string]*lease{}}
+	a.leases = leases{app: cfg.Name, relay: a.relay, logger: a.logger, history: a.history, byName: map[string]*lease{}}
 	a.hooks = generation.NewHooks(a.launcher, log)
 	switch {
 	case a.state.Stopped(cfg.Name):
@@ -267,6 +269,7 @@ func (a *App) onStarted() {
 	s := a.starting
 	if s.Err() == nil {
 		a.serve(s)
+		a.recordStart(s, "")
 		return
 	}
 	a.cancelStart()
@@ -279,6 +282,7 @@ func (a *App) onStarted() {
 	}
 	why, hint := s.Explain()
 	if !s.Complete() {
+		a.recordStart(s, why)
 		a.logger.Error("start failed", "app", a.name, "generation", s.Number, "error", why)
 		a.log.Note(s.Number, "%s", why)
 	}
@@ -416,6 +420,7 @@ func (a *App) onSocketRemoved() {
 	why := "the files of its socket were removed"
 	a.logger.Error("socket of the app removed", "app", a.name, "generation", g.Number, "address", address,
 		"hint", "requests are held; the next generation is started")
+	a.recordCrash(g, why)
 	a.log.Note(g.Number, "%s", why)
 	a.stopGeneration(g, generation.StopReplaced, g.StopTimeoutsWhileHeld())
 	if a.starting == nil { // else the next generation is on its way already
@@ -430,6 +435,7 @@ func (a *App) setFinished(number int, why string, failed bool) {
 		level = hclog.Error
 	}
 	a.logger.Log(level, "not restarting", "app", a.name, "generation", number, "cause", why)
+	a.recordDown(why)
 	a.log.Note(number, "%s", why)
 	a.restart.setDown(desiredFinished, why, failed)
 	a.relay.refuse(refusal(a.settings, "the app has ended"))
@@ -438,6 +444,9 @@ func (a *App) setFinished(number int, why string, failed bool) {
 // scheduleRetry sets the next start. Requests to an app that has failed are not
 // held until then.
 func (a *App) scheduleRetry(next retry, reason string) {
+	if next.failed && !a.restart.failed {
+		a.recordDown(reason)
+	}
 	a.restart.schedule(next, reason)
 	if !next.failed {
 		return
@@ -519,7 +528,7 @@ func (a *App) publish() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.leases.byName)) {
 		l := a.leases.byName[name]
-		s.holds = append(s.holds, l.name+" ("+l.by+")")
+		s.holds = append(s.holds, l.name+" ("+l.by.String()+")")
 	}
 	s.past = a.past
 	a.snapshot.Store(s)

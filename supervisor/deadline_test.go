@@ -100,7 +100,7 @@ func TestACheckAsksTheApp(t *testing.T) {
 	}
 	r.page()
 	check(true, "GET / -> 200 OK")
-	l, err := r.s.Hold(t.Context(), "shop", api.HoldRequest{For: time.Minute, By: "test"})
+	l, err := r.s.Hold(t.Context(), "shop", api.HoldRequest{For: time.Minute, By: api.Caller{Via: "test"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func openDirect(t *testing.T, path string, options ...appOption) (r *harness, lo
 }
 
 func (r *harness) reloadWaitingForDrain() api.Result {
-	return r.s.Do(context.Background(), api.Request{Verb: api.Reload, By: "test", WaitDrain: true}, func(api.Phase) {})
+	return r.s.Do(context.Background(), api.Request{Verb: api.Reload, By: api.Caller{Via: "test"}, WaitDrain: true}, func(api.Phase) {})
 }
 
 // publicFlags are the flags of the open file description that the generations share.
@@ -115,7 +115,7 @@ func TestWithoutARelayConnectionsWaitForAStoppedApp(t *testing.T) {
 func TestWithoutARelayAHoldIsRefused(t *testing.T) {
 	t.Parallel()
 	r, _ := openDirect(t, "")
-	_, err := r.s.Hold(context.Background(), "shop", api.HoldRequest{By: "test"})
+	_, err := r.s.Hold(context.Background(), "shop", api.HoldRequest{By: api.Caller{Via: "test"}})
 	var refused *api.Error
 	if !errors.As(err, &refused) || refused.Exit != api.ExitUsage || !strings.Contains(refused.Hint, "tideover stop shop") {
 		t.Errorf("%v", err)

@@ -81,6 +81,7 @@ func (a *App) completeDrain(d *drain) {
 	if a.queue.last == &o.result {
 		a.queue.last = &r
 	}
+	o.recordEnded(api.DrainEnded, r)
 	level := hclog.Info
 	if r.Requests.Lost > 0 {
 		level = hclog.Warn

@@ -58,7 +58,7 @@ func (b *backlog) answeredBy(r *harness, generation int) {
 }
 
 func (r *harness) reload(wait bool) api.Result {
-	return r.s.Do(context.Background(), api.Request{Verb: api.Reload, By: "test", WaitDrain: wait}, func(api.Phase) {})
+	return r.s.Do(context.Background(), api.Request{Verb: api.Reload, By: api.Caller{Via: "test"}, WaitDrain: wait}, func(api.Phase) {})
 }
 
 func TestReloadGivesWhatNoWorkerHasAcceptedToTheNewGeneration(t *testing.T) {
@@ -132,7 +132,7 @@ func TestReloadReturnsAtTheSwapAndWaitDrainAtTheEndOfTheDrain(t *testing.T) {
 	waited := make(chan api.Result, 1)
 	var names []string
 	go func() {
-		request := api.Request{Verb: api.Reload, By: "test", WaitDrain: true}
+		request := api.Request{Verb: api.Reload, By: api.Caller{Via: "test"}, WaitDrain: true}
 		waited <- r.s.Do(context.Background(), request, func(p api.Phase) { names = append(names, p.Name+" "+p.Result) })
 	}()
 	r.until("swapped", func(s api.AppStatus) bool { return s.Generation == 2 && s.State == api.Running && len(s.Draining) == 1 })

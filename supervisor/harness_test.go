@@ -173,7 +173,7 @@ func (r *harness) page() string {
 }
 
 func (r *harness) do(v api.Verb) api.Result {
-	return r.s.Do(context.Background(), api.Request{Verb: v, By: "test"}, func(api.Phase) {})
+	return r.s.Do(context.Background(), api.Request{Verb: v, By: api.Caller{Via: "test"}}, func(api.Phase) {})
 }
 
 func (r *harness) want(res api.Result, exit api.Exit) api.Result {

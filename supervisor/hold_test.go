@@ -18,7 +18,7 @@ func TestHoldLetsInFlightFinishAndHoldsTheRest(t *testing.T) {
 	slow := r.slow()
 	leased := make(chan *Lease, 1)
 	go func() {
-		lease, err := r.s.Hold(context.Background(), "", api.HoldRequest{For: time.Minute, Attached: true, By: "test"})
+		lease, err := r.s.Hold(context.Background(), "", api.HoldRequest{For: time.Minute, Attached: true, By: api.Caller{Via: "test"}})
 		if err != nil {
 			t.Error(err)
 		}

@@ -188,7 +188,7 @@ func (r *harness) begin(v api.Verb, phase string) <-chan api.Result {
 	begun, done := make(chan struct{}), make(chan api.Result, 1)
 	var once sync.Once
 	go func() {
-		done <- r.s.Do(context.Background(), api.Request{Verb: v, By: "test"}, func(p api.Phase) {
+		done <- r.s.Do(context.Background(), api.Request{Verb: v, By: api.Caller{Via: "test"}}, func(p api.Phase) {
 			if p.Name == phase {
 				once.Do(func() { close(begun) })
 			}

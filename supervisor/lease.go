@@ -8,6 +8,7 @@ import (
 
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
+	"tideover/supervisor/history"
 )
 
 // operator is the name of the hold that one command begins and another one ends.
@@ -16,9 +17,10 @@ const operator = "operator"
 // leases are the holds on an app, each with the time at which it ends by itself.
 // The app's goroutine owns them.
 type leases struct {
-	app    string
-	relay  *relayApp
-	logger hclog.Logger
+	app     string
+	relay   *relayApp
+	logger  hclog.Logger
+	history *history.Store
 
 	byName map[string]*lease
 	timer  *time.Timer
@@ -27,7 +29,7 @@ type leases struct {
 
 type lease struct {
 	name    string
-	by      string
+	by      api.Caller
 	length  time.Duration
 	timeout time.Duration // hold.timeout when it began
 	began   time.Time
@@ -77,7 +79,8 @@ func (all *leases) lease(r api.HoldRequest, timeout time.Duration) *lease {
 	l.by, l.length, l.timeout, l.ends = r.By, r.For, timeout, time.Now().Add(r.For)
 	all.relay.hold(remote.Hold{Name: l.name, Until: l.ends})
 	all.arm()
-	all.logger.Info("hold started", "app", all.app, "by", r.By, "limit_s", l.length.Seconds())
+	all.history.Add(api.Record{Kind: api.HoldBegun, App: all.app, By: r.By, For: l.length.Seconds()})
+	all.logger.Info("hold started", "app", all.app, "by", r.By.String(), "limit_s", l.length.Seconds())
 	return l
 }
 
@@ -86,7 +89,7 @@ func (all *leases) expire() {
 	now := time.Now()
 	for _, l := range all.byName {
 		if !l.ends.After(now) {
-			all.logger.Warn("hold expired", "app", all.app, "by", l.by, "limit_s", l.length.Seconds())
+			all.logger.Warn("hold expired", "app", all.app, "by", l.by.String(), "limit_s", l.length.Seconds())
 			all.end(l, true)
 		}
 	}
@@ -104,6 +107,8 @@ func (all *leases) end(l *lease, expired bool) {
 	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Longest: api.Seconds(l.timeout), Held: api.Seconds(time.Since(l.began)), Expired: expired,
 		Requests: l.requests.end()}
 	close(l.over)
-	all.logger.Info("hold ended", "app", all.app, "by", l.by,
+	requests := l.ended.Requests
+	all.history.Add(api.Record{Kind: api.HoldEnded, App: all.app, By: l.by, Expired: expired, Requests: &requests, Duration: l.ended.Held})
+	all.logger.Info("hold ended", "app", all.app, "by", l.by.String(),
 		"duration_s", time.Since(l.began).Round(time.Millisecond).Seconds(), "held", l.ended.Requests.Held)
 }

@@ -258,7 +258,7 @@ func (k *pathKeeper) use(ctx context.Context, fresh *listener.Public, err error)
 func (k *pathKeeper) reload(ctx context.Context) {
 	k.app.do(ctx, func() {
 		if k.app.restart.desired == desiredUp {
-			k.app.queue.add(newTicket(api.Request{Verb: api.Reload, App: k.app.name, By: "public socket bound again"}))
+			k.app.queue.add(newTicket(api.Request{Verb: api.Reload, App: k.app.name, By: api.Caller{Via: "public socket bound again"}}))
 		}
 	})
 }

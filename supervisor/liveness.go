@@ -42,6 +42,7 @@ func (a *App) onDead(death *generation.Death) {
 func (a *App) onCrash(g *generation.Generation, action generation.ExitAction, why string) {
 	a.restart.crashes++
 	a.restart.crashed = true
+	a.recordCrash(g, why)
 	a.lastCrash = &api.Crash{Generation: g.Number, Cause: why, At: time.Now()}
 	if action == generation.ExitFail && a.starting == nil {
 		a.setFinished(g.Number, why+`; restart = "never"`, true)

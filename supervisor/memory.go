@@ -90,7 +90,7 @@ func (a *App) recycle(ctx context.Context, g *generation.Generation, why string)
 		if a.current == g {
 			verb := a.recycleVerb()
 			a.logger.Info("operation requested", "app", a.name, "verb", verb, "by", "memory.max")
-			t = newTicket(api.Request{Verb: verb, App: a.name, By: "memory.max", Cause: why, WaitDrain: true, NoWait: true})
+			t = newTicket(api.Request{Verb: verb, App: a.name, By: api.Caller{Via: "memory.max"}, Cause: why, WaitDrain: true, NoWait: true})
 			a.queue.add(t)
 		}
 	}) {

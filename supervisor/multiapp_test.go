@@ -94,7 +94,7 @@ func (w *multiApp) edit(name string, o appOption) {
 }
 
 func (w *multiApp) apply() api.ApplyResult {
-	return w.s.Apply(context.Background(), api.ApplyRequest{By: "test"}, func(api.Phase) {})
+	return w.s.Apply(context.Background(), api.ApplyRequest{By: api.Caller{Via: "test"}}, func(api.Phase) {})
 }
 
 // changesOf is a result in short: "shop:reload blog:removed".

@@ -13,6 +13,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/history"
 )
 
 // operation is one verb, carried out for every ticket that was added before it
@@ -32,18 +33,22 @@ type operation struct {
 	began    time.Time
 	phase    api.Phase // that runs
 	phased   time.Time // when phase began
+	by       api.Caller
+	record   *history.Ref // of its beginning
 
 	requests *requestMeter
 }
 
 func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
-	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now()}
+	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now(), by: tickets[0].request.By}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
 	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}, Plain: a.relay == nil, Cause: tickets[0].request.Cause}
 	if a.current != nil {
 		o.result.Generation = api.GenerationPair{From: a.current.Number, To: a.current.Number}
+		o.result.Revision = api.RevisionPair{From: a.current.Revision, To: a.current.Revision}
 	}
 	o.requests = newRequestMeter(a.relay)
+	o.recordBegun()
 	o.publish()
 	return o
 }
@@ -51,7 +56,9 @@ func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 // progress is how far an operation has come. It is never changed.
 type progress struct {
 	verb       api.Verb
+	by         api.Caller
 	generation api.GenerationPair
+	revision   api.RevisionPair
 	began      time.Time
 	phases     []api.PhaseResult // that have ended
 	phase      string            // that runs; empty: none
@@ -61,7 +68,7 @@ type progress struct {
 // publish stores how far the operation has come, for status. Between two phases of the app's own
 // snapshot the app's goroutine may wait for long.
 func (o *operation) publish() {
-	p := &progress{verb: o.verb, generation: o.result.Generation, began: o.began, phases: slices.Clone(o.result.Phases), phased: o.phased}
+	p := &progress{verb: o.verb, by: o.by, generation: o.result.Generation, revision: o.result.Revision, began: o.began, phases: slices.Clone(o.result.Phases), phased: o.phased}
 	if o.phase.Result == "" {
 		p.phase = o.phase.Name
 	}
@@ -73,7 +80,7 @@ func (p *progress) status() *api.Operation {
 	if p == nil {
 		return nil
 	}
-	s := &api.Operation{Verb: p.verb, Generation: p.generation, Phases: p.phases, Phase: p.phase, Duration: api.Seconds(time.Since(p.began))}
+	s := &api.Operation{Verb: p.verb, By: p.by, Generation: p.generation, Revision: p.revision, Phases: p.phases, Phase: p.phase, Duration: api.Seconds(time.Since(p.began))}
 	if p.phase != "" {
 		s.PhaseTime = api.Seconds(time.Since(p.phased))
 	}

@@ -153,7 +153,7 @@ func (s *Supervisor) ClearLog(name string) error {
 
 // Reread says what an apply would change, by groups. An app that RemoveGroup is about to remove
 // counts as removed.
-func (s *Supervisor) Reread(ctx context.Context, by string) (api.Reread, error) {
+func (s *Supervisor) Reread(ctx context.Context, by api.Caller) (api.Reread, error) {
 	groups := api.Reread{Added: []string{}, Changed: []string{}, Removed: []string{}}
 	planned := s.Apply(ctx, api.ApplyRequest{DryRun: true, AllowEmpty: true, By: by}, func(api.Phase) {})
 	if planned.Exit != api.ExitOK {
@@ -264,7 +264,7 @@ func (r *removals) close() {
 // RemoveGroup takes the apps of a group of supervisord away. They must be stopped: ExitBusy. The
 // public sockets of a web app are kept, and its requests held, for hold.timeout: an AddGroup within
 // that time makes it a restart.
-func (s *Supervisor) RemoveGroup(ctx context.Context, group, by string) error {
+func (s *Supervisor) RemoveGroup(ctx context.Context, group string, by api.Caller) error {
 	var apps []*App
 	for _, e := range s.registry.all() {
 		if name, _ := e.settings().Program(); name == group && !s.removals.has(e.app.name) {
@@ -279,7 +279,7 @@ func (s *Supervisor) RemoveGroup(ctx context.Context, group, by string) error {
 			return api.Errorf(api.ExitBusy, "%s is %s", a.name, state)
 		}
 	}
-	s.options.Logger.Info("group removed", "group", group, "by", by)
+	s.options.Logger.Info("group removed", "group", group, "by", by.String())
 	var now []string
 	for _, a := range apps {
 		held := false
@@ -301,7 +301,7 @@ func (s *Supervisor) RemoveGroup(ctx context.Context, group, by string) error {
 }
 
 // removeApps takes apps out of the registry.
-func (s *Supervisor) removeApps(names []string, by string) error {
+func (s *Supervisor) removeApps(names []string, by api.Caller) error {
 	result := s.Apply(s.leaving, api.ApplyRequest{Only: names, Remove: true, AllowEmpty: true, By: by}, func(api.Phase) {})
 	if result.Exit != api.ExitOK {
 		s.options.Logger.Error("cannot remove apps", "apps", names, "error", result.Error)
@@ -313,7 +313,7 @@ func (s *Supervisor) removeApps(names []string, by string) error {
 // AddGroup makes the apps of a group of supervisord what the configuration file says, and starts
 // those with autostart. ExitBusy: the daemon has them already. The result of the starts is in the
 // status and in the log, as with supervisord.
-func (s *Supervisor) AddGroup(ctx context.Context, group, by string) error {
+func (s *Supervisor) AddGroup(ctx context.Context, group string, by api.Caller) error {
 	programs, err := s.Programs(true)
 	if err != nil {
 		return err
@@ -330,7 +330,7 @@ func (s *Supervisor) AddGroup(ctx context.Context, group, by string) error {
 	if i := slices.IndexFunc(names, s.inUse); i >= 0 {
 		return api.Errorf(api.ExitBusy, "the daemon has %s already", names[i])
 	}
-	s.options.Logger.Info("group added", "group", group, "by", by)
+	s.options.Logger.Info("group added", "group", group, "by", by.String())
 	var kept []string
 	for _, p := range programs {
 		if p.Group != group || !s.removals.take(p.App) || !p.Autostart {

@@ -16,7 +16,7 @@ import (
 // asSupervisorctl is the stop of a client of supervisord.
 func (r *harness) asSupervisorctl(verb api.Verb, app string) api.Result {
 	r.t.Helper()
-	return r.want(r.s.Do(context.Background(), api.Request{Verb: verb, App: app, AwaitStart: verb == api.Stop, By: "test"}, func(api.Phase) {}), api.ExitOK)
+	return r.want(r.s.Do(context.Background(), api.Request{Verb: verb, App: app, AwaitStart: verb == api.Stop, By: api.Caller{Via: "test"}}, func(api.Phase) {}), api.ExitOK)
 }
 
 func TestAStopAndAStartOfSupervisorctlLoseNothing(t *testing.T) {
@@ -77,17 +77,17 @@ func (w *multiApp) programNames(configured bool) string {
 
 func (w *multiApp) reread() api.Reread {
 	w.t.Helper()
-	groups, err := w.s.Reread(context.Background(), "test")
+	groups, err := w.s.Reread(context.Background(), api.Caller{Via: "test"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return groups
 }
 
-func (w *multiApp) group(f func(ctx context.Context, group, by string) error, group string, want api.Exit) {
+func (w *multiApp) group(f func(ctx context.Context, group string, by api.Caller) error, group string, want api.Exit) {
 	w.t.Helper()
 	exit := api.ExitOK
-	if err := f(context.Background(), group, "test"); err != nil {
+	if err := f(context.Background(), group, api.Caller{Via: "test"}); err != nil {
 		exit = err.(*api.Error).Exit
 	}
 	if exit != want {

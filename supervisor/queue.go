@@ -107,7 +107,7 @@ func (q *queue) overtake() {
 }
 
 func (q *queue) logDropped(t *ticket, why string) {
-	q.logger.Info("operation dropped", "app", q.app, "verb", t.request.Verb, "by", t.request.By, "cause", why)
+	q.logger.Info("operation dropped", "app", q.app, "verb", t.request.Verb, "by", t.request.By.String(), "cause", why)
 }
 
 // next removes the first ticket and those directly behind it with the same verb.

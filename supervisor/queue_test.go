@@ -62,13 +62,13 @@ func TestAStopDoesNotWaitForQueuedOperations(t *testing.T) {
 	r.page()
 	running := r.reloading()
 	leaves, leave := context.WithCancel(t.Context())
-	abandoned := r.queued(leaves, api.Request{Verb: api.Reload, By: "test"})
+	abandoned := r.queued(leaves, api.Request{Verb: api.Reload, By: api.Caller{Via: "test"}})
 	leave()
 	if got := <-abandoned; got.Exit != api.ExitTimeout {
 		t.Errorf("the client that has left: %+v", got)
 	}
-	waiting := r.queued(t.Context(), api.Request{Verb: api.Restart, By: "test"})
-	detached := r.queued(t.Context(), api.Request{Verb: api.Reload, By: "test", NoWait: true})
+	waiting := r.queued(t.Context(), api.Request{Verb: api.Restart, By: api.Caller{Via: "test"}})
+	detached := r.queued(t.Context(), api.Request{Verb: api.Reload, By: api.Caller{Via: "test"}, NoWait: true})
 	r.want(r.do(api.Stop), api.ExitOK)
 	for _, done := range []<-chan api.Result{running, waiting, detached} {
 		r.want(<-done, api.ExitError)
@@ -96,10 +96,10 @@ func TestARequestIsDroppedWhenItsClientLeaves(t *testing.T) {
 			r.page()
 			running := r.reloading()
 			leaves, leave := context.WithCancel(t.Context())
-			left := r.queued(leaves, api.Request{Verb: api.Restart, By: "test", NoWait: c.noWait})
+			left := r.queued(leaves, api.Request{Verb: api.Restart, By: api.Caller{Via: "test"}, NoWait: c.noWait})
 			leave()
 			<-left
-			last := r.queued(t.Context(), api.Request{Verb: api.Start, By: "test"})
+			last := r.queued(t.Context(), api.Request{Verb: api.Start, By: api.Caller{Via: "test"}})
 			goOn()
 			r.want(<-running, api.ExitOK)
 			if c.noWait {
@@ -128,7 +128,7 @@ func TestAReloadThatCannotReadItsSettingsIsOvertaken(t *testing.T) {
 	first := pidOf(t, r.page())
 	reload := make(chan api.Result, 1)
 	go func() { reload <- r.do(api.Reload) }()
-	behind := r.queuedBehind(api.Request{Verb: api.Restart, By: "test"})
+	behind := r.queuedBehind(api.Request{Verb: api.Restart, By: api.Caller{Via: "test"}})
 	kill(t, first, syscall.SIGKILL)
 	if pid := pidOf(t, r.page()); pid == first {
 		t.Error("the crash was not noticed")

@@ -21,7 +21,7 @@ func short(a *config.App) { a.Ready.Timeout = 3 * time.Second }
 func (r *harness) reloadWithAttrs(phase string) (api.Result, string) {
 	var mu sync.Mutex
 	var attrs []string
-	res := r.s.Do(r.t.Context(), api.Request{Verb: api.Reload, By: "test"}, func(p api.Phase) {
+	res := r.s.Do(r.t.Context(), api.Request{Verb: api.Reload, By: api.Caller{Via: "test"}}, func(p api.Phase) {
 		mu.Lock()
 		defer mu.Unlock()
 		if p.Name == phase && p.Result != "" {

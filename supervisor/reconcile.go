@@ -19,6 +19,14 @@ import (
 // from the caller's goroutine. An Apply that has begun is carried out whole even when ctx
 // ends; only a shutdown ends it early. One that waits for another Apply is dropped.
 func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
+	result := s.apply(ctx, r, progress)
+	if !r.DryRun {
+		s.recordApply(r, result)
+	}
+	return result
+}
+
+func (s *Supervisor) apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
 	if s.options.Load == nil {
 		return applyFailed(api.Errorf(api.ExitUsage, "this daemon runs one command and has no configuration to read again"))
 	}
@@ -57,7 +65,7 @@ func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress fun
 		out.Result = "dry run"
 		out.Warnings = append(out.Warnings, c.planListeners()...)
 	} else {
-		s.options.Logger.Info("apply started", "by", r.By)
+		s.options.Logger.Info("apply started", "by", r.By.String())
 		if err := c.carryOutAll(); err != nil {
 			return applyFailed(err)
 		}
@@ -91,7 +99,7 @@ type reconciliation struct {
 	file     *config.File
 	wanted   []*config.App // the apps of file, prepared
 	unasked  []string      // of these, in a dry run, those whose gunicorn has not told its settings
-	by       string
+	by       api.Caller
 	only     []string // names of the apps that may change; nil: all, and the daemon
 	progress func(api.Phase)
 	all      []*appChange // in the order of file, then the removed ones

@@ -198,6 +198,9 @@ func (o *operation) waitReady(s *startup) *startup {
 			o.stageFailed(s, stage)
 			return nil
 		}
+		if g := s.Generation(); g != nil {
+			o.result.Revision.To = g.Revision
+		}
 		o.phaseOK(stage.Attrs...)
 	}
 	return s
@@ -408,6 +411,7 @@ func (o *operation) perform() {
 	a.queue.running = nil
 	o.abort(nil)
 	o.finish()
+	o.recordEnded(api.OperationEnded, o.result)
 	if o.verb == api.Reload || o.verb == api.Restart {
 		a.queue.last = &o.result
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +25,7 @@ import (
 	"tideover/supervisor/generation"
 	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/handoff"
+	"tideover/supervisor/history"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 	"tideover/supervisor/state"
@@ -121,6 +123,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	if damaged != nil {
 		o.Logger.Error("state file damaged", "error", damaged, "hint", "it was renamed to *.damaged; stopped apps start again")
 	}
+	records := history.Open(history.Options{Path: filepath.Join(o.StateDir, o.Name+".history"), Logger: o.Logger})
 	s := &Supervisor{options: o, began: time.Now(), reading: make(chan struct{}, 1), reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
 	relay := o.Relay
 	if relay == nil {
@@ -141,7 +144,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	launcher := generation.NewLauncher(generation.Options{Logger: o.Logger, RuntimeDir: o.RuntimeDir, RelayDir: o.RelayDir, State: store, Gunicorns: s.reports, Relay: relay,
 		Hurry: s.hurry, Resolve: listeners.resolve})
 	s.shared = shared{
-		logger: o.Logger, hurry: s.hurry, launcher: launcher, state: store, listeners: listeners,
+		logger: o.Logger, hurry: s.hurry, launcher: launcher, state: store, history: records, listeners: listeners,
 		source:      &settingsSource{load: o.Load, launcher: launcher, logger: o.Logger},
 		watcher:     filewatch.New(o.Logger, s.reloadTouched),
 		failedAfter: f.Daemon.FailedAfter,
@@ -285,6 +288,11 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.leave)
 	defer stop()
 	s.endStale()
+	began := "started"
+	if s.options.Handoff != nil {
+		began = "upgraded"
+	}
+	s.recordDaemon(began)
 	s.registry.changing.Lock()
 	entries := s.registry.all()
 	for _, e := range entries {
@@ -302,6 +310,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	<-s.leaving.Done()
 	s.removals.close()
 	s.options.Logger.Info("shutdown started")
+	s.recordDaemon("stopping")
 	count := s.countShutdown()
 	s.limitStop()
 	s.registry.changing.Lock()
@@ -349,6 +358,9 @@ func (s *Supervisor) close() {
 	ending, cancel := context.WithTimeout(context.Background(), relayTimeout)
 	defer cancel()
 	s.shared.relay.End(ending)
+	if err := s.shared.history.Close(); err != nil {
+		s.options.Logger.Warn("cannot write the history", "error", err)
+	}
 	s.shared.state.Close()
 }
 
@@ -376,7 +388,7 @@ func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Ph
 		return a.planReload(r)
 	}
 	t := newTicket(r)
-	s.options.Logger.Info("operation requested", "app", a.name, "verb", r.Verb, "by", r.By)
+	s.options.Logger.Info("operation requested", "app", a.name, "verb", r.Verb, "by", r.By.String())
 	if !a.do(ctx, func() { a.queue.add(t) }) {
 		return t.refused(api.ExitNotRunning, "tideover is shutting down")
 	}
@@ -386,7 +398,7 @@ func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Ph
 // reloadTouched reloads an app after one of its watched files was touched. The
 // result is in the log.
 func (s *Supervisor) reloadTouched(app, file string) {
-	s.Do(s.leaving, api.Request{Verb: api.Reload, App: app, By: "touch of " + file}, func(api.Phase) {})
+	s.Do(s.leaving, api.Request{Verb: api.Reload, App: app, By: api.Caller{Via: "touch of " + file}}, func(api.Phase) {})
 }
 
 // Signal sends a signal to the main process of the generation that serves, or

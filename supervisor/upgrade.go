@@ -145,6 +145,7 @@ func (s *Supervisor) collect(u *upgrade, entries []*entry, failed <-chan error, 
 		return errUpgradeAborted
 	}
 	s.options.Logger.Info("executing the new program")
+	_ = s.shared.history.Flush() // the next program reads it
 	return become(e)
 }
 

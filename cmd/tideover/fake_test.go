@@ -26,6 +26,7 @@ import (
 // see can be tested for everything that may happen. The scripts in testdata
 // meet the real one.
 type fakeDaemon struct {
+	records []api.Record
 	status  api.Status
 	phases  []api.Phase
 	results map[string]api.Result // by app
@@ -137,6 +138,15 @@ func (d *fakeDaemon) Signal(app string, sig syscall.Signal) error {
 func (d *fakeDaemon) Logs(_ context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
 	for _, l := range d.lines {
 		if !yield(l) {
+			break
+		}
+	}
+	return nil
+}
+
+func (d *fakeDaemon) History(_ context.Context, q api.HistoryQuery, yield func(api.Record) bool) error {
+	for _, r := range d.records {
+		if r.ID > q.After && !yield(r) {
 			break
 		}
 	}
@@ -300,10 +310,12 @@ func (d *fakeDaemon) LogText(api.LogTextQuery) (api.LogText, error) { return api
 
 func (d *fakeDaemon) ClearLog(string) error { return nil }
 
-func (d *fakeDaemon) Reread(context.Context, string) (api.Reread, error) { return api.Reread{}, nil }
+func (d *fakeDaemon) Reread(context.Context, api.Caller) (api.Reread, error) {
+	return api.Reread{}, nil
+}
 
-func (d *fakeDaemon) AddGroup(context.Context, string, string) error { return nil }
+func (d *fakeDaemon) AddGroup(context.Context, string, api.Caller) error { return nil }
 
-func (d *fakeDaemon) RemoveGroup(context.Context, string, string) error { return nil }
+func (d *fakeDaemon) RemoveGroup(context.Context, string, api.Caller) error { return nil }
 
-func (d *fakeDaemon) Renew(string) {}
+func (d *fakeDaemon) Renew(api.Caller) {}

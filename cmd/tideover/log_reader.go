@@ -13,10 +13,10 @@ import (
 	"tideover/supervisor/logs"
 )
 
-// logDaemons returns the daemons to read logs from. With --daemon these are all;
+// logDaemons returns the daemons to read logs from. With --daemon alone these are all;
 // $TIDEOVER_APP is ignored then.
 func logDaemons(c *cli, ctx context.Context, q api.LogQuery, names []string) ([]control.Daemon, error) {
-	if q.Daemon {
+	if q.Daemon && len(names) == 0 {
 		return c.findDaemons(ctx)
 	}
 	return c.daemons(ctx, names)
@@ -27,17 +27,16 @@ type logReader struct {
 	cli    *cli
 	screen term.Screen
 	style  logs.Style
-	stream string // stdout or stderr; empty: both
-	times  bool   // each line begins with its time
+	times  bool // each line begins with its time
 
 	mu           sync.Mutex  // guards the fields below, and the output
 	lines        []logs.Line // for the document of --json
 	outputClosed bool        // a write failed
 }
 
-func newLogReader(c *cli, daemons []control.Daemon, stream string) *logReader {
+func newLogReader(c *cli, daemons []control.Daemon) *logReader {
 	s := c.results()
-	r := &logReader{cli: c, screen: s, stream: stream, lines: []logs.Line{}}
+	r := &logReader{cli: c, screen: s, lines: []logs.Line{}}
 	r.style = logs.Style{Color: s.Color, Unicode: s.Terminal}
 	if s.Terminal {
 		for _, d := range daemons {
@@ -118,8 +117,6 @@ func (r *logReader) print(l logs.Line) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.stream != "" && r.stream != l.Stream.String():
-		return true
 	case r.cli.json:
 		r.lines = append(r.lines, l)
 		return true

@@ -18,7 +18,6 @@ func TestUsageErrors(t *testing.T) {
 		"reload --timeout -1s":        "--timeout must not be negative",
 		"reload --timeout 30":         `invalid argument "30" for "--timeout"`,
 		"logs -f --json":              "-f has no end, and --json prints one document",
-		"logs --daemon shop":          "--daemon is the log of tideover itself",
 		"logs -n -3":                  "-n must not be negative",
 		"status --watch --json":       "--watch has no end",
 		"hold shop blog":              `hold takes 1 name, not "shop blog"`,

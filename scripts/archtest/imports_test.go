@@ -34,10 +34,11 @@ var walls = map[string][]string{
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
 	"supervisor": {"proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/spool", "listener", "supervisor/api", "supervisor/config", "supervisor/filewatch", "supervisor/generation",
-		"supervisor/gunicorn", "supervisor/handoff", "supervisor/logs", "supervisor/metrics", "supervisor/pathwatch", "supervisor/process", "supervisor/relay", "supervisor/safepath", "supervisor/state"},
+		"supervisor/gunicorn", "supervisor/handoff", "supervisor/history", "supervisor/logs", "supervisor/metrics", "supervisor/pathwatch", "supervisor/process", "supervisor/relay", "supervisor/safepath", "supervisor/state"},
 	"supervisor/generation": {"proxy/awake", "proxy/remote", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn", "supervisor/servers",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/safepath", "supervisor/state"},
 	"supervisor/handoff":         {"proxy/remote", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
+	"supervisor/history":         {"supervisor/api", "supervisor/safepath"},
 	"supervisor/filewatch":       {"supervisor/config", "supervisor/safepath"},
 	"supervisor/state":           {"supervisor/api", "supervisor/process"},
 	"supervisor/supervisordconf": {"supervisor/config", "supervisor/gunicorn", "supervisor/servers", "supervisor/shellwords"},

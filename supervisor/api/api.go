@@ -33,8 +33,8 @@ type Request struct {
 	// within that time makes it a restart: for clients of supervisord, whose restart is a stop and a
 	// start.
 	AwaitStart bool   `json:"await_start,omitempty"`
-	By         string `json:"by,omitempty"` // the caller, for the log: "cli uid 0", "signal HUP"
-	Cause      string `json:"-"`            // why the daemon itself asks for it, in words
+	By         Caller `json:"by,omitzero"` // for the log and the history
+	Cause      string `json:"-"`           // why the daemon itself asks for it, in words
 }
 
 // Attr is one key=value pair of a phase. Attributes are printed in their order.
@@ -130,7 +130,7 @@ type ListenRequest struct {
 // HoldRequest asks to hold one app's requests.
 type HoldRequest struct {
 	For time.Duration `json:"-"` // the lease; 0: the app's hold.timeout; package control sends it in seconds
-	By  string        `json:"by,omitempty"`
+	By  Caller        `json:"by,omitzero"`
 	// Attached holds end with the control connection that asked for them.
 	Attached bool `json:"attached,omitempty"`
 }
@@ -153,13 +153,19 @@ type LogQuery struct {
 	Apps   []string `json:"apps,omitempty"` // selectors, as of Status; empty: all
 	Lines  int      `json:"lines"`
 	Follow bool     `json:"follow,omitempty"`
-	Daemon bool     `json:"daemon,omitempty"` // tideover's own log instead
+	Daemon bool     `json:"daemon,omitempty"` // tideover's own log instead; with Apps its lines of these apps
+
+	Since      time.Time `json:"since,omitzero"`       // not older
+	Until      time.Time `json:"until,omitzero"`       // not newer
+	Grep       string    `json:"grep,omitempty"`       // a regular expression (RE2) that the text contains
+	Generation int       `json:"generation,omitempty"` // 0: all
+	Stream     string    `json:"stream,omitempty"`     // stdout, stderr, tideover or access; empty: all
 }
 
 // ApplyRequest asks to make the apps what the configuration file says now.
 type ApplyRequest struct {
 	DryRun bool   `json:"dry_run,omitempty"` // only tell the difference
-	By     string `json:"by,omitempty"`
+	By     Caller `json:"by,omitzero"`
 	// AllowEmpty accepts a configuration without apps, and one whose include matches no file
 	// any more.
 	AllowEmpty bool `json:"allow_empty,omitempty"`

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -129,16 +128,9 @@ func (c *call) encode(v any) error {
 	return c.encoder.Encode(v)
 }
 
-// caller names the client in logs: "cli uid 0, pid 4711: tideover reload shop".
-func (c *call) caller() string {
-	name := fmt.Sprintf("cli uid %d", c.peer.uid)
-	if c.peer.pid != 0 {
-		name += fmt.Sprintf(", pid %d", c.peer.pid)
-	}
-	if command := c.peer.command(); command != "" {
-		name += ": " + command
-	}
-	return name
+// caller is the client.
+func (c *call) caller() api.Caller {
+	return api.Caller{Via: api.ViaClient, UID: int(c.peer.uid), Pid: int(c.peer.pid), Command: c.peer.command()}
 }
 
 func (c *call) exitCode(err error) api.Exit {

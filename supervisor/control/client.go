@@ -221,7 +221,18 @@ func (c *Client) Unlisten(ctx context.Context, app string, pathOnly bool) error 
 // Logs yields the lines that q selects, oldest first, until there are no more,
 // yield returns false, or ctx ends, which is no error.
 func (c *Client) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
-	resp, err := c.request(ctx, http.MethodPost, "/v1/logs", q)
+	return c.read(ctx, "/v1/logs", q, func(e event) bool { return e.Line == nil || yield(*e.Line) })
+}
+
+// History yields the records that q selects, oldest first, until there are no more, yield returns
+// false, or ctx ends, which is no error.
+func (c *Client) History(ctx context.Context, q api.HistoryQuery, yield func(api.Record) bool) error {
+	return c.read(ctx, "/v1/history", q, func(e event) bool { return e.Record == nil || yield(*e.Record) })
+}
+
+// read passes events to yield until the last one, yield returns false, or ctx ends.
+func (c *Client) read(ctx context.Context, path string, query any, yield func(event) bool) error {
+	resp, err := c.request(ctx, http.MethodPost, path, query)
 	if err != nil {
 		return err
 	}
@@ -233,7 +244,7 @@ func (c *Client) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line)
 			return nil
 		case err != nil:
 			return err
-		case e.Line != nil && !yield(*e.Line):
+		case !yield(e):
 			return nil
 		}
 	}

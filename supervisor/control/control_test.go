@@ -29,7 +29,7 @@ func TestOperationTellsPhasesThenTheResult(t *testing.T) {
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
 
 	var seen []api.Phase
-	result, err := client.Do(t.Context(), api.Request{Verb: api.Reload, App: "shop", By: "a liar"}, func(p api.Phase) {
+	result, err := client.Do(t.Context(), api.Request{Verb: api.Reload, App: "shop", By: api.Caller{Via: "a liar"}}, func(p api.Phase) {
 		seen = append(seen, p)
 		if len(seen) == 2 { // phases come as they happen, not with the result
 			close(d.finish)
@@ -53,7 +53,7 @@ func TestApplyTellsPhasesThenTheDifference(t *testing.T) {
 	d.phases = []api.Phase{{App: "shop", Name: "start"}, {App: "shop", Name: "start", Result: "ok"}}
 	client := NewClient(serve(t, d, SocketOptions{}).Path())
 	seen := 0
-	result, err := client.Apply(t.Context(), api.ApplyRequest{By: "a liar"}, func(api.Phase) { seen++ })
+	result, err := client.Apply(t.Context(), api.ApplyRequest{By: api.Caller{Via: "a liar"}}, func(api.Phase) { seen++ })
 	must(t, err)
 	if seen != 2 || result.Result != "ok" || len(result.Apps) != 1 || result.Apps[0].Change != api.Added {
 		t.Errorf("%d phases, %+v", seen, result)

@@ -17,7 +17,8 @@ import (
 // fakeBackend keeps one app named shop and does nothing but record what it is
 // asked and wait where a real one would.
 type fakeBackend struct {
-	app string
+	records []api.Record
+	app     string
 
 	mu    sync.Mutex // guards asked
 	asked []string
@@ -71,7 +72,7 @@ func (d *fakeBackend) Status(names ...string) (api.Status, error) {
 }
 
 func (d *fakeBackend) Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result {
-	d.note(string(r.Verb) + " " + r.App + " by " + r.By)
+	d.note(string(r.Verb) + " " + r.App + " by " + r.By.String())
 	for _, p := range d.phases {
 		progress(p)
 	}
@@ -86,7 +87,7 @@ func (d *fakeBackend) Do(ctx context.Context, r api.Request, progress func(api.P
 }
 
 func (d *fakeBackend) Apply(_ context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
-	d.note("apply by " + r.By)
+	d.note("apply by " + r.By.String())
 	for _, p := range d.phases {
 		progress(p)
 	}
@@ -94,7 +95,7 @@ func (d *fakeBackend) Apply(_ context.Context, r api.ApplyRequest, progress func
 }
 
 func (d *fakeBackend) Hold(_ context.Context, app string, r api.HoldRequest) (Hold, error) {
-	d.note("hold " + app + " by " + r.By)
+	d.note("hold " + app + " by " + r.By.String())
 	return d.hold, nil
 }
 
@@ -123,6 +124,15 @@ func (d *fakeBackend) Logs(ctx context.Context, q api.LogQuery, yield func(logs.
 			return nil
 		}
 	}
+}
+
+func (d *fakeBackend) History(_ context.Context, q api.HistoryQuery, yield func(api.Record) bool) error {
+	for _, r := range d.records {
+		if r.ID > q.After && !yield(r) {
+			break
+		}
+	}
+	return nil
 }
 
 func (d *fakeBackend) Listen(_ context.Context, r api.ListenRequest) error {
@@ -200,16 +210,18 @@ func (d *fakeBackend) LogText(api.LogTextQuery) (api.LogText, error) {
 
 func (d *fakeBackend) ClearLog(app string) error { d.note("clear " + app); return nil }
 
-func (d *fakeBackend) Reread(context.Context, string) (api.Reread, error) { return api.Reread{}, nil }
+func (d *fakeBackend) Reread(context.Context, api.Caller) (api.Reread, error) {
+	return api.Reread{}, nil
+}
 
-func (d *fakeBackend) AddGroup(_ context.Context, group, _ string) error {
+func (d *fakeBackend) AddGroup(_ context.Context, group string, _ api.Caller) error {
 	d.note("add " + group)
 	return nil
 }
 
-func (d *fakeBackend) RemoveGroup(_ context.Context, group, _ string) error {
+func (d *fakeBackend) RemoveGroup(_ context.Context, group string, _ api.Caller) error {
 	d.note("remove " + group)
 	return nil
 }
 
-func (d *fakeBackend) Renew(string) { d.note("renew") }
+func (d *fakeBackend) Renew(api.Caller) { d.note("renew") }

@@ -21,7 +21,8 @@ type event struct {
 	Held    *api.HoldReport  `json:"held,omitempty"`    // the hold has begun and the requests in flight have finished
 	Ended   *api.HoldReport  `json:"ended,omitempty"`   // last line of a hold
 	Line    *logs.Line       `json:"line,omitempty"`
-	End     bool             `json:"end,omitempty"` // last line of logs and of shutdown
+	Record  *api.Record      `json:"record,omitempty"`
+	End     bool             `json:"end,omitempty"` // last line of logs, history and shutdown
 	Error   *api.Error       `json:"error,omitempty"`
 }
 

@@ -230,14 +230,14 @@ func TestRolesOfRoutes(t *testing.T) {
 	t.Parallel()
 	lowest := map[string]role{
 		"/v1/status": roleViewer, "/metrics": roleViewer,
-		"/v1/logs": roleReader, "/v1/log-text": roleReader, "/v1/programs": roleReader,
+		"/v1/logs": roleReader, "/v1/history": roleReader, "/v1/log-text": roleReader, "/v1/programs": roleReader,
 		"/v1/check": roleOperator, "/v1/reload": roleOperator, "/v1/hold": roleOperator, "/v1/release": roleOperator,
 		"/v1/restart": roleSupervisor, "/v1/start": roleSupervisor, "/v1/stop": roleSupervisor, "/v1/apply": roleSupervisor,
 		"/v1/signal": roleSupervisor, "/v1/clear-log": roleSupervisor, "/v1/reread": roleSupervisor, "/v1/add-group": roleSupervisor,
 		"/v1/remove-group": roleSupervisor, "/v1/renew": roleSupervisor, "/v1/shutdown": roleSupervisor,
 		"/v1/listen": roleAdmin, "/v1/unlisten": roleAdmin,
 	}
-	looks := []string{"/v1/status", "/metrics", "/v1/check", "/v1/logs", "/v1/log-text", "/v1/programs", "/v1/reread"}
+	looks := []string{"/v1/status", "/metrics", "/v1/check", "/v1/logs", "/v1/history", "/v1/log-text", "/v1/programs", "/v1/reread"}
 	for _, r := range routes() {
 		if r.minRole != lowest[r.path] {
 			t.Errorf("%s is for role %d, want %d", r.path, r.minRole, lowest[r.path])

@@ -26,6 +26,7 @@ func routes() []route {
 		{"GET", "/metrics", roleViewer, false, handleMetrics},
 		{"GET", "/v1/check", roleOperator, false, handleCheck},
 		{"POST", "/v1/logs", roleReader, false, handleLogs},
+		{"POST", "/v1/history", roleReader, false, handleHistory},
 		{"POST", "/v1/log-text", roleReader, false, handleLogText},
 		{"GET", "/v1/programs", roleReader, false, handlePrograms},
 		{"POST", "/v1/reload", roleOperator, true, handleOperation(api.Reload)},
@@ -224,6 +225,22 @@ func handleLogs(c *call) error {
 	return c.sendEvent(event{End: true})
 }
 
+// handleHistory sends records. A reader that takes nothing for writeTimeout is cut off; it can go on
+// behind the last id that it has got.
+func handleHistory(c *call) error {
+	var q api.HistoryQuery
+	if err := c.decodeAll(&q); err != nil {
+		return err
+	}
+	err := c.server.backend.History(c.ctx, q, func(r api.Record) bool {
+		return c.sendEvent(event{Record: &r}) == nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.sendEvent(event{End: true})
+}
+
 func handleLogText(c *call) error {
 	var q api.LogTextQuery
 	if err := c.decodeAll(&q); err != nil {
@@ -270,7 +287,7 @@ func handleReread(c *call) error {
 }
 
 // handleGroup adds or removes a group of supervisord.
-func handleGroup(f func(b Backend, ctx context.Context, group, by string) error) func(*call) error {
+func handleGroup(f func(b Backend, ctx context.Context, group string, by api.Caller) error) func(*call) error {
 	return func(c *call) error {
 		var r groupRequest
 		if err := c.decodeAll(&r); err != nil {

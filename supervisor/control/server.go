@@ -33,13 +33,14 @@ type Backend interface {
 	Release(app string) (api.HoldReport, error)
 	Signal(app string, sig syscall.Signal) error
 	Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error
+	History(ctx context.Context, q api.HistoryQuery, yield func(api.Record) bool) error
 	Programs(configured bool) ([]api.Program, error)
 	LogText(q api.LogTextQuery) (api.LogText, error)
 	ClearLog(app string) error
-	Reread(ctx context.Context, by string) (api.Reread, error)
-	AddGroup(ctx context.Context, group, by string) error
-	RemoveGroup(ctx context.Context, group, by string) error
-	Renew(by string)
+	Reread(ctx context.Context, by api.Caller) (api.Reread, error)
+	AddGroup(ctx context.Context, group string, by api.Caller) error
+	RemoveGroup(ctx context.Context, group string, by api.Caller) error
+	Renew(by api.Caller)
 	Listen(ctx context.Context, r api.ListenRequest) error
 	Unlisten(app string, pathOnly bool) error
 	Shutdown(fast bool)
@@ -143,6 +144,6 @@ func (s *Server) serve(r route, c *call) {
 	}
 	if r.mutating {
 		// The outcome of an operation is logged by the supervisor.
-		s.logger.Debug("control request finished", "path", r.path, "app", c.app, "by", c.caller(), "exit", int(c.exitCode(err)))
+		s.logger.Debug("control request finished", "path", r.path, "app", c.app, "by", c.caller().String(), "exit", int(c.exitCode(err)))
 	}
 }

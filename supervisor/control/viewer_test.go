@@ -93,8 +93,8 @@ func TestTheViewersServerEndsWithEitherEnd(t *testing.T) {
 func TestAProcessOfTheDaemonMayDoWhatItsAccessSays(t *testing.T) {
 	for access, may := range map[Access]map[string]bool{
 		Look:  {},
-		Read:  {"programs": true, "text": true},
-		Drive: {"programs": true, "text": true, "stop": true, "apply": true, "signal": true, "clear": true, "reread": true, "add": true, "remove": true, "renew": true},
+		Read:  {"programs": true, "history": true, "text": true},
+		Drive: {"programs": true, "history": true, "text": true, "stop": true, "apply": true, "signal": true, "clear": true, "reread": true, "add": true, "remove": true, "renew": true},
 	} {
 		fake := newFake("shop")
 		close(fake.finish)
@@ -102,6 +102,7 @@ func TestAProcessOfTheDaemonMayDoWhatItsAccessSays(t *testing.T) {
 		ctx := t.Context()
 		for name, ask := range map[string]func() error{
 			"programs": func() error { _, err := client.Programs(ctx, false); return err },
+			"history":  func() error { return client.History(ctx, api.HistoryQuery{}, nil) },
 			"text":     func() error { _, err := client.LogText(ctx, api.LogTextQuery{App: "shop"}); return err },
 			"stop":     func() error { _, err := client.Do(ctx, api.Request{Verb: api.Stop, App: "shop"}, nil); return err },
 			"apply":    func() error { _, err := client.Apply(ctx, api.ApplyRequest{}, nil); return err },

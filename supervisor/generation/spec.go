@@ -24,7 +24,10 @@ type LaunchSpec struct {
 	Number int           // of the generation
 	Dir    string        // symlinks resolved
 	User   *process.User // nil: as the daemon
-	tokens string        // prefix of the tokens of its trees
+	// Revision is the word for what is deployed; empty: none is known. Before the process exists only the
+	// startup's goroutine knows it.
+	Revision string
+	tokens   string // prefix of the tokens of its trees
 }
 
 // launchSpec resolves the directory and the user of an app.

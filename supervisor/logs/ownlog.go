@@ -2,6 +2,9 @@ package logs
 
 import (
 	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -51,4 +54,16 @@ func (w *lineWriter) endLine() {
 		w.log.Note(0, "%s", w.rest)
 		w.rest = nil
 	}
+}
+
+// IsOf reports whether a line of the daemon's own log is about an app: it has the key app with that
+// value, as text or as JSON.
+func IsOf(line, app string) bool {
+	if strings.HasPrefix(line, "{") {
+		var keys struct {
+			App string `json:"app"`
+		}
+		return json.Unmarshal([]byte(line), &keys) == nil && keys.App == app
+	}
+	return slices.Contains(strings.Fields(line), "app="+app)
 }

@@ -300,8 +300,8 @@ type backend struct {
 	renewals coalescer
 }
 
-func (b backend) Renew(by string) {
-	b.logger.Info("renewal requested", "by", by)
+func (b backend) Renew(by api.Caller) {
+	b.logger.Info("renewal requested", "by", by.String())
 	b.renewals.add()
 }
 
@@ -318,9 +318,9 @@ func (b backend) Apply(ctx context.Context, r api.ApplyRequest, progress func(ap
 	}
 	b.systemd.reloading(func() { result = b.Supervisor.Apply(ctx, r, progress) })
 	if result.Exit == api.ExitOK {
-		b.logger.Info("apply finished", "by", r.By)
+		b.logger.Info("apply finished", "by", r.By.String())
 	} else {
-		b.logger.Error("apply failed", "by", r.By, "error", result.Error, "hint", result.Hint)
+		b.logger.Error("apply failed", "by", r.By.String(), "error", result.Error, "hint", result.Hint)
 	}
 	return result
 }

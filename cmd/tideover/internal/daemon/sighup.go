@@ -11,7 +11,8 @@ import (
 // applyAndReload is what HUP asks for: apply the configuration, then reload
 // every app that has not got a new generation by that. Its outcome is logged,
 // because a signal has no answer. An invalid configuration changes nothing.
-func (d *daemon) applyAndReload(ctx context.Context, sup *supervisor.Supervisor, by string) {
+func (d *daemon) applyAndReload(ctx context.Context, sup *supervisor.Supervisor, via string) {
+	by := api.Caller{Via: via}
 	noProgress := func(api.Phase) {}
 	var done []string
 	if d.Load != nil {
