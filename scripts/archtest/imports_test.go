@@ -46,6 +46,7 @@ var walls = map[string][]string{
 	"supervisor/servers":         {"supervisor/gunicorn"},
 	"supervisor/gunicorn":        {"supervisor/shellwords"},
 	"supervisor/api":             {},
+	"supervisor/trend":           {"supervisor/api"},
 	"supervisor/pathwatch":       {},
 	"supervisor/logs":            {"supervisor/safepath"},
 	"supervisor/safepath":        {"supervisor/process"},
