@@ -20,7 +20,7 @@ const frontPage = `Keeps Python web apps answering while they restart.
   tideover status                      what runs, and since when
 
 Serve      run · reload · restart · start · stop · apply · shutdown
-Look       status · logs · history · events · wait · pid
+Look       status · top · logs · history · events · wait · pid
 Traffic    hold · release · signal
 More       init · check · doctor · import · move · completion · version · help
 

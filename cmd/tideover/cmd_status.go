@@ -18,7 +18,7 @@ func newStatusCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "status [APP...] [--watch]",
 		Aliases:    []string{"ls"},
-		SuggestFor: []string{"avail", "ps", "list", "top"},
+		SuggestFor: []string{"avail", "ps", "list"},
 		Short:      "Show what runs, since when, and how many requests wait",
 		Example: `  tideover status              a table of all apps
   tideover status shop         all details of one app

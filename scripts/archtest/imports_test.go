@@ -14,7 +14,7 @@ const module = "tideover"
 // the supervisor, and no request can wait for one of the supervisor's locks.
 var walls = map[string][]string{
 	"cmd/tideover": {"cmd/tideover/internal/daemon", "cmd/tideover/internal/doctor", "cmd/tideover/internal/move", "cmd/tideover/internal/project",
-		"cmd/tideover/internal/supervisorctl", "cmd/tideover/internal/term", "listener",
+		"cmd/tideover/internal/supervisorctl", "cmd/tideover/internal/term", "cmd/tideover/internal/top", "listener",
 		"supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
 		"supervisor/process", "supervisor/safepath", "supervisor/supervisordconf"},
 	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term", "proxy/awake",
@@ -26,6 +26,7 @@ var walls = map[string][]string{
 		"supervisor/supervisordconf"},
 	"cmd/tideover/internal/doctor": {"supervisor/api", "supervisor/config"},
 	"cmd/tideover/internal/term":   {},
+	"cmd/tideover/internal/top":    {"supervisor/api", "supervisor/logs", "supervisor/trend"},
 
 	"cmd/tideover/internal/supervisorctl": {"supervisor/supervisordconf", "supervisor/xmlrpc"},
 
@@ -98,6 +99,8 @@ var places = map[string][]string{
 	"github.com/fsnotify/fsnotify":             {"supervisor/filewatch"},
 	"github.com/spf13/cobra":                   {"cmd/tideover"},
 	"github.com/spf13/pflag":                   {"cmd/tideover"},
+	"charm.land":                               {"cmd/tideover/internal/top"},
+	"github.com/charmbracelet":                 {"cmd/tideover/internal/top"},
 	"golang.org/x/term":                        {"cmd/tideover/internal/term"},
 	"github.com/rogpeppe/go-internal":          {"cmd/tideover"},
 	"github.com/coreos/go-systemd/v22/daemon":  {"cmd/tideover/internal/daemon"},

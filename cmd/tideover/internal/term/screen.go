@@ -75,3 +75,6 @@ func (s Screen) Mark(symbol, word string) string {
 	}
 	return word
 }
+
+// IsTerminal reports whether a file is a terminal.
+func IsTerminal(f *os.File) bool { return xterm.IsTerminal(int(f.Fd())) }
