@@ -47,6 +47,12 @@ type setup struct {
 	output   *os.File     // of the daemon; nil: a file
 }
 
+// usualRelease is the first release of an app whose import takes long: three seconds at full
+// size, one second without -full.
+func usualRelease() testenv.Release {
+	return testenv.Release{Number: 1, Import: float64(size(1, 3))}
+}
+
 // frontStarter starts a front-end before an app.
 type frontStarter func(*testenv.Env, testenv.Backend) (*testenv.FrontEnd, error)
 
@@ -58,7 +64,7 @@ func newFixture(r *row, o setup) *fixture {
 		s.workers = 4
 	}
 	if o.release.Number == 0 {
-		o.release = testenv.Release{Number: 1, Import: 3}
+		o.release = usualRelease()
 	}
 	var err error
 	s.app, err = r.env.NewApp("shop", o.release)

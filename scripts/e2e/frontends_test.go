@@ -66,7 +66,7 @@ func TestFrontEndsLoseNothing(t *testing.T) {
 			}
 			s := newFixture(r, setup{front: make, flags: loadFlags()})
 			s.startLoad(100)
-			s.runEvents(eventCounts{times(1), times(1), times(1), times(1), times(1)})
+			s.runEvents(onceEach())
 			s.finish()
 			s.shutdown()
 		})

@@ -44,7 +44,7 @@ func TestIdleConnectionsStayOpen(t *testing.T) {
 func (s *fixture) raceLoop(clients map[string]*loadgen.Client) int {
 	s.Helper()
 	lost := 0
-	for i := range times(12) {
+	for i := range size(6, 120) {
 		pause(s.row, time.Duration(500+i*97%2500)*time.Millisecond)
 		for name, answers := range sendAll(clients, []loadgen.Kind{{Name: "post", Body: 300}, {Name: "get"}}) {
 			for _, a := range answers {

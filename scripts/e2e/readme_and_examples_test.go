@@ -114,17 +114,22 @@ func TestFreshClone(t *testing.T) {
 	r.addNumbers("commands=%d took=%.0fs", min(2, len(commands)), time.Since(begun).Seconds())
 }
 
-// linkEnvironments gives a clone the Python environments that it has not made itself. scripts/setup has made
-// them for this run by the same commands.
+// linkEnvironments gives a clone the Python environments and the modules that it has not made
+// itself. scripts/setup has made them for this run by the same commands.
 func linkEnvironments(root, clone string) error {
-	all, err := filepath.Glob(filepath.Join(root, ".local", "venvs", "*"))
-	if err != nil {
-		return err
-	}
-	for _, environment := range all {
-		link := filepath.Join(clone, ".local", "venvs", filepath.Base(environment))
-		if err := os.Symlink(environment, link); err != nil && !errors.Is(err, os.ErrExist) {
+	for _, folder := range []string{"venvs", "modules"} {
+		all, err := filepath.Glob(filepath.Join(root, ".local", folder, "*"))
+		if err != nil {
 			return err
+		}
+		if err := os.MkdirAll(filepath.Join(clone, ".local", folder), 0o755); err != nil {
+			return err
+		}
+		for _, made := range all {
+			link := filepath.Join(clone, ".local", folder, filepath.Base(made))
+			if err := os.Symlink(made, link); err != nil && !errors.Is(err, os.ErrExist) {
+				return err
+			}
 		}
 	}
 	return nil

@@ -96,9 +96,12 @@ func (r *row) checkNoneLeft() {
 }
 
 // times returns how often an event happens: n, at full size 10 n.
-func times(n int) int {
+func times(n int) int { return size(n, 10*n) }
+
+// size returns quick, or at full size whole.
+func size(quick, whole int) int {
 	if *full {
-		return 10 * n
+		return whole
 	}
-	return n
+	return quick
 }
