@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A descriptor is an open socket that is not in the runtime's poller: the daemon does not wake up
-// for connections which other processes accept, and O_NONBLOCK stays as those processes have set
-// it. It is a syscall.Conn.
-type descriptor struct {
+// A Descriptor is an open socket that is not in the runtime's poller: the process does not wake up
+// for connections which others accept, or its own event loop, and O_NONBLOCK stays as it is. Neither
+// holds for a net.Listener or an os.File. It is a syscall.Conn.
+type Descriptor struct {
 	mu sync.RWMutex
 	fd int // -1: closed
 }
 
-// duplicateDescriptor returns a duplicate of an open socket. It is close-on-exec.
-func duplicateDescriptor(c syscall.Conn) (*descriptor, error) {
-	d := &descriptor{fd: -1}
+// NewDescriptor returns a duplicate of an open socket. It is close-on-exec.
+func NewDescriptor(c syscall.Conn) (*Descriptor, error) {
+	d := &Descriptor{fd: -1}
 	err := withFD(c, func(fd int) (err error) {
 		d.fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 		return os.NewSyscallError("fcntl", err)
@@ -29,10 +29,20 @@ func duplicateDescriptor(c syscall.Conn) (*descriptor, error) {
 	return d, err
 }
 
-func (d *descriptor) SyscallConn() (syscall.RawConn, error) { return d, nil }
+// SyscallConn returns access to the descriptor. Its Read and Write are not supported.
+func (d *Descriptor) SyscallConn() (syscall.RawConn, error) { return d, nil }
+
+// Addr returns the address to which the socket is bound; nil when that cannot be read.
+func (d *Descriptor) Addr() net.Addr {
+	bound, err := boundAddress(d)
+	if err != nil {
+		return nil
+	}
+	return bound
+}
 
 // Control calls f with the descriptor, which is not closed meanwhile.
-func (d *descriptor) Control(f func(fd uintptr)) error {
+func (d *Descriptor) Control(f func(fd uintptr)) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if d.fd < 0 {
@@ -42,11 +52,11 @@ func (d *descriptor) Control(f func(fd uintptr)) error {
 	return nil
 }
 
-func (d *descriptor) Read(func(fd uintptr) (done bool)) error  { return errors.ErrUnsupported }
-func (d *descriptor) Write(func(fd uintptr) (done bool)) error { return errors.ErrUnsupported }
+func (d *Descriptor) Read(func(fd uintptr) (done bool)) error  { return errors.ErrUnsupported }
+func (d *Descriptor) Write(func(fd uintptr) (done bool)) error { return errors.ErrUnsupported }
 
 // Close closes the descriptor. A second call does nothing.
-func (d *descriptor) Close() error {
+func (d *Descriptor) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fd < 0 {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -45,17 +44,11 @@ type Public struct {
 	options Options     // with a mode
 	rival   rival
 
-	mu     sync.Mutex // guards socket
-	socket socket     // a net.Listener once this process accepts from it, else a descriptor
+	opened bool // by Open or Rebind, so that no other process has set O_NONBLOCK
+	socket *Descriptor
 
 	close sync.Once
 	err   error
-}
-
-// socket is the only descriptor of a Public.
-type socket interface {
-	syscall.Conn
-	io.Closer
 }
 
 // OpenError says why a public socket could not be opened, which process holds the
@@ -110,12 +103,12 @@ func openTCP(a Address) (*Public, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPublic(a, l), nil
-}
-
-// newPublic returns the Public of a listener of package net.
-func newPublic(a Address, l net.Listener) *Public {
-	return &Public{address: a, bound: l.Addr(), socket: l.(socket)}
+	defer l.Close()
+	d, err := NewDescriptor(l.(*net.TCPListener))
+	if err != nil {
+		return nil, err
+	}
+	return &Public{address: a, bound: l.Addr(), opened: true, socket: d}, nil
 }
 
 // openUnix opens a unix socket as r says.
@@ -127,15 +120,11 @@ func openUnix(a Address, o Options, r pathRequest) (*Public, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), a.String())
-	defer f.Close()
-	l, err := net.FileListener(f) // has a duplicate, and does not remove the path when it is closed
-	p := &Public{address: a, file: file, options: o}
-	if err != nil {
-		p.removeFile()
+	p := &Public{address: a, file: file, options: o, opened: true, socket: &Descriptor{fd: fd}}
+	if p.bound, err = boundAddress(p.socket); err != nil {
+		p.Close()
 		return nil, err
 	}
-	p.bound, p.socket = l.Addr(), l.(socket)
 	return p, nil
 }
 
@@ -223,8 +212,7 @@ func rootCause(err error) error {
 
 // FromFile returns a Public for a listening stream socket that is open already, such as
 // those of SystemdSockets. It uses a duplicate: f still belongs to the caller, and as long
-// as f is open the socket stays open and can be used again. O_NONBLOCK stays as it is until
-// Listener is called. Close does not remove the path.
+// as f is open the socket stays open and can be used again. O_NONBLOCK stays as it is. Close does not remove the path.
 func FromFile(f *os.File) (*Public, error) {
 	err := withFD(f, func(fd int) error {
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
@@ -240,7 +228,7 @@ func FromFile(f *os.File) (*Public, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the inherited socket %s cannot serve: %w", f.Name(), err)
 	}
-	d, err := duplicateDescriptor(f)
+	d, err := NewDescriptor(f)
 	if err != nil {
 		return nil, fmt.Errorf("the inherited socket %s cannot serve: %w", f.Name(), err)
 	}
@@ -280,35 +268,13 @@ func Restore(f *os.File, a Address, o Options, pin *os.File) (_ *Public, err err
 	return p, nil
 }
 
-// Listener returns the socket on which the proxy accepts. It is non-blocking. Only Close and Share
-// may close it.
-func (p *Public) Listener() (net.Listener, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if l, ok := p.socket.(net.Listener); ok {
-		return l, nil
-	}
-	f, err := duplicateFile(p.socket, p.address)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	l, err := net.FileListener(f)
-	if err != nil {
-		return nil, fmt.Errorf("accept on %s: %w", p.address, err)
-	}
-	p.socket.Close()
-	p.socket = l.(socket)
-	return l, nil
-}
-
 // Address returns the address that was given to Open. If its port is 0, see Addr.
 func (p *Public) Address() Address { return p.address }
 
 // Inode is the inode of the socket, by which /proc/PID/fd shows which processes hold it; 0: unknown.
 func (p *Public) Inode() uint64 {
 	var st unix.Stat_t
-	if withFD(p.conn(), func(fd int) error { return unix.Fstat(fd, &st) }) != nil {
+	if withFD(p, func(fd int) error { return unix.Fstat(fd, &st) }) != nil {
 		return 0
 	}
 	return st.Ino
@@ -319,23 +285,23 @@ func (p *Public) Addr() net.Addr { return p.bound }
 
 // File returns a duplicate, which the caller must close. It is close-on-exec, and O_NONBLOCK of the
 // open file description stays as it is.
-func (p *Public) File() (*os.File, error) { return duplicateFile(p.conn(), p.address) }
-
-func duplicateFile(c syscall.Conn, address Address) (*os.File, error) {
-	d, err := duplicateDescriptor(c)
+// A process that keeps it open wakes up for each connection when that is set: see Descriptor.
+func (p *Public) File() (*os.File, error) {
+	d, err := NewDescriptor(p)
 	if err != nil {
-		return nil, fmt.Errorf("duplicate %s: %w", address, err)
+		return nil, fmt.Errorf("duplicate %s: %w", p.address, err)
 	}
-	return os.NewFile(uintptr(d.fd), address.String()), nil
+	return os.NewFile(uintptr(d.fd), p.address.String()), nil
 }
+
+// SyscallConn makes a Public a syscall.Conn.
+func (p *Public) SyscallConn() (syscall.RawConn, error) { return p.socket, nil }
 
 // Close closes the socket and removes the file of a unix socket that Open created, if it
 // is still there. It may be called more than once.
 func (p *Public) Close() error {
 	p.close.Do(func() {
-		p.mu.Lock()
 		p.err = p.socket.Close()
-		p.mu.Unlock()
 		if p.file != nil {
 			p.err = errors.Join(p.err, p.removeFile())
 		}

@@ -55,7 +55,7 @@ func TestOpenTCP(t *testing.T) {
 
 func option(t *testing.T, p *Public, name int) (value int) {
 	t.Helper()
-	err := withFD(p.conn(), func(fd int) (err error) {
+	err := withFD(p, func(fd int) (err error) {
 		value, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, name)
 		return err
 	})
@@ -308,9 +308,64 @@ func TestInherited(t *testing.T) {
 // accept accepts a connection as the proxy does.
 func accept(t *testing.T, p *Public) (net.Conn, error) {
 	t.Helper()
-	l, err := p.Listener()
+	f, err := p.File()
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
 	return l.Accept()
+}
+
+// A process that holds a public socket, and does not accept from it, does not wake up for its
+// connections: no epoll set has a descriptor of it.
+func TestAPublicSocketWakesNoProcessThatDoesNotAccept(t *testing.T) {
+	for _, a := range []Address{freeAddress(t), {"unix", filepath.Join(t.TempDir(), "s")}} {
+		p, err := Open(a, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		kept, err := NewDescriptor(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer kept.Close()
+		if err := withFD(p, func(fd int) error { return unix.SetNonblock(fd, true) }); err != nil {
+			t.Fatal(err)
+		}
+		if n := pollers(t, p.Inode()); n != 0 {
+			t.Errorf("%s: %d descriptors are polled", a, n)
+		}
+		polled, err := p.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer polled.Close()
+		if n := pollers(t, p.Inode()); n != 1 { // the look finds what there is
+			t.Errorf("%s: %d descriptors are polled, want the os.File", a, n)
+		}
+	}
+}
+
+// pollers is how many entries the epoll sets of this process have for a socket.
+func pollers(t *testing.T, inode uint64) (n int) {
+	t.Helper()
+	sets, err := filepath.Glob("/proc/self/fdinfo/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range sets {
+		text, _ := os.ReadFile(set)
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "tfd:") && strings.Contains(line, fmt.Sprintf("ino:%x ", inode)) {
+				n++
+			}
+		}
+	}
+	return n
 }

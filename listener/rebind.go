@@ -83,7 +83,7 @@ func (p *Public) fileAccess() (os.FileMode, *owner, error) {
 }
 
 // Pending reports whether a connection waits in the backlog.
-func (p *Public) Pending() bool { return pending(p.conn()) }
+func (p *Public) Pending() bool { return pending(p) }
 
 func pending(conn syscall.Conn) bool {
 	polled := []unix.PollFd{{Events: unix.POLLIN}}

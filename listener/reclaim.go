@@ -31,7 +31,7 @@ type openSocket interface {
 
 // NewBacklog returns the backlog of a socket. It keeps a duplicate of the descriptor until Close.
 func NewBacklog(socket syscall.Conn, name string) (*Backlog, error) {
-	d, err := duplicateDescriptor(socket)
+	d, err := NewDescriptor(socket)
 	if err != nil {
 		return nil, err
 	}

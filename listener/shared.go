@@ -4,48 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Share prepares the socket to be passed to children that accept from it themselves. This process
-// does not accept from it any more, and does not wake up for its connections. The open file
+// Share prepares the socket to be passed to children that accept from it themselves. The open file
 // description, which all of them share, is blocking, as those that service managers pass; one that
 // was inherited stays as it is, because processes may use it already.
 func (p *Public) Share() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l, accepting := p.socket.(net.Listener)
-	if !accepting {
+	if !p.opened {
 		return nil
 	}
-	d, err := duplicateDescriptor(p.socket)
-	if err == nil {
-		err = withFD(d, func(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, false)) })
-	}
+	err := withFD(p, func(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, false)) })
 	if err != nil {
 		return fmt.Errorf("share %s: %w", p.address, err)
 	}
-	l.Close()
-	p.socket = d
 	return nil
 }
 
 // Listen sets the backlog to the longest that the kernel allows: a child that calls listen(2) on the
 // shared socket makes it shorter (gunicorn: 2048).
 func (p *Public) Listen() error {
-	return withFD(p.conn(), func(fd int) error { return os.NewSyscallError("listen", unix.Listen(fd, backlog)) })
+	return withFD(p, func(fd int) error { return os.NewSyscallError("listen", unix.Listen(fd, backlog)) })
 }
 
 // IsListening reports whether connections are accepted or queued. shutdown(2) of any process that
 // has the socket ends that for all of them.
 func (p *Public) IsListening() bool {
 	listening := false
-	withFD(p.conn(), func(fd int) error {
+	withFD(p, func(fd int) error {
 		value, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 		// A unix socket has SO_ACCEPTCONN still, but connect(2) fails.
 		polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
@@ -61,7 +50,7 @@ func (p *Public) IsListening() bool {
 // Shutdown ends the socket for all processes that have it: nothing connects any more, and what waits
 // in the backlog is reset.
 func (p *Public) Shutdown() error {
-	return withFD(p.conn(), func(fd int) error { return os.NewSyscallError("shutdown", unix.Shutdown(fd, unix.SHUT_RDWR)) })
+	return withFD(p, func(fd int) error { return os.NewSyscallError("shutdown", unix.Shutdown(fd, unix.SHUT_RDWR)) })
 }
 
 // ErrShutDown is the error of ListenAgain for a unix socket: once shut down, it never listens again.
@@ -114,7 +103,7 @@ func (p *Public) AwaitShutdown(ctx context.Context, found func()) error {
 	f := os.NewFile(uintptr(epoll), "shutdown of "+p.address.String())
 	defer f.Close()
 	// The epoll set has a duplicate, so that p can be closed meanwhile.
-	d, err := duplicateDescriptor(p.conn())
+	d, err := NewDescriptor(p)
 	if err != nil {
 		return err
 	}
@@ -154,11 +143,4 @@ func hasEvent(epoll int) bool {
 	var events [1]unix.EpollEvent
 	n, err := unix.EpollWait(epoll, events[:], 0)
 	return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
-}
-
-// conn is the socket for withFD.
-func (p *Public) conn() syscall.Conn {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.socket
 }

@@ -25,7 +25,7 @@ func fixedPort(t *testing.T) Address {
 func isNonblocking(t *testing.T, p *Public) bool {
 	t.Helper()
 	flags := 0
-	err := withFD(p.conn(), func(fd int) (err error) {
+	err := withFD(p, func(fd int) (err error) {
 		flags, err = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 		return err
 	})
@@ -55,7 +55,7 @@ func TestASharedSocketIsBlockingAndAcceptsAgainLater(t *testing.T) {
 			t.Errorf("%v: %v, non-blocking %v", a, err, isNonblocking(t, p))
 		}
 		accepted.Close()
-		if at, err := boundAddress(p.conn()); err != nil || at.String() != p.Addr().String() || at.Network() != p.Addr().Network() {
+		if at, err := boundAddress(p); err != nil || at.String() != p.Addr().String() || at.Network() != p.Addr().Network() {
 			t.Errorf("%v: bound to %v, want %v; %v", a, at, p.Addr(), err)
 		}
 	}
@@ -178,7 +178,7 @@ func TestASharedSocketWakesNoPoller(t *testing.T) {
 	}
 	awaitShutdown(t, p)
 	var inode unix.Stat_t
-	if err := withFD(p.conn(), func(fd int) error { return unix.Fstat(fd, &inode) }); err != nil {
+	if err := withFD(p, func(fd int) error { return unix.Fstat(fd, &inode) }); err != nil {
 		t.Fatal(err)
 	}
 	for fd, events := range registered(t, inode.Ino) {

@@ -89,7 +89,7 @@ func (p *Public) Has(a Address) bool {
 // isV6Only reports whether a socket of [::] gets no connections of IPv4.
 func (p *Public) isV6Only() bool {
 	only := 1
-	err := withFD(p.conn(), func(fd int) (err error) {
+	err := withFD(p, func(fd int) (err error) {
 		only, err = unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
 		return err
 	})

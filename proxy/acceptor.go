@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -56,18 +55,6 @@ func (l *eventLoop) serve(ctx context.Context, raw syscall.RawConn, address net.
 	}
 	l.call(a.unregister)
 	return served
-}
-
-// rawListener returns access to the descriptor of a listener. One of another type is an error: it
-// may have an Accept of its own, which the event loop would pass over.
-func rawListener(l net.Listener) (syscall.RawConn, error) {
-	switch l := l.(type) {
-	case *net.TCPListener:
-		return l.SyscallConn()
-	case *net.UnixListener:
-		return l.SyscallConn()
-	}
-	return nil, fmt.Errorf("proxy: cannot accept from a %T", l)
 }
 
 // setOptions sets at a listener what its connections inherit: no delay of small writes, and

@@ -86,7 +86,7 @@ func newHarnessWithin(t *testing.T, l net.Listener, g gate.Settings, s Settings,
 	ctx, cancel := context.WithCancel(context.Background())
 	r.end = cancel
 	go func() {
-		err := r.server.Serve(ctx, l)
+		err := r.server.Serve(ctx, l.(Listener))
 		r.server.Close()
 		r.served <- err
 	}()

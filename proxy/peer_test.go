@@ -157,7 +157,7 @@ func TestAConnectionWithALineIsNeverUsedForAClientWithoutAnAddress(t *testing.T)
 	public := listenOn(t, "unix")
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- r.server.Serve(ctx, public) }()
+	go func() { served <- r.server.Serve(ctx, public.(Listener)) }()
 	defer func() {
 		cancel()
 		if err := <-served; err != nil {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -21,7 +22,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	loop      *eventLoop // nil until it is needed for the first time
-	listeners []net.Listener
+	listeners []Listener
 }
 
 // NewServer returns a server that waits for [Server.Serve].
@@ -60,13 +61,20 @@ func (s *Server) Connections() int {
 	return 0
 }
 
-// Serve accepts from l, a *net.TCPListener or *net.UnixListener, until ctx ends, and relays. It
-// does not close l, which may be served again, by another server too: what it has accepted is
-// relayed until [Server.Close]. It may run for several listeners at once. The error is nil unless
-// nothing can be accepted from l: it is of another type, it is closed, or the process has no
-// descriptors for an event loop.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	raw, err := rawListener(l)
+// A Listener is an open listening socket. The event loop accepts by its descriptor: one with an
+// Accept of its own, such as that of package crypto/tls, is none. A net.Listener is in the poller of
+// the runtime as well, which wakes up for each connection.
+type Listener interface {
+	syscall.Conn
+	Addr() net.Addr
+}
+
+// Serve accepts from l until ctx ends, and relays. It does not close l, which may be served again, by
+// another server too: what it has accepted is relayed until [Server.Close]. It may run for several
+// listeners at once. The error is nil unless nothing can be accepted from l: it is closed, or the
+// process has no descriptors for an event loop.
+func (s *Server) Serve(ctx context.Context, l Listener) error {
+	raw, err := l.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -79,16 +87,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return loop.serve(ctx, raw, l.Addr())
 }
 
-func (s *Server) addListener(l net.Listener) {
+func (s *Server) addListener(l Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listeners = append(s.listeners, l)
 }
 
-func (s *Server) removeListener(l net.Listener) {
+func (s *Server) removeListener(l Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.listeners = slices.DeleteFunc(s.listeners, func(other net.Listener) bool { return other == l })
+	s.listeners = slices.DeleteFunc(s.listeners, func(other Listener) bool { return other == l })
 }
 
 // startLoop returns the event loop, which is started if need be.

@@ -117,12 +117,7 @@ func (l *publicListener) serve(a *App) {
 
 // relay has the relay accept connections from a socket until ctx ends.
 func (l *publicListener) relay(ctx context.Context, a *App, socket *listener.Public) {
-	f, err := socket.File()
-	if err == nil {
-		err = a.relay.accept(ctx, l.address, f)
-		f.Close()
-	}
-	if err != nil {
+	if err := a.relay.accept(ctx, l.address, socket); err != nil {
 		a.logger.Error("listener failed", "app", a.name, "address", l.address, "error", err)
 	}
 }

@@ -109,7 +109,7 @@ func (r *relayApp) release(name string) {
 }
 
 // accept has connections accepted from a listening socket until ctx ends.
-func (r *relayApp) accept(ctx context.Context, address string, socket *os.File) error {
+func (r *relayApp) accept(ctx context.Context, address string, socket remote.Socket) error {
 	d := remote.Door{Door: r.doors.Add(1), App: r.id, Address: address, Socket: socket}
 	if err := r.relay.Open(ctx, d); err != nil {
 		return err

@@ -140,7 +140,12 @@ func TestAnUpgradePassesOnEverySocketOfAnAddress(t *testing.T) {
 		}
 		n := 0
 		for _, s := range sockets {
-			l, err := s.Listener()
+			f, err := s.File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := net.FileListener(f)
+			f.Close()
 			for err == nil && s.Pending() {
 				conn, err := l.Accept()
 				if err != nil {
@@ -150,6 +155,7 @@ func TestAnUpgradePassesOnEverySocketOfAnAddress(t *testing.T) {
 				n++
 				conn.Close()
 			}
+			l.Close()
 			s.Close()
 		}
 		if n != clients {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"slices"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"tideover/listener"
 	"tideover/proxy"
 	"tideover/proxy/connlimit"
 	"tideover/proxy/gate"
@@ -342,7 +342,7 @@ func (l *Local) Retire(ctx context.Context) error {
 
 // Open is that of Relay.
 func (l *Local) Open(ctx context.Context, d Door) error {
-	accepted, err := net.FileListener(d.Socket)
+	accepted, err := listener.NewDescriptor(d.Socket) // in no poller but that of the event loop
 	if err != nil {
 		return err
 	}

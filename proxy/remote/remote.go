@@ -3,7 +3,9 @@ package remote
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -212,12 +214,18 @@ type Proof struct {
 	Verify bool `json:"verify,omitempty"`
 }
 
+// A Socket is an open descriptor, such as a listener.Descriptor.
+type Socket interface {
+	syscall.Conn
+	io.Closer
+}
+
 // A Door is a listening socket from which the relay accepts.
 type Door struct {
-	Door    uint64   `json:"door"` // number, for the life of the supervisor; not 0
-	App     AppID    `json:"app"`
-	Address string   `json:"address"` // as the configuration has it; for logs
-	Socket  *os.File `json:"-"`
+	Door    uint64 `json:"door"` // number, for the life of the supervisor; not 0
+	App     AppID  `json:"app"`
+	Address string `json:"address"` // as the configuration has it; for logs
+	Socket  Socket `json:"-"`
 }
 
 // Mark names the beginning of a count of held requests. It is valid in one relay only.

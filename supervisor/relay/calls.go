@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"tideover/listener"
 	"tideover/proxy/remote"
 )
 
@@ -99,7 +100,7 @@ func (k *Keeper) End(ctx context.Context) error {
 
 // Open is that of remote.Relay.
 func (k *Keeper) Open(ctx context.Context, o remote.Door) error {
-	socket, err := remote.DuplicateFile(o.Socket)
+	socket, err := listener.NewDescriptor(o.Socket) // no wake-up of this process for the relay's connections
 	if err != nil {
 		return err
 	}

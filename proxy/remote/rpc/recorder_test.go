@@ -87,7 +87,7 @@ func (r *recorder) End(context.Context) error {
 	return nil
 }
 func (r *recorder) Open(_ context.Context, d remote.Door) error {
-	inode := inodeOf(int(d.Socket.Fd()))
+	inode := inodeOf(int(d.Socket.(*os.File).Fd()))
 	d.Socket = nil
 	r.record(d)
 	r.mu.Lock()
