@@ -66,7 +66,6 @@ const (
 type row struct {
 	api.AppStatus
 	trend.Summary
-	host   string // reserved for apps of other hosts; empty: this one
 	daemon int
 }
 
