@@ -53,7 +53,7 @@ func relayRequests(r *report, args []string) {
 	g := gate.New(gate.Settings{Limit: 1000, Timeout: 10 * time.Second})
 	g.Swap(target)
 	server := proxy.NewServer(proxy.Options{App: "shop", Gate: g})
-	go server.Serve(context.Background(), l)
+	go server.Serve(context.Background(), l.(proxy.Listener))
 }
 
 // serveReceived serves a received socket with net/http.
