@@ -50,6 +50,9 @@ type Settings struct {
 	// HealthPath is a path to which the server itself answers 200, or 503 when it is leaving. Its
 	// requests are never held. Empty: none.
 	HealthPath string
+	// Draining has HealthPath answered with 503 as well: front-ends are to send new requests
+	// elsewhere, and those that come are served.
+	Draining bool
 
 	// AllowHalfClose says that a client that has sent FIN still waits for its response; else it
 	// counts as gone.

@@ -68,17 +68,28 @@ func (b *blockingClient) writeError(status int, retryAfter time.Duration, cause 
 	}
 }
 
+// unhealthy is why front-ends are to send nothing new; empty: they may.
+func (x *exchange) unhealthy() string {
+	select {
+	case <-x.app.leaving:
+		return "the service is shutting down"
+	default:
+	}
+	if x.settings.Draining {
+		return "the service is drained"
+	}
+	return ""
+}
+
 // answerHealthCheck answers a front-end's question whether the server is there. A request would be
-// held, and not refused, even while the app is down. A server that is leaving says so by 503.
+// held, and not refused, even while the app is down. A server that is leaving or drained says so by 503.
 func (b *blockingClient) answerHealthCheck() (keep bool) {
 	x := b.exchange
 	x.keepAlive = x.keepAlive && x.request.Body.Empty()
 	answer := x.answer(200, "alive")
-	select {
-	case <-x.app.leaving:
-		answer = x.answer(503, "the service is shutting down")
+	if cause := x.unhealthy(); cause != "" {
+		answer = x.answer(503, cause)
 		x.logError(answer.Status, answer.Cause)
-	default:
 	}
 	x.fail(answered, answer.Status)
 	b.conn.write(http1.AppendLocalResponse(nil, &answer), x.settings.WriteTimeout)

@@ -62,6 +62,7 @@ type App struct {
 	queue     queue
 	restart   restart
 	leases    leases
+	drained   drained // for load balancers
 	hooks     *generation.Hooks
 	deadline  *deadline // of its stop when the daemon ends
 
@@ -128,6 +129,7 @@ func newApp(shared shared, id remote.AppID, cfg *config.App, log *logs.Log) *App
 	}
 	a.queue = queue{app: cfg.Name, logger: a.logger, wake: make(chan struct{}, 1)}
 	a.leases = leases{app: cfg.Name, relay: a.relay, logger: a.logger, history: a.history, byName: map[string]*lease{}}
+	a.drained = newDrained(a)
 	a.hooks = generation.NewHooks(a.launcher, log)
 	switch {
 	case a.state.Stopped(cfg.Name):
@@ -219,6 +221,8 @@ func (a *App) waitEvent(done, or <-chan struct{}) {
 			}
 		case <-a.leases.due():
 			a.leases.expire()
+		case <-a.drained.due():
+			a.drained.expire()
 		case <-a.restart.startOverdue():
 			a.refuseStopped()
 		case <-a.stopped:
@@ -530,7 +534,7 @@ func (a *App) publish() {
 		l := a.leases.byName[name]
 		s.holds = append(s.holds, l.name+" ("+l.by.String()+")")
 	}
-	s.past = a.past
+	s.past, s.drained = a.past, a.drained.record
 	a.snapshot.Store(s)
 	a.exit.update(a.name, s)
 	if started := s.current != nil || s.desired != desiredUp || s.failed; started && !isClosed(a.started) {

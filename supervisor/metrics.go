@@ -58,6 +58,7 @@ func (a *App) metrics() metrics.App {
 		now := a.relay.state()
 		m.Connections, m.Sending, m.Held, m.HeldOldest = now.Connections, now.Sending, now.Held, now.Oldest
 		m.HoldLimit, m.Holds = seen.settings.Hold.Limit, len(seen.holds)
+		m.Drained = seen.drained != nil
 		m.Requests, m.Counters = a.relay.metrics(), a.relay.counters()
 	}
 	return m

@@ -262,7 +262,7 @@ func (c *reconciliation) carryOutAll() error {
 	change := DaemonChange{Commit: func() {}, Discard: func() {}}
 	if c.options.Reconfigure != nil && c.only == nil {
 		var err error
-		if change, err = c.options.Reconfigure(&c.file.Daemon); err != nil {
+		if change, err = c.options.Reconfigure(c.file); err != nil {
 			return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 		}
 	}
@@ -356,6 +356,7 @@ func (c *reconciliation) remove() {
 	c.registry.entries.Store(&entries)
 	for _, m := range gone {
 		m.app.recordStopped(false)
+		m.app.recordDrained(nil)
 		c.options.Logger.Info("app removed", "app", m.app.name)
 	}
 }

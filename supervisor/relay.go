@@ -56,7 +56,16 @@ func (r *relayApp) setLocked() {
 }
 
 func (r *relayApp) configure(cfg *config.App) {
-	r.change(func(s *remote.Set) { s.Gate, s.Settings = gateSettings(cfg), relaySettings(cfg) })
+	r.change(func(s *remote.Set) {
+		draining := s.Settings.Draining
+		s.Gate, s.Settings = gateSettings(cfg), relaySettings(cfg)
+		s.Settings.Draining = draining
+	})
+}
+
+// drain has the health check of front-ends answered with 503, or no longer.
+func (r *relayApp) drain(draining bool) {
+	r.change(func(s *remote.Set) { s.Settings.Draining = draining })
 }
 
 // refuse has all requests answered instead of held; nil ends that.

@@ -7,6 +7,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/state"
 )
 
 // snapshot is the state that an app's goroutine has published. It is never changed.
@@ -26,6 +27,7 @@ type snapshot struct {
 	tried     bool // up, stopped or failed, or a start has failed
 	waits     bool // for its dependencies
 	holds     []string
+	drained   *state.Drained // for load balancers; nil: it is not
 	last      *api.Result
 	past      past
 }

@@ -173,6 +173,7 @@ func (a *App) status() api.AppStatus {
 	if st.Operation = a.progress.Load().status(); st.Operation != nil && seen.spawned != nil {
 		st.Operation.Pid = seen.spawned.Process.Pid()
 	}
+	st.Drained = drainedStatus(seen.drained)
 	st.Warnings = seen.warnings()
 	return st
 }

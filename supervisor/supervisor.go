@@ -70,7 +70,7 @@ type Options struct {
 	Load func() (*config.File, error)
 	// Reconfigure prepares what a configuration that is being applied changes outside of the apps.
 	// An error means that nothing is changed. nil: nothing.
-	Reconfigure func(*config.Daemon) (DaemonChange, error)
+	Reconfigure func(*config.File) (DaemonChange, error)
 	// StopTimeout bounds the whole shutdown, from Announce on; 0: only the timeouts of the apps
 	// do.
 	StopTimeout time.Duration

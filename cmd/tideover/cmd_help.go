@@ -21,7 +21,7 @@ const frontPage = `Keeps Python web apps answering while they restart.
 
 Serve      run · reload · restart · start · stop · apply · shutdown
 Look       status · top · logs · history · events · wait · pid
-Traffic    hold · release · signal
+Traffic    hold · release · drain · undrain · signal
 More       init · check · doctor · import · move · completion · version · help
 
 tideover help VERB     one verb: examples, flags, exit codes

@@ -130,6 +130,16 @@ func (d *fakeDaemon) Release(app string) (api.HoldReport, error) {
 	return d.ended, nil
 }
 
+func (d *fakeDaemon) Drain(app string, r api.DrainRequest) (api.DrainReport, error) {
+	d.note("drain", app, r.For.String())
+	return api.DrainReport{App: app}, nil
+}
+
+func (d *fakeDaemon) Undrain(app, by string) (api.DrainReport, error) {
+	d.note("undrain", app)
+	return api.DrainReport{App: app}, nil
+}
+
 func (d *fakeDaemon) Signal(app string, sig syscall.Signal) error {
 	d.note("signal", app, sig.String())
 	return nil

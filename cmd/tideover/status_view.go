@@ -130,6 +130,8 @@ func requestCells(a api.AppStatus) []term.Cell {
 // attention is why an operator should look at an app; empty: no reason.
 func attention(a api.AppStatus) string {
 	switch {
+	case a.Drained != nil && a.Reason == "":
+		return a.Name + " is " + describeDrained(a.Drained)
 	case a.Reason != "" && a.Next > 0:
 		return a.Reason + "; the next try is in " + humanSeconds(a.Next)
 	case a.Reason != "" && a.State != api.Stopped:
@@ -144,6 +146,16 @@ func attention(a api.AppStatus) string {
 		what = "a warning"
 	}
 	return a.Name + ": " + what + "; tideover status " + a.Name + " says more"
+}
+
+// describeDrained says since when, by which command and until when load balancers are told to send
+// nothing.
+func describeDrained(d *api.Drained) string {
+	until := "until tideover undrain"
+	if d.Left > 0 {
+		until = "for another " + humanSeconds(d.Left)
+	}
+	return fmt.Sprintf("drained for %s, %s (%s)", humanSeconds(time.Since(d.Since).Seconds()), until, d.By)
 }
 
 func orDash(n int) string {
@@ -282,6 +294,9 @@ func printTraffic(line func(what, format string, args ...any), a api.AppStatus) 
 		waiting = ", the oldest for " + humanSeconds(a.HeldOldest)
 	}
 	line("held", "%d%s (at most %d, for %s)", a.Held, waiting, a.HoldLimit, humanSeconds(a.HoldFor))
+	if a.Drained != nil {
+		line("balancers", "are told to send nothing: %s", describeDrained(a.Drained))
+	}
 	for _, h := range a.Holds {
 		line("", "held by %s", h)
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,11 +45,32 @@ const (
 	httpEndpoint   endpoint = "http"   // clients of supervisord, by HTTP
 )
 
+// agentEndpoint is that of HAProxy's agent-check of an app.
+func agentEndpoint(app string) endpoint { return endpoint(agentPrefix + app) }
+
+const agentPrefix = "agent "
+
+// agentOf is the app of an agentEndpoint.
+func (at endpoint) agentOf() (app string, ok bool) { return strings.CutPrefix(string(at), agentPrefix) }
+
+// isSupervisord reports whether clients of supervisord are answered there.
+func (at endpoint) isSupervisord() bool { return at == socketEndpoint || at == httpEndpoint }
+
+// key is the setting that the address comes from.
+func (at endpoint) key() string {
+	if app, ok := at.agentOf(); ok {
+		return "app." + app + ".agent.listen"
+	}
+	return map[endpoint]string{adminEndpoint: "daemon.admin", socketEndpoint: "daemon.supervisor_socket", httpEndpoint: "daemon.supervisor_http"}[at]
+}
+
 // Addresses are where the process answers; an empty one: not there.
 type Addresses struct {
 	Admin  string // HOST:PORT or unix:PATH
 	Socket string // path
 	HTTP   string // HOST:PORT
+	// Agents are the addresses of HAProxy's agent-checks, HOST:PORT, by app.
+	Agents map[string]string
 
 	SocketMode os.FileMode
 	SocketUID  int // -1: this process
@@ -77,9 +100,15 @@ func (a Addresses) all() map[endpoint]string {
 	if a.Socket != "" {
 		all[socketEndpoint] = "unix:" + a.Socket
 	}
+	for app, address := range a.Agents {
+		all[agentEndpoint(app)] = address
+	}
 	maps.DeleteFunc(all, func(_ endpoint, address string) bool { return address == "" })
 	return all
 }
+
+// equal reports whether nothing has to be changed.
+func (a Addresses) equal(b Addresses) bool { return reflect.DeepEqual(a, b) }
 
 // needed is what the process may ask of the supervisor.
 func (a Addresses) needed() control.Access {
@@ -128,7 +157,7 @@ type Change struct {
 func (k *Keeper) Prepare(to Addresses, later bool) (Change, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if to == k.wanted && !k.missing {
+	if to.equal(k.wanted) && !k.missing {
 		return Change{Commit: func() {}, Discard: func() {}}, nil
 	}
 	if len(to.all()) > 0 {
@@ -152,7 +181,7 @@ func (k *Keeper) Prepare(to Addresses, later bool) (Change, error) {
 		switch {
 		case err == nil:
 			opened[at] = socket
-		case (later || k.missing && k.wanted.all()[at] == address) && at != adminEndpoint:
+		case (later || k.missing && k.wanted.all()[at] == address) && at.isSupervisord():
 			missing = true
 			if !k.missing {
 				k.options.Logger.Warn("cannot open address for supervisorctl", "address", address, "error", err, "hint", "it is tried again every second")
@@ -167,7 +196,7 @@ func (k *Keeper) Prepare(to Addresses, later bool) (Change, error) {
 
 // open binds an address.
 func open(at endpoint, address string, to Addresses) (*listener.Public, error) {
-	key := map[endpoint]string{adminEndpoint: "daemon.admin", socketEndpoint: "daemon.supervisor_socket", httpEndpoint: "daemon.supervisor_http"}[at]
+	key := at.key()
 	parsed, err := listener.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
@@ -242,7 +271,7 @@ func (k *Keeper) openMissing(ctx context.Context) {
 			continue
 		}
 		k.mu.Lock()
-		same := k.wanted == to
+		same := k.wanted.equal(to)
 		k.mu.Unlock()
 		if !same {
 			change.Discard()

@@ -128,12 +128,14 @@ func serve(daemon channel, client *control.Client, doors map[endpoint]net.Listen
 	calls := supervisord.NewService(client, about.Identifier)
 	served := make(chan error)
 	accept := func(at endpoint, listener net.Listener) {
-		server := newWebServer(asked)
-		if at != adminEndpoint {
-			server = newCallServer(calls.Handler(about.access(at)))
+		serve := newWebServer(asked).Serve
+		if app, ok := at.agentOf(); ok {
+			serve = agent{asked, app}.serve
+		} else if at != adminEndpoint {
+			serve = newCallServer(calls.Handler(about.access(at))).Serve
 		}
 		go func() {
-			if err := server.Serve(newConnections(listener)); !errors.Is(err, errReplaced) {
+			if err := serve(newConnections(listener)); !errors.Is(err, errReplaced) {
 				served <- err
 			}
 		}()

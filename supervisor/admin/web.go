@@ -104,7 +104,8 @@ func (s *source) live(w http.ResponseWriter, r *http.Request) {
 }
 
 // ready is 200 if a request to each app, or to the one that the path names, would be passed to a
-// process now. The body has a line for each: its name and its state.
+// process now, and should be sent here: not while the app is drained. The body has a line for each: its
+// name and its state.
 func (s *source) ready(w http.ResponseWriter, r *http.Request) {
 	st, err := s.status.answer(r.Context())
 	if err != nil {
@@ -122,7 +123,11 @@ func (s *source) ready(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		found = true
-		fmt.Fprintf(text, "%s %s\n", app.Name, app.State)
+		drained := ""
+		if app.Drained != nil {
+			drained = " drained"
+		}
+		fmt.Fprintf(text, "%s %s%s\n", app.Name, app.State, drained)
 		if !serves(app) {
 			status = http.StatusServiceUnavailable
 		}
@@ -135,7 +140,8 @@ func (s *source) ready(w http.ResponseWriter, r *http.Request) {
 }
 
 // serves reports whether a request would be passed to a process now, as `status --check` says
-// without a probe: not while the app starts, is stopped, or its requests are held.
+// without a probe, and should be sent: not while the app starts, is stopped or drained, or its
+// requests are held.
 func serves(app api.AppStatus) bool {
-	return app.Generation > 0 && len(app.Holds) == 0 && (app.State == api.Running || app.State == api.Reloading)
+	return app.Drained == nil && app.Generation > 0 && len(app.Holds) == 0 && (app.State == api.Running || app.State == api.Reloading)
 }

@@ -148,6 +148,21 @@ type HoldReport struct {
 	Expired  bool          `json:"expired"` // the lease ended by itself
 }
 
+// DrainRequest asks to have load balancers send no new request to an app here.
+type DrainRequest struct {
+	For time.Duration `json:"-"` // 0: until it is ended; package control sends it in seconds
+	By  string        `json:"by,omitempty"`
+}
+
+// DrainReport tells what a drain for load balancers begins with, or has ended with.
+type DrainReport struct {
+	App      string   `json:"app"`
+	For      float64  `json:"for_s"`    // 0: until it is ended
+	Lasted   float64  `json:"lasted_s"` // of one that has ended; 0: there was none
+	InFlight int      `json:"in_flight"`
+	Notices  []string `json:"notices"` // where load balancers are told: "agent 127.0.0.1:8100"
+}
+
 // LogQuery selects lines of the children's output.
 type LogQuery struct {
 	Apps   []string `json:"apps,omitempty"` // selectors, as of Status; empty: all

@@ -86,6 +86,7 @@ type AppStatus struct {
 	Reason    string   `json:"reason,omitempty"`           // why it is in this state, in words
 	Says      string   `json:"says,omitempty"`             // its own words: STATUS of sd_notify
 	Warnings  []string `json:"warnings,omitempty"`         // what endangers what serves
+	Drained   *Drained `json:"drained,omitempty"`          // load balancers are told to send no new request here; nil: they are not
 	HoldLimit int      `json:"hold_limit"`
 	HoldFor   float64  `json:"hold_timeout_s"`
 
@@ -98,6 +99,14 @@ type Crash struct {
 	Generation int       `json:"generation"`
 	Cause      string    `json:"cause"` // in words
 	At         time.Time `json:"at"`
+}
+
+// Drained says since when readiness and the agent-check ask load balancers for no new request.
+// Requests are served.
+type Drained struct {
+	By    string    `json:"by"`
+	Since time.Time `json:"since"`
+	Left  float64   `json:"left_s,omitempty"` // until it ends by itself; 0: until it is ended
 }
 
 // DrainingGeneration is a generation that gets no new request and finishes what it has.

@@ -53,6 +53,14 @@ func checkSupervisorHTTP(s string) error {
 	return checkAdmin(s)
 }
 
+// checkAgent checks agent.listen. HAProxy asks by TCP only.
+func checkAgent(s string) error {
+	if strings.HasPrefix(s, "unix:") {
+		return errors.New(`HAProxy asks an agent by TCP: write "127.0.0.1:8100"`)
+	}
+	return checkAdmin(s)
+}
+
 // isLoopback reports whether only processes of this machine reach a host.
 func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)

@@ -41,3 +41,23 @@ func TestTheAdminAddressIsChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestTheAddressOfAnAgentIsItsOwn(t *testing.T) {
+	const shop = "[app.shop]\ncommand = \"gunicorn -b 127.0.0.1:8000 shop:app\"\nagent.listen = "
+	for text, want := range map[string]string{
+		shop + `"127.0.0.1:8100"`:   "",
+		shop + `":8100"`:            "",
+		shop + `"127.0.0.1:8000"`:   "127.0.0.1:8000 is also an address of shop",
+		shop + `"unix:/run/a.sock"`: "HAProxy asks an agent by TCP",
+		shop + `"systemd:agent"`:    "this address is bound by tideover itself",
+		"[daemon]\nadmin = \"127.0.0.1:8100\"\n" + shop + `"127.0.0.1:8100"`:                                                    "127.0.0.1:8100 is also the address of shop",
+		shop + `"127.0.0.1:8100"` + "\n[app.blog]\ncommand = \"gunicorn -b :8001 blog:app\"\nagent.listen = \"0.0.0.0:8100\"\n": "0.0.0.0:8100 is also an address of shop",
+		"[app.work]\ncommand = \"celery -A shop worker\"\nagent.listen = \"127.0.0.1:8100\"\n":                                  "load balancers send nothing to work",
+	} {
+		dir := files(t, map[string]string{"tideover.toml": text})
+		_, err := Load(filepath.Join(dir, "tideover.toml"))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s\n%v, want %q", text, err, want)
+		}
+	}
+}

@@ -90,6 +90,7 @@ type App struct {
 	Live   Liveness
 	Memory Memory
 	Hold   Hold
+	Agent  Agent
 	Stop   Stop
 	Drain  Drain
 	Log    Log
@@ -203,6 +204,11 @@ type Hold struct {
 	Page        string        // file sent as the body of tideover's own 503; empty: plain text
 	PageText    []byte        // its content, added when the settings are taken into use; nil: plain text
 	RetryAfter  time.Duration // of tideover's own 503
+}
+
+// Agent is where load balancers ask whether to send requests here.
+type Agent struct {
+	Listen string // HOST:PORT of HAProxy's agent-check; empty: none
 }
 
 // Stop says how a generation is stopped.

@@ -161,6 +161,9 @@ var appKeys = []Key{
 	app("hold.retry_after", duration, `"5s"`, Live, func(a *App) *time.Duration { return &a.Hold.RetryAfter },
 		"Retry-After of tideover's own 503"),
 
+	app("agent.listen", checked("address", checkAgent), "", Live, func(a *App) *string { return &a.Agent.Listen },
+		`address of HAProxy's agent-check (agent-check agent-port), HOST:PORT, such as "10.0.0.11:8100"; it answers up ready, up drain (tideover drain, or tideover ends soon) or down (the app is stopped or has failed); left out: none`),
+
 	app("stop.signal", signal, `"TERM"`, Live, func(a *App) *syscall.Signal { return &a.Stop.Signal },
 		"signal that asks the main process to end"),
 	app("stop.timeout", duration, `"35s"`, Live, func(a *App) *time.Duration { return &a.Stop.Timeout },

@@ -192,6 +192,7 @@ ready = { path = "/up", host = "shop.example", status = "200", timeout = "5s", w
 live = { path = "/live", interval = "20s", timeout = "2s", failures = 5 }
 memory = { max = "1GiB", interval = "5s", pause = "5m" }
 hold = { limit = 5, timeout = "5s", max_for = "1h", buffer = "1KiB", buffer_total = "1MiB", alive = "/alive", page = "503.html", retry_after = "9s" }
+agent.listen = "127.0.0.1:8100"
 stop = { signal = "QUIT", timeout = "40s", tree = true }
 drain = { timeout = "5s", tunnels = "5s" }
 log = { file = "/var/log/shop.log", max_size = "5MiB", every = "1d", backups = 9, max_age = "30d", compress = false, mode = "0600", stdout = false, journal = true, merge_stderr = true, access = "slow", access_slow = "2s", access_format = "json", access_file = "/var/log/shop.access", buffer = "1MiB" }

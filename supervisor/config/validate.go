@@ -76,6 +76,7 @@ func (l *loader) checkAll() {
 			}
 		}
 	}
+	l.checkAgents(addresses)
 	l.checkAdmin(addresses)
 	if len(l.apps) == 0 && l.errors == 0 {
 		l.add(noApp(l.main.path))
@@ -114,6 +115,23 @@ func (l *loader) checkAddresses(d *draft, earlier *addressIndex) {
 	}
 	for _, a := range d.Listen {
 		earlier.add(a, d.App)
+	}
+}
+
+// checkAgents reports addresses of agents that are those of apps or of other agents, and adds them to
+// the index.
+func (l *loader) checkAgents(addresses *addressIndex) {
+	for _, d := range l.apps {
+		if d.Agent.Listen == "" || l.full() {
+			continue
+		}
+		if !d.Listens() && !d.QueryGunicorn {
+			l.addFinding(d, finding{key: "agent.listen", message: "agent.listen is for apps with a public address: load balancers send nothing to " + d.Name})
+		}
+		for _, other := range addresses.overlapping(d.Agent.Listen) {
+			l.addFinding(d, finding{key: "agent.listen", message: fmt.Sprintf("%s is also an address of %s (%s)", d.Agent.Listen, other.app.Name, other.address)})
+		}
+		addresses.add(d.Agent.Listen, d.App)
 	}
 }
 

@@ -160,6 +160,20 @@ func (c *Client) Release(ctx context.Context, app string) (api.HoldReport, error
 	return report, err
 }
 
+// Drain has load balancers send no new request to app for a time; 0: until Undrain.
+func (c *Client) Drain(ctx context.Context, app string, r api.DrainRequest) (api.DrainReport, error) {
+	var report api.DrainReport
+	err := c.unary(ctx, http.MethodPost, "/v1/drain", drainRequest{app, seconds(r.For)}, &report)
+	return report, err
+}
+
+// Undrain ends the drain of app. It is no error when there is none.
+func (c *Client) Undrain(ctx context.Context, app string) (api.DrainReport, error) {
+	var report api.DrainReport
+	err := c.unary(ctx, http.MethodPost, "/v1/undrain", appRequest{app}, &report)
+	return report, err
+}
+
 // Signal sends sig to the main process of app.
 func (c *Client) Signal(ctx context.Context, app string, sig syscall.Signal) error {
 	return c.unary(ctx, http.MethodPost, "/v1/signal", signalRequest{app, sig}, &struct{}{})

@@ -99,6 +99,14 @@ func (d *fakeBackend) Hold(_ context.Context, app string, r api.HoldRequest) (Ho
 	return d.hold, nil
 }
 
+func (d *fakeBackend) Drain(app string, r api.DrainRequest) (api.DrainReport, error) {
+	return api.DrainReport{App: app, For: r.For.Seconds()}, nil
+}
+
+func (d *fakeBackend) Undrain(app, by string) (api.DrainReport, error) {
+	return api.DrainReport{App: app, Lasted: 1}, nil
+}
+
 func (d *fakeBackend) Release(app string) (api.HoldReport, error) {
 	d.note("release " + app)
 	return api.HoldReport{App: app, Held: 3.1}, nil

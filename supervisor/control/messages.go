@@ -84,6 +84,11 @@ func (r listenRequest) request() api.ListenRequest {
 	return r.ListenRequest
 }
 
+type drainRequest struct {
+	App string  `json:"app"`
+	For seconds `json:"for_s,omitempty"`
+}
+
 type appRequest struct {
 	App string `json:"app"`
 }

@@ -36,6 +36,8 @@ func routes() []route {
 		{"POST", "/v1/apply", roleSupervisor, true, handleApply},
 		{"POST", "/v1/hold", roleOperator, true, handleHold},
 		{"POST", "/v1/release", roleOperator, true, handleRelease},
+		{"POST", "/v1/drain", roleOperator, true, handleDrain},
+		{"POST", "/v1/undrain", roleOperator, true, handleUndrain},
 		{"POST", "/v1/signal", roleSupervisor, true, handleSignal},
 		{"POST", "/v1/listen", roleAdmin, true, handleListen},
 		{"POST", "/v1/unlisten", roleAdmin, true, handleUnlisten},
@@ -168,6 +170,32 @@ func handleRelease(c *call) error {
 	}
 	c.app = r.App
 	report, err := c.server.backend.Release(r.App)
+	if err != nil {
+		return err
+	}
+	return c.reply(report)
+}
+
+func handleDrain(c *call) error {
+	var r drainRequest
+	if err := c.decodeAll(&r); err != nil {
+		return err
+	}
+	c.app = r.App
+	report, err := c.server.backend.Drain(r.App, api.DrainRequest{For: time.Duration(r.For), By: c.caller().String()})
+	if err != nil {
+		return err
+	}
+	return c.reply(report)
+}
+
+func handleUndrain(c *call) error {
+	var r appRequest
+	if err := c.decodeAll(&r); err != nil {
+		return err
+	}
+	c.app = r.App
+	report, err := c.server.backend.Undrain(r.App, c.caller().String())
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type Backend interface {
 	Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult
 	Hold(ctx context.Context, app string, r api.HoldRequest) (Hold, error)
 	Release(app string) (api.HoldReport, error)
+	Drain(app string, r api.DrainRequest) (api.DrainReport, error)
+	Undrain(app, by string) (api.DrainReport, error)
 	Signal(app string, sig syscall.Signal) error
 	Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error
 	History(ctx context.Context, q api.HistoryQuery, yield func(api.Record) bool) error

@@ -167,6 +167,7 @@ func (e emitter) putTraffic(a *App) {
 		tunnels: a.Tunnels, sending: a.Sending} {
 		e.put(f, float64(n), a.Name)
 	}
+	e.put(drained, oneIf(a.Drained), a.Name)
 	e.put(heldOldest, a.HeldOldest.Seconds(), a.Name)
 }
 

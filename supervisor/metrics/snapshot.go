@@ -54,7 +54,8 @@ type App struct {
 	Held        int
 	HeldOldest  time.Duration
 	HoldLimit   int
-	Holds       int // that are in force
+	Holds       int  // that are in force
+	Drained     bool // load balancers are told to send nothing
 	Requests    remote.Metrics
 	Counters    remote.Counters
 }

@@ -84,6 +84,7 @@ var (
 		panel{"Oldest held request", "s", `tideover_app_held_oldest_seconds{app=~"$app"}`, byApp})
 	holdLimit   = declare("tideover_app_hold_limit", gauge, "Requests that may be held (hold.limit).", ofApp, panel{})
 	holds       = declare("tideover_app_holds", gauge, "Holds in force that an operator has asked for.", ofApp, panel{})
+	drained     = declare("tideover_app_drained", gauge, "1 while load balancers are told to send no new request to the app here (tideover drain), else 0.", ofApp, panel{})
 	connections = declare("tideover_app_connections", gauge, "Connections of clients that are open.", ofApp,
 		panel{"Connections of clients", "short", `tideover_app_connections{app=~"$app"}`, byApp})
 	tunnels = declare("tideover_app_tunnels", gauge, "Tunnels (after a 101) of the generation that serves.", ofApp, panel{})

@@ -1,6 +1,6 @@
 // Package state is the file that outlives the daemon: the process trees it
 // started, so that the next daemon ends them before it starts a second copy, and
-// the apps that the operator stopped.
+// the apps that the operator stopped or drained.
 package state
 
 import (
@@ -55,6 +55,14 @@ type content struct {
 	Hooks   map[string]process.Record         `json:"hooks"`   // token -> the hook's tree
 	Last    map[string]int                    `json:"last"`    // app -> highest generation ever used
 	Stopped map[string]bool                   `json:"stopped"` // by the operator
+	Drained map[string]Drained                `json:"drained"` // for load balancers
+}
+
+// Drained is an app to which load balancers are to send nothing.
+type Drained struct {
+	By    string    `json:"by"`
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"` // zero: until it is ended
 }
 
 const formatVersion = 1
@@ -67,7 +75,8 @@ type checksummed struct {
 
 // newContent is the content of a file that was never written.
 func newContent() content {
-	return content{Version: formatVersion, Trees: map[string]map[int]process.Record{}, Hooks: map[string]process.Record{}, Last: map[string]int{}, Stopped: map[string]bool{}}
+	return content{Version: formatVersion, Trees: map[string]map[int]process.Record{}, Hooks: map[string]process.Record{}, Last: map[string]int{}, Stopped: map[string]bool{},
+		Drained: map[string]Drained{}}
 }
 
 // Open takes the lock in dir and reads the file of the last daemon. A file that
@@ -139,6 +148,7 @@ func decode(text []byte) (content, error) {
 	maps.Copy(c.Hooks, read.Hooks)
 	maps.Copy(c.Last, read.Last)
 	maps.Copy(c.Stopped, read.Stopped)
+	maps.Copy(c.Drained, read.Drained)
 	return c, nil
 }
 
@@ -337,6 +347,31 @@ func (s *Store) Stopped(app string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.content.Stopped[app]
+}
+
+// SetDrained records that load balancers are to send nothing to an app; nil: that this has ended. It
+// returns when that is on the disk.
+func (s *Store) SetDrained(app string, d *Drained) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d != nil {
+		s.content.Drained[app] = *d
+	} else if _, recorded := s.content.Drained[app]; recorded {
+		delete(s.content.Drained, app)
+	} else {
+		return nil
+	}
+	return s.saveLocked(true)
+}
+
+// Drained returns the record of SetDrained, or nil.
+func (s *Store) Drained(app string) *Drained {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d, recorded := s.content.Drained[app]; recorded {
+		return &d
+	}
+	return nil
 }
 
 // Close writes what was not saved yet, and releases the lock.

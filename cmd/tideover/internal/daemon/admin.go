@@ -30,29 +30,31 @@ func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 			return d.control.ServeViewer(ctx, end, access)
 		},
 	})
-	cfg := d.Config.Daemon
-	if _, err := adminAddresses(&cfg); err != nil && cfg.Supervisor.User != "" { // without the password nothing that asks for it is opened
+	file := *d.Config
+	cfg := &file.Daemon
+	if _, err := adminAddresses(&file); err != nil && cfg.Supervisor.User != "" { // without the password nothing that asks for it is opened
 		d.logger.Warn("cannot open address for supervisorctl", "address", cfg.Supervisor.HTTP, "error", err, "hint", "write the password into supervisor_password_file, then: tideover apply")
 		if cfg.Supervisor.SocketAuth {
 			cfg.Supervisor.Socket = ""
 		}
 		cfg.Supervisor.HTTP, cfg.Supervisor.User, cfg.Supervisor.SocketAuth = "", "", false
 	}
-	change, err := prepareAdmin(keeper, &cfg, true)
+	change, err := prepareAdmin(keeper, &file, true)
 	switch {
 	case err == nil:
 		change.Commit()
 	case d.Handoff != nil:
 		d.logger.Error("cannot open admin address", "error", err, "hint", "free the address, then: tideover apply")
 	default:
-		return nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "daemon.admin is the address of /metrics, /-/live and /-/ready, daemon.supervisor_* are for supervisorctl"}
+		return nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "daemon.admin is the address of /metrics, /-/live and /-/ready, daemon.supervisor_* are for supervisorctl, agent.listen is for HAProxy"}
 	}
 	return keeper, nil
 }
 
 // prepareAdmin binds the addresses. Root makes no socket on a path that others can change: a symlink
 // on it could lead to any directory. later is that of Keeper.Prepare.
-func prepareAdmin(keeper *admin.Keeper, cfg *config.Daemon, later bool) (admin.Change, error) {
+func prepareAdmin(keeper *admin.Keeper, file *config.File, later bool) (admin.Change, error) {
+	cfg := &file.Daemon
 	adminPath, _ := strings.CutPrefix(cfg.Admin, "unix:")
 	if adminPath == cfg.Admin {
 		adminPath = "" // TCP
@@ -65,7 +67,7 @@ func prepareAdmin(keeper *admin.Keeper, cfg *config.Daemon, later bool) (admin.C
 			return admin.Change{}, fmt.Errorf("daemon.%s: %w", key, err)
 		}
 	}
-	to, err := adminAddresses(cfg)
+	to, err := adminAddresses(file)
 	if err != nil {
 		return admin.Change{}, err
 	}
@@ -73,10 +75,16 @@ func prepareAdmin(keeper *admin.Keeper, cfg *config.Daemon, later bool) (admin.C
 }
 
 // adminAddresses are the addresses of the admin process, with the password.
-func adminAddresses(cfg *config.Daemon) (admin.Addresses, error) {
+func adminAddresses(file *config.File) (admin.Addresses, error) {
+	cfg := &file.Daemon
 	s := cfg.Supervisor
-	to := admin.Addresses{Admin: cfg.Admin, Socket: s.Socket, HTTP: s.HTTP, SocketMode: s.SocketMode, SocketUID: -1, SocketGID: -1,
+	to := admin.Addresses{Admin: cfg.Admin, Socket: s.Socket, HTTP: s.HTTP, SocketMode: s.SocketMode, SocketUID: -1, SocketGID: -1, Agents: map[string]string{},
 		Supervisor: admin.Supervisor{Identifier: s.Identifier, User: s.User, SocketAuth: s.SocketAuth}}
+	for _, app := range file.Apps {
+		if app.Agent.Listen != "" {
+			to.Agents[app.Name] = app.Agent.Listen
+		}
+	}
 	var err error
 	if to.SocketUID, to.SocketGID, err = lookUpOwner(s.SocketOwner); err != nil {
 		return to, fmt.Errorf("daemon.supervisor_socket_owner: %w", err)
@@ -84,11 +92,11 @@ func adminAddresses(cfg *config.Daemon) (admin.Addresses, error) {
 	if s.User == "" {
 		return to, nil
 	}
-	file, err := (safepath.Opener{}).ReadFile(s.PasswordFile)
+	password, err := (safepath.Opener{}).ReadFile(s.PasswordFile)
 	if err != nil {
 		return to, fmt.Errorf("daemon.supervisor_password_file: %w", err)
 	}
-	to.Supervisor.Password, _, _ = strings.Cut(string(file.Text), "\n")
+	to.Supervisor.Password, _, _ = strings.Cut(string(password.Text), "\n")
 	if to.Supervisor.Password = strings.TrimRight(to.Supervisor.Password, "\r"); to.Supervisor.Password == "" {
 		return to, fmt.Errorf("daemon.supervisor_password_file: %s is empty", s.PasswordFile)
 	}
@@ -150,7 +158,8 @@ func (d *daemon) confinement(socketPath string) (confine.Options, error) {
 }
 
 // reconfigure prepares what a configuration changes outside of the apps.
-func (d *daemon) reconfigure(to *config.Daemon) (supervisor.DaemonChange, error) {
+func (d *daemon) reconfigure(file *config.File) (supervisor.DaemonChange, error) {
+	to := &file.Daemon
 	level, err := d.logLevel(to)
 	if err != nil {
 		return supervisor.DaemonChange{}, err
@@ -160,7 +169,7 @@ func (d *daemon) reconfigure(to *config.Daemon) (supervisor.DaemonChange, error)
 			return supervisor.DaemonChange{}, err
 		}
 	}
-	change, err := prepareAdmin(d.admin, to, false)
+	change, err := prepareAdmin(d.admin, file, false)
 	return supervisor.DaemonChange{Commit: func() {
 		change.Commit()
 		d.setLogLevel(level)
