@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -44,8 +45,8 @@ type Public struct {
 	options Options     // with a mode
 	rival   rival
 
-	opened bool // by Open or Rebind, so that no other process has set O_NONBLOCK
-	socket *Descriptor
+	unshared atomic.Bool // Open has created it, and Share has not prepared it yet
+	socket   *Descriptor
 
 	close sync.Once
 	err   error
@@ -108,7 +109,9 @@ func openTCP(a Address) (*Public, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Public{address: a, bound: l.Addr(), opened: true, socket: d}, nil
+	p := &Public{address: a, bound: l.Addr(), socket: d}
+	p.unshared.Store(true)
+	return p, nil
 }
 
 // openUnix opens a unix socket as r says.
@@ -120,7 +123,8 @@ func openUnix(a Address, o Options, r pathRequest) (*Public, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Public{address: a, file: file, options: o, opened: true, socket: &Descriptor{fd: fd}}
+	p := &Public{address: a, file: file, options: o, socket: &Descriptor{fd: fd}}
+	p.unshared.Store(true)
 	if p.bound, err = boundAddress(p.socket); err != nil {
 		p.Close()
 		return nil, err
@@ -212,7 +216,8 @@ func rootCause(err error) error {
 
 // FromFile returns a Public for a listening stream socket that is open already, such as
 // those of SystemdSockets. It uses a duplicate: f still belongs to the caller, and as long
-// as f is open the socket stays open and can be used again. O_NONBLOCK stays as it is. Close does not remove the path.
+// as f is open the socket stays open and can be used again. O_NONBLOCK stays as it is. Close does
+// not remove the path.
 func FromFile(f *os.File) (*Public, error) {
 	err := withFD(f, func(fd int) error {
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
@@ -284,8 +289,8 @@ func (p *Public) Inode() uint64 {
 func (p *Public) Addr() net.Addr { return p.bound }
 
 // File returns a duplicate, which the caller must close. It is close-on-exec, and O_NONBLOCK of the
-// open file description stays as it is.
-// A process that keeps it open wakes up for each connection when that is set: see Descriptor.
+// open file description stays as it is. While that is set, a process that keeps the file open wakes
+// up for each connection: see Descriptor.
 func (p *Public) File() (*os.File, error) {
 	d, err := NewDescriptor(p)
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 )
 
 // Share prepares the socket to be passed to children that accept from it themselves. The open file
-// description, which all of them share, is blocking, as those that service managers pass; one that
-// was inherited stays as it is, because processes may use it already.
+// description, which all of them share, is blocking, as those that service managers pass. One that
+// was inherited, or shared before, stays as it is: processes use it, and may have set O_NONBLOCK.
 func (p *Public) Share() error {
-	if !p.opened {
+	if !p.unshared.Swap(false) {
 		return nil
 	}
 	err := withFD(p, func(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, false)) })
