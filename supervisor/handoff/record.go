@@ -1,0 +1,208 @@
+package handoff
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"tideover/proxy/remote"
+	"tideover/supervisor/api"
+	"tideover/supervisor/process"
+)
+
+// RecordVersion is the version of Record. Fields are only added, so that a program reads what an
+// earlier one and a later one have written; the version changes when a field has to mean something
+// else.
+const RecordVersion = 1
+
+// A Record is what a supervisor intends, for the one that takes its place after its death: the
+// processes, the descriptors and the relay have outlived it. It is committed before each step that
+// cannot be taken back, so it may be ahead of the truth by one step; Restore compares the two.
+//
+// Descriptors are named as in the Store. Those that no record names are dropped, and processes that
+// no record names are ended.
+type Record struct {
+	Version int `json:"version"`
+	// Epoch is that of the supervisor. Each one has a higher one than those before it.
+	Epoch  uint64                `json:"epoch"`
+	Daemon DaemonRecord          `json:"daemon"`
+	Relays []RelayRecord         `json:"relays,omitempty"`
+	Apps   map[string]*AppRecord `json:"apps"`
+}
+
+// DaemonRecord is what is no part of an app.
+type DaemonRecord struct {
+	Program string `json:"program"` // its version
+	// Configuration is the one that was applied: the files may have changed since, or be faulty.
+	Configuration json.RawMessage `json:"configuration,omitempty"`
+	Applying      *Operation      `json:"applying,omitempty"` // nil: no configuration is being applied
+	Ready         bool            `json:"ready,omitempty"`    // READY=1 was sent
+	Reloading     bool            `json:"reloading,omitempty"`
+	Announced     time.Time       `json:"announced,omitzero"` // when the shutdown was announced
+	Leaving       bool            `json:"leaving,omitempty"`  // the apps are being stopped
+	LastApp       remote.AppID    `json:"last_app"`           // number of the app that was made last
+	LastDoor      uint64          `json:"last_door"`
+	LastRelay     uint64          `json:"last_relay"`
+	Descriptors   []string        `json:"descriptors,omitempty"` // control socket, locks, sockets of a service manager
+}
+
+// RelayRecord is one process that relays.
+type RelayRecord struct {
+	Number   uint64         `json:"number"`
+	Program  string         `json:"program"`
+	Tree     process.Record `json:"tree"`
+	Page     int            `json:"page"` // index of its page of counters
+	Draining bool           `json:"draining,omitempty"`
+	// Descriptors are its channel, its page and the read end of its log.
+	Channel string `json:"channel"`
+	Counts  string `json:"counts"`
+	Log     string `json:"log"`
+}
+
+// AppRecord is one app.
+type AppRecord struct {
+	ID         remote.AppID `json:"id"`
+	Settings   string       `json:"settings,omitempty"` // name of those in force, in Configuration
+	Version    uint64       `json:"version"`            // of the last remote.Set
+	NextNumber int          `json:"next_number"`        // of the next generation
+	Desired    Desired      `json:"desired"`
+	Restart    RestartState `json:"restart,omitzero"`
+	// Generations are those that may have processes, the oldest first.
+	Generations []*GenerationRecord `json:"generations,omitempty"`
+	Hooks       []HookRecord        `json:"hooks,omitempty"`
+	Leases      []Lease             `json:"leases,omitempty"`
+	Operation   *Operation          `json:"operation,omitempty"` // that runs; nil: none
+	Last        *api.Result         `json:"last,omitempty"`      // of the last reload or restart
+	Listeners   []ListenerRecord    `json:"listeners,omitempty"`
+	Watched     []WatchedFile       `json:"watched,omitempty"`
+}
+
+// Desired is the state that an app is to have.
+type Desired string
+
+const (
+	Up       Desired = "up"
+	Stopped  Desired = "stopped"  // by the operator, or not started yet
+	Finished Desired = "finished" // the restart policy leaves it down
+)
+
+// RestartState is what the restart policy of an app knows.
+type RestartState struct {
+	FailedStarts int         `json:"failed_starts,omitempty"`
+	Exits        []time.Time `json:"exits,omitempty"`
+	Crashes      int         `json:"crashes,omitempty"`
+	Crashed      bool        `json:"crashed,omitempty"`
+	Failed       bool        `json:"failed,omitempty"`
+	Reason       string      `json:"reason,omitempty"`
+	Waits        bool        `json:"waits,omitempty"`  // for other apps to start
+	Until        time.Time   `json:"until,omitzero"`   // requests of a stopped app are held
+	LastStatus   int         `json:"status,omitempty"` // with which the last generation was ready
+}
+
+// ListenerRecord is one public address. The last socket has the path of a unix socket.
+type ListenerRecord struct {
+	Address string   `json:"address"`
+	Passed  bool     `json:"passed,omitempty"` // by a service manager
+	Sockets []Socket `json:"sockets"`
+}
+
+// Socket is a listening socket.
+type Socket struct {
+	Door   uint64 `json:"door,omitempty"` // of the relay; 0: none
+	Socket string `json:"socket"`
+	Path   string `json:"path,omitempty"` // O_PATH descriptor of the file of a unix socket
+}
+
+// Phase is how far a generation has come. It is committed before what it names is done, but for
+// Ready and Serving, which are committed after it.
+type Phase string
+
+const (
+	// Starting: its process may have been forked.
+	Starting Phase = "starting"
+	// Ready: its first answer has counted. It is about to get requests.
+	Ready Phase = "ready"
+	// Serving: the relay has it as the target of the app, and has said so.
+	Serving Phase = "serving"
+	// Stopping: it is out of service, and drains.
+	Stopping Phase = "stopping"
+)
+
+// GenerationRecord is one generation. The descriptors of its state are named here and have no numbers.
+type GenerationRecord struct {
+	GenerationState
+	Phase Phase `json:"phase"`
+	// Token is that of its process tree, known before the fork.
+	Token string `json:"token"`
+	// Settings are its own, where they are not those of the app any more.
+	Settings json.RawMessage `json:"settings,omitempty"`
+	Revision string          `json:"revision,omitempty"`
+	Reason   string          `json:"reason,omitempty"`
+	From     int             `json:"from,omitempty"`
+	Marker   []byte          `json:"marker,omitempty"`
+
+	StopReason int       `json:"stop_reason,omitempty"`
+	Drain      time.Time `json:"drain,omitzero"`   // when its drain ends at the latest
+	Tunnels    time.Time `json:"tunnels,omitzero"` // and that of its tunnels
+	Grace      time.Time `json:"grace,omitzero"`   // when what lives gets SIGKILL; zero: the stop signal was not sent
+
+	// Names of descriptors; empty: it has none.
+	SocketName string            `json:"socket_name,omitempty"`
+	PathName   string            `json:"path_name,omitempty"`
+	NotifyName string            `json:"notify_name,omitempty"`
+	Output     map[string]string `json:"output,omitempty"` // read ends of its log pipes, by stream
+}
+
+// HookRecord is a hook that may run.
+type HookRecord struct {
+	Hook       string `json:"hook"`
+	Generation int    `json:"generation"`
+	Token      string `json:"token"`
+}
+
+// Lease is a hold with the time at which it ends by itself.
+type Lease struct {
+	Name     string        `json:"name"`
+	By       api.Caller    `json:"by"`
+	Token    string        `json:"token,omitempty"` // by which its client attaches again
+	Length   time.Duration `json:"length"`
+	Timeout  time.Duration `json:"timeout"`
+	Began    time.Time     `json:"began"`
+	Ends     time.Time     `json:"ends"`
+	Attached bool          `json:"attached,omitempty"` // it ends with its client's connection
+}
+
+// Operation is a reload, restart, start, stop or apply.
+type Operation struct {
+	ID    string     `json:"id"` // by which its caller asks again
+	Verb  api.Verb   `json:"verb"`
+	By    api.Caller `json:"by"`
+	From  int        `json:"from,omitempty"` // generation that served when it began
+	To    int        `json:"to,omitempty"`   // generation that it has started; 0: none yet
+	Phase string     `json:"phase,omitempty"`
+	Began time.Time  `json:"began"`
+}
+
+// WatchedFile is what was seen last of a file in watch.files.
+type WatchedFile struct {
+	Path  string    `json:"path"`
+	Inode uint64    `json:"inode"`
+	Mtime time.Time `json:"mtime"`
+}
+
+// decodeRecord reads a record of this program or of another one.
+func decodeRecord(text []byte) (*Record, error) {
+	r := &Record{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("cannot decode the record of the former supervisor: %w", err)
+	}
+	if r.Version != RecordVersion {
+		return nil, fmt.Errorf("the record of the former supervisor has version %d, this tideover reads version %d", r.Version, RecordVersion)
+	}
+	for name, a := range r.Apps {
+		if a == nil {
+			delete(r.Apps, name)
+		}
+	}
+	return r, nil
+}
