@@ -311,7 +311,7 @@ func (a *App) onStartFailed(s *startup, why string) {
 		a.scheduleRetry(a.restart.startFailed(), why)
 	}
 	if !s.awaited && (first || a.restart.failed && !failed) {
-		a.hooks.OnFailure(a.settings, s.Number, s.From, s.Reason, why)
+		a.hooks.OnFailure(a.settings, s.Failure(why))
 	}
 }
 

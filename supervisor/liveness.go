@@ -46,7 +46,7 @@ func (a *App) onCrash(g *generation.Generation, action generation.ExitAction, wh
 	a.lastCrash = &api.Crash{Generation: g.Number, Cause: why, At: time.Now()}
 	if action == generation.ExitFail && a.starting == nil {
 		a.setFinished(g.Number, why+`; restart = "never"`, true)
-		a.hooks.OnFailure(a.settings, g.Number, 0, generation.ReasonCrash, why)
+		a.hooks.OnFailure(a.settings, generation.Failure{Number: g.Number, Revision: g.Revision, Reason: generation.ReasonCrash, Text: why})
 		return
 	}
 	a.log.Note(g.Number, "%s", why)

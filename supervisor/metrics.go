@@ -48,7 +48,7 @@ func (a *App) metrics() metrics.App {
 		Draining: len(seen.draining), LinesDropped: a.linesDropped()}
 	a.tally.fill(&m)
 	if g := seen.current; g != nil {
-		m.Generation, m.Revision, m.Ready = g.Number, g.Dir, g.Ready
+		m.Generation, m.Revision, m.Directory, m.Ready = g.Number, g.Revision, g.Dir, g.Ready
 		if g.Target != nil {
 			m.Capacity, m.InFlight, m.Tunnels = g.Target.Concurrency(), g.Target.InFlight(), g.Target.Tunnels()
 		}

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,6 +86,15 @@ func (p *progress) status() *api.Operation {
 		s.PhaseTime = api.Seconds(time.Since(p.phased))
 	}
 	return s
+}
+
+// revision is the word for what is deployed that the callers give, the last of them if there are
+// several; empty: none.
+func (o *operation) revision() (word string) {
+	for _, t := range o.tickets {
+		word = cmp.Or(t.request.Revision, word)
+	}
+	return word
 }
 
 // await handles the app's events until done is ready. It reports false when a stop

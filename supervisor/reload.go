@@ -135,7 +135,7 @@ func (o *operation) stop() {
 	if !o.waitAllStopped() {
 		return
 	}
-	o.result.Generation.To = 0
+	o.result.Generation.To, o.result.Revision.To = 0, ""
 	o.succeed()
 }
 
@@ -178,7 +178,7 @@ func (o *operation) cancelPendingStart() {
 // what exists of it is stopped and the result is nil: the operation has failed,
 // unless it was a plain process that has done its work meanwhile.
 func (o *operation) startGeneration(lenient bool) *startup {
-	s := o.app.start(generation.StartRequest{Reason: generation.Reason(o.verb), From: o.result.Generation.From, Lenient: lenient})
+	s := o.app.start(generation.StartRequest{Reason: generation.Reason(o.verb), From: o.result.Generation.From, Lenient: lenient, Revision: o.revision()})
 	s.awaited = true
 	return o.waitReady(s)
 }
@@ -186,7 +186,7 @@ func (o *operation) startGeneration(lenient bool) *startup {
 // waitReady waits for a startup, with a phase for each of its stages.
 func (o *operation) waitReady(s *startup) *startup {
 	o.result.Generation.To = s.Number
-	for _, stage := range s.Stages {
+	for i, stage := range s.Stages {
 		o.beginPhase(stage.Name)
 		if !o.await(stage.Done()) {
 			o.phaseFailed()
@@ -194,12 +194,13 @@ func (o *operation) waitReady(s *startup) *startup {
 			o.failOvertaken()
 			return nil
 		}
+		if i == 0 {
+			o.result.Revision.To = s.Spec().Revision
+			o.result.Warnings = append(o.result.Warnings, s.Warnings...)
+		}
 		if stage.Err != nil {
 			o.stageFailed(s, stage)
 			return nil
-		}
-		if g := s.Generation(); g != nil {
-			o.result.Revision.To = g.Revision
 		}
 		o.phaseOK(stage.Attrs...)
 	}
@@ -416,7 +417,7 @@ func (o *operation) perform() {
 		a.queue.last = &o.result
 	}
 	if s := o.failure; s != nil && o.result.Exit != api.ExitOK {
-		a.hooks.OnFailure(a.settings, s.Number, s.From, s.Reason, o.result.Error)
+		a.hooks.OnFailure(a.settings, s.Failure(o.result.Error))
 	}
 	o.ensureStart()
 	o.log()

@@ -138,7 +138,7 @@ func (a *App) status() api.AppStatus {
 		st.Next = max(0, api.Seconds(time.Until(seen.next)))
 	}
 	if g := seen.current; g != nil {
-		st.Generation, st.Pid, st.Uptime, st.Directory = g.Number, g.Process.Pid(), api.Seconds(time.Since(g.Ready)), g.Dir
+		st.Generation, st.Revision, st.Pid, st.Uptime, st.Directory = g.Number, g.Revision, g.Process.Pid(), api.Seconds(time.Since(g.Ready)), g.Dir
 		st.Says = g.NotifyStatus()
 		if g.Target != nil {
 			st.Capacity, st.InFlight, st.Tunnels = g.Target.Concurrency(), g.Target.InFlight(), g.Target.Tunnels()
@@ -148,7 +148,7 @@ func (a *App) status() api.AppStatus {
 	}
 	for _, t := range seen.draining {
 		if t.Target != nil {
-			st.Draining = append(st.Draining, api.DrainingGeneration{Generation: t.Number, InFlight: t.Target.InFlight(), Tunnels: t.Target.Tunnels()})
+			st.Draining = append(st.Draining, api.DrainingGeneration{Generation: t.Number, Revision: t.Revision, InFlight: t.Target.InFlight(), Tunnels: t.Target.Tunnels()})
 		}
 	}
 	if a.relay != nil {

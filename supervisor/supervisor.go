@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -384,10 +385,15 @@ func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Ph
 			Phases: []api.PhaseResult{}, ChildOutput: []string{}}
 	}
 	r.App = a.name
+	t := newTicket(r)
+	if r.Revision != "" {
+		if err := api.CheckRevision(r.Revision); err != nil {
+			return t.refused(api.ExitUsage, fmt.Sprintf("%q cannot be a revision: %v", r.Revision, err))
+		}
+	}
 	if r.DryRun {
 		return a.planReload(r)
 	}
-	t := newTicket(r)
 	s.options.Logger.Info("operation requested", "app", a.name, "verb", r.Verb, "by", r.By.String())
 	if !a.do(ctx, func() { a.queue.add(t) }) {
 		return t.refused(api.ExitNotRunning, "tideover is shutting down")

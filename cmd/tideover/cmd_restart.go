@@ -8,7 +8,7 @@ import (
 
 func newRestartCommand(c *cli) *cobra.Command {
 	o := &operation{cli: c, request: api.Request{Verb: api.Restart}}
-	return o.newCommand(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "restart [APP...] [flags]",
 		Short: "Stop the old code, hold requests, start the new code",
 		Example: `  tideover restart            the only app
@@ -17,5 +17,7 @@ func newRestartCommand(c *cli) *cobra.Command {
 There are never two copies. If the new code does not come up, nothing serves
 (exit 8): reload is safer. Several apps are restarted one after another; the
 exit code is the worst of them.`,
-	})
+	}
+	o.takeRevision(cmd)
+	return o.newCommand(cmd)
 }

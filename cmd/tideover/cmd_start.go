@@ -8,7 +8,7 @@ import (
 
 func newStartCommand(c *cli) *cobra.Command {
 	o := &operation{cli: c, request: api.Request{Verb: api.Start}}
-	return o.newCommand(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "start [APP...] [flags]",
 		Short: "Start a stopped app",
 		Example: `  tideover start shop
@@ -17,5 +17,7 @@ func newStartCommand(c *cli) *cobra.Command {
 		Long: `Exits 0 when the app answers. An app that runs already is not changed.
 Several apps are started one after another, also after a failure; the exit code
 is the worst of them.`,
-	})
+	}
+	o.takeRevision(cmd)
+	return o.newCommand(cmd)
 }

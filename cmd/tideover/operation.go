@@ -18,6 +18,11 @@ type operation struct {
 	noWait  bool
 }
 
+// takeRevision adds the flag --revision.
+func (o *operation) takeRevision(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.request.Revision, "revision", "", "`WORD` for what is deployed (default: as the key says)")
+}
+
 // newCommand adds the flags and the action of the operation to cmd.
 func (o *operation) newCommand(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().BoolVar(&o.all, "all", false, "every app of the daemon, one after another")

@@ -34,6 +34,9 @@ func printSuccess(c *cli, r api.Result) {
 		if r.Plain {
 			what, requests = fmt.Sprintf("%s runs generation %d", r.App, r.Generation.To), ""
 		}
+		if r.Revision.To != "" {
+			what += ", revision " + r.Revision.To
+		}
 		if r.Verb == api.Stop {
 			what = r.App + " is stopped"
 		}
@@ -63,15 +66,24 @@ func resultLine(r api.Result) string {
 			api.Attr{Key: "generation", Value: strconv.Itoa(r.Generation.To)},
 			api.Attr{Key: "duration_s", Value: duration})
 		if line, complete := keyValues(append(attrs, counts...)); complete {
-			return line + "\n"
+			return line + "\n" + revisionLine(r)
 		}
 		if !strings.Contains(duration, ".") {
 			attrs[len(attrs)-1].Value = term.Seconds(r.Duration)
 			first, _ := keyValues(attrs)
 			second, _ := keyValues(append(attrs[:1:1], counts...))
-			return first + "\n" + second + "\n"
+			return first + "\n" + second + "\n" + revisionLine(r)
 		}
 	}
+}
+
+// revisionLine is a line of its own for the revision; empty: none is known.
+func revisionLine(r api.Result) string {
+	if r.Revision.To == "" {
+		return ""
+	}
+	line, _ := keyValues([]api.Attr{api.String("app", r.App), api.String("revision", r.Revision.To)})
+	return line + "\n"
 }
 
 // describeRequests counts the requests that an operation held and lost.

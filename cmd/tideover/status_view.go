@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -44,6 +45,10 @@ func statusTable(s term.Screen, apps []api.AppStatus) string {
 	if crashed {
 		t.Columns = append(t.Columns, term.Column{Head: "CRASHES", Right: true, Priority: 4})
 	}
+	revised := slices.ContainsFunc(apps, func(a api.AppStatus) bool { return a.Revision != "" })
+	if revised {
+		t.Columns = append(t.Columns, term.Column{Head: "REVISION", Priority: 2})
+	}
 	t.Columns = append(t.Columns, term.Column{Head: "LAST RELOAD", Priority: 1})
 	for _, a := range apps {
 		row := term.Cells(a.Name, string(a.State), orDash(a.Generation), orDash(a.Pid), uptime(a))
@@ -59,6 +64,9 @@ func statusTable(s term.Screen, apps []api.AppStatus) string {
 		}
 		if crashed {
 			row = append(row, term.Cell{Text: strconv.Itoa(a.Restarts)})
+		}
+		if revised {
+			row = append(row, term.Cell{Text: cmp.Or(a.Revision, dash)})
 		}
 		t.Add(append(row, term.Cell{Text: lastReload(a.LastReload)})...)
 	}
@@ -218,6 +226,9 @@ func statusDetails(s term.Screen, a api.AppStatus) string {
 	}
 	line("command", "%s%s", shellQuoted(a.Command), asUser(a.User))
 	line("directory", "%s", a.Directory)
+	if a.Revision != "" {
+		line("revision", "%s", a.Revision)
+	}
 	if len(a.Labels) > 0 {
 		line("labels", "%s", joinNames(a.Labels))
 	}

@@ -21,6 +21,16 @@ const (
 // RelayNone is the value of the key relay with which no request is relayed.
 const RelayNone = "none"
 
+// What App.Revision can be beside a command.
+const (
+	RevisionAuto = "auto" // by the best evidence in the directory
+	RevisionGit  = "git"  // the commit that is checked out
+	RevisionDir  = "dir"  // the name of the directory, symlinks resolved
+)
+
+// RevisionIs reports whether the key revision is this word, and no command.
+func (a *App) RevisionIs(word string) bool { return len(a.Revision) == 1 && a.Revision[0] == word }
+
 // RestartPolicy says what happens when a process exits by itself.
 type RestartPolicy string
 
@@ -58,6 +68,8 @@ type App struct {
 	EnvFile    []string // absolute; read at every start (see Environment); "-" in front: may be missing
 	EnvClear   bool     // start from PATH, LANG, LC_*, TZ and TERM only
 	EnvPass    []string // names that are inherited in spite of EnvClear or User
+
+	Revision []string // RevisionAuto, RevisionGit, RevisionDir, or a command that prints it
 
 	Relay     string        // "http" or "none"; see Web and Direct
 	Reload    ReloadMode    // empty: see ReloadMode

@@ -33,6 +33,8 @@ var appKeys = []Key{
 		"start from PATH, LANG, LC_*, TZ and TERM instead of all of tideover's environment; an app with a user of its own never gets SSH_*, SUDO_*, DBUS_*, LISTEN_*, NOTIFY_* and CREDENTIALS_DIRECTORY"),
 	app("env_pass", list(text), "", Next, func(a *App) *[]string { return &a.EnvPass },
 		"variables of tideover's environment that are kept in spite of env_clear or user"),
+	app("revision", words, `"auto"`, Live, func(a *App) *[]string { return &a.Revision },
+		`the word for what is deployed, learnt as the app's user at every start: "auto" (the file REVISION, git's commit, or the name of the directory to which a symlink leads), "git", "dir", or a command whose first line it is; --revision of reload, restart and start names another; shown everywhere, and TIDEOVER_REVISION to the app and its hooks`),
 	app("relay", oneOf("http", RelayNone), `"http"`, Reopen, func(a *App) *string { return &a.Relay },
 		"what is between the public socket and the app").values(
 		"tideover relays HTTP, and holds the requests while no generation can answer",

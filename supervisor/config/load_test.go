@@ -167,6 +167,7 @@ env = { A = "1" }
 env_file = [".env", "-/etc/none"]
 env_clear = true
 env_pass = ["AWS_REGION"]
+revision = "git describe"
 relay = "none"
 reload = "replace"
 upstream = "unix"

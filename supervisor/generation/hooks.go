@@ -22,6 +22,7 @@ import (
 //	TIDEOVER_APP          the app's name
 //	TIDEOVER_INSTANCE     its instance, where there are several
 //	TIDEOVER_GENERATION   the generation that is to be started, serves, or has failed
+//	TIDEOVER_REVISION     the word for what is deployed; unset: none is known
 //	TIDEOVER_HOOK         before_start, after_ready, after_reload or on_failure
 //	TIDEOVER_REASON       start, reload, restart or crash: why the generation is
 //	                      started; for on_failure: what has failed
@@ -171,23 +172,38 @@ func (h *Hooks) StopAfterReady(why error) {
 	}
 }
 
+// Failure is what on_failure is told.
+type Failure struct {
+	Number   int // of the generation that has failed
+	Revision string
+	From     int // the generation that served until then, 0: none
+	Reason   Reason
+	Text     string // what happened, in a sentence
+}
+
+// Failure is the Failure of a startup. It may be called when Err may be.
+func (s *Startup) Failure(text string) Failure {
+	return Failure{Number: s.Number, Revision: s.spec.Revision, From: s.From, Reason: s.Reason, Text: text}
+}
+
 // OnFailure runs on_failure. It runs without the app's directory or env files
 // where those are missing: their absence may be the failure.
-func (h *Hooks) OnFailure(cfg *config.App, number, from int, why Reason, what string) {
-	p, err := h.launcher.launchSpec(cfg, number)
+func (h *Hooks) OnFailure(cfg *config.App, f Failure) {
+	p, err := h.launcher.launchSpec(cfg, f.Number)
+	p.Revision = f.Revision
 	var step *process.StartError
 	if errors.As(err, &step) && step.Step == "directory" {
 		p.Dir, err = "/", nil
 	}
 	if err != nil {
-		h.launcher.logger.Error("cannot run hook", "app", cfg.Name, "generation", number, "hook", HookOnFailure, "error", err)
+		h.launcher.logger.Error("cannot run hook", "app", cfg.Name, "generation", f.Number, "hook", HookOnFailure, "error", err)
 		return
 	}
 	if _, err := p.environment(); err != nil {
 		bare := *cfg
 		bare.EnvFile, p.App = nil, &bare
 	}
-	h.runAsync(h.all, HookRun{Hook: HookOnFailure, Spec: p, Reason: why, From: from, Err: what})
+	h.runAsync(h.all, HookRun{Hook: HookOnFailure, Spec: p, Reason: f.Reason, From: f.From, Err: f.Text})
 }
 
 // runAsync runs a hook and closes the channel when it has ended.

@@ -18,7 +18,7 @@ import (
 // Restore makes a Generation of what the program before the exec has left. When
 // it fails, the descriptors are closed.
 func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *Generation, err error) {
-	g := &Generation{LaunchSpec: LaunchSpec{App: cfg, Number: left.Number, Dir: left.Dir, tokens: l.options.State.TreePrefix()}, scratchDir: left.Scratch,
+	g := &Generation{LaunchSpec: LaunchSpec{App: cfg, Number: left.Number, Dir: left.Dir, Revision: left.Revision, tokens: l.options.State.TreePrefix()}, scratchDir: left.Scratch,
 		Started: left.Started, Ready: left.Ready, Lenient: left.Lenient, Status: left.Status}
 	defer func() {
 		if err != nil {
@@ -92,7 +92,7 @@ func inheritNotifySocket(fd int) (*notifySocket, error) {
 
 // HandoffState describes a generation for the next program.
 func (g *Generation) HandoffState() (*handoff.GenerationState, error) {
-	s := &handoff.GenerationState{Number: g.Number, Dir: g.Dir, Scratch: g.scratchDir, Started: g.Started, Ready: g.Ready, Lenient: g.Lenient, Status: g.Status,
+	s := &handoff.GenerationState{Number: g.Number, Dir: g.Dir, Revision: g.Revision, Scratch: g.scratchDir, Started: g.Started, Ready: g.Ready, Lenient: g.Lenient, Status: g.Status,
 		Tree: g.Process.Record()}
 	var errs []error
 	number := func(open syscall.Conn) *int {

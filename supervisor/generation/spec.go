@@ -52,6 +52,9 @@ func newLaunchSpec(cfg *config.App, number int, tokens string) (LaunchSpec, erro
 // identityVars are the environment variables that name the user.
 var identityVars = []string{"HOME", "USER", "LOGNAME", "SHELL"}
 
+// revisionVariable is the variable with the word for what is deployed.
+const revisionVariable = "TIDEOVER_REVISION="
+
 // environment returns the environment of the processes; the env files are read
 // anew. With another user than the daemon's, identityVars are that user's, unless
 // the app's settings set them.
@@ -64,11 +67,15 @@ func (p LaunchSpec) environment() ([]string, error) {
 		})
 		base = append(base, p.User.Env()...)
 	}
+	base = slices.DeleteFunc(base, func(pair string) bool { return strings.HasPrefix(pair, revisionVariable) }) // of another app
 	env, err := p.App.Environment(p.Dir, base)
 	if err != nil {
 		return nil, &api.Error{Exit: api.ExitConfig, Message: err.Error()}
 	}
 	env = append(env, "TIDEOVER_APP="+p.App.Name, "TIDEOVER_GENERATION="+strconv.Itoa(p.Number))
+	if p.Revision != "" {
+		env = append(env, revisionVariable+p.Revision)
+	}
 	if p.App.Instance > 0 {
 		env = append(env, "TIDEOVER_INSTANCE="+strconv.Itoa(p.App.Instance))
 	}

@@ -26,6 +26,7 @@ type Startup struct {
 	spawn  *Stage // makes the generation
 	done   chan struct{}
 
+	Warnings   []string    // once the first stage is done
 	spec       LaunchSpec  // once the first stage is done
 	generation *Generation // once spawn is done; nil: it failed
 	probe      ProbeResult // once done
@@ -69,6 +70,8 @@ type StartRequest struct {
 	// the last generation was ready; 0: there was none.
 	Serving    *Generation
 	LastStatus int
+	// Revision is the word for what is deployed; empty: as the settings of the app say.
+	Revision string
 	// Public are the public sockets of an app without a relay, which the processes inherit.
 	Public []*listener.Public
 }
@@ -91,7 +94,12 @@ func (l *Launcher) Start(log *logs.Log, r StartRequest) *Startup {
 		g, err := l.spawn(log, s.spec, r.Public)
 		if err == nil {
 			s.generation, s.spawn.Attrs = g, []api.Attr{api.Int("pid", g.Process.Pid())}
-			l.logger.Info("started", "app", cfg.Name, "generation", g.Number, "pid", g.Process.Pid())
+			attrs := []any{"app", cfg.Name, "generation", g.Number, "pid", g.Process.Pid()}
+			if g.Revision != "" {
+				s.spawn.Attrs = append(s.spawn.Attrs, api.String("revision", g.Revision))
+				attrs = append(attrs, "revision", g.Revision)
+			}
+			l.logger.Info("started", attrs...)
 		}
 		return err
 	})
@@ -106,7 +114,20 @@ func (l *Launcher) Start(log *logs.Log, r StartRequest) *Startup {
 		}
 		return err
 	})
-	go s.run(ctx, func() (LaunchSpec, error) { return l.launchSpec(cfg, number) })
+	go s.run(ctx, func() (p LaunchSpec, err error) {
+		if p, err = l.launchSpec(cfg, number); err != nil {
+			return p, err
+		}
+		if p.Revision = r.Revision; r.Revision != "" {
+			return p, nil
+		}
+		var unknown error
+		if p.Revision, unknown = l.learnRevision(ctx, log, p); unknown != nil && ctx.Err() == nil {
+			s.Warnings = append(s.Warnings, unknown.Error())
+			l.logger.Warn("revision unknown", "app", cfg.Name, "generation", number, "error", unknown)
+		}
+		return p, nil
+	})
 	return s
 }
 

@@ -13,8 +13,9 @@ import (
 // and is stopped until none of its processes exists. A goroutine of its own
 // carries it out.
 type Teardown struct {
-	Number int
-	Target *Target // nil: it never got requests
+	Number   int
+	Revision string
+	Target   *Target // nil: it never got requests
 
 	reason StopReason
 	done   chan struct{}
@@ -70,7 +71,7 @@ const endTimeout = time.Second
 // Options.Hurry ends, what is left of it is killed. done gets a value, if there is room,
 // once the Teardown is done.
 func (l *Launcher) Stop(g *Generation, reason StopReason, timeouts StopTimeouts, done chan<- struct{}) *Teardown {
-	t := &Teardown{Number: g.Number, Target: g.Target, reason: reason, generation: g, done: make(chan struct{})}
+	t := &Teardown{Number: g.Number, Revision: g.Revision, Target: g.Target, reason: reason, generation: g, done: make(chan struct{})}
 	if g.Target != nil {
 		t.InFlight = g.Target.InFlight()
 	}

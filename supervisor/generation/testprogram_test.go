@@ -17,12 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/supervisor/process"
+	"tideover/supervisor/safepath"
 )
 
 // The test binary is also the shim and, with TESTPROGRAM in its environment, one of the test
 // programs.
 func TestMain(m *testing.M) {
 	process.Shim()
+	safepath.Helper()
 	if name := os.Getenv("TESTPROGRAM"); name != "" {
 		testPrograms[name](os.Args[1:])
 		unix.Exit(0)

@@ -96,22 +96,23 @@ func (b *AppState) LogPipes() []logs.Pipe {
 
 // GenerationState is one generation.
 type GenerationState struct {
-	Number  int            `json:"number"`
-	Dir     string         `json:"dir"`
-	Scratch string         `json:"scratch"`
-	Started time.Time      `json:"started"`
-	Ready   time.Time      `json:"ready"`
-	Lenient bool           `json:"lenient,omitempty"`
-	Status  int            `json:"status,omitempty"` // of its first answer
-	Hooked  bool           `json:"hooked,omitempty"` // its after_ready was running
-	Tree    process.Record `json:"tree"`
-	Network string         `json:"network,omitempty"` // of its socket
-	Address string         `json:"address,omitempty"`
-	Peer    uint8          `json:"peer,omitempty"`         // remote.PeerPassing; of an earlier program: 0, from fields
-	Single  bool           `json:"single,omitempty"`       // remote.Target.OneRequest
-	Private *int           `json:"private,omitempty"`      // the private socket, unless the child opened its own
-	Path    *int           `json:"private_file,omitempty"` // of that, if it is a unix socket: an O_PATH descriptor
-	Notify  *int           `json:"notices,omitempty"`      // the socket of sd_notify
+	Number   int            `json:"number"`
+	Dir      string         `json:"dir"`
+	Revision string         `json:"revision,omitempty"`
+	Scratch  string         `json:"scratch"`
+	Started  time.Time      `json:"started"`
+	Ready    time.Time      `json:"ready"`
+	Lenient  bool           `json:"lenient,omitempty"`
+	Status   int            `json:"status,omitempty"` // of its first answer
+	Hooked   bool           `json:"hooked,omitempty"` // its after_ready was running
+	Tree     process.Record `json:"tree"`
+	Network  string         `json:"network,omitempty"` // of its socket
+	Address  string         `json:"address,omitempty"`
+	Peer     uint8          `json:"peer,omitempty"`         // remote.PeerPassing; of an earlier program: 0, from fields
+	Single   bool           `json:"single,omitempty"`       // remote.Target.OneRequest
+	Private  *int           `json:"private,omitempty"`      // the private socket, unless the child opened its own
+	Path     *int           `json:"private_file,omitempty"` // of that, if it is a unix socket: an O_PATH descriptor
+	Notify   *int           `json:"notices,omitempty"`      // the socket of sd_notify
 }
 
 // Descriptors returns every descriptor of the state.

@@ -115,7 +115,7 @@ func (e emitter) putApp(a *App) {
 		e.put(state, oneIf(s == a.State), a.Name, string(s))
 	}
 	if a.Generation > 0 {
-		e.put(generation, 1, a.Name, strconv.Itoa(a.Generation), filepath.Clean(a.Revision))
+		e.put(generation, 1, a.Name, strconv.Itoa(a.Generation), a.Revision, filepath.Clean(a.Directory))
 		e.put(generationTime, unixSeconds(a.Ready), a.Name)
 		e.put(processes, float64(a.Processes), a.Name)
 		e.put(memory, float64(a.Memory), a.Name)

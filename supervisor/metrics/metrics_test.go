@@ -24,7 +24,7 @@ func full() Snapshot {
 		buckets[i] = uint64(i)
 	}
 	h := remote.Histogram{Buckets: buckets, Sum: 90 * time.Second}
-	app := App{Name: "shop", State: api.Running, Generation: 12, Revision: "/srv/shop/releases/7\xff", Ready: time.Unix(1_800_000_000, 0),
+	app := App{Name: "shop", State: api.Running, Generation: 12, Revision: "1a2b3c", Directory: "/srv/shop/releases/7\xff", Ready: time.Unix(1_800_000_000, 0),
 		Capacity: 4, InFlight: 6, Tunnels: 1, Draining: 1, Processes: 5, Memory: 1 << 28, CPU: time.Minute, MemoryMax: 1 << 30, Starts: 12, StartsFailed: 1, Crashes: 2,
 		LastReload: &api.Result{Exit: api.ExitKeptOld, Ended: time.Unix(1_800_000_100, 0)},
 		Operations: []Operation{{api.Reload, "ok", 9}, {api.Reload, "kept old", 1}}, Phases: []Phase{{api.Reload, "ready", 9, time.Second}},

@@ -30,7 +30,8 @@ type App struct {
 	Name         string
 	State        api.State
 	Generation   int    // that serves; 0: none, and what follows of it is zero
-	Revision     string // that it runs
+	Revision     string // that it runs; empty: unknown
+	Directory    string // that it was started in
 	Ready        time.Time
 	Capacity     int // requests that its workers handle at once; 0: unknown
 	InFlight     int

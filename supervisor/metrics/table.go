@@ -95,7 +95,7 @@ var (
 var (
 	state = declare("tideover_app_state", gauge, "1 for the state that the app is in, 0 for the others.", []string{"app", "state"},
 		panel{"State", "short", `tideover_app_state{app=~"$app"} == 1`, "{{app}} {{state}}"})
-	generation     = declare("tideover_app_generation_info", gauge, "1 for the generation that serves, with its number and the revision that it runs (the directory it was started in).", []string{"app", "generation", "revision"}, panel{})
+	generation     = declare("tideover_app_generation_info", gauge, "1 for the generation that serves, with its number, the revision that it runs (empty: unknown) and the directory it was started in.", []string{"app", "generation", "revision", "directory"}, panel{})
 	generationTime = declare("tideover_app_generation_ready_timestamp_seconds", gauge, "When the generation that serves was ready.", ofApp, panel{})
 	draining       = declare("tideover_app_draining_generations", gauge, "Generations that finish what they have, or are being stopped.", ofApp, panel{})
 	starts         = declare("tideover_app_starts_total", counter, "Generations that became ready since the daemon started.", ofApp, panel{})
