@@ -248,13 +248,17 @@ func (a *App) startUnlessUp() {
 		a.restart.afterStop = true // never two at once
 		return
 	}
-	a.start(generation.StartRequest{Reason: a.restart.startReason(), Lenient: true})
+	a.start(generation.StartRequest{Reason: a.restart.startReason(), Lenient: true}, false)
 }
 
-// start begins to start the next generation.
-func (a *App) start(r generation.StartRequest) *startup {
+// start begins to start the next generation. commanded says that a command asks for it: it may be to
+// deploy other code in the same directory.
+func (a *App) start(r generation.StartRequest, commanded bool) *startup {
 	r.App, r.Serving, r.LastStatus = a.settings, a.current, a.lastStatus
 	r.Public = a.direct.sockets(a.settings.Listen)
+	if !commanded {
+		r.Given = a.givenRevision
+	}
 	a.starting = &startup{Startup: a.launcher.Start(a.log, r)}
 	return a.starting
 }
@@ -332,6 +336,7 @@ func (a *App) serve(s *startup) {
 	a.watchCurrent()
 	a.publish()
 	a.relay.serve(g.Target)
+	a.rememberRelease(g)
 	a.restoreBacklog()
 	attrs := []any{"app", a.name, "generation", g.Number, "pid", g.Process.Pid(),
 		"after_s", g.Ready.Sub(g.Started).Round(time.Millisecond).Seconds()}

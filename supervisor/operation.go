@@ -27,6 +27,7 @@ type operation struct {
 	abort   context.CancelCauseFunc
 	failure *startup // the startup that failed
 
+	word     string // the revision of the release to which a rollback leads; empty: it is learnt
 	draining *drain // of the generation that this operation has replaced; nil: there is none
 
 	result   api.Result
@@ -91,6 +92,7 @@ func (p *progress) status() *api.Operation {
 // revision is the word for what is deployed that the callers give, the last of them if there are
 // several; empty: none.
 func (o *operation) revision() (word string) {
+	word = o.word
 	for _, t := range o.tickets {
 		word = cmp.Or(t.request.Revision, word)
 	}

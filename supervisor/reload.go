@@ -14,14 +14,24 @@ import (
 
 // reload puts new code into service: beside the old generation, or in its place.
 func (o *operation) reload() {
+	if o.mayReload() && o.rereadSettings() {
+		o.renew()
+	}
+}
+
+// mayReload reports false when the operation has ended: the app is stopped.
+func (o *operation) mayReload() bool {
 	a := o.app
 	if a.restart.desired == desiredStopped && a.current == nil {
 		o.fail(api.ExitNotRunning, a.name+" is stopped", "tideover start "+a.name)
-		return
+		return false
 	}
-	if !o.rereadSettings() {
-		return
-	}
+	return true
+}
+
+// renew starts the next generation with the settings that were reread.
+func (o *operation) renew() {
+	a := o.app
 	o.cancelPendingStart()
 	if o.verb == api.Restart || a.settings.ReloadMode() == config.Replace {
 		o.replace()
@@ -178,7 +188,7 @@ func (o *operation) cancelPendingStart() {
 // what exists of it is stopped and the result is nil: the operation has failed,
 // unless it was a plain process that has done its work meanwhile.
 func (o *operation) startGeneration(lenient bool) *startup {
-	s := o.app.start(generation.StartRequest{Reason: generation.Reason(o.verb), From: o.result.Generation.From, Lenient: lenient, Revision: o.revision()})
+	s := o.app.start(generation.StartRequest{Reason: generation.Reason(o.verb), From: o.result.Generation.From, Lenient: lenient, Revision: o.revision()}, o.result.Cause == "")
 	s.awaited = true
 	return o.waitReady(s)
 }
@@ -224,6 +234,7 @@ func (o *operation) stageFailed(s *startup, stage *generation.Stage) {
 	}
 	why, hint := s.Explain()
 	a.past.onStartFailed(s, why)
+	a.rememberFailure(s.Spec().Dir)
 	o.failStart(s, why, hint)
 }
 
@@ -361,6 +372,19 @@ func (a *App) planReload(r api.Request) api.Result {
 		out.Result, out.Exit, out.Error, out.Hint = "failed", api.ExitConfig, err.Error(), "nothing was changed"
 		return out
 	}
+	if r.Verb == api.Rollback {
+		serving := ""
+		if g := seen.current; g != nil {
+			serving = g.Dir
+		}
+		to, fault := findEarlierRelease(cfg, serving, a.state.Releases(a.name))
+		if fault != nil {
+			out.Result, out.Exit, out.Error, out.Hint = "failed", fault.Exit, fault.Message, fault.Hint
+			return out
+		}
+		to.plan(plan)
+		return out
+	}
 	plan("command    %s", strings.Join(cfg.Command, " "))
 	dir, err := filepath.EvalSymlinks(cfg.Directory)
 	if err != nil {
@@ -402,6 +426,8 @@ func (o *operation) perform() {
 	switch o.verb {
 	case api.Reload, api.Restart:
 		o.reload()
+	case api.Rollback:
+		o.rollback()
 	case api.Start:
 		o.start()
 	case api.Stop:
@@ -413,7 +439,7 @@ func (o *operation) perform() {
 	o.abort(nil)
 	o.finish()
 	o.recordEnded(api.OperationEnded, o.result)
-	if o.verb == api.Reload || o.verb == api.Restart {
+	if o.verb.Renews() {
 		a.queue.last = &o.result
 	}
 	if s := o.failure; s != nil && o.result.Exit != api.ExitOK {

@@ -39,7 +39,7 @@ func (s *snapshot) state() api.State {
 		return api.Stopping
 	case s.desired != desiredUp && !s.failed:
 		return api.Stopped
-	case s.verb == api.Reload || s.verb == api.Restart:
+	case s.verb.Renews():
 		if s.current == nil || s.starting {
 			return api.Reloading
 		}

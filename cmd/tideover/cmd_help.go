@@ -19,7 +19,7 @@ const frontPage = `Keeps Python web apps answering while they restart.
   tideover reload                      new code, no lost request
   tideover status                      what runs, and since when
 
-Serve      run · reload · restart · start · stop · apply · shutdown
+Serve      run · reload · rollback · restart · start · stop · apply · shutdown
 Look       status · top · logs · history · events · wait · pid
 Traffic    hold · release · drain · undrain · signal
 More       init · check · doctor · import · move · completion · version · help

@@ -49,8 +49,7 @@ func (o *operation) runNext(ctx context.Context, t target, width int, byName boo
 		err := errorf(fatal.Exit, "", "%s: no %s any more", t.app, o.request.Verb)
 		return o.localResult(t, notBegun, err), nil
 	}
-	isRenewal := o.request.Verb == api.Reload || o.request.Verb == api.Restart
-	if isRenewal && t.stopped && !byName {
+	if o.request.Verb.Renews() && t.stopped && !byName {
 		return o.localResult(t, skipped, nil), nil
 	}
 	result, err := o.execute(ctx, t, width)

@@ -106,7 +106,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, "%v", err) })
 	root.SetHelpCommand(newHelpCommand())
 	root.SetHelpFunc(printHelp)
-	root.AddCommand(newRunCommand(c), newReloadCommand(c), newRestartCommand(c), newStartCommand(c), newStopCommand(c),
+	root.AddCommand(newRunCommand(c), newReloadCommand(c), newRollbackCommand(c), newRestartCommand(c), newStartCommand(c), newStopCommand(c),
 		newApplyCommand(c), newShutdownCommand(c), newHoldCommand(c), newReleaseCommand(c), newDrainCommand(c), newUndrainCommand(c), newSignalCommand(c), newMoveCommand(c), newInitCommand(c),
 		readOnly(newStatusCommand(c)), readOnly(newTopCommand(c)), readOnly(newPidCommand(c)), readOnly(newLogsCommand(c)), readOnly(newHistoryCommand(c)), readOnly(newEventsCommand(c)), readOnly(newWaitCommand(c)), readOnly(newCheckCommand(c)), readOnly(newDoctorCommand(c)),
 		readOnly(newImportCommand(c)), readOnly(newCompletionCommand(c)), readOnly(newVersionCommand(c)))

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -45,6 +46,8 @@ type setup struct {
 	back     string       // the public address; empty: an unused one
 	front    frontStarter // nil: none
 	output   *os.File     // of the daemon; nil: a file
+
+	directory string // of the app, with config; empty: its folder
 }
 
 // usualRelease is the first release of an app whose import takes long: three seconds at full
@@ -112,7 +115,7 @@ func (s *fixture) start(o setup, listen string) {
 			command = o.gunicorn.Argv(s.env)
 		}
 		path, err := s.env.Write("tideover.toml", fmt.Sprintf("[app.%s]\ncommand = %s\nlisten = %q\ndirectory = %q\n%s\n",
-			options.Name, tomlArray(command), listen, s.app.Dir,
+			options.Name, tomlArray(command), listen, cmp.Or(o.directory, s.app.Dir),
 			strings.ReplaceAll(o.config, "[app.shop.", "[app."+options.Name+".")))
 		s.must(err)
 		options.Flags = append(options.Flags, "-c", path)

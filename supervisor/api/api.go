@@ -13,7 +13,12 @@ const (
 	Restart Verb = "restart" // stop the old, hold meanwhile, start the new, release when it answers
 	Start   Verb = "start"   // by the operator's wish; already running is fine
 	Stop    Verb = "stop"    // drain, stop; the socket stays open and answers 503
+
+	Rollback Verb = "rollback" // the symlink of the release leads to the one before, then as Reload
 )
+
+// Renews reports whether the operation puts another generation into the place of the one that serves.
+func (v Verb) Renews() bool { return v == Reload || v == Restart || v == Rollback }
 
 // Request asks for one operation on one app.
 type Request struct {
@@ -21,7 +26,7 @@ type Request struct {
 	App     string `json:"app"` // may be empty when there is one app
 	NoQueue bool   `json:"no_queue,omitempty"`
 	NoWait  bool   `json:"no_wait,omitempty"` // it is carried out although the caller leaves the queue
-	DryRun  bool   `json:"dry_run,omitempty"` // reload only: say what would happen
+	DryRun  bool   `json:"dry_run,omitempty"` // reload and rollback: say what would happen
 	// Revision is the word for what is deployed; empty: as the app's settings say.
 	Revision string `json:"revision,omitempty"`
 	// WaitDrain, of a reload, waits until the old generation has finished its requests and
@@ -56,7 +61,7 @@ type Phase struct {
 	Verb     Verb          `json:"verb"`
 	From     int           `json:"from"` // generation that served before, 0: none
 	To       int           `json:"to"`   // generation being started, 0: none yet
-	Name     string        `json:"name"` // queue (behind another operation), hook, start, ready, swap, drain, stop (of a plain process), hold, release, done
+	Name     string        `json:"name"` // queue (behind another operation), link (of a rollback), hook, start, ready, swap, drain, stop (of a plain process), hold, release, done
 	Result   string        `json:"result,omitempty"`
 	Duration time.Duration `json:"-"` // package control sends it in seconds
 	Attrs    []Attr        `json:"facts,omitempty"`

@@ -31,6 +31,7 @@ func routes() []route {
 		{"GET", "/v1/programs", roleReader, false, handlePrograms},
 		{"POST", "/v1/reload", roleOperator, true, handleOperation(api.Reload)},
 		{"POST", "/v1/restart", roleSupervisor, true, handleOperation(api.Restart)},
+		{"POST", "/v1/rollback", roleOperator, true, handleOperation(api.Rollback)},
 		{"POST", "/v1/start", roleSupervisor, true, handleOperation(api.Start)},
 		{"POST", "/v1/stop", roleSupervisor, true, handleOperation(api.Stop)},
 		{"POST", "/v1/apply", roleSupervisor, true, handleApply},

@@ -24,8 +24,8 @@ import (
 //	TIDEOVER_GENERATION   the generation that is to be started, serves, or has failed
 //	TIDEOVER_REVISION     the word for what is deployed; unset: none is known
 //	TIDEOVER_HOOK         before_start, after_ready, after_reload or on_failure
-//	TIDEOVER_REASON       start, reload, restart or crash: why the generation is
-//	                      started; for on_failure: what has failed
+//	TIDEOVER_REASON       start, reload, restart, rollback or crash: why the generation
+//	                      is started; for on_failure: what has failed
 //	TIDEOVER_RELOAD_FROM  the generation that serves until then; unset: none
 //	TIDEOVER_PID          the main process, once there is one
 //	TIDEOVER_DIRECTORY    the directory it runs in, symlinks resolved

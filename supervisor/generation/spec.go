@@ -14,6 +14,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/process"
+	"tideover/supervisor/state"
 )
 
 // LaunchSpec is the directory and the user of a generation's processes. It is
@@ -23,10 +24,12 @@ type LaunchSpec struct {
 	App    *config.App
 	Number int           // of the generation
 	Dir    string        // symlinks resolved
+	Links  []state.Link  // that led to Dir; of a generation that was taken over: nil
 	User   *process.User // nil: as the daemon
 	// Revision is the word for what is deployed; empty: none is known. Before the process exists only the
 	// startup's goroutine knows it.
 	Revision string
+	Given    bool   // a command has named the revision
 	tokens   string // prefix of the tokens of its trees
 }
 
@@ -43,7 +46,7 @@ func newLaunchSpec(cfg *config.App, number int, tokens string) (LaunchSpec, erro
 			return p, startFailed(cfg.Name, &process.StartError{Step: "user", Err: err})
 		}
 	}
-	if p.Dir, err = filepath.EvalSymlinks(cfg.Directory); err != nil {
+	if p.Dir, p.Links, err = ResolveDirectory(cfg.Directory); err != nil {
 		return p, startFailed(cfg.Name, &process.StartError{Step: "directory", Path: cfg.Directory, Err: PathCause(err)})
 	}
 	return p, nil

@@ -41,6 +41,8 @@ const (
 	ReasonReload  Reason = "reload"
 	ReasonRestart Reason = "restart"
 	ReasonCrash   Reason = "crash" // the generation before exited by itself
+
+	ReasonRollback Reason = "rollback"
 )
 
 // Stage is one step of a Startup. An operation reports it as a phase.
@@ -72,6 +74,9 @@ type StartRequest struct {
 	LastStatus int
 	// Revision is the word for what is deployed; empty: as the settings of the app say.
 	Revision string
+	// Given returns the word that a command has given for a directory, for a start that no command
+	// asks for; empty: none. It may be nil.
+	Given func(dir string) string
 	// Public are the public sockets of an app without a relay, which the processes inherit.
 	Public []*listener.Public
 }
@@ -118,7 +123,11 @@ func (l *Launcher) Start(log *logs.Log, r StartRequest) *Startup {
 		if p, err = l.launchSpec(cfg, number); err != nil {
 			return p, err
 		}
-		if p.Revision = r.Revision; r.Revision != "" {
+		p.Revision = r.Revision
+		if p.Revision == "" && r.Given != nil {
+			p.Revision = r.Given(p.Dir)
+		}
+		if p.Given = p.Revision != ""; p.Given {
 			return p, nil
 		}
 		var unknown error

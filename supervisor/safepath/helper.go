@@ -37,6 +37,7 @@ const (
 	cleanUpAction action = "clean up"
 	watchAction   action = "watch"
 	probeAction   action = "probe"
+	relinkAction  action = "relink"
 )
 
 // request is what the daemon asks of the helper.
@@ -46,6 +47,7 @@ type request struct {
 	Paths    []string
 	Limit    int
 	Rotation Rotation
+	From, To string // relink
 }
 
 // answer has one entry for each path of the request.

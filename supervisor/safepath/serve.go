@@ -73,6 +73,8 @@ func (r request) carryOut() (a answer, file *os.File) {
 				watched = newExpansion(func(string) bool { return true })
 			}
 			a.Watches = append(a.Watches, watched.watch(path))
+		case relinkAction:
+			err = relinkAsSelf(path, r.From, r.To)
 		default:
 			l, missing := locateAsSelf(path, r.makesDirs())
 			file, err = r.carryOutAt(l, path, missing)

@@ -1,6 +1,6 @@
 // Package state is the file that outlives the daemon: the process trees it
 // started, so that the next daemon ends them before it starts a second copy, and
-// the apps that the operator stopped or drained.
+// the apps that the operator stopped or drained, and the directories from which they were ready.
 package state
 
 import (
@@ -56,6 +56,8 @@ type content struct {
 	Last    map[string]int                    `json:"last"`    // app -> highest generation ever used
 	Stopped map[string]bool                   `json:"stopped"` // by the operator
 	Drained map[string]Drained                `json:"drained"` // for load balancers
+	// Releases are the directories from which an app was ready, the last one at the end.
+	Releases map[string][]Release `json:"releases,omitempty"`
 }
 
 // Drained is an app to which load balancers are to send nothing.
@@ -76,7 +78,7 @@ type checksummed struct {
 // newContent is the content of a file that was never written.
 func newContent() content {
 	return content{Version: formatVersion, Trees: map[string]map[int]process.Record{}, Hooks: map[string]process.Record{}, Last: map[string]int{}, Stopped: map[string]bool{},
-		Drained: map[string]Drained{}}
+		Drained: map[string]Drained{}, Releases: map[string][]Release{}}
 }
 
 // Open takes the lock in dir and reads the file of the last daemon. A file that
@@ -149,6 +151,7 @@ func decode(text []byte) (content, error) {
 	maps.Copy(c.Last, read.Last)
 	maps.Copy(c.Stopped, read.Stopped)
 	maps.Copy(c.Drained, read.Drained)
+	maps.Copy(c.Releases, read.Releases)
 	return c, nil
 }
 
