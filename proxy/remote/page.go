@@ -116,6 +116,16 @@ func MapPage(f *os.File) (*Page, error) {
 	return mapFile(f)
 }
 
+// OpenPage is MapPage for a supervisor: the Page has the file, which it keeps.
+func OpenPage(f *os.File) (*Page, error) {
+	p, err := mapFile(f)
+	if err != nil {
+		return nil, err
+	}
+	p.file = f
+	return p, nil
+}
+
 func mapFile(f *os.File) (*Page, error) {
 	info, err := f.Stat()
 	if err == nil && info.Size() != pageSize {

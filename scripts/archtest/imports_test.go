@@ -75,7 +75,7 @@ var walls = map[string][]string{
 
 	"proxy/remote/channel": {"proxy/awake"},
 	"proxy/remote/rpc":     {"proxy/awake", "proxy/remote", "proxy/remote/channel", "proxy/remote/remotetest"},
-	"supervisor/relay": {"listener", "proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/remote/channel", "proxy/remote/remotetest", "proxy/remote/rpc", "proxy/spool",
+	"supervisor/relay": {"listener", "proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/remote/channel", "proxy/remote/remotetest", "proxy/remote/rpc", "proxy/spool", "supervisor/handoff",
 		"supervisor/confine", "supervisor/process"},
 }
 

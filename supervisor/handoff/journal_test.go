@@ -36,7 +36,7 @@ func newTestJournal(t *testing.T, first *Record) (*Journal, *memory) {
 func TestASuccessorReadsWhatWasCommitted(t *testing.T) {
 	j, m := newTestJournal(t, &Record{Version: RecordVersion, Epoch: 7})
 	want := &Record{Version: RecordVersion, Epoch: 7, Daemon: DaemonRecord{Program: "0.2", Configuration: json.RawMessage(`{"a":1}`), LastApp: 3},
-		Relays: []RelayRecord{{Number: 2, Channel: "relay/2/channel"}},
+		Relays: []RelayRecord{{Number: 2, Attach: "relay/2/attach"}},
 		Apps: map[string]*AppRecord{
 			"shop":        {ID: 1, Desired: Up, Generations: []*GenerationRecord{{GenerationState: GenerationState{Number: 12}, Phase: Serving, Token: "t12"}}},
 			`a "b" <&> ä`: {ID: 2, Desired: Stopped},

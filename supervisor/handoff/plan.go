@@ -143,7 +143,7 @@ func (p *planner) relay(r *Record) (number uint64) {
 			continue
 		}
 		p.kept[child.Token] = true
-		for _, name := range []string{relay.Channel, relay.Counts, relay.Log} {
+		for _, name := range []string{relay.Attach, relay.Counts, relay.Log} {
 			p.needed[name] = true
 		}
 		if !relay.Draining {

@@ -70,14 +70,14 @@ func TestWhatBecomesOfAGeneration(t *testing.T) {
 func TestWhatTheRecordDoesNotNameIsGivenUp(t *testing.T) {
 	r := &Record{
 		Daemon: DaemonRecord{Descriptors: []string{"control"}},
-		Relays: []RelayRecord{{Number: 4, Tree: process.Record{Token: "r4"}, Channel: "relay/4/channel", Counts: "page/0"}, {Number: 3, Draining: true, Tree: process.Record{Token: "r3"}, Channel: "relay/3/channel", Counts: "page/1"}},
+		Relays: []RelayRecord{{Number: 4, Tree: process.Record{Token: "r4"}, Attach: "relay/4/attach", Counts: "page/0"}, {Number: 3, Draining: true, Tree: process.Record{Token: "r3"}, Attach: "relay/3/attach", Counts: "page/1"}},
 		Apps: map[string]*AppRecord{"shop": {ID: 1, Desired: Up,
 			Listeners:   []ListenerRecord{{Sockets: []Socket{{Socket: "listener/:80/0"}}}},
 			Generations: []*GenerationRecord{{Phase: Serving, Token: "t1", SocketName: "shop/1/socket", Output: map[string]string{"stdout": "shop/1/stdout"}}, {Phase: Starting, Token: "t2", SocketName: "shop/2/socket"}},
 			Hooks:       []HookRecord{{Hook: "after_ready", Token: "h1"}, {Hook: "before_start", Token: "h2"}, {Hook: "before_start", Token: "h3"}}}},
 	}
 	children := []Child{{Token: "r4"}, {Token: "r3"}, {Token: "t1"}, {Token: "h1"}, {Token: "h2", Exited: true}, {Token: "stray"}, {Token: "stray and dead", Exited: true}}
-	names := []string{"control", "relay/4/channel", "relay/3/channel", "page/0", "page/1", "listener/:80/0", "listener/:81/0", "shop/1/socket", "shop/1/stdout", "shop/2/socket"}
+	names := []string{"control", "relay/4/attach", "relay/3/attach", "page/0", "page/1", "listener/:80/0", "listener/:81/0", "shop/1/socket", "shop/1/stdout", "shop/2/socket"}
 	serving := &RelayState{map[remote.AppID]RelayApp{1: {}, 7: {}, 5: {}}}
 	plan := Restore(r, children, names, serving)
 	if want := []string{"stray", "stray and dead"}; !slices.Equal(plan.End, want) {
@@ -93,7 +93,7 @@ func TestWhatTheRecordDoesNotNameIsGivenUp(t *testing.T) {
 		t.Errorf("hooks %v", hooks)
 	}
 	plan = Restore(r, children, names, nil)
-	if plan.Relay != 0 || !slices.Contains(plan.End, "r4") || slices.Contains(plan.End, "r3") || !slices.Contains(plan.Drop, "relay/4/channel") {
+	if plan.Relay != 0 || !slices.Contains(plan.End, "r4") || slices.Contains(plan.End, "r3") || !slices.Contains(plan.Drop, "relay/4/attach") {
 		t.Errorf("a relay that does not answer: %+v", plan)
 	}
 }

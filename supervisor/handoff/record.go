@@ -49,14 +49,14 @@ type DaemonRecord struct {
 // RelayRecord is one process that relays.
 type RelayRecord struct {
 	Number   uint64         `json:"number"`
-	Program  string         `json:"program"`
 	Tree     process.Record `json:"tree"`
 	Page     int            `json:"page"` // index of its page of counters
 	Draining bool           `json:"draining,omitempty"`
-	// Descriptors are its channel, its page and the read end of its log.
-	Channel string `json:"channel"`
-	Counts  string `json:"counts"`
-	Log     string `json:"log"`
+	// Names of descriptors: the socket by which a supervisor attaches to it, its page, and the read end
+	// of its log.
+	Attach string `json:"attach"`
+	Counts string `json:"counts"`
+	Log    string `json:"log"`
 }
 
 // AppRecord is one app.

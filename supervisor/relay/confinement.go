@@ -45,9 +45,13 @@ func (k *Keeper) launch() (*relayProcess, error) {
 }
 
 func (k *Keeper) fork(s Settings) (*relayProcess, error) {
-	return fork(forkOptions{number: k.last, settings: s, page: k.freePage(), logger: k.options.Logger,
-		spoolFile: func() (*os.File, error) { return spool.OpenIn(k.settings().SpoolDir) }})
+	page := k.freePage()
+	return fork(forkOptions{number: k.last, settings: s, page: page, pageIndex: k.pageIndex(page), logger: k.options.Logger, spoolFile: k.spoolFile,
+		store: k.options.Store, announce: k.recordStarting})
 }
+
+// spoolFile opens a file for the spool of a relay.
+func (k *Keeper) spoolFile() (*os.File, error) { return spool.OpenIn(k.settings().SpoolDir) }
 
 // logMissing logs once what of the confinement does not hold. Without root that is expected.
 func (k *Keeper) logMissing(all []confine.Measure) {

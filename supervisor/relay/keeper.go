@@ -12,6 +12,7 @@ import (
 
 	"tideover/proxy/remote"
 	"tideover/supervisor/confine"
+	"tideover/supervisor/handoff"
 )
 
 const (
@@ -27,6 +28,12 @@ type Options struct {
 	Settings remote.Settings // of the first relay; see Keeper.Configure
 	// Confinement says how each relay confines itself, and prepares its directory; nil: it does not.
 	Confinement func() (confine.Options, error)
+	// Store keeps descriptors of the relays for a later supervisor; nil: none comes. Record is called
+	// with the relays that are, whenever they change, and before one is started.
+	Store  handoff.Store
+	Record func([]handoff.RelayRecord) error
+	// Former is what a former supervisor has left; nil: there was none.
+	Former *Former
 	// Retry says that New does not fail when no relay can be started, but goes on trying.
 	Retry bool
 }
@@ -53,6 +60,7 @@ type Keeper struct {
 	// suspended are the duplicates of connections that Suspend has returned, from its begin to Resume.
 	suspended map[remote.AppID][]remote.Connection
 	// Of the goroutine that starts relays:
+	described     remote.Description // by the relay that was attached to
 	replacements  pace
 	keepsUser     bool // a relay could not have another user
 	missingLogged bool
@@ -73,7 +81,7 @@ type desired struct {
 
 // New starts a relay, and returns when it takes calls.
 func New(o Options) (*Keeper, error) {
-	pages, err := newPages()
+	pages, err := newPages(o.Store, o.Former.files())
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +89,10 @@ func New(o Options) (*Keeper, error) {
 		settings: o.Settings, sets: map[remote.AppID]remote.Set{}, proofs: map[remote.ID]remote.Proof{}, doors: map[uint64]remote.Door{},
 		provers: map[remote.ID]remote.Prover{},
 	}}
-	p, err := k.start(nil)
+	p := k.attach()
+	if p == nil {
+		p, err = k.start(nil)
+	}
 	switch {
 	case err == nil:
 	case o.Retry:
@@ -122,13 +133,14 @@ func (k *Keeper) run(p *relayProcess) {
 				continue
 			case closed:
 				k.set(nil, nil)
-				p.end()
+				p.end(k.options.Store)
 				k.bookLost(p)
 				k.endDraining()
 				return
 			}
 			k.set(nil, nil)
 			cause := p.Err()
+			p.forget(k.options.Store)
 			p.kill()
 			lost := k.bookLost(p)
 			k.options.Logger.Error("relay ended", "pid", p.process.Pid(), "outcome", p.process.Outcome().String(), "error", cause, "lost", lost,
@@ -174,6 +186,7 @@ func (k *Keeper) start(former *relayProcess) (*relayProcess, error) {
 		err = k.restore(p)
 	}
 	if err != nil {
+		p.forget(k.options.Store)
 		p.kill()
 		k.bookLost(p)
 		return nil, err
@@ -195,6 +208,7 @@ func (k *Keeper) bookLost(p *relayProcess) int {
 		k.draining = nil
 	}
 	k.mu.Unlock()
+	k.recordRelays(nil)
 	close(p.counted)
 	return lost
 }
@@ -252,6 +266,7 @@ func (k *Keeper) set(p, draining *relayProcess) {
 	k.current = p
 	close(k.changed)
 	k.changed = make(chan struct{})
+	k.recordLocked(nil)
 }
 
 // await returns the present relay, or the next one where there is none.

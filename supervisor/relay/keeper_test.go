@@ -28,6 +28,10 @@ import (
 func TestMain(m *testing.M) {
 	process.Shim()
 	Role(newLogger)
+	if os.Getenv(supervisorVariable) != "" {
+		fmt.Fprintln(os.Stderr, superviseAfter())
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

@@ -1,10 +1,14 @@
 package relay
 
 import (
+	"context"
+	"fmt"
+	"os"
 	"slices"
 	"sync/atomic"
 
 	"tideover/proxy/remote"
+	"tideover/supervisor/handoff"
 )
 
 // pages are the memory in which relays count: a page has one writer, and there are two relays while one
@@ -14,9 +18,15 @@ type pages struct {
 	newest *atomic.Pointer[remote.Page] // that of the newest relay
 }
 
-func newPages() (p pages, err error) {
+// newPages makes the pages, or opens those of a former supervisor, and stores them for the next one.
+func newPages(store handoff.Store, former map[string]*os.File) (p pages, err error) {
 	for i := range p.all {
-		if p.all[i], err = remote.NewPage(); err != nil {
+		if f := former[pageName(i)]; f != nil {
+			p.all[i], err = remote.OpenPage(f)
+		} else if p.all[i], err = remote.NewPage(); err == nil && store != nil {
+			err = store.Put(context.Background(), pageName(i), p.all[i].File())
+		}
+		if err != nil {
 			return pages{}, err
 		}
 	}
@@ -24,6 +34,12 @@ func newPages() (p pages, err error) {
 	p.newest.Store(p.all[0])
 	return p, nil
 }
+
+// pageName is the name of the descriptor of a page.
+func pageName(i int) string { return fmt.Sprintf("page/%d", i) }
+
+// pageIndex is the index of a page.
+func (p pages) pageIndex(page *remote.Page) int { return slices.Index(p.all[:], page) }
 
 // freePage returns a page to which no relay writes. At most one relay may live.
 func (k *Keeper) freePage() *remote.Page {

@@ -15,6 +15,7 @@ import (
 	"tideover/proxy/remote/channel"
 	"tideover/proxy/remote/rpc"
 	"tideover/supervisor/confine"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/process"
 )
 
@@ -29,7 +30,9 @@ const (
 type relayProcess struct {
 	*rpc.Client
 	number  uint64 // of the relay, for the life of the supervisor
-	process *process.Process
+	process child
+	record  handoff.RelayRecord
+	attach  *os.File       // by which a later supervisor attaches to it
 	log     sync.WaitGroup // what reads its log
 	// measures are those of its confinement.
 	measures []confine.Measure
@@ -40,8 +43,19 @@ type relayProcess struct {
 	counted  chan struct{} // closed when no process of it exists and what was under way counts as cut
 }
 
+// child is the process of a relay: a process.Process.
+type child interface {
+	Pid() int
+	Exited() <-chan struct{}
+	Outcome() process.Outcome
+	Kill(ctx context.Context) process.StopReport
+}
+
 // forkOptions are what a relay is started with.
 type forkOptions struct {
+	store     handoff.Store                          // nil: no supervisor comes later
+	announce  func(record handoff.RelayRecord) error // called before the fork
+	pageIndex int
 	number    uint64
 	settings  Settings
 	page      *remote.Page
@@ -50,29 +64,45 @@ type forkOptions struct {
 }
 
 // fork starts a relay and its first call. After an error no process is left.
-func fork(o forkOptions) (*relayProcess, error) {
+func fork(o forkOptions) (_ *relayProcess, err error) {
 	ours, theirs, err := channel.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	logRead, logWrite, err := openPipe()
+	attach, attached, err := channel.Pair()
 	if err != nil {
 		ours.Close()
 		return nil, err
 	}
-	started, err := process.Start(process.Spec{
-		File: "/proc/self/exe", Argv: []string{roleName}, Dir: "/", Env: environment(), Listen: []*os.File{theirs}, Stderr: logWrite,
+	defer attached.Close()
+	logRead, logWrite, err := openPipe()
+	if err != nil {
+		ours.Close()
+		attach.Close()
+		return nil, err
+	}
+	defer logWrite.Close()
+	p := newRelayProcess(o.number, attach)
+	p.record.Page, p.record.Counts = o.pageIndex, pageName(o.pageIndex)
+	spec := process.Spec{
+		File: "/proc/self/exe", Argv: []string{roleName}, Dir: "/", Env: environment(), Listen: []*os.File{theirs, attached}, Stderr: logWrite,
 		Name: fmt.Sprintf("relay.%d", o.number), Token: rand.Text(), Nofile: uint64(maxDescriptors()),
-	})
-	logWrite.Close()
+	}
+	p.record.Tree = spec.Record()
+	err = p.store(o, logRead)
+	var started *process.Process
+	if err == nil {
+		started, err = process.Start(spec)
+	}
 	if err != nil {
 		ours.Close()
 		logRead.Close()
+		p.forget(o.store)
 		return nil, fmt.Errorf("cannot start the relay: %w", err)
 	}
-	p := &relayProcess{number: o.number, process: started, counted: make(chan struct{})}
-	p.draining, p.hurry = context.WithCancel(context.Background())
+	logWrite.Close()
+	p.process, p.record.Tree = started, started.Record()
 	p.log.Go(func() { copyLog(logRead, o.logger) })
 	p.Client, err = rpc.NewClient(ours, o.number, o.page)
 	if err == nil {
@@ -81,9 +111,40 @@ func fork(o forkOptions) (*relayProcess, error) {
 	}
 	if err != nil {
 		p.kill()
+		p.forget(o.store)
 		return nil, fmt.Errorf("the relay has not started: %w", err)
 	}
 	return p, nil
+}
+
+func newRelayProcess(number uint64, attach *os.File) *relayProcess {
+	p := &relayProcess{number: number, attach: attach, counted: make(chan struct{})}
+	p.record.Number = number
+	p.record.Attach, p.record.Log = fmt.Sprintf("relay/%d/attach", number), fmt.Sprintf("relay/%d/log", number)
+	p.draining, p.hurry = context.WithCancel(context.Background())
+	return p
+}
+
+// store keeps what a later supervisor needs, and announces the process.
+func (p *relayProcess) store(o forkOptions, logRead *os.File) error {
+	if o.store == nil {
+		return nil
+	}
+	if err := o.store.Put(context.Background(), p.record.Attach, p.attach); err != nil {
+		return err
+	}
+	if err := o.store.Put(context.Background(), p.record.Log, logRead); err != nil {
+		return err
+	}
+	return o.announce(p.record)
+}
+
+// forget drops the descriptors of a relay that is to end, or has ended: no supervisor is to attach to it.
+func (p *relayProcess) forget(store handoff.Store) {
+	p.attach.Close()
+	if store != nil {
+		_ = store.Drop(context.Background(), p.record.Attach, p.record.Log) // its successor drops what no record names
+	}
 }
 
 // environment is that of a relay: what its runtime and the time zone of its log need.
@@ -117,8 +178,9 @@ func (p *relayProcess) start(s Settings) error {
 	return nil
 }
 
-// end closes the channel, and kills the process when it does not end by itself.
-func (p *relayProcess) end() {
+// end closes the channel for good, and kills the process when it does not end by itself.
+func (p *relayProcess) end(store handoff.Store) {
+	p.forget(store)
 	p.Client.Close()
 	ctx, cancel := awake.WithTimeout(context.Background(), endTimeout)
 	defer cancel()

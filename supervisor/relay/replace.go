@@ -105,7 +105,7 @@ func (k *Keeper) drain(p *relayProcess) {
 	p.Retire(p.draining)
 	p.hurry()
 	cause := p.Err()
-	p.end()
+	p.end(k.options.Store)
 	lost := k.bookLost(p)
 	if cause != nil || lost > 0 {
 		k.options.Logger.Warn("replaced relay ended", "pid", p.process.Pid(), "outcome", p.process.Outcome().String(), "error", cause, "lost", lost)

@@ -23,8 +23,12 @@ import (
 // roleName is argv[0] of the process, and what ps(1) shows.
 const roleName = "tideover: relay"
 
-// channelFD is the descriptor of the channel to the supervisor.
-const channelFD = 3
+// channelFD is the descriptor of the channel to the supervisor, attachFD that of the socket over which
+// later supervisors send theirs.
+const (
+	channelFD = 3
+	attachFD  = 4
+)
 
 // Settings are what a relay is started with.
 type Settings struct {
@@ -51,7 +55,7 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	unix.SetNonblock(int(os.Stderr.Fd()), true)
 	var relay *roleRelay
-	err := rpc.Serve(os.NewFile(channelFD, "channel"), func(start rpc.Start) (rpc.Process, any, error) {
+	err := rpc.Serve(os.NewFile(channelFD, "channel"), os.NewFile(attachFD, "attach"), func(start rpc.Start) (rpc.Process, any, error) {
 		var s Settings
 		if err := json.Unmarshal(start.Options, &s); err != nil {
 			return nil, nil, err

@@ -52,6 +52,17 @@ func NewClient(socket *os.File, epoch uint64, page *remote.Page) (*Client, error
 	return c, err
 }
 
+// Attach returns a client of a relay whose supervisor has died. to is the other end of Serve's attach,
+// and stays the caller's. The relay counts in page. Marks and waits of the former supervisor are
+// forgotten; everything else stays as it is.
+func Attach(to *os.File, epoch uint64, page *remote.Page) (*Client, error) {
+	socket, err := channel.Attach(to, epoch)
+	if err != nil {
+		return nil, err
+	}
+	return NewClient(socket, epoch, page)
+}
+
 // Done is closed when the relay has ended, or was given up.
 func (c *Client) Done() <-chan struct{} { return c.channel.Done() }
 
@@ -230,6 +241,11 @@ func (c *Client) Prove(ctx context.Context, p remote.Proof) error {
 
 func (c *Client) Probe(ctx context.Context, p remote.Probe) (remote.ProbeAnswer, error) {
 	return ask[remote.ProbeAnswer](ctx, c, methodProbe, p.Generation, p)
+}
+
+// Describe is that of Process.
+func (c *Client) Describe(ctx context.Context) (remote.Description, error) {
+	return prompt[remote.Description](ctx, c, methodDescribe, 0, none{})
 }
 
 // Retire is that of Process. Its error is that of ctx or ErrEnded.

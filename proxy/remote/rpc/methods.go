@@ -31,6 +31,7 @@ const (
 	methodReclaim
 	methodConfigure
 	methodRetire
+	methodDescribe
 )
 
 // Methods of the supervisor, called by the relay.

@@ -85,18 +85,18 @@ func (p *prover) Holds(number uint64) bool {
 	return err != nil || answer.Yes
 }
 
-// report tells the supervisor of lost proofs, and that the relay is to be replaced, until the channel
+// report tells the supervisor of lost proofs, and that the relay is to be replaced, until its channel
 // has ended.
-func (s *server) report() {
+func (s *server) report(c *channel.Channel) {
 	replace := s.replace
 	for {
 		select {
 		case <-s.anyLost:
 		case <-replace:
 			replace = nil
-			s.channel.Call(context.Background(), channel.Call{Method: methodReplace, Body: encode(none{})})
+			c.Call(context.Background(), channel.Call{Method: methodReplace, Body: encode(none{})})
 			continue
-		case <-s.channel.Done():
+		case <-c.Done():
 			return
 		}
 		s.mu.Lock()
@@ -110,7 +110,7 @@ func (s *server) report() {
 }
 
 func (s *server) askProof(ctx context.Context, method uint16, question proof) (answer yes, err error) {
-	reply, err := s.channel.Call(ctx, channel.Call{Method: method, Generation: uint64(question.Generation), Body: encode(question)})
+	reply, err := s.call(ctx, channel.Call{Method: method, Generation: uint64(question.Generation), Body: encode(question)})
 	if err == nil {
 		err = json.Unmarshal(reply.Body, &answer)
 	}

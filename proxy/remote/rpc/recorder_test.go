@@ -25,6 +25,7 @@ type recorder struct {
 	mark        remote.Mark
 	held        remote.Held
 	final       remote.Counters
+	description remote.Description
 	answer      remote.ProbeAnswer
 	connections []remote.Connection
 	err         error // of Open and Admit
@@ -141,6 +142,12 @@ func (r *recorder) Retire(context.Context) error {
 	r.record("retired")
 	return nil
 }
+func (r *recorder) Describe(context.Context) (remote.Description, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.description, nil
+}
+func (r *recorder) TakenOver()                     { r.record("taken over") }
 func (r *recorder) Turn(ctx context.Context) error { return r.block(ctx) }
 func (r *recorder) Suspend(_ context.Context, id remote.AppID) ([]remote.Connection, error) {
 	r.record(id)
@@ -179,7 +186,7 @@ func connectTo(t *testing.T, relay func(Start) Process) *Client {
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if err := Serve(theirs, func(s Start) (Process, any, error) { return relay(s), none{}, nil }); !errors.Is(err, channel.ErrEnded) {
+		if err := Serve(theirs, nil, func(s Start) (Process, any, error) { return relay(s), none{}, nil }); !errors.Is(err, channel.ErrEnded) {
 			t.Errorf("Serve: %v", err)
 		}
 	})

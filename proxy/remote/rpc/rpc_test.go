@@ -75,6 +75,7 @@ func TestEveryFieldOfAMessageArrives(t *testing.T) {
 	c, r := connect(t)
 	r.with(func() {
 		r.applied, r.mark, r.held, r.answer, r.final = filled[remote.Applied](), filled[remote.Mark](), filled[remote.Held](), filled[remote.ProbeAnswer](), filled[remote.Counters]()
+		r.description = filled[remote.Description]()
 	})
 	close(r.blocked)
 	ctx := t.Context()
@@ -118,6 +119,8 @@ func TestEveryFieldOfAMessageArrives(t *testing.T) {
 	check("End", any("ended"), func() any { err = c.End(ctx); return r.last() }(), err)
 	check("Shut", any(uint64(6)), func() any { err = c.Shut(ctx, 6); return r.last() }(), err)
 	check("Retire", any("retired"), func() any { err = c.Retire(ctx); return r.last() }(), err)
+	description, err := c.Describe(ctx)
+	check("the answer to Describe", description, r.description, err)
 	check("Turn", nil, nil, c.Turn(ctx))
 }
 
@@ -373,7 +376,7 @@ func nested(depth int) []byte {
 
 // Any body of any method gets an answer and harms nothing.
 func FuzzServe(f *testing.F) {
-	for method := methodSet; method <= methodRetire; method++ {
+	for method := methodSet; method <= methodDescribe; method++ {
 		f.Add(method, encode(whole()))
 		f.Add(method, []byte(`{"app":1,"door":2,"connections":[{"fd":0},{"fd":0}]}`))
 	}
@@ -383,7 +386,7 @@ func FuzzServe(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	go Serve(theirs, func(Start) (Process, any, error) { return r, none{}, nil })
+	go Serve(theirs, nil, func(Start) (Process, any, error) { return r, none{}, nil })
 	c, err := channel.New(ours, channel.Options{})
 	if err != nil {
 		f.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"tideover/proxy/remote"
 	"tideover/proxy/remote/channel"
@@ -26,43 +27,161 @@ type Process interface {
 	// Retire finishes what is under way and returns when no connection is left. Another relay has
 	// taken the place of this one, whose doors have been shut.
 	Retire(ctx context.Context) error
+	// Describe says what the relay has.
+	Describe(ctx context.Context) (remote.Description, error)
+	// TakenOver drops what a supervisor that has died was in the middle of.
+	TakenOver()
 }
 
-// Serve executes the calls that come over socket, and closes socket. start makes the relay, and
-// returns what its process says of itself. Serve returns why the channel has ended. Calls that wait
-// may be under way: the process is to exit.
-func Serve(socket *os.File, start func(Start) (Process, any, error)) error {
-	s := &server{start: start, ready: make(chan struct{}), lost: map[remote.ID]uint64{}, anyLost: make(chan struct{}, 1),
-		replace: make(chan struct{}, 1)}
-	c, err := channel.New(socket, channel.Options{Handler: s.handle, MaxFiles: maxConnections})
+const (
+	// orphanTimeout is how long a relay serves without a supervisor while another one may come.
+	orphanTimeout = time.Minute
+	// restTimeout bounds the reading of what a supervisor has sent before its death.
+	restTimeout = time.Second
+)
+
+// Serve executes the calls that come over socket, and then those over the channels of later
+// supervisors, which come over attach (see Attach). It closes both. start makes the relay, and
+// returns what its process says of itself. While no supervisor lives the relay serves on with what
+// it knows: for a minute, or until none can come any more because the other end of attach was closed
+// everywhere; with a nil attach none can. Then Serve returns why the last channel has ended. Calls that wait may be under way: the
+// process is to exit.
+func Serve(socket, attach *os.File, start func(Start) (Process, any, error)) error {
+	s := &server{start: start, lost: map[remote.ID]uint64{}, anyLost: make(chan struct{}, 1), replace: make(chan struct{})}
+	sockets, end, err := receiveAttachments(attach)
 	if err != nil {
+		socket.Close()
 		return err
 	}
-	s.channel = c
-	close(s.ready)
-	s.report()
-	c.Close()
-	return c.Err()
+	defer end()
+	for {
+		next, err := s.serve(socket, sockets)
+		if next == nil {
+			return err
+		}
+		socket = next
+		if s.relay != nil {
+			s.relay.TakenOver()
+		}
+	}
+}
+
+// receiveAttachments returns the sockets of later supervisors. The channel is closed when none can
+// come any more. end ends that.
+func receiveAttachments(attach *os.File) (sockets <-chan *os.File, end func(), err error) {
+	received := make(chan *os.File)
+	if attach == nil {
+		close(received)
+		return received, func() {}, nil
+	}
+	later, err := channel.NewAttachments(attach)
+	if err != nil {
+		return nil, nil, err
+	}
+	over := make(chan struct{})
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		defer close(received)
+		for {
+			f, err := later.Next()
+			if err != nil {
+				return
+			}
+			select {
+			case received <- f:
+			case <-over:
+				f.Close()
+				return
+			}
+		}
+	})
+	return received, func() {
+		close(over)
+		later.Close()
+		reading.Wait()
+	}, nil
+}
+
+// serve executes the calls of one supervisor, and returns when the next one has attached and
+// everything was read that came before. nil: none comes any more.
+func (s *server) serve(socket *os.File, later <-chan *os.File) (next *os.File, err error) {
+	ready := make(chan struct{})
+	c, err := channel.New(socket, channel.Options{MaxFiles: maxConnections, Handler: func(r *channel.Request) {
+		<-ready
+		s.handle(r)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	s.setChannel(c)
+	close(ready)
+	var reporting sync.WaitGroup
+	reporting.Go(func() { s.report(c) })
+	defer reporting.Wait()
+	defer c.Close()
+	select {
+	case <-c.Done():
+		return s.awaitNext(c, later)
+	case next, ok := <-later:
+		rest := time.After(restTimeout)
+		if !ok { // no other supervisor can come: this one is the last
+			rest = nil
+		}
+		select {
+		case <-c.Done():
+		case <-rest:
+		}
+		return next, c.Err()
+	}
+}
+
+// awaitNext waits for a supervisor after the end of a channel.
+func (s *server) awaitNext(c *channel.Channel, later <-chan *os.File) (*os.File, error) {
+	s.setChannel(nil)
+	alone := time.NewTimer(orphanTimeout)
+	defer alone.Stop()
+	select {
+	case next := <-later: // nil: none can come
+		return next, c.Err()
+	case <-alone.C:
+		return nil, c.Err()
+	}
 }
 
 // server executes calls.
 type server struct {
-	start   func(Start) (Process, any, error)
-	relay   Process       // nil before the first call; of the goroutine that reads the channel until then
-	ready   chan struct{} // closed when channel is set
-	channel *channel.Channel
+	start func(Start) (Process, any, error)
+	relay Process // nil before the first call; of the goroutine that reads the channel until then
 
 	mu      sync.Mutex
+	channel *channel.Channel     // of the present supervisor; nil: there is none
 	lost    map[remote.ID]uint64 // proofs that the supervisor is to be told of
 	anyLost chan struct{}        // cap 1
 
-	replace chan struct{} // cap 1; see Supervisor.Replace
+	replace     chan struct{} // closed by Supervisor.Replace
+	replaceOnce sync.Once
+}
+
+func (s *server) setChannel(c *channel.Channel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.channel = c
+}
+
+// call calls the present supervisor. Without one it fails at once.
+func (s *server) call(ctx context.Context, q channel.Call) (channel.Answer, error) {
+	s.mu.Lock()
+	c := s.channel
+	s.mu.Unlock()
+	if c == nil {
+		return channel.Answer{}, channel.ErrEnded
+	}
+	return c.Call(ctx, q)
 }
 
 // handle executes a call. What is answered at once is executed here, in the order of arrival; what
 // may wait has a goroutine of its own.
 func (s *server) handle(r *channel.Request) {
-	<-s.ready
 	if s.relay == nil {
 		s.begin(r)
 		return
@@ -90,6 +209,8 @@ func (s *server) handle(r *channel.Request) {
 		reply(r, func(ctx context.Context, _ none) (none, error) { return none{}, s.relay.Announce(ctx) })
 	case methodResume:
 		reply(r, func(ctx context.Context, a app) (none, error) { return none{}, s.relay.Resume(ctx, a.App) })
+	case methodDescribe:
+		reply(r, func(ctx context.Context, _ none) (remote.Description, error) { return s.relay.Describe(ctx) })
 	default:
 		go s.wait(r)
 	}

@@ -18,10 +18,7 @@ type Supervisor struct{ server *server }
 // Replace asks for another relay to take the place of this one. It does not wait; to ask again changes
 // nothing.
 func (s *Supervisor) Replace() {
-	select {
-	case s.server.replace <- struct{}{}:
-	default:
-	}
+	s.server.replaceOnce.Do(func() { close(s.server.replace) })
 }
 
 // SpoolFile returns an empty file without a name, which the supervisor has opened. It must not be
@@ -29,7 +26,7 @@ func (s *Supervisor) Replace() {
 func (s *Supervisor) SpoolFile() (*os.File, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), spoolTimeout)
 	defer cancel()
-	answer, err := s.server.channel.Call(ctx, channel.Call{Method: methodSpool, Body: encode(none{}), AnswerFiles: 1})
+	answer, err := s.server.call(ctx, channel.Call{Method: methodSpool, Body: encode(none{}), AnswerFiles: 1})
 	if err != nil {
 		return nil, err
 	}
