@@ -18,6 +18,7 @@ import (
 	"tideover/supervisor/config"
 	"tideover/supervisor/filewatch"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/history"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/state"
@@ -56,6 +57,8 @@ type App struct {
 	past      past
 	starting  *startup
 	restored  *restoredGeneration
+	resumed   []resumedStop // of a supervisor that has died
+	journal   *appJournal
 	teardowns []*generation.Teardown // the oldest first
 	stopped   chan struct{}          // capacity 1: a teardown is done
 	drains    []*drain               // of these teardowns, those that a reload has begun
@@ -82,10 +85,12 @@ type shared struct {
 	watcher     *filewatch.Watcher
 	exit        *exitWatcher
 	relay       remote.Relay
-	announced   <-chan struct{} // closed when the daemon is to end
-	doors       *atomic.Uint64  // number of the door of the relay that was opened last
-	failedAfter int             // see backoff
-	recycler    chan struct{}   // capacity 1: the app that is recycled because of its memory
+	announced   <-chan struct{}  // closed when the daemon is to end
+	journal     *handoff.Journal // for a later supervisor; nil: none comes
+	store       handoff.Store    // likewise
+	doors       *atomic.Uint64   // number of the door of the relay that was opened last
+	failedAfter int              // see backoff
+	recycler    chan struct{}    // capacity 1: the app that is recycled because of its memory
 	logOptions  func(*config.App) logs.Options
 	freeMemory  func() uint64 // of this machine, in bytes; 0: unknown
 }
@@ -114,15 +119,17 @@ func (s *startup) finished() <-chan struct{} {
 	return s.Done()
 }
 
-// newApp makes an app. id is the relay's number of it.
-func newApp(shared shared, id remote.AppID, cfg *config.App, log *logs.Log) *App {
+// newApp makes an app. id is the relay's number of it. restored is what a supervisor that has died has
+// left of it; nil: there was none.
+func newApp(shared shared, id remote.AppID, cfg *config.App, log *logs.Log, restored *handoff.RestoredApp) *App {
 	a := &App{shared: shared, name: cfg.Name, settings: cfg, log: log, tally: newTally(),
 		commands: make(chan func()), stopped: make(chan struct{}, 1), started: make(chan struct{}), closed: make(chan struct{})}
 	a.restart.failedAfter = shared.failedAfter
 	a.deadline = newDeadline(shared.hurry)
-	a.launcher = shared.launcher.ForApp(id, a.deadline.drains, a.deadline.graces)
+	a.journal = newAppJournal(shared, cfg.Name, handoff.AppRecord{Name: cfg.Name, ID: id, Desired: handoff.Up}, restored)
+	a.launcher = shared.launcher.ForApp(id, a.deadline.drains, a.deadline.graces, a.journal)
 	if cfg.Web() {
-		a.relay = newRelayApp(shared, id, cfg)
+		a.relay = newRelayApp(shared, id, cfg, restored)
 	}
 	if cfg.Direct() {
 		a.direct = &directSockets{}
@@ -132,6 +139,9 @@ func newApp(shared shared, id remote.AppID, cfg *config.App, log *logs.Log) *App
 	a.drained = newDrained(a)
 	a.hooks = generation.NewHooks(a.launcher, log)
 	switch {
+	case restored != nil:
+		a.restart.restore(restored.Record.Desired, restored.Record.Restart)
+		a.lastStatus = restored.Record.Restart.LastStatus
 	case a.state.Stopped(cfg.Name):
 		a.restart.setDown(desiredStopped, "", false)
 	case !cfg.Autostart:
@@ -150,6 +160,7 @@ func (a *App) run(leaving context.Context, dependencies []<-chan struct{}) {
 	defer close(a.closed)
 	a.useSettings(a.settings)
 	a.adoptRestored()
+	a.resumeStops()
 	if a.restart.desired == desiredUp && a.current == nil {
 		a.restart.dependencies = dependencies
 		a.firstStart()
@@ -335,7 +346,9 @@ func (a *App) serve(s *startup) {
 	a.past.startFailure = ""
 	a.watchCurrent()
 	a.publish()
+	a.journal.ready(g)
 	a.relay.serve(g.Target)
+	a.journal.serves(g.Number)
 	a.rememberRelease(g)
 	a.restoreBacklog()
 	attrs := []any{"app", a.name, "generation", g.Number, "pid", g.Process.Pid(),
@@ -377,6 +390,7 @@ func (a *App) detachCurrent() *generation.Generation {
 
 // stopGeneration begins to stop a generation that is out of service.
 func (a *App) stopGeneration(g *generation.Generation, reason generation.StopReason, timeouts generation.StopTimeouts) *generation.Teardown {
+	a.journal.stops(g.Number, reason, timeouts)
 	t := a.launcher.Stop(g, reason, timeouts, a.stopped)
 	a.teardowns = append(a.teardowns, t)
 	return t
@@ -541,6 +555,7 @@ func (a *App) publish() {
 	}
 	s.past, s.drained = a.past, a.drained.record
 	a.snapshot.Store(s)
+	a.journalState()
 	a.exit.update(a.name, s)
 	if started := s.current != nil || s.desired != desiredUp || s.failed; started && !isClosed(a.started) {
 		close(a.started)
@@ -563,6 +578,21 @@ func (a *App) useSettings(cfg *config.App) {
 type restoredGeneration struct {
 	*generation.Generation
 	afterReadyRan bool
+}
+
+// resumedStop is the stop of a generation that goes on.
+type resumedStop struct {
+	generation *generation.Generation
+	reason     generation.StopReason
+	timeouts   generation.StopTimeouts
+}
+
+// resumeStops goes on with what the former supervisor was stopping.
+func (a *App) resumeStops() {
+	for _, s := range a.resumed {
+		a.stopGeneration(s.generation, s.reason, s.timeouts)
+	}
+	a.resumed = nil
 }
 
 // adoptRestored puts what was taken over where a generation belongs that serves.

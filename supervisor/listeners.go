@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"tideover/listener"
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/handoff"
@@ -33,6 +35,9 @@ type publicListener struct {
 	unkeep   func()        // ends the pathKeeper; nil: there is none
 	armed    chan struct{} // closed when a removal of a borrowed path is noticed at once; nil: it is not borrowed
 	untake   func()        // ends the wait for that removal; nil: it is not borrowed
+
+	kept   map[string]bool // names of its descriptors in the Store; of the goroutine that accepts or closes
+	keeper *App            // whose record has them; nil: none
 
 	mu sync.Mutex // guards sockets while it serves
 	// sockets are several where a service manager has passed them, and while connections wait in
@@ -91,6 +96,7 @@ func (l *publicListener) serve(a *App) {
 		stops = append(stops, accept(socket))
 	}
 	a.direct.add(l)
+	l.keep(a)
 	if l.current().HasPath() {
 		k := &pathKeeper{listener: l, app: a, path: l.current().Address().Address, accept: accept, stops: stops, shutDown: shutDown}
 		keeping, end := context.WithCancel(ctx)
@@ -147,6 +153,55 @@ func (l *publicListener) close() {
 	for _, socket := range l.sockets {
 		socket.Close()
 	}
+	l.release()
+}
+
+// keep keeps the sockets for a later supervisor, and records that they are the app's.
+func (l *publicListener) keep(a *App) {
+	if a.store == nil || l.passed {
+		return
+	}
+	r := handoff.ListenerRecord{Address: l.address}
+	kept := map[string]bool{}
+	put := func(name string, f *os.File) {
+		kept[name] = true
+		if l.kept[name] {
+			return
+		}
+		if err := a.store.Put(context.Background(), name, f); err != nil {
+			a.logger.Warn("cannot keep a descriptor", "name", name, "error", err)
+		}
+	}
+	for _, socket := range l.all() {
+		s := handoff.Socket{Socket: fmt.Sprintf("listener/%s/%d", l.address, socket.Inode())}
+		if f, err := remote.DuplicateFile(socket); err == nil {
+			put(s.Socket, f)
+			f.Close()
+		}
+		if path := socket.PathFile(); path != nil {
+			s.Path = s.Socket + "/path"
+			put(s.Path, path)
+		}
+		r.Sockets = append(r.Sockets, s)
+	}
+	a.journal.listens(r)
+	former := l.kept
+	l.kept, l.keeper = kept, a
+	for name := range former {
+		if !kept[name] {
+			_ = a.store.Drop(context.Background(), name) // a later supervisor drops what no record names
+		}
+	}
+}
+
+// release drops what keep has kept.
+func (l *publicListener) release() {
+	if l.keeper == nil {
+		return
+	}
+	l.keeper.journal.listensNoMore(l.address)
+	_ = l.keeper.store.Drop(context.Background(), slices.Collect(maps.Keys(l.kept))...)
+	l.kept, l.keeper = nil, nil
 }
 
 // pathInterval is the time between two checks of the file of a public unix socket that cannot be
@@ -244,6 +299,7 @@ func (k *pathKeeper) use(ctx context.Context, fresh *listener.Public, err error)
 	l.mu.Lock()
 	l.sockets = append(l.sockets, fresh)
 	l.mu.Unlock()
+	l.keep(a)
 	if a.direct != nil {
 		k.reload(ctx)
 	}
@@ -269,6 +325,7 @@ func (k *pathKeeper) retire() {
 		l.mu.Lock()
 		l.sockets = l.sockets[1:]
 		l.mu.Unlock()
+		l.keep(k.app)
 	}
 }
 
@@ -299,7 +356,9 @@ func newListeners(systemd map[string][]*os.File, left *handoff.State) *listeners
 	ls := &listeners{systemd: systemd, inherited: map[string]inheritedSocket{}, addresses: map[string]string{}, used: map[*os.File]bool{}}
 	ls.paths, _ = pathwatch.New() // after an error the files are checked every second
 	if left != nil {
-		ls.systemd = left.SystemdSockets()
+		if left.Restoration == nil || len(left.Passed) > 0 {
+			ls.systemd = left.SystemdSockets()
+		}
 		for address, fd := range left.Listeners {
 			f := inheritedSocket{socket: os.NewFile(uintptr(fd), address)}
 			if pin, ok := left.Files[address]; ok {

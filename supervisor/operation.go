@@ -3,6 +3,7 @@ package supervisor
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/history"
 )
 
@@ -36,13 +38,14 @@ type operation struct {
 	phase    api.Phase // that runs
 	phased   time.Time // when phase began
 	by       api.Caller
-	record   *history.Ref // of its beginning
+	id       string       // unique
+	begun    *history.Ref // of its beginning in the history
 
 	requests *requestMeter
 }
 
 func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
-	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now(), by: tickets[0].request.By}
+	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now(), by: tickets[0].request.By, id: rand.Text()}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
 	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}, Plain: a.relay == nil, Cause: tickets[0].request.Cause}
 	if a.current != nil {
@@ -75,6 +78,11 @@ func (o *operation) publish() {
 		p.phase = o.phase.Name
 	}
 	o.app.progress.Store(p)
+}
+
+// record is what a later supervisor has to know.
+func (o *operation) record() *handoff.Operation {
+	return &handoff.Operation{ID: o.id, Verb: o.verb, By: o.by, From: o.result.Generation.From, Phase: o.phase.Name, Began: o.began}
 }
 
 // status is the operation as status shows it.

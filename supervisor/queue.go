@@ -63,8 +63,9 @@ type queue struct {
 
 // running is the operation that runs.
 type running struct {
-	verb  api.Verb
-	abort context.CancelCauseFunc
+	verb      api.Verb
+	abort     context.CancelCauseFunc
+	operation *operation
 }
 
 // add appends a ticket. A stop overtakes any other operation: one that runs is aborted,

@@ -82,7 +82,7 @@ func (o *operation) recordBegun() {
 		return
 	}
 	r := &o.result
-	o.record = o.app.history.Begin(api.Record{Time: o.began, Kind: api.OperationBegun, App: r.App, Verb: o.verb, By: o.tickets[0].request.By, Cause: r.Cause,
+	o.begun = o.app.history.Begin(api.Record{Time: o.began, Kind: api.OperationBegun, App: r.App, Verb: o.verb, By: o.tickets[0].request.By, Cause: r.Cause,
 		Callers: len(o.tickets), Generation: api.GenerationPair{From: r.Generation.From}, Revision: api.RevisionPair{From: r.Revision.From}})
 }
 
@@ -100,7 +100,7 @@ func (o *operation) recordEnded(kind api.RecordKind, r api.Result) {
 	if g := o.app.current; g != nil && r.Exit == api.ExitOK && g.Number == r.Generation.To {
 		record.Directory = g.Dir
 	}
-	o.app.history.AddTo(o.record, record)
+	o.app.history.AddTo(o.begun, record)
 }
 
 // recordStart adds a record of a generation that was started without an operation.

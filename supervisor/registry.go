@@ -13,6 +13,7 @@ import (
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/safepath"
 )
@@ -25,6 +26,8 @@ type registry struct {
 	entries  atomic.Pointer[[]*entry] // in the order of the configuration
 	running  sync.WaitGroup           // the apps' goroutines
 	made     atomic.Uint64            // number of the app that was made last, for the relay
+	// restored are the apps of a supervisor that has died, until they are made again.
+	restored map[string]*handoff.RestoredApp
 }
 
 func newRegistry(shared shared) *registry {
@@ -69,7 +72,15 @@ func (r *registry) openListeners(e *entry, cfg *config.App) error {
 
 // newEntry makes an app without public sockets.
 func (r *registry) newEntry(cfg *config.App) *entry {
-	return &entry{app: newApp(r.shared, remote.AppID(r.made.Add(1)), cfg, logs.New(r.shared.logOptions(cfg)))}
+	restored := r.restored[cfg.Name]
+	delete(r.restored, cfg.Name)
+	var id remote.AppID
+	if restored != nil {
+		id = restored.Record.ID
+	} else {
+		id = remote.AppID(r.made.Add(1))
+	}
+	return &entry{app: newApp(r.shared, id, cfg, logs.New(r.shared.logOptions(cfg)), restored)}
 }
 
 // open opens one of an app's public sockets.
@@ -171,6 +182,7 @@ func (e *entry) end(linger context.Context) {
 	e.app.relay.await(linger, remote.Disconnected)
 	e.app.relay.remove()
 	e.close()
+	e.app.journal.end()
 }
 
 func (e *entry) closeListeners() {

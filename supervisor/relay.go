@@ -10,6 +10,7 @@ import (
 	"tideover/proxy/remote"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/handoff"
 )
 
 // relayApp is an app as the relay has it, and is to have it. Its methods may be called from any
@@ -25,11 +26,20 @@ type relayApp struct {
 	pipes   uint64             // number of the last pipe of the access log
 	target  *generation.Target // that of desired
 	final   *remote.Counters   // once it was removed
+	// paused says that the relay, which has outlived a supervisor, serves on with what that one has said
+	// until everything is known that is desired now.
+	paused bool
 }
 
-// newRelayApp makes an app of the relay, whose gate is shut.
-func newRelayApp(s shared, id remote.AppID, cfg *config.App) *relayApp {
+// newRelayApp makes an app of the relay, whose gate is shut. One that is restored is paused; see resume.
+func newRelayApp(s shared, id remote.AppID, cfg *config.App, restored *handoff.RestoredApp) *relayApp {
 	r := &relayApp{relay: s.relay, id: id, doors: s.doors, desired: remote.Set{App: id, Name: cfg.Name}}
+	if restored != nil {
+		r.paused = true
+		if d := restored.Relay; d != nil {
+			r.desired.Version, r.pipes = d.Version, d.Access
+		}
+	}
 	r.configure(cfg)
 	return r
 }
@@ -48,11 +58,24 @@ func (r *relayApp) change(do func(s *remote.Set)) {
 
 // setLocked sends what is desired. r.mu must be held.
 func (r *relayApp) setLocked() {
-	if r.final != nil {
+	if r.final != nil || r.paused {
 		return
 	}
 	r.desired.Version++
 	r.relay.Set(context.Background(), r.desired)
+}
+
+// commence sends what is desired to a relay that has outlived a supervisor.
+func (r *relayApp) commence() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.paused {
+		r.paused = false
+		r.setLocked()
+	}
 }
 
 func (r *relayApp) configure(cfg *config.App) {

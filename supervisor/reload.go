@@ -422,7 +422,8 @@ func (a *App) planReload(r api.Request) api.Result {
 // perform carries the operation out and answers its tickets.
 func (o *operation) perform() {
 	a := o.app
-	a.queue.running = &running{o.verb, o.abort}
+	a.queue.running = &running{o.verb, o.abort, o}
+	a.publish()
 	switch o.verb {
 	case api.Reload, api.Restart:
 		o.reload()

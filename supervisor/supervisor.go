@@ -53,6 +53,11 @@ type Options struct {
 	// Handoff is what the former program of this process has left; nil: there was
 	// none. Its sockets come in the place of Inherited.
 	Handoff *handoff.State
+	// Store and Record keep what a later supervisor takes over after the death of this one; nil: none
+	// comes. Descriptors are names of further ones in the Store.
+	Store       handoff.Store
+	Record      *handoff.Journal
+	Descriptors []string
 	// Journal is the socket of the systemd journal; empty: where it is on every
 	// system. Journaled says that Output ends up there as well, so that an app
 	// with log.journal does not need it.
@@ -143,7 +148,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	s.hurry, s.rush = context.WithCancel(context.Background())
 	listeners := newListeners(o.Inherited, o.Handoff)
 	launcher := generation.NewLauncher(generation.Options{Logger: o.Logger, RuntimeDir: o.RuntimeDir, RelayDir: o.RelayDir, State: store, Gunicorns: s.reports, Relay: relay,
-		Hurry: s.hurry, Resolve: listeners.resolve})
+		Hurry: s.hurry, Resolve: listeners.resolve, Store: o.Store})
 	s.shared = shared{
 		logger: o.Logger, hurry: s.hurry, launcher: launcher, state: store, history: records, listeners: listeners,
 		source:      &settingsSource{load: o.Load, launcher: launcher, logger: o.Logger},
@@ -154,7 +159,9 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		logOptions:  o.logs, freeMemory: o.FreeMemory,
 		announced: announced.Done(),
 		relay:     relay, doors: &atomic.Uint64{},
+		journal: o.Record, store: o.Store,
 	}
+	s.shared.doors.Store(lastDoor(o.Handoff))
 	if o.Load == nil { // the command line does not change, but gunicorn's configuration file may
 		s.shared.source.load = func() (*config.File, error) { return f, nil }
 	}
@@ -163,6 +170,12 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		s.shared.freeMemory = process.MemoryAvailable
 	}
 	s.registry = newRegistry(s.shared)
+	s.registry.restored = restoredApps(o.Handoff)
+	if o.Handoff != nil && o.Handoff.Restoration != nil {
+		record := o.Handoff.Restoration.Record
+		s.registry.made.Store(uint64(record.Daemon.LastApp))
+		s.began = record.Daemon.Began
+	}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -172,6 +185,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		return nil, err
 	}
 	s.restore(o.Handoff)
+	s.journalDaemon()
 	for _, name := range listeners.unused() {
 		o.Logger.Warn("inherited socket unused", "fd_name", name, "hint", "an app accepts its connections with listen = \""+systemdPrefix+name+"\"")
 	}
@@ -290,7 +304,13 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer stop()
 	s.endStale()
 	began := "started"
-	if s.options.Handoff != nil {
+	switch left := s.options.Handoff; {
+	case left != nil && left.Restoration != nil:
+		began = "restored"
+		if left.Restoration.Record.Daemon.Leaving {
+			s.leave()
+		}
+	case left != nil:
 		began = "upgraded"
 	}
 	s.recordDaemon(began)
@@ -307,8 +327,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		s.registry.start(e, dependencies)
 	}
 	s.registry.changing.Unlock()
+	s.dropUnknown()
 
 	<-s.leaving.Done()
+	s.journalDaemon()
 	s.removals.close()
 	s.options.Logger.Info("shutdown started")
 	s.recordDaemon("stopping")

@@ -403,16 +403,13 @@ func (a *App) restore(b *handoff.AppState) error {
 	a.queue.last = b.Last
 	a.attachPipes(b.LogPipes())
 	a.configureAccess(a.settings) // the first requests are answered before the app's goroutine runs
+	if b.Restored != nil {
+		return a.restoreAfterDeath(b)
+	}
 	var failed error
 	switch {
 	case b.Current != nil:
-		g, err := a.launcher.Restore(a.settings, b.Current)
-		if failed = err; err == nil {
-			a.restored = &restoredGeneration{g, b.Current.Hooked}
-			a.restart.setUp()
-			a.relay.serve(g.Target)
-			a.logger.Info("restored", "app", a.name, "generation", a.restored.Number, "pid", a.restored.Process.Pid())
-		}
+		failed = a.restoreCurrent(b, nil)
 	case b.Ended:
 		a.restart.setDown(desiredFinished, b.Reason, b.Failed)
 		a.relay.refuse(refusal(a.settings, "the app has ended"))
@@ -421,4 +418,17 @@ func (a *App) restore(b *handoff.AppState) error {
 		return failed
 	}
 	return cmp.Or(a.relay.admit(b.Counters, b.Metrics, b.Connections), failed)
+}
+
+// restoreCurrent restores the generation that serves.
+func (a *App) restoreCurrent(b *handoff.AppState, kept *generation.Kept) error {
+	g, err := a.launcher.Restore(a.settings, b.Current, kept)
+	if err != nil {
+		return err
+	}
+	a.restored = &restoredGeneration{g, b.Current.Hooked}
+	a.restart.setUp()
+	a.relay.serve(g.Target)
+	a.logger.Info("restored", "app", a.name, "generation", a.restored.Number, "pid", a.restored.Process.Pid())
+	return nil
 }

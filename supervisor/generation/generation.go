@@ -31,7 +31,9 @@ import (
 // generation into service.
 type Generation struct {
 	LaunchSpec
-	scratchDir string // see scratch
+	scratchDir string   // see scratch
+	kept       []string // names of its descriptors in Options.Store
+	restored   *Kept    // of a supervisor that has died; else nil
 	Started    time.Time
 
 	public  []uint64          // inodes of the public sockets that the child gets
@@ -85,6 +87,7 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec, public []*listener.Public)
 	defer func() {
 		if err != nil {
 			g.cleanup()
+			l.release(g)
 			if e := l.options.State.RemoveTree(p.App.Name, p.Number); e != nil {
 				l.logger.Warn("cannot save state", "record", "process ended", "app", p.App.Name, "generation", p.Number, "error", e)
 			}
@@ -137,6 +140,7 @@ func (l *Launcher) spawn(log *logs.Log, p LaunchSpec, public []*listener.Public)
 	}
 	g.buildTarget(l, at)
 	l.record(g, g.Process.Record())
+	l.options.Journal.Forked(g.Number, g.Process.Record())
 	return g, nil
 }
 
@@ -196,6 +200,7 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 	defer spec.Stderr.Close()
 	// Before it exists: a daemon that dies at this moment has its token on record.
 	l.record(g, spec.Record())
+	l.keep(log, g, at, spec.Record())
 	g.Process, err = process.Start(spec)
 	if err != nil {
 		return startFailed(g.App.Name, err)
@@ -230,6 +235,9 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 	}
 	if g.private == nil {
 		g.child = g.newChildListener(l.logger, at, l.options.RelayDir)
+		if g.restored != nil {
+			g.child.last = g.restored.Proof // a lower number has no effect
+		}
 		g.probe.ask = g.child.ask
 		g.child.start(g.Target, g.Process.Exited())
 	}

@@ -8,6 +8,7 @@ import (
 	"tideover/listener"
 	"tideover/proxy/remote"
 	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/state"
 )
 
@@ -20,6 +21,9 @@ type Options struct {
 	Relay      remote.Relay         // has the targets of web apps
 	RelayDir   *listener.PrivateDir // of the relay's process, in RuntimeDir; nil: the relay is in this process
 	App        remote.AppID         // the relay's number of the app; see ForApp
+	// Store and Journal keep descriptors and generations for a later supervisor; nil: none comes.
+	Store   handoff.Store
+	Journal Journal
 	// Hurry ends when every drain and every grace period is to end at once.
 	Hurry context.Context
 	// EndDrains ends when every drain is to end, and the stop signal is to be sent; nil: with
@@ -42,12 +46,15 @@ func NewLauncher(o Options) *Launcher {
 	if o.EndDrains == nil {
 		o.EndDrains = o.Hurry
 	}
+	if o.Journal == nil {
+		o.Journal = noJournal{}
+	}
 	return &Launcher{options: o, logger: o.Logger}
 }
 
-// ForApp returns a Launcher of one app, with an EndDrains and a Hurry of its own.
-func (l *Launcher) ForApp(app remote.AppID, endDrains, hurry context.Context) *Launcher {
+// ForApp returns a Launcher of one app, with an EndDrains, a Hurry and a Journal of its own.
+func (l *Launcher) ForApp(app remote.AppID, endDrains, hurry context.Context, j Journal) *Launcher {
 	o := l.options
-	o.App, o.EndDrains, o.Hurry = app, endDrains, hurry
+	o.App, o.EndDrains, o.Hurry, o.Journal = app, endDrains, hurry, j
 	return NewLauncher(o)
 }

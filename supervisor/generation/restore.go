@@ -3,9 +3,11 @@ package generation
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"tideover/listener"
@@ -16,8 +18,9 @@ import (
 )
 
 // Restore makes a Generation of what the program before the exec has left. When
-// it fails, the descriptors are closed.
-func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *Generation, err error) {
+// it fails, the descriptors are closed. kept is what a supervisor that has died has kept; nil: there was
+// an exec.
+func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState, kept *Kept) (_ *Generation, err error) {
 	g := &Generation{LaunchSpec: LaunchSpec{App: cfg, Number: left.Number, Dir: left.Dir, Revision: left.Revision, tokens: l.options.State.TreePrefix()}, scratchDir: left.Scratch,
 		Started: left.Started, Ready: left.Ready, Lenient: left.Lenient, Status: left.Status}
 	defer func() {
@@ -62,6 +65,9 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 		return nil, err
 	}
 	l.options.State.Adopt(left.Tree.Token)
+	if kept != nil {
+		g.kept, g.restored = kept.names(), kept
+	}
 	if left.Notify != nil {
 		if g.notify, err = inheritNotifySocket(*left.Notify); err != nil {
 			return nil, err
@@ -73,6 +79,22 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState) (_ *G
 		g.child.signal() // it is proven anew
 	}
 	return g, nil
+}
+
+// Kept is what a supervisor that has died has kept of a generation.
+type Kept struct {
+	Record *handoff.GenerationRecord
+	Proof  uint64 // number of the last proof of its socket; 0: there was none
+}
+
+// names are those of its descriptors.
+func (k *Kept) names() (all []string) {
+	for _, name := range append([]string{k.Record.SocketName, k.Record.PathName, k.Record.NotifyName}, slices.Collect(maps.Values(k.Record.Output))...) {
+		if name != "" {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // inheritNotifySocket takes over a socket that openNotifySocket has opened. Its

@@ -121,12 +121,14 @@ func (l *Launcher) tearDown(t *Teardown, timeouts StopTimeouts) {
 		g.Target.Reclaim(t.reason == StopCrashed) // the next generation serves what waits in the backlog
 	}
 	t.drain(l.options.EndDrains, timeouts)
+	l.options.Journal.Signal(g.Number, time.Now().Add(timeouts.Stop))
 	t.stopProcesses(hurry, timeouts.Stop)
 	if g.Target != nil {
 		t.Reclaimed = g.Target.gone()
 		t.awaitEnd()
 	}
 	g.cleanup()
+	l.release(g)
 	if err := l.options.State.RemoveTree(g.App.Name, g.Number); err != nil {
 		l.logger.Warn("cannot save state", "record", "process ended", "app", g.App.Name, "generation", g.Number, "error", err)
 	}

@@ -42,6 +42,8 @@ type State struct {
 	Control       map[string]int             `json:"control"` // the control socket, by its path
 	Apps          map[string]*AppState       `json:"apps"`
 	Gunicorns     map[string]gunicorn.Report `json:"hearsay"` // the last report of each app's gunicorn
+	// Restoration is where the state comes from, if it was left by a supervisor that has died; else nil.
+	Restoration *Restoration `json:"-"`
 }
 
 // GunicornReports returns the reports of the apps' gunicorns; e may be nil.
@@ -64,6 +66,7 @@ type AppState struct {
 	Metrics     remote.Metrics      `json:"metrics"`
 	Connections []remote.Connection `json:"connections,omitempty"`
 	Pipes       []Pipe              `json:"pipes,omitempty"`
+	Restored    *RestoredApp        `json:"-"` // of a supervisor that has died; else nil
 }
 
 // SetPipes records the pipes that the next program reads.
@@ -83,6 +86,9 @@ type Pipe struct {
 	Stream     logs.Stream `json:"stream"`
 	FD         int         `json:"fd"`
 }
+
+// streams are the streams by their names in a record.
+var streams = map[string]logs.Stream{logs.Stdout.String(): logs.Stdout, logs.Stderr.String(): logs.Stderr}
 
 // LogPipes returns the pipes of the app's output.
 func (b *AppState) LogPipes() []logs.Pipe {

@@ -7,6 +7,7 @@ import (
 
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
+	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/process"
 )
 
@@ -24,10 +25,11 @@ const RecordVersion = 1
 type Record struct {
 	Version int `json:"version"`
 	// Epoch is that of the supervisor. Each one has a higher one than those before it.
-	Epoch  uint64                `json:"epoch"`
-	Daemon DaemonRecord          `json:"daemon"`
-	Relays []RelayRecord         `json:"relays,omitempty"`
-	Apps   map[string]*AppRecord `json:"apps"`
+	Epoch  uint64        `json:"epoch"`
+	Daemon DaemonRecord  `json:"daemon"`
+	Relays []RelayRecord `json:"relays,omitempty"`
+	// Apps have their numbers as keys: while an app is replaced there are two of one name.
+	Apps map[string]*AppRecord `json:"apps"`
 }
 
 // DaemonRecord is what is no part of an app.
@@ -40,10 +42,13 @@ type DaemonRecord struct {
 	Reloading     bool            `json:"reloading,omitempty"`
 	Announced     time.Time       `json:"announced,omitzero"` // when the shutdown was announced
 	Leaving       bool            `json:"leaving,omitempty"`  // the apps are being stopped
-	LastApp       remote.AppID    `json:"last_app"`           // number of the app that was made last
-	LastDoor      uint64          `json:"last_door"`
-	LastRelay     uint64          `json:"last_relay"`
-	Descriptors   []string        `json:"descriptors,omitempty"` // control socket, locks, sockets of a service manager
+	Began         time.Time       `json:"began,omitzero"`     // when the first supervisor did
+	// Gunicorns are the last reports of the apps' gunicorns: nothing is executed to restore.
+	Gunicorns   map[string]gunicorn.Report `json:"gunicorns,omitempty"`
+	LastApp     remote.AppID               `json:"last_app"` // number of the app that was made last
+	LastDoor    uint64                     `json:"last_door"`
+	LastRelay   uint64                     `json:"last_relay"`
+	Descriptors []string                   `json:"descriptors,omitempty"` // control socket, locks, sockets of a service manager
 }
 
 // RelayRecord is one process that relays.
@@ -61,6 +66,7 @@ type RelayRecord struct {
 
 // AppRecord is one app.
 type AppRecord struct {
+	Name       string       `json:"name"`
 	ID         remote.AppID `json:"id"`
 	Settings   string       `json:"settings,omitempty"` // name of those in force, in Configuration
 	Version    uint64       `json:"version"`            // of the last remote.Set

@@ -99,3 +99,20 @@ func (ss *sinks) replaceAll() (former []*sink) {
 	ss.startJournal()
 	return former
 }
+
+// ReadEnds returns duplicates of the pipes that are read for a generation. The caller owns them, and
+// must not read them while this Log does.
+func (l *Log) ReadEnds(generation int) (all []Pipe) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.pipes[generation]
+	if p == nil {
+		return nil
+	}
+	for r, stream := range p.open {
+		if file, err := duplicate(r); err == nil {
+			all = append(all, Pipe{generation, stream, file})
+		}
+	}
+	return all
+}

@@ -1,0 +1,174 @@
+package supervisor
+
+import (
+	"context"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+
+	"tideover/proxy/remote"
+	"tideover/supervisor/api"
+	"tideover/supervisor/config"
+	"tideover/supervisor/handoff"
+)
+
+// memoryStore is a handoff.Store in this process.
+type memoryStore struct {
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+func (s *memoryStore) Put(_ context.Context, name string, f *os.File) error {
+	dup, err := remote.DuplicateFile(f)
+	if err != nil {
+		return err
+	}
+	defer dup.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names[name] = true
+	return nil
+}
+
+func (s *memoryStore) Drop(_ context.Context, names ...string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		delete(s.names, name)
+	}
+	return nil
+}
+
+func (s *memoryStore) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.names))
+}
+
+// recorded is a harness that keeps a record, in file.
+func recorded(t *testing.T, program string, options ...appOption) (*harness, *memoryStore, *os.File) {
+	t.Helper()
+	store := &memoryStore{names: map[string]bool{}}
+	slots, file, err := handoff.NewSlots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	journal, err := handoff.NewJournal(slots, &handoff.Record{Version: handoff.RecordVersion, Epoch: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := prepare(t)
+	r.tune = func(o *Options) { o.Store, o.Record = store, journal }
+	r.open(program, options...)
+	return r, store, file
+}
+
+// plan is what a supervisor would do that takes the place of this one now, while all processes that
+// were started and not ended live.
+func plan(t *testing.T, file *os.File, names []string) (*handoff.AppRecord, handoff.Plan) {
+	t.Helper()
+	_, record, err := handoff.OpenRecord(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var app *handoff.AppRecord
+	var children []handoff.Child
+	for _, app = range record.Apps {
+		for _, g := range app.Generations {
+			children = append(children, handoff.Child{Token: g.Token, Pid: g.Tree.Pid})
+		}
+	}
+	return app, handoff.Restore(record, children, names, nil)
+}
+
+// After each operation the record says what is: the next supervisor would change nothing.
+func TestTheRecordSaysWhatIs(t *testing.T) {
+	t.Parallel()
+	r, store, file := recorded(t, "web")
+	pid := pidOf(t, r.page())
+	check := func(what string, serving int, desired handoff.Desired, descriptors int) {
+		t.Helper()
+		r.until(what, func(api.AppStatus) bool {
+			a, p := plan(t, file, store.all())
+			return a != nil && len(a.Generations) == min(1, serving) && a.Operation == nil && len(p.Drop) == 0 && len(store.all()) == descriptors
+		})
+		a, p := plan(t, file, store.all())
+		restored := p.Apps["1"]
+		if a.Name != "shop" || a.Desired != desired || restored.Serve != serving || len(restored.Stop) > 0 || restored.Start {
+			t.Errorf("%s: %+v, planned %+v", what, a, restored)
+		}
+		if serving > 0 {
+			if g := a.Generations[0]; g.Phase != handoff.Serving || g.Tree.Pid == 0 || g.Ready.IsZero() || g.Scratch == "" || len(g.Output) != 2 || g.SocketName == "" {
+				t.Errorf("%s: %+v", what, g)
+			}
+		}
+	}
+	check("started", 1, handoff.Up, 4) // listener, private socket, two pipes
+	if a, _ := plan(t, file, nil); a.Generations[0].Tree.Pid != pid {
+		t.Errorf("pid %d is recorded, %d answers", a.Generations[0].Tree.Pid, pid)
+	}
+	r.want(r.do(api.Reload), api.ExitOK)
+	check("reloaded", 2, handoff.Up, 4)
+	r.want(r.do(api.Restart), api.ExitOK)
+	check("restarted", 3, handoff.Up, 4)
+	if a, _ := plan(t, file, nil); a.Last == nil || a.Last.Verb != api.Restart {
+		t.Errorf("last: %+v", a.Last)
+	}
+	r.want(r.do(api.Stop), api.ExitOK)
+	check("stopped", 0, handoff.Stopped, 1)
+	r.want(r.do(api.Start), api.ExitOK)
+	check("started again", 4, handoff.Up, 4)
+	if _, err := r.s.Hold(t.Context(), "shop", api.HoldRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if a, _ := plan(t, file, nil); len(a.Leases) != 1 || a.Leases[0].Name != operator || a.Leases[0].Attached {
+		t.Errorf("leases: %+v", a.Leases)
+	}
+	if _, err := r.s.Release("shop"); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	if a, _ := plan(t, file, nil); a != nil || len(store.all()) != 0 {
+		t.Errorf("after the shutdown: %+v, %v", a, store.all())
+	}
+}
+
+// At every moment of a reload under load the record has one generation that serves, or one that is to
+// be started, and never two.
+func TestTheRecordHasOneGenerationThatServesAtEveryMoment(t *testing.T) {
+	t.Parallel()
+	r, _, file := recorded(t, "web", func(a *config.App) { a.Hooks.BeforeStart = shell("true") })
+	r.page()
+	stop, watched := make(chan struct{}), make(chan struct{})
+	served := map[int]bool{}
+	go func() {
+		defer close(watched)
+		for {
+			a, p := plan(t, file, nil)
+			planned := p.Apps["1"]
+			served[planned.Serve] = true
+			if a.Desired != handoff.Up || planned.Start != (planned.Serve == 0) {
+				t.Errorf("%+v, planned %+v", a, planned)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	for range 3 {
+		r.want(r.do(api.Reload), api.ExitOK)
+	}
+	r.want(r.do(api.Restart), api.ExitOK)
+	close(stop)
+	<-watched
+	for number := 1; number <= 4; number++ {
+		if !served[number] {
+			t.Errorf("generation %d was never the one that serves", number)
+		}
+	}
+}

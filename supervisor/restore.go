@@ -1,0 +1,178 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"tideover/proxy/remote"
+	"tideover/supervisor/api"
+	"tideover/supervisor/generation"
+	"tideover/supervisor/handoff"
+)
+
+// restoredApps are the apps of a supervisor that has died, by name. Of several of one name, the last
+// one is meant: the others were being removed.
+func restoredApps(left *handoff.State) map[string]*handoff.RestoredApp {
+	all := map[string]*handoff.RestoredApp{}
+	if left != nil && left.Restoration != nil {
+		for name, b := range left.Apps {
+			all[name] = b.Restored
+		}
+	}
+	return all
+}
+
+// restoreAfterDeath restores an app whose supervisor has died. Its processes and its requests have
+// gone on meanwhile.
+func (a *App) restoreAfterDeath(b *handoff.AppState) error {
+	restored := b.Restored
+	defer a.relay.commence()
+	var errs []error
+	if b.Current != nil {
+		err := a.restoreCurrent(b, a.kept(restored, b.Current.Number))
+		if err != nil {
+			a.journal.Gone(b.Current.Number)
+			errs = append(errs, err)
+		} else {
+			a.journal.serves(b.Current.Number)
+		}
+	}
+	for _, s := range restored.Stopping {
+		g, err := a.launcher.Restore(a.settings, s.State, a.kept(restored, s.Number))
+		if err != nil {
+			a.journal.Gone(s.Number)
+			errs = append(errs, err)
+			continue
+		}
+		a.resumed = append(a.resumed, resumeStop(g, s))
+	}
+	switch a.restart.desired {
+	case desiredStopped:
+		a.relay.refuse(refusal(a.settings, "the app is stopped"))
+	case desiredFinished:
+		a.relay.refuse(refusal(a.settings, "the app has ended"))
+	}
+	if a.restart.desired == desiredUp && a.state.Stopped(a.name) {
+		a.recordStopped(false) // the stop, which had not begun, is undone
+	}
+	a.restoreLeases(restored.Record.Leases)
+	a.reportInterrupted(restored)
+	return errors.Join(errs...)
+}
+
+// kept is what was kept of a generation.
+func (a *App) kept(restored *handoff.RestoredApp, number int) *generation.Kept {
+	k := &generation.Kept{}
+	for _, g := range restored.Record.Generations {
+		if g.Number == number {
+			k.Record = g
+		}
+	}
+	if restored.Relay != nil {
+		for _, g := range restored.Relay.Generations {
+			if g.Generation == number {
+				k.Proof = g.Proof
+			}
+		}
+	}
+	return k
+}
+
+// resumeStop is how the stop of a generation goes on: with the time that it has left.
+func resumeStop(g *generation.Generation, s *handoff.RestoredStop) resumedStop {
+	left := func(until time.Time) time.Duration { return max(0, time.Until(until)) }
+	r := resumedStop{g, generation.StopReason(s.Record.StopReason), g.StopTimeouts()}
+	switch {
+	case s.Unready:
+		r.reason = generation.StopNotReady
+	case s.Begin:
+		r.reason = generation.StopReplaced
+	case !s.Record.Grace.IsZero():
+		r.timeouts = generation.StopTimeouts{Stop: left(s.Record.Grace)}
+	case !s.Record.Drain.IsZero():
+		r.timeouts.Drain = left(s.Record.Drain)
+		r.timeouts.Tunnels = min(r.timeouts.Tunnels, left(s.Record.Tunnels))
+	}
+	return r
+}
+
+// restoreLeases goes on with the holds, as far as their time is not over.
+func (a *App) restoreLeases(all []handoff.Lease) {
+	for _, l := range all {
+		if l.Attached || a.relay == nil || !l.Ends.After(time.Now()) {
+			continue
+		}
+		a.leases.byName[l.Name] = &lease{name: l.Name, by: l.By, length: l.Length, timeout: l.Timeout, began: l.Began, ends: l.Ends,
+			requests: newRequestMeter(a.relay), over: make(chan struct{})}
+		a.relay.hold(remote.Hold{Name: l.Name, Until: l.Ends})
+	}
+	a.leases.arm()
+}
+
+// reportInterrupted says what has become of an operation in the middle of which the supervisor has died.
+func (a *App) reportInterrupted(restored *handoff.RestoredApp) {
+	o, plan := restored.Record.Operation, restored.Plan.Operation
+	if o == nil || plan == nil {
+		return
+	}
+	r := interrupted(a.name, o, plan)
+	if o.Verb == api.Reload || o.Verb == api.Restart {
+		a.queue.last = &r
+	}
+	a.logger.Warn("operation interrupted", "app", a.name, "verb", o.Verb, "outcome", string(plan.Outcome), "from", o.From, "to", plan.Generation,
+		"hint", "the supervisor has ended in the middle of it")
+}
+
+// dropUnknown gives up what the relay has of apps that do not exist any more, and the doors of the
+// former supervisor: those of this one are open.
+func (s *Supervisor) dropUnknown() {
+	left := s.options.Handoff
+	if left == nil || left.Restoration == nil || left.Restoration.Relay == nil {
+		return
+	}
+	ctx := context.Background() // a relay that does not answer is given up
+	for _, d := range left.Restoration.Relay.Doors {
+		_ = s.shared.relay.Shut(ctx, d.Door)
+	}
+	unknown := left.Restoration.Plan.Remove
+	for _, name := range slices.Sorted(maps.Keys(s.registry.restored)) { // the configuration has them no more
+		unknown = append(unknown, s.registry.restored[name].Record.ID)
+	}
+	for _, app := range unknown {
+		go func() { _, _ = s.shared.relay.Remove(ctx, app) }() // ends within 5 s
+	}
+}
+
+// lastDoor is the highest number of a door of the relay.
+func lastDoor(left *handoff.State) (last uint64) {
+	if left == nil || left.Restoration == nil || left.Restoration.Relay == nil {
+		return 0
+	}
+	for _, d := range left.Restoration.Relay.Doors {
+		last = max(last, d.Door)
+	}
+	return last
+}
+
+// journalDaemon records what is no part of an app.
+func (s *Supervisor) journalDaemon() {
+	j := s.options.Record
+	if j == nil {
+		return
+	}
+	d := handoff.DaemonRecord{Program: s.options.Version, Began: s.began, Gunicorns: s.reports.Reports(), LastApp: remote.AppID(s.registry.made.Load()),
+		Leaving: s.leaving.Err() != nil, Descriptors: s.options.Descriptors}
+	if s.announced.Err() != nil {
+		d.Announced = time.Now()
+	}
+	err := j.SetDaemon(d)
+	if err == nil {
+		err = j.Commit()
+	}
+	if err != nil {
+		s.options.Logger.Error("cannot write the record", "app", "", "error", err, "hint", "if the supervisor dies now, another one restores what it was before")
+	}
+}
