@@ -198,7 +198,7 @@ func (o *operation) failStart(s *startup, why, hint string) {
 	if errors.As(s.Err(), &hook) {
 		r.ChildOutput = append(r.ChildOutput, hook.Lines...)
 	} else if g := s.Generation(); g != nil {
-		r.ChildOutput = append(r.ChildOutput, g.OutputTail(a.log)...)
+		r.ChildOutput = append(r.ChildOutput, g.OutputTail(a.log, generation.OutputWait)...)
 	}
 	old := a.current
 	if old == nil {

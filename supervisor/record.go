@@ -103,16 +103,21 @@ func (o *operation) recordEnded(kind api.RecordKind, r api.Result) {
 	o.app.history.AddTo(o.begun, record)
 }
 
+// recordWait is how long a record waits for the last lines of a generation that was not asked to end:
+// no longer, because the next generation is started after it.
+const recordWait = 20 * time.Millisecond
+
 // recordStart adds a record of a generation that was started without an operation.
 func (a *App) recordStart(s *startup, failed string) {
 	r := api.Record{Kind: api.AppStarted, App: a.name, Result: "ok", Generation: api.GenerationPair{To: s.Number}, Cause: string(s.Reason)}
+	r.Revision.To = s.Spec().Revision
 	if g := s.Generation(); g != nil {
-		r.Revision.To, r.Duration, r.Directory = g.Revision, api.Seconds(time.Since(g.Started)), g.Dir
+		r.Duration, r.Directory = api.Seconds(time.Since(g.Started)), g.Dir
 	}
 	if failed != "" {
 		r.Result, r.Error, r.Probe, r.Directory = "failed", failed, s.Probe().Text, ""
 		if g := s.Generation(); g != nil {
-			r.Output = g.OutputTail(a.log)
+			r.Output = g.OutputTail(a.log, recordWait)
 		}
 	}
 	a.history.Add(r)
@@ -121,7 +126,7 @@ func (a *App) recordStart(s *startup, failed string) {
 // recordCrash adds a record of a generation that served and is lost.
 func (a *App) recordCrash(g *generation.Generation, why string) {
 	a.history.Add(api.Record{Kind: api.AppCrashed, App: a.name, Generation: api.GenerationPair{From: g.Number}, Revision: api.RevisionPair{From: g.Revision},
-		Cause: why, Duration: api.Seconds(time.Since(g.Ready)), Output: g.OutputTail(a.log)})
+		Cause: why, Duration: api.Seconds(time.Since(g.Ready)), Output: g.OutputTail(a.log, recordWait)})
 }
 
 // recordDown adds a record of an app that is left down.

@@ -12,8 +12,11 @@ import (
 
 // jsonLine is a record as one line of JSON.
 func jsonLine(r api.Record) string {
-	text, _ := json.Marshal(r) // a Record has no value that cannot be encoded
-	return string(text) + "\n"
+	var line strings.Builder
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false) // as in documents
+	_ = encoder.Encode(r)        // a Record has no value that cannot be encoded
+	return line.String()
 }
 
 // recordLine is a record for people: when, which app, what, and why.

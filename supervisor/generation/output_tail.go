@@ -13,10 +13,14 @@ import (
 // result.
 const outputTailLines = 20
 
-// OutputTail returns the last lines of the generation's output, without gunicorn's
-// lines of every start and stop.
-func (g *Generation) OutputTail(log *logs.Log) []string {
-	settled, cancel := context.WithTimeout(context.Background(), time.Second)
+// OutputWait is how long the caller of an operation waits for the last lines.
+const OutputWait = time.Second
+
+// OutputTail returns the last lines of the generation's output, without gunicorn's lines of every
+// start and stop. It waits at most this long for the end of the output, which a process that is left
+// delays.
+func (g *Generation) OutputTail(log *logs.Log, wait time.Duration) []string {
+	settled, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	log.Settle(settled, g.Number)
 	var lines []string

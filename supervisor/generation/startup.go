@@ -257,7 +257,7 @@ func (s *Startup) Explain() (why, hint string) {
 func (s *Startup) openedPublic() bool {
 	cfg := s.spec.App
 	_, exited := s.exited()
-	return exited && cfg.Listens() && !cfg.TakesSocket() && SaysInUse(s.generation.OutputTail(s.log))
+	return exited && cfg.Listens() && !cfg.TakesSocket() && SaysInUse(s.generation.OutputTail(s.log, OutputWait))
 }
 
 // IgnoresSocket reports whether the startup has failed because the command does not serve on the
