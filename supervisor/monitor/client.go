@@ -1,0 +1,323 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrEnded is the error of calls once the monitor is dead.
+var ErrEnded = errors.New("the monitor of tideover has ended")
+
+// A Child is a process that an earlier supervisor has ordered and whose status was not collected.
+type Child struct {
+	Token  string
+	Pid    int                // while it was not reaped
+	Exited bool               // and reaped; else Pid is its own, also if it is a zombie
+	Status syscall.WaitStatus // if Exited
+}
+
+// A Signal is one that the monitor has got.
+type Signal struct {
+	Signal         syscall.Signal
+	TerminalClosed bool // SIGHUP, because the terminal was closed
+}
+
+// State is what the monitor has when a supervisor starts.
+type State struct {
+	Starts   int                 // number of supervisors that were started, this one included
+	Former   *syscall.WaitStatus // how the one before has ended; nil: there was none
+	Children []Child
+	Stored   map[string]*os.File // belongs to the caller
+}
+
+// A Client is the supervisor's end of the channel. Its methods may be called from any goroutine.
+type Client struct {
+	conn    *conn
+	socket  *os.File // a duplicate of the channel, for a program that takes the place of this one
+	pid     int
+	program string
+	exe     *os.File // this program
+	ended   chan struct{}
+
+	mu       sync.Mutex // guards the rest, and writes
+	onSignal func(Signal)
+	last     uint32
+	calls    map[uint32]chan *frame
+	state    *State // while Hello collects it
+}
+
+// Dial returns the client of a process that a monitor has started as the supervisor; nil: this is
+// none. It removes the variables of the environment, and is called once, before any fork.
+func Dial() (*Client, error) {
+	number, program := os.Getenv(channelVariable), os.Getenv(programVariable)
+	os.Unsetenv(channelVariable)
+	os.Unsetenv(programVariable)
+	if number == "" || len(os.Args) == 0 || os.Args[0] != RoleName {
+		return nil, nil
+	}
+	fd, err := strconv.ParseUint(number, 10, 31)
+	if err != nil {
+		return nil, fmt.Errorf("%s=%q is no descriptor", channelVariable, number)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	socket := os.NewFile(uintptr(fd), "monitor")
+	c, err := newClient(socket)
+	if err != nil {
+		return nil, err
+	}
+	c.program = program
+	for _, name := range []string{"LISTEN_PID", "WATCHDOG_PID"} { // systemd means the monitor
+		if os.Getenv(name) == strconv.Itoa(c.pid) {
+			os.Setenv(name, strconv.Itoa(os.Getpid()))
+		}
+	}
+	os.WriteFile("/proc/self/comm", []byte("tideover"), 0) // only what ps -e shows
+	return c, nil
+}
+
+// newClient returns a client over its end of the channel, which it keeps.
+func newClient(socket *os.File) (*Client, error) {
+	raw, err := descriptor(socket)
+	if err != nil {
+		return nil, err
+	}
+	monitor, err := unix.GetsockoptUcred(int(raw), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockopt", err)
+	}
+	duplicate, err := unix.FcntlInt(raw, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	c := &Client{socket: socket, pid: int(monitor.Pid), ended: make(chan struct{}), calls: map[uint32]chan *frame{},
+		last: uint32(time.Now().UnixNano())} // answers to a program before the exec are for no call of this one
+	if c.conn, err = newConn(os.NewFile(uintptr(duplicate), "monitor")); err != nil {
+		return nil, err
+	}
+	if c.exe, err = os.OpenFile("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
+		return nil, err
+	}
+	go c.read() // ends with the channel, at the end of one of the two processes
+	return c, nil
+}
+
+// read reads the frames of the monitor.
+func (c *Client) read() {
+	for {
+		f, err := c.conn.receive()
+		if err != nil {
+			break
+		}
+		switch f.kind {
+		case kindAnswer:
+			c.mu.Lock()
+			waiting := c.calls[f.call]
+			delete(c.calls, f.call)
+			c.mu.Unlock()
+			if waiting != nil {
+				waiting <- f
+			}
+		case kindSignal:
+			c.mu.Lock()
+			onSignal := c.onSignal
+			c.mu.Unlock()
+			if onSignal != nil {
+				onSignal(Signal{syscall.Signal(f.number), f.errno == 1})
+			}
+		default:
+			c.describe(f)
+		}
+	}
+	close(c.ended)
+}
+
+// describe adds a frame to what Hello returns.
+func (c *Client) describe(f *frame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state == nil:
+		f.closeFiles()
+	case f.kind == kindStored && len(f.files) == 1:
+		c.state.Stored[f.text] = f.files[0]
+	case f.kind == kindChild && f.text == "":
+		status := syscall.WaitStatus(f.number)
+		c.state.Former = &status
+	case f.kind == kindChild && f.errno == 1:
+		c.state.Children = append(c.state.Children, Child{Token: f.text, Exited: true, Status: syscall.WaitStatus(f.number)})
+	case f.kind == kindChild:
+		c.state.Children = append(c.state.Children, Child{Token: f.text, Pid: int(f.number)})
+	default:
+		f.closeFiles()
+	}
+}
+
+// call sends a frame and waits for its answer. The error is a syscall.Errno or ErrEnded.
+func (c *Client) call(f *frame) (int32, error) {
+	answered := make(chan *frame, 1)
+	c.mu.Lock()
+	c.last++
+	f.call = c.last
+	c.calls[f.call] = answered
+	err := c.conn.send(f)
+	c.mu.Unlock()
+	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, os.ErrClosed) {
+		c.mu.Lock()
+		delete(c.calls, f.call)
+		c.mu.Unlock()
+		return 0, err
+	}
+	select {
+	case answer := <-answered:
+		if answer.errno != 0 {
+			return 0, syscall.Errno(answer.errno)
+		}
+		return answer.number, nil
+	case <-c.ended:
+		return 0, ErrEnded
+	}
+}
+
+// Pid is that of the monitor: what systemd and the pid file know as tideover.
+func (c *Client) Pid() int { return c.pid }
+
+// Program is argv[0] of the monitor.
+func (c *Client) Program() string { return c.program }
+
+// Ended is closed when the monitor is dead.
+func (c *Client) Ended() <-chan struct{} { return c.ended }
+
+// Hello says that this process handles signals, and returns what there is. onSignal is called for
+// each one, and must not block.
+func (c *Client) Hello(onSignal func(Signal)) (State, error) {
+	state := &State{Stored: map[string]*os.File{}}
+	c.mu.Lock()
+	c.state, c.onSignal = state, onSignal
+	c.mu.Unlock()
+	starts, err := c.call(&frame{kind: kindHello})
+	c.mu.Lock()
+	c.state = nil
+	c.mu.Unlock()
+	state.Starts = int(starts)
+	return *state, err
+}
+
+// Up says that this process has started: if it ends without Done, another one is started, with the
+// same executable.
+func (c *Client) Up() error {
+	_, err := c.call(&frame{kind: kindUp, files: []*os.File{c.exe}})
+	return err
+}
+
+// Beat says every second that this process runs, until ctx ends.
+func (c *Client) Beat(ctx context.Context) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		c.mu.Lock()
+		_ = c.conn.send(&frame{kind: kindBeat}) // an error means that the monitor is dead
+		c.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// Spawn forks this program with argv[0] in a session of its own. The token is new and not empty.
+// files are the descriptors from 0 on, and stay the caller's.
+func (c *Client) Spawn(token, argv0 string, env []string, files []*os.File) (pid int, err error) {
+	if len(files) >= maxFiles {
+		return 0, fmt.Errorf("%d descriptors are more than one message may have: %w", len(files), unix.EINVAL)
+	}
+	text := strings.Join(append([]string{token, argv0}, env...), "\x00") + "\x00"
+	if len(text) > maxText {
+		return 0, unix.E2BIG
+	}
+	number, err := c.call(&frame{kind: kindSpawn, text: text, files: append([]*os.File{c.exe}, files...)})
+	return int(number), err
+}
+
+// Collect reaps a child that has ended and returns its wait status. It is EAGAIN while the child
+// lives, ESRCH if the token is none or was collected.
+func (c *Client) Collect(token string) (syscall.WaitStatus, error) {
+	status, err := c.call(&frame{kind: kindCollect, text: token})
+	return syscall.WaitStatus(status), err
+}
+
+// HoldReaping has orphans that have ended stay zombies until resume is called.
+func (c *Client) HoldReaping() (resume func()) {
+	if _, err := c.call(&frame{kind: kindPause}); err != nil {
+		return func() {}
+	}
+	return func() {
+		_, _ = c.call(&frame{kind: kindResume}) // an error means that the monitor is dead
+	}
+}
+
+// Put keeps a descriptor for the next supervisor, in the place of what has this name.
+func (c *Client) Put(_ context.Context, name string, file *os.File) error {
+	_, err := c.call(&frame{kind: kindStore, text: name, files: []*os.File{file}})
+	if err != nil {
+		return fmt.Errorf("keep descriptor %s: %w", name, err)
+	}
+	return nil
+}
+
+// Drop closes the monitor's descriptors of these names.
+func (c *Client) Drop(_ context.Context, names ...string) error {
+	var errs []error
+	for _, name := range names {
+		_, err := c.call(&frame{kind: kindDrop, text: name})
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// notifyTimeout bounds the sending of one message: the queue of a receiver that does not read is
+// full for ever. notifyRetry is the time between two tries.
+const notifyTimeout, notifyRetry = time.Second, 20 * time.Millisecond
+
+// Notify has the monitor send a message to systemd.
+func (c *Client) Notify(text string) error {
+	for until := time.Now().Add(notifyTimeout); ; {
+		_, err := c.call(&frame{kind: kindNotify, text: text})
+		if !errors.Is(err, unix.EAGAIN) || time.Now().After(until) {
+			return err
+		}
+		<-time.After(notifyRetry)
+	}
+}
+
+// Done says that tideover ends with this process, which is to exit now, and with what exit code.
+func (c *Client) Done(code int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.conn.send(&frame{kind: kindDone, number: int32(code)}) // an error means that the monitor is dead
+}
+
+// Exec calls exec with the variables by which the program that takes the place of this one finds
+// the channel. It returns only when exec has failed. No child may be forked meanwhile.
+func (c *Client) Exec(exec func(variables ...string) error) error {
+	fd, err := descriptor(c.socket)
+	if err != nil {
+		return err
+	}
+	if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	defer unix.CloseOnExec(int(fd))
+	return exec(channelVariable+"="+strconv.Itoa(int(fd)), programVariable+"="+c.program)
+}
