@@ -31,7 +31,7 @@ func newCgroup(name string) *cgroup {
 	if parent == "" {
 		return nil
 	}
-	base := fmt.Sprintf("%s%d-%s", cgroupPrefix, os.Getpid(), strings.Map(plainRune, name))
+	base := fmt.Sprintf("%s%d-%s", cgroupPrefix, parentPid(), strings.Map(plainRune, name))
 	for n := 1; n < 1000; n++ {
 		path := filepath.Join(parent, base)
 		if n > 1 {

@@ -145,7 +145,7 @@ func (t *tree) newScan() (*scan, error) {
 	if err != nil {
 		return nil, err
 	}
-	session, err := unix.Getsid(0)
+	own, err := ownSessions()
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,10 @@ func (t *tree) newScan() (*scan, error) {
 	if t.unreaped {
 		delete(sessions, t.main.pid)
 	}
-	sessions[0], sessions[session] = true, true // 0: outside of this pid namespace
+	sessions[0] = true // outside of this pid namespace
+	for _, session := range own {
+		sessions[session] = true
+	}
 	if t.own {
 		v.others, v.ended = ownTrees.others(t)
 	}
@@ -163,13 +166,13 @@ func (t *tree) newScan() (*scan, error) {
 	leads := t.unreaped || slices.ContainsFunc(all, t.isMain)
 	for _, s := range all {
 		switch {
-		case s.pid == 1 || s.pid == os.Getpid() || sessions[s.session] || s.start < t.main.start:
+		case s.pid == 1 || s.pid == os.Getpid() || s.pid == parentPid() || sessions[s.session] || s.start < t.main.start:
 		case s.alive():
 			v.all = append(v.all, s)
 			if leads && s.session == t.main.pid || t.classOf(s) == proven {
 				v.class[s.pid] = proven
 			}
-		case v.subreaper && s.parent == os.Getpid():
+		case v.subreaper && s.parent == parentPid():
 			if fits, err := v.fits(s); err != nil {
 				return nil, err
 			} else if fits || leads && s.session == t.main.pid {
@@ -183,7 +186,7 @@ func (t *tree) newScan() (*scan, error) {
 // findReapers returns the possible parents of an orphan: this process if it is a subreaper,
 // otherwise process 1 and the ancestors of this process.
 func (v *scan) findReapers(all []stat) map[int]bool {
-	self := os.Getpid()
+	self := parentPid()
 	reapers := map[int]bool{self: true}
 	if v.subreaper {
 		return reapers
@@ -287,7 +290,7 @@ func (v *scan) isStray(s stat) (bool, error) {
 	if slices.Contains(tokens, v.tree.token) && v.tree.token != "" {
 		return true, nil
 	}
-	if !v.subreaper || os.Getpid() == 1 {
+	if !v.subreaper || parentPid() == 1 {
 		return false, nil
 	}
 	if slices.ContainsFunc(v.others, func(e extent) bool { return e.canOwn(s, v.tree.uid, tokens) }) {

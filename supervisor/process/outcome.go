@@ -2,7 +2,6 @@ package process
 
 import (
 	"fmt"
-	"os"
 	"syscall"
 	"time"
 
@@ -32,12 +31,12 @@ func (o Outcome) String() string {
 
 // outcomeOf returns the outcome for the result of wait, which fails only if the child was
 // reaped elsewhere.
-func outcomeOf(s *os.ProcessState, err error, runtime time.Duration) Outcome {
+func outcomeOf(status syscall.WaitStatus, err error, runtime time.Duration) Outcome {
 	if err != nil {
 		return Outcome{Code: -1, Runtime: runtime}
 	}
-	o := Outcome{Code: s.ExitCode(), Runtime: runtime}
-	if status, ok := s.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+	o := Outcome{Code: status.ExitStatus(), Runtime: runtime}
+	if status.Signaled() {
 		o.Signal, o.CoreDump = status.Signal(), status.CoreDump()
 	}
 	return o

@@ -118,7 +118,7 @@ func start(s Spec, makeCgroup func(name string) *cgroup) (*Process, error) {
 		err = errEnding
 	}
 	if err != nil {
-		killAndReap(main)
+		killAndReap(main, s.Token)
 		ownTrees.remove(t)
 		group.remove()
 		return nil, &StartError{Step: "fork", Err: err}
@@ -132,14 +132,15 @@ func newProcess(name string, main *os.Process, t *tree, started time.Time) *Proc
 	return p
 }
 
-// Adopt returns the Process for a tree that this process started before an exec, at the
-// time started. The main process is still its child, and may have exited meanwhile. Adopt
-// must be called before Reap. It is an error if the record does not describe a child.
+// Adopt returns the Process for a tree that this process started before an exec, or that an earlier
+// supervisor of the same Parent has started, at the time started. The main process is still a child,
+// and may have exited meanwhile. Adopt must be called before Reap. It is an error if the record does
+// not describe a child.
 func Adopt(r Record, started time.Time) (*Process, error) {
 	t := newTree(r.UID, r.Token)
 	err := t.begin(r.Pid, openCgroup(r.Cgroup))
-	if err == nil && (t.main.start != r.StartTime || t.main.parent != os.Getpid()) {
-		err = errors.New("it is no child of this process")
+	if err == nil && (t.main.start != r.StartTime || t.main.parent != parentPid()) {
+		err = errors.New("it is no child of tideover")
 	}
 	var main *os.Process
 	if err == nil {
@@ -161,8 +162,8 @@ func (p *Process) wait() {
 		p.tree.members() // after an error the members of the last scan stay known
 	}
 	p.tree.release(func() {
-		state, err := p.main.Wait()
-		p.outcome = outcomeOf(state, err, time.Since(p.started))
+		status, err := collect(p.main, p.tree.token)
+		p.outcome = outcomeOf(status, err, time.Since(p.started))
 		ownChildren.forget(p.main.Pid)
 	})
 	p.apply(exited)

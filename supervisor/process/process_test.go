@@ -43,7 +43,7 @@ func TestOutcome(t *testing.T) {
 	if core := (Outcome{Code: -1, Signal: syscall.SIGSEGV, CoreDump: true}).String(); core != "killed by SIGSEGV, core dumped" {
 		t.Error(core)
 	}
-	if s := outcomeOf(nil, syscall.ECHILD, 1).String(); s != "exit status unknown" {
+	if s := outcomeOf(0, syscall.ECHILD, 1).String(); s != "exit status unknown" {
 		t.Error(s)
 	}
 }

@@ -63,6 +63,15 @@ func (c *childTable) pids() map[int]bool {
 	return list
 }
 
+// holdReaping has orphans that have ended stay zombies until resume is called.
+func holdReaping() (resume func()) {
+	if p := parent(); p != nil {
+		return p.HoldReaping()
+	}
+	ownChildren.reaping.RLock()
+	return ownChildren.reaping.RUnlock
+}
+
 func (c *childTable) setSubreaper(is bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,6 +79,9 @@ func (c *childTable) setSubreaper(is bool) {
 }
 
 func (c *childTable) isSubreaper() bool {
+	if parent() != nil { // which is the subreaper
+		return true
+	}
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.subreaper
@@ -79,9 +91,13 @@ func (c *childTable) isSubreaper() bool {
 const reapRetry = 50 * time.Millisecond
 
 // Reap makes this process the subreaper of its descendants and reaps orphans until ctx
-// ends; then it returns nil. It does not reap the children of Start, which their Process
+// ends; then it returns nil. With a Parent, which does so, it does nothing. It does not reap the children of Start, which their Process
 // waits for, nor children in this process's own session, which os/exec waits for.
 func Reap(ctx context.Context) error {
+	if parent() != nil {
+		<-ctx.Done()
+		return nil
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the subreaper: %w", err)
 	}

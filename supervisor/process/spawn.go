@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,16 +77,20 @@ func spawn(s Spec, group *cgroup) (main *os.Process, joined bool, err error) {
 	}
 	joined, err = readStatus(status)
 	if err != nil {
-		killAndReap(main)
+		killAndReap(main, s.Token)
 		return nil, false, err
 	}
 	return main, joined, nil
 }
 
 // killAndReap ends a child after a failed start.
-func killAndReap(main *os.Process) {
+func killAndReap(main *os.Process, token string) {
+	s, err := readStat(main.Pid)
 	main.Kill()
-	main.Wait()
+	if err == nil {
+		awaitExit(context.Background(), s)
+	}
+	collect(main, token)
 	ownChildren.forget(main.Pid)
 }
 
@@ -129,12 +134,17 @@ func fork(s Spec, request, statusWrite *os.File) (*os.Process, error) {
 		}
 		return f
 	}
+	env := []string{treeVariable + "=" + s.Token, "GOMAXPROCS=1"}
+	files := append([]*os.File{null, or(s.Stdout), or(s.Stderr), request, statusWrite}, s.Listen...)
 	return ownChildren.start(func() (*os.Process, error) {
-		return os.StartProcess("/proc/self/exe", []string{shimName}, &os.ProcAttr{
-			Env:   []string{treeVariable + "=" + s.Token, "GOMAXPROCS=1"},
-			Files: append([]*os.File{null, or(s.Stdout), or(s.Stderr), request, statusWrite}, s.Listen...),
-			Sys:   &syscall.SysProcAttr{Setsid: true},
-		})
+		if p := parent(); p != nil {
+			pid, err := p.Spawn(s.Token, shimName, env, files)
+			if err != nil {
+				return nil, err
+			}
+			return os.FindProcess(pid)
+		}
+		return os.StartProcess("/proc/self/exe", []string{shimName}, &os.ProcAttr{Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
 	})
 }
 

@@ -86,7 +86,7 @@ func FindTrees(prefix string, known func(token string) bool) ([]Record, error) {
 	}
 	var found []Record
 	for _, s := range all {
-		if s.pid == 1 || s.pid == os.Getpid() || !s.alive() {
+		if s.pid == 1 || s.pid == os.Getpid() || s.pid == parentPid() || !s.alive() {
 			continue
 		}
 		uid, same, err := readUser(s.pid)

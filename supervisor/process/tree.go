@@ -146,8 +146,7 @@ func (t *tree) sweep() ([]stat, error) {
 
 // scan is one scan. No orphan is reaped meanwhile.
 func (t *tree) scan() (*scan, []stat, error) {
-	ownChildren.reaping.RLock()
-	defer ownChildren.reaping.RUnlock()
+	defer holdReaping()()
 	v, err := t.newScan()
 	if err != nil {
 		return nil, nil, err
