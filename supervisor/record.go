@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"os"
 	"slices"
 	"time"
 
@@ -46,7 +45,7 @@ func (s *Supervisor) matchRecords(selectors []string) (func(api.Record) bool, er
 
 // recordDaemon adds a record of the daemon itself.
 func (s *Supervisor) recordDaemon(result string) {
-	s.shared.history.Add(api.Record{Kind: api.DaemonChanged, Result: result, Version: s.options.Version, Pid: os.Getpid()})
+	s.shared.history.Add(api.Record{Kind: api.DaemonChanged, Result: result, Version: s.options.Version, Pid: s.pid()})
 }
 
 // recordApply adds a record of a configuration that was applied, or was refused. The operations that

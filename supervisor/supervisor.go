@@ -36,6 +36,7 @@ import (
 type Options struct {
 	Logger     hclog.Logger
 	Version    string
+	Pid        int       // of tideover; 0: that of this process
 	Output     io.Writer // the children's output, prefixed; nil: nowhere
 	Color      bool
 	Unicode    bool         // its prefixes are drawn, not typed
@@ -386,6 +387,9 @@ func (s *Supervisor) close() {
 	}
 	s.shared.state.Close()
 }
+
+// pid is that of tideover.
+func (s *Supervisor) pid() int { return cmp.Or(s.options.Pid, os.Getpid()) }
 
 // Shutdown begins the shutdown: drain, stop all. It does not wait; Run returns when
 // all is stopped. With fast, every drain and grace period ends at once: what still

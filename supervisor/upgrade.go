@@ -427,6 +427,7 @@ func (a *App) restoreCurrent(b *handoff.AppState, kept *generation.Kept) error {
 		return err
 	}
 	a.restored = &restoredGeneration{g, b.Current.Hooked}
+	a.current, a.lastStatus = g, g.Status // the status is right from the beginning; nothing is watched yet
 	a.restart.setUp()
 	a.relay.serve(g.Target)
 	a.logger.Info("restored", "app", a.name, "generation", a.restored.Number, "pid", a.restored.Process.Pid())

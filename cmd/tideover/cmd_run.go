@@ -13,6 +13,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/handoff"
+	"tideover/supervisor/monitor"
 )
 
 // runFlags are the flags of run. Most replace a key of the configuration for
@@ -64,6 +65,12 @@ func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
 	if c.user != "" {
 		return usageError(cmd, "--user names the daemons that a command asks; run starts one, as the user who calls it")
 	}
+	if err := c.dialMonitor(); err != nil {
+		return err
+	}
+	if c.monitor == nil && received == nil && c.getenv(monitoredVariable) != "" {
+		return c.runMonitor()
+	}
 	_, command, given := splitAtDash(cmd, args)
 	switch dash := slices.Index(args, "--"); {
 	case !given && dash > 0:
@@ -78,6 +85,27 @@ func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
 		return runCommandLine(c, cmd, command, f, received)
 	}
 	return runConfiguration(c, cmd, f, received)
+}
+
+// monitoredVariable is the variable of the environment with which `run` has a monitor.
+const monitoredVariable = "TIDEOVER_MONITORED"
+
+// dialMonitor finds out whether this process is the supervisor of a monitor.
+func (c *cli) dialMonitor() (err error) {
+	if os.Args[0] != monitor.RoleName { // of the installed program: tests run many in one process
+		return nil
+	}
+	c.monitor, err = monitor.Dial()
+	return err
+}
+
+// runMonitor makes this process the monitor of a supervisor with the same command line.
+func (c *cli) runMonitor() error {
+	exit, err := monitor.Run(monitor.Options{Args: os.Args[1:], Env: os.Environ(), Getenv: c.getenv})
+	if err != nil {
+		return errorf(api.ExitError, "", "cannot start the supervisor: %v", err)
+	}
+	return exitCode(exit)
 }
 
 // runCommandLine runs one app that is configured by its command and flags.
@@ -156,7 +184,7 @@ func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff
 // daemonOptions are the options of a daemon that this command line decides.
 func (c *cli) daemonOptions(file *config.File, received *handoff.State) daemon.Options {
 	return daemon.Options{
-		Version: version, Config: file, Handoff: received,
+		Version: version, Config: file, Handoff: received, Monitor: c.monitor,
 		Socket: c.socket, RuntimeDir: c.dirs[0],
 		Stdin: c.stdin, Stdout: c.results(), Stderr: c.errors(), Getenv: c.getenv,
 		Verbose: c.verbose, Quiet: c.quiet,

@@ -45,5 +45,10 @@ func (m Main) Run(ctx context.Context, args []string, stdin io.Reader, stdout, s
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	defer c.closeOutput()
-	return c.exit(root.ExecuteContext(ctx))
+	exit := c.exit(root.ExecuteContext(ctx))
+	if c.monitor != nil {
+		c.closeOutput()
+		c.monitor.Done(exit)
+	}
+	return exit
 }

@@ -18,6 +18,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/control"
 	"tideover/supervisor/logs"
+	"tideover/supervisor/monitor"
 )
 
 // cli is one command line: its streams and its global flags.
@@ -41,6 +42,8 @@ type cli struct {
 	onSilent    func(socket string) // see control.Locator
 
 	documentWritten bool // the document of --json
+
+	monitor *monitor.Client // of which this process is the supervisor; nil: it is none's
 
 	daemonErrors *logs.Writer // what stderr is in the daemon; nil: another verb
 }

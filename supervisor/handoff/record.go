@@ -57,6 +57,9 @@ type RelayRecord struct {
 	Tree     process.Record `json:"tree"`
 	Page     int            `json:"page"` // index of its page of counters
 	Draining bool           `json:"draining,omitempty"`
+	// UID and GID are those of its user, if it has one of its own: private sockets belong to the group.
+	UID int `json:"uid,omitempty"`
+	GID int `json:"gid,omitempty"`
 	// Names of descriptors: the socket by which a supervisor attaches to it, its page, and the read end
 	// of its log.
 	Attach string `json:"attach"`

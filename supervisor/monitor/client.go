@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,6 +48,7 @@ type Client struct {
 	program string
 	exe     *os.File // this program
 	ended   chan struct{}
+	up      atomic.Bool
 
 	mu       sync.Mutex // guards the rest, and writes
 	onSignal func(Signal)
@@ -216,6 +218,7 @@ func (c *Client) Hello(onSignal func(Signal)) (State, error) {
 // Up says that this process has started: if it ends without Done, another one is started, with the
 // same executable.
 func (c *Client) Up() error {
+	c.up.Store(true)
 	_, err := c.call(&frame{kind: kindUp, files: []*os.File{c.exe}})
 	return err
 }
@@ -301,8 +304,13 @@ func (c *Client) Notify(text string) error {
 	}
 }
 
-// Done says that tideover ends with this process, which is to exit now, and with what exit code.
+// Done says that tideover ends with this process, which is to exit now, and with what exit code. Before
+// Up it says nothing: another supervisor tries again what this one could not restore, and the exit
+// code of the first one is that of tideover.
 func (c *Client) Done(code int) {
+	if !c.up.Load() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_ = c.conn.send(&frame{kind: kindDone, number: int32(code)}) // an error means that the monitor is dead

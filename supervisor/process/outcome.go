@@ -48,3 +48,6 @@ func signalName(sig syscall.Signal) string {
 	}
 	return fmt.Sprintf("signal %d", int(sig))
 }
+
+// OutcomeText says how a process with this wait status has ended.
+func OutcomeText(status syscall.WaitStatus) string { return outcomeOf(status, nil, 0).String() }

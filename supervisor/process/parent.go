@@ -70,6 +70,11 @@ func collect(main *os.Process, token string) (syscall.WaitStatus, error) {
 		}
 		return status, nil
 	}
-	defer main.Release()
 	return p.Collect(token)
+}
+
+// StartTime returns the start time of a process, in clock ticks since the boot.
+func StartTime(pid int) (uint64, error) {
+	s, err := readStat(pid)
+	return s.start, err
 }

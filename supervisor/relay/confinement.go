@@ -46,7 +46,11 @@ func (k *Keeper) launch() (*relayProcess, error) {
 
 func (k *Keeper) fork(s Settings) (*relayProcess, error) {
 	page := k.freePage()
-	return fork(forkOptions{number: k.last, settings: s, page: page, pageIndex: k.pageIndex(page), logger: k.options.Logger, spoolFile: k.spoolFile,
+	var user confine.User
+	if s.Confinement != nil && s.Confinement.User != nil {
+		user = *s.Confinement.User
+	}
+	return fork(forkOptions{user: user, number: k.last, settings: s, page: page, pageIndex: k.pageIndex(page), logger: k.options.Logger, spoolFile: k.spoolFile,
 		store: k.options.Store, announce: k.recordStarting})
 }
 

@@ -56,6 +56,7 @@ type forkOptions struct {
 	store     handoff.Store                          // nil: no supervisor comes later
 	announce  func(record handoff.RelayRecord) error // called before the fork
 	pageIndex int
+	user      confine.User // its own; the zero value: it has none
 	number    uint64
 	settings  Settings
 	page      *remote.Page
@@ -85,6 +86,7 @@ func fork(o forkOptions) (_ *relayProcess, err error) {
 	defer logWrite.Close()
 	p := newRelayProcess(o.number, attach)
 	p.record.Page, p.record.Counts = o.pageIndex, pageName(o.pageIndex)
+	p.record.UID, p.record.GID = o.user.UID, o.user.GID
 	spec := process.Spec{
 		File: "/proc/self/exe", Argv: []string{roleName}, Dir: "/", Env: environment(), Listen: []*os.File{theirs, attached}, Stderr: logWrite,
 		Name: fmt.Sprintf("relay.%d", o.number), Token: rand.Text(), Nofile: uint64(maxDescriptors()),

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"tideover/supervisor"
 	"tideover/supervisor/admin"
@@ -19,6 +20,9 @@ import (
 	"tideover/supervisor/control"
 	"tideover/supervisor/safepath"
 )
+
+// formerAdminTimeout bounds the wait for addresses that the former supervisor's admin process has.
+const formerAdminTimeout = 3 * time.Second
 
 // openAdmin binds daemon.admin and the addresses for clients of supervisord. After an upgrade a
 // failure is logged only: the apps run.
@@ -40,10 +44,14 @@ func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 		cfg.Supervisor.HTTP, cfg.Supervisor.User, cfg.Supervisor.SocketAuth = "", "", false
 	}
 	change, err := prepareAdmin(keeper, &file, true)
+	for until := time.Now().Add(formerAdminTimeout); err != nil && d.restores() && time.Now().Before(until); {
+		<-time.After(pollInterval) // the process of the former supervisor ends with it
+		change, err = prepareAdmin(keeper, &file, true)
+	}
 	switch {
 	case err == nil:
 		change.Commit()
-	case d.Handoff != nil:
+	case d.Handoff != nil || d.restores():
 		d.logger.Error("cannot open admin address", "error", err, "hint", "free the address, then: tideover apply")
 	default:
 		return nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "daemon.admin is the address of /metrics, /-/live and /-/ready, daemon.supervisor_* are for supervisorctl, agent.listen is for HAProxy"}

@@ -25,6 +25,7 @@ import (
 	"tideover/supervisor/control"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
+	"tideover/supervisor/monitor"
 	"tideover/supervisor/relay"
 )
 
@@ -37,6 +38,9 @@ type Options struct {
 	// TakeOver says that another supervisor still runs the apps (supervisor.Options.TakeOver).
 	TakeOver bool
 	Handoff  *handoff.State // from the former program of this process; nil: there was none
+
+	// Monitor is the parent of this process, which is a supervisor; nil: it is no other's.
+	Monitor *monitor.Client
 
 	PidFile    string // empty: none
 	Socket     string // path of the control socket (--socket); empty: the usual one
@@ -83,23 +87,29 @@ func (d *daemon) logEnd(err error) error {
 type daemon struct {
 	Options
 	tty        controllingTTY
-	logger     hclog.Logger
-	logsJSON   bool
-	outputJSON bool         // lines of the apps are JSON objects, too: log_format says so
-	level      atomic.Int32 // hclog.Level of what goes to standard error
-	memory     hclog.SinkAdapter
-	relaying   *relay.Keeper
-	ownLog     *logs.OwnLog
-	shutdown   *shutdown
-	supervisor atomic.Pointer[supervisor.Supervisor] // nil: the daemon is being started
-	admin      *admin.Keeper
-	control    *control.Server // set before admin runs
+	supervised *supervision // nil: there is no monitor
+	// terminalClosed says that the monitor's terminal was.
+	terminalClosed atomic.Bool
+	logger         hclog.Logger
+	logsJSON       bool
+	outputJSON     bool         // lines of the apps are JSON objects, too: log_format says so
+	level          atomic.Int32 // hclog.Level of what goes to standard error
+	memory         hclog.SinkAdapter
+	relaying       *relay.Keeper
+	ownLog         *logs.OwnLog
+	shutdown       *shutdown
+	supervisor     atomic.Pointer[supervisor.Supervisor] // nil: the daemon is being started
+	admin          *admin.Keeper
+	control        *control.Server // set before admin runs
 }
 
 func (d *daemon) run(ctx context.Context) error {
 	d.tty = findControllingTTY(d.Stdin, d.Stdout.Out, d.Stderr.Out)
 	signals := receiveSignals()
 	defer signals.stop()
+	if err := d.beginSupervision(signals); err != nil {
+		return err
+	}
 	inherited, err := listener.SystemdSockets()
 	if err != nil {
 		return err
@@ -107,7 +117,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.openLogger(); err != nil {
 		return err
 	}
-	stopTimeout, err := d.Config.Daemon.StopLimit(os.Getpid())
+	stopTimeout, err := d.Config.Daemon.StopLimit(d.pid())
 	if err != nil {
 		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "set daemon.stop_timeout"}
 	}
@@ -118,6 +128,9 @@ func (d *daemon) run(ctx context.Context) error {
 	defer d.shutdown.end()
 	defer stopSignals.Wait()
 	defer end()
+	if err := d.openRecord(); err != nil {
+		return err
+	}
 	d.warnOfSecrets()
 	socketPath := d.socketPath()
 	if err := d.checkDirectories(socketPath); err != nil {
@@ -131,6 +144,9 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer socket.Close()
+	if err := d.supervised.keepControl(socket); err != nil {
+		return err
+	}
 	if d.admin, err = d.openAdmin(socketPath); err != nil {
 		return err
 	}
@@ -139,7 +155,11 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.relaying, relayDir, err = d.startRelay(socketPath); err != nil {
 		return err
 	}
+	if d.Handoff == nil {
+		d.Handoff = d.planRestoration()
+	}
 	options := supervisor.Options{
+		Pid: d.pid(), Store: d.supervised.store(), Record: d.supervised.record(),
 		Logger: d.logger, OwnLog: d.ownLog, Version: d.Version,
 		Output: output, Color: d.Stdout.Color, Unicode: d.Stdout.Terminal, JSON: d.outputJSON, Journaled: stdoutIsJournal(),
 		Name:       strings.TrimSuffix(filepath.Base(socketPath), ".sock"),
@@ -162,10 +182,10 @@ func (d *daemon) run(ctx context.Context) error {
 	d.supervisor.Store(sup)
 	d.shutdown.setSupervisor(sup)
 	if d.PidFile != "" {
-		if err := writePidFile(d.PidFile); err != nil {
+		if err := writePidFile(d.PidFile, d.pid()); err != nil {
 			return err
 		}
-		defer removePidFile(d.PidFile)
+		defer removePidFile(d.PidFile, d.pid())
 	}
 	return d.serve(ctx, sup, socket, signals, output)
 }
@@ -179,7 +199,7 @@ func (d *daemon) hasView() bool {
 // warnOfSecrets logs a warning for each app of another user that inherits a secret of
 // this process. After an upgrade it was logged already.
 func (d *daemon) warnOfSecrets() {
-	if d.Handoff != nil {
+	if d.Handoff != nil || d.restores() {
 		return
 	}
 	for _, app := range d.Config.Apps {
@@ -194,6 +214,9 @@ func (d *daemon) warnOfSecrets() {
 // program of this process listened on.
 func (d *daemon) listen(path string) (*control.Socket, error) {
 	open := d.Handoff.ControlSocket(path)
+	if open == nil {
+		open = d.supervised.controlSocket()
+	}
 	defer open.Close() // Listen takes a duplicate
 	socket, err := control.Listen(control.SocketOptions{
 		Path: path, Inherited: open, Group: d.Config.Daemon.SocketGroup, Mode: d.Config.Daemon.SocketMode,
@@ -257,6 +280,12 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 			d.logger.Info("shutdown announced", "linger_s", d.Config.Daemon.Linger.Seconds())
 		}
 	})()
+	if d.Monitor != nil {
+		if err := d.Monitor.Up(); err != nil {
+			return err
+		}
+		helpers.Go(func() { d.Monitor.Beat(ended) })
+	}
 	d.logger.Info("control socket opened", "socket", socket.Path())
 	return sup.Run(d.shutdown.requested)
 }
@@ -264,7 +293,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 // refuseSecondDaemon fails when another daemon in the same directory has an app
 // of the same name: its code would be started twice.
 func (d *daemon) refuseSecondDaemon(ctx context.Context, socket string) error {
-	if d.Handoff != nil {
+	if d.Handoff != nil || d.restores() {
 		return nil // this process was that daemon before
 	}
 	daemons, err := control.Locator{Dirs: []string{filepath.Dir(socket)}}.Daemons(ctx)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"io"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"tideover/supervisor"
 	"tideover/supervisor/api"
 	"tideover/supervisor/confine"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/relay"
 )
 
@@ -39,7 +41,12 @@ func (d *daemon) startRelay(socketPath string) (*relay.Keeper, *listener.Private
 	}
 	settings := supervisor.RelaySettings(d.Config)
 	settings.LogLevel = d.logger.GetLevel()
-	keeper, err := relay.New(relay.Options{Logger: d.logger, Confinement: confinement, Settings: settings, Retry: d.Handoff != nil})
+	options := relay.Options{Logger: d.logger, Confinement: confinement, Settings: settings, Retry: d.Handoff != nil || d.restores(),
+		Store: d.supervised.store(), Former: d.formerRelays()}
+	if j := d.supervised.record(); j != nil {
+		options.Record = func(all []handoff.RelayRecord) error { return errors.Join(j.SetRelays(all), j.Commit()) }
+	}
+	keeper, err := relay.New(options)
 	if err != nil {
 		return nil, nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "tideover relays in a process of its own, and serves nothing without it"}
 	}
@@ -49,9 +56,12 @@ func (d *daemon) startRelay(socketPath string) (*relay.Keeper, *listener.Private
 // relayUser returns the user of the relay; nil: the daemon's own. Where the system does not allow
 // another one the apps are served all the same.
 func (d *daemon) relayUser() (*confine.User, error) {
+	if user := d.formerRelayUser(); user != nil {
+		return user, nil
+	}
 	user, err := confine.FindUser(d.Config.Daemon.RelayUser)
 	switch {
-	case err != nil && (d.Config.Daemon.RelayUser == "" || d.Handoff != nil):
+	case err != nil && (d.Config.Daemon.RelayUser == "" || d.Handoff != nil || d.restores()):
 		d.logger.Warn("process confined in part", "process", "tideover: relay", "missing", "own user ("+err.Error()+")")
 		return nil, nil
 	case err != nil:

@@ -111,7 +111,7 @@ func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor
 			return
 		case s := <-signals[syscall.SIGHUP]:
 			switch {
-			case d.tty.lost():
+			case d.tty.lost(), d.terminalClosed.Load():
 				d.logSignal(s)
 				d.logger.Info("terminal closed")
 				d.shutdown.begin(false)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +19,7 @@ import (
 type startupView struct {
 	version string
 	config  *config.File
+	pid     int       // of tideover
 	app     string    // of `run -- COMMAND`; empty: a configuration
 	output  io.Writer // never blocks
 	screen  term.Screen
@@ -27,7 +27,7 @@ type startupView struct {
 }
 
 func newStartupView(d *daemon, output io.Writer) *startupView {
-	return &startupView{version: d.Version, config: d.Config, app: d.App,
+	return &startupView{version: d.Version, config: d.Config, pid: d.pid(), app: d.App,
 		output: output, screen: d.Stdout, shown: map[string]api.State{}}
 }
 
@@ -175,7 +175,7 @@ func (v *startupView) printHints() {
 		which = " --all"
 	}
 	fmt.Fprintf(v.output, "\n  reload   tideover reload%s   or   kill -HUP %d\n  look     tideover status   ·    tideover logs -f\n"+
-		"  stop     Ctrl-C (finishes what is running; twice = now)\n\n", which, os.Getpid())
+		"  stop     Ctrl-C (finishes what is running; twice = now)\n\n", which, v.pid)
 }
 
 // printStopping says what the shutdown waits for.

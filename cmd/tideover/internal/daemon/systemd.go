@@ -55,6 +55,7 @@ type notifier struct {
 	sup          supervisorView
 	logger       hclog.Logger
 	send         func(state string) error
+	pid          int           // of tideover
 	readyTimeout time.Duration // until READY is sent at the latest
 	watchdog     time.Duration // WatchdogSec of the unit; 0: none
 	lastStatus   string
@@ -69,7 +70,10 @@ func newNotifier(d *daemon, sup supervisorView) *notifier {
 	if d.Getenv("NOTIFY_SOCKET") == "" {
 		return nil
 	}
-	n := &notifier{sup: sup, logger: d.logger, send: sdNotify, readyTimeout: readyMargin}
+	n := &notifier{sup: sup, logger: d.logger, send: sdNotify, pid: d.pid(), readyTimeout: readyMargin}
+	if d.Monitor != nil { // systemd takes messages of the main process only
+		n.send = d.Monitor.Notify
+	}
 	for _, app := range d.Config.Apps {
 		n.readyTimeout = max(n.readyTimeout, app.Ready.Timeout+readyMargin)
 	}
@@ -142,7 +146,7 @@ func (n *notifier) reportStart(ended context.Context) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ready = true
-	n.notify("READY=1", fmt.Sprintf("MAINPID=%d", os.Getpid()), n.status())
+	n.notify("READY=1", fmt.Sprintf("MAINPID=%d", n.pid), n.status())
 }
 
 // reportRunning sends STATUS when it changes, and WATCHDOG.
