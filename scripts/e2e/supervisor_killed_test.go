@@ -1,0 +1,156 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/loadgen"
+	"tideover/scripts/testenv"
+)
+
+// The supervisor is killed again and again under load, with websockets open, sometimes during a hold and
+// during a reload. No request is lost or executed twice, no websocket ends, no process of the app is
+// started again, and the status is right. A reload that is interrupted ends as old or as new.
+func TestFaultSupervisorKilled(t *testing.T) {
+	t.Parallel()
+	for name, front := range map[string]frontStarter{"alone": nil, "apache": apache(testenv.Apache{Params: "upgrade=websocket"})} {
+		t.Run(name, func(t *testing.T) {
+			s := newFixture(begin(t), setup{front: front, gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1}, flags: loadFlags(),
+				vars: []string{"TIDEOVER_MONITORED=1"}})
+			k := &supervisorKills{relayKills: relayKills{fixture: s}}
+			k.run(fullTimes(6, 100))
+			s.shutdown()
+		})
+	}
+}
+
+// supervisorKills is a row in which the supervisor is killed.
+type supervisorKills struct {
+	relayKills
+	slowest time.Duration // from a kill to the next status
+}
+
+func (k *supervisorKills) run(kills int) {
+	k.Helper()
+	k.client.Timeout = 2 * time.Minute // a busy machine is no loss
+	rate := 200
+	if !*full {
+		rate = k.affordableRate(rate)
+	}
+	k.waitWorkers()
+	k.before, k.children = k.statusAtRest(), k.processes()
+	k.load = loadgen.Start(loadgen.Plan{Client: k.client, Rate: rate})
+	websockets := k.openWebSockets(5)
+	for n := range kills {
+		if n%3 == 1 {
+			k.must(k.daemonCall("hold", k.daemon.App, "--for", "1m"))
+			k.waitHeld(1)
+		}
+		k.killSupervisor()
+		if n%3 == 1 {
+			k.waitHeld(1)
+			k.release()
+		}
+		if now := k.status(); now.Generation != k.before.Generation || now.Pid != k.before.Pid || now.State != "running" {
+			k.Errorf("after kill %d: %s, generation %d, pid %d; before: generation %d, pid %d", n, now.State, now.Generation, now.Pid, k.before.Generation, k.before.Pid)
+		}
+		k.events++
+	}
+	for _, ws := range websockets {
+		if text, err := ws.Echo("ping", time.Minute); err != nil || !strings.HasSuffix(text, " echo=ping") {
+			k.Errorf("a websocket after %d deaths of the supervisor: %q, %v", kills, text, err)
+		}
+		ws.Close()
+	}
+	if children := k.processes(); !slices.Equal(children, k.children) {
+		k.Errorf("processes\n%s\nbefore\n%s", strings.Join(children, "\n"), strings.Join(k.children, "\n"))
+	}
+	for range fullTimes(2, 20) {
+		k.killInReload()
+	}
+	tally := k.load.Stop()
+	k.report(tally)
+	k.checkNothingLost(tally)
+	k.checkNothingTwice(k.app)
+	k.addNumbers("kills=%d first_status=%.2fs", kills, k.slowest.Seconds())
+}
+
+// supervisor is the pid of the supervisor.
+func (k *supervisorKills) supervisor(former int) (pid int) {
+	k.Helper()
+	k.must(testenv.Poll(k.timeout(30*time.Second), time.Millisecond, func() error {
+		for _, pid = range k.daemon.Processes()[1:] {
+			if name, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline"); pid != former && strings.HasPrefix(string(name), "tideover: supervisor") {
+				return nil
+			}
+		}
+		return errors.New("there is no supervisor")
+	}))
+	return pid
+}
+
+// killSupervisor kills the supervisor and returns when another one answers.
+func (k *supervisorKills) killSupervisor() {
+	k.Helper()
+	pid := k.supervisor(0)
+	k.must(syscall.Kill(pid, syscall.SIGKILL))
+	began := time.Now()
+	k.supervisor(pid)
+	k.status()
+	k.slowest = max(k.slowest, time.Since(began))
+}
+
+// status is that of the app, which the next supervisor answers if there is none now.
+func (k *supervisorKills) status() (now testenv.AppStatus) {
+	k.Helper()
+	k.must(testenv.Poll(k.timeout(20*time.Second), 5*time.Millisecond, func() (err error) {
+		now, err = k.daemon.Status(k.timeout(10 * time.Second))
+		return err
+	}))
+	return now
+}
+
+func (k *supervisorKills) daemonCall(args ...string) error {
+	outcome, err := k.daemon.Call(k.timeout(operationTimeout), args...)
+	if err == nil && outcome.Exit != 0 {
+		err = errors.New(outcome.String())
+	}
+	return err
+}
+
+// killInReload kills the supervisor in the middle of a reload. One generation serves afterwards: the one
+// from before, or the next one.
+func (k *supervisorKills) killInReload() {
+	k.Helper()
+	before := k.status()
+	ended := make(chan struct{})
+	ctx := k.timeout(operationTimeout)
+	go func() {
+		defer close(ended)
+		_, _ = k.daemon.Call(ctx, "reload", k.daemon.App) // its connection ends
+	}()
+	k.must(testenv.Poll(k.timeout(30*time.Second), time.Millisecond, func() error {
+		if now := k.status(); now.Generation == before.Generation && now.State != "reloading" {
+			return fmt.Errorf("the app is %s", now.State)
+		}
+		return nil
+	}))
+	k.killSupervisor()
+	<-ended
+	k.must(testenv.Poll(k.timeout(60*time.Second), 20*time.Millisecond, func() error {
+		now := k.status()
+		if now.State != "running" || now.Generation != before.Generation && now.Generation != before.Generation+1 {
+			return fmt.Errorf("the app is %s, generation %d; before generation %d", now.State, now.Generation, before.Generation)
+		}
+		return nil
+	}))
+}
