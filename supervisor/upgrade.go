@@ -80,6 +80,9 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 	return err
 }
 
+// FlushHistory writes what has happened: the next program reads it.
+func (s *Supervisor) FlushHistory() { _ = s.shared.history.Flush() }
+
 // stand freezes an app and returns when the app goes on.
 func (s *Supervisor) stand(a *App, u *upgrade) error {
 	t := newTicket(api.Request{Verb: upgrading, App: a.name})

@@ -29,11 +29,16 @@ const verifyTimeout = 20 * time.Second
 // is installed now and keeps its pid, apps, sockets and clients. It returns only
 // when that has failed, which it logs.
 func (d *daemon) upgrade(sup *supervisor.Supervisor, socket *control.Socket) {
-	path, err := lookPath()
+	path, err := d.lookPath()
 	if err == nil {
 		err = d.verifyBinary(d.shutdown.announced, path)
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case d.Monitor != nil:
+		d.logger.Info("upgrade started", "program", path)
+		err = d.upgradeSupervisor(sup, path)
+	default:
 		d.logger.Info("upgrade started", "program", path)
 		err = sup.Upgrade(socket.Path(), socket, func(variable string) error {
 			d.flushLog()
@@ -46,9 +51,25 @@ func (d *daemon) upgrade(sup *supervisor.Supervisor, socket *control.Socket) {
 	}
 }
 
-// lookPath is the binary that the command line of this process means now.
-func lookPath() (string, error) {
-	path, err := exec.LookPath(os.Args[0])
+// upgradeSupervisor executes the new program in the place of this supervisor. It restores what a supervisor
+// that has died leaves: no request is held. If it ends before it has restored that, the monitor starts
+// this program again.
+func (d *daemon) upgradeSupervisor(sup *supervisor.Supervisor, path string) error {
+	sup.FlushHistory()
+	d.flushLog()
+	defer d.admin.Halt()()
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	return d.Monitor.Exec(func(variables ...string) error { return execBinary(path, append(os.Environ(), variables...)) })
+}
+
+// lookPath is the binary that the command line of this daemon means now.
+func (d *daemon) lookPath() (string, error) {
+	program := os.Args[0]
+	if d.Monitor != nil {
+		program = d.Monitor.Program()
+	}
+	path, err := exec.LookPath(program)
 	if err != nil {
 		return "", fmt.Errorf("cannot find the new tideover: %w", err)
 	}
