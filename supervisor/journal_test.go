@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
@@ -170,5 +171,23 @@ func TestTheRecordHasOneGenerationThatServesAtEveryMoment(t *testing.T) {
 		if !served[number] {
 			t.Errorf("generation %d was never the one that serves", number)
 		}
+	}
+}
+
+// Holds go on with the time that is left. That of a command, whose connection has ended, has 10 s at most.
+func TestHoldsGoOn(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web")
+	r.page()
+	a := r.s.registry.all()[0].app
+	later := time.Now().Add(time.Minute)
+	a.do(t.Context(), func() {
+		a.restoreLeases([]handoff.Lease{{Name: operator, Ends: later}, {Name: "command 1", Attached: true, Ends: later}, {Name: "over", Ends: time.Now()}})
+		if len(a.leases.byName) != 2 || !a.leases.byName[operator].ends.Equal(later) || time.Until(a.leases.byName["command 1"].ends) > attachedTimeout {
+			t.Errorf("%+v", a.leases.byName)
+		}
+	})
+	if !a.relay.holding() {
+		t.Error("requests are not held")
 	}
 }

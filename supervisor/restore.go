@@ -99,10 +99,20 @@ func resumeStop(g *generation.Generation, s *handoff.RestoredStop) resumedStop {
 	return r
 }
 
+// attachedTimeout is how long the hold of a command goes on whose connection has ended with the former
+// supervisor. The command may be at work.
+const attachedTimeout = 10 * time.Second
+
 // restoreLeases goes on with the holds, as far as their time is not over.
 func (a *App) restoreLeases(all []handoff.Lease) {
 	for _, l := range all {
-		if l.Attached || a.relay == nil || !l.Ends.After(time.Now()) {
+		if l.Attached {
+			a.leases.last++
+			if soon := time.Now().Add(attachedTimeout); l.Ends.After(soon) {
+				l.Ends = soon
+			}
+		}
+		if a.relay == nil || !l.Ends.After(time.Now()) {
 			continue
 		}
 		a.leases.byName[l.Name] = &lease{name: l.Name, by: l.By, length: l.Length, timeout: l.Timeout, began: l.Began, ends: l.Ends,
