@@ -30,7 +30,7 @@ var walls = map[string][]string{
 
 	"cmd/tideover/internal/supervisorctl": {"supervisor/supervisordconf", "supervisor/xmlrpc"},
 
-	"supervisor/admin":   {"listener", "supervisor/admin/supervisord", "supervisor/api", "supervisor/confine", "supervisor/control", "supervisor/pathwatch"},
+	"supervisor/admin":   {"listener", "supervisor/admin/page", "supervisor/admin/supervisord", "supervisor/api", "supervisor/confine", "supervisor/control", "supervisor/pathwatch"},
 	"supervisor/metrics": {"proxy", "proxy/remote", "supervisor/api"},
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 
@@ -57,6 +57,7 @@ var walls = map[string][]string{
 	"supervisor/confine":         {},
 	"supervisor/xmlrpc":          {},
 
+	"supervisor/admin/page":        {"supervisor/api", "supervisor/trend"},
 	"supervisor/admin/supervisord": {"supervisor/api", "supervisor/xmlrpc"},
 
 	"proxy":        {"proxy/accesslog", "proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},

@@ -30,7 +30,8 @@ func TestAdminProcessCostsTheAppsNothing(t *testing.T) {
 		config: "[daemon]\nadmin = \"" + address + "\"\n"})
 	a := &adminProbe{fixture: s, address: address}
 	a.want("200", "/-/live", "/-/ready", "/-/ready/"+s.daemon.App)
-	a.want("404", "/-/ready/other", "/")
+	a.want("200", "/")
+	a.want("404", "/-/ready/other", "/other")
 	a.isConfined()
 	was := s.daemonStatus()
 	s.startLoad(50)

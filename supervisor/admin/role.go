@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"tideover/supervisor/admin/page"
 	"tideover/supervisor/admin/supervisord"
 	"tideover/supervisor/confine"
 	"tideover/supervisor/control"
@@ -52,6 +54,7 @@ func runRole() error {
 	if err != nil {
 		return err
 	}
+	host, _ := os.Hostname() // the page is without it after an error
 	measures, err := confine.Confine(o.Confinement)
 	r := readiness{Measures: measures}
 	if err != nil {
@@ -67,7 +70,7 @@ func runRole() error {
 	if err != nil {
 		return err
 	}
-	return serve(daemon, client, doors, about)
+	return serve(daemon, client, doors, about, host)
 }
 
 // receiveDoors receives the listening sockets, and what is to be known of those for clients of
@@ -123,12 +126,13 @@ func receiveAgain(daemon channel, doors map[endpoint]net.Listener, accept func(e
 }
 
 // serve answers on the sockets until the daemon closes the channel, or one of them fails.
-func serve(daemon channel, client *control.Client, doors map[endpoint]net.Listener, about Supervisor) error {
+func serve(daemon channel, client *control.Client, doors map[endpoint]net.Listener, about Supervisor, host string) error {
 	asked := newSource(client)
+	shown := page.New(page.Options{Source: client, Host: host})
 	calls := supervisord.NewService(client, about.Identifier)
 	served := make(chan error)
 	accept := func(at endpoint, listener net.Listener) {
-		serve := newWebServer(asked).Serve
+		serve := newWebServer(asked, shown).Serve
 		if app, ok := at.agentOf(); ok {
 			serve = agent{asked, app}.serve
 		} else if at != adminEndpoint {
@@ -145,10 +149,16 @@ func serve(daemon channel, client *control.Client, doors map[endpoint]net.Listen
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- receiveAgain(daemon, doors, accept) }()
+	failed := make(chan error, 1)
+	if doors[adminEndpoint] != nil {
+		go func() { failed <- shown.Run(context.Background()) }()
+	}
 	select {
 	case err := <-served:
 		return err
 	case err := <-asked.failed:
+		return err
+	case err := <-failed:
 		return err
 	case err := <-ended:
 		return err

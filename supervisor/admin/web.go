@@ -10,10 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"tideover/supervisor/admin/page"
 	"tideover/supervisor/api"
 )
 
-// Bounds of a request, none of which has a body.
+// Bounds of a request. The streams of the page set their own.
 const (
 	headTimeout  = 5 * time.Second
 	writeTimeout = 10 * time.Second
@@ -25,9 +26,9 @@ const (
 const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 
 // newWebServer returns the server of the admin address.
-func newWebServer(s *source) *http.Server {
+func newWebServer(s *source, p *page.Page) *http.Server {
 	return &http.Server{
-		Handler:           s.handler(),
+		Handler:           s.handler(p),
 		ReadHeaderTimeout: headTimeout,
 		ReadTimeout:       headTimeout,
 		WriteTimeout:      writeTimeout,
@@ -61,12 +62,14 @@ func newCallServer(calls http.Handler) *http.Server {
 // connKey is the key of the connection in the context of a request.
 type connKey struct{}
 
-func (s *source) handler() http.Handler {
+// handler answers all paths: those of the page are its own.
+func (s *source) handler(p *page.Page) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", s.writeMetrics)
 	mux.HandleFunc("GET /-/live", s.live)
 	mux.HandleFunc("GET /-/ready", s.ready)
 	mux.HandleFunc("GET /-/ready/{app}", s.ready)
+	p.Register(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*connection); ok {
 			c.setWaiting(false)

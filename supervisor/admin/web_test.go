@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tideover/supervisor/admin/page"
 	"tideover/supervisor/api"
 )
 
@@ -41,7 +42,9 @@ func (s *supervisor) Metrics(context.Context) ([]byte, error) {
 
 func ask(s *source, method, path string) (int, string) {
 	w := httptest.NewRecorder()
-	s.handler().ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	r := httptest.NewRequest(method, path, nil)
+	r.Host = "localhost"
+	s.handler(page.New(page.Options{})).ServeHTTP(w, r)
 	return w.Code, w.Body.String()
 }
 
@@ -74,7 +77,7 @@ func TestReadySaysWhetherRequestsArePassed(t *testing.T) {
 func TestOtherPathsAndMethodsAreRefused(t *testing.T) {
 	s := newSource(&supervisor{status: api.Status{Apps: []api.AppStatus{{Name: "shop", State: api.Running, Generation: 1}}}})
 	for request, want := range map[string]int{
-		"GET /": 404, "GET /-/ready/none": 404, "GET /-/ready/shop/x": 404, "GET /v1/status": 404, "POST /-/live": 405, "DELETE /-/ready/shop": 405,
+		"GET /": 200, "GET /other": 404, "POST /": 405, "GET /-/ready/none": 404, "GET /-/ready/shop/x": 404, "GET /v1/status": 404, "POST /-/live": 405, "DELETE /-/ready/shop": 405,
 		"HEAD /-/live": 200, "GET /-/ready/%00": 404, "GET /-/ready/": 404,
 	} {
 		method, path, _ := strings.Cut(request, " ")

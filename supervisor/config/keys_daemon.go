@@ -33,7 +33,7 @@ var daemonKeys = []Key{
 		"client connections of all apps together; beyond, idle ones are closed, the longest idle one first, and without one new ones wait in the backlog; left out: as many as "+
 			"RLIMIT_NOFILE allows, less a reserve for connections to the apps, starts and the control socket"),
 	key("admin", checked("address", checkAdmin), "", Live, func(d *Daemon) *string { return &d.Admin },
-		`address of /metrics (for Prometheus), /-/live (200 while the supervisor answers), /-/ready and /-/ready/APP (200 while requests are passed to every app, or to APP; else 503), HOST:PORT or unix:PATH, such as "127.0.0.1:9464"; a process of its own answers there, without privileges; left out: none`),
+		`address of the page (/), /metrics (for Prometheus), /-/live (200 while the supervisor answers), /-/ready and /-/ready/APP (200 while requests are passed to every app, or to APP; else 503), HOST:PORT or unix:PATH, such as "127.0.0.1:9464"; a process of its own answers there, without privileges; left out: none`),
 	daemon("relay_user", text, "", func(d *Daemon) *string { return &d.RelayUser },
 		"user of the processes of tideover that parse requests, where tideover is root; left out: the user tideover if there is one, else an id that no account and no process has"),
 	key("supervisor_socket", filePath, "", Live, func(d *Daemon) *string { return &d.Supervisor.Socket },

@@ -33,7 +33,7 @@ var routePages = map[string]routePage{
 	"/metrics":     {"What the daemon counts, in the text format of Prometheus. It is the same text as on `daemon.admin`.", nil, metricsText(""), false, "http://t/metrics"},
 	"/v1/check":    {"The same, with the answer of each app to its readiness probe (`answers`, `answer`).", nil, api.Status{}, false, "http://t/v1/check"},
 	"/v1/logs":     {"Lines of the apps' output, or of tideover's own log. With `follow` it goes on until the client leaves.", api.LogQuery{}, logs.Line{}, true, `-d '{"apps":["shop"],"lines":20}' http://t/v1/logs`},
-	"/v1/history":  {"What has happened, as records, the oldest first. With `follow` it goes on until the client leaves: `after` is the id of the last record that it has got before.", api.HistoryQuery{}, api.Record{}, true, `-N -d '{"apps":["shop"],"follow":true}' http://t/v1/history`},
+	"/v1/history":  {"What has happened, as records, the oldest first. With `follow` it goes on until the client leaves: `after` is the id of the last record that it has got before. A viewer gets them without what the app has written.", api.HistoryQuery{}, api.Record{}, true, `-N -d '{"apps":["shop"],"follow":true}' http://t/v1/history`},
 	"/v1/reload":   {"Starts the new code and stops the old one when the new one answers.", api.Request{}, api.Result{}, true, `-d '{"app":"shop"}' http://t/v1/reload`},
 	"/v1/restart":  {"Stops the app and starts it; requests are held meanwhile.", api.Request{}, api.Result{}, true, `-d '{"app":"shop"}' http://t/v1/restart`},
 	"/v1/rollback": {"Has the symlink of the release lead to the one before, and reloads.", api.Request{}, api.Result{}, true, `-d '{"app":"shop"}' http://t/v1/rollback`},

@@ -103,7 +103,11 @@ func (c *call) sendEvent(e event) error {
 	if err := c.encode(e); err != nil {
 		return err
 	}
-	return c.controller.Flush()
+	if err := c.controller.Flush(); err != nil {
+		return err
+	}
+	// The deadline of an HTTP/2 stream resets it when it is over, even if nothing is being written.
+	return c.controller.SetWriteDeadline(time.Time{})
 }
 
 // fail ends the response with an error: as its last event when it has begun.

@@ -230,7 +230,7 @@ func TestRolesOfRoutes(t *testing.T) {
 	t.Parallel()
 	lowest := map[string]role{
 		"/v1/status": roleViewer, "/metrics": roleViewer,
-		"/v1/logs": roleReader, "/v1/history": roleReader, "/v1/log-text": roleReader, "/v1/programs": roleReader,
+		"/v1/logs": roleReader, "/v1/history": roleViewer, "/v1/log-text": roleReader, "/v1/programs": roleReader,
 		"/v1/check": roleOperator, "/v1/reload": roleOperator, "/v1/rollback": roleOperator, "/v1/hold": roleOperator, "/v1/release": roleOperator, "/v1/drain": roleOperator, "/v1/undrain": roleOperator,
 		"/v1/restart": roleSupervisor, "/v1/start": roleSupervisor, "/v1/stop": roleSupervisor, "/v1/apply": roleSupervisor,
 		"/v1/signal": roleSupervisor, "/v1/clear-log": roleSupervisor, "/v1/reread": roleSupervisor, "/v1/add-group": roleSupervisor,

@@ -26,7 +26,7 @@ func routes() []route {
 		{"GET", "/metrics", roleViewer, false, handleMetrics},
 		{"GET", "/v1/check", roleOperator, false, handleCheck},
 		{"POST", "/v1/logs", roleReader, false, handleLogs},
-		{"POST", "/v1/history", roleReader, false, handleHistory},
+		{"POST", "/v1/history", roleViewer, false, handleHistory},
 		{"POST", "/v1/log-text", roleReader, false, handleLogText},
 		{"GET", "/v1/programs", roleReader, false, handlePrograms},
 		{"POST", "/v1/reload", roleOperator, true, handleOperation(api.Reload)},
@@ -254,7 +254,8 @@ func handleLogs(c *call) error {
 	return c.sendEvent(event{End: true})
 }
 
-// handleHistory sends records. A reader that takes nothing for writeTimeout is cut off; it can go on
+// handleHistory sends records; to viewers without what the app has written, and without the arguments
+// of the caller. A reader that takes nothing for writeTimeout is cut off; it can go on
 // behind the last id that it has got.
 func handleHistory(c *call) error {
 	var q api.HistoryQuery
@@ -262,6 +263,9 @@ func handleHistory(c *call) error {
 		return err
 	}
 	err := c.server.backend.History(c.ctx, q, func(r api.Record) bool {
+		if c.role < roleReader {
+			r.Probe, r.Output, r.By.Command = "", nil, ""
+		}
 		return c.sendEvent(event{Record: &r}) == nil
 	})
 	if err != nil {

@@ -93,6 +93,19 @@ func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
 
 func (l *oneConn) Close() error { return l.conn.Close() }
 
+// viewerEnd is the client's end of a socket pair.
+type viewerEnd struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Close may be called more than once.
+func (c *viewerEnd) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
 // NewViewerClient returns a client on the other end of the socket pair. When the connection is
 // broken every request fails.
 func NewViewerClient(end *os.File) (*Client, error) {
@@ -101,15 +114,19 @@ func NewViewerClient(end *os.File) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	pair := &viewerEnd{Conn: conn, closed: make(chan struct{})}
 	first := make(chan net.Conn, 1)
-	first <- conn
-	dial := func(context.Context, string, string) (net.Conn, error) {
+	first <- pair
+	// Requests that are made at once before there is a connection dial one each. net/http gives them
+	// the first one when it is there, unless their own dial has failed before.
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		select {
 		case conn := <-first:
 			return conn, nil
-		default:
-			return nil, net.ErrClosed
+		case <-pair.closed:
+		case <-ctx.Done():
 		}
+		return nil, net.ErrClosed
 	}
 	return &Client{socket: "the supervisor's socket pair", http: &http.Client{Transport: &http.Transport{
 		DialContext: dial, Protocols: onlyHTTP2(), DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,

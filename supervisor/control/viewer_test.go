@@ -2,8 +2,11 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 )
 
 // startViewer returns a client that may look only, and what ends with its server.
@@ -93,8 +97,8 @@ func TestTheViewersServerEndsWithEitherEnd(t *testing.T) {
 func TestAProcessOfTheDaemonMayDoWhatItsAccessSays(t *testing.T) {
 	for access, may := range map[Access]map[string]bool{
 		Look:  {},
-		Read:  {"programs": true, "history": true, "text": true},
-		Drive: {"programs": true, "history": true, "text": true, "stop": true, "apply": true, "signal": true, "clear": true, "reread": true, "add": true, "remove": true, "renew": true},
+		Read:  {"programs": true, "text": true},
+		Drive: {"programs": true, "text": true, "stop": true, "apply": true, "signal": true, "clear": true, "reread": true, "add": true, "remove": true, "renew": true},
 	} {
 		fake := newFake("shop")
 		close(fake.finish)
@@ -102,7 +106,6 @@ func TestAProcessOfTheDaemonMayDoWhatItsAccessSays(t *testing.T) {
 		ctx := t.Context()
 		for name, ask := range map[string]func() error{
 			"programs": func() error { _, err := client.Programs(ctx, false); return err },
-			"history":  func() error { return client.History(ctx, api.HistoryQuery{}, nil) },
 			"text":     func() error { _, err := client.LogText(ctx, api.LogTextQuery{App: "shop"}); return err },
 			"stop":     func() error { _, err := client.Do(ctx, api.Request{Verb: api.Stop, App: "shop"}, nil); return err },
 			"apply":    func() error { _, err := client.Apply(ctx, api.ApplyRequest{}, nil); return err },
@@ -150,5 +153,60 @@ func TestRequestsOfTheAdminProcessAreAnsweredSideBySide(t *testing.T) {
 	close(fake.finish)
 	if err := <-stopped; err != nil {
 		t.Error(err)
+	}
+}
+
+// The admin process shows the history to anybody, so it does not get what is not for everybody.
+func TestAViewerGetsRecordsWithoutWhatTheAppHasWritten(t *testing.T) {
+	for access, private := range map[Access]bool{Look: false, Read: true} {
+		fake := newFake("shop")
+		close(fake.finish)
+		fake.records = []api.Record{{ID: 7, Kind: api.OperationEnded, App: "shop", Probe: "500: secret", Output: []string{"secret"}, Error: "it did not answer", By: api.Caller{Via: "cli", UID: 3, Command: "deploy --key secret"}}}
+		client, _, _ := startViewer(t, fake, access)
+		var got []api.Record
+		must(t, client.History(t.Context(), api.HistoryQuery{}, func(r api.Record) bool { got = append(got, r); return true }))
+		text, err := json.Marshal(got)
+		must(t, err)
+		if len(got) != 1 || got[0].ID != 7 || got[0].Error == "" || got[0].By.UID != 3 || strings.Contains(string(text), "secret") != private {
+			t.Errorf("access %d: %s", access, text)
+		}
+	}
+}
+
+// Requests that are made before there is a connection share the one that there is.
+func TestFirstRequestsOfTheAdminProcessMayBeMadeAtOnce(t *testing.T) {
+	for range 20 {
+		client, _, _ := startViewer(t, newFake("shop"), Look)
+		var asked sync.WaitGroup
+		for range 8 {
+			asked.Go(func() {
+				if _, err := client.Status(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		asked.Wait()
+	}
+}
+
+// A stream in which nothing happens for longer than writeTimeout goes on.
+func TestAQuietStreamOfTheAdminProcessGoesOn(t *testing.T) {
+	t.Parallel()
+	fake := newFake("shop")
+	fake.lines = make(chan logs.Line)
+	client, _, _ := startViewer(t, fake, Read)
+	got := make(chan string)
+	go client.Logs(t.Context(), api.LogQuery{Follow: true}, func(l logs.Line) bool { got <- l.Text; return true })
+	fake.lines <- logs.Line{Text: "first"}
+	<-got
+	<-time.After(writeTimeout + time.Second)
+	fake.lines <- logs.Line{Text: "second"}
+	select {
+	case text := <-got:
+		if text != "second" {
+			t.Error(text)
+		}
+	case <-time.After(time.Minute):
+		t.Error("the stream has ended")
 	}
 }
