@@ -32,11 +32,15 @@ type app struct {
 }
 
 // reserve counts n bytes that are kept for a request. It reports false, and counts nothing, when
-// limit would be exceeded.
+// limit would be exceeded: not even for an instant, in which another one would find no room.
 func (a *app) reserve(n, limit int64) bool {
-	if a.buffered.Add(n) > limit {
-		a.buffered.Add(-n)
-		return false
+	for {
+		buffered := a.buffered.Load()
+		if buffered+n > limit {
+			return false
+		}
+		if a.buffered.CompareAndSwap(buffered, buffered+n) {
+			return true
+		}
 	}
-	return true
 }

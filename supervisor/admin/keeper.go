@@ -126,6 +126,7 @@ func (a Addresses) needed() control.Access {
 type Keeper struct {
 	options Options
 	changed chan struct{} // capacity 1: what the process is to have is another
+	inUse   chan struct{} // capacity 1: an address is missing
 	serving sync.WaitGroup
 	shown   bool // what does not hold was logged; of Run's goroutine
 	files   files
@@ -142,7 +143,7 @@ type Keeper struct {
 
 // NewKeeper returns a keeper without an address.
 func NewKeeper(o Options) *Keeper {
-	return &Keeper{options: o, changed: make(chan struct{}, 1)}
+	return &Keeper{options: o, changed: make(chan struct{}, 1), inUse: make(chan struct{}, 1)}
 }
 
 // Change is a change of the addresses that is prepared: the new ones are bound. Exactly one of its
@@ -241,8 +242,16 @@ func (k *Keeper) set(to Addresses, kept []endpoint, sockets map[endpoint]*listen
 			socket.Close()
 		}
 	}
+	wake(k.changed)
+	if missing {
+		wake(k.inUse)
+	}
+}
+
+// wake fills a channel of capacity 1.
+func wake(c chan<- struct{}) {
 	select {
-	case k.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -252,37 +261,47 @@ const missingInterval = time.Second
 
 // openMissing binds addresses that were in use, until ctx ends.
 func (k *Keeper) openMissing(ctx context.Context) {
-	ticker := time.NewTicker(missingInterval)
-	defer ticker.Stop()
 	for {
 		select {
-		case <-ticker.C:
+		case <-k.inUse:
 		case <-ctx.Done():
 			return
 		}
-		k.mu.Lock()
-		missing, to, had := k.missing, k.wanted, len(k.sockets)
-		k.mu.Unlock()
-		if !missing {
+		select {
+		case <-time.After(missingInterval):
+		case <-ctx.Done():
 			return
 		}
-		change, err := k.Prepare(to, true)
-		if err != nil {
-			continue
-		}
-		k.mu.Lock()
-		same := k.wanted.equal(to)
-		k.mu.Unlock()
-		if !same {
-			change.Discard()
-			continue
-		}
-		change.Commit()
-		k.mu.Lock()
-		if len(k.sockets) > had {
-			k.options.Logger.Info("address for supervisorctl opened")
-		}
-		k.mu.Unlock()
+		k.tryMissing()
+	}
+}
+
+// tryMissing binds what can be bound now, and has the rest tried again.
+func (k *Keeper) tryMissing() {
+	k.mu.Lock()
+	missing, to, had := k.missing, k.wanted, len(k.sockets)
+	k.mu.Unlock()
+	if !missing {
+		return
+	}
+	change, err := k.Prepare(to, true)
+	if err != nil {
+		wake(k.inUse)
+		return
+	}
+	k.mu.Lock()
+	same := k.wanted.equal(to)
+	k.mu.Unlock()
+	if !same {
+		change.Discard()
+		wake(k.inUse)
+		return
+	}
+	change.Commit()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.sockets) > had {
+		k.options.Logger.Info("address for supervisorctl opened")
 	}
 }
 
