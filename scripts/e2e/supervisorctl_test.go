@@ -6,7 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -388,6 +390,59 @@ func TestXMLRPCAnswersAreThoseOfSupervisord(t *testing.T) {
 		}
 	}
 	r.addNumbers("answers=%d", len(answers[0]))
+}
+
+// pidOrTime are the values of node_exporter's metrics that differ between two runs.
+var pidOrTime = regexp.MustCompile(`(?m)^(node_supervisord_start_time_seconds\{.*\}) [1-9]\S*$`)
+
+// The collector of node_exporter, unmodified, has the same metrics of tideover and of supervisord: of
+// processes that run, that have been stopped, and that have failed.
+func TestNodeExporterCollectsWhatItCollectsOfSupervisord(t *testing.T) {
+	r := begin(t)
+	all := []*supervised{startSupervisord(r), startImported(r, "imported")}
+	collected := make([]string, len(all))
+	each(all, func(i int, s *supervised) {
+		s.settle()
+		s.ctl("stop", "jobs:worker_01")
+		address, err := testenv.Address()
+		s.must(err)
+		_, err = r.env.Start(testenv.Command{Name: "node_exporter of " + filepath.Base(s.dir), Argv: []string{"prometheus-node-exporter", "--collector.disable-defaults", "--collector.supervisord",
+			"--collector.supervisord.url=unix://" + s.path("supervisor.sock"), "--web.listen-address=" + address, "--web.disable-exporter-metrics"}})
+		s.must(err)
+		s.must(testenv.Poll(s.timeout(30*time.Second), 100*time.Millisecond, func() error {
+			collected[i], err = scrape("http://" + address + "/metrics")
+			return err
+		}))
+	})
+	if collected[1] != collected[0] {
+		r.Errorf("of tideover:\n%s\nof supervisord:\n%s", collected[1], collected[0])
+	}
+	r.addNumbers("metrics=%d", strings.Count(collected[0], "\n"))
+}
+
+// scrape returns what node_exporter has collected of a supervisord, without what differs between two runs.
+func scrape(url string) (string, error) {
+	client := http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", err
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "node_supervisord_") || strings.HasPrefix(line, "node_scrape_collector_success") {
+			lines = append(lines, line)
+		}
+	}
+	collected := pidOrTime.ReplaceAllString(strings.Join(lines, ""), "$1 TIME")
+	if !strings.Contains(collected, `node_scrape_collector_success{collector="supervisord"} 1`) || !strings.Contains(collected, `node_supervisord_up{group="web",name="web"} 1`) {
+		return "", fmt.Errorf("node_exporter has collected:\n%s", text)
+	}
+	return collected, nil
 }
 
 // httpok and memmon of superlance, unmodified, restart a program by XML-RPC when an event tells them to
