@@ -4,6 +4,9 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,6 +38,37 @@ def app(environ, start_response):
     return shop(environ, start_response)
 `
 
+// closesListener is a configuration of gunicorn with which every process closes the listening socket
+// when there is a file "close", the master last, and says so by a file. No worker goes on after it: one
+// that finds no socket would end, and gunicorn with it.
+const closesListener = `
+import glob, os, signal, threading, time
+
+def close(sockets):
+    for s in sockets:
+        os.close(s.sock.detach())
+    open("closed.%d" % os.getpid(), "w").close()
+
+def when_ready(server):
+    def watch():
+        while len(glob.glob("closed.*")) < 2:
+            time.sleep(0.02)
+        close(server.LISTENERS)
+    threading.Thread(target=watch, daemon=True).start()
+
+def post_worker_init(worker):
+    def look(*_):
+        if os.path.exists("close"):
+            close(worker.sockets)
+            while True:
+                time.sleep(3600)
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+
+def worker_exit(server, worker):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+`
+
 // masterHangs is a configuration of gunicorn whose master hangs when a worker has died.
 const masterHangs = `
 import time
@@ -61,6 +95,20 @@ func TestADeadGenerationIsReplaced(t *testing.T) {
 	shut := func(s *fixture) {
 		s.client.Do(context.Background(), loadgen.Kind{Path: "/shut", Plain: true})
 	}
+	closeAll := func(s *fixture) {
+		s.must(os.WriteFile(filepath.Join(s.app.Dir, "close"), nil, 0o644))
+		var closed []string
+		s.must(testenv.Poll(s.timeout(20*time.Second), 20*time.Millisecond, func() (err error) {
+			closed, err = filepath.Glob(filepath.Join(s.app.Dir, "closed.*"))
+			if err == nil && len(closed) != 3 {
+				err = fmt.Errorf("closed by %v", closed)
+			}
+			return err
+		}))
+		for _, name := range append(closed, filepath.Join(s.app.Dir, "close")) { // the next generation is not to close it
+			s.must(os.Remove(name))
+		}
+	}
 	for name, c := range map[string]struct {
 		setup  setup
 		die    func(*fixture)
@@ -73,6 +121,7 @@ func TestADeadGenerationIsReplaced(t *testing.T) {
 		"stopped unix":       {setup{gunicorn: testenv.Gunicorn{Workers: 2}, unix: true}, kill(syscall.SIGSTOP, false), "all of its processes are stopped", false, true},
 		"listener shut":      {setup{gunicorn: testenv.Gunicorn{Workers: 2, App: "shuts:app"}, files: map[string]string{"shuts.py": shutsListener}}, shut, "none of its processes listens", false, false},
 		"listener shut unix": {setup{gunicorn: testenv.Gunicorn{Workers: 2, App: "shuts:app"}, files: map[string]string{"shuts.py": shutsListener}, unix: true}, shut, "none of its processes listens", false, true},
+		"listener closed":    {setup{gunicorn: testenv.Gunicorn{Workers: 2, Args: []string{"-c", "closes.py"}}, files: map[string]string{"closes.py": closesListener}}, closeAll, "none of its processes listens", false, false},
 		"master hangs": {setup{gunicorn: testenv.Gunicorn{Workers: 2, Args: []string{"-c", "hangs.py"}}, files: map[string]string{"hangs.py": masterHangs}, config: "stop.timeout = \"1s\"\n"},
 			kill(syscall.SIGKILL, true), "accept nothing, send nothing and use no CPU", false, false},
 		"master hangs unix": {setup{gunicorn: testenv.Gunicorn{Workers: 2, Args: []string{"-c", "hangs.py"}}, files: map[string]string{"hangs.py": masterHangs}, config: "stop.timeout = \"1s\"\n", unix: true},
