@@ -3,6 +3,8 @@
 package accesslog
 
 import (
+	"bytes"
+	"encoding/base64"
 	"fmt"
 	"strconv"
 	"strings"
@@ -119,7 +121,7 @@ func cutAtom(text string) (name, rest string, ok bool) {
 var atoms = map[string]func([]byte, *Record) []byte{
 	"h": func(b []byte, r *Record) []byte { return append(b, host(r.Client)...) },
 	"l": func(b []byte, _ *Record) []byte { return append(b, '-') },
-	"u": func(b []byte, _ *Record) []byte { return append(b, '-') },
+	"u": func(b []byte, r *Record) []byte { return appendOrDash(b, userOf(r.Fields.Value("Authorization"))) },
 	"p": func(b []byte, _ *Record) []byte { return append(b, '-') }, // the worker's pid is not known here
 	"t": func(b []byte, r *Record) []byte { r.Clock.at(r.Now); return append(b, r.Clock.local...) },
 	"r": func(b []byte, r *Record) []byte {
@@ -279,6 +281,22 @@ func appendDigits(b []byte, n, first int) []byte {
 		b = append(b, '0'+byte(n/first%10))
 	}
 	return b
+}
+
+// userOf is the user of a field Authorization with the scheme Basic, as gunicorn reads it; empty: none.
+func userOf(authorization []byte) []byte {
+	if len(authorization) < 5 || !bytes.EqualFold(authorization[:5], []byte("Basic")) {
+		return nil
+	}
+	_, encoded, _ := bytes.Cut(authorization, []byte(" "))
+	encoded = bytes.TrimSpace(encoded)
+	decoded := make([]byte, base64.StdEncoding.DecodedLen(len(encoded)))
+	n, err := base64.StdEncoding.Decode(decoded, encoded)
+	if err != nil {
+		return nil
+	}
+	user, _, _ := bytes.Cut(decoded[:n], []byte(":"))
+	return user
 }
 
 func cutQuery(target []byte) (path, query []byte) {

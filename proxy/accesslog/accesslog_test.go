@@ -43,6 +43,22 @@ func TestAFaultyFormatIsNamed(t *testing.T) {
 	}
 }
 
+// The user is what gunicorn writes for the same field.
+func TestTheUserIsThatOfBasic(t *testing.T) {
+	f, err := Parse("%(u)s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for authorization, want := range map[string]string{"": "-", "Basic YW5uYTpzZWNyZXQ=": "anna", "basic  YW5uYTpzZWNyZXQ= ": "anna", "Basic YW5uYQ==": "anna", "Basic OnNlY3JldA==": "-",
+		"Basic": "-", "Basic YW5u*": "-", "Bearer YW5uYTpzZWNyZXQ=": "-", "Basic YSBiIgo6": `a b\x22\x0a`} {
+		r := record()
+		r.Fields = fields{"Authorization": authorization}
+		if got := string(f.Append(nil, r)); got != want+"\n" {
+			t.Errorf("%q: %q, want %q", authorization, got, want)
+		}
+	}
+}
+
 // Lines of one second share its text.
 func TestEachLineHasItsOwnTime(t *testing.T) {
 	f, err := Parse("%(t)s")

@@ -58,7 +58,7 @@ func TestTheAccessLogHasALineForEachRequest(t *testing.T) {
 				config:   fmt.Sprintf("[app.shop.log]\naccess = \"all\"\naccess_file = \"access.log\"\naccess_format = %q\n", c.format)})
 			s.waitWorkers()
 			var nonces []string
-			mix := append(loadgen.Everyday(), loadgen.Kind{Name: "fields", Header: []string{"User-Agent: curl/8 (x)", "Referer: http://front.test/a?b=c"}})
+			mix := append(loadgen.Everyday(), loadgen.Kind{Name: "fields", Header: []string{"User-Agent: curl/8 (x)", "Referer: http://front.test/a?b=c", "Authorization: Basic YW5uYTpzZWNyZXQ="}})
 			s.load = loadgen.Start(loadgen.Plan{Client: s.client, Rate: 50, Mix: mix, Each: func(a loadgen.Answer) { nonces = append(nonces, a.Nonce) }})
 			for _, event := range c.events {
 				event(s)
