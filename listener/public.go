@@ -74,6 +74,11 @@ func (e *OpenError) Error() string {
 
 func (e *OpenError) Unwrap() error { return e.Err }
 
+// IsInUse reports whether err says that another process has an address.
+func IsInUse(err error) bool {
+	return errors.Is(err, unix.EADDRINUSE) || errors.Is(err, errInUse)
+}
+
 // Open opens a public socket with the longest backlog that the kernel allows. It never
 // sets SO_REUSEPORT, so no other process can bind the port as well. A unix socket at the
 // path on which no process listens is replaced; a live one, a symlink or another file is

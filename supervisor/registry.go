@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tideover/listener"
 	"tideover/proxy/awake"
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
@@ -59,6 +60,9 @@ func (r *registry) add(cfg *config.App) *entry {
 func (r *registry) openListeners(e *entry, cfg *config.App) error {
 	for _, address := range cfg.Listen {
 		l, err := r.open(cfg, address)
+		if listener.IsInUse(err) && AwaitOrphans(r.shared.hurry, r.shared.logger) {
+			l, err = r.open(cfg, address)
+		}
 		if left := r.takeLeft(cfg, address, err); left != nil {
 			l, err = left, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -173,16 +174,23 @@ func (r *row) control(g testenv.Gunicorn, tls bool, release testenv.Release) {
 // of tideover.
 func (s *fixture) checkGoesStraight() {
 	s.Helper()
+	conn, err := net.Dial("tcp", string(s.back))
+	s.must(err)
+	if s.client.TLS {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	}
+	defer conn.Close()
 	nonce := s.client.Nonce()
-	answers := make(chan loadgen.Answer, 1)
-	go func() {
-		answers <- s.client.DoNamed(s.Context(), loadgen.Kind{Name: "straight", Query: "s=1"}, nonce)
-	}()
+	_, err = fmt.Fprintf(conn, "POST /?nonce=%s HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\nContent-Length: 1\r\n\r\n", nonce)
+	s.must(err)
 	s.must(s.app.Log.Wait(s.timeout(20*time.Second), "begin", nonce))
-	holders := s.connectionHolders()
-	a := <-answers
-	if a.Loss != "" || len(holders) == 0 || slices.ContainsFunc(holders, func(pid string) bool { return pid != a.Echo["pid"] }) {
-		s.Errorf("the connection is one of %v, the worker is %s; %s", holders, a.Echo["pid"], a.Cause)
+	holders := s.connectionHolders() // the app waits for the body
+	_, err = io.WriteString(conn, "x")
+	s.must(err)
+	answer, err := io.ReadAll(conn)
+	isWorker := func(pid string) bool { return strings.Contains(string(answer), " pid="+pid+" ") }
+	if len(holders) == 0 || !isWorker(holders[0]) || slices.ContainsFunc(holders, func(pid string) bool { return pid != holders[0] }) {
+		s.Errorf("the connection is one of %v, the answer is %q, %v", holders, answer, err)
 	}
 	before := s.daemonTicks()
 	const requests = 200
@@ -460,8 +468,8 @@ func TestRelayIsSwitched(t *testing.T) {
 		}
 		s.reload()
 	}
-	s.checkGoesStraight()
 	s.finish()
+	s.checkGoesStraight() // the load is at its end: each connection counts
 	s.shutdown()
 }
 

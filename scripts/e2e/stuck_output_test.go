@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -97,6 +98,7 @@ func TestACrashOfTideoverEndsItWhateverReadsItsOutput(t *testing.T) {
 				o.output = unreadPipe(r)
 			}
 			s := newFixture(r, o)
+			relay := s.daemon.RelayPid()
 			s.must(s.daemon.Signal(syscall.SIGABRT)) // as a panic that is not recovered
 			began := time.Now()
 			select {
@@ -111,7 +113,35 @@ func TestACrashOfTideoverEndsItWhateverReadsItsOutput(t *testing.T) {
 			if trace := s.daemon.Tail(1000); reader == "file" && !strings.Contains(trace, "goroutine ") {
 				s.Errorf("there is no trace:\n%s", trace)
 			}
+			s.awaitExit(relay) // until then it passes requests to the old processes
 			s.must(s.daemon.StartAgain())
+			s.waitRelease(40*time.Second, 1)
+			s.shutdown()
+		})
+	}
+}
+
+// What starts a daemon again at once, such as runit, does so before the relay of the one that has died
+// has ended, which has the public socket: the daemon waits for that.
+func TestADaemonThatIsStartedAtOnceAwaitsTheRelayOfTheFormer(t *testing.T) {
+	t.Parallel()
+	for _, unix := range []bool{false, true} {
+		t.Run(map[bool]string{false: "tcp", true: "unix"}[unix], func(t *testing.T) {
+			r := begin(t)
+			s := newFixture(r, setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1}, unix: unix})
+			relay := s.daemon.RelayPid()
+			s.must(syscall.Kill(relay, syscall.SIGSTOP)) // it does not come to end
+			s.must(s.daemon.Signal(syscall.SIGKILL))
+			<-s.daemon.Exited()
+			s.must(s.daemon.StartAgain())
+			s.must(testenv.Poll(s.timeout(20*time.Second), 5*time.Millisecond, func() error {
+				if said := s.daemon.Tail(20); !strings.Contains(said, "former processes awaited") {
+					return fmt.Errorf("it does not wait:\n%s", said)
+				}
+				return nil
+			}))
+			s.must(syscall.Kill(relay, syscall.SIGCONT))
+			s.awaitExit(relay)
 			s.waitRelease(40*time.Second, 1)
 			s.shutdown()
 		})

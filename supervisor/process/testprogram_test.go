@@ -78,6 +78,7 @@ var testPrograms = map[string]func(args []string){
 	"descendants":    descendants,
 	"between":        between,
 	"supervise":      supervise,
+	"role":           role,
 	"hop":            hop,
 	"threads":        threads,
 	"take-pid":       takePid,
@@ -270,6 +271,12 @@ type daemonReport struct {
 }
 
 // daemon is a process that starts a tree and then waits to be killed.
+// role says its pid, and executes the test program "sleep" with a name as those of a daemon's processes.
+func role([]string) {
+	fmt.Println(os.Getpid())
+	panic(unix.Exec("/proc/self/exe", []string{RolePrefix + "test", "testprogram", "sleep"}, os.Environ()))
+}
+
 func daemon(args []string) {
 	var o daemonOrder
 	if err := json.Unmarshal([]byte(args[0]), &o); err != nil {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"tideover/listener"
 	"tideover/supervisor"
 	"tideover/supervisor/admin"
 	"tideover/supervisor/api"
@@ -44,6 +45,9 @@ func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 		cfg.Supervisor.HTTP, cfg.Supervisor.User, cfg.Supervisor.SocketAuth = "", "", false
 	}
 	change, err := prepareAdmin(keeper, &file, true)
+	if listener.IsInUse(err) && supervisor.AwaitOrphans(context.Background(), d.logger) {
+		change, err = prepareAdmin(keeper, &file, true)
+	}
 	for until := time.Now().Add(formerAdminTimeout); err != nil && d.restores() && time.Now().Before(until); {
 		<-time.After(pollInterval) // the process of the former supervisor ends with it
 		change, err = prepareAdmin(keeper, &file, true)
