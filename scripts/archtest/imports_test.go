@@ -48,6 +48,7 @@ var walls = map[string][]string{
 	"supervisor/gunicorn":        {"supervisor/shellwords"},
 	"supervisor/api":             {},
 	"supervisor/trend":           {"supervisor/api"},
+	"supervisor/fleet":           {},
 	"supervisor/monitor":         {},
 	"supervisor/pathwatch":       {},
 	"supervisor/logs":            {"supervisor/safepath"},
