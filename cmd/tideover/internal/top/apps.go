@@ -68,7 +68,7 @@ func (m *model) fitting(width int) []column {
 	for i := range shown {
 		if shown[i].head == "APP" {
 			for _, r := range m.rows {
-				shown[i].width = min(max(shown[i].width, ansi.StringWidth(r.Name)), 24)
+				shown[i].width = min(max(shown[i].width, ansi.StringWidth(r.Name)), 24, width/4)
 			}
 		}
 	}

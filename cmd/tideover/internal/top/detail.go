@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -124,13 +125,13 @@ const (
 type turnover struct {
 	verb     api.Verb
 	pair     api.GenerationPair
+	revision api.RevisionPair
 	phases   []api.PhaseResult
 	phase    string // that runs
 	phaseFor float64
 	total    float64
 	result   *api.Result // nil: it runs
 	old, new []part
-	pid      int
 }
 
 // turnoverOf is the operation that runs, else the last reload or restart; nil: there is none.
@@ -138,9 +139,9 @@ func turnoverOf(a api.AppStatus, now time.Time) *turnover {
 	t := &turnover{}
 	switch o, last := a.Operation, a.LastReload; {
 	case o != nil:
-		t.verb, t.pair, t.phases, t.phase, t.phaseFor, t.total, t.pid = o.Verb, o.Generation, o.Phases, o.Phase, o.PhaseTime, o.Duration, o.Pid
+		t.verb, t.pair, t.revision, t.phases, t.phase, t.phaseFor, t.total = o.Verb, o.Generation, o.Revision, o.Phases, o.Phase, o.PhaseTime, o.Duration
 	case last != nil:
-		t.verb, t.pair, t.phases, t.total, t.result = last.Verb, last.Generation, last.Phases, last.Duration, last
+		t.verb, t.pair, t.revision, t.phases, t.total, t.result = last.Verb, last.Generation, last.Revision, last.Phases, last.Duration, last
 		if d := last.Drain; d != nil && d.Result == "running" {
 			t.phase, t.phaseFor = "drain", max(0, now.Sub(last.Ended).Seconds())
 			t.total += t.phaseFor
@@ -252,7 +253,9 @@ func (m *model) operationLines(r row, width int) []string {
 	if t.pair.From == t.pair.To && len(t.new) == 0 {
 		return lines
 	}
-	lines = append(lines, m.generationLine("old", r, t.pair.From, t, t.old, width))
+	if t.pair.From > 0 {
+		lines = append(lines, m.generationLine("old", r, t.pair.From, t, t.old, width))
+	}
 	if t.pair.To != t.pair.From || len(t.new) > 0 {
 		lines = append(lines, m.generationLine("new", r, t.pair.To, t, t.new, width))
 	}
@@ -262,11 +265,19 @@ func (m *model) operationLines(r row, width int) []string {
 	return lines
 }
 
+func change(from, to string) string { return from + " → " + to }
+
 // heading has the phases of the operation with their times.
 func (t *turnover) heading(now time.Time, width int) string {
 	text := bold.Render(string(t.verb))
 	if t.pair.From != t.pair.To {
-		text += fmt.Sprintf(" %d → %d", t.pair.From, t.pair.To)
+		text += " " + change(orDash(t.pair.From), orDash(t.pair.To))
+	}
+	if v := t.revision; v.From != v.To && width >= 100 {
+		text += "  " + accent.Render(clean(change(cmp.Or(v.From, "-"), cmp.Or(v.To, "-"))))
+	}
+	if len(t.phases) == 0 && t.phase == "" && t.result == nil {
+		text += "  " + warning.Render("◐ settings")
 	}
 	for _, p := range t.phases {
 		mark, style := "✓", good

@@ -31,7 +31,7 @@ func (m *model) draw() string {
 		return ""
 	}
 	if m.width < minWidth || m.height < minHeight {
-		return fmt.Sprintf("%d x %d is too small for this screen: it needs %d x %d", m.width, m.height, minWidth, minHeight)
+		return ansi.Wrap(fmt.Sprintf("%d x %d is too small for this screen: it needs %d x %d", m.width, m.height, minWidth, minHeight), m.width, "")
 	}
 	lines := []string{m.header()}
 	room := m.height - 2
