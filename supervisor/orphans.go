@@ -14,7 +14,7 @@ import (
 const orphansTimeout = 10 * time.Second
 
 // AwaitOrphans waits for the end of the processes of a daemon that has died: they have its sockets
-// until then. It reports whether there was one, and none is left.
+// until then. It reports whether there was one: the address may be free now.
 func AwaitOrphans(ctx context.Context, logger hclog.Logger) bool {
 	ctx, cancel := awake.WithTimeout(ctx, orphansTimeout)
 	defer cancel()

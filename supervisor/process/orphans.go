@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"strconv"
@@ -12,7 +13,7 @@ const RolePrefix = "tideover: "
 
 // AwaitOrphans waits until the processes of daemons that have died are gone: they end at the end of
 // the channel to their daemon, which is shortly after its death, and have its sockets until then.
-// found gets the pids. The result is false when there is none, and when ctx ends before them.
+// found gets the pids. It reports whether there was one, also when ctx has ended before it.
 func AwaitOrphans(ctx context.Context, found func(pids []int)) bool {
 	return awaitOrphans(ctx, orphans(), found)
 }
@@ -22,14 +23,15 @@ func awaitOrphans(ctx context.Context, all []stat, found func(pids []int)) bool 
 		return false
 	}
 	found(pids(all))
-	return awaitAll(ctx, all) == nil
+	awaitAll(ctx, all) // after an error what is wanted may be free all the same
+	return true
 }
 
 // orphans are the processes of daemons that have died, as far as they are visible.
 func orphans() (found []stat) {
 	all, _ := listProcesses()
 	for _, s := range all {
-		if s.alive() && hasRole(s.pid) && !isOwnProgram(s.parent) {
+		if s.alive() && hasRole(s.pid) && !hasDaemon(s) {
 			found = append(found, s)
 		}
 	}
@@ -43,10 +45,20 @@ func hasRole(pid int) bool {
 	return err == nil && string(line) == RolePrefix
 }
 
-// isOwnProgram reports whether a process executes the program of this one, also where its file was
-// replaced since.
-func isOwnProgram(pid int) bool {
-	theirs, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
-	own, ownErr := os.Readlink("/proc/self/exe")
-	return err == nil && ownErr == nil && strings.TrimSuffix(theirs, " (deleted)") == strings.TrimSuffix(own, " (deleted)")
+// hasDaemon reports whether the parent of a process executes the same program, as a daemon does. As an
+// ordinary user the program of a confined process is not visible: it is taken for this one.
+func hasDaemon(s stat) bool {
+	parent := programOf(strconv.Itoa(s.parent))
+	program := cmp.Or(programOf(strconv.Itoa(s.pid)), programOf("self"))
+	return parent != "" && parent == program
+}
+
+// programOf is the path of the file that a process executes, also where it was replaced since; empty:
+// it is not visible.
+func programOf(pid string) string {
+	path, err := os.Readlink("/proc/" + pid + "/exe")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(path, " (deleted)")
 }
