@@ -503,7 +503,7 @@ ready.after = "10ms"
 	})
 	a.must(a.as(appUser, func() error { return os.Remove(filepath.Join(a.srv, "unix.sock")) })) // it is bound again
 	a.reopenLogs("noisy")
-	for range 10 { // on a busy machine the attacker may be late
+	for range 300 { // on a busy machine the attacker may be late
 		if a.call(10*time.Second, "apply"); stopped.Load() > 0 {
 			break
 		}

@@ -38,6 +38,8 @@ def same(value):
 def ask(who, method, *params):
     try:
         value = same(getattr(rpc, method)(*params))
+        if method.startswith("supervisor.stop") and isinstance(value, list):
+            value.sort(key=lambda v: v["name"])  # supervisord's is the order in which they have ended
     except xmlrpc.client.Fault as e:
         value = {"fault": e.faultCode, "text": e.faultString}
     answers.append([who, method, params, value])
