@@ -49,11 +49,12 @@ var walls = map[string][]string{
 	"supervisor/api":             {},
 	"supervisor/trend":           {"supervisor/api"},
 	"supervisor/fleet":           {},
-	"supervisor/monitor":         {},
+	"supervisor/monitor":         {"supervisor/zombie"},
+	"supervisor/zombie":          {},
 	"supervisor/pathwatch":       {},
 	"supervisor/logs":            {"supervisor/safepath"},
 	"supervisor/safepath":        {"supervisor/process"},
-	"supervisor/process":         {"proxy/awake"},
+	"supervisor/process":         {"proxy/awake", "supervisor/zombie"},
 	"supervisor/shellwords":      {},
 	"supervisor/confine":         {},
 	"supervisor/xmlrpc":          {},
@@ -119,7 +120,7 @@ var places = map[string][]string{
 
 // pure lists the packages that compute and wait, and reach nothing outside the
 // process: a fake clock covers them whole.
-var pure = []string{"proxy/awake", "proxy/gate"}
+var pure = []string{"proxy/awake", "proxy/gate", "supervisor/fleet"}
 
 // outside lists the packages of the standard library that reach outside the
 // process, with all below them.

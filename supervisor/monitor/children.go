@@ -6,9 +6,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/zombie"
 )
 
 // keepZombie is how long a child that has ended stays a zombie when no supervisor collects its
@@ -118,7 +119,7 @@ func (c *children) reap(k *child) bool {
 // others: again says to look again later.
 func (c *children) reapOrphans(supervisor int, now time.Time) (again bool) {
 	for {
-		pid := firstZombie()
+		pid := zombie.First()
 		if pid == 0 {
 			return false
 		}
@@ -166,28 +167,6 @@ func wait4(pid int, status *syscall.WaitStatus) (int, error) {
 		got, err := syscall.Wait4(pid, status, syscall.WNOHANG, nil)
 		if err != syscall.EINTR {
 			return got, err
-		}
-	}
-}
-
-// childInfo is siginfo_t of waitid on 64-bit Linux.
-type childInfo struct {
-	signo, errno, code, _ int32
-	pid                   int32
-	_                     [108]byte
-}
-
-// firstZombie returns the pid of the first zombie child without reaping it; 0: none.
-func firstZombie() int {
-	var info childInfo
-	for {
-		err := unix.Waitid(unix.P_ALL, 0, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-		switch err {
-		case nil:
-			return int(info.pid)
-		case unix.EINTR:
-		default:
-			return 0
 		}
 	}
 }

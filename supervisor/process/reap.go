@@ -7,9 +7,10 @@ import (
 	"os/signal"
 	"sync"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/zombie"
 )
 
 // ownChildren are the children that Start has started and that are not reaped yet. It is
@@ -134,7 +135,7 @@ func Reap(ctx context.Context) error {
 func reapOrphans() (collected <-chan struct{}, again bool) {
 	session, _ := unix.Getsid(0)
 	for {
-		pid := firstZombie()
+		pid := zombie.First()
 		if pid == 0 {
 			return nil, false
 		}
@@ -158,26 +159,4 @@ func reapOrphan(pid, session int) (<-chan struct{}, bool) {
 	}
 	unix.Wait4(pid, nil, unix.WNOHANG, nil)
 	return nil, false
-}
-
-// childInfo is siginfo_t of waitid on 64-bit Linux.
-type childInfo struct {
-	signo, errno, code, _ int32
-	pid                   int32
-	_                     [108]byte
-}
-
-// firstZombie returns the pid of the first zombie child without reaping it; 0: none.
-func firstZombie() int {
-	var info childInfo
-	for {
-		err := unix.Waitid(unix.P_ALL, 0, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-		switch err {
-		case nil:
-			return int(info.pid)
-		case unix.EINTR:
-		default:
-			return 0
-		}
-	}
 }
