@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -74,24 +75,11 @@ func drainApp(c *cli, cmd *cobra.Command, args []string, length time.Duration) e
 }
 
 func undrainApp(c *cli, cmd *cobra.Command, args []string) error {
-	ctx, cancel := c.waitContext(cmd.Context())
-	defer cancel()
-	t, err := c.target(ctx, firstArg(args))
-	if err != nil {
-		return err
-	}
-	report, err := t.client.Undrain(ctx, t.app)
-	if err != nil {
-		return err
-	}
-	switch {
-	case c.json:
-		return c.writeDocument(report)
-	case c.quiet:
-	case report.Lasted == 0:
-		fmt.Fprintf(c.stdout, "%s: it was not drained\n", t.app)
-	default:
-		fmt.Fprintf(c.stdout, "%s: load balancers may send requests again, after %s\n", t.app, humanSeconds(report.Lasted))
-	}
-	return nil
+	undrain := func(ctx context.Context, t target) (api.DrainReport, error) { return t.client.Undrain(ctx, t.app) }
+	return callByName(c, cmd, args, undrain, func(report api.DrainReport) string {
+		if report.Lasted == 0 {
+			return "it was not drained"
+		}
+		return "load balancers may send requests again, after " + humanSeconds(report.Lasted)
+	})
 }
