@@ -31,7 +31,7 @@ type relayApp struct {
 	paused bool
 }
 
-// newRelayApp makes an app of the relay, whose gate is shut. One that is restored is paused; see resume.
+// newRelayApp makes an app of the relay, whose gate is shut. One that is restored is paused; see commence.
 func newRelayApp(s shared, id remote.AppID, cfg *config.App, restored *handoff.RestoredApp) *relayApp {
 	r := &relayApp{relay: s.relay, id: id, doors: s.doors, desired: remote.Set{App: id, Name: cfg.Name}}
 	if restored != nil {

@@ -89,7 +89,7 @@ func (l *answerLog) held(from, to time.Time) (least, most int) {
 }
 
 // What has happened is recorded as it was: in the order in which it was done, with the counts of the
-// clients themselves, the same for the one who has watched it as for the one who asks later, and the
+// clients themselves, the same in events -f as in history later, and the
 // same after an upgrade and after kill -9 of tideover.
 func TestHistoryIsWhatClientsHaveSeen(t *testing.T) {
 	r := begin(t)

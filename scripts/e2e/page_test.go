@@ -26,7 +26,7 @@ const watch = `
 	}).observe(document.body, {subtree: true, childList: true, characterData: true, attributes: true});
 	true`
 
-// Chromium has the page open, and nobody touches it: a reload under load is seen with both generations
+// Chromium has the page open and gets no input: a reload under load is seen with both generations
 // and its phases, a hold grows and goes away, and the history has both. Nothing is fetched from
 // elsewhere or forbidden by the page's own policy. Without its script the page has the same facts. It
 // changes nothing.

@@ -156,7 +156,7 @@ func TestRequestsOfTheAdminProcessAreAnsweredSideBySide(t *testing.T) {
 	}
 }
 
-// The admin process shows the history to anybody, so it does not get what is not for everybody.
+// The admin process sends the history to every client, so it gets no output and no command line.
 func TestAViewerGetsRecordsWithoutWhatTheAppHasWritten(t *testing.T) {
 	for access, private := range map[Access]bool{Look: false, Read: true} {
 		fake := newFake("shop")

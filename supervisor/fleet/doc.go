@@ -1,6 +1,6 @@
 // Package fleet decides which host of a fleet reloads an app, and when all of them stop.
 //
-// Nobody coordinates. The wish for a revision is a key in etcd; each host has a View of the keys,
+// There is no coordinator. The wish for a revision is a key in etcd; each host has a View of the keys,
 // asks Next what to do, and does it by one transaction. The package computes only: it reads no
 // clock, no file and no network, and the tests run it for thousands of hosts against a store of
 // their own.

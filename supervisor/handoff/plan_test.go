@@ -413,6 +413,20 @@ func (w *world) settled() {
 	}
 }
 
+// newWorld is an app of which one generation serves.
+func newWorld(t *testing.T) *world {
+	slots := &memory{pages: map[int64]byte{}, left: -1}
+	journal, err := NewJournal(&Slots{file: slots}, &Record{Version: RecordVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, slots: slots, children: map[string]*Child{}, store: map[string]bool{}, relay: true, journal: journal, steps: -1,
+		own: AppRecord{ID: 1, Desired: Up}}
+	w.commit()
+	w.swap(w.launch())
+	return w
+}
+
 // Whatever supervisors do, and whenever they die, also while they restore: what serves goes on to
 // serve, nothing is forked twice, and in the end one generation serves, or none of a stopped app.
 func TestSupervisorsMayDieAtAnyStep(t *testing.T) {
@@ -422,15 +436,7 @@ func TestSupervisorsMayDieAtAnyStep(t *testing.T) {
 		rounds = 200
 	}
 	for range rounds {
-		slots := &memory{pages: map[int64]byte{}, left: -1}
-		journal, err := NewJournal(&Slots{file: slots}, &Record{Version: RecordVersion})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := &world{t: t, slots: slots, children: map[string]*Child{}, store: map[string]bool{}, relay: true, journal: journal, steps: -1,
-			own: AppRecord{ID: 1, Desired: Up}}
-		w.commit()
-		w.swap(w.launch())
+		w := newWorld(t)
 		for range 6 {
 			verb := verbs[rand.IntN(len(verbs))]
 			survived := w.live(rand.IntN(30), func() {
@@ -457,15 +463,7 @@ func TestSupervisorsMayDieAtAnyStep(t *testing.T) {
 func TestEachStepOfAnOperationMayBeTheLast(t *testing.T) {
 	for _, verb := range []api.Verb{api.Reload, api.Restart, api.Stop, api.Start} {
 		for at := 0; ; at++ {
-			slots := &memory{pages: map[int64]byte{}, left: -1}
-			journal, err := NewJournal(&Slots{file: slots}, &Record{Version: RecordVersion})
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := &world{t: t, slots: slots, children: map[string]*Child{}, store: map[string]bool{}, relay: true, journal: journal, steps: -1,
-				own: AppRecord{ID: 1, Desired: Up}}
-			w.commit()
-			w.swap(w.launch())
+			w := newWorld(t)
 			if w.live(at, func() { w.operate(verb) }) {
 				break
 			}

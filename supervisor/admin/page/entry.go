@@ -92,7 +92,7 @@ func newEntry(r *api.Record) *entry {
 	return e
 }
 
-// via is who has asked, without the command, whose arguments are not for everybody.
+// via is the caller without its command line: the arguments can be secret.
 func via(c api.Caller) string {
 	if c.Via != api.ViaClient {
 		return c.Via

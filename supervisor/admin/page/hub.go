@@ -41,7 +41,7 @@ type Page struct {
 
 	mu      sync.Mutex // guards the fields below
 	hour    *trend.Recorder
-	live    *trend.Recorder // nil: nobody looks
+	live    *trend.Recorder // nil: no stream is open
 	daemon  daemonFacts
 	order   []string
 	rows    map[string]*row
@@ -249,7 +249,7 @@ func (p *Page) curve(app string, lastHour bool) (curve, bool) {
 	return c, true
 }
 
-// beforeLiveLocked puts before the points of the last minutes those of the time in which nobody looked.
+// beforeLiveLocked puts before the points of the last minutes those of the time without a stream.
 func (p *Page) beforeLiveLocked(app string, live []trend.Point) (all []trend.Point) {
 	const each = int(hourStep / liveInterval)
 	for _, point := range p.hour.Newest(app, livePoints/each) {

@@ -338,7 +338,7 @@ func TestMessagesAreBounded(t *testing.T) {
 	}
 }
 
-// While nobody looks the supervisor is asked once in ten seconds, and the curves are kept.
+// Without a stream the supervisor is asked once in ten seconds, and the curves are kept.
 func TestNobodyLooksIsCheapAndKeepsTheCurves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

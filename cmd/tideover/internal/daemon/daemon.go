@@ -39,7 +39,7 @@ type Options struct {
 	TakeOver bool
 	Handoff  *handoff.State // from the former program of this process; nil: there was none
 
-	// Monitor is the parent of this process, which is a supervisor; nil: it is no other's.
+	// Monitor is the parent of this process, which is a supervisor; nil: there is none.
 	Monitor *monitor.Client
 
 	PidFile    string // empty: none
