@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"encoding/json"
 	"hash/fnv"
 	"strconv"
@@ -56,35 +57,66 @@ func (s Style) mark(stream Stream) string {
 	return marks[stream]
 }
 
-// append appends a line with its prefix.
-func (s Style) append(b []byte, l Line) []byte {
-	b = s.prefix(b, l)
-	b = append(b, l.Text...)
-	return append(b, '\n')
+// append appends lines with their prefix.
+func (s Style) append(dst []byte, b block) []byte {
+	start := len(dst)
+	return appendBehind(s.prefix(dst, b.Line), start, b)
 }
 
-// appendDated appends a line with date and prefix, as in a file.
-func appendDated(b []byte, l Line) []byte {
-	b = l.Time.AppendFormat(b, "2006-01-02T15:04:05.000Z07:00 ")
-	return Style{}.append(b, l)
+// appendDated appends lines with date and prefix, as in a file.
+func appendDated(dst []byte, b block) []byte {
+	start := len(dst)
+	dst = b.Time.AppendFormat(dst, "2006-01-02T15:04:05.000Z07:00 ")
+	return appendBehind(Style{}.prefix(dst, b.Line), start, b)
 }
 
-// appendJSON appends a line as a JSON object with the keys of Line. A line of the access log that is an
+// appendPlain appends lines without a prefix.
+func appendPlain(dst []byte, b block) []byte { return appendBehind(dst, len(dst), b) }
+
+// appendBehind appends lines, each behind the same prefix. It stands at the end of dst, from start on.
+func appendBehind(dst []byte, start int, b block) []byte {
+	prefix := dst[start:]
+	for first := true; b.count > 0; first = false {
+		if !first {
+			dst = append(dst, prefix...)
+		}
+		dst = append(dst, b.cut().Text...)
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+// appendJSON appends lines as JSON objects with the keys of Line. A line of the access log that is an
 // object already stays as it is.
-func appendJSON(b []byte, l Line) []byte {
-	if l.Stream == Access && strings.HasPrefix(l.Text, "{") {
-		return appendPlain(b, l)
-	}
-	l.Text = strings.ToValidUTF8(l.Text, "\uFFFD")
-	text, err := json.Marshal(l)
+func appendJSON(dst []byte, b block) []byte {
+	like := b.Line
+	like.Text = ""
+	object, err := json.Marshal(like)
 	if err != nil { // it has no value that JSON has not
-		return appendPlain(b, l)
+		return appendPlain(dst, b)
 	}
-	return append(append(b, text...), '\n')
+	head := bytes.TrimSuffix(object, []byte(`""}`)) // Text is the last one
+	for line := range b.lines() {
+		switch text := line.Text; {
+		case b.Stream == Access && strings.HasPrefix(text, "{"):
+			dst = append(append(dst, text...), '\n')
+		default:
+			dst = appendText(append(dst, head...), text)
+			dst = append(dst, "}\n"...)
+		}
+	}
+	return dst
 }
 
-// appendPlain appends a line without a prefix.
-func appendPlain(b []byte, l Line) []byte {
-	b = append(b, l.Text...)
-	return append(b, '\n')
+// appendText appends a text as a string of JSON.
+func appendText(dst []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(strings.ToValidUTF8(text, "\uFFFD")) // a string has no error
+			return append(dst, quoted...)
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, text...)
+	return append(dst, '"')
 }

@@ -1,5 +1,10 @@
 package logs
 
+import (
+	"maps"
+	"slices"
+)
+
 // Lines that are kept of each generation beside the ring, so that the output of one
 // generation cannot push the last lines of another one out.
 const (
@@ -11,15 +16,19 @@ const (
 // generationTails keeps the last lines of the newest generations, by generation.
 type generationTails map[int]*ring
 
-func (t generationTails) push(l Line) {
-	tail := t[l.Generation]
+// push adds the lines of a generation. Those of none are in the ring only.
+func (t generationTails) push(b block) {
+	if b.Generation == 0 {
+		return
+	}
+	tail := t[b.Generation]
 	if tail == nil {
 		tail = &ring{limit: tailBytes}
-		t[l.Generation] = tail
+		t[b.Generation] = tail
 		t.removeOldest()
 	}
-	tail.push(l)
-	if tail.count > tailLines {
+	tail.push(b)
+	for tail.count > tailLines {
 		tail.drop()
 	}
 }
@@ -29,11 +38,5 @@ func (t generationTails) removeOldest() {
 	if len(t) <= tailGenerations {
 		return
 	}
-	oldest := 0
-	for generation := range t {
-		if oldest == 0 || generation < oldest {
-			oldest = generation
-		}
-	}
-	delete(t, oldest)
+	delete(t, slices.Min(slices.Collect(maps.Keys(t))))
 }

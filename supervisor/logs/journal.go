@@ -68,8 +68,8 @@ func (s Stream) priority() string {
 	return [...]string{Stdout: "6", Stderr: "5", Note: "4", Access: "6"}[s]
 }
 
-// appendEntry appends a line as an entry of the journal's native protocol.
-func appendEntry(b []byte, l Line) []byte {
+// appendEntry appends a single line as an entry of the journal's native protocol.
+func appendEntry(b []byte, l block) []byte {
 	b = appendField(b, "MESSAGE", l.Text)
 	b = appendField(b, "PRIORITY", l.Stream.priority())
 	b = appendField(b, "SYSLOG_IDENTIFIER", l.App)

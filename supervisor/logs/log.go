@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,16 +97,14 @@ func New(o Options) *Log {
 // Note adds a message of tideover itself to the lines of a generation; 0: of none.
 func (l *Log) Note(generation int, format string, args ...any) {
 	text := strings.TrimRight(fmt.Sprintf(format, args...), "\n")
-	l.push(Line{Time: time.Now(), App: l.app, Generation: generation, Stream: Note, Text: text})
+	l.push(Line{Time: time.Now(), App: l.app, Generation: generation, Stream: Note, Text: text}.block())
 }
 
-func (l *Log) push(lines ...Line) {
+func (l *Log) push(b block) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, line := range lines {
-		l.ring.push(line)
-		l.tails.push(line)
-	}
+	l.ring.push(b)
+	l.tails.push(b)
 	for r := range l.readers {
 		r.notify()
 	}
@@ -143,11 +142,11 @@ func (l *Log) unsubscribe(r *reader) {
 
 // next returns the next lines for r, up to about 64 KiB, and the number of lines that were
 // dropped before them.
-func (l *Log) next(r *reader, lines []Line) (_ []Line, missed uint64) {
+func (l *Log) next(r *reader, blocks []block) (_ []block, missed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lines, missed, r.next = l.ring.from(r.next, r.until, 64<<10, lines)
-	return lines, missed
+	blocks, missed, r.next = l.ring.from(r.next, r.until, 64<<10, blocks)
+	return blocks, missed
 }
 
 // Tail returns the last n lines of one generation, or of all if generation is 0, oldest
@@ -162,9 +161,9 @@ func (l *Log) Tail(generation, n int) []Line {
 		}
 	}
 	n = max(0, min(n, from.count))
-	lines := make([]Line, n)
-	for i := range lines {
-		lines[i] = from.at(from.next() - uint64(n-i))
+	lines := make([]Line, 0, n)
+	for b := range from.since(from.next() - uint64(n)) {
+		lines = slices.AppendSeq(lines, b.lines())
 	}
 	return lines
 }
@@ -176,16 +175,18 @@ func (l *Log) Follow(ctx context.Context, n int, yield func(Line) bool) {
 	r := l.subscribe(n)
 	defer l.unsubscribe(r)
 	for ctx.Err() == nil {
-		lines, missed := l.next(r, nil)
+		blocks, missed := l.next(r, nil)
 		if missed > 0 && !yield(l.droppedNote(missed, "this reader was too slow")) {
 			return
 		}
-		for _, line := range lines {
-			if ctx.Err() != nil || !yield(line) {
-				return
+		for _, b := range blocks {
+			for line := range b.lines() {
+				if ctx.Err() != nil || !yield(line) {
+					return
+				}
 			}
 		}
-		if len(lines) > 0 {
+		if len(blocks) > 0 {
 			continue
 		}
 		select {

@@ -1,13 +1,11 @@
 package logs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -137,46 +135,22 @@ func (l *Log) Settle(ctx context.Context, generation int) {
 
 // copyLines reads r to its end and pushes the lines. It waits for nothing but r.
 func (l *Log) copyLines(r io.Reader, like Line) {
-	var rest []byte // the incomplete last line
-	var lines []Line
-	chunk := make([]byte, maxLineLength)
+	text, filled := make([]byte, maxLineLength+1), 0
 	for {
-		n, err := r.Read(chunk)
-		rest = append(rest, chunk[:n]...)
+		n, err := r.Read(text[filled:])
+		filled += n
 		like.Time = time.Now()
-		lines, rest = split(lines[:0], rest, like)
-		if err != nil && len(rest) > 0 {
-			like.Text = string(rest)
-			lines = append(lines, like)
+		for {
+			lines, count, used := cutBlock(text[:filled], err != nil)
+			if count == 0 {
+				break
+			}
+			like.Text = lines
+			l.push(block{Line: like, count: count})
+			filled = copy(text, text[used:filled])
 		}
-		l.push(lines...)
-		clear(lines) // release the texts
 		if err != nil {
 			return
 		}
 	}
-}
-
-// split appends the complete lines of text, with too long ones in pieces, to lines, and returns
-// the rest. like is a Line with all fields but Text. The lines share one string.
-func split(lines []Line, text []byte, like Line) (_ []Line, rest []byte) {
-	if len(text) <= maxLineLength && bytes.IndexByte(text, '\n') < 0 {
-		return lines, text
-	}
-	all, start := string(text), 0
-	for start < len(all) {
-		end := strings.IndexByte(all[start:], '\n')
-		switch {
-		case end >= 0 && end <= maxLineLength:
-			like.Text = all[start : start+end]
-			start += end + 1
-		case end > maxLineLength || len(all)-start > maxLineLength:
-			like.Text = all[start : start+maxLineLength]
-			start += maxLineLength
-		default:
-			return lines, append(text[:0], text[start:]...)
-		}
-		lines = append(lines, like)
-	}
-	return lines, text[:0]
 }

@@ -1,71 +1,99 @@
 package logs
 
-// lineCost is the memory of a line beside its text, in bytes.
+import (
+	"iter"
+	"sort"
+)
+
+// lineCost is the memory of a block beside its text, in bytes.
 const lineCost = 96
 
-// ring keeps the newest lines up to a number of bytes. Every line has a sequence number,
-// so a slow reader knows how many lines it missed. It is not safe for concurrent use.
+// ring keeps the newest lines up to a number of bytes, in the blocks in which they have come. Every
+// line has a sequence number, so a slow reader knows how many lines it missed. It is not safe for
+// concurrent use.
 type ring struct {
-	lines []Line // circular; the oldest line is lines[head]
-	head  int
-	count int
-	first uint64 // sequence number of the oldest
-	bytes int
-	limit int
-	gone  [streamCount]int64 // text of the lines that were dropped, in bytes with line feeds, by stream
+	blocks []block // circular; the oldest block is blocks[head]
+	head   int
+	used   int    // blocks
+	count  int    // lines
+	first  uint64 // sequence number of the oldest line
+	bytes  int
+	limit  int
+	gone   [streamCount]int64 // text of the lines that were dropped, in bytes with line feeds, by stream
 }
 
 // next is the sequence number of the next line.
 func (r *ring) next() uint64 { return r.first + uint64(r.count) }
 
-// push appends a line and drops the oldest ones to stay below the limit.
-func (r *ring) push(l Line) {
-	cost := len(l.Text) + lineCost
-	for r.count > 0 && r.bytes+cost > r.limit {
-		r.drop()
-	}
-	if r.count == len(r.lines) {
+// push appends a block and drops the oldest lines to stay below the limit. The last line stays.
+func (r *ring) push(b block) {
+	if r.used == len(r.blocks) {
 		r.grow()
 	}
-	r.lines[(r.head+r.count)%len(r.lines)] = l
-	r.count++
-	r.bytes += cost
+	b.first = r.next()
+	*r.at(r.used) = b
+	r.used++
+	r.count += b.count
+	r.bytes += len(b.Text) + lineCost
+	for r.bytes > r.limit && r.count > 1 {
+		r.drop()
+	}
 }
 
+// drop drops the oldest line.
 func (r *ring) drop() {
-	oldest := &r.lines[r.head]
-	r.bytes -= len(oldest.Text) + lineCost
-	r.gone[oldest.Stream] += int64(len(oldest.Text)) + 1
-	*oldest = Line{} // release the text
-	r.head = (r.head + 1) % len(r.lines)
+	oldest := r.at(0)
+	before := len(oldest.Text)
+	line := oldest.cut()
+	r.bytes -= before - len(oldest.Text)
+	r.gone[line.Stream] += int64(len(line.Text)) + 1
 	r.count--
 	r.first++
+	if oldest.count == 0 {
+		*oldest = block{} // release the text
+		r.bytes -= lineCost
+		r.head = (r.head + 1) % len(r.blocks)
+		r.used--
+	}
 }
 
 func (r *ring) grow() {
-	larger := make([]Line, max(64, 2*len(r.lines)))
-	for i := range r.count {
-		larger[i] = r.lines[(r.head+i)%len(r.lines)]
+	larger := make([]block, max(64, 2*len(r.blocks)))
+	for i := range r.used {
+		larger[i] = *r.at(i)
 	}
-	r.lines, r.head = larger, 0
+	r.blocks, r.head = larger, 0
 }
 
-// at returns the line with sequence number seq, which must be in the ring.
-func (r *ring) at(seq uint64) Line {
-	return r.lines[(r.head+int(seq-r.first))%len(r.lines)]
+// at returns the place of a block; 0 is that of the oldest one.
+func (r *ring) at(i int) *block { return &r.blocks[(r.head+i)%len(r.blocks)] }
+
+// since yields the lines from seq on, in blocks.
+func (r *ring) since(seq uint64) iter.Seq[block] {
+	return func(yield func(block) bool) {
+		for i := sort.Search(r.used, func(i int) bool { return r.at(i).next() > seq }); i < r.used; i++ {
+			if b := *r.at(i); !yield(b.between(seq, noEnd)) {
+				return
+			}
+		}
+	}
 }
 
-// from appends to lines those from seq up to and without end: at least one, and up to
-// about bound bytes. It returns how many were dropped before, and the next seq.
-func (r *ring) from(seq, end uint64, bound int, lines []Line) (_ []Line, missed, next uint64) {
+// from appends to blocks the lines from seq up to and without end: at least one, and about bound
+// bytes. It returns how many lines were dropped before, and the next seq.
+func (r *ring) from(seq, end uint64, bound int, blocks []block) (_ []block, missed, next uint64) {
 	if oldest := min(r.first, end); seq < oldest {
 		missed = oldest - seq
 		seq = oldest
 	}
-	for size := 0; seq < min(end, r.next()) && size < bound; seq++ {
-		l := r.at(seq)
-		lines = append(lines, l)
-		size += len(l.Text) + lineCost
+	size := 0
+	for b := range r.since(seq) {
+		if b = b.between(seq, end); b.count == 0 || size >= bound {
+			break
+		}
+		blocks = append(blocks, b)
+		seq = b.next()
+		size += len(b.Text) + lineCost
 	}
-	return lines, missed, seq
+	return blocks, missed, seq
 }

@@ -21,10 +21,10 @@ type sink struct {
 	log     *Log
 	reader  *reader
 	out     io.Writer
-	format  func([]byte, Line) []byte
-	name    string // of out, for messages about failures; empty: none
-	perLine bool   // one line in each Write: a datagram
-	file    *file  // out, if it is a file
+	format  func([]byte, block) []byte // appends each line, with its line feed
+	name    string                     // of out, for messages about failures; empty: none
+	perLine bool                       // one line in each Write: a datagram
+	file    *file                      // out, if it is a file
 
 	retired chan struct{} // closed when the sink must end; see reader.until
 	done    chan struct{} // closed when it has ended
@@ -38,14 +38,14 @@ type sink struct {
 // cannot be.
 func (s *sink) run() {
 	defer s.end()
-	var lines []Line
+	var blocks []block
 	var text []byte
 	for {
 		s.applyPending()
 		var missed uint64
-		lines, missed = s.log.next(s.reader, lines[:0])
+		blocks, missed = s.log.next(s.reader, blocks[:0])
 		s.log.dropped.Add(missed)
-		if missed == 0 && len(lines) == 0 {
+		if missed == 0 && len(blocks) == 0 {
 			if !s.wait() {
 				return
 			}
@@ -53,27 +53,29 @@ func (s *sink) run() {
 		}
 		text = text[:0]
 		if missed > 0 {
-			text = s.put(s.format(text, s.log.droppedNote(missed, s.why())), len(lines) == 0)
+			text = s.put(text, s.log.droppedNote(missed, s.why()).block(), len(blocks) == 0)
 		}
-		for i, line := range lines {
-			text = s.put(s.format(text, line), i == len(lines)-1)
+		for i, b := range blocks {
+			text = s.put(text, b, i == len(blocks)-1)
 		}
-		clear(lines) // release the texts
+		clear(blocks) // release the texts
 	}
 }
 
-// put writes the formatted text if this was the last line, or if each line is written by
-// itself. It returns the buffer for the next line.
-func (s *sink) put(text []byte, last bool) []byte {
-	if !s.perLine && !last {
+// put appends the lines of a block to text. It writes the text if this was the last block, or each line
+// by itself. It returns the buffer for the next block.
+func (s *sink) put(text []byte, b block, last bool) []byte {
+	if s.perLine {
+		for line := range b.lines() {
+			text = s.format(text[:0], line.block())
+			s.log.dropped.Add(uint64(min(1, len(s.write(text)))))
+		}
+		return text[:0]
+	}
+	if text = s.format(text, b); !last {
 		return text
 	}
-	left := s.write(text)
-	if s.perLine {
-		s.log.dropped.Add(uint64(min(1, len(left))))
-	} else {
-		s.log.dropped.Add(uint64(bytes.Count(left, []byte{'\n'})))
-	}
+	s.log.dropped.Add(uint64(bytes.Count(s.write(text), []byte{'\n'})))
 	return text[:0]
 }
 

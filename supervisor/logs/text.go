@@ -18,9 +18,8 @@ func (l *Log) Clear() {
 // written is the text of all lines so far, by stream.
 func (r *ring) written() [streamCount]int64 {
 	all := r.gone
-	for seq := r.first; seq < r.next(); seq++ {
-		line := r.at(seq)
-		all[line.Stream] += int64(len(line.Text)) + 1
+	for b := range r.since(r.first) {
+		all[b.Stream] += int64(len(b.Text)) + 1
 	}
 	return all
 }
@@ -42,14 +41,16 @@ func (l *Log) Text(streams []Stream, offset int64, bound int) (text []byte, size
 	for _, s := range streams {
 		at += max(0, l.ring.gone[s]-l.cleared.text[s])
 	}
-	for seq := max(l.ring.first, l.cleared.seq); seq < l.ring.next() && len(text) < bound; seq++ {
-		line := l.ring.at(seq)
-		if !slices.Contains(streams, line.Stream) {
+	for b := range l.ring.since(max(l.ring.first, l.cleared.seq)) {
+		if len(text) >= bound {
+			break
+		}
+		if !slices.Contains(streams, b.Stream) {
 			continue
 		}
-		end := at + int64(len(line.Text)) + 1
+		end := at + int64(len(b.Text)) + 1
 		if end > offset {
-			text = append(text, (line.Text + "\n")[max(0, offset-at):]...)
+			text = append(text, (b.Text + "\n")[max(0, offset-at):]...)
 		}
 		at = end
 	}

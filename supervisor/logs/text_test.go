@@ -13,7 +13,7 @@ func TestTextIsThatOfAFile(t *testing.T) {
 	var file, out strings.Builder
 	for i := range 100 {
 		line := Line{App: "shop", Stream: Stream(i % 3), Text: fmt.Sprintf("line %d %s", i, strings.Repeat("x", i))}
-		l.push(line)
+		l.push(line.block())
 		if line.Stream != Note {
 			file.WriteString(line.Text + "\n")
 		}
@@ -46,7 +46,7 @@ func TestTextIsThatOfAFile(t *testing.T) {
 		t.Errorf("cleared: %q, %d", text, size)
 	}
 	for i := range 200 { // also what was cleared is dropped
-		l.push(Line{Stream: Stdout, Text: fmt.Sprint("new ", i)})
+		l.push(Line{Stream: Stdout, Text: fmt.Sprint("new ", i)}.block())
 		if text, size := l.Text(both, -6, 100); !strings.HasSuffix(fmt.Sprint("new ", i, "\n"), string(text)) || size == 0 {
 			t.Fatalf("%q %d", text, size)
 		}
