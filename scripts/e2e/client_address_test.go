@@ -184,8 +184,14 @@ func TestABalancerOnAnotherAddress(t *testing.T) {
 				if clientOf(told) != wantClient || schemeOf(told) != wantScheme && !strings.Contains(name, "asgi") {
 					r.Errorf("the client is %s, not %s, and the scheme %s, not %s", clientOf(told), wantClient, schemeOf(told), wantScheme)
 				}
-				if said := strings.Count(c.daemon.Tail(100), "front-end not trusted"); said != map[bool]int{true: 0, false: 1}[trusts] {
-					r.Errorf("the log says %d times that the front-end is not trusted: %s", said, c.daemon.Tail(20))
+				wantSaid := map[bool]int{true: 0, false: 1}[trusts]
+				if err := testenv.Poll(r.timeout(5*time.Second), 20*time.Millisecond, func() error { // the relay says it to the supervisor
+					if said := strings.Count(c.daemon.Tail(100), "front-end not trusted"); said != wantSaid {
+						return fmt.Errorf("the log says %d times that the front-end is not trusted, not %d", said, wantSaid)
+					}
+					return nil
+				}); err != nil {
+					r.Errorf("%v: %s", err, c.daemon.Tail(20))
 				}
 			})
 		}

@@ -461,7 +461,6 @@ func TestExampleDeployByAnsible(t *testing.T) {
 		return
 	}
 	h.deployUnderLoad(2, deploy)
-	h.deployWhileDown(2, func() (int, string) { return play("reload.yml") }) // the shorter play
 	h.stop()
 }
 

@@ -17,8 +17,13 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // Every gunicorn that people run, with every worker class that people use.
 func TestGunicorn(t *testing.T) {
 	t.Parallel()
+	quick := map[string]bool{"20.1.0-sync": true, "20.1.0-gevent": true, "23.0.0-gthread": true,
+		"latest-sync": true, "latest-gthread": true, "latest-uvicorn": true}
 	for _, version := range []string{"20.1.0", "23.0.0", "latest"} {
 		for _, class := range []string{"sync", "gthread", "gevent", "uvicorn"} {
+			if !sampled(quick[version+"-"+class]) {
+				continue
+			}
 			t.Run(version+"-"+class, func(t *testing.T) {
 				r := begin(t)
 				g := testenv.Gunicorn{Version: version, Class: class, Workers: 3}

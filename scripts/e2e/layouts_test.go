@@ -126,15 +126,25 @@ log.backups = 3
 			}
 			a.wants(0, 30*time.Second, "reload", "shop")
 			a.checkRelease(address, "2")
-			before, err := os.ReadFile(log)
-			a.must(err)
+			before := a.readLog(log)
 			a.waitForLog(address, log)
-			if after, _ := os.ReadFile(log); string(after) == string(before) {
+			if a.readLog(log) == before {
 				a.Error("after the reload nothing is written to the log")
 			}
 			a.checkRootUntouched()
 		})
 	}
+}
+
+// readLog reads the current log file, which is not there for an instant while it is rotated.
+func (a *attack) readLog(log string) (text string) {
+	a.Helper()
+	a.must(testenv.Poll(a.timeout(5*time.Second), 20*time.Millisecond, func() error {
+		all, err := os.ReadFile(log)
+		text = string(all)
+		return err
+	}))
+	return text
 }
 
 // checkRelease fails the row unless the release answers, with its env file.

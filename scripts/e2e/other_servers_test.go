@@ -17,8 +17,13 @@ import (
 // Servers other than gunicorn take their socket from a word in their command.
 func TestOtherServers(t *testing.T) {
 	t.Parallel()
+	quick := map[string]bool{"uvicorn-fd": true, "uvicorn-workers-socket": true, "hypercorn-workers-port": true,
+		"waitress-socket": true, "go-fd": true, "node-port": true}
 	for _, server := range []string{"uvicorn-fd", "uvicorn-socket", "uvicorn-port", "uvicorn-workers-socket", "uvicorn-workers-port",
 		"hypercorn-fd", "hypercorn-workers-port", "waitress-socket", "waitress-port", "go-fd", "node-socket", "node-port"} {
+		if !sampled(quick[server]) {
+			continue
+		}
 		t.Run(server, func(t *testing.T) {
 			r := begin(t)
 			s := newFixture(r, setup{
@@ -44,6 +49,8 @@ var frameworkApps = map[string]string{
 // and has the server listen on the private socket.
 func TestAddressOfOtherServers(t *testing.T) {
 	t.Parallel()
+	quick := map[string]bool{"uvicorn-uds": true, "uvicorn-reload": true, "hypercorn": true, "granian-uds-workers": true,
+		"daphne": true, "daphne-endpoint": true, "waitress-listen": true, "flask-debug": true, "django": true, "fastapi-dev": true, "shell": true}
 	for _, c := range []struct {
 		name, command string // HOST, PORT and PATH are the public address
 		unix          bool
@@ -70,6 +77,9 @@ func TestAddressOfOtherServers(t *testing.T) {
 		{"fastapi-dev", "fastapi dev main.py --port PORT", false},
 		{"shell", "sh -c exec\x00uvicorn\x00shop_asgi:app\x00--port\x00${P:-PORT}", false},
 	} {
+		if !sampled(quick[c.name]) {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			r := begin(t)
 			s := newFixture(r, setup{

@@ -105,3 +105,7 @@ func size(quick, whole int) int {
 	}
 	return quick
 }
+
+// sampled reports whether a row of a matrix runs: at full size each does, at quick size those that
+// together have every value of each of its dimensions.
+func sampled(quick bool) bool { return quick || *full }

@@ -76,7 +76,7 @@ func TestADiskOfTheSpoolCostsNoRequest(t *testing.T) {
 				s.replaceRelay()
 			}
 			before := s.daemonStatus().Counters
-			s.checkBodies(time.Duration(fullTimes(12, 60)) * time.Second)
+			s.checkBodies(time.Duration(fullTimes(8, 60)) * time.Second)
 			after := s.daemonStatus().Counters
 			for _, name := range []string{"cut", "bad_gateway", "bad_request", "timed_out", "client_left", "evicted"} {
 				if n := after[name] - before[name]; n != 0 {

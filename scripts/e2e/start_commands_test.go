@@ -21,6 +21,9 @@ func TestCommandsAsTheyAreTyped(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"20.1.0", "23.0.0", "latest"} {
 		for _, form := range []string{"shadowed", "shim", "shell", "pipe", "timeout", "script"} {
+			if !sampled(version == "latest" || form == "shadowed") { // its own files shadow those of gunicorn
+				continue
+			}
 			t.Run(version+"-"+form, func(t *testing.T) {
 				r := begin(t)
 				shop, err := r.env.NewApp("shop", testenv.Release{Number: 1, Import: 0.3})
