@@ -49,6 +49,8 @@ var walls = map[string][]string{
 	"supervisor/api":             {},
 	"supervisor/trend":           {"supervisor/api"},
 	"supervisor/fleet":           {},
+	"supervisor/fleet/etcd":      {"supervisor/fleet"},
+	"supervisor/fleet/member":    {"supervisor/api", "supervisor/fleet", "supervisor/fleet/etcd"},
 	"supervisor/monitor":         {"supervisor/zombie"},
 	"supervisor/zombie":          {},
 	"supervisor/pathwatch":       {},

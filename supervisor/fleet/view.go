@@ -220,3 +220,28 @@ func (v *View) complete() bool {
 	}
 	return true
 }
+
+// Wish is what the fleet is to do; ok is false if there was no rollout yet.
+func (v *View) Wish() (w Wish, ok bool) {
+	if v.wish == nil {
+		return Wish{}, false
+	}
+	return v.wish.record, true
+}
+
+// Has reports whether a host is there.
+func (v *View) Has(host string) bool {
+	_, here := v.hosts[host]
+	return here
+}
+
+// Join returns the transaction that puts what a host says of itself. ok is false while the key is
+// there that another process has put: one before it, or one on another host of that name.
+func Join(v *View, host string, h Host) (txn Txn, ok bool) {
+	key := hostKey(host)
+	former, here := v.hosts[host]
+	if here && former.record.Process != h.Process {
+		return Txn{}, false
+	}
+	return Txn{If: []Cond{modified(key, former.modified)}, Then: []Op{putLeased(key, h)}}, true
+}

@@ -1,0 +1,298 @@
+package member
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/fleet"
+	"tideover/supervisor/fleet/etcd"
+)
+
+const (
+	// interval is how often the supervisor is asked, and what was missed is tried again.
+	interval = time.Second
+	// commitTimeout bounds a transaction.
+	commitTimeout = 10 * time.Second
+)
+
+// Store is an *etcd.Client.
+type Store interface {
+	Grant(ctx context.Context, ttl time.Duration) (lease int64, err error)
+	KeepAlive(ctx context.Context, lease int64) (left time.Duration, err error)
+	Revoke(ctx context.Context, lease int64) error
+	Commit(ctx context.Context, t fleet.Txn, lease int64) (done bool, revision int64, err error)
+	Read(ctx context.Context) (etcd.Update, error)
+	Follow(ctx context.Context, updates chan<- etcd.Update) error
+}
+
+// Apps is a *control.Client.
+type Apps interface {
+	Status(ctx context.Context, apps ...string) (api.Status, error)
+	Check(ctx context.Context, apps ...string) (api.Status, error)
+	Do(ctx context.Context, r api.Request, progress func(api.Phase)) (api.Result, error)
+	Drain(ctx context.Context, app string, r api.DrainRequest) (api.DrainReport, error)
+	Undrain(ctx context.Context, app string) (api.DrainReport, error)
+}
+
+// Options make a Member.
+type Options struct {
+	Store   Store
+	Apps    Apps
+	Host    string
+	Process string        // unlike that of any other process
+	Wait    time.Duration // for a host that is away
+	// Log gets a sentence for the operator, when something has changed.
+	Log func(Event)
+}
+
+// Event is for the log of the daemon.
+type Event struct {
+	Message string
+	Warning bool
+	Error   string
+	App     string
+	ID      string // of the rollout
+}
+
+// Member is the part of one host.
+type Member struct {
+	options Options
+	session *session
+	worked  chan fleet.Done // the end of the turn
+	working sync.WaitGroup
+
+	// Of Run's goroutine:
+	view    *fleet.View
+	known   int64 // revision that the view must have for the next step
+	turn    *fleet.Turn
+	outcome *fleet.Done // of the turn, to be put
+	said    hostRecord  // what was put for the host
+	missing map[string]time.Time
+	logged  string
+}
+
+// hostRecord is a record with the session whose lease its key has.
+type hostRecord struct {
+	session string
+	record  fleet.Host
+}
+
+// New returns a Member.
+func New(o Options) *Member {
+	return &Member{options: o, session: newSession(o.Store, o.Process), worked: make(chan fleet.Done, 1), missing: map[string]time.Time{}}
+}
+
+// Run takes part until ctx ends. A turn that is open then stays open: what the supervisor does in it
+// goes on, and the other hosts halt the rollout.
+func (m *Member) Run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	updates := make(chan etcd.Update)
+	m.working.Go(func() { m.follow(ctx, updates) })
+	m.working.Go(func() { m.session.keep(ctx) })
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case u := <-updates:
+			m.apply(u)
+		case done := <-m.worked:
+			m.outcome = &done
+		case <-m.session.changed:
+		case <-ticker.C:
+		case <-ctx.Done():
+			continue
+		}
+		m.act(ctx)
+	}
+	cancel()
+	m.working.Wait()
+	if m.turn == nil {
+		m.session.end()
+	}
+}
+
+// follow passes what changes, and begins again after an error.
+func (m *Member) follow(ctx context.Context, updates chan<- etcd.Update) {
+	for ctx.Err() == nil {
+		m.options.Store.Follow(ctx, updates) // the session says when etcd cannot be reached
+		select {
+		case <-time.After(interval):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (m *Member) apply(u etcd.Update) {
+	view, err := etcd.Apply(m.view, u)
+	if err != nil {
+		m.note("cannot read keys of the fleet", err)
+		m.view = nil
+		return
+	}
+	m.view = view
+}
+
+// note logs an error once, until there is another one or none.
+func (m *Member) note(message string, err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text == m.logged {
+		return
+	}
+	if m.logged = text; err == nil {
+		m.options.Log(Event{Message: "fleet reached"})
+		return
+	}
+	m.options.Log(Event{Message: message, Error: text, Warning: true})
+}
+
+// act does what is to be done now.
+func (m *Member) act(ctx context.Context) {
+	s := m.session.now()
+	if s.lease == 0 || m.view == nil {
+		if err := m.session.failure(); err != nil {
+			m.note("etcd cannot be reached", err)
+		}
+		return
+	}
+	m.note("", nil)
+	asking, cancel := context.WithTimeout(ctx, commitTimeout)
+	status, err := m.options.Apps.Status(asking)
+	cancel()
+	if err != nil {
+		return
+	}
+	if !m.join(ctx, s, status) {
+		return
+	}
+	for ctx.Err() == nil && m.view != nil && m.view.Revision >= m.known {
+		step, ok := m.next(s, status)
+		if !ok || !m.carryOut(ctx, s, step) {
+			return
+		}
+	}
+}
+
+// join puts what the host says of itself, if that has changed. It reports whether the host is a
+// member.
+func (m *Member) join(ctx context.Context, s lease, status api.Status) bool {
+	record := fleet.Host{Process: m.options.Process, Version: status.Version, Apps: map[string]fleet.AppHost{}}
+	for _, a := range status.Apps {
+		record.Apps[a.Name] = fleet.AppHost{Generation: a.Generation, Revision: a.Revision, State: string(a.State)}
+	}
+	now := hostRecord{s.id, record}
+	if reflect.DeepEqual(now, m.said) && m.view.Has(m.options.Host) {
+		return true
+	}
+	txn, ok := fleet.Join(m.view, m.options.Host, record)
+	if !ok {
+		m.note("host name is taken in the fleet", fmt.Errorf("another process is %s: one before this one, for 15 s at most, or another host of that name (fleet.host)", m.options.Host))
+		return false
+	}
+	done, err := m.commit(ctx, s, txn)
+	if done && err == nil {
+		m.said = now
+	}
+	return done && err == nil
+}
+
+// commit carries a transaction out. When its conditions do not hold, the view is too old: it is read
+// again.
+func (m *Member) commit(ctx context.Context, s lease, txn fleet.Txn) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	done, revision, err := m.options.Store.Commit(ctx, txn, s.lease)
+	if done && err == nil {
+		m.known = revision
+		return true, nil
+	}
+	u, failed := m.options.Store.Read(ctx)
+	if failed != nil {
+		m.view = nil // until it is read again: the transaction may have been done
+		return false, failed
+	}
+	m.apply(u)
+	return false, err
+}
+
+// next is the next step; ok is false if there is nothing to do.
+func (m *Member) next(s lease, status api.Status) (step fleet.Step, ok bool) {
+	if m.outcome != nil {
+		txn, open := fleet.Finish(m.view, m.options.Host, *m.turn, *m.outcome)
+		if !open {
+			m.turn, m.outcome = nil, nil
+			return m.next(s, status)
+		}
+		return fleet.Step{Kind: fleet.Close, Txn: txn}, true
+	}
+	self := fleet.Self{Host: m.options.Host, Process: m.options.Process, Session: s.id, Turn: m.turn, Busy: m.busy(status), Away: m.away}
+	step = fleet.Next(m.view, self)
+	return step, step.Kind != fleet.Wait
+}
+
+// busy reports whether an operation runs on the app of the rollout that is not of this turn.
+func (m *Member) busy(status api.Status) bool {
+	wish, ok := m.view.Wish()
+	if !ok || m.turn != nil {
+		return false
+	}
+	for _, a := range status.Apps {
+		if a.Name == wish.App && a.Operation != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// away reports whether a host has been missing for Wait.
+func (m *Member) away(host string) bool {
+	if m.view.Has(host) {
+		delete(m.missing, host)
+		return false
+	}
+	since, known := m.missing[host]
+	if !known {
+		m.missing[host] = time.Now()
+		return false
+	}
+	return time.Since(since) >= m.options.Wait
+}
+
+// carryOut does a step, and reports whether another one may follow at once.
+func (m *Member) carryOut(ctx context.Context, s lease, step fleet.Step) bool {
+	wish, _ := m.view.Wish()
+	done, err := m.commit(ctx, s, step.Txn)
+	switch {
+	case err != nil:
+		return false
+	case !done: // the view was too old
+	case step.Kind == fleet.Begin:
+		turn := step.Turn
+		turn.Begun = m.known
+		m.turn = &turn
+		m.begin(ctx, s, turn, wish)
+	case step.Kind == fleet.Stop:
+		m.options.Log(Event{Message: "rollout halted", Warning: true, App: wish.App, ID: fmt.Sprint(wish.ID), Error: step.Halt.Host + ": " + step.Halt.Reason})
+	}
+	return true
+}
+
+// begin begins what is done in a turn.
+func (m *Member) begin(ctx context.Context, s lease, turn fleet.Turn, wish fleet.Wish) {
+	m.options.Log(Event{Message: "turn begun", App: wish.App, ID: turn.ID})
+	m.working.Go(func() {
+		work := turnWork{apps: m.options.Apps, session: m.session, id: s.id, wish: wish}
+		done := work.run(ctx)
+		if ctx.Err() != nil {
+			return // nobody is told
+		}
+		m.options.Log(Event{Message: "turn ended", App: wish.App, ID: turn.ID, Error: done.Reason, Warning: done.Outcome == fleet.Failed})
+		m.worked <- done
+	})
+}
