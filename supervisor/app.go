@@ -75,24 +75,26 @@ type App struct {
 // shared is what the apps of a daemon have in common. It is fixed before the first
 // app runs.
 type shared struct {
-	logger      hclog.Logger
-	hurry       context.Context // ended: every drain and grace period ends at once
-	launcher    *generation.Launcher
-	state       *state.Store
-	history     *history.Store
-	source      *settingsSource
-	listeners   *listeners
-	watcher     *filewatch.Watcher
-	exit        *exitWatcher
-	relay       remote.Relay
-	announced   <-chan struct{}  // closed when the daemon is to end
-	journal     *handoff.Journal // for a later supervisor; nil: none comes
-	store       handoff.Store    // likewise
-	doors       *atomic.Uint64   // number of the door of the relay that was opened last
-	failedAfter int              // see backoff
-	recycler    chan struct{}    // capacity 1: the app that is recycled because of its memory
-	logOptions  func(*config.App) logs.Options
-	freeMemory  func() uint64 // of this machine, in bytes; 0: unknown
+	logger    hclog.Logger
+	hurry     context.Context // ended: every drain and grace period ends at once
+	launcher  *generation.Launcher
+	state     *state.Store
+	history   *history.Store
+	source    *settingsSource
+	listeners *listeners
+	watcher   *filewatch.Watcher
+	exit      *exitWatcher
+	relay     remote.Relay
+	announced <-chan struct{}  // closed when the daemon is to end
+	journal   *handoff.Journal // for a later supervisor; nil: none comes
+	// configurations are those in the record.
+	configurations *configurations
+	store          handoff.Store  // likewise
+	doors          *atomic.Uint64 // number of the door of the relay that was opened last
+	failedAfter    int            // see backoff
+	recycler       chan struct{}  // capacity 1: the app that is recycled because of its memory
+	logOptions     func(*config.App) logs.Options
+	freeMemory     func() uint64 // of this machine, in bytes; 0: unknown
 }
 
 // startup is a generation that is being started, and what the app's goroutine

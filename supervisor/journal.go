@@ -179,7 +179,10 @@ func (a *App) journalState() {
 	if o := a.queue.running; o != nil && o.operation != nil && o.verb != upgrading {
 		operation = o.operation.record()
 	}
+	settings := a.configurations.use(a.journal.key, a.settings.Origin())
+	report := a.launcher.GunicornReport(a.settings)
 	a.journal.change(func(r *handoff.AppRecord) {
+		r.Settings, r.Gunicorn = settings, report
 		r.Desired, r.Restart = a.restart.record(a.lastStatus)
 		r.Leases, r.Last = leases, a.queue.last
 		if operation != nil && r.Operation != nil && r.Operation.ID == operation.ID {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"tideover/proxy/awake"
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/handoff"
 )
 
 // Apply reads the configuration again and makes the apps what it says: new ones
@@ -66,11 +68,16 @@ func (s *Supervisor) apply(ctx context.Context, r api.ApplyRequest, progress fun
 		out.Warnings = append(out.Warnings, c.planListeners()...)
 	} else {
 		s.options.Logger.Info("apply started", "by", r.By.String())
-		if err := c.carryOutAll(); err != nil {
-			return applyFailed(err)
-		}
-		if c.only == nil {
+		s.applying.Store(&handoff.Operation{Verb: "apply", By: r.By, Began: time.Now()})
+		s.journalDaemon()
+		err := c.carryOutAll()
+		if err == nil && c.only == nil {
 			s.shared.source.inForce.Store(file)
+		}
+		s.applying.Store(nil)
+		s.journalDaemon()
+		if err != nil {
+			return applyFailed(err)
 		}
 	}
 	for _, a := range append(c.all, c.dropped...) {
@@ -464,6 +471,7 @@ func (c *reconciliation) publish() {
 		}
 	}
 	c.registry.entries.Store(&entries)
+	c.journalDaemon()
 }
 
 // adopt gives an app its public sockets and settings. A new app is not started

@@ -187,6 +187,7 @@ func (e *entry) end(linger context.Context) {
 	e.app.relay.remove()
 	e.close()
 	e.app.journal.end()
+	e.app.configurations.forget(e.app.journal.key)
 }
 
 func (e *entry) closeListeners() {

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -9,6 +10,7 @@ import (
 
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
+	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
 	"tideover/supervisor/handoff"
 )
@@ -167,14 +169,96 @@ func lastDoor(left *handoff.State) (last uint64) {
 	return last
 }
 
+// restoredSettings are the apps of a supervisor that has died, with the settings that they had. f is the
+// configuration that was in force.
+func (s *Supervisor) restoredSettings(f *config.File, r *handoff.Restoration) (all []*config.App) {
+	if len(r.Record.Daemon.Apps) == 0 { // it has died before it had made them
+		return eachApp(f)
+	}
+	for _, name := range r.Record.Daemon.Apps {
+		from := f
+		if record := s.registry.restored[name]; record != nil {
+			own, err := r.Configuration(record.Record.Settings)
+			if err != nil {
+				s.options.Logger.Error("cannot restore app", "app", name, "error", err)
+			}
+			from = cmp.Or(own, f)
+		}
+		for _, file := range []*config.File{from, f} {
+			apps := eachApp(file)
+			if i := slices.IndexFunc(apps, func(a *config.App) bool { return a.Name == name }); i >= 0 {
+				all = append(all, apps[i])
+				break
+			}
+		}
+	}
+	return all
+}
+
+// addRestored makes the apps of a supervisor that has died. What cannot be restored of one app is an
+// error of this app alone: the others serve.
+func (s *Supervisor) addRestored(f *config.File, r *handoff.Restoration) {
+	for _, cfg := range s.restoredSettings(f, r) {
+		complete, asked, err := s.shared.source.recall(cfg)
+		if err == nil && !asked {
+			complete, err = s.shared.source.prepare(cfg)
+		}
+		if err != nil {
+			s.options.Logger.Error("cannot restore app", "app", cfg.Name, "error", err)
+			complete = cfg
+		}
+		complete = withAddresses(complete, s.registry.restored[cfg.Name])
+		e := s.registry.add(complete)
+		if complete.QueryGunicorn {
+			continue // its address is not known
+		}
+		opened, err := s.openFirst(e, complete)
+		if err != nil {
+			s.options.Logger.Error("cannot restore app", "app", cfg.Name, "error", err)
+			continue
+		}
+		e.app.settings = opened // its goroutine does not run yet
+		e.app.publish()
+	}
+}
+
+// withAddresses returns the settings with the addresses that the app has: a reload leaves them as they
+// are where the file has others.
+func withAddresses(cfg *config.App, restored *handoff.RestoredApp) *config.App {
+	if restored == nil || !cfg.Listens() || len(restored.Record.Listeners) == 0 {
+		return cfg
+	}
+	var addresses []string
+	for _, l := range restored.Record.Listeners {
+		addresses = append(addresses, l.Address)
+	}
+	if slices.Equal(slices.Sorted(slices.Values(addresses)), slices.Sorted(slices.Values(cfg.Listen))) {
+		return cfg
+	}
+	fixed := *cfg
+	fixed.Listen = addresses
+	return &fixed
+}
+
+// warnOfApply says that the former supervisor has died in the middle of an apply.
+func (s *Supervisor) warnOfApply() {
+	if left := s.options.Handoff; left != nil && left.Restoration != nil && left.Restoration.Record.Daemon.Applying != nil {
+		s.options.Logger.Warn("apply interrupted", "by", left.Restoration.Record.Daemon.Applying.By.String(),
+			"hint", "the supervisor has ended in the middle of it; some apps may have the settings from before: run tideover apply again")
+	}
+}
+
 // journalDaemon records what is no part of an app.
 func (s *Supervisor) journalDaemon() {
 	j := s.options.Record
 	if j == nil {
 		return
 	}
-	d := handoff.DaemonRecord{Program: s.options.Version, Began: s.began, Gunicorns: s.reports.Reports(), LastApp: remote.AppID(s.registry.made.Load()),
-		Leaving: s.leaving.Err() != nil, Descriptors: s.options.Descriptors}
+	s.journaling.Lock()
+	defer s.journaling.Unlock()
+	d := handoff.DaemonRecord{Program: s.options.Version, Began: s.began, LastApp: remote.AppID(s.registry.made.Load()),
+		Configuration: s.shared.configurations.use(daemonUser, s.shared.source.inForce.Load()), Apps: s.registry.names(),
+		Applying: s.applying.Load(), Leaving: s.leaving.Err() != nil, Descriptors: s.options.Descriptors}
 	if s.announced.Err() != nil {
 		d.Announced = time.Now()
 	}

@@ -106,6 +106,9 @@ type Supervisor struct {
 	usage    usage
 	removals removals
 
+	journaling sync.Mutex                        // held by journalDaemon
+	applying   atomic.Pointer[handoff.Operation] // nil: no configuration is being applied
+
 	announced context.Context // ends when the daemon is to end: readiness says no
 	announce  func()
 	leaving   context.Context // ends when the apps are to stop
@@ -160,7 +163,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		logOptions:  o.logs, freeMemory: o.FreeMemory,
 		announced: announced.Done(),
 		relay:     relay, doors: &atomic.Uint64{},
-		journal: o.Record, store: o.Store,
+		journal: o.Record, store: o.Store, configurations: newConfigurations(o.Record, o.Logger),
 	}
 	s.shared.doors.Store(lastDoor(o.Handoff))
 	if o.Load == nil { // the command line does not change, but gunicorn's configuration file may
@@ -182,7 +185,9 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 			s.close()
 		}
 	}()
-	if err := s.addApps(eachApp(f)); err != nil {
+	if o.Handoff != nil && o.Handoff.Restoration != nil {
+		s.addRestored(f, o.Handoff.Restoration)
+	} else if err := s.addApps(eachApp(f)); err != nil {
 		return nil, err
 	}
 	s.restore(o.Handoff)
@@ -308,6 +313,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	switch left := s.options.Handoff; {
 	case left != nil && left.Restoration != nil:
 		began = "restored"
+		s.warnOfApply()
 		if left.Restoration.Record.Daemon.Leaving {
 			s.leave()
 		}

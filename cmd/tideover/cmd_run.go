@@ -68,7 +68,7 @@ func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
 	if err := c.dialMonitor(); err != nil {
 		return err
 	}
-	if c.monitor == nil && received == nil && c.getenv(monitoredVariable) != "" {
+	if c.supervision == nil && received == nil && c.getenv(monitoredVariable) != "" {
 		return c.runMonitor()
 	}
 	_, command, given := splitAtDash(cmd, args)
@@ -95,7 +95,11 @@ func (c *cli) dialMonitor() (err error) {
 	if os.Args[0] != monitor.RoleName { // of the installed program: tests run many in one process
 		return nil
 	}
-	c.monitor, err = monitor.Dial()
+	client, err := monitor.Dial()
+	if err != nil || client == nil {
+		return err
+	}
+	c.supervision, err = daemon.Supervise(client)
 	return err
 }
 
@@ -126,10 +130,7 @@ func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags, r
 	if err != nil {
 		return &api.Error{Exit: api.ExitUsage, Message: err.Error()}
 	}
-	if !c.quiet {
-		printProblems(c.errors(), app.Warnings())
-	}
-	if !c.quiet && received == nil {
+	if !c.quiet && received == nil && !c.supervision.Restores() {
 		printProblems(c.errors(), app.Warnings())
 	}
 	o := c.daemonOptions(&config.File{Daemon: config.DefaultDaemon(), Apps: []*config.App{app}}, received)
@@ -163,17 +164,9 @@ func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff
 			return usageError(cmd, "--%s is for `run -- COMMAND`; with a configuration, set it in the file", name)
 		}
 	}
-	path, err := c.configPath("")
+	file, load, err := c.configurationToRun()
 	if err != nil {
 		return err
-	}
-	load := func() (*config.File, error) { return config.LoadToRun(path) }
-	file, err := load()
-	if err != nil {
-		return c.reportInvalidConfig(err)
-	}
-	if !c.quiet {
-		printProblems(c.errors(), file.Warnings)
 	}
 	o := c.daemonOptions(file, received)
 	o.Load, o.PidFile = load, cmp.Or(f.pidfile, file.Daemon.Pidfile)
@@ -181,10 +174,30 @@ func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff
 	return daemon.Run(cmd.Context(), o)
 }
 
+// configurationToRun loads the configuration. A supervisor that takes the place of one that has died has the
+// configuration that was in force: the file counts again when it is applied.
+func (c *cli) configurationToRun() (file *config.File, load func() (*config.File, error), err error) {
+	if file = c.supervision.Configuration(); file != nil {
+		return file, func() (*config.File, error) { return config.LoadToRun(file.Path) }, nil
+	}
+	path, err := c.configPath("")
+	if err != nil {
+		return nil, nil, err
+	}
+	load = func() (*config.File, error) { return config.LoadToRun(path) }
+	if file, err = load(); err != nil {
+		return nil, nil, c.reportInvalidConfig(err)
+	}
+	if !c.quiet {
+		printProblems(c.errors(), file.Warnings)
+	}
+	return file, load, nil
+}
+
 // daemonOptions are the options of a daemon that this command line decides.
 func (c *cli) daemonOptions(file *config.File, received *handoff.State) daemon.Options {
 	return daemon.Options{
-		Version: version, Config: file, Handoff: received, Monitor: c.monitor,
+		Version: version, Config: file, Handoff: received, Supervision: c.supervision,
 		Socket: c.socket, RuntimeDir: c.dirs[0],
 		Stdin: c.stdin, Stdout: c.results(), Stderr: c.errors(), Getenv: c.getenv,
 		Verbose: c.verbose, Quiet: c.quiet,

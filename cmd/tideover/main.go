@@ -46,9 +46,9 @@ func (m Main) Run(ctx context.Context, args []string, stdin io.Reader, stdout, s
 	root.SetErr(stderr)
 	defer c.closeOutput()
 	exit := c.exit(root.ExecuteContext(ctx))
-	if c.monitor != nil {
+	if c.supervision != nil {
 		c.closeOutput()
-		c.monitor.Done(exit)
+		c.supervision.Done(exit)
 	}
 	return exit
 }

@@ -18,7 +18,6 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/control"
 	"tideover/supervisor/logs"
-	"tideover/supervisor/monitor"
 )
 
 // cli is one command line: its streams and its global flags.
@@ -43,7 +42,7 @@ type cli struct {
 
 	documentWritten bool // the document of --json
 
-	monitor *monitor.Client // of which this process is the supervisor; nil: it is none's
+	supervision *daemon.Supervision // nil: this process is not a monitor's supervisor
 
 	daemonErrors *logs.Writer // what stderr is in the daemon; nil: another verb
 }

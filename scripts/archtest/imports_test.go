@@ -38,7 +38,7 @@ var walls = map[string][]string{
 		"supervisor/gunicorn", "supervisor/handoff", "supervisor/history", "supervisor/logs", "supervisor/metrics", "supervisor/pathwatch", "supervisor/process", "supervisor/relay", "supervisor/safepath", "supervisor/state"},
 	"supervisor/generation": {"proxy/awake", "proxy/remote", "listener", "supervisor/api", "supervisor/config", "supervisor/gunicorn", "supervisor/servers",
 		"supervisor/handoff", "supervisor/logs", "supervisor/process", "supervisor/safepath", "supervisor/state"},
-	"supervisor/handoff":         {"proxy/remote", "supervisor/api", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
+	"supervisor/handoff":         {"proxy/remote", "supervisor/api", "supervisor/config", "supervisor/gunicorn", "supervisor/logs", "supervisor/process"},
 	"supervisor/history":         {"supervisor/api", "supervisor/safepath"},
 	"supervisor/filewatch":       {"supervisor/config", "supervisor/safepath"},
 	"supervisor/state":           {"supervisor/api", "supervisor/process"},

@@ -19,13 +19,15 @@ import (
 
 // The supervisor is killed again and again under load, with websockets open, sometimes during a hold and
 // during a reload. No request is lost or executed twice, no websocket ends, no process of the app is
-// started again, and the status is right. A reload that is interrupted ends as old or as new.
+// started again, and the status is right: also while the configuration file is faulty. A reload that is
+// interrupted ends as old or as new.
 func TestFaultSupervisorKilled(t *testing.T) {
 	t.Parallel()
 	for name, front := range map[string]frontStarter{"alone": nil, "apache": apache(testenv.Apache{Params: "upgrade=websocket"})} {
 		t.Run(name, func(t *testing.T) {
-			s := newFixture(begin(t), setup{front: front, gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1}, flags: loadFlags(),
-				vars: []string{"TIDEOVER_MONITORED=1"}})
+			s := newFixture(begin(t), setup{front: front, gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1},
+				config: "hold.limit = 4000\nhold.timeout = \"60s\"\nready.timeout = \"12s\"",
+				vars:   []string{"TIDEOVER_MONITORED=1"}})
 			k := &supervisorKills{relayKills: relayKills{fixture: s}}
 			k.run(fullTimes(6, 100))
 			s.shutdown()
@@ -50,6 +52,7 @@ func (k *supervisorKills) run(kills int) {
 	k.before, k.children = k.statusAtRest(), k.processes()
 	k.load = loadgen.Start(loadgen.Plan{Client: k.client, Rate: rate})
 	websockets := k.openWebSockets(5)
+	restoreFile := k.breakConfiguration()
 	for n := range kills {
 		if n%3 == 1 {
 			k.must(k.daemonCall("hold", k.daemon.App, "--for", "1m"))
@@ -65,6 +68,7 @@ func (k *supervisorKills) run(kills int) {
 		}
 		k.events++
 	}
+	restoreFile()
 	for _, ws := range websockets {
 		if text, err := ws.Echo("ping", time.Minute); err != nil || !strings.HasSuffix(text, " echo=ping") {
 			k.Errorf("a websocket after %d deaths of the supervisor: %q, %v", kills, text, err)
@@ -82,6 +86,16 @@ func (k *supervisorKills) run(kills int) {
 	k.checkNothingLost(tally)
 	k.checkNothingTwice(k.app)
 	k.addNumbers("kills=%d first_status=%.2fs", kills, k.slowest.Seconds())
+}
+
+// breakConfiguration makes the configuration file faulty, until restore is called.
+func (k *supervisorKills) breakConfiguration() (restore func()) {
+	k.Helper()
+	path := k.env.Path("tideover.toml")
+	text, err := os.ReadFile(path)
+	k.must(err)
+	k.must(os.WriteFile(path, []byte("[app.\n"), 0o644))
+	return func() { k.must(os.WriteFile(path, text, 0o644)) }
 }
 
 // supervisor is the pid of the supervisor.

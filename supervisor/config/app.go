@@ -116,7 +116,11 @@ type App struct {
 
 	explicit map[string]bool // the keys that the file or a flag sets, by Key.Path
 	own      map[string]bool // of these, those that are not from [defaults]
+	origin   *File           // nil: a command line
 }
+
+// Origin is the configuration that the app is from; nil: a command line.
+func (a *App) Origin() *File { return a.origin }
 
 // Listens reports whether the app has public sockets. Otherwise it is a plain process.
 func (a *App) Listens() bool { return len(a.Listen) > 0 }

@@ -47,7 +47,7 @@ func (s *source) changed() bool {
 	if errors.Is(err, fs.ErrNotExist) {
 		return true
 	}
-	if err != nil || s.info == nil || os.SameFile(now, s.info) && now.Size() == s.info.Size() && now.ModTime().Equal(s.info.ModTime()) {
+	if err != nil || s.info != nil && os.SameFile(now, s.info) && now.Size() == s.info.Size() && now.ModTime().Equal(s.info.ModTime()) {
 		return false
 	}
 	text, _, err := readConfig(s.path)

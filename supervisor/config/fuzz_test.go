@@ -41,14 +41,28 @@ func FuzzLoad(f *testing.F) {
 			checkPlaces(t, faults)
 			return
 		}
-		if errAgain != nil || !reflect.DeepEqual(file.Apps, again.Apps) {
-			t.Fatalf("first %v, then %v, %v", file.Apps, again.Apps, errAgain)
+		kept, errKept := file.Snapshot().Load()
+		if errAgain != nil || errKept != nil {
+			t.Fatalf("then %v, kept %v", errAgain, errKept)
+		}
+		if first := withoutOrigin(file.Apps); !reflect.DeepEqual(first, withoutOrigin(again.Apps)) || !reflect.DeepEqual(first, withoutOrigin(kept.Apps)) {
+			t.Fatalf("first %v, then %v, kept %v", file.Apps, again.Apps, kept.Apps)
 		}
 		checkPlaces(t, &Error{Problems: file.Warnings})
 		for _, a := range file.Apps {
 			checkComplete(t, a)
 		}
 	})
+}
+
+// withoutOrigin returns the settings of apps.
+func withoutOrigin(apps []*App) (all []App) {
+	for _, a := range apps {
+		app := *a
+		app.origin = nil
+		all = append(all, app)
+	}
+	return all
 }
 
 func checkComplete(t *testing.T, a *App) {

@@ -17,10 +17,10 @@ type Include struct {
 
 // include returns the patterns with the files that they match. A pattern without wildcards
 // must match a file.
-func (s *source) include(patterns []string) (all []Include) {
+func (s *source) include(patterns []string, glob func(string) ([]string, error)) (all []Include) {
 	for n, pattern := range patterns {
 		full := absolute(filepath.Dir(s.path), pattern)
-		found, err := filepath.Glob(full)
+		found, err := glob(full)
 		i := Include{Pattern: pattern, matched: found, place: s.problem(s.find([]string{"include", fmt.Sprint(n)}).value, "")}
 		switch wildcard := strings.ContainsAny(pattern, "*?["); {
 		case err != nil:

@@ -87,8 +87,9 @@ type loader struct {
 	defaults draft // what [defaults] says
 	apps     []*draft
 	byName   map[string]*draft
-	weight   int    // of the settings of all apps
-	concerns string // what the problems concern that are found now; see Problem
+	weight   int       // of the settings of all apps
+	concerns string    // what the problems concern that are found now; see Problem
+	kept     *Snapshot // has the files; nil: they are read
 }
 
 func newLoader(path string) *loader {
@@ -135,7 +136,7 @@ type location struct {
 }
 
 func (l *loader) load(path string) {
-	main, problems := readSource(path)
+	main, problems := l.read(path)
 	l.addAll(problems)
 	if main != nil {
 		l.use(main)
@@ -190,7 +191,7 @@ func (l *loader) includes(main *source) (all []*source) {
 		return nil
 	}
 	var paths []string
-	for _, i := range main.include(patterns) {
+	for _, i := range main.include(patterns, l.glob) {
 		if i.problem != nil {
 			l.add(*i.problem)
 		}
@@ -202,7 +203,7 @@ func (l *loader) includes(main *source) (all []*source) {
 		}
 	}
 	for _, path := range paths {
-		src, problems := readSource(path)
+		src, problems := l.read(path)
 		if src != nil && strings.TrimSpace(src.text) == "" {
 			src, problems = nil, []Problem{*emptyInclude(path)}
 		}
@@ -297,7 +298,7 @@ func (l *loader) readApp(src *source, path []string, table map[string]any) {
 	defer func(outer string) { l.concerns = outer }(l.concerns)
 	l.concerns = path[1]
 	app := *l.defaults.App // settings are replaced when they are read, never changed in place
-	app.Name = path[1]
+	app.Name, app.origin = path[1], l.file
 	d := &draft{App: &app, src: src, header: src.find(path), written: maps.Clone(l.defaults.written)}
 	if l.weight += l.defaults.weight + weight(table); l.weight > maxWeight {
 		l.addProblem(src, path, false, fmt.Errorf("with what [defaults] says for each app, the apps up to here have settings of more than %s", FormatSize(maxWeight)))

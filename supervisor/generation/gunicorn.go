@@ -160,6 +160,18 @@ func (l *Launcher) RecallSettings(cfg *config.App) (complete *config.App, asked 
 	return complete, true, err
 }
 
+// GunicornReport is the last report of an app's gunicorn; nil: there is none.
+func (l *Launcher) GunicornReport(cfg *config.App) *gunicorn.Report {
+	if cfg.Gunicorn == nil {
+		return nil
+	}
+	report, known := l.options.Gunicorns.Last(cfg.Name, cfg.Command)
+	if !known {
+		return nil
+	}
+	return &report
+}
+
 func (l *Launcher) completeSettings(cfg *config.App, query func() (gunicorn.Report, error)) (*config.App, error) {
 	if cfg.Gunicorn == nil {
 		return cfg, nil

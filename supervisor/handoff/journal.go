@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+
+	"tideover/supervisor/config"
 )
 
 // A Journal writes the record of a supervisor. Each part of the record has one owner, who sets it:
@@ -17,6 +19,7 @@ type Journal struct {
 
 	mu      sync.Mutex
 	daemon  json.RawMessage
+	configs json.RawMessage
 	relays  json.RawMessage
 	apps    map[string]json.RawMessage
 	epoch   uint64
@@ -30,6 +33,9 @@ type Journal struct {
 func NewJournal(s *Slots, r *Record) (*Journal, error) {
 	j := &Journal{slots: s, apps: map[string]json.RawMessage{}, epoch: r.Epoch}
 	err := j.set(&j.daemon, r.Daemon)
+	if err == nil {
+		err = j.SetConfigurations(r.Configurations)
+	}
 	if err == nil {
 		err = j.set(&j.relays, r.Relays)
 	}
@@ -73,6 +79,14 @@ func (j *Journal) SetDaemon(d DaemonRecord) error {
 		return nil
 	}
 	return j.set(&j.daemon, d)
+}
+
+// SetConfigurations changes the configurations that the daemon and the apps name.
+func (j *Journal) SetConfigurations(all map[string]*config.Snapshot) error {
+	if j == nil {
+		return nil
+	}
+	return j.set(&j.configs, all)
 }
 
 // SetRelays changes the record of the processes that relay.
@@ -137,6 +151,8 @@ func (j *Journal) textLocked() []byte {
 	b.Write(head[:len(head)-1])
 	b.WriteString(`,"daemon":`)
 	b.Write(j.daemon)
+	b.WriteString(`,"configurations":`)
+	b.Write(j.configs)
 	b.WriteString(`,"relays":`)
 	b.Write(j.relays)
 	b.WriteString(`,"apps":{`)

@@ -1,12 +1,13 @@
 package handoff
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"sync"
 	"testing"
+
+	"tideover/supervisor/config"
 )
 
 // readBack is the record that a successor reads.
@@ -35,13 +36,15 @@ func newTestJournal(t *testing.T, first *Record) (*Journal, *memory) {
 
 func TestASuccessorReadsWhatWasCommitted(t *testing.T) {
 	j, m := newTestJournal(t, &Record{Version: RecordVersion, Epoch: 7})
-	want := &Record{Version: RecordVersion, Epoch: 7, Daemon: DaemonRecord{Program: "0.2", Configuration: json.RawMessage(`{"a":1}`), LastApp: 3},
-		Relays: []RelayRecord{{Number: 2, Attach: "relay/2/attach"}},
+	want := &Record{Version: RecordVersion, Epoch: 7, Daemon: DaemonRecord{Program: "0.2", Configuration: "c1", Apps: []string{"shop"}, LastApp: 3},
+		Configurations: map[string]*config.Snapshot{"c1": {Path: "/etc/t.toml", Texts: map[string]string{"/etc/t.toml": "# <&>"}}},
+		Relays:         []RelayRecord{{Number: 2, Attach: "relay/2/attach"}},
 		Apps: map[string]*AppRecord{
 			"shop":        {ID: 1, Desired: Up, Generations: []*GenerationRecord{{GenerationState: GenerationState{Number: 12}, Phase: Serving, Token: "t12"}}},
 			`a "b" <&> ä`: {ID: 2, Desired: Stopped},
 		}}
 	j.SetDaemon(want.Daemon)
+	j.SetConfigurations(want.Configurations)
 	j.SetRelays(want.Relays)
 	j.SetApp("gone", &AppRecord{ID: 9})
 	for name, a := range want.Apps {

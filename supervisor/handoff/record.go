@@ -7,6 +7,7 @@ import (
 
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
+	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/process"
 )
@@ -25,9 +26,12 @@ const RecordVersion = 1
 type Record struct {
 	Version int `json:"version"`
 	// Epoch is that of the supervisor. Each one has a higher one than those before it.
-	Epoch  uint64        `json:"epoch"`
-	Daemon DaemonRecord  `json:"daemon"`
-	Relays []RelayRecord `json:"relays,omitempty"`
+	Epoch  uint64       `json:"epoch"`
+	Daemon DaemonRecord `json:"daemon"`
+	// Configurations are those that the daemon and the apps use, by name: the files may have changed
+	// since, or be faulty.
+	Configurations map[string]*config.Snapshot `json:"configurations,omitempty"`
+	Relays         []RelayRecord               `json:"relays,omitempty"`
 	// Apps have their numbers as keys: while an app is replaced there are two of one name.
 	Apps map[string]*AppRecord `json:"apps"`
 }
@@ -35,20 +39,19 @@ type Record struct {
 // DaemonRecord is what is no part of an app.
 type DaemonRecord struct {
 	Program string `json:"program"` // its version
-	// Configuration is the one that was applied: the files may have changed since, or be faulty.
-	Configuration json.RawMessage `json:"configuration,omitempty"`
-	Applying      *Operation      `json:"applying,omitempty"` // nil: no configuration is being applied
-	Ready         bool            `json:"ready,omitempty"`    // READY=1 was sent
-	Reloading     bool            `json:"reloading,omitempty"`
-	Announced     time.Time       `json:"announced,omitzero"` // when the shutdown was announced
-	Leaving       bool            `json:"leaving,omitempty"`  // the apps are being stopped
-	Began         time.Time       `json:"began,omitzero"`     // when the first supervisor did
-	// Gunicorns are the last reports of the apps' gunicorns: nothing is executed to restore.
-	Gunicorns   map[string]gunicorn.Report `json:"gunicorns,omitempty"`
-	LastApp     remote.AppID               `json:"last_app"` // number of the app that was made last
-	LastDoor    uint64                     `json:"last_door"`
-	LastRelay   uint64                     `json:"last_relay"`
-	Descriptors []string                   `json:"descriptors,omitempty"` // control socket, locks, sockets of a service manager
+	// Configuration is the name of the one in force; empty: that of the command line.
+	Configuration string       `json:"configuration,omitempty"`
+	Apps          []string     `json:"apps,omitempty"`     // names of all apps, in their order
+	Applying      *Operation   `json:"applying,omitempty"` // nil: no configuration is being applied
+	Ready         bool         `json:"ready,omitempty"`    // READY=1 was sent
+	Reloading     bool         `json:"reloading,omitempty"`
+	Announced     time.Time    `json:"announced,omitzero"` // when the shutdown was announced
+	Leaving       bool         `json:"leaving,omitempty"`  // the apps are being stopped
+	Began         time.Time    `json:"began,omitzero"`     // when the first supervisor did
+	LastApp       remote.AppID `json:"last_app"`           // number of the app that was made last
+	LastDoor      uint64       `json:"last_door"`
+	LastRelay     uint64       `json:"last_relay"`
+	Descriptors   []string     `json:"descriptors,omitempty"` // control socket, locks, sockets of a service manager
 }
 
 // RelayRecord is one process that relays.
@@ -71,7 +74,7 @@ type RelayRecord struct {
 type AppRecord struct {
 	Name       string       `json:"name"`
 	ID         remote.AppID `json:"id"`
-	Settings   string       `json:"settings,omitempty"` // name of those in force, in Configuration
+	Settings   string       `json:"settings,omitempty"` // name of the configuration that they are from
 	Version    uint64       `json:"version"`            // of the last remote.Set
 	NextNumber int          `json:"next_number"`        // of the next generation
 	Desired    Desired      `json:"desired"`
@@ -84,6 +87,8 @@ type AppRecord struct {
 	Last        *api.Result         `json:"last,omitempty"`      // of the last reload or restart
 	Listeners   []ListenerRecord    `json:"listeners,omitempty"`
 	Watched     []WatchedFile       `json:"watched,omitempty"`
+	// Gunicorn is the last report of the app's gunicorn: nothing is executed to restore.
+	Gunicorn *gunicorn.Report `json:"gunicorn,omitempty"`
 }
 
 // Desired is the state that an app is to have.
@@ -197,6 +202,19 @@ type WatchedFile struct {
 	Path  string    `json:"path"`
 	Inode uint64    `json:"inode"`
 	Mtime time.Time `json:"mtime"`
+}
+
+// WithoutProcesses is a record that names no process: what runs is ended and started anew. Sockets and
+// settings stay.
+func (r *Record) WithoutProcesses() *Record {
+	bare := *r
+	bare.Relays, bare.Apps = nil, map[string]*AppRecord{}
+	for key, a := range r.Apps {
+		kept := *a
+		kept.Generations, kept.Hooks, kept.Operation = nil, nil, nil
+		bare.Apps[key] = &kept
+	}
+	return &bare
 }
 
 // decodeRecord reads a record of this program or of another one.

@@ -1,12 +1,15 @@
 package handoff
 
 import (
+	"errors"
 	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy/remote"
+	"tideover/supervisor/config"
+	"tideover/supervisor/gunicorn"
 )
 
 // SystemdPrefix begins the names of descriptors that a service manager has passed:
@@ -20,6 +23,29 @@ type Restoration struct {
 	Children []Child
 	Files    map[string]*os.File // by name; State takes those that the record names
 	Relay    *remote.Description // what the relay has that was attached to; nil: another one was started
+
+	loaded map[string]*config.File // by name in Record.Configurations
+}
+
+// Configuration loads a configuration of the record. It is nil if there is none of this name: then the
+// former supervisor had it from its command line.
+func (r *Restoration) Configuration(name string) (*config.File, error) {
+	if f := r.loaded[name]; f != nil {
+		return f, nil
+	}
+	snapshot := r.Record.Configurations[name]
+	if snapshot == nil {
+		return nil, nil
+	}
+	f, err := snapshot.Load()
+	if err != nil {
+		return nil, err
+	}
+	if r.loaded == nil {
+		r.loaded = map[string]*config.File{}
+	}
+	r.loaded[name] = f
+	return f, nil
 }
 
 // RestoredApp is an app of a dead supervisor.
@@ -37,9 +63,13 @@ type RestoredStop struct {
 	State  *GenerationState
 }
 
-// OpenRecord returns the slots in the file of a former supervisor, and its record.
+// OpenRecord returns the slots in the file of a former supervisor, and its record; nil: it has written none.
+// After an error there are no slots: they are to be made anew.
 func OpenRecord(f *os.File) (*Slots, *Record, error) {
 	s, text, err := OpenSlots(f)
+	if errors.Is(err, ErrNoRecord) {
+		return s, nil, nil
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -62,13 +92,16 @@ func StateOf(d remote.Description) *RelayState {
 // State is what is restored, as a program before an exec leaves it.
 func (r *Restoration) State() *State {
 	s := &State{Version: FormatVersion, Listeners: map[string]int{}, Files: map[string]int{}, MoreListeners: map[string][]int{}, Control: map[string]int{},
-		Apps: map[string]*AppState{}, Gunicorns: r.Record.Daemon.Gunicorns, Restoration: r}
+		Apps: map[string]*AppState{}, Gunicorns: map[string]gunicorn.Report{}, Restoration: r}
 	for key, a := range r.Record.Apps {
 		for _, l := range a.Listeners {
 			r.addListener(s, l)
 		}
 		if other := s.Apps[a.Name]; other == nil || other.Restored.Record.ID < a.ID {
 			s.Apps[a.Name] = r.app(a, r.Plan.Apps[key])
+			if a.Gunicorn != nil {
+				s.Gunicorns[a.Name] = *a.Gunicorn
+			}
 		}
 	}
 	for name := range r.Files {

@@ -97,6 +97,30 @@ func (s *Slots) Write(text []byte) error {
 	return nil
 }
 
+// attemptsAt is where the number of restorations stands that have begun since one was complete.
+const attemptsAt = 2 * slotSize
+
+// BeginRestoration is called before what the record names is touched. It returns how many restorations in a
+// row have begun and were not completed.
+func (s *Slots) BeginRestoration() (failures uint64, err error) {
+	b := make([]byte, 8)
+	if _, err := s.file.ReadAt(b, attemptsAt); err != nil && !errors.Is(err, io.EOF) {
+		return 0, fmt.Errorf("cannot read the record: %w", err)
+	}
+	failures = binary.LittleEndian.Uint64(b)
+	return failures, s.writeAttempts(failures + 1)
+}
+
+// EndRestoration says that the restoration is complete.
+func (s *Slots) EndRestoration() error { return s.writeAttempts(0) }
+
+func (s *Slots) writeAttempts(n uint64) error {
+	if _, err := s.file.WriteAt(binary.LittleEndian.AppendUint64(nil, n), attemptsAt); err != nil {
+		return fmt.Errorf("cannot write the record: %w", err)
+	}
+	return nil
+}
+
 // header is what stands before text in a slot.
 func header(sequence uint64, text []byte) []byte {
 	h := make([]byte, slotHeader)

@@ -25,7 +25,6 @@ import (
 	"tideover/supervisor/control"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
-	"tideover/supervisor/monitor"
 	"tideover/supervisor/relay"
 )
 
@@ -39,8 +38,8 @@ type Options struct {
 	TakeOver bool
 	Handoff  *handoff.State // from the former program of this process; nil: there was none
 
-	// Monitor is the parent of this process, which is a supervisor; nil: there is none.
-	Monitor *monitor.Client
+	// Supervision is that of a process with a monitor; nil: there is none.
+	Supervision *Supervision
 
 	PidFile    string // empty: none
 	Socket     string // path of the control socket (--socket); empty: the usual one
@@ -87,29 +86,23 @@ func (d *daemon) logEnd(err error) error {
 type daemon struct {
 	Options
 	tty        controllingTTY
-	supervised *supervision // nil: there is no monitor
-	// terminalClosed says that the monitor's terminal was.
-	terminalClosed atomic.Bool
-	logger         hclog.Logger
-	logsJSON       bool
-	outputJSON     bool         // lines of the apps are JSON objects, too: log_format says so
-	level          atomic.Int32 // hclog.Level of what goes to standard error
-	memory         hclog.SinkAdapter
-	relaying       *relay.Keeper
-	ownLog         *logs.OwnLog
-	shutdown       *shutdown
-	supervisor     atomic.Pointer[supervisor.Supervisor] // nil: the daemon is being started
-	admin          *admin.Keeper
-	control        *control.Server // set before admin runs
+	logger     hclog.Logger
+	logsJSON   bool
+	outputJSON bool         // lines of the apps are JSON objects, too: log_format says so
+	level      atomic.Int32 // hclog.Level of what goes to standard error
+	memory     hclog.SinkAdapter
+	relaying   *relay.Keeper
+	ownLog     *logs.OwnLog
+	shutdown   *shutdown
+	supervisor atomic.Pointer[supervisor.Supervisor] // nil: the daemon is being started
+	admin      *admin.Keeper
+	control    *control.Server // set before admin runs
 }
 
 func (d *daemon) run(ctx context.Context) error {
 	d.tty = findControllingTTY(d.Stdin, d.Stdout.Out, d.Stderr.Out)
-	signals := receiveSignals()
+	signals := d.signals()
 	defer signals.stop()
-	if err := d.beginSupervision(signals); err != nil {
-		return err
-	}
 	inherited, err := listener.SystemdSockets()
 	if err != nil {
 		return err
@@ -128,9 +121,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer d.shutdown.end()
 	defer stopSignals.Wait()
 	defer end()
-	if err := d.openRecord(); err != nil {
-		return err
-	}
+	d.logRecord()
 	d.warnOfSecrets()
 	socketPath := d.socketPath()
 	if err := d.checkDirectories(socketPath); err != nil {
@@ -144,7 +135,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer socket.Close()
-	if err := d.supervised.keepControl(socket); err != nil {
+	if err := d.Supervision.keepControl(socket); err != nil {
 		return err
 	}
 	if d.admin, err = d.openAdmin(socketPath); err != nil {
@@ -159,7 +150,7 @@ func (d *daemon) run(ctx context.Context) error {
 		d.Handoff = d.planRestoration()
 	}
 	options := supervisor.Options{
-		Pid: d.pid(), Store: d.supervised.store(), Record: d.supervised.record(),
+		Pid: d.pid(), Store: d.Supervision.store(), Record: d.Supervision.record(),
 		Logger: d.logger, OwnLog: d.ownLog, Version: d.Version,
 		Output: output, Color: d.Stdout.Color, Unicode: d.Stdout.Terminal, JSON: d.outputJSON, Journaled: stdoutIsJournal(),
 		Name:       strings.TrimSuffix(filepath.Base(socketPath), ".sock"),
@@ -215,7 +206,7 @@ func (d *daemon) warnOfSecrets() {
 func (d *daemon) listen(path string) (*control.Socket, error) {
 	open := d.Handoff.ControlSocket(path)
 	if open == nil {
-		open = d.supervised.controlSocket()
+		open = d.Supervision.controlSocket()
 	}
 	defer open.Close() // Listen takes a duplicate
 	socket, err := control.Listen(control.SocketOptions{
@@ -280,11 +271,11 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 			d.logger.Info("shutdown announced", "linger_s", d.Config.Daemon.Linger.Seconds())
 		}
 	})()
-	if d.Monitor != nil {
-		if err := d.Monitor.Up(); err != nil {
+	if d.Supervision != nil {
+		if err := d.Supervision.up(); err != nil {
 			return err
 		}
-		helpers.Go(func() { d.Monitor.Beat(ended) })
+		helpers.Go(func() { d.Supervision.client.Beat(ended) })
 	}
 	d.logger.Info("control socket opened", "socket", socket.Path())
 	return sup.Run(d.shutdown.requested)

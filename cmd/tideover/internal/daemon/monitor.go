@@ -2,14 +2,15 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"tideover/supervisor/config"
 	"tideover/supervisor/confine"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/monitor"
@@ -17,44 +18,67 @@ import (
 	"tideover/supervisor/relay"
 )
 
-// supervision is what this supervisor has of its monitor, and of the supervisor before it.
-type supervision struct {
-	client  *monitor.Client
-	state   monitor.State
-	journal *handoff.Journal
-	epoch   uint64
-	former  *handoff.Restoration // nil: there was none
+// Supervision is what a supervisor has of its monitor, and of the supervisor before it.
+type Supervision struct {
+	client   *monitor.Client
+	signals  signalQueue
+	state    monitor.State
+	slots    *handoff.Slots
+	journal  *handoff.Journal
+	epoch    uint64
+	former   *handoff.Restoration // nil: there was none
+	failures uint64               // number of supervisors that could not restore the record
+	damaged  error                // why the record cannot be read
+	// terminalClosed says that the monitor's terminal was.
+	terminalClosed atomic.Bool
 }
 
-// recordName is the name of the descriptor of the record.
-const recordName = "record"
+const (
+	// recordName is the name of the descriptor of the record.
+	recordName = "record"
+	// controlName is that of the control socket.
+	controlName = "control"
+	// maxFailures is how many supervisors in a row may end before they have restored a record. The next
+	// one restores sockets and settings alone.
+	maxFailures = 3
+)
 
-// controlName is that of the control socket.
-const controlName = "control"
-
-// beginSupervision says to the monitor that this process handles signals, and gets what a former supervisor has
-// left.
-func (d *daemon) beginSupervision(signals signalQueue) error {
-	if d.Monitor == nil {
-		return nil
-	}
-	d.supervised = &supervision{client: d.Monitor}
-	process.SetParent(d.Monitor)
+// Supervise makes this process the supervisor of a monitor: it says to the monitor that it handles signals,
+// and gets what a former supervisor has left.
+func Supervise(client *monitor.Client) (*Supervision, error) {
+	s := &Supervision{client: client, signals: receiveSignals()}
+	process.SetParent(client)
 	var err error
-	d.supervised.state, err = d.Monitor.Hello(func(s monitor.Signal) {
-		if s.TerminalClosed {
-			d.terminalClosed.Store(true)
+	s.state, err = client.Hello(func(signal monitor.Signal) {
+		if signal.TerminalClosed {
+			s.terminalClosed.Store(true)
 		}
 		select {
-		case signals[s.Signal] <- s.Signal:
+		case s.signals[signal.Signal] <- signal.Signal:
 		default: // it is one with the one that waits
 		}
 	})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return s, s.openRecord()
+}
+
+// Configuration is the one that the former supervisor had in force; nil: there was none, or it had it from
+// its command line.
+func (s *Supervision) Configuration() *config.File {
+	if s == nil || s.former == nil {
+		return nil
+	}
+	f, err := s.former.Configuration(s.former.Record.Daemon.Configuration)
+	if err != nil {
+		s.damaged = err
+	}
+	return f
 }
 
 // store is where descriptors are kept for a later supervisor; nil: none comes.
-func (s *supervision) store() handoff.Store {
+func (s *Supervision) store() handoff.Store {
 	if s == nil {
 		return nil
 	}
@@ -62,7 +86,7 @@ func (s *supervision) store() handoff.Store {
 }
 
 // record is the record of this supervisor; nil: there is none.
-func (s *supervision) record() *handoff.Journal {
+func (s *Supervision) record() *handoff.Journal {
 	if s == nil {
 		return nil
 	}
@@ -70,63 +94,86 @@ func (s *supervision) record() *handoff.Journal {
 }
 
 // restores reports whether this supervisor takes the place of one that has died.
-func (d *daemon) restores() bool { return d.supervised != nil && d.supervised.former != nil }
+func (d *daemon) restores() bool { return d.Supervision.Restores() }
 
 // pid is what systemd and users know as tideover.
 func (d *daemon) pid() int {
-	if d.Monitor != nil {
-		return d.Monitor.Pid()
+	if d.Supervision != nil {
+		return d.Supervision.client.Pid()
 	}
 	return os.Getpid()
 }
 
 // openRecord opens the record of the former supervisor, or makes one.
-func (d *daemon) openRecord() error {
-	s := d.supervised
-	if s == nil {
-		return nil
-	}
+func (s *Supervision) openRecord() error {
 	s.epoch = uint64(s.state.Starts)
 	first := &handoff.Record{Version: handoff.RecordVersion}
-	slots, record, err := s.openSlots()
-	if err != nil {
-		d.logger.Error("cannot read the record", "error", err, "hint", "what the former supervisor has started is ended, and started anew")
+	file := s.state.Stored[recordName]
+	delete(s.state.Stored, recordName)
+	if file != nil {
+		var record *handoff.Record
+		s.slots, record, s.damaged = handoff.OpenRecord(file)
+		switch {
+		case s.slots == nil || record == nil && len(s.state.Children) > 0: // what there is cannot be known
+			record = first
+		case record != nil:
+			var err error
+			if s.failures, err = s.slots.BeginRestoration(); err != nil {
+				return err
+			}
+			if s.failures >= maxFailures {
+				record = record.WithoutProcesses()
+			}
+			s.epoch = max(s.epoch, record.Epoch+1)
+		}
+		if record != nil {
+			first = record
+			s.former = &handoff.Restoration{Record: record, Children: s.children(), Files: s.state.Stored}
+		}
 	}
-	if slots == nil {
-		var file *os.File
-		if slots, file, err = handoff.NewSlots(); err != nil {
+	if s.slots == nil {
+		var err error
+		if s.slots, file, err = handoff.NewSlots(); err != nil {
 			return err
 		}
 		if err := s.client.Put(context.Background(), recordName, file); err != nil {
 			return err
 		}
 	}
-	if record != nil {
-		first = record
-		s.former = &handoff.Restoration{Record: record, Children: s.children(), Files: s.state.Stored}
-		s.epoch = max(s.epoch, record.Epoch+1)
-	}
 	first.Epoch = s.epoch
-	s.journal, err = handoff.NewJournal(slots, first)
+	var err error
+	s.journal, err = handoff.NewJournal(s.slots, first)
 	return err
 }
 
-// openSlots opens what the former supervisor has written; nil: there is nothing, or it cannot be read.
-func (s *supervision) openSlots() (*handoff.Slots, *handoff.Record, error) {
-	file := s.state.Stored[recordName]
-	if file == nil {
-		return nil, nil, nil
+// logRecord logs what is not restored as it was.
+func (d *daemon) logRecord() {
+	s := d.Supervision
+	switch {
+	case s == nil:
+	case s.damaged != nil:
+		d.logger.Error("cannot read the record", "error", s.damaged, "hint", "what the former supervisor has started is ended, and started anew")
+	case s.failures >= maxFailures:
+		d.logger.Error("cannot restore", "failures", s.failures, "hint", "the processes of the former supervisors are ended, and started anew; the sockets stay open")
 	}
-	delete(s.state.Stored, recordName)
-	slots, record, err := handoff.OpenRecord(file)
-	if errors.Is(err, handoff.ErrNoRecord) {
-		return nil, nil, nil
+}
+
+// Restores reports whether this supervisor takes the place of one that has died.
+func (s *Supervision) Restores() bool { return s != nil && s.former != nil }
+
+// Done says that tideover ends with this process, and with what exit code.
+func (s *Supervision) Done(exit int) { s.client.Done(exit) }
+
+// up says that this supervisor has started.
+func (s *Supervision) up() error {
+	if err := s.client.Up(); err != nil {
+		return err
 	}
-	return slots, record, err
+	return s.slots.EndRestoration()
 }
 
 // children are those of the monitor.
-func (s *supervision) children() (all []handoff.Child) {
+func (s *Supervision) children() (all []handoff.Child) {
 	for _, c := range s.state.Children {
 		child := handoff.Child{Token: c.Token, Pid: c.Pid, Exited: c.Exited, Status: uint32(c.Status)}
 		child.StartTime, _ = process.StartTime(c.Pid) // of one that has exited: 0
@@ -137,7 +184,7 @@ func (s *supervision) children() (all []handoff.Child) {
 
 // formerRelays are those of the former supervisor that live.
 func (d *daemon) formerRelays() *relay.Former {
-	s := d.supervised
+	s := d.Supervision
 	if s == nil || s.former == nil {
 		return nil
 	}
@@ -166,7 +213,7 @@ func (d *daemon) formerRelayUser() *confine.User {
 	if !d.restores() {
 		return nil
 	}
-	for _, r := range d.supervised.former.Record.Relays {
+	for _, r := range d.Supervision.former.Record.Relays {
 		if !r.Draining && r.GID != 0 {
 			return &confine.User{UID: r.UID, GID: r.GID}
 		}
@@ -177,7 +224,7 @@ func (d *daemon) formerRelayUser() *confine.User {
 // planRestoration plans what becomes of what the former supervisor has left, once the relay has been attached to,
 // and drops what nothing needs.
 func (d *daemon) planRestoration() *handoff.State {
-	s := d.supervised
+	s := d.Supervision
 	if s == nil || s.former == nil {
 		return nil
 	}
@@ -195,6 +242,8 @@ func (d *daemon) planRestoration() *handoff.State {
 	for _, name := range s.former.Plan.Drop {
 		if !strings.HasPrefix(name, "page/") && name != controlName && name != recordName {
 			unneeded = append(unneeded, name)
+			s.former.Files[name].Close()
+			delete(s.former.Files, name)
 		}
 	}
 	_ = s.client.Drop(context.Background(), unneeded...) // the next supervisor tries it again
@@ -207,7 +256,7 @@ func (d *daemon) planRestoration() *handoff.State {
 
 // endChild ends a process that nothing needs, with its tree.
 func (d *daemon) endChild(token string) {
-	for _, c := range d.supervised.former.Children {
+	for _, c := range d.Supervision.former.Children {
 		if c.Token != token {
 			continue
 		}
@@ -217,20 +266,20 @@ func (d *daemon) endChild(token string) {
 				continue
 			}
 		}
-		_, _ = d.supervised.client.Collect(token) // an error means that it was collected
+		_, _ = d.Supervision.client.Collect(token) // an error means that it was collected
 	}
 }
 
 // formerOutcome says how the former supervisor has ended.
 func (d *daemon) formerOutcome() string {
-	if f := d.supervised.state.Former; f != nil {
+	if f := d.Supervision.state.Former; f != nil {
 		return process.OutcomeText(*f)
 	}
 	return "unknown"
 }
 
 // controlSocket is the control socket of the former supervisor; nil: there is none.
-func (s *supervision) controlSocket() *os.File {
+func (s *Supervision) controlSocket() *os.File {
 	if s == nil {
 		return nil
 	}
@@ -240,7 +289,7 @@ func (s *supervision) controlSocket() *os.File {
 }
 
 // keepControl keeps the control socket.
-func (s *supervision) keepControl(socket syscall.Conn) error {
+func (s *Supervision) keepControl(socket syscall.Conn) error {
 	if s == nil {
 		return nil
 	}

@@ -42,8 +42,8 @@ func (d *daemon) startRelay(socketPath string) (*relay.Keeper, *listener.Private
 	settings := supervisor.RelaySettings(d.Config)
 	settings.LogLevel = d.logger.GetLevel()
 	options := relay.Options{Logger: d.logger, Confinement: confinement, Settings: settings, Retry: d.Handoff != nil || d.restores(),
-		Store: d.supervised.store(), Former: d.formerRelays()}
-	if j := d.supervised.record(); j != nil {
+		Store: d.Supervision.store(), Former: d.formerRelays()}
+	if j := d.Supervision.record(); j != nil {
 		options.Record = func(all []handoff.RelayRecord) error { return errors.Join(j.SetRelays(all), j.Commit()) }
 	}
 	keeper, err := relay.New(options)

@@ -35,6 +35,19 @@ func receiveSignals() signalQueue {
 	return q
 }
 
+// signals are those of the supervision, which has begun before, or of this process.
+func (d *daemon) signals() signalQueue {
+	if d.Supervision != nil {
+		return d.Supervision.signals
+	}
+	return receiveSignals()
+}
+
+// terminalClosed reports whether the monitor's terminal was closed.
+func (d *daemon) terminalClosed() bool {
+	return d.Supervision != nil && d.Supervision.terminalClosed.Load()
+}
+
 func (q signalQueue) stop() {
 	for _, c := range q {
 		signal.Stop(c)
@@ -111,7 +124,7 @@ func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor
 			return
 		case s := <-signals[syscall.SIGHUP]:
 			switch {
-			case d.tty.lost(), d.terminalClosed.Load():
+			case d.tty.lost(), d.terminalClosed():
 				d.logSignal(s)
 				d.logger.Info("terminal closed")
 				d.shutdown.begin(false)

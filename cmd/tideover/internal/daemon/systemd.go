@@ -71,8 +71,8 @@ func newNotifier(d *daemon, sup supervisorView) *notifier {
 		return nil
 	}
 	n := &notifier{sup: sup, logger: d.logger, send: sdNotify, pid: d.pid(), readyTimeout: readyMargin}
-	if d.Monitor != nil { // systemd takes messages of the main process only
-		n.send = d.Monitor.Notify
+	if d.Supervision != nil { // systemd takes messages of the main process only
+		n.send = d.Supervision.client.Notify
 	}
 	for _, app := range d.Config.Apps {
 		n.readyTimeout = max(n.readyTimeout, app.Ready.Timeout+readyMargin)

@@ -35,7 +35,7 @@ func (d *daemon) upgrade(sup *supervisor.Supervisor, socket *control.Socket) {
 	}
 	switch {
 	case err != nil:
-	case d.Monitor != nil:
+	case d.Supervision != nil:
 		d.logger.Info("upgrade started", "program", path)
 		err = d.upgradeSupervisor(sup, path)
 	default:
@@ -60,14 +60,14 @@ func (d *daemon) upgradeSupervisor(sup *supervisor.Supervisor, path string) erro
 	defer d.admin.Halt()()
 	syscall.ForkLock.Lock()
 	defer syscall.ForkLock.Unlock()
-	return d.Monitor.Exec(func(variables ...string) error { return execBinary(path, append(os.Environ(), variables...)) })
+	return d.Supervision.client.Exec(func(variables ...string) error { return execBinary(path, append(os.Environ(), variables...)) })
 }
 
 // lookPath is the binary that the command line of this daemon means now.
 func (d *daemon) lookPath() (string, error) {
 	program := os.Args[0]
-	if d.Monitor != nil {
-		program = d.Monitor.Program()
+	if d.Supervision != nil {
+		program = d.Supervision.client.Program()
 	}
 	path, err := exec.LookPath(program)
 	if err != nil {
