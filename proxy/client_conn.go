@@ -20,9 +20,7 @@ type clientConn struct {
 	local  netip.AddrPort // what the client has connected to; invalid for a unix socket
 	header proxyHeader
 
-	logged   string         // see logAddress
-	loggedOf netip.AddrPort // the remote that it is
-	rules    *rules
+	rules *rules
 }
 
 // rules are what the settings mean for clients of one kind, which share them.
@@ -56,20 +54,17 @@ func (c *clientConn) releaseReplay() {
 	c.replay.reserved = 0
 }
 
+// peer is the client's address, one of IPv4 as such; invalid for a unix socket.
+func (c *clientConn) peer() netip.AddrPort {
+	return netip.AddrPortFrom(c.remote.Addr().Unmap(), c.remote.Port())
+}
+
 // address is the client's, for logs.
 func (c *clientConn) address() string {
 	if !c.remote.IsValid() {
 		return "unix"
 	}
-	return netip.AddrPortFrom(c.remote.Addr().Unmap(), c.remote.Port()).String()
-}
-
-// logAddress is address, which is formatted once for a connection.
-func (c *clientConn) logAddress() string {
-	if c.logged == "" || c.loggedOf != c.remote {
-		c.logged, c.loggedOf = c.address(), c.remote
-	}
-	return c.logged
+	return c.peer().String()
 }
 
 // hasProxyLine reports whether a connection to t for this client begins with a line of the PROXY

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ type Record struct {
 	Now        time.Time
 	Clock      *Clock
 	App        string
-	Client     string // address and port; "unix": a unix socket
+	Client     netip.AddrPort // not mapped; invalid: a unix socket
 	Method     []byte
 	Target     []byte // as the client has sent it
 	Minor      int    // of HTTP/1.x
@@ -119,7 +120,7 @@ func cutAtom(text string) (name, rest string, ok bool) {
 
 // atoms are gunicorn's, and those in braces that end in x are tideover's own.
 var atoms = map[string]func([]byte, *Record) []byte{
-	"h": func(b []byte, r *Record) []byte { return append(b, host(r.Client)...) },
+	"h": func(b []byte, r *Record) []byte { return appendHost(b, r.Client) },
 	"l": func(b []byte, _ *Record) []byte { return append(b, '-') },
 	"u": func(b []byte, r *Record) []byte { return appendOrDash(b, userOf(r.Fields.Value("Authorization"))) },
 	"p": func(b []byte, _ *Record) []byte { return append(b, '-') }, // the worker's pid is not known here
@@ -190,7 +191,8 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = append(append(b, `{"time":"`...), r.Clock.utc...)
 	b = appendDigits(b, r.Now.Nanosecond()/1e6, 100)
 	b = appendString(b, `Z","app":`, r.App)
-	b = appendString(b, `,"client":`, r.Client)
+	var client [64]byte
+	b = appendString(b, `,"client":`, appendAddress(client[:0], r.Client))
 	b = appendString(b, `,"method":`, r.Method)
 	b = appendString(b, `,"target":`, r.Target)
 	b = appendString(b, `,"host":`, r.Fields.Value("Host"))
@@ -308,10 +310,18 @@ func cutQuery(target []byte) (path, query []byte) {
 	return target, nil
 }
 
-// host is an address without its port.
-func host(address string) string {
-	if i := strings.LastIndexByte(address, ':'); i > 0 {
-		return strings.Trim(address[:i], "[]")
+// appendAddress appends an address and its port.
+func appendAddress(b []byte, a netip.AddrPort) []byte {
+	if !a.IsValid() {
+		return append(b, "unix"...)
 	}
-	return address
+	return a.AppendTo(b)
+}
+
+// appendHost appends an address without its port.
+func appendHost(b []byte, a netip.AddrPort) []byte {
+	if !a.IsValid() {
+		return append(b, "unix"...)
+	}
+	return a.Addr().AppendTo(b)
 }

@@ -2,6 +2,7 @@ package accesslog
 
 import (
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,7 @@ type fields map[string]string
 func (f fields) Value(name string) []byte { return []byte(f[name]) }
 
 func record() *Record {
-	return &Record{Now: time.Date(2026, 11, 27, 23, 4, 5, 0, time.UTC), Clock: &Clock{}, App: "shop", Client: "[2001:db8::1]:4711", Method: []byte("GET"), Target: []byte("/a?b=\"c\"\n"),
+	return &Record{Now: time.Date(2026, 11, 27, 23, 4, 5, 0, time.UTC), Clock: &Clock{}, App: "shop", Client: netip.MustParseAddrPort("[2001:db8::1]:4711"), Method: []byte("GET"), Target: []byte("/a?b=\"c\"\n"),
 		Minor: 1, Fields: fields{"Host": "shop.test", "User-Agent": "curl\\8", "X-Request-Id": "id\xff"}, Status: 200, Bytes: 12, Ending: "answered", Took: 1500 * time.Millisecond,
 		Upstream: 500 * time.Millisecond, Hold: time.Second, Generation: "shop.3", Resent: 1}
 }
