@@ -106,6 +106,18 @@ func (j *appJournal) Gone(number int) {
 	})
 }
 
+// HookBegins is that of generation.Journal.
+func (j *appJournal) HookBegins(h handoff.HookRecord) {
+	j.change(func(r *handoff.AppRecord) { r.Hooks = append(slices.Clone(r.Hooks), h) })
+}
+
+// HookEnded is that of generation.Journal.
+func (j *appJournal) HookEnded(token string) {
+	j.change(func(r *handoff.AppRecord) {
+		r.Hooks = slices.DeleteFunc(slices.Clone(r.Hooks), func(h handoff.HookRecord) bool { return h.Token == token })
+	})
+}
+
 // listens says where the app accepts.
 func (j *appJournal) listens(l handoff.ListenerRecord) {
 	j.change(func(r *handoff.AppRecord) {
@@ -213,13 +225,18 @@ func (r *restart) restore(d handoff.Desired, s handoff.RestartState) {
 }
 
 // interrupted is the result of an operation that the former supervisor did not finish.
-func interrupted(app string, o *handoff.Operation, plan *handoff.OperationPlan) api.Result {
+func interrupted(app string, o *handoff.Operation, plan *handoff.OperationPlan, hooks []handoff.HookRecord) api.Result {
 	r := api.Result{App: app, Verb: o.Verb, Result: "ok", Exit: api.ExitOK, Phases: []api.PhaseResult{}, ChildOutput: []string{},
 		Generation: api.GenerationPair{From: o.From, To: plan.Generation}, Ended: time.Now(), Duration: api.Seconds(time.Since(o.Began))}
 	if plan.Outcome == handoff.Old {
 		r.Result, r.Exit = "kept old", api.ExitKeptOld
 		r.Error = "the supervisor of tideover has ended in the middle of the " + string(o.Verb) + ", which was undone"
 		r.Hint = "ask for it again"
+		for _, h := range hooks {
+			if h.Hook == generation.HookBeforeStart {
+				r.Error += "; " + h.Hook + " of generation " + strconv.Itoa(h.Generation) + " was ended before it was complete"
+			}
+		}
 	}
 	return r
 }

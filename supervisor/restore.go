@@ -126,12 +126,16 @@ func (a *App) restoreLeases(all []handoff.Lease) {
 
 // reportInterrupted says what has become of an operation in the middle of which the supervisor has died.
 func (a *App) reportInterrupted(restored *handoff.RestoredApp) {
+	for _, h := range restored.Plan.Hooks {
+		a.logger.Warn("hook interrupted", "app", a.name, "generation", h.Generation, "hook", h.Hook,
+			"hint", "the supervisor has ended while it ran; its processes were ended before anything is started, and it runs again with the next start")
+	}
 	o, plan := restored.Record.Operation, restored.Plan.Operation
 	if o == nil || plan == nil {
 		return
 	}
-	r := interrupted(a.name, o, plan)
-	if o.Verb == api.Reload || o.Verb == api.Restart {
+	r := interrupted(a.name, o, plan, restored.Plan.Hooks)
+	if plan.Outcome != handoff.Continue && (o.Verb == api.Reload || o.Verb == api.Restart) { // else it has not ended
 		a.queue.last = &r
 	}
 	a.logger.Warn("operation interrupted", "app", a.name, "verb", o.Verb, "outcome", string(plan.Outcome), "from", o.From, "to", plan.Generation,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,14 +21,15 @@ import (
 // The supervisor is killed again and again under load, with websockets open, sometimes during a hold and
 // during a reload. No request is lost or executed twice, no websocket ends, no process of the app is
 // started again, and the status is right: also while the configuration file is faulty. A reload that is
-// interrupted ends as old or as new.
+// interrupted ends as old or as new; one that is interrupted in before_start as old, and the hook has ended.
 func TestFaultSupervisorKilled(t *testing.T) {
 	t.Parallel()
 	for name, front := range map[string]frontStarter{"alone": nil, "apache": apache(testenv.Apache{Params: "upgrade=websocket"})} {
 		t.Run(name, func(t *testing.T) {
 			s := newFixture(begin(t), setup{front: front, gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1},
-				config: "hold.limit = 4000\nhold.timeout = \"60s\"\nready.timeout = \"12s\"",
-				vars:   []string{"TIDEOVER_MONITORED=1"}})
+				config: "hold.limit = 4000\nhold.timeout = \"60s\"\nready.timeout = \"12s\"\n" +
+					`hooks.before_start = ["sh", "-c", "if test -e slow; then echo begun >>hooks; sleep 60; echo ended >>hooks; fi"]`,
+				vars: []string{"TIDEOVER_MONITORED=1"}})
 			k := &supervisorKills{relayKills: relayKills{fixture: s}}
 			k.run(fullTimes(6, 100))
 			s.shutdown()
@@ -81,6 +83,7 @@ func (k *supervisorKills) run(kills int) {
 	for range fullTimes(2, 20) {
 		k.killInReload()
 	}
+	k.killInHook()
 	tally := k.load.Stop()
 	k.report(tally)
 	k.checkNothingLost(tally)
@@ -167,4 +170,39 @@ func (k *supervisorKills) killInReload() {
 		}
 		return nil
 	}))
+}
+
+// killInHook kills the supervisor while before_start runs. The hook ends with it, and the generation from
+// before serves.
+func (k *supervisorKills) killInHook() {
+	k.Helper()
+	before := k.status()
+	slow, hooks := filepath.Join(k.app.Dir, "slow"), filepath.Join(k.app.Dir, "hooks")
+	k.must(os.WriteFile(slow, nil, 0o644))
+	ended := make(chan struct{})
+	ctx := k.timeout(operationTimeout)
+	go func() {
+		defer close(ended)
+		_, _ = k.daemon.Call(ctx, "reload", k.daemon.App) // its connection ends
+	}()
+	k.must(testenv.Poll(k.timeout(30*time.Second), 10*time.Millisecond, func() error {
+		_, err := os.Stat(hooks)
+		return err
+	}))
+	k.killSupervisor()
+	<-ended
+	k.must(os.Remove(slow))
+	if now := k.status(); now.Generation != before.Generation || now.Pid != before.Pid || now.State != "running" {
+		k.Errorf("after a kill in before_start: %s, generation %d; before: generation %d", now.State, now.Generation, before.Generation)
+	}
+	for _, pid := range k.daemon.Processes() {
+		if line, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline"); strings.HasPrefix(string(line), "sleep\x0060") {
+			k.Errorf("the hook of the former supervisor runs, pid %d", pid)
+		}
+	}
+	outcome, err := k.daemon.Call(k.timeout(operationTimeout), "reload", k.daemon.App)
+	k.must(err)
+	if outcome.Exit != 0 {
+		k.Errorf("the next reload: %s", outcome.String())
+	}
 }

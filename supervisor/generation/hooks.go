@@ -11,6 +11,7 @@ import (
 	"tideover/proxy/awake"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 )
@@ -104,10 +105,12 @@ func (l *Launcher) RunHook(ctx context.Context, log *logs.Log, r HookRun) error 
 	var out process.Outcome
 	if err == nil {
 		l.recordHook(spec)
+		l.options.Journal.HookBegins(handoff.HookRecord{Hook: r.Hook, Generation: r.Spec.Number, Token: spec.Token})
 		out, err = process.Run(ctx, spec, func(line string) {
 			log.Note(r.Spec.Number, "%s: %s", r.Hook, line)
 			failed.Lines = append(failed.Lines[max(0, len(failed.Lines)-outputTailLines+1):], line)
 		})
+		l.options.Journal.HookEnded(spec.Token)
 		l.removeHook(spec)
 	}
 	switch {

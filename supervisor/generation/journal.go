@@ -24,6 +24,10 @@ type Journal interface {
 	Signal(generation int, kill time.Time)
 	// Gone is called when no process of the generation exists.
 	Gone(generation int)
+	// HookBegins is called before the process of a hook is forked.
+	HookBegins(h handoff.HookRecord)
+	// HookEnded is called when no process of the hook exists.
+	HookEnded(token string)
 }
 
 // noJournal is that of a supervisor after which none comes.
@@ -33,6 +37,8 @@ func (noJournal) Begin(*handoff.GenerationRecord) {}
 func (noJournal) Forked(int, process.Record)      {}
 func (noJournal) Signal(int, time.Time)           {}
 func (noJournal) Gone(int)                        {}
+func (noJournal) HookBegins(handoff.HookRecord)   {}
+func (noJournal) HookEnded(string)                {}
 
 // keep keeps the descriptors of a generation, and announces its process, for a later supervisor.
 func (l *Launcher) keep(log *logs.Log, g *Generation, at upstream, tree process.Record) {

@@ -50,9 +50,10 @@ type AppPlan struct {
 	Set   bool
 	// Stop are generations that are out of service, the oldest first.
 	Stop []StopPlan
-	// Start says that a generation is to be started now, without a delay: as soon as Hooks have ended.
+	// Start says that a generation is to be started now, without a delay.
 	Start bool
-	// Hooks are those that still run.
+	// Hooks are those that ran. They are ended: nothing reads their output, so that they would fail at
+	// some line of it, and no second one may run beside them.
 	Hooks []HookRecord
 	// Operation is what becomes of the one that ran; nil: none did.
 	Operation *OperationPlan
@@ -180,11 +181,8 @@ func (p *planner) app(a *AppRecord, leaving bool) *AppPlan {
 		}
 	}
 	for _, h := range a.Hooks {
-		if child, forked := p.table[h.Token]; forked {
-			p.kept[h.Token] = true
-			if !child.Exited {
-				plan.Hooks = append(plan.Hooks, h)
-			}
+		if child, forked := p.table[h.Token]; forked && !child.Exited {
+			plan.Hooks = append(plan.Hooks, h)
 		}
 	}
 	plan.Start = plan.Serve == 0 && a.Desired == Up && !leaving

@@ -80,7 +80,7 @@ func TestWhatTheRecordDoesNotNameIsGivenUp(t *testing.T) {
 	names := []string{"control", "relay/4/attach", "relay/3/attach", "page/0", "page/1", "listener/:80/0", "listener/:81/0", "shop/1/socket", "shop/1/stdout", "shop/2/socket"}
 	serving := &RelayState{map[remote.AppID]RelayApp{1: {}, 7: {}, 5: {}}}
 	plan := Restore(r, children, names, serving)
-	if want := []string{"stray", "stray and dead"}; !slices.Equal(plan.End, want) {
+	if want := []string{"h1", "h2", "stray", "stray and dead"}; !slices.Equal(plan.End, want) {
 		t.Errorf("ends %v", plan.End)
 	}
 	if want := []string{"listener/:81/0", "shop/2/socket"}; !slices.Equal(plan.Drop, want) {

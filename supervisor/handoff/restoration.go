@@ -3,6 +3,7 @@ package handoff
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -138,6 +139,9 @@ func (r *Restoration) addListener(s *State, l ListenerRecord) {
 	}
 }
 
+// afterReady is the hook that runs again for the generation that serves.
+const afterReady = "after_ready"
+
 func (r *Restoration) app(a *AppRecord, plan *AppPlan) *AppState {
 	b := &AppState{Name: a.Name, Ended: a.Desired == Finished, Failed: a.Restart.Failed, Reason: a.Restart.Reason, Last: a.Last,
 		Restored: &RestoredApp{Record: a, Plan: plan}}
@@ -151,6 +155,7 @@ func (r *Restoration) app(a *AppRecord, plan *AppPlan) *AppState {
 	for _, g := range a.Generations {
 		if g.Number == b.Restored.Plan.Serve {
 			b.Current = r.generation(b, g)
+			b.Current.Hooked = slices.ContainsFunc(plan.Hooks, func(h HookRecord) bool { return h.Hook == afterReady && h.Generation == g.Number })
 		}
 		for _, stop := range b.Restored.Plan.Stop {
 			if g.Number == stop.Number {
