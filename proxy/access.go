@@ -116,7 +116,7 @@ func (l *accessLog) write(x *exchange, e *ending) {
 	}
 	r := &x.request
 	l.record = accesslog.Record{Now: e.now, Clock: &l.clock, App: x.app.name, Client: x.client.peer(), Method: r.MethodName(), Target: r.Target(), Minor: int(r.Minor), Fields: r,
-		Status: e.status, Bytes: x.sent, Ending: e.outcome.String(), Took: e.took, Upstream: e.app, Hold: e.hold, Generation: x.target, Resent: x.resent}
+		Status: e.status, Bytes: x.sent, Response: x.loggedResponse(), Ending: e.outcome.String(), Took: e.took, Upstream: e.app, Hold: e.hold, Generation: x.target, Resent: x.resent}
 	l.pending = x.client.rules.access.Append(l.pending, &l.record)
 	l.record = accesslog.Record{} // it keeps no buffer of the pool
 	if len(l.pending) >= accessBlock && !l.full {

@@ -41,13 +41,17 @@ type exchange struct {
 	compacted  bool       // the head is an exact copy
 	reserved   int64      // bytes counted in app.buffered
 
-	held      bool
-	waited    time.Duration // at the gate
-	attempts  int           // times the request was lost after it had been written to the app
-	target    string        // name of the last target, for logs
-	status    int           // that the client gets; 0: none yet
-	sent      int64         // bytes of the body of the app's response that the client gets
-	resent    int           // times it was sent again after the app may have read it
+	held     bool
+	waited   time.Duration // at the gate
+	attempts int           // times the request was lost after it had been written to the app
+	target   string        // name of the last target, for logs
+	status   int           // that the client gets; 0: none yet
+	sent     int64         // bytes of the body of the app's response that the client gets
+	resent   int           // times it was sent again after the app may have read it
+	// responseFields are those of the app's response that the access log has; nil: it has none. It is a
+	// pointer because most formats have none, and each connection has an exchange.
+	responseFields *[]byte
+
 	appTook   time.Duration // since the request was sent to the app; 0: it was not, or the app has it
 	keepAlive bool          // the connection may carry another request
 	ended     bool
@@ -94,6 +98,9 @@ func (x *exchange) begin(c *clientConn, now time.Time) {
 	x.overBudget, x.compacted, x.reserved = false, false, 0
 	x.held, x.waited, x.attempts, x.target = false, 0, c.replay.attempts, ""
 	x.status, x.appTook, x.sent, x.resent = 0, 0, 0, 0
+	if x.responseFields != nil {
+		*x.responseFields = (*x.responseFields)[:0]
+	}
 	x.keepAlive, x.ended = true, false
 	c.replay.pending = false
 	c.releaseReplay()
@@ -173,6 +180,26 @@ func (x *exchange) recordWait(d gate.Decision) {
 	if d.Waited > 0 && !x.held {
 		x.recordHeld()
 	}
+}
+
+// recordFields keeps what the access log has of the fields of the app's response.
+func (x *exchange) recordFields(response *http1.Response) {
+	f := x.client.rules.access
+	if !f.WantsResponse() {
+		return
+	}
+	if x.responseFields == nil {
+		x.responseFields = new([]byte)
+	}
+	*x.responseFields = f.AppendResponse((*x.responseFields)[:0], response)
+}
+
+// loggedResponse is what recordFields has kept of the response; empty: nothing.
+func (x *exchange) loggedResponse() []byte {
+	if x.responseFields == nil {
+		return nil
+	}
+	return *x.responseFields
 }
 
 func (x *exchange) recordHeld() {

@@ -89,6 +89,7 @@ func (rt *roundTrip) startResponse() {
 	x.panicAt("response")
 	rt.responseStarted = true
 	x.status = rt.response.Status
+	x.recordFields(&rt.response)
 	if x.app.noKeepAlive.Load() {
 		x.keepAlive = false
 	}

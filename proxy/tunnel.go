@@ -31,6 +31,7 @@ func (u *blockingUpstream) tunnel() (again, busy bool) {
 	gone, _ := u.stopUpload()
 	head, _ := u.response.AppendClient(u.out[:0], &http1.ResponseOptions{Minor: x.request.Minor, Held: x.held, Hold: x.waited})
 	u.in.start += u.headLen
+	x.recordFields(&u.response)
 	x.status, x.appTook = u.response.Status, time.Since(u.startedAt)
 	x.app.gate.Done(u.target, true)
 	if gone || b.write(head) != nil {

@@ -24,6 +24,7 @@ type Record struct {
 	Fields     Fields // of the request
 	Status     int    // that the client has got; 0: none
 	Bytes      int64  // of the body of the app's response
+	Response   []byte // what the format has of the fields of the app's response (Format.AppendResponse); empty: there was none
 	Ending     string // answered, client_left, ...
 	Took       time.Duration
 	Upstream   time.Duration // the app's part; 0: it has not got the request
@@ -48,13 +49,20 @@ func (c *Clock) at(now time.Time) {
 	}
 }
 
-// Fields are the header fields of a request. A field that there is not is empty.
-type Fields interface{ Value(name string) []byte }
+// Fields are the header fields of a request or a response.
+type Fields interface {
+	// Value is that of the first field with that name, or empty.
+	Value(name string) []byte
+	// Find is the value of the first field with that name from an index on; next is the index behind
+	// it, 0 if there is none.
+	Find(name string, from int) (value []byte, next int)
+}
 
 // Format is a parsed format. It does not change.
 type Format struct {
-	json  bool
-	parts []part
+	json     bool
+	parts    []part
+	response []string // names of fields of the response, one for each atom that has one
 }
 
 // part is a text, and an atom behind it.
@@ -92,7 +100,7 @@ func Parse(text string) (*Format, error) {
 		if !ok {
 			return nil, fmt.Errorf("%q is no atom: write %%(NAME)s, and %%%% for a %%", text[:min(len(text), 12)])
 		}
-		atom, err := atomOf(name)
+		atom, err := f.atomOf(name)
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +131,7 @@ var atoms = map[string]func([]byte, *Record) []byte{
 	"h": func(b []byte, r *Record) []byte { return appendHost(b, r.Client) },
 	"l": func(b []byte, _ *Record) []byte { return append(b, '-') },
 	"u": func(b []byte, r *Record) []byte { return appendOrDash(b, userOf(r.Fields.Value("Authorization"))) },
-	"p": func(b []byte, _ *Record) []byte { return append(b, '-') }, // the worker's pid is not known here
+	"p": func(b []byte, _ *Record) []byte { return append(b, '-') }, // which of the workers has accepted is not seen from outside
 	"t": func(b []byte, r *Record) []byte { r.Clock.at(r.Now); return append(b, r.Clock.local...) },
 	"r": func(b []byte, r *Record) []byte {
 		b = append(appendSafe(b, r.Method), ' ')
@@ -131,7 +139,7 @@ var atoms = map[string]func([]byte, *Record) []byte{
 		return strconv.AppendInt(b, int64(r.Minor), 10)
 	},
 	"m": func(b []byte, r *Record) []byte { return appendOrDash(b, r.Method) },
-	"U": func(b []byte, r *Record) []byte { path, _ := cutQuery(r.Target); return appendOrDash(b, path) },
+	"U": func(b []byte, r *Record) []byte { path, _ := cutQuery(r.Target); return appendDecoded(b, path) },
 	"q": func(b []byte, r *Record) []byte { _, query := cutQuery(r.Target); return appendSafe(b, query) },
 	"H": func(b []byte, r *Record) []byte {
 		return strconv.AppendInt(append(b, "HTTP/1."...), int64(r.Minor), 10)
@@ -159,16 +167,23 @@ var atoms = map[string]func([]byte, *Record) []byte{
 	"{resent}x":     func(b []byte, r *Record) []byte { return strconv.AppendInt(b, int64(r.Resent), 10) },
 }
 
-func atomOf(name string) (func([]byte, *Record) []byte, error) {
+func (f *Format) atomOf(name string) (func([]byte, *Record) []byte, error) {
 	if atom := atoms[name]; atom != nil {
 		return atom, nil
 	}
-	if field, ok := strings.CutPrefix(name, "{"); ok {
-		if field, ok := strings.CutSuffix(field, "}i"); ok && field != "" {
-			return func(b []byte, r *Record) []byte { return appendOrDash(b, r.Fields.Value(field)) }, nil
+	if braced, ok := strings.CutPrefix(name, "{"); ok {
+		if field, kind, ok := strings.Cut(braced, "}"); ok && field != "" {
+			switch kind {
+			case "i":
+				return fieldAtom(field), nil
+			case "o":
+				return f.responseAtom(field), nil
+			case "e":
+				return environAtom(field)
+			}
 		}
 	}
-	return nil, fmt.Errorf("%%(%s)s is not known: gunicorn's h l u t r m U q H s b B f a T D M L and {FIELD}i are, and {app}x {ending}x {upstream}x {hold}x {generation}x {resent}x", name)
+	return nil, fmt.Errorf("%%(%s)s is not known: gunicorn's h l u t r m U q H s b B f a T D M L p, {FIELD}i, {FIELD}o and {VARIABLE}e are, and {app}x {ending}x {upstream}x {hold}x {generation}x {resent}x", name)
 }
 
 // Append appends a line with its line feed. What a client has sent cannot end the line, or a quoted
@@ -217,7 +232,7 @@ var optional = []struct{ key, name string }{
 	{`,"forwarded_for":`, "X-Forwarded-For"}, {`,"request_id":`, "X-Request-Id"}, {`,"referer":`, "Referer"}, {`,"user_agent":`, "User-Agent"},
 }
 
-const hex = "0123456789abcdef"
+const digits = "0123456789abcdef"
 
 // text is what a client has sent, or a name.
 type text interface{ ~string | ~[]byte }
@@ -245,7 +260,7 @@ func appendString[T text](b []byte, key string, value T) []byte {
 		if c == '"' || c == '\\' {
 			b = append(b, '\\', c)
 		} else {
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			b = append(b, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
 		}
 	}
 	return append(append(b, value[from:]...), '"')
@@ -257,7 +272,7 @@ func appendSafe[T text](b []byte, value T) []byte {
 	from := 0
 	for i := range len(value) {
 		if c := value[i]; !plain[c] {
-			b = append(append(b, value[from:i]...), '\\', 'x', hex[c>>4], hex[c&15])
+			b = append(append(b, value[from:i]...), '\\', 'x', digits[c>>4], digits[c&15])
 			from = i + 1
 		}
 	}

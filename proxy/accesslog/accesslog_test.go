@@ -10,7 +10,21 @@ import (
 
 type fields map[string]string
 
-func (f fields) Value(name string) []byte { return []byte(f[name]) }
+func (f fields) Value(name string) []byte {
+	value, _ := f.Find(name, 0)
+	return value
+}
+
+// Find finds the lines of a value one after the other: fields of the same name.
+func (f fields) Find(name string, from int) ([]byte, int) {
+	for known, value := range f {
+		values := strings.Split(value, "\n")
+		if strings.EqualFold(known, name) && from < len(values) {
+			return []byte(values[from]), from + 1
+		}
+	}
+	return nil, 0
+}
 
 func record() *Record {
 	return &Record{Now: time.Date(2026, 11, 27, 23, 4, 5, 0, time.UTC), Clock: &Clock{}, App: "shop", Client: netip.MustParseAddrPort("[2001:db8::1]:4711"), Method: []byte("GET"), Target: []byte("/a?b=\"c\"\n"),
@@ -37,7 +51,7 @@ func TestFormats(t *testing.T) {
 }
 
 func TestAFaultyFormatIsNamed(t *testing.T) {
-	for _, format := range []string{"%", "%h", "%(h", "%(h)", "%(x)s", "%({}i)s", "%({server}o)s"} {
+	for _, format := range []string{"%", "%h", "%(h", "%(h)", "%(x)s", "%({}i)s", "%({}o)s", "%({a}z)s", "%({wsgi.url_scheme}e)s", "%({SERVER_NAME}e)s", "%({HTTP_}e)s"} {
 		if _, err := Parse(format); err == nil || !strings.Contains(err.Error(), "%") {
 			t.Errorf("%q: %v", format, err)
 		}
@@ -57,6 +71,46 @@ func TestTheUserIsThatOfBasic(t *testing.T) {
 		if got := string(f.Append(nil, r)); got != want+"\n" {
 			t.Errorf("%q: %q, want %q", authorization, got, want)
 		}
+	}
+}
+
+// These are what gunicorn writes for the same request and response, but for what could end a line or a
+// quoted part: that is escaped.
+func TestAtomsOfTheResponseAndOfTheEnviron(t *testing.T) {
+	response := fields{"Content-Type": "text/plain", "X-Twice": "one\ntwo", "X-Empty": "", "X-Quoted": `a "b"`}
+	for format, want := range map[string]string{
+		"%({content-type}o)s %({X-Twice}o)s":                     "text/plain two",
+		"[%({x-empty}o)s] %({x-none}o)s %({x-quoted}o)s":         `[] - a \x22b\x22`,
+		"%({x-none}o)s %({Content-Type}o)s %(s)s %({x-twice}o)s": "- text/plain 200 two",
+		"%({REQUEST_METHOD}e)s %({raw_uri}e)s %({path_info}e)s":  "GET /a%20b%2?q=%20 /a b%2",
+		"%({query_string}e)s %({SERVER_PROTOCOL}e)s %(U)s":       "q=%20 HTTP/1.1 /a b%2",
+		"%({remote_addr}e)s %({REMOTE_PORT}e)s":                  "2001:db8::1 4711",
+		"%({HTTP_X_TWICE}e)s %({x-twice}i)s %({http_x_none}e)s":  "one,two two -",
+		"%({CONTENT_TYPE}e)s %({CONTENT_LENGTH}e)s %(p)s":        "text/html - -",
+	} {
+		f, err := Parse(format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := record()
+		r.Target, r.Fields = []byte("/a%20b%2?q=%20"), fields{"X-Twice": "one\ntwo", "Content-Type": "text/html"}
+		r.Response = f.AppendResponse(nil, response)
+		if got := string(f.Append(nil, r)); got != want+"\n" {
+			t.Errorf("%s: %q, want %q", format, got, want)
+		}
+		r.Response = nil
+		if got := string(f.Append(nil, r)); strings.Contains(format, "}o") && strings.Contains(got, "text/plain") {
+			t.Errorf("%s without a response: %q", format, got)
+		}
+	}
+	f, err := Parse("%({remote_port}e)s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := record()
+	r.Client = netip.AddrPort{}
+	if got := string(f.Append(nil, r)); got != "-\n" {
+		t.Errorf("the port of a unix socket: %q", got)
 	}
 }
 
@@ -101,7 +155,7 @@ func BenchmarkALine(b *testing.B) {
 func TestALineCostsNoAllocation(t *testing.T) {
 	r, b := record(), make([]byte, 0, 4096)
 	r.Fields = none{}
-	for _, format := range []string{"combined", "json", "%(L)s %({hold}x)s %({generation}x)s %(B)s %(q)s"} {
+	for _, format := range []string{"combined", "json", "%(L)s %({hold}x)s %({generation}x)s %(B)s %(q)s %(U)s %({a}i)s %({a}o)s %({HTTP_A}e)s"} {
 		f, err := Parse(format)
 		if err != nil {
 			t.Fatal(err)
@@ -114,13 +168,14 @@ func TestALineCostsNoAllocation(t *testing.T) {
 
 type none struct{}
 
-func (none) Value(string) []byte { return nil }
+func (none) Value(string) []byte            { return nil }
+func (none) Find(string, int) ([]byte, int) { return nil, 0 }
 
 // Whatever a client sends, a line is one line, and a JSON line is JSON.
 func FuzzALineStaysALine(f *testing.F) {
 	f.Add([]byte("GET"), []byte("/a\r\n\"\\\x00\xff"))
 	all := []*Format{}
-	for _, text := range []string{"combined", "json", "%(r)s %({a}i)s"} {
+	for _, text := range []string{"combined", "json", "%(r)s %(U)s %({a}i)s %({raw_uri}e)s %({http_a}e)s %({a}o)s"} {
 		format, err := Parse(text)
 		if err != nil {
 			f.Fatal(err)
@@ -131,6 +186,7 @@ func FuzzALineStaysALine(f *testing.F) {
 		r := record()
 		r.Method, r.Target, r.Fields = method, target, fields{"a": string(target), "Referer": string(target)}
 		for _, format := range all {
+			r.Response = format.AppendResponse(nil, fields{"a": strings.ReplaceAll(string(target), "\n", "")}) // no value has one
 			line := string(format.Append(nil, r))
 			if strings.Count(line, "\n") != 1 || strings.ContainsAny(line, "\r\x00\x1b") {
 				t.Errorf("%q", line)

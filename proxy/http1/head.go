@@ -161,12 +161,19 @@ func (h *head) valueOf(f *field) []byte { return h.buf[f.value:f.valueEnd] }
 
 // lookup returns the value of the first field with that name, or nil.
 func (h *head) lookup(name string) []byte {
-	for i := range h.fields {
+	value, _ := h.Find(name, 0)
+	return value
+}
+
+// Find returns the value of the first field with that name from an index on, and the index behind it;
+// 0: there is none. Letter case is ignored.
+func (h *head) Find(name string, from int) (value []byte, next int) {
+	for i := from; i < len(h.fields); i++ {
 		if f := &h.fields[i]; sameName(h.nameOf(f), name) {
-			return h.valueOf(f)
+			return h.valueOf(f), i + 1
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // sameName compares field names without regard to letter case.

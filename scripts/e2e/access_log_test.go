@@ -30,7 +30,7 @@ var (
 )
 
 // atoms are those whose values tideover and gunicorn must agree on.
-const atoms = `%({x-request-id}i)s "%(r)s" %(m)s %(U)s %(q)s %(H)s %(s)s %(B)s %(b)s "%(f)s" "%(a)s" %(l)s %(u)s nonce=%({x-request-id}i)s`
+const atoms = `%({x-request-id}i)s "%(r)s" %(m)s %(U)s %(q)s %(H)s %(s)s %(B)s %(b)s "%(f)s" "%(a)s" %(l)s %(u)s %({content-type}o)s %({x-none}o)s %({REQUEST_METHOD}e)s %({raw_uri}e)s %({REMOTE_ADDR}e)s %({remote_port}e)s "%({HTTP_USER_AGENT}e)s" %({CONTENT_TYPE}e)s nonce=%({x-request-id}i)s`
 
 // Each request has one line, over reloads, restarts, crashes and upgrades; and with gunicorn's atoms it
 // is the one that gunicorn writes.

@@ -210,7 +210,7 @@ var appKeys = []Key{
 	app("log.access_slow", duration, `"1s"`, Live, func(a *App) *time.Duration { return &a.Log.AccessSlow },
 		"what a slow request takes, held time included"),
 	app("log.access_format", checked("format", checkAccessFormat), `"combined"`, Live, func(a *App) *string { return &a.Log.AccessFormat },
-		`"combined", "json" (with hold_s, upstream_s, generation, resent), or a line with gunicorn's atoms, such as "%(h)s %(r)s %(s)s %(L)s"; tideover's own atoms are %({hold}x)s, %({upstream}x)s, %({generation}x)s, %({resent}x)s, %({ending}x)s, %({app}x)s`),
+		`"combined", "json" (with hold_s, upstream_s, generation, resent), or a line with gunicorn's atoms, such as "%(h)s %(r)s %(s)s %(L)s", fields of request and response as %({referer}i)s and %({location}o)s, and what the request defines of the environ as %({HTTP_COOKIE}e)s; %(p)s is "-"; tideover's own atoms are %({hold}x)s, %({upstream}x)s, %({generation}x)s, %({resent}x)s, %({ending}x)s, %({app}x)s`),
 	app("log.access_file", filePath, "", Live, func(a *App) *string { return &a.Log.AccessFile },
 		"file for the access log alone, rotated as log.file is; relative to directory; left out: the lines are among the app's output"),
 
