@@ -250,10 +250,15 @@ func (a *appChange) differ() {
 	}
 }
 
-// daemonChanges returns the settings of [daemon] that differ: those that are changed at once, and what
+// daemonChanges returns the settings of [daemon] and [fleet] that differ: those that are changed at once, and what
 // is to be said of those that need a new daemon.
 func (c *reconciliation) daemonChanges() (live []api.SettingChange, others []string) {
-	for _, d := range config.DaemonDifferences(&c.shared.source.inForce.Load().Daemon, &c.file.Daemon) {
+	inForce := c.shared.source.inForce.Load()
+	for _, d := range config.FleetDifferences(&inForce.Fleet, &c.file.Fleet) {
+		before, after := d.Texts()
+		live = append(live, api.SettingChange{Key: "fleet." + d.Key.Path, Before: before, After: after, Takes: string(d.Key.Change)})
+	}
+	for _, d := range config.DaemonDifferences(&inForce.Daemon, &c.file.Daemon) {
 		if d.Key.Change == config.Live {
 			before, after := d.Texts()
 			live = append(live, api.SettingChange{Key: "daemon." + d.Key.Path, Before: before, After: after, Takes: string(d.Key.Change)})

@@ -120,6 +120,9 @@ func completeHelp(cmd *cobra.Command, given []string, _ string) ([]cobra.Complet
 		for _, k := range config.DaemonKeys() {
 			pages = append(pages, "daemon."+k.Path)
 		}
+		for _, k := range config.FleetKeys() {
+			pages = append(pages, "fleet."+k.Path)
+		}
 	}
 	return pages, cobra.ShellCompDirectiveNoFileComp
 }

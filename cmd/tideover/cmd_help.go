@@ -22,6 +22,7 @@ const frontPage = `Keeps Python web apps answering while they restart.
 Serve      run · reload · rollback · restart · start · stop · apply · shutdown
 Look       status · top · logs · history · events · wait · pid
 Traffic    hold · release · drain · undrain · signal
+Fleet      rollout · fleet
 More       init · check · doctor · import · move · completion · version · help
 
 tideover help VERB     one verb: examples, flags, exit codes
@@ -66,6 +67,7 @@ const exitCodes = `Exit codes of every verb:
    8  down         the reload failed and nothing serves; requests are held
    9  busy         another operation runs and --no-queue was given
   10  timeout      this command stopped waiting; what has begun goes on
+  11  halted       a rollout has stopped at a failure; other hosts serve
 
 With several apps, it is the worst of their codes. "hold APP -- COMMAND" exits
 with the command's own code.

@@ -27,6 +27,8 @@ those of a section: "help config hold".
 	writeKeys(&b, config.AppKeys())
 	b.WriteString("[daemon]\n\n")
 	writeKeys(&b, config.DaemonKeys())
+	b.WriteString("[fleet]\n\n")
+	writeKeys(&b, config.FleetKeys())
 	b.WriteString("include = [\"conf.d/*.toml\"] at the top of the main file reads more files.\n")
 	return b.String()
 }
@@ -86,7 +88,7 @@ func keyPage(name string) (string, error) {
 		head   string
 		prefix string
 		keys   []config.Key
-	}{{"[app.NAME], and for all apps [defaults]", "", config.AppKeys()}, {"[daemon]", "daemon.", config.DaemonKeys()}} {
+	}{{"[app.NAME], and for all apps [defaults]", "", config.AppKeys()}, {"[daemon]", "daemon.", config.DaemonKeys()}, {"[fleet]", "fleet.", config.FleetKeys()}} {
 		wanted := slices.DeleteFunc(slices.Clone(table.keys), func(k config.Key) bool {
 			full := table.prefix + k.Path
 			return full != path && k.Path != path && !strings.HasPrefix(full, path+".")

@@ -80,7 +80,7 @@ func commandManPage(root *cobra.Command, date string) string {
 func configManPage(date string) string {
 	m := newManPage("TIDEOVER.TOML", 5, date, "tideover.toml \\- configuration of tideover")
 	m.section("DESCRIPTION")
-	m.text(`The file is TOML. It has a table [app.NAME] for each app, [defaults] with the same keys for all apps, and [daemon].
+	m.text(`The file is TOML. It has a table [app.NAME] for each app, [defaults] with the same keys for all apps, [daemon], and [fleet] for many hosts.
 An unknown key is an error. "tideover check FILE" finds all errors; "tideover apply" puts a changed file into effect.`)
 	m.text(`Durations and sizes have units: "500ms", "30s", "2m", "7d"; "8190B", "64KiB", "100MiB". ` +
 		`The word in brackets says when a change takes effect: at once (live), with the next generation (reload), ` +
@@ -95,6 +95,9 @@ An unknown key is an error. "tideover check FILE" finds all errors; "tideover ap
 	m.section("KEYS OF THE DAEMON")
 	m.text("In [daemon].")
 	m.keys(config.DaemonKeys())
+	m.section("KEYS OF THE FLEET")
+	m.text("In [fleet].")
+	m.keys(config.FleetKeys())
 	m.seeAlso("tideover(1), tideover(7)")
 	return m.String()
 }

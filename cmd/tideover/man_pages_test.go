@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ func TestManPagesAreComplete(t *testing.T) {
 		})
 	}
 	keys := configManPage("")
-	for _, k := range append(config.AppKeys(), config.DaemonKeys()...) {
+	for _, k := range slices.Concat(config.AppKeys(), config.DaemonKeys(), config.FleetKeys()) {
 		if !strings.Contains(keys, "\n.BR \""+k.Path) {
 			t.Errorf("tideover.toml(5) does not have %s", k.Path)
 		}

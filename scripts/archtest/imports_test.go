@@ -15,10 +15,10 @@ const module = "tideover"
 var walls = map[string][]string{
 	"cmd/tideover": {"cmd/tideover/internal/daemon", "cmd/tideover/internal/doctor", "cmd/tideover/internal/move", "cmd/tideover/internal/project",
 		"cmd/tideover/internal/supervisorctl", "cmd/tideover/internal/term", "cmd/tideover/internal/top", "listener",
-		"supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/handoff", "supervisor/logs",
+		"supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/control", "supervisor/fleet", "supervisor/fleet/etcd", "supervisor/handoff", "supervisor/logs",
 		"supervisor/monitor", "supervisor/process", "supervisor/safepath", "supervisor/supervisordconf"},
 	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term", "proxy/awake",
-		"supervisor", "supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/confine", "supervisor/control", "supervisor/handoff", "supervisor/logs",
+		"supervisor", "supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/confine", "supervisor/control", "supervisor/fleet", "supervisor/handoff", "supervisor/logs",
 		"supervisor/monitor", "supervisor/process", "supervisor/relay", "supervisor/safepath", "listener"},
 	"cmd/tideover/internal/move": {"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/process", "supervisor/safepath",
 		"supervisor/supervisordconf"},
@@ -30,7 +30,7 @@ var walls = map[string][]string{
 
 	"cmd/tideover/internal/supervisorctl": {"supervisor/supervisordconf", "supervisor/xmlrpc"},
 
-	"supervisor/admin":   {"listener", "supervisor/admin/page", "supervisor/admin/supervisord", "supervisor/api", "supervisor/confine", "supervisor/control", "supervisor/pathwatch"},
+	"supervisor/admin":   {"listener", "supervisor/fleet", "supervisor/fleet/etcd", "supervisor/fleet/member", "supervisor/admin/page", "supervisor/admin/supervisord", "supervisor/api", "supervisor/confine", "supervisor/control", "supervisor/pathwatch"},
 	"supervisor/metrics": {"proxy", "proxy/remote", "supervisor/api"},
 	"supervisor/control": {"supervisor/api", "supervisor/logs", "supervisor/pathwatch"},
 

@@ -19,6 +19,8 @@ const maxMessage = 64 << 10
 // order is the first message of the daemon.
 type order struct {
 	Confinement confine.Options `json:"confinement"`
+	// SystemRoots has the certificates of the system read, while they can be.
+	SystemRoots bool `json:"system_roots,omitempty"`
 }
 
 // door is a message of the daemon with a listening socket. Those messages follow when the process is
@@ -28,6 +30,9 @@ type door struct {
 	For endpoint `json:"for,omitempty"`
 	// Of the last one:
 	Supervisor Supervisor `json:"supervisor"`
+	// Of one with a connection, of connectionEndpoint: the answer to a question.
+	ID    int    `json:"id,omitempty"`
+	Error string `json:"error,omitempty"`
 }
 
 // readiness is the answer to order: the process is confined, or why it is not.

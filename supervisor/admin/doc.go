@@ -7,6 +7,9 @@
 // supervisor, which it asks over a socket pair (control.ServeViewer), in a role that only looks unless
 // clients of supervisord are answered. Its death costs the requests that it was answering.
 //
+// With [fleet] it takes this host's turns in rollouts (fleet.go, package member): it speaks with etcd over
+// connections that the daemon makes for it, and may then reload, hold and drain apps.
+//
 // keeper.go is the side of the daemon: it binds the addresses, starts the process, verifies its
 // confinement, sends it the listening sockets (channel.go), and starts another one when it ends;
 // rebind.go binds a unix socket again whose file was removed.

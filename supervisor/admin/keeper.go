@@ -76,6 +76,7 @@ type Addresses struct {
 	SocketUID  int // -1: this process
 	SocketGID  int // -1: that of this process
 	Supervisor Supervisor
+	Fleet      Fleet
 }
 
 // Supervisor is what is to be known to answer clients of supervisord.
@@ -115,6 +116,8 @@ func (a Addresses) needed() control.Access {
 	switch {
 	case a.Socket != "", a.HTTP != "" && a.Supervisor.User != "":
 		return control.Drive
+	case a.Fleet.on():
+		return control.Operate
 	case a.HTTP != "":
 		return control.Read
 	}
@@ -161,7 +164,7 @@ func (k *Keeper) Prepare(to Addresses, later bool) (Change, error) {
 	if to.equal(k.wanted) && !k.missing {
 		return Change{Commit: func() {}, Discard: func() {}}, nil
 	}
-	if len(to.all()) > 0 {
+	if len(to.all()) > 0 || to.Fleet.on() {
 		var err error
 		if k.confinement, err = k.options.Confinement(); err != nil {
 			return Change{}, fmt.Errorf("admin process: %w", err)
@@ -364,7 +367,7 @@ func (k *Keeper) Run(ctx context.Context) {
 func (k *Keeper) start(ctx context.Context) (*roleProcess, error) {
 	k.mu.Lock()
 	sockets, to, o := k.sockets, k.wanted, k.confinement
-	if len(sockets) == 0 || k.halted {
+	if len(sockets) == 0 && !to.Fleet.on() || k.halted {
 		k.mu.Unlock()
 		return nil, nil
 	}
@@ -382,11 +385,14 @@ func (k *Keeper) start(ctx context.Context) (*roleProcess, error) {
 				k.options.Logger.Error("cannot answer admin process", "error", err)
 			}
 		})
-		err = p.confine(sockets, to.Supervisor, o)
+		err = p.confine(sockets, to, o)
 	}
 	if err != nil {
 		k.forget(p)
 		return nil, err
+	}
+	if to.Fleet.on() {
+		k.serving.Go(func() { k.answerMember(ctx, p, to.Fleet) })
 	}
 	k.options.Logger.Info("admin process started", "address", slices.Sorted(maps.Values(to.all())), "pid", p.cmd.Process.Pid)
 	if !k.shown {

@@ -74,8 +74,8 @@ func fork() (*roleProcess, error) {
 
 // confine has the process confine itself, verifies that, and sends it the listening sockets. After
 // an error the process is gone.
-func (p *roleProcess) confine(sockets map[endpoint]*listener.Public, s Supervisor, o confine.Options) error {
-	err := p.order(sockets, s, o)
+func (p *roleProcess) confine(sockets map[endpoint]*listener.Public, to Addresses, o confine.Options) error {
+	err := p.order(sockets, to, o)
 	if err == nil {
 		return nil
 	}
@@ -86,9 +86,9 @@ func (p *roleProcess) confine(sockets map[endpoint]*listener.Public, s Superviso
 	return err
 }
 
-func (p *roleProcess) order(sockets map[endpoint]*listener.Public, s Supervisor, o confine.Options) error {
+func (p *roleProcess) order(sockets map[endpoint]*listener.Public, to Addresses, o confine.Options) error {
 	p.channel.conn.SetDeadline(time.Now().Add(startTimeout))
-	if err := p.channel.send(order{o}, nil); err != nil {
+	if err := p.channel.send(order{Confinement: o, SystemRoots: to.Fleet.needsSystemRoots()}, nil); err != nil {
 		return err
 	}
 	var r readiness
@@ -107,7 +107,10 @@ func (p *roleProcess) order(sockets map[endpoint]*listener.Public, s Supervisor,
 			return err
 		}
 	}
-	if err := p.channel.send(door{Supervisor: s}, nil); err != nil {
+	if err := p.sendFleet(to.Fleet); err != nil {
+		return err
+	}
+	if err := p.channel.send(door{Supervisor: to.Supervisor}, nil); err != nil {
 		return err
 	}
 	return p.channel.conn.SetDeadline(time.Time{})

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,9 @@ func runRole() error {
 		return err
 	}
 	host, _ := os.Hostname() // the page is without it after an error
+	if o.SystemRoots {
+		x509.SystemCertPool() // it is kept; without it, no certificate is valid
+	}
 	measures, err := confine.Confine(o.Confinement)
 	r := readiness{Measures: measures}
 	if err != nil {
@@ -63,61 +67,84 @@ func runRole() error {
 	if failed := daemon.send(r, nil); err != nil || failed != nil {
 		return errors.Join(err, failed)
 	}
-	doors, about, err := receiveDoors(daemon)
+	all, err := receiveDoors(daemon)
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return serve(daemon, client, doors, about, host)
+	return serve(daemon, client, all, host)
+}
+
+// received is what the daemon sends before the process answers.
+type received struct {
+	doors map[endpoint]net.Listener
+	about Supervisor
+	fleet Fleet
 }
 
 // receiveDoors receives the listening sockets, and what is to be known of those for clients of
-// supervisord.
-func receiveDoors(daemon channel) (doors map[endpoint]net.Listener, about Supervisor, err error) {
-	doors = map[endpoint]net.Listener{}
+// supervisord and of the fleet.
+func receiveDoors(daemon channel) (received, error) {
+	all := received{doors: map[endpoint]net.Listener{}}
 	for {
-		d, socket, err := receiveDoor(daemon)
+		d, file, err := receiveDoor(daemon)
+		switch {
+		case err != nil:
+			return all, err
+		case file == nil:
+			all.about = d.Supervisor
+			return all, nil
+		case d.For == fleetEndpoint:
+			all.fleet, err = readFleet(file)
+		default:
+			all.doors[d.For], err = listenerOf(file)
+		}
 		if err != nil {
-			return nil, about, err
+			return all, err
 		}
-		if socket == nil {
-			return doors, d.Supervisor, nil
-		}
-		doors[d.For] = socket
 	}
 }
 
-// receiveDoor receives a message, and the listening socket that is with it, or nil.
-func receiveDoor(daemon channel) (d door, socket net.Listener, err error) {
-	file, err := daemon.receive(&d)
-	if err != nil || file == nil {
-		return d, nil, err
-	}
+// receiveDoor receives a message, and the file that is with it, or nil.
+func receiveDoor(daemon channel) (d door, file *os.File, err error) {
+	file, err = daemon.receive(&d)
+	return d, file, err
+}
+
+// listenerOf takes a descriptor over.
+func listenerOf(file *os.File) (net.Listener, error) {
 	defer file.Close()
-	socket, err = net.FileListener(file)
-	return d, socket, err
+	return net.FileListener(file)
 }
 
 // formerTime is how long a unix socket is accepted from whose path another one has: clients that had
 // found the file may be about to connect.
 const formerTime = 2 * time.Second
 
-// receiveAgain receives the unix sockets that take the place of others, until the daemon closes the
-// channel.
-func receiveAgain(daemon channel, doors map[endpoint]net.Listener, accept func(endpoint, net.Listener)) error {
+// receiveAgain receives the unix sockets that take the place of others, and the connections that the
+// dialer has asked for, until the daemon closes the channel.
+func receiveAgain(daemon channel, doors map[endpoint]net.Listener, accept func(endpoint, net.Listener), dialed *dialer) error {
 	for {
-		d, fresh, err := receiveDoor(daemon)
+		d, file, err := receiveDoor(daemon)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
+		if d.For == connectionEndpoint && dialed != nil {
+			dialed.answer(d, file)
+			continue
+		}
 		former, ok := doors[d.For].(*net.UnixListener)
-		if fresh == nil || !ok {
+		if file == nil || !ok {
 			return errors.New("a message of the channel is not expected")
+		}
+		fresh, err := listenerOf(file)
+		if err != nil {
+			return err
 		}
 		former.SetDeadline(time.Now().Add(formerTime))
 		doors[d.For] = fresh
@@ -126,7 +153,8 @@ func receiveAgain(daemon channel, doors map[endpoint]net.Listener, accept func(e
 }
 
 // serve answers on the sockets until the daemon closes the channel, or one of them fails.
-func serve(daemon channel, client *control.Client, doors map[endpoint]net.Listener, about Supervisor, host string) error {
+func serve(daemon channel, client *control.Client, all received, host string) error {
+	doors, about := all.doors, all.about
 	asked := newSource(client)
 	shown := page.New(page.Options{Source: client, Host: host})
 	calls := supervisord.NewService(client, about.Identifier)
@@ -147,8 +175,20 @@ func serve(daemon channel, client *control.Client, doors map[endpoint]net.Listen
 	for at, listener := range doors {
 		accept(at, listener)
 	}
+	var dialed *dialer
+	if all.fleet.on() {
+		dialed = newDialer(daemon, all.fleet.Etcd)
+		member, err := newMember(all.fleet, client, dialed)
+		if err != nil {
+			return err
+		}
+		taking, end := context.WithCancel(context.Background())
+		left := make(chan struct{})
+		go func() { member.Run(taking); close(left) }()
+		defer func() { end(); <-left }()
+	}
 	ended := make(chan error, 1)
-	go func() { ended <- receiveAgain(daemon, doors, accept) }()
+	go func() { ended <- receiveAgain(daemon, doors, accept, dialed) }()
 	failed := make(chan error, 1)
 	if doors[adminEndpoint] != nil {
 		go func() { failed <- shown.Run(context.Background()) }()

@@ -114,9 +114,10 @@ func TestClientsOfSupervisordAreAnsweredWithTheirRights(t *testing.T) {
 func TestTheProcessMayNoMoreThanItsAddressesNeed(t *testing.T) {
 	with := Supervisor{User: "deploy", Password: "secret"}
 	for want, all := range map[control.Access][]Addresses{
-		control.Look:  {{}, {Admin: ":1"}},
-		control.Read:  {{HTTP: ":1"}, {Admin: ":1", HTTP: ":2"}},
-		control.Drive: {{HTTP: ":1", Supervisor: with}, {Socket: "/a"}, {Socket: "/a", HTTP: ":1"}},
+		control.Look:    {{}, {Admin: ":1"}},
+		control.Read:    {{HTTP: ":1"}, {Admin: ":1", HTTP: ":2"}},
+		control.Operate: {{Admin: ":1", Fleet: Fleet{Etcd: []string{"http://127.0.0.1:2379"}}}, {HTTP: ":1", Fleet: Fleet{Etcd: []string{"http://127.0.0.1:2379"}}}},
+		control.Drive:   {{HTTP: ":1", Supervisor: with}, {Socket: "/a"}, {Socket: "/a", HTTP: ":1"}},
 	} {
 		for _, a := range all {
 			if got := a.needed(); got != want {

@@ -232,7 +232,7 @@ type ApplyResult struct {
 	Result string      `json:"result"` // ok, failed, dry run
 	Exit   Exit        `json:"exit"`   // of several, the worst
 	Apps   []AppChange `json:"apps"`
-	// Settings of [daemon] that differ and are changed in the running daemon.
+	// Settings of [daemon] and [fleet] that differ and are changed in the running daemon.
 	Settings []SettingChange `json:"settings,omitempty"`
 	Warnings []string        `json:"warnings,omitempty"` // of the configuration; settings of [daemon] that need a new start
 	Error    string          `json:"error,omitempty"`

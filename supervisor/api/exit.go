@@ -21,13 +21,14 @@ const (
 	ExitDown       Exit = 8  // the reload failed and nothing serves
 	ExitBusy       Exit = 9  // another operation runs and the caller would not queue
 	ExitTimeout    Exit = 10 // the client stopped waiting; the daemon goes on
+	ExitHalted     Exit = 11 // a rollout has stopped at a failure
 )
 
 // Worse reports whether e says more than other about what several operations
 // came to: what is down first, then what kept its old code, and last what was
 // not even tried.
 func (e Exit) Worse(other Exit) bool {
-	gravity := [...]Exit{ExitOK, ExitBusy, ExitUsage, ExitNoSuchApp, ExitNotRunning, ExitDenied, ExitTimeout, ExitConfig, ExitError, ExitKeptOld, ExitDown}
+	gravity := [...]Exit{ExitOK, ExitBusy, ExitUsage, ExitNoSuchApp, ExitNotRunning, ExitDenied, ExitTimeout, ExitConfig, ExitError, ExitHalted, ExitKeptOld, ExitDown}
 	return slices.Index(gravity[:], e) > slices.Index(gravity[:], other)
 }
 

@@ -11,6 +11,7 @@ import (
 type File struct {
 	Path     string // of the main file, absolute
 	Daemon   Daemon
+	Fleet    Fleet
 	Apps     []*App // in the order they are written
 	Includes []Include
 	Warnings []Problem

@@ -26,8 +26,8 @@ type Key struct {
 	Values  []Choice // of a key with a few values
 
 	schema schema               // the values that it accepts
-	field  func(any) any        // returns a pointer to the field of an *App or *Daemon
-	set    func(any, any) error // sets the field of an *App or *Daemon from a decoded TOML value
+	field  func(any) any        // returns a pointer to the field of an *App, *Daemon or *Fleet
+	set    func(any, any) error // sets the field of an *App, *Daemon or *Fleet from a decoded TOML value
 }
 
 // Choice is one of the values of a key with a few values.
@@ -51,7 +51,7 @@ func AppKeys() []Key { return appKeys }
 // DaemonKeys lists the keys of [daemon], in order.
 func DaemonKeys() []Key { return daemonKeys }
 
-// key returns the Key for the field that at points to. S is App or Daemon, T the
+// key returns the Key for the field that at points to. S is App, Daemon or Fleet, T the
 // type of the field.
 func key[S, T any](path string, k valueType[T], def string, change Change, at func(*S) *T, meaning string) Key {
 	return Key{

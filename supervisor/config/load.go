@@ -152,6 +152,10 @@ func (l *loader) use(main *source) {
 	if table, ok := l.table(main, main.tree, "daemon"); ok {
 		l.settings(reading{src: main, keys: daemonKeys, into: &l.file.Daemon, scope: "[daemon]"}, []string{"daemon"}, table, nil)
 	}
+	setDefaults(fleetKeys, &l.file.Fleet)
+	if table, ok := l.table(main, main.tree, "fleet"); ok {
+		l.settings(reading{src: main, keys: fleetKeys, into: &l.file.Fleet, scope: "[fleet]"}, []string{"fleet"}, table, nil)
+	}
 	l.checkStop(main)
 	l.readDefaults(main)
 	for _, src := range sources {
@@ -218,6 +222,9 @@ func (l *loader) includes(main *source) (all []*source) {
 	return all
 }
 
+// mainKeys are the keys at the top level that only the main file may have.
+var mainKeys = []string{"daemon", "defaults", "fleet", "include"}
+
 // topLevel reports unknown keys at the top level of a file, and those that only the
 // main file may have.
 func (l *loader) topLevel(src *source) {
@@ -226,8 +233,8 @@ func (l *loader) topLevel(src *source) {
 		case l.full():
 			return
 		case name == "app":
-		case src == l.main && slices.Contains([]string{"daemon", "defaults", "include"}, name):
-		case slices.Contains([]string{"daemon", "defaults", "include"}, name):
+		case src == l.main && slices.Contains(mainKeys, name):
+		case slices.Contains(mainKeys, name):
 			l.addProblem(src, []string{name}, false, fmt.Errorf("%s belongs into the main file", name))
 		default:
 			l.addProblem(src, []string{name}, false, unknownTopError(name))
@@ -237,7 +244,7 @@ func (l *loader) topLevel(src *source) {
 
 func unknownTopError(name string) error {
 	message := fmt.Sprintf("unknown key %q", name)
-	if near := Nearest(name, []string{"app", "daemon", "defaults", "include"}); near != "" {
+	if near := Nearest(name, append([]string{"app"}, mainKeys...)); near != "" {
 		return &hintedError{message, fmt.Sprintf("did you mean %s?", near)}
 	}
 	if known := suggestKey(name, appKeys); known != "" || hasSection(appKeys, name) {
@@ -245,6 +252,9 @@ func unknownTopError(name string) error {
 	}
 	if known := suggestKey(name, daemonKeys); known != "" {
 		return &hintedError{message, known + " belongs under [daemon]"}
+	}
+	if known := suggestKey(name, fleetKeys); known != "" {
+		return &hintedError{message, known + " belongs under [fleet]"}
 	}
 	return errors.New(message)
 }

@@ -90,12 +90,14 @@ func (i *inspector) checkDaemonPaths(f *File) {
 		admin = "" // TCP
 	}
 	for _, p := range []struct {
-		key, path string
-		dir       bool
+		table, key, path string
+		dir              bool
 	}{
-		{"socket", d.Socket, false}, {"state_dir", d.StateDir, true}, {"runtime_dir", d.RuntimeDir, true},
-		{"pidfile", d.Pidfile, false}, {"spool_dir", d.SpoolDir, true}, {"admin", admin, false},
-		{"supervisor_socket", d.Supervisor.Socket, false}, {"supervisor_password_file", d.Supervisor.PasswordFile, false},
+		{"daemon", "socket", d.Socket, false}, {"daemon", "state_dir", d.StateDir, true}, {"daemon", "runtime_dir", d.RuntimeDir, true},
+		{"daemon", "pidfile", d.Pidfile, false}, {"daemon", "spool_dir", d.SpoolDir, true}, {"daemon", "admin", admin, false},
+		{"daemon", "supervisor_socket", d.Supervisor.Socket, false}, {"daemon", "supervisor_password_file", d.Supervisor.PasswordFile, false},
+		{"fleet", "ca", f.Fleet.CA, false}, {"fleet", "cert", f.Fleet.Cert, false}, {"fleet", "key", f.Fleet.Key, false},
+		{"fleet", "password_file", f.Fleet.PasswordFile, false},
 	} {
 		file := p.path
 		if p.dir {
@@ -105,7 +107,7 @@ func (i *inspector) checkDaemonPaths(f *File) {
 			continue
 		}
 		if _, err := (safepath.Opener{}).Access(file); err != nil {
-			i.found = append(i.found, f.main.problem(f.main.find([]string{"daemon", p.key}).key, fmt.Sprintf("%s: %s", p.path, reason(err))))
+			i.found = append(i.found, f.main.problem(f.main.find([]string{p.table, p.key}).key, fmt.Sprintf("%s: %s", p.path, reason(err))))
 		}
 	}
 }

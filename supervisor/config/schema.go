@@ -69,7 +69,7 @@ func merged(a, b schema) schema {
 // the configuration is read. It accepts every valid configuration; what it cannot express
 // (users that exist, addresses that collide, commands of gunicorn) only `tideover check` finds.
 func JSONSchema() ([]byte, error) {
-	settings, daemon := tableSchema(AppKeys()), tableSchema(DaemonKeys())
+	settings, daemon, fleet := tableSchema(AppKeys()), tableSchema(DaemonKeys()), tableSchema(FleetKeys())
 	file := schema{
 		"$schema": "http://json-schema.org/draft-07/schema#",
 		"title":   "tideover.toml", "description": "Configuration of tideover",
@@ -82,6 +82,7 @@ func JSONSchema() ([]byte, error) {
 			"app": schema{"type": "object", "propertyNames": appName.schema,
 				"additionalProperties": schema{"$ref": "#/definitions/app"}},
 			"daemon": daemon,
+			"fleet":  fleet,
 		},
 		// an app has a command, unless [defaults] has one
 		"if":   schema{"required": []string{"defaults"}, "properties": schema{"defaults": schema{"required": []string{"command"}}}},

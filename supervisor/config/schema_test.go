@@ -102,7 +102,7 @@ func TestSchemaAcceptsTheDefaults(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	for table, keys := range map[string][]Key{"defaults": AppKeys(), "daemon": DaemonKeys()} {
+	for table, keys := range map[string][]Key{"defaults": AppKeys(), "daemon": DaemonKeys(), "fleet": FleetKeys()} {
 		for _, k := range keys {
 			values := []string{k.Default}
 			for _, v := range k.Values {

@@ -78,6 +78,7 @@ func (l *loader) checkAll() {
 	}
 	l.checkAgents(addresses)
 	l.checkAdmin(addresses)
+	l.checkFleet()
 	if len(l.apps) == 0 && l.errors == 0 {
 		l.add(noApp(l.main.path))
 	}

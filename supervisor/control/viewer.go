@@ -13,13 +13,14 @@ import (
 type Access int
 
 const (
-	Look  Access = iota // at the state of the apps
-	Read                // also what they have written
-	Drive               // also start, stop, reload, apply, signal and shutdown
+	Look    Access = iota // at the state of the apps
+	Read                  // also what they have written
+	Operate               // also reload, hold and drain, as a member of socket_group
+	Drive                 // also start, stop, reload, apply, signal and shutdown
 )
 
 // role is that of an Access.
-func (a Access) role() role { return []role{roleViewer, roleReader, roleSupervisor}[a] }
+func (a Access) role() role { return []role{roleViewer, roleReader, roleOperator, roleSupervisor}[a] }
 
 // viewerConn is the daemon's end of a socket pair.
 type viewerConn struct {

@@ -96,9 +96,10 @@ func TestTheViewersServerEndsWithEitherEnd(t *testing.T) {
 
 func TestAProcessOfTheDaemonMayDoWhatItsAccessSays(t *testing.T) {
 	for access, may := range map[Access]map[string]bool{
-		Look:  {},
-		Read:  {"programs": true, "text": true},
-		Drive: {"programs": true, "text": true, "stop": true, "apply": true, "signal": true, "clear": true, "reread": true, "add": true, "remove": true, "renew": true},
+		Look:    {},
+		Read:    {"programs": true, "text": true},
+		Operate: {"programs": true, "text": true, "release": true},
+		Drive:   {"release": true, "programs": true, "text": true, "stop": true, "apply": true, "signal": true, "clear": true, "reread": true, "add": true, "remove": true, "renew": true},
 	} {
 		fake := newFake("shop")
 		close(fake.finish)
@@ -107,6 +108,7 @@ func TestAProcessOfTheDaemonMayDoWhatItsAccessSays(t *testing.T) {
 		for name, ask := range map[string]func() error{
 			"programs": func() error { _, err := client.Programs(ctx, false); return err },
 			"text":     func() error { _, err := client.LogText(ctx, api.LogTextQuery{App: "shop"}); return err },
+			"release":  func() error { _, err := client.Release(ctx, "shop"); return err },
 			"stop":     func() error { _, err := client.Do(ctx, api.Request{Verb: api.Stop, App: "shop"}, nil); return err },
 			"apply":    func() error { _, err := client.Apply(ctx, api.ApplyRequest{}, nil); return err },
 			"signal":   func() error { return client.Signal(ctx, "shop", unix.SIGUSR1) },

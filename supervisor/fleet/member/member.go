@@ -49,13 +49,23 @@ type Options struct {
 	Log func(Event)
 }
 
+// Kind is what an Event is.
+type Kind string
+
+const (
+	Joined    Kind = "joined"     // etcd is reached, and the host is a member
+	NotJoined Kind = "not joined" // the reason is in Error
+	TurnBegun Kind = "turn begun"
+	TurnEnded Kind = "turn ended" // with an Error if it has failed
+	Halted    Kind = "halted"     // by this host, because of another one
+)
+
 // Event is for the log of the daemon.
 type Event struct {
-	Message string
-	Warning bool
-	Error   string
-	App     string
-	ID      string // of the rollout
+	Kind  Kind   `json:"kind"`
+	Error string `json:"error,omitempty"`
+	App   string `json:"app,omitempty"`
+	ID    string `json:"id,omitempty"` // of the rollout
 }
 
 // Member is the part of one host.
@@ -72,7 +82,7 @@ type Member struct {
 	outcome *fleet.Done // of the turn, to be put
 	said    hostRecord  // what was put for the host
 	missing map[string]time.Time
-	logged  string
+	logged  string // why it is no member
 }
 
 // hostRecord is a record with the session whose lease its key has.
@@ -83,7 +93,7 @@ type hostRecord struct {
 
 // New returns a Member.
 func New(o Options) *Member {
-	return &Member{options: o, session: newSession(o.Store, o.Process), worked: make(chan fleet.Done, 1), missing: map[string]time.Time{}}
+	return &Member{options: o, session: newSession(o.Store, o.Process), worked: make(chan fleet.Done, 1), missing: map[string]time.Time{}, logged: "not tried yet"}
 }
 
 // Run takes part until ctx ends. A turn that is open then stays open: what the supervisor does in it
@@ -129,27 +139,26 @@ func (m *Member) follow(ctx context.Context, updates chan<- etcd.Update) {
 func (m *Member) apply(u etcd.Update) {
 	view, err := etcd.Apply(m.view, u)
 	if err != nil {
-		m.note("cannot read keys of the fleet", err)
+		m.note("a key cannot be read", err)
 		m.view = nil
 		return
 	}
 	m.view = view
 }
 
-// note logs an error once, until there is another one or none.
-func (m *Member) note(message string, err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text == m.logged {
+// note logs why the host is no member, once until there is another reason or none.
+func (m *Member) note(what string, err error) {
+	if err == nil {
+		if m.logged != "" {
+			m.logged = ""
+			m.options.Log(Event{Kind: Joined})
+		}
 		return
 	}
-	if m.logged = text; err == nil {
-		m.options.Log(Event{Message: "fleet reached"})
-		return
+	if text := what + ": " + err.Error(); text != m.logged {
+		m.logged = text
+		m.options.Log(Event{Kind: NotJoined, Error: text})
 	}
-	m.options.Log(Event{Message: message, Error: text, Warning: true})
 }
 
 // act does what is to be done now.
@@ -157,11 +166,10 @@ func (m *Member) act(ctx context.Context) {
 	s := m.session.now()
 	if s.lease == 0 || m.view == nil {
 		if err := m.session.failure(); err != nil {
-			m.note("etcd cannot be reached", err)
+			m.note("etcd", err)
 		}
 		return
 	}
-	m.note("", nil)
 	asking, cancel := context.WithTimeout(ctx, commitTimeout)
 	status, err := m.options.Apps.Status(asking)
 	cancel()
@@ -171,6 +179,7 @@ func (m *Member) act(ctx context.Context) {
 	if !m.join(ctx, s, status) {
 		return
 	}
+	m.note("", nil)
 	for ctx.Err() == nil && m.view != nil && m.view.Revision >= m.known {
 		step, ok := m.next(s, status)
 		if !ok || !m.carryOut(ctx, s, step) {
@@ -192,7 +201,7 @@ func (m *Member) join(ctx context.Context, s lease, status api.Status) bool {
 	}
 	txn, ok := fleet.Join(m.view, m.options.Host, record)
 	if !ok {
-		m.note("host name is taken in the fleet", fmt.Errorf("another process is %s: one before this one, for 15 s at most, or another host of that name (fleet.host)", m.options.Host))
+		m.note("the name is taken", fmt.Errorf("another process is %s: one before this one, for 15 s at most, or another host of that name (fleet.host)", m.options.Host))
 		return false
 	}
 	done, err := m.commit(ctx, s, txn)
@@ -278,21 +287,21 @@ func (m *Member) carryOut(ctx context.Context, s lease, step fleet.Step) bool {
 		m.turn = &turn
 		m.begin(ctx, s, turn, wish)
 	case step.Kind == fleet.Stop:
-		m.options.Log(Event{Message: "rollout halted", Warning: true, App: wish.App, ID: fmt.Sprint(wish.ID), Error: step.Halt.Host + ": " + step.Halt.Reason})
+		m.options.Log(Event{Kind: Halted, App: wish.App, ID: fmt.Sprint(wish.ID), Error: step.Halt.Host + ": " + step.Halt.Reason})
 	}
 	return true
 }
 
 // begin begins what is done in a turn.
 func (m *Member) begin(ctx context.Context, s lease, turn fleet.Turn, wish fleet.Wish) {
-	m.options.Log(Event{Message: "turn begun", App: wish.App, ID: turn.ID})
+	m.options.Log(Event{Kind: TurnBegun, App: wish.App, ID: turn.ID})
 	m.working.Go(func() {
 		work := turnWork{apps: m.options.Apps, session: m.session, id: s.id, wish: wish}
 		done := work.run(ctx)
 		if ctx.Err() != nil {
 			return // nobody is told
 		}
-		m.options.Log(Event{Message: "turn ended", App: wish.App, ID: turn.ID, Error: done.Reason, Warning: done.Outcome == fleet.Failed})
+		m.options.Log(Event{Kind: TurnEnded, App: wish.App, ID: turn.ID, Error: done.Reason})
 		m.worked <- done
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"tideover/supervisor/config"
 	"tideover/supervisor/confine"
 	"tideover/supervisor/control"
+	"tideover/supervisor/fleet"
 	"tideover/supervisor/safepath"
 )
 
@@ -43,6 +44,10 @@ func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 			cfg.Supervisor.Socket = ""
 		}
 		cfg.Supervisor.HTTP, cfg.Supervisor.User, cfg.Supervisor.SocketAuth = "", "", false
+	}
+	if _, err := ReadFleet(&file.Fleet); err != nil {
+		d.logger.Warn("fleet not joined", "error", err, "hint", "correct it, then: tideover apply")
+		file.Fleet = config.Fleet{}
 	}
 	change, err := prepareAdmin(keeper, &file, true)
 	if listener.IsInUse(err) && supervisor.AwaitOrphans(context.Background(), d.logger) {
@@ -98,6 +103,9 @@ func adminAddresses(file *config.File) (admin.Addresses, error) {
 		}
 	}
 	var err error
+	if to.Fleet, err = ReadFleet(&file.Fleet); err != nil {
+		return to, err
+	}
 	if to.SocketUID, to.SocketGID, err = lookUpOwner(s.SocketOwner); err != nil {
 		return to, fmt.Errorf("daemon.supervisor_socket_owner: %w", err)
 	}
@@ -113,6 +121,40 @@ func adminAddresses(file *config.File) (admin.Addresses, error) {
 		return to, fmt.Errorf("daemon.supervisor_password_file: %s is empty", s.PasswordFile)
 	}
 	return to, nil
+}
+
+// ReadFleet returns the settings of a fleet, with the files that they name.
+func ReadFleet(cfg *config.Fleet) (admin.Fleet, error) {
+	if !cfg.On() {
+		return admin.Fleet{}, nil
+	}
+	f := admin.Fleet{Etcd: cfg.Etcd, Group: cfg.Group, Host: cfg.Host, User: cfg.User, Wait: cfg.Wait}
+	if f.Host == "" {
+		name, err := os.Hostname()
+		if err != nil || !fleet.ValidName(name) {
+			return f, fmt.Errorf("the host name %q cannot be that of a member of the fleet: set fleet.host", name)
+		}
+		f.Host = name
+	}
+	var password []byte
+	for _, file := range []struct {
+		key, path string
+		into      *[]byte
+	}{{"ca", cfg.CA, &f.CA}, {"cert", cfg.Cert, &f.Cert}, {"key", cfg.Key, &f.Key}, {"password_file", cfg.PasswordFile, &password}} {
+		if file.path == "" {
+			continue
+		}
+		read, err := (safepath.Opener{}).ReadFile(file.path)
+		if err != nil {
+			return f, fmt.Errorf("fleet.%s: %w", file.key, err)
+		}
+		*file.into = read.Text
+	}
+	f.Password = strings.TrimRight(string(password), "\r\n")
+	if _, err := f.TLS(); err != nil {
+		return f, err
+	}
+	return f, nil
 }
 
 // lookUpOwner finds USER, USER:GROUP or :GROUP; -1 is for one that is left out. As with supervisord,

@@ -1,0 +1,197 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tideover/scripts/loadgen"
+	"tideover/scripts/testenv"
+)
+
+// Three hosts behind a HAProxy take turns by an etcd, under load. A rollout reloads one after the
+// other; a release that is broken on one host halts it there, and the others are untouched; it goes on
+// when the release is repaired, although the command that watches is killed; and while etcd is away
+// all hosts serve.
+func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
+	r := begin(t)
+	etcd := startEtcd(r)
+	var hosts []*fleetHost
+	for i := range 3 {
+		hosts = append(hosts, newFleetHost(r, etcd.url, fmt.Sprint("web", i+1)))
+	}
+	front, err := r.env.HAProxy(hosts[0].back, testenv.ProxyConfig{
+		Params:   "check",
+		Upstream: fmt.Sprintf("    balance roundrobin\n    server two %s check\n    server three %s check", hosts[1].back, hosts[2].back),
+	})
+	r.must(err)
+	client := &loadgen.Client{Address: front.Address, Host: "front.test", Prefix: "f"}
+	load := loadgen.Start(loadgen.Plan{Client: client, Rate: 50})
+	app := hosts[0].daemon.App
+	r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
+		if o := hosts[0].command("fleet"); strings.Count(o.Stdout, app) != 3 {
+			return fmt.Errorf("hosts are missing: %v", o)
+		}
+		return nil
+	}))
+
+	deploy(r, hosts)
+	for i := range times(1) {
+		flags := [][]string{nil, {"--canary", "web2"}, {"--max-unavailable", "2"}}[i%3]
+		hosts[i%3].rollout(0, append([]string{app, "--min-healthy", "1s", "--revision", fmt.Sprint("v", i)}, flags...)...)
+	}
+	expect(r, hosts, 2, 2, 2)
+
+	deploy(r, hosts)
+	r.must(hosts[1].app.DeployBroken("raise"))
+	o := hosts[0].rollout(11, app, "--min-healthy", "1s", "--canary", "web2")
+	if !strings.Contains(o.Stderr, "halted at web2") {
+		r.Errorf("the cause is missing: %v", o)
+	}
+	expect(r, hosts, 2, 2, 2)
+	fixed := hosts[1].app.Release()
+	fixed.Number, fixed.Fault = 3, ""
+	r.must(hosts[1].app.Deploy(fixed))
+	killed, kill := context.WithTimeout(t.Context(), 2*time.Second) // exec kills the command with SIGKILL
+	hosts[2].daemon.Call(killed, hosts[2].args("rollout", "resume")...)
+	kill()
+	hosts[0].rollout(0, "status", "--wait")
+	expect(r, hosts, 3, 3, 3)
+
+	r.must(etcd.Stop(syscall.SIGKILL, 10*time.Second))
+	if o := hosts[0].command("rollout", app); o.Exit != 1 {
+		r.Errorf("without etcd: %v", o)
+	}
+	expect(r, hosts, 3, 3, 3)
+	tally := load.Stop()
+	r.measure(tally)
+	r.addNumbers("%v", tally)
+	r.checkNothingLost(tally)
+	for _, h := range hosts {
+		h.shutdown()
+	}
+}
+
+// A host that is killed in its turn halts the rollout: the others say so, and begin none.
+func TestAHostThatDiesInItsTurnHaltsTheRollout(t *testing.T) {
+	r := begin(t)
+	etcd := startEtcd(r)
+	one, two := newFleetHost(r, etcd.url, "web1"), newFleetHost(r, etcd.url, "web2")
+	r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
+		if o := one.command("fleet"); strings.Count(o.Stdout, one.daemon.App) != 2 {
+			return fmt.Errorf("hosts are missing: %v", o)
+		}
+		return nil
+	}))
+	deploy(r, []*fleetHost{one, two})
+	ended := make(chan testenv.Outcome, 1)
+	go func() {
+		o, _ := one.daemon.Call(r.timeout(90*time.Second), one.args("rollout", one.daemon.App, "--canary", "web2", "--min-healthy", "60s")...)
+		ended <- o
+	}()
+	r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
+		if err := two.isRelease(2); err != nil {
+			return err
+		}
+		return nil
+	}))
+	two.killDaemon()
+	o := <-ended
+	if o.Exit != 11 || !strings.Contains(o.Stderr, "halted at web2: it has begun its turn, and its lease has ended") {
+		r.Errorf("%v", o)
+	}
+	expect(r, []*fleetHost{one}, 1)
+	one.shutdown()
+}
+
+// fleetHost is a host of the fleet.
+type fleetHost struct {
+	*fixture
+}
+
+// newFleetHost starts a tideover with an Env of its own.
+func newFleetHost(r *row, etcd, name string) *fleetHost {
+	r.Helper()
+	env, err := testenv.New("row")
+	r.must(err)
+	r.Cleanup(func() {
+		if err := env.Close(r.Failed()); err != nil {
+			r.Error(err)
+		}
+	})
+	own := &row{T: r.T, name: "fleet", env: env} // the app has one name on all hosts
+	return &fleetHost{newFixture(own, setup{release: testenv.Release{Number: 1, Import: 0.2}, gunicorn: testenv.Gunicorn{Workers: 2},
+		config: fmt.Sprintf("[app.shop.ready]\ntimeout = \"5s\"\n[fleet]\netcd = %q\nhost = %q\n", etcd, name)})}
+}
+
+func (h *fleetHost) args(words ...string) []string {
+	return append([]string{"-c", h.env.Path("tideover.toml")}, words...)
+}
+
+func (h *fleetHost) command(words ...string) testenv.Outcome {
+	h.Helper()
+	o, err := h.daemon.Call(h.timeout(operationTimeout), h.args(words...)...)
+	h.must(err)
+	return o
+}
+
+func (h *fleetHost) rollout(exit int, words ...string) testenv.Outcome {
+	h.Helper()
+	o := h.command(append([]string{"rollout"}, words...)...)
+	if o.Exit != exit {
+		h.Errorf("rollout %v: want exit %d: %v", words, exit, o)
+	}
+	return o
+}
+
+// deploy puts the next release on all hosts.
+func deploy(r *row, hosts []*fleetHost) {
+	r.Helper()
+	for _, h := range hosts {
+		_, err := h.app.DeployNext()
+		r.must(err)
+	}
+}
+
+// expect checks which release each host serves.
+func expect(r *row, hosts []*fleetHost, releases ...int) {
+	r.Helper()
+	for i, h := range hosts {
+		if err := h.isRelease(releases[i]); err != nil {
+			r.Errorf("host %d: %v", i+1, err)
+		}
+	}
+}
+
+// etcdServer is an etcd with one member.
+type etcdServer struct {
+	*testenv.Process
+	url string
+}
+
+func startEtcd(r *row) etcdServer {
+	r.Helper()
+	client, peer := "http://"+r.unusedAddress(), "http://"+r.unusedAddress()
+	p, err := r.env.Start(testenv.Command{Name: "etcd", Argv: []string{"etcd", "--data-dir", r.env.Path("etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer}})
+	r.must(err)
+	r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
+		answer, err := http.Get(client + "/health")
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if text, _ := io.ReadAll(answer.Body); !strings.Contains(string(text), "true") {
+			return fmt.Errorf("etcd: %s", text)
+		}
+		return nil
+	}))
+	return etcdServer{p, client}
+}
