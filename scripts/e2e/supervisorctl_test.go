@@ -361,18 +361,22 @@ func TestRestartAndUpdateOfSupervisorctlLoseNothing(t *testing.T) {
 }
 
 // What reads supervisord by XML-RPC (node_exporter, Datadog, Telegraf, cesi, supervisord-monitor) gets
-// from tideover what it gets from supervisord: values, types, faults.
+// from tideover what it gets from supervisord: values, types, faults. testdata/supervisor_requests.json
+// has what was recorded of cesi 2.7.1 (all of its API, of Gamegos/cesi at 14ba292), of the XML-RPC clients
+// of Telegraf (kolo/xmlrpc) and of netdata (mattn/go-xmlrpc) with the calls of their plugins, and of those
+// of Datadog's check. It is sent byte by byte.
 func TestXMLRPCAnswersAreThoseOfSupervisord(t *testing.T) {
 	r := begin(t)
 	all := []*supervised{startSupervisord(r), startImported(r, "imported")}
 	script, err := filepath.Abs("testdata/supervisor_rpc.py")
 	r.must(err)
+	recorded := filepath.Join(filepath.Dir(script), "supervisor_requests.json")
 	answers := make([][]json.RawMessage, 2)
 	each(all, func(i int, s *supervised) {
 		s.settle()
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, r.env.Venv("supervisor", "python"), script, "unix://"+s.path("supervisor.sock"))
+		cmd := exec.CommandContext(ctx, r.env.Venv("supervisor", "python"), script, "unix://"+s.path("supervisor.sock"), recorded)
 		out, err := cmd.Output()
 		if err == nil {
 			err = json.Unmarshal(out, &answers[i])

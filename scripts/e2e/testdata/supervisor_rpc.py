@@ -1,8 +1,11 @@
 """Sends the requests of what reads supervisord by XML-RPC to the server at a URL and prints the answers
-as JSON, without what differs between two runs."""
+as JSON, without what differs between two runs. Some are made here; the others are those that these
+programs have sent, byte by byte, out of a file (see the test)."""
 
+import http.client
 import json
 import re
+import socket
 import sys
 import xmlrpc.client
 
@@ -45,6 +48,23 @@ def ask(who, method, *params):
     answers.append([who, method, params, value])
 
 
+def replay(who, request):
+    """Sends a request as it is, on a connection of its own."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(60)
+    sock.connect(url.removeprefix("unix://"))
+    sock.sendall(request.encode())
+    response = http.client.HTTPResponse(sock)
+    response.begin()
+    answer = [response.status, response.getheader("Content-Type")]
+    try:
+        answer.append(same(xmlrpc.client.loads(response.read())[0][0]))
+    except xmlrpc.client.Fault as e:
+        answer.append({"fault": e.faultCode, "text": e.faultString})
+    sock.close()
+    answers.append([who, request, answer])
+
+
 # node_exporter, netdata, supervisord_exporter, mackerel
 ask("node_exporter", "supervisor.getAllProcessInfo")
 # Datadog
@@ -79,6 +99,10 @@ ask("others", "system.multicall", [{"methodName": "supervisor.getAPIVersion", "p
 ask("others", "system.listMethods")
 for method in rpc.system.listMethods():
     ask("others", "system.methodSignature", method)
+# recorded
+with open(sys.argv[2]) as file:
+    for who, request in json.load(file):
+        replay(who, request)
 # faults
 for method, *params in (
     ("supervisor.none",), ("none.none",), ("supervisor.getState", 1), ("supervisor.getProcessInfo",), ("supervisor.getProcessInfo", "none"), ("supervisor.getProcessInfo", "jobs:*"),
