@@ -112,3 +112,13 @@ func (all *leases) end(l *lease, expired bool) {
 	all.logger.Info("hold ended", "app", all.app, "by", l.by.String(),
 		"duration_s", time.Since(l.began).Round(time.Millisecond).Seconds(), "held", l.ended.Requests.Held)
 }
+
+// attached reports whether a hold ends with the command that has asked for it.
+func (l *leases) attached() bool {
+	for name := range l.byName {
+		if name != operator {
+			return true
+		}
+	}
+	return false
+}

@@ -59,6 +59,8 @@ type Options struct {
 	Store       handoff.Store
 	Record      *handoff.Journal
 	Descriptors []string
+	// Restored is called when the relay has everything of a supervisor that has died. It may be nil.
+	Restored func()
 	// Journal is the socket of the systemd journal; empty: where it is on every
 	// system. Journaled says that Output ends up there as well, so that an app
 	// with log.journal does not need it.
@@ -335,6 +337,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 	s.registry.changing.Unlock()
 	s.dropUnknown()
+	if left := s.options.Handoff; left != nil && left.Restoration != nil && s.options.Restored != nil {
+		s.options.Restored()
+	}
 
 	<-s.leaving.Done()
 	s.journalDaemon()

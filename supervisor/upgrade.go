@@ -36,6 +36,8 @@ type upgrade struct {
 	freeze chan struct{}          // closed when every app is idle: from here on requests are held
 	states chan *handoff.AppState // of each frozen app
 	over   chan struct{}          // closed when the upgrade has failed: every app goes on
+
+	restores bool // the next program restores the apps as they are: they are not frozen
 }
 
 // Upgrade makes this process another program by exec. The new program takes over
@@ -80,8 +82,49 @@ func (s *Supervisor) Upgrade(path string, control syscall.Conn, exec func(variab
 	return err
 }
 
-// FlushHistory writes what has happened: the next program reads it.
-func (s *Supervisor) FlushHistory() { _ = s.shared.history.Flush() }
+// operationsTimeout bounds the wait for operations before an upgrade.
+const operationsTimeout = time.Minute
+
+var errOperationsRun = errors.New("an operation has run for too long; ask for the upgrade again when it has ended")
+
+// Replace calls exec when no operation and no apply runs, and returns only when that has failed. What exec
+// starts in the place of this program restores what it leaves: nothing is held, and no request is waited for.
+func (s *Supervisor) Replace(exec func() error) error {
+	going, stop := awake.WithTimeoutCause(s.announced, operationsTimeout, errOperationsRun)
+	defer stop()
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-going.Done():
+		return context.Cause(going)
+	}
+	s.registry.changing.Lock()
+	defer s.registry.changing.Unlock()
+	entries := s.registry.all()
+	u := &upgrade{ctx: going, restores: true, idle: make(chan *App, len(entries)), over: make(chan struct{})}
+	failed := make(chan error, len(entries))
+	var standing sync.WaitGroup
+	for _, m := range entries {
+		standing.Go(func() { failed <- s.stand(m.app, u) })
+	}
+	err := func() error {
+		for range entries {
+			select {
+			case <-u.idle:
+			case err := <-failed:
+				return err
+			case <-going.Done():
+				return context.Cause(going)
+			}
+		}
+		_ = s.shared.history.Flush() // the next program reads it
+		return exec()
+	}()
+	stop()
+	close(u.over)
+	standing.Wait()
+	return err
+}
 
 // stand freezes an app and returns when the app goes on.
 func (s *Supervisor) stand(a *App, u *upgrade) error {
@@ -90,7 +133,11 @@ func (s *Supervisor) stand(a *App, u *upgrade) error {
 	if !a.do(u.ctx, func() { a.queue.add(t) }) {
 		return generation.ErrOvertaken
 	}
-	if r := t.await(context.Background(), func(api.Phase) {}); r.Exit != api.ExitOK {
+	wait := context.Background()
+	if u.restores {
+		wait = u.ctx // an operation may run for long
+	}
+	if r := t.await(wait, func(api.Phase) {}); r.Exit != api.ExitOK {
 		return &api.Error{Exit: r.Exit, Message: r.Error, Hint: r.Hint}
 	}
 	return nil
@@ -209,6 +256,16 @@ func addSocket(e *handoff.State, address string, socket, path *os.File) error {
 // step when the upgrade has failed.
 func (o *operation) standStill(u *upgrade) {
 	a := o.app
+	if u.restores && a.leases.attached() {
+		o.fail(api.ExitBusy, "requests of "+a.name+" are held while a command runs", "upgrade when it has ended")
+		return
+	}
+	if u.restores {
+		u.idle <- a // no other operation runs
+		<-u.over
+		o.result.Result = "given up"
+		return
+	}
 	defer context.AfterFunc(u.ctx, func() { o.abort(errUpgradeAborted) })()
 	defer o.goOn()
 	if !o.awaitSent() || !o.quieten() {

@@ -22,16 +22,20 @@ import (
 // during a reload. No request is lost or executed twice, no websocket ends, no process of the app is
 // started again, and the status is right: also while the configuration file is faulty. A reload that is
 // interrupted ends as old or as new; one that is interrupted in before_start as old, and the hook has ended.
+// An upgrade brings its own relay, and cuts neither a request nor a websocket.
 func TestFaultSupervisorKilled(t *testing.T) {
 	t.Parallel()
 	for name, front := range map[string]frontStarter{"alone": nil, "apache": apache(testenv.Apache{Params: "upgrade=websocket"})} {
 		t.Run(name, func(t *testing.T) {
-			s := newFixture(begin(t), setup{front: front, gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1},
+			r := begin(t)
+			binary := r.env.Path("tideover")
+			r.must(install(r, binary))
+			s := newFixture(r, setup{binary: binary, front: front, gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1},
 				config: "hold.limit = 4000\nhold.timeout = \"60s\"\nready.timeout = \"12s\"\n" +
 					`hooks.before_start = ["sh", "-c", "if test -e slow; then echo begun >>hooks; sleep 60; echo ended >>hooks; fi"]`,
 				vars: []string{"TIDEOVER_MONITORED=1"}})
 			k := &supervisorKills{relayKills: relayKills{fixture: s}}
-			k.run(fullTimes(6, 100))
+			k.run(binary, fullTimes(6, 100))
 			s.shutdown()
 		})
 	}
@@ -43,7 +47,7 @@ type supervisorKills struct {
 	slowest time.Duration // from a kill to the next status
 }
 
-func (k *supervisorKills) run(kills int) {
+func (k *supervisorKills) run(binary string, kills int) {
 	k.Helper()
 	k.client.Timeout = 2 * time.Minute // a busy machine is no loss
 	rate := 200
@@ -51,7 +55,7 @@ func (k *supervisorKills) run(kills int) {
 		rate = k.affordableRate(rate)
 	}
 	k.waitWorkers()
-	k.before, k.children = k.statusAtRest(), k.processes()
+	k.before, k.children = k.statusAtRest(), k.appProcesses(binary)
 	k.load = loadgen.Start(loadgen.Plan{Client: k.client, Rate: rate})
 	websockets := k.openWebSockets(5)
 	restoreFile := k.breakConfiguration()
@@ -77,18 +81,26 @@ func (k *supervisorKills) run(kills int) {
 		}
 		ws.Close()
 	}
-	if children := k.processes(); !slices.Equal(children, k.children) {
+	if children := k.appProcesses(binary); !slices.Equal(children, k.children) {
 		k.Errorf("processes\n%s\nbefore\n%s", strings.Join(children, "\n"), strings.Join(k.children, "\n"))
 	}
 	for range fullTimes(2, 20) {
 		k.killInReload()
 	}
 	k.killInHook()
+	k.upgrade(binary)
 	tally := k.load.Stop()
 	k.report(tally)
 	k.checkNothingLost(tally)
 	k.checkNothingTwice(k.app)
 	k.addNumbers("kills=%d first_status=%.2fs", kills, k.slowest.Seconds())
+}
+
+// appProcesses are those of the app: neither the monitor, which runs from binary, nor the supervisor.
+func (k *supervisorKills) appProcesses(binary string) []string {
+	return slices.DeleteFunc(k.processes(), func(line string) bool {
+		return strings.Contains(line, " tideover: ") || strings.Contains(line, " "+binary+" ")
+	})
 }
 
 // breakConfiguration makes the configuration file faulty, until restore is called.
@@ -205,4 +217,37 @@ func (k *supervisorKills) killInHook() {
 	if outcome.Exit != 0 {
 		k.Errorf("the next reload: %s", outcome.String())
 	}
+}
+
+// upgrade puts another file in the place of the program. Supervisor and relay are processes of it then, and
+// the websockets of the relay before go on.
+func (k *supervisorKills) upgrade(binary string) {
+	k.Helper()
+	websockets := k.openWebSockets(2)
+	before := k.status()
+	k.must(install(k.row, binary))
+	k.must(k.daemon.Signal(syscall.SIGUSR2))
+	k.must(testenv.Poll(k.timeout(60*time.Second), 20*time.Millisecond, func() error {
+		missing := []string{"tideover: supervisor", "tideover: relay"}
+		for _, pid := range k.daemon.Processes() {
+			name, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+			if exe, _ := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe"); exe == binary {
+				missing = slices.DeleteFunc(missing, func(role string) bool { return strings.HasPrefix(string(name), role) })
+			}
+		}
+		if len(missing) > 0 {
+			return fmt.Errorf("not of the new program: %s", strings.Join(missing, ", "))
+		}
+		return nil
+	}))
+	if now := k.status(); now.Generation != before.Generation || now.Pid != before.Pid || now.State != "running" {
+		k.Errorf("after an upgrade: %s, generation %d; before: generation %d", now.State, now.Generation, before.Generation)
+	}
+	for _, ws := range websockets {
+		if text, err := ws.Echo("ping", time.Minute); err != nil || !strings.HasSuffix(text, " echo=ping") {
+			k.Errorf("a websocket after an upgrade: %q, %v", text, err)
+		}
+		ws.Close()
+	}
+	k.events++
 }

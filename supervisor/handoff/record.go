@@ -60,6 +60,7 @@ type RelayRecord struct {
 	Tree     process.Record `json:"tree"`
 	Page     int            `json:"page"` // index of its page of counters
 	Draining bool           `json:"draining,omitempty"`
+	Program  string         `json:"program,omitempty"` // device and inode of its executable
 	// UID and GID are those of its user, if it has one of its own: private sockets belong to the group.
 	UID int `json:"uid,omitempty"`
 	GID int `json:"gid,omitempty"`

@@ -43,6 +43,7 @@ type Options struct {
 type Keeper struct {
 	pages
 	options Options
+	renewal chan struct{} // capacity 1: Renew was called
 	ended   chan struct{} // closed by Close
 	running sync.WaitGroup
 
@@ -85,7 +86,7 @@ func New(o Options) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{pages: pages, options: o, ended: make(chan struct{}), changed: make(chan struct{}), suspended: map[remote.AppID][]remote.Connection{}, desired: desired{
+	k := &Keeper{pages: pages, options: o, renewal: make(chan struct{}, 1), ended: make(chan struct{}), changed: make(chan struct{}), suspended: map[remote.AppID][]remote.Connection{}, desired: desired{
 		settings: o.Settings, sets: map[remote.AppID]remote.Set{}, proofs: map[remote.ID]remote.Proof{}, doors: map[uint64]remote.Door{},
 		provers: map[remote.ID]remote.Prover{},
 	}}
@@ -129,7 +130,10 @@ func (k *Keeper) run(p *relayProcess) {
 		if p != nil {
 			switch k.watch(p) {
 			case due:
-				p = k.replace(p)
+				p = k.replace(p, "after a panic; the former one ends when it has no connection left")
+				continue
+			case outdated:
+				p = k.replace(p, "it is of another program than the supervisor; the former one ends when it has no connection left")
 				continue
 			case closed:
 				k.set(nil, nil)

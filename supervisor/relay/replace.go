@@ -39,9 +39,10 @@ func (p *pace) replaced(now time.Time) {
 type event int
 
 const (
-	died   event = iota
-	due          // the relay is to be replaced
-	closed       // by Close
+	died     event = iota
+	due            // the relay is to be replaced
+	outdated       // Renew was called, and the relay is of another program
+	closed         // by Close
 )
 
 // watch waits for the next event of the present relay.
@@ -58,6 +59,10 @@ func (k *Keeper) watch(p *relayProcess) event {
 			asked, pause = nil, time.After(k.replacements.left(time.Now()))
 		case <-pause:
 			return due
+		case <-k.renewal:
+			if p.record.Program != ownProgram() {
+				return outdated
+			}
 		}
 	}
 }
@@ -72,9 +77,18 @@ func (k *Keeper) suspending() bool {
 	return len(k.suspended) > 0
 }
 
-// replace starts a relay that takes the place of p, because a panic may have left p in a bad state. It
-// returns the present relay, which is p after an error.
-func (k *Keeper) replace(p *relayProcess) *relayProcess {
+// Renew replaces the relay of a former supervisor if that is of another program than this process. Everything
+// that the relay is to have must have been set before.
+func (k *Keeper) Renew() {
+	select {
+	case k.renewal <- struct{}{}:
+	default: // it waits already
+	}
+}
+
+// replace starts a relay that takes the place of p. It returns the present relay, which is p after an
+// error.
+func (k *Keeper) replace(p *relayProcess, why string) *relayProcess {
 	k.replacements.replaced(time.Now())
 	if k.suspending() {
 		return p
@@ -85,8 +99,7 @@ func (k *Keeper) replace(p *relayProcess) *relayProcess {
 		k.options.Logger.Error("relay start failed", "error", err, "retry_s", k.replacements.left(time.Now()).Seconds())
 		return p
 	}
-	k.options.Logger.Warn("relay replaced", "pid", next.process.Pid(), "former", p.process.Pid(),
-		"hint", "after a panic; the former one ends when it has no connection left")
+	k.options.Logger.Warn("relay replaced", "pid", next.process.Pid(), "former", p.process.Pid(), "hint", why)
 	return next
 }
 

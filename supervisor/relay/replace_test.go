@@ -327,7 +327,7 @@ func TestNoRelayDrainsOrIsReplacedDuringAnUpgrade(t *testing.T) {
 	}
 	websocket.ended()
 	present := r.relay()
-	if got := r.Keeper.replace(nil); got != nil || r.relay() != present {
+	if got := r.Keeper.replace(nil, ""); got != nil || r.relay() != present {
 		t.Error("it was replaced")
 	}
 	if err := r.Resume(t.Context(), 1); err != nil {

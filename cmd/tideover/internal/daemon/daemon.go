@@ -165,7 +165,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	defer os.Remove(relayDir.Path) // it is empty by then
 	defer d.relaying.Close()
-	options.Relay, options.RelayDir = d.relaying, relayDir
+	options.Relay, options.RelayDir, options.Restored = d.relaying, relayDir, d.relaying.Renew
 	sup, err := supervisor.New(d.Config, options)
 	if err != nil {
 		return err

@@ -55,12 +55,13 @@ func (d *daemon) upgrade(sup *supervisor.Supervisor, socket *control.Socket) {
 // that has died leaves: no request is held. If it ends before it has restored that, the monitor starts
 // this program again.
 func (d *daemon) upgradeSupervisor(sup *supervisor.Supervisor, path string) error {
-	sup.FlushHistory()
-	d.flushLog()
-	defer d.admin.Halt()()
-	syscall.ForkLock.Lock()
-	defer syscall.ForkLock.Unlock()
-	return d.Supervision.client.Exec(func(variables ...string) error { return execBinary(path, append(os.Environ(), variables...)) })
+	return sup.Replace(func() error {
+		d.flushLog()
+		defer d.admin.Halt()()
+		syscall.ForkLock.Lock()
+		defer syscall.ForkLock.Unlock()
+		return d.Supervision.client.Exec(func(variables ...string) error { return execBinary(path, append(os.Environ(), variables...)) })
+	})
 }
 
 // lookPath is the binary that the command line of this daemon means now.
