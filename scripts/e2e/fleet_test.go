@@ -25,7 +25,7 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 	etcd := startEtcd(r)
 	var hosts []*fleetHost
 	for i := range 3 {
-		hosts = append(hosts, newFleetHost(r, etcd.url, fmt.Sprint("web", i+1)))
+		hosts = append(hosts, newFleetHost(r, etcd.urls, fmt.Sprint("web", i+1)))
 	}
 	front, err := r.env.HAProxy(hosts[0].back, testenv.ProxyConfig{
 		Params:   "check",
@@ -65,11 +65,33 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 	hosts[0].rollout(0, "status", "--wait")
 	expect(r, hosts, 3, 3, 3)
 
-	r.must(etcd.Stop(syscall.SIGKILL, 10*time.Second))
+	if len(etcd.members) > 1 { // the member that all ask, and perhaps the leader, dies in a turn
+		deploy(r, hosts)
+		ended := make(chan testenv.Outcome, 1)
+		go func() {
+			o, _ := hosts[0].daemon.Call(r.timeout(operationTimeout), hosts[0].args("rollout", app, "--min-healthy", "3s")...)
+			ended <- o
+		}()
+		r.must(testenv.Poll(r.timeout(30*time.Second), 50*time.Millisecond, func() error {
+			if o := hosts[1].command("rollout", "status"); !strings.Contains(o.Stdout, "reloading") {
+				return fmt.Errorf("no turn has begun: %v", o)
+			}
+			return nil
+		}))
+		etcd.kill(r, etcd.members[0])
+		if o := <-ended; o.Exit != 0 {
+			r.Errorf("a rollout while a member of etcd is killed: %v", o)
+		}
+		expect(r, hosts, 4, 4, 4)
+		etcd.members = etcd.members[1:]
+	}
+
+	served := hosts[0].app.Release().Number
+	etcd.kill(r, etcd.members...)
 	if o := hosts[0].command("rollout", app); o.Exit != 1 {
 		r.Errorf("without etcd: %v", o)
 	}
-	expect(r, hosts, 3, 3, 3)
+	expect(r, hosts, served, served, served)
 	tally := load.Stop()
 	r.measure(tally)
 	r.addNumbers("%v", tally)
@@ -83,7 +105,7 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 func TestAHostThatDiesInItsTurnHaltsTheRollout(t *testing.T) {
 	r := begin(t)
 	etcd := startEtcd(r)
-	one, two := newFleetHost(r, etcd.url, "web1"), newFleetHost(r, etcd.url, "web2")
+	one, two := newFleetHost(r, etcd.urls, "web1"), newFleetHost(r, etcd.urls, "web2")
 	r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
 		if o := one.command("fleet"); strings.Count(o.Stdout, one.daemon.App) != 2 {
 			return fmt.Errorf("hosts are missing: %v", o)
@@ -117,7 +139,7 @@ type fleetHost struct {
 }
 
 // newFleetHost starts a tideover with an Env of its own.
-func newFleetHost(r *row, etcd, name string) *fleetHost {
+func newFleetHost(r *row, etcd []string, name string) *fleetHost {
 	r.Helper()
 	env, err := testenv.New("row")
 	r.must(err)
@@ -128,7 +150,7 @@ func newFleetHost(r *row, etcd, name string) *fleetHost {
 	})
 	own := &row{T: r.T, name: "fleet", env: env} // the app has one name on all hosts
 	return &fleetHost{newFixture(own, setup{release: testenv.Release{Number: 1, Import: 0.2}, gunicorn: testenv.Gunicorn{Workers: 2},
-		config: fmt.Sprintf("[app.shop.ready]\ntimeout = \"5s\"\n[fleet]\netcd = %q\nhost = %q\n", etcd, name)})}
+		config: fmt.Sprintf("[app.shop.ready]\ntimeout = \"5s\"\n[fleet]\netcd = %s\nhost = %q\n", tomlArray(etcd), name)})}
 }
 
 func (h *fleetHost) args(words ...string) []string {
@@ -170,28 +192,49 @@ func expect(r *row, hosts []*fleetHost, releases ...int) {
 	}
 }
 
-// etcdServer is an etcd with one member.
-type etcdServer struct {
-	*testenv.Process
-	url string
+// etcdCluster is an etcd with one member, at full size with three.
+type etcdCluster struct {
+	members []*testenv.Process
+	urls    []string
 }
 
-func startEtcd(r *row) etcdServer {
+func startEtcd(r *row) *etcdCluster {
 	r.Helper()
-	client, peer := "http://"+r.unusedAddress(), "http://"+r.unusedAddress()
-	p, err := r.env.Start(testenv.Command{Name: "etcd", Argv: []string{"etcd", "--data-dir", r.env.Path("etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer}})
-	r.must(err)
-	r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
-		answer, err := http.Get(client + "/health")
-		if err != nil {
-			return err
-		}
-		defer answer.Body.Close()
-		if text, _ := io.ReadAll(answer.Body); !strings.Contains(string(text), "true") {
-			return fmt.Errorf("etcd: %s", text)
-		}
-		return nil
-	}))
-	return etcdServer{p, client}
+	c := &etcdCluster{}
+	var peers, all []string
+	for i := range size(1, 3) {
+		c.urls = append(c.urls, "http://"+r.unusedAddress())
+		peers = append(peers, "http://"+r.unusedAddress())
+		all = append(all, fmt.Sprintf("m%d=%s", i, peers[i]))
+	}
+	for i, client := range c.urls {
+		name := fmt.Sprint("m", i)
+		p, err := r.env.Start(testenv.Command{Name: "etcd-" + name, Argv: []string{"etcd", "--name", name, "--data-dir", r.env.Path(name),
+			"--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peers[i], "--initial-advertise-peer-urls", peers[i],
+			"--initial-cluster", strings.Join(all, ",")}})
+		r.must(err)
+		c.members = append(c.members, p)
+	}
+	for _, client := range c.urls {
+		r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
+			answer, err := http.Get(client + "/health")
+			if err != nil {
+				return err
+			}
+			defer answer.Body.Close()
+			if text, _ := io.ReadAll(answer.Body); !strings.Contains(string(text), "true") {
+				return fmt.Errorf("etcd: %s", text)
+			}
+			return nil
+		}))
+	}
+	return c
+}
+
+// kill kills members with SIGKILL.
+func (c *etcdCluster) kill(r *row, members ...*testenv.Process) {
+	r.Helper()
+	for _, m := range members {
+		r.must(m.Stop(syscall.SIGKILL, 10*time.Second))
+	}
 }
