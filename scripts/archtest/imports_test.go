@@ -61,7 +61,7 @@ var walls = map[string][]string{
 	"supervisor/confine":         {},
 	"supervisor/xmlrpc":          {},
 
-	"supervisor/admin/page":        {"supervisor/api", "supervisor/trend"},
+	"supervisor/admin/page":        {"supervisor/api", "supervisor/logs", "supervisor/trend"},
 	"supervisor/admin/supervisord": {"supervisor/api", "supervisor/xmlrpc"},
 
 	"proxy":        {"proxy/accesslog", "proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -18,10 +19,10 @@ import (
 // watch makes the page write down each text of the operations in progress, and each number of held
 // requests, that it shows.
 const watch = `
-	window.seen = {turns: [], held: []};
+	window.seen = {operations: [], held: []};
 	new MutationObserver(() => {
-		const turns = document.querySelector('#turns');
-		if (!turns.hidden) seen.turns.push(turns.textContent);
+		const operations = document.querySelector('#operations');
+		if (!operations.hidden) seen.operations.push(operations.textContent);
 		seen.held.push(Number(document.querySelector('#apps tbody tr').children[7].textContent));
 	}).observe(document.body, {subtree: true, childList: true, characterData: true, attributes: true});
 	true`
@@ -64,20 +65,20 @@ func TestThePageShowsWhatHappens(t *testing.T) {
 	s.finish()
 
 	var seen struct {
-		Turns []string
-		Held  []int
+		Operations []string
+		Held       []int
 	}
 	r.must(b.Eval(ctx, "seen", &seen))
 	for _, want := range []string{"generation 1", "generation 2", "ready"} {
-		if !slices.ContainsFunc(seen.Turns, func(text string) bool { return strings.Contains(text, want) }) {
-			t.Errorf("the reload was shown without %q: %q", want, seen.Turns)
+		if !slices.ContainsFunc(seen.Operations, func(text string) bool { return strings.Contains(text, want) }) {
+			t.Errorf("the reload was shown without %q: %q", want, seen.Operations)
 		}
 	}
 	steps := slices.Compact(seen.Held)
 	if len(steps) < 4 { // none, some, more, none
 		t.Errorf("the hold does not grow on the page: %v", steps)
 	}
-	s.addNumbers("reload_views=%d held_steps=%d", len(slices.Compact(seen.Turns)), len(steps))
+	s.addNumbers("reload_views=%d held_steps=%d", len(slices.Compact(seen.Operations)), len(steps))
 
 	var weight int
 	r.must(b.Eval(ctx, "performance.getEntries().filter(e => e.transferSize !== undefined && !e.name.includes('events')).reduce((n, e) => n + e.decodedBodySize, 0)", &weight))
@@ -103,6 +104,103 @@ func TestThePageShowsWhatHappens(t *testing.T) {
 		if string(out) != "404" && string(out) != "405" {
 			t.Errorf("POST %s: %s", path, out)
 		}
+	}
+	s.shutdown()
+}
+
+// With a token file, a reload is started from the page under load: it is carried out after a
+// confirmation and with the token only, is shown as it happens, and is in the history with the address of
+// the browser, and so are a hold and its release. The output of the app is shown. Without the token, with
+// a wrong one, and from another origin nothing is done.
+func TestThePageActsForTheOneWithTheToken(t *testing.T) {
+	r := begin(t)
+	address, err := testenv.Address()
+	r.must(err)
+	const token = "0123456789abcdef0123456789abcdef"
+	r.must(os.WriteFile(r.env.Path("page.token"), []byte(token+"\n"), 0o600))
+	s := newFixture(r, setup{release: testenv.Release{Number: 1, Import: 1}, gunicorn: testenv.Gunicorn{Workers: 2},
+		config: "[daemon]\nadmin = \"" + address + "\"\n[daemon.admin_auth]\ntoken_file = \"" + r.env.Path("page.token") + "\"\n"})
+	act := func(action string, fields ...string) string {
+		args := []string{"-s", "-o", r.env.Path("answer"), "-w", "%{http_code}", "-d", `{"app":"` + s.daemon.App + `"}`}
+		for _, field := range fields {
+			args = append(args, "-H", field)
+		}
+		out, err := exec.Command("curl", append(args, "http://"+address+"/-/page/"+action)...).Output()
+		r.must(err)
+		return string(out)
+	}
+	right := "Authorization: Bearer " + token
+	for want, all := range map[string][]string{
+		"401": {act("actions/stop"), act("output")},
+		"403": {act("actions/stop", right+"0"), act("output", right+"0"), act("actions/stop", right, "Origin: http://evil.example"), act("actions/stop", right, "Sec-Fetch-Site: cross-site")},
+		"421": {act("actions/stop", right, "Host: evil.example")},
+		"404": {act("actions/shutdown", right)},
+	} {
+		for i, got := range all {
+			if got != want {
+				t.Errorf("refusal %d is %s, want %s", i, got, want)
+			}
+		}
+	}
+
+	ctx := s.timeout(2 * time.Minute)
+	b, err := browser.Start(ctx, browser.Options{Dir: r.env.Path("chromium"), Width: 1280, Height: 900})
+	r.must(err)
+	defer b.Close()
+	r.must(b.Open(ctx, "http://"+address+"/#/app/"+s.daemon.App))
+	shows := func(expression string) {
+		t.Helper()
+		r.must(b.WaitFor(ctx, expression))
+	}
+	press := func(button string) {
+		t.Helper()
+		expression := fmt.Sprintf("[...document.querySelectorAll('button')].find(b => b.textContent === %q && b.checkVisibility())", button)
+		shows(expression)
+		r.must(b.Eval(ctx, expression+".click()", nil))
+	}
+	confirm := func(action string) {
+		t.Helper()
+		press(action)
+		shows("document.querySelector('#confirm').open")
+		r.must(b.Eval(ctx, "document.querySelector('#yes').click()", nil))
+	}
+	give := func(text string) {
+		t.Helper()
+		shows("document.querySelector('#asking').open")
+		r.must(b.Eval(ctx, fmt.Sprintf("document.querySelector('#token').value = %q; document.querySelector('#asking .primary').click()", text), nil))
+	}
+	outcome := func(text string) {
+		t.Helper()
+		shows(fmt.Sprintf("document.querySelector('#outcome').textContent.includes(%q)", text))
+	}
+	s.startLoad(20)
+	s.event("reload on the page", func() {
+		confirm("Reload")
+		give("wrong-wrong-wrong-wrong")
+		outcome("the token is wrong")
+		confirm("Reload")
+		give(token)
+		shows("document.querySelector('#operation').textContent.includes('generation 2')")
+		outcome("generation 2 serves after")
+	})
+	s.event("hold on the page", func() {
+		confirm("Hold")
+		shows("document.querySelector('#state').textContent.includes('holding')")
+		shows("[...document.querySelectorAll('#numbers div')].some(d => d.textContent.startsWith('Held') && !d.textContent.startsWith('Held0'))")
+		confirm("Release")
+		outcome("released after")
+	})
+	press("Read")
+	shows("document.querySelectorAll('#lines li').length > 3")
+	shows("document.querySelector('#entries').textContent.includes('page, 127.0.0.1')")
+	s.finish()
+	if said := slices.DeleteFunc(b.Said(), func(text string) bool { return strings.Contains(text, "403") }); len(said) > 0 { // of the wrong token
+		t.Errorf("the browser complains: %v", said)
+	}
+	b.Close()
+	history := s.call("history", s.daemon.App).Stdout
+	if n := strings.Count(history, "by page from 127.0.0.1"); n < 2 {
+		t.Errorf("the history names the page %d times:\n%s", n, history)
 	}
 	s.shutdown()
 }

@@ -30,6 +30,7 @@ type door struct {
 	For endpoint `json:"for,omitempty"`
 	// Of the last one:
 	Supervisor Supervisor `json:"supervisor"`
+	Page       Page       `json:"page"`
 	// Of one with a connection, of connectionEndpoint: the answer to a question.
 	ID    int    `json:"id,omitempty"`
 	Error string `json:"error,omitempty"`

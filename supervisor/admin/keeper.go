@@ -33,7 +33,7 @@ type Options struct {
 	Confinement func() (confine.Options, error)
 	// Serve answers the control protocol on one end of a socket pair until the other end is closed
 	// or ctx ends; see control.Server.ServeViewer.
-	Serve func(ctx context.Context, end *os.File, access control.Access) error
+	Serve func(ctx context.Context, end *os.File, rights control.Rights) error
 }
 
 // endpoint is what a listening socket is for.
@@ -77,6 +77,15 @@ type Addresses struct {
 	SocketGID  int // -1: that of this process
 	Supervisor Supervisor
 	Fleet      Fleet
+
+	Page      Page
+	PageToken string // empty: the page only looks; the process does not know it
+}
+
+// Page is what is to be known to answer for the page.
+type Page struct {
+	Acts  bool     `json:"acts"`  // there is a token
+	Hosts []string `json:"hosts"` // names by which it is asked for, beside addresses and localhost
 }
 
 // Supervisor is what is to be known to answer clients of supervisord.
@@ -112,16 +121,17 @@ func (a Addresses) all() map[endpoint]string {
 func (a Addresses) equal(b Addresses) bool { return reflect.DeepEqual(a, b) }
 
 // needed is what the process may ask of the supervisor.
-func (a Addresses) needed() control.Access {
+func (a Addresses) needed() control.Rights {
+	r := control.Rights{Access: control.Look, Token: a.PageToken}
 	switch {
 	case a.Socket != "", a.HTTP != "" && a.Supervisor.User != "":
-		return control.Drive
+		r.Access = control.Drive
 	case a.Fleet.on():
-		return control.Operate
+		r.Access = control.Operate
 	case a.HTTP != "":
-		return control.Read
+		r.Access = control.Read
 	}
-	return control.Look
+	return r
 }
 
 // A Keeper keeps one admin process for some addresses, or none. They are bound by the daemon, so that

@@ -110,7 +110,7 @@ func (p *roleProcess) order(sockets map[endpoint]*listener.Public, to Addresses,
 	if err := p.sendFleet(to.Fleet); err != nil {
 		return err
 	}
-	if err := p.channel.send(door{Supervisor: to.Supervisor}, nil); err != nil {
+	if err := p.channel.send(door{Supervisor: to.Supervisor, Page: to.Page}, nil); err != nil {
 		return err
 	}
 	return p.channel.conn.SetDeadline(time.Time{})

@@ -80,12 +80,11 @@ func runRole() error {
 // received is what the daemon sends before the process answers.
 type received struct {
 	doors map[endpoint]net.Listener
-	about Supervisor
+	about door
 	fleet Fleet
 }
 
-// receiveDoors receives the listening sockets, and what is to be known of those for clients of
-// supervisord and of the fleet.
+// receiveDoors receives the listening sockets, and what is to be known of them and of the fleet.
 func receiveDoors(daemon channel) (received, error) {
 	all := received{doors: map[endpoint]net.Listener{}}
 	for {
@@ -94,7 +93,7 @@ func receiveDoors(daemon channel) (received, error) {
 		case err != nil:
 			return all, err
 		case file == nil:
-			all.about = d.Supervisor
+			all.about = d
 			return all, nil
 		case d.For == fleetEndpoint:
 			all.fleet, err = readFleet(file)
@@ -156,15 +155,15 @@ func receiveAgain(daemon channel, doors map[endpoint]net.Listener, accept func(e
 func serve(daemon channel, client *control.Client, all received, host string) error {
 	doors, about := all.doors, all.about
 	asked := newSource(client)
-	shown := page.New(page.Options{Source: client, Host: host})
-	calls := supervisord.NewService(client, about.Identifier)
+	shown := page.New(page.Options{Source: pageSource{client}, Host: host, Hosts: about.Page.Hosts, Acts: about.Page.Acts})
+	calls := supervisord.NewService(client, about.Supervisor.Identifier)
 	served := make(chan error)
 	accept := func(at endpoint, listener net.Listener) {
 		serve := newWebServer(asked, shown).Serve
 		if app, ok := at.agentOf(); ok {
 			serve = agent{asked, app}.serve
 		} else if at != adminEndpoint {
-			serve = newCallServer(calls.Handler(about.access(at))).Serve
+			serve = newCallServer(calls.Handler(about.Supervisor.access(at))).Serve
 		}
 		go func() {
 			if err := serve(newConnections(listener)); !errors.Is(err, errReplaced) {

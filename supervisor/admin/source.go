@@ -5,7 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"tideover/supervisor/admin/page"
 	"tideover/supervisor/api"
+	"tideover/supervisor/control"
 )
 
 const (
@@ -99,3 +101,8 @@ func (k *kept[A]) ask() *question[A] {
 	}()
 	return q
 }
+
+// pageSource is the supervisor for the page.
+type pageSource struct{ *control.Client }
+
+func (s pageSource) As(token, from string) page.Operator { return s.ForPage(token, from) }

@@ -69,17 +69,24 @@ type RevisionPair struct {
 
 // Caller is what has asked for something.
 type Caller struct {
-	Via     string `json:"via"` // cli, or what asks without a client: "signal HUP", "memory.max"
+	Via     string `json:"via"` // cli, page, or what asks without a client: "signal HUP", "memory.max"
 	UID     int    `json:"uid"` // of a client (cli)
 	Pid     int    `json:"pid,omitempty"`
 	Command string `json:"command,omitempty"` // its program and arguments, at most 100 characters
+	Address string `json:"address,omitempty"` // of the browser (page), or of the web server in front
 }
 
 // ViaClient is Caller.Via of a client of the control socket.
 const ViaClient = "cli"
 
-// String is the caller in logs: "cli uid 0, pid 4711: tideover reload shop".
+// ViaPage is Caller.Via of a request of the page with the token.
+const ViaPage = "page"
+
+// String is the caller in logs: "cli uid 0, pid 4711: tideover reload shop", "page from 10.0.0.7".
 func (c Caller) String() string {
+	if c.Address != "" {
+		return c.Via + " from " + c.Address
+	}
 	if c.Via != ViaClient {
 		return c.Via
 	}

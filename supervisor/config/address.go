@@ -45,6 +45,22 @@ func checkAdmin(s string) error {
 	return checkListen(s)
 }
 
+// checkPageHost checks a name of admin_auth.hosts.
+func checkPageHost(s string) error {
+	_, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	switch {
+	case err == nil:
+		return errors.New("the page answers to every address anyway: write a name")
+	case strings.Contains(s, "//"):
+		return errors.New(`a name is no URL: write "status.example.com"`)
+	case strings.Contains(s, ":"):
+		return errors.New("a name has no port: it counts with each")
+	case s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != "":
+		return fmt.Errorf("%q is not a name of a host", s)
+	}
+	return nil
+}
+
 // checkSupervisorHTTP checks daemon.supervisor_http.
 func checkSupervisorHTTP(s string) error {
 	if strings.HasPrefix(s, "unix:") {

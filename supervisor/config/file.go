@@ -87,12 +87,19 @@ type Daemon struct {
 	SpoolDir    string // directory of the spool file
 	MaxConns    int    // client connections of all apps together; 0: as many as RLIMIT_NOFILE allows
 	Admin       string // address of /metrics, /-/live and /-/ready; empty: none
+	AdminAuth   AdminAuth
 	RelayUser   string // of the processes that parse; empty: tideover, or an id without an account
 	Supervisor  SupervisorAPI
 	ExitWhen    string         // "never", "failed" (an app has failed) or "done" (all apps are done)
 	FailedAfter int            // failed starts in a row after which an app has failed; 0: the default
 	StopTimeout *time.Duration // from TERM to the end, Linger included; 0: none; nil: see StopLimit
 	Linger      time.Duration  // after TERM, requests are served as before
+}
+
+// AdminAuth says what the page on Daemon.Admin may do beside looking, and by which names it is asked for.
+type AdminAuth struct {
+	TokenFile string   // empty: the page only looks
+	Hosts     []string // beside addresses and localhost
 }
 
 // SupervisorAPI is where supervisorctl and other clients of supervisord are answered.

@@ -156,6 +156,11 @@ func (l *loader) use(main *source) {
 	if table, ok := l.table(main, main.tree, "fleet"); ok {
 		l.settings(reading{src: main, keys: fleetKeys, into: &l.file.Fleet, scope: "[fleet]"}, []string{"fleet"}, table, nil)
 	}
+	for _, p := range []*string{&l.file.Daemon.Supervisor.PasswordFile, &l.file.Daemon.AdminAuth.TokenFile} {
+		if *p != "" {
+			*p = absolute(filepath.Dir(main.path), *p)
+		}
+	}
 	l.checkStop(main)
 	l.readDefaults(main)
 	for _, src := range sources {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,7 +85,7 @@ func TestDefaults(t *testing.T) {
 	if a.Listen[0] != "127.0.0.1:8000" || a.ListenFrom != "default" || !a.QueryGunicorn {
 		t.Errorf("listens on %v from %s, ask %v", a.Listen, a.ListenFrom, a.QueryGunicorn)
 	}
-	if d := f.Daemon; d.LogLevel != "info" || d.ExitWhen != "never" || d.Spool != 1<<30 || d.SpoolDir != "/var/tmp" || d != DefaultDaemon() {
+	if d := f.Daemon; d.LogLevel != "info" || d.ExitWhen != "never" || d.Spool != 1<<30 || d.SpoolDir != "/var/tmp" || !reflect.DeepEqual(d, DefaultDaemon()) {
 		t.Errorf("got %+v", f.Daemon)
 	}
 }

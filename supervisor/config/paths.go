@@ -96,6 +96,7 @@ func (i *inspector) checkDaemonPaths(f *File) {
 		{"daemon", "socket", d.Socket, false}, {"daemon", "state_dir", d.StateDir, true}, {"daemon", "runtime_dir", d.RuntimeDir, true},
 		{"daemon", "pidfile", d.Pidfile, false}, {"daemon", "spool_dir", d.SpoolDir, true}, {"daemon", "admin", admin, false},
 		{"daemon", "supervisor_socket", d.Supervisor.Socket, false}, {"daemon", "supervisor_password_file", d.Supervisor.PasswordFile, false},
+		{"daemon.admin_auth", "token_file", d.AdminAuth.TokenFile, false},
 		{"fleet", "ca", f.Fleet.CA, false}, {"fleet", "cert", f.Fleet.Cert, false}, {"fleet", "key", f.Fleet.Key, false},
 		{"fleet", "password_file", f.Fleet.PasswordFile, false},
 	} {
@@ -107,7 +108,7 @@ func (i *inspector) checkDaemonPaths(f *File) {
 			continue
 		}
 		if _, err := (safepath.Opener{}).Access(file); err != nil {
-			i.found = append(i.found, f.main.problem(f.main.find([]string{p.table, p.key}).key, fmt.Sprintf("%s: %s", p.path, reason(err))))
+			i.found = append(i.found, f.main.problem(f.main.find(append(strings.Split(p.table, "."), p.key)).key, fmt.Sprintf("%s: %s", p.path, reason(err))))
 		}
 	}
 }

@@ -143,12 +143,17 @@ func (l *loader) checkAdmin(apps *addressIndex) {
 	if path := d.Supervisor.Socket; path != "" {
 		l.checkOwnAddress(apps, "supervisor_socket", "unix:"+path, "")
 	}
-	l.checkOwnAddress(apps, "admin", d.Admin, "they see the names and states of the apps, without a password")
-	said := "they see the names, states and output of the apps, without a password"
+	said := "they see the names and states of the apps, without a password"
+	if d.AdminAuth.TokenFile != "" {
+		said += ", and the token of admin_auth.token_file is sent in the clear"
+	}
+	l.checkOwnAddress(apps, "admin", d.Admin, said)
+	said = "they see the names, states and output of the apps, without a password"
 	if d.Supervisor.User != "" {
 		said = "the password of supervisor_user is sent in the clear"
 	}
 	l.checkOwnAddress(apps, "supervisor_http", d.Supervisor.HTTP, said)
+	l.checkAdminAuth()
 	at := l.main.find([]string{"daemon", "supervisor_user"}).value
 	switch s := d.Supervisor; {
 	case s.User != "" && s.PasswordFile == "":
@@ -157,6 +162,24 @@ func (l *loader) checkAdmin(apps *addressIndex) {
 		l.add(l.main.problem(l.main.find([]string{"daemon", "supervisor_socket_auth"}).value, "supervisor_socket_auth needs supervisor_user and supervisor_password_file"))
 	case s.User == "" && s.PasswordFile != "":
 		l.add(l.main.problem(l.main.find([]string{"daemon", "supervisor_password_file"}).value, "supervisor_password_file needs supervisor_user"))
+	}
+}
+
+// checkAdminAuth reports settings of the page where there is none.
+func (l *loader) checkAdminAuth() {
+	d := &l.file.Daemon
+	if d.Admin != "" {
+		return
+	}
+	for _, set := range []struct {
+		key string
+		is  bool
+	}{{"token_file", d.AdminAuth.TokenFile != ""}, {"hosts", len(d.AdminAuth.Hosts) > 0}} {
+		if set.is {
+			p := l.main.problem(l.main.find([]string{"daemon", "admin_auth", set.key}).key, "admin_auth."+set.key+" is for the page, which needs daemon.admin")
+			p.Hint = `add to [daemon]: admin = "127.0.0.1:9464"`
+			l.add(p)
+		}
 	}
 }
 

@@ -65,7 +65,8 @@ const pageHead = `# The control API
 HTTP/1.1 and JSON on the control socket of a daemon: ` + "`/run/tideover/control.sock`" + ` of root, ` + "`$XDG_RUNTIME_DIR/tideover/control.sock`" + ` of other users,
 ` + "`NAME.sock`" + ` beside it for ` + "`tideover run -- COMMAND`" + `. There is no TCP. The daemon asks the kernel which user has connected (SO_PEERCRED): root and
 the daemon's own user may use every path (*admin*), members of ` + "`daemon.socket_group`" + ` those marked *operator*,
-*reader* or *viewer*. The admin process is a viewer; where it answers clients of supervisord it is a reader, or a *supervisor*, which may use all but *admin*. A connection has one request.
+*reader* or *viewer*. The admin process is a viewer; where it answers clients of supervisord it is a reader, or a *supervisor*, which may use all but *admin*. A request
+of the page on ` + "`" + `daemon.admin` + "`" + ` that shows the token of ` + "`" + `[daemon.admin_auth]` + "`" + ` may use those marked *page*. A connection has one request.
 
 Version 1, as the paths say: keys may be added, and none is changed or removed. Unknown keys of a request are errors. Durations are seconds, times are RFC 3339.
 
@@ -94,6 +95,9 @@ func TestAPIPage(t *testing.T) {
 			t.Fatalf("%s is not in routePages", r.path)
 		}
 		role := map[role]string{roleViewer: "viewer", roleReader: "reader", roleOperator: "operator", roleSupervisor: "supervisor", roleAdmin: "admin"}[r.minRole]
+		if r.marks&forPage != 0 {
+			role += ", page"
+		}
 		fmt.Fprintf(p, "| `%s %s` | %s | %s | %s |\n", r.method, r.path, role, answerOf(page), page.about)
 	}
 	p.WriteString("\n## Requests\n")

@@ -2,10 +2,13 @@ package control
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -18,6 +21,8 @@ type call struct {
 	ctx             context.Context // ends when the client leaves or the daemon ends
 	peer            peer
 	role            role
+	viewer          *viewerConn // nil: it came by the control socket
+	page            *api.Caller // of a request of the page with the token; nil: of another one
 	request         *http.Request
 	w               http.ResponseWriter
 	controller      *http.ResponseController
@@ -35,7 +40,7 @@ func newCall(s *Server, w http.ResponseWriter, r *http.Request) *call {
 	case *admittedConn:
 		c.peer, c.role = conn.peer, conn.role
 	case *viewerConn:
-		c.peer, c.role = conn.peer, conn.role
+		c.peer, c.role, c.viewer = conn.peer, conn.role, conn
 	}
 	return c
 }
@@ -47,10 +52,63 @@ func (c *call) authorize(r route) *api.Error {
 	if c.request.Header.Get("Origin") != "" || c.request.Header.Get("Sec-Fetch-Site") != "" {
 		return errorf(api.ExitDenied, "", "the control socket does not answer browsers")
 	}
+	if shown := c.request.Header.Get("Authorization"); shown != "" && c.viewer != nil {
+		return c.authorizeByToken(r, shown)
+	}
 	if c.role >= r.minRole {
 		return nil
 	}
 	return errDenied(c.peer, c.server.socket.group, "tideover "+strings.TrimPrefix(r.path, "/v1/"))
+}
+
+// authorizeByToken admits a request of the page by its user's token alone: what the admin process may
+// do for others, such as clients of supervisord, does not count.
+func (c *call) authorizeByToken(r route, shown string) *api.Error {
+	token := c.viewer.token
+	switch {
+	case token == "":
+		return errorf(api.ExitDenied, "set token_file in [daemon.admin_auth]", "the page only looks")
+	case r.marks&forPage == 0:
+		return errorf(api.ExitDenied, "", "%s is not for the page", r.path)
+	case !sameToken(shown, bearer+token):
+		return errorf(api.ExitDenied, "it is in the file that token_file names in [daemon.admin_auth]", "the token is wrong")
+	}
+	c.page = &api.Caller{Via: api.ViaPage}
+	if from, err := netip.ParseAddr(c.request.Header.Get(clientField)); err == nil {
+		c.page.Address = from.String()
+	}
+	c.role = max(c.role, r.minRole)
+	return nil
+}
+
+// bearer is what is before the token in the field Authorization.
+const bearer = "Bearer "
+
+// clientField is the field with the address of the page's client, as the admin process says.
+const clientField = "Page-Client"
+
+// sameToken takes the same time wherever the texts differ.
+func sameToken(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}
+
+// deniedInterval is the time between two log lines of refused requests of the page: its clients can
+// send any number.
+const deniedInterval = time.Second
+
+// isToBeLogged reports whether the refusal of this request is to be logged.
+func (c *call) isToBeLogged(now time.Time) bool {
+	if c.viewer == nil {
+		return true
+	}
+	c.viewer.mu.Lock()
+	defer c.viewer.mu.Unlock()
+	if now.Sub(c.viewer.denied) < deniedInterval {
+		return false
+	}
+	c.viewer.denied = now
+	return true
 }
 
 // decode decodes the body into v, at most maxRequestBytes within requestTimeout.
@@ -134,6 +192,9 @@ func (c *call) encode(v any) error {
 
 // caller is the client.
 func (c *call) caller() api.Caller {
+	if c.page != nil {
+		return *c.page
+	}
 	return api.Caller{Via: api.ViaClient, UID: int(c.peer.uid), Pid: int(c.peer.pid), Command: c.peer.command()}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,6 +25,7 @@ import (
 type Client struct {
 	socket string
 	http   *http.Client
+	header http.Header // of every request; nil: none
 }
 
 // maxAnswer is how many bytes of an answer, or of one event of a stream, are read.
@@ -50,6 +52,14 @@ func newClient(socket string, owners []int) *Client {
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
 		DialContext: dial, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
 	}}}
+}
+
+// ForPage returns a client for requests of the page: they show the token that its user has given, and
+// say from which address that one has asked.
+func (c *Client) ForPage(token, from string) *Client {
+	page := *c
+	page.header = http.Header{"Authorization": {bearer + token}, clientField: {from}}
+	return &page
 }
 
 // checkOwner checks that the process that listens on a socket belongs to one of the
@@ -311,6 +321,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader) 
 	if err != nil {
 		return nil, asError(err)
 	}
+	maps.Copy(request.Header, c.header)
 	reply, err := c.http.Do(request)
 	if err != nil {
 		return nil, c.wrapError(ctx, err)

@@ -238,12 +238,16 @@ func TestRolesOfRoutes(t *testing.T) {
 		"/v1/listen": roleAdmin, "/v1/unlisten": roleAdmin,
 	}
 	looks := []string{"/v1/status", "/metrics", "/v1/check", "/v1/logs", "/v1/history", "/v1/log-text", "/v1/programs", "/v1/reread"}
+	page := []string{"/v1/logs", "/v1/reload", "/v1/restart", "/v1/start", "/v1/stop", "/v1/hold", "/v1/release", "/v1/drain", "/v1/undrain"}
 	for _, r := range routes() {
 		if r.minRole != lowest[r.path] {
 			t.Errorf("%s is for role %d, want %d", r.path, r.minRole, lowest[r.path])
 		}
-		if r.mutating == slices.Contains(looks, r.path) {
-			t.Errorf("%s: acts is %v", r.path, r.mutating)
+		if r.marks&forPage != 0 != slices.Contains(page, r.path) {
+			t.Errorf("%s: for the page is %v", r.path, r.marks&forPage != 0)
+		}
+		if r.marks&changes != 0 == slices.Contains(looks, r.path) {
+			t.Errorf("%s: acts is %v", r.path, r.marks&changes != 0)
 		}
 	}
 }

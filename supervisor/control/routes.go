@@ -15,39 +15,48 @@ import (
 type route struct {
 	method, path string
 	minRole      role // the lowest role that may use it
-	mutating     bool // changes something, and is logged
+	marks        marks
 	handle       func(*call) error
 }
+
+// marks are what else is to be known of a route.
+type marks int
+
+const (
+	changes marks = 1 << iota // it changes something, and is logged
+	forPage                   // also for a request of the page that shows its user's token
+	reads   marks = 0
+)
 
 // routes is every path, and the role it needs.
 func routes() []route {
 	return []route{
-		{"GET", "/v1/status", roleViewer, false, handleStatus},
-		{"GET", "/metrics", roleViewer, false, handleMetrics},
-		{"GET", "/v1/check", roleOperator, false, handleCheck},
-		{"POST", "/v1/logs", roleReader, false, handleLogs},
-		{"POST", "/v1/history", roleViewer, false, handleHistory},
-		{"POST", "/v1/log-text", roleReader, false, handleLogText},
-		{"GET", "/v1/programs", roleReader, false, handlePrograms},
-		{"POST", "/v1/reload", roleOperator, true, handleOperation(api.Reload)},
-		{"POST", "/v1/restart", roleSupervisor, true, handleOperation(api.Restart)},
-		{"POST", "/v1/rollback", roleOperator, true, handleOperation(api.Rollback)},
-		{"POST", "/v1/start", roleSupervisor, true, handleOperation(api.Start)},
-		{"POST", "/v1/stop", roleSupervisor, true, handleOperation(api.Stop)},
-		{"POST", "/v1/apply", roleSupervisor, true, handleApply},
-		{"POST", "/v1/hold", roleOperator, true, handleHold},
-		{"POST", "/v1/release", roleOperator, true, handleRelease},
-		{"POST", "/v1/drain", roleOperator, true, handleDrain},
-		{"POST", "/v1/undrain", roleOperator, true, handleUndrain},
-		{"POST", "/v1/signal", roleSupervisor, true, handleSignal},
-		{"POST", "/v1/listen", roleAdmin, true, handleListen},
-		{"POST", "/v1/unlisten", roleAdmin, true, handleUnlisten},
-		{"POST", "/v1/clear-log", roleSupervisor, true, handleClearLog},
-		{"POST", "/v1/reread", roleSupervisor, false, handleReread},
-		{"POST", "/v1/add-group", roleSupervisor, true, handleGroup(Backend.AddGroup)},
-		{"POST", "/v1/remove-group", roleSupervisor, true, handleGroup(Backend.RemoveGroup)},
-		{"POST", "/v1/renew", roleSupervisor, true, handleRenew},
-		{"POST", "/v1/shutdown", roleSupervisor, true, handleShutdown},
+		{"GET", "/v1/status", roleViewer, reads, handleStatus},
+		{"GET", "/metrics", roleViewer, reads, handleMetrics},
+		{"GET", "/v1/check", roleOperator, reads, handleCheck},
+		{"POST", "/v1/logs", roleReader, reads | forPage, handleLogs},
+		{"POST", "/v1/history", roleViewer, reads, handleHistory},
+		{"POST", "/v1/log-text", roleReader, reads, handleLogText},
+		{"GET", "/v1/programs", roleReader, reads, handlePrograms},
+		{"POST", "/v1/reload", roleOperator, changes | forPage, handleOperation(api.Reload)},
+		{"POST", "/v1/restart", roleSupervisor, changes | forPage, handleOperation(api.Restart)},
+		{"POST", "/v1/rollback", roleOperator, changes, handleOperation(api.Rollback)},
+		{"POST", "/v1/start", roleSupervisor, changes | forPage, handleOperation(api.Start)},
+		{"POST", "/v1/stop", roleSupervisor, changes | forPage, handleOperation(api.Stop)},
+		{"POST", "/v1/apply", roleSupervisor, changes, handleApply},
+		{"POST", "/v1/hold", roleOperator, changes | forPage, handleHold},
+		{"POST", "/v1/release", roleOperator, changes | forPage, handleRelease},
+		{"POST", "/v1/drain", roleOperator, changes | forPage, handleDrain},
+		{"POST", "/v1/undrain", roleOperator, changes | forPage, handleUndrain},
+		{"POST", "/v1/signal", roleSupervisor, changes, handleSignal},
+		{"POST", "/v1/listen", roleAdmin, changes, handleListen},
+		{"POST", "/v1/unlisten", roleAdmin, changes, handleUnlisten},
+		{"POST", "/v1/clear-log", roleSupervisor, changes, handleClearLog},
+		{"POST", "/v1/reread", roleSupervisor, reads, handleReread},
+		{"POST", "/v1/add-group", roleSupervisor, changes, handleGroup(Backend.AddGroup)},
+		{"POST", "/v1/remove-group", roleSupervisor, changes, handleGroup(Backend.RemoveGroup)},
+		{"POST", "/v1/renew", roleSupervisor, changes, handleRenew},
+		{"POST", "/v1/shutdown", roleSupervisor, changes, handleShutdown},
 	}
 }
 

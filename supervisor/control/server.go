@@ -133,7 +133,9 @@ func (s *Server) handler() http.Handler {
 // serve checks the role, runs the handler, and logs.
 func (s *Server) serve(r route, c *call) {
 	if err := c.authorize(r); err != nil {
-		s.logger.Warn("control request denied", "path", r.path, "uid", c.peer.uid, "error", err.Message)
+		if c.isToBeLogged(time.Now()) {
+			s.logger.Warn("control request denied", "path", r.path, "uid", c.peer.uid, "error", err.Message)
+		}
 		c.fail(err)
 		return
 	}
@@ -144,7 +146,7 @@ func (s *Server) serve(r route, c *call) {
 	if c.badRequest {
 		s.logger.Warn("control request invalid", "path", r.path, "uid", c.peer.uid, "error", asError(err).Message)
 	}
-	if r.mutating {
+	if r.marks&changes != 0 {
 		// The outcome of an operation is logged by the supervisor.
 		s.logger.Debug("control request finished", "path", r.path, "app", c.app, "by", c.caller().String(), "exit", int(c.exitCode(err)))
 	}

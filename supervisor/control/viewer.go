@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 )
 
 // Access is what a process that the daemon has started itself may do.
@@ -22,12 +23,24 @@ const (
 // role is that of an Access.
 func (a Access) role() role { return []role{roleViewer, roleReader, roleOperator, roleSupervisor}[a] }
 
+// Rights are those of such a process.
+type Rights struct {
+	Access Access
+	// Token is that of the user of the page: a request that shows it may use the paths that are marked
+	// for the page, whatever Access is. The process does not know it. Empty: the page only looks.
+	Token string
+}
+
 // viewerConn is the daemon's end of a socket pair.
 type viewerConn struct {
 	*net.UnixConn
 	peer  peer
 	role  role
+	token string
 	close func() error
+
+	mu     sync.Mutex // guards denied
+	denied time.Time  // when a refused request was logged last
 }
 
 // Close closes the connection once.
@@ -35,10 +48,10 @@ func (c *viewerConn) Close() error { return c.close() }
 
 // ServeViewer answers requests on one end of a socket pair until ctx ends or the peer has closed
 // the other end. It takes the descriptor over. The peer, a process that the daemon has started
-// itself, may do what access says and nothing else, whichever user it is. Its requests are HTTP/2
+// itself, may do what its rights say and nothing else, whichever user it is. Its requests are HTTP/2
 // without TLS, so that they are answered side by side on the one connection, beside the bounds of
 // the control socket.
-func (s *Server) ServeViewer(ctx context.Context, end *os.File, access Access) error {
+func (s *Server) ServeViewer(ctx context.Context, end *os.File, rights Rights) error {
 	conn, err := net.FileConn(end)
 	end.Close()
 	if err != nil {
@@ -50,7 +63,7 @@ func (s *Server) ServeViewer(ctx context.Context, end *os.File, access Access) e
 		return errors.New("no unix socket")
 	}
 	closed := make(chan struct{})
-	viewer := &viewerConn{UnixConn: local, peer: peer{uid: uint32(os.Geteuid())}, role: access.role(), close: sync.OnceValue(func() error {
+	viewer := &viewerConn{UnixConn: local, peer: peer{uid: uint32(os.Geteuid())}, role: rights.Access.role(), token: rights.Token, close: sync.OnceValue(func() error {
 		defer close(closed)
 		return local.Close()
 	})}

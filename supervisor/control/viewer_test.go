@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ func startViewer(t *testing.T, b Backend, access Access) (client *Client, end co
 	server := NewServer(&Socket{group: noGroup}, b, hclog.NewNullLogger())
 	go func() {
 		defer close(done)
-		if err := server.ServeViewer(ctx, os.NewFile(uintptr(fds[0]), "daemon"), access); err != nil {
+		if err := server.ServeViewer(ctx, os.NewFile(uintptr(fds[0]), "daemon"), Rights{access, pageToken}); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -126,6 +127,71 @@ func TestAProcessOfTheDaemonMayDoWhatItsAccessSays(t *testing.T) {
 				t.Errorf("access %d: %s: %v", access, name, err)
 			}
 		}
+	}
+}
+
+const pageToken = "0123456789abcdef"
+
+// The token of the page's user, and nothing else, lets a request do what the page can do, and only that.
+func TestARequestOfThePageMayDoWhatIsMarkedForItWithTheToken(t *testing.T) {
+	for _, access := range []Access{Look, Drive} {
+		fake := newFake("shop")
+		close(fake.finish)
+		client, _, _ := startViewer(t, fake, access)
+		denied := func(err error) bool {
+			var e *api.Error
+			return errors.As(err, &e) && e.Exit == api.ExitDenied
+		}
+		ctx := t.Context()
+		for _, token := range []string{"", "wrong", pageToken + "0", pageToken[1:]} {
+			page := client.ForPage(token, "10.0.0.7")
+			if _, err := page.Do(ctx, api.Request{Verb: api.Stop, App: "shop"}, nil); !denied(err) {
+				t.Errorf("token %q: %v", token, err)
+			}
+			if err := page.Logs(ctx, api.LogQuery{}, nil); !denied(err) {
+				t.Errorf("token %q: %v", token, err)
+			}
+		}
+		if asked := fake.notes(); len(asked) > 0 {
+			t.Errorf("the supervisor was asked for %v", asked)
+		}
+		page := client.ForPage(pageToken, "10.0.0.7")
+		if _, err := page.Do(ctx, api.Request{Verb: api.Restart, App: "shop"}, nil); err != nil {
+			t.Error(err)
+		}
+		if asked := fake.notes(); len(asked) != 1 || asked[0] != "restart shop by page from 10.0.0.7" {
+			t.Errorf("the supervisor was asked for %v", asked)
+		}
+		for name, err := range map[string]error{"signal": page.Signal(ctx, "shop", unix.SIGUSR1), "shutdown": page.Shutdown(ctx, true), "clear": page.ClearLog(ctx, "shop"), "unlisten": page.Unlisten(ctx, "shop", false)} {
+			if !denied(err) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+func TestWithoutATokenThePageDoesNothing(t *testing.T) {
+	c := &call{viewer: &viewerConn{role: roleSupervisor}, role: roleSupervisor}
+	c.request, _ = http.NewRequest("POST", "/v1/stop", nil)
+	for _, shown := range []string{"Bearer ", "Bearer", "Basic x"} {
+		c.request.Header.Set("Authorization", shown)
+		if err := c.authorize(route{path: "/v1/stop", minRole: roleSupervisor, marks: forPage}); err == nil {
+			t.Errorf("%q is enough", shown)
+		}
+	}
+}
+
+// Whoever reaches the page can send any number of wrong tokens.
+func TestWrongTokensAreLoggedOnceASecond(t *testing.T) {
+	now, c := time.Now(), &call{viewer: &viewerConn{}}
+	logged := 0
+	for i := range 1000 {
+		if c.isToBeLogged(now.Add(time.Duration(i) * 10 * time.Millisecond)) {
+			logged++
+		}
+	}
+	if logged != 10 {
+		t.Errorf("logged %d times in 10 s", logged)
 	}
 }
 

@@ -10,14 +10,14 @@ import (
 
 // entry is a record of the history as the page shows it. It has nothing of what an app has written.
 type entry struct {
-	ID     uint64      `json:"id"`
-	Time   int64       `json:"time"` // in ms since 1970
-	App    string      `json:"app,omitempty"`
-	Tone   string      `json:"tone"` // ok, warn, bad, or empty
-	What   string      `json:"what"`
-	More   []string    `json:"more,omitempty"`
-	By     string      `json:"by,omitempty"`
-	Phases []turnPhase `json:"phases,omitempty"`
+	ID     uint64   `json:"id"`
+	Time   int64    `json:"time"` // in ms since 1970
+	App    string   `json:"app,omitempty"`
+	Tone   string   `json:"tone"` // ok, warn, bad, or empty
+	What   string   `json:"what"`
+	More   []string `json:"more,omitempty"`
+	By     string   `json:"by,omitempty"`
+	Phases []phase  `json:"phases,omitempty"`
 }
 
 // newEntry returns nil for a record that the page does not list: the beginning of an operation, which
@@ -94,10 +94,13 @@ func newEntry(r *api.Record) *entry {
 
 // via is the caller without its command line: the arguments can be secret.
 func via(c api.Caller) string {
-	if c.Via != api.ViaClient {
-		return c.Via
+	switch {
+	case c.Via == api.ViaClient:
+		return fmt.Sprintf("%s, uid %d", c.Via, c.UID)
+	case c.Address != "":
+		return c.Via + ", " + c.Address
 	}
-	return fmt.Sprintf("%s, uid %d", c.Via, c.UID)
+	return c.Via
 }
 
 // change is "7 → 8", or "8" where nothing has changed.

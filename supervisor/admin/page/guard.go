@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -21,7 +22,7 @@ func (p *Page) guard(next http.HandlerFunc) http.HandlerFunc {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		switch {
 		case !p.isOurs(r.Host):
-			http.Error(w, "This name is not one of this host: ask by its address, or by localhost.", http.StatusMisdirectedRequest)
+			http.Error(w, "The page does not answer by this name: ask by an address or by localhost, or add the name to hosts in [daemon.admin_auth].", http.StatusMisdirectedRequest)
 		case !isSameOrigin(r):
 			http.Error(w, "another site may not ask", http.StatusForbidden)
 		default:
@@ -31,7 +32,8 @@ func (p *Page) guard(next http.HandlerFunc) http.HandlerFunc {
 }
 
 // isOurs reports whether the host that the client has asked for cannot be the name of another site,
-// whose owner lets it lead here (DNS rebinding): an address has no owner, and localhost is this machine.
+// whose owner lets it lead here (DNS rebinding): an address has no owner, localhost is this machine, and
+// the configuration names others.
 func (p *Page) isOurs(host string) bool {
 	name := host
 	if only, _, err := net.SplitHostPort(host); err == nil {
@@ -42,7 +44,8 @@ func (p *Page) isOurs(host string) bool {
 		return true
 	}
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	return name == "localhost" || strings.HasSuffix(name, ".localhost")
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") ||
+		slices.ContainsFunc(p.options.Hosts, func(ours string) bool { return strings.EqualFold(ours, name) })
 }
 
 // isSameOrigin reports whether the request is not of a page of another site, as far as the browser

@@ -26,6 +26,8 @@ func (p *Page) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /-/page/events", p.guard(p.events))
 	mux.HandleFunc("GET /-/page/curves", p.guard(p.curves))
 	mux.HandleFunc("GET /-/page/{file}", p.guard(p.asset))
+	mux.HandleFunc("POST /-/page/output", p.guard(p.output))
+	mux.HandleFunc("POST /-/page/actions/{action}", p.guard(p.act))
 }
 
 func (p *Page) asset(w http.ResponseWriter, r *http.Request) {
@@ -45,7 +47,7 @@ func (p *Page) asset(w http.ResponseWriter, r *http.Request) {
 
 // view is what index shows.
 type view struct {
-	Host    string
+	Host    string // name of the machine
 	Daemon  daemonFacts
 	Now     time.Time
 	Rows    []*row

@@ -32,12 +32,15 @@ const (
 type Source interface {
 	Status(ctx context.Context, apps ...string) (api.Status, error)
 	History(ctx context.Context, q api.HistoryQuery, yield func(api.Record) bool) error
+	// As returns the supervisor for requests with a token, from the address of a browser.
+	As(token, from string) Operator
 }
 
 // Page is the page of one admin process.
 type Page struct {
 	options Options
 	changed chan struct{} // capacity 1: something has happened, or a viewer has come
+	tails   chan struct{} // capacity maxTails: the requests for output that are answered
 
 	mu      sync.Mutex // guards the fields below
 	hour    *trend.Recorder
@@ -57,17 +60,20 @@ type daemonFacts struct {
 	Connections     int    `json:"connections"`
 	ConnectionLimit int    `json:"limit,omitempty"`
 	ShuttingDown    bool   `json:"ending,omitempty"`
+	Acts            bool   `json:"acts,omitempty"` // with the token
 }
 
 // Options make a Page.
 type Options struct {
 	Source Source
-	Host   string // name of the machine
+	Host   string   // name of the machine
+	Hosts  []string // names by which it is asked for, beside addresses and localhost
+	Acts   bool     // there is a token for actions and output
 }
 
 // New returns a page that knows nothing until Run.
 func New(o Options) *Page {
-	return &Page{options: o, changed: make(chan struct{}, 1), hour: trend.New(hourStep, hourPoints), rows: map[string]*row{}, encoded: map[string][]byte{},
+	return &Page{options: o, changed: make(chan struct{}, 1), tails: make(chan struct{}, maxTails), hour: trend.New(hourStep, hourPoints), rows: map[string]*row{}, encoded: map[string][]byte{},
 		viewers: map[*viewer]bool{}}
 }
 
@@ -137,32 +143,26 @@ func (p *Page) poll(ctx context.Context) error {
 			return err
 		}
 		p.addStatus(time.Now(), st)
-		if err := p.wait(ctx, began); err != nil {
-			return nil
-		}
+		p.wait(ctx, began)
 	}
 }
 
-// wait waits until the supervisor is to be asked again. It returns an error when ctx has ended.
-func (p *Page) wait(ctx context.Context, began time.Time) error {
-	for watched := p.isWatched(); ; {
-		interval := hourStep
-		if watched {
-			interval = liveInterval
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Until(began.Add(interval))):
-			return nil
-		case <-p.changed:
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Until(began.Add(minInterval))):
-			return nil
-		}
+// wait waits until the supervisor is to be asked again, or ctx has ended.
+func (p *Page) wait(ctx context.Context, began time.Time) {
+	interval := hourStep
+	if p.isWatched() {
+		interval = liveInterval
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(time.Until(began.Add(interval))):
+		return
+	case <-p.changed:
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Until(began.Add(minInterval))):
 	}
 }
 
@@ -186,7 +186,7 @@ func (p *Page) addStatus(now time.Time, st api.Status) {
 	default:
 		p.live.Add(now, st)
 	}
-	facts := daemonFacts{Version: st.Version, Began: steady(now, -st.Uptime, p.daemon.Began), Connections: st.Connections, ConnectionLimit: st.ConnectionLimit, ShuttingDown: st.ShuttingDown}
+	facts := daemonFacts{Version: st.Version, Began: steady(now, -st.Uptime, p.daemon.Began), Connections: st.Connections, ConnectionLimit: st.ConnectionLimit, ShuttingDown: st.ShuttingDown, Acts: p.options.Acts}
 	u := update{Now: now.UnixMilli()}
 	if facts != p.daemon {
 		p.daemon, u.Daemon = facts, &facts

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/logs"
 	"tideover/supervisor/trend"
 )
 
@@ -21,13 +23,15 @@ import (
 type supervisor struct {
 	mu      sync.Mutex // guards the fields below
 	status  api.Status
+	began   time.Time
 	asked   int
-	usage   int // with the usage
+	usage   int      // with the usage
+	done    []string // by operators
 	records chan api.Record
 }
 
 func newSupervisor(apps ...api.AppStatus) *supervisor {
-	return &supervisor{records: make(chan api.Record), status: api.Status{Version: "1.2", Apps: apps, DurationBounds: []float64{0.1, 1}}}
+	return &supervisor{began: time.Now(), records: make(chan api.Record), status: api.Status{Version: "1.2", Apps: apps, DurationBounds: []float64{0.1, 1}}}
 }
 
 func (s *supervisor) Status(_ context.Context, apps ...string) (api.Status, error) {
@@ -39,6 +43,9 @@ func (s *supervisor) Status(_ context.Context, apps ...string) (api.Status, erro
 	}
 	st := s.status
 	st.Apps = append([]api.AppStatus{}, st.Apps...)
+	for i := range st.Apps {
+		st.Apps[i].Uptime += time.Since(s.began).Seconds()
+	}
 	return st, nil
 }
 
@@ -67,14 +74,72 @@ func (s *supervisor) History(ctx context.Context, _ api.HistoryQuery, yield func
 	}
 }
 
+// As returns an operator with a token that has done nothing yet.
+func (s *supervisor) As(token, from string) Operator {
+	return &operator{token: token, from: from, to: s}
+}
+
+// operator is a fake: it is the control protocol that compares the token.
+type operator struct {
+	Operator
+	token, from string
+	to          *supervisor
+}
+
+func (o *operator) ask(what string) error {
+	if o.token != "right" {
+		return &api.Error{Exit: api.ExitDenied, Message: "the token is wrong"}
+	}
+	o.to.mu.Lock()
+	defer o.to.mu.Unlock()
+	o.to.done = append(o.to.done, what+" from "+o.from)
+	return nil
+}
+
+func (o *operator) Do(_ context.Context, r api.Request, _ func(api.Phase)) (api.Result, error) {
+	if err := o.ask(string(r.Verb) + " " + r.App); err != nil {
+		return api.Result{}, err
+	}
+	result := api.Result{App: r.App, Result: "ok", Generation: api.GenerationPair{From: 7, To: 8}, Duration: 2}
+	if r.App == "broken" {
+		result.Exit, result.Result, result.Error = api.ExitKeptOld, "kept old", "it has exited with 1"
+	}
+	return result, nil
+}
+
+func (o *operator) Hold(_ context.Context, app string, r api.HoldRequest) (api.HoldReport, error) {
+	return api.HoldReport{For: r.For.Seconds()}, o.ask(fmt.Sprintf("hold %s for %s", app, r.For))
+}
+
+func (o *operator) Undrain(_ context.Context, app string) (api.DrainReport, error) {
+	return api.DrainReport{}, o.ask("undrain " + app)
+}
+
+func (o *operator) Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error {
+	if err := o.ask(fmt.Sprintf("logs %v follow=%v", q.Apps, q.Follow)); err != nil {
+		return err
+	}
+	for i := range 250 {
+		yield(logs.Line{Time: time.UnixMilli(int64(i)), Generation: 7, Stream: logs.Stderr, Text: strings.Repeat("é", 3000)})
+	}
+	return nil
+}
+
 func shop() api.AppStatus {
-	return api.AppStatus{Name: "shop", State: api.Running, Generation: 7, Pid: 12, Uptime: 60, Listen: []string{"127.0.0.1:8000"}, Capacity: 4, Durations: []uint64{0, 0, 0}}
+	return api.AppStatus{Name: "shop", State: api.Running, Generation: 7, Pid: 12, Uptime: 60, Listen: []string{"127.0.0.1:8000"}, Capacity: 4, HoldFor: 20, Durations: []uint64{0, 0, 0}}
 }
 
 func get(p *Page, path string, fields ...string) *httptest.ResponseRecorder {
+	return ask(p, httptest.NewRequest("GET", path, nil), fields...)
+}
+
+func post(p *Page, path, body string, fields ...string) *httptest.ResponseRecorder {
+	return ask(p, httptest.NewRequest("POST", path, strings.NewReader(body)), fields...)
+}
+
+func ask(p *Page, r *http.Request, fields ...string) *httptest.ResponseRecorder {
 	mux := http.NewServeMux()
 	p.Register(mux)
-	r := httptest.NewRequest("GET", path, nil)
 	r.Host = "127.0.0.1:9464"
 	for i := 0; i < len(fields); i += 2 {
 		if fields[i] == "Host" {
@@ -161,6 +226,96 @@ func TestOtherSitesAndNamesGetNothing(t *testing.T) {
 		if w := get(p, c.path, c.fields...); w.Code != c.want {
 			t.Errorf("%s with %v is %d, want %d", c.path, c.fields, w.Code, c.want)
 		}
+	}
+}
+
+func TestActionsAndOutputNeedATokenOfThisOrigin(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(shop())
+	p := New(Options{Source: s, Acts: true, Hosts: []string{"Status.example.com"}})
+	p.addStatus(time.Now(), s.status)
+	const reload, body = "/-/page/actions/reload", `{"app":"shop"}`
+	right := []string{"Authorization", "Bearer right"}
+	with := func(fields ...string) []string { return append(fields, right...) }
+	for _, c := range []struct {
+		path, body string
+		want       int
+		fields     []string
+	}{
+		{reload, body, 401, nil},
+		{reload, body, 401, []string{"Authorization", "Bearer "}},
+		{reload, body, 401, []string{"Authorization", "Basic cmlnaHQ="}},
+		{reload, body, 403, []string{"Authorization", "Bearer wrong"}},
+		{"/-/page/output", body, 401, nil},
+		{"/-/page/output", body, 403, []string{"Authorization", "Bearer wrong"}},
+		{reload, body, 403, with("Sec-Fetch-Site", "cross-site")},
+		{reload, body, 403, with("Sec-Fetch-Site", "same-site")},
+		{reload, body, 403, with("Origin", "http://127.0.0.1:8000")},
+		{reload, body, 403, with("Origin", "null")},
+		{reload, body, 421, with("Host", "rebound.example.com")},
+		{"/-/page/output", body, 403, with("Sec-Fetch-Site", "cross-site")},
+		{"/-/page/output", body, 421, with("Host", "rebound.example.com")},
+		{"/-/page/actions/shutdown", body, 404, right},
+		{reload, "{}", 400, right},
+		{reload, `{"app":"shop","verb":"stop"}`, 400, right},
+		{reload, strings.Repeat(" ", maxRequest) + body, 400, right},
+	} {
+		if w := post(p, c.path, c.body, c.fields...); w.Code != c.want || len(s.done) > 0 {
+			t.Errorf("%s with %v is %d, want %d; done: %v", c.path, c.fields, w.Code, c.want, s.done)
+		}
+	}
+	for _, method := range []string{"GET", "OPTIONS", "PUT"} {
+		if w := ask(p, httptest.NewRequest(method, reload, nil), right...); w.Code < 400 {
+			t.Errorf("%s is %d", method, w.Code)
+		}
+	}
+	if w := post(p, reload, body, with("Host", "status.example.com", "Origin", "https://status.example.com", "Sec-Fetch-Site", "same-origin")...); w.Code != 200 || !strings.Contains(w.Body.String(), "generation 8 serves after 2 s, 0 held, 0 lost") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := post(p, "/-/page/actions/hold", body, right...); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := post(p, "/-/page/actions/undrain", body, right...); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := post(p, reload, `{"app":"broken"}`, right...); w.Code != 409 || !strings.Contains(w.Body.String(), "kept old: it has exited with 1") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if want := []string{"reload shop from 192.0.2.1", "hold shop for 20s from 192.0.2.1", "undrain shop from 192.0.2.1", "reload broken from 192.0.2.1"}; !slices.Equal(s.done, want) {
+		t.Errorf("done: %q", s.done)
+	}
+}
+
+func TestWithoutATokenFileThePageOnlyLooks(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(shop())
+	p := New(Options{Source: s})
+	for _, path := range []string{"/-/page/actions/reload", "/-/page/output"} {
+		if w := post(p, path, `{"app":"shop"}`, "Authorization", "Bearer right"); w.Code != 403 || !strings.Contains(w.Body.String(), "only looks") || len(s.done) > 0 {
+			t.Errorf("%s is %d: %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+func TestOutputIsSentInLinesOfABoundedLength(t *testing.T) {
+	t.Parallel()
+	p := New(Options{Source: newSupervisor(shop()), Acts: true})
+	w := post(p, "/-/page/output", `{"app":"shop"}`, "Authorization", "Bearer right")
+	lines := strings.Split(strings.TrimSpace(w.Body.String()), "\n")
+	if w.Code != 200 || w.Header().Get("Content-Type") != "application/jsonl" || len(lines) != 250 {
+		t.Fatalf("%d, %v, %d lines", w.Code, w.Header(), len(lines))
+	}
+	for i, text := range lines {
+		var l line
+		if err := json.Unmarshal([]byte(text), &l); err != nil || l.Time != int64(i) || l.Generation != 7 || l.Stream != "stderr" || len(l.Text) > maxLine+3 {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+	for range maxTails {
+		p.tails <- struct{}{}
+	}
+	if w := post(p, "/-/page/output", `{"app":"shop"}`, "Authorization", "Bearer right"); w.Code != 503 {
+		t.Errorf("one more is %d", w.Code)
 	}
 }
 
@@ -410,7 +565,7 @@ func TestAReloadIsDescribedFromItsBeginToTheEndOfItsDrain(t *testing.T) {
 	a.State = api.Reloading
 	a.Operation = &api.Operation{Verb: api.Reload, Generation: api.GenerationPair{From: 7, To: 8}, Phases: []api.PhaseResult{{Name: "start", Result: "ok", Duration: 0.4}}, Phase: "ready", PhaseTime: 1.5, Duration: 1.9,
 		By: api.Caller{Via: "cli", Command: "secret"}}
-	running := newRow(&a, now, trend.Summary{}, nil, nil).Turn
+	running := newRow(&a, now, trend.Summary{}, nil, nil).Operation
 	if !running.Running || running.To != 8 || running.Phase != "ready" || now.UnixMilli()-running.Begun != 1900 || now.UnixMilli()-running.Since != 1500 || running.By != "cli" {
 		t.Errorf("%+v", running)
 	}
@@ -420,11 +575,11 @@ func TestAReloadIsDescribedFromItsBeginToTheEndOfItsDrain(t *testing.T) {
 	a.Draining = []api.DrainingGeneration{{Generation: 7, InFlight: 5}}
 	draining := newRow(&a, now.Add(time.Second), trend.Summary{}, nil, nil)
 	text, _ := json.Marshal(draining)
-	if d := draining.Turn; !d.Running || d.Phase != "drain" || d.Since != now.UnixMilli() || len(d.Phases) != 1 || d.Draining[0].InFlight != 5 || strings.Contains(string(text), "secret") {
+	if d := draining.Operation; !d.Running || d.Phase != "drain" || d.Since != now.UnixMilli() || len(d.Phases) != 1 || d.Draining[0].InFlight != 5 || strings.Contains(string(text), "secret") {
 		t.Errorf("%s", text)
 	}
 	a.LastReload.Drain.Result = "ok"
-	if over := newRow(&a, now, trend.Summary{}, nil, nil).Turn; over.Running || over.Result != "ok" || over.Held != 3 {
+	if over := newRow(&a, now, trend.Summary{}, nil, nil).Operation; over.Running || over.Result != "ok" || over.Held != 3 {
 		t.Errorf("%+v", over)
 	}
 }

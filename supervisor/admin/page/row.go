@@ -50,9 +50,9 @@ type row struct {
 	Drained   bool     `json:"drained,omitempty"`
 	NextTry   int64    `json:"next,omitempty"` // backoff, failed: in ms since 1970
 
-	Own     []cause      `json:"own,omitempty"`
-	Turn    *turnover    `json:"turn,omitempty"`
-	Compare *trendChange `json:"compare,omitempty"`
+	Own       []cause      `json:"own,omitempty"`
+	Operation *operation   `json:"operation,omitempty"`
+	Compare   *trendChange `json:"compare,omitempty"`
 }
 
 // cause is how many requests tideover itself has ended, and why.
@@ -68,16 +68,16 @@ type trendChange struct {
 	Since int64 `json:"since"`
 }
 
-// turnover is an operation that runs, or the last reload or restart: two generations on one line of
+// operation is an operation that runs, or the last reload or restart: two generations on one line of
 // time.
-type turnover struct {
+type operation struct {
 	Verb     api.Verb           `json:"verb"`
 	From     int                `json:"from"`
 	To       int                `json:"to"`
 	Revision api.RevisionPair   `json:"revision,omitzero"`
 	Begun    int64              `json:"begun"` // in ms since 1970
 	Running  bool               `json:"running"`
-	Phases   []turnPhase        `json:"phases"`
+	Phases   []phase            `json:"phases"`
 	Phase    string             `json:"phase,omitempty"`  // that runs
 	Since    int64              `json:"since,omitempty"`  // when it began
 	Ended    int64              `json:"ended,omitempty"`  // at the swap
@@ -90,7 +90,7 @@ type turnover struct {
 	By       string             `json:"by,omitempty"`
 }
 
-type turnPhase struct {
+type phase struct {
 	Name     string  `json:"name"`
 	Result   string  `json:"result"`
 	Duration float64 `json:"s"`
@@ -131,25 +131,25 @@ func newRow(a *api.AppStatus, now time.Time, s trend.Summary, c *trend.Compariso
 	if c != nil {
 		r.Compare = &trendChange{Comparison: c, Since: c.Since.UnixMilli()}
 	}
-	r.Turn = newTurnover(a, now, before.Turn)
+	r.Operation = newOperation(a, now, before.Operation)
 	return r
 }
 
-// newTurnover is the operation that runs, else the last reload or restart; nil: there was none.
-func newTurnover(a *api.AppStatus, now time.Time, before *turnover) *turnover {
+// newOperation is the operation that runs, else the last reload or restart; nil: there was none.
+func newOperation(a *api.AppStatus, now time.Time, before *operation) *operation {
 	if before == nil {
-		before = &turnover{}
+		before = &operation{}
 	}
-	t := &turnover{}
+	t := &operation{}
 	switch o, last := a.Operation, a.LastReload; {
 	case o != nil:
-		*t = turnover{Verb: o.Verb, From: o.Generation.From, To: o.Generation.To, Revision: o.Revision, Running: true, Phases: phases(o.Phases), Phase: o.Phase, By: o.By.Via}
+		*t = operation{Verb: o.Verb, From: o.Generation.From, To: o.Generation.To, Revision: o.Revision, Running: true, Phases: phases(o.Phases), Phase: o.Phase, By: o.By.Via}
 		t.Begun = steady(now, -o.Duration, before.Begun)
 		if o.Phase != "" {
 			t.Since = steady(now, -o.PhaseTime, before.Since)
 		}
 	case last != nil:
-		*t = turnover{Verb: last.Verb, From: last.Generation.From, To: last.Generation.To, Revision: last.Revision, Phases: phases(last.Phases), Result: last.Result,
+		*t = operation{Verb: last.Verb, From: last.Generation.From, To: last.Generation.To, Revision: last.Revision, Phases: phases(last.Phases), Result: last.Result,
 			Error: clip(last.Error), Ended: last.Ended.UnixMilli(), Held: last.Requests.Held, HeldMax: last.Requests.HeldMax, Lost: last.Requests.Lost}
 		t.Begun = t.Ended - int64(last.Duration*1000)
 		if last.Drain != nil && last.Drain.Result == "running" {
@@ -164,11 +164,11 @@ func newTurnover(a *api.AppStatus, now time.Time, before *turnover) *turnover {
 	return t
 }
 
-func phases(all []api.PhaseResult) []turnPhase {
-	shown := []turnPhase{}
+func phases(all []api.PhaseResult) []phase {
+	shown := []phase{}
 	for _, p := range all[:min(len(all), 4*maxItems)] {
 		if p.Name != "done" {
-			shown = append(shown, turnPhase{p.Name, p.Result, p.Duration})
+			shown = append(shown, phase{p.Name, p.Result, p.Duration})
 		}
 	}
 	return shown
@@ -212,12 +212,15 @@ func steady(now time.Time, s float64, before int64) int64 {
 	return at
 }
 
-// clip bounds a text.
-func clip(s string) string {
-	if len(s) <= maxText {
+// clip bounds a sentence.
+func clip(s string) string { return cut(s, maxText) }
+
+// cut bounds a text, in bytes.
+func cut(s string, n int) string {
+	if len(s) <= n {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxText], "") + "…"
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 func clipAll(all []string) []string {

@@ -32,18 +32,22 @@ func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 	keeper := admin.NewKeeper(admin.Options{
 		Logger:      d.logger,
 		Confinement: func() (confine.Options, error) { return d.confinement(socketPath) },
-		Serve: func(ctx context.Context, end *os.File, access control.Access) error {
-			return d.control.ServeViewer(ctx, end, access)
+		Serve: func(ctx context.Context, end *os.File, rights control.Rights) error {
+			return d.control.ServeViewer(ctx, end, rights)
 		},
 	})
 	file := *d.Config
 	cfg := &file.Daemon
-	if _, err := adminAddresses(&file); err != nil && cfg.Supervisor.User != "" { // without the password nothing that asks for it is opened
+	if _, err := supervisorPassword(cfg.Supervisor); err != nil { // without the password nothing that asks for it is opened
 		d.logger.Warn("cannot open address for supervisorctl", "address", cfg.Supervisor.HTTP, "error", err, "hint", "write the password into supervisor_password_file, then: tideover apply")
 		if cfg.Supervisor.SocketAuth {
 			cfg.Supervisor.Socket = ""
 		}
 		cfg.Supervisor.HTTP, cfg.Supervisor.User, cfg.Supervisor.SocketAuth = "", "", false
+	}
+	if _, err := pageToken(cfg.AdminAuth.TokenFile); err != nil {
+		d.logger.Warn("page only looks", "error", err, "hint", "mend the file, then: tideover apply")
+		cfg.AdminAuth.TokenFile = ""
 	}
 	if _, err := ReadFleet(&file.Fleet); err != nil {
 		d.logger.Warn("fleet not joined", "error", err, "hint", "correct it, then: tideover apply")
@@ -109,18 +113,60 @@ func adminAddresses(file *config.File) (admin.Addresses, error) {
 	if to.SocketUID, to.SocketGID, err = lookUpOwner(s.SocketOwner); err != nil {
 		return to, fmt.Errorf("daemon.supervisor_socket_owner: %w", err)
 	}
+	if to.PageToken, err = pageToken(cfg.AdminAuth.TokenFile); err != nil {
+		return to, err
+	}
+	to.Page = admin.Page{Acts: to.PageToken != "", Hosts: cfg.AdminAuth.Hosts}
+	to.Supervisor.Password, err = supervisorPassword(s)
+	return to, err
+}
+
+// supervisorPassword is the password that clients of supervisord are asked for; empty: none.
+func supervisorPassword(s config.SupervisorAPI) (string, error) {
 	if s.User == "" {
-		return to, nil
+		return "", nil
 	}
-	password, err := (safepath.Opener{}).ReadFile(s.PasswordFile)
+	text, err := (safepath.Opener{}).ReadFile(s.PasswordFile)
 	if err != nil {
-		return to, fmt.Errorf("daemon.supervisor_password_file: %w", err)
+		return "", fmt.Errorf("daemon.supervisor_password_file: %w", err)
 	}
-	to.Supervisor.Password, _, _ = strings.Cut(string(password.Text), "\n")
-	if to.Supervisor.Password = strings.TrimRight(to.Supervisor.Password, "\r"); to.Supervisor.Password == "" {
-		return to, fmt.Errorf("daemon.supervisor_password_file: %s is empty", s.PasswordFile)
+	password := firstLine(text.Text)
+	if password == "" {
+		return "", fmt.Errorf("daemon.supervisor_password_file: %s is empty", s.PasswordFile)
 	}
-	return to, nil
+	return password, nil
+}
+
+func firstLine(text []byte) string {
+	line, _, _ := strings.Cut(string(text), "\n")
+	return strings.TrimRight(line, "\r")
+}
+
+// Bounds of the token of the page, in characters.
+const minToken, maxToken = 16, 1000
+
+// pageToken reads the token of the page; empty: there is no file for it.
+func pageToken(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	file, err := (safepath.Opener{}).ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("daemon.admin_auth.token_file: %w", err)
+	}
+	token := strings.TrimSpace(firstLine(file.Text))
+	switch {
+	case file.Mode&0o027 != 0:
+		err = fmt.Errorf("%s has mode %04o, so other users can read or change it: chmod 600 %[1]s", path, file.Mode)
+	case len(token) < minToken || len(token) > maxToken:
+		err = fmt.Errorf("the first line of %s has %d characters, and a token has from %d to %d: openssl rand -hex 32 >%[1]s", path, len(token), minToken, maxToken)
+	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
+		err = fmt.Errorf("the token in %s has other characters than letters, digits and signs of ASCII: openssl rand -hex 32 >%[1]s", path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("daemon.admin_auth.token_file: %w", err)
+	}
+	return token, nil
 }
 
 // ReadFleet returns the settings of a fleet, with the files that they name.

@@ -121,8 +121,8 @@ const (
 	draining
 )
 
-// turnover is an operation as a timeline of two generations.
-type turnover struct {
+// timeline is an operation as a timeline of two generations.
+type timeline struct {
 	verb     api.Verb
 	pair     api.GenerationPair
 	revision api.RevisionPair
@@ -134,9 +134,9 @@ type turnover struct {
 	old, new []part
 }
 
-// turnoverOf is the operation that runs, else the last reload or restart; nil: there is none.
-func turnoverOf(a api.AppStatus, now time.Time) *turnover {
-	t := &turnover{}
+// timelineOf is the operation that runs, else the last reload or restart; nil: there is none.
+func timelineOf(a api.AppStatus, now time.Time) *timeline {
+	t := &timeline{}
 	switch o, last := a.Operation, a.LastReload; {
 	case o != nil:
 		t.verb, t.pair, t.revision, t.phases, t.phase, t.phaseFor, t.total = o.Verb, o.Generation, o.Revision, o.Phases, o.Phase, o.PhaseTime, o.Duration
@@ -155,7 +155,7 @@ func turnoverOf(a api.AppStatus, now time.Time) *turnover {
 }
 
 // draw makes the parts of both generations from the phases.
-func (t *turnover) draw() {
+func (t *timeline) draw() {
 	at, gone, began, serves := 0.0, -1.0, -1.0, -1.0
 	step := func(name string, took float64, ended bool) {
 		switch name {
@@ -215,7 +215,7 @@ func (t *turnover) draw() {
 }
 
 // bar draws the parts of a generation.
-func (t *turnover) bar(parts []part, width int) string {
+func (t *timeline) bar(parts []part, width int) string {
 	kinds := make([]int, width)
 	for i := range kinds {
 		kinds[i] = -1
@@ -245,7 +245,7 @@ func (t *turnover) bar(parts []part, width int) string {
 // operationLines draw the operation that runs or ran last, and what the requests were like before and
 // after it.
 func (m *model) operationLines(r row, width int) []string {
-	t := turnoverOf(r.AppStatus, m.at)
+	t := timelineOf(r.AppStatus, m.at)
 	if t == nil {
 		return nil
 	}
@@ -268,7 +268,7 @@ func (m *model) operationLines(r row, width int) []string {
 func change(from, to string) string { return from + " → " + to }
 
 // heading has the phases of the operation with their times.
-func (t *turnover) heading(now time.Time, width int) string {
+func (t *timeline) heading(now time.Time, width int) string {
 	text := bold.Render(string(t.verb))
 	if t.pair.From != t.pair.To {
 		text += " " + change(orDash(t.pair.From), orDash(t.pair.To))
@@ -305,7 +305,7 @@ func (t *turnover) heading(now time.Time, width int) string {
 }
 
 // generationLine draws one of the two generations: number, what it did when, and its requests.
-func (m *model) generationLine(name string, r row, generation int, t *turnover, parts []part, width int) string {
+func (m *model) generationLine(name string, r row, generation int, t *timeline, parts []part, width int) string {
 	doing := "gone"
 	inFlight := ""
 	if n, has := generations(r.AppStatus)[generation]; has {
@@ -325,7 +325,7 @@ func (m *model) generationLine(name string, r row, generation int, t *turnover, 
 	right := inFlight
 	if inFlight != "" && width > 70 {
 		values := []float64{}
-		for _, n := range m.inTurn[turnKey(r.daemon, r.Name, generation)] {
+		for _, n := range m.inFlight[generationKey(r.daemon, r.Name, generation)] {
 			values = append(values, float64(n))
 		}
 		right += spark(values, 12, plainest)

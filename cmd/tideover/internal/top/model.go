@@ -42,12 +42,12 @@ type model struct {
 	order  order
 	filter string
 
-	mode   mode
-	typing bool // the filter is being typed
-	asked  *question
-	notice *notice
-	busy   int // operations that this screen has asked for and that run
-	inTurn map[string][]int
+	mode     mode
+	typing   bool // the filter is being typed
+	asked    *question
+	notice   *notice
+	busy     int // operations that this screen has asked for and that run
+	inFlight map[string][]int
 
 	follow *follower
 	lines  []logs.Line
@@ -173,19 +173,19 @@ func (m *model) remember() {
 	for i, st := range m.answers {
 		for _, a := range st.Apps {
 			for generation, n := range generations(a) {
-				key := turnKey(i, a.Name, generation)
-				turns := append(m.inTurn[key], n)
-				kept[key] = turns[max(0, len(turns)-maxTurns):]
+				key := generationKey(i, a.Name, generation)
+				turns := append(m.inFlight[key], n)
+				kept[key] = turns[max(0, len(turns)-maxInFlight):]
 			}
 		}
 	}
-	m.inTurn = kept
+	m.inFlight = kept
 }
 
-// maxTurns is how many answers the curve of a generation has.
-const maxTurns = 60
+// maxInFlight is how many answers the curve of a generation has.
+const maxInFlight = 60
 
-func turnKey(daemon int, app string, generation int) string {
+func generationKey(daemon int, app string, generation int) string {
 	return string(rune('0'+daemon)) + app + "\x00" + string(rune(generation))
 }
 

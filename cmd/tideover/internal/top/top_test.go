@@ -181,17 +181,17 @@ func TestTheTimelineOfAReloadFollowsItsPhases(t *testing.T) {
 	now := time.Now()
 	phases := []api.PhaseResult{{Name: "start", Result: "ok", Duration: 1}, {Name: "ready", Result: "ok", Duration: 2}, {Name: "swap", Result: "ok"},
 		{Name: "drain", Result: "ok", Duration: 4}, {Name: "done"}}
-	one := turnoverOf(api.AppStatus{LastReload: &api.Result{Phases: phases, Generation: api.GenerationPair{From: 1, To: 2}, Ended: now}}, now)
+	one := timelineOf(api.AppStatus{LastReload: &api.Result{Phases: phases, Generation: api.GenerationPair{From: 1, To: 2}, Ended: now}}, now)
 	if got := fmt.Sprint(one.old, one.new, one.total); got != "[{0 3 0} {3 7 2}] [{0 3 1} {3 7 0}] 7" {
 		t.Error(got)
 	}
 	held := []api.PhaseResult{{Name: "hold", Result: "ok", Duration: 1}, {Name: "stop", Result: "ok", Duration: 2}, {Name: "start", Result: "ok", Duration: 1},
 		{Name: "ready", Result: "ok", Duration: 3}, {Name: "release", Result: "ok", Duration: 1}}
-	two := turnoverOf(api.AppStatus{LastReload: &api.Result{Phases: held, Generation: api.GenerationPair{From: 1, To: 2}, Ended: now, Duration: 8}}, now)
+	two := timelineOf(api.AppStatus{LastReload: &api.Result{Phases: held, Generation: api.GenerationPair{From: 1, To: 2}, Ended: now, Duration: 8}}, now)
 	if got := fmt.Sprint(two.old, two.new, two.total); got != "[{0 0 0} {0 3 2}] [{3 8 1} {8 8 0}] 8" {
 		t.Error(got)
 	}
-	if turnoverOf(api.AppStatus{}, now) != nil {
+	if timelineOf(api.AppStatus{}, now) != nil {
 		t.Error("there is no operation")
 	}
 }

@@ -101,7 +101,7 @@ function announce(was, is) {
   if (!was || was.state === is.state && was.gen === is.gen) return;
   let text = `${is.name} is ${is.state}`;
   if (is.gen && is.gen !== was.gen) text = `${is.name} serves generation ${is.gen}`;
-  else if (is.state === 'reloading' && is.turn) text += `, generation ${change(is.turn.from, is.turn.to)}`;
+  else if (is.state === 'reloading' && is.operation) text += `, generation ${change(is.operation.from, is.operation.to)}`;
   $('news').textContent = text;
 }
 
@@ -125,10 +125,10 @@ function drawAll() {
   document.querySelector('.host').textContent = host;
   const app = chosen && apps.get(chosen);
   show($('overview'), !app); show($('totals'), !app); show($('app'), !!app);
-  drawTurns(app);
+  drawOperations(app);
   if (app) drawApp(app); else { drawTotals(); drawTable(); }
   drawEntries(app);
-  const runs = [...apps.values()].some(a => a.turn && a.turn.running);
+  const runs = [...apps.values()].some(a => a.operation && a.operation.running);
   if (runs && !ticking) ticking = setInterval(draw, 250);
   if (!runs && ticking) { clearInterval(ticking); ticking = 0; }
 }
@@ -257,12 +257,12 @@ function spans(t) {
   }
   return { total, steps, old, fresh };
 }
-function drawTurn(box, t, name) {
+function drawOperation(box, t, name) {
   let p = box.parts;
   if (!p) {
     p = box.parts = { head: el('b'), sub: el('span'), names: [el('div'), el('div'), el('div', { className: 'sr', textContent: 'Phases' })],
       lanes: [el('div', { className: 'lane' }), el('div', { className: 'lane' }), el('div', { className: 'lane scale' })] };
-    box.className = 'turn';
+    box.className = 'operation';
     box.append(el('h3', {}, p.head, p.sub), el('div', { className: 'lanes' }, p.names[0], p.lanes[0], p.names[1], p.lanes[1], p.names[2], p.lanes[2]));
   }
   const s = spans(t), left = (t.draining || []).reduce((n, d) => n + d.inflight + (d.tunnels || 0), 0);
@@ -298,16 +298,16 @@ function place(lane, parts, total) {
   });
   while (lane.children.length > parts.length) lane.lastChild.remove();
 }
-const turnBoxes = new Map();
-function drawTurns(app) {
-  const box = $('turns');
-  const running = app ? [] : [...apps.values()].filter(a => a.turn && a.turn.running).slice(0, 8);
+const operationBoxes = new Map();
+function drawOperations(app) {
+  const box = $('operations');
+  const running = app ? [] : [...apps.values()].filter(a => a.operation && a.operation.running).slice(0, 8);
   show(box, running.length > 0);
-  for (const [name, b] of turnBoxes) if (!running.some(a => a.name === name)) { b.remove(); turnBoxes.delete(name); }
+  for (const [name, b] of operationBoxes) if (!running.some(a => a.name === name)) { b.remove(); operationBoxes.delete(name); }
   for (const a of running) {
-    let b = turnBoxes.get(a.name);
-    if (!b) { b = el('div'); turnBoxes.set(a.name, b); box.append(b); }
-    drawTurn(b, a.turn, a.name);
+    let b = operationBoxes.get(a.name);
+    if (!b) { b = el('div'); operationBoxes.set(a.name, b); box.append(b); }
+    drawOperation(b, a.operation, a.name);
   }
 }
 
@@ -320,8 +320,10 @@ function route() {
   chosen = m ? decodeURIComponent(m[1]) : '';
   if (chosen === before) return draw();
   series = null; loaded = 0; shownEntries = '';
-  $('turn').replaceChildren();
-  show($('outcome'), false);
+  $('operation').replaceChildren();
+  stopTail();
+  show($('lines'), false);
+  $('outcome').replaceChildren();
   if (chosen) loadCurves(); else loadSparks();
   drawAll();
   scrollTo(0, 0);
@@ -341,12 +343,13 @@ function drawApp(a) {
   const values = a.web ? [['Requests', rate(a.rps), 'per s'], ['In flight', a.inflight, a.capacity ? `of ${a.capacity}` : ''],
     ['Held', a.held, a.held ? `oldest ${seconds(a.oldest || 0)} of ${seconds(a.timeout)}` : `of ${a.limit}`], ['p50', latency(a.p50)], ['p95', latency(a.p95)], ['5xx', rate(a.failing), 'per s']] : [];
   tiles($('numbers'), [...values, ['Memory', size(a.mem), a.memmax ? `of ${size(a.memmax)}` : ''], ['CPU', a.procs ? percent(a.cpu || 0) : '–']]);
-  const t = $('turn');
-  show(t, !!a.turn);
-  if (a.turn) { if (!t.firstChild) t.append(el('div')); drawTurn(t.firstChild, a.turn); }
+  const t = $('operation');
+  show(t, !!a.operation);
+  if (a.operation) { if (!t.firstChild) t.append(el('div')); drawOperation(t.firstChild, a.operation); }
   drawCharts(a);
   drawCompare(a);
   drawOwn(a);
+  drawActions(a);
 }
 
 function drawCompare(a) {
@@ -445,6 +448,132 @@ document.querySelectorAll('[data-range]').forEach(b => b.addEventListener('click
   loadCurves();
 }));
 function press(group, pressed) { document.querySelectorAll(group).forEach(b => b.setAttribute('aria-pressed', b === pressed)); }
+
+// Actions. The user types the token, this tab keeps it (sessionStorage) and sends it with each request
+// that needs it; no cookie does, so that no other site can use it.
+
+const moment = a => Math.min(30, a.timeout || 30);
+const actions = [
+  { id: 'reload', name: 'Reload', if: a => a.state !== 'stopped', effect: a => a.web ? 'The new generation starts first; the old one serves until the new one answers.' : 'It is started anew with the code and the settings of now.' },
+  { id: 'restart', name: 'Restart', if: a => a.state !== 'stopped', effect: a => a.web ? 'It is stopped and started; requests are held meanwhile.' : 'It is stopped and started.' },
+  { id: 'hold', name: 'Hold', if: a => a.web && a.state !== 'stopped' && !isHeld(a), effect: a => `Its requests wait, for ${seconds(moment(a))} at most.` },
+  { id: 'release', name: 'Release', if: a => a.web && isHeld(a), effect: () => 'The requests that wait are answered.' },
+  { id: 'drain', name: 'Drain', if: a => a.web && !a.drained, effect: () => 'Load balancers are asked to send its requests elsewhere; those that come are served.' },
+  { id: 'undrain', name: 'Undrain', if: a => a.drained, effect: () => 'Load balancers may send its requests here again.' },
+  { id: 'stop', name: 'Stop', if: a => a.state !== 'stopped', effect: a => a.web ? 'Clients get 503 until it is started again.' : 'It stays down until it is started again.' },
+  { id: 'start', name: 'Start', if: a => a.state === 'stopped', effect: () => 'It is started, and stays up.' },
+];
+const isHeld = a => (a.holds || []).some(name => name.startsWith('operator'));
+
+function drawActions(a) {
+  const box = $('actions');
+  show(box, !!daemon.acts); show($('output'), !!daemon.acts);
+  if (!daemon.acts) return;
+  if (!box.firstChild) {
+    for (const action of actions) box.append(action.button = el('button', { type: 'button', textContent: action.name, onclick: () => perform(action, chosen) }));
+    box.append(el('button', { type: 'button', id: 'forget', className: 'quiet', textContent: 'Forget token', onclick: forget }));
+  }
+  for (const action of actions) { show(action.button, !!action.if(a)); action.button.setAttribute('aria-disabled', running.has(`${action.id} ${a.name}`)); }
+  show($('forget'), hasToken());
+  put($('follow'), tail ? 'Stop reading' : 'Read');
+  put($('tail'), tail ? tail.text : '');
+}
+
+const running = new Set(); // actions that have no answer yet: a hold has none before the requests in flight have ended
+async function perform(action, name) {
+  const a = apps.get(name), key = `${action.id} ${name}`;
+  if (!a || running.has(key)) return;
+  $('question').textContent = `${action.name} ${name}?`;
+  $('effect').textContent = action.effect(a);
+  $('yes').textContent = action.name;
+  if (await choice($('confirm')) !== 'yes' || !await needToken(`To ${action.id} ${name}, type the token.`)) return;
+  running.add(key);
+  tell('', `${action.name} ${name} …`);
+  draw();
+  try {
+    const response = await request(`actions/${action.id}`, name), answer = await response.json();
+    tell(response.ok ? 'ok' : 'bad', `${response.ok ? '✓' : '✕'} ${action.name} ${name}: ${answer.text}`, answer.hint);
+    $('news').textContent = `${action.name} ${name}: ${answer.text}`;
+  } catch {
+    tell('bad', `✕ ${action.name} ${name}: no answer; the history says what has come of it`);
+  }
+  running.delete(key);
+  draw();
+}
+function tell(tone, text, hint) {
+  const o = $('outcome');
+  o.dataset.tone = tone;
+  o.replaceChildren(text, ...(hint ? [el('small', { textContent: hint })] : []));
+}
+// choice shows a dialog and returns the value of the button that closes it; '' by Escape.
+function choice(dialog) {
+  dialog.returnValue = '';
+  dialog.showModal();
+  return new Promise(done => dialog.addEventListener('close', () => done(dialog.returnValue), { once: true }));
+}
+
+const hasToken = () => sessionStorage.getItem('token') !== null;
+function forget() { sessionStorage.removeItem('token'); stopTail(); draw(); }
+async function needToken(why) {
+  if (hasToken()) return true;
+  $('token-why').textContent = `${why} It is in the file that token_file in [daemon.admin_auth] names.`;
+  $('token').value = '';
+  const typed = await choice($('asking')) === 'yes' && $('token').value.trim();
+  $('token').value = '';
+  if (!typed) return false;
+  sessionStorage.setItem('token', typed);
+  return true;
+}
+async function request(path, app, signal) {
+  const response = await fetch(`-/page/${path}`, { method: 'POST', signal, body: JSON.stringify({ app }),
+    headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${sessionStorage.getItem('token')}` } });
+  if (response.status === 401 || response.status === 403) sessionStorage.removeItem('token');
+  return response;
+}
+
+// Output of the app, as long as it is asked for.
+
+const maxLines = 1000;
+let tail = null; // the request that runs
+async function startTail(name) {
+  if (!await needToken(`To read the output of ${name}, type the token.`) || chosen !== name || tail) return;
+  const mine = tail = { stop: new AbortController(), text: 'reads' };
+  const list = $('lines');
+  list.replaceChildren();
+  show(list, true);
+  draw();
+  let text = 'It has ended.';
+  try {
+    const response = await request('output', name, mine.stop.signal);
+    if (!response.ok) throw new Error((await response.json()).text);
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let rest = ''; ;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      const lines = (rest + value).split('\n');
+      rest = lines.pop();
+      addLines(list, lines.map(line => JSON.parse(line)));
+    }
+  } catch (e) {
+    text = mine.stop.signal.aborted ? '' : e.message || 'no connection';
+  }
+  if (tail !== mine) return;
+  tail = null;
+  if (text) addLines(list, [{ stream: 'tideover', text }]);
+  draw();
+}
+function stopTail() {
+  if (tail) tail.stop.abort();
+  tail = null;
+}
+function addLines(list, lines) {
+  const follows = list.scrollTop + list.clientHeight > list.scrollHeight - 30;
+  list.append(...lines.slice(-maxLines).map(l => el('li', { className: l.stream }, el('span', { className: 'pre', textContent: l.time ? `${clock(l.time)} ${l.gen || ''} ` : '' }), l.text)));
+  while (list.children.length > maxLines) list.firstChild.remove();
+  if (follows) list.scrollTop = list.scrollHeight;
+}
+document.querySelectorAll('dialog [value=no]').forEach(b => b.addEventListener('click', () => b.closest('dialog').close('no')));
+$('follow').addEventListener('click', () => { if (tail) { stopTail(); draw(); } else startTail(chosen); });
 
 // History.
 
