@@ -276,6 +276,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 			return err
 		}
 		helpers.Go(func() { d.Supervision.client.Beat(ended) })
+		helpers.Go(func() { d.endWithoutMonitor(ended) })
 	}
 	d.logger.Info("control socket opened", "socket", socket.Path())
 	return sup.Run(d.shutdown.requested)

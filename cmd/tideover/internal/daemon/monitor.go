@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tideover/proxy/awake"
 	"tideover/supervisor/config"
 	"tideover/supervisor/confine"
 	"tideover/supervisor/handoff"
@@ -163,6 +164,34 @@ func (s *Supervision) Restores() bool { return s != nil && s.former != nil }
 
 // Done says that tideover ends with this process, and with what exit code.
 func (s *Supervision) Done(exit int) { s.client.Done(exit) }
+
+// withoutMonitor is how long the apps are served after the death of the monitor. In a terminal that is not
+// wanted: what was started there is to end.
+const withoutMonitor = time.Minute
+
+// endWithoutMonitor begins the shutdown some time after the death of the monitor: no process can be started
+// then, and nothing would start another supervisor. It returns when that has begun, or ended is done.
+func (d *daemon) endWithoutMonitor(ended context.Context) {
+	select {
+	case <-d.Supervision.client.Ended():
+	case <-ended.Done():
+		return
+	}
+	if ended.Err() != nil || d.shutdown.announced.Err() != nil {
+		return
+	}
+	left := withoutMonitor
+	if d.Stdout.Terminal {
+		left = 0
+	}
+	d.logger.Error("monitor ended", "left_s", left.Seconds(), "hint", "the apps are served until then, and are stopped; start tideover again afterwards")
+	served, cancel := awake.WithTimeout(ended, left)
+	defer cancel()
+	<-served.Done()
+	if ended.Err() == nil {
+		d.shutdown.begin(false)
+	}
+}
 
 // up says that this supervisor has started.
 func (s *Supervision) up() error {
