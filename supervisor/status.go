@@ -95,6 +95,9 @@ func (a *App) answers(ctx context.Context) (ok bool, text string) {
 	return ok, text
 }
 
+// minAge is the least age over which CPU time is an average: it is counted in ticks of 10 ms.
+const minAge = 100 * time.Millisecond
+
 // readUsage reads what the processes of these apps use.
 func (s *Supervisor) readUsage(apps []api.AppStatus) {
 	var mains []int
@@ -112,8 +115,8 @@ func (s *Supervisor) readUsage(apps []api.AppStatus) {
 		}
 		a.Processes, a.Memory, a.CPU = u.Processes, u.Memory, u.CPU.Seconds()
 		now, measured := share[a.Pid]
-		if !measured && a.Uptime > 0 {
-			now = u.CPU.Seconds() / a.Uptime
+		if !measured {
+			now = u.CPU.Seconds() / max(u.Age, minAge).Seconds()
 		}
 		a.CPUShare = math.Round(1000*now) / 1000
 	}

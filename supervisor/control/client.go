@@ -28,8 +28,9 @@ type Client struct {
 	header http.Header // of every request; nil: none
 }
 
-// maxAnswer is how many bytes of an answer, or of one event of a stream, are read.
-const maxAnswer = 1 << 20
+// maxAnswer is how many bytes of an answer are read, enough for thousands of apps, and maxEvent how many
+// of one event of a stream.
+const maxAnswer, maxEvent = 8 << 20, 1 << 20
 
 // NewClient returns a client for the daemon on socket, whichever user it belongs to.
 // It connects for every request.
@@ -296,7 +297,7 @@ func (c *Client) unary(ctx context.Context, method, path string, request, reply 
 		return err
 	}
 	defer resp.Close()
-	if err := resp.decode(reply); err != nil {
+	if err := resp.decode(reply, maxAnswer); err != nil {
 		return c.wrapError(ctx, err)
 	}
 	io.CopyN(io.Discard, resp.body, 2) // the end of the line and of the body, for the next request on a ViewerClient's connection
@@ -332,7 +333,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader) 
 	}
 	defer r.Close()
 	failure := &api.Error{}
-	if err := r.decode(failure); err != nil || failure.Exit == api.ExitOK {
+	if err := r.decode(failure, maxEvent); err != nil || failure.Exit == api.ExitOK {
 		return nil, errorf(api.ExitError, "is "+c.socket+" a tideover daemon?", "unexpected answer: %s", reply.Status)
 	}
 	return nil, failure
@@ -375,12 +376,12 @@ func newResponse(c *Client, ctx context.Context, body io.ReadCloser) *response {
 	return &response{client: c, ctx: ctx, body: body, bound: bound, decoder: json.NewDecoder(bound)}
 }
 
-// decode decodes the next value, of at most maxAnswer bytes.
-func (r *response) decode(v any) error {
-	r.bound.N = maxAnswer
+// decode decodes the next value, of at most that many bytes.
+func (r *response) decode(v any, limit int64) error {
+	r.bound.N = limit
 	err := r.decoder.Decode(v)
 	if err != nil && r.bound.N == 0 {
-		return errorf(api.ExitError, "is "+r.client.socket+" a tideover daemon?", "the answer is longer than %d bytes", maxAnswer)
+		return errorf(api.ExitError, "is "+r.client.socket+" a tideover daemon?", "the answer is longer than %d bytes", limit)
 	}
 	return err
 }
@@ -392,7 +393,7 @@ func (r *response) Close() { r.body.Close() }
 // and so is the end of the connection.
 func (r *response) nextEvent() (event, error) {
 	var e event
-	if err := r.decode(&e); err != nil {
+	if err := r.decode(&e, maxEvent); err != nil {
 		return e, r.client.wrapError(r.ctx, err)
 	}
 	if e.Error != nil {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -350,11 +352,25 @@ func TestAnEndlessAnswerIsAnError(t *testing.T) {
 	}
 }
 
-// A stream may be longer than maxAnswer: its events may not.
+// The status of 500 apps has more than 1 MiB.
+func TestAnAnswerMayBeOfHundredsOfApps(t *testing.T) {
+	t.Parallel()
+	a := api.AppStatus{Name: "shop", State: api.Running, Generation: 7, Command: []string{strings.Repeat("x", 3000)}, Durations: make([]uint64, 30)}
+	st := api.Status{Version: "1", Apps: slices.Repeat([]api.AppStatus{a}, 500)}
+	text, err := json.Marshal(st)
+	must(t, err)
+	path := privateDir(t) + "/control.sock"
+	answerWith(t, path, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+string(text)+"\n", "")
+	if got, err := NewClient(path).Status(t.Context()); err != nil || len(got.Apps) != 500 || len(text) < 3<<19 {
+		t.Errorf("%d apps in %d bytes, %v", len(got.Apps), len(text), err)
+	}
+}
+
+// A stream may be longer than maxEvent: its events may not.
 func TestALongStreamIsReadToItsEnd(t *testing.T) {
 	t.Parallel()
 	path := privateDir(t) + "/control.sock"
-	line := `{"line":{"text":"` + strings.Repeat("x", maxAnswer/2) + `"}}` + "\n"
+	line := `{"line":{"text":"` + strings.Repeat("x", maxEvent/2) + `"}}` + "\n"
 	answerWith(t, path, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+strings.Repeat(line, 5)+`{"end":true}`, "")
 	lines := 0
 	err := NewClient(path).Logs(t.Context(), api.LogQuery{}, func(logs.Line) bool { lines++; return true })

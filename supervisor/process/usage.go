@@ -1,12 +1,17 @@
 package process
 
-import "time"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // Usage is what a process and all that descend from it use.
 type Usage struct {
 	Processes int
 	Memory    uint64        // proportional set size in bytes
 	CPU       time.Duration // of those that live, and of those that have ended and were waited for by one of them
+	Age       time.Duration // since the start of the process
 }
 
 // UsageOf returns the usage of each of these processes. It is one walk over /proc for all of them,
@@ -14,6 +19,10 @@ type Usage struct {
 // fork. A process of roots that descends from another one has a usage of its own.
 func UsageOf(roots []int) (map[int]Usage, error) {
 	all, err := listProcesses()
+	if err != nil {
+		return nil, err
+	}
+	now, err := sinceBoot()
 	if err != nil {
 		return nil, err
 	}
@@ -31,6 +40,9 @@ func UsageOf(roots []int) (map[int]Usage, error) {
 			continue
 		}
 		u := used[root]
+		if s.pid == root {
+			u.Age = now - time.Duration(s.start)*ClockTick
+		}
 		u.Processes++
 		u.CPU += time.Duration(s.ticks+s.reaped) * ClockTick
 		if n, err := memory(s.pid); err == nil { // else it has ended
@@ -39,6 +51,13 @@ func UsageOf(roots []int) (map[int]Usage, error) {
 		used[root] = u
 	}
 	return used, nil
+}
+
+// sinceBoot is the time since the boot, as the start of a process is counted.
+func sinceBoot() (time.Duration, error) {
+	var t unix.Timespec
+	err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
+	return time.Duration(t.Nano()), err
 }
 
 // rootOf returns the nearest ancestor of a process, or itself, that is in roots.

@@ -3,6 +3,7 @@ package process
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -16,6 +17,7 @@ func TestUsageIsThatOfAProcessAndItsDescendants(t *testing.T) {
 	defer ready.Close()
 	cmd := exec.Command("sh", "-c", `i=0; (while [ $i -lt 200000 ]; do i=$((i+1)); done); sleep 600 & echo ready; wait`)
 	cmd.Stdout = written
+	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +42,9 @@ func TestUsageIsThatOfAProcessAndItsDescendants(t *testing.T) {
 	shell, self := used[cmd.Process.Pid], used[os.Getpid()]
 	if shell.Processes != 2 || shell.Memory == 0 || shell.CPU < 2*ClockTick {
 		t.Errorf("the shell: %+v", shell)
+	}
+	if age := time.Since(began); shell.Age <= 0 || shell.Age > age+ClockTick || shell.CPU > time.Duration(runtime.NumCPU())*(shell.Age+ClockTick) {
+		t.Errorf("the shell, started %v ago: %+v", age, shell)
 	}
 	if self.Processes != 1 || self.Memory < 1<<20 {
 		t.Errorf("this process, without the shell, which has a usage of its own: %+v", self)
