@@ -39,7 +39,7 @@ var fleetKeys = []Key{
 	fleet("ca", filePath, "", func(f *Fleet) *string { return &f.CA },
 		"file with the certificates (PEM) by which those of etcd are checked; left out: those of the system"),
 	fleet("cert", filePath, "", func(f *Fleet) *string { return &f.Cert },
-		"file with the certificate (PEM) that is sent to etcd"),
+		"file with the certificate (PEM) that is sent to etcd; where that has users, without a CommonName"),
 	fleet("key", filePath, "", func(f *Fleet) *string { return &f.Key },
 		"file with the key (PEM) of that certificate"),
 	fleet("user", text, "", func(f *Fleet) *string { return &f.User },

@@ -207,9 +207,18 @@ func (c *Client) send(ctx context.Context, endpoint, path string, request any) (
 	var f failure
 	said, _ := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
 	if json.Unmarshal(said, &f) != nil || f.Message == "" {
-		f.Message = fmt.Sprintf("%s answers %s: is it an etcd with the JSON gateway?", endpoint, answer.Status)
+		f.Message = refusal(endpoint, answer.Status, string(said))
 	}
 	return nil, &Error{Code: cmp.Or(f.Code, f.GRPCCode), Status: answer.StatusCode, Message: f.Message}
+}
+
+// refusal says why an answer is not one of etcd's calls.
+func refusal(endpoint, status, text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	if strings.HasPrefix(line, "CommonName of client") {
+		return "with users, the gateway takes no client certificate that has a CommonName: fleet.cert must be without one"
+	}
+	return fmt.Sprintf("%s answers %s: is it an etcd with the JSON gateway?", endpoint, status)
 }
 
 // unwrapped is an error of net/http without the method and the URL.

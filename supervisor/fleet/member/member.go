@@ -128,7 +128,7 @@ func (m *Member) Run(ctx context.Context) {
 // follow passes what changes, and begins again after an error.
 func (m *Member) follow(ctx context.Context, updates chan<- etcd.Update) {
 	for ctx.Err() == nil {
-		m.options.Store.Follow(ctx, updates) // the session says when etcd cannot be reached
+		m.session.fail(m.options.Store.Follow(ctx, updates))
 		select {
 		case <-time.After(interval):
 		case <-ctx.Done():
@@ -139,7 +139,7 @@ func (m *Member) follow(ctx context.Context, updates chan<- etcd.Update) {
 func (m *Member) apply(u etcd.Update) {
 	view, err := etcd.Apply(m.view, u)
 	if err != nil {
-		m.note("a key cannot be read", err)
+		m.note(err)
 		m.view = nil
 		return
 	}
@@ -147,7 +147,7 @@ func (m *Member) apply(u etcd.Update) {
 }
 
 // note logs why the host is no member, once until there is another reason or none.
-func (m *Member) note(what string, err error) {
+func (m *Member) note(err error) {
 	if err == nil {
 		if m.logged != "" {
 			m.logged = ""
@@ -155,7 +155,7 @@ func (m *Member) note(what string, err error) {
 		}
 		return
 	}
-	if text := what + ": " + err.Error(); text != m.logged {
+	if text := err.Error(); text != m.logged {
 		m.logged = text
 		m.options.Log(Event{Kind: NotJoined, Error: text})
 	}
@@ -166,7 +166,7 @@ func (m *Member) act(ctx context.Context) {
 	s := m.session.now()
 	if s.lease == 0 || m.view == nil {
 		if err := m.session.failure(); err != nil {
-			m.note("etcd", err)
+			m.note(err)
 		}
 		return
 	}
@@ -179,7 +179,7 @@ func (m *Member) act(ctx context.Context) {
 	if !m.join(ctx, s, status) {
 		return
 	}
-	m.note("", nil)
+	m.note(nil)
 	for ctx.Err() == nil && m.view != nil && m.view.Revision >= m.known {
 		step, ok := m.next(s, status)
 		if !ok || !m.carryOut(ctx, s, step) {
@@ -201,7 +201,7 @@ func (m *Member) join(ctx context.Context, s lease, status api.Status) bool {
 	}
 	txn, ok := fleet.Join(m.view, m.options.Host, record)
 	if !ok {
-		m.note("the name is taken", fmt.Errorf("another process is %s: one before this one, for 15 s at most, or another host of that name (fleet.host)", m.options.Host))
+		m.note(fmt.Errorf("another process has the name %s: one before this one, for 15 s at most, or another host of that name (fleet.host)", m.options.Host))
 		return false
 	}
 	done, err := m.commit(ctx, s, txn)

@@ -34,7 +34,7 @@ type session struct {
 	number  int
 	current lease
 	until   time.Time
-	failed  error // why there is none
+	failed  error // why there is none, or no view
 }
 
 func newSession(store Store, process string) *session {
@@ -58,6 +58,14 @@ func (s *session) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed
+}
+
+// fail notes why the keys cannot be followed.
+func (s *session) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = err
+	s.wake()
 }
 
 // keep keeps a lease until ctx ends.
