@@ -242,6 +242,37 @@ func (b *Browser) WaitFor(ctx context.Context, expression string) error {
 	}
 }
 
+// Accessible returns what a screen reader gets of the page: "ROLE NAME" of each node, in its order.
+func (b *Browser) Accessible(ctx context.Context) (nodes []string, err error) {
+	var tree struct {
+		Nodes []struct {
+			Ignored    bool `json:"ignored"`
+			Role, Name struct {
+				Value any `json:"value"`
+			}
+		} `json:"nodes"`
+	}
+	err = b.Call(ctx, "Accessibility.getFullAXTree", nil, &tree)
+	for _, n := range tree.Nodes {
+		if !n.Ignored {
+			nodes = append(nodes, fmt.Sprintf("%v %v", n.Role.Value, n.Name.Value))
+		}
+	}
+	return nodes, err
+}
+
+// Tab presses the key, and returns the text or the label of the element that has the focus then.
+func (b *Browser) Tab(ctx context.Context) (focused string, err error) {
+	for _, kind := range []string{"rawKeyDown", "keyUp"} {
+		key := map[string]any{"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+		if err := b.Call(ctx, "Input.dispatchKeyEvent", key, nil); err != nil {
+			return "", err
+		}
+	}
+	err = b.Eval(ctx, "document.activeElement.ariaLabel || document.activeElement.textContent.trim()", &focused)
+	return focused, err
+}
+
 // Scheme sets what the page gets for prefers-color-scheme: dark or light.
 func (b *Browser) Scheme(ctx context.Context, scheme string) error {
 	return b.Call(ctx, "Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}}, nil)

@@ -111,7 +111,8 @@ func TestThePageShowsWhatHappens(t *testing.T) {
 // With a token file, a reload is started from the page under load: it is carried out after a
 // confirmation and with the token only, is shown as it happens, and is in the history with the address of
 // the browser, and so are a hold and its release. The output of the app is shown. Without the token, with
-// a wrong one, and from another origin nothing is done.
+// a wrong one, and from another origin nothing is done. A screen reader gets the buttons, tables and live
+// regions by their names, and Tab leads along the actions.
 func TestThePageActsForTheOneWithTheToken(t *testing.T) {
 	r := begin(t)
 	address, err := testenv.Address()
@@ -172,6 +173,27 @@ func TestThePageActsForTheOneWithTheToken(t *testing.T) {
 	outcome := func(text string) {
 		t.Helper()
 		shows(fmt.Sprintf("document.querySelector('#outcome').textContent.includes(%q)", text))
+	}
+	shows("document.querySelector('#actions button')")
+	nodes, err := b.Accessible(ctx)
+	r.must(err)
+	for _, want := range []string{"button Reload", "button Restart", "button Hold", "button Drain", "button Stop", "button Read", "button Hour", "group Actions", "heading " + s.daemon.App,
+		"columnheader Time", "columnheader What", "table What has happened, the newest first.", "link Skip to the apps"} {
+		if !slices.Contains(nodes, want) {
+			t.Errorf("a screen reader gets no %q", want)
+		}
+	}
+	if !slices.ContainsFunc(nodes, func(n string) bool { return strings.HasPrefix(n, "status ") }) {
+		t.Error("there is no live region")
+	}
+	if t.Failed() {
+		t.Log(strings.Join(nodes, "\n"))
+	}
+	r.must(b.Eval(ctx, "document.querySelector('.back').focus()", nil))
+	for _, want := range []string{"Reload", "Restart", "Hold", "Drain", "Stop"} {
+		if got, err := b.Tab(ctx); err != nil || got != want {
+			t.Errorf("Tab leads to %q, want %q, %v", got, want, err)
+		}
 	}
 	s.startLoad(20)
 	s.event("reload on the page", func() {
