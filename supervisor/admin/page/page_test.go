@@ -620,6 +620,15 @@ func TestTheCommandAndTheOutputOfARecordAreNotShown(t *testing.T) {
 	}
 }
 
+func TestHoldsAreShownWithoutTheirCallers(t *testing.T) {
+	t.Parallel()
+	a := shop()
+	a.Holds = []string{"operator (cli uid 0, pid 7: tideover hold shop --for secret)", "command 1"}
+	if r := newRow(&a, time.Now(), trend.Summary{}, nil, nil); !slices.Equal(r.Holds, []string{"operator", "command 1"}) {
+		t.Errorf("%q", r.Holds)
+	}
+}
+
 func TestTextsAreCutBetweenCharacters(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{strings.Repeat("ä", 400), "x" + strings.Repeat("漢", 400), strings.Repeat("x", maxText)} {

@@ -111,7 +111,7 @@ func newRow(a *api.AppStatus, now time.Time, s trend.Summary, c *trend.Compariso
 		Listen: clipAll(a.Listen), Probe: clip(a.Ready), PerSecond: round(a.RequestsPerSecond), Failing: round(a.FailingPerSecond),
 		InFlight: a.InFlight, Capacity: a.Capacity, Held: a.Held, Oldest: a.HeldOldest, HoldLimit: a.HoldLimit, HoldFor: a.HoldFor,
 		Memory: a.Memory, MemoryMax: a.MemoryMax, CPU: a.CPUShare, Processes: a.Processes, Restarts: a.Restarts,
-		Warnings: clipAll(a.Warnings), Holds: clipAll(a.Holds), Drained: a.Drained != nil, Attention: clip(attention(a)), Own: ownErrors(a.Counters),
+		Warnings: clipAll(a.Warnings), Holds: holdNames(a.Holds), Drained: a.Drained != nil, Attention: clip(attention(a)), Own: ownErrors(a.Counters),
 	}
 	if before == nil {
 		before = &row{}
@@ -229,6 +229,15 @@ func clipAll(all []string) []string {
 		clipped = append(clipped, clip(s))
 	}
 	return clipped
+}
+
+// holdNames are the holds without the callers: their arguments can be secret.
+func holdNames(all []string) []string {
+	names := clipAll(all)
+	for i := range names {
+		names[i], _, _ = strings.Cut(names[i], " (")
+	}
+	return names
 }
 
 // round keeps what the page shows of a rate.

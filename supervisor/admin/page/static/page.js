@@ -341,7 +341,7 @@ function drawApp(a) {
   const why = a.attention ? a.attention + wait : (a.holds || []).length ? `Requests are held: ${a.holds.join(', ')}.` : '';
   show($('attention'), !!why); put($('attention'), why);
   const values = a.web ? [['Requests', rate(a.rps), 'per s'], ['In flight', a.inflight, a.capacity ? `of ${a.capacity}` : ''],
-    ['Held', a.held, a.held ? `oldest ${seconds(a.oldest || 0)} of ${seconds(a.timeout)}` : `of ${a.limit}`], ['p50', latency(a.p50)], ['p95', latency(a.p95)], ['5xx', rate(a.failing), 'per s']] : [];
+    ['Held', a.held, a.held ? `oldest ${seconds(a.oldest || 0)}` : `of ${a.limit}`], ['p50', latency(a.p50)], ['p95', latency(a.p95)], ['5xx', rate(a.failing), 'per s']] : [];
   tiles($('numbers'), [...values, ['Memory', size(a.mem), a.memmax ? `of ${size(a.memmax)}` : ''], ['CPU', a.procs ? percent(a.cpu || 0) : '–']]);
   const t = $('operation');
   show(t, !!a.operation);
