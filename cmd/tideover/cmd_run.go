@@ -57,7 +57,6 @@ func newRunCommand(c *cli) *cobra.Command {
 }
 
 func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
-	c.decoupleErrors()
 	received, err := handoff.Receive()
 	if err != nil {
 		return err
@@ -69,8 +68,9 @@ func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
 		return err
 	}
 	if c.supervision == nil && received == nil && c.getenv(monitoredVariable) != "" {
-		return c.runMonitor()
+		return c.runMonitor() // the supervisor gets standard error as it is
 	}
+	c.decoupleErrors()
 	_, command, given := splitAtDash(cmd, args)
 	switch dash := slices.Index(args, "--"); {
 	case !given && dash > 0:
