@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -26,8 +27,9 @@ import (
 )
 
 // A Prometheus with the files of examples/prometheus scrapes several apps under load, over reloads,
-// restarts, crashes and an upgrade. At the end it has exactly the requests that the clients have
-// counted, by app and status, and quantiles within one bucket of those that the clients have measured.
+// restarts, crashes, an upgrade and deaths of the relay. No counter goes back. At the end it has exactly
+// the requests that the clients have counted, by app and status, but for those that were under way when a
+// relay died, and quantiles within one bucket of those that the clients have measured.
 func TestPrometheusCountsEveryRequest(t *testing.T) {
 	r := begin(t)
 	m := newScrapedApps(r, fullTimes(3, 10))
@@ -39,7 +41,7 @@ func TestPrometheusCountsEveryRequest(t *testing.T) {
 	m.checkSums()
 	m.checkQuantiles()
 	m.checkAlertsAndDashboard()
-	r.addNumbers("apps=%d requests=%d events=%d lost=%d", len(m.names), m.requests(), m.happened, m.broken)
+	r.addNumbers("apps=%d requests=%d events=%d lost=%d relays_killed=%d", len(m.names), m.requests(), m.happened, len(m.broken), len(m.relays))
 	if _, err := m.daemon.Call(r.timeout(time.Minute), "shutdown"); err != nil {
 		r.Error(err)
 	}
@@ -58,8 +60,19 @@ type scrapedApps struct {
 	mu     sync.Mutex
 	seen   map[[2]string]int // by app and status
 	took   map[string][]time.Duration
-	broken int // requests without a whole answer
+	broken []brokenRequest
+	relays []relayKill
 }
+
+// brokenRequest is a request without a whole answer.
+type brokenRequest struct {
+	app          string
+	began, ended time.Time
+	cause        error
+}
+
+// relayKill is when a relay was killed, and when the next one was there.
+type relayKill struct{ killed, replaced time.Time }
 
 func newScrapedApps(r *row, n int) *scrapedApps {
 	r.Helper()
@@ -186,7 +199,7 @@ func (m *scrapedApps) load() (stop func()) {
 func (m *scrapedApps) ask(client *http.Client, app, base string, n int) {
 	status, wait := []string{"200", "200", "404", "200", "500", "201"}[n%6], []int{150, 150, 600, 150, 600}[n%5]
 	began := time.Now()
-	resp, err := client.Get(fmt.Sprintf("%s/%s/%d", base, status, wait))
+	resp, err := client.Post(fmt.Sprintf("%s/%s/%d", base, status, wait), "text/plain", nil) // net/http sends a GET again
 	if err == nil {
 		_, err = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
@@ -194,22 +207,21 @@ func (m *scrapedApps) ask(client *http.Client, app, base string, n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
-		m.broken++
-		m.Logf("%s: %v", app, err)
+		m.broken = append(m.broken, brokenRequest{app, began, time.Now(), err})
 		return
 	}
 	m.seen[[2]string{app, strconv.Itoa(resp.StatusCode)}]++
 	m.took[app] = append(m.took[app], time.Since(began))
 }
 
-// events are an upgrade, a reload of each app, a restart and a crash.
+// events are an upgrade, a reload of each app, a restart, a crash, and the death of the relay.
 func (m *scrapedApps) events(round int) {
 	m.Helper()
 	if round%10 == 0 {
 		m.must(install(m.row, m.binary))
 		m.must(m.daemon.Signal(syscall.SIGUSR2))
 		m.must(testenv.Poll(m.timeout(time.Minute), 20*time.Millisecond, func() error {
-			exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", m.daemon.Pid()))
+			exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", m.daemon.RolePid("supervisor")))
 			if err == nil && exe != m.binary {
 				err = errors.New("the daemon runs from " + exe)
 			}
@@ -229,7 +241,31 @@ func (m *scrapedApps) events(round int) {
 	m.must(err)
 	m.must(syscall.Kill(before.Pid, syscall.SIGKILL))
 	m.waitRunning(crashes, before.Generation)
-	m.happened += len(m.names) + 2
+	m.killRelay()
+	m.happened += len(m.names) + 3
+}
+
+// killRelay kills the relay, and waits for answers through the next one.
+func (m *scrapedApps) killRelay() {
+	m.Helper()
+	pid := m.daemon.RelayPid()
+	k := relayKill{killed: time.Now()}
+	m.must(syscall.Kill(pid, syscall.SIGKILL))
+	m.must(testenv.Poll(m.timeout(time.Minute), 10*time.Millisecond, func() error {
+		if now := m.daemon.RelayPid(); now == pid || now == m.daemon.Pid() {
+			return errors.New("there is no other relay")
+		}
+		return nil
+	}))
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+	for i, name := range m.names {
+		m.ask(client, name, "http://"+m.addresses[i], 0)
+		m.waitRunning(name, 0)
+	}
+	k.replaced = time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.relays = append(m.relays, k)
 }
 
 // must2 fails unless a command has succeeded.
@@ -259,11 +295,26 @@ func (m *scrapedApps) requests() (n int) {
 	return n
 }
 
-// checkSums waits until Prometheus has scraped what the clients have counted.
+// checkBroken fails for a request that is broken although it was not under way when a relay was killed.
+func (m *scrapedApps) checkBroken() {
+	m.Helper()
+	for _, r := range m.broken {
+		if !slices.ContainsFunc(m.relays, func(k relayKill) bool { return !r.began.After(k.replaced) && !r.ended.Before(k.killed) }) {
+			m.Errorf("%s: %v, and no relay died at that time", r.app, r.cause)
+		}
+	}
+}
+
+// checkSums waits until Prometheus has scraped what the clients have counted. A request that was under
+// way when a relay died has the ending cut, and no code, if that relay had read a byte of it; one that it
+// had not read is not counted. The client of a cut one may have got the whole answer, before the relay
+// has counted it.
 func (m *scrapedApps) checkSums() {
 	m.Helper()
-	if m.broken > 0 {
-		m.Errorf("%d requests without a whole answer: their status is not known", m.broken)
+	m.checkBroken()
+	broken := map[string]int{}
+	for _, r := range m.broken {
+		broken[r.app]++
 	}
 	m.must(testenv.Poll(m.timeout(time.Minute), 200*time.Millisecond, func() error {
 		all, err := m.query("sum by (app, code) (tideover_app_requests_total)")
@@ -274,21 +325,40 @@ func (m *scrapedApps) checkSums() {
 		for _, s := range all {
 			got[[2]string{s.labels["app"], s.labels["code"]}] = int(s.value)
 		}
-		for key, n := range m.seen {
-			if got[key] != n {
-				return fmt.Errorf("%v: Prometheus has %d, the clients have counted %d", key, got[key], n)
+		for _, app := range m.names {
+			cut, uncounted := got[[2]string{app, ""}], 0
+			delete(got, [2]string{app, ""})
+			for key, n := range m.seen {
+				if key[0] != app {
+					continue
+				}
+				if got[key] > n || got[key] < n-cut {
+					return fmt.Errorf("%v: Prometheus has %d and %d cut ones, the clients have counted %d", key, got[key], cut, n)
+				}
+				uncounted += n - got[key]
+				delete(got, key)
+			}
+			if read := cut - uncounted; read < 0 || read > broken[app] {
+				return fmt.Errorf("%s: Prometheus has %d cut requests; the clients have %d that are broken, and the answers of %d that are not counted", app, cut, broken[app], uncounted)
 			}
 		}
-		if len(got) != len(m.seen) {
-			return fmt.Errorf("Prometheus has %v, the clients have counted %v", got, m.seen)
+		if len(got) > 0 {
+			return fmt.Errorf("the clients have got no such answers: %v", got)
 		}
 		return nil
 	}))
 	for _, app := range m.names {
-		count, err := m.query(fmt.Sprintf("tideover_app_request_duration_seconds_count{app=%q}", app))
+		count, err := m.query(fmt.Sprintf(`tideover_app_request_duration_seconds_count{app=%q} - on (app) sum by (app) (tideover_app_requests_total{app=%q,code!=""})`, app, app))
 		m.must(err)
-		if len(count) != 1 || int(count[0].value) != len(m.took[app]) {
-			m.Errorf("durations of %s: %v, the clients have measured %d", app, count, len(m.took[app]))
+		if len(count) != 1 || math.Abs(count[0].value) > float64(len(m.relays)) { // a relay may die between the two
+			m.Errorf("durations of %s without those of requests with a status: %v", app, count)
+		}
+	}
+	for _, name := range []string{"requests_total", "requests_resent_total", "accepted_connections_total", "request_duration_seconds_count", "request_duration_seconds_bucket", "hold_duration_seconds_count"} {
+		back, err := m.query("resets(tideover_app_" + name + "[1h]) > 0")
+		m.must(err)
+		for _, s := range back {
+			m.Errorf("%s went back: %v", name, s.labels)
 		}
 	}
 }

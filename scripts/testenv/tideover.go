@@ -173,9 +173,13 @@ func (t *Tideover) Processes() []int {
 }
 
 // RelayPid is the pid of the process that relays. Where there is none the daemon relays itself.
-func (t *Tideover) RelayPid() int {
+func (t *Tideover) RelayPid() int { return t.RolePid("relay") }
+
+// RolePid is the pid of a process of tideover: relay, supervisor or admin. Where there is none the
+// daemon has that role itself.
+func (t *Tideover) RolePid(role string) int {
 	for _, pid := range t.Processes()[1:] {
-		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.HasPrefix(string(name), "tideover: relay") {
+		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.HasPrefix(string(name), "tideover: "+role) {
 			return pid
 		}
 	}
