@@ -3,6 +3,7 @@ package top
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -118,7 +119,8 @@ func (m *model) ask() tea.Msg {
 			selectors = []string{"all"} // without selectors there is no memory and no CPU
 		}
 		st, err := d.Status(ctx, selectors...)
-		if err != nil && len(m.options.Apps) > 0 && len(m.options.Daemons) > 1 {
+		var known *api.Error
+		if len(m.options.Daemons) > 1 && errors.As(err, &known) && known.Exit == api.ExitNoSuchApp {
 			err = nil // another daemon has those apps
 		}
 		if err != nil {
