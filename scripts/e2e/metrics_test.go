@@ -27,9 +27,10 @@ import (
 )
 
 // A Prometheus with the files of examples/prometheus scrapes several apps under load, over reloads,
-// restarts, crashes, an upgrade and deaths of the relay. No counter goes back. At the end it has exactly
-// the requests that the clients have counted, by app and status, but for those that were under way when a
-// relay died, and quantiles within one bucket of those that the clients have measured.
+// restarts, crashes, an upgrade, and deaths of the relay and of the supervisor. No counter goes back. At
+// the end it has exactly the requests that the clients have counted, by app and status, but for those that
+// were under way when a relay died, and quantiles within one bucket of those that the clients have
+// measured.
 func TestPrometheusCountsEveryRequest(t *testing.T) {
 	r := begin(t)
 	m := newScrapedApps(r, fullTimes(3, 10))
@@ -95,7 +96,7 @@ func newScrapedApps(r *row, n int) *scrapedApps {
 	}
 	path, err := r.env.Write("tideover.toml", config.String())
 	r.must(err)
-	m.daemon, err = r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Binary: m.binary, Flags: []string{"-c", path}})
+	m.daemon, err = r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Binary: m.binary, Flags: []string{"-c", path}, Env: []string{"TIDEOVER_MONITORED=1"}})
 	r.must(err)
 	for _, name := range m.names {
 		m.waitRunning(name, 0)
@@ -214,7 +215,8 @@ func (m *scrapedApps) ask(client *http.Client, app, base string, n int) {
 	m.took[app] = append(m.took[app], time.Since(began))
 }
 
-// events are an upgrade, a reload of each app, a restart, a crash, and the death of the relay.
+// events are an upgrade, a reload of each app, a restart, a crash, and the deaths of the relay and of
+// the supervisor.
 func (m *scrapedApps) events(round int) {
 	m.Helper()
 	if round%10 == 0 {
@@ -242,7 +244,8 @@ func (m *scrapedApps) events(round int) {
 	m.must(syscall.Kill(before.Pid, syscall.SIGKILL))
 	m.waitRunning(crashes, before.Generation)
 	m.killRelay()
-	m.happened += len(m.names) + 3
+	m.killSupervisor()
+	m.happened += len(m.names) + 4
 }
 
 // killRelay kills the relay, and waits for answers through the next one.
@@ -266,6 +269,22 @@ func (m *scrapedApps) killRelay() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.relays = append(m.relays, k)
+}
+
+// killSupervisor kills the supervisor, and waits until another one knows that the apps run.
+func (m *scrapedApps) killSupervisor() {
+	m.Helper()
+	pid := m.daemon.RolePid("supervisor")
+	m.must(syscall.Kill(pid, syscall.SIGKILL))
+	m.must(testenv.Poll(m.timeout(time.Minute), 10*time.Millisecond, func() error {
+		if now := m.daemon.RolePid("supervisor"); now == pid || now == m.daemon.Pid() {
+			return errors.New("there is no other supervisor")
+		}
+		return nil
+	}))
+	for _, name := range m.names {
+		m.waitRunning(name, 0)
+	}
 }
 
 // must2 fails unless a command has succeeded.

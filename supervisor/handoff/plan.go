@@ -3,6 +3,7 @@ package handoff
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
@@ -113,7 +114,7 @@ func Restore(r *Record, children []Child, descriptors []string, serving *RelaySt
 		}
 	}
 	for _, name := range descriptors {
-		if !p.needed[name] {
+		if !p.needed[name] && !strings.HasPrefix(name, PagePrefix) {
 			plan.Drop = append(plan.Drop, name)
 		}
 	}

@@ -96,6 +96,9 @@ func TestWhatTheRecordDoesNotNameIsGivenUp(t *testing.T) {
 	if plan.Relay != 0 || !slices.Contains(plan.End, "r4") || slices.Contains(plan.End, "r3") || !slices.Contains(plan.Drop, "relay/4/attach") {
 		t.Errorf("a relay that does not answer: %+v", plan)
 	}
+	if plan = Restore(&Record{}, nil, names, nil); slices.Contains(plan.Drop, "page/0") || slices.Contains(plan.Drop, "page/1") {
+		t.Errorf("drops what dead relays have counted: %v", plan.Drop)
+	}
 }
 
 func TestAnInterruptedOperationEndsAsOldOrNew(t *testing.T) {

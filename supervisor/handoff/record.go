@@ -54,6 +54,10 @@ type DaemonRecord struct {
 	Descriptors   []string     `json:"descriptors,omitempty"` // control socket, locks, sockets of a service manager
 }
 
+// PagePrefix begins the name of each page of counters. They are kept although no relay that lives has
+// them: what relays have counted that have died stays counted.
+const PagePrefix = "page/"
+
 // RelayRecord is one process that relays.
 type RelayRecord struct {
 	Number   uint64         `json:"number"`

@@ -91,6 +91,7 @@ func New(o Options) (*Keeper, error) {
 		provers: map[remote.ID]remote.Prover{},
 	}}
 	p := k.attach()
+	k.cutOfDead()
 	if p == nil {
 		p, err = k.start(nil)
 	}

@@ -36,7 +36,7 @@ func newPages(store handoff.Store, former map[string]*os.File) (p pages, err err
 }
 
 // pageName is the name of the descriptor of a page.
-func pageName(i int) string { return fmt.Sprintf("page/%d", i) }
+func pageName(i int) string { return fmt.Sprint(handoff.PagePrefix, i) }
 
 // pageIndex is the index of a page.
 func (p pages) pageIndex(page *remote.Page) int { return slices.Index(p.all[:], page) }
@@ -47,6 +47,17 @@ func (k *Keeper) freePage() *remote.Page {
 	return k.all[slices.IndexFunc(k.all[:], func(page *remote.Page) bool {
 		return !slices.ContainsFunc(used, func(p *relayProcess) bool { return p.Page == page })
 	})]
+}
+
+// cutOfDead counts as cut what was under way in relays that have died, for example together with the
+// former supervisor.
+func (k *Keeper) cutOfDead() {
+	used, _ := k.relays()
+	for _, page := range k.all {
+		if !slices.ContainsFunc(used, func(p *relayProcess) bool { return p.Page == page }) {
+			page.CutUnderWay()
+		}
+	}
 }
 
 // State is that of remote.Relay.
