@@ -318,12 +318,23 @@ func TestRestartAndUpdateOfSupervisorctlLoseNothing(t *testing.T) {
 	path := filepath.Join(r.env.Dir, "tideover.toml")
 	text, err := os.ReadFile(path)
 	r.must(err)
+	caughtUp := func() { // the app answers for a part of the time only, and its workers have to do all in it
+		s.must(testenv.Poll(s.timeout(time.Minute), 20*time.Millisecond, func() error {
+			now, err := s.daemon.Status(s.timeout(10 * time.Second))
+			if err == nil && now.Held+now.InFlight > 20 {
+				err = fmt.Errorf("%d held and %d in flight", now.Held, now.InFlight)
+			}
+			return err
+		}))
+	}
 	for n := range rounds {
+		caughtUp()
 		if out := ctl("restart", app); out != app+": stopped\n"+app+": started\n" {
 			s.Errorf("restart: %q", out)
 		}
 		changed := strings.Replace(string(text), `N = "0"`, fmt.Sprintf("N = \"%d\"", n+1), 1)
 		r.must(os.WriteFile(path, []byte(changed), 0o600))
+		caughtUp()
 		if out := ctl("update"); out != app+": stopped\n"+app+": updated process group\n" {
 			s.Errorf("update: %q", out)
 		}
