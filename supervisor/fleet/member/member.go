@@ -136,7 +136,11 @@ func (m *Member) follow(ctx context.Context, updates chan<- etcd.Update) {
 	}
 }
 
+// apply takes an update over. Without a view a change is left out: it is not all that is there.
 func (m *Member) apply(u etcd.Update) {
+	if m.view == nil && !u.Whole {
+		return
+	}
 	view, err := etcd.Apply(m.view, u)
 	if err != nil {
 		m.note(err)
@@ -164,6 +168,9 @@ func (m *Member) note(err error) {
 // act does what is to be done now.
 func (m *Member) act(ctx context.Context) {
 	s := m.session.now()
+	if s.lease != 0 && m.view == nil {
+		m.read(ctx)
+	}
 	if s.lease == 0 || m.view == nil {
 		if err := m.session.failure(); err != nil {
 			m.note(err)
@@ -221,13 +228,22 @@ func (m *Member) commit(ctx context.Context, s lease, txn fleet.Txn) (done bool,
 		m.known = revision
 		return true, nil
 	}
-	u, failed := m.options.Store.Read(ctx)
-	if failed != nil {
+	if failed := m.read(ctx); failed != nil {
 		m.view = nil // until it is read again: the transaction may have been done
 		return false, failed
 	}
-	m.apply(u)
 	return false, err
+}
+
+// read reads all keys.
+func (m *Member) read(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	u, err := m.options.Store.Read(ctx)
+	if err == nil {
+		m.apply(u)
+	}
+	return err
 }
 
 // next is the next step; ok is false if there is nothing to do.

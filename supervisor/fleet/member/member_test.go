@@ -1,0 +1,200 @@
+package member
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tideover/supervisor/api"
+	"tideover/supervisor/fleet"
+	"tideover/supervisor/fleet/etcd"
+)
+
+// reloadTime is how long a reload of hostApps lasts.
+const reloadTime = 5 * time.Second
+
+// hostApps is the supervisor of a host with one app.
+type hostApps struct {
+	fakeApps // drains
+
+	mu      sync.Mutex // guards the fields below
+	app     api.AppStatus
+	reloads int
+}
+
+func (h *hostApps) Status(context.Context, ...string) (api.Status, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return api.Status{Apps: []api.AppStatus{h.app}}, nil
+}
+
+func (h *hostApps) Check(ctx context.Context, apps ...string) (api.Status, error) {
+	return h.Status(ctx, apps...)
+}
+
+func (h *hostApps) Do(ctx context.Context, _ api.Request, _ func(api.Phase)) (api.Result, error) {
+	h.mu.Lock()
+	h.reloads++
+	h.mu.Unlock()
+	if err := sleep(ctx, reloadTime); err != nil {
+		return api.Result{}, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.app.Generation++
+	return api.Result{Generation: api.GenerationPair{From: h.app.Generation - 1, To: h.app.Generation}}, nil
+}
+
+// host is a member and what it works with.
+type host struct {
+	name  string
+	store *hostStore
+	apps  *hostApps
+	leave context.CancelFunc // its process ends at once, and says nothing
+
+	mu     sync.Mutex // guards the field below
+	events []Event
+}
+
+// group is two members of one store.
+type group struct {
+	t       *testing.T
+	store   *memoryStore
+	one     *host
+	two     *host
+	running sync.WaitGroup
+}
+
+// inGroup runs a test with two members that have joined. prepare is called before.
+func inGroup(t *testing.T, prepare, test func(*group)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		g := &group{t: t, store: newMemoryStore()}
+		g.one, g.two = g.host("web1"), g.host("web2")
+		prepare(g)
+		for _, h := range []*host{g.one, g.two} {
+			ctx, cancel := context.WithCancel(t.Context())
+			h.leave = cancel
+			m := New(Options{Store: h.store, Apps: h.apps, Host: h.name, Process: h.name, Wait: time.Minute, Log: h.log})
+			g.running.Go(func() { m.Run(ctx) })
+		}
+		time.Sleep(2 * interval)
+		test(g)
+		g.one.leave()
+		g.two.leave()
+		g.running.Wait()
+	})
+}
+
+func (g *group) host(name string) *host {
+	return &host{name: name, store: &hostStore{memoryStore: g.store}, apps: &hostApps{app: api.AppStatus{Name: "shop", State: api.Running, Generation: 1}}}
+}
+
+func (h *host) log(e Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, e)
+}
+
+func (g *group) view() *fleet.View {
+	g.t.Helper()
+	u, _ := g.store.Read(g.t.Context())
+	view, err := etcd.Apply(nil, u)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return view
+}
+
+// start begins a rollout, one host after the other, in the place of the one before.
+func (g *group) start(wish fleet.Wish) {
+	g.t.Helper()
+	wish.App = "shop"
+	_, txn, err := fleet.Start(g.view(), wish, "1", true)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if done, _, err := g.store.Commit(g.t.Context(), txn, 0); !done || err != nil {
+		g.t.Fatal("the rollout does not begin: ", err)
+	}
+}
+
+func (g *group) rollout() fleet.Rollout { return *g.view().Report("").Rollout }
+
+// checkTurns checks that there was one turn at a time, and how often each host has reloaded.
+func (g *group) checkTurns(one, two int) {
+	g.t.Helper()
+	g.store.mu.Lock()
+	defer g.store.mu.Unlock()
+	if g.store.mostOpen != 1 {
+		g.t.Errorf("%d turns were open at once", g.store.mostOpen)
+	}
+	for h, want := range map[*host]int{g.one: one, g.two: two} {
+		h.apps.mu.Lock()
+		if h.apps.reloads != want {
+			g.t.Errorf("%s has reloaded %d times, want %d", h.name, h.apps.reloads, want)
+		}
+		h.apps.mu.Unlock()
+	}
+}
+
+// Whichever answer of etcd is lost, each host reloads once, and one at a time.
+func TestALostAnswerIsNotDoneTwice(t *testing.T) {
+	for _, unreadable := range []bool{false, true} {
+		for lost := range 6 { // it joins, enters, begins, closes, says its generation; 0: no answer is lost
+			inGroup(t, func(g *group) { g.one.store.loses, g.one.store.unreadable = lost, unreadable }, func(g *group) {
+				g.start(fleet.Wish{MinHealthy: 2})
+				time.Sleep(time.Minute)
+				if r := g.rollout(); r.State != fleet.Complete {
+					t.Errorf("the answer %d is lost: the rollout is %s", lost, r.State)
+				}
+				g.checkTurns(1, 1)
+				if g.one.store.commits < lost {
+					t.Errorf("there were %d transactions, the answer %d was to be lost", g.one.store.commits, lost)
+				}
+			})
+		}
+	}
+}
+
+// What has changed since is not taken for all that is there.
+func TestAHostThatCannotReadTheKeysBeginsNoTurnBeforeItCan(t *testing.T) {
+	inGroup(t, func(*group) {}, func(g *group) {
+		g.start(fleet.Wish{Canary: "web2"})
+		time.Sleep(interval)
+		g.one.store.loses, g.one.store.unreadable = g.one.store.commits+1, true
+		g.one.apps.mu.Lock()
+		g.one.apps.app.Generation++ // somebody has reloaded it: it says so, and the answer is lost
+		g.one.apps.mu.Unlock()
+		time.Sleep(interval + interval/2)
+		g.start(fleet.Wish{}) // while web2 has its turn of the one before
+		time.Sleep(time.Minute)
+		if r := g.rollout(); r.State != fleet.Complete {
+			t.Errorf("the rollout is %s", r.State)
+		}
+		g.checkTurns(1, 2)
+	})
+}
+
+func TestAHostThatVanishesInItsTurnHaltsTheRollout(t *testing.T) {
+	inGroup(t, func(*group) {}, func(g *group) {
+		g.start(fleet.Wish{Canary: "web2"})
+		time.Sleep(interval)
+		g.two.leave()
+		time.Sleep(leaseTime + interval)
+		r := g.rollout()
+		if r.State != fleet.Halted || r.Halt == nil || r.Halt.Host != "web2" || r.Halt.By != "web1" {
+			t.Errorf("%+v", r)
+		}
+		time.Sleep(time.Minute)
+		g.checkTurns(0, 1)
+		g.one.mu.Lock()
+		defer g.one.mu.Unlock()
+		if last := g.one.events[len(g.one.events)-1]; last.Kind != Halted || !strings.Contains(last.Error, "web2") {
+			t.Errorf("%+v", g.one.events)
+		}
+	})
+}
