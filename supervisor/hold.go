@@ -70,17 +70,17 @@ func (s *Supervisor) Hold(ctx context.Context, name string, r api.HoldRequest) (
 func (l *Lease) End() api.HoldReport {
 	report := l.report
 	l.app.do(context.Background(), func() {
-		l.app.leases.end(l.lease, false)
+		l.app.leases.end(l.lease, l.lease.by, false)
 		ended := l.lease.ended
 		report.Held, report.Requests, report.Expired = ended.Held, ended.Requests, ended.Expired
 	})
 	return report
 }
 
-// Release ends the operator's hold on an app and says what it meant for clients.
+// Release ends the operator's hold on an app, for the caller by, and says what it meant for clients.
 // Holds of commands that still run are not ended. It is no error when there is no
 // hold.
-func (s *Supervisor) Release(name string) (api.HoldReport, error) {
+func (s *Supervisor) Release(name string, by api.Caller) (api.HoldReport, error) {
 	a, err := s.registry.app(name)
 	if err != nil {
 		return api.HoldReport{}, err
@@ -88,7 +88,7 @@ func (s *Supervisor) Release(name string) (api.HoldReport, error) {
 	report := api.HoldReport{App: a.name}
 	done := a.do(context.Background(), func() {
 		if l, ok := a.leases.byName[operator]; ok {
-			a.leases.end(l, false)
+			a.leases.end(l, by, false)
 			report = *l.ended
 		}
 	})

@@ -120,11 +120,36 @@ func TestHoldOutlivesAReload(t *testing.T) {
 	held := make(chan string, 1)
 	go func() { held <- r.page() }()
 	r.until("one held", func(s api.AppStatus) bool { return s.Held == 1 })
-	if _, err := r.s.Release("shop"); err != nil {
+	if _, err := r.s.Release("shop", api.Caller{}); err != nil {
 		t.Fatal(err)
 	}
 	if body := <-held; !strings.Contains(body, "generation=2") {
 		t.Errorf("answered by %q, want the new generation", body)
+	}
+}
+
+// One holds, another one releases: the history has both.
+func TestTheHistoryHasTheOneWhoReleases(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web")
+	r.page()
+	holder, releaser := api.Caller{Via: api.ViaClient, UID: 7}, api.Caller{Via: api.ViaPage, Address: "10.0.0.7"}
+	if _, err := r.s.Hold(t.Context(), "shop", api.HoldRequest{For: 20 * time.Second, By: holder}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.s.Release("shop", releaser); err != nil {
+		t.Fatal(err)
+	}
+	by := map[api.RecordKind]api.Caller{}
+	until := func(record api.Record) bool {
+		by[record.Kind] = record.By
+		return record.Kind != api.HoldEnded
+	}
+	if err := r.s.History(t.Context(), api.HistoryQuery{Follow: true}, until); err != nil {
+		t.Fatal(err)
+	}
+	if by[api.HoldBegun] != holder || by[api.HoldEnded] != releaser {
+		t.Errorf("hold by %v, release by %v", by[api.HoldBegun], by[api.HoldEnded])
 	}
 }
 

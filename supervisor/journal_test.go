@@ -128,7 +128,7 @@ func TestTheRecordSaysWhatIs(t *testing.T) {
 	if a, _ := plan(t, file, nil); len(a.Leases) != 1 || a.Leases[0].Name != operator || a.Leases[0].Attached {
 		t.Errorf("leases: %+v", a.Leases)
 	}
-	if _, err := r.s.Release("shop"); err != nil {
+	if _, err := r.s.Release("shop", api.Caller{}); err != nil {
 		t.Fatal(err)
 	}
 	r.close()

@@ -90,14 +90,14 @@ func (all *leases) expire() {
 	for _, l := range all.byName {
 		if !l.ends.After(now) {
 			all.logger.Warn("hold expired", "app", all.app, "by", l.by.String(), "limit_s", l.length.Seconds())
-			all.end(l, true)
+			all.end(l, l.by, true)
 		}
 	}
 	all.arm()
 }
 
-// end releases the gate's hold of this lease. Ending it again does nothing.
-func (all *leases) end(l *lease, expired bool) {
+// end releases the gate's hold of this lease, for the caller by. Ending it again does nothing.
+func (all *leases) end(l *lease, by api.Caller, expired bool) {
 	if l.ended != nil {
 		return
 	}
@@ -108,8 +108,8 @@ func (all *leases) end(l *lease, expired bool) {
 		Requests: l.requests.end()}
 	close(l.over)
 	requests := l.ended.Requests
-	all.history.Add(api.Record{Kind: api.HoldEnded, App: all.app, By: l.by, Expired: expired, Requests: &requests, Duration: l.ended.Held})
-	all.logger.Info("hold ended", "app", all.app, "by", l.by.String(),
+	all.history.Add(api.Record{Kind: api.HoldEnded, App: all.app, By: by, Expired: expired, Requests: &requests, Duration: l.ended.Held})
+	all.logger.Info("hold ended", "app", all.app, "by", by.String(),
 		"duration_s", time.Since(l.began).Round(time.Millisecond).Seconds(), "held", l.ended.Requests.Held)
 }
 

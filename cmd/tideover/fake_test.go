@@ -125,7 +125,7 @@ func (l fakeHold) End() api.HoldReport {
 	return l.d.ended
 }
 
-func (d *fakeDaemon) Release(app string) (api.HoldReport, error) {
+func (d *fakeDaemon) Release(app string, _ api.Caller) (api.HoldReport, error) {
 	d.note("release", app)
 	return d.ended, nil
 }

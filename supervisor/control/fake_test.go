@@ -107,7 +107,7 @@ func (d *fakeBackend) Undrain(app, by string) (api.DrainReport, error) {
 	return api.DrainReport{App: app, Lasted: 1}, nil
 }
 
-func (d *fakeBackend) Release(app string) (api.HoldReport, error) {
+func (d *fakeBackend) Release(app string, _ api.Caller) (api.HoldReport, error) {
 	d.note("release " + app)
 	return api.HoldReport{App: app, Held: 3.1}, nil
 }

@@ -179,7 +179,7 @@ func handleRelease(c *call) error {
 		return err
 	}
 	c.app = r.App
-	report, err := c.server.backend.Release(r.App)
+	report, err := c.server.backend.Release(r.App, c.caller())
 	if err != nil {
 		return err
 	}

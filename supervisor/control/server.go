@@ -30,7 +30,7 @@ type Backend interface {
 	Do(ctx context.Context, r api.Request, progress func(api.Phase)) api.Result
 	Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult
 	Hold(ctx context.Context, app string, r api.HoldRequest) (Hold, error)
-	Release(app string) (api.HoldReport, error)
+	Release(app string, by api.Caller) (api.HoldReport, error)
 	Drain(app string, r api.DrainRequest) (api.DrainReport, error)
 	Undrain(app, by string) (api.DrainReport, error)
 	Signal(app string, sig syscall.Signal) error

@@ -92,6 +92,7 @@ function update(u) {
   }
   for (const r of u.rows || []) { announce(apps.get(r.name), r); apps.set(r.name, r); }
   title();
+  if (!range && daemon.began) setRange(u.now - daemon.began < 10 * 60000 ? 'live' : 'hour');
   if (chosen) addPoint(u.now);
   draw();
 }
@@ -313,7 +314,9 @@ function drawOperations(app) {
 
 // One app.
 
-let chosen = '', range = 'hour', series = null, loaded = 0;
+let chosen = '', series = null, loaded = 0;
+let range = ''; // which curves are shown; empty: those that fit the age of the daemon
+
 function route() {
   const m = location.hash.match(/^#\/app\/(.+)$/);
   const before = chosen;
@@ -324,7 +327,7 @@ function route() {
   stopTail();
   show($('lines'), false);
   $('outcome').replaceChildren();
-  if (chosen) loadCurves(); else loadSparks();
+  if (chosen) { if (range) loadCurves(); } else loadSparks();
   drawAll();
   scrollTo(0, 0);
   (chosen ? $('name') : $('main')).focus({ preventScroll: true });
@@ -443,10 +446,13 @@ function makeChart(k) {
   return f;
 }
 document.querySelectorAll('[data-range]').forEach(b => b.addEventListener('click', () => {
-  range = b.dataset.range; series = null;
-  press('[data-range]', b);
-  loadCurves();
+  setRange(b.dataset.range);
 }));
+function setRange(to) {
+  range = to; series = null;
+  press('[data-range]', document.querySelector(`[data-range=${to}]`));
+  if (chosen) loadCurves();
+}
 function press(group, pressed) { document.querySelectorAll(group).forEach(b => b.setAttribute('aria-pressed', b === pressed)); }
 
 // Actions. The user types the token, this tab keeps it (sessionStorage) and sends it with each request
