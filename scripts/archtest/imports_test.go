@@ -21,14 +21,14 @@ var walls = map[string][]string{
 		"supervisor", "supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/confine", "supervisor/control", "supervisor/fleet", "supervisor/handoff", "supervisor/logs",
 		"supervisor/monitor", "supervisor/process", "supervisor/relay", "supervisor/safepath", "listener"},
 	"cmd/tideover/internal/move": {"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/process", "supervisor/safepath",
-		"supervisor/supervisordconf"},
+		"supervisor/supervisordconf", "supervisor/supervisordrpc"},
 	"cmd/tideover/internal/project": {"supervisor/config", "supervisor/gunicorn", "supervisor/process", "supervisor/safepath", "supervisor/servers",
 		"supervisor/supervisordconf"},
 	"cmd/tideover/internal/doctor": {"supervisor/api", "supervisor/config"},
 	"cmd/tideover/internal/term":   {},
 	"cmd/tideover/internal/top":    {"supervisor/api", "supervisor/logs", "supervisor/trend"},
 
-	"cmd/tideover/internal/supervisorctl": {"supervisor/supervisordconf", "supervisor/xmlrpc"},
+	"cmd/tideover/internal/supervisorctl": {"supervisor/supervisordconf", "supervisor/supervisordrpc", "supervisor/xmlrpc"},
 
 	"supervisor/admin":   {"listener", "supervisor/fleet", "supervisor/fleet/etcd", "supervisor/fleet/member", "supervisor/admin/page", "supervisor/admin/supervisord", "supervisor/api", "supervisor/confine", "supervisor/control", "supervisor/pathwatch"},
 	"supervisor/metrics": {"proxy", "proxy/remote", "supervisor/api"},
@@ -57,12 +57,13 @@ var walls = map[string][]string{
 	"supervisor/logs":            {"supervisor/safepath"},
 	"supervisor/safepath":        {"supervisor/process"},
 	"supervisor/process":         {"proxy/awake", "supervisor/zombie"},
+	"supervisor/supervisordrpc":  {},
 	"supervisor/shellwords":      {},
 	"supervisor/confine":         {},
 	"supervisor/xmlrpc":          {},
 
 	"supervisor/admin/page":        {"supervisor/api", "supervisor/logs", "supervisor/trend"},
-	"supervisor/admin/supervisord": {"supervisor/api", "supervisor/xmlrpc"},
+	"supervisor/admin/supervisord": {"supervisor/api", "supervisor/supervisordrpc", "supervisor/xmlrpc"},
 
 	"proxy":        {"proxy/accesslog", "proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/http1", "proxy/netpoll", "proxy/proxyproto", "proxy/spool"},
 	"proxy/remote": {"listener", "proxy", "proxy/awake", "proxy/connlimit", "proxy/gate", "proxy/spool", "proxy/remote/remotetest"},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/supervisordrpc"
 	"tideover/supervisor/xmlrpc"
 )
 
@@ -126,36 +127,9 @@ func (s *Service) serveCall(w http.ResponseWriter, r *http.Request, a Access) {
 	w.Write(xmlrpc.Response(value))
 }
 
-// The numbers of faults.
-const (
-	unknownMethod        = 1
-	incorrectParameters  = 2
-	badArguments         = 3
-	signatureUnsupported = 4
-	shutdownState        = 6
-	badName              = 10
-	badSignal            = 11
-	noFile               = 20
-	notExecutable        = 21
-	failed               = 30
-	abnormalTermination  = 40
-	spawnError           = 50
-	alreadyStarted       = 60
-	notRunning           = 70
-	success              = 80
-	alreadyAdded         = 90
-	stillRunning         = 91
-	cantReread           = 92
-)
-
-var faultNames = map[int]string{unknownMethod: "UNKNOWN_METHOD", incorrectParameters: "INCORRECT_PARAMETERS", badArguments: "BAD_ARGUMENTS",
-	signatureUnsupported: "SIGNATURE_UNSUPPORTED", shutdownState: "SHUTDOWN_STATE", badName: "BAD_NAME", badSignal: "BAD_SIGNAL", noFile: "NO_FILE",
-	notExecutable: "NOT_EXECUTABLE", failed: "FAILED", abnormalTermination: "ABNORMAL_TERMINATION", spawnError: "SPAWN_ERROR", alreadyStarted: "ALREADY_STARTED",
-	notRunning: "NOT_RUNNING", alreadyAdded: "ALREADY_ADDED", stillRunning: "STILL_RUNNING", cantReread: "CANT_REREAD"}
-
 // fault returns a fault with the text that supervisord gives it.
 func fault(code int, about string) *xmlrpc.Fault {
-	text := faultNames[code]
+	text := supervisordrpc.FaultName(code)
 	if about != "" {
 		text += ": " + about
 	}
@@ -172,18 +146,18 @@ func faultOf(err error) *xmlrpc.Fault {
 	if errors.As(err, &e) {
 		return faultOfExit(e.Exit, e.Error())
 	}
-	return fault(failed, err.Error())
+	return fault(supervisordrpc.Failed, err.Error())
 }
 
 func faultOfExit(exit api.Exit, why string) *xmlrpc.Fault {
 	switch exit {
 	case api.ExitNoSuchApp:
-		return fault(badName, why)
+		return fault(supervisordrpc.BadName, why)
 	case api.ExitConfig:
-		return fault(cantReread, why)
+		return fault(supervisordrpc.CantReread, why)
 	}
 	if strings.Contains(why, "shutting down") {
-		return fault(shutdownState, "")
+		return fault(supervisordrpc.ShutdownState, "")
 	}
-	return fault(failed, why)
+	return fault(supervisordrpc.Failed, why)
 }

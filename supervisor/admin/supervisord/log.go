@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/supervisordrpc"
 	"tideover/supervisor/xmlrpc"
 )
 
@@ -29,7 +30,7 @@ func (c *call) number(i int) (int, error) {
 			return n, nil
 		}
 	}
-	return 0, fault(incorrectParameters, "")
+	return 0, fault(supervisordrpc.IncorrectParameters, "")
 }
 
 // rangeOf returns the parameters for offset and length, of which the first one is number i.
@@ -44,7 +45,7 @@ func (c *call) rangeOf(i int) (offset, length int, err error) {
 // read returns bytes as supervisord's readFile does.
 func (c *call) read(q api.LogTextQuery, offset, length int) (xmlrpc.Value, error) {
 	if offset < 0 && length != 0 || length < 0 {
-		return nil, fault(badArguments, "")
+		return nil, fault(supervisordrpc.BadArguments, "")
 	}
 	q.Offset, q.Length = int64(offset), length
 	defer c.request()()
@@ -69,7 +70,7 @@ func (c *call) readProcess(stream string) (xmlrpc.Value, error) {
 		return nil, err
 	}
 	if p.MergeStderr && stream == stderr {
-		return nil, fault(noFile, "")
+		return nil, fault(supervisordrpc.NoFile, "")
 	}
 	offset, length, err := c.rangeOf(1)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"tideover/supervisor/supervisordrpc"
 	"tideover/supervisor/xmlrpc"
 )
 
@@ -112,14 +113,14 @@ func allMethods() map[string]method {
 func (s *Service) call(ctx context.Context, name string, params []xmlrpc.Value, a Access) (xmlrpc.Value, error) {
 	m, ok := allMethods()[name]
 	if !ok {
-		return nil, fault(unknownMethod, "")
+		return nil, fault(supervisordrpc.UnknownMethod, "")
 	}
 	c := &call{service: s, ctx: ctx, access: a, params: params}
 	if !m.takes(params) {
-		return nil, fault(incorrectParameters, "")
+		return nil, fault(supervisordrpc.IncorrectParameters, "")
 	}
 	if m.changes && a.ReadOnly {
-		return nil, fault(failed, "this address only looks: it needs daemon.supervisor_user and supervisor_password_file")
+		return nil, fault(supervisordrpc.Failed, "this address only looks: it needs daemon.supervisor_user and supervisor_password_file")
 	}
 	return m.run(c)
 }
@@ -176,7 +177,7 @@ func (c *call) described() (method, error) {
 	name, _ := c.params[0].(string)
 	m, ok := allMethods()[name]
 	if !ok {
-		return m, fault(signatureUnsupported, "")
+		return m, fault(supervisordrpc.SignatureUnsupported, "")
 	}
 	return m, nil
 }
@@ -220,9 +221,9 @@ func multicall(c *call) (xmlrpc.Value, error) {
 		var err error
 		switch name {
 		case "":
-			err = fault(incorrectParameters, "No methodName")
+			err = fault(supervisordrpc.IncorrectParameters, "No methodName")
 		case "system.multicall":
-			err = fault(incorrectParameters, "Recursive system.multicall forbidden")
+			err = fault(supervisordrpc.IncorrectParameters, "Recursive system.multicall forbidden")
 		default:
 			value, err = c.service.call(c.ctx, name, params, c.access)
 		}
@@ -286,9 +287,9 @@ func (c *call) sendStdin() (xmlrpc.Value, error) {
 	if _, err := c.program(0); err != nil {
 		return nil, err
 	}
-	return nil, fault(failed, "the apps of tideover have no standard input")
+	return nil, fault(supervisordrpc.Failed, "the apps of tideover have no standard input")
 }
 
 func (c *call) sendEvent() (xmlrpc.Value, error) {
-	return nil, fault(failed, "tideover has no event listeners")
+	return nil, fault(supervisordrpc.Failed, "tideover has no event listeners")
 }

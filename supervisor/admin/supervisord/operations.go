@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/supervisordrpc"
 	"tideover/supervisor/xmlrpc"
 )
 
@@ -40,10 +41,10 @@ func (c *call) waits(i int) bool {
 // GROUP:* or GROUP:.
 func (c *call) one(do operation, group func(name string) (xmlrpc.Value, error)) (xmlrpc.Value, error) {
 	name := c.name(0)
-	if g, process := split(name); process == "" {
+	if g, process := supervisordrpc.SplitName(name); process == "" {
 		value, err := group(g)
-		if f, ok := err.(*xmlrpc.Fault); ok && f.Code == badName {
-			err = fault(badName, name)
+		if f, ok := err.(*xmlrpc.Fault); ok && f.Code == supervisordrpc.BadName {
+			err = fault(supervisordrpc.BadName, name)
 		}
 		return value, err
 	}
@@ -64,7 +65,7 @@ func (c *call) each(all []api.Program, do operation) xmlrpc.Value {
 	var running sync.WaitGroup
 	for i, p := range all {
 		running.Go(func() {
-			result := xmlrpc.Struct{"name": p.Name, "group": p.Group, "status": success, "description": "OK"}
+			result := xmlrpc.Struct{"name": p.Name, "group": p.Group, "status": supervisordrpc.Success, "description": "OK"}
 			if err := do(c, p, p.Group+":"+p.Name); err != nil {
 				f := faultOf(err)
 				result["status"], result["description"] = f.Code, f.Text
@@ -132,7 +133,7 @@ func (c *call) stopAll() (xmlrpc.Value, error) { return c.all(processState.isUp,
 func start(wait bool) operation {
 	return func(c *call, p api.Program, name string) error {
 		if stateOf(p).isUp() {
-			return fault(alreadyStarted, name)
+			return fault(supervisordrpc.AlreadyStarted, name)
 		}
 		return c.do(api.Request{Verb: api.Start, App: p.App}, wait, func(r api.Result) error { return startFault(r, name) })
 	}
@@ -142,25 +143,25 @@ func start(wait bool) operation {
 func startFault(r api.Result, name string) error {
 	switch {
 	case r.Exit == api.ExitTimeout || strings.HasPrefix(r.Error, "overtaken"):
-		return fault(abnormalTermination, name)
+		return fault(supervisordrpc.AbnormalTermination, name)
 	case strings.Contains(r.Error, "shutting down"):
-		return fault(shutdownState, "")
+		return fault(supervisordrpc.ShutdownState, "")
 	case strings.Contains(r.Error, "no such file"), strings.Contains(r.Error, "not found"):
-		return fault(noFile, r.Error)
+		return fault(supervisordrpc.NoFile, r.Error)
 	case strings.Contains(r.Error, "not executable"), strings.Contains(r.Error, "permission denied"):
-		return fault(notExecutable, r.Error)
+		return fault(supervisordrpc.NotExecutable, r.Error)
 	}
-	return fault(spawnError, name)
+	return fault(supervisordrpc.SpawnError, name)
 }
 
 // stop stops a process. Requests wait for a start, so that a restart loses none.
 func stop(wait bool) operation {
 	return func(c *call, p api.Program, name string) error {
 		if !stateOf(p).isUp() {
-			return fault(notRunning, name)
+			return fault(supervisordrpc.NotRunning, name)
 		}
 		return c.do(api.Request{Verb: api.Stop, App: p.App, AwaitStart: true}, wait, func(r api.Result) error {
-			return fault(failed, r.Error)
+			return fault(supervisordrpc.Failed, r.Error)
 		})
 	}
 }
@@ -206,10 +207,10 @@ func signal(text string) operation {
 	return func(c *call, p api.Program, name string) error {
 		number, ok := signalNumber(text)
 		if !ok {
-			return fault(badSignal, text)
+			return fault(supervisordrpc.BadSignal, text)
 		}
 		if !stateOf(p).takesSignals() {
-			return fault(notRunning, name)
+			return fault(supervisordrpc.NotRunning, name)
 		}
 		defer c.request()()
 		return c.service.daemon.Signal(c.ctx, p.App, number)
@@ -231,12 +232,12 @@ func (c *call) signalAll() (xmlrpc.Value, error) {
 
 func (c *call) addGroup() (xmlrpc.Value, error) {
 	defer c.request()()
-	return c.changeGroup(c.service.daemon.AddGroup, alreadyAdded)
+	return c.changeGroup(c.service.daemon.AddGroup, supervisordrpc.AlreadyAdded)
 }
 
 func (c *call) removeGroup() (xmlrpc.Value, error) {
 	defer c.request()()
-	return c.changeGroup(c.service.daemon.RemoveGroup, stillRunning)
+	return c.changeGroup(c.service.daemon.RemoveGroup, supervisordrpc.StillRunning)
 }
 
 // changeGroup adds or removes a group. busy is the fault for ExitBusy.
@@ -250,7 +251,7 @@ func (c *call) changeGroup(change func(ctx context.Context, group string) error,
 		case api.ExitBusy:
 			return nil, fault(busy, c.name(0))
 		case api.ExitNoSuchApp:
-			return nil, fault(badName, c.name(0))
+			return nil, fault(supervisordrpc.BadName, c.name(0))
 		}
 	}
 	return nil, err

@@ -6,10 +6,10 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/supervisordrpc"
 	"tideover/supervisor/xmlrpc"
 )
 
@@ -116,18 +116,6 @@ func uptime(n int) string {
 	}
 }
 
-// split parses GROUP:PROCESS, or NAME for both. process is empty for GROUP:* and GROUP:.
-func split(name string) (group, process string) {
-	group, process, two := strings.Cut(name, ":")
-	switch {
-	case !two:
-		return name, name
-	case process == "*":
-		return group, ""
-	}
-	return group, process
-}
-
 // programs returns the processes of the daemon.
 func (c *call) programs() ([]api.Program, error) {
 	defer c.request()()
@@ -136,7 +124,7 @@ func (c *call) programs() ([]api.Program, error) {
 
 // find returns the process of a name. The name of the app is one, too.
 func find(all []api.Program, name string) (api.Program, bool) {
-	group, process := split(name)
+	group, process := supervisordrpc.SplitName(name)
 	i := slices.IndexFunc(all, func(p api.Program) bool { return p.Group == group && p.Name == process })
 	if i < 0 {
 		i = slices.IndexFunc(all, func(p api.Program) bool { return p.App == name })
@@ -163,7 +151,7 @@ func (c *call) program(i int) (api.Program, error) {
 	}
 	p, ok := find(all, c.name(i))
 	if !ok {
-		return p, fault(badName, c.name(i))
+		return p, fault(supervisordrpc.BadName, c.name(i))
 	}
 	return p, nil
 }
@@ -176,7 +164,7 @@ func (c *call) ofGroup(group string) ([]api.Program, error) {
 	}
 	all = slices.DeleteFunc(all, func(p api.Program) bool { return p.Group != group })
 	if len(all) == 0 {
-		return nil, fault(badName, group)
+		return nil, fault(supervisordrpc.BadName, group)
 	}
 	return all, nil
 }

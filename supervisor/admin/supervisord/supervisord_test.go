@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/supervisordrpc"
 	"tideover/supervisor/xmlrpc"
 )
 
@@ -148,7 +149,7 @@ func TestFaultsHaveTheNumbersOfSupervisord(t *testing.T) {
 	} {
 		_, err := ask(newDaemon(), Access{}, c.method, c.params...)
 		var f *xmlrpc.Fault
-		if !errors.As(err, &f) || f.Code != c.code || !strings.HasPrefix(f.Text, faultNames[c.code]) {
+		if !errors.As(err, &f) || f.Code != c.code || !strings.HasPrefix(f.Text, supervisordrpc.FaultName(c.code)) {
 			t.Errorf("%s%v: %v, want %d", c.method, c.params, err, c.code)
 		}
 	}
@@ -221,10 +222,10 @@ func TestMethodsDoWhatTheySay(t *testing.T) {
 
 func TestAFailedStartIsSaidInSupervisorctlsWords(t *testing.T) {
 	for why, code := range map[string]int{
-		"generation 2 of bad did not come up: it ended with exit status 3": spawnError,
-		"cannot start: no such file: /usr/bin/none":                        noFile,
-		"overtaken: a stop":         abnormalTermination,
-		"tideover is shutting down": shutdownState,
+		"generation 2 of bad did not come up: it ended with exit status 3": supervisordrpc.SpawnError,
+		"cannot start: no such file: /usr/bin/none":                        supervisordrpc.NoFile,
+		"overtaken: a stop":         supervisordrpc.AbnormalTermination,
+		"tideover is shutting down": supervisordrpc.ShutdownState,
 	} {
 		d := newDaemon()
 		d.result = api.Result{Exit: api.ExitDown, Error: why}

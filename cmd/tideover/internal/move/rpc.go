@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"tideover/supervisor/supervisordconf"
+	"tideover/supervisor/supervisordrpc"
 )
 
 // supervisord is a client of a running supervisord.
@@ -46,12 +47,6 @@ type fault struct {
 }
 
 func (f *fault) Error() string { return "supervisord: " + f.text }
-
-// Codes of supervisor.xmlrpc.Faults.
-const (
-	faultAlreadyStarted = 60
-	faultNotRunning     = 70
-)
 
 // pid returns the pid of supervisord itself.
 func (s *supervisord) pid(ctx context.Context) (int, error) {
@@ -93,7 +88,7 @@ func processOf(v any) processInfo {
 // stop stops a process and returns when it is gone. One that does not run is no error.
 func (s *supervisord) stop(ctx context.Context, name string) error {
 	_, err := s.call(ctx, "supervisor.stopProcess", name, true)
-	if f, ok := err.(*fault); ok && f.code == faultNotRunning {
+	if f, ok := err.(*fault); ok && f.code == supervisordrpc.NotRunning {
 		return nil
 	}
 	return err
@@ -113,7 +108,7 @@ func (s *supervisord) start(ctx context.Context, name string, waits bool) error 
 		wait(ctx, pollInterval)
 	}
 	_, err := s.call(ctx, "supervisor.startProcess", name, waits)
-	if f, ok := err.(*fault); ok && f.code == faultAlreadyStarted {
+	if f, ok := err.(*fault); ok && f.code == supervisordrpc.AlreadyStarted {
 		return nil
 	}
 	return err

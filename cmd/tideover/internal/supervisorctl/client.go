@@ -81,25 +81,6 @@ func (c *client) call(ctx context.Context, method string, params ...xmlrpc.Value
 	return xmlrpc.ReadResponse(answer.Body, maxAnswer)
 }
 
-// The numbers of supervisord's faults that commands know.
-const (
-	unknownMethod      = 1
-	shutdownState      = 6
-	badName            = 10
-	badSignal          = 11
-	noFile             = 20
-	notExecutable      = 21
-	failed             = 30
-	abnormalTerminated = 40
-	spawnError         = 50
-	alreadyStarted     = 60
-	notRunning         = 70
-	success            = 80
-	alreadyAdded       = 90
-	stillRunning       = 91
-	cantReread         = 92
-)
-
 // faultOf returns the fault that an error is; ok is false if it is none.
 func faultOf(err error) (f *xmlrpc.Fault, ok bool) {
 	ok = errors.As(err, &f)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"tideover/supervisor/supervisordrpc"
 	"tideover/supervisor/xmlrpc"
 )
 
@@ -45,9 +46,9 @@ func supervisord(t *testing.T, password string) (url string, asked *[]string) {
 		case method == "stopProcessGroup":
 			v = []any{xmlrpc.Struct{"group": "shop", "name": "shop", "status": 80, "description": "OK"}}
 		case strings.HasSuffix(method, "Process") && c.Params[0] != "shop":
-			v = &xmlrpc.Fault{Code: badName, Text: "BAD_NAME: x"}
+			v = &xmlrpc.Fault{Code: supervisordrpc.BadName, Text: "BAD_NAME: x"}
 		case method == "startProcess":
-			v = &xmlrpc.Fault{Code: spawnError, Text: "SPAWN_ERROR: shop"}
+			v = &xmlrpc.Fault{Code: supervisordrpc.SpawnError, Text: "SPAWN_ERROR: shop"}
 		}
 		w.Write(xmlrpc.Response(v))
 	})}

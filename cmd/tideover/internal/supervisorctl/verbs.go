@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"tideover/supervisor/supervisordrpc"
 	"tideover/supervisor/xmlrpc"
 )
 
@@ -47,7 +48,7 @@ func (s *shell) isUp() (bool, error) {
 		return false, nil
 	case err == nil:
 		return true, nil
-	case faultCode(err) == unknownMethod:
+	case faultCode(err) == supervisordrpc.UnknownMethod:
 		s.fail(exitUnimplemented, "Sorry, supervisord responded but did not recognize the supervisor namespace commands that supervisorctl uses to control it.  "+
 			"Please check that the [rpcinterface:supervisor] section is enabled in the configuration file (see sample.conf).")
 		return false, nil
@@ -62,36 +63,13 @@ func (s *shell) isUp() (bool, error) {
 	return false, err
 }
 
-// split parses GROUP:PROCESS, or NAME for both. process is empty for GROUP:* and GROUP:.
-func split(name string) (group, process string) {
-	group, process, two := strings.Cut(name, ":")
-	switch {
-	case !two:
-		return name, name
-	case process == "*":
-		return group, ""
-	}
-	return group, process
-}
-
-// join is the name of a process.
-func join(group, process string) string {
-	switch {
-	case group == process:
-		return process
-	case process == "":
-		return group + ":*"
-	}
-	return group + ":" + process
-}
-
 // result is what became of one process.
 type result struct {
 	group, name, description string
 	status                   int
 }
 
-func (r result) process() string { return join(r.group, r.name) }
+func (r result) process() string { return supervisordrpc.JoinName(r.group, r.name) }
 
 func text(m xmlrpc.Value, key string) string {
 	members, _ := m.(xmlrpc.Struct)
@@ -117,8 +95,8 @@ func results(v xmlrpc.Value) (all []result) {
 // setExit sets the exit code for a fault. One of them is none.
 func (s *shell) setExit(code, ignored int) {
 	switch code {
-	case ignored, success:
-	case spawnError, abnormalTerminated, notRunning:
+	case ignored, supervisordrpc.Success:
+	case supervisordrpc.SpawnError, supervisordrpc.AbnormalTermination, supervisordrpc.NotRunning:
 		s.exit = exitNotRunning
 	default:
 		s.exit = exitGeneric
@@ -150,10 +128,10 @@ func (s *shell) status(arg string) error {
 	}
 	width := 30
 	for _, info := range matching {
-		width = max(width, len(join(text(info, "group"), text(info, "name"))))
+		width = max(width, len(supervisordrpc.JoinName(text(info, "group"), text(info, "name"))))
 	}
 	for _, info := range matching {
-		s.say("%-*s%-10s%s", width+3, join(text(info, "group"), text(info, "name")), text(info, "statename"), text(info, "description"))
+		s.say("%-*s%-10s%s", width+3, supervisordrpc.JoinName(text(info, "group"), text(info, "name")), text(info, "statename"), text(info, "description"))
 		if slices.Contains(stoppedStates, number(info, "state")) {
 			s.exit = exitStatusDown
 		}
@@ -163,7 +141,7 @@ func (s *shell) status(arg string) error {
 
 // matching returns the processes of a name, and says it if there is none.
 func (s *shell) matching(all []any, name string) (found []any) {
-	group, process := split(name)
+	group, process := supervisordrpc.SplitName(name)
 	for _, info := range all {
 		if text(info, "group") == group && (process == "" || text(info, "name") == process) {
 			found = append(found, info)
@@ -202,7 +180,7 @@ func (s *shell) pid(arg string) error {
 	for _, name := range names {
 		info, err := s.call("getProcessInfo", name)
 		switch {
-		case faultCode(err) == badName:
+		case faultCode(err) == supervisordrpc.BadName:
 			s.fail(exitGeneric, "No such process %s", name)
 			continue
 		case err != nil:
@@ -224,10 +202,10 @@ func unknownResult(r result, description string) error {
 }
 
 func startText(r result) (string, error) {
-	said := map[int]string{badName: "no such process", noFile: "no such file", notExecutable: "file is not executable", alreadyStarted: "already started",
-		spawnError: "spawn error", abnormalTerminated: "abnormal termination"}[r.status]
+	said := map[int]string{supervisordrpc.BadName: "no such process", supervisordrpc.NoFile: "no such file", supervisordrpc.NotExecutable: "file is not executable", supervisordrpc.AlreadyStarted: "already started",
+		supervisordrpc.SpawnError: "spawn error", supervisordrpc.AbnormalTermination: "abnormal termination"}[r.status]
 	switch {
-	case r.status == success:
+	case r.status == supervisordrpc.Success:
 		return r.process() + ": started", nil
 	case said == "":
 		return "", unknownResult(r, ": "+r.description)
@@ -236,11 +214,11 @@ func startText(r result) (string, error) {
 }
 
 func signalText(r result, done string) (string, error) {
-	said := map[int]string{badName: "no such process", badSignal: "bad signal name", notRunning: "not running"}[r.status]
+	said := map[int]string{supervisordrpc.BadName: "no such process", supervisordrpc.BadSignal: "bad signal name", supervisordrpc.NotRunning: "not running"}[r.status]
 	switch {
-	case r.status == success:
+	case r.status == supervisordrpc.Success:
 		return r.process() + ": " + done, nil
-	case r.status == failed:
+	case r.status == supervisordrpc.Failed:
 		return r.description, nil
 	case said == "":
 		return "", unknownResult(r, ": "+r.description)
@@ -269,11 +247,11 @@ func (s *shell) operate(o operation, names []string) error {
 		return s.report(o, results(v))
 	}
 	for _, name := range names {
-		group, process := split(name)
+		group, process := supervisordrpc.SplitName(name)
 		if process == "" {
 			v, err := s.call(o.group, append([]xmlrpc.Value{group}, o.params...)...)
 			switch {
-			case faultCode(err) == badName:
+			case faultCode(err) == supervisordrpc.BadName:
 				s.fail(o.noGroup, "%s: ERROR (no such group)", group)
 				continue
 			case err != nil:
@@ -292,7 +270,7 @@ func (s *shell) operate(o operation, names []string) error {
 		} else if err != nil {
 			return err
 		} else {
-			s.say("%s: %s", join(group, process), o.done)
+			s.say("%s: %s", supervisordrpc.JoinName(group, process), o.done)
 		}
 	}
 	return nil
@@ -321,7 +299,7 @@ func (s *shell) start(arg string) error {
 		return nil
 	}
 	return s.operate(operation{all: "startAllProcesses", group: "startProcessGroup", one: "startProcess", done: "started", text: startText,
-		ignored: alreadyStarted, noGroup: exitInvalidArgs}, names)
+		ignored: supervisordrpc.AlreadyStarted, noGroup: exitInvalidArgs}, names)
 }
 
 func (s *shell) stop(arg string) error {
@@ -335,7 +313,7 @@ func (s *shell) stop(arg string) error {
 		return nil
 	}
 	return s.operate(operation{all: "stopAllProcesses", group: "stopProcessGroup", one: "stopProcess", done: "stopped", text: stopText,
-		ignored: notRunning, noGroup: exitGeneric}, names)
+		ignored: supervisordrpc.NotRunning, noGroup: exitGeneric}, names)
 }
 
 func (s *shell) restart(arg string) error {
@@ -386,7 +364,7 @@ func (s *shell) shutdown(arg string) error {
 	switch {
 	case err == nil:
 		s.say("Shut down")
-	case faultCode(err) == shutdownState:
+	case faultCode(err) == supervisordrpc.ShutdownState:
 		s.say("ERROR: already shutting down")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		s.fail(exitGeneric, "ERROR: %s refused connection (already shut down?)", s.URL)
@@ -406,7 +384,7 @@ func (s *shell) reload(arg string) error {
 	switch {
 	case err == nil:
 		s.say("Restarted supervisord")
-	case faultCode(err) == shutdownState:
+	case faultCode(err) == supervisordrpc.ShutdownState:
 		s.fail(exitGeneric, "ERROR: already shutting down")
 	default:
 		return err
@@ -419,7 +397,7 @@ func (s *shell) avail(arg string) error {
 		return nil
 	}
 	v, err := s.call("getAllConfigInfo")
-	if faultCode(err) == shutdownState {
+	if faultCode(err) == supervisordrpc.ShutdownState {
 		s.fail(exitGeneric, "ERROR: supervisor shutting down")
 		return nil
 	}
@@ -433,7 +411,7 @@ func (s *shell) avail(arg string) error {
 		if members["autostart"] == true {
 			start = "auto"
 		}
-		s.say("%-32s %-9s %-9s %d:%d", join(text(info, "group"), text(info, "name")), use, start, number(info, "group_prio"), number(info, "process_prio"))
+		s.say("%-32s %-9s %-9s %d:%d", supervisordrpc.JoinName(text(info, "group"), text(info, "name")), use, start, number(info, "group_prio"), number(info, "process_prio"))
 	}
 	return err
 }
@@ -468,10 +446,10 @@ func (s *shell) reread(arg string) error {
 	}
 	added, changed, removed, err := s.changes()
 	switch faultCode(err) {
-	case shutdownState:
+	case supervisordrpc.ShutdownState:
 		s.fail(exitGeneric, "ERROR: supervisor shutting down")
 		return nil
-	case cantReread:
+	case supervisordrpc.CantReread:
 		s.fail(exitGeneric, "ERROR: %v", err)
 		return nil
 	}
@@ -499,11 +477,11 @@ func (s *shell) add(arg string) error {
 		switch code := faultCode(err); {
 		case err == nil:
 			s.say("%s: added process group", name)
-		case code == shutdownState:
+		case code == supervisordrpc.ShutdownState:
 			s.fail(exitGeneric, "ERROR: shutting down")
-		case code == alreadyAdded:
+		case code == supervisordrpc.AlreadyAdded:
 			s.say("ERROR: process group already active")
-		case code == badName:
+		case code == supervisordrpc.BadName:
 			s.fail(exitGeneric, "ERROR: no such process/group: %s", name)
 		default:
 			return err
@@ -518,9 +496,9 @@ func (s *shell) remove(arg string) error {
 		switch code := faultCode(err); {
 		case err == nil:
 			s.say("%s: removed process group", name)
-		case code == stillRunning:
+		case code == supervisordrpc.StillRunning:
 			s.fail(exitGeneric, "ERROR: process/group still running: %s", name)
-		case code == badName:
+		case code == supervisordrpc.BadName:
 			s.fail(exitGeneric, "ERROR: no such process/group: %s", name)
 		default:
 			return err
@@ -531,7 +509,7 @@ func (s *shell) remove(arg string) error {
 
 func (s *shell) update(arg string) error {
 	added, changed, removed, err := s.changes()
-	if faultCode(err) == shutdownState {
+	if faultCode(err) == supervisordrpc.ShutdownState {
 		s.fail(exitGeneric, "ERROR: already shutting down")
 		return nil
 	}
@@ -555,7 +533,7 @@ func (s *shell) update(arg string) error {
 			return err
 		}
 		s.say("%s: stopped", group)
-		if slices.ContainsFunc(results(v), func(r result) bool { return r.status == failed }) {
+		if slices.ContainsFunc(results(v), func(r result) bool { return r.status == supervisordrpc.Failed }) {
 			s.fail(exitGeneric, "%s: has problems; not removing", group)
 			continue
 		}
@@ -625,11 +603,11 @@ func (s *shell) clear(arg string) error {
 	}
 	clearText := func(r result) (string, error) {
 		switch r.status {
-		case success:
+		case supervisordrpc.Success:
 			return r.process() + ": cleared", nil
-		case badName:
+		case supervisordrpc.BadName:
 			return r.process() + ": ERROR (no such process)", nil
-		case failed:
+		case supervisordrpc.Failed:
 			return r.process() + ": ERROR (failed)", nil
 		}
 		return "", unknownResult(r, "")
@@ -642,8 +620,8 @@ func (s *shell) clear(arg string) error {
 		return s.report(operation{text: clearText}, results(v))
 	}
 	for _, name := range names {
-		group, process := split(name)
-		r := result{group, process, "", success}
+		group, process := supervisordrpc.SplitName(name)
+		r := result{group, process, "", supervisordrpc.Success}
 		if _, err := s.call("clearProcessLogs", name); err != nil {
 			f, ok := faultOf(err)
 			if !ok {
@@ -729,11 +707,11 @@ func (s *shell) tail(arg string) error {
 	method := map[string]string{"stdout": "readProcessStdoutLog", "stderr": "readProcessStderrLog"}[channel]
 	v, err := s.call(method, name, -n, 0)
 	switch faultCode(err) {
-	case noFile:
+	case supervisordrpc.NoFile:
 		s.fail(exitGeneric, "%s: ERROR (no log file)", name)
-	case failed:
+	case supervisordrpc.Failed:
 		s.fail(exitGeneric, "%s: ERROR (unknown error reading log)", name)
-	case badName:
+	case supervisordrpc.BadName:
 		s.fail(exitGeneric, "%s: ERROR (no such process name)", name)
 	default:
 		if err == nil {
@@ -786,9 +764,9 @@ func (s *shell) maintail(arg string) error {
 	}
 	v, err := s.call("readLog", -n, 0)
 	switch faultCode(err) {
-	case noFile:
+	case supervisordrpc.NoFile:
 		s.fail(exitGeneric, "supervisord: ERROR (no log file)")
-	case failed:
+	case supervisordrpc.Failed:
 		s.fail(exitGeneric, "supervisord: ERROR (unknown error reading log)")
 	default:
 		if err == nil {
@@ -844,7 +822,7 @@ func (s *shell) fg(arg string) error {
 	}
 	info, err := s.call("getProcessInfo", names[0])
 	switch {
-	case faultCode(err) == badName:
+	case faultCode(err) == supervisordrpc.BadName:
 		s.fail(exitGeneric, "ERROR: bad process name supplied")
 	case err != nil:
 		return err
