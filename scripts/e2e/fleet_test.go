@@ -3,10 +3,13 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,6 +49,7 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 	for i := range times(1) {
 		flags := [][]string{nil, {"--canary", "web2"}, {"--max-unavailable", "2"}}[i%3]
 		hosts[i%3].rollout(0, append([]string{app, "--min-healthy", "1s", "--revision", fmt.Sprint("v", i)}, flags...)...)
+		etcd.checkTurns(r, 3, []int{1, 1, 2}[i%3])
 	}
 	expect(r, hosts, 2, 2, 2)
 
@@ -56,6 +60,7 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 		r.Errorf("the cause is missing: %v", o)
 	}
 	expect(r, hosts, 2, 2, 2)
+	etcd.checkTurns(r, 1, 1)
 	fixed := hosts[1].app.Release()
 	fixed.Number, fixed.Fault = 3, ""
 	r.must(hosts[1].app.Deploy(fixed))
@@ -64,6 +69,7 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 	kill()
 	hosts[0].rollout(0, "status", "--wait")
 	expect(r, hosts, 3, 3, 3)
+	etcd.checkTurns(r, 3, 1)
 
 	if len(etcd.members) > 1 { // the member that all ask, and perhaps the leader, dies in a turn
 		deploy(r, hosts)
@@ -83,6 +89,7 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 			r.Errorf("a rollout while a member of etcd is killed: %v", o)
 		}
 		expect(r, hosts, 4, 4, 4)
+		etcd.checkTurns(r, 3, 1)
 		etcd.members = etcd.members[1:]
 	}
 
@@ -229,6 +236,64 @@ func startEtcd(r *row) *etcdCluster {
 		}))
 	}
 	return c
+}
+
+// checkTurns checks how many hosts have had a turn of the last rollout, and that no more than most were
+// in theirs at once. It goes by the revisions of the keys, which are in one order for all hosts.
+func (c *etcdCluster) checkTurns(r *row, turns, most int) {
+	r.Helper()
+	var found struct {
+		Kvs []struct {
+			Key, Value []byte
+			Revision   int64 `json:"mod_revision,string"`
+		}
+	}
+	request, err := json.Marshal(map[string][]byte{"key": []byte("/tideover/v1/default/"), "range_end": []byte("/tideover/v1/default0")})
+	r.must(err)
+	answer, err := http.Post(c.urls[len(c.urls)-1]+"/v3/kv/range", "application/json", bytes.NewReader(request))
+	r.must(err)
+	defer answer.Body.Close()
+	r.must(json.NewDecoder(answer.Body).Decode(&found))
+	type turn struct{ begun, done int64 }
+	all, last := map[string]turn{}, 0 // by rollout and host
+	for _, kv := range found.Kvs {
+		kind, name, _ := strings.Cut(strings.TrimPrefix(string(kv.Key), "/tideover/v1/default/"), "/")
+		t := all[name]
+		switch kind {
+		case "begun":
+			t.begun = kv.Revision
+		case "done":
+			t.done = kv.Revision
+		default:
+			continue
+		}
+		all[name] = t
+		id, _, _ := strings.Cut(name, "/")
+		number, err := strconv.Atoi(id)
+		r.must(err)
+		last = max(last, number)
+	}
+	count := 0
+	for name, t := range all {
+		if t.done < t.begun {
+			r.Errorf("the turn %s is open", name)
+		}
+		if strings.HasPrefix(name, fmt.Sprint(last, "/")) {
+			count++
+		}
+		together := 0
+		for _, other := range all {
+			if other.begun <= t.begun && t.begun < other.done {
+				together++
+			}
+		}
+		if together > most {
+			r.Errorf("%d hosts are in their turn at once, at most %d may: %v", together, most, all)
+		}
+	}
+	if count != turns {
+		r.Errorf("%d hosts have had a turn of rollout %d, want %d: %v", count, last, turns, all)
+	}
 }
 
 // kill kills members with SIGKILL.
