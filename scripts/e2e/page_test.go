@@ -50,7 +50,7 @@ func TestThePageShowsWhatHappens(t *testing.T) {
 	shows(fmt.Sprintf("document.querySelector('#apps tbody th').textContent == %q", s.daemon.App))
 	nodes, err := b.Accessible(ctx)
 	r.must(err)
-	s.hears(nodes, "link "+s.daemon.App, "table All apps, with what they do now. The small curve is of the last hour.", "columnheader App", "columnheader State", "columnheader Req/s", "columnheader Held",
+	s.hears(nodes, "link "+s.daemon.App, "table All apps, with what they do now. The small curve is of the last hour at most.", "columnheader App", "columnheader State", "columnheader Req/s", "columnheader Held",
 		"rowheader "+s.daemon.App, "heading Apps", "heading History", "link Skip to the apps", "status ")
 	r.must(b.Eval(ctx, watch, nil))
 

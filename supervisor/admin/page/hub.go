@@ -258,19 +258,24 @@ func (p *Page) beforeLiveLocked(app string, live []trend.Point) (all []trend.Poi
 	return append(all[:max(0, min(len(all), livePoints)-len(live))], live...)
 }
 
-// sparkPoints is how many values the small curve of an app in the table has: one a minute.
+// sparkPoints is how many values the small curve of an app in the table has, at most.
 const sparkPoints = 60
 
-// sparks are the requests per second of each app in the last hour, and the most that were held.
+// sparks are the requests per second of each app in the last hour, and the most that were held. All apps
+// have the same time between two values: less than a minute as long as nothing is an hour old.
 func (p *Page) sparks() map[string][2][]float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := make(map[string][2][]float64, len(p.order))
+	longest := 0
+	for _, app := range p.order {
+		longest = max(longest, len(p.hour.Newest(app, hourPoints)))
+	}
+	each := max(1, (longest+sparkPoints-1)/sparkPoints)
 	for _, app := range p.order {
 		points := p.hour.Newest(app, hourPoints)
-		const each = hourPoints / sparkPoints
 		rate, held := []float64{}, []float64{}
-		for end := len(points); end > 0; end -= each { // the newest minute is complete, the oldest may not be
+		for end := len(points); end > 0; end -= each { // the newest part is complete, the oldest may not be
 			part := points[max(0, end-each):end]
 			sum, most := 0.0, int32(0)
 			for _, point := range part {

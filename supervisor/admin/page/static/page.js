@@ -206,16 +206,18 @@ async function loadSparks() {
   if (document.hidden) return;
   try {
     const all = await (await fetch('-/page/curves')).json();
+    const n = Math.max(2, ...Object.values(all).map(([rates]) => rates.length));
     for (const [name, [rates, held]] of Object.entries(all)) {
       const tr = rowOf.get(name) || makeRow(name);
       if (rates.length < 2) continue;
-      const top = Math.max(1, ...rates), topHeld = Math.max(...held), x = i => 110 - (rates.length - 1 - i) * 110 / 59;
+      const top = Math.max(1, ...rates), topHeld = Math.max(...held), x = i => 110 - (rates.length - 1 - i) * 110 / (n - 1);
       const line = rates.map((v, i) => `${i ? 'L' : 'M'}${x(i).toFixed(1)} ${(20 - v / top * 18).toFixed(1)}`).join('');
       const ticks = held.map((v, i) => v ? `M${x(i).toFixed(1)} 22v-${Math.max(3, v / topHeld * 10).toFixed(1)}` : '').join('');
       const s = svg('svg', { viewBox: '0 0 110 22', role: 'img', 'aria-label': `at most ${rate(Math.max(...rates))} requests per second, ${topHeld} held` },
         svg('path', { class: 'area', d: `${line}V22H${x(0).toFixed(1)}Z` }), svg('path', { class: 'line', d: line }), svg('path', { class: 'line held', d: ticks }));
       tr.children[5].replaceChildren(s);
     }
+    put($('spark'), now() - daemon.began < 3600000 ? `Last ${seconds((now() - daemon.began) / 1000)}` : 'Last hour');
     draw();
   } catch { /* the stream says that there is no connection */ }
 }
