@@ -156,7 +156,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		wait := time.NewTimer(300 * time.Millisecond)
 		<-wait.C
 	})
-	if lines := len(r.logged("accepting failed")); lines != 1 || busy > 60*time.Millisecond {
+	if lines := len(r.logged("accepting failed")); lines != 1 || busy > 200*time.Millisecond { // a loop that does not wait works all the time
 		t.Errorf("%d lines and %v of work in 300ms without descriptors", lines, busy)
 	}
 	release(fillers[:1]) // enough to accept, not to connect to the app

@@ -64,7 +64,7 @@ type Spool struct {
 	candidates   []candidate   // of the latest search, the one that will be needed longest last
 	room         chan struct{} // closed when blocks were given back; nil when no call waits for it
 	returned     []returned
-	returning    int  // blocks in returned and in the one that giveReturned gives back
+	returning    int  // blocks in returned, and those that giveReturned gives back
 	giving       bool // giveReturned runs
 	failingSince time.Time
 	retryAt      time.Time
@@ -253,14 +253,16 @@ func (s *Spool) giveLocked(of *store, blocks []uint32) {
 	case s.wanted > 0:
 		of.kept = append(of.kept, blocks...)
 	default:
-		all := append(of.kept, blocks...)
-		s.blocks += len(of.kept) // none of them is free meanwhile
+		all, kept := append(of.kept, blocks...), len(of.kept)
+		s.blocks += kept // none of them is free meanwhile
+		s.returning += kept
 		of.kept = nil
 		s.mu.Unlock()
 		slices.Sort(all) // adjacent ones are given back at once
 		of.punch(all)
 		s.mu.Lock()
-		s.blocks -= len(all) - len(blocks)
+		s.blocks -= kept
+		s.returning -= kept
 		of.free = append(of.free, all...)
 	}
 	of.inUse -= len(blocks)
