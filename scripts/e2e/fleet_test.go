@@ -140,6 +140,32 @@ func TestAHostThatDiesInItsTurnHaltsTheRollout(t *testing.T) {
 	one.shutdown()
 }
 
+// The example runs as it is: it has a load client of its own, and shows a release that is broken on one
+// host.
+func TestExampleFleet(t *testing.T) {
+	r := begin(t)
+	port, err := testenv.Ports(10)
+	r.must(err)
+	e := copyExample(r, "fleet")
+	p, err := r.env.Start(testenv.Command{Name: "run", Dir: e.dir, Env: append(e.vars, fmt.Sprint("PORT=", port), "TMPDIR="+r.env.Dir), Argv: []string{"bash", "run"}})
+	r.must(err)
+	select {
+	case <-p.Exited():
+	case <-r.timeout(90 * time.Second).Done():
+		r.Fatal("the example does not end")
+	}
+	said, codes, _ := strings.Cut(p.Tail(1000), "== status codes that the client has got\n")
+	for _, want := range []string{"rollout 1 of shop v1: complete; 3 of 3", "halted at web2: kept old", "\nexit 11\n", "rollout 2 of shop v2: complete; 3 of 3"} {
+		if !strings.Contains(said, want) {
+			r.Errorf("%q is missing", want)
+		}
+	}
+	if words := strings.Fields(codes); p.Code() != 0 || len(words) != 2 || words[1] != "200" {
+		r.Errorf("exit %d, status codes %q", p.Code(), codes)
+	}
+	r.addNumbers("responses=%s", strings.Fields(codes + " 0")[0])
+}
+
 // fleetHost is a host of the fleet.
 type fleetHost struct {
 	*fixture
