@@ -27,7 +27,7 @@ func TestHundredApps(t *testing.T) {
 	if *full {
 		n = 100
 	}
-	c := newManyApps(r, n)
+	c := newManyApps(r, n, "")
 	c.timed("start", func() { c.waitState("running") })
 	c.countWakeups(5 * time.Second)
 	c.timed("reload", func() { c.mustCall("reload", "--all") })
@@ -44,11 +44,12 @@ type manyApps struct {
 	daemon *testenv.Tideover
 }
 
-func newManyApps(r *row, n int) *manyApps {
+func newManyApps(r *row, n int, daemon string) *manyApps {
 	r.Helper()
 	app, err := filepath.Abs("testdata/small.py")
 	r.must(err)
 	var text strings.Builder
+	text.WriteString(daemon)
 	for i := range n {
 		fmt.Fprintf(&text, "[app.app-%d]\n", i)
 		if i%5 == 4 {
