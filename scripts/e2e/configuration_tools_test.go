@@ -276,8 +276,9 @@ const hostPlaybook = `- hosts: localhost
       loop: %[3]s
 `
 
-// A host with 20 programs moves. Its playbook, unchanged, has nothing to do, with supervisorctl and with
-// tideover in its place.
+// A host with 20 programs moves. When supervisord ends, supervisorctl with the old configuration
+// reaches tideover, which does not take itself for a supervisord to move back to. The playbook of the
+// host, unchanged, has nothing to do, with supervisorctl and with tideover in its place.
 func TestTheUnchangedPlaybookOfAMovedHostChangesNothing(t *testing.T) {
 	r := begin(t)
 	shop, err := r.env.NewApp("shop", testenv.Release{Number: 1})
@@ -346,6 +347,12 @@ func TestTheUnchangedPlaybookOfAMovedHostChangesNothing(t *testing.T) {
 	r.must(supervisord.Stop(syscall.SIGTERM, 40*time.Second))
 	if after := settled(processes); after != before {
 		t.Errorf("status after the move:\n%s\nbefore:\n%s", after, before)
+	}
+	if out, err := supervisord.Ctl("restart", "shop"); err != nil || out != "shop: stopped\nshop: started\n" {
+		t.Errorf("restart by the old configuration: %v\n%s", err, out)
+	}
+	if code, said := m.run(m.command("--back")); code == 0 || !strings.Contains(said, "tideover itself answers on") {
+		t.Errorf("a move back without a supervisord: exit %d\n%s", code, said)
 	}
 	nothingToDo("with tideover", python)
 	nothingToDo("with tideover as supervisorctl", r.env.Path("own"))

@@ -77,8 +77,9 @@ func (m *mover) compareBack(ctx context.Context) error {
 		return err
 	}
 	m.supervisord = newSupervisord(server)
-	if _, err := m.supervisord.pid(ctx); err != nil {
-		return fmt.Errorf("%w: start it with its programs stopped (autostart=false)", err)
+	m.daemon = &daemon{Client: control.NewClient(m.Socket)}
+	if err := m.refuseItself(ctx, server); err != nil {
+		return err
 	}
 	all, err := m.supervisord.processes(ctx)
 	if err != nil {
@@ -100,8 +101,22 @@ func (m *mover) compareBack(ctx context.Context) error {
 	if len(m.plan.unmatched) > 0 {
 		return fmt.Errorf("no app of %s replaces %s", m.Config, strings.Join(m.plan.unmatched, ", "))
 	}
-	m.daemon = &daemon{Client: control.NewClient(m.Socket)}
 	return m.sameApps(ctx)
+}
+
+// refuseItself returns an error unless a supervisord answers at its address. When it has ended,
+// tideover answers there, and would be asked to start the programs itself.
+func (m *mover) refuseItself(ctx context.Context, server supervisordconf.Server) error {
+	pid, err := m.supervisord.pid(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: start it with its programs stopped (autostart=false)", err)
+	}
+	status, err := m.daemon.Status(ctx)
+	if err == nil && status.Pid == pid {
+		return fmt.Errorf("supervisord has ended, and tideover itself answers on %s: take daemon.supervisor_socket and daemon.supervisor_http out of %s, tideover apply, and start supervisord with its programs stopped (autostart=false)",
+			server.Address, m.Config)
+	}
+	return err
 }
 
 // goesOn says what became of the apps of which an error says that they are not back.
