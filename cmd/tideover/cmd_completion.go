@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"io"
@@ -39,7 +40,8 @@ func newCompletionCommand(c *cli) *cobra.Command {
   tideover completion zsh  > "${fpath[1]}/_tideover"
   tideover completion fish > ~/.config/fish/completions/tideover.fish`,
 		Long: `The names and labels of apps come from the running daemon; when no daemon runs,
-from the configuration.`,
+from the configuration. The scripts for bash and zsh complete supervisorctl, too, where that
+is a symlink to tideover.`,
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		Args:      maxNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,13 +51,27 @@ from the configuration.`,
 				_, err := io.WriteString(out, bashCompletion)
 				return err
 			case "zsh":
-				return root.GenZshCompletion(out)
+				return writeZshCompletion(root, out)
 			case "fish":
 				return root.GenFishCompletion(out, true)
 			}
 			return usageError(cmd, "for which shell: bash, zsh or fish?")
 		},
 	}
+}
+
+// writeZshCompletion writes cobra's script, which is then for supervisorctl too. A supervisorctl that
+// is not this program fails, and completes nothing.
+func writeZshCompletion(root *cobra.Command, out io.Writer) error {
+	var script bytes.Buffer
+	if err := root.GenZshCompletion(&script); err != nil {
+		return err
+	}
+	_, err := strings.NewReplacer(
+		"#compdef tideover\ncompdef _tideover tideover\n", "#compdef tideover supervisorctl\ncompdef _tideover tideover supervisorctl\n",
+		"out=$(eval ${requestComp} 2>/dev/null)\n", "out=$(eval ${requestComp} 2>/dev/null) || return 1\n",
+	).WriteString(out, script.String())
+	return err
 }
 
 // completeApps completes up to limit names, labels and groups of apps.

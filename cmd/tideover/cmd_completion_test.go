@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tideover/supervisor/xmlrpc"
 )
 
 // shell is an interactive shell on a terminal of its own, and what the test types
@@ -23,18 +27,20 @@ type shell struct {
 	spoken chan struct{} // something new was said
 }
 
-// newShell starts a shell in a directory in which tideover is a program that
-// prints the words it was started with, and completes them for real.
+// newShell starts a shell in a directory in which tideover and supervisorctl are
+// programs that print the words they were started with, and complete them for real.
 func newShell(t *testing.T, dir string, command ...string) *shell {
 	t.Helper()
-	real, err := exec.LookPath("tideover")
-	if err != nil {
-		t.Fatal(err)
-	}
 	bin := t.TempDir()
-	script := fmt.Sprintf("#!/bin/sh\ncase $1 in __complete*|completion) exec %s \"$@\";; esac\nprintf 'typed'; printf ' <%%s>' \"$@\"; echo .\n", real)
-	if err := os.WriteFile(filepath.Join(bin, "tideover"), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"tideover", "supervisorctl"} {
+		real, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script := fmt.Sprintf("#!/bin/sh\ncase $1 in __complete*|completion) exec %s \"$@\";; esac\nprintf 'typed'; printf ' <%%s>' \"$@\"; echo .\n", real)
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	master, tty := pseudoTerminal(t)
 	run := exec.Command(command[0], command[1:]...)
@@ -129,7 +135,31 @@ func completedApps(t *testing.T) (dir string) {
 	if err := os.WriteFile(filepath.Join(dir, "mysite.toml"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	serveSupervisord(t, dir)
 	return dir
+}
+
+// serveSupervisord answers supervisorctl in a directory: there is a group worker.
+func serveSupervisord(t *testing.T, dir string) {
+	t.Helper()
+	conf := "[supervisorctl]\nserverurl=unix://%(here)s/supervisor.sock\n"
+	if err := os.WriteFile(filepath.Join(dir, "supervisord.conf"), []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", filepath.Join(dir, "supervisor.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	processes := []any{xmlrpc.Struct{"group": "worker", "name": "worker_00"}, xmlrpc.Struct{"group": "shop", "name": "shop"}}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write(xmlrpc.Response(processes))
+	})}
+	var serving sync.WaitGroup
+	serving.Go(func() { server.Serve(listener) })
+	t.Cleanup(func() {
+		server.Close()
+		serving.Wait()
+	})
 }
 
 // completions are what people type, and what comes of it in any shell.
@@ -145,6 +175,12 @@ var completions = map[string]string{
 	"tideover -c mys":          "tideover -c mysite.toml",
 	"tideover signal shop TTI": "tideover signal shop TTIN",
 	"tideover help exi":        "tideover help exits",
+
+	"supervisorctl rest":           "supervisorctl restart",
+	"supervisorctl stop sh":        "supervisorctl stop shop",
+	"supervisorctl stop worker:w":  "supervisorctl stop worker:worker_00",
+	"supervisorctl signal HUP sh":  "supervisorctl signal HUP shop",
+	"supervisorctl -c supervisord": "supervisorctl -c supervisord.conf",
 }
 
 func TestCompletionInBash(t *testing.T) {
@@ -171,7 +207,7 @@ func TestCompletionInZsh(t *testing.T) {
 
 func TestCompletionScripts(t *testing.T) {
 	t.Parallel()
-	for shell, word := range map[string]string{"bash": "complete -F _tideover tideover", "zsh": "#compdef tideover", "fish": "complete -c tideover"} {
+	for shell, word := range map[string]string{"bash": "complete -F _tideover tideover supervisorctl", "zsh": "#compdef tideover supervisorctl\ncompdef _tideover tideover supervisorctl\n", "fish": "complete -c tideover"} {
 		if got := tideover(t, runtimeDir(t), "completion", shell); got.exit != 0 || !strings.Contains(got.stdout, word) {
 			t.Errorf("%s: exit %d, %d bytes without %q", shell, got.exit, len(got.stdout), word)
 		}

@@ -1,4 +1,4 @@
-# bash completion for tideover
+# bash completion for tideover, also as supervisorctl
 _tideover() {
     local line=${COMP_LINE:0:COMP_POINT} words=() word candidate answer directive
     read -ra words <<<"$line"
@@ -6,6 +6,7 @@ _tideover() {
     word=${words[${#words[@]}-1]}
     answer=$("${words[0]}" __completeNoDesc "${words[@]:1}" 2>/dev/null) || return
     directive=${answer##*:} answer=${answer%:*}
+    [[ $directive == [0-9]* ]] || return # another supervisorctl
 
     # Of --flag=value the answers are values.
     local flag=''
@@ -24,4 +25,4 @@ _tideover() {
     [[ $breaks && $word == *["$breaks"]* ]] && before=${word%"${word##*["$breaks"]}"}
     COMPREPLY=("${COMPREPLY[@]#"$before"}")
 }
-complete -F _tideover tideover
+complete -F _tideover tideover supervisorctl

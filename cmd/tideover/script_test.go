@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	daemon.RelayRole()
 	safepath.Helper()
 	listener.Helper()
-	testscript.Main(m, map[string]func(){"tideover": main, "webapp": webapp, "worker": worker})
+	testscript.Main(m, map[string]func(){"tideover": main, "supervisorctl": main, "webapp": webapp, "worker": worker})
 }
 
 // TestScripts runs the specification: each file in testdata is a session at a

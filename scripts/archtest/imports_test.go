@@ -94,6 +94,7 @@ var testWalls = map[string][]string{
 	"supervisor/confine": {"proxy", "proxy/gate"}, // the relay runs inside
 	"supervisor/relay":   {"listener"},            // it reaches a private socket
 	"supervisor/admin":   {"supervisor/xmlrpc"},
+	"cmd/tideover":       {"supervisor/xmlrpc"}, // what supervisorctl's completion asks
 }
 
 // places lists the third-party modules, and for each the packages that may

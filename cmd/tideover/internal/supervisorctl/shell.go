@@ -41,6 +41,10 @@ type shell struct {
 
 // Run runs one command line and returns its exit code.
 func Run(ctx context.Context, program string, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
+	if isCompletion(args) {
+		complete(ctx, args[1:], env, stdout)
+		return 0
+	}
 	o, err := readOptions(args, env)
 	if err != nil {
 		fmt.Fprintf(stderr, "Error: %v\nFor help, use %s -h\n", err, program)

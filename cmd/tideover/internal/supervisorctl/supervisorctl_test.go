@@ -41,6 +41,8 @@ func supervisord(t *testing.T, password string) (url string, asked *[]string) {
 			v = "3.0"
 		case method == "getAllProcessInfo":
 			v = []any{info}
+		case method == "getAllConfigInfo":
+			v = []any{xmlrpc.Struct{"group": "shop", "name": "shop", "inuse": true}, xmlrpc.Struct{"group": "new", "name": "new_00", "inuse": false}}
 		case method == "reloadConfig":
 			v = []any{[]any{[]any{"new"}, []any{"shop"}, []any{"old"}}}
 		case method == "stopProcessGroup":
@@ -162,5 +164,47 @@ func TestWrongArgumentsAreSaid(t *testing.T) {
 	}
 	if exit, out, _ := run(t, "", "-s", "unix:///none", "stop", "a"); exit != 7 || out != "unix:///none no such file\n" {
 		t.Errorf("%d %q", exit, out)
+	}
+}
+
+func TestCompletionListsWhatMayFollow(t *testing.T) {
+	url, _ := supervisord(t, "")
+	for words, want := range map[string]string{
+		"re":             "reload remove reread restart :4",
+		"help sta":       "start status :4",
+		"stop ":          "shop all :4",
+		"stop shop ":     "all :4",
+		"restart sh":     "shop :4",
+		"signal US":      "USR1 USR2 :4",
+		"signal HUP sh":  "shop :4",
+		"tail -":         "-f :4",
+		"tail -f sh":     "shop :4",
+		"tail shop ":     "stdout stderr :4",
+		"add ":           "new :4",
+		"remove ":        "shop :4",
+		"update ":        "shop new all :4",
+		"version ":       ":4",
+		"none ":          ":4",
+		"--se":           "--serverurl :4",
+		"-s ":            ":4",
+		"-c ":            ":0",
+		"--nonsense st":  ":4",
+		"-c /none stop ": ":4",
+	} {
+		args := append([]string{"__complete", "-s", url}, strings.Split(words, " ")...)
+		exit, out, errors := run(t, "", args...)
+		if got := strings.Join(strings.Fields(out), " "); exit != 0 || got != want || errors != "" {
+			t.Errorf("%q: %d %q %q, not %q", words, exit, got, errors, want)
+		}
+	}
+}
+
+func TestCompletionWithoutAServerListsVerbs(t *testing.T) {
+	none := "unix://" + filepath.Join(t.TempDir(), "none.sock")
+	for word, want := range map[string]string{"stat": "status\n:4\n", "stop ": "all\n:4\n"} {
+		exit, out, errors := run(t, "", append([]string{"__complete", "-s", none}, strings.Split(word, " ")...)...)
+		if exit != 0 || out != want || errors != "" {
+			t.Errorf("%q: %d %q %q", word, exit, out, errors)
+		}
 	}
 }
