@@ -40,7 +40,7 @@ func newCompletionCommand(c *cli) *cobra.Command {
   tideover completion zsh  > "${fpath[1]}/_tideover"
   tideover completion fish > ~/.config/fish/completions/tideover.fish`,
 		Long: `The names and labels of apps come from the running daemon; when no daemon runs,
-from the configuration. The scripts for bash and zsh complete supervisorctl, too,
+from the configuration. The scripts for bash and zsh also complete supervisorctl
 where that is a symlink to tideover.`,
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		Args:      maxNames(1),
