@@ -53,8 +53,8 @@ func (p *packager) systemPackages(arch, binary string) error {
 	return nil
 }
 
-// systemFiles lists what both packages have. There is no alternative for supervisorctl among
-// them, because the program does not answer to that name yet.
+// systemFiles lists what both packages have. There is no supervisorctl among them: that path belongs
+// to the package of supervisord, which may be installed beside.
 func (p *packager) systemFiles(program []byte) ([]installed, error) {
 	unit, err := p.unit("/usr/bin/tideover")
 	if err != nil {
