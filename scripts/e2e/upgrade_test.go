@@ -87,7 +87,7 @@ func (s *fixture) upgrade(binary string) (took time.Duration) {
 
 // runsFrom is nil when the daemon is a process of what is installed now.
 func (s *fixture) runsFrom(binary string) error {
-	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", s.daemon.Pid()))
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", s.daemon.RolePid("supervisor")))
 	if err == nil && exe != binary {
 		err = errors.New("the daemon runs from " + exe)
 	}

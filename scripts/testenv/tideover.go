@@ -156,16 +156,19 @@ func (t *Tideover) Operate(ctx context.Context, verb string, args ...string) (Op
 	return r, o, err
 }
 
-// Processes returns the pids of tideover: the daemon's, and those of its processes that parse.
+// Processes returns the pids of tideover: the daemon's, which users know, and those of its other
+// processes.
 func (t *Tideover) Processes() []int {
 	all := []int{t.Pid()}
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", t.Pid()))
-	for _, list := range lists {
-		children, _ := os.ReadFile(list)
-		for _, word := range strings.Fields(string(children)) {
-			if name, _ := os.ReadFile("/proc/" + word + "/cmdline"); strings.HasPrefix(string(name), "tideover: ") {
-				pid, _ := strconv.Atoi(word)
-				all = append(all, pid)
+	for i := 0; i < len(all); i++ {
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", all[i]))
+		for _, list := range lists {
+			children, _ := os.ReadFile(list)
+			for _, word := range strings.Fields(string(children)) {
+				if name, _ := os.ReadFile("/proc/" + word + "/cmdline"); strings.HasPrefix(string(name), "tideover: ") {
+					pid, _ := strconv.Atoi(word)
+					all = append(all, pid)
+				}
 			}
 		}
 	}
