@@ -50,7 +50,7 @@ host has failed, and no other begins; 10: this command has stopped watching.`,
 				return usageError(cmd, "which app?")
 			}
 			wish.MinHealthy, wish.Drain, wish.By, wish.At = healthy.Seconds(), drain.Seconds(), operatorName(), time.Now().UTC().Format(time.RFC3339)
-			return changeRollout(c, cmd.Context(), func(v *fleet.View) (fleet.Wish, fleet.Txn, error) { return fleet.Start(v, wish, limit, supersede) })
+			return c.changeRollout(cmd.Context(), func(v *fleet.View) (fleet.Wish, fleet.Txn, error) { return fleet.Start(v, wish, limit, supersede) }, watchWish)
 		},
 	}
 	flags := cmd.Flags()
@@ -73,23 +73,16 @@ func newRolloutStatus(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the rollout that is under way, or the last one", Example: "  tideover rollout status --wait", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, ctx, cancel, err := c.fleet(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			view, err := f.read(ctx)
-			if err != nil {
-				return err
-			}
-			r := view.Report(f.group).Rollout
-			switch {
-			case r == nil:
-				return errorf(api.ExitError, "tideover rollout APP", "there was no rollout in the fleet %s", f.group)
-			case wait:
-				return f.watch(ctx, r.ID, r.Attempt)
-			}
-			return f.show(*r)
+			return c.withFleetView(cmd.Context(), func(ctx context.Context, f *fleetClient, view *fleet.View) error {
+				r := view.Report(f.group).Rollout
+				switch {
+				case r == nil:
+					return errorf(api.ExitError, "tideover rollout APP", "there was no rollout in the fleet %s", f.group)
+				case wait:
+					return f.watch(ctx, r.ID, r.Attempt)
+				}
+				return f.show(*r)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "watch it to its end")
@@ -101,7 +94,7 @@ func newRolloutResume(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "resume", Short: "Go on with a rollout that has halted", Example: "  tideover rollout resume --skip web3", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return changeRollout(c, cmd.Context(), func(v *fleet.View) (fleet.Wish, fleet.Txn, error) { return fleet.Resume(v, skip) })
+			return c.changeRollout(cmd.Context(), func(v *fleet.View) (fleet.Wish, fleet.Txn, error) { return fleet.Resume(v, skip) }, watchWish)
 		},
 	}
 	cmd.Flags().StringSliceVar(&skip, "skip", nil, "`HOST` that is down for good")
@@ -113,20 +106,14 @@ func newRolloutAbort(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use: "abort", Short: "End a rollout for good: no host begins any more", Example: "  tideover rollout abort", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, ctx, cancel, err := c.fleet(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			wish, err := f.commit(ctx, func(v *fleet.View) (fleet.Wish, fleet.Txn, error) { return fleet.Abort(v, operatorName()) })
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return c.writeDocument(map[string]any{"id": wish.ID, "app": wish.App, "state": fleet.Aborted})
-			}
-			c.note("rollout %d of %s is aborted; a turn that has begun goes on to its end", wish.ID, wish.App)
-			return nil
+			abort := func(v *fleet.View) (fleet.Wish, fleet.Txn, error) { return fleet.Abort(v, operatorName()) }
+			return c.changeRollout(cmd.Context(), abort, func(_ context.Context, _ *fleetClient, wish fleet.Wish) error {
+				if c.json {
+					return c.writeDocument(map[string]any{"id": wish.ID, "app": wish.App, "state": fleet.Aborted})
+				}
+				c.note("rollout %d of %s is aborted; a turn that has begun goes on to its end", wish.ID, wish.App)
+				return nil
+			})
 		},
 	}
 }
@@ -135,16 +122,7 @@ func newRolloutHistory(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use: "history", Short: "Show the rollouts before", Example: "  tideover rollout history", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, ctx, cancel, err := c.fleet(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			view, err := f.read(ctx)
-			if err != nil {
-				return err
-			}
-			return f.showHistory(view)
+			return c.withFleetView(cmd.Context(), func(_ context.Context, f *fleetClient, view *fleet.View) error { return f.showHistory(view) })
 		},
 	}
 }
@@ -156,21 +134,12 @@ func newFleetCommand(c *cli) *cobra.Command {
 		Long: `The hosts whose tideover is there now and has [fleet] with the same group, and
 each app with its generation and revision. It asks etcd, and no host.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, ctx, cancel, err := c.fleet(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			view, err := f.read(ctx)
-			if err != nil {
-				return err
-			}
-			return f.showHosts(view)
+			return c.withFleetView(cmd.Context(), func(_ context.Context, f *fleetClient, view *fleet.View) error { return f.showHosts(view) })
 		},
 	}
 }
 
-// operatorName is who types the command.
+// operatorName is the user that this process runs as.
 func operatorName() string {
 	if account, err := user.Current(); err == nil {
 		return account.Username
@@ -178,17 +147,41 @@ func operatorName() string {
 	return ""
 }
 
-// changeRollout changes what the fleet is to do, and watches it.
-func changeRollout(c *cli, ctx context.Context, change func(*fleet.View) (fleet.Wish, fleet.Txn, error)) error {
-	f, ctx, cancel, err := c.fleet(ctx)
+// withFleet calls do with a client of the etcd of the configuration. The context is that of waitContext.
+func (c *cli) withFleet(ctx context.Context, do func(context.Context, *fleetClient) error) error {
+	f, err := c.fleet()
 	if err != nil {
 		return err
 	}
+	ctx, cancel := c.waitContext(ctx)
 	defer cancel()
-	wish, err := f.commit(ctx, change)
-	if err != nil {
-		return err
-	}
+	return do(ctx, f)
+}
+
+// withFleetView is withFleet with the keys as they are now.
+func (c *cli) withFleetView(ctx context.Context, do func(context.Context, *fleetClient, *fleet.View) error) error {
+	return c.withFleet(ctx, func(ctx context.Context, f *fleetClient) error {
+		view, err := f.read(ctx)
+		if err != nil {
+			return err
+		}
+		return do(ctx, f, view)
+	})
+}
+
+// changeRollout changes what the fleet is to do, and then calls do.
+func (c *cli) changeRollout(ctx context.Context, change func(*fleet.View) (fleet.Wish, fleet.Txn, error), do func(context.Context, *fleetClient, fleet.Wish) error) error {
+	return c.withFleet(ctx, func(ctx context.Context, f *fleetClient) error {
+		wish, err := f.commit(ctx, change)
+		if err != nil {
+			return err
+		}
+		return do(ctx, f, wish)
+	})
+}
+
+// watchWish shows the rollout of a wish until it is over.
+func watchWish(ctx context.Context, f *fleetClient, wish fleet.Wish) error {
 	return f.watch(ctx, wish.ID, wish.Attempt)
 }
 
@@ -199,29 +192,28 @@ type fleetClient struct {
 	group string
 }
 
-// fleet returns a client of the etcd of the configuration. The context is that of waitContext.
-func (c *cli) fleet(ctx context.Context) (*fleetClient, context.Context, context.CancelFunc, error) {
+// fleet returns a client of the etcd of the configuration.
+func (c *cli) fleet() (*fleetClient, error) {
 	path, err := c.configPath("")
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	file, err := config.Load(path)
 	if err != nil {
-		return nil, nil, nil, c.reportInvalidConfig(err)
+		return nil, c.reportInvalidConfig(err)
 	}
 	settings, err := daemon.ReadFleet(&file.Fleet)
 	switch {
 	case err != nil:
-		return nil, nil, nil, errorf(api.ExitConfig, "", "%v", err)
+		return nil, errorf(api.ExitConfig, "", "%v", err)
 	case !file.Fleet.On():
-		return nil, nil, nil, errorf(api.ExitConfig, `add [fleet] with etcd = ["https://HOST:2379"]`, "%s has no [fleet]", path)
+		return nil, errorf(api.ExitConfig, `add [fleet] with etcd = ["https://HOST:2379"]`, "%s has no [fleet]", path)
 	}
 	store, err := settings.Client(nil)
 	if err != nil {
-		return nil, nil, nil, errorf(api.ExitConfig, "", "%v", err)
+		return nil, errorf(api.ExitConfig, "", "%v", err)
 	}
-	ctx, cancel := c.waitContext(ctx)
-	return &fleetClient{c, store, settings.Group}, ctx, cancel, nil
+	return &fleetClient{c, store, settings.Group}, nil
 }
 
 func (f *fleetClient) read(ctx context.Context) (*fleet.View, error) {
@@ -274,24 +266,13 @@ func (f *fleetClient) commit(ctx context.Context, change func(*fleet.View) (flee
 	return fleet.Wish{}, errorf(api.ExitError, "try it again", "other changes of the fleet come before this one")
 }
 
-// reconnectPause is the time until etcd is asked again.
-const reconnectPause = time.Second
-
 // watch shows a rollout until it is over, and returns its exit code.
 func (f *fleetClient) watch(ctx context.Context, id, attempt int) error {
 	following, stop := context.WithCancel(ctx)
 	updates, ended := make(chan etcd.Update), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for following.Err() == nil {
-			if err := f.store.Follow(following, updates); following.Err() == nil {
-				f.cli.note("etcd: %v; it is asked again", err)
-			}
-			select {
-			case <-time.After(reconnectPause):
-			case <-following.Done():
-			}
-		}
+		etcd.FollowAgain(following, f.store.Follow, updates, func(err error) { f.cli.note("etcd: %v; it is asked again", err) })
 	}()
 	defer func() { stop(); <-ended }()
 	var view *fleet.View

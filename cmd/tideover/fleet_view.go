@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"tideover/cmd/tideover/internal/term"
 	"tideover/supervisor/api"
@@ -87,18 +86,10 @@ func (f *fleetClient) showHalt(r fleet.Rollout) {
 	}
 	s.Message(term.Red, s.Mark("✗", "tideover:"), fmt.Sprintf("halted at %s: %s (exit %d)", h.Host, h.Reason, h.Exit))
 	for _, line := range h.Output {
-		fmt.Fprintf(s.Out, "    %s\n", strings.Map(printable, line))
+		fmt.Fprintf(s.Out, "    %s\n", term.Sanitize(line))
 	}
 	printHint(s, "the other hosts serve as before; when it is repaired: tideover rollout resume; else: tideover rollout abort")
 	printExit(s, api.ExitHalted)
-}
-
-// printable replaces control characters, which a terminal would carry out.
-func printable(r rune) rune {
-	if r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 {
-		return '?'
-	}
-	return r
 }
 
 func (f *fleetClient) showHistory(v *fleet.View) error {

@@ -43,7 +43,7 @@ var walls = map[string][]string{
 	"supervisor/filewatch":       {"supervisor/config", "supervisor/safepath"},
 	"supervisor/state":           {"supervisor/api", "supervisor/process"},
 	"supervisor/supervisordconf": {"supervisor/config", "supervisor/gunicorn", "supervisor/servers", "supervisor/shellwords"},
-	"supervisor/config":          {"proxy/accesslog", "supervisor/gunicorn", "supervisor/process", "supervisor/safepath", "supervisor/servers", "supervisor/shellwords"},
+	"supervisor/config":          {"proxy/accesslog", "supervisor/fleet", "supervisor/gunicorn", "supervisor/process", "supervisor/safepath", "supervisor/servers", "supervisor/shellwords"},
 	"supervisor/servers":         {"supervisor/gunicorn"},
 	"supervisor/gunicorn":        {"supervisor/shellwords"},
 	"supervisor/api":             {},

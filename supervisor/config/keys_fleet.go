@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	fleetkeys "tideover/supervisor/fleet"
 )
 
 // Fleet is [fleet]: the other hosts with which this one takes turns. Without an etcd there is none.
@@ -77,7 +79,7 @@ func checkEtcd(s string) error {
 }
 
 func checkFleetName(s string) error {
-	if s == "" || len(s) > 64 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" {
+	if !fleetkeys.ValidName(s) {
 		return fmt.Errorf("%q is not a name: it has 1 to 64 letters, digits, '.', '_' and '-'", s)
 	}
 	return nil

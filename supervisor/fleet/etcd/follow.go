@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"tideover/supervisor/fleet"
@@ -72,16 +73,18 @@ func (c *Client) Follow(ctx context.Context, updates chan<- Update) error {
 	}
 	endpoint, left := c.member()
 	watching, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() { cancel(ctx.Err()) })
 	defer stop()
-	go func() {
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	defer cancel(nil)
+	looking.Go(func() {
 		select {
 		case <-left:
 			cancel(errors.New("another member of etcd is asked"))
 		case <-watching.Done():
 		}
-	}()
+	})
 	err = c.authorized(watching, endpoint, func() error { return c.watch(watching, cancel, endpoint, u.Revision+1, updates) })
 	if ctx.Err() == nil && isElsewhere(err) {
 		c.leave(endpoint)
@@ -90,6 +93,23 @@ func (c *Client) Follow(ctx context.Context, updates chan<- Update) error {
 		return cause
 	}
 	return err
+}
+
+// againInterval is the time until FollowAgain begins again.
+const againInterval = time.Second
+
+// FollowAgain calls follow, which is Client.Follow, again after each error, until ctx ends. failed gets
+// the errors.
+func FollowAgain(ctx context.Context, follow func(context.Context, chan<- Update) error, updates chan<- Update, failed func(error)) {
+	for ctx.Err() == nil {
+		if err := follow(ctx, updates); ctx.Err() == nil {
+			failed(err)
+		}
+		select {
+		case <-time.After(againInterval):
+		case <-ctx.Done():
+		}
+	}
 }
 
 func pass(ctx context.Context, updates chan<- Update, u Update) error {

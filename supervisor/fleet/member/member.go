@@ -101,7 +101,7 @@ func New(o Options) *Member {
 func (m *Member) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	updates := make(chan etcd.Update)
-	m.working.Go(func() { m.follow(ctx, updates) })
+	m.working.Go(func() { etcd.FollowAgain(ctx, m.options.Store.Follow, updates, m.session.fail) })
 	m.working.Go(func() { m.session.keep(ctx) })
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -122,17 +122,6 @@ func (m *Member) Run(ctx context.Context) {
 	m.working.Wait()
 	if m.turn == nil {
 		m.session.end()
-	}
-}
-
-// follow passes what changes, and begins again after an error.
-func (m *Member) follow(ctx context.Context, updates chan<- etcd.Update) {
-	for ctx.Err() == nil {
-		m.session.fail(m.options.Store.Follow(ctx, updates))
-		select {
-		case <-time.After(interval):
-		case <-ctx.Done():
-		}
 	}
 }
 
@@ -315,7 +304,7 @@ func (m *Member) begin(ctx context.Context, s lease, turn fleet.Turn, wish fleet
 		work := turnWork{apps: m.options.Apps, session: m.session, id: s.id, wish: wish}
 		done := work.run(ctx)
 		if ctx.Err() != nil {
-			return // nobody is told
+			return // what was done goes on, and is not reported
 		}
 		m.options.Log(Event{Kind: TurnEnded, App: wish.App, ID: turn.ID, Error: done.Reason})
 		m.worked <- done
