@@ -16,7 +16,7 @@ import (
 )
 
 // What looking costs is printed, in processor time a second of tideover and of what looks, while nothing
-// happens: nobody looks, the page is open in Chromium, top runs in a terminal.
+// happens: without a viewer, with the page open in Chromium, with top in a terminal.
 func TestWhatLookingCosts(t *testing.T) {
 	r := begin(t)
 	address, err := testenv.Address()

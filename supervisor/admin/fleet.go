@@ -251,7 +251,7 @@ func (d *dialer) dial(ctx context.Context, _, address string) (net.Conn, error) 
 	}
 }
 
-// answer passes a connection, or why there is none, to whom waits for it.
+// answer passes a connection, or why there is none, to the call of dial that waits for it.
 func (d *dialer) answer(m door, file *os.File) {
 	var got dialed
 	switch {

@@ -37,7 +37,7 @@ type Record struct {
 	Generation GenerationPair `json:"generation,omitzero"` // crash: from is the one that has ended
 	Revision   RevisionPair   `json:"revision,omitzero"`   // of these generations
 	Directory  string         `json:"directory,omitempty"` // operation, start: of the new generation, symlinks resolved, if it was ready
-	By         Caller         `json:"by,omitzero"`         // the caller; release: who has ended the hold, or of one that has expired who has begun it
+	By         Caller         `json:"by,omitzero"`         // the caller; release: the caller that has ended the hold, or that has begun it where it has expired
 	Callers    int            `json:"callers,omitempty"`   // begun: how many wait for this operation; 0: one
 	Cause      string         `json:"cause,omitempty"`     // why, in words
 	Error      string         `json:"error,omitempty"`

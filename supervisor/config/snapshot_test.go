@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A configuration is loaded from its snapshot as it was, whatever has become of its files.
+// A configuration is loaded from its snapshot as it was, also when its files have changed or were removed.
 func TestASnapshotIsLoadedAfterItsFilesHaveGone(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {

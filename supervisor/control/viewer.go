@@ -27,7 +27,7 @@ func (a Access) role() role { return []role{roleViewer, roleReader, roleOperator
 type Rights struct {
 	Access Access
 	// Token is that of the user of the page: a request that shows it may use the paths that are marked
-	// for the page, whatever Access is. The process does not know it. Empty: the page only looks.
+	// for the page, with any Access. The process does not know it. Empty: the page only looks.
 	Token string
 }
 

@@ -181,7 +181,7 @@ func TestWithoutATokenThePageDoesNothing(t *testing.T) {
 	}
 }
 
-// Whoever reaches the page can send any number of wrong tokens.
+// A client of the page can send any number of wrong tokens.
 func TestWrongTokensAreLoggedOnceASecond(t *testing.T) {
 	now, c := time.Now(), &call{viewer: &viewerConn{}}
 	logged := 0

@@ -2,6 +2,6 @@
 // those of supervisorctl 4.3.0, and it speaks XML-RPC, so that it works with a supervisord, too.
 //
 // options.go reads the command line and the [supervisorctl] section; client.go calls methods; shell.go
-// runs commands, one or those that are typed; verbs.go has the commands, and help.go their help. complete.go
+// runs one command, or those of its prompt; verbs.go has the commands, and help.go their help. complete.go
 // answers the completion scripts of tideover.
 package supervisorctl
