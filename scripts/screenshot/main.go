@@ -39,8 +39,8 @@ type site struct {
 	client  *loadgen.Client
 }
 
-// studio is the daemon with its apps, and the browser.
-type studio struct {
+// scene is the daemon with its apps, and the browser.
+type scene struct {
 	env     *testenv.Env
 	daemon  *testenv.Tideover
 	sites   []*site
@@ -74,7 +74,7 @@ func run(ctx context.Context, folder string) error {
 		return err
 	}
 	defer env.Close(false)
-	s := &studio{env: env, folder: folder, sites: []*site{
+	s := &scene{env: env, folder: folder, sites: []*site{
 		{name: "shop", workers: 4, rate: 24, mix: []string{"s=0.02", "s=0.05", "s=0.03", "s=0.12", "s=0.04"}},
 		{name: "api", workers: 3, rate: 34, mix: []string{"s=0.004", "s=0.01", "s=0.006"}},
 		{name: "accounts", workers: 2, rate: 7, mix: []string{"s=0.03", "s=0.08"}},
@@ -92,7 +92,7 @@ func run(ctx context.Context, folder string) error {
 }
 
 // start starts the daemon and returns the address of its page.
-func (s *studio) start() (address string, err error) {
+func (s *scene) start() (address string, err error) {
 	first, err := testenv.Ports(len(s.sites) + 1)
 	if err != nil {
 		return "", err
@@ -140,7 +140,7 @@ func (s *site) send(ctx context.Context) {
 }
 
 // take lets happen what happens to apps, and takes the pictures during the last reload.
-func (s *studio) take(ctx context.Context, url string) error {
+func (s *scene) take(ctx context.Context, url string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var senders sync.WaitGroup
 	defer func() {
@@ -190,7 +190,7 @@ func pause(ctx context.Context, d time.Duration) func() error {
 }
 
 // verb runs a verb of the command line, which must succeed.
-func (s *studio) verb(ctx context.Context, args ...string) error {
+func (s *scene) verb(ctx context.Context, args ...string) error {
 	o, err := s.daemon.Call(ctx, args...)
 	if err == nil && o.Exit != 0 {
 		err = fmt.Errorf("%s: %v\n%s", strings.Join(args, " "), o, s.daemon.Tail(20))
@@ -199,7 +199,7 @@ func (s *studio) verb(ctx context.Context, args ...string) error {
 }
 
 // deploy reloads an app with its next release. One with a fault is not taken.
-func (s *studio) deploy(ctx context.Context, on *site, fault string) error {
+func (s *scene) deploy(ctx context.Context, on *site, fault string) error {
 	if fault != "" {
 		if err := on.app.DeployBroken(fault); err != nil {
 			return err
@@ -214,7 +214,7 @@ func (s *studio) deploy(ctx context.Context, on *site, fault string) error {
 }
 
 // look opens the page, with the name of no machine.
-func (s *studio) look(ctx context.Context, scheme, url string) error {
+func (s *scene) look(ctx context.Context, scheme, url string) error {
 	if err := s.browser.Scheme(ctx, scheme); err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func (s *studio) look(ctx context.Context, scheme, url string) error {
 
 // pictures takes the picture of all apps while shop starts its new generation, and that of shop while the
 // old one finishes its requests.
-func (s *studio) pictures(ctx context.Context, url string) error {
+func (s *scene) pictures(ctx context.Context, url string) error {
 	shop := s.sites[0]
 	long := make(chan loadgen.Answer, 2)
 	reloaded := make(chan error, 1)
@@ -267,7 +267,7 @@ func (s *studio) pictures(ctx context.Context, url string) error {
 }
 
 // shoot writes a picture of the page, down to an element and a margin below it.
-func (s *studio) shoot(ctx context.Context, name, last string, margin float64) error {
+func (s *scene) shoot(ctx context.Context, name, last string, margin float64) error {
 	var bottom float64
 	if err := s.browser.Eval(ctx, fmt.Sprintf("document.querySelector(%q).getBoundingClientRect().bottom", last), &bottom); err != nil {
 		return err

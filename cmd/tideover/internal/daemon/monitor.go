@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"os"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -269,7 +268,7 @@ func (d *daemon) planRestoration() *handoff.State {
 	state := s.former.State()
 	var unneeded []string
 	for _, name := range s.former.Plan.Drop {
-		if !strings.HasPrefix(name, "page/") && name != controlName && name != recordName {
+		if name != controlName && name != recordName {
 			unneeded = append(unneeded, name)
 			s.former.Files[name].Close()
 			delete(s.former.Files, name)
