@@ -148,10 +148,10 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 		r.must(asks(c, "/?before"))
 	}
 	s.startLoad(20)
-	s.sendInFlight() // for a second: later requests wait
 	before, err := s.daemon.Status(s.timeout(10 * time.Second))
 	r.must(err)
 	r.must(install(r, binary))
+	s.sendInFlight() // for a second: later requests wait
 	r.must(s.daemon.Signal(syscall.SIGUSR2))
 	r.must(testenv.Poll(s.timeout(10*time.Second), 5*time.Millisecond, func() error {
 		if !strings.Contains(s.daemon.Tail(50), "upgrade started") {
