@@ -158,7 +158,7 @@ func (c *conn) isInterrupted() bool {
 
 // readNow reads what there is without waiting.
 func (c *conn) readNow(p []byte) (n int) {
-	c.raw.Control(func(fd uintptr) { n, _ = netpoll.Read(int(fd), p) })
+	c.raw.Control(func(fd uintptr) { n, _ = netpoll.Receive(int(fd), p) })
 	return max(0, n)
 }
 

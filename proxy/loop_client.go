@@ -145,7 +145,7 @@ func (c *loopClient) onReadable() {
 		limit = max(limit, c.rules.policy.Limits.Head)
 	}
 	room := c.in.room(limit)
-	n, errno := netpoll.Read(c.fd, room)
+	n, errno := netpoll.Receive(c.fd, room)
 	switch {
 	case errno == unix.EAGAIN:
 		c.readPending = false

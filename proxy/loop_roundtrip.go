@@ -42,7 +42,7 @@ func (c *loopClient) sendRequest(t *gate.Target) {
 			break
 		}
 		request := l.out[line:]
-		n, errno := netpoll.Write(u.fd, request)
+		n, errno := netpoll.Send(u.fd, request)
 		if errno == 0 || errno == unix.EAGAIN {
 			c.requestSent(u, request[max(0, n):])
 			return
@@ -238,9 +238,9 @@ func (c *loopClient) flushResponse() bool {
 	switch {
 	case len(u.out) == 0:
 	case done && !c.exchange.keepAlive:
-		n, errno = netpoll.WriteLast(c.fd, u.out)
+		n, errno = netpoll.SendLast(c.fd, u.out)
 	default:
-		n, errno = netpoll.Write(c.fd, u.out)
+		n, errno = netpoll.Send(c.fd, u.out)
 	}
 	u.bytesSent = u.bytesSent || n > 0
 	switch {

@@ -106,9 +106,9 @@ func (u *loopUpstream) writeFirst(p []byte) (n int, errno syscall.Errno) {
 	switch {
 	case !holds:
 	case u.target.Options().HalfClose && u.loop.roundTrips >= u.target.Options().Concurrency: // else no request waits for a worker
-		n, errno = netpoll.WriteLast(u.fd, p)
+		n, errno = netpoll.SendLast(u.fd, p)
 	default:
-		n, errno = netpoll.Write(u.fd, p)
+		n, errno = netpoll.Send(u.fd, p)
 	}
 	if !holds || isListenerGone(errno) {
 		u.target.Suspend(u.proof)
@@ -242,7 +242,7 @@ func (u *loopUpstream) onWritable() {
 func (u *loopUpstream) onReadable() {
 	for {
 		room := u.in.room(responseLimits.Head)
-		n, errno := netpoll.Read(u.fd, room)
+		n, errno := netpoll.Receive(u.fd, room)
 		if errno == unix.EAGAIN {
 			if u.in.empty() {
 				u.in.release()

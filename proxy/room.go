@@ -161,7 +161,7 @@ func (c *loopClient) giveUpHead() {
 	x.logError(errHeadGivenUp.Status, errHeadGivenUp.Error())
 	x.status = errHeadGivenUp.Status
 	c.endPartial(badRequest)
-	if n, errno := netpoll.Write(c.fd, answer); errno == 0 && n == len(answer) {
+	if n, errno := netpoll.Send(c.fd, answer); errno == 0 && n == len(answer) {
 		unix.Shutdown(c.fd, unix.SHUT_WR)
 	}
 	c.disconnect()

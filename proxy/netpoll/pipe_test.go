@@ -34,13 +34,13 @@ func TestAPipePassesBytesOnBetweenSockets(t *testing.T) {
 			}
 			receive := func() {
 				in := make([]byte, 1<<20)
-				for n, errno := Read(receiver, in); errno == 0 && n > 0; n, errno = Read(receiver, in) {
+				for n, errno := Receive(receiver, in); errno == 0 && n > 0; n, errno = Receive(receiver, in) {
 					got = append(got, in[:n]...)
 				}
 			}
 			inPipe, full := 0, false
 			for sent < 32<<20 {
-				n, errno := Write(sender, next())
+				n, errno := Send(sender, next())
 				if errno != 0 && errno != unix.EAGAIN {
 					t.Fatal(errno)
 				}

@@ -89,25 +89,25 @@ func TestSocketsNeverBlockAndTellTheirState(t *testing.T) {
 			address := map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "s")}[network]
 			client, server := connected(t, network, address)
 			p := make([]byte, 10)
-			if n, errno := Read(server, p); n != -1 || errno != unix.EAGAIN || !Quiet(server) || HungUp(server, true) {
+			if n, errno := Receive(server, p); n != -1 || errno != unix.EAGAIN || !Quiet(server) || HungUp(server, true) {
 				t.Errorf("a silent peer: %d %v", n, errno)
 			}
-			if n, errno := Write(client, []byte("hello")); n != 5 || errno != 0 {
+			if n, errno := Send(client, []byte("hello")); n != 5 || errno != 0 {
 				t.Errorf("%d %v", n, errno)
 			}
 			for Quiet(server) {
 			}
-			if n, errno := Read(server, p); n != 5 || errno != 0 || string(p[:n]) != "hello" {
+			if n, errno := Receive(server, p); n != 5 || errno != 0 || string(p[:n]) != "hello" {
 				t.Errorf("%q %v", p[:max(0, n)], errno)
 			}
 			unix.Shutdown(client, unix.SHUT_WR)
 			for !HungUp(server, true) {
 			}
-			if n, errno := Read(server, p); n != 0 || errno != 0 || HungUp(server, false) {
+			if n, errno := Receive(server, p); n != 0 || errno != 0 || HungUp(server, false) {
 				t.Errorf("a peer that has shut its writing side: %d %v", n, errno)
 			}
 			for piece := make([]byte, 64<<10); ; {
-				if _, errno := Write(server, piece); errno == unix.EAGAIN {
+				if _, errno := Send(server, piece); errno == unix.EAGAIN {
 					break
 				} else if errno != 0 {
 					t.Fatal(errno)
@@ -134,16 +134,16 @@ func TestLastBytesAndFINAreOneSegment(t *testing.T) {
 		return info.Segs_in
 	}
 	before := received()
-	if n, errno := WriteLast(server, []byte("hello")); n != 5 || errno != 0 {
+	if n, errno := SendLast(server, []byte("hello")); n != 5 || errno != 0 {
 		t.Fatalf("%d %v", n, errno)
 	}
 	for !HungUp(client, true) {
 	}
 	p := make([]byte, 10)
-	if n, errno := Read(client, p); n != 5 || errno != 0 || string(p[:n]) != "hello" {
+	if n, errno := Receive(client, p); n != 5 || errno != 0 || string(p[:n]) != "hello" {
 		t.Errorf("%q %v", p[:max(0, n)], errno)
 	}
-	if n, errno := Read(client, p); n != 0 || errno != 0 {
+	if n, errno := Receive(client, p); n != 0 || errno != 0 {
 		t.Errorf("%d %v, want the end", n, errno)
 	}
 	if n := received() - before; n != 1 {
@@ -155,11 +155,11 @@ func TestLastBytesAndFINAreOneSegment(t *testing.T) {
 func TestWriteLastOfAPartShutsNothing(t *testing.T) {
 	client, server := connected(t, "tcp", "127.0.0.1:0")
 	all := make([]byte, 64<<20)
-	n, errno := WriteLast(server, all)
+	n, errno := SendLast(server, all)
 	if n <= 0 || n >= len(all) || errno != 0 {
 		t.Fatalf("%d %v", n, errno)
 	}
-	if n, errno := WriteLast(server, all); n != -1 || errno != unix.EAGAIN {
+	if n, errno := SendLast(server, all); n != -1 || errno != unix.EAGAIN {
 		t.Errorf("%d %v", n, errno)
 	}
 	if HungUp(client, true) {
@@ -168,7 +168,7 @@ func TestWriteLastOfAPartShutsNothing(t *testing.T) {
 	closeSocket(t, client) // with unread bytes, which resets the connection
 	for !HungUp(server, false) {
 	}
-	if n, errno := WriteLast(server, all); n != -1 || errno != unix.ECONNRESET && errno != unix.EPIPE {
+	if n, errno := SendLast(server, all); n != -1 || errno != unix.ECONNRESET && errno != unix.EPIPE {
 		t.Errorf("%d %v", n, errno)
 	}
 }
@@ -192,7 +192,7 @@ func TestResetOnClose(t *testing.T) {
 	closeSocket(t, server)
 	for !HungUp(client, false) {
 	}
-	if n, errno := Read(client, make([]byte, 1)); n != -1 || errno != unix.ECONNRESET {
+	if n, errno := Receive(client, make([]byte, 1)); n != -1 || errno != unix.ECONNRESET {
 		t.Errorf("%d %v", n, errno)
 	}
 }

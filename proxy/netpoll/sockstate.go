@@ -75,6 +75,6 @@ func SetReset(fd int, on bool) {
 // kernel has not sent is dropped. It reports false for other kinds of sockets, which it leaves alone.
 func Reset(fd int) bool {
 	var unspecified [16]byte // a sockaddr with AF_UNSPEC dissolves the association, see connect(2)
-	_, errno := call(unix.SYS_CONNECT, fd, unspecified[:])
+	_, errno := call(unix.SYS_CONNECT, fd, unspecified[:], 0)
 	return errno == 0
 }

@@ -10,29 +10,24 @@ import (
 // The functions of this file are system calls that never block, because the descriptor is
 // non-blocking, so that Go's scheduler need not know of them. They begin anew after EINTR.
 
-// Read is read(2); n is -1 with an error.
-func Read(fd int, p []byte) (n int, errno syscall.Errno) { return call(unix.SYS_READ, fd, p) }
+// Receive is recv(2), which costs less than read(2) of a socket; n is -1 with an error.
+func Receive(fd int, p []byte) (n int, errno syscall.Errno) {
+	return call(unix.SYS_RECVFROM, fd, p, 0)
+}
 
-// Write is write(2); n is -1 with an error.
-func Write(fd int, p []byte) (n int, errno syscall.Errno) { return call(unix.SYS_WRITE, fd, p) }
+// Send is send(2), which costs less than write(2) to a socket; n is -1 with an error.
+func Send(fd int, p []byte) (n int, errno syscall.Errno) {
+	return call(unix.SYS_SENDTO, fd, p, unix.MSG_NOSIGNAL)
+}
 
-// WriteLast is Write of the last bytes of a connection, whose writing side it shuts when they are
+// SendLast is Send of the last bytes of a connection, whose writing side it shuts when they are
 // written: so TCP sends its FIN with them, in one segment.
-func WriteLast(fd int, p []byte) (n int, errno syscall.Errno) {
-	for {
-		sent, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
-			unix.MSG_MORE|unix.MSG_NOSIGNAL, 0, 0)
-		switch errno {
-		case 0:
-			if int(sent) == len(p) {
-				unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
-			}
-			return int(sent), 0
-		case unix.EINTR:
-		default:
-			return -1, errno
-		}
+func SendLast(fd int, p []byte) (n int, errno syscall.Errno) {
+	n, errno = call(unix.SYS_SENDTO, fd, p, unix.MSG_MORE|unix.MSG_NOSIGNAL)
+	if n == len(p) {
+		unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
 	}
+	return n, errno
 }
 
 // Close is close(2), of a socket that does not linger.
@@ -40,7 +35,7 @@ func Close(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
 
 // Connect is connect(2).
 func Connect(fd int, a *Sockaddr) syscall.Errno {
-	_, errno := call(unix.SYS_CONNECT, fd, a.raw[:a.length])
+	_, errno := call(unix.SYS_CONNECT, fd, a.raw[:a.length], 0)
 	return errno
 }
 
@@ -52,9 +47,10 @@ func Accept(fd int, peer *Sockaddr) (int, syscall.Errno) {
 	return int(n), errno
 }
 
-func call(number uintptr, fd int, p []byte) (int, syscall.Errno) {
+// call is one whose arguments are a descriptor, bytes, flags, and no address.
+func call(number uintptr, fd int, p []byte, flags uintptr) (int, syscall.Errno) {
 	for {
-		n, _, errno := unix.RawSyscall(number, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		n, _, errno := unix.RawSyscall6(number, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 		switch errno {
 		case 0:
 			return int(n), 0

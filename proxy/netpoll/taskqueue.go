@@ -52,7 +52,7 @@ func (q *TaskQueue) Post(t Task) bool {
 	q.posted = append(q.posted, t)
 	if q.needsWake {
 		q.needsWake = false
-		Write(q.wakeFD, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		unix.Write(q.wakeFD, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	}
 	return true
 }

@@ -234,7 +234,7 @@ func tallied(table []byte) (all, waits, vain int) {
 			waits += calls
 		case "accept4":
 			waits += failed
-		case "read":
+		case "read", "recvfrom":
 			vain += failed
 		}
 	}
