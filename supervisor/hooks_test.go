@@ -163,6 +163,68 @@ func (r *harness) output() (lines []string) {
 	return lines
 }
 
+// The command of a rollout runs as a hook does, before the directory of the next generation is resolved.
+func TestTheCommandOfARolloutRunsBeforeTheReload(t *testing.T) {
+	t.Parallel()
+	notes, releases := newNotesFile(t), t.TempDir()
+	current, next := filepath.Join(releases, "current"), filepath.Join(releases, "v2")
+	for _, err := range []error{os.Mkdir(filepath.Join(releases, "v1"), 0o755), os.Mkdir(next, 0o755), os.Symlink("v1", current)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := open(t, "web", func(a *config.App) { a.Directory = current })
+	r.page()
+	reload := func(script string) api.Result {
+		return r.s.Do(t.Context(), api.Request{Verb: api.Reload, Revision: "v2", Command: shell(script)}, func(api.Phase) {})
+	}
+	failed := r.want(reload("echo no route to git; exit 3"), api.ExitKeptOld)
+	if want := "the command of the rollout failed with exit status 3"; !strings.HasPrefix(failed.Error, want) || !slices.Equal(failed.ChildOutput, []string{"no route to git"}) {
+		t.Errorf("%q, %q", failed.Error, failed.ChildOutput)
+	}
+	if st := r.status(); st.Generation != 1 || st.State != api.Running {
+		t.Errorf("after a command that has failed: %+v", st)
+	}
+	done := r.want(reload(notes.note("$TIDEOVER_HOOK $TIDEOVER_REVISION $TIDEOVER_RELOAD_FROM $(pwd)")+"; ln -sfn v2 "+current), api.ExitOK)
+	if names := phases(done); !slices.Equal(names, []string{"command", "start", "ready", "swap", "done"}) {
+		t.Errorf("phases %q", names)
+	}
+	if want := []string{"rollout v2 1 " + filepath.Join(releases, "v1")}; !slices.Equal(notes.lines(), want) {
+		t.Errorf("it was told %q, want %q", notes.lines(), want)
+	}
+	if dir := r.status().Directory; dir != next {
+		t.Errorf("the new generation runs in %s", dir)
+	}
+}
+
+// Until the old generation is being stopped, its caller can withdraw a reload that replaces it.
+func TestAReplacementThatIsWithdrawnInTimeStopsNothing(t *testing.T) {
+	t.Parallel()
+	code := newExitCodeFile(t)
+	r := open(t, "web", func(a *config.App) { a.Reload = config.Replace })
+	pid := pidOf(t, r.page())
+	withdrawn, begun, done := make(chan struct{}), make(chan struct{}), make(chan api.Result, 1)
+	go func() {
+		var once sync.Once
+		done <- r.s.Do(context.Background(), api.Request{Verb: api.Reload, Withdrawn: withdrawn, Command: shell(code.wait())}, func(api.Phase) { once.Do(func() { close(begun) }) })
+	}()
+	<-begun
+	queued := make(chan api.Result, 1)
+	go func() {
+		queued <- r.s.Do(context.Background(), api.Request{Verb: api.Reload, Withdrawn: withdrawn}, func(api.Phase) {})
+	}()
+	close(withdrawn)
+	code.set(t, "0")
+	for _, c := range []<-chan api.Result{done, queued} {
+		if res := r.want(<-c, api.ExitTimeout); res.Result != api.GivenUp {
+			t.Errorf("%+v", res)
+		}
+	}
+	if now := pidOf(t, r.page()); now != pid {
+		t.Errorf("the generation with pid %d was stopped", pid)
+	}
+}
+
 func TestHangingHookIsKilledWithItsTree(t *testing.T) {
 	t.Parallel()
 	code := newExitCodeFile(t)

@@ -187,6 +187,32 @@ func (o *operation) failOvertaken() {
 	o.fail(api.ExitError, "overtaken: "+context.Cause(o.ctx).Error(), "")
 }
 
+// isWithdrawn reports whether all callers have withdrawn their requests.
+func (o *operation) isWithdrawn() bool {
+	return !slices.ContainsFunc(o.tickets, func(t *ticket) bool { return !t.isWithdrawn() })
+}
+
+// giveUp ends the operation: it was withdrawn before the old generation was stopped.
+func (o *operation) giveUp() {
+	o.fail(api.ExitTimeout, "its caller has withdrawn it before the old generation was stopped", "")
+	o.result.Result = api.GivenUp
+}
+
+// failCommand ends the operation: the command of a rollout has failed, and nothing was done.
+func (o *operation) failCommand(err error) {
+	a, r := o.app, &o.result
+	r.Result, r.Exit, r.Error = "kept old", api.ExitKeptOld, "the command of the rollout could not be run: "+err.Error()
+	var hook *generation.HookError
+	if errors.As(err, &hook) {
+		r.Error = "the command of the " + hook.Error()
+		r.ChildOutput = append(r.ChildOutput, hook.Lines...)
+	}
+	if a.current == nil {
+		r.Result, r.Exit = "down", api.ExitDown
+		r.Error += "; " + outageHint(a.settings)
+	}
+}
+
 // failStart ends the operation: no generation was ready. The result says what
 // still serves, what endangers that, and what the child has written last.
 func (o *operation) failStart(s *startup, why, hint string) {

@@ -45,6 +45,11 @@ func (t *ticket) await(ctx context.Context, progress func(api.Phase)) api.Result
 	}
 }
 
+// isWithdrawn reports whether the caller wants no old generation stopped for it any more.
+func (t *ticket) isWithdrawn() bool {
+	return t.request.Withdrawn != nil && isClosed(t.request.Withdrawn)
+}
+
 func (t *ticket) refused(exit api.Exit, why string) api.Result {
 	return api.Result{App: t.request.App, Verb: t.request.Verb, Result: "refused", Exit: exit, Error: why,
 		Phases: []api.PhaseResult{}, ChildOutput: []string{}}
@@ -113,20 +118,31 @@ func (q *queue) logDropped(t *ticket, why string) {
 
 // next removes the first ticket and those directly behind it with the same verb.
 // All of them were added before the operation begins, so one new generation
-// answers each. Tickets of callers that have left are dropped before.
+// answers each, but for a ticket with a command, which is alone. Tickets of callers that have left or
+// withdrawn them are dropped before.
 func (q *queue) next() []*ticket {
 	q.waiting = slices.DeleteFunc(q.waiting, func(t *ticket) bool {
-		left := t.left.Load()
-		if left {
+		switch {
+		case t.left.Load():
 			q.logDropped(t, "the client has left")
+		case t.isWithdrawn():
+			q.logDropped(t, "withdrawn")
+			r := t.refused(api.ExitTimeout, "its caller has withdrawn it before it began")
+			r.Result = api.GivenUp
+			t.done <- r
+		default:
+			return false
 		}
-		return left
+		return true
 	})
 	if len(q.waiting) == 0 {
 		return nil
 	}
 	n := 1
-	for n < len(q.waiting) && q.waiting[n].request.Verb == q.waiting[0].request.Verb {
+	joins := func(t *ticket) bool {
+		return t.request.Verb == q.waiting[0].request.Verb && len(t.request.Command)+len(q.waiting[0].request.Command) == 0
+	}
+	for n < len(q.waiting) && joins(q.waiting[n]) {
 		n++
 	}
 	tickets := q.waiting[:n:n]

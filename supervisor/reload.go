@@ -14,9 +14,43 @@ import (
 
 // reload puts new code into service: beside the old generation, or in its place.
 func (o *operation) reload() {
-	if o.mayReload() && o.rereadSettings() {
+	if o.mayReload() && o.runCommand() && o.rereadSettings() {
 		o.renew()
 	}
+}
+
+// runCommand runs the command of a rollout, by the settings in force. It reports false when the
+// operation has ended: the command has failed, which changes nothing, or a stop or a shutdown has
+// overtaken the operation.
+func (o *operation) runCommand() bool {
+	a := o.app
+	c := generation.RolloutCommand{Argv: o.tickets[0].request.Command, Revision: o.revision()}
+	if len(c.Argv) == 0 {
+		return true
+	}
+	if g := a.current; g != nil {
+		c.Number, c.Pid = g.Number, g.Process.Pid()
+	}
+	o.beginPhase("command")
+	var err error
+	ran := make(chan struct{})
+	go func() {
+		defer close(ran)
+		err = a.launcher.RunCommand(o.ctx, a.log, a.settings, c)
+	}()
+	a.waitEvent(ran, nil) // RunCommand ends with the operation's context
+	switch {
+	case err == nil:
+		o.phaseOK()
+		return true
+	case o.ctx.Err() != nil:
+		o.phaseFailed()
+		o.failOvertaken()
+		return false
+	}
+	o.phaseFailed()
+	o.failCommand(err)
+	return false
 }
 
 // mayReload reports false when the operation has ended: the app is stopped.
@@ -77,6 +111,10 @@ func (o *operation) overlap() {
 func (o *operation) replace() {
 	a := o.app
 	if !o.waitAllStopped() { // of former reloads, before a request is held
+		return
+	}
+	if o.isWithdrawn() {
+		o.giveUp()
 		return
 	}
 	var old *generation.Generation

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -431,7 +432,11 @@ func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Ph
 	if r.DryRun {
 		return a.planReload(r)
 	}
-	s.options.Logger.Info("operation requested", "app", a.name, "verb", r.Verb, "by", r.By.String())
+	about := []any{"app", a.name, "verb", r.Verb, "by", r.By.String()}
+	if len(r.Command) > 0 {
+		about = append(about, "command", strings.Join(r.Command, " "))
+	}
+	s.options.Logger.Info("operation requested", about...)
 	if !a.do(ctx, func() { a.queue.add(t) }) {
 		return t.refused(api.ExitNotRunning, "tideover is shutting down")
 	}

@@ -20,24 +20,26 @@ func newRolloutCommand(c *cli) *cobra.Command {
 	var healthy, drain time.Duration
 	limit, supersede := "1", false
 	cmd := &cobra.Command{
-		Use:   "rollout APP [--revision R] | status | resume | abort | history",
+		Use:   "rollout APP [-- COMMAND...] | status | resume | abort | history",
 		Short: "Reload an app on all hosts of the fleet, and stop at a failure",
 		Example: `  tideover rollout shop --revision v42    one host after the other
   tideover rollout shop --max-unavailable 25% --canary web1
   tideover rollout resume                 after a halt, when it is repaired`,
 		Long: `Each host reloads in its turn, by itself: this command only watches. R is
 TIDEOVER_REVISION in hooks.before_start. Exit code 0: all hosts serve it; 11: a
-host has failed, and no other begins; 10: this command has stopped watching.`,
+host has failed, and no other begins; 10: this command has stopped watching.
+COMMAND runs before the reload on each host with allow_command in [fleet].`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			before, _, _ := splitAtDash(cmd, args)
 			return maxNames(1)(cmd, before)
 		},
 		ValidArgsFunction: c.completeApps(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			args, _, given := splitAtDash(cmd, args)
-			if given {
-				return errorf(api.ExitDenied, "hooks.before_start does it on each host; it has the revision in TIDEOVER_REVISION", "a rollout carries no command")
+			args, command, given := splitAtDash(cmd, args)
+			if given && len(command) == 0 {
+				return usageError(cmd, "which command?")
 			}
+			wish.Command = command
 			if healthy < 0 || drain < 0 {
 				return usageError(cmd, "--min-healthy and --drain must not be negative")
 			}
@@ -50,7 +52,16 @@ host has failed, and no other begins; 10: this command has stopped watching.`,
 				return usageError(cmd, "which app?")
 			}
 			wish.MinHealthy, wish.Drain, wish.By, wish.At = healthy.Seconds(), drain.Seconds(), operatorName(), time.Now().UTC().Format(time.RFC3339)
-			return c.changeRollout(cmd.Context(), func(v *fleet.View) (fleet.Wish, fleet.Txn, error) { return fleet.Start(v, wish, limit, supersede) }, watchWish)
+			return c.withFleet(cmd.Context(), func(ctx context.Context, f *fleetClient) error {
+				if len(wish.Command) > 0 && !f.commands {
+					return errorf(api.ExitDenied, "hooks.before_start runs one on each host without that, and has the revision in TIDEOVER_REVISION", "fleet.allow_command of this host is not true")
+				}
+				wish, err := f.commit(ctx, func(v *fleet.View) (fleet.Wish, fleet.Txn, error) { return fleet.Start(v, wish, limit, supersede) })
+				if err != nil {
+					return err
+				}
+				return watchWish(ctx, f, wish)
+			})
 		},
 	}
 	flags := cmd.Flags()
@@ -187,9 +198,10 @@ func watchWish(ctx context.Context, f *fleetClient, wish fleet.Wish) error {
 
 // fleetClient is a client of the etcd of [fleet].
 type fleetClient struct {
-	cli   *cli
-	store *etcd.Client
-	group string
+	cli      *cli
+	store    *etcd.Client
+	group    string
+	commands bool // fleet.allow_command
 }
 
 // fleet returns a client of the etcd of the configuration.
@@ -213,7 +225,7 @@ func (c *cli) fleet() (*fleetClient, error) {
 	if err != nil {
 		return nil, errorf(api.ExitConfig, "", "%v", err)
 	}
-	return &fleetClient{c, store, settings.Group}, nil
+	return &fleetClient{c, store, settings.Group, settings.Commands}, nil
 }
 
 func (f *fleetClient) read(ctx context.Context) (*fleet.View, error) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,7 +29,7 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 	etcd := startEtcd(r)
 	var hosts []*fleetHost
 	for i := range 3 {
-		hosts = append(hosts, newFleetHost(r, etcd.urls, fmt.Sprint("web", i+1)))
+		hosts = append(hosts, newFleetHost(r, etcd.urls, fmt.Sprint("web", i+1), ""))
 	}
 	front, err := r.env.HAProxy(hosts[0].back, testenv.ProxyConfig{
 		Params:   "check",
@@ -108,21 +109,34 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 	}
 }
 
-// A host that is killed in its turn halts the rollout: the others say so, and begin none.
+// A host runs the command of a rollout only where its configuration allows it. One that is killed in its
+// turn halts the rollout: the others say so, and begin none.
 func TestAHostThatDiesInItsTurnHaltsTheRollout(t *testing.T) {
 	r := begin(t)
 	etcd := startEtcd(r)
-	one, two := newFleetHost(r, etcd.urls, "web1"), newFleetHost(r, etcd.urls, "web2")
+	one, two := newFleetHost(r, etcd.urls, "web1", "allow_command = true\n"), newFleetHost(r, etcd.urls, "web2", "")
 	r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
 		if o := one.command("fleet"); strings.Count(o.Stdout, one.daemon.App) != 2 {
 			return fmt.Errorf("hosts are missing: %v", o)
 		}
 		return nil
 	}))
+	fetched := one.env.Path("fetched")
+	forbidden := one.rollout(11, one.daemon.App, "--canary", "web1", "--min-healthy", "0s", "--revision", "v1", "--", "sh", "-c", "echo $TIDEOVER_REVISION >"+fetched)
+	if text, err := os.ReadFile(fetched); string(text) != "v1\n" {
+		r.Errorf("the command has written %q: %v", text, err)
+	}
+	if want := "halted at web2: the rollout carries a command, and fleet.allow_command of this host is not true"; !strings.Contains(forbidden.Stderr, want) || !strings.Contains(forbidden.Stderr, "(exit 4)") {
+		r.Errorf("%q is missing: %v", want, forbidden)
+	}
+	if o := two.command("rollout", "status"); !strings.Contains(o.Stdout, "1 of 2 hosts done") {
+		r.Errorf("%v", o)
+	}
+	two.rollout(4, one.daemon.App, "--supersede", "--", "true")
 	deploy(r, []*fleetHost{one, two})
 	ended := make(chan testenv.Outcome, 1)
 	go func() {
-		o, _ := one.daemon.Call(r.timeout(90*time.Second), one.args("rollout", one.daemon.App, "--canary", "web2", "--min-healthy", "60s")...)
+		o, _ := one.daemon.Call(r.timeout(90*time.Second), one.args("rollout", one.daemon.App, "--supersede", "--canary", "web2", "--min-healthy", "60s")...)
 		ended <- o
 	}()
 	r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
@@ -174,8 +188,8 @@ type fleetHost struct {
 	*fixture
 }
 
-// newFleetHost starts a tideover with an Env of its own.
-func newFleetHost(r *row, etcd []string, name string) *fleetHost {
+// newFleetHost starts a tideover with an Env of its own. settings are further ones of [fleet].
+func newFleetHost(r *row, etcd []string, name, settings string) *fleetHost {
 	r.Helper()
 	env, err := testenv.New("row")
 	r.must(err)
@@ -186,7 +200,7 @@ func newFleetHost(r *row, etcd []string, name string) *fleetHost {
 	})
 	own := &row{T: r.T, name: "fleet", env: env} // the app has one name on all hosts
 	return &fleetHost{newFixture(own, setup{release: testenv.Release{Number: 1, Import: 0.2}, gunicorn: testenv.Gunicorn{Workers: 2},
-		config: fmt.Sprintf("[app.shop.ready]\ntimeout = \"5s\"\n[fleet]\netcd = %s\nhost = %q\n", tomlArray(etcd), name)})}
+		config: fmt.Sprintf("[app.shop.ready]\ntimeout = \"5s\"\n[fleet]\netcd = %s\nhost = %q\n%s", tomlArray(etcd), name, settings)})}
 }
 
 func (h *fleetHost) args(words ...string) []string {

@@ -40,6 +40,9 @@ type Fleet struct {
 	User     string
 	Password string
 	Wait     time.Duration
+
+	// Commands permits a rollout to carry a command. The supervisor asks for it, and not the process.
+	Commands bool
 }
 
 func (f Fleet) on() bool { return len(f.Etcd) > 0 }

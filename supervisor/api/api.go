@@ -37,10 +37,21 @@ type Request struct {
 	// AwaitStart, of a stop, holds requests for hold.timeout before they are refused, so that a start
 	// within that time makes it a restart: for clients of supervisord, whose restart is a stop and a
 	// start.
-	AwaitStart bool   `json:"await_start,omitempty"`
-	By         Caller `json:"by,omitzero"` // for the log and the history
-	Cause      string `json:"-"`           // why the daemon itself asks for it, in words
+	AwaitStart bool `json:"await_start,omitempty"`
+	// Command, of a reload for a rollout of a fleet, runs before it, as a hook of the app does.
+	Command []string `json:"command,omitempty"`
+	// Attached, of a reload or restart, keeps the body of the request open. Its end withdraws the
+	// request: it is given up, unless the old generation is being stopped or a new one started.
+	Attached bool   `json:"attached,omitempty"`
+	By       Caller `json:"by,omitzero"` // for the log and the history
+	Cause    string `json:"-"`           // why the daemon itself asks for it, in words
+	// Withdrawn is closed when an attached request is withdrawn; nil: it is not attached.
+	Withdrawn <-chan struct{} `json:"-"`
 }
+
+// GivenUp is the word of Result.Result for an operation whose request was withdrawn in time: nothing
+// was done.
+const GivenUp = "given up"
 
 // Attr is one key=value pair of a phase. Attributes are printed in their order.
 type Attr struct {
@@ -61,7 +72,7 @@ type Phase struct {
 	Verb     Verb          `json:"verb"`
 	From     int           `json:"from"` // generation that served before, 0: none
 	To       int           `json:"to"`   // generation being started, 0: none yet
-	Name     string        `json:"name"` // queue (behind another operation), link (of a rollback), hook, start, ready, swap, drain, stop (of a plain process), hold, release, done
+	Name     string        `json:"name"` // queue (behind another operation), command (of a rollout), link (of a rollback), hook, start, ready, swap, drain, stop (of a plain process), hold, release, done
 	Result   string        `json:"result,omitempty"`
 	Duration time.Duration `json:"-"` // package control sends it in seconds
 	Attrs    []Attr        `json:"facts,omitempty"`
@@ -103,7 +114,7 @@ type Drain struct {
 type Result struct {
 	App         string         `json:"app"`
 	Verb        Verb           `json:"verb"`
-	Result      string         `json:"result"` // ok, kept old, down, failed, dry run, lost requests (with WaitDrain)
+	Result      string         `json:"result"` // ok, kept old, down, failed, dry run, given up (withdrawn), lost requests (with WaitDrain)
 	Exit        Exit           `json:"exit"`
 	Generation  GenerationPair `json:"generation"`
 	Revision    RevisionPair   `json:"revision,omitzero"` // of these generations

@@ -20,6 +20,7 @@ type Fleet struct {
 	User         string   // empty: no password is sent
 	PasswordFile string
 	Wait         time.Duration // for a host that is away, before the rollout halts
+	AllowCommand bool          // a rollout may carry a command
 }
 
 // On reports whether there is a fleet.
@@ -50,6 +51,8 @@ var fleetKeys = []Key{
 		"file with the password of that user"),
 	fleet("wait", positive(duration), `"5m"`, func(f *Fleet) *time.Duration { return &f.Wait },
 		"how long a rollout waits for a host that is away before this host halts it"),
+	fleet("allow_command", boolean, `false`, func(f *Fleet) *bool { return &f.AllowCommand },
+		"whether `tideover rollout APP -- COMMAND` may run its command here, as the app's user, before the reload: who may write the keys of the group in etcd may then run anything as the users of the apps"),
 }
 
 // fleet returns the key of a field of Fleet.

@@ -64,7 +64,7 @@ func (c *call) authorize(r route) *api.Error {
 // authorizeByToken admits a request of the page by its user's token alone: what the admin process may
 // do for others, such as clients of supervisord, does not count.
 func (c *call) authorizeByToken(r route, shown string) *api.Error {
-	token := c.viewer.token
+	token := c.viewer.rights.Token
 	switch {
 	case token == "":
 		return errorf(api.ExitDenied, "set token_file in [daemon.admin_auth]", "the page only looks")

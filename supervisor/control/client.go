@@ -123,6 +123,42 @@ func (c *Client) Do(ctx context.Context, r api.Request, progress func(api.Phase)
 	return *last.Result, nil
 }
 
+// DoAttached is Do, and withdraws the request when withdrawn is closed; see api.Request.Attached. The
+// result says what has become of it.
+func (c *Client) DoAttached(ctx context.Context, r api.Request, withdrawn <-chan struct{}, progress func(api.Phase)) (api.Result, error) {
+	r.Attached = true
+	request, err := json.Marshal(r)
+	if err != nil {
+		return api.Result{}, asError(err)
+	}
+	reader, writer := io.Pipe()
+	ended, waiting := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(waiting)
+		select {
+		case <-withdrawn:
+		case <-ended:
+		}
+		writer.Close()
+	}()
+	defer func() { close(ended); <-waiting }()
+	resp, err := c.send(ctx, http.MethodPost, "/v1/"+string(r.Verb), attachedBody{io.MultiReader(bytes.NewReader(request), reader), reader})
+	if err != nil {
+		return api.Result{}, err
+	}
+	last, err := resp.events(progress, func(e event) bool { return e.Result != nil })
+	if err != nil {
+		return api.Result{}, err
+	}
+	return *last.Result, nil
+}
+
+// attachedBody is a request's body that stays open. Its Close, by net/http, ends a Read that waits.
+type attachedBody struct {
+	io.Reader
+	io.Closer
+}
+
 // Apply applies the configuration file, or only tells what would change. progress
 // and the end of ctx are as in Do.
 func (c *Client) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) (api.ApplyResult, error) {
@@ -139,9 +175,14 @@ func (c *Client) stream(ctx context.Context, path string, request any, progress 
 	if err != nil {
 		return event{}, err
 	}
-	defer resp.Close()
+	return resp.events(progress, last)
+}
+
+// events passes phases to progress until the last event, and closes the connection.
+func (r *response) events(progress func(api.Phase), last func(event) bool) (event, error) {
+	defer r.Close()
 	for {
-		e, err := resp.nextEvent()
+		e, err := r.nextEvent()
 		if err != nil || last(e) {
 			return e, err
 		}

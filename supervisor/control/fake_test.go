@@ -23,14 +23,15 @@ type fakeBackend struct {
 	mu    sync.Mutex // guards asked
 	asked []string
 
-	phases   []api.Phase
-	result   api.Result
-	waiting  chan struct{} // closed by Do when it begins to wait
-	finish   chan struct{} // Do returns when it is closed
-	left     chan struct{} // closed when a caller left a Do
-	hold     *fakeHold
-	lines    chan logs.Line
-	shutdown func()
+	phases    []api.Phase
+	result    api.Result
+	waiting   chan struct{} // closed by Do when it begins to wait
+	finish    chan struct{} // Do returns when it is closed
+	left      chan struct{} // closed when a caller left a Do
+	withdrawn chan struct{} // gets a value when an attached request was withdrawn; nil: it is not waited for
+	hold      *fakeHold
+	lines     chan logs.Line
+	shutdown  func()
 }
 
 func newFake(app string) *fakeBackend {
@@ -77,6 +78,9 @@ func (d *fakeBackend) Do(ctx context.Context, r api.Request, progress func(api.P
 		progress(p)
 	}
 	close(d.waiting)
+	if d.withdrawn != nil {
+		d.withdrawn <- <-r.Withdrawn
+	}
 	select {
 	case <-d.finish:
 		return d.result

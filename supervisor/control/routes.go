@@ -94,7 +94,20 @@ func handleCheck(c *call) error {
 func handleOperation(verb api.Verb) func(*call) error {
 	return func(c *call) error {
 		var r api.Request
-		if err := c.decodeAll(&r); err != nil {
+		c.controller.EnableFullDuplex() // for an attached request; else net/http reads the body to its end before it writes
+		if err := c.decode(&r); err != nil {
+			return err
+		}
+		if len(r.Command) > 0 {
+			if err := c.mayCommand(verb); err != nil {
+				return err
+			}
+		}
+		if r.Attached {
+			withdrawn := make(chan struct{})
+			r.Withdrawn = withdrawn
+			defer c.onEndOfBody(func() { close(withdrawn) })()
+		} else if err := c.expectEOF(); err != nil {
 			return err
 		}
 		r.Verb, r.By = verb, c.caller()
@@ -104,6 +117,18 @@ func handleOperation(verb api.Verb) func(*call) error {
 		c.app, c.exit = result.App, result.Exit
 		return c.sendEvent(event{Result: &result})
 	}
+}
+
+// mayCommand returns an error unless a reload of this caller may carry a command: it is the admin
+// process, for a rollout, and the configuration allows it.
+func (c *call) mayCommand(verb api.Verb) error {
+	switch {
+	case c.viewer == nil || c.page != nil || verb != api.Reload:
+		return errorf(api.ExitDenied, "hooks.before_start runs one at each start", "only a reload of a rollout has a command")
+	case !c.viewer.rights.Commands:
+		return errorf(api.ExitDenied, "hooks.before_start runs one without that", "the rollout carries a command, and fleet.allow_command of this host is not true")
+	}
+	return nil
 }
 
 // handleApply applies the configuration file and sends the phases of each app as

@@ -26,6 +26,8 @@ func (a Access) role() role { return []role{roleViewer, roleReader, roleOperator
 // Rights are those of such a process.
 type Rights struct {
 	Access Access
+	// Commands permits reloads with a command, for a rollout of a fleet.
+	Commands bool
 	// Token is that of the user of the page: a request that shows it may use the paths that are marked
 	// for the page, with any Access. The process does not know it. Empty: the page only looks.
 	Token string
@@ -34,10 +36,10 @@ type Rights struct {
 // viewerConn is the daemon's end of a socket pair.
 type viewerConn struct {
 	*net.UnixConn
-	peer  peer
-	role  role
-	token string
-	close func() error
+	peer   peer
+	role   role
+	rights Rights
+	close  func() error
 
 	mu     sync.Mutex // guards denied
 	denied time.Time  // when a refused request was logged last
@@ -63,7 +65,7 @@ func (s *Server) ServeViewer(ctx context.Context, end *os.File, rights Rights) e
 		return errors.New("no unix socket")
 	}
 	closed := make(chan struct{})
-	viewer := &viewerConn{UnixConn: local, peer: peer{uid: uint32(os.Geteuid())}, role: rights.Access.role(), token: rights.Token, close: sync.OnceValue(func() error {
+	viewer := &viewerConn{UnixConn: local, peer: peer{uid: uint32(os.Geteuid())}, role: rights.Access.role(), rights: rights, close: sync.OnceValue(func() error {
 		defer close(closed)
 		return local.Close()
 	})}

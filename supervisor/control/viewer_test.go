@@ -21,6 +21,11 @@ import (
 // startViewer returns a client that may look only, and what ends with its server.
 func startViewer(t *testing.T, b Backend, access Access) (client *Client, end context.CancelFunc, ended <-chan struct{}) {
 	t.Helper()
+	return startWithRights(t, b, Rights{Access: access, Token: pageToken})
+}
+
+func startWithRights(t *testing.T, b Backend, rights Rights) (client *Client, end context.CancelFunc, ended <-chan struct{}) {
+	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +35,7 @@ func startViewer(t *testing.T, b Backend, access Access) (client *Client, end co
 	server := NewServer(&Socket{group: noGroup}, b, hclog.NewNullLogger())
 	go func() {
 		defer close(done)
-		if err := server.ServeViewer(ctx, os.NewFile(uintptr(fds[0]), "daemon"), Rights{access, pageToken}); err != nil {
+		if err := server.ServeViewer(ctx, os.NewFile(uintptr(fds[0]), "daemon"), rights); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -70,6 +75,60 @@ func TestTheViewerSeesTheStateAndMayDoNothing(t *testing.T) {
 	}
 	if asked := fake.notes(); len(asked) > 0 {
 		t.Errorf("the supervisor was asked for %v", asked)
+	}
+}
+
+func TestACommandComesFromAProcessOfTheDaemonThatMay(t *testing.T) {
+	fake := newFake("shop")
+	socket := serve(t, fake, SocketOptions{})
+	close(fake.finish)
+	member, _, _ := startWithRights(t, fake, Rights{Access: Operate})
+	page, _, _ := startWithRights(t, fake, Rights{Access: Operate, Commands: true, Token: pageToken})
+	for name, client := range map[string]*Client{"a peer of the socket": NewClient(socket.Path()), "a member that may not": member, "the page": page.ForPage(pageToken, "192.0.2.1")} {
+		_, err := client.Do(t.Context(), api.Request{Verb: api.Reload, App: "shop", Command: []string{"id"}}, nil)
+		var e *api.Error
+		if !errors.As(err, &e) || e.Exit != api.ExitDenied {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if asked := fake.notes(); len(asked) > 0 {
+		t.Errorf("the supervisor was asked for %v", asked)
+	}
+	if _, err := page.Do(t.Context(), api.Request{Verb: api.Reload, App: "shop", Command: []string{"id"}}, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnAttachedRequestEndsWithItsResult(t *testing.T) {
+	fake := newFake("shop")
+	fake.withdrawn = nil
+	close(fake.finish)
+	member, _, _ := startWithRights(t, fake, Rights{Access: Operate})
+	if r, err := member.DoAttached(t.Context(), api.Request{Verb: api.Reload, App: "shop"}, make(chan struct{}), nil); err != nil || r.Result != "ok" {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
+// A request that is withdrawn still gets its result.
+func TestAnAttachedRequestIsWithdrawnWithItsBody(t *testing.T) {
+	fake := newFake("shop")
+	fake.withdrawn = make(chan struct{}, 1)
+	fake.result = api.Result{App: "shop", Result: "ok"}
+	member, _, _ := startWithRights(t, fake, Rights{Access: Operate})
+	withdrawn, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		r, err := member.DoAttached(t.Context(), api.Request{Verb: api.Reload, App: "shop"}, withdrawn, nil)
+		if err == nil && r.Result != "ok" {
+			err = errors.New(r.Result)
+		}
+		done <- err
+	}()
+	<-fake.waiting
+	close(withdrawn)
+	<-fake.withdrawn
+	close(fake.finish)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

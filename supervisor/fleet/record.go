@@ -14,6 +14,7 @@ type Wish struct {
 	Canary     string   `json:"canary,omitempty"` // has its turn before all others
 	Members    []string `json:"members"`          // the hosts that are to serve the revision, sorted
 	Skipped    []string `json:"skipped,omitempty"`
+	Command    []string `json:"command,omitempty"` // that runs before the reload, where the host allows it
 	By         string   `json:"by,omitempty"`
 	At         string   `json:"at,omitempty"` // for people; nothing is decided by it
 }

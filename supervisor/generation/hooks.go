@@ -24,7 +24,8 @@ import (
 //	TIDEOVER_INSTANCE     its instance, where there are several
 //	TIDEOVER_GENERATION   the generation that is to be started, serves, or has failed
 //	TIDEOVER_REVISION     the word for what is deployed; unset: none is known
-//	TIDEOVER_HOOK         before_start, after_ready, after_reload or on_failure
+//	TIDEOVER_HOOK         before_start, after_ready, after_reload, on_failure, or rollout
+//	                      for the command that a rollout of the fleet carries
 //	TIDEOVER_REASON       start, reload, restart, rollback or crash: why the generation
 //	                      is started; for on_failure: what has failed
 //	TIDEOVER_RELOAD_FROM  the generation that serves until then; unset: none
@@ -40,6 +41,7 @@ const (
 	HookAfterReady  = "after_ready"  // runs beside the app until its generation is replaced
 	HookAfterReload = "after_reload" // the reload waits for it, and only warns
 	HookOnFailure   = "on_failure"   // runs beside the app; the shutdown of the app waits for it
+	HookRollout     = "rollout"      // the command of a rollout: the reload waits for it, and fails with it
 )
 
 // HookRun is one run of a hook.
@@ -50,12 +52,14 @@ type HookRun struct {
 	From   int    // the generation that serves, or served before; 0: none
 	Pid    int    // of the main process, 0: none
 	Err    string // on_failure
+	// Command is that of HookRollout.
+	Command []string
 }
 
 func (r HookRun) command() []string {
 	hooks := r.Spec.App.Hooks
 	return map[string][]string{HookBeforeStart: hooks.BeforeStart, HookAfterReady: hooks.AfterReady,
-		HookAfterReload: hooks.AfterReload, HookOnFailure: hooks.OnFailure}[r.Hook]
+		HookAfterReload: hooks.AfterReload, HookOnFailure: hooks.OnFailure, HookRollout: r.Command}[r.Hook]
 }
 
 func (r HookRun) processSpec() (process.Spec, error) {
@@ -130,6 +134,25 @@ func (l *Launcher) RunHook(ctx context.Context, log *logs.Log, r HookRun) error 
 		return nil
 	}
 	return failed
+}
+
+// RolloutCommand is the command of a rollout, and the reload that follows it.
+type RolloutCommand struct {
+	Argv     []string
+	Revision string // empty: none was named
+	Number   int    // of the generation that serves; 0: none
+	Pid      int    // of its main process; 0: none
+}
+
+// RunCommand runs the command of a rollout to its end, before the directory of the next generation is
+// resolved: it may change where a symlink leads. The error is a *HookError or an *api.Error.
+func (l *Launcher) RunCommand(ctx context.Context, log *logs.Log, cfg *config.App, c RolloutCommand) error {
+	spec, err := l.launchSpec(cfg, c.Number)
+	if err != nil {
+		return err
+	}
+	spec.Revision = c.Revision
+	return l.RunHook(ctx, log, HookRun{Hook: HookRollout, Spec: spec, Reason: ReasonReload, From: c.Number, Pid: c.Pid, Command: c.Argv})
 }
 
 // Hooks runs the hooks that nothing waits for: after_ready and on_failure. The

@@ -33,7 +33,7 @@ type Store interface {
 type Apps interface {
 	Status(ctx context.Context, apps ...string) (api.Status, error)
 	Check(ctx context.Context, apps ...string) (api.Status, error)
-	Do(ctx context.Context, r api.Request, progress func(api.Phase)) (api.Result, error)
+	DoAttached(ctx context.Context, r api.Request, withdrawn <-chan struct{}, progress func(api.Phase)) (api.Result, error)
 	Drain(ctx context.Context, app string, r api.DrainRequest) (api.DrainReport, error)
 	Undrain(ctx context.Context, app string) (api.DrainReport, error)
 }

@@ -35,7 +35,7 @@ func (h *hostApps) Check(ctx context.Context, apps ...string) (api.Status, error
 	return h.Status(ctx, apps...)
 }
 
-func (h *hostApps) Do(ctx context.Context, _ api.Request, _ func(api.Phase)) (api.Result, error) {
+func (h *hostApps) DoAttached(ctx context.Context, _ api.Request, _ <-chan struct{}, _ func(api.Phase)) (api.Result, error) {
 	h.mu.Lock()
 	h.reloads++
 	h.mu.Unlock()

@@ -19,8 +19,9 @@ const (
 
 // lease is a lease of this process.
 type lease struct {
-	id    string // of the session: the process, and a number
-	lease int64  // 0: there is none
+	id    string        // of the session: the process, and a number
+	lease int64         // 0: there is none
+	ended chan struct{} // closed when it has ended before its deadline; nil: there is none
 }
 
 // session keeps a lease. Its deadline is counted from before a request was sent, by the clock of this
@@ -53,6 +54,24 @@ func (s *session) now() lease {
 
 // holds reports whether the session still has its lease.
 func (s *session) holds(id string) bool { return id != "" && s.now().id == id }
+
+// await returns when the session has no longer its lease, or ctx ends.
+func (s *session) await(ctx context.Context, id string) {
+	for {
+		s.mu.Lock()
+		current, left := s.current, time.Until(s.until)
+		s.mu.Unlock()
+		if current.id != id || left <= 0 {
+			return
+		}
+		select {
+		case <-time.After(left): // it may have been renewed meanwhile
+		case <-current.ended:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 func (s *session) failure() error {
 	s.mu.Lock()
@@ -103,6 +122,7 @@ func (s *session) step(ctx context.Context) {
 		s.failed = err
 		return // it is tried again
 	}
+	close(s.current.ended)
 	s.current, s.failed = lease{}, err
 	s.wake()
 }
@@ -112,7 +132,7 @@ func (s *session) set(granted int64, until time.Time, err error) {
 	defer s.mu.Unlock()
 	if s.failed = err; err == nil {
 		s.number++
-		s.current, s.until = lease{fmt.Sprintf("%s.%d", s.process, s.number), granted}, until
+		s.current, s.until = lease{fmt.Sprintf("%s.%d", s.process, s.number), granted, make(chan struct{})}, until
 	}
 	s.wake()
 }

@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"tideover/supervisor/api"
@@ -64,10 +65,13 @@ func (w turnWork) reload(ctx context.Context) fleet.Done {
 		undrain()
 		return fleet.Done{Outcome: fleet.Untouched, Reason: "the lease was lost"}
 	}
-	result, err := w.apps.Do(ctx, api.Request{Verb: api.Reload, App: w.wish.App, Revision: w.wish.Revision}, nil)
+	result, err := w.do(ctx, api.Request{Verb: api.Reload, App: w.wish.App, Revision: w.wish.Revision, Command: w.wish.Command})
 	undrain()
-	if err != nil {
+	switch {
+	case err != nil:
 		return failedBy(err)
+	case result.Result == api.GivenUp:
+		return fleet.Done{Outcome: fleet.Untouched, Reason: "the lease was lost before anything was stopped"}
 	}
 	done := fleet.Done{Outcome: fleet.OK, Exit: int(result.Exit), Generation: result.Generation.To, Held: result.Requests.Held, Lost: result.Requests.Lost}
 	if result.Exit != api.ExitOK {
@@ -78,6 +82,21 @@ func (w turnWork) reload(ctx context.Context) fleet.Done {
 		done.Outcome, done.Exit, done.Reason = fleet.Failed, int(api.ExitError), reason
 	}
 	return done
+}
+
+// do has the app reloaded. When the lease is lost the request is withdrawn: a reload that stops the old
+// generation first does not begin to do so while others may be in their turns.
+func (w turnWork) do(ctx context.Context, r api.Request) (api.Result, error) {
+	held, end := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer end()
+	withdrawn := make(chan struct{})
+	waiting.Go(func() {
+		w.session.await(held, w.id)
+		close(withdrawn)
+	})
+	return w.apps.DoAttached(ctx, r, withdrawn, nil)
 }
 
 func reasonOf(r api.Result) string {

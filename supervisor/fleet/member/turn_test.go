@@ -18,6 +18,7 @@ type fakeApps struct {
 	result api.Result
 	after  api.AppStatus // the reload
 	asked  []string
+	stops  bool // the reload waits for a drain before it stops the old generation
 }
 
 func (f *fakeApps) Status(context.Context, ...string) (api.Status, error) {
@@ -28,8 +29,12 @@ func (f *fakeApps) Check(ctx context.Context, apps ...string) (api.Status, error
 	return f.Status(ctx, apps...)
 }
 
-func (f *fakeApps) Do(_ context.Context, r api.Request, _ func(api.Phase)) (api.Result, error) {
-	f.asked = append(f.asked, string(r.Verb)+" "+r.Revision)
+func (f *fakeApps) DoAttached(_ context.Context, r api.Request, withdrawn <-chan struct{}, _ func(api.Phase)) (api.Result, error) {
+	f.asked = append(f.asked, strings.TrimSpace(string(r.Verb)+" "+r.Revision+" "+strings.Join(r.Command, " ")))
+	if f.stops {
+		<-withdrawn
+		return api.Result{Result: api.GivenUp, Exit: api.ExitTimeout}, nil
+	}
 	f.status = f.after
 	return f.result, nil
 }
@@ -49,7 +54,7 @@ func takeTurn(t *testing.T, apps *fakeApps, wish fleet.Wish) (done fleet.Done) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSession(nil, "p")
-		s.current, s.until = lease{"p.1", 1}, time.Now().Add(leaseTime)
+		s.current, s.until = lease{"p.1", 1, make(chan struct{})}, time.Now().Add(leaseTime)
 		apps.status.Name, apps.after.Name = "shop", "shop"
 		wish.App = "shop"
 		done = turnWork{apps: apps, session: s, id: "p.1", wish: wish}.run(t.Context())
@@ -81,6 +86,18 @@ func TestATurnDrainsReloadsAndComparesTheGenerations(t *testing.T) {
 	apps.after.State = api.Backoff
 	if done := takeTurn(t, apps, fleet.Wish{MinHealthy: 10}); done.Outcome != fleet.Failed || done.Exit != 1 || !strings.Contains(done.Reason, "backoff") {
 		t.Errorf("%+v", done)
+	}
+}
+
+// A reload that stops the old generation first is given up when the lease ends before that.
+func TestAReloadThatHasStoppedNothingIsGivenUpWithTheLease(t *testing.T) {
+	apps := &fakeApps{stops: true}
+	done := takeTurn(t, apps, fleet.Wish{Command: []string{"./fetch", "v2"}})
+	if done.Outcome != fleet.Untouched || done.Duration != leaseTime.Seconds() {
+		t.Errorf("%+v", done)
+	}
+	if want := []string{"reload  ./fetch v2"}; !slices.Equal(apps.asked, want) {
+		t.Errorf("%q", apps.asked)
 	}
 }
 

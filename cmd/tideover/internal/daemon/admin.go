@@ -174,7 +174,7 @@ func ReadFleet(cfg *config.Fleet) (admin.Fleet, error) {
 	if !cfg.On() {
 		return admin.Fleet{}, nil
 	}
-	f := admin.Fleet{Etcd: cfg.Etcd, Group: cfg.Group, Host: cfg.Host, User: cfg.User, Wait: cfg.Wait}
+	f := admin.Fleet{Etcd: cfg.Etcd, Group: cfg.Group, Host: cfg.Host, User: cfg.User, Wait: cfg.Wait, Commands: cfg.AllowCommand}
 	if f.Host == "" {
 		name, err := os.Hostname()
 		if err != nil || !fleet.ValidName(name) {
