@@ -34,6 +34,7 @@ type Generation struct {
 	scratchDir string   // see scratch
 	kept       []string // names of its descriptors in Options.Store
 	restored   *Kept    // of a supervisor that has died; else nil
+	marker     []byte   // on a connection, it proves that the app has never accepted it
 	Started    time.Time
 
 	public  []uint64          // inodes of the public sockets that the child gets
@@ -83,7 +84,7 @@ func (p upstream) substitute(argv []string) []string {
 //
 // public are the public sockets of an app without a relay: the child accepts from them.
 func (l *Launcher) spawn(log *logs.Log, p LaunchSpec, public []*listener.Public) (_ *Generation, err error) {
-	g := &Generation{LaunchSpec: p, Started: time.Now()}
+	g := &Generation{LaunchSpec: p, Started: time.Now(), marker: newMarker()}
 	defer func() {
 		if err != nil {
 			g.cleanup()
@@ -208,6 +209,8 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 	return nil
 }
 
+func newMarker() []byte { return []byte("tideover: never read " + rand.Text() + "\r\n") }
+
 // buildTarget makes the target and the probe of an app with public sockets.
 func (g *Generation) buildTarget(l *Launcher, at upstream) {
 	if !g.App.Listens() {
@@ -225,7 +228,7 @@ func (g *Generation) buildTarget(l *Launcher, at upstream) {
 	}
 	g.Target = &Target{relay: l.options.Relay, id: id, message: remote.Target{
 		Generation: g.Number, Name: fmt.Sprintf("%s#%d", cfg.Name, g.Number), Network: at.network, Address: at.relayed,
-		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: []byte("tideover: never read " + rand.Text() + "\r\n"), DefaultHost: host,
+		Concurrency: concurrency(cfg), Bounded: cfg.Gunicorn != nil && cfg.Gunicorn.IsBounded(), Marker: g.marker, DefaultHost: host,
 		Peer: at.peer.passing, OneRequest: at.peer.oneRequest,
 		HalfClose: cfg.Gunicorn != nil && cfg.Gunicorn.AwaitsClose(), NeedsProof: g.private == nil,
 	}}

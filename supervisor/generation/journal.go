@@ -45,7 +45,7 @@ func (l *Launcher) keep(log *logs.Log, g *Generation, at upstream, tree process.
 	if l.options.Store == nil {
 		return
 	}
-	r := &handoff.GenerationRecord{Phase: handoff.Starting, Token: tree.Token}
+	r := &handoff.GenerationRecord{Phase: handoff.Starting, Token: tree.Token, Marker: g.marker}
 	r.GenerationState = handoff.GenerationState{Number: g.Number, Revision: g.Revision, Dir: g.Dir, Scratch: g.scratchDir, Started: g.Started,
 		Network: at.network, Address: cmp.Or(at.socket, at.address), Peer: uint8(at.peer.passing), Single: at.peer.oneRequest, Tree: tree}
 	name := func(what string) string { return fmt.Sprintf("%s/%d/%s", g.App.Name, g.Number, what) }

@@ -23,6 +23,12 @@ import (
 func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState, kept *Kept) (_ *Generation, err error) {
 	g := &Generation{LaunchSpec: LaunchSpec{App: cfg, Number: left.Number, Dir: left.Dir, Revision: left.Revision, tokens: l.options.State.TreePrefix()}, scratchDir: left.Scratch,
 		Started: left.Started, Ready: left.Ready, Lenient: left.Lenient, Status: left.Status}
+	if kept != nil {
+		g.marker = kept.Record.Marker // that of relays that were told of it before
+	}
+	if len(g.marker) == 0 {
+		g.marker = newMarker()
+	}
 	defer func() {
 		if err != nil {
 			g.cleanup()

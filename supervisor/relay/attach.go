@@ -11,7 +11,8 @@ import (
 
 // Former is what a supervisor that has died has left of its relays.
 type Former struct {
-	// Relays are those that live, one at most of which does not drain.
+	// Relays are those that live. Of two that do not drain the second one was about to take the place
+	// of the first one.
 	Relays []FormerRelay
 	// Files are the descriptors that the records name. They belong to the Keeper.
 	Files map[string]*os.File
@@ -47,12 +48,11 @@ func (k *Keeper) attach() (present *relayProcess) {
 		case err != nil:
 			k.options.Logger.Error("relay cannot be taken over", "pid", former.Process.Pid(), "error", err,
 				"hint", "another one is started; the requests that were in flight and held in it are lost")
-		case former.Draining:
-			p.retired = true
-			k.mu.Lock()
-			k.draining = p
-			k.mu.Unlock()
-			k.running.Go(func() { k.drain(p) })
+		case former.Draining, present != nil: // one that was being started had every Set before it accepted
+			for _, d := range described.Doors {
+				p.Shut(context.Background(), d.Door)
+			}
+			k.drainFormer(p)
 		default:
 			present, k.described = p, described
 			k.set(p, nil)
@@ -60,6 +60,15 @@ func (k *Keeper) attach() (present *relayProcess) {
 		}
 	}
 	return present
+}
+
+// drainFormer has a relay of the former supervisor finish what it has.
+func (k *Keeper) drainFormer(p *relayProcess) {
+	p.retired = true
+	k.mu.Lock()
+	k.draining = p
+	k.mu.Unlock()
+	k.running.Go(func() { k.drain(p) })
 }
 
 // attachTo attaches to one relay. After an error its process has ended, and what was under way counts as

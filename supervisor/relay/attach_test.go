@@ -228,6 +228,60 @@ func TestARelayLosesNothingWithItsSupervisors(t *testing.T) {
 	t.Logf("%d takeovers, %d requests", takeovers, sent.Load())
 }
 
+// A supervisor that dies while a relay is replaced leaves two that accept.
+func TestOfTwoRelaysThatAcceptTheOneThatWasBeingStartedDrains(t *testing.T) {
+	r := newRig(t)
+	store := &memoryStore{files: map[string]*os.File{}}
+	former := &Former{Files: store.files, Epoch: 2, Last: 8}
+	public, err := remote.DuplicateFile(r.public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer public.Close()
+	set := remote.Set{App: 1, Name: "shop", Version: 1, Gate: remote.GateSettings{Limit: 100, Timeout: time.Minute},
+		Target: &remote.Target{Generation: 1, Name: "shop#1", Network: "tcp", Address: r.app.Listener.Addr().String(), Concurrency: 100}}
+	for i := range 2 {
+		page, err := remote.NewPage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.Put(t.Context(), pageName(i), page.File())
+		p, err := fork(forkOptions{number: uint64(7 + i), page: page, pageIndex: i, logger: hclog.NewNullLogger(), store: store,
+			settings: Settings{Settings: remote.Settings{Apps: 1}}, announce: func(handoff.RelayRecord) error { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Set(t.Context(), set); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Open(t.Context(), remote.Door{Door: 1, App: 1, Address: "public", Socket: public}); err != nil {
+			t.Fatal(err)
+		}
+		former.Relays = append(former.Relays, FormerRelay{p.record, p.process})
+		p.Client.Close() // this supervisor has died
+	}
+	k, err := New(Options{Logger: hclog.NewNullLogger(), Settings: remote.Settings{Apps: 1}, Former: former})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	if d, attached := k.Described(); !attached || len(d.Doors) != 1 || k.Pid() != former.Relays[0].Process.Pid() {
+		t.Errorf("the present relay is %d, of %+v, and has %+v", k.Pid(), former.Relays, d)
+	}
+	<-former.Relays[1].Process.Exited() // it had no connection
+	set.Version, set.Target = 2, nil
+	if _, err := k.Set(t.Context(), set); err != nil {
+		t.Fatal(err)
+	}
+	asked := r.started.Load()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	q, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.public.Addr().String()+"/", nil)
+	if _, err := (&http.Client{Transport: &http.Transport{}}).Do(q); err == nil || r.started.Load() != asked {
+		t.Error("a request passed a gate that is shut", err)
+	}
+}
+
 // takeOver starts a supervisor and kills it: when it is ready, or early.
 func (r *rig) takeOver(s successor, store *memoryStore, early bool) {
 	r.t.Helper()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"tideover/proxy/awake"
 	"tideover/proxy/remote"
 )
 
@@ -101,6 +102,29 @@ func (k *Keeper) replace(p *relayProcess, why string) *relayProcess {
 	}
 	k.options.Logger.Warn("relay replaced", "pid", next.process.Pid(), "former", p.process.Pid(), "hint", why)
 	return next
+}
+
+// drainPatience is how long a relay of another program serves on because the one before it has connections.
+const drainPatience = time.Minute
+
+// renew is replace for a relay of another program. A relay that drains may finish what it has before.
+func (k *Keeper) renew(p *relayProcess) *relayProcess {
+	k.mu.Lock()
+	draining := k.draining
+	k.mu.Unlock()
+	if draining != nil {
+		patience, cancel := awake.WithTimeout(context.Background(), drainPatience)
+		defer cancel()
+		select {
+		case <-draining.counted:
+		case <-patience.Done():
+		case <-p.Done():
+			return p
+		case <-k.ended:
+			return p
+		}
+	}
+	return k.replace(p, "it is of another program than the supervisor; the former one ends when it has no connection left")
 }
 
 // retire has a relay accept nothing more, and finish what it has. It still gets every change. k.turnover

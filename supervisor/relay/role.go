@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -29,6 +30,9 @@ const (
 	channelFD = 3
 	attachFD  = 4
 )
+
+// orphanEndTimeout bounds the end of a relay whose channel has ended: nobody is left to kill it.
+const orphanEndTimeout = 30 * time.Second
 
 // Settings are what a relay is started with.
 type Settings struct {
@@ -73,6 +77,7 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 		return relay, said, nil
 	})
 	if relay != nil {
+		time.AfterFunc(orphanEndTimeout, func() { os.Exit(1) })
 		relay.Close()
 	}
 	if !errors.Is(err, channel.ErrEnded) {
