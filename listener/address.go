@@ -24,6 +24,16 @@ func (a Address) String() string {
 	return a.Address
 }
 
+// Port is the TCP port; 0: the kernel chooses one, or it is a unix socket.
+func (a Address) Port() int {
+	if a.Network != "tcp" {
+		return 0
+	}
+	_, port, _ := net.SplitHostPort(a.Address)
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
 // Parse parses "127.0.0.1:8000", ":8000", "[::]:8000", "localhost:8000" or
 // "unix:/run/shop.sock". Port 0 is allowed: the kernel chooses one. Every error says
 // what to write instead.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -127,6 +128,9 @@ func RestorePrivate(fd int, network, address string, pin *os.File) (p *Private, 
 	}
 	return newPrivate(fd, network, address, path)
 }
+
+// SyscallConn makes a Private a syscall.Conn.
+func (p *Private) SyscallConn() (syscall.RawConn, error) { return p.file.SyscallConn() }
 
 // Offer gives a unix socket a second name, in a directory from which another process of tideover
 // connects to it, and lets the group of that connect. It returns the name in the directory. The

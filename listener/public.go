@@ -98,12 +98,13 @@ func Open(a Address, o Options) (*Public, error) {
 	return p, nil
 }
 
-func openTCP(a Address) (*Public, error) {
+func openTCP(a Address) (*Public, error) { return openPort(a, net.ListenConfig{}) }
+
+func openPort(a Address, config net.ListenConfig) (*Public, error) {
 	network := "tcp"
 	if strings.HasPrefix(a.Address, "0.0.0.0:") {
 		network = "tcp4" // with "tcp", Go would listen on [::], too
 	}
-	var config net.ListenConfig
 	config.SetMultipathTCP(false) // front-ends speak plain TCP, and /proc/net/tcp shows only that
 	l, err := config.Listen(context.Background(), network, a.Address)
 	if err != nil {

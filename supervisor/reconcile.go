@@ -111,6 +111,9 @@ type reconciliation struct {
 	progress func(api.Phase)
 	all      []*appChange // in the order of file, then the removed ones
 	dropped  []*appChange // new apps whose address could not be opened
+	// covered are the public addresses that are given up and part of a new one, like 127.0.0.1:8000
+	// of 0.0.0.0:8000.
+	covered map[*publicListener]*publicListener
 }
 
 // appChange is what a new configuration means for one app.
@@ -388,6 +391,7 @@ func (c *reconciliation) drainRemoved(gone []*entry) {
 
 // prepare opens the public sockets and makes the apps that are new.
 func (c *reconciliation) prepare() error {
+	c.covered = map[*publicListener]*publicListener{}
 	for _, a := range c.all {
 		if a.cfg == nil {
 			continue
@@ -454,6 +458,9 @@ func (c *reconciliation) releaseListeners() {
 				return false
 			case wanted[d]:
 				d.stop()
+				return true
+			case c.covered[d] != nil:
+				c.covered[d].takeSockets(d)
 				return true
 			case a.cfg == nil:
 				return false

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"tideover/listener"
@@ -56,6 +57,11 @@ func (a *App) listeningTree(address string) []int {
 // openListener opens an address that no app had, or finds the process that has it.
 func (c *reconciliation) openListener(a *appChange, address string) (*publicListener, error) {
 	opened, err := c.registry.open(a.cfg, address)
+	if listener.IsInUse(err) {
+		if beside := c.openBeside(a, address); beside != nil {
+			opened, err = beside, nil
+		}
+	}
 	if err == nil {
 		a.opened = append(a.opened, opened)
 		return opened, nil
@@ -225,6 +231,77 @@ func (e *entry) abandon() {
 	e.end(soon)
 }
 
+// openBeside opens a TCP address that overlaps with addresses which are given up. Their sockets go
+// on to accept until they are closed. nil: no such address is the cause.
+func (c *reconciliation) openBeside(a *appChange, address string) *publicListener {
+	parsed, err := listener.Parse(address)
+	if err != nil || parsed.Network != "tcp" {
+		return nil
+	}
+	former := c.givenUp(parsed.Port())
+	if len(former) == 0 {
+		return nil
+	}
+	var sockets []syscall.Conn
+	for _, l := range former {
+		for _, socket := range l.all() {
+			sockets = append(sockets, socket)
+		}
+		if l.app != nil {
+			sockets = append(sockets, l.app.privateSockets()...) // one may have the same port
+		}
+	}
+	public, err := listener.OpenBeside(parsed, sockets)
+	if err != nil {
+		return nil
+	}
+	opened := &publicListener{address: address, sockets: []*listener.Public{public}}
+	for _, l := range former {
+		if !l.passed && !a.cfg.Direct() && public.Covers(l.current()) {
+			c.covered[l] = opened
+		}
+	}
+	return opened
+}
+
+// privateSockets returns the private sockets of the generations.
+func (a *App) privateSockets() (all []syscall.Conn) {
+	seen := a.snapshot.Load()
+	for _, g := range []*generation.Generation{seen.current, seen.spawned} {
+		if p := g.PrivateSocket(); p != nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// givenUp returns the TCP listeners with this port which no app is to have any more.
+func (c *reconciliation) givenUp(port int) (all []*publicListener) {
+	for _, a := range c.all {
+		if a.old == nil {
+			continue
+		}
+		for _, l := range a.old.listeners {
+			wanted := slices.ContainsFunc(c.all, func(other *appChange) bool {
+				return other.cfg != nil && slices.Contains(other.cfg.Listen, l.address)
+			})
+			if !wanted && port != 0 && l.current().Port() == port {
+				all = append(all, l)
+			}
+		}
+	}
+	return all
+}
+
+// takeSockets takes the sockets of a listener that is part of this one. They accept as long as this
+// one does, so that no connection in their backlogs is reset.
+func (l *publicListener) takeSockets(former *publicListener) {
+	former.stop()
+	l.sockets = append(former.sockets, l.sockets...)
+	former.sockets = nil
+	former.release()
+}
+
 // planListeners adds to the changes which process an apply would stop first. The warnings name the
 // addresses that another process has.
 func (c *reconciliation) planListeners() (warnings []string) {
@@ -243,7 +320,7 @@ func (c *reconciliation) planListeners() (warnings []string) {
 					continue
 				}
 				a.Notes = append(a.Notes, fmt.Sprintf("the process of %s listens on %s itself and would be stopped first; from then on requests are held", holder.App, address))
-			} else if held := listener.Holder(parsed); held != "" {
+			} else if held := listener.Holder(parsed); held != "" && len(c.givenUp(parsed.Port())) == 0 {
 				warnings = append(warnings, fmt.Sprintf("apply would fail: %s of %s is held by %s", address, a.App, strings.TrimSpace(held)))
 			}
 		}

@@ -136,6 +136,50 @@ func TestApplyOpensAnAddressAndClosesAnother(t *testing.T) {
 	}
 }
 
+// A narrower or wider address at the same port takes the place of the former one.
+func TestApplyWidensAndNarrowsAnAddress(t *testing.T) {
+	t.Parallel()
+	w := openMultiApp(t, named("shop"))
+	narrow := w.untilState("shop", api.Running).Listen[0]
+	_, port, err := net.SplitHostPort(narrow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wide := range []string{"0.0.0.0:" + port, "[::]:" + port} {
+		for _, address := range []string{wide, narrow} {
+			w.edit("shop", func(a *config.App) { a.Listen = []string{address} })
+			if res := w.dryRun(); len(res.Warnings) > 0 {
+				t.Errorf("%s: the dry run says %q", address, res.Warnings)
+			}
+			load := w.at(narrow).load(2)
+			w.wantApplied("shop:reopen")
+			w.noneLost(load)
+			w.at(address).page()
+		}
+		if conn, err := net.Dial("tcp", "127.0.0.2:"+port); err == nil {
+			conn.Close()
+			t.Errorf("%s is still open", wide)
+		}
+	}
+}
+
+// A new app gets the address of which a removed one has a part.
+func TestApplyGivesTheAddressOfARemovedAppAndMoreToANewOne(t *testing.T) {
+	t.Parallel()
+	w := openMultiApp(t, named("shop"))
+	narrow := w.untilState("shop", api.Running).Listen[0]
+	_, port, err := net.SplitHostPort(narrow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := w.at(narrow).load(3)
+	w.edit("shop", named("store"))
+	w.edit("store", func(a *config.App) { a.Listen = []string{"0.0.0.0:" + port} })
+	w.wantApplied("store:added shop:removed")
+	w.noneLost(load)
+	w.at("127.0.0.2:" + port).page()
+}
+
 // An address that changes hands is never closed: a client in the middle of it
 // waits, and is answered by the new owner.
 func TestAnAddressChangesHands(t *testing.T) {

@@ -371,6 +371,14 @@ func (g *Generation) ListensOn(address string) bool {
 	return err == nil && slices.ContainsFunc(open, func(l process.Listening) bool { return SameListener(address, l.Network, l.Address) })
 }
 
+// PrivateSocket returns the private socket; nil: a nil Generation, or one without it, has none.
+func (g *Generation) PrivateSocket() *listener.Private {
+	if g == nil {
+		return nil
+	}
+	return g.private
+}
+
 // Upstream returns the address at which the generation answers.
 func (g *Generation) Upstream() (network, address string) {
 	if g.private != nil {
