@@ -61,13 +61,15 @@ type eventLoop struct {
 
 	clients      *atomic.Int64  // of the app's totals
 	clientClosed chan struct{}  // capacity 1: a client has been disconnected
+	yielding     bool           // Server.Yield was called
+	yieldable    chan struct{}  // capacity 1: a client is idle, or was disconnected
 	offloaded    sync.WaitGroup // goroutines that serve a client
 	ended        chan struct{}  // closed behind all of them
 }
 
 // startEventLoop starts a loop. It ends after beginClose, when the last client is disconnected.
 func startEventLoop(a *app) (*eventLoop, error) {
-	l := &eventLoop{app: a, clients: &a.counters.clients, now: time.Now(), clientClosed: make(chan struct{}, 1), ended: make(chan struct{})}
+	l := &eventLoop{app: a, clients: &a.counters.clients, now: time.Now(), clientClosed: make(chan struct{}, 1), yieldable: make(chan struct{}, 1), ended: make(chan struct{})}
 	var err error
 	if l.poller, err = netpoll.Open(); err != nil {
 		return nil, err

@@ -13,8 +13,8 @@ import (
 	"tideover/proxy/netpoll"
 )
 
-// A Connection is a client's connection as one process leaves it to the one that takes its place by
-// exec(2), descriptors and all.
+// A Connection is a client's connection as one process leaves it to the one that takes its place,
+// descriptors and all.
 type Connection struct {
 	FD int `json:"fd"`
 
@@ -74,6 +74,52 @@ func (l *eventLoop) quiesce(allIdle chan struct{}) {
 	}
 }
 
+// maxYield is how many connections Yield returns at most: as many as one message of a relay has.
+const maxYield = 200
+
+// Yield gives idle connections away, to the process that accepts in the place of this one, and waits
+// until there is one. Their descriptors are the caller's. Requests under way go on here, and their
+// connections are idle afterwards. It returns none when no connection is left, or ctx has ended.
+// Every Serve must have returned.
+func (s *Server) Yield(ctx context.Context) []Connection {
+	l := s.startedLoop()
+	for l != nil && ctx.Err() == nil {
+		var all []Connection
+		if !l.call(func() { all = l.yield() }) || len(all) > 0 || l.clients.Load() == 0 {
+			return all
+		}
+		select {
+		case <-l.yieldable:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// yield removes idle clients from the loop. The rest of them comes with the next call.
+func (l *eventLoop) yield() (all []Connection) {
+	l.yielding = true
+	for n := l.idleClients.Front(); n != nil && len(all) < maxYield && !l.quiesced; {
+		c := n.Value
+		n = l.idleClients.Next(n)
+		if c.state == stateIdle && c.in.empty() && !c.replay.pending {
+			all = append(all, c.known())
+			c.giveAway()
+		}
+	}
+	return all
+}
+
+// offerYield wakes Yield: a client is idle, or disconnected.
+func (l *eventLoop) offerYield() {
+	if l.yielding {
+		select {
+		case l.yieldable <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // Resume undoes [Server.Quiesce].
 func (s *Server) Resume() {
 	s.app.gate.Evict(false)
@@ -82,9 +128,8 @@ func (s *Server) Resume() {
 	}
 }
 
-// Restore takes over what another process's [Server.Quiesce] has returned. Requests among it go
-// through the gate at once, in this order. It must be called before the first Serve. With an error
-// nothing was taken over.
+// Restore takes over what another process's [Server.Quiesce] or [Server.Yield] has returned. Requests
+// among it go through the gate at once, in this order. With an error nothing was taken over.
 func (s *Server) Restore(all []Connection) error {
 	if len(all) == 0 {
 		return nil
@@ -156,15 +201,21 @@ func (l *eventLoop) idleInOrder() []*loopClient {
 func (l *eventLoop) connections() []Connection {
 	var all []Connection
 	for _, c := range l.idleInOrder() {
-		waited, counted := c.waiter.Carried()
-		known := Connection{FD: c.fd, Unanswered: bytes.Clone(c.in.bytes()), Waited: waited, Counted: counted,
-			Lost: c.replay.attempts, Continued: c.replay.sent100, HeaderDue: c.header == headerDue}
-		if c.header == headerRead {
-			known.Source, known.Destination = c.remote, c.local
-		}
+		known := c.known()
+		known.Waited, known.Counted = c.waiter.Carried()
+		known.Unanswered, known.Lost, known.Continued = bytes.Clone(c.in.bytes()), c.replay.attempts, c.replay.sent100
 		all = append(all, known)
 	}
 	return all
+}
+
+// known is what is known of a client without a request.
+func (c *loopClient) known() Connection {
+	k := Connection{FD: c.fd, HeaderDue: c.header == headerDue}
+	if c.header == headerRead {
+		k.Source, k.Destination = c.remote, c.local
+	}
+	return k
 }
 
 // resume looks at everything that has happened since the loop was quiesced.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -191,4 +192,82 @@ func TestRecalledRequestsRememberTheirLosses(t *testing.T) {
 	c.want(502, "twice")
 	next.counted("all", func(c Counters) bool { return c.BadGateway == 1 })
 	r.over(c)
+}
+
+// yields calls Yield, which must return that many connections.
+func (r *harness) yields(n int) []Connection {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), never)
+	defer cancel()
+	all := r.server.Yield(ctx)
+	if len(all) != n || ctx.Err() != nil {
+		r.Fatalf("%d connections were given away, want %d; %v", len(all), n, ctx.Err())
+	}
+	return all
+}
+
+func TestIdleConnectionsAreGivenAwayAndBusyOnesWhenTheyAreIdle(t *testing.T) {
+	r := smallBufferRig(t)
+	answer := make(chan struct{})
+	app := r.newTestApp(gate.TargetOptions{}, func(c *appConn) {
+		<-answer
+		echo(c)
+	})
+	r.gate.Swap(app.Target)
+	idle, busy, partial := r.dial(), r.dial(), r.dial()
+	busy.get("/busy")
+	partial.say("GET /partial HTTP/1.1\nHost:")
+	for r.server.Counters().Requests != 2 || r.server.Counters().Connections != 3 {
+		runtime.Gosched()
+	}
+	next := smallBufferRig(t)
+	next.gate.Swap(next.newTestApp(gate.TargetOptions{}, echo).Target)
+	if err := next.server.Restore(r.yields(1)); err != nil {
+		t.Fatal(err)
+	}
+	idle.get("/idle").want(200, "GET /idle")
+
+	close(answer)
+	busy.want(200, "GET /busy")
+	partial.say(" shop.test\n\n").want(200, "GET /partial")
+	for got := 0; got < 2; {
+		given := r.server.Yield(t.Context())
+		if len(given) == 0 {
+			t.Fatalf("%d of 2 were given away", got)
+		}
+		got += len(given)
+		if err := next.server.Restore(given); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.yields(0) // none is left
+	for _, c := range []*testClient{idle, busy, partial} {
+		c.get("/after").want(200, "GET /after")
+		c.Close()
+	}
+	if c := next.server.Counters(); c.Requests != 4 || c.Answered != 4 {
+		t.Errorf("the next one has %+v", c)
+	}
+}
+
+func TestTheWaitForAConnectionToGiveAwayEnds(t *testing.T) {
+	r := smallBufferRig(t)
+	app := r.newTestApp(gate.TargetOptions{}, func(c *appConn) { <-t.Context().Done() })
+	r.gate.Swap(app.Target)
+	busy := r.dial().get("/busy")
+	for r.server.Counters().Requests != 1 {
+		runtime.Gosched()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	given := make(chan []Connection)
+	go func() { given <- r.server.Yield(ctx) }()
+	cancel()
+	if all := <-given; len(all) != 0 {
+		t.Errorf("%+v was given away", all)
+	}
+	go func() { given <- r.server.Yield(t.Context()) }()
+	busy.Close()
+	if all := <-given; len(all) != 0 {
+		t.Errorf("%+v was given away", all)
+	}
 }

@@ -418,18 +418,13 @@ func (l *eventLoop) addIdle(c *loopClient) {
 	if l.idleClients.Front() == &c.node {
 		l.schedule(l.app.settings.Load().IdleTimeout)
 	}
+	l.offerYield()
 }
 
 // disconnect closes the connection.
 func (c *loopClient) disconnect() {
 	l := c.loop
-	c.node.Remove()
-	if c.idleUpstream != nil {
-		c.idleUpstream.discard()
-	}
-	c.in.release()
-	c.releaseReplay()
-	c.releaseExchange()
+	c.release()
 	if c.fd >= 0 {
 		l.poller.Forget(c.fd)
 		if c.resetOnClose {
@@ -437,10 +432,34 @@ func (c *loopClient) disconnect() {
 		}
 		netpoll.Close(c.fd)
 	}
+	l.forget(c)
+}
+
+// giveAway makes the connection of an idle client that of the caller.
+func (c *loopClient) giveAway() {
+	c.release()
+	c.loop.poller.Remove(c.fd)
+	c.loop.forget(c)
+}
+
+// release gives up what a client has but its connection.
+func (c *loopClient) release() {
+	c.node.Remove()
+	if c.idleUpstream != nil {
+		c.idleUpstream.discard()
+	}
+	c.in.release()
+	c.releaseReplay()
+	c.releaseExchange()
+}
+
+// forget is called when a client is none of the loop's any more.
+func (l *eventLoop) forget(c *loopClient) {
 	c.state = stateClosed
 	l.clients.Add(-1)
 	l.app.limiter.Closed()
 	l.reportClosed()
+	l.offerYield()
 }
 
 // reportClosed wakes one Server.WaitIdle.

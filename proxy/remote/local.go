@@ -318,6 +318,16 @@ func (l *Local) Close() {
 	closing.Wait()
 }
 
+// Yield is for a relay whose place another one has taken: it gives away the idle connections of an app,
+// and waits until there is one. There are none when no connection is left, or ctx has ended. Their
+// descriptors are the caller's.
+func (l *Local) Yield(ctx context.Context, app AppID) []Connection {
+	if a := l.app(app); a != nil {
+		return a.server.Yield(ctx)
+	}
+	return nil
+}
+
 // Retire is for a relay whose place another one has taken. It finishes what is under way, tunnels
 // included, and returns when no connection is left, or ctx has ended. Sets and everything else that is
 // about its requests must reach it until then. Its doors must have been shut.

@@ -33,6 +33,8 @@ type SocketOptions struct {
 	Mode      fs.FileMode // of the socket; 0: 0600, or 0660 with a group
 	Name      string      // of the daemon, for the message when one already runs
 	Inherited *os.File    // listens there already, from the former program of this process; nil: none. The caller closes it
+	// Listens is called with each socket that listens from then on: the first one, and those of Rebind. nil: it is not.
+	Listens func(syscall.Conn) error
 }
 
 // Socket is a control socket that listens. A lock on a file beside it is held
@@ -82,9 +84,21 @@ func Listen(o SocketOptions) (*Socket, error) {
 	return s, nil
 }
 
-// open goes on with the inherited socket, or binds one. A socket whose file was removed is not
+// open has a socket listen.
+func (s *Socket) open() error {
+	if err := s.openListener(); err != nil || s.options.Listens == nil {
+		return err
+	}
+	err := s.options.Listens(s.listener)
+	if err != nil {
+		s.listener.Close()
+	}
+	return err
+}
+
+// openListener goes on with the inherited socket, or binds one. A socket whose file was removed is not
 // gone on with: no client can find it.
-func (s *Socket) open() (err error) {
+func (s *Socket) openListener() (err error) {
 	if inherited := s.options.Inherited; inherited != nil {
 		s.options.Inherited = nil
 		if info, err := os.Lstat(s.options.Path); err == nil && info.Mode().Type() == fs.ModeSocket {

@@ -52,7 +52,7 @@ func (k *Keeper) attach() (present *relayProcess) {
 			for _, d := range described.Doors {
 				p.Shut(context.Background(), d.Door)
 			}
-			k.drainFormer(p)
+			k.drainFormer(p, described)
 		default:
 			present, k.described = p, described
 			k.set(p, nil)
@@ -63,12 +63,16 @@ func (k *Keeper) attach() (present *relayProcess) {
 }
 
 // drainFormer has a relay of the former supervisor finish what it has.
-func (k *Keeper) drainFormer(p *relayProcess) {
+func (k *Keeper) drainFormer(p *relayProcess, has remote.Description) {
 	p.retired = true
 	k.mu.Lock()
 	k.draining = p
 	k.mu.Unlock()
-	k.running.Go(func() { k.drain(p) })
+	var apps []remote.AppID
+	for _, a := range has.Apps {
+		apps = append(apps, a.App)
+	}
+	k.running.Go(func() { k.drain(p, apps) })
 }
 
 // attachTo attaches to one relay. After an error its process has ended, and what was under way counts as

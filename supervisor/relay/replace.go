@@ -3,7 +3,12 @@ package relay
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tideover/proxy/awake"
 	"tideover/proxy/remote"
@@ -134,11 +139,18 @@ func (k *Keeper) retire(p *relayProcess) {
 	for number := range k.desired.doors {
 		p.Shut(context.Background(), number)
 	}
-	k.running.Go(func() { k.drain(p) })
+	apps := slices.Collect(maps.Keys(k.desired.sets))
+	k.running.Go(func() { k.drain(p, apps) })
 }
 
-// drain waits until a relay has no connection left, or is to end, and ends it.
-func (k *Keeper) drain(p *relayProcess) {
+// drain gives the connections of a relay to the present one, each when it is idle, and waits until it has
+// none left, or is to end, and ends it.
+func (k *Keeper) drain(p *relayProcess, apps []remote.AppID) {
+	var handing sync.WaitGroup
+	for _, app := range apps {
+		handing.Go(func() { k.handOn(p, app) })
+	}
+	handing.Wait()
 	p.Retire(p.draining)
 	p.hurry()
 	cause := p.Err()
@@ -146,6 +158,24 @@ func (k *Keeper) drain(p *relayProcess) {
 	lost := k.bookLost(p)
 	if cause != nil || lost > 0 {
 		k.options.Logger.Warn("replaced relay ended", "pid", p.process.Pid(), "outcome", p.process.Outcome().String(), "error", cause, "lost", lost)
+	}
+}
+
+// handOn gives the connections of an app to the present relay, until there are none or p is to end.
+func (k *Keeper) handOn(p *relayProcess, app remote.AppID) {
+	for {
+		all, err := p.Yield(p.draining, app)
+		if err != nil || len(all) == 0 {
+			return
+		}
+		next, err := k.await(p.draining)
+		if err != nil {
+			for _, c := range all {
+				unix.Close(c.FD)
+			}
+			return
+		}
+		_ = next.Admit(p.draining, remote.Admission{App: app, Connections: all}) // an error: they were idle, and are closed
 	}
 }
 

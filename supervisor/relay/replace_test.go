@@ -137,9 +137,9 @@ func TestAfterAPanicTheRelayIsReplacedAndLosesNoOtherConnection(t *testing.T) {
 		t.Errorf("the next relay has got %d requests", c.Requests)
 	}
 	websocket.echoes()
-	kept.ended() // it was idle
+	kept.ask("/", "", 200) // it was idle, and is the next one's now
 	id := remote.ID{App: 1, Generation: 1}
-	waitUntil(t, func() bool { return r.State(1).Connections == 2 && r.Clients().Open == 2 })
+	waitUntil(t, func() bool { return r.State(1).Connections == 3 && r.Clients().Open == 3 })
 	if u := r.Use(id); u.InFlight != 1 || u.Tunnels != 1 {
 		t.Errorf("%+v", u)
 	}
@@ -161,8 +161,10 @@ func TestAfterAPanicTheRelayIsReplacedAndLosesNoOtherConnection(t *testing.T) {
 	if former.lives() || r.log.has("replaced relay ended") {
 		t.Error("the former relay has not ended by itself")
 	}
-	r.want(9, 8, 1)
-	if got := r.Metrics(1).Client.Count(); got != 9 {
+	kept.ask("/", "", 200)
+	kept.Close()
+	r.want(11, 10, 1)
+	if got := r.Metrics(1).Client.Count(); got != 11 {
 		t.Errorf("the histogram has %d requests", got)
 	}
 	waitUntil(t, func() bool { return r.State(1).Connections == 0 && r.Clients().Open == 0 && r.Use(id) == remote.Use{} })

@@ -260,7 +260,17 @@ func (c *Client) Turn(ctx context.Context) error {
 }
 
 func (c *Client) Suspend(ctx context.Context, id remote.AppID) ([]remote.Connection, error) {
-	reply, err := c.channel.Call(ctx, channel.Call{Method: methodSuspend, Body: encode(app{id}),
+	return c.connections(ctx, methodSuspend, id)
+}
+
+// Yield is that of Process. Without an error none means that no connection is left.
+func (c *Client) Yield(ctx context.Context, id remote.AppID) ([]remote.Connection, error) {
+	return c.connections(ctx, methodYield, id)
+}
+
+// connections calls a method that returns connections, whose descriptors are the caller's.
+func (c *Client) connections(ctx context.Context, method uint16, id remote.AppID) ([]remote.Connection, error) {
+	reply, err := c.channel.Call(ctx, channel.Call{Method: method, Body: encode(app{id}),
 		AnswerBody: channel.MaxMessage, AnswerFiles: maxConnections})
 	if err != nil {
 		return nil, c.ended(err)

@@ -32,6 +32,7 @@ const (
 	methodConfigure
 	methodRetire
 	methodDescribe
+	methodYield
 )
 
 // Methods of the supervisor, called by the relay.
@@ -43,9 +44,9 @@ const (
 )
 
 const (
-	// maxFromRelay is how many bytes a message of the relay may have, but for what Suspend returns.
+	// maxFromRelay is how many bytes a message of the relay may have, but for what Suspend and Yield return.
 	maxFromRelay = 1 << 20
-	// maxConnections is how many connections a Suspend returns, and an Admit takes over, at most.
+	// maxConnections is how many connections a Suspend or Yield returns, and an Admit takes over, at most.
 	maxConnections = channel.MaxMessageFiles
 )
 
@@ -94,7 +95,7 @@ type yes struct {
 // none is an answer without content.
 type none struct{}
 
-// connections is the answer of Suspend.
+// connections is the answer of Suspend and Yield.
 type connections struct {
 	Connections []remote.Connection `json:"connections"`
 }

@@ -155,6 +155,14 @@ func (r *recorder) Suspend(_ context.Context, id remote.AppID) ([]remote.Connect
 	defer r.mu.Unlock()
 	return r.connections, nil
 }
+func (r *recorder) Yield(_ context.Context, id remote.AppID) []remote.Connection {
+	r.record(id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := r.connections
+	r.connections = nil
+	return all
+}
 func (r *recorder) Resume(_ context.Context, id remote.AppID) error {
 	r.record(id)
 	return nil

@@ -27,6 +27,9 @@ type Process interface {
 	// Retire finishes what is under way and returns when no connection is left. Another relay has
 	// taken the place of this one, whose doors have been shut.
 	Retire(ctx context.Context) error
+	// Yield gives away the idle connections of an app, and waits until there is one. None: no connection
+	// is left, or ctx has ended.
+	Yield(ctx context.Context, app remote.AppID) []remote.Connection
 	// Describe says what the relay has.
 	Describe(ctx context.Context) (remote.Description, error)
 	// TakenOver drops what a supervisor that has died was in the middle of.
@@ -258,6 +261,8 @@ func (s *server) wait(r *channel.Request) {
 		reply(r, func(ctx context.Context, _ none) (none, error) { return none{}, s.relay.Turn(ctx) })
 	case methodSuspend:
 		s.suspend(r)
+	case methodYield:
+		s.yield(r)
 	case methodAdmit:
 		reply(r, func(ctx context.Context, a remote.Admission) (none, error) { return none{}, s.admit(ctx, a, r.Files) })
 	default:
@@ -347,6 +352,16 @@ func (s *server) suspend(r *channel.Request) {
 	var fds []int
 	packed.Connections, fds = packConnections(all)
 	r.AnswerDescriptors(encode(packed), fds)
+}
+
+func (s *server) yield(r *channel.Request) {
+	var question app
+	if err := json.Unmarshal(r.Body, &question); err != nil {
+		r.Fail(codeMessage, err.Error())
+		return
+	}
+	packed, fds := packConnections(s.relay.Yield(r.Context(), question.App))
+	r.Answer(encode(connections{packed}), asFiles(fds)...)
 }
 
 func (s *server) admit(ctx context.Context, a remote.Admission, files []*os.File) (err error) {

@@ -135,9 +135,6 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer socket.Close()
-	if err := d.Supervision.keepControl(socket); err != nil {
-		return err
-	}
 	if d.admin, err = d.openAdmin(socketPath); err != nil {
 		return err
 	}
@@ -210,7 +207,7 @@ func (d *daemon) listen(path string) (*control.Socket, error) {
 	}
 	defer open.Close() // Listen takes a duplicate
 	socket, err := control.Listen(control.SocketOptions{
-		Path: path, Inherited: open, Group: d.Config.Daemon.SocketGroup, Mode: d.Config.Daemon.SocketMode,
+		Path: path, Inherited: open, Listens: d.Supervision.keepControl, Group: d.Config.Daemon.SocketGroup, Mode: d.Config.Daemon.SocketMode,
 		Name: cmp.Or(d.App, "this configuration"),
 	})
 	if err != nil {
