@@ -19,6 +19,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/scripts/testenv"
 )
 
 // listenAs opens addresses in a test program of another user and returns its pid. The program never accepts.
@@ -116,12 +118,11 @@ func duplicate(t *testing.T, a Address, pid int) []*Public {
 
 func freeAddress(t *testing.T) Address {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := testenv.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return Address{"tcp", l.Addr().String()}
+	return Address{"tcp", address}
 }
 
 // otherUser is another user than root, or else this one.

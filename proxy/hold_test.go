@@ -81,9 +81,7 @@ func TestHoldTimeout(t *testing.T) {
 	start := time.Now()
 	c := r.dial().get("/")
 	res := c.want(503, "held")
-	if age := time.Since(start); age < 300*time.Millisecond || age > 800*time.Millisecond {
-		t.Errorf("expired after %v", age)
-	}
+	between(t, start, 300*time.Millisecond, later)
 	if res.Header.Get("Retry-After") == "" || res.Close {
 		t.Errorf("headers %v, close %v", res.Header, res.Close)
 	}
@@ -109,9 +107,7 @@ func TestClientThatLeavesWhileHeldIsNeverForwarded(t *testing.T) {
 			start := time.Now()
 			leave(c)
 			r.held(0)
-			if d := time.Since(start); d > 100*time.Millisecond {
-				t.Errorf("noticed after %v", d)
-			}
+			between(t, start, 0, later)
 			r.gate.Swap(child.Target)
 			r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
 			if child.accepted.Load() != 0 {
@@ -136,9 +132,10 @@ func TestExpectIsAnsweredAtOnceAlsoWhenHeld(t *testing.T) {
 	child := r.newTestApp(gate.TargetOptions{}, echo)
 	c := r.dial().say("POST /up HTTP/1.1\nHost: shop.test\nExpect: 100-continue\nContent-Length: 4\n\n")
 	start := time.Now()
-	if line, err := c.in.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" || time.Since(start) > 200*time.Millisecond {
-		t.Fatalf("%q after %v: %v", line, time.Since(start), err)
+	if line, err := c.in.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" {
+		t.Fatalf("%q: %v", line, err)
 	}
+	between(t, start, 0, later)
 	c.in.ReadString('\n')
 	c.say("body")
 	r.held(1)

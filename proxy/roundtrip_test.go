@@ -75,32 +75,29 @@ func TestMarkerProvesThatTheAppNeverSawIt(t *testing.T) {
 }
 
 func TestSilentChildIsA504(t *testing.T) {
-	r := newHarness(t, patient, Settings{Timeout: 200 * time.Millisecond})
+	r := newHarness(t, patient, Settings{Timeout: shortly})
 	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, func(k *appConn) { k.request(); k.Read(make([]byte, 1)) }).Target)
 	start := time.Now()
 	r.dial().get("/").want(504, "in time")
-	if d := time.Since(start); d < 200*time.Millisecond || d > time.Second {
-		t.Errorf("after %v", d)
-	}
+	between(t, start, shortly, later)
 	r.counted("timed out", func(c Counters) bool { return c.TimedOut == 1 })
 }
 
 func TestClientThatLeavesWhileTheAppWorks(t *testing.T) {
 	r := newHarness(t, patient, Settings{})
-	cut := make(chan time.Time, 1)
+	cut := make(chan struct{}, 1)
 	child := r.newTestApp(gate.TargetOptions{}, func(k *appConn) {
 		k.request()
 		k.Read(make([]byte, 1))
-		cut <- time.Now()
+		cut <- struct{}{}
 	})
 	r.gate.Swap(child.Target)
 	c := r.dial().get("/")
 	r.eventually("in flight", func() bool { return child.InFlight() == 1 })
 	left := time.Now()
 	c.Close()
-	if d := (<-cut).Sub(left); d > 100*time.Millisecond {
-		t.Errorf("the app's connection was closed after %v", d)
-	}
+	<-cut
+	between(t, left, 0, later)
 	r.counted("left", func(c Counters) bool { return c.ClientLeft == 1 })
 	if err := child.Wait(t.Context()); err != nil {
 		t.Error(err)

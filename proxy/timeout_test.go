@@ -89,10 +89,10 @@ func TestSlowBodies(t *testing.T) {
 }
 
 func TestSteadyBodyMayTakeLong(t *testing.T) {
-	r := newHarness(t, patient, Settings{BodyTimeout: shortly, MinRate: 1})
+	r := newHarness(t, patient, Settings{BodyTimeout: 3 * shortly, MinRate: 1})
 	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
-	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 60\n\n")
-	c.drip(strings.Repeat("x", 60), 10*time.Millisecond)
+	c := r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 100\n\n")
+	c.drip(strings.Repeat("x", 100), 10*time.Millisecond)
 	c.want(200, "POST / xxx")
 }
 

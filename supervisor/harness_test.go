@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"tideover/scripts/testenv"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
@@ -314,12 +314,11 @@ func kill(t *testing.T, pid int, sig syscall.Signal) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := testenv.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // shortDir is a directory with a path short enough for a unix socket in it.

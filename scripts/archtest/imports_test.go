@@ -87,7 +87,7 @@ var walls = map[string][]string{
 }
 
 // testImports are the packages that every test of the product may import too.
-var testImports = []string{"scripts/httpgen"}
+var testImports = []string{"scripts/httpgen", "scripts/testenv"}
 
 // testWalls are the packages that the tests of a package may import too.
 var testWalls = map[string][]string{

@@ -369,6 +369,18 @@ func (s *fixture) counter(name string) int {
 	return value
 }
 
+// waitCounter waits until one of the daemon's counters is n: an ending is counted just after the
+// client, or the app, has noticed it.
+func (s *fixture) waitCounter(name string, n int) {
+	s.Helper()
+	s.must(testenv.Poll(s.timeout(10*time.Second), 20*time.Millisecond, func() error {
+		if now := s.counter(name); now != n {
+			return fmt.Errorf("%s=%d, want %d", name, now, n)
+		}
+		return nil
+	}))
+}
+
 // apache starts an Apache, the front-end of most rows.
 func apache(a testenv.Apache) frontStarter {
 	return func(r *testenv.Env, back testenv.Backend) (*testenv.FrontEnd, error) { return r.Apache(back, a) }

@@ -116,25 +116,22 @@ func TestHistoryIsWhatClientsHaveSeen(t *testing.T) {
 	s.killMaster()
 	tally := s.finish()
 
-	records := s.history()
-	var told []string
+	want := []string{"daemon", "start", "reload ok", "restart ok", "hold", "release", "reload kept old", "crash", "start"}
+	var records []record
+	s.must(testenv.Poll(s.timeout(10*time.Second), 50*time.Millisecond, func() error {
+		records = s.history()
+		if told := whatHappened(records); !slices.Equal(told, want) {
+			return fmt.Errorf("the history tells %q, want %q", told, want)
+		}
+		return nil
+	}))
 	for _, rec := range records {
 		if rec.Requests.Lost != 0 {
 			s.Errorf("record %d: %d requests lost, and the clients lost %d", rec.ID, rec.Requests.Lost, tally.Lost())
 		}
-		switch rec.Kind {
-		case "begun", "drained":
-		case "operation":
-			told = append(told, rec.Verb+" "+rec.Result)
-		default:
-			told = append(told, rec.Kind)
-		}
-	}
-	if want := []string{"daemon", "start", "reload ok", "restart ok", "hold", "release", "reload kept old", "crash", "start"}; !slices.Equal(told, want) {
-		s.Errorf("the history tells %q, want %q", told, want)
 	}
 	s.compare(records, seen)
-	s.watched(watcher.Output, records)
+	s.watched(watcher.Output)
 
 	s.must(install(r, binary))
 	s.must(s.daemon.Signal(syscall.SIGUSR2))
@@ -144,9 +141,23 @@ func TestHistoryIsWhatClientsHaveSeen(t *testing.T) {
 	s.must(s.daemon.StartAgain())
 	s.waitRelease(30*time.Second, s.app.Release().Number)
 	s.stillTells(records, "kill -9")
-	s.watched(watcher.Output, s.history())
+	s.watched(watcher.Output)
 	s.addNumbers("records=%d", len(records))
 	s.shutdown()
+}
+
+// whatHappened are the records in words, without the begin and the drain of operations.
+func whatHappened(records []record) (told []string) {
+	for _, rec := range records {
+		switch rec.Kind {
+		case "begun", "drained":
+		case "operation":
+			told = append(told, rec.Verb+" "+rec.Result)
+		default:
+			told = append(told, rec.Kind)
+		}
+	}
+	return told
 }
 
 // compare holds the records against the log of the clients.
@@ -225,13 +236,13 @@ func (s *fixture) stillTells(records []record, what string) {
 	}
 }
 
-// watched fails the row unless events -f prints these records and no other.
-func (s *fixture) watched(path string, records []record) {
+// watched fails the row unless events -f prints the records of the history and no other.
+func (s *fixture) watched(path string) {
 	s.Helper()
 	s.must(testenv.Poll(s.timeout(10*time.Second), 50*time.Millisecond, func() error {
 		text, err := os.ReadFile(path)
-		if err == nil && string(text) != texts(records) {
-			err = fmt.Errorf("events -f has printed\n%s\nand the history is\n%s", text, texts(records))
+		if records := texts(s.history()); err == nil && string(text) != records {
+			err = fmt.Errorf("events -f has printed\n%s\nand the history is\n%s", text, records)
 		}
 		return err
 	}))

@@ -55,7 +55,8 @@ func TestManyIdleConnectionsLeaveDescriptors(t *testing.T) {
 	s.upgrade(installed)
 	s.reload()
 	s.checkDescriptors(descriptors)
-	if lines := strings.Count(s.daemon.Tail(100_000), "connection limit reached"); lines == 0 || lines > 20 {
+	s.checkLogged(s.daemon, "connection limit reached")
+	if lines := strings.Count(s.daemon.Tail(100_000), "connection limit reached"); lines > 20 {
 		s.Errorf("%d lines of the log say that the limit is reached", lines)
 	}
 	s.finish()

@@ -68,6 +68,20 @@ func (r *row) timeout(d time.Duration) context.Context {
 	return ctx
 }
 
+// checkLogged waits for a text in the log of a daemon, which gets its lines a moment after what they
+// tell: those of the relay come by way of the supervisor. It fails the row without one.
+func (r *row) checkLogged(daemon *testenv.Tideover, text string) {
+	r.Helper()
+	if err := testenv.Poll(r.timeout(10*time.Second), 20*time.Millisecond, func() error {
+		if !strings.Contains(daemon.Tail(100_000), text) {
+			return fmt.Errorf("the log does not say %q", text)
+		}
+		return nil
+	}); err != nil {
+		r.Errorf("%v: %s", err, daemon.Tail(20))
+	}
+}
+
 // checkNothingLost fails the row when a request got no complete right answer.
 func (r *row) checkNothingLost(t loadgen.Tally) {
 	r.Helper()

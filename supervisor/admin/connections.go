@@ -25,6 +25,8 @@ type connections struct {
 	mu      sync.Mutex // guards the fields below
 	open    map[*connection]bool
 	waiting *list.List // of *connection: no request of it is being answered; the longest first
+
+	freed chan struct{} // of capacity 1: a connection began to wait or was closed
 }
 
 // errReplaced ends http.Server.Serve, which would go on after a temporary error.
@@ -37,7 +39,7 @@ type connection struct {
 }
 
 func newConnections(l net.Listener) *connections {
-	return &connections{Listener: l, open: map[*connection]bool{}, waiting: list.New()}
+	return &connections{Listener: l, open: map[*connection]bool{}, waiting: list.New(), freed: make(chan struct{}, 1)}
 }
 
 // Accept returns the next connection, and closes another one if there are too many. While
@@ -57,10 +59,12 @@ func (c *connections) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if accepted := c.add(conn); accepted != nil {
-			return accepted, nil
+		accepted := c.add(conn)
+		for accepted == nil {
+			<-c.freed
+			accepted = c.add(conn)
 		}
-		conn.Close()
+		return accepted, nil
 	}
 }
 
@@ -93,6 +97,15 @@ func (c *connections) removeLocked(conn *connection) {
 		c.waiting.Remove(conn.place)
 		conn.place = nil
 	}
+	c.notify()
+}
+
+// notify has an Accept that waits for room look again.
+func (c *connections) notify() {
+	select {
+	case c.freed <- struct{}{}:
+	default:
+	}
 }
 
 // Close closes the connection and gives its place back.
@@ -120,6 +133,7 @@ func (c *connection) setWaiting(waits bool) {
 	case !c.all.open[c]:
 	case waits && c.place == nil:
 		c.place = c.all.waiting.PushBack(c)
+		c.all.notify()
 	case !waits && c.place != nil:
 		c.all.waiting.Remove(c.place)
 		c.place = nil
