@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"tideover/proxy/remote"
@@ -143,8 +144,8 @@ func (a *App) reportInterrupted(restored *handoff.RestoredApp) {
 }
 
 // dropUnknown gives up what the relay has of apps that do not exist any more, and the doors of the
-// former supervisor: those of this one are open.
-func (s *Supervisor) dropUnknown() {
+// former supervisor: those of this one are open. What takes longer goes on in the group.
+func (s *Supervisor) dropUnknown(group *sync.WaitGroup) {
 	left := s.options.Handoff
 	if left == nil || left.Restoration == nil || left.Restoration.Relay == nil {
 		return
@@ -158,7 +159,7 @@ func (s *Supervisor) dropUnknown() {
 		unknown = append(unknown, s.registry.restored[name].Record.ID)
 	}
 	for _, app := range unknown {
-		go func() { _, _ = s.shared.relay.Remove(ctx, app) }() // ends within 5 s
+		group.Go(func() { _, _ = s.shared.relay.Remove(ctx, app) }) // ends within 5 s
 	}
 }
 

@@ -337,7 +337,8 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		s.registry.start(e, dependencies)
 	}
 	s.registry.changing.Unlock()
-	s.dropUnknown()
+	var unknown sync.WaitGroup
+	s.dropUnknown(&unknown)
 	if left := s.options.Handoff; left != nil && left.Restoration != nil && s.options.Restored != nil {
 		s.options.Restored()
 	}
@@ -345,6 +346,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	<-s.leaving.Done()
 	s.journalDaemon()
 	s.removals.close()
+	unknown.Wait()
 	s.options.Logger.Info("shutdown started")
 	s.recordDaemon("stopping")
 	count := s.countShutdown()
