@@ -108,7 +108,8 @@ func (s *fixture) shutdownTraced() {
 	}))
 }
 
-// checkBodies sends uploads and downloads for a time, and compares every byte.
+// checkBodies sends uploads and downloads for a time, at least two by each client, and compares every
+// byte.
 func (s *fixture) checkBodies(d time.Duration) {
 	s.Helper()
 	var all sync.WaitGroup
@@ -116,7 +117,7 @@ func (s *fixture) checkBodies(d time.Duration) {
 	until := time.Now().Add(d)
 	repeat := func(n *atomic.Int64, exchange func() error) {
 		all.Go(func() {
-			for time.Now().Before(until) {
+			for i := 0; i < 2 || time.Now().Before(until); i++ { // on a slow machine it takes longer
 				n.Add(1)
 				if err := exchange(); err != nil && failures.Add(1) < 5 {
 					s.Error(err)
@@ -130,9 +131,6 @@ func (s *fixture) checkBodies(d time.Duration) {
 	}
 	all.Wait()
 	s.addNumbers("uploads=%d downloads=%d failed=%d", uploads.Load(), downloads.Load(), failures.Load())
-	if uploads.Load() < 12 || downloads.Load() < 12 {
-		s.Error("too few to say anything")
-	}
 }
 
 // uploadSlowly sends a body of n bytes, at 10 MB a second.
