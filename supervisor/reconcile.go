@@ -73,6 +73,7 @@ func (s *Supervisor) apply(ctx context.Context, r api.ApplyRequest, progress fun
 		err := c.carryOutAll()
 		if err == nil && c.only == nil {
 			s.shared.source.inForce.Store(file)
+			s.turns.wake()
 		}
 		s.applying.Store(nil)
 		s.journalDaemon()

@@ -34,7 +34,10 @@ func (s *Supervisor) Status(selectors ...string) (api.Status, error) {
 	}
 	clients := s.shared.relay.Clients()
 	st.Connections, st.ConnectionLimit = clients.Open, clients.Limit
-	st.ShuttingDown = isClosed(s.ShuttingDown())
+	if f := s.Fleet(); f != nil {
+		st.Fleet = f.Group
+	}
+	st.Turns, st.ShuttingDown = s.turns.status(), isClosed(s.ShuttingDown())
 	return st, nil
 }
 

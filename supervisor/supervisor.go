@@ -108,6 +108,7 @@ type Supervisor struct {
 	reports  *gunicorn.Cache
 	usage    usage
 	removals removals
+	turns    *turns
 
 	journaling sync.Mutex                        // held by journalDaemon
 	applying   atomic.Pointer[handoff.Operation] // nil: no configuration is being applied
@@ -137,7 +138,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		o.Logger.Error("state file damaged", "error", damaged, "hint", "it was renamed to *.damaged; stopped apps start again")
 	}
 	records := history.Open(history.Options{Path: filepath.Join(o.StateDir, o.Name+".history"), Logger: o.Logger})
-	s := &Supervisor{options: o, began: time.Now(), reading: make(chan struct{}, 1), reports: gunicorn.NewCache(o.Handoff.GunicornReports())}
+	s := &Supervisor{options: o, began: time.Now(), reading: make(chan struct{}, 1), reports: gunicorn.NewCache(o.Handoff.GunicornReports()), turns: newTurns()}
 	relay := o.Relay
 	if relay == nil {
 		relay = remote.NewLocal(remote.LocalOptions{Logger: o.Logger, Limiter: newLimiter(f, o.Logger),
@@ -439,6 +440,16 @@ func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Ph
 		about = append(about, "command", strings.Join(r.Command, " "))
 	}
 	s.options.Logger.Info("operation requested", about...)
+	if s.takesTurns(r) {
+		if r.NoWait { // it is carried out although the caller leaves, and the turn lasts until then
+			ctx = s.leaving
+		}
+		end, refused := s.awaitTurn(ctx, t, progress)
+		if refused != nil {
+			return *refused
+		}
+		defer end()
+	}
 	if !a.do(ctx, func() { a.queue.add(t) }) {
 		return t.refused(api.ExitNotRunning, "tideover is shutting down")
 	}

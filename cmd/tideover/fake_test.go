@@ -166,6 +166,10 @@ func (d *fakeDaemon) History(_ context.Context, q api.HistoryQuery, yield func(a
 func (d *fakeDaemon) Listen(context.Context, api.ListenRequest) error { return nil }
 func (d *fakeDaemon) Unlisten(string, bool) error                     { return nil }
 
+func (d *fakeDaemon) Turn(context.Context) error { return nil }
+func (d *fakeDaemon) SetFleet(api.Fleet)         {}
+func (d *fakeDaemon) Fleet() *api.Fleet          { return nil }
+
 func (d *fakeDaemon) Shutdown(fast bool) {
 	d.note("shutdown")
 	d.stop()

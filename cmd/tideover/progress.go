@@ -90,7 +90,7 @@ func (l *logProgress) tick(now time.Time) {
 	if l.current.Name == "" || l.current.Result != "" {
 		return
 	}
-	l.write("waiting", now.Sub(l.began).Round(time.Second), nil)
+	l.write("waiting", now.Sub(l.began).Round(time.Second), l.current.Attrs)
 }
 
 func (l *logProgress) write(result string, took time.Duration, attrs []api.Attr) {

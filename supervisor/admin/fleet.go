@@ -284,6 +284,6 @@ func newMember(f Fleet, client *control.Client, d *dialer) (*member.Member, erro
 	if err != nil {
 		return nil, err
 	}
-	return member.New(member.Options{Store: store, Apps: client, Host: f.Host, Process: fmt.Sprintf("%d.%d", os.Getpid(), time.Now().UnixNano()), Wait: f.Wait,
+	return member.New(member.Options{Store: store, Apps: client, Group: f.Group, Host: f.Host, Process: fmt.Sprintf("%d.%d", os.Getpid(), time.Now().UnixNano()), Wait: f.Wait,
 		Log: func(e member.Event) { d.daemon.send(memberMessage{Event: &e}, nil) }}), nil
 }

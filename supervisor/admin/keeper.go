@@ -122,7 +122,7 @@ func (a Addresses) equal(b Addresses) bool { return reflect.DeepEqual(a, b) }
 
 // needed is what the process may ask of the supervisor.
 func (a Addresses) needed() control.Rights {
-	r := control.Rights{Access: control.Look, Token: a.PageToken, Commands: a.Fleet.Commands}
+	r := control.Rights{Access: control.Look, Token: a.PageToken, Fleet: a.Fleet.on(), Commands: a.Fleet.Commands}
 	switch {
 	case a.Socket != "", a.HTTP != "" && a.Supervisor.User != "":
 		r.Access = control.Drive

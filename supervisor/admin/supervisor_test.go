@@ -120,7 +120,7 @@ func TestTheProcessMayNoMoreThanItsAddressesNeed(t *testing.T) {
 		control.Drive:   {{HTTP: ":1", Supervisor: with}, {Socket: "/a"}, {Socket: "/a", HTTP: ":1"}},
 	} {
 		for _, a := range all {
-			if got := a.needed(); got != (control.Rights{Access: want}) {
+			if got := a.needed(); got != (control.Rights{Access: want, Fleet: a.Fleet.on()}) {
 				t.Errorf("%+v: %v, want %v", a, got, want)
 			}
 		}

@@ -47,6 +47,8 @@ type Request struct {
 	Cause    string `json:"-"`           // why the daemon itself asks for it, in words
 	// Withdrawn is closed when an attached request is withdrawn; nil: it is not attached.
 	Withdrawn <-chan struct{} `json:"-"`
+	// InTurn says that the request is a part of a turn of this host in its fleet, and waits for none.
+	InTurn bool `json:"-"`
 }
 
 // GivenUp is the word of Result.Result for an operation whose request was withdrawn in time: nothing

@@ -36,6 +36,9 @@ type Status struct {
 	// none. Only with apps asked for by name.
 	ConfigChanged string `json:"config_changed,omitempty"`
 
+	Fleet string `json:"fleet,omitempty"` // the group of hosts with which this one takes turns; empty: none
+	Turns *Turns `json:"turns,omitempty"` // reloads that take turns with other hosts (fleet.local); nil: none
+
 	ShuttingDown bool `json:"shutting_down,omitempty"` // the daemon is to end; readiness says no
 }
 

@@ -21,7 +21,16 @@ type Fleet struct {
 	PasswordFile string
 	Wait         time.Duration // for a host that is away, before the rollout halts
 	AllowCommand bool          // a rollout may carry a command
+	Local        LocalReload
 }
+
+// LocalReload is whether a reload that this host is asked for takes a turn.
+type LocalReload string
+
+const (
+	LocalNow   LocalReload = "now"
+	LocalQueue LocalReload = "queue"
+)
 
 // On reports whether there is a fleet.
 func (f *Fleet) On() bool { return len(f.Etcd) > 0 }
@@ -51,6 +60,9 @@ var fleetKeys = []Key{
 		"file with the password of that user"),
 	fleet("wait", positive(duration), `"5m"`, func(f *Fleet) *time.Duration { return &f.Wait },
 		"how long a rollout waits for a host that is away before this host halts it"),
+	fleet("local", oneOf(LocalNow, LocalQueue), `"now"`, func(f *Fleet) *LocalReload { return &f.Local },
+		"whether `tideover reload` on this host, or another reload that somebody asks for, takes a turn as in a rollout").
+		values("begins at once, as if there were no fleet", "waits until no other host is in its turn, also while etcd is away; `restart` and `rollback` do not wait"),
 	fleet("allow_command", boolean, `false`, func(f *Fleet) *bool { return &f.AllowCommand },
 		"whether `tideover rollout APP -- COMMAND` may run its command here, as the app's user, before the reload: who may write the keys of the group in etcd may then run anything as the users of the apps"),
 }

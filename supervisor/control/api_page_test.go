@@ -57,6 +57,9 @@ var routePages = map[string]routePage{
 	"/v1/add-group":    {"Makes the apps of one group what the configuration file says, and starts them.", groupRequest{}, nil, false, `-d '{"group":"shop"}' http://t/v1/add-group`},
 	"/v1/remove-group": {"Takes the apps of a group away, which must be stopped; their public sockets are kept for hold.timeout.", groupRequest{}, nil, false, `-d '{"group":"shop"}' http://t/v1/remove-group`},
 	"/v1/renew":        {"Begins to apply the configuration and to reload every app, as SIGHUP.", struct{}{}, nil, false, `-d '{}' http://t/v1/renew`},
+	"/v1/fleet":        {"What this host knows of the other hosts with which it takes turns.", nil, api.Fleet{}, false, "http://t/v1/fleet"},
+	"/v1/fleet-report": {"Says that.", api.Fleet{}, nil, false, `-d '{"group":"shop","host":"web1","hosts":[],"members":0}' http://t/v1/fleet-report`},
+	"/v1/turn":         {"Lets the reloads begin that wait for a turn of this host (`fleet.local`), and answers when they have ended.", struct{}{}, nil, false, `-d '{}' http://t/v1/turn`},
 	"/v1/shutdown":     {"Drains, stops all apps, and ends the daemon.", shutdownRequest{}, nil, true, `-d '{}' http://t/v1/shutdown`},
 }
 
@@ -66,7 +69,7 @@ HTTP/1.1 and JSON on the control socket of a daemon: ` + "`/run/tideover/control
 ` + "`NAME.sock`" + ` beside it for ` + "`tideover run -- COMMAND`" + `. There is no TCP. The daemon asks the kernel which user has connected (SO_PEERCRED): root and
 the daemon's own user may use every path (*admin*), members of ` + "`daemon.socket_group`" + ` those marked *operator*,
 *reader* or *viewer*. The admin process is a viewer; where it answers clients of supervisord it is a reader, or a *supervisor*, which may use all but *admin*. A request
-of the page on ` + "`" + `daemon.admin` + "`" + ` that shows the token of ` + "`" + `[daemon.admin_auth]` + "`" + ` may use those marked *page*. A connection has one request.
+of the page on ` + "`" + `daemon.admin` + "`" + ` that shows the token of ` + "`" + `[daemon.admin_auth]` + "`" + ` may use those marked *page*, and the process itself those marked *member* where there is a fleet. A connection has one request.
 
 Version 1, as the paths say: keys may be added, and none is changed or removed. Unknown keys of a request are errors. Durations are seconds, times are RFC 3339.
 
@@ -97,6 +100,9 @@ func TestAPIPage(t *testing.T) {
 		role := map[role]string{roleViewer: "viewer", roleReader: "reader", roleOperator: "operator", roleSupervisor: "supervisor", roleAdmin: "admin"}[r.minRole]
 		if r.marks&forPage != 0 {
 			role += ", page"
+		}
+		if r.marks&ofMember != 0 {
+			role = "member"
 		}
 		fmt.Fprintf(p, "| `%s %s` | %s | %s | %s |\n", r.method, r.path, role, answerOf(page), page.about)
 	}

@@ -55,6 +55,9 @@ func (c *call) authorize(r route) *api.Error {
 	if shown := c.request.Header.Get("Authorization"); shown != "" && c.viewer != nil {
 		return c.authorizeByToken(r, shown)
 	}
+	if r.marks&ofMember != 0 && !c.isMember() {
+		return errorf(api.ExitDenied, "", "%s is for the process that takes turns in a fleet", r.path)
+	}
 	if c.role >= r.minRole {
 		return nil
 	}
@@ -80,6 +83,9 @@ func (c *call) authorizeByToken(r route, shown string) *api.Error {
 	c.role = max(c.role, r.minRole)
 	return nil
 }
+
+// isMember reports whether the request is of the process that takes this host's turns in its fleet.
+func (c *call) isMember() bool { return c.viewer != nil && c.page == nil && c.viewer.rights.Fleet }
 
 // bearer is what is before the token in the field Authorization.
 const bearer = "Bearer "

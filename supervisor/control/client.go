@@ -316,6 +316,23 @@ func (c *Client) read(ctx context.Context, path string, query any, yield func(ev
 	}
 }
 
+// Fleet returns what the host knows of its fleet.
+func (c *Client) Fleet(ctx context.Context) (api.Fleet, error) {
+	var f api.Fleet
+	err := c.unary(ctx, http.MethodGet, "/v1/fleet", nil, &f)
+	return f, err
+}
+
+// SetFleet says what is known of the fleet.
+func (c *Client) SetFleet(ctx context.Context, f api.Fleet) error {
+	return c.unary(ctx, http.MethodPost, "/v1/fleet-report", f, &struct{}{})
+}
+
+// Turn lets the reloads begin that wait for a turn of this host, and returns when they have ended.
+func (c *Client) Turn(ctx context.Context) error {
+	return c.unary(ctx, http.MethodPost, "/v1/turn", struct{}{}, &struct{}{})
+}
+
 // Shutdown ends the daemon: after the drain, or at once when fast. It returns when
 // every app is stopped.
 func (c *Client) Shutdown(ctx context.Context, fast bool) error {

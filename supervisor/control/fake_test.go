@@ -103,6 +103,15 @@ func (d *fakeBackend) Hold(_ context.Context, app string, r api.HoldRequest) (Ho
 	return d.hold, nil
 }
 
+func (d *fakeBackend) Turn(context.Context) error {
+	d.note("turn")
+	return nil
+}
+
+func (d *fakeBackend) SetFleet(f api.Fleet) { d.note("fleet " + f.Group) }
+
+func (d *fakeBackend) Fleet() *api.Fleet { return &api.Fleet{Group: "shop", Hosts: []api.FleetHost{}} }
+
 func (d *fakeBackend) Drain(app string, r api.DrainRequest) (api.DrainReport, error) {
 	return api.DrainReport{App: app, For: r.For.Seconds()}, nil
 }

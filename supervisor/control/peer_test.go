@@ -236,8 +236,9 @@ func TestRolesOfRoutes(t *testing.T) {
 		"/v1/signal": roleSupervisor, "/v1/clear-log": roleSupervisor, "/v1/reread": roleSupervisor, "/v1/add-group": roleSupervisor,
 		"/v1/remove-group": roleSupervisor, "/v1/renew": roleSupervisor, "/v1/shutdown": roleSupervisor,
 		"/v1/listen": roleAdmin, "/v1/unlisten": roleAdmin,
+		"/v1/fleet": roleViewer, "/v1/fleet-report": roleOperator, "/v1/turn": roleOperator,
 	}
-	looks := []string{"/v1/status", "/metrics", "/v1/check", "/v1/logs", "/v1/history", "/v1/log-text", "/v1/programs", "/v1/reread"}
+	looks := []string{"/v1/status", "/metrics", "/v1/check", "/v1/logs", "/v1/history", "/v1/log-text", "/v1/programs", "/v1/reread", "/v1/fleet", "/v1/fleet-report"}
 	page := []string{"/v1/logs", "/v1/reload", "/v1/restart", "/v1/start", "/v1/stop", "/v1/hold", "/v1/release", "/v1/drain", "/v1/undrain"}
 	for _, r := range routes() {
 		if r.minRole != lowest[r.path] {

@@ -23,9 +23,10 @@ type route struct {
 type marks int
 
 const (
-	changes marks = 1 << iota // it changes something, and is logged
-	forPage                   // also for a request of the page that shows its user's token
-	reads   marks = 0
+	changes  marks = 1 << iota // it changes something, and is logged
+	forPage                    // also for a request of the page that shows its user's token
+	ofMember                   // only for the process that takes this host's turns in its fleet
+	reads    marks = 0
 )
 
 // routes is every path, and the role it needs.
@@ -56,6 +57,9 @@ func routes() []route {
 		{"POST", "/v1/add-group", roleSupervisor, changes, handleGroup(Backend.AddGroup)},
 		{"POST", "/v1/remove-group", roleSupervisor, changes, handleGroup(Backend.RemoveGroup)},
 		{"POST", "/v1/renew", roleSupervisor, changes, handleRenew},
+		{"GET", "/v1/fleet", roleViewer, reads, handleFleet},
+		{"POST", "/v1/fleet-report", roleOperator, reads | ofMember, handleSetFleet},
+		{"POST", "/v1/turn", roleOperator, changes | ofMember, handleTurn},
 		{"POST", "/v1/shutdown", roleSupervisor, changes, handleShutdown},
 	}
 }
@@ -110,7 +114,7 @@ func handleOperation(verb api.Verb) func(*call) error {
 		} else if err := c.expectEOF(); err != nil {
 			return err
 		}
-		r.Verb, r.By = verb, c.caller()
+		r.Verb, r.By, r.InTurn = verb, c.caller(), r.Attached && c.isMember()
 		result := c.server.backend.Do(c.ctx, r, func(p api.Phase) {
 			c.sendEvent(event{Phase: newPhaseEvent(p)}) // fails when the client has left; then c.ctx has ended, too
 		})
@@ -123,7 +127,7 @@ func handleOperation(verb api.Verb) func(*call) error {
 // process, for a rollout, and the configuration allows it.
 func (c *call) mayCommand(verb api.Verb) error {
 	switch {
-	case c.viewer == nil || c.page != nil || verb != api.Reload:
+	case !c.isMember() || verb != api.Reload:
 		return errorf(api.ExitDenied, "hooks.before_start runs one at each start", "only a reload of a rollout has a command")
 	case !c.viewer.rights.Commands:
 		return errorf(api.ExitDenied, "hooks.before_start runs one without that", "the rollout carries a command, and fleet.allow_command of this host is not true")
@@ -373,6 +377,34 @@ func handleRenew(c *call) error {
 		return err
 	}
 	c.server.backend.Renew(c.caller())
+	return c.reply(struct{}{})
+}
+
+func handleFleet(c *call) error {
+	f := c.server.backend.Fleet()
+	if f == nil {
+		return errorf(api.ExitNotRunning, "[fleet] in the configuration makes it a member of one", "this host is in no fleet, or nothing is known of it yet")
+	}
+	return c.reply(f)
+}
+
+func handleSetFleet(c *call) error {
+	var f api.Fleet
+	if err := c.decodeAll(&f); err != nil {
+		return err
+	}
+	c.server.backend.SetFleet(f)
+	return c.reply(struct{}{})
+}
+
+// handleTurn is a turn of this host: the reloads that wait for it begin, and it lasts until they have ended.
+func handleTurn(c *call) error {
+	if err := c.decodeAll(&struct{}{}); err != nil {
+		return err
+	}
+	if err := c.server.backend.Turn(c.ctx); err != nil {
+		return err
+	}
 	return c.reply(struct{}{})
 }
 

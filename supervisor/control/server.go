@@ -46,6 +46,9 @@ type Backend interface {
 	Listen(ctx context.Context, r api.ListenRequest) error
 	Unlisten(app string, pathOnly bool) error
 	Shutdown(fast bool)
+	Turn(ctx context.Context) error
+	SetFleet(api.Fleet)
+	Fleet() *api.Fleet
 }
 
 // Hold is a hold that has begun.

@@ -26,6 +26,8 @@ func (a Access) role() role { return []role{roleViewer, roleReader, roleOperator
 // Rights are those of such a process.
 type Rights struct {
 	Access Access
+	// Fleet is for the process that takes this host's turns in its fleet.
+	Fleet bool
 	// Commands permits reloads with a command, for a rollout of a fleet.
 	Commands bool
 	// Token is that of the user of the page: a request that shows it may use the paths that are marked

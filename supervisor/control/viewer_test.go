@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -82,8 +83,8 @@ func TestACommandComesFromAProcessOfTheDaemonThatMay(t *testing.T) {
 	fake := newFake("shop")
 	socket := serve(t, fake, SocketOptions{})
 	close(fake.finish)
-	member, _, _ := startWithRights(t, fake, Rights{Access: Operate})
-	page, _, _ := startWithRights(t, fake, Rights{Access: Operate, Commands: true, Token: pageToken})
+	member, _, _ := startWithRights(t, fake, Rights{Access: Operate, Fleet: true})
+	page, _, _ := startWithRights(t, fake, Rights{Access: Operate, Fleet: true, Commands: true, Token: pageToken})
 	for name, client := range map[string]*Client{"a peer of the socket": NewClient(socket.Path()), "a member that may not": member, "the page": page.ForPage(pageToken, "192.0.2.1")} {
 		_, err := client.Do(t.Context(), api.Request{Verb: api.Reload, App: "shop", Command: []string{"id"}}, nil)
 		var e *api.Error
@@ -96,6 +97,29 @@ func TestACommandComesFromAProcessOfTheDaemonThatMay(t *testing.T) {
 	}
 	if _, err := page.Do(t.Context(), api.Request{Verb: api.Reload, App: "shop", Command: []string{"id"}}, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTurnsAreOfTheProcessThatTakesThem(t *testing.T) {
+	fake := newFake("shop")
+	member, _, _ := startWithRights(t, fake, Rights{Access: Operate, Fleet: true, Token: pageToken})
+	other, _, _ := startWithRights(t, fake, Rights{Access: Drive})
+	for name, client := range map[string]*Client{"another process": other, "the page": member.ForPage(pageToken, "192.0.2.1"), "a peer of the socket": NewClient(serve(t, fake, SocketOptions{}).Path())} {
+		for what, err := range map[string]error{"turn": client.Turn(t.Context()), "fleet": client.SetFleet(t.Context(), api.Fleet{})} {
+			var e *api.Error
+			if !errors.As(err, &e) || e.Exit != api.ExitDenied {
+				t.Errorf("%s, %s: %v", name, what, err)
+			}
+		}
+	}
+	if err := errors.Join(member.SetFleet(t.Context(), api.Fleet{Group: "shop"}), member.Turn(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if f, err := other.Fleet(t.Context()); err != nil || f.Group != "shop" {
+		t.Errorf("%+v %v", f, err)
+	}
+	if asked := fake.notes(); !slices.Equal(asked, []string{"fleet shop", "turn"}) {
+		t.Errorf("%q", asked)
 	}
 }
 

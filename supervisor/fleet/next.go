@@ -24,6 +24,9 @@ type Turn struct {
 	Begun   int64
 }
 
+// Local reports whether the turn is for a reload of the host's own.
+func (t Turn) Local() bool { return t.ID == localTurns }
+
 // Kind is what a Step is for.
 type Kind int
 

@@ -177,6 +177,32 @@ func (v *View) before(host string, enough int) int {
 	return n
 }
 
+// Behind are the other hosts for which a host waits that queues for a turn: those in their turn, those
+// that have begun one and are not there, and those before it in the queue.
+func (v *View) Behind(host string) (turning, gone, queued []string) {
+	for t := range v.open {
+		_, here := v.slots[t.host]
+		switch {
+		case t.host == host:
+		case here:
+			turning = append(turning, t.host)
+		default:
+			gone = append(gone, t.host)
+		}
+	}
+	for _, other := range v.queue {
+		if other == host {
+			break
+		}
+		if !slices.Contains(turning, other) {
+			queued = append(queued, other)
+		}
+	}
+	slices.Sort(turning)
+	slices.Sort(gone)
+	return slices.Compact(turning), slices.Compact(gone), queued
+}
+
 // halt is that of the attempt under way; nil: none.
 func (v *View) halt() *Halt {
 	if v.wish == nil {

@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"net/http"
 	"time"
+
+	"tideover/supervisor/api"
 )
 
 //go:embed static
@@ -14,7 +16,7 @@ var static embed.FS
 
 // index is the page as it is without the script.
 var index = template.Must(template.New("index.html").Funcs(template.FuncMap{
-	"seconds": seconds, "bytes": sizeText, "share": shareText, "latency": latencyText, "busy": busyText, "mark": markText, "since": sinceText,
+	"seconds": seconds, "bytes": sizeText, "share": shareText, "latency": latencyText, "busy": busyText, "mark": markText, "since": sinceText, "rollout": rolloutText, "turn": turnText,
 }).ParseFS(static, "static/index.html"))
 
 // assets are the other files, and their types.
@@ -52,11 +54,12 @@ type view struct {
 	Now     time.Time
 	Rows    []*row
 	Entries []*entry
+	Fleet   *api.Fleet // nil: the host is in none
 }
 
 func (p *Page) index(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
-	v := view{Host: p.options.Host, Daemon: p.daemon, Now: time.Now()}
+	v := view{Host: p.options.Host, Daemon: p.daemon, Now: time.Now(), Fleet: p.fleet}
 	for _, name := range p.order {
 		if shown := p.rows[name]; shown != nil {
 			v.Rows = append(v.Rows, shown)

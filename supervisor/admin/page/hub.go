@@ -32,6 +32,7 @@ const (
 type Source interface {
 	Status(ctx context.Context, apps ...string) (api.Status, error)
 	History(ctx context.Context, q api.HistoryQuery, yield func(api.Record) bool) error
+	Fleet(ctx context.Context) (api.Fleet, error)
 	// As returns the supervisor for requests with a token, from the address of a browser.
 	As(token, from string) Operator
 }
@@ -49,6 +50,8 @@ type Page struct {
 	order   []string
 	rows    map[string]*row
 	encoded map[string][]byte // the rows, in JSON
+	fleet   *api.Fleet        // nil: the host is in none
+	hosts   []byte            // fleet, in JSON
 	entries []*entry          // the oldest first
 	viewers map[*viewer]bool
 }
@@ -143,6 +146,9 @@ func (p *Page) poll(ctx context.Context) error {
 			return err
 		}
 		p.addStatus(time.Now(), st)
+		if err := p.askFleet(ctx, st.Fleet != ""); err != nil {
+			return err
+		}
 		p.wait(ctx, began)
 	}
 }
@@ -209,6 +215,30 @@ func (p *Page) addStatus(now time.Time, st api.Status) {
 	for _, part := range u.parts() {
 		p.publishLocked(message("update", part))
 	}
+}
+
+// askFleet asks for the hosts, where there are any, and sends the viewers those that are others.
+func (p *Page) askFleet(ctx context.Context, member bool) error {
+	if !member {
+		return nil
+	}
+	f, err := p.options.Source.Fleet(ctx)
+	var known *api.Error
+	switch {
+	case ctx.Err() != nil || errors.As(err, &known) && known.Exit == api.ExitNotRunning: // it was in one a moment ago
+		return nil
+	case err != nil:
+		return err
+	}
+	text, _ := json.Marshal(f) // it has no value that cannot be encoded
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.Equal(text, p.hosts) {
+		return nil
+	}
+	p.fleet, p.hosts = &f, text
+	p.publishLocked(message("update", update{Now: time.Now().UnixMilli(), Fleet: text}))
+	return nil
 }
 
 // curve is a curve of an app for the browser, and the time of its last point.

@@ -28,6 +28,7 @@ type supervisor struct {
 	usage   int      // with the usage
 	done    []string // by operators
 	records chan api.Record
+	fleet   api.Fleet
 }
 
 func newSupervisor(apps ...api.AppStatus) *supervisor {
@@ -72,6 +73,12 @@ func (s *supervisor) History(ctx context.Context, _ api.HistoryQuery, yield func
 			return nil
 		}
 	}
+}
+
+func (s *supervisor) Fleet(context.Context) (api.Fleet, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fleet, nil
 }
 
 // As returns an operator with a token that has done nothing yet.
@@ -157,10 +164,18 @@ func TestThePageIsReadableWithoutItsScript(t *testing.T) {
 	s := newSupervisor(shop(), api.AppStatus{Name: "<b>", State: api.Failed, Reason: "it <crashes>"})
 	p := New(Options{Source: s, Host: "web-1"})
 	p.addStatus(time.Now(), s.status)
+	s.fleet = api.Fleet{Group: "shop", Members: 2, Rollout: &api.FleetRollout{ID: 3, App: "shop", Revision: "v42", State: "halted", Done: 1, Of: 2, Halted: "web-2: kept <old>"},
+		Hosts: []api.FleetHost{{Name: "web-1", Here: true, Turn: "ok", App: &api.FleetApp{Name: "shop", State: "running", Generation: 8}}, {Name: "web-2"}}}
+	if strings.Contains(get(p, "/").Body.String(), `<section id="fleet">`) {
+		t.Error("it shows hosts without a fleet")
+	}
+	if err := p.askFleet(t.Context(), true); err != nil {
+		t.Error(err)
+	}
 	p.addRecord(&api.Record{ID: 1, Kind: api.AppCrashed, App: "shop", Cause: "signal KILL", Output: []string{"private"}})
 	w := get(p, "/")
 	body := w.Body.String()
-	for _, want := range []string{"web-1", `href="#/app/shop"`, "running", "0 / 4", "&lt;b&gt;", "failed", "crash after", "signal KILL", "<caption", `scope="col"`, `lang="en"`} {
+	for _, want := range []string{"web-1", `href="#/app/shop"`, "running", "0 / 4", "&lt;b&gt;", "failed", "crash after", "signal KILL", `<section id="fleet">`, `<th scope="row">web-1</th><td>● ok</td>`, "✕ away", "rollout 3 of shop v42: halted, 1 of 2 done · web-2: kept &lt;old&gt;", "<caption", `scope="col"`, `lang="en"`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page has no %q:\n%s", want, body)
 		}
@@ -351,6 +366,7 @@ type updateMessage struct {
 	Order   []string
 	Rows    []row
 	Entries []entry
+	Fleet   json.RawMessage
 }
 
 // open opens a stream on a server of the page.
@@ -404,6 +420,17 @@ func TestAViewerGetsWhatThereIsAndThenWhatChanges(t *testing.T) {
 	}
 	if len(first.Rows) != 2 || first.Rows[0].Name != "shop" || first.Rows[0].Generation != 7 {
 		t.Fatalf("%+v", first)
+	}
+	s.mu.Lock()
+	s.status.Fleet, s.fleet = "shop", api.Fleet{Group: "shop", Host: "web-1", Hosts: []api.FleetHost{}}
+	s.mu.Unlock()
+	var hosts updateMessage
+	for len(hosts.Fleet) == 0 {
+		hosts = updateMessage{}
+		r.next(&hosts)
+	}
+	if !strings.Contains(string(hosts.Fleet), `"group":"shop"`) || hosts.Rows != nil {
+		t.Errorf("%s %+v", hosts.Fleet, hosts.Rows)
 	}
 	s.set(func(a *api.AppStatus) { a.State, a.Held = api.Holding, 12 })
 	s.records <- api.Record{ID: 9, Kind: api.HoldBegun, App: "shop", For: 30, By: api.Caller{Via: "cli", UID: 7, Command: "secret"}}

@@ -31,6 +31,7 @@ type update struct {
 	Daemon *daemonFacts      `json:"daemon,omitempty"`
 	Order  []string          `json:"order,omitempty"` // all apps, when they are others
 	Rows   []json.RawMessage `json:"rows,omitempty"`
+	Fleet  json.RawMessage   `json:"fleet,omitempty"` // an api.Fleet, when it is another
 	// Of the first one:
 	Host    string   `json:"host,omitempty"`
 	Entries []*entry `json:"entries,omitempty"`
@@ -80,7 +81,7 @@ func (p *Page) join() (*viewer, [][]byte) {
 	}
 	v := &viewer{messages: make(chan []byte, maxQueue), behind: make(chan struct{})}
 	p.viewers[v] = true
-	u := update{Now: time.Now().UnixMilli(), Daemon: &p.daemon, Order: p.order, Host: p.options.Host, Entries: p.entries}
+	u := update{Now: time.Now().UnixMilli(), Daemon: &p.daemon, Order: p.order, Host: p.options.Host, Entries: p.entries, Fleet: p.hosts}
 	for _, name := range p.order {
 		u.Rows = append(u.Rows, p.encoded[name])
 	}

@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"tideover/supervisor/api"
@@ -24,6 +25,53 @@ func markText(s api.State) string {
 		return "○"
 	}
 	return "◌"
+}
+
+// turnText is a host's part in the last rollout.
+func turnText(h api.FleetHost) string {
+	switch {
+	case h.Turn == "" && !h.Here:
+		return "✕ away"
+	case h.Turn == "":
+		return "–"
+	}
+	return turnMark(h.Turn) + " " + h.Turn
+}
+
+// turnMark is the symbol of such a part.
+func turnMark(turn string) string {
+	switch turn {
+	case "ok":
+		return "●"
+	case "reloading":
+		return "◐"
+	case "failed", "gone", "away":
+		return "✕"
+	case "skipped":
+		return "○"
+	}
+	return "◌"
+}
+
+// rolloutText says how the last rollout is.
+func rolloutText(f *api.Fleet) string {
+	text := f.Group + ": " + fmt.Sprint(f.Members) + " hosts"
+	if f.Members > len(f.Hosts) {
+		text += fmt.Sprintf(", %d of them shown", len(f.Hosts))
+	}
+	if r := f.Rollout; r != nil {
+		text += fmt.Sprintf(" · rollout %d of %s: %s, %d of %d done", r.ID, strings.TrimSpace(r.App+" "+r.Revision), r.State, r.Done, r.Of)
+		if r.Halted != "" {
+			text += " · " + r.Halted
+		}
+	}
+	if f.Behind != "" {
+		text += " · a turn of this host waits for " + f.Behind
+	}
+	if f.Error != "" {
+		text += " · as last known: " + f.Error
+	}
+	return text
 }
 
 func sizeText(n uint64) string {

@@ -36,12 +36,15 @@ type Apps interface {
 	DoAttached(ctx context.Context, r api.Request, withdrawn <-chan struct{}, progress func(api.Phase)) (api.Result, error)
 	Drain(ctx context.Context, app string, r api.DrainRequest) (api.DrainReport, error)
 	Undrain(ctx context.Context, app string) (api.DrainReport, error)
+	Turn(ctx context.Context) error
+	SetFleet(ctx context.Context, f api.Fleet) error
 }
 
 // Options make a Member.
 type Options struct {
 	Store   Store
 	Apps    Apps
+	Group   string
 	Host    string
 	Process string        // unlike that of any other process
 	Wait    time.Duration // for a host that is away
@@ -82,7 +85,8 @@ type Member struct {
 	outcome *fleet.Done // of the turn, to be put
 	said    hostRecord  // what was put for the host
 	missing map[string]time.Time
-	logged  string // why it is no member
+	logged  string    // why it is no member
+	shown   api.Fleet // what the supervisor was told
 }
 
 // hostRecord is a record with the session whose lease its key has.
@@ -117,6 +121,7 @@ func (m *Member) Run(ctx context.Context) {
 			continue
 		}
 		m.act(ctx)
+		m.show(ctx)
 	}
 	cancel()
 	m.working.Wait()
@@ -245,15 +250,23 @@ func (m *Member) next(s lease, status api.Status) (step fleet.Step, ok bool) {
 		}
 		return fleet.Step{Kind: fleet.Close, Txn: txn}, true
 	}
-	self := fleet.Self{Host: m.options.Host, Process: m.options.Process, Session: s.id, Turn: m.turn, Busy: m.busy(status), Away: m.away}
+	self := fleet.Self{Host: m.options.Host, Process: m.options.Process, Session: s.id, Turn: m.turn, Busy: m.busy(status), Away: m.away,
+		Local: status.Turns != nil && status.Turns.Waiting > 0}
 	step = fleet.Next(m.view, self)
 	return step, step.Kind != fleet.Wait
 }
 
-// busy reports whether an operation runs on the app of the rollout that is not of this turn.
+// busy reports whether an operation runs on the app of the rollout that is not of this turn, or reloads of the
+// host's own that another process has begun.
 func (m *Member) busy(status api.Status) bool {
+	if m.turn != nil {
+		return false
+	}
+	if status.Turns != nil && status.Turns.Running > 0 {
+		return true
+	}
 	wish, ok := m.view.Wish()
-	if !ok || m.turn != nil {
+	if !ok {
 		return false
 	}
 	for _, a := range status.Apps {
@@ -299,6 +312,10 @@ func (m *Member) carryOut(ctx context.Context, s lease, step fleet.Step) bool {
 
 // begin begins what is done in a turn.
 func (m *Member) begin(ctx context.Context, s lease, turn fleet.Turn, wish fleet.Wish) {
+	if turn.Local() {
+		m.working.Go(func() { m.reloadLocally(ctx) })
+		return
+	}
 	m.options.Log(Event{Kind: TurnBegun, App: wish.App, ID: turn.ID})
 	m.working.Go(func() {
 		work := turnWork{apps: m.options.Apps, session: m.session, id: s.id, wish: wish}

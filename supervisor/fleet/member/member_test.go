@@ -23,12 +23,37 @@ type hostApps struct {
 	mu      sync.Mutex // guards the fields below
 	app     api.AppStatus
 	reloads int
+	waiting int // reloads of the host's own
+	fleet   api.Fleet
+}
+
+// Turn does the reloads that wait.
+func (h *hostApps) Turn(ctx context.Context) error {
+	h.mu.Lock()
+	h.waiting = 0
+	h.mu.Unlock()
+	_, err := h.DoAttached(ctx, api.Request{}, nil, nil)
+	return err
+}
+
+func (h *hostApps) SetFleet(_ context.Context, f api.Fleet) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fleet = f
+	return nil
+}
+
+// known is what the supervisor was told of the fleet.
+func (h *hostApps) known() api.Fleet {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.fleet
 }
 
 func (h *hostApps) Status(context.Context, ...string) (api.Status, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return api.Status{Apps: []api.AppStatus{h.app}}, nil
+	return api.Status{Apps: []api.AppStatus{h.app}, Turns: &api.Turns{Waiting: h.waiting}}, nil
 }
 
 func (h *hostApps) Check(ctx context.Context, apps ...string) (api.Status, error) {
@@ -158,6 +183,39 @@ func TestALostAnswerIsNotDoneTwice(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Reloads of the hosts' own take turns with each other and with a rollout; what they wait for is said.
+func TestLocalReloadsTakeTurns(t *testing.T) {
+	wait := func(hosts ...*host) {
+		for _, h := range hosts {
+			h.apps.mu.Lock()
+			h.apps.waiting = 1
+			h.apps.mu.Unlock()
+		}
+	}
+	inGroup(t, func(*group) {}, func(g *group) {
+		wait(g.one, g.two)
+		time.Sleep(reloadTime)
+		one, two := g.one.apps.known().Behind, g.two.apps.known().Behind
+		if one+two != "the turn of web1" && one+two != "the turn of web2" {
+			t.Errorf("%q, %q", one, two)
+		}
+		time.Sleep(time.Minute)
+		g.checkTurns(1, 1)
+		g.start(fleet.Wish{Canary: "web1"})
+		time.Sleep(interval)
+		wait(g.one, g.two)
+		time.Sleep(time.Minute)
+		g.checkTurns(3, 3)
+		f := g.two.apps.known()
+		if f.Host != "web2" || f.Error != "" || f.Behind != "" || f.Members != 2 || f.Rollout == nil || f.Rollout.State != "complete" || f.Rollout.Done != 2 {
+			t.Errorf("%+v %+v", f, f.Rollout)
+		}
+		if h := f.Hosts[0]; h.Name != "web1" || !h.Here || h.Turn != "ok" || h.App == nil || h.App.Generation != 4 {
+			t.Errorf("%+v %+v", h, h.App)
+		}
+	})
 }
 
 // What has changed since is not taken for all that is there.

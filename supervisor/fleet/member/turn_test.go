@@ -49,6 +49,13 @@ func (f *fakeApps) Undrain(context.Context, string) (api.DrainReport, error) {
 	return api.DrainReport{}, nil
 }
 
+func (f *fakeApps) Turn(context.Context) error {
+	f.asked = append(f.asked, "turn")
+	return nil
+}
+
+func (f *fakeApps) SetFleet(context.Context, api.Fleet) error { return nil }
+
 // takeTurn takes a turn with a lease that has just been renewed, and is not renewed any more.
 func takeTurn(t *testing.T, apps *fakeApps, wish fleet.Wish) (done fleet.Done) {
 	t.Helper()

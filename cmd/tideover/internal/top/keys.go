@@ -49,6 +49,10 @@ func (m *model) onKey(key tea.KeyPressMsg) tea.Cmd {
 		m.mode = toggled(m.mode, help)
 	case "l", "enter":
 		m.mode = toggled(m.mode, onlyLog)
+	case "f":
+		if m.fleet != nil {
+			m.mode = toggled(m.mode, onlyHosts)
+		}
 	case "up", "k":
 		return m.move(-1)
 	case "down", "j":
@@ -87,6 +91,10 @@ func toggled(now, to mode) mode {
 
 // move chooses another app.
 func (m *model) move(by int) tea.Cmd {
+	if m.mode == onlyHosts {
+		m.firstHost = max(0, min(m.firstHost+by, len(m.fleet.Hosts)-1))
+		return nil
+	}
 	i, found := m.selected()
 	if !found {
 		return nil

@@ -52,6 +52,9 @@ type model struct {
 
 	follow *follower
 	lines  []logs.Line
+
+	fleet     *api.Fleet // of the first daemon that is in one; nil: none is
+	firstHost int        // that is shown
 }
 
 // mode is what the screen shows.
@@ -60,6 +63,7 @@ type mode int
 const (
 	overview mode = iota
 	onlyLog
+	onlyHosts
 	help
 )
 
@@ -95,6 +99,7 @@ type (
 	answered struct {
 		at       time.Time
 		statuses []api.Status
+		fleet    *api.Fleet
 		err      error
 	}
 	askAgain  struct{}
@@ -127,6 +132,11 @@ func (m *model) ask() tea.Msg {
 			a.err = err
 		}
 		a.statuses[i] = st
+		if st.Fleet != "" && a.fleet == nil {
+			if f, err := d.Fleet(ctx); err == nil { // else it has just left it
+				a.fleet = &f
+			}
+		}
 	}
 	a.at = time.Now()
 	return a
@@ -158,7 +168,10 @@ func (m *model) onAnswer(a answered) tea.Cmd {
 		m.failure = a.err.Error()
 		return again
 	}
-	m.failure, m.at = "", a.at
+	m.failure, m.at, m.fleet = "", a.at, a.fleet
+	if m.fleet == nil && m.mode == onlyHosts {
+		m.mode = overview
+	}
 	for i, st := range a.statuses {
 		m.answers[i] = st
 		m.records[i].Add(a.at, st)

@@ -21,6 +21,7 @@ type Daemon interface {
 	Do(ctx context.Context, r api.Request, progress func(api.Phase)) (api.Result, error)
 	Hold(ctx context.Context, app string, r api.HoldRequest) (api.HoldReport, error)
 	Release(ctx context.Context, app string) (api.HoldReport, error)
+	Fleet(ctx context.Context) (api.Fleet, error)
 	Logs(ctx context.Context, q api.LogQuery, yield func(logs.Line) bool) error
 }
 

@@ -20,12 +20,15 @@ import (
 // fake is a daemon.
 type fake struct {
 	status api.Status
+	fleet  api.Fleet
 	err    error
 	done   []string
 	denied bool
 }
 
 func (f *fake) Status(context.Context, ...string) (api.Status, error) { return f.status, f.err }
+
+func (f *fake) Fleet(context.Context) (api.Fleet, error) { return f.fleet, nil }
 
 func (f *fake) Do(_ context.Context, r api.Request, _ func(api.Phase)) (api.Result, error) {
 	f.done = append(f.done, string(r.Verb)+" "+r.App)
@@ -104,6 +107,7 @@ func TestEveryScreenHasExactlyItsSizeAndNoControlCharacter(t *testing.T) {
 	for i := range 12 {
 		f.status.Apps = append(f.status.Apps, api.AppStatus{Name: fmt.Sprint("app-", i, strings.Repeat("n", i)), State: api.Failed, Warnings: []string{"one\x1b]8;;http://x\x07"}})
 	}
+	f.status.Fleet, f.fleet = "shop", hosts()
 	m := newScreen(t, f)
 	for range 30 {
 		f.status.Apps[0].Durations = []uint64{f.status.Apps[0].Durations[0] + 5, 2, 3}
@@ -112,7 +116,7 @@ func TestEveryScreenHasExactlyItsSizeAndNoControlCharacter(t *testing.T) {
 	for step := range 4 {
 		m.press("j")
 		m.answer()
-		for _, key := range []string{"?", "l", "l", "r", "n"} {
+		for _, key := range []string{"?", "f", "l", "l", "r", "n"} {
 			m.press(key)
 			for _, size := range [][2]int{{40, 10}, {80, 24}, {120, 36}, {139, 20}, {140, 50}, {250, 70}, {20, 5}} {
 				m.Update(tea.WindowSizeMsg{Width: size[0], Height: size[1]})
@@ -132,6 +136,51 @@ func TestEveryScreenHasExactlyItsSizeAndNoControlCharacter(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// hosts is a fleet.
+func hosts() api.Fleet {
+	f := api.Fleet{Group: "sh\x1bop", Host: "web-1", Members: 400, Behind: "the turn of web-2", Error: "etcd\n is away",
+		Rollout: &api.FleetRollout{ID: 3, App: "shop", Revision: "v42", State: "halted", Done: 1, Of: 3, Halted: "web-2: kept old\x07"},
+		Hosts: []api.FleetHost{{Name: "web-1", Here: true, Turn: "ok", Apps: 2, App: &api.FleetApp{Name: "shop", State: "running", Generation: 8, Revision: "v42"}},
+			{Name: "web-2", Here: true, Turn: "failed", Apps: 1, App: &api.FleetApp{Name: "shop", State: "running", Generation: 7}}, {Name: "web-3\u202e", Turn: "waiting"}}}
+	for i := range 50 {
+		f.Hosts = append(f.Hosts, api.FleetHost{Name: fmt.Sprint("z", i)})
+	}
+	return f
+}
+
+func TestTheHostsOfAFleetAreShown(t *testing.T) {
+	f := apps()
+	m := newScreen(t, f)
+	m.press("f")
+	if m.mode != overview || strings.Contains(ansi.Strip(m.draw()), "hosts") {
+		t.Error("there is no fleet")
+	}
+	f.status.Fleet, f.fleet = "shop", hosts()
+	m.answer()
+	m.Update(tea.WindowSizeMsg{Width: 120, Height: 24})
+	if text := ansi.Strip(m.draw()); !strings.Contains(text, "✗ rollout halted") || !strings.Contains(text, "f hosts") {
+		t.Error(text)
+	}
+	m.press("f")
+	text := ansi.Strip(m.draw())
+	for _, want := range []string{"rollout 3 of shop v42: halted, 1 of 3", "✗ halted at web-2: kept old", "waits for the turn of web-2", "as last known: etcd", "web-1  ● ok ", "shop +1", "✗ failed", "◌ waiting", "✗ away", "1-16 of 400"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	for range 100 {
+		m.press("j")
+	}
+	if text := ansi.Strip(m.draw()); !strings.Contains(text, "z49 ") || strings.Contains(text, "● ok") {
+		t.Error(text)
+	}
+	f.status.Fleet = ""
+	m.answer()
+	if m.mode != overview {
+		t.Error("the hosts are shown without a fleet")
 	}
 }
 

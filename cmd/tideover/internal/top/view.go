@@ -38,6 +38,8 @@ func (m *model) draw() string {
 	switch {
 	case m.mode == help:
 		lines = append(lines, panel("keys", "", helpLines, m.width, room)...)
+	case m.mode == onlyHosts:
+		lines = append(lines, m.hostPanel(m.width, room)...)
 	case m.mode == onlyLog:
 		lines = append(lines, m.logPanel(m.width, room)...)
 	default:
@@ -72,6 +74,7 @@ func (m *model) header() string {
 			text += "  " + stateStyle(state).Render(fmt.Sprintf("%s %d %s", marks[state], n, state))
 		}
 	}
+	text += m.rolloutText()
 	right := ""
 	switch {
 	case m.failure != "":
@@ -134,12 +137,13 @@ func (m *model) logPanel(width, height int) []string {
 
 // keyNames are the keys in the footer, the most important first.
 var keyNames = []struct{ key, does string }{
-	{"q", "quit"}, {"?", "help"}, {"↑↓", "choose"}, {"r", "reload"}, {"h", "hold"}, {"u", "release"}, {"l", "log"}, {"R", "restart"}, {"s", "sort"}, {"/", "filter"},
+	{"q", "quit"}, {"?", "help"}, {"↑↓", "choose"}, {"r", "reload"}, {"h", "hold"}, {"u", "release"}, {"l", "log"}, {"R", "restart"}, {"f", "hosts"}, {"s", "sort"}, {"/", "filter"},
 }
 
 var helpLines = []string{
 	"", "  ↑ ↓  k j       choose an app          PgUp PgDn Home End",
 	"  l  Enter       only its log, and back",
+	"  f              only the hosts of the fleet, and back",
 	"  s              sort by name, req/s, held, p95, memory, CPU",
 	"  /              show apps whose name has these letters; Esc: all",
 	"  q  Ctrl-C      quit; what has begun goes on",
@@ -169,6 +173,9 @@ func (m *model) footer() string {
 	}
 	text := ""
 	for _, k := range keyNames {
+		if k.key == "f" && m.fleet == nil {
+			continue
+		}
 		next := " " + bold.Render(k.key) + " " + faint.Render(k.does) + " "
 		if ansi.StringWidth(text+next) > m.width {
 			break

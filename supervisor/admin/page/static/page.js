@@ -83,6 +83,7 @@ function live(on) {
 function update(u) {
   ahead = u.now - Date.now();
   if (u.daemon) daemon = u.daemon;
+  if (u.fleet || u.host !== undefined) { announceRollout(fleet, u.fleet); fleet = u.fleet; }
   if (u.entries || u.host !== undefined) { entries = u.entries || []; host = u.host || ''; }
   if (u.order) {
     order = u.order;
@@ -128,6 +129,7 @@ function drawAll() {
   show($('overview'), !app); show($('totals'), !app); show($('app'), !!app);
   drawOperations(app);
   if (app) drawApp(app); else { drawTotals(); drawTable(); }
+  drawFleet(app);
   drawEntries(app);
   const runs = [...apps.values()].some(a => a.operation && a.operation.running);
   if (runs && !ticking) ticking = setInterval(draw, 250);
@@ -582,6 +584,35 @@ function addLines(list, lines) {
 }
 document.querySelectorAll('dialog [value=no]').forEach(b => b.addEventListener('click', () => b.closest('dialog').close('no')));
 $('follow').addEventListener('click', () => { if (tail) { stopTail(); draw(); } else startTail(chosen); });
+
+// The hosts of the fleet.
+
+let fleet;
+const turns = { ok: '●', reloading: '◐', failed: '✕', gone: '✕', away: '✕', skipped: '○' };
+const tones = { ok: 'running', reloading: 'reloading', failed: 'failed', gone: 'failed', away: 'failed', skipped: 'stopped' };
+function drawFleet(app) {
+  show($('fleet'), !!fleet && !app);
+  if (!fleet || app || same($('hosts'), fleet)) return;
+  const r = fleet.rollout, facts = [`${fleet.group}: ${count(fleet.members, 'host')}${fleet.members > fleet.hosts.length ? `, ${fleet.hosts.length} of them shown` : ''}`];
+  if (r) facts.push(`rollout ${r.id} of ${r.app} ${r.revision || ''}`.trim() + `: ${r.state}, ${r.done} of ${r.of} done`);
+  if (r && r.halted) facts.push(r.halted);
+  if (fleet.behind) facts.push(`a turn of this host waits for ${fleet.behind}`);
+  if (fleet.error) facts.push(`as last known: ${fleet.error}`);
+  put($('rollout'), facts.join(' · '));
+  $('hosts').tBodies[0].replaceChildren(...fleet.hosts.map(h => {
+    const turn = h.turn || (h.here ? '' : 'away'), a = h.app || {};
+    return el('tr', {}, el('th', { scope: 'row', textContent: h.name + (h.name === fleet.host ? ' (this one)' : '') }),
+      el('td', { 'data-state': tones[turn] || '' }, turn ? el('span', { className: 'mark', ariaHidden: 'true', textContent: turns[turn] || '◌' }) : '–', turn && ' ' + turn),
+      el('td', { textContent: a.name ? a.name + (h.apps > 1 ? ` and ${h.apps - 1} more` : '') : '–' }),
+      el('td', { className: 'c1', 'data-state': a.state }, a.state ? el('span', { className: 'mark', ariaHidden: 'true', textContent: mark(a.state) }) : '–', a.state && ' ' + a.state),
+      el('td', { className: 'n c2', textContent: a.generation || '–' }), el('td', { className: 'c1', textContent: a.revision || '' }));
+  }));
+}
+// announceRollout tells a screen reader how a rollout ends.
+function announceRollout(was, is) {
+  if (!was || !was.rollout || !is || !is.rollout || was.rollout.state === is.rollout.state) return;
+  $('news').textContent = `The rollout of ${is.rollout.app} is ${is.rollout.state}${is.rollout.halted ? ', ' + is.rollout.halted : ''}`;
+}
 
 // History.
 
