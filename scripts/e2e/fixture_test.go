@@ -46,6 +46,7 @@ type setup struct {
 	unix     bool         // the public socket
 	back     string       // the public address; empty: an unused one
 	front    frontStarter // nil: none
+	within   []string     // a command that execs the daemon; empty: none
 	output   *os.File     // of the daemon; nil: a file
 
 	directory string // of the app, with config; empty: its folder
@@ -105,7 +106,7 @@ func newFixture(r *row, o setup) *fixture {
 // configuration.
 func (s *fixture) start(o setup, listen string) {
 	s.Helper()
-	options := testenv.RunOptions{Flags: o.flags, Env: o.vars, Command: o.command, Binary: o.binary, Output: o.output}
+	options := testenv.RunOptions{Flags: o.flags, Env: o.vars, Command: o.command, Binary: o.binary, Output: o.output, Within: o.within}
 	switch {
 	case o.config != "":
 		name := strings.ToLower(strings.ReplaceAll(s.name, "/", "-"))

@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,10 +28,10 @@ import (
 // all hosts serve.
 func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 	r := begin(t)
-	etcd := startEtcd(r)
+	etcd := startEtcd(r, etcdSetup{members: size(1, 3)})
 	var hosts []*fleetHost
 	for i := range 3 {
-		hosts = append(hosts, newFleetHost(r, etcd.urls, fmt.Sprint("web", i+1), ""))
+		hosts = append(hosts, newFleetHost(r, etcd.urls, fmt.Sprint("web", i+1), fleetSetup{settings: "local = \"queue\"\n"}))
 	}
 	front, err := r.env.HAProxy(hosts[0].back, testenv.ProxyConfig{
 		Params:   "check",
@@ -53,6 +55,8 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 		etcd.checkTurns(r, 3, []int{1, 1, 2}[i%3])
 	}
 	expect(r, hosts, 2, 2, 2)
+	reloadAtOnce(r, hosts)
+	etcd.checkTurns(r, 3, 2)
 
 	deploy(r, hosts)
 	r.must(hosts[1].app.DeployBroken("raise"))
@@ -99,6 +103,12 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 	if o := hosts[0].command("rollout", app); o.Exit != 1 {
 		r.Errorf("without etcd: %v", o)
 	}
+	if o := hosts[0].command("reload", "--timeout", "2s"); o.Exit != 10 || !strings.Contains(o.Stderr, "had not begun and is dropped") {
+		r.Errorf("a reload that waits for its turn without etcd: %v", o)
+	}
+	if o := hosts[0].command("restart"); o.Exit != 0 { // takes no turn
+		r.Errorf("without etcd: %v", o)
+	}
 	expect(r, hosts, served, served, served)
 	tally := load.Stop()
 	r.measure(tally)
@@ -113,8 +123,8 @@ func TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure(t *testing.T) {
 // turn halts the rollout: the others say so, and begin none.
 func TestAHostThatDiesInItsTurnHaltsTheRollout(t *testing.T) {
 	r := begin(t)
-	etcd := startEtcd(r)
-	one, two := newFleetHost(r, etcd.urls, "web1", "allow_command = true\n"), newFleetHost(r, etcd.urls, "web2", "")
+	etcd := startEtcd(r, etcdSetup{members: 1})
+	one, two := newFleetHost(r, etcd.urls, "web1", fleetSetup{settings: "allow_command = true\n"}), newFleetHost(r, etcd.urls, "web2", fleetSetup{})
 	r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
 		if o := one.command("fleet"); strings.Count(o.Stdout, one.daemon.App) != 2 {
 			return fmt.Errorf("hosts are missing: %v", o)
@@ -188,8 +198,15 @@ type fleetHost struct {
 	*fixture
 }
 
-// newFleetHost starts a tideover with an Env of its own. settings are further ones of [fleet].
-func newFleetHost(r *row, etcd []string, name, settings string) *fleetHost {
+// fleetSetup is how a host differs from the usual one.
+type fleetSetup struct {
+	settings string   // lines of [fleet]
+	address  string   // empty: an unused one of 127.0.0.1
+	within   []string // a command that execs the daemon
+}
+
+// newFleetHost starts a tideover with an Env of its own.
+func newFleetHost(r *row, etcd []string, name string, o fleetSetup) *fleetHost {
 	r.Helper()
 	env, err := testenv.New("row")
 	r.must(err)
@@ -199,8 +216,8 @@ func newFleetHost(r *row, etcd []string, name, settings string) *fleetHost {
 		}
 	})
 	own := &row{T: r.T, name: "fleet", env: env} // the app has one name on all hosts
-	return &fleetHost{newFixture(own, setup{release: testenv.Release{Number: 1, Import: 0.2}, gunicorn: testenv.Gunicorn{Workers: 2},
-		config: fmt.Sprintf("[app.shop.ready]\ntimeout = \"5s\"\n[fleet]\netcd = %s\nhost = %q\n%s", tomlArray(etcd), name, settings)})}
+	return &fleetHost{newFixture(own, setup{release: testenv.Release{Number: 1, Import: 0.2}, gunicorn: testenv.Gunicorn{Workers: 2}, back: o.address, within: o.within,
+		config: fmt.Sprintf("[app.shop.ready]\ntimeout = \"5s\"\n[fleet]\netcd = %s\nhost = %q\n%s", tomlArray(etcd), name, o.settings)})}
 }
 
 func (h *fleetHost) args(words ...string) []string {
@@ -232,6 +249,24 @@ func deploy(r *row, hosts []*fleetHost) {
 	}
 }
 
+// reloadAtOnce reloads all hosts at the same time, each by its own command: they take turns.
+func reloadAtOnce(r *row, hosts []*fleetHost) {
+	r.Helper()
+	ended := make(chan error, len(hosts))
+	for _, h := range hosts {
+		go func() {
+			o, err := h.daemon.Call(r.timeout(operationTimeout), "reload")
+			if err == nil && o.Exit != 0 {
+				err = fmt.Errorf("%v", o)
+			}
+			ended <- err
+		}()
+	}
+	for range hosts {
+		r.must(<-ended)
+	}
+}
+
 // expect checks which release each host serves.
 func expect(r *row, hosts []*fleetHost, releases ...int) {
 	r.Helper()
@@ -242,24 +277,31 @@ func expect(r *row, hosts []*fleetHost, releases ...int) {
 	}
 }
 
-// etcdCluster is an etcd with one member, at full size with three.
+// etcdCluster is an etcd.
 type etcdCluster struct {
 	members []*testenv.Process
 	urls    []string
 }
 
-func startEtcd(r *row) *etcdCluster {
+// etcdSetup is how an etcd is started.
+type etcdSetup struct {
+	members int
+	program string // empty: Debian's
+	host    string // of the addresses for clients; empty: 127.0.0.1
+}
+
+func startEtcd(r *row, o etcdSetup) *etcdCluster {
 	r.Helper()
 	c := &etcdCluster{}
 	var peers, all []string
-	for i := range size(1, 3) {
-		c.urls = append(c.urls, "http://"+r.unusedAddress())
+	for i := range o.members {
+		c.urls = append(c.urls, "http://"+strings.Replace(r.unusedAddress(), "127.0.0.1", cmp.Or(o.host, "127.0.0.1"), 1))
 		peers = append(peers, "http://"+r.unusedAddress())
 		all = append(all, fmt.Sprintf("m%d=%s", i, peers[i]))
 	}
 	for i, client := range c.urls {
 		name := fmt.Sprint("m", i)
-		p, err := r.env.Start(testenv.Command{Name: "etcd-" + name, Argv: []string{"etcd", "--name", name, "--data-dir", r.env.Path(name),
+		p, err := r.env.Start(testenv.Command{Name: "etcd-" + name, Argv: []string{cmp.Or(o.program, "etcd"), "--name", name, "--data-dir", r.env.Path(name),
 			"--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peers[i], "--initial-advertise-peer-urls", peers[i],
 			"--initial-cluster", strings.Join(all, ",")}})
 		r.must(err)
@@ -281,10 +323,29 @@ func startEtcd(r *row) *etcdCluster {
 	return c
 }
 
-// checkTurns checks how many hosts have had a turn of the last rollout, and that no more than most were
-// in theirs at once. It goes by the revisions of the keys, which are in one order for all hosts.
-func (c *etcdCluster) checkTurns(r *row, turns, most int) {
-	r.Helper()
+// ask asks the first member that answers.
+func (c *etcdCluster) ask(path string, request []byte, reply any) (err error) {
+	client := http.Client{Timeout: 3 * time.Second}
+	for _, url := range c.urls {
+		var answer *http.Response
+		if answer, err = client.Post(url+path, "application/json", bytes.NewReader(request)); err != nil {
+			continue
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode == http.StatusOK {
+			return json.NewDecoder(answer.Body).Decode(reply)
+		}
+		err = errors.New(answer.Status)
+	}
+	return err
+}
+
+// turnRevisions are the revisions at which a turn has begun and ended.
+type turnRevisions struct{ begun, done int64 }
+
+// turns are the turns that etcd has, by rollout and host: of the last two rollouts and of hosts' own reloads.
+// It is an error when one is open.
+func (c *etcdCluster) turns() (map[string]turnRevisions, error) {
 	var found struct {
 		Kvs []struct {
 			Key, Value []byte
@@ -292,13 +353,13 @@ func (c *etcdCluster) checkTurns(r *row, turns, most int) {
 		}
 	}
 	request, err := json.Marshal(map[string][]byte{"key": []byte("/tideover/v1/default/"), "range_end": []byte("/tideover/v1/default0")})
-	r.must(err)
-	answer, err := http.Post(c.urls[len(c.urls)-1]+"/v3/kv/range", "application/json", bytes.NewReader(request))
-	r.must(err)
-	defer answer.Body.Close()
-	r.must(json.NewDecoder(answer.Body).Decode(&found))
-	type turn struct{ begun, done int64 }
-	all, last := map[string]turn{}, 0 // by rollout and host
+	if err != nil {
+		return nil, err
+	}
+	if err := c.ask("/v3/kv/range", request, &found); err != nil {
+		return nil, err
+	}
+	all := map[string]turnRevisions{}
 	for _, kv := range found.Kvs {
 		kind, name, _ := strings.Cut(strings.TrimPrefix(string(kv.Key), "/tideover/v1/default/"), "/")
 		t := all[name]
@@ -311,19 +372,37 @@ func (c *etcdCluster) checkTurns(r *row, turns, most int) {
 			continue
 		}
 		all[name] = t
+	}
+	for name, t := range all {
+		if t.done < t.begun {
+			return nil, fmt.Errorf("the turn %s is open", name)
+		}
+	}
+	return all, nil
+}
+
+// checkTurns checks how many hosts have had a turn of the last rollout, and that when one has begun no more
+// than most were in theirs. It goes by the revisions of the keys, which are in one order for all hosts.
+func (c *etcdCluster) checkTurns(r *row, turns, most int) {
+	r.Helper()
+	var all map[string]turnRevisions
+	r.must(testenv.Poll(r.timeout(30*time.Second), 50*time.Millisecond, func() (err error) { // a member of etcd may just have begun
+		all, err = c.turns()
+		return err
+	}))
+	last := 0
+	for name := range all {
 		id, _, _ := strings.Cut(name, "/")
-		number, err := strconv.Atoi(id)
-		r.must(err)
-		last = max(last, number)
+		if number, err := strconv.Atoi(id); err == nil { // else it is of a reload of a host's own
+			last = max(last, number)
+		}
 	}
 	count := 0
 	for name, t := range all {
-		if t.done < t.begun {
-			r.Errorf("the turn %s is open", name)
+		if !strings.HasPrefix(name, fmt.Sprint(last, "/")) {
+			continue
 		}
-		if strings.HasPrefix(name, fmt.Sprint(last, "/")) {
-			count++
-		}
+		count++
 		together := 0
 		for _, other := range all {
 			if other.begun <= t.begun && t.begun < other.done {

@@ -20,6 +20,7 @@ type Process struct {
 
 	command *exec.Cmd
 	exited  chan struct{}
+	start   func() (*Process, error)
 }
 
 // Command is a process to start.
@@ -52,7 +53,7 @@ func (e *Env) Start(c Command) (*Process, error) {
 		cmd.Stdout, cmd.Stderr = c.Output, c.Output
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.User}
-	p := &Process{Name: c.Name, Output: out.Name(), command: cmd, exited: make(chan struct{})}
+	p := &Process{Name: c.Name, Output: out.Name(), command: cmd, exited: make(chan struct{}), start: func() (*Process, error) { return e.Start(c) }}
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -69,6 +70,9 @@ func (e *Env) Start(c Command) (*Process, error) {
 	e.processes = append(e.processes, p)
 	return p, nil
 }
+
+// Again starts the same command, after the exit.
+func (p *Process) Again() (*Process, error) { return p.start() }
 
 // Pid returns the process id.
 func (p *Process) Pid() int { return p.command.Process.Pid }

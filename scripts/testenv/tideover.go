@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,12 +36,14 @@ type RunOptions struct {
 	Name    string   // of the app; empty: a unique one
 	Binary  string   // of the daemon; empty: Binary
 	Output  *os.File // of the daemon; nil: a file of the Env
+	Within  []string // a command that execs the daemon, such as nsenter; empty: none
 }
 
 // Tideover starts `tideover run` in the folder of a.
 func (e *Env) Tideover(a *App, o RunOptions) (*Tideover, error) {
 	t := &Tideover{env: e, App: orElse(o.Name, e.token), Socket: e.Path("control.sock"), dir: a.Dir, output: o.Output}
-	t.argv = append([]string{orElse(o.Binary, Binary(e.Root)), "-S", t.Socket, "run"}, o.Flags...)
+	t.argv = append(slices.Clone(o.Within), orElse(o.Binary, Binary(e.Root)), "-S", t.Socket, "run")
+	t.argv = append(t.argv, o.Flags...)
 	if len(o.Command) > 0 {
 		t.argv = append(append(t.argv, "--name", t.App, "--"), o.Command...)
 	}
