@@ -192,9 +192,12 @@ func (s *fixture) checkCounters(v *comparison) {
 			s.Errorf("%s=%d", name, n)
 		}
 	}
-	if n := s.counter("answered"); n < v.answered {
-		s.Errorf("answered=%d of %d", n, v.answered)
-	}
+	s.must(testenv.Poll(s.timeout(10*time.Second), 20*time.Millisecond, func() error {
+		if n := s.counter("answered"); n < v.answered {
+			return fmt.Errorf("answered=%d of %d", n, v.answered)
+		}
+		return nil
+	}))
 	var shapes []string
 	for shape, n := range v.refusals {
 		shapes = append(shapes, fmt.Sprintf("%s (%d)", shape, n))

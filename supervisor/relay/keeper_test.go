@@ -307,9 +307,7 @@ func TestARequestInFlightOrHeldEndsWithItsRelay(t *testing.T) {
 	if c.Requests != 3 || c.Cut != 2 {
 		t.Errorf("%+v", c)
 	}
-	if s, u := r.State(1), r.Use(remote.ID{App: 1, Generation: 1}); s.Held != 0 || u.InFlight != 0 {
-		t.Errorf("%+v %+v", s, u)
-	}
+	waitUntil(t, func() bool { return r.State(1).Held == 0 && r.Use(remote.ID{App: 1, Generation: 1}).InFlight == 0 })
 	r.kill()
 	if got := r.Counters(1); got != c {
 		t.Errorf("%+v after another death, %+v before", got, c)
