@@ -129,7 +129,7 @@ func TestAPoolIsBounded(t *testing.T) {
 		}
 		pool.Close(f, false)
 	}
-	if n := openDescriptors(t); n != before || pool.atHand() != poolSize {
+	if n := openDescriptors(t); n > before || pool.atHand() != poolSize { // fewer: a file of an earlier test was closed
 		t.Errorf("%d descriptors, %d before; %d files are at hand", n, before, pool.atHand())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"tideover/scripts/httpgen"
 	"tideover/scripts/loadgen"
