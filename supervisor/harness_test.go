@@ -55,7 +55,7 @@ func open(t *testing.T, program string, options ...appOption) *harness {
 func prepare(t *testing.T) *harness {
 	t.Helper()
 	r := &harness{t: t, state: t.TempDir(), address: freeAddress(t), marker: "TESTPROGRAM_MARKER=" + t.Name() + strconv.Itoa(int(runs.Add(1)))}
-	r.http = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	r.http = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	return r
 }
 
