@@ -54,7 +54,7 @@ func open(t *testing.T, program string, options ...appOption) *harness {
 
 func prepare(t *testing.T) *harness {
 	t.Helper()
-	r := &harness{t: t, state: t.TempDir(), address: freeAddress(t), marker: "TESTPROGRAM_MARKER=" + t.Name() + strconv.Itoa(int(runs.Add(1)))}
+	r := &harness{t: t, state: t.TempDir(), address: freeAddress(t), marker: fmt.Sprint("TESTPROGRAM_MARKER=", t.Name(), "-", os.Getpid(), "-", runs.Add(1))}
 	r.http = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	return r
 }
