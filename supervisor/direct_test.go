@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 )
@@ -175,5 +178,64 @@ func TestAPublicUnixSocketThatWasShutDownIsReplacedAndTheAppReloaded(t *testing.
 				t.Errorf("bound again %d times:\n%s", n, log.String())
 			}
 		})
+	}
+}
+
+// callsOfRelay writes down the calls to a relay that tell how an app leaves it.
+type callsOfRelay struct {
+	remote.Relay
+	mu    sync.Mutex
+	calls []string
+}
+
+func (r *callsOfRelay) note(call string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.calls) == 0 || r.calls[len(r.calls)-1] != call {
+		r.calls = append(r.calls, call)
+	}
+}
+
+func (r *callsOfRelay) Shut(ctx context.Context, door uint64) error {
+	r.note("nothing more is accepted")
+	return r.Relay.Shut(ctx, door)
+}
+
+func (r *callsOfRelay) Await(ctx context.Context, a remote.Await) error {
+	err := r.Relay.Await(ctx, a)
+	if a.What == remote.Disconnected && err == nil {
+		r.note("no client is connected")
+	}
+	return err
+}
+
+func (r *callsOfRelay) Set(ctx context.Context, s remote.Set) (remote.Applied, error) {
+	if s.Refusal != nil {
+		r.note("requests are refused")
+	}
+	return r.Relay.Set(ctx, s)
+}
+
+// A client whose connection the relay has accepted when its app is replaced is answered: requests are
+// refused when none is connected any more.
+func TestTheRelayIsSwitchedOffWhenItsClientsAreAnswered(t *testing.T) {
+	t.Parallel()
+	calls := &callsOfRelay{Relay: remote.NewLocal(remote.LocalOptions{Logger: hclog.NewNullLogger()})}
+	w := &multiApp{harness: prepare(t)}
+	w.tune = func(o *Options) { o.Relay = calls }
+	w.apps = []*config.App{w.app(named("shop"))}
+	file, _ := w.load()
+	w.run(file, w.load)
+	w.untilState("shop", api.Running)
+	w.edit("shop", func(a *config.App) {
+		a.Relay, a.Ready.After, a.Env["TESTPROGRAM"] = config.RelayNone, 50*time.Millisecond, "direct"
+		usedPrograms.Store("direct", true)
+	})
+	w.wantApplied("shop:replace")
+	calls.mu.Lock()
+	defer calls.mu.Unlock()
+	want := []string{"nothing more is accepted", "no client is connected", "requests are refused"}
+	if got := calls.calls; len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+		t.Errorf("%q, want %q first", got, want)
 	}
 }

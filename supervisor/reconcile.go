@@ -366,7 +366,7 @@ func (c *reconciliation) remove() {
 	if len(gone) == 0 {
 		return
 	}
-	c.drainRemoved(gone)
+	c.drainReleased(gone)
 	c.registry.stop(gone, c.registry.all())
 	entries := slices.DeleteFunc(slices.Clone(c.registry.all()), func(m *entry) bool { return slices.Contains(gone, m) })
 	c.registry.entries.Store(&entries)
@@ -377,9 +377,9 @@ func (c *reconciliation) remove() {
 	}
 }
 
-// drainRemoved waits for connections that a removed app had accepted before its
-// listener moved to another app. It gets no new ones.
-func (c *reconciliation) drainRemoved(gone []*entry) {
+// drainReleased waits for connections that an app had accepted before its listeners moved to
+// another app. It gets no new ones, and from its stop on it refuses requests.
+func (c *reconciliation) drainReleased(gone []*entry) {
 	soon, cancel := awake.WithTimeout(c.leaving, idleLinger)
 	defer cancel()
 	for _, m := range gone {

@@ -133,6 +133,7 @@ func (c *reconciliation) stopOld() {
 			opening.Go(func() { a.failed = c.openLate(a, stopped) })
 		}
 	}
+	c.drainReleased(leaving)
 	c.registry.stop(leaving, c.registry.all())
 	close(stopped)
 	opening.Wait()
