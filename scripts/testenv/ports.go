@@ -4,19 +4,25 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync/atomic"
+	"sync"
 )
 
 // The ports are below the kernel's ephemeral range (32768 and up), so that no
 // outgoing connection can take one between the test in Port and the server's
-// bind. Each is returned once.
+// bind. Each is returned once, and to one of the programs that run at the same
+// time: a program takes them from blocks of its own.
 const (
 	firstPort = 12000
 	lastPort  = 32000
+	blockSize = 100
 )
 
-// handedOut counts the ports from firstPort on that were returned or passed over.
-var handedOut atomic.Int64
+// portBlocks are the blocks of this program.
+var portBlocks struct {
+	sync.Mutex
+	next, end int            // of the present block
+	owned     []net.Listener // whose names say that the blocks are taken; the kernel closes them at the exit
+}
 
 // Port returns a free TCP port of 127.0.0.1.
 func Port() (int, error) {
@@ -30,18 +36,38 @@ func Ports(n int) (int, error) {
 }
 
 func consecutive(n, multiple int) (int, error) {
-	handedOut.CompareAndSwap(0, int64(os.Getpid())*37)
-	for range 1000 {
-		before := handedOut.Load()
-		first := (before/int64(multiple) + 1) * int64(multiple)
-		if !handedOut.CompareAndSwap(before, first+int64(n)-1) {
+	b := &portBlocks
+	b.Lock()
+	defer b.Unlock()
+	for {
+		first := (b.next + multiple - 1) / multiple * multiple
+		if first+n > b.end {
+			block, err := takeBlock()
+			if err != nil {
+				return 0, err
+			}
+			b.next, b.end = block, block+blockSize
 			continue
 		}
-		if port := firstPort + int(first%(lastPort-firstPort)); free(port, n) {
-			return port, nil
+		b.next = first + n
+		if free(first, n) {
+			return first, nil
 		}
 	}
-	return 0, fmt.Errorf("no %d free ports between %d and %d", n, firstPort, lastPort)
+}
+
+// takeBlock returns the first port of a block that no program has. portBlocks must be locked.
+func takeBlock() (first int, err error) {
+	const blocks = (lastPort - firstPort) / blockSize
+	for i := range blocks {
+		number := (os.Getpid() + i) % blocks
+		var l net.Listener
+		if l, err = net.Listen("unix", fmt.Sprintf("@tideover-testenv-ports-%d", number)); err == nil {
+			portBlocks.owned = append(portBlocks.owned, l)
+			return firstPort + number*blockSize, nil
+		}
+	}
+	return 0, fmt.Errorf("no free ports between %d and %d: %w", firstPort, lastPort, err)
 }
 
 func free(first, n int) bool {
