@@ -67,34 +67,38 @@ func (t *terminal) screen() string {
 	return text
 }
 
-// until waits until the screen matches every pattern, and demands that it has its size.
-func (t *terminal) until(patterns ...string) string {
+// until waits until the screen matches every pattern and is whole: it may be seen in the middle of
+// being drawn.
+func (t *terminal) until(patterns ...string) {
 	t.Helper()
-	screen := ""
 	t.must(testenv.Poll(t.timeout(20*time.Second), 50*time.Millisecond, func() error {
-		screen = t.screen()
+		screen := t.screen()
 		for _, p := range patterns {
 			if !regexp.MustCompile(p).MatchString(screen) {
 				return fmt.Errorf("no %q in the terminal of %d x %d:\n%s", p, t.width, t.height, screen)
 			}
 		}
-		return nil
+		return t.checkWhole(screen)
 	}))
+}
+
+// checkWhole demands that a screen has its size, and that its boxes are whole.
+func (t *terminal) checkWhole(screen string) error {
 	lines := strings.Split(strings.TrimSuffix(screen, "\n"), "\n")
 	if len(lines) != t.height {
-		t.Errorf("%d lines in a terminal of %d x %d:\n%s", len(lines), t.width, t.height, screen)
+		return fmt.Errorf("%d lines in a terminal of %d x %d:\n%s", len(lines), t.width, t.height, screen)
 	}
 	for _, line := range lines {
 		if n := utf8.RuneCountInString(line); n > t.width {
-			t.Errorf("a line of %d columns in a terminal of %d x %d: %s", n, t.width, t.height, line)
+			return fmt.Errorf("a line of %d columns in a terminal of %d x %d: %s", n, t.width, t.height, line)
 		}
 	}
 	for corner, other := range map[string]string{"╭": "╮", "╰": "╯"} {
 		if strings.Count(screen, corner) != strings.Count(screen, other) {
-			t.Errorf("boxes are not whole in a terminal of %d x %d:\n%s", t.width, t.height, screen)
+			return fmt.Errorf("boxes are not whole in a terminal of %d x %d:\n%s", t.width, t.height, screen)
 		}
 	}
-	return screen
+	return nil
 }
 
 // end quits the program, which must leave nothing of the terminal's session.
