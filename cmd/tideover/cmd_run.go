@@ -68,7 +68,7 @@ func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
 		return err
 	}
 	if c.supervision == nil && received == nil && c.getenv(monitoredVariable) != "" {
-		return c.runMonitor() // the supervisor gets standard error as it is
+		return c.runMonitor()
 	}
 	c.decoupleErrors()
 	_, command, given := splitAtDash(cmd, args)
@@ -105,7 +105,7 @@ func (c *cli) dialMonitor() (err error) {
 
 // runMonitor makes this process the monitor of a supervisor with the same command line.
 func (c *cli) runMonitor() error {
-	exit, err := monitor.Run(monitor.Options{Args: os.Args[1:], Env: os.Environ(), Getenv: c.getenv})
+	exit, err := monitor.Run(monitor.Options{Args: os.Args[1:], Env: os.Environ(), Getenv: c.getenv, Stderr: unblockCrashOutput(os.Stderr)})
 	if err != nil {
 		return errorf(api.ExitError, "", "cannot start the supervisor: %v", err)
 	}

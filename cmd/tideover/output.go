@@ -39,9 +39,14 @@ func (c *cli) decoupleErrors() {
 // of a panic, with write(2). Where that is not read, write(2) returns EAGAIN and the process ends.
 // What fits into the pipe is kept. O_NONBLOCK on the former open file would be one for the
 // processes that share it. A socket cannot be opened again; the journal's stays as it is, and
-// WatchdogSec= ends a daemon that hangs there.
+// WatchdogSec= ends a daemon that hangs there. A regular file stays, too: it would be written from its
+// beginning on.
 func unblockCrashOutput(stderr *os.File) *os.File {
 	const self = "/proc/self/fd/2"
+	var st unix.Stat_t
+	if err := unix.Fstat(2, &st); err != nil || st.Mode&unix.S_IFMT == unix.S_IFREG {
+		return stderr
+	}
 	kept, err := unix.FcntlInt(2, unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return stderr

@@ -23,6 +23,7 @@ import (
 	"tideover/cmd/tideover/internal/daemon"
 	"tideover/listener"
 	"tideover/supervisor/admin"
+	"tideover/supervisor/monitor"
 	"tideover/supervisor/process"
 	"tideover/supervisor/safepath"
 )
@@ -35,6 +36,9 @@ func TestMain(m *testing.M) {
 	daemon.RelayRole()
 	safepath.Helper()
 	listener.Helper()
+	if os.Args[0] == monitor.RoleName {
+		main()
+	}
 	testscript.Main(m, map[string]func(){"tideover": main, "supervisorctl": main, "webapp": webapp, "worker": worker})
 }
 

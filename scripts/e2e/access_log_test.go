@@ -191,11 +191,11 @@ func TestAnAccessLogThatCannotBeWrittenCostsNoRequest(t *testing.T) {
 				config: fmt.Sprintf("[app.shop.log]\naccess = \"all\"\naccess_format = \"%%(r)s %%({x-long}i)s\"\naccess_file = %q\n",
 					map[string]string{"full": "/dev/full", "stopped": "access.log"}[name])})
 			if name == "stopped" {
-				s.must(s.daemon.Signal(syscall.SIGSTOP))
-				s.Cleanup(func() { s.daemon.Signal(syscall.SIGCONT) })
+				s.must(syscall.Kill(s.daemon.RolePid("supervisor"), syscall.SIGSTOP))
+				s.Cleanup(func() { syscall.Kill(s.daemon.RolePid("supervisor"), syscall.SIGCONT) })
 			}
 			s.sendLongLines(800) // 6 MB, more than the pipe and the memory for lines
-			s.must(s.daemon.Signal(syscall.SIGCONT))
+			s.must(syscall.Kill(s.daemon.RolePid("supervisor"), syscall.SIGCONT))
 			s.waitAnswered()
 			dropped, requests := s.linesDropped(), s.counter("requests")
 			s.addNumbers("requests=%d dropped=%d", requests, dropped)

@@ -140,7 +140,7 @@ func (a *adminProbe) pid(former ...int) (found int) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 			status, _ := os.ReadFile(filepath.Dir(file) + "/status")
 			if strings.HasPrefix(string(text), "tideover: admin") && !slices.Contains(former, pid) &&
-				strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", a.daemon.Pid())) {
+				strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", a.daemon.RolePid("supervisor"))) {
 				found = pid
 				return nil
 			}

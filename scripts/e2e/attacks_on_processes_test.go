@@ -139,7 +139,7 @@ ready.after = "10ms"
 	for pid := range others {
 		a.copyMarks(app, pid)
 	}
-	a.must(a.daemon.Signal(syscall.SIGKILL))
+	a.must(a.daemon.Kill())
 	<-a.daemon.Exited()
 	a.must(a.daemon.StartAgain())
 	a.waitRunning("shop", 1)

@@ -492,7 +492,7 @@ log.max_size = "4KiB"
 ready.after = "10ms"
 `, "shop", "other", "noisy", "unix")
 	var stopped atomic.Int64
-	daemon, seen := a.daemon.Pid(), map[int]bool{} // seen is of the race alone
+	daemon, seen := a.daemon.RolePid("supervisor"), map[int]bool{} // seen is of the race alone
 	stop := a.race(appUser, 0, func() {
 		for _, pid := range slices.Concat(helpersOf(daemon, "tideover-open"), helpersOf(daemon, "tideover-path")) {
 			if !seen[pid] && unix.Kill(pid, unix.SIGSTOP) == nil {
@@ -529,7 +529,7 @@ func (a *attack) endBySignal() {
 		a.addNumbers("ended_s=%.1f", time.Since(began).Seconds())
 	case <-a.timeout(5 * time.Second).Done():
 		a.Error("the daemon has not ended 15 s after SIGTERM")
-		a.daemon.Signal(syscall.SIGKILL)
+		a.daemon.Kill()
 	}
 }
 

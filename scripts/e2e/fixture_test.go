@@ -326,7 +326,7 @@ func (s *fixture) report(tally loadgen.Tally) {
 func (s *fixture) killDaemon() {
 	s.Helper()
 	relay := s.daemon.RelayPid()
-	s.must(s.daemon.Signal(syscall.SIGKILL))
+	s.must(s.daemon.Kill())
 	<-s.daemon.Exited()
 	s.awaitExit(relay)
 }

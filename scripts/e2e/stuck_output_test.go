@@ -99,7 +99,7 @@ func TestACrashOfTideoverEndsItWhateverReadsItsOutput(t *testing.T) {
 			}
 			s := newFixture(r, o)
 			relay := s.daemon.RelayPid()
-			s.must(s.daemon.Signal(syscall.SIGABRT)) // as a panic that is not recovered
+			s.must(s.daemon.Crash(syscall.SIGABRT)) // as a panic that is not recovered
 			began := time.Now()
 			select {
 			case <-s.daemon.Exited():
@@ -131,7 +131,7 @@ func TestADaemonThatIsStartedAtOnceAwaitsTheRelayOfTheFormer(t *testing.T) {
 			s := newFixture(r, setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1}, unix: unix})
 			relay := s.daemon.RelayPid()
 			s.must(syscall.Kill(relay, syscall.SIGSTOP)) // it does not come to end
-			s.must(s.daemon.Signal(syscall.SIGKILL))
+			s.must(s.daemon.Kill())
 			<-s.daemon.Exited()
 			s.must(s.daemon.StartAgain())
 			s.must(testenv.Poll(s.timeout(20*time.Second), 5*time.Millisecond, func() error {

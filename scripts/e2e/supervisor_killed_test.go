@@ -251,3 +251,20 @@ func (k *supervisorKills) upgrade(binary string) {
 	}
 	k.events++
 }
+
+// The monitor alone is killed. The apps are served all the same, until another daemon is started, which ends
+// the one without a monitor at once.
+func TestADaemonWithoutItsMonitorIsRelieved(t *testing.T) {
+	s := newFixture(begin(t), setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1}, vars: []string{"TIDEOVER_MONITORED=1"}})
+	supervisor := s.daemon.RolePid("supervisor")
+	s.must(s.daemon.Signal(syscall.SIGKILL))
+	<-s.daemon.Exited()
+	s.must(s.isRelease(1))
+	s.must(s.daemon.StartAgain())
+	s.waitRelease(40*time.Second, 1)
+	s.awaitExit(supervisor)
+	if said := s.daemon.Tail(100); !strings.Contains(said, "former daemon relieved") {
+		t.Errorf("the log says nothing of the former daemon:\n%s", said)
+	}
+	s.shutdown()
+}

@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -366,7 +365,7 @@ func TestRestartAndUpdateOfSupervisorctlLoseNothing(t *testing.T) {
 	case <-s.daemon.Exited():
 	case <-s.timeout(30 * time.Second).Done():
 		s.Error("the daemon goes on after the shutdown")
-		s.daemon.Signal(syscall.SIGKILL)
+		s.daemon.Kill()
 	}
 	r.checkNoneLeft()
 }

@@ -280,7 +280,7 @@ func tryDaemonKilled(r *row) {
 		s.waitRelease(30*time.Second, 1)
 		s.must(testenv.Poll(s.timeout(20*time.Second), 20*time.Millisecond, func() error { return s.bothWorkers() }))
 		relay := s.daemon.RelayPid()
-		s.must(s.daemon.Signal(syscall.SIGKILL))
+		s.must(s.daemon.Kill())
 		<-s.daemon.Exited()
 		if left := s.env.AppProcesses(); len(left) < 4 { // a worker ends by itself when it writes
 			s.Fatalf("nothing is left that could be a second copy: %v", left)

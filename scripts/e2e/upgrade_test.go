@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -169,6 +170,9 @@ func TestUpgradeKeepsConnections(t *testing.T) {
 	}
 	for _, c := range all {
 		r.must(asks(c, "/?after"))
+	}
+	if said := s.daemon.Tail(1000); !strings.Contains(said, "upgrade started") || strings.Index(said, "ready") > strings.Index(said, "upgrade started") {
+		t.Errorf("the log from before the upgrade is not whole:\n%s", said)
 	}
 	waited := s.counter("held") - before.Counters["held"]
 	if !monitored && waited < held {

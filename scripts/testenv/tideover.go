@@ -192,6 +192,19 @@ func (t *Tideover) RolePid(role string) int {
 	return t.Pid()
 }
 
+// Kill kills the daemon and what would take its place: the monitor first, which would start another supervisor.
+func (t *Tideover) Kill() error { return t.Crash(syscall.SIGKILL) }
+
+// Crash is Kill with another signal.
+func (t *Tideover) Crash(sig syscall.Signal) error {
+	supervisor := t.RolePid("supervisor")
+	err := t.Signal(sig)
+	if supervisor != t.Pid() {
+		err = errors.Join(err, syscall.Kill(supervisor, sig))
+	}
+	return err
+}
+
 // SignalAll sends a signal to all processes of tideover.
 func (t *Tideover) SignalAll(sig syscall.Signal) error {
 	var errs []error

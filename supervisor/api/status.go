@@ -40,6 +40,8 @@ type Status struct {
 	Turns *Turns `json:"turns,omitempty"` // reloads that take turns with other hosts (fleet.local); nil: none
 
 	ShuttingDown bool `json:"shutting_down,omitempty"` // the daemon is to end; readiness says no
+
+	MonitorEnded bool `json:"monitor_ended,omitempty"` // the first process was killed: the daemon serves for a while and ends
 }
 
 // AppStatus is one app at one instant.

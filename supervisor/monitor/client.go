@@ -223,9 +223,9 @@ func (c *Client) Up() error {
 	return err
 }
 
-// Beat says every second that this process runs, until ctx ends.
+// Beat says again and again that this process runs, until ctx ends.
 func (c *Client) Beat(ctx context.Context) {
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(beatEvery(os.Getenv("WATCHDOG_USEC")))
 	defer ticker.Stop()
 	for {
 		c.mu.Lock()

@@ -25,10 +25,14 @@ const (
 )
 
 const (
-	tick = time.Second
-	// maxMissed is after how many ticks without a beat a supervisor is killed. A shorter
-	// WATCHDOG_USEC bounds it too: systemd would end everything.
-	maxMissed = 30
+	// beatInterval is the time between two beats of a supervisor, minBeatInterval where systemd has a
+	// watchdog that is short.
+	beatInterval, minBeatInterval = 15 * time.Second, 100 * time.Millisecond
+	// maxMissed is after how many beats in a row that have not come a supervisor is killed. Time in
+	// which this process does not run either, as in a machine that is suspended, is one of them at most.
+	maxMissed = 2
+	// stopInterval is how often it is looked at whether the children have ended.
+	stopInterval = 100 * time.Millisecond
 	// threads is how many threads are made at the start, so that at the pids limit fork fails with
 	// EAGAIN, and Go's runtime does not abort because it cannot make a thread.
 	threads = 12
@@ -54,6 +58,7 @@ type Options struct {
 	Args   []string // of the supervisor, without argv[0]
 	Env    []string
 	Getenv func(string) string
+	Stderr *os.File // of the supervisor
 }
 
 // monitor is the state of the one goroutine that does everything.
@@ -63,7 +68,7 @@ type monitor struct {
 	children *children
 	stored   map[string]*os.File
 	program  *os.File // executable of the supervisor that was up last
-	missed   int      // after how many ticks without a beat it is killed
+	beat     time.Duration
 
 	frames  chan *frame // of the supervisor; closed at the end of its channel
 	current *supervisor
@@ -87,7 +92,7 @@ type supervisor struct {
 	started time.Time
 	hello   bool // it handles signals
 	up      bool
-	silent  int // ticks without a beat
+	silent  int // beats that have not come
 	pauses  int // open kindPause
 	reading sync.WaitGroup
 }
@@ -100,14 +105,11 @@ func Run(o Options) (exit int, err error) {
 	}
 	runtime.LockOSThread()
 	makeThreads()
-	m := &monitor{options: o, children: newChildren(), stored: map[string]*os.File{}, missed: maxMissed}
-	if usec, err := strconv.ParseUint(o.Getenv("WATCHDOG_USEC"), 10, 48); err == nil && usec > 0 {
-		m.missed = max(1, min(maxMissed, int(time.Duration(usec)*time.Microsecond/2/tick)))
-	}
+	m := &monitor{options: o, children: newChildren(), stored: map[string]*os.File{}, beat: beatEvery(o.Getenv("WATCHDOG_USEC"))}
 	if m.program, err = os.OpenFile("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
 		return 0, err
 	}
-	m.terminal = findTerminal(os.Stdin, os.Stdout, os.Stderr)
+	m.terminal = findTerminal(os.Stdin, os.Stdout, o.Stderr)
 	signals := make(chan os.Signal)
 	for _, s := range append([]syscall.Signal{unix.SIGCHLD}, forwarded...) {
 		one := make(chan os.Signal, 1) // of its own: any number of one signal displaces no other
@@ -124,6 +126,16 @@ func Run(o Options) (exit int, err error) {
 		return 0, err
 	}
 	return m.run(signals), nil
+}
+
+// beatEvery returns the time between two beats, for the watchdog of systemd in microseconds: a supervisor
+// is killed before that ends everything.
+func beatEvery(watchdog string) time.Duration {
+	usec, err := strconv.ParseUint(watchdog, 10, 48)
+	if err != nil || usec == 0 {
+		return beatInterval
+	}
+	return max(minBeatInterval, min(beatInterval, time.Duration(usec)*time.Microsecond/(2*(maxMissed+1))))
 }
 
 // makeThreads makes the threads that this process needs later. Idle threads are kept.
@@ -143,13 +155,16 @@ func makeThreads() {
 
 // run handles what happens until tideover ends, and returns its exit code.
 func (m *monitor) run(signals <-chan os.Signal) int {
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
+	beats := time.NewTicker(m.beat)
+	defer beats.Stop()
 	again := false
 	for {
-		var soon <-chan time.Time
+		var soon, stop <-chan time.Time
 		if again {
 			soon = time.After(reapInterval)
+		}
+		if !m.stopAt.IsZero() {
+			stop = time.After(stopInterval)
 		}
 		select {
 		case f, ok := <-m.frames:
@@ -170,8 +185,9 @@ func (m *monitor) run(signals <-chan os.Signal) int {
 			if err := m.start(); err != nil {
 				m.startLater()
 			}
-		case <-ticker.C:
+		case <-beats.C:
 			m.checkBeat()
+		case <-stop:
 			if m.checkStop() {
 				return 1
 			}
@@ -214,7 +230,7 @@ func (m *monitor) start() error {
 		return os.NewSyscallError("fcntl", err)
 	}
 	env := append(m.options.Env[:len(m.options.Env):len(m.options.Env)], channelVariable+"="+strconv.Itoa(fds[1]), programVariable+"="+os.Args[0])
-	pid, err := fork(m.program, append([]string{RoleName}, m.options.Args...), env, []*os.File{os.Stdin, os.Stdout, os.Stderr})
+	pid, err := fork(m.program, append([]string{RoleName}, m.options.Args...), env, []*os.File{os.Stdin, os.Stdout, m.options.Stderr})
 	if err != nil {
 		ours.Close()
 		return os.NewSyscallError("fork", err)
@@ -313,7 +329,7 @@ func (m *monitor) checkBeat() {
 	if s == nil || !m.wasUp { // its first start may wait for a disk
 		return
 	}
-	if s.silent++; s.silent > m.missed {
+	if s.silent++; s.silent > maxMissed {
 		unix.Kill(s.pid, unix.SIGKILL)
 	}
 }

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		}
 		unix.Exit(0)
 	case len(os.Args) == 2 && os.Args[1] == "monitor":
-		exit, err := Run(Options{Env: os.Environ(), Getenv: os.Getenv, Args: []string{"run"}})
+		exit, err := Run(Options{Env: os.Environ(), Getenv: os.Getenv, Stderr: os.Stderr, Args: []string{"run"}})
 		if err != nil {
 			fmt.Println("monitor:", err)
 			unix.Exit(99)

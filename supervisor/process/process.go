@@ -77,7 +77,6 @@ func (e *StartError) Unwrap() error { return e.Err }
 // Process is a started process tree. Its methods may be called from any goroutine.
 type Process struct {
 	name    string
-	main    *os.Process
 	tree    *tree
 	started time.Time
 
@@ -86,6 +85,9 @@ type Process struct {
 
 	mu    sync.Mutex
 	state State
+
+	mainMu sync.Mutex // guards main
+	main   *os.Process
 }
 
 // Start starts the command and returns after the execve. The error is a *StartError; then
@@ -164,14 +166,17 @@ func (p *Process) wait() {
 	p.tree.release(func() {
 		status, err := collect(p.main, p.tree.token)
 		p.outcome = outcomeOf(status, err, time.Since(p.started))
-		ownChildren.forget(p.main.Pid)
+		ownChildren.forget(p.Pid())
 	})
 	p.apply(exited)
 	close(p.exited)
+	p.mainMu.Lock()
+	defer p.mainMu.Unlock()
+	p.main.Release() // where another process has waited for it, its pidfd is open
 }
 
 // Pid returns the pid of the main process, also after it has exited.
-func (p *Process) Pid() int { return p.main.Pid }
+func (p *Process) Pid() int { return p.tree.main.pid }
 
 // Pidfd returns a new descriptor of the main process, which can be polled and is readable once that
 // has exited. It is an error if the process has been waited for, and before Linux 5.10.
@@ -195,10 +200,12 @@ func (p *Process) Outcome() Outcome {
 // Signal sends a signal to the main process. After this has exited it returns ErrGone, and
 // never signals another process with the same pid.
 func (p *Process) Signal(sig syscall.Signal) error {
-	if err := p.main.Signal(sig); errors.Is(err, os.ErrProcessDone) {
+	p.mainMu.Lock()
+	defer p.mainMu.Unlock()
+	if err := p.main.Signal(sig); errors.Is(err, os.ErrProcessDone) || err != nil && p.hasExited() {
 		return ErrGone
 	} else if err != nil {
-		return fmt.Errorf("signal %s to %s (pid %d): %w", signalName(sig), p.name, p.main.Pid, err)
+		return fmt.Errorf("signal %s to %s (pid %d): %w", signalName(sig), p.name, p.Pid(), err)
 	}
 	return nil
 }

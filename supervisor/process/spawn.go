@@ -92,6 +92,7 @@ func killAndReap(main *os.Process, token string) {
 	}
 	collect(main, token)
 	ownChildren.forget(main.Pid)
+	main.Release()
 }
 
 // writeRequest writes the request to a memfd, so that the daemon need not wait until the
@@ -114,7 +115,7 @@ func writeRequest(s Spec, group *cgroup) (*os.File, error) {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
 	f := os.NewFile(uintptr(fd), "order")
-	if _, err := f.WriteAt(text, 0); err != nil {
+	if _, err := f.Write(text); err != nil { // the shim reads from the beginning
 		f.Close()
 		return nil, err
 	}

@@ -33,7 +33,7 @@ type Record struct {
 
 // Record returns the record of this tree.
 func (p *Process) Record() Record {
-	r := Record{Pid: p.main.Pid, StartTime: p.tree.main.start, Boot: bootID(), Token: p.tree.token, UID: p.tree.uid, Name: p.name}
+	r := Record{Pid: p.Pid(), StartTime: p.tree.main.start, Boot: bootID(), Token: p.tree.token, UID: p.tree.uid, Name: p.name}
 	if p.tree.cgroup != nil {
 		r.Cgroup = p.tree.cgroup.path
 	}

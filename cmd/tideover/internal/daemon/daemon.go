@@ -127,6 +127,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.checkDirectories(socketPath); err != nil {
 		return err
 	}
+	d.relieve(ctx, socketPath)
 	if err := d.refuseSecondDaemon(ctx, socketPath); err != nil {
 		return err
 	}
@@ -233,7 +234,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 	helpers.Go(func() {
 		renewals.serve(ended, func() { systemd.reloading(func() { d.applyAndReload(ended, sup, "renew") }) })
 	})
-	d.control = control.NewServer(socket, backend{sup, systemd, d.shutdown, d.logger, renewals}, d.logger)
+	d.control = control.NewServer(socket, backend{sup, systemd, d.shutdown, d.logger, renewals, d.Supervision}, d.logger)
 	helpers.Go(func() { d.admin.Run(ended) })
 	helpers.Go(func() {
 		if err := d.control.Serve(ended); err != nil {
@@ -316,6 +317,13 @@ type backend struct {
 	shutdown *shutdown
 	logger   hclog.Logger
 	renewals coalescer
+	monitor  *Supervision
+}
+
+func (b backend) Status(selectors ...string) (api.Status, error) {
+	status, err := b.Supervisor.Status(selectors...)
+	status.MonitorEnded = b.monitor.ended()
+	return status, err
 }
 
 func (b backend) Renew(by api.Caller) {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"tideover/proxy/awake"
 	"tideover/supervisor/config"
 	"tideover/supervisor/confine"
+	"tideover/supervisor/control"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/monitor"
 	"tideover/supervisor/process"
@@ -189,6 +191,47 @@ func (d *daemon) endWithoutMonitor(ended context.Context) {
 	<-served.Done()
 	if ended.Err() == nil {
 		d.shutdown.begin(false)
+	}
+}
+
+// ended reports whether the monitor is dead.
+func (s *Supervision) ended() bool { return s != nil && isClosed(s.client.Ended()) }
+
+// relieveTimeout bounds the wait for a daemon without a monitor to end, once its apps are stopped.
+const relieveTimeout = 10 * time.Second
+
+// relieve ends the daemon on the control socket at path if its monitor was killed: it would end by itself
+// a while later, and this one takes its place. One that stays is a second daemon, as any other.
+func (d *daemon) relieve(ctx context.Context, path string) {
+	if d.Handoff != nil || d.restores() {
+		return
+	}
+	former := func() *control.Daemon {
+		all, _ := control.Locator{Dirs: []string{filepath.Dir(path)}}.Daemons(ctx) // an error: there is none
+		for _, other := range all {
+			if other.Socket() == path && other.Status.MonitorEnded {
+				return &other
+			}
+		}
+		return nil
+	}
+	other := former()
+	if other == nil {
+		return
+	}
+	d.logger.Warn("former daemon relieved", "pid", other.Status.Pid, "hint", "its monitor was killed: it finishes the requests in flight and ends, then this one starts")
+	if err := other.Shutdown(ctx, false); err != nil {
+		d.logger.Error("former daemon not relieved", "pid", other.Status.Pid, "error", err)
+		return
+	}
+	soon, cancel := awake.WithTimeout(ctx, relieveTimeout)
+	defer cancel()
+	for former() != nil {
+		select {
+		case <-time.After(pollInterval):
+		case <-soon.Done():
+			return
+		}
 	}
 }
 
