@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -48,14 +47,7 @@ type Fleet struct {
 func (f Fleet) on() bool { return len(f.Etcd) > 0 }
 
 // needsSystemRoots reports whether certificates are checked by those of the system.
-func (f Fleet) needsSystemRoots() bool {
-	for _, endpoint := range f.Etcd {
-		if strings.HasPrefix(endpoint, "https:") && len(f.CA) == 0 {
-			return true
-		}
-	}
-	return false
-}
+func (f Fleet) needsSystemRoots() bool { return len(f.CA) == 0 && fleet.Encrypted(f.Etcd) }
 
 // TLS is the configuration of connections to etcd.
 func (f Fleet) TLS() (*tls.Config, error) {
@@ -122,12 +114,21 @@ type memberMessage struct {
 	Event *member.Event `json:"event,omitempty"` // for the log
 }
 
-// dialTimeout bounds the making of a connection.
-const dialTimeout = 3 * time.Second
+const (
+	// dialTimeout bounds the making of a connection.
+	dialTimeout = 3 * time.Second
+	// maxDials is how many connections are made at once: one that is slow does not delay the next.
+	maxDials = 4
+)
 
 // answerMember connects to etcd for the process, and logs what it says, until the process ends. It
 // connects to nothing but what is configured.
 func (k *Keeper) answerMember(ctx context.Context, p *roleProcess, f Fleet) {
+	ctx, cancel := context.WithCancel(ctx)
+	var dialing sync.WaitGroup
+	defer dialing.Wait()
+	defer cancel()
+	places := make(chan struct{}, maxDials)
 	for {
 		var q memberMessage
 		file, err := p.channel.receive(&q)
@@ -141,17 +142,26 @@ func (k *Keeper) answerMember(ctx context.Context, p *roleProcess, f Fleet) {
 			k.logMember(*q.Event)
 			continue
 		}
-		answer := door{For: connectionEndpoint, ID: q.ID}
-		conn, err := connect(ctx, f.Etcd, q.At)
-		if err != nil {
-			answer.Error = err.Error()
-		}
-		if err := p.channel.send(answer, conn); err != nil {
-			p.channel.conn.Close() // the process sees the end
-		}
-		if conn != nil {
-			conn.Close()
-		}
+		places <- struct{}{}
+		dialing.Go(func() {
+			p.dial(ctx, f.Etcd, q)
+			<-places
+		})
+	}
+}
+
+// dial makes a connection for the process.
+func (p *roleProcess) dial(ctx context.Context, endpoints []string, q memberMessage) {
+	answer := door{For: connectionEndpoint, ID: q.ID}
+	conn, err := connect(ctx, endpoints, q.At)
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	if err := p.channel.send(answer, conn); err != nil {
+		p.channel.conn.Close() // the process sees the end
+	}
+	if conn != nil {
+		conn.Close()
 	}
 }
 

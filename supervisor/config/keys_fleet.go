@@ -108,10 +108,7 @@ func (l *loader) checkFleet() {
 		p.Hint, p.Warning = hint, warning
 		l.add(p)
 	}
-	tls := false
-	for _, endpoint := range f.Etcd {
-		tls = tls || strings.HasPrefix(endpoint, "https:")
-	}
+	tls := fleetkeys.Encrypted(f.Etcd)
 	if table, ok := l.main.tree["fleet"].(map[string]any); ok && table["etcd"] == nil {
 		p := l.main.problem(l.main.find([]string{"fleet"}).key, "[fleet] has no etcd")
 		p.Hint = `etcd = ["https://10.0.0.5:2379"]`

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -32,6 +33,11 @@ func (w *Wish) id() string { return strconv.Itoa(w.ID) }
 // ValidName reports whether a name can be a part of a key: letters, digits and ._-, at most 64.
 func ValidName(name string) bool {
 	return name != "" && len(name) <= 64 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
+}
+
+// Encrypted reports whether one of the URLs of an etcd is for TLS.
+func Encrypted(endpoints []string) bool {
+	return slices.ContainsFunc(endpoints, func(url string) bool { return strings.HasPrefix(url, "https:") })
 }
 
 // A Txn is a transaction of the store: if every condition holds, all of Then is done, at one

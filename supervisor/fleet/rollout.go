@@ -33,9 +33,9 @@ func refuse(hint, format string, args ...any) *Refusal {
 // keptRollouts is how many rollouts the history has.
 const keptRollouts = 20
 
-// Start returns the transaction that begins a rollout. Of w it takes what the operator says; the
-// members is of the hosts that have the app now, and max the number of hosts, or a part of them
-// ("25%"). Hosts in w.Skipped are said to be down.
+// Start returns the transaction that begins a rollout. Of w it takes what the operator says. The members
+// are the hosts that have the app now, and those of the last rollout of the app that are away: they are
+// waited for. max is the number of hosts, or a part of them ("25%"). Hosts in w.Skipped are said to be down.
 func Start(v *View, w Wish, max string, supersede bool) (Wish, Txn, error) {
 	w.ID, w.Attempt, w.Members = 1, 1, nil
 	txn := Txn{If: []Cond{v.sameWish()}}
@@ -60,11 +60,17 @@ func Start(v *View, w Wish, max string, supersede bool) (Wish, Txn, error) {
 			w.Members = append(w.Members, host)
 		}
 	}
+	here := len(w.Members)
+	for _, host := range v.membersBefore(w.App) {
+		if !v.Has(host) && !slices.Contains(skipped, host) {
+			w.Members = append(w.Members, host)
+		}
+	}
 	slices.Sort(w.Members)
 	switch {
-	case len(w.Members) == 0 && len(v.hosts) == 0:
+	case len(v.hosts) == 0:
 		return w, txn, refuse("tideover fleet lists them; the daemons need [fleet] with the same group", "no host of the fleet is there")
-	case len(w.Members) == 0:
+	case here == 0:
 		return w, txn, refuse("tideover fleet lists what they have", "no host of the fleet has the app %s", w.App)
 	case w.Canary != "" && !w.concerns(w.Canary):
 		return w, txn, refuse("the hosts are "+strings.Join(w.Members, ", "), "the canary %s is no host of the fleet with the app %s", w.Canary, w.App)
@@ -74,6 +80,26 @@ func Start(v *View, w Wish, max string, supersede bool) (Wish, Txn, error) {
 	}
 	txn.Then = append(txn.Then, put(wishKey, w))
 	return w, txn, nil
+}
+
+// membersBefore are the hosts that the last rollout of an app was for, without those that were said to be
+// down.
+func (v *View) membersBefore(app string) (hosts []string) {
+	last := Wish{}
+	if v.wish != nil && v.wish.record.App == app {
+		last = v.wish.record
+	}
+	for id, past := range v.history {
+		if past.Wish.App == app && id > last.ID {
+			last = past.Wish
+		}
+	}
+	for _, host := range last.Members {
+		if last.concerns(host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 // portion is a number, or a percentage of all, rounded down; at least 1.

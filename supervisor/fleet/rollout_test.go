@@ -171,6 +171,39 @@ func TestAHostThatIsGoneInItsTurnIsWaitedForOrSkipped(t *testing.T) {
 	}
 }
 
+// A rollout is not complete without a host that is away for a moment.
+func TestARolloutIsForTheHostsOfTheLastOneToo(t *testing.T) {
+	s, r := fleetOf(t, "a", "b", "c")
+	start := func(app string, skip ...string) []string {
+		w, txn, err := Start(r.view, Wish{App: app, Skipped: skip}, "1", true)
+		do(t, r, txn, err)
+		return w.Members
+	}
+	start("shop")
+	s.expire(s.keys[hostKey("b")].lease)
+	s.expire(s.keys[hostKey("c")].lease)
+	lease := s.grant()
+	s.commit(Txn{Then: []Op{putLeased(hostKey("a"), Host{Process: "a", Apps: map[string]AppHost{"shop": {}, "blog": {}}})}}, lease)
+	r.advance(1 << 30)
+	if members := start("blog"); !slices.Equal(members, []string{"a"}) {
+		t.Errorf("another app: %q", members)
+	}
+	if members := start("shop"); !slices.Equal(members, []string{"a", "b", "c"}) {
+		t.Errorf("two hosts are away: %q", members)
+	}
+	if got := states(r.view.Report("g")); got != "a waiting, b away, c away" {
+		t.Error(got)
+	}
+	for range 2 {
+		if members := start("shop", "c"); !slices.Equal(members, []string{"a", "b"}) {
+			t.Errorf("one of them is said to be down: %q", members)
+		}
+	}
+	if members := start("shop"); !slices.Equal(members, []string{"a", "b"}) {
+		t.Errorf("after that: %q", members)
+	}
+}
+
 func TestAnAbortedRolloutIsOverForGood(t *testing.T) {
 	_, r := fleetOf(t, "a")
 	_, txn, err := Start(r.view, Wish{App: "shop"}, "1", false)

@@ -90,7 +90,9 @@ func (s *session) fail(err error) {
 // keep keeps a lease until ctx ends.
 func (s *session) keep(ctx context.Context) {
 	for ctx.Err() == nil {
-		s.step(ctx)
+		if lost := s.step(ctx); lost {
+			continue // another one is needed
+		}
 		select {
 		case <-time.After(renewInterval):
 		case <-ctx.Done():
@@ -98,8 +100,8 @@ func (s *session) keep(ctx context.Context) {
 	}
 }
 
-// step renews the lease, or gets one.
-func (s *session) step(ctx context.Context) {
+// step renews the lease, or gets one. lost reports that etcd has ended it.
+func (s *session) step(ctx context.Context) (lost bool) {
 	s.mu.Lock()
 	current := s.current
 	s.mu.Unlock()
@@ -107,7 +109,7 @@ func (s *session) step(ctx context.Context) {
 	if current.lease == 0 {
 		granted, err := s.store.Grant(ctx, leaseTime)
 		s.set(granted, asked.Add(leaseTime), err)
-		return
+		return false
 	}
 	left, err := s.store.KeepAlive(ctx, current.lease)
 	s.mu.Lock()
@@ -115,16 +117,17 @@ func (s *session) step(ctx context.Context) {
 	switch {
 	case err == nil && left > 0:
 		s.until, s.failed = asked.Add(left), nil
-		return
+		return false
 	case err == nil:
-		err = errors.New("the lease has ended")
+		lost, err = true, errors.New("the lease has ended")
 	case asked.Before(s.until):
 		s.failed = err
-		return // it is tried again
+		return false // it is tried again
 	}
 	close(s.current.ended)
 	s.current, s.failed = lease{}, err
 	s.wake()
+	return lost
 }
 
 func (s *session) set(granted int64, until time.Time, err error) {
