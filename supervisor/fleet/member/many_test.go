@@ -90,8 +90,11 @@ func takeTurns(t *testing.T, newStore func(*traffic) Store) {
 	}
 	view := func() *fleet.View {
 		u, err := operator.Read(ctx)
-		if err != nil {
-			t.Fatal(err)
+		for deadline := time.Now().Add(time.Minute); err != nil; u, err = operator.Read(ctx) { // a thousand hosts have joined at once
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+			time.Sleep(interval)
 		}
 		v, err := etcd.Apply(nil, u)
 		if err != nil {

@@ -196,7 +196,7 @@ func TestLocalReloadsTakeTurns(t *testing.T) {
 	}
 	inGroup(t, func(*group) {}, func(g *group) {
 		wait(g.one, g.two)
-		time.Sleep(reloadTime)
+		time.Sleep(2*interval + interval/2) // in the middle of the first reload
 		one, two := g.one.apps.known().Behind, g.two.apps.known().Behind
 		if one+two != "the turn of web1" && one+two != "the turn of web2" {
 			t.Errorf("%q, %q", one, two)
