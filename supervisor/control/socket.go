@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -306,6 +308,28 @@ func acquireLock(o SocketOptions) (*os.File, error) {
 			return lock, nil
 		}
 		lock.Close() // its owner removed it between our open and our flock
+	}
+}
+
+// lockInterval is how often AwaitEnd tries.
+const lockInterval = 10 * time.Millisecond
+
+// AwaitEnd waits until no daemon has the control socket at path, or ctx ends. A daemon has it until its
+// process ends.
+func AwaitEnd(ctx context.Context, path string) {
+	retry := time.NewTicker(lockInterval)
+	defer retry.Stop()
+	for {
+		lock, err := acquireLock(SocketOptions{Path: path})
+		if err == nil {
+			releaseLock(lock)
+			return
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

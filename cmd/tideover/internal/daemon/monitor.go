@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -206,33 +207,20 @@ func (d *daemon) relieve(ctx context.Context, path string) {
 	if d.Handoff != nil || d.restores() {
 		return
 	}
-	former := func() *control.Daemon {
-		all, _ := control.Locator{Dirs: []string{filepath.Dir(path)}}.Daemons(ctx) // an error: there is none
-		for _, other := range all {
-			if other.Socket() == path && other.Status.MonitorEnded {
-				return &other
-			}
-		}
-		return nil
-	}
-	other := former()
-	if other == nil {
+	all, _ := control.Locator{Dirs: []string{filepath.Dir(path)}}.Daemons(ctx) // an error: there is none
+	i := slices.IndexFunc(all, func(other control.Daemon) bool { return other.Socket() == path && other.Status.MonitorEnded })
+	if i < 0 {
 		return
 	}
-	d.logger.Warn("former daemon relieved", "pid", other.Status.Pid, "hint", "its monitor was killed: it finishes the requests in flight and ends, then this one starts")
-	if err := other.Shutdown(ctx, false); err != nil {
-		d.logger.Error("former daemon not relieved", "pid", other.Status.Pid, "error", err)
+	former := all[i]
+	d.logger.Warn("former daemon relieved", "pid", former.Status.Pid, "hint", "its monitor was killed: it finishes the requests in flight and ends, then this one starts")
+	if err := former.Shutdown(ctx, false); err != nil {
+		d.logger.Error("former daemon not relieved", "pid", former.Status.Pid, "error", err)
 		return
 	}
 	soon, cancel := awake.WithTimeout(ctx, relieveTimeout)
 	defer cancel()
-	for former() != nil {
-		select {
-		case <-time.After(pollInterval):
-		case <-soon.Done():
-			return
-		}
-	}
+	control.AwaitEnd(soon, path)
 }
 
 // up says that this supervisor has started.
