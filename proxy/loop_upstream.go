@@ -40,10 +40,10 @@ type loopUpstream struct {
 	connecting  bool
 	ended       bool // the last edge has come: a read must go on to the end
 	readFull    bool // the last read filled its buffer: there may be more
+	closed      bool // under mu: the descriptor is closed, or a goroutine's
 	headOnlyLen int  // length of the head of a final response of which nothing else has come
 
-	mu     sync.Mutex // guards the descriptor against its number's next owner
-	closed bool       // the descriptor is closed, or a goroutine's
+	mu sync.Mutex // guards the descriptor against its number's next owner
 }
 
 // An upstreamUser is told what happens on the connection that its request is out on. A connection

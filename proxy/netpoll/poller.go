@@ -25,12 +25,12 @@ type Handler interface {
 // function, so that an event that comes while the function runs makes the next wait return at once
 // (not documented).
 type Poller struct {
-	fd            int
-	wakeFD        int // the wake set
-	wakeFile      *os.File
-	raw           syscall.RawConn
-	registrations []registration // by descriptor
-	events        [256]unix.EpollEvent
+	fd       int
+	wakeFD   int // the wake set
+	wakeFile *os.File
+	raw      syscall.RawConn
+	pages    []*page // of registrations, by descriptor; nil: none of them was ever added
+	events   [256]unix.EpollEvent
 
 	streak int  // how often in a row Poll has found events and reported more
 	silent bool // the wake set reports nothing
@@ -45,6 +45,17 @@ const busyStreak = 4
 type registration struct {
 	generation uint32
 	handler    Handler
+}
+
+// A page has the registrations of pageSize descriptors in a row. With pages a registration never
+// moves, so that thousands of new descriptors leave no outgrown array to the garbage collector.
+type page [pageSize]registration
+
+const pageSize = 128
+
+// registration returns that of a descriptor that was added once.
+func (p *Poller) registration(fd int) *registration {
+	return &p.pages[uint(fd)/pageSize][uint(fd)%pageSize]
 }
 
 // Open returns a poller with an empty set.
@@ -128,7 +139,7 @@ func (p *Poller) Poll() (n int, more bool) {
 // if the descriptor has been removed since, or has none.
 func (p *Poller) Event(i int) (Handler, uint32) {
 	e := &p.events[i]
-	if r := p.registrations[e.Fd]; r.generation == uint32(e.Pad) {
+	if r := p.registration(int(e.Fd)); r.generation == uint32(e.Pad) {
 		return r.handler, e.Events
 	}
 	return nil, 0
@@ -136,10 +147,14 @@ func (p *Poller) Event(i int) (Handler, uint32) {
 
 // Add puts a descriptor into the set. What is the case already comes as an event.
 func (p *Poller) Add(fd int, events uint32, h Handler) error {
-	for fd >= len(p.registrations) {
-		p.registrations = append(p.registrations, registration{})
+	i := fd / pageSize
+	if i >= len(p.pages) {
+		p.pages = append(p.pages, make([]*page, i+1-len(p.pages))...)
 	}
-	r := &p.registrations[fd]
+	if p.pages[i] == nil {
+		p.pages[i] = new(page)
+	}
+	r := p.registration(fd)
 	r.generation++
 	r.handler = h
 	return os.NewSyscallError("epoll_ctl", p.control(unix.EPOLL_CTL_ADD, fd, events))
@@ -151,7 +166,7 @@ func (p *Poller) Modify(fd int, events uint32) { p.control(unix.EPOLL_CTL_MOD, f
 
 func (p *Poller) control(op, fd int, events uint32) error {
 	return unix.EpollCtl(p.fd, op, fd,
-		&unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(fd), Pad: int32(p.registrations[fd].generation)})
+		&unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(fd), Pad: int32(p.registration(fd).generation)})
 }
 
 // Remove takes a descriptor out of the set that stays open.
@@ -163,23 +178,29 @@ func (p *Poller) Remove(fd int) {
 // Forget drops the handler of a descriptor that is about to be closed for good, by which the kernel
 // takes it out of the set.
 func (p *Poller) Forget(fd int) {
-	r := &p.registrations[fd]
+	r := p.registration(fd)
 	r.generation++
 	r.handler = nil
 }
 
 // Handles reports whether h is the handler of a descriptor.
 func (p *Poller) Handles(fd int, h Handler) bool {
-	return fd < len(p.registrations) && p.registrations[fd].handler == h
+	i := fd / pageSize
+	return i < len(p.pages) && p.pages[i] != nil && p.registration(fd).handler == h
 }
 
 // Handlers iterates over all handlers, in the order of their descriptors. Descriptors may be added
 // and removed meanwhile.
 func (p *Poller) Handlers() iter.Seq[Handler] {
 	return func(yield func(Handler) bool) {
-		for fd := 0; fd < len(p.registrations); fd++ {
-			if h := p.registrations[fd].handler; h != nil && !yield(h) {
-				return
+		for i := 0; i < len(p.pages); i++ {
+			if p.pages[i] == nil {
+				continue
+			}
+			for fd := range p.pages[i] {
+				if h := p.pages[i][fd].handler; h != nil && !yield(h) {
+					return
+				}
 			}
 		}
 	}
