@@ -28,8 +28,13 @@ func (m *Member) reloadLocally(ctx context.Context) {
 	}
 }
 
-// show tells the supervisor what is known of the fleet, if that has changed.
+// show tells the supervisor what is known of the fleet, if that has changed, at most once in an interval: of
+// a large fleet each change would cost as much as all hosts.
 func (m *Member) show(ctx context.Context) {
+	if time.Since(m.looked) < interval {
+		return // the ticker of Run comes
+	}
+	m.looked = time.Now()
 	f := m.fleet()
 	if reflect.DeepEqual(f, m.shown) {
 		return

@@ -87,6 +87,7 @@ type Member struct {
 	missing map[string]time.Time
 	logged  string    // why it is no member
 	shown   api.Fleet // what the supervisor was told
+	looked  time.Time // when what is known was last compared with it
 }
 
 // hostRecord is a record with the session whose lease its key has.
