@@ -482,7 +482,7 @@ func TestInAnyOrderOfEventsARolloutKeepsItsBoundAndEnds(t *testing.T) {
 func TestAThousandHostsTakeTurns(t *testing.T) {
 	for _, at := range []string{"1", "25%"} {
 		w := newWorld(t, 7, 1000, 5)
-		joined := w.store.revision
+		joined, changes := w.store.revision, len(w.store.log)
 		w.truth.advance(1 << 30)
 		_, txn, err := Start(w.truth.view, Wish{App: "shop"}, at, false)
 		if err != nil {
@@ -495,7 +495,11 @@ func TestAThousandHostsTakeTurns(t *testing.T) {
 			t.Errorf("max %s: %s with %d turns", at, v.state(), w.begins)
 		}
 		writes := float64(w.store.revision-joined) / 1000
-		t.Logf("max %s: %.2f revisions and %.2f keys for each host", at, writes, float64(len(w.store.log)-1000)/1000)
+		watched := 0
+		for _, c := range w.store.log[changes:] {
+			watched += len(c.kv.Key) + len(c.kv.Value)
+		}
+		t.Logf("max %s: %.2f revisions and %.2f keys for each host, and a watch of %.0f KB by each", at, writes, float64(len(w.store.log)-changes)/1000, float64(watched)/1000)
 		if writes > 3.1 {
 			t.Errorf("max %s: %.2f revisions for each host: more than the slot, the beginning and the end of its turn", at, writes)
 		}
