@@ -69,7 +69,7 @@ type RevisionPair struct {
 
 // Caller is what has asked for something.
 type Caller struct {
-	Via     string `json:"via"` // cli, page, or what asks without a client: "signal HUP", "memory.max"
+	Via     string `json:"via"` // cli, page, XML-RPC, rollout, or what asks without a client: "signal HUP", "memory.max"
 	UID     int    `json:"uid"` // of a client (cli)
 	Pid     int    `json:"pid,omitempty"`
 	Command string `json:"command,omitempty"` // its program and arguments, at most 100 characters
@@ -81,6 +81,13 @@ const ViaClient = "cli"
 
 // ViaPage is Caller.Via of a request of the page with the token.
 const ViaPage = "page"
+
+// ViaXMLRPC is Caller.Via of a client of supervisord's interface, and ViaRollout that of a turn of this
+// host in its fleet. The admin process asks for both.
+const (
+	ViaXMLRPC  = "XML-RPC"
+	ViaRollout = "rollout"
+)
 
 // String is the caller in logs: "cli uid 0, pid 4711: tideover reload shop", "page from 10.0.0.7".
 func (c Caller) String() string {

@@ -198,8 +198,11 @@ func (c *call) encode(v any) error {
 
 // caller is the client.
 func (c *call) caller() api.Caller {
-	if c.page != nil {
+	switch {
+	case c.page != nil:
 		return *c.page
+	case c.viewer != nil:
+		return api.Caller{Via: api.ViaXMLRPC}
 	}
 	return api.Caller{Via: api.ViaClient, UID: int(c.peer.uid), Pid: int(c.peer.pid), Command: c.peer.command()}
 }

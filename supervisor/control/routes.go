@@ -115,6 +115,9 @@ func handleOperation(verb api.Verb) func(*call) error {
 			return err
 		}
 		r.Verb, r.By, r.InTurn = verb, c.caller(), r.Attached && c.isMember()
+		if r.InTurn {
+			r.By = api.Caller{Via: api.ViaRollout}
+		}
 		result := c.server.backend.Do(c.ctx, r, func(p api.Phase) {
 			c.sendEvent(event{Phase: newPhaseEvent(p)}) // fails when the client has left; then c.ctx has ended, too
 		})

@@ -133,6 +133,29 @@ func TestAnAttachedRequestEndsWithItsResult(t *testing.T) {
 	}
 }
 
+// History and log tell a turn in a fleet and a client of supervisord's interface from a command line.
+func TestTheCallerBehindTheAdminProcessIsNamed(t *testing.T) {
+	ask := map[string]func(*Client) (api.Result, error){
+		"reload shop by rollout": func(c *Client) (api.Result, error) {
+			return c.DoAttached(t.Context(), api.Request{Verb: api.Reload, App: "shop"}, nil, nil)
+		},
+		"stop shop by XML-RPC": func(c *Client) (api.Result, error) {
+			return c.Do(t.Context(), api.Request{Verb: api.Stop, App: "shop"}, nil)
+		},
+	}
+	for want, ask := range ask {
+		fake := newFake("shop")
+		close(fake.finish)
+		member, _, _ := startWithRights(t, fake, Rights{Access: Drive, Fleet: true})
+		if _, err := ask(member); err != nil {
+			t.Error(err)
+		}
+		if asked := fake.notes(); !slices.Equal(asked, []string{want}) {
+			t.Errorf("the supervisor was asked for %q, want %q", asked, want)
+		}
+	}
+}
+
 // A request that is withdrawn still gets its result.
 func TestAnAttachedRequestIsWithdrawnWithItsBody(t *testing.T) {
 	fake := newFake("shop")
