@@ -31,7 +31,7 @@ const (
 	attachFD  = 4
 )
 
-// orphanEndTimeout bounds the end of a relay whose channel has ended: nobody is left to kill it.
+// orphanEndTimeout bounds the end of a relay whose channel has ended: no supervisor is left that would kill it.
 const orphanEndTimeout = 30 * time.Second
 
 // Settings are what a relay is started with.

@@ -225,7 +225,7 @@ func TestAHostThatCannotReadTheKeysBeginsNoTurnBeforeItCan(t *testing.T) {
 		time.Sleep(interval)
 		g.one.store.loses, g.one.store.unreadable = g.one.store.commits+1, true
 		g.one.apps.mu.Lock()
-		g.one.apps.app.Generation++ // somebody has reloaded it: it says so, and the answer is lost
+		g.one.apps.app.Generation++ // it was reloaded by another command: it says so, and the answer is lost
 		g.one.apps.mu.Unlock()
 		time.Sleep(interval + interval/2)
 		g.start(fleet.Wish{}) // while web2 has its turn of the one before
