@@ -359,12 +359,12 @@ func (d *packageRoot) upgradeUnderLoad(packages ...string) {
 	}))
 	load := loadgen.Start(loadgen.Plan{Client: client, Rate: 50})
 	for _, file := range packages {
-		before := d.program(p.Pid())
+		before := d.program(p.RolePid("supervisor"))
 		d.install(file)
-		if after := d.program(p.Pid()); after == before {
+		if after := d.program(p.RolePid("supervisor")); after == before {
 			d.Errorf("the daemon is not replaced: %s\n%s", after, p.Tail(20))
 		}
-		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.Pid())); err != nil || !strings.HasSuffix(exe, "/usr/bin/tideover") {
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.RolePid("supervisor"))); err != nil || !strings.HasSuffix(exe, "/usr/bin/tideover") {
 			d.Errorf("the daemon is %s, %v", exe, err)
 		}
 	}

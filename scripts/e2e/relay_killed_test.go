@@ -230,7 +230,7 @@ func (k *relayKills) finish() {
 		k.must(err)
 		role := "daemon"
 		if _, after, ok := strings.Cut(strings.Trim(string(name), "\x00"), "tideover: "); ok {
-			role = after
+			role, _, _ = strings.Cut(after, "\x00")
 		}
 		k.addNumbers("pss_%s=%dk", role, procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:"))
 	}

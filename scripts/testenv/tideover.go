@@ -159,10 +159,10 @@ func (t *Tideover) Operate(ctx context.Context, verb string, args ...string) (Op
 	return r, o, err
 }
 
-// Processes returns the pids of tideover: the daemon's, which users know, and those of its other
+// Processes returns the pids of a tideover: the daemon's, which users know, and those of its other
 // processes.
-func (t *Tideover) Processes() []int {
-	all := []int{t.Pid()}
+func (p *Process) Processes() []int {
+	all := []int{p.Pid()}
 	for i := 0; i < len(all); i++ {
 		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", all[i]))
 		for _, list := range lists {
@@ -183,13 +183,13 @@ func (t *Tideover) RelayPid() int { return t.RolePid("relay") }
 
 // RolePid is the pid of a process of tideover: relay, supervisor or admin. Where there is none the
 // daemon has that role itself.
-func (t *Tideover) RolePid(role string) int {
-	for _, pid := range t.Processes()[1:] {
+func (p *Process) RolePid(role string) int {
+	for _, pid := range p.Processes()[1:] {
 		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.HasPrefix(string(name), "tideover: "+role) {
 			return pid
 		}
 	}
-	return t.Pid()
+	return p.Pid()
 }
 
 // Kill kills the daemon and what would take its place: the monitor first, which would start another supervisor.

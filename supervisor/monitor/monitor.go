@@ -69,6 +69,7 @@ type monitor struct {
 	stored   map[string]*os.File
 	program  *os.File // executable of the supervisor that was up last
 	beat     time.Duration
+	overdue  *time.Timer // fires when a beat has not come
 
 	frames  chan *frame // of the supervisor; closed at the end of its channel
 	current *supervisor
@@ -155,8 +156,8 @@ func makeThreads() {
 
 // run handles what happens until tideover ends, and returns its exit code.
 func (m *monitor) run(signals <-chan os.Signal) int {
-	beats := time.NewTicker(m.beat)
-	defer beats.Stop()
+	m.overdue = time.NewTimer(m.beat)
+	defer m.overdue.Stop()
 	again := false
 	for {
 		var soon, stop <-chan time.Time
@@ -185,8 +186,8 @@ func (m *monitor) run(signals <-chan os.Signal) int {
 			if err := m.start(); err != nil {
 				m.startLater()
 			}
-		case <-beats.C:
-			m.checkBeat()
+		case <-m.overdue.C:
+			m.missBeat()
 		case <-stop:
 			if m.checkStop() {
 				return 1
@@ -323,15 +324,24 @@ func (m *monitor) send(f *frame) {
 	}
 }
 
-// checkBeat kills a supervisor that does not run, so that another one is started.
-func (m *monitor) checkBeat() {
+// missBeat counts a beat that has not come, and kills a supervisor that does not run, so that another
+// one is started.
+func (m *monitor) missBeat() {
+	m.overdue.Reset(m.beat)
 	s := m.current
 	if s == nil || !m.wasUp { // its first start may wait for a disk
 		return
 	}
-	if s.silent++; s.silent > maxMissed {
+	if s.silent++; s.silent >= maxMissed {
 		unix.Kill(s.pid, unix.SIGKILL)
 	}
+}
+
+// heard notes that the supervisor runs. The timer fires in the middle between two beats, so that a beat
+// is all that wakes this process.
+func (m *monitor) heard() {
+	m.current.silent = 0
+	m.overdue.Reset(m.beat * 3 / 2)
 }
 
 // checkStop ends the children when a signal is to end tideover and no supervisor does it. It
@@ -363,7 +373,7 @@ func (m *monitor) handle(f *frame) {
 	var err error
 	switch f.kind {
 	case kindBeat:
-		s.silent = 0
+		m.heard()
 		return
 	case kindDone:
 		m.done = &f.number
@@ -429,7 +439,8 @@ func (m *monitor) describe() {
 // deliver sends a supervisor the signals that wait for one, and those that are to end tideover: what
 // the one before has had may be lost.
 func (m *monitor) deliver() {
-	m.current.hello, m.current.silent, m.stopAt = true, 0, time.Time{}
+	m.current.hello, m.stopAt = true, time.Time{}
+	m.heard()
 	for _, f := range m.pending {
 		m.send(f)
 	}
