@@ -319,6 +319,7 @@ func (m *monitor) signal(s syscall.Signal) {
 // send sends the supervisor a frame. A supervisor that does not read is killed.
 func (m *monitor) send(f *frame) {
 	m.current.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	defer m.current.conn.SetWriteDeadline(time.Time{}) // else it would wake this process later
 	if err := m.current.conn.send(f); errors.Is(err, os.ErrDeadlineExceeded) {
 		unix.Kill(m.current.pid, unix.SIGKILL)
 	}
