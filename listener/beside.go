@@ -10,10 +10,10 @@ import (
 )
 
 // OpenBeside is Open for a TCP address that overlaps with those of other sockets of this process,
-// like 0.0.0.0:8000 and 127.0.0.1:8000. bind(2) refuses such an address unless
-// all of them have SO_REUSEPORT, which is therefore set until the new one listens. As long as one
-// of the sockets is open the kernel lets a process of the same user that sets SO_REUSEPORT bind the
-// port as well; it refuses other users. Connections go to the socket with the more specific address.
+// like 0.0.0.0:8000 and 127.0.0.1:8000. bind(2) refuses such an address unless all of them have
+// SO_REUSEPORT, which is therefore set until the new one listens. As long as one of the sockets is
+// open the kernel lets a process of the same user that sets SO_REUSEPORT bind the port as well; it
+// refuses other users. Connections go to the socket with the more specific address.
 func OpenBeside(a Address, others []syscall.Conn) (*Public, error) {
 	defer setReusePort(others, 0)
 	if err := setReusePort(others, 1); err != nil {

@@ -17,9 +17,9 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// Five hosts in network namespaces of their own take turns, behind a HAProxy and under load. Whatever
-// is killed, stopped or cut off, a rollout halts or is complete, at no revision of etcd are more hosts in
-// their turn than may be, and no request is lost. It needs root and 15 minutes, and runs at full size.
+// Five hosts in network namespaces of their own take turns, behind a HAProxy and under load. When a
+// process is killed or stopped, or a link is cut, a rollout halts or is complete, at no revision of etcd
+// are more hosts in their turn than may be, and no request is lost. It needs root and 15 minutes, and runs at full size.
 func TestFiveHostsInNetworksOfTheirOwn(t *testing.T) {
 	if !sampled(false) {
 		return
