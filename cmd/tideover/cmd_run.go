@@ -67,7 +67,7 @@ func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
 	if err := c.dialMonitor(); err != nil {
 		return err
 	}
-	if c.supervision == nil && received == nil && c.getenv(monitoredVariable) != "" {
+	if c.monitored && c.supervision == nil {
 		return c.runMonitor()
 	}
 	c.decoupleErrors()
@@ -86,9 +86,6 @@ func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
 	}
 	return runConfiguration(c, cmd, f, received)
 }
-
-// monitoredVariable is the variable of the environment with which `run` has a monitor.
-const monitoredVariable = "TIDEOVER_MONITORED"
 
 // dialMonitor finds out whether this process is the supervisor of a monitor.
 func (c *cli) dialMonitor() (err error) {

@@ -23,12 +23,14 @@ func main() {
 	if filepath.Base(os.Args[0]) == "supervisorctl" {
 		os.Exit(supervisorctl.Run(context.Background(), os.Args[0], os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 	}
-	os.Exit(Main{}.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
+	os.Exit(Main{Monitored: true}.Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
 
-// Main is the program as a value; its zero value is the installed program. Tests
-// run it in their own process.
+// Main is the program as a value. Tests run it in their own process.
 type Main struct {
+	// Monitored says that `run` makes this process the monitor of a supervisor, which it executes with
+	// the same command line. Otherwise this process is the supervisor, and has no monitor.
+	Monitored bool
 	// Dirs are where clients look for daemons; the first one is where daemons
 	// keep their sockets. nil: the usual directories of the user.
 	Dirs []string
@@ -39,6 +41,7 @@ type Main struct {
 // stderr are written from several goroutines.
 func (m Main) Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	c := newCLI(m.Dirs, stdin, stdout, stderr, env)
+	c.monitored = m.Monitored
 	root := c.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)

@@ -83,7 +83,7 @@ func TestAsPid1(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	awaitChildren(t, c.pid, 2) // the app and the relay
+	awaitChildren(t, c.pid, 3) // the supervisor, the relay and the app
 	must(t, syscall.Kill(c.pid, syscall.SIGTERM))
 	c.awaitEnd(t)
 }

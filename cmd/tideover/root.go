@@ -42,6 +42,7 @@ type cli struct {
 
 	documentWritten bool // the document of --json
 
+	monitored   bool                // `run` is the monitor of a supervisor
 	supervision *daemon.Supervision // nil: this process is not a monitor's supervisor
 
 	daemonErrors *logs.Writer // what stderr is in the daemon; nil: another verb

@@ -38,7 +38,6 @@ type setup struct {
 	own      func(address string) []string // a command that names the public address itself
 	files    map[string]string             // written into the folder of the app
 	flags    []string                      // of tideover run
-	vars     []string                      // of its environment
 	release  testenv.Release
 	config   string       // lines of [app.NAME] and its tables; run gets -c instead of a command
 	binary   string       // of the daemon; empty: the program under test
@@ -106,7 +105,7 @@ func newFixture(r *row, o setup) *fixture {
 // configuration.
 func (s *fixture) start(o setup, listen string) {
 	s.Helper()
-	options := testenv.RunOptions{Flags: o.flags, Env: o.vars, Command: o.command, Binary: o.binary, Output: o.output, Within: o.within}
+	options := testenv.RunOptions{Flags: o.flags, Command: o.command, Binary: o.binary, Output: o.output, Within: o.within}
 	switch {
 	case o.config != "":
 		name := strings.ToLower(strings.ReplaceAll(s.name, "/", "-"))

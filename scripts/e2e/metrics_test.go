@@ -96,7 +96,7 @@ func newScrapedApps(r *row, n int) *scrapedApps {
 	}
 	path, err := r.env.Write("tideover.toml", config.String())
 	r.must(err)
-	m.daemon, err = r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Binary: m.binary, Flags: []string{"-c", path}, Env: []string{"TIDEOVER_MONITORED=1"}})
+	m.daemon, err = r.env.Tideover(&testenv.App{Dir: r.env.Dir}, testenv.RunOptions{Binary: m.binary, Flags: []string{"-c", path}})
 	r.must(err)
 	for _, name := range m.names {
 		m.waitRunning(name, 0)

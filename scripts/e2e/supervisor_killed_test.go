@@ -32,8 +32,7 @@ func TestFaultSupervisorKilled(t *testing.T) {
 			r.must(install(r, binary))
 			s := newFixture(r, setup{binary: binary, front: front, gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1},
 				config: "hold.limit = 4000\nhold.timeout = \"60s\"\nready.timeout = \"12s\"\n" +
-					`hooks.before_start = ["sh", "-c", "if test -e slow; then echo begun >>hooks; sleep 60; echo ended >>hooks; fi"]`,
-				vars: []string{"TIDEOVER_MONITORED=1"}})
+					`hooks.before_start = ["sh", "-c", "if test -e slow; then echo begun >>hooks; sleep 60; echo ended >>hooks; fi"]`})
 			k := &supervisorKills{relayKills: relayKills{fixture: s}}
 			k.run(binary, fullTimes(6, 100))
 			s.shutdown()
@@ -255,7 +254,7 @@ func (k *supervisorKills) upgrade(binary string) {
 // The monitor alone is killed. The apps are served all the same, until another daemon is started, which ends
 // the one without a monitor at once.
 func TestADaemonWithoutItsMonitorIsRelieved(t *testing.T) {
-	s := newFixture(begin(t), setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1}, vars: []string{"TIDEOVER_MONITORED=1"}})
+	s := newFixture(begin(t), setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1}})
 	supervisor := s.daemon.RolePid("supervisor")
 	s.must(s.daemon.Signal(syscall.SIGKILL))
 	<-s.daemon.Exited()

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -113,10 +112,10 @@ func (e *Env) Close(keep bool) error {
 }
 
 // environment is that of a process of e: the one of this program without the variables that change what
-// tideover and gunicorn do. TIDEOVER_MONITORED stays: with it all rows run under a monitor.
+// tideover and gunicorn do.
 func (e *Env) environment(app bool, more []string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(line string) bool {
-		return !strings.HasPrefix(line, "TIDEOVER_MONITORED=") && slices.ContainsFunc([]string{"TIDEOVER_", "GUNICORN", "PORT=", "LISTEN_", "NOTIFY_SOCKET="},
+		return slices.ContainsFunc([]string{"TIDEOVER_", "GUNICORN", "PORT=", "LISTEN_", "NOTIFY_SOCKET="},
 			func(prefix string) bool { return len(line) >= len(prefix) && line[:len(prefix)] == prefix })
 	})
 	env = append(env, runTag+"="+RunName(), envTag+"="+e.token, "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")

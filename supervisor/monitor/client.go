@@ -43,7 +43,6 @@ type State struct {
 // A Client is the supervisor's end of the channel. Its methods may be called from any goroutine.
 type Client struct {
 	conn    *conn
-	socket  *os.File // a duplicate of the channel, for a program that takes the place of this one
 	pid     int
 	program string
 	exe     *os.File // this program
@@ -73,8 +72,7 @@ func Dial() (*Client, error) {
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	socket := os.NewFile(uintptr(fd), "monitor")
-	c, err := newClient(socket)
+	c, err := newClient(os.NewFile(uintptr(fd), "monitor"))
 	if err != nil {
 		return nil, err
 	}
@@ -98,13 +96,8 @@ func newClient(socket *os.File) (*Client, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("getsockopt", err)
 	}
-	duplicate, err := unix.FcntlInt(raw, unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	c := &Client{socket: socket, pid: int(monitor.Pid), ended: make(chan struct{}), calls: map[uint32]chan *frame{},
-		last: uint32(time.Now().UnixNano())} // answers to a program before the exec are for no call of this one
-	if c.conn, err = newConn(os.NewFile(uintptr(duplicate), "monitor")); err != nil {
+	c := &Client{pid: int(monitor.Pid), ended: make(chan struct{}), calls: map[uint32]chan *frame{}}
+	if c.conn, err = newConn(socket); err != nil {
 		return nil, err
 	}
 	if c.exe, err = os.OpenFile("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
@@ -316,16 +309,9 @@ func (c *Client) Done(code int) {
 	_ = c.conn.send(&frame{kind: kindDone, number: int32(code)}) // an error means that the monitor is dead
 }
 
-// Exec calls exec with the variables by which the program that takes the place of this one finds
-// the channel. It returns only when exec has failed. No child may be forked meanwhile.
-func (c *Client) Exec(exec func(variables ...string) error) error {
-	fd, err := descriptor(c.socket)
-	if err != nil {
-		return err
-	}
-	if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
-		return os.NewSyscallError("fcntl", err)
-	}
-	defer unix.CloseOnExec(int(fd))
-	return exec(channelVariable+"="+strconv.Itoa(int(fd)), programVariable+"="+c.program)
+// Replace has the monitor start another executable in the place of this one, which is to exit now without
+// Done. If that ends before it is up, this program is started again.
+func (c *Client) Replace(program *os.File) error {
+	_, err := c.call(&frame{kind: kindReplace, files: []*os.File{program}})
+	return err
 }

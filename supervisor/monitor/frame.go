@@ -32,6 +32,7 @@ const (
 	kindDrop    kind = 9  // text: name
 	kindNotify  kind = 10 // text: message for NOTIFY_SOCKET. EAGAIN: its queue is full
 	kindDone    kind = 11 // tideover ends with this process; number: exit code. There is no answer
+	kindReplace kind = 12 // it ends now; descriptor: the executable that is started next, once
 )
 
 // Frames of the monitor.

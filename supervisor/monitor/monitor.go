@@ -68,6 +68,7 @@ type monitor struct {
 	children *children
 	stored   map[string]*os.File
 	program  *os.File // executable of the supervisor that was up last
+	next     *os.File // that of the next start, which is an upgrade; nil: program
 	beat     time.Duration
 	overdue  *time.Timer // fires when a beat has not come
 
@@ -231,7 +232,12 @@ func (m *monitor) start() error {
 		return os.NewSyscallError("fcntl", err)
 	}
 	env := append(m.options.Env[:len(m.options.Env):len(m.options.Env)], channelVariable+"="+strconv.Itoa(fds[1]), programVariable+"="+os.Args[0])
-	pid, err := fork(m.program, append([]string{RoleName}, m.options.Args...), env, []*os.File{os.Stdin, os.Stdout, m.options.Stderr})
+	program := m.program
+	if m.next != nil {
+		program, m.next = m.next, nil // it is tried once
+		defer program.Close()
+	}
+	pid, err := fork(program, append([]string{RoleName}, m.options.Args...), env, []*os.File{os.Stdin, os.Stdout, m.options.Stderr})
 	if err != nil {
 		ours.Close()
 		return os.NewSyscallError("fork", err)
@@ -284,7 +290,7 @@ func (m *monitor) ended() (exit int, over bool) {
 	if len(m.stopping) > 0 {
 		m.stopAt = time.Now().Add(stopWithin)
 	}
-	if s.up && time.Since(s.started) >= soundFor {
+	if s.up && time.Since(s.started) >= soundFor || m.next != nil {
 		m.pause = 0
 	}
 	m.startLater()
@@ -406,6 +412,8 @@ func (m *monitor) handle(f *frame) {
 			stored.Close()
 			delete(m.stored, f.text)
 		}
+	case kindReplace:
+		err = m.replace(f)
 	case kindNotify:
 		err = notify(m.options.Getenv("NOTIFY_SOCKET"), f.text)
 	default:
@@ -461,6 +469,19 @@ func (m *monitor) up(f *frame) {
 		m.program.Close()
 		m.program, f.files = f.files[0], nil
 	}
+}
+
+// replace has another executable started at the end of this supervisor. If that one ends before it is up,
+// the present one is started again.
+func (m *monitor) replace(f *frame) error {
+	if f.lost || len(f.files) != 1 {
+		return unix.EMFILE
+	}
+	if m.next != nil {
+		m.next.Close()
+	}
+	m.next, f.files = f.files[0], nil
+	return nil
 }
 
 // store keeps a descriptor for the next supervisor.

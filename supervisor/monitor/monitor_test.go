@@ -453,20 +453,21 @@ func testBinary(t *testing.T) string {
 	return path
 }
 
-func TestAProgramThatTakesThePlaceOfTheSupervisorKeepsTheChannel(t *testing.T) {
+// An upgrade: what is started next is another executable. One that ends before it is up is tried once.
+func TestAnotherProgramTakesThePlaceOfTheSupervisor(t *testing.T) {
 	t.Parallel()
 	m := startMonitor(t, nil)
 	m.do("hello")
 	m.do("up")
 	m.spawn("one", "wait")
-	before := m.do("pids")
-	m.expect("exec", "begun")
-	m.expect("pids", before)
-	m.expect("hello", `[1,"none",["one"]]`)
+	m.expect("replace "+testBinary(t), "begun")
+	m.expect("hello", `[2,"0",["one"]]`)
 	m.expect("up", "ok")
-	m.kill(unix.SIGKILL)
-	m.next("begun")
-	m.expect("hello", `[2,"killed",["one"]]`)
+	m.expect("replace /bin/false", "begun")
+	m.expect("hello", `[4,"1",["one"]]`)
+	m.expect("up", "ok")
+	m.expect("replace /etc/passwd", "begun") // which is no program
+	m.expect("hello", `[5,"0",["one"]]`)
 }
 
 func TestAMonitorRefusesToBeStartedByASupervisor(t *testing.T) {

@@ -111,10 +111,16 @@ func testSupervisor() {
 			resume()
 		case "notify":
 			err = c.Notify(strings.Join(args, " "))
-		case "exec":
-			err = c.Exec(func(variables ...string) error {
-				return syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), variables...))
-			})
+		case "replace":
+			program, err := os.Open(args[0])
+			if err == nil {
+				err = c.Replace(program)
+			}
+			if err != nil {
+				fmt.Println("error:", err)
+				continue
+			}
+			unix.Exit(0)
 		case "exit":
 			code, _ := strconv.Atoi(args[0])
 			unix.Exit(code)
@@ -147,7 +153,9 @@ func describe(s State) string {
 	slices.Sort(lines)
 	former := "none"
 	if s.Former != nil {
-		former = fmt.Sprint(s.Former.Signal())
+		if former = strconv.Itoa(s.Former.ExitStatus()); s.Former.Signaled() {
+			former = s.Former.Signal().String()
+		}
 	}
 	text, _ := json.Marshal([]any{s.Starts, former, lines})
 	return string(text)

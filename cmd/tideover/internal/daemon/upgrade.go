@@ -51,16 +51,22 @@ func (d *daemon) upgrade(sup *supervisor.Supervisor, socket *control.Socket) {
 	}
 }
 
-// upgradeSupervisor executes the new program in the place of this supervisor. It restores what a supervisor
-// that has died leaves: no request is held. If it ends before it has restored that, the monitor starts
-// this program again.
+// upgradeSupervisor has the monitor start the new program in the place of this process, which ends as if it
+// was killed: the next one restores what it leaves, and no request is held. If the new program ends before
+// it has restored that, the monitor starts this one again.
 func (d *daemon) upgradeSupervisor(sup *supervisor.Supervisor, path string) error {
+	program, err := os.OpenFile(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer program.Close()
 	return sup.Replace(func() error {
 		d.flushLog()
-		defer d.admin.Halt()()
-		syscall.ForkLock.Lock()
-		defer syscall.ForkLock.Unlock()
-		return d.Supervision.client.Exec(func(variables ...string) error { return execBinary(path, append(os.Environ(), variables...)) })
+		if err := d.Supervision.client.Replace(program); err != nil {
+			return err
+		}
+		os.Exit(0)
+		return nil
 	})
 }
 
