@@ -51,6 +51,9 @@ type Client struct {
 
 	mu       sync.Mutex // guards the rest, and writes
 	onSignal func(Signal)
+	hello    uint32 // call number of hello: signals before its answer come again
+	handles  bool   // it was answered
+	got      int32  // signals since then
 	last     uint32
 	calls    map[uint32]chan *frame
 	state    *State // while Hello collects it
@@ -119,22 +122,38 @@ func (c *Client) read() {
 			c.mu.Lock()
 			waiting := c.calls[f.call]
 			delete(c.calls, f.call)
+			c.handles = c.handles || waiting != nil && f.call == c.hello
 			c.mu.Unlock()
 			if waiting != nil {
 				waiting <- f
 			}
 		case kindSignal:
-			c.mu.Lock()
-			onSignal := c.onSignal
-			c.mu.Unlock()
-			if onSignal != nil {
-				onSignal(Signal{syscall.Signal(f.number), f.errno == 1})
-			}
+			c.take(Signal{syscall.Signal(f.number), f.errno == 1})
 		default:
 			c.describe(f)
 		}
 	}
 	close(c.ended)
+}
+
+// take has a signal handled, and says that this process has it.
+func (c *Client) take(s Signal) {
+	c.mu.Lock()
+	handles, onSignal := c.handles, c.onSignal
+	c.mu.Unlock()
+	if !handles {
+		return
+	}
+	onSignal(s)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.got++
+	c.beatLocked()
+}
+
+// beatLocked says that this process runs, and how many signals it has got. c.mu must be held.
+func (c *Client) beatLocked() {
+	_ = c.conn.send(&frame{kind: kindBeat, number: c.got}) // an error means that the monitor is dead
 }
 
 // describe adds a frame to what Hello returns.
@@ -165,6 +184,9 @@ func (c *Client) call(f *frame) (int32, error) {
 	c.last++
 	f.call = c.last
 	c.calls[f.call] = answered
+	if f.kind == kindHello {
+		c.hello, c.handles, c.got = f.call, false, 0
+	}
 	err := c.conn.send(f)
 	c.mu.Unlock()
 	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, os.ErrClosed) {
@@ -222,7 +244,7 @@ func (c *Client) Beat(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		c.mu.Lock()
-		_ = c.conn.send(&frame{kind: kindBeat}) // an error means that the monitor is dead
+		c.beatLocked()
 		c.mu.Unlock()
 		select {
 		case <-ctx.Done():

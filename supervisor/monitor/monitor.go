@@ -39,8 +39,8 @@ const (
 	// A supervisor that has run for soundFor is started again at once; else the pause doubles.
 	soundFor           = 10 * time.Second
 	minPause, maxPause = 50 * time.Millisecond, 5 * time.Second
-	// stopWithin bounds the wait for a supervisor when a signal is to end tideover; then every
-	// child gets SIGTERM, and SIGKILL after stopGrace.
+	// stopWithin bounds the wait for a supervisor when a signal is to end tideover: one that does not take
+	// the signal is killed, and when no other one comes every child gets SIGTERM, and SIGKILL after stopGrace.
 	stopWithin, stopGrace = 5 * time.Second, 10 * time.Second
 	// writeTimeout bounds the wait for a supervisor that does not read.
 	writeTimeout = 10 * time.Second
@@ -96,6 +96,8 @@ type supervisor struct {
 	up      bool
 	silent  int // beats that have not come
 	pauses  int // open kindPause
+	sent    int32
+	unheard []*frame // the last ones of the signals that were sent: it has not said that it has them
 	reading sync.WaitGroup
 }
 
@@ -275,6 +277,7 @@ func (m *monitor) ended() (exit int, over bool) {
 		<-time.After(time.Millisecond)
 	}
 	m.current, m.frames, m.last = nil, nil, &status
+	m.pending = append(s.unheard, m.pending...)
 	if m.done != nil {
 		return int(*m.done), true
 	}
@@ -309,16 +312,56 @@ func (m *monitor) signal(s syscall.Signal) {
 	if s == unix.SIGHUP && m.terminal.closed() {
 		f.errno = 1
 	}
-	if s == unix.SIGTERM || s == unix.SIGINT || s == unix.SIGQUIT || f.errno == 1 {
+	stops := s == unix.SIGTERM || s == unix.SIGINT || s == unix.SIGQUIT || f.errno == 1
+	if stops {
 		m.stopping = append(m.stopping[:min(len(m.stopping), 2)], f)
-		if m.current == nil || !m.current.hello {
+	}
+	if m.current == nil || !m.current.hello {
+		m.pending = addSignal(m.pending, f)
+		if stops {
 			m.stopAt = time.Now().Add(stopWithin)
 		}
+		return
 	}
-	if m.current != nil && m.current.hello {
+	m.sendSignal(f)
+	if stops {
+		m.current.silent = maxMissed - 1
+		m.overdue.Reset(min(m.beat*3/2, stopWithin))
+	}
+}
+
+// maxWaiting is how many signals of one number wait: the second SIGINT means more than the first.
+const maxWaiting = 2
+
+// addSignal adds a signal to those that wait, as the kernel does: not without end.
+func addSignal(waiting []*frame, f *frame) []*frame {
+	same := 0
+	for _, other := range waiting {
+		if other.number == f.number && other.errno == f.errno {
+			same++
+		}
+	}
+	if same >= maxWaiting {
+		return waiting
+	}
+	return append(waiting, f)
+}
+
+// sendSignal sends the supervisor a signal, which is one for the next supervisor until this one has said that
+// it has it.
+func (m *monitor) sendSignal(f *frame) {
+	s := m.current
+	if unheard := addSignal(s.unheard, f); len(unheard) > len(s.unheard) {
+		s.unheard = unheard
+		s.sent++
 		m.send(f)
-	} else if len(m.pending) < 2*len(forwarded) {
-		m.pending = append(m.pending, f)
+	}
+}
+
+// took notes that the supervisor has got that many signals.
+func (s *supervisor) took(signals int32) {
+	if left := int(s.sent - signals); left >= 0 && left < len(s.unheard) {
+		s.unheard = s.unheard[len(s.unheard)-left:]
 	}
 }
 
@@ -336,7 +379,7 @@ func (m *monitor) send(f *frame) {
 func (m *monitor) missBeat() {
 	m.overdue.Reset(m.beat)
 	s := m.current
-	if s == nil || !m.wasUp { // its first start may wait for a disk
+	if s == nil || !m.wasUp && len(m.stopping) == 0 { // its first start may wait for a disk
 		return
 	}
 	if s.silent++; s.silent >= maxMissed {
@@ -380,6 +423,7 @@ func (m *monitor) handle(f *frame) {
 	var err error
 	switch f.kind {
 	case kindBeat:
+		s.took(f.number)
 		m.heard()
 		return
 	case kindDone:
@@ -387,7 +431,8 @@ func (m *monitor) handle(f *frame) {
 		s.conn.SetReadDeadline(time.Now().Add(exitTimeout)) // it exits now
 		return
 	case kindHello:
-		s.pauses = 0 // of the program before it, in the same process
+		m.pending = append(s.unheard, m.pending...)
+		s.pauses, s.sent, s.unheard = 0, 0, nil // of the program before it, in the same process
 		m.describe()
 		answer.number = int32(m.starts)
 		defer m.deliver()
@@ -451,11 +496,11 @@ func (m *monitor) deliver() {
 	m.current.hello, m.stopAt = true, time.Time{}
 	m.heard()
 	for _, f := range m.pending {
-		m.send(f)
+		m.sendSignal(f)
 	}
 	for _, f := range m.stopping {
 		if !slices.Contains(m.pending, f) {
-			m.send(f)
+			m.sendSignal(f)
 		}
 	}
 	m.pending = nil

@@ -282,6 +282,50 @@ func TestASignalThatEndsTideoverReachesEachLaterSupervisor(t *testing.T) {
 	}
 }
 
+func TestASignalIsHandledOnceAlsoIfItsSupervisorIsKilled(t *testing.T) {
+	t.Parallel()
+	m := startMonitor(t, nil)
+	m.do("hello")
+	m.do("up")
+	m.cmd.Process.Signal(unix.SIGUSR2)
+	m.next("signal SIGUSR2")
+	m.expect("put a b", "ok") // the monitor knows that the signal was taken
+	supervisor := m.number("pids")
+	syscall.Kill(supervisor, unix.SIGSTOP)
+	awaitState(t, supervisor, "T")
+	for range 3 {
+		m.cmd.Process.Signal(unix.SIGHUP)
+		m.cmd.Process.Signal(unix.SIGUSR1)
+	}
+	syscall.Kill(supervisor, unix.SIGKILL)
+	m.next("begun")
+	fmt.Fprintln(m.in, "hello")
+	fmt.Fprintln(m.in, "put a b")
+	got := map[string]int{}
+	for line := ""; line != "ok"; got[line]++ {
+		line = m.line()
+	}
+	if got["signal SIGHUP"] == 0 || got["signal SIGUSR1"] == 0 || got["signal SIGUSR2"] > 0 {
+		t.Fatal(got)
+	}
+}
+
+func TestASupervisorThatDoesNotTakeATermIsReplacedSoon(t *testing.T) {
+	t.Parallel()
+	m := startMonitor(t, nil)
+	m.do("hello")
+	m.do("up")
+	supervisor := m.number("pids")
+	syscall.Kill(supervisor, unix.SIGSTOP)
+	awaitState(t, supervisor, "T")
+	m.cmd.Process.Signal(unix.SIGTERM) // and not when two beats of 15 s have not come
+	m.next("begun")
+	fmt.Fprintln(m.in, "hello")
+	if got := map[string]bool{m.line(): true, m.line(): true}; !got["signal SIGTERM"] {
+		t.Fatal(got)
+	}
+}
+
 func TestWithoutASupervisorATermEndsTheChildren(t *testing.T) {
 	t.Parallel()
 	m := startMonitor(t, nil)

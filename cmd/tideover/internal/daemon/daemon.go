@@ -243,16 +243,18 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 	})
 	helpers.Go(func() { d.handleSignals(ended, sup, signals, systemd, socket) })
 	if d.hasView() {
-		d.logger.SetLevel(hclog.Warn) // the startup view says the rest
 		lines := logs.NewWriter(daemonLines{output})
 		defer lines.Close() // an error could not be printed
 		view := newStartupView(d, lines)
-		helpers.Go(func() {
-			view.show(ended, sup)
-			if d.shutdown.announced.Err() == nil {
-				d.logger.SetLevel(hclog.Level(d.level.Load()))
-			}
-		})
+		if !d.restores() { // else nothing has started
+			d.logger.SetLevel(hclog.Warn) // the startup view says the rest
+			helpers.Go(func() {
+				view.show(ended, sup)
+				if d.shutdown.announced.Err() == nil {
+					d.logger.SetLevel(hclog.Level(d.level.Load()))
+				}
+			})
+		}
 		defer context.AfterFunc(d.shutdown.announced, func() { view.printStopping(sup) })()
 		defer func() { view.printStopped(sup.ShutdownCounts(), err) }()
 	}
