@@ -56,6 +56,9 @@ APP tests whether the process runs.`,
 				return c.writeDocument(st)
 			}
 			fmt.Fprint(c.stdout, renderStatus(c.results(), st, isSingle(c, args, st)))
+			if st.MonitorEnded {
+				c.note("the first process of tideover was killed: the apps are served for a minute, then stopped; start tideover again, it takes the place of this one")
+			}
 			return nil
 		},
 	}
@@ -81,6 +84,7 @@ func queryStatus(c *cli, ctx context.Context, names []string) (api.Status, error
 	}
 	all := api.Status{Version: version, Apps: []api.AppStatus{}}
 	for _, d := range daemons {
+		all.MonitorEnded = all.MonitorEnded || d.Status.MonitorEnded
 		all.ConfigChanged = cmp.Or(all.ConfigChanged, d.Status.ConfigChanged)
 		all.Apps = append(all.Apps, d.Status.Apps...)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // ErrEnded is the error of calls once the monitor is dead.
-var ErrEnded = errors.New("the monitor of tideover has ended")
+var ErrEnded = errors.New("the monitor of tideover was killed, and no process can be started without it: start tideover again, it takes the place of this one")
 
 // A Child is a process that an earlier supervisor has ordered and whose status was not collected.
 type Child struct {
@@ -51,9 +51,7 @@ type Client struct {
 
 	mu       sync.Mutex // guards the rest, and writes
 	onSignal func(Signal)
-	hello    uint32 // call number of hello: signals before its answer come again
-	handles  bool   // it was answered
-	got      int32  // signals since then
+	got      int32 // signals
 	last     uint32
 	calls    map[uint32]chan *frame
 	state    *State // while Hello collects it
@@ -122,7 +120,6 @@ func (c *Client) read() {
 			c.mu.Lock()
 			waiting := c.calls[f.call]
 			delete(c.calls, f.call)
-			c.handles = c.handles || waiting != nil && f.call == c.hello
 			c.mu.Unlock()
 			if waiting != nil {
 				waiting <- f
@@ -139,11 +136,8 @@ func (c *Client) read() {
 // take has a signal handled, and says that this process has it.
 func (c *Client) take(s Signal) {
 	c.mu.Lock()
-	handles, onSignal := c.handles, c.onSignal
+	onSignal := c.onSignal // that of Hello, before which there is no signal
 	c.mu.Unlock()
-	if !handles {
-		return
-	}
 	onSignal(s)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,9 +178,6 @@ func (c *Client) call(f *frame) (int32, error) {
 	c.last++
 	f.call = c.last
 	c.calls[f.call] = answered
-	if f.kind == kindHello {
-		c.hello, c.handles, c.got = f.call, false, 0
-	}
 	err := c.conn.send(f)
 	c.mu.Unlock()
 	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, os.ErrClosed) {

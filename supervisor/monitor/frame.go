@@ -23,7 +23,7 @@ type kind byte
 const (
 	kindHello   kind = 1  // it handles signals. Child and stored frames come before the answer; number: starts of a supervisor
 	kindUp      kind = 2  // it has started; descriptor: its executable, for the next start
-	kindBeat    kind = 3  // it runs; number: signals that it has got since hello
+	kindBeat    kind = 3  // it runs; number: signals that it has got
 	kindSpawn   kind = 4  // text: token, argv[0], environment, each ended by NUL; descriptors: the executable, then 0, 1, 2 ...; number: pid
 	kindCollect kind = 5  // text: token; number: wait status. EAGAIN: it lives; ESRCH: there is none
 	kindPause   kind = 6  // orphans stay zombies

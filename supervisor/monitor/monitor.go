@@ -431,8 +431,6 @@ func (m *monitor) handle(f *frame) {
 		s.conn.SetReadDeadline(time.Now().Add(exitTimeout)) // it exits now
 		return
 	case kindHello:
-		m.pending = append(s.unheard, m.pending...)
-		s.pauses, s.sent, s.unheard = 0, 0, nil // of the program before it, in the same process
 		m.describe()
 		answer.number = int32(m.starts)
 		defer m.deliver()

@@ -174,7 +174,7 @@ func (d *daemon) run(ctx context.Context) error {
 		if err := writePidFile(d.PidFile, d.pid()); err != nil {
 			return err
 		}
-		defer removePidFile(d.PidFile, d.pid())
+		defer func() { removePidFile(d.PidFile, d.pid()) }()
 	}
 	return d.serve(ctx, sup, socket, signals, output)
 }
@@ -276,7 +276,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 			return err
 		}
 		helpers.Go(func() { d.Supervision.client.Beat(ended) })
-		helpers.Go(func() { d.endWithoutMonitor(ended) })
+		helpers.Go(func() { d.endWithoutMonitor(d.Supervision.client.Ended(), ended) })
 	}
 	d.logger.Info("control socket opened", "socket", socket.Path())
 	return sup.Run(d.shutdown.requested)
@@ -324,7 +324,9 @@ type backend struct {
 
 func (b backend) Status(selectors ...string) (api.Status, error) {
 	status, err := b.Supervisor.Status(selectors...)
-	status.MonitorEnded = b.monitor.ended()
+	if status.MonitorEnded = b.monitor.ended(); status.MonitorEnded {
+		status.Pid = os.Getpid()
+	}
 	return status, err
 }
 

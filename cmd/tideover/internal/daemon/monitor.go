@@ -99,9 +99,9 @@ func (s *Supervision) record() *handoff.Journal {
 // restores reports whether this supervisor takes the place of one that has died.
 func (d *daemon) restores() bool { return d.Supervision.Restores() }
 
-// pid is what systemd and users know as tideover.
+// pid is what systemd and users know as tideover: the monitor, and once it was killed this process.
 func (d *daemon) pid() int {
-	if d.Supervision != nil {
+	if d.Supervision != nil && !d.Supervision.ended() {
 		return d.Supervision.client.Pid()
 	}
 	return os.Getpid()
@@ -171,11 +171,11 @@ func (s *Supervision) Done(exit int) { s.client.Done(exit) }
 // wanted: what was started there is to end.
 const withoutMonitor = time.Minute
 
-// endWithoutMonitor begins the shutdown some time after the death of the monitor: no process can be started
-// then, and nothing would start another supervisor. It returns when that has begun, or ended is done.
-func (d *daemon) endWithoutMonitor(ended context.Context) {
+// endWithoutMonitor begins the shutdown some time after the monitor is dead: no process can be started then,
+// and nothing would start another supervisor. It returns when that has begun, or ended is done.
+func (d *daemon) endWithoutMonitor(dead <-chan struct{}, ended context.Context) {
 	select {
-	case <-d.Supervision.client.Ended():
+	case <-dead:
 	case <-ended.Done():
 		return
 	}
@@ -185,6 +185,9 @@ func (d *daemon) endWithoutMonitor(ended context.Context) {
 	left := withoutMonitor
 	if d.Stdout.Terminal {
 		left = 0
+	}
+	if d.PidFile != "" {
+		_ = writePidFile(d.PidFile, d.pid()) // an error was one at the start as well
 	}
 	d.logger.Error("monitor ended", "left_s", left.Seconds(), "hint", "the apps are served until then, and are stopped; start tideover again afterwards")
 	served, cancel := awake.WithTimeout(ended, left)
