@@ -98,10 +98,13 @@ func openLoopback(ip net.IP, port int) (*Private, error) {
 // not add it to the runtime's poller, and the daemon does not wake up for connections
 // that the child accepts.
 func newPrivate(fd int, network, address string, path *socketFile) (*Private, error) {
-	file := os.NewFile(uintptr(fd), network+":"+address)
+	return privateOf(os.NewFile(uintptr(fd), network+":"+address), network, address, path)
+}
+
+func privateOf(file *os.File, network, address string, path *socketFile) (*Private, error) {
 	p := &Private{Backlog: Backlog{address, file, drainTimeout}, network: network, address: address, path: path, file: file}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := withFD(file, func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
 		p.Close()
 		return nil, os.NewSyscallError("fstat", err)
 	}
@@ -109,12 +112,11 @@ func newPrivate(fd int, network, address string, path *socketFile) (*Private, er
 	return p, nil
 }
 
-// RestorePrivate returns a private socket that an earlier program of this process has
-// opened. It owns fd from here on, and pin: that of PathFile; nil: there is none, or the
-// earlier program had none. If a child has made the open file description
+// RestorePrivate returns a private socket that another process has opened. It owns socket from here on,
+// and pin: that of PathFile; nil: there is none. If a child has made the open file description
 // non-blocking, the runtime's poller wakes up for its connections, too; that costs a
 // little CPU until the next generation.
-func RestorePrivate(fd int, network, address string, pin *os.File) (p *Private, err error) {
+func RestorePrivate(socket *os.File, network, address string, pin *os.File) (p *Private, err error) {
 	var path *socketFile
 	switch {
 	case pin != nil:
@@ -123,10 +125,10 @@ func RestorePrivate(fd int, network, address string, pin *os.File) (p *Private, 
 		path, err = pinSocket(address)
 	}
 	if err != nil {
-		unix.Close(fd)
+		socket.Close()
 		return nil, err
 	}
-	return newPrivate(fd, network, address, path)
+	return privateOf(socket, network, address, path)
 }
 
 // SyscallConn makes a Private a syscall.Conn.

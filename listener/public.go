@@ -251,9 +251,8 @@ func FromFile(f *os.File) (*Public, error) {
 	return &Public{address: Address{bound.Network(), bound.String()}, bound: bound, socket: d}, nil
 }
 
-// Restore is FromFile for a socket that an earlier program of this process has opened
-// with Open. Close removes the path of a unix socket. It owns pin from here on, which is the
-// PathFile of that program; nil: it had none.
+// Restore is FromFile for a socket that another process has opened with Open. Close removes the path of a
+// unix socket. It owns pin from here on, which is the PathFile of that process; nil: it had none.
 func Restore(f *os.File, a Address, o Options, pin *os.File) (_ *Public, err error) {
 	var file *socketFile
 	switch {

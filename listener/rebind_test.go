@@ -270,14 +270,14 @@ func TestAPrivateSocketIsReachedWithoutItsFile(t *testing.T) {
 	defer other.Close()
 	accepted("with the file of another process")
 
-	duplicate := func(f *os.File) int { // as an exec leaves it to the next program
+	duplicate := func(f *os.File) *os.File { // as the next supervisor gets it
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return fd
+		return os.NewFile(uintptr(fd), "duplicate")
 	}
-	restored, err := RestorePrivate(duplicate(p.File()), "unix", p.Address(), os.NewFile(uintptr(duplicate(p.PathFile())), "pin"))
+	restored, err := RestorePrivate(duplicate(p.File()), "unix", p.Address(), duplicate(p.PathFile()))
 	if err != nil {
 		t.Fatal(err)
 	}

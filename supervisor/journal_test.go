@@ -18,7 +18,7 @@ import (
 // memoryStore is a handoff.Store in this process.
 type memoryStore struct {
 	mu    sync.Mutex
-	names map[string]bool
+	files map[string]*os.File
 }
 
 func (s *memoryStore) Put(_ context.Context, name string, f *os.File) error {
@@ -26,10 +26,10 @@ func (s *memoryStore) Put(_ context.Context, name string, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	defer dup.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.names[name] = true
+	s.dropLocked(name)
+	s.files[name] = dup
 	return nil
 }
 
@@ -37,21 +37,53 @@ func (s *memoryStore) Drop(_ context.Context, names ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, name := range names {
-		delete(s.names, name)
+		s.dropLocked(name)
 	}
 	return nil
+}
+
+func (s *memoryStore) dropLocked(name string) {
+	s.files[name].Close()
+	delete(s.files, name)
+}
+
+// duplicates are its descriptors, as the next supervisor gets them.
+func (s *memoryStore) duplicates(t *testing.T) map[string]*os.File {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]*os.File{}
+	for name, f := range s.files {
+		dup, err := remote.DuplicateFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { dup.Close() })
+		all[name] = dup
+	}
+	return all
 }
 
 func (s *memoryStore) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.names))
+	return slices.Sorted(maps.Keys(s.files))
 }
 
 // recorded is a harness that keeps a record, in file.
 func recorded(t *testing.T, program string, options ...appOption) (*harness, *memoryStore, *os.File) {
 	t.Helper()
-	store := &memoryStore{names: map[string]bool{}}
+	r := prepare(t)
+	store, file := r.record()
+	r.open(program, options...)
+	return r, store, file
+}
+
+// record has the supervisor keep a record.
+func (r *harness) record() (*memoryStore, *os.File) {
+	t := r.t
+	t.Helper()
+	store := &memoryStore{files: map[string]*os.File{}}
 	slots, file, err := handoff.NewSlots()
 	if err != nil {
 		t.Fatal(err)
@@ -61,28 +93,49 @@ func recorded(t *testing.T, program string, options ...appOption) (*harness, *me
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := prepare(t)
-	r.tune = func(o *Options) { o.Store, o.Record = store, journal }
-	r.open(program, options...)
-	return r, store, file
+	tune := r.tune
+	r.tune = func(o *Options) {
+		if tune != nil {
+			tune(o)
+		}
+		o.Store, o.Record = store, journal
+	}
+	return store, file
 }
 
 // plan is what a supervisor would do that takes the place of this one now, while all processes that
 // were started and not ended live.
 func plan(t *testing.T, file *os.File, names []string) (*handoff.AppRecord, handoff.Plan) {
 	t.Helper()
+	left := restoration(t, file)
+	var app *handoff.AppRecord
+	for _, app = range left.Record.Apps {
+	}
+	return app, handoff.Restore(left.Record, left.Children, names, nil)
+}
+
+// restoration is what the next supervisor finds, without descriptors and a plan.
+func restoration(t *testing.T, file *os.File) *handoff.Restoration {
+	t.Helper()
 	_, record, err := handoff.OpenRecord(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var app *handoff.AppRecord
-	var children []handoff.Child
-	for _, app = range record.Apps {
+	left := &handoff.Restoration{Record: record}
+	for _, app := range record.Apps {
 		for _, g := range app.Generations {
-			children = append(children, handoff.Child{Token: g.Token, Pid: g.Tree.Pid})
+			left.Children = append(left.Children, handoff.Child{Token: g.Token, Pid: g.Tree.Pid})
 		}
 	}
-	return app, handoff.Restore(record, children, names, nil)
+	return left
+}
+
+// leftBehind is what the next supervisor takes over. Its files are closed at the end of the test.
+func leftBehind(t *testing.T, store *memoryStore, file *os.File) *handoff.State {
+	t.Helper()
+	left := restoration(t, file)
+	left.Plan, left.Files = handoff.Restore(left.Record, left.Children, store.all(), nil), store.duplicates(t)
+	return left.State()
 }
 
 // After each operation the record says what is: the next supervisor would change nothing.

@@ -34,7 +34,6 @@ type publicListener struct {
 	stop     func()        // stops accepting and waits until it has; nil: serve was not called
 	unkeep   func()        // ends the pathKeeper; nil: there is none
 	armed    chan struct{} // closed when a removal of a borrowed path is noticed at once; nil: it is not borrowed
-	untake   func()        // ends the wait for that removal; nil: it is not borrowed
 
 	kept   map[string]bool // names of its descriptors in the Store; of the goroutine that accepts or closes
 	keeper *App            // whose record has them; nil: none
@@ -101,13 +100,7 @@ func (l *publicListener) serve(a *App) {
 		k := &pathKeeper{listener: l, app: a, path: l.current().Address().Address, accept: accept, stops: stops, shutDown: shutDown}
 		keeping, end := context.WithCancel(ctx)
 		if l.borrowed {
-			var untake context.CancelFunc
-			k.taking, untake = context.WithTimeout(keeping, borrowedTime)
-			k.taken, l.armed, l.borrowed = make(chan struct{}), make(chan struct{}), false
-			l.untake = func() {
-				untake()
-				<-k.taken
-			}
+			k.borrowed, l.armed, l.borrowed = true, make(chan struct{}), false
 		}
 		ended := make(chan struct{})
 		accepting.Go(func() {
@@ -217,8 +210,7 @@ type pathKeeper struct {
 	accept   func(*listener.Public) (stop func())
 	stops    []func()        // of the listener's sockets, in their order
 	shutDown <-chan struct{} // a process has shut the socket down, and another one is needed
-	taking   context.Context // ends the wait for the removal of a borrowed path; nil: it is not borrowed
-	taken    chan struct{}   // closed when that wait has ended
+	borrowed bool            // the process that has bound the path removes it
 	logged   string          // the error that was logged last
 }
 
@@ -227,7 +219,7 @@ type pathKeeper struct {
 func (k *pathKeeper) run(ctx context.Context) {
 	file := k.app.listeners.paths.Watch(k.path)
 	defer file.Stop()
-	if k.taking != nil {
+	if k.borrowed {
 		k.takePath(ctx)
 	}
 	for {
@@ -255,8 +247,9 @@ const borrowedTime = 30 * time.Second
 
 // takePath waits until the process that has bound the path removes it.
 func (k *pathKeeper) takePath(ctx context.Context) {
-	defer close(k.taken)
-	fresh, err := k.listener.current().TakePath(k.taking, func() { close(k.listener.armed) })
+	taking, cancel := context.WithTimeout(ctx, borrowedTime)
+	defer cancel()
+	fresh, err := k.listener.current().TakePath(taking, func() { close(k.listener.armed) })
 	k.use(ctx, fresh, err)
 }
 
@@ -330,45 +323,26 @@ func (k *pathKeeper) retire() {
 }
 
 // listeners opens public sockets: new ones, those of a service manager, and those
-// of the program before the exec. The sockets of a service manager stay open for
+// of the former supervisor. The sockets of a service manager stay open for
 // the daemon's life: an app that is removed and added again finds its socket, with
 // the connections that wait in its backlog.
 type listeners struct {
 	systemd map[string][]*os.File // by name
 	paths   *pathwatch.Watcher    // of the files of unix sockets; nil: inotify does not work
 
-	mu        sync.Mutex                 // guards inherited and addresses
-	inherited map[string]inheritedSocket // by address: of the program before the exec, each once
-	addresses map[string]string          // by name: where the opened sockets of systemd listen
-	used      map[*os.File]bool          // of the sockets of systemd
+	mu        sync.Mutex                  // guards inherited and addresses
+	inherited map[string]handoff.Listener // by address: of the former supervisor, each once
+	addresses map[string]string           // by name: where the opened sockets of systemd listen
+	used      map[*os.File]bool           // of the sockets of systemd
 }
 
-// inheritedSocket is a socket of the program before the exec.
-type inheritedSocket struct {
-	socket *os.File
-	path   *os.File   // of a unix socket: see listener.Public.PathFile; nil: that program had none
-	more   []*os.File // sockets that listen on the address, too
-}
-
-// newListeners returns the sockets of the service manager and of the program before
-// the exec; left is nil when there was none.
+// newListeners returns the sockets of the service manager and of the former supervisor; left is nil when
+// there was none.
 func newListeners(systemd map[string][]*os.File, left *handoff.State) *listeners {
-	ls := &listeners{systemd: systemd, inherited: map[string]inheritedSocket{}, addresses: map[string]string{}, used: map[*os.File]bool{}}
+	ls := &listeners{systemd: systemd, addresses: map[string]string{}, used: map[*os.File]bool{}}
 	ls.paths, _ = pathwatch.New() // after an error the files are checked every second
 	if left != nil {
-		if left.Restoration == nil || len(left.Passed) > 0 {
-			ls.systemd = left.SystemdSockets()
-		}
-		for address, fd := range left.Listeners {
-			f := inheritedSocket{socket: os.NewFile(uintptr(fd), address)}
-			if pin, ok := left.Files[address]; ok {
-				f.path = os.NewFile(uintptr(pin), address)
-			}
-			for _, fd := range left.MoreListeners[address] {
-				f.more = append(f.more, os.NewFile(uintptr(fd), address))
-			}
-			ls.inherited[address] = f
-		}
+		ls.inherited = left.Listeners
 	}
 	return ls
 }
@@ -436,35 +410,29 @@ func (ls *listeners) openWhenFree(ctx context.Context, address string, o listene
 	return []*listener.Public{public}, nil
 }
 
-// takeInherited returns the sockets of the program before the exec; none: there are none.
+// takeInherited returns the sockets of the former supervisor; none: there are none.
 func (ls *listeners) takeInherited(address string, parsed listener.Address, o listener.Options) (all []*listener.Public, err error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	f := ls.inherited[address]
-	if f.socket == nil {
-		return nil, nil
-	}
+	left := ls.inherited[address]
 	delete(ls.inherited, address)
-	for _, socket := range f.more {
-		if err == nil {
-			var p *listener.Public
-			if p, err = listener.FromFile(socket); err == nil {
-				all = append(all, p)
-			}
-		}
-		socket.Close()
-	}
-	defer f.socket.Close()
-	if err == nil {
+	for i, socket := range left.Sockets {
+		defer socket.Close() // a Public has a duplicate
 		var p *listener.Public
-		if p, err = listener.Restore(f.socket, parsed, o, f.path); err == nil {
-			return append(all, p), nil
+		if i == len(left.Sockets)-1 { // which has the path
+			p, err = listener.Restore(socket, parsed, o, left.Path)
+		} else {
+			p, err = listener.FromFile(socket)
 		}
+		if err != nil {
+			for _, p := range all {
+				p.Close()
+			}
+			return nil, err
+		}
+		all = append(all, p)
 	}
-	for _, p := range all {
-		p.Close()
-	}
-	return nil, err
+	return all, nil
 }
 
 func (ls *listeners) openSystemd(name string) ([]*listener.Public, error) {

@@ -206,20 +206,6 @@ func (r *relayApp) cut() {
 	}
 }
 
-// suspend stops accepting and reading, and returns the idle connections for the next program. resume
-// undoes it.
-func (r *relayApp) suspend(ctx context.Context) []remote.Connection {
-	all, _ := r.relay.Suspend(ctx, r.id)
-	return all
-}
-
-func (r *relayApp) resume() { r.relay.Resume(context.Background(), r.id) }
-
-// admit takes over what the former program has left. Nothing may have been accepted yet.
-func (r *relayApp) admit(totals remote.Counters, detail remote.Metrics, connections []remote.Connection) error {
-	return r.relay.Admit(context.Background(), remote.Admission{App: r.id, Counters: totals, Metrics: detail, Connections: connections})
-}
-
 // remove ends the app in the relay and returns when no connection is left. Nothing may be accepted
 // for it any more.
 func (r *relayApp) remove() {

@@ -95,31 +95,22 @@ func TestAPublicSocketIsNotTakenFromAnotherProcess(t *testing.T) {
 	r.page()
 }
 
-func TestAnUpgradePassesOnTheFilesOfItsSockets(t *testing.T) {
+func TestTheNextSupervisorHasTheFilesOfItsSockets(t *testing.T) {
 	t.Parallel()
-	r, path, _ := openUnix(t)
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	err := r.upgrade(func(variable string) error {
-		e := readHandoff(t, variable)
-		public, private := e.Files["unix:"+path], e.Apps["shop"].Current.Path
-		if public == 0 || private == nil {
-			t.Errorf("%+v", e)
-			return syscall.ENOEXEC
+	path := filepath.Join(shortDir(t), "shop.sock")
+	r, store, file := recorded(t, "web", func(a *config.App) { a.Listen = []string{"unix:" + path} })
+	r.until("running", func(s api.AppStatus) bool { return s.State == api.Running })
+	left := leftBehind(t, store, file)
+	public, private := left.Listeners["unix:"+path].Path, left.Apps["shop"].Current.Path
+	for _, f := range []*os.File{public, private} {
+		var st syscall.Stat_t
+		if f == nil {
+			t.Fatalf("public %v, private %v", public, private)
 		}
-		for _, fd := range []int{public, *private} {
-			var st syscall.Stat_t
-			if err := syscall.Fstat(fd, &st); err != nil || st.Mode&syscall.S_IFMT != syscall.S_IFSOCK {
-				t.Errorf("descriptor %d: mode %o, %v", fd, st.Mode, err)
-			}
+		if err := syscall.Fstat(int(f.Fd()), &st); err != nil || st.Mode&syscall.S_IFMT != syscall.S_IFSOCK {
+			t.Errorf("mode %o, %v", st.Mode, err)
 		}
-		return syscall.ENOEXEC
-	})
-	if !errors.Is(err, syscall.ENOEXEC) {
-		t.Fatal(err)
 	}
-	r.untilFound(path)
 }
 
 // A cleaner of temporary files removes sockets, and directories that it has emptied.

@@ -16,35 +16,43 @@ import (
 	"tideover/supervisor/handoff"
 )
 
-// restoredApps are the apps of a supervisor that has died, by name. Of several of one name, the last
-// one is meant: the others were being removed.
-func restoredApps(left *handoff.State) map[string]*handoff.RestoredApp {
-	all := map[string]*handoff.RestoredApp{}
-	if left != nil && left.Restoration != nil {
-		for name, b := range left.Apps {
-			all[name] = b.Restored
-		}
+// restore gives the apps what the former supervisor has left. It must be called before children are
+// reaped. An app that cannot be restored begins as after any start.
+func (s *Supervisor) restore(left *handoff.State) {
+	if left == nil {
+		return
 	}
-	return all
+	for _, e := range s.registry.all() {
+		a := e.app
+		restored := left.Apps[a.name]
+		if restored == nil {
+			continue
+		}
+		if err := a.restore(restored); err != nil {
+			a.logger.Error("cannot restore app", "app", a.name, "error", err)
+		}
+		a.publish()
+	}
 }
 
-// restoreAfterDeath restores an app whose supervisor has died. Its processes and its requests have
-// gone on meanwhile.
-func (a *App) restoreAfterDeath(b *handoff.AppState) error {
-	restored := b.Restored
+// restore restores an app. Its processes and its requests have gone on meanwhile.
+func (a *App) restore(left *handoff.RestoredApp) error {
 	defer a.relay.commence()
+	a.queue.last = left.Record.Last
+	a.attachPipes(left.Pipes)
+	a.configureAccess(a.settings) // the first requests are answered before the app's goroutine runs
 	var errs []error
-	if b.Current != nil {
-		err := a.restoreCurrent(b, a.kept(restored, b.Current.Number))
+	if left.Current != nil {
+		err := a.restoreCurrent(left)
 		if err != nil {
-			a.journal.Gone(b.Current.Number)
+			a.journal.Gone(left.Current.Number)
 			errs = append(errs, err)
 		} else {
-			a.journal.serves(b.Current.Number)
+			a.journal.serves(left.Current.Number)
 		}
 	}
-	for _, s := range restored.Stopping {
-		g, err := a.launcher.Restore(a.settings, s.State, a.kept(restored, s.Number))
+	for _, s := range left.Stopping {
+		g, err := a.launcher.Restore(a.settings, s.State, a.kept(left, s.Number))
 		if err != nil {
 			a.journal.Gone(s.Number)
 			errs = append(errs, err)
@@ -61,9 +69,23 @@ func (a *App) restoreAfterDeath(b *handoff.AppState) error {
 	if a.restart.desired == desiredUp && a.state.Stopped(a.name) {
 		a.recordStopped(false) // the stop, which had not begun, is undone
 	}
-	a.restoreLeases(restored.Record.Leases)
-	a.reportInterrupted(restored)
+	a.restoreLeases(left.Record.Leases)
+	a.reportInterrupted(left)
 	return errors.Join(errs...)
+}
+
+// restoreCurrent restores the generation that serves.
+func (a *App) restoreCurrent(left *handoff.RestoredApp) error {
+	g, err := a.launcher.Restore(a.settings, left.Current, a.kept(left, left.Current.Number))
+	if err != nil {
+		return err
+	}
+	a.restored = &restoredGeneration{g, left.Hooked}
+	a.current, a.lastStatus = g, g.Status // the status is right from the beginning; nothing is watched yet
+	a.restart.setUp()
+	a.relay.serve(g.Target)
+	a.logger.Info("restored", "app", a.name, "generation", g.Number, "pid", g.Process.Pid())
+	return nil
 }
 
 // kept is what was kept of a generation.
@@ -147,14 +169,14 @@ func (a *App) reportInterrupted(restored *handoff.RestoredApp) {
 // former supervisor: those of this one are open. What takes longer goes on in the group.
 func (s *Supervisor) dropUnknown(group *sync.WaitGroup) {
 	left := s.options.Handoff
-	if left == nil || left.Restoration == nil || left.Restoration.Relay == nil {
+	if left == nil || left.Relay == nil {
 		return
 	}
 	ctx := context.Background() // a relay that does not answer is given up
-	for _, d := range left.Restoration.Relay.Doors {
+	for _, d := range left.Relay.Doors {
 		_ = s.shared.relay.Shut(ctx, d.Door)
 	}
-	unknown := left.Restoration.Plan.Remove
+	unknown := left.Plan.Remove
 	for _, name := range slices.Sorted(maps.Keys(s.registry.restored)) { // the configuration has them no more
 		unknown = append(unknown, s.registry.restored[name].Record.ID)
 	}
@@ -165,10 +187,10 @@ func (s *Supervisor) dropUnknown(group *sync.WaitGroup) {
 
 // lastDoor is the highest number of a door of the relay.
 func lastDoor(left *handoff.State) (last uint64) {
-	if left == nil || left.Restoration == nil || left.Restoration.Relay == nil {
+	if left == nil || left.Relay == nil {
 		return 0
 	}
-	for _, d := range left.Restoration.Relay.Doors {
+	for _, d := range left.Relay.Doors {
 		last = max(last, d.Door)
 	}
 	return last
@@ -247,8 +269,8 @@ func withAddresses(cfg *config.App, restored *handoff.RestoredApp) *config.App {
 
 // warnOfApply says that the former supervisor has died in the middle of an apply.
 func (s *Supervisor) warnOfApply() {
-	if left := s.options.Handoff; left != nil && left.Restoration != nil && left.Restoration.Record.Daemon.Applying != nil {
-		s.options.Logger.Warn("apply interrupted", "by", left.Restoration.Record.Daemon.Applying.By.String(),
+	if applying := s.options.Handoff.Record.Daemon.Applying; applying != nil {
+		s.options.Logger.Warn("apply interrupted", "by", applying.By.String(),
 			"hint", "the supervisor has ended in the middle of it; some apps may have the settings from before: run tideover apply again")
 	}
 }

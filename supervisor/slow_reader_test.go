@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -110,52 +109,4 @@ func TestAShutdownCutsAClientThatDoesNotRead(t *testing.T) {
 	if n, err := s.rest(); err == nil {
 		t.Errorf("the response looks whole with %d bytes", n)
 	}
-}
-
-// An upgrade waits for a client that reads, for drain.timeout, and holds nothing meanwhile.
-func TestAnUpgradeWaitsForStoredResponses(t *testing.T) {
-	t.Parallel()
-	r := openBuffered(t)
-	s := r.slowReader()
-	upgraded := make(chan error, 1)
-	go func() {
-		upgraded <- r.upgrade(func(variable string) error {
-			c := readHandoff(t, variable).Apps["shop"].Counters
-			if c.Answered < 2 || c.Cut != 0 {
-				t.Errorf("at the upgrade: %+v", c)
-			}
-			return syscall.ENOEXEC
-		})
-	}()
-	r.until("it waits", func(api.AppStatus) bool { return r.s.registry.all()[0].app.snapshot.Load().verb == upgrading })
-	r.page()
-	if n, err := s.rest(); n != bigResponse || err != nil {
-		t.Errorf("%d bytes of %d, %v", n, bigResponse, err)
-	}
-	if err := <-upgraded; !errors.Is(err, syscall.ENOEXEC) {
-		t.Error(err)
-	}
-}
-
-// What an upgrade cuts is counted as cut by the next program. When the upgrade fails, the client
-// reads on.
-func TestAnUpgradeCutsAClientThatDoesNotRead(t *testing.T) {
-	t.Parallel()
-	r := openBuffered(t, func(a *config.App) { a.Drain.Timeout = time.Second })
-	s := r.slowReader()
-	err := r.upgrade(func(variable string) error {
-		if c := readHandoff(t, variable).Apps["shop"].Counters; c.Cut != 1 {
-			t.Errorf("at the upgrade: %+v", c)
-		}
-		return syscall.ENOEXEC
-	})
-	if !errors.Is(err, syscall.ENOEXEC) {
-		t.Fatal(err)
-	}
-	if n, err := s.rest(); n != bigResponse || err != nil {
-		t.Errorf("%d bytes of %d, %v", n, bigResponse, err)
-	}
-	r.until("answered", func(st api.AppStatus) bool {
-		return st.Counters.Cut == 0 && st.Counters.Answered == st.Counters.Requests
-	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,8 +53,7 @@ type Options struct {
 	// function of that name): "systemd:NAME" as a public address. They stay the
 	// caller's, and must stay open until Run has returned.
 	Inherited map[string][]*os.File
-	// Handoff is what the former program of this process has left; nil: there was
-	// none. Its sockets come in the place of Inherited.
+	// Handoff is what the former supervisor has left; nil: there was none.
 	Handoff *handoff.State
 	// Store and Record keep what a later supervisor takes over after the death of this one; nil: none
 	// comes. Descriptors are names of further ones in the Store.
@@ -178,18 +178,18 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		s.shared.freeMemory = process.MemoryAvailable
 	}
 	s.registry = newRegistry(s.shared)
-	s.registry.restored = restoredApps(o.Handoff)
-	if o.Handoff != nil && o.Handoff.Restoration != nil {
-		record := o.Handoff.Restoration.Record
-		s.registry.made.Store(uint64(record.Daemon.LastApp))
-		s.began = record.Daemon.Began
+	if o.Handoff != nil {
+		daemon := &o.Handoff.Record.Daemon
+		s.registry.restored = maps.Clone(o.Handoff.Apps)
+		s.registry.made.Store(uint64(daemon.LastApp))
+		s.began = daemon.Began
 	}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if o.Handoff != nil && o.Handoff.Restoration != nil {
+	if o.Handoff != nil {
 		s.addRestored(f, o.Handoff.Restoration)
 	} else if err := s.addApps(eachApp(f)); err != nil {
 		return nil, err
@@ -314,15 +314,12 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer stop()
 	s.endStale()
 	began := "started"
-	switch left := s.options.Handoff; {
-	case left != nil && left.Restoration != nil:
+	if left := s.options.Handoff; left != nil {
 		began = "restored"
 		s.warnOfApply()
-		if left.Restoration.Record.Daemon.Leaving {
+		if left.Record.Daemon.Leaving {
 			s.leave()
 		}
-	case left != nil:
-		began = "upgraded"
 	}
 	s.recordDaemon(began)
 	s.registry.changing.Lock()
@@ -340,7 +337,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.registry.changing.Unlock()
 	var unknown sync.WaitGroup
 	s.dropUnknown(&unknown)
-	if left := s.options.Handoff; left != nil && left.Restoration != nil && s.options.Restored != nil {
+	if s.options.Handoff != nil && s.options.Restored != nil {
 		s.options.Restored()
 	}
 

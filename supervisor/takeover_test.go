@@ -16,7 +16,6 @@ import (
 
 	"tideover/listener"
 	"tideover/supervisor/api"
-	"tideover/supervisor/handoff"
 )
 
 // oldServer answers "old" on an address, as the process of another supervisor does. end closes its socket.
@@ -114,61 +113,36 @@ func TestWithoutADuplicateTheAddressIsBoundWhenItIsFree(t *testing.T) {
 	}
 }
 
-// Each worker of gunicorn --reuse-port has a socket of its own. After a move an upgrade passes all of them on: the
-// kernel spreads connections over them.
-func TestAnUpgradePassesOnEverySocketOfAnAddress(t *testing.T) {
-	r, end := takeOver(t, func(address string) func() { return oldServers(t, address, 3) })
+// Each worker of gunicorn --reuse-port has a socket of its own. After a move the next supervisor has all of
+// them: the kernel spreads connections over them.
+func TestTheNextSupervisorHasEverySocketOfAnAddress(t *testing.T) {
+	r := prepare(t)
+	r.tune = func(o *Options) { o.TakeOver = true }
+	store, file := r.record()
+	end := oldServers(t, r.address, 3)
+	r.open("web")
 	r.want(r.do(api.Start), api.ExitOK)
 	if err := r.s.Listen(t.Context(), api.ListenRequest{App: "shop", Pid: os.Getpid()}); err != nil {
 		t.Fatal(err)
 	}
 	end()
-	err := r.upgrade(func(variable string) error {
-		left := duplicateDescriptors(t, readHandoff(t, variable))
-		sockets, _, err := newListeners(nil, left).open(r.address, listener.Options{})
-		if err != nil || len(sockets) != 3 {
-			t.Errorf("the next program has %d sockets, %v", len(sockets), err)
+	sockets, _, err := newListeners(nil, leftBehind(t, store, file)).open(r.address, listener.Options{})
+	if err != nil || len(sockets) != 3 {
+		t.Fatalf("the next supervisor has %d sockets, %v", len(sockets), err)
+	}
+	mine := map[uint64]bool{}
+	for _, l := range r.s.registry.all()[0].listeners[0].all() {
+		mine[l.Inode()] = true
+	}
+	for _, s := range sockets {
+		if !mine[s.Inode()] {
+			t.Error("it is another socket")
 		}
-		const clients = 30
-		for range clients {
-			conn, err := net.Dial("tcp", r.address)
-			if err != nil {
-				t.Error(err)
-				continue
-			}
-			defer conn.Close()
-		}
-		n := 0
-		for _, s := range sockets {
-			f, err := s.File()
-			if err != nil {
-				t.Fatal(err)
-			}
-			l, err := net.FileListener(f)
-			f.Close()
-			for err == nil && s.Pending() {
-				conn, err := l.Accept()
-				if err != nil {
-					t.Error(err)
-					break
-				}
-				n++
-				conn.Close()
-			}
-			l.Close()
-			s.Close()
-		}
-		if n != clients {
-			t.Errorf("the next program accepts %d of %d connections", n, clients)
-		}
-		return syscall.ENOEXEC
-	})
-	if !errors.Is(err, syscall.ENOEXEC) {
-		t.Fatal(err)
+		s.Close()
 	}
 	for range 20 {
 		if got := r.body(); got == "old" || got == "" {
-			t.Fatalf("after an upgrade that failed: %q", got)
+			t.Fatalf("%q", got)
 		}
 	}
 }
@@ -200,31 +174,6 @@ func oldServers(t *testing.T, address string, n int) (end func()) {
 	}
 	t.Cleanup(end)
 	return end
-}
-
-// duplicateDescriptors is the public sockets of a state with descriptors of their own, as the next program has them.
-func duplicateDescriptors(t *testing.T, e *handoff.State) *handoff.State {
-	t.Helper()
-	duplicate := func(fd int) int {
-		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return own
-	}
-	left := &handoff.State{Listeners: map[string]int{}, MoreListeners: map[string][]int{}, Files: map[string]int{}}
-	for address, fd := range e.Listeners {
-		left.Listeners[address] = duplicate(fd)
-	}
-	for address, fd := range e.Files {
-		left.Files[address] = duplicate(fd)
-	}
-	for address, fds := range e.MoreListeners {
-		for _, fd := range fds {
-			left.MoreListeners[address] = append(left.MoreListeners[address], duplicate(fd))
-		}
-	}
-	return left
 }
 
 func TestAnAppThatGivesItsAddressUpFinishesWhatItHas(t *testing.T) {

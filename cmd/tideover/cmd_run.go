@@ -12,7 +12,6 @@ import (
 	"tideover/cmd/tideover/internal/daemon"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
-	"tideover/supervisor/handoff"
 	"tideover/supervisor/monitor"
 )
 
@@ -57,10 +56,6 @@ func newRunCommand(c *cli) *cobra.Command {
 }
 
 func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
-	received, err := handoff.Receive()
-	if err != nil {
-		return err
-	}
 	if c.user != "" {
 		return usageError(cmd, "--user names the daemons that a command asks; run starts one, as the user who calls it")
 	}
@@ -82,9 +77,9 @@ func runDaemon(c *cli, cmd *cobra.Command, args []string, f *runFlags) error {
 	case given && c.config != "" && cmd.Flags().Changed("config"):
 		return usageError(cmd, "-c FILE and -- COMMAND exclude each other")
 	case given:
-		return runCommandLine(c, cmd, command, f, received)
+		return runCommandLine(c, cmd, command, f)
 	}
-	return runConfiguration(c, cmd, f, received)
+	return runConfiguration(c, cmd, f)
 }
 
 // dialMonitor finds out whether this process is the supervisor of a monitor.
@@ -110,7 +105,7 @@ func (c *cli) runMonitor() error {
 }
 
 // runCommandLine runs one app that is configured by its command and flags.
-func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags, received *handoff.State) error {
+func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags) error {
 	directory, err := workingDirectory(c.getenv("PWD"))
 	if err != nil {
 		return err
@@ -127,10 +122,10 @@ func runCommandLine(c *cli, cmd *cobra.Command, command []string, f *runFlags, r
 	if err != nil {
 		return &api.Error{Exit: api.ExitUsage, Message: err.Error()}
 	}
-	if !c.quiet && received == nil && !c.supervision.Restores() {
+	if !c.quiet && !c.supervision.Restores() {
 		printProblems(c.errors(), app.Warnings())
 	}
-	o := c.daemonOptions(&config.File{Daemon: config.DefaultDaemon(), Apps: []*config.App{app}}, received)
+	o := c.daemonOptions(&config.File{Daemon: config.DefaultDaemon(), Apps: []*config.App{app}})
 	o.App, o.PidFile = app.Name, f.pidfile
 	return daemon.Run(cmd.Context(), o)
 }
@@ -154,7 +149,7 @@ func workingDirectory(pwd string) (string, error) {
 }
 
 // runConfiguration runs every app of a configuration file.
-func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff.State) error {
+func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags) error {
 	for _, name := range []string{"name", "listen", "ready", "reload", "relay",
 		"ready-timeout", "hold-timeout", "hold-limit", "stop-timeout", "env-file", "trusted"} {
 		if cmd.Flags().Changed(name) {
@@ -165,7 +160,7 @@ func runConfiguration(c *cli, cmd *cobra.Command, f *runFlags, received *handoff
 	if err != nil {
 		return err
 	}
-	o := c.daemonOptions(file, received)
+	o := c.daemonOptions(file)
 	o.Load, o.PidFile = load, cmp.Or(f.pidfile, file.Daemon.Pidfile)
 	o.TakeOver = f.takeOver || c.getenv("TIDEOVER_TAKE_OVER") != ""
 	return daemon.Run(cmd.Context(), o)
@@ -192,9 +187,9 @@ func (c *cli) configurationToRun() (file *config.File, load func() (*config.File
 }
 
 // daemonOptions are the options of a daemon that this command line decides.
-func (c *cli) daemonOptions(file *config.File, received *handoff.State) daemon.Options {
+func (c *cli) daemonOptions(file *config.File) daemon.Options {
 	return daemon.Options{
-		Version: version, Config: file, Handoff: received, Supervision: c.supervision,
+		Version: version, Config: file, Supervision: c.supervision,
 		Socket: c.socket, RuntimeDir: c.dirs[0],
 		Stdin: c.stdin, Stdout: c.results(), Stderr: c.errors(), Getenv: c.getenv,
 		Verbose: c.verbose, Quiet: c.quiet,

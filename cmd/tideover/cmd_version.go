@@ -31,7 +31,7 @@ func printVersion(c *cli) error {
 	commit, modified := buildCommit()
 	if c.json {
 		return c.writeDocument(map[string]any{
-			"version": version, "commit": commit, "modified": modified, "estate": handoff.FormatVersion,
+			"version": version, "commit": commit, "modified": modified, "record": handoff.RecordVersion,
 			"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 		})
 	}

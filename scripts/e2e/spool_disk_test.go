@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,16 +43,22 @@ def app(environ, start_response):
 
 // A disk is what the spool lies on in a row.
 type disk struct {
-	prepare func(r *row, dir string) (binary string) // of the daemon; empty: the machine cannot do that
-	fails   bool                                     // so that the log must say it
+	mount  func(r *row, dir string) (binary string) // of the daemon; empty: it cannot be mounted. nil: dir is on the disk of the row
+	faults []string                                 // of system calls of the relay, of which its spool alone makes these
+	fails  bool                                     // so that the log must say it
 }
 
 var disks = map[string]disk{
-	"full":    {prepare: fullDisk, fails: true},
-	"slow":    {prepare: slowDisk},
-	"hanging": {prepare: hangingDisk, fails: true},
-	"failing": {prepare: failingDisk, fails: true},
-	"missing": {prepare: missingDisk, fails: true},
+	// 2 MiB. Where none can be mounted, most writes fail.
+	"full": {mount: smallDisk, faults: []string{"pwrite64:error=ENOSPC:when=2+2"}, fails: true},
+	// 20 ms for each write and each read.
+	"slow": {faults: []string{"pwrite64,pread64:delay_exit=20ms"}},
+	// 3 s for some writes and reads.
+	"hanging": {faults: []string{"pwrite64:delay_exit=3s:when=5+10", "pread64:delay_exit=3s:when=7+20"}, fails: true},
+	// Errors in some writes.
+	"failing": {faults: []string{"pwrite64:error=EIO:when=3+5"}, fails: true},
+	// The directory is removed when the daemon has started.
+	"missing": {fails: true},
 }
 
 // Slow uploads and downloads that do not fit into memory, while the disk of the spool is full, slow,
@@ -63,15 +70,23 @@ func TestADiskOfTheSpoolCostsNoRequest(t *testing.T) {
 			r := begin(t)
 			dir := r.env.Path("spool")
 			r.must(os.Mkdir(dir, 0o700))
-			binary := d.prepare(r, dir)
-			if binary == "" {
-				r.addNumbers("%s=impossible_here,missing_instead", name)
-				d = disks["missing"]
-				binary = d.prepare(r, dir)
+			binary := ""
+			if d.mount != nil {
+				binary = d.mount(r, dir)
+			}
+			if binary != "" {
+				d.faults = nil
+			} else {
+				binary = testenv.Binary(r.env.Root)
 			}
 			s := newFixture(r, setup{gunicorn: testenv.Gunicorn{Workers: 2, App: "disk:app"}, files: map[string]string{"disk.py": diskProgram},
 				binary: binary, config: "[daemon]\nspool_dir = \"" + dir + "\"\nspool = \"64MiB\"\n"})
-			if name == "missing" { // for a relay that has files of it, nothing is missing
+			missing := name == "missing"
+			if len(d.faults) > 0 && !s.injectFaults(d.faults) {
+				s.addNumbers("%s=impossible_here,missing_instead", name)
+				missing = true
+			}
+			if missing { // for a relay that has files of it, nothing is missing
 				r.must(os.Remove(dir))
 				s.replaceRelay()
 			}
@@ -207,9 +222,8 @@ func readPaced(c net.Conn, n int, tick *time.Ticker) (body []byte, err error) {
 	return body, nil
 }
 
-// fullDisk is a tmpfs of 2 MiB in a mount namespace of its own, which ends with the row. Where none
-// can be mounted, strace makes most writes fail with ENOSPC.
-func fullDisk(r *row, dir string) string {
+// smallDisk is a tmpfs of 2 MiB in a mount namespace of its own, which ends with the row.
+func smallDisk(r *row, dir string) string {
 	mounted, end := make(chan error), make(chan struct{})
 	var namespace string
 	go func() {
@@ -228,22 +242,11 @@ func fullDisk(r *row, dir string) string {
 	r.Cleanup(func() { close(end) })
 	if err := <-mounted; err != nil {
 		r.addNumbers("tmpfs=%q", err)
-		return injected(r, "pwrite64:error=ENOSPC:when=2+2")
+		return ""
 	}
 	r.addNumbers("tmpfs=2MiB")
 	return wrapper(r, `exec nsenter --mount=`+namespace+` sh -c 'cd "$0" && exec "$@"' "$PWD"`)
 }
-
-// slowDisk takes 20 ms for each write and each read.
-func slowDisk(r *row, _ string) string { return injected(r, "pwrite64,pread64:delay_exit=20ms") }
-
-// hangingDisk takes 3 s for some writes and reads.
-func hangingDisk(r *row, _ string) string {
-	return injected(r, "pwrite64:delay_exit=3s:when=5+10", "pread64:delay_exit=3s:when=7+20")
-}
-
-// failingDisk has errors in some writes.
-func failingDisk(r *row, _ string) string { return injected(r, "pwrite64:error=EIO:when=3+5") }
 
 // replaceRelay kills the process that relays and returns when there is another one.
 func (s *fixture) replaceRelay() {
@@ -263,21 +266,28 @@ func (s *fixture) replaceRelay() {
 	}
 }
 
-// missingDisk is a directory that is removed when the daemon has started.
-func missingDisk(r *row, _ string) string { return testenv.Binary(r.env.Root) }
-
-// injected is a daemon in whose system calls strace injects errors or delays; empty: it cannot here.
-// The spool alone makes these calls.
-func injected(r *row, faults ...string) string {
-	argv := []string{"strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=pwrite64,pread64"}
+// injectFaults has strace inject errors and delays into system calls of the relay until that ends. It reports
+// false where the machine does not let it.
+func (s *fixture) injectFaults(faults []string) bool {
+	s.Helper()
+	argv := []string{"-f", "-o", "/dev/null", "-p", strconv.Itoa(s.daemon.RelayPid()), "-e", "trace=pwrite64,pread64"}
 	for _, f := range faults {
 		argv = append(argv, "-e", "inject="+f)
 	}
-	if text, err := exec.CommandContext(r.timeout(10*time.Second), argv[0], append(argv[1:], "true")...).CombinedOutput(); err != nil {
-		r.addNumbers("strace=%q", string(text)+err.Error())
-		return ""
+	strace := exec.Command("strace", argv...)
+	said, err := strace.StderrPipe()
+	s.must(err)
+	s.must(strace.Start())
+	line, _ := bufio.NewReader(said).ReadString('\n')
+	s.Cleanup(func() {
+		strace.Process.Kill()
+		strace.Wait()
+	})
+	if !strings.Contains(line, "attached") {
+		s.addNumbers("strace=%q", line)
+		return false
 	}
-	return wrapper(r, "exec "+strings.Join(argv, " "))
+	return true
 }
 
 // wrapper is a script that executes the program under test by a command.

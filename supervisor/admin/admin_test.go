@@ -283,24 +283,6 @@ func TestTheAddressChangesAndEndsWithTheConfiguration(t *testing.T) {
 	t.Error("the process lives without an address")
 }
 
-// An exec of the daemon must not leave a child that the next program does not know.
-func TestHaltEndsTheProcessUntilResume(t *testing.T) {
-	address := freeAddress(t)
-	h := newHarness(t, address)
-	pid := h.pid()
-	resume := h.keeper.Halt()
-	if err := unix.Kill(pid, 0); err != unix.ESRCH {
-		t.Errorf("the process is there: %v", err)
-	}
-	resume()
-	if status, _ := h.get(address, "/-/live"); status != 200 {
-		t.Errorf("status %d", status)
-	}
-	if strings.Contains(h.log.String(), "admin process ended") {
-		t.Error("it is logged as an end")
-	}
-}
-
 // Idle connections, half heads and connections that are kept take no place from others: those that
 // have waited longest are closed for the newest, and a health check is answered.
 func TestIdleAndSlowClientsDoNotKeepOthersOut(t *testing.T) {

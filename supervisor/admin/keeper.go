@@ -149,9 +149,7 @@ type Keeper struct {
 	sockets     map[endpoint]*listener.Public
 	missing     bool // an address of wanted is not bound yet: it is tried again
 	confinement confine.Options
-	process     *roleProcess  // nil: none runs
-	forking     chan struct{} // closed when process is set; nil: none is being started
-	halted      bool          // none is started
+	process     *roleProcess // nil: none runs
 }
 
 // NewKeeper returns a keeper without an address.
@@ -355,9 +353,6 @@ func (k *Keeper) Run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			if k.isHalted() {
-				continue
-			}
 			if time.Since(began) > soundFor {
 				pause = minPause
 			}
@@ -377,17 +372,14 @@ func (k *Keeper) Run(ctx context.Context) {
 func (k *Keeper) start(ctx context.Context) (*roleProcess, error) {
 	k.mu.Lock()
 	sockets, to, o := k.sockets, k.wanted, k.confinement
-	if len(sockets) == 0 && !to.Fleet.on() || k.halted {
+	if len(sockets) == 0 && !to.Fleet.on() {
 		k.mu.Unlock()
 		return nil, nil
 	}
-	k.forking = make(chan struct{})
 	k.mu.Unlock()
 	p, err := fork()
 	k.mu.Lock()
 	k.process = p
-	close(k.forking)
-	k.forking = nil
 	k.mu.Unlock()
 	if err == nil {
 		k.serving.Go(func() {
@@ -432,12 +424,6 @@ func (k *Keeper) Pid() int {
 	return k.process.cmd.Process.Pid
 }
 
-func (k *Keeper) isHalted() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.halted
-}
-
 // logMissing logs what of the confinement does not hold. Without root that is expected.
 func (k *Keeper) logMissing(all []confine.Measure) {
 	missing := confine.MissingText(all)
@@ -464,39 +450,5 @@ func (k *Keeper) logEnd(p *roleProcess, err error, pause time.Duration) {
 		"hint", "the apps are not concerned; requests to it wait")
 	for _, line := range p.said {
 		k.options.Logger.Debug("admin process output", "line", line)
-	}
-}
-
-// forkTimeout is how long Halt waits for a fork that may have happened. One that has not waits for
-// syscall.ForkLock, which the caller of Halt may have.
-const forkTimeout = 200 * time.Millisecond
-
-// Halt ends the process and starts no other until resume is called. It is for an exec of this
-// process, whose next program would not know this child. It forks nothing.
-func (k *Keeper) Halt() (resume func()) {
-	k.mu.Lock()
-	k.halted = true
-	forking := k.forking
-	k.mu.Unlock()
-	if forking != nil {
-		select {
-		case <-forking:
-		case <-time.After(forkTimeout):
-		}
-	}
-	k.mu.Lock()
-	p := k.process
-	k.mu.Unlock()
-	if p != nil {
-		p.kill()
-	}
-	return func() {
-		k.mu.Lock()
-		k.halted = false
-		k.mu.Unlock()
-		select {
-		case k.changed <- struct{}{}:
-		default:
-		}
 	}
 }

@@ -92,7 +92,6 @@ func (e *HookError) Error() string { return e.hook + " " + e.how }
 var (
 	errHookTimeout = errors.New("it took too long")
 	ErrReplaced    = errors.New("its generation is being stopped")
-	ErrUpgrade     = errors.New("tideover is being upgraded; the hook runs again afterwards")
 	ErrShutdown    = errors.New("tideover is shutting down, and the time to stop the app is over")
 )
 

@@ -1,14 +1,11 @@
 package generation
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
-	"syscall"
 
 	"tideover/listener"
 	"tideover/proxy/remote"
@@ -17,21 +14,21 @@ import (
 	"tideover/supervisor/process"
 )
 
-// Restore makes a Generation of what the program before the exec has left. When
-// it fails, the descriptors are closed. kept is what a supervisor that has died has kept; nil: there was
-// an exec.
+// Restore makes a Generation of what the former supervisor has left. When it fails, the descriptors are
+// closed.
 func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState, kept *Kept) (_ *Generation, err error) {
 	g := &Generation{LaunchSpec: LaunchSpec{App: cfg, Number: left.Number, Dir: left.Dir, Revision: left.Revision, tokens: l.options.State.TreePrefix()}, scratchDir: left.Scratch,
 		Started: left.Started, Ready: left.Ready, Lenient: left.Lenient, Status: left.Status}
-	if kept != nil {
-		g.marker = kept.Record.Marker // that of relays that were told of it before
-	}
+	g.marker = kept.Record.Marker // that of relays that were told of it before
 	if len(g.marker) == 0 {
 		g.marker = newMarker()
 	}
 	defer func() {
 		if err != nil {
 			g.cleanup()
+			for _, f := range []*os.File{left.Private, left.Path, left.Notify} {
+				f.Close() // for some of them the second time
+			}
 		}
 	}()
 	if cfg.User != "" || cfg.Group != "" {
@@ -42,20 +39,13 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState, kept 
 	at := upstream{network: left.Network, address: left.Address}
 	switch {
 	case left.Private != nil:
-		var pin *os.File
-		if left.Path != nil {
-			pin = os.NewFile(uintptr(*left.Path), left.Address)
-		}
-		if g.private, err = listener.RestorePrivate(*left.Private, left.Network, left.Address, pin); err != nil {
+		if g.private, err = listener.RestorePrivate(left.Private, left.Network, left.Address, left.Path); err != nil {
 			return nil, err
 		}
 		if at, err = l.privateUpstream(g.private); err != nil {
 			return nil, err
 		}
 	case left.Network == "unix":
-		if filepath.Dir(left.Address) != childDir(left.Scratch) {
-			return nil, errors.New("the former tideover made its socket where the app's user can replace it")
-		}
 		if at, err = l.socketUpstream(left.Scratch, left.Address); err != nil {
 			return nil, err
 		}
@@ -71,11 +61,9 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState, kept 
 		return nil, err
 	}
 	l.options.State.Adopt(left.Tree.Token)
-	if kept != nil {
-		g.kept, g.restored = kept.names(), kept
-	}
+	g.kept, g.restored = kept.names(), kept
 	if left.Notify != nil {
-		if g.notify, err = inheritNotifySocket(*left.Notify); err != nil {
+		if g.notify, err = inheritNotifySocket(left.Notify); err != nil {
 			return nil, err
 		}
 		g.notify.start(g.Process, l.logger)
@@ -105,8 +93,7 @@ func (k *Kept) names() (all []string) {
 
 // inheritNotifySocket takes over a socket that openNotifySocket has opened. Its
 // generation is ready.
-func inheritNotifySocket(fd int) (*notifySocket, error) {
-	f := os.NewFile(uintptr(fd), "notify")
+func inheritNotifySocket(f *os.File) (*notifySocket, error) {
 	defer f.Close()
 	conn, err := net.FilePacketConn(f)
 	if err != nil {
@@ -116,32 +103,4 @@ func inheritNotifySocket(fd int) (*notifySocket, error) {
 	n := newNotifySocket(socket.LocalAddr().String(), socket)
 	close(n.ready)
 	return n, nil
-}
-
-// HandoffState describes a generation for the next program.
-func (g *Generation) HandoffState() (*handoff.GenerationState, error) {
-	s := &handoff.GenerationState{Number: g.Number, Dir: g.Dir, Revision: g.Revision, Scratch: g.scratchDir, Started: g.Started, Ready: g.Ready, Lenient: g.Lenient, Status: g.Status,
-		Tree: g.Process.Record()}
-	var errs []error
-	number := func(open syscall.Conn) *int {
-		fd, err := handoff.Descriptor(open)
-		errs = append(errs, err)
-		return &fd
-	}
-	switch {
-	case g.private != nil:
-		s.Network, s.Address, s.Private = g.private.Network(), g.private.Address(), number(g.private.File())
-		if path := g.private.PathFile(); path != nil {
-			s.Path = number(path)
-		}
-	case g.child != nil:
-		s.Network, s.Address = g.child.network, g.child.address
-	}
-	if g.Target != nil {
-		s.Peer, s.Single = uint8(g.Target.message.Peer), g.Target.message.OneRequest
-	}
-	if g.notify != nil {
-		s.Notify = number(g.notify.conn)
-	}
-	return s, errors.Join(errs...)
 }

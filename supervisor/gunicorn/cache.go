@@ -63,10 +63,3 @@ func (c *Cache) Last(app string, command []string) (Report, bool) {
 // isOf reports whether the report is that of a command. One that an older version of
 // tideover has handed over lacks settings, and the command.
 func (r Report) isOf(command []string) bool { return slices.Equal(r.Command, command) }
-
-// Reports returns a copy of the latest report of every app.
-func (c *Cache) Reports() map[string]Report {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return maps.Clone(c.latest)
-}

@@ -4,18 +4,12 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"tideover/proxy/remote"
 	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/logs"
 )
-
-// SystemdPrefix begins the names of descriptors that a service manager has passed:
-// "systemd/NAME/NUMBER".
-const SystemdPrefix = "systemd/"
 
 // A Restoration is what a supervisor finds that takes the place of one that has died.
 type Restoration struct {
@@ -49,21 +43,6 @@ func (r *Restoration) Configuration(name string) (*config.File, error) {
 	return f, nil
 }
 
-// RestoredApp is an app of a dead supervisor.
-type RestoredApp struct {
-	Record   *AppRecord
-	Plan     *AppPlan
-	Relay    *remote.AppDescription // nil: the relay does not have it
-	Stopping []*RestoredStop
-}
-
-// RestoredStop is a generation that is out of service.
-type RestoredStop struct {
-	StopPlan
-	Record *GenerationRecord
-	State  *GenerationState
-}
-
 // OpenRecord returns the slots in the file of a former supervisor, and its record; nil: it has written none.
 // After an error there are no slots: they are to be made anew.
 func OpenRecord(f *os.File) (*Slots, *Record, error) {
@@ -90,29 +69,17 @@ func StateOf(d remote.Description) *RelayState {
 	return s
 }
 
-// State is what is restored, as a program before an exec leaves it.
+// State takes what the record names out of Files.
 func (r *Restoration) State() *State {
-	s := &State{Version: FormatVersion, Listeners: map[string]int{}, Files: map[string]int{}, MoreListeners: map[string][]int{}, Control: map[string]int{},
-		Apps: map[string]*AppState{}, Gunicorns: map[string]gunicorn.Report{}, Restoration: r}
+	s := &State{Restoration: r, Listeners: map[string]Listener{}, Apps: map[string]*RestoredApp{}, Gunicorns: map[string]gunicorn.Report{}}
 	for key, a := range r.Record.Apps {
 		for _, l := range a.Listeners {
 			r.addListener(s, l)
 		}
-		if other := s.Apps[a.Name]; other == nil || other.Restored.Record.ID < a.ID {
+		if other := s.Apps[a.Name]; other == nil || other.Record.ID < a.ID {
 			s.Apps[a.Name] = r.app(a, r.Plan.Apps[key])
 			if a.Gunicorn != nil {
 				s.Gunicorns[a.Name] = *a.Gunicorn
-			}
-		}
-	}
-	for name := range r.Files {
-		if rest, systemd := strings.CutPrefix(name, SystemdPrefix); systemd {
-			named := rest[:max(0, strings.LastIndexByte(rest, '/'))]
-			if s.Passed == nil {
-				s.Passed = map[string][]int{}
-			}
-			if fd := r.take(name); fd != nil {
-				s.Passed[named] = append(s.Passed[named], *fd)
 			}
 		}
 	}
@@ -123,43 +90,37 @@ func (r *Restoration) addListener(s *State, l ListenerRecord) {
 	if l.Passed {
 		return // it is the service manager's
 	}
+	known := s.Listeners[l.Address]
 	for _, socket := range l.Sockets {
-		fd := r.take(socket.Socket)
-		if fd == nil {
-			continue
+		if f := r.take(socket.Socket); f != nil {
+			known.Sockets, known.Path = append(known.Sockets, f), r.take(socket.Path)
 		}
-		if former, several := s.Listeners[l.Address]; several {
-			s.MoreListeners[l.Address] = append(s.MoreListeners[l.Address], former)
-		}
-		s.Listeners[l.Address] = *fd
-		delete(s.Files, l.Address)
-		if path := r.take(socket.Path); path != nil {
-			s.Files[l.Address] = *path
-		}
+	}
+	if len(known.Sockets) > 0 {
+		s.Listeners[l.Address] = known
 	}
 }
 
 // afterReady is the hook that runs again for the generation that serves.
 const afterReady = "after_ready"
 
-func (r *Restoration) app(a *AppRecord, plan *AppPlan) *AppState {
-	b := &AppState{Name: a.Name, Ended: a.Desired == Finished, Failed: a.Restart.Failed, Reason: a.Restart.Reason, Last: a.Last,
-		Restored: &RestoredApp{Record: a, Plan: plan}}
+func (r *Restoration) app(a *AppRecord, plan *AppPlan) *RestoredApp {
+	b := &RestoredApp{Record: a, Plan: plan}
 	if r.Relay != nil {
 		for i := range r.Relay.Apps {
 			if r.Relay.Apps[i].App == a.ID {
-				b.Restored.Relay = &r.Relay.Apps[i]
+				b.Relay = &r.Relay.Apps[i]
 			}
 		}
 	}
 	for _, g := range a.Generations {
-		if g.Number == b.Restored.Plan.Serve {
+		if g.Number == plan.Serve {
 			b.Current = r.generation(b, g)
-			b.Current.Hooked = slices.ContainsFunc(plan.Hooks, func(h HookRecord) bool { return h.Hook == afterReady && h.Generation == g.Number })
+			b.Hooked = slices.ContainsFunc(plan.Hooks, func(h HookRecord) bool { return h.Hook == afterReady && h.Generation == g.Number })
 		}
-		for _, stop := range b.Restored.Plan.Stop {
+		for _, stop := range plan.Stop {
 			if g.Number == stop.Number {
-				b.Restored.Stopping = append(b.Restored.Stopping, &RestoredStop{stop, g, r.generation(b, g)})
+				b.Stopping = append(b.Stopping, &RestoredStop{stop, g, r.generation(b, g)})
 			}
 		}
 	}
@@ -167,7 +128,7 @@ func (r *Restoration) app(a *AppRecord, plan *AppPlan) *AppState {
 }
 
 // generation takes the descriptors of a generation.
-func (r *Restoration) generation(b *AppState, g *GenerationRecord) *GenerationState {
+func (r *Restoration) generation(b *RestoredApp, g *GenerationRecord) *GenerationState {
 	s := g.GenerationState
 	for _, c := range r.Children {
 		if c.Token == g.Token { // the supervisor may have died before it knew
@@ -176,27 +137,16 @@ func (r *Restoration) generation(b *AppState, g *GenerationRecord) *GenerationSt
 	}
 	s.Private, s.Path, s.Notify = r.take(g.SocketName), r.take(g.PathName), r.take(g.NotifyName)
 	for stream, name := range g.Output {
-		if fd := r.take(name); fd != nil {
-			b.Pipes = append(b.Pipes, Pipe{g.Number, streams[stream], *fd})
+		if f := r.take(name); f != nil {
+			b.Pipes = append(b.Pipes, logs.Pipe{Generation: g.Number, Stream: streams[stream], File: f})
 		}
 	}
 	return &s
 }
 
-// take returns the number of a descriptor, which belongs to the caller; nil: there is none.
-func (r *Restoration) take(name string) *int {
+// take returns a descriptor, which belongs to the caller; nil: there is none.
+func (r *Restoration) take(name string) *os.File {
 	f := r.Files[name]
-	if f == nil {
-		return nil
-	}
 	delete(r.Files, name)
-	defer f.Close()
-	number, err := Descriptor(f)
-	if err == nil {
-		number, err = unix.FcntlInt(uintptr(number), unix.F_DUPFD_CLOEXEC, 3)
-	}
-	if err != nil {
-		return nil
-	}
-	return &number
+	return f
 }

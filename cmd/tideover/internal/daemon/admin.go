@@ -64,7 +64,7 @@ func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 	switch {
 	case err == nil:
 		change.Commit()
-	case d.Handoff != nil || d.restores():
+	case d.restores():
 		d.logger.Error("cannot open admin address", "error", err, "hint", "free the address, then: tideover apply")
 	default:
 		return nil, &api.Error{Exit: api.ExitError, Message: err.Error(), Hint: "daemon.admin is the address of /metrics, /-/live and /-/ready, daemon.supervisor_* are for supervisorctl, agent.listen is for HAProxy"}

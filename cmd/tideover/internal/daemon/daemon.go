@@ -23,7 +23,6 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/control"
-	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/relay"
 )
@@ -36,7 +35,6 @@ type Options struct {
 	Load    func() (*config.File, error) // reads the configuration again; nil: there is no file
 	// TakeOver says that another supervisor still runs the apps (supervisor.Options.TakeOver).
 	TakeOver bool
-	Handoff  *handoff.State // from the former program of this process; nil: there was none
 
 	// Supervision is that of a process with a monitor; nil: there is none.
 	Supervision *Supervision
@@ -144,17 +142,15 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.relaying, relayDir, err = d.startRelay(socketPath); err != nil {
 		return err
 	}
-	if d.Handoff == nil {
-		d.Handoff = d.planRestoration()
-	}
+	left := d.planRestoration()
 	options := supervisor.Options{
 		Pid: d.pid(), Store: d.Supervision.store(), Record: d.Supervision.record(),
 		Logger: d.logger, OwnLog: d.ownLog, Version: d.Version,
 		Output: output, Color: d.Stdout.Color, Unicode: d.Stdout.Terminal, JSON: d.outputJSON, Journaled: stdoutIsJournal(),
 		Name:       strings.TrimSuffix(filepath.Base(socketPath), ".sock"),
 		RuntimeDir: filepath.Dir(socketPath), StateDir: d.stateDir(socketPath),
-		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: d.Handoff, StopTimeout: stopTimeout,
-		TakeOver: d.TakeOver && d.Handoff == nil, Reconfigure: d.reconfigure,
+		Load: d.Load, Alone: d.App != "", Inherited: inherited, Handoff: left, StopTimeout: stopTimeout,
+		TakeOver: d.TakeOver && left == nil, Reconfigure: d.reconfigure,
 		Processes: func() map[string]int {
 			pids := map[string]int{"admin": d.admin.Pid(), "relay": d.relaying.Pid()}
 			maps.DeleteFunc(pids, func(_ string, pid int) bool { return pid == 0 })
@@ -186,9 +182,9 @@ func (d *daemon) hasView() bool {
 }
 
 // warnOfSecrets logs a warning for each app of another user that inherits a secret of
-// this process. After an upgrade it was logged already.
+// this process. The former supervisor has logged it.
 func (d *daemon) warnOfSecrets() {
-	if d.Handoff != nil || d.restores() {
+	if d.restores() {
 		return
 	}
 	for _, app := range d.Config.Apps {
@@ -199,13 +195,9 @@ func (d *daemon) warnOfSecrets() {
 	}
 }
 
-// listen opens the control socket, or goes on with the one that the former
-// program of this process listened on.
+// listen opens the control socket, or goes on with that of the former supervisor.
 func (d *daemon) listen(path string) (*control.Socket, error) {
-	open := d.Handoff.ControlSocket(path)
-	if open == nil {
-		open = d.Supervision.controlSocket()
-	}
+	open := d.Supervision.controlSocket()
 	defer open.Close() // Listen takes a duplicate
 	socket, err := control.Listen(control.SocketOptions{
 		Path: path, Inherited: open, Listens: d.Supervision.keepControl, Group: d.Config.Daemon.SocketGroup, Mode: d.Config.Daemon.SocketMode,
@@ -241,7 +233,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 			d.logger.Error("control socket failed", "error", err)
 		}
 	})
-	helpers.Go(func() { d.handleSignals(ended, sup, signals, systemd, socket) })
+	helpers.Go(func() { d.handleSignals(ended, sup, signals, systemd) })
 	if d.hasView() {
 		lines := logs.NewWriter(daemonLines{output})
 		defer lines.Close() // an error could not be printed
@@ -285,8 +277,8 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 // refuseSecondDaemon fails when another daemon in the same directory has an app
 // of the same name: its code would be started twice.
 func (d *daemon) refuseSecondDaemon(ctx context.Context, socket string) error {
-	if d.Handoff != nil || d.restores() {
-		return nil // this process was that daemon before
+	if d.restores() {
+		return nil // its former supervisor was that daemon
 	}
 	daemons, err := control.Locator{Dirs: []string{filepath.Dir(socket)}}.Daemons(ctx)
 	if err != nil {

@@ -207,7 +207,7 @@ const relieveTimeout = 10 * time.Second
 // relieve ends the daemon on the control socket at path if its monitor was killed: it would end by itself
 // a while later, and this one takes its place. One that stays is a second daemon, as any other.
 func (d *daemon) relieve(ctx context.Context, path string) {
-	if d.Handoff != nil || d.restores() {
+	if d.restores() {
 		return
 	}
 	all, _ := control.Locator{Dirs: []string{filepath.Dir(path)}}.Daemons(ctx) // an error: there is none

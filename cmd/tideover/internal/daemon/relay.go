@@ -41,7 +41,7 @@ func (d *daemon) startRelay(socketPath string) (*relay.Keeper, *listener.Private
 	}
 	settings := supervisor.RelaySettings(d.Config)
 	settings.LogLevel = d.logger.GetLevel()
-	options := relay.Options{Logger: d.logger, Confinement: confinement, Settings: settings, Retry: d.Handoff != nil || d.restores(),
+	options := relay.Options{Logger: d.logger, Confinement: confinement, Settings: settings, Retry: d.restores(),
 		Store: d.Supervision.store(), Former: d.formerRelays()}
 	if j := d.Supervision.record(); j != nil {
 		options.Record = func(all []handoff.RelayRecord) error { return errors.Join(j.SetRelays(all), j.Commit()) }
@@ -61,7 +61,7 @@ func (d *daemon) relayUser() (*confine.User, error) {
 	}
 	user, err := confine.FindUser(d.Config.Daemon.RelayUser)
 	switch {
-	case err != nil && (d.Config.Daemon.RelayUser == "" || d.Handoff != nil || d.restores()):
+	case err != nil && (d.Config.Daemon.RelayUser == "" || d.restores()):
 		d.logger.Warn("process confined in part", "process", "tideover: relay", "missing", "own user ("+err.Error()+")")
 		return nil, nil
 	case err != nil:

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/supervisor"
-	"tideover/supervisor/control"
 )
 
 // handledSignals are the signals that mean something to the daemon.
@@ -106,8 +105,7 @@ func (d *daemon) handleStopSignals(ended context.Context, signals signalQueue) {
 
 // handleSignals carries out what the other signals ask for, until ended is done. What may
 // wait has a goroutine of its own.
-func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor, signals signalQueue,
-	systemd *notifier, socket *control.Socket) {
+func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor, signals signalQueue, systemd *notifier) {
 	var background sync.WaitGroup
 	defer background.Wait()
 	reloads, upgrades, reopens := newCoalescer(), newCoalescer(), newCoalescer()
@@ -115,7 +113,7 @@ func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor
 		reloads.serve(ended, func() { systemd.reloading(func() { d.applyAndReload(ended, sup, "signal HUP") }) })
 	})
 	background.Go(func() {
-		upgrades.serve(ended, func() { systemd.reloading(func() { d.upgrade(sup, socket) }) })
+		upgrades.serve(ended, func() { systemd.reloading(func() { d.upgrade(sup) }) })
 	})
 	background.Go(func() { reopens.serve(ended, func() { d.reopenLogs(sup) }) })
 	for {

@@ -8,16 +8,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tideover/proxy/awake"
 	"tideover/supervisor"
-	"tideover/supervisor/control"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/process"
 )
@@ -25,41 +22,37 @@ import (
 // verifyTimeout is how long the new binary has to show that it can take over.
 const verifyTimeout = 20 * time.Second
 
-// upgrade is what USR2 asks for: this process executes the tideover binary that
-// is installed now and keeps its pid, apps, sockets and clients. It returns only
-// when that has failed, which it logs.
-func (d *daemon) upgrade(sup *supervisor.Supervisor, socket *control.Socket) {
-	path, err := d.lookPath()
-	if err == nil {
-		err = d.verifyBinary(d.shutdown.announced, path)
-	}
-	switch {
-	case err != nil:
-	case d.Supervision != nil:
-		d.logger.Info("upgrade started", "program", path)
-		err = d.upgradeSupervisor(sup, path)
-	default:
-		d.logger.Info("upgrade started", "program", path)
-		err = sup.Upgrade(socket.Path(), socket, func(variable string) error {
-			d.flushLog()
-			defer d.admin.Halt()()
-			return execBinary(path, append(os.Environ(), variable))
-		})
-	}
-	if err != nil {
+// errNoMonitor is the error of an upgrade in tests, which have no monitor.
+var errNoMonitor = errors.New("there is no monitor that could start the new program")
+
+// upgrade is what USR2 asks for: the tideover that is installed now takes the place of this supervisor. It
+// returns only when that has failed, which it logs.
+func (d *daemon) upgrade(sup *supervisor.Supervisor) {
+	if err := d.replace(sup); err != nil {
 		d.logger.Error("upgrade failed", "error", err, "hint", "nothing was changed")
 	}
 }
 
-// upgradeSupervisor has the monitor start the new program in the place of this process, which ends as if it
+// replace has the monitor start the new program in the place of this process, which ends as if it
 // was killed: the next one restores what it leaves, and no request is held. If the new program ends before
 // it has restored that, the monitor starts this one again.
-func (d *daemon) upgradeSupervisor(sup *supervisor.Supervisor, path string) error {
+func (d *daemon) replace(sup *supervisor.Supervisor) error {
+	if d.Supervision == nil {
+		return errNoMonitor
+	}
+	path, err := exec.LookPath(d.Supervision.client.Program())
+	if err != nil {
+		return fmt.Errorf("cannot find the new tideover: %w", err)
+	}
+	if err := d.verifyBinary(d.shutdown.announced, path); err != nil {
+		return err
+	}
 	program, err := os.OpenFile(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer program.Close()
+	d.logger.Info("upgrade started", "program", path)
 	return sup.Replace(func() error {
 		d.flushLog()
 		if err := d.Supervision.client.Replace(program); err != nil {
@@ -70,21 +63,8 @@ func (d *daemon) upgradeSupervisor(sup *supervisor.Supervisor, path string) erro
 	})
 }
 
-// lookPath is the binary that the command line of this daemon means now.
-func (d *daemon) lookPath() (string, error) {
-	program := os.Args[0]
-	if d.Supervision != nil {
-		program = d.Supervision.client.Program()
-	}
-	path, err := exec.LookPath(program)
-	if err != nil {
-		return "", fmt.Errorf("cannot find the new tideover: %w", err)
-	}
-	return path, nil
-}
-
-// verifyBinary checks that the new binary runs, that it reads the format in
-// which this one hands over, and that it accepts the configuration.
+// verifyBinary checks that the new binary runs, that it reads the record of this one, and that it accepts
+// the configuration.
 func (d *daemon) verifyBinary(ctx context.Context, path string) error {
 	ctx, cancel := awake.WithTimeoutCause(ctx, verifyTimeout, errVerifyTimeout)
 	defer cancel()
@@ -93,13 +73,13 @@ func (d *daemon) verifyBinary(ctx context.Context, path string) error {
 		return fmt.Errorf("%s version: %w", path, err)
 	}
 	var about struct {
-		Version        string
-		HandoffVersion int `json:"estate"`
+		Version string
+		Record  int
 	}
 	if err := json.Unmarshal([]byte(text), &about); err != nil {
 		return fmt.Errorf("%s is not a tideover: %w", path, err)
 	}
-	if about.HandoffVersion != handoff.FormatVersion {
+	if about.Record != handoff.RecordVersion {
 		return fmt.Errorf("tideover %s cannot take over from %s; stop this one and start the new one", about.Version, d.Version)
 	}
 	if d.Load == nil {
@@ -124,21 +104,4 @@ func rehearse(ctx context.Context, argv ...string) (string, error) {
 		err = errors.New(outcome.String())
 	}
 	return output.String(), err
-}
-
-// execBinary calls execve(2) with this process's arguments. The handled signals
-// are blocked before: one that arrives during the exec stays pending until the
-// new program calls signal.Notify.
-func execBinary(path string, env []string) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var blocked, before unix.Sigset_t
-	for _, s := range handledSignals {
-		blocked.Val[(s-1)/64] |= 1 << ((s - 1) % 64)
-	}
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &blocked, &before); err != nil {
-		return os.NewSyscallError("sigprocmask", err)
-	}
-	defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
-	return os.NewSyscallError("execve", syscall.Exec(path, os.Args, env))
 }
