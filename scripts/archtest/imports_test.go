@@ -19,7 +19,7 @@ var walls = map[string][]string{
 		"supervisor/monitor", "supervisor/process", "supervisor/safepath", "supervisor/supervisordconf"},
 	"cmd/tideover/internal/daemon": {"cmd/tideover/internal/term", "proxy/awake",
 		"supervisor", "supervisor/admin", "supervisor/api", "supervisor/config", "supervisor/confine", "supervisor/control", "supervisor/fleet", "supervisor/handoff", "supervisor/logs",
-		"supervisor/monitor", "supervisor/process", "supervisor/relay", "supervisor/safepath", "listener"},
+		"supervisor/monitor", "supervisor/process", "supervisor/relay", "supervisor/safepath", "supervisor/threads", "listener"},
 	"cmd/tideover/internal/move": {"supervisor/api", "supervisor/config", "supervisor/control", "supervisor/process", "supervisor/safepath",
 		"supervisor/supervisordconf", "supervisor/supervisordrpc"},
 	"cmd/tideover/internal/project": {"supervisor/config", "supervisor/gunicorn", "supervisor/process", "supervisor/safepath", "supervisor/servers",
@@ -51,7 +51,8 @@ var walls = map[string][]string{
 	"supervisor/fleet":           {},
 	"supervisor/fleet/etcd":      {"supervisor/fleet"},
 	"supervisor/fleet/member":    {"supervisor/api", "supervisor/fleet", "supervisor/fleet/etcd"},
-	"supervisor/monitor":         {"supervisor/zombie"},
+	"supervisor/monitor":         {"supervisor/threads", "supervisor/zombie"},
+	"supervisor/threads":         {},
 	"supervisor/zombie":          {},
 	"supervisor/pathwatch":       {},
 	"supervisor/logs":            {"supervisor/safepath"},
@@ -83,7 +84,7 @@ var walls = map[string][]string{
 	"proxy/remote/channel": {"proxy/awake"},
 	"proxy/remote/rpc":     {"proxy/awake", "proxy/remote", "proxy/remote/channel", "proxy/remote/remotetest"},
 	"supervisor/relay": {"listener", "proxy/awake", "proxy/connlimit", "proxy/remote", "proxy/remote/channel", "proxy/remote/remotetest", "proxy/remote/rpc", "proxy/spool", "supervisor/handoff",
-		"supervisor/confine", "supervisor/process"},
+		"supervisor/confine", "supervisor/process", "supervisor/threads"},
 }
 
 // testImports are the packages that every test of the product may import too.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tideover/supervisor/threads"
 )
 
 // RoleName is argv[0] of the supervisor, and what ps(1) shows.
@@ -33,9 +35,9 @@ const (
 	maxMissed = 2
 	// stopInterval is how often it is looked at whether the children have ended.
 	stopInterval = 100 * time.Millisecond
-	// threads is how many threads are made at the start, so that at the pids limit fork fails with
-	// EAGAIN, and Go's runtime does not abort because it cannot make a thread.
-	threads = 12
+	// ownThreads is how many threads are made at the start: at the pids limit fork fails with EAGAIN, and
+	// nothing else.
+	ownThreads = 12
 	// A supervisor that has run for soundFor is started again at once; else the pause doubles.
 	soundFor           = 10 * time.Second
 	minPause, maxPause = 50 * time.Millisecond, 5 * time.Second
@@ -108,7 +110,7 @@ func Run(o Options) (exit int, err error) {
 		return 0, errors.New(channelVariable + " is set: this program was to be a supervisor, and is not")
 	}
 	runtime.LockOSThread()
-	makeThreads()
+	threads.Make(ownThreads)
 	m := &monitor{options: o, children: newChildren(), stored: map[string]*os.File{}, beat: beatEvery(o.Getenv("WATCHDOG_USEC"))}
 	if m.program, err = os.OpenFile("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
 		return 0, err
@@ -140,21 +142,6 @@ func beatEvery(watchdog string) time.Duration {
 		return beatInterval
 	}
 	return max(minBeatInterval, min(beatInterval, time.Duration(usec)*time.Microsecond/(2*(maxMissed+1))))
-}
-
-// makeThreads makes the threads that this process needs later. Idle threads are kept.
-func makeThreads() {
-	var running, ended sync.WaitGroup
-	running.Add(threads)
-	for range threads {
-		ended.Go(func() {
-			runtime.LockOSThread()
-			running.Done()
-			running.Wait() // all of them at the same time
-			runtime.UnlockOSThread()
-		})
-	}
-	ended.Wait()
 }
 
 // run handles what happens until tideover ends, and returns its exit code.

@@ -19,6 +19,7 @@ import (
 	"tideover/proxy/remote/rpc"
 	"tideover/proxy/spool"
 	"tideover/supervisor/confine"
+	"tideover/supervisor/threads"
 )
 
 // roleName is argv[0] of the process, and what ps(1) shows.
@@ -47,6 +48,9 @@ type started struct {
 	NotConfined string // why it could not confine itself: it is to be killed. Empty: it could
 }
 
+// ownThreads is how many threads the process has before it serves, so that it serves on at the pids limit.
+const ownThreads = 8
+
 // Role must be called early in main. It returns at once unless this process is a relay: the
 // daemon's own binary, started by a Keeper. Else it never returns. newLogger makes a logger that
 // gives its entries to a sink.
@@ -73,6 +77,7 @@ func Role(newLogger func(level hclog.Level, to hclog.SinkAdapter) hclog.Logger) 
 				return nil, said, nil
 			}
 		}
+		threads.Make(ownThreads)
 		relay = newRelay(s, start, descriptors, newLogger)
 		return relay, said, nil
 	})

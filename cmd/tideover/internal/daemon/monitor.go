@@ -19,6 +19,7 @@ import (
 	"tideover/supervisor/monitor"
 	"tideover/supervisor/process"
 	"tideover/supervisor/relay"
+	"tideover/supervisor/threads"
 )
 
 // Supervision is what a supervisor has of its monitor, and of the supervisor before it.
@@ -44,11 +45,14 @@ const (
 	// maxFailures is how many supervisors in a row may end before they have restored a record. The next
 	// one restores sockets and settings alone.
 	maxFailures = 3
+	// ownThreads is how many threads the supervisor has before it restores anything.
+	ownThreads = 10
 )
 
 // Supervise makes this process the supervisor of a monitor: it says to the monitor that it handles signals,
 // and gets what a former supervisor has left.
 func Supervise(client *monitor.Client) (*Supervision, error) {
+	threads.Make(ownThreads) // a process that cannot is no failure of the record
 	s := &Supervision{client: client, signals: receiveSignals()}
 	process.SetParent(client)
 	var err error
