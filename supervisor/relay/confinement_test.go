@@ -159,8 +159,8 @@ func TestTheRelaysProcessReachesNothingThatItWasNotGiven(t *testing.T) {
 	}
 }
 
-// threads returns what /proc says of each thread of a process.
-func threads(t *testing.T, pid int) (all []map[string]string) {
+// threadsOf returns what /proc says of each thread of a process.
+func threadsOf(t *testing.T, pid int) (all []map[string]string) {
 	t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	if err != nil || len(files) == 0 {
@@ -198,7 +198,7 @@ func TestNoThreadOfTheRelayIsRootOrHasAPrivilege(t *testing.T) {
 		})
 	}
 	check := func() {
-		for _, is := range threads(t, r.Pid()) {
+		for _, is := range threadsOf(t, r.Pid()) {
 			for name, want := range map[string]string{"CapEff": "0000000000000000", "CapPrm": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"} {
 				if is[name] != want {
 					t.Errorf("%s is %s, want %s", name, is[name], want)
