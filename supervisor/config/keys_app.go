@@ -109,7 +109,7 @@ var appKeys = []Key{
 	app("nice", optional(integer(-20, 19)), "", Next, func(a *App) **int { return &a.Nice },
 		"priority; left out: as the daemon"),
 	app("oom_score_adj", optional(integer(-1000, 1000)), "", Next, func(a *App) **int { return &a.OOMScoreAdj },
-		"which process the kernel kills first when memory is short; left out: as the daemon"),
+		"which process the kernel kills first when memory is short, tideover's own last; left out: what tideover was started with, or 100 more where it may not lower its own"),
 	app("no_new_privs", optional(boolean), "", Next, func(a *App) **bool { return &a.NoNewPrivs },
 		"set-uid programs (sudo, su, sendmail) and file capabilities gain nothing; left out: on for an app with a user of its own"),
 

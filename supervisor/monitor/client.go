@@ -45,6 +45,7 @@ type Client struct {
 	conn    *conn
 	pid     int
 	program string
+	oom     *oomScores
 	exe     *os.File // this program
 	ended   chan struct{}
 	up      atomic.Bool
@@ -60,9 +61,10 @@ type Client struct {
 // Dial returns the client of a process that a monitor has started as the supervisor; nil: this is
 // none. It removes the variables of the environment, and is called once, before any fork.
 func Dial() (*Client, error) {
-	number, program := os.Getenv(channelVariable), os.Getenv(programVariable)
-	os.Unsetenv(channelVariable)
-	os.Unsetenv(programVariable)
+	number, program, oom := os.Getenv(channelVariable), os.Getenv(programVariable), os.Getenv(oomVariable)
+	for _, name := range []string{channelVariable, programVariable, oomVariable} {
+		os.Unsetenv(name)
+	}
 	if number == "" || len(os.Args) == 0 || os.Args[0] != RoleName {
 		return nil, nil
 	}
@@ -78,6 +80,9 @@ func Dial() (*Client, error) {
 		return nil, err
 	}
 	c.program = program
+	if c.oom = parseOOMScores(oom); c.oom != nil {
+		_ = writeOOMScore(c.oom.supervisor) // higher than that of the monitor, which this process has inherited
+	}
 	for _, name := range []string{"LISTEN_PID", "WATCHDOG_PID"} { // systemd means the monitor
 		if os.Getenv(name) == strconv.Itoa(c.pid) {
 			os.Setenv(name, strconv.Itoa(os.Getpid()))
@@ -202,6 +207,14 @@ func (c *Client) Pid() int { return c.pid }
 
 // Program is argv[0] of the monitor.
 func (c *Client) Program() string { return c.program }
+
+// OOMScoreAdj is that of processes that are none of tideover's own; nil: the one of this process.
+func (c *Client) OOMScoreAdj() *int {
+	if c.oom == nil {
+		return nil
+	}
+	return &c.oom.app
+}
 
 // Ended is closed when the monitor is dead.
 func (c *Client) Ended() <-chan struct{} { return c.ended }

@@ -24,6 +24,7 @@ const RoleName = "tideover: supervisor"
 const (
 	channelVariable = "TIDEOVER_MONITOR" // descriptor of its end of the channel
 	programVariable = "TIDEOVER_PROGRAM" // argv[0] of the monitor
+	oomVariable     = "TIDEOVER_OOM"     // oom_score_adj of the supervisor and of apps
 )
 
 const (
@@ -69,6 +70,7 @@ type monitor struct {
 	terminal terminal
 	children *children
 	stored   map[string]*os.File
+	oom      string   // oomVariable
 	program  *os.File // executable of the supervisor that was up last
 	next     *os.File // that of the next start, which is an upgrade; nil: program
 	beat     time.Duration
@@ -115,6 +117,7 @@ func Run(o Options) (exit int, err error) {
 	if m.program, err = os.OpenFile("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
 		return 0, err
 	}
+	m.oom = setOOMScore().String()
 	m.terminal = findTerminal(os.Stdin, os.Stdout, o.Stderr)
 	signals := make(chan os.Signal)
 	for _, s := range append([]syscall.Signal{unix.SIGCHLD}, forwarded...) {
@@ -220,7 +223,7 @@ func (m *monitor) start() error {
 		ours.Close()
 		return os.NewSyscallError("fcntl", err)
 	}
-	env := append(m.options.Env[:len(m.options.Env):len(m.options.Env)], channelVariable+"="+strconv.Itoa(fds[1]), programVariable+"="+os.Args[0])
+	env := append(m.options.Env[:len(m.options.Env):len(m.options.Env)], channelVariable+"="+strconv.Itoa(fds[1]), programVariable+"="+os.Args[0], oomVariable+"="+m.oom)
 	program := m.program
 	if m.next != nil {
 		program, m.next = m.next, nil // it is tried once

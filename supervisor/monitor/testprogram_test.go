@@ -79,6 +79,8 @@ func testSupervisor() {
 			stopBeat()
 		case "pids":
 			answer = fmt.Sprint(os.Getpid(), " ", c.Pid(), " ", os.Getppid())
+		case "oom":
+			answer = *c.OOMScoreAdj()
 		case "environ":
 			answer = fmt.Sprint(os.Getenv(args[0]) == strconv.Itoa(os.Getpid()))
 		case "spawn":

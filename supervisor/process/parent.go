@@ -3,6 +3,8 @@ package process
 import (
 	"errors"
 	"os"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -20,6 +22,8 @@ type Parent interface {
 	Collect(token string) (syscall.WaitStatus, error)
 	// HoldReaping has orphans stay zombies until resume is called.
 	HoldReaping() (resume func())
+	// OOMScoreAdj is that of a child whose Spec does not say another one; nil: the one of this process.
+	OOMScoreAdj() *int
 }
 
 // ownParent is the Parent of the children of Start. It is a variable of the package like
@@ -35,6 +39,27 @@ func parent() Parent {
 		return *p
 	}
 	return nil
+}
+
+// defaultOOMScoreAdj is that of a child whose Spec does not say another one; nil: it inherits it.
+func defaultOOMScoreAdj() *int {
+	if p := parent(); p != nil {
+		return p.OOMScoreAdj()
+	}
+	return nil
+}
+
+// OOMScoreAdj returns that of this process; nil: it cannot be read.
+func OOMScoreAdj() *int {
+	text, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return nil
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil
+	}
+	return &n
 }
 
 // parentPid returns the pid of the parent of the children of Start and of their orphans.

@@ -40,7 +40,7 @@ type Spec struct {
 	Nofile      uint64               // RLIMIT_NOFILE; 0: the one that the daemon was started with
 	Limits      map[string][2]uint64 // soft and hard limit by name, see limitNames: "nofile", "core", "as" ...
 	Nice        *int                 // nil: as the daemon
-	OOMScoreAdj *int                 // nil: as the daemon
+	OOMScoreAdj *int                 // nil: the one that the daemon was started with
 	NoNewPrivs  bool
 
 	Name  string // "shop.12", for the cgroup and for messages

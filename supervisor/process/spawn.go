@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -100,7 +101,7 @@ func killAndReap(main *os.Process, token string) {
 func writeRequest(s Spec, group *cgroup) (*os.File, error) {
 	r := execRequest{
 		Argv: bytesOf(s.Argv), Env: bytesOf(s.Env), Dir: []byte(s.Dir), File: []byte(s.File), Listen: len(s.Listen),
-		User: s.User, Umask: s.Umask, Nofile: s.Nofile, Limits: s.Limits, Nice: s.Nice, OOMScoreAdj: s.OOMScoreAdj,
+		User: s.User, Umask: s.Umask, Nofile: s.Nofile, Limits: s.Limits, Nice: s.Nice, OOMScoreAdj: cmp.Or(s.OOMScoreAdj, defaultOOMScoreAdj()),
 		NoNewPrivs: s.NoNewPrivs, Name: s.Name, Token: s.Token,
 	}
 	if group != nil {

@@ -92,6 +92,7 @@ func fork(o forkOptions) (_ *relayProcess, err error) {
 	spec := process.Spec{
 		File: "/proc/self/exe", Argv: []string{roleName}, Dir: "/", Env: environment(), Listen: []*os.File{theirs, attached}, Stderr: logWrite,
 		Name: fmt.Sprintf("relay.%d", o.number), Token: rand.Text(), Nofile: uint64(maxDescriptors()),
+		OOMScoreAdj: process.OOMScoreAdj(), // apps are killed before it
 	}
 	p.record.Tree = spec.Record()
 	err = p.store(o, logRead)
