@@ -23,9 +23,17 @@ var (
 type buffer struct {
 	data       []byte
 	start, end int
-	pooled     *[bufferSize]byte
-	large      *[largeBufferSize]byte
+	memory     bufferMemory
 }
+
+// bufferMemory is where the memory of a buffer comes from.
+type bufferMemory uint8
+
+const (
+	ownMemory    bufferMemory = iota
+	pooledMemory              // buffers
+	largeMemory               // largeBuffers
+)
 
 func (b *buffer) bytes() []byte { return b.data[b.start:b.end] }
 func (b *buffer) empty() bool   { return b.start == b.end }
@@ -36,8 +44,8 @@ func (b *buffer) reset() { b.start, b.end = 0, 0 }
 // take makes sure that there is memory.
 func (b *buffer) take() {
 	if b.data == nil {
-		b.pooled = buffers.Get().(*[bufferSize]byte)
-		b.data, b.start, b.end = b.pooled[:], 0, 0
+		b.data, b.start, b.end = buffers.Get().(*[bufferSize]byte)[:], 0, 0
+		b.memory = pooledMemory
 	}
 }
 
@@ -60,17 +68,17 @@ func (b *buffer) room(limit int) []byte {
 
 // enlarge makes room for large pieces. It does nothing unless the buffer is empty.
 func (b *buffer) enlarge() {
-	if b.large == nil && b.empty() {
+	if b.memory != largeMemory && b.empty() {
 		b.free()
-		b.large = largeBuffers.Get().(*[largeBufferSize]byte)
-		b.data, b.start, b.end = b.large[:], 0, 0
+		b.data, b.start, b.end = largeBuffers.Get().(*[largeBufferSize]byte)[:], 0, 0
+		b.memory = largeMemory
 	}
 }
 
 // unpool gives a pooled buffer back that holds little, for one of its own with room for as much
 // again.
 func (b *buffer) unpool() {
-	if n := b.end - b.start; b.pooled != nil && n <= bufferSize/4 {
+	if n := b.end - b.start; b.memory == pooledMemory && n <= bufferSize/4 {
 		b.replace(make([]byte, max(minOwnBuffer, 2*n)))
 	}
 }
@@ -107,13 +115,13 @@ func (b *buffer) release() {
 	b.data, b.start, b.end = nil, 0, 0
 }
 
+// free gives memory of a pool back. The caller gives the buffer other memory, or none.
 func (b *buffer) free() {
-	if b.pooled != nil {
-		buffers.Put(b.pooled)
-		b.pooled = nil
+	switch b.memory {
+	case pooledMemory:
+		buffers.Put((*[bufferSize]byte)(b.data))
+	case largeMemory:
+		largeBuffers.Put((*[largeBufferSize]byte)(b.data))
 	}
-	if b.large != nil {
-		largeBuffers.Put(b.large)
-		b.large = nil
-	}
+	b.memory = ownMemory
 }

@@ -16,9 +16,8 @@ type clientConn struct {
 	replay replay // of the next request
 	in     buffer // read from the client and not consumed; no memory while the connection is idle
 
-	remote netip.AddrPort // the socket's, or that of a PROXY header; invalid for a unix socket
-	local  netip.AddrPort // what the client has connected to; invalid for a unix socket
-	header proxyHeader
+	remote netip.AddrPort  // the socket's, or that of a PROXY header; invalid for a unix socket
+	local  *netip.AddrPort // what the client has connected to, which others share; invalid for a unix socket
 
 	rules *rules
 }
@@ -42,7 +41,7 @@ type clientKind struct {
 // A replay is what became of a request before it was given back to its connection, to be read once
 // more.
 type replay struct {
-	attempts int   // times it was lost after it had been written to the app
+	attempts int32 // times it was lost after it had been written to the app
 	sent100  bool  // its 100 (Continue) was sent
 	pending  bool  // it is in the client's buffer and waits for Server.Resume
 	reserved int64 // bytes of it counted in app.buffered
@@ -80,7 +79,7 @@ func (c *clientConn) updateRules() {
 	if c.rules != nil && c.rules.settings == set {
 		return
 	}
-	kind := clientKind{settings: set, trusted: c.trusted(set), local: c.local}
+	kind := clientKind{settings: set, trusted: c.trusted(set), local: *c.local}
 	if t := c.app.gate.Target(); t != nil {
 		kind.defaultHost = t.Options().DefaultHost
 	}

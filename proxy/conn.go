@@ -83,7 +83,7 @@ func (c *conn) read(p []byte, timeout time.Duration) (int, error) {
 
 // readTimed is read, and returns how much of the timeout has passed.
 func (c *conn) readTimed(p []byte, timeout time.Duration) (n int, passed time.Duration, err error) {
-	return c.timed(timeout, func() (int, error) { return c.stream.Read(p) }, func() int { return c.readNow(p) })
+	return c.timed(timeout, func() (int, error) { return c.receive(p) }, func() int { return c.readNow(p) })
 }
 
 // timed calls read, which waits for the first byte until the read deadline, as often as its timeout
@@ -203,11 +203,11 @@ func (c *conn) mapError(err error) error {
 func (c *conn) write(p []byte, timeout time.Duration) (n int, err error) {
 	if timeout <= 0 {
 		c.stream.SetWriteDeadline(time.Time{})
-		return c.stream.Write(p)
+		return c.send(p)
 	}
 	for left := awake.NewCountdown(timeout); ; {
 		c.stream.SetWriteDeadline(time.Now().Add(left.Step()))
-		m, err := c.stream.Write(p[n:])
+		m, err := c.send(p[n:])
 		n += m
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
@@ -216,6 +216,52 @@ func (c *conn) write(p []byte, timeout time.Duration) (n int, err error) {
 			return n, err
 		}
 	}
+}
+
+// maxSend is how much one system call sends. Go's scheduler does not know of it, so that it must be
+// short.
+const maxSend = 64 << 10
+
+// receive reads what there is, and waits for the first byte until the read deadline. A socket's
+// Read method would tell Go's scheduler of the system call: a thread that watches over those
+// (sysmon) then wakes all the time while a long body passes.
+func (c *conn) receive(p []byte) (n int, err error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	var errno syscall.Errno
+	err = c.raw.Read(func(fd uintptr) bool {
+		n, errno = netpoll.Receive(int(fd), p)
+		return errno != unix.EAGAIN
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case errno != 0:
+		return 0, os.NewSyscallError("recvfrom", errno)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// send writes all of p until the write deadline, and returns how much the kernel took.
+func (c *conn) send(p []byte) (n int, err error) {
+	var errno syscall.Errno
+	err = c.raw.Write(func(fd uintptr) bool {
+		for n < len(p) {
+			taken := 0
+			if taken, errno = netpoll.Send(int(fd), p[n:min(len(p), n+maxSend)]); errno != 0 {
+				return errno != unix.EAGAIN
+			}
+			n += taken
+		}
+		return true
+	})
+	if err == nil && errno != 0 {
+		err = os.NewSyscallError("sendto", errno)
+	}
+	return n, err
 }
 
 // drain writes the n bytes that are in a pipe, as write does; timeout is positive.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,9 +50,10 @@ type eventLoop struct {
 
 	serving *loopClient // the client whose event, task or request is being handled; nil: none
 
-	out            []byte        // scratch memory for what is being written
-	spareExchanges []*exchange   // memory for requests
-	accepted       []*loopClient // scratch memory for clients from which nothing was read yet
+	out            []byte          // scratch memory for what is being written
+	spareExchanges []*exchange     // memory for requests
+	accepted       []*loopClient   // scratch memory for clients from which nothing was read yet
+	latestLocal    *netip.AddrPort // see sharedAddress
 
 	quiesced bool          // see Server.Quiesce
 	allIdle  chan struct{} // closed once every client is idle then

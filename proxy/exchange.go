@@ -96,7 +96,7 @@ func (x *exchange) begin(c *clientConn, now time.Time) {
 	x.body = requestBody{}
 	x.stored, x.begun, x.complete, x.streaming, x.consumed = storedBody{}, false, false, false, false
 	x.overBudget, x.compacted, x.reserved = false, false, 0
-	x.held, x.waited, x.attempts, x.target = false, 0, c.replay.attempts, ""
+	x.held, x.waited, x.attempts, x.target = false, 0, int(c.replay.attempts), ""
 	x.status, x.appTook, x.sent, x.resent = 0, 0, 0, 0
 	if x.responseFields != nil {
 		*x.responseFields = (*x.responseFields)[:0]
@@ -215,7 +215,7 @@ func (x *exchange) appendRequest(dst []byte, t *gate.Target) (out []byte, line i
 	o := t.Options()
 	before := len(dst)
 	if x.client.hasProxyLine(t) {
-		dst = proxyproto.AppendLine(dst, x.client.remote, x.client.local)
+		dst = proxyproto.AppendLine(dst, x.client.remote, *x.client.local)
 	}
 	line = len(dst) - before
 	f := http1.UpstreamOptions{Peer: x.client.remote.Addr(), Scheme: "http", Start: x.startedAt, Body: x.request.Body, Close: o.OneRequest && x.client.hasProxyLine(t),
@@ -243,7 +243,7 @@ func (x *exchange) unread(d gate.Decision) bool {
 	if x.held {
 		x.app.counters.held.Add(^uint64(0))
 	}
-	c.replay = replay{attempts: x.attempts, sent100: x.request.Expect100 && !x.body.awaits100, pending: true, reserved: c.replay.reserved}
+	c.replay = replay{attempts: int32(x.attempts), sent100: x.request.Expect100 && !x.body.awaits100, pending: true, reserved: c.replay.reserved}
 	c.waiter.Carry(d.Waited, d.Counted)
 	x.body.raw = text
 	return true

@@ -168,7 +168,7 @@ func (l *eventLoop) restore(known *Connection) {
 	if len(known.Unanswered) == 0 {
 		return
 	}
-	c.replay = replay{attempts: known.Lost, sent100: known.Continued}
+	c.replay = replay{attempts: int32(known.Lost), sent100: known.Continued}
 	c.waiter.Carry(known.Waited, known.Counted)
 	c.in.hold(known.Unanswered)
 	c.readPending = true // there may be more in the kernel
@@ -203,7 +203,7 @@ func (l *eventLoop) connections() []Connection {
 	for _, c := range l.idleInOrder() {
 		known := c.known()
 		known.Waited, known.Counted = c.waiter.Carried()
-		known.Unanswered, known.Lost, known.Continued = bytes.Clone(c.in.bytes()), c.replay.attempts, c.replay.sent100
+		known.Unanswered, known.Lost, known.Continued = bytes.Clone(c.in.bytes()), int(c.replay.attempts), c.replay.sent100
 		all = append(all, known)
 	}
 	return all
@@ -211,9 +211,9 @@ func (l *eventLoop) connections() []Connection {
 
 // known is what is known of a client without a request.
 func (c *loopClient) known() Connection {
-	k := Connection{FD: c.fd, HeaderDue: c.header == headerDue}
+	k := Connection{FD: int(c.fd), HeaderDue: c.header == headerDue}
 	if c.header == headerRead {
-		k.Source, k.Destination = c.remote, c.local
+		k.Source, k.Destination = c.remote, *c.local
 	}
 	return k
 }

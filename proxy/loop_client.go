@@ -21,19 +21,19 @@ type loopClient struct {
 	exchange    *exchange // nil: nothing is known of a request but its head, or it is offloaded
 
 	loop     *eventLoop
-	fd       int // -1: offloaded
-	state    connState
 	node     netpoll.Node[*loopClient] // in a list of the loop, unless queued
 	upstream *loopUpstream             // while proxying
 	away     *blockingClient           // while offloaded
 
 	idleUpstream *loopUpstream // the client's own connection to the app, while it is idle
 
-	hupEvents    uint32 // which ends of the connection are known to be closed
-	readPending  bool   // an edge was seen, and the socket was not read to its end since
-	resetOnClose bool   // the client is to see an error
-
-	responding atomic.Uint32 // see beginResponse; the methods on it may be called from the client's goroutine
+	fd           int32         // -1: offloaded
+	responding   atomic.Uint32 // see beginResponse; the methods on it may be called from the client's goroutine
+	hupEvents    uint16        // which ends of the connection are known to be closed
+	state        connState
+	header       proxyHeader
+	readPending  bool // an edge was seen, and the socket was not read to its end since
+	resetOnClose bool // the client is to see an error
 }
 
 // How far a response is that takes longer than one turn of the event loop.
@@ -66,7 +66,7 @@ func (c *loopClient) setReset(on bool) {
 	if c.away != nil {
 		c.away.conn.setReset(on)
 	} else {
-		netpoll.SetReset(c.fd, on)
+		netpoll.SetReset(int(c.fd), on)
 	}
 }
 
@@ -92,7 +92,7 @@ func (l *eventLoop) addClient(fd int, peer, local netip.AddrPort) *loopClient {
 	if peer.IsValid() && !local.IsValid() {
 		local = netpoll.LocalAddr(fd)
 	}
-	c := &loopClient{clientConn: &clientConn{app: l.app, remote: peer, local: local}, loop: l, fd: fd}
+	c := &loopClient{clientConn: &clientConn{app: l.app, remote: peer, local: l.sharedAddress(local)}, loop: l, fd: int32(fd)}
 	if err := l.poller.Add(fd, clientEvents, c); err != nil {
 		l.app.logger.Error("cannot serve connection", "app", l.app.name, "error", err)
 		netpoll.Close(fd)
@@ -105,9 +105,19 @@ func (l *eventLoop) addClient(fd int, peer, local netip.AddrPort) *loopClient {
 	return c
 }
 
+// sharedAddress returns an address that is equal to a. Most clients have connected to the same one,
+// so that the latest is enough to share it.
+func (l *eventLoop) sharedAddress(a netip.AddrPort) *netip.AddrPort {
+	if l.latestLocal == nil || *l.latestLocal != a {
+		shared := a // not a itself, which would be allocated with each call
+		l.latestLocal = &shared
+	}
+	return l.latestLocal
+}
+
 // OnEvents takes an event of the connection.
 func (c *loopClient) OnEvents(events uint32) {
-	c.hupEvents |= events & (unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR)
+	c.hupEvents |= uint16(events & (unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR))
 	switch c.state {
 	case stateIdle, statePartialHeader, statePartial:
 		c.onReadable()
@@ -126,7 +136,7 @@ func (c *loopClient) OnEvents(events uint32) {
 
 // gone reports whether the client has closed the connection, as its settings define it.
 func (c *loopClient) gone() bool {
-	signs := uint32(unix.EPOLLHUP | unix.EPOLLERR)
+	signs := uint16(unix.EPOLLHUP | unix.EPOLLERR)
 	if c.rules.settings.finCounts() {
 		signs |= unix.EPOLLRDHUP
 	}
@@ -145,7 +155,7 @@ func (c *loopClient) onReadable() {
 		limit = max(limit, c.rules.policy.Limits.Head)
 	}
 	room := c.in.room(limit)
-	n, errno := netpoll.Receive(c.fd, room)
+	n, errno := netpoll.Receive(int(c.fd), room)
 	switch {
 	case errno == unix.EAGAIN:
 		c.readPending = false
@@ -330,7 +340,7 @@ func (c *loopClient) Run() {
 		c.unread(d)
 	case d.Outcome != gate.Passed:
 		c.offload(offload{reason: reasonDecision, decision: d})
-	case c.gone() || netpoll.HungUp(c.fd, x.settings.finCounts()):
+	case c.gone() || netpoll.HungUp(int(c.fd), x.settings.finCounts()):
 		c.app.gate.Done(d.Target, false)
 		x.clientGone(c.loop.now)
 		c.finishRequest()
@@ -426,11 +436,11 @@ func (c *loopClient) disconnect() {
 	l := c.loop
 	c.release()
 	if c.fd >= 0 {
-		l.poller.Forget(c.fd)
+		l.poller.Forget(int(c.fd))
 		if c.resetOnClose {
-			netpoll.SetReset(c.fd, true)
+			netpoll.SetReset(int(c.fd), true)
 		}
-		netpoll.Close(c.fd)
+		netpoll.Close(int(c.fd))
 	}
 	l.forget(c)
 }
@@ -438,7 +448,7 @@ func (c *loopClient) disconnect() {
 // giveAway makes the connection of an idle client that of the caller.
 func (c *loopClient) giveAway() {
 	c.release()
-	c.loop.poller.Remove(c.fd)
+	c.loop.poller.Remove(int(c.fd))
 	c.loop.forget(c)
 }
 

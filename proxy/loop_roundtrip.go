@@ -238,9 +238,9 @@ func (c *loopClient) flushResponse() bool {
 	switch {
 	case len(u.out) == 0:
 	case done && !c.exchange.keepAlive:
-		n, errno = netpoll.SendLast(c.fd, u.out)
+		n, errno = netpoll.SendLast(int(c.fd), u.out)
 	default:
-		n, errno = netpoll.Send(c.fd, u.out)
+		n, errno = netpoll.Send(int(c.fd), u.out)
 	}
 	u.bytesSent = u.bytesSent || n > 0
 	switch {

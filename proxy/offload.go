@@ -56,7 +56,7 @@ func (c *loopClient) detach() *blockingClient {
 	l := c.loop
 	b := &blockingClient{clientConn: c.clientConn, exchange: c.exchange, home: c}
 	b.waiter.Owner = b
-	l.poller.Remove(c.fd)
+	l.poller.Remove(int(c.fd))
 	b.conn.open(os.NewFile(uintptr(c.fd), "client"))
 	c.clientConn, c.exchange, c.fd, c.away = nil, nil, -1, b
 	l.offloadedClients.PushBack(&c.node, l.ran)
@@ -95,8 +95,8 @@ func (b *blockingClient) Run() {
 	}
 	c.node.Remove()
 	l.burst.end()
-	c.clientConn, c.exchange, c.fd, c.away = b.clientConn, b.exchange, b.fd, nil
-	if !b.keep || c.fd < 0 || l.poller.Add(c.fd, clientEvents, c) != nil {
+	c.clientConn, c.exchange, c.fd, c.away = b.clientConn, b.exchange, int32(b.fd), nil
+	if !b.keep || c.fd < 0 || l.poller.Add(int(c.fd), clientEvents, c) != nil {
 		b.conn.close()
 		c.disconnect()
 		return

@@ -74,7 +74,7 @@ func (c *loopClient) parseHeader() {
 	}
 	c.header = headerRead
 	if h.Source.IsValid() {
-		c.remote, c.local = h.Source, h.Destination
+		c.remote, c.local = h.Source, c.loop.sharedAddress(h.Destination)
 	}
 	c.node.Remove()
 	if c.in.start += n; !c.in.empty() {

@@ -161,8 +161,8 @@ func (c *loopClient) giveUpHead() {
 	x.logError(errHeadGivenUp.Status, errHeadGivenUp.Error())
 	x.status = errHeadGivenUp.Status
 	c.endPartial(badRequest)
-	if n, errno := netpoll.Send(c.fd, answer); errno == 0 && n == len(answer) {
-		unix.Shutdown(c.fd, unix.SHUT_WR)
+	if n, errno := netpoll.Send(int(c.fd), answer); errno == 0 && n == len(answer) {
+		unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	}
 	c.disconnect()
 }

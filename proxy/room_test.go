@@ -95,7 +95,7 @@ func TestARequestThatIsOnItsWayIsNotClosed(t *testing.T) {
 	l := r.server.startedLoop()
 	l.call(func() { // the request comes in the turn in which a connection is needed
 		first.get("/first")
-		for fd := l.idleClients.Front().Value.fd; !netpoll.Readable(fd); {
+		for fd := l.idleClients.Front().Value.fd; !netpoll.Readable(int(fd)); {
 			runtime.Gosched()
 		}
 		l.closeForRoom()

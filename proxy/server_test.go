@@ -54,7 +54,7 @@ func TestConnectionsFromBefore(t *testing.T) {
 	seen := 0
 	r.everyClient(func(c *loopClient) {
 		for what, want := range map[int]int{unix.TCP_NODELAY: 1, unix.TCP_KEEPIDLE: 15} {
-			if got, err := unix.GetsockoptInt(c.fd, unix.IPPROTO_TCP, what); err != nil || got != want {
+			if got, err := unix.GetsockoptInt(int(c.fd), unix.IPPROTO_TCP, what); err != nil || got != want {
 				t.Errorf("option %d of a connection is %d (%v), want %d", what, got, err, want)
 			}
 		}
@@ -115,7 +115,7 @@ func TestConnectionsAtTheEnd(t *testing.T) {
 		late.get("/late")
 		for arrived := false; !arrived; { // in the kernel; the loop has not seen it
 			for c := range l.eachClient {
-				arrived = arrived || !netpoll.Quiet(c.fd)
+				arrived = arrived || !netpoll.Quiet(int(c.fd))
 			}
 		}
 		l.beginClose()

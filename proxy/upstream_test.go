@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -126,7 +127,7 @@ func (r *harness) roundTrip(request string, set Settings, script func(*appConn))
 	}
 	ours, caller := pair(r.T)
 	r.server.Configure(set)
-	b := &blockingClient{clientConn: &clientConn{app: &r.server.app}, exchange: &exchange{}}
+	b := &blockingClient{clientConn: &clientConn{app: &r.server.app, local: &netip.AddrPort{}}, exchange: &exchange{}}
 	if err := b.conn.open(ours.stream); err != nil {
 		r.Fatal(err)
 	}
