@@ -455,9 +455,14 @@ func (u *blockingUpstream) readInto(limit int, wait time.Duration) error {
 	if u.readErr != nil {
 		return u.readErr
 	}
-	start := time.Now()
-	n, passed, err := u.conn.readTimed(u.in.room(limit), wait)
-	u.upload.stalled += time.Since(start) - passed
+	room := u.in.room(limit)
+	n, err := u.conn.readLarge(room), error(nil)
+	if n == 0 {
+		var passed time.Duration
+		start := time.Now()
+		n, passed, err = u.conn.readTimed(room, wait)
+		u.upload.stalled += time.Since(start) - passed
+	}
 	if n > 0 {
 		u.in.end += n
 		u.target.SetHeard()

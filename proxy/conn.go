@@ -156,10 +156,26 @@ func (c *conn) isInterrupted() bool {
 	return c.interrupted
 }
 
+// readLarge is readNow into a large buffer, and does nothing with another one: most of a long body is
+// there without a wait, for which no deadline is set and no clock is read.
+func (c *conn) readLarge(p []byte) (n int) {
+	if len(p) < largeBufferSize || c.isInterrupted() {
+		return 0
+	}
+	return c.readNow(p)
+}
+
 // readNow reads what there is without waiting.
 func (c *conn) readNow(p []byte) (n int) {
 	c.raw.Control(func(fd uintptr) { n, _ = netpoll.Receive(int(fd), p) })
 	return max(0, n)
+}
+
+// writeNow writes as much of p as the kernel takes without waiting: nearly always all of it, for which
+// no deadline is set.
+func (c *conn) writeNow(p []byte) (n int) {
+	c.raw.Control(func(fd uintptr) { n, _ = sendAll(int(fd), p) })
+	return n
 }
 
 // waitHangup waits until the peer has closed the connection (nil) or interrupt is called
@@ -201,9 +217,13 @@ func (c *conn) mapError(err error) error {
 // write writes all of p, for at most timeout (0: without bound), and returns how much the kernel
 // took.
 func (c *conn) write(p []byte, timeout time.Duration) (n int, err error) {
+	if n = c.writeNow(p); n == len(p) {
+		return n, nil
+	}
 	if timeout <= 0 {
 		c.stream.SetWriteDeadline(time.Time{})
-		return c.send(p)
+		m, err := c.send(p[n:])
+		return n + m, err
 	}
 	for left := awake.NewCountdown(timeout); ; {
 		c.stream.SetWriteDeadline(time.Now().Add(left.Step()))
@@ -249,19 +269,27 @@ func (c *conn) receive(p []byte) (n int, err error) {
 func (c *conn) send(p []byte) (n int, err error) {
 	var errno syscall.Errno
 	err = c.raw.Write(func(fd uintptr) bool {
-		for n < len(p) {
-			taken := 0
-			if taken, errno = netpoll.Send(int(fd), p[n:min(len(p), n+maxSend)]); errno != 0 {
-				return errno != unix.EAGAIN
-			}
-			n += taken
-		}
-		return true
+		var taken int
+		taken, errno = sendAll(int(fd), p[n:])
+		n += taken
+		return errno != unix.EAGAIN
 	})
 	if err == nil && errno != 0 {
 		err = os.NewSyscallError("sendto", errno)
 	}
 	return n, err
+}
+
+// sendAll sends as much of p as the kernel takes; errno says why it is not all.
+func sendAll(fd int, p []byte) (n int, errno syscall.Errno) {
+	for n < len(p) {
+		taken, errno := netpoll.Send(fd, p[n:min(len(p), n+maxSend)])
+		if errno != 0 {
+			return n, errno
+		}
+		n += taken
+	}
+	return n, 0
 }
 
 // drain writes the n bytes that are in a pipe, as write does; timeout is positive.
