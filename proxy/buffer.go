@@ -10,7 +10,7 @@ const (
 	minOwnBuffer = 512
 	// largeBufferSize is the size of a buffer through which a long body goes. With more, what is read
 	// has often left the processor's cache before it is written (decision 0017).
-	largeBufferSize = 32 << 10
+	largeBufferSize = 64 << 10
 )
 
 var (
