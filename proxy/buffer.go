@@ -8,9 +8,9 @@ const (
 	bufferSize = 16 << 10
 	// minOwnBuffer is the least size of a buffer for the rest of a head that comes in pieces.
 	minOwnBuffer = 512
-	// largeBufferSize is the size of a buffer through which a long body goes. With more, what is read
-	// has often left the processor's cache before it is written (decision 0017).
-	largeBufferSize = 64 << 10
+	// largeBufferSize is the size of a buffer through which a long body goes: more than half of what an
+	// app's unix socket holds (decision 0017).
+	largeBufferSize = 128 << 10
 )
 
 var (
