@@ -190,6 +190,11 @@ func (r pathRequest) runHelper() (fds socketFDs, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), helperTimeout)
 	defer cancel()
 	helper := r.command(ctx, theirs)
+	// A helper that its user has stopped (SIGSTOP) would outlive this process. The signal is that of the end of
+	// the thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	helper.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	err = helper.Start()
 	theirs.Close()
 	if err != nil {
@@ -289,6 +294,7 @@ func Helper() {
 // serve carries the request out and sends the answer.
 func (r pathRequest) serve() error {
 	fd, file, err := -1, (*socketFile)(nil), r.User.become()
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0) // the change of the user has reset it
 	if err == nil {
 		fd, file, err = r.carryOut()
 	}

@@ -513,6 +513,9 @@ ready.after = "10ms"
 	a.wants(0, 10*time.Second, "status")
 	a.endBySignal()
 	stop()
+	for pid := range seen {
+		a.awaitExit(pid)
+	}
 	if stopped.Load() == 0 {
 		a.Error("no process of that name was found: the attack has no target")
 	}

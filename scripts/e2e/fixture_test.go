@@ -331,9 +331,9 @@ func (s *fixture) killDaemon() {
 }
 
 // awaitExit waits for the end of a process that is not the row's child.
-func (s *fixture) awaitExit(pid int) {
-	s.Helper()
-	s.must(testenv.Poll(s.timeout(time.Minute), 5*time.Millisecond, func() error {
+func (r *row) awaitExit(pid int) {
+	r.Helper()
+	r.must(testenv.Poll(r.timeout(time.Minute), 5*time.Millisecond, func() error {
 		if procField(fmt.Sprintf("/proc/%d/status", pid), "Threads:") > 0 {
 			return fmt.Errorf("process %d has not ended", pid)
 		}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -128,6 +129,11 @@ func run(ctx context.Context, helper *exec.Cmd, r request) (answer, *os.File, er
 	}
 	defer ours.Close()
 	helper.ExtraFiles = []*os.File{theirs}
+	// A helper that its user has stopped (SIGSTOP) would outlive this process. The signal is that of the end of
+	// the thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	helper.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	err = helper.Start()
 	theirs.Close()
 	if err != nil {

@@ -37,6 +37,8 @@ func serve() error {
 	if err := process.SetCredentials(&r.User); err != nil {
 		return err
 	}
+	// The change of the user has reset it.
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	a, file := r.carryOut()
 	return reply(conn.(*net.UnixConn), a, file)
 }

@@ -24,8 +24,9 @@ var (
 
 // testPrograms run in processes of their own.
 var testPrograms = map[string]func(args []string) error{
-	"swap":    swap,
-	"open-in": openInBindMount,
+	"askUntilStopped": askUntilStopped,
+	"swap":            swap,
+	"open-in":         openInBindMount,
 }
 
 func TestMain(m *testing.M) {
