@@ -80,8 +80,8 @@ func (a *localApp) describe(id AppID) AppDescription {
 	return d
 }
 
-// TakenOver drops what a supervisor that has died was in the middle of: counts since its marks, the
-// suspension of apps, and the reclaiming of a backlog whose generation serves.
+// TakenOver drops what a supervisor that has died was in the middle of: counts since its marks,
+// and the reclaiming of a backlog whose generation serves.
 func (l *Local) TakenOver() {
 	l.mu.Lock()
 	observations, apps := l.observations, maps.Clone(l.apps)
@@ -90,10 +90,7 @@ func (l *Local) TakenOver() {
 	for _, o := range observations {
 		o.End()
 	}
-	for id, a := range apps {
-		if a.suspended.Load() {
-			_ = l.Resume(context.Background(), id) // has no error
-		}
+	for _, a := range apps {
 		a.mu.Lock()
 		serving := a.targets[a.current]
 		a.mu.Unlock()

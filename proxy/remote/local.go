@@ -84,8 +84,7 @@ type localApp struct {
 	gate   *gate.Gate
 	server *proxy.Server
 
-	numbers   *group
-	suspended atomic.Bool // between Suspend and Resume
+	numbers *group
 
 	mu      sync.Mutex // held during a Set
 	version uint64
@@ -292,8 +291,7 @@ func (l *Local) End(ctx context.Context) error {
 const closePatience = time.Second
 
 // Close is for a process whose supervisor is gone. It accepts nothing more, finishes what is under way
-// within a few seconds, and returns when no connection is left. The connections of apps that are
-// suspended are another relay's: they are left alone.
+// within a few seconds, and returns when no connection is left.
 func (l *Local) Close() {
 	l.mu.Lock()
 	doors, apps := l.doors, l.apps
@@ -306,14 +304,12 @@ func (l *Local) Close() {
 	defer cancel()
 	var closing sync.WaitGroup
 	for _, a := range apps {
-		if !a.suspended.Load() {
-			closing.Go(func() {
-				a.server.CloseAfterNextResponse()
-				a.gate.Configure(gate.Settings{}) // nothing would end a wait
-				a.server.WaitIdle(ctx)
-				a.server.Close()
-			})
-		}
+		closing.Go(func() {
+			a.server.CloseAfterNextResponse()
+			a.gate.Configure(gate.Settings{}) // nothing would end a wait
+			a.server.WaitIdle(ctx)
+			a.server.Close()
+		})
 	}
 	closing.Wait()
 }
@@ -572,29 +568,11 @@ func (l *Local) Turn(ctx context.Context) error {
 	return nil
 }
 
-// Suspend is that of Relay.
-func (l *Local) Suspend(ctx context.Context, app AppID) ([]Connection, error) {
-	if a := l.app(app); a != nil {
-		a.suspended.Store(true)
-		return a.server.Quiesce(ctx), nil
-	}
-	return nil, nil
-}
-
-// Resume is that of Relay.
-func (l *Local) Resume(_ context.Context, app AppID) error {
-	if a := l.app(app); a != nil {
-		a.server.Resume()
-		a.suspended.Store(false)
-	}
-	return nil
-}
-
-// Admit is that of Relay.
+// Admit takes over idle connections that another relay has given away. Their descriptors are the
+// relay's from then on; after an error they are closed.
 func (l *Local) Admit(_ context.Context, from Admission) error {
 	err := errNoApp
 	if a := l.app(from.App); a != nil {
-		a.server.RestoreCounters(from.Counters, from.Metrics)
 		err = a.server.Restore(from.Connections)
 	}
 	if err != nil {

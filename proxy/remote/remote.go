@@ -93,15 +93,6 @@ type Relay interface {
 	// not.
 	Turn(ctx context.Context) error
 
-	// Suspend stops accepting and reading for an app, gives held requests back to their connections,
-	// and returns the idle connections, oldest request first, for another relay. Those still under way
-	// when ctx ends are not among them. Resume undoes it. Admit takes over what Suspend has returned:
-	// before the first Open of the app. The descriptors are the relay's from then on; after an error
-	// they are closed. Those that Suspend has returned are valid until Resume.
-	Suspend(ctx context.Context, app AppID) ([]Connection, error)
-	Resume(ctx context.Context, app AppID) error
-	Admit(ctx context.Context, a Admission) error
-
 	// State, Counters and Metrics read memory that both sides share: they ask no process, block on nothing and
 	// stay readable after the death of the relay. An app or a generation that is not known has zeros.
 	State(app AppID) State
@@ -330,14 +321,11 @@ const (
 	ProbeTimeout               // the time was over; connected or not
 )
 
-// An Admission gives an app the connections of another relay. Over a boundary the FD of each is an
+// An Admission gives an app idle connections of another relay. Over a boundary the FD of each is an
 // index into the descriptors that travel beside the message.
 type Admission struct {
 	App         AppID        `json:"app"`
 	Connections []Connection `json:"connections"`
-	// Counters are added to the app's, and Metrics are the same in detail.
-	Counters Counters `json:"counters"`
-	Metrics  Metrics  `json:"metrics"`
 }
 
 // State is what an app is in the middle of.

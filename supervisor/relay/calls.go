@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 
 	"tideover/listener"
 	"tideover/proxy/remote"
@@ -210,53 +209,6 @@ func (k *Keeper) Turn(ctx context.Context) error {
 		return err
 	}
 	return p.Turn(ctx)
-}
-
-// Suspend is that of remote.Relay. The relay that drains ends meanwhile: its connections are not handed
-// over.
-func (k *Keeper) Suspend(ctx context.Context, app remote.AppID) ([]remote.Connection, error) {
-	k.turnover.RLock() // no relay is replaced from now on
-	k.mu.Lock()
-	if _, again := k.suspended[app]; !again {
-		k.suspended[app] = nil
-	}
-	p := k.current
-	k.mu.Unlock()
-	k.turnover.RUnlock()
-	var drained sync.WaitGroup
-	drained.Go(k.endDraining)
-	defer drained.Wait()
-	if p == nil {
-		return nil, nil
-	}
-	all, err := p.Suspend(ctx, app)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.suspended[app] = append(k.suspended[app], all...)
-	return all, err
-}
-
-// Resume is that of remote.Relay.
-func (k *Keeper) Resume(ctx context.Context, app remote.AppID) error {
-	k.mu.Lock()
-	for _, c := range k.suspended[app] {
-		unix.Close(c.FD)
-	}
-	delete(k.suspended, app)
-	k.mu.Unlock()
-	if p := k.relay(); p != nil {
-		return p.Resume(ctx, app)
-	}
-	return nil
-}
-
-// Admit is that of remote.Relay. While there is no relay it waits for the next one.
-func (k *Keeper) Admit(ctx context.Context, a remote.Admission) error {
-	p, err := k.await(ctx)
-	if err != nil {
-		return err
-	}
-	return p.Admit(ctx, a)
 }
 
 // SetProver is that of remote.Relay.

@@ -58,8 +58,6 @@ type Keeper struct {
 	draining *relayProcess
 	changed  chan struct{} // closed, and made anew, when another relay is the present one
 	last     uint64        // number of the last relay
-	// suspended are the duplicates of connections that Suspend has returned, from its begin to Resume.
-	suspended map[remote.AppID][]remote.Connection
 	// Of the goroutine that starts relays:
 	described     remote.Description // by the relay that was attached to
 	replacements  pace
@@ -86,7 +84,7 @@ func New(o Options) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{pages: pages, options: o, renewal: make(chan struct{}, 1), ended: make(chan struct{}), changed: make(chan struct{}), suspended: map[remote.AppID][]remote.Connection{}, desired: desired{
+	k := &Keeper{pages: pages, options: o, renewal: make(chan struct{}, 1), ended: make(chan struct{}), changed: make(chan struct{}), desired: desired{
 		settings: o.Settings, sets: map[remote.AppID]remote.Set{}, proofs: map[remote.ID]remote.Proof{}, doors: map[uint64]remote.Door{},
 		provers: map[remote.ID]remote.Prover{},
 	}}
@@ -185,12 +183,7 @@ func (k *Keeper) start(former *relayProcess) (*relayProcess, error) {
 	}
 	k.turnover.Lock()
 	defer k.turnover.Unlock()
-	if former != nil && k.suspending() {
-		err = errSuspended
-	} else {
-		err = k.restore(p)
-	}
-	if err != nil {
+	if err := k.restore(p); err != nil {
 		p.forget(k.options.Store)
 		p.kill()
 		k.bookLost(p)

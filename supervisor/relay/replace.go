@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -73,16 +72,6 @@ func (k *Keeper) watch(p *relayProcess) event {
 	}
 }
 
-// errSuspended says that an upgrade is under way: its program starts another relay.
-var errSuspended = errors.New("its connections are being handed over")
-
-// suspending reports whether an app is suspended.
-func (k *Keeper) suspending() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.suspended) > 0
-}
-
 // Renew replaces the relay of a former supervisor if that is of another program than this process. Everything
 // that the relay is to have must have been set before.
 func (k *Keeper) Renew() {
@@ -96,9 +85,6 @@ func (k *Keeper) Renew() {
 // error.
 func (k *Keeper) replace(p *relayProcess, why string) *relayProcess {
 	k.replacements.replaced(time.Now())
-	if k.suspending() {
-		return p
-	}
 	k.endDraining()
 	next, err := k.start(p)
 	if err != nil {

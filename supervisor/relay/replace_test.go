@@ -314,31 +314,6 @@ func TestARelayThatDrainsEndsAtTheShutdown(t *testing.T) {
 	}
 }
 
-// An upgrade hands over the connections of one relay.
-func TestNoRelayDrainsOrIsReplacedDuringAnUpgrade(t *testing.T) {
-	t.Parallel() // it takes endTimeout
-	r := newRig(t)
-	r.serve()
-	websocket := r.tunnel()
-	former := r.panic()
-	kept := r.dial()
-	kept.ask("/", "", 200)
-	all, err := r.Suspend(t.Context(), 1)
-	if err != nil || len(all) != 1 || former.lives() {
-		t.Errorf("%d connections, %v, the one that drains lives: %v", len(all), err, former.lives())
-	}
-	websocket.ended()
-	present := r.relay()
-	if got := r.Keeper.replace(nil, ""); got != nil || r.relay() != present {
-		t.Error("it was replaced")
-	}
-	if err := r.Resume(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	kept.ask("/", "", 200)
-	r.want(4, 3, 1)
-}
-
 func TestReplacementsBecomeRare(t *testing.T) {
 	var p pace
 	now := time.Unix(1_800_000_000, 0)

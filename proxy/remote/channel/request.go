@@ -37,17 +37,6 @@ func (r *Request) Answer(body []byte, files ...*os.File) {
 	r.reply(m)
 }
 
-// AnswerDescriptors is Answer with descriptors that stay the caller's: each must be open until the
-// peer has the answer.
-func (r *Request) AnswerDescriptors(body []byte, fds []int) {
-	m := &message{header: header{kind: kindAnswer, epoch: r.id.epoch, call: r.id.call}, body: body, fds: fds}
-	if m.check() != nil {
-		r.Fail(codeUnsent, ErrTooLarge.Error())
-		return
-	}
-	r.reply(m)
-}
-
 // maxFailure is how many bytes of a failure's text are sent.
 const maxFailure = 16 << 10
 

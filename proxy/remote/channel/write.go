@@ -14,11 +14,10 @@ type message struct {
 	header
 	body  []byte
 	files []*os.File
-	fds   []int // further descriptors, which stay the sender's
 }
 
 func (m *message) check() error {
-	if len(m.body) > MaxMessage || len(m.files)+len(m.fds) > MaxMessageFiles || slices.Contains(m.files, nil) {
+	if len(m.body) > MaxMessage || len(m.files) > MaxMessageFiles || slices.Contains(m.files, nil) {
 		return ErrTooLarge
 	}
 	return nil
@@ -90,28 +89,27 @@ func (w *writer) reply() *message {
 }
 
 func (w *writer) sendAck() error {
-	return w.sendFrame(&header{kind: kindAck}, nil, nil, nil)
+	return w.sendFrame(&header{kind: kindAck}, nil, nil)
 }
 
 // send writes a message, frame by frame, and closes its descriptors. An error ends the writer.
 func (w *writer) send(m *message) error {
 	defer m.closeFiles()
-	body, files, fds := m.body, m.files, m.fds
-	for first := true; first || len(body) > 0 || len(files) > 0 || len(fds) > 0; first = false {
+	body, files := m.body, m.files
+	for first := true; first || len(body) > 0 || len(files) > 0; first = false {
 		h := m.header
 		part, some := body[:min(len(body), maxFrameBody)], files[:min(len(files), maxFrameFiles)]
-		numbers := fds[:min(len(fds), maxFrameFiles-len(some))]
-		body, files, fds = body[len(part):], files[len(some):], fds[len(numbers):]
-		if len(body) > 0 || len(files) > 0 || len(fds) > 0 {
+		body, files = body[len(part):], files[len(some):]
+		if len(body) > 0 || len(files) > 0 {
 			h.flags |= flagMore
 		}
-		h.files = uint16(len(some) + len(numbers))
+		h.files = uint16(len(some))
 		if h.files > 0 {
 			if err := w.awaitAck(); err != nil {
 				return err
 			}
 		}
-		err := w.sendFrame(&h, part, some, numbers)
+		err := w.sendFrame(&h, part, some)
 		var unsendable *unsendableError
 		switch {
 		case errors.As(err, &unsendable):
@@ -157,7 +155,7 @@ func (e *unsendableError) Unwrap() error { return e.error }
 const inFlightInterval = 10 * time.Millisecond
 
 // sendFrame writes one packet. It blocks while the peer does not read, WriteTimeout at most.
-func (w *writer) sendFrame(h *header, body []byte, files []*os.File, fds []int) error {
+func (w *writer) sendFrame(h *header, body []byte, files []*os.File) error {
 	w.packet = append(h.appendTo(w.packet[:0]), body...)
 	stall := w.stallTimer()
 	defer stall.Stop()
@@ -166,7 +164,7 @@ func (w *writer) sendFrame(h *header, body []byte, files []*os.File, fds []int) 
 		return err
 	}
 	for tries := 0; ; tries++ {
-		err := withDescriptors(files, fds, func(all []int) error {
+		err := withDescriptors(files, nil, func(all []int) error {
 			_, _, err := w.conn.WriteMsgUnix(w.packet, unix.UnixRights(all...), nil)
 			return err
 		})
@@ -184,7 +182,7 @@ func (w *writer) sendFrame(h *header, body []byte, files []*os.File, fds []int) 
 	}
 }
 
-// withDescriptors calls f with the descriptor numbers of files, which stay open meanwhile.
+// withDescriptors calls f with fds and the descriptor numbers of files, which stay open meanwhile.
 func withDescriptors(files []*os.File, fds []int, f func([]int) error) error {
 	if len(files) == 0 {
 		return f(fds)
@@ -207,7 +205,7 @@ func (w *writer) abort(m *message, cause error) error {
 		if p := w.settle(m.call); p != nil {
 			p.finish(Answer{}, cause)
 		}
-		return w.sendFrame(&header{kind: kindCancel, epoch: m.epoch, call: m.call}, nil, nil, nil)
+		return w.sendFrame(&header{kind: kindCancel, epoch: m.epoch, call: m.call}, nil, nil)
 	}
 	return w.send(failure(callID{m.epoch, m.call}, codeUnsent, cause.Error()))
 }

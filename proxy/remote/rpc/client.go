@@ -259,18 +259,9 @@ func (c *Client) Turn(ctx context.Context) error {
 	return err
 }
 
-func (c *Client) Suspend(ctx context.Context, id remote.AppID) ([]remote.Connection, error) {
-	return c.connections(ctx, methodSuspend, id)
-}
-
 // Yield is that of Process. Without an error none means that no connection is left.
 func (c *Client) Yield(ctx context.Context, id remote.AppID) ([]remote.Connection, error) {
-	return c.connections(ctx, methodYield, id)
-}
-
-// connections calls a method that returns connections, whose descriptors are the caller's.
-func (c *Client) connections(ctx context.Context, method uint16, id remote.AppID) ([]remote.Connection, error) {
-	reply, err := c.channel.Call(ctx, channel.Call{Method: method, Body: encode(app{id}),
+	reply, err := c.channel.Call(ctx, channel.Call{Method: methodYield, Body: encode(app{id}),
 		AnswerBody: channel.MaxMessage, AnswerFiles: maxConnections})
 	if err != nil {
 		return nil, c.ended(err)
@@ -283,11 +274,7 @@ func (c *Client) connections(ctx context.Context, method uint16, id remote.AppID
 	return unpackConnections(packed.Connections, reply.Files)
 }
 
-func (c *Client) Resume(ctx context.Context, id remote.AppID) error {
-	_, err := prompt[none](ctx, c, methodResume, 0, app{id})
-	return err
-}
-
+// Admit is that of Process.
 func (c *Client) Admit(ctx context.Context, a remote.Admission) error {
 	packed, fds := packConnections(a.Connections)
 	a.Connections = packed

@@ -8,7 +8,7 @@ import (
 	"tideover/proxy/remote/channel"
 )
 
-// Methods of the relay, called by the supervisor. The numbers do not change.
+// Methods of the relay, called by the supervisor. The numbers do not change after a release.
 const (
 	methodStart uint16 = iota + 1
 	methodSet
@@ -23,8 +23,6 @@ const (
 	methodProve
 	methodProbe
 	methodTurn
-	methodSuspend
-	methodResume
 	methodAdmit
 	methodAnnounce
 	methodEnd
@@ -44,9 +42,9 @@ const (
 )
 
 const (
-	// maxFromRelay is how many bytes a message of the relay may have, but for what Suspend and Yield return.
+	// maxFromRelay is how many bytes a message of the relay may have, but for what Yield returns.
 	maxFromRelay = 1 << 20
-	// maxConnections is how many connections a Suspend or Yield returns, and an Admit takes over, at most.
+	// maxConnections is how many connections a Yield returns, and an Admit takes over, at most.
 	maxConnections = channel.MaxMessageFiles
 )
 
@@ -95,7 +93,7 @@ type yes struct {
 // none is an answer without content.
 type none struct{}
 
-// connections is the answer of Suspend and Yield.
+// connections is the answer of Yield.
 type connections struct {
 	Connections []remote.Connection `json:"connections"`
 }

@@ -149,12 +149,6 @@ func (r *recorder) Describe(context.Context) (remote.Description, error) {
 }
 func (r *recorder) TakenOver()                     { r.record("taken over") }
 func (r *recorder) Turn(ctx context.Context) error { return r.block(ctx) }
-func (r *recorder) Suspend(_ context.Context, id remote.AppID) ([]remote.Connection, error) {
-	r.record(id)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.connections, nil
-}
 func (r *recorder) Yield(_ context.Context, id remote.AppID) []remote.Connection {
 	r.record(id)
 	r.mu.Lock()
@@ -162,10 +156,6 @@ func (r *recorder) Yield(_ context.Context, id remote.AppID) []remote.Connection
 	all := r.connections
 	r.connections = nil
 	return all
-}
-func (r *recorder) Resume(_ context.Context, id remote.AppID) error {
-	r.record(id)
-	return nil
 }
 func (r *recorder) Admit(_ context.Context, a remote.Admission) error {
 	r.record(a)

@@ -30,6 +30,9 @@ type Process interface {
 	// Yield gives away the idle connections of an app, and waits until there is one. None: no connection
 	// is left, or ctx has ended.
 	Yield(ctx context.Context, app remote.AppID) []remote.Connection
+	// Admit takes over what Yield of another relay has returned. The descriptors are the relay's from
+	// then on; after an error they are closed.
+	Admit(ctx context.Context, a remote.Admission) error
 	// Describe says what the relay has.
 	Describe(ctx context.Context) (remote.Description, error)
 	// TakenOver drops what a supervisor that has died was in the middle of.
@@ -210,8 +213,6 @@ func (s *server) handle(r *channel.Request) {
 		reply(r, nothing(s.relay.Prove))
 	case methodAnnounce:
 		reply(r, func(ctx context.Context, _ none) (none, error) { return none{}, s.relay.Announce(ctx) })
-	case methodResume:
-		reply(r, func(ctx context.Context, a app) (none, error) { return none{}, s.relay.Resume(ctx, a.App) })
 	case methodDescribe:
 		reply(r, func(ctx context.Context, _ none) (remote.Description, error) { return s.relay.Describe(ctx) })
 	default:
@@ -259,8 +260,6 @@ func (s *server) wait(r *channel.Request) {
 		reply(r, s.probe)
 	case methodTurn:
 		reply(r, func(ctx context.Context, _ none) (none, error) { return none{}, s.relay.Turn(ctx) })
-	case methodSuspend:
-		s.suspend(r)
 	case methodYield:
 		s.yield(r)
 	case methodAdmit:
@@ -335,23 +334,6 @@ func (s *server) open(ctx context.Context, d remote.Door, files []*os.File) erro
 	}
 	d.Socket = files[0]
 	return s.relay.Open(ctx, d)
-}
-
-func (s *server) suspend(r *channel.Request) {
-	var question app
-	if err := json.Unmarshal(r.Body, &question); err != nil {
-		r.Fail(codeMessage, err.Error())
-		return
-	}
-	all, err := s.relay.Suspend(r.Context(), question.App)
-	if err != nil {
-		r.Fail(codeError, err.Error())
-		return
-	}
-	var packed connections
-	var fds []int
-	packed.Connections, fds = packConnections(all)
-	r.AnswerDescriptors(encode(packed), fds)
 }
 
 func (s *server) yield(r *channel.Request) {
