@@ -39,9 +39,6 @@ const (
 	// ownThreads is how many threads are made at the start: at the pids limit fork fails with EAGAIN, and
 	// nothing else.
 	ownThreads = 12
-	// A supervisor that has run for soundFor is started again at once; else the pause doubles.
-	soundFor           = 10 * time.Second
-	minPause, maxPause = 50 * time.Millisecond, 5 * time.Second
 	// stopWithin bounds the wait for a supervisor when a signal is to end tideover: one that does not take
 	// the signal is killed, and when no other one comes every child gets SIGTERM, and SIGKILL after stopGrace.
 	stopWithin, stopGrace = 5 * time.Second, 10 * time.Second
@@ -82,7 +79,7 @@ type monitor struct {
 	wasUp   bool // a supervisor has been up: the end of one is not that of tideover
 	last    *syscall.WaitStatus
 	done    *int32 // exit code of kindDone
-	pause   time.Duration
+	policy  restarts
 	restart <-chan time.Time // nil: a supervisor runs
 
 	pending  []*frame  // signals until a supervisor handles them
@@ -177,7 +174,7 @@ func (m *monitor) run(signals <-chan os.Signal) int {
 		case <-m.restart:
 			m.restart = nil
 			if err := m.start(); err != nil {
-				m.startLater()
+				m.startLater(0)
 			}
 		case <-m.overdue.C:
 			m.missBeat()
@@ -283,17 +280,20 @@ func (m *monitor) ended() (exit int, over bool) {
 	if len(m.stopping) > 0 {
 		m.stopAt = time.Now().Add(stopWithin)
 	}
-	if s.up && time.Since(s.started) >= soundFor || m.next != nil {
-		m.pause = 0
+	up := time.Duration(0)
+	switch {
+	case m.next != nil: // another program takes its place
+		up = soundFor
+	case s.up:
+		up = time.Since(s.started)
 	}
-	m.startLater()
+	m.startLater(up)
 	return 0, false
 }
 
-// startLater starts a supervisor after a pause.
-func (m *monitor) startLater() {
-	m.restart = time.After(m.pause)
-	m.pause = min(max(minPause, 2*m.pause), maxPause)
+// startLater starts a supervisor after the pause that is due after one that was up for a time.
+func (m *monitor) startLater(up time.Duration) {
+	m.restart = time.After(m.policy.after(up))
 }
 
 // signal has the supervisor handle a signal, now or when there is one that does.
