@@ -58,16 +58,19 @@ type App struct {
 	starting  *startup
 	restored  *restoredGeneration
 	resumed   []resumedStop // of a supervisor that has died
-	journal   *appJournal
-	teardowns []*generation.Teardown // the oldest first
-	stopped   chan struct{}          // capacity 1: a teardown is done
-	drains    []*drain               // of these teardowns, those that a reload has begun
-	queue     queue
-	restart   restart
-	leases    leases
-	drained   drained // for load balancers
-	hooks     *generation.Hooks
-	deadline  *deadline // of its stop when the daemon ends
+	// interrupted is the operation that a supervisor has not finished that has died; nil: there is none.
+	interrupted *interruptedOperation
+	restoring   bool // the record is that of the former supervisor
+	journal     *appJournal
+	teardowns   []*generation.Teardown // the oldest first
+	stopped     chan struct{}          // capacity 1: a teardown is done
+	drains      []*drain               // of these teardowns, those that a reload has begun
+	queue       queue
+	restart     restart
+	leases      leases
+	drained     drained // for load balancers
+	hooks       *generation.Hooks
+	deadline    *deadline // of its stop when the daemon ends
 
 	lastStatus int // with which the last generation was ready; 0: none yet
 }
@@ -142,6 +145,8 @@ func newApp(shared shared, id remote.AppID, cfg *config.App, log *logs.Log, rest
 	a.hooks = generation.NewHooks(a.launcher, log)
 	switch {
 	case restored != nil:
+		a.restoring = a.journal.journal != nil
+		a.restoreOperations(restored)
 		a.restart.restore(restored.Record.Desired, restored.Record.Restart)
 		a.lastStatus = restored.Record.Restart.LastStatus
 	case a.state.Stopped(cfg.Name):
@@ -163,7 +168,8 @@ func (a *App) run(leaving context.Context, dependencies []<-chan struct{}) {
 	a.useSettings(a.settings)
 	a.adoptRestored()
 	a.resumeStops()
-	if a.restart.desired == desiredUp && a.current == nil {
+	a.resumeOperations(leaving)
+	if a.restart.desired == desiredUp && a.current == nil && a.starting == nil && !a.restart.pending() {
 		a.restart.dependencies = dependencies
 		a.firstStart()
 	}

@@ -28,11 +28,15 @@ type drain struct {
 
 // beginDrain says that t drains the generation that the operation has replaced.
 func (o *operation) beginDrain(t *generation.Teardown) {
-	d := &drain{Teardown: t, operation: o}
-	d.phase = api.Phase{App: o.result.App, Verb: o.verb, From: o.result.Generation.From, To: o.result.Generation.To, Name: o.app.stopPhase(), Plain: o.result.Plain}
+	d := o.newDrain(t)
 	o.draining = d
 	o.result.Drain = &api.Drain{Generation: t.Number, Result: "running", InFlight: t.InFlight}
 	o.app.drains = append(o.app.drains, d)
+}
+
+func (o *operation) newDrain(t *generation.Teardown) *drain {
+	return &drain{Teardown: t, operation: o, phase: api.Phase{App: o.result.App, Verb: o.verb,
+		From: o.result.Generation.From, To: o.result.Generation.To, Name: o.app.stopPhase(), Plain: o.result.Plain}}
 }
 
 // leaveDraining ends the operation for the callers that do not wait for the drain. The
@@ -76,11 +80,13 @@ func (a *App) completeDrain(d *drain) {
 	r.Drain = &api.Drain{Generation: t.Number, Result: "ok", InFlight: t.InFlight, Cut: t.Cut, Reclaimed: t.Reclaimed, Duration: api.Seconds(t.Took)}
 	d.phase.Result, d.phase.Duration, d.phase.Attrs = "ok", t.Took, stopAttrs(t)
 	last := len(r.Phases) - 1 // "done"
-	r.Phases = slices.Insert(slices.Clone(r.Phases), last,
+	r.Phases = slices.Insert(slices.Clone(r.Phases), max(0, last),
 		api.PhaseResult{Name: d.phase.Name, Result: d.phase.Result, Duration: api.Seconds(d.phase.Duration)})
-	if a.queue.last == &o.result {
+	if last := a.queue.last; last != nil && last.Verb == r.Verb && last.Ended.Equal(o.result.Ended) {
 		a.queue.last = &r
 	}
+	a.queue.update(o, &r)
+	a.journalState()
 	o.recordEnded(api.DrainEnded, r)
 	level := hclog.Info
 	if r.Requests.Lost > 0 {

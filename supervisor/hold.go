@@ -41,9 +41,18 @@ func (s *Supervisor) Hold(ctx context.Context, name string, r api.HoldRequest) (
 	var targets []*generation.Target
 	var refused *api.Error
 	var ends time.Time
+	again := false // its caller has asked for it before
 	begun := a.do(ctx, func() {
-		if l.lease, targets, refused = a.hold(r); refused == nil {
+		if l.lease = a.leases.rejoin(r.ID); l.lease != nil {
+			again, targets = true, a.targets()
+		} else {
+			l.lease, targets, refused = a.hold(r)
+		}
+		if refused == nil {
 			ends, l.report.For, l.report.Longest = l.lease.ends, api.Seconds(l.lease.length), api.Seconds(a.settings.Hold.Timeout)
+			if again {
+				l.report.Held = max(0.001, api.Seconds(time.Since(l.lease.began)))
+			}
 		}
 	})
 	if !begun {
@@ -114,8 +123,11 @@ func (a *App) hold(r api.HoldRequest) (*lease, []*generation.Target, *api.Error)
 		return nil, nil, &api.Error{Exit: api.ExitUsage, Message: fmt.Sprintf("a hold of %s lasts %s at most (hold.max_for)", a.name, api.FormatDuration(longest)),
 			Hint: "give a shorter --for, or set hold.max_for in the configuration"}
 	}
-	l := a.leases.lease(r, a.settings.Hold.Timeout)
-	var targets []*generation.Target
+	return a.leases.lease(r, a.settings.Hold.Timeout), a.targets(), nil
+}
+
+// targets are those that may have requests in flight.
+func (a *App) targets() (targets []*generation.Target) {
 	if a.current != nil {
 		targets = append(targets, a.current.Target)
 	}
@@ -124,5 +136,5 @@ func (a *App) hold(r api.HoldRequest) (*lease, []*generation.Target, *api.Error)
 			targets = append(targets, d.Target)
 		}
 	}
-	return l, targets, nil
+	return targets
 }

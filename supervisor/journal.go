@@ -8,7 +8,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"tideover/supervisor/api"
 	"tideover/supervisor/generation"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/process"
@@ -35,7 +34,7 @@ func newAppJournal(s shared, name string, record handoff.AppRecord, restored *ha
 		return j
 	}
 	j.record = *restored.Record
-	j.record.Operation, j.record.Hooks = nil, nil
+	j.record.Hooks = nil
 	j.record.Generations = slices.DeleteFunc(slices.Clone(j.record.Generations), func(g *handoff.GenerationRecord) bool {
 		return g.Number != restored.Plan.Serve && !slices.ContainsFunc(restored.Plan.Stop, func(s handoff.StopPlan) bool { return s.Number == g.Number })
 	})
@@ -179,24 +178,27 @@ func (j *appJournal) stops(number int, reason generation.StopReason, timeouts ge
 
 // journalState records what the app's goroutine knows.
 func (a *App) journalState() {
-	if a.journal.journal == nil {
+	if a.journal.journal == nil || a.restoring {
 		return
 	}
 	var leases []handoff.Lease
 	for _, l := range a.leases.byName {
-		leases = append(leases, handoff.Lease{Name: l.name, By: l.by, Length: l.length, Timeout: l.timeout, Began: l.began, Ends: l.ends, Attached: l.name != operator})
+		leases = append(leases, handoff.Lease{Name: l.name, By: l.by, Length: l.length, Timeout: l.timeout, Began: l.began, Ends: l.until,
+			Attached: l.name != operator, Token: l.id, Meter: l.requests.record()})
 	}
 	slices.SortFunc(leases, func(a, b handoff.Lease) int { return a.Began.Compare(b.Began) })
 	var operation *handoff.Operation
 	if o := a.queue.running; o != nil && o.operation != nil && o.verb != upgrading {
 		operation = o.operation.record()
 	}
+	ended, waiting, endedHolds := a.queue.ended, a.queue.waitingRecord(), a.leases.ended
 	settings := a.configurations.use(a.journal.key, a.settings.Origin())
 	report := a.launcher.GunicornReport(a.settings)
 	a.journal.change(func(r *handoff.AppRecord) {
 		r.Settings, r.Gunicorn = settings, report
 		r.Desired, r.Restart = a.restart.record(a.lastStatus)
-		r.Leases, r.Last = leases, a.queue.last
+		r.EndedHolds = endedHolds
+		r.Leases, r.Last, r.Ended, r.Waiting = leases, a.queue.last, ended, waiting
 		if operation != nil && r.Operation != nil && r.Operation.ID == operation.ID {
 			operation.To = max(operation.To, r.Operation.To)
 		}
@@ -222,21 +224,4 @@ func (r *restart) restore(d handoff.Desired, s handoff.RestartState) {
 	case handoff.Finished:
 		r.setDown(desiredFinished, s.Reason, s.Failed)
 	}
-}
-
-// interrupted is the result of an operation that the former supervisor did not finish.
-func interrupted(app string, o *handoff.Operation, plan *handoff.OperationPlan, hooks []handoff.HookRecord) api.Result {
-	r := api.Result{App: app, Verb: o.Verb, Result: "ok", Exit: api.ExitOK, Phases: []api.PhaseResult{}, ChildOutput: []string{},
-		Generation: api.GenerationPair{From: o.From, To: plan.Generation}, Ended: time.Now(), Duration: api.Seconds(time.Since(o.Began))}
-	if plan.Outcome == handoff.Old {
-		r.Result, r.Exit = "kept old", api.ExitKeptOld
-		r.Error = "the supervisor of tideover has ended in the middle of the " + string(o.Verb) + ", which was undone"
-		r.Hint = "ask for it again"
-		for _, h := range hooks {
-			if h.Hook == generation.HookBeforeStart {
-				r.Error += "; " + h.Hook + " of generation " + strconv.Itoa(h.Generation) + " was ended before it was complete"
-			}
-		}
-	}
-	return r
 }

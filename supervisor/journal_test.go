@@ -235,7 +235,8 @@ func TestHoldsGoOn(t *testing.T) {
 	a := r.s.registry.all()[0].app
 	later := time.Now().Add(time.Minute)
 	a.do(t.Context(), func() {
-		a.restoreLeases([]handoff.Lease{{Name: operator, Ends: later}, {Name: "command 1", Attached: true, Ends: later}, {Name: "over", Ends: time.Now()}})
+		a.restoreLeases(&handoff.AppRecord{Leases: []handoff.Lease{{Name: operator, Ends: later}, {Name: "command 1", Attached: true, Ends: later, Token: "x"}, {Name: "over", Ends: time.Now()}}})
+		a.leases.expire()
 		if len(a.leases.byName) != 2 || !a.leases.byName[operator].ends.Equal(later) || time.Until(a.leases.byName["command 1"].ends) > attachedTimeout {
 			t.Errorf("%+v", a.leases.byName)
 		}

@@ -1,18 +1,23 @@
 package supervisor
 
 import (
-	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/history"
 )
 
 // operator is the name of the hold that one command begins and another one ends.
 const operator = "operator"
+
+// attachedPrefix begins the name of the hold of a command; its number follows.
+const attachedPrefix = "command "
 
 // leases are the holds on an app, each with the time at which it ends by itself.
 // The app's goroutine owns them.
@@ -25,15 +30,18 @@ type leases struct {
 	byName map[string]*lease
 	timer  *time.Timer
 	last   int
+	ended  []handoff.EndedHold // that have ended last, and whose callers can ask again; the oldest first
 }
 
 type lease struct {
 	name    string
+	id      string // by which its caller asks again; empty: it does not
 	by      api.Caller
 	length  time.Duration
 	timeout time.Duration // hold.timeout when it began
 	began   time.Time
 	ends    time.Time
+	until   time.Time // ends, once the command of a hold has attached again
 
 	requests *requestMeter
 	ended    *api.HoldReport
@@ -69,19 +77,46 @@ func (all *leases) lease(r api.HoldRequest, timeout time.Duration) *lease {
 	name := operator
 	if r.Attached {
 		all.last++
-		name = fmt.Sprintf("command %d", all.last)
+		name = attachedPrefix + strconv.Itoa(all.last)
 	}
 	l := all.byName[name]
 	if l == nil {
 		l = &lease{name: name, over: make(chan struct{}), began: time.Now(), requests: newRequestMeter(all.relay)}
 		all.byName[name] = l
 	}
-	l.by, l.length, l.timeout, l.ends = r.By, r.For, timeout, time.Now().Add(r.For)
+	l.by, l.id, l.length, l.timeout, l.ends = r.By, r.ID, r.For, timeout, time.Now().Add(r.For)
+	l.until = l.ends
 	all.relay.hold(remote.Hold{Name: l.name, Until: l.ends})
 	all.arm()
 	all.history.Add(api.Record{Kind: api.HoldBegun, App: all.app, By: r.By, For: l.length.Seconds()})
 	all.logger.Info("hold started", "app", all.app, "by", r.By.String(), "limit_s", l.length.Seconds())
 	return l
+}
+
+// rejoin returns the lease of a caller that asks again, or one that has ended; nil: it is not known.
+func (all *leases) rejoin(id string) *lease {
+	if id == "" {
+		return nil
+	}
+	for _, l := range all.byName {
+		if l.id != id {
+			continue
+		}
+		if l.ends.Before(l.until) {
+			l.ends = l.until
+			all.relay.hold(remote.Hold{Name: l.name, Until: l.ends})
+			all.arm()
+		}
+		return l
+	}
+	for _, e := range all.ended {
+		if e.ID == id {
+			l := &lease{id: id, length: time.Duration(e.Report.For * float64(time.Second)), ends: time.Now(), began: e.Began, over: make(chan struct{}), ended: &e.Report}
+			close(l.over)
+			return l
+		}
+	}
+	return nil
 }
 
 // expire ends the leases that have passed their deadline.
@@ -107,18 +142,11 @@ func (all *leases) end(l *lease, by api.Caller, expired bool) {
 	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Longest: api.Seconds(l.timeout), Held: api.Seconds(time.Since(l.began)), Expired: expired,
 		Requests: l.requests.end()}
 	close(l.over)
+	if l.id != "" {
+		all.ended = append(slices.Clone(all.ended[max(0, len(all.ended)-maxEnded+1):]), handoff.EndedHold{ID: l.id, Began: l.began, Report: *l.ended})
+	}
 	requests := l.ended.Requests
 	all.history.Add(api.Record{Kind: api.HoldEnded, App: all.app, By: by, Expired: expired, Requests: &requests, Duration: l.ended.Held})
 	all.logger.Info("hold ended", "app", all.app, "by", by.String(),
 		"duration_s", time.Since(l.began).Round(time.Millisecond).Seconds(), "held", l.ended.Requests.Held)
-}
-
-// attached reports whether a hold ends with the command that has asked for it.
-func (l *leases) attached() bool {
-	for name := range l.byName {
-		if name != operator {
-			return true
-		}
-	}
-	return false
 }

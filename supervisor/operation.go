@@ -29,16 +29,20 @@ type operation struct {
 	abort   context.CancelCauseFunc
 	failure *startup // the startup that failed
 
-	word     string // the revision of the release to which a rollback leads; empty: it is learnt
-	draining *drain // of the generation that this operation has replaced; nil: there is none
+	word     string        // the revision of the release to which a rollback leads; empty: it is learnt
+	link     *handoff.Link // that a rollback changes; nil: none
+	strict   bool          // the next generation has to answer as at a reload, because that before it did
+	draining *drain        // of the generation that this operation has replaced; nil: there is none
 
 	result   api.Result
 	finished bool // the result is complete but for the drain
+	restored bool // a former supervisor has begun it
 	began    time.Time
 	phase    api.Phase // that runs
 	phased   time.Time // when phase began
 	by       api.Caller
 	id       string       // unique
+	ids      []string     // those that its callers have given it
 	begun    *history.Ref // of its beginning in the history
 
 	requests *requestMeter
@@ -47,6 +51,11 @@ type operation struct {
 func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
 	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now(), by: tickets[0].request.By, id: rand.Text()}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
+	for _, t := range tickets {
+		if t.request.ID != "" {
+			o.ids = append(o.ids, t.request.ID)
+		}
+	}
 	o.result = api.Result{App: a.name, Verb: o.verb, ChildOutput: []string{}, Phases: []api.PhaseResult{}, Plain: a.relay == nil, Cause: tickets[0].request.Cause}
 	if a.current != nil {
 		o.result.Generation = api.GenerationPair{From: a.current.Number, To: a.current.Number}
@@ -82,7 +91,20 @@ func (o *operation) publish() {
 
 // record is what a later supervisor has to know.
 func (o *operation) record() *handoff.Operation {
-	return &handoff.Operation{ID: o.id, Verb: o.verb, By: o.by, From: o.result.Generation.From, Phase: o.phase.Name, Began: o.began}
+	request, result := o.request(), o.result // the record is encoded on other goroutines, too
+	return &handoff.Operation{ID: o.id, Verb: o.verb, By: o.by, From: result.Generation.From, Phase: o.phase.Name, Began: o.began,
+		IDs: o.ids, Request: &request, Result: &result, Meter: o.requests.record(), Strict: o.strict, Link: o.link}
+}
+
+// request is what the callers want together.
+func (o *operation) request() api.Request {
+	return api.Request{Verb: o.verb, App: o.app.name, Revision: o.revision(),
+		Unrecorded: o.all(func(r *api.Request) bool { return r.Unrecorded }), AwaitStart: o.all(func(r *api.Request) bool { return r.AwaitStart })}
+}
+
+// all reports whether every caller wants something.
+func (o *operation) all(wants func(*api.Request) bool) bool {
+	return !slices.ContainsFunc(o.tickets, func(t *ticket) bool { return !wants(&t.request) })
 }
 
 // status is the operation as status shows it.

@@ -9,6 +9,7 @@ import (
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/handoff"
 )
 
 // ticket is one caller's request in the queue of an app.
@@ -63,8 +64,12 @@ type queue struct {
 	running *running
 	wake    chan struct{} // capacity 1: a ticket was added
 	closed  bool
-	last    *api.Result // of the last reload or restart
+	last    *api.Result         // of the last reload or restart
+	ended   []handoff.Operation // that have ended last, and whose callers can ask again; the oldest first
 }
+
+// maxEnded is how many operations of an app that have ended are kept.
+const maxEnded = 4
 
 // running is the operation that runs.
 type running struct {
@@ -157,4 +162,72 @@ func (q *queue) close() {
 		t.done <- t.refused(api.ExitNotRunning, "tideover is shutting down")
 	}
 	q.waiting = nil
+}
+
+// keep keeps the result of an operation for callers that ask again.
+func (q *queue) keep(o *operation) {
+	if len(o.ids) == 0 {
+		return
+	}
+	q.ended = append(slices.Clone(q.ended[max(0, len(q.ended)-maxEnded+1):]), *o.record())
+}
+
+// update keeps the result of an operation that has changed after its end.
+func (q *queue) update(o *operation, r *api.Result) {
+	q.ended = slices.Clone(q.ended) // the record has the former one
+	for i := range q.ended {
+		if q.ended[i].ID == o.id {
+			q.ended[i].Result = r
+		}
+	}
+}
+
+// rejoin has a caller that asks again get the result of its operation, whether that runs or has ended. It
+// reports false if the operation is not known, or waits: then it is to be added.
+func (a *App) rejoin(t *ticket) bool {
+	q, id := &a.queue, t.request.ID
+	if r := q.running; r != nil && r.operation != nil && slices.Contains(r.operation.ids, id) {
+		o := r.operation
+		o.tickets = append(o.tickets, t)
+		if o.phase.Name != "" && o.phase.Result == "" {
+			reportPhase([]*ticket{t}, o.phase)
+		}
+		return true
+	}
+	for _, d := range a.drains {
+		if t.request.WaitDrain && slices.Contains(d.operation.ids, id) {
+			d.waiting = append(d.waiting, t)
+			reportPhase([]*ticket{t}, d.phase)
+			return true
+		}
+	}
+	for _, ended := range q.ended {
+		if slices.Contains(ended.IDs, id) {
+			r := *ended.Result
+			if t.request.WaitDrain {
+				r = judgeLost(r)
+			}
+			t.done <- r
+			return true
+		}
+	}
+	q.waiting = slices.DeleteFunc(q.waiting, func(other *ticket) bool {
+		if other.request.ID != id {
+			return false
+		}
+		other.done <- other.refused(api.ExitTimeout, "its caller has asked again")
+		return true
+	})
+	return false
+}
+
+// waitingRecord are the tickets whose callers do not ask again. What the daemon itself asks for it asks
+// for again, too.
+func (q *queue) waitingRecord() (all []api.Request) {
+	for _, t := range q.waiting {
+		if r := t.request; r.Verb != upgrading && r.Cause == "" && !r.Attached && !r.InTurn && (r.ID == "" || r.NoWait) {
+			all = append(all, r)
+		}
+	}
+	return all
 }

@@ -81,7 +81,11 @@ func (o *operation) recordBegun() {
 		return
 	}
 	r := &o.result
-	o.begun = o.app.history.Begin(api.Record{Time: o.began, Kind: api.OperationBegun, App: r.App, Verb: o.verb, By: o.tickets[0].request.By, Cause: r.Cause,
+	begin := o.app.history.Begin
+	if o.restored {
+		begin = o.app.history.BeginOnce
+	}
+	o.begun = begin(api.Record{Time: o.began, Kind: api.OperationBegun, App: r.App, Verb: o.verb, By: o.tickets[0].request.By, Cause: r.Cause,
 		Callers: len(o.tickets), Generation: api.GenerationPair{From: r.Generation.From}, Revision: api.RevisionPair{From: r.Revision.From}})
 }
 

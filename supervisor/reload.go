@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"tideover/supervisor/api"
@@ -117,16 +116,23 @@ func (o *operation) replace() {
 		o.giveUp()
 		return
 	}
+	o.strict = a.current != nil && !a.current.Lenient
+	a.publish() // a later supervisor goes on with it from here
 	var old *generation.Generation
 	o.requestPhase("hold", func() { old = a.detachCurrent() })
-	strict := old != nil && !old.Lenient
 	if old != nil {
 		a.stopGeneration(old, generation.StopReplaced, old.StopTimeoutsWhileHeld())
 	}
+	o.startReplacement()
+}
+
+// startReplacement is the second half of replace: the old generation is being stopped.
+func (o *operation) startReplacement() {
+	a := o.app
 	if !o.waitAllStopped() {
 		return
 	}
-	s := o.startGeneration(!strict)
+	s := o.startGeneration(!o.strict)
 	if s == nil {
 		return
 	}
@@ -169,12 +175,12 @@ func (o *operation) start() {
 // stop stops the app. Its public sockets stay open.
 func (o *operation) stop() {
 	a := o.app
-	if slices.ContainsFunc(o.tickets, func(t *ticket) bool { return !t.request.Unrecorded }) {
+	if !o.all(func(r *api.Request) bool { return r.Unrecorded }) {
 		a.recordStopped(true)
 	}
 	wasUp := a.current != nil || a.starting != nil || a.restart.pending()
 	a.restart.setDown(desiredStopped, "", false)
-	if wasUp && !slices.ContainsFunc(o.tickets, func(t *ticket) bool { return !t.request.AwaitStart }) {
+	if wasUp && o.all(func(r *api.Request) bool { return r.AwaitStart }) {
 		o.stopUntilStart()
 	} else {
 		a.relay.refuse(refusal(a.settings, "the app is stopped"))
@@ -474,13 +480,22 @@ func (o *operation) perform() {
 	case upgrading:
 		o.standStill(o.tickets[0].upgrade)
 	}
+	o.complete()
+}
+
+// complete answers the tickets of an operation that has ended. Its result is in the record first: what
+// a caller gets is what a later supervisor says.
+func (o *operation) complete() {
+	a := o.app
 	a.queue.running = nil
 	o.abort(nil)
 	o.finish()
-	o.recordEnded(api.OperationEnded, o.result)
 	if o.verb.Renews() {
 		a.queue.last = &o.result
 	}
+	a.queue.keep(o)
+	a.journalState()
+	o.recordEnded(api.OperationEnded, o.result)
 	if s := o.failure; s != nil && o.result.Exit != api.ExitOK {
 		a.hooks.OnFailure(a.settings, s.Failure(o.result.Error))
 	}

@@ -5,6 +5,7 @@ import (
 
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
+	"tideover/supervisor/handoff"
 )
 
 // requestMeter counts what happens to the requests of an app during an operation or
@@ -22,6 +23,17 @@ func newRequestMeter(r *relayApp) *requestMeter {
 		m.mark, _ = r.relay.Mark(context.Background(), r.id)
 	}
 	return m
+}
+
+// record is what a later supervisor has to know.
+func (m *requestMeter) record() *handoff.Meter { return &handoff.Meter{Before: m.before, Mark: m.mark} }
+
+// restoreMeter goes on with a count that a former supervisor has begun. m may be nil: it is not known.
+func restoreMeter(r *relayApp, m *handoff.Meter) *requestMeter {
+	if m == nil {
+		return newRequestMeter(r)
+	}
+	return &requestMeter{relay: r, before: m.Before, mark: m.Mark}
 }
 
 // counts returns the counts so far. Of a plain process all are 0.

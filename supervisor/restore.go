@@ -6,11 +6,12 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"tideover/proxy/remote"
-	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
 	"tideover/supervisor/handoff"
@@ -38,7 +39,6 @@ func (s *Supervisor) restore(left *handoff.State) {
 // restore restores an app. Its processes and its requests have gone on meanwhile.
 func (a *App) restore(left *handoff.RestoredApp) error {
 	defer a.relay.commence()
-	a.queue.last = left.Record.Last
 	a.attachPipes(left.Pipes)
 	a.configureAccess(a.settings) // the first requests are answered before the app's goroutine runs
 	var errs []error
@@ -66,11 +66,9 @@ func (a *App) restore(left *handoff.RestoredApp) error {
 	case desiredFinished:
 		a.relay.refuse(refusal(a.settings, "the app has ended"))
 	}
-	if a.restart.desired == desiredUp && a.state.Stopped(a.name) {
-		a.recordStopped(false) // the stop, which had not begun, is undone
-	}
-	a.restoreLeases(left.Record.Leases)
-	a.reportInterrupted(left)
+	a.restoreLeases(left.Record)
+	a.logInterrupted(left)
+	a.restoring = false
 	return errors.Join(errs...)
 }
 
@@ -125,30 +123,33 @@ func resumeStop(g *generation.Generation, s *handoff.RestoredStop) resumedStop {
 }
 
 // attachedTimeout is how long the hold of a command goes on whose connection has ended with the former
-// supervisor. The command may be at work.
+// supervisor, until the command's client has asked again.
 const attachedTimeout = 10 * time.Second
 
 // restoreLeases goes on with the holds, as far as their time is not over.
-func (a *App) restoreLeases(all []handoff.Lease) {
-	for _, l := range all {
-		if l.Attached {
-			a.leases.last++
-			if soon := time.Now().Add(attachedTimeout); l.Ends.After(soon) {
-				l.Ends = soon
-			}
-		}
-		if a.relay == nil || !l.Ends.After(time.Now()) {
+func (a *App) restoreLeases(r *handoff.AppRecord) {
+	a.leases.ended = r.EndedHolds
+	for _, l := range r.Leases {
+		if a.relay == nil {
 			continue
 		}
-		a.leases.byName[l.Name] = &lease{name: l.Name, by: l.By, length: l.Length, timeout: l.Timeout, began: l.Began, ends: l.Ends,
-			requests: newRequestMeter(a.relay), over: make(chan struct{})}
-		a.relay.hold(remote.Hold{Name: l.Name, Until: l.Ends})
+		held := &lease{name: l.Name, id: l.Token, by: l.By, length: l.Length, timeout: l.Timeout, began: l.Began, ends: l.Ends, until: l.Ends,
+			requests: restoreMeter(a.relay, l.Meter), over: make(chan struct{})}
+		if l.Attached {
+			number, _ := strconv.Atoi(strings.TrimPrefix(l.Name, attachedPrefix))
+			a.leases.last = max(a.leases.last, number)
+			if soon := time.Now().Add(attachedTimeout); held.ends.After(soon) {
+				held.ends = soon
+			}
+		}
+		a.leases.byName[l.Name] = held
+		a.relay.hold(remote.Hold{Name: l.Name, Until: held.ends})
 	}
 	a.leases.arm()
 }
 
-// reportInterrupted says what has become of an operation in the middle of which the supervisor has died.
-func (a *App) reportInterrupted(restored *handoff.RestoredApp) {
+// logInterrupted says what becomes of an operation in the middle of which the supervisor has died.
+func (a *App) logInterrupted(restored *handoff.RestoredApp) {
 	for _, h := range restored.Plan.Hooks {
 		a.logger.Warn("hook interrupted", "app", a.name, "generation", h.Generation, "hook", h.Hook,
 			"hint", "the supervisor has ended while it ran; its processes were ended before anything is started, and it runs again with the next start")
@@ -156,10 +157,6 @@ func (a *App) reportInterrupted(restored *handoff.RestoredApp) {
 	o, plan := restored.Record.Operation, restored.Plan.Operation
 	if o == nil || plan == nil {
 		return
-	}
-	r := interrupted(a.name, o, plan, restored.Plan.Hooks)
-	if plan.Outcome != handoff.Continue && (o.Verb == api.Reload || o.Verb == api.Restart) { // else it has not ended
-		a.queue.last = &r
 	}
 	a.logger.Warn("operation interrupted", "app", a.name, "verb", o.Verb, "outcome", string(plan.Outcome), "from", o.From, "to", plan.Generation,
 		"hint", "the supervisor has ended in the middle of it")

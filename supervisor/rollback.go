@@ -9,6 +9,7 @@ import (
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/safepath"
 	"tideover/supervisor/state"
 )
@@ -31,7 +32,8 @@ func (o *operation) rollback() {
 		o.fail(fault.Exit, fault.Message, fault.Hint)
 		return
 	}
-	o.word = to.word()
+	o.word, o.link = to.word(), to.record()
+	a.publish() // a later supervisor undoes it
 	o.beginPhase("link")
 	var err error
 	o.aside(func() { err = to.relink(cfg) })
@@ -52,6 +54,11 @@ func (o *operation) rollback() {
 func (o *operation) linkBack(to *earlierRelease) {
 	var err error
 	o.aside(func() { err = safepath.Relink(to.link.Path, to.text, to.link.To) })
+	o.linkedBack(to, err)
+}
+
+// linkedBack says that the first step was undone, or why not.
+func (o *operation) linkedBack(to *earlierRelease, err error) {
 	if err != nil {
 		o.app.logger.Error("cannot set symlink back", "app", o.app.name, "link", to.link.Path, "to", to.link.To, "error", err)
 		o.result.Error += fmt.Sprintf("; %s still leads to %s: %v", to.link.Path, to.text, err)
@@ -97,6 +104,14 @@ func (r *earlierRelease) log(a *App) {
 	if r.moves() {
 		a.logger.Info("symlink changed", "app", a.name, "link", r.link.Path, "from", r.link.To, "to", r.text)
 	}
+}
+
+// record is what a later supervisor has to know; nil: the symlink is not changed.
+func (r *earlierRelease) record() *handoff.Link {
+	if !r.moves() {
+		return nil
+	}
+	return &handoff.Link{Path: r.link.Path, Before: r.link.To, After: r.text}
 }
 
 func (r *earlierRelease) undone() *earlierRelease {

@@ -436,6 +436,15 @@ func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Ph
 	if len(r.Command) > 0 {
 		about = append(about, "command", strings.Join(r.Command, " "))
 	}
+	if r.ID != "" {
+		joined := false
+		if !a.do(ctx, func() { joined = a.rejoin(t) }) {
+			return t.refused(api.ExitNotRunning, "tideover is shutting down")
+		}
+		if joined {
+			return t.await(ctx, progress)
+		}
+	}
 	s.options.Logger.Info("operation requested", about...)
 	if s.takesTurns(r) {
 		if r.NoWait { // it is carried out although the caller leaves, and the turn lasts until then

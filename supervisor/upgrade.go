@@ -109,10 +109,6 @@ func (a *App) attachPipes(pipes []logs.Pipe) {
 
 // standStill is the operation: it ends when the upgrade has failed.
 func (o *operation) standStill(u *upgrade) {
-	if o.app.leases.attached() {
-		o.fail(api.ExitBusy, "requests of "+o.app.name+" are held while a command runs", "upgrade when it has ended")
-		return
-	}
 	u.idle <- o.app
 	<-u.over
 	o.result.Result = "given up"

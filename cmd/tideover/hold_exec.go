@@ -36,6 +36,9 @@ func holdDuring(c *cli, ctx context.Context, app string, lease time.Duration, co
 	} else {
 		c.note("%s: released after %s · %s", t.app, humanSeconds(report.Held), describeRequests(report.Requests))
 	}
+	if hold.Interrupted {
+		c.printWarnings([]string{t.app + ": the supervisor of tideover had ended, and the next one came too late: requests were not held for a while"})
+	}
 	switch {
 	case runErr != nil:
 		return runErr

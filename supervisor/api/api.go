@@ -22,8 +22,11 @@ func (v Verb) Renews() bool { return v == Reload || v == Restart || v == Rollbac
 
 // Request asks for one operation on one app.
 type Request struct {
-	Verb    Verb   `json:"verb"`
-	App     string `json:"app"` // may be empty when there is one app
+	Verb Verb   `json:"verb"`
+	App  string `json:"app"` // may be empty when there is one app
+	// ID is chosen by the client, random and of at most 64 characters. A second request with it asks for
+	// the same operation, when the connection of the first one has ended, and begins none.
+	ID      string `json:"id,omitempty"`
 	NoQueue bool   `json:"no_queue,omitempty"`
 	NoWait  bool   `json:"no_wait,omitempty"` // it is carried out although the caller leaves the queue
 	DryRun  bool   `json:"dry_run,omitempty"` // reload and rollback: say what would happen
@@ -147,6 +150,8 @@ type ListenRequest struct {
 
 // HoldRequest asks to hold one app's requests.
 type HoldRequest struct {
+	// ID is as that of Request: a second request with it asks for the same hold.
+	ID  string        `json:"id,omitempty"`
 	For time.Duration `json:"-"` // the lease; 0: the app's hold.timeout; package control sends it in seconds
 	By  Caller        `json:"by,omitzero"`
 	// Attached holds end with the control connection that asked for them.
@@ -197,6 +202,7 @@ type LogQuery struct {
 
 // ApplyRequest asks to make the apps what the configuration file says now.
 type ApplyRequest struct {
+	ID     string `json:"id,omitempty"`      // as that of Request
 	DryRun bool   `json:"dry_run,omitempty"` // only tell the difference
 	By     Caller `json:"by,omitzero"`
 	// AllowEmpty accepts a configuration without apps, and one whose include matches no file

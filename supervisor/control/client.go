@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"syscall"
 
 	"tideover/supervisor/api"
@@ -23,9 +24,10 @@ import (
 // ExitNotRunning without a daemon, ExitDenied without permission, ExitTimeout when
 // ctx ended first, else the error of the daemon.
 type Client struct {
-	socket string
-	http   *http.Client
-	header http.Header // of every request; nil: none
+	socket  string
+	http    *http.Client
+	header  http.Header // of every request; nil: none
+	repeats bool        // what was interrupted by the death of a supervisor is asked again
 }
 
 // maxAnswer is how many bytes of an answer are read, enough for thousands of apps, and maxEvent how many
@@ -50,7 +52,7 @@ func newClient(socket string, owners []int) *Client {
 		}
 		return conn, err
 	}
-	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
+	return &Client{socket: socket, repeats: true, http: &http.Client{Transport: &http.Transport{
 		DialContext: dial, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
 	}}}
 }
@@ -114,13 +116,20 @@ func (c *Client) Check(ctx context.Context, apps ...string) (api.Status, error) 
 
 // Do carries out an operation and waits for its end. progress, if not nil, is
 // called when a phase begins and when it ends, in order. When ctx ends first the
-// error is ExitTimeout and the operation goes on.
-func (c *Client) Do(ctx context.Context, r api.Request, progress func(api.Phase)) (api.Result, error) {
-	last, err := c.stream(ctx, "/v1/"+string(r.Verb), r, progress, func(e event) bool { return e.Result != nil })
-	if err != nil {
-		return api.Result{}, err
+// error is ExitTimeout and the operation goes on. When the supervisor dies, the next one is asked
+// what has become of the operation.
+func (c *Client) Do(ctx context.Context, r api.Request, progress func(api.Phase)) (result api.Result, err error) {
+	if c.repeats && r.ID == "" {
+		r.ID = newID()
 	}
-	return *last.Result, nil
+	err = c.again(ctx, string(r.Verb), func() error {
+		last, err := c.stream(ctx, "/v1/"+string(r.Verb), r, progress, func(e event) bool { return e.Result != nil })
+		if err == nil {
+			result = *last.Result
+		}
+		return err
+	})
+	return result, err
 }
 
 // DoAttached is Do, and withdraws the request when withdrawn is closed; see api.Request.Attached. The
@@ -161,12 +170,18 @@ type attachedBody struct {
 
 // Apply applies the configuration file, or only tells what would change. progress
 // and the end of ctx are as in Do.
-func (c *Client) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) (api.ApplyResult, error) {
-	last, err := c.stream(ctx, "/v1/apply", r, progress, func(e event) bool { return e.Applied != nil })
-	if err != nil {
-		return api.ApplyResult{}, err
+func (c *Client) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) (result api.ApplyResult, err error) {
+	if c.repeats && r.ID == "" {
+		r.ID = newID()
 	}
-	return *last.Applied, nil
+	err = c.again(ctx, "apply", func() error {
+		last, err := c.stream(ctx, "/v1/apply", r, progress, func(e event) bool { return e.Applied != nil })
+		if err == nil {
+			result = *last.Applied
+		}
+		return err
+	})
+	return result, err
 }
 
 // stream sends a request and passes phases to progress until the last event.
@@ -194,14 +209,21 @@ func (r *response) events(progress func(api.Phase), last func(event) bool) (even
 
 // Hold holds an app's requests and returns when those in flight have finished.
 // The hold ends after r.For, or by Release.
-func (c *Client) Hold(ctx context.Context, app string, r api.HoldRequest) (api.HoldReport, error) {
+func (c *Client) Hold(ctx context.Context, app string, r api.HoldRequest) (report api.HoldReport, err error) {
 	r.Attached = false
-	resp, err := c.request(ctx, http.MethodPost, "/v1/hold", newHoldRequest(app, r))
-	if err != nil {
-		return api.HoldReport{}, err
+	if c.repeats && r.ID == "" {
+		r.ID = newID()
 	}
-	defer resp.Close()
-	return resp.holdReport()
+	err = c.again(ctx, "hold", func() error {
+		resp, err := c.request(ctx, http.MethodPost, "/v1/hold", newHoldRequest(app, r))
+		if err != nil {
+			return err
+		}
+		defer resp.Close()
+		report, err = resp.holdReport()
+		return err
+	})
+	return report, err
 }
 
 // Release ends an operator's hold of app and reports the requests it held. It is
@@ -298,22 +320,36 @@ func (c *Client) History(ctx context.Context, q api.HistoryQuery, yield func(api
 
 // read passes events to yield until the last one, yield returns false, or ctx ends.
 func (c *Client) read(ctx context.Context, path string, query any, yield func(event) bool) error {
-	resp, err := c.request(ctx, http.MethodPost, path, query)
-	if err != nil {
-		return err
-	}
-	defer resp.Close()
-	for {
-		e, err := resp.nextEvent()
-		switch {
-		case e.End, ctx.Err() != nil:
-			return nil
-		case err != nil:
+	begun := false
+	err := c.again(ctx, "question", func() error {
+		resp, err := c.request(ctx, http.MethodPost, path, query)
+		if err != nil {
 			return err
-		case !yield(e):
-			return nil
 		}
-	}
+		defer resp.Close()
+		for {
+			e, err := resp.nextEvent()
+			switch {
+			case e.End, ctx.Err() != nil:
+				return nil
+			case err != nil && begun:
+				return withoutCause(err) // the caller knows where to go on
+			case err != nil:
+				return err
+			case !yield(e):
+				return nil
+			}
+			begun = true
+		}
+	})
+	return err
+}
+
+// withoutCause is an error that is not asked again.
+func withoutCause(err error) error {
+	known := *asError(err)
+	known.Cause = nil
+	return &known
 }
 
 // Fleet returns what the host knows of its fleet.
@@ -336,20 +372,33 @@ func (c *Client) Turn(ctx context.Context) error {
 // Shutdown ends the daemon: after the drain, or at once when fast. It returns when
 // every app is stopped.
 func (c *Client) Shutdown(ctx context.Context, fast bool) error {
-	resp, err := c.request(ctx, http.MethodPost, "/v1/shutdown", shutdownRequest{fast})
-	if err != nil {
+	return c.again(ctx, "shutdown", func() error {
+		resp, err := c.request(ctx, http.MethodPost, "/v1/shutdown", shutdownRequest{fast})
+		if err != nil {
+			return err
+		}
+		defer resp.Close()
+		e, err := resp.nextEvent()
+		if err == nil && !e.End {
+			err = errorf(api.ExitError, "", "the daemon's answer to shutdown makes no sense")
+		}
 		return err
-	}
-	defer resp.Close()
-	e, err := resp.nextEvent()
-	if err == nil && !e.End {
-		err = errorf(api.ExitError, "", "the daemon's answer to shutdown makes no sense")
-	}
-	return err
+	})
 }
+
+// repeatable are the requests, beside those of the method GET, that change nothing when they are sent again.
+var repeatable = []string{"/v1/release", "/v1/drain", "/v1/undrain", "/v1/log-text", "/v1/clear-log", "/v1/reread"}
 
 // unary sends a request and decodes a response of one JSON value.
 func (c *Client) unary(ctx context.Context, method, path string, request, reply any) error {
+	if method != http.MethodGet && !slices.Contains(repeatable, path) {
+		return c.call(ctx, method, path, request, reply)
+	}
+	return c.again(ctx, strings.TrimPrefix(path, "/v1/"), func() error { return c.call(ctx, method, path, request, reply) })
+}
+
+// call is unary, once.
+func (c *Client) call(ctx context.Context, method, path string, request, reply any) error {
 	resp, err := c.request(ctx, method, path, request)
 	if err != nil {
 		return err
@@ -406,14 +455,22 @@ func (c *Client) wrapError(ctx context.Context, err error) *api.Error {
 	case ctx.Err() != nil:
 		return errorf(api.ExitTimeout, "", "stopped waiting; the daemon goes on")
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return errorf(api.ExitNotRunning, "start one: tideover run -- gunicorn app:app", "no daemon on %s", c.socket)
+		return caused(errNoDaemon, errorf(api.ExitNotRunning, "start one: tideover run -- gunicorn app:app", "no daemon on %s", c.socket))
 	case errors.Is(err, fs.ErrPermission):
 		return errorf(api.ExitDenied, "root, the daemon's own user and members of its socket_group may", "no permission for %s", c.socket)
 	case slices.ContainsFunc(disconnectErrors(), func(broken error) bool { return errors.Is(err, broken) }):
-		return errorf(api.ExitNotRunning, "the reason is in its log", "the daemon went away before it had answered")
+		return caused(errInterrupted, errorf(api.ExitNotRunning, "the reason is in its log", "the daemon went away before it had answered"))
 	}
 	return errorf(api.ExitError, "", "cannot ask the daemon on %s: %v", c.socket, err)
 }
+
+func caused(cause error, e *api.Error) *api.Error {
+	e.Cause = cause
+	return e
+}
+
+// errNoDaemon is the cause of an error where nothing listens.
+var errNoDaemon = errors.New("nothing listens")
 
 // disconnectErrors are the errors that a connection returns when the daemon ends.
 func disconnectErrors() []error {

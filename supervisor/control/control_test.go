@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -90,12 +91,114 @@ func TestDaemonThatDiesIsAnError(t *testing.T) {
 		if err == nil {
 			http.ReadRequest(bufio.NewReader(conn))
 			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n"+`{"phase":{"name":"start"}}`+"\n")
+			listener.Close()
 			conn.Close()
 		}
 	}()
 	_, err = NewClient(path).Do(t.Context(), api.Request{Verb: api.Reload}, nil)
-	if exitOf(err) != api.ExitNotRunning {
+	if exitOf(err) != api.ExitNotRunning || !strings.Contains(err.Error(), "went away") {
 		t.Errorf("exit %d (%v), want %d", exitOf(err), err, api.ExitNotRunning)
+	}
+}
+
+// dyingDaemon is a socket whose supervisor dies with each of the first connections, once it has read a request
+// and begun to answer. It returns the bodies of the POST requests.
+func dyingDaemon(t *testing.T, deaths int, begin, end string) (path string, asked func() []string) {
+	path = privateDir(t) + "/control.sock"
+	listener, err := net.Listen("unix", path)
+	must(t, err)
+	var bodies []string
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := 0; ; {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			r, err := http.ReadRequest(bufio.NewReader(conn))
+			switch {
+			case err != nil:
+			case r.Method == http.MethodGet:
+				fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n{}\n")
+			default:
+				body := make([]byte, 1000) // an attached request's body stays open
+				size, _ := r.Body.Read(body)
+				bodies = append(bodies, string(body[:size]))
+				if n++; n <= deaths {
+					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n", begin)
+				} else {
+					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n", end)
+				}
+			}
+			conn.Close()
+		}
+	}()
+	return path, func() []string {
+		listener.Close()
+		<-ended
+		return bodies
+	}
+}
+
+// An operation whose supervisor dies is asked for again by its id, and its caller gets the one result.
+func TestTheNextSupervisorIsAskedForTheOperation(t *testing.T) {
+	t.Parallel()
+	path, asked := dyingDaemon(t, 2, `{"phase":{"name":"start"}}`+"\n", `{"result":{"app":"shop","result":"kept old","exit":7}}`+"\n")
+	var phases []string
+	result, err := NewClient(path).Do(t.Context(), api.Request{Verb: api.Reload, App: "shop"}, func(p api.Phase) { phases = append(phases, p.Name) })
+	if err != nil || result.Exit != api.ExitKeptOld || len(phases) != 2 {
+		t.Errorf("%+v, %v, phases %v", result, err, phases)
+	}
+	all := asked()
+	if len(all) != 3 || all[0] != all[1] || all[0] != all[2] || !strings.Contains(all[0], `"id":"`) {
+		t.Errorf("asked %q", all)
+	}
+}
+
+// A daemon whose supervisors all die of a request is asked a bounded number of times.
+func TestADaemonThatAlwaysDiesIsAskedABoundedNumberOfTimes(t *testing.T) {
+	t.Parallel()
+	path, asked := dyingDaemon(t, maxAgain+1, "", "")
+	_, err := NewClient(path).Do(t.Context(), api.Request{Verb: api.Reload, App: "shop"}, nil)
+	if exitOf(err) != api.ExitError || !strings.Contains(err.Error(), "is not known") {
+		t.Errorf("exit %d: %v", exitOf(err), err)
+	}
+	if n := len(asked()); n != maxAgain+1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// A signal may have been sent by the supervisor that has died: it is not sent again.
+func TestASignalIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	path, asked := dyingDaemon(t, 1, "", "{}")
+	if err := NewClient(path).Signal(t.Context(), "shop", 10); err == nil {
+		t.Error("no error")
+	}
+	if n := len(asked()); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// The hold of a command goes on with the next supervisor, by its id and with the time that is left. A report
+// that does not say since when it has been held is of a new one.
+func TestTheHoldOfACommandGoesOnWithTheNextSupervisor(t *testing.T) {
+	t.Parallel()
+	for name, held := range map[string]string{"in time": "1.5", "too late": "0"} {
+		path, asked := dyingDaemon(t, 1, `{"held":{"app":"shop","drained":true,"for_s":30}}`+"\n",
+			`{"held":{"app":"shop","drained":true,"for_s":30,"held_for_s":`+held+`}}`+"\n"+`{"ended":{"app":"shop","held_for_s":2}}`+"\n")
+		h, err := NewClient(path).OpenHold(t.Context(), "shop", api.HoldRequest{For: time.Minute})
+		must(t, err)
+		report, err := h.End()
+		if err != nil || report.Held != 2 || h.Interrupted != (held == "0") {
+			t.Errorf("%s: %+v, %v, interrupted %v", name, report, err, h.Interrupted)
+		}
+		all := asked()
+		id := func(body string) string { return regexp.MustCompile(`"id":"([^"]+)"`).FindString(body) }
+		if len(all) != 2 || id(all[0]) == "" || id(all[0]) != id(all[1]) {
+			t.Errorf("%s: asked %q", name, all)
+		}
 	}
 }
 

@@ -102,6 +102,9 @@ func handleOperation(verb api.Verb) func(*call) error {
 		if err := c.decode(&r); err != nil {
 			return err
 		}
+		if err := checkID(r.ID); err != nil {
+			return err
+		}
 		if len(r.Command) > 0 {
 			if err := c.mayCommand(verb); err != nil {
 				return err
@@ -145,6 +148,9 @@ func handleApply(c *call) error {
 	if err := c.decodeAll(&r); err != nil {
 		return err
 	}
+	if err := checkID(r.ID); err != nil {
+		return err
+	}
 	r.By = c.caller()
 	result := c.server.backend.Apply(c.ctx, r, func(p api.Phase) {
 		c.sendEvent(event{Phase: newPhaseEvent(p)})
@@ -167,6 +173,9 @@ func handleHold(c *call) error {
 		if err := c.expectEOF(); err != nil {
 			return err
 		}
+	}
+	if err := checkID(r.ID); err != nil {
+		return err
 	}
 	c.app, r.By = r.App, c.caller()
 	ctx, cancel := context.WithCancel(c.ctx)

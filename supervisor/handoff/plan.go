@@ -233,9 +233,8 @@ func planOperation(a *AppRecord, plan *AppPlan) *OperationPlan {
 	}
 	outcome := Old
 	switch {
-	case o.Verb == api.Stop && a.Desired == Stopped:
+	case o.Verb == api.Stop, o.Verb == api.Start: // it is carried out again
 		outcome = New
-	case o.Verb == api.Stop: // it was not recorded
 	case plan.Serve != 0 && plan.Serve == o.To:
 		outcome = New
 	case plan.Start:

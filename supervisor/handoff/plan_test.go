@@ -113,9 +113,9 @@ func TestAnInterruptedOperationEndsAsOldOrNew(t *testing.T) {
 		"reload, not begun":     {Operation{Verb: api.Reload, From: 1}, Up, AppPlan{Serve: 1}, OperationPlan{Old, 1}},
 		"restart, in the stop":  {Operation{Verb: api.Restart, From: 1}, Up, AppPlan{Start: true}, OperationPlan{Continue, 0}},
 		"restart, in the start": {Operation{Verb: api.Restart, From: 1, To: 2}, Up, AppPlan{Start: true}, OperationPlan{Continue, 0}},
-		"start":                 {Operation{Verb: api.Start}, Up, AppPlan{Start: true}, OperationPlan{Continue, 0}},
+		"start":                 {Operation{Verb: api.Start}, Up, AppPlan{Start: true}, OperationPlan{New, 0}},
 		"stop":                  {Operation{Verb: api.Stop, From: 1}, Stopped, AppPlan{}, OperationPlan{New, 0}},
-		"stop, not recorded":    {Operation{Verb: api.Stop, From: 1}, Up, AppPlan{Serve: 1}, OperationPlan{Old, 1}},
+		"stop, not recorded":    {Operation{Verb: api.Stop, From: 1}, Up, AppPlan{Serve: 1}, OperationPlan{New, 1}},
 	} {
 		if got := planOperation(&AppRecord{Operation: &c.o, Desired: c.desired}, &c.plan); *got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, *got, c.want)

@@ -88,10 +88,15 @@ type AppRecord struct {
 	Generations []*GenerationRecord `json:"generations,omitempty"`
 	Hooks       []HookRecord        `json:"hooks,omitempty"`
 	Leases      []Lease             `json:"leases,omitempty"`
-	Operation   *Operation          `json:"operation,omitempty"` // that runs; nil: none
-	Last        *api.Result         `json:"last,omitempty"`      // of the last reload or restart
-	Listeners   []ListenerRecord    `json:"listeners,omitempty"`
-	Watched     []WatchedFile       `json:"watched,omitempty"`
+	EndedHolds  []EndedHold         `json:"ended_holds,omitempty"` // the last ones, for callers that have not got their report yet
+	Operation   *Operation          `json:"operation,omitempty"`   // that runs; nil: none
+	// Waiting are the requests behind it whose callers do not ask again.
+	Waiting []api.Request `json:"waiting,omitempty"`
+	// Ended are the operations that have ended last, for callers that have not got their result yet.
+	Ended     []Operation      `json:"ended,omitempty"`
+	Last      *api.Result      `json:"last,omitempty"` // of the last reload or restart
+	Listeners []ListenerRecord `json:"listeners,omitempty"`
+	Watched   []WatchedFile    `json:"watched,omitempty"`
 	// Gunicorn is the last report of the app's gunicorn: nothing is executed to restore.
 	Gunicorn *gunicorn.Report `json:"gunicorn,omitempty"`
 }
@@ -183,23 +188,53 @@ type HookRecord struct {
 type Lease struct {
 	Name     string        `json:"name"`
 	By       api.Caller    `json:"by"`
-	Token    string        `json:"token,omitempty"` // by which its client attaches again
+	Token    string        `json:"token,omitempty"` // by which its caller asks again
 	Length   time.Duration `json:"length"`
 	Timeout  time.Duration `json:"timeout"`
 	Began    time.Time     `json:"began"`
 	Ends     time.Time     `json:"ends"`
 	Attached bool          `json:"attached,omitempty"` // it ends with its client's connection
+	Meter    *Meter        `json:"meter,omitempty"`    // of its requests
 }
 
-// Operation is a reload, restart, start, stop or apply.
+// EndedHold is a hold that has ended.
+type EndedHold struct {
+	ID     string         `json:"id"`
+	Began  time.Time      `json:"began"`
+	Report api.HoldReport `json:"report"`
+}
+
+// Operation is a reload, restart, start, stop, rollback or apply.
 type Operation struct {
-	ID    string     `json:"id"` // by which its caller asks again
+	ID    string     `json:"id"` // unique
 	Verb  api.Verb   `json:"verb"`
 	By    api.Caller `json:"by"`
 	From  int        `json:"from,omitempty"` // generation that served when it began
 	To    int        `json:"to,omitempty"`   // generation that it has started; 0: none yet
 	Phase string     `json:"phase,omitempty"`
 	Began time.Time  `json:"began"`
+
+	// IDs are those that its callers have given it, and by which they ask again.
+	IDs     []string     `json:"ids,omitempty"`
+	Request *api.Request `json:"request,omitempty"` // what its callers want together
+	Result  *api.Result  `json:"result,omitempty"`  // as far as it has come
+	Meter   *Meter       `json:"meter,omitempty"`   // of its requests
+	// Strict says that the generation that it replaces was ready with an answer that counts at a reload.
+	Strict bool  `json:"strict,omitempty"`
+	Link   *Link `json:"link,omitempty"` // that it changes; nil: none
+}
+
+// Meter is the beginning of a count of requests.
+type Meter struct {
+	Before remote.Counters `json:"before"`
+	Mark   remote.Mark     `json:"mark"`
+}
+
+// Link is a symlink, and its text before and after a rollback.
+type Link struct {
+	Path   string `json:"path"`
+	Before string `json:"before"`
+	After  string `json:"after"`
 }
 
 // WatchedFile is what was seen last of a file in watch.files.

@@ -59,7 +59,10 @@ type Store struct {
 }
 
 // Ref is the record of a beginning, for those that refer to it.
-type Ref struct{ id uint64 } // 0: not written; the writer's goroutine owns it
+type Ref struct {
+	id   uint64 // 0: not written; the writer's goroutine owns it
+	once bool   // what refers to it may be written already
+}
 
 // item is a record on its way to the file.
 type item struct {
@@ -86,6 +89,14 @@ func (s *Store) Add(r api.Record) { s.send(item{record: r}) }
 // Begin is Add of a record to which others will refer.
 func (s *Store) Begin(r api.Record) *Ref {
 	ref := &Ref{}
+	s.send(item{record: r, begins: ref})
+	return ref
+}
+
+// BeginOnce is Begin, unless a daemon before has written the record: that of the same kind, app and time. What
+// is added to it then is not added if it was already.
+func (s *Store) BeginOnce(r api.Record) *Ref {
+	ref := &Ref{once: true}
 	s.send(item{record: r, begins: ref})
 	return ref
 }

@@ -68,6 +68,9 @@ func (w *writer) load() error {
 // add writes a record, and before it one that says how many were lost.
 func (w *writer) add(i item) {
 	s := w.store
+	if w.known(i) {
+		return
+	}
 	w.missing += s.full.Swap(0)
 	if w.missing > 0 {
 		cause := "the disk was too slow"
@@ -89,6 +92,31 @@ func (w *writer) add(i item) {
 	if i.begins != nil {
 		i.begins.id = i.record.ID
 	}
+}
+
+// known reports whether a daemon before has written a record. Then its id is that of the beginning.
+func (w *writer) known(i item) bool {
+	ref := i.begins
+	if ref == nil {
+		ref = i.of
+	}
+	if ref == nil || !ref.once {
+		return false
+	}
+	s := w.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.recent {
+		switch {
+		case r.Kind != i.record.Kind || r.App != i.record.App:
+		case i.begins != nil && r.Time.Equal(i.record.Time):
+			ref.id = r.ID
+			return true
+		case i.of != nil && ref.id > 0 && r.Begun == ref.id:
+			return true
+		}
+	}
+	return false
 }
 
 // write writes a record and shows it to those that read. After an error the file is as before, but
