@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
@@ -142,4 +143,63 @@ func TestAReloadThatCannotReadItsSettingsIsOvertaken(t *testing.T) {
 func (r *harness) queuedBehind(request api.Request) <-chan api.Result {
 	r.until("an operation runs", func(api.AppStatus) bool { return r.s.registry.all()[0].app.snapshot.Load().verb != "" })
 	return r.queued(r.t.Context(), request)
+}
+
+// A caller that asks again with the id of its request joins the operation, or gets the result that it had.
+func TestAnIdIsOneOperation(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web", func(a *config.App) { a.Hooks.BeforeStart = shell("sleep 0.3") })
+	r.page()
+	ask := func() api.Result {
+		return r.s.Do(context.Background(), api.Request{Verb: api.Reload, ID: "one", By: api.Caller{Via: "test"}}, func(api.Phase) {})
+	}
+	first := make(chan api.Result, 1)
+	go func() { first <- ask() }()
+	r.until("reloading", func(st api.AppStatus) bool { return st.Operation != nil })
+	again := ask()
+	once := <-first
+	later := ask()
+	for _, got := range []api.Result{once, again, later} {
+		if got.Exit != api.ExitOK || got.Generation.To != 2 || !got.Ended.Equal(once.Ended) {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := r.do(api.Reload); got.Generation.To != 3 {
+		t.Errorf("a request without the id: %+v", got)
+	}
+	count := 0
+	if err := r.s.History(t.Context(), api.HistoryQuery{}, func(e api.Record) bool {
+		if e.Kind == api.OperationEnded {
+			count++
+		}
+		return true
+	}); err != nil || count != 2 {
+		t.Errorf("%d operations in the history, %v", count, err)
+	}
+}
+
+// The hold of a caller that asks again is the one that it has.
+func TestAnIdIsOneHold(t *testing.T) {
+	t.Parallel()
+	r := open(t, "web")
+	r.page()
+	request := api.HoldRequest{ID: "one", Attached: true, For: time.Minute}
+	first, err := r.s.Hold(t.Context(), "shop", request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := r.s.Hold(t.Context(), "shop", request)
+	if err != nil || again.Report().Held == 0 || len(r.status().Holds) != 1 {
+		t.Fatalf("%+v, %v, holds %v", again, err, r.status().Holds)
+	}
+	if report := first.End(); report.Expired || len(r.status().Holds) != 0 {
+		t.Errorf("%+v", report)
+	}
+	later, err := r.s.Hold(t.Context(), "shop", request)
+	if err != nil || len(r.status().Holds) != 0 {
+		t.Fatalf("a hold that has ended: %v, holds %v", err, r.status().Holds)
+	}
+	if got, want := later.End(), first.End(); got.Held != want.Held {
+		t.Errorf("%+v, want %+v", got, want)
+	}
 }

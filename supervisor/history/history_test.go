@@ -297,3 +297,27 @@ func TestARecordIsBounded(t *testing.T) {
 		t.Errorf("%v, %v", info.Size(), err)
 	}
 }
+
+// What the daemon before may have written of an operation is written once.
+func TestABeginningAndAnEndAreWrittenOnce(t *testing.T) {
+	path := t.TempDir() + "/history"
+	began := time.Now()
+	begin := api.Record{Time: began, Kind: api.OperationBegun, App: "shop", Verb: api.Reload}
+	end := api.Record{Kind: api.OperationEnded, App: "shop", Verb: api.Reload}
+	for range 3 {
+		s := Open(Options{Path: path, Logger: hclog.NewNullLogger()})
+		s.AddTo(s.BeginOnce(begin), end)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := Open(Options{Path: path, Logger: hclog.NewNullLogger()})
+	defer s.Close()
+	var all []api.Record
+	if err := s.Read(t.Context(), Query{}, func(r api.Record) bool { all = append(all, r); return true }); err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 2 || all[1].Begun != all[0].ID {
+		t.Errorf("%+v", all)
+	}
+}
