@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	"tideover/proxy/awake"
 	"tideover/proxy/remote"
@@ -21,26 +20,36 @@ import (
 // from the caller's goroutine. An Apply that has begun is carried out whole even when ctx
 // ends; only a shutdown ends it early. One that waits for another Apply is dropped.
 func (s *Supervisor) Apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
-	result := s.apply(ctx, r, progress)
-	if !r.DryRun {
-		s.recordApply(r, result)
+	if r.ID != "" && !r.DryRun {
+		return s.applyOnce(ctx, r, progress)
 	}
-	return result
+	return s.applyNew(ctx, r, nil, progress)
 }
 
-func (s *Supervisor) apply(ctx context.Context, r api.ApplyRequest, progress func(api.Phase)) api.ApplyResult {
+// apply is applyNew without the history.
+func (s *Supervisor) apply(ctx context.Context, r api.ApplyRequest, interrupted *handoff.Operation, progress func(api.Phase)) api.ApplyResult {
 	if s.options.Load == nil {
 		return applyFailed(api.Errorf(api.ExitUsage, "this daemon runs one command and has no configuration to read again"))
 	}
-	select {
-	case s.reading <- struct{}{}:
+	var from *config.File
+	if interrupted != nil { // it has reading
 		defer func() { <-s.reading }()
-	case <-s.leaving.Done():
-		return applyFailed(errShuttingDown)
-	case <-ctx.Done():
-		return applyFailed(api.Errorf(api.ExitTimeout, "stopped waiting; the apply had not begun and is dropped"))
+		if interrupted.Apply.Again > maxApplyAgain {
+			return applyFailed(&api.Error{Exit: api.ExitError, Message: "the supervisor of tideover has ended in the middle of it, again and again",
+				Hint: "some apps may have the settings from before: run tideover apply again"})
+		}
+		from = s.unapplied.file
+	} else {
+		select {
+		case s.reading <- struct{}{}:
+			defer func() { <-s.reading }()
+		case <-s.leaving.Done():
+			return applyFailed(errShuttingDown)
+		case <-ctx.Done():
+			return applyFailed(api.Errorf(api.ExitTimeout, "stopped waiting; the apply had not begun and is dropped"))
+		}
 	}
-	c, err := s.readWanted(r)
+	c, err := s.readWanted(r, from)
 	if err != nil {
 		return applyFailed(err)
 	}
@@ -52,6 +61,9 @@ func (s *Supervisor) apply(ctx context.Context, r api.ApplyRequest, progress fun
 		return applyFailed(errShuttingDown)
 	}
 	c.compare()
+	if interrupted != nil {
+		c.goOn(interrupted.Apply.Changes)
+	}
 	out := api.ApplyResult{Result: "ok"}
 	settings, warnings := c.daemonChanges()
 	if c.only == nil {
@@ -68,21 +80,19 @@ func (s *Supervisor) apply(ctx context.Context, r api.ApplyRequest, progress fun
 		out.Warnings = append(out.Warnings, c.planListeners()...)
 	} else {
 		s.options.Logger.Info("apply started", "by", r.By.String())
-		s.applying.Store(&handoff.Operation{Verb: "apply", By: r.By, Began: time.Now()})
+		s.applying.Store(c.applyRecord(r, interrupted))
 		s.journalDaemon()
 		err := c.carryOutAll()
 		if err == nil && c.only == nil {
 			s.shared.source.inForce.Store(file)
 			s.turns.wake()
 		}
-		s.applying.Store(nil)
-		s.journalDaemon()
 		if err != nil {
 			return applyFailed(err)
 		}
 	}
 	for _, a := range append(c.all, c.dropped...) {
-		out.Apps = append(out.Apps, a.AppChange)
+		out.Apps = append(out.Apps, a.report())
 		if a.Result != nil && a.Result.Exit.Worse(out.Exit) {
 			out.Result, out.Exit, out.Error, out.Hint = "failed", a.Result.Exit, a.Result.Error, a.Result.Hint
 		}
@@ -111,7 +121,7 @@ type reconciliation struct {
 	only     []string // names of the apps that may change; nil: all, and the daemon
 	progress func(api.Phase)
 	all      []*appChange // in the order of file, then the removed ones
-	dropped  []*appChange // new apps whose address could not be opened
+	dropped  []*appChange // new apps whose address could not be opened, and those that a former supervisor has removed
 	// covered are the public addresses that are given up and part of a new one, like 127.0.0.1:8000
 	// of 0.0.0.0:8000.
 	covered map[*publicListener]*publicListener
@@ -128,21 +138,28 @@ type appChange struct {
 	late      []lateListener
 	stopFirst bool  // of the old app: a process of it has an address of another change
 	failed    error // why the addresses in late could not be opened
+
+	before *api.AppChange // of an apply that a former supervisor has begun: what it was to do; nil: that is Change
+	await  bool           // likewise: its start is under way
 }
 
 // readWanted reads the configuration and the files of the apps that it needs. It opens files
 // of the apps and, unless it is for a dry run, runs their gunicorn, so registry.changing must not
 // be held: a shutdown needs it. reading must be held.
-func (s *Supervisor) readWanted(r api.ApplyRequest) (*reconciliation, error) {
+// from is the configuration where it is not to be read; else nil.
+func (s *Supervisor) readWanted(r api.ApplyRequest, from *config.File) (*reconciliation, error) {
 	invalid := func(err error) error {
 		return &api.Error{Exit: api.ExitConfig, Message: err.Error(), Hint: "nothing was changed"}
 	}
 	if r.Remove {
 		return &reconciliation{Supervisor: s, file: &config.File{}, only: r.Only}, nil
 	}
-	file, err := s.shared.source.read(r.AllowEmpty)
-	if err != nil {
-		return nil, invalid(err)
+	file := from
+	if file == nil {
+		var err error
+		if file, err = s.shared.source.read(r.AllowEmpty); err != nil {
+			return nil, invalid(err)
+		}
 	}
 	c := &reconciliation{Supervisor: s, file: file, only: r.Only}
 	apps, errs := eachApp(file), []error(nil)
@@ -334,6 +351,11 @@ func (c *reconciliation) start() {
 				c.await(a.created.dependencies(c.registry.all()))
 				do(a, api.Start)
 			})
+		}
+	}
+	for _, a := range c.all {
+		if a.await {
+			going.Go(func() { do(a, api.Start) })
 		}
 	}
 	for _, a := range c.all {

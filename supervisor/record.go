@@ -7,6 +7,7 @@ import (
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/history"
 )
 
@@ -50,8 +51,9 @@ func (s *Supervisor) recordDaemon(result string) {
 
 // recordApply adds a record of a configuration that was applied, or was refused. The operations that
 // it took have records of their own.
-func (s *Supervisor) recordApply(r api.ApplyRequest, result api.ApplyResult) {
-	record := api.Record{Kind: api.ConfigApplied, By: r.By, Result: result.Result, Exit: &result.Exit, Error: result.Error, Hint: result.Hint,
+func (s *Supervisor) recordApply(ended *handoff.Applied) {
+	result := &ended.Result
+	record := api.Record{Time: ended.Ended, Kind: api.ConfigApplied, By: ended.By, Result: result.Result, Exit: &result.Exit, Error: result.Error, Hint: result.Hint,
 		Warnings: result.Warnings, Settings: result.Settings}
 	for _, c := range result.Apps {
 		if c.Change != api.Unchanged {
@@ -60,7 +62,7 @@ func (s *Supervisor) recordApply(r api.ApplyRequest, result api.ApplyResult) {
 		}
 	}
 	if result.Exit != api.ExitOK || len(record.Changes)+len(record.Settings) > 0 {
-		s.shared.history.Add(record)
+		s.shared.history.BeginOnce(record)
 	}
 }
 

@@ -264,14 +264,6 @@ func withAddresses(cfg *config.App, restored *handoff.RestoredApp) *config.App {
 	return &fixed
 }
 
-// warnOfApply says that the former supervisor has died in the middle of an apply.
-func (s *Supervisor) warnOfApply() {
-	if applying := s.options.Handoff.Record.Daemon.Applying; applying != nil {
-		s.options.Logger.Warn("apply interrupted", "by", applying.By.String(),
-			"hint", "the supervisor has ended in the middle of it; some apps may have the settings from before: run tideover apply again")
-	}
-}
-
 // journalDaemon records what is no part of an app.
 func (s *Supervisor) journalDaemon() {
 	j := s.options.Record
@@ -282,7 +274,7 @@ func (s *Supervisor) journalDaemon() {
 	defer s.journaling.Unlock()
 	d := handoff.DaemonRecord{Program: s.options.Version, Began: s.began, LastApp: remote.AppID(s.registry.made.Load()),
 		Configuration: s.shared.configurations.use(daemonUser, s.shared.source.inForce.Load()), Apps: s.registry.names(),
-		Applying: s.applying.Load(), Leaving: s.leaving.Err() != nil, Descriptors: s.options.Descriptors}
+		Applying: s.applying.Load(), Applied: s.applies.ended(), Leaving: s.leaving.Err() != nil, Descriptors: s.options.Descriptors}
 	if s.announced.Err() != nil {
 		d.Announced = time.Now()
 	}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/generation"
 	"tideover/supervisor/handoff"
+	"tideover/supervisor/history"
 	"tideover/supervisor/safepath"
 	"tideover/supervisor/state"
 )
@@ -78,8 +80,11 @@ func (a *App) resumeOperations(leaving context.Context) {
 func (a *App) resumeEnded(r *handoff.Operation) {
 	o := restoreOperation(a, r)
 	o.finished = true
-	o.recordBegun()
-	o.recordEnded(api.OperationEnded, o.result)
+	o.begun = new(history.Ref)
+	if time.Since(o.result.Ended) < unrecordedFor {
+		o.recordBegun()
+		o.recordEnded(api.OperationEnded, o.result)
+	}
 	drain := o.result.Drain
 	if drain == nil || drain.Result != "running" {
 		return

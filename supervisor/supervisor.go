@@ -112,6 +112,8 @@ type Supervisor struct {
 
 	journaling sync.Mutex                        // held by journalDaemon
 	applying   atomic.Pointer[handoff.Operation] // nil: no configuration is being applied
+	applies    applies
+	unapplied  *interruptedApply // of a supervisor that has died; nil: there is none
 
 	announced context.Context // ends when the daemon is to end: readiness says no
 	announce  func()
@@ -195,6 +197,9 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		return nil, err
 	}
 	s.restore(o.Handoff)
+	if o.Handoff != nil {
+		s.restoreApply(o.Handoff.Restoration)
+	}
 	s.journalDaemon()
 	for _, name := range listeners.unused() {
 		o.Logger.Warn("inherited socket unused", "fd_name", name, "hint", "an app accepts its connections with listen = \""+systemdPrefix+name+"\"")
@@ -316,7 +321,6 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	began := "started"
 	if left := s.options.Handoff; left != nil {
 		began = "restored"
-		s.warnOfApply()
 		if left.Record.Daemon.Leaving {
 			s.leave()
 		}
@@ -337,6 +341,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.registry.changing.Unlock()
 	var unknown sync.WaitGroup
 	s.dropUnknown(&unknown)
+	unknown.Go(s.resumeApply)
 	if s.options.Handoff != nil && s.options.Restored != nil {
 		s.options.Restored()
 	}

@@ -43,6 +43,7 @@ type DaemonRecord struct {
 	Configuration string       `json:"configuration,omitempty"`
 	Apps          []string     `json:"apps,omitempty"`     // names of all apps, in their order
 	Applying      *Operation   `json:"applying,omitempty"` // nil: no configuration is being applied
+	Applied       *Applied     `json:"applied,omitempty"`  // last; nil: none was
 	Ready         bool         `json:"ready,omitempty"`    // READY=1 was sent
 	Reloading     bool         `json:"reloading,omitempty"`
 	Announced     time.Time    `json:"announced,omitzero"` // when the shutdown was announced
@@ -222,6 +223,30 @@ type Operation struct {
 	// Strict says that the generation that it replaces was ready with an answer that counts at a reload.
 	Strict bool  `json:"strict,omitempty"`
 	Link   *Link `json:"link,omitempty"` // that it changes; nil: none
+	// Apply is what is to be known of an apply beside that; of other operations nil.
+	Apply *Apply `json:"apply,omitempty"`
+}
+
+// Apply is an apply that has begun.
+type Apply struct {
+	Request       api.ApplyRequest `json:"request"`
+	Configuration string           `json:"configuration,omitempty"` // name of the one that is being applied
+	Changes       []Change         `json:"changes,omitempty"`
+	Again         int              `json:"again,omitempty"` // supervisors that have gone on with it
+}
+
+// Change is what an apply is to do with an app.
+type Change struct {
+	api.AppChange
+	Generation int `json:"generation,omitempty"` // that served when it began; 0: none
+}
+
+// Applied is an apply that has ended.
+type Applied struct {
+	ID     string          `json:"id,omitempty"` // by which its caller asks again
+	By     api.Caller      `json:"by"`
+	Ended  time.Time       `json:"ended"`
+	Result api.ApplyResult `json:"result"`
 }
 
 // Meter is the beginning of a count of requests.
