@@ -204,6 +204,7 @@ func (e *entry) close() {
 	e.app.watcher.Set(e.app.name, config.Watch{}, safepath.Opener{})
 	e.app.exit.remove(e.app.name)
 	e.app.closeAccess()
+	e.app.releaseAccess()
 	if err := e.app.log.Close(); err != nil {
 		e.app.logger.Warn("output lost", "app", e.app.name, "error", err)
 	}

@@ -40,6 +40,7 @@ func (s *Supervisor) restore(left *handoff.State) {
 func (a *App) restore(left *handoff.RestoredApp) error {
 	defer a.relay.commence()
 	a.attachPipes(left.Pipes)
+	a.access.former, a.access.kept = left.Access, left.Record.Access
 	a.configureAccess(a.settings) // the first requests are answered before the app's goroutine runs
 	var errs []error
 	if left.Current != nil {

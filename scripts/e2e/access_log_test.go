@@ -32,23 +32,26 @@ var (
 // atoms are those whose values tideover and gunicorn must agree on.
 const atoms = `%({x-request-id}i)s "%(r)s" %(m)s %(U)s %(q)s %(H)s %(s)s %(B)s %(b)s "%(f)s" "%(a)s" %(l)s %(u)s %({content-type}o)s %({x-none}o)s %({REQUEST_METHOD}e)s %({raw_uri}e)s %({REMOTE_ADDR}e)s %({remote_port}e)s "%({HTTP_USER_AGENT}e)s" %({CONTENT_TYPE}e)s nonce=%({x-request-id}i)s`
 
-// Each request has one line, over reloads, restarts, crashes and upgrades; and with gunicorn's atoms it
-// is the one that gunicorn writes.
+// Each request has one line, over reloads, restarts, crashes, upgrades and deaths of the supervisor; and
+// with gunicorn's atoms it is the one that gunicorn writes.
 func TestTheAccessLogHasALineForEachRequest(t *testing.T) {
 	t.Parallel()
 	reload, restart, crash := (*fixture).reload, (*fixture).restart, (*fixture).killMaster
 	upgrade := func(s *fixture) { s.upgrade(s.env.Path("tideover")) }
+	kill := func(s *fixture) {
+		s.event("kill -9 of the supervisor", (&supervisorKills{relayKills: relayKills{fixture: s}}).killSupervisor)
+	}
 	for name, c := range map[string]struct {
 		format string
 		events []func(*fixture)
 		check  func(s *fixture, lines []string)
 	}{
-		"combined": {"combined", []func(*fixture){reload, crash}, (*fixture).checkCombined},
+		"combined": {"combined", []func(*fixture){reload, kill, crash, kill, kill}, (*fixture).checkCombined},
 		"json":     {"json", []func(*fixture){upgrade, restart}, (*fixture).checkJSON},
 		"atoms":    {atoms, []func(*fixture){reload}, (*fixture).checkAtoms},
 	} {
 		if *full {
-			c.events = []func(*fixture){reload, crash, restart, upgrade, reload, upgrade, crash, restart}
+			c.events = []func(*fixture){reload, kill, crash, restart, upgrade, kill, reload, upgrade, crash, restart, kill}
 		}
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)

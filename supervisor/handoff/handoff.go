@@ -44,6 +44,7 @@ type RestoredApp struct {
 	Hooked   bool                   // after_ready of the current one was running
 	Stopping []*RestoredStop
 	Pipes    []logs.Pipe
+	Access   []*os.File // read ends of pipes of the access log
 }
 
 // RestoredStop is a generation that is out of service.

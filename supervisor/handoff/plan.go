@@ -162,6 +162,9 @@ func (p *planner) app(a *AppRecord, leaving bool) *AppPlan {
 			p.needed[s.Socket], p.needed[s.Path] = true, true
 		}
 	}
+	for _, name := range a.Access {
+		p.needed[name] = true
+	}
 	plan := &AppPlan{}
 	target, attached := 0, false
 	if p.serving != nil {

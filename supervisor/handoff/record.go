@@ -98,6 +98,8 @@ type AppRecord struct {
 	Last      *api.Result      `json:"last,omitempty"` // of the last reload or restart
 	Listeners []ListenerRecord `json:"listeners,omitempty"`
 	Watched   []WatchedFile    `json:"watched,omitempty"`
+	// Access are the names of the read ends of the pipes of its access log, the one in use the last.
+	Access []string `json:"access,omitempty"`
 	// Gunicorn is the last report of the app's gunicorn: nothing is executed to restore.
 	Gunicorn *gunicorn.Report `json:"gunicorn,omitempty"`
 }

@@ -113,6 +113,11 @@ func (r *Restoration) app(a *AppRecord, plan *AppPlan) *RestoredApp {
 			}
 		}
 	}
+	for _, name := range a.Access {
+		if f := r.take(name); f != nil {
+			b.Access = append(b.Access, f)
+		}
+	}
 	for _, g := range a.Generations {
 		if g.Number == plan.Serve {
 			b.Current = r.generation(b, g)

@@ -21,6 +21,7 @@ const copyBlock = 128 << 10
 type Copier struct {
 	report  func(text string)
 	read    *os.File
+	former  []*os.File // pipes that are read beside it
 	file    *file
 	idle    chan struct{} // capacity 1; it has an element while no goroutine uses the file
 	dropped atomic.Uint64
@@ -30,14 +31,14 @@ type Copier struct {
 }
 
 // NewCopier returns a running Copier and the write end of its pipe, which is blocking and close-on-exec.
-// The caller owns it. The file is opened in the background; report is called with what
-// goes wrong, from any goroutine.
-func NewCopier(name string, o FileOptions, report func(text string)) (*Copier, *os.File, error) {
+// The caller owns it. What former pipes get is copied as well; their read ends belong to the Copier. The
+// file is opened in the background; report is called with what goes wrong, from any goroutine.
+func NewCopier(name string, o FileOptions, report func(text string), former ...*os.File) (*Copier, *os.File, error) {
 	r, w, err := openPipe(name)
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &Copier{report: report, read: r, file: newFile(o), idle: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
+	c := &Copier{report: report, read: r, former: former, file: newFile(o), idle: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
 	go c.run()
 	return c, w, nil
 }
@@ -73,7 +74,9 @@ func (c *Copier) Dropped() uint64 { return c.dropped.Load() }
 func (c *Copier) Close() error {
 	c.end.Do(func() {
 		close(c.closing)
-		c.read.SetReadDeadline(time.Now().Add(stuckAfter)) // a process may have the write end still
+		for _, r := range append(c.former[:len(c.former):len(c.former)], c.read) {
+			r.SetReadDeadline(time.Now().Add(stuckAfter)) // a process may have the write end still
+		}
 	})
 	select {
 	case <-c.done:
@@ -83,15 +86,31 @@ func (c *Copier) Close() error {
 	}
 }
 
-// run copies to the end of the pipe.
+// KeptPipe returns a duplicate of the read end of its pipe, which is the caller's.
+func (c *Copier) KeptPipe() (*os.File, error) { return duplicate(c.read) }
+
+// run copies to the end of all pipes.
 func (c *Copier) run() {
 	defer close(c.done)
-	defer c.read.Close()
 	c.applyOptions()
 	c.idle <- struct{}{}
+	var copies sync.WaitGroup
+	for _, r := range append(c.former[:len(c.former):len(c.former)], c.read) {
+		copies.Go(func() { c.copy(r) })
+	}
+	copies.Wait()
+	<-c.idle
+	if err := c.file.close(); err != nil {
+		c.report(err.Error())
+	}
+}
+
+// copy copies to the end of one pipe.
+func (c *Copier) copy(from *os.File) {
+	defer from.Close()
 	block, filled := make([]byte, copyBlock), 0
 	for {
-		n, err := c.read.Read(block[filled:])
+		n, err := from.Read(block[filled:])
 		filled += n
 		whole := bytes.LastIndexByte(block[:filled], '\n') + 1
 		if err != nil || filled == len(block) && whole == 0 {
@@ -100,12 +119,8 @@ func (c *Copier) run() {
 		c.write(block[:whole])
 		filled = copy(block, block[whole:filled])
 		if err != nil {
-			break
+			return
 		}
-	}
-	<-c.idle
-	if err := c.file.close(); err != nil {
-		c.report(err.Error())
 	}
 }
 

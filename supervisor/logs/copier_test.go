@@ -24,7 +24,7 @@ type copier struct {
 	reported []string
 }
 
-func openCopier(t *testing.T, o FileOptions) *copier {
+func openCopier(t *testing.T, o FileOptions, former ...*os.File) *copier {
 	t.Helper()
 	c := &copier{t: t}
 	var err error
@@ -32,7 +32,7 @@ func openCopier(t *testing.T, o FileOptions) *copier {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.reported = append(c.reported, text)
-	})
+	}, former...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,5 +181,41 @@ func TestACopierGoesOnInANewFile(t *testing.T) {
 		if got := read(t, filepath.Join(dir, name)); got != want {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+// What the pipe of a supervisor that has died gets is copied to its end, beside the own pipe.
+func TestACopierGoesOnWithFormerPipes(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "access.log")
+	first := openCopier(t, FileOptions{Path: path})
+	kept, err := first.KeptPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.put("one\n")
+	first.await(path, "one\n")
+	first.read.SetReadDeadline(time.Unix(1, 0)) // it reads no more
+	<-first.done
+	first.put("two\n")
+	next := openCopier(t, FileOptions{Path: path}, kept)
+	next.await(path, "one\ntwo\n")
+	next.put("three\n")
+	next.await(path, "one\ntwo\nthree\n")
+	first.put("four\n") // the relay does not know of the next pipe yet
+	next.await(path, "one\ntwo\nthree\nfour\n")
+	first.pipe.Close()
+	next.end()
+}
+
+// await waits until the file has this text.
+func (c *copier) await(path, want string) {
+	c.t.Helper()
+	var got []byte
+	for until := time.Now().Add(10 * time.Second); string(got) != want; got, _ = os.ReadFile(path) {
+		if time.Now().After(until) {
+			c.t.Fatalf("%q, want %q", got, want)
+		}
+		<-time.After(time.Millisecond)
 	}
 }

@@ -27,15 +27,30 @@ type pipes struct {
 // close-on-exec. The caller owns it and must close it when the child is started. The pipe
 // is read until every process has closed its copy.
 func (l *Log) Pipe(generation int, s Stream) (*os.File, error) {
+	r, w, err := l.KeptPipe(generation, s)
+	if err == nil {
+		r.Close()
+	}
+	return w, err
+}
+
+// KeptPipe is Pipe that also returns a duplicate of the read end, which is the caller's.
+func (l *Log) KeptPipe(generation int, s Stream) (read, write *os.File, err error) {
 	r, w, err := openPipe(fmt.Sprintf("%s.%d %s", l.app, generation, s))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if read, err = duplicate(r); err != nil {
+		r.Close()
+		w.Close()
+		return nil, nil, err
 	}
 	if err := l.Attach(Pipe{generation, s, r}); err != nil {
+		read.Close()
 		w.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return w, nil
+	return read, w, nil
 }
 
 // Attach starts to read a pipe to its end. It owns the file from here on.
