@@ -89,9 +89,6 @@ func (a *acceptor) OnEvents(uint32) { a.accept() }
 // arrived by then.
 func (a *acceptor) accept() {
 	l := a.loop
-	if l.quiesced {
-		return
-	}
 	a.emptyBacklog()
 	for _, c := range l.accepted {
 		if c.state == stateIdle && !l.closing { // else the read would end one whose request is on its way

@@ -46,7 +46,7 @@ func (b *blockingClient) serve(o offload) (keep bool) {
 		keep = b.resumeRoundTrip(o)
 		b.exchange.finish()
 	}
-	for keep && !b.in.empty() && !b.replay.pending {
+	for keep && !b.in.empty() {
 		keep = b.serveRequest()
 	}
 	return keep
@@ -91,14 +91,7 @@ func (b *blockingClient) proxy(d gate.Decision) (keep bool) {
 		}
 		d = b.requeue(d.Target, busy)
 	}
-	switch {
-	case d.Outcome != gate.Evicted:
-		return b.deny(d)
-	case !x.unread(d):
-		b.refuse(refused, 503, x.settings.RetryAfter, "tideover is being replaced, and the body was too large to be kept")
-		return false
-	}
-	return true
+	return b.deny(d)
 }
 
 // readHead reads and parses the head. If it reports false, the request has its error response, or
@@ -179,7 +172,6 @@ func (b *blockingClient) bufferBody(timeout, inAll time.Duration) error {
 	if x.complete || x.streaming {
 		return nil
 	}
-	x.begun = true
 	for start := time.Now(); !x.complete && !x.streaming; {
 		wait := timeout
 		if !x.body.patient {
@@ -211,7 +203,6 @@ func (b *blockingClient) enterGate() gate.Decision {
 	d := b.app.gate.Enter(&b.waiter)
 	if d.Outcome != gate.Held {
 		b.pending.Done()
-		x.recordWait(d)
 		return d
 	}
 	x.recordHeld()

@@ -355,7 +355,7 @@ func (u *blockingUpstream) copyRaw() error {
 // that does not take at once is stored.
 func (u *blockingUpstream) send(p []byte) error {
 	u.bytesSent = true
-	u.client.home.beginResponse()
+	u.client.home.responding.Store(true)
 	if u.x.settings.Buffering {
 		return u.stored.write(p)
 	}
@@ -401,7 +401,7 @@ func (u *blockingUpstream) finish(err error) (again, busy bool) {
 		u.leave(reuse, err == nil)
 	}
 	if o == answered {
-		b.home.completeResponse()
+		b.home.responding.Store(false)
 		if u.early {
 			x.body.drain(&b.conn, drainAfterResponse)
 		}

@@ -40,9 +40,9 @@ type requestBody struct {
 	forfeited   time.Duration // the rest of it
 }
 
-// begin prepares for the body of r. sent100 says that the client has had its 100 (Continue) before.
-func (b *requestBody) begin(r *http1.Request, limits *http1.Limits, sent100 bool, readTimeout time.Duration, minRate int64) {
-	b.framing, b.awaits100 = r.Body, r.Expect100 && !sent100
+// begin prepares for the body of r.
+func (b *requestBody) begin(r *http1.Request, limits *http1.Limits, readTimeout time.Duration, minRate int64) {
+	b.framing, b.awaits100 = r.Body, r.Expect100
 	b.readTimeout, b.minRate, b.waited, b.patient = readTimeout, minRate, 0, false
 	b.reader.StartRequest(r.Body, limits)
 }

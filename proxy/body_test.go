@@ -234,7 +234,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 func bodyOf(body http1.Body) *requestBody {
 	b := &requestBody{}
 	limits := http1.RequestLimits()
-	b.begin(&http1.Request{Body: body}, &limits, false, time.Minute, 0)
+	b.begin(&http1.Request{Body: body}, &limits, time.Minute, 0)
 	return b
 }
 

@@ -264,33 +264,6 @@ func TestAClientThatLeavesWhileItsBodyIsBuffered(t *testing.T) {
 	r.eventually("given back", func() bool { return r.spool.Used() == 0 })
 }
 
-// A body in the spool goes with its request to the next program.
-func TestABodyInTheSpoolIsRecalled(t *testing.T) {
-	r := newHarness(t, patient, buffering)
-	child := r.newTestApp(gate.TargetOptions{}, hash)
-	r.gate.Swap(child.Target)
-	body := randomBytes(300_000)
-	var clients []*testClient
-	for i, framing := range framings {
-		head, text := uploadOf("POST", framing, body)
-		c := r.dial()
-		io.WriteString(c, head)
-		c.Write(text[:200_000])
-		r.eventually("in the spool", func() bool { return r.spool.Used() >= int64(i+1)*150_000 })
-		clients = append(clients, c)
-		r.gate.Hold("deploy")
-		c.Write(text[200_000:])
-		r.held(i + 1)
-		r.gate.Release("another")
-	}
-	next := r.successor(r.quiesce(), hash)
-	for _, c := range clients {
-		c.want(200, fmt.Sprintf("%d %x", len(body), sha256.Sum256(body)))
-	}
-	next.counted("all", func(c Counters) bool { return c.Answered == 2 })
-	r.over(clients...)
-}
-
 // A disk that does not give back what was written is a 502, and no other body.
 func TestABodyThatCannotBeReadAgainIsA502(t *testing.T) {
 	r := newHarness(t, patient, buffering)

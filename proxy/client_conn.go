@@ -13,7 +13,6 @@ import (
 type clientConn struct {
 	app    *app
 	waiter gate.Waiter
-	replay replay // of the next request
 	in     buffer // read from the client and not consumed; no memory while the connection is idle
 
 	remote netip.AddrPort  // the socket's, or that of a PROXY header; invalid for a unix socket
@@ -36,21 +35,6 @@ type clientKind struct {
 	trusted     bool
 	defaultHost string         // the target's, for requests without a Host; empty: the address
 	local       netip.AddrPort // to which the client has connected
-}
-
-// A replay is what became of a request before it was given back to its connection, to be read once
-// more.
-type replay struct {
-	attempts int32 // times it was lost after it had been written to the app
-	sent100  bool  // its 100 (Continue) was sent
-	pending  bool  // it is in the client's buffer and waits for Server.Resume
-	reserved int64 // bytes of it counted in app.buffered
-}
-
-// releaseReplay says that the request is read again, or never will be.
-func (c *clientConn) releaseReplay() {
-	c.app.buffered.Add(-c.replay.reserved)
-	c.replay.reserved = 0
 }
 
 // peer is the client's address, one of IPv4 as such; invalid for a unix socket.

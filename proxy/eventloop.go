@@ -55,9 +55,7 @@ type eventLoop struct {
 	accepted       []*loopClient   // scratch memory for clients from which nothing was read yet
 	latestLocal    *netip.AddrPort // see sharedAddress
 
-	quiesced bool          // see Server.Quiesce
-	allIdle  chan struct{} // closed once every client is idle then
-	closing  bool          // connections are closed once they are idle
+	closing bool // connections are closed once they are idle
 
 	nextLimitWarn time.Time // no warning of limits.max_connections before
 
@@ -125,7 +123,6 @@ func (l *eventLoop) turn() (done bool) {
 			}
 		}
 		ran := l.tasks.RunAll()
-		l.reportIdle()
 		if l.closing && l.clients.Load() == 0 {
 			return true
 		}
@@ -194,9 +191,6 @@ func (l *eventLoop) expiredWithin(since, d time.Duration) bool {
 func (l *eventLoop) onTimer() {
 	l.nextTimer = 0
 	l.readClock()
-	if l.quiesced {
-		return
-	}
 	l.closeIdleClients()
 	l.expireHeaders()
 	l.expireHeads()
@@ -237,20 +231,6 @@ func (l *eventLoop) cut() {
 	for c := range l.eachClient {
 		c.cut()
 	}
-}
-
-// reportIdle closes allIdle once every client is idle.
-func (l *eventLoop) reportIdle() {
-	if l.allIdle == nil {
-		return
-	}
-	for c := range l.eachClient {
-		if c.state != stateIdle {
-			return
-		}
-	}
-	close(l.allIdle)
-	l.allIdle = nil
 }
 
 // retryInterval is how long to wait when the process is out of descriptors or memory.

@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"io"
-	"slices"
 	"time"
 
 	"tideover/proxy/gate"
@@ -13,11 +11,8 @@ import (
 
 const (
 	// fastBody is how much of a body is kept in any case, where bodies are kept, and how much of it
-	// a client sends in a second that is called fast: a front-end, or one near by. It bounds what a
-	// request takes along to another process, too.
+	// a client sends in a second that is called fast: a front-end, or one near by.
 	fastBody = 16 << 20
-	// storedReadTimeout bounds the wait for the disk when a request goes to another process.
-	storedReadTimeout = time.Second
 )
 
 // An exchange is one request and what becomes of it. It goes with its connection from the event
@@ -33,7 +28,6 @@ type exchange struct {
 	counted    bool      // in the number of requests
 	body       requestBody
 	stored     storedBody // the body, or as much of it as was read ahead
-	begun      bool       // the body was begun to be read
 	complete   bool       // stored is the whole body
 	streaming  bool       // the rest of the body is read while the app has the request
 	consumed   bool       // a part of the body was sent to the app and is not in stored
@@ -94,16 +88,14 @@ func (x *exchange) begin(c *clientConn, now time.Time) {
 	x.startedAt, x.counted = now, false
 	x.request.Reset()
 	x.body = requestBody{}
-	x.stored, x.begun, x.complete, x.streaming, x.consumed = storedBody{}, false, false, false, false
+	x.stored, x.complete, x.streaming, x.consumed = storedBody{}, false, false, false
 	x.overBudget, x.compacted, x.reserved = false, false, 0
-	x.held, x.waited, x.attempts, x.target = false, 0, int(c.replay.attempts), ""
+	x.held, x.waited, x.attempts, x.target = false, 0, 0, ""
 	x.status, x.appTook, x.sent, x.resent = 0, 0, 0, 0
 	if x.responseFields != nil {
 		*x.responseFields = (*x.responseFields)[:0]
 	}
 	x.keepAlive, x.ended = true, false
-	c.replay.pending = false
-	c.releaseReplay()
 }
 
 // count counts the request, once a byte of its head was read.
@@ -114,14 +106,6 @@ func (x *exchange) count() {
 	}
 }
 
-// uncount undoes count: the request is read again.
-func (x *exchange) uncount() {
-	if x.counted {
-		x.counted = false
-		x.app.counters.requests.Add(^uint64(0))
-	}
-}
-
 // setHead says that the head is the first n bytes of the client's buffer. What is behind it belongs
 // to the body.
 func (x *exchange) setHead(n int) {
@@ -129,7 +113,7 @@ func (x *exchange) setHead(n int) {
 	x.headLen, x.body.raw = n, x.client.in.bytes()[n:]
 	// No request follows a handshake ([http1.RuleFailedUpgrade]).
 	x.keepAlive = x.request.KeepAlive && !x.request.Upgrade && !x.app.noKeepAlive.Load()
-	x.body.begin(&x.request, &x.client.rules.limits, x.client.replay.sent100, x.settings.BodyTimeout, x.settings.MinRate)
+	x.body.begin(&x.request, &x.client.rules.limits, x.settings.BodyTimeout, x.settings.MinRate)
 	x.complete = x.request.Body.Empty()
 	x.streaming = !x.settings.Buffering && x.request.Body.Framing == http1.Fixed && x.request.Body.Length > x.settings.Buffer
 }
@@ -173,8 +157,7 @@ func (x *exchange) reserve(n int64) bool {
 	return true
 }
 
-// recordWait takes over what a decision says about the wait, which may have been in a former
-// process.
+// recordWait takes over what a decision says about the wait.
 func (x *exchange) recordWait(d gate.Decision) {
 	x.waited = d.Waited
 	if d.Waited > 0 && !x.held {
@@ -228,75 +211,6 @@ func (x *exchange) appendRequest(dst []byte, t *gate.Target) (out []byte, line i
 		return http1.AppendChunk(dst, x.stored.memory), line
 	}
 	return append(dst, x.stored.memory...), line
-}
-
-// unread undoes the reading of the request, which the gate has evicted after d.Waited: its bytes
-// are in the connection's buffer again once the exchange has finished. It reports false when they
-// cannot be had any more.
-func (x *exchange) unread(d gate.Decision) bool {
-	text, ok := x.rawRequest()
-	if !ok {
-		return false
-	}
-	c := x.client
-	x.uncount()
-	if x.held {
-		x.app.counters.held.Add(^uint64(0))
-	}
-	c.replay = replay{attempts: int32(x.attempts), sent100: x.request.Expect100 && !x.body.awaits100, pending: true, reserved: c.replay.reserved}
-	c.waiter.Carry(d.Waited, d.Counted)
-	x.body.raw = text
-	return true
-}
-
-// rawRequest is the request as it arrived, as far as it did, and what is behind it. A chunked body
-// may be framed in other chunks; a part of one cannot be restored.
-func (x *exchange) rawRequest() ([]byte, bool) {
-	in := &x.client.in
-	text := slices.Clone(in.data[in.start : in.start+x.headLen])
-	chunked := x.request.Body.Framing == http1.Chunked
-	if x.consumed || chunked && x.begun && !x.complete {
-		return nil, false
-	}
-	body, ok := x.storedBytes()
-	switch {
-	case !ok:
-		return nil, false
-	case chunked && x.begun:
-		if len(body) > 0 {
-			text = http1.AppendChunk(text, body)
-		}
-		text = append(text, http1.LastChunk...)
-	default:
-		text = append(text, body...)
-	}
-	return append(text, x.body.raw...), true
-}
-
-// storedBytes is what was read of the body, in memory. What was in a file stays counted in
-// app.buffered until the request is read again. It reports false when it is too long, or the disk
-// too slow.
-func (x *exchange) storedBytes() ([]byte, bool) {
-	s := &x.stored
-	if s.inMemory() {
-		return s.memory, true
-	}
-	n := s.size()
-	if n > fastBody || !x.app.reserve(n, x.settings.BufferTotal) {
-		return nil, false
-	}
-	all, r := append(make([]byte, 0, n), s.memory...), s.newReader()
-	for {
-		p, err := r.next(storedReadTimeout)
-		all = append(all, p...)
-		if err == io.EOF {
-			x.client.replay.reserved = n
-			return all, true
-		} else if err != nil {
-			x.app.buffered.Add(-n)
-			return nil, false
-		}
-	}
 }
 
 // end counts the outcome of the request, once.
@@ -363,7 +277,4 @@ func (x *exchange) finish() {
 	x.stored.release()
 	x.client.in.hold(x.body.raw)
 	x.body.release()
-	if !x.client.replay.pending {
-		x.client.replay = replay{}
-	}
 }

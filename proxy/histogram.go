@@ -62,8 +62,8 @@ func (c *Totals) Metrics() Metrics {
 // Plus returns the sums of two processes.
 func (m Metrics) Plus(o Metrics) Metrics {
 	var sum Totals
-	sum.add(Counters{}, m)
-	sum.add(Counters{}, o)
+	sum.Add(Counters{}, m)
+	sum.Add(Counters{}, o)
 	s := sum.Metrics()
 	s.PerSecond, s.Failing = m.PerSecond+o.PerSecond, m.Failing+o.Failing
 	return s

@@ -84,7 +84,7 @@ func TestMetricsOfAnotherProcessAreAdded(t *testing.T) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		t.Fatal(err)
 	}
-	next.add(s, m)
+	next.Add(s, m)
 	got, want := next.Metrics(), former.Metrics()
 	if got.ending("cut", 0) != 2 {
 		t.Errorf("what the exec has cut: %+v", got.Endings)

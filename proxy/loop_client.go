@@ -27,47 +27,13 @@ type loopClient struct {
 
 	idleUpstream *loopUpstream // the client's own connection to the app, while it is idle
 
-	fd           int32         // -1: offloaded
-	responding   atomic.Uint32 // see beginResponse; the methods on it may be called from the client's goroutine
-	hupEvents    uint16        // which ends of the connection are known to be closed
+	fd           int32       // -1: offloaded
+	responding   atomic.Bool // a response has begun and is not complete
+	hupEvents    uint16      // which ends of the connection are known to be closed
 	state        connState
 	header       proxyHeader
 	readPending  bool // an edge was seen, and the socket was not read to its end since
 	resetOnClose bool // the client is to see an error
-}
-
-// How far a response is that takes longer than one turn of the event loop.
-const (
-	notResponding     uint32 = iota
-	responding               // it has begun and is not complete
-	respondingOrReset        // and the kernel has been told to reset the connection when it is closed
-)
-
-// beginResponse says that a response has begun.
-func (c *loopClient) beginResponse() { c.responding.CompareAndSwap(notResponding, responding) }
-
-// resetUnlessComplete makes the end of this process, or an exec(2), break a response off that is
-// under way.
-func (c *loopClient) resetUnlessComplete() {
-	if c.responding.CompareAndSwap(responding, respondingOrReset) {
-		c.setReset(true)
-	}
-}
-
-// completeResponse says that a response is complete.
-func (c *loopClient) completeResponse() {
-	if c.responding.Load() != notResponding && c.responding.Swap(notResponding) == respondingOrReset {
-		c.setReset(false)
-	}
-}
-
-// setReset says whether the end of the connection is to be a reset.
-func (c *loopClient) setReset(on bool) {
-	if c.away != nil {
-		c.away.conn.setReset(on)
-	} else {
-		netpoll.SetReset(int(c.fd), on)
-	}
 }
 
 // connState is what a client's connection is in use for.
@@ -146,10 +112,6 @@ func (c *loopClient) gone() bool {
 // onReadable reads what a client has sent that is idle or has sent a part of a head.
 func (c *loopClient) onReadable() {
 	l := c.loop
-	if l.quiesced {
-		c.readPending = true
-		return
-	}
 	limit := bufferSize
 	if c.state == statePartial {
 		limit = max(limit, c.rules.policy.Limits.Head)
@@ -225,13 +187,10 @@ func (c *loopClient) parseHead() {
 	c.waiter.Owner = c
 	switch d := l.app.gate.Enter(&c.waiter); d.Outcome {
 	case gate.Passed:
-		x.recordWait(d)
 		c.sendRequest(d.Target)
 	case gate.Held:
 		x.recordHeld()
 		c.enqueue()
-	case gate.Evicted:
-		c.unread(d)
 	default:
 		c.offload(offload{reason: reasonDecision, decision: d})
 	}
@@ -259,17 +218,6 @@ func (c *loopClient) awaitRestOfHead() {
 	if c.readPending {
 		c.onReadable()
 	}
-}
-
-// unreadHead makes a client idle that has sent a part of a head, which is parsed again with what
-// follows.
-func (c *loopClient) unreadHead() {
-	c.node.Remove()
-	x := c.exchange
-	x.uncount()
-	x.body.raw = c.in.bytes()
-	x.finish()
-	c.setIdle()
 }
 
 // expireHeads answers requests whose head is not complete in time with 408.
@@ -336,8 +284,6 @@ func (c *loopClient) Run() {
 	x, d := c.restoreExchange(), c.waiter.Decision()
 	x.recordWait(d)
 	switch {
-	case d.Outcome == gate.Evicted:
-		c.unread(d)
 	case d.Outcome != gate.Passed:
 		c.offload(offload{reason: reasonDecision, decision: d})
 	case c.gone() || netpoll.HungUp(int(c.fd), x.settings.finCounts()):
@@ -347,15 +293,6 @@ func (c *loopClient) Run() {
 	default:
 		c.sendRequest(d.Target)
 	}
-}
-
-// unread makes a client idle after the gate has evicted its request. The request has no body, so
-// all of it is in memory.
-func (c *loopClient) unread(d gate.Decision) {
-	c.node.Remove()
-	c.exchange.unread(d)
-	c.exchange.finish()
-	c.setIdle()
 }
 
 // acquireExchange gives a client, which has sent at least a part of a head, the memory for a
@@ -459,7 +396,6 @@ func (c *loopClient) release() {
 		c.idleUpstream.discard()
 	}
 	c.in.release()
-	c.releaseReplay()
 	c.releaseExchange()
 }
 
@@ -491,7 +427,7 @@ func (c *loopClient) cut() {
 	case stateProxying:
 		c.cancelRoundTrip()
 	case stateOffloaded: // the goroutine notices it
-		if conn := &c.away.conn; c.responding.Load() == notResponding || !conn.reset() {
+		if conn := &c.away.conn; !c.responding.Load() || !conn.reset() {
 			conn.shutdown()
 		}
 	}

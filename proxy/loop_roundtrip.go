@@ -249,7 +249,7 @@ func (c *loopClient) flushResponse() bool {
 		return true
 	case max(0, n) < len(u.out) || u.body.Remaining() > largeBody:
 		u.out = bytes.Clone(u.out[max(0, n):])
-		c.beginResponse()
+		c.responding.Store(true)
 		c.offload(offload{reason: reasonStreaming})
 		return true
 	}
@@ -258,7 +258,7 @@ func (c *loopClient) flushResponse() bool {
 		c.finishResponse()
 		return true
 	}
-	c.beginResponse()
+	c.responding.Store(true)
 	if u.in.empty() {
 		u.in.release()
 	}
@@ -276,7 +276,7 @@ func (c *loopClient) finishResponse() {
 	} else {
 		u.discard()
 	}
-	c.completeResponse()
+	c.responding.Store(false)
 	x.end(answered, c.loop.now)
 	x.app.gate.Done(t, true)
 	c.finishRequest()

@@ -55,8 +55,8 @@ type Counters struct {
 // Plus returns the sums of two processes.
 func (c Counters) Plus(o Counters) Counters {
 	var sum Totals
-	sum.add(c, Metrics{})
-	sum.add(o, Metrics{})
+	sum.Add(c, Metrics{})
+	sum.Add(o, Metrics{})
 	return sum.Snapshot()
 }
 
@@ -179,9 +179,9 @@ func (c *Totals) Snapshot() (s Counters) {
 	return s
 }
 
-// add adds the totals of another process. What m does not have of the endings of s is added without
+// Add adds the totals of another process. What m does not have of the endings of s is added without
 // a status.
-func (c *Totals) add(s Counters, m Metrics) {
+func (c *Totals) Add(s Counters, m Metrics) {
 	c.each(&s, func(kept *atomic.Uint64, shown *uint64) { kept.Add(*shown) })
 	var known [outcomes]uint64
 	for _, e := range m.Endings {

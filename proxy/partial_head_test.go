@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"os"
 	"runtime"
 	"strings"
@@ -109,34 +108,6 @@ func TestAnEmptyLineBeginsNoHead(t *testing.T) {
 	}
 	c.get("/late").want(200, "GET /late")
 	c.say("\n").get("/behind").want(200, "GET /behind")
-}
-
-// What has come of a head goes to the next program with its connection.
-func TestAHalfSentHeadGoesToTheNextProgram(t *testing.T) {
-	r := smallBufferRig(t)
-	c, empty := r.dial().say("GET /half HTTP/1.1\nHo"), r.dial().say("\n")
-	r.partial(2)
-	all := r.quiesce()
-	if len(all) != 2 || r.server.Counters().Requests != 0 {
-		t.Fatalf("%d connections, %d requests are still counted", len(all), r.server.Counters().Requests)
-	}
-	next := r.successor(all, echo)
-	next.partial(2)
-	c.say("st: a\n\n").want(200, "GET /half")
-	empty.get("/empty").want(200, "GET /empty")
-	next.counted("both", func(c Counters) bool { return c.Requests == 2 && c.Answered == 2 })
-	r.over(c, empty)
-}
-
-func TestAServerThatGoesOnReadsTheRestOfAHead(t *testing.T) {
-	r := newHarness(t, patient, Settings{})
-	r.gate.Swap(r.newTestApp(gate.TargetOptions{}, echo).Target)
-	c := r.dial().say("GET /half HTTP/1.1\nHo")
-	r.partial(1)
-	r.server.Quiesce(context.Background())
-	c.say("st: a\n\n")
-	r.server.Resume()
-	c.want(200, "GET /half")
 }
 
 func TestAHalfSentHeadIsCutWithTheServer(t *testing.T) {

@@ -345,18 +345,23 @@ func TestAClientsOwnConnectionIsOfThePresentTarget(t *testing.T) {
 	c.get("/").want(200, "connection 1 request 2")
 }
 
-// A held request, and one that a former process has left, have their line.
+// A held request, and one on a connection that another relay has given away, have their line.
 func TestAHeldRequestHasItsLine(t *testing.T) {
 	r := newHarness(t, gate.Settings{Limit: 100, Timeout: time.Minute}, Settings{})
 	callers := []*testClient{r.dial().get("/"), r.dial().say("POST / HTTP/1.1\nHost: a\nContent-Length: 4\n\nbody")}
 	r.held(2)
-	all := r.quiesce()
-	r.successorTo(all, withLine, peerApp())
+	r.gate.Swap(r.newTestApp(withLine, peerApp()).Target)
 	for _, c := range callers {
 		c.want(http.StatusOK, "request 1 from "+peerOf(c.Conn, false))
 		c.get("/").want(200, "request 2 from "+peerOf(c.Conn, false))
 	}
-	r.over(callers...)
+	next := newHarness(t, patient, Settings{})
+	next.gate.Swap(next.newTestApp(withLine, peerApp()).Target)
+	r.yieldsTo(next, len(callers))
+	for _, c := range callers {
+		c.get("/").want(200, "request 1 from "+peerOf(c.Conn, false))
+		c.Close()
+	}
 }
 
 // Forwarding fields do not change with a line: an untrusted client's are replaced, a front-end's pass.

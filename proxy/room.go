@@ -75,9 +75,6 @@ func (l *eventLoop) Reclaim(done func(closed int)) {
 // closeForRoom closes idle connections or, where there are none, those with a half-sent PROXY header
 // or head. A client with a request, on its way or held, keeps its connection.
 func (l *eventLoop) closeForRoom() (closed int) {
-	if l.quiesced { // they are being handed off
-		return 0
-	}
 	idle := l.idleByRank()
 	for _, c := range idle[:(len(idle)+reclaimFraction-1)/reclaimFraction] {
 		if c.onReadable(); c.idle() { // else a request was on its way

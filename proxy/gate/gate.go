@@ -49,7 +49,6 @@ type Gate struct {
 	target   *Target
 	holds    []Hold
 	refusal  *Refusal
-	evicting bool         // see Evict
 	gauges   *QueueGauges // nil: none are written
 
 	held      queue
@@ -79,7 +78,7 @@ func New(s Settings) *Gate {
 // time.Time.
 func (g *Gate) moment(t time.Time) time.Duration { return t.Sub(g.createdAt) }
 
-// ArrivedAt is when the request has entered the gate, less the wait that it carried.
+// ArrivedAt is when the request has entered the gate.
 func (g *Gate) ArrivedAt(w *Waiter) time.Time {
 	now := time.Now() // createdAt was read from a wall clock that may have been set since
 	return now.Add(w.arrivedAt - g.moment(now))
@@ -229,19 +228,12 @@ func (g *Gate) Refuse(r *Refusal) {
 	})
 }
 
-// Evict(true) takes all held requests out of the queue, and each one that enters from then on: the
-// request goes back to its connection as if it had not been read. Evict(false) ends it.
-func (g *Gate) Evict(on bool) {
-	g.change(func(time.Time) { g.evicting = on })
-}
-
 // A Decision says what is to be done with a request.
 type Decision struct {
 	Outcome Outcome
 	Target  *Target       // of a passed request, which is counted on it until Done or Requeue
 	Refusal *Refusal      // of a refused request; of an expired one only its Cause: what kept the gate shut
 	Waited  time.Duration // for how long the request was held, all its stays in the queue together
-	Counted time.Duration // the part of Waited that counts toward Settings.Timeout
 }
 
 // An Outcome is the kind of a Decision. The zero value is none.
@@ -253,7 +245,6 @@ const (
 	Expired                       // was held for Settings.Timeout while no target could answer
 	Overflowed                    // too many requests are held already
 	Refused                       // the gate refuses
-	Evicted                       // goes back to its connection; see Gate.Evict
 )
 
 // Enter asks for a pass for a request that has just arrived. The check and the entry into the queue
@@ -265,17 +256,14 @@ func (g *Gate) Enter(w *Waiter) Decision {
 	now := time.Now()
 	g.readClockLocked(now)
 	g.arrivals++
-	w.waited, w.counted = w.Carried()
-	w.carried = false
-	w.arrival, w.arrivedAt, w.episode = g.arrivals, g.moment(now)-w.waited, 0
+	w.waited, w.counted = 0, 0
+	w.arrival, w.arrivedAt, w.episode = g.arrivals, g.moment(now), 0
 	switch {
-	case g.evicting:
-		return Decision{Outcome: Evicted, Waited: w.waited, Counted: w.counted}
 	case g.refusal != nil:
 		return Decision{Outcome: Refused, Refusal: g.refusal}
 	case g.openLocked() && g.held.empty():
 		g.passLocked(w)
-		return Decision{Outcome: Passed, Target: g.target, Waited: w.waited}
+		return Decision{Outcome: Passed, Target: g.target}
 	case g.held.length >= g.settings.Limit:
 		return Decision{Outcome: Overflowed}
 	case g.settings.Timeout <= 0:
@@ -407,9 +395,6 @@ func (g *Gate) dispatchLocked(now time.Time) *Waiter {
 		g.dequeueLocked(w, now)
 		w.outcome, w.target, w.refusal = o, t, r
 		decided.insert(w)
-	}
-	for !g.held.empty() && g.evicting {
-		decide(g.held.oldest, Evicted, nil, nil)
 	}
 	for !g.held.empty() && g.refusal != nil {
 		decide(g.held.oldest, Refused, nil, g.refusal)

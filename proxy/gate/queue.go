@@ -25,21 +25,6 @@ type Waiter struct {
 	expiry     int32         // while queued: index in Gate.deadlines
 	outcome    Outcome       // of the latest decision
 	queued     bool
-	carried    bool // waited and counted are those of Carry
-}
-
-// Carry says for how long the request was held before it enters, and which part of that counts
-// toward the timeout: in a former process, or before it was evicted.
-func (w *Waiter) Carry(waited, counted time.Duration) {
-	w.waited, w.counted, w.carried = waited, counted, true
-}
-
-// Carried returns what Carry was told, until the request enters.
-func (w *Waiter) Carried() (waited, counted time.Duration) {
-	if !w.carried {
-		return 0, 0
-	}
-	return w.waited, w.counted
 }
 
 // An Owner is told what was decided about its Waiter. OnDecision is called with no lock of the gate
@@ -48,16 +33,13 @@ type Owner interface {
 	OnDecision(Decision)
 }
 
-// Arrival is the request's position in the order of arrival at its gate.
-func (w *Waiter) Arrival() uint64 { return w.arrival }
-
 // Turn is the place in the order of the target that the request has passed to, for
 // Target.AcceptedAt.
 func (w *Waiter) Turn() int { return w.turn }
 
 // Decision is the latest decision that was delivered.
 func (w *Waiter) Decision() Decision {
-	return Decision{Outcome: w.outcome, Target: w.target, Refusal: w.refusal, Waited: w.waited, Counted: w.counted}
+	return Decision{Outcome: w.outcome, Target: w.target, Refusal: w.refusal, Waited: w.waited}
 }
 
 // A queue links waiters in the order of their arrival, oldest first.

@@ -573,7 +573,7 @@ func (l *Local) Turn(ctx context.Context) error {
 func (l *Local) Admit(_ context.Context, from Admission) error {
 	err := errNoApp
 	if a := l.app(from.App); a != nil {
-		err = a.server.Restore(from.Connections)
+		err = a.server.Admit(from.Connections)
 	}
 	if err != nil {
 		for _, c := range from.Connections {

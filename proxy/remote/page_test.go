@@ -7,8 +7,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"tideover/proxy"
 )
 
 func newTestPage(t *testing.T) *Page {
@@ -41,8 +39,7 @@ func count(t *testing.T, p *Page, app AppID, requests, answered, inFlight, held 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := proxy.NewServer(proxy.Options{Totals: &g.totals})
-	s.RestoreCounters(Counters{Requests: uint64(requests), Answered: uint64(answered)}, proxy.Metrics{})
+	g.totals.Add(Counters{Requests: uint64(requests), Answered: uint64(answered)}, Metrics{})
 	p.obtainTarget(ID{app, 3}).gauges.InFlight.Store(int64(inFlight))
 	g.queue.Held.Store(int64(held))
 }
