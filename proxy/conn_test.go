@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // pair returns two ends of a TCP connection, ours for a goroutine.
@@ -62,5 +65,34 @@ func TestReadTakesWhatIsThere(t *testing.T) {
 	peer.Close()
 	if n, err := w.read(p, time.Hour); n != 0 || err != io.EOF {
 		t.Errorf("%d %v", n, err)
+	}
+}
+
+// What a deadline has cut off goes on behind the last byte that the kernel took.
+func TestWriteReturnsHowMuchTheKernelTook(t *testing.T) {
+	w, peer := pair(t)
+	all := randomBytes(16 << 20) // more than both sockets hold
+	n, err := w.write(all, time.Millisecond)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || n <= 0 || n >= len(all) {
+		t.Fatalf("%d %v", n, err)
+	}
+	got := make(chan []byte)
+	go func() {
+		p := make([]byte, len(all))
+		io.ReadFull(peer.Conn, p)
+		got <- p
+	}()
+	if m, err := w.write(all[n:], 0); n+m != len(all) || err != nil {
+		t.Errorf("%d and %d bytes, %v", n, m, err)
+	}
+	if !bytes.Equal(<-got, all) {
+		t.Error("other bytes")
+	}
+	peer.Close()
+	for err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		_, err = w.write(all, time.Millisecond)
+	}
+	if !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
+		t.Errorf("a peer that is gone: %v", err)
 	}
 }
