@@ -40,7 +40,7 @@ func TestASuccessorReadsWhatWasCommitted(t *testing.T) {
 		Configurations: map[string]*config.Snapshot{"c1": {Path: "/etc/t.toml", Texts: map[string]string{"/etc/t.toml": "# <&>"}}},
 		Relays:         []RelayRecord{{Number: 2, Attach: "relay/2/attach"}},
 		Apps: map[string]*AppRecord{
-			"shop":        {ID: 1, Desired: Up, Generations: []*GenerationRecord{{GenerationState: GenerationState{Number: 12}, Phase: Serving, Token: "t12"}}},
+			"shop":        {ID: 1, Desired: Up, Generations: []*GenerationRecord{{GenerationState: GenerationState{Number: 12, Revision: "ab12"}, Phase: Serving, Token: "t12"}}},
 			`a "b" <&> ä`: {ID: 2, Desired: Stopped},
 		}}
 	j.SetDaemon(want.Daemon)

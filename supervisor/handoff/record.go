@@ -41,17 +41,13 @@ type DaemonRecord struct {
 	Program string `json:"program"` // its version
 	// Configuration is the name of the one in force; empty: that of the command line.
 	Configuration string       `json:"configuration,omitempty"`
-	Apps          []string     `json:"apps,omitempty"`     // names of all apps, in their order
-	Applying      *Operation   `json:"applying,omitempty"` // nil: no configuration is being applied
-	Applied       *Applied     `json:"applied,omitempty"`  // last; nil: none was
-	Ready         bool         `json:"ready,omitempty"`    // READY=1 was sent
-	Reloading     bool         `json:"reloading,omitempty"`
-	Announced     time.Time    `json:"announced,omitzero"` // when the shutdown was announced
-	Leaving       bool         `json:"leaving,omitempty"`  // the apps are being stopped
-	Began         time.Time    `json:"began,omitzero"`     // when the first supervisor did
-	LastApp       remote.AppID `json:"last_app"`           // number of the app that was made last
-	LastDoor      uint64       `json:"last_door"`
-	LastRelay     uint64       `json:"last_relay"`
+	Apps          []string     `json:"apps,omitempty"`        // names of all apps, in their order
+	Applying      *Operation   `json:"applying,omitempty"`    // nil: no configuration is being applied
+	Applied       *Applied     `json:"applied,omitempty"`     // last; nil: none was
+	Announced     time.Time    `json:"announced,omitzero"`    // when the shutdown was announced
+	Leaving       bool         `json:"leaving,omitempty"`     // the apps are being stopped
+	Began         time.Time    `json:"began,omitzero"`        // when the first supervisor did
+	LastApp       remote.AppID `json:"last_app"`              // number of the app that was made last
 	Descriptors   []string     `json:"descriptors,omitempty"` // control socket, locks, sockets of a service manager
 }
 
@@ -81,7 +77,6 @@ type AppRecord struct {
 	Name       string       `json:"name"`
 	ID         remote.AppID `json:"id"`
 	Settings   string       `json:"settings,omitempty"` // name of the configuration that they are from
-	Version    uint64       `json:"version"`            // of the last remote.Set
 	NextNumber int          `json:"next_number"`        // of the next generation
 	Desired    Desired      `json:"desired"`
 	Restart    RestartState `json:"restart,omitzero"`
@@ -97,7 +92,6 @@ type AppRecord struct {
 	Ended     []Operation      `json:"ended,omitempty"`
 	Last      *api.Result      `json:"last,omitempty"` // of the last reload or restart
 	Listeners []ListenerRecord `json:"listeners,omitempty"`
-	Watched   []WatchedFile    `json:"watched,omitempty"`
 	// Access are the names of the read ends of the pipes of its access log, the one in use the last.
 	Access []string `json:"access,omitempty"`
 	// Gunicorn is the last report of the app's gunicorn: nothing is executed to restore.
@@ -122,7 +116,6 @@ type RestartState struct {
 	Failed       bool        `json:"failed,omitempty"`
 	Reason       string      `json:"reason,omitempty"`
 	Waits        bool        `json:"waits,omitempty"`  // for other apps to start
-	Until        time.Time   `json:"until,omitzero"`   // requests of a stopped app are held
 	LastStatus   int         `json:"status,omitempty"` // with which the last generation was ready
 }
 
@@ -135,7 +128,6 @@ type ListenerRecord struct {
 
 // Socket is a listening socket.
 type Socket struct {
-	Door   uint64 `json:"door,omitempty"` // of the relay; 0: none
 	Socket string `json:"socket"`
 	Path   string `json:"path,omitempty"` // O_PATH descriptor of the file of a unix socket
 }
@@ -160,13 +152,8 @@ type GenerationRecord struct {
 	GenerationState
 	Phase Phase `json:"phase"`
 	// Token is that of its process tree, known before the fork.
-	Token string `json:"token"`
-	// Settings are its own, where they are not those of the app any more.
-	Settings json.RawMessage `json:"settings,omitempty"`
-	Revision string          `json:"revision,omitempty"`
-	Reason   string          `json:"reason,omitempty"`
-	From     int             `json:"from,omitempty"`
-	Marker   []byte          `json:"marker,omitempty"`
+	Token  string `json:"token"`
+	Marker []byte `json:"marker,omitempty"`
 
 	StopReason int       `json:"stop_reason,omitempty"`
 	Drain      time.Time `json:"drain,omitzero"`   // when its drain ends at the latest
@@ -262,13 +249,6 @@ type Link struct {
 	Path   string `json:"path"`
 	Before string `json:"before"`
 	After  string `json:"after"`
-}
-
-// WatchedFile is what was seen last of a file in watch.files.
-type WatchedFile struct {
-	Path  string    `json:"path"`
-	Inode uint64    `json:"inode"`
-	Mtime time.Time `json:"mtime"`
 }
 
 // WithoutProcesses is a record that names no process: what runs is ended and started anew. Sockets and
