@@ -57,7 +57,9 @@ type Options struct {
 	Handoff *handoff.State
 	// Store and Record keep what a later supervisor takes over after the death of this one; nil: none
 	// comes. Descriptors are names of further ones in the Store.
-	Store       handoff.Store
+	Store handoff.Store
+	// StateLock is what the former supervisor has kept as StateLockName; nil: nothing. It belongs to New.
+	StateLock   *os.File
 	Record      *handoff.Journal
 	Descriptors []string
 	// Restored is called when the relay has everything of a supervisor that has died. It may be nil.
@@ -125,6 +127,9 @@ type Supervisor struct {
 	rush      func()                         // ends hurry
 }
 
+// StateLockName is the name of the lock file of the state in Options.Store.
+const StateLockName = "lock/state"
+
 // New opens every public socket. Only the daemon's user may be able to change o.RuntimeDir and
 // o.StateDir. When it returns an error, nothing is open and
 // nothing was started.
@@ -132,9 +137,14 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	if err := os.MkdirAll(o.RuntimeDir, 0o700); err != nil {
 		return nil, api.Errorf(api.ExitError, "cannot make the runtime directory: %v", err)
 	}
-	store, damaged, err := state.Open(o.StateDir, o.Name, o.Logger)
+	store, damaged, err := state.Open(o.StateDir, o.Name, o.StateLock, o.Logger)
 	if err != nil {
 		return nil, err
+	}
+	if o.Store != nil { // no other daemon takes the lock while there is no supervisor
+		if err := o.Store.Put(context.Background(), StateLockName, store.Lock()); err != nil {
+			o.Logger.Warn("cannot keep a descriptor", "name", StateLockName, "error", err)
+		}
 	}
 	if damaged != nil {
 		o.Logger.Error("state file damaged", "error", damaged, "hint", "it was renamed to *.damaged; stopped apps start again")

@@ -25,6 +25,9 @@ const maxSocketPath = 107
 // lockSuffix is appended to the path of a socket for its lock file.
 const lockSuffix = ".lock"
 
+// LockPath is the path of the lock file of a control socket.
+func LockPath(socket string) string { return socket + lockSuffix }
+
 // noGroup is the gid when only root and the daemon's own user may connect.
 const noGroup = -1
 
@@ -37,6 +40,17 @@ type SocketOptions struct {
 	Inherited *os.File    // listens there already, from the former program of this process; nil: none. The caller closes it
 	// Listens is called with each socket that listens from then on: the first one, and those of Rebind. nil: it is not.
 	Listens func(syscall.Conn) error
+	// Lock is the lock file of a former supervisor, by its path, which may have the lock still; nil: there is
+	// none. It belongs to Listen. Locked is called with each file that is locked from then on; nil: it is not.
+	Lock   *os.File
+	Locked func(*os.File) error
+}
+
+func (o SocketOptions) locked(lock *os.File) error {
+	if o.Locked == nil {
+		return nil
+	}
+	return o.Locked(lock)
 }
 
 // Socket is a control socket that listens. A lock on a file beside it is held
@@ -76,6 +90,14 @@ func Listen(o SocketOptions) (*Socket, error) {
 	}
 	lock, err := acquireLock(o)
 	if err != nil {
+		return nil, err
+	}
+	if o.Lock != nil && o.Lock != lock {
+		o.Lock.Close()
+	}
+	o.Lock = nil
+	if err := o.locked(lock); err != nil {
+		releaseLock(lock)
 		return nil, err
 	}
 	s := &Socket{options: o, group: group, lock: lock, warning: warning}
@@ -137,6 +159,10 @@ func (s *Socket) Rebind() (made rebound, err error) {
 	if !locked {
 		lock, err := acquireLock(s.options)
 		if err != nil {
+			return made, err
+		}
+		if err := s.options.locked(lock); err != nil {
+			releaseLock(lock)
 			return made, err
 		}
 		s.lock.Close()
@@ -288,11 +314,15 @@ func makeDirectory(path string) (isNew bool, err error) {
 // acquireLock locks the file beside the socket, so that of two daemons that start
 // at the same moment one fails.
 func acquireLock(o SocketOptions) (*os.File, error) {
-	path := o.Path + lockSuffix
+	path := LockPath(o.Path)
 	for {
 		lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("cannot lock the control socket: %w", err)
+		}
+		if o.Lock != nil && isCurrentFile(o.Lock, path) {
+			lock.Close()
+			lock = o.Lock
 		}
 		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, unix.EWOULDBLOCK) {
@@ -339,6 +369,7 @@ func releaseLock(lock *os.File) {
 	if isCurrentFile(lock, lock.Name()) {
 		os.Remove(lock.Name())
 	}
+	unix.Flock(int(lock.Fd()), unix.LOCK_UN) // the monitor has a duplicate
 	lock.Close()
 }
 

@@ -83,20 +83,25 @@ func newContent() content {
 
 // Open takes the lock in dir and reads the file of the last daemon. A file that
 // fails its checks is renamed to *.damaged and the state is empty; damaged says
-// why, for the log.
-func Open(dir, name string, logger hclog.Logger) (s *Store, damaged error, err error) {
+// why, for the log. held is the lock file of a former supervisor, which may have the lock still; nil: there
+// is none. It belongs to Open.
+func Open(dir, name string, held *os.File, logger hclog.Logger) (s *Store, damaged error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("cannot make the state directory: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, name+".json.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	path := filepath.Join(dir, name+".json.lock")
+	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
+		return nil, nil, fmt.Errorf("cannot open the lock file: %w", err)
+	}
+	if lock, err = sameLock(lock, held); err != nil {
 		return nil, nil, fmt.Errorf("cannot open the lock file: %w", err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
 		return nil, nil, api.Errorf(api.ExitError, "another tideover runs as %q already", name)
 	}
-	prefix, err := treePrefix(lock)
+	prefix, err := treePrefix(lock, path)
 	if err != nil {
 		lock.Close()
 		return nil, nil, fmt.Errorf("cannot use the lock file: %w", err)
@@ -107,6 +112,25 @@ func Open(dir, name string, logger hclog.Logger) (s *Store, damaged error, err e
 	}
 	return s, damaged, nil
 }
+
+// sameLock returns held if it is the file that was opened, and closes the other one.
+func sameLock(opened, held *os.File) (*os.File, error) {
+	if held == nil {
+		return opened, nil
+	}
+	now, err := opened.Stat()
+	before, heldErr := held.Stat()
+	if err := errors.Join(err, heldErr); err != nil {
+		return nil, errors.Join(err, opened.Close(), held.Close())
+	}
+	if os.SameFile(now, before) {
+		return held, opened.Close()
+	}
+	return opened, held.Close()
+}
+
+// Lock is the lock file, for a later supervisor.
+func (s *Store) Lock() *os.File { return s.lock }
 
 // read reads the file, if there is one.
 func (s *Store) read() error {
@@ -160,13 +184,13 @@ func decode(text []byte) (content, error) {
 // of the lock file, so no two daemons that run at the same time have the same one.
 func (s *Store) TreePrefix() string { return s.treePrefix }
 
-func treePrefix(lock *os.File) (string, error) {
+func treePrefix(lock *os.File, path string) (string, error) {
 	info, err := lock.Stat()
 	if err != nil {
 		return "", err
 	}
 	st := info.Sys().(*syscall.Stat_t)
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%d:%s", st.Dev, st.Ino, lock.Name()))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%d:%s", st.Dev, st.Ino, path))
 	return hex.EncodeToString(sum[:10]) + ".", nil
 }
 
@@ -392,5 +416,5 @@ func (s *Store) Close() error {
 	if !s.unsaved.IsZero() {
 		err = s.saveLocked(false)
 	}
-	return errors.Join(err, s.lock.Close())
+	return errors.Join(err, unix.Flock(int(s.lock.Fd()), unix.LOCK_UN), s.lock.Close()) // the monitor has a duplicate
 }

@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"tideover/supervisor/process"
 )
 
 func open(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, damaged, err := Open(dir, "shop", hclog.NewNullLogger())
+	s, damaged, err := Open(dir, "shop", nil, hclog.NewNullLogger())
 	if err != nil || damaged != nil {
 		t.Fatal(err, damaged)
 	}
@@ -117,7 +118,7 @@ func TestTreePrefixIsThatOfOneStore(t *testing.T) {
 	if again := open(t, dir).TreePrefix(); again != prefix || !strings.HasSuffix(prefix, ".") {
 		t.Errorf("%q, then %q", prefix, again)
 	}
-	other, _, err := Open(dir, "other", hclog.NewNullLogger())
+	other, _, err := Open(dir, "other", nil, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,4 +159,38 @@ func FuzzStateFile(f *testing.F) {
 			t.Errorf("what was written cannot be read: %v", err)
 		}
 	})
+}
+
+// A supervisor that has died has left its lock to the monitor: the next one goes on with it, and no other
+// daemon gets it meanwhile. Its end frees it, although the monitor lives.
+func TestALockOutlivesItsSupervisor(t *testing.T) {
+	dir := t.TempDir()
+	first, _, err := Open(dir, "shop", nil, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	duplicate := func() *os.File {
+		t.Helper()
+		fd, err := unix.FcntlInt(first.Lock().Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return os.NewFile(uintptr(fd), "received")
+	}
+	monitor, kept := duplicate(), duplicate()
+	defer monitor.Close()
+	first.lock.Close() // it dies
+	if _, _, err := Open(dir, "shop", nil, hclog.NewNullLogger()); err == nil {
+		t.Fatal("another daemon has the lock")
+	}
+	next, _, err := Open(dir, "shop", kept, hclog.NewNullLogger())
+	if err != nil || next.TreePrefix() != first.TreePrefix() {
+		t.Fatal(err)
+	}
+	next.Close()
+	last, _, err := Open(dir, "shop", nil, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	last.Close()
 }

@@ -142,9 +142,10 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.relaying, relayDir, err = d.startRelay(socketPath); err != nil {
 		return err
 	}
+	stateLock := d.Supervision.lockFile(supervisor.StateLockName, supervisor.StateLockName)
 	left := d.planRestoration()
 	options := supervisor.Options{
-		Pid: d.pid(), Store: d.Supervision.store(), Record: d.Supervision.record(),
+		Pid: d.pid(), StateLock: stateLock, Store: d.Supervision.store(), Record: d.Supervision.record(),
 		Logger: d.logger, OwnLog: d.ownLog, Version: d.Version,
 		Output: output, Color: d.Stdout.Color, Unicode: d.Stdout.Terminal, JSON: d.outputJSON, Journaled: stdoutIsJournal(),
 		Name:       strings.TrimSuffix(filepath.Base(socketPath), ".sock"),
@@ -202,6 +203,7 @@ func (d *daemon) listen(path string) (*control.Socket, error) {
 	socket, err := control.Listen(control.SocketOptions{
 		Path: path, Inherited: open, Listens: d.Supervision.keepControl, Group: d.Config.Daemon.SocketGroup, Mode: d.Config.Daemon.SocketMode,
 		Name: cmp.Or(d.App, "this configuration"),
+		Lock: d.Supervision.lockFile(controlLockName, control.LockPath(path)), Locked: d.Supervision.keepLock,
 	})
 	if err != nil {
 		return nil, err

@@ -42,6 +42,8 @@ const (
 	recordName = "record"
 	// controlName is that of the control socket.
 	controlName = "control"
+	// controlLockName is that of its lock file.
+	controlLockName = "lock/control"
 	// maxFailures is how many supervisors in a row may end before they have restored a record. The next
 	// one restores sockets and settings alone.
 	maxFailures = 3
@@ -352,6 +354,33 @@ func (s *Supervision) controlSocket() *os.File {
 	f := s.state.Stored[controlName]
 	delete(s.state.Stored, controlName)
 	return f
+}
+
+// lockFile is a lock file of the former supervisor, which is at path; nil: there is none.
+func (s *Supervision) lockFile(name, path string) *os.File {
+	if s == nil || s.state.Stored[name] == nil {
+		return nil
+	}
+	f := s.state.Stored[name]
+	delete(s.state.Stored, name)
+	defer f.Close()
+	number, err := handoff.Descriptor(f)
+	if err == nil {
+		number, err = unix.FcntlInt(uintptr(number), unix.F_DUPFD_CLOEXEC, 3)
+	}
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(number), path)
+}
+
+// keepLock keeps the lock file of the control socket: no other daemon takes its lock while there is no
+// supervisor.
+func (s *Supervision) keepLock(lock *os.File) error {
+	if s == nil {
+		return nil
+	}
+	return s.client.Put(context.Background(), controlLockName, lock)
 }
 
 // keepControl keeps the control socket.
