@@ -275,7 +275,8 @@ func (s *Supervisor) journalDaemon() {
 	defer s.journaling.Unlock()
 	d := handoff.DaemonRecord{Program: s.options.Version, Began: s.began, LastApp: remote.AppID(s.registry.made.Load()),
 		Configuration: s.shared.configurations.use(daemonUser, s.shared.source.inForce.Load()), Apps: s.registry.names(),
-		Applying: s.applying.Load(), Applied: s.applies.ended(), Leaving: s.leaving.Err() != nil, Descriptors: s.options.Descriptors}
+		Applying: s.applying.Load(), Applied: s.applies.ended(), Leaving: s.leaving.Err() != nil, Descriptors: s.options.Descriptors,
+		Upgrade: s.upgrade.Load()}
 	if s.announced.Err() != nil {
 		d.Announced = time.Now()
 	}

@@ -38,6 +38,9 @@ func (s *Supervisor) Status(selectors ...string) (api.Status, error) {
 		st.Fleet = f.Group
 	}
 	st.Turns, st.ShuttingDown = s.turns.status(), isClosed(s.ShuttingDown())
+	if u := s.upgrade.Load(); u != nil {
+		st.Upgrade = &u.Upgrade
+	}
 	return st, nil
 }
 

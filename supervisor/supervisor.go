@@ -115,7 +115,8 @@ type Supervisor struct {
 	journaling sync.Mutex                        // held by journalDaemon
 	applying   atomic.Pointer[handoff.Operation] // nil: no configuration is being applied
 	applies    applies
-	unapplied  *interruptedApply // of a supervisor that has died; nil: there is none
+	unapplied  *interruptedApply               // of a supervisor that has died; nil: there is none
+	upgrade    atomic.Pointer[handoff.Upgrade] // the last one; nil: none
 
 	announced context.Context // ends when the daemon is to end: readiness says no
 	announce  func()
@@ -195,6 +196,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		s.registry.restored = maps.Clone(o.Handoff.Apps)
 		s.registry.made.Store(uint64(daemon.LastApp))
 		s.began = daemon.Began
+		s.upgrade.Store(daemon.Upgrade)
 	}
 	defer func() {
 		if err != nil {
@@ -330,7 +332,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.endStale()
 	began := "started"
 	if left := s.options.Handoff; left != nil {
-		began = "restored"
+		began = s.concludeUpgrade()
 		if left.Record.Daemon.Leaving {
 			s.leave()
 		}

@@ -2,13 +2,14 @@ package supervisor
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"tideover/proxy/awake"
 	"tideover/supervisor/api"
 	"tideover/supervisor/generation"
+	"tideover/supervisor/handoff"
 	"tideover/supervisor/logs"
 )
 
@@ -19,7 +20,7 @@ const upgrading api.Verb = "upgrade"
 // operationsTimeout bounds the wait for operations before an upgrade.
 const operationsTimeout = time.Minute
 
-var errOperationsRun = errors.New("an operation has run for too long; ask for the upgrade again when it has ended")
+var errOperationsRun = &api.Error{Exit: api.ExitBusy, Message: "an operation has run for too long", Hint: "ask for the upgrade again when it has ended"}
 
 // upgrade is one attempt to have another program take the place of this supervisor.
 type upgrade struct {
@@ -30,8 +31,8 @@ type upgrade struct {
 
 // Replace calls replace when no operation and no apply runs, and returns only when that has failed. The
 // program that takes the place of this one restores what it leaves: nothing is held, and no request is
-// waited for.
-func (s *Supervisor) Replace(replace func() error) error {
+// waited for. It says what has become of the upgrade.
+func (s *Supervisor) Replace(n handoff.Upgrade, replace func() error) error {
 	going, stop := awake.WithTimeoutCause(s.announced, operationsTimeout, errOperationsRun)
 	defer stop()
 	select {
@@ -54,12 +55,48 @@ func (s *Supervisor) Replace(replace func() error) error {
 			defer e.app.stopReading()()
 		}
 		_ = s.shared.history.Flush() // the next program reads it
-		return replace()
+		s.recordUpgrade(n)
+		err := replace()
+		s.endUpgrade(n, err)
+		return err
 	})
 	stop()
 	close(u.over)
 	standing.Wait()
 	return err
+}
+
+// recordUpgrade says to the next program that it is an upgrade, and to callers what became of it.
+func (s *Supervisor) recordUpgrade(n handoff.Upgrade) {
+	s.upgrade.Store(&n)
+	s.journalDaemon()
+}
+
+// endUpgrade records the outcome of an upgrade.
+func (s *Supervisor) endUpgrade(n handoff.Upgrade, err error) {
+	n.Ended, n.Result, n.To = time.Now(), "ok", s.options.Version
+	if err != nil {
+		n.Result, n.Exit, n.Error, n.To = "kept old", api.ExitKeptOld, err.Error(), ""
+	}
+	s.recordUpgrade(n)
+}
+
+// concludeUpgrade finds out whether this is the program of an upgrade, or the one before, which goes on
+// because the new one has ended. It returns what this supervisor was, for the history.
+func (s *Supervisor) concludeUpgrade() string {
+	n := s.upgrade.Load()
+	switch {
+	case n == nil || n.Result != "":
+		return "restored"
+	case n.Executable != handoff.OwnExecutable():
+		err := fmt.Errorf("%s has ended before it had taken over: %s", n.Program, s.options.Handoff.Outcome)
+		s.options.Logger.Error("upgrade failed", "error", err, "hint", "the former program goes on; nothing was lost")
+		s.endUpgrade(*n, err)
+		return "restored, because " + err.Error()
+	}
+	s.options.Logger.Info("upgrade finished", "from", n.From, "to", s.options.Version)
+	s.endUpgrade(*n, nil)
+	return "upgraded"
 }
 
 // run calls replace once every app stands still.

@@ -7,6 +7,7 @@ import (
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/handoff"
 )
 
 var errNoProgram = errors.New("the monitor has not started the program")
@@ -18,7 +19,7 @@ func TestUpgradeThatFailsChangesNothing(t *testing.T) {
 	pid, before := pidOf(t, r.page()), r.status().Counters.Held
 	load := r.load(4)
 	for range 5 {
-		err := r.s.Replace(func() error {
+		err := r.s.Replace(handoff.Upgrade{}, func() error {
 			r.page()
 			return errNoProgram
 		})
@@ -41,7 +42,7 @@ func TestUpgradeOfAnAppThatIsDown(t *testing.T) {
 	t.Parallel()
 	r, swap := switchable(t, "broken", func(a *config.App) { a.Ready.Timeout = 2 * time.Second })
 	r.until("failed", func(s api.AppStatus) bool { return s.State == api.Failed })
-	if err := r.s.Replace(func() error { return errNoProgram }); !errors.Is(err, errNoProgram) {
+	if err := r.s.Replace(handoff.Upgrade{}, func() error { return errNoProgram }); !errors.Is(err, errNoProgram) {
 		t.Fatal(err)
 	}
 	swap("web")
@@ -56,7 +57,7 @@ func TestShutdownOvertakesAnUpgrade(t *testing.T) {
 	swap("silent")
 	reloaded := r.begin(api.Reload, "start")
 	given := make(chan error, 1)
-	go func() { given <- r.s.Replace(func() error { t.Error("the program was started"); return nil }) }()
+	go func() { given <- r.s.Replace(handoff.Upgrade{}, func() error { t.Error("the program was started"); return nil }) }()
 	r.s.Shutdown(false)
 	if err := <-given; err == nil || errors.Is(err, errNoProgram) {
 		t.Error("the upgrade came about")

@@ -19,7 +19,8 @@ const frontPage = `Keeps Python web apps answering while they restart.
   tideover reload                      new code, no lost request
   tideover status                      what runs, and since when
 
-Serve      run · reload · rollback · restart · start · stop · apply · shutdown
+Serve      run · reload · rollback · restart · start · stop
+Daemon     apply · upgrade · shutdown
 Look       status · top · logs · history · events · wait · pid
 Traffic    hold · release · drain · undrain · signal
 Fleet      rollout · fleet

@@ -170,6 +170,11 @@ func (d *fakeDaemon) Turn(context.Context) error { return nil }
 func (d *fakeDaemon) SetFleet(api.Fleet)         {}
 func (d *fakeDaemon) Fleet() *api.Fleet          { return nil }
 
+func (d *fakeDaemon) Upgrade(r api.UpgradeRequest) error {
+	d.note("upgrade")
+	return api.Errorf(api.ExitKeptOld, "%s is not a tideover", r.Program)
+}
+
 func (d *fakeDaemon) Shutdown(fast bool) {
 	d.note("shutdown")
 	d.stop()

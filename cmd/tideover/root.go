@@ -110,7 +110,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.SetHelpCommand(newHelpCommand())
 	root.SetHelpFunc(printHelp)
 	root.AddCommand(newRunCommand(c), newReloadCommand(c), newRollbackCommand(c), newRestartCommand(c), newStartCommand(c), newStopCommand(c),
-		newApplyCommand(c), newShutdownCommand(c), newHoldCommand(c), newReleaseCommand(c), newDrainCommand(c), newUndrainCommand(c), newSignalCommand(c), newMoveCommand(c), newInitCommand(c), newRolloutCommand(c), readOnly(newFleetCommand(c)),
+		newApplyCommand(c), newUpgradeCommand(c), newShutdownCommand(c), newHoldCommand(c), newReleaseCommand(c), newDrainCommand(c), newUndrainCommand(c), newSignalCommand(c), newMoveCommand(c), newInitCommand(c), newRolloutCommand(c), readOnly(newFleetCommand(c)),
 		readOnly(newStatusCommand(c)), readOnly(newTopCommand(c)), readOnly(newPidCommand(c)), readOnly(newLogsCommand(c)), readOnly(newHistoryCommand(c)), readOnly(newEventsCommand(c)), readOnly(newWaitCommand(c)), readOnly(newCheckCommand(c)), readOnly(newDoctorCommand(c)),
 		readOnly(newImportCommand(c)), readOnly(newCompletionCommand(c)), readOnly(newVersionCommand(c)))
 	root.AddCommand(newHelpTopics()...)

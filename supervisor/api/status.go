@@ -41,6 +41,8 @@ type Status struct {
 
 	ShuttingDown bool `json:"shutting_down,omitempty"` // the daemon is to end; readiness says no
 
+	Upgrade *Upgrade `json:"upgrade,omitempty"` // the last one of the daemon's program; nil: none
+
 	MonitorEnded bool `json:"monitor_ended,omitempty"` // the first process was killed: the daemon serves for a while and ends
 }
 

@@ -60,6 +60,7 @@ var routePages = map[string]routePage{
 	"/v1/fleet":        {"What this host knows of the other hosts with which it takes turns.", nil, api.Fleet{}, false, "http://t/v1/fleet"},
 	"/v1/fleet-report": {"Says that.", api.Fleet{}, nil, false, `-d '{"group":"shop","host":"web1","hosts":[],"members":0}' http://t/v1/fleet-report`},
 	"/v1/turn":         {"Lets the reloads begin that wait for a turn of this host (`fleet.local`), and answers when they have ended.", struct{}{}, nil, false, `-d '{}' http://t/v1/turn`},
+	"/v1/upgrade":      {"Starts another program in the place of the daemon's; the apps, sockets and requests stay. Only a failure is answered: else the connection ends, and `upgrade` of the status has the outcome by its `id`.", api.UpgradeRequest{}, nil, false, `-d '{"id":"1"}' http://t/v1/upgrade`},
 	"/v1/shutdown":     {"Drains, stops all apps, and ends the daemon.", shutdownRequest{}, nil, true, `-d '{}' http://t/v1/shutdown`},
 }
 

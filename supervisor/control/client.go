@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/logs"
@@ -368,6 +370,36 @@ func (c *Client) SetFleet(ctx context.Context, f api.Fleet) error {
 func (c *Client) Turn(ctx context.Context) error {
 	return c.unary(ctx, http.MethodPost, "/v1/turn", struct{}{}, &struct{}{})
 }
+
+// upgradeTimeout bounds the wait for the outcome of an upgrade once the daemon does not answer: the monitor
+// has replaced a program that hangs by then.
+const upgradeTimeout = 2 * time.Minute
+
+// Upgrade has another program take the place of the daemon's, and returns what became of it. The error says
+// that it has not begun, or that its outcome is not known.
+func (c *Client) Upgrade(ctx context.Context, r api.UpgradeRequest) (api.Upgrade, error) {
+	asked := c.unary(ctx, http.MethodPost, "/v1/upgrade", r, &struct{}{})
+	known, cancel := context.WithTimeout(ctx, upgradeTimeout)
+	defer cancel()
+	for {
+		status, err := c.Status(known)
+		switch u := status.Upgrade; {
+		case err != nil: // the next supervisor may not have begun
+		case u == nil || u.ID != r.ID:
+			return api.Upgrade{}, asked
+		case u.Result != "":
+			return *u, nil
+		}
+		select {
+		case <-time.After(upgradeInterval):
+		case <-known.Done():
+			return api.Upgrade{}, cmp.Or(err, asked)
+		}
+	}
+}
+
+// upgradeInterval is the time between two questions for the outcome.
+const upgradeInterval = 20 * time.Millisecond
 
 // Shutdown ends the daemon: after the drain, or at once when fast. It returns when
 // every app is stopped.

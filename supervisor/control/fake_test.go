@@ -245,4 +245,9 @@ func (d *fakeBackend) RemoveGroup(_ context.Context, group string, _ api.Caller)
 	return nil
 }
 
+func (d *fakeBackend) Upgrade(r api.UpgradeRequest) error {
+	d.note("upgrade " + r.Program)
+	return api.Errorf(api.ExitKeptOld, "it is no program")
+}
+
 func (d *fakeBackend) Renew(api.Caller) { d.note("renew") }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"tideover/supervisor/api"
@@ -60,6 +61,7 @@ func routes() []route {
 		{"GET", "/v1/fleet", roleViewer, reads, handleFleet},
 		{"POST", "/v1/fleet-report", roleOperator, reads | ofMember, handleSetFleet},
 		{"POST", "/v1/turn", roleOperator, changes | ofMember, handleTurn},
+		{"POST", "/v1/upgrade", roleAdmin, changes, handleUpgrade},
 		{"POST", "/v1/shutdown", roleSupervisor, changes, handleShutdown},
 	}
 }
@@ -422,6 +424,19 @@ func handleTurn(c *call) error {
 
 // handleShutdown sends its event when every app is stopped: then the context of
 // Serve ends.
+// handleUpgrade answers only when the upgrade has failed: this process ends otherwise.
+func handleUpgrade(c *call) error {
+	var r api.UpgradeRequest
+	if err := c.decodeAll(&r); err != nil {
+		return err
+	}
+	if r.Program != "" && !filepath.IsAbs(r.Program) {
+		return errorf(api.ExitUsage, "", "program %q is not an absolute path", r.Program)
+	}
+	r.By = c.caller()
+	return c.server.backend.Upgrade(r)
+}
+
 func handleShutdown(c *call) error {
 	var r shutdownRequest
 	if err := c.decodeAll(&r); err != nil {

@@ -45,6 +45,7 @@ type Backend interface {
 	Renew(by api.Caller)
 	Listen(ctx context.Context, r api.ListenRequest) error
 	Unlisten(app string, pathOnly bool) error
+	Upgrade(r api.UpgradeRequest) error // returns only when it has failed
 	Shutdown(fast bool)
 	Turn(ctx context.Context) error
 	SetFleet(api.Fleet)

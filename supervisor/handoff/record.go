@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
@@ -49,7 +51,27 @@ type DaemonRecord struct {
 	Began         time.Time    `json:"began,omitzero"`        // when the first supervisor did
 	LastApp       remote.AppID `json:"last_app"`              // number of the app that was made last
 	Descriptors   []string     `json:"descriptors,omitempty"` // control socket, locks, sockets of a service manager
+	Upgrade       *Upgrade     `json:"upgrade,omitempty"`     // the last one; nil: none
 }
+
+// Upgrade is a replacement of the program. The supervisor that comes next says whether it is the new one.
+type Upgrade struct {
+	api.Upgrade
+	Executable string `json:"executable"` // that of the new program: see Executable
+}
+
+// Executable is the device and inode of a program's file; empty: they cannot be read. While a process of it
+// runs no other file gets the inode.
+func Executable(path string) string {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+}
+
+// OwnExecutable is that of this process.
+func OwnExecutable() string { return Executable("/proc/self/exe") }
 
 // PagePrefix begins the name of each page of counters. They are kept although no relay that lives has
 // them: what relays have counted that have died stays counted.

@@ -17,6 +17,7 @@ type Restoration struct {
 	Plan     Plan
 	Children []Child
 	Files    map[string]*os.File // by name; State takes those that the record names
+	Outcome  string              // how the former supervisor has ended
 	Relay    *remote.Description // what the relay has that was attached to; nil: another one was started
 
 	loaded map[string]*config.File // by name in Record.Configurations

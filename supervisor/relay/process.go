@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 
 	"tideover/proxy/awake"
 	"tideover/proxy/remote"
@@ -88,7 +87,7 @@ func fork(o forkOptions) (_ *relayProcess, err error) {
 	p := newRelayProcess(o.number, attach)
 	p.record.Page, p.record.Counts = o.pageIndex, pageName(o.pageIndex)
 	p.record.UID, p.record.GID = o.user.UID, o.user.GID
-	p.record.Program = ownProgram()
+	p.record.Program = handoff.OwnExecutable()
 	spec := process.Spec{
 		File: "/proc/self/exe", Argv: []string{roleName}, Dir: "/", Env: environment(), Listen: []*os.File{theirs, attached}, Stderr: logWrite,
 		Name: fmt.Sprintf("relay.%d", o.number), Token: rand.Text(), Nofile: uint64(maxDescriptors()),
@@ -120,16 +119,6 @@ func fork(o forkOptions) (_ *relayProcess, err error) {
 		return nil, fmt.Errorf("the relay has not started: %w", err)
 	}
 	return p, nil
-}
-
-// ownProgram is the device and inode of this executable; empty: they cannot be read. While a process of
-// it runs no other file gets the inode.
-func ownProgram() string {
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/self/exe", &st); err != nil {
-		return ""
-	}
-	return fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
 func newRelayProcess(number uint64, attach *os.File) *relayProcess {

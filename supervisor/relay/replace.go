@@ -11,6 +11,7 @@ import (
 
 	"tideover/proxy/awake"
 	"tideover/proxy/remote"
+	"tideover/supervisor/handoff"
 )
 
 const (
@@ -65,7 +66,7 @@ func (k *Keeper) watch(p *relayProcess) event {
 		case <-pause:
 			return due
 		case <-k.renewal:
-			if p.record.Program != ownProgram() {
+			if p.record.Program != handoff.OwnExecutable() {
 				return outdated
 			}
 		}

@@ -228,7 +228,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 	helpers.Go(func() {
 		renewals.serve(ended, func() { systemd.reloading(func() { d.applyAndReload(ended, sup, "renew") }) })
 	})
-	d.control = control.NewServer(socket, backend{sup, systemd, d.shutdown, d.logger, renewals, d.Supervision}, d.logger)
+	d.control = control.NewServer(socket, backend{sup, systemd, d, renewals}, d.logger)
 	helpers.Go(func() { d.admin.Run(ended) })
 	helpers.Go(func() {
 		if err := d.control.Serve(ended); err != nil {
@@ -310,26 +310,30 @@ func (d *daemon) errSecond(same []string, other control.Daemon) error {
 type backend struct {
 	*supervisor.Supervisor
 	systemd  *notifier
-	shutdown *shutdown
-	logger   hclog.Logger
+	daemon   *daemon
 	renewals coalescer
-	monitor  *Supervision
 }
 
 func (b backend) Status(selectors ...string) (api.Status, error) {
 	status, err := b.Supervisor.Status(selectors...)
-	if status.MonitorEnded = b.monitor.ended(); status.MonitorEnded {
+	if status.MonitorEnded = b.daemon.Supervision.ended(); status.MonitorEnded {
 		status.Pid = os.Getpid()
 	}
 	return status, err
 }
 
 func (b backend) Renew(by api.Caller) {
-	b.logger.Info("renewal requested", "by", by.String())
+	b.daemon.logger.Info("renewal requested", "by", by.String())
 	b.renewals.add()
 }
 
-func (b backend) Shutdown(fast bool) { b.shutdown.begin(fast) }
+func (b backend) Shutdown(fast bool) { b.daemon.shutdown.begin(fast) }
+
+// Upgrade returns only when it has failed. It is a reload to systemd.
+func (b backend) Upgrade(r api.UpgradeRequest) (err error) {
+	b.systemd.reloading(func() { err = b.daemon.upgrade(b.Supervisor, r) })
+	return err
+}
 
 func (b backend) Hold(ctx context.Context, app string, r api.HoldRequest) (control.Hold, error) {
 	return b.Supervisor.Hold(ctx, app, r)
@@ -342,9 +346,9 @@ func (b backend) Apply(ctx context.Context, r api.ApplyRequest, progress func(ap
 	}
 	b.systemd.reloading(func() { result = b.Supervisor.Apply(ctx, r, progress) })
 	if result.Exit == api.ExitOK {
-		b.logger.Info("apply finished", "by", r.By.String())
+		b.daemon.logger.Info("apply finished", "by", r.By.String())
 	} else {
-		b.logger.Error("apply failed", "by", r.By.String(), "error", result.Error, "hint", result.Hint)
+		b.daemon.logger.Error("apply failed", "by", r.By.String(), "error", result.Error, "hint", result.Hint)
 	}
 	return result
 }

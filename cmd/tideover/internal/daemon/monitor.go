@@ -137,7 +137,7 @@ func (s *Supervision) openRecord() error {
 		}
 		if record != nil {
 			first = record
-			s.former = &handoff.Restoration{Record: record, Children: s.children(), Files: s.state.Stored}
+			s.former = &handoff.Restoration{Record: record, Children: s.children(), Files: s.state.Stored, Outcome: s.formerOutcome()}
 		}
 	}
 	if s.slots == nil {
@@ -318,7 +318,7 @@ func (d *daemon) planRestoration() *handoff.State {
 	for _, token := range s.former.Plan.End {
 		d.endChild(token)
 	}
-	d.logger.Info("supervisor restored", "former", d.formerOutcome(), "starts", s.state.Starts)
+	d.logger.Info("supervisor restored", "former", s.former.Outcome, "starts", s.state.Starts)
 	return state
 }
 
@@ -339,8 +339,8 @@ func (d *daemon) endChild(token string) {
 }
 
 // formerOutcome says how the former supervisor has ended.
-func (d *daemon) formerOutcome() string {
-	if f := d.Supervision.state.Former; f != nil {
+func (s *Supervision) formerOutcome() string {
+	if f := s.state.Former; f != nil {
 		return process.OutcomeText(*f)
 	}
 	return "unknown"

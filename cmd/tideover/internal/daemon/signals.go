@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"os"
 	"os/signal"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/supervisor"
+	"tideover/supervisor/api"
 )
 
 // handledSignals are the signals that mean something to the daemon.
@@ -113,7 +115,7 @@ func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor
 		reloads.serve(ended, func() { systemd.reloading(func() { d.applyAndReload(ended, sup, "signal HUP") }) })
 	})
 	background.Go(func() {
-		upgrades.serve(ended, func() { systemd.reloading(func() { d.upgrade(sup) }) })
+		upgrades.serve(ended, func() { systemd.reloading(func() { _ = d.upgrade(sup, api.UpgradeRequest{ID: rand.Text(), By: api.Caller{Via: "signal USR2"}}) }) })
 	})
 	background.Go(func() { reopens.serve(ended, func() { d.reopenLogs(sup) }) })
 	for {

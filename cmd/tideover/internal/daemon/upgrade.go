@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -11,10 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tideover/proxy/awake"
 	"tideover/supervisor"
+	"tideover/supervisor/api"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/process"
 )
@@ -25,35 +25,40 @@ const verifyTimeout = 20 * time.Second
 // errNoMonitor is the error of an upgrade in tests, which have no monitor.
 var errNoMonitor = errors.New("there is no monitor that could start the new program")
 
-// upgrade is what USR2 asks for: the tideover that is installed now takes the place of this supervisor. It
-// returns only when that has failed, which it logs.
-func (d *daemon) upgrade(sup *supervisor.Supervisor) {
-	if err := d.replace(sup); err != nil {
-		d.logger.Error("upgrade failed", "error", err, "hint", "nothing was changed")
-	}
+// upgrade has another tideover take the place of this supervisor. It returns only when that has failed, which
+// it logs.
+func (d *daemon) upgrade(sup *supervisor.Supervisor, r api.UpgradeRequest) error {
+	err := d.replace(sup, r)
+	d.logger.Error("upgrade failed", "error", err, "hint", "nothing was changed")
+	return err
 }
 
 // replace has the monitor start the new program in the place of this process, which ends as if it
 // was killed: the next one restores what it leaves, and no request is held. If the new program ends before
 // it has restored that, the monitor starts this one again.
-func (d *daemon) replace(sup *supervisor.Supervisor) error {
+func (d *daemon) replace(sup *supervisor.Supervisor, r api.UpgradeRequest) error {
 	if d.Supervision == nil {
 		return errNoMonitor
 	}
-	path, err := exec.LookPath(d.Supervision.client.Program())
+	path, err := exec.LookPath(cmp.Or(r.Program, d.Supervision.client.Program()))
 	if err != nil {
 		return fmt.Errorf("cannot find the new tideover: %w", err)
 	}
 	if err := d.verifyBinary(d.shutdown.announced, path); err != nil {
-		return err
+		return &api.Error{Exit: api.ExitKeptOld, Message: err.Error(), Cause: err}
 	}
-	program, err := os.OpenFile(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	program, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer program.Close()
-	d.logger.Info("upgrade started", "program", path)
-	return sup.Replace(func() error {
+	if err := checkNoScript(program); err != nil {
+		return err
+	}
+	d.logger.Info("upgrade started", "program", path, "by", r.By.String())
+	n := handoff.Upgrade{Executable: handoff.Executable(path)}
+	n.ID, n.Program, n.From, n.By, n.Began = r.ID, path, d.Version, r.By, time.Now()
+	return sup.Replace(n, func() error {
 		d.flushLog()
 		if err := d.Supervision.client.Replace(program); err != nil {
 			return err
@@ -61,6 +66,16 @@ func (d *daemon) replace(sup *supervisor.Supervisor) error {
 		os.Exit(0)
 		return nil
 	})
+}
+
+// checkNoScript refuses what the monitor, which executes a descriptor, cannot start: an interpreter would not
+// find the script.
+func checkNoScript(program *os.File) error {
+	begin := make([]byte, 2)
+	if _, err := program.ReadAt(begin, 0); err != nil || string(begin) == "#!" {
+		return &api.Error{Exit: api.ExitKeptOld, Message: program.Name() + " is a script", Hint: "name the program that it starts: tideover upgrade BINARY"}
+	}
+	return nil
 }
 
 // verifyBinary checks that the new binary runs, that it reads the record of this one, and that it accepts
