@@ -55,6 +55,7 @@ var faultMatrix = []faultRow{
 	{"F54-left", "TestDaemonKilled", "kill -9 of tideover: its processes"},
 	{"RELAY", "TestFaultRelayKilled", "kill -9 of the relay, every other time while requests are held"},
 	{"F60", "TestUpgrade", "upgrades under load"},
+	{"F60bad", "TestFaultBadUpgrade", "a new tideover that ends, crashes or hangs when it is to take over"},
 	{"F60ws", "TestUpgradeKeepsConnections", "upgrades with idle and long connections"},
 	{"F61", "TestUpgradeWhileHeld", "an upgrade while requests are held"},
 	{"MAXREQ", "TestFaultMaxRequests", "workers that end after five requests"},

@@ -24,6 +24,7 @@ var (
 
 func TestMain(m *testing.M) {
 	runAttackProgram()
+	runBadProgram()
 	flag.Parse()
 	if *faults {
 		flag.Set("test.run", faultPattern())
