@@ -81,8 +81,8 @@ const daemonSignals = `Signals to the daemon:
   TERM, INT    drain, stop all apps, exit 0; a second INT: do not drain
   QUIT         stop all apps without draining
   USR1         reopen log files
-  USR2         execute the tideover that is installed now: same pid, same
-               apps, same clients; requests wait for a moment
+  USR2         replace tideover by the one that is installed now: same pid,
+               same apps, same clients; as tideover upgrade
   TTIN, TTOU   passed to the main process when there is one app
 
 With daemon.stop_timeout (25 s as process 1 of a container), TERM ends the

@@ -234,7 +234,7 @@ func TestRolesOfRoutes(t *testing.T) {
 		"/v1/check": roleOperator, "/v1/reload": roleOperator, "/v1/rollback": roleOperator, "/v1/hold": roleOperator, "/v1/release": roleOperator, "/v1/drain": roleOperator, "/v1/undrain": roleOperator,
 		"/v1/restart": roleSupervisor, "/v1/start": roleSupervisor, "/v1/stop": roleSupervisor, "/v1/apply": roleSupervisor,
 		"/v1/signal": roleSupervisor, "/v1/clear-log": roleSupervisor, "/v1/reread": roleSupervisor, "/v1/add-group": roleSupervisor,
-		"/v1/remove-group": roleSupervisor, "/v1/renew": roleSupervisor, "/v1/shutdown": roleSupervisor,
+		"/v1/remove-group": roleSupervisor, "/v1/renew": roleSupervisor, "/v1/upgrade": roleAdmin, "/v1/shutdown": roleSupervisor,
 		"/v1/listen": roleAdmin, "/v1/unlisten": roleAdmin,
 		"/v1/fleet": roleViewer, "/v1/fleet-report": roleOperator, "/v1/turn": roleOperator,
 	}

@@ -14,22 +14,11 @@ daemon_pid() {
     esac
 }
 
-# replace_daemon lets the running daemon execute the new program (USR2): same pid, same apps,
-# same clients. New requests wait until those in flight have finished.
+# replace_daemon puts the new program in the place of the one that runs: same pid, same apps, same
+# clients. The one before goes on if that fails.
 replace_daemon() {
-    pid=$(daemon_pid)
-    [ -n "$pid" ] || return 0
-    kill -USR2 "$pid" || return 0
-    waited=0
-    while [ "$(readlink "/proc/$pid/exe" 2>/dev/null)" != "$program" ]; do
-        if [ "$waited" -ge 90 ]; then
-            echo "tideover: installed, but process $pid still is the version before; its log has the reason" >&2
-            echo "tideover: to try again: kill -USR2 $pid" >&2
-            return 0
-        fi
-        sleep 1
-        waited=$((waited + 1))
-    done
+    [ -n "$(daemon_pid)" ] || return 0
+    "$program" --socket "$socket" upgrade "$program" || echo "tideover: installed; to try again: tideover upgrade $program" >&2
 }
 
 # stop_daemon ends the daemon of this package, with its apps.
