@@ -57,7 +57,9 @@ func TestShutdownOvertakesAnUpgrade(t *testing.T) {
 	swap("silent")
 	reloaded := r.begin(api.Reload, "start")
 	given := make(chan error, 1)
-	go func() { given <- r.s.Replace(handoff.Upgrade{}, func() error { t.Error("the program was started"); return nil }) }()
+	go func() {
+		given <- r.s.Replace(handoff.Upgrade{}, func() error { t.Error("the program was started"); return nil })
+	}()
 	r.s.Shutdown(false)
 	if err := <-given; err == nil || errors.Is(err, errNoProgram) {
 		t.Error("the upgrade came about")

@@ -115,7 +115,9 @@ func (d *daemon) handleSignals(ended context.Context, sup *supervisor.Supervisor
 		reloads.serve(ended, func() { systemd.reloading(func() { d.applyAndReload(ended, sup, "signal HUP") }) })
 	})
 	background.Go(func() {
-		upgrades.serve(ended, func() { systemd.reloading(func() { _ = d.upgrade(sup, api.UpgradeRequest{ID: rand.Text(), By: api.Caller{Via: "signal USR2"}}) }) })
+		upgrades.serve(ended, func() {
+			systemd.reloading(func() { _ = d.upgrade(sup, api.UpgradeRequest{ID: rand.Text(), By: api.Caller{Via: "signal USR2"}}) })
+		})
 	})
 	background.Go(func() { reopens.serve(ended, func() { d.reopenLogs(sup) }) })
 	for {
