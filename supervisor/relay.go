@@ -126,13 +126,6 @@ func (r *relayApp) hold(h remote.Hold) {
 	})
 }
 
-// holding reports whether there is a hold.
-func (r *relayApp) holding() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.desired.Holds) > 0
-}
-
 // release ends the hold of that name.
 func (r *relayApp) release(name string) {
 	r.change(func(s *remote.Set) {

@@ -50,13 +50,14 @@ func TestASuspendedTargetIsAsked(t *testing.T) {
 }
 
 func TestHeardIsForgottenWhenItIsRead(t *testing.T) {
-	target := NewTarget(TargetOptions{})
-	if target.Heard() {
+	gauges := &TargetGauges{}
+	target := NewTarget(TargetOptions{Gauges: gauges})
+	if gauges.TakeHeard() {
 		t.Error("heard before the first byte")
 	}
 	target.SetHeard()
 	target.SetHeard()
-	if !target.Heard() || target.Heard() {
+	if !gauges.TakeHeard() || gauges.TakeHeard() {
 		t.Error("heard is to be true once")
 	}
 }

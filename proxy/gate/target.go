@@ -110,10 +110,6 @@ func NewTarget(o TargetOptions) *Target {
 // Options returns the target's options. They must not be changed.
 func (t *Target) Options() *TargetOptions { return &t.options }
 
-// PassPeerInFields changes Options().Peer to [PeerInFields]. It must be called before the target is
-// that of a gate.
-func (t *Target) PassPeerInFields() { t.options.Peer = PeerInFields }
-
 // Proof returns the proof under which a connection may be opened now; nil: none is needed. It
 // reports false while the target is suspended: then no connection may be opened.
 func (t *Target) Proof() (p *Proof, ok bool) {
@@ -158,9 +154,6 @@ func (t *Target) Name() string { return t.options.Name }
 
 // SetHeard says that the app has sent a byte of a response.
 func (t *Target) SetHeard() { t.gauges.SetHeard() }
-
-// Heard reports whether the app has sent a byte of a response since the last call.
-func (t *Target) Heard() bool { return t.gauges.TakeHeard() }
 
 // Asked returns a channel that is closed as soon as the app has something to answer: a request is in
 // flight, or one that would be is held because the target is suspended.

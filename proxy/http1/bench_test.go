@@ -90,7 +90,6 @@ func TestNothingIsAllocated(t *testing.T) {
 		out      = make([]byte, 0, 64<<10)
 		forward  = UpstreamOptions{Peer: netip.MustParseAddr("192.0.2.7"), Scheme: "http", Start: time.Unix(1790000000, 0), Body: Body{Framing: Chunked}, Close: true}
 		chunks   = []byte("5;a=\"b\"\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n")
-		room     [ChunkHeaderMax]byte
 	)
 	removeNamed := trustedPolicy
 	removeNamed.RemoveNamed = true
@@ -129,7 +128,6 @@ func TestNothingIsAllocated(t *testing.T) {
 			in = in[n:]
 			out = AppendChunk(out[:0], data)
 		}
-		PutChunkHeader(room[:], 1234)
 		out = AppendLocalResponse(out[:0], &LocalResponse{Status: 503, Cause: "held too long", RetryAfter: time.Second, Date: forward.Start})
 	})
 	if allocations != 0 {

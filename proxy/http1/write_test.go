@@ -50,10 +50,8 @@ func TestReasons(t *testing.T) {
 
 func TestChunkHeaders(t *testing.T) {
 	for _, n := range []int{1, 9, 10, 15, 16, 255, 4096, 1<<31 - 1, 1<<52 - 1} {
-		want := string(AppendChunkHeader(nil, n))
-		var room [ChunkHeaderMax]byte
-		if got := string(room[PutChunkHeader(room[:], n):]); got != want || want != strconv.FormatInt(int64(n), 16)+"\r\n" {
-			t.Errorf("%d: %q and %q", n, got, want)
+		if got := string(AppendChunkHeader(nil, n)); got != strconv.FormatInt(int64(n), 16)+"\r\n" {
+			t.Errorf("%d: %q", n, got)
 		}
 	}
 	if got := AppendChunk(nil, nil); got != nil {

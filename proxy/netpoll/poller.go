@@ -160,10 +160,6 @@ func (p *Poller) Add(fd int, events uint32, h Handler) error {
 	return os.NewSyscallError("epoll_ctl", p.control(unix.EPOLL_CTL_ADD, fd, events))
 }
 
-// Modify changes which events of a descriptor are reported. What is the case already comes as an
-// event.
-func (p *Poller) Modify(fd int, events uint32) { p.control(unix.EPOLL_CTL_MOD, fd, events) }
-
 func (p *Poller) control(op, fd int, events uint32) error {
 	return unix.EpollCtl(p.fd, op, fd,
 		&unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(fd), Pad: int32(p.registration(fd).generation)})

@@ -186,9 +186,6 @@ func (h *Hooks) AfterReady(g *Generation, why Reason, from int) {
 	h.ended = h.runAsync(ctx, HookRun{Hook: HookAfterReady, Spec: g.LaunchSpec, Reason: why, From: from, Pid: g.Process.Pid()})
 }
 
-// AfterReadyRuns reports whether after_ready runs.
-func (h *Hooks) AfterReadyRuns() bool { return h.stop != nil && !isClosed(h.ended) }
-
 // StopAfterReady kills the after_ready that may run; why is its HookError's text.
 func (h *Hooks) StopAfterReady(why error) {
 	if h.stop != nil {
