@@ -37,7 +37,7 @@ type SocketOptions struct {
 	Group     string      // name or number; its members may connect; empty: none
 	Mode      fs.FileMode // of the socket; 0: 0600, or 0660 with a group
 	Name      string      // of the daemon, for the message when one already runs
-	Inherited *os.File    // listens there already, from the former program of this process; nil: none. The caller closes it
+	Inherited *os.File    // listens there already, from the former supervisor; nil: none. The caller closes it
 	// Listens is called with each socket that listens from then on: the first one, and those of Rebind. nil: it is not.
 	Listens func(syscall.Conn) error
 	// Lock is the lock file of a former supervisor, by its path, which may have the lock still; nil: there is

@@ -39,7 +39,7 @@ func (c *childTable) start(fork func() (*os.Process, error)) (*os.Process, error
 	return p, err
 }
 
-// adopt adds a child that an earlier program of this process has started.
+// adopt adds a child that an earlier supervisor has started.
 func (c *childTable) adopt(pid int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
