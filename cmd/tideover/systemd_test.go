@@ -306,15 +306,15 @@ func (u *unit) childKnowsNothing(pid int) {
 	}
 }
 
-// relayOf is the pid of a daemon's relay.
-func relayOf(t *testing.T, daemon int) string {
+// roleOf is the pid of a process of a daemon.
+func roleOf(t *testing.T, daemon int, role string) string {
 	t.Helper()
 	for _, pid := range children(t, daemon) {
-		if name, _ := os.ReadFile("/proc/" + pid + "/cmdline"); strings.HasPrefix(string(name), "tideover: relay") {
+		if name, _ := os.ReadFile("/proc/" + pid + "/cmdline"); strings.HasPrefix(string(name), "tideover: "+role) {
 			return pid
 		}
 	}
-	t.Fatalf("process %d has no relay", daemon)
+	t.Fatalf("process %d has no %s", daemon, role)
 	return ""
 }
 
@@ -365,7 +365,7 @@ func TestNobodyIsRefusedWhileTheDaemonIsDead(t *testing.T) {
 	})
 	const times, waiting = 3, 5
 	for range times {
-		old, relay := u.status().Pid, relayOf(t, u.daemon.Process.Pid)
+		old, relay := u.status().Pid, roleOf(t, u.daemon.Process.Pid, "relay")
 		u.signal(syscall.SIGKILL, true)
 		awaitExit(t, relay) // until then it finishes what it has accepted
 		answers := make(chan string, waiting)
