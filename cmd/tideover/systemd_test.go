@@ -366,7 +366,12 @@ func TestNobodyIsRefusedWhileTheDaemonIsDead(t *testing.T) {
 	const times, waiting = 3, 5
 	for range times {
 		old, relay := u.status().Pid, roleOf(t, u.daemon.Process.Pid, "relay")
-		u.signal(syscall.SIGKILL, true)
+		supervisor, err := strconv.Atoi(roleOf(t, u.daemon.Process.Pid, "supervisor"))
+		must(t, err)
+		u.signal(syscall.SIGKILL, false)
+		must(t, syscall.Kill(supervisor, syscall.SIGKILL)) // as KillMode=mixed does
+		<-u.ended
+		u.ended = nil
 		awaitExit(t, relay) // until then it finishes what it has accepted
 		answers := make(chan string, waiting)
 		for range waiting {
