@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ import (
 // selectors it also reads what the processes of each app use, which takes
 // milliseconds.
 func (s *Supervisor) Status(selectors ...string) (api.Status, error) {
-	st := api.Status{Version: s.options.Version, Pid: s.pid(), Uptime: api.Seconds(time.Since(s.began)), Apps: []api.AppStatus{}, DurationBounds: metrics.DurationBounds()}
+	st := api.Status{Version: s.options.Version, Pid: s.pid(), Supervisor: os.Getpid(), Uptime: api.Seconds(time.Since(s.began)), Apps: []api.AppStatus{}, DurationBounds: metrics.DurationBounds()}
 	apps, err := s.registry.selectApps(selectors)
 	if err != nil {
 		return api.Status{}, err

@@ -71,9 +71,9 @@ func (r *logReader) read(ctx context.Context, daemons []control.Daemon, q api.Lo
 }
 
 // readOne reads from one daemon. With Follow it waits for a daemon that went away
-// to come back on the same socket, and reads the new one from its beginning.
+// to come back on the same socket, and reads the new one, or its next supervisor, from its beginning.
 func (r *logReader) readOne(ctx context.Context, d control.Daemon, q api.LogQuery) error {
-	for pid := d.Status.Pid; ; {
+	for supervisor := d.Status.Supervisor; ; {
 		err := d.Client.Logs(ctx, q, r.print)
 		if !q.Follow || ctx.Err() != nil || r.isOutputClosed() || err != nil && !isDaemonGone(err) {
 			return err
@@ -86,11 +86,11 @@ func (r *logReader) readOne(ctx context.Context, d control.Daemon, q api.LogQuer
 		if err != nil {
 			return err
 		}
-		if q.Lines = allLines; st.Pid == pid { // the same daemon: it had closed the connection to a slow reader
+		if q.Lines = allLines; st.Supervisor == supervisor { // it had closed the connection to a slow reader
 			q.Lines = 0
 		}
-		pid = st.Pid
-		r.notice("the daemon answers, pid " + strconv.Itoa(pid))
+		supervisor = st.Supervisor
+		r.notice("the daemon answers, pid " + strconv.Itoa(st.Pid))
 	}
 }
 

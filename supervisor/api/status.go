@@ -20,10 +20,12 @@ const (
 // Status is the answer to `tideover status --json`: keys may be added, never
 // changed.
 type Status struct {
-	Version string      `json:"version"`
-	Pid     int         `json:"pid"`
-	Uptime  float64     `json:"uptime_s"`
-	Apps    []AppStatus `json:"apps"`
+	Version string `json:"version"`
+	Pid     int    `json:"pid"`
+	// Supervisor is the process that answers: another one takes its place when it dies, and Pid stays.
+	Supervisor int         `json:"supervisor_pid,omitempty"`
+	Uptime     float64     `json:"uptime_s"`
+	Apps       []AppStatus `json:"apps"`
 
 	Connections     int `json:"connections"`      // of clients, of all apps
 	ConnectionLimit int `json:"connection_limit"` // how many there can be; 0: without bound
