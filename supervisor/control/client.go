@@ -52,6 +52,9 @@ func newClient(socket string, owners []int) *Client {
 			conn.Close()
 			conn = nil
 		}
+		if body, attached := ctx.Value(bodyKey{}).(*io.PipeWriter); attached && err == nil {
+			conn = &attachedConn{conn, body}
+		}
 		return conn, err
 	}
 	return &Client{socket: socket, repeats: true, http: &http.Client{Transport: &http.Transport{
@@ -153,7 +156,7 @@ func (c *Client) DoAttached(ctx context.Context, r api.Request, withdrawn <-chan
 		writer.Close()
 	}()
 	defer func() { close(ended); <-waiting }()
-	resp, err := c.send(ctx, http.MethodPost, "/v1/"+string(r.Verb), attachedBody{io.MultiReader(bytes.NewReader(request), reader), reader})
+	resp, err := c.send(endingBody(ctx, writer), http.MethodPost, "/v1/"+string(r.Verb), attachedBody{io.MultiReader(bytes.NewReader(request), reader), reader})
 	if err != nil {
 		return api.Result{}, err
 	}
@@ -168,6 +171,28 @@ func (c *Client) DoAttached(ctx context.Context, r api.Request, withdrawn <-chan
 type attachedBody struct {
 	io.Reader
 	io.Closer
+}
+
+// endingBody is the context of a request whose body ends with its connection. Else net/http would not return
+// before the body has ended when the daemon has.
+func endingBody(ctx context.Context, body *io.PipeWriter) context.Context {
+	return context.WithValue(ctx, bodyKey{}, body)
+}
+
+type bodyKey struct{}
+
+// attachedConn ends a request's body when nothing can be read any more.
+type attachedConn struct {
+	net.Conn
+	body *io.PipeWriter
+}
+
+func (c *attachedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.body.CloseWithError(io.ErrUnexpectedEOF)
+	}
+	return n, err
 }
 
 // Apply applies the configuration file, or only tells what would change. progress

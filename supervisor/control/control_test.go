@@ -125,7 +125,9 @@ func dyingDaemon(t *testing.T, deaths int, begin, end string) (path string, aske
 				body := make([]byte, 1000) // an attached request's body stays open
 				size, _ := r.Body.Read(body)
 				bodies = append(bodies, string(body[:size]))
-				if n++; n <= deaths {
+				if n++; n <= deaths && begin == "" {
+					break
+				} else if n <= deaths {
 					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n", begin)
 				} else {
 					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n", end)
@@ -185,8 +187,12 @@ func TestASignalIsNotSentAgain(t *testing.T) {
 // that does not say since when it has been held is of a new one.
 func TestTheHoldOfACommandGoesOnWithTheNextSupervisor(t *testing.T) {
 	t.Parallel()
-	for name, held := range map[string]string{"in time": "1.5", "too late": "0"} {
-		path, asked := dyingDaemon(t, 1, `{"held":{"app":"shop","drained":true,"for_s":30}}`+"\n",
+	for name, held := range map[string]string{"in time": "1.5", "too late": "0", "before it has begun": "1.5"} {
+		begin := `{"held":{"app":"shop","drained":true,"for_s":30}}` + "\n"
+		if name == "before it has begun" {
+			begin = ""
+		}
+		path, asked := dyingDaemon(t, 1, begin,
 			`{"held":{"app":"shop","drained":true,"for_s":30,"held_for_s":`+held+`}}`+"\n"+`{"ended":{"app":"shop","held_for_s":2}}`+"\n")
 		h, err := NewClient(path).OpenHold(t.Context(), "shop", api.HoldRequest{For: time.Minute})
 		must(t, err)

@@ -82,7 +82,7 @@ func (h *HoldSession) openOnce() (*holdConn, api.HoldReport, error) {
 		return nil, api.HoldReport{}, asError(err)
 	}
 	reader, writer := io.Pipe()
-	resp, err := h.client.send(h.ctx, http.MethodPost, "/v1/hold", io.MultiReader(bytes.NewReader(request), reader))
+	resp, err := h.client.send(endingBody(h.ctx, writer), http.MethodPost, "/v1/hold", io.MultiReader(bytes.NewReader(request), reader))
 	if err != nil {
 		writer.Close()
 		return nil, api.HoldReport{}, err
