@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -81,10 +82,17 @@ func (k *interruptedOperations) killDuring(instant time.Duration, args ...string
 	return c.outcome
 }
 
-// since returns the records behind id.
-func (k *interruptedOperations) since(id uint64) []record {
+// since returns the records behind id, once one of a kind is among them: they are written after the answer.
+func (k *interruptedOperations) since(id uint64, kind string) (all []record) {
 	k.Helper()
-	return slices.DeleteFunc(k.history(), func(r record) bool { return r.ID <= id })
+	_ = testenv.Poll(k.timeout(20*time.Second), 20*time.Millisecond, func() error {
+		all = slices.DeleteFunc(k.history(), func(r record) bool { return r.ID <= id })
+		if !slices.ContainsFunc(all, func(r record) bool { return r.Kind == kind }) {
+			return errors.New("it is not written yet")
+		}
+		return nil
+	}) // the caller says what is missing
+	return all
 }
 
 func (k *interruptedOperations) lastRecord() uint64 {
@@ -105,7 +113,7 @@ func (k *interruptedOperations) interrupt(verb string, instant time.Duration) {
 		return
 	}
 	var begun, ended []record
-	for _, r := range k.since(last) {
+	for _, r := range k.since(last, "operation") {
 		switch {
 		case r.Verb != verb:
 		case r.Kind == "begun":
@@ -151,7 +159,7 @@ func (k *interruptedOperations) apply(n int, instant time.Duration) {
 	if now := k.status(); outcome.Exit != 0 || now.Generation == before.Generation || now.State != "running" {
 		k.Errorf("apply, killed after %v: generation %d, %s; before %d: %s", instant, now.Generation, now.State, before.Generation, outcome)
 	}
-	applied := slices.DeleteFunc(k.since(last), func(r record) bool { return r.Kind != "config" })
+	applied := slices.DeleteFunc(k.since(last, "config"), func(r record) bool { return r.Kind != "config" })
 	if len(applied) != 1 || applied[0].Exit != outcome.Exit {
 		k.Errorf("apply, killed after %v: history has %v: %s", instant, applied, outcome)
 	}
@@ -166,7 +174,7 @@ func (k *interruptedOperations) hold(instant time.Duration) {
 		k.Errorf("hold, killed after %v: %s", instant, outcome)
 	}
 	var kinds []string
-	for _, r := range k.since(last) {
+	for _, r := range k.since(last, "release") {
 		if r.Kind == "hold" || r.Kind == "release" {
 			kinds = append(kinds, r.Kind)
 		}

@@ -100,7 +100,8 @@ func (h *HoldSession) openOnce() (*holdConn, api.HoldReport, error) {
 func (h *HoldSession) awaitFinal(conn *holdConn) {
 	var f finalReport
 	for {
-		stop := context.AfterFunc(h.ending, func() { conn.requestBody.Close() })
+		body := conn.requestBody
+		stop := context.AfterFunc(h.ending, func() { body.Close() })
 		var e event
 		e, f.err = conn.nextEvent()
 		stop()
