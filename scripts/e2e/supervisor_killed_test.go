@@ -251,6 +251,73 @@ func (k *supervisorKills) upgrade(binary string) {
 	k.events++
 }
 
+// Upgrades to another file each time, one after the other, with websockets, uploads, requests of three seconds,
+// requests that are held, and idle connections: nothing is lost, cut or closed, and no process of the app is
+// started again.
+func TestFaultUpgradesUnderLoad(t *testing.T) {
+	r := begin(t)
+	binary := r.env.Path("tideover")
+	r.must(install(r, binary))
+	s := newFixture(r, setup{binary: binary, gunicorn: testenv.UvicornWorker(""), release: testenv.Release{Number: 1}, config: "hold.limit = 4000\nhold.timeout = \"60s\"\n"})
+	k := &supervisorKills{relayKills: relayKills{fixture: s}}
+	k.client.Timeout = 2 * time.Minute
+	rate := 200
+	if !*full {
+		rate = k.affordableRate(rate)
+	}
+	k.waitWorkers()
+	before, children := k.statusAtRest(), k.appProcesses(binary)
+	idle := make([]*kept, fullTimes(200, 10_000))
+	for i := range idle {
+		c, err := keep(r.Context(), string(s.back))
+		r.must(err)
+		t.Cleanup(func() { c.Close() })
+		r.must(asks(c, "/?idle"))
+		idle[i] = c
+	}
+	k.load = loadgen.Start(loadgen.Plan{Client: k.client, Rate: rate})
+	websockets := k.openWebSockets(5)
+	upgrades, longest := fullTimes(4, 100), time.Duration(0)
+	for n := range upgrades {
+		k.load.Send(loadgen.Kind{Name: "get of 3 s", Query: "s=3"})
+		k.load.Send(loadgen.Kind{Name: "upload", Query: "s=3", Body: 300_000})
+		if n%3 == 1 {
+			k.must(k.daemonCall("hold", k.daemon.App, "--for", "1m"))
+			k.waitHeld(1)
+		}
+		k.must(install(r, binary))
+		began := time.Now()
+		k.must(k.daemonCall("upgrade"))
+		longest = max(longest, time.Since(began))
+		if n%3 == 1 {
+			k.waitHeld(1)
+			k.release()
+		}
+		if now := k.status(); now.Generation != before.Generation || now.Pid != before.Pid || now.State != "running" {
+			k.Errorf("after upgrade %d: %s, generation %d, pid %d; before: generation %d, pid %d", n, now.State, now.Generation, now.Pid, before.Generation, before.Pid)
+		}
+		k.events++
+	}
+	for _, ws := range websockets {
+		if text, err := ws.Echo("ping", time.Minute); err != nil || !strings.HasSuffix(text, " echo=ping") {
+			k.Errorf("a websocket after %d upgrades: %q, %v", upgrades, text, err)
+		}
+		ws.Close()
+	}
+	for _, c := range idle {
+		r.must(asks(c, "/?idle"))
+	}
+	if now := k.appProcesses(binary); !slices.Equal(now, children) {
+		k.Errorf("processes\n%s\nbefore\n%s", strings.Join(now, "\n"), strings.Join(children, "\n"))
+	}
+	tally := k.load.Stop()
+	k.report(tally)
+	k.checkNothingLost(tally)
+	k.checkNothingTwice(k.app)
+	k.addNumbers("upgrades=%d connections=%d closed=0 longest_upgrade=%.2fs", upgrades, len(idle), longest.Seconds())
+	s.shutdown()
+}
+
 // The monitor alone is killed. The apps are served all the same, until another daemon is started, which ends
 // the one without a monitor at once.
 func TestADaemonWithoutItsMonitorIsRelieved(t *testing.T) {

@@ -132,7 +132,7 @@ func (k *Keeper) run(p *relayProcess) {
 				p = k.replace(p, "after a panic; the former one ends when it has no connection left")
 				continue
 			case outdated:
-				p = k.renew(p)
+				p = k.replace(p, "it is of another program than the supervisor; the former one ends when it has no connection left")
 				continue
 			case closed:
 				k.set(nil, nil)

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tideover/proxy/awake"
 	"tideover/proxy/remote"
 	"tideover/supervisor/handoff"
 )
@@ -47,7 +46,7 @@ type event int
 const (
 	died     event = iota
 	due            // the relay is to be replaced
-	outdated       // Renew was called, and the relay is of another program
+	outdated       // Renew was called, the relay is of another program, and none drains
 	closed         // by Close
 )
 
@@ -55,6 +54,7 @@ const (
 func (k *Keeper) watch(p *relayProcess) event {
 	asked := p.Replace()
 	var pause <-chan time.Time
+	var drained <-chan struct{}
 	for {
 		select {
 		case <-p.Done():
@@ -67,8 +67,10 @@ func (k *Keeper) watch(p *relayProcess) event {
 			return due
 		case <-k.renewal:
 			if p.record.Program != handoff.OwnExecutable() {
-				return outdated
+				drained = k.drained()
 			}
+		case <-drained:
+			return outdated
 		}
 	}
 }
@@ -96,27 +98,18 @@ func (k *Keeper) replace(p *relayProcess, why string) *relayProcess {
 	return next
 }
 
-// drainPatience is how long a relay of another program serves on because the one before it has connections.
-const drainPatience = time.Minute
-
-// renew is replace for a relay of another program. A relay that drains may finish what it has before.
-func (k *Keeper) renew(p *relayProcess) *relayProcess {
+// drained returns a channel that is closed when no relay drains.
+func (k *Keeper) drained() <-chan struct{} {
 	k.mu.Lock()
-	draining := k.draining
-	k.mu.Unlock()
-	if draining != nil {
-		patience, cancel := awake.WithTimeout(context.Background(), drainPatience)
-		defer cancel()
-		select {
-		case <-draining.counted:
-		case <-patience.Done():
-		case <-p.Done():
-			return p
-		case <-k.ended:
-			return p
-		}
+	defer k.mu.Unlock()
+	if k.draining == nil {
+		none := make(chan struct{})
+		close(none)
+		return none
 	}
-	return k.replace(p, "it is of another program than the supervisor; the former one ends when it has no connection left")
+	k.options.Logger.Info("relay replacement waits", "pid", k.draining.process.Pid(),
+		"hint", "it has connections, and one relay drains at a time, so that an upgrade cuts nothing")
+	return k.draining.counted
 }
 
 // retire has a relay accept nothing more, and finish what it has. It still gets every change. k.turnover
