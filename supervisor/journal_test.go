@@ -64,10 +64,11 @@ func (s *memoryStore) duplicates(t *testing.T) map[string]*os.File {
 	return all
 }
 
+// all are the names of the descriptors but for the lock of the state, which the daemon takes out itself.
 func (s *memoryStore) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.files))
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.files)), func(name string) bool { return name == StateLockName })
 }
 
 // recorded is a harness that keeps a record, in file.

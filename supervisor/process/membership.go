@@ -36,7 +36,8 @@ import (
 //     this uid cannot have changed it.
 //   - or, for a daemon that is a subreaper and not process 1, no other tree of the daemon
 //     can have started it: its TIDEOVER_TREE is of no other tree, and all other trees of this
-//     uid are younger. Of several such trees the one that ends last ends the stray.
+//     uid are younger. Of several such trees the one that ends last ends the stray. While trees
+//     of a former supervisor are to be adopted the others are not known (AwaitAdoption).
 //
 // So a process of another user is never a stray. Children of a stray, and processes in a
 // session whose leader is a member, are members only if they are of this uid.
@@ -76,6 +77,28 @@ type treeTable struct {
 	mu    sync.Mutex
 	live  map[*tree]extent
 	ended uint64 // number of trees that were removed
+	// incomplete says that there are trees of a former supervisor that were not adopted yet.
+	incomplete bool
+}
+
+// AwaitAdoption says that there are trees of a former supervisor. Until done is called a tree has no orphan
+// without its token: it may be of one that is adopted later.
+func AwaitAdoption() (done func()) {
+	ownTrees.setIncomplete(true)
+	return func() { ownTrees.setIncomplete(false) }
+}
+
+func (o *treeTable) setIncomplete(incomplete bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.incomplete = incomplete
+}
+
+// isIncomplete reports whether a tree that is not known may have started an orphan.
+func (o *treeTable) isIncomplete() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.incomplete
 }
 
 // extent is what the scan for another tree must know of a tree.
@@ -290,7 +313,7 @@ func (v *scan) isStray(s stat) (bool, error) {
 	if slices.Contains(tokens, v.tree.token) && v.tree.token != "" {
 		return true, nil
 	}
-	if !v.subreaper || parentPid() == 1 {
+	if !v.subreaper || parentPid() == 1 || ownTrees.isIncomplete() {
 		return false, nil
 	}
 	if slices.ContainsFunc(v.others, func(e extent) bool { return e.canOwn(s, v.tree.uid, tokens) }) {

@@ -315,12 +315,30 @@ func TestADoubleForkedProcessWithoutEnvironmentIsEndedWithItsApp(t *testing.T) {
 	}
 }
 
+// TestATreeEndsNoOrphanOfOneThatIsNotAdoptedYet: what a supervisor ends while it restores may have the user of
+// an app that it does not know yet.
+func TestATreeEndsNoOrphanOfOneThatIsNotAdoptedYet(t *testing.T) {
+	d := startDaemon(t, 0)
+	shop := d.start("shop", appUser, "descendants", "orphan/session/bare/deaf", "orphan/session/deaf")
+	d.do(superviseRequest{Do: "await-adoption", Name: "shop"})
+	foreign, own := shop.others[0], shop.others[1]
+	if got := shop.members(); !slices.Contains(got, own) || slices.Contains(got, foreign) {
+		t.Errorf("members %v, want %d and not %d", got, own, foreign)
+	}
+	d.stop(shop)
+	if left := living(shop.others); !slices.Equal(left, []int{foreign}) {
+		t.Errorf("alive %v, want %d", left, foreign)
+	}
+	unix.Kill(foreign, unix.SIGKILL)
+}
+
 // TestOfSeveralAppsOfAUserTheLastEndsWhatAllCanHaveStarted, also if they are stopped at once.
 func TestOfSeveralAppsOfAUserTheLastEndsWhatAllCanHaveStarted(t *testing.T) {
 	d := startDaemon(t, 0)
 	first := d.start("first", appUser, "descendants", "sleep")
 	second := d.start("second", appUser, "descendants", "orphan/session/bare/deaf", "orphan/session/deaf")
 	undecided, own := second.others[0], second.others[1]
+	<-time.After(20 * time.Millisecond) // start times are in ticks of 10 ms
 	later := d.start("later", appUser, "descendants", "orphan/session/deaf") // too young for the undecided one
 	if got := second.members(); !slices.Contains(got, own) || slices.Contains(got, undecided) {
 		t.Errorf("members %v, want %d and not %d", got, own, undecided)

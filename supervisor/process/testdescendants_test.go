@@ -228,6 +228,8 @@ func superviseAnswer(trees map[string]*testChild, r superviseRequest) (reply sup
 		reply.Token, reply.Pid, reply.Cgroup = s.Token, k.Pid(), k.Record().Cgroup
 	case "members":
 		reply.Members = p.Members()
+	case "await-adoption":
+		AwaitAdoption()
 	case "read-output": // to its end: no process has it open
 		if _, err := io.Copy(io.Discard, p.out); err != nil {
 			reply.Err = err.Error()

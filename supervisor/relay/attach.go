@@ -67,6 +67,7 @@ func (k *Keeper) drainFormer(p *relayProcess, has remote.Description) {
 	p.retired = true
 	k.mu.Lock()
 	k.draining = p
+	k.recordLocked(nil) // the supervisor that comes next ends what is not in the record
 	k.mu.Unlock()
 	var apps []remote.AppID
 	for _, a := range has.Apps {

@@ -167,6 +167,9 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.supervisor.Store(sup)
 	d.shutdown.setSupervisor(sup)
+	if d.Supervision != nil {
+		d.Supervision.adopted()
+	}
 	if d.PidFile != "" {
 		if err := writePidFile(d.PidFile, d.pid()); err != nil {
 			return err

@@ -33,6 +33,7 @@ type Supervision struct {
 	former   *handoff.Restoration // nil: there was none
 	failures uint64               // number of supervisors that could not restore the record
 	damaged  error                // why the record cannot be read
+	adopted  func()               // says that every process of the former supervisor is adopted, or was ended
 	// terminalClosed says that the monitor's terminal was.
 	terminalClosed atomic.Bool
 }
@@ -69,6 +70,10 @@ func Supervise(client *monitor.Client) (*Supervision, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	s.adopted = func() {}
+	if len(s.state.Children) > 0 {
+		s.adopted = process.AwaitAdoption()
 	}
 	return s, s.openRecord()
 }
