@@ -87,7 +87,7 @@ func TestMetricsOfAnotherProcessAreAdded(t *testing.T) {
 	next.Add(s, m)
 	got, want := next.Metrics(), former.Metrics()
 	if got.ending("cut", 0) != 2 {
-		t.Errorf("what the exec has cut: %+v", got.Endings)
+		t.Errorf("what the death of the process has cut: %+v", got.Endings)
 	}
 	if got.ending("answered", 200) != 2 || got.ending("answered", 404) != 1 || got.ending("client_left", 0) != 1 {
 		t.Errorf("%+v", got.Endings)

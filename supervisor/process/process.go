@@ -134,8 +134,8 @@ func newProcess(name string, main *os.Process, t *tree, started time.Time) *Proc
 	return p
 }
 
-// Adopt returns the Process for a tree that this process started before an exec, or that an earlier
-// supervisor of the same Parent has started, at the time started. The main process is still a child,
+// Adopt returns the Process for a tree that an earlier supervisor of the same Parent has started, at
+// the time started. The main process is still a child,
 // and may have exited meanwhile. Adopt must be called before Reap. It is an error if the record does
 // not describe a child.
 func Adopt(r Record, started time.Time) (*Process, error) {
