@@ -338,7 +338,7 @@ func TestOfSeveralAppsOfAUserTheLastEndsWhatAllCanHaveStarted(t *testing.T) {
 	first := d.start("first", appUser, "descendants", "sleep")
 	second := d.start("second", appUser, "descendants", "orphan/session/bare/deaf", "orphan/session/deaf")
 	undecided, own := second.others[0], second.others[1]
-	<-time.After(20 * time.Millisecond) // start times are in ticks of 10 ms
+	<-time.After(20 * time.Millisecond)                                      // start times are in ticks of 10 ms
 	later := d.start("later", appUser, "descendants", "orphan/session/deaf") // too young for the undecided one
 	if got := second.members(); !slices.Contains(got, own) || slices.Contains(got, undecided) {
 		t.Errorf("members %v, want %d and not %d", got, own, undecided)
