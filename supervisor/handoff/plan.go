@@ -103,9 +103,14 @@ func Restore(r *Record, children []Child, descriptors []string, serving *RelaySt
 	for _, name := range r.Daemon.Descriptors {
 		p.needed[name] = true
 	}
-	known := map[remote.AppID]bool{}
-	for name, a := range r.Apps {
-		plan.Apps[name] = p.app(a, r.Daemon.Leaving)
+	known, latest := map[remote.AppID]bool{}, latestOfEachName(r)
+	for key, a := range r.Apps {
+		if latest[a.Name] != a.ID {
+			p.needOfApp(a) // the other one accepts on its sockets; its processes are ended
+			plan.Apps[key] = &AppPlan{}
+			continue
+		}
+		plan.Apps[key] = p.app(a, r.Daemon.Leaving)
 		known[a.ID] = true
 	}
 	for _, c := range children {
@@ -126,6 +131,15 @@ func Restore(r *Record, children []Child, descriptors []string, serving *RelaySt
 		}
 	}
 	return plan
+}
+
+// latestOfEachName returns the apps that are meant by their names. Another one of the name was being replaced.
+func latestOfEachName(r *Record) map[string]remote.AppID {
+	latest := map[string]remote.AppID{}
+	for _, a := range r.Apps {
+		latest[a.Name] = max(latest[a.Name], a.ID)
+	}
+	return latest
 }
 
 // planner is the state of one Restore.
@@ -155,8 +169,8 @@ func (p *planner) relay(r *Record) (number uint64) {
 	return number
 }
 
-// app plans one app.
-func (p *planner) app(a *AppRecord, leaving bool) *AppPlan {
+// needOfApp keeps the descriptors of an app that are not those of a generation.
+func (p *planner) needOfApp(a *AppRecord) {
 	for _, l := range a.Listeners {
 		for _, s := range l.Sockets {
 			p.needed[s.Socket], p.needed[s.Path] = true, true
@@ -165,6 +179,11 @@ func (p *planner) app(a *AppRecord, leaving bool) *AppPlan {
 	for _, name := range a.Access {
 		p.needed[name] = true
 	}
+}
+
+// app plans one app.
+func (p *planner) app(a *AppRecord, leaving bool) *AppPlan {
+	p.needOfApp(a)
 	plan := &AppPlan{}
 	target, attached := 0, false
 	if p.serving != nil {

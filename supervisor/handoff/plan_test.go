@@ -101,6 +101,22 @@ func TestWhatTheRecordDoesNotNameIsGivenUp(t *testing.T) {
 	}
 }
 
+// While an app is replaced there are two of its name. The new one goes on, on the sockets of both; the processes of
+// the former one are ended, so that never two copies run.
+func TestOfTwoAppsOfANameTheNewOneGoesOn(t *testing.T) {
+	app := func(id remote.AppID, token string) *AppRecord {
+		return &AppRecord{Name: "shop", ID: id, Desired: Up, Generations: []*GenerationRecord{{GenerationState: GenerationState{Number: 1}, Phase: Serving, Token: token}},
+			Listeners: []ListenerRecord{{Address: "unix:/s", Sockets: []Socket{{Socket: "listener/" + token}}}}}
+	}
+	r := &Record{Apps: map[string]*AppRecord{"1": app(1, "former"), "2": app(2, "new")}, Relays: []RelayRecord{{Number: 1, Tree: process.Record{Token: "relay"}}}}
+	serving := &RelayState{map[remote.AppID]RelayApp{1: {Target: 1}, 2: {Target: 1}}}
+	plan := Restore(r, []Child{{Token: "former"}, {Token: "new"}, {Token: "relay"}}, []string{"listener/former", "listener/new"}, serving)
+	if !slices.Equal(plan.End, []string{"former"}) || !slices.Equal(plan.Remove, []remote.AppID{1}) || len(plan.Drop) != 0 ||
+		plan.Apps["2"].Serve != 1 || plan.Apps["1"].Serve != 0 || plan.Apps["1"].Start {
+		t.Errorf("%+v", plan)
+	}
+}
+
 func TestAnInterruptedOperationEndsAsOldOrNew(t *testing.T) {
 	for name, c := range map[string]struct {
 		o       Operation
