@@ -71,13 +71,11 @@ func (k *supervisorKills) run(binary string, kills int) {
 		if now := k.status(); now.Generation != k.before.Generation || now.Pid != k.before.Pid || now.State != "running" {
 			k.Errorf("after kill %d: %s, generation %d, pid %d; before: generation %d, pid %d", n, now.State, now.Generation, now.Pid, k.before.Generation, k.before.Pid)
 		}
+		k.checkWebSockets(websockets)
 		k.events++
 	}
 	restoreFile()
 	for _, ws := range websockets {
-		if text, err := ws.Echo("ping", time.Minute); err != nil || !strings.HasSuffix(text, " echo=ping") {
-			k.Errorf("a websocket after %d deaths of the supervisor: %q, %v", kills, text, err)
-		}
 		ws.Close()
 	}
 	if children := k.appProcesses(binary); !slices.Equal(children, k.children) {
@@ -93,6 +91,16 @@ func (k *supervisorKills) run(binary string, kills int) {
 	k.checkNothingLost(tally)
 	k.checkNothingTwice(k.app)
 	k.addNumbers("kills=%d first_status=%.2fs", kills, k.slowest.Seconds())
+}
+
+// checkWebSockets has each websocket echo a word. The server closes those that do not answer its pings meanwhile.
+func (k *supervisorKills) checkWebSockets(all []*loadgen.WebSocket) {
+	k.Helper()
+	for i, ws := range all {
+		if text, err := ws.Echo("ping", time.Minute); err != nil || !strings.HasSuffix(text, " echo=ping") {
+			k.Fatalf("websocket %d after %d events: %q, %v", i, k.events, text, err)
+		}
+	}
 }
 
 // appProcesses are those of the app: neither the monitor, which runs from binary, nor the supervisor.
@@ -242,10 +250,8 @@ func (k *supervisorKills) upgrade(binary string) {
 	if now := k.status(); now.Generation != before.Generation || now.Pid != before.Pid || now.State != "running" {
 		k.Errorf("after an upgrade: %s, generation %d; before: generation %d", now.State, now.Generation, before.Generation)
 	}
+	k.checkWebSockets(websockets)
 	for _, ws := range websockets {
-		if text, err := ws.Echo("ping", time.Minute); err != nil || !strings.HasSuffix(text, " echo=ping") {
-			k.Errorf("a websocket after an upgrade: %q, %v", text, err)
-		}
 		ws.Close()
 	}
 	k.events++
@@ -296,12 +302,10 @@ func TestFaultUpgradesUnderLoad(t *testing.T) {
 		if now := k.status(); now.Generation != before.Generation || now.Pid != before.Pid || now.State != "running" {
 			k.Errorf("after upgrade %d: %s, generation %d, pid %d; before: generation %d, pid %d", n, now.State, now.Generation, now.Pid, before.Generation, before.Pid)
 		}
+		k.checkWebSockets(websockets)
 		k.events++
 	}
 	for _, ws := range websockets {
-		if text, err := ws.Echo("ping", time.Minute); err != nil || !strings.HasSuffix(text, " echo=ping") {
-			k.Errorf("a websocket after %d upgrades: %q, %v", upgrades, text, err)
-		}
 		ws.Close()
 	}
 	for _, c := range idle {

@@ -76,7 +76,12 @@ func (w *WebSocket) Read(patience time.Duration) (string, error) {
 	case 8:
 		return "", io.EOF
 	}
-	return w.Read(patience) // a ping
+	if head[0]&0x0f == 9 { // a ping; a server closes a connection that does not answer
+		if _, err := w.conn.Write(append([]byte{0x8a, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...)); err != nil {
+			return "", err
+		}
+	}
+	return w.Read(patience)
 }
 
 // Close ends the connection without ceremony.
