@@ -125,12 +125,11 @@ func dyingDaemon(t *testing.T, deaths int, begin, end string) (path string, aske
 				body := make([]byte, 1000) // an attached request's body stays open
 				size, _ := r.Body.Read(body)
 				bodies = append(bodies, string(body[:size]))
-				if n++; n <= deaths && begin == "" {
-					break
-				} else if n <= deaths {
-					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n", begin)
-				} else {
+				switch n++; {
+				case n > deaths:
 					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n", end)
+				case begin != "":
+					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n", begin)
 				}
 			}
 			conn.Close()
