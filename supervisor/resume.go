@@ -39,7 +39,7 @@ func (a *App) restoreOperations(restored *handoff.RestoredApp) {
 	a.queue.running = &running{o.verb, o.abort, o}
 }
 
-// restoreOperation makes an operation of its record. It has a ticket for which nobody waits.
+// restoreOperation makes an operation of its record. No caller waits for its ticket.
 func restoreOperation(a *App, r *handoff.Operation) *operation {
 	request := api.Request{Verb: r.Verb, App: a.name}
 	if r.Request != nil {
@@ -187,7 +187,7 @@ func (o *interruptedOperation) undoLink() {
 	var err error
 	o.aside(func() { err = safepath.Relink(to.link.Path, to.text, to.link.To) })
 	if errors.Is(err, safepath.ErrMoved) {
-		return // it was not changed yet, or somebody else has changed it
+		return // it was not changed yet, or another process has changed it
 	}
 	o.linkedBack(to, err)
 }

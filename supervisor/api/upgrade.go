@@ -4,7 +4,7 @@ import "time"
 
 // UpgradeRequest asks for another program in the place of the daemon's.
 type UpgradeRequest struct {
-	ID      string `json:"id"`                // chosen by the caller, who asks for the outcome by it
+	ID      string `json:"id"`                // chosen by the caller; the outcome has it, too
 	Program string `json:"program,omitempty"` // absolute path; empty: what the command line of the daemon means now
 	By      Caller `json:"by,omitzero"`
 }

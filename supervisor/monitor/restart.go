@@ -3,7 +3,7 @@ package monitor
 import "time"
 
 const (
-	// A supervisor that was up for soundFor is no failure, whatever has ended it.
+	// A supervisor that was up for soundFor is no failure, however it has ended.
 	soundFor = 2 * time.Second
 	// freeRestarts is how many in a row that were up for a shorter time are started again at once.
 	freeRestarts       = 10

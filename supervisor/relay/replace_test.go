@@ -119,6 +119,45 @@ func (r *rig) want(requests, answered, cut uint64) {
 	}
 }
 
+// A relay of another program is replaced at once, but not while the one before it has a websocket, however
+// long that lasts.
+func TestARelayOfAnotherProgramIsReplacedWhenNoneDrains(t *testing.T) {
+	r := newRig(t)
+	r.serve()
+	outdate := func() *relayProcess {
+		p := r.relay()
+		p.record.Program = "another"
+		r.Renew()
+		return p
+	}
+	websocket := r.tunnel()
+	first := outdate()
+	waitUntil(t, func() bool { return r.relay() != first })
+	second := outdate()
+	for range 3 { // the keeper handles one at a time, so it has looked at the one before
+		select {
+		case r.renewal <- struct{}{}:
+		case <-time.After(time.Minute):
+			t.Fatal("the keeper does not answer")
+		}
+		websocket.echoes()
+		if err := r.get("/"); err != nil {
+			t.Error(err)
+		}
+	}
+	if r.relay() != second || !first.lives() {
+		t.Error("the relay was replaced while the one before it has a websocket")
+	}
+	websocket.Close()
+	waitUntil(t, func() bool { return r.relay() != second })
+	<-first.counted
+	<-second.counted
+	r.Renew() // this one is of the own program
+	if err := r.get("/"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAfterAPanicTheRelayIsReplacedAndLosesNoOtherConnection(t *testing.T) {
 	r := newRig(t)
 	r.serve()

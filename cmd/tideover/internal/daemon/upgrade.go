@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"tideover/proxy/awake"
@@ -47,7 +48,7 @@ func (d *daemon) replace(sup *supervisor.Supervisor, r api.UpgradeRequest) error
 	if err := d.verifyBinary(d.shutdown.announced, path); err != nil {
 		return &api.Error{Exit: api.ExitKeptOld, Message: err.Error(), Cause: err}
 	}
-	program, err := os.Open(path)
+	program, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may have been replaced, also by a FIFO
 	if err != nil {
 		return err
 	}
