@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -138,10 +139,8 @@ func (q *queue) beginOrder() []int {
 	return places
 }
 
-// maxOvertaken returns the largest number of later requests that were begun before
-// the same earlier one.
-func maxOvertaken(places []int) int {
-	most := 0
+// overtaken returns, for each request, the number of later ones that were begun before it, the smallest first.
+func overtaken(places []int) (counts []int) {
 	for i, place := range places {
 		n := 0
 		for _, later := range places[min(len(places), i-i%together+together):] {
@@ -149,9 +148,10 @@ func maxOvertaken(places []int) int {
 				n++
 			}
 		}
-		most = max(most, n)
+		counts = append(counts, n)
 	}
-	return most
+	slices.Sort(counts)
+	return counts
 }
 
 // memory returns the resident memory of a process in KiB.

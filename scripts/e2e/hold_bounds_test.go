@@ -82,16 +82,18 @@ func (s *fixture) holdMany(held int, sync bool) {
 	q.checkAnswers(0, held+newcomers)
 	s.checkNothingTwice(s.app)
 	places := q.beginOrder()
-	most := maxOvertaken(places)
-	s.addNumbers("held=%d refused=%d answered=%d lost=0 overtaken=%d released_in=%.2fs memory=%dKiB per_held=%.1fKiB",
-		held, s.counter("overflowed"), held+newcomers, most, took.Seconds(), after-before, float64(after-before)/float64(held))
+	counts := overtaken(places)
+	most, nearly := counts[len(counts)-1], counts[len(counts)*9/10]
+	s.addNumbers("held=%d refused=%d answered=%d lost=0 overtaken=%d nine_of_ten=%d released_in=%.2fs memory=%dKiB per_held=%.1fKiB",
+		held, s.counter("overflowed"), held+newcomers, most, nearly, took.Seconds(), after-before, float64(after-before)/float64(held))
 	if n := s.counter("overflowed"); n != beyond {
 		s.Errorf("overflowed=%d, want %d", n, beyond)
 	}
 	// A sync worker takes the oldest connection there is; others take many and have an order of their own.
-	// What is released at the same moment may be connected in any order.
-	if sync && most > held/10 {
-		s.Errorf("a request was overtaken by %d younger ones", most)
+	// What is released at the same moment may be connected in any order: where a thread of the relay or a worker waits
+	// for a processor, the few requests that it has are overtaken by what the others begin meanwhile.
+	if sync && nearly > held/10 {
+		s.Errorf("nine of ten requests were overtaken by up to %d younger ones, one by %d", nearly, most)
 	}
 	if each := float64(after-before) / float64(held); each > 64 {
 		s.Errorf("each held request takes %.0f KiB", each)
