@@ -86,7 +86,7 @@ func waitFor(t *testing.T, path, text string) {
 func TestACopierRotatesBetweenLines(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "access.log")
-	c := openCopier(t, FileOptions{Path: path, MaxSize: 3000, Backups: 1000})
+	c := openCopier(t, FileOptions{Path: path, MaxSize: 30_000, Backups: 1000})
 	var all strings.Builder
 	for i := range 20_000 {
 		fmt.Fprintf(&all, "line %d %s\n", i, strings.Repeat("x", i%200))
@@ -110,7 +110,7 @@ func TestACopierRotatesBetweenLines(t *testing.T) {
 	}
 	got.WriteString(read(t, path))
 	if got.String() != all.String() {
-		t.Errorf("%d bytes in the files, %d were written", got.Len(), all.Len())
+		t.Errorf("%d bytes in %d files, %d were written", got.Len(), len(rotated), all.Len())
 	}
 }
 

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -144,22 +145,44 @@ func creationTime(f *os.File) time.Time {
 	return time.Unix(st.Btime.Sec, int64(st.Btime.Nsec))
 }
 
-// Write appends whole lines, and rotates the file before if necessary. It writes even if
+// Write appends whole lines, and rotates the file before each one for which it has no room. It writes even if
 // the rotation fails.
-func (f *file) Write(text []byte) (int, error) {
+func (f *file) Write(text []byte) (written int, err error) {
 	if err := f.reopenIfMoved(); err != nil {
 		return 0, err
 	}
 	var failed error
-	if f.needsRotation(len(text)) {
-		failed = f.rotate()
+	for written < len(text) {
+		part := text[written:]
+		if failed == nil {
+			part = f.fitting(part)
+			if f.needsRotation(len(part)) {
+				failed = f.rotate()
+			}
+		}
+		n, err := f.f.Write(part)
+		written, f.size = written+n, f.size+int64(n)
+		if n < len(part) {
+			return written, errors.Join(err, failed)
+		}
 	}
-	n, err := f.f.Write(text)
-	f.size += int64(n)
-	if n < len(text) {
-		return n, errors.Join(err, failed)
+	return written, nil
+}
+
+// fitting returns as many lines of text as the file has room for. If that is none, it returns those that the next
+// file has room for, and at least one.
+func (f *file) fitting(text []byte) []byte {
+	for _, room := range []int64{f.MaxSize - f.size, f.MaxSize} {
+		if f.MaxSize == 0 || !f.regular || int64(len(text)) <= room {
+			return text
+		}
+		if room > 0 {
+			if end := bytes.LastIndexByte(text[:room], '\n'); end >= 0 {
+				return text[:end+1]
+			}
+		}
 	}
-	return n, nil
+	return text[:cmp.Or(bytes.IndexByte(text, '\n')+1, len(text))]
 }
 
 // reopenIfMoved opens the file if Path names another file than the open one.

@@ -96,6 +96,21 @@ func TestRotationBySize(t *testing.T) {
 	}
 }
 
+// What is written at once, as a burst of lines is, is divided: no file is larger than it may be.
+func TestRotationWithinOneWrite(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "shop.log")
+	f := open(t, FileOptions{Path: path, MaxSize: 20, Backups: 9})
+	write(t, f, "one.....\ntwo.....\n")
+	write(t, f, "3\nfour....\nfive....\nsix.....\na line that is longer than a file may be\neight...\nnine....\n")
+	f.cleaning.Wait()
+	for name, want := range map[string]string{"": "eight...\nnine....\n", ".1": "a line that is longer than a file may be\n", ".2": "six.....\n", ".3": "four....\nfive....\n", ".4": "one.....\ntwo.....\n3\n"} {
+		if got := read(t, path+name); got != want {
+			t.Errorf("shop.log%s holds %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestRotationWithoutBackupsAndOfOneLargeLine(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "shop.log")
