@@ -217,7 +217,7 @@ type pathKeeper struct {
 // run checks the file after each event of its directory. Clients that connect between its
 // removal and the check fail with ENOENT.
 func (k *pathKeeper) run(ctx context.Context) {
-	file := k.app.listeners.paths.Watch(k.path)
+	file := k.app.listeners.watch(k.path)
 	defer file.Stop()
 	if k.borrowed {
 		k.takePath(ctx)
@@ -328,9 +328,9 @@ func (k *pathKeeper) retire() {
 // the connections that wait in its backlog.
 type listeners struct {
 	systemd map[string][]*os.File // by name
-	paths   *pathwatch.Watcher    // of the files of unix sockets; nil: inotify does not work
 
-	mu        sync.Mutex                  // guards inherited and addresses
+	mu        sync.Mutex                  // guards what follows
+	paths     *pathwatch.Watcher          // of the files of unix sockets; nil: not needed yet, or inotify does not work
 	inherited map[string]handoff.Listener // by address: of the former supervisor, each once
 	addresses map[string]string           // by name: where the opened sockets of systemd listen
 	used      map[*os.File]bool           // of the sockets of systemd
@@ -340,11 +340,27 @@ type listeners struct {
 // there was none.
 func newListeners(systemd map[string][]*os.File, left *handoff.State) *listeners {
 	ls := &listeners{systemd: systemd, addresses: map[string]string{}, used: map[*os.File]bool{}}
-	ls.paths, _ = pathwatch.New() // after an error the files are checked every second
 	if left != nil {
 		ls.inherited = left.Listeners
 	}
 	return ls
+}
+
+// watch begins to watch the file of a unix socket.
+func (ls *listeners) watch(path string) *pathwatch.Path {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.paths == nil {
+		ls.paths, _ = pathwatch.New() // after an error the files are checked every second
+	}
+	return ls.paths.Watch(path)
+}
+
+// close ends what watch has begun. No socket is open any more.
+func (ls *listeners) close() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.paths.Close()
 }
 
 // socketOptions are the options of the public sockets of an app. Root lets the app's user make,

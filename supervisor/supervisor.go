@@ -77,6 +77,8 @@ type Options struct {
 	TakeOver bool
 	// Relay relays; nil: this process does.
 	Relay remote.Relay
+	// System has the processes of the apps; nil: this machine.
+	System generation.System
 	// Load reads the configuration anew before every reload; nil: it cannot
 	// change.
 	Load func() (*config.File, error)
@@ -169,7 +171,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	s.hurry, s.rush = context.WithCancel(context.Background())
 	listeners := newListeners(o.Inherited, o.Handoff)
 	launcher := generation.NewLauncher(generation.Options{Logger: o.Logger, RuntimeDir: o.RuntimeDir, RelayDir: o.RelayDir, State: store, Gunicorns: s.reports, Relay: relay,
-		Hurry: s.hurry, Resolve: listeners.resolve, Store: o.Store})
+		Hurry: s.hurry, Resolve: listeners.resolve, Store: o.Store, System: o.System})
 	s.shared = shared{
 		logger: o.Logger, hurry: s.hurry, launcher: launcher, state: store, history: records, listeners: listeners,
 		source:      &settingsSource{load: o.Load, launcher: launcher, logger: o.Logger},
@@ -326,10 +328,17 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			s.options.Logger.Warn("cannot become a subreaper", "error", err)
 		}
 	})
+	s.endStale()
+	return s.keep(ctx)
+}
+
+// keep is Run without what it has to do with processes that nothing knows any more.
+func (s *Supervisor) keep(ctx context.Context) error {
+	var background sync.WaitGroup
+	defer background.Wait()
 	background.Go(func() { s.shared.watcher.Run(s.leaving) })
 	stop := context.AfterFunc(ctx, s.leave)
 	defer stop()
-	s.endStale()
 	began := "started"
 	if left := s.options.Handoff; left != nil {
 		began = s.concludeUpgrade()
@@ -404,7 +413,7 @@ func (s *Supervisor) close() {
 	for _, e := range s.registry.all() {
 		e.close()
 	}
-	s.shared.listeners.paths.Close()
+	s.shared.listeners.close()
 	s.leave()
 	s.rush()
 	s.shared.source.close()

@@ -15,7 +15,7 @@ import (
 // childPort is the port of {port} on 127.0.0.1. Until the child listens, and whenever it has
 // closed its socket, every user may listen there.
 type childPort struct {
-	process *process.Process
+	process Process
 	uid     uint32 // the app's user
 	port    int
 

@@ -20,7 +20,7 @@ import (
 // that was proven, in a directory that only the daemon's user can change. Another socket can
 // never be reached by that inode, so no connection has to be verified.
 type childSocket struct {
-	process *process.Process
+	process Process
 	user    *process.User        // nil: the daemon's own, or root
 	path    string               // of the child
 	link    string               // of the daemon

@@ -40,7 +40,7 @@ type Generation struct {
 	public  []uint64          // inodes of the public sockets that the child gets
 	private *listener.Private // nil: the child opens its listening socket itself, or has public ones only
 	child   *childListener    // nil: it gets the private socket
-	Process *process.Process
+	Process Process
 	Target  *Target       // nil: no request is relayed to it
 	notify  *notifySocket // nil: it is not asked to say READY=1
 	probe   httpProbe
@@ -202,7 +202,7 @@ func (g *Generation) spawn(l *Launcher, log *logs.Log, at upstream) error {
 	// Before it exists: a daemon that dies at this moment has its token on record.
 	l.record(g, spec.Record())
 	l.keep(log, g, at, spec.Record())
-	g.Process, err = process.Start(spec)
+	g.Process, err = l.options.System.Start(spec)
 	if err != nil {
 		return startFailed(g.App.Name, err)
 	}

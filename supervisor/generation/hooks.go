@@ -109,7 +109,7 @@ func (l *Launcher) RunHook(ctx context.Context, log *logs.Log, r HookRun) error 
 	if err == nil {
 		l.recordHook(spec)
 		l.options.Journal.HookBegins(handoff.HookRecord{Hook: r.Hook, Generation: r.Spec.Number, Token: spec.Token})
-		out, err = process.Run(ctx, spec, func(line string) {
+		out, err = l.options.System.Run(ctx, spec, func(line string) {
 			log.Note(r.Spec.Number, "%s: %s", r.Hook, line)
 			failed.Lines = append(failed.Lines[max(0, len(failed.Lines)-outputTailLines+1):], line)
 		})

@@ -21,6 +21,7 @@ type Options struct {
 	Relay      remote.Relay         // has the targets of web apps
 	RelayDir   *listener.PrivateDir // of the relay's process, in RuntimeDir; nil: the relay is in this process
 	App        remote.AppID         // the relay's number of the app; see ForApp
+	System     System               // has the processes; nil: this machine
 	// Store and Journal keep descriptors and generations for a later supervisor; nil: none comes.
 	Store   handoff.Store
 	Journal Journal
@@ -45,6 +46,9 @@ type Launcher struct {
 func NewLauncher(o Options) *Launcher {
 	if o.EndDrains == nil {
 		o.EndDrains = o.Hurry
+	}
+	if o.System == nil {
+		o.System = machine{}
 	}
 	if o.Journal == nil {
 		o.Journal = noJournal{}

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tideover/supervisor/api"
-	"tideover/supervisor/process"
 )
 
 // notifySocket is the socket of sd_notify(3) of one generation. It handles
@@ -73,12 +72,12 @@ func (n *notifySocket) passCredentials() error {
 }
 
 // start handles the messages of the processes of tree until close.
-func (n *notifySocket) start(tree *process.Process, logger hclog.Logger) {
+func (n *notifySocket) start(tree Process, logger hclog.Logger) {
 	n.done = make(chan struct{})
 	go n.listen(tree, logger)
 }
 
-func (n *notifySocket) listen(tree *process.Process, logger hclog.Logger) {
+func (n *notifySocket) listen(tree Process, logger hclog.Logger) {
 	defer close(n.done)
 	refused := false
 	text, control := make([]byte, maxNotifyMessage), make([]byte, 1024)

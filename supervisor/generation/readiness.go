@@ -9,7 +9,6 @@ import (
 
 	"tideover/proxy/awake"
 	"tideover/supervisor/config"
-	"tideover/supervisor/process"
 )
 
 // ProbeKind is how the readiness of a generation is found out.
@@ -150,7 +149,7 @@ func (g *Generation) runReadyCommand(ctx context.Context, l *Launcher) (ok bool,
 	}
 	spec.Env = append(spec.Env, "TIDEOVER_PID="+strconv.Itoa(g.Process.Pid()))
 	last := ""
-	out, err := process.Run(ctx, spec, func(line string) { last = ": " + line })
+	out, err := l.options.System.Run(ctx, spec, func(line string) { last = ": " + line })
 	if err != nil {
 		return false, err.Error()
 	}

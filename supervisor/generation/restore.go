@@ -57,7 +57,7 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState, kept 
 		at = portUpstream(port)
 	}
 	at.peer = peer{remote.PeerPassing(left.Peer), left.Single}
-	if g.Process, err = process.Adopt(left.Tree, left.Started); err != nil {
+	if g.Process, err = l.options.System.Adopt(left.Tree, left.Started); err != nil {
 		return nil, err
 	}
 	l.options.State.Adopt(left.Tree.Token)

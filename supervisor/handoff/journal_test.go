@@ -11,9 +11,9 @@ import (
 )
 
 // readBack is the record that a successor reads.
-func readBack(t *testing.T, m slotFile) *Record {
+func readBack(t *testing.T, m File) *Record {
 	t.Helper()
-	_, text, err := openSlots(m)
+	_, text, err := OpenSlots(m)
 	if err != nil {
 		t.Fatal(err)
 	}

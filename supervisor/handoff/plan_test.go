@@ -305,7 +305,7 @@ func (w *world) crash() {
 
 // restore is what a supervisor does first.
 func (w *world) restore() {
-	_, text, err := openSlots(w.slots)
+	_, text, err := OpenSlots(w.slots)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -313,7 +313,7 @@ func (w *world) restore() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	slots, _, _ := openSlots(w.slots)
+	slots, _, _ := OpenSlots(w.slots)
 	if w.journal, err = NewJournal(slots, r); err != nil {
 		w.t.Fatal(err)
 	}

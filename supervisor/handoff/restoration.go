@@ -46,7 +46,7 @@ func (r *Restoration) Configuration(name string) (*config.File, error) {
 
 // OpenRecord returns the slots in the file of a former supervisor, and its record; nil: it has written none.
 // After an error there are no slots: they are to be made anew.
-func OpenRecord(f *os.File) (*Slots, *Record, error) {
+func OpenRecord(f File) (*Slots, *Record, error) {
 	s, text, err := OpenSlots(f)
 	if errors.Is(err, ErrNoRecord) {
 		return s, nil, nil

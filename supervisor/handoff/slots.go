@@ -36,12 +36,12 @@ var ErrNoRecord = errors.New("there is no record")
 //
 // Slots have one writer, and its methods are not for several goroutines.
 type Slots struct {
-	file     slotFile
+	file     File
 	sequence uint64 // of the last write; it is in slot sequence%2
 }
 
-// slotFile is what Slots need of a file.
-type slotFile interface {
+// File is where Slots are: what they need of an os.File.
+type File interface {
 	io.ReaderAt
 	io.WriterAt
 }
@@ -58,9 +58,7 @@ func NewSlots() (*Slots, *os.File, error) {
 
 // OpenSlots reads the last text that a predecessor has written to f, and goes on behind it. The file
 // stays the caller's, and must be open while the slots are written to. ErrNoRecord: none was written.
-func OpenSlots(f *os.File) (*Slots, []byte, error) { return openSlots(f) }
-
-func openSlots(f slotFile) (*Slots, []byte, error) {
+func OpenSlots(f File) (*Slots, []byte, error) {
 	s := &Slots{file: f}
 	var newest []byte
 	var failed error
@@ -137,7 +135,7 @@ func checksum(h, text []byte) uint32 {
 }
 
 // readSlot reads one slot. Nothing is believed before the checksum holds.
-func readSlot(f slotFile, slot uint64) (sequence uint64, text []byte, err error) {
+func readSlot(f File, slot uint64) (sequence uint64, text []byte, err error) {
 	at := int64(slot) * slotSize
 	h := make([]byte, slotHeader)
 	switch n, err := f.ReadAt(h, at); {

@@ -59,7 +59,7 @@ func TestATornWriteIsNeverRead(t *testing.T) {
 			m.left = died
 			err := s.Write(texts[written])
 			m.left = -1
-			next, got, openErr := openSlots(m)
+			next, got, openErr := OpenSlots(m)
 			complete := died >= len(texts[written])+28 // what follows is reserved
 			if written == 1 {
 				complete = err == nil // the file ends in its header
@@ -74,7 +74,7 @@ func TestATornWriteIsNeverRead(t *testing.T) {
 			if err := next.Write([]byte("the successor's")); err != nil {
 				t.Fatal(err)
 			}
-			if _, got, err := openSlots(m); err != nil || string(got) != "the successor's" {
+			if _, got, err := OpenSlots(m); err != nil || string(got) != "the successor's" {
 				t.Fatalf("after the successor: %q, %v", got, err)
 			}
 			if err == nil {
@@ -93,7 +93,7 @@ func TestASlotOfWhichAnyByteIsWrongIsNotRead(t *testing.T) {
 		s.Write([]byte("this one is damaged"))
 		at := rand.Int64N(slotHeader + int64(len("this one is damaged")))
 		m.pages[at] ^= 1 << rand.IntN(8) // the second write is in slot 0
-		_, got, err := openSlots(m)
+		_, got, err := OpenSlots(m)
 		if at >= 28 && at < slotHeader { // reserved
 			continue
 		}
@@ -139,7 +139,7 @@ func TestMain(m *testing.M) {
 
 // writeForEver writes texts that prove themselves: a number, as often as the number says.
 func writeForEver(f *os.File) {
-	s, text, err := openSlots(f)
+	s, text, err := OpenSlots(f)
 	number := uint64(0)
 	if err == nil {
 		number = binary.LittleEndian.Uint64(text)
