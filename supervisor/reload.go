@@ -87,6 +87,7 @@ func (o *operation) overlap() {
 		if !o.waitStopped(a.drains[0].Teardown) {
 			return
 		}
+		o.cancelPendingStart() // after a crash meanwhile
 	}
 	o.warnOfMemory()
 	s := o.startGeneration(false)
@@ -119,7 +120,10 @@ func (o *operation) replace() {
 	o.strict = a.current != nil && !a.current.Lenient
 	a.publish() // a later supervisor goes on with it from here
 	var old *generation.Generation
-	o.requestPhase("hold", func() { old = a.detachCurrent() })
+	o.requestPhase("hold", func() {
+		o.cancelPendingStart() // after a crash meanwhile
+		old = a.detachCurrent()
+	})
 	if old != nil {
 		a.stopGeneration(old, generation.StopReplaced, old.StopTimeoutsWhileHeld())
 	}

@@ -53,7 +53,7 @@ func upTo(r *rand.Rand, limit time.Duration) time.Duration {
 // behaviourOf is that of a process of this name: the same in each run of a seed.
 func (w *world) behaviourOf(name string) behaviour {
 	if w.calm {
-		return behaviour{boot: 100 * time.Millisecond, status: 200, term: 50 * time.Millisecond}
+		return behaviour{boot: w.boot, status: 200, term: 50 * time.Millisecond}
 	}
 	sum := fnv.New64()
 	sum.Write([]byte(name))
@@ -163,8 +163,21 @@ func (c *child) exitLocked(o process.Outcome) {
 	c.world.relay.exitedLocked(c)
 }
 
+// serves reports whether it gets the requests of its app.
+func (c *child) servesLocked() bool {
+	for _, a := range c.world.relay.apps {
+		if t := a.targets[a.current]; t != nil && t.child == c {
+			return true
+		}
+	}
+	return false
+}
+
 // signalLocked sends a signal that asks it to stop.
 func (c *child) signalLocked() {
+	if c.servesLocked() {
+		c.world.faultLocked("%s serves, and is told to stop", c.name)
+	}
 	if !c.stubborn {
 		c.world.after(c.term, func() { c.exitLocked(process.Outcome{}) })
 	}
@@ -307,6 +320,9 @@ func (p *simProcess) Kill(ctx context.Context) (r process.StopReport) {
 	_ = p.life.do("kill "+p.child.name, func() {
 		if p.child.alive {
 			r.Killed = 1
+		}
+		if p.child.servesLocked() {
+			p.life.world.faultLocked("%s serves, and is killed", p.child.name)
 		}
 		p.child.exitLocked(killedOutcome)
 	})

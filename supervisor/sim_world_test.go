@@ -37,15 +37,17 @@ type world struct {
 	socket *os.File // the public socket of all apps; nothing connects to it
 	log    *simLog
 
-	mu       sync.Mutex // guards what follows, but for what has locks of its own
-	life     *life      // the supervisor that lives; nil: none does
+	mu       sync.Mutex    // guards what follows, but for what has locks of its own
+	life     *life         // the supervisor that lives; nil: none does
+	changed  chan struct{} // closed when that is another one
 	lives    []*life
 	children map[string]*child // by token: those that nothing has collected
 	forked   int
 	store    map[string]*os.File
 	record   *simFile
 	relay    *simRelay
-	calm     bool // the apps work
+	calm     bool          // the apps work
+	boot     time.Duration // of them until they answer
 	faults   []string
 	trace    []string // calls of the supervisors
 }
@@ -93,9 +95,29 @@ func (w *world) killLocked() {
 	}
 	w.noteLocked("%d dies", l.number)
 	w.life = nil
+	w.changedLocked()
 	l.die()
 	if err := os.CopyFS(w.stateDir(l.number+1), os.DirFS(l.state)); err != nil {
 		w.faultLocked("copy of the state: %v", err)
+	}
+}
+
+// changedLocked wakes those that wait for another supervisor. w.mu must be held.
+func (w *world) changedLocked() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// living returns the supervisor that lives, once there is one that is up.
+func (w *world) living() *life {
+	for {
+		w.mu.Lock()
+		l, changed := w.life, w.changed
+		w.mu.Unlock()
+		if l != nil && isClosed(l.up) && l.s != nil {
+			return l
+		}
+		<-changed
 	}
 }
 
@@ -105,9 +127,6 @@ func (w *world) stateDir(number int) string {
 
 // noteLocked keeps what was called last. w.mu must be held.
 func (w *world) noteLocked(format string, args ...any) {
-	if len(w.trace) > 400 {
-		w.trace = slices.Delete(w.trace, 0, 200)
-	}
 	w.trace = append(w.trace, fmt.Sprintf("%s %s", time.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...)))
 }
 
@@ -129,7 +148,7 @@ func newWorld(t *testing.T, seed uint64, socket *os.File, apps ...*config.App) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), dir: dir, socket: socket, log: &simLog{},
+	w := &world{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), dir: dir, socket: socket, log: &simLog{}, changed: make(chan struct{}), boot: 100 * time.Millisecond,
 		file:     &config.File{Apps: apps, Daemon: config.DefaultDaemon()},
 		children: map[string]*child{relayToken: {token: relayToken, alive: true, ended: make(chan struct{})}},
 		store:    map[string]*os.File{}, record: &simFile{slots: map[int64][]byte{}}}
@@ -181,6 +200,9 @@ func (l *life) run() {
 		w.fault("supervisor %d does not start: %v", l.number, err)
 	}
 	close(l.up)
+	w.mu.Lock()
+	w.changedLocked()
+	w.mu.Unlock()
 	if s == nil {
 		return
 	}
@@ -380,7 +402,10 @@ func (w *world) report() {
 	}
 	w.log.mu.Lock()
 	defer w.log.mu.Unlock()
-	lines := strings.Split(w.log.b.String(), "\n")
+	lines, trace := strings.Split(w.log.b.String(), "\n"), w.trace
+	if *simSeed == 0 {
+		lines, trace = lines[max(0, len(lines)-50):], trace[max(0, len(trace)-100):]
+	}
 	w.t.Errorf("-seed %d: %d faults:\n%s\nlast calls:\n%s\nlog:\n%s", w.seed, len(w.faults), strings.Join(w.faults[:min(10, len(w.faults))], "\n"),
-		strings.Join(w.trace, "\n"), strings.Join(lines[max(0, len(lines)-150):], "\n"))
+		strings.Join(trace, "\n"), strings.Join(lines, "\n"))
 }

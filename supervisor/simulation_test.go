@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -78,4 +79,41 @@ func TestASimulatedLife(t *testing.T) {
 		}
 		w.close()
 	})
+}
+
+var (
+	simulated = flag.Int("simulate", 20_000, "steps of TestSimulation; a million is the proof")
+	simSeed   = flag.Uint64("seed", 0, "simulate this seed alone")
+)
+
+// simSteps is how many steps a seed has.
+const simSteps = 400
+
+// Whatever commands, exits and requests come, and in whatever order: one generation
+// serves, what serves is not stopped, each command has one result, each request one end, and when apps work
+// again, each one that is to be up serves and nothing else is left.
+func TestSimulation(t *testing.T) {
+	socket, apps := simSocket(t), simConfigs(t)
+	run := func(seed uint64) {
+		synctest.Test(t, func(t *testing.T) {
+			s := &simulation{world: newWorld(t, seed, socket, apps...), deaths: -1}
+			s.begin(0)
+			for n := range simSteps {
+				s.step(n)
+				s.check()
+				if len(s.faults) > 0 {
+					break
+				}
+			}
+			s.rest()
+			s.close()
+		})
+	}
+	if *simSeed > 0 {
+		run(*simSeed)
+		return
+	}
+	for seed := uint64(1); seed <= uint64(*simulated/simSteps) && !t.Failed(); seed++ {
+		run(seed)
+	}
 }

@@ -92,6 +92,7 @@ var testImports = []string{"scripts/httpgen", "scripts/testenv"}
 
 // testWalls are the packages that the tests of a package may import too.
 var testWalls = map[string][]string{
+	"supervisor":         {"proxy/gate"},          // the relay is simulated
 	"supervisor/confine": {"proxy", "proxy/gate"}, // the relay runs inside
 	"supervisor/relay":   {"listener"},            // it reaches a private socket
 	"supervisor/admin":   {"supervisor/xmlrpc"},

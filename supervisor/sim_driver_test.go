@@ -1,0 +1,301 @@
+package supervisor
+
+import (
+	"fmt"
+	"slices"
+	"testing/synctest"
+	"time"
+
+	"tideover/proxy/remote"
+	"tideover/supervisor/api"
+	"tideover/supervisor/process"
+)
+
+// simResult is the result of a command.
+type simResult struct {
+	request api.Request
+	api.Result
+}
+
+// A simulation drives a world by random steps.
+type simulation struct {
+	*world
+	commands, holds int         // under way; guarded by world.mu
+	results         []simResult // likewise
+	deaths          int
+}
+
+// command asks for an operation. Its caller asks again where the supervisor dies.
+func (s *simulation) command(r api.Request) {
+	s.mu.Lock()
+	s.commands++
+	s.mu.Unlock()
+	go func() {
+		for {
+			l := s.living()
+			result := l.s.Do(l.dead, r, func(api.Phase) {})
+			s.mu.Lock()
+			dead := l.dead.Err() != nil
+			if !dead || r.ID == "" {
+				s.commands--
+				if !dead {
+					s.noteLocked("%s of %s %s: %s, exit %d, %d -> %d %s", r.Verb, r.App, r.ID, result.Result, result.Exit, result.Generation.From, result.Generation.To, result.Error)
+					s.results = append(s.results, simResult{r, result})
+				}
+				s.mu.Unlock()
+				return
+			}
+			s.mu.Unlock()
+		}
+	}()
+}
+
+// hold holds an app for a while. A hold with an id goes on where the supervisor dies.
+func (s *simulation) hold(app string, r api.HoldRequest, length time.Duration) {
+	s.mu.Lock()
+	s.holds++
+	s.mu.Unlock()
+	go func() {
+		defer func() {
+			s.mu.Lock()
+			s.holds--
+			s.mu.Unlock()
+		}()
+		for again := false; ; again = true {
+			l := s.living()
+			lease, err := l.s.Hold(l.dead, app, r)
+			if l.dead.Err() != nil && r.ID != "" {
+				continue
+			}
+			if err != nil {
+				return
+			}
+			if !again {
+				select {
+				case <-time.After(length):
+				case <-lease.Ended():
+				case <-l.dead.Done():
+				}
+			}
+			if l.dead.Err() == nil {
+				if r.Attached {
+					lease.End()
+				} else {
+					_, _ = l.s.Release(app, r.By)
+				}
+			}
+			if l.dead.Err() == nil || r.ID == "" {
+				return
+			}
+		}
+	}()
+}
+
+// webApp is a random app of the relay; nil: there is none yet.
+func (s *simulation) webAppLocked() *simApp {
+	n := s.random.IntN(3)
+	for id := range remote.AppID(10) {
+		if a := s.relay.apps[id]; a != nil {
+			if n--; n < 0 {
+				return a
+			}
+		}
+	}
+	return s.relay.apps[1]
+}
+
+var simVerbs = []api.Verb{api.Reload, api.Reload, api.Reload, api.Restart, api.Restart, api.Stop, api.Start, api.Start}
+
+// step is one random step.
+func (s *simulation) step(n int) {
+	r := s.random
+	s.mu.Lock()
+	l, commands, holds := s.life, s.commands, s.holds
+	s.mu.Unlock()
+	if l == nil && r.IntN(3) == 0 {
+		dies := 0
+		if r.IntN(3) == 0 {
+			dies = 1 + r.IntN(100)
+		}
+		s.begin(dies)
+		return
+	}
+	app := s.file.Apps[r.IntN(len(s.file.Apps))].Name
+	switch kind := r.IntN(100); {
+	case kind < 30:
+		time.Sleep(upTo(r, 10*time.Millisecond<<r.IntN(10)))
+	case kind < 45 && commands < 6:
+		request := api.Request{Verb: simVerbs[r.IntN(len(simVerbs))], App: app, ID: fmt.Sprint("c", n), By: api.Caller{Via: "test"},
+			WaitDrain: r.IntN(3) == 0, NoWait: r.IntN(4) == 0, AwaitStart: r.IntN(4) == 0, NoQueue: r.IntN(10) == 0}
+		if r.IntN(5) == 0 {
+			request.ID = ""
+		}
+		s.command(request)
+	case kind < 48 && holds < 3:
+		request := api.HoldRequest{ID: fmt.Sprint("h", n), For: time.Second + upTo(r, 20*time.Second), Attached: r.IntN(2) == 0}
+		s.hold(app, request, upTo(r, 20*time.Second))
+	case kind < 52:
+		s.mu.Lock()
+		if all := s.serversLocked(app); len(all) > 0 {
+			all[r.IntN(len(all))].exitLocked(process.Outcome{Code: r.IntN(2)})
+		}
+		s.mu.Unlock()
+	case kind < 54 && s.deaths >= 0:
+		s.mu.Lock()
+		if l != nil && s.life == l && l.dies == 0 {
+			s.deaths++
+			if l.dies = l.calls + r.IntN(60); l.dies == l.calls {
+				s.killLocked()
+			}
+		}
+		s.mu.Unlock()
+	default:
+		s.mu.Lock()
+		if a := s.webAppLocked(); a != nil {
+			takes := upTo(r, 2*time.Second)
+			if r.IntN(20) == 0 {
+				takes = upTo(r, 30*time.Second)
+			}
+			q := a.arriveLocked(s.world, r.IntN(3) > 0, takes)
+			if r.IntN(8) == 0 {
+				s.after(upTo(r, 5*time.Second), q.leaveLocked)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// check checks what holds whenever nothing moves.
+func (s *simulation) check() {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.relay.apps {
+		a.checkCounters(s.world)
+	}
+	l := s.life
+	if l == nil || !isClosed(l.up) || l.s == nil {
+		return
+	}
+	for _, e := range l.s.registry.all() {
+		s.checkAppLocked(e.app)
+	}
+}
+
+// checkAppLocked checks that the relay and the processes are as the app says.
+func (s *simulation) checkAppLocked(a *App) {
+	seen := a.snapshot.Load()
+	number := 0
+	if g := seen.current; g != nil {
+		number = g.Number
+		if c := s.children[g.Process.Record().Token]; c == nil || !c.alive {
+			s.faultLocked("%s#%d is to serve, and has exited", a.name, number)
+		}
+	}
+	if seen.current == nil && !seen.starting && len(seen.draining) == 0 && seen.next.IsZero() && !seen.waits && seen.desired == desiredUp && seen.verb == "" {
+		s.faultLocked("%s is to be up, and nothing starts it", a.name)
+	}
+	if a.relay == nil {
+		return
+	}
+	has := s.relay.apps[a.relay.id]
+	switch {
+	case has == nil:
+		s.faultLocked("the relay does not have %s", a.name)
+	case has.current != number:
+		s.faultLocked("%s: the relay has generation %d, the supervisor %d", a.name, has.current, number)
+	case seen.desired == desiredUp && !seen.failed && has.set.Refusal != nil && seen.verb == "":
+		s.faultLocked("%s is to be up, and requests are refused: %s", a.name, has.set.Refusal.Cause)
+	}
+}
+
+// rest lets everything come to rest in a world in which apps work, and checks that each promise was kept.
+func (s *simulation) rest() {
+	s.mu.Lock()
+	s.calm = true
+	if s.life != nil {
+		s.life.dies = 0
+	}
+	l := s.life
+	s.mu.Unlock()
+	if l == nil {
+		l = s.begin(0)
+	}
+	time.Sleep(15 * time.Minute)
+	s.check()
+	s.mu.Lock()
+	if s.commands > 0 || s.holds > 0 {
+		s.faultLocked("%d commands and %d holds have no end", s.commands, s.holds)
+	}
+	for _, e := range l.s.registry.all() {
+		s.checkRestLocked(e.app)
+	}
+	for _, a := range s.relay.apps {
+		if len(a.requests) > 0 {
+			s.faultLocked("%d requests of %s have no end", len(a.requests), a.name)
+		}
+		if len(a.observed) > 0 {
+			s.faultLocked("%d counts of %s have no end", len(a.observed), a.name)
+		}
+	}
+	s.mu.Unlock()
+	for _, app := range l.s.Apps() {
+		if r := l.s.Do(l.dead, api.Request{Verb: api.Start, App: app}, func(api.Phase) {}); r.Exit != api.ExitOK {
+			s.fault("in the end %s does not start: %+v", app, r)
+		}
+	}
+	s.check()
+	s.checkHistory(l.s)
+}
+
+// checkRestLocked checks one app: it has one process if it is to be up, and else none.
+func (s *simulation) checkRestLocked(a *App) {
+	seen, servers := a.snapshot.Load(), s.serversLocked(a.name)
+	want := 0
+	if seen.desired == desiredUp {
+		want = 1
+	}
+	if len(servers) != want || want == 1 && (seen.current == nil || seen.current.Process.Pid() != servers[0].pid) {
+		s.faultLocked("at rest %s has %d processes, desired %d, current %v", a.name, len(servers), seen.desired, seen.current != nil)
+	}
+	if len(seen.holds) > 0 || a.relay != nil && len(s.relay.apps[a.relay.id].set.Holds) > 0 {
+		s.faultLocked("at rest %s is held: %v", a.name, seen.holds)
+	}
+	for _, c := range s.children {
+		if name, hook := c.app(); name == a.name && hook {
+			s.faultLocked("at rest %s runs", c.name)
+		}
+	}
+}
+
+// checkHistory checks that each operation has one beginning and one end in the history, which says what
+// its callers were told.
+func (s *simulation) checkHistory(sup *Supervisor) {
+	begun, ended := map[uint64]int{}, map[string][]api.Record{}
+	if err := sup.History(s.t.Context(), api.HistoryQuery{}, func(r api.Record) bool {
+		switch r.Kind {
+		case api.OperationBegun:
+			begun[r.ID]++
+		case api.OperationEnded:
+			key := fmt.Sprint(r.App, r.Verb, r.Time.UnixNano())
+			ended[key] = append(ended[key], r)
+			if begun[r.Begun]--; begun[r.Begun] < 0 {
+				s.fault("the history has an end without a beginning: %+v", r)
+			}
+		}
+		return true
+	}); err != nil {
+		s.fault("history: %v", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.results {
+		if r.request.ID == "" || r.Ended.IsZero() || r.Drain != nil && r.request.WaitDrain {
+			continue
+		}
+		same := func(in api.Record) bool { return in.Result == r.Result.Result && in.Generation == r.Generation }
+		if all := ended[fmt.Sprint(r.App, r.Verb, r.Ended.UnixNano())]; !slices.ContainsFunc(all, same) {
+			s.faultLocked("a caller was told %+v, the history has %+v", r.Result, all)
+		}
+	}
+}
