@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -85,11 +86,14 @@ func (s *Server) Admit(all []Connection) error {
 	if err != nil {
 		return err
 	}
-	l.call(func() {
+	admitted := l.call(func() {
 		for i := range all {
 			l.admit(&all[i])
 		}
 	})
+	if !admitted { // CloseIdle was called, and the last client has left
+		return net.ErrClosed
+	}
 	return nil
 }
 

@@ -2,8 +2,12 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"net"
 	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"tideover/proxy/gate"
 )
@@ -91,4 +95,19 @@ func TestTheWaitForAConnectionToGiveAwayEnds(t *testing.T) {
 	if all := <-given; len(all) != 0 {
 		t.Errorf("%+v was given away", all)
 	}
+}
+
+func TestConnectionsAreNotTakenOverByAServerThatHasEnded(t *testing.T) {
+	r := newHarness(t, patient, Settings{})
+	r.dial()
+	given := r.yields(1)
+	next := newHarness(t, patient, Settings{})
+	next.dial()
+	next.eventually("a client", func() bool { return next.server.Connections() == 1 })
+	next.end()
+	<-next.server.startedLoop().ended
+	if err := next.server.Admit(given); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v", err)
+	}
+	unix.Close(given[0].FD)
 }

@@ -87,7 +87,7 @@ func (l *publicListener) share(a *App, socket *listener.Public) {
 // ctx ends. For a unix socket, which cannot, shutDown gets a value.
 func (l *publicListener) keepListening(ctx context.Context, a *App, socket *listener.Public, shutDown chan<- struct{}) {
 	logged := ""
-	err := socket.AwaitShutdown(ctx, func() {
+	listenAgain := func() {
 		err := socket.ListenAgain()
 		if err == nil {
 			logged = ""
@@ -106,9 +106,12 @@ func (l *publicListener) keepListening(ctx context.Context, a *App, socket *list
 			default:
 			}
 		}
-	})
-	if err != nil {
+	}
+	if err := socket.AwaitShutdown(ctx, listenAgain); err != nil {
 		a.logger.Error("listener failed", "app", a.name, "address", l.address, "error", err)
+	}
+	if l.passed && !socket.IsListening() { // the app's last process has shut it down, and the service manager keeps it
+		listenAgain()
 	}
 }
 

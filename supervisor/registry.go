@@ -145,13 +145,20 @@ const idleLinger = time.Second
 // stop ends apps and returns when nothing of them is left. An app is stopped before
 // those it depends on. Public sockets are closed when the last process is gone:
 // until then every request is answered.
-func (r *registry) stop(leaving, among []*entry) {
+func (r *registry) stop(leaving, among []*entry) { r.stopLeaving(leaving, among, false) }
+
+// shutDown is stop of all apps when the daemon ends. The sockets of a service manager stay open then:
+// what waits in their queues is for the next daemon.
+func (r *registry) shutDown() { r.stopLeaving(r.all(), r.all(), true) }
+
+// stopLeaving is stop. keptByManager says that the sockets of a service manager outlive the daemon.
+func (r *registry) stopLeaving(leaving, among []*entry, keptByManager bool) {
 	for _, e := range leaving {
 		switch {
 		case e.app.relay != nil:
 			e.app.relay.closeAfterNextResponse()
 		case e.app.direct != nil: // its processes accept until they end; nothing would answer later
-			e.closeListeners()
+			e.closeListeners(func(l *publicListener) bool { return !keptByManager || !l.passed })
 		}
 	}
 	var stopping sync.WaitGroup
@@ -161,6 +168,9 @@ func (r *registry) stop(leaving, among []*entry) {
 				if slices.Contains(leaving, other) && other.dependsOn(e) {
 					<-other.app.closed
 				}
+			}
+			if keptByManager {
+				e.leavePassed()
 			}
 			sent, cancel := awake.WithTimeout(e.app.deadline.drains, e.settings().Drain.Timeout)
 			defer cancel()
@@ -178,11 +188,34 @@ func (r *registry) stop(leaving, among []*entry) {
 	stopping.Wait()
 }
 
+// leavePassed has new connections of passed sockets wait in their queues. The app still answers what was
+// accepted: each connection gets one last response until linger ends; then those without a request are closed,
+// so that no later request is refused. It is called when the apps that depend on this one have ended, because
+// their requests to it would wait as well.
+func (e *entry) leavePassed() {
+	if e.app.relay == nil || !e.closePassed() {
+		return
+	}
+	linger, cancel := awake.WithTimeout(e.app.deadline.drains, idleLinger)
+	defer cancel()
+	e.app.relay.await(linger, remote.Disconnected)
+	if len(e.listeners) == 0 {
+		e.app.relay.closeIdle()
+	}
+}
+
+// closePassed stops accepting from the sockets of a service manager, and reports whether there was one.
+func (e *entry) closePassed() bool {
+	before := len(e.listeners)
+	e.closeListeners(func(l *publicListener) bool { return l.passed })
+	return len(e.listeners) < before
+}
+
 // end closes what an app has beside its processes: the public sockets first, in the
 // same moment in which accepting ends, because the kernel resets what nothing
 // accepts any more. Open connections get one last answer until linger ends.
 func (e *entry) end(linger context.Context) {
-	e.closeListeners()
+	e.closeListeners(everyListener)
 	e.app.relay.await(linger, remote.Disconnected)
 	e.app.relay.remove()
 	e.close()
@@ -190,16 +223,24 @@ func (e *entry) end(linger context.Context) {
 	e.app.configurations.forget(e.app.journal.key)
 }
 
-func (e *entry) closeListeners() {
+// closeListeners closes the public sockets that are chosen.
+func (e *entry) closeListeners(chosen func(*publicListener) bool) {
+	var left []*publicListener
 	for _, l := range e.listeners {
-		l.close()
+		if chosen(l) {
+			l.close()
+		} else {
+			left = append(left, l)
+		}
 	}
-	e.listeners = nil
+	e.listeners = left
 }
+
+func everyListener(*publicListener) bool { return true }
 
 // close closes the public sockets and the log. It may be called twice.
 func (e *entry) close() {
-	e.closeListeners()
+	e.closeListeners(everyListener)
 	e.app.deadline.close()
 	e.app.watcher.Set(e.app.name, config.Watch{}, safepath.Opener{})
 	e.app.exit.remove(e.app.name)

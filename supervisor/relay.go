@@ -199,6 +199,13 @@ func (r *relayApp) cut() {
 	}
 }
 
+// closeIdle closes the connections without a request, and each other one after its request.
+func (r *relayApp) closeIdle() {
+	if r != nil {
+		r.relay.Cut(context.Background(), remote.Cut{ID: remote.ID{App: r.id}, What: remote.Idle})
+	}
+}
+
 // remove ends the app in the relay and returns when no connection is left. Nothing may be accepted
 // for it any more.
 func (r *relayApp) remove() {

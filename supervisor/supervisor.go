@@ -353,6 +353,9 @@ func (s *Supervisor) keep(ctx context.Context) error {
 		if s.options.Handoff == nil && !s.options.TakeOver {
 			s.logOpened(e.settings())
 		}
+		if s.leaving.Err() != nil && e.app.relay != nil {
+			e.closePassed() // the next daemon accepts
+		}
 		dependencies := e.dependencies(entries)
 		if s.options.TakeOver {
 			dependencies = []<-chan struct{}{make(chan struct{})} // an operation starts it
@@ -377,7 +380,7 @@ func (s *Supervisor) keep(ctx context.Context) error {
 	s.limitStop()
 	s.registry.changing.Lock()
 	defer s.registry.changing.Unlock()
-	s.registry.stop(s.registry.all(), s.registry.all())
+	s.registry.shutDown()
 	s.registry.running.Wait()
 	counts := count()
 	s.shutdown.Store(&counts)

@@ -101,7 +101,7 @@ func (s *Supervisor) Unlisten(name string, pathOnly bool) error {
 		return nil
 	}
 	e.app.relay.closeAfterNextResponse()
-	e.closeListeners()
+	e.closeListeners(everyListener)
 	s.options.Logger.Info("public sockets closed", "app", e.app.name)
 	return nil
 }

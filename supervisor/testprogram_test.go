@@ -245,8 +245,8 @@ func answer(conn net.Conn) {
 }
 
 // serveDirectly answers on the public socket until SIGTERM and finishes then what it has accepted;
-// Shutdown of net/http would close connections whose request it has not read. At SIGUSR1 it calls
-// shutdown(2) on the socket.
+// Shutdown of net/http would close connections whose request it has not read. At SIGUSR1, and with
+// TESTPROGRAM_SHUTDOWN at its end too, it calls shutdown(2) on the socket.
 func serveDirectly() {
 	pause()
 	public := os.NewFile(3, "public")
@@ -265,6 +265,9 @@ func serveDirectly() {
 	}()
 	go func() {
 		untilTerm()
+		if os.Getenv("TESTPROGRAM_SHUTDOWN") != "" {
+			syscall.Shutdown(3, syscall.SHUT_RD)
+		}
 		l.Close()
 	}()
 	var accepted sync.WaitGroup

@@ -478,6 +478,10 @@ func (l *Local) Cut(_ context.Context, c Cut) error {
 		if a := l.app(c.App); a != nil {
 			a.server.Cut()
 		}
+	case Idle:
+		if a := l.app(c.App); a != nil {
+			a.server.CloseIdle()
+		}
 	}
 	return nil
 }

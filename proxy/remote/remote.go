@@ -275,6 +275,9 @@ type Connections uint8
 const (
 	Tunnels  Connections = iota + 1 // of the generation
 	Requests                        // all requests under way of an app; Generation is 0. For a Remove that waits
+	// Idle are those of an app without a request, from now on; Generation is 0. A request that has
+	// arrived is answered first. The doors of the app must have been shut for good.
+	Idle
 )
 
 // Reclaim begins or ends the reclaiming of a backlog.

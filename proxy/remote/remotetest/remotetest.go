@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) remote.Relay) {
 		{"AProbeBringsTheBeginningOfTheAnswer", (*row).probe},
 		{"AProbeReachesTheSocketOfItsProofOnly", (*row).provenProbe},
 		{"ADoorIsShut", (*row).shut},
+		{"IdleConnectionsAreClosedAndRequestsAnswered", (*row).closeIdle},
 		{"RemoveReturnsTheFinalTotals", (*row).remove},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -527,6 +528,34 @@ func (r *row) shut() {
 		}
 		return err != nil
 	})
+}
+
+func (r *row) closeIdle() {
+	release := make(chan struct{})
+	r.set.Target = r.app(1, release)
+	r.apply()
+	got := r.get()
+	r.until("in flight", r.inFlight(1, 1))
+	idle, err := net.Dial("tcp", r.address)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer idle.Close()
+	r.until("accepted", func() bool { return r.relay.Clients().Open == 2 })
+	r.relay.Shut(r.ctx, 1)
+	if err := r.relay.Cut(r.ctx, remote.Cut{ID: remote.ID{App: 1}, What: remote.Idle}); err != nil {
+		r.Error(err)
+	}
+	idle.SetReadDeadline(time.Now().Add(patience))
+	if _, err := idle.Read(make([]byte, 1)); err != io.EOF {
+		r.Errorf("an idle connection: %v", err)
+	}
+	close(release)
+	r.want(got, "1")
+	if err := r.relay.Await(r.ctx, remote.Await{ID: remote.ID{App: 1}, What: remote.Disconnected}); err != nil {
+		r.Error(err)
+	}
+	r.apply() // as the end of the app does
 }
 
 func (r *row) remove() {
