@@ -47,6 +47,7 @@ type setup struct {
 	front    frontStarter // nil: none
 	within   []string     // a command that execs the daemon; empty: none
 	output   *os.File     // of the daemon; nil: a file
+	sockets  []*os.File   // passed to the daemon
 
 	directory string // of the app, with config; empty: its folder
 }
@@ -105,7 +106,7 @@ func newFixture(r *row, o setup) *fixture {
 // configuration.
 func (s *fixture) start(o setup, listen string) {
 	s.Helper()
-	options := testenv.RunOptions{Flags: o.flags, Command: o.command, Binary: o.binary, Output: o.output, Within: o.within}
+	options := testenv.RunOptions{Flags: o.flags, Command: o.command, Binary: o.binary, Output: o.output, Within: o.within, Sockets: o.sockets}
 	switch {
 	case o.config != "":
 		name := strings.ToLower(strings.ReplaceAll(s.name, "/", "-"))

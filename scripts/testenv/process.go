@@ -32,7 +32,8 @@ type Command struct {
 	App  bool                // it is an app or the supervisor of one
 	User *syscall.Credential // nil: the user of this program
 
-	Output *os.File // instead of the file; the caller closes it
+	Output *os.File   // instead of the file; the caller closes it
+	Files  []*os.File // from descriptor 3 on; the caller closes them, when it is not started again
 }
 
 // Start starts a process, which Close ends.
@@ -52,6 +53,7 @@ func (e *Env) Start(c Command) (*Process, error) {
 	if c.Output != nil {
 		cmd.Stdout, cmd.Stderr = c.Output, c.Output
 	}
+	cmd.ExtraFiles = c.Files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.User}
 	p := &Process{Name: c.Name, Output: out.Name(), command: cmd, exited: make(chan struct{}), start: func() (*Process, error) { return e.Start(c) }}
 

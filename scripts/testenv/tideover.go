@@ -26,6 +26,7 @@ type Tideover struct {
 	dir    string
 	vars   []string // added to its environment
 	output *os.File // nil: a file of the Env
+	files  []*os.File
 }
 
 // RunOptions are the options of Env.Tideover.
@@ -37,12 +38,18 @@ type RunOptions struct {
 	Binary  string   // of the daemon; empty: Binary
 	Output  *os.File // of the daemon; nil: a file of the Env
 	Within  []string // a command that execs the daemon, such as nsenter; empty: none
+	// Sockets are passed to the daemon as systemd does, at each start. The caller closes them at the end.
+	Sockets []*os.File
 }
 
 // Tideover starts `tideover run` in the folder of a.
 func (e *Env) Tideover(a *App, o RunOptions) (*Tideover, error) {
-	t := &Tideover{env: e, App: orElse(o.Name, e.token), Socket: e.Path("control.sock"), dir: a.Dir, output: o.Output}
-	t.argv = append(slices.Clone(o.Within), orElse(o.Binary, Binary(e.Root)), "-S", t.Socket, "run")
+	t := &Tideover{env: e, App: orElse(o.Name, e.token), Socket: e.Path("control.sock"), dir: a.Dir, output: o.Output, files: o.Sockets}
+	t.argv = slices.Clone(o.Within)
+	if n := len(o.Sockets); n > 0 {
+		t.argv = append(t.argv, "sh", "-c", fmt.Sprintf(`LISTEN_FDS=%d LISTEN_PID=$$ exec "$@"`, n), "sh")
+	}
+	t.argv = append(t.argv, orElse(o.Binary, Binary(e.Root)), "-S", t.Socket, "run")
 	t.argv = append(t.argv, o.Flags...)
 	if len(o.Command) > 0 {
 		t.argv = append(append(t.argv, "--name", t.App, "--"), o.Command...)
@@ -59,7 +66,7 @@ func (e *Env) Tideover(a *App, o RunOptions) (*Tideover, error) {
 // StartAgain starts the daemon with the same command line, after its exit.
 func (t *Tideover) StartAgain() error {
 	var err error
-	t.Process, err = t.env.Start(Command{Name: "tideover", Argv: t.argv, Dir: t.dir, Env: t.vars, App: true, Output: t.output})
+	t.Process, err = t.env.Start(Command{Name: "tideover", Argv: t.argv, Dir: t.dir, Env: t.vars, App: true, Output: t.output, Files: t.files})
 	return err
 }
 
