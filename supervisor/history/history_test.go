@@ -158,6 +158,17 @@ func TestADiskThatRefusesCostsRecordsWhichAreCounted(t *testing.T) {
 	}
 }
 
+// What a caller has caused is in the history when it asks for it.
+func TestAReaderFindsWhatWasAddedBefore(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "h"), 0)
+	for n := range 200 {
+		s.Add(crash(n))
+		if got := all(t, s, Query{}); len(got) != n+1 {
+			t.Fatalf("%d of %d records", len(got), n+1)
+		}
+	}
+}
+
 func TestADiskThatDoesNotAnswerDelaysNothing(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "h"), 0)
 	s.Add(crash(0))

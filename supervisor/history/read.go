@@ -35,7 +35,7 @@ func (q Query) choose(records []api.Record) (chosen []api.Record) {
 }
 
 // Read yields records, the oldest first, until there are no more, yield returns false, or ctx ends,
-// which is no error. Where records are not kept any more that were asked for by After, or that a slow
+// which is no error. Those that were added before are among them, unless the disk does not answer. Where records are not kept any more that were asked for by After, or that a slow
 // reader has not taken in time, one of the kind RecordsLost says how many.
 func (s *Store) Read(ctx context.Context, q Query, yield func(api.Record) bool) error {
 	select {
@@ -44,6 +44,7 @@ func (s *Store) Read(ctx context.Context, q Query, yield func(api.Record) bool) 
 	case <-ctx.Done():
 		return nil
 	}
+	_ = s.flush(ctx) // what is not written is not known
 	records, err := s.after(ctx, q.After, q.After > 0)
 	if err != nil {
 		return err

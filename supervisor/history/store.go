@@ -1,6 +1,7 @@
 package history
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"sync"
@@ -125,7 +126,10 @@ func (s *Store) send(i item) {
 func (s *Store) Lost() uint64 { return s.lost.Load() }
 
 // Flush waits until what was added is written or lost, for 2 s at most.
-func (s *Store) Flush() error {
+func (s *Store) Flush() error { return s.flush(context.Background()) }
+
+// flush is Flush until ctx ends.
+func (s *Store) flush(ctx context.Context) error {
 	late := time.NewTimer(closeTimeout)
 	defer late.Stop()
 	done := make(chan struct{})
@@ -140,12 +144,17 @@ func (s *Store) Flush() error {
 	case <-late.C:
 		s.sending.RUnlock()
 		return errStuck
+	case <-ctx.Done():
+		s.sending.RUnlock()
+		return ctx.Err()
 	}
 	select {
 	case <-done:
 		return nil
 	case <-late.C:
 		return errStuck
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
