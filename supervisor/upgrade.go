@@ -51,9 +51,7 @@ func (s *Supervisor) Replace(n handoff.Upgrade, replace func() error) error {
 		standing.Go(func() { failed <- e.app.standStill(u) })
 	}
 	err := u.run(len(entries), failed, func() error {
-		for _, e := range entries {
-			defer e.app.stopReading()()
-		}
+		defer stopReading(entries)()
 		_ = s.shared.history.Flush() // the next program reads it
 		s.recordUpgrade(n)
 		err := replace()
@@ -126,13 +124,25 @@ func (a *App) standStill(u *upgrade) error {
 	return nil
 }
 
-// stopReading writes what was read of the output and leaves the rest to the next program. resume undoes it.
-func (a *App) stopReading() (resume func()) {
-	pipes, err := a.log.Detach()
-	if err != nil {
-		a.logger.Error("cannot read output", "app", a.name, "error", err)
+// stopReading writes what was read of the apps' output and leaves the rest to the next program. resume
+// undoes it. A reader that is stuck delays it by some seconds, however many apps write to it.
+func stopReading(entries []*entry) (resume func()) {
+	pipes := make([][]logs.Pipe, len(entries))
+	var stopping sync.WaitGroup
+	for i, e := range entries {
+		stopping.Go(func() {
+			var err error
+			if pipes[i], err = e.app.log.Detach(); err != nil {
+				e.app.logger.Error("cannot read output", "app", e.app.name, "error", err)
+			}
+		})
 	}
-	return func() { a.attachPipes(pipes) }
+	stopping.Wait()
+	return func() {
+		for i, e := range entries {
+			e.app.attachPipes(pipes[i])
+		}
+	}
 }
 
 // attachPipes has the app's log read pipes.
