@@ -13,7 +13,7 @@ import (
 
 // A Descriptor is an open socket that is not in the runtime's poller: the process does not wake up
 // for connections which others accept, or its own event loop, and O_NONBLOCK stays as it is. Neither
-// holds for a net.Listener or an os.File. It is a syscall.Conn.
+// holds for a net.Listener or a file of os.NewFile. It is a syscall.Conn.
 type Descriptor struct {
 	mu sync.RWMutex
 	fd int // -1: closed
@@ -65,6 +65,25 @@ func (d *Descriptor) Close() error {
 	err := unix.Close(d.fd)
 	d.fd = -1
 	return os.NewSyscallError("close", err)
+}
+
+// fileOf makes a file of a duplicate of an open socket that is like a Descriptor: os.NewFile adds a
+// non-blocking descriptor to the runtime's poller. So the file is made of another one, which the socket then
+// replaces.
+func fileOf(c syscall.Conn, name string) (*os.File, error) {
+	number, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	f := os.NewFile(uintptr(number), name)
+	err = withFD(c, func(fd int) error {
+		return os.NewSyscallError("dup3", unix.Dup3(fd, number, unix.O_CLOEXEC))
+	})
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // boundAddress returns the address to which a socket is bound, in the form of package net.

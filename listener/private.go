@@ -113,10 +113,14 @@ func privateOf(file *os.File, network, address string, path *socketFile) (*Priva
 }
 
 // RestorePrivate returns a private socket that another process has opened. It owns socket from here on,
-// and pin: that of PathFile; nil: there is none. If a child has made the open file description
-// non-blocking, the runtime's poller wakes up for its connections, too; that costs a
-// little CPU until the next generation.
-func RestorePrivate(socket *os.File, network, address string, pin *os.File) (p *Private, err error) {
+// and pin: that of PathFile; nil: there is none.
+func RestorePrivate(socket *os.File, network, address string, pin *os.File) (*Private, error) {
+	defer socket.Close()
+	own, err := fileOf(socket, network+":"+address)
+	if err != nil {
+		pin.Close()
+		return nil, err
+	}
 	var path *socketFile
 	switch {
 	case pin != nil:
@@ -125,10 +129,10 @@ func RestorePrivate(socket *os.File, network, address string, pin *os.File) (p *
 		path, err = pinSocket(address)
 	}
 	if err != nil {
-		socket.Close()
+		own.Close()
 		return nil, err
 	}
-	return privateOf(socket, network, address, path)
+	return privateOf(own, network, address, path)
 }
 
 // SyscallConn makes a Private a syscall.Conn.

@@ -294,14 +294,13 @@ func (p *Public) Inode() uint64 {
 func (p *Public) Addr() net.Addr { return p.bound }
 
 // File returns a duplicate, which the caller must close. It is close-on-exec, and O_NONBLOCK of the
-// open file description stays as it is. While that is set, a process that keeps the file open wakes
-// up for each connection: see Descriptor.
+// open file description stays as it is.
 func (p *Public) File() (*os.File, error) {
-	d, err := NewDescriptor(p)
+	f, err := fileOf(p, p.address.String())
 	if err != nil {
 		return nil, fmt.Errorf("duplicate %s: %w", p.address, err)
 	}
-	return os.NewFile(uintptr(d.fd), p.address.String()), nil
+	return f, nil
 }
 
 // SyscallConn makes a Public a syscall.Conn.

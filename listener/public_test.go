@@ -341,10 +341,19 @@ func TestAPublicSocketWakesNoProcessThatDoesNotAccept(t *testing.T) {
 		if sets := registered(t, p.Inode()); len(sets) != 0 {
 			t.Errorf("%s: it is in epoll sets: %v", a, sets)
 		}
-		polled, err := p.File()
+		file, err := p.File()
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer file.Close()
+		if sets := registered(t, p.Inode()); len(sets) != 0 {
+			t.Errorf("%s: its file is in epoll sets: %v", a, sets)
+		}
+		fd, err := unix.Dup(kept.fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		polled := os.NewFile(uintptr(fd), "polled")
 		defer polled.Close()
 		if sets := registered(t, p.Inode()); len(sets) != 1 { // the look finds what there is
 			t.Errorf("%s: epoll sets %v, want that of the os.File", a, sets)

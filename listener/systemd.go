@@ -18,7 +18,7 @@ const listenFDsStart = 3
 // SystemdSockets returns the descriptors that a service manager has passed by
 // LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES (sd_listen_fds(3)), by name and in their
 // order; one without a name is "unknown". It removes these variables from the
-// environment and makes the descriptors close-on-exec, so that children do not use
+// environment and makes the descriptors close-on-exec, with other numbers, so that children do not use
 // them. If LISTEN_PID is another process, it returns none. The caller owns the files.
 // It must be called once, before the first child is started.
 func SystemdSockets() (map[string][]*os.File, error) {
@@ -46,10 +46,16 @@ func SystemdSockets() (map[string][]*os.File, error) {
 			name = named[i]
 		}
 		fd := listenFDsStart + i
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
 			return nil, fmt.Errorf("LISTEN_FDS=%d, but descriptor %d is not open", count, fd)
 		}
-		files[name] = append(files[name], os.NewFile(uintptr(fd), name))
+		passed := &Descriptor{fd: fd}
+		f, err := fileOf(passed, name) // a former process may have made it non-blocking
+		passed.Close()
+		if err != nil {
+			return nil, err
+		}
+		files[name] = append(files[name], f)
 	}
 	return files, nil
 }

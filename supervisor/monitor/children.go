@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -59,35 +58,20 @@ func (c *children) spawn(order *frame) (pid int, err error) {
 }
 
 // fork executes an executable in a session of its own, with files as the descriptors from 0 on.
-func fork(executable *os.File, argv, env []string, files []*os.File) (pid int, err error) {
+func fork(executable descriptor, argv, env []string, files []descriptor) (pid int, err error) {
 	fds := make([]uintptr, len(files))
 	highest := 0
-	for i, f := range files {
-		if fds[i], err = descriptor(f); err != nil {
-			return 0, err
-		}
-		highest = max(highest, int(fds[i]))
-	}
-	program, err := descriptor(executable)
-	if err != nil {
-		return 0, err
+	for i, d := range files {
+		fds[i] = uintptr(d)
+		highest = max(highest, int(d))
 	}
 	// ForkExec gives the child's descriptors numbers above all of fds while it sorts them.
-	fd, err := unix.FcntlInt(program, unix.F_DUPFD_CLOEXEC, highest+2*len(files)+2)
+	fd, err := unix.FcntlInt(uintptr(executable), unix.F_DUPFD_CLOEXEC, highest+2*len(files)+2)
 	if err != nil {
 		return 0, err
 	}
 	defer unix.Close(fd)
 	return syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", fd), argv, &syscall.ProcAttr{Env: env, Files: fds, Sys: &syscall.SysProcAttr{Setsid: true}})
-}
-
-// descriptor returns the number of a file and leaves its blocking mode alone.
-func descriptor(f *os.File) (number uintptr, err error) {
-	raw, err := f.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(fd uintptr) { number = fd })
-	}
-	return number, err
 }
 
 // collect reaps a child that has ended, forgets it and returns its status.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,7 +47,7 @@ type Client struct {
 	pid     int
 	program string
 	oom     *oomScores
-	exe     *os.File // this program
+	exe     descriptor // this program
 	ended   chan struct{}
 	up      atomic.Bool
 
@@ -94,7 +95,7 @@ func Dial() (*Client, error) {
 
 // newClient returns a client over its end of the channel, which it keeps.
 func newClient(socket *os.File) (*Client, error) {
-	raw, err := descriptor(socket)
+	raw, err := descriptorOf(socket)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +107,7 @@ func newClient(socket *os.File) (*Client, error) {
 	if c.conn, err = newConn(socket); err != nil {
 		return nil, err
 	}
-	if c.exe, err = os.OpenFile("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
+	if c.exe, err = openExecutable(); err != nil {
 		return nil, err
 	}
 	go c.read() // ends with the channel, at the end of one of the two processes
@@ -163,7 +164,7 @@ func (c *Client) describe(f *frame) {
 	case c.state == nil:
 		f.closeFiles()
 	case f.kind == kindStored && len(f.files) == 1:
-		c.state.Stored[f.text] = f.files[0]
+		c.state.Stored[f.text] = f.files[0].file(f.text)
 	case f.kind == kindChild && f.text == "":
 		status := syscall.WaitStatus(f.number)
 		c.state.Former = &status
@@ -202,6 +203,19 @@ func (c *Client) call(f *frame) (int32, error) {
 	}
 }
 
+// callWith is call with the descriptors of files behind those of the frame.
+func (c *Client) callWith(f *frame, files ...*os.File) (int32, error) {
+	for _, file := range files {
+		d, err := descriptorOf(file)
+		if err != nil {
+			return 0, err
+		}
+		f.files = append(f.files, d)
+	}
+	defer runtime.KeepAlive(files)
+	return c.call(f)
+}
+
 // Pid is that of the monitor: what systemd and the pid file know as tideover.
 func (c *Client) Pid() int { return c.pid }
 
@@ -238,7 +252,7 @@ func (c *Client) Hello(onSignal func(Signal)) (State, error) {
 // same executable.
 func (c *Client) Up() error {
 	c.up.Store(true)
-	_, err := c.call(&frame{kind: kindUp, files: []*os.File{c.exe}})
+	_, err := c.call(&frame{kind: kindUp, files: []descriptor{c.exe}})
 	return err
 }
 
@@ -268,7 +282,7 @@ func (c *Client) Spawn(token, argv0 string, env []string, files []*os.File) (pid
 	if len(text) > maxText {
 		return 0, unix.E2BIG
 	}
-	number, err := c.call(&frame{kind: kindSpawn, text: text, files: append([]*os.File{c.exe}, files...)})
+	number, err := c.callWith(&frame{kind: kindSpawn, text: text, files: []descriptor{c.exe}}, files...)
 	return int(number), err
 }
 
@@ -291,7 +305,7 @@ func (c *Client) HoldReaping() (resume func()) {
 
 // Put keeps a descriptor for the next supervisor, in the place of what has this name.
 func (c *Client) Put(_ context.Context, name string, file *os.File) error {
-	_, err := c.call(&frame{kind: kindStore, text: name, files: []*os.File{file}})
+	_, err := c.callWith(&frame{kind: kindStore, text: name}, file)
 	if err != nil {
 		return fmt.Errorf("keep descriptor %s: %w", name, err)
 	}
@@ -338,6 +352,6 @@ func (c *Client) Done(code int) {
 // Replace has the monitor start another executable in the place of this one, which is to exit now without
 // Done. If that ends before it is up, this program is started again.
 func (c *Client) Replace(program *os.File) error {
-	_, err := c.call(&frame{kind: kindReplace, files: []*os.File{program}})
+	_, err := c.callWith(&frame{kind: kindReplace}, program)
 	return err
 }

@@ -57,14 +57,12 @@ type frame struct {
 	number int32
 	errno  int32
 	text   string
-	files  []*os.File
+	files  []descriptor
 	lost   bool // descriptors of it did not fit into this process
 }
 
 func (f *frame) closeFiles() {
-	for _, file := range f.files {
-		file.Close()
-	}
+	closeAll(f.files)
 	f.files = nil
 }
 
@@ -110,20 +108,14 @@ func newConn(socket *os.File) (*conn, error) {
 	return &conn{UnixConn: packets, packet: make([]byte, headerSize+maxText+1), control: make([]byte, unix.CmsgSpace(4*maxFiles))}, nil
 }
 
-// send writes a frame. Its files stay the caller's. Descriptors in flight are bounded for processes
+// send writes a frame. Its descriptors stay the caller's. Descriptors in flight are bounded for processes
 // without privileges (ETOOMANYREFS): the peer reads at the same time, so it is tried again.
 func (c *conn) send(f *frame) error {
 	var rights []byte
 	if len(f.files) > 0 {
 		fds := make([]int, len(f.files))
-		for i, file := range f.files {
-			raw, err := file.SyscallConn() // Fd would make it blocking
-			if err == nil {
-				err = raw.Control(func(fd uintptr) { fds[i] = int(fd) })
-			}
-			if err != nil {
-				return err
-			}
+		for i, d := range f.files {
+			fds[i] = int(d)
 		}
 		rights = unix.UnixRights(fds...)
 	}
@@ -142,7 +134,7 @@ const (
 	retryInterval = time.Millisecond
 )
 
-// receive reads a frame, whose files belong to the caller. The error is io.EOF at the end of the
+// receive reads a frame, whose descriptors belong to the caller. The error is io.EOF at the end of the
 // channel. A peer that has closed its end with unread packets causes ECONNRESET once, before the
 // packets that it has sent.
 func (c *conn) receive() (*frame, error) {
@@ -170,7 +162,7 @@ func (c *conn) receive() (*frame, error) {
 }
 
 // receivedFiles returns the descriptors of a packet, which are close-on-exec.
-func receivedFiles(control []byte) (files []*os.File) {
+func receivedFiles(control []byte) (files []descriptor) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
 		return nil
@@ -181,14 +173,8 @@ func receivedFiles(control []byte) (files []*os.File) {
 			continue
 		}
 		for _, fd := range fds {
-			files = append(files, os.NewFile(uintptr(fd), "received"))
+			files = append(files, descriptor(fd))
 		}
 	}
 	return files
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
 }

@@ -66,10 +66,10 @@ type monitor struct {
 	options  Options
 	terminal terminal
 	children *children
-	stored   map[string]*os.File
-	oom      string   // oomVariable
-	program  *os.File // executable of the supervisor that was up last
-	next     *os.File // that of the next start, which is an upgrade; nil: program
+	stored   map[string]descriptor
+	oom      string      // oomVariable
+	program  descriptor  // executable of the supervisor that was up last
+	next     *descriptor // that of the next start, which is an upgrade; nil: program
 	beat     time.Duration
 	overdue  *time.Timer // fires when a beat has not come
 
@@ -110,8 +110,8 @@ func Run(o Options) (exit int, err error) {
 	}
 	runtime.LockOSThread()
 	threads.Make(ownThreads)
-	m := &monitor{options: o, children: newChildren(), stored: map[string]*os.File{}, beat: beatEvery(o.Getenv("WATCHDOG_USEC"))}
-	if m.program, err = os.OpenFile("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
+	m := &monitor{options: o, children: newChildren(), stored: map[string]descriptor{}, beat: beatEvery(o.Getenv("WATCHDOG_USEC"))}
+	if m.program, err = openExecutable(); err != nil {
 		return 0, err
 	}
 	m.oom = setOOMScore().String()
@@ -223,10 +223,19 @@ func (m *monitor) start() error {
 	env := append(m.options.Env[:len(m.options.Env):len(m.options.Env)], channelVariable+"="+strconv.Itoa(fds[1]), programVariable+"="+os.Args[0], oomVariable+"="+m.oom)
 	program := m.program
 	if m.next != nil {
-		program, m.next = m.next, nil // it is tried once
-		defer program.Close()
+		program, m.next = *m.next, nil // it is tried once
+		defer program.close()
 	}
-	pid, err := fork(program, append([]string{RoleName}, m.options.Args...), env, []*os.File{os.Stdin, os.Stdout, m.options.Stderr})
+	var streams []descriptor
+	for _, f := range []*os.File{os.Stdin, os.Stdout, m.options.Stderr} {
+		d, err := descriptorOf(f)
+		if err != nil {
+			ours.Close()
+			return err
+		}
+		streams = append(streams, d)
+	}
+	pid, err := fork(program, append([]string{RoleName}, m.options.Args...), env, streams)
 	if err != nil {
 		ours.Close()
 		return os.NewSyscallError("fork", err)
@@ -441,8 +450,8 @@ func (m *monitor) handle(f *frame) {
 	case kindStore:
 		err = m.store(f)
 	case kindDrop:
-		if stored := m.stored[f.text]; stored != nil {
-			stored.Close()
+		if stored, ok := m.stored[f.text]; ok {
+			stored.close()
 			delete(m.stored, f.text)
 		}
 	case kindReplace:
@@ -473,8 +482,8 @@ func (m *monitor) describe() {
 		}
 		m.send(f)
 	}
-	for name, file := range m.stored {
-		m.send(&frame{kind: kindStored, text: name, files: []*os.File{file}})
+	for name, stored := range m.stored {
+		m.send(&frame{kind: kindStored, text: name, files: []descriptor{stored}})
 	}
 }
 
@@ -499,7 +508,7 @@ func (m *monitor) deliver() {
 func (m *monitor) up(f *frame) {
 	m.current.up, m.wasUp = true, true
 	if len(f.files) == 1 {
-		m.program.Close()
+		m.program.close()
 		m.program, f.files = f.files[0], nil
 	}
 }
@@ -511,9 +520,10 @@ func (m *monitor) replace(f *frame) error {
 		return unix.EMFILE
 	}
 	if m.next != nil {
-		m.next.Close()
+		m.next.close()
 	}
-	m.next, f.files = f.files[0], nil
+	next := f.files[0]
+	m.next, f.files = &next, nil
 	return nil
 }
 
@@ -525,8 +535,8 @@ func (m *monitor) store(f *frame) error {
 	if strings.ContainsRune(f.text, 0) || len(f.text) == 0 || len(f.text) > maxName {
 		return unix.EINVAL
 	}
-	if former := m.stored[f.text]; former != nil {
-		former.Close()
+	if former, ok := m.stored[f.text]; ok {
+		former.close()
 	}
 	m.stored[f.text], f.files = f.files[0], nil
 	return nil

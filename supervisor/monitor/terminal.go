@@ -31,7 +31,7 @@ func (t terminal) closed() bool { return t.file != nil && !isTerminal(t.file) }
 // isTerminal reports whether TIOCGPGRP works on f. After a hangup, and after the end of the session
 // leader, it fails with EIO or ENOTTY.
 func isTerminal(f *os.File) bool {
-	fd, err := descriptor(f)
+	fd, err := descriptorOf(f)
 	if err != nil {
 		return false
 	}
