@@ -13,14 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
 )
 
 // An app takes every process that the pids limit of the container allows, and the supervisor is killed:
 // there is room for the next one, but not for its threads. No request is lost, and when there is room
-// again the next supervisor has the same processes. Where no such limit can be set (cgroup v1 alone is
-// tried) supervisors are killed without it.
+// again the next supervisor has the same processes. Where no such limit can be set supervisors are killed without it.
 func TestFaultPidsLimit(t *testing.T) {
 	r := begin(t)
 	limit := newPidsLimit(r)
@@ -77,27 +78,49 @@ func (k *supervisorKills) checkOOMScores() {
 	}
 }
 
-// pidsLimit is a pids cgroup; an empty dir: there is none.
+// pidsLimit is a cgroup with a limit of processes; an empty dir: there is none.
 type pidsLimit struct {
 	*row
 	dir string
+	v2  bool // of version 2: the cgroups below it can have limits of their own
 }
 
 func newPidsLimit(r *row) pidsLimit {
-	dir := filepath.Join("/sys/fs/cgroup/pids", filepath.Base(r.env.Dir))
-	if os.Mkdir(dir, 0o755) != nil {
-		return pidsLimit{row: r}
+	for _, above := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		enabled := filepath.Join(above, "cgroup.subtree_control")
+		_, err := os.Stat(enabled)
+		p := pidsLimit{r, filepath.Join(above, filepath.Base(r.env.Dir)), err == nil}
+		if p.v2 && os.WriteFile(enabled, []byte("+pids"), 0) != nil || os.Mkdir(p.dir, 0o755) != nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(p.dir, "pids.max")); err != nil {
+			_ = os.Remove(p.dir)
+			continue
+		}
+		r.Cleanup(p.remove)
+		return p
 	}
-	r.Cleanup(func() { // before the processes have ended: they leave it
-		text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	return pidsLimit{row: r}
+}
+
+// remove removes the cgroup and those below it, before the processes have ended: they leave it.
+func (p pidsLimit) remove() {
+	dirs, _ := filepath.Glob(filepath.Join(p.dir, "*", "cgroup.procs"))
+	for _, procs := range append(dirs, filepath.Join(p.dir, "cgroup.procs")) {
+		text, _ := os.ReadFile(procs)
 		for pid := range strings.FieldsSeq(string(text)) {
-			_ = os.WriteFile("/sys/fs/cgroup/pids/cgroup.procs", []byte(pid), 0)
+			_ = os.WriteFile(filepath.Join(filepath.Dir(p.dir), "cgroup.procs"), []byte(pid), 0)
 		}
-		if err := os.Remove(dir); err != nil {
-			r.Error(err)
+		if err := os.Remove(filepath.Dir(procs)); err != nil {
+			p.Error(err)
 		}
-	})
-	return pidsLimit{r, dir}
+	}
+}
+
+// delegate says of the cgroup what systemd says of that of a unit with Delegate=yes.
+func (p pidsLimit) delegate() {
+	p.Helper()
+	p.must(unix.Setxattr(p.dir, "trusted.delegate", []byte("1"), 0))
 }
 
 // enter is a command that executes the rest of the command line in the cgroup.

@@ -93,7 +93,7 @@ func (p LaunchSpec) processSpec(argv []string, name string) (process.Spec, error
 	return process.Spec{
 		Argv: argv, Dir: p.Dir, Env: env, User: p.User,
 		Umask: cfg.Umask, Nofile: cfg.Limits.Nofile, Limits: rlimits(cfg.Limits),
-		Nice: cfg.Nice, OOMScoreAdj: cfg.OOMScoreAdj, NoNewPrivs: cfg.NoNewPrivileges(),
+		Nice: cfg.Nice, OOMScoreAdj: cfg.OOMScoreAdj, NoNewPrivs: cfg.NoNewPrivileges(), ReservePids: true,
 		Name: name, Token: p.tokens + rand.Text(),
 	}, err
 }

@@ -19,9 +19,9 @@ import (
 // cgroupPrefix begins the names of all cgroups that newCgroup creates.
 const cgroupPrefix = "tideover-"
 
-// cgroup is a cgroup of version 2 below the daemon's own one. It needs no controllers,
-// because it serves only to list its members and to kill them. A nil cgroup, which could
-// not be created, has no members.
+// cgroup is a cgroup of version 2 below the daemon's own one. It serves to list its members and
+// to kill them, for which it needs no controller; with that of the pids it also limits them (see
+// limitPids). A nil cgroup, which could not be created, has no members.
 type cgroup struct{ path string }
 
 // newCgroup creates a cgroup, or returns nil if there is no version 2 hierarchy or the
@@ -55,7 +55,7 @@ func plainRune(r rune) rune {
 	return r
 }
 
-// ownCgroup returns the directory of the daemon's own cgroup; empty: there is none.
+// ownCgroup returns the directory of the cgroup in which the daemon was started; empty: there is none.
 func ownCgroup() string {
 	root, mount := cgroupMount()
 	group := ""
@@ -70,6 +70,9 @@ func ownCgroup() string {
 	rest, ok := strings.CutPrefix(group, strings.TrimSuffix(root, "/"))
 	if !ok {
 		return ""
+	}
+	if filepath.Base(rest) == ownLeaf() {
+		rest = filepath.Dir(rest)
 	}
 	return filepath.Join(mount, rest)
 }
@@ -205,10 +208,7 @@ func (c *cgroup) kill() {
 	if c == nil {
 		return
 	}
-	if f, err := os.OpenFile(filepath.Join(c.path, "cgroup.kill"), os.O_WRONLY, 0); err == nil {
-		f.WriteString("1")
-		f.Close()
-	}
+	_ = writeCgroupFile(filepath.Join(c.path, "cgroup.kill"), "1")
 }
 
 // remove removes the cgroup if it is empty.
@@ -246,15 +246,7 @@ func awaitUnpopulated(dir string) bool {
 }
 
 // join moves the calling process into the cgroup.
-func (c *cgroup) join() error {
-	f, err := os.OpenFile(filepath.Join(c.path, "cgroup.procs"), os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = f.WriteString("0")
-	return err
-}
+func (c *cgroup) join() error { return writeCgroupFile(filepath.Join(c.path, "cgroup.procs"), "0") }
 
 // eachLine calls f with every line of a file. It does nothing if the file cannot be read.
 func eachLine(path string, f func(line string)) {

@@ -42,6 +42,9 @@ type Spec struct {
 	Nice        *int                 // nil: as the daemon
 	OOMScoreAdj *int                 // nil: the one that the daemon was started with
 	NoNewPrivs  bool
+	// ReservePids has the cgroup of the tree leave some of the processes that the cgroups above it may have to
+	// others, see EnablePidsLimits.
+	ReservePids bool
 
 	Name  string // "shop.12", for the cgroup and for messages
 	Token string // unique to this tree; it marks its members
@@ -104,6 +107,9 @@ func start(s Spec, makeCgroup func(name string) *cgroup) (*Process, error) {
 	}
 	t := newTree(s.uid(), s.Token)
 	group := makeCgroup(s.Name)
+	if s.ReservePids && group != nil {
+		_ = group.limitPids() // that of the cgroups above holds
+	}
 	started := time.Now()
 	main, joined, err := spawn(s, group)
 	if err != nil {

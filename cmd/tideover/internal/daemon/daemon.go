@@ -24,6 +24,7 @@ import (
 	"tideover/supervisor/config"
 	"tideover/supervisor/control"
 	"tideover/supervisor/logs"
+	"tideover/supervisor/process"
 	"tideover/supervisor/relay"
 )
 
@@ -137,6 +138,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.admin, err = d.openAdmin(socketPath); err != nil {
 		return err
 	}
+	d.enablePidsLimits()
 	output := &sharedOutput{screen: d.Stdout}
 	var relayDir *listener.PrivateDir
 	if d.relaying, relayDir, err = d.startRelay(socketPath); err != nil {
@@ -196,6 +198,16 @@ func (d *daemon) warnOfSecrets() {
 			d.logger.Warn("app inherits secrets", "app", app.Name, "user", app.User, "variables", names,
 				"hint", "env_clear = true keeps them from it; env_pass names those that it is to have")
 		}
+	}
+}
+
+// enablePidsLimits keeps an app from taking every process that the service may have.
+func (d *daemon) enablePidsLimits() {
+	if d.Supervision == nil {
+		return // the cgroup may be that of other programs, too
+	}
+	if err := process.EnablePidsLimits(); err != nil {
+		d.logger.Warn("pids of apps not limited", "error", err, "hint", "an app that takes every process that the service may have keeps the others from starting one")
 	}
 }
 

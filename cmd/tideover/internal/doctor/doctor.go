@@ -20,7 +20,7 @@ type Finding struct {
 }
 
 // Checks are the names of all checks, in the order of the findings.
-var Checks = []string{"config", "daemon", "app", "apply", "address", "versions", "descriptors", "queue", "memory", "disk", "systemd", "front-end", "cgroup"}
+var Checks = []string{"config", "daemon", "app", "apply", "address", "versions", "descriptors", "queue", "memory", "pids", "disk", "systemd", "front-end", "cgroup"}
 
 // Examined is what is compared with the machine.
 type Examined struct {
@@ -52,6 +52,7 @@ func Examine(ctx context.Context, e Examined) []Finding {
 	if e.File != nil {
 		x.queues()
 		x.memory()
+		x.pids()
 		x.disk()
 		x.units()
 		x.frontEnds()

@@ -130,6 +130,30 @@ func (x *examination) availableMemory() uint64 {
 	return 0
 }
 
+// pids checks that each app has got every process and thread that it wanted.
+func (x *examination) pids() {
+	if x.Status == nil {
+		return
+	}
+	for _, a := range x.Status.Apps {
+		group := ""
+		for line := range strings.Lines(x.read(fmt.Sprintf("/proc/%d/cgroup", a.Pid))) {
+			if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+				group = filepath.Join("/sys/fs/cgroup", path)
+			}
+		}
+		for line := range strings.Lines(x.read(filepath.Join(group, "pids.events"))) {
+			refused, ok := strings.CutPrefix(strings.TrimSpace(line), "max ")
+			if !ok || refused == "0" {
+				continue
+			}
+			x.add(Finding{Check: "pids", App: a.Name,
+				Message: fmt.Sprintf("the kernel has refused it a process or a thread %s times: its cgroup may have %s", refused, strings.TrimSpace(x.read(filepath.Join(group, "pids.max")))),
+				Remedy:  "fewer workers or threads, or a larger TasksMax= in the unit"})
+		}
+	}
+}
+
 // disk checks that the spool fits on its disk.
 func (x *examination) disk() {
 	d := x.File.Daemon
