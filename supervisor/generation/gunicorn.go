@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"tideover/supervisor/api"
@@ -42,35 +41,15 @@ func (p LaunchSpec) queryGunicorn(ctx context.Context) (gunicorn.Report, error) 
 	}
 	// Where gunicorn does not get the option that the query adds, it ends without binding.
 	spec.Env = extend(spec.Env, "GUNICORN_CMD_ARGS", "--check-config")
-	program, err := writeQueryProgram()
+	dir, err := makeQueryDir()
 	if err != nil {
 		return gunicorn.Report{}, err
 	}
-	defer os.RemoveAll(filepath.Dir(program))
-	return p.App.Gunicorn.Query(program, func(argv []string) ([]byte, error) {
+	defer dir.remove()
+	return p.App.Gunicorn.Query(dir.program(), func(argv []string) ([]byte, error) {
 		spec.Argv = argv
 		return output(ctx, p.App, spec)
 	})
-}
-
-// writeQueryProgram puts gunicorn.QueryProgram into a directory of its own, which every user can
-// read and only the daemon's can change: a wrapper such as gosu may run gunicorn as any user.
-func writeQueryProgram() (path string, err error) {
-	if err := checkOwnership(os.TempDir()); err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "tideover-query-")
-	if err != nil {
-		return "", err
-	}
-	path = filepath.Join(dir, "query.py")
-	if err = os.WriteFile(path, gunicorn.QueryProgram, 0o644); err == nil {
-		err = errors.Join(os.Chmod(path, 0o644), os.Chmod(dir, 0o755)) // the umask may have taken bits away
-	}
-	if err != nil {
-		os.RemoveAll(dir)
-	}
-	return path, err
 }
 
 // output runs a short command and returns its standard output. When it fails, the

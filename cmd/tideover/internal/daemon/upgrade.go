@@ -73,7 +73,11 @@ func (d *daemon) replace(sup *supervisor.Supervisor, r api.UpgradeRequest) error
 // find the script.
 func checkNoScript(program *os.File) error {
 	begin := make([]byte, 2)
-	if _, err := program.ReadAt(begin, 0); err != nil || string(begin) == "#!" {
+	_, err := program.ReadAt(begin, 0)
+	switch {
+	case err != nil:
+		return &api.Error{Exit: api.ExitKeptOld, Message: fmt.Sprintf("cannot read the new tideover: %v", err), Cause: err}
+	case string(begin) == "#!":
 		return &api.Error{Exit: api.ExitKeptOld, Message: program.Name() + " is a script", Hint: "name the program that it starts: tideover upgrade BINARY"}
 	}
 	return nil
