@@ -204,7 +204,7 @@ func (a *App) rejoin(t *ticket) bool {
 	for _, ended := range q.ended {
 		if slices.Contains(ended.IDs, id) {
 			r := *ended.Result
-			if t.request.WaitDrain {
+			if t.request.WaitDrain && r.Drain != nil { // as for a caller that has not asked again
 				r = judgeLost(r)
 			}
 			t.done <- r

@@ -52,17 +52,22 @@ func upTo(r *rand.Rand, limit time.Duration) time.Duration {
 
 // behaviourOf is that of a process of this name: the same in each run of a seed.
 func (w *world) behaviourOf(name string) behaviour {
+	hook := strings.Count(name, ".") > 1
 	if w.calm {
-		return behaviour{boot: w.boot, status: 200, term: 50 * time.Millisecond}
+		return behaviour{boot: w.boot, status: 200, term: 50 * time.Millisecond, mortal: hook, lives: 100 * time.Millisecond}
 	}
 	sum := fnv.New64()
 	sum.Write([]byte(name))
 	r := rand.New(rand.NewPCG(w.seed, sum.Sum64()))
-	if strings.Count(name, ".") > 1 { // a hook
+	if hook {
 		return behaviour{mortal: true, lives: upTo(r, 3*time.Second), code: r.IntN(8) / 7, failsToFork: r.IntN(50) == 0, term: upTo(r, time.Second)}
 	}
-	b := behaviour{boot: upTo(r, 2*time.Second), status: 200, term: upTo(r, time.Second), failsToFork: r.IntN(50) == 0, hangs: r.IntN(15) == 0, stubborn: r.IntN(8) == 0}
-	switch r.IntN(8) {
+	b := behaviour{boot: upTo(r, 2*time.Second), status: 200, term: upTo(r, time.Second), stubborn: r.IntN(8) == 0}
+	if r.IntN(3) < int(w.seed%3) { // of each third seed all apps work
+		return b
+	}
+	b.failsToFork, b.hangs = r.IntN(40) == 0, r.IntN(12) == 0
+	switch r.IntN(6) {
 	case 0:
 		b.mortal, b.lives, b.code = true, upTo(r, 2*time.Second), r.IntN(3) // perhaps before it answers
 	case 1:

@@ -128,7 +128,7 @@ func (r simRelayOf) Remove(_ context.Context, app remote.AppID) (c remote.Counte
 	err = r.life.do(join("remove", app), func() {
 		if a := r.relay.apps[app]; a != nil {
 			for q := range a.requests {
-				q.endLocked(&a.counters.Cut)
+				q.endLocked("cut", &a.counters.Cut)
 			}
 			c = a.counters
 			a.checkCounters(r.life.world)
@@ -281,6 +281,16 @@ func (r simRelayOf) Use(id remote.ID) (u remote.Use) {
 func (r simRelayOf) Heard(remote.ID) bool               { return false }
 func (r simRelayOf) SetProver(remote.ID, remote.Prover) {}
 
+// takenOverLocked drops what a supervisor that has died was in the middle of.
+func (r *simRelay) takenOverLocked() {
+	for _, a := range r.apps {
+		for number, o := range a.observed {
+			o.End()
+			delete(a.observed, number)
+		}
+	}
+}
+
 // describeLocked is what a relay says to a supervisor that attaches to it.
 func (r *simRelay) describeLocked() (d remote.Description) {
 	for door, app := range r.doors {
@@ -356,11 +366,11 @@ func (q *simRequest) decidedLocked(d gate.Decision) {
 		if d.Waited < a.set.Gate.Timeout {
 			w.faultLocked("a request of %s has expired after %v", a.name, d.Waited)
 		}
-		q.endLocked(&a.counters.Expired)
+		q.endLocked("expired", &a.counters.Expired)
 	case gate.Overflowed:
-		q.endLocked(&a.counters.Overflowed)
+		q.endLocked("overflowed", &a.counters.Overflowed)
 	case gate.Refused:
-		q.endLocked(&a.counters.Refused)
+		q.endLocked("refused", &a.counters.Refused)
 	}
 }
 
@@ -376,7 +386,7 @@ func (q *simRequest) passLocked(to *gate.Target) {
 	switch {
 	case q.over || q.left:
 		a.gate.Done(to, false)
-		q.endLocked(&a.counters.ClientLeft)
+		q.endLocked("clientleft", &a.counters.ClientLeft)
 		return
 	case t == nil || t.exited: // nothing accepts
 		q.held = true
@@ -392,7 +402,7 @@ func (q *simRequest) passLocked(to *gate.Target) {
 		if q.target == t {
 			q.leaveTargetLocked()
 			a.gate.Done(t.Target, true)
-			q.endLocked(&a.counters.Answered)
+			q.endLocked("answered", &a.counters.Answered)
 		}
 	})
 }
@@ -413,7 +423,7 @@ func (q *simRequest) brokenLocked() {
 		return
 	}
 	a.gate.Done(t.Target, false)
-	q.endLocked(&a.counters.BadGateway)
+	q.endLocked("badgateway", &a.counters.BadGateway)
 }
 
 // leaveLocked says that its client has left.
@@ -425,21 +435,22 @@ func (q *simRequest) leaveLocked() {
 		t := q.target
 		q.leaveTargetLocked()
 		a.gate.Done(t.Target, false)
-		q.endLocked(&a.counters.ClientLeft)
+		q.endLocked("clientleft", &a.counters.ClientLeft)
 	case a.gate.Leave(&q.Waiter):
-		q.endLocked(&a.counters.ClientLeft)
+		q.endLocked("clientleft", &a.counters.ClientLeft)
 	default:
 		q.left = true
 	}
 }
 
 // endLocked ends the request, in one of the ways that are counted.
-func (q *simRequest) endLocked(counter *uint64) {
+func (q *simRequest) endLocked(what string, counter *uint64) {
 	if q.over {
 		q.world.faultLocked("a request of %s has ended twice", q.app.name)
 		return
 	}
 	q.over = true
+	q.world.ends[what]++
 	*counter++
 	delete(q.app.requests, q)
 }

@@ -49,7 +49,8 @@ type world struct {
 	calm     bool          // the apps work
 	boot     time.Duration // of them until they answer
 	faults   []string
-	trace    []string // calls of the supervisors
+	ends     map[string]int // of requests, by what they end in
+	trace    []string       // calls of the supervisors
 }
 
 // A life is one supervisor. It dies at one of its calls: from then on nothing that it does has an effect,
@@ -97,7 +98,7 @@ func (w *world) killLocked() {
 	w.life = nil
 	w.changedLocked()
 	l.die()
-	if err := os.CopyFS(w.stateDir(l.number+1), os.DirFS(l.state)); err != nil {
+	if err := copyState(w.stateDir(l.number+1), l.state); err != nil {
 		w.faultLocked("copy of the state: %v", err)
 	}
 }
@@ -119,6 +120,23 @@ func (w *world) living() *life {
 		}
 		<-changed
 	}
+}
+
+// copyState copies the state. Files that are not whole yet have another name.
+func copyState(to, from string) error {
+	if err := os.Mkdir(to, 0o700); err != nil {
+		return err
+	}
+	for _, name := range []string{"sim.json", "sim.history"} {
+		text, err := os.ReadFile(filepath.Join(from, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, name), text, 0o600)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *world) stateDir(number int) string {
@@ -144,11 +162,14 @@ func (w *world) fault(format string, args ...any) {
 
 // newWorld returns a world without a supervisor. It must be called in a bubble.
 func newWorld(t *testing.T, seed uint64, socket *os.File, apps ...*config.App) *world {
-	dir, err := os.MkdirTemp("", "tidesim")
+	dir, err := os.MkdirTemp("/dev/shm", "tidesim") // in memory: the history is synced
+	if err != nil {
+		dir, err = os.MkdirTemp("", "tidesim")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), dir: dir, socket: socket, log: &simLog{}, changed: make(chan struct{}), boot: 100 * time.Millisecond,
+	w := &world{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), dir: dir, socket: socket, log: &simLog{}, changed: make(chan struct{}), boot: 100 * time.Millisecond, ends: map[string]int{},
 		file:     &config.File{Apps: apps, Daemon: config.DefaultDaemon()},
 		children: map[string]*child{relayToken: {token: relayToken, alive: true, ended: make(chan struct{})}},
 		store:    map[string]*os.File{}, record: &simFile{slots: map[int64][]byte{}}}
@@ -251,6 +272,7 @@ func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 				w.faultLocked("%s: %v", name, err)
 			}
 		}
+		w.relay.takenOverLocked()
 		described := w.relay.describeLocked()
 		left.Relay = &described
 	}); err != nil {

@@ -48,8 +48,10 @@ func simConfigs(t *testing.T) []*config.App {
 		switch name {
 		case "single":
 			cfg.Reload = config.Replace
+			cfg.Hooks.BeforeStart, cfg.Hooks.AfterReady = []string{"/bin/before"}, []string{"/bin/after"}
 		case "plain":
 			cfg.Listen, cfg.Ready.After = nil, time.Second
+			cfg.Hooks.AfterReload, cfg.Hooks.OnFailure = []string{"/bin/after"}, []string{"/bin/failed"}
 		}
 		all = append(all, cfg)
 	}
@@ -82,21 +84,24 @@ func TestASimulatedLife(t *testing.T) {
 }
 
 var (
-	simulated = flag.Int("simulate", 20_000, "steps of TestSimulation; a million is the proof")
+	simulated = flag.Int("simulate", 4_000, "steps of TestSimulation; a million is the proof")
 	simSeed   = flag.Uint64("seed", 0, "simulate this seed alone")
 )
 
 // simSteps is how many steps a seed has.
 const simSteps = 400
 
-// Whatever commands, exits and requests come, and in whatever order: one generation
+// Whatever commands, exits, requests and deaths of supervisors come, and in whatever order: one generation
 // serves, what serves is not stopped, each command has one result, each request one end, and when apps work
 // again, each one that is to be up serves and nothing else is left.
 func TestSimulation(t *testing.T) {
+	t.Parallel()
 	socket, apps := simSocket(t), simConfigs(t)
+	counts := map[string]int{}
+	defer func() { t.Log(counts) }()
 	run := func(seed uint64) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &simulation{world: newWorld(t, seed, socket, apps...), deaths: -1}
+			s := &simulation{world: newWorld(t, seed, socket, apps...)}
 			s.begin(0)
 			for n := range simSteps {
 				s.step(n)
@@ -107,6 +112,7 @@ func TestSimulation(t *testing.T) {
 			}
 			s.rest()
 			s.close()
+			s.addTo(counts)
 		})
 	}
 	if *simSeed > 0 {
