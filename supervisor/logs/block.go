@@ -12,6 +12,9 @@ type block struct {
 	Line         // Text has the lines, with a line feed between two
 	count int    // lines; the text of a single one may have line feeds
 	first uint64 // sequence number of the first line
+
+	spool      *Spool // that they are from; nil: none
+	start, end int64  // where they are in it
 }
 
 // block is a line as a block.
@@ -24,9 +27,10 @@ func (b *block) next() uint64 { return b.first + uint64(b.count) }
 func (b *block) cut() Line {
 	line := b.Line
 	if b.count == 1 {
-		b.Text = ""
+		b.Text, b.start = "", b.end
 	} else {
 		line.Text, b.Text, _ = strings.Cut(b.Text, "\n")
+		b.start += int64(len(line.Text)) + 1
 	}
 	b.count--
 	b.first++
@@ -52,13 +56,22 @@ func (b block) between(seq, end uint64) block {
 	if b.next() <= end {
 		return b
 	}
-	head := block{Line: b.Line, first: b.first}
+	head := block{Line: b.Line, first: b.first, spool: b.spool, start: b.start}
 	for b.count > 0 && b.first < end {
 		b.cut()
 		head.count++
 	}
 	head.Text = head.Text[:max(0, len(head.Text)-len(b.Text)-1)] // without the line feed before the rest
+	head.end = b.start
 	return head
+}
+
+// behind is the part of a block behind a position in its spool.
+func (b block) behind(written int64) block {
+	for b.count > 0 && b.start < written {
+		b.cut()
+	}
+	return b
 }
 
 // cutBlock returns the complete lines of text, or the first part of one that is too long, as the text

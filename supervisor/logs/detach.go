@@ -14,6 +14,7 @@ type Pipe struct {
 	Generation int
 	Stream     Stream
 	File       *os.File
+	Spool      *Spool // what was read of it and is not written; nil: that is lost with this process
 }
 
 // Detach stops reading and returns the pipes; what children write from now on stays in
@@ -34,14 +35,15 @@ func (l *Log) Detach() ([]Pipe, error) {
 func (l *Log) duplicatePipes() (all []Pipe, ends []<-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for generation, p := range l.pipes {
-		for r, stream := range p.open {
+	for _, p := range l.pipes {
+		for r, pipe := range p.open {
 			file, failed := duplicate(r)
 			if failed != nil {
 				err = errors.Join(err, fmt.Errorf("keep %s: %w", r.Name(), failed))
 				continue
 			}
-			all = append(all, Pipe{generation, stream, file})
+			pipe.File = file
+			all = append(all, pipe)
 			r.SetReadDeadline(time.Unix(1, 0))
 		}
 		if err == nil {
@@ -100,19 +102,31 @@ func (ss *sinks) replaceAll() (former []*sink) {
 	return former
 }
 
-// ReadEnds returns duplicates of the pipes that are read for a generation. The caller owns them, and
-// must not read them while this Log does.
-func (l *Log) ReadEnds(generation int) (all []Pipe) {
+// A Kept has descriptors of a pipe that is read, which are the caller's. It must not read them while the Log does.
+type Kept struct {
+	Stream Stream
+	File   *os.File
+	Spool  *os.File // nil: there is none
+}
+
+// ReadEnds returns what another process needs of the pipes of a generation, to go on with them.
+func (l *Log) ReadEnds(generation int) (all []Kept) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.pipes[generation]
 	if p == nil {
 		return nil
 	}
-	for r, stream := range p.open {
-		if file, err := duplicate(r); err == nil {
-			all = append(all, Pipe{generation, stream, file})
+	for r, pipe := range p.open {
+		k := Kept{Stream: pipe.Stream}
+		var err error
+		if k.File, err = duplicate(r); err != nil {
+			continue
 		}
+		if pipe.Spool != nil {
+			k.Spool, _ = pipe.Spool.duplicate() // an error: it is nil
+		}
+		all = append(all, k)
 	}
 	return all
 }

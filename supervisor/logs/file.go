@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,11 +71,23 @@ type file struct {
 
 	f       *os.File // nil: not opened yet
 	regular bool     // a device is not rotated
+	id      fileID
 	size    int64
+	first   firstFile
 	created time.Time
 	checked time.Time
 
 	cleaning sync.WaitGroup // the goroutine that compresses after a rotation
+}
+
+// fileID is the identity of a regular file; zero: there is none.
+type fileID struct{ device, inode uint64 }
+
+// firstFile is a file as it was when it was opened first, before this process has written to it.
+type firstFile struct {
+	opened bool
+	id     fileID
+	size   int64
 }
 
 // newFile returns a file that applyOptions or the first Write opens.
@@ -131,6 +144,13 @@ func (f *file) use(opened *os.File) error {
 	}
 	f.f, f.regular, f.size = opened, info.Mode().IsRegular(), info.Size()
 	f.created, f.checked = creationTime(opened), time.Now()
+	f.id = fileID{}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && f.regular {
+		f.id = fileID{uint64(st.Dev), st.Ino}
+	}
+	if !f.first.opened {
+		f.first = firstFile{true, f.id, f.size}
+	}
 	return nil
 }
 
@@ -147,7 +167,10 @@ func creationTime(f *os.File) time.Time {
 
 // Write appends whole lines, and rotates the file before each one for which it has no room. It writes even if
 // the rotation fails.
-func (f *file) Write(text []byte) (written int, err error) {
+func (f *file) Write(text []byte) (written int, err error) { return f.writeSpooled(text, nil) }
+
+// writeSpooled is Write for a text with lines of spools.
+func (f *file) writeSpooled(text []byte, lines *spooledLines) (written int, err error) {
 	if err := f.reopenIfMoved(); err != nil {
 		return 0, err
 	}
@@ -160,8 +183,12 @@ func (f *file) Write(text []byte) (written int, err error) {
 				failed = f.rotate()
 			}
 		}
+		lines.aim(f.id, f.size, written)
 		n, err := f.f.Write(part)
 		written, f.size = written+n, f.size+int64(n)
+		if written < len(text) {
+			lines.wrote(written)
+		}
 		if n < len(part) {
 			return written, errors.Join(err, failed)
 		}

@@ -42,6 +42,10 @@ type Options struct {
 	// TIDEOVER_STREAM. Empty: no journal.
 	Journal string
 
+	// Spools says that another process goes on when this one is killed: it has what was read of the pipes
+	// and is not in the file, if it keeps the pipes and their spools. See KeptPipe and ReadEnds.
+	Spools bool
+
 	plain bool // Writer gets the lines without a prefix
 }
 
@@ -49,6 +53,7 @@ type Options struct {
 // any goroutine. Only Settle, Follow, Detach, Reopen and Close wait.
 type Log struct {
 	app           string
+	spools        bool
 	dropped       atomic.Uint64
 	formatDropped dropFormat // of the line in the place of dropped ones; nil: plain text
 
@@ -79,6 +84,7 @@ func New(o Options) *Log {
 	}
 	l := &Log{
 		app:     o.App,
+		spools:  o.Spools,
 		ended:   make(chan struct{}),
 		ring:    ring{limit: o.RingBytes},
 		tails:   generationTails{},
@@ -104,6 +110,10 @@ func (l *Log) push(b block) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ring.push(b)
+	if b.spool != nil && l.sinks.active(toFile) == nil {
+		b.spool.giveUp(b.end) // no file gets it
+	}
+	b.spool = nil
 	l.tails.push(b)
 	for r := range l.readers {
 		r.notify()

@@ -19,7 +19,7 @@ const (
 
 // pipes are the open pipes of one generation.
 type pipes struct {
-	open  map[*os.File]Stream
+	open  map[*os.File]Pipe
 	empty chan struct{} // closed when open is empty
 }
 
@@ -36,7 +36,8 @@ func (l *Log) Pipe(generation int, s Stream) (*os.File, error) {
 
 // KeptPipe is Pipe that also returns a duplicate of the read end, which is the caller's.
 func (l *Log) KeptPipe(generation int, s Stream) (read, write *os.File, err error) {
-	r, w, err := openPipe(fmt.Sprintf("%s.%d %s", l.app, generation, s))
+	name := fmt.Sprintf("%s.%d %s", l.app, generation, s)
+	r, w, err := openPipe(name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -45,7 +46,11 @@ func (l *Log) KeptPipe(generation int, s Stream) (read, write *os.File, err erro
 		w.Close()
 		return nil, nil, err
 	}
-	if err := l.Attach(Pipe{generation, s, r}); err != nil {
+	p := Pipe{Generation: generation, Stream: s, File: r}
+	if l.spools {
+		p.Spool, _ = NewSpool(name) // without one a kill of this process takes lines along
+	}
+	if err := l.Attach(p); err != nil {
 		read.Close()
 		w.Close()
 		return nil, nil, err
@@ -57,11 +62,17 @@ func (l *Log) KeptPipe(generation int, s Stream) (read, write *os.File, err erro
 func (l *Log) Attach(p Pipe) error {
 	if !l.addPipe(p) {
 		p.File.Close()
+		if p.Spool != nil {
+			p.Spool.close()
+		}
 		return errors.New("the log of " + l.app + " is closed")
+	}
+	if p.Spool != nil {
+		p.Spool.pipe = p.File
 	}
 	go func() { // Close waits for it by pumps
 		defer l.copiers.Done()
-		l.copyLines(p.File, Line{App: l.app, Generation: p.Generation, Stream: p.Stream})
+		l.copyLines(p.File, p.Spool, Line{App: l.app, Generation: p.Generation, Stream: p.Stream})
 		l.closePipe(p.Generation, p.File)
 	}()
 	return nil
@@ -96,10 +107,10 @@ func (l *Log) addPipe(pipe Pipe) bool {
 	}
 	p := l.pipes[pipe.Generation]
 	if p == nil {
-		p = &pipes{open: map[*os.File]Stream{}, empty: make(chan struct{})}
+		p = &pipes{open: map[*os.File]Pipe{}, empty: make(chan struct{})}
 		l.pipes[pipe.Generation] = p
 	}
-	p.open[pipe.File] = pipe.Stream
+	p.open[pipe.File] = pipe
 	l.copiers.Add(1)
 	return true
 }
@@ -148,24 +159,56 @@ func (l *Log) Settle(ctx context.Context, generation int) {
 	}
 }
 
-// copyLines reads r to its end and pushes the lines. It waits for nothing but r.
-func (l *Log) copyLines(r io.Reader, like Line) {
+// copyLines reads r to its end and pushes the lines. It waits for nothing but r. spool may be nil.
+func (l *Log) copyLines(r io.Reader, spool *Spool, like Line) {
+	b := block{Line: like, spool: spool}
+	if spool != nil {
+		b.start = spool.read
+	}
 	text, filled := make([]byte, maxLineLength+1), 0
 	for {
-		n, err := r.Read(text[filled:])
+		n, err := b.read(r, text[filled:])
 		filled += n
-		like.Time = time.Now()
+		if err != nil && b.spool != nil && l.detaches(err) {
+			b.spool.read = b.start // whoever reads the pipe from now on has the rest, too
+			return
+		}
+		b.Time = time.Now()
 		for {
 			lines, count, used := cutBlock(text[:filled], err != nil)
 			if count == 0 {
 				break
 			}
-			like.Text = lines
-			l.push(block{Line: like, count: count})
-			filled = copy(text, text[used:filled])
+			b.Text, b.count, b.end = lines, count, b.start+int64(used)
+			l.push(b)
+			filled, b.start = copy(text, text[used:filled]), b.end
 		}
 		if err != nil {
+			if b.spool != nil {
+				b.spool.finish()
+			}
 			return
 		}
 	}
+}
+
+// read reads r by the spool of the block. When that fails, r is read without it.
+func (b *block) read(r io.Reader, to []byte) (n int, err error) {
+	if b.spool == nil {
+		return r.Read(to)
+	}
+	n, err = b.spool.Read(to)
+	if err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	b.spool.finish()
+	b.spool = nil
+	return 0, nil
+}
+
+// detaches reports whether an error of a read means that the pipe goes to another reader.
+func (l *Log) detaches(err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.closed && errors.Is(err, os.ErrDeadlineExceeded)
 }

@@ -50,6 +50,9 @@ func (r *ring) drop() {
 	r.count--
 	r.first++
 	if oldest.count == 0 {
+		if oldest.spool != nil {
+			oldest.spool.giveUp(oldest.end)
+		}
 		*oldest = block{} // release the text
 		r.bytes -= lineCost
 		r.head = (r.head + 1) % len(r.blocks)

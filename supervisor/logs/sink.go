@@ -30,6 +30,7 @@ type sink struct {
 	done    chan struct{} // closed when it has ended
 
 	writes   atomic.Uint64 // number of Writes that have returned, with or without an error
+	spooled  spooledLines  // of the text that is being written
 	failed   error         // error of the last Write
 	reported bool          // a line about the failure was written
 }
@@ -72,11 +73,29 @@ func (s *sink) put(text []byte, b block, last bool) []byte {
 		}
 		return text[:0]
 	}
-	if text = s.format(text, b); !last {
+	if text = s.appendBlock(text, b); !last && !s.spooled.full() {
 		return text
 	}
+	s.spooled.begin()
 	s.log.dropped.Add(uint64(bytes.Count(s.write(text), []byte{'\n'})))
+	s.spooled.conclude()
 	return text[:0]
+}
+
+// appendBlock appends a block to a text. A file has some lines of a process that has died already.
+func (s *sink) appendBlock(text []byte, b block) []byte {
+	if b.spool == nil || s.file == nil {
+		return s.format(text, b)
+	}
+	written, rest := b.spool.recover(s.file.first, b.Line, s.format)
+	text = append(text, rest...)
+	if b = b.behind(written); b.count == 0 {
+		return text
+	}
+	from := len(text)
+	text = s.format(text, b)
+	s.spooled.add(b, from, len(text))
+	return text
 }
 
 // why is the reason for dropped lines.
@@ -130,7 +149,7 @@ func (s *sink) applyPending() {
 func (s *sink) write(text []byte) (left []byte) {
 	s.failed = nil
 	for {
-		n, err := s.out.Write(text)
+		n, err := s.writeOnce(text)
 		text = text[n:]
 		s.writes.Add(1)
 		if len(text) == 0 {
@@ -153,6 +172,15 @@ func (s *sink) write(text []byte) (left []byte) {
 		}
 		s.applyPending()
 	}
+}
+
+func (s *sink) writeOnce(text []byte) (int, error) {
+	if s.file == nil {
+		return s.out.Write(text)
+	}
+	n, err := s.file.writeSpooled(text, &s.spooled)
+	s.spooled.done += n
+	return n, err
 }
 
 // reportFailure adds a line about a failure, once until a write succeeds.

@@ -42,7 +42,7 @@ func (c *crumbs) Read(b []byte) (int, error) {
 func checkPump(t *testing.T, text string, size int) {
 	t.Helper()
 	l := &Log{ring: ring{limit: 64 << 20}, tails: generationTails{}}
-	l.copyLines(&crumbs{text, size}, Line{Generation: 1})
+	l.copyLines(&crumbs{text, size}, nil, Line{Generation: 1})
 	var lines []Line
 	for b := range l.ring.since(0) {
 		lines = slices.AppendSeq(lines, b.lines())
