@@ -161,21 +161,21 @@ func TestTheRecordSaysWhatIs(t *testing.T) {
 			}
 		}
 	}
-	check("started", 1, handoff.Up, 4) // listener, private socket, two pipes
+	check("started", 1, handoff.Up, 6) // listener, private socket, two pipes and their spools
 	if a, _ := plan(t, file, nil); a.Generations[0].Tree.Pid != pid {
 		t.Errorf("pid %d is recorded, %d answers", a.Generations[0].Tree.Pid, pid)
 	}
 	r.want(r.do(api.Reload), api.ExitOK)
-	check("reloaded", 2, handoff.Up, 4)
+	check("reloaded", 2, handoff.Up, 6)
 	r.want(r.do(api.Restart), api.ExitOK)
-	check("restarted", 3, handoff.Up, 4)
+	check("restarted", 3, handoff.Up, 6)
 	if a, _ := plan(t, file, nil); a.Last == nil || a.Last.Verb != api.Restart {
 		t.Errorf("last: %+v", a.Last)
 	}
 	r.want(r.do(api.Stop), api.ExitOK)
 	check("stopped", 0, handoff.Stopped, 1)
 	r.want(r.do(api.Start), api.ExitOK)
-	check("started again", 4, handoff.Up, 4)
+	check("started again", 4, handoff.Up, 6)
 	if _, err := r.s.Hold(t.Context(), "shop", api.HoldRequest{}); err != nil {
 		t.Fatal(err)
 	}

@@ -605,7 +605,7 @@ func (s *Supervisor) Leaving() <-chan struct{} { return s.leaving.Done() }
 func (o Options) logs(cfg *config.App) logs.Options {
 	l := logs.Options{
 		App: cfg.Name, RingBytes: int(cfg.Log.Buffer), Writer: o.Output, Color: o.Color, Unicode: o.Unicode, JSON: o.JSON,
-		File: logFile(cfg),
+		File: logFile(cfg), Spools: o.Store != nil,
 	}
 	if cfg.Log.Journal {
 		l.Journal = cmp.Or(o.Journal, logs.JournalSocket)

@@ -71,11 +71,17 @@ func (l *Launcher) keep(log *logs.Log, g *Generation, at upstream, tree process.
 			f.Close()
 		}
 	}
-	r.Output = map[string]string{}
+	r.Output, r.Spools = map[string]string{}, map[string]string{}
 	for _, p := range log.ReadEnds(g.Number) {
-		r.Output[p.Stream.String()] = name(p.Stream.String())
-		put(r.Output[p.Stream.String()], p.File)
+		stream := p.Stream.String()
+		r.Output[stream] = name(stream)
+		put(r.Output[stream], p.File)
 		p.File.Close()
+		if p.Spool != nil {
+			r.Spools[stream] = name(stream + ".spool")
+			put(r.Spools[stream], p.Spool)
+			p.Spool.Close()
+		}
 	}
 	l.options.Journal.Begin(r)
 }

@@ -2,10 +2,8 @@ package generation
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"os"
-	"slices"
 
 	"tideover/listener"
 	"tideover/proxy/remote"
@@ -61,7 +59,7 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState, kept 
 		return nil, err
 	}
 	l.options.State.Adopt(left.Tree.Token)
-	g.kept, g.restored = kept.names(), kept
+	g.kept, g.restored = kept.Record.DescriptorNames(), kept
 	if left.Notify != nil {
 		if g.notify, err = inheritNotifySocket(left.Notify); err != nil {
 			return nil, err
@@ -79,16 +77,6 @@ func (l *Launcher) Restore(cfg *config.App, left *handoff.GenerationState, kept 
 type Kept struct {
 	Record *handoff.GenerationRecord
 	Proof  uint64 // number of the last proof of its socket; 0: there was none
-}
-
-// names are those of its descriptors.
-func (k *Kept) names() (all []string) {
-	for _, name := range append([]string{k.Record.SocketName, k.Record.PathName, k.Record.NotifyName}, slices.Collect(maps.Values(k.Record.Output))...) {
-		if name != "" {
-			all = append(all, name)
-		}
-	}
-	return all
 }
 
 // inheritNotifySocket takes over a socket that openNotifySocket has opened. Its

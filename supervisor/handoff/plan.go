@@ -220,10 +220,7 @@ func (p *planner) generations(a *AppRecord) (forked []*GenerationRecord) {
 			continue
 		}
 		p.kept[g.Token] = true
-		for _, name := range []string{g.SocketName, g.PathName, g.NotifyName} {
-			p.needed[name] = true
-		}
-		for _, name := range g.Output {
+		for _, name := range g.DescriptorNames() {
 			p.needed[name] = true
 		}
 		forked = append(forked, g)

@@ -3,6 +3,8 @@ package handoff
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -187,6 +189,18 @@ type GenerationRecord struct {
 	PathName   string            `json:"path_name,omitempty"`
 	NotifyName string            `json:"notify_name,omitempty"`
 	Output     map[string]string `json:"output,omitempty"` // read ends of its log pipes, by stream
+	Spools     map[string]string `json:"spools,omitempty"` // and their spools
+}
+
+// DescriptorNames are the names of all descriptors of the generation.
+func (g *GenerationRecord) DescriptorNames() (names []string) {
+	for _, name := range []string{g.SocketName, g.PathName, g.NotifyName} {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	names = slices.AppendSeq(names, maps.Values(g.Output))
+	return slices.AppendSeq(names, maps.Values(g.Spools))
 }
 
 // HookRecord is a hook that may run.

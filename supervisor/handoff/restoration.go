@@ -144,10 +144,20 @@ func (r *Restoration) generation(b *RestoredApp, g *GenerationRecord) *Generatio
 	s.Private, s.Path, s.Notify = r.take(g.SocketName), r.take(g.PathName), r.take(g.NotifyName)
 	for stream, name := range g.Output {
 		if f := r.take(name); f != nil {
-			b.Pipes = append(b.Pipes, logs.Pipe{Generation: g.Number, Stream: streams[stream], File: f})
+			b.Pipes = append(b.Pipes, logs.Pipe{Generation: g.Number, Stream: streams[stream], File: f, Spool: r.spool(g.Spools[stream])})
 		}
 	}
 	return &s
+}
+
+// spool takes a spool; nil: there is none, or it is of another version.
+func (r *Restoration) spool(name string) *logs.Spool {
+	f := r.take(name)
+	if f == nil {
+		return nil
+	}
+	s, _ := logs.OpenSpool(f) // without it only what the former supervisor had read and not written is missing
+	return s
 }
 
 // take returns a descriptor, which belongs to the caller; nil: there is none.

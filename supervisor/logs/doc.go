@@ -5,6 +5,9 @@
 // and one goroutine per sink writes. If a disk, a terminal or a follower is too slow,
 // whole lines are dropped and counted, and a line in their place says how many.
 //
+// What was read of a pipe and is not in the file yet is in a Spool, which outlives the
+// process: no line is lost, doubled or torn when it is killed.
+//
 // The last lines of every recent generation stay in memory after it has failed, because
 // they usually say why.
 package logs
