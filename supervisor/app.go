@@ -34,6 +34,7 @@ import (
 type App struct {
 	shared
 	name   string
+	id     remote.AppID   // in the relay and in the record
 	relay  *relayApp      // nil: no request is relayed to it
 	direct *directSockets // of an app with relay = "none"; else nil
 	tally  *tally
@@ -127,7 +128,7 @@ func (s *startup) finished() <-chan struct{} {
 // newApp makes an app. id is the relay's number of it. restored is what a supervisor that has died has
 // left of it; nil: there was none.
 func newApp(shared shared, id remote.AppID, cfg *config.App, log *logs.Log, restored *handoff.RestoredApp) *App {
-	a := &App{shared: shared, name: cfg.Name, settings: cfg, log: log, tally: newTally(),
+	a := &App{shared: shared, name: cfg.Name, id: id, settings: cfg, log: log, tally: newTally(),
 		commands: make(chan func()), stopped: make(chan struct{}, 1), started: make(chan struct{}), closed: make(chan struct{})}
 	a.restart.failedAfter = shared.failedAfter
 	a.deadline = newDeadline(shared.hurry)

@@ -23,17 +23,18 @@ type appJournal struct {
 
 	mu     sync.Mutex
 	record handoff.AppRecord
+	begun  bool // it is in the record
 	ended  bool
 	failed bool // the last commit has
 }
 
-// newAppJournal returns the record of an app; restored may be nil.
+// newAppJournal returns the record of an app; restored may be nil. That of a new app is written from begin on.
 func newAppJournal(s shared, name string, record handoff.AppRecord, restored *handoff.RestoredApp) *appJournal {
 	j := &appJournal{journal: s.journal, name: name, key: strconv.FormatUint(uint64(record.ID), 10), logger: s.logger, record: record}
 	if restored == nil {
 		return j
 	}
-	j.record = *restored.Record
+	j.record, j.begun = *restored.Record, true
 	j.record.Hooks = nil
 	j.record.Generations = slices.DeleteFunc(slices.Clone(j.record.Generations), func(g *handoff.GenerationRecord) bool {
 		return g.Number != restored.Plan.Serve && !slices.ContainsFunc(restored.Plan.Stop, func(s handoff.StopPlan) bool { return s.Number == g.Number })
@@ -52,8 +53,22 @@ func (j *appJournal) change(do func(*handoff.AppRecord)) {
 		return
 	}
 	do(&j.record)
+	if !j.begun {
+		j.mu.Unlock()
+		return
+	}
 	err := j.journal.SetApp(j.key, &j.record)
 	j.mu.Unlock()
+	j.commit(err)
+}
+
+// begin writes the record of an app that is new: a later supervisor has the app from here on.
+func (j *appJournal) begin() {
+	j.change(func(*handoff.AppRecord) { j.begun = true })
+}
+
+// commit returns when a later supervisor would know what was set; err is why that has failed.
+func (j *appJournal) commit(err error) {
 	if err == nil {
 		err = j.journal.Commit()
 	}
@@ -119,16 +134,37 @@ func (j *appJournal) HookEnded(token string) {
 
 // listens says where the app accepts.
 func (j *appJournal) listens(l handoff.ListenerRecord) {
-	j.change(func(r *handoff.AppRecord) {
-		others := slices.DeleteFunc(slices.Clone(r.Listeners), func(other handoff.ListenerRecord) bool { return other.Address == l.Address })
-		r.Listeners = append(others, l)
-	})
+	j.change(func(r *handoff.AppRecord) { r.Listeners = append(otherListeners(r, l.Address), l) })
+}
+
+// takesListener is listens for an address of another app, which loses it in the same step.
+func (j *appJournal) takesListener(l handoff.ListenerRecord, former *appJournal) {
+	if j.journal == nil {
+		return
+	}
+	former.mu.Lock()
+	j.mu.Lock()
+	former.record.Listeners = otherListeners(&former.record, l.Address)
+	j.record.Listeners = append(otherListeners(&j.record, l.Address), l)
+	changed := map[string]*handoff.AppRecord{}
+	for _, each := range []*appJournal{former, j} {
+		if each.begun && !each.ended {
+			changed[each.key] = &each.record
+		}
+	}
+	err := j.journal.SetApps(changed)
+	j.mu.Unlock()
+	former.mu.Unlock()
+	j.commit(err)
 }
 
 func (j *appJournal) listensNoMore(address string) {
-	j.change(func(r *handoff.AppRecord) {
-		r.Listeners = slices.DeleteFunc(slices.Clone(r.Listeners), func(other handoff.ListenerRecord) bool { return other.Address == address })
-	})
+	j.change(func(r *handoff.AppRecord) { r.Listeners = otherListeners(r, address) })
+}
+
+// otherListeners are those of an app that have another address.
+func otherListeners(r *handoff.AppRecord, address string) []handoff.ListenerRecord {
+	return slices.DeleteFunc(slices.Clone(r.Listeners), func(l handoff.ListenerRecord) bool { return l.Address == address })
 }
 
 // end removes the record: nothing of the app is left.

@@ -35,6 +35,9 @@ type publicListener struct {
 	unkeep   func()        // ends the pathKeeper; nil: there is none
 	armed    chan struct{} // closed when a removal of a borrowed path is noticed at once; nil: it is not borrowed
 
+	// parts are those whose sockets this one has taken. They are in the record until this one is.
+	parts []*publicListener
+
 	kept   map[string]bool // names of its descriptors in the Store; of the goroutine that accepts or closes
 	keeper *App            // whose record has them; nil: none
 
@@ -138,11 +141,16 @@ func (l *publicListener) leavePath() {
 	}
 }
 
-// close stops accepting and closes the sockets.
-func (l *publicListener) close() {
+// stopAccepting has no connection accepted any more. They wait in the queues of the sockets.
+func (l *publicListener) stopAccepting() {
 	if l.stop != nil {
 		l.stop()
 	}
+}
+
+// close stops accepting and closes the sockets.
+func (l *publicListener) close() {
+	l.stopAccepting()
 	for _, socket := range l.sockets {
 		socket.Close()
 	}
@@ -151,10 +159,10 @@ func (l *publicListener) close() {
 
 // keep keeps the sockets for a later supervisor, and records that they are the app's.
 func (l *publicListener) keep(a *App) {
-	if a.store == nil || l.passed {
+	if a.store == nil {
 		return
 	}
-	r := handoff.ListenerRecord{Address: l.address}
+	r := handoff.ListenerRecord{Address: l.address, Passed: l.passed}
 	kept := map[string]bool{}
 	put := func(name string, f *os.File) {
 		kept[name] = true
@@ -166,6 +174,9 @@ func (l *publicListener) keep(a *App) {
 		}
 	}
 	for _, socket := range l.all() {
+		if l.passed {
+			break // it is the service manager's
+		}
 		s := handoff.Socket{Socket: fmt.Sprintf("listener/%s/%d", l.address, socket.Inode())}
 		if f, err := remote.DuplicateFile(socket); err == nil {
 			put(s.Socket, f)
@@ -177,9 +188,17 @@ func (l *publicListener) keep(a *App) {
 		}
 		r.Sockets = append(r.Sockets, s)
 	}
-	a.journal.listens(r)
+	if l.keeper == nil || l.keeper == a {
+		a.journal.listens(r)
+	} else {
+		a.journal.takesListener(r, l.keeper.journal)
+	}
 	former := l.kept
 	l.kept, l.keeper = kept, a
+	for _, part := range l.parts {
+		part.release()
+	}
+	l.parts = nil
 	for name := range former {
 		if !kept[name] {
 			_ = a.store.Drop(context.Background(), name) // a later supervisor drops what no record names
@@ -189,11 +208,17 @@ func (l *publicListener) keep(a *App) {
 
 // release drops what keep has kept.
 func (l *publicListener) release() {
+	for _, part := range l.parts {
+		part.release()
+	}
+	l.parts = nil
 	if l.keeper == nil {
 		return
 	}
 	l.keeper.journal.listensNoMore(l.address)
-	_ = l.keeper.store.Drop(context.Background(), slices.Collect(maps.Keys(l.kept))...)
+	if len(l.kept) > 0 {
+		_ = l.keeper.store.Drop(context.Background(), slices.Collect(maps.Keys(l.kept))...)
+	}
 	l.kept, l.keeper = nil, nil
 }
 

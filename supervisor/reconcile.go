@@ -388,13 +388,15 @@ func (c *reconciliation) remove() {
 	if len(gone) == 0 {
 		return
 	}
+	for _, m := range gone {
+		m.app.recordStopped(false)
+		m.app.recordDrained(nil)
+	}
 	c.drainReleased(gone)
 	c.registry.stop(gone, c.registry.all())
 	entries := slices.DeleteFunc(slices.Clone(c.registry.all()), func(m *entry) bool { return slices.Contains(gone, m) })
 	c.registry.entries.Store(&entries)
 	for _, m := range gone {
-		m.app.recordStopped(false)
-		m.app.recordDrained(nil)
 		c.options.Logger.Info("app removed", "app", m.app.name)
 	}
 }
@@ -420,7 +422,7 @@ func (c *reconciliation) prepare() error {
 			continue
 		}
 		if a.old == nil || a.Change == api.ByReplace {
-			a.created = c.registry.newEntry(a.cfg)
+			a.created = c.registry.newEntry(a.cfg, nil)
 		}
 		for _, address := range a.cfg.Listen {
 			d := c.reusableListener(a, address)
@@ -456,7 +458,9 @@ func (a *appChange) discard() {
 		d.close()
 	}
 	if a.created != nil {
+		a.created.app.relay.remove()
 		a.created.close()
+		a.created.forget()
 	}
 }
 
@@ -480,7 +484,7 @@ func (c *reconciliation) releaseListeners() {
 			case slices.Contains(a.listeners, d) && a.created == nil:
 				return false
 			case wanted[d]:
-				d.stop()
+				d.stopAccepting()
 				return true
 			case c.covered[d] != nil:
 				c.covered[d].takeSockets(d)
@@ -517,7 +521,11 @@ func (a *appChange) adopt(c *reconciliation) {
 		return
 	case a.created != nil:
 		a.created.listeners = a.listeners
+		a.created.app.journal.begin()
 		c.registry.start(a.created, []<-chan struct{}{make(chan struct{})}) // it is started by an operation
+		if a.old != nil {
+			a.old.forget()
+		}
 		return
 	case a.Change == api.Unchanged:
 		return

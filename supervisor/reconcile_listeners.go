@@ -133,6 +133,11 @@ func (c *reconciliation) stopOld() {
 			opening.Go(func() { a.failed = c.openLate(a, stopped) })
 		}
 	}
+	for _, a := range c.all {
+		if a.Change == api.ByReplace {
+			a.old.replaced = true
+		}
+	}
 	c.drainReleased(leaving)
 	c.registry.stop(leaving, c.registry.all())
 	close(stopped)
@@ -188,7 +193,7 @@ func (c *reconciliation) putBack() {
 			return true
 		}
 		a.cfg, a.listeners = a.old.settings(), nil
-		a.created = c.registry.newEntry(a.cfg)
+		a.created = c.registry.newEntry(a.cfg, nil)
 		return false
 	})
 }
@@ -297,10 +302,10 @@ func (c *reconciliation) givenUp(port int) (all []*publicListener) {
 // takeSockets takes the sockets of a listener that is part of this one. They accept as long as this
 // one does, so that no connection in their backlogs is reset.
 func (l *publicListener) takeSockets(former *publicListener) {
-	former.stop()
+	former.stopAccepting()
 	l.sockets = append(former.sockets, l.sockets...)
 	former.sockets = nil
-	former.release()
+	l.parts = append(l.parts, former)
 }
 
 // planListeners adds to the changes which process an apply would stop first. The warnings name the

@@ -42,15 +42,20 @@ type entry struct {
 	app       *App
 	listeners []*publicListener
 	leave     context.CancelFunc // ends the app; nil: it was not started
+	// replaced says that another app of its name comes. Its record has its sockets until that of the other app does.
+	replaced bool
 }
 
 // all returns the entries in the order of the configuration. The slice is never
 // changed.
 func (r *registry) all() []*entry { return *r.entries.Load() }
 
-// add makes an app without public sockets.
+// add makes an app without public sockets, at the start of the daemon.
 func (r *registry) add(cfg *config.App) *entry {
-	e := r.newEntry(cfg)
+	restored := r.restored[cfg.Name]
+	delete(r.restored, cfg.Name)
+	e := r.newEntry(cfg, restored)
+	e.app.journal.begin()
 	entries := append(slices.Clone(r.all()), e)
 	r.entries.Store(&entries)
 	return e
@@ -74,10 +79,9 @@ func (r *registry) openListeners(e *entry, cfg *config.App) error {
 	return nil
 }
 
-// newEntry makes an app without public sockets.
-func (r *registry) newEntry(cfg *config.App) *entry {
-	restored := r.restored[cfg.Name]
-	delete(r.restored, cfg.Name)
+// newEntry makes an app without public sockets. restored is what a supervisor that has died has left of it; nil: it is new,
+// and not in the record yet.
+func (r *registry) newEntry(cfg *config.App, restored *handoff.RestoredApp) *entry {
 	var id remote.AppID
 	if restored != nil {
 		id = restored.Record.ID
@@ -112,6 +116,11 @@ func (r *registry) start(e *entry, dependencies []<-chan struct{}) {
 	for _, l := range e.listeners {
 		l.serve(e.app)
 	}
+	r.run(e, dependencies)
+}
+
+// run starts an app once its dependencies have started.
+func (r *registry) run(e *entry, dependencies []<-chan struct{}) {
 	ctx, leave := context.WithCancel(context.Background())
 	e.leave = leave
 	r.running.Go(func() {
@@ -219,6 +228,13 @@ func (e *entry) end(linger context.Context) {
 	e.app.relay.await(linger, remote.Disconnected)
 	e.app.relay.remove()
 	e.close()
+	if !e.replaced {
+		e.forget()
+	}
+}
+
+// forget takes the app out of the record.
+func (e *entry) forget() {
 	e.app.journal.end()
 	e.app.configurations.forget(e.app.journal.key)
 }

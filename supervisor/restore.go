@@ -164,11 +164,20 @@ func (a *App) logInterrupted(restored *handoff.RestoredApp) {
 }
 
 // dropUnknown gives up what the relay has of apps that do not exist any more, and the doors of the
-// former supervisor: those of this one are open. What takes longer goes on in the group.
-func (s *Supervisor) dropUnknown(group *sync.WaitGroup) {
+// former supervisor: those of this one are open. What takes longer goes on in the group. It returns the keys of the apps of
+// the record of which nothing was restored.
+func (s *Supervisor) dropUnknown(group *sync.WaitGroup) (gone []string) {
 	left := s.options.Handoff
-	if left == nil || left.Relay == nil {
-		return
+	if left == nil {
+		return nil
+	}
+	for key, a := range left.Record.Apps {
+		if !slices.ContainsFunc(s.registry.all(), func(e *entry) bool { return e.app.id == a.ID }) {
+			gone = append(gone, key)
+		}
+	}
+	if left.Relay == nil {
+		return gone
 	}
 	ctx := context.Background() // a relay that does not answer is given up
 	for _, d := range left.Relay.Doors {
@@ -181,6 +190,21 @@ func (s *Supervisor) dropUnknown(group *sync.WaitGroup) {
 	for _, app := range unknown {
 		group.Go(func() { _, _ = s.shared.relay.Remove(ctx, app) }) // ends within 5 s
 	}
+	return gone
+}
+
+// lastApp is the highest number of an app. The former supervisor has made apps that it had not recorded yet.
+func lastApp(left *handoff.State) remote.AppID {
+	last := left.Record.Daemon.LastApp
+	for _, a := range left.Record.Apps {
+		last = max(last, a.ID)
+	}
+	if left.Relay != nil {
+		for _, a := range left.Relay.Apps {
+			last = max(last, a.App)
+		}
+	}
+	return last
 }
 
 // lastDoor is the highest number of a door of the relay.
@@ -201,15 +225,15 @@ func (s *Supervisor) restoredSettings(f *config.File, r *handoff.Restoration) (a
 		return eachApp(f)
 	}
 	for _, name := range r.Record.Daemon.Apps {
-		from := f
-		if record := s.registry.restored[name]; record != nil {
-			own, err := r.Configuration(record.Record.Settings)
-			if err != nil {
-				s.options.Logger.Error("cannot restore app", "app", name, "error", err)
-			}
-			from = cmp.Or(own, f)
+		record := s.registry.restored[name]
+		if record == nil {
+			continue // an apply was interrupted that had removed it already, or had not made it yet
 		}
-		for _, file := range []*config.File{from, f} {
+		own, err := r.Configuration(record.Record.Settings)
+		if err != nil {
+			s.options.Logger.Error("cannot restore app", "app", name, "error", err)
+		}
+		for _, file := range []*config.File{cmp.Or(own, f), f} {
 			apps := eachApp(file)
 			if i := slices.IndexFunc(apps, func(a *config.App) bool { return a.Name == name }); i >= 0 {
 				all = append(all, apps[i])
@@ -232,10 +256,11 @@ func (s *Supervisor) addRestored(f *config.File, r *handoff.Restoration) {
 			s.options.Logger.Error("cannot restore app", "app", cfg.Name, "error", err)
 			complete = cfg
 		}
-		complete = withAddresses(complete, s.registry.restored[cfg.Name])
+		restored := s.registry.restored[cfg.Name]
+		complete = withAddresses(complete, restored)
 		e := s.registry.add(complete)
-		if complete.QueryGunicorn {
-			continue // its address is not known
+		if complete.QueryGunicorn || lostAddresses(complete, restored, r.Record) {
+			continue // its address is not known, or is that of another app
 		}
 		opened, err := s.openFirst(e, complete)
 		if err != nil {
@@ -263,6 +288,23 @@ func withAddresses(cfg *config.App, restored *handoff.RestoredApp) *config.App {
 	fixed := *cfg
 	fixed.Listen = addresses
 	return &fixed
+}
+
+// lostAddresses reports whether the app has no address any more: an apply that was interrupted takes it down, or has
+// given an address of it to another app.
+func lostAddresses(cfg *config.App, restored *handoff.RestoredApp, r *handoff.Record) bool {
+	if restored == nil || len(restored.Record.Listeners) > 0 || r.Daemon.Applying == nil {
+		return false
+	}
+	if r.Daemon.Applying.Apply.TakesDown(restored.Record.ID) != "" {
+		return true
+	}
+	for _, a := range r.Apps {
+		if a.Name != cfg.Name && slices.ContainsFunc(a.Listeners, func(l handoff.ListenerRecord) bool { return slices.Contains(cfg.Listen, l.Address) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // journalDaemon records what is no part of an app.

@@ -122,6 +122,7 @@ func (c *reconciliation) applyRecord(r api.ApplyRequest, interrupted *handoff.Op
 	for _, a := range c.all {
 		change := handoff.Change{AppChange: a.AppChange}
 		if a.old != nil {
+			change.ID = a.old.app.id
 			if g := a.old.app.snapshot.Load().current; g != nil {
 				change.Generation = g.Number
 			}
@@ -192,13 +193,49 @@ func (s *Supervisor) restoreApply(left *handoff.Restoration) {
 	s.applying.Store(&o)
 	s.applies.begin(r.Request.ID)
 	s.reading <- struct{}{} // nothing else reads yet
-	s.unapplied = &interruptedApply{&o, f}
+	s.unapplied = &interruptedApply{Operation: &o, file: f, over: make(chan struct{})}
 }
 
 // interruptedApply is an apply that the former supervisor has not finished, with its configuration.
 type interruptedApply struct {
 	*handoff.Operation
 	file *config.File
+	over chan struct{} // closed when it has ended
+}
+
+// takesDown returns whether the apply removes or replaces an app; empty: neither.
+func (o *interruptedApply) takesDown(a *App) api.Change {
+	if o == nil {
+		return ""
+	}
+	return o.Apply.TakesDown(a.id)
+}
+
+// startGoing starts an app that the interrupted apply takes down. What was being stopped goes on to be stopped,
+// and nothing is started before that apply has ended. Connections to an app that is replaced, and of which nothing serves,
+// wait for the one in its place.
+func (s *Supervisor) startGoing(e *entry) {
+	waits := s.unapplied.takesDown(e.app) == api.ByReplace && e.app.snapshot.Load().current == nil
+	for _, l := range e.listeners {
+		if waits {
+			l.keep(e.app)
+		} else {
+			l.serve(e.app)
+		}
+	}
+	s.registry.run(e, []<-chan struct{}{s.unapplied.over})
+}
+
+// endInterrupted has the apps go on that the apply has not taken down, because it has failed.
+func (s *Supervisor) endInterrupted() {
+	s.registry.changing.Lock()
+	defer s.registry.changing.Unlock()
+	for _, e := range s.registry.all() {
+		for _, l := range e.listeners {
+			l.serve(e.app) // nearly all do so already
+		}
+	}
+	close(s.unapplied.over)
 }
 
 // resumeApply goes on with what restoreApply has taken over.
@@ -212,6 +249,7 @@ func (s *Supervisor) resumeApply() {
 	}
 	request := o.Apply.Request
 	defer s.applies.end(request.ID)
+	defer s.endInterrupted()
 	logger := s.options.Logger
 	logger.Warn("apply interrupted", "by", o.By.String(), "hint", "the supervisor has ended in the middle of it; this one goes on with it")
 	result := s.applyNew(s.leaving, request, o.Operation, func(api.Phase) {})

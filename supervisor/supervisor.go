@@ -196,7 +196,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	if o.Handoff != nil {
 		daemon := &o.Handoff.Record.Daemon
 		s.registry.restored = maps.Clone(o.Handoff.Apps)
-		s.registry.made.Store(uint64(daemon.LastApp))
+		s.registry.made.Store(uint64(lastApp(o.Handoff)))
 		s.began = daemon.Began
 		s.upgrade.Store(daemon.Upgrade)
 	}
@@ -356,6 +356,10 @@ func (s *Supervisor) keep(ctx context.Context) error {
 		if s.leaving.Err() != nil && e.app.relay != nil {
 			e.closePassed() // the next daemon accepts
 		}
+		if s.unapplied.takesDown(e.app) != "" {
+			s.startGoing(e)
+			continue
+		}
 		dependencies := e.dependencies(entries)
 		if s.options.TakeOver {
 			dependencies = []<-chan struct{}{make(chan struct{})} // an operation starts it
@@ -364,8 +368,13 @@ func (s *Supervisor) keep(ctx context.Context) error {
 	}
 	s.registry.changing.Unlock()
 	var unknown sync.WaitGroup
-	s.dropUnknown(&unknown)
-	unknown.Go(s.resumeApply)
+	gone := s.dropUnknown(&unknown)
+	unknown.Go(func() {
+		s.resumeApply()
+		for _, key := range gone {
+			_ = s.options.Record.SetApp(key, nil) // it is committed with what changes next
+		}
+	})
 	if s.options.Handoff != nil && s.options.Restored != nil {
 		s.options.Restored()
 	}

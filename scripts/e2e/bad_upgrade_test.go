@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,14 +82,7 @@ func TestFaultBadUpgrade(t *testing.T) {
 		}
 	})
 	s.event("a kill -9 of the supervisor while the log cannot be opened", func() {
-		former := s.daemon.RolePid("supervisor")
-		r.must(syscall.Kill(former, syscall.SIGKILL))
-		r.must(testenv.Poll(s.timeout(30*time.Second), 10*time.Millisecond, func() error {
-			if now := s.daemon.RolePid("supervisor"); now == former || now == 0 {
-				return errors.New("there is no other supervisor")
-			}
-			return nil
-		}))
+		r.must(s.daemon.KillSupervisor(s.timeout(30 * time.Second)))
 	})
 	r.must(os.RemoveAll(filepath.Join(s.app.Dir, "log")))
 	r.must(os.Rename(filepath.Join(s.app.Dir, "log.former"), filepath.Join(s.app.Dir, "log")))

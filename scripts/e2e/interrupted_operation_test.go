@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -69,14 +68,12 @@ func (k *interruptedOperations) start(args ...string) *called {
 // killDuring calls a command and kills the supervisor some time later.
 func (k *interruptedOperations) killDuring(instant time.Duration, args ...string) testenv.Outcome {
 	k.Helper()
-	former := k.supervisor(0)
 	c := k.start(args...)
 	select {
 	case <-c.ended:
 	case <-time.After(instant):
 	}
-	k.must(syscall.Kill(former, syscall.SIGKILL))
-	k.supervisor(former)
+	k.must(k.daemon.KillSupervisor(k.timeout(30 * time.Second)))
 	<-c.ended
 	k.must(c.err)
 	return c.outcome

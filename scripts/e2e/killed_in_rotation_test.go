@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -70,15 +69,8 @@ func TestFaultSupervisorKilledInARotation(t *testing.T) {
 	r.must(err)
 	kills := fullTimes(3, 20)
 	for n := range kills {
-		former := daemon.RolePid("supervisor")
 		<-time.After(time.Duration(100+n*7) * time.Millisecond) // at another instant of a rotation each time
-		r.must(syscall.Kill(former, syscall.SIGKILL))
-		r.must(testenv.Poll(r.timeout(30*time.Second), time.Millisecond, func() error {
-			if now := daemon.RolePid("supervisor"); now == former || now == 0 {
-				return errors.New("there is no other supervisor")
-			}
-			return nil
-		}))
+		r.must(daemon.KillSupervisor(r.timeout(30 * time.Second)))
 		grows()
 	}
 	after, err := daemon.Status(r.timeout(10 * time.Second))

@@ -32,7 +32,8 @@ func TestFaultPidsLimit(t *testing.T) {
 	k.before = k.statusAtRest()
 	k.load = loadgen.Start(loadgen.Plan{Client: s.client, Rate: s.affordableRate(100)})
 	for n := range fullTimes(1, 5) {
-		former := k.supervisor(0)
+		former, err := k.daemon.Supervisor(k.timeout(30*time.Second), 0)
+		k.must(err)
 		refused := k.refusedThreads()
 		limit.set(former, 3+n)
 		k.must(syscall.Kill(former, syscall.SIGKILL))
@@ -45,7 +46,8 @@ func TestFaultPidsLimit(t *testing.T) {
 			}))
 		}
 		limit.lift()
-		k.supervisor(former)
+		_, err = k.daemon.Supervisor(k.timeout(30*time.Second), former)
+		k.must(err)
 		if now := k.status(); now.Generation != k.before.Generation || now.Pid != k.before.Pid || now.State != "running" {
 			k.Errorf("%s, generation %d, pid %d; before: generation %d, pid %d", now.State, now.Generation, now.Pid, k.before.Generation, k.before.Pid)
 		}

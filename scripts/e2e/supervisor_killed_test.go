@@ -120,27 +120,11 @@ func (k *supervisorKills) breakConfiguration() (restore func()) {
 	return func() { k.must(os.WriteFile(path, text, 0o644)) }
 }
 
-// supervisor is the pid of the supervisor.
-func (k *supervisorKills) supervisor(former int) (pid int) {
-	k.Helper()
-	k.must(testenv.Poll(k.timeout(30*time.Second), time.Millisecond, func() error {
-		for _, pid = range k.daemon.Processes()[1:] {
-			if name, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline"); pid != former && strings.HasPrefix(string(name), "tideover: supervisor") {
-				return nil
-			}
-		}
-		return errors.New("there is no supervisor")
-	}))
-	return pid
-}
-
 // killSupervisor kills the supervisor and returns when another one answers.
 func (k *supervisorKills) killSupervisor() {
 	k.Helper()
-	pid := k.supervisor(0)
-	k.must(syscall.Kill(pid, syscall.SIGKILL))
 	began := time.Now()
-	k.supervisor(pid)
+	k.must(k.daemon.KillSupervisor(k.timeout(30 * time.Second)))
 	k.status()
 	k.slowest = max(k.slowest, time.Since(began))
 }

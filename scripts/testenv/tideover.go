@@ -199,6 +199,29 @@ func (p *Process) RolePid(role string) int {
 	return p.Pid()
 }
 
+// Supervisor waits for a supervisor that is another process than former, and returns its pid.
+func (t *Tideover) Supervisor(ctx context.Context, former int) (pid int, err error) {
+	err = Poll(ctx, time.Millisecond, func() error {
+		if pid = t.RolePid("supervisor"); pid == t.Pid() || pid == former {
+			return errors.New("there is no supervisor")
+		}
+		return nil
+	})
+	return pid, err
+}
+
+// KillSupervisor kills the supervisor, and returns when there is another one.
+func (t *Tideover) KillSupervisor(ctx context.Context) error {
+	former, err := t.Supervisor(ctx, 0)
+	if err == nil {
+		err = syscall.Kill(former, syscall.SIGKILL)
+	}
+	if err == nil {
+		_, err = t.Supervisor(ctx, former)
+	}
+	return err
+}
+
 // Kill kills the daemon and what would take its place: the monitor first, which would start another supervisor.
 func (t *Tideover) Kill() error { return t.Crash(syscall.SIGKILL) }
 

@@ -73,6 +73,23 @@ func (j *Journal) SetApp(name string, a *AppRecord) error {
 	return nil
 }
 
+// SetApps changes the records of several apps in one step.
+func (j *Journal) SetApps(all map[string]*AppRecord) error {
+	texts := map[string]json.RawMessage{}
+	for name, a := range all {
+		text, err := json.Marshal(a)
+		if err != nil {
+			return err
+		}
+		texts[name] = text
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	maps.Copy(j.apps, texts)
+	j.changes++
+	return nil
+}
+
 // SetDaemon changes what is no part of an app.
 func (j *Journal) SetDaemon(d DaemonRecord) error {
 	if j == nil {

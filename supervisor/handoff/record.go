@@ -263,7 +263,22 @@ type Apply struct {
 // Change is what an apply is to do with an app.
 type Change struct {
 	api.AppChange
-	Generation int `json:"generation,omitempty"` // that served when it began; 0: none
+	// ID is that of the app when it began; 0: there was none. Another app of its name is that in its place.
+	ID         remote.AppID `json:"id,omitempty"`
+	Generation int          `json:"generation,omitempty"` // that served when it began; 0: none
+}
+
+// TakesDown returns whether an app is removed or replaced; empty: neither.
+func (a *Apply) TakesDown(id remote.AppID) api.Change {
+	if a == nil {
+		return ""
+	}
+	for _, c := range a.Changes {
+		if c.ID == id && (c.Change == api.Removed || c.Change == api.ByReplace) {
+			return c.Change
+		}
+	}
+	return ""
 }
 
 // Applied is an apply that has ended.
