@@ -402,7 +402,7 @@ func (c *reconciliation) remove() {
 }
 
 // drainReleased waits for connections that an app had accepted before its listeners moved to
-// another app. It gets no new ones, and from its stop on it refuses requests.
+// another app. It gets no new ones, and from its stop on it refuses requests: idle connections are closed before.
 func (c *reconciliation) drainReleased(gone []*entry) {
 	soon, cancel := awake.WithTimeout(c.leaving, idleLinger)
 	defer cancel()
@@ -410,6 +410,7 @@ func (c *reconciliation) drainReleased(gone []*entry) {
 		if m.app.relay != nil && len(m.listeners) == 0 {
 			m.app.relay.closeAfterNextResponse()
 			m.app.relay.await(soon, remote.Disconnected)
+			m.app.relay.closeIdle()
 		}
 	}
 }

@@ -57,7 +57,7 @@ func (k *interruptedApplies) round(n int, at time.Duration) {
 	a.client.Timeout = 2 * time.Minute // a busy machine is no loss
 	k.change("add", a, at)
 	k.must(waitAnswer(k.row, a.client))
-	load := loadgen.Start(loadgen.Plan{Client: a.client, Rate: 20, Mix: []loadgen.Kind{{Name: "get"}, {Name: "post", Body: 300}}})
+	load := loadgen.Start(loadgen.Plan{Client: a.client, Rate: 20})
 	for _, mode := range []string{"none", "http"} {
 		a.more = fmt.Sprintf("relay = %q\n", mode)
 		k.change("replace, relay "+mode, a, at*7/2)

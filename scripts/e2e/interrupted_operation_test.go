@@ -92,10 +92,13 @@ func (k *interruptedOperations) since(id uint64, kind string) (all []record) {
 	return all
 }
 
-func (k *interruptedOperations) lastRecord() uint64 {
+// lastRecord is the highest id of a record. The record that was written last may tell of an earlier moment than another one.
+func (k *interruptedOperations) lastRecord() (last uint64) {
 	k.Helper()
-	all := k.history()
-	return all[len(all)-1].ID
+	for _, r := range k.history() {
+		last = max(last, r.ID)
+	}
+	return last
 }
 
 // interrupt kills the supervisor during an operation, and compares what its caller is told with what is.

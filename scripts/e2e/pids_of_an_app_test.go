@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -40,7 +39,6 @@ func TestFaultAppForksWithoutEnd(t *testing.T) {
 	python := filepath.Join(filepath.Dir(testenv.Gunicorn{}.Argv(r.env)[0]), "python")
 	s := newFixture(r, setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1}, within: limit.enter(),
 		config: fmt.Sprintf("[app.leak]\nautostart = false\ncommand = %s\n", tomlArray([]string{python, "-c", forkWithoutEnd}))})
-	k := &supervisorKills{relayKills: relayKills{fixture: s}}
 	s.waitWorkers()
 	s.startLoad(100)
 	if limit.dir != "" {
@@ -66,9 +64,7 @@ func TestFaultAppForksWithoutEnd(t *testing.T) {
 	call(want, "reload", s.daemon.App)
 	if limit.v2 {
 		call(0, "restart", s.daemon.App)
-		former := k.supervisor(0)
-		r.must(syscall.Kill(former, syscall.SIGKILL))
-		k.supervisor(former)
+		r.must(s.daemon.KillSupervisor(s.timeout(30 * time.Second)))
 		call(0, "reload", s.daemon.App)
 	}
 	call(0, "stop", "leak")

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
+	"time"
 
 	"tideover/scripts/loadgen"
 	"tideover/scripts/testenv"
@@ -25,7 +25,7 @@ func TestAConnectionWakesTheRelayAlone(t *testing.T) {
 	s.waitWorkers()
 	const connections = 500
 	for n := range 2 {
-		supervisor := k.supervisor(0)
+		supervisor := s.daemon.RolePid("supervisor")
 		monitor, supervised := s.switches(s.daemon.Pid()), s.switches(supervisor)
 		for range connections {
 			if a := s.client.Do(s.Context(), loadgen.Kind{}); a.Loss != "" {
@@ -38,8 +38,7 @@ func TestAConnectionWakesTheRelayAlone(t *testing.T) {
 			t.Errorf("%d connections have woken the monitor %d times and the supervisor %d times", connections, monitor, supervised)
 		}
 		if n == 0 {
-			r.must(syscall.Kill(supervisor, syscall.SIGKILL))
-			k.supervisor(supervisor)
+			r.must(s.daemon.KillSupervisor(s.timeout(30 * time.Second)))
 			k.status()
 			s.events++
 		}
