@@ -44,18 +44,15 @@ const (
 type Service struct {
 	daemon     Daemon
 	identifier string
-	requests   chan struct{} // capacity maxRequests
-	followers  chan struct{} // capacity maxFollowers
-	background sync.WaitGroup
+	requests   chan struct{}  // capacity maxRequests
+	followers  chan struct{}  // capacity maxFollowers
+	background sync.WaitGroup // operations that a client did not want to wait for
 }
 
 // NewService returns a service. identifier is the answer to getIdentification.
 func NewService(d Daemon, identifier string) *Service {
 	return &Service{daemon: d, identifier: identifier, requests: make(chan struct{}, maxRequests), followers: make(chan struct{}, maxFollowers)}
 }
-
-// Wait waits for the operations that a client did not want to wait for.
-func (s *Service) Wait() { s.background.Wait() }
 
 // Access is what the clients of one address may do.
 type Access struct {

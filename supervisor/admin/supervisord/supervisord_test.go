@@ -123,7 +123,7 @@ func newDaemon() *daemon {
 
 func ask(d Daemon, a Access, name string, params ...xmlrpc.Value) (xmlrpc.Value, error) {
 	s := NewService(d, "supervisor")
-	defer s.Wait()
+	defer s.background.Wait()
 	return s.call(context.Background(), name, params, a)
 }
 
@@ -398,7 +398,7 @@ func FuzzCalls(f *testing.F) {
 		s := NewService(newDaemon(), "supervisor")
 		w := httptest.NewRecorder()
 		s.Handler(Access{}).ServeHTTP(w, httptest.NewRequest("POST", "/RPC2", bytes.NewReader(body)))
-		s.Wait()
+		s.background.Wait()
 		if w.Code == 400 {
 			return
 		}

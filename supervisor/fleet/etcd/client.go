@@ -60,9 +60,6 @@ func New(o Options) *Client {
 	}}
 }
 
-// Close closes the connections that are idle.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
-
 // Error is the answer of etcd to a call that it does not carry out.
 type Error struct {
 	Code    int // of gRPC
