@@ -22,9 +22,18 @@ type simResult struct {
 // A simulation drives a world by random steps.
 type simulation struct {
 	*world
-	commands, holds int         // under way; guarded by world.mu
-	results         []simResult // likewise
+	commands, holds int                   // under way; guarded by world.mu
+	held            map[*simHold]struct{} // likewise
+	results         []simResult           // likewise
+	doomed          int                   // so many of the next supervisors die while they restore
 	deaths          int
+}
+
+// simHold is a hold of which the caller has got the beginning, and has not asked for the end.
+type simHold struct {
+	life  *life
+	app   string
+	until time.Time
 }
 
 // command asks for an operation. Its caller asks again where the supervisor dies.
@@ -73,11 +82,20 @@ func (s *simulation) hold(app string, r api.HoldRequest, length time.Duration) {
 				return
 			}
 			if !again {
+				h := &simHold{l, app, time.Now().Add(r.For)}
+				s.mu.Lock()
+				if r.Attached { // another caller may end that of the operator
+					s.held[h] = struct{}{}
+				}
+				s.mu.Unlock()
 				select {
 				case <-time.After(length):
 				case <-lease.Ended():
 				case <-l.dead.Done():
 				}
+				s.mu.Lock()
+				delete(s.held, h)
+				s.mu.Unlock()
 			}
 			if l.dead.Err() == nil {
 				if r.Attached {
@@ -116,8 +134,14 @@ func (s *simulation) step(n int) {
 	s.mu.Unlock()
 	if l == nil && r.IntN(3) == 0 {
 		dies := 0
-		if r.IntN(3) == 0 {
+		switch {
+		case s.doomed > 0:
+			s.doomed--
+			dies = 3 + r.IntN(5)
+		case r.IntN(3) == 0:
 			dies = 1 + r.IntN(100)
+		case r.IntN(20) == 0:
+			s.doomed = 1 + r.IntN(4)
 		}
 		s.begin(dies)
 		return
@@ -201,6 +225,11 @@ func (s *simulation) checkAppLocked(a *App) {
 		return
 	}
 	has := s.relay.apps[a.relay.id]
+	for h := range s.held {
+		if h.app == a.name && h.life == s.life && time.Now().Before(h.until) && len(has.set.Holds) == 0 {
+			s.faultLocked("%s is to be held until %v, and is not", a.name, h.until)
+		}
+	}
 	switch {
 	case has == nil:
 		s.faultLocked("the relay does not have %s", a.name)
@@ -277,7 +306,12 @@ func (s *simulation) checkAgain(l *life) {
 
 // addTo adds what has happened to counts.
 func (s *simulation) addTo(counts map[string]int) {
-	counts["deaths"] += len(s.lives) - 1
+	for _, l := range s.lives[1:] {
+		counts["deaths"]++
+		if l.bare {
+			counts["bare"]++
+		}
+	}
 	for _, r := range s.results {
 		counts[fmt.Sprint(r.Verb, " ", r.Result.Result)]++
 		if strings.Contains(r.Error, "the supervisor of tideover has ended") {
@@ -333,6 +367,11 @@ func (s *simulation) checkHistory(sup *Supervisor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.results {
+		for _, a := range s.relay.apps {
+			if a.name == r.App && r.Exit == api.ExitOK && r.Verb.Renews() && !a.served[r.Generation.To] {
+				s.faultLocked("generation %d of %s has never served: %+v", r.Generation.To, r.App, r.Result)
+			}
+		}
 		if r.request.ID == "" || r.Ended.IsZero() || r.Drain != nil && r.request.WaitDrain {
 			continue
 		}

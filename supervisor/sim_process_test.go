@@ -53,6 +53,9 @@ func upTo(r *rand.Rand, limit time.Duration) time.Duration {
 // behaviourOf is that of a process of this name: the same in each run of a seed.
 func (w *world) behaviourOf(name string) behaviour {
 	hook := strings.Count(name, ".") > 1
+	if w.calm && w.broken && !hook {
+		return behaviour{mortal: true, lives: w.boot / 2, code: 1}
+	}
 	if w.calm {
 		return behaviour{boot: w.boot, status: 200, term: 50 * time.Millisecond, mortal: hook, lives: 100 * time.Millisecond}
 	}
@@ -178,11 +181,26 @@ func (c *child) servesLocked() bool {
 	return false
 }
 
+// minDrain is how long a generation of the simulated apps has at least for its requests.
+const minDrain = 5 * time.Second
+
+// mayEndLocked checks that a supervisor may end the process.
+func (c *child) mayEndLocked() {
+	if c.servesLocked() {
+		c.world.faultLocked("%s serves, and is ended", c.name)
+	}
+	for _, a := range c.world.relay.apps {
+		for _, t := range a.targets {
+			if t.child == c && c.alive && len(t.requests) > 0 && time.Since(t.retired) < minDrain {
+				c.world.faultLocked("%s has %d requests, and is ended %v after it was replaced", c.name, len(t.requests), time.Since(t.retired))
+			}
+		}
+	}
+}
+
 // signalLocked sends a signal that asks it to stop.
 func (c *child) signalLocked() {
-	if c.servesLocked() {
-		c.world.faultLocked("%s serves, and is told to stop", c.name)
-	}
+	c.mayEndLocked()
 	if !c.stubborn {
 		c.world.after(c.term, func() { c.exitLocked(process.Outcome{}) })
 	}
@@ -326,9 +344,7 @@ func (p *simProcess) Kill(ctx context.Context) (r process.StopReport) {
 		if p.child.alive {
 			r.Killed = 1
 		}
-		if p.child.servesLocked() {
-			p.life.world.faultLocked("%s serves, and is killed", p.child.name)
-		}
+		p.child.mayEndLocked()
 		p.child.exitLocked(killedOutcome)
 	})
 	_ = p.WaitEmpty(ctx)

@@ -28,7 +28,8 @@ type simApp struct {
 	gate     *gate.Gate
 	queue    gate.QueueGauges
 	targets  map[int]*simTarget
-	current  int // generation that gets the requests; 0: none
+	current  int          // generation that gets the requests; 0: none
+	served   map[int]bool // generations that have been current
 	counters remote.Counters
 	observed map[uint64]*gate.Observation
 	requests map[*simRequest]struct{} // under way
@@ -41,6 +42,7 @@ type simTarget struct {
 	child      *child
 	exited     bool
 	gone       bool
+	retired    time.Time // when it was replaced; zero: it was not
 	requests   map[*simRequest]struct{}
 }
 
@@ -70,7 +72,7 @@ func (r simRelayOf) Set(_ context.Context, s remote.Set) (applied remote.Applied
 func (r *simRelay) setLocked(s remote.Set) remote.Applied {
 	a := r.apps[s.App]
 	if a == nil {
-		a = &simApp{id: s.App, name: s.Name, gate: gate.New(s.Gate), targets: map[int]*simTarget{}, observed: map[uint64]*gate.Observation{}, requests: map[*simRequest]struct{}{}}
+		a = &simApp{id: s.App, name: s.Name, gate: gate.New(s.Gate), targets: map[int]*simTarget{}, served: map[int]bool{}, observed: map[uint64]*gate.Observation{}, requests: map[*simRequest]struct{}{}}
 		a.gate.SetGauges(&a.queue)
 		r.apps[s.App] = a
 	}
@@ -98,6 +100,10 @@ func (r *simRelay) setLocked(s remote.Set) remote.Applied {
 	a.current = 0
 	if target != nil {
 		desired.Target, a.current = target.Target, target.generation
+		a.served[a.current] = true
+	}
+	if t := a.targets[former]; t != nil && former != a.current {
+		t.retired = time.Now()
 	}
 	if replaced, inFlight := a.gate.Apply(desired); replaced != nil {
 		applied.Former, applied.InFlight = former, inFlight

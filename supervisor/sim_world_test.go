@@ -46,7 +46,8 @@ type world struct {
 	store    map[string]*os.File
 	record   *simFile
 	relay    *simRelay
-	calm     bool          // the apps work
+	calm     bool          // the apps work,
+	broken   bool          // but for those that are started now
 	boot     time.Duration // of them until they answer
 	faults   []string
 	ends     map[string]int // of requests, by what they end in
@@ -61,8 +62,9 @@ type life struct {
 	state  string // directory of its state
 	dead   context.Context
 	die    context.CancelFunc
-	calls  int // guarded by world.mu
-	dies   int // number of the call at which it dies; 0: it does not
+	calls  int  // guarded by world.mu
+	dies   int  // number of the call at which it dies; 0: it does not
+	bare   bool // it restores no process, because several before have died while they restored
 	up     chan struct{}
 	ended  chan struct{}
 	s      *Supervisor // once up is closed; nil: it has died before
@@ -251,7 +253,7 @@ func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 			return o, slots, err
 		}
 		if failures >= 3 {
-			record = record.WithoutProcesses()
+			l.bare, record = true, record.WithoutProcesses()
 			record.Relays = first.Relays
 		}
 		first = record
@@ -296,6 +298,9 @@ func (l *life) end(token string) {
 	w := l.world
 	_ = l.do("end "+token, func() {
 		if c := w.children[token]; c != nil {
+			if !l.bare {
+				c.mayEndLocked()
+			}
 			c.exitLocked(killedOutcome)
 			delete(w.children, token)
 		}
@@ -426,8 +431,9 @@ func (w *world) report() {
 	defer w.log.mu.Unlock()
 	lines, trace := strings.Split(w.log.b.String(), "\n"), w.trace
 	if *simSeed == 0 {
-		lines, trace = lines[max(0, len(lines)-50):], trace[max(0, len(trace)-100):]
+		first := slices.IndexFunc(trace, func(line string) bool { return strings.Contains(line, "FAULT") })
+		lines, trace = lines[max(0, len(lines)-50):], trace[max(0, first-300):min(len(trace), first+20)]
 	}
-	w.t.Errorf("-seed %d: %d faults:\n%s\nlast calls:\n%s\nlog:\n%s", w.seed, len(w.faults), strings.Join(w.faults[:min(10, len(w.faults))], "\n"),
+	w.t.Errorf("-seed %d: %d faults:\n%s\ncalls:\n%s\nlog:\n%s", w.seed, len(w.faults), strings.Join(w.faults[:min(10, len(w.faults))], "\n"),
 		strings.Join(trace, "\n"), strings.Join(lines, "\n"))
 }

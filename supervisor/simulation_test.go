@@ -101,7 +101,7 @@ func TestSimulation(t *testing.T) {
 	defer func() { t.Log(counts) }()
 	run := func(seed uint64) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &simulation{world: newWorld(t, seed, socket, apps...)}
+			s := &simulation{world: newWorld(t, seed, socket, apps...), held: map[*simHold]struct{}{}}
 			s.begin(0)
 			for n := range simSteps {
 				s.step(n)

@@ -1,0 +1,98 @@
+package supervisor
+
+import (
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tideover/supervisor/api"
+)
+
+// simOperations are what a supervisor may be in the middle of when it dies.
+var simOperations = map[string]func(s *simulation, l *life, app string){
+	"reload":  simVerb(api.Reload),
+	"restart": simVerb(api.Restart),
+	"stop":    simVerb(api.Stop),
+	"start":   simVerb(api.Start),
+	"crash":   func(s *simulation, l *life, app string) { s.crash(app) },
+	"failed reload": func(s *simulation, l *life, app string) {
+		s.broken = true
+		simVerb(api.Reload)(s, l, app)
+	},
+	"overtaken reload": func(s *simulation, l *life, app string) {
+		simVerb(api.Reload)(s, l, app)
+		time.Sleep(10 * time.Millisecond)
+		simVerb(api.Stop)(s, l, app)
+	},
+	"hold": func(s *simulation, l *life, app string) {
+		s.hold(app, api.HoldRequest{ID: "hold", For: time.Minute, Attached: true}, time.Second)
+	},
+	"shutdown": func(s *simulation, l *life, app string) { l.s.Shutdown(false) },
+}
+
+func simVerb(verb api.Verb) func(s *simulation, l *life, app string) {
+	return func(s *simulation, l *life, app string) {
+		s.command(api.Request{Verb: verb, App: app, ID: string(verb), WaitDrain: verb == api.Reload})
+	}
+}
+
+// The supervisor dies at each of its calls to the outside, one after another, in the middle of each operation:
+// each write of the record, each message to the relay, each fork, signal and descriptor.
+func TestEachCallOfASupervisorMayBeItsLast(t *testing.T) {
+	t.Parallel()
+	socket, apps := simSocket(t), simConfigs(t)
+	for name, operate := range simOperations {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			calls, stride := 0, 9 // the random steps come upon the others
+			if *simulated >= 1_000_000 {
+				stride = 1
+			}
+			for _, app := range []string{"web", "single", "plain"} {
+				for at, died := 1+rand.IntN(stride), true; died && !t.Failed(); at += stride {
+					synctest.Test(t, func(t *testing.T) {
+						s := &simulation{world: newWorld(t, uint64(at), socket, apps...), held: map[*simHold]struct{}{}}
+						if died = s.dieAt(at, name, app, operate); died {
+							calls++
+						}
+						if t.Failed() {
+							t.Logf("at call %d of a %s of %s", at, name, app)
+						}
+					})
+				}
+			}
+			t.Logf("%d calls", calls)
+		})
+	}
+}
+
+// dieAt has the supervisor die at one of its calls during an operation. It reports whether there are so many.
+func (s *simulation) dieAt(at int, name, app string, operate func(s *simulation, l *life, app string)) bool {
+	s.calm = true
+	l := s.begin(0)
+	time.Sleep(5 * time.Second)
+	if name == "start" {
+		l.s.Do(s.t.Context(), api.Request{Verb: api.Stop, App: app}, func(api.Phase) {})
+		time.Sleep(5 * time.Second)
+	}
+	s.mu.Lock()
+	l.dies = l.calls + at
+	for range 3 {
+		s.relay.apps[1].arriveLocked(s.world, false, 2*time.Second)
+	}
+	s.mu.Unlock()
+	operate(s, l, app)
+	time.Sleep(20 * time.Second)
+	died := l.dead.Err() != nil
+	s.broken = false
+	switch {
+	case name != "shutdown":
+		s.check()
+		s.rest()
+	case died:
+		s.begin(0)
+	}
+	s.close()
+	return died
+}
