@@ -11,10 +11,10 @@ import (
 	"tideover/supervisor/generation"
 )
 
-// maxDraining is how many replaced generations of an app may drain at once. A further
-// reload waits for the oldest of them, so that there are never more than three process
-// trees: two in the drain and one that serves, or one in the drain, one that serves and
-// one that starts.
+// maxDraining is how many generations of an app may be stopped at once while one serves. A
+// further reload waits for the oldest of them, so that it makes no more than three process
+// trees: two that are stopped and one that serves, or one that is stopped, one that serves and
+// one that starts. Where none serves it does not wait.
 const maxDraining = 2
 
 // A drain is the end of a reload behind the swap: the replaced generation finishes its

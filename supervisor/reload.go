@@ -83,8 +83,8 @@ func (o *operation) overlap() {
 		o.refuseOverlap(address)
 		return
 	}
-	for len(a.drains) >= maxDraining {
-		if !o.waitStopped(a.drains[0].Teardown) {
+	for a.current != nil && len(a.teardowns) >= maxDraining {
+		if !o.waitStopped(a.teardowns[0]) {
 			return
 		}
 		o.cancelPendingStart() // after a crash meanwhile

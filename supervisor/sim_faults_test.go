@@ -9,6 +9,14 @@ import (
 	"tideover/supervisor/process"
 )
 
+// drain has each of two generations of the web app replaced in the middle of a request.
+func (w *world) drain(l *life) {
+	for range maxDraining {
+		w.set(func() { w.relay.apps[1].arriveLocked(w, true, 8*time.Second) })
+		l.s.Do(w.t.Context(), api.Request{Verb: api.Reload, App: "web"}, func(api.Phase) {})
+	}
+}
+
 // crash ends the process of an app that was started last.
 func (w *world) crash(app string) {
 	w.mu.Lock()
@@ -42,13 +50,8 @@ func TestAGenerationThatIsStartedBesideAnOperationIsNotForgotten(t *testing.T) {
 			l := w.begin(0)
 			do := func(verb api.Verb) { l.s.Do(t.Context(), api.Request{Verb: verb, App: "web"}, func(api.Phase) {}) }
 			do(api.Start)
-			for range maxDraining { // each generation has a request to finish
-				w.mu.Lock()
-				w.relay.apps[1].arriveLocked(w, true, 8*time.Second)
-				w.mu.Unlock()
-				do(api.Reload)
-			}
-			w.boot = 10 * time.Second // longer than the drains take
+			w.drain(l)
+			w.set(func() { w.boot = 10 * time.Second }) // longer than the drains take
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
@@ -62,4 +65,43 @@ func TestAGenerationThatIsStartedBesideAnOperationIsNotForgotten(t *testing.T) {
 			w.close()
 		})
 	}
+}
+
+// A supervisor knows what the one before it was stopping: reloads make no more than three processes.
+func TestAReloadWaitsForWhatAFormerSupervisorWasStopping(t *testing.T) {
+	socket, apps := simSocket(t), simConfigs(t)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, socket, apps...)
+		w.calm = true
+		l := w.begin(0)
+		l.s.Do(t.Context(), api.Request{Verb: api.Start, App: "web"}, func(api.Phase) {})
+		w.drain(l)
+		w.set(w.killLocked)
+		l = w.begin(0)
+		if r := l.s.Do(t.Context(), api.Request{Verb: api.Reload, App: "web"}, func(api.Phase) {}); r.Exit != api.ExitOK { // a fork is checked
+			w.fault("%+v", r)
+		}
+		w.close()
+	})
+}
+
+// Where no generation serves a reload does not wait for those that are stopped: requests are held.
+func TestAReloadDoesNotWaitForDrainsWhileRequestsAreHeld(t *testing.T) {
+	socket, apps := simSocket(t), simConfigs(t)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, socket, apps...)
+		w.calm = true
+		l := w.begin(0)
+		l.s.Do(t.Context(), api.Request{Verb: api.Start, App: "web"}, func(api.Phase) {})
+		w.drain(l)
+		w.set(func() { w.boot = time.Second })
+		w.crash("web")
+		synctest.Wait()
+		began := time.Now()
+		r := l.s.Do(t.Context(), api.Request{Verb: api.Reload, App: "web"}, func(api.Phase) {})
+		if took := time.Since(began); r.Exit != api.ExitOK || took > 2*time.Second {
+			w.fault("after %v: %+v", took, r)
+		}
+		w.close()
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -148,7 +149,7 @@ func (w *world) checkForkLocked(c *child) {
 	case hook:
 	case cfg.ReloadMode() == "replace" && len(others) > 0:
 		w.faultLocked("%s is started although %s lives, and reload is replace", c.name, others[0].name)
-	case len(others) > 3:
+	case len(others) > maxDraining && slices.ContainsFunc(others, (*child).servesLocked):
 		w.faultLocked("%s is started although %d processes of %s live", c.name, len(others), name)
 	}
 }

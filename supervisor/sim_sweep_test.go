@@ -17,7 +17,7 @@ var simOperations = map[string]func(s *simulation, l *life, app string){
 	"start":   simVerb(api.Start),
 	"crash":   func(s *simulation, l *life, app string) { s.crash(app) },
 	"failed reload": func(s *simulation, l *life, app string) {
-		s.broken = true
+		s.set(func() { s.broken = true })
 		simVerb(api.Reload)(s, l, app)
 	},
 	"overtaken reload": func(s *simulation, l *life, app string) {
@@ -85,7 +85,7 @@ func (s *simulation) dieAt(at int, name, app string, operate func(s *simulation,
 	operate(s, l, app)
 	time.Sleep(20 * time.Second)
 	died := l.dead.Err() != nil
-	s.broken = false
+	s.set(func() { s.broken = false })
 	switch {
 	case name != "shutdown":
 		s.check()
