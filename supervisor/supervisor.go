@@ -412,6 +412,9 @@ func (s *Supervisor) endStale() {
 				s.options.Logger.Error("cannot kill leftover processes", "process", tree.Name, "pids", report.Left, "error", err)
 				return
 			}
+			if report.Found == 0 {
+				return // they have ended, as at a boot of the machine
+			}
 			s.options.Logger.Warn("leftover processes stopped", "process", tree.Name, "pid", tree.Pid, "killed", report.Killed)
 		})
 	}

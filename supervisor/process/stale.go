@@ -61,9 +61,9 @@ func EndStale(ctx context.Context, r Record) (StopReport, error) {
 		return StopReport{}, fmt.Errorf("look for what %s has left: %w", r.Name, err)
 	}
 	t.terminate(ctx, found)
+	report := StopReport{Found: len(found)}
 	final, cancel := awake.WithTimeout(context.WithoutCancel(ctx), totalKillTimeout)
 	defer cancel()
-	var report StopReport
 	report.Killed, report.Left = t.kill(final)
 	t.cgroup.remove()
 	removeStaleCgroups()

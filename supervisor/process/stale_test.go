@@ -61,7 +61,7 @@ func TestEndStale(t *testing.T) {
 					ctx = brief(t)
 				}
 				report, err := EndStale(ctx, r)
-				if err != nil || report.Killed != killed || !report.Empty() {
+				if err != nil || report.Killed != killed || !report.Empty() || r.Cgroup != "" && (report.Found == 0) != (c.name == "nobody") {
 					t.Errorf("sweep %v: %+v, %v; want %d killed", sweep, report, err, killed)
 				}
 				if left := slices.DeleteFunc(append(others, r.Pid), func(pid int) bool { return !lives(pid) }); len(left) != unknown {
@@ -70,7 +70,7 @@ func TestEndStale(t *testing.T) {
 				if _, err := os.Stat(r.Cgroup); err == nil {
 					t.Errorf("%s is still there", r.Cgroup)
 				}
-				if report, err := EndStale(t.Context(), r); err != nil || report.Killed != 0 {
+				if report, err := EndStale(t.Context(), r); err != nil || report.Found != 0 || report.Killed != 0 {
 					t.Errorf("again: %+v, %v", report, err)
 				}
 			}
@@ -239,7 +239,7 @@ func TestEndStaleSparesOthers(t *testing.T) {
 		"the machine's first":          {Pid: 1, StartTime: 1, Token: "x"},
 	}
 	for name, r := range cases {
-		if report, err := EndStale(brief(t), r); err != nil || report.Killed != 0 {
+		if report, err := EndStale(brief(t), r); err != nil || report.Found != 0 || report.Killed != 0 {
 			t.Errorf("%s: %+v, %v", name, report, err)
 		}
 	}

@@ -21,6 +21,7 @@ const (
 
 // StopReport is the result of a stop.
 type StopReport struct {
+	Found  int           // number of processes of a stale tree; of another one 0
 	Killed int           // number of processes that got SIGKILL; 0: all exited before
 	Left   []int         // pids that live in spite of SIGKILL
 	Took   time.Duration // from the signal to the end
