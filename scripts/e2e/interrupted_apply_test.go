@@ -15,9 +15,10 @@ import (
 )
 
 // The supervisor is killed in the middle of an apply that adds an app, replaces it by one of the same name, gives
-// its address to an app of another name, or removes it, at another instant each time. The next supervisor goes on
-// with the apply: the apps are those of the file, each with one generation, what was in flight in an app that goes
-// is answered, its processes end, and the app beside it has the same process.
+// its address to an app of another name, which takes its place or comes beside it, or removes both, at another
+// instant each time. The next supervisor goes on with the apply: the apps are those of the file, each with one
+// generation, what was in flight in an app that goes is answered, its processes end, and the app beside it has the
+// same process.
 func TestFaultSupervisorKilledInAnApply(t *testing.T) {
 	r := begin(t)
 	k := &interruptedApplies{multiApp: &multiApp{row: r, apps: map[string]*configuredApp{}, path: r.env.Path("tideover.toml")}}
@@ -64,15 +65,26 @@ func (k *interruptedApplies) round(n int, at time.Duration) {
 	}
 	k.order[len(k.order)-1], k.apps[other] = other, a
 	k.change("rename", a, at*3)
+	moved := *a
+	var err error
+	moved.address, err = testenv.Address()
+	k.must(err)
+	third := fmt.Sprintf("three-%d", n)
+	k.order, k.apps[other], k.apps[third] = append(k.order, third), &moved, a
+	k.change("give the address to an app that is added", a, at*5/2)
+	k.must(k.daemon.KillSupervisor(k.timeout(30 * time.Second)))
+	k.checkApps("nothing", 0)
 	tally := load.Stop()
 	k.addNumbers("%v", tally)
 	k.checkNothingLost(tally)
-	k.order = k.order[:len(k.order)-1]
-	k.change("remove", a, at*5/2)
+	k.order = k.order[:len(k.order)-2]
+	k.change("remove both", a, at*5/2)
 	k.checkNothingTwice(a.shop)
-	if c, err := net.Dial("tcp", a.address); err == nil {
-		c.Close()
-		k.Errorf("%s is removed, and its address is open", other)
+	for _, address := range []string{a.address, moved.address} {
+		if c, err := net.Dial("tcp", address); err == nil {
+			c.Close()
+			k.Errorf("the app is removed, and its address %s is open", address)
+		}
 	}
 }
 
