@@ -32,8 +32,7 @@ func (s *Supervisor) apply(ctx context.Context, r api.ApplyRequest, interrupted 
 		return applyFailed(api.Errorf(api.ExitUsage, "this daemon runs one command and has no configuration to read again"))
 	}
 	var from *config.File
-	if interrupted != nil { // it has reading
-		defer func() { <-s.reading }()
+	if interrupted != nil { // its caller has reading
 		if interrupted.Apply.Again > maxApplyAgain {
 			return applyFailed(&api.Error{Exit: api.ExitError, Message: "the supervisor of tideover has ended in the middle of it, again and again",
 				Hint: "some apps may have the settings from before: run tideover apply again"})
@@ -528,14 +527,15 @@ func (a *appChange) adopt(c *reconciliation) {
 			a.old.forget()
 		}
 		return
-	case a.Change == api.Unchanged:
-		return
 	}
 	for _, d := range a.listeners {
 		if !slices.Contains(a.old.listeners, d) {
 			d.serve(a.old.app)
 		}
 	}
-	a.old.listeners = a.listeners
+	a.old.listeners = a.listeners // also of an unchanged app: a supervisor that has died may have left it without one
+	if a.Change == api.Unchanged {
+		return
+	}
 	a.old.app.do(c.leaving, func() { a.old.app.useSettings(a.cfg) })
 }

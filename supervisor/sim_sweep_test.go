@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -45,10 +46,7 @@ func TestEachCallOfASupervisorMayBeItsLast(t *testing.T) {
 	for name, operate := range simOperations {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			calls, stride := 0, 9 // the random steps come upon the others
-			if *simulated >= 1_000_000 {
-				stride = 1
-			}
+			calls, stride := 0, simStride()
 			for _, app := range []string{"web", "single", "plain"} {
 				for at, died := 1+rand.IntN(stride), true; died && !t.Failed(); at += stride {
 					synctest.Test(t, func(t *testing.T) {
@@ -64,6 +62,43 @@ func TestEachCallOfASupervisorMayBeItsLast(t *testing.T) {
 			}
 			t.Logf("%d calls", calls)
 		})
+	}
+}
+
+// simStride is the distance of the calls that are swept: random steps come upon the others.
+func simStride() int {
+	if *simulated >= 1_000_000 {
+		return 1
+	}
+	return 9
+}
+
+// The same for an apply that adds, removes and replaces apps, and moves addresses from one to another.
+func TestEachCallOfASupervisorMayBeItsLastInAnApply(t *testing.T) {
+	t.Parallel()
+	stride := simStride()
+	for from := range simVariants {
+		for to := range simVariants {
+			if from == to || from == simFaulty {
+				continue
+			}
+			t.Run(fmt.Sprint(from, " to ", to), func(t *testing.T) {
+				t.Parallel()
+				configured := simConfigured(t, from)
+				for at, died := 1+rand.IntN(stride), true; died && !t.Failed(); at += stride {
+					synctest.Test(t, func(t *testing.T) {
+						s := &simulation{world: configured(t, uint64(at)), held: map[*simHold]struct{}{}}
+						died = s.dieAt(at, "apply", "web", func(s *simulation, l *life, app string) {
+							s.configure(to)
+							s.apply(api.ApplyRequest{ID: "apply"})
+						})
+						if t.Failed() {
+							t.Logf("at call %d", at)
+						}
+					})
+				}
+			})
+		}
 	}
 }
 

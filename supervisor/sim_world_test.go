@@ -29,13 +29,16 @@ import (
 // the monitor keeps. All of it is simulated; the supervisors are real. Its clock is that of a synctest
 // bubble.
 type world struct {
-	t      *testing.T
-	seed   uint64
-	random *rand.Rand // of the goroutine of the test
-	dir    string
-	file   *config.File
-	socket *os.File // the public socket of all apps; nothing connects to it
-	log    *simLog
+	t         *testing.T
+	seed      uint64
+	random    *rand.Rand // of the goroutine of the test
+	dir       string
+	file      *config.File // in force at first
+	path      string       // of the configuration; empty: it does not change
+	names     []string     // of all apps that there may be
+	addresses []any        // of a configuration that changes
+	socket    *os.File     // the public socket of all apps, to which nothing connects; nil: each has its own
+	log       *simLog
 
 	mu       sync.Mutex    // guards what follows, but for what has locks of its own
 	life     *life         // the supervisor that lives; nil: none does
@@ -59,7 +62,8 @@ type world struct {
 type life struct {
 	world  *world
 	number int
-	state  string // directory of its state
+	file   *config.File // in force when it starts
+	state  string       // directory of its state
 	dead   context.Context
 	die    context.CancelFunc
 	calls  int  // guarded by world.mu
@@ -182,7 +186,10 @@ func newWorld(t *testing.T, seed uint64, socket *os.File, apps ...*config.App) *
 		file:     &config.File{Apps: apps, Daemon: config.DefaultDaemon()},
 		children: map[string]*child{relayToken: {token: relayToken, alive: true, ended: make(chan struct{})}},
 		store:    map[string]*os.File{}, record: &simFile{slots: map[int64][]byte{}}}
-	w.relay = &simRelay{world: w, apps: map[remote.AppID]*simApp{}, doors: map[uint64]remote.AppID{}}
+	for _, cfg := range apps {
+		w.names = append(w.names, cfg.Name)
+	}
+	w.relay = &simRelay{world: w, apps: map[remote.AppID]*simApp{}, doors: map[uint64]remote.AppID{}, served: map[string]bool{}}
 	if err := os.Mkdir(w.stateDir(1), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -197,6 +204,9 @@ const relayToken = "relay"
 func (w *world) begin(dies int) *life {
 	l := &life{world: w, number: len(w.lives) + 1, dies: dies, up: make(chan struct{}), ended: make(chan struct{})}
 	l.state = w.stateDir(l.number)
+	for _, former := range w.lives { // what it has open is closed, as by the end of a process
+		<-former.ended
+	}
 	l.dead, l.die = context.WithCancel(context.Background())
 	w.mu.Lock()
 	w.life, w.lives = l, append(w.lives, l)
@@ -213,7 +223,7 @@ func (l *life) run() {
 	options, slots, err := l.restore()
 	var s *Supervisor
 	if err == nil {
-		s, err = New(w.file, options)
+		s, err = New(l.file, options)
 	}
 	if err == nil {
 		err = slots.EndRestoration()
@@ -247,8 +257,15 @@ func (l *life) run() {
 func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 	w := l.world
 	o = Options{Logger: hclog.New(&hclog.LoggerOptions{Output: w.log, Level: hclog.Debug, Name: fmt.Sprint(l.number)}), Version: "test", Name: "sim",
-		RuntimeDir: filepath.Join(w.dir, "run"), StateDir: l.state, Inherited: map[string][]*os.File{"web": {w.socket}},
+		RuntimeDir: filepath.Join(w.dir, "run"), StateDir: l.state,
 		Relay: simRelayOf{w.relay, l}, System: simSystem{l}, Store: simStore{l}, FreeMemory: func() uint64 { return 0 }}
+	l.file = w.file
+	if w.socket != nil {
+		o.Inherited = map[string][]*os.File{"web": {w.socket}}
+	}
+	if w.path != "" {
+		o.Load = func() (*config.File, error) { return config.Load(w.path) }
+	}
 	slots, record, err := handoff.OpenRecord(simRecord{l})
 	if err != nil {
 		return o, slots, err
@@ -286,6 +303,11 @@ func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 		left.Relay = &described
 	}); err != nil {
 		return o, slots, err
+	}
+	if f, err := left.Configuration(record.Daemon.Configuration); w.path != "" && (err != nil || f == nil && record.Daemon.Configuration != "") {
+		w.fault("the configuration in force: %v", err)
+	} else if w.path != "" && f != nil {
+		l.file = f
 	}
 	left.Plan = handoff.Restore(record, left.Children, names, handoff.StateOf(*left.Relay))
 	o.Handoff = left.State()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -97,11 +98,112 @@ const simSteps = 400
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	socket, apps := simSocket(t), simConfigs(t)
+	simulate(t, func(t *testing.T, seed uint64) *world { return newWorld(t, seed, socket, apps...) })
+}
+
+// simConfigured returns what makes worlds with a configuration that changes.
+func simConfigured(t *testing.T, variant int) func(t *testing.T, seed uint64) *world {
+	var addresses []any
+	for range 5 {
+		addresses = append(addresses, freeAddress(t))
+	}
+	return func(t *testing.T, seed uint64) *world {
+		w := newWorld(t, seed, nil)
+		w.path, w.names, w.addresses = filepath.Join(w.dir, "tideover.toml"), []string{"web", "single", "plain", "extra"}, addresses
+		w.configure(variant)
+		var err error
+		if w.file, err = config.Load(w.path); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+}
+
+// simDefaults are the settings of all apps of a configuration.
+const simDefaults = `
+[defaults]
+command = "/bin/app {fd}"
+directory = "/"
+upstream = "tcp"
+live.interval = "0s"
+ready.timeout = "20s"
+hold.timeout = "30s"
+hold.limit = 50
+stop.timeout = "3s"
+drain.timeout = "10s"
+`
+
+// simVariants are configurations. The addresses of the world are filled in.
+var simVariants = []string{`
+[app.web]
+listen = "%[1]s"
+[app.single]
+listen = "%[2]s"
+reload = "replace"
+[app.plain]
+command = "/bin/app"
+ready.after = "1s"
+reload = "replace"
+`, `
+[app.web]
+listen = "%[1]s"
+hold.limit = 40
+[app.single]
+listen = "%[2]s"
+reload = "replace"
+env.X = "1"
+[app.plain]
+command = "/bin/app"
+ready.after = "1s"
+reload = "replace"
+env.X = "1"
+`, `
+[app.web]
+listen = "%[1]s"
+env.X = "1"
+[app.extra]
+listen = "%[3]s"
+reload = "replace"
+`, `
+[app.web]
+listen = "%[4]s"
+[app.single]
+listen = "%[2]s"
+reload = "replace"
+[app.plain]
+listen = "%[5]s"
+reload = "replace"
+`, `
+[app.web]
+listen = "%[2]s"
+[app.single]
+listen = "%[1]s"
+reload = "replace"
+`, `
+[app.web
+`}
+
+// simFaulty is the last of them.
+const simFaulty = 5
+
+// configure writes a configuration.
+func (w *world) configure(variant int) {
+	text := fmt.Sprintf(simDefaults+simVariants[variant], w.addresses...)
+	if i := strings.Index(text, "%!("); i >= 0 {
+		text = text[:i]
+	}
+	if err := os.WriteFile(w.path, []byte(text), 0o600); err != nil {
+		w.fault("%v", err)
+	}
+}
+
+// simulate runs worlds, each of a seed.
+func simulate(t *testing.T, newWorld func(t *testing.T, seed uint64) *world) {
 	counts := map[string]int{}
 	defer func() { t.Log(counts) }()
 	run := func(seed uint64) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &simulation{world: newWorld(t, seed, socket, apps...), held: map[*simHold]struct{}{}}
+			s := &simulation{world: newWorld(t, seed), held: map[*simHold]struct{}{}}
 			s.begin(0)
 			for n := range simSteps {
 				s.step(n)

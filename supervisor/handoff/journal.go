@@ -20,6 +20,8 @@ type Journal struct {
 	mu      sync.Mutex
 	daemon  json.RawMessage
 	configs json.RawMessage
+	kept    map[string]*config.Snapshot // of configs
+	named   map[string][]string         // names of configurations, by the part of the record that names them
 	relays  json.RawMessage
 	apps    map[string]json.RawMessage
 	epoch   uint64
@@ -31,10 +33,10 @@ type Journal struct {
 // NewJournal returns the journal of the supervisor that r is the first record of. It writes nothing
 // before the first Commit.
 func NewJournal(s *Slots, r *Record) (*Journal, error) {
-	j := &Journal{slots: s, apps: map[string]json.RawMessage{}, epoch: r.Epoch}
-	err := j.set(&j.daemon, r.Daemon)
+	j := &Journal{slots: s, apps: map[string]json.RawMessage{}, epoch: r.Epoch, named: map[string][]string{}}
+	err := j.SetConfigurations(r.Configurations)
 	if err == nil {
-		err = j.SetConfigurations(r.Configurations)
+		err = j.SetDaemon(r.Daemon)
 	}
 	if err == nil {
 		err = j.set(&j.relays, r.Relays)
@@ -56,6 +58,7 @@ func (j *Journal) SetApp(name string, a *AppRecord) error {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		delete(j.apps, name)
+		delete(j.named, name)
 		j.changes++
 		return nil
 	}
@@ -65,6 +68,7 @@ func (j *Journal) SetApp(name string, a *AppRecord) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.named[name] = []string{a.Settings}
 	if bytes.Equal(j.apps[name], text) {
 		return nil
 	}
@@ -95,15 +99,49 @@ func (j *Journal) SetDaemon(d DaemonRecord) error {
 	if j == nil {
 		return nil
 	}
-	return j.set(&j.daemon, d)
+	text, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	names := []string{d.Configuration}
+	if d.Applying != nil && d.Applying.Apply != nil {
+		names = append(names, d.Applying.Apply.Configuration)
+	}
+	j.named[ofDaemon] = names
+	j.setLocked(&j.daemon, text)
+	return nil
 }
 
-// SetConfigurations changes the configurations that the daemon and the apps name.
+// ofDaemon is the key of the daemon in Journal.named: no app has it.
+const ofDaemon = ""
+
+// SetConfigurations changes the configurations that the daemon and the apps use. Those that the record names
+// are kept until another call: what names them may change later, and a supervisor may die before.
 func (j *Journal) SetConfigurations(all map[string]*config.Snapshot) error {
 	if j == nil {
 		return nil
 	}
-	return j.set(&j.configs, all)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	kept := maps.Clone(all)
+	for _, names := range j.named {
+		for _, name := range names {
+			if former := j.kept[name]; former != nil && kept[name] == nil {
+				if kept == nil {
+					kept = map[string]*config.Snapshot{}
+				}
+				kept[name] = former
+			}
+		}
+	}
+	text, err := json.Marshal(kept)
+	if err == nil {
+		j.kept = kept
+		j.setLocked(&j.configs, text)
+	}
+	return err
 }
 
 // SetRelays changes the record of the processes that relay.
@@ -122,11 +160,16 @@ func (j *Journal) set(part *json.RawMessage, v any) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.setLocked(part, text)
+	return nil
+}
+
+// setLocked changes a part of the record. j.mu must be held.
+func (j *Journal) setLocked(part *json.RawMessage, text json.RawMessage) {
 	if !bytes.Equal(*part, text) {
 		*part = text
 		j.changes++
 	}
-	return nil
 }
 
 // Commit returns when everything that was set before the call is in the record: a successor knows

@@ -2,8 +2,10 @@ package handoff
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 
@@ -144,4 +146,31 @@ func TestWithoutASuccessorNothingIsWritten(t *testing.T) {
 	if j.SetApp("shop", &AppRecord{}) != nil || j.SetDaemon(DaemonRecord{}) != nil || j.SetRelays(nil) != nil || j.Commit() != nil {
 		t.Error("a journal that is none has an error")
 	}
+}
+
+// A configuration that the record names is in it, whenever the supervisor dies: its user may come to name
+// another one a moment after that is used.
+func TestAConfigurationThatTheRecordNamesIsInIt(t *testing.T) {
+	a, b := &config.Snapshot{Path: "/a"}, &config.Snapshot{Path: "/b"}
+	first := &Record{Version: RecordVersion, Daemon: DaemonRecord{Configuration: "a"}, Configurations: map[string]*config.Snapshot{"a": a}}
+	j, m := newTestJournal(t, first)
+	commit := func(configurations ...string) {
+		t.Helper()
+		if err := j.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Sorted(maps.Keys(readBack(t, m).Configurations)); !slices.Equal(got, configurations) {
+			t.Errorf("the record has %v, want %v", got, configurations)
+		}
+	}
+	j.SetConfigurations(map[string]*config.Snapshot{"b": b})
+	commit("a", "b")
+	j.SetApp("1", &AppRecord{Settings: "b"})
+	j.SetDaemon(DaemonRecord{Applying: &Operation{Apply: &Apply{Configuration: "a"}}})
+	j.SetConfigurations(nil)
+	commit("a", "b")
+	j.SetDaemon(DaemonRecord{})
+	j.SetApp("1", nil)
+	j.SetConfigurations(nil)
+	commit()
 }
