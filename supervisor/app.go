@@ -611,7 +611,6 @@ func (a *App) adoptRestored() {
 	}
 	restored := a.restored
 	a.restored = nil
-	restored.App = a.settings // with what gunicorn has said meanwhile
 	a.current, a.lastStatus = restored.Generation, restored.Status
 	a.watchCurrent()
 	if restored.afterReadyRan {
