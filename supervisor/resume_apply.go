@@ -192,7 +192,6 @@ func (s *Supervisor) restoreApply(left *handoff.Restoration) {
 	}
 	s.applying.Store(&o)
 	s.applies.begin(r.Request.ID)
-	s.reading <- struct{}{} // nothing else reads yet
 	s.unapplied = &interruptedApply{Operation: &o, file: f, over: make(chan struct{})}
 }
 

@@ -61,6 +61,11 @@ func (s *settingsSource) beginReading(current *config.App) *settingsReading {
 				Hint: "tideover apply stops the app and starts it again; connections wait meanwhile"}
 			return
 		}
+		if r.cfg.Listens() != current.Listens() {
+			r.err = &api.Error{Exit: api.ExitConfig, Message: fmt.Sprintf("listen of %s was added or removed, which a reload cannot do", current.Name),
+				Hint: "tideover apply stops the app and starts it again"}
+			return
+		}
 		fixed := *r.cfg
 		fixed.Listen = current.Listen
 		r.cfg = &fixed

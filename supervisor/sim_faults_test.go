@@ -105,3 +105,51 @@ func TestAReloadDoesNotWaitForDrainsWhileRequestsAreHeld(t *testing.T) {
 		w.close()
 	})
 }
+
+// An app stays a web app, or a plain process, until an apply: a supervisor that takes over would not know
+// where it listens.
+func TestAReloadDoesNotMakeAWebAppAPlainProcess(t *testing.T) {
+	configured := simConfigured(t, 3) // plain is a web app
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t, 1)
+		w.calm = true
+		l := w.begin(0)
+		l.s.Do(t.Context(), api.Request{Verb: api.Start, App: "plain"}, func(api.Phase) {})
+		w.configure(0)
+		if r := l.s.Do(t.Context(), api.Request{Verb: api.Reload, App: "plain"}, func(api.Phase) {}); r.Exit != api.ExitConfig {
+			w.fault("%+v", r)
+		}
+		w.wantServers("plain", 1)
+		w.close()
+	})
+}
+
+// An apply that is asked for before the apps run waits for them.
+func TestAnApplyBeforeTheAppsRunIsCarriedOut(t *testing.T) {
+	configured := simConfigured(t, 0)
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t, 1)
+		w.calm = true
+		l := w.newLife(0)
+		options, _, err := l.restore()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.s, err = New(l.file, options); err != nil {
+			t.Fatal(err)
+		}
+		w.configure(2)
+		applied := make(chan api.ApplyResult, 1)
+		go func() { applied <- l.s.Apply(t.Context(), api.ApplyRequest{}, func(api.Phase) {}) }()
+		synctest.Wait()
+		go func() {
+			defer close(l.ended)
+			defer l.s.close()
+			_ = l.s.keep(l.dead)
+		}()
+		if r := <-applied; r.Exit != api.ExitOK {
+			w.fault("%+v", r)
+		}
+		w.close()
+	})
+}

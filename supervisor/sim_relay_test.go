@@ -62,7 +62,7 @@ func (r simRelayOf) Set(_ context.Context, s remote.Set) (applied remote.Applied
 	if s.Target != nil {
 		target = s.Target.Generation
 	}
-	what := "set " + s.Name
+	what := fmt.Sprint("set ", s.App, " ", s.Name)
 	if s.Refusal != nil {
 		what += " refused: " + s.Refusal.Cause
 	}

@@ -202,6 +202,13 @@ const relayToken = "relay"
 // begin starts a supervisor that dies at one of its calls; 0: it does not. It returns when that is up, or
 // dead.
 func (w *world) begin(dies int) *life {
+	l := w.newLife(dies)
+	go l.run()
+	<-l.up
+	return l
+}
+
+func (w *world) newLife(dies int) *life {
 	l := &life{world: w, number: len(w.lives) + 1, dies: dies, up: make(chan struct{}), ended: make(chan struct{})}
 	l.state = w.stateDir(l.number)
 	for _, former := range w.lives { // what it has open is closed, as by the end of a process
@@ -211,8 +218,6 @@ func (w *world) begin(dies int) *life {
 	w.mu.Lock()
 	w.life, w.lives = l, append(w.lives, l)
 	w.mu.Unlock()
-	go l.run()
-	<-l.up
 	return l
 }
 

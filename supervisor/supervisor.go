@@ -154,6 +154,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	}
 	records := history.Open(history.Options{Path: filepath.Join(o.StateDir, o.Name+".history"), Logger: o.Logger})
 	s := &Supervisor{options: o, began: time.Now(), reading: make(chan struct{}, 1), reports: gunicorn.NewCache(o.Handoff.GunicornReports()), turns: newTurns()}
+	s.reading <- struct{}{} // until the apps run, which what is applied waits for
 	relay := o.Relay
 	if relay == nil {
 		relay = remote.NewLocal(remote.LocalOptions{Logger: o.Logger, Limiter: newLimiter(f, o.Logger),
@@ -367,6 +368,9 @@ func (s *Supervisor) keep(ctx context.Context) error {
 		s.registry.start(e, dependencies)
 	}
 	s.registry.changing.Unlock()
+	if s.unapplied == nil { // else resumeApply has reading
+		<-s.reading
+	}
 	var unknown sync.WaitGroup
 	gone := s.dropUnknown(&unknown)
 	unknown.Go(func() {
