@@ -336,7 +336,7 @@ func (c *reconciliation) start() {
 		c.progress(p)
 	}
 	do := func(a *appChange, verb api.Verb) {
-		result := c.Do(c.leaving, api.Request{Verb: verb, App: a.App, By: c.by}, progress)
+		result := c.Do(c.leaving, api.Request{Verb: verb, App: a.App, By: c.by, Applied: true}, progress)
 		a.Result = &result
 		if a.failed != nil {
 			result.Result, result.Exit, result.Error, result.Hint = "failed", api.ExitError, a.failed.Error(), "what ran before runs again"

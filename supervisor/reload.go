@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tideover/supervisor/api"
@@ -148,7 +149,8 @@ func (o *operation) startReplacement() {
 // start starts the app, or waits for the generation that is being started.
 func (o *operation) start() {
 	a := o.app
-	if a.current == nil && a.starting == nil && !o.rereadSettings() {
+	applied := slices.ContainsFunc(o.tickets, func(t *ticket) bool { return t.request.Applied })
+	if a.current == nil && a.starting == nil && !applied && !o.rereadSettings() {
 		return
 	}
 	switch { // it may have come up meanwhile, after a crash

@@ -153,3 +153,26 @@ func TestAnApplyBeforeTheAppsRunIsCarriedOut(t *testing.T) {
 		w.close()
 	})
 }
+
+// An app that an apply has made is started with the settings that were applied, although the file is faulty by
+// then: the one in its place has been stopped.
+func TestAnAppliedAppStartsAlthoughTheFileIsFaultyByThen(t *testing.T) {
+	configured := simConfigured(t, 0)
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t, 1)
+		w.calm = true
+		l := w.begin(0)
+		time.Sleep(time.Minute)
+		w.configure(3) // plain becomes a web app
+		applied := make(chan api.ApplyResult, 1)
+		go func() { applied <- l.s.Apply(t.Context(), api.ApplyRequest{}, func(api.Phase) {}) }()
+		synctest.Wait()
+		w.configure(simFaulty)
+		r := <-applied
+		time.Sleep(time.Minute)
+		if a, err := l.s.registry.app("plain"); err != nil || a.snapshot.Load().current == nil {
+			w.fault("plain does not run: %+v", r)
+		}
+		w.close()
+	})
+}

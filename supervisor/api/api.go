@@ -50,6 +50,8 @@ type Request struct {
 	Cause    string `json:"-"`           // why the daemon itself asks for it, in words
 	// Withdrawn is closed when an attached request is withdrawn; nil: it is not attached.
 	Withdrawn <-chan struct{} `json:"-"`
+	// Applied, of a start, says that the settings are those of an apply: the file may have changed since.
+	Applied bool `json:"-"`
 	// InTurn says that the request is a part of a turn of this host in its fleet, and waits for none.
 	InTurn bool `json:"-"`
 }
