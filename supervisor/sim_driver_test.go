@@ -296,6 +296,7 @@ func (s *simulation) rest() {
 		}
 	}
 	s.check()
+	s.set(func() { s.checkDoorsLocked(l) })
 	s.checkHistory(l.s)
 	s.checkAgain(l)
 }
@@ -356,6 +357,21 @@ func (s *simulation) finalApply(l *life) {
 	}
 }
 
+// checkDoorsLocked checks that connections are accepted at each address.
+func (s *simulation) checkDoorsLocked(l *life) {
+	for _, e := range l.s.registry.all() {
+		listens, doors := e.settings().Listen, 0
+		for _, app := range s.relay.doors {
+			if e.app.relay != nil && app == e.app.relay.id {
+				doors++
+			}
+		}
+		if doors != len(listens) {
+			s.faultLocked("%d sockets of %s are accepted from, it listens on %v", doors, e.app.name, listens)
+		}
+	}
+}
+
 // checkRestLocked checks one app: it has one process if it is to be up, and else none.
 func (s *simulation) checkRestLocked(a *App) {
 	seen, servers := a.snapshot.Load(), s.serversLocked(a.name)
@@ -368,17 +384,6 @@ func (s *simulation) checkRestLocked(a *App) {
 	}
 	if len(seen.holds) > 0 || a.relay != nil && (len(s.relay.apps[a.relay.id].set.Holds) > 0 || seen.desired == desiredUp && s.relay.apps[a.relay.id].set.Refusal != nil) {
 		s.faultLocked("at rest %s is held: %v", a.name, seen.holds)
-	}
-	if a.relay != nil {
-		doors := 0
-		for _, app := range s.relay.doors {
-			if app == a.relay.id {
-				doors++
-			}
-		}
-		if doors != len(seen.settings.Listen) {
-			s.faultLocked("at rest %d sockets of %s are accepted from, it listens on %v", doors, a.name, seen.settings.Listen)
-		}
 	}
 	for _, c := range s.children {
 		if name, hook := c.app(); name == a.name && hook {

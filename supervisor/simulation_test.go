@@ -101,6 +101,12 @@ func TestSimulation(t *testing.T) {
 	simulate(t, func(t *testing.T, seed uint64) *world { return newWorld(t, seed, socket, apps...) })
 }
 
+// The same while configurations are applied: apps are added, removed and replaced, and their addresses change.
+func TestSimulationOfApplies(t *testing.T) {
+	t.Parallel()
+	simulate(t, simConfigured(t, 0))
+}
+
 // simConfigured returns what makes worlds with a configuration that changes.
 func simConfigured(t *testing.T, variant int) func(t *testing.T, seed uint64) *world {
 	var addresses []any
