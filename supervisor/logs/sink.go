@@ -76,7 +76,7 @@ func (s *sink) put(text []byte, b block, last bool) []byte {
 	if text = s.appendBlock(text, b); !last && !s.spooled.full() {
 		return text
 	}
-	s.spooled.begin()
+	s.spooled.begin(len(text))
 	s.log.dropped.Add(uint64(bytes.Count(s.write(text), []byte{'\n'})))
 	s.spooled.conclude()
 	return text[:0]

@@ -61,6 +61,7 @@ type spoolHead struct {
 	device, inode uint64
 	base          int64
 	known         atomic.Int64 // not 0: device, inode and base are valid
+	length        int64        // of the text
 	done          atomic.Int64
 	count         atomic.Int64 // pending blocks that are valid
 	pending       [spoolPending]pendingBlock
@@ -232,14 +233,15 @@ func (s *Spool) finish() {
 	}
 }
 
-// begin says that a text with these blocks is going to be written to a file.
-func (s *Spool) begin(blocks []pendingBlock) {
+// begin says that a text of this length with these blocks is going to be written to a file.
+func (s *Spool) begin(length int, blocks []pendingBlock) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h := s.head; h != nil {
 		h.count.Store(0)
 		h.known.Store(0)
 		h.done.Store(0)
+		h.length = int64(length)
 		copy(h.pending[:], blocks)
 		h.count.Store(int64(len(blocks)))
 	}
@@ -290,8 +292,8 @@ func (s *Spool) recover(found firstFile, like Line, format func([]byte, block) [
 	}
 	s.left = false
 	done := h.done.Load()
-	if h.known.Load() != 0 && (fileID{h.device, h.inode}) == found.id {
-		done = max(done, found.size-h.base)
+	if grown := found.size - h.base; h.known.Load() != 0 && (fileID{h.device, h.inode}) == found.id && grown <= h.length { // else others write to it
+		done = max(done, grown)
 	}
 	written = h.written.Load()
 	for _, p := range h.pending[:min(max(h.count.Load(), 0), spoolPending)] {

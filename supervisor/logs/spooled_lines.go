@@ -41,10 +41,10 @@ func (l *spooledLines) full() bool {
 }
 
 // begin is called before the text is written.
-func (l *spooledLines) begin() {
+func (l *spooledLines) begin(length int) {
 	l.done = 0
 	for _, s := range l.spools[:l.used] {
-		s.spool.begin(s.blocks)
+		s.spool.begin(length, s.blocks)
 	}
 }
 
