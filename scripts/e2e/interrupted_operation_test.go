@@ -16,19 +16,20 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// The supervisor is killed in the middle of what a command has asked for, at another instant each time. The
+// The supervisor is killed in the middle of what a command has asked for, at another instant each time, also in that of a hook. The
 // command goes on with the next supervisor: its exit code is the end that history has, once, and what serves
 // is the old or the new. A command runs on in its hold, and requests are held until its end.
 func TestFaultSupervisorKilledInAnOperation(t *testing.T) {
 	r := begin(t)
-	s := newFixture(r, setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 0.5}, config: "hold.limit = 4000\nhold.timeout = \"60s\"\n"})
+	s := newFixture(r, setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 0.5},
+		config: "hold.limit = 4000\nhold.timeout = \"60s\"\nhooks.before_start = [\"sleep\", \"0.25\"]\n"})
 	k := &interruptedOperations{supervisorKills{relayKills: relayKills{fixture: s}}}
 	k.client.Timeout = 2 * time.Minute
 	k.waitWorkers()
 	k.load = loadgen.Start(loadgen.Plan{Client: k.client, Rate: k.affordableRate(50)})
 	times := fullTimes(2, 20)
 	for n := range times {
-		instant := 30*time.Millisecond + time.Duration(n+1)*700*time.Millisecond/time.Duration(times)
+		instant := 30*time.Millisecond + time.Duration(n+1)*950*time.Millisecond/time.Duration(times)
 		k.interrupt("reload", instant)
 		k.interrupt("restart", instant)
 		k.apply(n, instant)
@@ -38,7 +39,7 @@ func TestFaultSupervisorKilledInAnOperation(t *testing.T) {
 	tally := k.load.Stop()
 	for n := range times { // clients get 503 meanwhile
 		k.interrupt("stop", time.Duration(n*20+10)*time.Millisecond)
-		k.interrupt("start", 30*time.Millisecond+time.Duration(n)*500*time.Millisecond/time.Duration(times))
+		k.interrupt("start", 30*time.Millisecond+time.Duration(n)*750*time.Millisecond/time.Duration(times))
 		k.events += 2
 	}
 	k.report(tally)
