@@ -16,9 +16,9 @@ import (
 	"tideover/scripts/testenv"
 )
 
-// The supervisor is killed in the middle of what a command has asked for, at another instant each time, also in that of a hook. The
-// command goes on with the next supervisor: its exit code is the end that history has, once, and what serves
-// is the old or the new. A command runs on in its hold, and requests are held until its end.
+// The supervisor is killed in the middle of what a command has asked for, at another instant each time, also
+// in the middle of its hook. The command goes on with the next supervisor: its exit code is the end that
+// history has, once, and what serves is the old or the new. A command runs on in its hold, and requests are held until its end.
 func TestFaultSupervisorKilledInAnOperation(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1, Import: 0.5},

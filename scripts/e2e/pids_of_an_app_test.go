@@ -26,10 +26,10 @@ while True:
         time.sleep(0.1)
 `
 
-// An app forks without end, in a cgroup that systemd has delegated to tideover: it is refused more while the
-// service has room, and another app is reloaded and restarted beside it, also by the supervisor that takes the place of one that
-// was killed. Where the kernel has no limits for the cgroups of apps it takes all that there is: then the reload
-// is refused. No request is lost either way.
+// An app forks without end, in a cgroup that systemd has delegated to tideover: it is refused more while
+// the service has room, and another app is reloaded and restarted beside it, also by the supervisor that
+// takes the place of one that was killed. Where the kernel has no limits for the cgroups of apps it takes
+// all that there is: then the reload is refused. No request is lost either way.
 func TestFaultAppForksWithoutEnd(t *testing.T) {
 	r := begin(t)
 	limit := newPidsLimit(r)

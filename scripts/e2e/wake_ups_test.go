@@ -16,8 +16,8 @@ import (
 )
 
 // A new connection wakes the process that accepts it, and no other one that has its socket: neither the
-// monitor, which keeps all sockets, nor the supervisor, also one that has taken them over from the one before. gunicorn's sync
-// workers get a connection for each request, and their socket is the supervisor's, too.
+// monitor, which keeps all sockets, nor the supervisor, also one that has taken them over from the one
+// before. gunicorn's sync workers get a connection for each request, and their socket is the supervisor's, too.
 func TestAConnectionWakesTheRelayAlone(t *testing.T) {
 	r := begin(t)
 	s := newFixture(r, setup{gunicorn: testenv.Gunicorn{Workers: 2}, release: testenv.Release{Number: 1}})

@@ -170,7 +170,7 @@ func (l *Log) copyLines(r io.Reader, spool *Spool, like Line) {
 		n, err := b.read(r, text[filled:])
 		filled += n
 		if err != nil && b.spool != nil && l.detaches(err) {
-			b.spool.read = b.start // whoever reads the pipe from now on has the rest, too
+			b.spool.read = b.start // the next reader of the pipe has the rest, too
 			return
 		}
 		b.Time = time.Now()

@@ -30,7 +30,7 @@ const (
 // pipe, and no line is lost, doubled or torn.
 //
 // splice(2) moves the text from the pipe to the memfd and the position of the open file description along with it,
-// so the position says what was taken from the pipe at whatever instant the process dies. Before the lines are
+// so the position says what was taken from the pipe at each instant at which the process may die. Before the lines are
 // written to the log file the head says to which part of which file they go: how much was written of them is then
 // known by the size of the file.
 type Spool struct {
