@@ -125,6 +125,15 @@ func removeStaleCgroups() {
 	}
 }
 
+// RemoveFormerCgroups removes the empty cgroups of the former supervisors of the same Parent: one that died during a
+// hook could not remove that of the hook. It is called before the first Start.
+func RemoveFormerCgroups() {
+	own, _ := filepath.Glob(filepath.Join(ownCgroup(), fmt.Sprintf("%s%d-*", cgroupPrefix, parentPid())))
+	for _, path := range own {
+		_ = unix.Rmdir(path) // EBUSY: its processes live
+	}
+}
+
 // members returns the members that live, those of child cgroups included. It is certain that
 // there are none only if cgroup.events says so: a member can fork and exit while the lists are
 // read. The error is fs.ErrNotExist if the cgroup does not exist any more.

@@ -94,3 +94,20 @@ func cgroupWithController(t *testing.T) (dir, controller string) {
 	}
 	return dir, controller
 }
+
+// The cgroup of a hook in which a supervisor has died is removed by the next one, and that of an app stays.
+func TestCgroupsThatAFormerSupervisorHasLeftAreRemoved(t *testing.T) {
+	k := launch(t, newCgroup, Spec{}, "sleep")
+	k.line(t)
+	left := newCgroup("shop.1.before_start")
+	if left == nil {
+		return // none can be made here
+	}
+	RemoveFormerCgroups()
+	if _, err := os.Stat(left.path); err == nil {
+		t.Errorf("%s is still there", left.path)
+	}
+	if _, err := os.Stat(k.Record().Cgroup); err != nil {
+		t.Errorf("that of a process is gone: %v", err)
+	}
+}

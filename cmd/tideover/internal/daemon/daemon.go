@@ -138,7 +138,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.admin, err = d.openAdmin(socketPath); err != nil {
 		return err
 	}
-	d.enablePidsLimits()
+	d.prepareCgroups()
 	output := &sharedOutput{screen: d.Stdout}
 	var relayDir *listener.PrivateDir
 	if d.relaying, relayDir, err = d.startRelay(socketPath); err != nil {
@@ -201,11 +201,13 @@ func (d *daemon) warnOfSecrets() {
 	}
 }
 
-// enablePidsLimits keeps an app from taking every process that the service may have.
-func (d *daemon) enablePidsLimits() {
+// prepareCgroups removes what former supervisors have left, and keeps an app from taking every process that
+// the service may have.
+func (d *daemon) prepareCgroups() {
 	if d.Supervision == nil {
 		return // the cgroup may be that of other programs, too
 	}
+	process.RemoveFormerCgroups()
 	if err := process.EnablePidsLimits(); err != nil {
 		d.logger.Warn("pids of apps not limited", "error", err, "hint", "an app that takes every process that the service may have keeps the others from starting one")
 	}
