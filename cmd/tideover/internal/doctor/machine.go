@@ -136,11 +136,9 @@ func (x *examination) pids() {
 		return
 	}
 	for _, a := range x.Status.Apps {
-		group := ""
-		for line := range strings.Lines(x.read(fmt.Sprintf("/proc/%d/cgroup", a.Pid))) {
-			if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-				group = filepath.Join("/sys/fs/cgroup", path)
-			}
+		group := x.cgroupOf(a.Pid)
+		if group == "" {
+			continue
 		}
 		for line := range strings.Lines(x.read(filepath.Join(group, "pids.events"))) {
 			refused, ok := strings.CutPrefix(strings.TrimSpace(line), "max ")
@@ -152,6 +150,16 @@ func (x *examination) pids() {
 				Remedy:  "fewer workers or threads, or a larger TasksMax= in the unit"})
 		}
 	}
+}
+
+// cgroupOf returns the directory of the cgroup of version 2 of a process; empty: it is not known.
+func (x *examination) cgroupOf(pid int) string {
+	for line := range strings.Lines(x.read(fmt.Sprintf("/proc/%d/cgroup", pid))) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return filepath.Join("/sys/fs/cgroup", path)
+		}
+	}
+	return ""
 }
 
 // disk checks that the spool fits on its disk.

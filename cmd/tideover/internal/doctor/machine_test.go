@@ -14,6 +14,7 @@ func TestAnAppAtItsPidsLimitIsNamed(t *testing.T) {
 	root := t.TempDir()
 	for path, text := range map[string]string{
 		"proc/7/cgroup": "4:memory:/x\n0::/tideover-1-shop.1\n",
+		"pids.events":   "max 9\n", // of nothing that runs: an app without a process has no cgroup
 		"proc/8/cgroup": "0::/tideover-1-blog.1\n",
 		"sys/fs/cgroup/tideover-1-shop.1/pids.max":    "384\n",
 		"sys/fs/cgroup/tideover-1-shop.1/pids.events": "max 12\n",
