@@ -1,20 +1,28 @@
 package supervisor
 
 import (
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"tideover/supervisor/api"
+	"tideover/supervisor/config"
 	"tideover/supervisor/process"
 )
 
-// drain has each of two generations of the web app replaced in the middle of a request.
-func (w *world) drain(l *life) {
+// newDraining makes a world in which the web app serves, and two generations of it drain that were replaced in the
+// middle of a request.
+func newDraining(t *testing.T, socket *os.File, apps []*config.App) (*world, *life) {
+	w := newWorld(t, 1, socket, apps...)
+	w.calm = true
+	l := w.begin(0)
+	l.s.Do(t.Context(), api.Request{Verb: api.Start, App: "web"}, func(api.Phase) {})
 	for range maxDraining {
 		w.set(func() { w.relay.apps[1].arriveLocked(w, true, 8*time.Second) })
-		l.s.Do(w.t.Context(), api.Request{Verb: api.Reload, App: "web"}, func(api.Phase) {})
+		l.s.Do(t.Context(), api.Request{Verb: api.Reload, App: "web"}, func(api.Phase) {})
 	}
+	return w, l
 }
 
 // crash ends the process of an app that was started last.
@@ -45,17 +53,12 @@ func TestAGenerationThatIsStartedBesideAnOperationIsNotForgotten(t *testing.T) {
 	socket, apps := simSocket(t), simConfigs(t)
 	for _, verb := range []api.Verb{api.Reload, api.Restart} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t, 1, socket, apps...)
-			w.calm = true
-			l := w.begin(0)
-			do := func(verb api.Verb) { l.s.Do(t.Context(), api.Request{Verb: verb, App: "web"}, func(api.Phase) {}) }
-			do(api.Start)
-			w.drain(l)
+			w, l := newDraining(t, socket, apps)
 			w.set(func() { w.boot = 10 * time.Second }) // longer than the drains take
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
-				do(verb)
+				l.s.Do(t.Context(), api.Request{Verb: verb, App: "web"}, func(api.Phase) {})
 			}()
 			time.Sleep(time.Second)
 			w.crash("web")
@@ -71,11 +74,7 @@ func TestAGenerationThatIsStartedBesideAnOperationIsNotForgotten(t *testing.T) {
 func TestAReloadWaitsForWhatAFormerSupervisorWasStopping(t *testing.T) {
 	socket, apps := simSocket(t), simConfigs(t)
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, socket, apps...)
-		w.calm = true
-		l := w.begin(0)
-		l.s.Do(t.Context(), api.Request{Verb: api.Start, App: "web"}, func(api.Phase) {})
-		w.drain(l)
+		w, l := newDraining(t, socket, apps)
 		w.set(w.killLocked)
 		l = w.begin(0)
 		if r := l.s.Do(t.Context(), api.Request{Verb: api.Reload, App: "web"}, func(api.Phase) {}); r.Exit != api.ExitOK { // a fork is checked
@@ -89,11 +88,7 @@ func TestAReloadWaitsForWhatAFormerSupervisorWasStopping(t *testing.T) {
 func TestAReloadDoesNotWaitForDrainsWhileRequestsAreHeld(t *testing.T) {
 	socket, apps := simSocket(t), simConfigs(t)
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, socket, apps...)
-		w.calm = true
-		l := w.begin(0)
-		l.s.Do(t.Context(), api.Request{Verb: api.Start, App: "web"}, func(api.Phase) {})
-		w.drain(l)
+		w, l := newDraining(t, socket, apps)
 		w.set(func() { w.boot = time.Second })
 		w.crash("web")
 		synctest.Wait()
