@@ -90,6 +90,14 @@ func cgroupMount() (root, mount string) {
 	return root, mount
 }
 
+// andAbove returns the directory of a cgroup and of those above it, up to the mount; none without a mount.
+func andAbove(dir, mount string) (all []string) {
+	for ; mount != "" && strings.HasPrefix(dir, mount); dir = filepath.Dir(dir) {
+		all = append(all, dir)
+	}
+	return all
+}
+
 // unescapeMount replaces the octal escapes of mountinfo.
 func unescapeMount(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)

@@ -100,7 +100,7 @@ func MemoryAvailable() uint64 {
 		return 0
 	}
 	_, mount := cgroupMount()
-	for dir := ownCgroup(); mount != "" && strings.HasPrefix(dir, mount); dir = filepath.Dir(dir) {
+	for _, dir := range andAbove(ownCgroup(), mount) {
 		if room, limited := cgroupRoom(dir); limited {
 			least = min(least, room)
 		}

@@ -103,7 +103,7 @@ func pidsMax(above uint64) uint64 { return above - min(pidsReserve, above/4) }
 
 // leastPidsMax returns the least pids.max of a cgroup and those above it; false: they have none.
 func leastPidsMax(dir, mount string) (least uint64, limited bool) {
-	for ; mount != "" && strings.HasPrefix(dir, mount); dir = filepath.Dir(dir) {
+	for _, dir := range andAbove(dir, mount) {
 		if n, ok := readNumber(filepath.Join(dir, "pids.max")); ok && (!limited || n < least) {
 			least, limited = n, true
 		}
