@@ -74,9 +74,9 @@ func TestAGenerationThatIsStartedBesideAnOperationIsNotForgotten(t *testing.T) {
 func TestAReloadWaitsForWhatAFormerSupervisorWasStopping(t *testing.T) {
 	socket, apps := simSocket(t), simConfigs(t)
 	synctest.Test(t, func(t *testing.T) {
-		w, l := newDraining(t, socket, apps)
+		w, _ := newDraining(t, socket, apps)
 		w.set(w.killLocked)
-		l = w.begin(0)
+		l := w.begin(0)
 		if r := l.s.Do(t.Context(), api.Request{Verb: api.Reload, App: "web"}, func(api.Phase) {}); r.Exit != api.ExitOK { // a fork is checked
 			w.fault("%+v", r)
 		}
