@@ -138,7 +138,7 @@ func (a Addresses) needed() control.Rights {
 // clients wait in the backlog while another process is started.
 type Keeper struct {
 	options Options
-	changed chan struct{} // capacity 1: what the process is to have is another
+	changed chan struct{} // capacity 1: what the process is to have is another; filled with mu held
 	inUse   chan struct{} // capacity 1: an address is missing
 	serving sync.WaitGroup
 	shown   bool // what does not hold was logged; of Run's goroutine
@@ -246,6 +246,7 @@ func (k *Keeper) set(to Addresses, kept []endpoint, sockets map[endpoint]*listen
 		}
 	}
 	k.wanted, k.sockets, k.missing = to, sockets, missing
+	wake(k.changed)
 	k.mu.Unlock()
 	for at, socket := range former {
 		if sockets[at] != socket {
@@ -253,7 +254,6 @@ func (k *Keeper) set(to Addresses, kept []endpoint, sockets map[endpoint]*listen
 			socket.Close()
 		}
 	}
-	wake(k.changed)
 	if missing {
 		wake(k.inUse)
 	}
@@ -326,10 +326,6 @@ func (k *Keeper) Run(ctx context.Context) {
 	k.serving.Go(func() { k.openMissing(retrying) })
 	pause := minPause
 	for ctx.Err() == nil {
-		select {
-		case <-k.changed: // start sees it
-		default:
-		}
 		began := time.Now()
 		p, err := k.start(ctx)
 		if p == nil && err == nil {
@@ -371,6 +367,10 @@ func (k *Keeper) Run(ctx context.Context) {
 // start starts a process, if there is an address. It is nil when none is to run.
 func (k *Keeper) start(ctx context.Context) (*roleProcess, error) {
 	k.mu.Lock()
+	select {
+	case <-k.changed: // what follows has it
+	default:
+	}
 	sockets, to, o := k.sockets, k.wanted, k.confinement
 	if len(sockets) == 0 && !to.Fleet.on() {
 		k.mu.Unlock()
