@@ -402,6 +402,24 @@ func TestNobodyIsRefusedWhileTheDaemonIsDead(t *testing.T) {
 	t.Logf("kills=%d answered=%d cut=%d refused=%d", times, answered, cut, refused)
 }
 
+// A relay that does not end is killed some seconds later. The supervisor, which waits for that, runs.
+func TestASlowEndIsNoMissedBeat(t *testing.T) {
+	u := newUnit(t, "one")
+	u.start("run", "--name", "shop", "--listen", "systemd:shop", "--", "webapp")
+	u.await("READY", "1")
+	relay, err := strconv.Atoi(roleOf(t, u.daemon.Process.Pid, "relay"))
+	must(t, err)
+	must(t, syscall.Kill(relay, syscall.SIGSTOP))
+	u.signal(syscall.SIGTERM, false)
+	if err := <-u.ended; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	u.ended = nil
+	if log := u.log.String(); strings.Contains(log, "supervisor restored") || !strings.Contains(log, "shutdown finished") {
+		t.Errorf("it said\n%s", log)
+	}
+}
+
 // A broken app does not keep the service from starting.
 func TestReadyWithABrokenApp(t *testing.T) {
 	u := newUnit(t, "broken")

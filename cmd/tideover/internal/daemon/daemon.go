@@ -286,7 +286,6 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 		if err := d.Supervision.up(); err != nil {
 			return err
 		}
-		helpers.Go(func() { d.Supervision.client.Beat(ended) })
 		helpers.Go(func() { d.endWithoutMonitor(d.Supervision.client.Ended(), ended) })
 	}
 	d.logger.Info("control socket opened", "socket", socket.Path())

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -34,6 +35,8 @@ type Supervision struct {
 	failures uint64               // number of supervisors that could not restore the record
 	damaged  error                // why the record cannot be read
 	adopted  func()               // says that every process of the former supervisor is adopted, or was ended
+	beats    sync.WaitGroup
+	endBeats func() // nil: not up
 	// terminalClosed says that the monitor's terminal was.
 	terminalClosed atomic.Bool
 }
@@ -175,8 +178,15 @@ func (d *daemon) logRecord() {
 // Restores reports whether this supervisor takes the place of one that has died.
 func (s *Supervision) Restores() bool { return s != nil && s.former != nil }
 
-// Done says that tideover ends with this process, and with what exit code.
-func (s *Supervision) Done(exit int) { s.client.Done(exit) }
+// Done says that tideover ends with this process, and with what exit code. Until then this process beats,
+// however long the ends of other processes take.
+func (s *Supervision) Done(exit int) {
+	s.client.Done(exit)
+	if s.endBeats != nil {
+		s.endBeats()
+		s.beats.Wait()
+	}
+}
 
 // withoutMonitor is how long the apps are served after the death of the monitor. In a terminal that is not
 // wanted: what was started there is to end.
@@ -237,11 +247,14 @@ func (d *daemon) relieve(ctx context.Context, path string) {
 	control.AwaitEnd(soon, path)
 }
 
-// up says that this supervisor has started.
+// up says that this supervisor has started. From then on it beats until Done.
 func (s *Supervision) up() error {
 	if err := s.client.Up(); err != nil {
 		return err
 	}
+	beating, end := context.WithCancel(context.Background())
+	s.endBeats = end
+	s.beats.Go(func() { s.client.Beat(beating) })
 	return s.slots.EndRestoration()
 }
 
