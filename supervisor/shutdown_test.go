@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"slices"
@@ -114,5 +115,25 @@ func TestUnfinishedNamesTheAppThatStops(t *testing.T) {
 	<-r.stopped
 	if got := r.s.Unfinished(); len(got) != 1 || strings.Contains(got[0], "shop") {
 		t.Errorf("after the end: %q", got)
+	}
+}
+
+// The signal that ends tideover may be there before its supervisor is, as after the death of one.
+func TestASupervisorThatIsToEndStartsNoApp(t *testing.T) {
+	t.Parallel()
+	r := prepare(t)
+	var log syncBuffer
+	s, err := New(&config.File{Apps: []*config.App{r.settings("web")}}, Options{Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug}),
+		Name: "shop", RuntimeDir: shortDir(t), StateDir: r.state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	requested, request := context.WithCancel(t.Context())
+	request()
+	if err := s.Run(requested); err != nil {
+		t.Error(err)
+	}
+	if text := log.String(); strings.Contains(text, "started: app=shop") || !strings.Contains(text, "shutdown finished") {
+		t.Errorf("it said\n%s", text)
 	}
 }

@@ -338,6 +338,9 @@ func (s *Supervisor) keep(ctx context.Context) error {
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { s.shared.watcher.Run(s.leaving) })
+	if ctx.Err() != nil { // before an app is started
+		s.leave()
+	}
 	stop := context.AfterFunc(ctx, s.leave)
 	defer stop()
 	began := "started"
@@ -362,8 +365,8 @@ func (s *Supervisor) keep(ctx context.Context) error {
 			continue
 		}
 		dependencies := e.dependencies(entries)
-		if s.options.TakeOver {
-			dependencies = []<-chan struct{}{make(chan struct{})} // an operation starts it
+		if s.options.TakeOver || s.leaving.Err() != nil {
+			dependencies = []<-chan struct{}{make(chan struct{})} // an operation starts it, or nothing does
 		}
 		s.registry.start(e, dependencies)
 	}
