@@ -82,20 +82,22 @@ func AcceptedConnections(network, address string) (int, error) {
 
 // acceptedUnix counts the connections in a table such as /proc/net/unix. One has the path of its
 // listening socket.
-func acceptedUnix(table, path string) (n int, err error) {
-	err = eachLineWith(table, path, func(line string) {
+func acceptedUnix(table, path string) (int, error) {
+	found := inodes{}
+	err := eachLineWith(table, path, func(line string) {
 		if s := parseUnix(line); s.path == path && s.inode != "0" && !s.listens() {
-			n++
+			found[s.inode] = struct{}{}
 		}
 	})
-	return n, err
+	return len(found), err
 }
 
 // acceptedTCP counts the connections in a table such as /proc/net/tcp. One of a listening socket
 // that is bound to all addresses may have any of them.
-func acceptedTCP(table string, at netip.AddrPort) (n int, err error) {
+func acceptedTCP(table string, at netip.AddrPort) (int, error) {
 	const listens = "0A"
-	err = eachLineWith(table, fmt.Sprintf(":%04X ", at.Port()), func(line string) {
+	found := inodes{}
+	err := eachLineWith(table, fmt.Sprintf(":%04X ", at.Port()), func(line string) {
 		f := strings.Fields(line)
 		if len(f) < 10 || f[3] == listens || f[9] == "0" {
 			return
@@ -103,11 +105,14 @@ func acceptedTCP(table string, at netip.AddrPort) (n int, err error) {
 		text, ok := decodeAddress(f[1])
 		local, err := netip.ParseAddrPort(text)
 		if ok && err == nil && local.Port() == at.Port() && (at.Addr().IsUnspecified() || local.Addr().Unmap() == at.Addr().Unmap()) {
-			n++
+			found[f[9]] = struct{}{}
 		}
 	})
-	return n, err
+	return len(found), err
 }
+
+// inodes are those of sockets. The kernel lists one twice when others come or go while a table is read.
+type inodes map[string]struct{}
 
 // eachLineWith calls f with every line of a file that contains a text. A table of sockets has a line
 // for each connection of the machine.

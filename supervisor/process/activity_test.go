@@ -2,6 +2,8 @@ package process
 
 import (
 	"net"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -120,5 +122,16 @@ func TestMemoryAboveReadsPagesOnlyNearTheLimit(t *testing.T) {
 	}
 	if n, above, err := k.MemoryAbove(1 << 10); !above || n < need/2 || n > 2*need || err != nil {
 		t.Errorf("%d of %d, %v, %v", n, need, above, err)
+	}
+}
+
+func TestAConnectionThatTheKernelListsTwiceCountsOnce(t *testing.T) {
+	const line = "   1: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 4711 1 0000000000000000 20 4 30 10 -1\n"
+	table := filepath.Join(t.TempDir(), "tcp")
+	if err := os.WriteFile(table, []byte(line+line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := acceptedTCP(table, netip.MustParseAddrPort("127.0.0.1:8080")); n != 1 || err != nil {
+		t.Errorf("%d, %v", n, err)
 	}
 }
