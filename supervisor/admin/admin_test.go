@@ -162,6 +162,17 @@ func (h *harness) get(address, path string) (int, string) {
 	return answer.StatusCode, string(text)
 }
 
+// shortDir is t.TempDir, but with a path that leaves room for that of a socket.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ta")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	address, err := testenv.Address()
@@ -172,7 +183,7 @@ func freeAddress(t *testing.T) string {
 }
 
 func TestTheProcessIsConfinedBeforeItAccepts(t *testing.T) {
-	for _, address := range []string{freeAddress(t), "unix:" + filepath.Join(t.TempDir(), "a.sock")} {
+	for _, address := range []string{freeAddress(t), "unix:" + filepath.Join(shortDir(t), "a.sock")} {
 		h := newHarness(t, address)
 		if status, text := h.get(address, "/-/live"); status != 200 || text != "live\n" {
 			t.Errorf("%d %q", status, text)
@@ -261,7 +272,7 @@ func TestAnAddressThatCannotBeBoundChangesNothing(t *testing.T) {
 }
 
 func TestTheAddressChangesAndEndsWithTheConfiguration(t *testing.T) {
-	first, second := freeAddress(t), "unix:"+filepath.Join(t.TempDir(), "a.sock")
+	first, second := freeAddress(t), "unix:"+filepath.Join(shortDir(t), "a.sock")
 	h := newHarness(t, first)
 	h.get(first, "/-/live")
 	h.prepare(second).Commit()

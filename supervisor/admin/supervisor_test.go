@@ -49,7 +49,7 @@ func (h *harness) call(address, user, password, method string, params ...any) (a
 
 func TestClientsOfSupervisordAreAnsweredWithTheirRights(t *testing.T) {
 	h := newHarness(t, "")
-	path := filepath.Join(t.TempDir(), "supervisor.sock")
+	path := filepath.Join(shortDir(t), "supervisor.sock")
 	to := Addresses{Admin: freeAddress(t), Socket: path, HTTP: freeAddress(t), SocketMode: 0o660, SocketUID: -1, SocketGID: -1, Supervisor: Supervisor{Identifier: "here"}}
 	if os.Geteuid() == 0 {
 		to.SocketUID, to.SocketGID = 33, 61012
@@ -214,7 +214,7 @@ func socketAddresses(path string) Addresses {
 // tmpreaper, rm and another supervisord remove the file. What the process answers goes on.
 func TestAUnixSocketWhoseFileIsRemovedIsBoundAgain(t *testing.T) {
 	h := newHarness(t, "")
-	dir := t.TempDir()
+	dir := shortDir(t)
 	path := filepath.Join(dir, "supervisor.sock")
 	to := socketAddresses(path)
 	to.Admin = "unix:" + filepath.Join(dir, "admin.sock")
@@ -269,7 +269,7 @@ func TestAUnixSocketWhoseFileIsRemovedIsBoundAgain(t *testing.T) {
 
 func TestASocketOfAnotherProcessAtThePathStaysAndIsReplacedWhenItIsGone(t *testing.T) {
 	h := newHarness(t, "")
-	path := filepath.Join(t.TempDir(), "supervisor.sock")
+	path := filepath.Join(shortDir(t), "supervisor.sock")
 	h.set(socketAddresses(path))
 	h.await(func() error { return h.answers(path) })
 	other, err := net.Listen("unix", path+".other")
@@ -302,7 +302,7 @@ func TestASocketOfAnotherProcessAtThePathStaysAndIsReplacedWhenItIsGone(t *testi
 
 func TestAnApplyChangesTheModeAndTheOwnerOfTheSocket(t *testing.T) {
 	h := newHarness(t, "")
-	path := filepath.Join(t.TempDir(), "supervisor.sock")
+	path := filepath.Join(shortDir(t), "supervisor.sock")
 	to := socketAddresses(path)
 	h.set(to)
 	h.await(func() error { return h.answers(path) })

@@ -194,7 +194,7 @@ func serve(t *testing.T, d *fakeBackend, o SocketOptions) *Socket {
 func serveBackend(t *testing.T, b Backend, d *fakeBackend, o SocketOptions) *Socket {
 	t.Helper()
 	if o.Path == "" {
-		o.Path = filepath.Join(t.TempDir(), "run", "control.sock")
+		o.Path = filepath.Join(privateDir(t), "run", "control.sock")
 	}
 	socket, err := Listen(o)
 	if err != nil {
