@@ -233,8 +233,9 @@ func (e *entry) end(linger context.Context) {
 	}
 }
 
-// forget takes the app out of the record.
+// forget takes the app out of the record. From then on its operations are in the history alone.
 func (e *entry) forget() {
+	_ = e.app.history.Flush() // an error means that its disk does not answer
 	e.app.journal.end()
 	e.app.configurations.forget(e.app.journal.key)
 }
