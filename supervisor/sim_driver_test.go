@@ -191,6 +191,12 @@ func (s *simulation) step(n int) {
 	case kind < 57 && s.path != "" && applies < 2:
 		s.configure(r.IntN(len(simVariants)))
 		s.apply(api.ApplyRequest{ID: fmt.Sprint("a", n)})
+	case kind < 58 && r.IntN(4) == 0:
+		s.mu.Lock()
+		if s.relay.aliveLocked() && (l == nil || isClosed(l.up)) {
+			s.relayDiesLocked(upTo(r, time.Second))
+		}
+		s.mu.Unlock()
 	default:
 		s.mu.Lock()
 		if a := s.webAppLocked(); a != nil {
@@ -205,6 +211,17 @@ func (s *simulation) step(n int) {
 		}
 		s.mu.Unlock()
 	}
+}
+
+// relayDiesLocked is the death of the relay. The supervisor that lives starts another one.
+func (w *world) relayDiesLocked(pause time.Duration) {
+	w.relay.dieLocked()
+	l := w.life
+	w.after(pause, func() {
+		if w.life == l {
+			w.relay.renewLocked(l)
+		}
+	})
 }
 
 // check checks what holds whenever nothing moves.
@@ -240,7 +257,7 @@ func (s *simulation) checkAppLocked(a *App) {
 	if s.applies == 0 && seen.current == nil && !seen.starting && len(seen.draining) == 0 && seen.next.IsZero() && !seen.waits && seen.desired == desiredUp && seen.verb == "" {
 		s.faultLocked("%s is to be up, and nothing starts it", a.name)
 	}
-	if a.relay == nil {
+	if a.relay == nil || !s.relay.aliveLocked() {
 		return
 	}
 	has := s.relay.apps[a.relay.id]
@@ -340,6 +357,7 @@ func (s *simulation) addTo(counts map[string]int) {
 		}
 	}
 	counts["forks"] += s.forked
+	counts["deaths of relays"] += int(s.relay.number) - 1
 	for what, n := range s.ends {
 		counts[what] += n
 	}

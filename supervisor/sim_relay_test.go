@@ -16,10 +16,65 @@ import (
 // which is locked before the locks of gates.
 type simRelay struct {
 	world  *world
+	number uint64 // of the process
+	died   chan struct{}
+	up     chan struct{} // closed while there is a process
 	apps   map[remote.AppID]*simApp
 	doors  map[uint64]remote.AppID
 	marks  uint64
-	served map[string]bool // generations that were targets
+	booked map[remote.AppID]remote.Counters // by the processes that have died
+	served map[string]bool                  // generations that were targets
+}
+
+func newSimRelay(w *world) *simRelay {
+	r := &simRelay{world: w, up: make(chan struct{}), booked: map[remote.AppID]remote.Counters{}, served: map[string]bool{}}
+	r.startLocked()
+	return r
+}
+
+// startLocked starts the process, without an app.
+func (r *simRelay) startLocked() {
+	r.number++
+	r.died = make(chan struct{})
+	r.apps, r.doors = map[remote.AppID]*simApp{}, map[uint64]remote.AppID{}
+	close(r.up)
+}
+
+// aliveLocked reports whether there is a process.
+func (r *simRelay) aliveLocked() bool { return isClosed(r.up) }
+
+// dieLocked is the death of the process: what is under way in it is lost, and is counted.
+func (r *simRelay) dieLocked() {
+	r.world.noteLocked("relay %d dies", r.number)
+	for id, a := range r.apps {
+		for q := range a.requests {
+			q.cutLocked()
+		}
+		for _, o := range a.observed {
+			o.End()
+		}
+		for _, t := range a.targets {
+			t.Abandon()
+		}
+		a.checkCounters(r.world)
+		r.booked[id] = a.counters
+	}
+	r.apps, r.doors = nil, nil
+	r.up = make(chan struct{})
+	close(r.died)
+}
+
+// renewLocked has a supervisor start another process, and give it everything that is desired.
+func (r *simRelay) renewLocked(l *life) {
+	if l == nil || r.aliveLocked() {
+		return // the next supervisor starts it
+	}
+	r.startLocked()
+	r.world.noteLocked("relay %d is started", r.number)
+	for _, id := range slices.Sorted(maps.Keys(l.sets)) {
+		r.setLocked(l.sets[id])
+	}
+	maps.Copy(r.doors, l.doors)
 }
 
 // simApp is an app of the relay.
@@ -66,14 +121,21 @@ func (r simRelayOf) Set(_ context.Context, s remote.Set) (applied remote.Applied
 	if s.Refusal != nil {
 		what += " refused: " + s.Refusal.Cause
 	}
-	err = r.life.do(join(what, "target", target, "holds", len(s.Holds)), func() { applied = r.relay.setLocked(s) })
+	err = r.life.do(join(what, "target", target, "holds", len(s.Holds)), func() {
+		if s.Version >= r.life.sets[s.App].Version {
+			r.life.sets[s.App] = s
+		}
+		if r.relay.aliveLocked() {
+			applied = r.relay.setLocked(s)
+		}
+	})
 	return applied, err
 }
 
 func (r *simRelay) setLocked(s remote.Set) remote.Applied {
 	a := r.apps[s.App]
 	if a == nil {
-		a = &simApp{id: s.App, name: s.Name, gate: gate.New(s.Gate), targets: map[int]*simTarget{}, observed: map[uint64]*gate.Observation{}, requests: map[*simRequest]struct{}{}}
+		a = &simApp{id: s.App, name: s.Name, counters: r.booked[s.App], gate: gate.New(s.Gate), targets: map[int]*simTarget{}, observed: map[uint64]*gate.Observation{}, requests: map[*simRequest]struct{}{}}
 		a.gate.SetGauges(&a.queue)
 		r.apps[s.App] = a
 	}
@@ -133,6 +195,9 @@ func (r *simRelay) exitedLocked(c *child) {
 
 func (r simRelayOf) Remove(_ context.Context, app remote.AppID) (c remote.Counters, err error) {
 	err = r.life.do(join("remove", app), func() {
+		delete(r.life.sets, app)
+		c = r.relay.booked[app]
+		delete(r.relay.booked, app)
 		if a := r.relay.apps[app]; a != nil {
 			for q := range a.requests {
 				q.cutLocked()
@@ -149,21 +214,36 @@ func (r simRelayOf) Announce(context.Context) error { return r.life.do("announce
 func (r simRelayOf) End(context.Context) error      { return r.life.do("end", func() {}) }
 
 func (r simRelayOf) Open(_ context.Context, d remote.Door) error {
-	return r.life.do("open", func() { r.relay.doors[d.Door] = d.App })
+	return r.life.do("open", func() {
+		r.life.doors[d.Door] = d.App
+		if r.relay.aliveLocked() {
+			r.relay.doors[d.Door] = d.App
+		}
+	})
 }
 
 func (r simRelayOf) Shut(_ context.Context, door uint64) error {
-	return r.life.do("shut", func() { delete(r.relay.doors, door) })
+	return r.life.do("shut", func() {
+		delete(r.life.doors, door)
+		delete(r.relay.doors, door)
+	})
 }
 
 func (r simRelayOf) Mark(_ context.Context, app remote.AppID) (m remote.Mark, err error) {
+	ended := remote.ErrEnded
 	err = r.life.do("mark", func() {
+		if r.relay.aliveLocked() {
+			ended = nil
+		}
 		if a := r.relay.apps[app]; a != nil {
 			r.relay.marks++
 			m = remote.Mark{App: app, Number: r.relay.marks}
 			a.observed[m.Number] = a.gate.Observe()
 		}
 	})
+	if err == nil {
+		err = ended
+	}
 	return m, err
 }
 
@@ -231,13 +311,18 @@ func (r simRelayOf) Prove(context.Context, remote.Proof) error { return nil }
 
 func (r simRelayOf) Probe(ctx context.Context, p remote.Probe) (answer remote.ProbeAnswer, err error) {
 	var c *child
+	var died chan struct{}
 	w := r.life.world
 	if err := r.life.do(join("probe of", p.Generation), func() {
+		died = r.relay.died
 		if a := r.relay.apps[p.App]; a != nil {
 			c = w.childLocked(a.name, p.Generation)
 		}
 	}); err != nil {
 		return answer, err
+	}
+	if isClosed(died) {
+		return answer, remote.ErrEnded
 	}
 	if c == nil {
 		return remote.ProbeAnswer{Failure: remote.ProbeRefused, Error: "connection refused"}, nil
@@ -249,12 +334,26 @@ func (r simRelayOf) Probe(ctx context.Context, p remote.Probe) (answer remote.Pr
 		return remote.ProbeAnswer{Failure: remote.ProbeClosed, Error: "it was closed"}, nil
 	case <-ctx.Done():
 		return answer, ctx.Err()
+	case <-died:
+		return answer, remote.ErrEnded
 	case <-r.life.dead.Done():
 		return answer, errDead
 	}
 }
 
-func (r simRelayOf) Turn(context.Context) error { return nil }
+func (r simRelayOf) Turn(ctx context.Context) error {
+	r.life.world.mu.Lock()
+	up := r.relay.up
+	r.life.world.mu.Unlock()
+	select {
+	case <-up:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-r.life.dead.Done():
+		return errDead
+	}
+}
 
 func (r simRelayOf) State(app remote.AppID) (s remote.State) {
 	r.life.world.mu.Lock()
@@ -270,6 +369,7 @@ func (r simRelayOf) Clients() remote.Clients { return remote.Clients{} }
 func (r simRelayOf) Counters(app remote.AppID) (c remote.Counters) {
 	r.life.world.mu.Lock()
 	defer r.life.world.mu.Unlock()
+	c = r.relay.booked[app]
 	if a := r.relay.apps[app]; a != nil {
 		c = a.counters
 	}

@@ -42,6 +42,17 @@ func simVerb(verb api.Verb) func(s *simulation, l *life, app string) {
 // each write of the record, each message to the relay, each fork, signal and descriptor.
 func TestEachCallOfASupervisorMayBeItsLast(t *testing.T) {
 	t.Parallel()
+	simSweep(t, func(l *life, call int) { l.dies = call })
+}
+
+// The relay dies at each of them. The operation goes on with the next one.
+func TestTheRelayMayDieAtEachCallOfASupervisor(t *testing.T) {
+	t.Parallel()
+	simSweep(t, func(l *life, call int) { l.bereft = call })
+}
+
+// simSweep runs each operation once for each of its calls, at which something dies.
+func simSweep(t *testing.T, doom func(l *life, call int)) {
 	socket, apps := simSocket(t), simConfigs(t)
 	for name, operate := range simOperations {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +62,7 @@ func TestEachCallOfASupervisorMayBeItsLast(t *testing.T) {
 				for at, died := 1+rand.IntN(stride), true; died && !t.Failed(); at += stride {
 					synctest.Test(t, func(t *testing.T) {
 						s := &simulation{world: newWorld(t, uint64(at), socket, apps...), held: map[*simHold]struct{}{}}
-						if died = s.dieAt(at, name, app, operate); died {
+						if died = s.dieAt(at, doom, name, app, operate); died {
 							calls++
 						}
 						if t.Failed() {
@@ -88,7 +99,7 @@ func TestEachCallOfASupervisorMayBeItsLastInAnApply(t *testing.T) {
 				for at, died := 1+rand.IntN(stride), true; died && !t.Failed(); at += stride {
 					synctest.Test(t, func(t *testing.T) {
 						s := &simulation{world: configured(t, uint64(at)), held: map[*simHold]struct{}{}}
-						died = s.dieAt(at, "apply", "web", func(s *simulation, l *life, app string) {
+						died = s.dieAt(at, func(l *life, call int) { l.dies = call }, "apply", "web", func(s *simulation, l *life, app string) {
 							s.configure(to)
 							s.apply(api.ApplyRequest{ID: "apply"})
 						})
@@ -102,8 +113,9 @@ func TestEachCallOfASupervisorMayBeItsLastInAnApply(t *testing.T) {
 	}
 }
 
-// dieAt has the supervisor die at one of its calls during an operation. It reports whether there are so many.
-func (s *simulation) dieAt(at int, name, app string, operate func(s *simulation, l *life, app string)) bool {
+// dieAt dooms the supervisor or the relay to die at a call of the supervisor during an operation. It
+// reports whether there are so many.
+func (s *simulation) dieAt(at int, doom func(l *life, call int), name, app string, operate func(s *simulation, l *life, app string)) bool {
 	s.calm = true
 	l := s.begin(0)
 	time.Sleep(5 * time.Second)
@@ -112,22 +124,26 @@ func (s *simulation) dieAt(at int, name, app string, operate func(s *simulation,
 		time.Sleep(5 * time.Second)
 	}
 	s.mu.Lock()
-	l.dies = l.calls + at
+	last := l.calls + at
+	doom(l, last)
 	for range 3 {
 		s.relay.apps[1].arriveLocked(s.world, false, 2*time.Second)
 	}
 	s.mu.Unlock()
 	operate(s, l, app)
 	time.Sleep(20 * time.Second)
-	died := l.dead.Err() != nil
-	s.set(func() { s.broken = false })
+	s.mu.Lock()
+	s.broken = false
+	reached := l.calls >= last
+	l.dies, l.bereft = 0, 0
+	s.mu.Unlock()
 	switch {
 	case name != "shutdown":
 		s.check()
 		s.rest()
-	case died:
+	case l.dead.Err() != nil:
 		s.begin(0)
 	}
 	s.close()
-	return died
+	return reached
 }

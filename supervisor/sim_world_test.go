@@ -68,10 +68,14 @@ type life struct {
 	die    context.CancelFunc
 	calls  int  // guarded by world.mu
 	dies   int  // number of the call at which it dies; 0: it does not
+	bereft int  // number of the call at which the relay dies; 0: it does not
 	bare   bool // it restores no process, because several before have died while they restored
 	up     chan struct{}
 	ended  chan struct{}
 	s      *Supervisor // once up is closed; nil: it has died before
+	// What each relay gets; guarded by world.mu.
+	sets  map[remote.AppID]remote.Set
+	doors map[uint64]remote.AppID
 }
 
 var errDead = errors.New("the supervisor has died")
@@ -89,6 +93,9 @@ func (l *life) do(what string, call func()) error {
 	if l.calls == l.dies {
 		w.killLocked()
 		return errDead
+	}
+	if l.calls == l.bereft {
+		w.relayDiesLocked(100 * time.Millisecond)
 	}
 	call()
 	return nil
@@ -189,7 +196,7 @@ func newWorld(t *testing.T, seed uint64, socket *os.File, apps ...*config.App) *
 	for _, cfg := range apps {
 		w.names = append(w.names, cfg.Name)
 	}
-	w.relay = &simRelay{world: w, apps: map[remote.AppID]*simApp{}, doors: map[uint64]remote.AppID{}, served: map[string]bool{}}
+	w.relay = newSimRelay(w)
 	if err := os.Mkdir(w.stateDir(1), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +216,8 @@ func (w *world) begin(dies int) *life {
 }
 
 func (w *world) newLife(dies int) *life {
-	l := &life{world: w, number: len(w.lives) + 1, dies: dies, up: make(chan struct{}), ended: make(chan struct{})}
+	l := &life{world: w, number: len(w.lives) + 1, dies: dies, up: make(chan struct{}), ended: make(chan struct{}),
+		sets: map[remote.AppID]remote.Set{}, doors: map[uint64]remote.AppID{}}
 	l.state = w.stateDir(l.number)
 	for _, former := range w.lives { // what it has open is closed, as by the end of a process
 		<-former.ended
@@ -293,6 +301,7 @@ func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 	}
 	left := &handoff.Restoration{Record: record, Files: map[string]*os.File{}, Outcome: "killed by SIGKILL"}
 	var names []string
+	var serving *handoff.RelayState
 	if err := l.do("hello", func() {
 		for _, c := range w.children {
 			left.Children = append(left.Children, handoff.Child{Token: c.token, Pid: c.pid, StartTime: uint64(c.pid), Exited: !c.alive})
@@ -303,9 +312,13 @@ func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 				w.faultLocked("%s: %v", name, err)
 			}
 		}
-		w.relay.takenOverLocked()
-		described := w.relay.describeLocked()
-		left.Relay = &described
+		if w.relay.aliveLocked() {
+			w.relay.takenOverLocked()
+			described := w.relay.describeLocked()
+			left.Relay, serving = &described, handoff.StateOf(described)
+		} else {
+			w.relay.renewLocked(l)
+		}
 	}); err != nil {
 		return o, slots, err
 	}
@@ -314,7 +327,7 @@ func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 	} else if w.path != "" && f != nil {
 		l.file = f
 	}
-	left.Plan = handoff.Restore(record, left.Children, names, handoff.StateOf(*left.Relay))
+	left.Plan = handoff.Restore(record, left.Children, names, serving)
 	o.Handoff = left.State()
 	for _, name := range left.Plan.Drop {
 		left.Files[name].Close()
@@ -322,6 +335,9 @@ func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 	}
 	_ = o.Store.Drop(context.Background(), left.Plan.Drop...)
 	for _, token := range left.Plan.End {
+		if token == relayToken {
+			continue // of the relay that has died; the next one has its token
+		}
 		l.end(token)
 	}
 	return o, slots, nil
