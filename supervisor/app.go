@@ -97,6 +97,7 @@ type shared struct {
 	doors          *atomic.Uint64 // number of the door of the relay that was opened last
 	failedAfter    int            // see backoff
 	recycler       chan struct{}  // capacity 1: the app that is recycled because of its memory
+	relink         relinker
 	logOptions     func(*config.App) logs.Options
 	freeMemory     func() uint64 // of this machine, in bytes; 0: unknown
 }

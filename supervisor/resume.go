@@ -185,7 +185,7 @@ func (o *interruptedOperation) undoLink() {
 	}
 	to := &earlierRelease{link: state.Link{Path: o.link.Path, To: o.link.Before}, text: o.link.After}
 	var err error
-	o.aside(func() { err = safepath.Relink(to.link.Path, to.text, to.link.To) })
+	o.aside(func() { err = o.app.relink(to.link.Path, to.text, to.link.To) })
 	if errors.Is(err, safepath.ErrMoved) {
 		return // it was not changed yet, or another process has changed it
 	}

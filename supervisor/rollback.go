@@ -10,7 +10,6 @@ import (
 	"tideover/supervisor/config"
 	"tideover/supervisor/generation"
 	"tideover/supervisor/handoff"
-	"tideover/supervisor/safepath"
 	"tideover/supervisor/state"
 )
 
@@ -36,7 +35,7 @@ func (o *operation) rollback() {
 	a.publish() // a later supervisor undoes it
 	o.beginPhase("link")
 	var err error
-	o.aside(func() { err = to.relink(cfg) })
+	o.aside(func() { err = to.relink(cfg, a.relink) })
 	if err != nil {
 		o.phaseFailed(to.attrs()...)
 		o.fail(api.ExitError, fmt.Sprintf("cannot have %s lead to %s: %v", to.link.Path, to.text, err), "nothing was changed")
@@ -53,7 +52,7 @@ func (o *operation) rollback() {
 // linkBack undoes the first step of a rollback that has failed.
 func (o *operation) linkBack(to *earlierRelease) {
 	var err error
-	o.aside(func() { err = safepath.Relink(to.link.Path, to.text, to.link.To) })
+	o.aside(func() { err = o.app.relink(to.link.Path, to.text, to.link.To) })
 	o.linkedBack(to, err)
 }
 
@@ -78,6 +77,9 @@ func (o *operation) aside(do func()) {
 	}()
 	o.app.waitEvent(done, nil)
 }
+
+// relinker is safepath.Relink.
+type relinker func(path, from, to string) error
 
 // earlierRelease is where a rollback leads.
 type earlierRelease struct {
@@ -132,11 +134,11 @@ func (r *earlierRelease) plan(say func(format string, args ...any)) {
 }
 
 // relink changes the symlink, and verifies that the directory of the app is that of the release then.
-func (r *earlierRelease) relink(cfg *config.App) error {
+func (r *earlierRelease) relink(cfg *config.App, relink relinker) error {
 	if !r.moves() {
 		return nil
 	}
-	if err := safepath.Relink(r.link.Path, r.link.To, r.text); err != nil {
+	if err := relink(r.link.Path, r.link.To, r.text); err != nil {
 		return err
 	}
 	dir, _, err := generation.ResolveDirectory(cfg.Directory)
@@ -146,7 +148,7 @@ func (r *earlierRelease) relink(cfg *config.App) error {
 	if err == nil {
 		err = fmt.Errorf("it leads to %s now, and not to %s", dir, r.Dir)
 	}
-	return errors.Join(err, safepath.Relink(r.link.Path, r.text, r.link.To))
+	return errors.Join(err, relink(r.link.Path, r.text, r.link.To))
 }
 
 // findEarlierRelease looks at the symlinks and directories of the app as they are now. serving is the

@@ -137,7 +137,7 @@ func (s *simulation) webAppLocked() *simApp {
 	return s.relay.apps[ids[s.random.IntN(len(ids))]]
 }
 
-var simVerbs = []api.Verb{api.Reload, api.Reload, api.Reload, api.Restart, api.Restart, api.Stop, api.Start, api.Start}
+var simVerbs = []api.Verb{api.Reload, api.Reload, api.Rollback, api.Restart, api.Restart, api.Stop, api.Start, api.Start}
 
 // step is one random step.
 func (s *simulation) step(n int) {
@@ -170,7 +170,9 @@ func (s *simulation) step(n int) {
 			request.ID = ""
 		}
 		s.command(request)
-	case kind < 48 && holds < 3:
+	case kind < 46:
+		s.deploy(1 + r.IntN(3))
+	case kind < 49 && holds < 3:
 		request := api.HoldRequest{ID: fmt.Sprint("h", n), For: time.Second + upTo(r, 20*time.Second), Attached: r.IntN(2) == 0}
 		s.hold(app, request, upTo(r, 20*time.Second))
 	case kind < 52:

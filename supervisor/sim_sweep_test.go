@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,11 @@ var simOperations = map[string]func(s *simulation, l *life, app string){
 	},
 	"hold": func(s *simulation, l *life, app string) {
 		s.hold(app, api.HoldRequest{ID: "hold", For: time.Minute, Attached: true}, time.Second)
+	},
+	"rollback": simVerb(api.Rollback),
+	"failed rollback": func(s *simulation, l *life, app string) {
+		s.set(func() { s.broken = true })
+		simVerb(api.Rollback)(s, l, app)
 	},
 	"shutdown": func(s *simulation, l *life, app string) { l.s.Shutdown(false) },
 }
@@ -113,6 +119,21 @@ func TestEachCallOfASupervisorMayBeItsLastInAnApply(t *testing.T) {
 	}
 }
 
+// checkRelease checks that the release that serves is the one to which the symlink leads.
+func (s *simulation) checkRelease() {
+	deployed := s.deployed()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.life == nil || s.life.s == nil || s.path != "" {
+		return
+	}
+	for _, e := range s.life.s.registry.all() {
+		if g := e.app.snapshot.Load().current; e.app.name == "web" && g != nil && g.Dir != deployed {
+			s.faultLocked("%s serves, and the symlink leads to %s", g.Dir, deployed)
+		}
+	}
+}
+
 // dieAt dooms the supervisor or the relay to die at a call of the supervisor during an operation. It
 // reports whether there are so many.
 func (s *simulation) dieAt(at int, doom func(l *life, call int), name, app string, operate func(s *simulation, l *life, app string)) bool {
@@ -122,6 +143,10 @@ func (s *simulation) dieAt(at int, doom func(l *life, call int), name, app strin
 	if name == "start" {
 		l.s.Do(s.t.Context(), api.Request{Verb: api.Stop, App: app}, func(api.Phase) {})
 		time.Sleep(5 * time.Second)
+	}
+	if strings.HasSuffix(name, "rollback") && app == "web" {
+		s.deploy(2)
+		l.s.Do(s.t.Context(), api.Request{Verb: api.Reload, App: app, WaitDrain: true}, func(api.Phase) {})
 	}
 	s.mu.Lock()
 	last := l.calls + at
@@ -140,6 +165,7 @@ func (s *simulation) dieAt(at int, doom func(l *life, call int), name, app strin
 	switch {
 	case name != "shutdown":
 		s.check()
+		s.checkRelease()
 		s.rest()
 	case l.dead.Err() != nil:
 		s.begin(0)

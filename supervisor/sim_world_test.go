@@ -23,6 +23,7 @@ import (
 	"tideover/supervisor/config"
 	"tideover/supervisor/handoff"
 	"tideover/supervisor/process"
+	"tideover/supervisor/safepath"
 )
 
 // A world is what outlives a supervisor: the processes, the relay, and the descriptors and the record that
@@ -189,6 +190,14 @@ func newWorld(t *testing.T, seed uint64, socket *os.File, apps ...*config.App) *
 	if err != nil {
 		t.Fatal(err)
 	}
+	apps = slices.Clone(apps)
+	for i, cfg := range apps {
+		if cfg.Name == "web" {
+			deployed := *cfg
+			deployed.Directory = filepath.Join(dir, "current")
+			apps[i] = &deployed
+		}
+	}
 	w := &world{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), dir: dir, socket: socket, log: &simLog{}, changed: make(chan struct{}), boot: 100 * time.Millisecond, ends: map[string]int{},
 		file:     &config.File{Apps: apps, Daemon: config.DefaultDaemon()},
 		children: map[string]*child{relayToken: {token: relayToken, alive: true, ended: make(chan struct{})}},
@@ -197,10 +206,36 @@ func newWorld(t *testing.T, seed uint64, socket *os.File, apps ...*config.App) *
 		w.names = append(w.names, cfg.Name)
 	}
 	w.relay = newSimRelay(w)
-	if err := os.Mkdir(w.stateDir(1), 0o700); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{w.stateDir(1), w.release(1), w.release(2), w.release(3)} {
+		if err := os.Mkdir(name, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
+	w.deploy(1)
 	return w
+}
+
+// release is the directory of a release of the app "web".
+func (w *world) release(number int) string {
+	return filepath.Join(w.dir, fmt.Sprint("release", number))
+}
+
+// deploy has the symlink lead to a release.
+func (w *world) deploy(number int) {
+	link := filepath.Join(w.dir, "current")
+	_ = os.Remove(link)
+	if err := os.Symlink(fmt.Sprint("release", number), link); err != nil {
+		w.fault("%v", err)
+	}
+}
+
+// deployed is the directory to which the symlink leads.
+func (w *world) deployed() string {
+	to, err := os.Readlink(filepath.Join(w.dir, "current"))
+	if err != nil {
+		w.fault("%v", err)
+	}
+	return filepath.Join(w.dir, to)
 }
 
 // relayToken is that of the process of the relay.
@@ -271,7 +306,7 @@ func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 	w := l.world
 	o = Options{Logger: hclog.New(&hclog.LoggerOptions{Output: w.log, Level: hclog.Debug, Name: fmt.Sprint(l.number)}), Version: "test", Name: "sim",
 		RuntimeDir: filepath.Join(w.dir, "run"), StateDir: l.state,
-		Relay: simRelayOf{w.relay, l}, System: simSystem{l}, Store: simStore{l}, FreeMemory: func() uint64 { return 0 }}
+		Relay: simRelayOf{w.relay, l}, System: simSystem{l}, Store: simStore{l}, Relink: l.relink, FreeMemory: func() uint64 { return 0 }}
 	l.file = w.file
 	if w.socket != nil {
 		o.Inherited = map[string][]*os.File{"web": {w.socket}}
@@ -341,6 +376,14 @@ func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 		l.end(token)
 	}
 	return o, slots, nil
+}
+
+// relink is that of Options.
+func (l *life) relink(path, from, to string) (err error) {
+	if dead := l.do(join("relink", from, to), func() { err = safepath.Relink(path, from, to) }); dead != nil {
+		return dead
+	}
+	return err
 }
 
 // end ends a process that nothing needs.

@@ -31,6 +31,7 @@ import (
 	"tideover/supervisor/history"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
+	"tideover/supervisor/safepath"
 	"tideover/supervisor/state"
 )
 
@@ -79,6 +80,8 @@ type Options struct {
 	Relay remote.Relay
 	// System has the processes of the apps; nil: this machine.
 	System generation.System
+	// Relink changes the symlink of a release; nil: safepath.Relink.
+	Relink func(path, from, to string) error
 	// Load reads the configuration anew before every reload; nil: it cannot
 	// change.
 	Load func() (*config.File, error)
@@ -180,7 +183,7 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 		failedAfter: f.Daemon.FailedAfter,
 		recycler:    make(chan struct{}, 1),
 		exit:        newExitWatcher(f.Daemon.ExitWhen, o.Alone, s.leave, s.leaving),
-		logOptions:  o.logs, freeMemory: o.FreeMemory,
+		relink:      o.Relink, logOptions: o.logs, freeMemory: o.FreeMemory,
 		announced: announced.Done(),
 		relay:     relay, doors: &atomic.Uint64{},
 		journal: o.Record, store: o.Store, configurations: newConfigurations(o.Record, o.Logger),
@@ -192,6 +195,9 @@ func New(f *config.File, o Options) (_ *Supervisor, err error) {
 	s.shared.source.inForce.Store(f)
 	if s.shared.freeMemory == nil {
 		s.shared.freeMemory = process.MemoryAvailable
+	}
+	if s.shared.relink == nil {
+		s.shared.relink = safepath.Relink
 	}
 	s.registry = newRegistry(s.shared)
 	if o.Handoff != nil {
