@@ -566,6 +566,7 @@ func (a *App) publish() {
 	s.past, s.drained = a.past, a.drained.record
 	a.snapshot.Store(s)
 	a.journalState()
+	a.leases.sayEnded()
 	a.exit.update(a.name, s)
 	if started := s.current != nil || s.desired != desiredUp || s.failed; started && !isClosed(a.started) {
 		close(a.started)

@@ -31,6 +31,7 @@ type leases struct {
 	timer  *time.Timer
 	last   int
 	ended  []handoff.EndedHold // that have ended last, and whose callers can ask again; the oldest first
+	unsaid []handoff.EndedHold // that have ended, and are not in the record yet
 }
 
 type lease struct {
@@ -124,7 +125,6 @@ func (all *leases) expire() {
 	now := time.Now()
 	for _, l := range all.byName {
 		if !l.ends.After(now) {
-			all.logger.Warn("hold expired", "app", all.app, "by", l.by.String(), "limit_s", l.length.Seconds())
 			all.end(l, l.by, true)
 		}
 	}
@@ -142,11 +142,29 @@ func (all *leases) end(l *lease, by api.Caller, expired bool) {
 	l.ended = &api.HoldReport{App: all.app, Drained: true, For: api.Seconds(l.length), Longest: api.Seconds(l.timeout), Held: api.Seconds(time.Since(l.began)), Expired: expired,
 		Requests: l.requests.end()}
 	close(l.over)
+	ended := handoff.EndedHold{ID: l.id, By: by, Began: l.began, Ended: time.Now(), Report: *l.ended}
 	if l.id != "" {
-		all.ended = append(slices.Clone(all.ended[max(0, len(all.ended)-maxEnded+1):]), handoff.EndedHold{ID: l.id, Began: l.began, Report: *l.ended})
+		all.ended = append(slices.Clone(all.ended[max(0, len(all.ended)-maxEnded+1):]), ended)
 	}
-	requests := l.ended.Requests
-	all.history.Add(api.Record{Kind: api.HoldEnded, App: all.app, By: by, Expired: expired, Requests: &requests, Duration: l.ended.Held})
-	all.logger.Info("hold ended", "app", all.app, "by", by.String(),
-		"duration_s", time.Since(l.began).Round(time.Millisecond).Seconds(), "held", l.ended.Requests.Held)
+	all.unsaid = append(all.unsaid, ended)
+}
+
+// sayEnded logs the holds that have ended, and adds them to the history. A later supervisor must know that they
+// have: else it ends them, too.
+func (all *leases) sayEnded() {
+	for i := range all.unsaid {
+		e := &all.unsaid[i]
+		if e.Report.Expired {
+			all.logger.Warn("hold expired", "app", all.app, "by", e.By.String(), "limit_s", e.Report.For)
+		}
+		all.logger.Info("hold ended", "app", all.app, "by", e.By.String(), "duration_s", e.Report.Held, "held", e.Report.Requests.Held)
+		all.history.Add(endOfHold(all.app, e))
+	}
+	all.unsaid = nil
+}
+
+// endOfHold is the record of the history of the end of a hold.
+func endOfHold(app string, e *handoff.EndedHold) api.Record {
+	requests := e.Report.Requests
+	return api.Record{Time: e.Ended, Kind: api.HoldEnded, App: app, By: e.By, Expired: e.Report.Expired, Requests: &requests, Duration: e.Report.Held}
 }

@@ -49,7 +49,7 @@ type operation struct {
 }
 
 func newOperation(ctx context.Context, a *App, tickets []*ticket) *operation {
-	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: time.Now(), by: tickets[0].request.By, id: rand.Text()}
+	o := &operation{app: a, verb: tickets[0].request.Verb, tickets: tickets, began: a.queue.instant(), by: tickets[0].request.By, id: rand.Text()}
 	o.ctx, o.abort = context.WithCancelCause(ctx)
 	for _, t := range tickets {
 		if t.request.ID != "" {

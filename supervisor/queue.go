@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -64,6 +65,7 @@ type queue struct {
 	running *running
 	wake    chan struct{} // capacity 1: a ticket was added
 	closed  bool
+	began   time.Time           // when the last operation has begun
 	last    *api.Result         // of the last reload or restart
 	ended   []handoff.Operation // that have ended last, and whose callers can ask again; the oldest first
 }
@@ -76,6 +78,17 @@ type running struct {
 	verb      api.Verb
 	abort     context.CancelCauseFunc
 	operation *operation
+}
+
+// instant is when an operation begins that begins now. The history knows the operations of an app by it, so no two
+// have the same.
+func (q *queue) instant() time.Time {
+	now := time.Now()
+	if !now.After(q.began) {
+		now = q.began.Add(1)
+	}
+	q.began = now
+	return now
 }
 
 // add appends a ticket. A stop overtakes any other operation: one that runs is aborted,
@@ -164,12 +177,19 @@ func (q *queue) close() {
 	q.waiting = nil
 }
 
-// keep keeps the result of an operation for callers that ask again.
+// keep keeps the result of an operation for callers that ask again, and for a later supervisor, which
+// adds it to the history if that does not have it, and ends its drain.
 func (q *queue) keep(o *operation) {
-	if len(o.ids) == 0 {
+	if o.verb == upgrading {
 		return
 	}
-	q.ended = append(slices.Clone(q.ended[max(0, len(q.ended)-maxEnded+1):]), *o.record())
+	kept := slices.DeleteFunc(slices.Clone(q.ended), func(e handoff.Operation) bool {
+		return len(e.IDs) == 0 && (e.Result.Drain == nil || e.Result.Drain.Result != "running")
+	})
+	if len(o.ids) > 0 {
+		kept = kept[max(0, len(kept)-maxEnded+1):]
+	}
+	q.ended = append(kept, *o.record())
 }
 
 // update keeps the result of an operation that has changed after its end.

@@ -78,7 +78,9 @@ func (s *Supervisor) apply(ctx context.Context, r api.ApplyRequest, interrupted 
 		out.Result = "dry run"
 		out.Warnings = append(out.Warnings, c.planListeners()...)
 	} else {
-		s.options.Logger.Info("apply started", "by", r.By.String())
+		if interrupted == nil {
+			s.options.Logger.Info("apply started", "by", r.By.String())
+		}
 		s.applying.Store(c.applyRecord(r, interrupted))
 		s.journalDaemon()
 		err := c.carryOutAll()

@@ -501,12 +501,12 @@ func (o *operation) complete() {
 	}
 	a.queue.keep(o)
 	a.journalState()
+	o.log() // at once: a later supervisor does not
 	o.recordEnded(api.OperationEnded, o.result)
 	if s := o.failure; s != nil && o.result.Exit != api.ExitOK {
 		a.hooks.OnFailure(a.settings, s.Failure(o.result.Error))
 	}
 	o.ensureStart()
-	o.log()
 	a.progress.Store(nil)
 	a.publish() // before the callers have the result: a status they ask for shows it
 	for _, t := range o.tickets {

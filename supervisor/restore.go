@@ -130,6 +130,11 @@ const attachedTimeout = 10 * time.Second
 // restoreLeases goes on with the holds, as far as their time is not over.
 func (a *App) restoreLeases(r *handoff.AppRecord) {
 	a.leases.ended = r.EndedHolds
+	for i := range r.EndedHolds {
+		if e := &r.EndedHolds[i]; time.Since(e.Ended) < unrecordedFor {
+			a.history.BeginOnce(endOfHold(a.name, e)) // unless the former supervisor has
+		}
+	}
 	for _, l := range r.Leases {
 		if a.relay == nil {
 			continue

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,11 @@ type interruptedOperation struct {
 func (a *App) restoreOperations(restored *handoff.RestoredApp) {
 	r, plan := restored.Record, restored.Plan.Operation
 	a.queue.last, a.queue.ended = r.Last, r.Ended
+	for _, o := range append(slices.Clone(r.Ended), *cmp.Or(r.Operation, &handoff.Operation{})) {
+		if o.Began.After(a.queue.began) {
+			a.queue.began = o.Began
+		}
+	}
 	for _, request := range r.Waiting {
 		a.queue.waiting = append(a.queue.waiting, newTicket(request))
 	}

@@ -108,8 +108,22 @@ func (s *Supervisor) applyNew(ctx context.Context, r api.ApplyRequest, interrupt
 		s.shared.configurations.forget(applyUser)
 	}
 	s.journalDaemon() // what a caller gets is what a later supervisor says
+	s.logApply(ended)
 	s.recordApply(ended)
 	return result
+}
+
+// logApply writes the result to the daemon's log: once, however often its caller asks.
+func (s *Supervisor) logApply(ended *handoff.Applied) {
+	logger, by, r := s.options.Logger, ended.By.String(), &ended.Result
+	switch {
+	case r.Exit == api.ExitOK:
+		logger.Info("apply finished", "by", by)
+	case r.Exit == api.ExitConfig && ended.ID == "": // of a signal
+		logger.Error("configuration rejected", "error", r.Error, "hint", r.Hint)
+	default:
+		logger.Error("apply failed", "by", by, "error", r.Error, "hint", r.Hint)
+	}
 }
 
 // applyRecord is what a later supervisor has to know of an apply that begins.
@@ -250,12 +264,6 @@ func (s *Supervisor) resumeApply() {
 	defer func() { <-s.reading }() // no other apply is carried out before this one has ended whole
 	defer s.applies.end(request.ID)
 	defer s.endInterrupted()
-	logger := s.options.Logger
-	logger.Warn("apply interrupted", "by", o.By.String(), "hint", "the supervisor has ended in the middle of it; this one goes on with it")
-	result := s.applyNew(s.leaving, request, o.Operation, func(api.Phase) {})
-	if result.Exit == api.ExitOK {
-		logger.Info("apply finished", "by", o.By.String())
-	} else {
-		logger.Error("apply failed", "by", o.By.String(), "error", result.Error, "hint", result.Hint)
-	}
+	s.options.Logger.Warn("apply interrupted", "by", o.By.String(), "hint", "the supervisor has ended in the middle of it; this one goes on with it")
+	s.applyNew(s.leaving, request, o.Operation, func(api.Phase) {})
 }

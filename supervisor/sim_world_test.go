@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -304,7 +305,7 @@ func (l *life) run() {
 // restore does what the daemon does before it makes a Supervisor.
 func (l *life) restore() (o Options, slots *handoff.Slots, err error) {
 	w := l.world
-	o = Options{Logger: hclog.New(&hclog.LoggerOptions{Output: w.log, Level: hclog.Debug, Name: fmt.Sprint(l.number)}), Version: "test", Name: "sim",
+	o = Options{Logger: hclog.New(&hclog.LoggerOptions{Output: lifeLog{l}, Level: hclog.Debug, Name: fmt.Sprint(l.number)}), Version: "test", Name: "sim",
 		RuntimeDir: filepath.Join(w.dir, "run"), StateDir: l.state,
 		Relay: simRelayOf{w.relay, l}, System: simSystem{l}, Store: simStore{l}, Relink: l.relink, FreeMemory: func() uint64 { return 0 }}
 	l.file = w.file
@@ -464,17 +465,37 @@ func (s simStore) Drop(_ context.Context, names ...string) error {
 	})
 }
 
+// lifeLog is the log of one supervisor: the dead say nothing.
+type lifeLog struct{ life *life }
+
+func (l lifeLog) Write(p []byte) (int, error) {
+	if l.life.dead.Err() != nil {
+		return len(p), nil
+	}
+	return l.life.world.log.Write(p)
+}
+
 // simLog keeps the last lines of the supervisors.
 type simLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	ends map[string]int // lines that say the end of something, by what that is
 }
+
+// logEnd is a line that says the end of an operation, an apply or a hold.
+var logEnd = regexp.MustCompile(`operation finished: app=(\w+) verb=(\w+)|(apply) (?:finished|failed)|(hold) ended: app=(\w+)`)
 
 func (l *simLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.b.Len() > 1<<20 {
 		l.b.Next(1 << 19)
+	}
+	if m := logEnd.FindSubmatch(p); m != nil {
+		if l.ends == nil {
+			l.ends = map[string]int{}
+		}
+		l.ends[string(bytes.Join(slices.DeleteFunc(m[1:], func(b []byte) bool { return len(b) == 0 }), []byte(" ")))]++
 	}
 	return l.b.Write(p)
 }

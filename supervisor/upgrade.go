@@ -88,12 +88,12 @@ func (s *Supervisor) concludeUpgrade() string {
 		return "restored"
 	case n.Executable != handoff.OwnExecutable():
 		err := fmt.Errorf("%s has ended before it had taken over: %s", n.Program, s.options.Handoff.Outcome)
+		s.endUpgrade(*n, err) // first: a later supervisor does not log it again
 		s.options.Logger.Error("upgrade failed", "error", err, "hint", "the former program goes on; nothing was lost")
-		s.endUpgrade(*n, err)
 		return "restored, because " + err.Error()
 	}
-	s.options.Logger.Info("upgrade finished", "from", n.From, "to", s.options.Version)
 	s.endUpgrade(*n, nil)
+	s.options.Logger.Info("upgrade finished", "from", n.From, "to", s.options.Version)
 	return "upgraded"
 }
 

@@ -37,6 +37,7 @@ func TestFaultSupervisorKilledInAnApply(t *testing.T) {
 	if now := k.status(); now.Pid != before.Pid || now.State != "running" {
 		k.Errorf("base is %s with pid %d; before pid %d", now.State, now.Pid, before.Pid)
 	}
+	k.checkEnds()
 	k.fixture.finish()
 	k.shutdown()
 }

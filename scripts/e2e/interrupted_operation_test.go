@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -42,6 +43,7 @@ func TestFaultSupervisorKilledInAnOperation(t *testing.T) {
 		k.interrupt("start", 30*time.Millisecond+time.Duration(n)*750*time.Millisecond/time.Duration(times))
 		k.events += 2
 	}
+	k.checkEnds()
 	k.report(tally)
 	k.checkNothingLost(tally)
 	k.checkNothingTwice(k.app)
@@ -100,6 +102,48 @@ func (k *interruptedOperations) lastRecord() (last uint64) {
 		last = max(last, r.ID)
 	}
 	return last
+}
+
+// ends counts the ends of applies, operations and holds in the daemon's log.
+func (k *interruptedOperations) ends() (counts [3]int) {
+	k.Helper()
+	text, err := os.ReadFile(k.daemon.Output)
+	k.must(err)
+	for line := range strings.Lines(string(text)) {
+		for i, what := range []string{"apply f", "operation finished", "hold ended"} {
+			if strings.Contains(line, what) {
+				counts[i]++
+			}
+		}
+	}
+	return counts
+}
+
+// checkEnds fails the row unless the log has as many ends as the history: each once. One line may be missing: a
+// supervisor that dies between its record and the line has said nothing.
+func (k *interruptedOperations) checkEnds() {
+	k.Helper()
+	var want [3]int
+	for _, r := range k.history() {
+		for i, kind := range []string{"config", "operation", "release"} {
+			if r.Kind == kind {
+				want[i]++
+			}
+		}
+	}
+	err := testenv.Poll(k.timeout(5*time.Second), 20*time.Millisecond, func() error {
+		got, missing := k.ends(), 0
+		for i := range got {
+			missing += max(want[i]-got[i], 2*(got[i]-want[i]))
+		}
+		if missing > 1 {
+			return fmt.Errorf("the log has %d ends of applies, operations and holds, the history %d", got, want)
+		}
+		return nil
+	})
+	if err != nil {
+		k.Errorf("%v", err)
+	}
 }
 
 // interrupt kills the supervisor during an operation, and compares what its caller is told with what is.

@@ -361,10 +361,5 @@ func (b backend) Apply(ctx context.Context, r api.ApplyRequest, progress func(ap
 		return b.Supervisor.Apply(ctx, r, progress)
 	}
 	b.systemd.reloading(func() { result = b.Supervisor.Apply(ctx, r, progress) })
-	if result.Exit == api.ExitOK {
-		b.daemon.logger.Info("apply finished", "by", r.By.String())
-	} else {
-		b.daemon.logger.Error("apply failed", "by", r.By.String(), "error", result.Error, "hint", result.Hint)
-	}
 	return result
 }

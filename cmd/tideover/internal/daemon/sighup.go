@@ -9,8 +9,7 @@ import (
 )
 
 // applyAndReload is what HUP asks for: apply the configuration, then reload
-// every app that has not got a new generation by that. Its outcome is logged,
-// because a signal has no answer. An invalid configuration changes nothing.
+// every app that has not got a new generation by that. An invalid configuration changes nothing.
 func (d *daemon) applyAndReload(ctx context.Context, sup *supervisor.Supervisor, via string) {
 	by := api.Caller{Via: via}
 	noProgress := func(api.Phase) {}
@@ -18,7 +17,6 @@ func (d *daemon) applyAndReload(ctx context.Context, sup *supervisor.Supervisor,
 	if d.Load != nil {
 		applied := sup.Apply(ctx, api.ApplyRequest{By: by}, noProgress)
 		if applied.Exit == api.ExitConfig {
-			d.logger.Error("configuration rejected", "error", applied.Error, "hint", "nothing was changed")
 			return
 		}
 		done = startedBy(applied.Apps)
