@@ -150,16 +150,19 @@ func TestAnIdIsOneOperation(t *testing.T) {
 	t.Parallel()
 	r := open(t, "web", func(a *config.App) { a.Hooks.BeforeStart = shell("sleep 0.3") })
 	r.page()
-	ask := func() api.Result {
-		return r.s.Do(context.Background(), api.Request{Verb: api.Reload, ID: "one", By: api.Caller{Via: "test"}}, func(api.Phase) {})
+	request := api.Request{Verb: api.Reload, ID: "one", By: api.Caller{Via: "test"}}
+	known := request
+	known.Known = true
+	ask := func(q api.Request) api.Result { return r.s.Do(context.Background(), q, func(api.Phase) {}) }
+	if got := ask(known); got.Result != api.Unknown || got.Exit == api.ExitOK {
+		t.Errorf("what nobody has asked for: %+v", got)
 	}
 	first := make(chan api.Result, 1)
-	go func() { first <- ask() }()
+	go func() { first <- ask(request) }()
 	r.until("reloading", func(st api.AppStatus) bool { return st.Operation != nil })
-	again := ask()
+	again := ask(known)
 	once := <-first
-	later := ask()
-	for _, got := range []api.Result{once, again, later} {
+	for _, got := range []api.Result{once, again, ask(request), ask(known)} {
 		if got.Exit != api.ExitOK || got.Generation.To != 2 || !got.Ended.Equal(once.Ended) {
 			t.Errorf("%+v", got)
 		}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -454,6 +455,9 @@ func (s *Supervisor) close() {
 	s.shared.state.Close()
 }
 
+// Identity names this tideover: a supervisor that takes the place of this one has the same name, any other has another.
+func (s *Supervisor) Identity() string { return strconv.FormatInt(s.began.UnixNano(), 36) }
+
 // pid is that of tideover.
 func (s *Supervisor) pid() int { return cmp.Or(s.options.Pid, os.Getpid()) }
 
@@ -498,6 +502,11 @@ func (s *Supervisor) Do(ctx context.Context, r api.Request, progress func(api.Ph
 		if joined {
 			return t.await(ctx, progress)
 		}
+	}
+	if r.Known {
+		unknown := t.refused(api.ExitError, "tideover has ended on this host before the "+string(r.Verb)+" had begun")
+		unknown.Result = api.Unknown
+		return unknown
 	}
 	s.options.Logger.Info("operation requested", about...)
 	if s.takesTurns(r) {

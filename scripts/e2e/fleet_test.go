@@ -164,6 +164,59 @@ func TestAHostThatDiesInItsTurnHaltsTheRollout(t *testing.T) {
 	one.shutdown()
 }
 
+// The supervisor of a host is killed in the turn of that host, at another instant each time: the next one goes on
+// with the turn. The rollout is complete, or it has halted because the reload was undone; its caller is told which, and the hosts
+// serve what it says.
+func TestASupervisorKilledInItsTurnGoesOnWithIt(t *testing.T) {
+	r := begin(t)
+	etcd := startEtcd(r, etcdSetup{members: 1})
+	one, two := newFleetHost(r, etcd.urls, "web1", fleetSetup{}), newFleetHost(r, etcd.urls, "web2", fleetSetup{})
+	r.must(testenv.Poll(r.timeout(30*time.Second), 100*time.Millisecond, func() error {
+		if o := one.command("fleet"); strings.Count(o.Stdout, one.daemon.App) != 2 {
+			return fmt.Errorf("hosts are missing: %v", o)
+		}
+		return nil
+	}))
+	load := loadgen.Start(loadgen.Plan{Client: two.client, Rate: 20})
+	kills, halted := fullTimes(2, 20), 0
+	for n := range kills {
+		deploy(r, []*fleetHost{one, two})
+		release := two.app.Release().Number
+		ended := make(chan testenv.Outcome, 1)
+		go func() {
+			o, _ := one.daemon.Call(r.timeout(2*operationTimeout), one.args("rollout", one.daemon.App, "--canary", "web2", "--min-healthy", "1s")...)
+			ended <- o
+		}()
+		r.must(testenv.Poll(r.timeout(30*time.Second), 10*time.Millisecond, func() error {
+			if o := two.command("rollout", "status"); !strings.Contains(o.Stdout, "reloading") {
+				return fmt.Errorf("no turn has begun: %v", o)
+			}
+			return nil
+		}))
+		<-time.After(1500 * time.Millisecond * time.Duration(n) / time.Duration(kills)) // another instant each time
+		r.must(two.daemon.KillSupervisor(r.timeout(30 * time.Second)))
+		o := <-ended
+		switch {
+		case o.Exit == 0:
+			expect(r, []*fleetHost{one, two}, release, release)
+		case o.Exit == 11 && strings.Contains(o.Stderr, "halted at web2: kept old"):
+			halted++
+			expect(r, []*fleetHost{one, two}, release-1, release-1)
+			one.rollout(0, "resume")
+			expect(r, []*fleetHost{one, two}, release, release)
+		default:
+			r.Errorf("kill %d: %v", n, o)
+			r.addNumbers("%s", two.command("rollout", "status").Stdout)
+		}
+	}
+	tally := load.Stop()
+	r.measure(tally)
+	r.addNumbers("kills=%d undone=%d %v", kills, halted, tally)
+	r.checkNothingLost(tally)
+	one.shutdown()
+	two.shutdown()
+}
+
 // The example runs as it is: it has a load client of its own, and shows a release that is broken on one
 // host. At quick size TestARolloutTakesOneHostAfterTheOtherAndStopsAtAFailure does the same.
 func TestExampleFleet(t *testing.T) {

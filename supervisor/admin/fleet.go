@@ -40,6 +40,9 @@ type Fleet struct {
 	Password string
 	Wait     time.Duration
 
+	// Run is the name of this tideover: another supervisor that takes the place of this one has the same.
+	Run string
+
 	// Commands permits a rollout to carry a command. The supervisor asks for it, and not the process.
 	Commands bool
 }
@@ -294,6 +297,6 @@ func newMember(f Fleet, client *control.Client, d *dialer) (*member.Member, erro
 	if err != nil {
 		return nil, err
 	}
-	return member.New(member.Options{Store: store, Apps: client, Group: f.Group, Host: f.Host, Process: fmt.Sprintf("%d.%d", os.Getpid(), time.Now().UnixNano()), Wait: f.Wait,
+	return member.New(member.Options{Store: store, Apps: client, Group: f.Group, Host: f.Host, Process: fmt.Sprintf("%s/%d.%d", f.Run, os.Getpid(), time.Now().UnixNano()), Wait: f.Wait,
 		Log: func(e member.Event) { d.daemon.send(memberMessage{Event: &e}, nil) }}), nil
 }

@@ -29,6 +29,7 @@ const (
 // Options make a Keeper.
 type Options struct {
 	Logger hclog.Logger
+	Run    func() string // Fleet.Run; it is called when a process is started
 	// Confinement says how the process is confined, and makes its directory. It is called by Prepare.
 	Confinement func() (confine.Options, error)
 	// Serve answers the control protocol on one end of a socket pair until the other end is closed
@@ -387,6 +388,9 @@ func (k *Keeper) start(ctx context.Context) (*roleProcess, error) {
 				k.options.Logger.Error("cannot answer admin process", "error", err)
 			}
 		})
+		if to.Fleet.on() {
+			to.Fleet.Run = k.options.Run()
+		}
 		err = p.confine(sockets, to, o)
 	}
 	if err != nil {

@@ -26,10 +26,12 @@ type Request struct {
 	App  string `json:"app"` // may be empty when there is one app
 	// ID is chosen by the client, random and of at most 64 characters. A second request with it asks for
 	// the same operation, when the connection of the first one has ended, and begins none.
-	ID      string `json:"id,omitempty"`
-	NoQueue bool   `json:"no_queue,omitempty"`
-	NoWait  bool   `json:"no_wait,omitempty"` // it is carried out although the caller leaves the queue
-	DryRun  bool   `json:"dry_run,omitempty"` // reload and rollback: say what would happen
+	ID string `json:"id,omitempty"`
+	// Known begins nothing: the operation with the ID is waited for. If there is none the result is Unknown.
+	Known   bool `json:"known,omitempty"`
+	NoQueue bool `json:"no_queue,omitempty"`
+	NoWait  bool `json:"no_wait,omitempty"` // it is carried out although the caller leaves the queue
+	DryRun  bool `json:"dry_run,omitempty"` // reload and rollback: say what would happen
 	// Revision is the word for what is deployed; empty: as the app's settings say.
 	Revision string `json:"revision,omitempty"`
 	// WaitDrain, of a reload, waits until the old generation has finished its requests and
@@ -59,6 +61,9 @@ type Request struct {
 // GivenUp is the word of Result.Result for an operation whose request was withdrawn in time: nothing
 // was done.
 const GivenUp = "given up"
+
+// Unknown is the word of Result.Result where no operation with the ID is known.
+const Unknown = "unknown"
 
 // Attr is one key=value pair of a phase. Attributes are printed in their order.
 type Attr struct {

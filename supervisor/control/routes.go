@@ -235,11 +235,19 @@ func handleDrain(c *call) error {
 		return err
 	}
 	c.app = r.App
-	report, err := c.server.backend.Drain(r.App, api.DrainRequest{For: time.Duration(r.For), By: c.caller().String()})
+	report, err := c.server.backend.Drain(r.App, api.DrainRequest{For: time.Duration(r.For), By: c.drainer()})
 	if err != nil {
 		return err
 	}
 	return c.reply(report)
+}
+
+// drainer is the caller of a drain for load balancers.
+func (c *call) drainer() string {
+	if c.isMember() {
+		return api.ViaRollout
+	}
+	return c.caller().String()
 }
 
 func handleUndrain(c *call) error {
@@ -248,7 +256,7 @@ func handleUndrain(c *call) error {
 		return err
 	}
 	c.app = r.App
-	report, err := c.server.backend.Undrain(r.App, c.caller().String())
+	report, err := c.server.backend.Undrain(r.App, c.drainer())
 	if err != nil {
 		return err
 	}

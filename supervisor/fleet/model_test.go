@@ -19,6 +19,7 @@ type hostModel struct {
 	replica *replica
 	alive   bool // the machine, for ever
 	up      bool // the process; another one may come
+	run     int  // of tideover
 	process int
 	session int
 	lease   int
@@ -29,8 +30,10 @@ type hostModel struct {
 	sent    *request // that it waits for
 	outcome *Done    // of the turn, to be put
 
-	working  string // the rollout that the supervisor works for, or the host's own reload; empty: none
-	local    bool   // a reload of its own waits
+	working  string          // the rollout that the supervisor works for, or the host's own reload; empty: none
+	asked    string          // by what id
+	ended    map[string]bool // how what was asked for has ended, by id; of this run
+	local    bool            // a reload of its own waits
 	reloaded map[string]int
 }
 
@@ -68,7 +71,7 @@ func newWorld(t *testing.T, seed uint64, hosts, replicas int) *world {
 		shared[i] = newReplica(w.store)
 	}
 	for i := range hosts {
-		h := &hostModel{name: fmt.Sprintf("h%04d", i), replica: shared[i%replicas], alive: true, reloaded: map[string]int{}}
+		h := &hostModel{name: fmt.Sprintf("h%04d", i), replica: shared[i%replicas], alive: true, reloaded: map[string]int{}, ended: map[string]bool{}}
 		w.hosts = append(w.hosts, h)
 		w.boot(h)
 	}
@@ -98,7 +101,7 @@ func (w *world) boot(h *hostModel) {
 
 // join opens a session.
 func (w *world) join(h *hostModel) {
-	if k, ok := w.store.keys[hostKey(h.name)]; ok && !strings.Contains(k.Value, fmt.Sprintf("%q", h.processName())) {
+	if k, ok := w.store.keys[hostKey(h.name)]; ok && !strings.Contains(k.Value, fmt.Sprintf("\"r%d/", h.run)) {
 		return
 	}
 	h.session++
@@ -109,7 +112,38 @@ func (w *world) join(h *hostModel) {
 	w.note("%s joins as %d.%d", h.name, h.process, h.session)
 }
 
-func (h *hostModel) processName() string { return fmt.Sprint("p", h.process) }
+func (h *hostModel) processName() string { return fmt.Sprintf("r%d/%d", h.run, h.process) }
+
+// operation is the id of what a process has asked its supervisor for in a turn.
+func operation(process string, t Turn) string { return fmt.Sprint(process, " ", t.ID, " ", t.Begun) }
+
+// endRun is the end of all of tideover.
+func (h *hostModel) endRun() {
+	h.up, h.working, h.local = false, "", false
+	h.run++
+	clear(h.ended)
+}
+
+// goOn goes on with the turn of a former process.
+func (w *world) goOn(h *hostModel, step Step) {
+	w.note("%s goes on with the turn of %s", h.name, step.Former)
+	turn, id := step.Turn, operation(step.Former, step.Turn)
+	h.turn = &turn
+	if h.working != "" && h.asked == id {
+		return // finish says it
+	}
+	h.outcome = &Done{Outcome: Untouched}
+	if ok, known := h.ended[id]; known {
+		h.outcome = outcomeOf(ok)
+	}
+}
+
+func outcomeOf(ok bool) *Done {
+	if ok {
+		return &Done{Outcome: OK}
+	}
+	return &Done{Outcome: Failed, Exit: 7, Reason: "kept old"}
+}
 
 func (h *hostModel) self(w *world) Self {
 	return Self{Host: h.name, Process: h.processName(), Session: fmt.Sprint(h.process, ".", h.session), Turn: h.turn, Local: h.local,
@@ -135,6 +169,9 @@ func (w *world) step(h *hostModel) bool {
 		next = Step{Txn: txn}
 	} else if next = Next(h.replica.view, h.self(w)); next.Kind == Wait {
 		return false
+	} else if next.Kind == GoOn {
+		w.goOn(h, next)
+		return true
 	}
 	h.sent = &request{host: h, process: h.process, step: next, lease: h.lease}
 	w.network = append(w.network, h.sent)
@@ -158,7 +195,7 @@ func (w *world) apply(r *request) {
 }
 
 func describe(s Step) string {
-	text := []string{"wait", "enter", "leave", "begin", "close", "stop"}[s.Kind]
+	text := []string{"wait", "enter", "leave", "begin", "close", "go on", "stop"}[s.Kind]
 	for _, op := range s.Txn.Then {
 		text += " " + op.Key + "=" + op.Value
 	}
@@ -241,7 +278,7 @@ func (w *world) work(h *hostModel, id string) {
 	if !w.truth.view.open[turnKey{id, h.name}] {
 		w.fail("%s works without an open turn", h.name)
 	}
-	h.working = id
+	h.working, h.asked = id, operation(h.processName(), *h.turn)
 	if id == localTurns {
 		h.local = false
 	}
@@ -256,11 +293,9 @@ func (w *world) finish(h *hostModel) {
 		h.reloaded[h.working]++
 	}
 	if h.turn != nil {
-		h.outcome = &Done{Outcome: OK}
-		if !ok {
-			h.outcome = &Done{Outcome: Failed, Exit: 7, Reason: "kept old"}
-		}
+		h.outcome = outcomeOf(ok)
 	}
+	h.ended[h.asked] = ok
 	h.working = ""
 }
 
@@ -307,10 +342,11 @@ func (w *world) event() {
 		h.up = false
 	case p < 0.976 && h.up: // all of tideover
 		w.note("%s: tideover dies", h.name)
-		h.up, h.working, h.local = false, "", false
+		h.endRun()
 	case p < 0.9765 && h.alive && w.living() > 1:
 		w.note("%s: the machine dies", h.name)
-		h.up, h.working, h.local, h.alive = false, "", false, false
+		h.endRun()
+		h.alive = false
 	case p < 0.99:
 		if !h.up && h.alive {
 			w.boot(h)

@@ -3,12 +3,13 @@ package fleet
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // Self is what a host knows of itself.
 type Self struct {
 	Host    string
-	Process string // of this process: another one has another
+	Process string // of this process: another one has another; see sameRun
 	Session string // of its lease: after the loss of a lease there is another
 	Turn    *Turn  // that this process carries out; nil: none
 	Busy    bool   // an operation runs on the app, of this process or of one before it
@@ -36,6 +37,7 @@ const (
 	Leave             // the queue
 	Begin             // a turn: when the transaction has been done, the host may reload
 	Close             // a turn that this process does not carry out
+	GoOn              // a turn that a former process of this tideover has begun; there is no Txn
 	Stop              // halts the rollout
 )
 
@@ -44,14 +46,20 @@ const (
 type Step struct {
 	Kind Kind
 	Txn  Txn
-	// Of Begin; its Begun is the revision at which the transaction is done.
+	// Of Begin and GoOn; the Begun of Begin is the revision at which the transaction is done.
 	Turn Turn
-	Halt Halt // of Stop
+	// Former, of GoOn, is the process that has begun the turn.
+	Former string
+	Halt   Halt // of Stop
 }
 
 // Next decides what a host does.
 func Next(v *View, me Self) Step {
 	if t, ok := v.strange(me); ok {
+		if v.resumable(t, me) {
+			b := v.begun[t]
+			return Step{Kind: GoOn, Turn: Turn{t.id, b.record.Attempt, b.modified}, Former: b.record.Process}
+		}
 		if me.Busy {
 			return Step{}
 		}
@@ -145,6 +153,20 @@ func (v *View) strange(me Self) (turnKey, bool) {
 		}
 	}
 	return turnKey{}, false
+}
+
+// resumable reports whether this process finds out how such a turn ends: its supervisor knows what the former
+// process has asked for.
+func (v *View) resumable(t turnKey, me Self) bool {
+	former := v.begun[t].record.Process
+	return me.Turn == nil && former != me.Process && sameRun(former, me.Process) && v.wish != nil && t.id == v.wish.record.id()
+}
+
+// sameRun reports whether two processes are of the same tideover: of supervisors of which one has taken the place of
+// the other. Their names begin with the same word and a slash.
+func sameRun(a, b string) bool {
+	run, _, named := strings.Cut(a, "/")
+	return named && strings.HasPrefix(b, run+"/")
 }
 
 // closeStrange closes such a turn. This process has done nothing in a turn whose beginning it did

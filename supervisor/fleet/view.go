@@ -262,11 +262,12 @@ func (v *View) Has(host string) bool {
 }
 
 // Join returns the transaction that puts what a host says of itself. ok is false while the key is
-// there that another process has put: one before it, or one on another host of that name.
+// there that another process has put: one before it, or one on another host of that name. A process of the same
+// tideover has ended with its supervisor: its key is taken over.
 func Join(v *View, host string, h Host) (txn Txn, ok bool) {
 	key := hostKey(host)
 	former, here := v.hosts[host]
-	if here && former.record.Process != h.Process {
+	if here && former.record.Process != h.Process && !sameRun(former.record.Process, h.Process) {
 		return Txn{}, false
 	}
 	return Txn{If: []Cond{modified(key, former.modified)}, Then: []Op{putLeased(key, h)}}, true

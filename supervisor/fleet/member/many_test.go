@@ -84,7 +84,7 @@ func takeTurns(t *testing.T, newStore func(*traffic) Store) {
 	operator := newStore(&traffic{})
 	for i := range *manyHosts {
 		name := fmt.Sprintf("web%04d", i)
-		apps := &hostApps{app: api.AppStatus{Name: "shop", State: api.Running, Generation: 1}}
+		apps := &hostApps{asked: map[string]*askedReload{}, app: api.AppStatus{Name: "shop", State: api.Running, Generation: 1}}
 		m := New(Options{Store: countedStore{newStore(all), all}, Apps: apps, Host: name, Process: name, Wait: time.Minute, Log: func(Event) {}})
 		running.Go(func() { m.Run(ctx) })
 	}

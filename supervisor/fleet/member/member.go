@@ -184,6 +184,10 @@ func (m *Member) act(ctx context.Context) {
 	m.note(nil)
 	for ctx.Err() == nil && m.view != nil && m.view.Revision >= m.known {
 		step, ok := m.next(s, status)
+		if step.Kind == fleet.GoOn {
+			m.resume(ctx, s, step)
+			continue
+		}
 		if !ok || !m.carryOut(ctx, s, step) {
 			return
 		}
@@ -318,8 +322,26 @@ func (m *Member) begin(ctx context.Context, s lease, turn fleet.Turn, wish fleet
 		return
 	}
 	m.options.Log(Event{Kind: TurnBegun, App: wish.App, ID: turn.ID})
+	m.work(ctx, turn, turnWork{apps: m.options.Apps, session: m.session, id: s.id, wish: wish, operation: operationID(m.options.Process, turn)})
+}
+
+// resume goes on with a turn that a former process has begun, whose supervisor has died.
+func (m *Member) resume(ctx context.Context, s lease, step fleet.Step) {
+	wish, _ := m.view.Wish()
+	turn := step.Turn
+	m.turn = &turn
+	m.work(ctx, turn, turnWork{apps: m.options.Apps, session: m.session, id: s.id, wish: wish, operation: operationID(step.Former, turn), resumed: true})
+}
+
+// operationID is the id by which a supervisor knows the reload of a turn. A later process knows it, too.
+func operationID(process string, turn fleet.Turn) string {
+	return fmt.Sprintf("%s.%d", process, turn.Begun)
+}
+
+// work does what is done in a turn, in a goroutine of its own.
+func (m *Member) work(ctx context.Context, turn fleet.Turn, work turnWork) {
+	wish := work.wish
 	m.working.Go(func() {
-		work := turnWork{apps: m.options.Apps, session: m.session, id: s.id, wish: wish}
 		done := work.run(ctx)
 		if ctx.Err() != nil {
 			return // what was done goes on, and is not reported

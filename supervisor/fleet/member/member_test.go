@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,14 @@ type hostApps struct {
 	reloads int
 	waiting int // reloads of the host's own
 	fleet   api.Fleet
+	asked   map[string]*askedReload // by the id of the request
+	undoes  bool                    // reloads end with the old generation
+}
+
+// askedReload is a reload, which goes on when the process that has asked for it ends.
+type askedReload struct {
+	ended  chan struct{}
+	result api.Result
 }
 
 // Turn does the reloads that wait.
@@ -60,17 +69,38 @@ func (h *hostApps) Check(ctx context.Context, apps ...string) (api.Status, error
 	return h.Status(ctx, apps...)
 }
 
-func (h *hostApps) DoAttached(ctx context.Context, _ api.Request, _ <-chan struct{}, _ func(api.Phase)) (api.Result, error) {
+func (h *hostApps) DoAttached(ctx context.Context, r api.Request, _ <-chan struct{}, _ func(api.Phase)) (api.Result, error) {
 	h.mu.Lock()
-	h.reloads++
-	h.mu.Unlock()
-	if err := sleep(ctx, reloadTime); err != nil {
-		return api.Result{}, err
+	reload := h.asked[r.ID]
+	switch {
+	case reload == nil && r.Known:
+		h.mu.Unlock()
+		return api.Result{Result: api.Unknown, Exit: api.ExitError}, nil
+	case reload == nil || r.ID == "":
+		reload = &askedReload{ended: make(chan struct{})}
+		h.asked[r.ID] = reload
+		h.reloads++
+		time.AfterFunc(reloadTime, func() { h.end(reload) })
 	}
+	h.mu.Unlock()
+	select {
+	case <-reload.ended:
+		return reload.result, nil
+	case <-ctx.Done():
+		return api.Result{}, ctx.Err()
+	}
+}
+
+func (h *hostApps) end(reload *askedReload) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.app.Generation++
-	return api.Result{Generation: api.GenerationPair{From: h.app.Generation - 1, To: h.app.Generation}}, nil
+	if h.undoes {
+		reload.result = api.Result{Result: "kept old", Exit: api.ExitKeptOld, Error: "undone"}
+	} else {
+		h.app.Generation++
+		reload.result = api.Result{Generation: api.GenerationPair{From: h.app.Generation - 1, To: h.app.Generation}}
+	}
+	close(reload.ended)
 }
 
 // host is a member and what it works with.
@@ -79,6 +109,8 @@ type host struct {
 	store *hostStore
 	apps  *hostApps
 	leave context.CancelFunc // its process ends at once, and says nothing
+
+	processes int // that it has had
 
 	mu     sync.Mutex // guards the field below
 	events []Event
@@ -101,10 +133,7 @@ func inGroup(t *testing.T, prepare, test func(*group)) {
 		g.one, g.two = g.host("web1"), g.host("web2")
 		prepare(g)
 		for _, h := range []*host{g.one, g.two} {
-			ctx, cancel := context.WithCancel(t.Context())
-			h.leave = cancel
-			m := New(Options{Store: h.store, Apps: h.apps, Host: h.name, Process: h.name, Wait: time.Minute, Log: h.log})
-			g.running.Go(func() { m.Run(ctx) })
+			g.begin(h)
 		}
 		time.Sleep(2 * interval)
 		test(g)
@@ -114,8 +143,17 @@ func inGroup(t *testing.T, prepare, test func(*group)) {
 	})
 }
 
+// begin begins a process of a host. Each is of the same tideover as the one before.
+func (g *group) begin(h *host) {
+	ctx, cancel := context.WithCancel(g.t.Context())
+	h.leave = cancel
+	h.processes++
+	m := New(Options{Store: h.store, Apps: h.apps, Host: h.name, Process: fmt.Sprintf("%s/%d", h.name, h.processes), Wait: time.Minute, Log: h.log})
+	g.running.Go(func() { m.Run(ctx) })
+}
+
 func (g *group) host(name string) *host {
-	return &host{name: name, store: &hostStore{memoryStore: g.store}, apps: &hostApps{app: api.AppStatus{Name: "shop", State: api.Running, Generation: 1}}}
+	return &host{name: name, store: &hostStore{memoryStore: g.store}, apps: &hostApps{asked: map[string]*askedReload{}, app: api.AppStatus{Name: "shop", State: api.Running, Generation: 1}}}
 }
 
 func (h *host) log(e Event) {
@@ -235,6 +273,36 @@ func TestAHostThatCannotReadTheKeysBeginsNoTurnBeforeItCan(t *testing.T) {
 		}
 		g.checkTurns(1, 2)
 	})
+}
+
+// The supervisor of a host dies in the middle of its turn, and with it the process that has taken it: the process of the
+// next one goes on with the turn. The reload is done once, and the rollout ends with what it has come to.
+func TestATurnOutlivesTheSupervisor(t *testing.T) {
+	const drain, healthy = 4 * time.Second, 4 * time.Second
+	for _, undoes := range []bool{false, true} {
+		for at := time.Second / 2; at < drain+reloadTime+healthy; at += time.Second {
+			inGroup(t, func(g *group) { g.two.apps.undoes = undoes }, func(g *group) {
+				g.start(fleet.Wish{Canary: "web2", Drain: drain.Seconds(), MinHealthy: healthy.Seconds()})
+				time.Sleep(at)
+				g.two.leave()
+				time.Sleep(time.Second / 2)
+				g.begin(g.two)
+				time.Sleep(2 * time.Minute)
+				r := g.rollout()
+				switch {
+				case undoes && (r.State != fleet.Halted || r.Halt.Host != "web2" || r.Halt.Exit != 7 || r.Halt.By != "web2"):
+					t.Errorf("dead after %v: %+v, halt %+v", at, r, r.Halt)
+				case !undoes && r.State != fleet.Complete:
+					t.Errorf("dead after %v: %+v, halt %+v", at, r, r.Halt)
+				}
+				if undoes {
+					g.checkTurns(0, 1)
+				} else {
+					g.checkTurns(1, 1)
+				}
+			})
+		}
+	}
 }
 
 func TestAHostThatVanishesInItsTurnHaltsTheRollout(t *testing.T) {

@@ -26,12 +26,19 @@ type turnWork struct {
 	session *session
 	id      string // of the session in which the turn has begun
 	wish    fleet.Wish
+
+	operation string // id of the reload
+	resumed   bool   // a former process has begun the turn
 }
 
 // run carries the wish out and says what it has come to.
 func (w turnWork) run(ctx context.Context) fleet.Done {
 	began := time.Now()
-	done := w.reload(ctx)
+	do := w.reload
+	if w.resumed {
+		do = w.resume
+	}
+	done := do(ctx)
 	done.Duration = api.Seconds(time.Since(began))
 	return done
 }
@@ -65,13 +72,35 @@ func (w turnWork) reload(ctx context.Context) fleet.Done {
 		undrain()
 		return fleet.Done{Outcome: fleet.Untouched, Reason: "the lease was lost"}
 	}
-	result, err := w.do(ctx, api.Request{Verb: api.Reload, App: w.wish.App, Revision: w.wish.Revision, Command: w.wish.Command})
+	result, err := w.do(ctx, api.Request{ID: w.operation, Verb: api.Reload, App: w.wish.App, Revision: w.wish.Revision, Command: w.wish.Command})
 	undrain()
+	return w.conclude(ctx, before, result, err)
+}
+
+// resume waits for the reload that a former process has asked for, and says what it has come to. Its supervisor has
+// died: the next one has gone on with the reload, or has undone it.
+func (w turnWork) resume(ctx context.Context) fleet.Done {
+	result, err := w.do(ctx, api.Request{ID: w.operation, Verb: api.Reload, App: w.wish.App, Known: true})
+	before, failed := w.look(ctx, true)
+	switch {
+	case err != nil:
+	case failed != nil:
+		err = failed
+	case before.Drained != nil && before.Drained.By == api.ViaRollout: // by the former process
+		w.apps.Undrain(ctx, w.wish.App)
+	}
+	return w.conclude(ctx, before, result, err)
+}
+
+// conclude says what the reload has come to. before is the app before it.
+func (w turnWork) conclude(ctx context.Context, before api.AppStatus, result api.Result, err error) fleet.Done {
 	switch {
 	case err != nil:
 		return failedBy(err)
 	case result.Result == api.GivenUp:
 		return fleet.Done{Outcome: fleet.Untouched, Reason: "the lease was lost before anything was stopped"}
+	case result.Result == api.Unknown && len(w.wish.Command) == 0:
+		return fleet.Done{Outcome: fleet.Untouched, Reason: "the supervisor has ended before the reload had begun"}
 	}
 	done := fleet.Done{Outcome: fleet.OK, Exit: int(result.Exit), Generation: result.Generation.To, Held: result.Requests.Held, Lost: result.Requests.Lost}
 	if result.Exit != api.ExitOK {

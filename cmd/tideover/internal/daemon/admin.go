@@ -31,6 +31,7 @@ const formerAdminTimeout = 3 * time.Second
 func (d *daemon) openAdmin(socketPath string) (*admin.Keeper, error) {
 	keeper := admin.NewKeeper(admin.Options{
 		Logger:      d.logger,
+		Run:         func() string { return d.supervisor.Load().Identity() },
 		Confinement: func() (confine.Options, error) { return d.confinement(socketPath) },
 		Serve: func(ctx context.Context, end *os.File, rights control.Rights) error {
 			return d.control.ServeViewer(ctx, end, rights)
