@@ -19,8 +19,6 @@ const reloadTime = 5 * time.Second
 
 // hostApps is the supervisor of a host with one app.
 type hostApps struct {
-	fakeApps // drains
-
 	mu      sync.Mutex // guards the fields below
 	app     api.AppStatus
 	reloads int
@@ -43,6 +41,14 @@ func (h *hostApps) Turn(ctx context.Context) error {
 	h.mu.Unlock()
 	_, err := h.DoAttached(ctx, api.Request{}, nil, nil)
 	return err
+}
+
+func (h *hostApps) Drain(context.Context, string, api.DrainRequest) (api.DrainReport, error) {
+	return api.DrainReport{}, nil
+}
+
+func (h *hostApps) Undrain(context.Context, string) (api.DrainReport, error) {
+	return api.DrainReport{}, nil
 }
 
 func (h *hostApps) SetFleet(_ context.Context, f api.Fleet) error {
