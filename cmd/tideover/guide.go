@@ -2,8 +2,9 @@ package main
 
 import (
 	_ "embed"
-	"regexp"
 	"strings"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // guide is the page of tideover(7), in Markdown.
@@ -93,7 +94,7 @@ func joinFences(text string) string {
 }
 
 var (
-	markdownLink = regexp.MustCompile(`\[([^\]]+)\]\(([^)]*)\)`)
+	markdownLink = lazyregexp.New(`\[([^\]]+)\]\(([^)]*)\)`)
 	notASCII     = strings.NewReplacer("µ", "u", "×", "x", "–", "-")
 )
 

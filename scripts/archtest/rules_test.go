@@ -2,7 +2,9 @@ package archtest
 
 import (
 	"go/ast"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -17,6 +19,66 @@ func TestNoInitFunctions(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Each process of tideover initialises the package variables of all packages, and the monitor and the
+// relay use no regular expression. One that is compiled later is compiled here, too.
+func TestRegularExpressionsAreCompiledWhenTheyAreUsed(t *testing.T) {
+	patterns := 0
+	for _, f := range repository(t) {
+		if f.isTest() || within(f.folder(), "scripts") {
+			continue
+		}
+		for _, d := range f.tree.Decls {
+			if _, ok := d.(*ast.GenDecl); !ok {
+				continue
+			}
+			for n := range ast.Preorder(d) {
+				if call, ok := n.(*ast.CallExpr); ok && isSelector(call.Fun, "regexp", "MustCompile") {
+					t.Errorf("%s: regexp.MustCompile in a package variable; use lazyregexp.New", f.at(call))
+				}
+			}
+		}
+		for n := range ast.Preorder(f.tree) {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || !isSelector(call.Fun, "lazyregexp", "New") {
+				continue
+			}
+			patterns++
+			if text, ok := constantText(call.Args[0]); !ok {
+				t.Errorf("%s: the text is no constant", f.at(call))
+			} else if _, err := regexp.Compile(text); err != nil {
+				t.Errorf("%s: %v", f.at(call), err)
+			}
+		}
+	}
+	if patterns < 40 {
+		t.Errorf("%d calls of lazyregexp.New were found", patterns)
+	}
+}
+
+// isSelector reports whether x is NAME.SELECTED.
+func isSelector(x ast.Expr, name, selected string) bool {
+	sel, ok := x.(*ast.SelectorExpr)
+	if !ok || sel.Sel.Name != selected {
+		return false
+	}
+	id, ok := sel.X.(*ast.Ident)
+	return ok && id.Name == name
+}
+
+// constantText is the value of a string literal, or of a sum of such.
+func constantText(x ast.Expr) (string, bool) {
+	switch x := x.(type) {
+	case *ast.BasicLit:
+		text, err := strconv.Unquote(x.Value)
+		return text, err == nil
+	case *ast.BinaryExpr:
+		left, ok := constantText(x.X)
+		right, also := constantText(x.Y)
+		return left + right, ok && also
+	}
+	return "", false
 }
 
 // A sleep guesses when a condition will be true. A wait polls the condition

@@ -7,12 +7,12 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"tideover/supervisor/lazyregexp"
 	"tideover/supervisor/process"
 )
 
@@ -143,8 +143,8 @@ func numeric(id string) uint32 {
 }
 
 var (
-	secretName   = regexp.MustCompile(`(?i)passw(or)?d|secret|token|credential|api_?key|(access|private|signing|encryption|fernet)_?key|_(pass|pw|pwd|dsn)$`)
-	passwordInIt = regexp.MustCompile(`://[^/\s:@]*:[^/\s@]+@`) // redis://:password@host
+	secretName   = lazyregexp.New(`(?i)passw(or)?d|secret|token|credential|api_?key|(access|private|signing|encryption|fernet)_?key|_(pass|pw|pwd|dsn)$`)
+	passwordInIt = lazyregexp.New(`://[^/\s:@]*:[^/\s@]+@`) // redis://:password@host
 )
 
 func holdsPassword(text string) bool { return passwordInIt.MatchString(text) }

@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"tideover/supervisor/lazyregexp"
 )
 
-var nameText = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+var nameText = lazyregexp.New(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 
 func checkName(s string) error {
 	if !nameText.MatchString(s) {

@@ -3,10 +3,11 @@ package config
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // parseDuration parses "30s", "500ms", "2m", "1h30m" or "7d". A number without a unit
@@ -60,7 +61,7 @@ var sizeUnits = map[string]float64{
 	"kb": 1e3, "mb": 1e6, "gb": 1e9,
 }
 
-var sizeText = regexp.MustCompile(`^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$`)
+var sizeText = lazyregexp.New(`^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$`)
 
 // parseSize parses "64KiB", "8190B", "1.5MiB" or "0B". A number without a unit is an
 // error.

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"regexp"
 	"sort"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // source is one file of a configuration, decoded.
@@ -92,7 +93,7 @@ func parseSource(path, text string) (*source, []Problem) {
 }
 
 // assignment is a line that sets a key.
-var assignment = regexp.MustCompile(`^\s*([A-Za-z0-9_."'-]+)\s*=`)
+var assignment = lazyregexp.New(`^\s*([A-Za-z0-9_."'-]+)\s*=`)
 
 // withoutLine replaces the line of an offset by blanks, so that the places of all others stay. It
 // reports false for a line that sets no key, and for one of supervisord.conf.

@@ -2,10 +2,11 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // Statuses is a set of HTTP status codes, written "<500", "200", "200,302",
@@ -34,9 +35,9 @@ func (s Statuses) Names(code int) bool {
 func (s Statuses) String() string { return s.text }
 
 var (
-	statusBelow = regexp.MustCompile(`^<(=?)(\d{3})$`)
-	statusRange = regexp.MustCompile(`^(\d{3})(?:-(\d{3}))?$`)
-	statusClass = regexp.MustCompile(`^([1-9])xx$`)
+	statusBelow = lazyregexp.New(`^<(=?)(\d{3})$`)
+	statusRange = lazyregexp.New(`^(\d{3})(?:-(\d{3}))?$`)
+	statusClass = lazyregexp.New(`^([1-9])xx$`)
 )
 
 // ParseStatuses reads a set of status codes.

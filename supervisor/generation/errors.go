@@ -4,11 +4,11 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
 
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/lazyregexp"
 	"tideover/supervisor/process"
 )
 
@@ -57,7 +57,7 @@ func PathCause(err error) error {
 
 // inUse is in the output of a process that finds its port, lock or database taken: texts of
 // errno, of locks, and of servers.
-var inUse = regexp.MustCompile(`(?i)\b(EADDRINUSE|EWOULDBLOCK|errno (98|11)|in use|already (running|exists)|another instance|database is locked|` +
+var inUse = lazyregexp.New(`(?i)\b(EADDRINUSE|EWOULDBLOCK|errno (98|11)|in use|already (running|exists)|another instance|database is locked|` +
 	`(could not|cannot|can't|unable to|failed to) (acquire|get|obtain|take) (the |a |an )?([a-z]+ )?lock|lock\b.* could not be acquired|` +
 	`lock (is )?(already )?held)\b`)
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"tideover/proxy/awake"
 	"tideover/supervisor/api"
 	"tideover/supervisor/config"
+	"tideover/supervisor/lazyregexp"
 	"tideover/supervisor/logs"
 	"tideover/supervisor/process"
 	"tideover/supervisor/safepath"
@@ -183,7 +183,7 @@ func absolute(path, dir string) string {
 	return filepath.Join(dir, path)
 }
 
-var commitPattern = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+var commitPattern = lazyregexp.New(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
 func isCommit(text string) bool { return commitPattern.MatchString(text) }
 

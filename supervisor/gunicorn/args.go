@@ -2,9 +2,10 @@ package gunicorn
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // parsedArgs are arguments as argparse understands them.
@@ -21,7 +22,7 @@ func (a parsedArgs) last(name string) (string, bool) {
 	return values[len(values)-1], true
 }
 
-var negativeNumber = regexp.MustCompile(`^-\d+$|^-\d*\.\d+$`)
+var negativeNumber = lazyregexp.New(`^-\d+$|^-\d*\.\d+$`)
 
 // parseArgs reads words as Python's argparse does for gunicorn's options, with
 // abbreviations, -bX, -b=X and clusters such as -Rb:8000. An unknown option is

@@ -3,10 +3,10 @@ package gunicorn
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"tideover/supervisor/lazyregexp"
 	"tideover/supervisor/shellwords"
 )
 
@@ -28,9 +28,9 @@ type Command struct {
 }
 
 var (
-	scriptName = regexp.MustCompile(`^gunicorn(-?\d+(\.\d+)*)?(\.exe)?$`)
-	moduleName = regexp.MustCompile(`^gunicorn(\.app\.wsgiapp|\.__main__)?$`)
-	pythonName = regexp.MustCompile(`^(python|pypy)(\d+(\.\d+)?t?)?$`)
+	scriptName = lazyregexp.New(`^gunicorn(-?\d+(\.\d+)*)?(\.exe)?$`)
+	moduleName = lazyregexp.New(`^gunicorn(\.app\.wsgiapp|\.__main__)?$`)
+	pythonName = lazyregexp.New(`^(python|pypy)(\d+(\.\d+)?t?)?$`)
 )
 
 // Parse returns the gunicorn command in argv, or nil if argv does not run

@@ -1,12 +1,13 @@
 package gunicorn
 
 import (
-	"regexp"
 	"strings"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // routine matches the lines that gunicorn logs at every start and every stop.
-var routine = regexp.MustCompile(`\] \[INFO\] (Starting gunicorn|Listening at|Using worker|Booting worker|Control socket|Worker exiting|Shutting down|Handling signal)|` +
+var routine = lazyregexp.New(`\] \[INFO\] (Starting gunicorn|Listening at|Using worker|Booting worker|Control socket|Worker exiting|Shutting down|Handling signal)|` +
 	`\] \[ERROR\] (Worker \(pid:\d+\) exited with code|Shutting down: Master|Reason: Worker failed to boot)`)
 
 // WithoutNoise returns the lines of gunicorn's output that can say why a start

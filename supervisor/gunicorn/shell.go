@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 var shells = []string{"sh", "bash", "dash", "ash", "zsh", "ksh"}
@@ -202,7 +203,7 @@ func findLast(commands []simpleCommand) int {
 }
 
 // inScript finds the word gunicorn in a line of a script, outside of comments.
-var inScript = regexp.MustCompile(`(?m)^[^#\n]*\bgunicorn\b`)
+var inScript = lazyregexp.New(`(?m)^[^#\n]*\bgunicorn\b`)
 
 // NamedInScript reports whether argv runs the script of a shell that has the word gunicorn. If
 // Parse has found no gunicorn in it, gunicorn stands in a function or a compound command, or the
@@ -248,7 +249,7 @@ func (s *scripted) readVariables(commands []simpleCommand, env func(string) stri
 }
 
 // assigning finds the variable of an expansion that assigns a value (${NAME:=value}), or of a loop.
-var assigning = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*):?=|\bfor[ \t]+([A-Za-z_][A-Za-z0-9_]*)`)
+var assigning = lazyregexp.New(`\$\{([A-Za-z_][A-Za-z0-9_]*):?=|\bfor[ \t]+([A-Za-z_][A-Za-z0-9_]*)`)
 
 // assign reads the assignments in front of a command, and those of export and the like.
 func (s *scripted) assign(c *simpleCommand, words []string, certain bool, env func(string) string) {

@@ -2,9 +2,10 @@ package gunicorn
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // Wrapper is a command around another command.
@@ -73,7 +74,7 @@ var wrappers = []wrapperSyntax{
 	{name: "watchmedo auto-restart", forks: true, valued: "-d --directory -p --pattern --patterns -i --ignore-patterns --signal --kill-after"},
 }
 
-var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
+var assignment = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*=`)
 
 // unwrapped is a command without its wrappers.
 type unwrapped struct {

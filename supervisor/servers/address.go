@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // addresses returns where the server listens, in the spelling of package listener.
@@ -137,7 +138,7 @@ func join(host, port string) (string, error) {
 }
 
 // addressArgument is Django's pattern of runserver's argument.
-var addressArgument = regexp.MustCompile(`^((\d{1,3}(\.\d{1,3}){3}|\[[a-fA-F0-9:]+\]|[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*):)?\d+$`)
+var addressArgument = lazyregexp.New(`^((\d{1,3}(\.\d{1,3}){3}|\[[a-fA-F0-9:]+\]|[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*):)?\d+$`)
 
 // addrPort reports whether a word is the argument of runserver.
 func addrPort(word string) (string, bool) {

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"tideover/supervisor/config"
+	"tideover/supervisor/lazyregexp"
 )
 
 // Options is what the meaning of a supervisord.conf depends on besides its text.
@@ -120,7 +120,7 @@ type importer struct {
 }
 
 // processLine is a line of a Procfile.
-var processLine = regexp.MustCompile(`^[A-Za-z0-9_-]+:\s*\S`)
+var processLine = lazyregexp.New(`^[A-Za-z0-9_-]+:\s*\S`)
 
 // procfileLine returns the first line of a Procfile; ok is false if the text is none: it has a
 // section, or a line that names no process.

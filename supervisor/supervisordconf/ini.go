@@ -1,12 +1,12 @@
 package supervisordconf
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
 
 	"tideover/supervisor/config"
+	"tideover/supervisor/lazyregexp"
 )
 
 // iniFile is the content of one or several files, read as Python's RawConfigParser
@@ -69,7 +69,7 @@ type iniReader struct {
 	indent  int
 }
 
-var iniHeader = regexp.MustCompile(`^\[(.+)\]`)
+var iniHeader = lazyregexp.New(`^\[(.+)\]`)
 
 // read adds the text of a file.
 func (d *iniFile) read(file, text string) {

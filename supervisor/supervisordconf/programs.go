@@ -3,7 +3,6 @@ package supervisordconf
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 
 	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/lazyregexp"
 )
 
 // programOmissions are the options of [program:x] that are not carried over, with the
@@ -341,7 +341,7 @@ func (p *program) convertStopSignal(o *iniOption, text string) {
 	}
 }
 
-var processNumber = regexp.MustCompile(`[-_.]?%\(process_num\)[0-9]*[ds]`)
+var processNumber = lazyregexp.New(`[-_.]?%\(process_num\)[0-9]*[ds]`)
 
 // omitUnused omits the options that no other method has used.
 func (p *program) omitUnused() {

@@ -3,13 +3,14 @@ package supervisordconf
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // percent matches one conversion of Python's % operator: %(name)s, %(num)02d, %%.
-var percent = regexp.MustCompile(`%(?:\(([^()]*)\))?([#0\- +]*)(\d*)(?:\.(\d*))?[hlL]?(.?)`)
+var percent = lazyregexp.New(`%(?:\(([^()]*)\))?([#0\- +]*)(\d*)(?:\.(\d*))?[hlL]?(.?)`)
 
 // expandPercent applies Python's % operator to a text. The values are strings or ints.
 // missing returns the value of a name that is not in values.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"net/http"
+	"sync"
 	"time"
 
 	"tideover/supervisor/api"
@@ -14,10 +15,12 @@ import (
 //go:embed static
 var static embed.FS
 
-// index is the page as it is without the script.
-var index = template.Must(template.New("index.html").Funcs(template.FuncMap{
-	"seconds": seconds, "bytes": sizeText, "share": shareText, "latency": latencyText, "busy": busyText, "mark": markText, "since": sinceText, "rollout": rolloutText, "turn": turnText,
-}).ParseFS(static, "static/index.html"))
+// index is the page as it is without the script. Only the admin process parses it.
+var index = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("index.html").Funcs(template.FuncMap{
+		"seconds": seconds, "bytes": sizeText, "share": shareText, "latency": latencyText, "busy": busyText, "mark": markText, "since": sinceText, "rollout": rolloutText, "turn": turnText,
+	}).ParseFS(static, "static/index.html"))
+})
 
 // assets are the other files, and their types.
 var assets = map[string]string{"page.js": "text/javascript; charset=utf-8", "page.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
@@ -70,7 +73,7 @@ func (p *Page) index(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Unlock()
 	var text bytes.Buffer
-	if err := index.Execute(&text, v); err != nil {
+	if err := index().Execute(&text, v); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}

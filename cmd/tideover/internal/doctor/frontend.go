@@ -12,56 +12,57 @@ import (
 	"time"
 
 	"tideover/supervisor/config"
+	"tideover/supervisor/lazyregexp"
 )
 
 // frontEnd is a kind of front-end: how its files are recognised, and its timeout of an answer.
 type frontEnd struct {
 	name     string
-	main     string         // pattern of the name of the file whose settings count in all others
-	proxies  *regexp.Regexp // a line with the address of an app
-	timeout  *regexp.Regexp // its first group is the time
-	fallback *regexp.Regexp // of the timeout, in main only; nil: none
-	standard time.Duration  // without any such line; 0: no limit
+	main     string             // pattern of the name of the file whose settings count in all others
+	proxies  *lazyregexp.Regexp // a line with the address of an app
+	timeout  *lazyregexp.Regexp // its first group is the time
+	fallback *lazyregexp.Regexp // of the timeout, in main only; nil: none
+	standard time.Duration      // without any such line; 0: no limit
 	remedy   string
 }
 
 var kindsOfFrontEnd = []frontEnd{
-	{"nginx", "nginx.conf", regexp.MustCompile(`(?m)^\s*(?:proxy_pass|server)\s+[^;{]*;`), regexp.MustCompile(`(?m)^\s*proxy_read_timeout\s+([^;]+);`), nil,
+	{"nginx", "nginx.conf", lazyregexp.New(`(?m)^\s*(?:proxy_pass|server)\s+[^;{]*;`), lazyregexp.New(`(?m)^\s*proxy_read_timeout\s+([^;]+);`), nil,
 		60 * time.Second, "proxy_read_timeout 100s;"},
-	{"HAProxy", "haproxy.cfg", regexp.MustCompile(`(?m)^\s*server\s+\S+\s+\S+.*$`), regexp.MustCompile(`(?m)^\s*timeout\s+server\s+(\S+)`), nil,
+	{"HAProxy", "haproxy.cfg", lazyregexp.New(`(?m)^\s*server\s+\S+\s+\S+.*$`), lazyregexp.New(`(?m)^\s*timeout\s+server\s+(\S+)`), nil,
 		0, "timeout server 100s"},
-	{"Apache", "*.conf", regexp.MustCompile(`(?mi)^\s*(?:ProxyPass|BalancerMember)\s+.*$`), regexp.MustCompile(`(?mi)(?:^\s*ProxyTimeout\s+|[\s,]timeout=)(\d+)`),
-		regexp.MustCompile(`(?mi)^\s*Timeout\s+(\d+)`), 60 * time.Second, "ProxyTimeout 100"},
-	{"Caddy", "Caddyfile", regexp.MustCompile(`(?m)^\s*reverse_proxy\s+.*$`), regexp.MustCompile(`(?m)^\s*(?:response_header_timeout|read_timeout)\s+(\S+)`), nil,
+	{"Apache", "*.conf", lazyregexp.New(`(?mi)^\s*(?:ProxyPass|BalancerMember)\s+.*$`), lazyregexp.New(`(?mi)(?:^\s*ProxyTimeout\s+|[\s,]timeout=)(\d+)`),
+		lazyregexp.New(`(?mi)^\s*Timeout\s+(\d+)`), 60 * time.Second, "ProxyTimeout 100"},
+	{"Caddy", "Caddyfile", lazyregexp.New(`(?m)^\s*reverse_proxy\s+.*$`), lazyregexp.New(`(?m)^\s*(?:response_header_timeout|read_timeout)\s+(\S+)`), nil,
 		0, "response_header_timeout 100s, or no such line"},
 }
 
 // mistake is a setting of a front-end by which requests are lost, or sent twice.
 type mistake struct {
 	kind    string
-	setting *regexp.Regexp
+	setting *lazyregexp.Regexp
 	message string
 	remedy  string
 }
 
 var mistakes = []mistake{
-	{"nginx", regexp.MustCompile(`(?m)^\s*proxy_next_upstream\s[^;]*non_idempotent`),
+	{"nginx", lazyregexp.New(`(?m)^\s*proxy_next_upstream\s[^;]*non_idempotent`),
 		"proxy_next_upstream non_idempotent sends a POST again that may have been carried out", "remove non_idempotent"},
-	{"Caddy", regexp.MustCompile(`(?m)^\s*(?:fail_duration\s+[1-9]|unhealthy_(?:status|latency|request_count)\s)`),
+	{"Caddy", lazyregexp.New(`(?m)^\s*(?:fail_duration\s+[1-9]|unhealthy_(?:status|latency|request_count)\s)`),
 		"a passive health check makes Caddy answer 503 by itself after one failure, and no request reaches tideover",
 		"remove fail_duration and unhealthy_*: there is one server, and tideover holds what it cannot answer"},
-	{"HAProxy", regexp.MustCompile(`(?m)^\s*(?:default-server|server)\s.*\bobserve\s+layer7\b`),
+	{"HAProxy", lazyregexp.New(`(?m)^\s*(?:default-server|server)\s.*\bobserve\s+layer7\b`),
 		"observe layer7 takes the server out after errors of the app, and no request reaches tideover", "remove observe layer7"},
 }
 
 // healthCheck is how a kind of front-end asks a server whether it lives.
 var healthCheck = map[string]struct {
-	setting *regexp.Regexp
+	setting *lazyregexp.Regexp
 	remedy  string
 }{
-	"HAProxy": {regexp.MustCompile(`(?m)^\s*server\s.*\scheck\b`), "option httpchk GET /-/alive"},
-	"Caddy":   {regexp.MustCompile(`(?m)^\s*health_uri\s`), "health_uri /-/alive"},
-	"Apache":  {regexp.MustCompile(`(?mi)^\s*(?:ProxyPass|BalancerMember)\s.*\bhcuri=`), "hcuri=/-/alive"},
+	"HAProxy": {lazyregexp.New(`(?m)^\s*server\s.*\scheck\b`), "option httpchk GET /-/alive"},
+	"Caddy":   {lazyregexp.New(`(?m)^\s*health_uri\s`), "health_uri /-/alive"},
+	"Apache":  {lazyregexp.New(`(?mi)^\s*(?:ProxyPass|BalancerMember)\s.*\bhcuri=`), "hcuri=/-/alive"},
 }
 
 // frontEndFile is one file that was read.
@@ -129,7 +130,7 @@ func (k frontEnd) limit(file frontEndFile, all []frontEndFile) time.Duration {
 		if ok, _ := filepath.Match(k.main, filepath.Base(other.path)); !ok || k.name == "Apache" && !isApacheMain(other.path) {
 			continue
 		}
-		for _, pattern := range []*regexp.Regexp{k.timeout, k.fallback} {
+		for _, pattern := range []*lazyregexp.Regexp{k.timeout, k.fallback} {
 			if pattern == nil {
 				continue
 			}
@@ -146,7 +147,7 @@ func isApacheMain(path string) bool {
 }
 
 // mentions returns where a line that matches pattern has one of the addresses.
-func mentions(pattern *regexp.Regexp, text string, listen []string) []int {
+func mentions(pattern *lazyregexp.Regexp, text string, listen []string) []int {
 	for _, at := range pattern.FindAllStringIndex(text, -1) {
 		for _, address := range listen {
 			if hasAddress(text[at[0]:at[1]], address) {

@@ -3,9 +3,10 @@ package project
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // Options say where to look.
@@ -178,9 +179,9 @@ func (f *finder) pythonFiles() (all []string) {
 }
 
 // skipped matches files that are not of the app itself.
-var skipped = regexp.MustCompile(`(^|/)(\.|tests?/|test_|conftest|venv/|env/|node_modules/|migrations/|setup\.py|docs/|noxfile|fabfile|tasks\.py)`)
+var skipped = lazyregexp.New(`(^|/)(\.|tests?/|test_|conftest|venv/|env/|node_modules/|migrations/|setup\.py|docs/|noxfile|fabfile|tasks\.py)`)
 
-var healthRoute = regexp.MustCompile(`["'\x60]/?((?:api/)?(?:-/)?(?:healthz?|health-?check|livez?|readyz?|ping|up|status/health)/?)["'\x60]`)
+var healthRoute = lazyregexp.New(`["'\x60]/?((?:api/)?(?:-/)?(?:healthz?|health-?check|livez?|readyz?|ping|up|status/health)/?)["'\x60]`)
 
 // health finds a route that looks like a health check.
 func (f *finder) health() (route, file string) {
@@ -194,8 +195,8 @@ func (f *finder) health() (route, file string) {
 }
 
 var (
-	allowedHosts = regexp.MustCompile(`(?m)^ALLOWED_HOSTS\s*=\s*[\[(]([^\])]*)[\])]`)
-	quoted       = regexp.MustCompile(`["']([^"']+)["']`)
+	allowedHosts = lazyregexp.New(`(?m)^ALLOWED_HOSTS\s*=\s*[\[(]([^\])]*)[\])]`)
+	quoted       = lazyregexp.New(`["']([^"']+)["']`)
 )
 
 // allowedHost is the first name in ALLOWED_HOSTS of Django, if the list has neither * nor an

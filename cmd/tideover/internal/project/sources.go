@@ -13,6 +13,7 @@ import (
 
 	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/lazyregexp"
 	"tideover/supervisor/servers"
 )
 
@@ -112,8 +113,8 @@ func unitSettings(text string) map[string][]string {
 }
 
 var (
-	procfileLine = regexp.MustCompile(`^([A-Za-z0-9_-]+):\s*(.+)$`)
-	portVariable = regexp.MustCompile(`\$\{PORT(?::?-([0-9]+))?\}|\$PORT\b`)
+	procfileLine = lazyregexp.New(`^([A-Za-z0-9_-]+):\s*(.+)$`)
+	portVariable = lazyregexp.New(`\$\{PORT(?::?-([0-9]+))?\}|\$PORT\b`)
 )
 
 // withPort replaces $PORT, which no shell expands.
@@ -148,7 +149,7 @@ func (f *finder) procfile() (all []Process) {
 
 func quoteShell(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-var dockerCommand = regexp.MustCompile(`(?m)^\s*(CMD|ENTRYPOINT)\s+(.+)$`)
+var dockerCommand = lazyregexp.New(`(?m)^\s*(CMD|ENTRYPOINT)\s+(.+)$`)
 
 // dockerfile reads the last CMD and ENTRYPOINT of a Dockerfile.
 func (f *finder) dockerfile() []Process {
@@ -185,7 +186,7 @@ func joinWords(words []string) string {
 // name is the name of the project's app, from its directory.
 func (f *finder) name() string { return config.ValidName(filepath.Base(f.Directory)) }
 
-var wsgiApp = regexp.MustCompile(`(?m)^\s*wsgi_app\s*=\s*["']([^"']+)["']`)
+var wsgiApp = lazyregexp.New(`(?m)^\s*wsgi_app\s*=\s*["']([^"']+)["']`)
 
 // gunicornConfig finds a gunicorn.conf.py with wsgi_app in it; without it the app is found among
 // the modules, and gunicorn reads the file by itself.
@@ -265,10 +266,10 @@ func (f *finder) serverCommand(app string, async bool) string {
 const defaultWorkers = 4
 
 var (
-	asyncObject = regexp.MustCompile(`(?m)^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?(FastAPI|Starlette|Quart|Litestar|Sanic|get_asgi_application|ProtocolTypeRouter)\s*\(`)
-	syncObject  = regexp.MustCompile(`(?m)^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?(Flask|Bottle|get_wsgi_application|App|API|Pyramid|make_app|create_app|create_application|build_app)\s*\(`)
-	factory     = regexp.MustCompile(`(?m)^def (create_app|make_app|build_app|create_application)\(\s*(\)|\w+\s*(:[^=)]*)?=)`)
-	asyncWords  = regexp.MustCompile(`(?m)^\s*(?:from|import)\s+(fastapi|starlette|quart|litestar)\b`)
+	asyncObject = lazyregexp.New(`(?m)^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?(FastAPI|Starlette|Quart|Litestar|Sanic|get_asgi_application|ProtocolTypeRouter)\s*\(`)
+	syncObject  = lazyregexp.New(`(?m)^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?(Flask|Bottle|get_wsgi_application|App|API|Pyramid|make_app|create_app|create_application|build_app)\s*\(`)
+	factory     = lazyregexp.New(`(?m)^def (create_app|make_app|build_app|create_application)\(\s*(\)|\w+\s*(:[^=)]*)?=)`)
+	asyncWords  = lazyregexp.New(`(?m)^\s*(?:from|import)\s+(fastapi|starlette|quart|litestar)\b`)
 )
 
 // app finds the object that a server runs, as "module:object".

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"tideover/supervisor/config"
 	"tideover/supervisor/gunicorn"
+	"tideover/supervisor/lazyregexp"
 	"tideover/supervisor/servers"
 	"tideover/supervisor/supervisordconf"
 )
@@ -119,7 +119,7 @@ func (p Process) listen(read *files) (address, comment string) {
 	return "127.0.0.1:8000", ""
 }
 
-var bindSetting = regexp.MustCompile(`(?m)^\s*bind\s*=`)
+var bindSetting = lazyregexp.New(`(?m)^\s*bind\s*=`)
 
 // configHasBind reports whether the configuration file of gunicorn sets its address.
 func configHasBind(p Process, g *gunicorn.Command, read *files) bool {

@@ -1,9 +1,10 @@
 package term
 
 import (
-	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"tideover/supervisor/lazyregexp"
 )
 
 // A diagnostic is what a compiler prints: a line "FILE:LINE:COLUMN: sentence",
@@ -21,8 +22,8 @@ const caretPrefix = "      │ "
 const diagnosticIndent = "    "
 
 var (
-	sourceLine     = regexp.MustCompile(`^( *\d+ │ )(.*)$`)
-	sourcePosition = regexp.MustCompile(`^\S+:\d+:\d+: `)
+	sourceLine     = lazyregexp.New(`^( *\d+ │ )(.*)$`)
+	sourcePosition = lazyregexp.New(`^\S+:\d+:\d+: `)
 )
 
 // HasDiagnostics reports whether text quotes a source line.
