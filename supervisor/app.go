@@ -134,7 +134,7 @@ func newApp(shared shared, id remote.AppID, cfg *config.App, log *logs.Log, rest
 	a.restart.failedAfter = shared.failedAfter
 	a.deadline = newDeadline(shared.hurry)
 	a.journal = newAppJournal(shared, cfg.Name, handoff.AppRecord{Name: cfg.Name, ID: id, Desired: handoff.Up}, restored)
-	a.launcher = shared.launcher.ForApp(id, a.deadline.drains, a.deadline.graces, a.journal)
+	a.launcher = shared.launcher.ForApp(id, a.deadline.drains, a.deadline.graces, log, a.journal)
 	if cfg.Web() {
 		a.relay = newRelayApp(shared, id, cfg, restored)
 	}

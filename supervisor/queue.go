@@ -70,7 +70,8 @@ type queue struct {
 	ended   []handoff.Operation // that have ended last, and whose callers can ask again; the oldest first
 }
 
-// maxEnded is how many operations of an app that have ended are kept.
+// maxEnded is how many operations of an app that have ended are kept, of those whose callers can ask again, and of the
+// others.
 const maxEnded = 4
 
 // running is the operation that runs.
@@ -183,13 +184,20 @@ func (q *queue) keep(o *operation) {
 	if o.verb == upgrading {
 		return
 	}
-	kept := slices.DeleteFunc(slices.Clone(q.ended), func(e handoff.Operation) bool {
-		return len(e.IDs) == 0 && (e.Result.Drain == nil || e.Result.Drain.Result != "running")
-	})
-	if len(o.ids) > 0 {
-		kept = kept[max(0, len(kept)-maxEnded+1):]
+	q.ended = append(slices.Clone(q.ended), *o.record())
+	for _, asked := range []bool{false, true} { // those whose callers can ask again, and the others
+		kind := func(e handoff.Operation) bool { return len(e.IDs) > 0 == asked }
+		count := 0
+		for _, e := range q.ended {
+			if kind(e) {
+				count++
+			}
+		}
+		if count > maxEnded {
+			oldest := slices.IndexFunc(q.ended, kind)
+			q.ended = slices.Delete(q.ended, oldest, oldest+1)
+		}
 	}
-	q.ended = append(kept, *o.record())
 }
 
 // update keeps the result of an operation that has changed after its end.

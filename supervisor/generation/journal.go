@@ -94,8 +94,11 @@ func (g *Generation) RecordReady(s *handoff.GenerationState) {
 	}
 }
 
-// release drops what keep has kept.
+// release drops what keep has kept. A later supervisor has the last lines until they are written.
 func (l *Launcher) release(g *Generation) {
+	if len(g.kept) > 0 && l.options.Log != nil {
+		l.options.Log.AwaitWritten(g.Number)
+	}
 	l.options.Journal.Gone(g.Number)
 	if len(g.kept) > 0 {
 		_ = l.options.Store.Drop(context.Background(), g.kept...) // a later supervisor drops what no record names

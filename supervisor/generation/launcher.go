@@ -9,6 +9,7 @@ import (
 	"tideover/proxy/remote"
 	"tideover/supervisor/gunicorn"
 	"tideover/supervisor/handoff"
+	"tideover/supervisor/logs"
 	"tideover/supervisor/state"
 )
 
@@ -22,6 +23,7 @@ type Options struct {
 	RelayDir   *listener.PrivateDir // of the relay's process, in RuntimeDir; nil: the relay is in this process
 	App        remote.AppID         // the relay's number of the app; see ForApp
 	System     System               // has the processes; nil: this machine
+	Log        *logs.Log            // the output of the app; see ForApp
 	// Store and Journal keep descriptors and generations for a later supervisor; nil: none comes.
 	Store   handoff.Store
 	Journal Journal
@@ -56,9 +58,9 @@ func NewLauncher(o Options) *Launcher {
 	return &Launcher{options: o, logger: o.Logger}
 }
 
-// ForApp returns a Launcher of one app, with an EndDrains, a Hurry and a Journal of its own.
-func (l *Launcher) ForApp(app remote.AppID, endDrains, hurry context.Context, j Journal) *Launcher {
+// ForApp returns a Launcher of one app, with an EndDrains, a Hurry, a Log and a Journal of its own.
+func (l *Launcher) ForApp(app remote.AppID, endDrains, hurry context.Context, log *logs.Log, j Journal) *Launcher {
 	o := l.options
-	o.App, o.EndDrains, o.Hurry, o.Journal = app, endDrains, hurry, j
+	o.App, o.EndDrains, o.Hurry, o.Log, o.Journal = app, endDrains, hurry, log, j
 	return NewLauncher(o)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"slices"
 	"testing"
@@ -491,4 +492,21 @@ func TestEachStepOfAnOperationMayBeTheLast(t *testing.T) {
 			w.settled()
 		}
 	}
+}
+
+// A generation whose processes have ended, and whose last lines are not written yet, is restored as its output.
+func TestTheOutputOfAGenerationThatIsGoneIsTaken(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	a := &AppRecord{Name: "shop", ID: 1, Desired: Up, Generations: []*GenerationRecord{{GenerationState: GenerationState{Number: 3}, Phase: Stopping, Token: "t3", Output: map[string]string{"stdout": "shop/3/stdout"}}}}
+	record := &Record{Apps: map[string]*AppRecord{"1": a}}
+	left := &Restoration{Record: record, Plan: Restore(record, nil, []string{"shop/3/stdout"}, nil), Files: map[string]*os.File{"shop/3/stdout": r}}
+	got := left.State().Apps["shop"]
+	if len(got.Pipes) != 1 || got.Pipes[0].File != r || got.Pipes[0].Generation != 3 || len(got.Stopping) > 0 {
+		t.Errorf("%+v", got)
+	}
+	r.Close()
 }

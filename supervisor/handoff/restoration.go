@@ -129,11 +129,12 @@ func (r *Restoration) app(a *AppRecord, plan *AppPlan) *RestoredApp {
 				b.Stopping = append(b.Stopping, &RestoredStop{stop, g, r.generation(b, g)})
 			}
 		}
+		r.output(b, g)
 	}
 	return b
 }
 
-// generation takes the descriptors of a generation.
+// generation takes the descriptors of a generation, but for its output.
 func (r *Restoration) generation(b *RestoredApp, g *GenerationRecord) *GenerationState {
 	s := g.GenerationState
 	for _, c := range r.Children {
@@ -142,12 +143,16 @@ func (r *Restoration) generation(b *RestoredApp, g *GenerationRecord) *Generatio
 		}
 	}
 	s.Private, s.Path, s.Notify = r.take(g.SocketName), r.take(g.PathName), r.take(g.NotifyName)
+	return &s
+}
+
+// output takes the pipes of a generation: one that is gone has written its last lines.
+func (r *Restoration) output(b *RestoredApp, g *GenerationRecord) {
 	for stream, name := range g.Output {
 		if f := r.take(name); f != nil {
 			b.Pipes = append(b.Pipes, logs.Pipe{Generation: g.Number, Stream: streams[stream], File: f, Spool: r.spool(g.Spools[stream])})
 		}
 	}
-	return &s
 }
 
 // spool takes a spool; nil: there is none, or it is of another version.

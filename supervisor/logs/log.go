@@ -53,7 +53,7 @@ type Options struct {
 // any goroutine. Only Settle, Follow, Detach, Reopen and Close wait.
 type Log struct {
 	app           string
-	spools        bool
+	withSpools    bool
 	dropped       atomic.Uint64
 	formatDropped dropFormat // of the line in the place of dropped ones; nil: plain text
 
@@ -65,8 +65,9 @@ type Log struct {
 	cleared cleared
 	tails   generationTails
 	readers map[*reader]struct{}
-	pipes   map[int]*pipes // open pipes by generation
-	closed  bool           // no further pipe is opened
+	pipes   map[int]*pipes   // open pipes by generation
+	spools  map[int][]*Spool // of pipes that have been opened, by generation; see AwaitWritten
+	closed  bool             // no further pipe is opened
 	sinks   sinks
 }
 
@@ -83,13 +84,14 @@ func New(o Options) *Log {
 		o.RingBytes = defaultRing
 	}
 	l := &Log{
-		app:     o.App,
-		spools:  o.Spools,
-		ended:   make(chan struct{}),
-		ring:    ring{limit: o.RingBytes},
-		tails:   generationTails{},
-		readers: map[*reader]struct{}{},
-		pipes:   map[int]*pipes{},
+		app:        o.App,
+		withSpools: o.Spools,
+		ended:      make(chan struct{}),
+		ring:       ring{limit: o.RingBytes},
+		tails:      generationTails{},
+		readers:    map[*reader]struct{}{},
+		pipes:      map[int]*pipes{},
+		spools:     map[int][]*Spool{},
 	}
 	l.sinks = sinks{log: l, options: o}
 	if o.File.Path != "" {

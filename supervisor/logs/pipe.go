@@ -47,7 +47,7 @@ func (l *Log) KeptPipe(generation int, s Stream) (read, write *os.File, err erro
 		return nil, nil, err
 	}
 	p := Pipe{Generation: generation, Stream: s, File: r}
-	if l.spools {
+	if l.withSpools {
 		p.Spool, _ = NewSpool(name) // without one a kill of this process takes lines along
 	}
 	if err := l.Attach(p); err != nil {
@@ -111,6 +111,9 @@ func (l *Log) addPipe(pipe Pipe) bool {
 		l.pipes[pipe.Generation] = p
 	}
 	p.open[pipe.File] = pipe
+	if pipe.Spool != nil && pipe.Generation > 0 {
+		l.spools[pipe.Generation] = append(l.spools[pipe.Generation], pipe.Spool)
+	}
 	l.copiers.Add(1)
 	return true
 }
@@ -159,8 +162,41 @@ func (l *Log) Settle(ctx context.Context, generation int) {
 	}
 }
 
+const (
+	// endGrace is how long AwaitWritten waits for the ends of pipes: a process that is no part of the
+	// generation any more may keep one open.
+	endGrace = 50 * time.Millisecond
+	// writeGrace is how long it waits for a file that takes nothing.
+	writeGrace = time.Second
+)
+
+// AwaitWritten waits until what the processes of a generation have written is in the file, for about a second at most.
+// They must have ended. Until then another process needs the pipes and their spools, should this one be killed.
+func (l *Log) AwaitWritten(generation int) {
+	ended, cancel := context.WithTimeout(context.Background(), endGrace)
+	defer cancel()
+	l.Settle(ended, generation)
+	l.mu.Lock()
+	spools := l.spools[generation]
+	delete(l.spools, generation)
+	l.mu.Unlock()
+	if ended.Err() != nil {
+		return
+	}
+	late := time.NewTimer(writeGrace)
+	defer late.Stop()
+	for _, s := range spools {
+		select {
+		case <-s.closed:
+		case <-late.C:
+			return
+		}
+	}
+}
+
 // copyLines reads r to its end and pushes the lines. It waits for nothing but r. spool may be nil.
 func (l *Log) copyLines(r io.Reader, spool *Spool, like Line) {
+	late := 5 // so often a pipe is read on after closeGrace
 	b := block{Line: like, spool: spool}
 	if spool != nil {
 		b.start = spool.read
@@ -169,6 +205,10 @@ func (l *Log) copyLines(r io.Reader, spool *Spool, like Line) {
 	for {
 		n, err := b.read(r, text[filled:])
 		filled += n
+		if errors.Is(err, os.ErrDeadlineExceeded) && late > 0 && l.goesOn(r) {
+			late--
+			continue
+		}
 		if err != nil && b.spool != nil && l.detaches(err) {
 			b.spool.read = b.start // the next reader of the pipe has the rest, too
 			return
@@ -204,6 +244,21 @@ func (b *block) read(r io.Reader, to []byte) (n int, err error) {
 	b.spool.finish()
 	b.spool = nil
 	return 0, nil
+}
+
+// goesOn reports whether a pipe is read on although the Log is being closed: on a busy machine what children have
+// written may still be in it.
+func (l *Log) goesOn(r io.Reader) bool {
+	f, ok := r.(*os.File)
+	if !ok || l.detaches(os.ErrDeadlineExceeded) {
+		return false
+	}
+	raw, err := f.SyscallConn()
+	waiting := 0
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { waiting, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // an error: 0
+	}
+	return err == nil && waiting > 0 && f.SetReadDeadline(time.Now().Add(closeGrace)) == nil
 }
 
 // detaches reports whether an error of a read means that the pipe goes to another reader.

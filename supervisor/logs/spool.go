@@ -46,8 +46,9 @@ type Spool struct {
 	head     *spoolHead // nil: closed
 	freed    int64      // the text before it takes no memory
 	complete bool       // the pipe was read to its end
-	left     bool       // the head may say what a process that has died was writing
-	former   int64      // the lines before it are written by that process
+	closed   chan struct{}
+	left     bool  // the head may say what a process that has died was writing
+	former   int64 // the lines before it are written by that process
 }
 
 // spoolHead is the head of a spool, which is mapped. A process that dies between two stores leaves what those before
@@ -135,7 +136,7 @@ func mapSpool(f *os.File) (*Spool, error) {
 		f.Close()
 		return nil, os.NewSyscallError("mmap", err)
 	}
-	s := &Spool{file: f, head: (*spoolHead)(unsafe.Pointer(unsafe.SliceData(memory)))}
+	s := &Spool{file: f, closed: make(chan struct{}), head: (*spoolHead)(unsafe.Pointer(unsafe.SliceData(memory)))}
 	s.fill = s.splice
 	return s, nil
 }
@@ -146,6 +147,7 @@ func (s *Spool) closeLocked() {
 		_ = unix.Munmap(unsafe.Slice((*byte)(unsafe.Pointer(s.head)), spoolStart)) // it is mapped
 		s.head = nil
 		s.file.Close()
+		close(s.closed)
 	}
 }
 

@@ -1,7 +1,11 @@
 package logs
 
 import (
+	"bytes"
+	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -60,5 +64,34 @@ func TestASpoolTellsWhatWasWritten(t *testing.T) {
 				t.Errorf("%d bytes are written, and of a line %q is missing; want %d, %q", written-spoolStart, rest, c.written, c.rest)
 			}
 		})
+	}
+}
+
+// When AwaitWritten returns the file has what a generation has written, unless a process keeps its pipe open.
+func TestTheLastLinesAreWrittenBeforeTheirPipeIsGivenUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l := New(Options{App: "shop", Spools: true, File: FileOptions{Path: path}})
+	defer l.Close()
+	for generation := 1; generation <= 20; generation++ {
+		w, err := l.Pipe(generation, Stdout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, strings.Repeat("line\n", 1000)+"the last")
+		w.Close()
+		l.AwaitWritten(generation)
+		text, err := os.ReadFile(path)
+		if n := bytes.Count(text, []byte("\n")); err != nil || n != 1001*generation {
+			t.Fatalf("%d lines of %d, %v", n, 1001*generation, err)
+		}
+	}
+	w, err := l.Pipe(21, Stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	l.AwaitWritten(21)
+	if len(l.spools) > 0 {
+		t.Errorf("%d generations are waited for", len(l.spools))
 	}
 }
