@@ -119,7 +119,15 @@ The control socket is control.sock, and NAME.sock for "run -- COMMAND". With
 func newHelpTopics() []*cobra.Command {
 	page := func(name, text string) *cobra.Command { return &cobra.Command{Use: name, Long: text} }
 	return []*cobra.Command{page("flags", globalFlags), page("exits", exitCodes),
-		page("signals", daemonSignals), page("files", filePlaces), page("config", configReference())}
+		page("signals", daemonSignals), page("files", filePlaces), newConfigTopic()}
+}
+
+// newConfigTopic is the page of all keys, which is made when it is printed: every command and each process
+// of the daemon makes the tree of verbs and pages.
+func newConfigTopic() *cobra.Command {
+	page := &cobra.Command{Use: "config"}
+	page.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), configReference()) })
+	return page
 }
 
 func newHelpCommand() *cobra.Command {
