@@ -228,14 +228,14 @@ func (e *entry) end(linger context.Context) {
 	e.app.relay.await(linger, remote.Disconnected)
 	e.app.relay.remove()
 	e.close()
+	_ = e.app.history.Flush() // the record will not have the operations of the app; an error means that the disk does not answer
 	if !e.replaced {
 		e.forget()
 	}
 }
 
-// forget takes the app out of the record. From then on its operations are in the history alone.
+// forget takes the app out of the record.
 func (e *entry) forget() {
-	_ = e.app.history.Flush() // an error means that its disk does not answer
 	e.app.journal.end()
 	e.app.configurations.forget(e.app.journal.key)
 }
