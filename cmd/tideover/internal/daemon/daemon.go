@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -286,6 +287,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 		if err := d.Supervision.up(); err != nil {
 			return err
 		}
+		debug.FreeOSMemory() // what the start has used, as for the configuration
 		helpers.Go(func() { d.endWithoutMonitor(d.Supervision.client.Ended(), ended) })
 	}
 	d.logger.Info("control socket opened", "socket", socket.Path())
