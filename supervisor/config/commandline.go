@@ -71,7 +71,7 @@ func (o CommandOptions) apply(a *App) (errs []error) {
 		if !given {
 			return
 		}
-		k, _ := keyAt(appKeys, path)
+		k, _ := keyAt(appKeys(), path)
 		a.explicit[path] = true
 		if err := k.set(a, value); err != nil {
 			errs = append(errs, fmt.Errorf("--%s: %w", flag, err))

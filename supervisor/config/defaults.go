@@ -5,13 +5,13 @@ import "github.com/BurntSushi/toml"
 // newApp returns an App with all defaults.
 func newApp(name string) *App {
 	a := &App{Name: name, Limits: Limits{Core: -1}}
-	setDefaults(appKeys, a)
+	setDefaults(appKeys(), a)
 	return a
 }
 
 // DefaultDaemon returns the settings of a daemon without a configuration file.
 func DefaultDaemon() (d Daemon) {
-	setDefaults(daemonKeys, &d)
+	setDefaults(daemonKeys(), &d)
 	return d
 }
 

@@ -24,7 +24,7 @@ type Difference struct {
 
 // Differences returns the keys with different values in two Apps, in the order of
 // AppKeys. If listen is not set, it is the address found in the command.
-func Differences(before, after *App) []Difference { return differences(appKeys, before, after) }
+func Differences(before, after *App) []Difference { return differences(appKeys(), before, after) }
 
 func differences(keys []Key, before, after any) []Difference {
 	var all []Difference
@@ -40,7 +40,7 @@ func differences(keys []Key, before, after any) []Difference {
 
 // DaemonDifferences returns the keys of [daemon] with different values.
 func DaemonDifferences(before, after *Daemon) []Difference {
-	return differences(daemonKeys, before, after)
+	return differences(daemonKeys(), before, after)
 }
 
 // strongest returns the change that interrupts more.

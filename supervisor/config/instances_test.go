@@ -92,7 +92,7 @@ env = { KEPT = "1", SECRET = "new", CAME = "1" }`)
 // Every key of the tables has a value that can be told.
 func TestEveryKeyCanBeSpelt(t *testing.T) {
 	a := newApp("shop")
-	for _, k := range appKeys {
+	for _, k := range appKeys() {
 		if k.Path == "env" || k.Default == "" {
 			continue
 		}

@@ -46,10 +46,10 @@ func (k Key) values(meanings ...string) Key {
 }
 
 // AppKeys lists the keys of [app.NAME] and [defaults], in order.
-func AppKeys() []Key { return appKeys }
+func AppKeys() []Key { return appKeys() }
 
 // DaemonKeys lists the keys of [daemon], in order.
-func DaemonKeys() []Key { return daemonKeys }
+func DaemonKeys() []Key { return daemonKeys() }
 
 // key returns the Key for the field that at points to. S is App, Daemon or Fleet, T the
 // type of the field.

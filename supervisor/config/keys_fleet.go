@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	fleetkeys "tideover/supervisor/fleet"
@@ -41,31 +42,33 @@ var (
 )
 
 // fleetKeys are the keys of [fleet].
-var fleetKeys = []Key{
-	fleet("etcd", list(etcdURL), "", func(f *Fleet) *[]string { return &f.Etcd },
-		`the members of an etcd 3.4 or newer, such as ["https://10.0.0.5:2379"]: the hosts of a fleet take turns by it (tideover rollout), and serve without it; left out: this host is in no fleet`),
-	fleet("group", fleetName, `"default"`, func(f *Fleet) *string { return &f.Group },
-		"what the hosts have in common that take turns: its keys are below /tideover/v1/GROUP/"),
-	fleet("host", fleetName, "", func(f *Fleet) *string { return &f.Host },
-		"name of this host, unlike any other in the group; left out: its host name"),
-	fleet("ca", filePath, "", func(f *Fleet) *string { return &f.CA },
-		"file with the certificates (PEM) by which those of etcd are checked; left out: those of the system"),
-	fleet("cert", filePath, "", func(f *Fleet) *string { return &f.Cert },
-		"file with the certificate (PEM) that is sent to etcd; where that has users, without a CommonName"),
-	fleet("key", filePath, "", func(f *Fleet) *string { return &f.Key },
-		"file with the key (PEM) of that certificate"),
-	fleet("user", text, "", func(f *Fleet) *string { return &f.User },
-		"user of etcd; it needs to read and write below /tideover/v1/GROUP/"),
-	fleet("password_file", filePath, "", func(f *Fleet) *string { return &f.PasswordFile },
-		"file with the password of that user"),
-	fleet("wait", positive(duration), `"5m"`, func(f *Fleet) *time.Duration { return &f.Wait },
-		"how long a rollout waits for a host that is away before this host halts it"),
-	fleet("local", oneOf(LocalNow, LocalQueue), `"now"`, func(f *Fleet) *LocalReload { return &f.Local },
-		"whether `tideover reload` on this host, or another reload that somebody asks for, takes a turn as in a rollout").
-		values("begins at once, as if there were no fleet", "waits until no other host is in its turn, also while etcd is away; `restart` and `rollback` do not wait"),
-	fleet("allow_command", boolean, `false`, func(f *Fleet) *bool { return &f.AllowCommand },
-		"whether `tideover rollout APP -- COMMAND` may run its command here, as the app's user, before the reload: who may write the keys of the group in etcd may then run anything as the users of the apps"),
-}
+var fleetKeys = sync.OnceValue(func() []Key {
+	return []Key{
+		fleet("etcd", list(etcdURL), "", func(f *Fleet) *[]string { return &f.Etcd },
+			`the members of an etcd 3.4 or newer, such as ["https://10.0.0.5:2379"]: the hosts of a fleet take turns by it (tideover rollout), and serve without it; left out: this host is in no fleet`),
+		fleet("group", fleetName, `"default"`, func(f *Fleet) *string { return &f.Group },
+			"what the hosts have in common that take turns: its keys are below /tideover/v1/GROUP/"),
+		fleet("host", fleetName, "", func(f *Fleet) *string { return &f.Host },
+			"name of this host, unlike any other in the group; left out: its host name"),
+		fleet("ca", filePath, "", func(f *Fleet) *string { return &f.CA },
+			"file with the certificates (PEM) by which those of etcd are checked; left out: those of the system"),
+		fleet("cert", filePath, "", func(f *Fleet) *string { return &f.Cert },
+			"file with the certificate (PEM) that is sent to etcd; where that has users, without a CommonName"),
+		fleet("key", filePath, "", func(f *Fleet) *string { return &f.Key },
+			"file with the key (PEM) of that certificate"),
+		fleet("user", text, "", func(f *Fleet) *string { return &f.User },
+			"user of etcd; it needs to read and write below /tideover/v1/GROUP/"),
+		fleet("password_file", filePath, "", func(f *Fleet) *string { return &f.PasswordFile },
+			"file with the password of that user"),
+		fleet("wait", positive(duration), `"5m"`, func(f *Fleet) *time.Duration { return &f.Wait },
+			"how long a rollout waits for a host that is away before this host halts it"),
+		fleet("local", oneOf(LocalNow, LocalQueue), `"now"`, func(f *Fleet) *LocalReload { return &f.Local },
+			"whether `tideover reload` on this host, or another reload that somebody asks for, takes a turn as in a rollout").
+			values("begins at once, as if there were no fleet", "waits until no other host is in its turn, also while etcd is away; `restart` and `rollback` do not wait"),
+		fleet("allow_command", boolean, `false`, func(f *Fleet) *bool { return &f.AllowCommand },
+			"whether `tideover rollout APP -- COMMAND` may run its command here, as the app's user, before the reload: who may write the keys of the group in etcd may then run anything as the users of the apps"),
+	}
+})
 
 // fleet returns the key of a field of Fleet.
 func fleet[T any](path string, k valueType[T], def string, at func(*Fleet) *T, meaning string) Key {
@@ -73,11 +76,11 @@ func fleet[T any](path string, k valueType[T], def string, at func(*Fleet) *T, m
 }
 
 // FleetKeys lists the keys of [fleet], in order.
-func FleetKeys() []Key { return fleetKeys }
+func FleetKeys() []Key { return fleetKeys() }
 
 // FleetDifferences returns the keys of [fleet] with different values.
 func FleetDifferences(before, after *Fleet) []Difference {
-	return differences(fleetKeys, before, after)
+	return differences(fleetKeys(), before, after)
 }
 
 func checkEtcd(s string) error {

@@ -148,13 +148,13 @@ func (l *loader) use(main *source) {
 	l.main, l.file.main = main, main
 	sources := append([]*source{main}, l.includes(main)...)
 	l.file.sources = sources
-	setDefaults(daemonKeys, &l.file.Daemon)
+	setDefaults(daemonKeys(), &l.file.Daemon)
 	if table, ok := l.table(main, main.tree, "daemon"); ok {
-		l.settings(reading{src: main, keys: daemonKeys, into: &l.file.Daemon, scope: "[daemon]"}, []string{"daemon"}, table, nil)
+		l.settings(reading{src: main, keys: daemonKeys(), into: &l.file.Daemon, scope: "[daemon]"}, []string{"daemon"}, table, nil)
 	}
-	setDefaults(fleetKeys, &l.file.Fleet)
+	setDefaults(fleetKeys(), &l.file.Fleet)
 	if table, ok := l.table(main, main.tree, "fleet"); ok {
-		l.settings(reading{src: main, keys: fleetKeys, into: &l.file.Fleet, scope: "[fleet]"}, []string{"fleet"}, table, nil)
+		l.settings(reading{src: main, keys: fleetKeys(), into: &l.file.Fleet, scope: "[fleet]"}, []string{"fleet"}, table, nil)
 	}
 	for _, p := range []*string{&l.file.Daemon.Supervisor.PasswordFile, &l.file.Daemon.AdminAuth.TokenFile} {
 		if *p != "" {
@@ -252,13 +252,13 @@ func unknownTopError(name string) error {
 	if near := Nearest(name, append([]string{"app"}, mainKeys...)); near != "" {
 		return &hintedError{message, fmt.Sprintf("did you mean %s?", near)}
 	}
-	if known := suggestKey(name, appKeys); known != "" || hasSection(appKeys, name) {
+	if known := suggestKey(name, appKeys()); known != "" || hasSection(appKeys(), name) {
 		return &hintedError{message, fmt.Sprintf("%s belongs under [app.NAME] or [defaults]", cmp.Or(known, name))}
 	}
-	if known := suggestKey(name, daemonKeys); known != "" {
+	if known := suggestKey(name, daemonKeys()); known != "" {
 		return &hintedError{message, known + " belongs under [daemon]"}
 	}
-	if known := suggestKey(name, fleetKeys); known != "" {
+	if known := suggestKey(name, fleetKeys()); known != "" {
 		return &hintedError{message, known + " belongs under [fleet]"}
 	}
 	return errors.New(message)
@@ -283,7 +283,7 @@ func (l *loader) readDefaults(main *source) {
 	l.defaults = draft{App: newApp(""), written: map[string]location{}}
 	if table, ok := l.table(main, main.tree, "defaults"); ok {
 		l.defaults.weight = weight(table)
-		l.settings(reading{src: main, keys: appKeys, into: l.defaults.App, scope: "[defaults]"}, []string{"defaults"}, table, l.defaults.written)
+		l.settings(reading{src: main, keys: appKeys(), into: l.defaults.App, scope: "[defaults]"}, []string{"defaults"}, table, l.defaults.written)
 	}
 }
 
@@ -327,7 +327,7 @@ func (l *loader) readApp(src *source, path []string, table map[string]any) {
 		l.byName[d.Name] = d
 	}
 	scope := "[" + strings.Join(path, ".") + "]"
-	l.settings(reading{src: src, keys: appKeys, into: d.App, scope: scope}, path, table, d.written)
+	l.settings(reading{src: src, keys: appKeys(), into: d.App, scope: scope}, path, table, d.written)
 	d.explicit, d.own = map[string]bool{}, map[string]bool{}
 	for key, at := range d.written {
 		d.explicit[key] = true

@@ -66,7 +66,7 @@ func (a *App) relayWarnings() (all []finding) {
 	warn := func(key, format string, args ...any) {
 		all = append(all, finding{key: key, message: fmt.Sprintf(format, args...), warning: true})
 	}
-	for _, k := range appKeys {
+	for _, k := range appKeys() {
 		if a.own[k.Path] && isRelayKey(k.Path) {
 			warn(k.Path, `%s means nothing with relay = "none": no request passes through tideover`, k.Path)
 		}

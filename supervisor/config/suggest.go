@@ -135,5 +135,5 @@ func onlyKeyNamed(name string, paths []string) string {
 // SimilarKey returns the key, of an app, of [daemon] or of [fleet], with a path that is similar or a name in
 // another program; "": none.
 func SimilarKey(path string) string {
-	return cmp.Or(suggestKey(path, appKeys), suggestKey(strings.TrimPrefix(path, "daemon."), daemonKeys), suggestKey(strings.TrimPrefix(path, "fleet."), fleetKeys))
+	return cmp.Or(suggestKey(path, appKeys()), suggestKey(strings.TrimPrefix(path, "daemon."), daemonKeys()), suggestKey(strings.TrimPrefix(path, "fleet."), fleetKeys()))
 }

@@ -145,7 +145,7 @@ func TestNearest(t *testing.T) {
 
 // The reference says of every key what may be written, and what each of a few values means.
 func TestEveryKeySaysWhatMayBeWritten(t *testing.T) {
-	for _, k := range slices.Concat(appKeys, daemonKeys, fleetKeys) {
+	for _, k := range slices.Concat(appKeys(), daemonKeys(), fleetKeys()) {
 		if k.Type == "" || k.Meaning == "" {
 			t.Errorf("%s: type %q, meaning %q", k.Path, k.Type, k.Meaning)
 		}
