@@ -390,7 +390,7 @@ func TestTheSupervisorLooksAtEachPropertyOfAThread(t *testing.T) {
 		if err := os.WriteFile(copied, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := verifyThread(copied, wanted(o))
+		_, err := verifyThread(copied, nil, wanted(o))
 		return err
 	}
 	if err := verify(string(text)); err != nil {
@@ -525,7 +525,7 @@ func TestAnIdThatAProcessHasIsNotTaken(t *testing.T) {
 	child := number(strings.TrimSpace(string(line[:n])))
 	t.Cleanup(func() { unix.Kill(child, unix.SIGKILL); cmd.Wait() })
 	for range 500 {
-		if uid := readStatus("/proc/" + strconv.Itoa(child) + "/status")["Uid"]; len(uid) > 0 && uid[0] == strconv.Itoa(before.UID) {
+		if uid := readStatus("/proc/"+strconv.Itoa(child)+"/status", nil, "Uid")["Uid"]; len(uid) > 0 && uid[0] == strconv.Itoa(before.UID) {
 			break
 		}
 		<-time.After(10 * time.Millisecond)

@@ -2,11 +2,12 @@ package confine
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/user"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -114,13 +115,20 @@ func findFreeID() (*User, error) {
 // idsOfOthers returns the user ids of all processes but the children of this one: after an
 // upgrade, those are roles of the former program.
 func idsOfOthers() (map[int]bool, error) {
-	files, err := filepath.Glob("/proc/[0-9]*/status")
-	if err != nil || len(files) == 0 {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	names = slices.DeleteFunc(names, func(name string) bool { return name[0] < '0' || name[0] > '9' })
+	if err != nil || len(names) == 0 {
 		return nil, errors.Join(err, errors.New("cannot read /proc"))
 	}
 	taken := map[int]bool{}
-	for _, file := range files {
-		fields := readStatus(file) // empty: the process has exited
+	buffer := make([]byte, statusSize)
+	for _, pid := range names {
+		fields := readStatus("/proc/"+pid+"/status", buffer, "PPid", "Uid") // empty: the process has exited
 		if len(fields["PPid"]) > 0 && fields["PPid"][0] == strconv.Itoa(os.Getpid()) {
 			continue
 		}
@@ -154,18 +162,25 @@ func isMapped(id int) bool {
 	return true
 }
 
-// readStatus reads a status file of /proc: the words behind each name. It is empty if the file
+// statusSize is the length of a buffer for readStatus, which is enough for most lines.
+const statusSize = 4096
+
+// readStatus reads a status file of /proc: the words behind some of the names. It is empty if the file
 // cannot be read.
-func readStatus(path string) map[string][]string {
+func readStatus(path string, buffer []byte, names ...string) map[string][]string {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil
 	}
 	defer file.Close()
 	fields := map[string][]string{}
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		name, rest, _ := strings.Cut(lines.Text(), ":")
-		fields[name] = strings.Fields(rest)
+	lines := bufio.NewScanner(file)
+	lines.Buffer(buffer, bufio.MaxScanTokenSize)
+	for lines.Scan() {
+		name, rest, _ := bytes.Cut(lines.Bytes(), []byte(":"))
+		if i := slices.IndexFunc(names, func(wanted string) bool { return wanted == string(name) }); i >= 0 {
+			fields[names[i]] = strings.Fields(string(rest))
+		}
 	}
 	return fields
 }

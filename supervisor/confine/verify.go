@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,7 +45,7 @@ func wanted(o Options) map[string]string {
 	if seccomp.Supported() {
 		want["Seccomp"] = "2"
 		// One more than this process, which may have those of a container. Since Linux 5.9.
-		if own := readStatus("/proc/self/status")["Seccomp_filters"]; len(own) == 1 {
+		if own := readStatus("/proc/self/status", make([]byte, statusSize), "Seccomp_filters")["Seccomp_filters"]; len(own) == 1 {
 			if n, err := strconv.Atoi(own[0]); err == nil {
 				want["Seccomp_filters"] = strconv.Itoa(n + 1)
 			}
@@ -64,7 +65,7 @@ func wanted(o Options) map[string]string {
 // verifyThreads looks until no thread is new. A new thread has what the one has that has made it,
 // so the process is confined once all that were there at one time are.
 func verifyThreads(pid int, want map[string]string) error {
-	seen := map[string]bool{}
+	seen, buffer := map[string]bool{}, make([]byte, statusSize)
 	for range maxLooks {
 		threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 		if err != nil {
@@ -73,7 +74,7 @@ func verifyThreads(pid int, want map[string]string) error {
 		fresh, alive := false, false
 		for _, t := range threads {
 			status := filepath.Join("/proc", strconv.Itoa(pid), "task", t.Name(), "status")
-			lives, err := verifyThread(status, want)
+			lives, err := verifyThread(status, buffer, want)
 			if err != nil {
 				return fmt.Errorf("thread %s: %w", t.Name(), err)
 			}
@@ -91,8 +92,8 @@ func verifyThreads(pid int, want map[string]string) error {
 }
 
 // verifyThread checks one thread, unless it has ended.
-func verifyThread(status string, want map[string]string) (lives bool, err error) {
-	fields := readStatus(status)
+func verifyThread(status string, buffer []byte, want map[string]string) (lives bool, err error) {
+	fields := readStatus(status, buffer, slices.AppendSeq([]string{"State"}, maps.Keys(want))...)
 	if len(fields) == 0 {
 		if _, err := os.Stat(status); errors.Is(err, fs.ErrNotExist) {
 			return false, nil

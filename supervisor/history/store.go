@@ -42,7 +42,7 @@ type Store struct {
 	rotation safepath.Rotation
 	opener   safepath.Opener
 
-	queue  chan item
+	queue  chan *item
 	full   atomic.Uint64 // records that found the queue full, until that is recorded
 	lost   atomic.Uint64 // records that were never written
 	loaded chan struct{} // closed when the files of the daemon before were read, as far as that is possible
@@ -76,7 +76,7 @@ type item struct {
 // Open returns a running Store. It does not wait for the disk.
 func Open(o Options) *Store {
 	s := &Store{path: o.Path, maxSize: o.MaxSize, logger: o.Logger, rotation: safepath.Rotation{Backups: backups, Mode: 0o600},
-		queue: make(chan item, queued), loaded: make(chan struct{}), ended: make(chan struct{}), wake: make(chan struct{})}
+		queue: make(chan *item, queued), loaded: make(chan struct{}), ended: make(chan struct{}), wake: make(chan struct{})}
 	if s.maxSize <= 0 || s.maxSize > defaultSize {
 		s.maxSize = defaultSize
 	}
@@ -115,7 +115,7 @@ func (s *Store) send(i item) {
 		return
 	}
 	select {
-	case s.queue <- i:
+	case s.queue <- &i:
 	default:
 		s.full.Add(1)
 		s.lost.Add(1)
@@ -139,7 +139,7 @@ func (s *Store) flush(ctx context.Context) error {
 		return nil
 	}
 	select {
-	case s.queue <- item{flushed: done}:
+	case s.queue <- &item{flushed: done}:
 		s.sending.RUnlock()
 	case <-late.C:
 		s.sending.RUnlock()

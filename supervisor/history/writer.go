@@ -37,7 +37,7 @@ func (w *writer) run() {
 			close(i.flushed)
 			continue
 		}
-		w.add(i)
+		w.add(*i)
 		if len(s.queue) == 0 {
 			w.sync()
 		}

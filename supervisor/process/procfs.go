@@ -147,7 +147,9 @@ func readUser(pid int) (uid uint32, same bool, err error) {
 // parseUser finds the line "Uid:" of /proc/PID/status. The name of the process, which comes
 // before, contains no newline there: the kernel escapes it.
 func parseUser(status []byte) (uid uint32, same bool) {
-	for line := range bytes.Lines(status) {
+	for len(status) > 0 { // bytes.Lines has status escape to the heap
+		line, rest, _ := bytes.Cut(status, []byte("\n"))
+		status = rest
 		ids, ok := bytes.CutPrefix(line, []byte("Uid:"))
 		if !ok {
 			continue
