@@ -50,8 +50,10 @@ func fileVariations() []variation {
 	return []variation{
 		{name: "symlink", begin: symlink},
 		{name: "hard-link", asRoot: true, begin: func(path, target string) error {
-			os.Remove(path)
-			return os.Link(target, path)
+			if err := os.Link(target, path+".link"); err != nil {
+				return err
+			}
+			return os.Rename(path+".link", path) // the daemon may bind at the path again as soon as it is free
 		}},
 		{name: "directory-swapped", begin: func(path, target string) error {
 			return errors.Join(evilDirectory(path, target), swapDirectories(path, target))

@@ -91,8 +91,9 @@ func (s *fixture) holdMany(held int, sync bool) {
 	}
 	// A sync worker takes the oldest connection there is; others take many and have an order of their own.
 	// What is released at the same moment may be connected in any order: where a thread of the relay or a worker waits
-	// for a processor, the few requests that it has are overtaken by what the others begin meanwhile.
-	if sync && nearly > held/10 {
+	// for a processor, the few requests that it has are overtaken by what the others begin meanwhile. In random
+	// order nearly half of all would overtake nine of ten.
+	if sync && nearly > held/4 {
 		s.Errorf("nine of ten requests were overtaken by up to %d younger ones, one by %d", nearly, most)
 	}
 	if each := float64(after-before) / float64(held); each > 64 {

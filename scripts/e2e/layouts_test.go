@@ -128,9 +128,12 @@ log.backups = 3
 			a.checkRelease(address, "2")
 			before := a.readLog(log)
 			a.waitForLog(address, log)
-			if a.readLog(log) == before {
-				a.Error("after the reload nothing is written to the log")
-			}
+			a.must(testenv.Poll(a.timeout(10*time.Second), 20*time.Millisecond, func() error {
+				if a.readLog(log) == before {
+					return errors.New("after the reload nothing is written to the log")
+				}
+				return nil
+			}))
 			a.checkRootUntouched()
 		})
 	}
