@@ -287,7 +287,7 @@ func (d *daemon) serve(ctx context.Context, sup *supervisor.Supervisor, socket *
 		if err := d.Supervision.up(); err != nil {
 			return err
 		}
-		debug.FreeOSMemory() // what the start has used, as for the configuration
+		helpers.Go(debug.FreeOSMemory) // what the start has used; requests may wait for it to go on
 		helpers.Go(func() { d.endWithoutMonitor(d.Supervision.client.Ended(), ended) })
 	}
 	d.logger.Info("control socket opened", "socket", socket.Path())
