@@ -173,38 +173,55 @@ func (k *Keeper) Prepare(to Addresses, later bool) (Change, error) {
 	if to.equal(k.wanted) && !k.missing {
 		return Change{Commit: func() {}, Discard: func() {}}, nil
 	}
+	s, err := k.bindLocked(to, later)
+	if err != nil {
+		return Change{}, err
+	}
+	return Change{Commit: func() { k.set(to, s) }, Discard: func() { closeAll(s.opened) }}, nil
+}
+
+// bound is what the keeper has of some addresses.
+type bound struct {
+	kept    []endpoint                    // their sockets stay
+	opened  map[endpoint]*listener.Public // new
+	missing bool                          // one is in use
+}
+
+// bindLocked binds the addresses that are new. k.mu must be held.
+func (k *Keeper) bindLocked(to Addresses, later bool) (bound, error) {
 	if len(to.all()) > 0 || to.Fleet.on() {
 		var err error
 		if k.confinement, err = k.options.Confinement(); err != nil {
-			return Change{}, fmt.Errorf("admin process: %w", err)
+			return bound{}, fmt.Errorf("admin process: %w", err)
 		}
 	}
-	kept, opened, missing := []endpoint{}, map[endpoint]*listener.Public{}, false
-	discard := func() {
-		for _, socket := range opened {
-			socket.Close()
-		}
-	}
+	s := bound{opened: map[endpoint]*listener.Public{}}
 	for at, address := range to.all() {
 		if k.sockets[at] != nil && k.wanted.all()[at] == address {
-			kept = append(kept, at)
+			s.kept = append(s.kept, at)
 			continue
 		}
 		socket, err := open(at, address, to)
 		switch {
 		case err == nil:
-			opened[at] = socket
+			s.opened[at] = socket
 		case (later || k.missing && k.wanted.all()[at] == address) && at.isSupervisord():
-			missing = true
+			s.missing = true
 			if !k.missing {
 				k.options.Logger.Warn("cannot open address for supervisorctl", "address", address, "error", err, "hint", "it is tried again every second")
 			}
 		default:
-			discard()
-			return Change{}, err
+			closeAll(s.opened)
+			return bound{}, err
 		}
 	}
-	return Change{Commit: func() { k.set(to, kept, opened, missing) }, Discard: discard}, nil
+	return s, nil
+}
+
+func closeAll(sockets map[endpoint]*listener.Public) {
+	for _, socket := range sockets {
+		socket.Close()
+	}
 }
 
 // open binds an address.
@@ -233,31 +250,37 @@ func open(at endpoint, address string, to Addresses) (*listener.Public, error) {
 
 // set gives the keeper other sockets and closes the former ones but those that are kept. Its process
 // goes on until Run has ended it; it accepts nothing more than what the backlog has.
-func (k *Keeper) set(to Addresses, kept []endpoint, sockets map[endpoint]*listener.Public, missing bool) {
+func (k *Keeper) set(to Addresses, s bound) {
 	k.mu.Lock()
-	former := k.sockets
-	for _, at := range kept {
-		if socket := former[at]; socket != nil {
+	former := k.setLocked(to, s)
+	k.mu.Unlock()
+	for _, socket := range former {
+		socket.Shutdown()
+		socket.Close()
+	}
+	if s.missing {
+		wake(k.inUse)
+	}
+}
+
+// setLocked returns the sockets that the keeper has no more. k.mu must be held.
+func (k *Keeper) setLocked(to Addresses, s bound) (former []*listener.Public) {
+	sockets := s.opened
+	for at, socket := range k.sockets {
+		if slices.Contains(s.kept, at) {
 			sockets[at] = socket
+		} else {
+			former = append(former, socket)
 		}
 	}
-	if slices.Contains(kept, socketEndpoint) && !k.wanted.sameAccess(to) {
+	if slices.Contains(s.kept, socketEndpoint) && !k.wanted.sameAccess(to) {
 		if err := setAccess(sockets[socketEndpoint], to); err != nil {
 			k.options.Logger.Error("cannot set owner of admin socket", "address", to.Socket, "error", err)
 		}
 	}
-	k.wanted, k.sockets, k.missing = to, sockets, missing
+	k.wanted, k.sockets, k.missing = to, sockets, s.missing
 	wake(k.changed)
-	k.mu.Unlock()
-	for at, socket := range former {
-		if sockets[at] != socket {
-			socket.Shutdown()
-			socket.Close()
-		}
-	}
-	if missing {
-		wake(k.inUse)
-	}
+	return former
 }
 
 // wake fills a channel of capacity 1.
@@ -291,29 +314,17 @@ func (k *Keeper) openMissing(ctx context.Context) {
 // tryMissing binds what can be bound now, and has the rest tried again.
 func (k *Keeper) tryMissing() {
 	k.mu.Lock()
-	missing, to, had := k.missing, k.wanted, len(k.sockets)
-	k.mu.Unlock()
-	if !missing {
-		return
-	}
-	change, err := k.Prepare(to, true)
-	if err != nil {
-		wake(k.inUse)
-		return
-	}
-	k.mu.Lock()
-	same := k.wanted.equal(to)
-	k.mu.Unlock()
-	if !same {
-		change.Discard()
-		wake(k.inUse)
-		return
-	}
-	change.Commit()
-	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.sockets) > had {
+	if !k.missing {
+		return
+	}
+	s, err := k.bindLocked(k.wanted, true)
+	if err == nil && len(s.opened) > 0 { // else the process has what there is
+		k.setLocked(k.wanted, s) // all that there was is kept
 		k.options.Logger.Info("address for supervisorctl opened")
+	}
+	if k.missing {
+		wake(k.inUse)
 	}
 }
 
@@ -321,7 +332,7 @@ func (k *Keeper) tryMissing() {
 func (k *Keeper) Run(ctx context.Context) {
 	defer k.serving.Wait()
 	defer k.files.close()
-	defer func() { k.set(Addresses{}, nil, nil, false) }()
+	defer func() { k.set(Addresses{}, bound{}) }()
 	retrying, endRetries := context.WithCancel(ctx)
 	defer endRetries()
 	k.serving.Go(func() { k.openMissing(retrying) })
@@ -403,7 +414,7 @@ func (k *Keeper) start(ctx context.Context) (*roleProcess, error) {
 	k.options.Logger.Info("admin process started", "address", slices.Sorted(maps.Values(to.all())), "pid", p.cmd.Process.Pid)
 	if !k.shown {
 		k.shown = true
-		k.logMissing(p.measures)
+		k.logMissing(o, p.measures)
 	}
 	return p, nil
 }
@@ -429,13 +440,13 @@ func (k *Keeper) Pid() int {
 }
 
 // logMissing logs what of the confinement does not hold. Without root that is expected.
-func (k *Keeper) logMissing(all []confine.Measure) {
+func (k *Keeper) logMissing(o confine.Options, all []confine.Measure) {
 	missing := confine.MissingText(all)
 	if missing == "" {
 		return
 	}
 	level := hclog.Warn
-	if k.confinement.User == nil {
+	if o.User == nil {
 		level = hclog.Info
 	}
 	k.options.Logger.Log(level, "process confined in part", "process", roleName, "missing", missing)

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"tideover/supervisor/api"
 	"tideover/supervisor/confine"
 	"tideover/supervisor/control"
@@ -159,6 +161,31 @@ func TestAnAddressForSupervisorctlThatIsInUseIsOpenedLater(t *testing.T) {
 		<-time.After(10 * time.Millisecond)
 	}
 	t.Error("it is not opened")
+}
+
+// An address that stays in use for hours does not start the process again each second.
+func TestAnAddressThatIsStillInUseChangesNothing(t *testing.T) {
+	k := NewKeeper(Options{Logger: hclog.NewNullLogger(), Confinement: func() (confine.Options, error) { return confine.Options{}, nil }})
+	t.Cleanup(func() { k.set(Addresses{}, bound{}) })
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	change, err := k.Prepare(Addresses{Admin: freeAddress(t), HTTP: taken.Addr().String()}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change.Commit()
+	<-k.changed
+	k.tryMissing()
+	if len(k.changed) != 0 || len(k.sockets) != 1 || len(k.inUse) != 1 {
+		t.Errorf("changed %d, %d sockets, tried again %d", len(k.changed), len(k.sockets), len(k.inUse))
+	}
+	taken.Close()
+	k.tryMissing()
+	if len(k.changed) != 1 || len(k.sockets) != 2 || k.missing {
+		t.Errorf("changed %d, %d sockets, missing %t", len(k.changed), len(k.sockets), k.missing)
+	}
 }
 
 // set applies addresses.
