@@ -263,36 +263,46 @@ func TestADaemonThatHangsDoesNotDelayCommandsForOthers(t *testing.T) {
 	listener, err := net.Listen("unix", hanging)
 	must(t, err, os.WriteFile(hanging+lockSuffix, nil, 0o600))
 	t.Cleanup(func() { listener.Close() })
-	inTime := func(what string, began time.Time) {
+	// One call of several is in time: a busy machine can delay any of them, a daemon that hangs would delay all.
+	inTime := func(what string, call func()) {
 		t.Helper()
-		if took := time.Since(began); took >= lookTimeout {
-			t.Errorf("%s took %s", what, took)
+		var took time.Duration
+		for range 10 {
+			began := time.Now()
+			call()
+			if took = time.Since(began); took < lookTimeout {
+				return
+			}
 		}
+		t.Errorf("%s took %s", what, took)
 	}
-	var silent []string
-	locator := Locator{Dirs: []string{dir}, OnSilent: func(socket string) { silent = append(silent, socket) }}
-	began := time.Now()
-	daemons, err := locator.Daemons(t.Context())
-	if err != nil || len(daemons) != 1 || len(silent) != 1 || silent[0] != hanging {
-		t.Errorf("%d daemons, %v, without an answer: %v", len(daemons), err, silent)
-	}
-	inTime("a status of all", began)
+	inTime("a status of all", func() {
+		var silent []string
+		locator := Locator{Dirs: []string{dir}, OnSilent: func(socket string) { silent = append(silent, socket) }}
+		daemons, err := locator.Daemons(t.Context())
+		if err != nil || len(daemons) != 1 || len(silent) != 1 || silent[0] != hanging {
+			t.Errorf("%d daemons, %v, without an answer: %v", len(daemons), err, silent)
+		}
+	})
+	locator := Locator{Dirs: []string{dir}}
 	for _, selector := range []string{"shop", "label-of-shop"} {
-		began = time.Now()
-		if found, err := locator.Select(t.Context(), selector); err != nil || len(found) != 1 || found[0].names() != "shop" {
-			t.Errorf("%s: %v, %v", selector, found, err)
+		inTime(selector, func() {
+			if found, err := locator.Select(t.Context(), selector); err != nil || len(found) != 1 || found[0].names() != "shop" {
+				t.Errorf("%s: %v, %v", selector, found, err)
+			}
+		})
+	}
+	inTime("the only daemon", func() {
+		if _, err := locator.One(t.Context()); exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "2 daemons run: shop (pid ") ||
+			!strings.Contains(err.Error(), "one that does not answer ("+hanging+")") {
+			t.Errorf("the only daemon: %v", err)
 		}
-		inTime(selector, began)
-	}
-	began = time.Now()
-	if _, err := locator.One(t.Context()); exitOf(err) != api.ExitNoSuchApp || !strings.Contains(err.Error(), "2 daemons run: shop (pid ") ||
-		!strings.Contains(err.Error(), "one that does not answer ("+hanging+")") {
-		t.Errorf("the only daemon: %v", err)
-	}
-	if _, err := locator.Select(t.Context()); exitOf(err) != api.ExitNoSuchApp {
-		t.Errorf("the only app: %v", err)
-	}
-	inTime("two errors", began)
+	})
+	inTime("the only app", func() {
+		if _, err := locator.Select(t.Context()); exitOf(err) != api.ExitNoSuchApp {
+			t.Errorf("the only app: %v", err)
+		}
+	})
 	if _, err := locator.Select(t.Context(), "blog"); exitOf(err) != api.ExitNoSuchApp || !strings.Contains(asError(err).Hint, "no answer from the daemon on "+hanging) {
 		t.Errorf("an app that it may have: %#v", err)
 	}

@@ -108,34 +108,36 @@ func Listen(o SocketOptions) (*Socket, error) {
 	return s, nil
 }
 
-// open has a socket listen.
+// open has a socket listen. After an error s is as before: Rebind tries again, and what listened is closed
+// when another one listens.
 func (s *Socket) open() error {
-	if err := s.openListener(); err != nil || s.options.Listens == nil {
+	listener, file, err := s.openListener()
+	if err == nil && s.options.Listens != nil {
+		if err = s.options.Listens(listener); err != nil {
+			listener.Close()
+		}
+	}
+	if err != nil {
 		return err
 	}
-	err := s.options.Listens(s.listener)
-	if err != nil {
-		s.listener.Close()
-	}
-	return err
+	s.listener, s.file = listener, file
+	return nil
 }
 
 // openListener goes on with the inherited socket, or binds one. A socket whose file was removed is not
 // gone on with: no client can find it.
-func (s *Socket) openListener() (err error) {
+func (s *Socket) openListener() (*net.UnixListener, fs.FileInfo, error) {
 	if inherited := s.options.Inherited; inherited != nil {
 		s.options.Inherited = nil
 		if info, err := os.Lstat(s.options.Path); err == nil && info.Mode().Type() == fs.ModeSocket {
-			s.file = info
-			s.listener, err = reuseListener(s.options, inherited, s.group)
-			return err
+			listener, err := reuseListener(s.options, inherited, s.group)
+			return listener, info, err
 		}
 	}
 	if err := checkReplaceable(s.options); err != nil {
-		return err
+		return nil, nil, err
 	}
-	s.listener, s.file, err = bind(s.options, s.group)
-	return err
+	return bind(s.options, s.group)
 }
 
 // rebound is what Rebind has made.

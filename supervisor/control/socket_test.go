@@ -237,6 +237,27 @@ func TestAControlSocketWhoseFilesAreRemovedIsFoundAgain(t *testing.T) {
 	}
 }
 
+// A directory that is removed again while the socket is bound is one of the reasons.
+func TestASocketThatCannotBeBoundAgainIsKeptUntilOneCan(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(privateDir(t), "control.sock")
+	failure := error(nil)
+	socket, err := Listen(SocketOptions{Path: path, Listens: func(syscall.Conn) error { return failure }})
+	must(t, err)
+	t.Cleanup(func() { socket.Close() })
+	first := socket.listener
+	must(t, os.Remove(path))
+	failure = errors.New("no descriptor is left")
+	if made, err := socket.Rebind(); !errors.Is(err, failure) || made.fresh != nil || socket.listener != first {
+		t.Errorf("%+v, %v", made, err)
+	}
+	failure = nil
+	if made, err := socket.Rebind(); err != nil || made.former != first || made.fresh == nil {
+		t.Errorf("%+v, %v", made, err)
+	}
+	must(t, first.Close())
+}
+
 // A second daemon that has started meanwhile, or another process, keeps what it has.
 func TestAControlSocketIsNotTakenFromAnotherProcess(t *testing.T) {
 	t.Parallel()
