@@ -161,8 +161,11 @@ func (s *Supervisor) awaitTurn(ctx context.Context, t *ticket, progress func(api
 	one := s.turns.enter()
 	end = func() { s.turns.leave(one) }
 	told := ""
-	for s.takesTurns(t.request) {
-		why, changed := s.turns.behind()
+	for {
+		why, changed := s.turns.behind() // before the check, so that no change is missed
+		if !s.takesTurns(t.request) {
+			return end, nil // an apply has changed fleet.local
+		}
 		if why != told {
 			told = why
 			s.options.Logger.Info("reload waits for its turn", "app", t.request.App, "behind", why)
@@ -180,5 +183,4 @@ func (s *Supervisor) awaitTurn(ctx context.Context, t *ticket, progress func(api
 			return refuse(api.ExitNotRunning, "tideover is shutting down", "")
 		}
 	}
-	return end, nil // an apply has changed fleet.local
 }
