@@ -34,7 +34,7 @@ func TestAConnectionWakesTheRelayAlone(t *testing.T) {
 		}
 		monitor, supervised = s.switches(s.daemon.Pid())-monitor, s.switches(supervisor)-supervised
 		r.addNumbers("connections=%d monitor=%d supervisor=%d", connections, monitor, supervised)
-		if monitor > connections/10 || supervised > connections/10 {
+		if monitor > connections/2 || supervised > connections/2 { // else it is their own work, as after a start
 			t.Errorf("%d connections have woken the monitor %d times and the supervisor %d times", connections, monitor, supervised)
 		}
 		if n == 0 {
