@@ -44,6 +44,7 @@ type entry struct {
 	leave     context.CancelFunc // ends the app; nil: it was not started
 	// replaced says that another app of its name comes. Its record has its sockets until that of the other app does.
 	replaced bool
+	left     bool // it accepts no more from the sockets of a service manager
 }
 
 // all returns the entries in the order of the configuration. The slice is never
@@ -202,7 +203,8 @@ func (r *registry) stopLeaving(leaving, among []*entry, keptByManager bool) {
 // so that no later request is refused. It is called when the apps that depend on this one have ended, because
 // their requests to it would wait as well.
 func (e *entry) leavePassed() {
-	if e.app.relay == nil || !e.closePassed() {
+	e.closePassed()
+	if e.app.relay == nil || !e.left {
 		return
 	}
 	linger, cancel := awake.WithTimeout(e.app.deadline.drains, idleLinger)
@@ -213,11 +215,11 @@ func (e *entry) leavePassed() {
 	}
 }
 
-// closePassed stops accepting from the sockets of a service manager, and reports whether there was one.
-func (e *entry) closePassed() bool {
+// closePassed stops accepting from the sockets of a service manager.
+func (e *entry) closePassed() {
 	before := len(e.listeners)
 	e.closeListeners(func(l *publicListener) bool { return l.passed })
-	return len(e.listeners) < before
+	e.left = e.left || len(e.listeners) < before
 }
 
 // end closes what an app has beside its processes: the public sockets first, in the

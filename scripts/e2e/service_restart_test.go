@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"syscall"
@@ -33,12 +34,14 @@ func TestServiceRestart(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		kept   bool
+		killed bool // the supervisor is, somewhere in the shutdown
 		config string
 		mix    []loadgen.Kind // nil: the usual one
 	}{
-		{"passed", true, "", nil},
-		{"passed-relay-none", true, "relay = \"none\"\n", []loadgen.Kind{{Name: "get"}, {Name: "post", Body: 300}}},
-		{"own", false, "", nil},
+		{"passed", true, false, "", nil},
+		{"passed-killed", true, true, "", nil},
+		{"passed-relay-none", true, false, "relay = \"none\"\n", []loadgen.Kind{{Name: "get"}, {Name: "post", Body: 300}}},
+		{"own", false, false, "", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := begin(t)
@@ -51,7 +54,7 @@ func TestServiceRestart(t *testing.T) {
 			s := newFixture(r, o)
 			s.startLoad(100, c.mix...)
 			for range times(3) {
-				s.restartService()
+				s.restartService(c.killed)
 			}
 			if c.kept {
 				s.finish()
@@ -68,9 +71,14 @@ func TestServiceRestart(t *testing.T) {
 }
 
 // restartService ends tideover under load and starts it again. It returns when the next one has answered a while.
-func (s *fixture) restartService() {
+func (s *fixture) restartService(killed bool) {
 	s.Helper()
 	s.events++
+	if killed {
+		supervisor, err := os.FindProcess(s.daemon.RolePid("supervisor"))
+		s.must(err)
+		defer time.AfterFunc(rand.N(600*time.Millisecond), func() { supervisor.Kill() }).Stop()
+	}
 	s.must(s.daemon.Stop(syscall.SIGTERM, time.Minute))
 	if code := s.daemon.Code(); code != 0 {
 		s.Errorf("tideover ended with %d", code)
