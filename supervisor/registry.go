@@ -203,8 +203,10 @@ func (r *registry) stopLeaving(leaving, among []*entry, keptByManager bool) {
 // so that no later request is refused. It is called when the apps that depend on this one have ended, because
 // their requests to it would wait as well.
 func (e *entry) leavePassed() {
-	e.closePassed()
-	if e.app.relay == nil || !e.left {
+	if e.app.relay == nil {
+		return // its processes accept
+	}
+	if e.closePassed(); !e.left {
 		return
 	}
 	linger, cancel := awake.WithTimeout(e.app.deadline.drains, idleLinger)
