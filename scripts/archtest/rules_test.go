@@ -4,7 +4,6 @@ import (
 	"go/ast"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -69,16 +68,12 @@ func isSelector(x ast.Expr, name, selected string) bool {
 
 // constantText is the value of a string literal, or of a sum of such.
 func constantText(x ast.Expr) (string, bool) {
-	switch x := x.(type) {
-	case *ast.BasicLit:
-		text, err := strconv.Unquote(x.Value)
-		return text, err == nil
-	case *ast.BinaryExpr:
-		left, ok := constantText(x.X)
-		right, also := constantText(x.Y)
+	if sum, ok := x.(*ast.BinaryExpr); ok {
+		left, ok := constantText(sum.X)
+		right, also := constantText(sum.Y)
 		return left + right, ok && also
 	}
-	return "", false
+	return stringLiteral(x)
 }
 
 // A sleep guesses when a condition will be true. A wait polls the condition

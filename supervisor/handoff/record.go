@@ -226,7 +226,7 @@ type Lease struct {
 // EndedHold is a hold that has ended.
 type EndedHold struct {
 	ID     string         `json:"id"`
-	By     api.Caller     `json:"by"` // who has ended it
+	By     api.Caller     `json:"by"` // the caller whose command has ended it
 	Began  time.Time      `json:"began"`
 	Ended  time.Time      `json:"ended"`
 	Report api.HoldReport `json:"report"`
